@@ -1,0 +1,87 @@
+//! The words of Trunkline as types, without any I/O: what a connector is, what an action promises, what a user configures.
+//!
+//! A connector author implements [`Connector`] and [`Action`] and submits both with [`submit!`]; a host calls
+//! [`Registry::discover`], checks a [`Connection`] against the connector's schema and gets a [`Connected`], which runs
+//! actions by name with JSON in and JSON out.
+//!
+//! ```
+//! use trunkline_core::{Action, Connector, Context, Diagnostic, Effect, Registry, Result, VaultSlot, async_trait};
+//! use schemars::JsonSchema;
+//! use serde::{Deserialize, Serialize};
+//!
+//! pub struct Greeter;
+//!
+//! #[derive(Deserialize, JsonSchema)]
+//! pub struct Settings {
+//!     /// # Greeting
+//!     /// The word every greeting begins with.
+//!     greeting: String,
+//! }
+//!
+//! #[async_trait]
+//! impl Connector for Greeter {
+//!     const NAME: &'static str = "greeter";
+//!     const VERSION: &'static str = "1.0";
+//!     const TITLE: &'static str = "Greeter";
+//!     type Settings = Settings;
+//!     type Client = Settings;
+//!     fn connect(settings: Settings, _: VaultSlot) -> Result<Settings> { Ok(settings) }
+//!     async fn check(_: &Settings) -> Vec<Diagnostic> { Vec::new() }
+//! }
+//!
+//! pub struct Greet;
+//!
+//! #[derive(Deserialize, JsonSchema)]
+//! pub struct Name { name: String }
+//!
+//! #[derive(Serialize, JsonSchema)]
+//! pub struct Greeting { text: String }
+//!
+//! #[async_trait]
+//! impl Action for Greet {
+//!     type Connector = Greeter;
+//!     type Input = Name;
+//!     type Output = Greeting;
+//!     const NAME: &'static str = "person.greet";
+//!     const TITLE: &'static str = "Greet a person";
+//!     const EFFECT: Effect = Effect::Read;
+//!     async fn run(client: &Settings, input: Name, _: &Context) -> Result<Greeting> {
+//!         Ok(Greeting { text: format!("{}, {}!", client.greeting, input.name) })
+//!     }
+//! }
+//!
+//! let registry = Registry::empty().with_connector::<Greeter>().with_action::<Greet>();
+//! let names: Vec<_> = registry.connector("greeter")?.actions().map(|action| action.name.clone()).collect();
+//! assert_eq!(names, ["person.greet"]);
+//! # Ok::<(), trunkline_core::Error>(())
+//! ```
+
+mod action;
+mod connection;
+mod connector;
+mod context;
+mod diagnostic;
+mod error;
+mod file;
+mod registry;
+mod schema;
+mod secret;
+mod vault;
+
+pub use action::{Action, ActionEntry, ActionSpec, AnyAction, AnyClient, Effect, Items};
+pub use async_trait::async_trait;
+pub use connection::{Connected, Connection, Connections};
+pub use connector::{AnyConnector, Authorization, Connector, ConnectorEntry, ConnectorSpec};
+pub use context::{Context, Progress, Recorder};
+pub use diagnostic::{Diagnostic, Place, Severity};
+pub use error::{Error, ErrorKind, Result, Retry};
+pub use file::{FileRef, FileStream};
+pub use inventory::submit;
+pub use registry::{Registered, Registry};
+pub use schema::{Schema, schema_of};
+pub use secret::{Secret, SecretSource};
+pub use tokio_util::sync::CancellationToken;
+pub use vault::{MemoryVault, Vault, VaultEntry, VaultSlot};
+
+#[doc = include_str!("../DESIGN.md")]
+pub mod design {}

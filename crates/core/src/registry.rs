@@ -1,0 +1,215 @@
+//! All connectors and actions a host has, found through `inventory` or put together by hand.
+//!
+//! `inventory` is read in [`Registry::discover`] only; everything else is handed a registry. A connector crate that nobody
+//! refers to is not linked and is missing here without a word: hosts name theirs with `use connector as _;`.
+
+use std::{collections::BTreeMap, sync::Arc};
+
+use serde_json::Value;
+
+use crate::{
+    Action, ActionEntry, ActionSpec, AnyAction, AnyConnector, Connected, Connection, Connector, ConnectorEntry,
+    ConnectorSpec, Diagnostic, Error, ErrorKind, Result, Schema, Secret, SecretSource, Vault, VaultSlot,
+};
+
+/// The connectors of a host, sorted by name.
+#[derive(Default)]
+pub struct Registry {
+    connectors: BTreeMap<String, Arc<Registered>>,
+    faults: Vec<Diagnostic>,
+}
+
+/// A connector with its actions, sorted by name.
+pub struct Registered {
+    pub(crate) connector: Box<dyn AnyConnector>,
+    settings: Schema,
+    actions: BTreeMap<String, RegisteredAction>,
+}
+
+pub(crate) struct RegisteredAction {
+    pub(crate) action: Box<dyn AnyAction>,
+    pub(crate) input: Schema,
+}
+
+impl RegisteredAction {
+    pub(crate) fn spec(&self) -> &ActionSpec {
+        self.action.spec()
+    }
+}
+
+impl Registry {
+    /// Everything that is linked into this program. Doubled names and broken rows are refused, all of them in one error.
+    pub fn discover() -> Result<Registry> {
+        let mut registry = Registry::empty();
+        for entry in inventory::iter::<ConnectorEntry> {
+            registry = registry.with_connector_entry(*entry);
+        }
+        for entry in inventory::iter::<ActionEntry> {
+            registry = registry.with_entry(*entry);
+        }
+        registry.checked()
+    }
+
+    /// A registry with nothing in it, for tests and for hosts that choose.
+    pub fn empty() -> Registry {
+        Registry::default()
+    }
+
+    /// Adds a connector.
+    pub fn with_connector<C: Connector>(self) -> Registry {
+        self.with_connector_entry(ConnectorEntry::of::<C>())
+    }
+
+    /// Adds a hand-written action; its connector has to be there already.
+    pub fn with_action<A: Action>(self) -> Registry {
+        self.with_entry(ActionEntry::of::<A>())
+    }
+
+    fn with_connector_entry(mut self, entry: ConnectorEntry) -> Registry {
+        let connector = (entry.connector)();
+        let name = connector.spec().name.clone();
+        let settings = Schema::from(connector.spec().connection.clone());
+        let registered = Registered { connector, settings, actions: BTreeMap::new() };
+        if self.connectors.insert(name.clone(), Arc::new(registered)).is_some() {
+            self.faults.push(Diagnostic::error("", format!("the connector {name} is registered twice")));
+        }
+        self
+    }
+
+    /// Adds the actions of an entry; their connector has to be there already.
+    pub fn with_entry(mut self, entry: ActionEntry) -> Registry {
+        let Some(registered) = self.connectors.get_mut(entry.connector).and_then(Arc::get_mut) else {
+            let message = format!("actions are registered for {}, which is no connector here", entry.connector);
+            self.faults.push(Diagnostic::error("", message));
+            return self;
+        };
+        match (entry.actions)() {
+            Err(broken) => self.faults.extend(broken),
+            Ok(actions) => {
+                for action in actions {
+                    let spec = action.spec();
+                    let (name, input) = (spec.name.clone(), Schema::from(spec.input.clone()));
+                    let twice = format!("the action {}.{name} is registered twice", entry.connector);
+                    if registered.actions.insert(name, RegisteredAction { action, input }).is_some() {
+                        self.faults.push(Diagnostic::error("", twice));
+                    }
+                }
+            }
+        }
+        self
+    }
+
+    /// The registry if nothing was wrong while it was filled.
+    pub fn checked(self) -> Result<Registry> {
+        match Diagnostic::into_error("the registry", &self.faults) {
+            Some(error) => Err(error),
+            None => Ok(self),
+        }
+    }
+
+    /// All connectors by name.
+    pub fn connectors(&self) -> impl Iterator<Item = &Registered> {
+        self.connectors.values().map(|one| &**one)
+    }
+
+    /// The connector of this name.
+    pub fn connector(&self, name: &str) -> Result<&Arc<Registered>> {
+        self.connectors.get(name).ok_or_else(|| {
+            let error = Error::new(ErrorKind::NotFound, format!("there is no connector {name}"));
+            match closest(name, self.connectors.keys().map(String::as_str)) {
+                Some(close) => error.hint(format!("did you mean {close}?")),
+                None => error.hint("`trunkline connectors` lists them"),
+            }
+        })
+    }
+
+    /// Everything that is wrong with a connection document: an unknown connector, another version, wrong settings.
+    pub fn check(&self, connection: &Connection) -> Vec<Diagnostic> {
+        match self.connector(connection.connector_name()) {
+            Ok(registered) => registered.settings.check(&connection.document()),
+            Err(error) => {
+                let ids: Vec<_> = self.connectors().map(|one| one.spec().id()).collect();
+                vec![Diagnostic::error("/connector", error.message()).hint(format!("choose one of {}", ids.join(", ")))]
+            }
+        }
+    }
+
+    /// Makes a client for a connection. `lookup` fetches the secrets that the settings only refer to. Sends nothing yet.
+    pub fn connect(
+        &self,
+        connection: &Connection,
+        vault: Arc<dyn Vault>,
+        lookup: &dyn Fn(&SecretSource) -> Result<Secret>,
+    ) -> Result<Connected> {
+        let what = format!("connection {}", connection.name);
+        if let Some(error) = Diagnostic::into_error(&what, &self.check(connection)) {
+            return Err(error);
+        }
+        let registered = self.connector(connection.connector_name())?.clone();
+        let mut document = connection.document();
+        for pointer in registered.settings.secrets(&document) {
+            if let Some(value) = document.pointer_mut(&pointer)
+                && value.is_object()
+            {
+                let source: SecretSource = serde_json::from_value(value.clone()).map_err(|error| {
+                    Error::new(ErrorKind::Config, format!("{what}: {pointer} refers to nothing: {error}"))
+                })?;
+                let secret = lookup(&source).map_err(|error| error.with("setting", pointer))?;
+                *value = Value::from(secret.expose());
+            }
+        }
+        if let Some(settings) = document.as_object_mut() {
+            settings.shift_remove("name");
+            settings.shift_remove("connector");
+        }
+        let client = registered.connector.connect(document, VaultSlot::new(&connection.name, vault))?;
+        Ok(Connected { name: connection.name.as_str().into(), registered, client })
+    }
+}
+
+impl Registered {
+    /// What the connector is.
+    pub fn spec(&self) -> &ConnectorSpec {
+        self.connector.spec()
+    }
+
+    /// The schema of its connection documents.
+    pub fn settings(&self) -> &Schema {
+        &self.settings
+    }
+
+    /// All its actions by name.
+    pub fn actions(&self) -> impl Iterator<Item = &ActionSpec> {
+        self.actions.values().map(RegisteredAction::spec)
+    }
+
+    /// What an action of this name is.
+    pub fn action_spec(&self, name: &str) -> Result<&ActionSpec> {
+        self.action(name).map(RegisteredAction::spec)
+    }
+
+    /// The compiled input schema of an action.
+    pub fn action_input(&self, name: &str) -> Result<&Schema> {
+        self.action(name).map(|action| &action.input)
+    }
+
+    pub(crate) fn action(&self, name: &str) -> Result<&RegisteredAction> {
+        self.actions.get(name).ok_or_else(|| {
+            let connector = &self.spec().name;
+            let error = Error::new(ErrorKind::NotFound, format!("{connector} has no action {name}"));
+            match closest(name, self.actions.keys().map(String::as_str)) {
+                Some(close) => error.hint(format!("did you mean {close}?")),
+                None => error.hint(format!("`trunkline actions {connector}` lists them")),
+            }
+        })
+    }
+}
+
+/// The known word a misspelt one is nearest to, if it is near enough to be meant.
+pub(crate) fn closest<'a>(word: &str, known: impl Iterator<Item = &'a str>) -> Option<&'a str> {
+    known
+        .map(|candidate| (strsim::damerau_levenshtein(&word.to_lowercase(), &candidate.to_lowercase()), candidate))
+        .filter(|(distance, candidate)| *distance <= 1 + candidate.len() / 4)
+        .min_by_key(|(distance, _)| *distance)
+        .map(|(_, candidate)| candidate)
+}

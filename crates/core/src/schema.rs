@@ -1,0 +1,333 @@
+//! JSON Schemas made of our types, and documents held against them: every fault at its JSON pointer, in plain words.
+
+use std::sync::OnceLock;
+
+use jsonschema::{
+    Validator,
+    error::{TypeKind, ValidationError, ValidationErrorKind as Kind},
+};
+use schemars::{JsonSchema, generate::SchemaSettings};
+use serde_json::{Value, json};
+
+use crate::{Diagnostic, ErrorKind, Result};
+
+/// The JSON Schema (draft 2020-12) of a type, with everything it refers to in place.
+pub fn schema_of<T: JsonSchema>() -> Value {
+    let settings = SchemaSettings::draft2020_12().with(|settings| {
+        settings.inline_subschemas = true;
+        settings.meta_schema = None;
+    });
+    settings.into_generator().into_root_schema_for::<T>().to_value()
+}
+
+/// A schema that documents are checked against; compiled once, when first needed.
+#[derive(Debug)]
+pub struct Schema {
+    value: Value,
+    compiled: OnceLock<Result<Validator, String>>,
+}
+
+impl From<Value> for Schema {
+    fn from(value: Value) -> Self {
+        Schema { value, compiled: OnceLock::new() }
+    }
+}
+
+impl Schema {
+    /// The schema itself.
+    pub fn value(&self) -> &Value {
+        &self.value
+    }
+
+    /// Everything that is wrong with a document, in the order of the document.
+    pub fn check(&self, document: &Value) -> Vec<Diagnostic> {
+        let mut found = Vec::new();
+        if has_choice(&self.value) {
+            let narrowed = narrow(&self.value, document, "", &mut found);
+            match compile(&narrowed) {
+                Ok(validator) => collect(&validator, &narrowed, document, &mut found),
+                Err(error) => found.push(broken(&error)),
+            }
+        } else {
+            match self.compiled.get_or_init(|| compile(&self.value)) {
+                Ok(validator) => collect(validator, &self.value, document, &mut found),
+                Err(error) => found.push(broken(error)),
+            }
+        }
+        found
+    }
+
+    /// The same as one error that names `what` was checked.
+    pub fn accept(&self, what: &str, document: &Value) -> Result<()> {
+        match Diagnostic::into_error(what, &self.check(document)) {
+            Some(error) => Err(error.into_kind(ErrorKind::InvalidInput)),
+            None => Ok(()),
+        }
+    }
+
+    /// The JSON pointers of all places in the document that the schema marks `writeOnly`: its secrets.
+    pub fn secrets(&self, document: &Value) -> Vec<String> {
+        let mut found = Vec::new();
+        secrets(&self.value, document, "", &mut found);
+        found
+    }
+}
+
+fn broken(error: &str) -> Diagnostic {
+    Diagnostic::error("", format!("the schema itself is broken: {error}"))
+}
+
+fn compile(schema: &Value) -> Result<Validator, String> {
+    let options = jsonschema::draft202012::options().should_validate_formats(true);
+    options.build(schema).map_err(|error| error.to_string())
+}
+
+fn secrets(schema: &Value, document: &Value, pointer: &str, found: &mut Vec<String>) {
+    if schema.get("writeOnly") == Some(&Value::Bool(true)) {
+        if !found.iter().any(|known| known == pointer) {
+            found.push(pointer.to_owned());
+        }
+        return;
+    }
+    for part in ["oneOf", "anyOf", "allOf"] {
+        for branch in schema.get(part).and_then(Value::as_array).into_iter().flatten() {
+            secrets(branch, document, pointer, found);
+        }
+    }
+    if let (Some(properties), Some(object)) =
+        (schema.get("properties").and_then(Value::as_object), document.as_object())
+    {
+        for (name, value) in object {
+            if let Some(property) = properties.get(name) {
+                secrets(property, value, &child(pointer, name), found);
+            }
+        }
+    }
+    if let (Some(items), Some(array)) = (schema.get("items"), document.as_array()) {
+        for (index, value) in array.iter().enumerate() {
+            secrets(items, value, &child(pointer, &index.to_string()), found);
+        }
+    }
+}
+
+/// The pointer of a member: RFC 6901 escapes `~` and `/`.
+fn child(pointer: &str, name: &str) -> String {
+    format!("{pointer}/{}", name.replace('~', "~0").replace('/', "~1"))
+}
+
+/// The property by which the branches of a `oneOf` are told apart: the one that is a `const` in all of them.
+fn tag(branches: &[Value]) -> Option<&str> {
+    let first = branches.first()?.get("properties")?.as_object()?;
+    first
+        .keys()
+        .find(|name| branches.iter().all(|branch| branch.pointer(&format!("/properties/{name}/const")).is_some()))
+        .map(String::as_str)
+}
+
+fn has_choice(schema: &Value) -> bool {
+    match schema {
+        Value::Object(object) => {
+            object.get("oneOf").and_then(Value::as_array).is_some_and(|branches| tag(branches).is_some())
+                || object.values().any(has_choice)
+        }
+        Value::Array(array) => array.iter().any(has_choice),
+        _ => false,
+    }
+}
+
+/// Puts the branch that a document's tag picks in place of a `oneOf`: a failing `oneOf` only says "none of them", the
+/// branch says what is wrong.
+fn narrow(schema: &Value, document: &Value, pointer: &str, found: &mut Vec<Diagnostic>) -> Value {
+    let Value::Object(object) = schema else { return schema.clone() };
+    let mut narrowed = object.clone();
+    if let Some(branches) = object.get("oneOf").and_then(Value::as_array)
+        && let Some(tag) = tag(branches)
+    {
+        let value = document.get(tag);
+        let constant = format!("/properties/{tag}/const");
+        let picked = branches.iter().find(|branch| value.is_some() && branch.pointer(&constant) == value);
+        narrowed.remove("oneOf");
+        match picked {
+            Some(branch) => {
+                narrowed.insert("allOf".into(), json!([narrow(branch, document, pointer, found)]));
+            }
+            None => {
+                let choices: Vec<_> = branches.iter().filter_map(|branch| branch.pointer(&constant)).collect();
+                let what = value.map_or("is missing".to_owned(), |_| "is none of the choices".to_owned());
+                found.push(
+                    Diagnostic::error(child(pointer, tag), format!("{tag} {what}"))
+                        .hint(format!("choose one of {}", list(&choices))),
+                );
+                // What belongs to which choice is not known: nothing further is said about unknown members.
+                narrowed.remove("unevaluatedProperties");
+            }
+        }
+    }
+    if let (Some(Value::Object(properties)), Some(members)) = (narrowed.get_mut("properties"), document.as_object()) {
+        for (name, property) in properties.iter_mut() {
+            if let Some(member) = members.get(name) {
+                *property = narrow(property, member, &child(pointer, name), found);
+            }
+        }
+    }
+    narrowed.into()
+}
+
+fn list(values: &[&Value]) -> String {
+    values.iter().map(|value| value.to_string()).collect::<Vec<_>>().join(", ")
+}
+
+fn collect(validator: &Validator, schema: &Value, document: &Value, found: &mut Vec<Diagnostic>) {
+    for error in validator.iter_errors(document) {
+        describe(&error, schema, found);
+    }
+    found.dedup();
+}
+
+/// Says one finding in plain words. Values are never quoted: one of them may be a secret.
+fn describe(error: &ValidationError<'_>, schema: &Value, found: &mut Vec<Diagnostic>) {
+    let pointer = error.instance_path().to_string();
+    let name = pointer.rsplit('/').next().filter(|name| !name.is_empty()).unwrap_or("the document").to_owned();
+    let message = match error.kind() {
+        Kind::Required { property } => {
+            let property = property.as_str().unwrap_or_default();
+            let pointer = child(&pointer, property);
+            found.push(advise(Diagnostic::error(&pointer, format!("{property} is missing")), schema));
+            return;
+        }
+        Kind::AdditionalProperties { unexpected } | Kind::UnevaluatedProperties { unexpected } => {
+            let known = lookup(schema, &pointer).iter().flat_map(|node| names(node)).collect::<Vec<_>>();
+            for property in unexpected {
+                let one = Diagnostic::error(child(&pointer, property), format!("{property} is not known here"));
+                found.push(match crate::registry::closest(property, known.iter().copied()) {
+                    Some(close) => one.hint(format!("did you mean {close}?")),
+                    None => one.hint("remove it, or check its spelling"),
+                });
+            }
+            return;
+        }
+        Kind::Type { kind } => match kind {
+            TypeKind::Single(one) => format!("{name} must be {}", article(&one.to_string())),
+            TypeKind::Multiple(many) => {
+                let kinds: Vec<_> = many.iter().map(|one| one.to_string()).collect();
+                format!("{name} must be one of: {}", kinds.join(", "))
+            }
+        },
+        Kind::Constant { expected_value } => format!("{name} must be {expected_value}"),
+        Kind::Enum { options } => {
+            let options: Vec<_> = options.as_array().into_iter().flatten().collect();
+            format!("{name} must be one of {}", list(&options))
+        }
+        Kind::Format { format } => format!("{name} is not a valid {format}"),
+        Kind::Pattern { pattern } => format!("{name} does not have the form {pattern}"),
+        Kind::MinLength { limit } if *limit == 1 => format!("{name} is empty"),
+        Kind::Minimum { limit } => format!("{name} must be at least {limit}"),
+        Kind::Maximum { limit } => format!("{name} must be at most {limit}"),
+        Kind::AnyOf { .. } if lookup(schema, &pointer).iter().any(|node| node.get("writeOnly").is_some()) => {
+            format!("{name} must be a text, {{\"env\": \"NAME\"}} or {{\"file\": \"path\"}}")
+        }
+        _ => format!("{name}: {}", error.masked()),
+    };
+    found.push(advise(Diagnostic::error(pointer, message), schema));
+}
+
+/// Adds the help text of the property at fault.
+fn advise(found: Diagnostic, schema: &Value) -> Diagnostic {
+    let help =
+        lookup(schema, &found.pointer).iter().find_map(|node| node.get("description")?.as_str().map(str::to_owned));
+    match help {
+        Some(help) => found.hint(help),
+        None => found,
+    }
+}
+
+fn article(kind: &str) -> String {
+    let article = if kind.starts_with(['a', 'e', 'i', 'o', 'u']) { "an" } else { "a" };
+    format!("{article} {kind}")
+}
+
+/// All sub-schemas that speak of the place a pointer names.
+fn lookup<'a>(schema: &'a Value, pointer: &str) -> Vec<&'a Value> {
+    let mut nodes = with_branches(schema);
+    for segment in pointer.split('/').skip(1) {
+        let segment = segment.replace("~1", "/").replace("~0", "~");
+        nodes = nodes
+            .into_iter()
+            .filter_map(|node| node.get("properties").and_then(|all| all.get(&segment)).or_else(|| node.get("items")))
+            .flat_map(with_branches)
+            .collect();
+    }
+    nodes
+}
+
+fn with_branches(schema: &Value) -> Vec<&Value> {
+    let branches = ["allOf", "oneOf", "anyOf"].into_iter().filter_map(|part| schema.get(part)?.as_array()).flatten();
+    std::iter::once(schema).chain(branches.flat_map(with_branches)).collect()
+}
+
+fn names(schema: &Value) -> Vec<&str> {
+    schema.get("properties").and_then(Value::as_object).into_iter().flatten().map(|(name, _)| name.as_str()).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::Secret;
+    use serde::Deserialize;
+
+    /// The tagged choice of a connection form.
+    #[derive(Deserialize, JsonSchema)]
+    #[serde(tag = "flows", rename_all = "snake_case")]
+    #[allow(dead_code)]
+    enum Flows {
+        Password {
+            /// # Username
+            /// Whose rights the connection has.
+            username: String,
+            password: Secret,
+        },
+        ClientCredentials {},
+    }
+
+    #[derive(Deserialize, JsonSchema)]
+    #[serde(rename_all = "camelCase")]
+    #[allow(dead_code)]
+    struct Settings {
+        endpoint_url: String,
+        #[serde(flatten)]
+        flows: Flows,
+    }
+
+    fn pointers(found: &[Diagnostic]) -> Vec<&str> {
+        found.iter().map(|one| one.pointer.as_str()).collect()
+    }
+
+    #[test]
+    fn all_faults_at_once_in_the_chosen_branch() {
+        let schema = Schema::from(schema_of::<Settings>());
+        let found = schema.check(&json!({ "endpointUrl": 7, "flows": "password", "password": {} }));
+        let mut places = pointers(&found);
+        places.sort_unstable();
+        assert_eq!(places, ["/endpointUrl", "/password", "/username"], "{found:#?}");
+        let username = found.iter().find(|one| one.pointer == "/username").unwrap();
+        assert_eq!(username.hint.as_deref(), Some("Whose rights the connection has."));
+    }
+
+    #[test]
+    fn an_unknown_choice_names_the_choices() {
+        let schema = Schema::from(schema_of::<Settings>());
+        let found = schema.check(&json!({ "endpointUrl": "x", "flows": "magic" }));
+        assert_eq!(pointers(&found), ["/flows"]);
+        assert!(found[0].hint.as_ref().unwrap().contains("\"client_credentials\""));
+    }
+
+    #[test]
+    fn finds_secrets_and_never_quotes_them() {
+        let schema = Schema::from(schema_of::<Settings>());
+        let document = json!({ "endpointUrl": "x", "flows": "password", "username": "u", "password": ["canary"] });
+        assert_eq!(schema.secrets(&document), ["/password"]);
+        let found = schema.check(&document);
+        assert_eq!(pointers(&found), ["/password"]);
+        assert!(!format!("{found:?}").contains("canary"));
+    }
+}
