@@ -195,11 +195,14 @@ impl<A: Action> AnyAction for Typed<A> {
     }
 }
 
+/// Actions as an entry makes them, or everything that is wrong with their table.
+pub type Actions = Result<Vec<Box<dyn AnyAction>>, Vec<Diagnostic>>;
+
 /// What a connector crate submits for its actions: the connector's name, and how to make them.
 #[derive(Clone, Copy)]
 pub struct ActionEntry {
     pub(crate) connector: &'static str,
-    pub(crate) actions: fn() -> Result<Vec<Box<dyn AnyAction>>, Vec<Diagnostic>>,
+    pub(crate) actions: fn() -> Actions,
 }
 
 impl ActionEntry {
@@ -209,7 +212,7 @@ impl ActionEntry {
     }
 
     /// Many actions at once, such as the rows of an operation table; a broken row is a finding.
-    pub const fn many<C: Connector>(actions: fn() -> Result<Vec<Box<dyn AnyAction>>, Vec<Diagnostic>>) -> Self {
+    pub const fn many<C: Connector>(actions: fn() -> Actions) -> Self {
         ActionEntry { connector: C::NAME, actions }
     }
 }

@@ -68,7 +68,7 @@ mod schema;
 mod secret;
 mod vault;
 
-pub use action::{Action, ActionEntry, ActionSpec, AnyAction, AnyClient, Effect, Items};
+pub use action::{Action, ActionEntry, ActionSpec, Actions, AnyAction, AnyClient, Effect, Items};
 pub use async_trait::async_trait;
 pub use connection::{Connected, Connection, Connections};
 pub use connector::{AnyConnector, Authorization, Connector, ConnectorEntry, ConnectorSpec};
