@@ -1,1 +1,5 @@
-//! trunkline-engine
+//! Flows and their runs.
+mod journal;
+pub use journal::{
+    Claim, Flush, ItemOutcome, Journal, MemoryJournal, RunEvent, RunId, RunStatus, RunSummary, StepPath,
+};

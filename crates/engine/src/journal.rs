@@ -1,0 +1,428 @@
+//! What a run leaves behind: append-only events. A run's state is the fold of them, and nothing else.
+//!
+//! The engine appends, a store keeps. An event that must not be lost is appended with [`Flush::Now`]; one whose loss only
+//! repeats harmless work goes with the next group.
+
+use std::{
+    any::Any,
+    borrow::Borrow,
+    collections::{BTreeMap, HashMap, HashSet},
+    fmt,
+    sync::{Arc, Mutex, PoisonError},
+};
+
+use async_trait::async_trait;
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
+use trunkline_core::{Error, ErrorKind, Result};
+
+/// The name of a run: 12 hexadecimal digits.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize, JsonSchema)]
+#[serde(transparent)]
+pub struct RunId(pub String);
+
+impl fmt::Display for RunId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+/// Where in a run: step ids from the outside in, and between them the keys of items, such as `files/4711/asset`.
+///
+/// Keys are escaped as in a JSON pointer (`~` as `~0`, `/` as `~1`), so that a key can never pose as another step.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize, JsonSchema)]
+#[serde(transparent)]
+pub struct StepPath(String);
+
+impl StepPath {
+    /// The path of a step or an item below this one.
+    pub fn join(&self, part: &str) -> StepPath {
+        let part = part.replace('~', "~0").replace('/', "~1");
+        StepPath(if self.0.is_empty() { part } else { format!("{}/{part}", self.0) })
+    }
+
+    /// The path as text.
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+impl Borrow<str> for StepPath {
+    fn borrow(&self) -> &str {
+        &self.0
+    }
+}
+
+impl From<&str> for StepPath {
+    fn from(path: &str) -> Self {
+        StepPath(path.to_owned())
+    }
+}
+
+impl fmt::Display for StepPath {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+/// What became of one item of an `each`.
+#[derive(Debug, Serialize, Deserialize)]
+#[serde(tag = "status", rename_all = "snake_case")]
+pub enum ItemOutcome {
+    /// All steps ran.
+    Done,
+    /// A `skip` step ended it.
+    Skipped {
+        /// What the step said.
+        reason: String,
+    },
+    /// A step failed.
+    Failed {
+        /// Which and why.
+        error: Error,
+    },
+    /// A step may or may not have taken effect; a person has to look.
+    Unknown {
+        /// Which and why.
+        error: Error,
+    },
+}
+
+impl ItemOutcome {
+    /// `done`, `skipped`, `failed` or `unknown`.
+    pub fn status(&self) -> &'static str {
+        match self {
+            ItemOutcome::Done => "done",
+            ItemOutcome::Skipped { .. } => "skipped",
+            ItemOutcome::Failed { .. } => "failed",
+            ItemOutcome::Unknown { .. } => "unknown",
+        }
+    }
+
+    /// Why it did not end as done.
+    pub fn reason(&self) -> Option<&str> {
+        match self {
+            ItemOutcome::Done => None,
+            ItemOutcome::Skipped { reason } => Some(reason),
+            ItemOutcome::Failed { error } | ItemOutcome::Unknown { error } => Some(error.message()),
+        }
+    }
+}
+
+/// How a run stands.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum RunStatus {
+    /// Accepted and not ended: somebody works on it, or it waits to be resumed.
+    Running,
+    /// Ended, and no item failed.
+    Succeeded,
+    /// Ended, but some items failed or are unknown.
+    Partial,
+    /// Stopped by an error that concerns the whole run; it can be resumed.
+    Failed,
+    /// Stopped by a person.
+    Cancelled,
+}
+
+impl RunStatus {
+    /// The word that stands for it in JSON.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            RunStatus::Running => "running",
+            RunStatus::Succeeded => "succeeded",
+            RunStatus::Partial => "partial",
+            RunStatus::Failed => "failed",
+            RunStatus::Cancelled => "cancelled",
+        }
+    }
+}
+
+/// One fact about a run. Times are milliseconds since 1970 (UTC).
+#[derive(Debug, Serialize, Deserialize)]
+#[serde(tag = "event", rename_all = "snake_case")]
+pub enum RunEvent {
+    /// The run was accepted; it is pinned to this version of its flow.
+    Started {
+        /// The flow's name.
+        flow: String,
+        /// The flow's version, under which the journal keeps the document.
+        version: String,
+        /// The run's input.
+        input: Value,
+        /// Which connection fills which slot.
+        connections: BTreeMap<String, String>,
+        /// When.
+        at: u64,
+    },
+    /// Somebody took the run up again after a crash or a failure.
+    Resumed {
+        /// When.
+        at: u64,
+    },
+    /// A step that must not be repeated blindly is about to be attempted.
+    StepStarted {
+        /// Which step.
+        step: StepPath,
+        /// When.
+        at: u64,
+    },
+    /// What a step in flight left for its next attempt. A store keeps it encrypted: it may hold signed URLs.
+    Checkpoint {
+        /// Which step.
+        step: StepPath,
+        /// The action's own business.
+        value: Value,
+    },
+    /// A step ended well: it is never called again.
+    StepFinished {
+        /// Which step.
+        step: StepPath,
+        /// What later steps refer to.
+        output: Value,
+        /// When.
+        at: u64,
+    },
+    /// A step ended badly: it is not called again in this run.
+    StepFailed {
+        /// Which step.
+        step: StepPath,
+        /// Why.
+        error: Error,
+        /// When.
+        at: u64,
+    },
+    /// All items of a list up to here have an outcome; a resumed run goes on with the page after it.
+    PageFinished {
+        /// The `each` step.
+        step: StepPath,
+        /// Where the next page begins; nothing if that was the last one.
+        next: Option<Value>,
+    },
+    /// An item of an `each` has its outcome.
+    ItemFinished {
+        /// The `each` step.
+        step: StepPath,
+        /// The item's key.
+        key: String,
+        /// What became of it.
+        outcome: ItemOutcome,
+        /// When.
+        at: u64,
+    },
+    /// A person wants the run to stop.
+    CancelRequested {
+        /// When.
+        at: u64,
+    },
+    /// The run ended.
+    Finished {
+        /// How.
+        status: RunStatus,
+        /// Why, if it failed.
+        error: Option<Error>,
+        /// When.
+        at: u64,
+    },
+}
+
+/// Whether an append waits until its events are safe from a power cut.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Flush {
+    /// Wait: everything appended so far is on disk when the append returns.
+    Now,
+    /// Do not wait: the events go to disk in order, with the next group.
+    Later,
+}
+
+/// A run in a list of runs.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct RunSummary {
+    /// The run's name.
+    pub id: RunId,
+    /// Its flow's name.
+    pub flow: String,
+    /// Its flow's version.
+    pub version: String,
+    /// How it stands.
+    pub status: RunStatus,
+    /// When it was accepted, in milliseconds since 1970.
+    pub started_at: u64,
+    /// When it ended, in milliseconds since 1970.
+    pub finished_at: Option<u64>,
+    /// Items by status: `done`, `skipped`, `failed`, `unknown`.
+    pub items: BTreeMap<String, u64>,
+}
+
+/// The right to work on a run, held by one process at a time; given back when dropped, also by a kill.
+pub type Claim = Box<dyn Any + Send + Sync>;
+
+/// Keeps the events of runs. One test suite runs over all implementations: `trunkline_engine::journal_suite`.
+#[async_trait]
+pub trait Journal: Send + Sync {
+    /// Accepts a run: its flow's document (under `version`) and its first event are on disk when this returns.
+    async fn accept(&self, run: &RunId, version: &str, flow: &Value, started: RunEvent) -> Result<()>;
+
+    /// Adds events in this order. After an append has failed, all later ones fail: nobody guesses what is on disk.
+    async fn append(&self, run: &RunId, events: Vec<RunEvent>, flush: Flush) -> Result<()>;
+
+    /// Shows all events of a run in order, without holding them all; `not_found` if there is no such run.
+    async fn replay(&self, run: &RunId, visit: &mut (dyn FnMut(RunEvent) + Send)) -> Result<()>;
+
+    /// The document of a flow version that some run was accepted with.
+    async fn flow(&self, version: &str) -> Result<Value>;
+
+    /// The outcome of an item, if it has one.
+    async fn item(&self, run: &RunId, step: &StepPath, key: &str) -> Result<Option<ItemOutcome>>;
+
+    /// All runs, newest first.
+    async fn runs(&self) -> Result<Vec<RunSummary>>;
+
+    /// The exclusive right to work on a run; `conflict` while another process has it.
+    async fn claim(&self, run: &RunId) -> Result<Claim>;
+
+    /// Whether a `CancelRequested` has been appended, by whatever process.
+    async fn cancel_requested(&self, run: &RunId) -> Result<bool>;
+}
+
+/// A journal that forgets: for tests, and for hosts that need no durability.
+#[derive(Default)]
+pub struct MemoryJournal {
+    inner: Mutex<Memory>,
+    claimed: Arc<Mutex<HashSet<RunId>>>,
+}
+
+#[derive(Default)]
+struct Memory {
+    flows: HashMap<String, Value>,
+    // As text, so that what comes back is what a store would give back.
+    events: BTreeMap<RunId, Vec<String>>,
+    items: HashMap<(RunId, StepPath, String), String>,
+}
+
+fn no_run(run: &RunId) -> Error {
+    Error::new(ErrorKind::NotFound, format!("there is no run {run}")).hint("`trunkline runs` lists them")
+}
+
+fn text(value: &impl Serialize) -> Result<String> {
+    serde_json::to_string(value).map_err(|error| Error::new(ErrorKind::Internal, "an event is not JSON").source(error))
+}
+
+fn parse<T: for<'de> Deserialize<'de>>(text: &str) -> Result<T> {
+    serde_json::from_str(text)
+        .map_err(|error| Error::new(ErrorKind::Store, "the journal holds an event that cannot be read").source(error))
+}
+
+impl MemoryJournal {
+    fn lock(&self) -> std::sync::MutexGuard<'_, Memory> {
+        self.inner.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+#[async_trait]
+impl Journal for MemoryJournal {
+    async fn accept(&self, run: &RunId, version: &str, flow: &Value, started: RunEvent) -> Result<()> {
+        let mut memory = self.lock();
+        if memory.events.contains_key(run) {
+            return Err(Error::new(ErrorKind::Conflict, format!("there is a run {run} already")));
+        }
+        memory.flows.insert(version.to_owned(), flow.clone());
+        memory.events.insert(run.clone(), vec![text(&started)?]);
+        Ok(())
+    }
+
+    async fn append(&self, run: &RunId, events: Vec<RunEvent>, _: Flush) -> Result<()> {
+        let mut memory = self.lock();
+        for event in events {
+            if let RunEvent::ItemFinished { step, key, outcome, .. } = &event {
+                memory.items.insert((run.clone(), step.clone(), key.clone()), text(outcome)?);
+            }
+            memory.events.get_mut(run).ok_or_else(|| no_run(run))?.push(text(&event)?);
+        }
+        Ok(())
+    }
+
+    async fn replay(&self, run: &RunId, visit: &mut (dyn FnMut(RunEvent) + Send)) -> Result<()> {
+        let events = self.lock().events.get(run).cloned().ok_or_else(|| no_run(run))?;
+        for event in events {
+            visit(parse(&event)?);
+        }
+        Ok(())
+    }
+
+    async fn flow(&self, version: &str) -> Result<Value> {
+        let flow = self.lock().flows.get(version).cloned();
+        flow.ok_or_else(|| Error::new(ErrorKind::NotFound, format!("there is no flow version {version}")))
+    }
+
+    async fn item(&self, run: &RunId, step: &StepPath, key: &str) -> Result<Option<ItemOutcome>> {
+        let found = self.lock().items.get(&(run.clone(), step.clone(), key.to_owned())).cloned();
+        found.map(|outcome| parse(&outcome)).transpose()
+    }
+
+    async fn runs(&self) -> Result<Vec<RunSummary>> {
+        let events = self.lock().events.clone();
+        let mut runs = Vec::new();
+        for (id, events) in events {
+            let mut summary = RunSummary {
+                id,
+                flow: String::new(),
+                version: String::new(),
+                status: RunStatus::Running,
+                started_at: 0,
+                finished_at: None,
+                items: BTreeMap::new(),
+            };
+            for event in events {
+                summary.apply(&parse(&event)?);
+            }
+            runs.push(summary);
+        }
+        runs.sort_by(|one, other| other.started_at.cmp(&one.started_at));
+        Ok(runs)
+    }
+
+    async fn claim(&self, run: &RunId) -> Result<Claim> {
+        struct Held(Arc<Mutex<HashSet<RunId>>>, RunId);
+        impl Drop for Held {
+            fn drop(&mut self) {
+                self.0.lock().unwrap_or_else(PoisonError::into_inner).remove(&self.1);
+            }
+        }
+        let mut claimed = self.claimed.lock().unwrap_or_else(PoisonError::into_inner);
+        if !claimed.insert(run.clone()) {
+            return Err(Error::new(ErrorKind::Conflict, format!("run {run} is being worked on already")));
+        }
+        Ok(Box::new(Held(self.claimed.clone(), run.clone())))
+    }
+
+    async fn cancel_requested(&self, run: &RunId) -> Result<bool> {
+        let memory = self.lock();
+        let events = memory.events.get(run).ok_or_else(|| no_run(run))?;
+        Ok(events.iter().any(|event| event.contains("\"event\":\"cancel_requested\"")))
+    }
+}
+
+impl RunSummary {
+    /// Takes an event into account.
+    pub fn apply(&mut self, event: &RunEvent) {
+        match event {
+            RunEvent::Started { flow, version, at, .. } => {
+                self.flow.clone_from(flow);
+                self.version.clone_from(version);
+                self.started_at = *at;
+            }
+            RunEvent::Resumed { .. } => {
+                self.status = RunStatus::Running;
+                self.finished_at = None;
+            }
+            RunEvent::ItemFinished { outcome, .. } => *self.items.entry(outcome.status().to_owned()).or_default() += 1,
+            RunEvent::Finished { status, at, .. } => {
+                self.status = *status;
+                self.finished_at = Some(*at);
+            }
+            _ => {}
+        }
+    }
+}
