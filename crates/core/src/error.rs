@@ -3,7 +3,7 @@
 //! One closed struct instead of an error type a module: callers ask only two questions, "which kind is it?" (to show, to
 //! count, to branch in a flow) and "may it be tried again?". The form follows `opendal::Error`.
 
-use std::{borrow::Cow, fmt, time::Duration};
+use std::{borrow::Cow, fmt, sync::Arc, time::Duration};
 
 use serde::{Deserialize, Serialize};
 
@@ -85,7 +85,7 @@ pub enum Retry {
 }
 
 /// A failure, for the person at the console and for the engine.
-#[derive(Serialize, Deserialize)]
+#[derive(Clone, Serialize, Deserialize)]
 pub struct Error {
     kind: ErrorKind,
     message: String,
@@ -96,7 +96,7 @@ pub struct Error {
     #[serde(default, skip_serializing_if = "Vec::is_empty", with = "pairs")]
     context: Vec<(Cow<'static, str>, String)>,
     #[serde(skip)]
-    source: Option<Box<dyn std::error::Error + Send + Sync>>,
+    source: Option<Arc<dyn std::error::Error + Send + Sync>>,
 }
 
 fn is_never(retry: &Retry) -> bool {
@@ -132,7 +132,7 @@ impl Error {
 
     /// Keeps the error underneath.
     pub fn source(mut self, source: impl Into<Box<dyn std::error::Error + Send + Sync>>) -> Self {
-        self.source = Some(source.into());
+        self.source = Some(source.into().into());
         self
     }
 

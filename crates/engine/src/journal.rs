@@ -5,7 +5,6 @@
 
 use std::{
     any::Any,
-    borrow::Borrow,
     collections::{BTreeMap, HashMap, HashSet},
     fmt,
     sync::{Arc, Mutex, PoisonError},
@@ -48,12 +47,6 @@ impl StepPath {
     }
 }
 
-impl Borrow<str> for StepPath {
-    fn borrow(&self) -> &str {
-        &self.0
-    }
-}
-
 impl From<&str> for StepPath {
     fn from(path: &str) -> Self {
         StepPath(path.to_owned())
@@ -67,7 +60,7 @@ impl fmt::Display for StepPath {
 }
 
 /// What became of one item of an `each`.
-#[derive(Debug, Serialize, Deserialize)]
+#[derive(Clone, Debug, Serialize, Deserialize)]
 #[serde(tag = "status", rename_all = "snake_case")]
 pub enum ItemOutcome {
     /// All steps ran.
@@ -140,7 +133,7 @@ impl RunStatus {
 }
 
 /// One fact about a run. Times are milliseconds since 1970 (UTC).
-#[derive(Debug, Serialize, Deserialize)]
+#[derive(Clone, Debug, Serialize, Deserialize)]
 #[serde(tag = "event", rename_all = "snake_case")]
 pub enum RunEvent {
     /// The run was accepted; it is pinned to this version of its flow.

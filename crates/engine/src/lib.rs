@@ -1,5 +1,53 @@
-//! Flows and their runs.
+//! Flows and their runs: the document a user writes, the steps it takes, and a journal from which a crash recovers.
+//!
+//! A [`Flow`] is read and checked, an [`Engine`] accepts a run of it and works on it, a [`Journal`] keeps what happened. A
+//! [`Run`] is the fold of its events: after a crash any engine on the same journal goes on where the events end.
+//!
+//! What a run promises: an accepted run is on disk; a step whose result is recorded is never called again; a step in flight
+//! when the process died may be called again under the same idempotency key, except for a `Create`, which is looked up first
+//! and otherwise ends as `unknown`.
+//!
+//! ```
+//! # tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap().block_on(async {
+//! use std::{collections::BTreeMap, sync::Arc};
+//! use trunkline_engine::{Engine, Flow, MemoryJournal, RunStatus, StepPath};
+//!
+//! let flow = Flow::from_value(serde_json::json!({
+//!     "name": "evens",
+//!     "input": { "type": "object", "properties": { "numbers": { "type": "array" } }, "required": ["numbers"] },
+//!     "steps": [{
+//!         "id": "numbers", "each": "{{ input.numbers }}",
+//!         "steps": [{ "id": "odd", "if": "{{ item % 2 == 1 }}", "skip": "odd" }]
+//!     }]
+//! })).unwrap();
+//!
+//! let engine = Engine::new(Arc::new(MemoryJournal::default()));
+//! let running = engine.start(&flow, serde_json::json!({ "numbers": [1, 2, 3] }), BTreeMap::new()).await?;
+//! let run = running.wait().await?;
+//! let ledger = &run.ledger[&StepPath::from("numbers")];
+//! assert_eq!(run.status, RunStatus::Succeeded);
+//! assert_eq!((ledger.done, ledger.skipped["odd"]), (1, 2));
+//! # Ok::<(), trunkline_core::Error>(())
+//! # }).unwrap();
+//! ```
+
+mod check;
+mod durability;
+mod engine;
+mod expression;
+mod filters;
+mod flow;
+mod interpreter;
 mod journal;
+#[cfg(any(test, feature = "suite"))]
+pub mod journal_suite;
+mod run;
+
+pub use durability::Notice;
+pub use engine::{Engine, Running};
+pub use expression::Template;
+pub use flow::{Flow, Step};
 pub use journal::{
     Claim, Flush, ItemOutcome, Journal, MemoryJournal, RunEvent, RunId, RunStatus, RunSummary, StepPath,
 };
+pub use run::{Ledger, Run};

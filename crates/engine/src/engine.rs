@@ -1,0 +1,211 @@
+//! Accepts runs, works on them, takes them up again, stops them.
+
+use std::{collections::BTreeMap, sync::Arc, time::Duration};
+
+use serde_json::Value;
+use tokio::{
+    sync::broadcast,
+    task::{AbortHandle, JoinHandle},
+};
+use trunkline_core::{CancellationToken, Connected, Diagnostic, Error, ErrorKind, Result};
+use uuid::Uuid;
+
+use crate::{
+    Claim, Flow, Flush, Journal, Notice, Run, RunEvent, RunId, RunStatus, StepPath,
+    durability::{Journaled, now},
+    expression::Scope,
+    interpreter::{End, Interpreter},
+};
+
+/// How many notices a slow watcher may lag behind before it misses some.
+const NOTICES: usize = 4096;
+/// How often a run looks whether another process wants it to stop.
+const CANCEL_POLL: Duration = Duration::from_millis(500);
+
+/// Runs flows durably: what it accepts is in the journal, and can be resumed by any engine on the same journal.
+#[derive(Clone)]
+pub struct Engine {
+    journal: Arc<dyn Journal>,
+}
+
+/// A run being worked on in the background.
+pub struct Running {
+    id: RunId,
+    notices: broadcast::Receiver<Notice>,
+    cancellation: CancellationToken,
+    task: JoinHandle<Result<Run>>,
+}
+
+impl Running {
+    /// The run's name; it is on disk.
+    pub fn id(&self) -> &RunId {
+        &self.id
+    }
+
+    /// What happens from now on; a watcher that is too slow misses some notices, never outcomes: those are in the journal.
+    pub fn notices(&self) -> broadcast::Receiver<Notice> {
+        self.notices.resubscribe()
+    }
+
+    /// Stops the run: nothing new is begun, and steps in flight are broken off.
+    pub fn cancel(&self) {
+        self.cancellation.cancel();
+    }
+
+    /// Waits for the end. An `Err` means that the end could not be recorded; how the run ended is in [`Run::status`].
+    pub async fn wait(self) -> Result<Run> {
+        self.task.await.map_err(|error| Error::new(ErrorKind::Internal, "the run's task was lost").source(error))?
+    }
+}
+
+impl Engine {
+    /// An engine on this journal.
+    pub fn new(journal: Arc<dyn Journal>) -> Self {
+        Engine { journal }
+    }
+
+    /// Accepts a run and begins to work on it. `slots` says which connection fills which slot of the flow.
+    pub async fn start(&self, flow: &Flow, input: Value, slots: BTreeMap<String, Connected>) -> Result<Running> {
+        fill(flow, &slots)?;
+        if let Some(schema) = flow.input() {
+            schema.accept(&format!("the input of flow {}", flow.name()), &input)?;
+        }
+        let id = RunId(Uuid::new_v4().simple().to_string()[..12].to_owned());
+        let claim = self.journal.claim(&id).await?;
+        let started = RunEvent::Started {
+            flow: flow.name().to_owned(),
+            version: flow.version().to_owned(),
+            input,
+            connections: slots.iter().map(|(slot, connected)| (slot.clone(), connected.name().to_owned())).collect(),
+            at: now(),
+        };
+        self.journal.accept(&id, flow.version(), flow.document(), started.clone()).await?;
+        let mut run = Run::new(id);
+        run.apply(started);
+        Ok(self.work(flow.clone(), run, slots, claim))
+    }
+
+    /// A run as it stands.
+    pub async fn run(&self, id: &RunId) -> Result<Run> {
+        let mut run = Run::new(id.clone());
+        self.journal.replay(id, &mut |event| run.apply(event)).await?;
+        Ok(run)
+    }
+
+    /// The flow a run is pinned to.
+    pub async fn flow_of(&self, run: &Run) -> Result<Flow> {
+        let document = self.journal.flow(&run.version).await?;
+        Flow::from_value(document).map_err(|found| {
+            let error = Diagnostic::into_error(&format!("the flow of run {}", run.id), &found);
+            error.unwrap_or_else(|| Error::new(ErrorKind::Config, "the flow cannot be read any more"))
+        })
+    }
+
+    /// Takes up a run that a crash, or an error that concerned all of it, has stopped. Recorded steps are not called again.
+    pub async fn resume(&self, id: &RunId, slots: BTreeMap<String, Connected>) -> Result<Running> {
+        let claim = self.journal.claim(id).await?;
+        // Read under the claim: nobody else adds to it now.
+        let mut run = self.run(id).await?;
+        if let RunStatus::Succeeded | RunStatus::Partial | RunStatus::Cancelled = run.status {
+            let message = format!("run {id} has ended ({}) and cannot be resumed", run.status.as_str());
+            return Err(Error::new(ErrorKind::Conflict, message).hint("start a new run of its flow"));
+        }
+        let flow = self.flow_of(&run).await?;
+        fill(&flow, &slots)?;
+        let resumed = RunEvent::Resumed { at: now() };
+        self.journal.append(id, vec![resumed.clone()], Flush::Now).await?;
+        run.apply(resumed);
+        Ok(self.work(flow, run, slots, claim))
+    }
+
+    /// Asks a run to stop, in whatever process it is worked on. A run that nobody works on is ended at once.
+    pub async fn cancel(&self, id: &RunId) -> Result<()> {
+        let run = self.run(id).await?;
+        if run.finished_at.is_some() && run.status != RunStatus::Failed {
+            let message = format!("run {id} has ended already ({})", run.status.as_str());
+            return Err(Error::new(ErrorKind::Conflict, message));
+        }
+        self.journal.append(id, vec![RunEvent::CancelRequested { at: now() }], Flush::Now).await?;
+        match self.journal.claim(id).await {
+            Ok(_claim) => {
+                let finished = RunEvent::Finished { status: RunStatus::Cancelled, error: None, at: now() };
+                self.journal.append(id, vec![finished], Flush::Now).await
+            }
+            Err(error) if error.kind() == ErrorKind::Conflict => Ok(()),
+            Err(error) => Err(error),
+        }
+    }
+
+    fn work(&self, flow: Flow, run: Run, slots: BTreeMap<String, Connected>, claim: Claim) -> Running {
+        let (watchers, notices) = broadcast::channel(NOTICES);
+        let cancellation = CancellationToken::new();
+        let (id, input) = (run.id.clone(), run.input.clone());
+        let journaled = Journaled::new(self.journal.clone(), run, watchers);
+        let poll = Abort(self.poll_cancel(&id, cancellation.clone()));
+        let interpreter = Interpreter::new(id.clone(), slots, Arc::new(journaled.clone()), cancellation.clone());
+        let scope = Scope::new(&input, &id.0);
+        let task = tokio::spawn(async move {
+            let (_claim, _poll) = (claim, poll);
+            // In a task of its own, so that a panic ends the run as failed instead of leaving it open.
+            let end = tokio::spawn(interpreter.steps(flow.steps().clone(), scope, StepPath::default())).await;
+            let end = end.unwrap_or_else(|panic| Err(Error::new(ErrorKind::Internal, "a step panicked").source(panic)));
+            finish(&journaled, end).await
+        });
+        Running { id, notices, cancellation, task }
+    }
+
+    fn poll_cancel(&self, id: &RunId, cancellation: CancellationToken) -> AbortHandle {
+        let (journal, id) = (self.journal.clone(), id.clone());
+        tokio::spawn(async move {
+            loop {
+                tokio::time::sleep(CANCEL_POLL).await;
+                if let Ok(true) = journal.cancel_requested(&id).await {
+                    return cancellation.cancel();
+                }
+            }
+        })
+        .abort_handle()
+    }
+}
+
+/// Ends a background task with its owner.
+struct Abort(AbortHandle);
+
+impl Drop for Abort {
+    fn drop(&mut self) {
+        self.0.abort();
+    }
+}
+
+async fn finish(journaled: &Journaled, end: Result<End>) -> Result<Run> {
+    let faults = journaled.with_run(|run| run.ledger.values().map(crate::Ledger::faults).sum::<u64>());
+    let (status, error) = match end {
+        Ok(End::Completed | End::Skipped(_)) if faults > 0 => (RunStatus::Partial, None),
+        Ok(End::Completed | End::Skipped(_)) => (RunStatus::Succeeded, None),
+        Err(error) if error.kind() == ErrorKind::Cancelled => (RunStatus::Cancelled, None),
+        Err(error) => (RunStatus::Failed, Some(error)),
+    };
+    journaled.record(RunEvent::Finished { status, error, at: now() }, Flush::Now).await?;
+    crate::durability::Durability::notify(journaled, Notice::Finished { status });
+    Ok(journaled.with_run(|run| std::mem::replace(run, Run::new(run.id.clone()))))
+}
+
+/// Every slot has a connection, and of the right connector.
+fn fill(flow: &Flow, slots: &BTreeMap<String, Connected>) -> Result<()> {
+    for (slot, connector) in flow.connections() {
+        let Some(connected) = slots.get(slot) else {
+            return Err(Error::new(ErrorKind::Config, format!("flow {} needs a connection for {slot}", flow.name()))
+                .hint(format!("name one of {connector} with `--connection {slot}=NAME`")));
+        };
+        let found = &connected.connector().spec().name;
+        if found != connector {
+            let message =
+                format!("{} is a connection to {found}, but {slot} needs one to {connector}", connected.name());
+            return Err(Error::new(ErrorKind::Config, message).hint("`trunkline connection list` shows them all"));
+        }
+    }
+    match slots.keys().find(|slot| !flow.connections().contains_key(*slot)) {
+        Some(slot) => Err(Error::new(ErrorKind::Config, format!("flow {} has no slot {slot}", flow.name()))),
+        None => Ok(()),
+    }
+}

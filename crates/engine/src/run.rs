@@ -1,0 +1,222 @@
+//! A run's state: the fold of its events. What a crash leaves on disk is all there is, so it is all that is looked at.
+
+use std::collections::BTreeMap;
+
+use serde::Serialize;
+use serde_json::Value;
+use trunkline_core::{Error, Result};
+
+use crate::{ItemOutcome, RunEvent, RunId, RunStatus, StepPath, durability::concerns_the_run};
+
+/// How many different reasons a ledger tells apart; the rest is counted together.
+const MAX_REASONS: usize = 50;
+
+/// A run as its events tell it.
+#[derive(Debug, Serialize)]
+pub struct Run {
+    /// Its name.
+    pub id: RunId,
+    /// Its flow's name.
+    pub flow: String,
+    /// The version of its flow it is pinned to.
+    pub version: String,
+    /// How it stands.
+    pub status: RunStatus,
+    /// Why it failed, if it did.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub error: Option<Error>,
+    /// What it was started with.
+    pub input: Value,
+    /// Which connection fills which slot.
+    pub connections: BTreeMap<String, String>,
+    /// When it was accepted, in milliseconds since 1970.
+    pub started_at: u64,
+    /// When it ended.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub finished_at: Option<u64>,
+    /// Whether somebody wants it to stop.
+    pub cancel_requested: bool,
+    /// What became of the items, by the path of their `each` step.
+    pub ledger: BTreeMap<StepPath, Ledger>,
+    #[serde(skip)]
+    steps: BTreeMap<StepPath, StepState>,
+    #[serde(skip)]
+    positions: BTreeMap<StepPath, Option<Value>>,
+}
+
+/// What is known of a step that matters for going on.
+#[derive(Debug, Default)]
+struct StepState {
+    started: bool,
+    checkpoint: Option<Value>,
+    result: Option<Result<Value, Error>>,
+}
+
+/// What became of the items of one `each` step: how many, and why.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
+pub struct Ledger {
+    /// Items whose steps all ran.
+    pub done: u64,
+    /// Skipped items, counted by reason.
+    pub skipped: BTreeMap<String, u64>,
+    /// Failed items, counted by reason.
+    pub failed: BTreeMap<String, u64>,
+    /// Items of which nobody knows, counted by reason.
+    pub unknown: BTreeMap<String, u64>,
+}
+
+impl Ledger {
+    /// How many items have an outcome.
+    pub fn total(&self) -> u64 {
+        self.done
+            + [&self.skipped, &self.failed, &self.unknown].iter().flat_map(|reasons| reasons.values()).sum::<u64>()
+    }
+
+    /// How many items failed or are unknown.
+    pub fn faults(&self) -> u64 {
+        self.failed.values().chain(self.unknown.values()).sum()
+    }
+
+    fn count(&mut self, outcome: &ItemOutcome) {
+        let reasons = match outcome {
+            ItemOutcome::Done => {
+                self.done += 1;
+                return;
+            }
+            ItemOutcome::Skipped { .. } => &mut self.skipped,
+            ItemOutcome::Failed { .. } => &mut self.failed,
+            ItemOutcome::Unknown { .. } => &mut self.unknown,
+        };
+        let reason = outcome.reason().unwrap_or_default();
+        let reason = if reasons.len() < MAX_REASONS || reasons.contains_key(reason) { reason } else { "other reasons" };
+        *reasons.entry(reason.to_owned()).or_default() += 1;
+    }
+}
+
+impl Run {
+    /// A run of which no event is known yet.
+    pub fn new(id: RunId) -> Run {
+        Run {
+            id,
+            flow: String::new(),
+            version: String::new(),
+            status: RunStatus::Running,
+            error: None,
+            input: Value::Null,
+            connections: BTreeMap::new(),
+            started_at: 0,
+            finished_at: None,
+            cancel_requested: false,
+            ledger: BTreeMap::new(),
+            steps: BTreeMap::new(),
+            positions: BTreeMap::new(),
+        }
+    }
+
+    /// Takes the next event into account. What is kept of steps does not grow with the number of items: an item that has
+    /// an outcome needs its steps no more.
+    pub fn apply(&mut self, event: RunEvent) {
+        match event {
+            RunEvent::Started { flow, version, input, connections, at } => {
+                self.flow = flow;
+                self.version = version;
+                self.input = input;
+                self.connections = connections;
+                self.started_at = at;
+            }
+            RunEvent::Resumed { .. } => {
+                self.status = RunStatus::Running;
+                self.error = None;
+                self.finished_at = None;
+                for state in self.steps.values_mut() {
+                    if matches!(&state.result, Some(Err(error)) if concerns_the_run(error)) {
+                        *state = StepState { checkpoint: state.checkpoint.take(), ..StepState::default() };
+                    }
+                }
+            }
+            RunEvent::StepStarted { step, .. } => self.steps.entry(step).or_default().started = true,
+            RunEvent::Checkpoint { step, value } => self.steps.entry(step).or_default().checkpoint = Some(value),
+            RunEvent::StepFinished { step, output, .. } => {
+                self.steps.entry(step).or_default().result = Some(Ok(output))
+            }
+            RunEvent::StepFailed { step, error, .. } => self.steps.entry(step).or_default().result = Some(Err(error)),
+            RunEvent::PageFinished { step, next } => {
+                self.positions.insert(step, next);
+            }
+            RunEvent::ItemFinished { step, key, outcome, .. } => {
+                let item = step.join(&key);
+                self.forget_below(&item);
+                self.ledger.entry(step).or_default().count(&outcome);
+            }
+            RunEvent::CancelRequested { .. } => self.cancel_requested = true,
+            RunEvent::Finished { status, error, at } => {
+                self.status = status;
+                self.error = error;
+                self.finished_at = Some(at);
+            }
+        }
+    }
+
+    fn forget_below(&mut self, item: &StepPath) {
+        // '0' follows '/': the range holds everything that begins with "ITEM/", and nothing else.
+        let below = StepPath::from(&*format!("{item}/"))..StepPath::from(&*format!("{item}0"));
+        self.steps.extract_if(below.clone(), |_, _| true).for_each(drop);
+        self.positions.extract_if(below, |_, _| true).for_each(drop);
+    }
+
+    /// The recorded result of a step.
+    pub(crate) fn result(&self, step: &StepPath) -> Option<Result<Value>> {
+        self.steps.get(step)?.result.clone()
+    }
+
+    /// Whether an attempt that must not be repeated blindly was begun.
+    pub(crate) fn started(&self, step: &StepPath) -> bool {
+        self.steps.get(step).is_some_and(|state| state.started)
+    }
+
+    /// What the last attempt left behind.
+    pub(crate) fn checkpoint(&self, step: &StepPath) -> Option<Value> {
+        self.steps.get(step)?.checkpoint.clone()
+    }
+
+    /// Where a list goes on: `Some(None)` if it is through.
+    pub(crate) fn position(&self, step: &StepPath) -> Option<&Option<Value>> {
+        self.positions.get(step)
+    }
+
+    /// How many steps are kept in memory.
+    #[cfg(test)]
+    pub(crate) fn kept(&self) -> usize {
+        self.steps.len() + self.positions.len()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::json;
+
+    #[test]
+    fn an_item_with_an_outcome_leaves_nothing_but_a_count() {
+        let mut run = Run::new(RunId("r".into()));
+        let files = StepPath::default().join("files");
+        for key in ["a", "a/b", "a0", "~"] {
+            let step = files.join(key).join("copy");
+            run.apply(RunEvent::StepStarted { step: step.clone(), at: 1 });
+            run.apply(RunEvent::StepFinished { step, output: json!(1), at: 2 });
+        }
+        assert_eq!(run.kept(), 4);
+        let end = |key: &str| RunEvent::ItemFinished {
+            step: files.clone(),
+            key: key.into(),
+            outcome: ItemOutcome::Done,
+            at: 3,
+        };
+        run.apply(end("a"));
+        assert_eq!(run.kept(), 3, "a/b and a0 are other items");
+        run.apply(end("a/b"));
+        run.apply(end("a0"));
+        run.apply(end("~"));
+        assert_eq!((run.kept(), run.ledger[&files].done), (0, 4));
+    }
+}
