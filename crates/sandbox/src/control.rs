@@ -1,0 +1,58 @@
+//! The sandbox's own pages: what it is, what happened, and the switches, for programs that run in other processes.
+
+use std::sync::PoisonError;
+
+use serde_json::json;
+
+use crate::http::{self, Answer, Call};
+use crate::state::Event;
+use crate::{App, Service, asset, mediaflow_rows, options, report};
+
+pub(crate) async fn serve(app: &App, mut call: Call) -> Answer {
+    let path = call.path.clone();
+    let (method, _) = call.route();
+    match (method, path.as_str()) {
+        ("GET", "/") => http::json(200, &about(app)),
+        ("GET", "/_sandbox/report") => http::json(200, &json!(report::report(app))),
+        ("GET", "/_sandbox/settings") => http::json(200, &options::settings(&app.endpoints, &app.credentials).into()),
+        ("GET", "/_sandbox/requests") => {
+            let seen = app.guard.seen.lock().unwrap_or_else(PoisonError::into_inner).clone();
+            http::json(200, &json!(seen))
+        }
+        ("PUT", "/_sandbox/faults") => {
+            let faults = call.json().await.and_then(|body| serde_json::from_value(body).map_err(|e| e.to_string()));
+            match faults {
+                Ok(faults) => {
+                    app.guard.set(faults);
+                    http::empty(204)
+                }
+                Err(text) => http::json(400, &json!({ "error": text })),
+            }
+        }
+        ("POST", "/_sandbox/expire-tokens") => {
+            app.state.with(|world| world.record(Event::ExpireAccess));
+            http::empty(204)
+        }
+        _ => http::empty(404),
+    }
+}
+
+fn about(app: &App) -> serde_json::Value {
+    let bases: serde_json::Map<_, _> = Service::BASES
+        .iter()
+        .map(|(base, service)| {
+            (json!(service).as_str().unwrap_or_default().to_owned(), format!("{}{base}", app.base).into())
+        })
+        .collect();
+    json!({
+        "about": "Look-alikes of MediaValet and Mediaflow for demos and tests. Nothing here is a real service.",
+        "bases": bases,
+        "endpoints": app.endpoints,
+        "rootFolder": mediaflow_rows::ROOT_FOLDER,
+        "category": asset::TARGET_CATEGORY,
+        "control": [
+            "GET /_sandbox/report", "GET /_sandbox/requests", "GET /_sandbox/settings",
+            "PUT /_sandbox/faults", "POST /_sandbox/expire-tokens",
+        ],
+    })
+}
