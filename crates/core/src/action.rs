@@ -143,6 +143,13 @@ struct Typed<A> {
 
 impl<A: Action> Typed<A> {
     fn new() -> Self {
+        let mut input = schema_of::<A::Input>();
+        if let Some(schema) = input.as_object_mut()
+            && schema.contains_key("properties")
+        {
+            // A misspelt input is a fault, not something to pass over.
+            schema.entry("additionalProperties").or_insert(Value::Bool(false));
+        }
         let spec = ActionSpec {
             name: A::NAME.into(),
             title: A::TITLE.into(),
@@ -151,7 +158,7 @@ impl<A: Action> Typed<A> {
             effect: A::EFFECT,
             route: None,
             lists: false,
-            input: schema_of::<A::Input>(),
+            input,
             output: schema_of::<A::Output>(),
         };
         Typed { spec, action: PhantomData }

@@ -50,6 +50,13 @@ pub struct Context {
     recorder: Arc<dyn Recorder>,
 }
 
+/// For a call outside any run: nothing is kept, no files can be opened.
+impl Default for Context {
+    fn default() -> Self {
+        Context::new("", "", Connections::default())
+    }
+}
+
 impl Context {
     /// For one call on this connection. The key stays the same however often the call is attempted; the connections are
     /// those whose files may be opened.

@@ -8,6 +8,7 @@
 //! | `first`, `last` | that item of a list |
 //! | `join(separator)` | a list as one text |
 //! | `split(separator)` | a text as a list |
+//! | `map(path)` | of each item of a list the value at a path such as `file.fileName`; items without it are left out |
 //! | `string`, `int` | the value as text, as whole number |
 //! | `json` | the value as JSON text |
 
@@ -32,6 +33,7 @@ pub(crate) fn add_to(environment: &mut Environment<'static>) {
     environment.add_filter("string", |value: Value| value.to_string());
     environment.add_filter("join", join);
     environment.add_filter("split", split);
+    environment.add_filter("map", map);
     environment.add_filter("json", |value: Value| {
         serde_json::to_string(&value).map_err(|error| Error::new(ErrorKind::BadSerialization, error.to_string()))
     });
@@ -59,4 +61,18 @@ fn split(text: String, separator: String) -> Result<Vec<String>, Error> {
         return Err(Error::new(ErrorKind::InvalidOperation, "split needs a separator"));
     }
     Ok(text.split(&separator).map(str::to_owned).collect())
+}
+
+fn map(list: Value, path: String) -> Result<Vec<Value>, Error> {
+    let mut found = Vec::new();
+    for item in list.try_iter()? {
+        let mut value = item;
+        for name in path.split('.') {
+            value = if value.is_undefined() || value.is_none() { Value::UNDEFINED } else { value.get_attr(name)? };
+        }
+        if !value.is_undefined() {
+            found.push(value);
+        }
+    }
+    Ok(found)
 }

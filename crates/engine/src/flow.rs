@@ -52,7 +52,7 @@ pub(crate) enum StepKind {
     /// Calls an action.
     Action(Call),
     /// Runs steps for each item of a list.
-    Each { over: Over, key: Option<Template>, concurrency: usize, steps: Arc<[Step]> },
+    Each { over: Box<Over>, key: Option<Template>, concurrency: usize, steps: Arc<[Step]> },
     /// Runs one list of steps or the other.
     If { condition: Template, then: Arc<[Step]>, otherwise: Arc<[Step]> },
     /// Gives names to values.
@@ -443,7 +443,7 @@ impl Reader {
         let key = read.key.map(|key| self.template(&key.into(), &format!("{pointer}/key")));
         let steps = self.steps(&read.steps, &format!("{pointer}/steps"), depth + 1);
         let concurrency = read.concurrency.clamp(1, MAX_CONCURRENCY);
-        Some((read.id, StepKind::Each { over, key, concurrency, steps }))
+        Some((read.id, StepKind::Each { over: Box::new(over), key, concurrency, steps }))
     }
 
     fn condition(

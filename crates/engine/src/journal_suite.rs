@@ -1,1 +1,317 @@
-//! pending
+//! The behaviours every [`Journal`] must have, as one suite for all implementations: `run(async || MyJournal::new())`.
+//!
+//! `fresh` gives an empty journal each time. A behaviour that fails panics and names itself.
+#![allow(clippy::unwrap_used, reason = "this is a test")]
+
+use std::collections::BTreeMap;
+
+use serde_json::{Value, json};
+use trunkline_core::{Error, ErrorKind, Retry};
+
+use crate::{Flush, ItemOutcome, Journal, RunEvent, RunId, RunStatus, RunSummary, StepPath};
+
+/// Holds a journal against all behaviours.
+pub async fn run<J: Journal, F: AsyncFn() -> J>(fresh: F) {
+    an_accepted_run_is_there(&fresh().await).await;
+    a_run_is_accepted_once(&fresh().await).await;
+    a_flow_version_never_changes(&fresh().await).await;
+    events_come_back_as_they_were(&fresh().await).await;
+    events_keep_their_order(&fresh().await).await;
+    an_item_is_found_under_its_exact_key_only(&fresh().await).await;
+    the_last_outcome_of_an_item_counts(&fresh().await).await;
+    what_is_flushed_later_is_seen_at_once(&fresh().await).await;
+    runs_are_listed_newest_first(&fresh().await).await;
+    a_cancellation_is_seen(&fresh().await).await;
+    a_claim_is_exclusive_until_dropped(&fresh().await).await;
+    an_unknown_run_is_not_found(&fresh().await).await;
+}
+
+async fn an_accepted_run_is_there(journal: &impl Journal) {
+    let (run, flow) = (id("a1"), json!({ "name": "copy", "steps": [], "title": "Ärger \"/~\u{0}" }));
+    journal.accept(&run, "v1", &flow, started("v1", 7)).await.unwrap();
+    assert_eq!(replayed(journal, &run).await, [json(&started("v1", 7))]);
+    assert_eq!(journal.flow("v1").await.unwrap().to_string(), flow.to_string(), "the flow, keys in their order");
+    assert_eq!(kind(journal.flow("v2").await), ErrorKind::NotFound);
+    assert!(!journal.cancel_requested(&run).await.unwrap());
+    let expected = RunSummary {
+        id: run,
+        flow: "copy".into(),
+        version: "v1".into(),
+        status: RunStatus::Running,
+        started_at: 7,
+        finished_at: None,
+        items: BTreeMap::new(),
+    };
+    assert_eq!(journal.runs().await.unwrap(), [expected]);
+}
+
+async fn a_run_is_accepted_once(journal: &impl Journal) {
+    let run = accepted(journal, "a1", 1).await;
+    let again = journal.accept(&run, "v1", &json!({}), started("v1", 2)).await;
+    assert_eq!(kind(again), ErrorKind::Conflict);
+    assert_eq!(replayed(journal, &run).await, [json(&started("v1", 1))], "the refused run left nothing behind");
+    // Another run of the same flow is no conflict.
+    accepted(journal, "a2", 3).await;
+    assert_eq!(journal.runs().await.unwrap().len(), 2);
+}
+
+async fn a_flow_version_never_changes(journal: &impl Journal) {
+    journal.accept(&id("a1"), "v1", &json!({ "name": "copy" }), started("v1", 1)).await.unwrap();
+    let other = journal.accept(&id("a2"), "v1", &json!({ "name": "changed" }), started("v1", 2)).await;
+    assert_eq!(kind(other), ErrorKind::Conflict, "a run is pinned to its flow");
+    assert_eq!(journal.flow("v1").await.unwrap(), json!({ "name": "copy" }));
+    assert_eq!(journal.runs().await.unwrap().len(), 1, "the refused run left nothing behind");
+}
+
+async fn events_come_back_as_they_were(journal: &impl Journal) {
+    let run = accepted(journal, "a1", 0).await;
+    let mut expected = vec![json(&started("v1", 0))];
+    for (number, (once, again)) in one_of_each().into_iter().zip(one_of_each()).enumerate() {
+        expected.push(json(&again));
+        let flush = if number % 2 == 0 { Flush::Now } else { Flush::Later };
+        journal.append(&run, vec![once], flush).await.unwrap();
+    }
+    assert_eq!(replayed(journal, &run).await, expected);
+    // A replay changes nothing.
+    assert_eq!(replayed(journal, &run).await, expected);
+}
+
+async fn events_keep_their_order(journal: &impl Journal) {
+    let (one, other) = (accepted(journal, "a1", 0).await, accepted(journal, "a2", 0).await);
+    for number in 0..300 {
+        let flush = if number % 70 == 0 { Flush::Now } else { Flush::Later };
+        journal.append(&one, vec![resumed(2 * number), resumed(2 * number + 1)], flush).await.unwrap();
+        journal.append(&other, vec![resumed(1000 + number)], Flush::Later).await.unwrap();
+    }
+    journal.append(&one, Vec::new(), Flush::Now).await.unwrap();
+    let at = |events: &[String]| -> Vec<u64> {
+        let at = |event: &String| serde_json::from_str::<Value>(event).unwrap()["at"].as_u64().unwrap();
+        events.iter().skip(1).map(at).collect()
+    };
+    assert_eq!(at(&replayed(journal, &one).await), (0..600).collect::<Vec<_>>());
+    assert_eq!(at(&replayed(journal, &other).await), (1000..1300).collect::<Vec<_>>());
+}
+
+async fn an_item_is_found_under_its_exact_key_only(journal: &impl Journal) {
+    let keys = [
+        "",
+        "4711",
+        "4711 ",
+        "a/b",
+        "a~1b",
+        "a~b",
+        "'; DROP TABLE items; --",
+        "\"x\"",
+        "Ä",
+        "A\u{308}",
+        "a\u{0}b",
+        "a",
+        "%",
+    ];
+    let (one, other) = (accepted(journal, "a1", 0).await, accepted(journal, "a2", 0).await);
+    let (files, inner) = (StepPath::from("files"), StepPath::from("files").join("a/b"));
+    let events = keys.iter().map(|key| item(&files, key, skipped(&format!("reason {key}")))).collect();
+    journal.append(&one, events, Flush::Now).await.unwrap();
+    for key in keys {
+        let found = journal.item(&one, &files, key).await.unwrap();
+        let expected = format!("reason {key}");
+        assert_eq!(found.as_ref().and_then(ItemOutcome::reason), Some(expected.as_str()), "key {key:?}");
+        for (run, step) in [(&one, &inner), (&other, &files)] {
+            assert!(journal.item(run, step, key).await.unwrap().is_none(), "key {key:?} in {run} {step}");
+        }
+    }
+    for key in [" ", "47", "47111", "a\u{0}", "b", "ä", "__", "reason"] {
+        assert!(journal.item(&one, &files, key).await.unwrap().is_none(), "key {key:?}");
+    }
+    assert!(journal.item(&id("a9"), &files, "").await.unwrap().is_none(), "an unknown run has no items");
+}
+
+async fn the_last_outcome_of_an_item_counts(journal: &impl Journal) {
+    let (run, step) = (accepted(journal, "a1", 0).await, StepPath::from("files"));
+    let twice =
+        vec![item(&step, "1", failed()), item(&step, "2", ItemOutcome::Done), item(&step, "1", ItemOutcome::Done)];
+    journal.append(&run, twice, Flush::Now).await.unwrap();
+    assert_eq!(journal.item(&run, &step, "1").await.unwrap().unwrap().status(), "done");
+    assert_eq!(counts(journal).await, json!({ "done": 2 }), "an item that was done again is one item");
+    journal.append(&run, vec![item(&step, "2", ItemOutcome::Unknown { error: error() })], Flush::Later).await.unwrap();
+    assert_eq!(counts(journal).await, json!({ "done": 1, "unknown": 1 }));
+}
+
+async fn what_is_flushed_later_is_seen_at_once(journal: &impl Journal) {
+    let (run, step) = (accepted(journal, "a1", 0).await, StepPath::from("files"));
+    for number in 0..100_u64 {
+        let key = number.to_string();
+        assert!(journal.item(&run, &step, &key).await.unwrap().is_none());
+        journal.append(&run, vec![item(&step, &key, failed())], Flush::Later).await.unwrap();
+        assert_eq!(journal.item(&run, &step, &key).await.unwrap().unwrap().status(), "failed");
+        journal.append(&run, vec![item(&step, &key, ItemOutcome::Done)], Flush::Later).await.unwrap();
+        assert_eq!(journal.item(&run, &step, &key).await.unwrap().unwrap().status(), "done", "the later one");
+        if number % 10 == 0 {
+            assert_eq!(replayed(journal, &run).await.len() as u64, 1 + 2 * (number + 1));
+        }
+    }
+    assert!(!journal.cancel_requested(&run).await.unwrap());
+    journal.append(&run, vec![RunEvent::CancelRequested { at: 1 }], Flush::Later).await.unwrap();
+    assert!(journal.cancel_requested(&run).await.unwrap());
+}
+
+async fn runs_are_listed_newest_first(journal: &impl Journal) {
+    let step = StepPath::from("files");
+    let middle = accepted(journal, "b", 200).await;
+    let oldest = accepted(journal, "c", 100).await;
+    let newest = accepted(journal, "a", 300).await;
+    let items = [("1", ItemOutcome::Done), ("2", ItemOutcome::Done), ("3", skipped("why")), ("4", failed())];
+    let events = items.into_iter().map(|(key, outcome)| item(&step, key, outcome)).collect();
+    journal.append(&middle, events, Flush::Now).await.unwrap();
+    journal.append(&middle, vec![finished(RunStatus::Partial, 250)], Flush::Now).await.unwrap();
+    journal.append(&oldest, vec![finished(RunStatus::Failed, 150)], Flush::Now).await.unwrap();
+    let listed = journal.runs().await.unwrap();
+    let line = |run: &RunSummary| (run.id.0.clone(), run.status, run.started_at, run.finished_at);
+    let lines: Vec<_> = listed.iter().map(line).collect();
+    let expected = [
+        (newest.0, RunStatus::Running, 300, None),
+        (middle.0.clone(), RunStatus::Partial, 200, Some(250)),
+        (oldest.0.clone(), RunStatus::Failed, 100, Some(150)),
+    ];
+    assert_eq!(lines, expected);
+    assert_eq!(json!(listed[1].items), json!({ "done": 2, "failed": 1, "skipped": 1 }));
+    assert!(listed[0].items.is_empty() && listed[2].items.is_empty());
+
+    journal.append(&oldest, vec![resumed(400)], Flush::Now).await.unwrap();
+    let listed = journal.runs().await.unwrap();
+    assert_eq!(line(&listed[2]), (oldest.0.clone(), RunStatus::Running, 100, None), "taken up again");
+    journal.append(&oldest, vec![finished(RunStatus::Succeeded, 500)], Flush::Now).await.unwrap();
+    let listed = journal.runs().await.unwrap();
+    assert_eq!(line(&listed[2]), (oldest.0, RunStatus::Succeeded, 100, Some(500)));
+}
+
+async fn a_cancellation_is_seen(journal: &impl Journal) {
+    let (one, other) = (accepted(journal, "a1", 0).await, accepted(journal, "a2", 0).await);
+    // Text that looks like one is none.
+    let look = json!({ "event": "cancel_requested", "text": "\"event\":\"cancel_requested\"" });
+    let event = RunEvent::StepFinished { step: "cancel_requested".into(), output: look, at: 1 };
+    journal.append(&one, vec![event], Flush::Now).await.unwrap();
+    assert!(!journal.cancel_requested(&one).await.unwrap(), "an output is no request");
+    journal.append(&one, vec![RunEvent::CancelRequested { at: 2 }, resumed(3)], Flush::Now).await.unwrap();
+    assert!(journal.cancel_requested(&one).await.unwrap());
+    assert!(!journal.cancel_requested(&other).await.unwrap());
+}
+
+async fn a_claim_is_exclusive_until_dropped(journal: &impl Journal) {
+    let (one, other) = (accepted(journal, "a1", 0).await, accepted(journal, "a2", 0).await);
+    let claim = journal.claim(&one).await.unwrap();
+    assert_eq!(kind(journal.claim(&one).await), ErrorKind::Conflict);
+    let second = journal.claim(&other).await.unwrap();
+    drop(claim);
+    let again = journal.claim(&one).await.unwrap();
+    assert_eq!(kind(journal.claim(&one).await), ErrorKind::Conflict);
+    drop((second, again));
+    drop(journal.claim(&one).await.unwrap());
+}
+
+async fn an_unknown_run_is_not_found(journal: &impl Journal) {
+    accepted(journal, "a1", 0).await;
+    let unknown = id("a9");
+    assert_eq!(
+        kind(journal.replay(&unknown, &mut |_| panic!("an event of an unknown run")).await),
+        ErrorKind::NotFound
+    );
+    assert_eq!(kind(journal.append(&unknown, vec![resumed(1)], Flush::Now).await), ErrorKind::NotFound);
+    assert_eq!(kind(journal.append(&unknown, vec![resumed(1)], Flush::Later).await), ErrorKind::NotFound);
+    let outcome = vec![item(&"files".into(), "1", ItemOutcome::Done)];
+    assert_eq!(kind(journal.append(&unknown, outcome, Flush::Later).await), ErrorKind::NotFound);
+    assert!(journal.item(&unknown, &"files".into(), "1").await.unwrap().is_none(), "a refused append leaves nothing");
+    assert_eq!(kind(journal.cancel_requested(&unknown).await), ErrorKind::NotFound);
+    // None of this was a failed append: the journal goes on.
+    journal.append(&id("a1"), vec![resumed(1)], Flush::Now).await.unwrap();
+    assert_eq!(journal.runs().await.unwrap().len(), 1);
+}
+
+/// Every kind of event, with values that are easily lost on the way.
+fn one_of_each() -> Vec<RunEvent> {
+    let step = StepPath::from("files").join("a/b~c").join("asset");
+    let value = json!({
+        "z": "keys keep their order", "a": null, "text": "line\nbreak \"quote\" \\ \u{0} \u{1f600} </script>",
+        "numbers": [0.1, 1e-7, 31.245270191439438, u64::MAX, i64::MIN, 9_007_199_254_740_993_u64], "": [[], {}]
+    });
+    vec![
+        RunEvent::Resumed { at: u64::MAX },
+        RunEvent::StepStarted { step: step.clone(), at: 1 },
+        RunEvent::Checkpoint { step: step.clone(), value: value.clone() },
+        RunEvent::Checkpoint { step: step.clone(), value: Value::Null },
+        RunEvent::StepFinished { step: step.clone(), output: value.clone(), at: 2 },
+        RunEvent::StepFailed { step: step.clone(), error: error(), at: 3 },
+        RunEvent::PageFinished { step: "files".into(), next: Some(json!({ "offset": 100 })) },
+        RunEvent::PageFinished { step: "files".into(), next: None },
+        item(&step, "a/b~c", ItemOutcome::Done),
+        item(&step, "", skipped("not allowed")),
+        item(&step, "4711", failed()),
+        item(&step, "Ä\u{0}", ItemOutcome::Unknown { error: error() }),
+        RunEvent::CancelRequested { at: 4 },
+        RunEvent::Finished { status: RunStatus::Failed, error: Some(error()), at: 5 },
+        RunEvent::Resumed { at: 6 },
+        RunEvent::Finished { status: RunStatus::Partial, error: None, at: 7 },
+    ]
+}
+
+fn error() -> Error {
+    Error::new(ErrorKind::UnknownOutcome, "the upload of \"a/b\" may have arrived")
+        .hint("look into the library")
+        .retry(Retry::After(std::time::Duration::from_millis(1500)))
+        .with("status", 502)
+        .with("connection", "dam")
+        .with("another", "a\nb")
+}
+
+fn failed() -> ItemOutcome {
+    ItemOutcome::Failed { error: error() }
+}
+
+fn skipped(reason: &str) -> ItemOutcome {
+    ItemOutcome::Skipped { reason: reason.to_owned() }
+}
+
+fn item(step: &StepPath, key: &str, outcome: ItemOutcome) -> RunEvent {
+    RunEvent::ItemFinished { step: step.clone(), key: key.to_owned(), outcome, at: 9 }
+}
+
+fn resumed(at: u64) -> RunEvent {
+    RunEvent::Resumed { at }
+}
+
+fn finished(status: RunStatus, at: u64) -> RunEvent {
+    RunEvent::Finished { status, error: None, at }
+}
+
+fn id(name: &str) -> RunId {
+    RunId(name.to_owned())
+}
+
+fn started(version: &str, at: u64) -> RunEvent {
+    let connections = BTreeMap::from([("source".to_owned(), "mediaflow".to_owned())]);
+    RunEvent::Started { flow: "copy".into(), version: version.into(), input: json!({ "folderId": 7 }), connections, at }
+}
+
+async fn accepted(journal: &impl Journal, name: &str, at: u64) -> RunId {
+    let run = id(name);
+    journal.accept(&run, "v1", &json!({ "name": "copy" }), started("v1", at)).await.unwrap();
+    run
+}
+
+async fn replayed(journal: &impl Journal, run: &RunId) -> Vec<String> {
+    let mut events = Vec::new();
+    journal.replay(run, &mut |event| events.push(json(&event))).await.unwrap();
+    events
+}
+
+async fn counts(journal: &impl Journal) -> Value {
+    json!(journal.runs().await.unwrap()[0].items)
+}
+
+fn json(event: &RunEvent) -> String {
+    serde_json::to_string(event).unwrap()
+}
+
+fn kind<T>(result: trunkline_core::Result<T>) -> ErrorKind {
+    result.err().expect("this must be refused").kind()
+}

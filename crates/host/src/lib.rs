@@ -1,1 +1,181 @@
-//! trunkline
+//! Trunkline as a library: a [`Runtime`] has the connectors, the connections and the runs of one data directory.
+//!
+//! It is what the command line stands on, and what a flow builder embeds; `examples/embed.rs` shows it in 40 lines.
+
+mod connectors;
+
+use std::{
+    collections::BTreeMap,
+    fs,
+    path::{Path, PathBuf},
+    sync::Arc,
+};
+
+use serde_json::Value;
+
+pub use trunkline_core as core;
+pub use trunkline_engine as engine;
+pub use trunkline_rest as rest;
+pub use trunkline_store as store;
+
+use trunkline_core::{
+    Connected, Connection, Connections, Context, Diagnostic, Error, ErrorKind, Registry, Result, Secret, SecretSource,
+};
+use trunkline_engine::{Engine, Flow, RunId, RunStatus, Running};
+use trunkline_store::{KeySource, Store};
+
+/// Connectors, connections and runs, on one data directory.
+#[derive(Clone)]
+pub struct Runtime {
+    registry: Arc<Registry>,
+    store: Store,
+    engine: Engine,
+}
+
+impl Runtime {
+    /// Opens a data directory, or begins one, with the connectors that are linked into this program.
+    pub fn open(data: &Path, key: KeySource) -> Result<Runtime> {
+        let store = Store::open(data, key)?;
+        let engine = Engine::new(Arc::new(store.clone()));
+        Ok(Runtime { registry: Arc::new(Registry::discover()?), store, engine })
+    }
+
+    /// The connectors and their actions.
+    pub fn registry(&self) -> &Registry {
+        &self.registry
+    }
+
+    /// The store of connections.
+    pub fn store(&self) -> &Store {
+        &self.store
+    }
+
+    /// What works on runs.
+    pub fn engine(&self) -> &Engine {
+        &self.engine
+    }
+
+    /// Checks a connection document and keeps it; one of the same name is replaced. Nothing is sent.
+    pub async fn add_connection(&self, document: Value) -> Result<String> {
+        let connection = Connection::from_value(document)?;
+        if let Some(error) = Diagnostic::into_error("the connection", &self.registry.check(&connection)) {
+            return Err(error);
+        }
+        let settings = self.registry.connector(connection.connector_name())?.settings();
+        self.store.put_connection(&connection, settings).await?;
+        Ok(connection.name)
+    }
+
+    /// A connection, ready to run actions. Nothing is sent yet.
+    pub async fn connect(&self, name: &str) -> Result<Connected> {
+        let connection = self.store.connection(name).await?;
+        self.registry.connect(&connection, Arc::new(self.store.clone()), &secret)
+    }
+
+    /// Runs one action outside a flow; `action` is written `connector.resource.verb`.
+    pub async fn call(&self, action: &str, connection: &str, input: Value) -> Result<Value> {
+        let Some((connector, action)) = action.split_once('.') else {
+            return Err(Error::new(ErrorKind::InvalidInput, format!("{action} is no action of a connector"))
+                .hint("write CONNECTOR.RESOURCE.VERB, such as mediavalet.asset.get"));
+        };
+        self.registry.connector(connector)?.action_spec(action)?;
+        let connected = self.connect(connection).await?;
+        let found = &connected.connector().spec().name;
+        if found != connector {
+            return Err(Error::new(
+                ErrorKind::Config,
+                format!("{connection} is a connection to {found}, and {action} is an action of {connector}"),
+            )
+            .hint("`trunkline connection list` shows them all"));
+        }
+        let connections: Connections = [connected.clone()].into_iter().collect();
+        connected.run(action, input, &Context::new("", connection, connections)).await
+    }
+
+    /// Checks a flow against the connectors and begins a run of it; `slots` says which connection fills which slot. A slot
+    /// that is not named is filled by the only connection that fits, if there is just one.
+    pub async fn start(&self, flow: &Flow, input: Value, mut slots: BTreeMap<String, String>) -> Result<Running> {
+        let what = format!("flow {}", flow.name());
+        if let Some(error) = Diagnostic::into_error(&what, &flow.check(&self.registry)) {
+            return Err(error);
+        }
+        let known = self.store.connections().await?;
+        for (slot, connector) in flow.connections() {
+            let mut fitting = known.iter().filter(|one| connector_of(&one.connector) == connector);
+            if let (false, Some(only), None) = (slots.contains_key(slot), fitting.next(), fitting.next()) {
+                slots.insert(slot.clone(), only.name.clone());
+            }
+        }
+        self.engine.start(flow, input, self.fill(&slots).await?).await
+    }
+
+    /// Takes up a run that was stopped, with the connections it was started with.
+    pub async fn resume(&self, id: &RunId) -> Result<Running> {
+        let run = self.engine.run(id).await?;
+        if let RunStatus::Running | RunStatus::Failed = run.status {
+            return self.engine.resume(id, self.fill(&run.connections).await?).await;
+        }
+        // The engine says why not.
+        self.engine.resume(id, BTreeMap::new()).await
+    }
+
+    /// The run whose name begins like this, if there is just one.
+    pub async fn find_run(&self, start: &str) -> Result<RunId> {
+        use trunkline_engine::Journal;
+        let runs = self.store.runs().await?;
+        let mut found = runs.into_iter().filter(|run| run.id.0.starts_with(start));
+        match (found.next(), found.next()) {
+            (Some(run), None) => Ok(run.id),
+            (Some(_), Some(_)) => Err(Error::new(ErrorKind::InvalidInput, format!("several runs begin with {start}"))
+                .hint("give more of the name; `trunkline runs` lists them")),
+            _ => Err(Error::new(ErrorKind::NotFound, format!("there is no run {start}")).hint("`trunkline runs` lists them")),
+        }
+    }
+
+    async fn fill(&self, slots: &BTreeMap<String, String>) -> Result<BTreeMap<String, Connected>> {
+        let mut filled = BTreeMap::new();
+        for (slot, name) in slots {
+            filled.insert(slot.clone(), self.connect(name).await?);
+        }
+        Ok(filled)
+    }
+}
+
+fn connector_of(id: &str) -> &str {
+    id.rsplit_once("-v").map_or(id, |(name, _)| name)
+}
+
+/// Fetches a secret that settings only refer to.
+fn secret(source: &SecretSource) -> Result<Secret> {
+    let missing = |what: String| {
+        Error::new(ErrorKind::Config, what).hint("it is needed whenever the connection is used, not only when it is added")
+    };
+    let text = match source {
+        SecretSource::Env(name) => {
+            std::env::var(name).map_err(|_| missing(format!("the environment variable {name} is not set")))?
+        }
+        SecretSource::File(path) => fs::read_to_string(path)
+            .map_err(|error| missing(format!("the secret file {path} cannot be read: {error}")))?,
+    };
+    let text = text.strip_suffix('\n').map_or(&*text, |text| text.strip_suffix('\r').unwrap_or(text));
+    match text {
+        "" => Err(missing(format!("{source:?} is empty"))),
+        text => Ok(Secret::from(text)),
+    }
+}
+
+/// Where data goes if nobody says: `$XDG_DATA_HOME/trunkline`, else `~/.local/share/trunkline`.
+pub fn default_data() -> PathBuf {
+    home("XDG_DATA_HOME", ".local/share").join("trunkline")
+}
+
+/// Where the key that encrypts secrets is if nobody says: `$XDG_CONFIG_HOME/trunkline/key`, else
+/// `~/.config/trunkline/key`: never in the data directory, so that a copy of the one is worthless without the other.
+pub fn default_key() -> PathBuf {
+    home("XDG_CONFIG_HOME", ".config").join("trunkline").join("key")
+}
+
+fn home(variable: &str, below_home: &str) -> PathBuf {
+    let set = |name: &str| std::env::var_os(name).filter(|value| !value.is_empty()).map(PathBuf::from);
+    set(variable).or_else(|| Some(set("HOME")?.join(below_home))).unwrap_or_else(|| PathBuf::from("."))
+}

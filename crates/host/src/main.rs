@@ -1,2 +1,7 @@
-//! trunkline
-fn main() {}
+//! The command line: see `trunkline --help`.
+
+mod cli;
+
+fn main() -> std::process::ExitCode {
+    cli::main()
+}

@@ -1,0 +1,211 @@
+//! `asset.upload`: from a file of another step to a finished asset, as the vendor's guide "Upload an Asset" has it: begin,
+//! send the bytes to the signed address, describe, categorize, finalize, wait.
+//!
+//! Nobody sees the asset before it is finalized, and that call can be repeated. So an upload that broke off goes on from
+//! its checkpoint, and one that broke off before it had a checkpoint begins anew: at worst an empty upload is left behind,
+//! never a second asset.
+
+use std::{collections::BTreeMap, time::Duration};
+
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+use serde_json::{Value, json};
+use trunkline_core::{Action, Context, Effect, Error, ErrorKind, FileRef, Result, Retry, Secret, async_trait};
+use trunkline_rest::{Blocks, Client, address_expired};
+
+use crate::{MediaValet, id};
+
+/// How long MediaValet may take to process an asset (thumbnails, previews) before a later step has to look again.
+const PROCESSING_TIMEOUT: Duration = Duration::from_secs(15 * 60);
+
+/// The action.
+pub struct Upload;
+
+/// What to upload, and what to call it.
+#[derive(Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, rename_all = "camelCase")]
+pub struct Input {
+    /// # File
+    /// From a step that hands out files, such as `{{ steps.original.file }}`.
+    file: FileRef,
+    /// # Title
+    /// The file name without its extension if absent.
+    title: Option<String>,
+    /// # Description
+    description: Option<String>,
+    /// # Categories
+    /// Ids of the categories to put the asset into; at least one.
+    #[schemars(length(min = 1), inner(regex(pattern = "^[0-9a-fA-F]{8}(-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12}$")))]
+    categories: Vec<String>,
+    /// # Keywords
+    #[serde(default)]
+    keywords: Vec<String>,
+    /// # Attributes
+    /// Values by attribute id; `attribute.list` has the ids.
+    #[serde(default)]
+    attributes: BTreeMap<String, String>,
+}
+
+/// The new asset.
+#[derive(Serialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct Output {
+    /// # Asset
+    asset_id: String,
+    /// # Size in bytes
+    bytes: u64,
+    /// # SHA-256
+    /// Of the bytes that were sent, in lower-case hexadecimal.
+    sha256: String,
+}
+
+/// How far an upload got. Holds the signed address, so it is for the checkpoint only.
+#[derive(Clone, Serialize, Deserialize)]
+struct Progress {
+    asset_id: String,
+    upload_url: String,
+    blocks: Blocks,
+    sent: Option<Sent>,
+}
+
+/// What arrived at the signed address.
+#[derive(Clone, Serialize, Deserialize)]
+struct Sent {
+    bytes: u64,
+    sha256: String,
+}
+
+#[async_trait]
+impl Action for Upload {
+    type Connector = MediaValet;
+    type Input = Input;
+    type Output = Output;
+    const NAME: &'static str = "asset.upload";
+    const TITLE: &'static str = "Upload a file as an asset";
+    const GROUP: &'static str = "Assets";
+    const ABOUT: &'static str = "Sends a file of another step, describes and categorizes it, and waits until MediaValet has \
+        processed it. Goes on where it was after an interruption, and never makes a second asset of one item.";
+    const EFFECT: Effect = Effect::Create;
+
+    async fn run(client: &Client, input: Input, cx: &Context) -> Result<Output> {
+        let begun = cx.checkpoint().and_then(|progress| serde_json::from_value(progress.clone()).ok());
+        let progress = match begun {
+            Some(progress) => progress,
+            None => begin(client, &input, cx).await?,
+        };
+        let (progress, sent) = match send(client, &input, progress, cx).await {
+            // The signed address is good for 24 hours; an upload that lay longer begins anew.
+            Err(error) if address_expired(&error) => {
+                let progress = begin(client, &input, cx).await?;
+                send(client, &input, progress, cx).await?
+            }
+            sent => sent?,
+        };
+        let asset = progress.asset_id;
+        describe(client, &asset, &input, sent.bytes, cx).await?;
+        finalize(client, &asset, cx).await?;
+        processed(client, &asset, cx).await?;
+        Ok(Output { asset_id: asset, bytes: sent.bytes, sha256: sent.sha256 })
+    }
+
+    /// However it ended, the next attempt goes on from the checkpoint or begins with an upload that nobody sees: it can
+    /// always be run again.
+    async fn reconcile(_: &Client, _: Input, _: &Context) -> Result<Option<Output>> {
+        Ok(None)
+    }
+}
+
+async fn begin(client: &Client, input: &Input, cx: &Context) -> Result<Progress> {
+    let mut upload = json!({ "filename": input.file.name });
+    if let Some(size) = input.file.size {
+        upload["fileSizeInBytes"] = size.into();
+    }
+    let upload = client.call("upload.create", upload, cx).await?;
+    let progress = Progress {
+        asset_id: id(&upload, "id")?,
+        upload_url: id(&upload, "uploadUrl")?,
+        blocks: Blocks::default(),
+        sent: None,
+    };
+    cx.save_checkpoint(json!(progress)).await?;
+    Ok(progress)
+}
+
+/// Sends the bytes, from the first block on that has not arrived yet.
+async fn send(client: &Client, input: &Input, progress: Progress, cx: &Context) -> Result<(Progress, Sent)> {
+    if let Some(sent) = progress.sent.clone() {
+        return Ok((progress, sent));
+    }
+    let target = Secret::from(progress.upload_url.as_str());
+    let save = |blocks| {
+        let progress = json!(Progress { blocks, ..progress.clone() });
+        async move { cx.save_checkpoint(progress).await }
+    };
+    let sent = client.upload_blocks(&target, &input.file, progress.blocks.clone(), save, cx).await?;
+    let sent = Sent { bytes: sent.bytes, sha256: sent.sha256 };
+    cx.save_checkpoint(json!(Progress { sent: Some(sent.clone()), ..progress.clone() })).await?;
+    Ok((progress, sent))
+}
+
+async fn describe(client: &Client, asset: &str, input: &Input, bytes: u64, cx: &Context) -> Result<()> {
+    let stem = input.file.name.rsplit_once('.').map_or(&*input.file.name, |(stem, _)| stem);
+    let mut upload = json!({
+        "assetId": asset, "filename": input.file.name, "fileSizeInBytes": bytes,
+        "title": input.title.as_deref().unwrap_or(stem),
+    });
+    if let Some(description) = &input.description {
+        upload["description"] = description.as_str().into();
+    }
+    client.call("upload.update", upload, cx).await?;
+    client.call("upload.add_categories", json!({ "assetId": asset, "categories": input.categories }), cx).await?;
+    if !input.keywords.is_empty() {
+        client.call("upload.add_keywords", json!({ "assetId": asset, "keywords": input.keywords }), cx).await?;
+    }
+    if !input.attributes.is_empty() {
+        client.call("upload.add_attributes", json!({ "assetId": asset, "attributes": [input.attributes] }), cx).await?;
+    }
+    Ok(())
+}
+
+/// Finalizes the upload. If that is refused, an earlier attempt whose answer was lost may have done it already.
+async fn finalize(client: &Client, asset: &str, cx: &Context) -> Result<()> {
+    let Err(refused) = client.call("upload.finalize", json!({ "assetId": asset }), cx).await else { return Ok(()) };
+    if !matches!(refused.kind(), ErrorKind::NotFound | ErrorKind::Conflict | ErrorKind::InvalidInput) {
+        return Err(refused);
+    }
+    match client.call("asset.get", json!({ "assetId": asset }), cx).await {
+        Ok(found) if is_finalized(&found) => Ok(()),
+        _ => Err(refused),
+    }
+}
+
+/// An asset that is still being uploaded has no file yet.
+fn is_finalized(asset: &Value) -> bool {
+    asset.pointer("/file/sizeInBytes").and_then(Value::as_u64).is_some()
+}
+
+/// An asset that is processed has something to show.
+fn is_processed(asset: &Value) -> bool {
+    asset.pointer("/media/original").and_then(Value::as_str).is_some_and(|url| !url.is_empty())
+}
+
+async fn processed(client: &Client, asset: &str, cx: &Context) -> Result<()> {
+    let (mut waited, mut pause) = (Duration::ZERO, Duration::from_millis(100));
+    while waited < PROCESSING_TIMEOUT {
+        if is_processed(&client.call("asset.get", json!({ "assetId": asset }), cx).await?) {
+            return Ok(());
+        }
+        tokio::select! {
+            () = tokio::time::sleep(pause) => {}
+            () = cx.cancellation().cancelled() => cx.check_cancelled()?,
+        }
+        waited += pause;
+        pause = (pause * 2).min(Duration::from_secs(10));
+    }
+    Err(Error::new(
+        ErrorKind::Unavailable,
+        format!("MediaValet has not processed asset {asset} within {PROCESSING_TIMEOUT:?}"),
+    )
+    .retry(Retry::Backoff)
+    .hint("the asset is there; look at it in MediaValet"))
+}

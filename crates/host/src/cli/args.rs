@@ -1,0 +1,217 @@
+//! What can be written on the command line, and the help for it.
+
+use std::path::PathBuf;
+
+use clap::{Args, Parser, Subcommand, ValueEnum};
+
+/// Runs flows between systems: connectors, connections, durable runs.
+#[derive(Parser)]
+#[command(version, max_term_width = 100, after_help = EXIT_CODES)]
+pub(crate) struct Arguments {
+    /// Where connections and runs are kept [default: ~/.local/share/trunkline]
+    #[arg(long, global = true, value_name = "DIR", env = "TRUNKLINE_DATA")]
+    pub(crate) data: Option<PathBuf>,
+    /// File with the key that encrypts secrets; made at first use [default: ~/.config/trunkline/key]. The key itself
+    /// may also stand in TRUNKLINE_KEY
+    #[arg(long, global = true, value_name = "FILE", env = "TRUNKLINE_KEY_FILE")]
+    pub(crate) key_file: Option<PathBuf>,
+    /// Answer as JSON on standard output, errors as JSON on standard error
+    #[arg(long, global = true)]
+    pub(crate) json: bool,
+    /// What to log on standard error, such as `info` or `trunkline_rest=debug`
+    #[arg(long, global = true, value_name = "FILTER", env = "TRUNKLINE_LOG", default_value = "off")]
+    pub(crate) log: String,
+    #[command(subcommand)]
+    pub(crate) command: Command,
+}
+
+const EXIT_CODES: &str = "\
+Exit codes:
+  0  done
+  1  an error, told on standard error
+  2  the command line was not understood
+  3  a check found faults (connection check, flow validate)
+  4  the run ended, but some items failed or are unknown
+  5  the run failed or was cancelled";
+
+#[derive(Subcommand)]
+pub(crate) enum Command {
+    /// Show the main job: copy a Mediaflow library into MediaValet, with look-alikes of both on this machine
+    Demo(Demo),
+    /// Serve look-alikes of Mediaflow and MediaValet on this machine, to try and to test against
+    Sandbox(Sandbox),
+    /// List the connectors, or show what one needs
+    Connectors {
+        /// A connector, such as mediavalet
+        name: Option<String>,
+    },
+    /// List what connectors can do
+    Actions {
+        /// A connector, such as mediavalet
+        connector: Option<String>,
+    },
+    /// Print a JSON Schema
+    Schema {
+        /// Of what
+        what: SchemaOf,
+        /// Of which: a connector for `connection`, CONNECTOR.RESOURCE.VERB for `action`
+        name: Option<String>,
+    },
+    /// Make, look at, check and remove connections
+    Connection {
+        #[command(subcommand)]
+        command: ConnectionCommand,
+    },
+    /// Run one action and print what it yields
+    Call {
+        /// The action, such as mediavalet.asset.get
+        #[arg(value_name = "CONNECTOR.ACTION")]
+        action: String,
+        /// The connection to run it on
+        #[arg(long, value_name = "NAME")]
+        connection: String,
+        /// Its input: JSON, @FILE, or - for standard input
+        #[arg(long, value_name = "JSON", default_value = "{}")]
+        input: String,
+    },
+    /// Look at flows without running them
+    Flow {
+        #[command(subcommand)]
+        command: FlowCommand,
+    },
+    /// Run a flow and watch it
+    Run {
+        /// The flow's file
+        file: String,
+        /// The run's input: JSON, @FILE, or - for standard input
+        #[arg(long, value_name = "JSON", default_value = "{}")]
+        input: String,
+        /// Which connection fills which slot; a slot that only one connection fits needs none
+        #[arg(long, value_name = "SLOT=NAME", value_parser = slot)]
+        connection: Vec<(String, String)>,
+    },
+    /// List runs, look at one, resume or cancel it
+    Runs {
+        #[command(subcommand)]
+        command: Option<RunsCommand>,
+    },
+}
+
+fn slot(text: &str) -> Result<(String, String), String> {
+    let (slot, name) = text.split_once('=').ok_or("write SLOT=NAME, such as source=mediaflow")?;
+    Ok((slot.to_owned(), name.to_owned()))
+}
+
+#[derive(Args)]
+pub(crate) struct Demo {
+    /// How many files the Mediaflow look-alike holds
+    #[arg(long, value_name = "N", default_value_t = 500)]
+    pub(crate) files: u64,
+    /// Share of the look-alikes' answers to spoil with 429, 503, cut connections and lost answers: 0 to 1
+    #[arg(long, value_name = "SHARE", default_value_t = 0.0)]
+    pub(crate) faults: f64,
+}
+
+#[derive(Args)]
+pub(crate) struct Sandbox {
+    /// Port to listen on, on 127.0.0.1; 0 for any
+    #[arg(long, default_value_t = 4600)]
+    pub(crate) port: u16,
+    /// How many files the Mediaflow look-alike holds
+    #[arg(long, value_name = "N", default_value_t = 500)]
+    pub(crate) files: u64,
+    /// Share of answers to spoil: 0 to 1
+    #[arg(long, value_name = "SHARE", default_value_t = 0.0)]
+    pub(crate) faults: f64,
+    /// How long tokens are good for, in seconds
+    #[arg(long, value_name = "SECONDS", default_value_t = 3600)]
+    pub(crate) token_lifetime: u64,
+    /// Folder to keep the look-alikes' state in, so that it outlives the process
+    #[arg(long, value_name = "DIR")]
+    pub(crate) state: Option<PathBuf>,
+    /// Folder to write ready-made connection files to
+    #[arg(long, value_name = "DIR")]
+    pub(crate) connections: Option<PathBuf>,
+}
+
+#[derive(Clone, Copy, ValueEnum)]
+pub(crate) enum SchemaOf {
+    /// A connector's connection documents
+    Connection,
+    /// An action's input and output
+    Action,
+    /// Flow documents
+    Flow,
+    /// Files of operation tables
+    Operation,
+}
+
+#[derive(Subcommand)]
+pub(crate) enum ConnectionCommand {
+    /// Keep a connection; its secrets are encrypted at once
+    Add {
+        /// JSON file with the settings, or - for standard input
+        file: String,
+        /// Replace a connection of the same name
+        #[arg(long)]
+        replace: bool,
+    },
+    /// List the connections
+    List,
+    /// Show a connection without its secrets
+    Show {
+        /// The connection
+        name: String,
+    },
+    /// Try a connection and say which setting is wrong
+    Check {
+        /// The connection
+        name: String,
+    },
+    /// Sign in with the browser
+    Authorize {
+        /// The connection
+        name: String,
+        /// Port on 127.0.0.1 for the browser to come back to; 0 for any
+        #[arg(long, default_value_t = 0)]
+        port: u16,
+        /// Do not wait for the browser: read the address it came back to from standard input
+        #[arg(long)]
+        paste: bool,
+    },
+    /// Forget a connection, its secrets and its tokens
+    Remove {
+        /// The connection
+        name: String,
+    },
+}
+
+#[derive(Subcommand)]
+pub(crate) enum FlowCommand {
+    /// Find everything that is wrong with a flow
+    Validate {
+        /// The flow's file, or - for standard input
+        file: String,
+    },
+}
+
+#[derive(Subcommand)]
+pub(crate) enum RunsCommand {
+    /// List the runs, newest first
+    List,
+    /// Show how a run stands, and what became of its items
+    Show {
+        /// The run; the first digits will do
+        id: String,
+    },
+    /// Take up a run that was stopped by a crash or an error
+    Resume {
+        /// The run; the first digits will do
+        id: String,
+    },
+    /// Stop a run, in whatever process it is worked on
+    Cancel {
+        /// The run; the first digits will do
+        id: String,
+    },
+}

@@ -1,0 +1,145 @@
+//! `connection`: make, look at, check, sign in, remove.
+
+use std::{process::ExitCode, time::Duration};
+
+use axum::{Router, extract::OriginalUri, response::Html, routing::get};
+use serde_json::{Value, json};
+use tokio::{net::TcpListener, sync::mpsc};
+use trunkline::{
+    Runtime,
+    core::{Authorization, Connected, Diagnostic, Error, ErrorKind, Result},
+};
+
+use super::{
+    args::ConnectionCommand,
+    output::{Output, exit, table, time},
+    read,
+};
+
+/// Where browsers come back to after a sign-in; what is registered at the vendors.
+const CALLBACK: &str = "/rest/v1/oauth2/callback";
+/// How long a sign-in may take.
+const SIGN_IN: Duration = Duration::from_secs(600);
+
+pub(crate) async fn connection(runtime: &Runtime, command: ConnectionCommand, output: &Output) -> Result<ExitCode> {
+    match command {
+        ConnectionCommand::Add { file, replace } => {
+            let text = read(&file)?;
+            let document: Value = serde_json::from_str(&text).map_err(|error| {
+                let place = format!("{file}:{}:{}", error.line(), error.column());
+                Error::new(ErrorKind::InvalidInput, format!("{place}: this is not JSON")).source(error)
+            })?;
+            let name = document.get("name").and_then(Value::as_str).unwrap_or_default().to_owned();
+            if !replace && runtime.store().connections().await?.iter().any(|known| known.name == name) {
+                return Err(Error::new(ErrorKind::Conflict, format!("there is a connection {name} already"))
+                    .hint("give the new one another name, or replace it with --replace"));
+            }
+            let name = runtime.add_connection(document).await?;
+            output.show(&json!({ "added": name }), || {
+                format!("Added {name}. `trunkline connection check {name}` tries it.")
+            });
+        }
+        ConnectionCommand::List => {
+            let all = runtime.store().connections().await?;
+            output.show(&all, || {
+                let rows = all.iter().map(|one| {
+                    let signed_in = if one.signed_in { "yes" } else { "not yet" };
+                    vec![one.name.clone(), one.connector.clone(), signed_in.into(), time(one.updated_at)]
+                });
+                table(&["Name", "Connector", "Signed in", "Changed (UTC)"], rows)
+            });
+        }
+        ConnectionCommand::Show { name } => {
+            let document = runtime.store().masked_connection(&name).await?;
+            output.json(&document);
+        }
+        ConnectionCommand::Check { name } => {
+            let found = runtime.connect(&name).await?.check().await;
+            output.show(&json!({ "connection": name, "ok": found.is_empty(), "findings": found }), || {
+                if found.is_empty() { format!("{name} works.") } else { Output::findings(&found) }
+            });
+            if found.iter().any(|one| one.severity == trunkline::core::Severity::Error) {
+                return Ok(exit::FAULTS.into());
+            }
+        }
+        ConnectionCommand::Authorize { name, port, paste } => {
+            authorize(runtime, &name, port, paste, output).await?;
+            output.show(&json!({ "authorized": name }), || format!("{name} is signed in."));
+        }
+        ConnectionCommand::Remove { name } => {
+            runtime.store().remove_connection(&name).await?;
+            output.show(&json!({ "removed": name }), || format!("Removed {name}, with its secrets and tokens."));
+        }
+    }
+    Ok(exit::DONE.into())
+}
+
+async fn authorize(runtime: &Runtime, name: &str, port: u16, paste: bool, output: &Output) -> Result<()> {
+    let connected = runtime.connect(name).await?;
+    let listener = TcpListener::bind(("127.0.0.1", port)).await.and_then(|one| Ok((one.local_addr()?, one)));
+    let (address, listener) = listener.map_err(|error| {
+        Error::new(ErrorKind::Unavailable, format!("port {port} cannot be listened on: {error}"))
+            .hint("choose another with --port; the address has to be one that is registered at the vendor")
+    })?;
+    let begun = connected.begin_authorization(&format!("http://{address}{CALLBACK}"))?;
+    output.say("Open this address in a browser and sign in:\n");
+    // The address goes to standard output also with --json: somebody has to open it.
+    if output.is_json() {
+        output.json(&json!({ "open": begun.url, "redirect_uri": begun.redirect_uri }));
+    } else {
+        output.say(&format!("  {}\n", begun.url));
+    }
+    let own = begun.redirect_uri == format!("http://{address}{CALLBACK}");
+    if paste || !own {
+        output.say("Then paste the address that the browser came back to, and press Enter:");
+        let callback = tokio::task::spawn_blocking(|| {
+            let mut line = String::new();
+            std::io::stdin().read_line(&mut line).map(|_| line)
+        });
+        let callback = callback.await.map_err(std::io::Error::other).flatten();
+        let callback = callback.map_err(|error| Error::new(ErrorKind::InvalidInput, "nothing was pasted").source(error))?;
+        return connected.finish_authorization(&begun, callback.trim()).await;
+    }
+    output.say("Waiting for the browser to come back ...");
+    wait_for_browser(listener, &connected, &begun).await
+}
+
+/// Serves the callback on loopback (RFC 8252 section 7.3) until a sign-in ended well, or time is up. A call that does not
+/// belong to this sign-in does not end it.
+async fn wait_for_browser(listener: TcpListener, connected: &Connected, begun: &Authorization) -> Result<()> {
+    let (tell, mut callbacks) = mpsc::channel::<String>(8);
+    let origin = begun.redirect_uri.trim_end_matches(CALLBACK).to_owned();
+    let callback = move |OriginalUri(uri): OriginalUri| async move {
+        // Who comes after the last one is told the same.
+        let _ = tell.try_send(format!("{origin}{uri}"));
+        Html("<!doctype html><title>Trunkline</title><p>You can close this page and go back to the terminal.")
+    };
+    let server = axum::serve(listener, Router::new().route(CALLBACK, get(callback)));
+    let finish = async {
+        let mut last = Error::new(ErrorKind::Auth, "nobody signed in");
+        while let Some(callback) = callbacks.recv().await {
+            match connected.finish_authorization(begun, &callback).await {
+                Ok(()) => return Ok(()),
+                // A stray call, not the answer to this sign-in.
+                Err(error) if error.kind() == ErrorKind::InvalidInput => last = error,
+                Err(error) => return Err(error),
+            }
+        }
+        Err(last)
+    };
+    tokio::select! {
+        result = finish => result,
+        stopped = server.into_future() => {
+            let error = Error::new(ErrorKind::Internal, "the page for the browser to come back to broke down");
+            Err(match stopped { Err(cause) => error.source(cause), Ok(()) => error })
+        }
+        () = tokio::time::sleep(SIGN_IN) => {
+            Err(Error::new(ErrorKind::Auth, "nobody signed in within 10 minutes").hint("run the command again"))
+        }
+    }
+}
+
+/// What is wrong with a connection, as one error; nothing if it works.
+pub(crate) fn check_error(name: &str, found: &[Diagnostic]) -> Option<Error> {
+    Diagnostic::into_error(&format!("connection {name}"), found)
+}

@@ -1,0 +1,103 @@
+//! The commands: read arguments, ask the [`Runtime`], show the answer to a person or as JSON.
+
+mod args;
+mod catalogue;
+mod connection;
+mod demo;
+mod flow;
+mod output;
+mod sandbox;
+mod watch;
+
+use std::{fs, io::Read, process::ExitCode};
+
+use clap::Parser;
+use serde_json::Value;
+use trunkline::{
+    Runtime,
+    core::{Error, ErrorKind, Registry, Result, Secret},
+    default_data, default_key,
+    store::KeySource,
+};
+
+use args::{Arguments, Command};
+use output::{Output, exit};
+
+/// Runs the command that the process was started with.
+pub(crate) fn main() -> ExitCode {
+    let arguments = Arguments::parse();
+    let output = Output::new(arguments.json);
+    let filter = tracing_subscriber::EnvFilter::new(&arguments.log);
+    tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).init();
+    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build();
+    let result = match runtime {
+        Ok(runtime) => runtime.block_on(run(arguments, &output)),
+        Err(error) => Err(Error::new(ErrorKind::Internal, "no threads can be started").source(error)),
+    };
+    match result {
+        Ok(code) => code,
+        Err(error) => {
+            output.error(&error);
+            exit::ERROR.into()
+        }
+    }
+}
+
+async fn run(arguments: Arguments, output: &Output) -> Result<ExitCode> {
+    let data = arguments.data.clone().unwrap_or_else(default_data);
+    let open = || Runtime::open(&data, key(&arguments));
+    match arguments.command {
+        Command::Demo(demo) => demo::demo(&open()?, &data, demo, output).await,
+        Command::Sandbox(sandbox) => sandbox::sandbox(sandbox, output).await,
+        Command::Connectors { name } => catalogue::connectors(&Registry::discover()?, name.as_deref(), output),
+        Command::Actions { connector } => catalogue::actions(&Registry::discover()?, connector.as_deref(), output),
+        Command::Schema { what, name } => catalogue::schema(&Registry::discover()?, what, name.as_deref()),
+        Command::Connection { command } => connection::connection(&open()?, command, output).await,
+        Command::Call { action, connection, input } => {
+            let answer = open()?.call(&action, &connection, json(&input, "--input")?).await?;
+            output.json(&answer);
+            Ok(exit::DONE.into())
+        }
+        Command::Flow { command: args::FlowCommand::Validate { file } } => {
+            flow::validate(&Registry::discover()?, &file, output)
+        }
+        Command::Run { file, input, connection } => {
+            flow::run(&open()?, &file, json(&input, "--input")?, connection, output).await
+        }
+        Command::Runs { command } => flow::runs(&open()?, &data, command, output).await,
+    }
+}
+
+fn key(arguments: &Arguments) -> KeySource {
+    match std::env::var("TRUNKLINE_KEY") {
+        Ok(value) if !value.is_empty() => KeySource::Value(Secret::from(value)),
+        _ => KeySource::File(arguments.key_file.clone().unwrap_or_else(default_key)),
+    }
+}
+
+/// Reads a JSON argument: the text itself, `@FILE`, or `-` for standard input.
+fn json(argument: &str, what: &str) -> Result<Value> {
+    let (text, from) = match argument.strip_prefix('@') {
+        Some(file) => (read(file)?, file),
+        None if argument == "-" => (read("-")?, "standard input"),
+        None => (argument.to_owned(), what),
+    };
+    serde_json::from_str(&text).map_err(|error| {
+        Error::new(ErrorKind::InvalidInput, format!("{from}:{}:{}: this is not JSON", error.line(), error.column()))
+            .source(error)
+            .hint("give JSON, @FILE, or - for standard input")
+    })
+}
+
+/// Reads a file, or standard input for `-`.
+fn read(file: &str) -> Result<String> {
+    let text = if file == "-" {
+        let mut text = String::new();
+        std::io::stdin().read_to_string(&mut text).map(|_| text)
+    } else {
+        fs::read_to_string(file)
+    };
+    text.map_err(|error| {
+        Error::new(ErrorKind::InvalidInput, format!("{file} cannot be read: {error}")).hint("check the path")
+    })
+}

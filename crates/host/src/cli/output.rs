@@ -1,0 +1,113 @@
+//! One place for what goes to the terminal: text for a person, or JSON; answers on standard output, the rest on standard
+//! error.
+
+use std::io::{IsTerminal, Write};
+
+use comfy_table::{ContentArrangement, Table, presets::NOTHING};
+use serde::Serialize;
+use serde_json::json;
+use trunkline::core::{Diagnostic, Error, Severity};
+
+/// What the process ends with; `--help` tells the same.
+pub(crate) mod exit {
+    pub(crate) const DONE: u8 = 0;
+    pub(crate) const ERROR: u8 = 1;
+    pub(crate) const FAULTS: u8 = 3;
+    pub(crate) const PARTIAL: u8 = 4;
+    pub(crate) const FAILED: u8 = 5;
+}
+
+/// Shows answers as the user wants them.
+#[derive(Clone, Copy)]
+pub(crate) struct Output {
+    json: bool,
+}
+
+impl Output {
+    pub(crate) fn new(json: bool) -> Self {
+        Output { json }
+    }
+
+    /// Whether answers are JSON.
+    pub(crate) fn is_json(self) -> bool {
+        self.json
+    }
+
+    /// Whether somebody looks at standard error, so that progress may be drawn.
+    pub(crate) fn is_watched(self) -> bool {
+        !self.json && std::io::stderr().is_terminal()
+    }
+
+    /// Prints a value as JSON, whatever the user wants otherwise.
+    pub(crate) fn json(self, value: &impl Serialize) {
+        let text = if std::io::stdout().is_terminal() || !self.json {
+            serde_json::to_string_pretty(value)
+        } else {
+            serde_json::to_string(value)
+        };
+        // Nothing can be said to a reader who is gone.
+        let _ = writeln!(std::io::stdout(), "{}", text.unwrap_or_default());
+    }
+
+    /// Prints a value as JSON if the user wants that, else the text.
+    pub(crate) fn show(self, value: &impl Serialize, text: impl FnOnce() -> String) {
+        if self.json {
+            return self.json(value);
+        }
+        let _ = writeln!(std::io::stdout(), "{}", text().trim_end());
+    }
+
+    /// Says something on the way, to a person only.
+    pub(crate) fn say(self, text: &str) {
+        if !self.json {
+            let _ = writeln!(std::io::stderr(), "{text}");
+        }
+    }
+
+    /// Says why it did not work and what to do.
+    pub(crate) fn error(self, error: &Error) {
+        let mut stderr = std::io::stderr();
+        if self.json {
+            let _ = writeln!(stderr, "{}", json!({ "error": error }));
+            return;
+        }
+        let _ = writeln!(stderr, "error: {}", plain(&format!("{error:?}")));
+    }
+
+    /// Findings, one under the other.
+    pub(crate) fn findings(found: &[Diagnostic]) -> String {
+        let mut text = String::new();
+        for one in found {
+            let severity = if one.severity == Severity::Error { "error" } else { "warning" };
+            text += &format!("{severity}: {one}\n");
+            if let Some(hint) = &one.hint {
+                text += &format!("  next: {hint}\n");
+            }
+        }
+        plain(&text)
+    }
+}
+
+/// Takes control characters out of text that came from elsewhere: it must not steer the terminal.
+pub(crate) fn plain(text: &str) -> String {
+    text.chars().map(|c| if c.is_control() && c != '\n' { '\u{fffd}' } else { c }).collect()
+}
+
+/// A table with a heading and no lines.
+pub(crate) fn table(heading: &[&str], rows: impl IntoIterator<Item = Vec<String>>) -> String {
+    let mut table = Table::new();
+    table.load_preset(NOTHING).set_content_arrangement(ContentArrangement::Dynamic).set_header(heading);
+    if !std::io::stdout().is_terminal() {
+        table.set_content_arrangement(ContentArrangement::Disabled);
+    }
+    for row in rows {
+        table.add_row(row.iter().map(|cell| plain(cell)));
+    }
+    table.trim_fmt()
+}
+
+/// Milliseconds since 1970 as date and time (UTC).
+pub(crate) fn time(milliseconds: u64) -> String {
+    let time = i64::try_from(milliseconds).ok().and_then(|time| jiff::Timestamp::from_millisecond(time).ok());
+    time.map_or_else(|| "-".to_owned(), |time| time.strftime("%Y-%m-%d %H:%M:%S").to_string())
+}

@@ -1,0 +1,7 @@
+//! The connectors of this host. A connector crate that nobody refers to is not linked and registers nothing, so each has
+//! its line here; a test compares the registry with the folders under `connectors/`.
+
+#[cfg(feature = "mediaflow")]
+use mediaflow as _;
+#[cfg(feature = "mediavalet")]
+use mediavalet as _;
