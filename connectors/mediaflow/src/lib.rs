@@ -128,7 +128,6 @@ impl Connector for Mediaflow {
             client_auth: settings.client_authentication,
             token_url: settings.token_url,
             authorization_url: Some(settings.authorization_url),
-            redirect_uri: settings.redirect_uri,
             scopes: Vec::new(),
             grant: match settings.flows {
                 Flows::RefreshToken { refresh_token } => Grant::RefreshToken { refresh_token },

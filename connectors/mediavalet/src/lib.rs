@@ -143,7 +143,6 @@ impl Connector for MediaValet {
             client_auth: settings.client_authentication,
             token_url: settings.token_url,
             authorization_url: Some(settings.authorization_url),
-            redirect_uri: settings.redirect_uri,
             scopes: settings.scopes.split_whitespace().map(str::to_owned).collect(),
             grant: match settings.flows {
                 Flows::AuthorizationCode {} => Grant::AuthorizationCode,

@@ -226,7 +226,7 @@ fn refer(reference: &Reference, names: &Names) -> Option<Diagnostic> {
 fn missing<'a>(schema: &Value, path: &'a [String]) -> Option<&'a str> {
     let mut schema = schema;
     for name in path {
-        let Some(properties) = schema.get("properties").and_then(Value::as_object) else { return None };
+        let properties = schema.get("properties")?.as_object()?;
         match properties.get(name) {
             Some(property) => schema = property,
             None => {

@@ -372,7 +372,7 @@ impl Journal for MemoryJournal {
             }
             runs.push(summary);
         }
-        runs.sort_by(|one, other| other.started_at.cmp(&one.started_at));
+        runs.sort_by_key(|run| std::cmp::Reverse(run.started_at));
         Ok(runs)
     }
 

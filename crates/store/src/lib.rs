@@ -1,1 +1,122 @@
-//! trunkline-store
+//! The embedded store: connections, their secrets and tokens, and the journal of runs in one SQLite file.
+//!
+//! The idea: one thread writes, in groups, and whoever waits for it waits for the disk; secrets are sealed one by one
+//! before they come near SQLite. Several processes may use one data directory, for instance one that runs flows and one
+//! that lists them.
+//!
+//! ```
+//! use trunkline_core::{Connection, Schema};
+//! use trunkline_store::{KeySource, Store};
+//! # let home = tempfile::tempdir().unwrap();
+//! # let (dir, keys) = (home.path().join("data"), home.path().join("config"));
+//!
+//! let store = Store::open(&dir, KeySource::File(keys.join("key")))?;
+//! let schema = Schema::from(serde_json::json!({ "properties": { "token": { "writeOnly": true } } }));
+//! let connection = serde_json::json!({ "name": "dam", "connector": "dam-v1.0", "token": "hunter2" });
+//! # tokio::runtime::Runtime::new().unwrap().block_on(async {
+//! store.put_connection(&Connection::from_value(connection)?, &schema).await?;
+//! assert_eq!(store.masked_connection("dam").await?["token"], "***");
+//! assert_eq!(store.connection("dam").await?.settings["token"], "hunter2");
+//! # Ok::<(), trunkline_core::Error>(())
+//! # })?;
+//! # Ok::<(), trunkline_core::Error>(())
+//! ```
+
+mod claim;
+mod connections;
+mod journal;
+mod key;
+mod schema;
+mod seal;
+mod sqlite;
+mod vault;
+mod writer;
+
+use std::{
+    fmt,
+    io::ErrorKind as Io,
+    path::{Path, PathBuf},
+    sync::Arc,
+    time::{SystemTime, UNIX_EPOCH},
+};
+
+use trunkline_core::Result;
+
+pub use connections::ConnectionSummary;
+pub use key::KeySource;
+
+use crate::{journal::Pending, seal::Seal, sqlite::Readers, writer::Writer};
+
+/// One data directory, open. A clone is the same store; the last one dropped writes what is queued and closes the file.
+#[derive(Clone)]
+pub struct Store {
+    // The readers go first: the writer, closing last, then tidies up the files.
+    readers: Arc<Readers>,
+    inner: Arc<Inner>,
+}
+
+struct Inner {
+    dir: PathBuf,
+    path: PathBuf,
+    seal: Seal,
+    writer: Writer,
+    pending: Arc<Pending>,
+}
+
+impl Store {
+    /// Opens or makes the store `trunkline.db` in this directory.
+    ///
+    /// Fails with `config` if the key is missing, wrong or readable by others, and with `store` if the file is damaged,
+    /// of a later version or not ours; in all these cases the files are left as they are.
+    pub fn open(dir: &Path, key: KeySource) -> Result<Store> {
+        let path = dir.join("trunkline.db");
+        let found = schema::inspect(&path)?;
+        let key = key.read(found.is_some().then_some(&*path))?;
+        if let Some(meta) = found {
+            meta.unlock(&key, &path)?;
+        }
+        make(dir, &path).map_err(|error| sqlite::file_fault("making the data directory", dir, error))?;
+        let mut connection = sqlite::open_writer(&path)?;
+        // Once more: another process may have made the store in between.
+        let seal = schema::migrate(&mut connection, &path, &key)?.unlock(&key, &path)?;
+        let inner = Inner {
+            dir: dir.to_owned(),
+            seal,
+            writer: Writer::start(connection, &path)?,
+            pending: Arc::default(),
+            path: path.clone(),
+        };
+        Ok(Store { readers: Readers::new(&path), inner: Arc::new(inner) })
+    }
+
+    /// The data directory.
+    pub fn dir(&self) -> &Path {
+        &self.inner.dir
+    }
+
+    /// How many transactions this store has committed since it was opened: with many at work, far fewer than appends.
+    pub fn commits(&self) -> u64 {
+        self.inner.writer.commits()
+    }
+}
+
+impl fmt::Debug for Store {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Store").field("path", &self.inner.path).finish_non_exhaustive()
+    }
+}
+
+fn make(dir: &Path, path: &Path) -> std::io::Result<()> {
+    key::private_dir(dir)?;
+    match key::private_file().create_new(true).open(path) {
+        Ok(file) => file.sync_all().and_then(|()| key::sync_dir(dir)),
+        Err(error) if error.kind() == Io::AlreadyExists => Ok(()),
+        Err(error) => Err(error),
+    }
+}
+
+/// Milliseconds since 1970.
+fn now() -> i64 {
+    let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+    i64::try_from(since.as_millis()).unwrap_or(i64::MAX)
+}

@@ -2,7 +2,7 @@
 
 use std::{process::ExitCode, time::Duration};
 
-use axum::{Router, extract::OriginalUri, response::Html, routing::get};
+use axum::{Router, http::Uri, response::Html, routing::get};
 use serde_json::{Value, json};
 use tokio::{net::TcpListener, sync::mpsc};
 use trunkline::{
@@ -109,7 +109,7 @@ async fn authorize(runtime: &Runtime, name: &str, port: u16, paste: bool, output
 async fn wait_for_browser(listener: TcpListener, connected: &Connected, begun: &Authorization) -> Result<()> {
     let (tell, mut callbacks) = mpsc::channel::<String>(8);
     let origin = begun.redirect_uri.trim_end_matches(CALLBACK).to_owned();
-    let callback = move |OriginalUri(uri): OriginalUri| async move {
+    let callback = move |uri: Uri| async move {
         // Who comes after the last one is told the same.
         let _ = tell.try_send(format!("{origin}{uri}"));
         Html("<!doctype html><title>Trunkline</title><p>You can close this page and go back to the terminal.")

@@ -48,6 +48,8 @@ impl Kept {
         Options {
             bind: self.address,
             files: self.files,
+            refusals: true,
+            processing: Duration::from_millis(100),
             token_lifetime: TOKEN_LIFETIME,
             faults: Faults { rate: self.faults, ..Faults::default() },
             state: Some(Kept::folder(data).join("state")),

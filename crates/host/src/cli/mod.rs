@@ -9,7 +9,7 @@ mod output;
 mod sandbox;
 mod watch;
 
-use std::{fs, io::Read, process::ExitCode};
+use std::{fs, io::Read, path::PathBuf, process::ExitCode};
 
 use clap::Parser;
 use serde_json::Value;
@@ -44,8 +44,8 @@ pub(crate) fn main() -> ExitCode {
 }
 
 async fn run(arguments: Arguments, output: &Output) -> Result<ExitCode> {
-    let data = arguments.data.clone().unwrap_or_else(default_data);
-    let open = || Runtime::open(&data, key(&arguments));
+    let data = arguments.data.unwrap_or_else(default_data);
+    let open = || Runtime::open(&data, key(arguments.key_file.clone()));
     match arguments.command {
         Command::Demo(demo) => demo::demo(&open()?, &data, demo, output).await,
         Command::Sandbox(sandbox) => sandbox::sandbox(sandbox, output).await,
@@ -68,10 +68,10 @@ async fn run(arguments: Arguments, output: &Output) -> Result<ExitCode> {
     }
 }
 
-fn key(arguments: &Arguments) -> KeySource {
+fn key(file: Option<PathBuf>) -> KeySource {
     match std::env::var("TRUNKLINE_KEY") {
         Ok(value) if !value.is_empty() => KeySource::Value(Secret::from(value)),
-        _ => KeySource::File(arguments.key_file.clone().unwrap_or_else(default_key)),
+        _ => KeySource::File(file.unwrap_or_else(default_key)),
     }
 }
 

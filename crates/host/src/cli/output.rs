@@ -96,7 +96,7 @@ pub(crate) fn plain(text: &str) -> String {
 /// A table with a heading and no lines.
 pub(crate) fn table(heading: &[&str], rows: impl IntoIterator<Item = Vec<String>>) -> String {
     let mut table = Table::new();
-    table.load_preset(NOTHING).set_content_arrangement(ContentArrangement::Dynamic).set_header(heading);
+    table.load_style(NOTHING).set_content_arrangement(ContentArrangement::Dynamic).set_header(heading);
     if !std::io::stdout().is_terminal() {
         table.set_content_arrangement(ContentArrangement::Disabled);
     }

@@ -15,6 +15,7 @@ pub(crate) async fn sandbox(arguments: args::Sandbox, output: &Output) -> Result
     let options = Options {
         bind: SocketAddr::from(([127, 0, 0, 1], arguments.port)),
         files: arguments.files,
+        refusals: true,
         token_lifetime: Duration::from_secs(arguments.token_lifetime),
         faults: Faults { rate: arguments.faults, ..Faults::default() },
         state: arguments.state,

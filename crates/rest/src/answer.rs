@@ -1,0 +1,209 @@
+//! From an answer to a result or an error: what kind, in whose words, what to do next.
+
+use std::time::Duration;
+
+use http::{StatusCode, header};
+use serde_json::Value;
+use trunkline_core::{Effect, Error, ErrorKind, Retry, Secret};
+
+use crate::{
+    operation::Operation,
+    page,
+    retry::retry_after,
+    transport::{Failure, Reply},
+};
+
+/// Bytes of an answer that an error quotes.
+const EXCERPT: usize = 200;
+
+/// An answer as a connector's `classify` hook gets to see it.
+#[derive(Clone, Debug)]
+pub struct Answer {
+    /// The operation that was called.
+    pub operation: String,
+    /// HTTP status.
+    pub status: u16,
+    /// The body if it is JSON. It is not redacted: errors quote [`Answer::text`].
+    pub body: Option<Value>,
+    /// At most 200 bytes of the body, without control characters and without the secrets of the connection.
+    pub text: String,
+    /// What `Retry-After` asks for.
+    pub retry_after: Option<Duration>,
+}
+
+/// An answer that was accepted.
+pub(crate) struct Accepted {
+    /// The whole body; null if there was none.
+    pub(crate) body: Value,
+    /// The next page by the `Link` header.
+    pub(crate) link: Option<String>,
+}
+
+/// Who is asked, for messages.
+pub(crate) struct Asked<'a> {
+    pub(crate) operation: &'a Operation,
+    pub(crate) service: &'a str,
+    pub(crate) host: &'a str,
+}
+
+impl Asked<'_> {
+    /// Adds to an error who was asked what.
+    pub(crate) fn name(&self, error: Error) -> Error {
+        error.with("action", self.operation.name()).with("service", self.service).with("host", self.host)
+    }
+}
+
+/// What the hook of a connector looks like.
+pub(crate) type Classify = fn(&Answer) -> Option<Error>;
+
+/// The answer as the hook sees it.
+pub(crate) fn answer(asked: &Asked<'_>, reply: &Reply, secrets: &[Secret]) -> Answer {
+    let body = reply.body.strip_prefix(b"\xef\xbb\xbf".as_slice()).unwrap_or(&reply.body);
+    Answer {
+        operation: asked.operation.name().to_owned(),
+        status: reply.status.as_u16(),
+        body: serde_json::from_slice(body).ok(),
+        text: excerpt(body, secrets),
+        retry_after: retry_after(&reply.headers),
+    }
+}
+
+/// Decides whether an answer is a result. The hook is asked first.
+pub(crate) fn judge(
+    asked: &Asked<'_>,
+    answer: Answer,
+    reply: &Reply,
+    classify: Option<Classify>,
+) -> Result<Accepted, Failure> {
+    let status = reply.status;
+    let hooked = classify.and_then(|classify| classify(&answer));
+    if hooked.is_none() && status.is_success() {
+        return accept(asked, answer, reply);
+    }
+    let throttled = is_throttle(&answer);
+    let refused = match status.as_u16() {
+        // The hook has found the service's own word that it did not work.
+        200..=299 => hooked.is_some(),
+        303 | 408 => false,
+        503 => answer.retry_after.is_some(),
+        501 | 505 => true,
+        code => code < 500,
+    };
+    let mut error = hooked.unwrap_or_else(|| refusal(asked, &answer, reply));
+    if status.is_success() && asked.operation.effect() == Effect::Create && !throttled {
+        error = error.retry(Retry::Never);
+    }
+    Err(Failure { error: asked.name(error).with("status", status.as_u16()), refused, status: Some(status) })
+}
+
+/// 429, and what Azure API Management says when a quota is used up: 403 with `Retry-After`.
+pub(crate) fn is_throttle(answer: &Answer) -> bool {
+    answer.status == 429 || (answer.status == 403 && answer.retry_after.is_some())
+}
+
+fn accept(asked: &Asked<'_>, answer: Answer, reply: &Reply) -> Result<Accepted, Failure> {
+    let links = reply.headers.get_all(header::LINK);
+    let link = page::next_link(links.iter().filter_map(|link| link.to_str().ok()));
+    if reply.body.is_empty() || reply.status == StatusCode::NO_CONTENT {
+        return Ok(Accepted { body: Value::Null, link });
+    }
+    let kind = reply.headers.get(header::CONTENT_TYPE).and_then(|kind| kind.to_str().ok()).unwrap_or_default();
+    let html = kind.to_ascii_lowercase().contains("html");
+    match answer.body {
+        Some(body) if !html => Ok(Accepted { body, link }),
+        None if asked.operation.text && !html && !is_json(kind) => {
+            Ok(Accepted { body: String::from_utf8_lossy(&reply.body).into_owned().into(), link })
+        }
+        _ => {
+            let kind = if kind.is_empty() { "no content type" } else { kind };
+            let message = format!(
+                "{} at {} ({}) was answered {} with something that is no JSON ({kind}): {}",
+                asked.operation.name(),
+                asked.service,
+                asked.host,
+                answer.status,
+                answer.text
+            );
+            let error = Error::new(ErrorKind::Unexpected, message).with("status", answer.status);
+            let hint = "check that the endpoint URL is that of the API; a proxy on the way may have answered instead";
+            let error = asked.name(error.hint(hint).setting("/endpointUrl"));
+            Err(Failure { error, refused: false, status: Some(reply.status) })
+        }
+    }
+}
+
+fn is_json(kind: &str) -> bool {
+    let kind = kind.split(';').next().unwrap_or_default().trim().to_ascii_lowercase();
+    kind == "application/json" || kind.ends_with("+json")
+}
+
+/// The error that a status stands for.
+fn refusal(asked: &Asked<'_>, answer: &Answer, reply: &Reply) -> Error {
+    let Asked { operation, service, host } = asked;
+    let (kind, hint) = match answer.status {
+        _ if is_throttle(answer) => (ErrorKind::RateLimited, "wait, or lower the rate of the connection"),
+        300..=399 => (ErrorKind::Unexpected, "check the endpoint URL: redirects are not followed"),
+        401 => (ErrorKind::Auth, "check the credentials of the connection, or sign in again"),
+        402 | 403 => (ErrorKind::Permission, "ask the service's administrator for the right to do this"),
+        404 | 410 => (ErrorKind::NotFound, "check the ids: it may have been removed meanwhile"),
+        409 | 412 => (ErrorKind::Conflict, "look at what is there, then decide"),
+        413 => (ErrorKind::InvalidInput, "send less at a time"),
+        408 | 425 => (ErrorKind::Unavailable, "try again later"),
+        501 | 505 => (ErrorKind::Unexpected, "the service does not know this call: compare it with the reference"),
+        400..=499 => (ErrorKind::InvalidInput, "compare the input with the service's reference"),
+        _ => (ErrorKind::Unavailable, "try again later, or look at the service's status page"),
+    };
+    let retry = match (kind, answer.retry_after) {
+        (ErrorKind::RateLimited | ErrorKind::Unavailable, Some(wait)) => Retry::After(wait),
+        (ErrorKind::RateLimited | ErrorKind::Unavailable, None) => Retry::Backoff,
+        _ => Retry::Never,
+    };
+    let reason = reply.status.canonical_reason().unwrap_or_default();
+    let mut message =
+        format!("{} at {service} ({host}) was answered {} {reason}", operation.name(), answer.status).trim().to_owned();
+    if reply.status.is_redirection() {
+        // Only the host: the rest of the address may be signed.
+        let target = reply.headers.get(header::LOCATION).and_then(|to| to.to_str().ok());
+        let target = target.and_then(|to| url::Url::parse(to).ok()).map(|to| crate::address::host(&to));
+        message += &format!(", a redirect to {}", target.as_deref().unwrap_or("the same host"));
+    } else if !answer.text.is_empty() {
+        message += &format!(": {}", answer.text);
+    }
+    let error = Error::new(kind, message).retry(retry).hint(hint);
+    if reply.status.is_redirection() { error.setting("/endpointUrl") } else { error }
+}
+
+/// The beginning of a text for an error message: one line, no control characters, no secrets.
+pub(crate) fn excerpt(bytes: &[u8], secrets: &[Secret]) -> String {
+    // Secrets are taken out before the text is cut, so that none is cut in the middle and stays.
+    let mut text = String::from_utf8_lossy(&bytes[..bytes.len().min(64 << 10)]).into_owned();
+    for secret in secrets {
+        if secret.expose().len() >= 4 {
+            text = text.replace(secret.expose(), "***");
+        }
+    }
+    let line = text.split(|c: char| c.is_whitespace() || c.is_control()).filter(|word| !word.is_empty());
+    let mut line = line.collect::<Vec<_>>().join(" ");
+    if line.len() > EXCERPT {
+        line.truncate(line.floor_char_boundary(EXCERPT));
+        line.push('…');
+    }
+    line
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn excerpts_are_short_clean_and_hold_no_secret() {
+        let secrets = [Secret::from("canary-secret"), Secret::from("abc")];
+        assert_eq!(excerpt(b" a\r\n\x1b[31m\tb\0c ", &[]), "a [31m b c");
+        assert_eq!(excerpt(b"key canary-secret abc", &secrets), "key *** abc");
+        let long = "ö".repeat(150);
+        assert!(excerpt(long.as_bytes(), &[]).len() <= EXCERPT + '…'.len_utf8());
+        let at_the_cut = format!("{} canary-secret", "x".repeat(EXCERPT - 7));
+        assert!(!excerpt(at_the_cut.as_bytes(), &secrets).contains("canary"));
+        assert_eq!(excerpt(b"\xff\xfe", &[]), "\u{fffd}\u{fffd}");
+    }
+}

@@ -1,0 +1,134 @@
+//! A client in the making: everything is checked at the end, and what is wrong names its setting.
+
+use std::sync::{Arc, Mutex};
+
+use http::{HeaderMap, HeaderName, HeaderValue};
+use trunkline_core::{Error, ErrorKind, Result, Secret, VaultSlot};
+use url::Url;
+
+use crate::{
+    Auth, Client, Limits, Table, address,
+    answer::{Answer, Classify},
+    auth::{Signer, secret_header},
+    client::{Inner, limiter, no_slot},
+    tokens::Parts,
+    transport,
+};
+
+/// Puts a [`Client`] together.
+pub struct ClientBuilder {
+    service: &'static str,
+    base: Url,
+    table: &'static Table,
+    auth: Auth,
+    slot: Option<VaultSlot>,
+    headers: Vec<(&'static str, Secret, Option<&'static str>)>,
+    plain_headers: Vec<(&'static str, String)>,
+    rate: u32,
+    classify: Option<Classify>,
+    limits: Limits,
+}
+
+impl ClientBuilder {
+    pub(crate) fn new(service: &'static str, base: Url, table: &'static Table) -> ClientBuilder {
+        ClientBuilder {
+            service,
+            base,
+            table,
+            auth: Auth::None,
+            slot: None,
+            headers: Vec::new(),
+            plain_headers: Vec::new(),
+            rate: 0,
+            classify: None,
+            limits: Limits::default(),
+        }
+    }
+
+    /// How the connection says who it is, and where its tokens live.
+    pub fn auth(mut self, auth: Auth, slot: VaultSlot) -> Self {
+        self.auth = auth;
+        self.slot = Some(slot);
+        self
+    }
+
+    /// A header with a secret in it, such as a subscription key, and the setting it comes from (`/subscriptionKey`). It is
+    /// sent to the API only.
+    pub fn header(mut self, name: &'static str, value: Secret, setting: Option<&'static str>) -> Self {
+        self.headers.push((name, value, setting));
+        self
+    }
+
+    /// A header that everybody may know, such as the version of the API.
+    pub fn plain_header(mut self, name: &'static str, value: &str) -> Self {
+        self.plain_headers.push((name, value.to_owned()));
+        self
+    }
+
+    /// The most calls a second on this connection; as many may come at once after a pause. 0 = no limit.
+    pub fn rate(mut self, per_second: u32) -> Self {
+        self.rate = per_second;
+        self
+    }
+
+    /// Asks the connector first what an answer means, also one with status 200: an error, or `None` for the usual reading.
+    /// A 401 that it has an error for is not taken as a token that ran out.
+    pub fn classify(mut self, classify: fn(&Answer) -> Option<Error>) -> Self {
+        self.classify = Some(classify);
+        self
+    }
+
+    /// Other bounds than the usual ones.
+    pub fn limits(mut self, limits: Limits) -> Self {
+        self.limits = limits;
+        self
+    }
+
+    /// The client. Sends nothing.
+    ///
+    /// # Errors
+    /// Of kind `config`, with the setting: an endpoint, token or authorization URL that is not https (or http towards this
+    /// machine), a secret that no header can carry.
+    pub fn build(self) -> Result<Client> {
+        address::check_base("endpoint URL", &self.base).map_err(|error| error.setting("/endpointUrl"))?;
+        let http = transport::api()?;
+        let slot = self.slot.unwrap_or_else(no_slot);
+        let connection = slot.connection().to_owned();
+        let parts = Parts { http: http.clone(), service: self.service, limits: self.limits.clone() };
+        let (signer, mut secrets) = Signer::new(self.auth, slot, parts)?;
+        let mut headers = HeaderMap::new();
+        for (name, value) in self.plain_headers {
+            let value = HeaderValue::from_str(&value).map_err(|_| {
+                Error::new(ErrorKind::Config, format!("the header {name} has a value that no header can carry"))
+            })?;
+            headers.insert(header_name(name)?, value);
+        }
+        for (name, value, setting) in self.headers {
+            let header = secret_header(value.expose().trim()).map_err(|error| match setting {
+                Some(setting) => error.setting(setting),
+                None => error,
+            })?;
+            headers.insert(header_name(name)?, header);
+            secrets.push(value.expose().trim().into());
+        }
+        Ok(Client(Arc::new(Inner {
+            service: self.service,
+            base: self.base,
+            table: self.table,
+            http,
+            storage: transport::storage()?,
+            headers,
+            signer,
+            secrets,
+            rate: limiter(self.rate),
+            pause: Mutex::new(None),
+            classify: self.classify,
+            limits: self.limits,
+            connection,
+        })))
+    }
+}
+
+fn header_name(name: &str) -> Result<HeaderName> {
+    name.parse().map_err(|_| Error::new(ErrorKind::Internal, format!("`{name}` is no name of a header")))
+}

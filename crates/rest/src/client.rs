@@ -1,0 +1,374 @@
+//! The client of a connection: one stack of layers that every call goes through.
+
+use std::{
+    num::NonZeroU32,
+    sync::{
+        Arc, Mutex, PoisonError,
+        atomic::{AtomicBool, Ordering},
+    },
+};
+
+use bytes::Bytes;
+use futures::{StreamExt, TryStreamExt, stream::BoxStream};
+use governor::{DefaultDirectRateLimiter, Quota, RateLimiter};
+use http::{HeaderMap, HeaderValue, header};
+use serde_json::{Map, Value, json};
+use tokio::time::{Instant, sleep, timeout_at};
+use tracing::{Instrument, debug, info_span};
+use trunkline_core::{
+    Authorization, Connections, Context, Diagnostic, Effect, Error, ErrorKind, Items, Result, Retry, Secret, VaultSlot,
+};
+use url::Url;
+
+use crate::{
+    Limits, Table, address,
+    answer::{self, Accepted, Asked, Classify},
+    auth::{Credentials, Signer},
+    builder::ClientBuilder,
+    operation::Operation,
+    request::{self, Request},
+    retry::Waits,
+    sign_in,
+    transport::{self, Failure, Reply},
+};
+
+/// Calls the operations of a table on one connection. Clones are cheap and share everything: tokens, rate, sockets.
+///
+/// ```
+/// use trunkline_core::{Context, MemoryVault, VaultSlot};
+/// use trunkline_rest::{Auth, Client, Table};
+/// # use std::sync::Arc;
+/// static OPERATIONS: Table = Table::new("shop", &[("order.toml", r#"
+///     [[operation]]
+///     name  = "order.get"
+///     title = "Get an order"
+///     route = "GET /orders/{orderId}"
+///     input.orderId = { type = "integer" }
+/// "#)]);
+/// # fn main() -> trunkline_core::Result<()> {
+/// let slot = VaultSlot::new("my shop", Arc::new(MemoryVault::default()));
+/// let base = "https://shop.example.com/v1".parse().expect("an address");
+/// let client = Client::builder("Shop", base, &OPERATIONS)
+///     .auth(Auth::Bearer("token".into()), slot)
+///     .rate(10)
+///     .build()?;
+/// // client.call("order.get", json!({ "orderId": 7 }), &cx).await?
+/// # Ok(()) }
+/// ```
+#[derive(Clone)]
+pub struct Client(pub(crate) Arc<Inner>);
+
+pub(crate) struct Inner {
+    pub(crate) service: &'static str,
+    pub(crate) base: Url,
+    pub(crate) table: &'static Table,
+    pub(crate) http: reqwest::Client,
+    pub(crate) storage: reqwest::Client,
+    pub(crate) headers: HeaderMap,
+    pub(crate) signer: Signer,
+    pub(crate) secrets: Vec<Secret>,
+    pub(crate) rate: Option<DefaultDirectRateLimiter>,
+    /// The service asked everybody on this connection to wait until then.
+    pub(crate) pause: Mutex<Option<Instant>>,
+    pub(crate) classify: Option<Classify>,
+    pub(crate) limits: Limits,
+    pub(crate) connection: String,
+}
+
+pub(crate) fn limiter(per_second: u32) -> Option<DefaultDirectRateLimiter> {
+    NonZeroU32::new(per_second).map(|rate| RateLimiter::direct(Quota::per_second(rate)))
+}
+
+impl Client {
+    /// A client in the making. `service` is the product's name as messages say it; `base` is what routes are appended to.
+    pub fn builder(service: &'static str, base: Url, table: &'static Table) -> ClientBuilder {
+        ClientBuilder::new(service, base, table)
+    }
+
+    /// Calls an operation: its result, or one page as `{"items": [..], "next": ..}` if it lists.
+    ///
+    /// Inputs are checked for what is missing and what is unknown, not against their schemas: that is the registry's part.
+    pub async fn call(&self, operation: &str, input: Value, cx: &Context) -> Result<Value> {
+        self.run(self.0.table.operation(operation)?, input, cx).await
+    }
+
+    pub(crate) async fn run(&self, operation: &Operation, input: Value, cx: &Context) -> Result<Value> {
+        if operation.page.is_some() {
+            let page = self.page_of(operation, input, None, cx).await?;
+            return Ok(json!({ "items": page.items, "next": page.next }));
+        }
+        let request = operation.request(&self.0.base, &operation.accept(input)?)?;
+        let mut accepted = self.execute(operation, request, cx).await?;
+        Ok(accepted.body.pointer_mut(&operation.result).map(Value::take).unwrap_or_default())
+    }
+
+    /// One page of a list, from its beginning or from where a page said that the next one begins.
+    pub async fn page(&self, operation: &str, input: Value, from: Option<Value>, cx: &Context) -> Result<Items> {
+        self.page_of(self.0.table.operation(operation)?, input, from, cx).await
+    }
+
+    pub(crate) async fn page_of(
+        &self,
+        operation: &Operation,
+        input: Value,
+        from: Option<Value>,
+        cx: &Context,
+    ) -> Result<Items> {
+        let Some(page) = &operation.page else {
+            // What the service gives whole is its own only page.
+            return match Box::pin(self.run(operation, input, cx)).await? {
+                Value::Array(items) => Ok(Items { items, next: None }),
+                _ => {
+                    let message = format!("{} does not list anything", operation.name());
+                    Err(Error::new(ErrorKind::Config, message).with("action", operation.name()))
+                }
+            };
+        };
+        let named = |error: Error| error.with("action", operation.name()).with("service", self.0.service);
+        let mut input: Map<String, Value> = operation.accept(input)?;
+        let ask = page.ask(&mut input, &operation.inputs, from).map_err(named)?;
+        let mut request = operation.request(&self.0.base, &input)?;
+        if let Some(link) = &ask.link {
+            let headers = request.headers;
+            request = Request { headers, ..request::follow(&self.0.base, &request.url, link).map_err(named)? };
+        }
+        let current = request.url.clone();
+        let accepted = self.execute(operation, request, cx).await?;
+        // Relative to the page it stands on, so that it can be followed from anywhere.
+        let link = accepted.link.map(|link| current.join(&link).map(String::from).unwrap_or(link));
+        page.split(&ask, &accepted.body, link).map_err(named)
+    }
+
+    /// All pages of a list, one at a time as they are asked for.
+    pub fn pages<'a>(&'a self, operation: &'a str, input: Value, cx: &'a Context) -> BoxStream<'a, Result<Items>> {
+        // The outer option: whether there is a page to come. The inner one: where it begins.
+        let first = Some(None);
+        futures::stream::try_unfold((input, first), move |(input, from)| async move {
+            let Some(from) = from else { return Ok(None) };
+            cx.check_cancelled()?;
+            let page = self.page(operation, input.clone(), from, cx).await?;
+            let next = page.next.clone().map(Some);
+            Ok(Some((page, (input, next))))
+        })
+        .into_stream()
+        .boxed()
+    }
+
+    /// Tries the connection with one harmless call: nothing if it works, else what is wrong, with the setting to look at.
+    pub async fn check(&self, operation: &str, input: Value) -> Vec<Diagnostic> {
+        let cx = Context::new("check", &self.0.connection, Connections::default()).with_timeout(self.0.limits.attempt);
+        match self.call(operation, input, &cx).await {
+            Ok(_) => Vec::new(),
+            Err(error) => {
+                let error = match error.kind() {
+                    ErrorKind::NotFound => error.setting("/endpointUrl"),
+                    _ => error,
+                };
+                vec![Diagnostic::from(&error)]
+            }
+        }
+    }
+
+    /// Begins a sign-in in the browser that ends at `redirect_uri` ([`Grant::AuthorizationCode`](crate::Grant)).
+    pub fn begin_authorization(&self, redirect_uri: &str) -> Result<Authorization> {
+        sign_in::begin(&self.0.signer, self.0.service, redirect_uri)
+    }
+
+    /// Ends a sign-in in the browser; the tokens are in the vault when this returns. Each begun sign-in ends once: that
+    /// nobody ends it twice is the host's part.
+    pub async fn finish_authorization(&self, begun: &Authorization, callback: &str) -> Result<()> {
+        sign_in::finish(&self.0.signer, self.0.service, begun, callback).await
+    }
+
+    /// How many tokens the login server has given to this client and its clones.
+    pub fn token_refreshes(&self) -> u64 {
+        match &self.0.signer {
+            Signer::Tokens(tokens) => tokens.refreshes(),
+            Signer::Fixed(_) => 0,
+        }
+    }
+
+    /// The stack that every call of the API goes through, outermost layer first:
+    ///
+    /// 1. span: whatever is logged below names the action; method and route, never bodies, never secrets
+    /// 2. cancellation and overall deadline: the context's, else [`Limits::call`]; nothing below outlives them
+    /// 3. retry (`tries`): waits between tries; a `Create` whose outcome is unclear is never repeated
+    /// 4. rate (`attempt`): the connection's own, and the wait that the service asked for
+    /// 5. credentials (`attempt`): a token that is good for now; after a 401 that could mean expiry, once, another one
+    /// 6. time of one try and size of its answer, then the transport itself (`transport::exchange`)
+    ///
+    /// What comes back is judged inside of 3, so that a failure told in a 200 can be tried again like any other.
+    async fn execute(&self, operation: &Operation, request: Request, cx: &Context) -> Result<Accepted> {
+        let host = address::host(&request.url);
+        let span = info_span!(
+            "call", action = operation.name(), service = self.0.service, connection = %self.0.connection,
+            host = %host, method = %request.method, route = operation.route()
+        );
+        let asked = Asked { operation, service: self.0.service, host: &host };
+        let begun = Instant::now();
+        let deadline = cx.deadline().map_or(begun + self.0.limits.call, Instant::from_std);
+        let under_way = AtomicBool::new(false);
+        let stopped = |kind: ErrorKind, why: String| {
+            let error = Error::new(kind, format!("{} at {} {why}", operation.name(), asked.service));
+            match operation.effect() == Effect::Create && under_way.load(Ordering::Relaxed) {
+                true => unknown(asked.name(error)),
+                false if kind == ErrorKind::Cancelled => asked.name(error),
+                false => asked.name(error.retry(Retry::Backoff).hint("try again later, or give it more time")),
+            }
+        };
+        let layers = async {
+            let work = timeout_at(deadline, self.tries(&asked, &request, deadline, &under_way));
+            tokio::select! {
+                biased;
+                () = cx.cancellation().cancelled() => Err(stopped(ErrorKind::Cancelled, "was cancelled".into())),
+                done = work => done.unwrap_or_else(|_| {
+                    let time = deadline.saturating_duration_since(begun);
+                    Err(stopped(ErrorKind::Unavailable, format!("did not end within {time:.1?}")))
+                }),
+            }
+        };
+        layers.instrument(span).await
+    }
+
+    async fn tries(
+        &self,
+        asked: &Asked<'_>,
+        request: &Request,
+        deadline: Instant,
+        under_way: &AtomicBool,
+    ) -> Result<Accepted> {
+        let effect = asked.operation.effect();
+        let mut waits = Waits::new(&self.0.limits, Some(deadline));
+        let mut maybe_done = false;
+        let mut attempt = 1;
+        loop {
+            let begun = Instant::now();
+            let outcome = self.attempt(asked, request, deadline, under_way).await;
+            under_way.store(false, Ordering::Relaxed);
+            let failure = match outcome {
+                Ok(accepted) => {
+                    debug!(attempt, elapsed = ?begun.elapsed(), "done");
+                    return Ok(accepted);
+                }
+                Err(failure) => failure,
+            };
+            debug!(attempt, elapsed = ?begun.elapsed(), kind = failure.error.kind().as_str(), "failed");
+            if maybe_done && effect == Effect::Delete && failure.status == Some(http::StatusCode::NOT_FOUND) {
+                // The try before took it away; only its answer was lost.
+                return Ok(Accepted { body: Value::Null, link: None });
+            }
+            if effect == Effect::Create && !failure.refused {
+                return Err(unknown(failure.error));
+            }
+            maybe_done |= !failure.refused;
+            if failure.error.kind() == ErrorKind::RateLimited
+                && let Retry::After(wait) = failure.error.retryable()
+            {
+                self.pause(wait);
+            }
+            match waits.after(&failure.error) {
+                Some(wait) => sleep(wait).await,
+                None if attempt > 1 => return Err(failure.error.with("tries", attempt)),
+                None => return Err(failure.error),
+            }
+            attempt += 1;
+        }
+    }
+
+    async fn attempt(
+        &self,
+        asked: &Asked<'_>,
+        request: &Request,
+        deadline: Instant,
+        under_way: &AtomicBool,
+    ) -> Result<Accepted, Failure> {
+        self.wait_for_turn(asked, deadline).await.map_err(Failure::refused)?;
+        let named = |error: Error| Failure::refused(asked.name(error));
+        let credentials = self.0.signer.credentials().await.map_err(named)?;
+        under_way.store(true, Ordering::Relaxed);
+        let (reply, answer) = self.send(asked, request, &credentials, deadline).await?;
+        // What the connector has a word for is no matter of tokens: a missing key gives a 401, too.
+        let expiry = reply.status.as_u16() == 401 && self.0.classify.is_none_or(|classify| classify(&answer).is_none());
+        if expiry && let Some(renewed) = self.0.signer.renewed(&credentials).await.map_err(named)? {
+            let (reply, answer) = self.send(asked, request, &renewed, deadline).await?;
+            return answer::judge(asked, answer, &reply, self.0.classify);
+        }
+        answer::judge(asked, answer, &reply, self.0.classify)
+    }
+
+    /// One request with these credentials, and what came back.
+    async fn send(
+        &self,
+        asked: &Asked<'_>,
+        request: &Request,
+        credentials: &Credentials,
+        deadline: Instant,
+    ) -> Result<(Reply, answer::Answer), Failure> {
+        let mut http = reqwest::Request::new(request.method.clone(), request.url.clone());
+        let headers = http.headers_mut();
+        headers.insert(header::ACCEPT, HeaderValue::from_static("application/json"));
+        headers.extend(self.0.headers.clone());
+        headers.extend(request.headers.clone());
+        if let Some((name, value)) = &credentials.header {
+            headers.insert(name, value.clone());
+        }
+        if !request.body.is_empty() {
+            *http.body_mut() = Some(request.body.clone().into());
+        } else if !matches!(request.method, http::Method::GET | http::Method::HEAD) {
+            // Some servers answer 411 to a call without a length.
+            *http.body_mut() = Some(Bytes::new().into());
+        }
+        let time = self.0.limits.attempt.min(deadline.saturating_duration_since(Instant::now()));
+        let sent = transport::exchange(&self.0.http, http, time, self.0.limits.answer).await;
+        let reply = sent.map_err(|failure| Failure { error: asked.name(failure.error), ..failure })?;
+        let answer = answer::answer(asked, &reply, &self.secrets());
+        Ok((reply, answer))
+    }
+
+    /// What must not be quoted.
+    pub(crate) fn secrets(&self) -> Vec<Secret> {
+        let mut secrets = self.0.secrets.clone();
+        if let Signer::Tokens(tokens) = &self.0.signer {
+            secrets.extend(tokens.secrets());
+        }
+        secrets
+    }
+
+    fn pause(&self, wait: std::time::Duration) {
+        let until = Instant::now() + wait.min(self.0.limits.longest_wait);
+        let mut pause = self.0.pause.lock().unwrap_or_else(PoisonError::into_inner);
+        *pause = Some(pause.map_or(until, |already| already.max(until)));
+    }
+
+    /// Waits as long as the service asked for, then for the rate of the connection.
+    async fn wait_for_turn(&self, asked: &Asked<'_>, deadline: Instant) -> Result<()> {
+        let pause = *self.0.pause.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(until) = pause {
+            if until > deadline {
+                let rest = until.saturating_duration_since(Instant::now());
+                let message = format!("{} asked for a pause of another {rest:.0?}", self.0.service);
+                let error = Error::new(ErrorKind::RateLimited, message).retry(Retry::After(rest));
+                return Err(asked.name(error.hint("wait, or lower the rate of the connection")));
+            }
+            tokio::time::sleep_until(until).await;
+        }
+        if let Some(rate) = &self.0.rate {
+            rate.until_ready().await;
+        }
+        Ok(())
+    }
+}
+
+/// A `Create` that may have taken effect: nobody repeats it on their own.
+fn unknown(error: Error) -> Error {
+    error
+        .into_kind(ErrorKind::UnknownOutcome)
+        .retry(Retry::Never)
+        .with("outcome", "unknown")
+        .hint("it may have been done: look in the service before doing it again")
+}
+
+/// What connectors use for the slot of a connection that has no vault: nothing is kept.
+pub(crate) fn no_slot() -> VaultSlot {
+    VaultSlot::new("", Arc::new(trunkline_core::MemoryVault::default()))
+}

@@ -1,0 +1,263 @@
+//! Reading a file at a signed address: constant memory, and a cut is mended by asking for the rest.
+//!
+//! The address is located anew for each opening, for it may have run out. No credentials go along. What is read is one
+//! version of the file from its first byte to its last: if it changes in between, the reader is told.
+
+use std::{sync::Arc, time::Duration};
+
+use bytes::Bytes;
+use futures::{FutureExt, StreamExt, TryStreamExt, future::BoxFuture};
+use http::{HeaderMap, HeaderValue, StatusCode, header};
+use tokio::time::{sleep, timeout};
+use trunkline_core::{Error, ErrorKind, FileStream, Result, Retry};
+use url::Url;
+
+use crate::{
+    Client, Limits, address,
+    retry::{Waits, retry_after},
+    transport,
+};
+
+/// How a file's address is found, each time anew.
+type Locate = Arc<dyn Fn() -> BoxFuture<'static, Result<Url>> + Send + Sync>;
+
+impl Client {
+    /// Reads the file at the address that `locate` finds, from byte `from` on.
+    ///
+    /// `locate` is called for the first opening and for each one after a cut; it should ask the service for a fresh address.
+    /// No credentials and no headers of the API are sent there. A body that is cut short is continued with `Range` and
+    /// `If-Range` (RFC 9110 section 14), up to [`Limits::tries`] times without a byte of progress. Where the server knows
+    /// no ranges, what was read already is read again and passed over.
+    ///
+    /// # Errors
+    /// `conflict` if the file changed while it was read, `config` for an address that is not https, `unavailable` when the
+    /// tries are used up, `unexpected` if the server gives another part than the one asked for.
+    pub async fn download<F>(&self, locate: F, from: u64) -> Result<FileStream>
+    where
+        F: Fn() -> BoxFuture<'static, Result<Url>> + Send + Sync + 'static,
+    {
+        let mut reader = Reader {
+            http: self.0.storage.clone(),
+            locate: Arc::new(locate),
+            service: self.0.service,
+            limits: self.0.limits.clone(),
+            waits: Waits::new(&self.0.limits, None),
+            at: from,
+            skip: 0,
+            total: None,
+            validator: None,
+            etag: None,
+            body: None,
+        };
+        reader.open().await?;
+        let size = reader.total;
+        let bytes = futures::stream::try_unfold(reader, |mut reader| async move {
+            let chunk = reader.next().await?;
+            Ok(chunk.map(|chunk| (chunk, reader)))
+        });
+        Ok(FileStream { size, bytes: bytes.into_stream().boxed() })
+    }
+}
+
+/// A file being read.
+struct Reader {
+    http: reqwest::Client,
+    locate: Locate,
+    service: &'static str,
+    limits: Limits,
+    /// The tries since the last byte.
+    waits: Waits,
+    /// The next byte that the reader of this reader gets.
+    at: u64,
+    /// Bytes to pass over first.
+    skip: u64,
+    /// Size of the whole file, once known.
+    total: Option<u64>,
+    /// What goes into `If-Range`: a strong ETag.
+    validator: Option<HeaderValue>,
+    etag: Option<HeaderValue>,
+    body: Option<Box<reqwest::Response>>,
+}
+
+impl Reader {
+    /// The next piece, `None` at the end of the file.
+    async fn next(&mut self) -> Result<Option<Bytes>> {
+        loop {
+            if self.body.is_none() {
+                if self.total == Some(self.at) {
+                    return Ok(None);
+                }
+                self.open().await?;
+            }
+            let Some(body) = &mut self.body else { return Ok(None) };
+            let host = address::host(body.url());
+            let error = match timeout(self.limits.idle, body.chunk()).await {
+                Ok(Ok(Some(chunk))) => match self.take(chunk)? {
+                    Some(chunk) => return Ok(Some(chunk)),
+                    None => continue,
+                },
+                Ok(Ok(None)) if self.skip == 0 && self.total.is_none_or(|total| total == self.at) => return Ok(None),
+                Ok(Ok(None)) => self.error(ErrorKind::Unavailable, format!("{host} ended the file before its end")),
+                Ok(Err(error)) => transport::cut(&host, error).error,
+                Err(_) => transport::slow(&host, self.limits.idle),
+            };
+            self.body = None;
+            self.again(error.retry(Retry::Backoff)).await?;
+        }
+    }
+
+    /// Counts a piece, without what was read before.
+    fn take(&mut self, mut chunk: Bytes) -> Result<Option<Bytes>> {
+        let over = self.skip.min(chunk.len() as u64);
+        self.skip -= over;
+        let rest = chunk.split_off(over as usize);
+        if rest.is_empty() {
+            return Ok(None);
+        }
+        self.at += rest.len() as u64;
+        if self.total.is_some_and(|total| self.at > total) {
+            return Err(self.error(ErrorKind::Unexpected, "the file is longer than it was said to be".into()));
+        }
+        self.waits = Waits::new(&self.limits, None);
+        Ok(Some(rest))
+    }
+
+    /// Waits after a failure that may pass; gives it back when there were enough.
+    async fn again(&mut self, error: Error) -> Result<()> {
+        match self.waits.after(&error) {
+            Some(wait) => {
+                tracing::debug!(service = self.service, at = self.at, %error, "reading on after a cut");
+                sleep(wait).await;
+                Ok(())
+            }
+            None => Err(error.with("service", self.service)),
+        }
+    }
+
+    async fn open(&mut self) -> Result<()> {
+        let mut refused_before = false;
+        loop {
+            let error = match self.open_once().await {
+                Ok(()) => return Ok(()),
+                // The address may have run out between finding and using it; a fresh one is tried once.
+                Err(error) if error.kind() == ErrorKind::Permission && !refused_before => {
+                    refused_before = true;
+                    error.retry(Retry::After(Duration::ZERO))
+                }
+                Err(error) => error,
+            };
+            self.again(error).await?;
+        }
+    }
+
+    async fn open_once(&mut self) -> Result<()> {
+        let url = (self.locate)().await?;
+        let host = address::host(&url);
+        let mut request = transport::get("address of the file", url)?;
+        if self.at > 0 {
+            let range = HeaderValue::from_str(&format!("bytes={}-", self.at));
+            request.headers_mut().insert(header::RANGE, range.map_err(|error| internal(error.into()))?);
+            if let Some(validator) = &self.validator {
+                request.headers_mut().insert(header::IF_RANGE, validator.clone());
+            }
+        }
+        let sent = timeout(self.limits.idle, self.http.execute(request).boxed()).await;
+        let response = sent
+            .map_err(|_| transport::slow(&host, self.limits.idle))?
+            .map_err(|error| transport::failed(&host, error).error.retry(Retry::Backoff))?;
+        let headers = response.headers();
+        let part = content_range(headers);
+        match response.status() {
+            StatusCode::OK => {
+                self.same_file(headers, content_length(&response))?;
+                self.skip = self.at;
+            }
+            StatusCode::PARTIAL_CONTENT => {
+                let (start, total) = part.ok_or_else(|| self.odd(&host))?;
+                if start != Some(self.at) {
+                    return Err(self.odd(&host));
+                }
+                let length = content_length(&response);
+                self.same_file(headers, total.or(length.map(|length| self.at + length)))?;
+                self.skip = 0;
+            }
+            // Nothing is left to read: fine, if that is where the file ends.
+            StatusCode::RANGE_NOT_SATISFIABLE if part.is_some_and(|(_, total)| total == Some(self.at)) => {
+                self.same_file(headers, Some(self.at))?;
+                return Ok(());
+            }
+            status => return Err(self.refusal(&host, status, headers)),
+        }
+        self.body = Some(Box::new(response));
+        Ok(())
+    }
+
+    /// Holds a (re)opened file against what was read of it before.
+    fn same_file(&mut self, headers: &HeaderMap, total: Option<u64>) -> Result<()> {
+        let etag = headers.get(header::ETAG).cloned();
+        let changed = matches!((&self.etag, &etag), (Some(before), Some(now)) if before != now)
+            || matches!((self.total, total), (Some(before), Some(now)) if before != now);
+        if changed {
+            return Err(self
+                .error(ErrorKind::Conflict, "the file was changed while it was read".into())
+                .hint("read it again from its beginning"));
+        }
+        self.validator =
+            etag.as_ref().filter(|etag| !etag.as_bytes().starts_with(b"W/")).cloned().or(self.validator.take());
+        self.etag = etag.or(self.etag.take());
+        self.total = total.or(self.total);
+        if self.total.is_some_and(|total| total < self.at) {
+            let message =
+                format!("byte {} was asked for, but the file has only {} bytes", self.at, self.total.unwrap_or(0));
+            return Err(self.error(ErrorKind::Conflict, message).hint("the file was changed meanwhile: read it again"));
+        }
+        Ok(())
+    }
+
+    fn refusal(&self, host: &str, status: StatusCode, headers: &HeaderMap) -> Error {
+        let wait = retry_after(headers);
+        let later = wait.map_or(Retry::Backoff, Retry::After);
+        let (kind, retry, hint) = match status.as_u16() {
+            300..=399 => (ErrorKind::Unexpected, Retry::Never, "redirects are not followed: report it to the vendor"),
+            429 => (ErrorKind::RateLimited, later, "wait, or read fewer files at once"),
+            403 if wait.is_some() => (ErrorKind::RateLimited, later, "wait, or read fewer files at once"),
+            401 | 403 => (ErrorKind::Permission, Retry::Never, "the address has run out, or the file may not be read"),
+            404 | 410 => (ErrorKind::NotFound, Retry::Never, "the file was removed"),
+            416 => (ErrorKind::Conflict, Retry::Never, "the file is shorter than it was: read it again"),
+            408 | 425 | 500..=599 => (ErrorKind::Unavailable, later, "try again later"),
+            _ => (ErrorKind::Unexpected, Retry::Never, "report it to the vendor"),
+        };
+        let mut message = format!("{host} answered {status} when a file of {} was to be read", self.service);
+        if let Some(target) = headers.get(header::LOCATION).filter(|_| status.is_redirection()) {
+            let target = target.to_str().ok().and_then(|to| Url::parse(to).ok()).map(|to| address::host(&to));
+            message += &format!(", a redirect to {}", target.as_deref().unwrap_or("the same host"));
+        }
+        self.error(kind, message).retry(retry).hint(hint).with("status", status.as_u16()).with("host", host)
+    }
+
+    fn odd(&self, host: &str) -> Error {
+        let message = format!("{host} gave another part of the file than byte {} and what follows", self.at);
+        self.error(ErrorKind::Unexpected, message).with("host", host)
+    }
+
+    fn error(&self, kind: ErrorKind, message: String) -> Error {
+        Error::new(kind, message).with("service", self.service)
+    }
+}
+
+fn internal(source: Box<dyn std::error::Error + Send + Sync>) -> Error {
+    Error::new(ErrorKind::Internal, "a header cannot be written").source(source)
+}
+
+/// Of the header: `reqwest` knows none of a body whose end it finds otherwise.
+fn content_length(response: &reqwest::Response) -> Option<u64> {
+    response.headers().get(header::CONTENT_LENGTH)?.to_str().ok()?.trim().parse().ok()
+}
+
+/// First byte and size of the whole file out of `Content-Range: bytes 5-9/10` or `bytes */10`.
+fn content_range(headers: &HeaderMap) -> Option<(Option<u64>, Option<u64>)> {
+    let (part, total) =
+        headers.get(header::CONTENT_RANGE)?.to_str().ok()?.trim().strip_prefix("bytes ")?.split_once('/')?;
+    let start = part.split_once('-').and_then(|(start, _)| start.trim().parse().ok());
+    Some((start, total.trim().parse().ok()))
+}

@@ -1,0 +1,51 @@
+//! How long, how much, how often: all bounds of a client in one place.
+
+use std::time::Duration;
+
+/// The bounds of a [`Client`](crate::Client); the defaults fit services that people use, too.
+#[derive(Clone, Debug)]
+pub struct Limits {
+    /// A call with all its tries, unless its context has a deadline. 2 minutes.
+    pub call: Duration,
+    /// One try: from sending to the last byte of the answer. 30 seconds.
+    pub attempt: Duration,
+    /// One try to send a block or a small file to storage. 2 minutes.
+    pub block_attempt: Duration,
+    /// Silence in the middle of a download. 30 seconds.
+    pub idle: Duration,
+    /// Tries of a call, a block, or a download that makes no progress. 5.
+    pub tries: u32,
+    /// Longest wait after the first try; doubles with each further one. 250 milliseconds.
+    pub first_wait: Duration,
+    /// Longest wait of our own. 20 seconds.
+    pub own_wait: Duration,
+    /// Longest wait because the service asked for one. 15 minutes.
+    pub longest_wait: Duration,
+    /// Size of an answer in bytes, after decompression. 32 MiB.
+    pub answer: usize,
+    /// Size of a block of an upload in bytes. 4 MiB.
+    pub block: usize,
+    /// Blocks of an upload that are under way at a time. 2.
+    pub blocks_at_once: usize,
+    /// Least time between two token refreshes that a 401 asked for, unless the token had expired. 30 seconds.
+    pub between_forced: Duration,
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        Limits {
+            call: Duration::from_secs(120),
+            attempt: Duration::from_secs(30),
+            block_attempt: Duration::from_secs(120),
+            idle: Duration::from_secs(30),
+            tries: 5,
+            first_wait: Duration::from_millis(250),
+            own_wait: Duration::from_secs(20),
+            longest_wait: Duration::from_secs(15 * 60),
+            answer: 32 << 20,
+            block: 4 << 20,
+            blocks_at_once: 2,
+            between_forced: Duration::from_secs(30),
+        }
+    }
+}

@@ -1,0 +1,444 @@
+//! OAuth 2 (RFC 6749) towards the login server: what is asked, in which words, and what its answers mean.
+//!
+//! Requests are built and errors are read by the `oauth2` crate; they travel through our own bounded transport. Secrets go
+//! into the form or into a Basic header, never into an address.
+
+use std::{
+    borrow::Cow,
+    fmt,
+    sync::{
+        Arc,
+        atomic::{AtomicU16, Ordering},
+    },
+    time::Duration,
+};
+
+use futures::future::BoxFuture;
+use oauth2::{
+    AccessToken, AsyncHttpClient, AuthType, AuthorizationCode, ClientId, ClientSecret, EndpointNotSet, EndpointSet,
+    HttpRequest, HttpResponse, PkceCodeVerifier, RedirectUrl, RefreshToken, RequestTokenError, ResourceOwnerPassword,
+    ResourceOwnerUsername, Scope, StandardRevocableToken, TokenResponse, TokenUrl,
+    basic::{
+        BasicErrorResponse, BasicErrorResponseType as Code, BasicRevocationErrorResponse,
+        BasicTokenIntrospectionResponse, BasicTokenType,
+    },
+};
+use schemars::JsonSchema;
+use serde::{Deserialize, Deserializer, Serialize, de::Error as _};
+use serde_json::Value;
+use sha2::{Digest, Sha256};
+use trunkline_core::{Error, ErrorKind, Result, Retry, Secret};
+use url::Url;
+
+use crate::{Limits, address, answer::excerpt, retry::retry_after, transport};
+
+/// Longest answer of a token endpoint in bytes.
+const LONGEST: usize = 1 << 20;
+
+/// What is assumed where a token answer does not say how long it is good for.
+const UNKNOWN_LIFETIME: u64 = 300;
+
+/// An OAuth 2 client and the grant it uses.
+#[derive(Clone)]
+pub struct OAuth {
+    /// Client ID.
+    pub client_id: String,
+    /// Client secret; public clients have none.
+    pub client_secret: Option<Secret>,
+    /// How id and secret reach the login server.
+    pub client_auth: ClientAuth,
+    /// Token endpoint.
+    pub token_url: Url,
+    /// Page the browser is sent to; needed for [`Grant::AuthorizationCode`] only.
+    pub authorization_url: Option<Url>,
+    /// Scopes that are asked for.
+    pub scopes: Vec<String>,
+    /// How the first token is had.
+    pub grant: Grant,
+}
+
+/// How client id and secret reach the token endpoint (RFC 6749 section 2.3.1).
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum ClientAuth {
+    /// As fields of the form.
+    #[default]
+    Form,
+    /// In a Basic header.
+    Basic,
+}
+
+/// How the first token is had; the flow of the connection.
+#[derive(Clone)]
+pub enum Grant {
+    /// A person signs in in the browser (RFC 6749 section 4.1, with PKCE by RFC 7636).
+    AuthorizationCode,
+    /// From a refresh token that the vendor handed out.
+    RefreshToken {
+        /// The one in the settings; a newer one in the vault goes before it.
+        refresh_token: Secret,
+    },
+    /// With a user's name and password (RFC 6749 section 4.3; discouraged by RFC 9700, but some services have nothing else
+    /// for unattended use).
+    Password {
+        /// Whose rights the connection has.
+        username: String,
+        /// That user's password.
+        password: Secret,
+    },
+    /// The client for itself (RFC 6749 section 4.4).
+    ClientCredentials,
+}
+
+impl OAuth {
+    /// Refuses addresses that would carry secrets in the open.
+    pub(crate) fn check(&self) -> Result<()> {
+        address::check_base("token URL", &self.token_url).map_err(|error| error.setting("/tokenUrl"))?;
+        if let Some(url) = &self.authorization_url {
+            address::check("authorization URL", url).map_err(|error| error.setting("/authorizationUrl"))?;
+        }
+        if self.client_id.is_empty() {
+            return Err(Error::new(ErrorKind::Config, "the client ID is empty").setting("/clientId"));
+        }
+        Ok(())
+    }
+
+    /// All secrets of the settings, to be kept out of messages.
+    pub(crate) fn secrets(&self) -> Vec<Secret> {
+        let grant = match &self.grant {
+            Grant::RefreshToken { refresh_token } => Some(refresh_token),
+            Grant::Password { password, .. } => Some(password),
+            Grant::AuthorizationCode | Grant::ClientCredentials => None,
+        };
+        self.client_secret.iter().chain(grant).cloned().collect()
+    }
+
+    /// Fingerprint of what tokens are got with: if it changes, tokens from before are not this connection's any more.
+    pub(crate) fn fingerprint(&self) -> String {
+        let scopes = self.scopes.join(" ");
+        let parts: Vec<&str> = match &self.grant {
+            Grant::AuthorizationCode => vec!["code", &self.client_id],
+            Grant::RefreshToken { refresh_token } => vec!["refresh", refresh_token.expose()],
+            Grant::Password { username, password } => {
+                vec!["password", &self.client_id, username, password.expose(), &scopes]
+            }
+            Grant::ClientCredentials => vec!["client", &self.client_id, &scopes],
+        };
+        fingerprint(&parts.join("\0"))
+    }
+
+    /// The setting to look at when the grant is refused.
+    pub(crate) fn grant_setting(&self) -> &'static str {
+        match self.grant {
+            Grant::AuthorizationCode => "/flows",
+            Grant::RefreshToken { .. } => "/refreshToken",
+            Grant::Password { .. } => "/password",
+            Grant::ClientCredentials => "/clientId",
+        }
+    }
+}
+
+/// SHA-256 in hex.
+pub(crate) fn fingerprint(text: &str) -> String {
+    Sha256::digest(text).iter().map(|byte| format!("{byte:02x}")).collect()
+}
+
+/// What is handed in for a token.
+#[derive(Clone)]
+pub(crate) enum Ask {
+    /// What the settings have: password, or the client's own credentials.
+    Settings,
+    Refresh(Secret),
+    Code {
+        code: Secret,
+        redirect_uri: String,
+        verifier: Secret,
+    },
+}
+
+/// A token endpoint and how to talk to it.
+#[derive(Clone)]
+pub(crate) struct Endpoint {
+    pub(crate) oauth: OAuth,
+    pub(crate) http: reqwest::Client,
+    pub(crate) service: &'static str,
+    pub(crate) limits: Limits,
+}
+
+type Talker = oauth2::Client<
+    BasicErrorResponse,
+    Granted,
+    BasicTokenIntrospectionResponse,
+    StandardRevocableToken,
+    BasicRevocationErrorResponse,
+    EndpointNotSet,
+    EndpointNotSet,
+    EndpointNotSet,
+    EndpointNotSet,
+    EndpointSet,
+>;
+
+impl Endpoint {
+    fn talker(&self) -> Talker {
+        let oauth = &self.oauth;
+        let client = oauth2::Client::new(ClientId::new(oauth.client_id.clone()))
+            .set_auth_type(match oauth.client_auth {
+                ClientAuth::Form => AuthType::RequestBody,
+                ClientAuth::Basic => AuthType::BasicAuth,
+            })
+            .set_token_uri(TokenUrl::from_url(oauth.token_url.clone()));
+        match &oauth.client_secret {
+            Some(secret) => client.set_client_secret(ClientSecret::new(secret.expose().to_owned())),
+            None => client,
+        }
+    }
+
+    /// Asks for a token. It is asked a second time only where the first cannot have been heard, or where asking twice does
+    /// no harm: a refresh token or a code may be spent by a request whose answer was lost.
+    pub(crate) async fn ask(&self, ask: &Ask) -> Result<Granted> {
+        match self.clone().ask_once(ask.clone()).await {
+            Err(error) if error.context("sent") == Some("no") => self.clone().ask_once(ask.clone()).await,
+            Err(error) if matches!(ask, Ask::Settings) && error.context("sent") == Some("unclear") => {
+                self.clone().ask_once(ask.clone()).await
+            }
+            other => other,
+        }
+    }
+
+    /// Boxed and owning: the crate's futures, borrowing, would not be `Send` enough for the task they run in.
+    fn ask_once(self, ask: Ask) -> BoxFuture<'static, Result<Granted>> {
+        Box::pin(async move {
+            let http = Post { endpoint: self.clone(), status: Arc::default() };
+            let talker = self.talker();
+            let scopes: Vec<_> = self.oauth.scopes.iter().cloned().map(Scope::new).collect();
+            let answer = match (ask, &self.oauth.grant) {
+                (Ask::Refresh(token), _) => {
+                    let token = RefreshToken::new(token.expose().to_owned());
+                    talker.exchange_refresh_token(&token).request_async(&http).await
+                }
+                (Ask::Code { code, redirect_uri, verifier }, _) => {
+                    let redirect = RedirectUrl::new(redirect_uri)
+                        .map_err(|_| Error::new(ErrorKind::Config, "the redirect URI is no address"))?;
+                    talker
+                        .exchange_code(AuthorizationCode::new(code.expose().to_owned()))
+                        .set_redirect_uri(Cow::Owned(redirect))
+                        .set_pkce_verifier(PkceCodeVerifier::new(verifier.expose().to_owned()))
+                        .request_async(&http)
+                        .await
+                }
+                (Ask::Settings, Grant::Password { username, password }) => {
+                    let username = ResourceOwnerUsername::new(username.clone());
+                    let password = ResourceOwnerPassword::new(password.expose().to_owned());
+                    talker.exchange_password(&username, &password).add_scopes(scopes).request_async(&http).await
+                }
+                (Ask::Settings, _) => {
+                    talker.exchange_client_credentials().add_scopes(scopes).request_async(&http).await
+                }
+            };
+            answer.map_err(|error| self.explain(error, http.status.load(Ordering::Relaxed)))
+        })
+    }
+
+    /// Sends what the `oauth2` crate built. Trouble that has nothing to do with OAuth ends here.
+    async fn post(&self, request: HttpRequest, status: &AtomicU16) -> Result<HttpResponse> {
+        let host = address::host(&self.oauth.token_url);
+        let request = reqwest::Request::try_from(request)
+            .map_err(|error| Error::new(ErrorKind::Config, "the token request cannot be made").source(error))?;
+        let reply =
+            transport::exchange(&self.http, request, self.limits.attempt, LONGEST).await.map_err(|failure| {
+                let sent = if failure.refused { "no" } else { "unclear" };
+                let error = failure.error.into_kind(ErrorKind::Unavailable);
+                error.retry(Retry::Backoff).with("sent", sent).with("setting", "/tokenUrl")
+            })?;
+        status.store(reply.status.as_u16(), Ordering::Relaxed);
+        let retry = retry_after(&reply.headers).map_or(Retry::Backoff, Retry::After);
+        if reply.status.as_u16() == 429 || reply.status.is_server_error() {
+            let kind = if reply.status.as_u16() == 429 { ErrorKind::RateLimited } else { ErrorKind::Unavailable };
+            let message = format!("the login server {host} of {} answered {}", self.service, reply.status);
+            return Err(Error::new(kind, message).retry(retry).hint("the sign-in is kept; try again later"));
+        }
+        if reply.status.is_redirection() || reply.status.as_u16() == 404 {
+            let message = format!("the login server {host} of {} answered {}", self.service, reply.status);
+            return Err(Error::new(ErrorKind::Config, message).setting("/tokenUrl").hint("check the token URL"));
+        }
+        let mut response = HttpResponse::new(reply.body.to_vec());
+        // Any 2xx with a token in it is one.
+        *response.status_mut() = if reply.status.is_success() { http::StatusCode::OK } else { reply.status };
+        *response.headers_mut() = reply.headers;
+        Ok(response)
+    }
+
+    /// What an answer that is no token means, in words for the person who has the settings.
+    fn explain(&self, error: RequestTokenError<Error, BasicErrorResponse>, status: u16) -> Error {
+        let host = address::host(&self.oauth.token_url);
+        let refused = match error {
+            RequestTokenError::Request(error) => return error.with("service", self.service).with("host", host),
+            RequestTokenError::ServerResponse(refused) => refused,
+            RequestTokenError::Parse(..) | RequestTokenError::Other(_) => {
+                let message = format!("the login server {host} of {} answered {status}, but no token", self.service);
+                return Error::new(ErrorKind::Unavailable, message)
+                    .retry(Retry::Backoff)
+                    .with("service", self.service)
+                    .with("host", host)
+                    .with("setting", "/tokenUrl")
+                    .hint("the sign-in is kept; if it stays like this, check the token URL");
+            }
+        };
+        let (kind, setting, hint) = match refused.error() {
+            Code::InvalidGrant => (ErrorKind::Auth, self.oauth.grant_setting(), self.grant_hint()),
+            Code::InvalidClient => (ErrorKind::Config, "/clientSecret", "check client ID and client secret"),
+            Code::InvalidScope => (ErrorKind::Config, "/scopes", "check the scopes: the login server refuses them"),
+            Code::UnauthorizedClient | Code::UnsupportedGrantType => (
+                ErrorKind::Config,
+                "/flows",
+                "this client may not sign in this way: choose another flow, or ask the vendor",
+            ),
+            Code::Extension(code) if code == "access_denied" => (ErrorKind::Auth, "/flows", "sign in again and agree"),
+            _ => (ErrorKind::Unavailable, "/tokenUrl", "the sign-in is kept; try again later"),
+        };
+        let code = excerpt(refused.error().as_ref().as_bytes(), &self.oauth.secrets());
+        let mut message = format!("the login server {host} of {} refused: {code}", self.service);
+        if let Some(description) = refused.error_description().filter(|text| !text.is_empty()) {
+            message += &format!(" ({})", excerpt(description.as_bytes(), &self.oauth.secrets()));
+        }
+        let retry = if kind == ErrorKind::Unavailable { Retry::Backoff } else { Retry::Never };
+        Error::new(kind, message)
+            .retry(retry)
+            .with("oauth", code)
+            .with("service", self.service)
+            .with("host", host)
+            .setting(setting)
+            .hint(hint)
+    }
+
+    pub(crate) fn grant_hint(&self) -> &'static str {
+        match self.oauth.grant {
+            Grant::AuthorizationCode => "sign in again: the sign-in has run out or was withdrawn",
+            Grant::RefreshToken { .. } => "get a new refresh token from the vendor and put it into the settings",
+            Grant::Password { .. } => "check user name and password by signing in to the service",
+            Grant::ClientCredentials => "check client ID and client secret",
+        }
+    }
+}
+
+/// The transport the `oauth2` crate talks through.
+struct Post {
+    endpoint: Endpoint,
+    /// Of the last answer.
+    status: Arc<AtomicU16>,
+}
+
+impl<'c> AsyncHttpClient<'c> for Post {
+    type Error = Error;
+    type Future = BoxFuture<'static, Result<HttpResponse>>;
+
+    fn call(&'c self, request: HttpRequest) -> Self::Future {
+        let (endpoint, status) = (self.endpoint.clone(), self.status.clone());
+        Box::pin(async move { endpoint.post(request, &status).await })
+    }
+}
+
+/// A token answer (RFC 6749 section 5.1): strict where it matters, patient where servers are sloppy.
+#[derive(Deserialize, Serialize)]
+pub(crate) struct Granted {
+    #[serde(deserialize_with = "visible")]
+    access_token: AccessToken,
+    #[serde(deserialize_with = "bearer")]
+    token_type: BasicTokenType,
+    #[serde(default, deserialize_with = "lifetime")]
+    expires_in: Option<u64>,
+    #[serde(default, deserialize_with = "not_empty")]
+    refresh_token: Option<RefreshToken>,
+}
+
+impl fmt::Debug for Granted {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Granted").field("expires_in", &self.expires_in).finish_non_exhaustive()
+    }
+}
+
+impl TokenResponse for Granted {
+    type TokenType = BasicTokenType;
+    fn access_token(&self) -> &AccessToken {
+        &self.access_token
+    }
+    fn token_type(&self) -> &BasicTokenType {
+        &self.token_type
+    }
+    /// Absent, zero, negative and unreadable lifetimes say nothing: five minutes are assumed, and a 401 tells better.
+    fn expires_in(&self) -> Option<Duration> {
+        Some(Duration::from_secs(self.expires_in.unwrap_or(UNKNOWN_LIFETIME)))
+    }
+    fn refresh_token(&self) -> Option<&RefreshToken> {
+        self.refresh_token.as_ref()
+    }
+    fn scopes(&self) -> Option<&Vec<Scope>> {
+        None
+    }
+}
+
+/// A token that fits into a header.
+fn visible<'de, D: Deserializer<'de>>(deserializer: D) -> Result<AccessToken, D::Error> {
+    let token = String::deserialize(deserializer)?;
+    if token.is_empty() || !token.bytes().all(|byte| byte.is_ascii_graphic()) {
+        return Err(D::Error::custom("the access token is empty or has odd characters"));
+    }
+    Ok(AccessToken::new(token))
+}
+
+fn bearer<'de, D: Deserializer<'de>>(deserializer: D) -> Result<BasicTokenType, D::Error> {
+    match String::deserialize(deserializer)? {
+        kind if kind.eq_ignore_ascii_case("bearer") => Ok(BasicTokenType::Bearer),
+        _ => Err(D::Error::custom("the token type is not bearer")),
+    }
+}
+
+fn lifetime<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<u64>, D::Error> {
+    let seconds = match Value::deserialize(deserializer)? {
+        Value::Number(number) => number.as_f64(),
+        Value::String(text) => text.trim().parse().ok(),
+        _ => None,
+    };
+    // Ten years are for ever.
+    Ok(seconds.filter(|seconds| *seconds >= 1.0).map(|seconds| seconds.min(315_360_000.0) as u64))
+}
+
+/// Some servers send an empty refresh token instead of none: it must never replace a real one.
+fn not_empty<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<RefreshToken>, D::Error> {
+    let token = Option::<String>::deserialize(deserializer)?;
+    Ok(token.filter(|token| !token.trim().is_empty()).map(RefreshToken::new))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn token_answers() {
+        let parse = |text: &str| serde_json::from_str::<Granted>(text);
+        let seconds = |lifetime: &str| {
+            let text = format!(r#"{{"access_token":"a","token_type":"BEARER","expires_in":{lifetime}}}"#);
+            parse(&text).unwrap().expires_in().unwrap().as_secs()
+        };
+        assert_eq!(seconds("3600"), 3600);
+        assert_eq!(seconds("\"1055\""), 1055);
+        assert_eq!(seconds("59.9"), 59);
+        for nothing in ["0", "-1", "null", "\"soon\"", "\"\"", "{}"] {
+            assert_eq!(seconds(nothing), UNKNOWN_LIFETIME, "{nothing}");
+        }
+        assert_eq!(seconds("1e300"), 315_360_000);
+        let empty = parse(r#"{"access_token":"a","token_type":"Bearer","refresh_token":""}"#).unwrap();
+        assert!(empty.refresh_token().is_none());
+        for bad in [
+            r#"{"access_token":"a","token_type":"mac"}"#,
+            r#"{"access_token":"a"}"#,
+            r#"{"token_type":"bearer"}"#,
+            r#"{"access_token":"","token_type":"bearer"}"#,
+            r#"{"access_token":"a\nb","token_type":"bearer"}"#,
+            r#"{"access_token":7,"token_type":"bearer"}"#,
+            r#"[]"#,
+        ] {
+            assert!(parse(bad).is_err(), "{bad}");
+        }
+    }
+}

@@ -1,0 +1,397 @@
+//! Path parameters are data: each becomes exactly one segment of the path, or the call is refused before anything is sent.
+//!
+//! A server may decode a path more than once, take a backslash for a slash, or fold wide characters into narrow ones. So a
+//! value is looked at through all these glasses, and the finished URL is held against the route that was meant.
+
+use std::borrow::Cow;
+
+use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, percent_decode_str, utf8_percent_encode};
+use serde_json::Value;
+use trunkline_core::{Error, ErrorKind, Result};
+use url::Url;
+
+/// Everything but the unreserved characters of RFC 3986 section 2.3.
+const RESERVED: &AsciiSet = &NON_ALPHANUMERIC.remove(b'-').remove(b'.').remove(b'_').remove(b'~');
+
+/// Values nested deeper in percent signs than this are refused.
+const DECODINGS: usize = 8;
+
+/// Longest value in bytes; servers commonly refuse URLs beyond 8 KiB.
+const LONGEST: usize = 2048;
+
+/// One segment of a route.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum Segment {
+    Fixed(String),
+    Parameter(String),
+}
+
+/// The path of a route: `/assets/{assetId}/filename`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Path(pub(crate) Vec<Segment>);
+
+impl Path {
+    /// Reads a path; says what is wrong with it and at which byte.
+    pub(crate) fn parse(text: &str) -> Result<Path, (usize, String)> {
+        let Some(rest) = text.strip_prefix('/') else {
+            return Err((0, "the path of a route begins with /".into()));
+        };
+        let mut segments = Vec::new();
+        let mut at = 1;
+        for part in rest.split('/').filter(|_| !rest.is_empty()) {
+            let segment = match part.strip_prefix('{').and_then(|part| part.strip_suffix('}')) {
+                Some(name) if is_name(name) => Segment::Parameter(name.to_owned()),
+                Some(name) => return Err((at, format!("`{name}` is not the name of an input"))),
+                None if part.is_empty() => return Err((at, "a route has no empty segment".into())),
+                None if part.contains(['{', '}']) => {
+                    return Err((at, format!("`{part}`: a parameter is a whole segment, such as /{{assetId}}/")));
+                }
+                None if part == "." || part == ".." || !part.chars().all(is_fixed) => {
+                    return Err((at, format!("`{part}` cannot stand in a route")));
+                }
+                None => Segment::Fixed(part.to_owned()),
+            };
+            if segments.contains(&segment) && matches!(segment, Segment::Parameter(_)) {
+                return Err((at, format!("{part} stands in the route twice")));
+            }
+            segments.push(segment);
+            at += part.len() + 1;
+        }
+        Ok(Path(segments))
+    }
+
+    /// Names of the parameters.
+    pub(crate) fn parameters(&self) -> impl Iterator<Item = &str> {
+        self.0.iter().filter_map(|segment| match segment {
+            Segment::Parameter(name) => Some(name.as_str()),
+            Segment::Fixed(_) => None,
+        })
+    }
+
+    /// The finished URL below `base`, checked to be the one that was meant.
+    pub(crate) fn fill<'a>(&self, base: &Url, mut value: impl FnMut(&str) -> Option<&'a Value>) -> Result<Url> {
+        let mut segments = Vec::with_capacity(self.0.len());
+        for segment in &self.0 {
+            segments.push(match segment {
+                Segment::Fixed(fixed) => fixed.clone(),
+                Segment::Parameter(name) => encode(name, value(name))?,
+            });
+        }
+        let mut url = base.clone();
+        url.set_path(&format!("{}/{}", base.path().trim_end_matches('/'), segments.join("/")));
+        verify(&url, base, &segments)?;
+        Ok(url)
+    }
+}
+
+/// Whether this can be the name of an input.
+pub(crate) fn is_name(name: &str) -> bool {
+    name.starts_with(|c: char| c.is_ascii_alphabetic())
+        && name.chars().all(|c| c.is_ascii_alphanumeric() || c == '_' || c == '-')
+}
+
+fn is_fixed(c: char) -> bool {
+    c.is_ascii_alphanumeric() || "-._~:@!$'()*+,;=".contains(c)
+}
+
+/// A value as one percent-encoded segment.
+fn encode(name: &str, value: Option<&Value>) -> Result<String> {
+    let text: Cow<'_, str> = match value {
+        Some(Value::String(text)) => text.as_str().into(),
+        Some(Value::Number(number)) if number.is_i64() || number.is_u64() => number.to_string().into(),
+        Some(Value::Bool(flag)) => flag.to_string().into(),
+        None | Some(Value::Null) => return Err(refused(name, "is missing")),
+        Some(_) => return Err(refused(name, "is neither a text nor a whole number")),
+    };
+    if let Some(why) = hostile(&text) {
+        return Err(refused(name, why));
+    }
+    Ok(utf8_percent_encode(&text, RESERVED).to_string())
+}
+
+fn refused(name: &str, why: &str) -> Error {
+    Error::new(ErrorKind::InvalidInput, format!("{name} {why}, and it has to become one segment of a path"))
+        .with("input", name)
+        .hint(if why.contains("slash") {
+            "the service cannot be asked for a value with a slash in it; nothing was sent"
+        } else {
+            "give the id or the text itself; nothing was sent"
+        })
+}
+
+/// Why a value cannot be one segment, looked at as often as some server might decode it.
+fn hostile(text: &str) -> Option<&'static str> {
+    if text.len() > LONGEST {
+        return Some("is longer than 2048 bytes");
+    }
+    let mut seen = text.to_owned();
+    for _ in 0..DECODINGS {
+        if let Some(why) = hostile_as_is(&seen) {
+            return Some(why);
+        }
+        if overlong(&seen) {
+            return Some("holds a byte sequence that is no text");
+        }
+        let decoded = decode(&seen);
+        if decoded == seen {
+            return None;
+        }
+        seen = decoded;
+    }
+    Some("is percent-encoded over and over")
+}
+
+fn hostile_as_is(text: &str) -> Option<&'static str> {
+    if text.is_empty() {
+        return Some("is empty");
+    }
+    if text.chars().any(|c| c.is_control() || matches!(c, '\u{2028}' | '\u{2029}' | '\u{feff}' | '\u{fffe}')) {
+        return Some("holds a control character");
+    }
+    if text.chars().any(|c| matches!(narrow(c), '/' | '\\')) {
+        return Some("holds a slash");
+    }
+    // Some servers cut a segment at `;` and drop spaces at its ends before they look for dots.
+    let before = text.split(';').next().unwrap_or_default();
+    let bare: String = before.chars().map(narrow).filter(|c| !c.is_whitespace()).collect();
+    if bare.chars().all(|c| c == '.') && (!bare.is_empty() || text.starts_with(';') || text.trim().is_empty()) {
+        return Some("is only dots or spaces");
+    }
+    None
+}
+
+/// The plain character that a careless server takes this one for.
+fn narrow(c: char) -> char {
+    match c {
+        '\u{ff0f}' | '\u{2044}' | '\u{2215}' | '\u{29f8}' | '\u{1735}' | '\u{2571}' => '/',
+        '\u{ff3c}' | '\u{fe68}' | '\u{2216}' | '\u{29f5}' | '\u{29f9}' | '\u{2572}' | '\u{20e5}' => '\\',
+        '\u{ff0e}' | '\u{2024}' | '\u{2025}' | '\u{2026}' | '\u{fe52}' | '\u{3002}' | '\u{ff61}' => '.',
+        other => other,
+    }
+}
+
+/// One decoding: `%2f`, and `%u002f` as some servers know it.
+fn decode(text: &str) -> String {
+    let mut plain = String::with_capacity(text.len());
+    let mut rest = text;
+    while let Some(at) = rest.find("%u").or_else(|| rest.find("%U")) {
+        plain.push_str(&rest[..at]);
+        let code =
+            rest.get(at + 2..at + 6).and_then(|code| u32::from_str_radix(code, 16).ok()).and_then(char::from_u32);
+        match code {
+            Some(c) => {
+                plain.push(c);
+                rest = &rest[at + 6..];
+            }
+            None => {
+                plain.push_str(&rest[at..at + 2]);
+                rest = &rest[at + 2..];
+            }
+        }
+    }
+    plain.push_str(rest);
+    percent_decode_str(&plain).decode_utf8_lossy().into_owned()
+}
+
+/// Bytes that old decoders read as `/`, `\` or `.`, although they are no UTF-8.
+fn overlong(text: &str) -> bool {
+    let bytes: Vec<u8> = percent_decode_str(text).collect();
+    let lead = |window: &[u8]| matches!(window, [0xc0 | 0xc1, _] | [0xe0, 0x80..=0x9f] | [0xf0, 0x80..=0x8f]);
+    bytes.windows(2).any(lead)
+}
+
+/// Holds a finished URL against what was meant: same server, same base path, same segments.
+fn verify(url: &Url, base: &Url, segments: &[String]) -> Result<()> {
+    let own = base.path_segments().into_iter().flatten().filter(|segment| !segment.is_empty());
+    let mut meant: Vec<&str> = own.chain(segments.iter().map(String::as_str)).collect();
+    if segments.is_empty() {
+        // The route `/` ends in a slash.
+        meant.push("");
+    }
+    let found: Vec<&str> = url.path_segments().into_iter().flatten().collect();
+    let server = |url: &Url| (url.scheme().to_owned(), url.host_str().map(str::to_owned), url.port_or_known_default());
+    let clean = url.username().is_empty() && url.password().is_none() && url.fragment().is_none();
+    if found == meant && server(url) == server(base) && clean {
+        return Ok(());
+    }
+    Err(Error::new(ErrorKind::InvalidInput, "the address that came of the inputs is not the one the operation means")
+        .hint("nothing was sent; look for odd characters in the ids"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+    use serde_json::json;
+
+    fn base() -> Url {
+        Url::parse("https://api.example.com/1").unwrap()
+    }
+
+    fn route() -> Path {
+        Path::parse("/assets/{id}/keywords").unwrap()
+    }
+
+    fn fill(value: &Value) -> Result<Url> {
+        route().fill(&base(), |_| Some(value))
+    }
+
+    /// What tries to leave its segment, in every dress known to us.
+    const HOSTILE: &[&str] = &[
+        "",
+        ".",
+        "..",
+        "...",
+        " ",
+        "\t",
+        ". .",
+        ".. ",
+        " ..",
+        "/",
+        "\\",
+        "a/b",
+        "a\\b",
+        "../x",
+        "..\\x",
+        "../../users",
+        "/etc/passwd",
+        "//evil.example/x",
+        "\\\\evil.example\\x",
+        "https://evil.example/",
+        "%2e",
+        "%2e%2e",
+        "%2E%2E",
+        ".%2e",
+        "%2e.",
+        "%252e%252e",
+        "%25252e%25252e",
+        "%2f",
+        "%2F",
+        "a%2fb",
+        "%5c",
+        "%5C",
+        "a%5cb",
+        "%252f",
+        "%255c",
+        "%25252f",
+        "%2e%2e%2f",
+        "..%2f",
+        "..%5c",
+        "%2e%2e/",
+        "..%c0%af",
+        "%c0%ae%c0%ae",
+        "%c1%9c",
+        "%e0%80%af",
+        "%f0%80%80%af",
+        "\u{ff0f}",
+        "a\u{ff0f}b",
+        "\u{ff3c}",
+        "\u{ff0e}\u{ff0e}",
+        "\u{2024}\u{2024}",
+        "\u{2025}",
+        "\u{2026}",
+        "\u{2044}",
+        "\u{2215}",
+        "\u{fe68}",
+        "%ef%bc%8f",
+        "%ef%bc%8e%ef%bc%8e",
+        "%u002f",
+        "%u002e%u002e",
+        "%uff0f",
+        "%u2215",
+        "a\0b",
+        "%00",
+        "a%00b",
+        "a\r\nHost: evil",
+        "%0d%0a",
+        "%250d%250a",
+        "\u{7f}",
+        "\u{85}",
+        "\u{2028}",
+        "\u{feff}x",
+        "..;",
+        "..;a=b",
+        ".;x",
+        ";",
+        ";a=b",
+        "%2e%2e;",
+        "..%3b",
+        "%20",
+        "%252525252525252541",
+        "\u{1b}[31m",
+    ];
+
+    #[test]
+    fn refuses_hostile_values_before_anything_is_sent() {
+        assert!(HOSTILE.len() >= 60);
+        for value in HOSTILE {
+            let error = fill(&json!(value)).expect_err(&format!("{value:?} was let through"));
+            assert_eq!(error.kind(), ErrorKind::InvalidInput, "{value:?}");
+            assert!(error.message().contains("id"), "{value:?}: {error}");
+        }
+        assert!(fill(&json!("x".repeat(3000))).is_err());
+        assert!(fill(&json!(1.5)).is_err() && fill(&json!([1])).is_err() && fill(&Value::Null).is_err());
+    }
+
+    /// The sabotage twin: what the plain ways of building a URL make of the same values.
+    #[test]
+    fn without_the_defence_the_host_or_the_route_changes() {
+        let naive = |value: &str| Url::parse(&format!("https://api.example.com/1/assets/{value}/keywords")).unwrap();
+        assert_eq!(naive("../../users").path(), "/users/keywords");
+        assert_eq!(naive("%2e%2e").path(), "/1/keywords");
+        let mut pushed = base();
+        pushed.path_segments_mut().unwrap().extend(["assets", "..", "keywords"]);
+        assert_eq!(pushed.path(), "/1/assets/keywords", "the id is dropped without a word");
+        assert_eq!(base().join("//evil.example/x").unwrap().host_str(), Some("evil.example"));
+        // And the second line of defence would see it.
+        let segments = ["assets".into(), "%2e%2e".into(), "keywords".into()];
+        assert!(verify(&naive("%2e%2e"), &base(), &segments).is_err());
+        assert!(verify(&Url::parse("https://api.example.com/1/").unwrap(), &base(), &[]).is_ok());
+        assert!(verify(&Url::parse("https://evil.example/1/").unwrap(), &base(), &[]).is_err());
+        assert!(verify(&Url::parse("https://u@api.example.com/1/").unwrap(), &base(), &[]).is_err());
+        assert!(verify(&Url::parse("http://api.example.com/1/").unwrap(), &base(), &[]).is_err());
+    }
+
+    #[test]
+    fn keywords_are_data() {
+        for (value, path) in [
+            ("red & blue", "/1/assets/red%20%26%20blue/keywords"),
+            ("#1 ?", "/1/assets/%231%20%3F/keywords"),
+            ("Mölndal", "/1/assets/M%C3%B6lndal/keywords"),
+            ("100%", "/1/assets/100%25/keywords"),
+            ("50%zz", "/1/assets/50%25zz/keywords"),
+            ("a;b=c", "/1/assets/a%3Bb%3Dc/keywords"),
+            ("v1.2", "/1/assets/v1.2/keywords"),
+            (".hidden", "/1/assets/.hidden/keywords"),
+        ] {
+            assert_eq!(fill(&json!(value)).unwrap().path(), path);
+        }
+        assert_eq!(fill(&json!(-1)).unwrap().path(), "/1/assets/-1/keywords");
+        let error = fill(&json!("AC/DC")).unwrap_err();
+        assert!(error.advice().unwrap().contains("slash"), "{error:?}");
+    }
+
+    #[test]
+    fn routes() {
+        assert_eq!(Path::parse("/").unwrap().fill(&base(), |_| None).unwrap().as_str(), "https://api.example.com/1/");
+        let root = Url::parse("https://api.example.com").unwrap();
+        assert_eq!(Path::parse("/").unwrap().fill(&root, |_| None).unwrap().as_str(), "https://api.example.com/");
+        for broken in ["assets", "/a//b", "/a/", "/a/..", "/a/{}", "/a/{b c}", "/a/x{b}", "/a?b=c", "/{a}/{a}", "/%2f"]
+        {
+            assert!(Path::parse(broken).is_err(), "{broken}");
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn one_segment_or_refused(value in "\\PC*|[./%\\\\2eEfF5cu0;]{1,12}|[a-z0-9 .%&#?/]{1,20}") {
+            if let Ok(url) = fill(&json!(value)) {
+                let segments: Vec<_> = url.path_segments().unwrap().collect();
+                prop_assert_eq!(segments.len(), 4);
+                prop_assert_eq!(percent_decode_str(segments[2]).decode_utf8().unwrap(), value.as_str());
+                prop_assert_eq!((segments[0], segments[1], segments[3]), ("1", "assets", "keywords"));
+                prop_assert_eq!(url.host_str(), Some("api.example.com"));
+            }
+        }
+    }
+}

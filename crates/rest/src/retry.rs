@@ -1,0 +1,118 @@
+//! How long to wait before the next try: full jitter of our own, never less than the service asks for.
+
+use std::time::{Duration, SystemTime};
+
+use backon::{BackoffBuilder, ExponentialBackoff, ExponentialBuilder};
+use http::{HeaderMap, header};
+use tokio::time::Instant;
+use trunkline_core::{Error, Retry};
+
+use crate::Limits;
+
+/// The waits between the tries of one call.
+pub(crate) struct Waits {
+    steps: ExponentialBackoff,
+    longest: Duration,
+    deadline: Option<Instant>,
+}
+
+impl Waits {
+    pub(crate) fn new(limits: &Limits, deadline: Option<Instant>) -> Waits {
+        let steps = ExponentialBuilder::new()
+            .with_min_delay(limits.first_wait)
+            .with_max_delay(limits.own_wait)
+            .with_factor(2.0)
+            .with_max_times(limits.tries.saturating_sub(1) as usize)
+            .build();
+        Waits { steps, longest: limits.longest_wait, deadline }
+    }
+
+    /// How long to wait after this failure, or `None` to give up: the failure is final, there were enough tries, or the
+    /// wait would pass the deadline.
+    pub(crate) fn after(&mut self, error: &Error) -> Option<Duration> {
+        let asked = match error.retryable() {
+            Retry::Never => return None,
+            Retry::Backoff => Duration::ZERO,
+            Retry::After(asked) => asked.min(self.longest),
+        };
+        // backon adds its jitter to the step; full jitter spreads callers over the whole of it.
+        let own = self.steps.next()?.mul_f64(rand::random::<f64>());
+        let wait = if asked.is_zero() { own } else { asked.max(own) + own / 10 };
+        let in_time = self.deadline.is_none_or(|deadline| Instant::now() + wait < deadline);
+        in_time.then_some(wait)
+    }
+}
+
+/// What `Retry-After` asks for (RFC 9110 section 10.2.3), in seconds or as a date, which is measured against the answer's
+/// own `Date`: our clock may be wrong. Junk is nothing, the past is no wait.
+pub(crate) fn retry_after(headers: &HeaderMap) -> Option<Duration> {
+    let text = |name| headers.get(name).and_then(|value| value.to_str().ok()).map(str::trim);
+    let asked = text(header::RETRY_AFTER)?;
+    if !asked.is_empty() && asked.bytes().all(|byte| byte.is_ascii_digit()) {
+        return Some(Duration::from_secs(asked.parse().unwrap_or(u64::from(u32::MAX))));
+    }
+    let until = httpdate::parse_http_date(asked).ok()?;
+    let now = text(header::DATE).and_then(|date| httpdate::parse_http_date(date).ok()).unwrap_or_else(SystemTime::now);
+    Some(until.duration_since(now).unwrap_or_default())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use trunkline_core::ErrorKind;
+
+    fn headers(pairs: &[(&'static str, &str)]) -> HeaderMap {
+        pairs.iter().map(|(name, value)| (name.parse().unwrap(), value.parse().unwrap())).collect()
+    }
+
+    #[test]
+    fn retry_after_in_all_its_forms() {
+        let seconds = |value: &str| retry_after(&headers(&[("retry-after", value)])).map(|wait| wait.as_secs());
+        assert_eq!(seconds("120"), Some(120));
+        assert_eq!(seconds(" 5 "), Some(5));
+        assert_eq!(seconds("0"), Some(0));
+        assert_eq!(seconds("99999999999999999999999"), Some(u64::from(u32::MAX)));
+        assert_eq!(seconds("Wed, 21 Oct 2015 07:28:00 GMT"), Some(0), "the past");
+        for junk in ["", "soon", "-5", "1.5", "12 s"] {
+            assert_eq!(seconds(junk), None, "{junk:?}");
+        }
+        assert_eq!(retry_after(&HeaderMap::new()), None);
+        // The service's clock counts, though it stands years behind ours.
+        let dated = [("date", "Wed, 21 Oct 2015 07:28:00 GMT"), ("retry-after", "Wed, 21 Oct 2015 07:30:00 GMT")];
+        assert_eq!(retry_after(&headers(&dated)), Some(Duration::from_secs(120)));
+    }
+
+    fn error(retry: Retry) -> Error {
+        Error::new(ErrorKind::Unavailable, "down").retry(retry)
+    }
+
+    #[test]
+    fn waits_grow_and_end() {
+        let limits = Limits::default();
+        for _ in 0..200 {
+            let mut waits = Waits::new(&limits, None);
+            for cap in [250, 500, 1000, 2000] {
+                assert!(waits.after(&error(Retry::Backoff)).unwrap() <= Duration::from_millis(cap));
+            }
+            assert_eq!(waits.after(&error(Retry::Backoff)), None, "five tries are enough");
+        }
+        assert_eq!(Waits::new(&limits, None).after(&error(Retry::Never)), None);
+    }
+
+    #[test]
+    fn never_less_than_asked_never_more_than_the_cap() {
+        let limits = Limits::default();
+        let wait =
+            |seconds| Waits::new(&limits, None).after(&error(Retry::After(Duration::from_secs(seconds)))).unwrap();
+        assert!(wait(7) >= Duration::from_secs(7) && wait(7) < Duration::from_secs(8));
+        assert!(wait(1_000_000) < Duration::from_secs(901));
+    }
+
+    #[test]
+    fn gives_up_at_once_if_the_deadline_would_pass() {
+        let deadline = Some(Instant::now() + Duration::from_secs(3));
+        let mut waits = Waits::new(&Limits::default(), deadline);
+        assert_eq!(waits.after(&error(Retry::After(Duration::from_secs(10)))), None);
+        assert!(waits.after(&error(Retry::After(Duration::from_secs(1)))).is_some());
+    }
+}

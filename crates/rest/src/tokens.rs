@@ -1,0 +1,460 @@
+//! The tokens of a connection: renewed ahead of time, by one task at a time, and in the vault before they are used.
+//!
+//! A refresh token may be good for one use only, so losing an answer loses the connection. Hence the two rules of this
+//! module: whoever needs a token waits for the one refresh that is under way; and that refresh, once begun, runs to its end
+//! in a task of its own, whatever becomes of those who wait.
+
+use std::{
+    collections::HashMap,
+    sync::{
+        Arc, LazyLock, Mutex, MutexGuard, PoisonError, Weak,
+        atomic::{AtomicU64, Ordering},
+    },
+    time::{Duration, SystemTime, UNIX_EPOCH},
+};
+
+use futures::{
+    FutureExt,
+    future::{BoxFuture, Shared},
+};
+use oauth2::TokenResponse;
+use serde::{Deserialize, Serialize};
+use tokio::time::Instant;
+use trunkline_core::{Error, ErrorKind, Result, Retry, Secret, VaultSlot};
+
+use crate::{
+    Limits,
+    oauth::{Ask, Endpoint, Grant, Granted, OAuth, fingerprint},
+};
+
+/// A token younger than this is not renewed because of a 401, unless that is much of its lifetime.
+const YOUNG: Duration = Duration::from_secs(60);
+
+/// How long a refused grant is not offered again: login servers lock accounts.
+const REFUSED: Duration = Duration::from_secs(60);
+
+/// Tries to put new tokens into a vault that fails.
+const STORE_TRIES: u32 = 5;
+
+/// What the vault holds for a connection that uses OAuth 2, as JSON.
+#[derive(Clone, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub(crate) struct Record {
+    access_token: String,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    refresh_token: Option<String>,
+    /// Milliseconds since 1970, from before the token was asked for.
+    obtained_at: u64,
+    /// Milliseconds since 1970.
+    expires_at: u64,
+    /// Fingerprint of the settings the tokens came of.
+    #[serde(default)]
+    settings: String,
+    /// Who signed the person in, as far as the callback says (RFC 9207).
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) issuer: Option<String>,
+}
+
+/// An access token in use.
+#[derive(Clone)]
+pub(crate) struct Token(Arc<Held>);
+
+struct Held {
+    access: Secret,
+    refresh: Option<Secret>,
+    obtained_at: u64,
+    expires_at: u64,
+    /// When to begin to renew it.
+    renew_at: u64,
+}
+
+impl Token {
+    fn of(record: &Record) -> Token {
+        let lifetime = record.expires_at.saturating_sub(record.obtained_at);
+        // Jitter, so that connections made together are not renewed together for ever.
+        let margin = (lifetime / 5).min(300_000) as f64 * (0.9 + 0.2 * rand::random::<f64>());
+        Token(Arc::new(Held {
+            access: record.access_token.as_str().into(),
+            refresh: record.refresh_token.as_deref().map(Secret::from),
+            obtained_at: record.obtained_at,
+            expires_at: record.expires_at,
+            renew_at: record.expires_at.saturating_sub(margin as u64),
+        }))
+    }
+
+    pub(crate) fn access(&self) -> &Secret {
+        &self.0.access
+    }
+
+    fn is_same(&self, other: &Token) -> bool {
+        self.0.access.expose() == other.0.access.expose()
+    }
+
+    fn has_expired(&self) -> bool {
+        now() >= self.0.expires_at
+    }
+
+    /// Whether a 401 could mean that it ran out. Permissions and keys can be missing too, and no new token helps there.
+    fn may_have_run_out(&self) -> bool {
+        let (now, lifetime) = (now(), self.0.expires_at.saturating_sub(self.0.obtained_at));
+        // A token from the future: our clock was set back and says nothing about its age.
+        let Some(age) = now.checked_sub(self.0.obtained_at) else { return true };
+        age >= YOUNG.as_millis() as u64 || age > lifetime / 5
+    }
+}
+
+fn now() -> u64 {
+    SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_millis() as u64)
+}
+
+/// What [`Tokens`] need of the client they belong to.
+pub(crate) struct Parts {
+    pub(crate) http: reqwest::Client,
+    pub(crate) service: &'static str,
+    pub(crate) limits: Limits,
+}
+
+type Flight = Shared<BoxFuture<'static, Result<Token, Arc<Error>>>>;
+
+/// The tokens of one connection, shared by all clones of its client.
+#[derive(Clone)]
+pub(crate) struct Tokens(Arc<Inner>);
+
+struct Inner {
+    endpoint: Endpoint,
+    slot: VaultSlot,
+    settings: String,
+    state: Mutex<State>,
+    refreshes: AtomicU64,
+}
+
+#[derive(Default)]
+struct State {
+    current: Option<Token>,
+    /// The one refresh that is under way.
+    flight: Option<Flight>,
+    forced_at: Option<Instant>,
+    /// After a failure that may pass: nobody asks again before this.
+    hold: Option<(Instant, Arc<Error>)>,
+    failures: u32,
+    /// A grant that was refused: its fingerprint, the refusal, when.
+    refused: Option<(String, Arc<Error>, Instant)>,
+    /// Tokens the vault did not take: the next refresh begins with them, for the old ones may be spent.
+    unsaved: Option<Record>,
+}
+
+/// Why a refresh begins.
+#[derive(Clone)]
+enum Why {
+    Due,
+    /// The API refused this token; whether the login server may be asked for another one.
+    Refused {
+        token: Token,
+        ask: bool,
+    },
+}
+
+impl Tokens {
+    pub(crate) fn new(oauth: OAuth, slot: VaultSlot, parts: Parts) -> Tokens {
+        let settings = oauth.fingerprint();
+        let endpoint = Endpoint { oauth, http: parts.http, service: parts.service, limits: parts.limits };
+        let (state, refreshes) = (Mutex::default(), AtomicU64::new(0));
+        Tokens(Arc::new(Inner { endpoint, slot, settings, state, refreshes }))
+    }
+
+    pub(crate) fn endpoint(&self) -> &Endpoint {
+        &self.0.endpoint
+    }
+
+    /// How many tokens the login server has given out.
+    pub(crate) fn refreshes(&self) -> u64 {
+        self.0.refreshes.load(Ordering::Relaxed)
+    }
+
+    /// The tokens in use, to be kept out of messages.
+    pub(crate) fn secrets(&self) -> Vec<Secret> {
+        let current = self.state().current.clone();
+        current.iter().flat_map(|token| [Some(token.0.access.clone()), token.0.refresh.clone()]).flatten().collect()
+    }
+
+    fn state(&self) -> MutexGuard<'_, State> {
+        self.0.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// A token that is good for now. While the current one still is, a refresh goes on behind the caller's back.
+    pub(crate) async fn access(&self) -> Result<Token> {
+        let flight = {
+            let mut state = self.state();
+            let held = state.hold.as_ref().filter(|(until, _)| Instant::now() < *until).cloned();
+            match state.current.clone().filter(|token| !token.has_expired()) {
+                Some(token) if now() < token.0.renew_at || held.is_some() => return Ok(token),
+                Some(token) => {
+                    drop(self.begin(&mut state, Why::Due));
+                    return Ok(token);
+                }
+                None => match held {
+                    Some((until, error)) => {
+                        let rest = until.saturating_duration_since(Instant::now());
+                        return Err(error.duplicate().retry(Retry::After(rest)));
+                    }
+                    None => self.begin(&mut state, Why::Due),
+                },
+            }
+        };
+        flight.await.map_err(|error| error.duplicate())
+    }
+
+    /// Another token after the API refused this one with a 401, or `None` if no other one would help.
+    pub(crate) async fn renew(&self, refused: &Token) -> Result<Option<Token>> {
+        let flight = {
+            let mut state = self.state();
+            if let Some(newer) = state.current.clone().filter(|token| !token.is_same(refused) && !token.has_expired()) {
+                return Ok(Some(newer));
+            }
+            match state.flight.clone() {
+                Some(under_way) => under_way,
+                None => {
+                    let rested = state.forced_at.is_none_or(|at| at.elapsed() >= self.0.endpoint.limits.between_forced);
+                    let ask = refused.has_expired() || (rested && refused.may_have_run_out());
+                    if ask {
+                        state.forced_at = Some(Instant::now());
+                    }
+                    self.begin(&mut state, Why::Refused { token: refused.clone(), ask })
+                }
+            }
+        };
+        let token = flight.await.map_err(|error| error.duplicate())?;
+        Ok(if token.is_same(refused) { None } else { Some(token) })
+    }
+
+    /// Joins the refresh that is under way, or begins one.
+    fn begin(&self, state: &mut State, why: Why) -> Flight {
+        if let Some(flight) = &state.flight {
+            return flight.clone();
+        }
+        let tokens = self.clone();
+        // A task of its own: a dropped caller must not lose the answer of a login server that has spent the old token.
+        let task = tokio::spawn(async move {
+            let outcome = tokens.refresh(why).await.map_err(Arc::new);
+            tokens.landed(&outcome);
+            outcome
+        });
+        let flight = async {
+            task.await.unwrap_or_else(|error| {
+                let error = Error::new(ErrorKind::Internal, "the token refresh ended without a result").source(error);
+                Err(Arc::new(error))
+            })
+        };
+        let flight = flight.boxed().shared();
+        state.flight = Some(flight.clone());
+        flight
+    }
+
+    fn landed(&self, outcome: &Result<Token, Arc<Error>>) {
+        let mut state = self.state();
+        state.flight = None;
+        match outcome {
+            Ok(token) => {
+                state.current = Some(token.clone());
+                state.hold = None;
+                state.failures = 0;
+            }
+            Err(error) => {
+                let limits = &self.0.endpoint.limits;
+                let own = limits.first_wait.saturating_mul(1 << state.failures.min(8)).min(limits.own_wait);
+                state.failures += 1;
+                let wait = match error.retryable() {
+                    Retry::Never => return,
+                    Retry::Backoff => own,
+                    Retry::After(asked) => asked.min(limits.longest_wait).max(own),
+                };
+                state.hold = Some((Instant::now() + wait, error.clone()));
+            }
+        }
+    }
+
+    async fn refresh(&self, why: Why) -> Result<Token> {
+        // Other clients of the same connection in this process, as a host may make one a run.
+        let lock = lock_of(&self.0.slot, &self.0.endpoint.oauth);
+        let _alone = lock.lock().await;
+        let mut known_dead = None;
+        loop {
+            let unsaved = self.state().unsaved.clone();
+            let (version, record) = self.load().await?;
+            if let Some(unsaved) = unsaved {
+                let newer = record.filter(|record| record.obtained_at >= unsaved.obtained_at);
+                return self.store_over(newer.unwrap_or(unsaved), version).await;
+            }
+            if let Some(token) = record.as_ref().map(Token::of).filter(|token| !token.has_expired()) {
+                match &why {
+                    Why::Due if now() < token.0.renew_at => return Ok(token),
+                    Why::Refused { token: refused, .. } if !token.is_same(refused) => return Ok(token),
+                    _ => {}
+                }
+            }
+            if let Why::Refused { token, ask: false } = why {
+                return Ok(token);
+            }
+            let refresh_token = match &self.0.endpoint.oauth.grant {
+                Grant::Password { .. } | Grant::ClientCredentials => None,
+                Grant::RefreshToken { refresh_token } => Some(
+                    record
+                        .as_ref()
+                        .and_then(|record| record.refresh_token.clone())
+                        .unwrap_or_else(|| refresh_token.expose().to_owned()),
+                ),
+                Grant::AuthorizationCode => match record.as_ref().and_then(|record| record.refresh_token.clone()) {
+                    Some(token) => Some(token),
+                    None => return Err(self.sign_in_first()),
+                },
+            };
+            let offered = fingerprint(refresh_token.as_deref().unwrap_or(&self.0.settings));
+            if known_dead.as_ref() == Some(&offered) {
+                return Err(self.sign_in_first());
+            }
+            if let Some((dead, error, at)) = &self.state().refused
+                && *dead == offered
+                && at.elapsed() < REFUSED
+            {
+                return Err(error.duplicate());
+            }
+            let obtained_at = now();
+            let ask = refresh_token.as_deref().map_or(Ask::Settings, |token| Ask::Refresh(token.into()));
+            match self.0.endpoint.ask(&ask).await {
+                Ok(granted) => {
+                    let issuer = record.and_then(|record| record.issuer);
+                    let record = self.record(&granted, obtained_at, refresh_token, issuer);
+                    return self.store_over(record, version).await;
+                }
+                Err(error) if error.retryable() != Retry::Never => return Err(error),
+                Err(error) => {
+                    // Somebody else may have spent the token and stored its successor while we asked.
+                    let (now_there, _) = self.load().await?;
+                    if error.kind() == ErrorKind::Auth && now_there != version && known_dead.is_none() {
+                        known_dead = Some(offered);
+                        continue;
+                    }
+                    self.state().refused = Some((offered, Arc::new(error.duplicate()), Instant::now()));
+                    return Err(error);
+                }
+            }
+        }
+    }
+
+    /// The entry's version (0 = none) and what it holds for the settings as they are now.
+    async fn load(&self) -> Result<(u64, Option<Record>)> {
+        let Some(entry) = self.0.slot.load().await? else { return Ok((0, None)) };
+        // What cannot be read, or came of other settings, is replaced by the next sign-in.
+        let record = serde_json::from_str::<Record>(entry.content.expose()).ok();
+        Ok((entry.version, record.filter(|record| record.settings == self.0.settings)))
+    }
+
+    pub(crate) fn record(
+        &self,
+        granted: &Granted,
+        obtained_at: u64,
+        refresh_token: Option<String>,
+        issuer: Option<String>,
+    ) -> Record {
+        let lifetime = granted.expires_in().unwrap_or_default();
+        Record {
+            access_token: granted.access_token().secret().clone(),
+            // An answer without a refresh token leaves the one there is in force.
+            refresh_token: granted.refresh_token().map(|token| token.secret().clone()).or(refresh_token),
+            obtained_at,
+            expires_at: obtained_at.saturating_add(lifetime.as_millis() as u64),
+            settings: self.0.settings.clone(),
+            issuer,
+        }
+    }
+
+    /// Puts new tokens into the vault, then lets them be used. Whoever was faster goes first: a lost race means that there
+    /// are tokens at least as new.
+    async fn store_over(&self, record: Record, mut version: u64) -> Result<Token> {
+        self.0.refreshes.fetch_add(u64::from(self.state().unsaved.is_none()), Ordering::Relaxed);
+        self.state().unsaved = Some(record.clone());
+        let content = serde_json::to_string(&record)
+            .map_err(|error| Error::new(ErrorKind::Internal, "the tokens cannot be written down").source(error))?;
+        let content = Secret::from(content);
+        let mut last = None;
+        for attempt in 0..STORE_TRIES {
+            match self.0.slot.replace(version, &content).await {
+                Ok(true) => {
+                    self.state().unsaved = None;
+                    return Ok(Token::of(&record));
+                }
+                Ok(false) => {
+                    let (found, theirs) = self.load().await?;
+                    version = found;
+                    if let Some(theirs) = theirs.filter(|theirs| theirs.obtained_at >= record.obtained_at) {
+                        self.state().unsaved = None;
+                        return Ok(Token::of(&theirs));
+                    }
+                }
+                Err(error) => {
+                    last = Some(error);
+                    tokio::time::sleep(Duration::from_millis(100 << attempt)).await;
+                }
+            }
+        }
+        let error =
+            Error::new(ErrorKind::Store, "the new tokens could not be put into the vault, so they are not used");
+        let error = error
+            .retry(Retry::Backoff)
+            .hint("they are kept in memory; make room for the store before stopping the host");
+        Err(match last {
+            Some(last) => error.source(last),
+            None => error,
+        })
+    }
+
+    /// Stores what a person's sign-in gave: it goes before whatever is there. Runs to its end on its own.
+    pub(crate) async fn sign_in(
+        &self,
+        code: Secret,
+        redirect_uri: String,
+        verifier: Secret,
+        issuer: Option<String>,
+    ) -> Result<()> {
+        let tokens = self.clone();
+        let task = tokio::spawn(async move {
+            let lock = lock_of(&tokens.0.slot, &tokens.0.endpoint.oauth);
+            let _alone = lock.lock().await;
+            let obtained_at = now();
+            let ask = Ask::Code { code, redirect_uri, verifier };
+            let granted = tokens.0.endpoint.ask(&ask).await?;
+            let record = tokens.record(&granted, obtained_at, None, issuer);
+            let (version, _) = tokens.load().await?;
+            let token = tokens.store_over(record, version).await?;
+            let mut state = tokens.state();
+            (state.current, state.hold, state.refused) = (Some(token), None, None);
+            Ok(())
+        });
+        let lost = |error| Error::new(ErrorKind::Internal, "the sign-in ended without a result").source(error);
+        task.await.map_err(lost)?
+    }
+
+    fn sign_in_first(&self) -> Error {
+        let message =
+            format!("nobody has signed in to {} for this connection, or the sign-in ran out", self.0.endpoint.service);
+        Error::new(ErrorKind::Auth, message)
+            .setting(self.0.endpoint.oauth.grant_setting())
+            .hint("sign in to this connection in the browser")
+    }
+}
+
+type Locks = HashMap<String, Weak<tokio::sync::Mutex<()>>>;
+
+/// One lock a connection and login, process-wide.
+fn lock_of(slot: &VaultSlot, oauth: &OAuth) -> Arc<tokio::sync::Mutex<()>> {
+    static LOCKS: LazyLock<Mutex<Locks>> = LazyLock::new(Mutex::default);
+    let key = [slot.connection(), oauth.token_url.as_str(), &oauth.client_id].join("\0");
+    let mut locks = LOCKS.lock().unwrap_or_else(PoisonError::into_inner);
+    if let Some(lock) = locks.get(&key).and_then(Weak::upgrade) {
+        return lock;
+    }
+    locks.retain(|_, lock| lock.strong_count() > 0);
+    let lock = Arc::new(tokio::sync::Mutex::new(()));
+    locks.insert(key, Arc::downgrade(&lock));
+    lock
+}

@@ -1,0 +1,156 @@
+//! The bottom of the stack: one request, one answer, bounded in time and size, and whether anything was sent at all.
+
+use std::time::Duration;
+
+use bytes::{Bytes, BytesMut};
+use http::{HeaderMap, StatusCode};
+use reqwest::redirect::Policy;
+use tokio::time::timeout;
+use trunkline_core::{Error, ErrorKind, Result, Retry};
+use url::Url;
+
+use crate::address;
+
+/// Time to connect, TLS included.
+const CONNECT: Duration = Duration::from_secs(10);
+
+/// Connections that were idle longer are not used again: a server may be about to close them, and a lost `Create` is dear.
+const POOL_IDLE: Duration = Duration::from_secs(20);
+
+/// What came back.
+#[derive(Debug)]
+pub(crate) struct Reply {
+    pub(crate) status: StatusCode,
+    pub(crate) headers: HeaderMap,
+    pub(crate) body: Bytes,
+}
+
+/// What went wrong, and whether the service surely did nothing.
+#[derive(Debug)]
+pub(crate) struct Failure {
+    pub(crate) error: Error,
+    /// The service surely did not do what was asked: it refused, or never heard of it.
+    pub(crate) refused: bool,
+    pub(crate) status: Option<StatusCode>,
+}
+
+impl Failure {
+    /// Nothing was sent, or nothing was done.
+    pub(crate) fn refused(error: Error) -> Failure {
+        Failure { error, refused: true, status: None }
+    }
+
+    /// It may have been done.
+    pub(crate) fn unclear(error: Error) -> Failure {
+        Failure { error, refused: false, status: None }
+    }
+}
+
+/// A client for calls with credentials: no redirects, for a custom key header would travel along; gzip.
+pub(crate) fn api() -> Result<reqwest::Client> {
+    build(reqwest::Client::builder().gzip(true))
+}
+
+/// A client for signed addresses: no credentials, no redirects, bytes as they are.
+pub(crate) fn storage() -> Result<reqwest::Client> {
+    build(reqwest::Client::builder().no_gzip())
+}
+
+fn build(builder: reqwest::ClientBuilder) -> Result<reqwest::Client> {
+    let built = builder
+        .redirect(Policy::none())
+        .referer(false)
+        .retry(reqwest::retry::never())
+        .connect_timeout(CONNECT)
+        .pool_idle_timeout(POOL_IDLE)
+        .tcp_keepalive(Duration::from_secs(30))
+        .user_agent(concat!("trunkline/", env!("CARGO_PKG_VERSION")))
+        .build();
+    built.map_err(|error| Error::new(ErrorKind::Internal, "the HTTP client cannot be set up").source(error))
+}
+
+/// Sends a request and reads the whole answer, within `time` and at most `most` bytes after decompression.
+pub(crate) async fn exchange(
+    client: &reqwest::Client,
+    request: reqwest::Request,
+    time: Duration,
+    most: usize,
+) -> Result<Reply, Failure> {
+    let host = address::host(request.url());
+    let whole = async {
+        let mut response = client.execute(request).await.map_err(|error| failed(&host, error))?;
+        let (status, headers) = (response.status(), response.headers().clone());
+        let mut body = BytesMut::new();
+        while let Some(chunk) = response.chunk().await.map_err(|error| cut(&host, error))? {
+            if body.len() + chunk.len() > most {
+                return Err(Failure::unclear(too_long(&host, most)));
+            }
+            body.extend_from_slice(&chunk);
+        }
+        Ok(Reply { status, headers, body: body.freeze() })
+    };
+    match timeout(time, whole).await {
+        Ok(done) => done,
+        Err(_) => Err(Failure::unclear(slow(&host, time))),
+    }
+}
+
+/// No answer in time.
+pub(crate) fn slow(host: &str, time: Duration) -> Error {
+    Error::new(ErrorKind::Unavailable, format!("{host} gave no answer within {time:.1?}"))
+        .retry(Retry::Backoff)
+        .with("host", host)
+        .hint("try again later, or look at the service's status page")
+}
+
+fn too_long(host: &str, most: usize) -> Error {
+    Error::new(ErrorKind::Limit, format!("the answer of {host} is longer than {most} bytes"))
+        .with("host", host)
+        .hint("ask for fewer items a page, or for fewer fields")
+}
+
+/// The answer ended before its end.
+pub(crate) fn cut(host: &str, error: reqwest::Error) -> Failure {
+    Failure::unclear(
+        Error::new(ErrorKind::Unavailable, format!("the answer of {host} was cut off"))
+            .retry(Retry::Backoff)
+            .with("host", host)
+            .source(error.without_url()),
+    )
+}
+
+/// The request failed: before it was sent, if the error says so.
+pub(crate) fn failed(host: &str, error: reqwest::Error) -> Failure {
+    let error = error.without_url();
+    let cause = deepest(&error);
+    if error.is_connect() || error.is_builder() {
+        // A certificate does not get better by trying again.
+        let certificate = cause.contains("certificate");
+        let message = format!("no connection to {host}: {cause}");
+        let failure = Error::new(ErrorKind::Unavailable, message).with("host", host).setting("/endpointUrl");
+        return Failure::refused(match certificate {
+            true => failure.hint("the server's certificate is not trusted here: check the address").source(error),
+            false => failure.retry(Retry::Backoff).hint("check the address and the network").source(error),
+        });
+    }
+    Failure::unclear(
+        Error::new(ErrorKind::Unavailable, format!("the connection to {host} broke: {cause}"))
+            .retry(Retry::Backoff)
+            .with("host", host)
+            .source(error),
+    )
+}
+
+fn deepest(error: &reqwest::Error) -> String {
+    let mut cause: &dyn std::error::Error = error;
+    while let Some(next) = cause.source() {
+        cause = next;
+    }
+    cause.to_string()
+}
+
+/// An address as a request; `what` names it should it be refused.
+pub(crate) fn get(what: &str, url: Url) -> Result<reqwest::Request> {
+    address::check(what, &url)?;
+    Ok(reqwest::Request::new(http::Method::GET, url))
+}

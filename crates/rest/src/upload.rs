@@ -1,0 +1,364 @@
+//! Sending a file to a block blob at a signed address: constant memory, resumable to the block.
+//!
+//! A small file goes in one request. A larger one is staged block by block (Azure Blob Storage, "Put Block") and becomes
+//! visible with the list of its blocks ("Put Block List"). What is staged stays for a week, so a checkpoint of block count
+//! and digest is all that is needed to go on after a crash, or with a new address after the old one ran out.
+
+use bytes::{Bytes, BytesMut};
+use futures::{StreamExt, future::BoxFuture, stream::FuturesOrdered};
+use http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode, header};
+use sha2::{Digest, Sha256};
+use tokio::time::{Instant, sleep, timeout_at};
+use trunkline_core::{Context, Error, ErrorKind, FileRef, FileStream, Progress, Result, Retry, Secret};
+use url::Url;
+
+use crate::{
+    Blocks, Client, address,
+    answer::excerpt,
+    retry::{Waits, retry_after},
+    transport::{self, Reply},
+};
+
+/// Version of the storage service's interface that the requests below are written for.
+const VERSION: &str = "2021-12-02";
+
+/// Most blocks of a blob; larger files get larger blocks.
+const MOST_BLOCKS: u64 = 50_000;
+
+/// What the `upload` fact of an error says when the signed address has run out.
+const ADDRESS_EXPIRED: &str = "address expired";
+
+/// What it says when the storage does not know the blocks any more.
+const BLOCKS_LOST: &str = "blocks lost";
+
+/// What was uploaded.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Uploaded {
+    /// Size of the file in bytes.
+    pub bytes: u64,
+    /// SHA-256 of the file, in lower-case hex.
+    pub sha256: String,
+}
+
+/// Whether an upload ended because its signed address ran out or was refused: fetch a new one and call
+/// [`Client::upload_blocks`] again with the blocks saved last; nothing that is staged is sent again.
+pub fn address_expired(error: &Error) -> bool {
+    error.context("upload") == Some(ADDRESS_EXPIRED)
+}
+
+impl Client {
+    /// Sends a file to the block blob at `target`, a signed address (SAS) of Azure Blob Storage.
+    ///
+    /// A file of at most one block ([`Limits::block`](crate::Limits)) goes in one request. For a larger one, `save` is
+    /// called after each block that is staged without a gap before it; handing what it was given last to another call
+    /// continues there, also with a new address of the same blob. After a crash the blocks under way
+    /// ([`Limits::blocks_at_once`](crate::Limits), 2) are sent again, no more. `begun` for another blob begins anew.
+    ///
+    /// Neither credentials nor headers of the API go to the storage. Each block is tried [`Limits::tries`](crate::Limits)
+    /// times; the context's progress counts each acknowledged block.
+    ///
+    /// # Errors
+    /// `auth` for which [`address_expired`] is true if the address has run out; `conflict` if the source has another size
+    /// than it was handed over with; `cancelled`; `unavailable` when the tries are used up.
+    pub async fn upload_blocks<S, F>(
+        &self,
+        target: &Secret,
+        file: &FileRef,
+        begun: Blocks,
+        save: S,
+        cx: &Context,
+    ) -> Result<Uploaded>
+    where
+        S: Fn(Blocks) -> F + Send + Sync,
+        F: Future<Output = Result<()>> + Send,
+    {
+        let url = Url::parse(target.expose()).map_err(|_| {
+            Error::new(ErrorKind::Unexpected, format!("{} gave no address to upload to", self.0.service))
+        })?;
+        address::check("address to upload to", &url)?;
+        let upload = Upload { client: self, url, file, cx };
+        let work = async {
+            let resumed = begun.staged > 0;
+            match upload.run(begun, &save).await {
+                // Staged too long ago, and swept up by the storage.
+                Err(error) if resumed && error.context("upload") == Some(BLOCKS_LOST) => {
+                    upload.run(Blocks::default(), &save).await
+                }
+                other => other,
+            }
+        };
+        let deadline = cx.deadline().map(Instant::from_std);
+        let named = |error: Error| error.with("service", self.0.service).with("file", &file.name);
+        tokio::select! {
+            biased;
+            () = cx.cancellation().cancelled() => {
+                Err(named(Error::new(ErrorKind::Cancelled, format!("the upload of {} was cancelled", file.name))))
+            }
+            done = async { match deadline {
+                Some(deadline) => timeout_at(deadline, work).await,
+                None => Ok(work.await),
+            } } => done.unwrap_or_else(|_| {
+                let message = format!("the upload of {} did not end in the time it was given", file.name);
+                Err(Error::new(ErrorKind::Unavailable, message).retry(Retry::Backoff))
+            }).map_err(named),
+        }
+    }
+}
+
+/// One upload under way.
+struct Upload<'a> {
+    client: &'a Client,
+    url: Url,
+    file: &'a FileRef,
+    cx: &'a Context,
+}
+
+impl Upload<'_> {
+    async fn run<S, F>(&self, begun: Blocks, save: &S) -> Result<Uploaded>
+    where
+        S: Fn(Blocks) -> F + Send + Sync,
+        F: Future<Output = Result<()>> + Send,
+    {
+        let blob = format!("{}{}", address::host(&self.url), self.url.path());
+        let mut blocks = match begun.hasher() {
+            Some(_) if begun.staged > 0 && begun.blob == blob => begun,
+            _ => Blocks {
+                name: format!("{:016x}", rand::random::<u64>()),
+                blob,
+                block: self.block(),
+                ..Blocks::default()
+            },
+        };
+        let mut hasher = blocks.hasher().unwrap_or_default();
+        let mut source = self.source(blocks.bytes).await?;
+        let mut read = blocks.bytes;
+        let mut under_way: FuturesOrdered<BoxFuture<'_, Result<Staged>>> = FuturesOrdered::new();
+        let mut index = blocks.staged;
+        let mut next = source.block(blocks.block as usize).await?;
+        if index == 0 && (next.len() as u64) < blocks.block {
+            self.is_whole(next.len() as u64, &source)?;
+            // Let go before waiting: a stream cannot be shared between threads.
+            drop(source);
+            return self.put_whole(next).await;
+        }
+        while !next.is_empty() {
+            if index >= MOST_BLOCKS {
+                let message =
+                    format!("{} has more than {MOST_BLOCKS} blocks of {} bytes", self.file.name, blocks.block);
+                return Err(Error::new(ErrorKind::Limit, message).hint("hand the file over with its size"));
+            }
+            hasher.update(&next);
+            read += next.len() as u64;
+            let (id, after, bytes) = (blocks.id(index), hasher.clone(), next.len() as u64);
+            under_way.push_back(Box::pin(async move {
+                self.put_block(&id, next).await?;
+                Ok(Staged { bytes, hasher: after })
+            }));
+            index += 1;
+            // Reading goes on while blocks are on their way; only when enough are, the first of them is waited for.
+            while under_way.len() >= self.client.0.limits.blocks_at_once.max(1) {
+                self.staged(&mut under_way, &mut blocks, save).await?;
+            }
+            let reading = source.block(blocks.block as usize);
+            tokio::pin!(reading);
+            next = loop {
+                tokio::select! {
+                    block = &mut reading => break block?,
+                    // Keeps what is under way moving.
+                    done = under_way.next(), if !under_way.is_empty() => {
+                        if let Some(done) = done {
+                            self.count(done?, &mut blocks, save).await?;
+                        }
+                    }
+                }
+            };
+        }
+        while !under_way.is_empty() {
+            self.staged(&mut under_way, &mut blocks, save).await?;
+        }
+        self.is_whole(read, &source)?;
+        self.put_list(&blocks).await?;
+        Ok(Uploaded { bytes: read, sha256: hex(hasher) })
+    }
+
+    async fn staged<S, F>(
+        &self,
+        under_way: &mut FuturesOrdered<BoxFuture<'_, Result<Staged>>>,
+        blocks: &mut Blocks,
+        save: &S,
+    ) -> Result<()>
+    where
+        S: Fn(Blocks) -> F + Send + Sync,
+        F: Future<Output = Result<()>> + Send,
+    {
+        match under_way.next().await {
+            Some(done) => self.count(done?, blocks, save).await,
+            None => Ok(()),
+        }
+    }
+
+    /// Takes note of a staged block; they come in order.
+    async fn count<S, F>(&self, done: Staged, blocks: &mut Blocks, save: &S) -> Result<()>
+    where
+        S: Fn(Blocks) -> F + Send + Sync,
+        F: Future<Output = Result<()>> + Send,
+    {
+        blocks.staged += 1;
+        blocks.bytes += done.bytes;
+        blocks.set_hasher(&done.hasher);
+        self.cx.progress(Progress { bytes: done.bytes });
+        save(blocks.clone()).await
+    }
+
+    /// Bytes a block, so that the file does not need more than the storage allows.
+    fn block(&self) -> u64 {
+        let usual = self.client.0.limits.block.max(1) as u64;
+        let needed = self.file.size.unwrap_or(0).div_ceil(MOST_BLOCKS);
+        if needed <= usual { usual } else { needed.next_multiple_of(1 << 20) }
+    }
+
+    async fn source(&self, from: u64) -> Result<Source> {
+        if from > 0 && self.file.size == Some(from) {
+            return Ok(Source { size: self.file.size, bytes: futures::stream::empty().boxed(), rest: BytesMut::new() });
+        }
+        let FileStream { size, bytes } = self.cx.open(self.file, from).await?;
+        Ok(Source { size: size.or(self.file.size), bytes, rest: BytesMut::new() })
+    }
+
+    /// A source that turns out to have another size was changed, or its reader lost something.
+    fn is_whole(&self, read: u64, source: &Source) -> Result<()> {
+        match self.file.size.or(source.size) {
+            Some(size) if size != read => {
+                let message = format!("{} has {size} bytes, but {read} were read", self.file.name);
+                Err(Error::new(ErrorKind::Conflict, message).hint("it was changed meanwhile: run the item again"))
+            }
+            _ => Ok(()),
+        }
+    }
+
+    async fn put_whole(&self, bytes: Bytes) -> Result<Uploaded> {
+        let uploaded = Uploaded { bytes: bytes.len() as u64, sha256: hex(Sha256::new_with_prefix(&bytes)) };
+        let mut headers = self.media_type();
+        headers.insert(HeaderName::from_static("x-ms-blob-type"), HeaderValue::from_static("BlockBlob"));
+        self.put(&[], headers, bytes).await?;
+        self.cx.progress(Progress { bytes: uploaded.bytes });
+        Ok(uploaded)
+    }
+
+    async fn put_block(&self, id: &str, bytes: Bytes) -> Result<()> {
+        self.put(&[("comp", "block"), ("blockid", id)], HeaderMap::new(), bytes).await
+    }
+
+    /// Committing the same list twice is harmless, so a lost answer is no trouble.
+    async fn put_list(&self, blocks: &Blocks) -> Result<()> {
+        let mut list = String::from("<?xml version=\"1.0\" encoding=\"utf-8\"?><BlockList>");
+        for index in 0..blocks.staged {
+            list += "<Latest>";
+            list += &blocks.id(index);
+            list += "</Latest>";
+        }
+        list += "</BlockList>";
+        let mut headers = self.media_type();
+        headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("application/xml"));
+        self.put(&[("comp", "blocklist")], headers, list.into()).await
+    }
+
+    fn media_type(&self) -> HeaderMap {
+        let mut headers = HeaderMap::new();
+        if let Some(kind) = self.file.media_type.as_deref().and_then(|kind| HeaderValue::from_str(kind).ok()) {
+            headers.insert(HeaderName::from_static("x-ms-blob-content-type"), kind);
+        }
+        headers
+    }
+
+    /// One request to the storage, tried again while that may help: all of them can be repeated.
+    async fn put(&self, query: &[(&str, &str)], headers: HeaderMap, body: Bytes) -> Result<()> {
+        let limits = &self.client.0.limits;
+        let mut waits = Waits::new(limits, self.cx.deadline().map(Instant::from_std));
+        let mut url = self.url.clone();
+        // The signature is over what is there; appending leaves that as it is.
+        if !query.is_empty() {
+            url.query_pairs_mut().extend_pairs(query);
+        }
+        loop {
+            let mut request = reqwest::Request::new(Method::PUT, url.clone());
+            request.headers_mut().extend(headers.clone());
+            request.headers_mut().insert(HeaderName::from_static("x-ms-version"), HeaderValue::from_static(VERSION));
+            *request.body_mut() = Some(body.clone().into());
+            let sent = transport::exchange(&self.client.0.storage, request, limits.block_attempt, 1 << 20).await;
+            let error = match sent {
+                Ok(reply) if reply.status.is_success() => return Ok(()),
+                Ok(reply) => self.refusal(&reply),
+                Err(failure) => failure.error,
+            };
+            match waits.after(&error) {
+                Some(wait) => {
+                    tracing::debug!(service = self.client.0.service, %error, "sending a block again");
+                    sleep(wait).await;
+                }
+                None => return Err(error),
+            }
+        }
+    }
+
+    fn refusal(&self, reply: &Reply) -> Error {
+        let host = address::host(&self.url);
+        let text = String::from_utf8_lossy(&reply.body);
+        let code = reply.headers.get("x-ms-error-code").and_then(|code| code.to_str().ok());
+        let code = code.or_else(|| text.split_once("<Code>")?.1.split_once("</Code>").map(|(code, _)| code));
+        let code = excerpt(code.unwrap_or_default().as_bytes(), &[]);
+        let later = retry_after(&reply.headers).map_or(Retry::Backoff, Retry::After);
+        let status = reply.status;
+        let mut message = format!("the storage {host} answered {status} to the upload of {}", self.file.name);
+        if !code.is_empty() {
+            message += &format!(": {code}");
+        }
+        let error = |kind| Error::new(kind, message.clone()).with("host", &host).with("status", status.as_u16());
+        match status.as_u16() {
+            _ if matches!(&*code, "InvalidBlockList" | "InvalidBlockId" | "InvalidBlobOrBlock") => {
+                error(ErrorKind::Conflict).with("upload", BLOCKS_LOST).hint("upload the file again from its beginning")
+            }
+            401 | 403 => error(ErrorKind::Auth)
+                .with("upload", ADDRESS_EXPIRED)
+                .hint("the signed address has run out: ask for a new one and go on with the same blocks"),
+            404 => error(ErrorKind::NotFound).hint("what the address was for is gone: begin the upload again"),
+            409 | 412 => error(ErrorKind::Conflict).hint("somebody else writes to the same file"),
+            413 => error(ErrorKind::Limit).hint("the storage takes no blocks of this size"),
+            429 | 503 => error(ErrorKind::RateLimited).retry(later).hint("wait, or send fewer files at once"),
+            408 | 500..=599 => error(ErrorKind::Unavailable).retry(later).hint("try again later"),
+            _ if status.is_redirection() => error(ErrorKind::Unexpected).hint("redirects are not followed"),
+            _ if status == StatusCode::BAD_REQUEST => error(ErrorKind::InvalidInput).hint("report it to the vendor"),
+            _ => error(ErrorKind::Unexpected).hint("report it to the vendor"),
+        }
+    }
+}
+
+struct Staged {
+    bytes: u64,
+    /// After this block.
+    hasher: Sha256,
+}
+
+/// The file as it is read, cut into blocks.
+struct Source {
+    size: Option<u64>,
+    bytes: futures::stream::BoxStream<'static, Result<Bytes>>,
+    rest: BytesMut,
+}
+
+impl Source {
+    /// The next block: as long as was asked for, shorter only at the end, empty after it.
+    async fn block(&mut self, length: usize) -> Result<Bytes> {
+        while self.rest.len() < length {
+            match self.bytes.next().await {
+                Some(chunk) => self.rest.extend_from_slice(&chunk?),
+                None => break,
+            }
+        }
+        Ok(self.rest.split_to(length.min(self.rest.len())).freeze())
+    }
+}
+
+fn hex(hasher: Sha256) -> String {
+    hasher.finalize().iter().map(|byte| format!("{byte:02x}")).collect()
+}

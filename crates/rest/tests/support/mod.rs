@@ -1,0 +1,212 @@
+//! What the suites of this crate share: tables and clients in one line, files to send, servers that misbehave.
+#![allow(dead_code, clippy::unwrap_used)]
+
+use std::{
+    sync::{Arc, Mutex},
+    time::Duration,
+};
+
+use serde_json::{Value, json};
+use tokio::{
+    io::{AsyncReadExt, AsyncWriteExt},
+    net::{TcpListener, TcpStream},
+};
+use trunkline_core::*;
+use trunkline_rest::*;
+
+/// Rows as a table that lives as long as the tests.
+pub fn table(rows: &str) -> &'static Table {
+    let parsed = Table::parse("test", &[("test.toml".into(), rows.into())]);
+    Box::leak(Box::new(parsed.unwrap_or_else(|found| panic!("{found:#?}"))))
+}
+
+/// Five rows that cover the effects.
+pub const ROWS: &str = r#"
+[[operation]]
+name = "thing.get"
+title = "Get"
+route = "GET /things/{id}"
+input.id = { type = "string" }
+
+[[operation]]
+name = "thing.rename"
+title = "Rename"
+route = "PUT /things/{id}"
+input.id = {}
+input.name = {}
+
+[[operation]]
+name = "thing.create"
+title = "Create"
+route = "POST /things"
+input.name = {}
+
+[[operation]]
+name = "thing.delete"
+title = "Delete"
+route = "DELETE /things/{id}"
+input.id = {}
+
+[[operation]]
+name = "thing.name"
+title = "Name"
+route = "GET /things/{id}/name"
+result = "/payload/name"
+input.id = {}
+
+[[operation]]
+name = "thing.text"
+title = "Text"
+route = "GET /things/{id}/text"
+output = { type = "string" }
+input.id = {}
+"#;
+
+pub fn slot(vault: &Arc<MemoryVault>) -> VaultSlot {
+    VaultSlot::new("conn", vault.clone())
+}
+
+pub fn cx() -> Context {
+    Context::new("key", "conn", Connections::default())
+}
+
+/// The usual bounds with shorter waits.
+pub fn quick() -> Limits {
+    Limits { first_wait: Duration::from_millis(10), ..Limits::default() }
+}
+
+pub fn builder(base: &str) -> ClientBuilder {
+    Client::builder("Test Service", base.parse().unwrap(), table(ROWS)).limits(quick())
+}
+
+pub fn client(base: &str) -> Client {
+    builder(base).build().unwrap()
+}
+
+/// A server that answers each connection with the next of these texts, then closes it; the last one again and again.
+pub struct Raw {
+    pub base: String,
+    pub requests: Arc<Mutex<Vec<String>>>,
+}
+
+impl Raw {
+    pub async fn new(script: Vec<Vec<u8>>) -> Raw {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let base = format!("http://{}", listener.local_addr().unwrap());
+        let requests = Arc::new(Mutex::new(Vec::new()));
+        let seen = requests.clone();
+        tokio::spawn(async move {
+            let script = Arc::new(script);
+            loop {
+                let Ok((mut stream, _)) = listener.accept().await else { return };
+                let (seen, script) = (seen.clone(), script.clone());
+                tokio::spawn(async move {
+                    let request = read_request(&mut stream).await;
+                    let index = {
+                        let mut seen = seen.lock().unwrap();
+                        seen.push(request);
+                        seen.len() - 1
+                    };
+                    stream.write_all(&script[index.min(script.len() - 1)]).await.ok();
+                    stream.shutdown().await.ok();
+                });
+            }
+        });
+        Raw { base, requests }
+    }
+
+    pub fn count(&self) -> usize {
+        self.requests.lock().unwrap().len()
+    }
+}
+
+async fn read_request(stream: &mut TcpStream) -> String {
+    let mut bytes = Vec::new();
+    let mut buffer = [0; 4096];
+    loop {
+        let text = String::from_utf8_lossy(&bytes).to_string();
+        if let Some((head, body)) = text.split_once("\r\n\r\n") {
+            let length = head
+                .to_ascii_lowercase()
+                .split("content-length: ")
+                .nth(1)
+                .map_or(0, |rest| rest.split("\r\n").next().unwrap().trim().parse().unwrap());
+            if body.len() >= length {
+                return text;
+            }
+        }
+        match stream.read(&mut buffer).await {
+            Ok(0) | Err(_) => return text,
+            Ok(read) => bytes.extend_from_slice(&buffer[..read]),
+        }
+    }
+}
+
+pub fn ok_json(body: &str) -> Vec<u8> {
+    let head = format!("HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nContent-Length: {}\r\n\r\n", body.len());
+    [head.as_bytes(), body.as_bytes()].concat()
+}
+
+/// A port where nobody listens.
+pub async fn nobody() -> String {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    format!("http://{}", listener.local_addr().unwrap())
+}
+
+/// A connector whose one file has a given length and bytes that follow from their position.
+pub struct Files;
+
+#[derive(serde::Deserialize, schemars::JsonSchema)]
+pub struct FilesSettings {
+    length: u64,
+    /// Length that is told.
+    told: Option<u64>,
+}
+
+pub fn byte_at(position: u64) -> u8 {
+    (position.wrapping_mul(2_654_435_761) >> 7) as u8
+}
+
+#[async_trait]
+impl Connector for Files {
+    const NAME: &'static str = "files";
+    const VERSION: &'static str = "1.0";
+    const TITLE: &'static str = "Files";
+    type Settings = FilesSettings;
+    type Client = FilesSettings;
+    fn connect(settings: FilesSettings, _: VaultSlot) -> Result<FilesSettings> {
+        Ok(settings)
+    }
+    async fn check(_: &FilesSettings) -> Vec<Diagnostic> {
+        Vec::new()
+    }
+    async fn open(client: &FilesSettings, _: &Value, from: u64) -> Result<FileStream> {
+        let length = client.length;
+        let bytes = futures::stream::unfold(from, move |at| async move {
+            let end = length.min(at + 10_000);
+            (at < end).then(|| (Ok((at..end).map(byte_at).collect::<Vec<_>>().into()), end))
+        });
+        Ok(FileStream { size: client.told, bytes: Box::pin(bytes) })
+    }
+}
+
+/// A file of this length, and a context that can open it.
+pub fn file(length: u64, told: Option<u64>) -> (FileRef, Context) {
+    let registry = Registry::empty().with_connector::<Files>().checked().unwrap();
+    let document = json!({ "name": "source", "connector": "files-v1.0", "length": length, "told": told });
+    let connection = Connection::from_value(document).unwrap();
+    let vault = Arc::new(MemoryVault::default());
+    let connected = registry.connect(&connection, vault, &|_| unreachable!()).unwrap();
+    let file = FileRef {
+        name: "film.mp4".into(),
+        media_type: Some("video/mp4".into()),
+        size: told,
+        connection: "source".into(),
+        source: Value::Null,
+    };
+    (file, Context::new("key", "conn", [connected].into_iter().collect()))
+}
+
+pub fn content(length: u64) -> Vec<u8> {
+    (0..length).map(byte_at).collect()
+}

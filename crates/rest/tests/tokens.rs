@@ -1,0 +1,545 @@
+//! OAuth 2 against a login server that rotates strictly: a refresh token used twice kills the whole grant.
+#![allow(clippy::unwrap_used)]
+
+mod support;
+
+use std::{
+    collections::HashMap,
+    sync::{
+        Arc, Mutex,
+        atomic::{AtomicBool, AtomicUsize, Ordering},
+    },
+    time::Duration,
+};
+
+use serde_json::{Value, json};
+use support::*;
+use trunkline_core::*;
+use trunkline_rest::*;
+use wiremock::{Mock, MockServer, Request, Respond, ResponseTemplate, matchers::path, matchers::path_regex};
+
+/// Login server and API in one.
+#[derive(Clone)]
+struct Login(Arc<State>);
+
+struct State {
+    refresh: Mutex<String>,
+    access: Mutex<String>,
+    revoked: AtomicBool,
+    asked: AtomicUsize,
+    /// Seconds a token is good for.
+    lifetime: Mutex<Value>,
+    delay: Mutex<Duration>,
+    /// Answers given instead, one after the other.
+    instead: Mutex<Vec<ResponseTemplate>>,
+    forms: Mutex<Vec<HashMap<String, String>>>,
+    rotates: AtomicBool,
+    /// The API refuses everybody.
+    closed: AtomicBool,
+}
+
+impl Respond for Login {
+    fn respond(&self, request: &Request) -> ResponseTemplate {
+        let state = &self.0;
+        assert!(request.url.query().is_none(), "a secret in an address: {}", request.url);
+        let form: HashMap<String, String> = url::form_urlencoded::parse(&request.body).into_owned().collect();
+        state.forms.lock().unwrap().push(form.clone());
+        let number = state.asked.fetch_add(1, Ordering::SeqCst) + 1;
+        let delay = *state.delay.lock().unwrap();
+        if let Some(instead) = state.instead.lock().unwrap().pop() {
+            return instead.set_delay(delay);
+        }
+        let refuse = |code: &str| ResponseTemplate::new(400).set_body_json(json!({ "error": code }));
+        let mut refresh = state.refresh.lock().unwrap();
+        if form["grant_type"] == "refresh_token" {
+            if state.revoked.load(Ordering::SeqCst) || form["refresh_token"] != *refresh {
+                state.revoked.store(true, Ordering::SeqCst);
+                return refuse("invalid_grant");
+            }
+        } else if form["grant_type"] == "password" && form["password"] != "right" {
+            return refuse("invalid_grant");
+        }
+        let mut answer = json!({ "access_token": format!("access-{number}"), "token_type": "bearer" });
+        answer["expires_in"] = state.lifetime.lock().unwrap().clone();
+        *state.access.lock().unwrap() = format!("access-{number}");
+        if state.rotates.load(Ordering::SeqCst) {
+            *refresh = format!("refresh-{number}");
+            answer["refresh_token"] = refresh.clone().into();
+        } else {
+            answer["refresh_token"] = "".into();
+        }
+        ResponseTemplate::new(200).set_body_json(answer).set_delay(delay)
+    }
+}
+
+/// The API's side of it.
+struct Api(Login);
+
+impl Respond for Api {
+    fn respond(&self, request: &Request) -> ResponseTemplate {
+        let state = &self.0.0;
+        let bearer = request.headers.get("authorization").and_then(|value| value.to_str().ok()).unwrap_or_default();
+        let good = bearer == format!("Bearer {}", state.access.lock().unwrap());
+        match good && !state.revoked.load(Ordering::SeqCst) && !state.closed.load(Ordering::SeqCst) {
+            true => ResponseTemplate::new(200).set_body_json(json!("done")),
+            false => ResponseTemplate::new(401).set_body_string("no"),
+        }
+    }
+}
+
+async fn login() -> (Login, MockServer) {
+    let state = State {
+        refresh: Mutex::new("refresh-0".into()),
+        access: Mutex::new(String::new()),
+        revoked: AtomicBool::new(false),
+        asked: AtomicUsize::new(0),
+        lifetime: Mutex::new(3600.into()),
+        delay: Mutex::default(),
+        instead: Mutex::default(),
+        forms: Mutex::default(),
+        rotates: AtomicBool::new(true),
+        closed: AtomicBool::new(false),
+    };
+    let (login, server) = (Login(Arc::new(state)), MockServer::start().await);
+    Mock::given(path("/token")).respond_with(login.clone()).mount(&server).await;
+    Mock::given(path_regex("^/things")).respond_with(Api(login.clone())).mount(&server).await;
+    (login, server)
+}
+
+impl Login {
+    fn asked(&self) -> usize {
+        self.0.asked.load(Ordering::SeqCst)
+    }
+    fn form(&self) -> HashMap<String, String> {
+        self.0.forms.lock().unwrap().last().unwrap().clone()
+    }
+    fn instead(&self, answer: ResponseTemplate) {
+        self.0.instead.lock().unwrap().push(answer);
+    }
+    fn lifetime(&self, seconds: u64) {
+        *self.0.lifetime.lock().unwrap() = seconds.into();
+    }
+    fn delay(&self, delay: Duration) {
+        *self.0.delay.lock().unwrap() = delay;
+    }
+}
+
+fn refresh_token() -> Grant {
+    Grant::RefreshToken { refresh_token: "refresh-0".into() }
+}
+
+fn oauth(server: &MockServer, grant: Grant) -> OAuth {
+    OAuth {
+        client_id: "client".into(),
+        client_secret: Some("client-secret".into()),
+        client_auth: ClientAuth::Form,
+        token_url: format!("{}/token", server.uri()).parse().unwrap(),
+        authorization_url: Some("https://login.example.com/authorize?audience=api".parse().unwrap()),
+        scopes: vec!["openid".into(), "api".into()],
+        grant,
+    }
+}
+
+fn with(server: &MockServer, oauth: OAuth, vault: &Arc<MemoryVault>) -> Client {
+    builder(&server.uri()).auth(Auth::OAuth(oauth), slot(vault)).build().unwrap()
+}
+
+async fn get(client: &Client) -> Result<Value> {
+    client.call("thing.get", json!({ "id": 1 }), &cx()).await
+}
+
+async fn record(vault: &Arc<MemoryVault>) -> Value {
+    serde_json::from_str(slot(vault).load().await.unwrap().unwrap().content.expose()).unwrap()
+}
+
+#[tokio::test]
+async fn a_herd_asks_once() {
+    let (login, server) = login().await;
+    login.delay(Duration::from_millis(100));
+    for round in 1..=3 {
+        // A new client each round: it begins with an expired token from the vault, or with none.
+        let vault = Arc::<MemoryVault>::default();
+        let settings = login.0.refresh.lock().unwrap().clone();
+        let grant = Grant::RefreshToken { refresh_token: settings.as_str().into() };
+        let client = with(&server, oauth(&server, grant), &vault);
+        let all = futures::future::join_all((0..100).map(|_| get(&client))).await;
+        assert!(all.iter().all(Result::is_ok), "{all:?}");
+        assert_eq!((login.asked(), client.token_refreshes()), (round, 1));
+    }
+}
+
+/// The sabotage twin: what becomes of the grant if two ask with the same token.
+#[tokio::test]
+async fn without_single_flight_the_grant_would_die() {
+    let (login, server) = login().await;
+    #[allow(clippy::disallowed_methods)]
+    let naive = reqwest::Client::new();
+    let form = [("grant_type", "refresh_token"), ("refresh_token", "refresh-0")];
+    for _ in 0..2 {
+        naive.post(format!("{}/token", server.uri())).form(&form).send().await.unwrap();
+    }
+    assert!(login.0.revoked.load(Ordering::SeqCst));
+}
+
+#[tokio::test]
+async fn two_clients_of_a_connection_share_the_refresh() {
+    let (login, server) = login().await;
+    login.delay(Duration::from_millis(100));
+    let vault = Arc::<MemoryVault>::default();
+    let clients: Vec<_> = (0..10).map(|_| with(&server, oauth(&server, refresh_token()), &vault)).collect();
+    let all = futures::future::join_all(clients.iter().map(get)).await;
+    assert!(all.iter().all(Result::is_ok), "{all:?}");
+    assert_eq!(login.asked(), 1);
+}
+
+#[tokio::test]
+async fn a_dropped_caller_does_not_lose_the_grant() {
+    let (login, server) = login().await;
+    login.delay(Duration::from_millis(200));
+    let vault = Arc::<MemoryVault>::default();
+    let client = with(&server, oauth(&server, refresh_token()), &vault);
+    for instant in [1, 20, 50, 100, 150] {
+        tokio::time::timeout(Duration::from_millis(instant), get(&client)).await.ok();
+    }
+    drop(client);
+    tokio::time::sleep(Duration::from_millis(500)).await;
+    assert_eq!(record(&vault).await["refreshToken"], "refresh-1", "stored, though nobody waited any more");
+    let client = with(&server, oauth(&server, refresh_token()), &vault);
+    get(&client).await.unwrap();
+    assert_eq!((login.asked(), client.token_refreshes()), (1, 0));
+}
+
+#[tokio::test]
+async fn the_vault_goes_before_the_settings_until_the_settings_change() {
+    let (login, server) = login().await;
+    login.lifetime(1);
+    let vault = Arc::<MemoryVault>::default();
+    get(&with(&server, oauth(&server, refresh_token()), &vault)).await.unwrap();
+    assert_eq!(record(&vault).await["refreshToken"], "refresh-1");
+    tokio::time::sleep(Duration::from_millis(1100)).await;
+    get(&with(&server, oauth(&server, refresh_token()), &vault)).await.unwrap();
+    assert_eq!(login.form()["refresh_token"], "refresh-1", "the newer one of the vault");
+    *login.0.refresh.lock().unwrap() = "by-hand".into();
+    let grant = Grant::RefreshToken { refresh_token: "by-hand".into() };
+    get(&with(&server, oauth(&server, grant), &vault)).await.unwrap();
+    assert_eq!(login.form()["refresh_token"], "by-hand", "the user has put in another one");
+    assert!(!login.0.revoked.load(Ordering::SeqCst));
+}
+
+#[tokio::test]
+async fn an_empty_refresh_token_leaves_the_old_one() {
+    let (login, server) = login().await;
+    login.0.rotates.store(false, Ordering::SeqCst);
+    login.lifetime(1);
+    let vault = Arc::<MemoryVault>::default();
+    let client = with(&server, oauth(&server, refresh_token()), &vault);
+    for _ in 0..2 {
+        get(&client).await.unwrap();
+        assert_eq!(record(&vault).await["refreshToken"], "refresh-0");
+        tokio::time::sleep(Duration::from_millis(1100)).await;
+    }
+}
+
+#[tokio::test]
+async fn renewed_ahead_of_expiry_without_anybody_waiting() {
+    let (login, server) = login().await;
+    login.lifetime(2);
+    let vault = Arc::<MemoryVault>::default();
+    let client = with(&server, oauth(&server, refresh_token()), &vault);
+    get(&client).await.unwrap();
+    tokio::time::sleep(Duration::from_millis(1700)).await;
+    // Still good, within the last fifth: the old token is used while a new one is fetched.
+    login.lifetime(3600);
+    get(&client).await.unwrap();
+    tokio::time::sleep(Duration::from_millis(200)).await;
+    assert_eq!(login.asked(), 2);
+    tokio::time::sleep(Duration::from_millis(500)).await;
+    get(&client).await.unwrap();
+    assert_eq!(login.asked(), 2);
+}
+
+#[tokio::test]
+async fn short_tokens_make_no_busy_loop() {
+    let (login, server) = login().await;
+    login.lifetime(1);
+    let vault = Arc::<MemoryVault>::default();
+    let client = with(&server, oauth(&server, refresh_token()), &vault);
+    let end = std::time::Instant::now() + Duration::from_secs(3);
+    while std::time::Instant::now() < end {
+        get(&client).await.unwrap();
+    }
+    assert!((2..=6).contains(&login.asked()), "{}", login.asked());
+}
+
+#[tokio::test]
+async fn a_401_that_could_mean_expiry_renews_once() {
+    let (login, server) = login().await;
+    login.lifetime(2);
+    let vault = Arc::<MemoryVault>::default();
+    let client = with(&server, oauth(&server, refresh_token()), &vault);
+    get(&client).await.unwrap();
+    // Old enough for its lifetime, and withdrawn by the server.
+    tokio::time::sleep(Duration::from_millis(600)).await;
+    *login.0.access.lock().unwrap() = "withdrawn".into();
+    login.lifetime(3600);
+    get(&client).await.unwrap();
+    assert_eq!(login.asked(), 2);
+    // Now the API refuses everything: the token is young, so it cannot be the token.
+    login.0.closed.store(true, Ordering::SeqCst);
+    for _ in 0..20 {
+        assert_eq!(get(&client).await.unwrap_err().kind(), ErrorKind::Auth);
+    }
+    assert_eq!(login.asked(), 2, "no storm");
+}
+
+#[tokio::test]
+async fn a_401_storm_asks_at_most_once_in_the_interval() {
+    let (login, server) = login().await;
+    login.lifetime(3);
+    let vault = Arc::<MemoryVault>::default();
+    let client = with(&server, oauth(&server, refresh_token()), &vault);
+    get(&client).await.unwrap();
+    tokio::time::sleep(Duration::from_millis(800)).await;
+    login.0.closed.store(true, Ordering::SeqCst);
+    let all = futures::future::join_all((0..50).map(|_| get(&client))).await;
+    assert!(all.iter().all(Result::is_err));
+    tokio::time::sleep(Duration::from_millis(800)).await;
+    futures::future::join_all((0..50).map(|_| get(&client))).await;
+    assert_eq!(login.asked(), 2);
+}
+
+#[tokio::test]
+async fn a_newer_token_in_the_vault_is_used_instead_of_asking() {
+    let (login, server) = login().await;
+    let vault = Arc::<MemoryVault>::default();
+    let client = with(&server, oauth(&server, refresh_token()), &vault);
+    get(&client).await.unwrap();
+    // Another process has renewed meanwhile.
+    let entry = slot(&vault).load().await.unwrap().unwrap();
+    let newer = entry.content.expose().replace("access-1", "access-x").replace("refresh-1", "refresh-x");
+    assert!(slot(&vault).replace(entry.version, &newer.as_str().into()).await.unwrap());
+    *login.0.access.lock().unwrap() = "access-x".into();
+    get(&client).await.unwrap();
+    assert_eq!(login.asked(), 1);
+}
+
+#[tokio::test]
+async fn what_the_login_server_refuses_names_the_setting() {
+    use ErrorKind::*;
+    for (code, kind, setting) in [
+        ("invalid_grant", Auth, "/refreshToken"),
+        ("invalid_client", Config, "/clientSecret"),
+        ("invalid_scope", Config, "/scopes"),
+        ("unauthorized_client", Config, "/flows"),
+        ("unsupported_grant_type", Config, "/flows"),
+        ("temporarily_unavailable", Unavailable, "/tokenUrl"),
+    ] {
+        for status in [400, 401] {
+            let (login, server) = login().await;
+            let vault = Arc::<MemoryVault>::default();
+            let client = with(&server, oauth(&server, refresh_token()), &vault);
+            for _ in 0..10 {
+                let body = json!({ "error": code, "error_description": "because of client-secret" });
+                login.instead(ResponseTemplate::new(status).set_body_json(body));
+            }
+            let found = client.check("thing.get", json!({ "id": 1 })).await;
+            assert_eq!(found[0].pointer, setting, "{code} {found:?}");
+            assert!(!format!("{found:?}").contains("client-secret"), "{found:?}");
+            let error = get(&client).await.unwrap_err();
+            assert_eq!(error.kind(), kind, "{code}");
+            if kind != Unavailable {
+                assert_eq!(login.asked(), 1, "{code}: a refused grant is not offered again and again");
+            }
+            assert!(slot(&vault).load().await.unwrap().is_none());
+        }
+    }
+}
+
+#[tokio::test]
+async fn trouble_at_the_login_server_keeps_the_grant() {
+    let html = ResponseTemplate::new(200).set_body_raw("<html>", "text/html");
+    for trouble in [
+        ResponseTemplate::new(500),
+        ResponseTemplate::new(503).insert_header("retry-after", "0"),
+        ResponseTemplate::new(429),
+        html.clone(),
+        ResponseTemplate::new(400).set_body_raw("<html>", "text/html"),
+        ResponseTemplate::new(200),
+        ResponseTemplate::new(200).set_body_json(json!({ "access_token": "a", "token_type": "mac" })),
+        ResponseTemplate::new(200)
+            .set_body_json(json!({ "access_token": "a".repeat(2 << 20), "token_type": "bearer" })),
+    ] {
+        let (login, server) = login().await;
+        let vault = Arc::<MemoryVault>::default();
+        let client = with(&server, oauth(&server, refresh_token()), &vault);
+        login.instead(trouble);
+        // The call's own retries get it through once the trouble is over, with the same refresh token.
+        get(&client).await.unwrap();
+        assert_eq!(login.asked(), 2);
+    }
+}
+
+#[tokio::test]
+async fn a_lost_refresh_is_not_repeated_at_once() {
+    // The answer of the token endpoint is lost; whether the token is spent is not known.
+    let server = Raw::new(vec![Vec::new()]).await;
+    let oauth = |grant| OAuth {
+        client_id: "c".into(),
+        client_secret: None,
+        client_auth: ClientAuth::Form,
+        token_url: format!("{}/token", server.base).parse().unwrap(),
+        authorization_url: None,
+        scopes: Vec::new(),
+        grant,
+    };
+    let call = async |grant, vault: &Arc<MemoryVault>| {
+        let limits = Limits { tries: 1, ..quick() };
+        let auth = Auth::OAuth(oauth(grant));
+        let client = builder(&server.base).limits(limits).auth(auth, slot(vault)).build().unwrap();
+        let before = server.count();
+        let error = client.call("thing.get", json!({ "id": 1 }), &cx()).await.unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::Unavailable);
+        server.count() - before
+    };
+    let vault = Arc::<MemoryVault>::default();
+    assert_eq!(call(refresh_token(), &vault).await, 1);
+    assert_eq!(call(Grant::ClientCredentials, &vault).await, 2, "asking twice does no harm here");
+    let password = Grant::Password { username: "u".into(), password: "p".into() };
+    assert_eq!(call(password, &vault).await, 2);
+}
+
+#[tokio::test]
+async fn password_and_client_credentials() {
+    let (login, server) = login().await;
+    let vault = Arc::<MemoryVault>::default();
+    let password = |word: &str| Grant::Password { username: "ann".into(), password: word.into() };
+    get(&with(&server, oauth(&server, password("right")), &vault)).await.unwrap();
+    let form = login.form();
+    for (name, value) in [
+        ("grant_type", "password"),
+        ("username", "ann"),
+        ("password", "right"),
+        ("scope", "openid api"),
+        ("client_id", "client"),
+        ("client_secret", "client-secret"),
+    ] {
+        assert_eq!(form[name], value);
+    }
+    let basic = OAuth { client_auth: ClientAuth::Basic, ..oauth(&server, Grant::ClientCredentials) };
+    get(&with(&server, basic, &vault)).await.unwrap();
+    assert!(!login.form().contains_key("client_secret"));
+    let sent = server.received_requests().await.unwrap();
+    let token = sent.iter().rfind(|request| request.url.path() == "/token").unwrap();
+    assert_eq!(token.headers["authorization"], "Basic Y2xpZW50OmNsaWVudC1zZWNyZXQ=");
+    let asked = login.asked();
+    let client = with(&server, oauth(&server, password("wrong")), &vault);
+    for _ in 0..5 {
+        let error = get(&client).await.unwrap_err();
+        assert_eq!((error.kind(), error.context("setting")), (ErrorKind::Auth, Some("/password")));
+    }
+    assert_eq!(login.asked(), asked + 1, "a wrong password is not tried until the account is locked");
+}
+
+#[tokio::test]
+async fn a_vault_that_fails_loses_nothing() {
+    struct Full(MemoryVault, AtomicBool);
+    #[async_trait]
+    impl Vault for Full {
+        async fn load(&self, connection: &str) -> Result<Option<VaultEntry>> {
+            self.0.load(connection).await
+        }
+        async fn replace(&self, connection: &str, expected: u64, content: &Secret) -> Result<bool> {
+            match self.1.load(Ordering::SeqCst) {
+                true => Err(Error::new(ErrorKind::Store, "the disk is full")),
+                false => self.0.replace(connection, expected, content).await,
+            }
+        }
+    }
+    let (login, server) = login().await;
+    let vault = Arc::new(Full(MemoryVault::default(), AtomicBool::new(true)));
+    let limits = Limits { tries: 1, ..quick() };
+    let auth = Auth::OAuth(oauth(&server, refresh_token()));
+    let slot = VaultSlot::new("conn", vault.clone());
+    let client = builder(&server.uri()).limits(limits).auth(auth, slot.clone()).build().unwrap();
+    assert_eq!(get(&client).await.unwrap_err().kind(), ErrorKind::Store);
+    vault.1.store(false, Ordering::SeqCst);
+    tokio::time::sleep(Duration::from_millis(100)).await;
+    get(&client).await.unwrap();
+    assert_eq!(login.asked(), 1, "the spent token is not offered again");
+    assert!(slot.load().await.unwrap().unwrap().content.expose().contains("refresh-1"));
+}
+
+fn query(url: &str) -> HashMap<String, String> {
+    Url::parse(url).unwrap().query_pairs().into_owned().collect()
+}
+
+const CALLBACK: &str = "http://127.0.0.1:8700/rest/v1/oauth2/callback";
+
+#[tokio::test]
+async fn sign_in_in_the_browser() {
+    let (login, server) = login().await;
+    let vault = Arc::<MemoryVault>::default();
+    let client = with(&server, oauth(&server, Grant::AuthorizationCode), &vault);
+    let error = get(&client).await.unwrap_err();
+    assert_eq!((error.kind(), login.asked()), (ErrorKind::Auth, 0));
+    let begun = client.begin_authorization(CALLBACK).unwrap();
+    let asked = query(&begun.url);
+    assert!(begun.url.starts_with("https://login.example.com/authorize?audience=api&"));
+    for (name, value) in [
+        ("response_type", "code"),
+        ("client_id", "client"),
+        ("redirect_uri", CALLBACK),
+        ("scope", "openid api"),
+        ("code_challenge_method", "S256"),
+        ("state", begun.state.expose()),
+    ] {
+        assert_eq!(asked[name], value);
+    }
+    assert!(!begun.url.contains("client-secret") && begun.state.expose().len() >= 43);
+    let back = format!("{CALLBACK}?code=c0de&state={}&iss=https%3A%2F%2Fiam.example.com", begun.state.expose());
+    client.finish_authorization(&begun, &back).await.unwrap();
+    let form = login.form();
+    assert_eq!(
+        (&*form["grant_type"], &*form["code"], &*form["redirect_uri"]),
+        ("authorization_code", "c0de", CALLBACK)
+    );
+    assert_eq!(form["code_verifier"], begun.verifier.expose());
+    assert_eq!(record(&vault).await["issuer"], "https://iam.example.com");
+    get(&client).await.unwrap();
+    assert_eq!(login.asked(), 1);
+}
+
+#[tokio::test]
+async fn callbacks_that_are_not_ours() {
+    let (login, server) = login().await;
+    let vault = Arc::<MemoryVault>::default();
+    let client = with(&server, oauth(&server, Grant::AuthorizationCode), &vault);
+    let begun = client.begin_authorization(CALLBACK).unwrap();
+    let other = client.begin_authorization(CALLBACK).unwrap();
+    let state = begun.state.expose();
+    for (back, kind) in [
+        (format!("{CALLBACK}?code=c"), ErrorKind::Auth),
+        (format!("{CALLBACK}?code=c&state="), ErrorKind::Auth),
+        (format!("{CALLBACK}?code=c&state={}", other.state.expose()), ErrorKind::Auth),
+        (format!("{CALLBACK}?code=c&state={state}x"), ErrorKind::Auth),
+        (format!("{CALLBACK}?code=c&state={state}&state={state}"), ErrorKind::Auth),
+        (format!("{CALLBACK}?code=c&code=d&state={state}"), ErrorKind::Auth),
+        (format!("{CALLBACK}?state={state}"), ErrorKind::Auth),
+        (format!("http://evil.example/rest/v1/oauth2/callback?code=c&state={state}"), ErrorKind::Auth),
+        (format!("http://127.0.0.1:8700/other?code=c&state={state}"), ErrorKind::Auth),
+        (format!("{CALLBACK}?error=access_denied&state={state}"), ErrorKind::Auth),
+        (format!("{CALLBACK}?error=invalid_scope&state={state}"), ErrorKind::Config),
+        (format!("{CALLBACK}?error=server_error&code=c&state={state}"), ErrorKind::Unavailable),
+        ("junk".into(), ErrorKind::Auth),
+    ] {
+        let error = client.finish_authorization(&begun, &back).await.unwrap_err();
+        assert_eq!(error.kind(), kind, "{back}: {error:?}");
+        assert!(!format!("{error:?}").contains(state), "{error:?}");
+    }
+    assert_eq!(login.asked(), 0, "no code is redeemed");
+    for bad in ["http://evil.example/callback", "javascript:alert(1)", "/callback"] {
+        assert_eq!(client.begin_authorization(bad).unwrap_err().context("setting"), Some("/redirectUri"));
+    }
+    let client = with(&server, oauth(&server, refresh_token()), &vault);
+    assert!(client.begin_authorization(CALLBACK).is_err());
+}

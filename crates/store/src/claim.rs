@@ -1,0 +1,78 @@
+//! The right to work on a run: a lock of the operating system on a file of the run's name. The kernel gives it back when
+//! its holder dies, however it dies, so that no lease can be wrong about who is alive.
+
+use std::{
+    fs::{self, File, TryLockError},
+    path::{Path, PathBuf},
+};
+
+use trunkline_core::{Error, ErrorKind, Result};
+use trunkline_engine::{Claim, RunId};
+
+use crate::{key, sqlite::file_fault};
+
+/// Refuses an id that could be anything but a file's name.
+pub(crate) fn check(run: &RunId) -> Result<()> {
+    let fits = |byte: u8| byte.is_ascii_lowercase() || byte.is_ascii_digit() || byte == b'-';
+    if (1..=64).contains(&run.0.len()) && run.0.bytes().all(fits) {
+        return Ok(());
+    }
+    Err(Error::new(ErrorKind::InvalidInput, "a run's id is made of at most 64 lower case letters, digits and hyphens")
+        .hint("`trunkline runs` lists the runs"))
+}
+
+struct Held {
+    // Closed, and so unlocked, after `drop` below has run.
+    _file: File,
+    path: PathBuf,
+}
+
+pub(crate) fn claim(dir: &Path, run: &RunId) -> Result<Claim> {
+    check(run)?;
+    let dir = dir.join("runs");
+    let path = dir.join(format!("{run}.lock"));
+    let failed = |error| file_fault("claiming the run", &path, error).with("run", run);
+    key::private_dir(&dir).map_err(failed)?;
+    loop {
+        let file = key::private_file().create(true).truncate(false).open(&path).map_err(failed)?;
+        match file.try_lock() {
+            Ok(()) => {}
+            Err(TryLockError::WouldBlock) => {
+                return Err(Error::new(ErrorKind::Conflict, format!("another process works on run {run}"))
+                    .hint("wait until it is done, or end that process: a run goes on where it was")
+                    .with("run", run));
+            }
+            Err(TryLockError::Error(error)) => return Err(failed(error)),
+        }
+        // The last holder may have removed the file after we opened it: then others lock another file of that name.
+        if is_at(&file, &path).map_err(failed)? {
+            return Ok(Box::new(Held { _file: file, path }));
+        }
+    }
+}
+
+/// Only a holder removes the file, while it still holds the lock; who locks a removed file notices and tries again.
+impl Drop for Held {
+    fn drop(&mut self) {
+        if cfg!(unix) {
+            // A file that stays is in nobody's way.
+            let _ = fs::remove_file(&self.path);
+        }
+    }
+}
+
+#[cfg(unix)]
+fn is_at(file: &File, path: &Path) -> std::io::Result<bool> {
+    use std::os::unix::fs::MetadataExt;
+    let ours = file.metadata()?;
+    match fs::metadata(path) {
+        Ok(there) => Ok((ours.dev(), ours.ino()) == (there.dev(), there.ino())),
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(false),
+        Err(error) => Err(error),
+    }
+}
+
+#[cfg(not(unix))]
+fn is_at(_: &File, _: &Path) -> std::io::Result<bool> {
+    Ok(true)
+}

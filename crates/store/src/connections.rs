@@ -1,0 +1,192 @@
+//! Connections: the document in one row, with `***` where a secret was, and each secret sealed in a row of its own.
+//!
+//! A document that is read back for a person is the stored one: nothing is decrypted for it, so nothing can leak.
+
+use rusqlite::{OptionalExtension, params};
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
+use trunkline_core::{Connection, Error, ErrorKind, Result, Schema, SecretSource};
+
+use crate::{
+    Store, now,
+    seal::{Place, Sealed},
+};
+
+const MASK: &str = "***";
+
+/// A connection in a list of connections. Times are milliseconds since 1970 (UTC).
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ConnectionSummary {
+    /// Its name.
+    pub name: String,
+    /// Connector and version, such as `mediavalet-v1.0`.
+    pub connector: String,
+    /// When it was added.
+    pub created_at: u64,
+    /// When its document was last saved.
+    pub updated_at: u64,
+    /// Whether the vault holds something for it: somebody has signed in.
+    pub signed_in: bool,
+}
+
+impl Store {
+    /// Adds a connection or replaces the one of this name; what the vault holds for it stays.
+    ///
+    /// Secrets are found by the connector's `settings` schema. Those written out are sealed one by one; references to an
+    /// environment variable or a file stay as they are.
+    pub async fn put_connection(&self, connection: &Connection, settings: &Schema) -> Result<()> {
+        let mut document = connection.document();
+        let mut secrets = Vec::new();
+        for pointer in settings.secrets(&document) {
+            let Some(value) = document.pointer_mut(&pointer) else { continue };
+            match value {
+                Value::String(text) if text == MASK => {
+                    return Err(not_a_secret(connection, &pointer, "is the mask that stands for a secret"));
+                }
+                Value::String(text) => {
+                    let place = Place { table: "secrets", row: &[&connection.name], field: &pointer };
+                    let sealed = self.inner.seal.seal(&place, text.as_bytes())?;
+                    *value = MASK.into();
+                    secrets.push((pointer, sealed));
+                }
+                reference if SecretSource::deserialize(&*reference).is_ok() => {}
+                _ => {
+                    return Err(not_a_secret(connection, &pointer, "is neither a text nor a reference to one"));
+                }
+            }
+        }
+        let (name, connector, document) = (connection.name.clone(), connection.connector.clone(), document.to_string());
+        let put = self.inner.writer.run(move |store| {
+            store
+                .prepare_cached(
+                    "INSERT INTO connections (name, connector, document, created_at, updated_at)
+                     VALUES (?1, ?2, ?3, ?4, ?4) ON CONFLICT (name) DO UPDATE
+                     SET connector = excluded.connector, document = excluded.document, updated_at = excluded.updated_at",
+                )?
+                .execute(params![name, connector, document, now()])?;
+            store.prepare_cached("DELETE FROM secrets WHERE connection = ?1")?.execute([&name])?;
+            let mut insert = store
+                .prepare_cached("INSERT INTO secrets (connection, pointer, key_id, sealed) VALUES (?1, ?2, ?3, ?4)")?;
+            for (pointer, sealed) in secrets {
+                insert.execute(params![name, pointer, sealed.key_id, sealed.bytes])?;
+            }
+            Ok(())
+        });
+        put.await
+    }
+
+    /// A connection as it was saved, secrets included.
+    pub async fn connection(&self, name: &str) -> Result<Connection> {
+        let wanted = name.to_owned();
+        let secrets = self.readers.read("reading a connection", move |store| {
+            let Some(document) = document(store, &wanted)? else { return names(store).map(Err) };
+            let mut statement =
+                store.prepare_cached("SELECT pointer, key_id, sealed FROM secrets WHERE connection = ?1")?;
+            let secret = |row: &rusqlite::Row<'_>| {
+                Ok((row.get::<_, String>(0)?, Sealed { key_id: row.get(1)?, bytes: row.get(2)? }))
+            };
+            let secrets = statement.query_map([wanted], secret)?.collect::<rusqlite::Result<Vec<_>>>()?;
+            Ok(Ok((document, secrets)))
+        });
+        let (document, secrets) = secrets.await?.map_err(|known| unknown(name, &known))?;
+        let mut document = parse(name, &document)?;
+        for (pointer, sealed) in secrets {
+            let secret = self
+                .inner
+                .seal
+                .open_text(&Place { table: "secrets", row: &[name], field: &pointer }, &sealed)
+                .map_err(|error| error.with("connection", name).with("setting", &pointer))?;
+            // Only the mask gives way: another value there was not put there by us.
+            match document.pointer_mut(&pointer) {
+                Some(value) if *value == MASK => *value = secret.expose().into(),
+                _ => return Err(damaged(name).with("setting", &pointer)),
+            }
+        }
+        Connection::from_value(document).map_err(|error| damaged(name).source(error))
+    }
+
+    /// All connections by name.
+    pub async fn connections(&self) -> Result<Vec<ConnectionSummary>> {
+        let read = self.readers.read("listing the connections", |store| {
+            let mut statement = store.prepare_cached(
+                "SELECT name, connector, created_at, updated_at,
+                        EXISTS (SELECT 1 FROM vault WHERE vault.connection = connections.name)
+                 FROM connections ORDER BY name",
+            )?;
+            let summary = |row: &rusqlite::Row<'_>| {
+                Ok(ConnectionSummary {
+                    name: row.get(0)?,
+                    connector: row.get(1)?,
+                    created_at: row.get::<_, i64>(2)?.unsigned_abs(),
+                    updated_at: row.get::<_, i64>(3)?.unsigned_abs(),
+                    signed_in: row.get(4)?,
+                })
+            };
+            statement.query_map([], summary)?.collect()
+        });
+        read.await
+    }
+
+    /// A connection's document to show: `***` stands for every sealed secret. Nothing is decrypted.
+    pub async fn masked_connection(&self, name: &str) -> Result<Value> {
+        let wanted = name.to_owned();
+        let read = self.readers.read("reading a connection", move |store| match document(store, &wanted)? {
+            Some(document) => Ok(Ok(document)),
+            None => names(store).map(Err),
+        });
+        parse(name, &read.await?.map_err(|known| unknown(name, &known))?)
+    }
+
+    /// Removes a connection with its secrets and its tokens.
+    pub async fn remove_connection(&self, name: &str) -> Result<()> {
+        let wanted = name.to_owned();
+        let removed = self.inner.writer.run(move |store| {
+            // Its secrets and its vault entry go with it: they refer to it.
+            let removed = store.prepare_cached("DELETE FROM connections WHERE name = ?1")?.execute([&wanted])?;
+            if removed == 0 { names(store).map(Err) } else { Ok(Ok(())) }
+        });
+        removed.await?.map_err(|known| unknown(name, &known))
+    }
+}
+
+fn document(store: &rusqlite::Connection, name: &str) -> rusqlite::Result<Option<String>> {
+    let mut statement = store.prepare_cached("SELECT document FROM connections WHERE name = ?1")?;
+    statement.query_row([name], |row| row.get(0)).optional()
+}
+
+pub(crate) fn exists(store: &rusqlite::Connection, name: &str) -> rusqlite::Result<bool> {
+    store.prepare_cached("SELECT 1 FROM connections WHERE name = ?1")?.exists([name])
+}
+
+fn names(store: &rusqlite::Connection) -> rusqlite::Result<Vec<String>> {
+    store.prepare_cached("SELECT name FROM connections ORDER BY name")?.query_map([], |row| row.get(0))?.collect()
+}
+
+pub(crate) fn unknown(name: &str, known: &[String]) -> Error {
+    let error = Error::new(ErrorKind::NotFound, format!("there is no connection {name}"));
+    let mut near: Vec<_> = known.iter().map(|known| (strsim::damerau_levenshtein(name, known), known)).collect();
+    near.sort();
+    let listed: Vec<_> = near.iter().take(5).map(|(_, known)| known.as_str()).collect();
+    match near.first() {
+        None => error.hint("add it first"),
+        Some((distance, close)) if *distance <= 1 + name.len() / 4 => error.hint(format!("did you mean {close}?")),
+        Some(_) => error.hint(format!("the nearest known ones are {}", listed.join(", "))),
+    }
+}
+
+fn parse(name: &str, document: &str) -> Result<Value> {
+    serde_json::from_str(document).map_err(|error| damaged(name).source(error))
+}
+
+fn damaged(name: &str) -> Error {
+    Error::new(ErrorKind::Store, format!("the stored connection {name} cannot be read"))
+        .hint("save it anew, or put back the last backup of the data directory")
+}
+
+fn not_a_secret(connection: &Connection, pointer: &str, why: &str) -> Error {
+    let error = Error::new(ErrorKind::Config, format!("{pointer} of connection {} {why}", connection.name));
+    error
+        .hint("write the secret itself, {\"env\": \"NAME\"} or {\"file\": \"path\"}")
+        .with("connection", &connection.name)
+        .with("setting", pointer)
+}

@@ -1,0 +1,445 @@
+//! The journal: events in one table, and in the same transaction what can be read off them (the line of the run, the
+//! outcomes of items), so that a list of runs or a question for one item never reads a whole run.
+//!
+//! Events queued with [`Flush::Later`] are not on disk yet, but this process has to see them: outcomes and cancellations
+//! among them are kept in [`Pending`] until they are; a replay writes them out first.
+
+use std::{
+    collections::{BTreeMap, HashMap, HashSet},
+    sync::{Mutex, MutexGuard, PoisonError},
+};
+
+use rusqlite::{Connection, OptionalExtension, Row as SqlRow, params};
+use serde::{Serialize, de::DeserializeOwned};
+use serde_json::Value;
+use trunkline_core::{Error, ErrorKind, Result, async_trait};
+use trunkline_engine::{Claim, Flush, ItemOutcome, Journal, RunEvent, RunId, RunStatus, RunSummary, StepPath};
+use zeroize::Zeroizing;
+
+use crate::{
+    Store, claim,
+    seal::{Place, Seal, Sealed},
+};
+
+/// A replay reads this many events at a time, or fewer that together reach `PAGE_BYTES`.
+const PAGE_EVENTS: usize = 256;
+const PAGE_BYTES: usize = 1 << 20;
+
+/// The columns of `runs` that count items, in the order of [`Counts`].
+const STATUSES: [&str; 4] = ["done", "skipped", "failed", "unknown"];
+type Counts = [i64; 4];
+
+type ItemKey = (RunId, StepPath, String);
+
+/// What is queued, but perhaps not on disk; and which runs are known to exist (they never go).
+#[derive(Default)]
+pub(crate) struct Pending(Mutex<Queued>);
+
+#[derive(Default)]
+struct Queued {
+    known: HashSet<RunId>,
+    appends: u64,
+    items: HashMap<ItemKey, (u64, String)>,
+    cancels: HashMap<RunId, u64>,
+    /// Numbers the appends, so that one that is done takes away its own entries only.
+    last: u64,
+}
+
+impl Pending {
+    fn lock(&self) -> MutexGuard<'_, Queued> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn add(&self, run: &RunId, rows: &[Row]) -> u64 {
+        let mut queued = self.lock();
+        queued.last += 1;
+        queued.appends += 1;
+        let number = queued.last;
+        for row in rows {
+            match &row.change {
+                Change::Item { step, key, outcome, .. } => {
+                    queued.items.insert((run.clone(), step.clone(), key.clone()), (number, outcome.clone()));
+                }
+                Change::Cancel => {
+                    queued.cancels.insert(run.clone(), number);
+                }
+                Change::Status { .. } | Change::None => {}
+            }
+        }
+        number
+    }
+
+    fn remove(&self, run: &RunId, keys: Vec<ItemKey>, number: u64) {
+        let mut queued = self.lock();
+        queued.appends -= 1;
+        for key in keys {
+            if queued.items.get(&key).is_some_and(|(of, _)| *of == number) {
+                queued.items.remove(&key);
+            }
+        }
+        if queued.cancels.get(run) == Some(&number) {
+            queued.cancels.remove(run);
+        }
+    }
+}
+
+/// An event as it is written.
+struct Row {
+    kind: String,
+    event: String,
+    sealed: Option<Sealed>,
+    change: Change,
+}
+
+/// What an event changes beside being there.
+enum Change {
+    None,
+    Status { status: RunStatus, finished_at: Option<i64> },
+    Cancel,
+    Item { step: StepPath, key: String, status: &'static str, outcome: String, at: i64 },
+}
+
+impl Row {
+    fn new(seal: &Seal, run: &RunId, event: RunEvent) -> Result<Row> {
+        let (mut event, mut sealed) = (event, None);
+        let change = match &mut event {
+            RunEvent::Checkpoint { step, value } => {
+                let plain = Zeroizing::new(text(&std::mem::take(value))?);
+                sealed = Some(seal.seal(&place(&[&run.0, step.as_str()]), plain.as_bytes())?);
+                Change::None
+            }
+            RunEvent::ItemFinished { step, key, outcome, at } => Change::Item {
+                step: step.clone(),
+                key: key.clone(),
+                status: outcome.status(),
+                outcome: text(outcome)?,
+                at: signed(*at),
+            },
+            RunEvent::Resumed { .. } => Change::Status { status: RunStatus::Running, finished_at: None },
+            RunEvent::Finished { status, at, .. } => Change::Status { status: *status, finished_at: Some(signed(*at)) },
+            RunEvent::CancelRequested { .. } => Change::Cancel,
+            _ => Change::None,
+        };
+        let event = serde_json::to_value(&event).map_err(not_json)?;
+        let kind = event.get("event").and_then(Value::as_str).unwrap_or_default().to_owned();
+        Ok(Row { kind, event: event.to_string(), sealed, change })
+    }
+}
+
+/// An event as it is read.
+struct Kept {
+    seq: i64,
+    event: String,
+    sealed: Option<Sealed>,
+}
+
+impl Kept {
+    fn event(self, seal: &Seal, run: &RunId) -> Result<RunEvent> {
+        let mut event: RunEvent = parse(run, &self.event)?;
+        if let RunEvent::Checkpoint { step, value } = &mut event {
+            let sealed = self.sealed.ok_or_else(|| damaged(run))?;
+            let plain = seal.open(&place(&[&run.0, step.as_str()]), &sealed).map_err(|error| error.with("run", run))?;
+            *value = serde_json::from_slice(&plain).map_err(|_| damaged(run))?;
+        }
+        Ok(event)
+    }
+}
+
+#[async_trait]
+impl Journal for Store {
+    async fn accept(&self, run: &RunId, version: &str, flow: &Value, started: RunEvent) -> Result<()> {
+        claim::check(run)?;
+        let RunEvent::Started { flow: name, at, .. } = &started else {
+            return Err(Error::new(ErrorKind::Internal, "a run has to begin with a `started` event"));
+        };
+        let (name, at, version, document) = (name.clone(), signed(*at), version.to_owned(), text(flow)?);
+        let (id, flow) = (run.clone(), flow.clone());
+        let row = Row::new(&self.inner.seal, run, started)?;
+        let accepted = self.inner.writer.run(move |store| {
+            let known: Option<String> = flow_document(store, &version)?;
+            if known.as_ref().is_some_and(|known| *known != document && parse(&id, known).ok().as_ref() != Some(&flow))
+            {
+                let message = format!("there is another flow with the version {version} already");
+                return Ok(Err(Error::new(ErrorKind::Conflict, message).hint("give the changed flow a new version")));
+            }
+            if exists(store, &id)? {
+                return Ok(Err(Error::new(ErrorKind::Conflict, format!("there is a run {id} already"))));
+            }
+            if known.is_none() {
+                let mut insert = store.prepare_cached("INSERT INTO flows (version, document) VALUES (?1, ?2)")?;
+                insert.execute([&version, &document])?;
+            }
+            store
+                .prepare_cached("INSERT INTO runs (id, flow, version, status, started_at) VALUES (?1, ?2, ?3, ?4, ?5)")?
+                .execute(params![id.0, name, version, RunStatus::Running.as_str(), at])?;
+            insert(store, &id, vec![row]).map(Ok)
+        });
+        accepted.await??;
+        self.inner.pending.lock().known.insert(run.clone());
+        Ok(())
+    }
+
+    async fn append(&self, run: &RunId, events: Vec<RunEvent>, flush: Flush) -> Result<()> {
+        self.must_exist(run).await?;
+        let rows: Result<Vec<_>> = events.into_iter().map(|event| Row::new(&self.inner.seal, run, event)).collect();
+        let (rows, id) = (rows?, run.clone());
+        if flush == Flush::Now {
+            return self.inner.writer.run(move |store| insert(store, &id, rows)).await;
+        }
+        let room = self.inner.writer.room().await?;
+        let pending = self.inner.pending.clone();
+        let number = pending.add(run, &rows);
+        let keys: Vec<_> = rows.iter().filter_map(|row| row.item(run)).collect();
+        let (run, work) = (run.clone(), move |store: &Connection| insert(store, &id, rows));
+        self.inner.writer.queue(room, work, move |result| {
+            // What was lost stays visible to a process that can only stop now: it would else do an item twice.
+            if result.is_ok() {
+                pending.remove(&run, keys, number);
+            }
+        })
+    }
+
+    async fn replay(&self, run: &RunId, visit: &mut (dyn FnMut(RunEvent) + Send)) -> Result<()> {
+        self.flushed().await?;
+        let mut last = 0;
+        loop {
+            let id = run.clone();
+            let page = self.readers.read("reading a run's events", move |store| page(store, &id, last)).await?;
+            if page.is_empty() {
+                break;
+            }
+            for kept in page {
+                last += 1;
+                if kept.seq != last {
+                    return Err(damaged(run).with("missing event", last));
+                }
+                visit(kept.event(&self.inner.seal, run)?);
+            }
+        }
+        if last == 0 {
+            self.must_exist(run).await?;
+            return Err(damaged(run));
+        }
+        Ok(())
+    }
+
+    async fn flow(&self, version: &str) -> Result<Value> {
+        let wanted = version.to_owned();
+        let document = self.readers.read("reading a flow", move |store| flow_document(store, &wanted)).await?;
+        let document =
+            document.ok_or_else(|| Error::new(ErrorKind::NotFound, format!("there is no flow version {version}")))?;
+        serde_json::from_str(&document).map_err(|error| {
+            Error::new(ErrorKind::Store, format!("the stored flow version {version} cannot be read"))
+                .hint("put back the last backup of the data directory")
+                .source(error)
+        })
+    }
+
+    async fn item(&self, run: &RunId, step: &StepPath, key: &str) -> Result<Option<ItemOutcome>> {
+        self.inner.writer.check()?;
+        let item = (run.clone(), step.clone(), key.to_owned());
+        let queued = self.inner.pending.lock().items.get(&item).map(|(_, outcome)| outcome.clone());
+        if let Some(outcome) = queued {
+            return parse(run, &outcome).map(Some);
+        }
+        let kept = self.readers.read("reading an item", move |store| {
+            let mut statement =
+                store.prepare_cached("SELECT outcome FROM items WHERE run = ?1 AND step = ?2 AND key = ?3")?;
+            statement.query_row([&item.0.0, item.1.as_str(), &item.2], |row| row.get::<_, String>(0)).optional()
+        });
+        kept.await?.map(|outcome| parse(run, &outcome)).transpose()
+    }
+
+    async fn runs(&self) -> Result<Vec<RunSummary>> {
+        // A journal that can write no more can still be looked at.
+        if self.inner.writer.check().is_ok() {
+            self.flushed().await?;
+        }
+        let read = self.readers.read("listing the runs", |store| {
+            let mut statement = store.prepare_cached(
+                "SELECT id, flow, version, status, started_at, finished_at, done, skipped, failed, unknown
+                 FROM runs ORDER BY started_at DESC, rowid DESC",
+            )?;
+            statement.query_map([], summary)?.collect()
+        });
+        read.await
+    }
+
+    async fn claim(&self, run: &RunId) -> Result<Claim> {
+        let (dir, run) = (self.inner.dir.clone(), run.clone());
+        let claimed = tokio::task::spawn_blocking(move || claim::claim(&dir, &run)).await;
+        claimed.map_err(|error| Error::new(ErrorKind::Internal, "claiming a run was broken off").source(error))?
+    }
+
+    async fn cancel_requested(&self, run: &RunId) -> Result<bool> {
+        if self.inner.pending.lock().cancels.contains_key(run) {
+            return Ok(true);
+        }
+        let id = run.clone();
+        let requested = self.readers.read("reading a run", move |store| {
+            let mut statement = store.prepare_cached("SELECT cancel_requested FROM runs WHERE id = ?1")?;
+            statement.query_row([id.0], |row| row.get(0)).optional()
+        });
+        requested.await?.ok_or_else(|| no_run(run))
+    }
+}
+
+impl Row {
+    fn item(&self, run: &RunId) -> Option<ItemKey> {
+        match &self.change {
+            Change::Item { step, key, .. } => Some((run.clone(), step.clone(), key.clone())),
+            _ => None,
+        }
+    }
+}
+
+impl Store {
+    /// Waits until everything that this process has queued is on disk.
+    async fn flushed(&self) -> Result<()> {
+        self.inner.writer.check()?;
+        if self.inner.pending.lock().appends == 0 {
+            return Ok(());
+        }
+        self.inner.writer.run(|_| Ok(())).await
+    }
+
+    async fn must_exist(&self, run: &RunId) -> Result<()> {
+        if self.inner.pending.lock().known.contains(run) {
+            return Ok(());
+        }
+        let id = run.clone();
+        if !self.readers.read("reading a run", move |store| exists(store, &id)).await? {
+            return Err(no_run(run));
+        }
+        self.inner.pending.lock().known.insert(run.clone());
+        Ok(())
+    }
+}
+
+fn insert(store: &Connection, run: &RunId, rows: Vec<Row>) -> rusqlite::Result<()> {
+    let mut last = store.prepare_cached("SELECT coalesce(max(seq), 0) FROM events WHERE run = ?1")?;
+    let mut seq: i64 = last.query_row([&run.0], |row| row.get(0))?;
+    let mut insert = store
+        .prepare_cached("INSERT INTO events (run, seq, kind, event, key_id, sealed) VALUES (?1, ?2, ?3, ?4, ?5, ?6)")?;
+    let mut counts: Counts = [0; 4];
+    for row in rows {
+        seq += 1;
+        let (key_id, bytes) = row.sealed.map(|sealed| (sealed.key_id, sealed.bytes)).unzip();
+        insert.execute(params![run.0, seq, row.kind, row.event, key_id, bytes])?;
+        match row.change {
+            Change::None => {}
+            Change::Status { status, finished_at } => {
+                let mut update = store.prepare_cached("UPDATE runs SET status = ?2, finished_at = ?3 WHERE id = ?1")?;
+                update.execute(params![run.0, status.as_str(), finished_at])?;
+            }
+            Change::Cancel => {
+                store.prepare_cached("UPDATE runs SET cancel_requested = 1 WHERE id = ?1")?.execute([&run.0])?;
+            }
+            Change::Item { step, key, status, outcome, at } => {
+                let mut before =
+                    store.prepare_cached("SELECT status FROM items WHERE run = ?1 AND step = ?2 AND key = ?3")?;
+                let before: Option<String> =
+                    before.query_row([&run.0, step.as_str(), &key], |row| row.get(0)).optional()?;
+                for (count, name) in counts.iter_mut().zip(STATUSES) {
+                    *count += i64::from(name == status) - i64::from(before.as_deref() == Some(name));
+                }
+                store
+                    .prepare_cached(
+                        "INSERT INTO items (run, step, key, status, outcome, finished_at)
+                         VALUES (?1, ?2, ?3, ?4, ?5, ?6) ON CONFLICT (run, step, key) DO UPDATE
+                         SET status = excluded.status, outcome = excluded.outcome, finished_at = excluded.finished_at",
+                    )?
+                    .execute(params![run.0, step.as_str(), key, status, outcome, at])?;
+            }
+        }
+    }
+    if counts != [0; 4] {
+        let [done, skipped, failed, unknown] = counts;
+        store
+            .prepare_cached(
+                "UPDATE runs SET done = done + ?2, skipped = skipped + ?3, failed = failed + ?4, unknown = unknown + ?5
+                 WHERE id = ?1",
+            )?
+            .execute(params![run.0, done, skipped, failed, unknown])?;
+    }
+    Ok(())
+}
+
+fn page(store: &Connection, run: &RunId, after: i64) -> rusqlite::Result<Vec<Kept>> {
+    let mut statement = store
+        .prepare_cached("SELECT seq, event, key_id, sealed FROM events WHERE run = ?1 AND seq > ?2 ORDER BY seq")?;
+    let mut rows = statement.query(params![run.0, after])?;
+    let (mut page, mut bytes) = (Vec::new(), 0);
+    while page.len() < PAGE_EVENTS && bytes < PAGE_BYTES {
+        let Some(row) = rows.next()? else { break };
+        let event: String = row.get(1)?;
+        let key_id: Option<String> = row.get(2)?;
+        let sealed: Option<Vec<u8>> = row.get(3)?;
+        bytes += event.len() + sealed.as_ref().map_or(0, Vec::len);
+        let sealed = key_id.zip(sealed).map(|(key_id, bytes)| Sealed { key_id, bytes });
+        page.push(Kept { seq: row.get(0)?, event, sealed });
+    }
+    Ok(page)
+}
+
+fn summary(row: &SqlRow<'_>) -> rusqlite::Result<RunSummary> {
+    let mut items = BTreeMap::new();
+    for (index, status) in STATUSES.into_iter().enumerate() {
+        let count: i64 = row.get(6 + index)?;
+        if count > 0 {
+            items.insert(status.to_owned(), count.unsigned_abs());
+        }
+    }
+    let status: String = row.get(3)?;
+    let status = serde_json::from_value(status.into())
+        .map_err(|error| rusqlite::Error::FromSqlConversionFailure(3, rusqlite::types::Type::Text, Box::new(error)))?;
+    Ok(RunSummary {
+        id: RunId(row.get(0)?),
+        flow: row.get(1)?,
+        version: row.get(2)?,
+        status,
+        started_at: row.get::<_, i64>(4)?.unsigned_abs(),
+        finished_at: row.get::<_, Option<i64>>(5)?.map(i64::unsigned_abs),
+        items,
+    })
+}
+
+fn flow_document(store: &Connection, version: &str) -> rusqlite::Result<Option<String>> {
+    let mut statement = store.prepare_cached("SELECT document FROM flows WHERE version = ?1")?;
+    statement.query_row([version], |row| row.get(0)).optional()
+}
+
+fn exists(store: &Connection, run: &RunId) -> rusqlite::Result<bool> {
+    store.prepare_cached("SELECT 1 FROM runs WHERE id = ?1")?.exists([&run.0])
+}
+
+/// Where a checkpoint belongs: to a step of a run.
+fn place<'a>(row: &'a [&'a str]) -> Place<'a> {
+    Place { table: "events", row, field: "/value" }
+}
+
+fn signed(at: u64) -> i64 {
+    i64::try_from(at).unwrap_or(i64::MAX)
+}
+
+fn not_json(error: serde_json::Error) -> Error {
+    Error::new(ErrorKind::Internal, "an event is not JSON").source(error)
+}
+
+fn text(value: &impl Serialize) -> Result<String> {
+    serde_json::to_string(value).map_err(not_json)
+}
+
+fn parse<T: DeserializeOwned>(run: &RunId, text: &str) -> Result<T> {
+    serde_json::from_str(text).map_err(|error| damaged(run).source(error))
+}
+
+fn damaged(run: &RunId) -> Error {
+    Error::new(ErrorKind::Store, format!("the journal of run {run} is damaged"))
+        .hint("put back the last backup of the data directory, or start the flow again as a new run")
+        .with("run", run)
+}
+
+fn no_run(run: &RunId) -> Error {
+    Error::new(ErrorKind::NotFound, format!("there is no run {run}")).hint("`trunkline runs` lists them")
+}

@@ -1,0 +1,144 @@
+//! The tables, their versions, and the look at a file before anything is written to it.
+//!
+//! Migrations are an ordered list of SQL texts; `PRAGMA user_version` counts those that have been applied. One that has
+//! been released is never changed: a change is a new one.
+
+use std::path::Path;
+
+use rusqlite::{Connection, OpenFlags, OptionalExtension, TransactionBehavior, config::DbConfig, params};
+use trunkline_core::{Error, ErrorKind, Result};
+
+use crate::{
+    key::{Key, hex, random},
+    seal::{Place, Seal, Sealed},
+    sqlite::{fault, wait},
+};
+
+const MIGRATIONS: &[&str] = &[include_str!("migrations/1.sql")];
+/// `PRAGMA application_id`: says that an SQLite file is ours.
+const APPLICATION: i64 = 0x7472_6b6c;
+const CANARY: Place<'static> = Place { table: "meta", row: &["canary"], field: "value" };
+const CANARY_TEXT: &[u8] = b"this key opens this store";
+
+/// What a store knows of itself.
+pub(crate) struct Meta {
+    instance: String,
+    canary: Sealed,
+}
+
+impl Meta {
+    fn fresh(key: &Key) -> Result<Meta> {
+        let instance = hex(&random::<16>()?);
+        let canary = Seal::new(key, &instance).seal(&CANARY, CANARY_TEXT)?;
+        Ok(Meta { instance, canary })
+    }
+
+    /// The seal of the store, if this is the key it was made with.
+    pub(crate) fn unlock(&self, key: &Key, path: &Path) -> Result<Seal> {
+        if self.canary.key_id != key.id {
+            return Err(Error::new(
+                ErrorKind::Config,
+                format!("the store was made with the key {}, but the key here is {}", self.canary.key_id, key.id),
+            )
+            .hint("start with the key that this store was made with; to begin anew, move the data directory away")
+            .with("file", path.display()));
+        }
+        let seal = Seal::new(key, &self.instance);
+        seal.open(&CANARY, &self.canary).map_err(|error| error.with("file", path.display()))?;
+        Ok(seal)
+    }
+}
+
+/// Looks at the file without changing a byte of it: nothing if there is no store yet.
+pub(crate) fn inspect(path: &Path) -> Result<Option<Meta>> {
+    let length = |path: &Path| std::fs::metadata(path).map_or(0, |metadata| metadata.len());
+    let mut wal = path.as_os_str().to_owned();
+    wal.push("-wal");
+    if length(path) == 0 {
+        return Ok(None);
+    }
+    let read = || -> rusqlite::Result<Result<Option<Meta>>> {
+        let mut flags = OpenFlags::SQLITE_OPEN_READ_ONLY | OpenFlags::SQLITE_OPEN_NO_MUTEX;
+        let mut connection = if length(Path::new(&wal)) == 0 {
+            // Everything is in the file itself. Opened in the common way, even a reader would leave files beside it.
+            flags |= OpenFlags::SQLITE_OPEN_URI;
+            let name = path.to_string_lossy().replace('%', "%25").replace('?', "%3f").replace('#', "%23");
+            Connection::open_with_flags(format!("file:{name}?immutable=1"), flags)?
+        } else {
+            Connection::open_with_flags(path, flags)?
+        };
+        connection.set_db_config(DbConfig::SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, true)?;
+        connection.busy_handler(Some(wait))?;
+        // One state of the file, even while another process makes the store.
+        let transaction = connection.transaction()?;
+        Ok(match version(&transaction, path)? {
+            Ok(0) => Ok(None),
+            Ok(_) => meta(&transaction)?.map(Some).ok_or_else(|| foreign(path)),
+            Err(error) => Err(error),
+        })
+    };
+    read().map_err(|error| fault("opening the store", path, error))?
+}
+
+/// Brings the tables up to date; a new store gets its name and its canary in the same transaction.
+pub(crate) fn migrate(connection: &mut Connection, path: &Path, key: &Key) -> Result<Meta> {
+    let fresh = Meta::fresh(key)?;
+    let mut write = || -> rusqlite::Result<Result<Meta>> {
+        let transaction = connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
+        let applied = match version(&transaction, path)? {
+            Ok(applied) => applied,
+            Err(error) => return Ok(Err(error)),
+        };
+        for migration in &MIGRATIONS[applied..] {
+            transaction.execute_batch(migration)?;
+        }
+        if applied == 0 {
+            let mut insert = transaction.prepare("INSERT INTO meta (name, value) VALUES (?1, ?2)")?;
+            insert.execute(params!["instance", fresh.instance])?;
+            insert.execute(params!["key", fresh.canary.key_id])?;
+            insert.execute(params!["canary", fresh.canary.bytes])?;
+        }
+        if applied < MIGRATIONS.len() {
+            transaction.pragma_update(None, "application_id", APPLICATION)?;
+            transaction.pragma_update(None, "user_version", MIGRATIONS.len() as i64)?;
+        }
+        let meta = meta(&transaction)?;
+        transaction.commit()?;
+        Ok(meta.ok_or_else(|| foreign(path)))
+    };
+    write().map_err(|error| fault("bringing the store's tables up to date", path, error))?
+}
+
+/// How many migrations have been applied; refuses files of others and of later versions.
+fn version(connection: &Connection, path: &Path) -> rusqlite::Result<Result<usize>> {
+    let number = |pragma: &str| connection.pragma_query_value(None, pragma, |row| row.get::<_, i64>(0));
+    let (application, version) = (number("application_id")?, number("user_version")?);
+    if application != APPLICATION {
+        let tables: i64 = connection.query_row("SELECT count(*) FROM sqlite_schema", [], |row| row.get(0))?;
+        return Ok(if application == 0 && version == 0 && tables == 0 { Ok(0) } else { Err(foreign(path)) });
+    }
+    let known = usize::try_from(version).ok().filter(|version| *version <= MIGRATIONS.len());
+    Ok(known.ok_or_else(|| {
+        Error::new(
+            ErrorKind::Store,
+            format!("the store has version {version}, this Trunkline knows versions up to {}", MIGRATIONS.len()),
+        )
+        .hint("use the newer Trunkline that made it, or another data directory")
+        .with("file", path.display())
+    }))
+}
+
+fn meta(connection: &Connection) -> rusqlite::Result<Option<Meta>> {
+    let mut statement = connection.prepare("SELECT value FROM meta WHERE name = ?1")?;
+    let instance: Option<String> = statement.query_row(["instance"], |row| row.get(0)).optional()?;
+    let key_id: Option<String> = statement.query_row(["key"], |row| row.get(0)).optional()?;
+    let bytes: Option<Vec<u8>> = statement.query_row(["canary"], |row| row.get(0)).optional()?;
+    let (Some(instance), Some(key_id), Some(bytes)) = (instance, key_id, bytes) else { return Ok(None) };
+    Ok(Some(Meta { instance, canary: Sealed { key_id, bytes } }))
+}
+
+fn foreign(path: &Path) -> Error {
+    Error::new(ErrorKind::Store, "the file is an SQLite database, but not a store of Trunkline")
+        .hint("choose another data directory, or put back the last backup of this one")
+        .with("file", path.display())
+}

@@ -1,0 +1,127 @@
+//! How this crate opens SQLite, reads from it, and what it says when SQLite fails.
+
+use std::{
+    path::{Path, PathBuf},
+    sync::{Arc, Mutex, PoisonError},
+    thread,
+    time::Duration,
+};
+
+use rusqlite::{Connection, ErrorCode, OpenFlags};
+use tokio::sync::Semaphore;
+use trunkline_core::{Error, ErrorKind, Result};
+
+/// How many reads may go on at once.
+const READERS: usize = 4;
+
+/// What SQLite says, for a person: what was tried, on which file, why it failed, what to do next.
+pub(crate) fn fault(tried: &str, path: &Path, error: rusqlite::Error) -> Error {
+    let hint = match error.sqlite_error_code() {
+        Some(ErrorCode::NotADatabase | ErrorCode::DatabaseCorrupt) => {
+            "the file is damaged, or is no store of Trunkline: stop every process that uses it, keep a copy of the \
+             data directory, and put back the last backup of it"
+        }
+        Some(ErrorCode::DiskFull) => "free some space on that disk, then start Trunkline again",
+        Some(ErrorCode::DatabaseBusy | ErrorCode::DatabaseLocked) => {
+            "another process holds the store's write lock without letting go: find it, end it, then start again"
+        }
+        Some(ErrorCode::CannotOpen | ErrorCode::PermissionDenied | ErrorCode::ReadOnly) => {
+            "the user that Trunkline runs as must be able to write this file and its directory"
+        }
+        Some(ErrorCode::SystemIoFailure) => {
+            "the disk failed or refused: look into the system's log and at the disk's free space, then start again"
+        }
+        _ => "start Trunkline again, runs go on from what is on disk; if it happens again, please report it",
+    };
+    Error::new(ErrorKind::Store, format!("{tried} failed: {error}"))
+        .hint(hint)
+        .with("file", path.display())
+        .source(error)
+}
+
+/// What the system says of a file.
+pub(crate) fn file_fault(tried: &str, path: &Path, error: std::io::Error) -> Error {
+    Error::new(ErrorKind::Store, format!("{tried} failed: {error}"))
+        .hint("the user that Trunkline runs as must be able to read and write there")
+        .with("file", path.display())
+        .source(error)
+}
+
+/// Waits for another process's write lock in short steps: one that commits without pause must not starve the others, as
+/// SQLite's own, growing steps would. Gives up after about 30 seconds.
+pub(crate) fn wait(tries: i32) -> bool {
+    thread::sleep(Duration::from_millis(if tries < 100 { 1 } else { 5 }));
+    tries < 6_000
+}
+
+/// A connection for the writer: what it has committed survives a power cut.
+pub(crate) fn open_writer(path: &Path) -> Result<Connection> {
+    let open = || {
+        let mut connection =
+            Connection::open_with_flags(path, OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_NO_MUTEX)?;
+        connection.busy_handler(Some(wait))?;
+        connection.execute_batch(
+            "PRAGMA synchronous = FULL; PRAGMA fullfsync = ON; PRAGMA checkpoint_fullfsync = ON;
+             PRAGMA foreign_keys = ON; PRAGMA trusted_schema = OFF; PRAGMA cell_size_check = ON;
+             PRAGMA journal_size_limit = 67108864;",
+        )?;
+        // Two processes that make a new store at once: the slower one is told "busy" here without being made to wait.
+        let mut tries = 0;
+        loop {
+            match connection.pragma_update_and_check(None, "journal_mode", "WAL", |row| row.get::<_, String>(0)) {
+                Err(error) if error.sqlite_error_code() == Some(ErrorCode::DatabaseBusy) && wait(tries) => tries += 1,
+                Err(error) => return Err(error),
+                Ok(_) => return Ok(connection),
+            }
+        }
+    };
+    open().map_err(|error| fault("opening the store", path, error))
+}
+
+/// Connections that only read, handed out one at a time.
+pub(crate) struct Readers {
+    path: PathBuf,
+    idle: Mutex<Vec<Connection>>,
+    room: Semaphore,
+}
+
+impl Readers {
+    pub(crate) fn new(path: &Path) -> Arc<Self> {
+        Arc::new(Readers { path: path.to_owned(), idle: Mutex::default(), room: Semaphore::new(READERS) })
+    }
+
+    /// Runs `read` on one state of the store, off the async threads.
+    pub(crate) async fn read<T: Send + 'static>(
+        self: &Arc<Self>,
+        tried: &'static str,
+        read: impl FnOnce(&Connection) -> rusqlite::Result<T> + Send + 'static,
+    ) -> Result<T> {
+        let _room = self.room.acquire().await.map_err(|error| Error::new(ErrorKind::Internal, tried).source(error))?;
+        let readers = self.clone();
+        let result = tokio::task::spawn_blocking(move || {
+            let mut connection = readers.take()?;
+            let transaction = connection.transaction()?;
+            let value = read(&transaction)?;
+            transaction.finish()?;
+            readers.idle.lock().unwrap_or_else(PoisonError::into_inner).push(connection);
+            Ok(value)
+        });
+        match result.await {
+            Ok(result) => result.map_err(|error| fault(tried, &self.path, error)),
+            Err(error) => Err(Error::new(ErrorKind::Internal, format!("{tried} was broken off")).source(error)),
+        }
+    }
+
+    fn take(&self) -> rusqlite::Result<Connection> {
+        if let Some(connection) = self.idle.lock().unwrap_or_else(PoisonError::into_inner).pop() {
+            return Ok(connection);
+        }
+        let mut connection = Connection::open_with_flags(
+            &self.path,
+            OpenFlags::SQLITE_OPEN_READ_ONLY | OpenFlags::SQLITE_OPEN_NO_MUTEX,
+        )?;
+        connection.busy_handler(Some(wait))?;
+        connection.execute_batch("PRAGMA trusted_schema = OFF; PRAGMA cell_size_check = ON;")?;
+        Ok(connection)
+    }
+}

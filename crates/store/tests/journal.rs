@@ -1,0 +1,174 @@
+//! The store as a journal: the suite that every journal must pass, groups of commits, what closing and failing do.
+#![allow(clippy::unwrap_used)]
+
+mod support;
+
+use std::cell::Cell;
+
+use support::{Home, accepted, events, item, keys, started};
+use trunkline_core::ErrorKind;
+use trunkline_engine::{Flush, Journal, RunEvent, RunId, StepPath, journal_suite};
+
+#[tokio::test]
+async fn the_store_is_a_journal() {
+    let homes: Vec<_> = (0..20).map(|_| Home::new()).collect();
+    let next = Cell::new(0);
+    journal_suite::run(async || {
+        next.set(next.get() + 1);
+        homes[next.get()].open().unwrap()
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn closing_writes_what_is_queued() {
+    let home = Home::new();
+    let store = home.open().unwrap();
+    let run = accepted(&store, "a1").await;
+    let expected: Vec<_> = (0..500).map(|number| number.to_string()).collect();
+    for key in &expected {
+        store.append(&run, vec![item(key)], Flush::Later).await.unwrap();
+    }
+    drop(store);
+    let store = home.open().unwrap();
+    assert_eq!(keys(&store, &run).await, expected);
+    assert_eq!(store.runs().await.unwrap()[0].items["done"], 500);
+    drop(store);
+    assert_eq!(home.bytes().keys().collect::<Vec<_>>(), ["trunkline.db"], "closed, all is in the one file");
+}
+
+#[tokio::test]
+async fn sixty_four_appends_are_a_few_commits() {
+    let home = Home::new();
+    let store = home.open().unwrap();
+    let run = accepted(&store, "a1").await;
+    // While somebody else writes, everybody queues: no clock decides what this test sees.
+    let other = home.sqlite();
+    other.execute_batch("BEGIN IMMEDIATE").unwrap();
+    let before = store.commits();
+    let appends: Vec<_> = (0..64)
+        .map(|number| {
+            let (store, run) = (store.clone(), run.clone());
+            tokio::spawn(async move { store.append(&run, vec![item(&number.to_string())], Flush::Now).await })
+        })
+        .collect();
+    for _ in 0..1000 {
+        tokio::task::yield_now().await;
+    }
+    assert_eq!(store.commits(), before);
+    assert!(appends.iter().all(|append| !append.is_finished()), "acknowledged before it was written");
+    other.execute_batch("COMMIT").unwrap();
+    for append in appends {
+        append.await.unwrap().unwrap();
+    }
+    assert!(store.commits() - before <= 3, "{} commits", store.commits() - before);
+    assert_eq!(keys(&store, &run).await.len(), 64);
+}
+
+#[tokio::test]
+async fn later_events_share_commits() {
+    let home = Home::new();
+    let store = home.open().unwrap();
+    let run = accepted(&store, "a1").await;
+    let before = store.commits();
+    for number in 0..5_000 {
+        store.append(&run, vec![item(&number.to_string())], Flush::Later).await.unwrap();
+    }
+    assert_eq!(keys(&store, &run).await.len(), 5_000);
+    assert!(store.commits() - before < 500, "{} commits", store.commits() - before);
+}
+
+#[tokio::test]
+async fn a_failed_append_poisons_the_journal() {
+    let home = Home::new();
+    let store = home.open().unwrap();
+    let run = accepted(&store, "a1").await;
+    store.append(&run, vec![item("kept")], Flush::Now).await.unwrap();
+    home.sqlite().execute_batch("ALTER TABLE items RENAME TO away").unwrap();
+
+    // The event alone could be written, its outcome cannot: nothing of it may stay.
+    let error = store.append(&run, vec![item("lost")], Flush::Now).await.unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::Store);
+    assert!(error.advice().unwrap().contains("start Trunkline again"), "{error:?}");
+    assert!(error.context("file").unwrap().ends_with("trunkline.db"), "{error:?}");
+    home.sqlite().execute_batch("ALTER TABLE away RENAME TO items").unwrap();
+
+    // The cause is gone, but what the disk holds is not for this process to guess.
+    for flush in [Flush::Now, Flush::Later] {
+        let later = store.append(&run, vec![RunEvent::Resumed { at: 1 }], flush).await.unwrap_err();
+        assert_eq!((later.kind(), later.message()), (ErrorKind::Store, error.message()));
+    }
+    let refused = store.accept(&RunId("a2".into()), "v1", &serde_json::json!({ "name": "copy" }), started(2)).await;
+    assert_eq!(refused.unwrap_err().kind(), ErrorKind::Store);
+    assert_eq!(store.item(&run, &StepPath::from("files"), "lost").await.unwrap_err().kind(), ErrorKind::Store);
+    assert_eq!(store.replay(&run, &mut |_| ()).await.unwrap_err().kind(), ErrorKind::Store);
+    assert_eq!(store.runs().await.unwrap().len(), 1, "looking on is allowed");
+
+    drop(store);
+    let store = home.open().unwrap();
+    assert_eq!(keys(&store, &run).await, ["kept"]);
+    assert_eq!(events(&store, &run).await.len(), 2);
+    store.append(&run, vec![item("next")], Flush::Now).await.unwrap();
+}
+
+#[tokio::test]
+async fn a_later_append_that_fails_poisons_the_journal() {
+    let home = Home::new();
+    let store = home.open().unwrap();
+    let run = accepted(&store, "a1").await;
+    home.sqlite().execute_batch("ALTER TABLE items RENAME TO away").unwrap();
+    store.append(&run, vec![item("lost")], Flush::Later).await.unwrap();
+    let error = store.append(&run, vec![RunEvent::Resumed { at: 1 }], Flush::Now).await.unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::Store);
+    assert_eq!(store.item(&run, &StepPath::from("files"), "lost").await.unwrap_err().kind(), ErrorKind::Store);
+}
+
+#[tokio::test]
+async fn a_missing_event_is_noticed() {
+    let home = Home::new();
+    let store = home.open().unwrap();
+    let run = accepted(&store, "a1").await;
+    store.append(&run, vec![item("1"), item("2"), item("3")], Flush::Now).await.unwrap();
+    home.sqlite().execute_batch("DELETE FROM events WHERE seq = 3").unwrap();
+    assert_eq!(store.replay(&run, &mut |_| ()).await.unwrap_err().kind(), ErrorKind::Store);
+}
+
+#[tokio::test]
+async fn an_id_is_data_and_never_a_path() {
+    let home = Home::new();
+    let store = home.open().unwrap();
+    for name in ["", ".", "..", "../a", "a/b", "A", "a.b", "a b", "a\0", "ä", &"a".repeat(65)] {
+        let run = RunId(name.to_owned());
+        let accepted = store.accept(&run, "v1", &serde_json::json!({}), started(1)).await;
+        assert_eq!(accepted.unwrap_err().kind(), ErrorKind::InvalidInput, "{name:?}");
+        assert_eq!(store.claim(&run).await.err().unwrap().kind(), ErrorKind::InvalidInput, "{name:?}");
+    }
+}
+
+#[tokio::test]
+async fn many_claim_and_one_has_it() {
+    use std::sync::atomic::{AtomicU64, Ordering};
+    static HOLDERS: AtomicU64 = AtomicU64::new(0);
+    static CLAIMS: AtomicU64 = AtomicU64::new(0);
+    let home = Home::new();
+    let store = home.open().unwrap();
+    let run = accepted(&store, "a1").await;
+    let workers = (0..8).map(|_| {
+        let (store, run) = (store.clone(), run.clone());
+        tokio::spawn(async move {
+            for _ in 0..500 {
+                let Ok(claim) = store.claim(&run).await else { continue };
+                assert_eq!(HOLDERS.fetch_add(1, Ordering::SeqCst), 0, "two hold one run");
+                CLAIMS.fetch_add(1, Ordering::SeqCst);
+                tokio::task::yield_now().await;
+                HOLDERS.fetch_sub(1, Ordering::SeqCst);
+                tokio::task::spawn_blocking(move || drop(claim)).await.unwrap();
+            }
+        })
+    });
+    for worker in workers.collect::<Vec<_>>() {
+        worker.await.unwrap();
+    }
+    assert!(CLAIMS.load(Ordering::SeqCst) > 0);
+    assert_eq!(std::fs::read_dir(home.data().join("runs")).unwrap().count(), 0, "lock files are tidied away");
+}

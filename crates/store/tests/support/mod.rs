@@ -1,0 +1,97 @@
+//! What the tests of the store share: a data directory of their own, and short ways to make runs.
+#![allow(dead_code, clippy::unwrap_used)]
+
+use std::{collections::BTreeMap, fs, path::PathBuf};
+
+use serde_json::json;
+use tempfile::TempDir;
+use trunkline_core::{Connection, Result, Schema};
+use trunkline_engine::{ItemOutcome, Journal, RunEvent, RunId, StepPath};
+use trunkline_store::{KeySource, Store};
+
+/// A place for a data directory and a key file, removed when dropped.
+pub struct Home(TempDir);
+
+impl Home {
+    pub fn new() -> Home {
+        Home(TempDir::new().unwrap())
+    }
+
+    pub fn path(&self) -> PathBuf {
+        self.0.path().to_owned()
+    }
+
+    pub fn data(&self) -> PathBuf {
+        self.0.path().join("data")
+    }
+
+    pub fn key(&self) -> PathBuf {
+        self.0.path().join("config").join("key")
+    }
+
+    pub fn database(&self) -> PathBuf {
+        self.data().join("trunkline.db")
+    }
+
+    pub fn open(&self) -> Result<Store> {
+        Store::open(&self.data(), KeySource::File(self.key()))
+    }
+
+    /// A plain connection of SQLite, as somebody with the file would have.
+    pub fn sqlite(&self) -> rusqlite::Connection {
+        rusqlite::Connection::open(self.database()).unwrap()
+    }
+
+    /// Name and content of all files in the data directory that hold data. The index of the write-ahead log is none: it
+    /// is made anew from it.
+    pub fn bytes(&self) -> BTreeMap<String, Vec<u8>> {
+        let files = fs::read_dir(self.data()).unwrap().map(|entry| entry.unwrap().path());
+        let files = files.filter(|path| path.is_file() && !path.to_string_lossy().ends_with("-shm"));
+        files.map(|path| (path.file_name().unwrap().to_string_lossy().into_owned(), fs::read(&path).unwrap())).collect()
+    }
+}
+
+/// A form with two secrets, one of them in a part of its own.
+pub fn settings() -> Schema {
+    let secret = json!({ "writeOnly": true });
+    Schema::from(json!({ "properties": {
+        "clientSecret": secret, "flow": { "oneOf": [{ "properties": { "password": secret } }] }
+    } }))
+}
+
+pub fn connection(name: &str, client_secret: &str, password: &str) -> Connection {
+    Connection::from_value(json!({
+        "name": name, "connector": "dam-v1.0", "endpointUrl": "https://dam.test", "clientSecret": client_secret,
+        "flow": { "username": "u", "password": password }
+    }))
+    .unwrap()
+}
+
+pub fn started(at: u64) -> RunEvent {
+    RunEvent::Started { flow: "copy".into(), version: "v1".into(), input: json!({}), connections: BTreeMap::new(), at }
+}
+
+pub async fn accepted(store: &Store, name: &str) -> RunId {
+    let run = RunId(name.to_owned());
+    store.accept(&run, "v1", &json!({ "name": "copy" }), started(1)).await.unwrap();
+    run
+}
+
+pub fn item(key: &str) -> RunEvent {
+    RunEvent::ItemFinished { step: StepPath::from("files"), key: key.to_owned(), outcome: ItemOutcome::Done, at: 2 }
+}
+
+pub async fn events(store: &Store, run: &RunId) -> Vec<RunEvent> {
+    let mut events = Vec::new();
+    store.replay(run, &mut |event| events.push(event)).await.unwrap();
+    events
+}
+
+/// The keys of the items that a run has finished, in order.
+pub async fn keys(store: &Store, run: &RunId) -> Vec<String> {
+    let key = |event: RunEvent| match event {
+        RunEvent::ItemFinished { key, .. } => Some(key),
+        _ => None,
+    };
+    events(store, run).await.into_iter().filter_map(key).collect()
+}
