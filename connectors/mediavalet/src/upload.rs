@@ -18,6 +18,9 @@ use crate::{MediaValet, id};
 /// How long MediaValet may take to process an asset (thumbnails, previews) before a later step has to look again.
 const PROCESSING_TIMEOUT: Duration = Duration::from_secs(15 * 60);
 
+/// How long to look for an asset that an earlier attempt may have finalized.
+const FINALIZED_TIMEOUT: Duration = Duration::from_secs(30);
+
 /// The action.
 pub struct Upload;
 
@@ -89,9 +92,9 @@ impl Action for Upload {
 
     async fn run(client: &Client, input: Input, cx: &Context) -> Result<Output> {
         let begun = cx.checkpoint().and_then(|progress| serde_json::from_value(progress.clone()).ok());
-        let progress = match begun {
-            Some(progress) => progress,
-            None => begin(client, &input, cx).await?,
+        let (progress, resumed) = match begun {
+            Some(progress) => (progress, true),
+            None => (begin(client, &input, cx).await?, false),
         };
         let (progress, sent) = match send(client, &input, progress, cx).await {
             // The signed address is good for 24 hours; an upload that lay longer begins anew.
@@ -102,9 +105,14 @@ impl Action for Upload {
             sent => sent?,
         };
         let asset = progress.asset_id;
-        describe(client, &asset, &input, sent.bytes, cx).await?;
-        finalize(client, &asset, cx).await?;
-        processed(client, &asset, cx).await?;
+        match publish(client, &asset, &input, sent.bytes, cx).await {
+            Ok(()) => processed(client, &asset, PROCESSING_TIMEOUT, cx).await?,
+            // An upload that is no longer open may have been finalized by an attempt whose answer was lost.
+            Err(refused) if is_closed(&refused, resumed) => {
+                processed(client, &asset, FINALIZED_TIMEOUT, cx).await.map_err(|_| refused)?;
+            }
+            Err(error) => return Err(error),
+        }
         Ok(Output { asset_id: asset, bytes: sent.bytes, sha256: sent.sha256 })
     }
 
@@ -147,7 +155,8 @@ async fn send(client: &Client, input: &Input, progress: Progress, cx: &Context) 
     Ok((progress, sent))
 }
 
-async fn describe(client: &Client, asset: &str, input: &Input, bytes: u64, cx: &Context) -> Result<()> {
+/// Describes and categorizes the upload, then hands it over for processing.
+async fn publish(client: &Client, asset: &str, input: &Input, bytes: u64, cx: &Context) -> Result<()> {
     let stem = input.file.name.rsplit_once('.').map_or(&*input.file.name, |(stem, _)| stem);
     let mut upload = json!({
         "assetId": asset, "filename": input.file.name, "fileSizeInBytes": bytes,
@@ -164,24 +173,17 @@ async fn describe(client: &Client, asset: &str, input: &Input, bytes: u64, cx: &
     if !input.attributes.is_empty() {
         client.call("upload.add_attributes", json!({ "assetId": asset, "attributes": [input.attributes] }), cx).await?;
     }
-    Ok(())
+    client.call("upload.finalize", json!({ "assetId": asset }), cx).await.map(drop)
 }
 
-/// Finalizes the upload. If that is refused, an earlier attempt whose answer was lost may have done it already.
-async fn finalize(client: &Client, asset: &str, cx: &Context) -> Result<()> {
-    let Err(refused) = client.call("upload.finalize", json!({ "assetId": asset }), cx).await else { return Ok(()) };
-    if !matches!(refused.kind(), ErrorKind::NotFound | ErrorKind::Conflict | ErrorKind::InvalidInput) {
-        return Err(refused);
+/// Whether a refusal can mean that the upload was finalized already. A resumed attempt cannot know; a first one has only
+/// its own repeated calls to suspect, and those do not make an input invalid.
+fn is_closed(refused: &Error, resumed: bool) -> bool {
+    match refused.kind() {
+        ErrorKind::NotFound | ErrorKind::Conflict => true,
+        ErrorKind::InvalidInput => resumed,
+        _ => false,
     }
-    match client.call("asset.get", json!({ "assetId": asset }), cx).await {
-        Ok(found) if is_finalized(&found) => Ok(()),
-        _ => Err(refused),
-    }
-}
-
-/// An asset that is still being uploaded has no file yet.
-fn is_finalized(asset: &Value) -> bool {
-    asset.pointer("/file/sizeInBytes").and_then(Value::as_u64).is_some()
 }
 
 /// An asset that is processed has something to show.
@@ -189,10 +191,11 @@ fn is_processed(asset: &Value) -> bool {
     asset.pointer("/media/original").and_then(Value::as_str).is_some_and(|url| !url.is_empty())
 }
 
-async fn processed(client: &Client, asset: &str, cx: &Context) -> Result<()> {
+async fn processed(client: &Client, asset: &str, within: Duration, cx: &Context) -> Result<()> {
     let (mut waited, mut pause) = (Duration::ZERO, Duration::from_millis(100));
-    while waited < PROCESSING_TIMEOUT {
-        if is_processed(&client.call("asset.get", json!({ "assetId": asset }), cx).await?) {
+    while waited < within {
+        let found = client.call("asset.get", json!({ "assetId": asset }), cx).await?;
+        if is_processed(&found) {
             return Ok(());
         }
         tokio::select! {
@@ -202,10 +205,8 @@ async fn processed(client: &Client, asset: &str, cx: &Context) -> Result<()> {
         waited += pause;
         pause = (pause * 2).min(Duration::from_secs(10));
     }
-    Err(Error::new(
-        ErrorKind::Unavailable,
-        format!("MediaValet has not processed asset {asset} within {PROCESSING_TIMEOUT:?}"),
-    )
-    .retry(Retry::Backoff)
-    .hint("the asset is there; look at it in MediaValet"))
+    let message = format!("MediaValet has not processed asset {asset} within {} s", within.as_secs());
+    Err(Error::new(ErrorKind::Unavailable, message)
+        .retry(Retry::Backoff)
+        .hint("the asset is there: look at it in MediaValet"))
 }

@@ -91,23 +91,28 @@ pub struct Raw {
 
 impl Raw {
     pub async fn new(script: Vec<Vec<u8>>) -> Raw {
+        Raw::answering(move |index, _| script[index.min(script.len() - 1)].clone()).await
+    }
+
+    /// A server that answers with what this makes of the number of the request (from 0) and its text.
+    pub async fn answering(answer: impl Fn(usize, &str) -> Vec<u8> + Send + Sync + 'static) -> Raw {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let base = format!("http://{}", listener.local_addr().unwrap());
         let requests = Arc::new(Mutex::new(Vec::new()));
         let seen = requests.clone();
         tokio::spawn(async move {
-            let script = Arc::new(script);
+            let answer = Arc::new(answer);
             loop {
                 let Ok((mut stream, _)) = listener.accept().await else { return };
-                let (seen, script) = (seen.clone(), script.clone());
+                let (seen, answer) = (seen.clone(), answer.clone());
                 tokio::spawn(async move {
                     let request = read_request(&mut stream).await;
                     let index = {
                         let mut seen = seen.lock().unwrap();
-                        seen.push(request);
+                        seen.push(request.clone());
                         seen.len() - 1
                     };
-                    stream.write_all(&script[index.min(script.len() - 1)]).await.ok();
+                    stream.write_all(&answer(index, &request)).await.ok();
                     stream.shutdown().await.ok();
                 });
             }
