@@ -1,5 +1,7 @@
 //! Runs of flows on a connector made for these tests: what is called how often, what is recorded, what a resumed run does.
 
+#![allow(clippy::unwrap_used, reason = "a test that cannot go on has failed")]
+
 use std::{
     collections::BTreeMap,
     sync::{

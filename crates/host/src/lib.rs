@@ -128,7 +128,10 @@ impl Runtime {
             (Some(run), None) => Ok(run.id),
             (Some(_), Some(_)) => Err(Error::new(ErrorKind::InvalidInput, format!("several runs begin with {start}"))
                 .hint("give more of the name; `trunkline runs` lists them")),
-            _ => Err(Error::new(ErrorKind::NotFound, format!("there is no run {start}")).hint("`trunkline runs` lists them")),
+            _ => {
+                Err(Error::new(ErrorKind::NotFound, format!("there is no run {start}"))
+                    .hint("`trunkline runs` lists them"))
+            }
         }
     }
 
@@ -148,7 +151,8 @@ fn connector_of(id: &str) -> &str {
 /// Fetches a secret that settings only refer to.
 fn secret(source: &SecretSource) -> Result<Secret> {
     let missing = |what: String| {
-        Error::new(ErrorKind::Config, what).hint("it is needed whenever the connection is used, not only when it is added")
+        Error::new(ErrorKind::Config, what)
+            .hint("it is needed whenever the connection is used, not only when it is added")
     };
     let text = match source {
         SecretSource::Env(name) => {

@@ -106,7 +106,7 @@ async fn nothing_acknowledged_is_lost_by_a_kill() {
             }
         }
         // Half of the time the next child is the one who finds what the last one left.
-        if seed % 2 == 0 {
+        if seed.is_multiple_of(2) {
             let store = home.open().unwrap();
             for (run, count) in &acknowledged {
                 check(&store, &RunId(run.clone()), *count).await;

@@ -97,7 +97,8 @@ async fn authorize(runtime: &Runtime, name: &str, port: u16, paste: bool, output
             std::io::stdin().read_line(&mut line).map(|_| line)
         });
         let callback = callback.await.map_err(std::io::Error::other).flatten();
-        let callback = callback.map_err(|error| Error::new(ErrorKind::InvalidInput, "nothing was pasted").source(error))?;
+        let callback =
+            callback.map_err(|error| Error::new(ErrorKind::InvalidInput, "nothing was pasted").source(error))?;
         return connected.finish_authorization(&begun, callback.trim()).await;
     }
     output.say("Waiting for the browser to come back ...");

@@ -63,7 +63,11 @@ pub(crate) async fn run(
 
 /// Watches a run to its end and shows what became of it.
 async fn finish(running: Running, output: &Output) -> Result<ExitCode> {
-    output.say(&format!("run {}; if it is interrupted, `trunkline runs resume {}` goes on", running.id(), running.id()));
+    output.say(&format!(
+        "run {}; if it is interrupted, `trunkline runs resume {}` goes on",
+        running.id(),
+        running.id()
+    ));
     let run = watch::watch(running, output).await?;
     output.show(&run, || summary(&run));
     if let (Some(error), false) = (&run.error, output.is_json()) {
