@@ -20,7 +20,7 @@ const MAX_RECONCILED_ATTEMPTS: usize = 3;
 #[derive(Clone, Debug, Serialize)]
 #[serde(tag = "notice", rename_all = "snake_case")]
 pub enum Notice {
-    /// An `each` step knows of more items.
+    /// An `each` step knows of more items to work on.
     Listed {
         /// The `each` step.
         step: StepPath,

@@ -207,24 +207,25 @@ impl Each<'_> {
         let mut index = 0u64;
         loop {
             let (items, next) = self.page(over, scope, from).await?;
-            let page = self.first_page + self.pages.len() as u64;
-            self.pages.push_back(OpenPage { open: items.len(), next: next.clone() });
-            durability.notify(Notice::Listed {
-                step: self.path.clone(),
-                items: items.len() as u64,
-                last: next.is_none(),
-            });
+            let mut wanted: Vec<(String, Value)> = Vec::with_capacity(items.len());
+            let mut names = HashSet::new();
             for item in items {
-                let scope = scope.for_item(&item);
                 let name = match key {
-                    Some(key) => key.render_text(&scope)?,
+                    Some(key) => key.render_text(&scope.for_item(&item))?,
                     None => index.to_string(),
                 };
                 index += 1;
-                if self.keys.contains(&name) || durability.item(self.path, &name).await?.is_some() {
-                    self.close(page);
-                    continue;
+                // Lists shift while they are read: an item may stand on two pages.
+                let seen = self.keys.contains(&name) || !names.insert(name.clone());
+                if !seen && durability.item(self.path, &name).await?.is_none() {
+                    wanted.push((name, item));
                 }
+            }
+            let page = self.first_page + self.pages.len() as u64;
+            self.pages.push_back(OpenPage { open: wanted.len(), next: next.clone() });
+            let listed = wanted.len() as u64;
+            durability.notify(Notice::Listed { step: self.path.clone(), items: listed, last: next.is_none() });
+            for (name, item) in wanted {
                 while self.working.len() >= self.concurrency {
                     let Some(ended) = self.working.join_next_with_id().await else { break };
                     self.finish(ended).await?;
@@ -232,7 +233,7 @@ impl Each<'_> {
                 self.interpreter.0.cancelled()?;
                 let below = self.path.join(&name);
                 let span = tracing::info_span!("item", step = %self.path, key = %name);
-                let steps = self.interpreter.clone().steps(self.steps.clone(), scope, below);
+                let steps = self.interpreter.clone().steps(self.steps.clone(), scope.for_item(&item), below);
                 let task = self.working.spawn(steps.instrument(span));
                 self.keys.insert(name.clone());
                 self.items.insert(task.id(), (page, name));

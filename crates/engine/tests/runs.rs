@@ -1,6 +1,6 @@
 //! Runs of flows on a connector made for these tests: what is called how often, what is recorded, what a resumed run does.
 
-#![allow(clippy::unwrap_used, reason = "a test that cannot go on has failed")]
+#![allow(clippy::unwrap_used)]
 
 use std::{
     collections::BTreeMap,
