@@ -110,10 +110,11 @@ fn accept(asked: &Asked<'_>, answer: Answer, reply: &Reply) -> Result<Accepted, 
     let kind = reply.headers.get(header::CONTENT_TYPE).and_then(|kind| kind.to_str().ok()).unwrap_or_default();
     let html = kind.to_ascii_lowercase().contains("html");
     match answer.body {
-        Some(body) if !html => Ok(Accepted { body, link }),
-        None if asked.operation.text && !html && !is_json(kind) => {
+        // A text that looks like a number stays a text.
+        _ if asked.operation.text && !html && !is_json(kind) => {
             Ok(Accepted { body: String::from_utf8_lossy(&reply.body).into_owned().into(), link })
         }
+        Some(body) if !html => Ok(Accepted { body, link }),
         _ => {
             let kind = if kind.is_empty() { "no content type" } else { kind };
             let message = format!(

@@ -11,6 +11,8 @@ use crate::{
 
 /// A scheme a connection can use.
 #[derive(Clone)]
+// Made once a connection: a box would only be in the way of those who write it down.
+#[allow(clippy::large_enum_variant)]
 pub enum Auth {
     /// OAuth 2 (RFC 6749): an access token that is renewed.
     OAuth(OAuth),
@@ -37,7 +39,8 @@ pub enum Auth {
 /// What puts the credentials on a request.
 #[derive(Clone)]
 pub(crate) enum Signer {
-    Fixed(Option<(HeaderName, HeaderValue)>),
+    /// A header, and the setting its value comes from.
+    Fixed(Option<(HeaderName, HeaderValue)>, Option<&'static str>),
     Tokens(Tokens),
 }
 
@@ -50,11 +53,12 @@ pub(crate) struct Credentials {
 
 impl Signer {
     pub(crate) fn new(auth: Auth, slot: VaultSlot, parts: crate::tokens::Parts) -> Result<(Signer, Vec<Secret>)> {
-        let fixed = |name: HeaderName, value: &str, setting| {
-            secret_header(value).map(|value| Signer::Fixed(Some((name, value)))).map_err(|error| error.setting(setting))
+        let fixed = |name: HeaderName, value: &str, setting| match secret_header(value) {
+            Ok(value) => Ok(Signer::Fixed(Some((name, value)), Some(setting))),
+            Err(error) => Err(error.setting(setting)),
         };
         Ok(match auth {
-            Auth::None => (Signer::Fixed(None), Vec::new()),
+            Auth::None => (Signer::Fixed(None, None), Vec::new()),
             Auth::Bearer(token) => {
                 (fixed(header::AUTHORIZATION, &format!("Bearer {}", token.expose()), "/token")?, vec![token])
             }
@@ -81,10 +85,18 @@ impl Signer {
         })
     }
 
+    /// The setting to look at when the service refuses the credentials, where there is only one.
+    pub(crate) fn setting(&self) -> Option<&'static str> {
+        match self {
+            Signer::Fixed(_, setting) => *setting,
+            Signer::Tokens(_) => None,
+        }
+    }
+
     /// Credentials that are good for now.
     pub(crate) async fn credentials(&self) -> Result<Credentials> {
         match self {
-            Signer::Fixed(header) => Ok(Credentials { header: header.clone(), token: None }),
+            Signer::Fixed(header, _) => Ok(Credentials { header: header.clone(), token: None }),
             Signer::Tokens(tokens) => bearer(tokens.access().await?),
         }
     }

@@ -8,7 +8,6 @@ use std::{
     },
 };
 
-use bytes::Bytes;
 use futures::{StreamExt, TryStreamExt, stream::BoxStream};
 use governor::{DefaultDirectRateLimiter, Quota, RateLimiter};
 use http::{HeaderMap, HeaderValue, header};
@@ -160,8 +159,9 @@ impl Client {
         match self.call(operation, input, &cx).await {
             Ok(_) => Vec::new(),
             Err(error) => {
-                let error = match error.kind() {
-                    ErrorKind::NotFound => error.setting("/endpointUrl"),
+                let error = match (error.kind(), self.0.signer.setting()) {
+                    (ErrorKind::NotFound, _) => error.setting("/endpointUrl"),
+                    (ErrorKind::Auth, Some(setting)) => error.setting(setting),
                     _ => error,
                 };
                 vec![Diagnostic::from(&error)]
@@ -184,7 +184,7 @@ impl Client {
     pub fn token_refreshes(&self) -> u64 {
         match &self.0.signer {
             Signer::Tokens(tokens) => tokens.refreshes(),
-            Signer::Fixed(_) => 0,
+            Signer::Fixed(..) => 0,
         }
     }
 
@@ -316,7 +316,7 @@ impl Client {
             *http.body_mut() = Some(request.body.clone().into());
         } else if !matches!(request.method, http::Method::GET | http::Method::HEAD) {
             // Some servers answer 411 to a call without a length.
-            *http.body_mut() = Some(Bytes::new().into());
+            http.headers_mut().insert(header::CONTENT_LENGTH, 0.into());
         }
         let time = self.0.limits.attempt.min(deadline.saturating_duration_since(Instant::now()));
         let sent = transport::exchange(&self.0.http, http, time, self.0.limits.answer).await;

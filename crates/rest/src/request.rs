@@ -35,9 +35,8 @@ impl Operation {
             let known: Vec<_> = self.inputs.iter().map(|one| one.name.as_str()).collect();
             return Err(refuse(format!("there is no input {unknown}")).hint(format!("it takes {}", known.join(", "))));
         }
-        let missing = |one: &&Input| {
-            one.required && one.default.is_none() && !input.get(&one.name).is_some_and(|value| !value.is_null())
-        };
+        let missing =
+            |one: &&Input| one.required && one.default.is_none() && input.get(&one.name).is_none_or(Value::is_null);
         match self.inputs.iter().find(missing) {
             Some(missing) => Err(refuse(format!("the input {} is missing", missing.name)).with("input", &missing.name)),
             None => Ok(input),

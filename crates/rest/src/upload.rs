@@ -5,7 +5,11 @@
 //! and digest is all that is needed to go on after a crash, or with a new address after the old one ran out.
 
 use bytes::{Bytes, BytesMut};
-use futures::{StreamExt, future::BoxFuture, stream::FuturesOrdered};
+use futures::{
+    StreamExt,
+    future::BoxFuture,
+    stream::{Fuse, FuturesOrdered},
+};
 use http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode, header};
 use sha2::{Digest, Sha256};
 use tokio::time::{Instant, sleep, timeout_at};
@@ -121,7 +125,7 @@ impl Upload<'_> {
     {
         let blob = format!("{}{}", address::host(&self.url), self.url.path());
         let mut blocks = match begun.hasher() {
-            Some(_) if begun.staged > 0 && begun.blob == blob => begun,
+            Some(_) if begun.staged > 0 && begun.block > 0 && begun.blob == blob => begun,
             _ => Blocks {
                 name: format!("{:016x}", rand::random::<u64>()),
                 blob,
@@ -135,7 +139,7 @@ impl Upload<'_> {
         let mut under_way: FuturesOrdered<BoxFuture<'_, Result<Staged>>> = FuturesOrdered::new();
         let mut index = blocks.staged;
         let mut next = source.block(blocks.block as usize).await?;
-        if index == 0 && (next.len() as u64) < blocks.block {
+        if index == 0 && source.has_ended().await? {
             self.is_whole(next.len() as u64, &source)?;
             // Let go before waiting: a stream cannot be shared between threads.
             drop(source);
@@ -219,10 +223,14 @@ impl Upload<'_> {
 
     async fn source(&self, from: u64) -> Result<Source> {
         if from > 0 && self.file.size == Some(from) {
-            return Ok(Source { size: self.file.size, bytes: futures::stream::empty().boxed(), rest: BytesMut::new() });
+            return Ok(Source {
+                size: self.file.size,
+                bytes: futures::stream::empty().boxed().fuse(),
+                rest: BytesMut::new(),
+            });
         }
         let FileStream { size, bytes } = self.cx.open(self.file, from).await?;
-        Ok(Source { size: size.or(self.file.size), bytes, rest: BytesMut::new() })
+        Ok(Source { size: size.or(self.file.size), bytes: bytes.fuse(), rest: BytesMut::new() })
     }
 
     /// A source that turns out to have another size was changed, or its reader lost something.
@@ -284,6 +292,8 @@ impl Upload<'_> {
             let mut request = reqwest::Request::new(Method::PUT, url.clone());
             request.headers_mut().extend(headers.clone());
             request.headers_mut().insert(HeaderName::from_static("x-ms-version"), HeaderValue::from_static(VERSION));
+            // Also where it is zero, which is not a matter of course.
+            request.headers_mut().insert(header::CONTENT_LENGTH, body.len().into());
             *request.body_mut() = Some(body.clone().into());
             let sent = transport::exchange(&self.client.0.storage, request, limits.block_attempt, 1 << 20).await;
             let error = match sent {
@@ -342,11 +352,22 @@ struct Staged {
 /// The file as it is read, cut into blocks.
 struct Source {
     size: Option<u64>,
-    bytes: futures::stream::BoxStream<'static, Result<Bytes>>,
+    bytes: Fuse<futures::stream::BoxStream<'static, Result<Bytes>>>,
     rest: BytesMut,
 }
 
 impl Source {
+    /// Whether everything was taken out of it.
+    async fn has_ended(&mut self) -> Result<bool> {
+        while self.rest.is_empty() {
+            match self.bytes.next().await {
+                Some(chunk) => self.rest.extend_from_slice(&chunk?),
+                None => return Ok(true),
+            }
+        }
+        Ok(false)
+    }
+
     /// The next block: as long as was asked for, shorter only at the end, empty after it.
     async fn block(&mut self, length: usize) -> Result<Bytes> {
         while self.rest.len() < length {

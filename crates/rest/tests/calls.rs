@@ -64,13 +64,13 @@ async fn results_are_found_by_pointer() {
         ResponseTemplate::new(200).set_body_raw("\u{feff}{\"payload\":{\"name\":\"b\"}}", "application/json"),
     )
     .await;
-    give("/things/6/text", ResponseTemplate::new(200).set_body_raw("plain", "text/plain")).await;
+    give("/things/6/text", ResponseTemplate::new(200).set_body_raw("007", "text/plain")).await;
     let client = client(&server.uri());
     for (id, name) in [("1", json!("n")), ("2", Value::Null), ("3", Value::Null), ("4", Value::Null), ("5", json!("b"))]
     {
         assert_eq!(client.call("thing.name", json!({ "id": id }), &cx()).await.unwrap(), name, "{id}");
     }
-    assert_eq!(client.call("thing.text", json!({ "id": "6" }), &cx()).await.unwrap(), json!("plain"));
+    assert_eq!(client.call("thing.text", json!({ "id": "6" }), &cx()).await.unwrap(), json!("007"));
 }
 
 #[tokio::test]
@@ -111,6 +111,13 @@ async fn every_status_has_its_kind() {
         assert!(!text.contains("s3cret-key"), "{text}");
         assert!(error.advice().is_some(), "{status}");
     }
+}
+
+#[tokio::test]
+async fn a_call_without_a_body_has_a_length() {
+    let server = Raw::new(vec![ok_json("1")]).await;
+    client(&server.base).call("thing.delete", id(), &cx()).await.unwrap();
+    assert!(server.requests.lock().unwrap()[0].to_ascii_lowercase().contains("content-length: 0\r\n"));
 }
 
 #[tokio::test]
@@ -353,7 +360,6 @@ async fn a_slow_try_ends_and_another_one_follows() {
 
 #[tokio::test]
 async fn answers_are_bounded_after_decompression() {
-    // 1 MiB of zeros in about 1 KiB of gzip (stored as a constant: the crate has no compressor).
     let limits = Limits { answer: 1000, ..quick() };
     let server = answering(ResponseTemplate::new(200).set_body_json(json!("x".repeat(2000)))).await;
     let client = builder(&server.uri()).limits(limits.clone()).build().unwrap();
@@ -423,8 +429,13 @@ async fn a_check_names_the_setting() {
     assert_eq!(found[0].pointer, "/endpointUrl");
     let server = answering(ResponseTemplate::new(404)).await;
     assert_eq!(client(&server.uri()).check("thing.get", id()).await[0].pointer, "/endpointUrl");
+    let server = answering(ResponseTemplate::new(401)).await;
+    let vault = Default::default();
+    let basic = Auth::Basic { username: "u".into(), password: "p".into() };
+    let client = builder(&server.uri()).auth(basic, slot(&vault)).build().unwrap();
+    assert_eq!(client.check("thing.get", id()).await[0].pointer, "/password");
     let server = answering(ResponseTemplate::new(200).set_body_json(json!(1))).await;
-    assert!(client(&server.uri()).check("thing.get", id()).await.is_empty());
+    assert!(support::client(&server.uri()).check("thing.get", id()).await.is_empty());
 }
 
 #[tokio::test]

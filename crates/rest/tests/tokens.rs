@@ -4,153 +4,18 @@
 mod support;
 
 use std::{
-    collections::HashMap,
     sync::{
-        Arc, Mutex,
-        atomic::{AtomicBool, AtomicUsize, Ordering},
+        Arc,
+        atomic::{AtomicBool, Ordering},
     },
     time::Duration,
 };
 
-use serde_json::{Value, json};
-use support::*;
+use serde_json::json;
+use support::{login::*, *};
 use trunkline_core::*;
 use trunkline_rest::*;
-use wiremock::{Mock, MockServer, Request, Respond, ResponseTemplate, matchers::path, matchers::path_regex};
-
-/// Login server and API in one.
-#[derive(Clone)]
-struct Login(Arc<State>);
-
-struct State {
-    refresh: Mutex<String>,
-    access: Mutex<String>,
-    revoked: AtomicBool,
-    asked: AtomicUsize,
-    /// Seconds a token is good for.
-    lifetime: Mutex<Value>,
-    delay: Mutex<Duration>,
-    /// Answers given instead, one after the other.
-    instead: Mutex<Vec<ResponseTemplate>>,
-    forms: Mutex<Vec<HashMap<String, String>>>,
-    rotates: AtomicBool,
-    /// The API refuses everybody.
-    closed: AtomicBool,
-}
-
-impl Respond for Login {
-    fn respond(&self, request: &Request) -> ResponseTemplate {
-        let state = &self.0;
-        assert!(request.url.query().is_none(), "a secret in an address: {}", request.url);
-        let form: HashMap<String, String> = url::form_urlencoded::parse(&request.body).into_owned().collect();
-        state.forms.lock().unwrap().push(form.clone());
-        let number = state.asked.fetch_add(1, Ordering::SeqCst) + 1;
-        let delay = *state.delay.lock().unwrap();
-        if let Some(instead) = state.instead.lock().unwrap().pop() {
-            return instead.set_delay(delay);
-        }
-        let refuse = |code: &str| ResponseTemplate::new(400).set_body_json(json!({ "error": code }));
-        let mut refresh = state.refresh.lock().unwrap();
-        if form["grant_type"] == "refresh_token" {
-            if state.revoked.load(Ordering::SeqCst) || form["refresh_token"] != *refresh {
-                state.revoked.store(true, Ordering::SeqCst);
-                return refuse("invalid_grant");
-            }
-        } else if form["grant_type"] == "password" && form["password"] != "right" {
-            return refuse("invalid_grant");
-        }
-        let mut answer = json!({ "access_token": format!("access-{number}"), "token_type": "bearer" });
-        answer["expires_in"] = state.lifetime.lock().unwrap().clone();
-        *state.access.lock().unwrap() = format!("access-{number}");
-        if state.rotates.load(Ordering::SeqCst) {
-            *refresh = format!("refresh-{number}");
-            answer["refresh_token"] = refresh.clone().into();
-        } else {
-            answer["refresh_token"] = "".into();
-        }
-        ResponseTemplate::new(200).set_body_json(answer).set_delay(delay)
-    }
-}
-
-/// The API's side of it.
-struct Api(Login);
-
-impl Respond for Api {
-    fn respond(&self, request: &Request) -> ResponseTemplate {
-        let state = &self.0.0;
-        let bearer = request.headers.get("authorization").and_then(|value| value.to_str().ok()).unwrap_or_default();
-        let good = bearer == format!("Bearer {}", state.access.lock().unwrap());
-        match good && !state.revoked.load(Ordering::SeqCst) && !state.closed.load(Ordering::SeqCst) {
-            true => ResponseTemplate::new(200).set_body_json(json!("done")),
-            false => ResponseTemplate::new(401).set_body_string("no"),
-        }
-    }
-}
-
-async fn login() -> (Login, MockServer) {
-    let state = State {
-        refresh: Mutex::new("refresh-0".into()),
-        access: Mutex::new(String::new()),
-        revoked: AtomicBool::new(false),
-        asked: AtomicUsize::new(0),
-        lifetime: Mutex::new(3600.into()),
-        delay: Mutex::default(),
-        instead: Mutex::default(),
-        forms: Mutex::default(),
-        rotates: AtomicBool::new(true),
-        closed: AtomicBool::new(false),
-    };
-    let (login, server) = (Login(Arc::new(state)), MockServer::start().await);
-    Mock::given(path("/token")).respond_with(login.clone()).mount(&server).await;
-    Mock::given(path_regex("^/things")).respond_with(Api(login.clone())).mount(&server).await;
-    (login, server)
-}
-
-impl Login {
-    fn asked(&self) -> usize {
-        self.0.asked.load(Ordering::SeqCst)
-    }
-    fn form(&self) -> HashMap<String, String> {
-        self.0.forms.lock().unwrap().last().unwrap().clone()
-    }
-    fn instead(&self, answer: ResponseTemplate) {
-        self.0.instead.lock().unwrap().push(answer);
-    }
-    fn lifetime(&self, seconds: u64) {
-        *self.0.lifetime.lock().unwrap() = seconds.into();
-    }
-    fn delay(&self, delay: Duration) {
-        *self.0.delay.lock().unwrap() = delay;
-    }
-}
-
-fn refresh_token() -> Grant {
-    Grant::RefreshToken { refresh_token: "refresh-0".into() }
-}
-
-fn oauth(server: &MockServer, grant: Grant) -> OAuth {
-    OAuth {
-        client_id: "client".into(),
-        client_secret: Some("client-secret".into()),
-        client_auth: ClientAuth::Form,
-        token_url: format!("{}/token", server.uri()).parse().unwrap(),
-        authorization_url: Some("https://login.example.com/authorize?audience=api".parse().unwrap()),
-        scopes: vec!["openid".into(), "api".into()],
-        grant,
-    }
-}
-
-fn with(server: &MockServer, oauth: OAuth, vault: &Arc<MemoryVault>) -> Client {
-    builder(&server.uri()).auth(Auth::OAuth(oauth), slot(vault)).build().unwrap()
-}
-
-async fn get(client: &Client) -> Result<Value> {
-    client.call("thing.get", json!({ "id": 1 }), &cx()).await
-}
-
-async fn record(vault: &Arc<MemoryVault>) -> Value {
-    serde_json::from_str(slot(vault).load().await.unwrap().unwrap().content.expose()).unwrap()
-}
+use wiremock::ResponseTemplate;
 
 #[tokio::test]
 async fn a_herd_asks_once() {
@@ -467,79 +332,4 @@ async fn a_vault_that_fails_loses_nothing() {
     get(&client).await.unwrap();
     assert_eq!(login.asked(), 1, "the spent token is not offered again");
     assert!(slot.load().await.unwrap().unwrap().content.expose().contains("refresh-1"));
-}
-
-fn query(url: &str) -> HashMap<String, String> {
-    Url::parse(url).unwrap().query_pairs().into_owned().collect()
-}
-
-const CALLBACK: &str = "http://127.0.0.1:8700/rest/v1/oauth2/callback";
-
-#[tokio::test]
-async fn sign_in_in_the_browser() {
-    let (login, server) = login().await;
-    let vault = Arc::<MemoryVault>::default();
-    let client = with(&server, oauth(&server, Grant::AuthorizationCode), &vault);
-    let error = get(&client).await.unwrap_err();
-    assert_eq!((error.kind(), login.asked()), (ErrorKind::Auth, 0));
-    let begun = client.begin_authorization(CALLBACK).unwrap();
-    let asked = query(&begun.url);
-    assert!(begun.url.starts_with("https://login.example.com/authorize?audience=api&"));
-    for (name, value) in [
-        ("response_type", "code"),
-        ("client_id", "client"),
-        ("redirect_uri", CALLBACK),
-        ("scope", "openid api"),
-        ("code_challenge_method", "S256"),
-        ("state", begun.state.expose()),
-    ] {
-        assert_eq!(asked[name], value);
-    }
-    assert!(!begun.url.contains("client-secret") && begun.state.expose().len() >= 43);
-    let back = format!("{CALLBACK}?code=c0de&state={}&iss=https%3A%2F%2Fiam.example.com", begun.state.expose());
-    client.finish_authorization(&begun, &back).await.unwrap();
-    let form = login.form();
-    assert_eq!(
-        (&*form["grant_type"], &*form["code"], &*form["redirect_uri"]),
-        ("authorization_code", "c0de", CALLBACK)
-    );
-    assert_eq!(form["code_verifier"], begun.verifier.expose());
-    assert_eq!(record(&vault).await["issuer"], "https://iam.example.com");
-    get(&client).await.unwrap();
-    assert_eq!(login.asked(), 1);
-}
-
-#[tokio::test]
-async fn callbacks_that_are_not_ours() {
-    let (login, server) = login().await;
-    let vault = Arc::<MemoryVault>::default();
-    let client = with(&server, oauth(&server, Grant::AuthorizationCode), &vault);
-    let begun = client.begin_authorization(CALLBACK).unwrap();
-    let other = client.begin_authorization(CALLBACK).unwrap();
-    let state = begun.state.expose();
-    for (back, kind) in [
-        (format!("{CALLBACK}?code=c"), ErrorKind::Auth),
-        (format!("{CALLBACK}?code=c&state="), ErrorKind::Auth),
-        (format!("{CALLBACK}?code=c&state={}", other.state.expose()), ErrorKind::Auth),
-        (format!("{CALLBACK}?code=c&state={state}x"), ErrorKind::Auth),
-        (format!("{CALLBACK}?code=c&state={state}&state={state}"), ErrorKind::Auth),
-        (format!("{CALLBACK}?code=c&code=d&state={state}"), ErrorKind::Auth),
-        (format!("{CALLBACK}?state={state}"), ErrorKind::Auth),
-        (format!("http://evil.example/rest/v1/oauth2/callback?code=c&state={state}"), ErrorKind::Auth),
-        (format!("http://127.0.0.1:8700/other?code=c&state={state}"), ErrorKind::Auth),
-        (format!("{CALLBACK}?error=access_denied&state={state}"), ErrorKind::Auth),
-        (format!("{CALLBACK}?error=invalid_scope&state={state}"), ErrorKind::Config),
-        (format!("{CALLBACK}?error=server_error&code=c&state={state}"), ErrorKind::Unavailable),
-        ("junk".into(), ErrorKind::Auth),
-    ] {
-        let error = client.finish_authorization(&begun, &back).await.unwrap_err();
-        assert_eq!(error.kind(), kind, "{back}: {error:?}");
-        assert!(!format!("{error:?}").contains(state), "{error:?}");
-    }
-    assert_eq!(login.asked(), 0, "no code is redeemed");
-    for bad in ["http://evil.example/callback", "javascript:alert(1)", "/callback"] {
-        assert_eq!(client.begin_authorization(bad).unwrap_err().context("setting"), Some("/redirectUri"));
-    }
-    let client = with(&server, oauth(&server, refresh_token()), &vault);
-    assert!(client.begin_authorization(CALLBACK).is_err());
 }

@@ -1,6 +1,8 @@
 //! What the suites of this crate share: tables and clients in one line, files to send, servers that misbehave.
 #![allow(dead_code, clippy::unwrap_used)]
 
+pub mod login;
+
 use std::{
     sync::{Arc, Mutex},
     time::Duration,
