@@ -1,1 +1,282 @@
-//! support
+//! What the suites share: the command line in a home of its own, a sandbox in the test's own process, and what arrived there.
+//!
+//! The idea: the systems that are talked to live in the test, so that a test can look at what they saw, while Trunkline is
+//! the real binary in a process of its own, so that it can be killed.
+
+use std::{
+    env,
+    ffi::OsStr,
+    path::{Path, PathBuf},
+    process::Stdio,
+    sync::OnceLock,
+    time::{Duration, SystemTime, UNIX_EPOCH},
+};
+
+use serde_json::{Value, json};
+use tempfile::TempDir;
+use tokio::{
+    io::AsyncWriteExt,
+    process::{Child, Command},
+};
+use trunkline::Runtime;
+use trunkline_sandbox::{Options, Sandbox};
+use trunkline_store::KeySource;
+
+/// No command of the suites takes longer, on the slowest machine.
+pub const LONG: Duration = Duration::from_secs(180);
+
+/// The project's folder.
+pub fn project() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).parent().expect("the package lies in the project").to_owned()
+}
+
+/// The flow that is shipped.
+pub fn shipped_flow() -> PathBuf {
+    project().join("crates/host/flows/mediaflow-to-mediavalet.json")
+}
+
+/// A flow of the fixtures.
+pub fn fixture(name: &str) -> PathBuf {
+    project().join("tests/fixtures/flows").join(name)
+}
+
+/// The binary, built from the sources as they are now in the profile of the test; `TRUNKLINE_BIN` names another one.
+pub fn trunkline() -> &'static Path {
+    static BINARY: OnceLock<PathBuf> = OnceLock::new();
+    BINARY.get_or_init(|| {
+        if let Some(given) = env::var_os("TRUNKLINE_BIN") {
+            return given.into();
+        }
+        // TARGET/PROFILE/deps/TEST
+        let test = env::current_exe().expect("the test has a path");
+        let folder = test.parent().and_then(Path::parent).expect("the test lies in target/PROFILE/deps");
+        let profile = match folder.file_name().and_then(OsStr::to_str) {
+            Some("debug") | None => "dev",
+            Some(profile) => profile,
+        };
+        let cargo = env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
+        let mut build = std::process::Command::new(cargo);
+        build.args(["build", "--quiet", "--package", "trunkline", "--bin", "trunkline", "--profile", profile]);
+        build.arg("--target-dir").arg(folder.parent().expect("a target folder")).current_dir(project());
+        // What cargo told this test about itself would make build scripts run again.
+        for (name, _) in env::vars_os() {
+            let text = name.to_string_lossy();
+            if text.starts_with("CARGO_PKG_") || text.starts_with("CARGO_MANIFEST_") {
+                build.env_remove(&name);
+            }
+        }
+        let built = build.status().expect("cargo runs");
+        assert!(built.success(), "the binary cannot be built");
+        folder.join(format!("trunkline{}", env::consts::EXE_SUFFIX))
+    })
+}
+
+/// What a command said and how it ended.
+#[derive(Debug)]
+pub struct Answer {
+    /// Exit code; -1 if a signal ended it.
+    pub code: i32,
+    /// Standard output.
+    pub stdout: String,
+    /// Standard error.
+    pub stderr: String,
+}
+
+impl Answer {
+    /// The answer if the command ended with this code.
+    #[track_caller]
+    pub fn expect(self, code: i32) -> Answer {
+        assert_eq!(self.code, code, "stdout: {}\nstderr: {}", self.stdout, self.stderr);
+        assert!(!self.stderr.contains("panicked"), "{}", self.stderr);
+        self
+    }
+
+    /// Standard output as JSON.
+    #[track_caller]
+    pub fn json(&self) -> Value {
+        serde_json::from_str(&self.stdout).unwrap_or_else(|error| panic!("{error} in {}", self.stdout))
+    }
+
+    /// The error that a command with `--json` tells on standard error.
+    #[track_caller]
+    pub fn error(&self) -> Value {
+        let line = self.stderr.lines().last().unwrap_or_default();
+        let told: Value = serde_json::from_str(line).unwrap_or_else(|error| panic!("{error} in {}", self.stderr));
+        assert!(told["error"]["kind"].is_string() && told["error"]["message"].is_string(), "{told}");
+        told["error"].clone()
+    }
+}
+
+/// The command line with a data directory and a key file of its own, gone when dropped.
+#[derive(Debug)]
+pub struct Cli {
+    home: TempDir,
+}
+
+impl Default for Cli {
+    fn default() -> Self {
+        Cli { home: tempfile::tempdir().expect("a temporary folder") }
+    }
+}
+
+impl Cli {
+    /// The folder everything is below.
+    pub fn home(&self) -> &Path {
+        self.home.path()
+    }
+
+    /// The data directory.
+    pub fn data(&self) -> PathBuf {
+        self.home.path().join("data")
+    }
+
+    /// The key file, outside the data directory.
+    pub fn key_file(&self) -> PathBuf {
+        self.home.path().join("config").join("key")
+    }
+
+    /// The same data directory, opened in this process.
+    pub fn runtime(&self) -> Runtime {
+        Runtime::open(&self.data(), KeySource::File(self.key_file())).expect("the store opens")
+    }
+
+    /// A command that was not started yet; dropped, its process is killed.
+    pub fn command(&self, arguments: &[&str]) -> Command {
+        let mut command = Command::new(trunkline());
+        for (name, _) in env::vars_os() {
+            if name.to_string_lossy().starts_with("TRUNKLINE_") {
+                command.env_remove(&name);
+            }
+        }
+        command.args(arguments).arg("--data").arg(self.data()).arg("--key-file").arg(self.key_file());
+        command.env("HOME", self.home()).kill_on_drop(true);
+        command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
+        command
+    }
+
+    /// Starts a command.
+    pub fn start(&self, arguments: &[&str]) -> Child {
+        self.command(arguments).spawn().expect("the binary starts")
+    }
+
+    /// Runs a command to its end.
+    pub async fn run(&self, arguments: &[&str]) -> Answer {
+        finish(self.start(arguments)).await
+    }
+
+    /// Runs a command to its end with this on its standard input.
+    pub async fn pipe(&self, arguments: &[&str], input: &str) -> Answer {
+        let mut child = self.command(arguments).stdin(Stdio::piped()).spawn().expect("the binary starts");
+        let mut stdin = child.stdin.take().expect("a pipe");
+        // A command that refuses early does not read.
+        let _ = stdin.write_all(input.as_bytes()).await;
+        drop(stdin);
+        finish(child).await
+    }
+
+    /// Adds a connection that has to be good.
+    pub async fn add(&self, document: &Value) {
+        self.pipe(&["connection", "add", "-"], &document.to_string()).await.expect(0);
+    }
+
+    /// Adds connections to both systems of a sandbox.
+    pub async fn connect(&self, sandbox: &Sandbox) {
+        for document in sandbox.settings() {
+            self.add(&document).await;
+        }
+    }
+
+    /// Writes a file into the home and tells its path.
+    pub fn write(&self, name: &str, content: &str) -> String {
+        let path = self.home().join(name);
+        std::fs::write(&path, content).expect("the home can be written");
+        path.to_string_lossy().into_owned()
+    }
+}
+
+/// Waits for a command to end.
+pub async fn finish(child: Child) -> Answer {
+    let output = tokio::time::timeout(LONG, child.wait_with_output()).await.expect("the command ends");
+    let output = output.expect("the command can be waited for");
+    Answer {
+        code: output.status.code().unwrap_or(-1),
+        stdout: String::from_utf8_lossy(&output.stdout).into_owned(),
+        stderr: String::from_utf8_lossy(&output.stderr).into_owned(),
+    }
+}
+
+/// A sandbox in this process.
+pub async fn sandbox(options: Options) -> Sandbox {
+    Sandbox::start(options).await.expect("the sandbox starts")
+}
+
+/// Few and small files, processed at once: for all that is not about bytes.
+pub fn few(files: u64) -> Options {
+    Options { files, min_size: 100, max_size: 4_000, processing: Duration::ZERO, ..Options::default() }
+}
+
+/// The sandbox's connection document for `mediaflow` or `mediavalet`.
+pub fn document(sandbox: &Sandbox, connector: &str) -> Value {
+    sandbox.settings().into_iter().find(|one| one["name"] == connector).expect("a connector of the sandbox")
+}
+
+/// The input of the shipped flow.
+pub fn flow_input(sandbox: &Sandbox) -> Value {
+    json!({ "folder": sandbox.root_folder(), "category": sandbox.category() })
+}
+
+/// A plain HTTP client that follows nothing.
+pub fn http() -> reqwest::Client {
+    let builder = reqwest::Client::builder().redirect(reqwest::redirect::Policy::none()).timeout(LONG);
+    builder.build().expect("an HTTP client")
+}
+
+/// What arrived at the sandbox, oldest first; it keeps the last 10,000.
+pub async fn requests(sandbox: &Sandbox) -> Vec<Value> {
+    let address = format!("http://{}/_sandbox/requests", sandbox.address());
+    let answer = http().get(address).send().await.expect("the sandbox answers");
+    answer.json().await.expect("the sandbox answers JSON")
+}
+
+/// A browser that signs in and agrees: where the login server sends it back to.
+pub async fn approve(authorization_url: &str) -> String {
+    let answer = http().get(format!("{authorization_url}&approve=1")).send().await.expect("the login server answers");
+    let location = answer.headers().get("location").and_then(|value| value.to_str().ok());
+    location.unwrap_or_else(|| panic!("{} instead of a redirect", answer.status())).to_owned()
+}
+
+/// Waits until something holds; fails with what it was after a long while.
+pub async fn until<T>(what: &str, mut look: impl AsyncFnMut() -> Option<T>) -> T {
+    for _ in 0..3_000 {
+        if let Some(found) = look().await {
+            return found;
+        }
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+    panic!("{what} did not happen within a minute");
+}
+
+/// Numbers that look random and can be had again: the seed is printed, and `SEED` sets it.
+#[derive(Debug)]
+pub struct Dice(u64);
+
+impl Default for Dice {
+    fn default() -> Self {
+        let seed = env::var("SEED").ok().and_then(|seed| seed.parse().ok()).unwrap_or_else(|| {
+            SystemTime::now().duration_since(UNIX_EPOCH).map_or(1, |since| since.as_nanos() as u64)
+        });
+        println!("SEED={seed}");
+        Dice(seed)
+    }
+}
+
+impl Dice {
+    /// A number from `from` on, below `to` (SplitMix64).
+    pub fn roll(&mut self, from: u64, to: u64) -> u64 {
+        self.0 = self.0.wrapping_add(0x9E37_79B9_7F4A_7C15);
+        let mut z = self.0;
+        z = (z ^ (z >> 30)).wrapping_mul(0xBF58_476D_1CE4_E5B9);
+        z = (z ^ (z >> 27)).wrapping_mul(0x94D0_49BB_1331_11EB);
+        from + (z ^ (z >> 31)) % (to - from).max(1)
+    }
+}

@@ -63,7 +63,7 @@ pub struct Settings {
     redirect_uri: Option<Url>,
 }
 
-/// The kinds of authentication that Mediaflow has.
+/// How to sign in.
 #[derive(Deserialize, JsonSchema)]
 #[serde(rename_all = "lowercase")]
 enum Authentication {
@@ -128,6 +128,7 @@ impl Connector for Mediaflow {
             client_auth: settings.client_authentication,
             token_url: settings.token_url,
             authorization_url: Some(settings.authorization_url),
+            redirect_uri: settings.redirect_uri,
             scopes: Vec::new(),
             grant: match settings.flows {
                 Flows::RefreshToken { refresh_token } => Grant::RefreshToken { refresh_token },

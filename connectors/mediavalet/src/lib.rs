@@ -72,7 +72,7 @@ pub struct Settings {
     scopes: String,
 }
 
-/// The kinds of authentication that MediaValet has.
+/// How to sign in.
 #[derive(Deserialize, JsonSchema)]
 #[serde(rename_all = "lowercase")]
 enum Authentication {
@@ -143,6 +143,7 @@ impl Connector for MediaValet {
             client_auth: settings.client_authentication,
             token_url: settings.token_url,
             authorization_url: Some(settings.authorization_url),
+            redirect_uri: settings.redirect_uri,
             scopes: settings.scopes.split_whitespace().map(str::to_owned).collect(),
             grant: match settings.flows {
                 Flows::AuthorizationCode {} => Grant::AuthorizationCode,

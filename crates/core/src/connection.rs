@@ -83,7 +83,7 @@ impl Connected {
         self.registered.connector.check(&*self.client).await
     }
 
-    /// Begins a sign-in in the browser, see [`Connector::begin_authorization`](crate::Connector::begin_authorization).
+    /// Begins a sign-in in the browser that comes back to `redirect_uri`, unless the settings name another, see [`Connector::begin_authorization`](crate::Connector::begin_authorization).
     pub fn begin_authorization(&self, redirect_uri: &str) -> Result<Authorization> {
         self.registered.connector.begin_authorization(&*self.client, redirect_uri)
     }

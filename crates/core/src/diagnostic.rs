@@ -100,7 +100,8 @@ impl Diagnostic {
         let message = match errors.len() {
             1 => format!("{what}: {first}"),
             many => {
-                let lines: Vec<_> = errors.iter().map(|one| format!("\n  {one}")).collect();
+                let hint = |one: &Diagnostic| one.hint.as_ref().map_or_else(String::new, |hint| format!(" -- {hint}"));
+                let lines: Vec<_> = errors.iter().map(|one| format!("\n  {one}{}", hint(one))).collect();
                 format!("{what} has {many} faults:{}", lines.concat())
             }
         };

@@ -197,7 +197,8 @@ fn describe(error: &ValidationError<'_>, schema: &Value, found: &mut Vec<Diagnos
         }
         Kind::AdditionalProperties { unexpected } | Kind::UnevaluatedProperties { unexpected } => {
             let known = lookup(schema, &pointer).iter().flat_map(|node| names(node)).collect::<Vec<_>>();
-            for property in unexpected {
+            // Where a branch has a fault, the validator does not count what it knows: that is no fault of its own.
+            for property in unexpected.iter().filter(|property| !known.contains(&property.as_str())) {
                 let one = Diagnostic::error(child(&pointer, property), format!("{property} is not known here"));
                 found.push(match crate::registry::closest(property, known.iter().copied()) {
                     Some(close) => one.hint(format!("did you mean {close}?")),
@@ -223,12 +224,20 @@ fn describe(error: &ValidationError<'_>, schema: &Value, found: &mut Vec<Diagnos
         Kind::MinLength { limit } if *limit == 1 => format!("{name} is empty"),
         Kind::Minimum { limit } => format!("{name} must be at least {limit}"),
         Kind::Maximum { limit } => format!("{name} must be at most {limit}"),
+        Kind::OneOfNotValid { .. } if !choices(schema, &pointer).is_empty() => {
+            format!("{name} must be one of {}", list(&choices(schema, &pointer)))
+        }
         Kind::AnyOf { .. } if lookup(schema, &pointer).iter().any(|node| node.get("writeOnly").is_some()) => {
             format!("{name} must be a text, {{\"env\": \"NAME\"}} or {{\"file\": \"path\"}}")
         }
         _ => format!("{name}: {}", error.masked()),
     };
     found.push(advise(Diagnostic::error(pointer, message), schema));
+}
+
+/// The values that a documented enumeration allows at a place: a `oneOf` of constants.
+fn choices<'a>(schema: &'a Value, pointer: &str) -> Vec<&'a Value> {
+    lookup(schema, pointer).iter().filter_map(|node| node.get("const")).collect()
 }
 
 /// Adds the help text of the property at fault.

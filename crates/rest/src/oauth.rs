@@ -51,6 +51,8 @@ pub struct OAuth {
     pub token_url: Url,
     /// Page the browser is sent to; needed for [`Grant::AuthorizationCode`] only.
     pub authorization_url: Option<Url>,
+    /// Where the browser comes back to, if that is another address than the host's own: exactly as it is registered.
+    pub redirect_uri: Option<Url>,
     /// Scopes that are asked for.
     pub scopes: Vec<String>,
     /// How the first token is had.

@@ -16,9 +16,11 @@ use crate::{
 };
 
 /// Begins a sign-in: where the browser goes, and what to hold against what it comes back with. Sends nothing.
+/// `redirect_uri` is the host's own address; one in the settings goes before it.
 pub(crate) fn begin(signer: &Signer, service: &str, redirect_uri: &str) -> Result<Authorization> {
     let oauth = &tokens(signer, service)?.endpoint().oauth;
     let url = authorization_url(oauth)?;
+    let redirect_uri = oauth.redirect_uri.as_ref().map_or(redirect_uri, Url::as_str);
     let parsed = RedirectUrl::new(redirect_uri.to_owned())
         .map_err(|_| Error::new(ErrorKind::Config, "the redirect URI is no address").setting("/redirectUri"))?;
     address::check("redirect URI", parsed.url()).map_err(|error| error.setting("/redirectUri"))?;

@@ -254,6 +254,7 @@ async fn a_lost_refresh_is_not_repeated_at_once() {
         client_auth: ClientAuth::Form,
         token_url: format!("{}/token", server.base).parse().unwrap(),
         authorization_url: None,
+        redirect_uri: None,
         scopes: Vec::new(),
         grant,
     };

@@ -65,12 +65,15 @@ fn properties(schema: &Value, indent: &str) -> Vec<Vec<String>> {
         let text = |key: &str| property.get(key).and_then(Value::as_str).unwrap_or_default().to_owned();
         let needed = required.is_some_and(|all| all.iter().any(|one| one == name));
         let default = property.get("default").map(|default| format!(" [default: {}]", default.as_str().unwrap_or("-")));
-        let constant = property.get("const").map(|constant| format!(" [{constant}]"));
+        let branches = property.get("oneOf").and_then(Value::as_array).into_iter().flatten();
+        let constants = branches.chain([property]).filter_map(|one| one.get("const")?.as_str());
+        let choices = constants.collect::<Vec<_>>().join(" or ");
+        let choices = if choices.is_empty() { choices } else { format!(" [{choices}]") };
         vec![
             format!("{indent}{}", text("title")),
             format!("{indent}{name}"),
             if needed { "yes" } else { "no" }.into(),
-            format!("{}{}{}", text("description"), default.unwrap_or_default(), constant.unwrap_or_default()),
+            format!("{}{choices}{}", text("description"), default.unwrap_or_default()).trim_start().to_owned(),
         ]
     };
     properties.map(row).collect()

@@ -1,0 +1,206 @@
+//! What keeps the project in shape: which crate may know which, how long files may be, and that no connector is forgotten.
+
+use std::{
+    collections::BTreeSet,
+    fs,
+    path::{Path, PathBuf},
+};
+
+use toml::{Table, Value};
+use trunkline as _;
+use trunkline_core::Registry;
+use trunkline_tests::project;
+
+/// Longest file of ours, in lines.
+const LONGEST: usize = 500;
+/// Longest `lib.rs` of a connector: about 200 lines.
+const LONGEST_CONNECTOR: usize = 220;
+
+fn folders(below: &str) -> Vec<PathBuf> {
+    let entries = fs::read_dir(project().join(below)).unwrap();
+    let mut folders: Vec<_> = entries.map(|entry| entry.unwrap().path()).filter(|path| path.is_dir()).collect();
+    folders.sort();
+    folders
+}
+
+fn name(path: &Path) -> String {
+    path.file_name().unwrap().to_string_lossy().into_owned()
+}
+
+/// All files below a folder but what is not ours to keep.
+fn files(folder: &Path, found: &mut Vec<PathBuf>) {
+    for entry in fs::read_dir(folder).unwrap() {
+        let path = entry.unwrap().path();
+        match name(&path).as_str() {
+            "target" | ".git" | ".trunkline" | "node_modules" => {}
+            _ if path.is_dir() => files(&path, found),
+            _ => found.push(path),
+        }
+    }
+}
+
+fn unlinked(folders: &BTreeSet<String>, registered: &BTreeSet<String>) -> Vec<String> {
+    folders.symmetric_difference(registered).cloned().collect()
+}
+
+#[test]
+fn every_connector_folder_is_linked_into_the_host() {
+    let registry = Registry::discover().unwrap();
+    let registered: BTreeSet<_> = registry.connectors().map(|one| one.spec().name.clone()).collect();
+    let mut folders: BTreeSet<_> = folders("connectors").iter().map(|path| name(path)).collect();
+    assert_eq!(unlinked(&folders, &registered), [""; 0], "see crates/host/src/connectors.rs");
+    assert!(registry.connectors().all(|one| one.actions().count() > 1));
+    // And the comparison would notice.
+    folders.insert("forgotten".into());
+    assert_eq!(unlinked(&folders, &registered), ["forgotten"]);
+}
+
+/// Which of our crates a crate may name: dependencies point one way.
+fn may_name(krate: &str) -> &'static [&'static str] {
+    match krate {
+        "trunkline-core" | "trunkline-sandbox" => &[],
+        "trunkline-rest" | "trunkline-engine" => &["trunkline-core"],
+        "trunkline-store" => &["trunkline-core", "trunkline-engine"],
+        "trunkline" => &[
+            "trunkline-core",
+            "trunkline-rest",
+            "trunkline-engine",
+            "trunkline-store",
+            "trunkline-sandbox",
+            "a connector",
+        ],
+        "trunkline-tests" => &["anything"],
+        // A connector.
+        _ => &["trunkline-core", "trunkline-rest"],
+    }
+}
+
+/// Who may name these crates of others.
+const RESERVED: &[(&str, &[&str])] = &[
+    ("reqwest", &["trunkline-rest"]),
+    ("axum", &["trunkline", "trunkline-sandbox"]),
+    ("clap", &["trunkline", "trunkline-sandbox"]),
+    ("inventory", &["trunkline-core"]),
+    ("rusqlite", &["trunkline-store"]),
+    ("http", &["trunkline-rest"]),
+    ("hyper", &[]),
+    ("oauth2", &["trunkline-rest"]),
+];
+
+/// Everything in a manifest that goes against the rules.
+fn faults(manifest: &Table, connectors: &BTreeSet<String>) -> Vec<String> {
+    let krate = manifest["package"]["name"].as_str().unwrap();
+    let ours = |name: &str| name == "trunkline" || name.starts_with("trunkline-") || connectors.contains(name);
+    let mut found = Vec::new();
+    for (section, dependencies) in sections(manifest) {
+        for dependency in dependencies.keys() {
+            let to_test = section == "dev-dependencies";
+            if ours(dependency) {
+                let kind = if connectors.contains(dependency) { "a connector" } else { dependency };
+                let allowed = may_name(krate).contains(&kind)
+                    || may_name(krate) == ["anything"]
+                    || (to_test && dependency == krate)
+                    || (to_test && dependency == "trunkline-sandbox" && connectors.contains(krate))
+                    || (to_test && dependency == "trunkline-engine" && krate == "trunkline-store");
+                if !allowed {
+                    found.push(format!("{krate} may not name {dependency}"));
+                }
+            } else if let Some((_, who)) = RESERVED.iter().find(|(name, _)| name == dependency) {
+                // Tests may speak HTTP, but not those of what knows no HTTP.
+                let free = krate == "trunkline-tests"
+                    || (to_test && !matches!(krate, "trunkline-core" | "trunkline-engine") && dependency != "inventory");
+                if !who.contains(&krate) && !free {
+                    found.push(format!("{krate} may not name {dependency}"));
+                }
+            }
+        }
+    }
+    found
+}
+
+fn sections(manifest: &Table) -> Vec<(&'static str, &Table)> {
+    let kinds = ["dependencies", "dev-dependencies", "build-dependencies"];
+    let of = |table: &'_ Table| -> Vec<(&'static str, Table)> {
+        kinds.iter().filter_map(|kind| Some((*kind, table.get(*kind)?.as_table()?.clone()))).collect()
+    };
+    let mut all = of(manifest);
+    for target in manifest.get("target").and_then(Value::as_table).into_iter().flat_map(|all| all.values()) {
+        all.extend(target.as_table().map(of).unwrap_or_default());
+    }
+    let leaked: Vec<_> = all.into_iter().map(|(kind, table)| (kind, &*Box::leak(Box::new(table)))).collect();
+    leaked
+}
+
+#[test]
+fn dependencies_point_one_way_and_each_library_has_its_place() {
+    let connectors: BTreeSet<_> = folders("connectors").iter().map(|path| name(path)).collect();
+    let mut crates = [folders("crates"), folders("connectors")].concat();
+    crates.push(project().join("tests"));
+    assert!(crates.len() >= 9, "{crates:?}");
+    let mut found = Vec::new();
+    for folder in crates {
+        let manifest: Table = fs::read_to_string(folder.join("Cargo.toml")).unwrap().parse().unwrap();
+        found.extend(faults(&manifest, &connectors));
+        assert!(!folder.join("build.rs").exists(), "nothing is generated at build time");
+    }
+    assert_eq!(found, [""; 0]);
+}
+
+#[test]
+fn a_dependency_that_points_the_wrong_way_is_noticed() {
+    let connectors = BTreeSet::from(["mediaflow".to_owned()]);
+    for (krate, dependency) in [
+        ("trunkline-core", "[dependencies]\ntrunkline-engine = {}"),
+        ("trunkline-core", "[dev-dependencies]\nreqwest = \"1\""),
+        ("trunkline-engine", "[dependencies]\nhttp = \"1\""),
+        ("trunkline-engine", "[dependencies]\ntrunkline-rest = {}"),
+        ("trunkline-rest", "[dependencies]\ntrunkline-engine = {}"),
+        ("trunkline-store", "[dependencies]\nmediaflow = {}"),
+        ("trunkline-sandbox", "[dependencies]\ntrunkline-core = {}"),
+        ("mediaflow", "[dependencies]\nreqwest = \"1\""),
+        ("mediaflow", "[dependencies]\ntrunkline-store = {}"),
+        ("mediaflow", "[dev-dependencies]\ntrunkline = {}"),
+        ("trunkline", "[target.'cfg(unix)'.dependencies]\nrusqlite = \"1\""),
+        ("trunkline", "[build-dependencies]\nreqwest = \"1\""),
+    ] {
+        let manifest: Table = format!("[package]\nname = \"{krate}\"\n{dependency}").parse().unwrap();
+        assert_eq!(faults(&manifest, &connectors).len(), 1, "{krate}: {dependency}");
+    }
+}
+
+#[test]
+fn no_file_of_ours_is_too_long() {
+    let mut found = Vec::new();
+    for folder in [folders("crates"), folders("connectors")].concat() {
+        let mut sources = Vec::new();
+        files(&folder.join("src"), &mut sources);
+        let is_connector = folder.parent().is_some_and(|parent| name(parent) == "connectors");
+        for path in sources.iter().filter(|path| path.extension().is_some_and(|extension| extension == "rs")) {
+            let lines = fs::read_to_string(path).unwrap().lines().count();
+            let limit = if is_connector && name(path) == "lib.rs" { LONGEST_CONNECTOR } else { LONGEST };
+            if lines > limit {
+                found.push(format!("{} has {lines} lines, more than {limit}", path.display()));
+            }
+        }
+    }
+    assert_eq!(found, [""; 0]);
+}
+
+#[test]
+fn no_file_names_a_path_of_one_machine() {
+    // Written in halves, so that this file does not find itself.
+    let foreign = [["../", "shared"], ["/work", "/main"], ["/work", "/shared"], ["/work", "/target"], ["/root", "/."]];
+    let foreign = foreign.map(|halves| halves.concat());
+    let mut all = Vec::new();
+    files(&project(), &mut all);
+    assert!(all.len() > 100);
+    let mut found = Vec::new();
+    for path in all {
+        let content = fs::read(&path).unwrap();
+        let content = String::from_utf8_lossy(&content);
+        found.extend(
+            foreign.iter().filter(|one| content.contains(*one)).map(|one| format!("{}: {one}", path.display())),
+        );
+    }
+    assert_eq!(found, [""; 0]);
+}

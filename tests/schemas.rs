@@ -1,0 +1,147 @@
+//! The files in `schemas/` are derived from our types, checked in, and rewritten by this suite: `UPDATE=1 cargo test -p
+//! trunkline-tests --test schemas`.
+
+use std::{collections::BTreeMap, env, fs};
+
+use serde_json::{Map, Value, json};
+use trunkline as _;
+use trunkline_core::Registry;
+use trunkline_engine::Flow;
+use trunkline_rest::operation_schema;
+use trunkline_tests::{project, shipped_flow};
+
+/// The files by name, as they ought to be.
+fn derived() -> BTreeMap<String, Value> {
+    let mut files = BTreeMap::from([
+        ("flow.json".to_owned(), Flow::schema()),
+        ("operation.json".to_owned(), operation_schema()),
+    ]);
+    for connector in Registry::discover().unwrap().connectors() {
+        let spec = connector.spec();
+        let actions: Map<_, _> = connector
+            .actions()
+            .map(|action| {
+                let about = json!({
+                    "title": action.title, "effect": action.effect, "input": action.input, "output": action.output
+                });
+                (action.name.clone(), about)
+            })
+            .collect();
+        files.insert(format!("{}.json", spec.name), json!({ "connection": spec.connection, "actions": actions }));
+    }
+    files
+}
+
+/// The schemas in a derived file, by what they are of.
+fn schemas(name: &str, file: &Value) -> Vec<(String, Value)> {
+    let Some(actions) = file.get("actions").and_then(Value::as_object) else {
+        return vec![(name.to_owned(), file.clone())];
+    };
+    let mut all = vec![(format!("{name}: connection"), file["connection"].clone())];
+    for (action, about) in actions {
+        for side in ["input", "output"] {
+            all.push((format!("{name}: {side} of {action}"), about[side].clone()));
+        }
+    }
+    all
+}
+
+#[test]
+fn the_checked_in_schemas_are_those_of_the_types() {
+    let folder = project().join("schemas");
+    let update = env::var_os("UPDATE").is_some_and(|value| value == "1");
+    let derived = derived();
+    let mut stale = Vec::new();
+    for (name, schema) in &derived {
+        let (path, text) = (folder.join(name), serde_json::to_string_pretty(schema).unwrap() + "\n");
+        if fs::read_to_string(&path).ok().as_deref() != Some(&text) {
+            stale.push(name.clone());
+            if update {
+                fs::create_dir_all(&folder).unwrap();
+                fs::write(&path, text).unwrap();
+            }
+        }
+    }
+    let there = fs::read_dir(&folder).unwrap().map(|entry| entry.unwrap().file_name().to_string_lossy().into_owned());
+    // The host's OpenAPI document is derived elsewhere.
+    let orphans: Vec<_> = there.filter(|name| !derived.contains_key(name) && name != "openapi.json").collect();
+    assert!(orphans.is_empty(), "nothing derives schemas/{orphans:?}");
+    assert!(update || stale.is_empty(), "schemas/{stale:?} differ: UPDATE=1 cargo test -p trunkline-tests --test schemas");
+}
+
+#[test]
+fn every_schema_is_valid_draft_2020_12() {
+    let mut count = 0;
+    for (name, file) in derived() {
+        for (what, schema) in schemas(&name, &file) {
+            count += 1;
+            if let Err(error) = jsonschema::draft202012::meta::validate(&schema) {
+                panic!("{what}: {error}");
+            }
+        }
+    }
+    assert!(count > 60, "{count}");
+    assert!(jsonschema::draft202012::meta::validate(&json!({ "type": "text" })).is_err());
+}
+
+/// Forms, documentation and coding aids live on these.
+#[test]
+fn every_setting_and_every_input_has_a_title() {
+    let mut bare = Vec::new();
+    for connector in Registry::discover().unwrap().connectors() {
+        let spec = connector.spec();
+        let branches = spec.connection["oneOf"].as_array().cloned().unwrap_or_default();
+        for schema in branches.iter().chain([&spec.connection]) {
+            let properties = schema["properties"].as_object().into_iter().flatten();
+            let untitled = properties.filter(|(_, one)| one.get("title").is_none() && one.get("const").is_none());
+            bare.extend(untitled.map(|(name, _)| format!("{}: {name}", spec.name)));
+        }
+        for action in connector.actions() {
+            let properties = action.input["properties"].as_object().into_iter().flatten();
+            let untitled = properties.filter(|(_, one)| one.get("title").is_none());
+            bare.extend(untitled.map(|(name, _)| format!("{}.{}: {name}", spec.name, action.name)));
+        }
+    }
+    assert_eq!(bare, [""; 0]);
+}
+
+#[test]
+fn secrets_are_marked_in_the_connection_schemas() {
+    let derived = derived();
+    for (file, name) in [
+        ("mediaflow.json", "clientSecret"),
+        ("mediaflow.json", "refreshToken"),
+        ("mediavalet.json", "clientSecret"),
+        ("mediavalet.json", "subscriptionKey"),
+        ("mediavalet.json", "password"),
+    ] {
+        let connection = &derived[file]["connection"];
+        let branches = connection["oneOf"].as_array().into_iter().flatten();
+        let setting = branches.chain([connection]).find_map(|schema| schema["properties"].get(name)).unwrap();
+        assert_eq!((&setting["writeOnly"], &setting["format"]), (&json!(true), &json!("password")), "{file}: {name}");
+    }
+}
+
+#[test]
+fn the_shipped_flow_fits_the_schema_and_the_connectors() {
+    let schema: Value = serde_json::from_str(&fs::read_to_string(project().join("schemas/flow.json")).unwrap()).unwrap();
+    let validator = jsonschema::draft202012::new(&schema).unwrap();
+    let registry = Registry::discover().unwrap();
+    let folder = shipped_flow().parent().unwrap().to_owned();
+    let mut count = 0;
+    for entry in fs::read_dir(&folder).unwrap() {
+        let path = entry.unwrap().path();
+        let text = fs::read_to_string(&path).unwrap();
+        let mut document: Value = serde_json::from_str(&text).unwrap();
+        let faults: Vec<_> = validator.iter_errors(&document).map(|error| error.to_string()).collect();
+        assert_eq!(faults, [""; 0], "{}", path.display());
+        // An editor finds the schema where the flow says it is.
+        let said = folder.join(document["$schema"].as_str().unwrap());
+        assert_eq!(said.canonicalize().unwrap(), project().join("schemas/flow.json").canonicalize().unwrap());
+        assert_eq!(Flow::parse("flow.json", &text).unwrap().check(&registry), []);
+        document["steps"][0]["concurrency"] = json!("many");
+        assert!(!validator.is_valid(&document));
+        count += 1;
+    }
+    assert!(count > 0);
+}
