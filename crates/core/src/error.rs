@@ -171,18 +171,6 @@ impl Error {
     pub fn context(&self, key: &str) -> Option<&str> {
         self.context.iter().find(|(known, _)| known == key).map(|(_, value)| value.as_str())
     }
-
-    /// A second error with the same words, for another waiter on the same failed call; the error underneath stays behind.
-    pub fn duplicate(&self) -> Self {
-        Error {
-            kind: self.kind,
-            message: self.message.clone(),
-            hint: self.hint.clone(),
-            retry: self.retry,
-            context: self.context.clone(),
-            source: None,
-        }
-    }
 }
 
 /// The message alone: one line.

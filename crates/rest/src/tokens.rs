@@ -114,7 +114,7 @@ pub(crate) struct Parts {
     pub(crate) limits: Limits,
 }
 
-type Flight = Shared<BoxFuture<'static, Result<Token, Arc<Error>>>>;
+type Flight = Shared<BoxFuture<'static, Result<Token, Error>>>;
 
 /// The tokens of one connection, shared by all clones of its client.
 #[derive(Clone)]
@@ -135,10 +135,10 @@ struct State {
     flight: Option<Flight>,
     forced_at: Option<Instant>,
     /// After a failure that may pass: nobody asks again before this.
-    hold: Option<(Instant, Arc<Error>)>,
+    hold: Option<(Instant, Error)>,
     failures: u32,
     /// A grant that was refused: its fingerprint, the refusal, when.
-    refused: Option<(String, Arc<Error>, Instant)>,
+    refused: Option<(String, Error, Instant)>,
     /// Tokens the vault did not take: the next refresh begins with them, for the old ones may be spent.
     unsaved: Option<Record>,
 }
@@ -195,13 +195,13 @@ impl Tokens {
                 None => match held {
                     Some((until, error)) => {
                         let rest = until.saturating_duration_since(Instant::now());
-                        return Err(error.duplicate().retry(Retry::After(rest)));
+                        return Err(error.clone().retry(Retry::After(rest)));
                     }
                     None => self.begin(&mut state, Why::Due),
                 },
             }
         };
-        flight.await.map_err(|error| error.duplicate())
+        flight.await
     }
 
     /// Another token after the API refused this one with a 401, or `None` if no other one would help.
@@ -223,7 +223,7 @@ impl Tokens {
                 }
             }
         };
-        let token = flight.await.map_err(|error| error.duplicate())?;
+        let token = flight.await?;
         Ok(if token.is_same(refused) { None } else { Some(token) })
     }
 
@@ -235,14 +235,13 @@ impl Tokens {
         let tokens = self.clone();
         // A task of its own: a dropped caller must not lose the answer of a login server that has spent the old token.
         let task = tokio::spawn(async move {
-            let outcome = tokens.refresh(why).await.map_err(Arc::new);
+            let outcome = tokens.refresh(why).await;
             tokens.landed(&outcome);
             outcome
         });
         let flight = async {
             task.await.unwrap_or_else(|error| {
-                let error = Error::new(ErrorKind::Internal, "the token refresh ended without a result").source(error);
-                Err(Arc::new(error))
+                Err(Error::new(ErrorKind::Internal, "the token refresh ended without a result").source(error))
             })
         };
         let flight = flight.boxed().shared();
@@ -250,7 +249,7 @@ impl Tokens {
         flight
     }
 
-    fn landed(&self, outcome: &Result<Token, Arc<Error>>) {
+    fn landed(&self, outcome: &Result<Token, Error>) {
         let mut state = self.state();
         state.flight = None;
         match outcome {
@@ -316,7 +315,7 @@ impl Tokens {
                 && *dead == offered
                 && at.elapsed() < REFUSED
             {
-                return Err(error.duplicate());
+                return Err(error.clone());
             }
             let obtained_at = now();
             let ask = refresh_token.as_deref().map_or(Ask::Settings, |token| Ask::Refresh(token.into()));
@@ -334,7 +333,7 @@ impl Tokens {
                         known_dead = Some(offered);
                         continue;
                     }
-                    self.state().refused = Some((offered, Arc::new(error.duplicate()), Instant::now()));
+                    self.state().refused = Some((offered, error.clone(), Instant::now()));
                     return Err(error);
                 }
             }

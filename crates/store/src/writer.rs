@@ -61,7 +61,7 @@ impl State {
                     .hint("start Trunkline again; runs go on from what is on disk")
                     .with("file", self.path.display())
             },
-            Error::duplicate,
+            Error::clone,
         )
     }
 }
