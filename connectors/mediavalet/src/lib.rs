@@ -132,6 +132,7 @@ impl Connector for MediaValet {
     const NAME: &'static str = "mediavalet";
     const VERSION: &'static str = "1.0";
     const TITLE: &'static str = "MediaValet";
+    const DOCUMENTATION: &'static str = "https://docs.mediavalet.com";
     type Settings = Settings;
     type Client = Client;
 

@@ -20,6 +20,8 @@ pub trait Connector: Send + Sync + 'static {
     const VERSION: &'static str;
     /// The product as its vendor writes it.
     const TITLE: &'static str;
+    /// Where the vendor documents the API, as a URL; empty if nowhere.
+    const DOCUMENTATION: &'static str = "";
     /// What a user fills in. Doc comments become the form; secrets are [`Secret`](crate::Secret)s.
     type Settings: DeserializeOwned + JsonSchema + Send;
     /// What actions get to work with.
@@ -75,6 +77,9 @@ pub struct ConnectorSpec {
     pub version: String,
     /// The product as its vendor writes it.
     pub title: String,
+    /// Where the vendor documents the API, as a URL; empty if nowhere.
+    #[serde(skip_serializing_if = "String::is_empty")]
+    pub documentation: String,
     /// JSON Schema of a whole connection document: `name`, `connector` and the settings.
     pub connection: Value,
 }
@@ -115,6 +120,7 @@ impl<C: Connector> Typed<C> {
             name: C::NAME.into(),
             version: C::VERSION.into(),
             title: C::TITLE.into(),
+            documentation: C::DOCUMENTATION.into(),
             connection: Value::Null,
         };
         spec.connection = connection_schema(&spec.id(), C::TITLE, schema_of::<C::Settings>());

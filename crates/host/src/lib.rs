@@ -74,6 +74,27 @@ impl Runtime {
 
     /// Runs one action outside a flow; `action` is written `connector.resource.verb`.
     pub async fn call(&self, action: &str, connection: &str, input: Value) -> Result<Value> {
+        let (connected, action) = self.connected(action, connection).await?;
+        connected.run(action, input, &Runtime::context(&connected)).await
+    }
+
+    /// Goes through everything an action lists, page by page, and hands over item after item.
+    pub async fn list(&self, action: &str, connection: &str, input: Value, mut take: impl FnMut(Value)) -> Result<()> {
+        let (connected, action) = self.connected(action, connection).await?;
+        let context = Runtime::context(&connected);
+        let mut next = None;
+        loop {
+            let page = connected.page(action, input.clone(), next, &context).await?;
+            page.items.into_iter().for_each(&mut take);
+            next = page.next;
+            if next.is_none() {
+                return Ok(());
+            }
+        }
+    }
+
+    /// The connection, if it is one of the action's connector.
+    async fn connected<'a>(&self, action: &'a str, connection: &str) -> Result<(Connected, &'a str)> {
         let Some((connector, action)) = action.split_once('.') else {
             return Err(Error::new(ErrorKind::InvalidInput, format!("{action} is no action of a connector"))
                 .hint("write CONNECTOR.RESOURCE.VERB, such as mediavalet.asset.get"));
@@ -82,14 +103,15 @@ impl Runtime {
         let connected = self.connect(connection).await?;
         let found = &connected.connector().spec().name;
         if found != connector {
-            return Err(Error::new(
-                ErrorKind::Config,
-                format!("{connection} is a connection to {found}, and {action} is an action of {connector}"),
-            )
-            .hint("`trunkline connection list` shows them all"));
+            let message = format!("{connection} is a connection to {found}, and {action} is an action of {connector}");
+            return Err(Error::new(ErrorKind::Config, message).hint("`trunkline connection list` shows them all"));
         }
+        Ok((connected, action))
+    }
+
+    fn context(connected: &Connected) -> Context {
         let connections: Connections = [connected.clone()].into_iter().collect();
-        connected.run(action, input, &Context::new("", connection, connections)).await
+        Context::new("", connected.name(), connections)
     }
 
     /// Checks a flow against the connectors and begins a run of it; `slots` says which connection fills which slot. A slot

@@ -49,6 +49,15 @@ pub(crate) enum Command {
     Actions {
         /// A connector, such as mediavalet
         connector: Option<String>,
+        /// Only those with all of these words in their name, title, group or description
+        #[arg(long, value_name = "WORDS")]
+        search: Option<String>,
+    },
+    /// Show what an action takes and gives, with an example
+    Action {
+        /// The action, such as mediavalet.asset.upload
+        #[arg(value_name = "CONNECTOR.ACTION")]
+        name: String,
     },
     /// Print a JSON Schema
     Schema {
@@ -73,6 +82,9 @@ pub(crate) enum Command {
         /// Its input: JSON, @FILE, or - for standard input
         #[arg(long, value_name = "JSON", default_value = "{}")]
         input: String,
+        /// Go through all pages of an action that lists, and print an item a line
+        #[arg(long)]
+        all: bool,
     },
     /// Look at flows without running them
     Flow {

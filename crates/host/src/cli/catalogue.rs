@@ -4,7 +4,7 @@ use std::process::ExitCode;
 
 use serde_json::{Value, json};
 use trunkline::{
-    core::{Error, ErrorKind, Registry, Result},
+    core::{ActionSpec, ConnectorSpec, Effect, Error, ErrorKind, Registry, Result},
     engine::Flow,
     rest::operation_schema,
 };
@@ -64,7 +64,12 @@ fn properties(schema: &Value, indent: &str) -> Vec<Vec<String>> {
     let row = |(name, property): (&String, &Value)| {
         let text = |key: &str| property.get(key).and_then(Value::as_str).unwrap_or_default().to_owned();
         let needed = required.is_some_and(|all| all.iter().any(|one| one == name));
-        let default = property.get("default").map(|default| format!(" [default: {}]", default.as_str().unwrap_or("-")));
+        let default = property.get("default").map(|default| match default {
+            Value::String(text) => text.clone(),
+            other => other.to_string(),
+        });
+        let default = default.filter(|text| !["", "[]", "{}", "null"].contains(&text.as_str()));
+        let default = default.map(|text| format!(" [default: {text}]"));
         let branches = property.get("oneOf").and_then(Value::as_array).into_iter().flatten();
         let constants = branches.chain([property]).filter_map(|one| one.get("const")?.as_str());
         let choices = constants.collect::<Vec<_>>().join(" or ");
@@ -79,17 +84,33 @@ fn properties(schema: &Value, indent: &str) -> Vec<Vec<String>> {
     properties.map(row).collect()
 }
 
-pub(crate) fn actions(registry: &Registry, connector: Option<&str>, output: &Output) -> Result<ExitCode> {
+/// Whether all the words stand somewhere in what is told of the action.
+fn matches(spec: &ActionSpec, words: &str) -> bool {
+    let text = format!("{} {} {} {}", spec.name, spec.title, spec.group, spec.about).to_lowercase();
+    words.to_lowercase().split_whitespace().all(|word| text.contains(word))
+}
+
+pub(crate) fn actions(
+    registry: &Registry,
+    connector: Option<&str>,
+    search: Option<&str>,
+    output: &Output,
+) -> Result<ExitCode> {
     let connectors: Vec<_> = match connector {
         Some(name) => vec![&**registry.connector(name)?],
         None => registry.connectors().collect(),
     };
-    let of = |one: &trunkline::core::Registered| one.spec().name.clone();
-    let list: Vec<_> = connectors
+    let found = connectors.into_iter().map(|one| {
+        let mut specs: Vec<_> = one.actions().filter(|spec| search.is_none_or(|words| matches(spec, words))).collect();
+        specs.sort_by(|a, b| (&a.group, &a.name).cmp(&(&b.group, &b.name)));
+        (one.spec(), specs)
+    });
+    let found: Vec<_> = found.filter(|(_, specs)| !specs.is_empty()).collect();
+    let list: Vec<_> = found
         .iter()
-        .flat_map(|one| {
-            one.actions().map(move |spec| {
-                let mut row = json!({ "connector": of(one), "name": spec.name, "title": spec.title,
+        .flat_map(|(connector, specs)| {
+            specs.iter().map(|spec| {
+                let mut row = json!({ "connector": connector.name, "name": spec.name, "title": spec.title,
                     "group": spec.group, "effect": spec.effect, "lists": spec.lists });
                 if let Some(route) = &spec.route {
                     row["route"] = route.as_str().into();
@@ -100,22 +121,120 @@ pub(crate) fn actions(registry: &Registry, connector: Option<&str>, output: &Out
         .collect();
     output.show(&list, || {
         let mut text = String::new();
-        for one in connectors {
-            text += &format!("{}\n", one.spec().title);
-            let mut specs: Vec<_> = one.actions().collect();
-            specs.sort_by(|a, b| (&a.group, &a.name).cmp(&(&b.group, &b.name)));
+        for (connector, specs) in &found {
             let mut group = None;
-            let rows = specs.into_iter().map(|spec| {
+            let rows = specs.iter().map(|spec| {
                 let heading = if group.replace(&spec.group) == Some(&spec.group) { "" } else { &spec.group };
-                let effect = format!("{:?}", spec.effect).to_lowercase();
-                let route = spec.route.clone().unwrap_or_default();
-                vec![heading.to_owned(), format!("{}.{}", of(one), spec.name), spec.title.clone(), effect, route]
+                let (effect, route) = (effect(spec), spec.route.clone().unwrap_or_default());
+                let name = format!("{}.{}", connector.name, spec.name);
+                vec![heading.to_owned(), name, spec.title.clone(), effect, route]
             });
-            text += &format!("{}\n\n", table(&["Group", "Action", "Title", "Effect", "Call"], rows));
+            let table = table(&["Group", "Action", "Title", "Effect", "Call"], rows);
+            text += &format!("{}\n{table}\n\n", connector.title);
         }
+        if text.is_empty() { "No action has all of these words.".to_owned() } else { text }
+    });
+    Ok(exit::DONE.into())
+}
+
+fn effect(spec: &ActionSpec) -> String {
+    format!("{:?}", spec.effect).to_lowercase()
+}
+
+pub(crate) fn action(registry: &Registry, name: &str, output: &Output) -> Result<ExitCode> {
+    let (connector, spec) = find(registry, name)?;
+    output.show(spec, || {
+        let mut text = format!("{name}: {}\n", spec.title);
+        if !spec.about.is_empty() {
+            text += &format!("{}\n", spec.about);
+        }
+        text += &format!("\nEffect: {} ({})\n", effect(spec), meaning(spec.effect));
+        if let Some(route) = &spec.route {
+            text += &format!("Call:   {route}\n");
+        }
+        if !connector.documentation.is_empty() {
+            text += &format!("Vendor: {}\n", connector.documentation);
+        }
+        let heading = ["Title", "In JSON", "Needed", "Type", "Meaning"];
+        let typed = |schema: &Value| {
+            let mut rows = properties(schema, "");
+            for row in &mut rows {
+                let property = &schema["properties"][row[1].as_str()];
+                row.insert(3, kind(property));
+            }
+            rows
+        };
+        match typed(&spec.input) {
+            rows if rows.is_empty() => text += "\nIt takes no input.\n",
+            rows => text += &format!("\nInput\n{}\n", table(&heading, rows)),
+        }
+        let outputs = typed(&spec.output);
+        if !outputs.is_empty() {
+            text += &format!("\nOutput\n{}\n", table(&heading, outputs));
+        }
+        let example = serde_json::to_string(&example(&spec.input)).unwrap_or_default().replace('\'', r"'\''");
+        text += &format!("\nExample\n  trunkline call {name} --connection NAME --input '{example}'\n");
         text
     });
     Ok(exit::DONE.into())
+}
+
+fn find<'a>(registry: &'a Registry, name: &str) -> Result<(&'a ConnectorSpec, &'a ActionSpec)> {
+    let Some((connector, action)) = name.split_once('.') else {
+        return Err(Error::new(ErrorKind::InvalidInput, format!("{name} is no action of a connector"))
+            .hint("write CONNECTOR.RESOURCE.VERB, such as mediavalet.asset.get"));
+    };
+    let connector = registry.connector(connector)?;
+    Ok((connector.spec(), connector.action_spec(action)?))
+}
+
+fn meaning(effect: Effect) -> &'static str {
+    match effect {
+        Effect::Read => "changes nothing",
+        Effect::Idempotent => "the same call again leaves the same state",
+        Effect::Create => "the same call again makes a second thing: never repeated blindly",
+        Effect::Delete => "takes something away; gone already counts as done",
+    }
+}
+
+/// The type of a property in a word or two.
+fn kind(property: &Value) -> String {
+    let of = |value: &Value| match value {
+        Value::String(one) => one.clone(),
+        Value::Array(all) => all.iter().filter_map(Value::as_str).collect::<Vec<_>>().join(" or "),
+        _ => "any".to_owned(),
+    };
+    let kind = of(&property["type"]);
+    match (kind.as_str(), property["format"].as_str()) {
+        ("array", _) => format!("list of {}", of(&property["items"]["type"])),
+        (kind, Some(format)) => format!("{kind} ({format})"),
+        (kind, None) => kind.to_owned(),
+    }
+}
+
+/// An input that shows the form of what is needed: required properties, and those with an example.
+fn example(schema: &Value) -> Value {
+    let required: Vec<_> = schema["required"].as_array().into_iter().flatten().filter_map(Value::as_str).collect();
+    let properties = schema["properties"].as_object().into_iter().flatten();
+    let value = |property: &Value| {
+        let given = property["examples"].get(0).or(property.get("default")).or_else(|| property["enum"].get(0));
+        given.cloned().unwrap_or_else(|| match (kind(property).as_str(), property["format"].as_str()) {
+            (_, Some("uuid")) => "00000000-0000-0000-0000-000000000000".into(),
+            (_, Some("date-time")) => "2026-01-31T12:00:00Z".into(),
+            ("integer" | "number", _) => 1.into(),
+            ("boolean", _) => true.into(),
+            ("object", _) => example(property),
+            (kind, _) if kind.starts_with("list") => json!([]),
+            _ => "...".into(),
+        })
+    };
+    let shown =
+        |(name, property): &(&String, &Value)| required.contains(&name.as_str()) || property.get("examples").is_some();
+    properties
+        .filter(shown)
+        .map(|(name, property)| (name.clone(), value(property)))
+        .collect::<serde_json::Map<_, _>>()
+        .into()
 }
 
 pub(crate) fn schema(registry: &Registry, what: SchemaOf, name: Option<&str>) -> Result<ExitCode> {
@@ -129,12 +248,7 @@ pub(crate) fn schema(registry: &Registry, what: SchemaOf, name: Option<&str>) ->
             let names: Vec<_> = registry.connectors().map(|one| one.spec().name.clone()).collect();
             return Err(missing("which connector's connections?", format!("add one of: {}", names.join(", "))));
         }
-        (SchemaOf::Action, Some(name)) => {
-            let Some((connector, action)) = name.split_once('.') else {
-                return Err(missing("which action?", "write CONNECTOR.RESOURCE.VERB".to_owned()));
-            };
-            output.json(registry.connector(connector)?.action_spec(action)?);
-        }
+        (SchemaOf::Action, Some(name)) => output.json(find(registry, name)?.1),
         (SchemaOf::Action, None) => {
             return Err(missing("which action?", "`trunkline actions` lists them".to_owned()));
         }

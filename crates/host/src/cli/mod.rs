@@ -50,12 +50,20 @@ async fn run(arguments: Arguments, output: &Output) -> Result<ExitCode> {
         Command::Demo(demo) => demo::demo(&open()?, &data, demo, output).await,
         Command::Sandbox(sandbox) => sandbox::sandbox(sandbox, output).await,
         Command::Connectors { name } => catalogue::connectors(&Registry::discover()?, name.as_deref(), output),
-        Command::Actions { connector } => catalogue::actions(&Registry::discover()?, connector.as_deref(), output),
+        Command::Actions { connector, search } => {
+            catalogue::actions(&Registry::discover()?, connector.as_deref(), search.as_deref(), output)
+        }
+        Command::Action { name } => catalogue::action(&Registry::discover()?, &name, output),
         Command::Schema { what, name } => catalogue::schema(&Registry::discover()?, what, name.as_deref()),
         Command::Connection { command } => connection::connection(&open()?, command, output).await,
-        Command::Call { action, connection, input } => {
-            let answer = open()?.call(&action, &connection, json(&input, "--input")?).await?;
-            output.json(&answer);
+        Command::Call { action, connection, input, all } => {
+            let (runtime, input) = (open()?, json(&input, "--input")?);
+            if all {
+                let line = Output::new(true);
+                runtime.list(&action, &connection, input, |item| line.line(&item)).await?;
+            } else {
+                output.json(&runtime.call(&action, &connection, input).await?);
+            }
             Ok(exit::DONE.into())
         }
         Command::Flow { command: args::FlowCommand::Validate { file } } => {

@@ -49,6 +49,11 @@ impl Output {
         let _ = writeln!(std::io::stdout(), "{}", text.unwrap_or_default());
     }
 
+    /// Prints a value as one line of JSON.
+    pub(crate) fn line(self, value: &impl Serialize) {
+        let _ = writeln!(std::io::stdout(), "{}", serde_json::to_string(value).unwrap_or_default());
+    }
+
     /// Prints a value as JSON if the user wants that, else the text.
     pub(crate) fn show(self, value: &impl Serialize, text: impl FnOnce() -> String) {
         if self.json {
