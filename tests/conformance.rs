@@ -27,7 +27,8 @@ use trunkline_core::{
 type Reply = Arc<dyn Fn() -> Vec<u8> + Send + Sync>;
 
 /// Secrets of the connections below; none of them may ever be seen.
-const CANARIES: [&str; 4] = ["canary-client-secret", "canary-refresh-token", "canary-password", "canary-subscription-key"];
+const CANARIES: [&str; 4] =
+    ["canary-client-secret", "canary-refresh-token", "canary-password", "canary-subscription-key"];
 const TOKEN: &str = "canary-access-token";
 
 /// A service that gives tokens, and one answer to all else.
@@ -91,18 +92,25 @@ fn answer(status: u16, headers: &str, body: &str) -> Vec<u8> {
 /// A connection whose settings satisfy the connector's own schema, with the service in place of all addresses.
 fn connect(registry: &Registry, connector: &str, address: &str) -> Connected {
     let spec = registry.connector(connector).unwrap().spec();
-    let mut document = Map::from_iter([("name".to_owned(), json!("canary")), ("connector".to_owned(), json!(spec.id()))]);
+    let mut document =
+        Map::from_iter([("name".to_owned(), json!("canary")), ("connector".to_owned(), json!(spec.id()))]);
     let flow = spec.connection["oneOf"].as_array().into_iter().flatten().find(|branch| {
         branch.pointer("/properties/refreshToken").is_some() || branch.pointer("/properties/flows").is_none()
     });
     for schema in [Some(&spec.connection), flow].into_iter().flatten() {
         let properties = schema["properties"].as_object().into_iter().flatten();
-        for (name, property) in properties.filter(|(name, _)| !["name", "connector", "redirectUri"].contains(&name.as_str())) {
+        for (name, property) in
+            properties.filter(|(name, _)| !["name", "connector", "redirectUri"].contains(&name.as_str()))
+        {
             let value = match name.as_str() {
                 "tokenUrl" => json!(format!("{address}/token")),
                 url if url.ends_with("Url") => json!(address),
                 _ if property.get("writeOnly").is_some() => json!(format!("canary-{}", kebab(name))),
-                _ => property.get("const").or(property.pointer("/oneOf/0/const")).cloned().unwrap_or_else(|| sample(property)),
+                _ => property
+                    .get("const")
+                    .or(property.pointer("/oneOf/0/const"))
+                    .cloned()
+                    .unwrap_or_else(|| sample(property)),
             };
             document.insert(name.clone(), value);
         }
@@ -110,7 +118,9 @@ fn connect(registry: &Registry, connector: &str, address: &str) -> Connected {
     let connection = Connection::from_value(document.into()).unwrap();
     let faults = registry.check(&connection);
     assert!(faults.is_empty(), "{faults:#?}");
-    registry.connect(&connection, Arc::new(MemoryVault::default()), &|_| unreachable!("all secrets are literal")).unwrap()
+    registry
+        .connect(&connection, Arc::new(MemoryVault::default()), &|_| unreachable!("all secrets are literal"))
+        .unwrap()
 }
 
 fn kebab(name: &str) -> String {
@@ -179,7 +189,9 @@ fn every_action(registry: &Registry) -> Vec<(String, ActionSpec)> {
 
 /// Runs every action once against a service of its own that always answers this; gives back how each ended and how often
 /// the service was asked.
-async fn run_all(reply: impl Fn() -> Vec<u8> + Send + Sync + 'static) -> Vec<(String, ActionSpec, Result<Value>, usize)> {
+async fn run_all(
+    reply: impl Fn() -> Vec<u8> + Send + Sync + 'static,
+) -> Vec<(String, ActionSpec, Result<Value>, usize)> {
     let registry = registry();
     let (registry, reply): (_, Reply) = (&registry, Arc::new(reply));
     let one = |(connector, spec): (String, ActionSpec)| {
@@ -217,7 +229,9 @@ fn ended(connector: &str, spec: &ActionSpec, result: &Result<Value>, allowed: &[
         Err(error) if allowed.contains(&error.kind()) => {
             assert!(!error.message().is_empty(), "{connector}.{}: an error says something", spec.name);
         }
-        other => panic!("{connector}.{} ({:?}) ended with {other:?}, not with one of {allowed:?}", spec.name, spec.effect),
+        other => {
+            panic!("{connector}.{} ({:?}) ended with {other:?}, not with one of {allowed:?}", spec.name, spec.effect)
+        }
     }
 }
 
@@ -255,7 +269,8 @@ async fn a_throttle_is_waited_for_and_tried_again_whatever_the_effect() {
 async fn what_may_have_happened_is_repeated_only_where_that_is_harmless() {
     let lost: fn() -> Vec<u8> = Vec::new;
     let failed: fn() -> Vec<u8> = || answer(500, "", "{\"message\":\"boom\"}");
-    let cut: fn() -> Vec<u8> = || b"HTTP/1.1 200 OK\r\ncontent-type: application/json\r\ncontent-length: 5000\r\n\r\n{\"a\":".to_vec();
+    let cut: fn() -> Vec<u8> =
+        || b"HTTP/1.1 200 OK\r\ncontent-type: application/json\r\ncontent-length: 5000\r\n\r\n{\"a\":".to_vec();
     let mut checked = 0;
     for reply in [lost, failed, cut] {
         for (connector, spec, result, requests) in run_all(reply).await {
@@ -280,7 +295,11 @@ async fn what_may_have_happened_is_repeated_only_where_that_is_harmless() {
 async fn an_answer_that_is_no_answer_is_never_taken_for_one() {
     let html: fn() -> Vec<u8> = || {
         let page = "<html><body>Sign in to the hotel's network</body></html>";
-        format!("HTTP/1.1 200 OK\r\ncontent-type: text/html\r\ncontent-length: {}\r\nconnection: close\r\n\r\n{page}", page.len()).into_bytes()
+        format!(
+            "HTTP/1.1 200 OK\r\ncontent-type: text/html\r\ncontent-length: {}\r\nconnection: close\r\n\r\n{page}",
+            page.len()
+        )
+        .into_bytes()
     };
     let garbage: fn() -> Vec<u8> = || answer(200, "", "{\"payload\": [1, 2,");
     let moved: fn() -> Vec<u8> = || answer(302, "location: http://127.0.0.1:9/elsewhere\r\n", "");
@@ -318,8 +337,12 @@ async fn a_list_that_repeats_its_page_ends() {
     let registry = registry();
     let thing = |n: usize| json!({ "id": n, "name": format!("thing {n}") });
     let things: Vec<_> = (0..100).map(thing).collect();
-    let bodies =
-        [json!(things), json!({ "payload": things }), json!({ "payload": { "assets": things } }), json!({ "tasks": things })];
+    let bodies = [
+        json!(things),
+        json!({ "payload": things }),
+        json!({ "payload": { "assets": things } }),
+        json!({ "tasks": things }),
+    ];
     let mut checked = 0;
     for (connector, spec) in every_action(&registry).into_iter().filter(|(_, spec)| spec.lists) {
         let mut seen = false;
@@ -358,7 +381,9 @@ fn every_action_is_described_and_its_schemas_are_valid() {
         for spec in connector.actions() {
             let name = format!("{}.{}", connector.spec().name, spec.name);
             let parts: Vec<_> = spec.name.split('.').collect();
-            let word = |part: &&str| !part.is_empty() && part.chars().all(|c| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '_');
+            let word = |part: &&str| {
+                !part.is_empty() && part.chars().all(|c| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '_')
+            };
             assert!(parts.len() >= 2 && parts.iter().all(word), "{name} is not named resource.verb");
             assert!(!spec.title.is_empty() && !spec.group.is_empty(), "{name} has no title or no group");
             for schema in [&spec.input, &spec.output] {
@@ -367,7 +392,10 @@ fn every_action_is_described_and_its_schemas_are_valid() {
             assert_eq!(spec.input["additionalProperties"], json!(false), "{name} takes inputs it does not know");
             let sample = input(&spec.input);
             let faults = connector.action_input(&spec.name).unwrap().check(&sample);
-            assert!(faults.is_empty(), "{name}: the sample {sample} does not fit, give the schema examples: {faults:#?}");
+            assert!(
+                faults.is_empty(),
+                "{name}: the sample {sample} does not fit, give the schema examples: {faults:#?}"
+            );
             for (input, property) in spec.input["properties"].as_object().into_iter().flatten() {
                 assert!(property["title"].is_string(), "{name}: the input {input} has no title");
             }

@@ -1,1 +1,236 @@
-//! To come.
+//! Fifty kills of one run: `kill -9` at random moments, taken up again each time, and in the end nothing was lost, nothing is
+//! there twice, and no step whose result was recorded was called again.
+//!
+//! The systems outlive the kills, for they are in the test's own process; their log of requests is what the journal is held
+//! against.
+#![allow(clippy::unwrap_used)]
+
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    time::{Duration, Instant},
+};
+
+use serde_json::Value;
+use tokio::process::Child;
+use trunkline_engine::{ItemOutcome, Journal, RunEvent, RunId};
+use trunkline_sandbox::{Faults, Options, Sandbox};
+use trunkline_tests::{Cli, Dice, LONG, finish, flow_input, requests, sandbox, shipped_flow};
+
+const FILES: u64 = 400;
+const KILLS: usize = 50;
+
+/// What the journal holds: results of steps by their path, and outcomes of items by their key.
+#[derive(Default)]
+struct Recorded {
+    steps: BTreeMap<String, Value>,
+    items: BTreeMap<String, ItemOutcome>,
+}
+
+/// Reads the journal while nobody works on the run, as the next process will.
+async fn recorded(cli: &Cli, id: &RunId) -> Recorded {
+    let runtime = cli.runtime();
+    let mut recorded = Recorded::default();
+    let mut twice = Vec::new();
+    let visit = &mut |event| {
+        let again = match event {
+            RunEvent::StepFinished { step, output, .. } => {
+                let path = step.to_string();
+                recorded.steps.insert(path.clone(), output).map(|_| path)
+            }
+            RunEvent::ItemFinished { key, outcome, .. } => recorded.items.insert(key.clone(), outcome).map(|_| key),
+            _ => None,
+        };
+        twice.extend(again);
+    };
+    runtime.store().replay(id, visit).await.unwrap();
+    assert_eq!(twice, [""; 0], "recorded twice");
+    recorded
+}
+
+/// The calls that belong to a recorded step, or to an item that has its outcome.
+fn repeated(recorded: &Recorded, calls: &[Value]) -> Vec<String> {
+    // The last segment of a path tells the step: each step of the flow has calls of its own.
+    let step_of = |path: &str| -> Option<(String, &'static str)> {
+        let (id, call) = path.strip_prefix("/mediaflow/1/file/")?.split_once('/').unwrap_or_else(|| {
+            let id = path.rsplit('/').next().unwrap_or_default();
+            (id, "")
+        });
+        let step = match call {
+            "checkpermissions" => "rights",
+            "" => "original",
+            // The bytes: they flow when the asset is made.
+            _ => "asset",
+        };
+        Some((id.to_owned(), step))
+    };
+    let uploads: BTreeSet<&str> = recorded
+        .steps
+        .iter()
+        .filter(|(step, _)| step.ends_with("/asset"))
+        .filter_map(|(_, output)| output["assetId"].as_str())
+        .collect();
+    let mut found = Vec::new();
+    for call in calls {
+        let path = call["path"].as_str().unwrap();
+        let told = || format!("{} {path}", call["method"].as_str().unwrap());
+        if let Some((id, step)) = step_of(path)
+            && (recorded.items.contains_key(&id) || recorded.steps.contains_key(&format!("files/{id}/{step}")))
+        {
+            found.push(told());
+        }
+        let asset = path.strip_prefix("/mediavalet/uploads/").or_else(|| path.strip_prefix("/mediavalet/assets/"));
+        let asset = asset.map(|rest| rest.split('/').next().unwrap_or_default());
+        if asset.is_some_and(|asset| uploads.contains(asset)) {
+            found.push(told());
+        }
+    }
+    found
+}
+
+/// Lets a process make so many calls, and then some milliseconds more, and kills it. The process if it ended before.
+async fn kill_after(mut child: Child, sandbox: &Sandbox, calls: u64, more: Duration) -> Option<Child> {
+    let goal = sandbox.report().requests + calls;
+    let deadline = Instant::now() + LONG;
+    while sandbox.report().requests < goal {
+        assert!(Instant::now() < deadline, "the process makes no calls");
+        if child.try_wait().unwrap().is_some() {
+            return Some(child);
+        }
+        tokio::time::sleep(Duration::from_millis(3)).await;
+    }
+    tokio::time::sleep(more).await;
+    if child.try_wait().unwrap().is_some() {
+        return Some(child);
+    }
+    // SIGKILL.
+    child.kill().await.unwrap();
+    None
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn fifty_kills_repeat_no_recorded_step_and_lose_and_double_nothing() {
+    let faults = Faults { latency: Duration::from_millis(8), ..Faults::default() };
+    let options = Options {
+        files: FILES,
+        max_size: 20_000,
+        processing: Duration::ZERO,
+        refusals: true,
+        faults,
+        ..Options::default()
+    };
+    let sandbox = sandbox(options).await;
+    let cli = Cli::default();
+    cli.connect(&sandbox).await;
+    let mut dice = Dice::default();
+    let (flow, input) = (shipped_flow(), flow_input(&sandbox).to_string());
+    let run = ["run", flow.to_str().unwrap(), "--input", &input, "--json"];
+
+    let mut child = cli.start(&run);
+    let mut id: Option<RunId> = None;
+    let (mut kills, mut seen, mut before) = (0, 0, Recorded::default());
+    let mut progress = 0;
+    let last = loop {
+        let (calls, more) = (dice.roll(2, 110), Duration::from_millis(dice.roll(0, 20)));
+        if let Some(ended) = kill_after(child, &sandbox, calls, more).await {
+            panic!("the run ended after {kills} kills: it needs more files: {:?}", finish(ended).await);
+        }
+        kills += 1;
+        let log = requests(&sandbox).await;
+        assert!(log.len() < 10_000, "the sandbox keeps no more, and all are needed");
+        let repeats = repeated(&before, &log[seen..]);
+        assert_eq!(repeats, [""; 0], "after kill {kills}: recorded already, and called again");
+        if id.is_none() {
+            id = cli.runtime().store().runs().await.unwrap().pop().map(|run| run.id);
+        }
+        let now = match &id {
+            Some(id) => recorded(&cli, id).await,
+            None => Recorded::default(),
+        };
+        // What was recorded stays recorded.
+        assert!(before.items.keys().all(|key| now.items.contains_key(key)), "after kill {kills}");
+        progress += usize::from(now.steps.len() > before.steps.len());
+        // What the killed process had sent may still be logged; none of it belongs to what is recorded.
+        (seen, before) = (log.len(), now);
+        let resume: Vec<String> = match &id {
+            Some(id) => ["runs", "resume", &id.0, "--json"].map(str::to_owned).into(),
+            None => run.map(str::to_owned).into(),
+        };
+        let resume: Vec<_> = resume.iter().map(String::as_str).collect();
+        child = cli.start(&resume);
+        if kills == KILLS {
+            break finish(child).await.expect(0);
+        }
+    };
+    assert!(progress > KILLS / 2, "only {progress} of {kills} kills hit a run that got on");
+
+    // To the end, nothing of what was recorded at the last kill was touched.
+    let log = requests(&sandbox).await;
+    assert!(log.len() < 10_000);
+    assert_eq!(repeated(&before, &log[seen..]), [""; 0]);
+    assert!(before.items.len() as u64 > FILES / 20 && (before.items.len() as u64) < FILES, "{}", before.items.len());
+
+    // Nothing lost: every file has an outcome, and a good one.
+    let id = id.unwrap();
+    let now = recorded(&cli, &id).await;
+    assert_eq!(now.items.len() as u64, FILES);
+    let bad: Vec<_> = now.items.values().filter(|one| matches!(one.status(), "failed" | "unknown")).collect();
+    assert!(bad.is_empty(), "{bad:?}");
+    let run = last.json();
+    assert_eq!(run["status"], "succeeded", "{run}");
+    let done = now.items.values().filter(|one| one.status() == "done").count() as u64;
+    assert_eq!(run["ledger"]["files"]["done"], done);
+
+    // Nothing twice, nothing changed on the way; each asset was finalized once.
+    let report = sandbox.report();
+    assert_eq!((report.duplicates, report.digest_mismatches), (0, 0), "{report:?}");
+    let there = run["ledger"]["files"]["skipped"]["already in MediaValet"].as_u64().unwrap();
+    assert_eq!(report.uploaded + report.preexisting, done + there, "{report:?}");
+    let count = |method: &str, status: u64, path: &dyn Fn(&str) -> bool| {
+        let fits = |call: &&Value| call["method"] == method && call["status"] == status;
+        log.iter().filter(fits).filter(|call| path(call["path"].as_str().unwrap())).count() as u64
+    };
+    let begun = count("POST", 201, &|path| path == "/mediavalet/uploads");
+    assert_eq!(begun, report.uploaded + report.unfinished_uploads, "each upload is an asset or an empty one");
+    assert!(report.unfinished_uploads <= (KILLS * 8) as u64, "{report:?}");
+    let mut finalized = BTreeMap::<&str, u64>::new();
+    for call in log.iter().filter(|call| call["method"] == "PATCH" && call["status"] == 200) {
+        *finalized.entry(call["path"].as_str().unwrap()).or_default() += 1;
+    }
+    assert_eq!(finalized.len() as u64, report.uploaded, "{report:?}");
+    assert!(finalized.values().all(|count| *count == 1), "{finalized:?}");
+    println!(
+        "{} requests, {} uploads begun for {} assets, {progress} of {kills} processes got on",
+        log.len(),
+        begun,
+        done
+    );
+    sandbox.stop().await;
+}
+
+#[test]
+fn a_repeated_step_would_be_noticed() {
+    let mut recorded = Recorded::default();
+    recorded.steps.insert("files/7/rights".into(), Value::Null);
+    recorded.steps.insert("files/8/asset".into(), serde_json::json!({ "assetId": "a-8" }));
+    recorded.items.insert("9".into(), ItemOutcome::Done);
+    let call = |path: &str| serde_json::json!({ "method": "GET", "path": path });
+    for path in [
+        "/mediaflow/1/file/7/checkpermissions",
+        "/mediaflow/1/file/8/downloads/0",
+        "/mediavalet/uploads/a-8",
+        "/mediavalet/uploads/a-8/categories",
+        "/mediavalet/assets/a-8",
+        "/mediaflow/1/file/9",
+        "/mediaflow/1/file/9/checkpermissions",
+    ] {
+        assert_eq!(repeated(&recorded, &[call(path)]).len(), 1, "{path}");
+    }
+    for path in [
+        "/mediaflow/1/file/7",
+        "/mediaflow/1/file/6/checkpermissions",
+        "/mediavalet/uploads",
+        "/mediavalet/assets/search",
+    ] {
+        assert_eq!(repeated(&recorded, &[call(path)]), [""; 0], "{path}");
+    }
+}

@@ -1,4 +1,5 @@
 //! What keeps the project in shape: which crate may know which, how long files may be, and that no connector is forgotten.
+#![allow(clippy::unwrap_used)]
 
 use std::{
     collections::BTreeSet,
@@ -108,7 +109,9 @@ fn faults(manifest: &Table, connectors: &BTreeSet<String>) -> Vec<String> {
             } else if let Some((_, who)) = RESERVED.iter().find(|(name, _)| name == dependency) {
                 // Tests may speak HTTP, but not those of what knows no HTTP.
                 let free = krate == "trunkline-tests"
-                    || (to_test && !matches!(krate, "trunkline-core" | "trunkline-engine") && dependency != "inventory");
+                    || (to_test
+                        && !matches!(krate, "trunkline-core" | "trunkline-engine")
+                        && dependency != "inventory");
                 if !who.contains(&krate) && !free {
                     found.push(format!("{krate} may not name {dependency}"));
                 }
@@ -118,17 +121,13 @@ fn faults(manifest: &Table, connectors: &BTreeSet<String>) -> Vec<String> {
     found
 }
 
-fn sections(manifest: &Table) -> Vec<(&'static str, &Table)> {
+/// The dependencies of a manifest by their kind, those for one platform included.
+fn sections(manifest: &Table) -> Vec<(&'static str, Table)> {
     let kinds = ["dependencies", "dev-dependencies", "build-dependencies"];
-    let of = |table: &'_ Table| -> Vec<(&'static str, Table)> {
-        kinds.iter().filter_map(|kind| Some((*kind, table.get(*kind)?.as_table()?.clone()))).collect()
-    };
-    let mut all = of(manifest);
-    for target in manifest.get("target").and_then(Value::as_table).into_iter().flat_map(|all| all.values()) {
-        all.extend(target.as_table().map(of).unwrap_or_default());
-    }
-    let leaked: Vec<_> = all.into_iter().map(|(kind, table)| (kind, &*Box::leak(Box::new(table)))).collect();
-    leaked
+    let platforms = manifest.get("target").and_then(Value::as_table).into_iter().flat_map(|all| all.values());
+    let all = platforms.filter_map(Value::as_table).chain([manifest]);
+    let of = |table: &Table| kinds.map(|kind| Some((kind, table.get(kind)?.as_table()?.clone())));
+    all.flat_map(of).flatten().collect()
 }
 
 #[test]

@@ -1,1 +1,215 @@
-//! To come.
+//! Tokens, from the first sign-in to the hundredth refresh, against login servers that forgive nothing: a refresh token is
+//! good once, and using it again revokes the whole sign-in.
+#![allow(clippy::unwrap_used)]
+
+use std::time::Duration;
+
+use serde_json::{Value, json};
+use trunkline::Runtime;
+use trunkline_core::{Connected, Connections, Context, ErrorKind};
+use trunkline_sandbox::{Options, RefreshPolicy, Sandbox};
+use trunkline_tests::{Cli, approve, document, few, requests, sandbox};
+
+const CALLBACK: &str = "http://127.0.0.1:8700/rest/v1/oauth2/callback";
+
+async fn strict(lifetime: Duration) -> Sandbox {
+    sandbox(Options { token_lifetime: lifetime, refresh_policy: RefreshPolicy::OneTime, ..few(2) }).await
+}
+
+/// A connection for a sign-in in the browser.
+fn by_browser(sandbox: &Sandbox, connector: &str) -> Value {
+    let mut settings = document(sandbox, connector);
+    settings["flows"] = "authorization_code".into();
+    settings["authorizationUrl"] = match connector {
+        "mediaflow" => sandbox.endpoints().mediaflow.authorization_url.into(),
+        _ => sandbox.endpoints().mediavalet.authorization_url.into(),
+    };
+    for only in ["username", "password", "refreshToken"] {
+        settings.as_object_mut().unwrap().remove(only);
+    }
+    settings
+}
+
+async fn signed_in(runtime: &Runtime, settings: Value) -> Connected {
+    let name = runtime.add_connection(settings).await.unwrap();
+    let connected = runtime.connect(&name).await.unwrap();
+    let begun = connected.begin_authorization(CALLBACK).unwrap();
+    connected.finish_authorization(&begun, &approve(&begun.url).await).await.unwrap();
+    connected
+}
+
+async fn call(connected: &Connected) -> trunkline_core::Result<Value> {
+    let cx = Context::new("", connected.name(), Connections::default());
+    connected.run("user.current", json!({}), &cx).await
+}
+
+/// The token requests that arrived, by grant type.
+async fn grants(sandbox: &Sandbox) -> Vec<String> {
+    let log = requests(sandbox).await;
+    log.iter().filter_map(|request| request["grant_type"].as_str().map(str::to_owned)).collect()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_hundred_calls_with_an_expired_token_ask_for_one_new_token() {
+    let sandbox = strict(Duration::from_secs(20)).await;
+    let home = Cli::default();
+    let runtime = home.runtime();
+    let connected = signed_in(&runtime, by_browser(&sandbox, "mediavalet")).await;
+    call(&connected).await.unwrap();
+    assert_eq!(grants(&sandbox).await, ["authorization_code"]);
+
+    // Old enough that a refusal can mean expiry; then all tokens die at once.
+    tokio::time::sleep(Duration::from_millis(4_300)).await;
+    sandbox.expire_tokens();
+    // As in a flow: some calls share a client, others have one of their own for the same connection.
+    let mut all = Vec::new();
+    for number in 0..100 {
+        let own = if number % 4 == 0 { runtime.connect("mediavalet").await.unwrap() } else { connected.clone() };
+        all.push(tokio::spawn(async move { call(&own).await.map(drop) }));
+    }
+    for one in all {
+        one.await.unwrap().unwrap();
+    }
+    assert_eq!(grants(&sandbox).await, ["authorization_code", "refresh_token"], "one refresh for all of them");
+    let refused = requests(&sandbox).await.iter().filter(|request| request["status"] == 401).count();
+    assert!(refused > 0, "the token was refused to those who came first");
+    sandbox.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_token_that_has_run_out_is_renewed_before_it_is_refused() {
+    let sandbox = strict(Duration::from_secs(2)).await;
+    let home = Cli::default();
+    let connected = signed_in(&home.runtime(), by_browser(&sandbox, "mediavalet")).await;
+    for _ in 0..24 {
+        call(&connected).await.unwrap();
+        tokio::time::sleep(Duration::from_millis(250)).await;
+    }
+    let log = requests(&sandbox).await;
+    assert!(log.iter().all(|request| request["status"] != 401), "ahead of time, every time");
+    let refreshes = grants(&sandbox).await.iter().filter(|grant| *grant == "refresh_token").count();
+    assert!((2..=12).contains(&refreshes), "{refreshes}");
+    sandbox.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_new_refresh_token_is_stored_before_it_is_needed() {
+    let sandbox = strict(Duration::from_secs(1)).await;
+    let home = Cli::default();
+    drop(signed_in(&home.runtime(), by_browser(&sandbox, "mediavalet")).await);
+    for restart in 0..5 {
+        tokio::time::sleep(Duration::from_millis(1_100)).await;
+        // A new process, as far as the store can tell.
+        let runtime = home.runtime();
+        let connected = runtime.connect("mediavalet").await.unwrap();
+        call(&connected).await.unwrap_or_else(|error| panic!("restart {restart}: {error:?}"));
+    }
+    let refreshes = grants(&sandbox).await.iter().filter(|grant| *grant == "refresh_token").count();
+    assert!(refreshes >= 5, "{refreshes}");
+    sandbox.stop().await;
+}
+
+/// The sabotage twin: with the entry of the vault as it was before the refresh, the sign-in is lost.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_forgotten_refresh_token_would_lose_the_sign_in() {
+    use trunkline_core::{Secret, Vault};
+    let sandbox = strict(Duration::from_secs(1)).await;
+    let home = Cli::default();
+    let runtime = home.runtime();
+    drop(signed_in(&runtime, by_browser(&sandbox, "mediavalet")).await);
+    let old = runtime.store().load("mediavalet").await.unwrap().unwrap();
+    tokio::time::sleep(Duration::from_millis(1_100)).await;
+    call(&runtime.connect("mediavalet").await.unwrap()).await.unwrap();
+    let new = runtime.store().load("mediavalet").await.unwrap().unwrap();
+    assert!(new.version > old.version && new.content.expose() != old.content.expose());
+    let text = Secret::from(old.content.expose());
+    assert!(runtime.store().replace("mediavalet", new.version, &text).await.unwrap());
+    tokio::time::sleep(Duration::from_millis(1_100)).await;
+    let error = call(&runtime.connect("mediavalet").await.unwrap()).await.unwrap_err();
+    assert_eq!((error.kind(), error.context("setting")), (ErrorKind::Auth, Some("/flows")), "{error:?}");
+    sandbox.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_empty_refresh_token_leaves_the_old_one_in_force() {
+    let sandbox = strict(Duration::from_secs(1)).await;
+    let home = Cli::default();
+    drop(signed_in(&home.runtime(), by_browser(&sandbox, "mediaflow")).await);
+    for _ in 0..3 {
+        tokio::time::sleep(Duration::from_millis(1_100)).await;
+        // Mediaflow answers each refresh with `"refresh_token": ""`.
+        call(&home.runtime().connect("mediaflow").await.unwrap()).await.unwrap();
+    }
+    let refreshes = grants(&sandbox).await.iter().filter(|grant| *grant == "refresh_token").count();
+    assert!(refreshes >= 3, "{refreshes}");
+    sandbox.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_sign_in_proves_who_began_it() {
+    let sandbox = strict(Duration::from_secs(3600)).await;
+    let home = Cli::default();
+    let runtime = home.runtime();
+    let settings = by_browser(&sandbox, "mediavalet");
+    runtime.add_connection(settings).await.unwrap();
+    let connected = runtime.connect("mediavalet").await.unwrap();
+    let begun = connected.begin_authorization(CALLBACK).unwrap();
+    let query: std::collections::HashMap<_, _> =
+        begun.url.parse::<trunkline_rest::Url>().unwrap().query_pairs().into_owned().collect();
+    assert_eq!((query["response_type"].as_str(), query["code_challenge_method"].as_str()), ("code", "S256"));
+    assert_eq!((query["redirect_uri"].as_str(), query["scope"].as_str()), (CALLBACK, "openid api offline_access"));
+    assert!(query["code_challenge"].len() == 43 && query["state"].len() >= 20, "{query:?}");
+    assert_eq!(query["state"], begun.state.expose());
+    assert!(!begun.url.contains(begun.verifier.expose()) && !begun.url.contains("sandbox-mediavalet-secret"));
+
+    // Another sign-in's answer, and one whose verifier is another's.
+    let back = approve(&begun.url).await;
+    let other = connected.begin_authorization(CALLBACK).unwrap();
+    assert_ne!((other.state.expose(), other.verifier.expose()), (begun.state.expose(), begun.verifier.expose()));
+    let error = connected.finish_authorization(&other, &back).await.unwrap_err();
+    assert_eq!(grants(&sandbox).await, [""; 0], "the code is not even offered: {error:?}");
+    let mixed = trunkline_core::Authorization {
+        url: begun.url.clone(),
+        redirect_uri: begun.redirect_uri.clone(),
+        state: begun.state.clone(),
+        verifier: other.verifier.clone(),
+    };
+    let error = connected.finish_authorization(&mixed, &back).await.unwrap_err();
+    assert_eq!(error.context("oauth"), Some("invalid_grant"), "{error:?}");
+
+    // The right one; and never a second time.
+    let begun = connected.begin_authorization(CALLBACK).unwrap();
+    let back = approve(&begun.url).await;
+    connected.finish_authorization(&begun, &back).await.unwrap();
+    assert_eq!(call(&connected).await.unwrap()["userName"], "integration@example.com");
+    let error = connected.finish_authorization(&begun, &back).await.unwrap_err();
+    assert_eq!(error.context("oauth"), Some("invalid_grant"), "{error:?}");
+    sandbox.stop().await;
+}
+
+/// Several processes on one data directory, each with an expired token at the same moment.
+async fn share(policy: RefreshPolicy) {
+    let options = Options { token_lifetime: Duration::from_secs(2), refresh_policy: policy, ..few(2) };
+    let sandbox = sandbox(options).await;
+    let cli = Cli::default();
+    drop(signed_in(&cli.runtime(), by_browser(&sandbox, "mediavalet")).await);
+    for _ in 0..4 {
+        tokio::time::sleep(Duration::from_millis(2_100)).await;
+        let arguments = ["call", "mediavalet.user.current", "--connection", "mediavalet", "--json"];
+        for answer in futures::future::join_all((0..3).map(|_| cli.run(&arguments))).await {
+            answer.expect(0);
+        }
+    }
+    sandbox.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn processes_share_a_sign_in_whose_login_server_forgives_a_race() {
+    share(RefreshPolicy::OneTimeGrace(Duration::from_secs(30))).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+#[ignore = "a refresh is one at a time within a process only: between processes there is no lease yet"]
+async fn processes_share_a_sign_in_whose_login_server_forgives_nothing() {
+    share(RefreshPolicy::OneTime).await;
+}

@@ -1,5 +1,6 @@
 //! The files in `schemas/` are derived from our types, checked in, and rewritten by this suite: `UPDATE=1 cargo test -p
 //! trunkline-tests --test schemas`.
+#![allow(clippy::unwrap_used)]
 
 use std::{collections::BTreeMap, env, fs};
 
@@ -12,10 +13,8 @@ use trunkline_tests::{project, shipped_flow};
 
 /// The files by name, as they ought to be.
 fn derived() -> BTreeMap<String, Value> {
-    let mut files = BTreeMap::from([
-        ("flow.json".to_owned(), Flow::schema()),
-        ("operation.json".to_owned(), operation_schema()),
-    ]);
+    let mut files =
+        BTreeMap::from([("flow.json".to_owned(), Flow::schema()), ("operation.json".to_owned(), operation_schema())]);
     for connector in Registry::discover().unwrap().connectors() {
         let spec = connector.spec();
         let actions: Map<_, _> = connector
@@ -66,7 +65,10 @@ fn the_checked_in_schemas_are_those_of_the_types() {
     // The host's OpenAPI document is derived elsewhere.
     let orphans: Vec<_> = there.filter(|name| !derived.contains_key(name) && name != "openapi.json").collect();
     assert!(orphans.is_empty(), "nothing derives schemas/{orphans:?}");
-    assert!(update || stale.is_empty(), "schemas/{stale:?} differ: UPDATE=1 cargo test -p trunkline-tests --test schemas");
+    assert!(
+        update || stale.is_empty(),
+        "schemas/{stale:?} differ: UPDATE=1 cargo test -p trunkline-tests --test schemas"
+    );
 }
 
 #[test]
@@ -124,7 +126,8 @@ fn secrets_are_marked_in_the_connection_schemas() {
 
 #[test]
 fn the_shipped_flow_fits_the_schema_and_the_connectors() {
-    let schema: Value = serde_json::from_str(&fs::read_to_string(project().join("schemas/flow.json")).unwrap()).unwrap();
+    let schema: Value =
+        serde_json::from_str(&fs::read_to_string(project().join("schemas/flow.json")).unwrap()).unwrap();
     let validator = jsonschema::draft202012::new(&schema).unwrap();
     let registry = Registry::discover().unwrap();
     let folder = shipped_flow().parent().unwrap().to_owned();

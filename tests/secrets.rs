@@ -1,1 +1,269 @@
-//! To come.
+//! Secrets are seen nowhere: not on standard output, not in the log at its loudest, not in the files of the store, not in an
+//! error.
+//!
+//! The canaries are the settings' own secrets, and whatever the two systems hand out on the way: tokens, upload addresses,
+//! download links. A relay between Trunkline and the sandbox writes down what goes by, so that the test knows them.
+#![allow(clippy::unwrap_used)]
+
+use std::{
+    collections::BTreeSet,
+    fs,
+    net::SocketAddr,
+    path::Path,
+    sync::{Arc, Mutex},
+};
+
+use base64::{Engine, prelude::BASE64_STANDARD, prelude::BASE64_URL_SAFE};
+use percent_encoding::{NON_ALPHANUMERIC, utf8_percent_encode};
+use serde_json::{Value, json};
+use tokio::{
+    io::{AsyncReadExt, AsyncWriteExt},
+    net::{TcpListener, TcpStream},
+};
+use trunkline_sandbox::{Faults, Options, Sandbox};
+use trunkline_tests::{Answer, Cli, document, few, fixture, flow_input, sandbox, shipped_flow};
+
+/// Passes bytes on to the sandbox and keeps what comes back.
+async fn relay(to: SocketAddr) -> (SocketAddr, Arc<Mutex<Vec<u8>>>) {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let (address, kept) = (listener.local_addr().unwrap(), Arc::new(Mutex::new(Vec::new())));
+    let keep = kept.clone();
+    tokio::spawn(async move {
+        while let Ok((client, _)) = listener.accept().await {
+            let keep = keep.clone();
+            tokio::spawn(async move {
+                let server = TcpStream::connect(to).await.unwrap();
+                let ((mut from_client, mut to_client), (mut from_server, mut to_server)) =
+                    (client.into_split(), server.into_split());
+                tokio::spawn(async move {
+                    let _ = tokio::io::copy(&mut from_client, &mut to_server).await;
+                    let _ = to_server.shutdown().await;
+                });
+                let mut buffer = vec![0; 64 * 1024];
+                while let Ok(length @ 1..) = from_server.read(&mut buffer).await {
+                    keep.lock().unwrap().extend_from_slice(&buffer[..length]);
+                    if to_client.write_all(&buffer[..length]).await.is_err() {
+                        break;
+                    }
+                }
+            });
+        }
+    });
+    (address, kept)
+}
+
+/// What stands after a mark in what was kept, up to where it cannot go on.
+fn after(kept: &[u8], mark: &str) -> BTreeSet<String> {
+    let text = String::from_utf8_lossy(kept);
+    let is_part = |c: char| c.is_ascii_alphanumeric() || "-._~%".contains(c);
+    text.split(mark)
+        .skip(1)
+        .map(|rest| rest.split(|c| !is_part(c)).next().unwrap_or_default().to_owned())
+        .filter(|found| found.len() >= 16)
+        .collect()
+}
+
+/// A secret in every dress in which it might be found.
+fn dresses(canary: &str) -> Vec<(&'static str, Vec<u8>)> {
+    let mut all = vec![
+        ("as it is", canary.as_bytes().to_vec()),
+        ("URL-escaped", utf8_percent_encode(canary, NON_ALPHANUMERIC).to_string().into_bytes()),
+        ("in hex", canary.bytes().map(|byte| format!("{byte:02x}")).collect::<String>().into_bytes()),
+        ("in HEX", canary.bytes().map(|byte| format!("{byte:02X}")).collect::<String>().into_bytes()),
+        ("backwards", canary.bytes().rev().collect()),
+    ];
+    // Base64 looks different at each of three offsets; at its ends, neighbours show through.
+    for offset in 0..3 {
+        let mut padded = vec![0; offset];
+        padded.extend_from_slice(canary.as_bytes());
+        let inner = |text: String| {
+            let whole = padded.len() / 3 * 4;
+            text.as_bytes()[if offset == 0 { 0 } else { 4 }..whole].to_vec()
+        };
+        all.push(("in base64", inner(BASE64_STANDARD.encode(&padded))));
+        all.push(("in base64url", inner(BASE64_URL_SAFE.encode(&padded))));
+    }
+    all
+}
+
+/// Where a canary can be seen.
+fn seen(canaries: &BTreeSet<String>, places: &[(String, Vec<u8>)]) -> Vec<String> {
+    let mut found = Vec::new();
+    for canary in canaries {
+        for (dress, bytes) in dresses(canary) {
+            for (place, content) in places {
+                if contains(content, &bytes) {
+                    found.push(format!("{canary} {dress} in {place}"));
+                }
+            }
+        }
+    }
+    found
+}
+
+fn contains(content: &[u8], part: &[u8]) -> bool {
+    let Some(first) = part.first() else { return false };
+    let mut rest = content;
+    while let Some(at) = rest.iter().position(|byte| byte == first) {
+        if rest[at..].starts_with(part) {
+            return true;
+        }
+        rest = &rest[at + 1..];
+    }
+    false
+}
+
+fn collect(folder: &Path, places: &mut Vec<(String, Vec<u8>)>) {
+    for entry in fs::read_dir(folder).unwrap() {
+        let path = entry.unwrap().path();
+        if path.is_dir() {
+            collect(&path, places);
+        } else {
+            places.push((path.display().to_string(), fs::read(&path).unwrap()));
+        }
+    }
+}
+
+/// Everything that was said and written so far.
+struct Watch {
+    cli: Cli,
+    places: Vec<(String, Vec<u8>)>,
+}
+
+impl Watch {
+    async fn run(&mut self, arguments: &[&str]) -> Answer {
+        // At its loudest.
+        let answer = self.cli.run(&[arguments, &["--log", "trace"]].concat()).await;
+        self.note(&arguments[..2].join(" "), &answer);
+        answer
+    }
+
+    fn note(&mut self, what: &str, answer: &Answer) {
+        self.places.push((format!("standard output of {what}"), answer.stdout.clone().into_bytes()));
+        self.places.push((format!("standard error of {what}"), answer.stderr.clone().into_bytes()));
+        // While it lies there, write-ahead log and all.
+        collect(&self.cli.data(), &mut self.places);
+    }
+}
+
+fn through(settings: &mut Value, sandbox: &Sandbox, relay: SocketAddr) {
+    let (from, to) = (sandbox.address().to_string(), relay.to_string());
+    for setting in ["endpointUrl", "tokenUrl", "authorizationUrl"] {
+        if let Some(url) = settings[setting].as_str() {
+            settings[setting] = url.replace(&from, &to).into();
+        }
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn no_secret_is_seen_anywhere() {
+    let sandbox = sandbox(Options { files: 4, max_size: 6_000_000, min_size: 5_000_000, ..few(4) }).await;
+    let (address, kept) = relay(sandbox.address()).await;
+    let mut watch = Watch { cli: Cli::default(), places: Vec::new() };
+    let mut canaries: BTreeSet<String> = BTreeSet::new();
+
+    for connector in ["mediaflow", "mediavalet"] {
+        let mut settings = document(&sandbox, connector);
+        for secret in ["clientSecret", "refreshToken", "password", "subscriptionKey"] {
+            canaries.extend(settings[secret].as_str().map(str::to_owned));
+        }
+        through(&mut settings, &sandbox, address);
+        let answer =
+            watch.cli.pipe(&["connection", "add", "-", "--log", "trace"], &settings.to_string()).await.expect(0);
+        watch.places.push(("adding".into(), [answer.stdout, answer.stderr].concat().into_bytes()));
+        watch.run(&["connection", "check", connector]).await.expect(0);
+        watch.run(&["connection", "show", connector]).await.expect(0);
+    }
+    watch.run(&["connection", "list", "--json"]).await.expect(0);
+
+    // A run in which uploads are begun, broken off, and begun again: checkpoints hold signed addresses.
+    let (flow, input) = (shipped_flow(), flow_input(&sandbox).to_string());
+    let run = ["run", flow.to_str().unwrap(), "--input", &input, "--json"];
+    sandbox.set_faults(Faults { every_lost: Some(5), every_cut: Some(7), ..Faults::default() });
+    let answer = watch.run(&run).await;
+    assert!(answer.code == 0 || answer.code == 4, "{answer:?}");
+    sandbox.set_faults(Faults::default());
+    watch.run(&["runs", "show", answer.json()["id"].as_str().unwrap(), "--json"]).await.expect(0);
+
+    // Failing: refused tokens, a wrong client, a login server that is not there.
+    let mut wrong = document(&sandbox, "mediavalet");
+    through(&mut wrong, &sandbox, address);
+    wrong["name"] = "wrong".into();
+    for (setting, value) in [
+        ("clientSecret", "canary-of-a-wrong-client"),
+        ("password", "canary of a wrong/password?&="),
+        ("subscriptionKey", "canary-of-a-wrong-key"),
+    ] {
+        let mut settings = wrong.clone();
+        settings[setting] = value.into();
+        canaries.insert(value.to_owned());
+        watch.cli.pipe(&["connection", "add", "-", "--replace"], &settings.to_string()).await.expect(0);
+        watch.run(&["connection", "check", "wrong", "--json"]).await.expect(3);
+        watch.run(&["call", "mediavalet.user.current", "--connection", "wrong", "--json"]).await.expect(1);
+        let with = ["--connection", "target=wrong"];
+        watch.run(&[&run[..], &with].concat()).await.expect(5);
+    }
+    // Killed in the middle of an upload: what it left is on disk.
+    sandbox.set_faults(Faults { latency: std::time::Duration::from_millis(150), ..Faults::default() });
+    let copy = fixture("copy.json");
+    let copy = ["run", copy.to_str().unwrap(), "--input", &input, "--connection", "target=mediavalet"];
+    let mut child = watch.cli.start(&copy);
+    let begun = sandbox.report().unfinished_uploads;
+    trunkline_tests::until("an upload", async || (sandbox.report().unfinished_uploads > begun).then_some(())).await;
+    tokio::time::sleep(std::time::Duration::from_millis(200)).await;
+    child.kill().await.unwrap();
+    collect(&watch.cli.data(), &mut watch.places);
+    sandbox.expire_tokens();
+    watch.run(&["call", "mediavalet.user.permissions", "--connection", "mediavalet"]).await.expect(1);
+
+    let told = kept.lock().unwrap().clone();
+    for (mark, at_least) in [("\"access_token\":\"", 3), ("\"refresh_token\":\"rt-", 1), ("sig=", 4), ("signature=", 4)]
+    {
+        let found = after(&told, mark);
+        assert!(found.len() >= at_least, "{mark}: {found:?}");
+        canaries.extend(found);
+    }
+    canaries.remove("");
+    let names: Vec<_> = watch.places.iter().map(|(place, _)| place.as_str()).collect();
+    assert!(names.iter().any(|name| name.ends_with("trunkline.db-wal")), "{names:?}");
+    let logged = watch.places.iter().filter(|(_, content)| contains(content, b"TRACE")).count();
+    assert!(logged > 5, "the log is on: {logged}");
+    assert_eq!(seen(&canaries, &watch.places), [""; 0]);
+    sandbox.stop().await;
+}
+
+/// The sabotage twin: whatever would be there, would be found.
+#[tokio::test]
+async fn a_planted_secret_is_found_in_every_dress() {
+    let canaries = BTreeSet::from(["s3cret/of+the=house".to_owned()]);
+    let canary = canaries.first().unwrap();
+    let hex: String = canary.bytes().map(|byte| format!("{byte:02x}")).collect();
+    for planted in [
+        canary.clone(),
+        format!("x{canary}y"),
+        format!("?token={}&x", utf8_percent_encode(canary, NON_ALPHANUMERIC)),
+        format!("ff{hex}00"),
+        hex.to_uppercase(),
+        BASE64_STANDARD.encode(canary),
+        BASE64_STANDARD.encode(format!("a{canary}")),
+        BASE64_STANDARD.encode(format!("ab{canary} and more")),
+        BASE64_URL_SAFE.encode(format!("user:{canary}")),
+        canary.chars().rev().collect(),
+    ] {
+        let content = [b"\0\xff noise ".as_slice(), planted.as_bytes(), b"\0"].concat();
+        assert!(!seen(&canaries, &[("here".into(), content)]).is_empty(), "{planted}");
+    }
+    assert_eq!(seen(&canaries, &[("here".into(), b"nothing of the kind".to_vec())]), [""; 0]);
+
+    // In the store: what is not marked as a secret lies there in plain sight.
+    let cli = Cli::default();
+    let settings = json!({
+        "name": "dam", "connector": "mediavalet-v1.0", "authentication": "oauth2", "flows": "client_credentials",
+        "subscriptionKey": "k", "clientId": "s3cret/of+the=house", "clientSecret": "another secret of the house"
+    });
+    cli.add(&settings).await;
+    let mut places = Vec::new();
+    collect(&cli.data(), &mut places);
+    assert!(!seen(&canaries, &places).is_empty());
+    assert_eq!(seen(&BTreeSet::from(["another secret of the house".to_owned()]), &places), [""; 0]);
+}

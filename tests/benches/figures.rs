@@ -1,2 +1,301 @@
-//! To come.
-fn main() {}
+//! What things cost, on this machine, now: `cargo bench -p trunkline-tests`, with `-- --json` for programs.
+//!
+//! Where another program could do the same, the figure is a ratio to it, measured in the same run against the same server:
+//! that holds on other machines, too. Nothing here fails because it is slow.
+#![allow(clippy::unwrap_used)]
+
+use std::{
+    collections::BTreeMap,
+    future::Future,
+    sync::{Arc, LazyLock},
+    time::{Duration, Instant},
+};
+
+use futures::{StreamExt, stream};
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+use serde_json::{Value, json};
+use tokio::{
+    io::{AsyncReadExt, AsyncWriteExt},
+    net::{TcpListener, TcpStream},
+};
+use trunkline_core::{
+    Action, Connected, Connection, Connections, Connector, Context, Diagnostic, Effect, MemoryVault, Registry, Result,
+    Secret, VaultSlot, async_trait,
+};
+use trunkline_engine::{Engine, Flow, RunStatus};
+use trunkline_rest::{Auth, Client, Table};
+use trunkline_sandbox::Options;
+use trunkline_tests::{Cli, fixture, flow_input, http, sandbox};
+
+const STEPS: u64 = 10_000;
+const CALLS: usize = 20_000;
+const IN_FLIGHT: usize = 16;
+const FILE: u64 = 256 << 20;
+const BLOCK: usize = 4 << 20;
+
+/// A connector that does nothing, so that only the engine and the journal are measured.
+struct Nothing;
+
+#[derive(Deserialize, JsonSchema)]
+struct NoSettings {}
+
+#[async_trait]
+impl Connector for Nothing {
+    const NAME: &'static str = "nothing";
+    const VERSION: &'static str = "1.0";
+    const TITLE: &'static str = "Nothing";
+    type Settings = NoSettings;
+    type Client = ();
+    fn connect(_: NoSettings, _: VaultSlot) -> Result<()> {
+        Ok(())
+    }
+    async fn check((): &()) -> Vec<Diagnostic> {
+        Vec::new()
+    }
+}
+
+#[derive(Deserialize, JsonSchema)]
+struct Number {
+    n: u64,
+}
+
+#[derive(Serialize, JsonSchema)]
+struct Twice {
+    n: u64,
+}
+
+/// Its result goes to the journal with the next group.
+struct Look;
+/// Waits for the disk before and after.
+struct Make;
+
+macro_rules! doubles {
+    ($action:ident, $name:literal, $effect:expr) => {
+        #[async_trait]
+        impl Action for $action {
+            type Connector = Nothing;
+            type Input = Number;
+            type Output = Twice;
+            const NAME: &'static str = $name;
+            const TITLE: &'static str = "Double a number";
+            const EFFECT: Effect = $effect;
+            async fn run((): &(), input: Number, _: &Context) -> Result<Twice> {
+                Ok(Twice { n: input.n * 2 })
+            }
+        }
+    };
+}
+doubles!(Look, "number.look", Effect::Read);
+doubles!(Make, "number.make", Effect::Create);
+
+/// Milliseconds a step of a run over so many items, with the journal in SQLite.
+async fn per_step(step: Value, items: u64, concurrency: u64) -> f64 {
+    let cli = Cli::default();
+    let runtime = cli.runtime();
+    let registry = Registry::empty().with_connector::<Nothing>().with_action::<Look>().with_action::<Make>();
+    let document = json!({ "name": "nothing", "connector": "nothing-v1.0" });
+    let connection = Connection::from_value(document).unwrap();
+    let vault = Arc::new(MemoryVault::default());
+    let connected: Connected = registry.connect(&connection, vault, &|_| Ok(Secret::from(""))).unwrap();
+    let flow = Flow::from_value(json!({
+        "name": "steps",
+        "connections": { "nothing": "nothing" },
+        "steps": [{ "id": "all", "each": "{{ input.numbers }}", "key": "{{ item }}", "concurrency": concurrency, "steps": [step] }]
+    }));
+    let numbers: Vec<_> = (0..items).collect();
+    let engine = Engine::new(Arc::new(runtime.store().clone()));
+    let slots = BTreeMap::from([("nothing".to_owned(), connected)]);
+    let since = Instant::now();
+    let running = engine.start(&flow.unwrap(), json!({ "numbers": numbers }), slots).await.unwrap();
+    let run = running.wait().await.unwrap();
+    let elapsed = since.elapsed();
+    assert_eq!((run.status, run.ledger[&"all".into()].done), (RunStatus::Succeeded, items));
+    elapsed.as_secs_f64() * 1e3 / items as f64
+}
+
+/// Milliseconds from the start of a process to its first output, the median of some.
+async fn first_output() -> f64 {
+    let cli = Cli::default();
+    let mut times = Vec::new();
+    for _ in 0..41 {
+        let since = Instant::now();
+        let mut child = cli.start(&["connectors"]);
+        let mut first = [0; 1];
+        child.stdout.as_mut().unwrap().read_exact(&mut first).await.unwrap();
+        times.push(since.elapsed());
+        child.wait().await.unwrap();
+    }
+    times.sort();
+    times[times.len() / 2].as_secs_f64() * 1e3
+}
+
+/// A server that answers every request with the same small JSON and keeps the connection.
+async fn server() -> String {
+    const ANSWER: &[u8] = b"HTTP/1.1 200 OK\r\ncontent-type: application/json\r\ncontent-length: 29\r\n\r\n{\"id\":7,\"title\":\"an answer\" } ";
+    async fn serve(mut socket: TcpStream) -> std::io::Result<()> {
+        socket.set_nodelay(true)?;
+        let (mut buffer, mut read) = (vec![0; 16 * 1024], 0);
+        loop {
+            let length = socket.read(&mut buffer[read..]).await?;
+            if length == 0 {
+                return Ok(());
+            }
+            read += length;
+            // GETs without bodies: an empty line ends each.
+            while let Some(end) = buffer[..read].windows(4).position(|window| window == b"\r\n\r\n") {
+                buffer.copy_within(end + 4..read, 0);
+                read -= end + 4;
+                socket.write_all(ANSWER).await?;
+            }
+        }
+    }
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let address = format!("http://{}", listener.local_addr().unwrap());
+    tokio::spawn(async move {
+        while let Ok((socket, _)) = listener.accept().await {
+            tokio::spawn(serve(socket));
+        }
+    });
+    address
+}
+
+static OPERATIONS: Table = Table::new(
+    "figures",
+    &[(
+        "thing.toml",
+        r#"
+        [[operation]]
+        name  = "thing.get"
+        title = "Get a thing"
+        route = "GET /things/{id}"
+        input.id = { type = "integer" }
+        "#,
+    )],
+);
+
+/// Calls a second, so many in flight.
+async fn rate<F: Future<Output = ()>>(call: impl Fn(usize) -> F) -> f64 {
+    let since = Instant::now();
+    stream::iter(0..CALLS).map(call).buffer_unordered(IN_FLIGHT).collect::<Vec<()>>().await;
+    CALLS as f64 / since.elapsed().as_secs_f64()
+}
+
+/// Calls a second through [`Client`] and with bare reqwest, best of three rounds each, in turns.
+async fn calls() -> (f64, f64) {
+    let base = server().await;
+    let slot = VaultSlot::new("figures", Arc::new(MemoryVault::default()));
+    let client = Client::builder("Figures", base.parse().unwrap(), &OPERATIONS);
+    let client = client.auth(Auth::Bearer("token".into()), slot).build().unwrap();
+    let (bare, cx) = (http(), Context::default());
+    let (mut best, mut best_bare) = (0.0_f64, 0.0_f64);
+    for _ in 0..3 {
+        let round = rate(async |id| {
+            let url = format!("{base}/things/{id}");
+            let answer = bare.get(url).bearer_auth("token").send().await.unwrap().json::<Value>().await.unwrap();
+            assert_eq!(answer["id"], 7);
+        });
+        best_bare = best_bare.max(round.await);
+        let round = rate(async |id| {
+            let answer = client.call("thing.get", json!({ "id": id }), &cx).await.unwrap();
+            assert_eq!(answer["id"], 7);
+        });
+        best = best.max(round.await);
+    }
+    (best, best_bare)
+}
+
+/// Megabytes a second of a copy by a flow and of one with bare reqwest, block after block.
+async fn copies() -> (f64, f64) {
+    let options =
+        Options { files: 1, min_size: FILE, max_size: FILE, processing: Duration::ZERO, ..Options::default() };
+    let sandbox = sandbox(options).await;
+    let cli = Cli::default();
+    let runtime = cli.runtime();
+    for settings in sandbox.settings() {
+        runtime.add_connection(settings).await.unwrap();
+    }
+    let (source, target) = (runtime.connect("mediaflow").await.unwrap(), runtime.connect("mediavalet").await.unwrap());
+    let cx = Context::new("", "", Connections::default());
+    let files =
+        source.run("folder.files", json!({ "id": sandbox.root_folder(), "fields": ["id"] }), &cx).await.unwrap();
+    let link = source.run("file.get_download", json!({ "id": files[0]["id"], "formatId": 0 }), &cx).await.unwrap();
+    let upload = target.run("upload.create", json!({ "filename": "bare.bin" }), &cx).await.unwrap();
+
+    let (bare, since) = (http(), Instant::now());
+    let from = bare.get(link["downloadURL"].as_str().unwrap()).send().await.unwrap();
+    let mut bytes = from.bytes_stream();
+    let put = async |query: String, body: Vec<u8>| {
+        let url = format!("{}&comp={query}", upload["uploadUrl"].as_str().unwrap());
+        let answer = bare.put(url).header("x-ms-version", "2024-11-04").body(body).send().await.unwrap();
+        assert!(answer.status().is_success(), "{}", answer.status());
+    };
+    let (mut block, mut list, mut total) = (Vec::with_capacity(BLOCK), String::new(), 0);
+    loop {
+        let chunk = bytes.next().await.map(Result::unwrap);
+        block.extend_from_slice(chunk.as_deref().unwrap_or_default());
+        if block.len() >= BLOCK || (chunk.is_none() && !block.is_empty()) {
+            total += block.len() as u64;
+            // Eight digits are the base64 form of six bytes.
+            let id = format!("{:08}", list.len());
+            put(format!("block&blockid={id}"), std::mem::take(&mut block)).await;
+            list += &format!("<Latest>{id}</Latest>");
+        }
+        if chunk.is_none() {
+            break;
+        }
+    }
+    put("blocklist".into(), format!("<BlockList>{list}</BlockList>").into_bytes()).await;
+    let plain = since.elapsed();
+    assert_eq!(total, FILE);
+
+    let text = std::fs::read_to_string(fixture("copy.json")).unwrap();
+    let flow = Flow::parse("copy.json", &text).unwrap();
+    let since = Instant::now();
+    let running = runtime.start(&flow, flow_input(&sandbox), BTreeMap::new()).await.unwrap();
+    assert_eq!(running.wait().await.unwrap().status, RunStatus::Succeeded);
+    let ours = since.elapsed();
+    assert_eq!(sandbox.report().digest_mismatches, 0);
+    sandbox.stop().await;
+    (FILE as f64 / 1e6 / ours.as_secs_f64(), FILE as f64 / 1e6 / plain.as_secs_f64())
+}
+
+static JSON: LazyLock<bool> = LazyLock::new(|| std::env::args().any(|argument| argument == "--json"));
+
+fn say(text: &str) {
+    if !*JSON {
+        println!("{text}");
+    }
+}
+
+#[tokio::main]
+async fn main() {
+    let start = first_output().await;
+    say(&format!("start to first output of `trunkline connectors`    {start:8.1} ms"));
+    let set = per_step(json!({ "id": "one", "set": { "n": "{{ item * 2 }}" } }), STEPS, 8).await;
+    say(&format!("an item with one `set` step                        {:8.1} µs", set * 1e3));
+    let action =
+        |name: &str| json!({ "id": "one", "action": name, "connection": "nothing", "input": { "n": "{{ item }}" } });
+    let read = per_step(action("number.look"), STEPS, 8).await;
+    say(&format!("an item with one recorded read                     {:8.1} µs", read * 1e3));
+    let create = per_step(action("number.make"), STEPS / 5, 8).await;
+    say(&format!("an item with one create, on disk before and after  {:8.1} µs", create * 1e3));
+    let (calls, bare_calls) = calls().await;
+    let calls_ratio = calls / bare_calls;
+    say(&format!(
+        "calls through the client, of bare reqwest's        {calls_ratio:8.2}   ({calls:.0} of {bare_calls:.0} a second)"
+    ));
+    let (copy, bare_copy) = copies().await;
+    let copy_ratio = copy / bare_copy;
+    say(&format!(
+        "copy of 256 MiB, of bare reqwest's                 {copy_ratio:8.2}   ({copy:.0} of {bare_copy:.0} MB a second)"
+    ));
+    if *JSON {
+        let figures = json!({
+            "start_ms": start, "set_item_us": set * 1e3, "read_item_us": read * 1e3, "create_item_us": create * 1e3,
+            "calls_ratio": calls_ratio, "calls_per_second": calls, "bare_calls_per_second": bare_calls,
+            "copy_ratio": copy_ratio, "copy_mb_per_second": copy, "bare_copy_mb_per_second": bare_copy,
+        });
+        println!("{figures}");
+    }
+}

@@ -1,1 +1,9 @@
-//! To come.
+//! Every command of the command line, end to end: the real binary in a process of its own, for people and with `--json`.
+#![allow(clippy::unwrap_used)]
+
+mod calls;
+mod catalogue;
+mod connections;
+mod damage;
+mod runs;
+mod sign_in;

@@ -262,9 +262,10 @@ pub struct Dice(u64);
 
 impl Default for Dice {
     fn default() -> Self {
-        let seed = env::var("SEED").ok().and_then(|seed| seed.parse().ok()).unwrap_or_else(|| {
-            SystemTime::now().duration_since(UNIX_EPOCH).map_or(1, |since| since.as_nanos() as u64)
-        });
+        let seed = env::var("SEED")
+            .ok()
+            .and_then(|seed| seed.parse().ok())
+            .unwrap_or_else(|| SystemTime::now().duration_since(UNIX_EPOCH).map_or(1, |since| since.as_nanos() as u64));
         println!("SEED={seed}");
         Dice(seed)
     }

@@ -7,12 +7,11 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 use trunkline_core::{Action, Context, Effect, Error, ErrorKind, FileRef, FileStream, Result, async_trait};
 use trunkline_rest::Client;
-use url::Url;
 
-use crate::Mediaflow;
-
-/// The original as it was uploaded.
-const ORIGINAL: i64 = 0;
+use crate::{
+    Mediaflow,
+    rendition::{Custom, ORIGINAL, Rendition},
+};
 
 /// The action.
 pub struct Download;
@@ -28,6 +27,9 @@ pub struct Input {
     /// 0 for the original, else the id of a preset from `format.list`.
     #[serde(default)]
     format: i64,
+    /// # Custom size
+    /// A picture in a size, a part or a file type of your own, in place of a preset.
+    custom: Option<Custom>,
 }
 
 /// The file, for another step's input.
@@ -35,13 +37,6 @@ pub struct Input {
 pub struct Output {
     /// # File
     file: FileRef,
-}
-
-/// What opens the file again: this, and the connection.
-#[derive(Serialize, Deserialize)]
-struct Source {
-    id: i64,
-    format: i64,
 }
 
 #[async_trait]
@@ -52,41 +47,59 @@ impl Action for Download {
     const NAME: &'static str = "file.download";
     const TITLE: &'static str = "Download a file";
     const GROUP: &'static str = "Files";
-    const ABOUT: &'static str =
-        "Hands a file to later steps by reference; its bytes flow when a step opens it. Does not keep a copy.";
+    const ABOUT: &'static str = "Hands a file to later steps by reference, as it was uploaded, in a preset or in a size of \
+        your own; its bytes flow when a step opens it. Does not keep a copy.";
     const EFFECT: Effect = Effect::Read;
 
     async fn run(client: &Client, input: Input, cx: &Context) -> Result<Output> {
+        let wanted = Rendition::new(input.id, input.format, input.custom)?;
         let fields = ["id", "filename", "filesize"];
         let file = client.call("file.get", json!({ "id": input.id, "fields": fields }), cx).await?;
         let Some(name) = file.get("filename").and_then(Value::as_str) else {
-            return Err(Error::new(ErrorKind::NotFound, format!("Mediaflow has no file {}", input.id))
-                .hint("it was deleted, or the integration's group may not see it"));
+            return Err(missing(input.id));
         };
-        // A preset makes a file of another size.
-        let size = file.get("filesize").and_then(Value::as_u64).filter(|_| input.format == ORIGINAL);
-        let source = json!(Source { id: input.id, format: input.format });
-        Ok(Output {
-            file: FileRef { name: name.into(), media_type: None, size, connection: cx.connection().into(), source },
-        })
+        let (mut name, mut media_type) = (name.to_owned(), None);
+        if let Some(kind) = wanted.custom.as_ref().and_then(|custom| custom.format) {
+            name = renamed(&name, kind.names().0);
+            media_type = Some(kind.names().1.to_owned());
+        } else if wanted.format != ORIGINAL {
+            let ask = json!({ "id": wanted.id, "formatId": wanted.format, "fields": ["id", "filetype"] });
+            let made = client.call("file.get_download", ask, cx).await?;
+            name = made.get("filetype").and_then(Value::as_str).map_or(name.clone(), |kind| renamed(&name, kind));
+        }
+        // A preset or a custom size makes a file of another size.
+        let size = file.get("filesize").and_then(Value::as_u64).filter(|_| wanted.format == ORIGINAL);
+        let connection = cx.connection().into();
+        Ok(Output { file: FileRef { name, media_type, size, connection, source: json!(wanted) } })
+    }
+}
+
+/// What is said of a file that is not there.
+pub(crate) fn missing(id: i64) -> Error {
+    Error::new(ErrorKind::NotFound, format!("Mediaflow has no file {id}"))
+        .hint("it was deleted, or the integration's group may not see it")
+}
+
+/// The file name with another extension, if it is one.
+fn renamed(name: &str, extension: &str) -> String {
+    let stem = name.rsplit_once('.').map_or(name, |(stem, _)| stem);
+    match extension.trim_start_matches('.') {
+        "" | "original" => name.to_owned(),
+        odd if odd.len() > 8 || !odd.chars().all(|c| c.is_ascii_alphanumeric()) => name.to_owned(),
+        extension => format!("{stem}.{}", extension.to_lowercase()),
     }
 }
 
 /// Opens what [`Download`] handed out.
 pub(crate) async fn open(client: &Client, source: &Value, from: u64) -> Result<FileStream> {
-    let source: Source = serde_json::from_value(source.clone()).map_err(|error| {
+    let wanted: Rendition = serde_json::from_value(source.clone()).map_err(|error| {
         Error::new(ErrorKind::InvalidInput, format!("this is no file of Mediaflow: {error}"))
             .hint("pass the `file` of a `file.download` step as it is")
     })?;
     let link = client.clone();
     let locate = move || {
-        let (client, input) = (link.clone(), json!({ "id": source.id, "formatId": source.format }));
-        async move {
-            let link = client.call("file.get_download", input, &Context::default()).await?;
-            let url = link.get("downloadURL").and_then(Value::as_str).and_then(|url| Url::parse(url).ok());
-            url.ok_or_else(|| Error::new(ErrorKind::Unexpected, "Mediaflow gave no download link"))
-        }
-        .boxed()
+        let (client, wanted) = (link.clone(), wanted.clone());
+        async move { wanted.link(&client, &Context::default()).await }.boxed()
     };
     client.download(locate, from).await
 }

@@ -1,20 +1,30 @@
 //! Mediaflow: a digital asset management system. See the crate's README for making a connection.
 //!
-//! What its API can do is in `operations/*.toml`, row by row; [`Download`] is what does not fit a row.
+//! What its API can do is in `operations/*.toml`, row by row; what does not fit a row is a file of its own here.
 
+mod changes;
 mod download;
+mod errors;
+mod may_publish;
+mod permalink;
+mod rendition;
+mod report_usage;
 
 use schemars::JsonSchema;
 use serde::Deserialize;
 use serde_json::{Value, json};
 use trunkline_core::{
-    ActionEntry, Authorization, Connector, ConnectorEntry, Diagnostic, Error, ErrorKind, FileStream, Result, Secret,
-    VaultSlot, async_trait, submit,
+    ActionEntry, Authorization, Connector, ConnectorEntry, Diagnostic, FileStream, Result, Secret, VaultSlot,
+    async_trait, submit,
 };
-use trunkline_rest::{Answer, Auth, Client, ClientAuth, Grant, OAuth, Table};
+use trunkline_rest::{Auth, Client, ClientAuth, Grant, OAuth, Table};
 use url::Url;
 
+pub use changes::Changes;
 pub use download::Download;
+pub use may_publish::MayPublish;
+pub use permalink::Permalink;
+pub use report_usage::ReportUsage;
 
 static OPERATIONS: Table = Table::new(
     "mediaflow",
@@ -22,6 +32,7 @@ static OPERATIONS: Table = Table::new(
         ("connectors/mediaflow/operations/account.toml", include_str!("../operations/account.toml")),
         ("connectors/mediaflow/operations/files.toml", include_str!("../operations/files.toml")),
         ("connectors/mediaflow/operations/folders.toml", include_str!("../operations/folders.toml")),
+        ("connectors/mediaflow/operations/usage.toml", include_str!("../operations/usage.toml")),
     ],
 );
 
@@ -117,6 +128,7 @@ impl Connector for Mediaflow {
     const NAME: &'static str = "mediaflow";
     const VERSION: &'static str = "1.0";
     const TITLE: &'static str = "Mediaflow";
+    const DOCUMENTATION: &'static str = "https://docs.mediaflow.com";
     type Settings = Settings;
     type Client = Client;
 
@@ -136,7 +148,10 @@ impl Connector for Mediaflow {
                 Flows::Password { username, password } => Grant::Password { username, password },
             },
         });
-        Client::builder(Self::TITLE, settings.endpoint_url, &OPERATIONS).auth(auth, vault).classify(classify).build()
+        Client::builder(Self::TITLE, settings.endpoint_url, &OPERATIONS)
+            .auth(auth, vault)
+            .classify(errors::classify)
+            .build()
     }
 
     async fn check(client: &Client) -> Vec<Diagnostic> {
@@ -156,18 +171,10 @@ impl Connector for Mediaflow {
     }
 }
 
-/// An answer whose root is an error object is an error whatever its status; data always is an array or another object.
-fn classify(answer: &Answer) -> Option<Error> {
-    let body = answer.body.as_ref()?;
-    let (status, text) = (body.get("status")?.as_u64()?, body.get("error")?.as_str()?);
-    // Other statuses are told apart by the status line; this one is known to pass.
-    (answer.status == 200 || text.contains("Unspecified database error")).then(|| {
-        Error::new(ErrorKind::Unavailable, format!("{}: Mediaflow answered {status}: {text}", answer.operation))
-            .retry(trunkline_core::Retry::Backoff)
-            .with("status", status)
-    })
-}
-
 submit! { ConnectorEntry::of::<Mediaflow>() }
 submit! { ActionEntry::many::<Mediaflow>(|| OPERATIONS.actions()) }
+submit! { ActionEntry::of::<Changes>() }
 submit! { ActionEntry::of::<Download>() }
+submit! { ActionEntry::of::<MayPublish>() }
+submit! { ActionEntry::of::<Permalink>() }
+submit! { ActionEntry::of::<ReportUsage>() }

@@ -1,30 +1,31 @@
 //! MediaValet: a digital asset management system. See the crate's README for making a connection.
 //!
-//! What its API can do is in `operations/*.toml`, row by row; [`Upload`] is what does not fit a row.
+//! What its API can do is in `operations/*.toml`, row by row; what does not fit a row is an action of its own.
 
+mod categories;
+mod download;
+mod metadata;
+mod operations;
 mod upload;
+mod wait;
 
 use schemars::JsonSchema;
 use serde::Deserialize;
 use serde_json::{Value, json};
 use trunkline_core::{
-    ActionEntry, Authorization, Connector, ConnectorEntry, Diagnostic, Error, ErrorKind, Result, Secret, VaultSlot,
-    async_trait, submit,
+    ActionEntry, Authorization, Connector, ConnectorEntry, Diagnostic, Error, ErrorKind, FileStream, Result, Secret,
+    VaultSlot, async_trait, submit,
 };
-use trunkline_rest::{Answer, Auth, Client, ClientAuth, Grant, OAuth, Table};
+use trunkline_rest::{Answer, Auth, Client, ClientAuth, Grant, OAuth};
 use url::Url;
 
-pub use upload::Upload;
+use operations::OPERATIONS;
 
-static OPERATIONS: Table = Table::new(
-    "mediavalet",
-    &[
-        ("connectors/mediavalet/operations/assets.toml", include_str!("../operations/assets.toml")),
-        ("connectors/mediavalet/operations/categories.toml", include_str!("../operations/categories.toml")),
-        ("connectors/mediavalet/operations/library.toml", include_str!("../operations/library.toml")),
-        ("connectors/mediavalet/operations/uploads.toml", include_str!("../operations/uploads.toml")),
-    ],
-);
+pub use categories::SetCategories;
+pub use download::Download;
+pub use metadata::{SetKeywords, Update};
+pub use upload::Upload;
+pub use wait::WaitUntilProcessed;
 
 /// The connector.
 pub struct MediaValet;
@@ -172,6 +173,10 @@ impl Connector for MediaValet {
     async fn finish_authorization(client: &Client, begun: &Authorization, callback: &str) -> Result<()> {
         client.finish_authorization(begun, callback).await
     }
+
+    async fn open(client: &Client, source: &Value, from: u64) -> Result<FileStream> {
+        download::open(client, source, from).await
+    }
 }
 
 /// What only MediaValet says: the gateway's 401 that means the key and not the token, and errors inside a 200.
@@ -207,4 +212,9 @@ fn id(payload: &Value, name: &str) -> Result<String> {
 
 submit! { ConnectorEntry::of::<MediaValet>() }
 submit! { ActionEntry::many::<MediaValet>(|| OPERATIONS.actions()) }
+submit! { ActionEntry::of::<Download>() }
+submit! { ActionEntry::of::<SetCategories>() }
+submit! { ActionEntry::of::<SetKeywords>() }
+submit! { ActionEntry::of::<Update>() }
 submit! { ActionEntry::of::<Upload>() }
+submit! { ActionEntry::of::<WaitUntilProcessed>() }

@@ -9,11 +9,11 @@ use std::{collections::BTreeMap, time::Duration};
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
-use serde_json::{Value, json};
-use trunkline_core::{Action, Context, Effect, Error, ErrorKind, FileRef, Result, Retry, Secret, async_trait};
+use serde_json::json;
+use trunkline_core::{Action, Context, Effect, Error, ErrorKind, FileRef, Result, Secret, async_trait};
 use trunkline_rest::{Blocks, Client, address_expired};
 
-use crate::{MediaValet, id};
+use crate::{MediaValet, id, wait::processed};
 
 /// How long MediaValet may take to process an asset (thumbnails, previews) before a later step has to look again.
 const PROCESSING_TIMEOUT: Duration = Duration::from_secs(15 * 60);
@@ -106,7 +106,7 @@ impl Action for Upload {
         };
         let asset = progress.asset_id;
         match publish(client, &asset, &input, sent.bytes, cx).await {
-            Ok(()) => processed(client, &asset, PROCESSING_TIMEOUT, cx).await?,
+            Ok(()) => processed(client, &asset, PROCESSING_TIMEOUT, cx).await.map(drop)?,
             // An upload that is no longer open may have been finalized by an attempt whose answer was lost.
             Err(refused) if is_closed(&refused, resumed) => {
                 processed(client, &asset, FINALIZED_TIMEOUT, cx).await.map_err(|_| refused)?;
@@ -184,29 +184,4 @@ fn is_closed(refused: &Error, resumed: bool) -> bool {
         ErrorKind::InvalidInput => resumed,
         _ => false,
     }
-}
-
-/// An asset that is processed has something to show.
-fn is_processed(asset: &Value) -> bool {
-    asset.pointer("/media/original").and_then(Value::as_str).is_some_and(|url| !url.is_empty())
-}
-
-async fn processed(client: &Client, asset: &str, within: Duration, cx: &Context) -> Result<()> {
-    let (mut waited, mut pause) = (Duration::ZERO, Duration::from_millis(100));
-    while waited < within {
-        let found = client.call("asset.get", json!({ "assetId": asset }), cx).await?;
-        if is_processed(&found) {
-            return Ok(());
-        }
-        tokio::select! {
-            () = tokio::time::sleep(pause) => {}
-            () = cx.cancellation().cancelled() => cx.check_cancelled()?,
-        }
-        waited += pause;
-        pause = (pause * 2).min(Duration::from_secs(10));
-    }
-    let message = format!("MediaValet has not processed asset {asset} within {} s", within.as_secs());
-    Err(Error::new(ErrorKind::Unavailable, message)
-        .retry(Retry::Backoff)
-        .hint("the asset is there: look at it in MediaValet"))
 }

@@ -141,7 +141,7 @@ impl Engine {
         let cancellation = CancellationToken::new();
         let (id, input) = (run.id.clone(), run.input.clone());
         let journaled = Journaled::new(self.journal.clone(), run, watchers);
-        let poll = Abort(self.poll_cancel(&id, cancellation.clone()));
+        let poll = Abort(self.poll_cancel(&id, journaled.clone(), cancellation.clone()));
         let interpreter = Interpreter::new(id.clone(), slots, Arc::new(journaled.clone()), cancellation.clone());
         let scope = Scope::new(&input, &id.0);
         let task = tokio::spawn(async move {
@@ -154,12 +154,14 @@ impl Engine {
         Running { id, notices, cancellation, task }
     }
 
-    fn poll_cancel(&self, id: &RunId, cancellation: CancellationToken) -> AbortHandle {
+    fn poll_cancel(&self, id: &RunId, journaled: Journaled, cancellation: CancellationToken) -> AbortHandle {
         let (journal, id) = (self.journal.clone(), id.clone());
         tokio::spawn(async move {
             loop {
                 tokio::time::sleep(CANCEL_POLL).await;
                 if let Ok(true) = journal.cancel_requested(&id).await {
+                    // The other process has recorded it; here it is only taken into account.
+                    journaled.with_run(|run| run.cancel_requested = true);
                     return cancellation.cancel();
                 }
             }

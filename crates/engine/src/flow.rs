@@ -5,16 +5,21 @@
 
 use std::{
     collections::{BTreeMap, BTreeSet},
-    sync::{Arc, LazyLock},
+    sync::Arc,
 };
 
-use schemars::{JsonSchema, Schema as Schemars, SchemaGenerator, json_schema};
-use serde::{Deserialize, de::DeserializeOwned};
-use serde_json::{Map, Value, json, value::RawValue};
-use trunkline_core::{Diagnostic, Place, Schema, schema_of};
+use serde::de::DeserializeOwned;
+use serde_json::{Map, Value, value::RawValue};
+use trunkline_core::{Diagnostic, Place, Schema};
 use uuid::Uuid;
 
-use crate::expression::Template;
+use crate::{
+    document::{
+        self, ActionDocument, EachDocument, FLOW, FailDocument, FlowDocument, IfDocument, KINDS, OverDocument,
+        SetDocument, SkipDocument,
+    },
+    expression::Template,
+};
 
 /// How deep steps may be nested.
 const MAX_DEPTH: usize = 16;
@@ -80,203 +85,10 @@ pub(crate) enum Over {
     Action(Call),
 }
 
-/// A flow document.
-#[derive(Deserialize, JsonSchema)]
-#[serde(deny_unknown_fields)]
-#[schemars(title = "Flow")]
-#[allow(dead_code)]
-struct FlowDocument {
-    /// Where an editor finds the schema of flows.
-    #[serde(rename = "$schema")]
-    schema: Option<String>,
-    /// What the flow is called: letters, digits, dots, dashes and underscores.
-    #[schemars(regex(pattern = "^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$"))]
-    name: String,
-    /// What the flow is for.
-    about: Option<String>,
-    /// The slots for connections and the connector each one needs; which connection fills a slot is said at run time.
-    #[serde(default)]
-    connections: BTreeMap<String, String>,
-    /// JSON Schema of the input that a run takes.
-    #[schemars(with = "Option<Map<String, Value>>")]
-    input: Option<Value>,
-    /// What to do, in order.
-    #[schemars(schema_with = "steps_schema")]
-    steps: Vec<Value>,
-}
-
-/// Calls an action of a connector.
-#[derive(Deserialize, JsonSchema)]
-#[serde(deny_unknown_fields)]
-#[schemars(title = "Action")]
-struct ActionDocument {
-    /// What later steps call this one.
-    #[schemars(regex(pattern = "^[A-Za-z_][A-Za-z0-9_]{0,63}$"))]
-    id: String,
-    /// The action, such as `asset.upload`.
-    #[schemars(length(min = 1))]
-    action: String,
-    /// The slot of the connection to run it on.
-    #[schemars(length(min = 1))]
-    connection: String,
-    /// The action's input; texts may hold `{{ expressions }}`.
-    #[serde(default)]
-    input: Map<String, Value>,
-}
-
-/// Runs steps for each item of a list.
-#[derive(Deserialize, JsonSchema)]
-#[serde(deny_unknown_fields)]
-#[schemars(title = "Each")]
-struct EachDocument {
-    /// What later steps call this one.
-    #[schemars(regex(pattern = "^[A-Za-z_][A-Za-z0-9_]{0,63}$"))]
-    id: String,
-    /// A list, an expression that yields one, or an action that lists: its items are fetched page by page as they are
-    /// worked on.
-    #[schemars(schema_with = "over_schema")]
-    each: Value,
-    /// What tells the items apart, such as `{{ item.id }}`: an item whose key has an outcome in this run is not worked on
-    /// again. Needed where an action lists.
-    key: Option<String>,
-    /// How many items are worked on at the same time.
-    #[serde(default = "one")]
-    #[schemars(range(min = 1, max = 64))]
-    concurrency: usize,
-    /// What to do with each item, in order; expressions call it `item`.
-    #[schemars(schema_with = "steps_schema")]
-    steps: Vec<Value>,
-}
-
-/// Where the items of an `each` come from.
-#[derive(Deserialize, JsonSchema)]
-#[serde(deny_unknown_fields)]
-struct OverDocument {
-    /// An action that lists, such as `folder.files`.
-    #[schemars(length(min = 1))]
-    action: String,
-    /// The slot of the connection to run it on.
-    #[schemars(length(min = 1))]
-    connection: String,
-    /// The action's input.
-    #[serde(default)]
-    input: Map<String, Value>,
-}
-
-/// Runs one list of steps or another; `skip` or `fail` stand for a list with just that.
-#[derive(Deserialize, JsonSchema)]
-#[serde(deny_unknown_fields)]
-#[schemars(title = "If")]
-struct IfDocument {
-    /// What this step is called.
-    #[schemars(regex(pattern = "^[A-Za-z_][A-Za-z0-9_]{0,63}$"))]
-    id: String,
-    /// An expression that yields true or false.
-    #[serde(rename = "if")]
-    condition: Value,
-    /// What to do if it is true.
-    #[serde(default)]
-    #[schemars(schema_with = "steps_schema")]
-    then: Vec<Value>,
-    /// What to do if it is false.
-    #[serde(default, rename = "else")]
-    #[schemars(schema_with = "steps_schema")]
-    otherwise: Vec<Value>,
-    /// If it is true, ends the item, or the run, as skipped for this reason.
-    skip: Option<String>,
-    /// If it is true, ends the item, or the run, as failed for this reason.
-    fail: Option<String>,
-}
-
-/// Gives names to values: `{{ steps.ID.NAME }}`.
-#[derive(Deserialize, JsonSchema)]
-#[serde(deny_unknown_fields)]
-#[schemars(title = "Set")]
-struct SetDocument {
-    /// What later steps call this one.
-    #[schemars(regex(pattern = "^[A-Za-z_][A-Za-z0-9_]{0,63}$"))]
-    id: String,
-    /// The values by name; texts may hold `{{ expressions }}`.
-    set: Map<String, Value>,
-}
-
-/// Ends the item, or the run, as skipped.
-#[derive(Deserialize, JsonSchema)]
-#[serde(deny_unknown_fields)]
-#[schemars(title = "Skip")]
-struct SkipDocument {
-    /// What this step is called.
-    #[schemars(regex(pattern = "^[A-Za-z_][A-Za-z0-9_]{0,63}$"))]
-    id: String,
-    /// Why.
-    skip: String,
-}
-
-/// Ends the item, or the run, as failed.
-#[derive(Deserialize, JsonSchema)]
-#[serde(deny_unknown_fields)]
-#[schemars(title = "Fail")]
-struct FailDocument {
-    /// What this step is called.
-    #[schemars(regex(pattern = "^[A-Za-z_][A-Za-z0-9_]{0,63}$"))]
-    id: String,
-    /// Why.
-    fail: String,
-}
-
-fn one() -> usize {
-    1
-}
-
-fn steps_schema(_: &mut SchemaGenerator) -> Schemars {
-    json_schema!({ "type": "array", "items": { "$ref": "#/$defs/step" } })
-}
-
-fn over_schema(generator: &mut SchemaGenerator) -> Schemars {
-    let action = generator.subschema_for::<OverDocument>();
-    json_schema!({ "anyOf": [{ "type": ["string", "array"] }, action] })
-}
-
-/// The kinds of step by the member that tells them apart. `each` and `if` come first: their steps may have the others' too.
-static KINDS: LazyLock<[(&str, Schema); 6]> = LazyLock::new(|| {
-    [
-        ("each", checkable::<EachDocument>()),
-        ("if", checkable::<IfDocument>()),
-        ("action", checkable::<ActionDocument>()),
-        ("set", checkable::<SetDocument>()),
-        ("skip", checkable::<SkipDocument>()),
-        ("fail", checkable::<FailDocument>()),
-    ]
-});
-static FLOW: LazyLock<Schema> = LazyLock::new(checkable::<FlowDocument>);
-
-/// The schema of one document, its nested steps aside: those are checked on their own, so that each fault is told once.
-fn checkable<T: JsonSchema>() -> Schema {
-    let mut schema = schema_of::<T>();
-    if let Some(schema) = schema.as_object_mut() {
-        schema.insert("$defs".into(), json!({ "step": true }));
-    }
-    schema.into()
-}
-
 impl Flow {
     /// The JSON Schema of flow documents.
     pub fn schema() -> Value {
-        let kind = |schema: &Schema| {
-            let mut schema = schema.value().clone();
-            if let Some(object) = schema.as_object_mut() {
-                object.remove("$defs");
-                object.remove("$schema");
-            }
-            schema
-        };
-        let mut flow = kind(&FLOW);
-        let steps: Vec<_> = KINDS.iter().map(|(_, schema)| kind(schema)).collect();
-        if let Some(object) = flow.as_object_mut() {
-            object.shift_insert(0, "$schema".into(), "https://json-schema.org/draft/2020-12/schema".into());
-            object.insert("$defs".into(), json!({ "step": { "oneOf": steps } }));
-        }
-        flow
+        document::schema()
     }
 
     /// Reads a flow from the text of a file; findings carry its line and column.

@@ -32,6 +32,7 @@
 //! ```
 
 mod check;
+mod document;
 mod durability;
 mod engine;
 mod expression;

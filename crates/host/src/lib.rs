@@ -12,6 +12,7 @@ use std::{
 };
 
 use serde_json::Value;
+use uuid::Uuid;
 
 pub use trunkline_core as core;
 pub use trunkline_engine as engine;
@@ -111,7 +112,7 @@ impl Runtime {
 
     fn context(connected: &Connected) -> Context {
         let connections: Connections = [connected.clone()].into_iter().collect();
-        Context::new("", connected.name(), connections)
+        Context::new(&Uuid::new_v4().to_string(), connected.name(), connections)
     }
 
     /// Checks a flow against the connectors and begins a run of it; `slots` says which connection fills which slot. A slot

@@ -168,7 +168,8 @@ impl Reader {
         let headers = response.headers();
         let part = content_range(headers);
         match response.status() {
-            StatusCode::OK => {
+            // What is made on being asked for may be answered 201.
+            StatusCode::OK | StatusCode::CREATED => {
                 self.same_file(headers, content_length(&response))?;
                 self.skip = self.at;
             }

@@ -140,6 +140,12 @@ impl Page {
         let items = self.items(body)?;
         let seen = fingerprint(&items);
         if !items.is_empty() && seen == ask.cursor.seen {
+            // A service that knows no offset gives a short list whole, and again: that was all. A full page that comes again
+            // may be any part of an endless list.
+            let short = ask.count.is_some_and(|count| (items.len() as u64) < count);
+            if short && matches!(self.kind, Kind::Offset { .. }) {
+                return Ok(Items::default());
+            }
             return Err(Error::new(
                 ErrorKind::Unexpected,
                 format!("page {} of the list is the same as the one before", ask.cursor.page + 1),
@@ -307,7 +313,7 @@ mod tests {
     #[test]
     fn a_list_that_repeats_itself_is_noticed() {
         for row in [OFFSET, "kind = 'number'\npage = 'p'\nitems = '/a/b'"] {
-            let error = walk(row, |_| json!({ "a": { "b": [1, 2, 3] } })).unwrap_err();
+            let error = walk(row, |_| json!({ "a": { "b": slice(50, 0, 50) } })).unwrap_err();
             assert_eq!(error.kind(), ErrorKind::Unexpected);
             assert!(error.message().contains("page 2"), "{error}");
         }
@@ -319,7 +325,7 @@ mod tests {
     #[test]
     fn the_guard_survives_a_restart_and_so_does_the_limit() {
         let (page, inputs) = page(OFFSET);
-        let body = json!({ "a": { "b": [1] } });
+        let body = json!({ "a": { "b": slice(50, 0, 50) } });
         let ask = page.ask(&mut Map::new(), &inputs, None).unwrap();
         let next = page.split(&ask, &body, None).unwrap().next.unwrap();
         let next: Value = serde_json::from_str(&next.to_string()).unwrap();

@@ -70,6 +70,24 @@ async fn pages_in_query_and_body() {
 }
 
 #[tokio::test]
+async fn a_short_list_of_a_service_that_knows_no_offset_ends_and_a_full_page_that_repeats_is_an_error() {
+    for (size, ends) in [(49, true), (50, false)] {
+        let server = MockServer::start().await;
+        let assets: Vec<_> = (0..size).map(|id| json!({ "id": id })).collect();
+        let answer = ResponseTemplate::new(200).set_body_json(json!({ "payload": { "assets": assets } }));
+        Mock::given(path("/assets")).respond_with(answer).mount(&server).await;
+        let base = server.uri().parse().unwrap();
+        let client = Client::builder("Library", base, table(LISTS)).limits(quick()).build().unwrap();
+        let cx = Context::default();
+        let all: Result<Vec<Items>> = client.pages("asset.search", json!({}), &cx).try_collect().await;
+        match all {
+            Ok(pages) => assert_eq!((ends, pages.iter().map(|page| page.items.len()).sum::<usize>()), (true, size)),
+            Err(error) => assert_eq!((ends, error.kind()), (false, ErrorKind::Unexpected)),
+        }
+    }
+}
+
+#[tokio::test]
 async fn a_list_goes_on_from_a_cursor_that_was_written_down() {
     let (_server, client) = library(25).await;
     let input = json!({ "count": 10 });

@@ -8,6 +8,7 @@ use tokio::{net::TcpListener, sync::mpsc};
 use trunkline::{
     Runtime,
     core::{Authorization, Connected, Diagnostic, Error, ErrorKind, Result},
+    rest::Url,
 };
 
 use super::{
@@ -117,16 +118,12 @@ async fn wait_for_browser(listener: TcpListener, connected: &Connected, begun: &
     };
     let server = axum::serve(listener, Router::new().route(CALLBACK, get(callback)));
     let finish = async {
-        let mut last = Error::new(ErrorKind::Auth, "nobody signed in");
         while let Some(callback) = callbacks.recv().await {
-            match connected.finish_authorization(begun, &callback).await {
-                Ok(()) => return Ok(()),
-                // A stray call, not the answer to this sign-in.
-                Err(error) if error.kind() == ErrorKind::InvalidInput => last = error,
-                Err(error) => return Err(error),
+            if belongs(begun, &callback) {
+                return connected.finish_authorization(begun, &callback).await;
             }
         }
-        Err(last)
+        Err(Error::new(ErrorKind::Auth, "nobody signed in"))
     };
     tokio::select! {
         result = finish => result,
@@ -138,6 +135,12 @@ async fn wait_for_browser(listener: TcpListener, connected: &Connected, begun: &
             Err(Error::new(ErrorKind::Auth, "nobody signed in within 10 minutes").hint("run the command again"))
         }
     }
+}
+
+/// Whether a call of the callback answers this sign-in: anybody on this machine can make one.
+fn belongs(begun: &Authorization, callback: &str) -> bool {
+    let address = callback.parse::<Url>();
+    address.is_ok_and(|one| one.query_pairs().any(|(name, value)| name == "state" && value == begun.state.expose()))
 }
 
 /// What is wrong with a connection, as one error; nothing if it works.

@@ -1,0 +1,91 @@
+//! `call`: one action, and nothing that should not be sent.
+
+use serde_json::{Value, json};
+use trunkline_tests::{Cli, few, requests, sandbox};
+
+const SOME_ASSET: &str = "5a0d0001-7c1e-4b3a-9f00-00000000ffff";
+
+#[tokio::test]
+async fn a_call_prints_what_the_action_yields() {
+    let sandbox = sandbox(few(3)).await;
+    let cli = Cli::default();
+    cli.connect(&sandbox).await;
+    let me = ["call", "mediavalet.user.current", "--connection", "mediavalet"];
+    let plain = cli.run(&me).await.expect(0).json();
+    assert_eq!(plain["userName"], "integration@example.com");
+    assert_eq!(cli.run(&[&me[..], &["--json"]].concat()).await.expect(0).json(), plain);
+
+    let input = json!({ "id": sandbox.root_folder(), "fields": ["id"] }).to_string();
+    let call = ["call", "mediaflow.folder.files", "--connection", "mediaflow", "--json", "--input"];
+    let files = cli.run(&[&call[..], &[&input]].concat()).await.expect(0).json();
+    assert_eq!(files.as_array().unwrap().len(), 3);
+    // The same from a file and from standard input.
+    let file = format!("@{}", cli.write("input.json", &input));
+    assert_eq!(cli.run(&[&call[..], &[&file]].concat()).await.expect(0).json(), files);
+    assert_eq!(cli.pipe(&[&call[..], &["-"]].concat(), &input).await.expect(0).json(), files);
+    sandbox.stop().await;
+}
+
+#[tokio::test]
+async fn what_is_wrong_with_a_call_is_told_with_what_to_do() {
+    let sandbox = sandbox(few(1)).await;
+    let cli = Cli::default();
+    cli.connect(&sandbox).await;
+    let missing = json!({ "assetId": SOME_ASSET }).to_string();
+    for (action, connection, input, kind, words) in [
+        ("mediavalet.asset.gte", "mediavalet", "{}", "not_found", "asset.get"),
+        ("mediavallet.asset.get", "mediavalet", "{}", "not_found", "mediavalet"),
+        ("asset", "mediavalet", "{}", "invalid_input", "CONNECTOR"),
+        ("mediavalet.asset.get", "mediaflow", &missing, "config", "connection list"),
+        ("mediavalet.asset.get", "nothing", &missing, "not_found", "mediavalet"),
+        ("mediavalet.asset.get", "mediavalet", "{}", "invalid_input", "schema action mediavalet.asset.get"),
+        ("mediavalet.asset.get", "mediavalet", "{", "invalid_input", "JSON"),
+        ("mediavalet.asset.get", "mediavalet", "@/no/such/file", "invalid_input", "path"),
+    ] {
+        let arguments = ["call", action, "--connection", connection, "--input", input];
+        let error = cli.run(&[&arguments[..], &["--json"]].concat()).await.expect(1).error();
+        assert_eq!(error["kind"], kind, "{error}");
+        assert!(error["hint"].as_str().is_some_and(|hint| hint.contains(words)), "{words} in {error}");
+        let text = cli.run(&arguments).await.expect(1).stderr;
+        assert!(text.starts_with("error: ") && text.contains(words), "{text}");
+    }
+    let misspelt = json!({ "assetId": SOME_ASSET, "includeSoftDelete": true }).to_string();
+    let call = ["call", "mediavalet.asset.get", "--connection", "mediavalet", "--json", "--input"];
+    let error = cli.run(&[&call[..], &[&misspelt]].concat()).await.expect(1).error();
+    assert!(error["message"].as_str().unwrap().contains("/includeSoftDelete"), "{error}");
+    assert_eq!(requests(&sandbox).await, [Value::Null; 0], "nothing of this was sent");
+
+    // This is; the service has the last word.
+    let error = cli.run(&[&call[..], &[&missing]].concat()).await.expect(1).error();
+    assert_eq!((&error["kind"], &error["context"]["status"]), (&json!("not_found"), &json!("404")), "{error}");
+    assert_eq!(error["context"]["action"], "asset.get");
+    sandbox.stop().await;
+}
+
+#[tokio::test]
+async fn an_id_that_would_leave_its_segment_is_refused_before_anything_is_sent() {
+    let sandbox = sandbox(few(1)).await;
+    let cli = Cli::default();
+    cli.connect(&sandbox).await;
+    let call = async |action: &str, input: Value| {
+        let input = input.to_string();
+        cli.run(&["call", action, "--connection", "mediavalet", "--json", "--input", &input]).await
+    };
+    for id in ["../../users", "%2e%2e", "a/b", "", "a\u{0}b", "a\r\nb", "..", ".", "..%2f", "\u{ff0f}", "a\\b"] {
+        for (action, input) in [
+            ("mediavalet.asset.remove_keyword", json!({ "assetId": SOME_ASSET, "keyword": id })),
+            ("mediavalet.asset.remove_keyword", json!({ "assetId": id, "keyword": "red" })),
+            ("mediavalet.asset.get", json!({ "assetId": id })),
+        ] {
+            let error = call(action, input).await.expect(1).error();
+            assert_eq!(error["kind"], "invalid_input", "{id:?}: {error}");
+            assert!(!error["message"].as_str().unwrap().contains('\u{0}'));
+        }
+    }
+    assert_eq!(requests(&sandbox).await, [Value::Null; 0]);
+    // The log would have shown it.
+    call("mediavalet.asset.remove_keyword", json!({ "assetId": SOME_ASSET, "keyword": "red & blue" })).await.expect(1);
+    let last = requests(&sandbox).await.pop().unwrap();
+    assert_eq!(last["path"], format!("/mediavalet/assets/{SOME_ASSET}/keywords/red%20%26%20blue"));
+    sandbox.stop().await;
+}

@@ -1,0 +1,126 @@
+//! `--help`, `connectors`, `actions`, `schema`: what there is, without any connection.
+
+use serde_json::{Value, json};
+use trunkline_tests::Cli;
+
+#[tokio::test]
+async fn help_names_every_command_and_every_exit_code() {
+    let cli = Cli::default();
+    let help = cli.run(&["--help"]).await.expect(0).stdout;
+    for word in ["demo", "sandbox", "connectors", "actions", "schema", "connection", "call", "flow", "run", "runs"] {
+        assert!(help.lines().any(|line| line.trim_start().starts_with(&format!("{word} "))), "{word} in {help}");
+    }
+    let codes = help.split("Exit codes:").nth(1).unwrap();
+    for code in 0..=5 {
+        assert!(codes.lines().any(|line| line.trim_start().starts_with(&format!("{code}  "))), "{code} in {codes}");
+    }
+    for command in ["connection", "flow", "runs", "call", "run"] {
+        cli.run(&[command, "--help"]).await.expect(0);
+    }
+    cli.run(&["--version"]).await.expect(0);
+}
+
+#[tokio::test]
+async fn a_command_line_that_is_not_understood_ends_with_2() {
+    let cli = Cli::default();
+    for arguments in [
+        &["frobnicate"][..],
+        &["connectors", "--colour"],
+        &["run"],
+        &["run", "flow.json", "--connection", "source"],
+        &["schema", "weather"],
+        &["demo", "--files", "many"],
+    ] {
+        let answer = cli.run(arguments).await.expect(2);
+        assert!(answer.stderr.contains("Usage") || answer.stderr.contains("--help"), "{}", answer.stderr);
+        assert_eq!(answer.stdout, "");
+    }
+}
+
+#[tokio::test]
+async fn connectors_are_listed_and_shown() {
+    let cli = Cli::default();
+    let list = cli.run(&["connectors", "--json"]).await.expect(0).json();
+    let names: Vec<_> = list.as_array().unwrap().iter().map(|one| one["name"].as_str().unwrap()).collect();
+    assert_eq!(names, ["mediaflow", "mediavalet"]);
+    assert!(list.as_array().unwrap().iter().all(|one| one["actions"].as_u64().unwrap() > 10), "{list}");
+    let table = cli.run(&["connectors"]).await.expect(0).stdout;
+    assert!(table.contains("mediavalet-v1.0") && table.contains("MediaValet"), "{table}");
+
+    let spec = cli.run(&["connectors", "mediavalet", "--json"]).await.expect(0).json();
+    assert_eq!((&spec["title"], &spec["version"]), (&json!("MediaValet"), &json!("1.0")));
+    assert!(spec["connection"]["properties"]["subscriptionKey"].is_object(), "{spec}");
+    // As the vendor's form has it.
+    let form = cli.run(&["connectors", "mediavalet"]).await.expect(0).stdout;
+    for field in ["Connection Name", "Subscription Key", "Client ID", "Token URL", "https://api.mediavalet.com"] {
+        assert!(form.contains(field), "{field} in {form}");
+    }
+    let error = cli.run(&["connectors", "mediavallet", "--json"]).await.expect(1).error();
+    assert_eq!(error["hint"], "did you mean mediavalet?");
+}
+
+#[tokio::test]
+async fn actions_say_what_they_do_and_which_call_they_are() {
+    let cli = Cli::default();
+    let list = cli.run(&["actions", "--json"]).await.expect(0).json();
+    let list = list.as_array().unwrap();
+    assert!(list.len() > 30, "{}", list.len());
+    for action in list {
+        for key in ["connector", "name", "title", "group", "effect"] {
+            assert!(action[key].as_str().is_some_and(|text| !text.is_empty()), "{key} of {action}");
+        }
+        assert!(["read", "idempotent", "create", "delete"].contains(&action["effect"].as_str().unwrap()), "{action}");
+    }
+    let find = |name: &str| list.iter().find(|one| one["name"] == name).unwrap();
+    assert_eq!(find("asset.get")["route"], "GET /assets/{assetId}");
+    assert_eq!((&find("asset.get")["effect"], &find("asset.delete")["effect"]), (&json!("read"), &json!("delete")));
+    assert_eq!(find("asset.upload").get("route"), None, "it is more than one call");
+    assert_eq!(find("asset.upload")["effect"], "create");
+
+    let one = cli.run(&["actions", "mediaflow", "--json"]).await.expect(0).json();
+    assert!(one.as_array().unwrap().iter().all(|action| action["connector"] == "mediaflow"));
+    let table = cli.run(&["actions", "mediaflow"]).await.expect(0).stdout;
+    assert!(table.contains("mediaflow.folder.files") && table.contains("GET /folder/{id}/files"), "{table}");
+    assert!(!table.contains("mediavalet."));
+    cli.run(&["actions", "nothing"]).await.expect(1);
+}
+
+#[tokio::test]
+async fn schemas_of_every_kind_are_printed() {
+    let cli = Cli::default();
+    let schema = async |arguments: &[&str]| -> Value {
+        let plain = cli.run(&[&["schema"], arguments].concat()).await.expect(0).json();
+        assert_eq!(plain, cli.run(&[&["schema", "--json"], arguments].concat()).await.expect(0).json());
+        plain
+    };
+    assert_eq!(schema(&["flow"]).await["title"], "Flow");
+    assert!(schema(&["operation"]).await["properties"]["operation"].is_object());
+    let connection = schema(&["connection", "mediaflow"]).await;
+    assert_eq!(connection["properties"]["clientSecret"]["writeOnly"], true);
+    let names: Vec<_> = connection["properties"].as_object().unwrap().keys().cloned().collect();
+    assert_eq!(names[..4], ["name", "connector", "endpointUrl", "authentication"], "the order of the form");
+    let action = schema(&["action", "mediavalet.asset.upload"]).await;
+    assert!(action["input"]["properties"]["categories"].is_object() && action["output"].is_object());
+
+    for arguments in [
+        &["schema", "connection"][..],
+        &["schema", "connection", "nothing"],
+        &["schema", "action"],
+        &["schema", "action", "mediavalet"],
+        &["schema", "action", "mediavalet.asset.fly"],
+    ] {
+        let error = cli.run(&[arguments, &["--json"]].concat()).await.expect(1).error();
+        assert!(error["hint"].is_string(), "{error}");
+    }
+    let error = cli.run(&["schema", "action", "mediavalet.asset.gt", "--json"]).await.expect(1).error();
+    assert_eq!(error["hint"], "did you mean asset.get?");
+}
+
+#[tokio::test]
+async fn what_needs_no_store_makes_none() {
+    let cli = Cli::default();
+    cli.run(&["connectors"]).await.expect(0);
+    cli.run(&["actions"]).await.expect(0);
+    cli.run(&["schema", "flow"]).await.expect(0);
+    assert!(!cli.data().exists() && !cli.key_file().exists());
+}

@@ -1,0 +1,133 @@
+//! What was lost, exchanged or damaged: an error with what to do next, never a panic, never a new key over an old store.
+
+use std::fs;
+
+use serde_json::json;
+use trunkline_tests::{Cli, Dice, fixture};
+
+/// A store with a connection and a run in it.
+async fn used() -> Cli {
+    let cli = Cli::default();
+    cli.add(&json!({
+        "name": "dam", "connector": "mediavalet-v1.0", "authentication": "oauth2", "flows": "client_credentials",
+        "subscriptionKey": "k", "clientId": "id", "clientSecret": "s"
+    }))
+    .await;
+    let file = fixture("mixed.json");
+    let run = ["run", file.to_str().unwrap(), "--input", "{\"numbers\": [2, 4, 6]}"];
+    cli.run(&run).await.expect(0);
+    cli
+}
+
+#[tokio::test]
+async fn another_key_opens_nothing_and_changes_nothing() {
+    let cli = used().await;
+    let key = fs::read(cli.key_file()).unwrap();
+    let database = fs::read(cli.data().join("trunkline.db")).unwrap();
+
+    let other = Cli::default();
+    other.run(&["runs"]).await.expect(0);
+    fs::copy(other.key_file(), cli.key_file()).unwrap();
+    let error = cli.run(&["connection", "list", "--json"]).await.expect(1).error();
+    assert_eq!(error["kind"], "config", "{error}");
+    assert!(error["hint"].is_string());
+
+    fs::write(cli.key_file(), "this is no key").unwrap();
+    assert_eq!(cli.run(&["runs", "--json"]).await.expect(1).error()["kind"], "config");
+
+    fs::remove_file(cli.key_file()).unwrap();
+    let error = cli.run(&["runs", "--json"]).await.expect(1).error();
+    assert!(error["message"].as_str().unwrap().contains("missing"), "{error}");
+    assert!(error["hint"].as_str().unwrap().contains("backup"), "{error}");
+    assert!(!cli.key_file().exists(), "a store is never given a new key");
+    assert_eq!(fs::read(cli.data().join("trunkline.db")).unwrap(), database);
+
+    let child = cli.command(&["runs", "--json"]).env("TRUNKLINE_KEY", "c2hvcnQ=").spawn().unwrap();
+    let error = trunkline_tests::finish(child).await.expect(1).error();
+    assert_eq!(error["kind"], "config", "{error}");
+    let child = cli.command(&["runs"]).env("TRUNKLINE_KEY", String::from_utf8(key).unwrap().trim()).spawn().unwrap();
+    trunkline_tests::finish(child).await.expect(0);
+}
+
+#[cfg(unix)]
+#[tokio::test]
+async fn a_key_that_others_can_read_is_refused() {
+    use std::os::unix::fs::PermissionsExt;
+    let cli = used().await;
+    let mode = |path: &std::path::Path| fs::metadata(path).unwrap().permissions().mode() & 0o777;
+    assert_eq!((mode(&cli.key_file()), mode(&cli.data())), (0o600, 0o700), "made for their owner only");
+    fs::set_permissions(cli.key_file(), fs::Permissions::from_mode(0o644)).unwrap();
+    let error = cli.run(&["runs", "--json"]).await.expect(1).error();
+    assert!(error["hint"].as_str().unwrap().contains("chmod 600"), "{error}");
+}
+
+#[tokio::test]
+async fn a_file_that_is_no_store_is_left_alone() {
+    let cli = used().await;
+    let database = cli.data().join("trunkline.db");
+    for leftover in ["trunkline.db-wal", "trunkline.db-shm"] {
+        let _ = fs::remove_file(cli.data().join(leftover));
+    }
+    for content in
+        [&b"this is somebody's diary, not a database"[..], &[0; 8192], b"SQLite format 3\0 and then nonsense"]
+    {
+        fs::write(&database, content).unwrap();
+        for command in
+            [&["runs", "--json"][..], &["connection", "list", "--json"], &["connection", "show", "dam", "--json"]]
+        {
+            let error = cli.run(command).await.expect(1).error();
+            assert_eq!(error["kind"], "store", "{error}");
+            assert!(error["hint"].is_string(), "{error}");
+        }
+        assert_eq!(fs::read(&database).unwrap(), content);
+    }
+}
+
+#[tokio::test]
+async fn a_damaged_store_never_panics() {
+    let cli = used().await;
+    let database = cli.data().join("trunkline.db");
+    let good = fs::read(&database).unwrap();
+    let mut dice = Dice::default();
+    let mut refused = 0;
+    for round in 0..24 {
+        let mut bad = good.clone();
+        if round % 3 == 0 {
+            bad.truncate(dice.roll(1, good.len() as u64) as usize);
+        } else {
+            for _ in 0..(1 << (round / 2)) {
+                let at = dice.roll(0, good.len() as u64) as usize;
+                bad[at] = dice.roll(0, 256) as u8;
+            }
+        }
+        fs::write(&database, &bad).unwrap();
+        for leftover in ["trunkline.db-wal", "trunkline.db-shm"] {
+            let _ = fs::remove_file(cli.data().join(leftover));
+        }
+        for command in [
+            &["runs", "list", "--json"][..],
+            &["runs", "show", "", "--json"],
+            &["connection", "show", "dam", "--json"],
+            &["runs", "resume", "", "--json"],
+        ] {
+            let answer = cli.run(command).await;
+            assert!(!answer.stderr.contains("panicked"), "round {round}: {}", answer.stderr);
+            // Damage in a place that is not looked at does no harm.
+            assert!(answer.code == 0 || answer.code == 1, "round {round}: {answer:?}");
+            if answer.code == 1 {
+                refused += 1;
+                answer.error();
+            }
+        }
+    }
+    assert!(refused > 30, "{refused}");
+}
+
+#[tokio::test]
+async fn a_data_directory_that_cannot_be_made_is_an_error() {
+    let cli = Cli::default();
+    fs::write(cli.data(), "a file in its place").unwrap();
+    let error = cli.run(&["runs", "--json"]).await.expect(1).error();
+    assert_eq!(error["kind"], "store", "{error}");
+    assert!(error["hint"].is_string(), "{error}");
+}

@@ -1,0 +1,216 @@
+//! `flow validate`, `run`, `runs`: the same run seen from the process that works on it and from others.
+
+use std::time::Duration;
+
+use serde_json::{Value, json};
+use trunkline_sandbox::{Faults, Options};
+use trunkline_tests::{Cli, document, few, finish, fixture, flow_input, sandbox, shipped_flow, until};
+
+fn path(file: std::path::PathBuf) -> String {
+    file.to_string_lossy().into_owned()
+}
+
+#[tokio::test]
+async fn a_good_flow_is_found_good() {
+    let cli = Cli::default();
+    let file = path(shipped_flow());
+    let told = cli.run(&["flow", "validate", &file, "--json"]).await.expect(0).json();
+    assert_eq!(told, json!({ "file": file, "ok": true, "findings": [] }));
+    assert!(cli.run(&["flow", "validate", &file]).await.expect(0).stdout.contains("is good"));
+    let text = std::fs::read_to_string(shipped_flow()).unwrap();
+    assert_eq!(cli.pipe(&["flow", "validate", "-", "--json"], &text).await.expect(0).json()["ok"], true);
+}
+
+#[tokio::test]
+async fn every_fault_of_a_flow_is_told_with_line_and_column() {
+    let cli = Cli::default();
+    let file = path(fixture("broken.json"));
+    let told = cli.run(&["flow", "validate", &file, "--json"]).await.expect(3).json();
+    let findings = told["findings"].as_array().unwrap();
+    let text = std::fs::read_to_string(&file).unwrap();
+    // The fixture marks its faulty lines.
+    for (pointer, marked) in [
+        ("/steps/0/concurrency", "\"concurrency\": 0"),
+        ("/steps/1/connection", "\"nowhere\""),
+        ("/steps/2/actoin", "\"actoin\""),
+    ] {
+        let found = findings.iter().find(|one| one["pointer"] == pointer);
+        let found = found.unwrap_or_else(|| panic!("{pointer} in {told}"));
+        let line = 1 + text.lines().position(|line| line.contains(marked)).unwrap();
+        assert_eq!(found["place"]["file"], file);
+        // A member that should not be there, or is missing, is told where its step begins or where it stands.
+        let said = found["place"]["line"].as_u64().unwrap() as usize;
+        assert!(said == line, "{pointer}: line {said} instead of {line}");
+        assert!(found["place"]["column"].as_u64().unwrap() > 0);
+    }
+    let shown = cli.run(&["flow", "validate", &file]).await.expect(3).stdout;
+    assert!(shown.contains("broken.json:") && shown.lines().count() >= findings.len(), "{shown}");
+    // And it is not run.
+    let error = cli.run(&["run", &file, "--json"]).await.expect(1).error();
+    assert_eq!(error["kind"], "config", "{error}");
+    assert_eq!(cli.run(&["runs", "--json"]).await.expect(0).json(), json!([]));
+
+    let told = cli.pipe(&["flow", "validate", "-", "--json"], "{\n  \"name\": x\n}").await.expect(3).json();
+    assert_eq!((&told["findings"][0]["place"]["line"], &told["ok"]), (&json!(2), &json!(false)), "{told}");
+    cli.run(&["flow", "validate", "/no/such/flow.json"]).await.expect(1);
+}
+
+#[tokio::test]
+async fn what_a_flow_refers_to_is_held_against_the_connectors() {
+    let cli = Cli::default();
+    let told = cli.run(&["flow", "validate", &path(fixture("unknown.json")), "--json"]).await.expect(3).json();
+    let all = told["findings"].to_string();
+    for words in ["folder.filez", "did you mean folder.files?", "nosuch", "/steps/0/each/action"] {
+        assert!(all.contains(words), "{words} in {all}");
+    }
+}
+
+#[tokio::test]
+async fn a_run_fills_its_slots_itself_or_is_told() {
+    let sandbox = sandbox(few(6)).await;
+    let cli = Cli::default();
+    cli.connect(&sandbox).await;
+    let (file, input) = (path(shipped_flow()), flow_input(&sandbox).to_string());
+    let run = ["run", &file, "--input", &input];
+    let first = cli.run(&[&run[..], &["--json"]].concat()).await.expect(0).json();
+    assert_eq!((&first["status"], &first["ledger"]["files"]["done"]), (&json!("succeeded"), &json!(6)), "{first}");
+    assert_eq!(first["connections"], json!({ "source": "mediaflow", "target": "mediavalet" }));
+
+    // Now two fit: it has to be said which.
+    let mut second = document(&sandbox, "mediaflow");
+    second["name"] = "archive".into();
+    cli.add(&second).await;
+    let error = cli.run(&[&run[..], &["--json"]].concat()).await.expect(1).error();
+    assert!(error["hint"].as_str().unwrap().contains("--connection source=NAME"), "{error}");
+    let by_hand = ["--connection", "source=archive", "--json"];
+    let again = cli.run(&[&run[..], &by_hand].concat()).await.expect(0).json();
+    assert_eq!(again["connections"]["source"], "archive");
+    assert_eq!(again["ledger"]["files"]["skipped"], json!({ "already in MediaValet": 6 }));
+    assert_eq!(again["version"], first["version"], "the same document is the same version");
+
+    // Faults of the call, not of the flow.
+    for (more, words) in [
+        (&["--connection", "source=mediavalet"][..], "needs one to mediaflow"),
+        (&["--connection", "source=archive", "--connection", "third=archive"], "no slot third"),
+        (&["--connection", "source=nothing"], "nothing"),
+    ] {
+        let error = cli.run(&[&run[..], more, &["--json"]].concat()).await.expect(1).error();
+        assert!(error["message"].as_str().unwrap().contains(words), "{words} in {error}");
+    }
+    let short = ["run", &file, "--input", "{\"folder\": \"x\"}", "--connection", "source=archive", "--json"];
+    let error = cli.run(&short).await.expect(1).error();
+    for pointer in ["/folder", "/category"] {
+        assert!(error["message"].as_str().unwrap().contains(pointer), "{pointer} in {error}");
+    }
+    assert_eq!((sandbox.report().duplicates, sandbox.report().uploaded), (0, 6));
+
+    // Newest first, and the first digits are enough.
+    let list = cli.run(&["runs", "list", "--json"]).await.expect(0).json();
+    assert_eq!(list.as_array().unwrap().len(), 2, "what was refused is no run: {list}");
+    assert_eq!((&list[0]["id"], &list[1]["id"]), (&again["id"], &first["id"]));
+    assert_eq!(list[1]["items"]["done"], 6);
+    let id = first["id"].as_str().unwrap();
+    let shown = cli.run(&["runs", "show", &id[..11], "--json"]).await.expect(0).json();
+    assert_eq!((&shown["id"], &shown["ledger"]), (&first["id"], &first["ledger"]));
+    let text = cli.run(&["runs", "show", id]).await.expect(0).stdout;
+    assert!(text.contains("succeeded") && text.contains("files: 6 items"), "{text}");
+    assert!(cli.run(&["runs"]).await.expect(0).stdout.contains(id));
+    sandbox.stop().await;
+}
+
+#[tokio::test]
+async fn a_run_tells_a_person_how_to_go_on() {
+    let cli = Cli::default();
+    let answer = cli.run(&["run", &path(fixture("mixed.json")), "--input", "{\"numbers\": [2, 4]}"]).await.expect(0);
+    let id = cli.run(&["runs", "--json"]).await.json()[0]["id"].as_str().unwrap().to_owned();
+    assert!(answer.stderr.contains(&format!("trunkline runs resume {id}")), "{}", answer.stderr);
+    assert!(answer.stdout.contains("2  done"), "{}", answer.stdout);
+}
+
+#[tokio::test]
+async fn the_exit_code_says_how_the_run_ended() {
+    let cli = Cli::default();
+    let file = path(fixture("mixed.json"));
+    let run = async |numbers: &str, code: i32| -> Value {
+        let input = format!("{{\"numbers\": {numbers}}}");
+        cli.run(&["run", &file, "--input", &input, "--json"]).await.expect(code).json()
+    };
+    let good = run("[2, 4, 6]", 0).await;
+    assert_eq!((&good["status"], &good["ledger"]["numbers"]["done"]), (&json!("succeeded"), &json!(3)));
+    let partial = run("[1, 2, 3, 40]", 4).await;
+    assert_eq!(partial["status"], "partial");
+    assert_eq!(partial["ledger"]["numbers"]["skipped"], json!({ "too large": 1 }));
+    assert_eq!(partial["ledger"]["numbers"]["failed"].as_object().unwrap().values().next(), Some(&json!(2)));
+    let failed = run("[]", 5).await;
+    assert_eq!((&failed["status"], &failed["error"]["kind"]), (&json!("failed"), &json!("failed")), "{failed}");
+    let text = cli.run(&["run", &file, "--input", "{\"numbers\": []}"]).await.expect(5);
+    assert!(text.stderr.contains("no numbers"), "{}", text.stderr);
+
+    for ended in [good, partial] {
+        let id = ended["id"].as_str().unwrap();
+        for command in ["resume", "cancel"] {
+            let error = cli.run(&["runs", command, id, "--json"]).await.expect(1).error();
+            assert_eq!(error["kind"], "conflict", "{command}: {error}");
+        }
+    }
+    for command in ["show", "resume", "cancel"] {
+        let error = cli.run(&["runs", command, "zzz", "--json"]).await.expect(1).error();
+        assert_eq!(error["kind"], "not_found", "{command}: {error}");
+    }
+    let error = cli.run(&["runs", "show", "", "--json"]).await.expect(1).error();
+    assert!(error["message"].as_str().unwrap().contains("several"), "{error}");
+}
+
+#[tokio::test]
+async fn a_run_is_cancelled_from_another_process() {
+    let faults = Faults { latency: Duration::from_millis(40), ..Faults::default() };
+    let sandbox = sandbox(Options { faults, ..few(300) }).await;
+    let cli = Cli::default();
+    cli.connect(&sandbox).await;
+    let (file, input) = (path(shipped_flow()), flow_input(&sandbox).to_string());
+    let child = cli.start(&["run", &file, "--input", &input, "--json"]);
+    let id = until("the run's first item", async || {
+        let list = cli.run(&["runs", "list", "--json"]).await.expect(0).json();
+        (list[0]["items"]["done"].as_u64()? > 0).then(|| list[0]["id"].as_str().unwrap().to_owned())
+    });
+    let id = id.await;
+    let error = cli.run(&["runs", "resume", &id, "--json"]).await.expect(1).error();
+    assert_eq!(error["kind"], "conflict", "another process works on it: {error}");
+    let told = cli.run(&["runs", "cancel", &id, "--json"]).await.expect(0).json();
+    assert_eq!(told, json!({ "cancelled": id }));
+
+    let run = finish(child).await.expect(5).json();
+    assert_eq!((&run["status"], &run["cancel_requested"]), (&json!("cancelled"), &json!(true)));
+    let shown = cli.run(&["runs", "show", &id, "--json"]).await.expect(0).json();
+    assert_eq!(shown["status"], "cancelled");
+    let done = shown["ledger"]["files"]["done"].as_u64().unwrap();
+    assert!(done > 0 && done < 300, "{done}");
+    // Nothing is left running behind it.
+    let before = sandbox.report().requests;
+    tokio::time::sleep(Duration::from_millis(200)).await;
+    assert_eq!(sandbox.report().requests, before);
+    assert_eq!(sandbox.report().duplicates, 0);
+    sandbox.stop().await;
+}
+
+#[tokio::test]
+async fn a_run_that_an_error_has_stopped_is_taken_up_again() {
+    let sandbox = sandbox(few(5)).await;
+    let cli = Cli::default();
+    let good = document(&sandbox, "mediavalet");
+    let mut wrong = good.clone();
+    wrong["subscriptionKey"] = "not the key".into();
+    cli.add(&document(&sandbox, "mediaflow")).await;
+    cli.add(&wrong).await;
+    let (file, input) = (path(shipped_flow()), flow_input(&sandbox).to_string());
+    let failed = cli.run(&["run", &file, "--input", &input, "--json"]).await.expect(5).json();
+    assert_eq!((&failed["status"], &failed["error"]["kind"]), (&json!("failed"), &json!("config")), "{failed}");
+    assert_eq!(failed["error"]["context"]["setting"], "/subscriptionKey");
+
+    cli.pipe(&["connection", "add", "-", "--replace"], &good.to_string()).await.expect(0);
+    let id = failed["id"].as_str().unwrap();
+    let resumed = cli.run(&["runs", "resume", id, "--json"]).await.expect(0).json();
+    assert_eq!((&resumed["id"], &resumed["ledger"]["files"]["done"]), (&failed["id"], &json!(5)), "{resumed}");
+    assert_eq!((sandbox.report().duplicates, sandbox.report().uploaded), (0, 5));
+    sandbox.stop().await;
+}

@@ -1,0 +1,122 @@
+//! `connection authorize`: the browser's way, with a small HTTP client in the browser's place.
+
+use std::process::Stdio;
+
+use serde_json::{Value, json};
+use tokio::{
+    io::{AsyncBufReadExt, AsyncWriteExt, BufReader},
+    process::Child,
+};
+use trunkline_sandbox::Sandbox;
+use trunkline_tests::{Answer, Cli, LONG, approve, document, few, finish, http, sandbox};
+
+async fn prepared(cli: &Cli) -> Sandbox {
+    let sandbox = sandbox(few(1)).await;
+    let mut settings = document(&sandbox, "mediavalet");
+    settings["flows"] = "authorization_code".into();
+    for only in ["username", "password"] {
+        settings.as_object_mut().unwrap().remove(only);
+    }
+    cli.add(&settings).await;
+    sandbox
+}
+
+/// Starts a sign-in; the address to open is the first line.
+async fn begin(cli: &Cli, arguments: &[&str]) -> (Child, Value) {
+    let arguments = [&["connection", "authorize", "mediavalet", "--json"], arguments].concat();
+    let mut child = cli.command(&arguments).stdin(Stdio::piped()).spawn().unwrap();
+    let mut lines = BufReader::new(child.stdout.as_mut().unwrap());
+    let mut line = String::new();
+    tokio::time::timeout(LONG, lines.read_line(&mut line)).await.unwrap().unwrap();
+    let open = serde_json::from_str(&line).unwrap();
+    (child, open)
+}
+
+async fn is_signed_in(cli: &Cli) -> bool {
+    cli.run(&["connection", "list", "--json"]).await.expect(0).json()[0]["signed_in"] == true
+}
+
+/// The command may have ended before all was read of it: what counts is how.
+async fn ends_with(child: Child, code: i32) -> Answer {
+    finish(child).await.expect(code)
+}
+
+#[tokio::test]
+async fn the_browser_signs_in_and_comes_back() {
+    let cli = Cli::default();
+    let sandbox = prepared(&cli).await;
+    let error = cli.run(&["call", "mediavalet.user.current", "--connection", "mediavalet", "--json"]).await;
+    assert_eq!(error.expect(1).error()["kind"], "auth", "nobody has signed in yet");
+
+    let (child, open) = begin(&cli, &[]).await;
+    let back = approve(open["open"].as_str().unwrap()).await;
+    assert!(back.starts_with(open["redirect_uri"].as_str().unwrap()), "{back}");
+    let page = http().get(&back).send().await.unwrap();
+    assert_eq!(page.status(), 200);
+    assert!(page.text().await.unwrap().contains("close this page"));
+    ends_with(child, 0).await;
+
+    assert!(is_signed_in(&cli).await);
+    let me = cli.run(&["call", "mediavalet.user.current", "--connection", "mediavalet"]).await.expect(0).json();
+    assert_eq!(me["userName"], "integration@example.com");
+    sandbox.stop().await;
+}
+
+#[tokio::test]
+async fn a_stray_call_of_the_callback_does_not_end_the_sign_in() {
+    let cli = Cli::default();
+    let sandbox = prepared(&cli).await;
+    let (child, open) = begin(&cli, &[]).await;
+    let callback = open["redirect_uri"].as_str().unwrap();
+    for stray in ["", "?code=x", "?code=x&state=guessed", "?error=access_denied", "?state=guessed&error=access_denied"]
+    {
+        http().get(format!("{callback}{stray}")).send().await.unwrap();
+    }
+    let back = approve(open["open"].as_str().unwrap()).await;
+    http().get(&back).send().await.unwrap();
+    ends_with(child, 0).await;
+    assert!(is_signed_in(&cli).await);
+    sandbox.stop().await;
+}
+
+#[tokio::test]
+async fn a_person_who_declines_ends_the_sign_in() {
+    let cli = Cli::default();
+    let sandbox = prepared(&cli).await;
+    let (child, open) = begin(&cli, &[]).await;
+    let back = approve(open["open"].as_str().unwrap()).await;
+    let state = back.split(['?', '&']).find(|part| part.starts_with("state=")).unwrap();
+    let callback = open["redirect_uri"].as_str().unwrap();
+    http().get(format!("{callback}?error=access_denied&{state}")).send().await.unwrap();
+    let error = ends_with(child, 1).await.error();
+    assert_eq!(error["kind"], "auth", "{error}");
+    assert!(!is_signed_in(&cli).await);
+    sandbox.stop().await;
+}
+
+#[tokio::test]
+async fn the_address_can_be_pasted_where_no_browser_reaches_the_host() {
+    let cli = Cli::default();
+    let sandbox = prepared(&cli).await;
+    let (mut child, open) = begin(&cli, &["--paste"]).await;
+    let back = approve(open["open"].as_str().unwrap()).await;
+    child.stdin.take().unwrap().write_all(format!("{back}\n").as_bytes()).await.unwrap();
+    ends_with(child, 0).await;
+    assert!(is_signed_in(&cli).await);
+
+    let (mut child, _) = begin(&cli, &["--paste"]).await;
+    child.stdin.take().unwrap().write_all(format!("{back}\n").as_bytes()).await.unwrap();
+    let error = ends_with(child, 1).await.error();
+    assert!(error["hint"].is_string(), "an answer to another sign-in is refused: {error}");
+    sandbox.stop().await;
+}
+
+#[tokio::test]
+async fn a_connection_that_needs_no_browser_says_so() {
+    let cli = Cli::default();
+    let sandbox = sandbox(few(1)).await;
+    cli.connect(&sandbox).await;
+    let error = cli.run(&["connection", "authorize", "mediaflow", "--json"]).await.expect(1).error();
+    assert_eq!((&error["kind"], &error["context"]["setting"]), (&json!("config"), &json!("/flows")), "{error}");
+    sandbox.stop().await;
+}

@@ -1,0 +1,583 @@
+//! Mediaflow's hand-written actions through the real connector: against the look-alike where it can show the case, else
+//! against answers made for it.
+#![allow(clippy::unwrap_used)]
+
+use std::{
+    collections::BTreeSet,
+    sync::{
+        Arc, Mutex,
+        atomic::{AtomicBool, AtomicU16, Ordering},
+    },
+};
+
+use futures::TryStreamExt;
+use serde_json::{Value, json};
+use trunkline as _;
+use trunkline_core::{Connected, Connection, Connections, Context, ErrorKind, FileRef, MemoryVault, Registry, Result};
+use trunkline_sandbox::{Options, Sandbox};
+use wiremock::{Mock, MockServer, Request, Respond, ResponseTemplate, matchers::any};
+
+fn connect(settings: Value) -> Connections {
+    let registry = Registry::discover().unwrap();
+    let connection = Connection::from_value(settings).unwrap();
+    let connected: Connected = registry
+        .connect(&connection, Arc::new(MemoryVault::default()), &|_| unreachable!("secrets are literal"))
+        .unwrap();
+    [connected].into_iter().collect()
+}
+
+async fn run(connections: &Connections, action: &str, input: Value) -> Result<Value> {
+    let cx = Context::new("key", "mediaflow", connections.clone());
+    connections.get("mediaflow").unwrap().run(action, input, &cx).await
+}
+
+async fn call(connections: &Connections, action: &str, input: Value) -> Value {
+    run(connections, action, input).await.unwrap_or_else(|error| panic!("{action}: {error:?}"))
+}
+
+async fn kind(connections: &Connections, action: &str, input: Value) -> ErrorKind {
+    match run(connections, action, input.clone()).await {
+        Err(error) => error.kind(),
+        Ok(output) => panic!("{action} took {input} and gave {output}"),
+    }
+}
+
+async fn sandbox(files: u64) -> (Sandbox, Connections) {
+    let options = Options { files, max_size: 300_000, refusals: true, ..Options::default() };
+    let sandbox = Sandbox::start(options).await.unwrap();
+    let connections = connect(sandbox.settings().remove(0));
+    (sandbox, connections)
+}
+
+/// What a service answers to a request that is not about tokens.
+type Answers = Box<dyn Fn(&Request) -> ResponseTemplate + Send + Sync>;
+
+/// A service of one test's own: gives tokens, answers what the test says, and keeps what came.
+#[derive(Clone)]
+struct Stage {
+    answers: Arc<Answers>,
+    seen: Arc<Mutex<Vec<Request>>>,
+}
+
+impl Respond for Stage {
+    fn respond(&self, request: &Request) -> ResponseTemplate {
+        if request.url.path() == "/token" {
+            let token = json!({ "access_token": "access", "token_type": "Bearer", "expires_in": 3600 });
+            return ResponseTemplate::new(200).set_body_json(token);
+        }
+        self.seen.lock().unwrap().push(request.clone());
+        (self.answers)(request)
+    }
+}
+
+async fn stage(
+    answers: impl Fn(&Request) -> ResponseTemplate + Send + Sync + 'static,
+) -> (MockServer, Connections, Arc<Mutex<Vec<Request>>>) {
+    let server = MockServer::start().await;
+    let stage = Stage { answers: Arc::new(Box::new(answers)), seen: Arc::default() };
+    Mock::given(any()).respond_with(stage.clone()).mount(&server).await;
+    let connections = connect(json!({
+        "name": "mediaflow", "connector": "mediaflow-v1.0", "endpointUrl": format!("{}/1", server.uri()),
+        "authentication": "oauth2", "flows": "refresh_token", "clientId": "client", "clientSecret": "secret-of-client",
+        "refreshToken": "server-key", "tokenUrl": format!("{}/token", server.uri())
+    }));
+    (server, connections, stage.seen)
+}
+
+fn ok(body: Value) -> ResponseTemplate {
+    ResponseTemplate::new(200).set_body_json(body)
+}
+
+fn query(request: &Request, name: &str) -> Option<String> {
+    request.url.query_pairs().find(|(key, _)| key == name).map(|(_, value)| value.into_owned())
+}
+
+async fn read(connections: &Connections, file: &FileRef, from: u64) -> Vec<u8> {
+    let parts: Vec<_> = connections.open(file, from).await.unwrap().bytes.try_collect().await.unwrap();
+    parts.concat()
+}
+
+async fn requests(sandbox: &Sandbox, path: &str) -> Vec<Value> {
+    let all = reqwest::Client::builder().build().unwrap();
+    let all = all.get(format!("http://{}/_sandbox/requests", sandbox.address())).send().await.unwrap();
+    let all: Vec<Value> = all.json().await.unwrap();
+    all.into_iter().filter(|one| one["path"].as_str().unwrap().starts_with(path)).collect()
+}
+
+/// The first file of the look-alike's library that a question about its rights answers in this way.
+async fn find(connections: &Connections, sandbox: &Sandbox, wanted: impl Fn(&Value, &Value) -> bool) -> Value {
+    let files = json!({ "id": sandbox.root_folder(), "fields": ["any"] });
+    for file in call(connections, "folder.files", files).await.as_array().unwrap() {
+        let rights = call(connections, "file.check_permissions", json!({ "id": file["id"] })).await;
+        if wanted(file, &rights) {
+            return file.clone();
+        }
+    }
+    panic!("the library has no such file")
+}
+
+#[tokio::test]
+async fn an_original_is_opened_again_from_any_byte_and_a_preset_has_its_own_name() {
+    let (sandbox, mediaflow) = sandbox(60).await;
+    let good = |file: &Value, rights: &Value| rights["allowDownload"] == true && file["type"]["extension"] == "tif";
+    let file = find(&mediaflow, &sandbox, good).await;
+    let handed = call(&mediaflow, "file.download", json!({ "id": file["id"] })).await;
+    assert!(!handed.to_string().contains("http"), "a reference holds no address: {handed}");
+    let original: FileRef = serde_json::from_value(handed["file"].clone()).unwrap();
+    assert_eq!((original.size, &json!(original.name)), (file["filesize"].as_u64(), &file["filename"]));
+    let whole = read(&mediaflow, &original, 0).await;
+    assert_eq!(whole.len() as u64, original.size.unwrap());
+    assert_eq!(read(&mediaflow, &original, 700).await, whole[700..]);
+
+    let handed = call(&mediaflow, "file.download", json!({ "id": file["id"], "format": 32 })).await;
+    let preset: FileRef = serde_json::from_value(handed["file"].clone()).unwrap();
+    assert_eq!(preset.size, None, "nobody knows the size of what is not made yet");
+    assert_eq!(preset.name, file["filename"].as_str().unwrap().replace(".tif", ".jpg"));
+    assert_ne!(read(&mediaflow, &preset, 0).await, whole);
+    assert_eq!(kind(&mediaflow, "file.download", json!({ "id": 1 })).await, ErrorKind::NotFound);
+    assert_eq!(sandbox.report().faults.get("credential_leak"), None);
+}
+
+#[tokio::test]
+async fn a_custom_size_asks_for_the_same_each_time_it_is_opened() {
+    let (sandbox, mediaflow) = sandbox(40).await;
+    let file = find(&mediaflow, &sandbox, |file, rights| {
+        rights["allowDownload"] == true && file["type"]["extension"] == "jpg"
+    })
+    .await;
+    let crop = json!({ "x1": 10, "y1": 20, "x2": 110, "y2": 70, "referenceWidth": 400, "referenceHeight": 300 });
+    let custom = json!({ "width": 800, "height": 400, "format": "webp", "crop": crop });
+    let handed = call(&mediaflow, "file.download", json!({ "id": file["id"], "custom": custom })).await;
+    // As a journal would keep it.
+    let kept: FileRef = serde_json::from_str(&handed["file"].to_string()).unwrap();
+    assert_eq!((kept.size, kept.media_type.as_deref()), (None, Some("image/webp")));
+    assert!(kept.name.ends_with(".webp"), "{}", kept.name);
+    let whole = read(&mediaflow, &kept, 0).await;
+    assert_eq!(read(&mediaflow, &kept, 5).await, whole[5..]);
+
+    let seen = requests(&sandbox, &format!("/mediaflow-files/{}/-1", file["id"])).await;
+    assert_eq!(seen.len(), 2);
+    let parameters = "x1=10&y1=20&x2=110&y2=70&sw=400&sh=300&w=800&h=400&stretch=1&format=webp";
+    for request in seen {
+        let query = request["query"].as_str().unwrap();
+        assert!(query.starts_with("expires=") && query.ends_with(parameters), "{query}");
+        assert!([200, 206].contains(&request["status"].as_u64().unwrap()), "{request}");
+    }
+    for (nonsense, why) in [
+        (json!({ "custom": custom, "format": 31 }), "a preset and a custom size"),
+        (json!({ "custom": { "width": 800 } }), "a width alone"),
+        (json!({ "custom": { "width": 0, "height": 1 } }), "nothing"),
+        (json!({ "custom": { "format": "gif" } }), "no such type"),
+        (
+            json!({ "custom": { "crop": { "x1": 5, "y1": 0, "x2": 5, "y2": 9, "referenceWidth": 9, "referenceHeight": 9 } } }),
+            "no area",
+        ),
+        (
+            json!({ "custom": { "crop": { "x1": 0, "y1": 0, "x2": 10, "y2": 9, "referenceWidth": 9, "referenceHeight": 9 } } }),
+            "too wide",
+        ),
+    ] {
+        let mut input = nonsense;
+        input["id"] = file["id"].clone();
+        assert_eq!(kind(&mediaflow, "file.download", input).await, ErrorKind::InvalidInput, "{why}");
+    }
+}
+
+#[tokio::test]
+async fn what_may_be_published_is_weighed_in_one_answer() {
+    let (sandbox, mediaflow) = sandbox(400).await;
+    let ask = |file: &Value| json!({ "id": file["id"] });
+    let good =
+        find(&mediaflow, &sandbox, |file, rights| rights["allowDownload"] == true && file["gdprStatus"] == "OK").await;
+    let verdict = call(&mediaflow, "file.may_publish", ask(&good)).await;
+    assert_eq!(verdict, json!({ "allowed": true, "reasons": [], "warnings": [] }));
+
+    let refused = find(&mediaflow, &sandbox, |_, rights| rights["allowDownloadReason"] == "MARKING_DENIED").await;
+    let verdict = call(&mediaflow, "file.may_publish", ask(&refused)).await;
+    assert_eq!(verdict, json!({ "allowed": false, "reasons": ["MARKING_DENIED"], "warnings": [] }));
+
+    let expired = find(&mediaflow, &sandbox, |_, rights| rights["allowDownloadReason"] == "DATE_DENIED").await;
+    let verdict = call(&mediaflow, "file.may_publish", ask(&expired)).await;
+    assert_eq!((&verdict["allowed"], &verdict["reasons"]), (&json!(false), &json!(["DATE_DENIED", "RIGHTS_EXPIRED"])));
+
+    let without = find(&mediaflow, &sandbox, |file, _| file["gdprStatus"] != "OK").await;
+    let verdict = call(&mediaflow, "file.may_publish", ask(&without)).await;
+    let expected = json!({ "allowed": false, "reasons": [without["gdprStatus"]], "warnings": [] });
+    assert_eq!(verdict, expected);
+    assert_eq!(kind(&mediaflow, "file.may_publish", json!({ "id": 2 })).await, ErrorKind::NotFound);
+}
+
+#[tokio::test]
+async fn rights_are_read_with_care() {
+    let told = Arc::new(Mutex::new((json!({}), ok(json!([])), json!({}))));
+    let answers = told.clone();
+    let (_server, mediaflow, _) = stage(move |request| {
+        let (permissions, licence, file) = &*answers.lock().unwrap();
+        match request.url.path() {
+            "/1/file/-7/checkpermissions" => ok(json!([permissions])),
+            "/1/file/-7/license" => licence.clone(),
+            _ => ok(json!([file])),
+        }
+    })
+    .await;
+    let yes = json!({ "allowDownload": true, "lockWarningMessage": "" });
+    let missing = || ResponseTemplate::new(404).set_body_json(json!({ "status": 404, "error": "Not found" }));
+    let licence = |from: &str, to: &str, kind: u8| ok(json!([{ "rightsExists": kind, "useFrom": from, "useTo": to }]));
+    let warned = |text: &str| json!({ "allowDownload": true, "lockWarningMessage": text });
+    let bare = json!({ "id": -7 });
+    for (permissions, licence, file, reasons, warnings) in [
+        // An older installation: what is not known is said, and forbids nothing.
+        (yes.clone(), missing(), bare.clone(), json!([]), json!(["LICENCE_UNKNOWN"])),
+        (yes.clone(), ok(json!([])), bare.clone(), json!([]), json!(["LICENCE_UNKNOWN"])),
+        // One word is the beginning of the other.
+        (warned("RIGHTS_EXPIRED 1"), licence("", "", 0), bare.clone(), json!(["RIGHTS_EXPIRED"]), json!([])),
+        (warned("RIGHTS_EXPIRE 1"), licence("", "", 0), bare.clone(), json!([]), json!(["RIGHTS_EXPIRE"])),
+        (yes.clone(), licence("2001-01-01", "2001-12-31", 2), bare.clone(), json!(["RIGHTS_EXPIRED"]), json!([])),
+        (yes.clone(), licence("2001-01-01", "2001-12-31", 5), bare.clone(), json!([]), json!([])),
+        (yes.clone(), licence("2999-01-01", "", 2), bare.clone(), json!(["RIGHTS_NOT_YET"]), json!([])),
+        (yes.clone(), licence("", "2999-12-31 23:59", 2), bare, json!([]), json!([])),
+        (
+            json!({ "allowDownload": false }),
+            ok(json!([{ "rightsExists": 0, "downloadWarning": "ask first" }])),
+            json!({ "id": -7, "gdprStatus": "missing_consent", "rights": { "rightsType": "NO", "useTom": "2001-12-31" } }),
+            json!(["DOWNLOAD_DENIED", "RIGHTS_EXPIRED", "RIGHTS_NO", "MISSING_CONSENT"]),
+            json!(["DOWNLOAD_WARNING"]),
+        ),
+        (yes.clone(), licence("", "", 0), json!({ "gdprType": "unknown" }), json!([]), json!(["CONSENT_UNKNOWN"])),
+        (json!({}), licence("", "", 0), json!({ "id": -7, "rights": null }), json!(["DOWNLOAD_DENIED"]), json!([])),
+    ] {
+        *told.lock().unwrap() = (permissions, licence, file);
+        let verdict = call(&mediaflow, "file.may_publish", json!({ "id": -7 })).await;
+        let allowed = reasons == json!([]);
+        assert_eq!(verdict, json!({ "allowed": allowed, "reasons": reasons, "warnings": warnings }));
+    }
+    // Not being told now is not the same as not being told ever.
+    told.lock().unwrap().1 = ResponseTemplate::new(403).set_body_json(json!({ "status": 403, "error": "no" }));
+    assert_eq!(kind(&mediaflow, "file.may_publish", json!({ "id": -7 })).await, ErrorKind::Permission);
+}
+
+#[tokio::test]
+async fn a_lasting_address_is_given_for_what_may_be_published() {
+    let (sandbox, mediaflow) = sandbox(200).await;
+    let may = |rights: &Value| rights["allowDownload"] == true;
+    let picture = find(&mediaflow, &sandbox, |file, rights| {
+        may(rights) && file["type"]["extension"] == "jpg" && file["gdprStatus"] == "OK"
+    })
+    .await;
+    let input = json!({ "id": picture["id"], "custom": { "width": 10, "height": 10, "format": "png" } });
+    let url = call(&mediaflow, "file.permalink", input).await["url"].as_str().unwrap().to_owned();
+    let anybody = reqwest::Client::builder().build().unwrap();
+    assert_eq!(anybody.get(&url).send().await.unwrap().status(), 200, "{url}");
+    let seen = requests(&sandbox, &format!("/mediaflow-files/{}/-1", picture["id"])).await;
+    let query = seen[0]["query"].as_str().unwrap();
+    assert!(query.ends_with("w=10&h=10&stretch=1&format=png&permalink=true"), "{query}");
+
+    let video = find(&mediaflow, &sandbox, |file, rights| {
+        may(rights) && file["type"]["type"] == "video" && file["gdprStatus"] == "OK"
+    })
+    .await;
+    assert_eq!(kind(&mediaflow, "file.permalink", json!({ "id": video["id"] })).await, ErrorKind::InvalidInput);
+    let without = find(&mediaflow, &sandbox, |file, rights| {
+        may(rights) && file["gdprStatus"] != "OK" && file["type"]["extension"] == "jpg"
+    })
+    .await;
+    let refused = run(&mediaflow, "file.permalink", json!({ "id": without["id"] })).await.unwrap_err();
+    assert_eq!(refused.kind(), ErrorKind::Permission);
+    assert!(refused.message().contains(without["gdprStatus"].as_str().unwrap()), "{refused:?}");
+    assert!(requests(&sandbox, &format!("/mediaflow-files/{}/", without["id"])).await.is_empty());
+    call(&mediaflow, "file.permalink", json!({ "id": without["id"], "force": true })).await;
+    assert_eq!(sandbox.report().faults.get("credential_leak"), None);
+}
+
+#[tokio::test]
+async fn an_answer_that_is_no_address_is_not_taken_for_one() {
+    let status = Arc::new(AtomicU16::new(201));
+    let body = Arc::new(Mutex::new(Vec::new()));
+    let (code, bytes, origin) = (status.clone(), body.clone(), Arc::new(Mutex::new(String::new())));
+    let base = origin.clone();
+    let (server, mediaflow, seen) = stage(move |request| match request.url.path() {
+        "/1/file/7/checkpermissions" => ok(json!([{ "allowDownload": true }])),
+        "/1/file/7/license" => ok(json!([{ "rightsExists": 0 }])),
+        "/1/file/7" => ok(json!([{ "id": 7, "type": { "id": 201, "type": "file", "extension": "pdf" } }])),
+        "/1/file/7/downloads/0" => {
+            ok(json!([{ "id": 0, "downloadURL": format!("{}/get?sig=a%2Bb", base.lock().unwrap()) }]))
+        }
+        "/get" => ResponseTemplate::new(code.load(Ordering::SeqCst)).set_body_bytes(bytes.lock().unwrap().clone()),
+        _ => ResponseTemplate::new(404),
+    })
+    .await;
+    *origin.lock().unwrap() = server.uri();
+    let ask = || run(&mediaflow, "file.permalink", json!({ "id": 7 }));
+    *body.lock().unwrap() = br#"{"url":"https://assets.example/p.pdf"}"#.to_vec();
+    assert_eq!(ask().await.unwrap(), json!({ "url": "https://assets.example/p.pdf" }), "201 is fine");
+    for odd in [&b"%PDF-1.7"[..], br#"{"url":""}"#, br#"{"url":null}"#, b"", &[b' '; 70_000]] {
+        *body.lock().unwrap() = odd.to_vec();
+        assert_eq!(ask().await.unwrap_err().kind(), ErrorKind::Unexpected);
+    }
+    status.store(404, Ordering::SeqCst);
+    assert_eq!(ask().await.unwrap_err().kind(), ErrorKind::NotFound);
+    for request in seen.lock().unwrap().iter().filter(|one| one.url.path() == "/get") {
+        assert_eq!(request.url.query(), Some("sig=a%2Bb&permalink=true"));
+        assert!(request.headers.get("authorization").is_none(), "the token stays at home");
+    }
+}
+
+fn usage() -> Value {
+    json!({
+        "contact": "Ann", "date": "2026-01-31", "project": "Site", "pageUrl": "https://example.com/a", "pageName": "A"
+    })
+}
+
+#[tokio::test]
+async fn a_usage_is_reported_in_the_form_mediaflow_wants() {
+    let (_server, mediaflow, seen) = stage(|_| ResponseTemplate::new(201).set_body_json(json!({}))).await;
+    let mut input = usage();
+    input["ids"] = json!([-5]);
+    assert_eq!(call(&mediaflow, "file.report_usage", input.clone()).await, json!({ "files": 1, "removed": false }));
+    input["ids"] = json!([7, -5]);
+    input["removed"] = json!(true);
+    input["description"] = json!("Start page");
+    assert_eq!(call(&mediaflow, "file.report_usage", input.clone()).await, json!({ "files": 2, "removed": true }));
+
+    let sent = std::mem::take(&mut *seen.lock().unwrap());
+    let bodies: Vec<Value> = sent.iter().map(|one| serde_json::from_slice(&one.body).unwrap()).collect();
+    let web = json!({ "page": "https://example.com/a", "pageName": "A" });
+    assert_eq!((sent[0].method.as_str(), sent[0].url.path()), ("POST", "/1/file/-5/usage"));
+    assert_eq!(
+        bodies[0],
+        json!({ "contact": "Ann", "date": "2026-01-31", "amount": "1", "description": "", "project": "Site",
+                "types": ["web"], "removed": "false", "web": web })
+    );
+    assert_eq!((sent[1].method.as_str(), sent[1].url.path()), ("POST", "/1/files/multiple/usages"));
+    assert_eq!(
+        bodies[1],
+        json!({ "id": [-5, 7], "contact": "Ann", "date": "2026-01-31", "amount": "1", "description": "Start page",
+                "project": "Site", "types": ["web"], "removed": "true", "web": web })
+    );
+    for date in ["2026-02-30", "31.01.2026", "20260131", "2026-01-31T10:00:00", "2026-1-31", ""] {
+        input["date"] = json!(date);
+        assert_eq!(kind(&mediaflow, "file.report_usage", input.clone()).await, ErrorKind::InvalidInput, "{date}");
+    }
+    input["date"] = json!("2026-01-31");
+    input["ids"] = json!([]);
+    assert_eq!(kind(&mediaflow, "file.report_usage", input).await, ErrorKind::InvalidInput);
+    assert!(seen.lock().unwrap().is_empty(), "nothing was sent of what is wrong");
+}
+
+#[tokio::test]
+async fn a_reported_usage_is_found_and_can_be_taken_back() {
+    let (sandbox, mediaflow) = sandbox(5).await;
+    let files = call(&mediaflow, "folder.files", json!({ "id": sandbox.root_folder(), "fields": ["id"] })).await;
+    let mut input = usage();
+    input["ids"] = json!([files[0]["id"], files[1]["id"]]);
+    let cx = Context::new("key", "mediaflow", mediaflow.clone());
+    let connected = mediaflow.get("mediaflow").unwrap();
+    let found = |input: &Value| connected.reconcile("file.report_usage", input.clone(), &cx);
+
+    assert_eq!(found(&input).await.unwrap(), None, "it can safely be made");
+    call(&mediaflow, "file.report_usage", input.clone()).await;
+    let listed = call(&mediaflow, "file.usages", json!({ "id": files[1]["id"] })).await;
+    assert_eq!((&listed[0]["url"], &listed[0]["publishDate"]), (&json!("https://example.com/a"), &json!("2026-01-31")));
+    assert_eq!(found(&input).await.unwrap(), Some(json!({ "files": 2, "removed": false })), "it was made");
+    let mut more = input.clone();
+    more["ids"].as_array_mut().unwrap().push(files[2]["id"].clone());
+    assert_eq!(found(&more).await.unwrap_err().kind(), ErrorKind::UnknownOutcome, "two of three have it");
+
+    input["removed"] = json!(true);
+    assert_eq!(found(&input).await.unwrap(), None);
+    call(&mediaflow, "file.report_usage", input.clone()).await;
+    assert_eq!(call(&mediaflow, "file.usages", json!({ "id": files[1]["id"] })).await, json!([]));
+    assert_eq!(found(&input).await.unwrap(), Some(json!({ "files": 2, "removed": true })));
+}
+
+#[tokio::test]
+async fn a_report_whose_answer_was_lost_is_not_made_again_blindly() {
+    let (_server, mediaflow, seen) = stage(|_| {
+        ResponseTemplate::new(500).set_body_json(json!({ "status": 500, "error": "Unspecified database error" }))
+    })
+    .await;
+    let mut input = usage();
+    input["ids"] = json!([5]);
+    assert_eq!(kind(&mediaflow, "file.report_usage", input).await, ErrorKind::UnknownOutcome);
+    assert_eq!(seen.lock().unwrap().len(), 1);
+}
+
+/// A library that grows: `(id, uploaded)`, newest last, and the files of folder 12.
+#[derive(Default)]
+struct Library {
+    files: Vec<(i64, String)>,
+    folder: BTreeSet<i64>,
+}
+
+impl Library {
+    fn add(&mut self, ids: std::ops::Range<i64>, uploaded: impl Fn(i64) -> String) {
+        self.files.extend(ids.map(|id| (if id % 3 == 0 { -id } else { id }, uploaded(id))));
+    }
+}
+
+/// A moment of its own for each file.
+fn apart(id: i64) -> String {
+    format!("2026-01-31 {:02}:{:02}:{:02}", id / 3600, id / 60 % 60, id % 60)
+}
+
+struct Growing {
+    mediaflow: Connections,
+    library: Arc<Mutex<Library>>,
+    seen: Arc<Mutex<Vec<Request>>>,
+    tells_when: Arc<AtomicBool>,
+    _server: MockServer,
+}
+
+impl Growing {
+    async fn new() -> Growing {
+        let library = Arc::new(Mutex::new(Library::default()));
+        let tells_when = Arc::new(AtomicBool::new(true));
+        let (shown, dated) = (library.clone(), tells_when.clone());
+        let (server, mediaflow, seen) = stage(move |request| {
+            let library = shown.lock().unwrap();
+            let row = |(id, uploaded): &(i64, String)| match dated.load(Ordering::SeqCst) {
+                true => json!({ "id": id, "uploaded": uploaded }),
+                false => json!({ "id": id }),
+            };
+            let number = |name| query(request, name).map_or(1, |text| text.parse::<usize>().unwrap());
+            ok(match request.url.path() {
+                "/1/file/latest" => {
+                    let mut newest: Vec<_> = library.files.iter().rev().collect();
+                    newest.sort_by(|a, b| b.1.cmp(&a.1));
+                    let (page, size) = (number("page"), number("per_page"));
+                    newest.into_iter().skip((page - 1) * size).take(size).map(row).collect()
+                }
+                _ => library.folder.iter().map(|id| json!({ "id": id })).collect(),
+            })
+        })
+        .await;
+        Growing { mediaflow, library, seen, tells_when, _server: server }
+    }
+
+    async fn changes(&self, cursor: &Value, limit: usize, folder: Option<i64>) -> Value {
+        let mut input = json!({ "cursor": cursor, "limit": limit });
+        if let Some(folder) = folder {
+            input["folder"] = folder.into();
+        }
+        call(&self.mediaflow, "file.changes", input).await
+    }
+
+    /// Everything that is new, however many calls it takes, and the cursor after it.
+    async fn all(&self, mut cursor: Value, limit: usize) -> (Vec<i64>, Value) {
+        let mut all = Vec::new();
+        loop {
+            let found = self.changes(&cursor, limit, None).await;
+            assert_eq!(found["removed"], json!([]));
+            assert!(found["cursor"].to_string().len() < 2_000, "{}", found["cursor"]);
+            all.extend(ids(&found));
+            cursor = found["cursor"].clone();
+            if found["more"] == false {
+                return (all, cursor);
+            }
+        }
+    }
+}
+
+fn ids(found: &Value) -> Vec<i64> {
+    found["added"].as_array().unwrap().iter().map(|file| file["id"].as_i64().unwrap().abs()).collect()
+}
+
+#[tokio::test]
+async fn new_files_of_the_library_are_given_once_and_none_is_lost() {
+    let growing = Growing::new().await;
+    let (none, cursor) = growing.all(Value::Null, 1000).await;
+    assert!(none.is_empty(), "the first call marks the place");
+    growing.library.lock().unwrap().add(1..4, apart);
+    let (found, cursor) = growing.all(cursor, 1000).await;
+    assert_eq!(found, [1, 2, 3], "oldest upload first, in a library that was empty");
+    growing.library.lock().unwrap().add(4..400, apart);
+    let (found, cursor) = growing.all(cursor, 70).await;
+    // Each answer is in order, and nothing is left for an earlier one.
+    assert_eq!(found, (4..400).collect::<Vec<_>>());
+
+    growing.seen.lock().unwrap().clear();
+    let (found, cursor) = growing.all(cursor, 1000).await;
+    assert!(found.is_empty());
+    assert_eq!(growing.seen.lock().unwrap().len(), 1, "nothing new takes one call");
+
+    // A file that shows up late, behind some that were seen; and some of those that were seen are gone.
+    let mut library = growing.library.lock().unwrap();
+    library.files.retain(|(id, _)| ![399, 398, 380, 351].contains(&id.abs()));
+    library.files.push((9_000, apart(390)));
+    library.add(400..402, apart);
+    drop(library);
+    let (found, cursor) = growing.all(cursor, 1000).await;
+    assert_eq!(found, [9_000, 400, 401]);
+    // All that was remembered is gone.
+    growing.library.lock().unwrap().files.retain(|(id, _)| id.abs() < 300);
+    let (found, cursor) = growing.all(cursor, 1000).await;
+    assert!(found.is_empty(), "{found:?}");
+    growing.library.lock().unwrap().add(500..502, apart);
+    assert_eq!(growing.all(cursor, 1000).await.0, [500, 501]);
+}
+
+#[tokio::test]
+async fn many_files_of_one_moment_are_given_once() {
+    let growing = Growing::new().await;
+    let day = |_| "2026-01-31".to_owned();
+    growing.library.lock().unwrap().add(1..201, day);
+    let (_, cursor) = growing.all(Value::Null, 1000).await;
+    growing.library.lock().unwrap().add(201..203, day);
+    let (found, cursor) = growing.all(cursor, 1000).await;
+    assert_eq!(found, [201, 202]);
+    growing.library.lock().unwrap().add(203..350, day);
+    let (found, _) = growing.all(cursor, 60).await;
+    assert_eq!(found.iter().collect::<BTreeSet<_>>().len(), found.len());
+    assert_eq!(found.len(), 147);
+}
+
+#[tokio::test]
+async fn without_moments_the_ids_alone_have_to_do() {
+    let growing = Growing::new().await;
+    growing.tells_when.store(false, Ordering::SeqCst);
+    growing.library.lock().unwrap().add(1..151, apart);
+    let (_, cursor) = growing.all(Value::Null, 1000).await;
+    growing.library.lock().unwrap().add(151..155, apart);
+    let (found, cursor) = growing.all(cursor, 1000).await;
+    assert_eq!(found, [151, 152, 153, 154]);
+    assert!(growing.all(cursor, 1000).await.0.is_empty());
+}
+
+#[tokio::test]
+async fn too_much_that_is_new_is_said_and_not_cut_off() {
+    let growing = Growing::new().await;
+    growing.library.lock().unwrap().add(1..60, apart);
+    let (_, cursor) = growing.all(Value::Null, 1000).await;
+    growing.library.lock().unwrap().add(60..10_200, apart);
+    let error = run(&growing.mediaflow, "file.changes", json!({ "cursor": cursor })).await.unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::Limit);
+    assert!(error.advice().unwrap().contains("folder.files"), "{error:?}");
+}
+
+#[tokio::test]
+async fn a_folder_tells_what_came_and_what_went() {
+    let growing = Growing::new().await;
+    growing.library.lock().unwrap().folder = [1, 2, -3].into();
+    let marked = growing.changes(&Value::Null, 2, Some(12)).await;
+    assert_eq!((&marked["added"], &marked["removed"], &marked["more"]), (&json!([]), &json!([]), &json!(false)));
+    growing.library.lock().unwrap().folder = [2, -4, 5, 6, 7].into();
+    let first = growing.changes(&marked["cursor"], 2, Some(12)).await;
+    assert_eq!((ids(&first).len(), &first["removed"], &first["more"]), (2, &json!([-3, 1]), &json!(true)));
+    let second = growing.changes(&first["cursor"], 2, Some(12)).await;
+    assert_eq!((&second["removed"], &second["more"]), (&json!([]), &json!(false)));
+    let both: BTreeSet<_> = ids(&first).into_iter().chain(ids(&second)).collect();
+    assert_eq!(both, [4, 5, 6, 7].into());
+    let last = growing.changes(&second["cursor"], 2, Some(12)).await;
+    assert_eq!((&last["added"], &last["removed"]), (&json!([]), &json!([])));
+
+    growing.library.lock().unwrap().folder = (1..10_002).collect();
+    assert_eq!(kind(&growing.mediaflow, "file.changes", json!({ "folder": 12 })).await, ErrorKind::Limit);
+    for wrong in [
+        json!({ "folder": 13, "cursor": last["cursor"] }),
+        json!({ "cursor": last["cursor"] }),
+        json!({ "cursor": "yesterday" }),
+        json!({ "limit": 0 }),
+    ] {
+        assert_eq!(kind(&growing.mediaflow, "file.changes", wrong).await, ErrorKind::InvalidInput);
+    }
+}
