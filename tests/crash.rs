@@ -14,6 +14,7 @@ use serde_json::Value;
 use tokio::process::Child;
 use trunkline_engine::{ItemOutcome, Journal, RunEvent, RunId};
 use trunkline_sandbox::{Faults, Options, Sandbox};
+use trunkline_store::{KeySource, Store};
 use trunkline_tests::{Cli, Dice, LONG, finish, flow_input, requests, sandbox, shipped_flow};
 
 const FILES: u64 = 400;
@@ -26,9 +27,13 @@ struct Recorded {
     items: BTreeMap<String, ItemOutcome>,
 }
 
+fn store(cli: &Cli) -> Store {
+    Store::open(&cli.data(), KeySource::File(cli.key_file())).unwrap()
+}
+
 /// Reads the journal while nobody works on the run, as the next process will.
 async fn recorded(cli: &Cli, id: &RunId) -> Recorded {
-    let runtime = cli.runtime();
+    let store = store(cli);
     let mut recorded = Recorded::default();
     let mut twice = Vec::new();
     let visit = &mut |event| {
@@ -42,7 +47,7 @@ async fn recorded(cli: &Cli, id: &RunId) -> Recorded {
         };
         twice.extend(again);
     };
-    runtime.store().replay(id, visit).await.unwrap();
+    store.replay(id, visit).await.unwrap();
     assert_eq!(twice, [""; 0], "recorded twice");
     recorded
 }
@@ -140,7 +145,7 @@ async fn fifty_kills_repeat_no_recorded_step_and_lose_and_double_nothing() {
         let repeats = repeated(&before, &log[seen..]);
         assert_eq!(repeats, [""; 0], "after kill {kills}: recorded already, and called again");
         if id.is_none() {
-            id = cli.runtime().store().runs().await.unwrap().pop().map(|run| run.id);
+            id = store(&cli).runs().await.unwrap().pop().map(|run| run.id);
         }
         let now = match &id {
             Some(id) => recorded(&cli, id).await,
