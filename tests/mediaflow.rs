@@ -501,11 +501,12 @@ async fn new_files_of_the_library_are_given_once_and_none_is_lost() {
     assert_eq!(growing.seen.lock().unwrap().len(), 1, "nothing new takes one call");
 
     // A file that shows up late, behind some that were seen; and some of those that were seen are gone.
-    let mut library = growing.library.lock().unwrap();
-    library.files.retain(|(id, _)| ![399, 398, 380, 351].contains(&id.abs()));
-    library.files.push((9_000, apart(390)));
-    library.add(400..402, apart);
-    drop(library);
+    {
+        let mut library = growing.library.lock().unwrap();
+        library.files.retain(|(id, _)| ![399, 398, 380, 351].contains(&id.abs()));
+        library.files.push((9_000, apart(390)));
+        library.add(400..402, apart);
+    }
     let (found, cursor) = growing.all(cursor, 1000).await;
     assert_eq!(found, [9_000, 400, 401]);
     // All that was remembered is gone.

@@ -163,7 +163,6 @@ async fn names(sandbox: &Sandbox, connector: &str, setting: &str, value: &str) {
 }
 
 #[tokio::test]
-#[ignore = "the transport names /endpointUrl for every host it cannot reach, and that stays"]
 async fn a_check_names_the_token_url_if_nobody_answers_there() {
     let sandbox = sandbox(few(1)).await;
     names(&sandbox, "mediavalet", "tokenUrl", &format!("{}/connect/token", closed())).await;

@@ -320,7 +320,11 @@ impl Client {
         }
         let time = self.0.limits.attempt.min(deadline.saturating_duration_since(Instant::now()));
         let sent = transport::exchange(&self.0.http, http, time, self.0.limits.answer).await;
-        let reply = sent.map_err(|failure| Failure { error: asked.name(failure.error), ..failure })?;
+        let reply = sent.map_err(|failure| {
+            let error = asked.name(failure.error);
+            // Nobody there, or nobody to be trusted: the address is what to look at.
+            Failure { error: if failure.refused { error.setting("/endpointUrl") } else { error }, ..failure }
+        })?;
         let answer = answer::answer(asked, &reply, &self.secrets());
         Ok((reply, answer))
     }

@@ -127,7 +127,7 @@ pub(crate) fn failed(host: &str, error: reqwest::Error) -> Failure {
         // A certificate does not get better by trying again.
         let certificate = cause.contains("certificate");
         let message = format!("no connection to {host}: {cause}");
-        let failure = Error::new(ErrorKind::Unavailable, message).with("host", host).setting("/endpointUrl");
+        let failure = Error::new(ErrorKind::Unavailable, message).with("host", host);
         return Failure::refused(match certificate {
             true => failure.hint("the server's certificate is not trusted here: check the address").source(error),
             false => failure.retry(Retry::Backoff).hint("check the address and the network").source(error),
