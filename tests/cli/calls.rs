@@ -89,3 +89,35 @@ async fn an_id_that_would_leave_its_segment_is_refused_before_anything_is_sent()
     assert_eq!(last["path"], format!("/mediavalet/assets/{SOME_ASSET}/keywords/red%20%26%20blue"));
     sandbox.stop().await;
 }
+
+#[tokio::test]
+async fn everything_an_action_lists_comes_an_item_a_line() {
+    let sandbox = sandbox(few(120)).await;
+    let cli = Cli::default();
+    cli.connect(&sandbox).await;
+    let call = ["call", "mediaflow.file.latest", "--connection", "mediaflow", "--all", "--input", "{\"per_page\": 50}"];
+    let lines = cli.run(&call).await.expect(0).stdout;
+    let ids: std::collections::BTreeSet<_> =
+        lines.lines().map(|line| serde_json::from_str::<Value>(line).unwrap()["id"].as_i64().unwrap()).collect();
+    assert_eq!((lines.lines().count(), ids.len()), (120, 120));
+    sandbox.stop().await;
+}
+
+#[tokio::test]
+async fn the_sandbox_command_serves_what_its_connection_files_say() {
+    let cli = Cli::default();
+    let folder = cli.home().join("connections");
+    let folder = folder.to_str().unwrap();
+    let mut command = cli.command(&["sandbox", "--port", "0", "--files", "2", "--connections", folder, "--json"]);
+    let mut child = command.stdout(std::process::Stdio::piped()).spawn().unwrap();
+    let mut lines = tokio::io::AsyncBufReadExt::lines(tokio::io::BufReader::new(child.stdout.take().unwrap()));
+    let told: Value = serde_json::from_str(&lines.next_line().await.unwrap().unwrap()).unwrap();
+    for connector in ["mediaflow", "mediavalet"] {
+        cli.run(&["connection", "add", &format!("{folder}/{connector}.json")]).await.expect(0);
+        cli.run(&["connection", "check", connector]).await.expect(0);
+    }
+    let input = json!({ "id": told["folder"] }).to_string();
+    let call = ["call", "mediaflow.folder.files", "--connection", "mediaflow", "--input", &input];
+    assert_eq!(cli.run(&call).await.expect(0).json().as_array().unwrap().len(), 2);
+    child.kill().await.unwrap();
+}

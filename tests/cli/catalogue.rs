@@ -124,3 +124,22 @@ async fn what_needs_no_store_makes_none() {
     cli.run(&["schema", "flow"]).await.expect(0);
     assert!(!cli.data().exists() && !cli.key_file().exists());
 }
+
+#[tokio::test]
+async fn actions_are_searched_and_one_is_explained() {
+    let cli = Cli::default();
+    let found = cli.run(&["actions", "--search", "Keyword asset ADD", "--json"]).await.expect(0).json();
+    let names: Vec<_> = found.as_array().unwrap().iter().map(|one| one["name"].as_str().unwrap()).collect();
+    assert!(names.contains(&"asset.add_keywords") && names.len() < 20, "{names:?}");
+    let none = cli.run(&["actions", "--search", "no such words anywhere"]).await.expect(0).stdout;
+    assert!(none.contains("No action"), "{none}");
+
+    let told = cli.run(&["action", "mediavalet.asset.upload"]).await.expect(0).stdout;
+    for part in ["Effect: create", "Vendor: https://docs.mediavalet.com", "categories", "sha256", "trunkline call"] {
+        assert!(told.contains(part), "{part} in {told}");
+    }
+    let spec = cli.run(&["action", "mediavalet.asset.upload", "--json"]).await.expect(0).json();
+    assert_eq!(spec["effect"], "create");
+    let error = cli.run(&["action", "mediavalet.asset.uplaod", "--json"]).await.expect(1).error();
+    assert_eq!(error["hint"], "did you mean asset.upload?");
+}
