@@ -209,7 +209,6 @@ async fn processes_share_a_sign_in_whose_login_server_forgives_a_race() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-#[ignore = "a refresh is one at a time within a process only: between processes there is no lease yet"]
 async fn processes_share_a_sign_in_whose_login_server_forgives_nothing() {
     share(RefreshPolicy::OneTime).await;
 }

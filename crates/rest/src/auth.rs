@@ -4,10 +4,7 @@ use base64::{Engine, prelude::BASE64_STANDARD};
 use http::{HeaderName, HeaderValue, header};
 use trunkline_core::{Error, ErrorKind, Result, Secret, VaultSlot};
 
-use crate::{
-    oauth::OAuth,
-    tokens::{Token, Tokens},
-};
+use crate::{oauth::OAuth, token::Token, tokens::Tokens};
 
 /// A scheme a connection can use.
 #[derive(Clone)]

@@ -10,7 +10,7 @@ use std::{
         Arc, LazyLock, Mutex, MutexGuard, PoisonError, Weak,
         atomic::{AtomicU64, Ordering},
     },
-    time::{Duration, SystemTime, UNIX_EPOCH},
+    time::Duration,
 };
 
 use futures::{
@@ -18,94 +18,24 @@ use futures::{
     future::{BoxFuture, Shared},
 };
 use oauth2::TokenResponse;
-use serde::{Deserialize, Serialize};
 use tokio::time::Instant;
 use trunkline_core::{Error, ErrorKind, Result, Retry, Secret, VaultSlot};
 
 use crate::{
     Limits,
+    lease::Lease,
     oauth::{Ask, Endpoint, Grant, Granted, OAuth, fingerprint},
+    token::{Record, Token, now},
 };
-
-/// A token younger than this is not renewed because of a 401, unless that is much of its lifetime.
-const YOUNG: Duration = Duration::from_secs(60);
 
 /// How long a refused grant is not offered again: login servers lock accounts.
 const REFUSED: Duration = Duration::from_secs(60);
 
+/// How often somebody who waits for another process's refresh looks for what became of it.
+const LEASE_POLL: Duration = Duration::from_millis(50);
+
 /// Tries to put new tokens into a vault that fails.
 const STORE_TRIES: u32 = 5;
-
-/// What the vault holds for a connection that uses OAuth 2, as JSON.
-#[derive(Clone, Serialize, Deserialize)]
-#[serde(rename_all = "camelCase")]
-pub(crate) struct Record {
-    access_token: String,
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    refresh_token: Option<String>,
-    /// Milliseconds since 1970, from before the token was asked for.
-    obtained_at: u64,
-    /// Milliseconds since 1970.
-    expires_at: u64,
-    /// Fingerprint of the settings the tokens came of.
-    #[serde(default)]
-    settings: String,
-    /// Who signed the person in, as far as the callback says (RFC 9207).
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub(crate) issuer: Option<String>,
-}
-
-/// An access token in use.
-#[derive(Clone)]
-pub(crate) struct Token(Arc<Held>);
-
-struct Held {
-    access: Secret,
-    refresh: Option<Secret>,
-    obtained_at: u64,
-    expires_at: u64,
-    /// When to begin to renew it.
-    renew_at: u64,
-}
-
-impl Token {
-    fn of(record: &Record) -> Token {
-        let lifetime = record.expires_at.saturating_sub(record.obtained_at);
-        // Jitter, so that connections made together are not renewed together for ever.
-        let margin = (lifetime / 5).min(300_000) as f64 * (0.9 + 0.2 * rand::random::<f64>());
-        Token(Arc::new(Held {
-            access: record.access_token.as_str().into(),
-            refresh: record.refresh_token.as_deref().map(Secret::from),
-            obtained_at: record.obtained_at,
-            expires_at: record.expires_at,
-            renew_at: record.expires_at.saturating_sub(margin as u64),
-        }))
-    }
-
-    pub(crate) fn access(&self) -> &Secret {
-        &self.0.access
-    }
-
-    fn is_same(&self, other: &Token) -> bool {
-        self.0.access.expose() == other.0.access.expose()
-    }
-
-    fn has_expired(&self) -> bool {
-        now() >= self.0.expires_at
-    }
-
-    /// Whether a 401 could mean that it ran out. Permissions and keys can be missing too, and no new token helps there.
-    fn may_have_run_out(&self) -> bool {
-        let (now, lifetime) = (now(), self.0.expires_at.saturating_sub(self.0.obtained_at));
-        // A token from the future: our clock was set back and says nothing about its age.
-        let Some(age) = now.checked_sub(self.0.obtained_at) else { return true };
-        age >= YOUNG.as_millis() as u64 || age > lifetime / 5
-    }
-}
-
-fn now() -> u64 {
-    SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_millis() as u64)
-}
 
 /// What [`Tokens`] need of the client they belong to.
 pub(crate) struct Parts {
@@ -279,7 +209,7 @@ impl Tokens {
         let mut known_dead = None;
         loop {
             let unsaved = self.state().unsaved.clone();
-            let (version, record) = self.load().await?;
+            let (mut version, record) = self.load().await?;
             if let Some(unsaved) = unsaved {
                 let newer = record.filter(|record| record.obtained_at >= unsaved.obtained_at);
                 return self.store_over(newer.unwrap_or(unsaved), version).await;
@@ -317,6 +247,19 @@ impl Tokens {
             {
                 return Err(error.clone());
             }
+            if refresh_token.is_some() {
+                match self.lease(version, record.as_ref()).await? {
+                    Some(leased) => version = leased,
+                    // Another process is at it. While the token there is good, nobody has to wait.
+                    None => match (&why, record.as_ref().map(Token::of).filter(|token| !token.has_expired())) {
+                        (Why::Due, Some(token)) => return Ok(token),
+                        _ => {
+                            tokio::time::sleep(LEASE_POLL).await;
+                            continue;
+                        }
+                    },
+                }
+            }
             let obtained_at = now();
             let ask = refresh_token.as_deref().map_or(Ask::Settings, |token| Ask::Refresh(token.into()));
             match self.0.endpoint.ask(&ask).await {
@@ -325,7 +268,10 @@ impl Tokens {
                     let record = self.record(&granted, obtained_at, refresh_token, issuer);
                     return self.store_over(record, version).await;
                 }
-                Err(error) if error.retryable() != Retry::Never => return Err(error),
+                Err(error) if error.retryable() != Retry::Never => {
+                    self.release(version).await;
+                    return Err(error);
+                }
                 Err(error) => {
                     // Somebody else may have spent the token and stored its successor while we asked.
                     let (now_there, _) = self.load().await?;
@@ -333,10 +279,46 @@ impl Tokens {
                         known_dead = Some(offered);
                         continue;
                     }
+                    self.release(version).await;
                     self.state().refused = Some((offered, error.clone(), Instant::now()));
                     return Err(error);
                 }
             }
+        }
+    }
+
+    /// Writes down that the refresh token is about to be spent: the entry's new version, or `None` if somebody else has
+    /// written that, or anything, before.
+    async fn lease(&self, version: u64, record: Option<&Record>) -> Result<Option<u64>> {
+        let call = self.0.endpoint.limits.attempt;
+        if record.and_then(|record| record.lease.as_ref()).is_some_and(|lease| lease.holds(now(), call)) {
+            return Ok(None);
+        }
+        let lease = Some(Lease::new(now(), call));
+        let leased = match record {
+            Some(record) => Record { lease, ..record.clone() },
+            None => Record {
+                access_token: String::new(),
+                refresh_token: None,
+                obtained_at: 0,
+                expires_at: 0,
+                settings: self.0.settings.clone(),
+                issuer: None,
+                lease,
+            },
+        };
+        let taken = self.0.slot.replace(version, &leased.content()?).await?;
+        Ok(taken.then_some(version + 1))
+    }
+
+    /// Gives the lease back, if the entry still is the one it was taken with. Where that fails, it ends by itself.
+    async fn release(&self, version: u64) {
+        if let Ok((found, Some(record))) = self.load().await
+            && found == version
+            && record.lease.is_some()
+            && let Ok(content) = (Record { lease: None, ..record }).content()
+        {
+            let _ = self.0.slot.replace(version, &content).await;
         }
     }
 
@@ -364,6 +346,7 @@ impl Tokens {
             expires_at: obtained_at.saturating_add(lifetime.as_millis() as u64),
             settings: self.0.settings.clone(),
             issuer,
+            lease: None,
         }
     }
 
@@ -372,9 +355,7 @@ impl Tokens {
     async fn store_over(&self, record: Record, mut version: u64) -> Result<Token> {
         self.0.refreshes.fetch_add(u64::from(self.state().unsaved.is_none()), Ordering::Relaxed);
         self.state().unsaved = Some(record.clone());
-        let content = serde_json::to_string(&record)
-            .map_err(|error| Error::new(ErrorKind::Internal, "the tokens cannot be written down").source(error))?;
-        let content = Secret::from(content);
+        let content = record.content()?;
         let mut last = None;
         for attempt in 0..STORE_TRIES {
             match self.0.slot.replace(version, &content).await {

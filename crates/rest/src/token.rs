@@ -1,0 +1,97 @@
+//! A connection's tokens as the vault keeps them, and as they are used.
+
+use std::{
+    sync::Arc,
+    time::{Duration, SystemTime, UNIX_EPOCH},
+};
+
+use serde::{Deserialize, Serialize};
+use trunkline_core::{Error, ErrorKind, Result, Secret};
+
+use crate::lease::Lease;
+
+/// A token younger than this is not renewed because of a 401, unless that is much of its lifetime.
+const YOUNG: Duration = Duration::from_secs(60);
+
+/// What the vault holds for a connection that uses OAuth 2, as JSON.
+#[derive(Clone, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub(crate) struct Record {
+    pub(crate) access_token: String,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) refresh_token: Option<String>,
+    /// Milliseconds since 1970, from before the token was asked for.
+    pub(crate) obtained_at: u64,
+    /// Milliseconds since 1970.
+    pub(crate) expires_at: u64,
+    /// Fingerprint of the settings the tokens came of.
+    #[serde(default)]
+    pub(crate) settings: String,
+    /// Who signed the person in, as far as the callback says (RFC 9207).
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) issuer: Option<String>,
+    /// Somebody is about to spend the refresh token, or has and does not know yet what became of it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) lease: Option<Lease>,
+}
+
+impl Record {
+    pub(crate) fn content(&self) -> Result<Secret> {
+        serde_json::to_string(self)
+            .map(Secret::from)
+            .map_err(|error| Error::new(ErrorKind::Internal, "the tokens cannot be written down").source(error))
+    }
+}
+
+/// An access token in use.
+#[derive(Clone)]
+pub(crate) struct Token(pub(crate) Arc<Held>);
+
+pub(crate) struct Held {
+    pub(crate) access: Secret,
+    pub(crate) refresh: Option<Secret>,
+    pub(crate) obtained_at: u64,
+    pub(crate) expires_at: u64,
+    /// When to begin to renew it.
+    pub(crate) renew_at: u64,
+}
+
+impl Token {
+    pub(crate) fn of(record: &Record) -> Token {
+        let lifetime = record.expires_at.saturating_sub(record.obtained_at);
+        // Jitter, so that connections made together are not renewed together for ever.
+        let margin = (lifetime / 5).min(300_000) as f64 * (0.9 + 0.2 * rand::random::<f64>());
+        Token(Arc::new(Held {
+            access: record.access_token.as_str().into(),
+            refresh: record.refresh_token.as_deref().map(Secret::from),
+            obtained_at: record.obtained_at,
+            expires_at: record.expires_at,
+            renew_at: record.expires_at.saturating_sub(margin as u64),
+        }))
+    }
+
+    pub(crate) fn access(&self) -> &Secret {
+        &self.0.access
+    }
+
+    pub(crate) fn is_same(&self, other: &Token) -> bool {
+        self.0.access.expose() == other.0.access.expose()
+    }
+
+    pub(crate) fn has_expired(&self) -> bool {
+        now() >= self.0.expires_at
+    }
+
+    /// Whether a 401 could mean that it ran out. Permissions and keys can be missing too, and no new token helps there.
+    pub(crate) fn may_have_run_out(&self) -> bool {
+        let (now, lifetime) = (now(), self.0.expires_at.saturating_sub(self.0.obtained_at));
+        // A token from the future: our clock was set back and says nothing about its age.
+        let Some(age) = now.checked_sub(self.0.obtained_at) else { return true };
+        age >= YOUNG.as_millis() as u64 || age > lifetime / 5
+    }
+}
+
+/// Milliseconds since 1970.
+pub(crate) fn now() -> u64 {
+    SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_millis() as u64)
+}
