@@ -66,6 +66,16 @@ async fn what_was_uploaded_is_downloaded_again_byte_for_byte() {
     assert_eq!(whole.len() as u64, sent["bytes"].as_u64().unwrap());
     assert_eq!(bytes(1000).await, whole[1000..], "opened again from a byte");
     assert_eq!(bench.sandbox.report().digest_mismatches, 0);
+
+    let kinds = bench.call("mediavalet", "config.rendition_kinds", json!({})).await;
+    let kinds = kinds["items"].as_array().or(kinds.as_array()).unwrap();
+    let rendition = json!({ "assetId": asset, "renditionKindId": kinds[0]["renditionKindId"] });
+    let handed = bench.call("mediavalet", "asset.download", rendition).await;
+    let file: FileRef = serde_json::from_value(handed["file"].clone()).unwrap();
+    assert_eq!(file.size, None, "only the original's size is told");
+    let opened = bench.connections.open(&file, 0).await.unwrap();
+    let parts: Vec<_> = opened.bytes.try_collect().await.unwrap();
+    assert!(!parts.concat().is_empty());
 }
 
 #[tokio::test]

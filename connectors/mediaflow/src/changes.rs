@@ -11,7 +11,7 @@ use std::collections::BTreeSet;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
-use trunkline_core::{Action, Context, Effect, Error, ErrorKind, Result, async_trait};
+use trunkline_core::{Action, ActionEntry, Context, Effect, Error, ErrorKind, Result, async_trait, submit};
 use trunkline_rest::Client;
 
 use crate::Mediaflow;
@@ -103,6 +103,8 @@ impl Action for Changes {
         }
     }
 }
+
+submit! { ActionEntry::of::<Changes>() }
 
 /// Compares the folder with what was in it.
 async fn folder(client: &Client, id: i64, before: Option<BTreeSet<i64>>, limit: usize, cx: &Context) -> Result<Output> {

@@ -5,7 +5,9 @@ use futures::FutureExt;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
-use trunkline_core::{Action, Context, Effect, Error, ErrorKind, FileRef, FileStream, Result, async_trait};
+use trunkline_core::{
+    Action, ActionEntry, Context, Effect, Error, ErrorKind, FileRef, FileStream, Result, async_trait, submit,
+};
 use trunkline_rest::Client;
 
 use crate::{
@@ -73,6 +75,8 @@ impl Action for Download {
         Ok(Output { file: FileRef { name, media_type, size, connection, source: json!(wanted) } })
     }
 }
+
+submit! { ActionEntry::of::<Download>() }
 
 /// What is said of a file that is not there.
 pub(crate) fn missing(id: i64) -> Error {

@@ -173,8 +173,3 @@ impl Connector for Mediaflow {
 
 submit! { ConnectorEntry::of::<Mediaflow>() }
 submit! { ActionEntry::many::<Mediaflow>(|| OPERATIONS.actions()) }
-submit! { ActionEntry::of::<Changes>() }
-submit! { ActionEntry::of::<Download>() }
-submit! { ActionEntry::of::<MayPublish>() }
-submit! { ActionEntry::of::<Permalink>() }
-submit! { ActionEntry::of::<ReportUsage>() }

@@ -5,7 +5,7 @@ use jiff::{Timestamp, civil::Date, tz::TimeZone};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
-use trunkline_core::{Action, Context, Effect, ErrorKind, Result, async_trait};
+use trunkline_core::{Action, ActionEntry, Context, Effect, ErrorKind, Result, async_trait, submit};
 use trunkline_rest::Client;
 
 use crate::{Mediaflow, download::missing};
@@ -57,6 +57,8 @@ impl Action for MayPublish {
         weigh(client, input.id, cx).await.map(|(verdict, _)| verdict)
     }
 }
+
+submit! { ActionEntry::of::<MayPublish>() }
 
 /// The verdict, and what is known of the file: id, type, consent and rights.
 pub(crate) async fn weigh(client: &Client, id: i64, cx: &Context) -> Result<(Output, Value)> {

@@ -7,7 +7,7 @@ use futures::{FutureExt, TryStreamExt};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
-use trunkline_core::{Action, Context, Effect, Error, ErrorKind, Result, async_trait};
+use trunkline_core::{Action, ActionEntry, Context, Effect, Error, ErrorKind, Result, async_trait, submit};
 use trunkline_rest::{Client, Url};
 
 use crate::{
@@ -89,6 +89,8 @@ impl Action for Permalink {
         })
     }
 }
+
+submit! { ActionEntry::of::<Permalink>() }
 
 /// Whether it is of a kind the picker publishes. What does not say its kind is left to Mediaflow.
 fn can_be_published(file: &Value) -> bool {

@@ -9,7 +9,7 @@ use jiff::civil::Date;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
-use trunkline_core::{Action, Context, Effect, Error, ErrorKind, Result, async_trait};
+use trunkline_core::{Action, ActionEntry, Context, Effect, Error, ErrorKind, Result, async_trait, submit};
 use trunkline_rest::Client;
 
 use crate::Mediaflow;
@@ -111,6 +111,8 @@ impl Action for ReportUsage {
         }
     }
 }
+
+submit! { ActionEntry::of::<ReportUsage>() }
 
 impl Input {
     /// The report as Mediaflow takes it, without the files.

@@ -6,7 +6,7 @@ use std::collections::BTreeMap;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
-use trunkline_core::{Action, Context, Effect, Error, ErrorKind, Result, async_trait};
+use trunkline_core::{Action, ActionEntry, Context, Effect, Error, ErrorKind, Result, async_trait, submit};
 use trunkline_rest::Client;
 
 use crate::{MediaValet, id, metadata::all};
@@ -71,6 +71,8 @@ impl Action for SetCategories {
         Ok(None)
     }
 }
+
+submit! { ActionEntry::of::<SetCategories>() }
 
 /// How paths are compared: without regard to case and to backslashes at their ends.
 fn folded(path: &str) -> String {

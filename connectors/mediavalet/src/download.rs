@@ -5,7 +5,9 @@ use futures::FutureExt;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
-use trunkline_core::{Action, Context, Effect, Error, ErrorKind, FileRef, FileStream, Result, async_trait};
+use trunkline_core::{
+    Action, ActionEntry, Context, Effect, Error, ErrorKind, FileRef, FileStream, Result, async_trait, submit,
+};
 use trunkline_rest::{Client, Url};
 
 use crate::{MediaValet, id};
@@ -24,6 +26,10 @@ pub struct Input {
     /// The original, or one of the forms that MediaValet makes of every asset.
     #[serde(default)]
     form: Form,
+    /// # Rendition kind
+    /// Id of a kind of rendition to download instead; `config.rendition_kinds` has them.
+    #[schemars(extend("format" = "uuid"))]
+    rendition_kind_id: Option<String>,
 }
 
 /// The forms of an asset that MediaValet has ready.
@@ -51,6 +57,8 @@ pub struct Output {
 struct Source {
     asset_id: String,
     form: Form,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    rendition_kind_id: Option<String>,
 }
 
 #[async_trait]
@@ -69,27 +77,39 @@ impl Action for Download {
         let asset = client.call("asset.get", json!({ "assetId": input.asset_id }), cx).await?;
         let name = id(asset.get("file").unwrap_or(&Value::Null), "fileName")?;
         // Only the original has the size and the type that are told of the asset.
-        let original = input.form == Form::Original;
+        let original = input.form == Form::Original && input.rendition_kind_id.is_none();
         let size = asset.pointer("/file/sizeInBytes").and_then(Value::as_u64).filter(|_| original);
         let media_type =
             asset.pointer("/file/mimeType").and_then(Value::as_str).filter(|_| original).map(str::to_owned);
-        let source = json!(Source { asset_id: input.asset_id, form: input.form });
+        let Input { asset_id, form, rendition_kind_id } = input;
+        let source = json!(Source { asset_id, form, rendition_kind_id });
         Ok(Output { file: FileRef { name, media_type, size, connection: cx.connection().into(), source } })
     }
 }
 
+submit! { ActionEntry::of::<Download>() }
+
 /// Opens what [`Download`] handed out.
 pub(crate) async fn open(client: &Client, source: &Value, from: u64) -> Result<FileStream> {
-    let Source { asset_id, form } = serde_json::from_value(source.clone()).map_err(|error| {
+    let Source { asset_id, form, rendition_kind_id } = serde_json::from_value(source.clone()).map_err(|error| {
         Error::new(ErrorKind::InvalidInput, format!("this is no file of MediaValet: {error}"))
             .hint("pass the `file` of an `asset.download` step as it is")
     })?;
-    let place = format!("/media/{}", json!(form).as_str().unwrap_or_default());
+    let (operation, input, place) = match rendition_kind_id {
+        Some(kind) => {
+            let input = json!({ "assetId": asset_id, "renditionKindId": kind });
+            ("asset.rendition", input, "/renditionUrl".to_owned())
+        }
+        None => {
+            let place = format!("/media/{}", json!(form).as_str().unwrap_or_default());
+            ("asset.get", json!({ "assetId": asset_id }), place)
+        }
+    };
     let own = client.clone();
     let locate = move || {
-        let (client, asset, place) = (own.clone(), json!({ "assetId": asset_id }), place.clone());
+        let (client, input, place) = (own.clone(), input.clone(), place.clone());
         async move {
-            let found = client.call("asset.get", asset, &Context::default()).await?;
+            let found = client.call(operation, input, &Context::default()).await?;
             let url = found.pointer(&place).and_then(Value::as_str).and_then(|url| Url::parse(url).ok());
             url.ok_or_else(|| {
                 Error::new(ErrorKind::NotFound, "the asset is not there in this form")

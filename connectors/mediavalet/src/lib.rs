@@ -212,9 +212,3 @@ fn id(payload: &Value, name: &str) -> Result<String> {
 
 submit! { ConnectorEntry::of::<MediaValet>() }
 submit! { ActionEntry::many::<MediaValet>(|| OPERATIONS.actions()) }
-submit! { ActionEntry::of::<Download>() }
-submit! { ActionEntry::of::<SetCategories>() }
-submit! { ActionEntry::of::<SetKeywords>() }
-submit! { ActionEntry::of::<Update>() }
-submit! { ActionEntry::of::<Upload>() }
-submit! { ActionEntry::of::<WaitUntilProcessed>() }

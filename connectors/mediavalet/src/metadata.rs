@@ -6,7 +6,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
-use trunkline_core::{Action, Context, Effect, Error, ErrorKind, Result, async_trait};
+use trunkline_core::{Action, ActionEntry, Context, Effect, Error, ErrorKind, Result, async_trait, submit};
 use trunkline_rest::Client;
 
 use crate::{MediaValet, id};
@@ -88,6 +88,8 @@ impl Action for Update {
     }
 }
 
+submit! { ActionEntry::of::<Update>() }
+
 /// The ids of the library's attributes by their names in lower case; a name may stand for several.
 async fn attributes(client: &Client, cx: &Context) -> Result<BTreeMap<String, Vec<String>>> {
     let mut known: BTreeMap<String, Vec<String>> = BTreeMap::new();
@@ -167,3 +169,5 @@ impl Action for SetKeywords {
         Ok(SetKeywordsOutput { added, removed })
     }
 }
+
+submit! { ActionEntry::of::<SetKeywords>() }

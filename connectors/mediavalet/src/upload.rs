@@ -10,7 +10,9 @@ use std::{collections::BTreeMap, time::Duration};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::json;
-use trunkline_core::{Action, Context, Effect, Error, ErrorKind, FileRef, Result, Secret, async_trait};
+use trunkline_core::{
+    Action, ActionEntry, Context, Effect, Error, ErrorKind, FileRef, Result, Secret, async_trait, submit,
+};
 use trunkline_rest::{Blocks, Client, address_expired};
 
 use crate::{MediaValet, id, wait::processed};
@@ -122,6 +124,8 @@ impl Action for Upload {
         Ok(None)
     }
 }
+
+submit! { ActionEntry::of::<Upload>() }
 
 async fn begin(client: &Client, input: &Input, cx: &Context) -> Result<Progress> {
     let mut upload = json!({ "filename": input.file.name });

@@ -5,7 +5,7 @@ use std::time::Duration;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
-use trunkline_core::{Action, Context, Effect, Error, ErrorKind, Result, Retry, async_trait};
+use trunkline_core::{Action, ActionEntry, Context, Effect, Error, ErrorKind, Result, Retry, async_trait, submit};
 use trunkline_rest::Client;
 
 use crate::MediaValet;
@@ -53,6 +53,8 @@ impl Action for WaitUntilProcessed {
         Ok(Output { asset: processed(client, &input.asset_id, Duration::from_secs(input.seconds), cx).await? })
     }
 }
+
+submit! { ActionEntry::of::<WaitUntilProcessed>() }
 
 /// The asset once it is processed: then it has something to show.
 pub(crate) async fn processed(client: &Client, asset: &str, within: Duration, cx: &Context) -> Result<Value> {
