@@ -72,6 +72,10 @@ pub struct Settings {
     /// # Redirect URI
     /// Where the browser comes back to, if it is another address than the host's own.
     redirect_uri: Option<Url>,
+    /// # Requests a Second
+    /// How many calls the connection makes at most; without it, the service's own throttling sets the pace.
+    #[schemars(range(min = 1, max = 1000))]
+    requests_per_second: Option<u32>,
 }
 
 /// How to sign in.
@@ -150,6 +154,7 @@ impl Connector for Mediaflow {
         });
         Client::builder(Self::TITLE, settings.endpoint_url, &OPERATIONS)
             .auth(auth, vault)
+            .rate(settings.requests_per_second.unwrap_or_default())
             .classify(errors::classify)
             .build()
     }

@@ -71,6 +71,10 @@ pub struct Settings {
     /// What to ask for, with spaces between; `offline_access` is what gives a refresh token.
     #[serde(default = "scopes")]
     scopes: String,
+    /// # Requests a Second
+    /// How many calls the connection makes at most; without it, the service's own throttling sets the pace.
+    #[schemars(range(min = 1, max = 1000))]
+    requests_per_second: Option<u32>,
 }
 
 /// How to sign in.
@@ -158,6 +162,7 @@ impl Connector for MediaValet {
             .auth(auth, vault)
             .header("Ocp-Apim-Subscription-Key", settings.subscription_key, Some("/subscriptionKey"))
             .plain_header("x-mv-api-version", "1.2")
+            .rate(settings.requests_per_second.unwrap_or_default())
             .classify(classify)
             .build()
     }
