@@ -36,7 +36,7 @@ pub struct Run {
     pub finished_at: Option<u64>,
     /// Whether somebody wants it to stop.
     pub cancel_requested: bool,
-    /// What became of the items, by the path of their `each` step.
+    /// What became of the items, by the path of their `each` step; `*` stands for the items of the lists around it.
     pub ledger: BTreeMap<StepPath, Ledger>,
     #[serde(skip)]
     steps: BTreeMap<StepPath, StepState>,
@@ -77,6 +77,14 @@ impl Ledger {
         self.failed.values().chain(self.unknown.values()).sum()
     }
 
+    fn add(&mut self, other: Ledger) {
+        self.done += other.done;
+        let theirs = [other.skipped, other.failed, other.unknown];
+        for (ours, theirs) in [&mut self.skipped, &mut self.failed, &mut self.unknown].into_iter().zip(theirs) {
+            theirs.into_iter().for_each(|(reason, count)| tally(ours, &reason, count));
+        }
+    }
+
     fn count(&mut self, outcome: &ItemOutcome) {
         let reasons = match outcome {
             ItemOutcome::Done => {
@@ -87,10 +95,13 @@ impl Ledger {
             ItemOutcome::Failed { .. } => &mut self.failed,
             ItemOutcome::Unknown { .. } => &mut self.unknown,
         };
-        let reason = outcome.reason().unwrap_or_default();
-        let reason = if reasons.len() < MAX_REASONS || reasons.contains_key(reason) { reason } else { "other reasons" };
-        *reasons.entry(reason.to_owned()).or_default() += 1;
+        tally(reasons, outcome.reason().unwrap_or_default(), 1);
     }
+}
+
+fn tally(reasons: &mut BTreeMap<String, u64>, reason: &str, count: u64) {
+    let known = reasons.len() < MAX_REASONS || reasons.contains_key(reason);
+    *reasons.entry(if known { reason } else { "other reasons" }.to_owned()).or_default() += count;
 }
 
 impl Run {
@@ -144,8 +155,7 @@ impl Run {
                 self.positions.insert(step, next);
             }
             RunEvent::ItemFinished { step, key, outcome, .. } => {
-                let item = step.join(&key);
-                self.forget_below(&item);
+                self.forget_item(&step, &key);
                 self.ledger.entry(step).or_default().count(&outcome);
             }
             RunEvent::CancelRequested { .. } => self.cancel_requested = true,
@@ -157,11 +167,18 @@ impl Run {
         }
     }
 
-    fn forget_below(&mut self, item: &StepPath) {
+    /// Drops what is kept of an item's steps. Ledgers of lists inside of it are summed up over all items, under `*`.
+    fn forget_item(&mut self, each: &StepPath, key: &str) {
+        let item = each.join(key);
         // '0' follows '/': the range holds everything that begins with "ITEM/", and nothing else.
         let below = StepPath::from(&*format!("{item}/"))..StepPath::from(&*format!("{item}0"));
         self.steps.extract_if(below.clone(), |_, _| true).for_each(drop);
-        self.positions.extract_if(below, |_, _| true).for_each(drop);
+        self.positions.extract_if(below.clone(), |_, _| true).for_each(drop);
+        let inner: Vec<_> = self.ledger.extract_if(below, |_, _| true).collect();
+        for (path, ledger) in inner {
+            let rest = &path.as_str()[item.as_str().len()..];
+            self.ledger.entry(StepPath::from(&*format!("{each}/*{rest}"))).or_default().add(ledger);
+        }
     }
 
     /// The recorded result of a step.
@@ -218,5 +235,24 @@ mod tests {
         run.apply(end("a0"));
         run.apply(end("~"));
         assert_eq!((run.kept(), run.ledger[&files].done), (0, 4));
+    }
+
+    #[test]
+    fn lists_inside_of_items_are_summed_up_over_the_items() {
+        let mut run = Run::new(RunId("r".into()));
+        let outer = StepPath::from("folders");
+        for folder in ["a", "b", "*"] {
+            let inner = outer.join(folder).join("files");
+            for file in ["1", "2"] {
+                let outcome = ItemOutcome::Skipped { reason: "odd".into() };
+                run.apply(RunEvent::ItemFinished { step: inner.clone(), key: file.into(), outcome, at: 1 });
+            }
+            run.apply(RunEvent::PageFinished { step: inner, next: None });
+            let outcome = ItemOutcome::Done;
+            run.apply(RunEvent::ItemFinished { step: outer.clone(), key: folder.into(), outcome, at: 2 });
+        }
+        let paths: Vec<_> = run.ledger.keys().map(StepPath::as_str).collect();
+        assert_eq!((paths, run.kept()), (vec!["folders", "folders/*/files"], 0));
+        assert_eq!(run.ledger[&StepPath::from("folders/*/files")].skipped["odd"], 6);
     }
 }
