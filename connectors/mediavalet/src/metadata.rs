@@ -3,6 +3,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use futures::TryStreamExt;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
@@ -13,15 +14,8 @@ use crate::{MediaValet, id};
 
 /// Everything an operation lists.
 pub(crate) async fn all(client: &Client, operation: &str, input: Value, cx: &Context) -> Result<Vec<Value>> {
-    let (mut found, mut next) = (Vec::new(), None);
-    loop {
-        let page = client.page(operation, input.clone(), next, cx).await?;
-        found.extend(page.items);
-        next = page.next;
-        if next.is_none() {
-            return Ok(found);
-        }
-    }
+    let pages: Vec<_> = client.pages(operation, input, cx).try_collect().await?;
+    Ok(pages.into_iter().flat_map(|page| page.items).collect())
 }
 
 /// `asset.update`.

@@ -6,8 +6,8 @@ use serde::Deserialize;
 use serde_json::{Map, Value};
 
 use crate::{
-    ActionSpec, AnyClient, Authorization, Context, Diagnostic, Error, ErrorKind, FileRef, FileStream, Items,
-    Registered, Result,
+    ActionSpec, AnyClient, Authorization, ConnectorSpec, Context, Diagnostic, Error, ErrorKind, FileRef, FileStream,
+    Items, Registered, Result,
 };
 
 /// A named connector with its settings, as a user writes it: one flat JSON object in the order of the vendor's form.
@@ -37,7 +37,7 @@ impl Connection {
 
     /// The connector's name without its version.
     pub fn connector_name(&self) -> &str {
-        self.connector.rsplit_once("-v").map_or(&*self.connector, |(name, _)| name)
+        ConnectorSpec::name_in(&self.connector)
     }
 
     /// The whole document again, secrets included: for checks and for the store only.

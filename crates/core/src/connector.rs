@@ -89,6 +89,11 @@ impl ConnectorSpec {
     pub fn id(&self) -> String {
         format!("{}-v{}", self.name, self.version)
     }
+
+    /// The connector's name in such an id.
+    pub fn name_in(id: &str) -> &str {
+        id.rsplit_once("-v").map_or(id, |(name, _)| name)
+    }
 }
 
 /// A connector, for hosts: settings as JSON, client without a type.

@@ -4,7 +4,7 @@ use std::fmt;
 
 use serde::{Deserialize, Serialize};
 
-use crate::{Error, ErrorKind};
+use crate::{Error, ErrorKind, Result};
 
 /// How bad it is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
@@ -90,6 +90,11 @@ impl Diagnostic {
     pub fn at(mut self, place: Place) -> Self {
         self.place = Some(place);
         self
+    }
+
+    /// `Ok` if nothing is worse than a warning, else [`Diagnostic::into_error`].
+    pub fn accept(what: &str, found: &[Diagnostic]) -> Result<()> {
+        Diagnostic::into_error(what, found).map_or(Ok(()), Err)
     }
 
     /// All errors among the findings as one [`Error`] of kind `config`; `what` names the document. `None` if nothing is

@@ -78,7 +78,7 @@ pub use error::{Error, ErrorKind, Result, Retry};
 pub use file::{FileRef, FileStream};
 pub use inventory::submit;
 pub use registry::{Registered, Registry};
-pub use schema::{Schema, schema_of};
+pub use schema::{Schema, pointer_part, schema_of};
 pub use secret::{Secret, SecretSource};
 pub use tokio_util::sync::CancellationToken;
 pub use vault::{MemoryVault, Vault, VaultEntry, VaultSlot};

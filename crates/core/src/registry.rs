@@ -101,10 +101,7 @@ impl Registry {
 
     /// The registry if nothing was wrong while it was filled.
     pub fn checked(self) -> Result<Registry> {
-        match Diagnostic::into_error("the registry", &self.faults) {
-            Some(error) => Err(error),
-            None => Ok(self),
-        }
+        Diagnostic::accept("the registry", &self.faults).map(|()| self)
     }
 
     /// All connectors by name.
@@ -121,6 +118,16 @@ impl Registry {
                 None => error.hint("`trunkline connectors` lists them"),
             }
         })
+    }
+
+    /// An action by its whole name, `connector.resource.verb`, and its connector.
+    pub fn action(&self, name: &str) -> Result<(&Arc<Registered>, &ActionSpec)> {
+        let Some((connector, action)) = name.split_once('.') else {
+            return Err(Error::new(ErrorKind::InvalidInput, format!("{name} is no action of a connector"))
+                .hint("write CONNECTOR.RESOURCE.VERB, such as mediavalet.asset.get"));
+        };
+        let connector = self.connector(connector)?;
+        Ok((connector, connector.action_spec(action)?))
     }
 
     /// Everything that is wrong with a connection document: an unknown connector, another version, wrong settings.
@@ -142,9 +149,7 @@ impl Registry {
         lookup: &dyn Fn(&SecretSource) -> Result<Secret>,
     ) -> Result<Connected> {
         let what = format!("connection {}", connection.name);
-        if let Some(error) = Diagnostic::into_error(&what, &self.check(connection)) {
-            return Err(error);
-        }
+        Diagnostic::accept(&what, &self.check(connection))?;
         let registered = self.connector(connection.connector_name())?.clone();
         let mut document = connection.document();
         for pointer in registered.settings.secrets(&document) {

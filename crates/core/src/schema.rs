@@ -59,10 +59,7 @@ impl Schema {
 
     /// The same as one error that names `what` was checked.
     pub fn accept(&self, what: &str, document: &Value) -> Result<()> {
-        match Diagnostic::into_error(what, &self.check(document)) {
-            Some(error) => Err(error.into_kind(ErrorKind::InvalidInput)),
-            None => Ok(()),
-        }
+        Diagnostic::accept(what, &self.check(document)).map_err(|error| error.into_kind(ErrorKind::InvalidInput))
     }
 
     /// The JSON pointers of all places in the document that the schema marks `writeOnly`: its secrets.
@@ -110,9 +107,13 @@ fn secrets(schema: &Value, document: &Value, pointer: &str, found: &mut Vec<Stri
     }
 }
 
-/// The pointer of a member: RFC 6901 escapes `~` and `/`.
 fn child(pointer: &str, name: &str) -> String {
-    format!("{pointer}/{}", name.replace('~', "~0").replace('/', "~1"))
+    format!("{pointer}/{}", pointer_part(name))
+}
+
+/// A name as it stands in a JSON pointer: `~` as `~0` and `/` as `~1` (RFC 6901).
+pub fn pointer_part(name: &str) -> String {
+    name.replace('~', "~0").replace('/', "~1")
 }
 
 /// The property by which the branches of a `oneOf` are told apart: the one that is a `const` in all of them.

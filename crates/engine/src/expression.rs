@@ -11,7 +11,7 @@ use minijinja::{
     value::{Enumerator, Object, ObjectRepr, Serde, Value as Dynamic},
 };
 use serde_json::{Map, Value};
-use trunkline_core::{Diagnostic, Error, ErrorKind, Result};
+use trunkline_core::{Diagnostic, Error, ErrorKind, Result, pointer_part};
 
 use crate::filters;
 
@@ -213,8 +213,7 @@ fn node(value: &Value, pointer: &str, found: &mut Vec<Diagnostic>) -> Node {
         }
         Value::Object(members) => {
             let compile = |(name, member): (&String, &Value)| {
-                let escaped = name.replace('~', "~0").replace('/', "~1");
-                (name.clone(), node(member, &format!("{pointer}/{escaped}"), found))
+                (name.clone(), node(member, &format!("{pointer}/{}", pointer_part(name)), found))
             };
             Node::Object(members.iter().map(compile).collect())
         }

@@ -61,9 +61,7 @@ impl Interpreter {
     pub(crate) fn steps(self, steps: Arc<[Step]>, scope: Scope, path: StepPath) -> BoxFuture<'static, Result<End>> {
         Box::pin(async move {
             for step in steps.iter() {
-                if self.0.cancellation.is_cancelled() {
-                    return Err(Error::new(ErrorKind::Cancelled, "the run was cancelled"));
-                }
+                self.0.cancelled()?;
                 let here = path.join(&step.id);
                 let end = self.step(step, &scope, &path, &here).await;
                 match end.map_err(|error| error.with("step", &here).with("pointer", &step.pointer))? {
@@ -207,25 +205,26 @@ impl Each<'_> {
         let mut index = 0u64;
         loop {
             let (items, next) = self.page(over, scope, from).await?;
-            let mut wanted: Vec<(String, Value)> = Vec::with_capacity(items.len());
+            let mut wanted = Vec::with_capacity(items.len());
             let mut names = HashSet::new();
             for item in items {
+                let scope = scope.for_item(&item);
                 let name = match key {
-                    Some(key) => key.render_text(&scope.for_item(&item))?,
+                    Some(key) => key.render_text(&scope)?,
                     None => index.to_string(),
                 };
                 index += 1;
                 // Lists shift while they are read: an item may stand on two pages.
                 let seen = self.keys.contains(&name) || !names.insert(name.clone());
                 if !seen && durability.item(self.path, &name).await?.is_none() {
-                    wanted.push((name, item));
+                    wanted.push((name, scope));
                 }
             }
             let page = self.first_page + self.pages.len() as u64;
             self.pages.push_back(OpenPage { open: wanted.len(), next: next.clone() });
             let listed = wanted.len() as u64;
             durability.notify(Notice::Listed { step: self.path.clone(), items: listed, last: next.is_none() });
-            for (name, item) in wanted {
+            for (name, scope) in wanted {
                 while self.working.len() >= self.concurrency {
                     let Some(ended) = self.working.join_next_with_id().await else { break };
                     self.finish(ended).await?;
@@ -233,7 +232,7 @@ impl Each<'_> {
                 self.interpreter.0.cancelled()?;
                 let below = self.path.join(&name);
                 let span = tracing::info_span!("item", step = %self.path, key = %name);
-                let steps = self.interpreter.clone().steps(self.steps.clone(), scope.for_item(&item), below);
+                let steps = self.interpreter.clone().steps(self.steps.clone(), scope, below);
                 let task = self.working.spawn(steps.instrument(span));
                 self.keys.insert(name.clone());
                 self.items.insert(task.id(), (page, name));

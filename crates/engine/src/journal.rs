@@ -14,7 +14,7 @@ use async_trait::async_trait;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
-use trunkline_core::{Error, ErrorKind, Result};
+use trunkline_core::{Error, ErrorKind, Result, pointer_part};
 
 /// The name of a run: 12 hexadecimal digits.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize, JsonSchema)]
@@ -37,7 +37,7 @@ pub struct StepPath(String);
 impl StepPath {
     /// The path of a step or an item below this one.
     pub fn join(&self, part: &str) -> StepPath {
-        let part = part.replace('~', "~0").replace('/', "~1");
+        let part = pointer_part(part);
         StepPath(if self.0.is_empty() { part } else { format!("{}/{part}", self.0) })
     }
 

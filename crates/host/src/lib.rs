@@ -20,7 +20,8 @@ pub use trunkline_rest as rest;
 pub use trunkline_store as store;
 
 use trunkline_core::{
-    Connected, Connection, Connections, Context, Diagnostic, Error, ErrorKind, Registry, Result, Secret, SecretSource,
+    ActionSpec, Connected, Connection, Connections, ConnectorSpec, Context, Diagnostic, Error, ErrorKind, Registry,
+    Result, Secret, SecretSource,
 };
 use trunkline_engine::{Engine, Flow, RunId, RunStatus, Running};
 use trunkline_store::{KeySource, Store};
@@ -59,9 +60,7 @@ impl Runtime {
     /// Checks a connection document and keeps it; one of the same name is replaced. Nothing is sent.
     pub async fn add_connection(&self, document: Value) -> Result<String> {
         let connection = Connection::from_value(document)?;
-        if let Some(error) = Diagnostic::into_error("the connection", &self.registry.check(&connection)) {
-            return Err(error);
-        }
+        Diagnostic::accept("the connection", &self.registry.check(&connection))?;
         let settings = self.registry.connector(connection.connector_name())?.settings();
         self.store.put_connection(&connection, settings).await?;
         Ok(connection.name)
@@ -76,7 +75,7 @@ impl Runtime {
     /// Runs one action outside a flow; `action` is written `connector.resource.verb`.
     pub async fn call(&self, action: &str, connection: &str, input: Value) -> Result<Value> {
         let (connected, action) = self.connected(action, connection).await?;
-        connected.run(action, input, &Runtime::context(&connected)).await
+        connected.run(&action.name, input, &Runtime::context(&connected)).await
     }
 
     /// Goes through everything an action lists, page by page, and hands over item after item.
@@ -85,7 +84,7 @@ impl Runtime {
         let context = Runtime::context(&connected);
         let mut next = None;
         loop {
-            let page = connected.page(action, input.clone(), next, &context).await?;
+            let page = connected.page(&action.name, input.clone(), next, &context).await?;
             page.items.into_iter().for_each(&mut take);
             next = page.next;
             if next.is_none() {
@@ -94,16 +93,13 @@ impl Runtime {
         }
     }
 
-    /// The connection, if it is one of the action's connector.
-    async fn connected<'a>(&self, action: &'a str, connection: &str) -> Result<(Connected, &'a str)> {
-        let Some((connector, action)) = action.split_once('.') else {
-            return Err(Error::new(ErrorKind::InvalidInput, format!("{action} is no action of a connector"))
-                .hint("write CONNECTOR.RESOURCE.VERB, such as mediavalet.asset.get"));
-        };
-        self.registry.connector(connector)?.action_spec(action)?;
-        let connected = self.connect(connection).await?;
+    /// The connection, if it is one of the action's connector, and the action.
+    async fn connected(&self, action: &str, connection: &str) -> Result<(Connected, &ActionSpec)> {
+        let (connector, action) = self.registry.action(action)?;
+        let (connector, connected) = (&connector.spec().name, self.connect(connection).await?);
         let found = &connected.connector().spec().name;
         if found != connector {
+            let action = &action.name;
             let message = format!("{connection} is a connection to {found}, and {action} is an action of {connector}");
             return Err(Error::new(ErrorKind::Config, message).hint("`trunkline connection list` shows them all"));
         }
@@ -118,13 +114,10 @@ impl Runtime {
     /// Checks a flow against the connectors and begins a run of it; `slots` says which connection fills which slot. A slot
     /// that is not named is filled by the only connection that fits, if there is just one.
     pub async fn start(&self, flow: &Flow, input: Value, mut slots: BTreeMap<String, String>) -> Result<Running> {
-        let what = format!("flow {}", flow.name());
-        if let Some(error) = Diagnostic::into_error(&what, &flow.check(&self.registry)) {
-            return Err(error);
-        }
+        Diagnostic::accept(&format!("flow {}", flow.name()), &flow.check(&self.registry))?;
         let known = self.store.connections().await?;
         for (slot, connector) in flow.connections() {
-            let mut fitting = known.iter().filter(|one| connector_of(&one.connector) == connector);
+            let mut fitting = known.iter().filter(|one| ConnectorSpec::name_in(&one.connector) == connector);
             if let (false, Some(only), None) = (slots.contains_key(slot), fitting.next(), fitting.next()) {
                 slots.insert(slot.clone(), only.name.clone());
             }
@@ -165,10 +158,6 @@ impl Runtime {
         }
         Ok(filled)
     }
-}
-
-fn connector_of(id: &str) -> &str {
-    id.rsplit_once("-v").map_or(id, |(name, _)| name)
 }
 
 /// Fetches a secret that settings only refer to.

@@ -4,7 +4,7 @@ use std::process::ExitCode;
 
 use serde_json::{Value, json};
 use trunkline::{
-    core::{ActionSpec, ConnectorSpec, Effect, Error, ErrorKind, Registry, Result},
+    core::{ActionSpec, Effect, Error, ErrorKind, Registry, Result},
     engine::Flow,
     rest::operation_schema,
 };
@@ -142,7 +142,8 @@ fn effect(spec: &ActionSpec) -> String {
 }
 
 pub(crate) fn action(registry: &Registry, name: &str, output: &Output) -> Result<ExitCode> {
-    let (connector, spec) = find(registry, name)?;
+    let (connector, spec) = registry.action(name)?;
+    let documentation = &connector.spec().documentation;
     output.show(spec, || {
         let mut text = format!("{name}: {}\n", spec.title);
         if !spec.about.is_empty() {
@@ -152,8 +153,8 @@ pub(crate) fn action(registry: &Registry, name: &str, output: &Output) -> Result
         if let Some(route) = &spec.route {
             text += &format!("Call:   {route}\n");
         }
-        if !connector.documentation.is_empty() {
-            text += &format!("Vendor: {}\n", connector.documentation);
+        if !documentation.is_empty() {
+            text += &format!("Vendor: {documentation}\n");
         }
         let heading = ["Title", "In JSON", "Needed", "Type", "Meaning"];
         let typed = |schema: &Value| {
@@ -177,15 +178,6 @@ pub(crate) fn action(registry: &Registry, name: &str, output: &Output) -> Result
         text
     });
     Ok(exit::DONE.into())
-}
-
-fn find<'a>(registry: &'a Registry, name: &str) -> Result<(&'a ConnectorSpec, &'a ActionSpec)> {
-    let Some((connector, action)) = name.split_once('.') else {
-        return Err(Error::new(ErrorKind::InvalidInput, format!("{name} is no action of a connector"))
-            .hint("write CONNECTOR.RESOURCE.VERB, such as mediavalet.asset.get"));
-    };
-    let connector = registry.connector(connector)?;
-    Ok((connector.spec(), connector.action_spec(action)?))
 }
 
 fn meaning(effect: Effect) -> &'static str {
@@ -248,7 +240,7 @@ pub(crate) fn schema(registry: &Registry, what: SchemaOf, name: Option<&str>) ->
             let names: Vec<_> = registry.connectors().map(|one| one.spec().name.clone()).collect();
             return Err(missing("which connector's connections?", format!("add one of: {}", names.join(", "))));
         }
-        (SchemaOf::Action, Some(name)) => output.json(find(registry, name)?.1),
+        (SchemaOf::Action, Some(name)) => output.json(registry.action(name)?.1),
         (SchemaOf::Action, None) => {
             return Err(missing("which action?", "`trunkline actions` lists them".to_owned()));
         }

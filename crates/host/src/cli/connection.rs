@@ -7,7 +7,7 @@ use serde_json::{Value, json};
 use tokio::{net::TcpListener, sync::mpsc};
 use trunkline::{
     Runtime,
-    core::{Authorization, Connected, Diagnostic, Error, ErrorKind, Result},
+    core::{Authorization, Connected, Error, ErrorKind, Result},
     rest::Url,
 };
 
@@ -141,9 +141,4 @@ async fn wait_for_browser(listener: TcpListener, connected: &Connected, begun: &
 fn belongs(begun: &Authorization, callback: &str) -> bool {
     let address = callback.parse::<Url>();
     address.is_ok_and(|one| one.query_pairs().any(|(name, value)| name == "state" && value == begun.state.expose()))
-}
-
-/// What is wrong with a connection, as one error; nothing if it works.
-pub(crate) fn check_error(name: &str, found: &[Diagnostic]) -> Option<Error> {
-    Diagnostic::into_error(&format!("connection {name}"), found)
 }

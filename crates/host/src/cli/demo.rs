@@ -13,14 +13,14 @@ use serde::{Deserialize, Serialize};
 use serde_json::json;
 use trunkline::{
     Runtime,
-    core::{Error, ErrorKind, Result},
+    core::{Diagnostic, Error, ErrorKind, Result},
     engine::{Flow, Ledger, Run, RunId},
 };
 use trunkline_sandbox::{Faults, Options, Report, Sandbox};
 
 use super::{
-    args, connection,
-    flow::{exit_code, lines},
+    args,
+    flow::{exit_code, faults, lines},
     output::Output,
     sandbox, watch,
 };
@@ -112,15 +112,10 @@ pub(crate) async fn demo(runtime: &Runtime, data: &Path, arguments: args::Demo, 
         settings["name"] = name.as_str().into();
         runtime.add_connection(settings).await?;
         let found = runtime.connect(&name).await?.check().await;
-        match connection::check_error(&name, &found) {
-            Some(error) => return Err(error),
-            None => output.say(&format!("Connection {name} is signed in and works.")),
-        }
+        Diagnostic::accept(&format!("connection {name}"), &found)?;
+        output.say(&format!("Connection {name} is signed in and works."));
     }
-    let flow = Flow::parse(FLOW_FILE, FLOW).map_err(|found| {
-        let error = trunkline::core::Diagnostic::into_error(FLOW_FILE, &found);
-        error.unwrap_or_else(|| Error::new(ErrorKind::Internal, "the shipped flow is broken"))
-    })?;
+    let flow = Flow::parse(FLOW_FILE, FLOW).map_err(|found| faults(FLOW_FILE, &found))?;
     let input = json!({ "folder": sandbox.root_folder(), "category": sandbox.category() });
     let slots = [("source", "demo-mediaflow"), ("target", "demo-mediavalet")];
     let slots = slots.map(|(slot, name)| (slot.to_owned(), name.to_owned())).into();

@@ -5,7 +5,7 @@ use std::{collections::BTreeMap, path::Path, process::ExitCode};
 use serde_json::{Value, json};
 use trunkline::{
     Runtime,
-    core::{Diagnostic, Registry, Result, Severity},
+    core::{Diagnostic, Error, ErrorKind, Registry, Result, Severity},
     engine::{Flow, Journal, Ledger, Run, RunStatus, Running},
 };
 
@@ -25,8 +25,8 @@ fn load(file: &str) -> Result<(Flow, String)> {
     }
 }
 
-fn faults(file: &str, found: &[Diagnostic]) -> trunkline::core::Error {
-    use trunkline::core::{Error, ErrorKind};
+/// The faults of a flow as one error.
+pub(crate) fn faults(file: &str, found: &[Diagnostic]) -> Error {
     Diagnostic::into_error(file, found).unwrap_or_else(|| Error::new(ErrorKind::Config, format!("{file} is no flow")))
 }
 
