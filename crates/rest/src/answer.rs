@@ -2,12 +2,11 @@
 
 use std::time::Duration;
 
-use http::{StatusCode, header};
+use http::{HeaderMap, StatusCode, header};
 use serde_json::Value;
 use trunkline_core::{Effect, Error, ErrorKind, Retry, Secret};
 
 use crate::{
-    operation::Operation,
     page,
     retry::retry_after,
     transport::{Failure, Reply},
@@ -33,15 +32,44 @@ pub struct Answer {
 
 /// An answer that was accepted.
 pub(crate) struct Accepted {
+    pub(crate) status: StatusCode,
+    pub(crate) headers: HeaderMap,
     /// The whole body; null if there was none.
     pub(crate) body: Value,
-    /// The next page by the `Link` header.
-    pub(crate) link: Option<String>,
 }
 
-/// Who is asked, for messages.
+impl Accepted {
+    /// The next page by the `Link` header.
+    pub(crate) fn link(&self) -> Option<String> {
+        page::next_link(self.headers.get_all(header::LINK).iter().filter_map(|link| link.to_str().ok()))
+    }
+}
+
+/// What is called: all that the layers need to know of an operation.
+#[derive(Clone, Copy)]
+pub(crate) struct Call<'a> {
+    /// Of the action, for messages.
+    pub(crate) name: &'a str,
+    /// `METHOD /path/{parameter}`.
+    pub(crate) route: &'a str,
+    pub(crate) effect: Effect,
+    pub(crate) reads: Reads,
+}
+
+/// What an answer has to be in order to be one.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Reads {
+    /// JSON, or nothing.
+    Json,
+    /// A text, or JSON if it says so; but no web page, which is what a proxy on the way answers with.
+    Text,
+    /// Whatever comes, as a text.
+    Anything,
+}
+
+/// Who is asked what, for messages.
 pub(crate) struct Asked<'a> {
-    pub(crate) operation: &'a Operation,
+    pub(crate) call: Call<'a>,
     pub(crate) service: &'a str,
     pub(crate) host: &'a str,
 }
@@ -49,7 +77,7 @@ pub(crate) struct Asked<'a> {
 impl Asked<'_> {
     /// Adds to an error who was asked what.
     pub(crate) fn name(&self, error: Error) -> Error {
-        error.with("action", self.operation.name()).with("service", self.service).with("host", self.host)
+        error.with("action", self.call.name).with("service", self.service).with("host", self.host)
     }
 }
 
@@ -60,7 +88,7 @@ pub(crate) type Classify = fn(&Answer) -> Option<Error>;
 pub(crate) fn answer(asked: &Asked<'_>, reply: &Reply, secrets: &[Secret]) -> Answer {
     let body = reply.body.strip_prefix(b"\xef\xbb\xbf".as_slice()).unwrap_or(&reply.body);
     Answer {
-        operation: asked.operation.name().to_owned(),
+        operation: asked.call.name.to_owned(),
         status: reply.status.as_u16(),
         body: serde_json::from_slice(body).ok(),
         text: excerpt(body, secrets),
@@ -90,7 +118,7 @@ pub(crate) fn judge(
         code => code < 500,
     };
     let mut error = hooked.unwrap_or_else(|| refusal(asked, &answer, reply));
-    if status.is_success() && asked.operation.effect() == Effect::Create && !throttled {
+    if status.is_success() && asked.call.effect == Effect::Create && !throttled {
         error = error.retry(Retry::Never);
     }
     Err(Failure { error: asked.name(error).with("status", status.as_u16()), refused, status: Some(status) })
@@ -102,28 +130,23 @@ pub(crate) fn is_throttle(answer: &Answer) -> bool {
 }
 
 fn accept(asked: &Asked<'_>, answer: Answer, reply: &Reply) -> Result<Accepted, Failure> {
-    let links = reply.headers.get_all(header::LINK);
-    let link = page::next_link(links.iter().filter_map(|link| link.to_str().ok()));
+    let accepted = |body| Ok(Accepted { status: reply.status, headers: reply.headers.clone(), body });
     if reply.body.is_empty() || reply.status == StatusCode::NO_CONTENT {
-        return Ok(Accepted { body: Value::Null, link });
+        return accepted(Value::Null);
     }
+    let text = || String::from_utf8_lossy(&reply.body).into_owned().into();
     let kind = reply.headers.get(header::CONTENT_TYPE).and_then(|kind| kind.to_str().ok()).unwrap_or_default();
     let html = kind.to_ascii_lowercase().contains("html");
     match answer.body {
         // A text that looks like a number stays a text.
-        _ if asked.operation.text && !html && !is_json(kind) => {
-            Ok(Accepted { body: String::from_utf8_lossy(&reply.body).into_owned().into(), link })
-        }
-        Some(body) if !html => Ok(Accepted { body, link }),
+        _ if asked.call.reads == Reads::Text && !html && !is_json(kind) => accepted(text()),
+        _ if asked.call.reads == Reads::Anything => accepted(text()),
+        Some(body) if !html => accepted(body),
         _ => {
             let kind = if kind.is_empty() { "no content type" } else { kind };
             let message = format!(
                 "{} at {} ({}) was answered {} with something that is no JSON ({kind}): {}",
-                asked.operation.name(),
-                asked.service,
-                asked.host,
-                answer.status,
-                answer.text
+                asked.call.name, asked.service, asked.host, answer.status, answer.text
             );
             let error = Error::new(ErrorKind::Unexpected, message).with("status", answer.status);
             let hint = "check that the endpoint URL is that of the API; a proxy on the way may have answered instead";
@@ -140,7 +163,7 @@ fn is_json(kind: &str) -> bool {
 
 /// The error that a status stands for.
 fn refusal(asked: &Asked<'_>, answer: &Answer, reply: &Reply) -> Error {
-    let Asked { operation, service, host } = asked;
+    let Asked { call: Call { name, .. }, service, host } = asked;
     let (kind, hint) = match answer.status {
         _ if is_throttle(answer) => (ErrorKind::RateLimited, "wait, or lower the rate of the connection"),
         300..=399 => (ErrorKind::Unexpected, "check the endpoint URL: redirects are not followed"),
@@ -160,8 +183,7 @@ fn refusal(asked: &Asked<'_>, answer: &Answer, reply: &Reply) -> Error {
         _ => Retry::Never,
     };
     let reason = reply.status.canonical_reason().unwrap_or_default();
-    let mut message =
-        format!("{} at {service} ({host}) was answered {} {reason}", operation.name(), answer.status).trim().to_owned();
+    let mut message = format!("{name} at {service} ({host}) was answered {} {reason}", answer.status).trim().to_owned();
     if reply.status.is_redirection() {
         // Only the host: the rest of the address may be signed.
         let target = reply.headers.get(header::LOCATION).and_then(|to| to.to_str().ok());

@@ -10,7 +10,7 @@ use std::{
 
 use futures::{StreamExt, TryStreamExt, stream::BoxStream};
 use governor::{DefaultDirectRateLimiter, Quota, RateLimiter};
-use http::{HeaderMap, HeaderValue, header};
+use http::{HeaderMap, HeaderValue, StatusCode, header};
 use serde_json::{Map, Value, json};
 use tokio::time::{Instant, sleep, timeout_at};
 use tracing::{Instrument, debug, info_span};
@@ -21,7 +21,7 @@ use url::Url;
 
 use crate::{
     Limits, Table, address,
-    answer::{self, Accepted, Asked, Classify},
+    answer::{self, Accepted, Asked, Call, Classify},
     auth::{Credentials, Signer},
     builder::ClientBuilder,
     operation::Operation,
@@ -97,7 +97,7 @@ impl Client {
             return Ok(json!({ "items": page.items, "next": page.next }));
         }
         let request = operation.request(&self.0.base, &operation.accept(input)?)?;
-        let mut accepted = self.execute(operation, request, cx).await?;
+        let mut accepted = self.execute(&operation.call(), request, cx).await?;
         Ok(accepted.body.pointer_mut(&operation.result).map(Value::take).unwrap_or_default())
     }
 
@@ -132,9 +132,9 @@ impl Client {
             request = Request { headers, ..request::follow(&self.0.base, &request.url, link).map_err(named)? };
         }
         let current = request.url.clone();
-        let accepted = self.execute(operation, request, cx).await?;
+        let accepted = self.execute(&operation.call(), request, cx).await?;
         // Relative to the page it stands on, so that it can be followed from anywhere.
-        let link = accepted.link.map(|link| current.join(&link).map(String::from).unwrap_or(link));
+        let link = accepted.link().map(|link| current.join(&link).map(String::from).unwrap_or(link));
         page.split(&ask, &accepted.body, link).map_err(named)
     }
 
@@ -198,19 +198,20 @@ impl Client {
     /// 6. time of one try and size of its answer, then the transport itself (`transport::exchange`)
     ///
     /// What comes back is judged inside of 3, so that a failure told in a 200 can be tried again like any other.
-    async fn execute(&self, operation: &Operation, request: Request, cx: &Context) -> Result<Accepted> {
+    pub(crate) async fn execute(&self, call: &Call<'_>, request: Request, cx: &Context) -> Result<Accepted> {
         let host = address::host(&request.url);
         let span = info_span!(
-            "call", action = operation.name(), service = self.0.service, connection = %self.0.connection,
-            host = %host, method = %request.method, route = operation.route()
+            "call", action = call.name, service = self.0.service, connection = %self.0.connection,
+            host = %host, method = %request.method, route = call.route
         );
-        let asked = Asked { operation, service: self.0.service, host: &host };
+        let asked = Asked { call: *call, service: self.0.service, host: &host };
         let begun = Instant::now();
-        let deadline = cx.deadline().map_or(begun + self.0.limits.call, Instant::from_std);
+        let usual = if request.body.is_file() { self.0.limits.file_call } else { self.0.limits.call };
+        let deadline = cx.deadline().map_or_else(|| begun + usual, Instant::from_std);
         let under_way = AtomicBool::new(false);
         let stopped = |kind: ErrorKind, why: String| {
-            let error = Error::new(kind, format!("{} at {} {why}", operation.name(), asked.service));
-            match operation.effect() == Effect::Create && under_way.load(Ordering::Relaxed) {
+            let error = Error::new(kind, format!("{} at {} {why}", call.name, asked.service));
+            match call.effect == Effect::Create && under_way.load(Ordering::Relaxed) {
                 true => unknown(asked.name(error)),
                 false if kind == ErrorKind::Cancelled => asked.name(error),
                 false => asked.name(error.retry(Retry::Backoff).hint("try again later, or give it more time")),
@@ -237,7 +238,7 @@ impl Client {
         deadline: Instant,
         under_way: &AtomicBool,
     ) -> Result<Accepted> {
-        let effect = asked.operation.effect();
+        let effect = asked.call.effect;
         let mut waits = Waits::new(&self.0.limits, Some(deadline));
         let mut maybe_done = false;
         let mut attempt = 1;
@@ -253,9 +254,9 @@ impl Client {
                 Err(failure) => failure,
             };
             debug!(attempt, elapsed = ?begun.elapsed(), kind = failure.error.kind().as_str(), "failed");
-            if maybe_done && effect == Effect::Delete && failure.status == Some(http::StatusCode::NOT_FOUND) {
+            if maybe_done && effect == Effect::Delete && failure.status == Some(StatusCode::NOT_FOUND) {
                 // The try before took it away; only its answer was lost.
-                return Ok(Accepted { body: Value::Null, link: None });
+                return Ok(Accepted { status: StatusCode::NO_CONTENT, headers: HeaderMap::new(), body: Value::Null });
             }
             if effect == Effect::Create && !failure.refused {
                 return Err(unknown(failure.error));
@@ -312,14 +313,10 @@ impl Client {
         if let Some((name, value)) = &credentials.header {
             headers.insert(name, value.clone());
         }
-        if !request.body.is_empty() {
-            *http.body_mut() = Some(request.body.clone().into());
-        } else if !matches!(request.method, http::Method::GET | http::Method::HEAD) {
-            // Some servers answer 411 to a call without a length.
-            http.headers_mut().insert(header::CONTENT_LENGTH, 0.into());
-        }
+        // A file that cannot be opened: nothing was sent.
+        let payload = request.body.payload(credentials).await.map_err(Failure::refused)?;
         let time = self.0.limits.attempt.min(deadline.saturating_duration_since(Instant::now()));
-        let sent = transport::exchange(&self.0.http, http, time, self.0.limits.answer).await;
+        let sent = transport::exchange(&self.0.http, http, payload, time, self.0.limits.answer).await;
         let reply = sent.map_err(|failure| {
             let error = asked.name(failure.error);
             // Nobody there, or nobody to be trusted: the address is what to look at.

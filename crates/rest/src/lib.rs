@@ -21,6 +21,7 @@ mod oauth;
 mod operation;
 mod page;
 mod path;
+mod payload;
 mod request;
 mod retry;
 mod row;

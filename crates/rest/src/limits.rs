@@ -7,9 +7,12 @@ use std::time::Duration;
 pub struct Limits {
     /// A call with all its tries, unless its context has a deadline. 2 minutes.
     pub call: Duration,
-    /// One try: from sending to the last byte of the answer. 30 seconds.
+    /// A call that sends a file, with all its tries. 24 hours.
+    pub file_call: Duration,
+    /// One try: from sending to the last byte of the answer; where a file is sent, from its last piece that went out.
+    /// 30 seconds.
     pub attempt: Duration,
-    /// One try to send a block or a small file to storage. 2 minutes.
+    /// The same for what goes to storage. 2 minutes.
     pub block_attempt: Duration,
     /// Silence in the middle of a download. 30 seconds.
     pub idle: Duration,
@@ -23,10 +26,10 @@ pub struct Limits {
     pub longest_wait: Duration,
     /// Size of an answer in bytes, after decompression. 32 MiB.
     pub answer: usize,
+    /// Size in bytes up to which a file goes to storage in one request, without blocks. 64 MB.
+    pub one_put: u64,
     /// Size of a block of an upload in bytes. 4 MiB.
     pub block: usize,
-    /// Blocks of an upload that are under way at a time. 2.
-    pub blocks_at_once: usize,
     /// Least time between two token refreshes that a 401 asked for, unless the token had expired. 30 seconds.
     pub between_forced: Duration,
 }
@@ -35,6 +38,7 @@ impl Default for Limits {
     fn default() -> Self {
         Limits {
             call: Duration::from_secs(120),
+            file_call: Duration::from_secs(24 * 60 * 60),
             attempt: Duration::from_secs(30),
             block_attempt: Duration::from_secs(120),
             idle: Duration::from_secs(30),
@@ -43,8 +47,8 @@ impl Default for Limits {
             own_wait: Duration::from_secs(20),
             longest_wait: Duration::from_secs(15 * 60),
             answer: 32 << 20,
+            one_put: 64_000_000,
             block: 4 << 20,
-            blocks_at_once: 2,
             between_forced: Duration::from_secs(30),
         }
     }

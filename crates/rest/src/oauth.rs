@@ -13,6 +13,7 @@ use std::{
     time::Duration,
 };
 
+use bytes::Bytes;
 use futures::future::BoxFuture;
 use oauth2::{
     AccessToken, AsyncHttpClient, AuthType, AuthorizationCode, ClientId, ClientSecret, EndpointNotSet, EndpointSet,
@@ -244,14 +245,16 @@ impl Endpoint {
     /// Sends what the `oauth2` crate built. Trouble that has nothing to do with OAuth ends here.
     async fn post(&self, request: HttpRequest, status: &AtomicU16) -> Result<HttpResponse> {
         let host = address::host(&self.oauth.token_url);
-        let request = reqwest::Request::try_from(request)
+        let (parts, body) = request.into_parts();
+        let request = reqwest::Request::try_from(http::Request::from_parts(parts, ""))
             .map_err(|error| Error::new(ErrorKind::Config, "the token request cannot be made").source(error))?;
-        let reply =
-            transport::exchange(&self.http, request, self.limits.attempt, LONGEST).await.map_err(|failure| {
-                let sent = if failure.refused { "no" } else { "unclear" };
-                let error = failure.error.into_kind(ErrorKind::Unavailable);
-                error.retry(Retry::Backoff).with("sent", sent).with("setting", "/tokenUrl")
-            })?;
+        let payload = Bytes::from(body).into();
+        let sent = transport::exchange(&self.http, request, payload, self.limits.attempt, LONGEST).await;
+        let reply = sent.map_err(|failure| {
+            let sent = if failure.refused { "no" } else { "unclear" };
+            let error = failure.error.into_kind(ErrorKind::Unavailable);
+            error.retry(Retry::Backoff).with("sent", sent).with("setting", "/tokenUrl")
+        })?;
         status.store(reply.status.as_u16(), Ordering::Relaxed);
         let retry = retry_after(&reply.headers).map_or(Retry::Backoff, Retry::After);
         if reply.status.as_u16() == 429 || reply.status.is_server_error() {

@@ -9,6 +9,7 @@ use trunkline_core::{
 
 use crate::{
     Client,
+    answer::{Call, Reads},
     page::Page,
     path::{Path, Segment, is_name},
     row::{In, InputRow, OperationRow},
@@ -50,8 +51,7 @@ pub struct Operation {
     /// JSON pointer to the result within the body.
     pub(crate) result: String,
     pub(crate) page: Option<Page>,
-    /// Whether an answer that is no JSON but text is the result.
-    pub(crate) text: bool,
+    reads: Reads,
 }
 
 /// Headers that belong to the client and to HTTP itself.
@@ -89,6 +89,11 @@ impl Operation {
     /// What calling it again would do.
     pub fn effect(&self) -> Effect {
         self.spec.effect
+    }
+
+    /// What the layers of the client need to know of it.
+    pub(crate) fn call(&self) -> Call<'_> {
+        Call { name: self.name(), route: self.route(), effect: self.effect(), reads: self.reads }
     }
 
     /// Where the row stands.
@@ -170,7 +175,8 @@ impl Operation {
             content: row.content.map_or_else(|| "application/json".into(), Spanned::into_inner),
             result: row.result.map(Spanned::into_inner).unwrap_or_default(),
             page,
-            text: shape.get("type").is_some_and(|kind| kind == "string"),
+            // What is a text comes as one.
+            reads: if shape.get("type").is_some_and(|kind| kind == "string") { Reads::Text } else { Reads::Json },
         })
     }
 }
@@ -263,7 +269,7 @@ fn inputs(row: &OperationRow, method: &Method, path: &Path, pointer: &str, sourc
     compiled
 }
 
-fn header_is_free(name: &str) -> bool {
+pub(crate) fn header_is_free(name: &str) -> bool {
     name.parse::<HeaderName>().is_ok_and(|name| !OWN_HEADERS.contains(&name.as_str()))
 }
 

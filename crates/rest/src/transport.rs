@@ -5,11 +5,10 @@ use std::time::Duration;
 use bytes::{Bytes, BytesMut};
 use http::{HeaderMap, StatusCode};
 use reqwest::redirect::Policy;
-use tokio::time::timeout;
 use trunkline_core::{Error, ErrorKind, Result, Retry};
 use url::Url;
 
-use crate::address;
+use crate::{address, payload::Payload};
 
 /// Time to connect, TLS included.
 const CONNECT: Duration = Duration::from_secs(10);
@@ -69,14 +68,25 @@ fn build(builder: reqwest::ClientBuilder) -> Result<reqwest::Client> {
     built.map_err(|error| Error::new(ErrorKind::Internal, "the HTTP client cannot be set up").source(error))
 }
 
-/// Sends a request and reads the whole answer, within `time` and at most `most` bytes after decompression.
+/// Sends a request and reads the whole answer, at most `time` after the last piece of the body went out, and at most `most`
+/// bytes after decompression.
 pub(crate) async fn exchange(
     client: &reqwest::Client,
-    request: reqwest::Request,
+    mut request: reqwest::Request,
+    payload: Payload,
     time: Duration,
     most: usize,
 ) -> Result<Reply, Failure> {
     let host = address::host(request.url());
+    let Payload { body, headers, pulse, fault } = payload;
+    // Some servers answer 411 to a call without a length, also where it is zero; a reading call has no body at all.
+    if body.is_some() || !request.method().is_safe() {
+        // What the caller has set goes before what the body says of itself.
+        for (name, value) in &headers {
+            request.headers_mut().entry(name).or_insert_with(|| value.clone());
+        }
+    }
+    *request.body_mut() = body;
     let whole = async {
         let mut response = client.execute(request).await.map_err(|error| failed(&host, error))?;
         let (status, headers) = (response.status(), response.headers().clone());
@@ -89,10 +99,12 @@ pub(crate) async fn exchange(
         }
         Ok(Reply { status, headers, body: body.freeze() })
     };
-    match timeout(time, whole).await {
-        Ok(done) => done,
-        Err(_) => Err(Failure::unclear(slow(&host, time))),
-    }
+    let done = pulse.within(time, whole).await.unwrap_or_else(|| Err(Failure::unclear(slow(&host, time))));
+    done.map_err(|failure| match fault.get() {
+        // It broke because there was nothing more to send.
+        Some(source) => Failure { error: source.clone(), ..failure },
+        None => failure,
+    })
 }
 
 /// No answer in time.

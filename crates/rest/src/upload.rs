@@ -1,16 +1,21 @@
 //! Sending a file to a block blob at a signed address: constant memory, resumable to the block.
 //!
-//! A small file goes in one request. A larger one is staged block by block (Azure Blob Storage, "Put Block") and becomes
-//! visible with the list of its blocks ("Put Block List"). What is staged stays for a week, so a checkpoint of block count
-//! and digest is all that is needed to go on after a crash, or with a new address after the old one ran out.
+//! A file of moderate size goes in one request, read while it is sent. A larger one is staged block by block (Azure Blob
+//! Storage, "Put Block") and becomes visible with the list of its blocks ("Put Block List"). What is staged stays for a
+//! week, so a checkpoint of block count and digest is all that is needed to go on after a crash, or with a new address
+//! after the old one ran out. The storage compares the MD5 of what arrived with that of what was sent.
 
+use std::sync::{Arc, Mutex, PoisonError};
+
+use base64::{Engine, prelude::BASE64_STANDARD};
 use bytes::{Bytes, BytesMut};
 use futures::{
     StreamExt,
     future::BoxFuture,
-    stream::{Fuse, FuturesOrdered},
+    stream::{BoxStream, Fuse},
 };
 use http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode, header};
+use md5::Md5;
 use sha2::{Digest, Sha256};
 use tokio::time::{Instant, sleep, timeout_at};
 use trunkline_core::{Context, Error, ErrorKind, FileRef, FileStream, Progress, Result, Retry, Secret};
@@ -19,6 +24,7 @@ use url::Url;
 use crate::{
     Blocks, Client, address,
     answer::excerpt,
+    payload::{Payload, other_size},
     retry::{Waits, retry_after},
     transport::{self, Reply},
 };
@@ -53,13 +59,13 @@ pub fn address_expired(error: &Error) -> bool {
 impl Client {
     /// Sends a file to the block blob at `target`, a signed address (SAS) of Azure Blob Storage.
     ///
-    /// A file of at most one block ([`Limits::block`](crate::Limits)) goes in one request. For a larger one, `save` is
-    /// called after each block that is staged without a gap before it; handing what it was given last to another call
-    /// continues there, also with a new address of the same blob. After a crash the blocks under way
-    /// ([`Limits::blocks_at_once`](crate::Limits), 2) are sent again, no more. `begun` for another blob begins anew.
+    /// A file of at most [`Limits::one_put`](crate::Limits) bytes (64 MB) goes in one request. For a larger one, and one of
+    /// unknown size, `save` is called after each block ([`Limits::block`](crate::Limits), 4 MiB) that is staged; handing
+    /// what it was given last to another call continues there, also with a new address of the same blob: at most one block
+    /// is sent again. While a block is on its way the next one is read. `begun` for another blob begins anew.
     ///
-    /// Neither credentials nor headers of the API go to the storage. Each block is tried [`Limits::tries`](crate::Limits)
-    /// times; the context's progress counts each acknowledged block.
+    /// Neither credentials nor headers of the API go to the storage. Each request is tried
+    /// [`Limits::tries`](crate::Limits) times; the context's progress counts what was acknowledged.
     ///
     /// # Errors
     /// `auth` for which [`address_expired`] is true if the address has run out; `conflict` if the source has another size
@@ -126,6 +132,9 @@ impl Upload<'_> {
         let blob = format!("{}{}", address::host(&self.url), self.url.path());
         let mut blocks = match begun.hasher() {
             Some(_) if begun.staged > 0 && begun.block > 0 && begun.blob == blob => begun,
+            _ if self.file.size.is_some_and(|size| size <= self.client.0.limits.one_put) => {
+                return self.put_file().await;
+            }
             _ => Blocks {
                 name: format!("{:016x}", rand::random::<u64>()),
                 blob,
@@ -135,83 +144,30 @@ impl Upload<'_> {
         };
         let mut hasher = blocks.hasher().unwrap_or_default();
         let mut source = self.source(blocks.bytes).await?;
-        let mut read = blocks.bytes;
-        let mut under_way: FuturesOrdered<BoxFuture<'_, Result<Staged>>> = FuturesOrdered::new();
-        let mut index = blocks.staged;
-        let mut next = source.block(blocks.block as usize).await?;
-        if index == 0 && source.has_ended().await? {
-            self.is_whole(next.len() as u64, &source)?;
-            // Let go before waiting: a stream cannot be shared between threads.
-            drop(source);
-            return self.put_whole(next).await;
-        }
-        while !next.is_empty() {
-            if index >= MOST_BLOCKS {
+        let mut block = source.block(blocks.block as usize).await?;
+        while !block.is_empty() {
+            if blocks.staged >= MOST_BLOCKS {
                 let message =
                     format!("{} has more than {MOST_BLOCKS} blocks of {} bytes", self.file.name, blocks.block);
                 return Err(Error::new(ErrorKind::Limit, message).hint("hand the file over with its size"));
             }
-            hasher.update(&next);
-            read += next.len() as u64;
-            let (id, after, bytes) = (blocks.id(index), hasher.clone(), next.len() as u64);
-            under_way.push_back(Box::pin(async move {
-                self.put_block(&id, next).await?;
-                Ok(Staged { bytes, hasher: after })
-            }));
-            index += 1;
-            // Reading goes on while blocks are on their way; only when enough are, the first of them is waited for.
-            while under_way.len() >= self.client.0.limits.blocks_at_once.max(1) {
-                self.staged(&mut under_way, &mut blocks, save).await?;
-            }
-            let reading = source.block(blocks.block as usize);
-            tokio::pin!(reading);
-            next = loop {
-                tokio::select! {
-                    block = &mut reading => break block?,
-                    // Keeps what is under way moving.
-                    done = under_way.next(), if !under_way.is_empty() => {
-                        if let Some(done) = done {
-                            self.count(done?, &mut blocks, save).await?;
-                        }
-                    }
-                }
-            };
+            hasher.update(&block);
+            let (id, bytes) = (blocks.id(blocks.staged), block.len() as u64);
+            // A source that fails does not break off the block that is on its way.
+            let reading = async { Ok(source.block(blocks.block as usize).await) };
+            let (next, ()) = tokio::try_join!(reading, self.put_block(&id, block))?;
+            blocks.staged += 1;
+            blocks.bytes += bytes;
+            blocks.set_hasher(&hasher);
+            self.cx.progress(Progress { bytes });
+            save(blocks.clone()).await?;
+            block = next?;
         }
-        while !under_way.is_empty() {
-            self.staged(&mut under_way, &mut blocks, save).await?;
+        if let Some(size) = self.file.size.or(source.size).filter(|size| *size != blocks.bytes) {
+            return Err(other_size(&self.file.name, size, blocks.bytes));
         }
-        self.is_whole(read, &source)?;
         self.put_list(&blocks).await?;
-        Ok(Uploaded { bytes: read, sha256: hex(hasher) })
-    }
-
-    async fn staged<S, F>(
-        &self,
-        under_way: &mut FuturesOrdered<BoxFuture<'_, Result<Staged>>>,
-        blocks: &mut Blocks,
-        save: &S,
-    ) -> Result<()>
-    where
-        S: Fn(Blocks) -> F + Send + Sync,
-        F: Future<Output = Result<()>> + Send,
-    {
-        match under_way.next().await {
-            Some(done) => self.count(done?, blocks, save).await,
-            None => Ok(()),
-        }
-    }
-
-    /// Takes note of a staged block; they come in order.
-    async fn count<S, F>(&self, done: Staged, blocks: &mut Blocks, save: &S) -> Result<()>
-    where
-        S: Fn(Blocks) -> F + Send + Sync,
-        F: Future<Output = Result<()>> + Send,
-    {
-        blocks.staged += 1;
-        blocks.bytes += done.bytes;
-        blocks.set_hasher(&done.hasher);
-        self.cx.progress(Progress { bytes: done.bytes });
-        save(blocks.clone()).await
+        Ok(Uploaded { bytes: blocks.bytes, sha256: hex(hasher) })
     }
 
     /// Bytes a block, so that the file does not need more than the storage allows.
@@ -233,28 +189,36 @@ impl Upload<'_> {
         Ok(Source { size: size.or(self.file.size), bytes: bytes.fuse(), rest: BytesMut::new() })
     }
 
-    /// A source that turns out to have another size was changed, or its reader lost something.
-    fn is_whole(&self, read: u64, source: &Source) -> Result<()> {
-        match self.file.size.or(source.size) {
-            Some(size) if size != read => {
-                let message = format!("{} has {size} bytes, but {read} were read", self.file.name);
-                Err(Error::new(ErrorKind::Conflict, message).hint("it was changed meanwhile: run the item again"))
-            }
-            _ => Ok(()),
-        }
-    }
-
-    async fn put_whole(&self, bytes: Bytes) -> Result<Uploaded> {
-        let uploaded = Uploaded { bytes: bytes.len() as u64, sha256: hex(Sha256::new_with_prefix(&bytes)) };
+    /// The whole file in one request.
+    async fn put_file(&self) -> Result<Uploaded> {
         let mut headers = self.media_type();
         headers.insert(HeaderName::from_static("x-ms-blob-type"), HeaderValue::from_static("BlockBlob"));
-        self.put(&[], headers, bytes).await?;
-        self.cx.progress(Progress { bytes: uploaded.bytes });
-        Ok(uploaded)
+        // Of the bytes of the last try.
+        let sent = Arc::new(Mutex::new(Sent::default()));
+        let reply = self.put(&[], headers, || {
+            let sent = sent.clone();
+            Box::pin(async move {
+                let stream = self.cx.open(self.file, 0).await?;
+                lock(&sent).clone_from(&Sent::default());
+                Payload::of(self.file, stream, None, move |piece| lock(&sent).update(piece))
+            })
+        });
+        let reply = reply.await?;
+        let Sent { bytes, sha256, md5 } = lock(&sent).clone();
+        let md5 = BASE64_STANDARD.encode(md5.finalize());
+        if reply.headers.get("content-md5").is_some_and(|arrived| arrived.as_bytes() != md5.as_bytes()) {
+            let message = format!("the storage got other bytes of {} than were sent", self.file.name);
+            return Err(Error::new(ErrorKind::Unavailable, message).retry(Retry::Backoff).hint("upload it again"));
+        }
+        self.cx.progress(Progress { bytes });
+        Ok(Uploaded { bytes, sha256: hex(sha256) })
     }
 
-    async fn put_block(&self, id: &str, bytes: Bytes) -> Result<()> {
-        self.put(&[("comp", "block"), ("blockid", id)], HeaderMap::new(), bytes).await
+    async fn put_block(&self, id: &str, block: Bytes) -> Result<()> {
+        let mut headers = HeaderMap::new();
+        let md5 = BASE64_STANDARD.encode(Md5::digest(&block));
+        headers.extend(HeaderValue::from_str(&md5).map(|md5| (HeaderName::from_static("content-md5"), md5)));
+        self.put(&[("comp", "block"), ("blockid", id)], headers, || ready(block.clone())).await.map(drop)
     }
 
     /// Committing the same list twice is harmless, so a lost answer is no trouble.
@@ -268,7 +232,8 @@ impl Upload<'_> {
         list += "</BlockList>";
         let mut headers = self.media_type();
         headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("application/xml"));
-        self.put(&[("comp", "blocklist")], headers, list.into()).await
+        let list = Bytes::from(list);
+        self.put(&[("comp", "blocklist")], headers, || ready(list.clone())).await.map(drop)
     }
 
     fn media_type(&self) -> HeaderMap {
@@ -280,7 +245,12 @@ impl Upload<'_> {
     }
 
     /// One request to the storage, tried again while that may help: all of them can be repeated.
-    async fn put(&self, query: &[(&str, &str)], headers: HeaderMap, body: Bytes) -> Result<()> {
+    async fn put<'a>(
+        &'a self,
+        query: &[(&str, &str)],
+        headers: HeaderMap,
+        payload: impl Fn() -> BoxFuture<'a, Result<Payload>> + Send + Sync,
+    ) -> Result<Reply> {
         let limits = &self.client.0.limits;
         let mut waits = Waits::new(limits, self.cx.deadline().map(Instant::from_std));
         let mut url = self.url.clone();
@@ -292,18 +262,15 @@ impl Upload<'_> {
             let mut request = reqwest::Request::new(Method::PUT, url.clone());
             request.headers_mut().extend(headers.clone());
             request.headers_mut().insert(HeaderName::from_static("x-ms-version"), HeaderValue::from_static(VERSION));
-            // Also where it is zero, which is not a matter of course.
-            request.headers_mut().insert(header::CONTENT_LENGTH, body.len().into());
-            *request.body_mut() = Some(body.clone().into());
-            let sent = transport::exchange(&self.client.0.storage, request, limits.block_attempt, 1 << 20).await;
-            let error = match sent {
-                Ok(reply) if reply.status.is_success() => return Ok(()),
+            let (http, payload) = (&self.client.0.storage, payload().await?);
+            let error = match transport::exchange(http, request, payload, limits.block_attempt, 1 << 20).await {
+                Ok(reply) if reply.status.is_success() => return Ok(reply),
                 Ok(reply) => self.refusal(&reply),
                 Err(failure) => failure.error,
             };
             match waits.after(&error) {
                 Some(wait) => {
-                    tracing::debug!(service = self.client.0.service, %error, "sending a block again");
+                    tracing::debug!(service = self.client.0.service, %error, "sending to the storage again");
                     sleep(wait).await;
                 }
                 None => return Err(error),
@@ -336,6 +303,9 @@ impl Upload<'_> {
             413 => error(ErrorKind::Limit).hint("the storage takes no blocks of this size"),
             429 | 503 => error(ErrorKind::RateLimited).retry(later).hint("wait, or send fewer files at once"),
             408 | 500..=599 => error(ErrorKind::Unavailable).retry(later).hint("try again later"),
+            _ if code == "Md5Mismatch" => {
+                error(ErrorKind::Unavailable).retry(Retry::Backoff).hint("the bytes changed on the way: try again")
+            }
             _ if status.is_redirection() => error(ErrorKind::Unexpected).hint("redirects are not followed"),
             _ if status == StatusCode::BAD_REQUEST => error(ErrorKind::InvalidInput).hint("report it to the vendor"),
             _ => error(ErrorKind::Unexpected).hint("report it to the vendor"),
@@ -343,31 +313,38 @@ impl Upload<'_> {
     }
 }
 
-struct Staged {
+/// What went out in one request.
+#[derive(Clone, Default)]
+struct Sent {
     bytes: u64,
-    /// After this block.
-    hasher: Sha256,
+    sha256: Sha256,
+    md5: Md5,
+}
+
+impl Sent {
+    fn update(&mut self, piece: &[u8]) {
+        self.bytes += piece.len() as u64;
+        self.sha256.update(piece);
+        self.md5.update(piece);
+    }
+}
+
+fn lock(sent: &Mutex<Sent>) -> std::sync::MutexGuard<'_, Sent> {
+    sent.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+fn ready<'a>(bytes: Bytes) -> BoxFuture<'a, Result<Payload>> {
+    Box::pin(std::future::ready(Ok(bytes.into())))
 }
 
 /// The file as it is read, cut into blocks.
 struct Source {
     size: Option<u64>,
-    bytes: Fuse<futures::stream::BoxStream<'static, Result<Bytes>>>,
+    bytes: Fuse<BoxStream<'static, Result<Bytes>>>,
     rest: BytesMut,
 }
 
 impl Source {
-    /// Whether everything was taken out of it.
-    async fn has_ended(&mut self) -> Result<bool> {
-        while self.rest.is_empty() {
-            match self.bytes.next().await {
-                Some(chunk) => self.rest.extend_from_slice(&chunk?),
-                None => return Ok(true),
-            }
-        }
-        Ok(false)
-    }
-
     /// The next block: as long as was asked for, shorter only at the end, empty after it.
     async fn block(&mut self, length: usize) -> Result<Bytes> {
         while self.rest.len() < length {
