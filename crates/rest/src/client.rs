@@ -283,8 +283,8 @@ impl Client {
         deadline: Instant,
         under_way: &AtomicBool,
     ) -> Result<Accepted, Failure> {
-        self.wait_for_turn(asked, deadline).await.map_err(Failure::refused)?;
         let named = |error: Error| Failure::refused(asked.name(error));
+        self.wait_for_turn(deadline).await.map_err(named)?;
         let credentials = self.0.signer.credentials().await.map_err(named)?;
         under_way.store(true, Ordering::Relaxed);
         let (reply, answer) = self.send(asked, request, &credentials, deadline).await?;
@@ -342,14 +342,14 @@ impl Client {
     }
 
     /// Waits as long as the service asked for, then for the rate of the connection.
-    async fn wait_for_turn(&self, asked: &Asked<'_>, deadline: Instant) -> Result<()> {
+    pub(crate) async fn wait_for_turn(&self, deadline: Instant) -> Result<()> {
         let pause = *self.0.pause.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some(until) = pause {
             if until > deadline {
                 let rest = until.saturating_duration_since(Instant::now());
                 let message = format!("{} asked for a pause of another {rest:.0?}", self.0.service);
                 let error = Error::new(ErrorKind::RateLimited, message).retry(Retry::After(rest));
-                return Err(asked.name(error.hint("wait, or lower the rate of the connection")));
+                return Err(error.hint("wait, or lower the rate of the connection"));
             }
             tokio::time::sleep_until(until).await;
         }
@@ -361,7 +361,7 @@ impl Client {
 }
 
 /// A `Create` that may have taken effect: nobody repeats it on their own.
-fn unknown(error: Error) -> Error {
+pub(crate) fn unknown(error: Error) -> Error {
     error
         .into_kind(ErrorKind::UnknownOutcome)
         .retry(Retry::Never)

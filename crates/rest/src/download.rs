@@ -1,19 +1,23 @@
 //! Reading a file at a signed address: constant memory, and a cut is mended by asking for the rest.
 //!
-//! The address is located anew for each opening, for it may have run out. No credentials go along. What is read is one
-//! version of the file from its first byte to its last: if it changes in between, the reader is told.
+//! The address is located anew for each opening, for it may have run out. No credentials go along, unless the file is one of
+//! the API itself ([`raw::Download`](crate::raw::Download)). What is read is one version of the file from its first byte to
+//! its last: if it changes in between, the reader is told.
 
 use std::{sync::Arc, time::Duration};
 
 use bytes::Bytes;
 use futures::{FutureExt, StreamExt, TryStreamExt, future::BoxFuture};
 use http::{HeaderMap, HeaderValue, StatusCode, header};
-use tokio::time::{sleep, timeout};
+use percent_encoding::percent_decode_str;
+use tokio::time::{Instant, sleep, timeout};
 use trunkline_core::{Error, ErrorKind, FileStream, Result, Retry};
 use url::Url;
 
 use crate::{
     Client, Limits, address,
+    auth::Credentials,
+    raw::Target,
     retry::{Waits, retry_after},
     transport,
 };
@@ -36,33 +40,51 @@ impl Client {
     where
         F: Fn() -> BoxFuture<'static, Result<Url>> + Send + Sync + 'static,
     {
-        let mut reader = Reader {
-            http: self.0.storage.clone(),
-            locate: Arc::new(locate),
-            service: self.0.service,
-            limits: self.0.limits.clone(),
-            waits: Waits::new(&self.0.limits, None),
-            at: from,
-            skip: 0,
-            total: None,
-            validator: None,
-            etag: None,
-            body: None,
-        };
+        Reader::new(self, Way::Signed(Arc::new(locate)), from).stream().await
+    }
+
+    /// Reads what a path of the API answers, with the connection's credentials.
+    pub(crate) async fn fetch(&self, target: Target, from: u64) -> Result<FileStream> {
+        Reader::new(self, Way::Own(Box::new(target)), from).stream().await
+    }
+
+    /// What there is to know of such a file before it is read.
+    pub(crate) async fn look_at(&self, target: Target) -> Result<Found> {
+        let mut reader = Reader::new(self, Way::Own(Box::new(target)), 0);
         reader.open().await?;
-        let size = reader.total;
-        let bytes = futures::stream::try_unfold(reader, |mut reader| async move {
-            let chunk = reader.next().await?;
-            Ok(chunk.map(|chunk| (chunk, reader)))
-        });
-        Ok(FileStream { size, bytes: bytes.into_stream().boxed() })
+        let headers = reader.body.as_ref().map(|body| body.headers().clone()).unwrap_or_default();
+        let text = |name| headers.get(name).and_then(|value| value.to_str().ok());
+        let media_type = text(header::CONTENT_TYPE).map(|kind| kind.split(';').next().unwrap_or_default().trim());
+        Ok(Found {
+            name: text(header::CONTENT_DISPOSITION).and_then(file_name),
+            media_type: media_type.filter(|kind| !kind.is_empty()).map(str::to_owned),
+            size: reader.total,
+        })
     }
 }
 
+/// What a service says of a file.
+pub(crate) struct Found {
+    pub(crate) name: Option<String>,
+    pub(crate) media_type: Option<String>,
+    pub(crate) size: Option<u64>,
+}
+
+/// How the file is reached.
+enum Way {
+    /// At a signed address, without credentials.
+    Signed(Locate),
+    /// At a path of the API, with the credentials of the connection.
+    Own(Box<Target>),
+}
+
+/// Redirects that a file of the API may make.
+const REDIRECTS: usize = 5;
+
 /// A file being read.
 struct Reader {
-    http: reqwest::Client,
-    locate: Locate,
+    client: Client,
+    way: Way,
     service: &'static str,
     limits: Limits,
     /// The tries since the last byte.
@@ -80,6 +102,32 @@ struct Reader {
 }
 
 impl Reader {
+    fn new(client: &Client, way: Way, from: u64) -> Reader {
+        Reader {
+            client: client.clone(),
+            way,
+            service: client.0.service,
+            limits: client.0.limits.clone(),
+            waits: Waits::new(&client.0.limits, None),
+            at: from,
+            skip: 0,
+            total: None,
+            validator: None,
+            etag: None,
+            body: None,
+        }
+    }
+
+    async fn stream(mut self) -> Result<FileStream> {
+        self.open().await?;
+        let size = self.total;
+        let bytes = futures::stream::try_unfold(self, |mut reader| async move {
+            let chunk = reader.next().await?;
+            Ok(chunk.map(|chunk| (chunk, reader)))
+        });
+        Ok(FileStream { size, bytes: bytes.into_stream().boxed() })
+    }
+
     /// The next piece, `None` at the end of the file.
     async fn next(&mut self) -> Result<Option<Bytes>> {
         loop {
@@ -140,7 +188,11 @@ impl Reader {
             let error = match self.open_once().await {
                 Ok(()) => return Ok(()),
                 // The address may have run out between finding and using it; a fresh one is tried once.
-                Err(error) if error.kind() == ErrorKind::Permission && !refused_before => {
+                Err(error)
+                    if error.kind() == ErrorKind::Permission
+                        && !refused_before
+                        && matches!(self.way, Way::Signed(_)) =>
+                {
                     refused_before = true;
                     error.retry(Retry::After(Duration::ZERO))
                 }
@@ -151,20 +203,14 @@ impl Reader {
     }
 
     async fn open_once(&mut self) -> Result<()> {
-        let url = (self.locate)().await?;
-        let host = address::host(&url);
-        let mut request = transport::get("address of the file", url)?;
-        if self.at > 0 {
-            let range = HeaderValue::from_str(&format!("bytes={}-", self.at));
-            request.headers_mut().insert(header::RANGE, range.map_err(|error| internal(error.into()))?);
-            if let Some(validator) = &self.validator {
-                request.headers_mut().insert(header::IF_RANGE, validator.clone());
+        let response = match &self.way {
+            Way::Signed(locate) => {
+                let url = locate().await?;
+                self.ask(url, HeaderMap::new()).await?
             }
-        }
-        let sent = timeout(self.limits.idle, self.http.execute(request).boxed()).await;
-        let response = sent
-            .map_err(|_| transport::slow(&host, self.limits.idle))?
-            .map_err(|error| transport::failed(&host, error).error.retry(Retry::Backoff))?;
+            Way::Own(target) => self.ask_own(target).await?,
+        };
+        let host = address::host(response.url());
         let headers = response.headers();
         let part = content_range(headers);
         match response.status() {
@@ -191,6 +237,51 @@ impl Reader {
         }
         self.body = Some(Box::new(response));
         Ok(())
+    }
+
+    /// One request for what is not read yet.
+    async fn ask(&self, url: Url, headers: HeaderMap) -> Result<reqwest::Response> {
+        let host = address::host(&url);
+        let mut request = transport::get("address of the file", url)?;
+        request.headers_mut().extend(headers);
+        if self.at > 0 {
+            let range = HeaderValue::from_str(&format!("bytes={}-", self.at));
+            request.headers_mut().insert(header::RANGE, range.map_err(|error| internal(error.into()))?);
+            if let Some(validator) = &self.validator {
+                request.headers_mut().insert(header::IF_RANGE, validator.clone());
+            }
+        }
+        let sent = timeout(self.limits.idle, self.client.0.storage.execute(request).boxed()).await;
+        sent.map_err(|_| transport::slow(&host, self.limits.idle))?
+            .map_err(|error| transport::failed(&host, error).error.retry(Retry::Backoff))
+    }
+
+    /// The same at the API: credentials go to the API alone, so a redirect is followed without them.
+    async fn ask_own(&self, target: &Target) -> Result<reqwest::Response> {
+        let client = &self.client.0;
+        let mut url = target.url(&client.base)?;
+        let mut headers = client.headers.clone();
+        headers.extend(target.headers(&client.headers)?);
+        self.client.wait_for_turn(Instant::now() + self.limits.longest_wait).await?;
+        let credentials = client.signer.credentials().await?;
+        let with = |credentials: &Credentials| {
+            let mut headers = headers.clone();
+            headers.extend(credentials.header.clone());
+            headers
+        };
+        let mut response = self.ask(url.clone(), with(&credentials)).await?;
+        if response.status() == StatusCode::UNAUTHORIZED
+            && let Some(renewed) = client.signer.renewed(&credentials).await?
+        {
+            response = self.ask(url.clone(), with(&renewed)).await?;
+        }
+        for _ in 0..REDIRECTS {
+            let to = response.headers().get(header::LOCATION).filter(|_| response.status().is_redirection());
+            let Some(to) = to.and_then(|to| url.join(to.to_str().ok()?).ok()) else { break };
+            url = to;
+            response = self.ask(url.clone(), HeaderMap::new()).await?;
+        }
+        Ok(response)
     }
 
     /// Holds a (re)opened file against what was read of it before.
@@ -222,6 +313,12 @@ impl Reader {
             300..=399 => (ErrorKind::Unexpected, Retry::Never, "redirects are not followed: report it to the vendor"),
             429 => (ErrorKind::RateLimited, later, "wait, or read fewer files at once"),
             403 if wait.is_some() => (ErrorKind::RateLimited, later, "wait, or read fewer files at once"),
+            401 if matches!(self.way, Way::Own(_)) => {
+                (ErrorKind::Auth, Retry::Never, "check the credentials of the connection, or sign in again")
+            }
+            403 if matches!(self.way, Way::Own(_)) => {
+                (ErrorKind::Permission, Retry::Never, "ask the service's administrator for the right to read it")
+            }
             401 | 403 => (ErrorKind::Permission, Retry::Never, "the address has run out, or the file may not be read"),
             404 | 410 => (ErrorKind::NotFound, Retry::Never, "the file was removed"),
             416 => (ErrorKind::Conflict, Retry::Never, "the file is shorter than it was: read it again"),
@@ -248,6 +345,22 @@ impl Reader {
 
 fn internal(source: Box<dyn std::error::Error + Send + Sync>) -> Error {
     Error::new(ErrorKind::Internal, "a header cannot be written").source(source)
+}
+
+/// The file name in a `Content-Disposition` (RFC 6266): without a path, whoever wrote it.
+fn file_name(disposition: &str) -> Option<String> {
+    let parameters = || disposition.split(';').skip(1).filter_map(|part| part.trim().split_once('='));
+    let of =
+        |wanted: &str| parameters().find(|(name, _)| name.trim().eq_ignore_ascii_case(wanted)).map(|(_, value)| value);
+    let wide = of("filename*").and_then(|value| {
+        let (charset, rest) = value.trim().split_once('\'')?;
+        let text = percent_decode_str(rest.split_once('\'')?.1).decode_utf8().ok()?.into_owned();
+        charset.eq_ignore_ascii_case("utf-8").then_some(text)
+    });
+    let name = wide.or_else(|| Some(of("filename")?.trim().trim_matches('"').to_owned()))?;
+    let name = name.rsplit(['/', '\\']).next().unwrap_or_default().trim();
+    let name: String = name.chars().filter(|c| !c.is_control()).collect();
+    (!name.trim_matches('.').is_empty()).then_some(name)
 }
 
 /// Of the header: `reqwest` knows none of a body whose end it finds otherwise.

@@ -11,6 +11,7 @@
 mod address;
 mod answer;
 mod auth;
+mod batch;
 mod blocks;
 mod builder;
 mod client;
@@ -22,6 +23,7 @@ mod operation;
 mod page;
 mod path;
 mod payload;
+pub mod raw;
 mod request;
 mod retry;
 mod row;

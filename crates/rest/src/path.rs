@@ -42,6 +42,8 @@ impl Path {
             let segment = match part.strip_prefix('{').and_then(|part| part.strip_suffix('}')) {
                 Some(name) if is_name(name) => Segment::Parameter(name.to_owned()),
                 Some(name) => return Err((at, format!("`{name}` is not the name of an input"))),
+                // A slash at the end makes another path to some services.
+                None if part.is_empty() && at == text.len() => Segment::Fixed(String::new()),
                 None if part.is_empty() => return Err((at, "a route has no empty segment".into())),
                 None if part.contains(['{', '}']) => {
                     return Err((at, format!("`{part}`: a parameter is a whole segment, such as /{{assetId}}/")));

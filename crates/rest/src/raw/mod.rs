@@ -1,0 +1,17 @@
+//! Calls that no row describes: a path of the caller's own, with the connection's sign-in, limits and guards.
+//!
+//! The three actions are generic over the connector; one registers what it wants of them:
+//! `submit! { ActionEntry::of::<raw::Request<Shop>>() }`. A connector that hands out [`Download`]s opens them with [`open`].
+
+mod download;
+mod request;
+mod target;
+mod upload;
+
+pub use download::{Download, open};
+pub use request::Request;
+pub use target::Target;
+pub use upload::Upload;
+
+/// What the actions stand under in a menu.
+const GROUP: &str = "Any call";

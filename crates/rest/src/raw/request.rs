@@ -1,0 +1,116 @@
+//! `request`: any method and path of the service.
+
+use std::{collections::BTreeMap, marker::PhantomData};
+
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
+use trunkline_core::{Action, Connector, Context, Effect, Error, ErrorKind, Result, async_trait};
+
+use super::{
+    GROUP,
+    target::{Target, Verb, body, told, with_content},
+};
+use crate::{
+    Client,
+    answer::{Call, Reads},
+};
+
+/// The action.
+pub struct Request<C>(PhantomData<fn() -> C>);
+
+/// What to call, and how its answer is read.
+#[derive(Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct Input {
+    /// # Method
+    #[serde(default)]
+    method: Verb,
+    #[serde(flatten)]
+    target: Target,
+    /// # Body
+    /// JSON; a text if the content type is another.
+    body: Option<Value>,
+    /// # Content type
+    #[serde(default = "json")]
+    content_type: String,
+    /// # Effect
+    /// What making the call again would do. Follows from the method if absent: GET and HEAD read, PUT is idempotent, DELETE
+    /// deletes, POST and PATCH create. A `create` is never repeated after an unclear failure.
+    effect: Option<Effect>,
+    /// # Answer
+    #[serde(default)]
+    answer: Form,
+}
+
+fn json() -> String {
+    "application/json".to_owned()
+}
+
+/// What the answer has to be.
+#[derive(Clone, Copy, Default, Deserialize, JsonSchema)]
+#[serde(rename_all = "lowercase")]
+enum Form {
+    /// JSON or nothing; anything else is an error.
+    #[default]
+    Json,
+    /// A text of any kind, as it is.
+    Text,
+}
+
+/// What the service answered; a status of 300 and more is an error instead.
+#[derive(Serialize, JsonSchema)]
+pub struct Output {
+    /// # Status
+    status: u16,
+    /// # Headers
+    /// By name, in lower case; without cookies.
+    headers: BTreeMap<String, String>,
+    /// # Body
+    /// Null if there was none.
+    body: Value,
+}
+
+impl Input {
+    fn effect(&self) -> Effect {
+        self.effect.unwrap_or(self.method.effect())
+    }
+}
+
+#[async_trait]
+impl<C: Connector<Client = Client>> Action for Request<C> {
+    type Connector = C;
+    type Input = Input;
+    type Output = Output;
+    const NAME: &'static str = "request";
+    const TITLE: &'static str = "Call any path";
+    const GROUP: &'static str = GROUP;
+    const ABOUT: &'static str = "For what no other action does: sends any method and path below the endpoint URL, with the \
+        connection's sign-in and limits. Values belong into `parameters`, where they cannot change the path.";
+    // The most careful one; what a call really does is known of its input only.
+    const EFFECT: Effect = Effect::Create;
+
+    async fn run(client: &Client, input: Input, cx: &Context) -> Result<Output> {
+        let (sent, kind) = body(Self::NAME, input.body.as_ref(), &input.content_type)?;
+        let request = with_content(input.target.request(client, input.method, sent)?, kind);
+        let reads = match input.answer {
+            Form::Json => Reads::Json,
+            Form::Text => Reads::Anything,
+        };
+        let route = input.target.route(input.method);
+        let call = Call { name: Self::NAME, route: &route, effect: input.effect(), reads };
+        let answer = client.execute(&call, request, cx).await?;
+        Ok(Output { status: answer.status.as_u16(), headers: told(&answer.headers), body: answer.body })
+    }
+
+    async fn reconcile(_: &Client, input: Input, _: &Context) -> Result<Option<Output>> {
+        if input.effect().repeatable() {
+            return Ok(None);
+        }
+        Err(Error::new(
+            ErrorKind::UnknownOutcome,
+            "whether an earlier attempt of this call took effect cannot be known",
+        )
+        .hint("look in the system itself; say `effect` if the call may be repeated"))
+    }
+}

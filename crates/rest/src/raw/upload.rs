@@ -1,0 +1,111 @@
+//! `upload`: a file of another step becomes the body of a call, read while it is sent.
+
+use std::{collections::BTreeMap, marker::PhantomData};
+
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
+use trunkline_core::{Action, Connector, Context, Effect, Error, ErrorKind, FileRef, Result, async_trait};
+
+use super::{
+    GROUP,
+    target::{Target, Verb, told},
+};
+use crate::{
+    Client,
+    answer::{Call, Reads},
+    payload::{Body, FormFile},
+};
+
+/// The action.
+pub struct Upload<C>(PhantomData<fn() -> C>);
+
+/// Which file goes where.
+#[derive(Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct Input {
+    /// # File
+    /// From a step that hands out files, such as `{{ steps.original.file }}`.
+    file: FileRef,
+    /// # Method
+    #[serde(default)]
+    method: Method,
+    #[serde(flatten)]
+    target: Target,
+    /// # Form field
+    /// Sends a form (`multipart/form-data`) with the file in this field; without it the file is the whole body.
+    form_field: Option<String>,
+    /// # Other form fields
+    /// Texts by name; with a form field only.
+    #[serde(default)]
+    form: BTreeMap<String, String>,
+}
+
+/// How a file is sent.
+#[derive(Clone, Copy, Default, Deserialize, JsonSchema)]
+#[serde(rename_all = "UPPERCASE")]
+enum Method {
+    /// The same call again leaves the same file: tried again after a failure.
+    #[default]
+    Put,
+    /// The same call again may make a second one: never repeated after an unclear failure.
+    Post,
+}
+
+impl Method {
+    fn verb(self) -> Verb {
+        match self {
+            Method::Put => Verb::Put,
+            Method::Post => Verb::Post,
+        }
+    }
+}
+
+/// What the service answered; a status of 300 and more is an error instead.
+#[derive(Serialize, JsonSchema)]
+pub struct Output {
+    /// # Status
+    status: u16,
+    /// # Headers
+    /// By name, in lower case; without cookies.
+    headers: BTreeMap<String, String>,
+    /// # Body
+    /// JSON, else a text; null if there was none.
+    body: Value,
+}
+
+#[async_trait]
+impl<C: Connector<Client = Client>> Action for Upload<C> {
+    type Connector = C;
+    type Input = Input;
+    type Output = Output;
+    const NAME: &'static str = "upload";
+    const TITLE: &'static str = "Send a file";
+    const GROUP: &'static str = GROUP;
+    const ABOUT: &'static str = "Sends a file of another step to a path below the endpoint URL, as the whole body or in a \
+        form, without holding it in memory.";
+    const EFFECT: Effect = Effect::Create;
+
+    async fn run(client: &Client, input: Input, cx: &Context) -> Result<Output> {
+        if input.form_field.is_none() && !input.form.is_empty() {
+            return Err(Error::new(ErrorKind::InvalidInput, "other form fields need a form field for the file")
+                .with("input", "formField")
+                .hint("name the field that takes the file"));
+        }
+        let form = input.form_field.map(|field| FormFile { field, fields: input.form.into_iter().collect() });
+        let verb = input.method.verb();
+        let request = input.target.request(client, verb, Body::file(input.file, form, cx))?;
+        let route = input.target.route(verb);
+        let call = Call { name: Self::NAME, route: &route, effect: verb.effect(), reads: Reads::Text };
+        let answer = client.execute(&call, request, cx).await?;
+        Ok(Output { status: answer.status.as_u16(), headers: told(&answer.headers), body: answer.body })
+    }
+
+    async fn reconcile(_: &Client, input: Input, _: &Context) -> Result<Option<Output>> {
+        if input.method.verb().effect().repeatable() {
+            return Ok(None);
+        }
+        Err(Error::new(ErrorKind::UnknownOutcome, "whether an earlier attempt of this upload arrived cannot be known")
+            .hint("look in the system itself before you send it again"))
+    }
+}
