@@ -17,7 +17,7 @@ use trunkline_core::{
     ActionEntry, Authorization, Connector, ConnectorEntry, Diagnostic, FileStream, Result, Secret, VaultSlot,
     async_trait, submit,
 };
-use trunkline_rest::{Auth, Client, ClientAuth, Grant, OAuth, Table};
+use trunkline_rest::{Auth, Client, ClientAuth, Grant, OAuth, Table, raw};
 use url::Url;
 
 pub use changes::Changes;
@@ -178,3 +178,4 @@ impl Connector for Mediaflow {
 
 submit! { ConnectorEntry::of::<Mediaflow>() }
 submit! { ActionEntry::many::<Mediaflow>(|| OPERATIONS.actions()) }
+submit! { ActionEntry::of::<raw::Request<Mediaflow>>() }

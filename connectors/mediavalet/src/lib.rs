@@ -16,7 +16,7 @@ use trunkline_core::{
     ActionEntry, Authorization, Connector, ConnectorEntry, Diagnostic, Error, ErrorKind, FileStream, Result, Secret,
     VaultSlot, async_trait, submit,
 };
-use trunkline_rest::{Answer, Auth, Client, ClientAuth, Grant, OAuth};
+use trunkline_rest::{Answer, Auth, Client, ClientAuth, Grant, OAuth, raw};
 use url::Url;
 
 use operations::OPERATIONS;
@@ -163,6 +163,7 @@ impl Connector for MediaValet {
             .header("Ocp-Apim-Subscription-Key", settings.subscription_key, Some("/subscriptionKey"))
             .plain_header("x-mv-api-version", "1.2")
             .rate(settings.requests_per_second.unwrap_or_default())
+            .warnings("/warnings")
             .classify(classify)
             .build()
     }
@@ -217,3 +218,4 @@ fn id(payload: &Value, name: &str) -> Result<String> {
 
 submit! { ConnectorEntry::of::<MediaValet>() }
 submit! { ActionEntry::many::<MediaValet>(|| OPERATIONS.actions()) }
+submit! { ActionEntry::of::<raw::Request<MediaValet>>() }

@@ -135,6 +135,12 @@ pub trait AnyAction: Send + Sync {
     }
 }
 
+/// A hand-written action as the engine holds it, for those who put a connector together at run time; others submit an
+/// [`ActionEntry`].
+pub fn any_action<A: Action>() -> Box<dyn AnyAction> {
+    Box::new(Typed::<A>::new())
+}
+
 /// The one way from [`Action`] to [`AnyAction`].
 struct Typed<A> {
     spec: ActionSpec,
@@ -215,7 +221,7 @@ pub struct ActionEntry {
 impl ActionEntry {
     /// One hand-written action.
     pub const fn of<A: Action>() -> Self {
-        ActionEntry { connector: A::Connector::NAME, actions: || Ok(vec![Box::new(Typed::<A>::new())]) }
+        ActionEntry { connector: A::Connector::NAME, actions: || Ok(vec![any_action::<A>()]) }
     }
 
     /// Many actions at once, such as the rows of an operation table; a broken row is a finding.

@@ -113,6 +113,11 @@ pub trait AnyConnector: Send + Sync {
     async fn open(&self, client: &AnyClient, source: &Value, from: u64) -> Result<FileStream>;
 }
 
+/// A connector as a host holds it, for those who put one together at run time; others submit a [`ConnectorEntry`].
+pub fn any_connector<C: Connector>() -> Box<dyn AnyConnector> {
+    Box::new(Typed::<C>::new())
+}
+
 /// The one way from [`Connector`] to [`AnyConnector`].
 struct Typed<C> {
     spec: ConnectorSpec,
@@ -208,7 +213,7 @@ pub struct ConnectorEntry {
 impl ConnectorEntry {
     /// The entry of a connector.
     pub const fn of<C: Connector>() -> Self {
-        ConnectorEntry { connector: || Box::new(Typed::<C>::new()) }
+        ConnectorEntry { connector: any_connector::<C> }
     }
 }
 

@@ -25,6 +25,8 @@ pub trait Recorder: Send + Sync {
     async fn checkpoint(&self, value: Value) -> Result<()>;
     /// Takes note of progress; never waits.
     fn progress(&self, progress: Progress);
+    /// Takes note of what a service said although the call succeeded; never waits.
+    fn warning(&self, message: &str);
 }
 
 /// A recorder that keeps nothing: for single calls outside a flow.
@@ -36,6 +38,7 @@ impl Recorder for Nothing {
         Ok(())
     }
     fn progress(&self, _: Progress) {}
+    fn warning(&self, _: &str) {}
 }
 
 /// What an action gets beside its client and its input.
@@ -133,6 +136,11 @@ impl Context {
     /// Reports progress.
     pub fn progress(&self, progress: Progress) {
         self.recorder.progress(progress);
+    }
+
+    /// Keeps what a service said although the call succeeded: it is shown with the step.
+    pub fn warn(&self, message: &str) {
+        self.recorder.warning(message);
     }
 
     /// Opens a file that another step handed over, from byte `from` on.

@@ -68,10 +68,10 @@ mod schema;
 mod secret;
 mod vault;
 
-pub use action::{Action, ActionEntry, ActionSpec, Actions, AnyAction, AnyClient, Effect, Items};
+pub use action::{Action, ActionEntry, ActionSpec, Actions, AnyAction, AnyClient, Effect, Items, any_action};
 pub use async_trait::async_trait;
 pub use connection::{Connected, Connection, Connections};
-pub use connector::{AnyConnector, Authorization, Connector, ConnectorEntry, ConnectorSpec};
+pub use connector::{AnyConnector, Authorization, Connector, ConnectorEntry, ConnectorSpec, any_connector};
 pub use context::{Context, Progress, Recorder};
 pub use diagnostic::{Diagnostic, Place, Severity};
 pub use error::{Error, ErrorKind, Result, Retry};

@@ -65,35 +65,42 @@ impl Registry {
         self.with_entry(ActionEntry::of::<A>())
     }
 
-    fn with_connector_entry(mut self, entry: ConnectorEntry) -> Registry {
-        let connector = (entry.connector)();
+    fn with_connector_entry(self, entry: ConnectorEntry) -> Registry {
+        self.with_any((entry.connector)(), Vec::new())
+    }
+
+    /// Adds a connector that was put together at run time, with its actions.
+    pub fn with_any(mut self, connector: Box<dyn AnyConnector>, actions: Vec<Box<dyn AnyAction>>) -> Registry {
         let name = connector.spec().name.clone();
         let settings = Schema::from(connector.spec().connection.clone());
         let registered = Registered { connector, settings, actions: BTreeMap::new() };
         if self.connectors.insert(name.clone(), Arc::new(registered)).is_some() {
             self.faults.push(Diagnostic::error("", format!("the connector {name} is registered twice")));
         }
-        self
+        self.with_actions(&name, actions)
     }
 
     /// Adds the actions of an entry; their connector has to be there already.
     pub fn with_entry(mut self, entry: ActionEntry) -> Registry {
-        let Some(registered) = self.connectors.get_mut(entry.connector).and_then(Arc::get_mut) else {
-            let message = format!("actions are registered for {}, which is no connector here", entry.connector);
+        match (entry.actions)() {
+            Ok(actions) => return self.with_actions(entry.connector, actions),
+            Err(broken) => self.faults.extend(broken),
+        }
+        self
+    }
+
+    fn with_actions(mut self, connector: &str, actions: Vec<Box<dyn AnyAction>>) -> Registry {
+        let Some(registered) = self.connectors.get_mut(connector).and_then(Arc::get_mut) else {
+            let message = format!("actions are registered for {connector}, which is no connector here");
             self.faults.push(Diagnostic::error("", message));
             return self;
         };
-        match (entry.actions)() {
-            Err(broken) => self.faults.extend(broken),
-            Ok(actions) => {
-                for action in actions {
-                    let spec = action.spec();
-                    let (name, input) = (spec.name.clone(), Schema::from(spec.input.clone()));
-                    let twice = format!("the action {}.{name} is registered twice", entry.connector);
-                    if registered.actions.insert(name, RegisteredAction { action, input }).is_some() {
-                        self.faults.push(Diagnostic::error("", twice));
-                    }
-                }
+        for action in actions {
+            let spec = action.spec();
+            let (name, input) = (spec.name.clone(), Schema::from(spec.input.clone()));
+            let twice = format!("the action {connector}.{name} is registered twice");
+            if registered.actions.insert(name, RegisteredAction { action, input }).is_some() {
+                self.faults.push(Diagnostic::error("", twice));
             }
         }
         self

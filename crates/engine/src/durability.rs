@@ -1,7 +1,7 @@
 //! What the interpreter needs of whoever makes runs durable, and the one that does it with our own [`Journal`].
 
 use std::{
-    sync::{Arc, Mutex, PoisonError},
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
     time::{SystemTime, UNIX_EPOCH},
 };
 
@@ -40,6 +40,13 @@ pub enum Notice {
     StepFinished {
         /// Which.
         step: StepPath,
+    },
+    /// A service said something although its call succeeded.
+    Warning {
+        /// The step that called it.
+        step: StepPath,
+        /// What it said.
+        message: String,
     },
     /// A step ended badly.
     StepFailed {
@@ -127,19 +134,21 @@ impl Journaled {
         Ok(())
     }
 
-    fn recorder(&self, step: &StepPath) -> Arc<dyn Recorder> {
-        Arc::new(StepRecorder { journaled: self.clone(), step: step.clone() })
-    }
-
     /// Attempts until the outcome is clear: a `Create` of which nobody knows is looked up before it is tried again.
-    async fn attempt(&self, step: &StepPath, effect: Effect, attempt: &dyn Attempt) -> Result<Value> {
+    async fn attempt(
+        &self,
+        step: &StepPath,
+        effect: Effect,
+        attempt: &dyn Attempt,
+        recorder: &Arc<StepRecorder>,
+    ) -> Result<Value> {
         let checkpoint = || self.with_run(|run| run.checkpoint(step));
         let mut unclear = effect == Effect::Create && self.with_run(|run| run.started(step));
         let mut last =
             Error::new(ErrorKind::UnknownOutcome, format!("{step} was interrupted; it may have taken effect"));
         for _ in 0..=MAX_RECONCILED_ATTEMPTS {
             if unclear {
-                match attempt.reconcile(checkpoint(), self.recorder(step)).await {
+                match attempt.reconcile(checkpoint(), recorder.clone()).await {
                     Ok(Some(output)) => return Ok(output),
                     Ok(None) => {}
                     // The look-up itself may fail for now; only "cannot be known" is final.
@@ -147,7 +156,7 @@ impl Journaled {
                     Err(error) => return Err(error),
                 }
             }
-            match attempt.run(checkpoint(), self.recorder(step)).await {
+            match attempt.run(checkpoint(), recorder.clone()).await {
                 Err(error) if error.kind() == ErrorKind::UnknownOutcome => (unclear, last) = (true, error),
                 result => return result,
             }
@@ -174,9 +183,12 @@ impl Durability for Journaled {
             // Not taken into account until an attempt was made: `started` is what tells an interrupted attempt.
             self.journal.append(&self.id, vec![started], flush).await?;
         }
-        let result = self.attempt(step, effect, attempt).await;
+        let recorder =
+            Arc::new(StepRecorder { journaled: self.clone(), step: step.clone(), warnings: Mutex::default() });
+        let result = self.attempt(step, effect, attempt, &recorder).await;
+        let warnings = std::mem::take(&mut *recorder.warnings());
         let event = match &result {
-            Ok(output) => RunEvent::StepFinished { step: step.clone(), output: output.clone(), at: now() },
+            Ok(output) => RunEvent::StepFinished { step: step.clone(), output: output.clone(), warnings, at: now() },
             // Whether a call that was broken off took effect is not known: nothing is recorded, so that it is looked up.
             Err(error) if error.kind() == ErrorKind::Cancelled => return result,
             Err(error) => RunEvent::StepFailed { step: step.clone(), error: error.clone(), at: now() },
@@ -227,6 +239,17 @@ impl Durability for Journaled {
 struct StepRecorder {
     journaled: Journaled,
     step: StepPath,
+    /// What services said so far, kept with the step's end.
+    warnings: Mutex<Vec<String>>,
+}
+
+/// How many warnings of a step are kept.
+const MAX_WARNINGS: usize = 20;
+
+impl StepRecorder {
+    fn warnings(&self) -> MutexGuard<'_, Vec<String>> {
+        self.warnings.lock().unwrap_or_else(PoisonError::into_inner)
+    }
 }
 
 #[async_trait]
@@ -237,5 +260,13 @@ impl Recorder for StepRecorder {
 
     fn progress(&self, progress: Progress) {
         self.journaled.notify(Notice::Progress { step: self.step.clone(), bytes: progress.bytes });
+    }
+
+    fn warning(&self, message: &str) {
+        self.journaled.notify(Notice::Warning { step: self.step.clone(), message: message.to_owned() });
+        let mut warnings = self.warnings();
+        if warnings.len() < MAX_WARNINGS {
+            warnings.push(message.to_owned());
+        }
     }
 }

@@ -174,6 +174,9 @@ pub enum RunEvent {
         step: StepPath,
         /// What later steps refer to.
         output: Value,
+        /// What services said although their calls succeeded; the first 20.
+        #[serde(default, skip_serializing_if = "Vec::is_empty")]
+        warnings: Vec<String>,
         /// When.
         at: u64,
     },

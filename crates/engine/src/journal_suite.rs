@@ -189,7 +189,7 @@ async fn a_cancellation_is_seen(journal: &impl Journal) {
     let (one, other) = (accepted(journal, "a1", 0).await, accepted(journal, "a2", 0).await);
     // Text that looks like one is none.
     let look = json!({ "event": "cancel_requested", "text": "\"event\":\"cancel_requested\"" });
-    let event = RunEvent::StepFinished { step: "cancel_requested".into(), output: look, at: 1 };
+    let event = RunEvent::StepFinished { step: "cancel_requested".into(), output: look, warnings: Vec::new(), at: 1 };
     journal.append(&one, vec![event], Flush::Now).await.unwrap();
     assert!(!journal.cancel_requested(&one).await.unwrap(), "an output is no request");
     journal.append(&one, vec![RunEvent::CancelRequested { at: 2 }, resumed(3)], Flush::Now).await.unwrap();
@@ -239,7 +239,7 @@ fn one_of_each() -> Vec<RunEvent> {
         RunEvent::StepStarted { step: step.clone(), at: 1 },
         RunEvent::Checkpoint { step: step.clone(), value: value.clone() },
         RunEvent::Checkpoint { step: step.clone(), value: Value::Null },
-        RunEvent::StepFinished { step: step.clone(), output: value.clone(), at: 2 },
+        RunEvent::StepFinished { step: step.clone(), output: value.clone(), warnings: Vec::new(), at: 2 },
         RunEvent::StepFailed { step: step.clone(), error: error(), at: 3 },
         RunEvent::PageFinished { step: "files".into(), next: Some(json!({ "offset": 100 })) },
         RunEvent::PageFinished { step: "files".into(), next: None },

@@ -38,6 +38,9 @@ pub struct Run {
     pub cancel_requested: bool,
     /// What became of the items, by the path of their `each` step; `*` stands for the items of the lists around it.
     pub ledger: BTreeMap<StepPath, Ledger>,
+    /// What services said although their calls succeeded, and how often.
+    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
+    pub warnings: BTreeMap<String, u64>,
     #[serde(skip)]
     steps: BTreeMap<StepPath, StepState>,
     #[serde(skip)]
@@ -119,6 +122,7 @@ impl Run {
             finished_at: None,
             cancel_requested: false,
             ledger: BTreeMap::new(),
+            warnings: BTreeMap::new(),
             steps: BTreeMap::new(),
             positions: BTreeMap::new(),
         }
@@ -147,7 +151,8 @@ impl Run {
             }
             RunEvent::StepStarted { step, .. } => self.steps.entry(step).or_default().started = true,
             RunEvent::Checkpoint { step, value } => self.steps.entry(step).or_default().checkpoint = Some(value),
-            RunEvent::StepFinished { step, output, .. } => {
+            RunEvent::StepFinished { step, output, warnings, .. } => {
+                warnings.iter().for_each(|warning| tally(&mut self.warnings, warning, 1));
                 self.steps.entry(step).or_default().result = Some(Ok(output))
             }
             RunEvent::StepFailed { step, error, .. } => self.steps.entry(step).or_default().result = Some(Err(error)),
@@ -220,9 +225,10 @@ mod tests {
         for key in ["a", "a/b", "a0", "~"] {
             let step = files.join(key).join("copy");
             run.apply(RunEvent::StepStarted { step: step.clone(), at: 1 });
-            run.apply(RunEvent::StepFinished { step, output: json!(1), at: 2 });
+            run.apply(RunEvent::StepFinished { step, output: json!(1), warnings: vec!["odd".into()], at: 2 });
         }
         assert_eq!(run.kept(), 4);
+        assert_eq!(run.warnings["odd"], 4);
         let end = |key: &str| RunEvent::ItemFinished {
             step: files.clone(),
             key: key.into(),

@@ -107,7 +107,7 @@ async fn main() -> Result<()> {
     let settings = json!({ "name": "my-tasks", "connector": "todo-v1.0", "endpointUrl": address, "apiKey": "k3y" });
     runtime.add_connection(settings).await?;
     assert!(runtime.connect("my-tasks").await?.check().await.is_empty());
-    let answer = runtime.call("todo.task.complete_all", "my-tasks", json!({})).await?;
+    let answer = runtime.call("todo.task.complete_all", "my-tasks", json!({})).await?.output;
     println!("{answer}");
     assert_eq!(answer, json!({ "count": 2 }));
     let _ = std::fs::remove_dir_all(folder);

@@ -38,7 +38,7 @@ async fn main() -> Result<()> {
             Diagnostic::into_error(&name, &faults).map_or("works".to_owned(), |error| error.to_string())
         );
     }
-    let me = runtime.call("mediavalet.user.current", "mediavalet", json!({})).await?;
+    let me = runtime.call("mediavalet.user.current", "mediavalet", json!({})).await?.output;
     println!("Signed in as {}.", me["userName"]);
 
     // A flow is a document; which connection fills which slot is said when it is run.

@@ -8,7 +8,7 @@ use std::{
     collections::BTreeMap,
     fs,
     path::{Path, PathBuf},
-    sync::Arc,
+    sync::{Arc, Mutex, PoisonError},
 };
 
 use serde_json::Value;
@@ -20,11 +20,21 @@ pub use trunkline_rest as rest;
 pub use trunkline_store as store;
 
 use trunkline_core::{
-    ActionSpec, Connected, Connection, Connections, ConnectorSpec, Context, Diagnostic, Error, ErrorKind, Registry,
-    Result, Secret, SecretSource,
+    ActionSpec, Connected, Connection, Connections, ConnectorSpec, Context, Diagnostic, Error, ErrorKind, Progress,
+    Recorder, Registry, Result, Secret, SecretSource,
 };
 use trunkline_engine::{Engine, Flow, RunId, RunStatus, Running};
 use trunkline_store::{KeySource, Store};
+
+/// The connectors that are linked into this program, and those that a folder describes: each in a folder of its own, with a
+/// `connector.toml` and `operations/*.toml`. Everything that is wrong with them is told at once.
+pub fn registry(folder: Option<&Path>) -> Result<Registry> {
+    let registry = Registry::discover()?;
+    match folder {
+        None => Ok(registry),
+        Some(folder) => http_connector::load(registry, folder),
+    }
+}
 
 /// Connectors, connections and runs, on one data directory.
 #[derive(Clone)]
@@ -37,9 +47,14 @@ pub struct Runtime {
 impl Runtime {
     /// Opens a data directory, or begins one, with the connectors that are linked into this program.
     pub fn open(data: &Path, key: KeySource) -> Result<Runtime> {
+        Runtime::with(registry(None)?, data, key)
+    }
+
+    /// The same with connectors of one's choice, such as those of [`registry`].
+    pub fn with(registry: Registry, data: &Path, key: KeySource) -> Result<Runtime> {
         let store = Store::open(data, key)?;
         let engine = Engine::new(Arc::new(store.clone()));
-        Ok(Runtime { registry: Arc::new(Registry::discover()?), store, engine })
+        Ok(Runtime { registry: Arc::new(registry), store, engine })
     }
 
     /// The connectors and their actions.
@@ -73,9 +88,13 @@ impl Runtime {
     }
 
     /// Runs one action outside a flow; `action` is written `connector.resource.verb`.
-    pub async fn call(&self, action: &str, connection: &str, input: Value) -> Result<Value> {
+    pub async fn call(&self, action: &str, connection: &str, input: Value) -> Result<Called> {
         let (connected, action) = self.connected(action, connection).await?;
-        connected.run(&action.name, input, &Runtime::context(&connected)).await
+        let heard = Arc::new(Warnings::default());
+        let context = Runtime::context(&connected).with_recorder(heard.clone(), None);
+        let output = connected.run(&action.name, input, &context).await?;
+        let warnings = std::mem::take(&mut *heard.0.lock().unwrap_or_else(PoisonError::into_inner));
+        Ok(Called { output, warnings })
     }
 
     /// Goes through everything an action lists, page by page, and hands over item after item.
@@ -157,6 +176,30 @@ impl Runtime {
             filled.insert(slot.clone(), self.connect(name).await?);
         }
         Ok(filled)
+    }
+}
+
+/// What came of an action that was called outside a flow.
+pub struct Called {
+    /// What the action yields.
+    pub output: Value,
+    /// What the service said although the call succeeded.
+    pub warnings: Vec<String>,
+}
+
+#[derive(Default)]
+struct Warnings(Mutex<Vec<String>>);
+
+#[core::async_trait]
+impl Recorder for Warnings {
+    async fn checkpoint(&self, _: Value) -> Result<()> {
+        Ok(())
+    }
+
+    fn progress(&self, _: Progress) {}
+
+    fn warning(&self, message: &str) {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).push(message.to_owned());
     }
 }
 

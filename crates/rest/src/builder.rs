@@ -23,10 +23,12 @@ pub struct ClientBuilder {
     auth: Auth,
     slot: Option<VaultSlot>,
     headers: Vec<(&'static str, Secret, Option<&'static str>)>,
-    plain_headers: Vec<(&'static str, String)>,
+    plain_headers: Vec<(String, String)>,
     rate: u32,
     classify: Option<Classify>,
     limits: Limits,
+    warnings: Option<&'static str>,
+    check_path: String,
 }
 
 impl ClientBuilder {
@@ -42,6 +44,8 @@ impl ClientBuilder {
             rate: 0,
             classify: None,
             limits: Limits::default(),
+            warnings: None,
+            check_path: "/".to_owned(),
         }
     }
 
@@ -59,9 +63,22 @@ impl ClientBuilder {
         self
     }
 
+    /// A path that can be read without harm, from the setting `/checkPath`: for [`Client::check_path`]. `/` if absent.
+    pub fn check_path(mut self, path: String) -> Self {
+        self.check_path = path;
+        self
+    }
+
+    /// Where an answer has a list of warnings beside its result, as a JSON pointer (`/warnings`): they go into the step's
+    /// record and are shown, though the call succeeded.
+    pub fn warnings(mut self, pointer: &'static str) -> Self {
+        self.warnings = Some(pointer);
+        self
+    }
+
     /// A header that everybody may know, such as the version of the API.
-    pub fn plain_header(mut self, name: &'static str, value: &str) -> Self {
-        self.plain_headers.push((name, value.to_owned()));
+    pub fn plain_header(mut self, name: &str, value: &str) -> Self {
+        self.plain_headers.push((name.to_owned(), value.to_owned()));
         self
     }
 
@@ -101,7 +118,7 @@ impl ClientBuilder {
             let value = HeaderValue::from_str(&value).map_err(|_| {
                 Error::new(ErrorKind::Config, format!("the header {name} has a value that no header can carry"))
             })?;
-            headers.insert(header_name(name)?, value);
+            headers.insert(header_name(&name)?, value);
         }
         for (name, value, setting) in self.headers {
             let header = secret_header(value.expose().trim()).map_err(|error| match setting {
@@ -125,6 +142,8 @@ impl ClientBuilder {
             classify: self.classify,
             limits: self.limits,
             connection,
+            warnings: self.warnings,
+            check_path: self.check_path,
         })))
     }
 }

@@ -8,6 +8,7 @@ use std::{
     },
 };
 
+use bytes::Bytes;
 use futures::{StreamExt, TryStreamExt, stream::BoxStream};
 use governor::{DefaultDirectRateLimiter, Quota, RateLimiter};
 use http::{HeaderMap, HeaderValue, StatusCode, header};
@@ -21,10 +22,12 @@ use url::Url;
 
 use crate::{
     Limits, Table, address,
-    answer::{self, Accepted, Asked, Call, Classify},
+    answer::{self, Accepted, Asked, Call, Classify, Reads},
     auth::{Credentials, Signer},
     builder::ClientBuilder,
     operation::Operation,
+    payload::Body,
+    raw,
     request::{self, Request},
     retry::Waits,
     sign_in,
@@ -72,6 +75,10 @@ pub(crate) struct Inner {
     pub(crate) classify: Option<Classify>,
     pub(crate) limits: Limits,
     pub(crate) connection: String,
+    /// A path that can be read without harm.
+    pub(crate) check_path: String,
+    /// Texts that the service adds to a result, see [`ClientBuilder::warnings`].
+    pub(crate) warnings: Option<&'static str>,
 }
 
 pub(crate) fn limiter(per_second: u32) -> Option<DefaultDirectRateLimiter> {
@@ -155,18 +162,35 @@ impl Client {
 
     /// Tries the connection with one harmless call: nothing if it works, else what is wrong, with the setting to look at.
     pub async fn check(&self, operation: &str, input: Value) -> Vec<Diagnostic> {
-        let cx = Context::new("check", &self.0.connection, Connections::default()).with_timeout(self.0.limits.attempt);
-        match self.call(operation, input, &cx).await {
-            Ok(_) => Vec::new(),
-            Err(error) => {
-                let error = match (error.kind(), self.0.signer.setting()) {
-                    (ErrorKind::NotFound, _) => error.setting("/endpointUrl"),
-                    (ErrorKind::Auth, Some(setting)) => error.setting(setting),
-                    _ => error,
-                };
-                vec![Diagnostic::from(&error)]
-            }
-        }
+        let checked = self.call(operation, input, &self.check_context()).await;
+        self.diagnose(checked.err(), "/endpointUrl")
+    }
+
+    /// The same with the path that [`ClientBuilder::check_path`] was given, whatever it answers as long as that is no
+    /// refusal.
+    pub async fn check_path(&self) -> Vec<Diagnostic> {
+        let (path, setting) = (&self.0.check_path, "/checkPath");
+        let route = format!("GET {path}");
+        let call = Call { name: "check", route: &route, effect: Effect::Read, reads: Reads::Anything };
+        let request = raw::Target::path(path).request(self, raw::Verb::Get, Body::Bytes(Bytes::new()));
+        let checked = match request {
+            Ok(request) => self.execute(&call, request, &self.check_context()).await.err(),
+            Err(error) => Some(error.setting(setting)),
+        };
+        self.diagnose(checked, setting)
+    }
+
+    fn check_context(&self) -> Context {
+        Context::new("check", &self.0.connection, Connections::default()).with_timeout(self.0.limits.attempt)
+    }
+
+    fn diagnose(&self, error: Option<Error>, not_found: &'static str) -> Vec<Diagnostic> {
+        let named = error.map(|error| match (error.kind(), self.0.signer.setting()) {
+            (ErrorKind::NotFound, _) => error.setting(not_found),
+            (ErrorKind::Auth, Some(setting)) => error.setting(setting),
+            _ => error,
+        });
+        named.iter().map(Diagnostic::from).collect()
     }
 
     /// Begins a sign-in in the browser that ends at `redirect_uri` ([`Grant::AuthorizationCode`](crate::Grant)).
@@ -228,7 +252,18 @@ impl Client {
                 }),
             }
         };
-        layers.instrument(span).await
+        let accepted = layers.instrument(span).await?;
+        self.pass_on_warnings(&accepted.body, &asked, cx);
+        Ok(accepted)
+    }
+
+    fn pass_on_warnings(&self, body: &Value, asked: &Asked<'_>, cx: &Context) {
+        let list = self.0.warnings.and_then(|pointer| body.pointer(pointer)?.as_array());
+        for warning in list.into_iter().flatten() {
+            let text = warning.as_str().map_or_else(|| warning.to_string(), str::to_owned);
+            let text = answer::excerpt(text.as_bytes(), &self.secrets());
+            cx.warn(&format!("{} at {}: {text}", asked.call.name, asked.service));
+        }
     }
 
     async fn tries(

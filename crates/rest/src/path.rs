@@ -376,9 +376,14 @@ mod tests {
     #[test]
     fn routes() {
         assert_eq!(Path::parse("/").unwrap().fill(&base(), |_| None).unwrap().as_str(), "https://api.example.com/1/");
+        assert_eq!(
+            Path::parse("/a/").unwrap().fill(&base(), |_| None).unwrap().as_str(),
+            "https://api.example.com/1/a/"
+        );
         let root = Url::parse("https://api.example.com").unwrap();
         assert_eq!(Path::parse("/").unwrap().fill(&root, |_| None).unwrap().as_str(), "https://api.example.com/");
-        for broken in ["assets", "/a//b", "/a/", "/a/..", "/a/{}", "/a/{b c}", "/a/x{b}", "/a?b=c", "/{a}/{a}", "/%2f"]
+        for broken in
+            ["assets", "/a//b", "/a/..", "/a///", "/a/{}", "/a/{b c}", "/a/x{b}", "/a?b=c", "/{a}/{a}", "/%2f"]
         {
             assert!(Path::parse(broken).is_err(), "{broken}");
         }

@@ -311,6 +311,9 @@ async fn progress_counts_acknowledged_bytes() {
         fn progress(&self, progress: Progress) {
             self.0.fetch_add(progress.bytes, Ordering::SeqCst);
         }
+        fn warning(&self, message: &str) {
+            panic!("{message}");
+        }
     }
     for length in [10, 3 * BLOCK + 1] {
         let rig = Rig::new().await;

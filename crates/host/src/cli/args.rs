@@ -15,6 +15,9 @@ pub(crate) struct Arguments {
     /// may also stand in TRUNKLINE_KEY
     #[arg(long, global = true, value_name = "FILE", env = "TRUNKLINE_KEY_FILE")]
     pub(crate) key_file: Option<PathBuf>,
+    /// Folder of connectors that need no compiler: in each of its folders a connector.toml and operations/*.toml
+    #[arg(long, global = true, value_name = "DIR", env = "TRUNKLINE_CONNECTORS")]
+    pub(crate) connectors: Option<PathBuf>,
     /// Answer as JSON on standard output, errors as JSON on standard error
     #[arg(long, global = true)]
     pub(crate) json: bool,

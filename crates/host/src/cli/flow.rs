@@ -88,6 +88,9 @@ pub(crate) fn exit_code(status: RunStatus) -> ExitCode {
 /// How a run stands and its ledger, for a person.
 pub(crate) fn summary(run: &Run) -> String {
     let mut text = format!("run {} of {} (version {}): {}\n", run.id, run.flow, run.version, run.status.as_str());
+    for (warning, times) in &run.warnings {
+        text += &format!("\nwarning ({times}x): {warning}");
+    }
     for (step, ledger) in &run.ledger {
         text += &format!("\n{step}: {} items\n{}", ledger.total(), lines(ledger));
     }

@@ -15,7 +15,7 @@ use clap::Parser;
 use serde_json::Value;
 use trunkline::{
     Runtime,
-    core::{Error, ErrorKind, Registry, Result, Secret},
+    core::{Error, ErrorKind, Result, Secret},
     default_data, default_key,
     store::KeySource,
 };
@@ -45,16 +45,18 @@ pub(crate) fn main() -> ExitCode {
 
 async fn run(arguments: Arguments, output: &Output) -> Result<ExitCode> {
     let data = arguments.data.unwrap_or_else(default_data);
-    let open = || Runtime::open(&data, key(arguments.key_file.clone()));
+    let folder = arguments.connectors;
+    let registry = || trunkline::registry(folder.as_deref());
+    let open = || Runtime::with(registry()?, &data, key(arguments.key_file.clone()));
     match arguments.command {
         Command::Demo(demo) => demo::demo(&open()?, &data, demo, output).await,
         Command::Sandbox(sandbox) => sandbox::sandbox(sandbox, output).await,
-        Command::Connectors { name } => catalogue::connectors(&Registry::discover()?, name.as_deref(), output),
+        Command::Connectors { name } => catalogue::connectors(&registry()?, name.as_deref(), output),
         Command::Actions { connector, search } => {
-            catalogue::actions(&Registry::discover()?, connector.as_deref(), search.as_deref(), output)
+            catalogue::actions(&registry()?, connector.as_deref(), search.as_deref(), output)
         }
-        Command::Action { name } => catalogue::action(&Registry::discover()?, &name, output),
-        Command::Schema { what, name } => catalogue::schema(&Registry::discover()?, what, name.as_deref()),
+        Command::Action { name } => catalogue::action(&registry()?, &name, output),
+        Command::Schema { what, name } => catalogue::schema(&registry()?, what, name.as_deref()),
         Command::Connection { command } => connection::connection(&open()?, command, output).await,
         Command::Call { action, connection, input, all } => {
             let (runtime, input) = (open()?, json(&input, "--input")?);
@@ -62,13 +64,13 @@ async fn run(arguments: Arguments, output: &Output) -> Result<ExitCode> {
                 let line = Output::new(true);
                 runtime.list(&action, &connection, input, |item| line.line(&item)).await?;
             } else {
-                output.json(&runtime.call(&action, &connection, input).await?);
+                let called = runtime.call(&action, &connection, input).await?;
+                called.warnings.iter().for_each(|warning| output.warn(warning));
+                output.json(&called.output);
             }
             Ok(exit::DONE.into())
         }
-        Command::Flow { command: args::FlowCommand::Validate { file } } => {
-            flow::validate(&Registry::discover()?, &file, output)
-        }
+        Command::Flow { command: args::FlowCommand::Validate { file } } => flow::validate(&registry()?, &file, output),
         Command::Run { file, input, connection } => {
             flow::run(&open()?, &file, json(&input, "--input")?, connection, output).await
         }

@@ -69,6 +69,16 @@ impl Output {
         }
     }
 
+    /// Says what somebody should know although it worked.
+    pub(crate) fn warn(self, text: &str) {
+        let mut stderr = std::io::stderr();
+        if self.json {
+            let _ = writeln!(stderr, "{}", json!({ "warning": text }));
+            return;
+        }
+        let _ = writeln!(stderr, "warning: {}", plain(text));
+    }
+
     /// Says why it did not work and what to do.
     pub(crate) fn error(self, error: &Error) {
         let mut stderr = std::io::stderr();

@@ -11,6 +11,7 @@ mod upload;
 pub use download::{Download, open};
 pub use request::Request;
 pub use target::Target;
+pub(crate) use target::Verb;
 pub use upload::Upload;
 
 /// What the actions stand under in a menu.

@@ -1,0 +1,186 @@
+//! What there is to fill in for any HTTP service, and the client that comes of it.
+
+use schemars::JsonSchema;
+use serde::Deserialize;
+use trunkline_core::{Error, ErrorKind, Result, Secret, VaultSlot};
+use trunkline_rest::{Auth, Client, ClientAuth, Grant, OAuth, Table};
+use url::Url;
+
+/// How to reach a service over HTTP.
+#[derive(Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct Settings {
+    /// # Endpoint URL
+    /// Address that all paths are appended to, such as `https://api.example.com/v1`.
+    endpoint_url: Url,
+    #[serde(flatten)]
+    authentication: Authentication,
+    /// # Check Path
+    /// A path that can be read without harm: `connection check` asks for it.
+    #[serde(default = "root")]
+    #[schemars(regex(pattern = "^/"))]
+    check_path: String,
+    /// # Requests a Second
+    /// How many calls the connection makes at most; without it, the service's own throttling sets the pace.
+    #[schemars(range(min = 1, max = 1000))]
+    requests_per_second: Option<u32>,
+}
+
+fn root() -> String {
+    "/".to_owned()
+}
+
+/// How the connection says who it is.
+#[derive(Deserialize, JsonSchema)]
+#[serde(tag = "authentication", rename_all = "camelCase")]
+enum Authentication {
+    /// # None
+    /// Anybody may call the service.
+    None {},
+    /// # Bearer token
+    /// A token that never changes, in the header `Authorization`.
+    #[serde(rename_all = "camelCase")]
+    Bearer {
+        /// # Token
+        token: Secret,
+    },
+    /// # Basic
+    /// A user's name and password with every call.
+    #[serde(rename_all = "camelCase")]
+    Basic {
+        /// # Username
+        username: String,
+        /// # Password
+        password: Secret,
+    },
+    /// # API key
+    /// A key in a header of the service's own.
+    #[serde(rename_all = "camelCase")]
+    ApiKey {
+        /// # Header
+        /// Name of the header that takes the key.
+        #[serde(default = "api_key_header")]
+        #[schemars(regex(pattern = "^[A-Za-z0-9-]+$"))]
+        api_key_header: String,
+        /// # API Key
+        api_key: Secret,
+    },
+    /// # OAuth 2
+    /// A token that is renewed.
+    #[serde(rename = "oauth2", rename_all = "camelCase")]
+    OAuth2 {
+        #[serde(flatten)]
+        flows: Flows,
+        /// # Client ID
+        client_id: String,
+        /// # Client Secret
+        /// Leave it out for a public client.
+        client_secret: Option<Secret>,
+        /// # Client Authentication
+        /// How client ID and secret are sent to the token URL: as form fields, or as Basic authentication.
+        #[serde(default)]
+        client_authentication: ClientAuth,
+        /// # Token URL
+        /// Where tokens come from.
+        token_url: Url,
+        /// # Authorization URL
+        /// Where a user signs in; only for the flow `authorization_code`.
+        authorization_url: Option<Url>,
+        /// # Redirect URI
+        /// Where the browser comes back to, if it is another address than the host's own.
+        redirect_uri: Option<Url>,
+        /// # Scopes
+        /// What to ask for, with spaces between.
+        #[serde(default)]
+        scopes: String,
+    },
+}
+
+fn api_key_header() -> String {
+    "X-API-Key".to_owned()
+}
+
+/// How the first token is had.
+#[derive(Deserialize, JsonSchema)]
+#[serde(tag = "flows", rename_all = "snake_case")]
+enum Flows {
+    /// # Authorization Code
+    /// A user signs in with the browser, once.
+    AuthorizationCode {},
+    /// # Refresh Token
+    /// With a refresh token that was made elsewhere.
+    RefreshToken {
+        /// # Refresh Token
+        #[serde(rename = "refreshToken")]
+        refresh_token: Secret,
+    },
+    /// # Password
+    /// With a user's name and password.
+    Password {
+        /// # Username
+        username: String,
+        /// # Password
+        password: Secret,
+    },
+    /// # Client Credentials
+    /// The client for itself, without a user.
+    ClientCredentials {},
+}
+
+impl Authentication {
+    fn auth(self) -> Auth {
+        match self {
+            Authentication::None {} => Auth::None,
+            Authentication::Bearer { token } => Auth::Bearer(token),
+            Authentication::Basic { username, password } => Auth::Basic { username, password },
+            Authentication::ApiKey { api_key_header, api_key } => Auth::ApiKey { header: api_key_header, key: api_key },
+            Authentication::OAuth2 {
+                flows,
+                client_id,
+                client_secret,
+                client_authentication,
+                token_url,
+                authorization_url,
+                redirect_uri,
+                scopes,
+            } => Auth::OAuth(OAuth {
+                client_id,
+                client_secret,
+                client_auth: client_authentication,
+                token_url,
+                authorization_url,
+                redirect_uri,
+                scopes: scopes.split_whitespace().map(str::to_owned).collect(),
+                grant: match flows {
+                    Flows::AuthorizationCode {} => Grant::AuthorizationCode,
+                    Flows::RefreshToken { refresh_token } => Grant::RefreshToken { refresh_token },
+                    Flows::Password { username, password } => Grant::Password { username, password },
+                    Flows::ClientCredentials {} => Grant::ClientCredentials,
+                },
+            }),
+        }
+    }
+}
+
+impl Settings {
+    /// A client of these settings for the rows of a table; `headers` go with every call.
+    pub(crate) fn client(
+        self,
+        service: &'static str,
+        table: &'static Table,
+        headers: &'static [(String, String)],
+        vault: VaultSlot,
+    ) -> Result<Client> {
+        if let Authentication::OAuth2 { flows: Flows::AuthorizationCode {}, authorization_url: None, .. } =
+            &self.authentication
+        {
+            return Err(Error::new(ErrorKind::Config, "the flow authorization_code needs an authorization URL")
+                .setting("/authorizationUrl"));
+        }
+        let builder = Client::builder(service, self.endpoint_url, table)
+            .auth(self.authentication.auth(), vault)
+            .check_path(self.check_path)
+            .rate(self.requests_per_second.unwrap_or_default());
+        headers.iter().fold(builder, |builder, (name, value)| builder.plain_header(name, value)).build()
+    }
+}
