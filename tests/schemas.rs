@@ -5,7 +5,6 @@
 use std::{collections::BTreeMap, env, fs};
 
 use serde_json::{Map, Value, json};
-use trunkline as _;
 use trunkline_core::Registry;
 use trunkline_engine::Flow;
 use trunkline_rest::operation_schema;
@@ -13,8 +12,11 @@ use trunkline_tests::{project, shipped_flow};
 
 /// The files by name, as they ought to be.
 fn derived() -> BTreeMap<String, Value> {
-    let mut files =
-        BTreeMap::from([("flow.json".to_owned(), Flow::schema()), ("operation.json".to_owned(), operation_schema())]);
+    let mut files = BTreeMap::from([
+        ("connector.json".to_owned(), trunkline::connector_schema()),
+        ("flow.json".to_owned(), Flow::schema()),
+        ("operation.json".to_owned(), operation_schema()),
+    ]);
     for connector in Registry::discover().unwrap().connectors() {
         let spec = connector.spec();
         let actions: Map<_, _> = connector

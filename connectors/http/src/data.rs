@@ -168,6 +168,9 @@ fn connection(manifest: &Manifest, found: &mut Faults) -> Value {
             Diagnostic::error(format!("/settings/{name}"), format!("{name} is no setting that is left to choose"));
         found.push(fault.hint("`trunkline connectors http` lists them"));
     }
+    if let (Some(_), Some(properties)) = (&manifest.check, schema["properties"].as_object_mut()) {
+        properties.shift_remove("checkPath");
+    }
     schema["title"] = format!("Connection to {}", manifest.title).into();
     schema["properties"]["connector"]["const"] = format!("{}-v{}", manifest.name, manifest.version).into();
     schema
@@ -183,6 +186,8 @@ fn settle(schema: &mut Value, settled: &Map<String, Value>, known: &mut BTreeSet
         };
         if branches.iter().any(fits) {
             branches.retain(fits);
+        } else {
+            return no_such_choice(branches, settled, known, found);
         }
         if let [only] = &branches[..] {
             let Value::Object(only) = only.clone() else { return };
@@ -204,11 +209,29 @@ fn settle(schema: &mut Value, settled: &Map<String, Value>, known: &mut BTreeSet
             found.push(Diagnostic::error(pointer, error.message()));
         }
         property["default"] = value.clone();
+        if property.get("const").is_some() {
+            // The choice had a heading for it.
+            property["title"] = (name[..1].to_uppercase() + &name[1..]).into();
+        }
         known.insert(name.clone());
     }
     if let Some(Value::Array(required)) = schema.get_mut("required") {
         required.retain(|name| !name.as_str().is_some_and(|name| settled.contains_key(name)));
     }
+}
+
+/// Says which ways there are, where what is settled is none of them.
+fn no_such_choice(branches: &[Value], settled: &Map<String, Value>, known: &mut BTreeSet<String>, found: &mut Faults) {
+    let constants = |name: &str| {
+        let all = branches.iter().filter_map(|branch| branch["properties"][name].get("const"));
+        all.map(Value::to_string).collect::<Vec<_>>().join(", ")
+    };
+    for name in settled.keys().filter(|name| !constants(name).is_empty()) {
+        let message = format!("{name} must be one of {}", constants(name));
+        found.push(Diagnostic::error(format!("/settings/{name}"), message));
+    }
+    // Which of the others would have been right is not known.
+    known.extend(settled.keys().cloned());
 }
 
 /// Puts one schema of an object into another.

@@ -141,6 +141,7 @@ fn has_choice(schema: &Value) -> bool {
 fn narrow(schema: &Value, document: &Value, pointer: &str, found: &mut Vec<Diagnostic>) -> Value {
     let Value::Object(object) = schema else { return schema.clone() };
     let mut narrowed = object.clone();
+    let before = found.len();
     if let Some(branches) = object.get("oneOf").and_then(Value::as_array)
         && let Some(tag) = tag(branches)
     {
@@ -159,10 +160,12 @@ fn narrow(schema: &Value, document: &Value, pointer: &str, found: &mut Vec<Diagn
                     Diagnostic::error(child(pointer, tag), format!("{tag} {what}"))
                         .hint(format!("choose one of {}", list(&choices))),
                 );
-                // What belongs to which choice is not known: nothing further is said about unknown members.
-                narrowed.remove("unevaluatedProperties");
             }
         }
+    }
+    if found.len() > before {
+        // What belongs to which choice is not known: nothing further is said about unknown members.
+        narrowed.remove("unevaluatedProperties");
     }
     if let (Some(Value::Object(properties)), Some(members)) = (narrowed.get_mut("properties"), document.as_object()) {
         for (name, property) in properties.iter_mut() {

@@ -36,6 +36,11 @@ pub fn registry(folder: Option<&Path>) -> Result<Registry> {
     }
 }
 
+/// JSON Schema (draft 2020-12) of the `connector.toml` of such a folder.
+pub fn connector_schema() -> Value {
+    http_connector::manifest_schema()
+}
+
 /// Connectors, connections and runs, on one data directory.
 #[derive(Clone)]
 pub struct Runtime {

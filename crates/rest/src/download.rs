@@ -53,10 +53,11 @@ impl Client {
         let mut reader = Reader::new(self, Way::Own(Box::new(target)), 0);
         reader.open().await?;
         let headers = reader.body.as_ref().map(|body| body.headers().clone()).unwrap_or_default();
-        let text = |name| headers.get(name).and_then(|value| value.to_str().ok());
-        let media_type = text(header::CONTENT_TYPE).map(|kind| kind.split(';').next().unwrap_or_default().trim());
+        let text = |name| headers.get(name).map(|value| String::from_utf8_lossy(value.as_bytes()).into_owned());
+        let kind = text(header::CONTENT_TYPE);
+        let media_type = kind.as_deref().map(|kind| kind.split(';').next().unwrap_or_default().trim());
         Ok(Found {
-            name: text(header::CONTENT_DISPOSITION).and_then(file_name),
+            name: text(header::CONTENT_DISPOSITION).as_deref().and_then(file_name),
             media_type: media_type.filter(|kind| !kind.is_empty()).map(str::to_owned),
             size: reader.total,
         })

@@ -159,6 +159,8 @@ pub(crate) enum SchemaOf {
     Flow,
     /// Files of operation tables
     Operation,
+    /// The connector.toml of a connector of a folder
+    Connector,
 }
 
 #[derive(Subcommand)]

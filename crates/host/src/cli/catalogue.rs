@@ -18,7 +18,7 @@ pub(crate) fn connectors(registry: &Registry, name: Option<&str>, output: &Outpu
     if let Some(name) = name {
         let spec = registry.connector(name)?.spec();
         output.show(spec, || {
-            let rows = settings(&spec.connection);
+            let rows = settings(&spec.connection, "");
             let heading = format!("{} ({})\n\nSettings of a connection:\n", spec.title, spec.id());
             let table = table(&["Setting", "In JSON", "Needed", "Meaning"], rows);
             format!("{heading}\n{table}\n\n`trunkline actions {name}` lists what it can do.")
@@ -44,16 +44,19 @@ pub(crate) fn connectors(registry: &Registry, name: Option<&str>, output: &Outpu
     Ok(exit::DONE.into())
 }
 
-/// The rows of a settings form: what all flows share, then what each flow needs on top.
-fn settings(schema: &Value) -> Vec<Vec<String>> {
-    let mut rows = properties(schema, "");
+/// The rows of a settings form: what all choices share, then what each choice needs on top, which may be a choice again.
+fn settings(schema: &Value, indent: &str) -> Vec<Vec<String>> {
+    let mut rows = properties(schema, indent);
     for branch in schema.get("oneOf").and_then(Value::as_array).into_iter().flatten() {
         let constants = branch.get("properties").and_then(Value::as_object).into_iter().flatten();
         let tag = constants.filter_map(|(name, one)| Some((name, one.get("const")?.as_str()?))).next();
         let Some((tag, choice)) = tag else { continue };
         let about = branch.get("description").and_then(Value::as_str).unwrap_or_default();
-        rows.push(vec!["Flows".into(), format!("{tag}: \"{choice}\""), "one of".into(), about.into()]);
-        rows.extend(properties(branch, "  ").into_iter().filter(|row| row[1].trim() != tag));
+        let heading = tag[..1].to_uppercase() + &tag[1..];
+        let told = format!("{indent}{tag}: \"{choice}\"");
+        rows.push(vec![format!("{indent}{heading}"), told, "one of".into(), about.into()]);
+        let deeper = settings(branch, &format!("{indent}  "));
+        rows.extend(deeper.into_iter().filter(|row| row[1].trim() != tag));
     }
     rows
 }
@@ -235,6 +238,7 @@ pub(crate) fn schema(registry: &Registry, what: SchemaOf, name: Option<&str>) ->
     match (what, name) {
         (SchemaOf::Flow, _) => output.json(&Flow::schema()),
         (SchemaOf::Operation, _) => output.json(&operation_schema()),
+        (SchemaOf::Connector, _) => output.json(&trunkline::connector_schema()),
         (SchemaOf::Connection, Some(name)) => output.json(&registry.connector(name)?.spec().connection),
         (SchemaOf::Connection, None) => {
             let names: Vec<_> = registry.connectors().map(|one| one.spec().name.clone()).collect();

@@ -1,0 +1,136 @@
+//! Connectors made of a folder: a form, rows and all that comes with them, without a compiler; and faults with their places.
+
+use std::{fs, path::Path};
+
+use serde_json::{Value, json};
+use trunkline_core::Registry;
+use trunkline_tests::project;
+use wiremock::{
+    Mock, MockServer, Request, ResponseTemplate,
+    matchers::{method, path},
+};
+
+use crate::{connect, context, header};
+
+fn examples() -> std::path::PathBuf {
+    project().join("connectors/http/examples")
+}
+
+fn tasks(request: &Request) -> ResponseTemplate {
+    let page = request.url.query_pairs().find(|(name, _)| name == "page").map_or(1, |(_, page)| page.parse().unwrap());
+    let all = json!([[{ "id": 1 }, { "id": 2 }], [{ "id": 3 }]]);
+    ResponseTemplate::new(200).set_body_json(json!({ "tasks": all.get(page - 1usize) }))
+}
+
+#[tokio::test]
+async fn the_example_of_the_documentation_works() {
+    let registry = trunkline::registry(Some(&examples())).unwrap();
+    let server = MockServer::start().await;
+    Mock::given(path("/v1/tasks")).respond_with(tasks).mount(&server).await;
+    let done = Mock::given(method("PUT")).and(path("/v1/tasks/3/done"));
+    done.respond_with(ResponseTemplate::new(204)).mount(&server).await;
+    let connected = connect(
+        &registry,
+        json!({ "name": "mine", "connector": "todo-v1.0", "apiKey": "canary-key",
+            "endpointUrl": format!("{}/v1", server.uri()) }),
+    );
+    assert_eq!(connected.check().await, []);
+    let cx = context(&[&connected]);
+    let (mut ids, mut next) = (Vec::new(), None);
+    loop {
+        let page = connected.page("task.list", json!({}), next, &cx).await.unwrap();
+        ids.extend(page.items.iter().map(|task| task["id"].as_u64().unwrap()));
+        next = page.next;
+        if next.is_none() {
+            break;
+        }
+    }
+    assert_eq!(ids, [1, 2, 3]);
+    connected.run("task.complete", json!({ "id": 3 }), &cx).await.unwrap();
+    // What every HTTP connection can do is there as well.
+    let any = connected.run("request", json!({ "path": "/tasks" }), &cx).await.unwrap();
+    assert_eq!(any["body"]["tasks"][0]["id"], 1);
+    for seen in server.received_requests().await.unwrap() {
+        assert_eq!((header(&seen, "x-todo-key"), header(&seen, "x-api-version")), (Some("canary-key"), Some("2")));
+    }
+    // The form has what is left to fill in, and no more.
+    let schema = &registry.connector("todo").unwrap().spec().connection;
+    assert_eq!(schema["required"], json!(["name", "connector", "apiKey"]));
+    assert_eq!(schema["properties"]["endpointUrl"]["default"], "https://todo.example.com/v1");
+    assert!(schema.get("oneOf").is_none() && schema["properties"].get("checkPath").is_none());
+}
+
+#[test]
+fn the_readme_shows_the_example_as_it_is() {
+    let readme = fs::read_to_string(project().join("connectors/http/README.md")).unwrap();
+    for file in ["todo/connector.toml", "todo/operations/tasks.toml"] {
+        let text = fs::read_to_string(examples().join(file)).unwrap();
+        assert!(readme.contains(&format!("```toml\n{text}```")), "{file} stands otherwise in the README");
+    }
+}
+
+/// A folder with one connector, the example with some text replaced.
+fn broken(file: &str, from: &str, to: &str) -> tempfile::TempDir {
+    let folder = tempfile::tempdir().unwrap();
+    let copy = folder.path().join("todo");
+    fs::create_dir_all(copy.join("operations")).unwrap();
+    for name in ["connector.toml", "operations/tasks.toml"] {
+        let mut text = fs::read_to_string(examples().join("todo").join(name)).unwrap();
+        if name == file {
+            assert!(text.contains(from), "{from}");
+            text = text.replace(from, to);
+        }
+        fs::write(copy.join(name), text).unwrap();
+    }
+    folder
+}
+
+fn load(folder: &Path) -> Result<Registry, String> {
+    trunkline::registry(Some(folder)).map_err(|error| error.to_string())
+}
+
+#[test]
+fn every_fault_has_its_place() {
+    for (file, from, to, told) in [
+        ("connector.toml", "check ", "chekc ", "connector.toml:5:1: unknown field `chekc`"),
+        ("connector.toml", "name          = \"todo\"", "", "missing field `name`"),
+        ("connector.toml", "\"todo\"", "\"My Todo\"", "connector.toml:1:1: /name: name does not have the form"),
+        ("connector.toml", "\"task.list\"", "\"task.lits\"", "/check: there is no operation task.lits"),
+        ("connector.toml", "\"apiKey\"", "\"magic\"", "/settings/authentication: authentication must be"),
+        ("connector.toml", "apiKeyHeader", "apiKeyHaeder", "connector.toml:13:1: /settings/apiKeyHaeder"),
+        ("connector.toml", "apiKeyHeader   = \"X-Todo-Key\"", "apiKey = \"secret\"", "belongs into a connection"),
+        ("connector.toml", "[settings]", "[settings", "connector.toml:"),
+        ("operations/tasks.toml", "PUT /tasks", "FETCH /tasks", "tasks.toml:13:10: /operation/1/route: FETCH"),
+        ("connector.toml", "\"todo\"", "\"mediaflow\"", "the connector mediaflow is registered twice"),
+    ] {
+        let folder = broken(file, from, to);
+        let error = load(folder.path()).err().unwrap_or_else(|| panic!("{to} was accepted"));
+        assert!(error.contains(told), "wanted {told}\nfound {error}");
+        assert!(!error.contains("\"secret\""), "{error}");
+    }
+    assert!(load(&examples()).is_ok());
+    let empty = tempfile::tempdir().unwrap();
+    assert!(load(empty.path()).is_err_and(|error| error.contains("there is no connector")));
+    assert!(load(&empty.path().join("nowhere")).is_err_and(|error| error.contains("cannot be read")));
+}
+
+#[tokio::test]
+async fn the_command_line_has_them_too() {
+    let cli = trunkline_tests::Cli::default();
+    let folder = examples().display().to_string();
+    let listed = cli.run(&["--json", "--connectors", &folder, "connectors"]).await.expect(0).json();
+    let names: Vec<_> = listed.as_array().unwrap().iter().map(|one| one["name"].as_str().unwrap()).collect();
+    assert_eq!(names, ["http", "mediaflow", "mediavalet", "todo"]);
+    let server = MockServer::start().await;
+    Mock::given(path("/tasks")).respond_with(tasks).mount(&server).await;
+    let document = json!({ "name": "mine", "connector": "todo-v1.0", "apiKey": "k", "endpointUrl": server.uri() });
+    let file = cli.write("todo.json", &document.to_string());
+    cli.run(&["--connectors", &folder, "connection", "add", &file]).await.expect(0);
+    let all = ["--connectors", &folder, "call", "todo.task.list", "--connection", "mine", "--all"];
+    let lines = cli.run(&all).await.expect(0).stdout;
+    let ids: Vec<Value> =
+        lines.lines().map(|line| serde_json::from_str::<Value>(line).unwrap()["id"].clone()).collect();
+    assert_eq!(ids, [json!(1), json!(2), json!(3)]);
+    let forgotten = cli.run(&["--json", "call", "todo.task.list", "--connection", "mine"]).await.expect(1).error();
+    assert!(forgotten["message"].as_str().unwrap().contains("no connector todo"), "{forgotten}");
+}
