@@ -111,7 +111,7 @@ impl Rig {
         assert_eq!(uploaded, Uploaded { bytes: length, sha256: sha256.clone() });
         let expected = Stored { bytes: length, sha256, media_type: source::MEDIA_TYPE.into() };
         assert_eq!(self.stored(blob).await, expected);
-        assert_eq!(leaks(&self.proxy.log()), [""; 0]);
+        assert_eq!(leaks(&self.proxy.log()), BTreeSet::new());
         *self.saved.lock().unwrap() = Blocks::default();
     }
 }
@@ -126,8 +126,8 @@ fn limits(block: u64) -> Limits {
     }
 }
 
-/// Lines of requests that hold what is for the API only.
-fn leaks(log: &Log) -> Vec<String> {
+/// Lines of requests that hold what is for the API only, each once.
+fn leaks(log: &Log) -> BTreeSet<String> {
     assert!(!log.heads.is_empty(), "nothing was seen");
     let is_leak = |line: &&str| {
         let line = line.to_ascii_lowercase();
