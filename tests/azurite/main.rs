@@ -1,0 +1,252 @@
+//! Uploads to Azurite, the emulator of Azure Blob Storage by its makers: what we believe of the storage is true, and what was
+//! sent is there, byte for byte, whatever happens on the way.
+#![allow(clippy::unwrap_used)]
+
+mod proxy;
+mod sas;
+mod source;
+
+use std::{
+    collections::BTreeSet,
+    sync::{Arc, Mutex},
+};
+
+use proxy::{Fault, Log, Proxy};
+use serde_json::json;
+use sha2::{Digest, Sha256};
+use trunkline_core::{Context, ErrorKind, FileRef, MemoryVault, Result, Secret, VaultSlot};
+use trunkline_rest::{Auth, Blocks, Client, Limits, Table, Uploaded, address_expired};
+use trunkline_tests::{
+    http,
+    peers::{Running, find, peer},
+};
+
+/// What must not come to the storage.
+const CANARY: &str = "canary-5f0e7c";
+const KEY_HEADER: &str = "Ocp-Apim-Subscription-Key";
+
+/// A block in most tests.
+const MIB: u64 = 1 << 20;
+
+static OPERATIONS: Table = Table::new(
+    "shop",
+    &[(
+        "thing.toml",
+        r#"
+        [[operation]]
+        name  = "thing.get"
+        title = "Get a thing"
+        route = "GET /things"
+        "#,
+    )],
+);
+
+/// A storage, and the way to it.
+struct Rig {
+    azurite: Running,
+    proxy: Proxy,
+    saved: Arc<Mutex<Blocks>>,
+}
+
+/// A blob as the storage gives it back.
+#[derive(Debug, PartialEq)]
+struct Stored {
+    bytes: u64,
+    sha256: String,
+    media_type: String,
+}
+
+impl Rig {
+    /// `None` where there is no Azurite.
+    async fn start() -> Option<Rig> {
+        let azurite = peer("azurite-blob")?.start(&["--blobPort", "0", "--silent", "--disableTelemetry"]).await;
+        let made = http().put(sas::container(azurite.address())).send().await.unwrap();
+        assert_eq!(made.status(), 201, "{}", made.text().await.unwrap());
+        let proxy = Proxy::start(azurite.address()).await;
+        Some(Rig { azurite, proxy, saved: Arc::default() })
+    }
+
+    /// A client as a process has it that was started just now.
+    fn client(&self, limits: Limits) -> Client {
+        let slot = VaultSlot::new("target", Arc::new(MemoryVault::default()));
+        let base = format!("http://{}", self.proxy.address()).parse().unwrap();
+        let client = Client::builder("Shop", base, &OPERATIONS).auth(Auth::Bearer(CANARY.into()), slot);
+        client.header(KEY_HEADER, CANARY.into(), None).limits(limits).build().unwrap()
+    }
+
+    /// An address to upload to, which leads through the proxy.
+    fn target(&self, blob: &str, expiry: &str) -> Secret {
+        sas::blob(&self.proxy.address(), blob, "cw", expiry).into()
+    }
+
+    /// Uploads from where the last upload of this rig got to, as another process finds it.
+    async fn upload(&self, limits: Limits, target: &Secret, (file, cx): &(FileRef, Context)) -> Result<Uploaded> {
+        let saved = self.saved.clone();
+        let save = move |blocks: Blocks| {
+            *saved.lock().unwrap() = blocks;
+            async { Ok(()) }
+        };
+        let begun = serde_json::to_string(&*self.saved.lock().unwrap()).unwrap();
+        let begun = serde_json::from_str(&begun).unwrap();
+        self.client(limits).upload_blocks(target, file, begun, save, cx).await
+    }
+
+    /// Reads a blob back, past the proxy.
+    async fn stored(&self, blob: &str) -> Stored {
+        let address = sas::blob(self.azurite.address(), blob, "r", sas::GOOD);
+        let mut answer = http().get(address).send().await.unwrap();
+        assert_eq!(answer.status(), 200);
+        let media_type = answer.headers()["content-type"].to_str().unwrap().to_owned();
+        let (mut hasher, mut bytes) = (Sha256::new(), 0);
+        while let Some(piece) = answer.chunk().await.unwrap() {
+            hasher.update(&piece);
+            bytes += piece.len() as u64;
+        }
+        Stored { bytes, sha256: source::hex(hasher), media_type }
+    }
+
+    /// The blob is the file of this length, and so was reported; the next upload of this rig begins anew.
+    async fn is_there(&self, blob: &str, length: u64, uploaded: Uploaded) {
+        let sha256 = source::sha256(length);
+        assert_eq!(uploaded, Uploaded { bytes: length, sha256: sha256.clone() });
+        let expected = Stored { bytes: length, sha256, media_type: source::MEDIA_TYPE.into() };
+        assert_eq!(self.stored(blob).await, expected);
+        assert_eq!(leaks(&self.proxy.log()), BTreeSet::new());
+        *self.saved.lock().unwrap() = Blocks::default();
+    }
+}
+
+/// Bounds of a client that gives up at once.
+fn limits(block: u64) -> Limits {
+    Limits {
+        block: block as usize,
+        tries: 1,
+        blocks_at_once: 1, // lead: remove
+        ..Limits::default()
+    }
+}
+
+/// Lines of requests that hold what is for the API only, each once.
+fn leaks(log: &Log) -> BTreeSet<String> {
+    assert!(!log.heads.is_empty(), "nothing was seen");
+    let is_leak = |line: &&str| {
+        let line = line.to_ascii_lowercase();
+        let name = line.split(':').next().unwrap_or_default();
+        name == "authorization" || name == KEY_HEADER.to_ascii_lowercase() || line.contains(CANARY)
+    };
+    log.heads.iter().flat_map(|head| head.lines().filter(is_leak)).map(str::to_owned).collect()
+}
+
+/// Each byte was acknowledged once: no block that the storage had was sent again, under whatever name.
+#[track_caller]
+fn acknowledged_once(log: &Log, length: u64) {
+    let ids: BTreeSet<_> = log.acknowledged().map(|block| &block.id).collect();
+    assert_eq!(ids.len(), log.acknowledged().count(), "a block was acknowledged twice");
+    assert_eq!(log.acknowledged().map(|block| block.received).sum::<u64>(), length);
+}
+
+/// After each cut another client goes on with what was saved, as after a crash.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_large_file_that_is_cut_in_every_block_arrives_whole() {
+    const LENGTH: u64 = 300_000_000;
+    let Some(rig) = Rig::start().await else { return };
+    let block = Limits::default().block as u64;
+    let blocks = LENGTH.div_ceil(block);
+    let (file, target) = (source::file(LENGTH, true), rig.target("large", sas::GOOD));
+    rig.proxy.fault(Fault::CutEveryBlock);
+    let mut crashes = 0;
+    let uploaded = loop {
+        let before = rig.proxy.log();
+        match rig.upload(limits(block), &target, &file).await {
+            Ok(uploaded) => break uploaded,
+            Err(error) => assert_eq!(error.kind(), ErrorKind::Unavailable, "{error:?}"),
+        }
+        crashes += 1;
+        let log = rig.proxy.log();
+        assert_eq!(log.cuts, before.cuts + 1, "the call ended for another reason");
+        assert_eq!(rig.saved.lock().unwrap().bytes(), log.acknowledged().map(|block| block.received).sum::<u64>());
+        let in_vain = log.blocks[before.blocks.len()..].iter().filter(|one| !one.acknowledged);
+        let lost: u64 = in_vain.map(|one| one.received).sum();
+        assert!(0 < lost && lost <= block, "{lost} bytes have to be sent again");
+        assert!(crashes <= blocks, "it does not end");
+    };
+    let log = rig.proxy.log();
+    assert_eq!((log.cuts as u64, crashes), (blocks, blocks));
+    acknowledged_once(&log, LENGTH);
+    assert_eq!(log.blocks.len() as u64, 2 * blocks, "each block was sent in vain once, and once more");
+    assert!(log.received() <= LENGTH + blocks * block);
+    rig.is_there("large", LENGTH, uploaded).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn files_at_the_edges() {
+    let Some(rig) = Rig::start().await else { return };
+    for length in [0, 1, MIB - 1, MIB, MIB + 1, 3 * MIB] {
+        for told in [true, false] {
+            let blob = format!("small-{length}-{told}");
+            let target = rig.target(&blob, sas::GOOD);
+            let uploaded = rig.upload(limits(MIB), &target, &source::file(length, told)).await.unwrap();
+            rig.is_there(&blob, length, uploaded).await;
+        }
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn files_around_what_goes_in_one_request() {
+    let Some(rig) = Rig::start().await else { return };
+    for length in [64 * MIB, 64 * MIB + 1] {
+        let blob = format!("middle-{length}");
+        let target = rig.target(&blob, sas::GOOD);
+        let uploaded = rig.upload(limits(MIB), &target, &source::file(length, true)).await.unwrap();
+        rig.is_there(&blob, length, uploaded).await;
+    }
+}
+
+/// The storage itself refuses: what it is sent from some block on is signed with a day that is over.
+#[tokio::test(flavor = "multi_thread")]
+async fn an_address_that_runs_out_is_replaced_and_nothing_goes_twice() {
+    const LENGTH: u64 = 5 * MIB + 1;
+    // Before the first block, between two, before the last one, before the list.
+    for after in [0, 2, 5, 6] {
+        let Some(rig) = Rig::start().await else { return };
+        let (good, instead) = (sas::query("film", "cw", sas::GOOD), sas::query("film", "cw", sas::EXPIRED));
+        rig.proxy.fault(Fault::Signature { after, good, instead });
+        // Of unknown size, for these go in blocks however small they are.
+        let file = source::file(LENGTH, false);
+        let error = rig.upload(limits(MIB), &rig.target("film", sas::GOOD), &file).await.unwrap_err();
+        assert!(address_expired(&error), "after {after}: {error:?}");
+        assert_eq!(error.context("status"), Some("403"), "{error:?}");
+        assert!(!format!("{error:?}").contains("sig="), "{error:?}");
+        assert_eq!(rig.proxy.log().acknowledged().count(), after);
+        assert_eq!(rig.saved.lock().unwrap().bytes(), LENGTH.min(after as u64 * MIB));
+        let target = rig.target("film", sas::ALSO_GOOD);
+        let uploaded = rig.upload(limits(MIB), &target, &file).await.unwrap();
+        let log = rig.proxy.log();
+        acknowledged_once(&log, LENGTH);
+        assert!(log.received() <= LENGTH + MIB, "{} bytes", log.received());
+        rig.is_there("film", LENGTH, uploaded).await;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_search_for_credentials_finds_them_where_they_are() {
+    let Some(rig) = Rig::start().await else { return };
+    let target = rig.target("film", sas::GOOD);
+    // In one request, and in blocks.
+    for length in [10, 3 * MIB] {
+        let uploaded = rig.upload(limits(MIB), &target, &source::file(length, false)).await.unwrap();
+        rig.is_there("film", length, uploaded).await;
+    }
+    // The same client, in a call of the API that comes by the same way.
+    let (_, cx) = source::file(0, true);
+    rig.client(limits(MIB)).call("thing.get", json!({}), &cx).await.unwrap_err();
+    let found = leaks(&rig.proxy.log());
+    assert_eq!(found.len(), 2, "{found:?}");
+    assert!(found.iter().all(|line| line.ends_with(CANARY)), "{found:?}");
+}
+
+#[test]
+fn a_missing_program_is_told_with_what_installs_it() {
+    let why = find("no-such-program").unwrap_err();
+    assert!(why.contains("no-such-program") && why.contains("npm ci --prefix tests/peers"), "{why}");
+}

@@ -1,0 +1,98 @@
+//! A connector whose one file has any length and is never held in memory: its bytes follow from their position.
+
+use std::sync::{Arc, OnceLock};
+
+use schemars::JsonSchema;
+use serde::Deserialize;
+use serde_json::{Value, json};
+use sha2::{Digest, Sha256};
+use trunkline_core::{
+    Connection, Connector, Context, Diagnostic, FileRef, FileStream, MemoryVault, Registry, Result, VaultSlot,
+    async_trait,
+};
+
+/// What it says its file is.
+pub const MEDIA_TYPE: &str = "video/mp4";
+
+/// After so many bytes they come again. A prime, so that no two blocks of a file are alike.
+const PERIOD: u64 = 1_000_003;
+
+/// Bytes that are read at a time.
+const PIECE: u64 = 128 << 10;
+
+fn pattern() -> &'static [u8] {
+    static PATTERN: OnceLock<Vec<u8>> = OnceLock::new();
+    PATTERN.get_or_init(|| (0..PERIOD).map(|at| (at.wrapping_mul(0x9E37_79B9_7F4A_7C15) >> 32) as u8).collect())
+}
+
+/// The bytes from one position on, up to another or to the end of a piece.
+fn piece(from: u64, to: u64) -> &'static [u8] {
+    let begin = from % PERIOD;
+    &pattern()[begin as usize..PERIOD.min(begin + PIECE.min(to - from)) as usize]
+}
+
+/// The digest of a file of this length.
+pub fn sha256(length: u64) -> String {
+    let (mut hasher, mut at) = (Sha256::new(), 0);
+    while at < length {
+        let piece = piece(at, length);
+        hasher.update(piece);
+        at += piece.len() as u64;
+    }
+    hex(hasher)
+}
+
+/// A digest as people write it.
+pub fn hex(hasher: Sha256) -> String {
+    hasher.finalize().iter().map(|byte| format!("{byte:02x}")).collect()
+}
+
+struct Generated;
+
+#[derive(Deserialize, JsonSchema)]
+struct Settings {
+    length: u64,
+}
+
+#[async_trait]
+impl Connector for Generated {
+    const NAME: &'static str = "generated";
+    const VERSION: &'static str = "1.0";
+    const TITLE: &'static str = "Generated";
+    type Settings = Settings;
+    type Client = Settings;
+
+    fn connect(settings: Settings, _: VaultSlot) -> Result<Settings> {
+        Ok(settings)
+    }
+
+    async fn check(_: &Settings) -> Vec<Diagnostic> {
+        Vec::new()
+    }
+
+    async fn open(client: &Settings, _: &Value, from: u64) -> Result<FileStream> {
+        let length = client.length;
+        let bytes = futures::stream::unfold(from, move |at| async move {
+            let piece = (at < length).then(|| piece(at, length))?;
+            Some((Ok(piece.into()), at + piece.len() as u64))
+        });
+        Ok(FileStream { size: None, bytes: Box::pin(bytes) })
+    }
+}
+
+/// A file of this length, which it tells or not, and a context that can open it.
+pub fn file(length: u64, told: bool) -> (FileRef, Context) {
+    let registry = Registry::empty().with_connector::<Generated>().checked().unwrap();
+    let document = json!({ "name": "source", "connector": "generated-v1.0", "length": length });
+    let connection = Connection::from_value(document).unwrap();
+    let vault = Arc::new(MemoryVault::default());
+    let connected = registry.connect(&connection, vault, &|_| unreachable!()).unwrap();
+    let file = FileRef {
+        name: "film.mp4".into(),
+        media_type: Some(MEDIA_TYPE.into()),
+        size: told.then_some(length),
+        connection: "source".into(),
+        source: Value::Null,
+    };
+    (file, Context::new("key", "target", [connected].into_iter().collect()))
+}
