@@ -121,7 +121,6 @@ fn limits(block: u64) -> Limits {
     Limits {
         block: block as usize,
         tries: 1,
-        blocks_at_once: 1, // lead: remove
         ..Limits::default()
     }
 }
@@ -194,11 +193,15 @@ async fn files_at_the_edges() {
 #[tokio::test(flavor = "multi_thread")]
 async fn files_around_what_goes_in_one_request() {
     let Some(rig) = Rig::start().await else { return };
-    for length in [64 * MIB, 64 * MIB + 1] {
+    let one_put = Limits::default().one_put;
+    assert_eq!(one_put, 64_000_000);
+    for length in [one_put, one_put + 1] {
         let blob = format!("middle-{length}");
         let target = rig.target(&blob, sas::GOOD);
         let uploaded = rig.upload(limits(MIB), &target, &source::file(length, true)).await.unwrap();
         rig.is_there(&blob, length, uploaded).await;
+        let blocks = rig.proxy.log().acknowledged().count() as u64;
+        assert_eq!(blocks, if length == one_put { 0 } else { length.div_ceil(MIB) });
     }
 }
 
