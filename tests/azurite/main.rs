@@ -118,11 +118,7 @@ impl Rig {
 
 /// Bounds of a client that gives up at once.
 fn limits(block: u64) -> Limits {
-    Limits {
-        block: block as usize,
-        tries: 1,
-        ..Limits::default()
-    }
+    Limits { block: block as usize, tries: 1, ..Limits::default() }
 }
 
 /// Lines of requests that hold what is for the API only, each once.

@@ -2,6 +2,7 @@
 
 use serde_json::{Value, json};
 use trunkline_tests::{Cli, few, requests, sandbox};
+use wiremock::{Mock, MockServer, ResponseTemplate, matchers::path};
 
 const SOME_ASSET: &str = "5a0d0001-7c1e-4b3a-9f00-00000000ffff";
 
@@ -120,4 +121,37 @@ async fn the_sandbox_command_serves_what_its_connection_files_say() {
     let call = ["call", "mediaflow.folder.files", "--connection", "mediaflow", "--input", &input];
     assert_eq!(cli.run(&call).await.expect(0).json().as_array().unwrap().len(), 2);
     child.kill().await.unwrap();
+}
+
+#[tokio::test]
+async fn what_a_service_warns_of_is_kept_though_the_call_succeeded() {
+    let server = MockServer::start().await;
+    let token = json!({ "access_token": "canary-access", "token_type": "bearer", "expires_in": 3600 });
+    Mock::given(path("/token")).respond_with(ResponseTemplate::new(200).set_body_json(token)).mount(&server).await;
+    let warned = json!({ "payload": { "id": "u1" }, "warnings": ["seats run out: canary-access", { "code": 7 }] });
+    Mock::given(path("/users/current"))
+        .respond_with(ResponseTemplate::new(200).set_body_json(warned))
+        .mount(&server)
+        .await;
+    let cli = Cli::default();
+    cli.add(&json!({
+        "name": "dam", "connector": "mediavalet-v1.0", "endpointUrl": server.uri(), "subscriptionKey": "k",
+        "tokenUrl": format!("{}/token", server.uri()), "authentication": "oauth2", "flows": "password",
+        "username": "u", "password": "p", "clientId": "c", "clientSecret": "s",
+    }))
+    .await;
+    let me = ["call", "mediavalet.user.current", "--connection", "dam"];
+    let plain = cli.run(&me).await.expect(0);
+    assert_eq!(plain.json()["id"], "u1", "the result is what it was");
+    assert!(plain.stderr.contains("warning: user.current at MediaValet: seats run out: ***\n"), "{}", plain.stderr);
+    assert!(plain.stderr.contains("{\"code\":7}"), "{}", plain.stderr);
+
+    let flow = json!({ "name": "who", "connections": { "dam": "mediavalet" },
+        "steps": [{ "id": "me", "action": "user.current", "connection": "dam" }] });
+    let file = cli.write("who.json", &flow.to_string());
+    let ran = cli.run(&["run", &file]).await.expect(0);
+    assert!(ran.stdout.contains("warning (1x): user.current at MediaValet: seats run out: ***"), "{}", ran.stdout);
+    let runs = cli.run(&["--json", "runs"]).await.expect(0).json();
+    let run = cli.run(&["--json", "runs", "show", runs[0]["id"].as_str().unwrap()]).await.expect(0).json();
+    assert_eq!(run["warnings"].as_object().unwrap().len(), 2, "after the process is gone: {run}");
 }
