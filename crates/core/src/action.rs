@@ -51,6 +51,8 @@ pub trait Action: Send + Sync + 'static {
     const ABOUT: &'static str = "";
     /// What calling it again would do.
     const EFFECT: Effect;
+    /// `METHOD /path` if it stands for one call of the vendor's API that no row can describe.
+    const ROUTE: Option<&'static str> = None;
 
     /// Does it.
     async fn run(client: &ClientOf<Self>, input: Self::Input, cx: &Context) -> Result<Self::Output>;
@@ -162,7 +164,7 @@ impl<A: Action> Typed<A> {
             group: A::GROUP.into(),
             about: A::ABOUT.into(),
             effect: A::EFFECT,
-            route: None,
+            route: A::ROUTE.map(str::to_owned),
             lists: false,
             input,
             output: schema_of::<A::Output>(),
