@@ -97,8 +97,6 @@ pub(crate) fn finish(app: &App, gate: &Gate, id: Uuid, body: &Value) -> Outcome 
 pub(crate) fn versions(app: &App, call: &Call, id: Uuid) -> Outcome {
     let (asset, _) = find(app, call, id)?;
     let files = asset.earlier.iter().chain(&asset.current).enumerate();
-    let row = |(at, file): (usize, &MediaFile)| {
-        json!({ "id": file.id, "fileName": file.filename, "sizeInBytes": file.size, "version": at + 1 })
-    };
+    let row = |(at, file): (usize, &MediaFile)| json!({ "id": file.id, "fileName": file.filename, "sizeInBytes": file.size, "version": at + 1 });
     page(call, files.map(row).collect())
 }
