@@ -24,7 +24,7 @@ use crate::{
 const CHECKED_OUT: i64 = 9;
 
 /// How long to look for a version whose check-in was not answered.
-const CHECKED_IN_TIMEOUT: Duration = Duration::from_secs(30);
+const CHECKED_IN_TIMEOUT: Duration = Duration::from_secs(10);
 
 /// The action.
 pub struct UploadVersion;
