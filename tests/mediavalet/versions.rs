@@ -77,6 +77,21 @@ async fn a_crash_right_after_the_check_in_is_found_out() {
 }
 
 #[tokio::test]
+async fn an_address_that_has_run_out_is_asked_for_anew() {
+    let bench = Bench::quick(2).await;
+    let (id, _) = bench.uploaded().await;
+    let input = json!({ "assetId": id, "file": bench.file(1).await });
+    let step = Arc::new(Step { crash_after: Some(1), ..Step::default() });
+    assert!(bench.attempt(&step, "asset.upload_version", &input).await.is_none());
+    let mut left = step.checkpoint.lock().unwrap().clone().unwrap();
+    // The storage refuses a wrong signature as it does one that has run out.
+    left["upload_url"] = left["upload_url"].as_str().unwrap().replace("sig=", "sig=0").into();
+    *step.checkpoint.lock().unwrap() = Some(left);
+    bench.resume(&step, "asset.upload_version", &input).await.unwrap();
+    assert_eq!((versions(&bench, &id).await.len(), bench.sandbox.report().digest_mismatches), (2, 0));
+}
+
+#[tokio::test]
 async fn lost_answers_make_no_second_version() {
     let bench = Bench::quick(2).await;
     let (id, _) = bench.uploaded().await;
