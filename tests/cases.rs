@@ -23,6 +23,14 @@ use trunkline_core::{Connected, Connection, Connections, Context, MemoryVault, R
 use trunkline_tests::project;
 use wiremock::{Mock, MockServer, Request, Respond, ResponseTemplate, matchers::any};
 
+/// Actions that stand for one call, but whose body is no JSON: `tests/mediavalet/unpublished.rs` has them.
+const ELSEWHERE: &[&str] = &[
+    "GET /directlinks/export",
+    "POST /bulk",
+    "POST /organizationalunits/current/logo",
+    "POST /organizationalunits/{portal}/logo",
+];
+
 const TOKEN_PATH: &str = "/login/token";
 const SUBSCRIPTION_KEY: &str = "key-of-the-cases";
 
@@ -269,7 +277,8 @@ async fn every_row_does_what_the_reference_says() {
         }
         let base = base(connector);
         let tried: BTreeSet<_> = files.values().flatten().map(|case| normal(&base, &case.route)).collect();
-        let rows: Vec<_> = connector.actions().filter_map(|action| action.route.as_deref()).collect();
+        let rows = connector.actions().filter_map(|action| action.route.as_deref());
+        let rows: Vec<_> = rows.filter(|route| !ELSEWHERE.contains(route)).collect();
         let untried = rows.iter().filter(|route| !tried.contains(&normal(&base, route)));
         wrong.extend(untried.map(|route| format!("{name}: {route} has no case")));
         println!("{name}: {} cases for {} rows", files.values().map(Vec::len).sum::<usize>(), rows.len());

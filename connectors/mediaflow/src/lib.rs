@@ -172,10 +172,15 @@ impl Connector for Mediaflow {
     }
 
     async fn open(client: &Client, source: &Value, from: u64) -> Result<FileStream> {
-        download::open(client, source, from).await
+        match source.get("path") {
+            Some(_) => raw::open(client, source, from).await,
+            None => download::open(client, source, from).await,
+        }
     }
 }
 
 submit! { ConnectorEntry::of::<Mediaflow>() }
 submit! { ActionEntry::many::<Mediaflow>(|| OPERATIONS.actions()) }
 submit! { ActionEntry::of::<raw::Request<Mediaflow>>() }
+submit! { ActionEntry::of::<raw::Download<Mediaflow>>() }
+submit! { ActionEntry::of::<raw::Upload<Mediaflow>>() }

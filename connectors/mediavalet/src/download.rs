@@ -1,16 +1,12 @@
-//! `asset.download`: hands an asset's file, or one of its ready-made forms, to later steps by reference. Signed addresses
-//! end, so one is fetched whenever the bytes are needed, and none is stored.
+//! `asset.download`: hands an asset's file, or one of the forms that are ready of every asset, to later steps by reference.
 
-use futures::FutureExt;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
-use trunkline_core::{
-    Action, ActionEntry, Context, Effect, Error, ErrorKind, FileRef, FileStream, Result, async_trait, submit,
-};
-use trunkline_rest::{Client, Url};
+use trunkline_core::{Action, ActionEntry, Context, Effect, FileRef, Result, async_trait, submit};
+use trunkline_rest::Client;
 
-use crate::{MediaValet, id};
+use crate::{MediaValet, id, source::Source};
 
 /// The action.
 pub struct Download;
@@ -23,19 +19,15 @@ pub struct Input {
     #[schemars(extend("format" = "uuid"))]
     asset_id: String,
     /// # Form
-    /// The original, or one of the forms that MediaValet makes of every asset.
+    /// The original, or one of the forms that MediaValet makes of every asset; `asset.rendition` has the others.
     #[serde(default)]
     form: Form,
-    /// # Rendition kind
-    /// Id of a kind of rendition to download instead; `config.rendition_kinds` has them.
-    #[schemars(extend("format" = "uuid"))]
-    rendition_kind_id: Option<String>,
 }
 
 /// The forms of an asset that MediaValet has ready.
 #[derive(Clone, Copy, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "lowercase")]
-enum Form {
+pub(crate) enum Form {
     #[default]
     Original,
     Large,
@@ -51,16 +43,6 @@ pub struct Output {
     file: FileRef,
 }
 
-/// What opens the file again: this, and the connection.
-#[derive(Serialize, Deserialize)]
-#[serde(rename_all = "camelCase")]
-struct Source {
-    asset_id: String,
-    form: Form,
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    rendition_kind_id: Option<String>,
-}
-
 #[async_trait]
 impl Action for Download {
     type Connector = MediaValet;
@@ -74,49 +56,17 @@ impl Action for Download {
     const EFFECT: Effect = Effect::Read;
 
     async fn run(client: &Client, input: Input, cx: &Context) -> Result<Output> {
-        let asset = client.call("asset.get", json!({ "assetId": input.asset_id }), cx).await?;
+        let Input { asset_id, form } = input;
+        let asset = client.call("asset.get", json!({ "assetId": asset_id }), cx).await?;
         let name = id(asset.get("file").unwrap_or(&Value::Null), "fileName")?;
         // Only the original has the size and the type that are told of the asset.
-        let original = input.form == Form::Original && input.rendition_kind_id.is_none();
+        let original = form == Form::Original;
         let size = asset.pointer("/file/sizeInBytes").and_then(Value::as_u64).filter(|_| original);
         let media_type =
             asset.pointer("/file/mimeType").and_then(Value::as_str).filter(|_| original).map(str::to_owned);
-        let Input { asset_id, form, rendition_kind_id } = input;
-        let source = json!(Source { asset_id, form, rendition_kind_id });
+        let source = json!(Source::Asset { asset_id, form });
         Ok(Output { file: FileRef { name, media_type, size, connection: cx.connection().into(), source } })
     }
 }
 
 submit! { ActionEntry::of::<Download>() }
-
-/// Opens what [`Download`] handed out.
-pub(crate) async fn open(client: &Client, source: &Value, from: u64) -> Result<FileStream> {
-    let Source { asset_id, form, rendition_kind_id } = serde_json::from_value(source.clone()).map_err(|error| {
-        Error::new(ErrorKind::InvalidInput, format!("this is no file of MediaValet: {error}"))
-            .hint("pass the `file` of an `asset.download` step as it is")
-    })?;
-    let (operation, input, place) = match rendition_kind_id {
-        Some(kind) => {
-            let input = json!({ "assetId": asset_id, "renditionKindId": kind });
-            ("asset.rendition", input, "/renditionUrl".to_owned())
-        }
-        None => {
-            let place = format!("/media/{}", json!(form).as_str().unwrap_or_default());
-            ("asset.get", json!({ "assetId": asset_id }), place)
-        }
-    };
-    let own = client.clone();
-    let locate = move || {
-        let (client, input, place) = (own.clone(), input.clone(), place.clone());
-        async move {
-            let found = client.call(operation, input, &Context::default()).await?;
-            let url = found.pointer(&place).and_then(Value::as_str).and_then(|url| Url::parse(url).ok());
-            url.ok_or_else(|| {
-                Error::new(ErrorKind::NotFound, "the asset is not there in this form")
-                    .hint("it may not be processed yet: `asset.wait_until_processed` waits for that")
-            })
-        }
-        .boxed()
-    };
-    client.download(locate, from).await
-}

@@ -2,135 +2,49 @@
 //!
 //! What its API can do is in `operations/*.toml`, row by row; what does not fit a row is an action of its own.
 
+mod bulk;
 mod categories;
 mod download;
+mod export;
+mod logo;
 mod metadata;
 mod operations;
+mod package;
+mod rendition;
+mod settings;
+mod source;
+mod transfer;
 mod upload;
+mod version;
 mod wait;
+mod webhook;
 
-use schemars::JsonSchema;
-use serde::Deserialize;
 use serde_json::{Value, json};
 use trunkline_core::{
-    ActionEntry, Authorization, Connector, ConnectorEntry, Diagnostic, Error, ErrorKind, FileStream, Result, Secret,
-    VaultSlot, async_trait, submit,
+    ActionEntry, Authorization, Connector, ConnectorEntry, Diagnostic, Error, ErrorKind, FileStream, Result, VaultSlot,
+    async_trait, submit,
 };
-use trunkline_rest::{Answer, Auth, Client, ClientAuth, Grant, OAuth, raw};
-use url::Url;
+use trunkline_rest::{Answer, Auth, Client, Grant, OAuth, raw};
 
 use operations::OPERATIONS;
+use settings::{Authentication, Flows};
 
+pub use bulk::Bulk;
 pub use categories::SetCategories;
 pub use download::Download;
+pub use export::Export;
+pub use logo::{SetLogo, SetPortalLogo};
 pub use metadata::{SetKeywords, Update};
+pub use package::Package;
+pub use rendition::Rendition;
+pub use settings::Settings;
 pub use upload::Upload;
+pub use version::UploadVersion;
 pub use wait::WaitUntilProcessed;
+pub use webhook::{Subscribe, Unsubscribe};
 
 /// The connector.
 pub struct MediaValet;
-
-/// How to reach a MediaValet library. Client ID, client secret and subscription key come from MediaValet support and the
-/// developer portal; support also registers each redirect URI.
-#[derive(Deserialize, JsonSchema)]
-#[serde(rename_all = "camelCase")]
-pub struct Settings {
-    /// # Endpoint URL
-    /// Address of the API.
-    #[serde(default = "endpoint_url")]
-    endpoint_url: Url,
-    /// # Subscription Key
-    /// From the developer portal; sent with every call as `Ocp-Apim-Subscription-Key`.
-    subscription_key: Secret,
-    /// # Authentication
-    authentication: Authentication,
-    #[serde(flatten)]
-    flows: Flows,
-    /// # Client ID
-    /// From MediaValet support.
-    client_id: String,
-    /// # Client Secret
-    /// From MediaValet support.
-    client_secret: Secret,
-    /// # Client Authentication
-    /// How client ID and secret are sent to the token URL: as form fields, or as Basic authentication.
-    #[serde(default)]
-    client_authentication: ClientAuth,
-    /// # Token URL
-    /// Where tokens come from.
-    #[serde(default = "token_url")]
-    token_url: Url,
-    /// # Authorization URL
-    /// Where a user signs in; only for the flow `authorization_code`.
-    #[serde(default = "authorization_url")]
-    authorization_url: Url,
-    /// # Redirect URI
-    /// Where the browser comes back to, exactly as MediaValet support has registered it; the host's own address if absent.
-    redirect_uri: Option<Url>,
-    /// # Scopes
-    /// What to ask for, with spaces between; `offline_access` is what gives a refresh token.
-    #[serde(default = "scopes")]
-    scopes: String,
-    /// # Requests a Second
-    /// How many calls the connection makes at most; without it, the service's own throttling sets the pace.
-    #[schemars(range(min = 1, max = 1000))]
-    requests_per_second: Option<u32>,
-}
-
-/// How to sign in.
-#[derive(Deserialize, JsonSchema)]
-#[serde(rename_all = "lowercase")]
-enum Authentication {
-    /// OAuth 2
-    OAuth2,
-}
-
-/// The OAuth 2 flows that MediaValet has.
-#[derive(Deserialize, JsonSchema)]
-#[serde(tag = "flows", rename_all = "snake_case")]
-enum Flows {
-    /// # Authorization Code
-    /// A user signs in with the browser, once; the refresh token keeps the connection alive.
-    AuthorizationCode {},
-    /// # Refresh Token
-    /// With a refresh token that was made elsewhere. MediaValet may give a new one each time: it is kept.
-    RefreshToken {
-        /// # Refresh Token
-        #[serde(rename = "refreshToken")]
-        refresh_token: Secret,
-    },
-    /// # Password
-    /// With a user's name and password: for unattended use. A user of its own is advisable.
-    Password {
-        /// # Username
-        username: String,
-        /// # Password
-        password: Secret,
-    },
-    /// # Client Credentials
-    /// Without a user. Announced by MediaValet; ask support whether your client may use it.
-    ClientCredentials {},
-}
-
-fn default_url(text: &str) -> Url {
-    Url::parse(text).unwrap_or_else(|error| unreachable!("{text}: {error}"))
-}
-
-fn endpoint_url() -> Url {
-    default_url("https://api.mediavalet.com")
-}
-
-fn token_url() -> Url {
-    default_url("https://login.mediavalet.com/connect/token")
-}
-
-fn authorization_url() -> Url {
-    default_url("https://login.mediavalet.com/connect/authorize")
-}
-
-fn scopes() -> String {
-    "openid api offline_access".to_owned()
-}
 
 #[async_trait]
 impl Connector for MediaValet {
@@ -181,7 +95,7 @@ impl Connector for MediaValet {
     }
 
     async fn open(client: &Client, source: &Value, from: u64) -> Result<FileStream> {
-        download::open(client, source, from).await
+        source::open(client, source, from).await
     }
 }
 
@@ -219,3 +133,5 @@ fn id(payload: &Value, name: &str) -> Result<String> {
 submit! { ConnectorEntry::of::<MediaValet>() }
 submit! { ActionEntry::many::<MediaValet>(|| OPERATIONS.actions()) }
 submit! { ActionEntry::of::<raw::Request<MediaValet>>() }
+submit! { ActionEntry::of::<raw::Download<MediaValet>>() }
+submit! { ActionEntry::of::<raw::Upload<MediaValet>>() }

@@ -10,15 +10,14 @@ use std::{collections::BTreeMap, time::Duration};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::json;
-use trunkline_core::{
-    Action, ActionEntry, Context, Effect, Error, ErrorKind, FileRef, Result, Secret, async_trait, submit,
+use trunkline_core::{Action, ActionEntry, Context, Effect, Error, ErrorKind, FileRef, Result, async_trait, submit};
+use trunkline_rest::Client;
+
+use crate::{
+    MediaValet,
+    transfer::{Begin, Transfer, stem},
+    wait::{PROCESSING_TIMEOUT, processed},
 };
-use trunkline_rest::{Blocks, Client, address_expired};
-
-use crate::{MediaValet, id, wait::processed};
-
-/// How long MediaValet may take to process an asset (thumbnails, previews) before a later step has to look again.
-const PROCESSING_TIMEOUT: Duration = Duration::from_secs(15 * 60);
 
 /// How long to look for an asset that an earlier attempt may have finalized.
 const FINALIZED_TIMEOUT: Duration = Duration::from_secs(30);
@@ -64,22 +63,6 @@ pub struct Output {
     sha256: String,
 }
 
-/// How far an upload got. Holds the signed address, so it is for the checkpoint only.
-#[derive(Clone, Serialize, Deserialize)]
-struct Progress {
-    asset_id: String,
-    upload_url: String,
-    blocks: Blocks,
-    sent: Option<Sent>,
-}
-
-/// What arrived at the signed address.
-#[derive(Clone, Serialize, Deserialize)]
-struct Sent {
-    bytes: u64,
-    sha256: String,
-}
-
 #[async_trait]
 impl Action for Upload {
     type Connector = MediaValet;
@@ -93,20 +76,17 @@ impl Action for Upload {
     const EFFECT: Effect = Effect::Create;
 
     async fn run(client: &Client, input: Input, cx: &Context) -> Result<Output> {
-        let begun = cx.checkpoint().and_then(|progress| serde_json::from_value(progress.clone()).ok());
-        let (progress, resumed) = match begun {
-            Some(progress) => (progress, true),
-            None => (begin(client, &input, cx).await?, false),
+        let mut upload = json!({ "filename": input.file.name });
+        if let Some(size) = input.file.size {
+            upload["fileSizeInBytes"] = size.into();
+        }
+        let begin = Begin { operation: "upload.create", input: upload };
+        let (transfer, resumed) = match Transfer::left(cx) {
+            Some(transfer) => (transfer, true),
+            None => (Transfer::begin(client, &begin, cx).await?, false),
         };
-        let (progress, sent) = match send(client, &input, progress, cx).await {
-            // The signed address is good for 24 hours; an upload that lay longer begins anew.
-            Err(error) if address_expired(&error) => {
-                let progress = begin(client, &input, cx).await?;
-                send(client, &input, progress, cx).await?
-            }
-            sent => sent?,
-        };
-        let asset = progress.asset_id;
+        let (transfer, sent) = transfer.send(client, &input.file, &begin, cx).await?;
+        let asset = transfer.asset_id;
         match publish(client, &asset, &input, sent.bytes, cx).await {
             Ok(()) => processed(client, &asset, PROCESSING_TIMEOUT, cx).await.map(drop)?,
             // An upload that is no longer open may have been finalized by an attempt whose answer was lost.
@@ -127,44 +107,11 @@ impl Action for Upload {
 
 submit! { ActionEntry::of::<Upload>() }
 
-async fn begin(client: &Client, input: &Input, cx: &Context) -> Result<Progress> {
-    let mut upload = json!({ "filename": input.file.name });
-    if let Some(size) = input.file.size {
-        upload["fileSizeInBytes"] = size.into();
-    }
-    let upload = client.call("upload.create", upload, cx).await?;
-    let progress = Progress {
-        asset_id: id(&upload, "id")?,
-        upload_url: id(&upload, "uploadUrl")?,
-        blocks: Blocks::default(),
-        sent: None,
-    };
-    cx.save_checkpoint(json!(progress)).await?;
-    Ok(progress)
-}
-
-/// Sends the bytes, from the first block on that has not arrived yet.
-async fn send(client: &Client, input: &Input, progress: Progress, cx: &Context) -> Result<(Progress, Sent)> {
-    if let Some(sent) = progress.sent.clone() {
-        return Ok((progress, sent));
-    }
-    let target = Secret::from(progress.upload_url.as_str());
-    let save = |blocks| {
-        let progress = json!(Progress { blocks, ..progress.clone() });
-        async move { cx.save_checkpoint(progress).await }
-    };
-    let sent = client.upload_blocks(&target, &input.file, progress.blocks.clone(), save, cx).await?;
-    let sent = Sent { bytes: sent.bytes, sha256: sent.sha256 };
-    cx.save_checkpoint(json!(Progress { sent: Some(sent.clone()), ..progress.clone() })).await?;
-    Ok((progress, sent))
-}
-
 /// Describes and categorizes the upload, then hands it over for processing.
 async fn publish(client: &Client, asset: &str, input: &Input, bytes: u64, cx: &Context) -> Result<()> {
-    let stem = input.file.name.rsplit_once('.').map_or(&*input.file.name, |(stem, _)| stem);
     let mut upload = json!({
         "assetId": asset, "filename": input.file.name, "fileSizeInBytes": bytes,
-        "title": input.title.as_deref().unwrap_or(stem),
+        "title": input.title.as_deref().unwrap_or(stem(&input.file.name)),
     });
     if let Some(description) = &input.description {
         upload["description"] = description.as_str().into();

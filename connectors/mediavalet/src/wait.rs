@@ -56,13 +56,18 @@ impl Action for WaitUntilProcessed {
 
 submit! { ActionEntry::of::<WaitUntilProcessed>() }
 
-/// The asset once it is processed: then it has something to show.
-pub(crate) async fn processed(client: &Client, asset: &str, within: Duration, cx: &Context) -> Result<Value> {
+/// How long MediaValet may take to process an asset (thumbnails, previews) before a later step has to look again.
+pub(crate) const PROCESSING_TIMEOUT: Duration = Duration::from_secs(15 * 60);
+
+/// Looks again and again, less and less often, until there is something to give; `None` when the time is over.
+pub(crate) async fn until<T, F>(within: Duration, cx: &Context, look: impl Fn() -> F) -> Result<Option<T>>
+where
+    F: Future<Output = Result<Option<T>>>,
+{
     let (mut waited, mut pause) = (Duration::ZERO, Duration::from_millis(100));
     while waited < within {
-        let found = client.call("asset.get", json!({ "assetId": asset }), cx).await?;
-        if found.pointer("/media/original").and_then(Value::as_str).is_some_and(|url| !url.is_empty()) {
-            return Ok(found);
+        if let Some(found) = look().await? {
+            return Ok(Some(found));
         }
         tokio::select! {
             () = tokio::time::sleep(pause) => {}
@@ -71,6 +76,31 @@ pub(crate) async fn processed(client: &Client, asset: &str, within: Duration, cx
         waited += pause;
         pause = (pause * 2).min(Duration::from_secs(10));
     }
-    let message = format!("MediaValet has not processed asset {asset} within {} s", within.as_secs());
-    Err(Error::new(ErrorKind::Unavailable, message).retry(Retry::Backoff).hint("look at the asset in MediaValet"))
+    Ok(None)
+}
+
+/// The asset once it is processed and what was asked for holds.
+pub(crate) async fn processed_and(
+    client: &Client,
+    asset: &str,
+    within: Duration,
+    cx: &Context,
+    holds: impl Fn(&Value) -> bool + Sync,
+) -> Result<Value> {
+    let holds = &holds;
+    let look = || async move {
+        let found = client.call("asset.get", json!({ "assetId": asset }), cx).await?;
+        // Then it has something to show.
+        let processed = found.pointer("/media/original").and_then(Value::as_str).is_some_and(|url| !url.is_empty());
+        Ok((processed && holds(&found)).then_some(found))
+    };
+    until(within, cx, look).await?.ok_or_else(|| {
+        let message = format!("MediaValet has not processed asset {asset} within {} s", within.as_secs());
+        Error::new(ErrorKind::Unavailable, message).retry(Retry::Backoff).hint("look at the asset in MediaValet")
+    })
+}
+
+/// The asset once it is processed.
+pub(crate) async fn processed(client: &Client, asset: &str, within: Duration, cx: &Context) -> Result<Value> {
+    processed_and(client, asset, within, cx, |_| true).await
 }

@@ -215,6 +215,10 @@ impl Reader {
         let headers = response.headers();
         let part = content_range(headers);
         match response.status() {
+            StatusCode::NO_CONTENT => {
+                let message = format!("{host} has nothing to read where a file of {} was looked for", self.service);
+                return Err(self.error(ErrorKind::NotFound, message).hint("there is nothing to export or to download"));
+            }
             // What is made on being asked for may be answered 201.
             StatusCode::OK | StatusCode::CREATED => {
                 self.same_file(headers, content_length(&response))?;

@@ -28,6 +28,26 @@ pub(crate) struct MediaFile {
     pub size: Option<u64>,
 }
 
+impl MediaFile {
+    /// A file that is to come, with a temporary name of its own.
+    pub(crate) fn new(filename: &str) -> MediaFile {
+        let id = Uuid::new_v4();
+        let temporary = match filename.rsplit_once('.') {
+            Some((_, extension)) => format!("{id}.{extension}"),
+            None => id.to_string(),
+        };
+        MediaFile { id, temporary, filename: filename.to_owned(), size: None }
+    }
+}
+
+/// A reservation of an asset for a new version.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub(crate) struct CheckOut {
+    /// Name of the user who has it.
+    pub by: String,
+    pub comment: String,
+}
+
 /// One asset, or the holder of one whose upload has not been finalised.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub(crate) struct Asset {
@@ -47,6 +67,13 @@ pub(crate) struct Asset {
     pub ready_at: i64,
     pub deleted_at: Option<i64>,
     pub preexisting: bool,
+    #[serde(default)]
+    pub checked_out: Option<CheckOut>,
+    #[serde(default)]
+    pub check_in_comment: String,
+    /// Files that newer versions took the place of, oldest first.
+    #[serde(default)]
+    pub earlier: Vec<MediaFile>,
     /// Lower-case copies for searching.
     #[serde(skip)]
     pub lower: Lower,
@@ -80,6 +107,9 @@ impl Asset {
             ready_at: 0,
             deleted_at: None,
             preexisting: false,
+            checked_out: None,
+            check_in_comment: String::new(),
+            earlier: Vec::new(),
             lower: Lower::default(),
         }
     }

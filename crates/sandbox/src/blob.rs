@@ -12,6 +12,7 @@ use uuid::Uuid;
 
 use crate::App;
 use crate::asset::{Blob, Content};
+use crate::downloads;
 use crate::files;
 use crate::http::{self, Answer, Call};
 use crate::library::{SourceFile, hex};
@@ -58,6 +59,10 @@ pub(crate) async fn serve(app: &App, mut call: Call) -> Answer {
         ("GET", ["library", id], Some("blocklist")) => block_list(app, media(id)),
         ("GET", ["renditions", id, _], None) => match media(id).and_then(|id| source(app, id)) {
             Some(file) => files::content(app, &call, &file, 99, file.size.min(20_000), "image/jpeg"),
+            None => error(404, "BlobNotFound", "The specified blob does not exist."),
+        },
+        ("GET", ["packages", id], None) => match media(id).and_then(|id| downloads::bytes(app, id)) {
+            Some(zip) => files::bytes(&call, zip),
             None => error(404, "BlobNotFound", "The specified blob does not exist."),
         },
         ("PUT", ["library", id], comp) => {

@@ -55,7 +55,7 @@ fn row(world: &World, gate: &Gate, category: &Category) -> Value {
         "subcats": { "total": below },
         "subfolderCount": below,
         "assetCount": assets,
-        "record": record(category.created_at, "integration@example.com", category.created_at, None),
+        "record": record(category.created_at, "integration@example.com", category.created_at, None, 1),
         "permissions": rows::permissions(gate, &names),
     })
 }

@@ -183,6 +183,12 @@ impl Library {
         })
     }
 
+    /// The whole of a file.
+    pub(crate) fn bytes(&self, file: &SourceFile) -> Vec<u8> {
+        let blocks = (0..file.size.div_ceil(BLOCK)).flat_map(|number| block(&self.base, file.key, number));
+        blocks.take(usize::try_from(file.size).unwrap_or(usize::MAX)).collect()
+    }
+
     /// The SHA-256 of a file, as lower-case hexadecimal digits; computed once.
     pub(crate) fn digest(&self, index: u64) -> String {
         let known = self.digests.lock().unwrap_or_else(PoisonError::into_inner).get(&index).cloned();

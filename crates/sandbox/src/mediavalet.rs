@@ -11,7 +11,7 @@ use crate::App;
 use crate::http::{self, Answer, Call};
 use crate::state::{now, timestamp};
 use crate::tokens::Server;
-use crate::{asset_search, asset_writes, categories, mediavalet_rows as rows, uploads};
+use crate::{asset_search, asset_writes, categories, check_in, downloads, mediavalet_rows as rows, uploads, webhooks};
 
 /// Default and largest number of rows of a page.
 const DEFAULT_COUNT: usize = 50;
@@ -66,8 +66,9 @@ pub(crate) async fn serve(app: &App, mut call: Call) -> Answer {
         Ok(gate) => gate,
         Err(answer) => return *answer,
     };
-    let reading = matches!(call.method, Method::GET | Method::HEAD)
-        || (call.method == Method::POST && call.path == "/assets/search");
+    // Beginning a check-in is a GET that changes something.
+    let reading = matches!(call.method, Method::GET | Method::HEAD) && !call.path.starts_with("/assetCheckIn/")
+        || (call.method == Method::POST && matches!(call.path.as_str(), "/assets/search" | "/downloads"));
     let outcome = if reading || gate.may_write {
         route(app, &gate, &mut call).await
     } else {
@@ -201,6 +202,45 @@ async fn route(app: &App, gate: &Gate, call: &mut Call) -> Outcome {
             }
         }
 
+        ("GET", ["assets", id, "versions"]) => check_in::versions(app, call, guid(id)?),
+        ("POST", ["assets", id, "checkOut"]) => {
+            let id = guid(id)?;
+            let body = json_body(call).await?;
+            check_in::check_out(app, gate, id, &body)
+        }
+        ("POST", ["assetCheckIn", id, "validate"]) => {
+            let id = guid(id)?;
+            let name = text_body(call).await?;
+            check_in::validate(app, id, &name)
+        }
+        ("GET", ["assetCheckIn", id]) => check_in::begin(app, gate, guid(id)?),
+        ("PUT", ["assetCheckIn", id]) => {
+            let id = guid(id)?;
+            let body = json_body(call).await?;
+            check_in::finish(app, gate, id, &body)
+        }
+
+        ("GET", ["downloads"]) => Ok(downloads::list(app, gate)),
+        ("POST", ["downloads"]) => {
+            let body = json_body(call).await?;
+            downloads::create(app, gate, &body)
+        }
+        ("GET", ["downloads", id]) => downloads::one(app, gate, guid(id)?),
+        ("DELETE", ["downloads", id]) => downloads::delete(app, gate, guid(id)?),
+
+        ("GET", ["skyhook", "events"]) => Ok(webhooks::events()),
+        ("GET", ["skyhook", "subscriptions", "list"]) => Ok(webhooks::list(app, gate)),
+        ("POST", ["skyhook", "subscriptions"]) => {
+            let body = json_body(call).await?;
+            webhooks::create(app, gate, &body)
+        }
+        ("PUT", ["skyhook", "subscriptions", id]) => {
+            let id = guid(id)?;
+            let body = json_body(call).await?;
+            webhooks::replace(app, gate, id, &body)
+        }
+        ("DELETE", ["skyhook", "subscriptions", id]) => webhooks::delete(app, gate, guid(id)?),
+
         ("POST", ["uploads"]) => {
             let body = json_body(call).await?;
             uploads::create(app, gate, &body)
@@ -231,6 +271,14 @@ async fn json_body(call: &mut Call) -> Result<Value, Refusal> {
         return Err(Refusal::new(415, "The body has to be application/json"));
     }
     call.json().await.map_err(|text| Refusal::new(400, text))
+}
+
+async fn text_body(call: &mut Call) -> Result<String, Refusal> {
+    if call.content_type() != "text/plain" {
+        return Err(Refusal::new(415, "The body has to be text/plain"));
+    }
+    let bytes = call.bytes().await.map_err(|text| Refusal::new(400, text))?;
+    String::from_utf8(bytes.to_vec()).map_err(|_| Refusal::new(400, "The body is not UTF-8"))
 }
 
 /// Offset and count of a page; a count above 1000 is cut down.

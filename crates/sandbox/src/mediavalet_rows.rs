@@ -49,7 +49,7 @@ pub(crate) fn home() -> Value {
 }
 
 /// A GUID that belongs to a user's name.
-fn user_id(user: &str) -> Uuid {
+pub(crate) fn user_id(user: &str) -> Uuid {
     let bits = user.bytes().fold(7u64, |hash, byte| crate::library::mix(hash ^ u64::from(byte)));
     uuid::Builder::from_random_bytes((u128::from(bits) << 64 | u128::from(!bits)).to_be_bytes()).into_uuid()
 }
@@ -131,12 +131,18 @@ pub(crate) fn rendition_kinds() -> Vec<Value> {
 }
 
 /// Who made a row, and when.
-pub(crate) fn record(created_at: i64, created_by: &str, modified_at: i64, deleted_at: Option<i64>) -> Value {
+pub(crate) fn record(
+    created_at: i64,
+    created_by: &str,
+    modified_at: i64,
+    deleted_at: Option<i64>,
+    version: usize,
+) -> Value {
     let person = json!({ "id": user_id(created_by), "username": created_by, "firstName": "Sandbox", "lastName": "" });
     json!({
         "createdAt": timestamp(created_at), "createdBy": person, "modifiedAt": timestamp(modified_at),
         "modifiedBy": person, "softDeletedAt": deleted_at.map(timestamp),
-        "version": { "version": 1, "isversionable": true, "islatestversion": true, "ismajorversion": true },
+        "version": { "version": version, "isversionable": true, "islatestversion": true, "ismajorversion": true },
     })
 }
 
@@ -220,10 +226,15 @@ pub(crate) fn asset_row(app: &App, gate: &Gate, asset: &Asset, size: Option<u64>
         },
         "description": asset.description,
         "altText": asset.alt_text,
-        "status": if ready { json!(0) } else { Value::Null },
+        "status": if asset.checked_out.is_some() { json!(9) } else if ready { json!(0) } else { Value::Null },
+        "checkedOutBy": asset.checked_out.as_ref().map(|held| user_id(&held.by)),
+        "assetCheckOutComment": asset.checked_out.as_ref().map(|held| &held.comment),
+        "assetCheckInComment": asset.check_in_comment,
         "rating": { "average": 0, "user": 0 },
         "attributes": attributes,
-        "record": record(asset.created_at, &asset.created_by, asset.modified_at, asset.deleted_at),
+        "record": record(
+            asset.created_at, &asset.created_by, asset.modified_at, asset.deleted_at, asset.earlier.len() + 1
+        ),
         "categories": asset.categories,
         "keywords": asset.keywords,
         "relatedassets": [],

@@ -14,7 +14,9 @@ use serde_json::Value;
 use uuid::Uuid;
 
 use crate::asset::{Asset, Blob, Category};
+use crate::downloads::Package;
 use crate::tokens::{Access, Code, Refresh};
+use crate::webhooks::Webhook;
 
 /// Milliseconds since 1970.
 pub(crate) fn now() -> i64 {
@@ -50,6 +52,10 @@ pub(crate) enum Event {
         size: u64,
     },
     Blob(Blob),
+    Package(Package),
+    PackageGone(Uuid),
+    Webhook(Webhook),
+    WebhookGone(Uuid),
     Usage {
         file: i64,
         usage: Value,
@@ -75,6 +81,8 @@ pub(crate) struct World {
     pub media: HashMap<Uuid, Uuid>,
     pub categories: BTreeMap<Uuid, Category>,
     pub blobs: HashMap<Uuid, Blob>,
+    pub packages: BTreeMap<Uuid, Package>,
+    pub webhooks: BTreeMap<Uuid, Webhook>,
     pub usages: HashMap<i64, Vec<Value>>,
     log: Option<File>,
     closed: bool,
@@ -147,6 +155,18 @@ impl World {
             }
             Event::Blob(blob) => {
                 self.blobs.insert(blob.id, blob);
+            }
+            Event::Package(package) => {
+                self.packages.insert(package.id, package);
+            }
+            Event::PackageGone(id) => {
+                self.packages.remove(&id);
+            }
+            Event::Webhook(webhook) => {
+                self.webhooks.insert(webhook.id, webhook);
+            }
+            Event::WebhookGone(id) => {
+                self.webhooks.remove(&id);
             }
             Event::Usage { file, usage, removed: false } => self.usages.entry(file).or_default().push(usage),
             Event::Usage { file, usage, removed: true } => {

@@ -18,7 +18,7 @@ pub(crate) fn check_filename(name: &str) -> Result<(), Refusal> {
     if ok { Ok(()) } else { Err(Refusal::new(400, format!("{name:?} is no file name"))) }
 }
 
-fn size_member(body: &Value) -> Result<Option<u64>, Refusal> {
+pub(crate) fn size_member(body: &Value) -> Result<Option<u64>, Refusal> {
     match &body["fileSizeInBytes"] {
         Value::Null => Ok(None),
         value => value.as_u64().map(Some).ok_or_else(|| Refusal::new(400, "fileSizeInBytes is no size")),
@@ -28,15 +28,10 @@ fn size_member(body: &Value) -> Result<Option<u64>, Refusal> {
 fn new_file(body: &Value) -> Result<MediaFile, Refusal> {
     let filename = body["filename"].as_str().ok_or_else(|| Refusal::new(400, "filename is needed"))?;
     check_filename(filename)?;
-    let id = Uuid::new_v4();
-    let temporary = match filename.rsplit_once('.') {
-        Some((_, extension)) => format!("{id}.{extension}"),
-        None => id.to_string(),
-    };
-    Ok(MediaFile { id, temporary, filename: filename.to_owned(), size: size_member(body)? })
+    Ok(MediaFile { size: size_member(body)?, ..MediaFile::new(filename) })
 }
 
-fn upload_row(app: &App, asset: &Asset, file: &MediaFile) -> Value {
+pub(crate) fn upload_row(app: &App, asset: &Asset, file: &MediaFile) -> Value {
     json!({
         "id": asset.id,
         "uploadUrl": blob_url(app, &format!("/library/{}", file.id), "rcw"),
@@ -66,6 +61,9 @@ pub(crate) fn new_version(app: &App, _gate: &Gate, id: Uuid, body: &Value) -> Ou
         if asset.current.is_none() {
             return Err(Refusal::new(400, "The asset is still being uploaded"));
         }
+        if asset.checked_out.is_some() {
+            return Err(Refusal::new(403, "The asset is checked out"));
+        }
         asset.pending = Some(file.clone());
         Ok(())
     })?;
@@ -82,7 +80,11 @@ fn change_upload<R>(
     id: Uuid,
     act: impl FnOnce(&mut Asset) -> Result<R, Refusal>,
 ) -> Result<(R, Asset), Refusal> {
-    change(app, id, |asset| if asset.pending.is_some() { act(asset) } else { Err(Refusal::not_found("The upload")) })
+    change(app, id, |asset| match (&asset.pending, &asset.checked_out) {
+        // The file of an asset that is checked out goes in by its check-in.
+        (Some(_), None) => act(asset),
+        _ => Err(Refusal::not_found("The upload")),
+    })
 }
 
 /// Sets one fact of an upload. The temporary name is taken for "no other name": the vendor's sample sends it.
@@ -166,6 +168,14 @@ pub(crate) fn associate(app: &App, id: Uuid, what: &str, body: &Value) -> Outcom
     Ok(Reply { errors, ..Reply::new(201, body.clone()) })
 }
 
+/// How many bytes have arrived for the file that is being uploaded.
+pub(crate) fn sent(app: &App, id: Uuid) -> Option<u64> {
+    app.state.with(|world| {
+        let file = world.asset(id)?.pending.as_ref()?;
+        Some(world.blobs.get(&file.id)?.content.as_ref()?.size)
+    })
+}
+
 /// Patches an upload; `/status` with value 1 finalises it.
 pub(crate) fn patch(app: &App, id: Uuid, body: &Value) -> Outcome {
     let operations = body.as_array().ok_or_else(|| Refusal::new(400, "The body has to be an array of operations"))?;
@@ -188,11 +198,7 @@ pub(crate) fn patch(app: &App, id: Uuid, body: &Value) -> Outcome {
         let warnings = vec!["The upload was finalised before".to_owned()];
         return Ok(Reply { warnings, errors, ..Reply::new(200, json!({ "permissions": [] })) });
     }
-    let committed = |file: &MediaFile| -> Option<u64> {
-        app.state.with(|world| Some(world.blobs.get(&file.id)?.content.as_ref()?.size))
-    };
-    let size = app.state.with(|world| world.asset(id).and_then(|asset| asset.pending.clone()));
-    let size = size.as_ref().and_then(committed);
+    let size = sent(app, id);
     change_upload(app, id, |asset| {
         for (name, value) in facts {
             set(asset, name, value)?;
@@ -202,13 +208,18 @@ pub(crate) fn patch(app: &App, id: Uuid, body: &Value) -> Outcome {
     Ok(Reply { errors, ..Reply::new(200, json!({ "permissions": [] })) })
 }
 
-/// The checks of the last step, and the end of the upload.
+/// The checks of the last step of an upload.
 fn complete(app: &App, asset: &mut Asset, size: Option<u64>) -> Result<(), Refusal> {
-    let Some(file) = asset.pending.clone() else { return Err(Refusal::not_found("The upload")) };
-    check_filename(&file.filename)?;
     if asset.categories.is_empty() {
         return Err(Refusal::new(400, "The asset needs at least one category"));
     }
+    take_over(app, asset, size)
+}
+
+/// The file that was sent becomes the asset's, if it has the size that was given.
+pub(crate) fn take_over(app: &App, asset: &mut Asset, size: Option<u64>) -> Result<(), Refusal> {
+    let Some(file) = asset.pending.clone() else { return Err(Refusal::not_found("The upload")) };
+    check_filename(&file.filename)?;
     match size {
         None => return Err(Refusal::new(404, "Nothing has been uploaded yet")),
         Some(size) if file.size != Some(size) => {
@@ -218,7 +229,7 @@ fn complete(app: &App, asset: &mut Asset, size: Option<u64>) -> Result<(), Refus
         Some(_) => {}
     }
     let processing = i64::try_from(app.options.processing.as_millis()).unwrap_or(i64::MAX);
-    asset.current = Some(file);
+    asset.earlier.extend(asset.current.replace(file));
     asset.pending = None;
     asset.ready_at = now().saturating_add(processing);
     Ok(())

@@ -44,18 +44,23 @@ impl<C: Connector<Client = Client>> Action for Download<C> {
     const EFFECT: Effect = Effect::Read;
 
     async fn run(client: &Client, input: Input, cx: &Context) -> Result<Output> {
-        let found = client.look_at(input.target.clone()).await?;
-        let last = input.target.url(&client.0.base)?;
-        let last = last.path_segments().and_then(|mut all| all.next_back()).unwrap_or_default();
-        let last = percent_encoding::percent_decode_str(last).decode_utf8_lossy().into_owned();
-        let name = input.name.or(found.name).unwrap_or(last);
-        let name = if name.is_empty() { "file".to_owned() } else { name };
-        let (connection, source) = (cx.connection().into(), json!(input.target));
-        Ok(Output { file: FileRef { name, media_type: found.media_type, size: found.size, connection, source } })
+        Ok(Output { file: file(client, input.target, input.name, cx).await? })
     }
 }
 
-/// Opens what [`Download`] handed out, from byte `from` on.
+/// A reference to what a path answers, for [`open`]. Its beginning is asked for, so that what is not there is noticed now.
+pub async fn file(client: &Client, target: Target, name: Option<String>, cx: &Context) -> Result<FileRef> {
+    let found = client.look_at(target.clone()).await?;
+    let url = target.url(&client.0.base)?;
+    let last = url.path_segments().and_then(|mut all| all.next_back()).unwrap_or_default();
+    let last = percent_encoding::percent_decode_str(last).decode_utf8_lossy().into_owned();
+    let name = name.or(found.name).unwrap_or(last);
+    let name = if name.is_empty() { "file".to_owned() } else { name };
+    let (connection, source) = (cx.connection().into(), json!(target));
+    Ok(FileRef { name, media_type: found.media_type, size: found.size, connection, source })
+}
+
+/// Opens what [`Download`] or [`file`] handed out, from byte `from` on.
 pub async fn open(client: &Client, source: &Value, from: u64) -> Result<FileStream> {
     let target: Target = serde_json::from_value(source.clone()).map_err(|error| {
         Error::new(ErrorKind::InvalidInput, format!("this is no file of a `download` step: {error}"))

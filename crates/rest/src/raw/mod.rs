@@ -8,11 +8,11 @@ mod request;
 mod target;
 mod upload;
 
-pub use download::{Download, open};
+pub use download::{Download, file, open};
 pub use request::Request;
 pub use target::Target;
 pub(crate) use target::Verb;
-pub use upload::Upload;
+pub use upload::{Upload, post_file};
 
 /// What the actions stand under in a menu.
 const GROUP: &str = "Any call";

@@ -85,9 +85,15 @@ fn refused(input: &str, message: String) -> Error {
 }
 
 impl Target {
-    /// A path that everybody knows, without anything else.
+    /// A path, without anything else.
     pub fn path(path: &str) -> Target {
         Target { path: path.to_owned(), ..Target::default() }
+    }
+
+    /// The same with a value for a name in the path.
+    pub fn parameter(mut self, name: &str, value: impl Into<Value>) -> Target {
+        self.parameters.insert(name.to_owned(), value.into());
+        self
     }
 
     /// The finished address, below the endpoint or not at all.

@@ -13,7 +13,7 @@ use super::{
 };
 use crate::{
     Client,
-    answer::{Call, Reads},
+    answer::{Accepted, Call, Reads},
     payload::{Body, FormFile},
 };
 
@@ -74,6 +74,32 @@ pub struct Output {
     body: Value,
 }
 
+async fn send(
+    client: &Client,
+    call: Call<'_>,
+    verb: Verb,
+    target: &Target,
+    body: Body,
+    cx: &Context,
+) -> Result<Accepted> {
+    client.execute(&call, target.request(client, verb, body)?, cx).await
+}
+
+/// Posts a file for the action `name`, as the whole body or in this field of a form, and gives the answer's body back.
+pub async fn post_file(
+    client: &Client,
+    (name, effect): (&str, Effect),
+    target: &Target,
+    file: FileRef,
+    form_field: Option<String>,
+    cx: &Context,
+) -> Result<Value> {
+    let route = target.route(Verb::Post);
+    let call = Call { name, route: &route, effect, reads: Reads::Text };
+    let form = form_field.map(|field| FormFile { field, fields: Vec::new() });
+    Ok(send(client, call, Verb::Post, target, Body::file(file, form, cx), cx).await?.body)
+}
+
 #[async_trait]
 impl<C: Connector<Client = Client>> Action for Upload<C> {
     type Connector = C;
@@ -94,10 +120,9 @@ impl<C: Connector<Client = Client>> Action for Upload<C> {
         }
         let form = input.form_field.map(|field| FormFile { field, fields: input.form.into_iter().collect() });
         let verb = input.method.verb();
-        let request = input.target.request(client, verb, Body::file(input.file, form, cx))?;
         let route = input.target.route(verb);
         let call = Call { name: Self::NAME, route: &route, effect: verb.effect(), reads: Reads::Text };
-        let answer = client.execute(&call, request, cx).await?;
+        let answer = send(client, call, verb, &input.target, Body::file(input.file, form, cx), cx).await?;
         Ok(Output { status: answer.status.as_u16(), headers: told(&answer.headers), body: answer.body })
     }
 

@@ -1,0 +1,181 @@
+//! `asset.package`: many assets as one zip. MediaValet makes it in the background and says how many assets are in it.
+
+use std::{collections::BTreeSet, time::Duration};
+
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+use serde_json::{Map, Value, json};
+use trunkline_core::{
+    Action, ActionEntry, Context, Effect, Error, ErrorKind, FileRef, Result, Retry, async_trait, submit,
+};
+use trunkline_rest::Client;
+
+use crate::{MediaValet, id, source::Source, wait::until};
+
+/// How long to look for a package whose making was not answered.
+const LISTED_TIMEOUT: Duration = Duration::from_secs(5);
+
+/// The action.
+pub struct Package;
+
+/// Which assets, and how.
+#[derive(Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, rename_all = "camelCase")]
+pub struct Input {
+    /// # Assets
+    #[schemars(length(min = 1), inner(regex(pattern = "^[0-9a-fA-F]{8}(-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12}$")))]
+    asset_ids: Vec<String>,
+    /// # Name of the zip
+    /// With or without `.zip`; one that says which step made it if absent.
+    #[schemars(length(min = 1))]
+    zip_file_name: Option<String>,
+    /// # Settings
+    /// Formats and sizes by kind of asset, as `downloadSettingsPostDetail` of `download.create` has them; originals if
+    /// absent.
+    #[serde(default)]
+    settings: Map<String, Value>,
+    /// # Seconds to wait at most
+    #[serde(default = "an_hour")]
+    #[schemars(range(min = 1, max = 86_400))]
+    seconds: u64,
+}
+
+fn an_hour() -> u64 {
+    60 * 60
+}
+
+/// The zip, for another step's input.
+#[derive(Serialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct Output {
+    /// # File
+    file: FileRef,
+    /// # Download
+    /// Id of the package; `download.delete` takes it away.
+    download_id: String,
+    /// # Number of assets in it
+    item_count: u64,
+}
+
+/// What a later attempt has to know.
+#[derive(Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+enum Progress {
+    /// The package was asked for, and these were there before.
+    Asked(BTreeSet<String>),
+    /// It is being made.
+    Made(String),
+}
+
+#[async_trait]
+impl Action for Package {
+    type Connector = MediaValet;
+    type Input = Input;
+    type Output = Output;
+    const NAME: &'static str = "asset.package";
+    const TITLE: &'static str = "Package assets as one zip";
+    const GROUP: &'static str = "Assets";
+    const ABOUT: &'static str = "Has MediaValet package assets, waits until it is done, and hands the zip to later steps by \
+        reference. Goes on waiting after an interruption, and never has a second package made of one item.";
+    const EFFECT: Effect = Effect::Create;
+
+    async fn run(client: &Client, input: Input, cx: &Context) -> Result<Output> {
+        let name = zip_name(&input, cx);
+        let download = match progress(cx) {
+            Some(Progress::Made(download)) => download,
+            _ => create(client, &input, &name, cx).await?,
+        };
+        let download = &download;
+        let look = || async move {
+            let found = client.call("download.get", json!({ "id": download }), cx).await?;
+            Ok(done(&found).map(|items| (found, items)))
+        };
+        let Some((found, item_count)) = until(Duration::from_secs(input.seconds), cx, look).await? else {
+            let message = format!("MediaValet has not made package {download} within {} s", input.seconds);
+            return Err(Error::new(ErrorKind::Unavailable, message)
+                .retry(Retry::Backoff)
+                .with("download", download)
+                .hint("run the step again: it goes on waiting for the same package"));
+        };
+        let name = found.get("fileName").and_then(Value::as_str).map_or(name, with_extension);
+        let file = FileRef {
+            name,
+            media_type: Some("application/zip".to_owned()),
+            // The unit of `fileSize` is not published.
+            size: None,
+            connection: cx.connection().into(),
+            source: json!(Source::Package { download_id: download.clone() }),
+        };
+        Ok(Output { file, download_id: download.clone(), item_count })
+    }
+
+    /// A package that is new and has the name is the one; with its id in the checkpoint, the next attempt waits for it.
+    async fn reconcile(client: &Client, input: Input, cx: &Context) -> Result<Option<Output>> {
+        let Some(Progress::Asked(before)) = progress(cx) else { return Ok(None) };
+        let (name, before) = (&zip_name(&input, cx), &before);
+        let look = || async move {
+            let new: Vec<_> = packages(client, name, cx).await?.into_iter().filter(|id| !before.contains(id)).collect();
+            Ok((!new.is_empty()).then_some(new))
+        };
+        match until(LISTED_TIMEOUT, cx, look).await?.as_deref() {
+            None => {}
+            Some([download]) => cx.save_checkpoint(json!(Progress::Made(download.clone()))).await?,
+            Some(several) => {
+                let message = format!("{} packages called {name} are new, and one of them is this one", several.len());
+                return Err(Error::new(ErrorKind::UnknownOutcome, message)
+                    .hint("give packages that are made at the same time different names"));
+            }
+        }
+        Ok(None)
+    }
+}
+
+submit! { ActionEntry::of::<Package>() }
+
+fn progress(cx: &Context) -> Option<Progress> {
+    serde_json::from_value(cx.checkpoint()?.clone()).ok()
+}
+
+fn with_extension(name: &str) -> String {
+    if name.to_lowercase().ends_with(".zip") { name.to_owned() } else { format!("{name}.zip") }
+}
+
+fn zip_name(input: &Input, cx: &Context) -> String {
+    let key = || cx.idempotency_key().chars().filter(char::is_ascii_alphanumeric).take(12).collect::<String>();
+    with_extension(&input.zip_file_name.clone().unwrap_or_else(|| format!("package-{}", key())))
+}
+
+/// The ids of all packages of this name.
+async fn packages(client: &Client, name: &str, cx: &Context) -> Result<BTreeSet<String>> {
+    let list = client.call("download.list", json!({}), cx).await?;
+    let called =
+        |one: &&Value| one.get("fileName").and_then(Value::as_str).is_some_and(|own| with_extension(own) == name);
+    let all = list.get("data").and_then(Value::as_array).into_iter().flatten();
+    all.filter(called).map(|one| id(one, "id")).collect()
+}
+
+/// Has the package made. What was there before is kept, so that a package whose id was lost on the way can be told.
+async fn create(client: &Client, input: &Input, name: &str, cx: &Context) -> Result<String> {
+    let before = packages(client, name, cx).await?;
+    cx.save_checkpoint(json!(Progress::Asked(before))).await?;
+    let originals = json!({ "shareOriginals": true });
+    let mut settings = Map::from_iter([("allowsAssetDownload".to_owned(), json!(true))]);
+    for kind in ["images", "videos", "audio", "documents"] {
+        settings.insert(kind.to_owned(), originals.clone());
+    }
+    settings.extend(input.settings.clone());
+    settings.insert("zipFileName".to_owned(), name.into());
+    settings.insert("ids".to_owned(), json!(input.asset_ids));
+    let made = client.call("download.create", json!({ "downloadSettingsPostDetail": settings }), cx).await?;
+    let download = id(&made, "batchId")?;
+    cx.save_checkpoint(json!(Progress::Made(download.clone()))).await?;
+    Ok(download)
+}
+
+/// How many assets are in the package, once all are. The words for its status are not published, so it is counted.
+fn done(download: &Value) -> Option<u64> {
+    let count = |member: &str| download.get(member).and_then(Value::as_u64).unwrap_or_default();
+    let items = count("itemCount");
+    let path = download.get("filePath").and_then(Value::as_str).is_some_and(|path| !path.is_empty());
+    (path && items > 0 && count("processedCount") >= items).then_some(items)
+}

@@ -1,0 +1,227 @@
+//! MediaValet's hand-written actions through the real connector, against the look-alike.
+#![allow(clippy::unwrap_used)]
+
+use std::sync::{
+    Arc, Mutex,
+    atomic::{AtomicUsize, Ordering},
+};
+
+use futures::TryStreamExt;
+use serde_json::{Value, json};
+use tokio::sync::Notify;
+use trunkline as _;
+use trunkline_core::{
+    Connected, Connection, Connections, Context, ErrorKind, FileRef, MemoryVault, Progress, Recorder, Registry, Result,
+};
+use trunkline_sandbox::{Faults, Options, Sandbox};
+
+mod packages;
+mod unpublished;
+mod versions;
+mod webhooks;
+
+/// One step of a flow as the engine runs it: its checkpoints, and a crash when the test wants one.
+#[derive(Default)]
+struct Step {
+    checkpoint: Mutex<Option<Value>>,
+    saved: AtomicUsize,
+    /// Ends the attempt once so many checkpoints were saved.
+    crash_after: Option<usize>,
+    crashed: Notify,
+}
+
+#[trunkline_core::async_trait]
+impl Recorder for Step {
+    async fn checkpoint(&self, value: Value) -> Result<()> {
+        *self.checkpoint.lock().unwrap() = Some(value);
+        if Some(self.saved.fetch_add(1, Ordering::SeqCst) + 1) == self.crash_after {
+            self.crashed.notify_one();
+            std::future::pending::<()>().await;
+        }
+        Ok(())
+    }
+
+    fn progress(&self, _: Progress) {}
+
+    fn warning(&self, message: &str) {
+        panic!("the look-alike warns of nothing: {message}");
+    }
+}
+
+struct Bench {
+    sandbox: Sandbox,
+    connections: Connections,
+}
+
+impl Bench {
+    async fn new(files: u64) -> Bench {
+        Bench::with(Options { files, max_size: 300_000, ..Options::default() }).await
+    }
+
+    /// Nothing takes time: for tests that do the same many times.
+    async fn quick(files: u64) -> Bench {
+        let processing = std::time::Duration::ZERO;
+        Bench::with(Options { files, max_size: 300_000, processing, ..Options::default() }).await
+    }
+
+    async fn with(options: Options) -> Bench {
+        let sandbox = Sandbox::start(options).await.unwrap();
+        let registry = Registry::discover().unwrap();
+        let vault = Arc::new(MemoryVault::default());
+        let connect = |settings| -> Connected {
+            let connection = Connection::from_value(settings).unwrap();
+            registry.connect(&connection, vault.clone(), &|_| unreachable!("secrets are literal")).unwrap()
+        };
+        let mut settings = sandbox.settings();
+        // Somebody else: in the sandbox, a client without a user is one of its own.
+        let mut other = settings[1].as_object().unwrap().clone();
+        other.retain(|name, _| name != "username" && name != "password");
+        other.extend([("name".to_owned(), json!("other")), ("flows".to_owned(), json!("client_credentials"))]);
+        settings.push(other.into());
+        let connections = settings.into_iter().map(connect).collect();
+        Bench { sandbox, connections }
+    }
+
+    async fn try_call(&self, connection: &str, action: &str, input: Value) -> Result<Value> {
+        let cx = Context::new("key", connection, self.connections.clone());
+        self.connections.get(connection).unwrap().run(action, input, &cx).await
+    }
+
+    async fn call(&self, connection: &str, action: &str, input: Value) -> Value {
+        self.try_call(connection, action, input).await.unwrap_or_else(|error| panic!("{action}: {error:?}"))
+    }
+
+    /// A file of the library.
+    async fn file(&self, number: usize) -> Value {
+        let files = self.call("mediaflow", "folder.files", json!({ "id": self.sandbox.root_folder() })).await;
+        self.call("mediaflow", "file.download", json!({ "id": files[number]["id"] })).await["file"].clone()
+    }
+
+    /// Uploads a file of the library and gives the asset's id and what was sent.
+    async fn upload(&self, number: usize) -> (String, Value) {
+        let file = self.file(number).await;
+        let input = json!({ "file": file, "categories": [self.sandbox.category()], "keywords": ["old", "Kept"] });
+        let asset = self.call("mediavalet", "asset.upload", input).await;
+        (asset["assetId"].as_str().unwrap().to_owned(), asset)
+    }
+
+    /// Uploads the first file.
+    async fn uploaded(&self) -> (String, Value) {
+        self.upload(0).await
+    }
+
+    /// All bytes of a file from one byte on.
+    async fn bytes(&self, file: &Value, from: u64) -> Vec<u8> {
+        let file: FileRef = serde_json::from_value(file.clone()).unwrap();
+        let opened = self.connections.open(&file, from).await.unwrap();
+        opened.bytes.try_collect::<Vec<_>>().await.unwrap().concat()
+    }
+
+    /// One attempt at a step; `None` if it crashed.
+    async fn attempt(&self, step: &Arc<Step>, action: &str, input: &Value) -> Option<Result<Value>> {
+        let left = step.checkpoint.lock().unwrap().clone();
+        let cx = Context::new("key", "mediavalet", self.connections.clone()).with_recorder(step.clone(), left);
+        tokio::select! {
+            ended = self.connections.get("mediavalet").unwrap().run(action, input.clone(), &cx) => Some(ended),
+            () = step.crashed.notified() => None,
+        }
+    }
+
+    /// What the engine does with an attempt of which nobody knows what became of it: it is looked up, and made again if it
+    /// did not take effect.
+    async fn resume(&self, step: &Arc<Step>, action: &str, input: &Value) -> Result<Value> {
+        let left = step.checkpoint.lock().unwrap().clone();
+        let cx = Context::new("key", "mediavalet", self.connections.clone()).with_recorder(step.clone(), left);
+        if let Some(output) = self.connections.get("mediavalet")?.reconcile(action, input.clone(), &cx).await? {
+            return Ok(output);
+        }
+        self.attempt(step, action, input).await.expect("no second crash")
+    }
+
+    /// Runs a step while every n-th answer is lost, until it is one that matters.
+    async fn with_losses(&self, every: u64, action: &str, input: &Value) -> Value {
+        self.sandbox.set_faults(Faults { every_lost: Some(every), ..Faults::default() });
+        let step = Arc::<Step>::default();
+        let ended = self.attempt(&step, action, input).await.expect("no crash");
+        self.sandbox.set_faults(Faults::default());
+        let ended = match ended {
+            Err(error) if error.kind() == ErrorKind::UnknownOutcome => self.resume(&step, action, input).await,
+            ended => ended,
+        };
+        ended.unwrap_or_else(|error| panic!("{action} with every {every}. answer lost: {error:?}"))
+    }
+}
+
+#[tokio::test]
+async fn what_was_uploaded_is_downloaded_again_byte_for_byte() {
+    let bench = Bench::new(1).await;
+    let (asset, sent) = bench.uploaded().await;
+    let waited = bench.call("mediavalet", "asset.wait_until_processed", json!({ "assetId": asset })).await;
+    assert_eq!(waited["asset"]["file"]["sizeInBytes"], sent["bytes"]);
+    let handed = bench.call("mediavalet", "asset.download", json!({ "assetId": asset })).await;
+    assert!(!handed.to_string().contains("sig="), "a reference holds no signed address: {handed}");
+    let whole = bench.bytes(&handed["file"], 0).await;
+    assert_eq!(whole.len() as u64, sent["bytes"].as_u64().unwrap());
+    assert_eq!(bench.bytes(&handed["file"], 1000).await, whole[1000..], "opened again from a byte");
+    assert_eq!(bench.sandbox.report().digest_mismatches, 0);
+}
+
+#[tokio::test]
+async fn a_rendition_goes_by_the_name_or_the_id_of_its_kind() {
+    let bench = Bench::new(1).await;
+    let (asset, _) = bench.uploaded().await;
+    let kinds = bench.call("mediavalet", "config.rendition_kinds", json!({})).await;
+    let large = kinds["items"].as_array().unwrap().iter().find(|kind| kind["name"] == "large").unwrap();
+    let by = |kind: &Value| json!({ "assetId": asset, "kind": kind });
+    let handed = bench.call("mediavalet", "asset.rendition", by(&json!("LARGE"))).await;
+    assert_eq!(handed["renditionKindId"], large["renditionKindId"]);
+    assert_eq!(bench.call("mediavalet", "asset.rendition", by(&large["renditionKindId"])).await, handed);
+    let file = &handed["file"];
+    assert!(!file.to_string().contains("sig="), "a reference holds no signed address: {file}");
+    assert!(file["name"].as_str().unwrap().ends_with(".jpg") && file["mediaType"] == "image/jpeg", "{file}");
+    assert_eq!(file.get("size"), None, "only the original's size is told");
+    let whole = bench.bytes(file, 0).await;
+    assert!(!whole.is_empty());
+    assert_eq!(bench.bytes(file, 100).await, whole[100..]);
+    let error = bench.try_call("mediavalet", "asset.rendition", by(&json!("poster"))).await.unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::NotFound, "{error:?}");
+    assert!(error.advice().unwrap().contains("medium"), "the kinds there are: {error:?}");
+}
+
+#[tokio::test]
+async fn metadata_is_brought_to_a_state_and_what_is_right_is_not_written() {
+    let bench = Bench::new(1).await;
+    let (asset, _) = bench.uploaded().await;
+    let names = bench.call("mediavalet", "attribute.list", json!({})).await;
+    let custom = names["items"].as_array().unwrap().iter().find(|one| one["isSystemProperty"] == false).unwrap();
+    let (name, id) = (custom["name"].as_str().unwrap().to_uppercase(), custom["id"].as_str().unwrap());
+    let update = json!({ "assetId": asset, "title": "New {{ title }}", "attributes": { name: "value" } });
+    assert_eq!(bench.call("mediavalet", "asset.update", update).await["changes"], 2);
+    let found = bench.call("mediavalet", "asset.get", json!({ "assetId": asset })).await;
+    assert_eq!((&found["title"], &found["attributes"][id]), (&json!("New {{ title }}"), &json!("value")));
+    let wrong = json!({ "assetId": asset, "attributes": { "no such attribute": "x" } });
+    let error = bench.try_call("mediavalet", "asset.update", wrong).await.unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::InvalidInput, "{error:?}");
+
+    let set = json!({ "assetId": asset, "keywords": ["kept", "new & odd #1", "New & odd #1"] });
+    let changed = bench.call("mediavalet", "asset.set_keywords", set.clone()).await;
+    assert_eq!(changed, json!({ "added": ["new & odd #1"], "removed": ["old"] }));
+    let again = bench.call("mediavalet", "asset.set_keywords", set).await;
+    assert_eq!(again, json!({ "added": [], "removed": [] }));
+}
+
+#[tokio::test]
+async fn categories_go_by_path_and_are_created_only_on_demand() {
+    let bench = Bench::new(1).await;
+    let (asset, _) = bench.uploaded().await;
+    let set = |create: bool| json!({ "assetId": asset, "categories": ["Campaigns\\2026\\Spring", "Campaigns\\2026"], "createMissing": create });
+    let error = bench.try_call("mediavalet", "asset.set_categories", set(false)).await.unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::NotFound, "{error:?}");
+    let first = bench.call("mediavalet", "asset.set_categories", set(true)).await;
+    assert!(first["created"].as_array().unwrap().len() >= 2, "{first}");
+    let second = bench.call("mediavalet", "asset.set_categories", set(true)).await;
+    assert_eq!((&second["categories"], &second["created"]), (&first["categories"], &json!([])));
+    let found = bench.call("mediavalet", "asset.categories", json!({ "assetId": asset })).await;
+    let list = found["items"].as_array().or(found.as_array()).unwrap();
+    assert_eq!(list.len(), 2, "the category of the upload is gone: {found}");
+}
