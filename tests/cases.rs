@@ -136,7 +136,7 @@ impl Respond for Stage {
 
 fn connect(registry: &Registry, connector: &Registered, server: &str) -> Connected {
     let mut settings = json!({
-        "name": "cases", "connector": connector.spec().id(), "endpointUrl": format!("{server}{}", base(connector)),
+        "name": "cases", "allowPrivateNetwork": true, "connector": connector.spec().id(), "endpointUrl": format!("{server}{}", base(connector)),
         "tokenUrl": format!("{server}{TOKEN_PATH}"), "authentication": "oauth2", "clientId": "client",
         "clientSecret": "secret-of-the-client"
     });

@@ -105,6 +105,7 @@ fn connect(registry: &Registry, connector: &str, address: &str) -> Connected {
             properties.filter(|(name, _)| !["name", "connector", "redirectUri"].contains(&name.as_str()))
         {
             let value = match name.as_str() {
+                "allowPrivateNetwork" => json!(true),
                 "tokenUrl" => json!(format!("{address}/token")),
                 url if url.ends_with("Url") => json!(address),
                 _ if property.get("writeOnly").is_some() => json!(format!("canary-{}", kebab(name))),

@@ -70,7 +70,8 @@ impl Rig {
     fn client(&self, limits: Limits) -> Client {
         let slot = VaultSlot::new("target", Arc::new(MemoryVault::default()));
         let base = format!("http://{}", self.proxy.address()).parse().unwrap();
-        let client = Client::builder("Shop", base, &OPERATIONS).auth(Auth::Bearer(CANARY.into()), slot);
+        let client =
+            Client::builder("Shop", base, &OPERATIONS).private_network(true).auth(Auth::Bearer(CANARY.into()), slot);
         client.header(KEY_HEADER, CANARY.into(), None).limits(limits).build().unwrap()
     }
 

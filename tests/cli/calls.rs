@@ -135,7 +135,7 @@ async fn what_a_service_warns_of_is_kept_though_the_call_succeeded() {
         .await;
     let cli = Cli::default();
     cli.add(&json!({
-        "name": "dam", "connector": "mediavalet-v1.0", "endpointUrl": server.uri(), "subscriptionKey": "k",
+        "name": "dam", "allowPrivateNetwork": true, "connector": "mediavalet-v1.0", "endpointUrl": server.uri(), "subscriptionKey": "k",
         "tokenUrl": format!("{}/token", server.uri()), "authentication": "oauth2", "flows": "password",
         "username": "u", "password": "p", "clientId": "c", "clientSecret": "s",
     }))

@@ -31,7 +31,7 @@ async fn the_example_of_the_documentation_works() {
     done.respond_with(ResponseTemplate::new(204)).mount(&server).await;
     let connected = connect(
         &registry,
-        json!({ "name": "mine", "connector": "todo-v1.0", "apiKey": "canary-key",
+        json!({ "name": "mine", "connector": "todo-v1.0", "allowPrivateNetwork": true, "apiKey": "canary-key",
             "endpointUrl": format!("{}/v1", server.uri()) }),
     );
     assert_eq!(connected.check().await, []);
@@ -123,7 +123,7 @@ async fn the_command_line_has_them_too() {
     assert_eq!(names, ["http", "mediaflow", "mediavalet", "todo"]);
     let server = MockServer::start().await;
     Mock::given(path("/tasks")).respond_with(tasks).mount(&server).await;
-    let document = json!({ "name": "mine", "connector": "todo-v1.0", "apiKey": "k", "endpointUrl": server.uri() });
+    let document = json!({ "name": "mine", "connector": "todo-v1.0", "allowPrivateNetwork": true, "apiKey": "k", "endpointUrl": server.uri() });
     let file = cli.write("todo.json", &document.to_string());
     cli.run(&["--connectors", &folder, "connection", "add", &file]).await.expect(0);
     let all = ["--connectors", &folder, "call", "todo.task.list", "--connection", "mine", "--all"];

@@ -26,7 +26,7 @@ pub(crate) fn connect(registry: &Registry, document: Value) -> Connected {
 pub(crate) fn http(name: &str, address: &str) -> Connected {
     connect(
         &Registry::discover().unwrap(),
-        json!({ "name": name, "connector": "http-v1.0", "endpointUrl": format!("{address}/v1"),
+        json!({ "name": name, "connector": "http-v1.0", "allowPrivateNetwork": true, "endpointUrl": format!("{address}/v1"),
             "authentication": "bearer", "token": "canary-token" }),
     )
 }
@@ -160,7 +160,7 @@ async fn every_way_to_sign_in() {
         let issue = Mock::given(path("/token")).respond_with(ResponseTemplate::new(200).set_body_json(token));
         issue.mount(&server).await;
         Mock::given(path("/v1/health")).respond_with(ResponseTemplate::new(204)).mount(&server).await;
-        let mut document = json!({ "name": "shop", "connector": "http-v1.0", "checkPath": "/health",
+        let mut document = json!({ "name": "shop", "connector": "http-v1.0", "allowPrivateNetwork": true, "checkPath": "/health",
             "endpointUrl": format!("{}/v1", server.uri()) });
         document.as_object_mut().unwrap().extend(settings.as_object().unwrap().clone());
         if settings["authentication"] == "oauth2" {
@@ -218,7 +218,7 @@ async fn both_dams_have_the_action_request_too() {
         issue.mount(&server).await;
         let answer = Mock::given(method("PATCH")).and(path("/new/7"));
         answer.respond_with(ResponseTemplate::new(200).set_body_json(json!({ "done": true }))).mount(&server).await;
-        let document = json!({ "name": "dam", "connector": format!("{connector}-v1.0"), "endpointUrl": server.uri(),
+        let document = json!({ "name": "dam", "allowPrivateNetwork": true, "connector": format!("{connector}-v1.0"), "endpointUrl": server.uri(),
             "tokenUrl": format!("{}/token", server.uri()), "authentication": "oauth2", "flows": "password",
             "username": "u", "password": "p", "clientId": "c", "clientSecret": "s" });
         let mut document = document;

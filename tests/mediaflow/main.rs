@@ -79,7 +79,7 @@ async fn stage(
     let stage = Stage { answers: Arc::new(Box::new(answers)), seen: Arc::default() };
     Mock::given(any()).respond_with(stage.clone()).mount(&server).await;
     let connections = connect(json!({
-        "name": "mediaflow", "connector": "mediaflow-v1.0", "endpointUrl": format!("{}/1", server.uri()),
+        "name": "mediaflow", "connector": "mediaflow-v1.0", "allowPrivateNetwork": true, "endpointUrl": format!("{}/1", server.uri()),
         "authentication": "oauth2", "flows": "refresh_token", "clientId": "client", "clientSecret": "secret-of-client",
         "refreshToken": "server-key", "tokenUrl": format!("{}/token", server.uri())
     }));

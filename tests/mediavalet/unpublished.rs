@@ -24,7 +24,7 @@ impl Rig {
         let token = json!({ "access_token": TOKEN, "token_type": "bearer", "expires_in": 3600 });
         Mock::given(path("/token")).respond_with(ResponseTemplate::new(200).set_body_json(token)).mount(&server).await;
         let document = json!({
-            "name": "dam", "connector": "mediavalet-v1.0", "endpointUrl": server.uri(), "subscriptionKey": "k",
+            "name": "dam", "allowPrivateNetwork": true, "connector": "mediavalet-v1.0", "endpointUrl": server.uri(), "subscriptionKey": "k",
             "tokenUrl": format!("{}/token", server.uri()), "authentication": "oauth2", "flows": "password",
             "username": "u", "password": "p", "clientId": "c", "clientSecret": "s",
         });

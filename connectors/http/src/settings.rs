@@ -24,6 +24,14 @@ pub struct Settings {
     /// How many calls the connection makes at most; without it, the service's own throttling sets the pace.
     #[schemars(range(min = 1, max = 1000))]
     requests_per_second: Option<u32>,
+    /// # Allow Private Network
+    /// Whether the addresses may lie in a private network or on this machine. Off: they are refused, whatever name they go by.
+    #[serde(default)]
+    allow_private_network: bool,
+    /// # Data Hosts
+    /// Further hosts that a download may be redirected to, such as `files.example.com` or `*.example.com`.
+    #[serde(default)]
+    data_hosts: Vec<String>,
 }
 
 fn root() -> String {
@@ -180,6 +188,8 @@ impl Settings {
         let builder = Client::builder(service, self.endpoint_url, table)
             .auth(self.authentication.auth(), vault)
             .check_path(self.check_path)
+            .private_network(self.allow_private_network)
+            .data_hosts(self.data_hosts)
             .rate(self.requests_per_second.unwrap_or_default());
         headers.iter().fold(builder, |builder, (name, value)| builder.plain_header(name, value)).build()
     }

@@ -76,6 +76,14 @@ pub struct Settings {
     /// How many calls the connection makes at most; without it, the service's own throttling sets the pace.
     #[schemars(range(min = 1, max = 1000))]
     requests_per_second: Option<u32>,
+    /// # Allow Private Network
+    /// Whether the addresses may lie in a private network or on this machine. Off: they are refused, whatever name they go by.
+    #[serde(default)]
+    allow_private_network: bool,
+    /// # Data Hosts
+    /// Further hosts where files may lie, such as `files.example.com` or `*.example.com`, should Mediaflow move its storage.
+    #[serde(default)]
+    data_hosts: Vec<String>,
 }
 
 /// How to sign in.
@@ -155,6 +163,9 @@ impl Connector for Mediaflow {
         Client::builder(Self::TITLE, settings.endpoint_url, &OPERATIONS)
             .auth(auth, vault)
             .rate(settings.requests_per_second.unwrap_or_default())
+            .private_network(settings.allow_private_network)
+            .data_hosts(["*.mediaflow.com", "*.mediaflowpro.com", "mfstatic.com", "*.mfstatic.com", "*.inviewer.se"])
+            .data_hosts(settings.data_hosts)
             .classify(errors::classify)
             .build()
     }

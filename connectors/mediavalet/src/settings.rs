@@ -51,6 +51,14 @@ pub struct Settings {
     /// How many calls the connection makes at most; without it, the service's own throttling sets the pace.
     #[schemars(range(min = 1, max = 1000))]
     pub(crate) requests_per_second: Option<u32>,
+    /// # Allow Private Network
+    /// Whether the addresses may lie in a private network or on this machine. Off: they are refused, whatever name they go by.
+    #[serde(default)]
+    pub(crate) allow_private_network: bool,
+    /// # Data Hosts
+    /// Further hosts where files may lie, such as `files.example.com` or `*.example.com`, should MediaValet move its storage.
+    #[serde(default)]
+    pub(crate) data_hosts: Vec<String>,
 }
 
 /// How to sign in.

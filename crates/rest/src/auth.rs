@@ -4,7 +4,7 @@ use base64::{Engine, prelude::BASE64_STANDARD};
 use http::{HeaderName, HeaderValue, header};
 use trunkline_core::{Error, ErrorKind, Result, Secret, VaultSlot};
 
-use crate::{oauth::OAuth, token::Token, tokens::Tokens};
+use crate::{guard::Guard, oauth::OAuth, token::Token, tokens::Tokens};
 
 /// A scheme a connection can use.
 #[derive(Clone)]
@@ -49,7 +49,12 @@ pub(crate) struct Credentials {
 }
 
 impl Signer {
-    pub(crate) fn new(auth: Auth, slot: VaultSlot, parts: crate::tokens::Parts) -> Result<(Signer, Vec<Secret>)> {
+    pub(crate) fn new(
+        auth: Auth,
+        slot: VaultSlot,
+        parts: crate::tokens::Parts,
+        guard: &Guard,
+    ) -> Result<(Signer, Vec<Secret>)> {
         let fixed = |name: HeaderName, value: &str, setting| match secret_header(value) {
             Ok(value) => Ok(Signer::Fixed(Some((name, value)), Some(setting))),
             Err(error) => Err(error.setting(setting)),
@@ -75,7 +80,7 @@ impl Signer {
                 (fixed(name, key.expose(), "/apiKey")?, vec![key])
             }
             Auth::OAuth(oauth) => {
-                oauth.check()?;
+                oauth.check(guard)?;
                 let secrets = oauth.secrets();
                 (Signer::Tokens(Tokens::new(oauth, slot, parts)), secrets)
             }

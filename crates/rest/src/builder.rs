@@ -11,6 +11,7 @@ use crate::{
     answer::{Answer, Classify},
     auth::{Signer, secret_header},
     client::{Inner, limiter, no_slot},
+    guard::Guard,
     tokens::Parts,
     transport,
 };
@@ -29,6 +30,8 @@ pub struct ClientBuilder {
     limits: Limits,
     warnings: Option<&'static str>,
     check_path: String,
+    private_network: bool,
+    data_hosts: Vec<String>,
 }
 
 impl ClientBuilder {
@@ -46,6 +49,8 @@ impl ClientBuilder {
             limits: Limits::default(),
             warnings: None,
             check_path: "/".to_owned(),
+            private_network: false,
+            data_hosts: Vec::new(),
         }
     }
 
@@ -95,6 +100,21 @@ impl ClientBuilder {
         self
     }
 
+    /// Whether the connection may reach private networks and this machine (setting `/allowPrivateNetwork`). Without it such
+    /// addresses are refused, also where a name leads to one.
+    pub fn private_network(mut self, allowed: bool) -> Self {
+        self.private_network = allowed;
+        self
+    }
+
+    /// Hosts where files lie, beside the endpoint's own: names, or `*.` and the end of names (`*.blob.core.windows.net`).
+    /// Signed addresses on other hosts are refused, and redirects to them. Can be called again to add more, such as those of
+    /// the setting `/dataHosts`.
+    pub fn data_hosts<H: Into<String>>(mut self, hosts: impl IntoIterator<Item = H>) -> Self {
+        self.data_hosts.extend(hosts.into_iter().map(Into::into));
+        self
+    }
+
     /// Other bounds than the usual ones.
     pub fn limits(mut self, limits: Limits) -> Self {
         self.limits = limits;
@@ -108,11 +128,13 @@ impl ClientBuilder {
     /// machine), a secret that no header can carry.
     pub fn build(self) -> Result<Client> {
         address::check_base("endpoint URL", &self.base).map_err(|error| error.setting("/endpointUrl"))?;
-        let http = transport::api()?;
+        let guard = Guard::new(self.private_network, self.data_hosts);
+        guard.check("endpoint URL", &self.base)?;
+        let http = transport::api(&guard)?;
         let slot = self.slot.unwrap_or_else(no_slot);
         let connection = slot.connection().to_owned();
         let parts = Parts { http: http.clone(), service: self.service, limits: self.limits.clone() };
-        let (signer, mut secrets) = Signer::new(self.auth, slot, parts)?;
+        let (signer, mut secrets) = Signer::new(self.auth, slot, parts, &guard)?;
         let mut headers = HeaderMap::new();
         for (name, value) in self.plain_headers {
             let value = HeaderValue::from_str(&value).map_err(|_| {
@@ -133,7 +155,8 @@ impl ClientBuilder {
             base: self.base,
             table: self.table,
             http,
-            storage: transport::storage()?,
+            storage: transport::storage(&guard)?,
+            guard,
             headers,
             signer,
             secrets,

@@ -8,7 +8,7 @@ use std::{sync::Arc, time::Duration};
 
 use bytes::Bytes;
 use futures::{FutureExt, StreamExt, TryStreamExt, future::BoxFuture};
-use http::{HeaderMap, HeaderValue, StatusCode, header};
+use http::{HeaderMap, HeaderValue, Method, StatusCode, header};
 use percent_encoding::percent_decode_str;
 use tokio::time::{Instant, sleep, timeout};
 use trunkline_core::{Error, ErrorKind, FileStream, Result, Retry};
@@ -247,7 +247,9 @@ impl Reader {
     /// One request for what is not read yet.
     async fn ask(&self, url: Url, headers: HeaderMap) -> Result<reqwest::Response> {
         let host = address::host(&url);
-        let mut request = transport::get("address of the file", url)?;
+        let client = &self.client.0;
+        client.guard.check_data("address of the file", &url, &client.base)?;
+        let mut request = reqwest::Request::new(Method::GET, url);
         request.headers_mut().extend(headers);
         if self.at > 0 {
             let range = HeaderValue::from_str(&format!("bytes={}-", self.at));
@@ -256,7 +258,7 @@ impl Reader {
                 request.headers_mut().insert(header::IF_RANGE, validator.clone());
             }
         }
-        let sent = timeout(self.limits.idle, self.client.0.storage.execute(request).boxed()).await;
+        let sent = timeout(self.limits.idle, client.storage.execute(request).boxed()).await;
         sent.map_err(|_| transport::slow(&host, self.limits.idle))?
             .map_err(|error| transport::failed(&host, error).error.retry(Retry::Backoff))
     }

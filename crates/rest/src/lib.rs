@@ -16,6 +16,7 @@ mod blocks;
 mod builder;
 mod client;
 mod download;
+mod guard;
 mod lease;
 mod limits;
 mod oauth;

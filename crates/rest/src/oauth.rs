@@ -31,7 +31,7 @@ use sha2::{Digest, Sha256};
 use trunkline_core::{Error, ErrorKind, Result, Retry, Secret};
 use url::Url;
 
-use crate::{Limits, address, answer::excerpt, retry::retry_after, transport};
+use crate::{Limits, address, answer::excerpt, guard::Guard, retry::retry_after, transport};
 
 /// Longest answer of a token endpoint in bytes.
 const LONGEST: usize = 1 << 20;
@@ -95,8 +95,9 @@ pub enum Grant {
 
 impl OAuth {
     /// Refuses addresses that would carry secrets in the open.
-    pub(crate) fn check(&self) -> Result<()> {
+    pub(crate) fn check(&self, guard: &Guard) -> Result<()> {
         address::check_base("token URL", &self.token_url).map_err(|error| error.setting("/tokenUrl"))?;
+        guard.check("token URL", &self.token_url)?;
         if let Some(url) = &self.authorization_url {
             address::check("authorization URL", url).map_err(|error| error.setting("/authorizationUrl"))?;
         }
@@ -251,6 +252,10 @@ impl Endpoint {
         let payload = Bytes::from(body).into();
         let sent = transport::exchange(&self.http, request, payload, self.limits.attempt, LONGEST).await;
         let reply = sent.map_err(|failure| {
+            if failure.error.kind() == ErrorKind::Config {
+                // It leads where the connection may not go: no other try changes that.
+                return failure.error;
+            }
             let sent = if failure.refused { "no" } else { "unclear" };
             let error = failure.error.into_kind(ErrorKind::Unavailable);
             error.retry(Retry::Backoff).with("sent", sent).with("setting", "/tokenUrl")

@@ -6,9 +6,12 @@ use bytes::{Bytes, BytesMut};
 use http::{HeaderMap, StatusCode};
 use reqwest::redirect::Policy;
 use trunkline_core::{Error, ErrorKind, Result, Retry};
-use url::Url;
 
-use crate::{address, payload::Payload};
+use crate::{
+    address,
+    guard::{self, Guard},
+    payload::Payload,
+};
 
 /// Time to connect, TLS included.
 const CONNECT: Duration = Duration::from_secs(10);
@@ -46,20 +49,21 @@ impl Failure {
 }
 
 /// A client for calls with credentials: no redirects, for a custom key header would travel along; gzip.
-pub(crate) fn api() -> Result<reqwest::Client> {
-    build(reqwest::Client::builder().gzip(true))
+pub(crate) fn api(guard: &Guard) -> Result<reqwest::Client> {
+    build(reqwest::Client::builder().gzip(true), guard)
 }
 
 /// A client for signed addresses: no credentials, no redirects, bytes as they are.
-pub(crate) fn storage() -> Result<reqwest::Client> {
-    build(reqwest::Client::builder().no_gzip())
+pub(crate) fn storage(guard: &Guard) -> Result<reqwest::Client> {
+    build(reqwest::Client::builder().no_gzip(), guard)
 }
 
-fn build(builder: reqwest::ClientBuilder) -> Result<reqwest::Client> {
+fn build(builder: reqwest::ClientBuilder, guard: &Guard) -> Result<reqwest::Client> {
     let built = builder
         .redirect(Policy::none())
         .referer(false)
         .retry(reqwest::retry::never())
+        .dns_resolver(guard.resolver())
         .connect_timeout(CONNECT)
         .pool_idle_timeout(POOL_IDLE)
         .tcp_keepalive(Duration::from_secs(30))
@@ -135,6 +139,9 @@ pub(crate) fn cut(host: &str, error: reqwest::Error) -> Failure {
 pub(crate) fn failed(host: &str, error: reqwest::Error) -> Failure {
     let error = error.without_url();
     let cause = deepest(&error);
+    if let Some(private) = guard::refusal(&error) {
+        return Failure::refused(private.explain("address"));
+    }
     if error.is_connect() || error.is_builder() {
         // A certificate does not get better by trying again.
         let certificate = cause.contains("certificate");
@@ -159,10 +166,4 @@ fn deepest(error: &reqwest::Error) -> String {
         cause = next;
     }
     cause.to_string()
-}
-
-/// An address as a request; `what` names it should it be refused.
-pub(crate) fn get(what: &str, url: Url) -> Result<reqwest::Request> {
-    address::check(what, &url)?;
-    Ok(reqwest::Request::new(http::Method::GET, url))
 }

@@ -85,7 +85,7 @@ impl Client {
         let url = Url::parse(target.expose()).map_err(|_| {
             Error::new(ErrorKind::Unexpected, format!("{} gave no address to upload to", self.0.service))
         })?;
-        address::check("address to upload to", &url)?;
+        self.0.guard.check_data("address to upload to", &url, &self.0.base)?;
         let upload = Upload { client: self, url, file, cx };
         let work = async {
             let resumed = begun.staged > 0;

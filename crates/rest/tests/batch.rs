@@ -44,7 +44,8 @@ async fn rig(answer: ResponseTemplate) -> (MockServer, Client) {
     Mock::given(any()).respond_with(answer).mount(&server).await;
     let base = format!("{}/api", server.uri()).parse().unwrap();
     let vault = Default::default();
-    let client = Client::builder("Words", base, &TABLE).auth(Auth::Bearer("canary".into()), slot(&vault));
+    let client =
+        Client::builder("Words", base, &TABLE).private_network(true).auth(Auth::Bearer("canary".into()), slot(&vault));
     (server, client.limits(quick()).build().unwrap())
 }
 

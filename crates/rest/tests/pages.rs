@@ -52,8 +52,11 @@ async fn library(size: u64) -> (MockServer, Client) {
         ResponseTemplate::new(200).set_body_json(body)
     };
     Mock::given(path("/assets")).respond_with(answer).mount(&server).await;
-    let client =
-        Client::builder("Library", server.uri().parse().unwrap(), table(LISTS)).limits(quick()).build().unwrap();
+    let client = Client::builder("Library", server.uri().parse().unwrap(), table(LISTS))
+        .private_network(true)
+        .limits(quick())
+        .build()
+        .unwrap();
     (server, client)
 }
 
@@ -77,7 +80,8 @@ async fn a_short_list_of_a_service_that_knows_no_offset_ends_and_a_full_page_tha
         let answer = ResponseTemplate::new(200).set_body_json(json!({ "payload": { "assets": assets } }));
         Mock::given(path("/assets")).respond_with(answer).mount(&server).await;
         let base = server.uri().parse().unwrap();
-        let client = Client::builder("Library", base, table(LISTS)).limits(quick()).build().unwrap();
+        let client =
+            Client::builder("Library", base, table(LISTS)).private_network(true).limits(quick()).build().unwrap();
         let cx = Context::default();
         let all: Result<Vec<Items>> = client.pages("asset.search", json!({}), &cx).try_collect().await;
         match all {
@@ -138,6 +142,7 @@ async fn links_are_followed_on_the_same_server_only() {
     };
     Mock::given(path("/files")).respond_with(answer).mount(&server).await;
     let client = Client::builder("Library", server.uri().parse().unwrap(), table(LISTS))
+        .private_network(true)
         .header("x-key", "k".into(), None)
         .build()
         .unwrap();

@@ -78,7 +78,7 @@ pub fn quick() -> Limits {
 }
 
 pub fn builder(base: &str) -> ClientBuilder {
-    Client::builder("Test Service", base.parse().unwrap(), table(ROWS)).limits(quick())
+    Client::builder("Test Service", base.parse().unwrap(), table(ROWS)).private_network(true).limits(quick())
 }
 
 pub fn client(base: &str) -> Client {
