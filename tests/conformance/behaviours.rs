@@ -16,6 +16,9 @@ pub(crate) const EXCEPTIONS: &[(&str, &str, &str)] = &[
     ("download", "an answer cut short", "the bytes are read by a later step, which mends the cut"),
     ("download", "another page", "a page can be a file"),
     ("download", "broken JSON", "whatever there is can be a file"),
+    ("download", "an answer that says it is huge", "a file may be of any size"),
+    ("download", "a beginning and nothing more", "the bytes are read by a later step"),
+    ("download", "silence", "the reader of files has a time of its own for silence, and its own tries"),
 ];
 
 /// What is wrong, if anything.
@@ -127,6 +130,7 @@ pub(crate) fn behaviours() -> Vec<Behaviour> {
         page.len()
     );
     let cut = "HTTP/1.1 200 OK\r\ncontent-type: application/json\r\ncontent-length: 5000\r\n\r\n{\"a\":";
+    let huge = "HTTP/1.1 200 OK\r\ncontent-type: application/json\r\ncontent-length: 10000000000\r\n\r\n{";
     vec![
         refusal!("a 400", 400, InvalidInput, 1..=1, "a refusal is final"),
         refusal!("a 403", 403, Permission, 1..=1, "a refusal is final"),
@@ -139,6 +143,18 @@ pub(crate) fn behaviours() -> Vec<Behaviour> {
         no_answer("broken JSON", answer(200, "", "{\"payload\": [1, 2,")),
         no_answer("a redirect", answer(302, "location: http://127.0.0.1:9/elsewhere\r\n", "")),
         Behaviour {
+            name: "an answer that says it is huge",
+            // It is refused before it is read, for nothing comes of it.
+            reply: Reply::Silence(huge.into()),
+            judge: |ended| {
+                let kind = match ended.effect() {
+                    Effect::Create => ErrorKind::UnknownOutcome,
+                    _ => ErrorKind::Limit,
+                };
+                failed(ended, &[kind]).and_then(|()| asked(ended, 1..=1, "it would be as long again"))
+            },
+        },
+        Behaviour {
             name: "a throttle",
             reply: answer(429, "retry-after: 0\r\n", "{}"),
             judge: |ended| {
@@ -149,4 +165,18 @@ pub(crate) fn behaviours() -> Vec<Behaviour> {
         // Last: it may cost the connection its token.
         refusal!("a 401", 401, Auth, 1..=2, "one other token is worth a try, no more"),
     ]
+}
+
+/// Services that begin to answer, or not, and stay that way: the action ends at its deadline.
+pub(crate) fn silences() -> Vec<Behaviour> {
+    let begun = "HTTP/1.1 200 OK\r\ncontent-type: application/json\r\ncontent-length: 10\r\n\r\n";
+    let judge = |ended: &Ended<'_>| match ended.effect() {
+        // On a busy machine the time may be over before the request is there.
+        Effect::Create if ended.seen.is_empty() => failed(ended, &[ErrorKind::UnknownOutcome, ErrorKind::Unavailable]),
+        Effect::Create => failed(ended, &[ErrorKind::UnknownOutcome])
+            .and_then(|()| asked(ended, 1..=1, "it must never be repeated blindly")),
+        _ => failed(ended, &[ErrorKind::Unavailable]),
+    };
+    let all = [("a beginning and nothing more", begun), ("silence", "")];
+    all.map(|(name, sent)| Behaviour { name, reply: Reply::Silence(sent.into()), judge }).into()
 }

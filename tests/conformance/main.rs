@@ -12,27 +12,43 @@ use std::{collections::BTreeSet, time::Duration};
 
 use futures::StreamExt;
 use serde_json::json;
+use tokio::{sync::Mutex, time::timeout};
 use trunkline_core::{Context, ErrorKind};
 
 use crate::{
-    behaviours::{Behaviour, Findings, behaviours, failed},
+    behaviours::{Behaviour, Findings, behaviours, failed, silences},
     sample::{connect, input},
     service::{Service, answer},
     subject::{Suite, every_action, registry},
 };
 
+/// What a busy machine may take beyond a deadline.
+const GRACE: Duration = Duration::from_secs(10);
+
 /// Longer than any action takes here with all its tries.
 const LONG: Duration = Duration::from_secs(120);
 
-/// All actions against all behaviours, so many at a time.
+/// One test at a time: some of them look at the clock.
+static TURN: Mutex<()> = Mutex::const_new(());
+
+/// How long an action gets from a service that is silent.
+const SHORT: Duration = Duration::from_millis(400);
+
+/// All actions against all behaviours, so many at a time; each gets this long, and not much longer.
 async fn conform(behaviours: &[Behaviour], at_a_time: usize, time: Duration) {
+    let _turn = TURN.lock().await;
     let (suite, findings) = (Suite::new().await, Findings::default());
     let findings = &findings;
     let one = |subject| async move {
         let subject: subject::Subject<'_> = subject.await;
+        // So that there is a token already.
+        subject.meets(&[answer(400, "", "{}")], LONG).await;
         for behaviour in behaviours {
-            let ended = subject.meets(std::slice::from_ref(&behaviour.reply), time).await;
-            let verdict = behaviour.judge(&ended);
+            let replies = std::slice::from_ref(&behaviour.reply);
+            let verdict = match timeout(time + GRACE, subject.meets(replies, time)).await {
+                Ok(ended) => behaviour.judge(&ended),
+                Err(_) => Err(format!("does not end within {time:?}")),
+            };
             findings.weigh(&subject, behaviour.name, verdict);
         }
     };
@@ -47,8 +63,15 @@ async fn every_action_copes_with_every_answer_as_its_effect_demands() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn every_action_ends_at_its_deadline() {
+    // Few enough that each gets to send its request in time.
+    conform(&silences(), 48, SHORT).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_body_without_end_is_cut_off() {
     // One action of each connector and effect: what bounds a body knows no more of an action than that.
+    let _turn = TURN.lock().await;
     let suite = Suite::new().await;
     let mut kinds = BTreeSet::new();
     let endless = [answer(200, "", &format!("\"{}\"", "x".repeat(40 * 1024 * 1024)))];
@@ -65,6 +88,7 @@ async fn a_body_without_end_is_cut_off() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_list_that_repeats_its_page_ends() {
+    let _turn = TURN.lock().await;
     let registry = registry();
     let thing = |n: usize| json!({ "id": n, "name": format!("thing {n}") });
     let things: Vec<_> = (0..1000).map(thing).collect();
