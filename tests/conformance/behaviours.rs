@@ -52,11 +52,11 @@ pub(crate) struct Findings {
 
 impl Findings {
     /// Takes note of a verdict that is bad, unless it is an exception.
-    pub(crate) fn weigh(&self, subject: &Subject<'_>, behaviour: &'static str, verdict: Verdict) {
+    pub(crate) fn weigh(&self, subject: &Subject, behaviour: &'static str, verdict: Verdict) {
         let Err(wrong) = verdict else { return };
         match EXCEPTIONS.iter().find(|(action, name, _)| *action == subject.spec.name && *name == behaviour) {
             Some((action, name, _)) => drop(self.excepted.lock().unwrap().insert((action, name))),
-            None => self.wrong.lock().unwrap().push(format!("{behaviour}: {} {wrong}", subject.name)),
+            None => self.wrong.lock().unwrap().push(format!("{behaviour}: {} {wrong}", subject.name())),
         };
     }
 

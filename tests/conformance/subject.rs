@@ -1,14 +1,14 @@
-//! The actions that are looked at: all that the registry has, each with a service of its own.
+//! The actions that are looked at: all that the registry has, each with a connection and a service of its own.
 
-use std::{collections::BTreeMap, time::Duration};
+use std::{sync::Arc, time::Duration};
 
-use futures::{Stream, StreamExt, stream};
 use percent_encoding::percent_decode_str;
 use serde_json::Value;
 use trunkline_core::{ActionSpec, Connected, Connections, Context, Effect, Registry, Result};
 use trunkline_tests::project;
 
 use crate::{
+    log::Watch,
     sample::{FILE, FILES, connect, input},
     service::{BASE, Reply, Seen, Service},
 };
@@ -16,14 +16,6 @@ use crate::{
 /// All connectors: those that are linked, and those that are made of a folder.
 pub(crate) fn registry() -> Registry {
     trunkline::registry(Some(&project().join("connectors/http/examples"))).unwrap()
-}
-
-pub(crate) fn every_action(registry: &Registry) -> Vec<(String, ActionSpec)> {
-    let of = |one: &trunkline_core::Registered| {
-        let name = one.spec().name.clone();
-        one.actions().map(move |spec| (name.clone(), spec.clone())).collect::<Vec<_>>()
-    };
-    registry.connectors().flat_map(of).collect()
 }
 
 /// A call of the vendor's API.
@@ -55,71 +47,53 @@ impl Route {
     }
 }
 
-/// The registry, what its rows call, and a service that has files.
+/// All actions, and what was logged while they ran.
 pub(crate) struct Suite {
-    pub(crate) registry: Registry,
-    pub(crate) actions: Vec<(String, ActionSpec)>,
-    routes: BTreeMap<String, Vec<Route>>,
-    files: Service,
+    pub(crate) subjects: Vec<Subject>,
+    pub(crate) log: Watch,
 }
 
 impl Suite {
     pub(crate) async fn new() -> Suite {
+        let log = Watch::default();
+        tracing::subscriber::set_global_default(log.subscriber()).unwrap();
         let registry = registry();
-        let actions = every_action(&registry);
-        let mut routes = BTreeMap::<_, Vec<_>>::new();
-        for (connector, spec) in &actions {
-            routes.entry(connector.clone()).or_default().extend(Route::of(spec));
-        }
         let files = Service::start().await;
         let length = FILE.len();
         let file = format!("HTTP/1.1 200 X\r\ncontent-length: {length}\r\nconnection: close\r\n\r\n{FILE}");
         files.replies(&[Reply::Whole(file.into_bytes())]);
-        Suite { registry, actions, routes, files }
-    }
-
-    /// An action with a connection and a service of its own.
-    pub(crate) async fn subject<'a>(&'a self, connector: &'a str, spec: &'a ActionSpec) -> Subject<'a> {
-        let service = Service::start().await;
-        let connected = connect(&self.registry, "sample", connector, &service.address);
-        let files = connect(&self.registry, FILES, "http", &self.files.address);
-        let connections = [connected.clone(), files].into_iter().collect();
-        Subject {
-            name: format!("{connector}.{}", spec.name),
-            suite: self,
-            connector,
-            spec,
-            service,
-            connected,
-            connections,
+        let files = connect(&registry, FILES, "http", &files.address);
+        let mut subjects = Vec::new();
+        for connector in registry.connectors() {
+            let routes: Arc<[Route]> = connector.actions().filter_map(Route::of).collect();
+            for spec in connector.actions() {
+                let service = Service::start().await;
+                let connected = connect(&registry, "sample", &connector.spec().name, &service.address);
+                let connections = [connected.clone(), files.clone()].into_iter().collect();
+                let (connector, spec, routes) = (connector.spec().name.clone(), spec.clone(), routes.clone());
+                subjects.push(Subject { connector, spec, routes, service, connected, connections });
+            }
         }
-    }
-
-    /// All actions, so many at a time.
-    pub(crate) fn subjects(&self) -> impl Stream<Item = impl Future<Output = Subject<'_>>> {
-        stream::iter(&self.actions).map(|(connector, spec)| self.subject(connector, spec))
-    }
-
-    /// The row that a request of this connector is a call of; a fixed segment says more than a parameter.
-    fn route(&self, connector: &str, seen: &Seen) -> Option<&Route> {
-        let fitting = self.routes[connector].iter().filter(|route| route.fits(seen));
-        fitting.min_by_key(|route| route.segments.iter().map(|segment| is_parameter(segment)).collect::<Vec<_>>())
+        Suite { subjects, log }
     }
 }
 
-/// One action.
-pub(crate) struct Subject<'a> {
-    /// With its connector.
-    pub(crate) name: String,
-    suite: &'a Suite,
-    pub(crate) connector: &'a str,
-    pub(crate) spec: &'a ActionSpec,
+/// One action, with a connection and a service of its own.
+pub(crate) struct Subject {
+    pub(crate) connector: String,
+    pub(crate) spec: ActionSpec,
+    routes: Arc<[Route]>,
     pub(crate) service: Service,
-    connected: Connected,
+    pub(crate) connected: Connected,
     connections: Connections,
 }
 
-impl Subject<'_> {
+impl Subject {
+    /// Of the action, with its connector.
+    pub(crate) fn name(&self) -> String {
+        format!("{}.{}", self.connector, self.spec.name)
+    }
+
     /// Runs the action on this input.
     pub(crate) async fn run(&self, input: Value, time: Duration) -> Result<Value> {
         let cx = Context::new("key", "sample", self.connections.clone()).with_timeout(time);
@@ -133,14 +107,20 @@ impl Subject<'_> {
         Ended { subject: self, result, seen: self.service.seen() }
     }
 
+    /// The row that a request is a call of; a fixed segment says more than a parameter.
+    fn route(&self, seen: &Seen) -> Option<&Route> {
+        let fitting = self.routes.iter().filter(|route| route.fits(seen));
+        fitting.min_by_key(|route| route.segments.iter().map(|segment| is_parameter(segment)).collect::<Vec<_>>())
+    }
+
     /// Whether a request is a call of the connector's own API.
     pub(crate) fn knows(&self, seen: &Seen) -> bool {
-        self.suite.route(self.connector, seen).is_some()
+        self.route(seen).is_some()
     }
 
     /// What a request does: what the row says whose call it is, else what its method says (RFC 9110 section 9.2).
     fn effect(&self, seen: &Seen) -> Effect {
-        match (self.suite.route(self.connector, seen), seen.method.as_str()) {
+        match (self.route(seen), seen.method.as_str()) {
             (Some(route), _) => route.effect,
             (None, "GET" | "HEAD") => Effect::Read,
             (None, "PUT") => Effect::Idempotent,
@@ -152,7 +132,7 @@ impl Subject<'_> {
 
 /// How an action ended, and what it asked.
 pub(crate) struct Ended<'a> {
-    pub(crate) subject: &'a Subject<'a>,
+    pub(crate) subject: &'a Subject,
     pub(crate) result: Result<Value>,
     pub(crate) seen: Vec<Seen>,
 }
