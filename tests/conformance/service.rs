@@ -69,6 +69,8 @@ struct State {
 pub(crate) struct Service {
     pub(crate) address: String,
     state: Arc<Mutex<State>>,
+    /// One for each open connection, and two more.
+    open: Arc<()>,
 }
 
 impl Service {
@@ -76,18 +78,38 @@ impl Service {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = format!("http://{}", listener.local_addr().unwrap());
         let state = Arc::<Mutex<State>>::default();
-        let shared = state.clone();
+        let open = Arc::new(());
+        let (shared, counted) = (state.clone(), open.clone());
         tokio::spawn(async move {
             while let Ok((socket, _)) = listener.accept().await {
-                tokio::spawn(serve(socket, shared.clone()));
+                let (shared, counted) = (shared.clone(), counted.clone());
+                tokio::spawn(async move {
+                    let _ = serve(socket, shared).await;
+                    drop(counted);
+                });
             }
         });
-        Service { address, state }
+        Service { address, state, open }
     }
 
     /// Answers like this from now on, the last reply over and over; forgets what it has seen.
     pub(crate) fn replies(&self, replies: &[Reply]) {
         *self.state.lock().unwrap() = State { replies: replies.iter().cloned().collect(), seen: Vec::new() };
+    }
+
+    /// Waits for requests that nobody waits for any more: of calls made at the same time, the first failure ends the others.
+    pub(crate) async fn settle(&self) {
+        // Connections are taken in the order they came, so when this one is answered, all others have been taken.
+        let mut last = TcpStream::connect(self.address.trim_start_matches("http://")).await.unwrap();
+        last.write_all(b"POST /token HTTP/1.1\r\n\r\n").await.unwrap();
+        last.read_to_end(&mut Vec::new()).await.unwrap();
+        drop(last);
+        let closed = async {
+            while Arc::strong_count(&self.open) > 2 {
+                tokio::time::sleep(Duration::from_millis(1)).await;
+            }
+        };
+        tokio::time::timeout(Duration::from_secs(10), closed).await.expect("all connections end");
     }
 
     /// All requests but those for a token, oldest first.

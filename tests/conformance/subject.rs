@@ -97,7 +97,11 @@ impl Subject {
     /// Runs the action on this input.
     pub(crate) async fn run(&self, input: Value, time: Duration) -> Result<Value> {
         let cx = Context::new("key", "sample", self.connections.clone()).with_timeout(time);
-        self.connected.run(&self.spec.name, input, &cx).await
+        let result = self.connected.run(&self.spec.name, input, &cx).await;
+        if self.spec.route.is_none() {
+            self.service.settle().await;
+        }
+        result
     }
 
     /// Runs the action on as little as it needs, against a service that answers like this.
