@@ -9,9 +9,12 @@ use trunkline_tests::project;
 
 use crate::{
     log::Watch,
-    sample::{FILE, FILES, connect, input},
-    service::{BASE, Reply, Seen, Service},
+    sample::{FILE, FILES, connect, input, sample},
+    service::{BASE, Reply, Seen, Service, answer},
 };
+
+/// For calls that are answered at once.
+const SETUP: Duration = Duration::from_secs(30);
 
 /// All connectors: those that are linked, and those that are made of a folder.
 pub(crate) fn registry() -> Registry {
@@ -71,7 +74,9 @@ impl Suite {
                 let connected = connect(&registry, "sample", &connector.spec().name, &service.address);
                 let connections = [connected.clone(), files.clone()].into_iter().collect();
                 let (connector, spec, routes) = (connector.spec().name.clone(), spec.clone(), routes.clone());
-                subjects.push(Subject { connector, spec, routes, service, connected, connections });
+                let input = input(&spec.input);
+                let subject = Subject { connector, spec, input, routes, service, connected, connections };
+                subjects.push(subject.with_an_input_that_asks().await);
             }
         }
         Suite { subjects, log }
@@ -82,6 +87,8 @@ impl Suite {
 pub(crate) struct Subject {
     pub(crate) connector: String,
     pub(crate) spec: ActionSpec,
+    /// As little as makes it ask something.
+    input: Value,
     routes: Arc<[Route]>,
     pub(crate) service: Service,
     pub(crate) connected: Connected,
@@ -92,6 +99,27 @@ impl Subject {
     /// Of the action, with its connector.
     pub(crate) fn name(&self) -> String {
         format!("{}.{}", self.connector, self.spec.name)
+    }
+
+    /// A hand-written action may have nothing to do if nothing is said of what to do.
+    async fn with_an_input_that_asks(mut self) -> Subject {
+        if self.spec.route.is_some() {
+            return self;
+        }
+        let least = self.input.clone();
+        let properties = self.spec.input["properties"].as_object().cloned().unwrap_or_default();
+        let with = properties.iter().map(|(name, property)| {
+            let mut input = least.clone();
+            input[name] = sample(property, true);
+            input
+        });
+        for input in std::iter::once(least.clone()).chain(with) {
+            self.input = input;
+            if !self.meets(&[answer(400, "", "{}")], SETUP).await.seen.is_empty() {
+                return self;
+            }
+        }
+        panic!("{} asks nothing, whatever its input", self.name());
     }
 
     /// Runs the action on this input.
@@ -107,7 +135,7 @@ impl Subject {
     /// Runs the action on as little as it needs, against a service that answers like this.
     pub(crate) async fn meets(&self, replies: &[Reply], time: Duration) -> Ended<'_> {
         self.service.replies(replies);
-        let result = self.run(input(&self.spec.input), time).await;
+        let result = self.run(self.input.clone(), time).await;
         Ended { subject: self, result, seen: self.service.seen() }
     }
 
