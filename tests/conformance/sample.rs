@@ -71,7 +71,7 @@ fn required(schema: &Value) -> BTreeSet<&str> {
 /// A value the schema allows. If it is to be full, lists and maps have something in them.
 pub(crate) fn sample(schema: &Value, full: bool) -> Value {
     for key in ["const", "default"] {
-        if let Some(value) = schema.get(key).filter(|value| !value.is_null() && !(full && is_empty(value))) {
+        if let Some(value) = schema.get(key).filter(|value| !(value.is_null() || full && is_empty(value))) {
             return value.clone();
         }
     }
