@@ -3,6 +3,7 @@
 //! The idea: the systems that are talked to live in the test, so that a test can look at what they saw, while Trunkline is
 //! the real binary in a process of its own, so that it can be killed.
 
+pub mod hostile;
 pub mod peers;
 
 use std::{

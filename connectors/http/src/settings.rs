@@ -41,6 +41,7 @@ fn root() -> String {
 /// How the connection says who it is.
 #[derive(Deserialize, JsonSchema)]
 #[serde(tag = "authentication", rename_all = "camelCase")]
+#[allow(clippy::large_enum_variant, reason = "made once a connection")]
 enum Authentication {
     /// # None
     /// Anybody may call the service.

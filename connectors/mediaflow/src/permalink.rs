@@ -8,7 +8,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use trunkline_core::{Action, ActionEntry, Context, Effect, Error, ErrorKind, Result, async_trait, submit};
-use trunkline_rest::{Client, Url};
+use trunkline_rest::{Client, Url, within};
 
 use crate::{
     Mediaflow,
@@ -83,10 +83,8 @@ impl Action for Permalink {
             return Err(Error::new(ErrorKind::InvalidInput, message)
                 .hint("pictures, PDF, SVG and fonts have one; a video is shown by the player, with its `mediaId`"));
         }
-        cx.cancellation().run_until_cancelled(publish(client, wanted, cx)).await.unwrap_or_else(|| {
-            let message = format!("the publishing of file {} was cancelled; it may be public already", input.id);
-            Err(Error::new(ErrorKind::Cancelled, message))
-        })
+        let what = format!("the publishing of file {} (which may be public already)", input.id);
+        within(cx, &what, publish(client, wanted, cx)).await
     }
 }
 

@@ -327,6 +327,12 @@ impl Reader {
                 (ErrorKind::Permission, Retry::Never, "ask the service's administrator for the right to read it")
             }
             401 | 403 => (ErrorKind::Permission, Retry::Never, "the address has run out, or the file may not be read"),
+            400 | 422 if matches!(self.way, Way::Own(_)) => {
+                (ErrorKind::InvalidInput, Retry::Never, "compare the path and the query with the service's reference")
+            }
+            409 | 412 if matches!(self.way, Way::Own(_)) => {
+                (ErrorKind::Conflict, Retry::Never, "look at what is there, then decide")
+            }
             404 | 410 => (ErrorKind::NotFound, Retry::Never, "the file was removed"),
             416 => (ErrorKind::Conflict, Retry::Never, "the file is shorter than it was: read it again"),
             408 | 425 | 500..=599 => (ErrorKind::Unavailable, later, "try again later"),

@@ -34,6 +34,7 @@ mod token;
 mod tokens;
 mod transport;
 mod upload;
+mod within;
 
 pub use answer::Answer;
 pub use auth::Auth;
@@ -47,3 +48,4 @@ pub use row::{In, InputRow, InputRows, OperationRow, PageRow, operation_schema};
 pub use table::Table;
 pub use upload::{Uploaded, address_expired};
 pub use url::Url;
+pub use within::within;

@@ -94,6 +94,10 @@ pub(crate) async fn exchange(
     let whole = async {
         let mut response = client.execute(request).await.map_err(|error| failed(&host, error))?;
         let (status, headers) = (response.status(), response.headers().clone());
+        // What says that it is too long need not be read to know it.
+        if response.content_length().is_some_and(|length| length > most as u64) {
+            return Err(Failure::unclear(too_long(&host, most)));
+        }
         let mut body = BytesMut::new();
         while let Some(chunk) = response.chunk().await.map_err(|error| cut(&host, error))? {
             if body.len() + chunk.len() > most {

@@ -17,7 +17,7 @@ use futures::{
 use http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode, header};
 use md5::Md5;
 use sha2::{Digest, Sha256};
-use tokio::time::{Instant, sleep, timeout_at};
+use tokio::time::{Instant, sleep};
 use trunkline_core::{Context, Error, ErrorKind, FileRef, FileStream, Progress, Result, Retry, Secret};
 use url::Url;
 
@@ -27,6 +27,7 @@ use crate::{
     payload::{Payload, other_size},
     retry::{Waits, retry_after},
     transport::{self, Reply},
+    within,
 };
 
 /// Version of the storage service's interface that the requests below are written for.
@@ -97,21 +98,8 @@ impl Client {
                 other => other,
             }
         };
-        let deadline = cx.deadline().map(Instant::from_std);
         let named = |error: Error| error.with("service", self.0.service).with("file", &file.name);
-        tokio::select! {
-            biased;
-            () = cx.cancellation().cancelled() => {
-                Err(named(Error::new(ErrorKind::Cancelled, format!("the upload of {} was cancelled", file.name))))
-            }
-            done = async { match deadline {
-                Some(deadline) => timeout_at(deadline, work).await,
-                None => Ok(work.await),
-            } } => done.unwrap_or_else(|_| {
-                let message = format!("the upload of {} did not end in the time it was given", file.name);
-                Err(Error::new(ErrorKind::Unavailable, message).retry(Retry::Backoff))
-            }).map_err(named),
-        }
+        within(cx, &format!("the upload of {}", file.name), work).await.map_err(named)
     }
 }
 

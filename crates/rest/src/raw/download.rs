@@ -8,7 +8,7 @@ use serde_json::{Value, json};
 use trunkline_core::{Action, Connector, Context, Effect, Error, ErrorKind, FileRef, FileStream, Result, async_trait};
 
 use super::{GROUP, target::Target};
-use crate::Client;
+use crate::{Client, within};
 
 /// The action.
 pub struct Download<C>(PhantomData<fn() -> C>);
@@ -50,7 +50,7 @@ impl<C: Connector<Client = Client>> Action for Download<C> {
 
 /// A reference to what a path answers, for [`open`]. Its beginning is asked for, so that what is not there is noticed now.
 pub async fn file(client: &Client, target: Target, name: Option<String>, cx: &Context) -> Result<FileRef> {
-    let found = client.look_at(target.clone()).await?;
+    let found = within(cx, "looking for the file", client.look_at(target.clone())).await?;
     let url = target.url(&client.0.base)?;
     let last = url.path_segments().and_then(|mut all| all.next_back()).unwrap_or_default();
     let last = percent_encoding::percent_decode_str(last).decode_utf8_lossy().into_owned();

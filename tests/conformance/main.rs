@@ -1,0 +1,209 @@
+//! The same behaviours over every action of every connector, found through the registry: a new connector is in by being
+//! linked, or by a folder. The service is a socket that answers whatever the behaviour calls for; what an action does about
+//! it follows from its effect alone.
+#![allow(clippy::unwrap_used)]
+
+mod behaviours;
+mod log;
+mod paths;
+mod sample;
+mod service;
+mod subject;
+
+use std::{
+    collections::BTreeSet,
+    sync::LazyLock,
+    time::{Duration, SystemTime},
+};
+
+use futures::{StreamExt, stream};
+use serde_json::json;
+use tokio::{
+    runtime::Runtime,
+    sync::{Mutex, OnceCell},
+    time::timeout,
+};
+use trunkline_core::{Context, Effect, ErrorKind};
+
+use crate::{
+    behaviours::{Behaviour, Findings, behaviours, failed, silences},
+    sample::input,
+    service::answer,
+    subject::{Subject, Suite, registry},
+};
+
+/// What a busy machine may take beyond a deadline.
+const GRACE: Duration = Duration::from_secs(5);
+
+/// Longer than any action takes here with all its tries.
+const LONG: Duration = Duration::from_secs(120);
+
+/// How long an action gets from a service that is silent.
+const SHORT: Duration = Duration::from_millis(400);
+
+/// Runs a test with all actions. The tests share connections and services, and so the threads that these live on; they take
+/// turns, for some of them look at the clock.
+fn with_suite(test: impl AsyncFnOnce(&Suite)) {
+    static THREADS: LazyLock<Runtime> = LazyLock::new(|| Runtime::new().unwrap());
+    static SUITE: OnceCell<Suite> = OnceCell::const_new();
+    static TURN: Mutex<()> = Mutex::const_new(());
+    THREADS.block_on(async {
+        let _turn = TURN.lock().await;
+        let suite = SUITE.get_or_init(Suite::new).await;
+        test(suite).await;
+        suite.log.shows_no_secret();
+    });
+}
+
+/// All actions against all behaviours, so many at a time; each gets this long, and not much longer.
+async fn conform(suite: &Suite, behaviours: &[Behaviour], at_a_time: usize, time: Duration) {
+    let findings = &Findings::default();
+    let one = |subject| async move {
+        let subject: &Subject = subject;
+        // So that there is a token already.
+        subject.meets(&[answer(400, "", "{}")], LONG).await;
+        for behaviour in behaviours {
+            let replies = std::slice::from_ref(&behaviour.reply);
+            let verdict = match timeout(time + GRACE, subject.meets(replies, time)).await {
+                Ok(ended) => behaviour.judge(&ended),
+                Err(_) => Err(format!("does not end within {time:?}")),
+            };
+            findings.weigh(subject, behaviour.name, verdict);
+        }
+    };
+    stream::iter(&suite.subjects).for_each_concurrent(at_a_time, one).await;
+    findings.finish(&behaviours.iter().map(|behaviour| behaviour.name).collect::<Vec<_>>());
+    println!("{} actions x {} behaviours", suite.subjects.len(), behaviours.len());
+}
+
+#[test]
+fn every_action_copes_with_every_answer_as_its_effect_demands() {
+    with_suite(async |suite| conform(suite, &behaviours(), 512, LONG).await);
+}
+
+#[test]
+fn every_action_ends_at_its_deadline() {
+    // Few enough that each gets to send its request in time.
+    with_suite(async |suite| conform(suite, &silences(), 48, SHORT).await);
+}
+
+#[test]
+fn a_body_without_end_is_cut_off() {
+    with_suite(async |suite| {
+        // One action of each connector and effect: what bounds a body knows no more of an action than that.
+        let mut kinds = BTreeSet::new();
+        let endless = [answer(200, "", &format!("\"{}\"", "x".repeat(40 * 1024 * 1024)))];
+        for subject in &suite.subjects {
+            let kind = (&subject.connector, format!("{:?}", subject.spec.effect));
+            if subject.spec.route.is_some() && kinds.insert(kind) {
+                let ended = subject.meets(&endless, LONG).await;
+                failed(&ended, &[ErrorKind::Limit, ErrorKind::Unexpected, ErrorKind::UnknownOutcome]).unwrap();
+            }
+        }
+        assert!(kinds.len() >= 4, "{kinds:?}");
+    });
+}
+
+#[test]
+fn a_pause_that_the_service_asks_for_is_kept() {
+    with_suite(async |suite| {
+        let mut connectors = BTreeSet::new();
+        let once = suite.subjects.iter().filter(|subject| {
+            let reads = subject.spec.effect == Effect::Read || subject.spec.name == "request";
+            reads && subject.spec.name != "download" && connectors.insert(&subject.connector)
+        });
+        let once: Vec<_> = once.collect();
+        assert!(once.len() >= 4);
+        let one = async |subject: &Subject| {
+            let no = answer(400, "", "{}");
+            let pause = Duration::from_secs(1);
+            let ended = subject.meets(&[answer(429, "retry-after: 1\r\n", "{}"), no.clone()], LONG).await;
+            let [first, second] = &ended.seen[..] else { panic!("{}: {:#?}", subject.name(), ended.seen) };
+            assert!(second.at - first.at >= pause, "{}: {:?}", subject.name(), second.at - first.at);
+            // A date has no parts of a second: this one is between one and two seconds away.
+            let date = httpdate::fmt_http_date(SystemTime::now() + 2 * pause);
+            let ended = subject.meets(&[answer(429, &format!("retry-after: {date}\r\n"), "{}"), no], LONG).await;
+            let [_, second] = &ended.seen[..] else { panic!("{}: {:#?}", subject.name(), ended.seen) };
+            let until = httpdate::parse_http_date(&date).unwrap();
+            assert!(second.clock >= until, "{}: {:?} before {date}", subject.name(), second.clock);
+        };
+        stream::iter(once).for_each_concurrent(None, one).await;
+    });
+}
+
+#[test]
+fn a_list_that_repeats_its_page_ends() {
+    with_suite(a_list_ends);
+}
+
+async fn a_list_ends(suite: &Suite) {
+    let thing = |n: usize| json!({ "id": n, "name": format!("thing {n}") });
+    let things: Vec<_> = (0..1000).map(thing).collect();
+    let bodies = [
+        json!(things),
+        json!({ "payload": things }),
+        json!({ "payload": { "assets": things } }),
+        json!({ "tasks": things }),
+    ];
+    let mut checked = 0;
+    for subject in suite.subjects.iter().filter(|subject| subject.spec.lists) {
+        let (spec, name, connected) = (&subject.spec, subject.name(), &subject.connected);
+        let mut seen = false;
+        for body in &bodies {
+            subject.service.replies(&[answer(200, "", &body.to_string())]);
+            let (mut next, mut pages) = (None, 0);
+            let end = loop {
+                match connected.page(&spec.name, input(&spec.input), next, &Context::default()).await {
+                    Err(error) => break Some(error),
+                    // Not the place where this list has its items.
+                    Ok(page) if page.items.len() < things.len() || page.next.is_none() => break None,
+                    Ok(page) => next = page.next,
+                }
+                pages += 1;
+                assert!(pages < 5, "{name} goes on for ever");
+            };
+            if pages > 0 {
+                let kind = end.map(|error| error.kind());
+                assert_eq!(kind, Some(ErrorKind::Unexpected), "{name} after {pages} pages");
+                seen = true;
+            }
+        }
+        checked += usize::from(seen);
+    }
+    assert!(checked > 0);
+    println!("{checked} lists");
+}
+
+#[test]
+fn every_action_is_described_and_its_schemas_are_valid() {
+    let registry = registry();
+    let mut checked = 0;
+    for connector in registry.connectors() {
+        jsonschema::meta::validate(&connector.spec().connection).unwrap();
+        for spec in connector.actions() {
+            let name = format!("{}.{}", connector.spec().name, spec.name);
+            let parts: Vec<_> = spec.name.split('.').collect();
+            let word = |part: &&str| {
+                !part.is_empty() && part.chars().all(|c| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '_')
+            };
+            // One word is for what has no resource of its own, such as `request`.
+            assert!(parts.iter().all(word), "{name} is not named resource.verb, nor with one word");
+            assert!(!spec.title.is_empty() && !spec.group.is_empty(), "{name} has no title or no group");
+            for schema in [&spec.input, &spec.output] {
+                jsonschema::meta::validate(schema).unwrap_or_else(|error| panic!("{name}: {error}"));
+            }
+            assert_eq!(spec.input["additionalProperties"], json!(false), "{name} takes inputs it does not know");
+            let sample = input(&spec.input);
+            let faults = connector.action_input(&spec.name).unwrap().check(&sample);
+            assert!(
+                faults.is_empty(),
+                "{name}: the sample {sample} does not fit, give the schema examples: {faults:#?}"
+            );
+            for (input, property) in spec.input["properties"].as_object().into_iter().flatten() {
+                assert!(property["title"].is_string(), "{name}: the input {input} has no title");
+            }
+            checked += 1;
+        }
+    }
+    println!("{checked} actions");
+}

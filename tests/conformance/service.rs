@@ -1,0 +1,168 @@
+//! The service that actions talk to: a socket that gives tokens, answers all else as it is told, and writes down what came.
+
+use std::{
+    collections::VecDeque,
+    sync::{Arc, Mutex},
+    time::{Duration, Instant, SystemTime},
+};
+
+use serde_json::json;
+use tokio::{
+    io::{AsyncReadExt, AsyncWriteExt},
+    net::{TcpListener, TcpStream},
+};
+
+/// What every connection has below the server's name: a request that leaves it is seen.
+pub(crate) const BASE: &str = "/base";
+
+/// The token that the service gives.
+pub(crate) const TOKEN: &str = "canary-access-token";
+
+/// Nobody stays longer than this with a service that is silent.
+const SILENCE: Duration = Duration::from_secs(600);
+
+/// An answer to any request.
+#[derive(Clone)]
+pub(crate) enum Reply {
+    /// These bytes, then the end of the connection.
+    Whole(Vec<u8>),
+    /// These bytes, then nothing for as long as the client stays.
+    Silence(Vec<u8>),
+}
+
+/// A whole answer with JSON in it.
+pub(crate) fn answer(status: u16, headers: &str, body: &str) -> Reply {
+    let length = body.len();
+    Reply::Whole(
+        format!("HTTP/1.1 {status} X\r\ncontent-type: application/json\r\ncontent-length: {length}\r\nconnection: close\r\n{headers}\r\n{body}")
+            .into_bytes(),
+    )
+}
+
+/// A request as it came.
+#[derive(Clone, Debug)]
+pub(crate) struct Seen {
+    pub(crate) method: String,
+    /// Path and query, as they stand in the first line.
+    pub(crate) target: String,
+    /// The first line and all headers.
+    pub(crate) head: String,
+    pub(crate) at: Instant,
+    pub(crate) clock: SystemTime,
+}
+
+impl Seen {
+    pub(crate) fn path(&self) -> &str {
+        self.target.split('?').next().unwrap_or_default()
+    }
+}
+
+/// What the service does next, and what it has seen.
+#[derive(Default)]
+struct State {
+    /// The last one stays.
+    replies: VecDeque<Reply>,
+    seen: Vec<Seen>,
+}
+
+/// A service of its own for one connection.
+pub(crate) struct Service {
+    pub(crate) address: String,
+    state: Arc<Mutex<State>>,
+    /// One for each open connection, and two more.
+    open: Arc<()>,
+}
+
+impl Service {
+    pub(crate) async fn start() -> Service {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let address = format!("http://{}", listener.local_addr().unwrap());
+        let state = Arc::<Mutex<State>>::default();
+        let open = Arc::new(());
+        let (shared, counted) = (state.clone(), open.clone());
+        tokio::spawn(async move {
+            while let Ok((socket, _)) = listener.accept().await {
+                let (shared, counted) = (shared.clone(), counted.clone());
+                tokio::spawn(async move {
+                    let _ = serve(socket, shared).await;
+                    drop(counted);
+                });
+            }
+        });
+        Service { address, state, open }
+    }
+
+    /// Answers like this from now on, the last reply over and over; forgets what it has seen.
+    pub(crate) fn replies(&self, replies: &[Reply]) {
+        *self.state.lock().unwrap() = State { replies: replies.iter().cloned().collect(), seen: Vec::new() };
+    }
+
+    /// Waits for requests that nobody waits for any more: of calls made at the same time, the first failure ends the others.
+    pub(crate) async fn settle(&self) {
+        // Connections are taken in the order they came, so when this one is answered, all others have been taken.
+        let mut last = TcpStream::connect(self.address.trim_start_matches("http://")).await.unwrap();
+        last.write_all(b"POST /token HTTP/1.1\r\n\r\n").await.unwrap();
+        last.read_to_end(&mut Vec::new()).await.unwrap();
+        drop(last);
+        let closed = async {
+            while Arc::strong_count(&self.open) > 2 {
+                tokio::time::sleep(Duration::from_millis(1)).await;
+            }
+        };
+        tokio::time::timeout(Duration::from_secs(10), closed).await.expect("all connections end");
+    }
+
+    /// All requests but those for a token, oldest first.
+    pub(crate) fn seen(&self) -> Vec<Seen> {
+        self.state.lock().unwrap().seen.clone()
+    }
+}
+
+async fn serve(mut socket: TcpStream, state: Arc<Mutex<State>>) -> std::io::Result<()> {
+    let mut seen = Vec::new();
+    let head = loop {
+        let mut part = [0; 4096];
+        match socket.read(&mut part).await? {
+            0 => return Ok(()),
+            read => seen.extend_from_slice(&part[..read]),
+        }
+        if let Some(end) = seen.windows(4).position(|four| four == b"\r\n\r\n") {
+            break String::from_utf8_lossy(&seen[..end + 4]).into_owned();
+        }
+    };
+    let lower = head.to_lowercase();
+    let length = lower.lines().find_map(|line| line.strip_prefix("content-length:")?.trim().parse::<usize>().ok());
+    let mut missing = length.unwrap_or_default().saturating_sub(seen.len() - head.len());
+    while missing > 0 {
+        let mut part = vec![0; missing.min(65_536)];
+        match socket.read(&mut part).await? {
+            0 => return Ok(()),
+            read => missing -= read,
+        }
+    }
+    let reply = if lower.starts_with("post /token") {
+        answer(200, "", &json!({ "access_token": TOKEN, "token_type": "Bearer", "expires_in": 3600 }).to_string())
+    } else {
+        let mut words = head.split(' ').map(str::to_owned);
+        let (method, target) = (words.next().unwrap_or_default(), words.next().unwrap_or_default());
+        let mut state = state.lock().unwrap();
+        state.seen.push(Seen { method, target, head, at: Instant::now(), clock: SystemTime::now() });
+        match state.replies.len() {
+            0 => Reply::Whole(Vec::new()),
+            1 => state.replies[0].clone(),
+            _ => state.replies.pop_front().unwrap(),
+        }
+    };
+    match reply {
+        Reply::Whole(bytes) => {
+            socket.write_all(&bytes).await?;
+            socket.shutdown().await
+        }
+        Reply::Silence(bytes) => {
+            socket.write_all(&bytes).await?;
+            // Until the client has had enough.
+            let _ = tokio::time::timeout(SILENCE, socket.read(&mut [0; 1])).await;
+            Ok(())
+        }
+    }
+}
