@@ -5,7 +5,7 @@
 use rusqlite::{OptionalExtension, params};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
-use trunkline_core::{Connection, Error, ErrorKind, Result, Schema, SecretSource};
+use trunkline_core::{Connection, Error, ErrorKind, Result, Schema, Secret, SecretSource};
 
 use crate::{
     Store, now,
@@ -44,10 +44,8 @@ impl Store {
                     return Err(not_a_secret(connection, &pointer, "is the mask that stands for a secret"));
                 }
                 Value::String(text) => {
-                    let place = Place { table: "secrets", row: &[&connection.name], field: &pointer };
-                    let sealed = self.inner.seal.seal(&place, text.as_bytes())?;
+                    secrets.push((pointer, Secret::from(std::mem::take(text))));
                     *value = MASK.into();
-                    secrets.push((pointer, sealed));
                 }
                 reference if SecretSource::deserialize(&*reference).is_ok() => {}
                 _ => {
@@ -56,7 +54,16 @@ impl Store {
             }
         }
         let (name, connector, document) = (connection.name.clone(), connection.connector.clone(), document.to_string());
+        let seal = self.inner.seal.clone();
         let put = self.inner.writer.run(move |store| {
+            let mut sealed = Vec::new();
+            for (pointer, secret) in secrets {
+                let place = Place { table: "secrets", row: &[&name], field: &pointer };
+                match seal.seal(store, &place, secret.expose().as_bytes())? {
+                    Ok(value) => sealed.push((pointer, value)),
+                    Err(error) => return Ok(Err(error)),
+                }
+            }
             store
                 .prepare_cached(
                     "INSERT INTO connections (name, connector, document, created_at, updated_at)
@@ -67,12 +74,12 @@ impl Store {
             store.prepare_cached("DELETE FROM secrets WHERE connection = ?1")?.execute([&name])?;
             let mut insert = store
                 .prepare_cached("INSERT INTO secrets (connection, pointer, key_id, sealed) VALUES (?1, ?2, ?3, ?4)")?;
-            for (pointer, sealed) in secrets {
+            for (pointer, sealed) in sealed {
                 insert.execute(params![name, pointer, sealed.key_id, sealed.bytes])?;
             }
-            Ok(())
+            Ok(Ok(()))
         });
-        put.await
+        put.await?
     }
 
     /// A connection as it was saved, secrets included.
