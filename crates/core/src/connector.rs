@@ -5,7 +5,7 @@ use std::{marker::PhantomData, sync::Arc};
 use async_trait::async_trait;
 use schemars::JsonSchema;
 use serde::{Serialize, de::DeserializeOwned};
-use serde_json::{Value, json};
+use serde_json::{Map, Value, json};
 
 use crate::{
     AnyClient, Diagnostic, Error, ErrorKind, FileStream, Result, Secret, VaultSlot, action::foreign_client, schema_of,
@@ -30,6 +30,14 @@ pub trait Connector: Send + Sync + 'static {
     /// Makes a client of checked settings. Sends nothing yet.
     fn connect(settings: Self::Settings, vault: VaultSlot) -> Result<Self::Client>;
 
+    /// Settings of the earlier version `from` as this version has them. Who raises `VERSION` and changes settings writes a
+    /// branch for each earlier version here; connections that were saved with it go on working as they lie.
+    ///
+    /// Secrets are values to be moved, not looked at: they may be texts, references such as `{"env": "NAME"}`, or `***`.
+    fn migrate(from: &str, _settings: Map<String, Value>) -> Result<Map<String, Value>> {
+        Err(no_migration(Self::TITLE, from))
+    }
+
     /// Tries the connection with a harmless call: nothing if it works, else the settings that are wrong, by JSON pointer.
     async fn check(client: &Self::Client) -> Vec<Diagnostic>;
 
@@ -48,6 +56,10 @@ pub trait Connector: Send + Sync + 'static {
     async fn open(_client: &Self::Client, _source: &Value, _from: u64) -> Result<FileStream> {
         Err(Error::new(ErrorKind::Config, format!("{} hands out no files", Self::TITLE)))
     }
+}
+
+fn no_migration(title: &str, from: &str) -> Error {
+    Error::new(ErrorKind::Config, format!("{title} does not know how settings of version {from} became those of today"))
 }
 
 fn no_browser(title: &str) -> Error {
@@ -92,7 +104,16 @@ impl ConnectorSpec {
 
     /// The connector's name in such an id.
     pub fn name_in(id: &str) -> &str {
-        id.rsplit_once("-v").map_or(id, |(name, _)| name)
+        ConnectorSpec::parts(id).0
+    }
+
+    /// The version in such an id; empty if there is none.
+    pub fn version_in(id: &str) -> &str {
+        ConnectorSpec::parts(id).1
+    }
+
+    fn parts(id: &str) -> (&str, &str) {
+        id.rsplit_once("-v").unwrap_or((id, ""))
     }
 }
 
@@ -101,6 +122,10 @@ impl ConnectorSpec {
 pub trait AnyConnector: Send + Sync {
     /// What it is.
     fn spec(&self) -> &ConnectorSpec;
+    /// See [`Connector::migrate`].
+    fn migrate(&self, from: &str, _settings: Map<String, Value>) -> Result<Map<String, Value>> {
+        Err(no_migration(&self.spec().title, from))
+    }
     /// See [`Connector::connect`]; the settings have been checked and hold no secret references any more.
     fn connect(&self, settings: Value, vault: VaultSlot) -> Result<Arc<AnyClient>>;
     /// See [`Connector::check`].
@@ -171,6 +196,10 @@ fn own<C: Connector>(client: &AnyClient) -> Result<&C::Client> {
 impl<C: Connector> AnyConnector for Typed<C> {
     fn spec(&self) -> &ConnectorSpec {
         &self.spec
+    }
+
+    fn migrate(&self, from: &str, settings: Map<String, Value>) -> Result<Map<String, Value>> {
+        C::migrate(from, settings)
     }
 
     fn connect(&self, settings: Value, vault: VaultSlot) -> Result<Arc<AnyClient>> {

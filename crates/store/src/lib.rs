@@ -43,7 +43,7 @@ use std::{
 
 use trunkline_core::Result;
 
-pub use connections::ConnectionSummary;
+pub use connections::{ConnectionSummary, ConnectionUse};
 pub use key::KeySource;
 pub use rotate::{Rotated, Rotation};
 

@@ -311,7 +311,7 @@ async fn a_damaged_value_keeps_the_old_key() {
     assert_eq!((error.context("row"), error.context("sealed anew")), (Some("dam"), Some(&*(total - 1).to_string())));
     assert_eq!(keys(&home).len(), 2);
     assert_eq!(store.connection("dam").await.unwrap().settings["clientSecret"], "s");
-    store.remove_connection("dam").await.unwrap();
+    store.remove_connection("dam", true).await.unwrap();
     let rotated = rotate(&store).await;
     assert_eq!((rotated.values, rotated.resumed, keys(&home).len()), (0, true, 1));
 }
