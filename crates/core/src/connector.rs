@@ -30,12 +30,13 @@ pub trait Connector: Send + Sync + 'static {
     /// Makes a client of checked settings. Sends nothing yet.
     fn connect(settings: Self::Settings, vault: VaultSlot) -> Result<Self::Client>;
 
-    /// Settings of the earlier version `from` as this version has them. Who raises `VERSION` and changes settings writes a
-    /// branch for each earlier version here; connections that were saved with it go on working as they lie.
+    /// Settings of the earlier version `from` as this version has them: as they are, unless the author says otherwise. Who
+    /// raises `VERSION` because settings have changed writes a branch for each earlier version here; connections that were
+    /// saved with it go on working as they lie. What comes out is checked against today's schema.
     ///
     /// Secrets are values to be moved, not looked at: they may be texts, references such as `{"env": "NAME"}`, or `***`.
-    fn migrate(from: &str, _settings: Map<String, Value>) -> Result<Map<String, Value>> {
-        Err(no_migration(Self::TITLE, from))
+    fn migrate(_from: &str, settings: Map<String, Value>) -> Result<Map<String, Value>> {
+        Ok(settings)
     }
 
     /// Tries the connection with a harmless call: nothing if it works, else the settings that are wrong, by JSON pointer.
@@ -56,10 +57,6 @@ pub trait Connector: Send + Sync + 'static {
     async fn open(_client: &Self::Client, _source: &Value, _from: u64) -> Result<FileStream> {
         Err(Error::new(ErrorKind::Config, format!("{} hands out no files", Self::TITLE)))
     }
-}
-
-fn no_migration(title: &str, from: &str) -> Error {
-    Error::new(ErrorKind::Config, format!("{title} does not know how settings of version {from} became those of today"))
 }
 
 fn no_browser(title: &str) -> Error {
@@ -123,8 +120,8 @@ pub trait AnyConnector: Send + Sync {
     /// What it is.
     fn spec(&self) -> &ConnectorSpec;
     /// See [`Connector::migrate`].
-    fn migrate(&self, from: &str, _settings: Map<String, Value>) -> Result<Map<String, Value>> {
-        Err(no_migration(&self.spec().title, from))
+    fn migrate(&self, _from: &str, settings: Map<String, Value>) -> Result<Map<String, Value>> {
+        Ok(settings)
     }
     /// See [`Connector::connect`]; the settings have been checked and hold no secret references any more.
     fn connect(&self, settings: Value, vault: VaultSlot) -> Result<Arc<AnyClient>>;

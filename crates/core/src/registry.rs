@@ -184,8 +184,14 @@ impl Registry {
         vault: Arc<dyn Vault>,
         lookup: &dyn Fn(&SecretSource) -> Result<Secret>,
     ) -> Result<Connected> {
-        let connection = &self.current(connection)?;
-        let what = format!("connection {}", connection.name);
+        let current = self.current(connection)?;
+        let what = if current.connector == connection.connector {
+            format!("connection {}", connection.name)
+        } else {
+            let (saved, today) = (&connection.connector, &current.connector);
+            format!("connection {}, which was saved for {saved} and is one to {today} now", connection.name)
+        };
+        let connection = &current;
         Diagnostic::accept(&what, &self.check(connection))?;
         let registered = self.connector(connection.connector_name())?.clone();
         let mut document = connection.document();
