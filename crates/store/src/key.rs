@@ -166,8 +166,14 @@ pub(crate) fn hex(bytes: &[u8]) -> String {
 
 /// One key or more, with white space between them.
 fn parse(text: &str) -> Option<Vec<Key>> {
-    let keys: Option<Vec<_>> = text.split_whitespace().map(|word| parse_one(word).map(Key::new)).collect();
-    keys.filter(|keys| !keys.is_empty())
+    let mut keys: Vec<Key> = Vec::new();
+    for word in text.split_whitespace() {
+        let key = Key::new(parse_one(word)?);
+        if keys.iter().all(|known| known.id != key.id) {
+            keys.push(key);
+        }
+    }
+    Some(keys).filter(|keys| !keys.is_empty())
 }
 
 fn parse_one(text: &str) -> Option<Zeroizing<[u8; 32]>> {
