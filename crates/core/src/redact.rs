@@ -127,7 +127,7 @@ impl Index {
             let Some(start) = bytes.first_chunk::<SHORTEST>() else { continue };
             self.begins[two(start)] = true;
             let same_start = self.forms.entry(*start).or_default();
-            if same_start.iter().all(|known| *known.bytes != *bytes) {
+            if same_start.iter().all(|known| known.bytes != bytes) {
                 same_start.push(Form { bytes, with_neighbours });
                 // The longest first: what is left of it would else be seen.
                 same_start.sort_by_key(|form| std::cmp::Reverse(form.bytes.len()));

@@ -6,7 +6,9 @@ use std::{
     panic,
 };
 
-use trunkline::core::redact_bytes;
+use serde::Serialize;
+use serde_json::Value;
+use trunkline::core::{redact, redact_bytes};
 
 /// Writes through the net. A secret that comes in two pieces is not found: who writes hands over whole lines.
 pub(crate) struct Net<W>(pub(crate) W);
@@ -26,6 +28,21 @@ impl<W: Write> Write for Net<W> {
 pub(crate) fn say(text: &str) {
     // Nothing can be said to a reader who is gone.
     let _ = Net(io::stderr()).write_all(format!("{text}\n").as_bytes());
+}
+
+/// A value as JSON without secrets. Its texts go through the net one by one: in the JSON they would be escaped once more.
+pub(crate) fn json(value: &impl Serialize) -> String {
+    fn clean(value: &mut Value) {
+        match value {
+            Value::String(text) => *text = redact(text).into_owned(),
+            Value::Array(all) => all.iter_mut().for_each(clean),
+            Value::Object(all) => all.values_mut().for_each(clean),
+            _ => {}
+        }
+    }
+    let mut value = serde_json::to_value(value).unwrap_or_default();
+    clean(&mut value);
+    value.to_string()
 }
 
 /// Has panics, too, told through the net.

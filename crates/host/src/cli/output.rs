@@ -82,7 +82,7 @@ impl Output {
     /// Says on standard error what the answer on standard output leaves to be done, as JSON if the user wants that.
     pub(crate) fn note(self, value: &impl Serialize, text: impl FnOnce() -> String) {
         if self.json {
-            return net::say(&serde_json::to_string(value).unwrap_or_default());
+            return net::say(&net::json(value));
         }
         net::say(text().trim_end());
     }
