@@ -74,7 +74,7 @@ fn dresses(canary: &str) -> Vec<(&'static str, Vec<u8>)> {
     let lower = url.replace("%2F", "%2f").replace("%2B", "%2b").replace("%3D", "%3d");
     let mut all = vec![
         ("as it is", canary.as_bytes().to_vec()),
-        ("JSON-escaped", json[1..json.len() - 1].as_bytes().to_vec()),
+        ("JSON-escaped", json.as_bytes()[1..json.len() - 1].to_vec()),
         ("JSON-escaped twice", json[1..json.len() - 1].replace('\\', "\\\\").replace('"', "\\\"").into_bytes()),
         ("escaped for Rust", canary.escape_debug().to_string().into_bytes()),
         ("URL-escaped", url.into_bytes()),
@@ -131,7 +131,11 @@ fn collect(folder: &Path, places: &mut Vec<(String, Vec<u8>)>) {
         if path.is_dir() {
             collect(&path, places);
         } else {
-            places.push((path.display().to_string(), fs::read(&path).unwrap()));
+            let file = (path.display().to_string(), fs::read(&path).unwrap());
+            // What is as it was has been looked at.
+            if !places.contains(&file) {
+                places.push(file);
+            }
         }
     }
 }

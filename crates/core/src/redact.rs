@@ -137,7 +137,7 @@ impl Index {
 
     /// Where the form ends that begins here.
     fn at(&self, text: &[u8]) -> Option<(usize, bool)> {
-        let start = text.first_chunk::<SHORTEST>().filter(|start| self.begins[two(*start)])?;
+        let start = text.first_chunk::<SHORTEST>().filter(|start| self.begins[two(start)])?;
         let form = self.forms.get(start)?.iter().find(|form| text.starts_with(&form.bytes))?;
         Some((form.bytes.len(), form.with_neighbours))
     }
