@@ -1,8 +1,9 @@
 //! Secrets are seen nowhere: not on standard output, not in the log at its loudest, not in the files of the store, not in an
 //! error.
 //!
-//! The canaries are the settings' own secrets, and whatever the two systems hand out on the way: tokens, upload addresses,
-//! download links. A relay between Trunkline and the sandbox writes down what goes by, so that the test knows them.
+//! The canaries are the settings' own secrets, the keys of the store, and whatever the systems hand out on the way: tokens,
+//! codes, upload addresses, download links. A relay between Trunkline and the sandbox writes down what goes by, so that
+//! the test knows them.
 #![allow(clippy::unwrap_used)]
 
 use std::{
@@ -22,6 +23,7 @@ use tokio::{
 };
 use trunkline_sandbox::{Faults, Options, Sandbox};
 use trunkline_tests::{Answer, Cli, document, few, fixture, flow_input, sandbox, shipped_flow};
+use wiremock::{Mock, MockServer, ResponseTemplate, matchers::path};
 
 /// Passes bytes on to the sandbox and keeps what comes back.
 async fn relay(to: SocketAddr) -> (SocketAddr, Arc<Mutex<Vec<u8>>>) {
@@ -65,9 +67,19 @@ fn after(kept: &[u8], mark: &str) -> BTreeSet<String> {
 
 /// A secret in every dress in which it might be found.
 fn dresses(canary: &str) -> Vec<(&'static str, Vec<u8>)> {
+    let json = serde_json::to_string(canary).unwrap();
+    let url = utf8_percent_encode(canary, NON_ALPHANUMERIC).to_string();
+    let form: String =
+        trunkline_rest::Url::parse_with_params("x:", [("", canary)]).unwrap().query().unwrap()[1..].to_owned();
+    let lower = url.replace("%2F", "%2f").replace("%2B", "%2b").replace("%3D", "%3d");
     let mut all = vec![
         ("as it is", canary.as_bytes().to_vec()),
-        ("URL-escaped", utf8_percent_encode(canary, NON_ALPHANUMERIC).to_string().into_bytes()),
+        ("JSON-escaped", json.as_bytes()[1..json.len() - 1].to_vec()),
+        ("JSON-escaped twice", json[1..json.len() - 1].replace('\\', "\\\\").replace('"', "\\\"").into_bytes()),
+        ("escaped for Rust", canary.escape_debug().to_string().into_bytes()),
+        ("URL-escaped", url.into_bytes()),
+        ("url-escaped", lower.into_bytes()),
+        ("as in a form", form.into_bytes()),
         ("in hex", canary.bytes().map(|byte| format!("{byte:02x}")).collect::<String>().into_bytes()),
         ("in HEX", canary.bytes().map(|byte| format!("{byte:02X}")).collect::<String>().into_bytes()),
         ("backwards", canary.bytes().rev().collect()),
@@ -119,7 +131,11 @@ fn collect(folder: &Path, places: &mut Vec<(String, Vec<u8>)>) {
         if path.is_dir() {
             collect(&path, places);
         } else {
-            places.push((path.display().to_string(), fs::read(&path).unwrap()));
+            let file = (path.display().to_string(), fs::read(&path).unwrap());
+            // What is as it was has been looked at.
+            if !places.contains(&file) {
+                places.push(file);
+            }
         }
     }
 }
@@ -216,6 +232,9 @@ async fn no_secret_is_seen_anywhere() {
     sandbox.expire_tokens();
     watch.run(&["call", "mediavalet.user.permissions", "--connection", "mediavalet"]).await.expect(1);
 
+    canaries.insert(signs_in(&mut watch, &sandbox, address).await);
+    watch.run(&["connection", "export", "--all"]).await.expect(0);
+
     let told = kept.lock().unwrap().clone();
     for (mark, at_least) in [("\"access_token\":\"", 3), ("\"refresh_token\":\"rt-", 1), ("sig=", 4), ("signature=", 4)]
     {
@@ -232,14 +251,132 @@ async fn no_secret_is_seen_anywhere() {
     sandbox.stop().await;
 }
 
+/// Signs in as a person would, and tells the code that the login server gave out for it.
+async fn signs_in(watch: &mut Watch, sandbox: &Sandbox, relay: SocketAddr) -> String {
+    let mut settings = document(sandbox, "mediavalet");
+    through(&mut settings, sandbox, relay);
+    (settings["name"], settings["flows"]) = ("person".into(), "authorization_code".into());
+    for only in ["username", "password"] {
+        settings.as_object_mut().unwrap().remove(only);
+    }
+    watch.cli.add(&settings).await;
+    let authorize = ["connection", "authorize", "person", "--paste", "--json", "--log", "trace"];
+    let mut child = watch.cli.command(&authorize).stdin(std::process::Stdio::piped()).spawn().unwrap();
+    let mut lines = tokio::io::BufReader::new(child.stdout.take().unwrap());
+    let mut line = String::new();
+    tokio::io::AsyncBufReadExt::read_line(&mut lines, &mut line).await.unwrap();
+    let open: Value = serde_json::from_str(&line).unwrap();
+    let back = trunkline_tests::approve(open["open"].as_str().unwrap()).await;
+    child.stdin.take().unwrap().write_all(format!("{back}\n").as_bytes()).await.unwrap();
+    let mut rest = String::new();
+    lines.read_to_string(&mut rest).await.unwrap();
+    let mut answer = trunkline_tests::finish(child).await.expect(0);
+    answer.stdout = line + &rest;
+    watch.note("connection authorize", &answer);
+    let code = after(back.as_bytes(), "code=").pop_first();
+    code.expect("the login server gave a code out")
+}
+
+/// The other ways to sign in, with secrets that look different in every dress; services that say back what they got; keys
+/// of the store; and an answer that holds a signed address, in a run.
+#[tokio::test(flavor = "multi_thread")]
+async fn no_secret_of_a_service_is_seen_either() {
+    let mut watch = Watch { cli: Cli::default(), places: Vec::new() };
+    let server = MockServer::start().await;
+    let signed = "https://blob.test/c/b?sv=2025-01-05&sig=canary%2Fsignature%2Bof%2Fan%2Fanswer%3D";
+    let link =
+        ResponseTemplate::new(200).set_body_json(json!({ "link": signed, "items": [{ "id": 1, "link": signed }] }));
+    Mock::given(path("/v1/link")).respond_with(link).mount(&server).await;
+    // Whoever is refused is told what he sent.
+    let echo = |request: &wiremock::Request| {
+        let sent =
+            request.headers.iter().map(|(name, value)| format!("{name}: {}", value.to_str().unwrap_or_default()));
+        let message = sent.collect::<Vec<_>>().join("; ");
+        ResponseTemplate::new(401).set_body_json(json!({ "message": format!("refused: {message}") }))
+    };
+    Mock::given(path("/v1/echo")).respond_with(echo).mount(&server).await;
+
+    let mut canaries =
+        BTreeSet::from([signed.to_owned(), "canary%2Fsignature".to_owned(), "canary/signature".to_owned()]);
+    let pass = "canary pass/w\"rd+9\\";
+    for (name, mut settings) in [
+        ("key", json!({ "authentication": "apiKey", "apiKey": "canary/api \"key\"+7=\\" })),
+        ("basic", json!({ "authentication": "basic", "username": "integration", "password": pass })),
+        ("bearer", json!({ "authentication": "bearer", "token": "canary/bearer+token=~8" })),
+    ] {
+        for secret in ["apiKey", "password", "token"] {
+            canaries.extend(settings[secret].as_str().map(str::to_owned));
+        }
+        (settings["name"], settings["connector"]) = (name.into(), "http-v1.0".into());
+        settings["endpointUrl"] = format!("{}/v1", server.uri()).into();
+        settings["checkPath"] = "/echo".into();
+        watch.cli.add(&settings).await;
+        watch.run(&["connection", "check", name, "--json"]).await.expect(3);
+        watch.run(&["connection", "check", name]).await.expect(3);
+        for path in ["/echo", "/nothing"] {
+            let input = json!({ "method": "GET", "path": path }).to_string();
+            for format in [&["--json"][..], &[]] {
+                let call = ["call", "http.request", "--connection", name, "--input", &input];
+                watch.run(&[&call[..], format].concat()).await.expect(1);
+            }
+        }
+        watch.run(&["connection", "export", name]).await.expect(0);
+    }
+    canaries.insert(BASE64_STANDARD.encode(format!("integration:{pass}")));
+
+    // In a run: an answer with a signed address is what a later step works with, and one that fails.
+    let flow = json!({
+        "name": "links", "connections": { "shop": "http" },
+        "steps": [
+            { "id": "link", "action": "request", "connection": "shop", "input": { "method": "GET", "path": "/link" } },
+            { "id": "each", "each": "{{ steps.link.body['items'] }}", "key": "{{ item.id }}", "steps": [
+                { "id": "again", "action": "request", "connection": "shop", "input": { "method": "GET", "path": "/link" } },
+                { "id": "echo", "action": "request", "connection": "shop", "input": { "method": "GET", "path": "/echo" } }
+            ] }
+        ]
+    });
+    let flow = watch.cli.write("links.json", &flow.to_string());
+    let mut id = String::new();
+    for shop in ["shop=key", "shop=bearer", "shop=basic"] {
+        let answer = watch.run(&["run", &flow, "--connection", shop, "--json"]).await.expect(5);
+        id = answer.json()["id"].as_str().unwrap().to_owned();
+    }
+    let mut old = fs::read_to_string(watch.cli.key_file()).unwrap();
+    for _ in 0..2 {
+        for key in [old.trim().to_owned(), hex(&BASE64_STANDARD.decode(old.trim()).unwrap())] {
+            canaries.insert(key);
+        }
+        watch.run(&["key", "rotate"]).await.expect(0);
+        old = fs::read_to_string(watch.cli.key_file()).unwrap();
+    }
+    watch.run(&["runs", "show", &id, "--json"]).await.expect(0);
+    watch.run(&["runs", "resume", &id]).await.expect(5);
+    watch.run(&["runs", "resume", "no-such-run", "--json"]).await.expect(1);
+    watch.run(&["connection", "export", "--all"]).await.expect(0);
+    assert!(canaries.len() >= 10, "{canaries:?}");
+    let names: Vec<_> = watch.places.iter().map(|(place, _)| place.as_str()).collect();
+    assert!(names.iter().any(|name| name.ends_with("trunkline.db")), "{names:?}");
+    let logged = watch.places.iter().filter(|(_, content)| contains(content, b"TRACE")).count();
+    assert!(logged > 5, "the log is on: {logged}");
+    assert_eq!(seen(&canaries, &watch.places), [""; 0]);
+}
+
+fn hex(bytes: &[u8]) -> String {
+    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
+}
+
 /// The sabotage twin: whatever would be there, would be found.
 #[tokio::test]
 async fn a_planted_secret_is_found_in_every_dress() {
-    let canaries = BTreeSet::from(["s3cret/of+the=house".to_owned()]);
+    let canaries = BTreeSet::from(["s3cret/of+the=\"house\" \\".to_owned()]);
     let canary = canaries.first().unwrap();
     let hex: String = canary.bytes().map(|byte| format!("{byte:02x}")).collect();
     for planted in [
         canary.clone(),
+        serde_json::to_string(&json!({ "message": format!("refused: {canary}") })).unwrap(),
+        serde_json::to_string(&json!({ "body": json!({ "key": canary }).to_string() })).unwrap(),
+        format!("{:?}", Some(canary)),
+        trunkline_rest::Url::parse_with_params("https://dam.test/", [("key", canary)]).unwrap().to_string(),
         format!("x{canary}y"),
         format!("?token={}&x", utf8_percent_encode(canary, NON_ALPHANUMERIC)),
         format!("ff{hex}00"),
@@ -259,7 +396,7 @@ async fn a_planted_secret_is_found_in_every_dress() {
     let cli = Cli::default();
     let settings = json!({
         "name": "dam", "connector": "mediavalet-v1.0", "authentication": "oauth2", "flows": "client_credentials",
-        "subscriptionKey": "k", "clientId": "s3cret/of+the=house", "clientSecret": "another secret of the house"
+        "subscriptionKey": "k", "clientId": canary, "clientSecret": "another secret of the house"
     });
     cli.add(&settings).await;
     let mut places = Vec::new();

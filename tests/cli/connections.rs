@@ -2,7 +2,7 @@
 
 use serde_json::{Value, json};
 use trunkline_sandbox::Sandbox;
-use trunkline_tests::{Cli, document, few, sandbox};
+use trunkline_tests::{Cli, document, few, flow_input, sandbox, shipped_flow};
 
 /// A document that is faulty in exactly the ways a test makes it.
 fn good() -> Value {
@@ -205,4 +205,127 @@ async fn an_endpoint_without_encryption_is_refused_unless_it_is_this_machine() {
     cli.add(&settings).await;
     let error = cli.run(&["connection", "check", "dam", "--json"]).await.expect(1).error();
     assert_eq!((&error["kind"], &error["context"]["setting"]), (&json!("config"), &json!("/endpointUrl")), "{error}");
+}
+
+#[tokio::test]
+async fn what_is_exported_is_taken_back_and_holds_no_secret() {
+    let cli = Cli::default();
+    let mut first = good();
+    for (setting, value) in [("clientSecret", "canary-client"), ("password", "canary-password")] {
+        first[setting] = value.into();
+    }
+    first["name"] = "brand-library".into();
+    first["subscriptionKey"] = json!({ "env": "DAM_KEY" });
+    let mut second = good();
+    for (setting, value) in [("name", "brand.library"), ("clientSecret", "canary-2"), ("password", "canary-3")] {
+        second[setting] = value.into();
+    }
+    second["subscriptionKey"] = json!({ "file": "/run/secrets/key" });
+    for one in [&first, &second] {
+        cli.add(one).await;
+    }
+
+    let answer = cli.run(&["connection", "export", "brand-library"]).await.expect(0);
+    let exported = answer.json();
+    let mut expected = first.clone();
+    expected["clientSecret"] = json!({ "env": "BRAND_LIBRARY_CLIENT_SECRET" });
+    expected["password"] = json!({ "env": "BRAND_LIBRARY_PASSWORD" });
+    assert_eq!(exported.to_string(), expected.to_string(), "in the same order, too");
+    for words in ["BRAND_LIBRARY_CLIENT_SECRET", "BRAND_LIBRARY_PASSWORD", "/clientSecret of connection brand-library"]
+    {
+        assert!(answer.stderr.contains(words), "{words} in {}", answer.stderr);
+    }
+    assert!(!answer.stderr.contains("DAM_KEY"), "what was a reference is known: {}", answer.stderr);
+
+    let all = cli.run(&["connection", "export", "--all", "--json"]).await.expect(0);
+    assert_eq!(all.json()[0].to_string(), expected.to_string());
+    assert_eq!(
+        all.json()[1]["clientSecret"],
+        json!({ "env": "BRAND_LIBRARY_CLIENT_SECRET_2" }),
+        "no name stands for two"
+    );
+    let told: Value = serde_json::from_str(&all.stderr).unwrap();
+    let provide = told["provide"].as_array().unwrap();
+    let one = json!({ "env": "BRAND_LIBRARY_PASSWORD_2", "connection": "brand.library", "setting": "/password" });
+    assert!(provide.len() == 4 && provide.contains(&one), "{told}");
+    for answer in [&answer, &all] {
+        assert!(
+            !answer.stdout.contains("canary") && !answer.stderr.contains("canary") && !answer.stdout.contains("***")
+        );
+    }
+
+    // Taken back elsewhere, and exported from there: the same.
+    let elsewhere = Cli::default();
+    let added = elsewhere.pipe(&["connection", "add", "-", "--json"], &all.stdout).await.expect(0).json();
+    assert_eq!(added, json!({ "added": ["brand-library", "brand.library"] }));
+    let again = elsewhere.run(&["connection", "export", "--all", "--json"]).await.expect(0);
+    assert_eq!((&again.stdout, &*again.stderr), (&all.stdout, ""), "nothing is left to be said");
+    // All or none.
+    elsewhere.pipe(&["connection", "add", "-"], &all.stdout).await.expect(1);
+    let mut faulty = all.json();
+    faulty[1]["flows"] = "magic".into();
+    let third = Cli::default();
+    third.pipe(&["connection", "add", "-"], &faulty.to_string()).await.expect(1);
+    assert_eq!(third.run(&["connection", "list", "--json"]).await.json(), json!([]));
+    let twice = json!([good(), good()]).to_string();
+    assert!(third.pipe(&["connection", "add", "-"], &twice).await.expect(1).stderr.contains("twice"));
+
+    let error = cli.run(&["connection", "export", "brand-libary", "--json"]).await.expect(1).error();
+    assert_eq!(error["hint"], "did you mean brand-library?", "{error}");
+    cli.run(&["connection", "export"]).await.expect(2);
+}
+
+#[tokio::test]
+async fn a_connection_that_a_run_needs_is_not_removed() {
+    let sandbox = sandbox(few(2)).await;
+    let cli = Cli::default();
+    cli.connect(&sandbox).await;
+    let mut wrong = document(&sandbox, "mediavalet");
+    (wrong["name"], wrong["clientSecret"]) = ("wrong".into(), "not-the-secret".into());
+    cli.add(&wrong).await;
+    let (flow, input) = (shipped_flow(), flow_input(&sandbox).to_string());
+    let run = ["run", flow.to_str().unwrap(), "--input", &input, "--json", "--connection"];
+    // Stopped by an error that a person can mend: it can be resumed.
+    let failed = cli.run(&[&run[..], &["target=wrong"]].concat()).await.expect(5).json();
+    let id = failed["id"].as_str().unwrap();
+    let done = cli.run(&[&run[..], &["target=mediavalet"]].concat()).await.expect(0).json();
+
+    let list = cli.run(&["connection", "list", "--json"]).await.expect(0).json();
+    let used = |name: &str| list.as_array().unwrap().iter().find(|one| one["name"] == name).unwrap()["used_by"].clone();
+    let expected = json!([{ "run": id, "flow": done["flow"], "status": "failed" }]);
+    assert_eq!((used("wrong"), used("mediaflow"), used("mediavalet")), (expected.clone(), expected, json!([])));
+    let text = cli.run(&["connection", "list"]).await.expect(0).stdout;
+    assert!(text.contains("Needed by") && text.contains(&format!("{id} of ")), "{text}");
+
+    for name in ["wrong", "mediaflow"] {
+        let error = cli.run(&["connection", "remove", name, "--json"]).await.expect(1).error();
+        assert_eq!(error["kind"], "conflict", "{error}");
+        assert!(error["message"].as_str().unwrap().contains(id), "{error}");
+        assert!(error["hint"].as_str().unwrap().contains("--force"), "{error}");
+    }
+    cli.run(&["connection", "remove", "mediavalet"]).await.expect(0);
+    cli.run(&["connection", "remove", "wrong", "--force"]).await.expect(0);
+    assert_eq!(cli.run(&["runs", "resume", id, "--json"]).await.expect(1).error()["kind"], "not_found");
+    cli.run(&["runs", "cancel", id]).await.expect(0);
+    cli.run(&["connection", "remove", "mediaflow"]).await.expect(0);
+    sandbox.stop().await;
+}
+
+/// A secret that stands in plain sight elsewhere, too, comes into errors; the second net is there for that.
+#[tokio::test]
+async fn an_error_shows_no_secret_that_is_known() {
+    let cli = Cli::default();
+    let mut settings = good();
+    (settings["name"], settings["endpointUrl"]) = ("canary-of-client".into(), "http://api.example.com".into());
+    let check = ["connection", "check", "canary-of-client"];
+    // Without the net, the same error shows it: the first time it is no secret.
+    for (secret, shown) in [("another-secret", "canary-of-client"), ("canary-of-client", "***")] {
+        settings["clientSecret"] = secret.into();
+        cli.pipe(&["connection", "add", "-", "--replace"], &settings.to_string()).await.expect(0);
+        let told = cli.run(&[&check[..], &["--json"]].concat()).await.expect(1);
+        assert_eq!(told.error()["context"]["connection"], shown, "{told:?}");
+        let told = cli.run(&[&check[..], &["--log", "trace"]].concat()).await.expect(1).stderr;
+        assert!(told.contains(&format!("connection: {shown}")), "{told}");
+        assert_eq!(told.contains("canary"), shown != "***", "{told}");
+    }
 }

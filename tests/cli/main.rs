@@ -5,5 +5,6 @@ mod calls;
 mod catalogue;
 mod connections;
 mod damage;
+mod keys;
 mod runs;
 mod sign_in;

@@ -7,7 +7,7 @@ use serde_json::{Map, Value};
 
 use crate::{
     ActionSpec, AnyClient, Authorization, ConnectorSpec, Context, Diagnostic, Error, ErrorKind, FileRef, FileStream,
-    Items, Registered, Result,
+    Items, Registered, Result, redact,
 };
 
 /// A named connector with its settings, as a user writes it: one flat JSON object in the order of the vendor's form.
@@ -80,7 +80,12 @@ impl Connected {
 
     /// Tries the connection: nothing if it works, else the settings that are wrong.
     pub async fn check(&self) -> Vec<Diagnostic> {
-        self.registered.connector.check(&*self.client).await
+        let mut found = self.registered.connector.check(&*self.client).await;
+        for one in &mut found {
+            one.message = redact(&one.message).into_owned();
+            one.hint = one.hint.take().map(|hint| redact(&hint).into_owned());
+        }
+        found
     }
 
     /// Begins a sign-in in the browser that comes back to `redirect_uri`, unless the settings name another, see [`Connector::begin_authorization`](crate::Connector::begin_authorization).
@@ -126,7 +131,7 @@ impl Connected {
     }
 
     fn named(&self, error: Error, spec: &ActionSpec) -> Error {
-        error.with("connection", &self.name).with("action", &spec.name)
+        error.redacted().with("connection", &self.name).with("action", &spec.name)
     }
 }
 

@@ -5,7 +5,7 @@ use std::{marker::PhantomData, sync::Arc};
 use async_trait::async_trait;
 use schemars::JsonSchema;
 use serde::{Serialize, de::DeserializeOwned};
-use serde_json::{Value, json};
+use serde_json::{Map, Value, json};
 
 use crate::{
     AnyClient, Diagnostic, Error, ErrorKind, FileStream, Result, Secret, VaultSlot, action::foreign_client, schema_of,
@@ -29,6 +29,15 @@ pub trait Connector: Send + Sync + 'static {
 
     /// Makes a client of checked settings. Sends nothing yet.
     fn connect(settings: Self::Settings, vault: VaultSlot) -> Result<Self::Client>;
+
+    /// Settings of the earlier version `from` as this version has them: as they are, unless the author says otherwise. Who
+    /// raises `VERSION` because settings have changed writes a branch for each earlier version here; connections that were
+    /// saved with it go on working as they lie. What comes out is checked against today's schema.
+    ///
+    /// Secrets are values to be moved, not looked at: they may be texts, references such as `{"env": "NAME"}`, or `***`.
+    fn migrate(_from: &str, settings: Map<String, Value>) -> Result<Map<String, Value>> {
+        Ok(settings)
+    }
 
     /// Tries the connection with a harmless call: nothing if it works, else the settings that are wrong, by JSON pointer.
     async fn check(client: &Self::Client) -> Vec<Diagnostic>;
@@ -92,7 +101,16 @@ impl ConnectorSpec {
 
     /// The connector's name in such an id.
     pub fn name_in(id: &str) -> &str {
-        id.rsplit_once("-v").map_or(id, |(name, _)| name)
+        ConnectorSpec::parts(id).0
+    }
+
+    /// The version in such an id; empty if there is none.
+    pub fn version_in(id: &str) -> &str {
+        ConnectorSpec::parts(id).1
+    }
+
+    fn parts(id: &str) -> (&str, &str) {
+        id.rsplit_once("-v").unwrap_or((id, ""))
     }
 }
 
@@ -101,6 +119,10 @@ impl ConnectorSpec {
 pub trait AnyConnector: Send + Sync {
     /// What it is.
     fn spec(&self) -> &ConnectorSpec;
+    /// See [`Connector::migrate`].
+    fn migrate(&self, _from: &str, settings: Map<String, Value>) -> Result<Map<String, Value>> {
+        Ok(settings)
+    }
     /// See [`Connector::connect`]; the settings have been checked and hold no secret references any more.
     fn connect(&self, settings: Value, vault: VaultSlot) -> Result<Arc<AnyClient>>;
     /// See [`Connector::check`].
@@ -171,6 +193,10 @@ fn own<C: Connector>(client: &AnyClient) -> Result<&C::Client> {
 impl<C: Connector> AnyConnector for Typed<C> {
     fn spec(&self) -> &ConnectorSpec {
         &self.spec
+    }
+
+    fn migrate(&self, from: &str, settings: Map<String, Value>) -> Result<Map<String, Value>> {
+        C::migrate(from, settings)
     }
 
     fn connect(&self, settings: Value, vault: VaultSlot) -> Result<Arc<AnyClient>> {

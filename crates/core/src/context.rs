@@ -140,7 +140,7 @@ impl Context {
 
     /// Keeps what a service said although the call succeeded: it is shown with the step.
     pub fn warn(&self, message: &str) {
-        self.recorder.warning(message);
+        self.recorder.warning(&crate::redact(message));
     }
 
     /// Opens a file that another step handed over, from byte `from` on.

@@ -7,6 +7,8 @@ use std::{borrow::Cow, fmt, sync::Arc, time::Duration};
 
 use serde::{Deserialize, Serialize};
 
+use crate::redact;
+
 /// What all fallible functions of Trunkline return.
 pub type Result<T, E = Error> = std::result::Result<T, E>;
 
@@ -144,6 +146,20 @@ impl Error {
     /// Turns this error into another kind and keeps all else, as when a lost answer makes an outcome unknown.
     pub fn into_kind(mut self, kind: ErrorKind) -> Self {
         self.kind = kind;
+        self
+    }
+
+    /// This error without the secrets that came into its words, see [`redact`]: services like to say back what they were
+    /// sent.
+    pub(crate) fn redacted(mut self) -> Self {
+        let clean = |text: &mut String| {
+            if let Cow::Owned(clean) = redact(text) {
+                *text = clean;
+            }
+        };
+        clean(&mut self.message);
+        self.hint.iter_mut().for_each(clean);
+        self.context.iter_mut().for_each(|(_, value)| clean(value));
         self
     }
 

@@ -148,6 +148,35 @@ impl Registry {
         }
     }
 
+    /// A connection with the settings of its connector's version of today; one that was saved with an earlier version is
+    /// migrated, see [`Connector::migrate`]. What is kept stays as it is.
+    pub fn current(&self, connection: &Connection) -> Result<Connection> {
+        let (id, mut current) = (&connection.connector, connection.clone());
+        let Ok(registered) = self.connector(connection.connector_name()) else { return Ok(current) };
+        let (from, spec) = (ConnectorSpec::version_in(id), registered.spec());
+        if *id == spec.id() || from.is_empty() {
+            return Ok(current);
+        }
+        let known = spec.id();
+        if numbers(from) > numbers(&spec.version) {
+            let message = format!("connection {} is one to {id}, and this Trunkline knows {known}", connection.name);
+            return Err(Error::new(ErrorKind::Config, message)
+                .hint("use the newer Trunkline that it was saved with, or save the connection anew with this one")
+                .with("connection", &connection.name)
+                .setting("/connector"));
+        }
+        current.settings = registered.connector.migrate(from, current.settings).map_err(|error| {
+            let message = format!("connection {} is one to {id}, and cannot be made one to {known}", connection.name);
+            Error::new(error.kind(), message)
+                .hint(format!("save the connection anew, with \"connector\": \"{known}\""))
+                .with("connection", &connection.name)
+                .setting("/connector")
+                .source(error)
+        })?;
+        current.connector = known;
+        Ok(current)
+    }
+
     /// Makes a client for a connection. `lookup` fetches the secrets that the settings only refer to. Sends nothing yet.
     pub fn connect(
         &self,
@@ -155,7 +184,14 @@ impl Registry {
         vault: Arc<dyn Vault>,
         lookup: &dyn Fn(&SecretSource) -> Result<Secret>,
     ) -> Result<Connected> {
-        let what = format!("connection {}", connection.name);
+        let current = self.current(connection)?;
+        let what = if current.connector == connection.connector {
+            format!("connection {}", connection.name)
+        } else {
+            let (saved, today) = (&connection.connector, &current.connector);
+            format!("connection {}, which was saved for {saved} and is one to {today} now", connection.name)
+        };
+        let connection = &current;
         Diagnostic::accept(&what, &self.check(connection))?;
         let registered = self.connector(connection.connector_name())?.clone();
         let mut document = connection.document();
@@ -215,6 +251,11 @@ impl Registered {
             }
         })
     }
+}
+
+/// A version in the order of its numbers: 1.10 is after 1.9.
+fn numbers(version: &str) -> Vec<u64> {
+    version.split('.').map(|part| part.parse().unwrap_or_default()).collect()
 }
 
 /// The known word a misspelt one is nearest to, if it is near enough to be meant.

@@ -1,4 +1,7 @@
-//! A secret is a type, not a flag: it is read, never written, and wiped when dropped.
+//! A secret is a type, not a flag: it is read, never written, and wiped when nobody has it any more.
+//!
+//! It is also known to [`redact`](crate::redact), which finds it in texts that it should never have come into; for that,
+//! the latest few hundred are kept a while longer.
 //!
 //! ```
 //! use trunkline_core::Secret;
@@ -7,15 +10,17 @@
 //! assert_eq!(secret.expose(), "hunter2");
 //! ```
 
-use std::{borrow::Cow, fmt};
+use std::{borrow::Cow, fmt, sync::Arc};
 
 use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 use secrecy::{ExposeSecret, SecretString};
 use serde::{Deserialize, Deserializer};
 
+use crate::redact::remember;
+
 /// A text that must not be seen: it can be deserialized but not serialized, and prints as `***`.
 #[derive(Clone)]
-pub struct Secret(SecretString);
+pub struct Secret(Arc<SecretString>);
 
 impl Secret {
     /// The text itself, for the one place that needs it: never for a log, an error or a URL.
@@ -31,13 +36,13 @@ impl Secret {
 
 impl From<String> for Secret {
     fn from(text: String) -> Self {
-        Secret(text.into())
+        Secret(remember(text))
     }
 }
 
 impl From<&str> for Secret {
     fn from(text: &str) -> Self {
-        Secret(text.to_owned().into())
+        Secret(remember(text.to_owned()))
     }
 }
 

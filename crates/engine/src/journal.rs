@@ -172,7 +172,7 @@ pub enum RunEvent {
     StepFinished {
         /// Which step.
         step: StepPath,
-        /// What later steps refer to.
+        /// What later steps refer to. A store keeps it encrypted: it may hold signed URLs.
         output: Value,
         /// What services said although their calls succeeded; the first 20.
         #[serde(default, skip_serializing_if = "Vec::is_empty")]

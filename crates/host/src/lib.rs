@@ -3,6 +3,7 @@
 //! It is what the command line stands on, and what a flow builder embeds; `examples/embed.rs` shows it in 40 lines.
 
 mod connectors;
+mod export;
 
 use std::{
     collections::BTreeMap,
@@ -18,6 +19,8 @@ pub use trunkline_core as core;
 pub use trunkline_engine as engine;
 pub use trunkline_rest as rest;
 pub use trunkline_store as store;
+
+pub use export::{Exported, Provide};
 
 use trunkline_core::{
     ActionSpec, Connected, Connection, Connections, ConnectorSpec, Context, Diagnostic, Error, ErrorKind, Progress,
@@ -77,13 +80,34 @@ impl Runtime {
         &self.engine
     }
 
-    /// Checks a connection document and keeps it; one of the same name is replaced. Nothing is sent.
+    /// Checks a connection document and keeps it; one of the same name is replaced. Nothing is sent. Settings of an earlier
+    /// version of the connector are kept as those of today.
     pub async fn add_connection(&self, document: Value) -> Result<String> {
-        let connection = Connection::from_value(document)?;
-        Diagnostic::accept("the connection", &self.registry.check(&connection))?;
-        let settings = self.registry.connector(connection.connector_name())?.settings();
-        self.store.put_connection(&connection, settings).await?;
-        Ok(connection.name)
+        let mut names = self.add_connections(vec![document]).await?;
+        names.pop().ok_or_else(|| Error::new(ErrorKind::Internal, "no connection was added"))
+    }
+
+    /// The same for several: if one of them is faulty, none is kept.
+    pub async fn add_connections(&self, documents: Vec<Value>) -> Result<Vec<String>> {
+        let mut checked = Vec::new();
+        for document in documents {
+            let connection = self.registry.current(&Connection::from_value(document)?)?;
+            Diagnostic::accept("the connection", &self.registry.check(&connection))?;
+            checked.push(connection);
+        }
+        let mut names = Vec::new();
+        for connection in checked {
+            let settings = self.registry.connector(connection.connector_name())?.settings();
+            self.store.put_connection(&connection, settings).await?;
+            names.push(connection.name);
+        }
+        Ok(names)
+    }
+
+    /// What a connector is called today (`mediavalet-v1.1`), if a connection was saved with another version of it.
+    pub fn version_now(&self, connector: &str) -> Option<String> {
+        let now = self.registry.connector(ConnectorSpec::name_in(connector)).ok()?.spec().id();
+        (now != connector).then_some(now)
     }
 
     /// A connection, ready to run actions. Nothing is sent yet.

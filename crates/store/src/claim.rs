@@ -1,4 +1,4 @@
-//! The right to work on a run: a lock of the operating system on a file of the run's name. The kernel gives it back when
+//! The right to work on a run, or to change the key: a lock of the operating system on a file of that name. The kernel gives it back when
 //! its holder dies, however it dies, so that no lease can be wrong about who is alive.
 
 use std::{
@@ -21,7 +21,8 @@ pub(crate) fn check(run: &RunId) -> Result<()> {
         .hint("`trunkline runs` lists the runs"))
 }
 
-struct Held {
+/// A file that this process has locked.
+pub(crate) struct Held {
     // Closed, and so unlocked, after `drop` below has run.
     _file: File,
     path: PathBuf,
@@ -33,20 +34,26 @@ pub(crate) fn claim(dir: &Path, run: &RunId) -> Result<Claim> {
     let path = dir.join(format!("{run}.lock"));
     let failed = |error| file_fault("claiming the run", &path, error).with("run", run);
     key::private_dir(&dir).map_err(failed)?;
+    match hold(&path).map_err(failed)? {
+        Some(held) => Ok(Box::new(held)),
+        None => Err(Error::new(ErrorKind::Conflict, format!("another process works on run {run}"))
+            .hint("wait until it is done, or end that process: a run goes on where it was")
+            .with("run", run)),
+    }
+}
+
+/// Locks a file of this name; nothing if another process has it.
+pub(crate) fn hold(path: &Path) -> std::io::Result<Option<Held>> {
     loop {
-        let file = key::private_file().create(true).truncate(false).open(&path).map_err(failed)?;
+        let file = key::private_file().create(true).truncate(false).open(path)?;
         match file.try_lock() {
             Ok(()) => {}
-            Err(TryLockError::WouldBlock) => {
-                return Err(Error::new(ErrorKind::Conflict, format!("another process works on run {run}"))
-                    .hint("wait until it is done, or end that process: a run goes on where it was")
-                    .with("run", run));
-            }
-            Err(TryLockError::Error(error)) => return Err(failed(error)),
+            Err(TryLockError::WouldBlock) => return Ok(None),
+            Err(TryLockError::Error(error)) => return Err(error),
         }
         // The last holder may have removed the file after we opened it: then others lock another file of that name.
-        if is_at(&file, &path).map_err(failed)? {
-            return Ok(Box::new(Held { _file: file, path }));
+        if is_at(&file, path)? {
+            return Ok(Some(Held { _file: file, path: path.to_owned() }));
         }
     }
 }

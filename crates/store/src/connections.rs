@@ -2,10 +2,13 @@
 //!
 //! A document that is read back for a person is the stored one: nothing is decrypted for it, so nothing can leak.
 
+use std::collections::{BTreeMap, BTreeSet};
+
 use rusqlite::{OptionalExtension, params};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
-use trunkline_core::{Connection, Error, ErrorKind, Result, Schema, SecretSource};
+use trunkline_core::{Connection, Error, ErrorKind, Result, Schema, Secret, SecretSource};
+use trunkline_engine::{RunEvent, RunId, RunStatus};
 
 use crate::{
     Store, now,
@@ -27,6 +30,19 @@ pub struct ConnectionSummary {
     pub updated_at: u64,
     /// Whether the vault holds something for it: somebody has signed in.
     pub signed_in: bool,
+    /// Runs that are not over and need it.
+    pub used_by: Vec<ConnectionUse>,
+}
+
+/// A run that is not over and needs a connection: it is worked on, waits to be resumed, or failed and can be resumed.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ConnectionUse {
+    /// The run.
+    pub run: RunId,
+    /// Its flow's name.
+    pub flow: String,
+    /// How it stands: `running` or `failed`.
+    pub status: RunStatus,
 }
 
 impl Store {
@@ -44,10 +60,8 @@ impl Store {
                     return Err(not_a_secret(connection, &pointer, "is the mask that stands for a secret"));
                 }
                 Value::String(text) => {
-                    let place = Place { table: "secrets", row: &[&connection.name], field: &pointer };
-                    let sealed = self.inner.seal.seal(&place, text.as_bytes())?;
+                    secrets.push((pointer, Secret::from(std::mem::take(text))));
                     *value = MASK.into();
-                    secrets.push((pointer, sealed));
                 }
                 reference if SecretSource::deserialize(&*reference).is_ok() => {}
                 _ => {
@@ -56,7 +70,16 @@ impl Store {
             }
         }
         let (name, connector, document) = (connection.name.clone(), connection.connector.clone(), document.to_string());
+        let seal = self.inner.seal.clone();
         let put = self.inner.writer.run(move |store| {
+            let mut sealed = Vec::new();
+            for (pointer, secret) in secrets {
+                let place = Place { table: "secrets", row: &[&name], field: &pointer };
+                match seal.seal(store, &place, secret.expose().as_bytes())? {
+                    Ok(value) => sealed.push((pointer, value)),
+                    Err(error) => return Ok(Err(error)),
+                }
+            }
             store
                 .prepare_cached(
                     "INSERT INTO connections (name, connector, document, created_at, updated_at)
@@ -67,12 +90,12 @@ impl Store {
             store.prepare_cached("DELETE FROM secrets WHERE connection = ?1")?.execute([&name])?;
             let mut insert = store
                 .prepare_cached("INSERT INTO secrets (connection, pointer, key_id, sealed) VALUES (?1, ?2, ?3, ?4)")?;
-            for (pointer, sealed) in secrets {
+            for (pointer, sealed) in sealed {
                 insert.execute(params![name, pointer, sealed.key_id, sealed.bytes])?;
             }
-            Ok(())
+            Ok(Ok(()))
         });
-        put.await
+        put.await?
     }
 
     /// A connection as it was saved, secrets included.
@@ -120,9 +143,15 @@ impl Store {
                     created_at: row.get::<_, i64>(2)?.unsigned_abs(),
                     updated_at: row.get::<_, i64>(3)?.unsigned_abs(),
                     signed_in: row.get(4)?,
+                    used_by: Vec::new(),
                 })
             };
-            statement.query_map([], summary)?.collect()
+            let mut all = statement.query_map([], summary)?.collect::<rusqlite::Result<Vec<_>>>()?;
+            let mut uses = uses(store)?;
+            for one in &mut all {
+                one.used_by = uses.remove(&one.name).unwrap_or_default();
+            }
+            Ok(all)
         });
         read.await
     }
@@ -138,15 +167,56 @@ impl Store {
     }
 
     /// Removes a connection with its secrets and its tokens.
-    pub async fn remove_connection(&self, name: &str) -> Result<()> {
+    ///
+    /// Fails with `conflict` while a run that is not over needs it, unless that does not matter (`force`).
+    pub async fn remove_connection(&self, name: &str, force: bool) -> Result<()> {
         let wanted = name.to_owned();
         let removed = self.inner.writer.run(move |store| {
+            // In the same transaction: no run can begin in between.
+            if !force && let Some(found) = uses(store)?.remove(&wanted) {
+                return Ok(Err(in_use(&wanted, &found)));
+            }
             // Its secrets and its vault entry go with it: they refer to it.
             let removed = store.prepare_cached("DELETE FROM connections WHERE name = ?1")?.execute([&wanted])?;
-            if removed == 0 { names(store).map(Err) } else { Ok(Ok(())) }
+            if removed == 0 { Ok(Err(unknown(&wanted, &names(store)?))) } else { Ok(Ok(())) }
         });
-        removed.await?.map_err(|known| unknown(name, &known))
+        removed.await?
     }
+}
+
+/// The runs that are not over, by the connections they need. Those of a failed run count: it can be resumed.
+fn uses(store: &rusqlite::Connection) -> rusqlite::Result<BTreeMap<String, Vec<ConnectionUse>>> {
+    let mut statement = store.prepare_cached(
+        "SELECT runs.id, runs.flow, runs.status, events.event FROM runs JOIN events ON run = id AND seq = 1
+         WHERE status IN (?1, ?2) ORDER BY started_at DESC",
+    )?;
+    let mut rows = statement.query([RunStatus::Running.as_str(), RunStatus::Failed.as_str()])?;
+    let mut uses: BTreeMap<String, Vec<ConnectionUse>> = BTreeMap::new();
+    while let Some(row) = rows.next()? {
+        let (status, event): (String, String) = (row.get(2)?, row.get(3)?);
+        let status = if status == RunStatus::Failed.as_str() { RunStatus::Failed } else { RunStatus::Running };
+        // A run whose first event cannot be read cannot go on either.
+        let Ok(RunEvent::Started { connections, .. }) = serde_json::from_str(&event) else { continue };
+        let names: BTreeSet<_> = connections.into_values().collect();
+        for name in names {
+            let one = ConnectionUse { run: RunId(row.get(0)?), flow: row.get(1)?, status };
+            uses.entry(name).or_default().push(one);
+        }
+    }
+    Ok(uses)
+}
+
+fn in_use(name: &str, found: &[ConnectionUse]) -> Error {
+    let listed = found.iter().take(5).map(|one| format!("{} of {} ({})", one.run, one.flow, one.status.as_str()));
+    let listed: Vec<_> = listed.collect();
+    let more = if found.len() > 5 { format!(" and {} more", found.len() - 5) } else { String::new() };
+    let message = format!("the connection {name} is needed by runs that are not over: {}{more}", listed.join(", "));
+    Error::new(ErrorKind::Conflict, message)
+        .hint(
+            "resume them to their end, or end them with `trunkline runs cancel ID`; `--force` removes the connection \
+             all the same, and then they cannot be resumed",
+        )
+        .with("connection", name)
 }
 
 fn document(store: &rusqlite::Connection, name: &str) -> rusqlite::Result<Option<String>> {

@@ -19,6 +19,7 @@ use zeroize::Zeroizing;
 use crate::{
     Store, claim,
     seal::{Place, Seal, Sealed},
+    sqlite::ours,
 };
 
 /// A replay reads this many events at a time, or fewer that together reach `PAGE_BYTES`.
@@ -87,8 +88,15 @@ impl Pending {
 struct Row {
     kind: String,
     event: String,
-    sealed: Option<Sealed>,
+    /// What is kept sealed of it.
+    secret: Option<SecretPart>,
     change: Change,
+}
+
+struct SecretPart {
+    step: StepPath,
+    field: &'static str,
+    plain: Zeroizing<String>,
 }
 
 /// What an event changes beside being there.
@@ -99,15 +107,24 @@ enum Change {
     Item { step: StepPath, key: String, status: &'static str, outcome: String, at: i64 },
 }
 
+/// What is kept sealed of an event, and where it belongs: what may hold signed addresses or what services handed out.
+pub(crate) fn secret_part(event: &mut RunEvent) -> Option<(&StepPath, &'static str, &mut Value)> {
+    match event {
+        RunEvent::Checkpoint { step, value } => Some((step, "/value", value)),
+        RunEvent::StepFinished { step, output, .. } => Some((step, "/output", output)),
+        _ => None,
+    }
+}
+
 impl Row {
-    fn new(seal: &Seal, run: &RunId, event: RunEvent) -> Result<Row> {
-        let (mut event, mut sealed) = (event, None);
-        let change = match &mut event {
-            RunEvent::Checkpoint { step, value } => {
-                let plain = Zeroizing::new(text(&std::mem::take(value))?);
-                sealed = Some(seal.seal(&place(&[&run.0, step.as_str()]), plain.as_bytes())?);
-                Change::None
-            }
+    fn new(event: RunEvent) -> Result<Row> {
+        let mut event = event;
+        let mut secret = None;
+        if let Some((step, field, value)) = secret_part(&mut event) {
+            secret =
+                Some(SecretPart { step: step.clone(), field, plain: Zeroizing::new(text(&std::mem::take(value))?) });
+        }
+        let change = match &event {
             RunEvent::ItemFinished { step, key, outcome, at } => Change::Item {
                 step: step.clone(),
                 key: key.clone(),
@@ -122,7 +139,7 @@ impl Row {
         };
         let event = serde_json::to_value(&event).map_err(not_json)?;
         let kind = event.get("event").and_then(Value::as_str).unwrap_or_default().to_owned();
-        Ok(Row { kind, event: event.to_string(), sealed, change })
+        Ok(Row { kind, event: event.to_string(), secret, change })
     }
 }
 
@@ -136,10 +153,17 @@ struct Kept {
 impl Kept {
     fn event(self, seal: &Seal, run: &RunId) -> Result<RunEvent> {
         let mut event: RunEvent = parse(run, &self.event)?;
-        if let RunEvent::Checkpoint { step, value } = &mut event {
-            let sealed = self.sealed.ok_or_else(|| damaged(run))?;
-            let plain = seal.open(&place(&[&run.0, step.as_str()]), &sealed).map_err(|error| error.with("run", run))?;
-            *value = serde_json::from_slice(&plain).map_err(|_| damaged(run))?;
+        let is_checkpoint = matches!(event, RunEvent::Checkpoint { .. });
+        match (secret_part(&mut event), self.sealed) {
+            (Some((step, field, value)), Some(sealed)) => {
+                let place = Place { table: "events", row: &[&run.0, step.as_str()], field };
+                let plain = seal.open(&place, &sealed).map_err(|error| error.with("run", run))?;
+                *value = serde_json::from_slice(&plain).map_err(|_| damaged(run))?;
+            }
+            // An output of a step from the time when only checkpoints were sealed.
+            (Some(_), None) if !is_checkpoint => {}
+            (None, None) => {}
+            _ => return Err(damaged(run)),
         }
         Ok(event)
     }
@@ -154,7 +178,8 @@ impl Journal for Store {
         };
         let (name, at, version, document) = (name.clone(), signed(*at), version.to_owned(), text(flow)?);
         let (id, flow) = (run.clone(), flow.clone());
-        let row = Row::new(&self.inner.seal, run, started)?;
+        let row = Row::new(started)?;
+        let seal = self.inner.seal.clone();
         let accepted = self.inner.writer.run(move |store| {
             let known: Option<String> = flow_document(store, &version)?;
             if known.as_ref().is_some_and(|known| *known != document && parse(&id, known).ok().as_ref() != Some(&flow))
@@ -172,7 +197,7 @@ impl Journal for Store {
             store
                 .prepare_cached("INSERT INTO runs (id, flow, version, status, started_at) VALUES (?1, ?2, ?3, ?4, ?5)")?
                 .execute(params![id.0, name, version, RunStatus::Running.as_str(), at])?;
-            insert(store, &id, vec![row]).map(Ok)
+            insert(store, &seal, &id, vec![row]).map(Ok)
         });
         accepted.await??;
         self.inner.pending.lock().known.insert(run.clone());
@@ -181,16 +206,16 @@ impl Journal for Store {
 
     async fn append(&self, run: &RunId, events: Vec<RunEvent>, flush: Flush) -> Result<()> {
         self.must_exist(run).await?;
-        let rows: Result<Vec<_>> = events.into_iter().map(|event| Row::new(&self.inner.seal, run, event)).collect();
-        let (rows, id) = (rows?, run.clone());
+        let rows: Result<Vec<_>> = events.into_iter().map(Row::new).collect();
+        let (rows, id, seal) = (rows?, run.clone(), self.inner.seal.clone());
         if flush == Flush::Now {
-            return self.inner.writer.run(move |store| insert(store, &id, rows)).await;
+            return self.inner.writer.run(move |store| insert(store, &seal, &id, rows)).await;
         }
         let room = self.inner.writer.room().await?;
         let pending = self.inner.pending.clone();
         let number = pending.add(run, &rows);
         let keys: Vec<_> = rows.iter().filter_map(|row| row.item(run)).collect();
-        let (run, work) = (run.clone(), move |store: &Connection| insert(store, &id, rows));
+        let (run, work) = (run.clone(), move |store: &Connection| insert(store, &seal, &id, rows));
         self.inner.writer.queue(room, work, move |result| {
             // What was lost stays visible to a process that can only stop now: it would else do an item twice.
             if result.is_ok() {
@@ -316,7 +341,7 @@ impl Store {
     }
 }
 
-fn insert(store: &Connection, run: &RunId, rows: Vec<Row>) -> rusqlite::Result<()> {
+fn insert(store: &Connection, seal: &Seal, run: &RunId, rows: Vec<Row>) -> rusqlite::Result<()> {
     let mut last = store.prepare_cached("SELECT coalesce(max(seq), 0) FROM events WHERE run = ?1")?;
     let mut seq: i64 = last.query_row([&run.0], |row| row.get(0))?;
     let mut insert = store
@@ -324,7 +349,11 @@ fn insert(store: &Connection, run: &RunId, rows: Vec<Row>) -> rusqlite::Result<(
     let mut counts: Counts = [0; 4];
     for row in rows {
         seq += 1;
-        let (key_id, bytes) = row.sealed.map(|sealed| (sealed.key_id, sealed.bytes)).unzip();
+        let sealed = row.secret.map(|SecretPart { step, field, plain }| {
+            let place = Place { table: "events", row: &[&run.0, step.as_str()], field };
+            seal.seal(store, &place, plain.as_bytes())?.map_err(ours)
+        });
+        let (key_id, bytes) = sealed.transpose()?.map(|sealed| (sealed.key_id, sealed.bytes)).unzip();
         insert.execute(params![run.0, seq, row.kind, row.event, key_id, bytes])?;
         match row.change {
             Change::None => {}
@@ -411,11 +440,6 @@ fn flow_document(store: &Connection, version: &str) -> rusqlite::Result<Option<S
 
 fn exists(store: &Connection, run: &RunId) -> rusqlite::Result<bool> {
     store.prepare_cached("SELECT 1 FROM runs WHERE id = ?1")?.exists([&run.0])
-}
-
-/// Where a checkpoint belongs: to a step of a run.
-fn place<'a>(row: &'a [&'a str]) -> Place<'a> {
-    Place { table: "events", row, field: "/value" }
 }
 
 fn signed(at: u64) -> i64 {

@@ -26,6 +26,7 @@ mod claim;
 mod connections;
 mod journal;
 mod key;
+mod rotate;
 mod schema;
 mod seal;
 mod sqlite;
@@ -42,10 +43,11 @@ use std::{
 
 use trunkline_core::Result;
 
-pub use connections::ConnectionSummary;
+pub use connections::{ConnectionSummary, ConnectionUse};
 pub use key::KeySource;
+pub use rotate::{Rotated, Rotation};
 
-use crate::{journal::Pending, seal::Seal, sqlite::Readers, writer::Writer};
+use crate::{journal::Pending, key::Ring, seal::Seal, sqlite::Readers, writer::Writer};
 
 /// One data directory, open. A clone is the same store; the last one dropped writes what is queued and closes the file.
 #[derive(Clone)]
@@ -58,7 +60,7 @@ pub struct Store {
 struct Inner {
     dir: PathBuf,
     path: PathBuf,
-    seal: Seal,
+    seal: Arc<Seal>,
     writer: Writer,
     pending: Arc<Pending>,
 }
@@ -70,18 +72,23 @@ impl Store {
     /// of a later version or not ours; in all these cases the files are left as they are.
     pub fn open(dir: &Path, key: KeySource) -> Result<Store> {
         let path = dir.join("trunkline.db");
-        let found = schema::inspect(&path)?;
-        let key = key.read(found.is_some().then_some(&*path))?;
-        if let Some(meta) = found {
-            meta.unlock(&key, &path)?;
+        let mut found = schema::inspect(&path)?;
+        let ring = Ring::read(key, found.is_some().then_some(&*path))?;
+        while let Some(meta) = found {
+            let Err(error) = meta.check(&ring, &path) else { break };
+            // The key may have been changed between the two looks, at the store and at the key file.
+            found = schema::inspect(&path)?;
+            if found.as_ref().is_none_or(|again| again.key_id() == meta.key_id()) {
+                return Err(error);
+            }
         }
         make(dir, &path).map_err(|error| sqlite::file_fault("making the data directory", dir, error))?;
         let mut connection = sqlite::open_writer(&path)?;
         // Once more: another process may have made the store in between.
-        let seal = schema::migrate(&mut connection, &path, &key)?.unlock(&key, &path)?;
+        let seal = schema::migrate(&mut connection, &path, &ring)?.unlock(ring, &path)?;
         let inner = Inner {
             dir: dir.to_owned(),
-            seal,
+            seal: Arc::new(seal),
             writer: Writer::start(connection, &path)?,
             pending: Arc::default(),
             path: path.clone(),

@@ -9,12 +9,12 @@ use rusqlite::{Connection, OpenFlags, OptionalExtension, TransactionBehavior, co
 use trunkline_core::{Error, ErrorKind, Result};
 
 use crate::{
-    key::{Key, hex, random},
-    seal::{Place, Seal, Sealed},
+    key::{Key, KeySource, Ring, hex, random},
+    seal::{self, Place, Seal, Sealed},
     sqlite::{fault, wait},
 };
 
-const MIGRATIONS: &[&str] = &[include_str!("migrations/1.sql")];
+const MIGRATIONS: &[&str] = &[include_str!("migrations/1.sql"), include_str!("migrations/2.sql")];
 /// `PRAGMA application_id`: says that an SQLite file is ours.
 const APPLICATION: i64 = 0x7472_6b6c;
 const CANARY: Place<'static> = Place { table: "meta", row: &["canary"], field: "value" };
@@ -29,24 +29,68 @@ pub(crate) struct Meta {
 impl Meta {
     fn fresh(key: &Key) -> Result<Meta> {
         let instance = hex(&random::<16>()?);
-        let canary = Seal::new(key, &instance).seal(&CANARY, CANARY_TEXT)?;
+        let canary = canary(key, &instance)?;
         Ok(Meta { instance, canary })
     }
 
-    /// The seal of the store, if this is the key it was made with.
-    pub(crate) fn unlock(&self, key: &Key, path: &Path) -> Result<Seal> {
-        if self.canary.key_id != key.id {
-            return Err(Error::new(
-                ErrorKind::Config,
-                format!("the store was made with the key {}, but the key here is {}", self.canary.key_id, key.id),
-            )
-            .hint("start with the key that this store was made with; to begin anew, move the data directory away")
-            .with("file", path.display()));
+    /// The id of the key that seals.
+    pub(crate) fn key_id(&self) -> &str {
+        &self.canary.key_id
+    }
+
+    /// Whether the store's key is among these.
+    pub(crate) fn check(&self, ring: &Ring, path: &Path) -> Result<()> {
+        if ring.find(self.key_id())?.is_none() {
+            let message =
+                format!("the store was made with the key {}, but the key here is {}", self.key_id(), ring.ids());
+            let hint = match ring.source() {
+                KeySource::File(file) => format!(
+                    "start with the key that this store was made with; if `trunkline key rotate` changed the key file for \
+                     another data directory, put the content of {}.{}.old into the key file as a second line. To begin \
+                     anew, move the data directory away",
+                    file.display(),
+                    self.key_id()
+                ),
+                KeySource::Value(_) => {
+                    "start with the key that this store was made with, or has been changed to since; to begin anew, move \
+                     the data directory away"
+                        .to_owned()
+                }
+            };
+            return Err(Error::new(ErrorKind::Config, message).hint(hint).with("file", path.display()));
         }
-        let seal = Seal::new(key, &self.instance);
+        Ok(())
+    }
+
+    /// The seal of the store.
+    pub(crate) fn unlock(&self, ring: Ring, path: &Path) -> Result<Seal> {
+        self.check(&ring, path)?;
+        let seal = Seal::new(ring, &self.instance);
         seal.open(&CANARY, &self.canary).map_err(|error| error.with("file", path.display()))?;
         Ok(seal)
     }
+}
+
+fn canary(key: &Key, instance: &str) -> Result<Sealed> {
+    seal::seal(key, instance, &CANARY, CANARY_TEXT)
+}
+
+/// The id of the key that seals.
+pub(crate) fn key_id(store: &Connection) -> rusqlite::Result<String> {
+    store.prepare_cached("SELECT value FROM meta WHERE name = 'key'")?.query_row([], |row| row.get(0))
+}
+
+/// From this transaction on, another key seals.
+pub(crate) fn change_key(store: &Connection, key: &Key) -> rusqlite::Result<Result<()>> {
+    let instance: String = store.query_row("SELECT value FROM meta WHERE name = 'instance'", [], |row| row.get(0))?;
+    let canary = match canary(key, &instance) {
+        Ok(canary) => canary,
+        Err(error) => return Ok(Err(error)),
+    };
+    let mut update = store.prepare("UPDATE meta SET value = ?2 WHERE name = ?1")?;
+    update.execute(params!["key", canary.key_id])?;
+    update.execute(params!["canary", canary.bytes])?;
+    Ok(Ok(()))
 }
 
 /// Looks at the file without changing a byte of it: nothing if there is no store yet.
@@ -81,8 +125,8 @@ pub(crate) fn inspect(path: &Path) -> Result<Option<Meta>> {
 }
 
 /// Brings the tables up to date; a new store gets its name and its canary in the same transaction.
-pub(crate) fn migrate(connection: &mut Connection, path: &Path, key: &Key) -> Result<Meta> {
-    let fresh = Meta::fresh(key)?;
+pub(crate) fn migrate(connection: &mut Connection, path: &Path, ring: &Ring) -> Result<Meta> {
+    let fresh = Meta::fresh(&*ring.first()?)?;
     let mut write = || -> rusqlite::Result<Result<Meta>> {
         let transaction = connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
         let applied = match version(&transaction, path)? {

@@ -16,6 +16,11 @@ const READERS: usize = 4;
 
 /// What SQLite says, for a person: what was tried, on which file, why it failed, what to do next.
 pub(crate) fn fault(tried: &str, path: &Path, error: rusqlite::Error) -> Error {
+    if let rusqlite::Error::ToSqlConversionFailure(inner) = &error
+        && let Some(ours) = inner.downcast_ref::<Error>()
+    {
+        return ours.clone().with("file", path.display());
+    }
     let hint = match error.sqlite_error_code() {
         Some(ErrorCode::NotADatabase | ErrorCode::DatabaseCorrupt) => {
             "the file is damaged, or is no store of Trunkline: stop every process that uses it, keep a copy of the \
@@ -39,6 +44,11 @@ pub(crate) fn fault(tried: &str, path: &Path, error: rusqlite::Error) -> Error {
         .source(error)
 }
 
+/// An error of ours on its way through SQLite; [`fault`] takes it out again.
+pub(crate) fn ours(error: Error) -> rusqlite::Error {
+    rusqlite::Error::ToSqlConversionFailure(Box::new(error))
+}
+
 /// What the system says of a file.
 pub(crate) fn file_fault(tried: &str, path: &Path, error: std::io::Error) -> Error {
     Error::new(ErrorKind::Store, format!("{tried} failed: {error}"))
@@ -54,7 +64,8 @@ pub(crate) fn wait(tries: i32) -> bool {
     tries < 6_000
 }
 
-/// A connection for the writer: what it has committed survives a power cut.
+/// A connection for the writer: what it has committed survives a power cut, and what it has deleted is wiped, so that no
+/// sealed value outlives its key in a free corner of the file.
 pub(crate) fn open_writer(path: &Path) -> Result<Connection> {
     let open = || {
         let mut connection =
@@ -63,7 +74,7 @@ pub(crate) fn open_writer(path: &Path) -> Result<Connection> {
         connection.execute_batch(
             "PRAGMA synchronous = FULL; PRAGMA fullfsync = ON; PRAGMA checkpoint_fullfsync = ON;
              PRAGMA foreign_keys = ON; PRAGMA trusted_schema = OFF; PRAGMA cell_size_check = ON;
-             PRAGMA journal_size_limit = 67108864;",
+             PRAGMA secure_delete = ON; PRAGMA journal_size_limit = 67108864;",
         )?;
         // Two processes that make a new store at once: the slower one is told "busy" here without being made to wait.
         let mut tries = 0;

@@ -11,7 +11,7 @@ use crate::{
 };
 
 /// Each version is sealed for itself: an old one cannot be put back under a new number.
-fn field(version: i64) -> String {
+pub(crate) fn field(version: i64) -> String {
     format!("version {version}")
 }
 
@@ -36,13 +36,16 @@ impl Vault for Store {
     /// Also fails, with `not_found`, for a connection that has been removed: its tokens must not come back.
     async fn replace(&self, connection: &str, expected: u64, content: &Secret) -> Result<bool> {
         let Ok(expected) = i64::try_from(expected) else { return Ok(false) };
-        let place = Place { table: "vault", row: &[connection], field: &field(expected + 1) };
-        let sealed = self.inner.seal.seal(&place, content.expose().as_bytes())?;
-        let name = connection.to_owned();
+        let (name, content, seal) = (connection.to_owned(), content.clone(), self.inner.seal.clone());
         let replaced = self.inner.writer.run(move |store| {
             if !exists(store, &name)? {
-                return Ok(None);
+                return Ok(Ok(None));
             }
+            let place = Place { table: "vault", row: &[&name], field: &field(expected + 1) };
+            let sealed = match seal.seal(store, &place, content.expose().as_bytes())? {
+                Ok(sealed) => sealed,
+                Err(error) => return Ok(Err(error)),
+            };
             let sql = if expected == 0 {
                 "INSERT INTO vault (connection, version, key_id, sealed, updated_at) VALUES (?1, ?2 + 1, ?3, ?4, ?5)
                  ON CONFLICT DO NOTHING"
@@ -52,9 +55,9 @@ impl Vault for Store {
             };
             let changed =
                 store.prepare_cached(sql)?.execute(params![name, expected, sealed.key_id, sealed.bytes, now()])?;
-            Ok(Some(changed == 1))
+            Ok(Ok(Some(changed == 1)))
         });
-        match replaced.await? {
+        match replaced.await?? {
             Some(replaced) => Ok(replaced),
             None => Err(unknown(connection, &[])),
         }

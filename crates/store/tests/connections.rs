@@ -3,9 +3,13 @@
 
 mod support;
 
+use std::collections::BTreeMap;
+
 use serde_json::json;
 use support::{Home, connection, settings};
 use trunkline_core::{Connection, ErrorKind, Secret, Vault};
+use trunkline_engine::{Flush, Journal, RunEvent, RunId, RunStatus};
+use trunkline_store::ConnectionUse;
 
 #[tokio::test]
 async fn a_connection_comes_back_as_it_was() {
@@ -66,7 +70,7 @@ async fn replacing_keeps_what_the_vault_holds_and_removing_does_not() {
     assert_eq!(store.load("dam").await.unwrap().unwrap().content.expose(), "tokens");
     assert_eq!(store.connections().await.unwrap()[0].created_at, first.created_at);
 
-    store.remove_connection("dam").await.unwrap();
+    store.remove_connection("dam", false).await.unwrap();
     assert_eq!(store.connection("dam").await.unwrap_err().kind(), ErrorKind::NotFound);
     assert!(store.load("dam").await.unwrap().is_none());
     for table in ["connections", "secrets", "vault"] {
@@ -91,7 +95,7 @@ async fn an_unknown_name_is_answered_with_the_known_ones() {
     let errors = [
         store.connection("mediafow").await.unwrap_err(),
         store.masked_connection("mediafow").await.unwrap_err(),
-        store.remove_connection("mediafow").await.unwrap_err(),
+        store.remove_connection("mediafow", false).await.unwrap_err(),
     ];
     for error in errors {
         assert_eq!((error.kind(), error.advice()), (ErrorKind::NotFound, Some("did you mean mediaflow?")));
@@ -150,4 +154,39 @@ async fn names_are_data() {
         assert_eq!(store.connection(&summary.name).await.unwrap().settings["clientSecret"], *summary.name);
         assert_eq!(store.load(&summary.name).await.unwrap().unwrap().content.expose(), summary.name);
     }
+}
+
+#[tokio::test]
+async fn what_a_run_needs_is_not_removed() {
+    let home = Home::new();
+    let store = home.open().unwrap();
+    store.put_connection(&connection("dam", "s", "p"), &settings()).await.unwrap();
+    store.put_connection(&connection("free", "s", "p"), &settings()).await.unwrap();
+    let connections =
+        BTreeMap::from([("source".to_owned(), "dam".to_owned()), ("target".to_owned(), "dam".to_owned())]);
+    let started = RunEvent::Started { flow: "copy".into(), version: "v1".into(), input: json!({}), connections, at: 1 };
+    let run = RunId("a1".into());
+    store.accept(&run, "v1", &json!({ "name": "copy" }), started).await.unwrap();
+    let finished = |status| vec![RunEvent::Finished { status, error: None, at: 2 }];
+
+    // While it runs, and after it failed: it can be resumed.
+    for status in [RunStatus::Running, RunStatus::Failed] {
+        if status == RunStatus::Failed {
+            store.append(&run, finished(status), Flush::Now).await.unwrap();
+        }
+        let listed = store.connections().await.unwrap();
+        let uses = [ConnectionUse { run: run.clone(), flow: "copy".into(), status }];
+        assert_eq!(
+            (&listed[0].used_by[..], listed[1].used_by.len()),
+            (&uses[..], 0),
+            "once, though it fills two slots"
+        );
+        let error = store.remove_connection("dam", false).await.unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::Conflict);
+        assert!(error.message().contains("a1 of copy") && error.advice().unwrap().contains("--force"), "{error:?}");
+        assert!(store.connection("dam").await.is_ok());
+    }
+    store.remove_connection("free", false).await.unwrap();
+    store.append(&run, finished(RunStatus::Cancelled), Flush::Now).await.unwrap();
+    store.remove_connection("dam", false).await.unwrap();
 }

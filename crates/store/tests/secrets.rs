@@ -92,7 +92,7 @@ async fn no_secret_is_in_any_file() {
         assert!(hits(&home, OPEN) > 0, "the search finds what is there");
         match round {
             0 => store.put_connection(&connection("dam", "another", "another"), &settings()).await.unwrap(),
-            1 => drop(store.remove_connection("dam").await),
+            1 => drop(store.remove_connection("dam", true).await),
             _ => {}
         }
     }
@@ -209,7 +209,7 @@ async fn without_its_key_a_store_is_not_touched() {
             refused(&home, &good);
             return;
         }
-        store.remove_connection("dam").await.unwrap();
+        store.remove_connection("dam", true).await.unwrap();
         fs::remove_dir_all(home.data()).unwrap();
         fs::remove_file(home.key()).unwrap();
     }
@@ -293,9 +293,9 @@ async fn files_of_others_are_refused_and_left_alone() {
     let ours = |home: &Home| drop(Store::open(&home.data(), KeySource::Value("0".repeat(64).into())).unwrap());
     let error = refused("a later version", &|home| {
         ours(home);
-        home.sqlite().execute_batch("PRAGMA user_version = 2; PRAGMA wal_checkpoint(TRUNCATE)").unwrap();
+        home.sqlite().execute_batch("PRAGMA user_version = 3; PRAGMA wal_checkpoint(TRUNCATE)").unwrap();
     });
-    assert!(error.message().contains("has version 2"), "{error:?}");
+    assert!(error.message().contains("has version 3"), "{error:?}");
     refused("half a file", &|home| {
         ours(home);
         let bytes = fs::read(home.database()).unwrap();

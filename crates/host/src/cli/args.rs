@@ -69,10 +69,15 @@ pub(crate) enum Command {
         /// Of which: a connector for `connection`, CONNECTOR.RESOURCE.VERB for `action`
         name: Option<String>,
     },
-    /// Make, look at, check and remove connections
+    /// Make, look at, check, export and remove connections
     Connection {
         #[command(subcommand)]
         command: ConnectionCommand,
+    },
+    /// Change the key that encrypts secrets
+    Key {
+        #[command(subcommand)]
+        command: KeyCommand,
     },
     /// Run one action and print what it yields
     Call {
@@ -167,7 +172,7 @@ pub(crate) enum SchemaOf {
 pub(crate) enum ConnectionCommand {
     /// Keep a connection; its secrets are encrypted at once
     Add {
-        /// JSON file with the settings, or - for standard input
+        /// JSON file with the settings, or with a list of such, or - for standard input
         file: String,
         /// Replace a connection of the same name
         #[arg(long)]
@@ -196,11 +201,36 @@ pub(crate) enum ConnectionCommand {
         #[arg(long)]
         paste: bool,
     },
+    /// Print a connection for `connection add`, with references in place of its secrets
+    ///
+    /// References stay as they were written. What was written out becomes {"env": "NAME_SETTING"}; standard error says
+    /// which of these variables have to be provided where the connection is added.
+    Export {
+        /// The connection
+        #[arg(required_unless_present = "all")]
+        name: Option<String>,
+        /// All connections, as a list
+        #[arg(long, conflicts_with = "name")]
+        all: bool,
+    },
     /// Forget a connection, its secrets and its tokens
     Remove {
         /// The connection
         name: String,
+        /// Even if a run that is not over needs it: that run cannot be resumed then
+        #[arg(long)]
+        force: bool,
     },
+}
+
+#[derive(Subcommand)]
+pub(crate) enum KeyCommand {
+    /// Make a new key and seal everything with it
+    ///
+    /// Other processes may go on working meanwhile. Interrupted at whatever moment, it goes on when it is run again. The
+    /// old key leaves the key file when nothing is sealed with it any more. If the key is given in TRUNKLINE_KEY, give
+    /// the new one in TRUNKLINE_NEW_KEY.
+    Rotate,
 }
 
 #[derive(Subcommand)]

@@ -1,4 +1,4 @@
-//! `connection`: make, look at, check, sign in, remove.
+//! `connection`: make, look at, check, sign in, export, remove.
 
 use std::{process::ExitCode, time::Duration};
 
@@ -30,14 +30,26 @@ pub(crate) async fn connection(runtime: &Runtime, command: ConnectionCommand, ou
                 let place = format!("{file}:{}:{}", error.line(), error.column());
                 Error::new(ErrorKind::InvalidInput, format!("{place}: this is not JSON")).source(error)
             })?;
-            let name = document.get("name").and_then(Value::as_str).unwrap_or_default().to_owned();
-            if !replace && runtime.store().connections().await?.iter().any(|known| known.name == name) {
-                return Err(Error::new(ErrorKind::Conflict, format!("there is a connection {name} already"))
+            let (list, documents) = match document {
+                Value::Array(documents) => (true, documents),
+                one => (false, vec![one]),
+            };
+            let names: Vec<_> =
+                documents.iter().map(|one| one["name"].as_str().unwrap_or_default().to_owned()).collect();
+            if let Some(twice) = names.iter().enumerate().find(|(at, name)| names[..*at].contains(name)) {
+                return Err(Error::new(ErrorKind::Conflict, format!("{file} holds the connection {} twice", twice.1))
+                    .hint("give one of them another name"));
+            }
+            if !replace && let Some(known) = known(runtime, &names).await? {
+                return Err(Error::new(ErrorKind::Conflict, format!("there is a connection {known} already"))
                     .hint("give the new one another name, or replace it with --replace"));
             }
-            let name = runtime.add_connection(document).await?;
-            output.show(&json!({ "added": name }), || {
-                format!("Added {name}. `trunkline connection check {name}` tries it.")
+            let names = runtime.add_connections(documents).await?;
+            let added = if list { json!(names) } else { json!(names.first()) };
+            output.show(&json!({ "added": added }), || {
+                let lines =
+                    names.iter().map(|one| format!("Added {one}. `trunkline connection check {one}` tries it.\n"));
+                lines.collect()
             });
         }
         ConnectionCommand::List => {
@@ -45,9 +57,19 @@ pub(crate) async fn connection(runtime: &Runtime, command: ConnectionCommand, ou
             output.show(&all, || {
                 let rows = all.iter().map(|one| {
                     let signed_in = if one.signed_in { "yes" } else { "not yet" };
-                    vec![one.name.clone(), one.connector.clone(), signed_in.into(), time(one.updated_at)]
+                    let runs = one.used_by.iter().map(|used| format!("{} of {}", used.run, used.flow));
+                    let runs = if one.used_by.len() > 3 {
+                        format!("{} runs", one.used_by.len())
+                    } else {
+                        runs.collect::<Vec<_>>().join(", ")
+                    };
+                    let connector = match runtime.version_now(&one.connector) {
+                        Some(now) => format!("{} (now {now})", one.connector),
+                        None => one.connector.clone(),
+                    };
+                    vec![one.name.clone(), connector, signed_in.into(), time(one.updated_at), runs]
                 });
-                table(&["Name", "Connector", "Signed in", "Changed (UTC)"], rows)
+                table(&["Name", "Connector", "Signed in", "Changed (UTC)", "Needed by"], rows)
             });
         }
         ConnectionCommand::Show { name } => {
@@ -67,12 +89,39 @@ pub(crate) async fn connection(runtime: &Runtime, command: ConnectionCommand, ou
             authorize(runtime, &name, port, paste, output).await?;
             output.show(&json!({ "authorized": name }), || format!("{name} is signed in."));
         }
-        ConnectionCommand::Remove { name } => {
-            runtime.store().remove_connection(&name).await?;
+        ConnectionCommand::Export { name, all } => {
+            let exported = runtime.export_connections(name.as_deref()).await?;
+            let documents: Vec<_> = exported.iter().map(|one| &one.document).collect();
+            if all {
+                output.json(&documents);
+            } else {
+                documents.iter().for_each(|document| output.json(document));
+            }
+            let provide: Vec<_> = exported.iter().flat_map(|one| &one.provide).collect();
+            if !provide.is_empty() {
+                output.note(&json!({ "provide": provide }), || {
+                    let rows = provide
+                        .iter()
+                        .map(|one| vec![one.env.clone(), format!("{} of connection {}", one.setting, one.connection)]);
+                    format!(
+                        "No secret is exported. To be provided in the environment where this is used:\n{}",
+                        table(&["Variable", "Is"], rows)
+                    )
+                });
+            }
+        }
+        ConnectionCommand::Remove { name, force } => {
+            runtime.store().remove_connection(&name, force).await?;
             output.show(&json!({ "removed": name }), || format!("Removed {name}, with its secrets and tokens."));
         }
     }
     Ok(exit::DONE.into())
+}
+
+/// The first of these names that is taken.
+async fn known(runtime: &Runtime, names: &[String]) -> Result<Option<String>> {
+    let all = runtime.store().connections().await?;
+    Ok(names.iter().find(|name| all.iter().any(|known| known.name == **name)).cloned())
 }
 
 async fn authorize(runtime: &Runtime, name: &str, port: u16, paste: bool, output: &Output) -> Result<()> {
@@ -88,7 +137,7 @@ async fn authorize(runtime: &Runtime, name: &str, port: u16, paste: bool, output
     if output.is_json() {
         output.json(&json!({ "open": begun.url, "redirect_uri": begun.redirect_uri }));
     } else {
-        output.say(&format!("  {}\n", begun.url));
+        output.address(&begun.url);
     }
     let own = begun.redirect_uri == format!("http://{address}{CALLBACK}");
     if paste || !own {

@@ -5,6 +5,8 @@ mod catalogue;
 mod connection;
 mod demo;
 mod flow;
+mod key;
+mod net;
 mod output;
 mod sandbox;
 mod watch;
@@ -25,10 +27,11 @@ use output::{Output, exit};
 
 /// Runs the command that the process was started with.
 pub(crate) fn main() -> ExitCode {
+    net::catch_panics();
     let arguments = Arguments::parse();
     let output = Output::new(arguments.json);
     let filter = tracing_subscriber::EnvFilter::new(&arguments.log);
-    tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).init();
+    tracing_subscriber::fmt().with_env_filter(filter).with_writer(|| net::Net(std::io::stderr())).init();
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build();
     let result = match runtime {
         Ok(runtime) => runtime.block_on(run(arguments, &output)),
@@ -58,6 +61,7 @@ async fn run(arguments: Arguments, output: &Output) -> Result<ExitCode> {
         Command::Action { name } => catalogue::action(&registry()?, &name, output),
         Command::Schema { what, name } => catalogue::schema(&registry()?, what, name.as_deref()),
         Command::Connection { command } => connection::connection(&open()?, command, output).await,
+        Command::Key { command } => key::key(&data, key(arguments.key_file), command, output).await,
         Command::Call { action, connection, input, all } => {
             let (runtime, input) = (open()?, json(&input, "--input")?);
             if all {

@@ -1,5 +1,5 @@
 //! One place for what goes to the terminal: text for a person, or JSON; answers on standard output, the rest on standard
-//! error.
+//! error, where the second net is before it.
 
 use std::io::{IsTerminal, Write};
 
@@ -7,6 +7,8 @@ use comfy_table::{ContentArrangement, Table, presets::NOTHING};
 use serde::Serialize;
 use serde_json::json;
 use trunkline::core::{Diagnostic, Error, Severity};
+
+use super::net;
 
 /// What the process ends with; `--help` tells the same.
 pub(crate) mod exit {
@@ -65,28 +67,34 @@ impl Output {
     /// Says something on the way, to a person only.
     pub(crate) fn say(self, text: &str) {
         if !self.json {
-            let _ = writeln!(std::io::stderr(), "{text}");
+            net::say(text);
         }
+    }
+
+    /// Shows a person an address to open, on standard error. It holds what binds the answer to this sign-in, and is of no
+    /// use without that: the only thing that is said past the net.
+    pub(crate) fn address(self, address: &str) {
+        if !self.json {
+            let _ = writeln!(std::io::stderr(), "  {address}\n");
+        }
+    }
+
+    /// Says on standard error what the answer on standard output leaves to be done, as JSON if the user wants that.
+    pub(crate) fn note(self, value: &impl Serialize, text: impl FnOnce() -> String) {
+        if self.json {
+            return net::say(&net::json(value));
+        }
+        net::say(text().trim_end());
     }
 
     /// Says what somebody should know although it worked.
     pub(crate) fn warn(self, text: &str) {
-        let mut stderr = std::io::stderr();
-        if self.json {
-            let _ = writeln!(stderr, "{}", json!({ "warning": text }));
-            return;
-        }
-        let _ = writeln!(stderr, "warning: {}", plain(text));
+        self.note(&json!({ "warning": text }), || format!("warning: {}", plain(text)));
     }
 
     /// Says why it did not work and what to do.
     pub(crate) fn error(self, error: &Error) {
-        let mut stderr = std::io::stderr();
-        if self.json {
-            let _ = writeln!(stderr, "{}", json!({ "error": error }));
-            return;
-        }
-        let _ = writeln!(stderr, "error: {}", plain(&format!("{error:?}")));
+        self.note(&json!({ "error": error }), || format!("error: {}", plain(&format!("{error:?}"))));
     }
 
     /// Findings, one under the other.

@@ -1,0 +1,103 @@
+//! Connections on their way to another place: documents that `connection add` takes back, with no secret in them.
+
+use std::collections::BTreeSet;
+
+use serde::Serialize;
+use serde_json::{Value, json};
+use trunkline_core::{Connection, Result};
+
+use crate::Runtime;
+
+/// A connection as it can be handed on.
+#[derive(Clone, Debug, Serialize)]
+pub struct Exported {
+    /// The document. References to secrets are as they were written, all other secrets are references, too.
+    pub document: Value,
+    /// What these refer to has to be provided wherever the document is used.
+    pub provide: Vec<Provide>,
+}
+
+/// An environment variable that stands for a secret which was not exported.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct Provide {
+    /// The variable.
+    pub env: String,
+    /// The connection it is for.
+    pub connection: String,
+    /// The setting, as a JSON pointer.
+    pub setting: String,
+}
+
+impl Runtime {
+    /// One connection or all of them. Nothing is decrypted for it, so nothing can leak.
+    pub async fn export_connections(&self, name: Option<&str>) -> Result<Vec<Exported>> {
+        let names = match name {
+            Some(name) => vec![name.to_owned()],
+            None => self.store.connections().await?.into_iter().map(|one| one.name).collect(),
+        };
+        let (mut all, mut taken) = (Vec::new(), BTreeSet::new());
+        for name in names {
+            all.push(self.export(&name, &mut taken).await?);
+        }
+        Ok(all)
+    }
+
+    async fn export(&self, name: &str, taken: &mut BTreeSet<String>) -> Result<Exported> {
+        let masked = Connection::from_value(self.store.masked_connection(name).await?)?;
+        let connection = self.registry.current(&masked)?;
+        let settings = self.registry.connector(connection.connector_name())?.settings();
+        let (mut document, mut provide) = (connection.document(), Vec::new());
+        for setting in settings.secrets(&document) {
+            // A text where a secret belongs is the mask, whatever it says.
+            if let Some(value) = document.pointer_mut(&setting).filter(|value| !value.is_object()) {
+                let env = free(variable(name, &setting), taken);
+                *value = json!({ "env": env });
+                provide.push(Provide { env, connection: name.to_owned(), setting });
+            }
+        }
+        Ok(Exported { document, provide })
+    }
+}
+
+/// `/clientSecret` of `brand-library` is `BRAND_LIBRARY_CLIENT_SECRET`.
+fn variable(name: &str, setting: &str) -> String {
+    let mut variable = String::new();
+    let mut last = '_';
+    for c in format!("{name}{setting}").chars() {
+        if c.is_ascii_uppercase() && (last.is_ascii_lowercase() || last.is_ascii_digit()) {
+            variable.push('_');
+        }
+        last = c;
+        variable.push(if c.is_ascii_alphanumeric() { c.to_ascii_uppercase() } else { '_' });
+    }
+    // Shells know no variable that begins with a digit.
+    if variable.starts_with(|c: char| c.is_ascii_digit()) { format!("_{variable}") } else { variable }
+}
+
+/// The name itself, or with a number if another setting has it.
+fn free(variable: String, taken: &mut BTreeSet<String>) -> String {
+    let numbered = (2..).map(|number: u32| format!("{variable}_{number}"));
+    let found = std::iter::once(variable.clone()).chain(numbered).find(|one| !taken.contains(one)).unwrap_or(variable);
+    taken.insert(found.clone());
+    found
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn variables_are_named_after_connection_and_setting() {
+        for (name, setting, expected) in [
+            ("brand-library", "/clientSecret", "BRAND_LIBRARY_CLIENT_SECRET"),
+            ("dam", "/flow/password", "DAM_FLOW_PASSWORD"),
+            ("DamTwo", "/headers/0/x~1key", "DAM_TWO_HEADERS_0_X_1KEY"),
+            ("2dam", "/token", "_2DAM_TOKEN"),
+        ] {
+            assert_eq!(variable(name, setting), expected);
+        }
+        let mut taken = BTreeSet::new();
+        let names = ["a-b", "a_b", "A.b"].map(|name| free(variable(name, "/token"), &mut taken));
+        assert_eq!(names, ["A_B_TOKEN", "A_B_TOKEN_2", "A_B_TOKEN_3"]);
+    }
+}

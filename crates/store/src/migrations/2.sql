@@ -1,0 +1,2 @@
+-- Outputs of steps are sealed from this version on, as checkpoints always were: some hold signed addresses. Those that are
+-- there already stay as they are. A program of the first version would take a sealed output for an empty one.

@@ -1,0 +1,226 @@
+//! Another key for a store that is in use.
+//!
+//! The order is the idea: the new key is in the key file before anything is sealed with it; one transaction says that it
+//! seals from now on, and every writer of every process looks at that in its own transaction; then the old values are
+//! sealed anew, a few at a time; the old key leaves the file when no value uses it. Whatever kills it, the next call goes
+//! on from what is there.
+
+use rusqlite::{Connection, OptionalExtension, params, types::Value};
+use serde::Serialize;
+use trunkline_core::{Error, ErrorKind, Result};
+use trunkline_engine::RunEvent;
+use zeroize::Zeroizing;
+
+use crate::{
+    Store, claim,
+    journal::secret_part,
+    key::KeySource,
+    schema,
+    seal::{Place, Seal, Sealed},
+    sqlite::{file_fault, ours},
+    vault,
+};
+
+/// How many values are sealed anew in one transaction: others wait that long to write.
+const BATCH: usize = 64;
+
+/// How far a rotation is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Rotation {
+    /// How many values have been sealed anew.
+    pub done: u64,
+    /// How many there are to do.
+    pub total: u64,
+}
+
+/// What a rotation has done.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct Rotated {
+    /// The id of the key that everything is sealed with now.
+    pub key: String,
+    /// How many values were sealed anew by this call.
+    pub values: u64,
+    /// Whether an earlier rotation, which was interrupted, was brought to its end, and no new key made.
+    pub resumed: bool,
+    /// Files that hold the old keys now: for backups of before. Nothing in this store needs them.
+    pub retired: Vec<std::path::PathBuf>,
+}
+
+/// A table with sealed values. Rows are named by two columns, in the order of the primary key.
+struct Table {
+    name: &'static str,
+    /// Those after a row that are sealed with another key than this.
+    pending: &'static str,
+    count: &'static str,
+    /// Key id, sealed value, and what says where it belongs.
+    value: &'static str,
+    update: &'static str,
+}
+
+const TABLES: [Table; 3] = [
+    Table {
+        name: "secrets",
+        pending: "SELECT connection, pointer FROM secrets WHERE key_id <> ?1 AND (connection, pointer) > (?2, ?3)
+                  ORDER BY connection, pointer LIMIT ?4",
+        count: "SELECT count(*) FROM secrets WHERE key_id <> ?1",
+        value: "SELECT key_id, sealed, pointer FROM secrets WHERE connection = ?1 AND pointer = ?2",
+        update: "UPDATE secrets SET key_id = ?3, sealed = ?4 WHERE connection = ?1 AND pointer = ?2",
+    },
+    Table {
+        name: "vault",
+        pending: "SELECT connection, version FROM vault WHERE key_id <> ?1 AND (connection, version) > (?2, ?3)
+                  ORDER BY connection, version LIMIT ?4",
+        count: "SELECT count(*) FROM vault WHERE key_id <> ?1",
+        value: "SELECT key_id, sealed, version FROM vault WHERE connection = ?1 AND version = ?2",
+        update: "UPDATE vault SET key_id = ?3, sealed = ?4 WHERE connection = ?1 AND version = ?2",
+    },
+    Table {
+        name: "events",
+        pending: "SELECT run, seq FROM events WHERE key_id <> ?1 AND (run, seq) > (?2, ?3) ORDER BY run, seq LIMIT ?4",
+        count: "SELECT count(*) FROM events WHERE key_id <> ?1",
+        value: "SELECT key_id, sealed, event FROM events WHERE run = ?1 AND seq = ?2",
+        update: "UPDATE events SET key_id = ?3, sealed = ?4 WHERE run = ?1 AND seq = ?2",
+    },
+];
+
+/// A row's name.
+type Key = (String, Value);
+
+impl Store {
+    /// Seals everything with another key, while this and other processes go on working.
+    ///
+    /// With a key file, a new key is made and written before the old one; when no value uses the old one any more, it
+    /// moves to a file of its own beside the key file. A call that was interrupted is brought to its end by the next one,
+    /// which then makes no further key. With [`KeySource::Value`], the value has to hold both keys, the new one first.
+    ///
+    /// Fails with `conflict` while another process does the same, and with `store` if some values were damaged: all others
+    /// are sealed anew then, and the old key stays where it is.
+    pub async fn rotate_key(&self, mut progress: impl FnMut(Rotation)) -> Result<Rotated> {
+        let lock = match self.inner.seal.ring().source() {
+            KeySource::File(path) => path.with_added_extension("lock"),
+            KeySource::Value(_) => self.inner.dir.join("key.lock"),
+        };
+        let Some(_held) = claim::hold(&lock).map_err(|error| file_fault("changing the key", &lock, error))? else {
+            return Err(Error::new(ErrorKind::Conflict, "another process is changing the key")
+                .hint("wait until it is done; if it is interrupted, run the command again"));
+        };
+        let (key, resumed) = self.begin().await?;
+        let id = key.clone();
+        let total = self.readers.read("counting what is sealed", move |store| count(store, &id)).await?;
+        let (mut done, mut damage) = (0, Vec::new());
+        progress(Rotation { done, total });
+        for table in &TABLES {
+            let mut last: Key = (String::new(), Value::Integer(-1));
+            loop {
+                let (id, after) = (key.clone(), last.clone());
+                let rows = self.readers.read("looking for old seals", move |store| pending(store, table, &id, &after));
+                let rows = rows.await?;
+                let Some(end) = rows.last() else { break };
+                last = end.clone();
+                let (seal, id) = (self.inner.seal.clone(), key.clone());
+                let anew = self.inner.writer.run(move |store| {
+                    let (mut done, mut damage) = (0, Vec::new());
+                    for row in rows {
+                        match anew(store, &seal, table, &id, &row)? {
+                            Ok(changed) => done += u64::from(changed),
+                            Err(error) => damage.push(error),
+                        }
+                    }
+                    Ok((done, damage))
+                });
+                let (changed, faults) = anew.await?;
+                done += changed;
+                damage.extend(faults);
+                progress(Rotation { done, total: total.max(done) });
+            }
+        }
+        let broken = damage.len();
+        if let Some(error) = damage.into_iter().next() {
+            return Err(error.with("values that could not be sealed anew", broken).with("sealed anew", done));
+        }
+        let id = key.clone();
+        let left = self.readers.read("counting what is sealed", move |store| count(store, &id)).await?;
+        if left > 0 {
+            return Err(Error::new(ErrorKind::Internal, format!("{left} values are still sealed with an old key"))
+                .hint("run the command again; the old key is still there"));
+        }
+        let retired = match self.inner.seal.ring().source() {
+            KeySource::File(path) => self.inner.seal.ring().keep_only(path, &key)?,
+            KeySource::Value(_) => Vec::new(),
+        };
+        Ok(Rotated { key, values: done, resumed, retired })
+    }
+
+    /// Finds or makes the key to go over to, and says in the store that it seals from now on.
+    async fn begin(&self) -> Result<(String, bool)> {
+        let ring = self.inner.seal.ring();
+        let current = self.readers.read("reading the key's id", schema::key_id).await?;
+        let listed = ring.reread()?;
+        let newest = listed.first().filter(|key| key.id != current).cloned();
+        let (key, resumed) = match (newest, ring.source()) {
+            (Some(newest), source) => (newest, matches!(source, KeySource::File(_))),
+            (None, _) if listed.len() > 1 => return Ok((current, true)),
+            (None, KeySource::File(path)) => (ring.grow(path)?, false),
+            (None, KeySource::Value(_)) => {
+                return Err(Error::new(ErrorKind::Config, "the key was given as a value, and no new one beside it")
+                    .hint("make a new one with `openssl rand -base64 32`, and give it in TRUNKLINE_NEW_KEY"));
+            }
+        };
+        let id = key.id.clone();
+        self.inner.writer.run(move |store| schema::change_key(store, &key)).await??;
+        Ok((id, resumed))
+    }
+}
+
+fn count(store: &Connection, id: &str) -> rusqlite::Result<u64> {
+    let mut total = 0;
+    for table in &TABLES {
+        total += store.query_row(table.count, [id], |row| row.get::<_, i64>(0))?.unsigned_abs();
+    }
+    Ok(total)
+}
+
+fn pending(store: &Connection, table: &Table, id: &str, after: &Key) -> rusqlite::Result<Vec<Key>> {
+    let mut statement = store.prepare_cached(table.pending)?;
+    let rows =
+        statement.query_map(params![id, after.0, after.1, BATCH as i64], |row| Ok((row.get(0)?, row.get(1)?)))?;
+    rows.collect()
+}
+
+/// Seals one value anew, if it is still there and still sealed with another key.
+fn anew(store: &Connection, seal: &Seal, table: &Table, id: &str, key: &Key) -> rusqlite::Result<Result<bool>> {
+    let mut statement = store.prepare_cached(table.value)?;
+    let found = statement.query_row(params![key.0, key.1], |row| {
+        Ok((Sealed { key_id: row.get(0)?, bytes: row.get(1)? }, row.get::<_, Value>(2)?))
+    });
+    let Some((sealed, of)) = found.optional()?.filter(|(sealed, _)| sealed.key_id != id) else { return Ok(Ok(false)) };
+    let (row, field) = match place(table, &key.0, of) {
+        Ok(place) => place,
+        Err(error) => return Ok(Err(error)),
+    };
+    let row: Vec<_> = row.iter().map(String::as_str).collect();
+    let place = Place { table: table.name, row: &row, field: &field };
+    let plain: Zeroizing<Vec<u8>> = match seal.open(&place, &sealed) {
+        Ok(plain) => plain,
+        Err(error) => return Ok(Err(error)),
+    };
+    // What cannot be sealed with the new key ends all: nothing of this transaction stays.
+    let sealed = seal.seal(store, &place, &plain)?.map_err(ours)?;
+    store.prepare_cached(table.update)?.execute(params![key.0, key.1, sealed.key_id, sealed.bytes])?;
+    Ok(Ok(true))
+}
+
+/// Where a value belongs: row and field of its [`Place`].
+fn place(table: &Table, first: &str, of: Value) -> Result<(Vec<String>, String)> {
+    let damaged = || Error::new(ErrorKind::Store, format!("a row of {} cannot be read", table.name)).with("row", first);
+    match (table.name, of) {
+        ("vault", Value::Integer(version)) => Ok((vec![first.to_owned()], vault::field(version))),
+        ("secrets", Value::Text(pointer)) => Ok((vec![first.to_owned()], pointer)),
+        (_, Value::Text(event)) => {
+            let mut event: RunEvent = serde_json::from_str(&event).map_err(|error| damaged().source(error))?;
+            let (step, field, _) = secret_part(&mut event).ok_or_else(damaged)?;
+            Ok((vec![first.to_owned(), step.as_str().to_owned()], field.to_owned()))
+        }
+        _ => Err(damaged()),
+    }
+}

@@ -1,0 +1,54 @@
+//! Stores that earlier versions made can still be read: each is kept as a file, with its key beside it.
+#![allow(clippy::unwrap_used)]
+
+mod support;
+
+use std::{fs, path::Path};
+
+use serde_json::json;
+use support::{Home, events};
+use trunkline_core::Vault;
+use trunkline_engine::{Flush, Journal, RunEvent, RunId};
+use trunkline_store::{KeySource, Store};
+
+/// A copy of a sample, open.
+fn sample(home: &Home, version: &str) -> Store {
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/samples").join(version);
+    fs::create_dir_all(home.data()).unwrap();
+    fs::copy(folder.join("trunkline.db"), home.database()).unwrap();
+    Store::open(&home.data(), KeySource::Value(fs::read_to_string(folder.join("key")).unwrap().into())).unwrap()
+}
+
+/// Version 1: outputs of steps are in plain sight.
+#[tokio::test]
+async fn a_store_of_version_1_is_read_and_goes_on() {
+    let home = Home::new();
+    let store = sample(&home, "1");
+    let dam = store.connection("dam").await.unwrap();
+    assert_eq!(dam.settings["clientSecret"], "sample-client-secret");
+    assert_eq!(dam.settings["flow"]["password"], "sample-password");
+    assert_eq!(store.connection("old").await.unwrap().settings["apiToken"], "sample-api-token");
+    assert_eq!(store.load("dam").await.unwrap().unwrap().content.expose(), "sample-tokens");
+
+    let run = RunId("5a3b1e000001".into());
+    let finished = |output: serde_json::Value| RunEvent::StepFinished {
+        step: "files/1/asset".into(),
+        output,
+        warnings: Vec::new(),
+        at: 2,
+    };
+    store.append(&run, vec![finished(json!({ "id": 8 }))], Flush::Now).await.unwrap();
+    let found = events(&store, &run).await;
+    assert!(
+        matches!(&found[1], RunEvent::Checkpoint { value, .. } if value["url"] == "https://blob.test/sample-signature")
+    );
+    for (at, id) in [(2, 7), (4, 8)] {
+        assert!(matches!(&found[at], RunEvent::StepFinished { output, .. } if output["id"] == id), "{:?}", found[at]);
+    }
+    assert!(matches!(found[3], RunEvent::ItemFinished { .. }));
+    let kept = |seq: i64| -> String {
+        let sql = format!("SELECT event FROM events WHERE seq = {seq}");
+        home.sqlite().query_row(&sql, [], |row| row.get(0)).unwrap()
+    };
+    assert!(kept(3).contains("\"id\":7") && !kept(5).contains("\"id\":8"), "outputs are sealed from now on");
+}
