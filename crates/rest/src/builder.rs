@@ -29,6 +29,7 @@ pub struct ClientBuilder {
     limits: Limits,
     warnings: Option<&'static str>,
     check_path: String,
+    issuer: Option<String>,
 }
 
 impl ClientBuilder {
@@ -46,6 +47,7 @@ impl ClientBuilder {
             limits: Limits::default(),
             warnings: None,
             check_path: "/".to_owned(),
+            issuer: None,
         }
     }
 
@@ -53,6 +55,13 @@ impl ClientBuilder {
     pub fn auth(mut self, auth: Auth, slot: VaultSlot) -> Self {
         self.auth = auth;
         self.slot = Some(slot);
+        self
+    }
+
+    /// Who the login server says it is, from the setting `/issuer`, as [`discover`](crate::discover) tells it: a sign-in in
+    /// the browser that another one answers is refused (RFC 9207), and so is another one's ID token.
+    pub fn issuer(mut self, issuer: Option<String>) -> Self {
+        self.issuer = issuer;
         self
     }
 
@@ -108,10 +117,19 @@ impl ClientBuilder {
     /// machine), a secret that no header can carry.
     pub fn build(self) -> Result<Client> {
         address::check_base("endpoint URL", &self.base).map_err(|error| error.setting("/endpointUrl"))?;
+        if let Some(issuer) = &self.issuer {
+            let checked = Url::parse(issuer).map_err(|error| {
+                Error::new(ErrorKind::Config, "the issuer is no address")
+                    .source(error)
+                    .hint("write it as https://host/path")
+            });
+            checked.and_then(|url| address::check("issuer", &url)).map_err(|error| error.setting("/issuer"))?;
+        }
         let http = transport::api()?;
         let slot = self.slot.unwrap_or_else(no_slot);
         let connection = slot.connection().to_owned();
-        let parts = Parts { http: http.clone(), service: self.service, limits: self.limits.clone() };
+        let limits = self.limits.clone();
+        let parts = Parts { http: http.clone(), service: self.service, limits, issuer: self.issuer };
         let (signer, mut secrets) = Signer::new(self.auth, slot, parts)?;
         let mut headers = HeaderMap::new();
         for (name, value) in self.plain_headers {

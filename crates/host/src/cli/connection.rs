@@ -1,6 +1,6 @@
 //! `connection`: make, look at, check, sign in, remove.
 
-use std::{process::ExitCode, time::Duration};
+use std::process::ExitCode;
 
 use axum::{Router, http::Uri, response::Html, routing::get};
 use serde_json::{Value, json};
@@ -19,8 +19,6 @@ use super::{
 
 /// Where browsers come back to after a sign-in; what is registered at the vendors.
 const CALLBACK: &str = "/rest/v1/oauth2/callback";
-/// How long a sign-in may take.
-const SIGN_IN: Duration = Duration::from_secs(600);
 
 pub(crate) async fn connection(runtime: &Runtime, command: ConnectionCommand, output: &Output) -> Result<ExitCode> {
     match command {
@@ -131,7 +129,7 @@ async fn wait_for_browser(listener: TcpListener, connected: &Connected, begun: &
             let error = Error::new(ErrorKind::Internal, "the page for the browser to come back to broke down");
             Err(match stopped { Err(cause) => error.source(cause), Ok(()) => error })
         }
-        () = tokio::time::sleep(SIGN_IN) => {
+        () = tokio::time::sleep(Authorization::LASTS) => {
             Err(Error::new(ErrorKind::Auth, "nobody signed in within 10 minutes").hint("run the command again"))
         }
     }
