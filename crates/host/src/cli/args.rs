@@ -69,7 +69,7 @@ pub(crate) enum Command {
         /// Of which: a connector for `connection`, CONNECTOR.RESOURCE.VERB for `action`
         name: Option<String>,
     },
-    /// Make, look at, check and remove connections
+    /// Make, look at, check, sign in and remove connections
     Connection {
         #[command(subcommand)]
         command: ConnectionCommand,
@@ -195,6 +195,11 @@ pub(crate) enum ConnectionCommand {
         /// Do not wait for the browser: read the address it came back to from standard input
         #[arg(long)]
         paste: bool,
+    },
+    /// Ask a login server for its addresses, as settings to paste into a connection
+    Discover {
+        /// The login server's own address, as the vendor calls its issuer or authority: https://login.example.com
+        issuer: String,
     },
     /// Forget a connection, its secrets and its tokens
     Remove {

@@ -1,9 +1,9 @@
-//! `connection`: make, look at, check, sign in, remove.
+//! `connection`: make, look at, check, sign in, discover, remove.
 
 use std::process::ExitCode;
 
 use axum::{Router, http::Uri, response::Html, routing::get};
-use serde_json::{Value, json};
+use serde_json::{Map, Value, json};
 use tokio::{net::TcpListener, sync::mpsc};
 use trunkline::{
     Runtime,
@@ -13,7 +13,7 @@ use trunkline::{
 
 use super::{
     args::ConnectionCommand,
-    output::{Output, exit, table, time},
+    output::{Output, exit, plain, table, time},
     read,
 };
 
@@ -65,12 +65,58 @@ pub(crate) async fn connection(runtime: &Runtime, command: ConnectionCommand, ou
             authorize(runtime, &name, port, paste, output).await?;
             output.show(&json!({ "authorized": name }), || format!("{name} is signed in."));
         }
+        ConnectionCommand::Discover { issuer } => return discover(&issuer, output).await,
         ConnectionCommand::Remove { name } => {
             runtime.store().remove_connection(&name).await?;
             output.show(&json!({ "removed": name }), || format!("Removed {name}, with its secrets and tokens."));
         }
     }
     Ok(exit::DONE.into())
+}
+
+/// Shows what a login server says of itself: the settings for a connection first, as they are written there.
+pub(crate) async fn discover(issuer: &str, output: &Output) -> Result<ExitCode> {
+    let found = trunkline::rest::discover(issuer).await?;
+    let offers = |scope: &&str| found.scopes.iter().any(|one| one == scope);
+    let scopes: Vec<_> = ["openid", "offline_access"].into_iter().filter(offers).collect();
+    let settings = json!({
+        "tokenUrl": found.token_url,
+        "authorizationUrl": found.authorization_url,
+        "issuer": found.issuer,
+        "clientAuthentication": found.client_auth,
+        "scopes": scopes.join(" "),
+    });
+    // What the login server does not have is not a setting.
+    let settings: Map<String, Value> = settings
+        .as_object()
+        .into_iter()
+        .flatten()
+        .filter(|(_, one)| !one.is_null() && **one != "")
+        .map(owned)
+        .collect();
+    let answer = json!({
+        "settings": settings,
+        "revocationUrl": found.revocation_url,
+        "userInfoUrl": found.user_info_url,
+        "supported": { "scopes": found.scopes, "grants": found.grants },
+    });
+    output.show(&answer, || {
+        let settings = serde_json::to_string_pretty(&settings).unwrap_or_default();
+        let url = |url: &Option<Url>| url.as_ref().map_or_else(|| "-".to_owned(), Url::to_string);
+        let rows = [
+            ["Revocation URL", &url(&found.revocation_url)],
+            ["User-info URL", &url(&found.user_info_url)],
+            ["Scopes it tells of", &found.scopes.join(" ")],
+            ["Grants", &found.grants.join(" ")],
+        ];
+        let rows = rows.map(|row| row.map(str::to_owned).to_vec());
+        format!("{}\n\n{}", plain(&settings), table(&["Also there", ""], rows))
+    });
+    Ok(exit::DONE.into())
+}
+
+fn owned((name, value): (&String, &Value)) -> (String, Value) {
+    (name.clone(), value.clone())
 }
 
 async fn authorize(runtime: &Runtime, name: &str, port: u16, paste: bool, output: &Output) -> Result<()> {

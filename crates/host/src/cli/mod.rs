@@ -57,6 +57,10 @@ async fn run(arguments: Arguments, output: &Output) -> Result<ExitCode> {
         }
         Command::Action { name } => catalogue::action(&registry()?, &name, output),
         Command::Schema { what, name } => catalogue::schema(&registry()?, what, name.as_deref()),
+        // Needs no store: it may come before the first connection.
+        Command::Connection { command: args::ConnectionCommand::Discover { issuer } } => {
+            connection::discover(&issuer, output).await
+        }
         Command::Connection { command } => connection::connection(&open()?, command, output).await,
         Command::Call { action, connection, input, all } => {
             let (runtime, input) = (open()?, json(&input, "--input")?);
