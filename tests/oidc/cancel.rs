@@ -6,7 +6,7 @@ use trunkline::Runtime;
 use trunkline_core::Connected;
 use trunkline_tests::{Cli, Dice};
 
-use crate::{Login, call, expire, is_leased, signed_in, vault};
+use crate::{Login, call, expire, forget_lease, is_leased, signed_in, vault};
 
 /// What came of it.
 #[derive(Debug, Default)]
@@ -101,15 +101,14 @@ async fn a_caller_that_takes_its_refresh_along_loses_the_sign_in() {
             own.block_on(async { tokio::time::timeout(time, call(&caller)).await.is_err() })
         };
         let dropped = tokio::task::spawn_blocking(work).await.unwrap();
-        if is_leased(&*vault, "login").await {
-            expire(&*vault, "login").await;
-        }
+        forget_lease(&*vault, "login").await;
         dropped
     };
     let outcome = rounds(&login, &runtime, 300, cut).await;
     let last = outcome.faults.last().unwrap_or_else(|| panic!("nothing was lost: {outcome:?}"));
     assert!(last.contains("the sign-in is lost") && last.contains("invalid_grant"), "{outcome:?}");
     // For good.
+    forget_lease(&*vault, "login").await;
     expire(&*vault, "login").await;
     assert!(call(&runtime.connect("login").await.unwrap()).await.is_err());
 }

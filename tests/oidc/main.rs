@@ -13,7 +13,7 @@ mod sign_in;
 
 use std::{collections::BTreeMap, sync::Arc};
 
-use serde_json::{Value, json};
+use serde_json::{Map, Value, json};
 use trunkline::Runtime;
 use trunkline_core::{Connected, Connections, Context, Result, Secret, Vault};
 use trunkline_rest::Url;
@@ -114,13 +114,27 @@ pub(crate) async fn call(connected: &Connected) -> Result<Value> {
     Ok(connected.run("request", input(), &cx).await?["body"]["sub"].clone())
 }
 
-/// Makes the stored tokens look as if they had run out, and nobody at work on them.
+/// Changes what is stored, after all that was written before.
+async fn change(vault: &dyn Vault, connection: &str, change: impl Fn(&mut Map<String, Value>)) {
+    loop {
+        let found = vault.load(connection).await.unwrap().unwrap();
+        let mut record = serde_json::from_str(found.content.expose()).unwrap();
+        change(&mut record);
+        let content = Secret::from(Value::from(record).to_string());
+        if vault.replace(connection, found.version, &content).await.unwrap() {
+            return;
+        }
+    }
+}
+
+/// Makes the stored tokens look as if they had run out.
 pub(crate) async fn expire(vault: &dyn Vault, connection: &str) {
-    let found = vault.load(connection).await.unwrap().unwrap();
-    let mut record: Value = serde_json::from_str(found.content.expose()).unwrap();
-    record["expiresAt"] = 1.into();
-    record.as_object_mut().unwrap().shift_remove("lease");
-    assert!(vault.replace(connection, found.version, &Secret::from(record.to_string())).await.unwrap());
+    change(vault, connection, |record| record["expiresAt"] = 1.into()).await;
+}
+
+/// Makes nobody wait for whoever is at work on the stored tokens.
+pub(crate) async fn forget_lease(vault: &dyn Vault, connection: &str) {
+    change(vault, connection, |record| drop(record.shift_remove("lease"))).await;
 }
 
 /// Whether somebody is at work on the stored tokens.
