@@ -168,12 +168,12 @@ async fn the_sign_in_proves_who_began_it() {
     assert_ne!((other.state.expose(), other.verifier.expose()), (begun.state.expose(), begun.verifier.expose()));
     let error = connected.finish_authorization(&other, &back).await.unwrap_err();
     assert_eq!(grants(&sandbox).await, [""; 0], "the code is not even offered: {error:?}");
-    let mixed = trunkline_core::Authorization {
-        url: begun.url.clone(),
-        redirect_uri: begun.redirect_uri.clone(),
-        state: begun.state.clone(),
-        verifier: other.verifier.clone(),
-    };
+    let mixed = trunkline_core::Authorization::new(
+        begun.url.clone(),
+        begun.redirect_uri.clone(),
+        begun.state.clone(),
+        other.verifier.clone(),
+    );
     let error = connected.finish_authorization(&mixed, &back).await.unwrap_err();
     assert_eq!(error.context("oauth"), Some("invalid_grant"), "{error:?}");
 
@@ -182,8 +182,11 @@ async fn the_sign_in_proves_who_began_it() {
     let back = approve(&begun.url).await;
     connected.finish_authorization(&begun, &back).await.unwrap();
     assert_eq!(call(&connected).await.unwrap()["userName"], "integration@example.com");
+    let before = grants(&sandbox).await;
     let error = connected.finish_authorization(&begun, &back).await.unwrap_err();
-    assert_eq!(error.context("oauth"), Some("invalid_grant"), "{error:?}");
+    assert_eq!(error.kind(), ErrorKind::Auth, "{error:?}");
+    assert_eq!(grants(&sandbox).await, before, "the code is not offered twice");
+    assert_eq!(call(&connected).await.unwrap()["userName"], "integration@example.com");
     sandbox.stop().await;
 }
 

@@ -95,6 +95,10 @@ enum Authentication {
         /// # Authorization URL
         /// Where a user signs in; only for the flow `authorization_code`.
         authorization_url: Option<Url>,
+        /// # Issuer
+        /// Who the login server says it is, as `trunkline connection discover` tells it: a sign-in that another one answers
+        /// is refused.
+        issuer: Option<String>,
         /// # Redirect URI
         /// Where the browser comes back to, if it is another address than the host's own.
         redirect_uri: Option<Url>,
@@ -137,6 +141,13 @@ enum Flows {
 }
 
 impl Authentication {
+    fn issuer(&self) -> Option<String> {
+        match self {
+            Authentication::OAuth2 { issuer, .. } => issuer.clone(),
+            _ => None,
+        }
+    }
+
     fn auth(self) -> Auth {
         match self {
             Authentication::None {} => Auth::None,
@@ -150,6 +161,7 @@ impl Authentication {
                 client_authentication,
                 token_url,
                 authorization_url,
+                issuer: _,
                 redirect_uri,
                 scopes,
             } => Auth::OAuth(OAuth {
@@ -187,6 +199,7 @@ impl Settings {
                 .setting("/authorizationUrl"));
         }
         let builder = Client::builder(service, self.endpoint_url, table)
+            .issuer(self.authentication.issuer())
             .auth(self.authentication.auth(), vault)
             .check_path(self.check_path)
             .private_network(self.allow_private_network)

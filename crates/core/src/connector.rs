@@ -1,6 +1,13 @@
 //! One system flows can reach: [`Connector`] is the face authors write, [`AnyConnector`] the one hosts hold.
 
-use std::{marker::PhantomData, sync::Arc};
+use std::{
+    marker::PhantomData,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
+    time::{Duration, SystemTime},
+};
 
 use async_trait::async_trait;
 use schemars::JsonSchema;
@@ -64,7 +71,7 @@ fn no_browser(title: &str) -> Error {
         .hint("`trunkline connection check NAME` says whether it works as it is")
 }
 
-/// A sign-in in the browser that has begun: single use, kept by the host until the browser comes back.
+/// A sign-in in the browser that has begun: good for one answer, kept by the host until the browser comes back.
 #[derive(Debug)]
 pub struct Authorization {
     /// Where the browser goes.
@@ -75,6 +82,41 @@ pub struct Authorization {
     pub state: Secret,
     /// Proves that whoever redeems the code is whoever began (RFC 7636).
     pub verifier: Secret,
+    /// Binds an ID token to this attempt (OpenID Connect Core section 3.1.2.1), where one is asked for.
+    pub nonce: Option<Secret>,
+    /// When it began: an answer that comes later than [`Authorization::LASTS`] is refused.
+    pub begun_at: SystemTime,
+    answered: AtomicBool,
+}
+
+impl Authorization {
+    /// How long a person has for a sign-in: 10 minutes.
+    pub const LASTS: Duration = Duration::from_secs(600);
+
+    /// A sign-in that begins now, without a nonce.
+    pub fn new(url: String, redirect_uri: String, state: Secret, verifier: Secret) -> Self {
+        let (nonce, begun_at, answered) = (None, SystemTime::now(), AtomicBool::new(false));
+        Authorization { url, redirect_uri, state, verifier, nonce, begun_at, answered }
+    }
+
+    /// The same with a nonce.
+    pub fn with_nonce(self, nonce: Option<Secret>) -> Self {
+        Authorization { nonce, ..self }
+    }
+
+    /// Whether it is too late for an answer.
+    pub fn has_expired(&self) -> bool {
+        let now = SystemTime::now();
+        // A beginning in the future: the clock was set back, and how long ago it was is not known.
+        let away = now.duration_since(self.begun_at).unwrap_or_else(|early| early.duration());
+        away > Authorization::LASTS
+    }
+
+    /// Takes the one answer there is: true the first time, false ever after, however many ask at once. A code that is
+    /// redeemed twice makes a login server take back what it gave for it (RFC 6749 section 4.1.2).
+    pub fn answer(&self) -> bool {
+        !self.answered.swap(true, Ordering::SeqCst)
+    }
 }
 
 /// What there is to know about a connector without connecting.

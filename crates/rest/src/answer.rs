@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use http::{HeaderMap, StatusCode, header};
 use serde_json::Value;
-use trunkline_core::{Effect, Error, ErrorKind, Retry, Secret};
+use trunkline_core::{Effect, Error, ErrorKind, Retry, Secret, redact};
 
 use crate::{
     page,
@@ -205,6 +205,8 @@ pub(crate) fn excerpt(bytes: &[u8], secrets: &[Secret]) -> String {
             text = text.replace(secret.expose(), "***");
         }
     }
+    // A service may have written them otherwise, such as escaped for JSON.
+    let text = redact(&text);
     let line = text.split(|c: char| c.is_whitespace() || c.is_control()).filter(|word| !word.is_empty());
     let mut line = line.collect::<Vec<_>>().join(" ");
     if line.len() > EXCERPT {

@@ -32,6 +32,7 @@ pub struct ClientBuilder {
     check_path: String,
     private_network: bool,
     data_hosts: Vec<String>,
+    issuer: Option<String>,
 }
 
 impl ClientBuilder {
@@ -51,6 +52,7 @@ impl ClientBuilder {
             check_path: "/".to_owned(),
             private_network: false,
             data_hosts: Vec::new(),
+            issuer: None,
         }
     }
 
@@ -58,6 +60,13 @@ impl ClientBuilder {
     pub fn auth(mut self, auth: Auth, slot: VaultSlot) -> Self {
         self.auth = auth;
         self.slot = Some(slot);
+        self
+    }
+
+    /// Who the login server says it is, from the setting `/issuer`, as [`discover`](crate::discover) tells it: a sign-in in
+    /// the browser that another one answers is refused (RFC 9207), and so is another one's ID token.
+    pub fn issuer(mut self, issuer: Option<String>) -> Self {
+        self.issuer = issuer;
         self
     }
 
@@ -128,12 +137,21 @@ impl ClientBuilder {
     /// machine), a secret that no header can carry.
     pub fn build(self) -> Result<Client> {
         address::check_base("endpoint URL", &self.base).map_err(|error| error.setting("/endpointUrl"))?;
+        if let Some(issuer) = &self.issuer {
+            let checked = Url::parse(issuer).map_err(|error| {
+                Error::new(ErrorKind::Config, "the issuer is no address")
+                    .source(error)
+                    .hint("write it as https://host/path")
+            });
+            checked.and_then(|url| address::check("issuer", &url)).map_err(|error| error.setting("/issuer"))?;
+        }
         let guard = Guard::new(self.private_network, self.data_hosts);
         guard.check("endpoint URL", &self.base)?;
         let http = transport::api(&guard)?;
         let slot = self.slot.unwrap_or_else(no_slot);
         let connection = slot.connection().to_owned();
-        let parts = Parts { http: http.clone(), service: self.service, limits: self.limits.clone() };
+        let limits = self.limits.clone();
+        let parts = Parts { http: http.clone(), service: self.service, limits, issuer: self.issuer };
         let (signer, mut secrets) = Signer::new(self.auth, slot, parts, &guard)?;
         let mut headers = HeaderMap::new();
         for (name, value) in self.plain_headers {

@@ -131,6 +131,11 @@ impl OAuth {
         fingerprint(&parts.join("\0"))
     }
 
+    /// Whether this scope is asked for.
+    pub(crate) fn asks_for(&self, scope: &str) -> bool {
+        self.scopes.iter().any(|one| one == scope)
+    }
+
     /// The setting to look at when the grant is refused.
     pub(crate) fn grant_setting(&self) -> &'static str {
         match self.grant {
@@ -167,6 +172,8 @@ pub(crate) struct Endpoint {
     pub(crate) http: reqwest::Client,
     pub(crate) service: &'static str,
     pub(crate) limits: Limits,
+    /// Who the login server says it is, where the settings know.
+    pub(crate) issuer: Option<String>,
 }
 
 type Talker = oauth2::Client<
@@ -282,7 +289,7 @@ impl Endpoint {
     fn explain(&self, error: RequestTokenError<Error, BasicErrorResponse>, status: u16) -> Error {
         let host = address::host(&self.oauth.token_url);
         let refused = match error {
-            RequestTokenError::Request(error) => return error.with("service", self.service).with("host", host),
+            RequestTokenError::Request(error) => return self.name(error),
             RequestTokenError::ServerResponse(refused) => refused,
             RequestTokenError::Parse(..) | RequestTokenError::Other(_) => {
                 let message = format!("the login server {host} of {} answered {status}, but no token", self.service);
@@ -319,6 +326,11 @@ impl Endpoint {
             .with("host", host)
             .setting(setting)
             .hint(hint)
+    }
+
+    /// Adds to an error whose login server it is about.
+    pub(crate) fn name(&self, error: Error) -> Error {
+        error.with("service", self.service).with("host", address::host(&self.oauth.token_url))
     }
 
     pub(crate) fn grant_hint(&self) -> &'static str {
@@ -359,6 +371,16 @@ pub(crate) struct Granted {
     expires_in: Option<u64>,
     #[serde(default, deserialize_with = "not_empty")]
     refresh_token: Option<RefreshToken>,
+    /// Of any type, for one that is no text must not spoil a refresh, which has no use for it.
+    #[serde(default, skip_serializing)]
+    id_token: Value,
+}
+
+impl Granted {
+    /// The ID token, if there is one.
+    pub(crate) fn id_token(&self) -> Option<&Value> {
+        Some(&self.id_token).filter(|token| !token.is_null() && *token != "")
+    }
 }
 
 impl fmt::Debug for Granted {

@@ -1,4 +1,7 @@
 //! Sign-in in the browser: authorization code with PKCE (RFC 6749 section 4.1, RFC 7636), bound to one attempt by `state`.
+//!
+//! The idea: an attempt has one answer. It has ten minutes for it, and the first one that knows its `state` ends it, whatever
+//! it says; so a code goes to the login server once, also if a person clicks twice.
 
 use std::borrow::Cow;
 
@@ -11,7 +14,8 @@ use crate::{
     address,
     answer::excerpt,
     auth::Signer,
-    oauth::{Grant, OAuth},
+    id_token::Expected,
+    oauth::{Ask, Grant, OAuth},
     tokens::Tokens,
 };
 
@@ -26,24 +30,43 @@ pub(crate) fn begin(signer: &Signer, service: &str, redirect_uri: &str) -> Resul
     address::check("redirect URI", parsed.url()).map_err(|error| error.setting("/redirectUri"))?;
     let (challenge, verifier) = PkceCodeChallenge::new_random_sha256();
     let client = BasicClient::new(ClientId::new(oauth.client_id.clone())).set_auth_uri(AuthUrl::from_url(url));
-    let (url, state) = client
+    let mut request = client
         .authorize_url(|| CsrfToken::new_random_len(32))
         .set_redirect_uri(Cow::Owned(parsed))
         .add_scopes(oauth.scopes.iter().cloned().map(Scope::new))
-        .set_pkce_challenge(challenge)
-        .url();
-    Ok(Authorization {
-        url: url.into(),
-        redirect_uri: redirect_uri.to_owned(),
-        state: state.into_secret().into(),
-        verifier: verifier.into_secret().into(),
-    })
+        .set_pkce_challenge(challenge);
+    // Only OpenID Connect knows it; there it comes back in the ID token.
+    let nonce = oauth.asks_for("openid").then(|| CsrfToken::new_random_len(32).into_secret());
+    if let Some(nonce) = &nonce {
+        request = request.add_extra_param("nonce", nonce.clone());
+    }
+    let (url, state) = request.url();
+    let (state, verifier) = (state.into_secret().into(), verifier.into_secret().into());
+    let begun = Authorization::new(url.into(), redirect_uri.to_owned(), state, verifier);
+    Ok(begun.with_nonce(nonce.map(Secret::from)))
 }
 
 /// Ends a sign-in: checks what the browser came back with, redeems the code, stores the tokens.
 pub(crate) async fn finish(signer: &Signer, service: &str, begun: &Authorization, callback: &str) -> Result<()> {
     let tokens = tokens(signer, service)?;
     let callback = Callback::read(begun, callback)?;
+    if begun.has_expired() {
+        let minutes = Authorization::LASTS.as_secs() / 60;
+        return Err(odd(&format!("it was begun more than {minutes} minutes ago")));
+    }
+    if !begun.answer() {
+        return Err(odd("it has been answered before"));
+    }
+    let known = &tokens.endpoint().issuer;
+    if let (Some(known), Some(said)) = (known, &callback.issuer)
+        && known != said
+    {
+        let said = excerpt(said.as_bytes(), &[]);
+        let message = format!("the sign-in to {service} was answered by the login server {said} instead of {known}");
+        return Err(Error::new(ErrorKind::Auth, message).setting("/issuer").hint(
+            "nothing was sent there; if it is the right one, put it into the settings as it is, and begin again",
+        ));
+    }
     if let Some(code) = callback.error {
         let secrets = [begun.state.clone(), begun.verifier.clone()];
         let mut message = format!("{service} ended the sign-in: {}", excerpt(code.as_bytes(), &secrets));
@@ -64,7 +87,14 @@ pub(crate) async fn finish(signer: &Signer, service: &str, begun: &Authorization
         });
     }
     let Some(code) = callback.code else { return Err(odd("it holds no code")) };
-    tokens.sign_in(code.into(), begun.redirect_uri.clone(), begun.verifier.clone(), callback.issuer).await
+    let ask =
+        Ask::Code { code: code.into(), redirect_uri: begun.redirect_uri.clone(), verifier: begun.verifier.clone() };
+    let expected = Expected {
+        client_id: tokens.endpoint().oauth.client_id.clone(),
+        issuer: known.clone().or(callback.issuer),
+        nonce: begun.nonce.clone(),
+    };
+    tokens.sign_in(ask, expected).await
 }
 
 fn tokens<'a>(signer: &'a Signer, service: &str) -> Result<&'a Tokens> {

@@ -23,6 +23,7 @@ use trunkline_core::{Error, ErrorKind, Result, Retry, Secret, VaultSlot};
 
 use crate::{
     Limits,
+    id_token::Expected,
     lease::Lease,
     oauth::{Ask, Endpoint, Grant, Granted, OAuth, fingerprint},
     token::{Record, Token, now},
@@ -42,6 +43,7 @@ pub(crate) struct Parts {
     pub(crate) http: reqwest::Client,
     pub(crate) service: &'static str,
     pub(crate) limits: Limits,
+    pub(crate) issuer: Option<String>,
 }
 
 type Flight = Shared<BoxFuture<'static, Result<Token, Error>>>;
@@ -87,7 +89,8 @@ enum Why {
 impl Tokens {
     pub(crate) fn new(oauth: OAuth, slot: VaultSlot, parts: Parts) -> Tokens {
         let settings = oauth.fingerprint();
-        let endpoint = Endpoint { oauth, http: parts.http, service: parts.service, limits: parts.limits };
+        let Parts { http, service, limits, issuer } = parts;
+        let endpoint = Endpoint { oauth, http, service, limits, issuer };
         let (state, refreshes) = (Mutex::default(), AtomicU64::new(0));
         Tokens(Arc::new(Inner { endpoint, slot, settings, state, refreshes }))
     }
@@ -389,20 +392,19 @@ impl Tokens {
     }
 
     /// Stores what a person's sign-in gave: it goes before whatever is there. Runs to its end on its own.
-    pub(crate) async fn sign_in(
-        &self,
-        code: Secret,
-        redirect_uri: String,
-        verifier: Secret,
-        issuer: Option<String>,
-    ) -> Result<()> {
+    pub(crate) async fn sign_in(&self, ask: Ask, expected: Expected) -> Result<()> {
         let tokens = self.clone();
         let task = tokio::spawn(async move {
-            let lock = lock_of(&tokens.0.slot, &tokens.0.endpoint.oauth);
+            let endpoint = &tokens.0.endpoint;
+            let lock = lock_of(&tokens.0.slot, &endpoint.oauth);
             let _alone = lock.lock().await;
             let obtained_at = now();
-            let ask = Ask::Code { code, redirect_uri, verifier };
-            let granted = tokens.0.endpoint.ask(&ask).await?;
+            let granted = endpoint.ask(&ask).await?;
+            // An API may do without: only what is there is checked.
+            let issuer = match granted.id_token().filter(|_| endpoint.oauth.asks_for("openid")) {
+                Some(token) => Some(expected.issuer_of(token, now()).map_err(|error| endpoint.name(error))?),
+                None => expected.issuer,
+            };
             let record = tokens.record(&granted, obtained_at, None, issuer);
             let (version, _) = tokens.load().await?;
             let token = tokens.store_over(record, version).await?;

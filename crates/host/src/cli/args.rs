@@ -69,7 +69,7 @@ pub(crate) enum Command {
         /// Of which: a connector for `connection`, CONNECTOR.RESOURCE.VERB for `action`
         name: Option<String>,
     },
-    /// Make, look at, check, export and remove connections
+    /// Make, look at, check, sign in, export and remove connections
     Connection {
         #[command(subcommand)]
         command: ConnectionCommand,
@@ -212,6 +212,14 @@ pub(crate) enum ConnectionCommand {
         /// All connections, as a list
         #[arg(long, conflicts_with = "name")]
         all: bool,
+    },
+    /// Ask a login server for its addresses, as settings to paste into a connection
+    Discover {
+        /// The login server's own address, as the vendor calls its issuer or authority: https://login.example.com
+        issuer: String,
+        /// Ask also where the address lies in a private network or on this machine
+        #[arg(long)]
+        allow_private_network: bool,
     },
     /// Forget a connection, its secrets and its tokens
     Remove {

@@ -1,9 +1,9 @@
-//! `connection`: make, look at, check, sign in, export, remove.
+//! `connection`: make, look at, check, sign in, discover, export, remove.
 
-use std::{process::ExitCode, time::Duration};
+use std::process::ExitCode;
 
 use axum::{Router, http::Uri, response::Html, routing::get};
-use serde_json::{Value, json};
+use serde_json::{Map, Value, json};
 use tokio::{net::TcpListener, sync::mpsc};
 use trunkline::{
     Runtime,
@@ -13,14 +13,12 @@ use trunkline::{
 
 use super::{
     args::ConnectionCommand,
-    output::{Output, exit, table, time},
+    output::{Output, exit, plain, table, time},
     read,
 };
 
 /// Where browsers come back to after a sign-in; what is registered at the vendors.
 const CALLBACK: &str = "/rest/v1/oauth2/callback";
-/// How long a sign-in may take.
-const SIGN_IN: Duration = Duration::from_secs(600);
 
 pub(crate) async fn connection(runtime: &Runtime, command: ConnectionCommand, output: &Output) -> Result<ExitCode> {
     match command {
@@ -89,6 +87,9 @@ pub(crate) async fn connection(runtime: &Runtime, command: ConnectionCommand, ou
             authorize(runtime, &name, port, paste, output).await?;
             output.show(&json!({ "authorized": name }), || format!("{name} is signed in."));
         }
+        ConnectionCommand::Discover { issuer, allow_private_network } => {
+            return discover(&issuer, allow_private_network, output).await;
+        }
         ConnectionCommand::Export { name, all } => {
             let exported = runtime.export_connections(name.as_deref()).await?;
             let documents: Vec<_> = exported.iter().map(|one| &one.document).collect();
@@ -122,6 +123,51 @@ pub(crate) async fn connection(runtime: &Runtime, command: ConnectionCommand, ou
 async fn known(runtime: &Runtime, names: &[String]) -> Result<Option<String>> {
     let all = runtime.store().connections().await?;
     Ok(names.iter().find(|name| all.iter().any(|known| known.name == **name)).cloned())
+}
+
+/// Shows what a login server says of itself: the settings for a connection first, as they are written there.
+pub(crate) async fn discover(issuer: &str, private: bool, output: &Output) -> Result<ExitCode> {
+    let found = trunkline::rest::discover(issuer, private).await?;
+    let offers = |scope: &&str| found.scopes.iter().any(|one| one == scope);
+    let scopes: Vec<_> = ["openid", "offline_access"].into_iter().filter(offers).collect();
+    let settings = json!({
+        "tokenUrl": found.token_url,
+        "authorizationUrl": found.authorization_url,
+        "issuer": found.issuer,
+        "clientAuthentication": found.client_auth,
+        "scopes": scopes.join(" "),
+    });
+    // What the login server does not have is not a setting.
+    let settings: Map<String, Value> = settings
+        .as_object()
+        .into_iter()
+        .flatten()
+        .filter(|(_, one)| !one.is_null() && **one != "")
+        .map(owned)
+        .collect();
+    let answer = json!({
+        "settings": settings,
+        "revocationUrl": found.revocation_url,
+        "userInfoUrl": found.user_info_url,
+        "supported": { "scopes": found.scopes, "grants": found.grants },
+    });
+    output.show(&answer, || {
+        let settings = serde_json::to_string_pretty(&settings).unwrap_or_default();
+        let url = |url: &Option<Url>| url.as_ref().map_or_else(|| "-".to_owned(), Url::to_string);
+        let rows = [
+            ["Revocation URL", &url(&found.revocation_url)],
+            ["User-info URL", &url(&found.user_info_url)],
+            ["Scopes it tells of", &found.scopes.join(" ")],
+            ["Grants", &found.grants.join(" ")],
+        ];
+        let rows = rows.map(|row| row.map(str::to_owned).to_vec());
+        format!("{}\n\n{}", plain(&settings), table(&["Also there", ""], rows))
+    });
+    Ok(exit::DONE.into())
+}
+
+fn owned((name, value): (&String, &Value)) -> (String, Value) {
+    (name.clone(), value.clone())
 }
 
 async fn authorize(runtime: &Runtime, name: &str, port: u16, paste: bool, output: &Output) -> Result<()> {
@@ -180,7 +226,7 @@ async fn wait_for_browser(listener: TcpListener, connected: &Connected, begun: &
             let error = Error::new(ErrorKind::Internal, "the page for the browser to come back to broke down");
             Err(match stopped { Err(cause) => error.source(cause), Ok(()) => error })
         }
-        () = tokio::time::sleep(SIGN_IN) => {
+        () = tokio::time::sleep(Authorization::LASTS) => {
             Err(Error::new(ErrorKind::Auth, "nobody signed in within 10 minutes").hint("run the command again"))
         }
     }

@@ -1,0 +1,114 @@
+//! Callers that are dropped at any instant: the refresh they began goes on without them, and the sign-in is not lost.
+
+use std::time::Duration;
+
+use trunkline::Runtime;
+use trunkline_core::Connected;
+use trunkline_tests::{Cli, Dice};
+
+use crate::{Login, call, expire, forget_lease, is_leased, signed_in, vault};
+
+/// What came of it.
+#[derive(Debug, Default)]
+struct Outcome {
+    /// Callers that were dropped before they had their answer.
+    dropped: usize,
+    /// Those whose refresh was under way then.
+    caught: usize,
+    /// All that goes against the promise.
+    faults: Vec<String>,
+}
+
+/// Rounds with tokens that have run out: a caller is dropped by `cut` after a time at random, then somebody else calls, who
+/// has to get through, with one token request for both of them. Ends when the sign-in is lost.
+async fn rounds(
+    login: &Login,
+    runtime: &Runtime,
+    rounds: usize,
+    cut: impl AsyncFn(Connected, Duration) -> bool,
+) -> Outcome {
+    let vault = vault(runtime);
+    let mut dice = Dice::default();
+    let mut outcome = Outcome::default();
+    // Microseconds up to which callers live: it follows the pace of the machine, so that the instants are spread over all of
+    // a call and most callers are dropped.
+    let mut span = 40_000;
+    let mut asked = login.asked().await.len();
+    for round in 1..=rounds {
+        expire(&*vault, "login").await;
+        let time = Duration::from_micros(dice.roll(0, span));
+        let dropped = cut(runtime.connect("login").await.unwrap(), time).await;
+        outcome.dropped += usize::from(dropped);
+        outcome.caught += usize::from(dropped && is_leased(&*vault, "login").await);
+        span = if dropped { span * 9 / 8 } else { span * 3 / 4 };
+        let next = runtime.connect("login").await.unwrap();
+        let lost = call(&next).await.err();
+        let now = login.asked().await.len();
+        if now != asked + 1 {
+            outcome.faults.push(format!("round {round}: {} token requests", now - asked));
+        }
+        asked = now;
+        if let Some(error) = lost {
+            outcome.faults.push(format!("round {round}: the sign-in is lost: {error:?}"));
+            break;
+        }
+    }
+    outcome
+}
+
+async fn drops(rotation: &str, count: usize) {
+    let Some(login) = Login::start(&["--rotation", rotation, "--delay", "5"]).await else { return };
+    let home = Cli::default();
+    let runtime = home.runtime();
+    drop(signed_in(&runtime, login.document()).await);
+    let cut = async |caller: Connected, time| tokio::time::timeout(time, call(&caller)).await.is_err();
+    let outcome = rounds(&login, &runtime, count, cut).await;
+    println!("{} callers: {} dropped, {} in the middle of a refresh", count, outcome.dropped, outcome.caught);
+    assert_eq!(outcome.faults, [""; 0]);
+    assert!(outcome.dropped > count / 3 && outcome.caught > count / 10, "too few were dropped: {outcome:?}");
+    let asked = login.asked().await;
+    assert!(asked.iter().all(|one| one.1 == 200), "{asked:?}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_dropped_caller_loses_nothing() {
+    drops("strict", 300).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_dropped_caller_asks_for_nothing_twice() {
+    drops("none", 100).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+#[ignore = "minutes: 3,000 callers"]
+async fn a_dropped_caller_loses_nothing_for_long() {
+    drops("strict", 3_000).await;
+}
+
+/// The sabotage twin: each caller has a runtime of its own that ends with it, and takes the refresh along. What the dead
+/// refresh has written down is then ignored, as if nobody had to wait for what becomes of it.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_caller_that_takes_its_refresh_along_loses_the_sign_in() {
+    let Some(login) = Login::start(&["--delay", "5"]).await else { return };
+    let home = Cli::default();
+    let runtime = home.runtime();
+    drop(signed_in(&runtime, login.document()).await);
+    let vault = vault(&runtime);
+    let cut = async |caller: Connected, time| {
+        let work = move || {
+            let own = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+            own.block_on(async { tokio::time::timeout(time, call(&caller)).await.is_err() })
+        };
+        let dropped = tokio::task::spawn_blocking(work).await.unwrap();
+        forget_lease(&*vault, "login").await;
+        dropped
+    };
+    let outcome = rounds(&login, &runtime, 300, cut).await;
+    let last = outcome.faults.last().unwrap_or_else(|| panic!("nothing was lost: {outcome:?}"));
+    assert!(last.contains("the sign-in is lost") && last.contains("invalid_grant"), "{outcome:?}");
+    // For good.
+    forget_lease(&*vault, "login").await;
+    expire(&*vault, "login").await;
+    assert!(call(&runtime.connect("login").await.unwrap()).await.is_err());
+}

@@ -1,0 +1,46 @@
+//! `connection discover`: what it prints, pasted into a connection, is enough to sign in.
+
+use serde_json::Value;
+use trunkline_tests::Cli;
+
+use crate::{Login, call, signed_in};
+
+#[tokio::test]
+async fn what_is_discovered_can_be_pasted() {
+    let Some(login) = Login::start(&[]).await else { return };
+    let cli = Cli::default();
+    let found = cli
+        .run(&["connection", "discover", "--allow-private-network", &login.url(""), "--json"])
+        .await
+        .expect(0)
+        .json();
+    assert_eq!(found["settings"]["tokenUrl"], login.url("/token"));
+    assert_eq!(found["settings"]["authorizationUrl"], login.url("/auth"));
+    assert_eq!(found["revocationUrl"], login.url("/token/revocation"));
+    assert_eq!(found["userInfoUrl"], login.url("/me"));
+    assert!(found["supported"]["grants"].as_array().unwrap().contains(&"refresh_token".into()), "{found}");
+    assert!(!cli.data().exists() && !cli.key_file().exists(), "it needs no store");
+
+    let mut document = login.document();
+    let settings = document.as_object_mut().unwrap();
+    for given in ["tokenUrl", "authorizationUrl", "issuer", "scopes"] {
+        settings.shift_remove(given);
+    }
+    settings.extend(found["settings"].as_object().unwrap().clone());
+    let connected = signed_in(&cli.runtime(), document).await;
+    assert_eq!(call(&connected).await.unwrap(), "ada");
+
+    // A person sees the same settings first, as they are pasted.
+    let text = cli.run(&["connection", "discover", "--allow-private-network", &login.url("/")]).await.expect(0).stdout;
+    let (settings, rest) = text.split_once("\n\n").unwrap();
+    assert_eq!(serde_json::from_str::<Value>(settings).unwrap(), found["settings"]);
+    assert!(rest.contains(&login.url("/token/revocation")) && rest.contains("offline_access"), "{rest}");
+
+    // Nothing of the kind is below another path.
+    let error = cli
+        .run(&["connection", "discover", "--allow-private-network", &login.url("/api"), "--json"])
+        .await
+        .expect(1)
+        .error();
+    assert!(error["hint"].is_string(), "{error}");
+}

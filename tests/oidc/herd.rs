@@ -1,0 +1,169 @@
+//! Many at once with tokens that have run out: one asks for new ones, all go on.
+
+use std::sync::Arc;
+
+use trunkline::Runtime;
+use trunkline_core::{Connected, Connection, MemoryVault, Registry, Secret, Vault};
+use trunkline_tests::Cli;
+
+use crate::{Login, call, expire, input, signed_in, vault};
+
+/// Calls of a round.
+const CALLS: usize = 100;
+
+/// Rounds of many calls at once, each on tokens that have run out; `clients` makes as many clients for a
+/// round. All that goes
+/// against the promise: one token request a round, every call succeeds with the one new token, and the sign-in lasts.
+async fn rounds(login: &Login, rounds: usize, mut clients: impl AsyncFnMut(usize) -> Vec<Connected>) -> Vec<String> {
+    let mut faults = Vec::new();
+    for round in 1..=rounds {
+        let all: Vec<_> = clients(CALLS).await;
+        assert_eq!(all.len(), CALLS);
+        let before = login.log().await;
+        let calls: Vec<_> = all.into_iter().map(|one| tokio::spawn(async move { call(&one).await })).collect();
+        let mut failed = Vec::new();
+        for one in calls {
+            failed.extend(one.await.unwrap().err());
+        }
+        let log = login.log().await;
+        let grown = |name: &str| log[name].as_u64().unwrap() - before[name].as_u64().unwrap();
+        let asked = log["token"].as_array().unwrap().len() - before["token"].as_array().unwrap().len();
+        if asked != 1 {
+            faults.push(format!("round {round}: {asked} token requests"));
+        }
+        if let Some(first) = failed.first() {
+            faults.push(format!("round {round}: {} calls failed, the first: {first:?}", failed.len()));
+        } else if (grown("calls"), grown("tokensUsed"), grown("refused")) != (CALLS as u64, 1, 0) {
+            faults.push(format!("round {round}: {log} after {before}"));
+        }
+    }
+    let last = clients(1).await.remove(0);
+    if let Err(error) = call(&last).await {
+        faults.push(format!("the sign-in is lost: {error:?}"));
+    }
+    faults
+}
+
+/// As in flows: some calls share a client, others have one of their own for the same connection.
+async fn mixed(runtime: &Runtime, count: usize) -> Vec<Connected> {
+    expire(&*vault(runtime), "login").await;
+    let shared = runtime.connect("login").await.unwrap();
+    let mut all = Vec::new();
+    for number in 0..count {
+        all.push(if number % 10 == 0 { runtime.connect("login").await.unwrap() } else { shared.clone() });
+    }
+    all
+}
+
+async fn herd(rotation: &str, count: usize) {
+    let Some(login) = Login::start(&["--rotation", rotation]).await else { return };
+    let home = Cli::default();
+    let runtime = home.runtime();
+    drop(signed_in(&runtime, login.document()).await);
+    let faults = rounds(&login, count, async |calls| mixed(&runtime, calls).await).await;
+    assert_eq!(faults, [""; 0]);
+    let asked = login.asked().await;
+    assert_eq!(asked.len(), count + 2, "the sign-in, each round, and the one after them");
+    assert!(asked[1..].iter().all(|one| *one == ("refresh_token".to_owned(), 200)), "{asked:?}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_herd_asks_once_where_tokens_are_good_for_one_use() {
+    herd("strict", 20).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_herd_asks_once_where_tokens_are_good_for_ever() {
+    herd("none", 20).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+#[ignore = "minutes: 200 rounds"]
+async fn a_herd_asks_once_for_long() {
+    herd("strict", 200).await;
+}
+
+/// The sabotage twin: the same rounds with clients that know nothing of each other. Each has a copy of the tokens under a
+/// name and in a vault of its own, so neither the lock of the process nor the lease in the vault binds them.
+async fn strangers(rotation: &str) -> Option<Vec<String>> {
+    let login = Login::start(&["--rotation", rotation]).await?;
+    let home = Cli::default();
+    let runtime = home.runtime();
+    drop(signed_in(&runtime, login.document()).await);
+    let registry = Registry::discover().unwrap();
+    let content = vault(&runtime).load("login").await.unwrap().unwrap().content;
+    let mut vaults = Vec::new();
+    for number in 0..CALLS {
+        let (vault, name) = (Arc::<MemoryVault>::default(), format!("login-{number}"));
+        assert!(vault.replace(&name, 0, &Secret::from(content.expose())).await.unwrap());
+        vaults.push((vault, name));
+    }
+    let clients = async |count: usize| {
+        let mut all = Vec::new();
+        for (vault, name) in &vaults[..count] {
+            expire(&**vault, name).await;
+            let mut document = login.document();
+            document["name"] = name.as_str().into();
+            let connection = Connection::from_value(document).unwrap();
+            all.push(registry.connect(&connection, vault.clone(), &|_| unreachable!("no references")).unwrap());
+        }
+        all
+    };
+    Some(rounds(&login, 1, clients).await)
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_herd_of_strangers_loses_the_sign_in() {
+    let Some(faults) = strangers("strict").await else { return };
+    assert_eq!(faults.len(), 3, "{faults:#?}");
+    assert_eq!(faults[0], "round 1: 100 token requests");
+    assert!(faults[1].contains("calls failed"), "{faults:#?}");
+    assert!(faults[2].starts_with("the sign-in is lost") && faults[2].contains("invalid_grant"), "{faults:#?}");
+    // Where tokens are good for ever, it is only a hundred requests instead of one.
+    let faults = strangers("none").await.unwrap();
+    assert_eq!(faults[0], "round 1: 100 token requests");
+    assert!(!faults.iter().any(|fault| fault.contains("lost")), "{faults:#?}");
+}
+
+/// Processes on one store, all on tokens that have run out.
+async fn processes(rotation: &str, count: usize, rounds: usize) {
+    let Some(login) = Login::start(&["--rotation", rotation]).await else { return };
+    let cli = Cli::default();
+    let runtime = cli.runtime();
+    drop(signed_in(&runtime, login.document()).await);
+    let input = input().to_string();
+    let arguments = ["call", "http.request", "--connection", "login", "--input", &input, "--json"];
+    for round in 1..=rounds {
+        expire(&*vault(&runtime), "login").await;
+        for answer in futures::future::join_all((0..count).map(|_| cli.run(&arguments))).await {
+            assert_eq!(answer.expect(0).json()["body"]["sub"], "ada");
+        }
+        let asked = login.asked().await;
+        assert_eq!(asked.len(), 1 + round, "round {round}: {asked:?}");
+        assert_eq!(asked[round], ("refresh_token".to_owned(), 200));
+    }
+    let log = login.log().await;
+    assert_eq!((&log["refused"], &log["calls"]), (&0.into(), &(count * rounds).into()), "{log}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn two_processes_ask_once() {
+    processes("strict", 2, 10).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn five_processes_ask_once() {
+    processes("strict", 5, 5).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn processes_ask_once_where_tokens_are_good_for_ever() {
+    processes("none", 5, 5).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+#[ignore = "minutes: 200 rounds"]
+async fn processes_ask_once_for_long() {
+    processes("strict", 2, 200).await;
+    processes("strict", 5, 200).await;
+}
