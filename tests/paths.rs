@@ -70,6 +70,10 @@ async fn every_path_parameter_of_every_action_is_one_segment_or_refused() {
         let specs: Vec<_> = connected.connector().actions().cloned().collect();
         for spec in specs {
             let Some(route) = &spec.route else { continue };
+            // What sends a file has to have one; the conformance suite and `mediavalet/unpublished.rs` see to these.
+            if spec.input["required"].as_array().is_some_and(|all| all.contains(&json!("file"))) {
+                continue;
+            }
             let named = segments(route);
             let parameter = |segment: &&str| Some(segment.strip_prefix('{')?.strip_suffix('}')?.to_owned());
             for parameter in named.iter().filter_map(parameter) {

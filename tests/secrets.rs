@@ -309,6 +309,7 @@ async fn no_secret_of_a_service_is_seen_either() {
         }
         (settings["name"], settings["connector"]) = (name.into(), "http-v1.0".into());
         settings["endpointUrl"] = format!("{}/v1", server.uri()).into();
+        settings["allowPrivateNetwork"] = true.into();
         settings["checkPath"] = "/echo".into();
         watch.cli.add(&settings).await;
         watch.run(&["connection", "check", name, "--json"]).await.expect(3);
