@@ -33,6 +33,8 @@ fn root() -> String {
 /// How the connection says who it is.
 #[derive(Deserialize, JsonSchema)]
 #[serde(tag = "authentication", rename_all = "camelCase")]
+// Read once a connection: a box would only be in the way.
+#[allow(clippy::large_enum_variant)]
 enum Authentication {
     /// # None
     /// Anybody may call the service.
