@@ -120,3 +120,25 @@ async fn a_connection_that_needs_no_browser_says_so() {
     assert_eq!((&error["kind"], &error["context"]["setting"]), (&json!("config"), &json!("/flows")), "{error}");
     sandbox.stop().await;
 }
+
+#[tokio::test]
+async fn the_addresses_of_a_login_server_are_asked_for() {
+    let cli = Cli::default();
+    let sandbox = sandbox(few(1)).await;
+    let issuer = format!("http://{}/mediavalet-login", sandbox.address());
+    let found =
+        cli.run(&["connection", "discover", "--allow-private-network", &issuer, "--json"]).await.expect(0).json();
+    let settings = json!({
+        "tokenUrl": format!("{issuer}/connect/token"), "authorizationUrl": format!("{issuer}/connect/authorize"),
+        "issuer": issuer, "clientAuthentication": "form", "scopes": "openid offline_access",
+    });
+    assert_eq!(found["settings"], settings);
+    assert!(!cli.data().exists(), "it needs no store");
+    for (wrong, kind) in [("login.example.com", "invalid_input"), (&*format!("{issuer}/other"), "not_found")] {
+        let error =
+            cli.run(&["connection", "discover", "--allow-private-network", wrong, "--json"]).await.expect(1).error();
+        assert_eq!(error["kind"], kind, "{error}");
+        assert!(error["hint"].is_string(), "{error}");
+    }
+    sandbox.stop().await;
+}

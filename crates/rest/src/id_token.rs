@@ -62,7 +62,7 @@ impl Expected {
         if !audience || claims.azp.as_ref().is_some_and(|party| !ours(party)) {
             return Err(odd("it was made for another client").hint("check the client ID").setting("/clientId"));
         }
-        if !(claims.exp + SKEW > now as f64 / 1000.0) {
+        if claims.exp + SKEW <= now as f64 / 1000.0 {
             return Err(odd("it has run out").hint("check the clock of this machine, then begin the sign-in again"));
         }
         // One that is missing altogether is let pass: some servers leave it out, and PKCE binds the code to the attempt.
