@@ -80,10 +80,6 @@ pub struct Settings {
     /// Whether the addresses may lie in a private network or on this machine. Off: they are refused, whatever name they go by.
     #[serde(default)]
     allow_private_network: bool,
-    /// # Data Hosts
-    /// Further hosts where files may lie, such as `files.example.com` or `*.example.com`, should Mediaflow move its storage.
-    #[serde(default)]
-    data_hosts: Vec<String>,
 }
 
 /// How to sign in.
@@ -164,8 +160,8 @@ impl Connector for Mediaflow {
             .auth(auth, vault)
             .rate(settings.requests_per_second.unwrap_or_default())
             .private_network(settings.allow_private_network)
-            .data_hosts(["*.mediaflow.com", "*.mediaflowpro.com", "mfstatic.com", "*.mfstatic.com", "*.inviewer.se"])
-            .data_hosts(settings.data_hosts)
+            // Where Mediaflow keeps files is not published.
+            .data_hosts(["*"])
             .classify(errors::classify)
             .build()
     }

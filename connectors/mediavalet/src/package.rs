@@ -23,7 +23,11 @@ pub struct Package;
 #[serde(deny_unknown_fields, rename_all = "camelCase")]
 pub struct Input {
     /// # Assets
-    #[schemars(length(min = 1), inner(regex(pattern = "^[0-9a-fA-F]{8}(-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12}$")))]
+    #[schemars(
+        length(min = 1),
+        inner(regex(pattern = "^[0-9a-fA-F]{8}(-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12}$")),
+        extend("examples" = [["5a0d0001-7c1e-4b3a-9f00-000000000002"]])
+    )]
     asset_ids: Vec<String>,
     /// # Name of the zip
     /// With or without `.zip`; one that says which step made it if absent.

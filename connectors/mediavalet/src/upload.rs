@@ -39,7 +39,11 @@ pub struct Input {
     description: Option<String>,
     /// # Categories
     /// Ids of the categories to put the asset into; at least one.
-    #[schemars(length(min = 1), inner(regex(pattern = "^[0-9a-fA-F]{8}(-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12}$")))]
+    #[schemars(
+        length(min = 1),
+        inner(regex(pattern = "^[0-9a-fA-F]{8}(-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12}$")),
+        extend("examples" = [["5a0d0001-7c1e-4b3a-9f00-000000000002"]])
+    )]
     categories: Vec<String>,
     /// # Keywords
     #[serde(default)]

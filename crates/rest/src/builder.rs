@@ -116,7 +116,8 @@ impl ClientBuilder {
         self
     }
 
-    /// Hosts where files lie, beside the endpoint's own: names, or `*.` and the end of names (`*.blob.core.windows.net`).
+    /// Hosts where files lie, beside the endpoint's own: names, or `*.` and the end of names (`*.blob.core.windows.net`), or
+    /// `*` for any public host, where the vendor does not say.
     /// Signed addresses on other hosts are refused, and redirects to them. Can be called again to add more, such as those of
     /// the setting `/dataHosts`.
     pub fn data_hosts<H: Into<String>>(mut self, hosts: impl IntoIterator<Item = H>) -> Self {

@@ -27,7 +27,7 @@ const SETTING: &str = "/allowPrivateNetwork";
 pub(crate) struct Guard {
     /// Addresses of private networks and of this machine, too.
     private: bool,
-    /// Where files may lie, beside the endpoint's own host: names, or `*.` and the end of names.
+    /// Where files may lie, beside the endpoint's own host: names, `*.` and the end of names, or `*` for any public host.
     data: Vec<String>,
 }
 
@@ -58,6 +58,7 @@ impl Guard {
         let fits = |pattern: &String| {
             let pattern = pattern.trim_end_matches('.').to_ascii_lowercase();
             match pattern.strip_prefix('*') {
+                Some("") => true,
                 Some(end) => end.starts_with('.') && host.len() > end.len() && host.ends_with(end),
                 None => host == pattern,
             }
@@ -278,6 +279,14 @@ mod tests {
         assert_eq!(vetted("x.example", both.clone(), true).unwrap(), both);
         assert!(vetted("x.example", vec![at("10.0.0.1")], false).is_err());
         assert!(vetted("x.example", Vec::new(), false).unwrap().is_empty(), "no address is another matter");
+    }
+
+    #[test]
+    fn any_host_is_any_public_one() {
+        let (guard, endpoint) = (Guard::new(false, vec!["*".into()]), Url::parse("https://api.example.com").unwrap());
+        let fits = |text: &str| guard.check_data("address", &Url::parse(text).unwrap(), &endpoint).is_ok();
+        assert!(fits("https://anywhere.example/7"));
+        assert!(!fits("https://10.0.0.1/7") && !fits("https://[::1]/7") && !fits("http://anywhere.example/7"));
     }
 
     #[test]
