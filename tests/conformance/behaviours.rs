@@ -2,10 +2,9 @@
 
 use std::{collections::BTreeSet, ops::RangeInclusive, sync::Mutex};
 
-use trunkline_core::{Effect, Error, ErrorKind};
+use trunkline_core::{Effect, ErrorKind};
 
 use crate::{
-    log::CANARY,
     service::{Reply, answer},
     subject::{Ended, Subject},
 };
@@ -38,7 +37,7 @@ impl Behaviour {
     pub(crate) fn judge(&self, ended: &Ended<'_>) -> Verdict {
         match &ended.result {
             Ok(other) => Err(format!("took it for a success: {other}")),
-            Err(error) => shows_no_secret(error).and_then(|()| (self.judge)(ended)),
+            Err(_) => (self.judge)(ended),
         }
     }
 }
@@ -53,11 +52,17 @@ pub(crate) struct Findings {
 impl Findings {
     /// Takes note of a verdict that is bad, unless it is an exception.
     pub(crate) fn weigh(&self, subject: &Subject, behaviour: &'static str, verdict: Verdict) {
-        let Err(wrong) = verdict else { return };
         match EXCEPTIONS.iter().find(|(action, name, _)| *action == subject.spec.name && *name == behaviour) {
-            Some((action, name, _)) => drop(self.excepted.lock().unwrap().insert((action, name))),
-            None => self.wrong.lock().unwrap().push(format!("{behaviour}: {} {wrong}", subject.name())),
-        };
+            Some((action, name, _)) if verdict.is_err() => drop(self.excepted.lock().unwrap().insert((action, name))),
+            _ => self.insist(subject, behaviour, verdict),
+        }
+    }
+
+    /// Takes note of a verdict that is bad, with no exceptions: nobody may show a secret, or go on for ever.
+    pub(crate) fn insist(&self, subject: &Subject, behaviour: &'static str, verdict: Verdict) {
+        if let Err(wrong) = verdict {
+            self.wrong.lock().unwrap().push(format!("{behaviour}: {} {wrong}", subject.name()));
+        }
     }
 
     /// Fails if anything was wrong, or if an exception was not needed for these behaviours.
@@ -88,9 +93,13 @@ fn asked(ended: &Ended<'_>, times: RangeInclusive<usize>, why: &str) -> Verdict 
     }
 }
 
-pub(crate) fn shows_no_secret(error: &Error) -> Verdict {
-    let told = format!("{error} {error:?} {}", serde_json::to_string(error).unwrap());
-    if told.contains(CANARY) { Err(format!("shows a secret: {told}")) } else { Ok(()) }
+/// The answer is longer than an answer may be.
+pub(crate) fn too_long(ended: &Ended<'_>) -> Verdict {
+    let kind = match ended.effect() {
+        Effect::Create => ErrorKind::UnknownOutcome,
+        _ => ErrorKind::Limit,
+    };
+    failed(ended, &[kind]).and_then(|()| asked(ended, 1..=1, "it would be as long again"))
 }
 
 macro_rules! refusal {
@@ -146,13 +155,7 @@ pub(crate) fn behaviours() -> Vec<Behaviour> {
             name: "an answer that says it is huge",
             // It is refused before it is read, for nothing comes of it.
             reply: Reply::Silence(huge.into()),
-            judge: |ended| {
-                let kind = match ended.effect() {
-                    Effect::Create => ErrorKind::UnknownOutcome,
-                    _ => ErrorKind::Limit,
-                };
-                failed(ended, &[kind]).and_then(|()| asked(ended, 1..=1, "it would be as long again"))
-            },
+            judge: too_long,
         },
         Behaviour {
             name: "a throttle",

@@ -1,17 +1,19 @@
-//! Hand-written actions put their inputs into paths, too: hostile strings in place of each text of an input are refused, or
-//! arrive as exactly one segment of a call that the action makes anyway.
+//! An id is data, never a path. Where an action names its route, hostile strings as each parameter of it are refused before
+//! anything is sent, or arrive as exactly one segment. Other hand-written actions put their inputs into paths, too: there, the
+//! same strings in place of each text of an input are refused, or arrive as one segment of a call that is made anyway.
 
 use std::{collections::BTreeSet, sync::Mutex, time::Duration};
 
 use futures::{StreamExt, stream};
 use percent_encoding::percent_decode_str;
 use serde_json::{Value, json};
+use trunkline_core::ErrorKind;
 use trunkline_tests::hostile::HOSTILE;
 
 use crate::{
     sample::{input, sample},
     service::{BASE, Reply, Seen, answer},
-    subject::Subject,
+    subject::{SETUP, Subject},
     with_suite,
 };
 
@@ -179,6 +181,107 @@ fn every_text_of_a_hand_written_action_stays_where_it_belongs() {
         );
         assert!(texts > 20 && refused > 500 && arrived > 500, "{texts} {refused} {arrived}");
     });
+}
+
+/// The names in a route, such as `assetId` in `/assets/{assetId}/keywords`.
+fn parameters(route: &str) -> impl Iterator<Item = &str> {
+    route.split('/').filter_map(|segment| segment.strip_prefix('{')?.strip_suffix('}'))
+}
+
+/// The segments that arrived are those of the route, with the inputs in their places, and nothing else of them anywhere.
+fn is_the_route(arrived: &Seen, route: &str, input: &Value) -> bool {
+    let Some((method, path)) = route.split_once(' ') else { return false };
+    let Some(found) = arrived.path().strip_prefix(BASE) else { return false };
+    let (found, meant): (Vec<_>, Vec<_>) = (found.split('/').collect(), path.split('/').collect());
+    let same = |(found, meant): (&&str, &&str)| match parameters(meant).next() {
+        Some(name) => {
+            let text = input[name].as_str().map_or_else(|| input[name].to_string(), str::to_owned);
+            percent_decode_str(found).decode_utf8().is_ok_and(|found| found == text)
+        }
+        None => found == meant,
+    };
+    arrived.method == method && found.len() == meant.len() && found.iter().zip(&meant).all(same)
+}
+
+/// One parameter of a route against all hostile strings.
+async fn judge_parameter(subject: &Subject, route: &str, parameter: &str, counts: &Mutex<Counts>) {
+    let mut least = input(&subject.spec.input);
+    // What the schema does not require, but the route needs.
+    for name in parameters(route) {
+        least[name] = sample(&subject.spec.input["properties"][name], true);
+    }
+    let ask = async |input: &Value| {
+        // A refusal is final: one call is one request.
+        subject.service.replies(&[answer(400, "", "{}")]);
+        let error = subject.run(input.clone(), SETUP).await.expect_err("a 400 is no success");
+        (error, subject.service.seen())
+    };
+    let (error, harmless) = ask(&least).await;
+    let [harmless] = &harmless[..] else { panic!("{}: {error:?} after {harmless:#?}", subject.name()) };
+    assert!(is_the_route(harmless, route, &least), "{} became {}", subject.name(), harmless.target);
+    for hostile in HOSTILE {
+        let mut input = least.clone();
+        input[parameter] = json!(hostile);
+        let (error, arrived) = ask(&input).await;
+        let right = match &arrived[..] {
+            [] => error.kind() == ErrorKind::InvalidInput,
+            [one] => is_inside(one) && is_the_route(one, route, &input) && names(one) == names(harmless),
+            _ => false,
+        };
+        let mut counts = counts.lock().unwrap();
+        if !right {
+            let targets: Vec<_> = arrived.iter().map(|one| format!("{} {}", one.method, one.target)).collect();
+            let name = subject.name();
+            counts.wrong.push(format!("{name} with {parameter} = {hostile:?} became {targets:?}: {error}"));
+        }
+        if arrived.is_empty() { counts.refused += 1 } else { counts.arrived += 1 }
+    }
+    counts.lock().unwrap().texts += 1;
+}
+
+#[test]
+fn every_parameter_of_every_route_is_one_segment_or_refused() {
+    with_suite(async |suite| {
+        assert!(HOSTILE.len() >= 50);
+        let counts = Mutex::<Counts>::default();
+        let with_route = suite.subjects.iter().filter_map(|subject| Some((subject, subject.spec.route.as_deref()?)));
+        let one = async |(subject, route): (&Subject, &str)| {
+            for parameter in parameters(route) {
+                judge_parameter(subject, route, parameter, &counts).await;
+            }
+        };
+        stream::iter(with_route.clone()).for_each_concurrent(64, one).await;
+        let Counts { texts, refused, arrived, wrong } = counts.into_inner().unwrap();
+        assert!(wrong.is_empty(), "{} findings:\n{}", wrong.len(), wrong.join("\n"));
+        let (actions, strings) = (with_route.count(), HOSTILE.len());
+        println!(
+            "{actions} actions with a route, {texts} parameters x {strings} strings: {refused} refused, {arrived} arrived as meant"
+        );
+        assert!(texts > 20 && refused > texts * 40 && arrived > texts, "{texts} {refused} {arrived}");
+    });
+}
+
+/// The sabotage twin: what left its segment is seen.
+#[test]
+fn a_parameter_that_left_its_segment_is_seen() {
+    let judge = |method: &str, target: &str, id: &str| {
+        let (at, clock) = (std::time::Instant::now(), std::time::SystemTime::now());
+        let seen = Seen { method: method.into(), target: target.into(), head: String::new(), at, clock };
+        is_the_route(&seen, "GET /assets/{id}/keywords", &json!({ "id": id })) && is_inside(&seen)
+    };
+    assert!(judge("GET", "/base/assets/a%20b/keywords", "a b"));
+    for (method, wrong, id) in [
+        ("GET", "/base/assets/keywords", ""),
+        ("GET", "/base/assets/a/b/keywords", "a/b"),
+        ("GET", "/base/assets/other/keywords", "a b"),
+        ("GET", "/base/assets/a%2520b/keywords", "a b"),
+        ("GET", "/base/assets/../keywords", ".."),
+        ("GET", "/base/users", "../users"),
+        ("GET", "/assets/a%20b/keywords", "a b"),
+        ("DELETE", "/base/assets/a%20b/keywords", "a b"),
+    ] {
+        assert!(!judge(method, wrong, id), "{method} {wrong}");
+    }
 }
 
 /// The sabotage twin: what left its segment is seen.

@@ -28,6 +28,8 @@ pub(crate) enum Reply {
     Whole(Vec<u8>),
     /// These bytes, then nothing for as long as the client stays.
     Silence(Vec<u8>),
+    /// A text in chunks, far longer than an answer may be, and nothing says how long; then the connection breaks.
+    Endless,
 }
 
 /// A whole answer with JSON in it.
@@ -157,6 +159,17 @@ async fn serve(mut socket: TcpStream, state: Arc<Mutex<State>>) -> std::io::Resu
         Reply::Whole(bytes) => {
             socket.write_all(&bytes).await?;
             socket.shutdown().await
+        }
+        Reply::Endless => {
+            let head =
+                "HTTP/1.1 200 X\r\ncontent-type: application/json\r\ntransfer-encoding: chunked\r\n\r\n1\r\n\"\r\n";
+            let chunk = format!("100000\r\n{}\r\n", "x".repeat(0x10_0000));
+            socket.write_all(head.as_bytes()).await?;
+            // A client that takes all of this has no bound. It must not take the machine's memory as well.
+            for _ in 0..128 {
+                socket.write_all(chunk.as_bytes()).await?;
+            }
+            Ok(())
         }
         Reply::Silence(bytes) => {
             socket.write_all(&bytes).await?;

@@ -8,13 +8,14 @@ use trunkline_core::{ActionSpec, Connected, Connections, Context, Effect, Regist
 use trunkline_tests::project;
 
 use crate::{
-    log::Watch,
+    behaviours::Verdict,
+    log::{CANARY, Watch},
     sample::{FILE, FILES, connect, input, sample},
     service::{BASE, Reply, Seen, Service, answer},
 };
 
 /// For calls that are answered at once.
-const SETUP: Duration = Duration::from_secs(30);
+pub(crate) const SETUP: Duration = Duration::from_secs(30);
 
 /// All connectors: those that are linked, and those that are made of a folder.
 pub(crate) fn registry() -> Registry {
@@ -177,6 +178,15 @@ impl Ended<'_> {
             Some(first) if self.subject.spec.route.is_none() => self.subject.effect(first),
             _ => self.subject.spec.effect,
         }
+    }
+
+    /// What is handed on, an output or an error, shows no secret.
+    pub(crate) fn shows_no_secret(&self) -> Verdict {
+        let told = match &self.result {
+            Ok(output) => output.to_string(),
+            Err(error) => format!("{error} {error:?} {}", serde_json::to_string(error).unwrap()),
+        };
+        if told.contains(CANARY) { Err(format!("shows a secret: {told}")) } else { Ok(()) }
     }
 
     /// How often the first call was made; others may be made at the same time.
