@@ -188,6 +188,19 @@ fn parameters(route: &str) -> impl Iterator<Item = &str> {
     route.split('/').filter_map(|segment| segment.strip_prefix('{')?.strip_suffix('}'))
 }
 
+/// Someone on the way could take this for more than a segment, or for another one: proxies decode, some of them twice.
+fn could_leave(text: &str) -> bool {
+    let mut text = text.to_owned();
+    loop {
+        let decoded = percent_decode_str(&text).decode_utf8_lossy().into_owned();
+        if decoded == text {
+            break;
+        }
+        text = decoded;
+    }
+    matches!(text.as_str(), "" | "." | "..") || text.contains(|c: char| matches!(c, '/' | '\\') || c.is_control())
+}
+
 /// The segments that arrived are those of the route, with the inputs in their places, and nothing else of them anywhere.
 fn is_the_route(arrived: &Seen, route: &str, input: &Value) -> bool {
     let Some((method, path)) = route.split_once(' ') else { return false };
@@ -196,7 +209,7 @@ fn is_the_route(arrived: &Seen, route: &str, input: &Value) -> bool {
     let same = |(found, meant): (&&str, &&str)| match parameters(meant).next() {
         Some(name) => {
             let text = input[name].as_str().map_or_else(|| input[name].to_string(), str::to_owned);
-            percent_decode_str(found).decode_utf8().is_ok_and(|found| found == text)
+            !could_leave(found) && percent_decode_str(found).decode_utf8().is_ok_and(|found| found == text)
         }
         None => found == meant,
     };
@@ -273,6 +286,9 @@ fn a_parameter_that_left_its_segment_is_seen() {
     for (method, wrong, id) in [
         ("GET", "/base/assets/keywords", ""),
         ("GET", "/base/assets/a/b/keywords", "a/b"),
+        ("GET", "/base/assets/a%2Fb/keywords", "a/b"),
+        ("GET", "/base/assets/a%255cb/keywords", "a%5cb"),
+        ("GET", "/base/assets/%00/keywords", "\u{0}"),
         ("GET", "/base/assets/other/keywords", "a b"),
         ("GET", "/base/assets/a%2520b/keywords", "a b"),
         ("GET", "/base/assets/../keywords", ".."),
