@@ -120,13 +120,15 @@ impl OAuth {
     /// Fingerprint of what tokens are got with: if it changes, tokens from before are not this connection's any more.
     pub(crate) fn fingerprint(&self) -> String {
         let scopes = self.scopes.join(" ");
+        // Another login server gives other tokens; where a token can be had again at any time, nothing is lost by asking.
+        let server = address::host(&self.token_url);
         let parts: Vec<&str> = match &self.grant {
             Grant::AuthorizationCode => vec!["code", &self.client_id],
             Grant::RefreshToken { refresh_token } => vec!["refresh", refresh_token.expose()],
             Grant::Password { username, password } => {
-                vec!["password", &self.client_id, username, password.expose(), &scopes]
+                vec!["password", &server, &self.client_id, username, password.expose(), &scopes]
             }
-            Grant::ClientCredentials => vec!["client", &self.client_id, &scopes],
+            Grant::ClientCredentials => vec!["client", &server, &self.client_id, &scopes],
         };
         fingerprint(&parts.join("\0"))
     }
