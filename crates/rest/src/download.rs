@@ -15,7 +15,7 @@ use trunkline_core::{Error, ErrorKind, FileStream, Result, Retry};
 use url::Url;
 
 use crate::{
-    Client, Limits, address,
+    Client, address,
     auth::Credentials,
     raw::Target,
     retry::{Waits, retry_after},
@@ -30,7 +30,7 @@ impl Client {
     ///
     /// `locate` is called for the first opening and for each one after a cut; it should ask the service for a fresh address.
     /// No credentials and no headers of the API are sent there. A body that is cut short is continued with `Range` and
-    /// `If-Range` (RFC 9110 section 14), up to [`Limits::tries`] times without a byte of progress. Where the server knows
+    /// `If-Range` (RFC 9110 section 14), up to [`Limits::tries`](crate::Limits) times without a byte of progress. Where the server knows
     /// no ranges, what was read already is read again and passed over.
     ///
     /// # Errors
@@ -86,8 +86,6 @@ const REDIRECTS: usize = 5;
 struct Reader {
     client: Client,
     way: Way,
-    service: &'static str,
-    limits: Limits,
     /// The tries since the last byte.
     waits: Waits,
     /// The next byte that the reader of this reader gets.
@@ -107,8 +105,6 @@ impl Reader {
         Reader {
             client: client.clone(),
             way,
-            service: client.0.service,
-            limits: client.0.limits.clone(),
             waits: Waits::new(&client.0.limits, None),
             at: from,
             skip: 0,
@@ -140,7 +136,7 @@ impl Reader {
             }
             let Some(body) = &mut self.body else { return Ok(None) };
             let host = address::host(body.url());
-            let error = match timeout(self.limits.idle, body.chunk()).await {
+            let error = match timeout(self.client.0.limits.idle, body.chunk()).await {
                 Ok(Ok(Some(chunk))) => match self.take(chunk)? {
                     Some(chunk) => return Ok(Some(chunk)),
                     None => continue,
@@ -148,7 +144,7 @@ impl Reader {
                 Ok(Ok(None)) if self.skip == 0 && self.total.is_none_or(|total| total == self.at) => return Ok(None),
                 Ok(Ok(None)) => self.error(ErrorKind::Unavailable, format!("{host} ended the file before its end")),
                 Ok(Err(error)) => transport::cut(&host, error).error,
-                Err(_) => transport::slow(&host, self.limits.idle),
+                Err(_) => transport::slow(&host, self.client.0.limits.idle),
             };
             self.body = None;
             self.again(error.retry(Retry::Backoff)).await?;
@@ -167,7 +163,7 @@ impl Reader {
         if self.total.is_some_and(|total| self.at > total) {
             return Err(self.error(ErrorKind::Unexpected, "the file is longer than it was said to be".into()));
         }
-        self.waits = Waits::new(&self.limits, None);
+        self.waits = Waits::new(&self.client.0.limits, None);
         Ok(Some(rest))
     }
 
@@ -175,11 +171,11 @@ impl Reader {
     async fn again(&mut self, error: Error) -> Result<()> {
         match self.waits.after(&error) {
             Some(wait) => {
-                tracing::debug!(service = self.service, at = self.at, %error, "reading on after a cut");
+                tracing::debug!(service = self.client.0.service, at = self.at, %error, "reading on after a cut");
                 sleep(wait).await;
                 Ok(())
             }
-            None => Err(error.with("service", self.service)),
+            None => Err(error.with("service", self.client.0.service)),
         }
     }
 
@@ -216,7 +212,8 @@ impl Reader {
         let part = content_range(headers);
         match response.status() {
             StatusCode::NO_CONTENT => {
-                let message = format!("{host} has nothing to read where a file of {} was looked for", self.service);
+                let message =
+                    format!("{host} has nothing to read where a file of {} was looked for", self.client.0.service);
                 return Err(self.error(ErrorKind::NotFound, message).hint("there is nothing to export or to download"));
             }
             // What is made on being asked for may be answered 201.
@@ -258,8 +255,8 @@ impl Reader {
                 request.headers_mut().insert(header::IF_RANGE, validator.clone());
             }
         }
-        let sent = timeout(self.limits.idle, client.storage.execute(request).boxed()).await;
-        sent.map_err(|_| transport::slow(&host, self.limits.idle))?
+        let sent = timeout(self.client.0.limits.idle, client.storage.execute(request).boxed()).await;
+        sent.map_err(|_| transport::slow(&host, self.client.0.limits.idle))?
             .map_err(|error| transport::failed(&host, error).error.retry(Retry::Backoff))
     }
 
@@ -269,7 +266,7 @@ impl Reader {
         let mut url = target.url(&client.base)?;
         let mut headers = client.headers.clone();
         headers.extend(target.headers(&client.headers)?);
-        self.client.wait_for_turn(Instant::now() + self.limits.longest_wait).await?;
+        self.client.wait_for_turn(Instant::now() + self.client.0.limits.longest_wait).await?;
         let credentials = client.signer.credentials().await?;
         let with = |credentials: &Credentials| {
             let mut headers = headers.clone();
@@ -338,7 +335,7 @@ impl Reader {
             408 | 425 | 500..=599 => (ErrorKind::Unavailable, later, "try again later"),
             _ => (ErrorKind::Unexpected, Retry::Never, "report it to the vendor"),
         };
-        let mut message = format!("{host} answered {status} when a file of {} was to be read", self.service);
+        let mut message = format!("{host} answered {status} when a file of {} was to be read", self.client.0.service);
         if let Some(target) = headers.get(header::LOCATION).filter(|_| status.is_redirection()) {
             let target = target.to_str().ok().and_then(|to| Url::parse(to).ok()).map(|to| address::host(&to));
             message += &format!(", a redirect to {}", target.as_deref().unwrap_or("the same host"));
@@ -352,7 +349,7 @@ impl Reader {
     }
 
     fn error(&self, kind: ErrorKind, message: String) -> Error {
-        Error::new(kind, message).with("service", self.service)
+        Error::new(kind, message).with("service", self.client.0.service)
     }
 }
 

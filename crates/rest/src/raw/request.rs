@@ -1,15 +1,16 @@
 //! `request`: any method and path of the service.
 
-use std::{collections::BTreeMap, marker::PhantomData};
+use std::marker::PhantomData;
 
+use http::header::CONTENT_TYPE;
 use schemars::JsonSchema;
-use serde::{Deserialize, Serialize};
+use serde::Deserialize;
 use serde_json::Value;
 use trunkline_core::{Action, Connector, Context, Effect, Error, ErrorKind, Result, async_trait};
 
 use super::{
     GROUP,
-    target::{Target, Verb, body, told, with_content},
+    target::{Answered, Target, Verb, body},
 };
 use crate::{
     Client,
@@ -58,19 +59,6 @@ enum Form {
     Text,
 }
 
-/// What the service answered; a status of 300 and more is an error instead.
-#[derive(Serialize, JsonSchema)]
-pub struct Output {
-    /// # Status
-    status: u16,
-    /// # Headers
-    /// By name, in lower case; without cookies.
-    headers: BTreeMap<String, String>,
-    /// # Body
-    /// Null if there was none.
-    body: Value,
-}
-
 impl Input {
     fn effect(&self) -> Effect {
         self.effect.unwrap_or(self.method.effect())
@@ -81,7 +69,7 @@ impl Input {
 impl<C: Connector<Client = Client>> Action for Request<C> {
     type Connector = C;
     type Input = Input;
-    type Output = Output;
+    type Output = Answered;
     const NAME: &'static str = "request";
     const TITLE: &'static str = "Call any path";
     const GROUP: &'static str = GROUP;
@@ -90,9 +78,10 @@ impl<C: Connector<Client = Client>> Action for Request<C> {
     // The most careful one; what a call really does is known of its input only.
     const EFFECT: Effect = Effect::Create;
 
-    async fn run(client: &Client, input: Input, cx: &Context) -> Result<Output> {
+    async fn run(client: &Client, input: Input, cx: &Context) -> Result<Answered> {
         let (sent, kind) = body(Self::NAME, input.body.as_ref(), &input.content_type)?;
-        let request = with_content(input.target.request(client, input.method, sent)?, kind);
+        let mut request = input.target.request(client, input.method, sent)?;
+        request.headers.extend(kind.map(|kind| (CONTENT_TYPE, kind)));
         let reads = match input.answer {
             Form::Json => Reads::Json,
             Form::Text => Reads::Anything,
@@ -100,10 +89,10 @@ impl<C: Connector<Client = Client>> Action for Request<C> {
         let route = input.target.route(input.method);
         let call = Call { name: Self::NAME, route: &route, effect: input.effect(), reads };
         let answer = client.execute(&call, request, cx).await?;
-        Ok(Output { status: answer.status.as_u16(), headers: told(&answer.headers), body: answer.body })
+        Ok(answer.into())
     }
 
-    async fn reconcile(_: &Client, input: Input, _: &Context) -> Result<Option<Output>> {
+    async fn reconcile(_: &Client, input: Input, _: &Context) -> Result<Option<Answered>> {
         if input.effect().repeatable() {
             return Ok(None);
         }

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use bytes::Bytes;
-use http::{HeaderMap, HeaderName, HeaderValue, Method, header};
+use http::{HeaderMap, HeaderName, HeaderValue, Method};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
@@ -12,6 +12,7 @@ use url::{Url, form_urlencoded};
 
 use crate::{
     Client,
+    answer::Accepted,
     operation::header_is_free,
     path::Path,
     payload::Body,
@@ -155,8 +156,27 @@ pub(crate) fn body(action: &str, value: Option<&Value>, content: &str) -> Result
     Ok((Body::Bytes(bytes), Some(kind)))
 }
 
+/// What the service answered; a status of 300 and more is an error instead.
+#[derive(Serialize, JsonSchema)]
+pub struct Answered {
+    /// # Status
+    status: u16,
+    /// # Headers
+    /// By name, in lower case; without cookies.
+    headers: BTreeMap<String, String>,
+    /// # Body
+    /// JSON, or a text where one is taken; null if there was none.
+    body: Value,
+}
+
+impl From<Accepted> for Answered {
+    fn from(answer: Accepted) -> Answered {
+        Answered { status: answer.status.as_u16(), headers: told(&answer.headers), body: answer.body }
+    }
+}
+
 /// Headers of an answer by name, without those that let somebody in.
-pub(crate) fn told(headers: &HeaderMap) -> BTreeMap<String, String> {
+fn told(headers: &HeaderMap) -> BTreeMap<String, String> {
     let free = headers.iter().filter(|(name, _)| !KEPT_BACK.contains(&name.as_str()));
     let mut told = BTreeMap::<String, String>::new();
     for (name, value) in free {
@@ -164,14 +184,6 @@ pub(crate) fn told(headers: &HeaderMap) -> BTreeMap<String, String> {
         told.entry(name.as_str().to_owned()).and_modify(|all| *all += &format!(", {text}")).or_insert(text.into());
     }
     told
-}
-
-/// The content type that goes with a body, unless the caller set one among the headers.
-pub(crate) fn with_content(mut request: Request, kind: Option<HeaderValue>) -> Request {
-    if let Some(kind) = kind {
-        request.headers.insert(header::CONTENT_TYPE, kind);
-    }
-    request
 }
 
 #[cfg(test)]

@@ -3,13 +3,13 @@
 use std::{collections::BTreeMap, marker::PhantomData};
 
 use schemars::JsonSchema;
-use serde::{Deserialize, Serialize};
+use serde::Deserialize;
 use serde_json::Value;
 use trunkline_core::{Action, Connector, Context, Effect, Error, ErrorKind, FileRef, Result, async_trait};
 
 use super::{
     GROUP,
-    target::{Target, Verb, told},
+    target::{Answered, Target, Verb},
 };
 use crate::{
     Client,
@@ -61,19 +61,6 @@ impl Method {
     }
 }
 
-/// What the service answered; a status of 300 and more is an error instead.
-#[derive(Serialize, JsonSchema)]
-pub struct Output {
-    /// # Status
-    status: u16,
-    /// # Headers
-    /// By name, in lower case; without cookies.
-    headers: BTreeMap<String, String>,
-    /// # Body
-    /// JSON, else a text; null if there was none.
-    body: Value,
-}
-
 async fn send(
     client: &Client,
     call: Call<'_>,
@@ -104,7 +91,7 @@ pub async fn post_file(
 impl<C: Connector<Client = Client>> Action for Upload<C> {
     type Connector = C;
     type Input = Input;
-    type Output = Output;
+    type Output = Answered;
     const NAME: &'static str = "upload";
     const TITLE: &'static str = "Send a file";
     const GROUP: &'static str = GROUP;
@@ -112,7 +99,7 @@ impl<C: Connector<Client = Client>> Action for Upload<C> {
         form, without holding it in memory.";
     const EFFECT: Effect = Effect::Create;
 
-    async fn run(client: &Client, input: Input, cx: &Context) -> Result<Output> {
+    async fn run(client: &Client, input: Input, cx: &Context) -> Result<Answered> {
         if input.form_field.is_none() && !input.form.is_empty() {
             return Err(Error::new(ErrorKind::InvalidInput, "other form fields need a form field for the file")
                 .with("input", "formField")
@@ -123,10 +110,10 @@ impl<C: Connector<Client = Client>> Action for Upload<C> {
         let route = input.target.route(verb);
         let call = Call { name: Self::NAME, route: &route, effect: verb.effect(), reads: Reads::Text };
         let answer = send(client, call, verb, &input.target, Body::file(input.file, form, cx), cx).await?;
-        Ok(Output { status: answer.status.as_u16(), headers: told(&answer.headers), body: answer.body })
+        Ok(answer.into())
     }
 
-    async fn reconcile(_: &Client, input: Input, _: &Context) -> Result<Option<Output>> {
+    async fn reconcile(_: &Client, input: Input, _: &Context) -> Result<Option<Answered>> {
         if input.method.verb().effect().repeatable() {
             return Ok(None);
         }
