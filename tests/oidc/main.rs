@@ -15,7 +15,7 @@ use std::{collections::BTreeMap, sync::Arc};
 
 use serde_json::{Map, Value, json};
 use trunkline::Runtime;
-use trunkline_core::{Connected, Connections, Context, Result, Secret, Vault};
+use trunkline_core::{Connected, Connections, Context, Result, Secret, SignIn, Vault};
 use trunkline_rest::Url;
 use trunkline_tests::{
     http,
@@ -121,7 +121,7 @@ async fn change(vault: &dyn Vault, connection: &str, change: impl Fn(&mut Map<St
         let mut record = serde_json::from_str(found.content.expose()).unwrap();
         change(&mut record);
         let content = Secret::from(Value::from(record).to_string());
-        if vault.replace(connection, found.version, &content).await.unwrap() {
+        if vault.replace(connection, found.version, &content, &SignIn::default()).await.unwrap() {
             return;
         }
     }

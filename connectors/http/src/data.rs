@@ -14,7 +14,7 @@ use serde::Deserialize;
 use serde_json::{Map, Value};
 use trunkline_core::{
     AnyAction, AnyClient, AnyConnector, Authorization, ConnectorSpec, Diagnostic, Error, ErrorKind, FileStream, Place,
-    Registry, Result, Schema, VaultSlot, any_action, any_connector, async_trait, schema_of,
+    Registry, Result, Schema, Secret, VaultSlot, any_action, any_connector, async_trait, schema_of,
 };
 use trunkline_rest::{Client, Table, raw};
 
@@ -293,6 +293,10 @@ impl AnyConnector for DataConnector {
 
     async fn finish_authorization(&self, client: &AnyClient, begun: &Authorization, callback: &str) -> Result<()> {
         own(client)?.finish_authorization(begun, callback).await
+    }
+
+    async fn sign_out(&self, client: &AnyClient, held: &Secret) -> Result<()> {
+        own(client)?.sign_out(held).await
     }
 
     async fn open(&self, client: &AnyClient, source: &Value, from: u64) -> Result<FileStream> {

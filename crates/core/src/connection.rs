@@ -7,7 +7,7 @@ use serde_json::{Map, Value};
 
 use crate::{
     ActionSpec, AnyClient, Authorization, ConnectorSpec, Context, Diagnostic, Error, ErrorKind, FileRef, FileStream,
-    Items, Registered, Result, redact,
+    Items, Registered, Result, Secret, redact,
 };
 
 /// A named connector with its settings, as a user writes it: one flat JSON object in the order of the vendor's form.
@@ -96,6 +96,13 @@ impl Connected {
     /// Ends a sign-in in the browser, see [`Connector::finish_authorization`](crate::Connector::finish_authorization).
     pub async fn finish_authorization(&self, begun: &Authorization, callback: &str) -> Result<()> {
         self.registered.connector.finish_authorization(&*self.client, begun, callback).await
+    }
+
+    /// Takes back what the vault held for this connection, now that it has been removed, see
+    /// [`Connector::sign_out`](crate::Connector::sign_out).
+    pub async fn sign_out(&self, held: &Secret) -> Result<()> {
+        let signed_out = self.registered.connector.sign_out(&*self.client, held).await;
+        signed_out.map_err(|error| error.redacted().with("connection", &self.name))
     }
 
     /// Runs an action with a checked input.

@@ -60,6 +60,11 @@ pub trait Connector: Send + Sync + 'static {
         Err(no_browser(Self::TITLE))
     }
 
+    /// Takes back, at the service, what the vault held for a connection that has been removed.
+    async fn sign_out(_client: &Self::Client, _held: &Secret) -> Result<()> {
+        Ok(())
+    }
+
     /// Opens a file this connector handed out as a [`FileRef`](crate::FileRef), from byte `from` on.
     async fn open(_client: &Self::Client, _source: &Value, _from: u64) -> Result<FileStream> {
         Err(Error::new(ErrorKind::Config, format!("{} hands out no files", Self::TITLE)))
@@ -173,6 +178,8 @@ pub trait AnyConnector: Send + Sync {
     fn begin_authorization(&self, client: &AnyClient, redirect_uri: &str) -> Result<Authorization>;
     /// See [`Connector::finish_authorization`].
     async fn finish_authorization(&self, client: &AnyClient, begun: &Authorization, callback: &str) -> Result<()>;
+    /// See [`Connector::sign_out`].
+    async fn sign_out(&self, client: &AnyClient, held: &Secret) -> Result<()>;
     /// See [`Connector::open`].
     async fn open(&self, client: &AnyClient, source: &Value, from: u64) -> Result<FileStream>;
 }
@@ -265,6 +272,10 @@ impl<C: Connector> AnyConnector for Typed<C> {
 
     async fn finish_authorization(&self, client: &AnyClient, begun: &Authorization, callback: &str) -> Result<()> {
         C::finish_authorization(own::<C>(client)?, begun, callback).await
+    }
+
+    async fn sign_out(&self, client: &AnyClient, held: &Secret) -> Result<()> {
+        C::sign_out(own::<C>(client)?, held).await
     }
 
     async fn open(&self, client: &AnyClient, source: &Value, from: u64) -> Result<FileStream> {

@@ -67,6 +67,7 @@ mod redact;
 mod registry;
 mod schema;
 mod secret;
+mod sign_in;
 mod vault;
 
 pub use action::{Action, ActionEntry, ActionSpec, Actions, AnyAction, AnyClient, Effect, Items, any_action};
@@ -82,6 +83,7 @@ pub use redact::{redact, redact_bytes};
 pub use registry::{Registered, Registry};
 pub use schema::{Schema, pointer_part, schema_of};
 pub use secret::{Secret, SecretSource};
+pub use sign_in::{ReauthCause, SignIn, SignInState};
 pub use tokio_util::sync::CancellationToken;
 pub use vault::{MemoryVault, Vault, VaultEntry, VaultSlot};
 

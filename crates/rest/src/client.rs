@@ -206,6 +206,14 @@ impl Client {
         sign_in::finish(&self.0.signer, self.0.service, begun, callback).await
     }
 
+    /// Takes back at the login server what the vault held (RFC 7009), where the settings say how.
+    pub async fn sign_out(&self, held: &Secret) -> Result<()> {
+        match &self.0.signer {
+            Signer::Tokens(tokens) => tokens.sign_out(held).await,
+            Signer::Fixed(..) => Ok(()),
+        }
+    }
+
     /// How many tokens the login server has given to this client and its clones.
     pub fn token_refreshes(&self) -> u64 {
         match &self.0.signer {

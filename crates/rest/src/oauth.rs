@@ -34,7 +34,7 @@ use url::Url;
 use crate::{Limits, address, answer::excerpt, guard::Guard, retry::retry_after, transport};
 
 /// Longest answer of a token endpoint in bytes.
-const LONGEST: usize = 1 << 20;
+pub(crate) const LONGEST: usize = 1 << 20;
 
 /// What is assumed where a token answer does not say how long it is good for.
 const UNKNOWN_LIFETIME: u64 = 300;
@@ -52,6 +52,8 @@ pub struct OAuth {
     pub token_url: Url,
     /// Page the browser is sent to; needed for [`Grant::AuthorizationCode`] only.
     pub authorization_url: Option<Url>,
+    /// Where tokens are taken back (RFC 7009), for when the connection is removed.
+    pub revocation_url: Option<Url>,
     /// Where the browser comes back to, if that is another address than the host's own: exactly as it is registered.
     pub redirect_uri: Option<Url>,
     /// Scopes that are asked for.
@@ -101,6 +103,10 @@ impl OAuth {
         if let Some(url) = &self.authorization_url {
             address::check("authorization URL", url).map_err(|error| error.setting("/authorizationUrl"))?;
         }
+        if let Some(url) = &self.revocation_url {
+            address::check_base("revocation URL", url).map_err(|error| error.setting("/revocationUrl"))?;
+            guard.check("revocation URL", url).map_err(|error| error.setting("/revocationUrl"))?;
+        }
         if self.client_id.is_empty() {
             return Err(Error::new(ErrorKind::Config, "the client ID is empty").setting("/clientId"));
         }
@@ -131,6 +137,13 @@ impl OAuth {
             Grant::ClientCredentials => vec!["client", &server, &self.client_id, &scopes],
         };
         fingerprint(&parts.join("\0"))
+    }
+
+    /// Fingerprint of all that is sent to the login server.
+    pub(crate) fn everything(&self) -> String {
+        let secret = self.client_secret.as_ref().map_or("", |secret| secret.expose());
+        let client = format!("{}\0{:?}\0{}\0{secret}", self.client_id, self.client_auth, self.token_url);
+        fingerprint(&format!("{client}\0{}\0{}", self.scopes.join(" "), self.fingerprint()))
     }
 
     /// Whether this scope is asked for.
@@ -206,20 +219,8 @@ impl Endpoint {
         }
     }
 
-    /// Asks for a token. It is asked a second time only where the first cannot have been heard, or where asking twice does
-    /// no harm: a refresh token or a code may be spent by a request whose answer was lost.
-    pub(crate) async fn ask(&self, ask: &Ask) -> Result<Granted> {
-        match self.clone().ask_once(ask.clone()).await {
-            Err(error) if error.context("sent") == Some("no") => self.clone().ask_once(ask.clone()).await,
-            Err(error) if matches!(ask, Ask::Settings) && error.context("sent") == Some("unclear") => {
-                self.clone().ask_once(ask.clone()).await
-            }
-            other => other,
-        }
-    }
-
     /// Boxed and owning: the crate's futures, borrowing, would not be `Send` enough for the task they run in.
-    fn ask_once(self, ask: Ask) -> BoxFuture<'static, Result<Granted>> {
+    pub(crate) fn ask_once(self, ask: Ask) -> BoxFuture<'static, Result<Granted>> {
         Box::pin(async move {
             let http = Post { endpoint: self.clone(), status: Arc::default() };
             let talker = self.talker();

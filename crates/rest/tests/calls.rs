@@ -452,6 +452,7 @@ async fn wrong_settings_are_named_when_the_client_is_made() {
         client_auth: ClientAuth::Form,
         token_url: "http://login.example.com/token".parse().unwrap(),
         authorization_url: None,
+        revocation_url: None,
         redirect_uri: None,
         scopes: Vec::new(),
         grant: Grant::ClientCredentials,

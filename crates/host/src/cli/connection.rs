@@ -7,7 +7,7 @@ use serde_json::{Map, Value, json};
 use tokio::{net::TcpListener, sync::mpsc};
 use trunkline::{
     Runtime,
-    core::{Authorization, Connected, Error, ErrorKind, Result},
+    core::{Authorization, Connected, Error, ErrorKind, ReauthCause, Result, SignInState},
     rest::Url,
 };
 
@@ -52,9 +52,10 @@ pub(crate) async fn connection(runtime: &Runtime, command: ConnectionCommand, ou
         }
         ConnectionCommand::List => {
             let all = runtime.store().connections().await?;
+            let now = trunkline::now();
             output.show(&all, || {
                 let rows = all.iter().map(|one| {
-                    let signed_in = if one.signed_in { "yes" } else { "not yet" };
+                    let sign_in = one.sign_in.as_ref().map_or_else(|| "not yet".to_owned(), |one| stands(&one.at(now)));
                     let runs = one.used_by.iter().map(|used| format!("{} of {}", used.run, used.flow));
                     let runs = if one.used_by.len() > 3 {
                         format!("{} runs", one.used_by.len())
@@ -65,9 +66,9 @@ pub(crate) async fn connection(runtime: &Runtime, command: ConnectionCommand, ou
                         Some(now) => format!("{} (now {now})", one.connector),
                         None => one.connector.clone(),
                     };
-                    vec![one.name.clone(), connector, signed_in.into(), time(one.updated_at), runs]
+                    vec![one.name.clone(), connector, sign_in, time(one.updated_at), runs]
                 });
-                table(&["Name", "Connector", "Signed in", "Changed (UTC)", "Needed by"], rows)
+                table(&["Name", "Connector", "Sign-in", "Changed (UTC)", "Needed by"], rows)
             });
         }
         ConnectionCommand::Show { name } => {
@@ -111,12 +112,38 @@ pub(crate) async fn connection(runtime: &Runtime, command: ConnectionCommand, ou
                 });
             }
         }
+        ConnectionCommand::Events { name, after } => {
+            let events = runtime.store().sign_in_events(name.as_deref(), after).await?;
+            output.show(&events, || {
+                let rows = events.iter().map(|one| vec![time(one.at), one.connection.clone(), stands(&one.state)]);
+                table(&["When (UTC)", "Connection", "Sign-in"], rows)
+            });
+        }
         ConnectionCommand::Remove { name, force } => {
-            runtime.store().remove_connection(&name, force).await?;
+            if let Err(error) = runtime.remove_connection(&name, force).await? {
+                output.warn(&format!("{name} is removed, but its tokens were not taken back: {error:?}"));
+            }
             output.show(&json!({ "removed": name }), || format!("Removed {name}, with its secrets and tokens."));
         }
     }
     Ok(exit::DONE.into())
+}
+
+/// How a sign-in stands, in a few words.
+fn stands(state: &SignInState) -> String {
+    match state {
+        SignInState::Ok => "ok".to_owned(),
+        SignInState::Refreshing { until } => format!("refreshing until {}", time(*until)),
+        SignInState::Backoff { until, reason } => format!("backoff until {}: {reason}", time(*until)),
+        SignInState::ReauthRequired { cause, reason } => {
+            let cause = match cause {
+                ReauthCause::Revoked => "revoked",
+                ReauthCause::Interrupted => "interrupted",
+                ReauthCause::Expired => "expired",
+            };
+            format!("reauth_required, {cause}: {reason}")
+        }
+    }
 }
 
 /// The first of these names that is taken.
