@@ -34,7 +34,7 @@ async fn the_example_of_the_documentation_works() {
         json!({ "name": "mine", "connector": "todo-v1.0", "allowPrivateNetwork": true, "apiKey": "canary-key",
             "endpointUrl": format!("{}/v1", server.uri()) }),
     );
-    assert_eq!(connected.check().await, []);
+    assert_eq!(connected.check().await.findings, []);
     let cx = context(&[&connected]);
     let (mut ids, mut next) = (Vec::new(), None);
     loop {

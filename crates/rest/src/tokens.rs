@@ -23,9 +23,10 @@ use trunkline_core::{Error, ErrorKind, Result, Retry, Secret, VaultSlot};
 
 use crate::{
     Limits,
+    granted::Granted,
     id_token::Expected,
     lease::Lease,
-    oauth::{Ask, Endpoint, Grant, Granted, OAuth, fingerprint},
+    oauth::{Ask, Endpoint, Grant, OAuth, fingerprint},
     token::{Record, Token, now},
 };
 
@@ -307,6 +308,7 @@ impl Tokens {
                 expires_at: 0,
                 settings: self.0.settings.clone(),
                 issuer: None,
+                scope: None,
                 lease,
             },
         };
@@ -349,6 +351,7 @@ impl Tokens {
             expires_at: obtained_at.saturating_add(lifetime.as_millis() as u64),
             settings: self.0.settings.clone(),
             issuer,
+            scope: granted.scope(),
             lease: None,
         }
     }

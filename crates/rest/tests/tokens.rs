@@ -207,7 +207,7 @@ async fn what_the_login_server_refuses_names_the_setting() {
                 let body = json!({ "error": code, "error_description": "because of client-secret" });
                 login.instead(ResponseTemplate::new(status).set_body_json(body));
             }
-            let found = client.check("thing.get", json!({ "id": 1 })).await;
+            let found = client.check("thing.get", json!({ "id": 1 })).await.findings;
             assert_eq!(found[0].pointer, setting, "{code} {found:?}");
             assert!(!format!("{found:?}").contains("client-secret"), "{found:?}");
             let error = get(&client).await.unwrap_err();
