@@ -14,7 +14,7 @@ use trunkline_core::{Checked, Connections, Context, Diagnostic, Effect, Error, E
 use url::{Position, Url};
 
 use crate::{
-    Client, Grant, address,
+    Client, Grant, OAuth, address,
     answer::{Call, Reads},
     auth::Signer,
     discover,
@@ -86,7 +86,11 @@ impl Client {
                     }
                     Err(error) => {
                         let down = error.kind() == ErrorKind::Unavailable;
-                        checked.failed("token", host, &if down { error.setting(TOKEN) } else { error });
+                        let error = if down { error.setting(TOKEN) } else { error };
+                        checked.failed("token", host, &error);
+                        if error.context("oauth") == Some("invalid_client") && !unreachable.contains(&AUTHORIZATION) {
+                            self.tell_id_from_secret(oauth, &mut checked).await;
+                        }
                         blocked = true;
                     }
                 }
@@ -153,11 +157,38 @@ impl Client {
 
     /// Whether a connection to this host comes about. What is answered then is not looked at, nor is it whether anything is.
     async fn probe(&self, url: &Url) -> Option<Error> {
+        // The others were when the client was made; the authorization URL is for the browser.
+        if let Err(error) = self.0.guard.check("address", url) {
+            return Some(error);
+        }
         let root = Url::parse(&url[..Position::BeforePath]).ok()?;
         let request = reqwest::Request::new(Method::HEAD, root);
         let time = self.0.limits.attempt.min(transport::CONNECT * 2);
         let sent = transport::exchange(&self.0.http, request, Bytes::new().into(), time, self.0.limits.answer).await;
         sent.err().filter(|failure| failure.refused).map(|failure| failure.error)
+    }
+
+    /// A token endpoint that refuses the client seldom says whether it knows the client ID. The page for the browser, which
+    /// is given the client ID alone, may.
+    async fn tell_id_from_secret(&self, oauth: &OAuth, checked: &mut Checked) {
+        let Some(mut url) = oauth.authorization_url.clone() else { return };
+        // Elsewhere it is asked only if the connection does need it.
+        let its_own = address::same_origin(&url, &oauth.token_url) || matches!(oauth.grant, Grant::AuthorizationCode);
+        if !its_own || self.0.guard.check("authorization URL", &url).is_err() {
+            return;
+        }
+        url.query_pairs_mut().append_pair("response_type", "code").append_pair("client_id", &oauth.client_id);
+        let request = reqwest::Request::new(Method::GET, url);
+        let time = self.0.limits.attempt.min(transport::CONNECT * 2);
+        let sent = transport::exchange(&self.0.http, request, Bytes::new().into(), time, self.0.limits.answer).await;
+        let Some(reply) = sent.ok().filter(|reply| reply.status.is_client_error()) else { return };
+        let said = String::from_utf8_lossy(&reply.body).to_lowercase();
+        let unknown = ["invalid_client", "unknown client", "client not found", "no such client", "client is invalid"];
+        if let Some(found) = checked.findings.last_mut().filter(|_| unknown.iter().any(|words| said.contains(words))) {
+            found.pointer = "/clientId".to_owned();
+            found.message += "; its page for the browser does not know the client ID";
+            found.hint = Some("copy the client ID again; it has to be one of this login server".to_owned());
+        }
     }
 
     async fn check_issuer(&self, issuer: &str, token_url: &Url, checked: &mut Checked) {

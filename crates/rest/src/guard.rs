@@ -90,7 +90,7 @@ pub(crate) struct Private {
 impl Private {
     pub(crate) fn explain(&self, what: &str) -> Error {
         let message = format!("the {what} leads to a private address: {}", self.host);
-        Error::new(ErrorKind::Config, message).with("host", &self.host).with("stage", "name").hint(
+        Error::new(ErrorKind::Config, message).with("host", &self.host).with("stage", "tcp").hint(
             "nothing was sent; set allowPrivateNetwork if the connection is meant to reach this network or machine",
         )
     }

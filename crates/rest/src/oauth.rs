@@ -33,6 +33,9 @@ use crate::{Limits, address, answer::excerpt, granted::Granted, guard::Guard, re
 /// Longest answer of a token endpoint in bytes.
 const LONGEST: usize = 1 << 20;
 
+/// What to do where it may be the login server's trouble, or not be a token endpoint at all.
+const KEPT: &str = "the sign-in is kept; if it stays like this, check the token URL";
+
 /// An OAuth 2 client and the grant it uses.
 #[derive(Clone)]
 pub struct OAuth {
@@ -294,7 +297,7 @@ impl Endpoint {
                     .with("service", self.service)
                     .with("host", host)
                     .with("setting", "/tokenUrl")
-                    .hint("the sign-in is kept; if it stays like this, check the token URL");
+                    .hint(KEPT);
             }
         };
         let (kind, setting, hint) = match refused.error() {
@@ -307,7 +310,7 @@ impl Endpoint {
                 "this client may not sign in this way: choose another flow, or ask the vendor",
             ),
             Code::Extension(code) if code == "access_denied" => (ErrorKind::Auth, "/flows", "sign in again and agree"),
-            _ => (ErrorKind::Unavailable, "/tokenUrl", "the sign-in is kept; try again later"),
+            _ => (ErrorKind::Unavailable, "/tokenUrl", KEPT),
         };
         let code = excerpt(refused.error().as_ref().as_bytes(), &self.oauth.secrets());
         let mut message = format!("the login server {host} of {} refused: {code}", self.service);

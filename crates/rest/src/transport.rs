@@ -146,12 +146,7 @@ pub(crate) fn failed(host: &str, error: reqwest::Error) -> Failure {
         return Failure::refused(private.explain("address"));
     }
     if error.is_connect() || error.is_builder() {
-        let (stage, why, hint) = obstacle(&error);
-        let message = format!("no connection to {host}: {why}");
-        let failure = Error::new(ErrorKind::Unavailable, message).with("host", host).with("stage", stage).hint(hint);
-        // A certificate does not get better by trying again.
-        let retry = if stage == "tls" { Retry::Never } else { Retry::Backoff };
-        return Failure::refused(failure.retry(retry).source(error));
+        return Failure::refused(obstacle(host, &error).source(error));
     }
     let cause = causes(&error).last().map(ToString::to_string).unwrap_or_default();
     Failure::unclear(
@@ -162,47 +157,53 @@ pub(crate) fn failed(host: &str, error: reqwest::Error) -> Failure {
     )
 }
 
-/// Why no connection came about: the stage, what was seen, what to do.
-fn obstacle(error: &reqwest::Error) -> (&'static str, String, &'static str) {
+/// Why no connection came about, and what to do.
+fn obstacle(host: &str, error: &reqwest::Error) -> Error {
     use rustls::{CertificateError as Bad, Error as Tls, InvalidMessage::InvalidContentType};
+    let say = |stage: &str, why: String, hint: &str| {
+        let error = Error::new(ErrorKind::Unavailable, format!("no connection to {host}: {why}"));
+        error.retry(Retry::Backoff).with("host", host).with("stage", stage).hint(hint)
+    };
+    // A certificate does not get better by trying again.
+    let tls = |why: String, hint: &str| say("tls", why, hint).retry(Retry::Never);
     for cause in causes(error) {
         if let Some(unresolved) = cause.downcast_ref::<Unresolved>() {
             let hint = "check how the address is spelled, and whether this machine can look up names";
-            return ("name", format!("its name is not known here ({unresolved})"), hint);
+            return say("name", format!("its name is not known here ({unresolved})"), hint);
         }
         match cause.downcast_ref::<Tls>() {
             None => {}
             Some(Tls::InvalidCertificate(Bad::NotValidForName | Bad::NotValidForNameContext { .. })) => {
                 let hint = "write the address with the name that the vendor gives, not with an alias or a number";
-                return ("tls", format!("its certificate is for another name ({cause})"), hint);
+                return tls(format!("its certificate is for another name ({cause})"), hint);
             }
             Some(Tls::InvalidCertificate(_)) => {
                 let hint = "check the address; if it is right, this machine has to trust the authority that signed it";
-                return ("tls", format!("its certificate is not trusted here ({cause})"), hint);
+                return tls(format!("its certificate is not trusted here ({cause})"), hint);
             }
             Some(Tls::InvalidMessage(InvalidContentType)) => {
                 let hint = "check the port: the vendor's address with https most likely has none";
-                return ("tls", "it answers in plain text, such as http, where TLS is expected".to_owned(), hint);
+                return tls("it answers in plain text, such as http, where TLS is expected".to_owned(), hint);
             }
-            Some(_) => return ("tls", format!("TLS cannot be agreed on ({cause})"), "check the address and its port"),
+            Some(_) => return tls(format!("TLS cannot be agreed on ({cause})"), "check the address and its port"),
         }
         match cause.downcast_ref::<io::Error>().map(io::Error::kind) {
             Some(io::ErrorKind::ConnectionRefused) => {
                 let hint = "check host and port; nobody listens there now";
-                return ("tcp", format!("it refuses connections ({cause})"), hint);
+                return say("tcp", format!("it refuses connections ({cause})"), hint);
             }
             Some(io::ErrorKind::UnexpectedEof) => {
-                return ("tls", format!("it hung up ({cause})"), "check the address and its port");
+                return say("tls", format!("it hung up ({cause})"), "check the address and its port");
             }
             _ => {}
         }
     }
     if error.is_timeout() {
         let hint = "check host and port; a firewall on the way may swallow what is sent there";
-        return ("tcp", format!("none came about within {CONNECT:.0?}"), hint);
+        return say("tcp", format!("none came about within {CONNECT:.0?}"), hint);
     }
     let cause = causes(error).last().map(ToString::to_string).unwrap_or_default();
-    ("tcp", cause, "check the address and the network")
+    say("tcp", cause, "check the address and the network")
 }
 
 /// An error and all underneath, also those that an I/O error only holds and does not tell of.
