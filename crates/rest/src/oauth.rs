@@ -327,22 +327,19 @@ impl Endpoint {
             .hint(hint)
     }
 
-    /// Login servers seldom say which of the two it is that they do not know.
+    /// Login servers seldom say whether it is ID or secret that they do not know.
     fn unknown_client(&self, said: &str) -> (ErrorKind, &'static str, &'static str) {
         let said = said.to_lowercase();
         let of_id = ["client_id", "client id", "unknown client", "client not found", "no such client"];
-        let setting = match &self.oauth.client_secret {
-            Some(_) if said.contains("secret") => "/clientSecret",
-            Some(_) if !of_id.iter().any(|words| said.contains(words)) => "/clientSecret",
-            _ => "/clientId",
-        };
+        let is_id = of_id.iter().any(|words| said.contains(words)) && !said.contains("secret");
         let hint = match &self.oauth.client_secret {
+            None => "check the client ID, and whether the vendor has given a client secret with it",
             Some(secret) if secret.expose().trim() != secret.expose() => {
                 "the client secret begins or ends with white space: copy it again"
             }
-            _ => "check client ID and client secret, and how the vendor wants them sent (Client Authentication)",
+            Some(_) => "check client ID and client secret, and how the vendor wants them sent (Client Authentication)",
         };
-        (ErrorKind::Config, setting, hint)
+        (ErrorKind::Config, if is_id { "/clientId" } else { "/clientSecret" }, hint)
     }
 
     /// Adds to an error whose login server it is about.
