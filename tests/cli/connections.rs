@@ -321,14 +321,14 @@ async fn an_error_shows_no_secret_that_is_known() {
     let cli = Cli::default();
     let mut settings = good();
     (settings["name"], settings["endpointUrl"]) = ("canary-of-client".into(), "http://api.example.com".into());
-    let check = ["connection", "check", "canary-of-client"];
+    let command = ["connection", "authorize", "canary-of-client"];
     // Without the net, the same error shows it: the first time it is no secret.
     for (secret, shown) in [("another-secret", "canary-of-client"), ("canary-of-client", "***")] {
         settings["clientSecret"] = secret.into();
         cli.pipe(&["connection", "add", "-", "--replace"], &settings.to_string()).await.expect(0);
-        let told = cli.run(&[&check[..], &["--json"]].concat()).await.expect(1);
+        let told = cli.run(&[&command[..], &["--json"]].concat()).await.expect(1);
         assert_eq!(told.error()["context"]["connection"], shown, "{told:?}");
-        let told = cli.run(&[&check[..], &["--log", "trace"]].concat()).await.expect(1).stderr;
+        let told = cli.run(&[&command[..], &["--log", "trace"]].concat()).await.expect(1).stderr;
         assert!(told.contains(&format!("connection: {shown}")), "{told}");
         assert_eq!(told.contains("canary"), shown != "***", "{told}");
     }

@@ -2,7 +2,7 @@
 
 use serde::Serialize;
 
-use crate::{Diagnostic, Error, Severity};
+use crate::{Diagnostic, Error, Severity, redact};
 
 /// How a stage ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
@@ -59,6 +59,15 @@ impl Checked {
         self.findings.push(Diagnostic::from(error));
     }
 
+    /// The same without the secrets that came into its words, see [`redact`].
+    pub(crate) fn redacted(mut self) -> Self {
+        for one in &mut self.findings {
+            one.message = redact(&one.message).into_owned();
+            one.hint = one.hint.take().map(|hint| redact(&hint).into_owned());
+        }
+        self
+    }
+
     /// Whether the connection can be worked with: nothing is worse than a warning.
     pub fn is_ok(&self) -> bool {
         self.findings.iter().all(|one| one.severity != Severity::Error)
@@ -70,6 +79,6 @@ impl From<&Error> for Checked {
     fn from(error: &Error) -> Self {
         let mut checked = Checked::default();
         checked.failed("settings", error.context("connection").unwrap_or_default(), error);
-        checked
+        checked.redacted()
     }
 }

@@ -7,7 +7,7 @@ use serde_json::{Map, Value};
 
 use crate::{
     ActionSpec, AnyClient, Authorization, Checked, ConnectorSpec, Context, Error, ErrorKind, FileRef, FileStream,
-    Items, Registered, Result, redact,
+    Items, Registered, Result,
 };
 
 /// A named connector with its settings, as a user writes it: one flat JSON object in the order of the vendor's form.
@@ -80,12 +80,7 @@ impl Connected {
 
     /// Tries the connection, see [`Connector::check`](crate::Connector::check).
     pub async fn check(&self) -> Checked {
-        let mut checked = self.registered.connector.check(&*self.client).await;
-        for one in &mut checked.findings {
-            one.message = redact(&one.message).into_owned();
-            one.hint = one.hint.take().map(|hint| redact(&hint).into_owned());
-        }
-        checked
+        self.registered.connector.check(&*self.client).await.redacted()
     }
 
     /// Begins a sign-in in the browser that comes back to `redirect_uri`, unless the settings name another, see [`Connector::begin_authorization`](crate::Connector::begin_authorization).

@@ -4,7 +4,7 @@
 //! The idea: a call that fails says little about which of ten settings is to blame; the first stage that fails says much.
 //! Credentials go the way they go with every call: a token that is good is used, so a check spends none.
 
-use std::future::Future;
+use std::{cmp::Ordering, future::Future};
 
 use bytes::Bytes;
 use futures::future::join_all;
@@ -19,7 +19,8 @@ use crate::{
     auth::Signer,
     discover,
     payload::Body,
-    raw, transport,
+    raw,
+    transport::{self, Failure, Reply},
 };
 
 const ENDPOINT: &str = "/endpointUrl";
@@ -133,13 +134,16 @@ impl Client {
         for (host, error) in hosts.into_iter().zip(probed) {
             let (name, tls) = (host.url.domain().is_some(), host.url.scheme() == "https");
             let stages = [name.then_some("name"), Some("tcp"), tls.then_some("tls")];
-            let failed = error.as_ref().map(|error| error.context("stage").unwrap_or("tcp"));
-            let mut outcome = Outcome::Ok;
-            for stage in stages.into_iter().flatten() {
-                outcome = match (outcome, failed) {
-                    (Outcome::Ok, Some(failed)) if failed == stage => Outcome::Failed,
-                    (Outcome::Ok, _) => Outcome::Ok,
-                    _ => Outcome::Skipped,
+            let stages: Vec<_> = stages.into_iter().flatten().collect();
+            let failed = error.as_ref().map(|error| {
+                let named = stages.iter().position(|stage| error.context("stage") == Some(stage));
+                named.unwrap_or(stages.len() - 1)
+            });
+            for (at, stage) in stages.into_iter().enumerate() {
+                let outcome = match failed.map(|failed| at.cmp(&failed)) {
+                    None | Some(Ordering::Less) => Outcome::Ok,
+                    Some(Ordering::Equal) => Outcome::Failed,
+                    Some(Ordering::Greater) => Outcome::Skipped,
                 };
                 checked.stage(stage, address::host(host.url), outcome);
             }
@@ -157,15 +161,18 @@ impl Client {
 
     /// Whether a connection to this host comes about. What is answered then is not looked at, nor is it whether anything is.
     async fn probe(&self, url: &Url) -> Option<Error> {
-        // The others were when the client was made; the authorization URL is for the browser.
-        if let Err(error) = self.0.guard.check("address", url) {
-            return Some(error);
-        }
         let root = Url::parse(&url[..Position::BeforePath]).ok()?;
-        let request = reqwest::Request::new(Method::HEAD, root);
-        let time = self.0.limits.attempt.min(transport::CONNECT * 2);
-        let sent = transport::exchange(&self.0.http, request, Bytes::new().into(), time, self.0.limits.answer).await;
+        let sent = self.look(Method::HEAD, root).await;
         sent.err().filter(|failure| failure.refused).map(|failure| failure.error)
+    }
+
+    /// One request without credentials.
+    async fn look(&self, method: Method, url: Url) -> Result<Reply, Failure> {
+        // The authorization URL is for the browser: nobody has looked yet where it leads.
+        self.0.guard.check("address", &url).map_err(Failure::refused)?;
+        let time = self.0.limits.attempt.min(transport::CONNECT * 2);
+        let request = reqwest::Request::new(method, url);
+        transport::exchange(&self.0.http, request, Bytes::new().into(), time, self.0.limits.answer).await
     }
 
     /// A token endpoint that refuses the client seldom says whether it knows the client ID. The page for the browser, which
@@ -174,14 +181,13 @@ impl Client {
         let Some(mut url) = oauth.authorization_url.clone() else { return };
         // Elsewhere it is asked only if the connection does need it.
         let its_own = address::same_origin(&url, &oauth.token_url) || matches!(oauth.grant, Grant::AuthorizationCode);
-        if !its_own || self.0.guard.check("authorization URL", &url).is_err() {
+        if !its_own {
             return;
         }
         url.query_pairs_mut().append_pair("response_type", "code").append_pair("client_id", &oauth.client_id);
-        let request = reqwest::Request::new(Method::GET, url);
-        let time = self.0.limits.attempt.min(transport::CONNECT * 2);
-        let sent = transport::exchange(&self.0.http, request, Bytes::new().into(), time, self.0.limits.answer).await;
-        let Some(reply) = sent.ok().filter(|reply| reply.status.is_client_error()) else { return };
+        let Some(reply) = self.look(Method::GET, url).await.ok().filter(|reply| reply.status.is_client_error()) else {
+            return;
+        };
         let said = String::from_utf8_lossy(&reply.body).to_lowercase();
         let unknown = ["invalid_client", "unknown client", "client not found", "no such client", "client is invalid"];
         if let Some(found) = checked.findings.last_mut().filter(|_| unknown.iter().any(|words| said.contains(words))) {

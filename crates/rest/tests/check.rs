@@ -25,6 +25,19 @@ async fn silent() -> u16 {
     port
 }
 
+fn oauth(token_url: &str, authorization_url: Option<&str>, grant: Grant) -> OAuth {
+    OAuth {
+        client_id: "id".into(),
+        client_secret: None,
+        client_auth: ClientAuth::Form,
+        token_url: token_url.parse().unwrap(),
+        authorization_url: authorization_url.map(|url| url.parse().unwrap()),
+        redirect_uri: None,
+        scopes: Vec::new(),
+        grant,
+    }
+}
+
 async fn check(client: &Client) -> Checked {
     client.check("thing.get", json!({ "id": 1 })).await
 }
@@ -43,16 +56,7 @@ async fn silence_is_told_at_the_address() {
     assert!(checked.findings[0].hint.is_some(), "{checked:?}");
 
     let server = Raw::new(vec![ok_json("1")]).await;
-    let oauth = OAuth {
-        client_id: "id".into(),
-        client_secret: None,
-        client_auth: ClientAuth::Form,
-        token_url: format!("{base}/token").parse().unwrap(),
-        authorization_url: None,
-        redirect_uri: None,
-        scopes: Vec::new(),
-        grant: Grant::ClientCredentials,
-    };
+    let oauth = oauth(&format!("{base}/token"), None, Grant::ClientCredentials);
     let vault = Arc::<MemoryVault>::default();
     let client = builder(&server.base).limits(limits).auth(Auth::OAuth(oauth), slot(&vault)).build().unwrap();
     let checked = check(&client).await;
@@ -71,7 +75,7 @@ async fn silence_instead_of_tls_is_told_at_the_address() {
 }
 
 #[tokio::test]
-async fn a_server_that_answers_late_or_oddly_to_nothing_is_reached() {
+async fn a_host_that_answers_nonsense_to_the_first_question_is_reached() {
     // What the first, empty question is answered does not matter: only the call does.
     let server = Raw::answering(|_, request| match request.starts_with("HEAD ") {
         true => b"junk\r\n\r\n".to_vec(),
@@ -91,4 +95,19 @@ async fn no_host_sees_a_credential_before_its_turn() {
     let requests = server.requests.lock().unwrap();
     assert!(requests[0].starts_with("HEAD / ") && !requests[0].contains("canary"), "{requests:?}");
     assert!(requests[1].contains("canary-1") && requests[1].contains("canary-2"), "{requests:?}");
+}
+
+#[tokio::test]
+async fn the_address_for_the_browser_leads_a_check_nowhere_else() {
+    for allowed in [false, true] {
+        let inside = Raw::new(vec![ok_json("1")]).await;
+        let oauth = oauth("https://login.example.invalid/token", Some(&inside.base), Grant::AuthorizationCode);
+        let vault = Arc::<MemoryVault>::default();
+        let client = builder("https://api.example.invalid").auth(Auth::OAuth(oauth), slot(&vault));
+        let checked = check(&client.private_network(allowed).build().unwrap()).await;
+        let found = checked.findings.iter().find(|one| one.pointer == "/authorizationUrl");
+        // Twin: where it is allowed, somebody knocks.
+        assert_eq!((found.is_none(), inside.count() > 0), (allowed, allowed), "{checked:#?}");
+        assert!(found.is_none_or(|one| one.severity == Severity::Warning), "{found:?}");
+    }
 }
