@@ -7,6 +7,7 @@
 #![allow(clippy::unwrap_used)]
 
 mod cancel;
+mod check;
 mod discover;
 mod herd;
 mod sign_in;

@@ -8,8 +8,8 @@ mod settings;
 
 use serde_json::Value;
 use trunkline_core::{
-    ActionEntry, Authorization, Connector, ConnectorEntry, Diagnostic, FileStream, Result, Secret, VaultSlot,
-    async_trait, submit,
+    ActionEntry, Authorization, Checked, Connector, ConnectorEntry, FileStream, Result, Secret, VaultSlot, async_trait,
+    submit,
 };
 use trunkline_rest::{Client, Table, raw};
 
@@ -34,7 +34,7 @@ impl Connector for Http {
         settings.client(Self::TITLE, &NO_OPERATIONS, &[], vault)
     }
 
-    async fn check(client: &Client) -> Vec<Diagnostic> {
+    async fn check(client: &Client) -> Checked {
         client.check_path().await
     }
 

@@ -14,8 +14,8 @@ use schemars::JsonSchema;
 use serde::Deserialize;
 use serde_json::{Value, json};
 use trunkline_core::{
-    ActionEntry, Authorization, Connector, ConnectorEntry, Diagnostic, FileStream, Result, Secret, VaultSlot,
-    async_trait, submit,
+    ActionEntry, Authorization, Checked, Connector, ConnectorEntry, FileStream, Result, Secret, VaultSlot, async_trait,
+    submit,
 };
 use trunkline_rest::{Auth, Client, ClientAuth, Grant, OAuth, Table, raw};
 use url::Url;
@@ -170,7 +170,7 @@ impl Connector for Mediaflow {
             .build()
     }
 
-    async fn check(client: &Client) -> Vec<Diagnostic> {
+    async fn check(client: &Client) -> Checked {
         client.check("user.current", json!({})).await
     }
 

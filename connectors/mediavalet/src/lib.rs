@@ -21,7 +21,7 @@ mod webhook;
 
 use serde_json::{Value, json};
 use trunkline_core::{
-    ActionEntry, Authorization, Connector, ConnectorEntry, Diagnostic, Error, ErrorKind, FileStream, Result, Secret,
+    ActionEntry, Authorization, Checked, Connector, ConnectorEntry, Error, ErrorKind, FileStream, Result, Secret,
     VaultSlot, async_trait, submit,
 };
 use trunkline_rest::{Answer, Auth, Client, Grant, OAuth, raw};
@@ -86,7 +86,7 @@ impl Connector for MediaValet {
             .build()
     }
 
-    async fn check(client: &Client) -> Vec<Diagnostic> {
+    async fn check(client: &Client) -> Checked {
         client.check("user.current", json!({})).await
     }
 

@@ -15,7 +15,7 @@ use serde::{Serialize, de::DeserializeOwned};
 use serde_json::{Map, Value, json};
 
 use crate::{
-    AnyClient, Diagnostic, Error, ErrorKind, FileStream, Result, Secret, VaultSlot, action::foreign_client, schema_of,
+    AnyClient, Checked, Error, ErrorKind, FileStream, Result, Secret, VaultSlot, action::foreign_client, schema_of,
 };
 
 /// A system that flows can reach, for its author.
@@ -46,8 +46,9 @@ pub trait Connector: Send + Sync + 'static {
         Ok(settings)
     }
 
-    /// Tries the connection with a harmless call: nothing if it works, else the settings that are wrong, by JSON pointer.
-    async fn check(client: &Self::Client) -> Vec<Diagnostic>;
+    /// Tries the connection in stages that end with a harmless call: what it went through, and the settings that are wrong,
+    /// by JSON pointer.
+    async fn check(client: &Self::Client) -> Checked;
 
     /// Begins a sign-in in the browser that ends at `redirect_uri`. Sends nothing yet.
     fn begin_authorization(_client: &Self::Client, _redirect_uri: &str) -> Result<Authorization> {
@@ -173,7 +174,7 @@ pub trait AnyConnector: Send + Sync {
     /// See [`Connector::connect`]; the settings have been checked and hold no secret references any more.
     fn connect(&self, settings: Value, vault: VaultSlot) -> Result<Arc<AnyClient>>;
     /// See [`Connector::check`].
-    async fn check(&self, client: &AnyClient) -> Vec<Diagnostic>;
+    async fn check(&self, client: &AnyClient) -> Checked;
     /// See [`Connector::begin_authorization`].
     fn begin_authorization(&self, client: &AnyClient, redirect_uri: &str) -> Result<Authorization>;
     /// See [`Connector::finish_authorization`].
@@ -259,10 +260,10 @@ impl<C: Connector> AnyConnector for Typed<C> {
         Ok(Arc::new(C::connect(settings, vault).map_err(|error| error.with("connection", connection))?))
     }
 
-    async fn check(&self, client: &AnyClient) -> Vec<Diagnostic> {
+    async fn check(&self, client: &AnyClient) -> Checked {
         match own::<C>(client) {
             Ok(client) => C::check(client).await,
-            Err(error) => vec![Diagnostic::from(&error)],
+            Err(error) => Checked::from(&error),
         }
     }
 

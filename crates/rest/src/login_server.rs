@@ -7,7 +7,8 @@ use trunkline_core::{Error, ErrorKind, Result, Secret};
 
 use crate::{
     ClientAuth, address,
-    oauth::{Ask, Endpoint, Granted, LONGEST},
+    granted::Granted,
+    oauth::{Ask, Endpoint, LONGEST},
     transport,
 };
 

@@ -12,8 +12,9 @@ use tokio::time::Instant;
 use trunkline_core::{Error, ErrorKind, ReauthCause, Result, Retry, Secret};
 
 use crate::{
+    granted::Granted,
     lease::{self, Lease},
-    oauth::{Ask, Grant, Granted},
+    oauth::{Ask, Grant},
     token::{Failed, Record, Token},
     tokens::{Tokens, Why},
 };
@@ -179,6 +180,7 @@ impl Tokens {
             expires_at: obtained_at.saturating_add(lease::millis(lifetime)),
             settings: self.0.settings.clone(),
             issuer: old.and_then(|old| old.issuer),
+            scope: granted.scope(),
             ..Record::default()
         }
     }
@@ -264,6 +266,18 @@ impl Tokens {
             // It cannot be written down; what the login server said is worth more than that.
             Err(_) => Some(error.clone()),
         }
+    }
+
+    /// Lets the next refresh ask at once, whatever the last one was told: a person is there, who may have put it right.
+    pub(crate) async fn try_again(&self) -> Result<()> {
+        self.state().hold = None;
+        let asked_again = self.write(|record| {
+            let mut record =
+                record.filter(|one| one.failed.as_ref().is_some_and(|failed| failed.until > self.now()))?;
+            record.failed.as_mut()?.until = self.now();
+            Some(record)
+        });
+        asked_again.await.map(drop)
     }
 
     /// Stores what a person's sign-in gave: it goes before whatever is there.

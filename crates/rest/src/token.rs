@@ -36,6 +36,9 @@ pub(crate) struct Record {
     /// Who signed the person in, as far as the callback says (RFC 9207).
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(crate) issuer: Option<String>,
+    /// What was granted, if the login server said.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) scope: Option<String>,
     /// Somebody is about to spend the refresh token, or has and does not know yet what became of it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(crate) lease: Option<Lease>,
@@ -132,6 +135,7 @@ pub(crate) struct Held {
     pub(crate) refresh: Option<Secret>,
     pub(crate) obtained_at: u64,
     pub(crate) expires_at: u64,
+    pub(crate) scope: Option<String>,
     /// When to begin to renew it.
     pub(crate) renew_at: u64,
 }
@@ -144,6 +148,7 @@ impl Token {
         Token(Arc::new(Held {
             access: record.access_token.as_str().into(),
             refresh: record.refresh_token.as_deref().map(Secret::from),
+            scope: record.scope.clone(),
             obtained_at: record.obtained_at,
             expires_at: record.expires_at,
             renew_at: record.expires_at.saturating_sub(margin as u64),
@@ -168,6 +173,16 @@ impl Token {
         // A token from the future: our clock was set back and says nothing about its age.
         let Some(age) = now.checked_sub(self.0.obtained_at) else { return true };
         age >= YOUNG.as_millis() as u64 || age > lifetime / 5
+    }
+
+    /// Those of the scopes asked for that were not granted, as far as the login server said. That `offline_access` was shows
+    /// in a refresh token, and not all name it.
+    pub(crate) fn missing<'a>(&self, asked: &'a [String]) -> Vec<&'a str> {
+        let Some(granted) = &self.0.scope else { return Vec::new() };
+        let granted: Vec<_> = granted.split_whitespace().collect();
+        let is_there =
+            |scope: &str| granted.contains(&scope) || (scope == "offline_access" && self.0.refresh.is_some());
+        asked.iter().map(String::as_str).filter(|scope| !is_there(scope)).collect()
     }
 }
 

@@ -71,7 +71,7 @@ pub(crate) struct State {
     flight: Option<Flight>,
     forced_at: Option<Instant>,
     /// After a failure that may pass: nobody asks again before this.
-    hold: Option<(Instant, Error)>,
+    pub(crate) hold: Option<(Instant, Error)>,
     /// Tokens the vault did not take: the next refresh begins with them, for the old ones may be spent.
     pub(crate) unsaved: Option<Landing>,
 }

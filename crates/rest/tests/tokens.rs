@@ -207,7 +207,7 @@ async fn what_the_login_server_refuses_names_the_setting() {
                 let body = json!({ "error": code, "error_description": "because of client-secret" });
                 login.instead(ResponseTemplate::new(status).set_body_json(body));
             }
-            let found = client.check("thing.get", json!({ "id": 1 })).await;
+            let found = client.check("thing.get", json!({ "id": 1 })).await.findings;
             assert_eq!(found[0].pointer, setting, "{code} {found:?}");
             assert!(!format!("{found:?}").contains("client-secret"), "{found:?}");
             let error = get(&client).await.unwrap_err();
@@ -223,6 +223,30 @@ async fn what_the_login_server_refuses_names_the_setting() {
             assert!(kept.clone().is_none_or(none), "no tokens, and no lease is left: {kept:?}");
         }
     }
+}
+
+#[tokio::test]
+async fn what_was_refused_is_asked_again_by_a_check() {
+    let (login, server) = login().await;
+    let vault = Arc::<MemoryVault>::default();
+    let client = with(&server, oauth(&server, refresh_token()), &vault);
+    login.instead(ResponseTemplate::new(400).set_body_json(json!({ "error": "unauthorized_client" })));
+    assert_eq!(get(&client).await.unwrap_err().kind(), ErrorKind::Config);
+    // The vendor has put it right; nobody knows yet, also not another process.
+    for client in [&client, &with(&server, oauth(&server, refresh_token()), &vault)] {
+        assert_eq!(get(client).await.unwrap_err().kind(), ErrorKind::Config);
+    }
+    assert_eq!(login.asked(), 1);
+    let checked = client.check("thing.get", json!({ "id": 1 })).await;
+    assert!(checked.findings.is_empty(), "{checked:?}");
+    get(&client).await.unwrap();
+    // Other settings are worth another try without anybody asking for it.
+    login.lifetime(1);
+    let vault = Arc::<MemoryVault>::default();
+    let wrong = Grant::Password { username: "ann".into(), password: "wrong".into() };
+    get(&with(&server, oauth(&server, wrong), &vault)).await.unwrap_err();
+    let right = Grant::Password { username: "ann".into(), password: "right".into() };
+    get(&with(&server, oauth(&server, right), &vault)).await.unwrap();
 }
 
 #[tokio::test]

@@ -7,7 +7,7 @@ use serde_json::{Map, Value, json};
 use tokio::{net::TcpListener, sync::mpsc};
 use trunkline::{
     Runtime,
-    core::{Authorization, Connected, Error, ErrorKind, ReauthCause, Result, SignInState},
+    core::{Authorization, Checked, Connected, Error, ErrorKind, ReauthCause, Result, SignInState},
     rest::Url,
 };
 
@@ -76,11 +76,20 @@ pub(crate) async fn connection(runtime: &Runtime, command: ConnectionCommand, ou
             output.json(&document);
         }
         ConnectionCommand::Check { name } => {
-            let found = runtime.connect(&name).await?.check().await;
-            output.show(&json!({ "connection": name, "ok": found.is_empty(), "findings": found }), || {
-                if found.is_empty() { format!("{name} works.") } else { Output::findings(&found) }
+            let checked = match runtime.connect(&name).await {
+                Ok(connected) => connected.check().await,
+                Err(error) if error.context("setting").is_some() => Checked::from(&error),
+                Err(error) => return Err(error),
+            };
+            let Checked { stages, findings } = &checked;
+            let answer = json!({ "connection": name, "ok": checked.is_ok(), "stages": stages, "findings": findings });
+            output.show(&answer, || {
+                let rows = stages.iter().map(|one| [one.stage, &one.target, one.outcome.as_str()]);
+                let rows = rows.map(|row| row.map(str::to_owned).to_vec());
+                let works = if checked.is_ok() { format!("{name} works.") } else { String::new() };
+                format!("{}\n\n{}{works}", table(&["Stage", "Of", "Is"], rows), Output::findings(findings))
             });
-            if found.iter().any(|one| one.severity == trunkline::core::Severity::Error) {
+            if !checked.is_ok() {
                 return Ok(exit::FAULTS.into());
             }
         }
