@@ -215,18 +215,18 @@ impl Run {
         self.steps.entry(step).or_default().result = Some(result);
     }
 
-    /// What stopped the run may have passed. Its failure handler runs anew if it fails again.
+    /// What stopped the run may have passed, and its failure handler runs anew if it fails again. After a crash there is
+    /// nothing of that kind: the run goes on to the end it would have had.
     fn resume(&mut self) {
-        let handler = StepPath::default().on_failure();
         if self.finished_at.take().is_some() {
+            let handler = StepPath::default().on_failure();
             self.steps.retain(|path, _| !path.is_within(&handler));
+            let stopped = |state: &StepState| matches!(&state.result, Some(Err(error)) if concerns_the_run(error));
+            self.steps.values_mut().filter(|state| stopped(state)).for_each(StepState::forget);
         }
         self.status = RunStatus::Running;
         self.error = None;
-        for (path, state) in &mut self.steps {
-            if *path != handler && matches!(&state.result, Some(Err(error)) if concerns_the_run(error)) {
-                state.forget();
-            }
+        for (path, state) in &self.steps {
             if let (Some(wait), None) = (&state.wait, &state.result) {
                 self.waiting.insert(path.clone(), wait.clone());
             }
