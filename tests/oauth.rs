@@ -112,7 +112,7 @@ async fn a_new_refresh_token_is_stored_before_it_is_needed() {
 /// The sabotage twin: with the entry of the vault as it was before the refresh, the sign-in is lost.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_forgotten_refresh_token_would_lose_the_sign_in() {
-    use trunkline_core::{Secret, Vault};
+    use trunkline_core::{Secret, SignIn, Vault};
     let sandbox = strict(Duration::from_secs(1)).await;
     let home = Cli::default();
     let runtime = home.runtime();
@@ -123,7 +123,7 @@ async fn a_forgotten_refresh_token_would_lose_the_sign_in() {
     let new = runtime.store().load("mediavalet").await.unwrap().unwrap();
     assert!(new.version > old.version && new.content.expose() != old.content.expose());
     let text = Secret::from(old.content.expose());
-    assert!(runtime.store().replace("mediavalet", new.version, &text).await.unwrap());
+    assert!(runtime.store().replace("mediavalet", new.version, &text, &SignIn::default()).await.unwrap());
     tokio::time::sleep(Duration::from_millis(1_100)).await;
     let error = call(&runtime.connect("mediavalet").await.unwrap()).await.unwrap_err();
     assert_eq!((error.kind(), error.context("setting")), (ErrorKind::Auth, Some("/flows")), "{error:?}");

@@ -66,7 +66,7 @@ async fn every_path_parameter_of_every_action_is_one_segment_or_refused() {
         let connected = runtime.connect(&name).await.unwrap();
         let cx = Context::new("", &name, Connections::default());
         // So that no token has to be fetched later.
-        assert_eq!(connected.check().await, []);
+        assert_eq!(connected.check().await.findings, []);
         let specs: Vec<_> = connected.connector().actions().cloned().collect();
         for spec in specs {
             let Some(route) = &spec.route else { continue };

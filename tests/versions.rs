@@ -9,7 +9,7 @@ use serde_json::{Map, Value, json};
 use tempfile::TempDir;
 use trunkline::Runtime;
 use trunkline_core::{
-    Action, Connector, Context, Diagnostic, Effect, Error, ErrorKind, Registry, Result, Secret, VaultSlot, async_trait,
+    Action, Checked, Connector, Context, Effect, Error, ErrorKind, Registry, Result, Secret, VaultSlot, async_trait,
 };
 use trunkline_store::KeySource;
 use trunkline_tests::project;
@@ -53,8 +53,8 @@ impl Connector for Sample {
         }
     }
 
-    async fn check(_: &Settings) -> Vec<Diagnostic> {
-        Vec::new()
+    async fn check(_: &Settings) -> Checked {
+        Checked::default()
     }
 }
 

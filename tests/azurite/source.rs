@@ -7,8 +7,7 @@ use serde::Deserialize;
 use serde_json::{Value, json};
 use sha2::{Digest, Sha256};
 use trunkline_core::{
-    Connection, Connector, Context, Diagnostic, FileRef, FileStream, MemoryVault, Registry, Result, VaultSlot,
-    async_trait,
+    Checked, Connection, Connector, Context, FileRef, FileStream, MemoryVault, Registry, Result, VaultSlot, async_trait,
 };
 
 /// What it says its file is.
@@ -66,8 +65,8 @@ impl Connector for Generated {
         Ok(settings)
     }
 
-    async fn check(_: &Settings) -> Vec<Diagnostic> {
-        Vec::new()
+    async fn check(_: &Settings) -> Checked {
+        Checked::default()
     }
 
     async fn open(client: &Settings, _: &Value, from: u64) -> Result<FileStream> {

@@ -20,7 +20,7 @@ use tokio::{
     net::{TcpListener, TcpStream},
 };
 use trunkline_core::{
-    Action, Connected, Connection, Connections, Connector, Context, Diagnostic, Effect, MemoryVault, Registry, Result,
+    Action, Checked, Connected, Connection, Connections, Connector, Context, Effect, MemoryVault, Registry, Result,
     Secret, VaultSlot, async_trait,
 };
 use trunkline_engine::{Engine, Flow, RunStatus};
@@ -50,8 +50,8 @@ impl Connector for Nothing {
     fn connect(_: NoSettings, _: VaultSlot) -> Result<()> {
         Ok(())
     }
-    async fn check((): &()) -> Vec<Diagnostic> {
-        Vec::new()
+    async fn check((): &()) -> Checked {
+        Checked::default()
     }
 }
 

@@ -116,14 +116,14 @@ async fn secrets_may_stand_in_the_environment_or_in_a_file() {
     assert_eq!(shown["clientSecret"], json!({ "env": "DAM_SECRET" }));
 
     let check = ["connection", "check", "mediavalet", "--json"];
-    let error = cli.run(&check).await.expect(1).error();
-    assert_eq!((&error["kind"], &error["context"]["setting"]), (&json!("config"), &json!("/clientSecret")), "{error}");
+    let told = cli.run(&check).await.expect(3).json();
+    assert_eq!(told["findings"][0]["pointer"], "/clientSecret", "{told}");
     let child = cli.command(&check).env("DAM_SECRET", &secret).spawn().unwrap();
     assert_eq!(trunkline_tests::finish(child).await.expect(0).json()["ok"], true);
     std::fs::remove_file(&key).unwrap();
     let child = cli.command(&check).env("DAM_SECRET", &secret).spawn().unwrap();
-    let error = trunkline_tests::finish(child).await.expect(1).error();
-    assert_eq!(error["context"]["setting"], "/subscriptionKey", "{error}");
+    let told = trunkline_tests::finish(child).await.expect(3).json();
+    assert_eq!(told["findings"][0]["pointer"], "/subscriptionKey", "{told}");
     sandbox.stop().await;
 }
 
@@ -134,7 +134,10 @@ async fn a_check_of_a_good_connection_finds_nothing() {
     cli.connect(&sandbox).await;
     for name in ["mediaflow", "mediavalet"] {
         let found = cli.run(&["connection", "check", name, "--json"]).await.expect(0).json();
-        assert_eq!(found, json!({ "connection": name, "ok": true, "findings": [] }));
+        assert_eq!((&found["connection"], &found["ok"], &found["findings"]), (&json!(name), &json!(true), &json!([])));
+        let stages: Vec<_> = found["stages"].as_array().unwrap().iter().map(|one| &one["stage"]).collect();
+        assert_eq!(stages, ["tcp", "token", "call"], "{found}");
+        assert!(found["stages"].as_array().unwrap().iter().all(|one| one["outcome"] == "ok"), "{found}");
         assert!(cli.run(&["connection", "check", name]).await.expect(0).stdout.contains("works"));
     }
     let list = cli.run(&["connection", "list", "--json"]).await.expect(0).json();
@@ -203,8 +206,9 @@ async fn an_endpoint_without_encryption_is_refused_unless_it_is_this_machine() {
     let mut settings = good();
     settings["endpointUrl"] = "http://api.example.com".into();
     cli.add(&settings).await;
-    let error = cli.run(&["connection", "check", "dam", "--json"]).await.expect(1).error();
-    assert_eq!((&error["kind"], &error["context"]["setting"]), (&json!("config"), &json!("/endpointUrl")), "{error}");
+    let told = cli.run(&["connection", "check", "dam", "--json"]).await.expect(3).json();
+    assert_eq!(told["findings"][0]["pointer"], "/endpointUrl", "{told}");
+    assert_eq!(told["stages"], json!([{ "stage": "settings", "target": "dam", "outcome": "failed" }]), "{told}");
 }
 
 #[tokio::test]
@@ -317,14 +321,14 @@ async fn an_error_shows_no_secret_that_is_known() {
     let cli = Cli::default();
     let mut settings = good();
     (settings["name"], settings["endpointUrl"]) = ("canary-of-client".into(), "http://api.example.com".into());
-    let check = ["connection", "check", "canary-of-client"];
+    let command = ["connection", "authorize", "canary-of-client"];
     // Without the net, the same error shows it: the first time it is no secret.
     for (secret, shown) in [("another-secret", "canary-of-client"), ("canary-of-client", "***")] {
         settings["clientSecret"] = secret.into();
         cli.pipe(&["connection", "add", "-", "--replace"], &settings.to_string()).await.expect(0);
-        let told = cli.run(&[&check[..], &["--json"]].concat()).await.expect(1);
+        let told = cli.run(&[&command[..], &["--json"]].concat()).await.expect(1);
         assert_eq!(told.error()["context"]["connection"], shown, "{told:?}");
-        let told = cli.run(&[&check[..], &["--log", "trace"]].concat()).await.expect(1).stderr;
+        let told = cli.run(&[&command[..], &["--log", "trace"]].concat()).await.expect(1).stderr;
         assert!(told.contains(&format!("connection: {shown}")), "{told}");
         assert_eq!(told.contains("canary"), shown != "***", "{told}");
     }

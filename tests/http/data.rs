@@ -34,7 +34,7 @@ async fn the_example_of_the_documentation_works() {
         json!({ "name": "mine", "connector": "todo-v1.0", "allowPrivateNetwork": true, "apiKey": "canary-key",
             "endpointUrl": format!("{}/v1", server.uri()) }),
     );
-    assert_eq!(connected.check().await, []);
+    assert_eq!(connected.check().await.findings, []);
     let cx = context(&[&connected]);
     let (mut ids, mut next) = (Vec::new(), None);
     loop {
@@ -50,7 +50,9 @@ async fn the_example_of_the_documentation_works() {
     // What every HTTP connection can do is there as well.
     let any = connected.run("request", json!({ "path": "/tasks" }), &cx).await.unwrap();
     assert_eq!(any["body"]["tasks"][0]["id"], 1);
-    for seen in server.received_requests().await.unwrap() {
+    let calls = server.received_requests().await.unwrap();
+    // A check says nothing of itself before it knows that the host is there.
+    for seen in calls.into_iter().filter(|seen| seen.method.as_str() != "HEAD") {
         assert_eq!((header(&seen, "x-todo-key"), header(&seen, "x-api-version")), (Some("canary-key"), Some("2")));
     }
     // The form has what is left to fill in, and no more.

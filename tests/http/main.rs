@@ -167,18 +167,18 @@ async fn every_way_to_sign_in() {
             document["tokenUrl"] = json!(format!("{}/token", server.uri()));
         }
         let connected = connect(&registry, document.clone());
-        assert_eq!(connected.check().await, [], "{settings}");
+        assert_eq!(connected.check().await.findings, [], "{settings}");
         let requests = server.received_requests().await.unwrap();
         assert_eq!(header(requests.last().unwrap(), name), value, "{settings}");
         // What is wrong is named.
         let refuse = Mock::given(path("/v1/secret")).respond_with(ResponseTemplate::new(401));
         refuse.mount(&server).await;
         document["checkPath"] = json!("/secret");
-        let found = connect(&registry, document.clone()).check().await;
+        let found = connect(&registry, document.clone()).check().await.findings;
         let pointers: Vec<_> = found.iter().map(|one| one.pointer.as_str()).collect();
         assert_eq!(pointers, [setting.unwrap_or_default()], "{settings}");
         document["checkPath"] = json!("/nowhere");
-        let found = connect(&registry, document).check().await;
+        let found = connect(&registry, document).check().await.findings;
         assert_eq!(found[0].pointer, "/checkPath", "{found:?}");
     }
 }

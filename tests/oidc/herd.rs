@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use trunkline::Runtime;
-use trunkline_core::{Connected, Connection, MemoryVault, Registry, Secret, Vault};
+use trunkline_core::{Connected, Connection, MemoryVault, Registry, Secret, SignIn, Vault};
 use trunkline_tests::Cli;
 
 use crate::{Login, call, expire, input, signed_in, vault};
@@ -95,7 +95,7 @@ async fn strangers(rotation: &str) -> Option<Vec<String>> {
     let mut vaults = Vec::new();
     for number in 0..CALLS {
         let (vault, name) = (Arc::<MemoryVault>::default(), format!("login-{number}"));
-        assert!(vault.replace(&name, 0, &Secret::from(content.expose())).await.unwrap());
+        assert!(vault.replace(&name, 0, &Secret::from(content.expose()), &SignIn::default()).await.unwrap());
         vaults.push((vault, name));
     }
     let clients = async |count: usize| {

@@ -7,6 +7,7 @@
 #![allow(clippy::unwrap_used)]
 
 mod cancel;
+mod check;
 mod discover;
 mod herd;
 mod sign_in;
@@ -15,7 +16,7 @@ use std::{collections::BTreeMap, sync::Arc};
 
 use serde_json::{Map, Value, json};
 use trunkline::Runtime;
-use trunkline_core::{Connected, Connections, Context, Result, Secret, Vault};
+use trunkline_core::{Connected, Connections, Context, Result, Secret, SignIn, Vault};
 use trunkline_rest::Url;
 use trunkline_tests::{
     http,
@@ -121,7 +122,7 @@ async fn change(vault: &dyn Vault, connection: &str, change: impl Fn(&mut Map<St
         let mut record = serde_json::from_str(found.content.expose()).unwrap();
         change(&mut record);
         let content = Secret::from(Value::from(record).to_string());
-        if vault.replace(connection, found.version, &content).await.unwrap() {
+        if vault.replace(connection, found.version, &content, &SignIn::default()).await.unwrap() {
             return;
         }
     }

@@ -13,8 +13,8 @@ use schemars::JsonSchema;
 use serde::Deserialize;
 use serde_json::{Map, Value};
 use trunkline_core::{
-    AnyAction, AnyClient, AnyConnector, Authorization, ConnectorSpec, Diagnostic, Error, ErrorKind, FileStream, Place,
-    Registry, Result, Schema, VaultSlot, any_action, any_connector, async_trait, schema_of,
+    AnyAction, AnyClient, AnyConnector, Authorization, Checked, ConnectorSpec, Diagnostic, Error, ErrorKind,
+    FileStream, Place, Registry, Result, Schema, Secret, VaultSlot, any_action, any_connector, async_trait, schema_of,
 };
 use trunkline_rest::{Client, Table, raw};
 
@@ -279,11 +279,11 @@ impl AnyConnector for DataConnector {
         Ok(Arc::new(client.map_err(|error| error.with("connection", connection))?))
     }
 
-    async fn check(&self, client: &AnyClient) -> Vec<Diagnostic> {
+    async fn check(&self, client: &AnyClient) -> Checked {
         match (own(client), &self.check) {
             (Ok(client), Some(operation)) => client.check(operation, Value::Null).await,
             (Ok(client), None) => client.check_path().await,
-            (Err(error), _) => vec![Diagnostic::from(&error)],
+            (Err(error), _) => Checked::from(&error),
         }
     }
 
@@ -293,6 +293,10 @@ impl AnyConnector for DataConnector {
 
     async fn finish_authorization(&self, client: &AnyClient, begun: &Authorization, callback: &str) -> Result<()> {
         own(client)?.finish_authorization(begun, callback).await
+    }
+
+    async fn sign_out(&self, client: &AnyClient, held: &Secret) -> Result<()> {
+        own(client)?.sign_out(held).await
     }
 
     async fn open(&self, client: &AnyClient, source: &Value, from: u64) -> Result<FileStream> {

@@ -8,7 +8,7 @@ mod settings;
 
 use serde_json::Value;
 use trunkline_core::{
-    ActionEntry, Authorization, Connector, ConnectorEntry, Diagnostic, FileStream, Result, VaultSlot, async_trait,
+    ActionEntry, Authorization, Checked, Connector, ConnectorEntry, FileStream, Result, Secret, VaultSlot, async_trait,
     submit,
 };
 use trunkline_rest::{Client, Table, raw};
@@ -34,7 +34,7 @@ impl Connector for Http {
         settings.client(Self::TITLE, &NO_OPERATIONS, &[], vault)
     }
 
-    async fn check(client: &Client) -> Vec<Diagnostic> {
+    async fn check(client: &Client) -> Checked {
         client.check_path().await
     }
 
@@ -44,6 +44,10 @@ impl Connector for Http {
 
     async fn finish_authorization(client: &Client, begun: &Authorization, callback: &str) -> Result<()> {
         client.finish_authorization(begun, callback).await
+    }
+
+    async fn sign_out(client: &Client, held: &Secret) -> Result<()> {
+        client.sign_out(held).await
     }
 
     async fn open(client: &Client, source: &Value, from: u64) -> Result<FileStream> {

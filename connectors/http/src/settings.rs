@@ -99,6 +99,9 @@ enum Authentication {
         /// Who the login server says it is, as `trunkline connection discover` tells it: a sign-in that another one answers
         /// is refused.
         issuer: Option<String>,
+        /// # Revocation URL
+        /// Where tokens are taken back when the connection is removed.
+        revocation_url: Option<Url>,
         /// # Redirect URI
         /// Where the browser comes back to, if it is another address than the host's own.
         redirect_uri: Option<Url>,
@@ -162,6 +165,7 @@ impl Authentication {
                 token_url,
                 authorization_url,
                 issuer: _,
+                revocation_url,
                 redirect_uri,
                 scopes,
             } => Auth::OAuth(OAuth {
@@ -170,6 +174,7 @@ impl Authentication {
                 client_auth: client_authentication,
                 token_url,
                 authorization_url,
+                revocation_url,
                 redirect_uri,
                 scopes: scopes.split_whitespace().map(str::to_owned).collect(),
                 grant: match flows {

@@ -14,8 +14,8 @@ use schemars::JsonSchema;
 use serde::Deserialize;
 use serde_json::{Value, json};
 use trunkline_core::{
-    ActionEntry, Authorization, Connector, ConnectorEntry, Diagnostic, FileStream, Result, Secret, VaultSlot,
-    async_trait, submit,
+    ActionEntry, Authorization, Checked, Connector, ConnectorEntry, FileStream, Result, Secret, VaultSlot, async_trait,
+    submit,
 };
 use trunkline_rest::{Auth, Client, ClientAuth, Grant, OAuth, Table, raw};
 use url::Url;
@@ -69,6 +69,9 @@ pub struct Settings {
     /// Where a user signs in; only for the flow `authorization_code`.
     #[serde(default = "authorization_url")]
     authorization_url: Url,
+    /// # Revocation URL
+    /// Where tokens are taken back when the connection is removed, should Mediaflow have such an address.
+    revocation_url: Option<Url>,
     /// # Redirect URI
     /// Where the browser comes back to, if it is another address than the host's own.
     redirect_uri: Option<Url>,
@@ -147,6 +150,7 @@ impl Connector for Mediaflow {
             client_secret: Some(settings.client_secret),
             client_auth: settings.client_authentication,
             token_url: settings.token_url,
+            revocation_url: settings.revocation_url,
             authorization_url: Some(settings.authorization_url),
             redirect_uri: settings.redirect_uri,
             scopes: Vec::new(),
@@ -166,7 +170,7 @@ impl Connector for Mediaflow {
             .build()
     }
 
-    async fn check(client: &Client) -> Vec<Diagnostic> {
+    async fn check(client: &Client) -> Checked {
         client.check("user.current", json!({})).await
     }
 
@@ -176,6 +180,10 @@ impl Connector for Mediaflow {
 
     async fn finish_authorization(client: &Client, begun: &Authorization, callback: &str) -> Result<()> {
         client.finish_authorization(begun, callback).await
+    }
+
+    async fn sign_out(client: &Client, held: &Secret) -> Result<()> {
+        client.sign_out(held).await
     }
 
     async fn open(client: &Client, source: &Value, from: u64) -> Result<FileStream> {

@@ -21,8 +21,8 @@ mod webhook;
 
 use serde_json::{Value, json};
 use trunkline_core::{
-    ActionEntry, Authorization, Connector, ConnectorEntry, Diagnostic, Error, ErrorKind, FileStream, Result, VaultSlot,
-    async_trait, submit,
+    ActionEntry, Authorization, Checked, Connector, ConnectorEntry, Error, ErrorKind, FileStream, Result, Secret,
+    VaultSlot, async_trait, submit,
 };
 use trunkline_rest::{Answer, Auth, Client, Grant, OAuth, raw};
 
@@ -61,6 +61,7 @@ impl Connector for MediaValet {
             client_id: settings.client_id,
             client_secret: Some(settings.client_secret),
             client_auth: settings.client_authentication,
+            revocation_url: settings.revocation_url.or_else(|| settings.token_url.join("revocation").ok()),
             token_url: settings.token_url,
             authorization_url: Some(settings.authorization_url),
             redirect_uri: settings.redirect_uri,
@@ -85,7 +86,7 @@ impl Connector for MediaValet {
             .build()
     }
 
-    async fn check(client: &Client) -> Vec<Diagnostic> {
+    async fn check(client: &Client) -> Checked {
         client.check("user.current", json!({})).await
     }
 
@@ -95,6 +96,10 @@ impl Connector for MediaValet {
 
     async fn finish_authorization(client: &Client, begun: &Authorization, callback: &str) -> Result<()> {
         client.finish_authorization(begun, callback).await
+    }
+
+    async fn sign_out(client: &Client, held: &Secret) -> Result<()> {
+        client.sign_out(held).await
     }
 
     async fn open(client: &Client, source: &Value, from: u64) -> Result<FileStream> {

@@ -40,6 +40,9 @@ pub struct Settings {
     /// Where a user signs in; only for the flow `authorization_code`.
     #[serde(default = "authorization_url")]
     pub(crate) authorization_url: Url,
+    /// # Revocation URL
+    /// Where tokens are taken back when the connection is removed; `revocation` beside the token URL if absent.
+    pub(crate) revocation_url: Option<Url>,
     /// # Redirect URI
     /// Where the browser comes back to, exactly as MediaValet support has registered it; the host's own address if absent.
     pub(crate) redirect_uri: Option<Url>,

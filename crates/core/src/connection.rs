@@ -6,8 +6,8 @@ use serde::Deserialize;
 use serde_json::{Map, Value};
 
 use crate::{
-    ActionSpec, AnyClient, Authorization, ConnectorSpec, Context, Diagnostic, Error, ErrorKind, FileRef, FileStream,
-    Items, Registered, Result, redact,
+    ActionSpec, AnyClient, Authorization, Checked, ConnectorSpec, Context, Error, ErrorKind, FileRef, FileStream,
+    Items, Registered, Result, Secret,
 };
 
 /// A named connector with its settings, as a user writes it: one flat JSON object in the order of the vendor's form.
@@ -78,14 +78,9 @@ impl Connected {
         &self.registered
     }
 
-    /// Tries the connection: nothing if it works, else the settings that are wrong.
-    pub async fn check(&self) -> Vec<Diagnostic> {
-        let mut found = self.registered.connector.check(&*self.client).await;
-        for one in &mut found {
-            one.message = redact(&one.message).into_owned();
-            one.hint = one.hint.take().map(|hint| redact(&hint).into_owned());
-        }
-        found
+    /// Tries the connection, see [`Connector::check`](crate::Connector::check).
+    pub async fn check(&self) -> Checked {
+        self.registered.connector.check(&*self.client).await.redacted()
     }
 
     /// Begins a sign-in in the browser that comes back to `redirect_uri`, unless the settings name another, see [`Connector::begin_authorization`](crate::Connector::begin_authorization).
@@ -96,6 +91,13 @@ impl Connected {
     /// Ends a sign-in in the browser, see [`Connector::finish_authorization`](crate::Connector::finish_authorization).
     pub async fn finish_authorization(&self, begun: &Authorization, callback: &str) -> Result<()> {
         self.registered.connector.finish_authorization(&*self.client, begun, callback).await
+    }
+
+    /// Takes back what the vault held for this connection, now that it has been removed, see
+    /// [`Connector::sign_out`](crate::Connector::sign_out).
+    pub async fn sign_out(&self, held: &Secret) -> Result<()> {
+        let signed_out = self.registered.connector.sign_out(&*self.client, held).await;
+        signed_out.map_err(|error| error.redacted().with("connection", &self.name))
     }
 
     /// Runs an action with a checked input.

@@ -15,7 +15,7 @@ use serde::{Serialize, de::DeserializeOwned};
 use serde_json::{Map, Value, json};
 
 use crate::{
-    AnyClient, Diagnostic, Error, ErrorKind, FileStream, Result, Secret, VaultSlot, action::foreign_client, schema_of,
+    AnyClient, Checked, Error, ErrorKind, FileStream, Result, Secret, VaultSlot, action::foreign_client, schema_of,
 };
 
 /// A system that flows can reach, for its author.
@@ -46,8 +46,9 @@ pub trait Connector: Send + Sync + 'static {
         Ok(settings)
     }
 
-    /// Tries the connection with a harmless call: nothing if it works, else the settings that are wrong, by JSON pointer.
-    async fn check(client: &Self::Client) -> Vec<Diagnostic>;
+    /// Tries the connection in stages that end with a harmless call: what it went through, and the settings that are wrong,
+    /// by JSON pointer.
+    async fn check(client: &Self::Client) -> Checked;
 
     /// Begins a sign-in in the browser that ends at `redirect_uri`. Sends nothing yet.
     fn begin_authorization(_client: &Self::Client, _redirect_uri: &str) -> Result<Authorization> {
@@ -58,6 +59,11 @@ pub trait Connector: Send + Sync + 'static {
     /// vault when this returns.
     async fn finish_authorization(_client: &Self::Client, _begun: &Authorization, _callback: &str) -> Result<()> {
         Err(no_browser(Self::TITLE))
+    }
+
+    /// Takes back, at the service, what the vault held for a connection that has been removed.
+    async fn sign_out(_client: &Self::Client, _held: &Secret) -> Result<()> {
+        Ok(())
     }
 
     /// Opens a file this connector handed out as a [`FileRef`](crate::FileRef), from byte `from` on.
@@ -168,11 +174,13 @@ pub trait AnyConnector: Send + Sync {
     /// See [`Connector::connect`]; the settings have been checked and hold no secret references any more.
     fn connect(&self, settings: Value, vault: VaultSlot) -> Result<Arc<AnyClient>>;
     /// See [`Connector::check`].
-    async fn check(&self, client: &AnyClient) -> Vec<Diagnostic>;
+    async fn check(&self, client: &AnyClient) -> Checked;
     /// See [`Connector::begin_authorization`].
     fn begin_authorization(&self, client: &AnyClient, redirect_uri: &str) -> Result<Authorization>;
     /// See [`Connector::finish_authorization`].
     async fn finish_authorization(&self, client: &AnyClient, begun: &Authorization, callback: &str) -> Result<()>;
+    /// See [`Connector::sign_out`].
+    async fn sign_out(&self, client: &AnyClient, held: &Secret) -> Result<()>;
     /// See [`Connector::open`].
     async fn open(&self, client: &AnyClient, source: &Value, from: u64) -> Result<FileStream>;
 }
@@ -252,10 +260,10 @@ impl<C: Connector> AnyConnector for Typed<C> {
         Ok(Arc::new(C::connect(settings, vault).map_err(|error| error.with("connection", connection))?))
     }
 
-    async fn check(&self, client: &AnyClient) -> Vec<Diagnostic> {
+    async fn check(&self, client: &AnyClient) -> Checked {
         match own::<C>(client) {
             Ok(client) => C::check(client).await,
-            Err(error) => vec![Diagnostic::from(&error)],
+            Err(error) => Checked::from(&error),
         }
     }
 
@@ -265,6 +273,10 @@ impl<C: Connector> AnyConnector for Typed<C> {
 
     async fn finish_authorization(&self, client: &AnyClient, begun: &Authorization, callback: &str) -> Result<()> {
         C::finish_authorization(own::<C>(client)?, begun, callback).await
+    }
+
+    async fn sign_out(&self, client: &AnyClient, held: &Secret) -> Result<()> {
+        C::sign_out(own::<C>(client)?, held).await
     }
 
     async fn open(&self, client: &AnyClient, source: &Value, from: u64) -> Result<FileStream> {

@@ -5,7 +5,7 @@
 //! actions by name with JSON in and JSON out.
 //!
 //! ```
-//! use trunkline_core::{Action, Connector, Context, Diagnostic, Effect, Registry, Result, VaultSlot, async_trait};
+//! use trunkline_core::{Action, Checked, Connector, Context, Effect, Registry, Result, VaultSlot, async_trait};
 //! use schemars::JsonSchema;
 //! use serde::{Deserialize, Serialize};
 //!
@@ -26,7 +26,7 @@
 //!     type Settings = Settings;
 //!     type Client = Settings;
 //!     fn connect(settings: Settings, _: VaultSlot) -> Result<Settings> { Ok(settings) }
-//!     async fn check(_: &Settings) -> Vec<Diagnostic> { Vec::new() }
+//!     async fn check(_: &Settings) -> Checked { Checked::default() }
 //! }
 //!
 //! pub struct Greet;
@@ -57,6 +57,7 @@
 //! ```
 
 mod action;
+mod checked;
 mod connection;
 mod connector;
 mod context;
@@ -67,10 +68,12 @@ mod redact;
 mod registry;
 mod schema;
 mod secret;
+mod sign_in;
 mod vault;
 
 pub use action::{Action, ActionEntry, ActionSpec, Actions, AnyAction, AnyClient, Effect, Items, any_action};
 pub use async_trait::async_trait;
+pub use checked::{Checked, Outcome, Stage};
 pub use connection::{Connected, Connection, Connections};
 pub use connector::{AnyConnector, Authorization, Connector, ConnectorEntry, ConnectorSpec, any_connector};
 pub use context::{Context, Progress, Recorder};
@@ -82,6 +85,7 @@ pub use redact::{redact, redact_bytes};
 pub use registry::{Registered, Registry};
 pub use schema::{Schema, pointer_part, schema_of};
 pub use secret::{Secret, SecretSource};
+pub use sign_in::{ReauthCause, SignIn, SignInState};
 pub use tokio_util::sync::CancellationToken;
 pub use vault::{MemoryVault, Vault, VaultEntry, VaultSlot};
 

@@ -1,7 +1,8 @@
 //! Where a connection's tokens live between calls: versioned, changed by compare-and-set, encrypted by whoever stores them.
 //!
 //! The vault knows nothing of OAuth: an entry is one opaque secret text a connection. What it holds is up to the
-//! authentication scheme. Compare-and-set is what lets several tasks and processes share one connection.
+//! authentication scheme. Compare-and-set is what lets several tasks and processes share one connection. What a host may show
+//! of it goes along with each replacement, as [`SignIn`].
 
 use std::{
     collections::HashMap,
@@ -10,7 +11,7 @@ use std::{
 
 use async_trait::async_trait;
 
-use crate::{Result, Secret};
+use crate::{Result, Secret, SignIn};
 
 /// What the vault holds for a connection.
 #[derive(Clone, Debug)]
@@ -27,9 +28,10 @@ pub trait Vault: Send + Sync {
     /// The entry of a connection, if there is one.
     async fn load(&self, connection: &str) -> Result<Option<VaultEntry>>;
 
-    /// Replaces the entry if its version still is `expected` (0 = there is none yet), and is durable before it returns.
-    /// False means that somebody else was faster: load again.
-    async fn replace(&self, connection: &str, expected: u64, content: &Secret) -> Result<bool>;
+    /// Replaces the entry if its version still is `expected` (0 = there is none yet), and is durable before it returns;
+    /// `sign_in` is what a host may show of it. False means that somebody else was faster: load again. `not_found` means that
+    /// the connection has been removed.
+    async fn replace(&self, connection: &str, expected: u64, content: &Secret, sign_in: &SignIn) -> Result<bool>;
 }
 
 /// One connection's own place in the vault: all that a connector gets to see of it.
@@ -56,8 +58,8 @@ impl VaultSlot {
     }
 
     /// See [`Vault::replace`].
-    pub async fn replace(&self, expected: u64, content: &Secret) -> Result<bool> {
-        self.vault.replace(&self.connection, expected, content).await
+    pub async fn replace(&self, expected: u64, content: &Secret, sign_in: &SignIn) -> Result<bool> {
+        self.vault.replace(&self.connection, expected, content, sign_in).await
     }
 }
 
@@ -71,7 +73,7 @@ impl Vault for MemoryVault {
         Ok(self.0.lock().unwrap_or_else(PoisonError::into_inner).get(connection).cloned())
     }
 
-    async fn replace(&self, connection: &str, expected: u64, content: &Secret) -> Result<bool> {
+    async fn replace(&self, connection: &str, expected: u64, content: &Secret, _: &SignIn) -> Result<bool> {
         let mut entries = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         let current = entries.get(connection).map_or(0, |entry| entry.version);
         if current != expected {

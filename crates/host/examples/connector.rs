@@ -5,8 +5,8 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 use trunkline::core::{
-    Action, ActionEntry, Connector, ConnectorEntry, Context, Diagnostic, Effect, Result, Secret, VaultSlot,
-    async_trait, submit,
+    Action, ActionEntry, Checked, Connector, ConnectorEntry, Context, Effect, Result, Secret, VaultSlot, async_trait,
+    submit,
 };
 use trunkline::rest::{Auth, Client, Table, Url};
 
@@ -54,7 +54,7 @@ impl Connector for Todo {
         client.private_network(true).build() // Only as long as the service is tried on this machine.
     }
 
-    async fn check(client: &Client) -> Vec<Diagnostic> {
+    async fn check(client: &Client) -> Checked {
         client.check("task.list", json!({})).await
     }
 }
@@ -107,7 +107,7 @@ async fn main() -> Result<()> {
         trunkline::Runtime::open(&folder.join("data"), trunkline::store::KeySource::File(folder.join("key")))?;
     let settings = json!({ "name": "my-tasks", "connector": "todo-v1.0", "endpointUrl": address, "apiKey": "k3y" });
     runtime.add_connection(settings).await?;
-    assert!(runtime.connect("my-tasks").await?.check().await.is_empty());
+    assert!(runtime.connect("my-tasks").await?.check().await.is_ok());
     let answer = runtime.call("todo.task.complete_all", "my-tasks", json!({})).await?.output;
     println!("{answer}");
     assert_eq!(answer, json!({ "count": 2 }));

@@ -32,7 +32,7 @@ async fn main() -> Result<()> {
     // What the user has filled in, as JSON. Faults come back all at once, each with its JSON pointer.
     for settings in sandbox.settings() {
         let name = runtime.add_connection(settings).await?;
-        let faults = runtime.connect(&name).await?.check().await;
+        let faults = runtime.connect(&name).await?.check().await.findings;
         println!(
             "{name}: {}",
             Diagnostic::into_error(&name, &faults).map_or("works".to_owned(), |error| error.to_string())

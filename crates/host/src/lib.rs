@@ -10,6 +10,7 @@ use std::{
     fs,
     path::{Path, PathBuf},
     sync::{Arc, Mutex, PoisonError},
+    time::{SystemTime, UNIX_EPOCH},
 };
 
 use serde_json::Value;
@@ -114,6 +115,21 @@ impl Runtime {
     pub async fn connect(&self, name: &str) -> Result<Connected> {
         let connection = self.store.connection(name).await?;
         self.registry.connect(&connection, Arc::new(self.store.clone()), &secret)
+    }
+
+    /// Removes a connection with its secrets and tokens, and takes the tokens back at its login server, where that can be
+    /// done: a second `Err` says that only this failed.
+    ///
+    /// Fails with `conflict` while a run that is not over needs it, unless that does not matter (`force`).
+    pub async fn remove_connection(&self, name: &str, force: bool) -> Result<Result<()>> {
+        // Made before: afterwards there are no settings to make it of. Without it, the rest can still be done.
+        let connected = self.connect(name).await;
+        let held = self.store.remove_connection(name, force).await?;
+        Ok(match (connected, held) {
+            (Ok(connected), Some(held)) => connected.sign_out(&held).await,
+            (Err(error), Some(_)) => Err(error),
+            (_, None) => Ok(()),
+        })
     }
 
     /// Runs one action outside a flow; `action` is written `connector.resource.verb`.
@@ -250,6 +266,12 @@ fn secret(source: &SecretSource) -> Result<Secret> {
         "" => Err(missing(format!("{source:?} is empty"))),
         text => Ok(Secret::from(text)),
     }
+}
+
+/// Milliseconds since 1970 (UTC), as all times of Trunkline are told.
+pub fn now() -> u64 {
+    let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+    u64::try_from(since.as_millis()).unwrap_or(u64::MAX)
 }
 
 /// Where data goes if nobody says: `$XDG_DATA_HOME/trunkline`, else `~/.local/share/trunkline`.

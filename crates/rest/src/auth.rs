@@ -87,11 +87,15 @@ impl Signer {
         })
     }
 
-    /// The setting to look at when the service refuses the credentials, where there is only one.
-    pub(crate) fn setting(&self) -> Option<&'static str> {
+    /// The setting that says whose rights the connection has.
+    pub(crate) fn owner(&self) -> Option<&'static str> {
         match self {
+            Signer::Fixed(_, Some("/password")) => Some("/username"),
             Signer::Fixed(_, setting) => *setting,
-            Signer::Tokens(_) => None,
+            Signer::Tokens(tokens) => Some(match tokens.endpoint().oauth.grant_setting() {
+                "/password" => "/username",
+                setting => setting,
+            }),
         }
     }
 

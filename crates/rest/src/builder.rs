@@ -147,7 +147,7 @@ impl ClientBuilder {
             checked.and_then(|url| address::check("issuer", &url)).map_err(|error| error.setting("/issuer"))?;
         }
         let guard = Guard::new(self.private_network, self.data_hosts);
-        guard.check("endpoint URL", &self.base)?;
+        guard.check("endpoint URL", &self.base).map_err(|error| error.setting("/endpointUrl"))?;
         let http = transport::api(&guard)?;
         let slot = self.slot.unwrap_or_else(no_slot);
         let connection = slot.connection().to_owned();

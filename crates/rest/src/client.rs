@@ -8,27 +8,22 @@ use std::{
     },
 };
 
-use bytes::Bytes;
 use futures::{StreamExt, TryStreamExt, stream::BoxStream};
 use governor::{DefaultDirectRateLimiter, Quota, RateLimiter};
 use http::{HeaderMap, HeaderValue, StatusCode, header};
 use serde_json::{Map, Value, json};
 use tokio::time::{Instant, sleep, timeout_at};
 use tracing::{Instrument, debug, info_span};
-use trunkline_core::{
-    Authorization, Connections, Context, Diagnostic, Effect, Error, ErrorKind, Items, Result, Retry, Secret, VaultSlot,
-};
+use trunkline_core::{Authorization, Context, Effect, Error, ErrorKind, Items, Result, Retry, Secret, VaultSlot};
 use url::Url;
 
 use crate::{
     Limits, Table, address,
-    answer::{self, Accepted, Asked, Call, Classify, Reads},
+    answer::{self, Accepted, Asked, Call, Classify},
     auth::{Credentials, Signer},
     builder::ClientBuilder,
     guard::Guard,
     operation::Operation,
-    payload::Body,
-    raw,
     request::{self, Request},
     retry::Waits,
     sign_in,
@@ -162,39 +157,6 @@ impl Client {
         .boxed()
     }
 
-    /// Tries the connection with one harmless call: nothing if it works, else what is wrong, with the setting to look at.
-    pub async fn check(&self, operation: &str, input: Value) -> Vec<Diagnostic> {
-        let checked = self.call(operation, input, &self.check_context()).await;
-        self.diagnose(checked.err(), "/endpointUrl")
-    }
-
-    /// The same with the path that [`ClientBuilder::check_path`] was given, whatever it answers as long as that is no
-    /// refusal.
-    pub async fn check_path(&self) -> Vec<Diagnostic> {
-        let (path, setting) = (&self.0.check_path, "/checkPath");
-        let route = format!("GET {path}");
-        let call = Call { name: "check", route: &route, effect: Effect::Read, reads: Reads::Anything };
-        let request = raw::Target::path(path).request(self, raw::Verb::Get, Body::Bytes(Bytes::new()));
-        let checked = match request {
-            Ok(request) => self.execute(&call, request, &self.check_context()).await.err(),
-            Err(error) => Some(error.setting(setting)),
-        };
-        self.diagnose(checked, setting)
-    }
-
-    fn check_context(&self) -> Context {
-        Context::new("check", &self.0.connection, Connections::default()).with_timeout(self.0.limits.attempt)
-    }
-
-    fn diagnose(&self, error: Option<Error>, not_found: &'static str) -> Vec<Diagnostic> {
-        let named = error.map(|error| match (error.kind(), self.0.signer.setting()) {
-            (ErrorKind::NotFound, _) => error.setting(not_found),
-            (ErrorKind::Auth, Some(setting)) => error.setting(setting),
-            _ => error,
-        });
-        named.iter().map(Diagnostic::from).collect()
-    }
-
     /// Begins a sign-in in the browser that ends at `redirect_uri` ([`Grant::AuthorizationCode`](crate::Grant)).
     pub fn begin_authorization(&self, redirect_uri: &str) -> Result<Authorization> {
         sign_in::begin(&self.0.signer, self.0.service, redirect_uri)
@@ -204,6 +166,14 @@ impl Client {
     /// nobody ends it twice is the host's part.
     pub async fn finish_authorization(&self, begun: &Authorization, callback: &str) -> Result<()> {
         sign_in::finish(&self.0.signer, self.0.service, begun, callback).await
+    }
+
+    /// Takes back at the login server what the vault held (RFC 7009), where the settings say how.
+    pub async fn sign_out(&self, held: &Secret) -> Result<()> {
+        match &self.0.signer {
+            Signer::Tokens(tokens) => tokens.sign_out(held).await,
+            Signer::Fixed(..) => Ok(()),
+        }
     }
 
     /// How many tokens the login server has given to this client and its clones.

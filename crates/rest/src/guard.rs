@@ -8,7 +8,7 @@ use std::{
     collections::BTreeSet,
     env,
     error::Error as StdError,
-    fmt,
+    fmt, io,
     net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr},
     sync::Arc,
 };
@@ -18,9 +18,6 @@ use trunkline_core::{Error, ErrorKind, Result};
 use url::{Host, Url};
 
 use crate::address;
-
-/// The setting that lets a connection reach private addresses.
-const SETTING: &str = "/allowPrivateNetwork";
 
 /// What a connection may reach.
 #[derive(Clone, Debug, Default)]
@@ -34,6 +31,11 @@ pub(crate) struct Guard {
 impl Guard {
     pub(crate) fn new(private: bool, data: Vec<String>) -> Guard {
         Guard { private, data }
+    }
+
+    /// Whether it may reach private networks and this machine.
+    pub(crate) fn private(&self) -> bool {
+        self.private
     }
 
     /// An address of the settings, or one that a service gave: https, without a user name, and not of a private network. A
@@ -53,7 +55,7 @@ impl Guard {
 
     /// The same for the address of a file: on the endpoint's host, or on one that is known for files.
     pub(crate) fn check_data(&self, what: &str, url: &Url, endpoint: &Url) -> Result<()> {
-        self.check(what, url)?;
+        self.check(what, url).map_err(|error| error.setting("/allowPrivateNetwork"))?;
         let host = url.host_str().unwrap_or_default().trim_end_matches('.').to_ascii_lowercase();
         let fits = |pattern: &String| {
             let pattern = pattern.trim_end_matches('.').to_ascii_lowercase();
@@ -88,7 +90,7 @@ pub(crate) struct Private {
 impl Private {
     pub(crate) fn explain(&self, what: &str) -> Error {
         let message = format!("the {what} leads to a private address: {}", self.host);
-        Error::new(ErrorKind::Config, message).setting(SETTING).with("host", &self.host).hint(
+        Error::new(ErrorKind::Config, message).with("host", &self.host).with("stage", "tcp").hint(
             "nothing was sent; set allowPrivateNetwork if the connection is meant to reach this network or machine",
         )
     }
@@ -102,17 +104,17 @@ impl fmt::Display for Private {
 
 impl StdError for Private {}
 
-/// The refusal of the resolver, if that is why a connection failed.
-pub(crate) fn refusal<'a>(error: &'a (dyn StdError + 'static)) -> Option<&'a Private> {
-    let mut cause = Some(error);
-    while let Some(error) = cause {
-        if let Some(private) = error.downcast_ref() {
-            return Some(private);
-        }
-        cause = error.source();
+/// A name that no address was found for.
+#[derive(Debug)]
+pub(crate) struct Unresolved(io::Error);
+
+impl fmt::Display for Unresolved {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.fmt(f)
     }
-    None
 }
+
+impl StdError for Unresolved {}
 
 struct Resolver {
     private: bool,
@@ -125,7 +127,7 @@ impl Resolve for Resolver {
         let host = name.as_str().to_owned();
         let private = self.private || self.proxies.contains(&host.to_ascii_lowercase());
         Box::pin(async move {
-            let found: Vec<_> = tokio::net::lookup_host((host.as_str(), 0)).await?.collect();
+            let found: Vec<_> = tokio::net::lookup_host((host.as_str(), 0)).await.map_err(Unresolved)?.collect();
             let allowed = vetted(&host, found, private)?;
             Ok(Box::new(allowed.into_iter()) as Addrs)
         })

@@ -5,39 +5,36 @@
 
 use std::{
     borrow::Cow,
-    fmt,
     sync::{
         Arc,
         atomic::{AtomicU16, Ordering},
     },
-    time::Duration,
 };
 
 use bytes::Bytes;
 use futures::future::BoxFuture;
 use oauth2::{
-    AccessToken, AsyncHttpClient, AuthType, AuthorizationCode, ClientId, ClientSecret, EndpointNotSet, EndpointSet,
-    HttpRequest, HttpResponse, PkceCodeVerifier, RedirectUrl, RefreshToken, RequestTokenError, ResourceOwnerPassword,
-    ResourceOwnerUsername, Scope, StandardRevocableToken, TokenResponse, TokenUrl,
+    AsyncHttpClient, AuthType, AuthorizationCode, ClientId, ClientSecret, EndpointNotSet, EndpointSet, HttpRequest,
+    HttpResponse, PkceCodeVerifier, RedirectUrl, RefreshToken, RequestTokenError, ResourceOwnerPassword,
+    ResourceOwnerUsername, Scope, StandardRevocableToken, TokenUrl,
     basic::{
         BasicErrorResponse, BasicErrorResponseType as Code, BasicRevocationErrorResponse,
-        BasicTokenIntrospectionResponse, BasicTokenType,
+        BasicTokenIntrospectionResponse,
     },
 };
 use schemars::JsonSchema;
-use serde::{Deserialize, Deserializer, Serialize, de::Error as _};
-use serde_json::Value;
+use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 use trunkline_core::{Error, ErrorKind, Result, Retry, Secret};
 use url::Url;
 
-use crate::{Limits, address, answer::excerpt, guard::Guard, retry::retry_after, transport};
+use crate::{Limits, address, answer::excerpt, granted::Granted, guard::Guard, retry::retry_after, transport};
 
 /// Longest answer of a token endpoint in bytes.
-const LONGEST: usize = 1 << 20;
+pub(crate) const LONGEST: usize = 1 << 20;
 
-/// What is assumed where a token answer does not say how long it is good for.
-const UNKNOWN_LIFETIME: u64 = 300;
+/// What to do where it may be the login server's trouble, or not be a token endpoint at all.
+const KEPT: &str = "the sign-in is kept; if it stays like this, check the token URL";
 
 /// An OAuth 2 client and the grant it uses.
 #[derive(Clone)]
@@ -52,6 +49,8 @@ pub struct OAuth {
     pub token_url: Url,
     /// Page the browser is sent to; needed for [`Grant::AuthorizationCode`] only.
     pub authorization_url: Option<Url>,
+    /// Where tokens are taken back (RFC 7009), for when the connection is removed.
+    pub revocation_url: Option<Url>,
     /// Where the browser comes back to, if that is another address than the host's own: exactly as it is registered.
     pub redirect_uri: Option<Url>,
     /// Scopes that are asked for.
@@ -97,9 +96,13 @@ impl OAuth {
     /// Refuses addresses that would carry secrets in the open.
     pub(crate) fn check(&self, guard: &Guard) -> Result<()> {
         address::check_base("token URL", &self.token_url).map_err(|error| error.setting("/tokenUrl"))?;
-        guard.check("token URL", &self.token_url)?;
+        guard.check("token URL", &self.token_url).map_err(|error| error.setting("/tokenUrl"))?;
         if let Some(url) = &self.authorization_url {
             address::check("authorization URL", url).map_err(|error| error.setting("/authorizationUrl"))?;
+        }
+        if let Some(url) = &self.revocation_url {
+            address::check_base("revocation URL", url).map_err(|error| error.setting("/revocationUrl"))?;
+            guard.check("revocation URL", url).map_err(|error| error.setting("/revocationUrl"))?;
         }
         if self.client_id.is_empty() {
             return Err(Error::new(ErrorKind::Config, "the client ID is empty").setting("/clientId"));
@@ -131,6 +134,13 @@ impl OAuth {
             Grant::ClientCredentials => vec!["client", &server, &self.client_id, &scopes],
         };
         fingerprint(&parts.join("\0"))
+    }
+
+    /// Fingerprint of all that is sent to the login server.
+    pub(crate) fn everything(&self) -> String {
+        let secret = self.client_secret.as_ref().map_or("", |secret| secret.expose());
+        let client = format!("{}\0{:?}\0{}\0{secret}", self.client_id, self.client_auth, self.token_url);
+        fingerprint(&format!("{client}\0{}\0{}", self.scopes.join(" "), self.fingerprint()))
     }
 
     /// Whether this scope is asked for.
@@ -206,20 +216,8 @@ impl Endpoint {
         }
     }
 
-    /// Asks for a token. It is asked a second time only where the first cannot have been heard, or where asking twice does
-    /// no harm: a refresh token or a code may be spent by a request whose answer was lost.
-    pub(crate) async fn ask(&self, ask: &Ask) -> Result<Granted> {
-        match self.clone().ask_once(ask.clone()).await {
-            Err(error) if error.context("sent") == Some("no") => self.clone().ask_once(ask.clone()).await,
-            Err(error) if matches!(ask, Ask::Settings) && error.context("sent") == Some("unclear") => {
-                self.clone().ask_once(ask.clone()).await
-            }
-            other => other,
-        }
-    }
-
     /// Boxed and owning: the crate's futures, borrowing, would not be `Send` enough for the task they run in.
-    fn ask_once(self, ask: Ask) -> BoxFuture<'static, Result<Granted>> {
+    pub(crate) fn ask_once(self, ask: Ask) -> BoxFuture<'static, Result<Granted>> {
         Box::pin(async move {
             let http = Post { endpoint: self.clone(), status: Arc::default() };
             let talker = self.talker();
@@ -263,7 +261,7 @@ impl Endpoint {
         let reply = sent.map_err(|failure| {
             if failure.error.kind() == ErrorKind::Config {
                 // It leads where the connection may not go: no other try changes that.
-                return failure.error;
+                return failure.error.setting("/tokenUrl");
             }
             let sent = if failure.refused { "no" } else { "unclear" };
             let error = failure.error.into_kind(ErrorKind::Unavailable);
@@ -300,12 +298,12 @@ impl Endpoint {
                     .with("service", self.service)
                     .with("host", host)
                     .with("setting", "/tokenUrl")
-                    .hint("the sign-in is kept; if it stays like this, check the token URL");
+                    .hint(KEPT);
             }
         };
         let (kind, setting, hint) = match refused.error() {
             Code::InvalidGrant => (ErrorKind::Auth, self.oauth.grant_setting(), self.grant_hint()),
-            Code::InvalidClient => (ErrorKind::Config, "/clientSecret", "check client ID and client secret"),
+            Code::InvalidClient => self.unknown_client(refused.error_description().map_or("", |text| text)),
             Code::InvalidScope => (ErrorKind::Config, "/scopes", "check the scopes: the login server refuses them"),
             Code::UnauthorizedClient | Code::UnsupportedGrantType => (
                 ErrorKind::Config,
@@ -313,7 +311,7 @@ impl Endpoint {
                 "this client may not sign in this way: choose another flow, or ask the vendor",
             ),
             Code::Extension(code) if code == "access_denied" => (ErrorKind::Auth, "/flows", "sign in again and agree"),
-            _ => (ErrorKind::Unavailable, "/tokenUrl", "the sign-in is kept; try again later"),
+            _ => (ErrorKind::Unavailable, "/tokenUrl", KEPT),
         };
         let code = excerpt(refused.error().as_ref().as_bytes(), &self.oauth.secrets());
         let mut message = format!("the login server {host} of {} refused: {code}", self.service);
@@ -328,6 +326,21 @@ impl Endpoint {
             .with("host", host)
             .setting(setting)
             .hint(hint)
+    }
+
+    /// Login servers seldom say whether it is ID or secret that they do not know.
+    fn unknown_client(&self, said: &str) -> (ErrorKind, &'static str, &'static str) {
+        let said = said.to_lowercase();
+        let of_id = ["client_id", "client id", "unknown client", "client not found", "no such client"];
+        let is_id = of_id.iter().any(|words| said.contains(words)) && !said.contains("secret");
+        let hint = match &self.oauth.client_secret {
+            None => "check the client ID, and whether the vendor has given a client secret with it",
+            Some(secret) if secret.expose().trim() != secret.expose() => {
+                "the client secret begins or ends with white space: copy it again"
+            }
+            Some(_) => "check client ID and client secret, and how the vendor wants them sent (Client Authentication)",
+        };
+        (ErrorKind::Config, if is_id { "/clientId" } else { "/clientSecret" }, hint)
     }
 
     /// Adds to an error whose login server it is about.
@@ -359,120 +372,5 @@ impl<'c> AsyncHttpClient<'c> for Post {
     fn call(&'c self, request: HttpRequest) -> Self::Future {
         let (endpoint, status) = (self.endpoint.clone(), self.status.clone());
         Box::pin(async move { endpoint.post(request, &status).await })
-    }
-}
-
-/// A token answer (RFC 6749 section 5.1): strict where it matters, patient where servers are sloppy.
-#[derive(Deserialize, Serialize)]
-pub(crate) struct Granted {
-    #[serde(deserialize_with = "visible")]
-    access_token: AccessToken,
-    #[serde(deserialize_with = "bearer")]
-    token_type: BasicTokenType,
-    #[serde(default, deserialize_with = "lifetime")]
-    expires_in: Option<u64>,
-    #[serde(default, deserialize_with = "not_empty")]
-    refresh_token: Option<RefreshToken>,
-    /// Of any type, for one that is no text must not spoil a refresh, which has no use for it.
-    #[serde(default, skip_serializing)]
-    id_token: Value,
-}
-
-impl Granted {
-    /// The ID token, if there is one.
-    pub(crate) fn id_token(&self) -> Option<&Value> {
-        Some(&self.id_token).filter(|token| !token.is_null() && *token != "")
-    }
-}
-
-impl fmt::Debug for Granted {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Granted").field("expires_in", &self.expires_in).finish_non_exhaustive()
-    }
-}
-
-impl TokenResponse for Granted {
-    type TokenType = BasicTokenType;
-    fn access_token(&self) -> &AccessToken {
-        &self.access_token
-    }
-    fn token_type(&self) -> &BasicTokenType {
-        &self.token_type
-    }
-    /// Absent, zero, negative and unreadable lifetimes say nothing: five minutes are assumed, and a 401 tells better.
-    fn expires_in(&self) -> Option<Duration> {
-        Some(Duration::from_secs(self.expires_in.unwrap_or(UNKNOWN_LIFETIME)))
-    }
-    fn refresh_token(&self) -> Option<&RefreshToken> {
-        self.refresh_token.as_ref()
-    }
-    fn scopes(&self) -> Option<&Vec<Scope>> {
-        None
-    }
-}
-
-/// A token that fits into a header.
-fn visible<'de, D: Deserializer<'de>>(deserializer: D) -> Result<AccessToken, D::Error> {
-    let token = String::deserialize(deserializer)?;
-    if token.is_empty() || !token.bytes().all(|byte| byte.is_ascii_graphic()) {
-        return Err(D::Error::custom("the access token is empty or has odd characters"));
-    }
-    Ok(AccessToken::new(token))
-}
-
-fn bearer<'de, D: Deserializer<'de>>(deserializer: D) -> Result<BasicTokenType, D::Error> {
-    match String::deserialize(deserializer)? {
-        kind if kind.eq_ignore_ascii_case("bearer") => Ok(BasicTokenType::Bearer),
-        _ => Err(D::Error::custom("the token type is not bearer")),
-    }
-}
-
-fn lifetime<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<u64>, D::Error> {
-    let seconds = match Value::deserialize(deserializer)? {
-        Value::Number(number) => number.as_f64(),
-        Value::String(text) => text.trim().parse().ok(),
-        _ => None,
-    };
-    // Ten years are for ever.
-    Ok(seconds.filter(|seconds| *seconds >= 1.0).map(|seconds| seconds.min(315_360_000.0) as u64))
-}
-
-/// Some servers send an empty refresh token instead of none: it must never replace a real one.
-fn not_empty<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<RefreshToken>, D::Error> {
-    let token = Option::<String>::deserialize(deserializer)?;
-    Ok(token.filter(|token| !token.trim().is_empty()).map(RefreshToken::new))
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn token_answers() {
-        let parse = |text: &str| serde_json::from_str::<Granted>(text);
-        let seconds = |lifetime: &str| {
-            let text = format!(r#"{{"access_token":"a","token_type":"BEARER","expires_in":{lifetime}}}"#);
-            parse(&text).unwrap().expires_in().unwrap().as_secs()
-        };
-        assert_eq!(seconds("3600"), 3600);
-        assert_eq!(seconds("\"1055\""), 1055);
-        assert_eq!(seconds("59.9"), 59);
-        for nothing in ["0", "-1", "null", "\"soon\"", "\"\"", "{}"] {
-            assert_eq!(seconds(nothing), UNKNOWN_LIFETIME, "{nothing}");
-        }
-        assert_eq!(seconds("1e300"), 315_360_000);
-        let empty = parse(r#"{"access_token":"a","token_type":"Bearer","refresh_token":""}"#).unwrap();
-        assert!(empty.refresh_token().is_none());
-        for bad in [
-            r#"{"access_token":"a","token_type":"mac"}"#,
-            r#"{"access_token":"a"}"#,
-            r#"{"token_type":"bearer"}"#,
-            r#"{"access_token":"","token_type":"bearer"}"#,
-            r#"{"access_token":"a\nb","token_type":"bearer"}"#,
-            r#"{"access_token":7,"token_type":"bearer"}"#,
-            r#"[]"#,
-        ] {
-            assert!(parse(bad).is_err(), "{bad}");
-        }
     }
 }

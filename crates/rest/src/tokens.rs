@@ -2,41 +2,42 @@
 //!
 //! A refresh token may be good for one use only, so losing an answer loses the connection. Hence the two rules of this
 //! module: whoever needs a token waits for the one refresh that is under way; and that refresh, once begun, runs to its end
-//! in a task of its own, whatever becomes of those who wait.
+//! in a task of its own, whatever becomes of those who wait. What it does is `refresh.rs`.
 
-use std::{
-    collections::HashMap,
-    sync::{
-        Arc, LazyLock, Mutex, MutexGuard, PoisonError, Weak,
-        atomic::{AtomicU64, Ordering},
-    },
-    time::Duration,
+use std::sync::{
+    Arc, LazyLock, Mutex, MutexGuard, PoisonError,
+    atomic::{AtomicU64, Ordering},
 };
 
 use futures::{
     FutureExt,
     future::{BoxFuture, Shared},
 };
-use oauth2::TokenResponse;
 use tokio::time::Instant;
+use tokio_util::task::TaskTracker;
 use trunkline_core::{Error, ErrorKind, Result, Retry, Secret, VaultSlot};
 
 use crate::{
     Limits,
     id_token::Expected,
-    lease::Lease,
-    oauth::{Ask, Endpoint, Grant, Granted, OAuth, fingerprint},
-    token::{Record, Token, now},
+    login_server::LoginServer,
+    oauth::{Ask, Endpoint, OAuth},
+    refresh::Landing,
+    token::{self, Record, Token},
 };
 
-/// How long a refused grant is not offered again: login servers lock accounts.
-const REFUSED: Duration = Duration::from_secs(60);
+/// The refreshes that are under way in this process.
+static UNDER_WAY: LazyLock<TaskTracker> = LazyLock::new(|| {
+    let tracker = TaskTracker::new();
+    tracker.close();
+    tracker
+});
 
-/// How often somebody who waits for another process's refresh looks for what became of it.
-const LEASE_POLL: Duration = Duration::from_millis(50);
-
-/// Tries to put new tokens into a vault that fails.
-const STORE_TRIES: u32 = 5;
+/// Waits until no token is being fetched in this process: to be called before it ends, for an answer that nobody stores may
+/// cost a connection its sign-in. Takes no longer than a token request may take, and nothing if none is under way.
+pub async fn settle() {
+    UNDER_WAY.wait().await;
+}
 
 /// What [`Tokens`] need of the client they belong to.
 pub(crate) struct Parts {
@@ -50,34 +51,34 @@ type Flight = Shared<BoxFuture<'static, Result<Token, Error>>>;
 
 /// The tokens of one connection, shared by all clones of its client.
 #[derive(Clone)]
-pub(crate) struct Tokens(Arc<Inner>);
+pub(crate) struct Tokens(pub(crate) Arc<Inner>);
 
-struct Inner {
-    endpoint: Endpoint,
-    slot: VaultSlot,
-    settings: String,
+pub(crate) struct Inner {
+    pub(crate) endpoint: Endpoint,
+    pub(crate) login: Box<dyn LoginServer>,
+    pub(crate) slot: VaultSlot,
+    /// Fingerprint of the settings that tokens come of.
+    pub(crate) settings: String,
+    clock: fn() -> u64,
     state: Mutex<State>,
     refreshes: AtomicU64,
 }
 
 #[derive(Default)]
-struct State {
+pub(crate) struct State {
     current: Option<Token>,
     /// The one refresh that is under way.
     flight: Option<Flight>,
     forced_at: Option<Instant>,
     /// After a failure that may pass: nobody asks again before this.
-    hold: Option<(Instant, Error)>,
-    failures: u32,
-    /// A grant that was refused: its fingerprint, the refusal, when.
-    refused: Option<(String, Error, Instant)>,
+    pub(crate) hold: Option<(Instant, Error)>,
     /// Tokens the vault did not take: the next refresh begins with them, for the old ones may be spent.
-    unsaved: Option<Record>,
+    pub(crate) unsaved: Option<Landing>,
 }
 
 /// Why a refresh begins.
 #[derive(Clone)]
-enum Why {
+pub(crate) enum Why {
     Due,
     /// The API refused this token; whether the login server may be asked for another one.
     Refused {
@@ -88,20 +89,34 @@ enum Why {
 
 impl Tokens {
     pub(crate) fn new(oauth: OAuth, slot: VaultSlot, parts: Parts) -> Tokens {
-        let settings = oauth.fingerprint();
         let Parts { http, service, limits, issuer } = parts;
         let endpoint = Endpoint { oauth, http, service, limits, issuer };
+        Tokens::with(endpoint.clone(), Box::new(endpoint), slot, token::now)
+    }
+
+    /// The same with another login server and another clock, in milliseconds since 1970.
+    pub(crate) fn with(endpoint: Endpoint, login: Box<dyn LoginServer>, slot: VaultSlot, clock: fn() -> u64) -> Tokens {
+        let settings = endpoint.oauth.fingerprint();
         let (state, refreshes) = (Mutex::default(), AtomicU64::new(0));
-        Tokens(Arc::new(Inner { endpoint, slot, settings, state, refreshes }))
+        Tokens(Arc::new(Inner { endpoint, login, slot, settings, clock, state, refreshes }))
     }
 
     pub(crate) fn endpoint(&self) -> &Endpoint {
         &self.0.endpoint
     }
 
+    pub(crate) fn now(&self) -> u64 {
+        (self.0.clock)()
+    }
+
     /// How many tokens the login server has given out.
     pub(crate) fn refreshes(&self) -> u64 {
         self.0.refreshes.load(Ordering::Relaxed)
+    }
+
+    /// The login server has given out another one.
+    pub(crate) fn count(&self) {
+        self.0.refreshes.fetch_add(1, Ordering::Relaxed);
     }
 
     /// The tokens in use, to be kept out of messages.
@@ -110,7 +125,7 @@ impl Tokens {
         current.iter().flat_map(|token| [Some(token.0.access.clone()), token.0.refresh.clone()]).flatten().collect()
     }
 
-    fn state(&self) -> MutexGuard<'_, State> {
+    pub(crate) fn state(&self) -> MutexGuard<'_, State> {
         self.0.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
@@ -119,8 +134,8 @@ impl Tokens {
         let flight = {
             let mut state = self.state();
             let held = state.hold.as_ref().filter(|(until, _)| Instant::now() < *until).cloned();
-            match state.current.clone().filter(|token| !token.has_expired()) {
-                Some(token) if now() < token.0.renew_at || held.is_some() => return Ok(token),
+            match state.current.clone().filter(|token| token.is_good(self.now())) {
+                Some(token) if self.now() < token.0.renew_at || held.is_some() => return Ok(token),
                 Some(token) => {
                     drop(self.begin(&mut state, Why::Due));
                     return Ok(token);
@@ -128,7 +143,7 @@ impl Tokens {
                 None => match held {
                     Some((until, error)) => {
                         let rest = until.saturating_duration_since(Instant::now());
-                        return Err(error.clone().retry(Retry::After(rest)));
+                        return Err(error.retry(Retry::After(rest)));
                     }
                     None => self.begin(&mut state, Why::Due),
                 },
@@ -141,14 +156,15 @@ impl Tokens {
     pub(crate) async fn renew(&self, refused: &Token) -> Result<Option<Token>> {
         let flight = {
             let mut state = self.state();
-            if let Some(newer) = state.current.clone().filter(|token| !token.is_same(refused) && !token.has_expired()) {
+            let newer = state.current.clone().filter(|token| !token.is_same(refused) && token.is_good(self.now()));
+            if let Some(newer) = newer {
                 return Ok(Some(newer));
             }
             match state.flight.clone() {
                 Some(under_way) => under_way,
                 None => {
                     let rested = state.forced_at.is_none_or(|at| at.elapsed() >= self.0.endpoint.limits.between_forced);
-                    let ask = refused.has_expired() || (rested && refused.may_have_run_out());
+                    let ask = !refused.is_good(self.now()) || (rested && refused.may_have_run_out(self.now()));
                     if ask {
                         state.forced_at = Some(Instant::now());
                     }
@@ -166,17 +182,11 @@ impl Tokens {
             return flight.clone();
         }
         let tokens = self.clone();
-        // A task of its own: a dropped caller must not lose the answer of a login server that has spent the old token.
-        let task = tokio::spawn(async move {
+        let flight = detached("the token refresh", async move {
             let outcome = tokens.refresh(why).await;
             tokens.landed(&outcome);
             outcome
         });
-        let flight = async {
-            task.await.unwrap_or_else(|error| {
-                Err(Error::new(ErrorKind::Internal, "the token refresh ended without a result").source(error))
-            })
-        };
         let flight = flight.boxed().shared();
         state.flight = Some(flight.clone());
         flight
@@ -189,254 +199,56 @@ impl Tokens {
             Ok(token) => {
                 state.current = Some(token.clone());
                 state.hold = None;
-                state.failures = 0;
             }
             Err(error) => {
-                let limits = &self.0.endpoint.limits;
-                let own = limits.first_wait.saturating_mul(1 << state.failures.min(8)).min(limits.own_wait);
-                state.failures += 1;
                 let wait = match error.retryable() {
                     Retry::Never => return,
-                    Retry::Backoff => own,
-                    Retry::After(asked) => asked.min(limits.longest_wait).max(own),
+                    Retry::Backoff => self.0.endpoint.limits.first_wait,
+                    Retry::After(wait) => wait,
                 };
                 state.hold = Some((Instant::now() + wait, error.clone()));
             }
         }
     }
 
-    async fn refresh(&self, why: Why) -> Result<Token> {
-        // Other clients of the same connection in this process, as a host may make one a run.
-        let lock = lock_of(&self.0.slot, &self.0.endpoint.oauth);
-        let _alone = lock.lock().await;
-        let mut known_dead = None;
-        loop {
-            let unsaved = self.state().unsaved.clone();
-            let (mut version, record) = self.load().await?;
-            if let Some(unsaved) = unsaved {
-                let newer = record.filter(|record| record.obtained_at >= unsaved.obtained_at);
-                return self.store_over(newer.unwrap_or(unsaved), version).await;
-            }
-            if let Some(token) = record.as_ref().map(Token::of).filter(|token| !token.has_expired()) {
-                match &why {
-                    Why::Due if now() < token.0.renew_at => return Ok(token),
-                    Why::Refused { token: refused, .. } if !token.is_same(refused) => return Ok(token),
-                    _ => {}
-                }
-            }
-            if let Why::Refused { token, ask: false } = why {
-                return Ok(token);
-            }
-            let refresh_token = match &self.0.endpoint.oauth.grant {
-                Grant::Password { .. } | Grant::ClientCredentials => None,
-                Grant::RefreshToken { refresh_token } => Some(
-                    record
-                        .as_ref()
-                        .and_then(|record| record.refresh_token.clone())
-                        .unwrap_or_else(|| refresh_token.expose().to_owned()),
-                ),
-                Grant::AuthorizationCode => match record.as_ref().and_then(|record| record.refresh_token.clone()) {
-                    Some(token) => Some(token),
-                    None => return Err(self.sign_in_first()),
-                },
-            };
-            let offered = fingerprint(refresh_token.as_deref().unwrap_or(&self.0.settings));
-            if known_dead.as_ref() == Some(&offered) {
-                return Err(self.sign_in_first());
-            }
-            if let Some((dead, error, at)) = &self.state().refused
-                && *dead == offered
-                && at.elapsed() < REFUSED
-            {
-                return Err(error.clone());
-            }
-            if refresh_token.is_some() {
-                match self.lease(version, record.as_ref()).await? {
-                    Some(leased) => version = leased,
-                    // Another process is at it. While the token there is good, nobody has to wait.
-                    None => match (&why, record.as_ref().map(Token::of).filter(|token| !token.has_expired())) {
-                        (Why::Due, Some(token)) => return Ok(token),
-                        _ => {
-                            tokio::time::sleep(LEASE_POLL).await;
-                            continue;
-                        }
-                    },
-                }
-            }
-            let obtained_at = now();
-            let ask = refresh_token.as_deref().map_or(Ask::Settings, |token| Ask::Refresh(token.into()));
-            match self.0.endpoint.ask(&ask).await {
-                Ok(granted) => {
-                    let issuer = record.and_then(|record| record.issuer);
-                    let record = self.record(&granted, obtained_at, refresh_token, issuer);
-                    return self.store_over(record, version).await;
-                }
-                Err(error) if error.retryable() != Retry::Never => {
-                    self.release(version).await;
-                    return Err(error);
-                }
-                Err(error) => {
-                    // Somebody else may have spent the token and stored its successor while we asked.
-                    let (now_there, _) = self.load().await?;
-                    if error.kind() == ErrorKind::Auth && now_there != version && known_dead.is_none() {
-                        known_dead = Some(offered);
-                        continue;
-                    }
-                    self.release(version).await;
-                    self.state().refused = Some((offered, error.clone(), Instant::now()));
-                    return Err(error);
-                }
-            }
-        }
-    }
-
-    /// Writes down that the refresh token is about to be spent: the entry's new version, or `None` if somebody else has
-    /// written that, or anything, before.
-    async fn lease(&self, version: u64, record: Option<&Record>) -> Result<Option<u64>> {
-        let call = self.0.endpoint.limits.attempt;
-        if record.and_then(|record| record.lease.as_ref()).is_some_and(|lease| lease.holds(now(), call)) {
-            return Ok(None);
-        }
-        let lease = Some(Lease::new(now(), call));
-        let leased = match record {
-            Some(record) => Record { lease, ..record.clone() },
-            None => Record {
-                access_token: String::new(),
-                refresh_token: None,
-                obtained_at: 0,
-                expires_at: 0,
-                settings: self.0.settings.clone(),
-                issuer: None,
-                lease,
-            },
-        };
-        let taken = self.0.slot.replace(version, &leased.content()?).await?;
-        Ok(taken.then_some(version + 1))
-    }
-
-    /// Gives the lease back, if the entry still is the one it was taken with. Where that fails, it ends by itself.
-    async fn release(&self, version: u64) {
-        if let Ok((found, Some(record))) = self.load().await
-            && found == version
-            && record.lease.is_some()
-            && let Ok(content) = (Record { lease: None, ..record }).content()
-        {
-            let _ = self.0.slot.replace(version, &content).await;
-        }
-    }
-
-    /// The entry's version (0 = none) and what it holds for the settings as they are now.
-    async fn load(&self) -> Result<(u64, Option<Record>)> {
-        let Some(entry) = self.0.slot.load().await? else { return Ok((0, None)) };
-        // What cannot be read, or came of other settings, is replaced by the next sign-in.
-        let record = serde_json::from_str::<Record>(entry.content.expose()).ok();
-        Ok((entry.version, record.filter(|record| record.settings == self.0.settings)))
-    }
-
-    pub(crate) fn record(
-        &self,
-        granted: &Granted,
-        obtained_at: u64,
-        refresh_token: Option<String>,
-        issuer: Option<String>,
-    ) -> Record {
-        let lifetime = granted.expires_in().unwrap_or_default();
-        Record {
-            access_token: granted.access_token().secret().clone(),
-            // An answer without a refresh token leaves the one there is in force.
-            refresh_token: granted.refresh_token().map(|token| token.secret().clone()).or(refresh_token),
-            obtained_at,
-            expires_at: obtained_at.saturating_add(lifetime.as_millis() as u64),
-            settings: self.0.settings.clone(),
-            issuer,
-            lease: None,
-        }
-    }
-
-    /// Puts new tokens into the vault, then lets them be used. Whoever was faster goes first: a lost race means that there
-    /// are tokens at least as new.
-    async fn store_over(&self, record: Record, mut version: u64) -> Result<Token> {
-        self.0.refreshes.fetch_add(u64::from(self.state().unsaved.is_none()), Ordering::Relaxed);
-        self.state().unsaved = Some(record.clone());
-        let content = record.content()?;
-        let mut last = None;
-        for attempt in 0..STORE_TRIES {
-            match self.0.slot.replace(version, &content).await {
-                Ok(true) => {
-                    self.state().unsaved = None;
-                    return Ok(Token::of(&record));
-                }
-                Ok(false) => {
-                    let (found, theirs) = self.load().await?;
-                    version = found;
-                    if let Some(theirs) = theirs.filter(|theirs| theirs.obtained_at >= record.obtained_at) {
-                        self.state().unsaved = None;
-                        return Ok(Token::of(&theirs));
-                    }
-                }
-                Err(error) => {
-                    last = Some(error);
-                    tokio::time::sleep(Duration::from_millis(100 << attempt)).await;
-                }
-            }
-        }
-        let error =
-            Error::new(ErrorKind::Store, "the new tokens could not be put into the vault, so they are not used");
-        let error = error
-            .retry(Retry::Backoff)
-            .hint("they are kept in memory; make room for the store before stopping the host");
-        Err(match last {
-            Some(last) => error.source(last),
-            None => error,
-        })
-    }
-
-    /// Stores what a person's sign-in gave: it goes before whatever is there. Runs to its end on its own.
+    /// Redeems what a person's sign-in gave. Runs to its end on its own.
     pub(crate) async fn sign_in(&self, ask: Ask, expected: Expected) -> Result<()> {
         let tokens = self.clone();
-        let task = tokio::spawn(async move {
+        let redeemed = detached("the sign-in", async move {
             let endpoint = &tokens.0.endpoint;
-            let lock = lock_of(&tokens.0.slot, &endpoint.oauth);
-            let _alone = lock.lock().await;
-            let obtained_at = now();
-            let granted = endpoint.ask(&ask).await?;
+            let obtained_at = tokens.now();
+            let granted = tokens.0.login.ask(ask).await?;
             // An API may do without: only what is there is checked.
             let issuer = match granted.id_token().filter(|_| endpoint.oauth.asks_for("openid")) {
-                Some(token) => Some(expected.issuer_of(token, now()).map_err(|error| endpoint.name(error))?),
+                Some(token) => Some(expected.issuer_of(token, tokens.now()).map_err(|error| endpoint.name(error))?),
                 None => expected.issuer,
             };
-            let record = tokens.record(&granted, obtained_at, None, issuer);
-            let (version, _) = tokens.load().await?;
-            let token = tokens.store_over(record, version).await?;
+            let token = tokens.land_sign_in(&granted, obtained_at, issuer).await?;
             let mut state = tokens.state();
-            (state.current, state.hold, state.refused) = (Some(token), None, None);
+            (state.current, state.hold) = (Some(token), None);
             Ok(())
         });
-        let lost = |error| Error::new(ErrorKind::Internal, "the sign-in ended without a result").source(error);
-        task.await.map_err(lost)?
+        redeemed.await
     }
 
-    fn sign_in_first(&self) -> Error {
-        let message =
-            format!("nobody has signed in to {} for this connection, or the sign-in ran out", self.0.endpoint.service);
-        Error::new(ErrorKind::Auth, message)
-            .setting(self.0.endpoint.oauth.grant_setting())
-            .hint("sign in to this connection in the browser")
+    /// Takes back at the login server what the vault held for this connection.
+    pub(crate) async fn sign_out(&self, content: &Secret) -> Result<()> {
+        match serde_json::from_str::<Record>(content.expose()) {
+            Ok(record) if record.settings == self.0.settings => self.revoke(&record).await,
+            _ => Ok(()),
+        }
     }
 }
 
-type Locks = HashMap<String, Weak<tokio::sync::Mutex<()>>>;
-
-/// One lock a connection and login, process-wide.
-fn lock_of(slot: &VaultSlot, oauth: &OAuth) -> Arc<tokio::sync::Mutex<()>> {
-    static LOCKS: LazyLock<Mutex<Locks>> = LazyLock::new(Mutex::default);
-    let key = [slot.connection(), oauth.token_url.as_str(), &oauth.client_id].join("\0");
-    let mut locks = LOCKS.lock().unwrap_or_else(PoisonError::into_inner);
-    if let Some(lock) = locks.get(&key).and_then(Weak::upgrade) {
-        return lock;
+/// Does this in a task of its own, which [`settle`] waits for: a dropped caller must not lose the answer of a login server
+/// that has spent the old token.
+fn detached<T: Send + 'static>(
+    what: &'static str,
+    work: impl Future<Output = Result<T>> + Send + 'static,
+) -> impl Future<Output = Result<T>> {
+    let task = UNDER_WAY.spawn(work);
+    async move {
+        let lost = |error| Error::new(ErrorKind::Internal, format!("{what} ended without a result")).source(error);
+        task.await.map_err(lost)?
     }
-    locks.retain(|_, lock| lock.strong_count() > 0);
-    let lock = Arc::new(tokio::sync::Mutex::new(()));
-    locks.insert(key, Arc::downgrade(&lock));
-    lock
 }

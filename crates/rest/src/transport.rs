@@ -1,6 +1,6 @@
 //! The bottom of the stack: one request, one answer, bounded in time and size, and whether anything was sent at all.
 
-use std::time::Duration;
+use std::{error::Error as StdError, io, iter::successors, time::Duration};
 
 use bytes::{Bytes, BytesMut};
 use http::{HeaderMap, StatusCode};
@@ -9,12 +9,12 @@ use trunkline_core::{Error, ErrorKind, Result, Retry};
 
 use crate::{
     address,
-    guard::{self, Guard},
+    guard::{Guard, Private, Unresolved},
     payload::Payload,
 };
 
 /// Time to connect, TLS included.
-const CONNECT: Duration = Duration::from_secs(10);
+pub(crate) const CONNECT: Duration = Duration::from_secs(10);
 
 /// Connections that were idle longer are not used again: a server may be about to close them, and a lost `Create` is dear.
 const POOL_IDLE: Duration = Duration::from_secs(20);
@@ -139,23 +139,16 @@ pub(crate) fn cut(host: &str, error: reqwest::Error) -> Failure {
     )
 }
 
-/// The request failed: before it was sent, if the error says so.
+/// The request failed: before it was sent, if the error says so. Then `stage` says how far it came: name, tcp or tls.
 pub(crate) fn failed(host: &str, error: reqwest::Error) -> Failure {
     let error = error.without_url();
-    let cause = deepest(&error);
-    if let Some(private) = guard::refusal(&error) {
+    if let Some(private) = causes(&error).find_map(|cause| cause.downcast_ref::<Private>()) {
         return Failure::refused(private.explain("address"));
     }
     if error.is_connect() || error.is_builder() {
-        // A certificate does not get better by trying again.
-        let certificate = cause.contains("certificate");
-        let message = format!("no connection to {host}: {cause}");
-        let failure = Error::new(ErrorKind::Unavailable, message).with("host", host);
-        return Failure::refused(match certificate {
-            true => failure.hint("the server's certificate is not trusted here: check the address").source(error),
-            false => failure.retry(Retry::Backoff).hint("check the address and the network").source(error),
-        });
+        return Failure::refused(obstacle(host, &error).source(error));
     }
+    let cause = causes(&error).last().map(ToString::to_string).unwrap_or_default();
     Failure::unclear(
         Error::new(ErrorKind::Unavailable, format!("the connection to {host} broke: {cause}"))
             .retry(Retry::Backoff)
@@ -164,10 +157,59 @@ pub(crate) fn failed(host: &str, error: reqwest::Error) -> Failure {
     )
 }
 
-fn deepest(error: &reqwest::Error) -> String {
-    let mut cause: &dyn std::error::Error = error;
-    while let Some(next) = cause.source() {
-        cause = next;
+/// Why no connection came about, and what to do.
+fn obstacle(host: &str, error: &reqwest::Error) -> Error {
+    use rustls::{CertificateError as Bad, Error as Tls, InvalidMessage::InvalidContentType};
+    let say = |stage: &str, why: String, hint: &str| {
+        let error = Error::new(ErrorKind::Unavailable, format!("no connection to {host}: {why}"));
+        error.retry(Retry::Backoff).with("host", host).with("stage", stage).hint(hint)
+    };
+    // A certificate does not get better by trying again.
+    let tls = |why: String, hint: &str| say("tls", why, hint).retry(Retry::Never);
+    for cause in causes(error) {
+        if let Some(unresolved) = cause.downcast_ref::<Unresolved>() {
+            let hint = "check how the address is spelled, and whether this machine can look up names";
+            return say("name", format!("its name is not known here ({unresolved})"), hint);
+        }
+        match cause.downcast_ref::<Tls>() {
+            None => {}
+            Some(Tls::InvalidCertificate(Bad::NotValidForName | Bad::NotValidForNameContext { .. })) => {
+                let hint = "write the address with the name that the vendor gives, not with an alias or a number";
+                return tls(format!("its certificate is for another name ({cause})"), hint);
+            }
+            Some(Tls::InvalidCertificate(_)) => {
+                let hint = "check the address; if it is right, this machine has to trust the authority that signed it";
+                return tls(format!("its certificate is not trusted here ({cause})"), hint);
+            }
+            Some(Tls::InvalidMessage(InvalidContentType)) => {
+                let hint = "check the port: the vendor's address with https most likely has none";
+                return tls("it answers in plain text, such as http, where TLS is expected".to_owned(), hint);
+            }
+            Some(_) => return tls(format!("TLS cannot be agreed on ({cause})"), "check the address and its port"),
+        }
+        match cause.downcast_ref::<io::Error>().map(io::Error::kind) {
+            Some(io::ErrorKind::ConnectionRefused) => {
+                let hint = "check host and port; nobody listens there now";
+                return say("tcp", format!("it refuses connections ({cause})"), hint);
+            }
+            Some(io::ErrorKind::UnexpectedEof) => {
+                return say("tls", format!("it hung up ({cause})"), "check the address and its port");
+            }
+            _ => {}
+        }
     }
-    cause.to_string()
+    if error.is_timeout() {
+        let hint = "check host and port; a firewall on the way may swallow what is sent there";
+        return say("tcp", format!("none came about within {CONNECT:.0?}"), hint);
+    }
+    let cause = causes(error).last().map(ToString::to_string).unwrap_or_default();
+    say("tcp", cause, "check the address and the network")
+}
+
+/// An error and all underneath, also those that an I/O error only holds and does not tell of.
+fn causes<'a>(error: &'a (dyn StdError + 'static)) -> impl Iterator<Item = &'a (dyn StdError + 'static)> {
+    successors(Some(error), |&error| match error.downcast_ref::<io::Error>().and_then(io::Error::get_ref) {
+        Some(inner) => Some(inner as &(dyn StdError + 'static)),
+        None => error.source(),
+    })
 }

@@ -425,17 +425,17 @@ async fn the_rate_is_kept() {
 
 #[tokio::test]
 async fn a_check_names_the_setting() {
-    let found = client(&nobody().await).check("thing.get", id()).await;
+    let found = client(&nobody().await).check("thing.get", id()).await.findings;
     assert_eq!(found[0].pointer, "/endpointUrl");
     let server = answering(ResponseTemplate::new(404)).await;
-    assert_eq!(client(&server.uri()).check("thing.get", id()).await[0].pointer, "/endpointUrl");
+    assert_eq!(client(&server.uri()).check("thing.get", id()).await.findings[0].pointer, "/endpointUrl");
     let server = answering(ResponseTemplate::new(401)).await;
     let vault = Default::default();
     let basic = Auth::Basic { username: "u".into(), password: "p".into() };
     let client = builder(&server.uri()).auth(basic, slot(&vault)).build().unwrap();
-    assert_eq!(client.check("thing.get", id()).await[0].pointer, "/password");
+    assert_eq!(client.check("thing.get", id()).await.findings[0].pointer, "/password");
     let server = answering(ResponseTemplate::new(200).set_body_json(json!(1))).await;
-    assert!(support::client(&server.uri()).check("thing.get", id()).await.is_empty());
+    assert!(support::client(&server.uri()).check("thing.get", id()).await.findings.is_empty());
 }
 
 #[tokio::test]
@@ -452,6 +452,7 @@ async fn wrong_settings_are_named_when_the_client_is_made() {
         client_auth: ClientAuth::Form,
         token_url: "http://login.example.com/token".parse().unwrap(),
         authorization_url: None,
+        revocation_url: None,
         redirect_uri: None,
         scopes: Vec::new(),
         grant: Grant::ClientCredentials,

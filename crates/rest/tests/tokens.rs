@@ -182,7 +182,7 @@ async fn a_newer_token_in_the_vault_is_used_instead_of_asking() {
     // Another process has renewed meanwhile.
     let entry = slot(&vault).load().await.unwrap().unwrap();
     let newer = entry.content.expose().replace("access-1", "access-x").replace("refresh-1", "refresh-x");
-    assert!(slot(&vault).replace(entry.version, &newer.as_str().into()).await.unwrap());
+    assert!(slot(&vault).replace(entry.version, &newer.as_str().into(), &SignIn::default()).await.unwrap());
     *login.0.access.lock().unwrap() = "access-x".into();
     get(&client).await.unwrap();
     assert_eq!(login.asked(), 1);
@@ -207,7 +207,7 @@ async fn what_the_login_server_refuses_names_the_setting() {
                 let body = json!({ "error": code, "error_description": "because of client-secret" });
                 login.instead(ResponseTemplate::new(status).set_body_json(body));
             }
-            let found = client.check("thing.get", json!({ "id": 1 })).await;
+            let found = client.check("thing.get", json!({ "id": 1 })).await.findings;
             assert_eq!(found[0].pointer, setting, "{code} {found:?}");
             assert!(!format!("{found:?}").contains("client-secret"), "{found:?}");
             let error = get(&client).await.unwrap_err();
@@ -217,11 +217,36 @@ async fn what_the_login_server_refuses_names_the_setting() {
             }
             let kept = slot(&vault).load().await.unwrap().map(|entry| entry.content.expose().to_owned());
             let none = |kept: String| {
-                kept.contains("\"accessToken\":\"\"") && !kept.contains("refreshToken") && !kept.contains("lease")
+                let gone = ["\"refreshToken\":", "\"lease\"", "\"attempts\""];
+                kept.contains("\"accessToken\":\"\"") && gone.iter().all(|one| !kept.contains(one))
             };
             assert!(kept.clone().is_none_or(none), "no tokens, and no lease is left: {kept:?}");
         }
     }
+}
+
+#[tokio::test]
+async fn what_was_refused_is_asked_again_by_a_check() {
+    let (login, server) = login().await;
+    let vault = Arc::<MemoryVault>::default();
+    let client = with(&server, oauth(&server, refresh_token()), &vault);
+    login.instead(ResponseTemplate::new(400).set_body_json(json!({ "error": "unauthorized_client" })));
+    assert_eq!(get(&client).await.unwrap_err().kind(), ErrorKind::Config);
+    // The vendor has put it right; nobody knows yet, also not another process.
+    for client in [&client, &with(&server, oauth(&server, refresh_token()), &vault)] {
+        assert_eq!(get(client).await.unwrap_err().kind(), ErrorKind::Config);
+    }
+    assert_eq!(login.asked(), 1);
+    let checked = client.check("thing.get", json!({ "id": 1 })).await;
+    assert!(checked.findings.is_empty(), "{checked:?}");
+    get(&client).await.unwrap();
+    // Other settings are worth another try without anybody asking for it.
+    login.lifetime(1);
+    let vault = Arc::<MemoryVault>::default();
+    let wrong = Grant::Password { username: "ann".into(), password: "wrong".into() };
+    get(&with(&server, oauth(&server, wrong), &vault)).await.unwrap_err();
+    let right = Grant::Password { username: "ann".into(), password: "right".into() };
+    get(&with(&server, oauth(&server, right), &vault)).await.unwrap();
 }
 
 #[tokio::test]
@@ -258,6 +283,7 @@ async fn a_lost_refresh_is_not_repeated_at_once() {
         client_auth: ClientAuth::Form,
         token_url: format!("{}/token", server.base).parse().unwrap(),
         authorization_url: None,
+        revocation_url: None,
         redirect_uri: None,
         scopes: Vec::new(),
         grant,
@@ -318,10 +344,10 @@ async fn a_vault_that_fails_loses_nothing() {
         async fn load(&self, connection: &str) -> Result<Option<VaultEntry>> {
             self.0.load(connection).await
         }
-        async fn replace(&self, connection: &str, expected: u64, content: &Secret) -> Result<bool> {
+        async fn replace(&self, connection: &str, expected: u64, content: &Secret, sign_in: &SignIn) -> Result<bool> {
             match self.1.load(Ordering::SeqCst) {
                 true => Err(Error::new(ErrorKind::Store, "the disk is full")),
-                false => self.0.replace(connection, expected, content).await,
+                false => self.0.replace(connection, expected, content, sign_in).await,
             }
         }
     }

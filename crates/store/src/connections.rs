@@ -7,12 +7,13 @@ use std::collections::{BTreeMap, BTreeSet};
 use rusqlite::{OptionalExtension, params};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
-use trunkline_core::{Connection, Error, ErrorKind, Result, Schema, Secret, SecretSource};
+use trunkline_core::{Connection, Error, ErrorKind, Result, Schema, Secret, SecretSource, SignIn};
 use trunkline_engine::{RunEvent, RunId, RunStatus};
 
 use crate::{
     Store, now,
     seal::{Place, Sealed},
+    vault,
 };
 
 const MASK: &str = "***";
@@ -28,8 +29,8 @@ pub struct ConnectionSummary {
     pub created_at: u64,
     /// When its document was last saved.
     pub updated_at: u64,
-    /// Whether the vault holds something for it: somebody has signed in.
-    pub signed_in: bool,
+    /// How its sign-in stands; nothing if it has never asked for a token, or needs none.
+    pub sign_in: Option<SignIn>,
     /// Runs that are not over and need it.
     pub used_by: Vec<ConnectionUse>,
 }
@@ -132,9 +133,9 @@ impl Store {
     pub async fn connections(&self) -> Result<Vec<ConnectionSummary>> {
         let read = self.readers.read("listing the connections", |store| {
             let mut statement = store.prepare_cached(
-                "SELECT name, connector, created_at, updated_at,
-                        EXISTS (SELECT 1 FROM vault WHERE vault.connection = connections.name)
-                 FROM connections ORDER BY name",
+                "SELECT name, connector, created_at, connections.updated_at,
+                        vault.connection IS NOT NULL, vault.sign_in
+                 FROM connections LEFT JOIN vault ON vault.connection = connections.name ORDER BY name",
             )?;
             let summary = |row: &rusqlite::Row<'_>| {
                 Ok(ConnectionSummary {
@@ -142,7 +143,11 @@ impl Store {
                     connector: row.get(1)?,
                     created_at: row.get::<_, i64>(2)?.unsigned_abs(),
                     updated_at: row.get::<_, i64>(3)?.unsigned_abs(),
-                    signed_in: row.get(4)?,
+                    sign_in: row
+                        .get::<_, bool>(4)?
+                        .then(|| row.get::<_, Option<String>>(5))
+                        .transpose()?
+                        .map(|text| vault::read(text.as_deref())),
                     used_by: Vec::new(),
                 })
             };
@@ -168,17 +173,19 @@ impl Store {
 
     /// Removes a connection with its secrets and its tokens.
     ///
-    /// Fails with `conflict` while a run that is not over needs it, unless that does not matter (`force`).
-    pub async fn remove_connection(&self, name: &str, force: bool) -> Result<()> {
-        let wanted = name.to_owned();
+    /// Gives what the vault held for it, so that it can be taken back where it came from. Fails with `conflict` while a run
+    /// that is not over needs it, unless that does not matter (`force`).
+    pub async fn remove_connection(&self, name: &str, force: bool) -> Result<Option<Secret>> {
+        let (wanted, seal) = (name.to_owned(), self.inner.seal.clone());
         let removed = self.inner.writer.run(move |store| {
             // In the same transaction: no run can begin in between.
             if !force && let Some(found) = uses(store)?.remove(&wanted) {
                 return Ok(Err(in_use(&wanted, &found)));
             }
+            let held = vault::open(store, &seal, &wanted)?;
             // Its secrets and its vault entry go with it: they refer to it.
             let removed = store.prepare_cached("DELETE FROM connections WHERE name = ?1")?.execute([&wanted])?;
-            if removed == 0 { Ok(Err(unknown(&wanted, &names(store)?))) } else { Ok(Ok(())) }
+            if removed == 0 { Ok(Err(unknown(&wanted, &names(store)?))) } else { Ok(Ok(held)) }
         });
         removed.await?
     }

@@ -46,6 +46,7 @@ use trunkline_core::Result;
 pub use connections::{ConnectionSummary, ConnectionUse};
 pub use key::KeySource;
 pub use rotate::{Rotated, Rotation};
+pub use vault::SignInEvent;
 
 use crate::{journal::Pending, key::Ring, seal::Seal, sqlite::Readers, writer::Writer};
 

@@ -1,13 +1,15 @@
-//! The vault of connections: compare-and-set in the writer, so that of several tasks and processes one wins.
+//! The vault of connections: compare-and-set in the writer, so that of several tasks and processes one wins. How the sign-in
+//! stands lies beside what is sealed, and each change of it is kept for those who watch.
 
 use rusqlite::{OptionalExtension, params};
-use trunkline_core::{Result, Secret, Vault, VaultEntry, async_trait};
+use serde::{Deserialize, Serialize};
+use trunkline_core::{Result, Secret, SignIn, SignInState, Vault, VaultEntry, async_trait};
 
 use crate::{
     Store,
     connections::{exists, unknown},
     now,
-    seal::{Place, Sealed},
+    seal::{Place, Seal, Sealed},
 };
 
 /// Each version is sealed for itself: an old one cannot be put back under a new number.
@@ -18,25 +20,16 @@ pub(crate) fn field(version: i64) -> String {
 #[async_trait]
 impl Vault for Store {
     async fn load(&self, connection: &str) -> Result<Option<VaultEntry>> {
-        let name = connection.to_owned();
-        let found = self.readers.read("reading the vault", move |store| {
-            let mut statement =
-                store.prepare_cached("SELECT version, key_id, sealed FROM vault WHERE connection = ?1")?;
-            let entry = |row: &rusqlite::Row<'_>| {
-                Ok((row.get::<_, i64>(0)?, Sealed { key_id: row.get(1)?, bytes: row.get(2)? }))
-            };
-            statement.query_row([name], entry).optional()
-        });
-        let Some((version, sealed)) = found.await? else { return Ok(None) };
-        let place = Place { table: "vault", row: &[connection], field: &field(version) };
-        let content = self.inner.seal.open_text(&place, &sealed)?;
-        Ok(Some(VaultEntry { version: version.unsigned_abs(), content }))
+        let (name, seal) = (connection.to_owned(), self.inner.seal.clone());
+        let found = self.readers.read("reading the vault", move |store| entry(store, &seal, &name));
+        found.await?.transpose()
     }
 
     /// Also fails, with `not_found`, for a connection that has been removed: its tokens must not come back.
-    async fn replace(&self, connection: &str, expected: u64, content: &Secret) -> Result<bool> {
+    async fn replace(&self, connection: &str, expected: u64, content: &Secret, sign_in: &SignIn) -> Result<bool> {
         let Ok(expected) = i64::try_from(expected) else { return Ok(false) };
         let (name, content, seal) = (connection.to_owned(), content.clone(), self.inner.seal.clone());
+        let sign_in = sign_in.clone();
         let replaced = self.inner.writer.run(move |store| {
             if !exists(store, &name)? {
                 return Ok(Ok(None));
@@ -46,20 +39,103 @@ impl Vault for Store {
                 Ok(sealed) => sealed,
                 Err(error) => return Ok(Err(error)),
             };
+            let before = sign_in_of(store, &name)?;
             let sql = if expected == 0 {
-                "INSERT INTO vault (connection, version, key_id, sealed, updated_at) VALUES (?1, ?2 + 1, ?3, ?4, ?5)
-                 ON CONFLICT DO NOTHING"
+                "INSERT INTO vault (connection, version, key_id, sealed, updated_at, sign_in)
+                 VALUES (?1, ?2 + 1, ?3, ?4, ?5, ?6) ON CONFLICT DO NOTHING"
             } else {
-                "UPDATE vault SET version = version + 1, key_id = ?3, sealed = ?4, updated_at = ?5
+                "UPDATE vault SET version = version + 1, key_id = ?3, sealed = ?4, updated_at = ?5, sign_in = ?6
                  WHERE connection = ?1 AND version = ?2"
             };
-            let changed =
-                store.prepare_cached(sql)?.execute(params![name, expected, sealed.key_id, sealed.bytes, now()])?;
+            let text = serde_json::to_string(&sign_in).unwrap_or_default();
+            let (at, key_id, bytes) = (now(), sealed.key_id, sealed.bytes);
+            let changed = store.prepare_cached(sql)?.execute(params![name, expected, key_id, bytes, at, text])?;
+            if changed == 1 && before.is_none_or(|before| before.state.differs(&sign_in.state)) {
+                note(store, &name, at, &text)?;
+            }
             Ok(Ok(Some(changed == 1)))
         });
         match replaced.await?? {
             Some(replaced) => Ok(replaced),
             None => Err(unknown(connection, &[])),
         }
+    }
+}
+
+/// What the vault holds for a connection, opened.
+fn entry(store: &rusqlite::Connection, seal: &Seal, connection: &str) -> rusqlite::Result<Option<Result<VaultEntry>>> {
+    let mut statement = store.prepare_cached("SELECT version, key_id, sealed FROM vault WHERE connection = ?1")?;
+    let sealed =
+        |row: &rusqlite::Row<'_>| Ok((row.get::<_, i64>(0)?, Sealed { key_id: row.get(1)?, bytes: row.get(2)? }));
+    let found = statement.query_row([connection], sealed).optional()?;
+    Ok(found.map(|(version, sealed)| {
+        let place = Place { table: "vault", row: &[connection], field: &field(version) };
+        let content = seal.open_text(&place, &sealed)?;
+        Ok(VaultEntry { version: version.unsigned_abs(), content })
+    }))
+}
+
+/// The same for those who can do without: nothing if it cannot be opened.
+pub(crate) fn open(store: &rusqlite::Connection, seal: &Seal, connection: &str) -> rusqlite::Result<Option<Secret>> {
+    Ok(entry(store, seal, connection)?.and_then(Result::ok).map(|entry| entry.content))
+}
+
+/// A change of how a connection's sign-in stands.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct SignInEvent {
+    /// Grows with each event of whatever connection and process.
+    pub id: u64,
+    /// The connection.
+    pub connection: String,
+    /// When, in milliseconds since 1970 (UTC).
+    pub at: u64,
+    /// How it stood from then on.
+    #[serde(flatten)]
+    pub state: SignInState,
+}
+
+/// How many changes are kept a connection.
+const KEPT: i64 = 200;
+
+fn note(store: &rusqlite::Connection, connection: &str, at: i64, sign_in: &str) -> rusqlite::Result<()> {
+    let insert = "INSERT INTO sign_ins (connection, at, sign_in) VALUES (?1, ?2, ?3)";
+    store.prepare_cached(insert)?.execute(params![connection, at, sign_in])?;
+    let old = "DELETE FROM sign_ins WHERE connection = ?1 AND id <=
+               (SELECT id FROM sign_ins WHERE connection = ?1 ORDER BY id DESC LIMIT 1 OFFSET ?2)";
+    store.prepare_cached(old)?.execute(params![connection, KEPT])?;
+    Ok(())
+}
+
+/// How a connection's sign-in stood when the vault was last written: nothing if it never was.
+fn sign_in_of(store: &rusqlite::Connection, connection: &str) -> rusqlite::Result<Option<SignIn>> {
+    let mut statement = store.prepare_cached("SELECT sign_in FROM vault WHERE connection = ?1")?;
+    let text: Option<Option<String>> = statement.query_row([connection], |row| row.get(0)).optional()?;
+    Ok(text.map(|text| read(text.as_deref())))
+}
+
+/// Entries of before this was kept say nothing.
+pub(crate) fn read(text: Option<&str>) -> SignIn {
+    text.and_then(|text| serde_json::from_str(text).ok()).unwrap_or(SignIn { renewable: true, ..SignIn::default() })
+}
+
+impl Store {
+    /// How sign-ins have changed since the event `after` (0 = all that are kept), oldest first: of this connection, or of all.
+    /// Whoever watches asks again with the last id it has seen; changes that other processes made are there, too.
+    pub async fn sign_in_events(&self, connection: Option<&str>, after: u64) -> Result<Vec<SignInEvent>> {
+        let (name, after) = (connection.map(str::to_owned), i64::try_from(after).unwrap_or(i64::MAX));
+        let read = self.readers.read("reading how sign-ins changed", move |store| {
+            let sql = "SELECT id, connection, at, sign_in FROM sign_ins
+                       WHERE id > ?1 AND (?2 IS NULL OR connection = ?2) ORDER BY id";
+            let event = |row: &rusqlite::Row<'_>| {
+                Ok(SignInEvent {
+                    id: row.get::<_, i64>(0)?.unsigned_abs(),
+                    connection: row.get(1)?,
+                    at: row.get::<_, i64>(2)?.unsigned_abs(),
+                    state: read(row.get::<_, Option<String>>(3)?.as_deref()).state,
+                })
+            };
+            store.prepare_cached(sql)?.query_map(params![after, name], event)?.collect()
+        });
+        read.await
     }
 }

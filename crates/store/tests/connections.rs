@@ -7,7 +7,7 @@ use std::collections::BTreeMap;
 
 use serde_json::json;
 use support::{Home, connection, settings};
-use trunkline_core::{Connection, ErrorKind, Secret, Vault};
+use trunkline_core::{Connection, ErrorKind, Secret, SignIn, Vault};
 use trunkline_engine::{Flush, Journal, RunEvent, RunId, RunStatus};
 use trunkline_store::ConnectionUse;
 
@@ -27,7 +27,7 @@ async fn a_connection_comes_back_as_it_was() {
     assert_eq!(store.masked_connection("dam").await.unwrap().to_string(), masked.to_string());
     let listed = store.connections().await.unwrap();
     assert_eq!((listed.len(), &*listed[0].name, &*listed[0].connector), (1, "dam", "dam-v1.0"));
-    assert!(!listed[0].signed_in && listed[0].created_at > 1_700_000_000_000);
+    assert!(listed[0].sign_in.is_none() && listed[0].created_at > 1_700_000_000_000);
 }
 
 #[tokio::test]
@@ -61,9 +61,9 @@ async fn replacing_keeps_what_the_vault_holds_and_removing_does_not() {
     let home = Home::new();
     let store = home.open().unwrap();
     store.put_connection(&connection("dam", "one", "1"), &settings()).await.unwrap();
-    assert!(store.replace("dam", 0, &Secret::from("tokens")).await.unwrap());
+    assert!(store.replace("dam", 0, &Secret::from("tokens"), &SignIn::default()).await.unwrap());
     let first = store.connections().await.unwrap().remove(0);
-    assert!(first.signed_in);
+    assert!(first.sign_in.is_some());
 
     store.put_connection(&connection("dam", "two", "2"), &settings()).await.unwrap();
     assert_eq!(store.connection("dam").await.unwrap().settings["clientSecret"], "two");
@@ -79,9 +79,12 @@ async fn replacing_keeps_what_the_vault_holds_and_removing_does_not() {
         assert_eq!(rows, 0, "{table}");
     }
     // A refresh that was under way when the connection was removed must not bring it back.
-    let late = store.replace("dam", 1, &Secret::from("late")).await.unwrap_err();
+    let late = store.replace("dam", 1, &Secret::from("late"), &SignIn::default()).await.unwrap_err();
     assert_eq!(late.kind(), ErrorKind::NotFound);
-    assert_eq!(store.replace("dam", 0, &Secret::from("late")).await.unwrap_err().kind(), ErrorKind::NotFound);
+    assert_eq!(
+        store.replace("dam", 0, &Secret::from("late"), &SignIn::default()).await.unwrap_err().kind(),
+        ErrorKind::NotFound
+    );
 }
 
 #[tokio::test]
@@ -119,7 +122,7 @@ async fn of_all_who_replace_one_wins() {
                 let (version, text) =
                     entry.map_or((0, String::new()), |entry| (entry.version, entry.content.expose().to_owned()));
                 let mine = format!("{worker}.{} ", wins.len());
-                if store.replace("dam", version, &Secret::from(text + &mine)).await.unwrap() {
+                if store.replace("dam", version, &Secret::from(text + &mine), &SignIn::default()).await.unwrap() {
                     wins.push(mine);
                 }
             }
@@ -137,7 +140,7 @@ async fn of_all_who_replace_one_wins() {
     wins.sort();
     assert_eq!(kept, wins);
     for wrong in [0, 79, 81, u64::MAX] {
-        assert!(!stores[0].replace("dam", wrong, &Secret::from("x")).await.unwrap());
+        assert!(!stores[0].replace("dam", wrong, &Secret::from("x"), &SignIn::default()).await.unwrap());
     }
 }
 
@@ -148,7 +151,7 @@ async fn names_are_data() {
     for name in ["", "a/b", "'; DROP TABLE connections; --", "Ä ~1", "a", "a\u{0}b"] {
         let one = Connection { name: name.into(), ..connection("", name, "p") };
         store.put_connection(&one, &settings()).await.unwrap();
-        assert!(store.replace(name, 0, &Secret::from(name)).await.unwrap());
+        assert!(store.replace(name, 0, &Secret::from(name), &SignIn::default()).await.unwrap());
     }
     for summary in store.connections().await.unwrap() {
         assert_eq!(store.connection(&summary.name).await.unwrap().settings["clientSecret"], *summary.name);

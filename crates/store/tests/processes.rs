@@ -15,7 +15,7 @@ use std::{
 };
 
 use support::{Home, accepted, connection, events, item, keys, settings};
-use trunkline_core::{ErrorKind, Secret, Vault};
+use trunkline_core::{ErrorKind, Secret, SignIn, Vault};
 use trunkline_engine::{Flush, Journal, RunEvent, RunId};
 use trunkline_store::{KeySource, Store};
 
@@ -144,7 +144,7 @@ async fn child_that_takes_part() {
     while wins < 50 {
         let entry = store.load("dam").await.unwrap().unwrap();
         let next = (entry.content.expose().parse::<u64>().unwrap() + 1).to_string();
-        if store.replace("dam", entry.version, &next.into()).await.unwrap() {
+        if store.replace("dam", entry.version, &next.into(), &SignIn::default()).await.unwrap() {
             wins += 1;
             store.append(&run, vec![item(&format!("child.{wins}"))], Flush::Now).await.unwrap();
         }
@@ -159,7 +159,7 @@ async fn two_processes_share_a_store() {
     let home = Home::new();
     let (one, two) = (home.open().unwrap(), home.open().unwrap());
     one.put_connection(&connection("dam", "s", "p"), &settings()).await.unwrap();
-    assert!(one.replace("dam", 0, &Secret::from("0")).await.unwrap());
+    assert!(one.replace("dam", 0, &Secret::from("0"), &SignIn::default()).await.unwrap());
     let run = accepted(&one, "shared").await;
     let claim = one.claim(&run).await.unwrap();
     assert!(!one.cancel_requested(&run).await.unwrap());
@@ -172,7 +172,7 @@ async fn two_processes_share_a_store() {
             while wins < 50 {
                 let entry = store.load("dam").await.unwrap().unwrap();
                 let next = (entry.content.expose().parse::<u64>().unwrap() + 1).to_string();
-                if store.replace("dam", entry.version, &next.into()).await.unwrap() {
+                if store.replace("dam", entry.version, &next.into(), &SignIn::default()).await.unwrap() {
                     wins += 1;
                     let flush = if wins % 2 == 0 { Flush::Now } else { Flush::Later };
                     store.append(&run, vec![item(&format!("{name}.{wins}"))], flush).await.unwrap();

@@ -15,7 +15,7 @@ use std::{
 use base64::{Engine, prelude::BASE64_STANDARD};
 use serde_json::json;
 use support::{Home, accepted, connection, events, settings};
-use trunkline_core::{ErrorKind, Secret, Vault};
+use trunkline_core::{ErrorKind, Secret, SignIn, Vault};
 use trunkline_engine::{Flush, Journal, RunEvent, RunId};
 use trunkline_store::{KeySource, Rotated, Store};
 
@@ -26,7 +26,7 @@ async fn filled(home: &Home, values: u64) -> (Store, u64) {
     let store = home.open().unwrap();
     for name in ["dam", "other"] {
         store.put_connection(&connection(name, "s", "p"), &settings()).await.unwrap();
-        assert!(store.replace(name, 0, &Secret::from("0")).await.unwrap());
+        assert!(store.replace(name, 0, &Secret::from("0"), &SignIn::default()).await.unwrap());
     }
     let run = accepted(&store, "a1").await;
     let event = |number: u64| match number % 2 {
@@ -237,7 +237,12 @@ async fn child_that_refreshes() {
     for number in 0..40_u64 {
         let entry = store.load("dam").await.unwrap().unwrap();
         assert_eq!(entry.content.expose(), number.to_string());
-        assert!(store.replace("dam", entry.version, &Secret::from((number + 1).to_string())).await.unwrap());
+        assert!(
+            store
+                .replace("dam", entry.version, &Secret::from((number + 1).to_string()), &SignIn::default())
+                .await
+                .unwrap()
+        );
         assert_eq!(store.connection("other").await.unwrap().settings["clientSecret"], "s");
         store.put_connection(&connection("other", "s", "p"), &settings()).await.unwrap();
         let checkpoint = RunEvent::Checkpoint { step: "late".into(), value: json!({ "late": number }) };
@@ -289,7 +294,10 @@ async fn a_key_given_as_a_value_changes_to_another_value() {
     assert_eq!(rotate(&both).await.values, 0);
     // Who knows the old one only is told so, and writes nothing that the new one could not read.
     assert_eq!(store.connection("dam").await.unwrap_err().kind(), ErrorKind::Config);
-    assert_eq!(store.replace("dam", 0, &Secret::from("t")).await.unwrap_err().kind(), ErrorKind::Config);
+    assert_eq!(
+        store.replace("dam", 0, &Secret::from("t"), &SignIn::default()).await.unwrap_err().kind(),
+        ErrorKind::Config
+    );
     let late = store.put_connection(&connection("dam", "t", "t"), &settings()).await.unwrap_err();
     assert_eq!(late.kind(), ErrorKind::Config);
     assert!(late.advice().is_some());

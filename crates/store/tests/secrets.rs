@@ -12,7 +12,7 @@ use base64::prelude::{BASE64_STANDARD, BASE64_STANDARD_NO_PAD, BASE64_URL_SAFE_N
 use rusqlite::params;
 use serde_json::json;
 use support::{Home, accepted, connection, events, settings};
-use trunkline_core::{ErrorKind, Secret, Vault};
+use trunkline_core::{ErrorKind, Secret, SignIn, Vault};
 use trunkline_engine::{Flush, Journal, RunEvent, RunId};
 use trunkline_store::{KeySource, Store};
 
@@ -69,7 +69,7 @@ async fn filled(home: &Home) -> Store {
     let mut one = connection("dam", CLIENT_SECRET, PASSWORD);
     one.settings["endpointUrl"] = OPEN.into();
     store.put_connection(&one, &settings()).await.unwrap();
-    assert!(store.replace("dam", 0, &Secret::from(TOKENS)).await.unwrap());
+    assert!(store.replace("dam", 0, &Secret::from(TOKENS), &SignIn::default()).await.unwrap());
     let run = accepted(&store, "a1").await;
     for flush in [Flush::Now, Flush::Later] {
         let value = json!({ "url": SAS, "blocks": ["1"] });
@@ -124,7 +124,7 @@ async fn a_sealed_value_opens_in_its_place_only() {
     let home = Home::new();
     let store = filled(&home).await;
     store.put_connection(&connection("other", "s", "p"), &settings()).await.unwrap();
-    assert!(store.replace("other", 0, &Secret::from("others")).await.unwrap());
+    assert!(store.replace("other", 0, &Secret::from("others"), &SignIn::default()).await.unwrap());
     let run = accepted(&store, "a2").await;
     let value = json!({ "other": true });
     store.append(&run, vec![RunEvent::Checkpoint { step: "files/2/asset".into(), value }], Flush::Now).await.unwrap();
@@ -293,9 +293,9 @@ async fn files_of_others_are_refused_and_left_alone() {
     let ours = |home: &Home| drop(Store::open(&home.data(), KeySource::Value("0".repeat(64).into())).unwrap());
     let error = refused("a later version", &|home| {
         ours(home);
-        home.sqlite().execute_batch("PRAGMA user_version = 3; PRAGMA wal_checkpoint(TRUNCATE)").unwrap();
+        home.sqlite().execute_batch("PRAGMA user_version = 9; PRAGMA wal_checkpoint(TRUNCATE)").unwrap();
     });
-    assert!(error.message().contains("has version 3"), "{error:?}");
+    assert!(error.message().contains("has version 9"), "{error:?}");
     refused("half a file", &|home| {
         ours(home);
         let bytes = fs::read(home.database()).unwrap();

@@ -16,8 +16,8 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 use trunkline_core::{
-    Action, ActionEntry, ActionSpec, AnyAction, AnyClient, Connected, Connection, Connector, Context, Diagnostic,
-    Effect, Error, ErrorKind, Items, MemoryVault, Registry, Result, VaultSlot, async_trait,
+    Action, ActionEntry, ActionSpec, AnyAction, AnyClient, Checked, Connected, Connection, Connector, Context, Effect,
+    Error, ErrorKind, Items, MemoryVault, Registry, Result, VaultSlot, async_trait,
 };
 use trunkline_engine::Flow;
 
@@ -71,8 +71,8 @@ impl Connector for Shop {
         shared.count("connect");
         Ok(World { made: Mutex::new(vec![settings.world]), ..World::default() })
     }
-    async fn check(_: &World) -> Vec<Diagnostic> {
-        Vec::new()
+    async fn check(_: &World) -> Checked {
+        Checked::default()
     }
 }
 

@@ -35,7 +35,8 @@ Exit codes:
   2  the command line was not understood
   3  a check found faults (connection check, flow validate)
   4  the run ended, but some items failed or are unknown
-  5  the run failed or was cancelled";
+  5  the run failed or was cancelled
+130, 143  stopped from outside; what is in the journal can be resumed";
 
 #[derive(Subcommand)]
 pub(crate) enum Command {
@@ -221,7 +222,15 @@ pub(crate) enum ConnectionCommand {
         #[arg(long)]
         allow_private_network: bool,
     },
-    /// Forget a connection, its secrets and its tokens
+    /// Show how sign-ins have changed: ok, refreshing, backoff, reauth_required
+    Events {
+        /// The connection; all if absent
+        name: Option<String>,
+        /// Only what came after the event with this id (see --json), for those who ask again and again
+        #[arg(long, value_name = "ID", default_value_t = 0)]
+        after: u64,
+    },
+    /// Forget a connection, its secrets and its tokens, and take the tokens back at its login server
     Remove {
         /// The connection
         name: String,

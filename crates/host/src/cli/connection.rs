@@ -7,7 +7,7 @@ use serde_json::{Map, Value, json};
 use tokio::{net::TcpListener, sync::mpsc};
 use trunkline::{
     Runtime,
-    core::{Authorization, Connected, Error, ErrorKind, Result},
+    core::{Authorization, Checked, Connected, Error, ErrorKind, ReauthCause, Result, SignInState},
     rest::Url,
 };
 
@@ -52,9 +52,10 @@ pub(crate) async fn connection(runtime: &Runtime, command: ConnectionCommand, ou
         }
         ConnectionCommand::List => {
             let all = runtime.store().connections().await?;
+            let now = trunkline::now();
             output.show(&all, || {
                 let rows = all.iter().map(|one| {
-                    let signed_in = if one.signed_in { "yes" } else { "not yet" };
+                    let sign_in = one.sign_in.as_ref().map_or_else(|| "not yet".to_owned(), |one| stands(&one.at(now)));
                     let runs = one.used_by.iter().map(|used| format!("{} of {}", used.run, used.flow));
                     let runs = if one.used_by.len() > 3 {
                         format!("{} runs", one.used_by.len())
@@ -65,9 +66,9 @@ pub(crate) async fn connection(runtime: &Runtime, command: ConnectionCommand, ou
                         Some(now) => format!("{} (now {now})", one.connector),
                         None => one.connector.clone(),
                     };
-                    vec![one.name.clone(), connector, signed_in.into(), time(one.updated_at), runs]
+                    vec![one.name.clone(), connector, sign_in, time(one.updated_at), runs]
                 });
-                table(&["Name", "Connector", "Signed in", "Changed (UTC)", "Needed by"], rows)
+                table(&["Name", "Connector", "Sign-in", "Changed (UTC)", "Needed by"], rows)
             });
         }
         ConnectionCommand::Show { name } => {
@@ -75,11 +76,20 @@ pub(crate) async fn connection(runtime: &Runtime, command: ConnectionCommand, ou
             output.json(&document);
         }
         ConnectionCommand::Check { name } => {
-            let found = runtime.connect(&name).await?.check().await;
-            output.show(&json!({ "connection": name, "ok": found.is_empty(), "findings": found }), || {
-                if found.is_empty() { format!("{name} works.") } else { Output::findings(&found) }
+            let checked = match runtime.connect(&name).await {
+                Ok(connected) => connected.check().await,
+                Err(error) if error.context("setting").is_some() => Checked::from(&error),
+                Err(error) => return Err(error),
+            };
+            let Checked { stages, findings } = &checked;
+            let answer = json!({ "connection": name, "ok": checked.is_ok(), "stages": stages, "findings": findings });
+            output.show(&answer, || {
+                let rows = stages.iter().map(|one| [one.stage, &one.target, one.outcome.as_str()]);
+                let rows = rows.map(|row| row.map(str::to_owned).to_vec());
+                let works = if checked.is_ok() { format!("{name} works.") } else { String::new() };
+                format!("{}\n\n{}{works}", table(&["Stage", "Of", "Is"], rows), Output::findings(findings))
             });
-            if found.iter().any(|one| one.severity == trunkline::core::Severity::Error) {
+            if !checked.is_ok() {
                 return Ok(exit::FAULTS.into());
             }
         }
@@ -111,12 +121,38 @@ pub(crate) async fn connection(runtime: &Runtime, command: ConnectionCommand, ou
                 });
             }
         }
+        ConnectionCommand::Events { name, after } => {
+            let events = runtime.store().sign_in_events(name.as_deref(), after).await?;
+            output.show(&events, || {
+                let rows = events.iter().map(|one| vec![time(one.at), one.connection.clone(), stands(&one.state)]);
+                table(&["When (UTC)", "Connection", "Sign-in"], rows)
+            });
+        }
         ConnectionCommand::Remove { name, force } => {
-            runtime.store().remove_connection(&name, force).await?;
+            if let Err(error) = runtime.remove_connection(&name, force).await? {
+                output.warn(&format!("{name} is removed, but its tokens were not taken back: {error:?}"));
+            }
             output.show(&json!({ "removed": name }), || format!("Removed {name}, with its secrets and tokens."));
         }
     }
     Ok(exit::DONE.into())
+}
+
+/// How a sign-in stands, in a few words.
+fn stands(state: &SignInState) -> String {
+    match state {
+        SignInState::Ok => "ok".to_owned(),
+        SignInState::Refreshing { until } => format!("refreshing until {}", time(*until)),
+        SignInState::Backoff { until, reason } => format!("backoff until {}: {reason}", time(*until)),
+        SignInState::ReauthRequired { cause, reason } => {
+            let cause = match cause {
+                ReauthCause::Revoked => "revoked",
+                ReauthCause::Interrupted => "interrupted",
+                ReauthCause::Expired => "expired",
+            };
+            format!("reauth_required, {cause}: {reason}")
+        }
+    }
 }
 
 /// The first of these names that is taken.

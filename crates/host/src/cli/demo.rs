@@ -111,7 +111,7 @@ pub(crate) async fn demo(runtime: &Runtime, data: &Path, arguments: args::Demo, 
         let name = format!("demo-{}", settings["name"].as_str().unwrap_or_default());
         settings["name"] = name.as_str().into();
         runtime.add_connection(settings).await?;
-        let found = runtime.connect(&name).await?.check().await;
+        let found = runtime.connect(&name).await?.check().await.findings;
         Diagnostic::accept(&format!("connection {name}"), &found)?;
         output.say(&format!("Connection {name} is signed in and works."));
     }

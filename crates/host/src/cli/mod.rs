@@ -35,7 +35,17 @@ pub(crate) fn main() -> ExitCode {
     tracing_subscriber::fmt().with_env_filter(filter).with_writer(|| net::Net(std::io::stderr())).init();
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build();
     let result = match runtime {
-        Ok(runtime) => runtime.block_on(run(arguments, &output)),
+        Ok(runtime) => runtime.block_on(async {
+            // Only the sandbox has an end of its own.
+            let result = tokio::select! {
+                biased;
+                result = run(arguments, &output) => result,
+                code = stopped() => Ok(code),
+            };
+            // An answer of a login server that nobody stores may cost a connection its sign-in.
+            trunkline::rest::settle().await;
+            result
+        }),
         Err(error) => Err(Error::new(ErrorKind::Internal, "no threads can be started").source(error)),
     };
     match result {
@@ -44,6 +54,21 @@ pub(crate) fn main() -> ExitCode {
             output.error(&error);
             exit::ERROR.into()
         }
+    }
+}
+
+/// Waits for somebody who wants the process to end, and gives the code that shells know for it.
+async fn stopped() -> ExitCode {
+    use tokio::signal::unix::{SignalKind, signal};
+    let wanted = async |kind: SignalKind| match signal(kind) {
+        Ok(mut signal) => {
+            signal.recv().await;
+        }
+        Err(_) => std::future::pending().await,
+    };
+    tokio::select! {
+        () = wanted(SignalKind::interrupt()) => ExitCode::from(exit::INTERRUPTED),
+        () = wanted(SignalKind::terminate()) => ExitCode::from(exit::TERMINATED),
     }
 }
 

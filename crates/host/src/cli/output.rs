@@ -17,6 +17,8 @@ pub(crate) mod exit {
     pub(crate) const FAULTS: u8 = 3;
     pub(crate) const PARTIAL: u8 = 4;
     pub(crate) const FAILED: u8 = 5;
+    pub(crate) const INTERRUPTED: u8 = 130;
+    pub(crate) const TERMINATED: u8 = 143;
 }
 
 /// Shows answers as the user wants them.

@@ -136,6 +136,7 @@ pub fn oauth(server: &MockServer, grant: Grant) -> OAuth {
         client_auth: ClientAuth::Form,
         token_url: format!("{}/token", server.uri()).parse().unwrap(),
         authorization_url: Some("https://login.example.com/authorize?audience=api".parse().unwrap()),
+        revocation_url: None,
         redirect_uri: None,
         scopes: vec!["openid".into(), "api".into()],
         grant,

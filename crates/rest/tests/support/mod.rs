@@ -184,8 +184,8 @@ impl Connector for Files {
     fn connect(settings: FilesSettings, _: VaultSlot) -> Result<FilesSettings> {
         Ok(settings)
     }
-    async fn check(_: &FilesSettings) -> Vec<Diagnostic> {
-        Vec::new()
+    async fn check(_: &FilesSettings) -> Checked {
+        Checked::default()
     }
     async fn open(client: &FilesSettings, _: &Value, from: u64) -> Result<FileStream> {
         let length = client.length;
