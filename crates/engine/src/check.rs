@@ -3,12 +3,12 @@
 use std::collections::BTreeMap;
 
 use serde_json::Value;
-use trunkline_core::{Diagnostic, Effect, Registered, Registry, Schema};
+use trunkline_core::{Diagnostic, Effect, Registered, Registry, Schema, Severity};
 
 use crate::{
     Flow, Step, Template,
     expression::{ROOTS, Reference},
-    flow::{Call, Over, StepKind},
+    step::{Call, OnError, Over, StepKind, SubFlow, Wait},
 };
 
 /// What is known of the value of a step: its schema, and whether it may be missing because its branch may not run.
@@ -23,7 +23,19 @@ struct Known {
 struct Names {
     input: Value,
     item: Option<Value>,
+    items: Option<Value>,
+    error: bool,
     steps: BTreeMap<String, Known>,
+}
+
+impl Names {
+    /// Adds what the steps of a branch yield.
+    fn learn(&mut self, branch: Names, runs: bool) {
+        for (id, known) in branch.steps {
+            let certain = runs && known.certain;
+            self.steps.entry(id).or_insert(Known { certain, ..known });
+        }
+    }
 }
 
 struct Checker<'a> {
@@ -44,7 +56,19 @@ impl Flow {
             }
         }
         let input = self.input().map_or(Value::Bool(true), |schema| schema.value().clone());
-        checker.steps(self.steps(), &mut Names { input, item: None, steps: BTreeMap::new() });
+        let names = Names { input, item: None, items: None, error: false, steps: BTreeMap::new() };
+        let mut at_end = names.clone();
+        checker.steps(self.steps(), &mut at_end);
+        checker.steps(self.on_failure(), &mut Names { error: true, ..names });
+        if let Some(output) = self.output() {
+            checker.template(output, &at_end);
+        }
+        for (name, called) in self.linked() {
+            let called = called.check(registry);
+            checker.found.extend(called.into_iter().filter(|one| one.severity == Severity::Error).map(|one| {
+                Diagnostic { pointer: String::new(), message: format!("the flow {name}, which it calls: {one}"), ..one }
+            }));
+        }
         checker.found
     }
 }
@@ -70,17 +94,36 @@ impl Checker<'_> {
                     for branch in [then, otherwise] {
                         let mut inside = names.clone();
                         self.steps(branch, &mut inside);
-                        for (id, known) in inside.steps {
-                            names.steps.entry(id).or_insert(Known { certain: false, ..known });
-                        }
+                        names.learn(inside, false);
                     }
                     continue;
                 }
-                StepKind::Each { over, key, steps, .. } => {
+                StepKind::Parallel(branches) => {
+                    let before = names.clone();
+                    for (_, branch) in branches {
+                        let mut inside = before.clone();
+                        self.steps(branch, &mut inside);
+                        names.learn(inside, matches!(step.guard.on_error, OnError::Fail));
+                    }
+                    self.on_error(step, before, names);
+                    continue;
+                }
+                StepKind::Call(sub) => self.sub_flow(sub, &step.pointer, names),
+                StepKind::Wait(wait) => {
+                    if let Wait::Until(template) | Wait::Signal(template) = wait {
+                        self.template(template, names);
+                    }
+                    Value::Bool(true)
+                }
+                StepKind::Each { over, key, steps, batch, .. } => {
                     let item = self.over(over, &step.pointer, names);
-                    let mut inside = Names { item: Some(item), ..names.clone() };
+                    let mut inside = Names { item: Some(item.clone()), ..names.clone() };
                     if let Some(key) = key {
                         self.template(key, &inside);
+                    }
+                    if batch.is_some() {
+                        let items = serde_json::json!({ "type": "array", "items": item });
+                        inside = Names { item: None, items: Some(items), ..inside };
                     }
                     self.steps(steps, &mut inside);
                     let count = serde_json::json!({ "type": "integer" });
@@ -88,8 +131,32 @@ impl Checker<'_> {
                         "done": count, "skipped": count, "failed": count, "unknown": count } })
                 }
             };
-            names.steps.insert(step.id.to_string(), Known { schema, certain: true });
+            let certain = matches!(step.guard.on_error, OnError::Fail);
+            self.on_error(step, names.clone(), names);
+            names.steps.insert(step.id.to_string(), Known { schema, certain });
         }
+    }
+
+    /// The steps that stand in for one that failed, which see what was there before it.
+    fn on_error(&mut self, step: &Step, before: Names, names: &mut Names) {
+        if let OnError::Steps(steps) = &step.guard.on_error {
+            let mut inside = Names { error: true, ..before };
+            self.steps(steps, &mut inside);
+            names.learn(inside, false);
+        }
+    }
+
+    /// The schema of what a flow that is called yields.
+    fn sub_flow(&mut self, sub: &SubFlow, pointer: &str, names: &Names) -> Value {
+        self.template(&sub.input, names);
+        let Some(flow) = self.flow.linked().get(&sub.called.flow) else { return Value::Bool(true) };
+        if let Some(schema) = flow.input() {
+            self.input(&sub.input, schema.value(), &format!("{pointer}/input"));
+        }
+        let members = flow.output().and_then(|output| output.source().as_object());
+        let Some(members) = members else { return serde_json::json!({ "type": "null" }) };
+        let properties: serde_json::Map<_, _> = members.keys().map(|name| (name.clone(), Value::Bool(true))).collect();
+        serde_json::json!({ "type": "object", "properties": properties })
     }
 
     /// The schema of one item.
@@ -188,7 +255,24 @@ fn refer(reference: &Reference, names: &Names) -> Option<Diagnostic> {
         "input" => missing(&names.input, path).map(|name| {
             error(format!("{{{{ {whole} }}}}: the flow's input has no {name}")).hint("declare it in the flow's `input`")
         }),
+        "items" => match &names.items {
+            None => {
+                Some(error(format!("{{{{ {whole} }}}}: there are items only inside the steps of an `each` with batch")))
+            }
+            Some(_) => None,
+        },
+        "error" if !names.error => {
+            Some(error(format!("{{{{ {whole} }}}}: there is an error only inside of on_error and on_failure")))
+        }
+        "error" => {
+            path.first().filter(|name| !["kind", "message", "hint", "step"].contains(&name.as_str())).map(|name| {
+                error(format!("{{{{ {whole} }}}}: an error has no {name}")).hint("it has kind, message, hint, step")
+            })
+        }
         "item" => match &names.item {
+            None if names.items.is_some() => {
+                Some(error(format!("{{{{ {whole} }}}}: in a batch there are items")).hint("write {{ items }}"))
+            }
             None => Some(error(format!("{{{{ {whole} }}}}: there is an item only inside the steps of an `each`"))),
             Some(item) => missing(item, path)
                 .map(|name| error(format!("{{{{ {whole} }}}}: the items of this list have no {name}"))),
@@ -212,7 +296,7 @@ fn refer(reference: &Reference, names: &Names) -> Option<Diagnostic> {
             }
             (!known.certain).then(|| {
                 Diagnostic::warning(&reference.pointer, format!("{{{{ {whole} }}}}: step {id} may not have run"))
-                    .hint("its branch depends on a condition: use the filter default(..)")
+                    .hint("it depends on a condition, or may fail: use the filter default(..)")
             })
         }
         _ => {

@@ -2,223 +2,14 @@
 
 #![allow(clippy::unwrap_used)]
 
-use std::{
-    collections::BTreeMap,
-    sync::{
-        Arc, LazyLock, Mutex,
-        atomic::{AtomicBool, AtomicUsize, Ordering},
-    },
-    time::Duration,
-};
+mod support;
 
-use schemars::JsonSchema;
-use serde::{Deserialize, Serialize};
-use serde_json::{Value, json};
-use trunkline_core::{
-    Action, ActionEntry, ActionSpec, AnyAction, AnyClient, Checked, Connected, Connection, Connector, Context, Effect,
-    Error, ErrorKind, Items, MemoryVault, Registry, Result, VaultSlot, async_trait,
-};
+use std::sync::{Arc, atomic::Ordering};
+
+use serde_json::json;
+use support::{call, flow, lab::Lab, registry, slots, world};
+use trunkline_core::ErrorKind;
 use trunkline_engine::{Engine, Flow, Journal, MemoryJournal, RunStatus, StepPath};
-
-/// What the connector was asked, by the name of the world it belongs to: each test has a world of its own.
-#[derive(Default)]
-struct World {
-    calls: Mutex<BTreeMap<String, usize>>,
-    made: Mutex<Vec<String>>,
-    down: AtomicBool,
-    pages: AtomicUsize,
-    working: AtomicUsize,
-    most: AtomicUsize,
-}
-
-static WORLDS: LazyLock<Mutex<BTreeMap<String, Arc<World>>>> = LazyLock::new(Mutex::default);
-
-fn world(name: &str) -> Arc<World> {
-    WORLDS.lock().unwrap().entry(name.to_owned()).or_default().clone()
-}
-
-impl World {
-    fn count(&self, what: &str) -> usize {
-        let mut calls = self.calls.lock().unwrap();
-        let count = calls.entry(what.to_owned()).or_default();
-        *count += 1;
-        *count
-    }
-
-    fn calls(&self, what: &str) -> usize {
-        self.calls.lock().unwrap().get(what).copied().unwrap_or_default()
-    }
-}
-
-struct Shop;
-
-#[derive(Deserialize, JsonSchema)]
-struct Settings {
-    world: String,
-}
-
-#[async_trait]
-impl Connector for Shop {
-    const NAME: &'static str = "shop";
-    const VERSION: &'static str = "1.0";
-    const TITLE: &'static str = "Shop";
-    type Settings = Settings;
-    type Client = World;
-    fn connect(settings: Settings, _: VaultSlot) -> Result<World> {
-        // Shared through the static: the client is only a handle.
-        let shared = world(&settings.world);
-        shared.count("connect");
-        Ok(World { made: Mutex::new(vec![settings.world]), ..World::default() })
-    }
-    async fn check(_: &World) -> Checked {
-        Checked::default()
-    }
-}
-
-fn shared(client: &World) -> Arc<World> {
-    world(&client.made.lock().unwrap()[0])
-}
-
-#[derive(Deserialize, JsonSchema)]
-struct Name {
-    name: String,
-    #[serde(default)]
-    fault: String,
-}
-
-#[derive(Serialize, JsonSchema)]
-struct Made {
-    name: String,
-    key: String,
-}
-
-/// Looks, fails, dawdles or panics, as the input says.
-struct Look;
-
-#[async_trait]
-impl Action for Look {
-    type Connector = Shop;
-    type Input = Name;
-    type Output = Made;
-    const NAME: &'static str = "thing.look";
-    const TITLE: &'static str = "Look";
-    const EFFECT: Effect = Effect::Read;
-    async fn run(client: &World, input: Name, cx: &Context) -> Result<Made> {
-        let world = shared(client);
-        world.count(&format!("look {}", input.name));
-        let working = world.working.fetch_add(1, Ordering::SeqCst) + 1;
-        world.most.fetch_max(working, Ordering::SeqCst);
-        tokio::time::sleep(Duration::from_millis(2)).await;
-        world.working.fetch_sub(1, Ordering::SeqCst);
-        match input.fault.as_str() {
-            "panic" => panic!("as asked"),
-            "missing" => Err(Error::new(ErrorKind::NotFound, "no such thing")),
-            "down" if world.down.load(Ordering::SeqCst) => Err(Error::new(ErrorKind::Auth, "signed out")),
-            "forever" => {
-                cx.cancellation().cancelled().await;
-                cx.check_cancelled()?;
-                unreachable!()
-            }
-            _ => Ok(Made { name: input.name, key: cx.idempotency_key().to_owned() }),
-        }
-    }
-}
-
-/// Makes a thing. With the fault `lost` the first attempt takes effect and nobody hears of it; `early` loses it before.
-struct Make<const RECONCILES: bool>;
-
-#[async_trait]
-impl<const RECONCILES: bool> Action for Make<RECONCILES> {
-    type Connector = Shop;
-    type Input = Name;
-    type Output = Made;
-    const NAME: &'static str = if RECONCILES { "thing.make" } else { "thing.make_blindly" };
-    const TITLE: &'static str = "Make";
-    const EFFECT: Effect = Effect::Create;
-    async fn run(client: &World, input: Name, cx: &Context) -> Result<Made> {
-        let world = shared(client);
-        let first = world.count(&format!("make {}", input.name)) == 1;
-        if input.fault == "down" && world.down.load(Ordering::SeqCst) {
-            return Err(Error::new(ErrorKind::Auth, "signed out"));
-        }
-        let lost = || Error::new(ErrorKind::UnknownOutcome, "the answer was lost");
-        if first && input.fault == "early" {
-            return Err(lost());
-        }
-        world.made.lock().unwrap().push(input.name.clone());
-        if first && input.fault == "lost" {
-            return Err(lost());
-        }
-        Ok(Made { name: input.name, key: cx.idempotency_key().to_owned() })
-    }
-    async fn reconcile(client: &World, input: Name, cx: &Context) -> Result<Option<Made>> {
-        if !RECONCILES {
-            return Err(Error::new(ErrorKind::UnknownOutcome, "cannot be known"));
-        }
-        let there = shared(client).made.lock().unwrap().contains(&input.name);
-        Ok(there.then(|| Made { name: input.name, key: cx.idempotency_key().to_owned() }))
-    }
-}
-
-/// Lists `pages` pages of three things; the list shifts by one between pages, as lists do that somebody adds to.
-struct List(ActionSpec);
-
-#[async_trait]
-impl AnyAction for List {
-    fn spec(&self) -> &ActionSpec {
-        &self.0
-    }
-    async fn run(&self, _: &AnyClient, _: Value, _: &Context) -> Result<Value> {
-        unreachable!("only listed")
-    }
-    async fn page(&self, client: &AnyClient, input: Value, from: Option<Value>, _: &Context) -> Result<Items> {
-        let world = shared(client.downcast_ref().unwrap());
-        world.pages.fetch_add(1, Ordering::SeqCst);
-        let page = from.and_then(|from| from.as_u64()).unwrap_or_default();
-        let first = (page * 3).saturating_sub(page.min(1));
-        let items = (first..first + 3).map(|n| json!({ "name": format!("t{n}") })).collect();
-        Ok(Items { items, next: (page + 1 < input["pages"].as_u64().unwrap()).then(|| (page + 1).into()) })
-    }
-}
-
-fn registry() -> Registry {
-    let list = ActionEntry::many::<Shop>(|| {
-        Ok(vec![Box::new(List(ActionSpec {
-            name: "thing.list".into(),
-            title: "List".into(),
-            group: String::new(),
-            about: String::new(),
-            effect: Effect::Read,
-            route: None,
-            lists: true,
-            input: json!({ "type": "object", "properties": { "pages": { "type": "integer" } }, "required": ["pages"] }),
-            output: json!({ "type": "object", "properties": { "items": { "type": "array",
-                "items": { "type": "object", "properties": { "name": { "type": "string" } } } }, "next": true } }),
-        }))])
-    });
-    let registry = Registry::empty().with_connector::<Shop>().with_action::<Look>().with_action::<Make<true>>();
-    registry.with_action::<Make<false>>().with_entry(list).checked().unwrap()
-}
-
-fn slots(world: &str) -> BTreeMap<String, Connected> {
-    let document = json!({ "name": "shop", "connector": "shop-v1.0", "world": world });
-    let connection = Connection::from_value(document).unwrap();
-    let lookup = |_: &_| unreachable!("no secrets here");
-    let connected = registry().connect(&connection, Arc::new(MemoryVault::default()), &lookup).unwrap();
-    BTreeMap::from([("shop".to_owned(), connected)])
-}
-
-fn flow(steps: Value) -> Flow {
-    let document = json!({ "name": "test", "connections": { "shop": "shop" }, "steps": steps });
-    let flow = Flow::from_value(document).unwrap();
-    let found = flow.check(&registry());
-    assert!(found.is_empty(), "{found:#?}");
-    flow
-}
-
-fn call(id: &str, action: &str, input: Value) -> Value {
-    json!({ "id": id, "action": action, "connection": "shop", "input": input })
-}
 
 fn engine() -> (Engine, Arc<MemoryJournal>) {
     let journal = Arc::new(MemoryJournal::default());
@@ -340,7 +131,7 @@ async fn the_same_step_of_the_same_item_has_the_same_key_and_no_other_has() {
     let (engine, _) = engine();
     engine.start(&flow, json!({}), slots("keys")).await.unwrap().wait().await.unwrap();
     let calls = world("keys").calls.lock().unwrap().clone();
-    let keys: Vec<_> = calls.keys().filter(|name| name.len() > 10).collect();
+    let keys: Vec<_> = calls.keys().filter(|name| name.starts_with("look ") && name.len() > 10).collect();
     assert_eq!(keys.len(), 2, "{calls:?}");
 }
 
@@ -392,4 +183,36 @@ fn every_fault_of_a_flow_is_found_at_its_place() {
 
     let found = Flow::parse("text.json", "{\n  \"name\": }").unwrap_err();
     assert_eq!(found[0].place.as_ref().unwrap().to_string(), "text.json:2:11");
+}
+
+#[tokio::test(start_paused = true)]
+#[should_panic(expected = "was recorded, and called again")]
+async fn a_recorded_step_that_is_called_again_would_be_noticed() {
+    let steps =
+        json!([call("a", "thing.look", json!({ "name": "a" })), call("b", "thing.look", json!({ "name": "b" }))]);
+    let mut lab = Lab::new("forgets", &flow(steps), json!({}));
+    lab.forgets = true;
+    lab.play().await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_main_job_survives_a_death_at_every_position() {
+    let flow = flow(json!([
+        call("first", "thing.make", json!({ "name": "first" })),
+        { "id": "all", "key": "{{ item.name }}", "concurrency": 3,
+          "each": { "action": "thing.list", "connection": "shop", "input": { "pages": 2 } },
+          "steps": [
+            call("look", "thing.look", json!({ "name": "{{ item.name }}" })),
+            { "id": "gate", "if": "{{ item.name == 't1' }}", "skip": "not {{ item.name }}" },
+            { "id": "bad", "if": "{{ item.name == 't2' }}", "fail": "no {{ item.name }}" },
+            { "id": "inner", "each": ["x", "y"], "key": "{{ item }}",
+              "steps": [call("make", "thing.make", json!({ "name": "{{ steps.look.name }}{{ item }}", "fault": "lost" }))] }
+          ] }
+    ]));
+    let played = Lab::new("main job", &flow, json!({})).play().await;
+    let mut made = played.world.made.lock().unwrap().clone();
+    made.sort();
+    assert_eq!(made, ["first", "t0x", "t0y", "t3x", "t3y", "t4x", "t4y"]);
+    let ledger = &played.run.ledger[&StepPath::from("all")];
+    assert_eq!((played.run.status, ledger.done, ledger.total()), (RunStatus::Partial, 3, 5));
 }
