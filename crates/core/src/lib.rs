@@ -79,7 +79,7 @@ pub use error::{Error, ErrorKind, Result, Retry};
 pub use file::{FileRef, FileStream};
 pub use inventory::submit;
 pub use redact::{redact, redact_bytes};
-pub use registry::{Registered, Registry};
+pub use registry::{Registered, Registry, closest};
 pub use schema::{Schema, pointer_part, schema_of};
 pub use secret::{Secret, SecretSource};
 pub use tokio_util::sync::CancellationToken;

@@ -143,7 +143,7 @@ impl Engine {
         let journaled = Journaled::new(self.journal.clone(), run, watchers);
         let poll = Abort(self.poll_cancel(&id, journaled.clone(), cancellation.clone()));
         let interpreter = Interpreter::new(id.clone(), slots, Arc::new(journaled.clone()), cancellation.clone());
-        let scope = Scope::new(&input, &id.0);
+        let scope = Scope::new(&input, &id.0, flow.tables());
         let task = tokio::spawn(async move {
             let (_claim, _poll) = (claim, poll);
             // In a task of its own, so that a panic ends the run as failed instead of leaving it open.

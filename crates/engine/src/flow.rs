@@ -9,8 +9,8 @@ use std::{
 };
 
 use serde::de::DeserializeOwned;
-use serde_json::{Map, Value, value::RawValue};
-use trunkline_core::{Diagnostic, Place, Schema};
+use serde_json::{Map, Value, json, value::RawValue};
+use trunkline_core::{Diagnostic, Place, Registry, Schema};
 use uuid::Uuid;
 
 use crate::{
@@ -39,6 +39,7 @@ struct Inner {
     document: Value,
     connections: BTreeMap<String, String>,
     input: Option<Schema>,
+    tables: Value,
     steps: Arc<[Step]>,
 }
 
@@ -114,22 +115,23 @@ impl Flow {
     /// Reads a flow from a document; every fault of its own is reported, with its JSON pointer.
     pub fn from_value(document: Value) -> Result<Flow, Vec<Diagnostic>> {
         let mut reader = Reader::default();
-        let Some(flow) = reader.read::<FlowDocument>(&FLOW, &document, "") else { return Err(reader.found) };
-        reader.slots = Some(flow.connections.keys().cloned().collect());
-        let steps = reader.steps(&flow.steps, "/steps", 0);
-        let input = flow.input.map(Schema::from);
-        if let Some(schema) = &input {
-            let broken =
-                schema.check(&Value::Null).into_iter().find(|one| one.message.starts_with("the schema itself"));
-            reader.found.extend(broken.map(|one| Diagnostic { pointer: "/input".into(), ..one }));
+        match reader.flow(document) {
+            Some(flow) if reader.found.is_empty() => Ok(flow),
+            _ => Err(reader.found),
         }
-        if !reader.found.is_empty() {
-            return Err(reader.found);
-        }
-        let text = document.to_string();
-        let version = Uuid::new_v5(&Uuid::NAMESPACE_OID, text.as_bytes()).simple().to_string()[..12].to_owned();
-        let connections = flow.connections;
-        Ok(Flow(Arc::new(Inner { name: flow.name, version, document, connections, input, steps })))
+    }
+
+    /// Everything that is wrong with a flow in the text of a file, in the light of these connectors: faults of its own do
+    /// not hide the others.
+    pub fn findings(file: &str, text: &str, registry: &Registry) -> Vec<Diagnostic> {
+        let Ok(document) = serde_json::from_str(text) else {
+            return Flow::parse(file, text).err().unwrap_or_default();
+        };
+        let mut reader = Reader::default();
+        let checked = reader.flow(document).map(|flow| flow.check_beside(registry, &reader.unread));
+        let mut found = reader.found;
+        found.extend(checked.into_iter().flatten());
+        Flow::locate(file, text, found)
     }
 
     /// What the flow is called.
@@ -157,6 +159,11 @@ impl Flow {
         self.0.input.as_ref()
     }
 
+    /// The tables of the filter `lookup`.
+    pub(crate) fn tables(&self) -> &Value {
+        &self.0.tables
+    }
+
     pub(crate) fn steps(&self) -> &Arc<[Step]> {
         &self.0.steps
     }
@@ -167,20 +174,41 @@ struct Reader {
     found: Vec<Diagnostic>,
     slots: Option<BTreeSet<String>>,
     ids: BTreeSet<String>,
+    /// The ids of steps that could not be read.
+    unread: BTreeSet<String>,
 }
 
 impl Reader {
+    fn flow(&mut self, document: Value) -> Option<Flow> {
+        let flow: FlowDocument = self.read(&FLOW, &document, "")?;
+        self.slots = Some(flow.connections.keys().cloned().collect());
+        let steps = self.steps(&flow.steps, "/steps", 0);
+        let input = flow.input.map(Schema::from);
+        if let Some(schema) = &input {
+            let broken =
+                schema.check(&Value::Null).into_iter().find(|one| one.message.starts_with("the schema itself"));
+            self.found.extend(broken.map(|one| Diagnostic { pointer: "/input".into(), ..one }));
+        }
+        let text = document.to_string();
+        let version = Uuid::new_v5(&Uuid::NAMESPACE_OID, text.as_bytes()).simple().to_string()[..12].to_owned();
+        let (connections, tables) = (flow.connections, json!(flow.tables));
+        Some(Flow(Arc::new(Inner { name: flow.name, version, document, connections, input, tables, steps })))
+    }
+
+    /// Reads a document; what is faulty in it is told and left out, so that the rest can be looked at.
     fn read<T: DeserializeOwned>(&mut self, schema: &Schema, document: &Value, pointer: &str) -> Option<T> {
         let faults = schema.check(document);
-        if faults.is_empty() {
-            match serde_json::from_value(document.clone()) {
-                Ok(read) => return Some(read),
-                Err(error) => self.found.push(Diagnostic::error(pointer, error.to_string())),
-            }
+        let mut sound = document.clone();
+        for fault in &faults {
+            leave_out(&mut sound, &fault.pointer);
+        }
+        let read = serde_json::from_value(sound);
+        if let (Err(error), true) = (&read, faults.is_empty()) {
+            self.found.push(Diagnostic::error(pointer, error.to_string()));
         }
         let place = |one: Diagnostic| Diagnostic { pointer: format!("{pointer}{}", one.pointer), ..one };
         self.found.extend(faults.into_iter().map(place));
-        None
+        read.ok()
     }
 
     fn steps(&mut self, documents: &[Value], pointer: &str, depth: usize) -> Arc<[Step]> {
@@ -189,7 +217,14 @@ impl Reader {
             return Arc::new([]);
         }
         let all = documents.iter().enumerate();
-        all.filter_map(|(index, document)| self.step(document, &format!("{pointer}/{index}"), depth)).collect()
+        let read = |(index, document): (usize, &Value)| {
+            let step = self.step(document, &format!("{pointer}/{index}"), depth);
+            if let (None, Some(id)) = (&step, document.get("id").and_then(Value::as_str)) {
+                self.unread.insert(id.to_owned());
+            }
+            step
+        };
+        all.filter_map(read).collect()
     }
 
     fn step(&mut self, document: &Value, pointer: &str, depth: usize) -> Option<Step> {
@@ -305,6 +340,22 @@ impl Reader {
 
     fn template(&mut self, value: &Value, pointer: &str) -> Template {
         Template::compile(value, pointer, &mut self.found)
+    }
+}
+
+/// Removes the value a JSON pointer names.
+fn leave_out(document: &mut Value, pointer: &str) {
+    let Some((holder, name)) = pointer.rsplit_once('/') else { return };
+    match document.pointer_mut(holder) {
+        Some(Value::Object(members)) => {
+            members.shift_remove(&name.replace("~1", "/").replace("~0", "~"));
+        }
+        Some(Value::Array(items)) => {
+            if let Some(at) = name.parse().ok().filter(|at| *at < items.len()) {
+                let _: Value = items.remove(at);
+            }
+        }
+        _ => {}
     }
 }
 

@@ -42,11 +42,15 @@ mod interpreter;
 mod journal;
 #[cfg(any(test, feature = "suite"))]
 pub mod journal_suite;
+mod kinds;
 mod run;
+mod shapes;
+mod types;
 
 pub use durability::Notice;
 pub use engine::{Engine, Running};
 pub use expression::Template;
+pub use filters::{Argument, Example, FILTERS, Filter};
 pub use flow::{Flow, Step};
 pub use journal::{
     Claim, Flush, ItemOutcome, Journal, MemoryJournal, RunEvent, RunId, RunStatus, RunSummary, StepPath,
