@@ -192,10 +192,34 @@ impl<'a> Checker<'a> {
             }
         };
         let faults = Schema::from(shapes::open(&spec.input, call.input.node())).check(call.input.source());
-        let place = |one: Diagnostic| Diagnostic { pointer: format!("{pointer}/input{}", one.pointer), ..one };
+        let pointer = format!("{pointer}/input");
+        let place = |one: Diagnostic| Diagnostic { pointer: format!("{pointer}{}", one.pointer), ..one };
         self.found.extend(faults.into_iter().map(place));
+        self.unmeant(call.input.source(), &spec.input, &pointer);
         self.template(&call.input, &spec.input, names);
         spec.output.clone()
+    }
+
+    /// Members of an open object that are all but the same as declared ones.
+    fn unmeant(&mut self, given: &Value, wanted: &Value, pointer: &str) {
+        let closed = ["additionalProperties", "unevaluatedProperties"];
+        let closed = closed.iter().any(|name| wanted.get(name) == Some(&Value::Bool(false)));
+        for (name, value) in given.as_object().into_iter().flatten() {
+            let pointer = format!("{pointer}/{}", pointer_part(name));
+            match shapes::member(wanted, name) {
+                Member::Is(shape) => self.unmeant(value, &shape, &pointer),
+                Member::Missing { declared, .. } if !closed => {
+                    if let Some(meant) = shapes::meant(name, true, &declared) {
+                        let found = Diagnostic::warning(pointer, format!("{name} is not declared here"));
+                        self.found.push(found.hint(format!("did you mean {meant}?")));
+                    }
+                }
+                _ => {}
+            }
+        }
+        for (index, value) in given.as_array().into_iter().flatten().enumerate() {
+            self.unmeant(value, &shapes::item(wanted), &format!("{pointer}/{index}"));
+        }
     }
 
     /// The shape of what the template yields; expressions in it that cannot yield what is wanted are told.

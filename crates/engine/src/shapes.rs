@@ -33,7 +33,7 @@ pub(crate) fn meant<'a>(name: &str, open: bool, declared: &'a [String]) -> Optio
     if !open {
         return closest(name, declared);
     }
-    let (name, least) = (name.to_lowercase(), usize::from(name.len() > 3));
+    let (name, least) = (name.to_lowercase(), usize::from(name.len() > 2));
     declared.find(|known| strsim::damerau_levenshtein(&name, &known.to_lowercase()) <= least)
 }
 

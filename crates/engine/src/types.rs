@@ -163,7 +163,7 @@ impl<'a> Walk<'a> {
                     self.attribute(&get.expr, name.value.as_str().unwrap_or_default())
                 }
                 subscript => {
-                    let (list, index) = (self.walk(&get.expr), self.walk(subscript));
+                    let (list, index) = (self.base(&get.expr), self.walk(subscript));
                     if kinds(&list) != Kinds::LIST {
                         return Value::Bool(true);
                     }
@@ -277,7 +277,7 @@ impl<'a> Walk<'a> {
         match (of, self.names) {
             (Expr::Var(var), Some(names)) if var.id == "steps" => self.step(names, name),
             _ => {
-                let shape = self.walk(of);
+                let shape = self.base(of);
                 self.member(&shape, name, &owner(of))
             }
         }
@@ -332,9 +332,17 @@ impl<'a> Walk<'a> {
         Value::Bool(true)
     }
 
+    /// What something is taken of: that has to be there, even where what is taken may be missing.
+    fn base(&mut self, expression: &Expr<'_>) -> Value {
+        let before = std::mem::take(&mut self.may_miss);
+        let shape = self.walk(expression);
+        self.may_miss = before;
+        shape
+    }
+
     fn missable(&mut self, may_miss: bool, expression: &Expr<'_>) -> Value {
         let before = self.may_miss;
-        self.may_miss |= may_miss;
+        self.may_miss = may_miss;
         let shape = self.walk(expression);
         self.may_miss = before;
         shape
@@ -389,3 +397,6 @@ fn owner(expression: &Expr<'_>) -> String {
         _ => path,
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -20,7 +20,10 @@ impl Walk<'_> {
         for argument in &call.args {
             match argument {
                 CallArg::Pos(argument) => arguments.push((argument, self.walk(argument))),
-                _ => self.advise(format!("names an argument of {name}"), "arguments are told apart by their order"),
+                _ => {
+                    self.advise(format!("names an argument of {name}"), "arguments are told apart by their order");
+                    return Value::Bool(true);
+                }
             }
         }
         let Some(filter) = filters::find(name) else {

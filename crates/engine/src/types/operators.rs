@@ -43,13 +43,16 @@ impl Walk<'_> {
             Op::Add => {
                 self.joins += 1;
                 let (left, right) = (kinds(&self.walk(left)), kinds(&self.walk(right)));
-                let sum = Kinds::NUMBER.or(Kinds::TEXT).or(Kinds::LIST);
-                let same = [Kinds::NUMBER, Kinds::TEXT, Kinds::LIST].into_iter();
-                let possible: Vec<_> = same.filter(|kind| !kind.excludes(left) && !kind.excludes(right)).collect();
+                let whole = (left.or(right) & Kinds::NUMBER).within(Kinds::INTEGER);
+                let number = if whole { Kinds::INTEGER } else { Kinds::NUMBER };
+                let sums =
+                    [(Kinds::NUMBER, number), (Kinds::TEXT, Kinds::TEXT), (Kinds::LIST, Kinds::LIST)].into_iter();
+                let possible = sums.filter(|(kind, _)| !kind.excludes(left) && !kind.excludes(right));
+                let possible: Vec<_> = possible.map(|(_, sum)| sum).collect();
                 if possible.is_empty() {
                     self.advise(format!("adds {left} and {right}"), "~ joins texts, and makes texts of numbers");
                 }
-                of_kinds(possible.into_iter().fold(Kinds::NOTHING, Kinds::or) & sum)
+                of_kinds(possible.into_iter().fold(Kinds::NOTHING, Kinds::or))
             }
             _ => {
                 let both = [left, right].map(|side| {
@@ -67,7 +70,8 @@ impl Walk<'_> {
 
     /// A text times a number would be a text of any length: what is multiplied has to be a number, or is looked at before.
     fn factor(&mut self, side: &Expr<'_>, shape: &Value) {
-        if self.names.is_some() || kinds(shape).within(Kinds::NUMBER) {
+        let known = kinds(shape);
+        if self.names.is_some() || known.within(Kinds::NUMBER) || known.excludes(Kinds::NUMBER) {
             return;
         }
         match path(side) {
