@@ -331,3 +331,6 @@ fn merge(schema: &mut Map<String, Value>, name: &str, branches: Vec<Value>) {
         }
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -2,6 +2,12 @@
 
 use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
+use proptest::{
+    collection::vec,
+    sample::select,
+    strategy::{Strategy, ValueTree},
+    test_runner::{RngAlgorithm, TestRng, TestRunner},
+};
 use serde_json::{Value, json};
 use trunkline_core::{Diagnostic, ErrorKind, Result};
 
@@ -220,7 +226,7 @@ fn data() -> Value {
     for _ in 0..100 {
         deep = json!([deep]);
     }
-    json!({ "text": "abc", "large": 100_000_000_000_u64, "items": ["a", { "x": 1 }], "deep": deep,
+    json!({ "text": "abc", "low": i64::MIN, "large": 100_000_000_000_u64, "items": ["a", { "x": 1 }], "deep": deep,
         "big": "y".repeat(OUTPUT_LIMIT - 1000), "many": vec![json!({ "x": 1 }); 60_000] })
 }
 
@@ -315,6 +321,120 @@ fn without_the_defences_the_damage_shows() {
     assert!(evaluate("nothing").is_undefined());
     assert_eq!(yields("input.t * 1000000", &scope(&json!({ "t": "ab" }))).unwrap_err().kind(), ErrorKind::InvalidInput);
     assert_eq!(yields("input.t * 1000000", &scope(&json!({ "t": 2 }))).unwrap(), json!(2_000_000));
+}
+
+/// Words that expressions are thrown together from.
+const WORDS: &[&str] = &[
+    "input",
+    "input.text",
+    "input.items",
+    "input.large",
+    "input.deep",
+    "input.low",
+    "item",
+    "item.id",
+    "steps",
+    "run.id",
+    "'x'",
+    "''",
+    "1",
+    "0",
+    "-1",
+    "2.5",
+    "1e308",
+    "9223372036854775807",
+    "-9223372036854775808",
+    "170141183460469231731687303715884105727",
+    "true",
+    "none",
+    "[",
+    "]",
+    "[1]",
+    "{",
+    "}",
+    "{'a': 1}",
+    "(",
+    ")",
+    ".",
+    ".text",
+    "['x']",
+    "[0]",
+    "[-1]",
+    "[1:]",
+    ":",
+    ",",
+    "|",
+    "| length",
+    "| first",
+    "| last",
+    "| join(', ')",
+    "| split('b')",
+    "| map('x')",
+    "| int",
+    "| string",
+    "| json",
+    "| upper",
+    "| slug",
+    "| mime",
+    "| path",
+    "| path(-1)",
+    "| pick('x')",
+    "| omit('x')",
+    "| default(1)",
+    "| locale('en')",
+    "| round(2)",
+    "| unit('m', 'mm')",
+    "| date('%Y')",
+    "| json_pointer('/x')",
+    "| lookup('colours', 1)",
+    "+",
+    "-",
+    "*",
+    "/",
+    "//",
+    "%",
+    "**",
+    "~",
+    "==",
+    "!=",
+    "<",
+    ">=",
+    "in",
+    "not in",
+    "and",
+    "or",
+    "not",
+    "is defined",
+    "is none",
+    "if",
+    "else",
+];
+
+/// Throws expressions together; none panics, none yields more than the limit. Some of them work.
+fn throw_together(times: u32) {
+    let scope = scope(&data());
+    let mut runner = TestRunner::new_with_rng(Default::default(), TestRng::deterministic_rng(RngAlgorithm::ChaCha));
+    let words = vec(select(WORDS), 1..9);
+    let mut worked = 0;
+    for _ in 0..times {
+        let source = words.new_tree(&mut runner).unwrap().current().join(" ");
+        if let Ok(value) = yields(&source, &scope) {
+            assert!(value.to_string().len() <= 2 * OUTPUT_LIMIT, "{source}");
+            worked += 1;
+        }
+    }
+    assert!(worked > times / 1000, "only {worked} of {times} are expressions");
+}
+
+#[test]
+fn expressions_thrown_together_neither_panic_nor_grow() {
+    throw_together(5_000);
+}
+
+#[test]
+#[ignore = "minutes: a million expressions"]
+fn a_million_expressions_thrown_together_neither_panic_nor_grow() {
+    throw_together(1_000_000);
 }
 
 #[tokio::test]
