@@ -39,6 +39,8 @@ pub enum ErrorKind {
     Unexpected,
     /// A limit of ours was reached: size, depth, pages, time.
     Limit,
+    /// A step, a wait or a run took longer than the flow allows.
+    Timeout,
     /// The run was cancelled.
     Cancelled,
     /// A flow ended itself with a `fail` step.
@@ -65,6 +67,7 @@ impl ErrorKind {
             UnknownOutcome => "unknown_outcome",
             Unexpected => "unexpected",
             Limit => "limit",
+            Timeout => "timeout",
             Cancelled => "cancelled",
             Failed => "failed",
             Store => "store",

@@ -11,9 +11,9 @@ use trunkline_core::{Diagnostic, Effect, Registered, Registry, Schema, Severity,
 use crate::{
     Flow, Step, Template,
     expression::{Compiled, Node, Piece},
-    flow::{Call, Over, StepKind},
     kinds::Kinds,
     shapes::{self, Member, kinds, list_of, of_kinds},
+    step::{Call, OnError, Over, StepKind, SubFlow, Wait},
     types::{self, Known, Names},
 };
 
@@ -50,12 +50,26 @@ impl Flow {
         checker.required(&input);
         let known = |id: &String| (id.clone(), Known { shape: Value::Bool(true), certain: true });
         let steps: BTreeMap<_, _> = unread.iter().map(known).collect();
-        checker.steps(self.steps(), &mut Names { input, item: None, steps, tables: self.tables().clone() });
-        let unused = self.connections().keys().filter(|slot| !checker.used.contains(slot.as_str()));
-        let unused = unused.filter(|_| unread.is_empty()).map(|slot| {
-            let pointer = format!("/connections/{}", pointer_part(slot));
-            Diagnostic::warning(pointer, format!("no step uses the slot {slot}")).hint("remove it, or use it")
-        });
+        let names = Names { input, item: None, items: None, error: false, steps, tables: self.tables().clone() };
+        let mut at_end = names.clone();
+        checker.steps(self.steps(), &mut at_end);
+        checker.steps(self.on_failure(), &mut Names { error: true, ..names });
+        if let Some(output) = self.output() {
+            checker.template(output, &Value::Bool(true), &at_end);
+        }
+        for (name, called) in self.linked() {
+            let called = called.check(registry);
+            checker.found.extend(called.into_iter().filter(|one| one.severity == Severity::Error).map(|one| {
+                Diagnostic { pointer: String::new(), message: format!("the flow {name}, which it calls: {one}"), ..one }
+            }));
+        }
+        // A flow that is called may use them.
+        let all = unread.is_empty() && self.calls().next().is_none();
+        let unused =
+            self.connections().keys().filter(|slot| all && !checker.used.contains(slot.as_str())).map(|slot| {
+                let pointer = format!("/connections/{}", pointer_part(slot));
+                Diagnostic::warning(pointer, format!("no step uses the slot {slot}")).hint("remove it, or use it")
+            });
         let unused: Vec<_> = unused.collect();
         checker.found.extend(unused);
         checker.found
@@ -67,6 +81,7 @@ fn ends(steps: &[Step]) -> bool {
     steps.iter().any(|step| match &step.kind {
         StepKind::Skip(_) | StepKind::Fail(_) => true,
         StepKind::If { then, otherwise, .. } => ends(then) && ends(otherwise),
+        StepKind::Parallel(branches) => branches.iter().any(|(_, steps)| ends(steps)),
         _ => false,
     })
 }
@@ -79,8 +94,12 @@ impl<'a> Checker<'a> {
                 let message = format!("this step can never run: {} ends what it stands in", last.id);
                 self.found.push(Diagnostic::error(&step.pointer, message).hint("put it before that, or remove it"));
             }
-            if let Some(shape) = self.step(step, names) {
-                names.steps.insert(step.id.to_string(), Known { shape, certain: true });
+            let before = names.clone();
+            let shape = self.step(step, names);
+            self.on_error(step, before, names);
+            if let Some(shape) = shape {
+                let certain = matches!(step.guard.on_error, OnError::Fail);
+                names.steps.insert(step.id.to_string(), Known { shape, certain });
             }
             if ends(std::slice::from_ref(step)) {
                 ended = Some(step);
@@ -102,23 +121,62 @@ impl<'a> Checker<'a> {
                 for branch in [then, otherwise] {
                     let mut inside = names.clone();
                     self.steps(branch, &mut inside);
-                    for (id, known) in inside.steps {
-                        names.steps.entry(id).or_insert(Known { certain: false, ..known });
-                    }
+                    names.learn(inside, false);
                 }
                 None
             }
-            StepKind::Each { over, key, steps, .. } => {
+            StepKind::Parallel(branches) => {
+                let before = names.clone();
+                for (_, branch) in branches {
+                    let mut inside = before.clone();
+                    self.steps(branch, &mut inside);
+                    names.learn(inside, matches!(step.guard.on_error, OnError::Fail));
+                }
+                None
+            }
+            StepKind::Call(sub) => Some(self.sub_flow(sub, &step.pointer, names)),
+            StepKind::Wait(wait) => {
+                if let Wait::Until(text) | Wait::Signal(text) = wait {
+                    self.template(text, &of_kinds(Kinds::TEXT), names);
+                }
+                Some(Value::Bool(true))
+            }
+            StepKind::Each { over, key, steps, batch, .. } => {
                 let item = self.over(over, &step.pointer, names);
-                let mut inside = Names { item: Some(item), ..names.clone() };
+                let mut inside = Names { item: Some(item.clone()), ..names.clone() };
                 if let Some(key) = key {
                     self.key(key, &step.pointer, &inside);
+                }
+                if batch.is_some() {
+                    inside = Names { item: None, items: Some(list_of(item)), ..inside };
                 }
                 self.steps(steps, &mut inside);
                 let count = |name: &str| (name.to_owned(), of_kinds(Kinds::INTEGER));
                 Some(shapes::object_of(["done", "skipped", "failed", "unknown"].map(count).into_iter().collect()))
             }
         }
+    }
+
+    /// The steps that stand in for one that failed, which see what was there before it.
+    fn on_error(&mut self, step: &'a Step, before: Names, names: &mut Names) {
+        if let OnError::Steps(steps) = &step.guard.on_error {
+            let mut inside = Names { error: true, ..before };
+            self.steps(steps, &mut inside);
+            names.learn(inside, false);
+        }
+    }
+
+    /// The shape of what a flow that is called yields.
+    fn sub_flow(&mut self, sub: &SubFlow, pointer: &str, names: &Names) -> Value {
+        let Some(flow) = self.flow.linked().get(&sub.called.flow) else {
+            self.template(&sub.input, &Value::Bool(true), names);
+            return Value::Bool(true);
+        };
+        let wanted = flow.input().map_or(Value::Bool(true), |schema| schema.value().clone());
+        self.input(&sub.input, &wanted, &format!("{pointer}/input"), names);
+        let members = flow.output().and_then(|output| output.source().as_object());
+        let Some(members) = members else { return of_kinds(Kinds::NULL) };
+        shapes::object_of(members.keys().map(|name| (name.clone(), Value::Bool(true))).collect())
     }
 
     fn condition(&mut self, condition: &Template, pointer: &str, branches: (&[Step], &[Step]), names: &Names) {
@@ -191,13 +249,17 @@ impl<'a> Checker<'a> {
                 return Value::Bool(true);
             }
         };
-        let faults = Schema::from(shapes::open(&spec.input, call.input.node())).check(call.input.source());
-        let pointer = format!("{pointer}/input");
+        self.input(&call.input, &spec.input, &format!("{pointer}/input"), names);
+        spec.output.clone()
+    }
+
+    /// What is wrong with an input, before its expressions have values.
+    fn input(&mut self, input: &Template, wanted: &Value, pointer: &str, names: &Names) {
+        let faults = Schema::from(shapes::open(wanted, input.node())).check(input.source());
         let place = |one: Diagnostic| Diagnostic { pointer: format!("{pointer}{}", one.pointer), ..one };
         self.found.extend(faults.into_iter().map(place));
-        self.unmeant(call.input.source(), &spec.input, &pointer);
-        self.template(&call.input, &spec.input, names);
-        spec.output.clone()
+        self.unmeant(input.source(), wanted, pointer);
+        self.template(input, wanted, names);
     }
 
     /// Members of an open object that are all but the same as declared ones.

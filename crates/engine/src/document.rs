@@ -34,12 +34,66 @@ pub(crate) struct FlowDocument {
     /// What to do, in order.
     #[schemars(schema_with = "steps_schema")]
     pub(crate) steps: Vec<Value>,
+    /// What a run, or a step that calls the flow, yields; texts may hold `{{ expressions }}`.
+    pub(crate) output: Option<Map<String, Value>>,
+    /// How long a run may take in all, such as `6h`.
+    #[schemars(regex(pattern = "^[0-9]"))]
+    pub(crate) timeout: Option<String>,
+    /// What to do when a run has failed; expressions see `error`, `input` and `run`. The run has failed all the same.
+    #[serde(default)]
+    #[schemars(schema_with = "steps_schema")]
+    pub(crate) on_failure: Vec<Value>,
+    /// How soon results are safe from a power cut.
+    #[serde(default)]
+    pub(crate) durability: Flushing,
+}
+
+/// How soon results are safe from a power cut.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub(crate) enum Flushing {
+    /// Those of calls that create or delete at once, all others some milliseconds later.
+    #[default]
+    ByEffect,
+    /// Each before the next step begins.
+    EveryStep,
+}
+
+/// What happens to a step that fails, or takes too long.
+#[derive(Default, Deserialize, JsonSchema)]
+#[allow(dead_code)]
+pub(crate) struct GuardDocument {
+    /// Tries the step again if it fails in a way that may pass. A call whose outcome nobody knows is never repeated.
+    pub(crate) retry: Option<RetryDocument>,
+    /// How long the step may take in all, with all tries and the time between them, such as `10m`.
+    #[schemars(regex(pattern = "^[0-9]"))]
+    pub(crate) timeout: Option<String>,
+    /// If it fails for good: `fail` lets the steps around it fail too, `continue` goes on without its output, and steps run
+    /// in its place; their expressions see `error`.
+    #[schemars(schema_with = "on_error_schema")]
+    pub(crate) on_error: Option<Value>,
+}
+
+/// How often a step is tried.
+#[derive(Deserialize, JsonSchema)]
+#[schemars(deny_unknown_fields)]
+pub(crate) struct RetryDocument {
+    /// How often in all.
+    #[schemars(range(min = 2, max = 100))]
+    pub(crate) tries: u32,
+    /// How long to wait before the second try; it doubles with each one. A longer time that the service asks for is obeyed.
+    #[serde(default = "one_second")]
+    #[schemars(regex(pattern = "^[0-9]"))]
+    pub(crate) wait: String,
+    /// How long it grows at most.
+    #[serde(default = "one_minute")]
+    #[schemars(regex(pattern = "^[0-9]"))]
+    pub(crate) longest: String,
 }
 
 /// Calls an action of a connector.
 #[derive(Deserialize, JsonSchema)]
-#[serde(deny_unknown_fields)]
-#[schemars(title = "Action")]
+#[schemars(deny_unknown_fields, title = "Action")]
 pub(crate) struct ActionDocument {
     /// What later steps call this one.
     #[schemars(regex(pattern = "^[A-Za-z_][A-Za-z0-9_]{0,63}$"))]
@@ -57,8 +111,7 @@ pub(crate) struct ActionDocument {
 
 /// Runs steps for each item of a list.
 #[derive(Deserialize, JsonSchema)]
-#[serde(deny_unknown_fields)]
-#[schemars(title = "Each")]
+#[schemars(deny_unknown_fields, title = "Each")]
 pub(crate) struct EachDocument {
     /// What later steps call this one.
     #[schemars(regex(pattern = "^[A-Za-z_][A-Za-z0-9_]{0,63}$"))]
@@ -74,6 +127,10 @@ pub(crate) struct EachDocument {
     #[serde(default = "one")]
     #[schemars(range(min = 1, max = 64))]
     pub(crate) concurrency: usize,
+    /// Runs the steps once for up to so many items of a page: expressions call the list of them `items`, and all get the same
+    /// outcome.
+    #[schemars(range(min = 1, max = 1000))]
+    pub(crate) batch: Option<usize>,
     /// What to do with each item, in order; expressions call it `item`.
     #[schemars(schema_with = "steps_schema")]
     pub(crate) steps: Vec<Value>,
@@ -119,6 +176,73 @@ pub(crate) struct IfDocument {
     pub(crate) fail: Option<String>,
 }
 
+/// Runs several lists of steps at the same time, and ends when all have ended.
+#[derive(Deserialize, JsonSchema)]
+#[schemars(deny_unknown_fields, title = "Parallel")]
+pub(crate) struct ParallelDocument {
+    /// What this step is called.
+    #[schemars(regex(pattern = "^[A-Za-z_][A-Za-z0-9_]{0,63}$"))]
+    pub(crate) id: String,
+    /// The lists by name. The steps of one do not see those of another; later steps see them all.
+    #[schemars(schema_with = "branches_schema")]
+    pub(crate) parallel: Map<String, Value>,
+}
+
+/// Runs another flow.
+#[derive(Deserialize, JsonSchema)]
+#[schemars(deny_unknown_fields, title = "Call")]
+pub(crate) struct CallDocument {
+    /// What later steps call this one; its value is the flow's `output`.
+    #[schemars(regex(pattern = "^[A-Za-z_][A-Za-z0-9_]{0,63}$"))]
+    pub(crate) id: String,
+    /// The flow's name.
+    #[schemars(regex(pattern = "^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$"))]
+    pub(crate) call: String,
+    /// The flow's input; texts may hold `{{ expressions }}`.
+    #[serde(default)]
+    pub(crate) input: Map<String, Value>,
+    /// Which slot of this flow fills which slot of that one; one that is not named is filled by the slot of the same name.
+    #[serde(default)]
+    pub(crate) connections: BTreeMap<String, String>,
+}
+
+/// Waits, also while no process is there: for some time, until a time, or for a signal.
+#[derive(Deserialize, JsonSchema)]
+#[schemars(deny_unknown_fields, title = "Wait")]
+pub(crate) struct WaitDocument {
+    /// What later steps call this one; its value is what came with the signal.
+    #[schemars(regex(pattern = "^[A-Za-z_][A-Za-z0-9_]{0,63}$"))]
+    pub(crate) id: String,
+    /// What to wait for.
+    pub(crate) wait: WaitForDocument,
+}
+
+/// What to wait for: one of these.
+#[derive(Deserialize, JsonSchema)]
+#[schemars(deny_unknown_fields, extend("minProperties" = 1, "maxProperties" = 1))]
+pub(crate) struct WaitForDocument {
+    /// So long, such as `90s`, `10m` or `3d`.
+    #[serde(rename = "for")]
+    #[schemars(regex(pattern = "^[0-9]"))]
+    pub(crate) duration: Option<String>,
+    /// Until a time: `2026-11-21T08:00:00Z`, or milliseconds since 1970.
+    #[schemars(with = "Option<Moment>")]
+    pub(crate) until: Option<Value>,
+    /// Until somebody sends the run a signal of this name, with `trunkline runs signal`. How long at most is said by the
+    /// step's `timeout`.
+    #[schemars(length(min = 1))]
+    pub(crate) signal: Option<String>,
+}
+
+/// A time as it may be written.
+#[derive(JsonSchema)]
+#[serde(untagged)]
+#[allow(dead_code)]
+enum Moment {
+    Text(String),
+    Milliseconds(u64),
+}
+
 /// Gives names to values: `{{ steps.ID.NAME }}`.
 #[derive(Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
@@ -159,6 +283,31 @@ fn one() -> usize {
     1
 }
 
+fn one_second() -> String {
+    "1s".into()
+}
+
+fn one_minute() -> String {
+    "1m".into()
+}
+
+fn on_error_schema(_: &mut SchemaGenerator) -> Schemars {
+    json_schema!({ "anyOf": [
+        { "type": "string", "enum": ["fail", "continue"] },
+        { "type": "array", "items": { "$ref": "#/$defs/step" }, "minItems": 1 }
+    ] })
+}
+
+fn branches_schema(generator: &mut SchemaGenerator) -> Schemars {
+    json_schema!({
+        "type": "object",
+        "minProperties": 1,
+        "maxProperties": 32,
+        "propertyNames": { "pattern": "^[A-Za-z_][A-Za-z0-9_]{0,63}$" },
+        "additionalProperties": steps_schema(generator)
+    })
+}
+
 fn steps_schema(_: &mut SchemaGenerator) -> Schemars {
     json_schema!({ "type": "array", "items": { "$ref": "#/$defs/step" } })
 }
@@ -169,22 +318,30 @@ fn over_schema(generator: &mut SchemaGenerator) -> Schemars {
 }
 
 /// The kinds of step by the member that tells them apart. `each` and `if` come first: their steps may have the others' too.
-pub(crate) static KINDS: LazyLock<[(&str, Schema); 6]> = LazyLock::new(|| {
+pub(crate) static KINDS: LazyLock<[(&str, Schema); 9]> = LazyLock::new(|| {
+    let all = &["retry", "timeout", "on_error"][..];
     [
-        ("each", checkable::<EachDocument>()),
-        ("if", checkable::<IfDocument>()),
-        ("action", checkable::<ActionDocument>()),
-        ("set", checkable::<SetDocument>()),
-        ("skip", checkable::<SkipDocument>()),
-        ("fail", checkable::<FailDocument>()),
+        ("each", checkable::<EachDocument>(all)),
+        ("if", checkable::<IfDocument>(&[])),
+        ("action", checkable::<ActionDocument>(all)),
+        ("parallel", checkable::<ParallelDocument>(all)),
+        ("call", checkable::<CallDocument>(all)),
+        ("wait", checkable::<WaitDocument>(&all[1..])),
+        ("set", checkable::<SetDocument>(&[])),
+        ("skip", checkable::<SkipDocument>(&[])),
+        ("fail", checkable::<FailDocument>(&[])),
     ]
 });
 /// The flow itself.
-pub(crate) static FLOW: LazyLock<Schema> = LazyLock::new(checkable::<FlowDocument>);
+pub(crate) static FLOW: LazyLock<Schema> = LazyLock::new(|| checkable::<FlowDocument>(&[]));
 
-/// The schema of one document, its nested steps aside: those are checked on their own, so that each fault is told once.
-fn checkable<T: JsonSchema>() -> Schema {
-    let mut schema = schema_of::<T>();
+/// The schema of one document with these members of [`GuardDocument`], its nested steps aside: those are checked on their
+/// own, so that each fault is told once.
+fn checkable<T: JsonSchema>(guards: &[&str]) -> Schema {
+    let (mut schema, guard) = (schema_of::<T>(), schema_of::<GuardDocument>());
+    for name in guards {
+        schema["properties"][name] = guard["properties"][name].clone();
+    }
     if let Some(schema) = schema.as_object_mut() {
         schema.insert("$defs".into(), json!({ "step": true }));
     }

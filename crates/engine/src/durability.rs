@@ -2,16 +2,19 @@
 
 use std::{
     sync::{Arc, Mutex, MutexGuard, PoisonError},
-    time::{SystemTime, UNIX_EPOCH},
+    time::Duration,
 };
 
 use async_trait::async_trait;
 use serde::Serialize;
 use serde_json::Value;
-use tokio::sync::broadcast;
+use tokio::sync::{Notify, broadcast};
 use trunkline_core::{Effect, Error, ErrorKind, Progress, Recorder, Result};
 
-use crate::{Flush, ItemOutcome, Journal, Ledger, Run, RunEvent, RunId, RunStatus, StepPath};
+use crate::{
+    Flush, ItemOutcome, Journal, Ledger, Limits, Run, RunEvent, RunId, RunStatus, StepPath, Waiting,
+    time::{Clock, beyond_the_run, milliseconds},
+};
 
 /// How often an attempt that turned out not to have happened is made again before somebody has to look.
 const MAX_RECONCILED_ATTEMPTS: usize = 3;
@@ -40,6 +43,22 @@ pub enum Notice {
     StepFinished {
         /// Which.
         step: StepPath,
+    },
+    /// A step waits.
+    Waiting {
+        /// Which.
+        step: StepPath,
+        /// For what, and until when.
+        wait: Waiting,
+    },
+    /// A step failed and is tried again.
+    Retried {
+        /// Which.
+        step: StepPath,
+        /// Why it failed.
+        message: String,
+        /// When it is tried again, in milliseconds since 1970.
+        until: u64,
     },
     /// A service said something although its call succeeded.
     Warning {
@@ -89,10 +108,28 @@ pub(crate) trait Attempt: Send + Sync {
 pub(crate) trait Durability: Send + Sync {
     /// The step's recorded result, or else that of an attempt, recorded.
     async fn step(&self, step: &StepPath, effect: Effect, attempt: &dyn Attempt) -> Result<Value>;
+    /// How a step ended, if that is recorded.
+    fn result(&self, step: &StepPath) -> Option<Result<Value>>;
+    /// Records that a step ended well which calls nothing itself.
+    async fn finish(&self, step: &StepPath, output: Value) -> Result<()>;
+    /// Records that a step has failed for good, unless its end is recorded already.
+    async fn fail(&self, step: &StepPath, error: &Error) -> Result<()>;
+    /// How many tries of a step have failed, and when the next one may begin.
+    fn tries(&self, step: &StepPath) -> (u32, u64);
+    /// Records that a step is tried again: what failed in it is forgotten.
+    async fn retry(&self, step: &StepPath, error: &Error, after: Duration) -> Result<()>;
+    /// When a step's time is over that may take so long: counted from when it first began.
+    async fn deadline(&self, step: &StepPath, after: Duration) -> Result<u64>;
+    /// What a step waits for: what it began to wait for, if it has begun before.
+    async fn wait(&self, step: &StepPath, wait: Waiting) -> Result<Waiting>;
+    /// What came with a signal, as soon as there is one.
+    async fn signal(&self, name: &str) -> Value;
+    /// Milliseconds since 1970.
+    fn now(&self) -> u64;
     /// The outcome of an item, if it has one.
     async fn item(&self, each: &StepPath, key: &str) -> Result<Option<ItemOutcome>>;
-    /// Records an item's outcome.
-    async fn finish_item(&self, each: &StepPath, key: String, outcome: ItemOutcome) -> Result<()>;
+    /// Records the outcome of the items that were worked on together under this name.
+    async fn finish_items(&self, each: &StepPath, name: &str, keys: Vec<String>, outcome: ItemOutcome) -> Result<()>;
     /// Where a list goes on: nothing recorded, the cursor of a page, or `Some(None)` if it is through.
     fn position(&self, each: &StepPath) -> Option<Option<Value>>;
     /// Records that all items before this cursor have outcomes.
@@ -103,35 +140,72 @@ pub(crate) trait Durability: Send + Sync {
     fn notify(&self, notice: Notice);
 }
 
-/// Milliseconds since 1970.
-pub(crate) fn now() -> u64 {
-    SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| u64::try_from(since.as_millis()).unwrap_or(u64::MAX))
-}
-
 /// Durability by our own journal.
 #[derive(Clone)]
-pub(crate) struct Journaled {
+pub(crate) struct Journaled(Arc<Inner>);
+
+struct Inner {
     journal: Arc<dyn Journal>,
     id: RunId,
-    run: Arc<Mutex<Run>>,
+    run: Mutex<Run>,
     watchers: broadcast::Sender<Notice>,
+    /// Wakes those who wait for a signal.
+    signalled: Notify,
+    clock: Clock,
+    limits: Limits,
+    /// Whether each event is flushed before anything else happens.
+    every_step: bool,
 }
 
 impl Journaled {
-    pub(crate) fn new(journal: Arc<dyn Journal>, run: Run, watchers: broadcast::Sender<Notice>) -> Self {
-        Journaled { journal, id: run.id.clone(), run: Arc::new(Mutex::new(run)), watchers }
+    pub(crate) fn new(
+        journal: Arc<dyn Journal>,
+        run: Run,
+        watchers: broadcast::Sender<Notice>,
+        (clock, limits): (Clock, Limits),
+        every_step: bool,
+    ) -> Self {
+        let (id, signalled) = (run.id.clone(), Notify::new());
+        let run = Mutex::new(run);
+        Journaled(Arc::new(Inner { journal, id, run, watchers, signalled, clock, limits, every_step }))
     }
 
     /// Looks at the state of the run.
     pub(crate) fn with_run<T>(&self, look: impl FnOnce(&mut Run) -> T) -> T {
-        look(&mut self.run.lock().unwrap_or_else(PoisonError::into_inner))
+        look(&mut self.0.run.lock().unwrap_or_else(PoisonError::into_inner))
+    }
+
+    /// Takes signals into account that others have journaled.
+    pub(crate) fn heard(&self, signals: Vec<RunEvent>) {
+        self.with_run(|run| signals.into_iter().for_each(|signal| run.apply(signal)));
+        self.0.signalled.notify_waiters();
     }
 
     /// Journals an event, then takes it into account.
     pub(crate) async fn record(&self, event: RunEvent, flush: Flush) -> Result<()> {
-        self.journal.append(&self.id, vec![event.clone()], flush).await?;
-        self.with_run(|run| run.apply(event));
+        self.record_all(vec![event], flush).await
+    }
+
+    /// The same for several at once: all of them are there after a crash, or none.
+    async fn record_all(&self, events: Vec<RunEvent>, flush: Flush) -> Result<()> {
+        self.append(events.clone(), flush).await?;
+        self.with_run(|run| events.into_iter().for_each(|event| run.apply(event)));
         Ok(())
+    }
+
+    async fn append(&self, events: Vec<RunEvent>, flush: Flush) -> Result<()> {
+        let flush = if self.0.every_step { Flush::Now } else { flush };
+        self.0.journal.append(&self.0.id, events, flush).await
+    }
+
+    /// Only so many results are recorded.
+    fn has_room(&self) -> Result<()> {
+        let limit = self.0.limits.recorded;
+        if self.with_run(|run| run.recorded()) < limit {
+            return Ok(());
+        }
+        let error = Error::new(ErrorKind::Limit, format!("the run has recorded {limit} steps, the limit"));
+        Err(beyond_the_run(error.hint("divide the work among several runs")))
     }
 
     /// Attempts until the outcome is clear: a `Create` of which nobody knows is looked up before it is tried again.
@@ -173,25 +247,32 @@ pub(crate) fn concerns_the_run(error: &Error) -> bool {
 #[async_trait]
 impl Durability for Journaled {
     async fn step(&self, step: &StepPath, effect: Effect, attempt: &dyn Attempt) -> Result<Value> {
-        if let Some(recorded) = self.with_run(|run| run.result(step)) {
+        if let Some(recorded) = self.result(step) {
             return recorded;
         }
+        self.has_room()?;
         let careful = matches!(effect, Effect::Create | Effect::Delete);
         let flush = if careful { Flush::Now } else { Flush::Later };
         if careful && !self.with_run(|run| run.started(step)) {
-            let started = RunEvent::StepStarted { step: step.clone(), at: now() };
+            let started = RunEvent::StepStarted { step: step.clone(), at: self.now() };
             // Not taken into account until an attempt was made: `started` is what tells an interrupted attempt.
-            self.journal.append(&self.id, vec![started], flush).await?;
+            self.append(vec![started], flush).await?;
         }
         let recorder =
             Arc::new(StepRecorder { journaled: self.clone(), step: step.clone(), warnings: Mutex::default() });
         let result = self.attempt(step, effect, attempt, &recorder).await;
+        let result = result.and_then(|output| {
+            self.0.limits.payload(&format!("the output of step {step}"), &output)?;
+            Ok(output)
+        });
         let warnings = std::mem::take(&mut *recorder.warnings());
         let event = match &result {
-            Ok(output) => RunEvent::StepFinished { step: step.clone(), output: output.clone(), warnings, at: now() },
+            Ok(output) => {
+                RunEvent::StepFinished { step: step.clone(), output: output.clone(), warnings, at: self.now() }
+            }
             // Whether a call that was broken off took effect is not known: nothing is recorded, so that it is looked up.
             Err(error) if error.kind() == ErrorKind::Cancelled => return result,
-            Err(error) => RunEvent::StepFailed { step: step.clone(), error: error.clone(), at: now() },
+            Err(error) => RunEvent::StepFailed { step: step.clone(), error: error.clone(), at: self.now() },
         };
         self.record(event, flush).await?;
         self.notify(match &result {
@@ -201,20 +282,93 @@ impl Durability for Journaled {
         result
     }
 
-    async fn item(&self, each: &StepPath, key: &str) -> Result<Option<ItemOutcome>> {
-        self.journal.item(&self.id, each, key).await
+    fn result(&self, step: &StepPath) -> Option<Result<Value>> {
+        self.with_run(|run| run.result(step))
     }
 
-    async fn finish_item(&self, each: &StepPath, key: String, outcome: ItemOutcome) -> Result<()> {
-        let notice = Notice::ItemFinished {
+    async fn finish(&self, step: &StepPath, output: Value) -> Result<()> {
+        self.has_room()?;
+        self.0.limits.payload(&format!("the output of {step}"), &output)?;
+        let finished = RunEvent::StepFinished { step: step.clone(), output, warnings: Vec::new(), at: self.now() };
+        self.record(finished, Flush::Later).await?;
+        self.notify(Notice::StepFinished { step: step.clone() });
+        Ok(())
+    }
+
+    async fn fail(&self, step: &StepPath, error: &Error) -> Result<()> {
+        if self.result(step).is_some() {
+            return Ok(());
+        }
+        let failed = RunEvent::StepFailed { step: step.clone(), error: error.clone(), at: self.now() };
+        self.record(failed, Flush::Later).await
+    }
+
+    fn tries(&self, step: &StepPath) -> (u32, u64) {
+        self.with_run(|run| run.tries(step))
+    }
+
+    async fn retry(&self, step: &StepPath, error: &Error, after: Duration) -> Result<()> {
+        let (step, at) = (step.clone(), self.now());
+        let until = at.saturating_add(milliseconds(after));
+        self.notify(Notice::Retried { step: step.clone(), message: error.to_string(), until });
+        self.record(RunEvent::StepRetried { step, error: error.clone(), until, at }, Flush::Later).await
+    }
+
+    async fn deadline(&self, step: &StepPath, after: Duration) -> Result<u64> {
+        if let Some(until) = self.with_run(|run| run.deadline(step)) {
+            return Ok(until);
+        }
+        let until = self.now().saturating_add(milliseconds(after));
+        self.record(RunEvent::DeadlineSet { step: step.clone(), until }, Flush::Later).await?;
+        Ok(until)
+    }
+
+    async fn wait(&self, step: &StepPath, wait: Waiting) -> Result<Waiting> {
+        let begun = self.with_run(|run| run.wait(step));
+        let known = begun.is_some();
+        let wait = begun.unwrap_or(wait);
+        if !known {
+            self.record(RunEvent::WaitBegan { step: step.clone(), wait: wait.clone() }, Flush::Now).await?;
+        }
+        self.notify(Notice::Waiting { step: step.clone(), wait: wait.clone() });
+        Ok(wait)
+    }
+
+    async fn signal(&self, name: &str) -> Value {
+        loop {
+            // Made before the look, so that none that comes in between is missed.
+            let signalled = self.0.signalled.notified();
+            if let Some(payload) = self.with_run(|run| run.signal(name)) {
+                return payload;
+            }
+            signalled.await;
+        }
+    }
+
+    fn now(&self) -> u64 {
+        (self.0.clock)()
+    }
+
+    async fn item(&self, each: &StepPath, key: &str) -> Result<Option<ItemOutcome>> {
+        self.0.journal.item(&self.0.id, each, key).await
+    }
+
+    async fn finish_items(&self, each: &StepPath, name: &str, keys: Vec<String>, outcome: ItemOutcome) -> Result<()> {
+        let item = |key: &String| RunEvent::ItemFinished {
             step: each.clone(),
             key: key.clone(),
-            status: outcome.status(),
-            reason: outcome.reason().map(str::to_owned),
+            outcome: outcome.clone(),
+            at: self.now(),
         };
-        let event = RunEvent::ItemFinished { step: each.clone(), key, outcome, at: now() };
-        self.record(event, Flush::Later).await?;
-        self.notify(notice);
+        let mut events: Vec<_> = keys.iter().map(item).collect();
+        if keys != [name] {
+            events.push(RunEvent::BatchFinished { step: each.clone(), batch: name.to_owned() });
+        }
+        self.record_all(events, Flush::Later).await?;
+        for key in keys {
+            let (status, reason) = (outcome.status(), outcome.reason().map(str::to_owned));
+            self.notify(Notice::ItemFinished { step: each.clone(), key, status, reason });
+        }
         Ok(())
     }
 
@@ -232,7 +386,7 @@ impl Durability for Journaled {
 
     fn notify(&self, notice: Notice) {
         // Nobody watching is fine.
-        let _ = self.watchers.send(notice);
+        let _ = self.0.watchers.send(notice);
     }
 }
 

@@ -11,21 +11,23 @@ use trunkline_core::{CancellationToken, Connected, Diagnostic, Error, ErrorKind,
 use uuid::Uuid;
 
 use crate::{
-    Claim, Flow, Flush, Journal, Notice, Run, RunEvent, RunId, RunStatus, StepPath,
-    durability::{Journaled, now},
-    expression::Scope,
-    interpreter::{End, Interpreter},
+    Claim, Flow, Flush, Journal, Limits, Notice, Run, RunEvent, RunId, RunStatus, StepPath,
+    durability::{Durability, Journaled},
+    interpreter::{Interpreter, joined},
+    time::{Bounds, Clock, milliseconds, system},
 };
 
 /// How many notices a slow watcher may lag behind before it misses some.
 const NOTICES: usize = 4096;
-/// How often a run looks whether another process wants it to stop.
-const CANCEL_POLL: Duration = Duration::from_millis(500);
+/// How often a run looks whether another process wants it to stop, or has sent a signal that it waits for.
+const POLL: Duration = Duration::from_millis(500);
 
 /// Runs flows durably: what it accepts is in the journal, and can be resumed by any engine on the same journal.
 #[derive(Clone)]
 pub struct Engine {
     journal: Arc<dyn Journal>,
+    clock: Clock,
+    limits: Limits,
 }
 
 /// A run being worked on in the background.
@@ -61,14 +63,39 @@ impl Running {
 impl Engine {
     /// An engine on this journal.
     pub fn new(journal: Arc<dyn Journal>) -> Self {
-        Engine { journal }
+        Engine { journal, clock: system(), limits: Limits::default() }
+    }
+
+    /// The same with other limits.
+    pub fn with_limits(self, limits: Limits) -> Self {
+        Engine { limits, ..self }
+    }
+
+    /// The same with another clock: milliseconds since 1970. For tests of what takes days.
+    pub fn with_clock(self, clock: impl Fn() -> u64 + Send + Sync + 'static) -> Self {
+        Engine { clock: Arc::new(clock), ..self }
+    }
+
+    fn now(&self) -> u64 {
+        (self.clock)()
     }
 
     /// Accepts a run and begins to work on it. `slots` says which connection fills which slot of the flow.
     pub async fn start(&self, flow: &Flow, input: Value, slots: BTreeMap<String, Connected>) -> Result<Running> {
         fill(flow, &slots)?;
+        if let Some(name) = flow.calls().find(|name| !flow.linked().contains_key(*name)) {
+            let message = format!("the flow {} calls {name}, and was not linked with it", flow.name());
+            return Err(Error::new(ErrorKind::Config, message).hint("link it with the flows it calls before a run"));
+        }
+        if let Some(length) = flow.timeout().filter(|length| *length > self.limits.run_time) {
+            let message =
+                format!("the flow {} may take {length:?}; the limit is {:?}", flow.name(), self.limits.run_time);
+            return Err(Error::new(ErrorKind::Limit, message).setting("/timeout"));
+        }
+        let what = format!("the input of flow {}", flow.name());
+        self.limits.payload(&what, &input)?;
         if let Some(schema) = flow.input() {
-            schema.accept(&format!("the input of flow {}", flow.name()), &input)?;
+            schema.accept(&what, &input)?;
         }
         let id = RunId(Uuid::new_v4().simple().to_string()[..12].to_owned());
         let claim = self.journal.claim(&id).await?;
@@ -77,8 +104,12 @@ impl Engine {
             version: flow.version().to_owned(),
             input,
             connections: slots.iter().map(|(slot, connected)| (slot.clone(), connected.name().to_owned())).collect(),
-            at: now(),
+            calls: flow.linked().iter().map(|(name, flow)| (name.clone(), flow.version().to_owned())).collect(),
+            at: self.now(),
         };
+        for called in flow.linked().values() {
+            self.journal.keep_flow(called.version(), called.document()).await?;
+        }
         self.journal.accept(&id, flow.version(), flow.document(), started.clone()).await?;
         let mut run = Run::new(id);
         run.apply(started);
@@ -92,13 +123,19 @@ impl Engine {
         Ok(run)
     }
 
-    /// The flow a run is pinned to.
+    /// The flow a run is pinned to, linked with those it calls.
     pub async fn flow_of(&self, run: &Run) -> Result<Flow> {
-        let document = self.journal.flow(&run.version).await?;
-        Flow::from_value(document).map_err(|found| {
+        let faulty = |found: Vec<Diagnostic>| {
             let error = Diagnostic::into_error(&format!("the flow of run {}", run.id), &found);
             error.unwrap_or_else(|| Error::new(ErrorKind::Config, "the flow cannot be read any more"))
-        })
+        };
+        let mut called = BTreeMap::new();
+        for (name, version) in &run.calls {
+            let flow = Flow::from_value(self.journal.flow(version).await?).map_err(faulty)?;
+            called.insert(name.clone(), flow);
+        }
+        let flow = Flow::from_value(self.journal.flow(&run.version).await?).map_err(faulty)?;
+        flow.link(&|name| called.get(name).cloned()).map_err(faulty)
     }
 
     /// Takes up a run that a crash, or an error that concerned all of it, has stopped. Recorded steps are not called again.
@@ -112,7 +149,7 @@ impl Engine {
         }
         let flow = self.flow_of(&run).await?;
         fill(&flow, &slots)?;
-        let resumed = RunEvent::Resumed { at: now() };
+        let resumed = RunEvent::Resumed { at: self.now() };
         self.journal.append(id, vec![resumed.clone()], Flush::Now).await?;
         run.apply(resumed);
         Ok(self.work(flow, run, slots, claim))
@@ -125,13 +162,35 @@ impl Engine {
             let message = format!("run {id} has ended already ({})", run.status.as_str());
             return Err(Error::new(ErrorKind::Conflict, message));
         }
-        self.journal.append(id, vec![RunEvent::CancelRequested { at: now() }], Flush::Now).await?;
+        self.journal.append(id, vec![RunEvent::CancelRequested { at: self.now() }], Flush::Now).await?;
         match self.journal.claim(id).await {
             Ok(_claim) => {
-                let finished = RunEvent::Finished { status: RunStatus::Cancelled, error: None, at: now() };
+                let finished = RunEvent::Finished { status: RunStatus::Cancelled, error: None, at: self.now() };
                 self.journal.append(id, vec![finished], Flush::Now).await
             }
             Err(error) if error.kind() == ErrorKind::Conflict => Ok(()),
+            Err(error) => Err(error),
+        }
+    }
+
+    /// Sends a run a signal, in whatever process it is worked on, also before it waits for it. Whether somebody works on it;
+    /// otherwise it hears the signal when it is resumed.
+    pub async fn signal(&self, id: &RunId, name: &str, payload: Value) -> Result<bool> {
+        let run = self.run(id).await?;
+        if run.finished_at.is_some() && run.status != RunStatus::Failed {
+            let message = format!("run {id} has ended already ({})", run.status.as_str());
+            return Err(Error::new(ErrorKind::Conflict, message));
+        }
+        if run.signal(name).is_some() {
+            let message = format!("run {id} was sent the signal {name} already: the first one counts");
+            return Err(Error::new(ErrorKind::Conflict, message));
+        }
+        self.limits.payload(&format!("what comes with the signal {name}"), &payload)?;
+        let signalled = RunEvent::Signalled { name: name.to_owned(), payload, at: self.now() };
+        self.journal.append(id, vec![signalled], Flush::Now).await?;
+        match self.journal.claim(id).await {
+            Ok(_claim) => Ok(false),
+            Err(error) if error.kind() == ErrorKind::Conflict => Ok(true),
             Err(error) => Err(error),
         }
     }
@@ -140,29 +199,39 @@ impl Engine {
         let (watchers, notices) = broadcast::channel(NOTICES);
         let cancellation = CancellationToken::new();
         let (id, input) = (run.id.clone(), run.input.clone());
-        let journaled = Journaled::new(self.journal.clone(), run, watchers);
-        let poll = Abort(self.poll_cancel(&id, journaled.clone(), cancellation.clone()));
-        let interpreter = Interpreter::new(id.clone(), slots, Arc::new(journaled.clone()), cancellation.clone());
-        let scope = Scope::new(&input, &id.0, flow.tables());
+        let length = flow.timeout().unwrap_or(self.limits.run_time);
+        let bounds = Bounds::of_run(run.started_at.saturating_add(milliseconds(length)), length);
+        let given = (self.clock.clone(), self.limits.clone());
+        let journaled = Journaled::new(self.journal.clone(), run, watchers, given, flow.flushes_every_step());
+        let poll = Abort(self.poll(&id, journaled.clone(), cancellation.clone()));
+        let (durability, limits) = (Arc::new(journaled.clone()), self.limits.clone());
+        let interpreter = Interpreter::new(id.clone(), flow, slots, durability, cancellation.clone(), limits);
         let task = tokio::spawn(async move {
             let (_claim, _poll) = (claim, poll);
             // In a task of its own, so that a panic ends the run as failed instead of leaving it open.
-            let end = tokio::spawn(interpreter.steps(flow.steps().clone(), scope, StepPath::default())).await;
-            let end = end.unwrap_or_else(|panic| Err(Error::new(ErrorKind::Internal, "a step panicked").source(panic)));
+            let end = joined(tokio::spawn(interpreter.flow(input, StepPath::default(), bounds))).await;
             finish(&journaled, end).await
         });
         Running { id, notices, cancellation, task }
     }
 
-    fn poll_cancel(&self, id: &RunId, journaled: Journaled, cancellation: CancellationToken) -> AbortHandle {
+    /// Looks what other processes want of the run.
+    fn poll(&self, id: &RunId, journaled: Journaled, cancellation: CancellationToken) -> AbortHandle {
         let (journal, id) = (self.journal.clone(), id.clone());
         tokio::spawn(async move {
+            let mut seen = 0;
             loop {
-                tokio::time::sleep(CANCEL_POLL).await;
+                tokio::time::sleep(POLL).await;
                 if let Ok(true) = journal.cancel_requested(&id).await {
                     // The other process has recorded it; here it is only taken into account.
                     journaled.with_run(|run| run.cancel_requested = true);
                     return cancellation.cancel();
+                }
+                if journaled.with_run(|run| run.awaits_signal())
+                    && let Ok((signals, last)) = journal.signals(&id, seen).await
+                {
+                    seen = last;
+                    journaled.heard(signals);
                 }
             }
         })
@@ -179,16 +248,16 @@ impl Drop for Abort {
     }
 }
 
-async fn finish(journaled: &Journaled, end: Result<End>) -> Result<Run> {
+async fn finish(journaled: &Journaled, end: Result<Value>) -> Result<Run> {
     let faults = journaled.with_run(|run| run.ledger.values().map(crate::Ledger::faults).sum::<u64>());
     let (status, error) = match end {
-        Ok(End::Completed | End::Skipped(_)) if faults > 0 => (RunStatus::Partial, None),
-        Ok(End::Completed | End::Skipped(_)) => (RunStatus::Succeeded, None),
+        Ok(_) if faults > 0 => (RunStatus::Partial, None),
+        Ok(_) => (RunStatus::Succeeded, None),
         Err(error) if error.kind() == ErrorKind::Cancelled => (RunStatus::Cancelled, None),
         Err(error) => (RunStatus::Failed, Some(error)),
     };
-    journaled.record(RunEvent::Finished { status, error, at: now() }, Flush::Now).await?;
-    crate::durability::Durability::notify(journaled, Notice::Finished { status });
+    journaled.record(RunEvent::Finished { status, error, at: journaled.now() }, Flush::Now).await?;
+    journaled.notify(Notice::Finished { status });
     Ok(journaled.with_run(|run| std::mem::replace(run, Run::new(run.id.clone()))))
 }
 

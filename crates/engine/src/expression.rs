@@ -36,7 +36,7 @@ static ENVIRONMENT: LazyLock<Environment<'static>> = LazyLock::new(|| {
 });
 
 /// The names an expression can begin with.
-pub(crate) const ROOTS: [&str; 4] = ["input", "steps", "item", "run"];
+pub(crate) const ROOTS: [&str; 6] = ["input", "steps", "item", "items", "error", "run"];
 
 /// What expressions of a step can refer to. Cheap to clone; an `each` gives every item a scope of its own below its own.
 #[derive(Clone, Debug)]
@@ -47,9 +47,10 @@ struct Level {
     outer: Option<Scope>,
     input: Dynamic,
     run: Dynamic,
-    item: Option<Dynamic>,
     /// Those of the flow; the filter `lookup` asks for them, expressions cannot.
     tables: Dynamic,
+    /// `item`, `items`, `error`: what is there only inside of some steps.
+    here: Vec<(&'static str, Dynamic)>,
     steps: std::sync::RwLock<Vec<(Arc<str>, Dynamic)>>,
 }
 
@@ -61,22 +62,38 @@ impl Scope {
             outer: None,
             input: Dynamic::from(Serde(input)),
             run,
-            item: None,
             tables: Dynamic::from(Serde(tables)),
+            here: Vec::new(),
             steps: Default::default(),
         }))
     }
 
-    /// The scope of the steps for one item.
-    pub(crate) fn for_item(&self, item: &Value) -> Scope {
+    /// A scope below this one, in which `item`, `items` or `error` is something else.
+    pub(crate) fn with(&self, name: &'static str, value: &Value) -> Scope {
+        let here = self.0.here.iter().filter(|(known, _)| *known != name).cloned();
+        self.below(here.chain([(name, Dynamic::from(Serde(value)))]).collect())
+    }
+
+    /// A scope below this one: what its steps yield is not seen outside until it is adopted.
+    pub(crate) fn branch(&self) -> Scope {
+        self.below(self.0.here.clone())
+    }
+
+    fn below(&self, here: Vec<(&'static str, Dynamic)>) -> Scope {
         Scope(Arc::new(Level {
             outer: Some(self.clone()),
             input: self.0.input.clone(),
             run: self.0.run.clone(),
-            item: Some(Dynamic::from(Serde(item))),
             tables: self.0.tables.clone(),
+            here,
             steps: Default::default(),
         }))
+    }
+
+    /// Makes what the steps of a scope below yielded known to the steps after them.
+    pub(crate) fn adopt(&self, below: &Scope) {
+        let steps = below.0.steps.read().unwrap_or_else(|poisoned| poisoned.into_inner()).clone();
+        self.0.steps.write().unwrap_or_else(|poisoned| poisoned.into_inner()).extend(steps);
     }
 
     /// Makes a step's output known to the steps after it.
@@ -102,10 +119,9 @@ impl Object for Scope {
         match key.as_str()? {
             "input" => Some(self.0.input.clone()),
             "run" => Some(self.0.run.clone()),
-            "item" => self.0.item.clone(),
             "tables" => Some(self.0.tables.clone()),
             "steps" => Some(Dynamic::from_object(Steps(Scope::clone(self)))),
-            _ => None,
+            name => self.0.here.iter().find(|(known, _)| *known == name).map(|(_, value)| value.clone()),
         }
     }
 

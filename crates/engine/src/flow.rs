@@ -1,36 +1,31 @@
 //! The document a user writes: steps in order, and which connections they need.
 //!
 //! A flow is read into [`Flow`] with every fault reported at once, each with its JSON pointer and, where it came from a
-//! file, its line and column. What refers to connectors is checked by [`Flow::check`].
+//! file, its line and column. What refers to connectors is checked by [`Flow::check`]; a flow that calls others is linked
+//! with them by [`Flow::link`], so that a run is pinned to all of them.
 
-use std::{
-    collections::{BTreeMap, BTreeSet},
-    sync::Arc,
-};
+use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
-use serde::de::DeserializeOwned;
-use serde_json::{Map, Value, json, value::RawValue};
-use trunkline_core::{Diagnostic, Place, Registry, Schema};
+use serde_json::{Value, json};
+use trunkline_core::{Diagnostic, Registry, Schema};
 use uuid::Uuid;
 
 use crate::{
-    document::{
-        self, ActionDocument, EachDocument, FLOW, FailDocument, FlowDocument, IfDocument, KINDS, OverDocument,
-        SetDocument, SkipDocument,
-    },
-    expression::Template,
+    Step, Template,
+    document::{self, FLOW, FlowDocument, Flushing},
+    limits::MAX_CALLS,
+    reader::Reader,
+    step::Called,
+    text,
 };
-
-/// How deep steps may be nested.
-const MAX_DEPTH: usize = 16;
-/// How many steps a flow may have in all.
-const MAX_STEPS: usize = 10_000;
-/// How many items an `each` may work on at the same time.
-const MAX_CONCURRENCY: usize = 64;
 
 /// A flow that can be run: read, compiled, pinned to a version.
 #[derive(Clone, Debug)]
-pub struct Flow(Arc<Inner>);
+pub struct Flow {
+    inner: Arc<Inner>,
+    /// The flows that it and these call, by their names.
+    linked: Arc<BTreeMap<String, Flow>>,
+}
 
 #[derive(Debug)]
 struct Inner {
@@ -41,49 +36,11 @@ struct Inner {
     input: Option<Schema>,
     tables: Value,
     steps: Arc<[Step]>,
-}
-
-/// One step: an id that later steps refer to, and what it does.
-#[derive(Debug)]
-pub struct Step {
-    pub(crate) id: Arc<str>,
-    /// JSON pointer of the step in the document.
-    pub(crate) pointer: String,
-    pub(crate) kind: StepKind,
-}
-
-/// What a step does.
-#[derive(Debug)]
-pub(crate) enum StepKind {
-    /// Calls an action.
-    Action(Call),
-    /// Runs steps for each item of a list.
-    Each { over: Box<Over>, key: Option<Template>, concurrency: usize, steps: Arc<[Step]> },
-    /// Runs one list of steps or the other.
-    If { condition: Template, then: Arc<[Step]>, otherwise: Arc<[Step]> },
-    /// Gives names to values.
-    Set(Template),
-    /// Ends the item, or the run, as skipped.
-    Skip(Template),
-    /// Ends the item, or the run, as failed.
-    Fail(Template),
-}
-
-/// An action, the slot of the connection it runs on, and its input.
-#[derive(Debug)]
-pub(crate) struct Call {
-    pub(crate) action: String,
-    pub(crate) slot: String,
-    pub(crate) input: Template,
-}
-
-/// What an `each` goes over.
-#[derive(Debug)]
-pub(crate) enum Over {
-    /// A list that an expression yields.
-    List(Template),
-    /// What an action lists, page by page.
-    Action(Call),
+    calls: Vec<Called>,
+    output: Option<Template>,
+    timeout: Option<Duration>,
+    on_failure: Arc<[Step]>,
+    durability: Flushing,
 }
 
 impl Flow {
@@ -92,289 +49,213 @@ impl Flow {
         document::schema()
     }
 
-    /// Reads a flow from the text of a file; findings carry its line and column.
+    /// Reads a flow from the text of a file, JSON or YAML; findings carry its line and column.
     pub fn parse(file: &str, text: &str) -> Result<Flow, Vec<Diagnostic>> {
-        let document: Value = serde_json::from_str(text).map_err(|error| {
-            let place = Place { file: file.to_owned(), line: error.line(), column: error.column() };
-            let message = error.to_string();
-            let message = message.split(" at line ").next().unwrap_or_default();
-            vec![Diagnostic::error("", format!("this is not JSON: {message}")).at(place)]
-        })?;
+        let document = text::read(file, text).map_err(|found| vec![found])?;
         Flow::from_value(document).map_err(|found| Flow::locate(file, text, found))
     }
 
     /// Adds file, line and column to findings about the document in this text.
     pub fn locate(file: &str, text: &str, found: Vec<Diagnostic>) -> Vec<Diagnostic> {
-        let place = |one: Diagnostic| match offset(text, &one.pointer) {
-            Some(offset) => one.at(Place::of(file, text, offset)),
-            None => one,
-        };
-        found.into_iter().map(place).collect()
+        text::locate(file, text, found)
     }
 
     /// Reads a flow from a document; every fault of its own is reported, with its JSON pointer.
     pub fn from_value(document: Value) -> Result<Flow, Vec<Diagnostic>> {
         let mut reader = Reader::default();
-        match reader.flow(document) {
+        match Flow::read(document, &mut reader) {
             Some(flow) if reader.found.is_empty() => Ok(flow),
             _ => Err(reader.found),
         }
     }
 
     /// Everything that is wrong with a flow in the text of a file, in the light of these connectors: faults of its own do
-    /// not hide the others.
+    /// not hide the others. The flows it calls are not looked at: see [`Flow::link`].
     pub fn findings(file: &str, text: &str, registry: &Registry) -> Vec<Diagnostic> {
-        let Ok(document) = serde_json::from_str(text) else {
-            return Flow::parse(file, text).err().unwrap_or_default();
+        let document = match text::read(file, text) {
+            Ok(document) => document,
+            Err(found) => return vec![found],
         };
         let mut reader = Reader::default();
-        let checked = reader.flow(document).map(|flow| flow.check_beside(registry, &reader.unread));
+        let checked = Flow::read(document, &mut reader).map(|flow| flow.check_beside(registry, &reader.unread));
         let mut found = reader.found;
         found.extend(checked.into_iter().flatten());
         Flow::locate(file, text, found)
     }
 
-    /// What the flow is called.
-    pub fn name(&self) -> &str {
-        &self.0.name
-    }
-
-    /// Made of the document: the same document has the same version, another one another.
-    pub fn version(&self) -> &str {
-        &self.0.version
-    }
-
-    /// The document it was read from.
-    pub fn document(&self) -> &Value {
-        &self.0.document
-    }
-
-    /// The slots and the connector each one needs.
-    pub fn connections(&self) -> &BTreeMap<String, String> {
-        &self.0.connections
-    }
-
-    /// What a run takes, if the flow says so.
-    pub fn input(&self) -> Option<&Schema> {
-        self.0.input.as_ref()
-    }
-
-    /// The tables of the filter `lookup`.
-    pub(crate) fn tables(&self) -> &Value {
-        &self.0.tables
-    }
-
-    pub(crate) fn steps(&self) -> &Arc<[Step]> {
-        &self.0.steps
-    }
-}
-
-#[derive(Default)]
-struct Reader {
-    found: Vec<Diagnostic>,
-    slots: Option<BTreeSet<String>>,
-    ids: BTreeSet<String>,
-    /// The ids of steps that could not be read.
-    unread: BTreeSet<String>,
-}
-
-impl Reader {
-    fn flow(&mut self, document: Value) -> Option<Flow> {
-        let flow: FlowDocument = self.read(&FLOW, &document, "")?;
-        self.slots = Some(flow.connections.keys().cloned().collect());
-        let steps = self.steps(&flow.steps, "/steps", 0);
+    fn read(document: Value, reader: &mut Reader) -> Option<Flow> {
+        let flow: FlowDocument = reader.read(&FLOW, &document, "")?;
+        reader.slots = Some(flow.connections.keys().cloned().collect());
+        let steps = reader.steps(&flow.steps, "/steps", 0);
+        let on_failure = reader.steps(&flow.on_failure, "/on_failure", 0);
+        let output = flow.output.map(|output| reader.template(&output.into(), "/output"));
+        let timeout = flow.timeout.and_then(|timeout| reader.duration(&timeout, "/timeout".to_owned()));
         let input = flow.input.map(Schema::from);
         if let Some(schema) = &input {
             let broken =
                 schema.check(&Value::Null).into_iter().find(|one| one.message.starts_with("the schema itself"));
-            self.found.extend(broken.map(|one| Diagnostic { pointer: "/input".into(), ..one }));
+            reader.found.extend(broken.map(|one| Diagnostic { pointer: "/input".into(), ..one }));
         }
         let text = document.to_string();
         let version = Uuid::new_v5(&Uuid::NAMESPACE_OID, text.as_bytes()).simple().to_string()[..12].to_owned();
-        let (connections, tables) = (flow.connections, json!(flow.tables));
-        Some(Flow(Arc::new(Inner { name: flow.name, version, document, connections, input, tables, steps })))
-    }
-
-    /// Reads a document; what is faulty in it is told and left out, so that the rest can be looked at.
-    fn read<T: DeserializeOwned>(&mut self, schema: &Schema, document: &Value, pointer: &str) -> Option<T> {
-        let faults = schema.check(document);
-        let mut sound = document.clone();
-        for fault in &faults {
-            leave_out(&mut sound, &fault.pointer);
-        }
-        let read = serde_json::from_value(sound);
-        if let (Err(error), true) = (&read, faults.is_empty()) {
-            self.found.push(Diagnostic::error(pointer, error.to_string()));
-        }
-        let place = |one: Diagnostic| Diagnostic { pointer: format!("{pointer}{}", one.pointer), ..one };
-        self.found.extend(faults.into_iter().map(place));
-        read.ok()
-    }
-
-    fn steps(&mut self, documents: &[Value], pointer: &str, depth: usize) -> Arc<[Step]> {
-        if depth > MAX_DEPTH {
-            self.found.push(Diagnostic::error(pointer, format!("steps are nested more than {MAX_DEPTH} deep")));
-            return Arc::new([]);
-        }
-        let all = documents.iter().enumerate();
-        let read = |(index, document): (usize, &Value)| {
-            let step = self.step(document, &format!("{pointer}/{index}"), depth);
-            if let (None, Some(id)) = (&step, document.get("id").and_then(Value::as_str)) {
-                self.unread.insert(id.to_owned());
-            }
-            step
+        let (name, connections, tables) = (flow.name, flow.connections, json!(flow.tables));
+        let (durability, calls) = (flow.durability, std::mem::take(&mut reader.calls));
+        let inner = Inner {
+            name,
+            version,
+            document,
+            connections,
+            input,
+            tables,
+            steps,
+            calls,
+            output,
+            timeout,
+            on_failure,
+            durability,
         };
-        all.filter_map(read).collect()
+        Some(Flow { inner: Arc::new(inner), linked: Arc::default() })
     }
 
-    fn step(&mut self, document: &Value, pointer: &str, depth: usize) -> Option<Step> {
-        let Some((member, schema)) = KINDS.iter().find(|(member, _)| document.get(member).is_some()) else {
-            let kinds: Vec<_> = KINDS.iter().map(|(member, _)| *member).collect();
-            let found = Diagnostic::error(pointer, "this step does not say what to do");
-            self.found.push(found.hint(format!("give it one of: {}", kinds.join(", "))));
-            return None;
-        };
-        let (id, kind) = match *member {
-            "each" => self.each(schema, document, pointer, depth)?,
-            "if" => self.condition(schema, document, pointer, depth)?,
-            "action" => {
-                let read: ActionDocument = self.read(schema, document, pointer)?;
-                let call = self.call(read.action, read.connection, read.input, pointer);
-                (read.id, StepKind::Action(call))
+    /// The flow together with the flows it calls, and those that these call; `find` gives a flow by its name. What cannot be
+    /// called is found at the step that calls it.
+    pub fn link(&self, find: &dyn Fn(&str) -> Option<Flow>) -> Result<Flow, Vec<Diagnostic>> {
+        let mut linker = Linker { find, chain: Vec::new(), depths: BTreeMap::new(), linked: BTreeMap::new() };
+        let mut found = Vec::new();
+        linker.chain.push(self.name().to_owned());
+        for called in &self.inner.calls {
+            if let Err(one) = linker.call(self, called) {
+                found.push(Diagnostic { pointer: format!("{}{}", called.pointer, one.pointer), ..one });
             }
-            "set" => {
-                let read: SetDocument = self.read(schema, document, pointer)?;
-                (read.id, StepKind::Set(self.template(&read.set.into(), &format!("{pointer}/set"))))
-            }
-            "skip" => {
-                let read: SkipDocument = self.read(schema, document, pointer)?;
-                (read.id, StepKind::Skip(self.template(&read.skip.into(), &format!("{pointer}/skip"))))
-            }
-            _ => {
-                let read: FailDocument = self.read(schema, document, pointer)?;
-                (read.id, StepKind::Fail(self.template(&read.fail.into(), &format!("{pointer}/fail"))))
-            }
-        };
-        if self.ids.len() >= MAX_STEPS {
-            self.found.push(Diagnostic::error(pointer, format!("the flow has more than {MAX_STEPS} steps")));
-            return None;
         }
-        if !self.ids.insert(id.clone()) {
-            let found = Diagnostic::error(format!("{pointer}/id"), format!("there is a step {id} already"));
-            self.found.push(found.hint("every step of a flow needs an id of its own"));
+        match found.is_empty() {
+            true => Ok(Flow { inner: self.inner.clone(), linked: Arc::new(linker.linked) }),
+            false => Err(found),
         }
-        Some(Step { id: id.into(), pointer: pointer.to_owned(), kind })
     }
 
-    fn each(&mut self, schema: &Schema, document: &Value, pointer: &str, depth: usize) -> Option<(String, StepKind)> {
-        let read: EachDocument = self.read(schema, document, pointer)?;
-        let place = format!("{pointer}/each");
-        let over = match read.each {
-            Value::Object(_) => {
-                let over: OverDocument = serde_json::from_value(read.each).ok()?;
-                if read.key.is_none() {
-                    let found = Diagnostic::error(format!("{pointer}/key"), "key is missing");
-                    let hint = "say what tells the items apart, such as {{ item.id }}: lists shift while they are read";
-                    self.found.push(found.hint(hint));
-                }
-                Over::Action(self.call(over.action, over.connection, over.input, &place))
-            }
-            list => {
-                let list = self.template(&list, &place);
-                if list.literal().is_some_and(|list| !list.is_array()) {
-                    self.found.push(Diagnostic::error(place, "each needs a list, or an expression that yields one"));
-                }
-                Over::List(list)
-            }
-        };
-        let key = read.key.map(|key| self.template(&key.into(), &format!("{pointer}/key")));
-        let steps = self.steps(&read.steps, &format!("{pointer}/steps"), depth + 1);
-        let concurrency = read.concurrency.clamp(1, MAX_CONCURRENCY);
-        Some((read.id, StepKind::Each { over: Box::new(over), key, concurrency, steps }))
+    /// The names of the flows it calls itself.
+    pub fn calls(&self) -> impl Iterator<Item = &str> {
+        self.inner.calls.iter().map(|called| called.flow.as_str())
     }
 
-    fn condition(
-        &mut self,
-        schema: &Schema,
-        document: &Value,
-        pointer: &str,
-        depth: usize,
-    ) -> Option<(String, StepKind)> {
-        let read: IfDocument = self.read(schema, document, pointer)?;
-        let condition = self.template(&read.condition, &format!("{pointer}/if"));
-        if condition.literal().is_some_and(|value| !value.is_boolean()) {
-            let found = Diagnostic::error(format!("{pointer}/if"), "if needs an expression that yields true or false");
-            self.found.push(found.hint("write it in braces: {{ .. }}"));
-        }
-        let mut then = Vec::new();
-        let end = |kind| Step { id: read.id.as_str().into(), pointer: pointer.to_owned(), kind };
-        if let Some(reason) = &read.skip {
-            then.push(end(StepKind::Skip(self.template(&reason.as_str().into(), &format!("{pointer}/skip")))));
-        }
-        if let Some(reason) = &read.fail {
-            then.push(end(StepKind::Fail(self.template(&reason.as_str().into(), &format!("{pointer}/fail")))));
-        }
-        let ways = then.len() + usize::from(!read.then.is_empty());
-        if ways > 1 || (ways == 0 && read.otherwise.is_empty()) {
-            let found = Diagnostic::error(pointer, "if needs exactly one of: then, skip, fail");
-            self.found.push(found.hint("`else` may stand beside any of them, or alone"));
-        }
-        let then = match then.is_empty() {
-            true => self.steps(&read.then, &format!("{pointer}/then"), depth + 1),
-            false => then.into(),
-        };
-        let otherwise = self.steps(&read.otherwise, &format!("{pointer}/else"), depth + 1);
-        Some((read.id, StepKind::If { condition, then, otherwise }))
+    /// The flows it was linked with, by their names.
+    pub fn linked(&self) -> &BTreeMap<String, Flow> {
+        &self.linked
     }
 
-    fn call(&mut self, action: String, slot: String, input: Map<String, Value>, pointer: &str) -> Call {
-        if let Some(slots) = &self.slots
-            && !slots.contains(&slot)
-        {
-            let known: Vec<_> = slots.iter().map(String::as_str).collect();
-            let found = Diagnostic::error(format!("{pointer}/connection"), format!("the flow has no slot {slot}"));
-            self.found.push(found.hint(format!("its slots are: {}", known.join(", "))));
-        }
-        Call { action, slot, input: self.template(&input.into(), &format!("{pointer}/input")) }
+    /// One of the flows it was linked with, which may call the others.
+    pub(crate) fn callee(&self, name: &str) -> Option<Flow> {
+        let flow = self.linked.get(name)?;
+        Some(Flow { inner: flow.inner.clone(), linked: self.linked.clone() })
     }
 
-    fn template(&mut self, value: &Value, pointer: &str) -> Template {
-        Template::compile(value, pointer, &mut self.found)
+    /// What the flow is called.
+    pub fn name(&self) -> &str {
+        &self.inner.name
+    }
+
+    /// Made of the document: the same document has the same version, another one another.
+    pub fn version(&self) -> &str {
+        &self.inner.version
+    }
+
+    /// The document it was read from.
+    pub fn document(&self) -> &Value {
+        &self.inner.document
+    }
+
+    /// The slots and the connector each one needs.
+    pub fn connections(&self) -> &BTreeMap<String, String> {
+        &self.inner.connections
+    }
+
+    /// What a run takes, if the flow says so.
+    pub fn input(&self) -> Option<&Schema> {
+        self.inner.input.as_ref()
+    }
+
+    /// The tables of the filter `lookup`.
+    pub(crate) fn tables(&self) -> &Value {
+        &self.inner.tables
+    }
+
+    pub(crate) fn steps(&self) -> &Arc<[Step]> {
+        &self.inner.steps
+    }
+
+    pub(crate) fn output(&self) -> Option<&Template> {
+        self.inner.output.as_ref()
+    }
+
+    pub(crate) fn timeout(&self) -> Option<Duration> {
+        self.inner.timeout
+    }
+
+    pub(crate) fn on_failure(&self) -> &Arc<[Step]> {
+        &self.inner.on_failure
+    }
+
+    pub(crate) fn flushes_every_step(&self) -> bool {
+        self.inner.durability == Flushing::EveryStep
     }
 }
 
-/// Removes the value a JSON pointer names.
-fn leave_out(document: &mut Value, pointer: &str) {
-    let Some((holder, name)) = pointer.rsplit_once('/') else { return };
-    match document.pointer_mut(holder) {
-        Some(Value::Object(members)) => {
-            members.shift_remove(&name.replace("~1", "/").replace("~0", "~"));
-        }
-        Some(Value::Array(items)) => {
-            if let Some(at) = name.parse().ok().filter(|at| *at < items.len()) {
-                let _: Value = items.remove(at);
-            }
-        }
-        _ => {}
-    }
+/// Follows calls from flow to flow.
+struct Linker<'a> {
+    find: &'a dyn Fn(&str) -> Option<Flow>,
+    /// The flows on the way here.
+    chain: Vec<String>,
+    /// How deep each flow that has been followed to its ends calls.
+    depths: BTreeMap<String, usize>,
+    linked: BTreeMap<String, Flow>,
 }
 
-/// The byte at which the value a JSON pointer names begins; where it is missing, that of what should hold it.
-fn offset(text: &str, pointer: &str) -> Option<usize> {
-    let mut raw: &RawValue = serde_json::from_str(text).ok()?;
-    for part in pointer.split('/').skip(1) {
-        let part = part.replace("~1", "/").replace("~0", "~");
-        let inner = match raw.get().as_bytes().first() {
-            Some(b'{') => serde_json::from_str::<BTreeMap<String, &RawValue>>(raw.get()).ok()?.get(&part).copied(),
-            Some(b'[') => {
-                serde_json::from_str::<Vec<&RawValue>>(raw.get()).ok()?.get(part.parse::<usize>().ok()?).copied()
-            }
-            _ => None,
+impl Linker<'_> {
+    /// Follows a call; the finding's pointer is below the step of the first flow.
+    fn call(&mut self, caller: &Flow, called: &Called) -> Result<usize, Diagnostic> {
+        let name = &called.flow;
+        let fault = |pointer: &str, message: String| {
+            // A fault further down is shown at the call that leads there.
+            let pointer = if self.chain.len() == 1 { pointer } else { "/call" };
+            Diagnostic::error(pointer, message)
         };
-        match inner {
-            Some(inner) => raw = inner,
-            None => break,
+        if self.chain.contains(name) {
+            let way = self.chain.join(" calls ");
+            return Err(fault("/call", format!("{way} calls {name}: a flow cannot call itself")));
         }
+        let Some(flow) = self.linked.get(name).cloned().or_else(|| (self.find)(name)) else {
+            let message = format!("{} calls {name}, and there is no flow of that name", caller.name());
+            return Err(fault("/call", message));
+        };
+        for its in called.named() {
+            if !flow.connections().contains_key(its) {
+                return Err(fault("/connections", format!("the flow {name} has no slot {its}")));
+            }
+        }
+        for (its, connector) in flow.connections() {
+            let ours = called.slot(its);
+            if caller.connections().get(ours) != Some(connector) {
+                let message = format!("the flow {name} needs a connection to {connector} for its slot {its}");
+                let hint = format!("name one of the slots of {}: \"connections\": {{ \"{its}\": .. }}", caller.name());
+                return Err(fault("/call", message).hint(hint));
+            }
+        }
+        if self.depths.get(name).is_none() {
+            self.chain.push(name.clone());
+            let mut deepest = 0;
+            for called in &flow.inner.calls {
+                deepest = deepest.max(self.call(&flow, called)?);
+            }
+            self.chain.pop();
+            self.depths.insert(name.clone(), deepest);
+            self.linked.insert(name.clone(), flow);
+        }
+        let depth = 1 + self.depths.get(name).copied().unwrap_or_default();
+        if depth + self.chain.len() > MAX_CALLS + 1 {
+            let message = format!("flows call flows more than {MAX_CALLS} deep, by way of {name}");
+            return Err(Diagnostic::error("/call", message));
+        }
+        Ok(depth)
     }
-    Some(raw.get().as_ptr() as usize - text.as_ptr() as usize)
 }

@@ -1,29 +1,32 @@
 //! Goes through a flow's steps. Deterministic but for what it gets through [`Durability`]: after a crash it goes the same
 //! way again, and what was recorded is not done again.
+//!
+//! Every error that a step has dealt with is recorded as the step's end, so that the way after it is the same the next time.
 
-use std::{
-    collections::{BTreeMap, HashMap, HashSet, VecDeque},
-    sync::Arc,
-    time::Duration,
-};
+use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
 use async_trait::async_trait;
 use futures::future::BoxFuture;
 use serde_json::{Value, json};
-use tokio::task::{Id, JoinError, JoinSet};
 use tracing::Instrument;
 use trunkline_core::{CancellationToken, Connected, Connections, Context, Effect, Error, ErrorKind, Recorder, Result};
 use uuid::Uuid;
 
 use crate::{
-    ItemOutcome, RunId, StepPath,
-    durability::{Attempt, Durability, Notice, concerns_the_run},
+    Flow, Limits, RunId, StepPath, Waiting,
+    durability::{Attempt, Durability, concerns_the_run},
+    each::Each,
     expression::Scope,
-    flow::{Call, Over, Step, StepKind},
+    step::{Call, OnError, Step, StepKind, SubFlow, Wait},
+    time::{self, Bounds, is_beyond, milliseconds},
 };
 
-/// How long one step may take in all, retries included.
+/// How long one step may take in all, retries included, if its flow does not say.
 const STEP_TIMEOUT: Duration = Duration::from_secs(6 * 60 * 60);
+/// How long the look-up of an outcome may take after a step's time is over.
+const LOOK_UP: Duration = Duration::from_secs(60);
+/// The clock is looked at so often: it may have been set, or the machine may have slept.
+const TICK: Duration = Duration::from_secs(60);
 
 /// How a list of steps ended, if not by an error.
 #[derive(Debug, PartialEq, Eq)]
@@ -38,33 +41,86 @@ pub(crate) enum End {
 #[derive(Clone)]
 pub(crate) struct Interpreter(Arc<Inner>);
 
+#[derive(Clone)]
 struct Inner {
     run: RunId,
+    flow: Flow,
     slots: BTreeMap<String, Connected>,
     files: Connections,
     durability: Arc<dyn Durability>,
     cancellation: CancellationToken,
+    limits: Limits,
 }
 
 impl Interpreter {
     pub(crate) fn new(
         run: RunId,
+        flow: Flow,
         slots: BTreeMap<String, Connected>,
         durability: Arc<dyn Durability>,
         cancellation: CancellationToken,
+        limits: Limits,
     ) -> Self {
         let files = slots.values().cloned().collect();
-        Interpreter(Arc::new(Inner { run, slots, files, durability, cancellation }))
+        Interpreter(Arc::new(Inner { run, flow, slots, files, durability, cancellation, limits }))
+    }
+
+    /// Runs the flow: its steps, then its output, or else its failure handler. The empty path is that of the run.
+    pub(crate) fn flow(self, input: Value, path: StepPath, bounds: Bounds) -> BoxFuture<'static, Result<Value>> {
+        Box::pin(async move {
+            let (durability, handler) = (self.0.durability.clone(), path.on_failure());
+            if let Some(Ok(output)) = durability.result(&path) {
+                return Ok(output);
+            }
+            let result = match durability.result(&handler) {
+                Some(Err(error)) => Err(error),
+                _ => self.flow_steps(&input, &path, &bounds).await,
+            };
+            let on_failure = self.0.flow.on_failure().clone();
+            match result {
+                Err(error) if !on_failure.is_empty() && handles(&error, &path) => {
+                    durability.fail(&handler, &error).await?;
+                    let scope =
+                        Scope::new(&input, &self.0.run.0, self.0.flow.tables()).with("error", &described(&error));
+                    // A run that is out of time still tells it.
+                    let bounds =
+                        if path == StepPath::default() { Bounds::of_run(u64::MAX, STEP_TIMEOUT) } else { bounds };
+                    match self.steps(on_failure, scope, handler, bounds).await {
+                        Err(second) if !handles(&second, &path) => Err(second),
+                        Err(second) => Err(error.with("on_failure", second)),
+                        Ok(_) => Err(error),
+                    }
+                }
+                result => result,
+            }
+        })
+    }
+
+    async fn flow_steps(&self, input: &Value, path: &StepPath, bounds: &Bounds) -> Result<Value> {
+        let scope = Scope::new(input, &self.0.run.0, self.0.flow.tables());
+        let steps = self.clone().steps(self.0.flow.steps().clone(), scope.clone(), path.clone(), bounds.clone());
+        // In a task of its own, so that a panic ends the flow as failed instead of leaving it open.
+        if let End::Skipped(_) = joined(tokio::spawn(steps)).await? {
+            return Ok(Value::Null);
+        }
+        let Some(output) = self.0.flow.output() else { return Ok(Value::Null) };
+        let output = output.render(&scope)?;
+        self.0.durability.finish(path, output.clone()).await?;
+        Ok(output)
     }
 
     /// Runs steps one after the other.
-    pub(crate) fn steps(self, steps: Arc<[Step]>, scope: Scope, path: StepPath) -> BoxFuture<'static, Result<End>> {
+    pub(crate) fn steps(
+        self,
+        steps: Arc<[Step]>,
+        scope: Scope,
+        path: StepPath,
+        bounds: Bounds,
+    ) -> BoxFuture<'static, Result<End>> {
         Box::pin(async move {
             for step in steps.iter() {
-                self.0.cancelled()?;
-                let here = path.join(&step.id);
-                let end = self.step(step, &scope, &path, &here).await;
-                match end.map_err(|error| error.with("step", &here).with("pointer", &step.pointer))? {
+                self.cancelled()?;
+                match self.guarded(step, &scope, &path, &bounds).await? {
                     End::Completed => {}
                     skipped => return Ok(skipped),
                 }
@@ -73,7 +129,60 @@ impl Interpreter {
         })
     }
 
-    async fn step(&self, step: &Step, scope: &Scope, outer: &StepPath, path: &StepPath) -> Result<End> {
+    /// Runs a step as often as it may be tried, as long as it may take, and what stands in for it if it fails.
+    async fn guarded(&self, step: &Step, scope: &Scope, outer: &StepPath, outside: &Bounds) -> Result<End> {
+        let (durability, guard, path) = (&*self.0.durability, &step.guard, outer.join(&step.id));
+        let of_callee = match &step.kind {
+            StepKind::Call(sub) => self.callee(sub)?.timeout(),
+            _ => None,
+        };
+        let bounds = match [guard.timeout, of_callee].into_iter().flatten().min() {
+            Some(length) => outside.within(&path, durability.deadline(&path, length).await?, length),
+            None => outside.clone(),
+        };
+        let error = loop {
+            let result = match durability.result(&path) {
+                Some(Err(error)) => Err(error),
+                // Even then its output has to become known to the steps after it.
+                _ => self.step(step, scope, outer, &path, &bounds).await,
+            };
+            let error = match result {
+                Ok(end) => return Ok(end),
+                Err(error) => error.with("step", &path).with("pointer", &step.pointer),
+            };
+            if !handles(&error, &path) {
+                return Err(error);
+            }
+            let wait = guard.retry.as_ref().filter(|_| error.kind() != ErrorKind::UnknownOutcome);
+            match wait.and_then(|tries| tries.next(durability.tries(&path).0 + 1, &error)) {
+                Some(wait) => durability.retry(&path, &error, wait).await?,
+                None => break error,
+            }
+        };
+        match &guard.on_error {
+            OnError::Fail => return Err(error),
+            OnError::Continue => durability.fail(&path, &error).await?,
+            OnError::Steps(steps) => {
+                durability.fail(&path, &error).await?;
+                let inside = scope.with("error", &described(&error));
+                let end = self.clone().steps(steps.clone(), inside.clone(), outer.clone(), outside.clone()).await?;
+                scope.adopt(&inside);
+                return Ok(end);
+            }
+        }
+        Ok(End::Completed)
+    }
+
+    async fn step(
+        &self,
+        step: &Step,
+        scope: &Scope,
+        outer: &StepPath,
+        path: &StepPath,
+        bounds: &Bounds,
+    ) -> Result<End> {
+        let durability = &*self.0.durability;
+        self.sleep(durability.tries(path).1, bounds).await?;
         match &step.kind {
             StepKind::Set(values) => scope.set_step(&step.id, &values.render(scope)?),
             StepKind::Skip(reason) => return Ok(End::Skipped(reason.render_text(scope)?)),
@@ -88,23 +197,21 @@ impl Interpreter {
                             .hint("compare it with something, such as {{ steps.x.y != '' }}"));
                     }
                 };
-                return self.clone().steps(steps.clone(), scope.clone(), outer.clone()).await;
+                return self.clone().steps(steps.clone(), scope.clone(), outer.clone(), bounds.clone()).await;
             }
-            StepKind::Action(call) => scope.set_step(&step.id, &self.call(call, scope, path).await?),
-            StepKind::Each { over, key, concurrency, steps } => {
-                let mut each = Each {
-                    interpreter: self,
-                    path,
-                    concurrency: *concurrency,
-                    steps,
-                    working: JoinSet::new(),
-                    items: HashMap::new(),
-                    keys: HashSet::new(),
-                    pages: VecDeque::new(),
-                    first_page: 0,
+            StepKind::Action(call) => scope.set_step(&step.id, &self.call(call, scope, path, bounds).await?),
+            StepKind::Parallel(branches) => return self.parallel(branches, scope, path, bounds).await,
+            StepKind::Call(sub) => scope.set_step(&step.id, &self.sub_flow(sub, scope, path, bounds).await?),
+            StepKind::Wait(wait) => {
+                let output = match durability.result(path) {
+                    Some(recorded) => recorded?,
+                    None => self.wait(wait, scope, path, bounds).await?,
                 };
-                each.run(over, key.as_ref(), scope).await?;
-                let ledger = self.0.durability.ledger(path);
+                scope.set_step(&step.id, &output);
+            }
+            StepKind::Each { over, key, concurrency, batch, steps } => {
+                Each::new(self, path, bounds, *concurrency, *batch, steps).run(over, key.as_ref(), scope).await?;
+                let ledger = durability.ledger(path);
                 let sum = |reasons: &BTreeMap<String, u64>| reasons.values().sum::<u64>();
                 let output = json!({
                     "done": ledger.done, "skipped": sum(&ledger.skipped),
@@ -116,23 +223,148 @@ impl Interpreter {
         Ok(End::Completed)
     }
 
-    fn connected(&self, slot: &str) -> Result<&Connected> {
+    /// Runs all branches to their ends. What counts is the first error in the order of the document, so that it is the same
+    /// one after a crash; one that the step cannot deal with goes before.
+    async fn parallel(
+        &self,
+        branches: &[(String, Arc<[Step]>)],
+        scope: &Scope,
+        path: &StepPath,
+        bounds: &Bounds,
+    ) -> Result<End> {
+        let begin = |(name, steps): &(String, Arc<[Step]>)| {
+            let inside = scope.branch();
+            let span = tracing::info_span!("branch", step = %path, branch = %name);
+            let steps = self.clone().steps(steps.clone(), inside.clone(), path.clone(), bounds.clone());
+            (name.clone(), inside, tokio::spawn(steps.instrument(span)))
+        };
+        let working: Vec<_> = branches.iter().map(begin).collect();
+        let (mut skipped, mut errors, mut scopes) = (None, Vec::new(), Vec::new());
+        for (name, inside, task) in working {
+            match joined(task).await {
+                Ok(End::Completed) => {}
+                Ok(end) => skipped = skipped.or(Some(end)),
+                Err(error) => errors.push((name, error)),
+            }
+            scopes.push(inside);
+        }
+        if !errors.is_empty() {
+            let first = errors.iter().position(|(_, error)| !handles(error, path)).unwrap_or_default();
+            let (_, error) = errors.remove(first);
+            return Err(errors
+                .into_iter()
+                .fold(error, |error, (name, other)| error.with(format!("branch {name} failed too"), other)));
+        }
+        scopes.iter().for_each(|inside| scope.adopt(inside));
+        Ok(skipped.unwrap_or(End::Completed))
+    }
+
+    fn callee(&self, sub: &SubFlow) -> Result<Flow> {
+        let name = &sub.called.flow;
+        self.0.flow.callee(name).ok_or_else(|| {
+            let message = format!("the flow {} calls {name}, and was not linked with it", self.0.flow.name());
+            Error::new(ErrorKind::Internal, message)
+        })
+    }
+
+    async fn sub_flow(&self, sub: &SubFlow, scope: &Scope, path: &StepPath, bounds: &Bounds) -> Result<Value> {
+        let flow = self.callee(sub)?;
+        let input = sub.input.render(scope)?;
+        if let Some(schema) = flow.input() {
+            schema.accept(&format!("the input of flow {}", flow.name()), &input)?;
+        }
+        let slots = flow.connections().keys().map(|its| {
+            let connected = self.connected(sub.called.slot(its))?;
+            Ok((its.clone(), connected.clone()))
+        });
+        let slots = slots.collect::<Result<_>>()?;
+        let interpreter = Interpreter(Arc::new(Inner { flow, slots, ..Inner::clone(&self.0) }));
+        interpreter.flow(input, path.clone(), bounds.clone()).await
+    }
+
+    async fn wait(&self, wait: &Wait, scope: &Scope, path: &StepPath, bounds: &Bounds) -> Result<Value> {
+        let durability = &*self.0.durability;
+        let output = match wait {
+            Wait::Signal(name) => {
+                let name = name.render_text(scope)?;
+                let wait = Waiting { signal: Some(name.clone()), until: bounds.until };
+                durability.wait(path, wait).await?;
+                tokio::select! {
+                    payload = durability.signal(&name) => payload,
+                    over = self.over(bounds) => return Err(over),
+                }
+            }
+            Wait::For(length) => {
+                self.wait_until(durability.now().saturating_add(milliseconds(*length)), path, bounds).await?
+            }
+            Wait::Until(time) => self.wait_until(time::moment(&time.render(scope)?)?, path, bounds).await?,
+        };
+        durability.finish(path, output.clone()).await?;
+        Ok(output)
+    }
+
+    async fn wait_until(&self, until: u64, path: &StepPath, bounds: &Bounds) -> Result<Value> {
+        let wait = self.0.durability.wait(path, Waiting { signal: None, until }).await?;
+        self.sleep(wait.until, bounds).await?;
+        Ok(Value::Null)
+    }
+
+    /// Waits until then, unless the run is stopped or the time is over before.
+    async fn sleep(&self, until: u64, bounds: &Bounds) -> Result<()> {
+        if until <= self.0.durability.now() {
+            return Ok(());
+        }
+        tokio::select! {
+            () = self.until(until) => Ok(()),
+            over = self.over(bounds) => Err(over),
+        }
+    }
+
+    async fn until(&self, then: u64) {
+        while let Some(left) = then.checked_sub(self.0.durability.now()).filter(|left| *left > 0) {
+            tokio::time::sleep(Duration::from_millis(left).min(TICK)).await;
+        }
+    }
+
+    /// Resolves when the time is over or the run is stopped, to the error that says so.
+    pub(crate) async fn over(&self, bounds: &Bounds) -> Error {
+        tokio::select! {
+            () = self.0.cancellation.cancelled() => cancelled(),
+            () = self.until(bounds.until) => bounds.error(),
+        }
+    }
+
+    /// An error if the run is to stop.
+    pub(crate) fn cancelled(&self) -> Result<()> {
+        if self.0.cancellation.is_cancelled() { Err(cancelled()) } else { Ok(()) }
+    }
+
+    pub(crate) fn durability(&self) -> &dyn Durability {
+        &*self.0.durability
+    }
+
+    pub(crate) fn limits(&self) -> &Limits {
+        &self.0.limits
+    }
+
+    pub(crate) fn connected(&self, slot: &str) -> Result<&Connected> {
         self.0.slots.get(slot).ok_or_else(|| Error::new(ErrorKind::Config, format!("the slot {slot} is not filled")))
     }
 
-    fn context(&self, connected: &Connected, path: &StepPath) -> Context {
+    /// What an action gets that has this long; the key is the same whenever the step is tried.
+    pub(crate) fn context(&self, connected: &Connected, path: &StepPath, bounds: &Bounds) -> Context {
         let key = Uuid::new_v5(&Uuid::NAMESPACE_OID, format!("{}/{path}", self.0.run).as_bytes());
+        let left = Duration::from_millis(bounds.until.saturating_sub(self.0.durability.now()));
         Context::new(&key.to_string(), connected.name(), self.0.files.clone())
             .with_cancellation(self.0.cancellation.clone())
-            .with_timeout(STEP_TIMEOUT)
+            .with_timeout(left.min(STEP_TIMEOUT))
     }
 
-    async fn call(&self, call: &Call, scope: &Scope, path: &StepPath) -> Result<Value> {
+    async fn call(&self, call: &Call, scope: &Scope, path: &StepPath, bounds: &Bounds) -> Result<Value> {
         let connected = self.connected(&call.slot)?;
         let effect = connected.connector().action_spec(&call.action)?.effect;
         let input = call.input.render(scope)?;
-        let cx = self.context(connected, path);
-        let attempt = Calling { connected, action: &call.action, input, cx };
+        let attempt = Calling { interpreter: self, connected, action: &call.action, effect, input, path, bounds };
         let span = tracing::info_span!("step", run = %self.0.run, step = %path, action = %call.action);
         self.0.durability.step(path, effect, &attempt).instrument(span).await
     }
@@ -140,184 +372,78 @@ impl Interpreter {
 
 /// A step's call of an action.
 struct Calling<'a> {
+    interpreter: &'a Interpreter,
     connected: &'a Connected,
     action: &'a str,
+    effect: Effect,
     input: Value,
-    cx: Context,
-}
-
-impl Calling<'_> {
-    fn context(&self, checkpoint: Option<Value>, recorder: Arc<dyn Recorder>) -> Context {
-        self.cx.clone().with_recorder(recorder, checkpoint)
-    }
+    path: &'a StepPath,
+    bounds: &'a Bounds,
 }
 
 #[async_trait]
 impl Attempt for Calling<'_> {
     async fn run(&self, checkpoint: Option<Value>, recorder: Arc<dyn Recorder>) -> Result<Value> {
-        let cx = self.context(checkpoint, recorder);
-        self.connected.run(self.action, self.input.clone(), &cx).await
+        let now = || self.interpreter.durability().now();
+        self.bounds.check(now())?;
+        let cx = self.interpreter.context(self.connected, self.path, self.bounds).with_recorder(recorder, checkpoint);
+        let result = tokio::select! {
+            result = self.connected.run(self.action, self.input.clone(), &cx) => result,
+            () = self.interpreter.until(self.bounds.until) => Err(match self.effect {
+                Effect::Create => self.bounds.error().into_kind(ErrorKind::UnknownOutcome),
+                _ => self.bounds.error(),
+            }),
+        };
+        match result {
+            // The action may be the first to notice.
+            Err(error) if self.bounds.check(now()).is_err() && error.kind() != ErrorKind::Cancelled => {
+                let kind = if error.kind() == ErrorKind::UnknownOutcome { error.kind() } else { ErrorKind::Timeout };
+                Err(self.bounds.error().into_kind(kind).source(error))
+            }
+            result => result,
+        }
     }
 
     async fn reconcile(&self, checkpoint: Option<Value>, recorder: Arc<dyn Recorder>) -> Result<Option<Value>> {
-        let cx = self.context(checkpoint, recorder);
-        self.connected.reconcile(self.action, self.input.clone(), &cx).await
-    }
-}
-
-/// An `each` at work: items of one or two pages at a time, never the whole list.
-struct Each<'a> {
-    interpreter: &'a Interpreter,
-    path: &'a StepPath,
-    concurrency: usize,
-    steps: &'a Arc<[Step]>,
-    working: JoinSet<Result<End>>,
-    /// The page and the key of each item being worked on.
-    items: HashMap<Id, (u64, String)>,
-    keys: HashSet<String>,
-    /// Pages with items that have no outcome yet, oldest first; the first has the number `first_page`.
-    pages: VecDeque<OpenPage>,
-    first_page: u64,
-}
-
-struct OpenPage {
-    open: usize,
-    next: Option<Value>,
-}
-
-impl Each<'_> {
-    async fn run(&mut self, over: &Over, key: Option<&crate::Template>, scope: &Scope) -> Result<()> {
-        let mut result = self.go(over, key, scope).await;
-        // After an error that concerns the whole run, what is in flight still gets its outcome: nothing is torn off midway.
-        while let Some(ended) = self.working.join_next_with_id().await {
-            result = result.and(self.finish(ended).await);
-        }
-        result.and(self.advance().await)
-    }
-
-    async fn go(&mut self, over: &Over, key: Option<&crate::Template>, scope: &Scope) -> Result<()> {
-        let durability = &*self.interpreter.0.durability;
-        let mut from = match durability.position(self.path) {
-            Some(None) => return Ok(()),
-            Some(Some(cursor)) => Some(cursor),
-            None => None,
-        };
-        let mut index = 0u64;
-        loop {
-            let (items, next) = self.page(over, scope, from).await?;
-            let mut wanted = Vec::with_capacity(items.len());
-            let mut names = HashSet::new();
-            for item in items {
-                let scope = scope.for_item(&item);
-                let name = match key {
-                    Some(key) => key.render_text(&scope)?,
-                    None => index.to_string(),
-                };
-                index += 1;
-                // Lists shift while they are read: an item may stand on two pages.
-                let seen = self.keys.contains(&name) || !names.insert(name.clone());
-                if !seen && durability.item(self.path, &name).await?.is_none() {
-                    wanted.push((name, scope));
-                }
-            }
-            let page = self.first_page + self.pages.len() as u64;
-            self.pages.push_back(OpenPage { open: wanted.len(), next: next.clone() });
-            let listed = wanted.len() as u64;
-            durability.notify(Notice::Listed { step: self.path.clone(), items: listed, last: next.is_none() });
-            for (name, scope) in wanted {
-                while self.working.len() >= self.concurrency {
-                    let Some(ended) = self.working.join_next_with_id().await else { break };
-                    self.finish(ended).await?;
-                }
-                self.interpreter.0.cancelled()?;
-                let below = self.path.join(&name);
-                let span = tracing::info_span!("item", step = %self.path, key = %name);
-                let steps = self.interpreter.clone().steps(self.steps.clone(), scope, below);
-                let task = self.working.spawn(steps.instrument(span));
-                self.keys.insert(name.clone());
-                self.items.insert(task.id(), (page, name));
-            }
-            self.advance().await?;
-            match next {
-                Some(next) => from = Some(next),
-                None => return Ok(()),
+        // What the step may have done is looked up even if its time is over.
+        let bounds =
+            Bounds::of_run(self.bounds.until.max(self.interpreter.durability().now() + milliseconds(LOOK_UP)), LOOK_UP);
+        let cx = self.interpreter.context(self.connected, self.path, &bounds).with_recorder(recorder, checkpoint);
+        tokio::select! {
+            result = self.connected.reconcile(self.action, self.input.clone(), &cx) => result,
+            () = self.interpreter.until(bounds.until) => {
+                let message = format!("what became of {} could not be looked up in time", self.action);
+                Err(Error::new(ErrorKind::UnknownOutcome, message))
             }
         }
     }
+}
 
-    async fn page(&self, over: &Over, scope: &Scope, from: Option<Value>) -> Result<(Vec<Value>, Option<Value>)> {
-        match over {
-            Over::List(list) => match list.render(scope)? {
-                Value::Array(items) => Ok((items, None)),
-                other => {
-                    Err(Error::new(ErrorKind::InvalidInput, format!("each needs a list, not {}", kind_of(&other))))
-                }
-            },
-            Over::Action(call) => {
-                let connected = self.interpreter.connected(&call.slot)?;
-                let effect = connected.connector().action_spec(&call.action)?.effect;
-                if effect != Effect::Read {
-                    return Err(Error::new(ErrorKind::Config, format!("{} does more than list", call.action)));
-                }
-                let cx = self.interpreter.context(connected, self.path);
-                let page = connected.page(&call.action, call.input.render(scope)?, from, &cx).await?;
-                Ok((page.items, page.next))
-            }
-        }
-    }
-
-    /// Records what became of an item whose steps have ended.
-    async fn finish(&mut self, ended: Result<(Id, Result<End>), JoinError>) -> Result<()> {
-        let (id, result) = match ended {
-            Ok((id, result)) => (id, result),
-            Err(panic) => (panic.id(), Err(Error::new(ErrorKind::Internal, "a step panicked").source(panic))),
-        };
-        let Some((page, key)) = self.items.remove(&id) else { return Ok(()) };
-        self.keys.remove(&key);
-        let outcome = match result {
-            Ok(End::Completed) => ItemOutcome::Done,
-            Ok(End::Skipped(reason)) => ItemOutcome::Skipped { reason },
-            Err(error) if concerns_the_run(&error) => return Err(error),
-            Err(error) if error.kind() == ErrorKind::UnknownOutcome => ItemOutcome::Unknown { error },
-            Err(error) => ItemOutcome::Failed { error },
-        };
-        self.interpreter.0.durability.finish_item(self.path, key, outcome).await?;
-        self.close(page);
-        Ok(())
-    }
-
-    /// One item fewer to wait for on this page.
-    fn close(&mut self, page: u64) {
-        let index = usize::try_from(page - self.first_page).unwrap_or(usize::MAX);
-        if let Some(page) = self.pages.get_mut(index) {
-            page.open -= 1;
-        }
-    }
-
-    /// Records how far the list is through without a gap.
-    async fn advance(&mut self) -> Result<()> {
-        let mut through = None;
-        while let Some(page) = self.pages.pop_front_if(|page| page.open == 0) {
-            self.first_page += 1;
-            through = Some(page.next);
-        }
-        match through {
-            Some(next) => self.interpreter.0.durability.finish_page(self.path, next).await,
-            None => Ok(()),
-        }
+/// Whether the step at this path, or the flow, may deal with an error. The flow of the run deals with what concerns the run.
+fn handles(error: &Error, path: &StepPath) -> bool {
+    match *path == StepPath::default() {
+        true => !matches!(error.kind(), ErrorKind::Cancelled | ErrorKind::Store),
+        false => !concerns_the_run(error) && !is_beyond(error, path),
     }
 }
 
-impl Inner {
-    fn cancelled(&self) -> Result<()> {
-        match self.cancellation.is_cancelled() {
-            true => Err(Error::new(ErrorKind::Cancelled, "the run was cancelled")),
-            false => Ok(()),
-        }
-    }
+/// What expressions see of an error.
+fn described(error: &Error) -> Value {
+    json!({
+        "kind": error.kind().as_str(), "message": error.message(), "hint": error.advice(), "step": error.context("step")
+    })
 }
 
-fn kind_of(value: &Value) -> &'static str {
+fn cancelled() -> Error {
+    Error::new(ErrorKind::Cancelled, "the run was cancelled")
+}
+
+/// What a task came to; a panic is an error.
+pub(crate) async fn joined<T>(task: tokio::task::JoinHandle<Result<T>>) -> Result<T> {
+    task.await.unwrap_or_else(|panic| Err(Error::new(ErrorKind::Internal, "a step panicked").source(panic)))
+}
+
+pub(crate) fn kind_of(value: &Value) -> &'static str {
     match value {
         Value::Null => "null",
         Value::Bool(_) => "true or false",

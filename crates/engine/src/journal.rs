@@ -16,6 +16,8 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use trunkline_core::{Error, ErrorKind, Result, pointer_part};
 
+use crate::{ItemOutcome, RunEvent, RunStatus};
+
 /// The name of a run: 12 hexadecimal digits.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize, JsonSchema)]
 #[serde(transparent)]
@@ -27,7 +29,8 @@ impl fmt::Display for RunId {
     }
 }
 
-/// Where in a run: step ids from the outside in, and between them the keys of items, such as `files/4711/asset`.
+/// Where in a run: step ids from the outside in, and between them the keys of items, such as `files/4711/asset`. The empty
+/// path is the run itself.
 ///
 /// Keys are escaped as in a JSON pointer (`~` as `~0`, `/` as `~1`), so that a key can never pose as another step.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize, JsonSchema)]
@@ -39,6 +42,22 @@ impl StepPath {
     pub fn join(&self, part: &str) -> StepPath {
         let part = pointer_part(part);
         StepPath(if self.0.is_empty() { part } else { format!("{}/{part}", self.0) })
+    }
+
+    /// Where the failure handler of the flow at this path runs: no step and no item can have this path.
+    pub(crate) fn on_failure(&self) -> StepPath {
+        StepPath(if self.0.is_empty() { "~failure".to_owned() } else { format!("{}/~failure", self.0) })
+    }
+
+    /// Whether this is the path of what is at the other, or of something in it.
+    pub(crate) fn is_within(&self, other: &StepPath) -> bool {
+        let rest = self.0.strip_prefix(&other.0);
+        other.0.is_empty() || rest.is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
+    }
+
+    /// All paths below this one, as a range: '0' follows '/', so it holds what begins with "PATH/" and nothing else.
+    pub(crate) fn below(&self) -> std::ops::Range<StepPath> {
+        StepPath(format!("{}/", self.0))..StepPath(format!("{}0", self.0))
     }
 
     /// The path as text.
@@ -57,170 +76,6 @@ impl fmt::Display for StepPath {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(&self.0)
     }
-}
-
-/// What became of one item of an `each`.
-#[derive(Clone, Debug, Serialize, Deserialize)]
-#[serde(tag = "status", rename_all = "snake_case")]
-pub enum ItemOutcome {
-    /// All steps ran.
-    Done,
-    /// A `skip` step ended it.
-    Skipped {
-        /// What the step said.
-        reason: String,
-    },
-    /// A step failed.
-    Failed {
-        /// Which and why.
-        error: Error,
-    },
-    /// A step may or may not have taken effect; a person has to look.
-    Unknown {
-        /// Which and why.
-        error: Error,
-    },
-}
-
-impl ItemOutcome {
-    /// `done`, `skipped`, `failed` or `unknown`.
-    pub fn status(&self) -> &'static str {
-        match self {
-            ItemOutcome::Done => "done",
-            ItemOutcome::Skipped { .. } => "skipped",
-            ItemOutcome::Failed { .. } => "failed",
-            ItemOutcome::Unknown { .. } => "unknown",
-        }
-    }
-
-    /// Why it did not end as done.
-    pub fn reason(&self) -> Option<&str> {
-        match self {
-            ItemOutcome::Done => None,
-            ItemOutcome::Skipped { reason } => Some(reason),
-            ItemOutcome::Failed { error } | ItemOutcome::Unknown { error } => Some(error.message()),
-        }
-    }
-}
-
-/// How a run stands.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
-#[serde(rename_all = "snake_case")]
-pub enum RunStatus {
-    /// Accepted and not ended: somebody works on it, or it waits to be resumed.
-    Running,
-    /// Ended, and no item failed.
-    Succeeded,
-    /// Ended, but some items failed or are unknown.
-    Partial,
-    /// Stopped by an error that concerns the whole run; it can be resumed.
-    Failed,
-    /// Stopped by a person.
-    Cancelled,
-}
-
-impl RunStatus {
-    /// The word that stands for it in JSON.
-    pub fn as_str(self) -> &'static str {
-        match self {
-            RunStatus::Running => "running",
-            RunStatus::Succeeded => "succeeded",
-            RunStatus::Partial => "partial",
-            RunStatus::Failed => "failed",
-            RunStatus::Cancelled => "cancelled",
-        }
-    }
-}
-
-/// One fact about a run. Times are milliseconds since 1970 (UTC).
-#[derive(Clone, Debug, Serialize, Deserialize)]
-#[serde(tag = "event", rename_all = "snake_case")]
-pub enum RunEvent {
-    /// The run was accepted; it is pinned to this version of its flow.
-    Started {
-        /// The flow's name.
-        flow: String,
-        /// The flow's version, under which the journal keeps the document.
-        version: String,
-        /// The run's input.
-        input: Value,
-        /// Which connection fills which slot.
-        connections: BTreeMap<String, String>,
-        /// When.
-        at: u64,
-    },
-    /// Somebody took the run up again after a crash or a failure.
-    Resumed {
-        /// When.
-        at: u64,
-    },
-    /// A step that must not be repeated blindly is about to be attempted.
-    StepStarted {
-        /// Which step.
-        step: StepPath,
-        /// When.
-        at: u64,
-    },
-    /// What a step in flight left for its next attempt. A store keeps it encrypted: it may hold signed URLs.
-    Checkpoint {
-        /// Which step.
-        step: StepPath,
-        /// The action's own business.
-        value: Value,
-    },
-    /// A step ended well: it is never called again.
-    StepFinished {
-        /// Which step.
-        step: StepPath,
-        /// What later steps refer to. A store keeps it encrypted: it may hold signed URLs.
-        output: Value,
-        /// What services said although their calls succeeded; the first 20.
-        #[serde(default, skip_serializing_if = "Vec::is_empty")]
-        warnings: Vec<String>,
-        /// When.
-        at: u64,
-    },
-    /// A step ended badly: it is not called again in this run.
-    StepFailed {
-        /// Which step.
-        step: StepPath,
-        /// Why.
-        error: Error,
-        /// When.
-        at: u64,
-    },
-    /// All items of a list up to here have an outcome; a resumed run goes on with the page after it.
-    PageFinished {
-        /// The `each` step.
-        step: StepPath,
-        /// Where the next page begins; nothing if that was the last one.
-        next: Option<Value>,
-    },
-    /// An item of an `each` has its outcome.
-    ItemFinished {
-        /// The `each` step.
-        step: StepPath,
-        /// The item's key.
-        key: String,
-        /// What became of it.
-        outcome: ItemOutcome,
-        /// When.
-        at: u64,
-    },
-    /// A person wants the run to stop.
-    CancelRequested {
-        /// When.
-        at: u64,
-    },
-    /// The run ended.
-    Finished {
-        /// How.
-        status: RunStatus,
-        /// Why, if it failed.
-        error: Option<Error>,
-        /// When.
-        at: u64,
-    },
 }
 
 /// Whether an append waits until its events are safe from a power cut.
@@ -260,13 +115,16 @@ pub trait Journal: Send + Sync {
     /// Accepts a run: its flow's document (under `version`) and its first event are on disk when this returns.
     async fn accept(&self, run: &RunId, version: &str, flow: &Value, started: RunEvent) -> Result<()>;
 
+    /// Keeps the document of a flow that runs call, under its version.
+    async fn keep_flow(&self, version: &str, flow: &Value) -> Result<()>;
+
     /// Adds events in this order. After an append has failed, all later ones fail: nobody guesses what is on disk.
     async fn append(&self, run: &RunId, events: Vec<RunEvent>, flush: Flush) -> Result<()>;
 
     /// Shows all events of a run in order, without holding them all; `not_found` if there is no such run.
     async fn replay(&self, run: &RunId, visit: &mut (dyn FnMut(RunEvent) + Send)) -> Result<()>;
 
-    /// The document of a flow version that some run was accepted with.
+    /// The document of a flow version that some run was accepted with, or that was kept.
     async fn flow(&self, version: &str) -> Result<Value>;
 
     /// The outcome of an item, if it has one.
@@ -280,6 +138,10 @@ pub trait Journal: Send + Sync {
 
     /// Whether a `CancelRequested` has been appended, by whatever process.
     async fn cancel_requested(&self, run: &RunId) -> Result<bool>;
+
+    /// The `Signalled` events that have been appended, by whatever process, after the event of this number (from 1); and the
+    /// number of the last event, to ask from the next time.
+    async fn signals(&self, run: &RunId, after: u64) -> Result<(Vec<RunEvent>, u64)>;
 }
 
 /// A journal that forgets: for tests, and for hosts that need no durability.
@@ -295,6 +157,16 @@ struct Memory {
     // As text, so that what comes back is what a store would give back.
     events: BTreeMap<RunId, Vec<String>>,
     items: BTreeMap<(RunId, StepPath, String), String>,
+}
+
+impl Memory {
+    fn keep_flow(&mut self, version: &str, flow: &Value) -> Result<()> {
+        if self.flows.get(version).is_some_and(|known| known != flow) {
+            return Err(Error::new(ErrorKind::Conflict, format!("there is another flow with the version {version}")));
+        }
+        self.flows.insert(version.to_owned(), flow.clone());
+        Ok(())
+    }
 }
 
 fn no_run(run: &RunId) -> Error {
@@ -323,12 +195,13 @@ impl Journal for MemoryJournal {
         if memory.events.contains_key(run) {
             return Err(Error::new(ErrorKind::Conflict, format!("there is a run {run} already")));
         }
-        if memory.flows.get(version).is_some_and(|known| known != flow) {
-            return Err(Error::new(ErrorKind::Conflict, format!("there is another flow with the version {version}")));
-        }
-        memory.flows.insert(version.to_owned(), flow.clone());
+        memory.keep_flow(version, flow)?;
         memory.events.insert(run.clone(), vec![text(&started)?]);
         Ok(())
+    }
+
+    async fn keep_flow(&self, version: &str, flow: &Value) -> Result<()> {
+        self.lock().keep_flow(version, flow)
     }
 
     async fn append(&self, run: &RunId, events: Vec<RunEvent>, _: Flush) -> Result<()> {
@@ -406,6 +279,14 @@ impl Journal for MemoryJournal {
         let memory = self.lock();
         let events = memory.events.get(run).ok_or_else(|| no_run(run))?;
         Ok(events.iter().any(|event| event.starts_with("{\"event\":\"cancel_requested\"")))
+    }
+
+    async fn signals(&self, run: &RunId, after: u64) -> Result<(Vec<RunEvent>, u64)> {
+        let memory = self.lock();
+        let events = memory.events.get(run).ok_or_else(|| no_run(run))?;
+        let new = events.iter().skip(usize::try_from(after).unwrap_or(usize::MAX));
+        let signals = new.filter(|event| event.starts_with("{\"event\":\"signalled\""));
+        Ok((signals.map(|event| parse(event)).collect::<Result<_>>()?, events.len() as u64))
     }
 }
 

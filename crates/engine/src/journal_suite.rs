@@ -8,7 +8,7 @@ use std::collections::BTreeMap;
 use serde_json::{Value, json};
 use trunkline_core::{Error, ErrorKind, Retry};
 
-use crate::{Flush, ItemOutcome, Journal, RunEvent, RunId, RunStatus, RunSummary, StepPath};
+use crate::{Flush, ItemOutcome, Journal, RunEvent, RunId, RunStatus, RunSummary, StepPath, Waiting};
 
 /// Holds a journal against all behaviours.
 pub async fn run<J: Journal, F: AsyncFn() -> J>(fresh: F) {
@@ -22,6 +22,7 @@ pub async fn run<J: Journal, F: AsyncFn() -> J>(fresh: F) {
     what_is_flushed_later_is_seen_at_once(&fresh().await).await;
     runs_are_listed_newest_first(&fresh().await).await;
     a_cancellation_is_seen(&fresh().await).await;
+    signals_are_seen_from_where_the_last_look_ended(&fresh().await).await;
     a_claim_is_exclusive_until_dropped(&fresh().await).await;
     an_unknown_run_is_not_found(&fresh().await).await;
 }
@@ -61,6 +62,11 @@ async fn a_flow_version_never_changes(journal: &impl Journal) {
     assert_eq!(kind(other), ErrorKind::Conflict, "a run is pinned to its flow");
     assert_eq!(journal.flow("v1").await.unwrap(), json!({ "name": "copy" }));
     assert_eq!(journal.runs().await.unwrap().len(), 1, "the refused run left nothing behind");
+    // The same is true of flows that are only called.
+    assert_eq!(kind(journal.keep_flow("v1", &json!({ "name": "changed" })).await), ErrorKind::Conflict);
+    journal.keep_flow("v1", &json!({ "name": "copy" })).await.unwrap();
+    journal.keep_flow("v2", &json!({ "name": "called" })).await.unwrap();
+    assert_eq!(journal.flow("v2").await.unwrap(), json!({ "name": "called" }));
 }
 
 async fn events_come_back_as_they_were(journal: &impl Journal) {
@@ -197,6 +203,27 @@ async fn a_cancellation_is_seen(journal: &impl Journal) {
     assert!(!journal.cancel_requested(&other).await.unwrap());
 }
 
+async fn signals_are_seen_from_where_the_last_look_ended(journal: &impl Journal) {
+    let (one, other) = (accepted(journal, "a1", 0).await, accepted(journal, "a2", 0).await);
+    let signal = |name: &str, payload: Value| RunEvent::Signalled { name: name.into(), payload, at: 1 };
+    assert_eq!(journal.signals(&one, 0).await.unwrap().1, 1, "the run has begun");
+    // Text that looks like one is none.
+    let look = json!({ "event": "signalled", "name": "approved", "payload": 1 });
+    let event = RunEvent::StepFinished { step: "signalled".into(), output: look, warnings: Vec::new(), at: 1 };
+    journal.append(&one, vec![event, signal("a", json!({ "by": "Ä" }))], Flush::Now).await.unwrap();
+    journal.append(&one, vec![resumed(2), signal("b", Value::Null), resumed(3)], Flush::Later).await.unwrap();
+    let look = async |after: u64| {
+        let (found, last) = journal.signals(&one, after).await.unwrap();
+        (found.iter().map(json).collect::<Vec<_>>(), last)
+    };
+    let (a, b) = (json(&signal("a", json!({ "by": "Ä" }))), json(&signal("b", Value::Null)));
+    assert_eq!(look(0).await, (vec![a, b.clone()], 6));
+    assert_eq!(look(3).await, (vec![b], 6));
+    assert_eq!(look(6).await, (vec![], 6));
+    assert!(journal.signals(&other, 0).await.unwrap().0.is_empty());
+    assert_eq!(kind(journal.signals(&id("a9"), 0).await), ErrorKind::NotFound);
+}
+
 async fn a_claim_is_exclusive_until_dropped(journal: &impl Journal) {
     let (one, other) = (accepted(journal, "a1", 0).await, accepted(journal, "a2", 0).await);
     let claim = journal.claim(&one).await.unwrap();
@@ -241,6 +268,12 @@ fn one_of_each() -> Vec<RunEvent> {
         RunEvent::Checkpoint { step: step.clone(), value: Value::Null },
         RunEvent::StepFinished { step: step.clone(), output: value.clone(), warnings: Vec::new(), at: 2 },
         RunEvent::StepFailed { step: step.clone(), error: error(), at: 3 },
+        RunEvent::StepRetried { step: step.clone(), error: error(), until: 5, at: 4 },
+        RunEvent::DeadlineSet { step: step.clone(), until: u64::MAX },
+        RunEvent::WaitBegan { step: step.clone(), wait: Waiting { signal: Some("a/b \u{0}".into()), until: 7 } },
+        RunEvent::WaitBegan { step: step.clone(), wait: Waiting { signal: None, until: 7 } },
+        RunEvent::Signalled { name: "Ä/~".into(), payload: value.clone(), at: 6 },
+        RunEvent::BatchFinished { step: "files".into(), batch: "batch-1".into() },
         RunEvent::PageFinished { step: "files".into(), next: Some(json!({ "offset": 100 })) },
         RunEvent::PageFinished { step: "files".into(), next: None },
         item(&step, "a/b~c", ItemOutcome::Done),
@@ -289,7 +322,8 @@ fn id(name: &str) -> RunId {
 
 fn started(version: &str, at: u64) -> RunEvent {
     let connections = BTreeMap::from([("source".to_owned(), "mediaflow".to_owned())]);
-    RunEvent::Started { flow: "copy".into(), version: version.into(), input: json!({ "folderId": 7 }), connections, at }
+    let (input, calls) = (json!({ "folderId": 7 }), BTreeMap::from([("called".to_owned(), "v2".to_owned())]));
+    RunEvent::Started { flow: "copy".into(), version: version.into(), input, connections, calls, at }
 }
 
 async fn accepted(journal: &impl Journal, name: &str, at: u64) -> RunId {

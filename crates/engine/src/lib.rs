@@ -34,7 +34,9 @@
 mod check;
 mod document;
 mod durability;
+mod each;
 mod engine;
+mod event;
 mod expression;
 mod filters;
 mod flow;
@@ -43,16 +45,22 @@ mod journal;
 #[cfg(any(test, feature = "suite"))]
 pub mod journal_suite;
 mod kinds;
+mod limits;
+mod reader;
 mod run;
 mod shapes;
+mod step;
+mod text;
+mod time;
 mod types;
 
 pub use durability::Notice;
 pub use engine::{Engine, Running};
+pub use event::{ItemOutcome, RunEvent, RunStatus, Waiting};
 pub use expression::Template;
 pub use filters::{Argument, Example, FILTERS, Filter};
-pub use flow::{Flow, Step};
-pub use journal::{
-    Claim, Flush, ItemOutcome, Journal, MemoryJournal, RunEvent, RunId, RunStatus, RunSummary, StepPath,
-};
+pub use flow::Flow;
+pub use journal::{Claim, Flush, Journal, MemoryJournal, RunId, RunSummary, StepPath};
+pub use limits::Limits;
 pub use run::{Ledger, Run};
+pub use step::Step;

@@ -4,9 +4,9 @@ use std::collections::BTreeMap;
 
 use serde::Serialize;
 use serde_json::Value;
-use trunkline_core::{Error, Result};
+use trunkline_core::{Error, ErrorKind, Result};
 
-use crate::{ItemOutcome, RunEvent, RunId, RunStatus, StepPath, durability::concerns_the_run};
+use crate::{ItemOutcome, RunEvent, RunId, RunStatus, StepPath, Waiting, durability::concerns_the_run};
 
 /// How many different reasons a ledger tells apart; the rest is counted together.
 const MAX_REASONS: usize = 50;
@@ -29,6 +29,15 @@ pub struct Run {
     pub input: Value,
     /// Which connection fills which slot.
     pub connections: BTreeMap<String, String>,
+    /// The versions of the flows it calls, by their names.
+    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
+    pub calls: BTreeMap<String, String>,
+    /// What it yields, if its flow says so and it is through.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub output: Option<Value>,
+    /// What its `wait` steps wait for.
+    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
+    pub waiting: BTreeMap<StepPath, Waiting>,
     /// When it was accepted, in milliseconds since 1970.
     pub started_at: u64,
     /// When it ended.
@@ -45,6 +54,11 @@ pub struct Run {
     steps: BTreeMap<StepPath, StepState>,
     #[serde(skip)]
     positions: BTreeMap<StepPath, Option<Value>>,
+    #[serde(skip)]
+    signals: BTreeMap<String, Value>,
+    /// How many results of steps have been recorded.
+    #[serde(skip)]
+    recorded: u64,
 }
 
 /// What is known of a step that matters for going on.
@@ -53,6 +67,18 @@ struct StepState {
     started: bool,
     checkpoint: Option<Value>,
     result: Option<Result<Value, Error>>,
+    /// How many tries have failed, and when the next one may begin.
+    tries: u32,
+    again: u64,
+    deadline: Option<u64>,
+    wait: Option<Waiting>,
+}
+
+impl StepState {
+    /// As if it had never been tried, but for what an attempt left behind.
+    fn forget(&mut self) {
+        *self = StepState { checkpoint: self.checkpoint.take(), ..StepState::default() };
+    }
 }
 
 /// What became of the items of one `each` step: how many, and why.
@@ -118,6 +144,9 @@ impl Run {
             error: None,
             input: Value::Null,
             connections: BTreeMap::new(),
+            calls: BTreeMap::new(),
+            output: None,
+            waiting: BTreeMap::new(),
             started_at: 0,
             finished_at: None,
             cancel_requested: false,
@@ -125,6 +154,8 @@ impl Run {
             warnings: BTreeMap::new(),
             steps: BTreeMap::new(),
             positions: BTreeMap::new(),
+            signals: BTreeMap::new(),
+            recorded: 0,
         }
     }
 
@@ -132,30 +163,34 @@ impl Run {
     /// an outcome needs its steps no more.
     pub fn apply(&mut self, event: RunEvent) {
         match event {
-            RunEvent::Started { flow, version, input, connections, at } => {
+            RunEvent::Started { flow, version, input, connections, calls, at } => {
                 self.flow = flow;
                 self.version = version;
                 self.input = input;
                 self.connections = connections;
+                self.calls = calls;
                 self.started_at = at;
             }
-            RunEvent::Resumed { .. } => {
-                self.status = RunStatus::Running;
-                self.error = None;
-                self.finished_at = None;
-                for state in self.steps.values_mut() {
-                    if matches!(&state.result, Some(Err(error)) if concerns_the_run(error)) {
-                        *state = StepState { checkpoint: state.checkpoint.take(), ..StepState::default() };
-                    }
-                }
-            }
+            RunEvent::Resumed { .. } => self.resume(),
             RunEvent::StepStarted { step, .. } => self.steps.entry(step).or_default().started = true,
             RunEvent::Checkpoint { step, value } => self.steps.entry(step).or_default().checkpoint = Some(value),
             RunEvent::StepFinished { step, output, warnings, .. } => {
                 warnings.iter().for_each(|warning| tally(&mut self.warnings, warning, 1));
-                self.steps.entry(step).or_default().result = Some(Ok(output))
+                if step == StepPath::default() {
+                    self.output = Some(output.clone());
+                }
+                self.end(step, Ok(output));
             }
-            RunEvent::StepFailed { step, error, .. } => self.steps.entry(step).or_default().result = Some(Err(error)),
+            RunEvent::StepFailed { step, error, .. } => self.end(step, Err(error)),
+            RunEvent::StepRetried { step, until, .. } => self.retry(step, until),
+            RunEvent::DeadlineSet { step, until } => self.steps.entry(step).or_default().deadline = Some(until),
+            RunEvent::WaitBegan { step, wait } => {
+                self.steps.entry(step.clone()).or_default().wait = Some(wait.clone());
+                self.waiting.insert(step, wait);
+            }
+            RunEvent::Signalled { name, payload, .. } => {
+                self.signals.entry(name).or_insert(payload);
+            }
             RunEvent::PageFinished { step, next } => {
                 self.positions.insert(step, next);
             }
@@ -163,22 +198,68 @@ impl Run {
                 self.forget_item(&step, &key);
                 self.ledger.entry(step).or_default().count(&outcome);
             }
+            RunEvent::BatchFinished { step, batch } => self.forget_item(&step, &batch),
             RunEvent::CancelRequested { .. } => self.cancel_requested = true,
             RunEvent::Finished { status, error, at } => {
                 self.status = status;
                 self.error = error;
                 self.finished_at = Some(at);
+                self.waiting.clear();
             }
         }
+    }
+
+    fn end(&mut self, step: StepPath, result: Result<Value>) {
+        self.recorded += 1;
+        self.waiting.remove(&step);
+        self.steps.entry(step).or_default().result = Some(result);
+    }
+
+    /// What stopped the run may have passed, and its failure handler runs anew if it fails again. After a crash there is
+    /// nothing of that kind: the run goes on to the end it would have had.
+    fn resume(&mut self) {
+        if self.finished_at.take().is_some() {
+            let handler = StepPath::default().on_failure();
+            self.steps.retain(|path, _| !path.is_within(&handler));
+            let stopped = |state: &StepState| matches!(&state.result, Some(Err(error)) if concerns_the_run(error));
+            self.steps.values_mut().filter(|state| stopped(state)).for_each(StepState::forget);
+        }
+        self.status = RunStatus::Running;
+        self.error = None;
+        for (path, state) in &self.steps {
+            if let (Some(wait), None) = (&state.wait, &state.result) {
+                self.waiting.insert(path.clone(), wait.clone());
+            }
+        }
+    }
+
+    /// What failed in a step is tried again; what nobody knows the outcome of stays so, and what went well is not done anew.
+    fn retry(&mut self, step: StepPath, until: u64) {
+        let failed = |state: &StepState| match &state.result {
+            Some(Err(error)) => error.kind() != ErrorKind::UnknownOutcome,
+            Some(Ok(_)) => false,
+            None => !state.started,
+        };
+        let handler = step.on_failure();
+        for (path, state) in self.steps.range_mut(step.below()) {
+            if failed(state) || path.is_within(&handler) {
+                self.waiting.remove(path);
+                state.forget();
+            }
+        }
+        let state = self.steps.entry(step).or_default();
+        let (tries, deadline) = (state.tries, state.deadline);
+        state.forget();
+        (state.tries, state.again, state.deadline) = (tries + 1, until, deadline);
     }
 
     /// Drops what is kept of an item's steps. Ledgers of lists inside of it are summed up over all items, under `*`.
     fn forget_item(&mut self, each: &StepPath, key: &str) {
         let item = each.join(key);
-        // '0' follows '/': the range holds everything that begins with "ITEM/", and nothing else.
-        let below = StepPath::from(&*format!("{item}/"))..StepPath::from(&*format!("{item}0"));
+        let below = item.below();
         self.steps.extract_if(below.clone(), |_, _| true).for_each(drop);
         self.positions.extract_if(below.clone(), |_, _| true).for_each(drop);
+        self.waiting.extract_if(below.clone(), |_, _| true).for_each(drop);
         let inner: Vec<_> = self.ledger.extract_if(below, |_, _| true).collect();
         for (path, ledger) in inner {
             let rest = &path.as_str()[item.as_str().len()..];
@@ -199,6 +280,36 @@ impl Run {
     /// What the last attempt left behind.
     pub(crate) fn checkpoint(&self, step: &StepPath) -> Option<Value> {
         self.steps.get(step)?.checkpoint.clone()
+    }
+
+    /// How many tries of a step have failed, and when the next one may begin.
+    pub(crate) fn tries(&self, step: &StepPath) -> (u32, u64) {
+        self.steps.get(step).map_or((0, 0), |state| (state.tries, state.again))
+    }
+
+    /// When a step's time is over.
+    pub(crate) fn deadline(&self, step: &StepPath) -> Option<u64> {
+        self.steps.get(step)?.deadline
+    }
+
+    /// What a `wait` step that has begun waits for.
+    pub(crate) fn wait(&self, step: &StepPath) -> Option<Waiting> {
+        self.steps.get(step)?.wait.clone()
+    }
+
+    /// What came with a signal.
+    pub(crate) fn signal(&self, name: &str) -> Option<Value> {
+        self.signals.get(name).cloned()
+    }
+
+    /// Whether a step waits for a signal.
+    pub(crate) fn awaits_signal(&self) -> bool {
+        self.waiting.values().any(|wait| wait.signal.is_some())
+    }
+
+    /// How many results of steps have been recorded.
+    pub(crate) fn recorded(&self) -> u64 {
+        self.recorded
     }
 
     /// Where a list goes on: `Some(None)` if it is through.

@@ -45,8 +45,22 @@ pub(crate) struct Known {
 pub(crate) struct Names {
     pub(crate) input: Value,
     pub(crate) item: Option<Value>,
+    /// In a batch.
+    pub(crate) items: Option<Value>,
+    /// Whether there is an error to speak of.
+    pub(crate) error: bool,
     pub(crate) steps: BTreeMap<String, Known>,
     pub(crate) tables: Value,
+}
+
+impl Names {
+    /// Adds what the steps of a branch yield.
+    pub(crate) fn learn(&mut self, branch: Names, runs: bool) {
+        for (id, known) in branch.steps {
+            let certain = runs && known.certain;
+            self.steps.entry(id).or_insert(Known { certain, ..known });
+        }
+    }
 }
 
 /// Whether an expression may be compiled: the operands of `*` that have to be numbers, or what is wrong with it.
@@ -266,9 +280,24 @@ impl<'a> Walk<'a> {
             "run" => shapes::object_of([("id".to_owned(), of_kinds(Kinds::TEXT))].into_iter().collect()),
             "steps" => of_kinds(Kinds::OBJECT),
             "item" => names.item.clone().unwrap_or_else(|| {
-                self.error("speaks of an item: there is one only inside the steps of an `each`");
+                match names.items {
+                    Some(_) => self.advise("speaks of an item: in a batch there are items", "write {{ items }}"),
+                    None => self.error("speaks of an item: there is one only inside the steps of an `each`"),
+                }
                 Value::Bool(true)
             }),
+            "items" => names.items.clone().unwrap_or_else(|| {
+                self.error("speaks of items: there are some only inside the steps of an `each` with batch");
+                Value::Bool(true)
+            }),
+            "error" if !names.error => {
+                self.error("speaks of an error: there is one only inside of on_error and on_failure");
+                Value::Bool(true)
+            }
+            "error" => {
+                let text = |name: &str| (name.to_owned(), of_kinds(Kinds::TEXT.or(Kinds::NULL)));
+                shapes::object_of(["kind", "message", "hint", "step"].map(text).into_iter().collect())
+            }
             _ => Value::Bool(true),
         }
     }
@@ -296,8 +325,9 @@ impl<'a> Walk<'a> {
             return Value::Bool(true);
         };
         if !known.certain && !self.may_miss {
-            let hint =
-                format!("its branch depends on a condition: {{{{ (steps.{id} | default({{}})).NAME | default(..) }}}}");
+            let hint = format!(
+                "it depends on a condition, or may fail: {{{{ (steps.{id} | default({{}})).NAME | default(..) }}}}"
+            );
             self.warn(format!("needs the step {id}, which may not have run"), hint);
         }
         known.shape.clone()

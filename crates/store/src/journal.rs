@@ -94,7 +94,7 @@ struct Row {
 }
 
 struct SecretPart {
-    step: StepPath,
+    row: String,
     field: &'static str,
     plain: Zeroizing<String>,
 }
@@ -108,10 +108,11 @@ enum Change {
 }
 
 /// What is kept sealed of an event, and where it belongs: what may hold signed addresses or what services handed out.
-pub(crate) fn secret_part(event: &mut RunEvent) -> Option<(&StepPath, &'static str, &mut Value)> {
+pub(crate) fn secret_part(event: &mut RunEvent) -> Option<(&str, &'static str, &mut Value)> {
     match event {
-        RunEvent::Checkpoint { step, value } => Some((step, "/value", value)),
-        RunEvent::StepFinished { step, output, .. } => Some((step, "/output", output)),
+        RunEvent::Checkpoint { step, value } => Some((step.as_str(), "/value", value)),
+        RunEvent::StepFinished { step, output, .. } => Some((step.as_str(), "/output", output)),
+        RunEvent::Signalled { name, payload, .. } => Some((name, "/payload", payload)),
         _ => None,
     }
 }
@@ -120,9 +121,9 @@ impl Row {
     fn new(event: RunEvent) -> Result<Row> {
         let mut event = event;
         let mut secret = None;
-        if let Some((step, field, value)) = secret_part(&mut event) {
-            secret =
-                Some(SecretPart { step: step.clone(), field, plain: Zeroizing::new(text(&std::mem::take(value))?) });
+        if let Some((row, field, value)) = secret_part(&mut event) {
+            let plain = Zeroizing::new(text(&std::mem::take(value))?);
+            secret = Some(SecretPart { row: row.to_owned(), field, plain });
         }
         let change = match &event {
             RunEvent::ItemFinished { step, key, outcome, at } => Change::Item {
@@ -153,15 +154,15 @@ struct Kept {
 impl Kept {
     fn event(self, seal: &Seal, run: &RunId) -> Result<RunEvent> {
         let mut event: RunEvent = parse(run, &self.event)?;
-        let is_checkpoint = matches!(event, RunEvent::Checkpoint { .. });
+        let is_output = matches!(event, RunEvent::StepFinished { .. });
         match (secret_part(&mut event), self.sealed) {
-            (Some((step, field, value)), Some(sealed)) => {
-                let place = Place { table: "events", row: &[&run.0, step.as_str()], field };
+            (Some((row, field, value)), Some(sealed)) => {
+                let place = Place { table: "events", row: &[&run.0, row], field };
                 let plain = seal.open(&place, &sealed).map_err(|error| error.with("run", run))?;
                 *value = serde_json::from_slice(&plain).map_err(|_| damaged(run))?;
             }
             // An output of a step from the time when only checkpoints were sealed.
-            (Some(_), None) if !is_checkpoint => {}
+            (Some(_), None) if is_output => {}
             (None, None) => {}
             _ => return Err(damaged(run)),
         }
@@ -181,18 +182,11 @@ impl Journal for Store {
         let row = Row::new(started)?;
         let seal = self.inner.seal.clone();
         let accepted = self.inner.writer.run(move |store| {
-            let known: Option<String> = flow_document(store, &version)?;
-            if known.as_ref().is_some_and(|known| *known != document && parse(&id, known).ok().as_ref() != Some(&flow))
-            {
-                let message = format!("there is another flow with the version {version} already");
-                return Ok(Err(Error::new(ErrorKind::Conflict, message).hint("give the changed flow a new version")));
-            }
             if exists(store, &id)? {
                 return Ok(Err(Error::new(ErrorKind::Conflict, format!("there is a run {id} already"))));
             }
-            if known.is_none() {
-                let mut insert = store.prepare_cached("INSERT INTO flows (version, document) VALUES (?1, ?2)")?;
-                insert.execute([&version, &document])?;
+            if let Err(error) = keep_flow(store, &version, &document, &flow)? {
+                return Ok(Err(error));
             }
             store
                 .prepare_cached("INSERT INTO runs (id, flow, version, status, started_at) VALUES (?1, ?2, ?3, ?4, ?5)")?
@@ -202,6 +196,11 @@ impl Journal for Store {
         accepted.await??;
         self.inner.pending.lock().known.insert(run.clone());
         Ok(())
+    }
+
+    async fn keep_flow(&self, version: &str, flow: &Value) -> Result<()> {
+        let (version, document, flow) = (version.to_owned(), text(flow)?, flow.clone());
+        self.inner.writer.run(move |store| keep_flow(store, &version, &document, &flow)).await?
     }
 
     async fn append(&self, run: &RunId, events: Vec<RunEvent>, flush: Flush) -> Result<()> {
@@ -307,6 +306,27 @@ impl Journal for Store {
         });
         requested.await?.ok_or_else(|| no_run(run))
     }
+
+    async fn signals(&self, run: &RunId, after: u64) -> Result<(Vec<RunEvent>, u64)> {
+        self.flushed().await?;
+        let (id, after) = (run.clone(), signed(after));
+        let (found, last) = self
+            .readers
+            .read("reading a run's signals", move |store| {
+                let mut last = store.prepare_cached("SELECT max(seq) FROM events WHERE run = ?1")?;
+                let last: Option<i64> = last.query_row([&id.0], |row| row.get(0))?;
+                let mut found = store.prepare_cached(
+                    "SELECT seq, event, key_id, sealed FROM events
+                     WHERE run = ?1 AND seq > ?2 AND seq <= ?3 AND kind = 'signalled' ORDER BY seq",
+                )?;
+                let found = found.query_map(params![id.0, after, last.unwrap_or_default()], kept)?;
+                Ok((found.collect::<rusqlite::Result<Vec<_>>>()?, last))
+            })
+            .await?;
+        let last = last.ok_or_else(|| no_run(run))?;
+        let found: Result<_> = found.into_iter().map(|kept| kept.event(&self.inner.seal, run)).collect();
+        Ok((found?, last.unsigned_abs()))
+    }
 }
 
 impl Row {
@@ -349,8 +369,8 @@ fn insert(store: &Connection, seal: &Seal, run: &RunId, rows: Vec<Row>) -> rusql
     let mut counts: Counts = [0; 4];
     for row in rows {
         seq += 1;
-        let sealed = row.secret.map(|SecretPart { step, field, plain }| {
-            let place = Place { table: "events", row: &[&run.0, step.as_str()], field };
+        let sealed = row.secret.map(|SecretPart { row, field, plain }| {
+            let place = Place { table: "events", row: &[&run.0, &row], field };
             seal.seal(store, &place, plain.as_bytes())?.map_err(ours)
         });
         let (key_id, bytes) = sealed.transpose()?.map(|sealed| (sealed.key_id, sealed.bytes)).unzip();
@@ -401,14 +421,17 @@ fn page(store: &Connection, run: &RunId, after: i64) -> rusqlite::Result<Vec<Kep
     let (mut page, mut bytes) = (Vec::new(), 0);
     while page.len() < PAGE_EVENTS && bytes < PAGE_BYTES {
         let Some(row) = rows.next()? else { break };
-        let event: String = row.get(1)?;
-        let key_id: Option<String> = row.get(2)?;
-        let sealed: Option<Vec<u8>> = row.get(3)?;
-        bytes += event.len() + sealed.as_ref().map_or(0, Vec::len);
-        let sealed = key_id.zip(sealed).map(|(key_id, bytes)| Sealed { key_id, bytes });
-        page.push(Kept { seq: row.get(0)?, event, sealed });
+        let one = kept(row)?;
+        bytes += one.event.len() + one.sealed.as_ref().map_or(0, |sealed| sealed.bytes.len());
+        page.push(one);
     }
     Ok(page)
+}
+
+fn kept(row: &SqlRow<'_>) -> rusqlite::Result<Kept> {
+    let (key_id, sealed): (Option<String>, Option<Vec<u8>>) = (row.get(2)?, row.get(3)?);
+    let sealed = key_id.zip(sealed).map(|(key_id, bytes)| Sealed { key_id, bytes });
+    Ok(Kept { seq: row.get(0)?, event: row.get(1)?, sealed })
 }
 
 fn summary(row: &SqlRow<'_>) -> rusqlite::Result<RunSummary> {
@@ -436,6 +459,22 @@ fn summary(row: &SqlRow<'_>) -> rusqlite::Result<RunSummary> {
 fn flow_document(store: &Connection, version: &str) -> rusqlite::Result<Option<String>> {
     let mut statement = store.prepare_cached("SELECT document FROM flows WHERE version = ?1")?;
     statement.query_row([version], |row| row.get(0)).optional()
+}
+
+/// A version is that of one document for good.
+fn keep_flow(store: &Connection, version: &str, document: &str, flow: &Value) -> rusqlite::Result<Result<()>> {
+    match flow_document(store, version)? {
+        None => {
+            let mut insert = store.prepare_cached("INSERT INTO flows (version, document) VALUES (?1, ?2)")?;
+            insert.execute([version, document])?;
+        }
+        Some(known) if known == document || serde_json::from_str(&known).ok().as_ref() == Some(flow) => {}
+        Some(_) => {
+            let message = format!("there is another flow with the version {version} already");
+            return Ok(Err(Error::new(ErrorKind::Conflict, message).hint("give the changed flow a new version")));
+        }
+    }
+    Ok(Ok(()))
 }
 
 fn exists(store: &Connection, run: &RunId) -> rusqlite::Result<bool> {

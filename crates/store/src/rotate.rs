@@ -218,8 +218,8 @@ fn place(table: &Table, first: &str, of: Value) -> Result<(Vec<String>, String)>
         ("secrets", Value::Text(pointer)) => Ok((vec![first.to_owned()], pointer)),
         (_, Value::Text(event)) => {
             let mut event: RunEvent = serde_json::from_str(&event).map_err(|error| damaged().source(error))?;
-            let (step, field, _) = secret_part(&mut event).ok_or_else(damaged)?;
-            Ok((vec![first.to_owned(), step.as_str().to_owned()], field.to_owned()))
+            let (row, field, _) = secret_part(&mut event).ok_or_else(damaged)?;
+            Ok((vec![first.to_owned(), row.to_owned()], field.to_owned()))
         }
         _ => Err(damaged()),
     }

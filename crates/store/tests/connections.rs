@@ -164,7 +164,8 @@ async fn what_a_run_needs_is_not_removed() {
     store.put_connection(&connection("free", "s", "p"), &settings()).await.unwrap();
     let connections =
         BTreeMap::from([("source".to_owned(), "dam".to_owned()), ("target".to_owned(), "dam".to_owned())]);
-    let started = RunEvent::Started { flow: "copy".into(), version: "v1".into(), input: json!({}), connections, at: 1 };
+    let (flow, version, calls) = ("copy".into(), "v1".into(), BTreeMap::new());
+    let started = RunEvent::Started { flow, version, input: json!({}), connections, calls, at: 1 };
     let run = RunId("a1".into());
     store.accept(&run, "v1", &json!({ "name": "copy" }), started).await.unwrap();
     let finished = |status| vec![RunEvent::Finished { status, error: None, at: 2 }];

@@ -231,7 +231,7 @@ fn data() -> Value {
 }
 
 fn scope(input: &Value) -> Scope {
-    Scope::new(input, "r1", &json!({ "colours": {} })).for_item(&json!({ "id": 1 }))
+    Scope::new(input, "r1", &json!({ "colours": {} })).with("item", &json!({ "id": 1 }))
 }
 
 fn yields(source: &str, scope: &Scope) -> Result<Value> {

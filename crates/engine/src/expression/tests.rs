@@ -9,7 +9,7 @@ fn try_render(template: Value, input: Value) -> Result<Value> {
     }
     let scope = Scope::new(&input, "r1", &json!({}));
     scope.set_step(&"look".into(), &json!({ "items": [1, 2] }));
-    template.render(&scope.for_item(&json!({ "name": "Ä {{ 7 * 7 }}" })))
+    template.render(&scope.with("item", &json!({ "name": "Ä {{ 7 * 7 }}" })))
 }
 
 #[test]

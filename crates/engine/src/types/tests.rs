@@ -20,6 +20,8 @@ fn names() -> Names {
     Names {
         input: json!({ "type": "object", "properties": { "text": { "type": "string" }, "any": {}, "list": { "type": "array" } } }),
         item: None,
+        items: None,
+        error: false,
         steps: [("a".to_owned(), known(true)), ("maybe".to_owned(), known(false))].into_iter().collect(),
         tables: json!({ "sizes": { "s": 1, "l": 2 } }),
     }

@@ -68,7 +68,8 @@ pub fn connection(name: &str, client_secret: &str, password: &str) -> Connection
 }
 
 pub fn started(at: u64) -> RunEvent {
-    RunEvent::Started { flow: "copy".into(), version: "v1".into(), input: json!({}), connections: BTreeMap::new(), at }
+    let (connections, calls) = (BTreeMap::new(), BTreeMap::new());
+    RunEvent::Started { flow: "copy".into(), version: "v1".into(), input: json!({}), connections, calls, at }
 }
 
 pub async fn accepted(store: &Store, name: &str) -> RunId {

@@ -1,0 +1,229 @@
+//! What happens in a run, as the facts its journal keeps.
+
+use std::collections::BTreeMap;
+
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
+use trunkline_core::Error;
+
+use crate::StepPath;
+
+/// What became of one item of an `each`.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[serde(tag = "status", rename_all = "snake_case")]
+pub enum ItemOutcome {
+    /// All steps ran.
+    Done,
+    /// A `skip` step ended it.
+    Skipped {
+        /// What the step said.
+        reason: String,
+    },
+    /// A step failed.
+    Failed {
+        /// Which and why.
+        error: Error,
+    },
+    /// A step may or may not have taken effect; a person has to look.
+    Unknown {
+        /// Which and why.
+        error: Error,
+    },
+}
+
+impl ItemOutcome {
+    /// `done`, `skipped`, `failed` or `unknown`.
+    pub fn status(&self) -> &'static str {
+        match self {
+            ItemOutcome::Done => "done",
+            ItemOutcome::Skipped { .. } => "skipped",
+            ItemOutcome::Failed { .. } => "failed",
+            ItemOutcome::Unknown { .. } => "unknown",
+        }
+    }
+
+    /// Why it did not end as done.
+    pub fn reason(&self) -> Option<&str> {
+        match self {
+            ItemOutcome::Done => None,
+            ItemOutcome::Skipped { reason } => Some(reason),
+            ItemOutcome::Failed { error } | ItemOutcome::Unknown { error } => Some(error.message()),
+        }
+    }
+}
+
+/// What a `wait` step waits for.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Waiting {
+    /// A signal of this name.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub signal: Option<String>,
+    /// Until when at most, in milliseconds since 1970.
+    pub until: u64,
+}
+
+/// How a run stands.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum RunStatus {
+    /// Accepted and not ended: somebody works on it, or it waits to be resumed.
+    Running,
+    /// Ended, and no item failed.
+    Succeeded,
+    /// Ended, but some items failed or are unknown.
+    Partial,
+    /// Stopped by an error that concerns the whole run; it can be resumed.
+    Failed,
+    /// Stopped by a person.
+    Cancelled,
+}
+
+impl RunStatus {
+    /// The word that stands for it in JSON.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            RunStatus::Running => "running",
+            RunStatus::Succeeded => "succeeded",
+            RunStatus::Partial => "partial",
+            RunStatus::Failed => "failed",
+            RunStatus::Cancelled => "cancelled",
+        }
+    }
+}
+
+/// One fact about a run. Times are milliseconds since 1970 (UTC).
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[serde(tag = "event", rename_all = "snake_case")]
+pub enum RunEvent {
+    /// The run was accepted; it is pinned to this version of its flow.
+    Started {
+        /// The flow's name.
+        flow: String,
+        /// The flow's version, under which the journal keeps the document.
+        version: String,
+        /// The run's input.
+        input: Value,
+        /// Which connection fills which slot.
+        connections: BTreeMap<String, String>,
+        /// The versions of the flows it calls, by their names: it is pinned to them too.
+        #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+        calls: BTreeMap<String, String>,
+        /// When.
+        at: u64,
+    },
+    /// Somebody took the run up again after a crash or a failure.
+    Resumed {
+        /// When.
+        at: u64,
+    },
+    /// A step that must not be repeated blindly is about to be attempted.
+    StepStarted {
+        /// Which step.
+        step: StepPath,
+        /// When.
+        at: u64,
+    },
+    /// What a step in flight left for its next attempt. A store keeps it encrypted: it may hold signed URLs.
+    Checkpoint {
+        /// Which step.
+        step: StepPath,
+        /// The action's own business.
+        value: Value,
+    },
+    /// A step ended well: it is never called again.
+    StepFinished {
+        /// Which step; nothing stands for the run itself, whose result this is.
+        step: StepPath,
+        /// What later steps refer to. A store keeps it encrypted: it may hold signed URLs.
+        output: Value,
+        /// What services said although their calls succeeded; the first 20.
+        #[serde(default, skip_serializing_if = "Vec::is_empty")]
+        warnings: Vec<String>,
+        /// When.
+        at: u64,
+    },
+    /// A step ended badly: it is not called again in this run, unless its `retry`, or that of a step around it, says so.
+    StepFailed {
+        /// Which step.
+        step: StepPath,
+        /// Why.
+        error: Error,
+        /// When.
+        at: u64,
+    },
+    /// A step is tried again later. What failed in it is forgotten, but for outcomes that nobody knows.
+    StepRetried {
+        /// Which step.
+        step: StepPath,
+        /// Why the try before failed.
+        error: Error,
+        /// When the next try begins.
+        until: u64,
+        /// When.
+        at: u64,
+    },
+    /// A step that has a timeout has begun.
+    DeadlineSet {
+        /// Which step.
+        step: StepPath,
+        /// When its time is over, however often the process is started anew meanwhile.
+        until: u64,
+    },
+    /// A `wait` step has begun.
+    WaitBegan {
+        /// Which step.
+        step: StepPath,
+        /// What it waits for, and how long.
+        #[serde(flatten)]
+        wait: Waiting,
+    },
+    /// Somebody sent the run a signal. The first of a name counts, for all that wait for it, also later.
+    Signalled {
+        /// Which signal.
+        name: String,
+        /// What came with it. A store keeps it encrypted.
+        payload: Value,
+        /// When.
+        at: u64,
+    },
+    /// All items of a list up to here have an outcome; a resumed run goes on with the page after it.
+    PageFinished {
+        /// The `each` step.
+        step: StepPath,
+        /// Where the next page begins; nothing if that was the last one.
+        next: Option<Value>,
+    },
+    /// An item of an `each` has its outcome.
+    ItemFinished {
+        /// The `each` step.
+        step: StepPath,
+        /// The item's key.
+        key: String,
+        /// What became of it.
+        outcome: ItemOutcome,
+        /// When.
+        at: u64,
+    },
+    /// Items that were worked on together have their outcomes.
+    BatchFinished {
+        /// The `each` step.
+        step: StepPath,
+        /// What the batch was called in the paths of its steps.
+        batch: String,
+    },
+    /// A person wants the run to stop.
+    CancelRequested {
+        /// When.
+        at: u64,
+    },
+    /// The run ended.
+    Finished {
+        /// How.
+        status: RunStatus,
+        /// Why, if it failed.
+        error: Option<Error>,
+        /// When.
+        at: u64,
+    },
+}

@@ -1,0 +1,129 @@
+//! Times as flows write them, and how long something may still take.
+
+use std::{
+    sync::Arc,
+    time::{Duration, SystemTime, UNIX_EPOCH},
+};
+
+use jiff::{Span, SpanRelativeTo, Timestamp};
+use serde_json::Value;
+use trunkline_core::{Error, ErrorKind, Result};
+
+use crate::StepPath;
+
+/// How long anything may take or wait: a year.
+const LONGEST: Duration = Duration::from_secs(366 * 24 * 60 * 60);
+
+/// Tells the time, in milliseconds since 1970.
+pub(crate) type Clock = Arc<dyn Fn() -> u64 + Send + Sync>;
+
+/// The system's clock.
+pub(crate) fn system() -> Clock {
+    let now = || SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, milliseconds);
+    Arc::new(now)
+}
+
+pub(crate) fn milliseconds(duration: Duration) -> u64 {
+    u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)
+}
+
+/// How long a text such as `90s`, `10m` or `3d` is; a day has 24 hours. The error is a sentence.
+pub(crate) fn duration(text: &str) -> Result<Duration, String> {
+    let span: Span = text.parse().map_err(|_| format!("\"{text}\" is no length of time"))?;
+    let length = span.to_duration(SpanRelativeTo::days_are_24_hours()).ok();
+    let length = length.and_then(|length| Duration::try_from(length).ok());
+    match length.ok_or_else(|| format!("\"{text}\" is no length of time that is the same on every day"))? {
+        Duration::ZERO => Err("a length of time has to be more than nothing".to_owned()),
+        long if long > LONGEST => Err(format!("{text} is longer than 366 days, the limit")),
+        length => Ok(length),
+    }
+}
+
+/// A time as an RFC 3339 text or as milliseconds since 1970.
+pub(crate) fn moment(value: &Value) -> Result<u64> {
+    let text = value.as_str().and_then(|text| text.parse::<Timestamp>().ok());
+    let moment = text.and_then(|time| u64::try_from(time.as_millisecond()).ok()).or_else(|| value.as_u64());
+    moment.ok_or_else(|| {
+        Error::new(ErrorKind::InvalidInput, format!("{value} is no time to wait until"))
+            .hint("write it like 2026-11-21T08:00:00Z, or as milliseconds since 1970")
+    })
+}
+
+/// How long steps may go on: the tightest of the timeouts around them.
+#[derive(Clone, Debug)]
+pub(crate) struct Bounds {
+    /// When the time is over, in milliseconds since 1970.
+    pub(crate) until: u64,
+    /// The step whose timeout that is; the empty path for the run.
+    of: StepPath,
+    /// How long it had.
+    length: Duration,
+}
+
+/// Under this key an error says which step's bounds were passed: only that step, or one around it, may deal with it.
+const BOUND: &str = "bound";
+
+impl Bounds {
+    /// Those of a whole run.
+    pub(crate) fn of_run(until: u64, length: Duration) -> Bounds {
+        Bounds { until, of: StepPath::default(), length }
+    }
+
+    /// These, or tighter ones.
+    pub(crate) fn within(&self, of: &StepPath, until: u64, length: Duration) -> Bounds {
+        match until < self.until {
+            true => Bounds { until, of: of.clone(), length },
+            false => self.clone(),
+        }
+    }
+
+    /// What to say when the time is over.
+    pub(crate) fn error(&self) -> Error {
+        let what = if self.of.as_str().is_empty() { "the run".to_owned() } else { format!("step {}", self.of) };
+        let error = Error::new(ErrorKind::Timeout, format!("{what} took longer than its timeout of {:?}", self.length));
+        error.with(BOUND, &self.of)
+    }
+
+    /// An error if the time is over.
+    pub(crate) fn check(&self, now: u64) -> Result<()> {
+        if now < self.until { Ok(()) } else { Err(self.error()) }
+    }
+}
+
+/// A limit of the whole run was reached.
+pub(crate) fn beyond_the_run(error: Error) -> Error {
+    error.with(BOUND, "")
+}
+
+/// Whether an error came of bounds that are wider than what is at this path.
+pub(crate) fn is_beyond(error: &Error, path: &StepPath) -> bool {
+    error.context(BOUND).is_some_and(|of| !StepPath::from(of).is_within(path))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::json;
+
+    #[test]
+    fn lengths_of_time_are_read_as_people_write_them() {
+        for (text, seconds) in [("90s", 90), ("10m", 600), ("3d", 259_200), ("1h 30m", 5400), ("2 weeks", 1_209_600)] {
+            assert_eq!(duration(text).ok(), Some(Duration::from_secs(seconds)), "{text}");
+        }
+        assert_eq!(duration("250ms").ok(), Some(Duration::from_millis(250)));
+        for text in ["", "10", "0s", "-5m", "soon", "1 month", "2 years", "367d", "10m x"] {
+            assert!(duration(text).is_err(), "{text}");
+        }
+        assert!(duration("400d").unwrap_err().contains("366 days"));
+    }
+
+    #[test]
+    fn times_are_read_in_both_forms() {
+        assert_eq!(moment(&json!("1970-01-01T00:00:02.5Z")).unwrap(), 2500);
+        assert_eq!(moment(&json!("1970-01-01T01:00:02+01:00")).unwrap(), 2000);
+        assert_eq!(moment(&json!(2500)).unwrap(), 2500);
+        for value in [json!("tomorrow"), json!(-1), json!(null), json!("1970-01-01"), json!(1.5)] {
+            assert_eq!(moment(&value).unwrap_err().kind(), ErrorKind::InvalidInput, "{value}");
+        }
+    }
+}

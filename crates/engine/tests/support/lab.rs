@@ -1,0 +1,206 @@
+//! Plays a run through undisturbed, then with a process that dies at each position of the journal, then with one that dies
+//! after every single event: the end has to be the same, and what was recorded is never called again.
+
+use std::{
+    collections::BTreeMap,
+    sync::{
+        Arc,
+        atomic::{AtomicUsize, Ordering},
+    },
+};
+
+use serde_json::{Value, json};
+use tokio::time::Instant;
+use trunkline_core::{Connected, Error, ErrorKind, Result, async_trait};
+use trunkline_engine::{
+    Claim, Engine, Flow, Flush, ItemOutcome, Journal, Limits, MemoryJournal, Run, RunEvent, RunId, RunSummary, StepPath,
+};
+use uuid::Uuid;
+
+use super::{World, slots, world};
+
+/// A journal that takes so many appends, and then is that of a dead process.
+pub struct Mortal {
+    inner: Arc<MemoryJournal>,
+    left: AtomicUsize,
+}
+
+impl Mortal {
+    pub fn new(inner: Arc<MemoryJournal>, appends: usize) -> Arc<Mortal> {
+        Arc::new(Mortal { inner, left: AtomicUsize::new(appends) })
+    }
+
+    fn alive(&self) -> Result<()> {
+        match self.left.load(Ordering::SeqCst) {
+            0 => Err(Error::new(ErrorKind::Store, "the process has died")),
+            _ => Ok(()),
+        }
+    }
+}
+
+#[async_trait]
+impl Journal for Mortal {
+    async fn accept(&self, run: &RunId, version: &str, flow: &Value, started: RunEvent) -> Result<()> {
+        self.inner.accept(run, version, flow, started).await
+    }
+    async fn keep_flow(&self, version: &str, flow: &Value) -> Result<()> {
+        self.inner.keep_flow(version, flow).await
+    }
+    async fn append(&self, run: &RunId, events: Vec<RunEvent>, flush: Flush) -> Result<()> {
+        let take = |left: usize| left.checked_sub(1);
+        if self.left.fetch_update(Ordering::SeqCst, Ordering::SeqCst, take).is_err() {
+            return self.alive();
+        }
+        self.inner.append(run, events, flush).await
+    }
+    async fn replay(&self, run: &RunId, visit: &mut (dyn FnMut(RunEvent) + Send)) -> Result<()> {
+        self.inner.replay(run, visit).await
+    }
+    async fn flow(&self, version: &str) -> Result<Value> {
+        self.inner.flow(version).await
+    }
+    async fn item(&self, run: &RunId, step: &StepPath, key: &str) -> Result<Option<ItemOutcome>> {
+        self.inner.item(run, step, key).await
+    }
+    async fn runs(&self) -> Result<Vec<RunSummary>> {
+        self.inner.runs().await
+    }
+    async fn claim(&self, run: &RunId) -> Result<Claim> {
+        self.inner.claim(run).await
+    }
+    async fn cancel_requested(&self, run: &RunId) -> Result<bool> {
+        self.inner.cancel_requested(run).await
+    }
+    async fn signals(&self, run: &RunId, after: u64) -> Result<(Vec<RunEvent>, u64)> {
+        self.inner.signals(run, after).await
+    }
+}
+
+/// Runs of one flow.
+pub struct Lab {
+    pub name: String,
+    pub flow: Flow,
+    pub input: Value,
+    pub limits: Limits,
+    /// Sent when the run has begun.
+    pub signals: Vec<(&'static str, Value)>,
+    clock: Instant,
+}
+
+/// What a play came to.
+pub struct Played {
+    pub run: Run,
+    pub world: Arc<World>,
+    pub events: Vec<RunEvent>,
+    pub lives: usize,
+}
+
+impl Played {
+    /// What has to be the same however often the process died.
+    fn end(&self) -> Value {
+        let mut run = json!(self.run);
+        for name in ["id", "started_at", "finished_at", "connections"] {
+            run.as_object_mut().unwrap().remove(name);
+        }
+        let mut made = self.world.made.lock().unwrap().clone();
+        made.sort();
+        json!({ "run": run, "made": made })
+    }
+
+    pub fn count(&self, kind: &str) -> usize {
+        self.events.iter().filter(|event| json!(event)["event"] == kind).count()
+    }
+}
+
+impl Lab {
+    pub fn new(name: &str, flow: &Flow, input: Value) -> Lab {
+        let (name, flow, limits) = (name.to_owned(), flow.clone(), Limits::default());
+        Lab { name, flow, input, limits, signals: Vec::new(), clock: Instant::now() }
+    }
+
+    /// An engine whose clock goes with the test's time.
+    pub fn engine(&self, journal: Arc<dyn Journal>) -> Engine {
+        let clock = self.clock;
+        let now = move || 1_700_000_000_000 + u64::try_from(clock.elapsed().as_millis()).unwrap();
+        Engine::new(journal).with_clock(now).with_limits(self.limits.clone())
+    }
+
+    fn slots(&self, place: &str) -> BTreeMap<String, Connected> {
+        slots(place).into_iter().filter(|(slot, _)| self.flow.connections().contains_key(slot)).collect()
+    }
+
+    /// One play; `lives` says how many appends each process lives for, the last one for ever.
+    pub async fn once(&self, place: &str, lives: impl Iterator<Item = usize>) -> Played {
+        let journal = Arc::new(MemoryJournal::default());
+        let mut lives = lives.chain(std::iter::repeat(usize::MAX));
+        let engine = self.engine(Mortal::new(journal.clone(), lives.next().unwrap()));
+        let running = engine.start(&self.flow, self.input.clone(), self.slots(place)).await.unwrap();
+        let id = running.id().clone();
+        for (name, payload) in &self.signals {
+            self.engine(journal.clone()).signal(&id, name, payload.clone()).await.unwrap();
+        }
+        let (world, mut count) = (world(place), 1);
+        let mut ended = running.wait().await;
+        // How often each recorded step had been called when its process died.
+        let mut called = BTreeMap::<String, usize>::new();
+        let run = loop {
+            let key =
+                |step: &StepPath| Uuid::new_v5(&Uuid::NAMESPACE_OID, format!("{id}/{step}").as_bytes()).to_string();
+            journal
+                .replay(&id, &mut |event| {
+                    if let RunEvent::StepFinished { step, .. } = event {
+                        let key = key(&step);
+                        let now = world.calls(&key);
+                        assert_eq!(*called.entry(key).or_insert(now), now, "{step} was recorded, and called again");
+                    }
+                })
+                .await
+                .unwrap();
+            match ended {
+                Ok(run) => break run,
+                Err(error) => assert_eq!(error.message(), "the process has died", "{error:?}"),
+            }
+            count += 1;
+            assert!(count < 1_000, "{place}: the run does not get on");
+            let engine = self.engine(Mortal::new(journal.clone(), lives.next().unwrap()));
+            ended = match engine.resume(&id, self.slots(place)).await {
+                Ok(running) => running.wait().await,
+                Err(error) => Err(error),
+            };
+        };
+        let mut events = Vec::new();
+        journal.replay(&id, &mut |event| events.push(event)).await.unwrap();
+        recorded_once(&events);
+        Played { run, world, events, lives: count }
+    }
+
+    /// All plays; what the undisturbed one came to.
+    pub async fn play(&self) -> Played {
+        let first = self.once(&self.name, std::iter::empty()).await;
+        for position in 0..first.events.len() {
+            let place = format!("{} dies at {position}", self.name);
+            let played = self.once(&place, std::iter::once(position)).await;
+            assert_eq!(played.end(), first.end(), "{place}");
+        }
+        // One event, beside that it was taken up again.
+        let place = format!("{} dies again and again", self.name);
+        let played = self.once(&place, std::iter::once(1).chain(std::iter::repeat_n(2, 998))).await;
+        assert_eq!(played.end(), first.end(), "{place}");
+        assert!(played.lives > 1 || first.events.len() < 3, "nothing was tried");
+        first
+    }
+}
+
+/// A step has one good end, unless it failed around it and is tried again.
+fn recorded_once(events: &[RunEvent]) {
+    let mut seen = std::collections::BTreeSet::new();
+    for event in events {
+        match event {
+            RunEvent::StepFinished { step, .. } => assert!(seen.insert(step.clone()), "{step} was recorded twice"),
+            RunEvent::ItemFinished { step, key, .. } => {
+                assert!(seen.insert(step.join("item ").join(key)), "{step} {key} was recorded twice");
+            }
+            _ => {}
+        }
+    }
+}
