@@ -209,7 +209,9 @@ impl Engine {
         let task = tokio::spawn(async move {
             let (_claim, _poll) = (claim, poll);
             // In a task of its own, so that a panic ends the run as failed instead of leaving it open.
-            let end = joined(tokio::spawn(interpreter.flow(input, StepPath::default(), bounds))).await;
+            // A run that is out of time still runs its failure handler.
+            let outside = Bounds::of_run(u64::MAX, Duration::MAX);
+            let end = joined(tokio::spawn(interpreter.flow(input, StepPath::default(), bounds, outside))).await;
             finish(&journaled, end).await
         });
         Running { id, notices, cancellation, task }

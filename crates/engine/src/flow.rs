@@ -241,7 +241,7 @@ impl Linker<'_> {
                 return Err(fault("/call", message).hint(hint));
             }
         }
-        if self.depths.get(name).is_none() {
+        if !self.depths.contains_key(name) {
             self.chain.push(name.clone());
             let mut deepest = 0;
             for called in &flow.inner.calls {

@@ -65,10 +65,17 @@ impl Interpreter {
         Interpreter(Arc::new(Inner { run, flow, slots, files, durability, cancellation, limits }))
     }
 
-    /// Runs the flow: its steps, then its output, or else its failure handler. The empty path is that of the run.
-    pub(crate) fn flow(self, input: Value, path: StepPath, bounds: Bounds) -> BoxFuture<'static, Result<Value>> {
+    /// Runs the flow: its steps within their bounds, then its output, or else its failure handler within the bounds outside.
+    /// The empty path is that of the run.
+    pub(crate) fn flow(
+        self,
+        input: Value,
+        path: StepPath,
+        bounds: Bounds,
+        outside: Bounds,
+    ) -> BoxFuture<'static, Result<Value>> {
         Box::pin(async move {
-            let (durability, handler) = (self.0.durability.clone(), path.on_failure());
+            let (durability, handler) = (self.0.durability.clone(), path.of_flow());
             if let Some(Ok(output)) = durability.result(&path) {
                 return Ok(output);
             }
@@ -82,10 +89,7 @@ impl Interpreter {
                     durability.fail(&handler, &error).await?;
                     let scope =
                         Scope::new(&input, &self.0.run.0, self.0.flow.tables()).with("error", &described(&error));
-                    // A run that is out of time still tells it.
-                    let bounds =
-                        if path == StepPath::default() { Bounds::of_run(u64::MAX, STEP_TIMEOUT) } else { bounds };
-                    match self.steps(on_failure, scope, handler, bounds).await {
+                    match self.steps(on_failure, scope, handler, outside).await {
                         Err(second) if !handles(&second, &path) => Err(second),
                         Err(second) => Err(error.with("on_failure", second)),
                         Ok(_) => Err(error),
@@ -132,11 +136,7 @@ impl Interpreter {
     /// Runs a step as often as it may be tried, as long as it may take, and what stands in for it if it fails.
     async fn guarded(&self, step: &Step, scope: &Scope, outer: &StepPath, outside: &Bounds) -> Result<End> {
         let (durability, guard, path) = (&*self.0.durability, &step.guard, outer.join(&step.id));
-        let of_callee = match &step.kind {
-            StepKind::Call(sub) => self.callee(sub)?.timeout(),
-            _ => None,
-        };
-        let bounds = match [guard.timeout, of_callee].into_iter().flatten().min() {
+        let bounds = match guard.timeout {
             Some(length) => outside.within(&path, durability.deadline(&path, length).await?, length),
             None => outside.clone(),
         };
@@ -278,8 +278,12 @@ impl Interpreter {
             Ok((its.clone(), connected.clone()))
         });
         let slots = slots.collect::<Result<_>>()?;
+        let inside = match flow.timeout() {
+            Some(length) => bounds.within(path, self.0.durability.deadline(&path.of_flow(), length).await?, length),
+            None => bounds.clone(),
+        };
         let interpreter = Interpreter(Arc::new(Inner { flow, slots, ..Inner::clone(&self.0) }));
-        interpreter.flow(input, path.clone(), bounds.clone()).await
+        interpreter.flow(input, path.clone(), inside, bounds.clone()).await
     }
 
     async fn wait(&self, wait: &Wait, scope: &Scope, path: &StepPath, bounds: &Bounds) -> Result<Value> {

@@ -44,9 +44,10 @@ impl StepPath {
         StepPath(if self.0.is_empty() { part } else { format!("{}/{part}", self.0) })
     }
 
-    /// Where the failure handler of the flow at this path runs: no step and no item can have this path.
-    pub(crate) fn on_failure(&self) -> StepPath {
-        StepPath(if self.0.is_empty() { "~failure".to_owned() } else { format!("{}/~failure", self.0) })
+    /// Where the deadline and the failure of the flow at this path are kept, and its failure handler runs: no step and no
+    /// item can have this path.
+    pub(crate) fn of_flow(&self) -> StepPath {
+        StepPath(if self.0.is_empty() { "~flow".to_owned() } else { format!("{}/~flow", self.0) })
     }
 
     /// Whether this is the path of what is at the other, or of something in it.

@@ -219,7 +219,7 @@ impl Run {
     /// nothing of that kind: the run goes on to the end it would have had.
     fn resume(&mut self) {
         if self.finished_at.take().is_some() {
-            let handler = StepPath::default().on_failure();
+            let handler = StepPath::default().of_flow();
             self.steps.retain(|path, _| !path.is_within(&handler));
             let stopped = |state: &StepState| matches!(&state.result, Some(Err(error)) if concerns_the_run(error));
             self.steps.values_mut().filter(|state| stopped(state)).for_each(StepState::forget);
@@ -240,7 +240,7 @@ impl Run {
             Some(Ok(_)) => false,
             None => !state.started,
         };
-        let handler = step.on_failure();
+        let handler = step.of_flow();
         for (path, state) in self.steps.range_mut(step.below()) {
             if failed(state) || path.is_within(&handler) {
                 self.waiting.remove(path);

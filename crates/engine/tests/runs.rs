@@ -7,7 +7,7 @@ mod support;
 use std::sync::{Arc, atomic::Ordering};
 
 use serde_json::json;
-use support::{call, flow, registry, slots, world};
+use support::{call, flow, lab::Lab, registry, slots, world};
 use trunkline_core::ErrorKind;
 use trunkline_engine::{Engine, Flow, Journal, MemoryJournal, RunStatus, StepPath};
 
@@ -188,4 +188,36 @@ fn every_fault_of_a_flow_is_found_at_its_place() {
 
     let found = Flow::parse("text.json", "{\n  \"name\": }").unwrap_err();
     assert_eq!(found[0].place.as_ref().unwrap().to_string(), "text.json:2:11");
+}
+
+#[tokio::test(start_paused = true)]
+#[should_panic(expected = "was recorded, and called again")]
+async fn a_recorded_step_that_is_called_again_would_be_noticed() {
+    let steps =
+        json!([call("a", "thing.look", json!({ "name": "a" })), call("b", "thing.look", json!({ "name": "b" }))]);
+    let mut lab = Lab::new("forgets", &flow(steps), json!({}));
+    lab.forgets = true;
+    lab.play().await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_main_job_survives_a_death_at_every_position() {
+    let flow = flow(json!([
+        call("first", "thing.make", json!({ "name": "first" })),
+        { "id": "all", "key": "{{ item.name }}", "concurrency": 3,
+          "each": { "action": "thing.list", "connection": "shop", "input": { "pages": 2 } },
+          "steps": [
+            call("look", "thing.look", json!({ "name": "{{ item.name }}" })),
+            { "id": "gate", "if": "{{ item.name == 't1' }}", "skip": "not {{ item.name }}" },
+            { "id": "bad", "if": "{{ item.name == 't2' }}", "fail": "no {{ item.name }}" },
+            { "id": "inner", "each": ["x", "y"], "key": "{{ item }}",
+              "steps": [call("make", "thing.make", json!({ "name": "{{ steps.look.name }}{{ item }}", "fault": "lost" }))] }
+          ] }
+    ]));
+    let played = Lab::new("main job", &flow, json!({})).play().await;
+    let mut made = played.world.made.lock().unwrap().clone();
+    made.sort();
+    assert_eq!(made, ["first", "t0x", "t0y", "t3x", "t3y", "t4x", "t4y"]);
+    let ledger = &played.run.ledger[&StepPath::from("all")];
+    assert_eq!((played.run.status, ledger.done, ledger.total()), (RunStatus::Partial, 3, 5));
 }
