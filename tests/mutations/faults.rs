@@ -88,7 +88,10 @@ fn misspelt(word: &str) -> String {
 fn steps(document: &Value) -> Vec<(String, Value)> {
     let mut values = Vec::new();
     all(document, String::new(), &mut values);
-    let list = |pointer: &str| ["/steps", "/then", "/else"].iter().any(|end| pointer.ends_with(end));
+    let list = |pointer: &str| {
+        ["/steps", "/then", "/else", "/on_error", "/on_failure"].iter().any(|end| pointer.ends_with(end))
+            || pointer.rsplit_once('/').is_some_and(|(holder, _)| holder.ends_with("/parallel"))
+    };
     let step = |(pointer, value): &(String, Value)| {
         !pointer.is_empty() && list(split(pointer).0) && value.get("id").is_some() && !pointer.contains("/set/")
     };

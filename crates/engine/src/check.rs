@@ -136,8 +136,10 @@ impl<'a> Checker<'a> {
             }
             StepKind::Call(sub) => Some(self.sub_flow(sub, &step.pointer, names)),
             StepKind::Wait(wait) => {
-                if let Wait::Until(text) | Wait::Signal(text) = wait {
-                    self.template(text, &of_kinds(Kinds::TEXT), names);
+                match wait {
+                    Wait::For(_) => {}
+                    Wait::Until(time) => drop(self.template(time, &of_kinds(Kinds::TEXT.or(Kinds::INTEGER)), names)),
+                    Wait::Signal(name) => drop(self.template(name, &of_kinds(Kinds::TEXT), names)),
                 }
                 Some(Value::Bool(true))
             }
