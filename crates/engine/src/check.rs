@@ -38,40 +38,15 @@ impl Flow {
 
     /// The same where these steps could not be read: nothing is said of what they yield.
     pub(crate) fn check_beside(&self, registry: &Registry, unread: &BTreeSet<String>) -> Vec<Diagnostic> {
-        let (used, roots) = (BTreeSet::new(), BTreeSet::new());
-        let mut checker = Checker { registry, flow: self, found: Vec::new(), used, roots, constant: None };
-        for (slot, connector) in self.connections() {
-            if let Err(error) = registry.connector(connector) {
-                let one = Diagnostic::from(&error);
-                checker.found.push(Diagnostic { pointer: format!("/connections/{}", pointer_part(slot)), ..one });
-            }
-        }
-        let input = self.input().map_or(Value::Bool(true), |schema| schema.value().clone());
-        checker.required(&input);
-        let known = |id: &String| (id.clone(), Known { shape: Value::Bool(true), certain: true });
-        let steps: BTreeMap<_, _> = unread.iter().map(known).collect();
-        let names = Names { input, item: None, items: None, error: false, steps, tables: self.tables().clone() };
-        let mut at_end = names.clone();
-        checker.steps(self.steps(), &mut at_end);
-        checker.steps(self.on_failure(), &mut Names { error: true, ..names });
-        if let Some(output) = self.output() {
-            checker.template(output, &Value::Bool(true), &at_end);
-        }
-        for (name, called) in self.linked() {
-            let called = called.check(registry);
-            checker.found.extend(called.into_iter().filter(|one| one.severity == Severity::Error).map(|one| {
+        let mut checker = Checker::new(registry, self);
+        checker.flow(unread);
+        for (name, called) in self.linked().keys().filter_map(|name| Some((name, self.callee(name)?))) {
+            let mut inner = Checker::new(registry, &called);
+            inner.flow(&BTreeSet::new());
+            checker.found.extend(inner.found.into_iter().filter(|one| one.severity == Severity::Error).map(|one| {
                 Diagnostic { pointer: String::new(), message: format!("the flow {name}, which it calls: {one}"), ..one }
             }));
         }
-        // A flow that is called may use them.
-        let all = unread.is_empty() && self.calls().next().is_none();
-        let unused =
-            self.connections().keys().filter(|slot| all && !checker.used.contains(slot.as_str())).map(|slot| {
-                let pointer = format!("/connections/{}", pointer_part(slot));
-                Diagnostic::warning(pointer, format!("no step uses the slot {slot}")).hint("remove it, or use it")
-            });
-        let unused: Vec<_> = unused.collect();
-        checker.found.extend(unused);
         checker.found
     }
 }
@@ -87,6 +62,41 @@ fn ends(steps: &[Step]) -> bool {
 }
 
 impl<'a> Checker<'a> {
+    fn new(registry: &'a Registry, flow: &'a Flow) -> Self {
+        let (used, roots) = (BTreeSet::new(), BTreeSet::new());
+        Checker { registry, flow, found: Vec::new(), used, roots, constant: None }
+    }
+
+    /// Goes through the whole flow; the shape of its output.
+    fn flow(&mut self, unread: &BTreeSet<String>) -> Value {
+        let flow = self.flow;
+        for (slot, connector) in flow.connections() {
+            if let Err(error) = self.registry.connector(connector) {
+                let one = Diagnostic::from(&error);
+                self.found.push(Diagnostic { pointer: format!("/connections/{}", pointer_part(slot)), ..one });
+            }
+        }
+        let input = flow.input().map_or(Value::Bool(true), |schema| schema.value().clone());
+        self.required(&input);
+        let known = |id: &String| (id.clone(), Known { shape: Value::Bool(true), certain: true });
+        let steps: BTreeMap<_, _> = unread.iter().map(known).collect();
+        let names = Names { input, item: None, items: None, error: false, steps, tables: flow.tables().clone() };
+        let mut at_end = names.clone();
+        self.steps(flow.steps(), &mut at_end);
+        self.steps(flow.on_failure(), &mut Names { error: true, ..names });
+        let output = flow.output().map(|output| self.template(output, &Value::Bool(true), &at_end));
+        // A flow that is called may use slots, and so may a step that could not be read.
+        let all = unread.is_empty() && flow.calls().next().is_none();
+        for slot in flow.connections().keys().filter(|_| all) {
+            if !self.used.contains(slot.as_str()) {
+                let pointer = format!("/connections/{}", pointer_part(slot));
+                let found = Diagnostic::warning(pointer, format!("no step uses the slot {slot}"));
+                self.found.push(found.hint("remove it, or use it"));
+            }
+        }
+        output.unwrap_or_else(|| of_kinds(Kinds::NULL))
+    }
+
     fn steps(&mut self, steps: &'a [Step], names: &mut Names) {
         let mut ended: Option<&Step> = None;
         for step in steps {
@@ -170,15 +180,15 @@ impl<'a> Checker<'a> {
 
     /// The shape of what a flow that is called yields.
     fn sub_flow(&mut self, sub: &SubFlow, pointer: &str, names: &Names) -> Value {
-        let Some(flow) = self.flow.linked().get(&sub.called.flow) else {
+        let Some(flow) = self.flow.callee(&sub.called.flow) else {
             self.template(&sub.input, &Value::Bool(true), names);
             return Value::Bool(true);
         };
         let wanted = flow.input().map_or(Value::Bool(true), |schema| schema.value().clone());
         self.input(&sub.input, &wanted, &format!("{pointer}/input"), names);
-        let members = flow.output().and_then(|output| output.source().as_object());
-        let Some(members) = members else { return of_kinds(Kinds::NULL) };
-        shapes::object_of(members.keys().map(|name| (name.clone(), Value::Bool(true))).collect())
+        // It ends without output where one of its steps skips.
+        let output = Checker::new(self.registry, &flow).flow(&BTreeSet::new());
+        json!({ "anyOf": [output, { "type": "null" }] })
     }
 
     fn condition(&mut self, condition: &Template, pointer: &str, branches: (&[Step], &[Step]), names: &Names) {
