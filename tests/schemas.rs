@@ -5,10 +5,10 @@
 use std::{collections::BTreeMap, env, fs};
 
 use serde_json::{Map, Value, json};
-use trunkline_core::Registry;
+use trunkline_core::{Registry, Severity};
 use trunkline_engine::Flow;
 use trunkline_rest::operation_schema;
-use trunkline_tests::{project, shipped_flow};
+use trunkline_tests::{fixture, project, shipped_flow};
 
 /// The files by name, as they ought to be.
 fn derived() -> BTreeMap<String, Value> {
@@ -123,6 +123,28 @@ fn secrets_are_marked_in_the_connection_schemas() {
         let branches = connection["oneOf"].as_array().into_iter().flatten();
         let setting = branches.chain([connection]).find_map(|schema| schema["properties"].get(name)).unwrap();
         assert_eq!((&setting["writeOnly"], &setting["format"]), (&json!(true), &json!("password")), "{file}: {name}");
+    }
+}
+
+/// What an editor says of a flow, by the schema alone, is what Trunkline says of it.
+#[test]
+fn the_examples_fit_the_schema_in_json_and_in_yaml() {
+    let validator = jsonschema::draft202012::new(&Flow::schema()).unwrap();
+    let (folder, registry) = (fixture(""), Registry::discover().unwrap());
+    for name in ["approval.yaml", "approved.json", "batch.json", "copy.json", "mixed.json"] {
+        let flow = Flow::parse(name, &fs::read_to_string(folder.join(name)).unwrap()).unwrap();
+        let faults: Vec<_> = validator.iter_errors(flow.document()).map(|error| error.to_string()).collect();
+        assert_eq!(faults, [""; 0], "{name}");
+        let found = flow.check(&registry);
+        assert!(found.iter().all(|one| one.severity == Severity::Warning), "{name}: {found:?}");
+        for (pointer, wrong) in
+            [("/steps/0/retri", json!(1)), ("/timeout", json!("soon")), ("/on_failure", json!([{ "id": "x" }]))]
+        {
+            let mut document = flow.document().clone();
+            let (parent, member) = pointer.rsplit_once('/').unwrap();
+            document.pointer_mut(parent).unwrap()[member] = wrong;
+            assert!(!validator.is_valid(&document) && Flow::from_value(document).is_err(), "{name} {pointer}");
+        }
     }
 }
 

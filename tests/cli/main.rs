@@ -8,3 +8,4 @@ mod damage;
 mod keys;
 mod runs;
 mod sign_in;
+mod waits;

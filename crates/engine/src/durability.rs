@@ -13,7 +13,7 @@ use trunkline_core::{Effect, Error, ErrorKind, Progress, Recorder, Result};
 
 use crate::{
     Flush, ItemOutcome, Journal, Ledger, Limits, Run, RunEvent, RunId, RunStatus, StepPath, Waiting,
-    time::{Clock, beyond_the_run, milliseconds},
+    time::{Clock, ends_the_run, milliseconds},
 };
 
 /// How often an attempt that turned out not to have happened is made again before somebody has to look.
@@ -205,7 +205,7 @@ impl Journaled {
             return Ok(());
         }
         let error = Error::new(ErrorKind::Limit, format!("the run has recorded {limit} steps, the limit"));
-        Err(beyond_the_run(error.hint("divide the work among several runs")))
+        Err(ends_the_run(error.hint("divide the work among several runs")))
     }
 
     /// Attempts until the outcome is clear: a `Create` of which nobody knows is looked up before it is tried again.

@@ -17,7 +17,7 @@ use crate::{
     expression::Scope,
     interpreter::{End, Interpreter, kind_of},
     step::{Over, Step},
-    time::{Bounds, is_beyond},
+    time::{Bounds, ends_more_than},
 };
 
 /// An `each` at work: items of one or two pages at a time, never the whole list.
@@ -193,7 +193,9 @@ impl<'a> Each<'a> {
         let outcome = match result {
             Ok(End::Completed) => ItemOutcome::Done,
             Ok(End::Skipped(reason)) => ItemOutcome::Skipped { reason },
-            Err(error) if concerns_the_run(&error) || is_beyond(&error, &self.path.join(&name)) => return Err(error),
+            Err(error) if concerns_the_run(&error) || ends_more_than(&error, &self.path.join(&name)) => {
+                return Err(error);
+            }
             Err(error) if error.kind() == ErrorKind::UnknownOutcome => ItemOutcome::Unknown { error },
             Err(error) => ItemOutcome::Failed { error },
         };

@@ -108,7 +108,7 @@ impl Engine {
             at: self.now(),
         };
         for called in flow.linked().values() {
-            self.journal.keep_flow(called.version(), called.document()).await?;
+            self.journal.keep_version(called.version(), called.document()).await?;
         }
         self.journal.accept(&id, flow.version(), flow.document(), started.clone()).await?;
         let mut run = Run::new(id);

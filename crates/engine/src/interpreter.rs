@@ -18,13 +18,15 @@ use crate::{
     each::Each,
     expression::Scope,
     step::{Call, OnError, Step, StepKind, SubFlow, Wait},
-    time::{self, Bounds, is_beyond, milliseconds},
+    time::{self, Bounds, ends_more_than, milliseconds},
 };
 
 /// How long one step may take in all, retries included, if its flow does not say.
 const STEP_TIMEOUT: Duration = Duration::from_secs(6 * 60 * 60);
 /// How long the look-up of an outcome may take after a step's time is over.
 const LOOK_UP: Duration = Duration::from_secs(60);
+/// How long a call may take to break itself off when the run is cancelled.
+const GRACE: Duration = Duration::from_secs(10);
 /// The clock is looked at so often: it may have been set, or the machine may have slept.
 const TICK: Duration = Duration::from_secs(60);
 
@@ -338,6 +340,12 @@ impl Interpreter {
         }
     }
 
+    /// Resolves some time after the run was cancelled.
+    async fn out_of_patience(&self) {
+        self.0.cancellation.cancelled().await;
+        tokio::time::sleep(GRACE).await;
+    }
+
     /// An error if the run is to stop.
     pub(crate) fn cancelled(&self) -> Result<()> {
         if self.0.cancellation.is_cancelled() { Err(cancelled()) } else { Ok(()) }
@@ -397,6 +405,7 @@ impl Attempt for Calling<'_> {
                 Effect::Create => self.bounds.error().into_kind(ErrorKind::UnknownOutcome),
                 _ => self.bounds.error(),
             }),
+            () = self.interpreter.out_of_patience() => Err(cancelled()),
         };
         match result {
             // The action may be the first to notice.
@@ -427,7 +436,7 @@ impl Attempt for Calling<'_> {
 fn handles(error: &Error, path: &StepPath) -> bool {
     match *path == StepPath::default() {
         true => !matches!(error.kind(), ErrorKind::Cancelled | ErrorKind::Store),
-        false => !concerns_the_run(error) && !is_beyond(error, path),
+        false => !concerns_the_run(error) && !ends_more_than(error, path),
     }
 }
 

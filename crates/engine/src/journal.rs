@@ -117,7 +117,7 @@ pub trait Journal: Send + Sync {
     async fn accept(&self, run: &RunId, version: &str, flow: &Value, started: RunEvent) -> Result<()>;
 
     /// Keeps the document of a flow that runs call, under its version.
-    async fn keep_flow(&self, version: &str, flow: &Value) -> Result<()>;
+    async fn keep_version(&self, version: &str, flow: &Value) -> Result<()>;
 
     /// Adds events in this order. After an append has failed, all later ones fail: nobody guesses what is on disk.
     async fn append(&self, run: &RunId, events: Vec<RunEvent>, flush: Flush) -> Result<()>;
@@ -161,7 +161,7 @@ struct Memory {
 }
 
 impl Memory {
-    fn keep_flow(&mut self, version: &str, flow: &Value) -> Result<()> {
+    fn keep_version(&mut self, version: &str, flow: &Value) -> Result<()> {
         if self.flows.get(version).is_some_and(|known| known != flow) {
             return Err(Error::new(ErrorKind::Conflict, format!("there is another flow with the version {version}")));
         }
@@ -196,13 +196,13 @@ impl Journal for MemoryJournal {
         if memory.events.contains_key(run) {
             return Err(Error::new(ErrorKind::Conflict, format!("there is a run {run} already")));
         }
-        memory.keep_flow(version, flow)?;
+        memory.keep_version(version, flow)?;
         memory.events.insert(run.clone(), vec![text(&started)?]);
         Ok(())
     }
 
-    async fn keep_flow(&self, version: &str, flow: &Value) -> Result<()> {
-        self.lock().keep_flow(version, flow)
+    async fn keep_version(&self, version: &str, flow: &Value) -> Result<()> {
+        self.lock().keep_version(version, flow)
     }
 
     async fn append(&self, run: &RunId, events: Vec<RunEvent>, _: Flush) -> Result<()> {

@@ -63,9 +63,9 @@ async fn a_flow_version_never_changes(journal: &impl Journal) {
     assert_eq!(journal.flow("v1").await.unwrap(), json!({ "name": "copy" }));
     assert_eq!(journal.runs().await.unwrap().len(), 1, "the refused run left nothing behind");
     // The same is true of flows that are only called.
-    assert_eq!(kind(journal.keep_flow("v1", &json!({ "name": "changed" })).await), ErrorKind::Conflict);
-    journal.keep_flow("v1", &json!({ "name": "copy" })).await.unwrap();
-    journal.keep_flow("v2", &json!({ "name": "called" })).await.unwrap();
+    assert_eq!(kind(journal.keep_version("v1", &json!({ "name": "changed" })).await), ErrorKind::Conflict);
+    journal.keep_version("v1", &json!({ "name": "copy" })).await.unwrap();
+    journal.keep_version("v2", &json!({ "name": "called" })).await.unwrap();
     assert_eq!(journal.flow("v2").await.unwrap(), json!({ "name": "called" }));
 }
 

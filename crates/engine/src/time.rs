@@ -60,8 +60,10 @@ pub(crate) struct Bounds {
     length: Duration,
 }
 
-/// Under this key an error says which step's bounds were passed: only that step, or one around it, may deal with it.
-const BOUND: &str = "bound";
+/// Under this key an error says which step it ends: only that step, or one around it, may deal with it.
+const ENDS: &str = "ends";
+/// What it says if it ends the run: no path is like this.
+const THE_RUN: &str = "the run";
 
 impl Bounds {
     /// Those of a whole run.
@@ -79,9 +81,11 @@ impl Bounds {
 
     /// What to say when the time is over.
     pub(crate) fn error(&self) -> Error {
-        let what = if self.of.as_str().is_empty() { "the run".to_owned() } else { format!("step {}", self.of) };
-        let error = Error::new(ErrorKind::Timeout, format!("{what} took longer than its timeout of {:?}", self.length));
-        error.with(BOUND, &self.of)
+        let message = |what: &str| format!("{what} took longer than its timeout of {:?}", self.length);
+        match self.of.as_str() {
+            "" => ends_the_run(Error::new(ErrorKind::Timeout, message(THE_RUN))),
+            step => Error::new(ErrorKind::Timeout, message(&format!("step {step}"))).with(ENDS, step),
+        }
     }
 
     /// An error if the time is over.
@@ -90,14 +94,14 @@ impl Bounds {
     }
 }
 
-/// A limit of the whole run was reached.
-pub(crate) fn beyond_the_run(error: Error) -> Error {
-    error.with(BOUND, "")
+/// The error of a limit of the whole run.
+pub(crate) fn ends_the_run(error: Error) -> Error {
+    error.with(ENDS, THE_RUN)
 }
 
-/// Whether an error came of bounds that are wider than what is at this path.
-pub(crate) fn is_beyond(error: &Error, path: &StepPath) -> bool {
-    error.context(BOUND).is_some_and(|of| !StepPath::from(of).is_within(path))
+/// Whether an error ends more than what is at this path.
+pub(crate) fn ends_more_than(error: &Error, path: &StepPath) -> bool {
+    error.context(ENDS).is_some_and(|of| of == THE_RUN || !StepPath::from(of).is_within(path))
 }
 
 #[cfg(test)]

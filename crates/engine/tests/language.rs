@@ -125,6 +125,25 @@ async fn an_error_is_passed_over_or_dealt_with_and_the_way_after_it_is_the_same_
 }
 
 #[tokio::test(start_paused = true)]
+async fn an_error_that_was_dealt_with_stays_so_although_it_would_not_come_again() {
+    let all = |more: Value| {
+        let list = json!({ "action": "thing.list", "connection": "shop", "input": { "pages": 2, "failures": 1 } });
+        let look = call("look", "thing.look", json!({ "name": "{{ item.name }}" }));
+        with(json!({ "id": "all", "each": list, "key": "{{ item.name }}", "steps": [look] }), more)
+    };
+    let handled = json!([all(json!({ "on_error": [look("instead", "")] })), look("after", "")]);
+    // The first process records the error and that it was dealt with, and dies; now there would be a page.
+    let played =
+        Lab::new("no page", &document(json!({}), handled), json!({})).once("no page", std::iter::once(2)).await;
+    let calls = ["look instead", "look after", "look t0"].map(|what| played.world.calls(what));
+    assert_eq!((played.run.status, calls), (RunStatus::Succeeded, [1, 2, 0]));
+    // Tried again it goes on where it was.
+    let again = json!([all(json!({ "retry": { "tries": 2 } }))]);
+    let played = Lab::new("a page later", &flow(again), json!({})).play().await;
+    assert_eq!((played.run.status, played.run.ledger[&StepPath::from("all")].done), (RunStatus::Succeeded, 5));
+}
+
+#[tokio::test(start_paused = true)]
 async fn what_concerns_the_run_is_dealt_with_by_no_step() {
     let steps =
         json!([with(look("a", "auth"), json!({ "on_error": "continue", "retry": { "tries": 3 } })), look("b", "")]);

@@ -99,8 +99,8 @@ impl Journal for Counting {
     async fn accept(&self, run: &RunId, version: &str, flow: &Value, started: RunEvent) -> Result<()> {
         self.inner.accept(run, version, flow, started).await
     }
-    async fn keep_flow(&self, version: &str, flow: &Value) -> Result<()> {
-        self.inner.keep_flow(version, flow).await
+    async fn keep_version(&self, version: &str, flow: &Value) -> Result<()> {
+        self.inner.keep_version(version, flow).await
     }
     async fn append(&self, run: &RunId, events: Vec<RunEvent>, flush: Flush) -> Result<()> {
         self.later.fetch_add(usize::from(flush == Flush::Later), Ordering::SeqCst);

@@ -185,7 +185,7 @@ impl Journal for Store {
             if exists(store, &id)? {
                 return Ok(Err(Error::new(ErrorKind::Conflict, format!("there is a run {id} already"))));
             }
-            if let Err(error) = keep_flow(store, &version, &document, &flow)? {
+            if let Err(error) = keep_version(store, &version, &document, &flow)? {
                 return Ok(Err(error));
             }
             store
@@ -198,9 +198,9 @@ impl Journal for Store {
         Ok(())
     }
 
-    async fn keep_flow(&self, version: &str, flow: &Value) -> Result<()> {
+    async fn keep_version(&self, version: &str, flow: &Value) -> Result<()> {
         let (version, document, flow) = (version.to_owned(), text(flow)?, flow.clone());
-        self.inner.writer.run(move |store| keep_flow(store, &version, &document, &flow)).await?
+        self.inner.writer.run(move |store| keep_version(store, &version, &document, &flow)).await?
     }
 
     async fn append(&self, run: &RunId, events: Vec<RunEvent>, flush: Flush) -> Result<()> {
@@ -462,7 +462,7 @@ fn flow_document(store: &Connection, version: &str) -> rusqlite::Result<Option<S
 }
 
 /// A version is that of one document for good.
-fn keep_flow(store: &Connection, version: &str, document: &str, flow: &Value) -> rusqlite::Result<Result<()>> {
+fn keep_version(store: &Connection, version: &str, document: &str, flow: &Value) -> rusqlite::Result<Result<()>> {
     match flow_document(store, version)? {
         None => {
             let mut insert = store.prepare_cached("INSERT INTO flows (version, document) VALUES (?1, ?2)")?;

@@ -211,7 +211,11 @@ impl AnyAction for List {
     }
     async fn page(&self, client: &AnyClient, input: Value, from: Option<Value>, _: &Context) -> Result<Items> {
         let world = shared(client.downcast_ref().unwrap());
-        world.pages.fetch_add(1, Ordering::SeqCst);
+        let times = world.pages.fetch_add(1, Ordering::SeqCst) + 1;
+        // `N failures` to begin with.
+        if input["failures"].as_u64().is_some_and(|failures| times as u64 <= failures) {
+            return Err(Error::new(ErrorKind::Unavailable, "no page").retry(trunkline_core::Retry::Backoff));
+        }
         let page = from.and_then(|from| from.as_u64()).unwrap_or_default();
         let first = (page * 3).saturating_sub(page.min(1));
         let items = (first..first + 3).map(|n| json!({ "name": format!("t{n}") })).collect();

@@ -110,7 +110,7 @@ pub(crate) enum Command {
         #[arg(long, value_name = "SLOT=NAME", value_parser = slot)]
         connection: Vec<(String, String)>,
     },
-    /// List runs, look at one, resume or cancel it
+    /// List runs, look at one, resume it, send it a signal, cancel it
     Runs {
         #[command(subcommand)]
         command: Option<RunsCommand>,
@@ -265,6 +265,16 @@ pub(crate) enum RunsCommand {
     Resume {
         /// The run; the first digits will do
         id: String,
+    },
+    /// Send a run a signal that one of its steps waits for, or will wait for, in whatever process it is worked on
+    Signal {
+        /// The run; the first digits will do
+        id: String,
+        /// The signal's name, as the flow's `wait` step has it
+        name: String,
+        /// What comes with it, for the steps after the wait: JSON, @FILE, or - for standard input
+        #[arg(long, value_name = "JSON", default_value = "null")]
+        payload: String,
     },
     /// Stop a run, in whatever process it is worked on
     Cancel {

@@ -6,12 +6,12 @@ use serde_json::{Value, json};
 use trunkline::{
     Runtime,
     core::{Diagnostic, Error, ErrorKind, Registry, Result, Severity},
-    engine::{FILTERS, Flow, Journal, Ledger, Run, RunStatus, Running},
+    engine::{FILTERS, Flow, Journal, Ledger, Run, RunId, RunStatus, Running, StepPath, Waiting},
 };
 
 use super::{
     args::RunsCommand,
-    demo,
+    beside, demo, json as json_argument,
     output::{Output, exit, plain, table, time},
     read, watch,
 };
@@ -19,7 +19,7 @@ use super::{
 /// Reads a flow's file; its faults are one error.
 fn load(file: &str) -> Result<(Flow, String)> {
     let text = read(file)?;
-    match Flow::parse(file, &text) {
+    match beside::read_flow(file, &text) {
         Ok(flow) => Ok((flow, text)),
         Err(found) => Err(faults(file, &found)),
     }
@@ -31,7 +31,17 @@ pub(crate) fn faults(file: &str, found: &[Diagnostic]) -> Error {
 }
 
 pub(crate) fn validate(registry: &Registry, file: &str, output: &Output) -> Result<ExitCode> {
-    let found = Flow::findings(file, &read(file)?, registry);
+    let text = read(file)?;
+    let found = match beside::read_flow(file, &text) {
+        Ok(flow) => Flow::locate(file, &text, flow.check(registry)),
+        Err(faults) => {
+            // What is wrong with the flow itself or with one that it calls does not hide the rest.
+            let mut found = Flow::findings(file, &text, registry);
+            let others: Vec<_> = faults.into_iter().filter(|one| !found.contains(one)).collect();
+            found.extend(others);
+            found
+        }
+    };
     let errors = found.iter().filter(|one| one.severity == Severity::Error).count();
     let warnings = found.len() - errors;
     let told = json!({ "file": file, "ok": errors == 0, "errors": errors, "warnings": warnings, "findings": found });
@@ -112,6 +122,12 @@ pub(crate) fn exit_code(status: RunStatus) -> ExitCode {
 /// How a run stands and its ledger, for a person.
 pub(crate) fn summary(run: &Run) -> String {
     let mut text = format!("run {} of {} (version {}): {}\n", run.id, run.flow, run.version, run.status.as_str());
+    for (step, wait) in &run.waiting {
+        text += &format!("\n{}", waits(&run.id, step, wait));
+    }
+    if let Some(result) = &run.output {
+        text += &format!("\noutput: {result}");
+    }
     for (warning, times) in &run.warnings {
         text += &format!("\nwarning ({times}x): {warning}");
     }
@@ -119,6 +135,17 @@ pub(crate) fn summary(run: &Run) -> String {
         text += &format!("\n{step}: {} items\n{}", ledger.total(), lines(ledger));
     }
     plain(&text)
+}
+
+/// What a step waits for, and what to do about it.
+pub(crate) fn waits(run: &RunId, step: &StepPath, wait: &Waiting) -> String {
+    let until = time(wait.until);
+    match &wait.signal {
+        None => format!("{step} waits until {until} (UTC)"),
+        Some(name) => format!(
+            "{step} waits for the signal {name}, until {until} (UTC) at most: `trunkline runs signal {run} {name}` sends it"
+        ),
+    }
 }
 
 /// A ledger, a line a reason.
@@ -175,6 +202,15 @@ pub(crate) async fn runs(
             let id = runtime.find_run(&id).await?;
             runtime.engine().cancel(&id).await?;
             output.show(&json!({ "cancelled": id }), || format!("Run {id} is told to stop."));
+            Ok(exit::DONE.into())
+        }
+        RunsCommand::Signal { id, name, payload } => {
+            let (id, payload) = (runtime.find_run(&id).await?, json_argument(&payload, "--payload")?);
+            let heard = runtime.engine().signal(&id, &name, payload).await?;
+            output.show(&json!({ "signalled": id, "name": name, "working": heard }), || match heard {
+                true => format!("Run {id} is sent the signal {name}."),
+                false => format!("Run {id} has the signal {name}: it goes on with `trunkline runs resume {id}`."),
+            });
             Ok(exit::DONE.into())
         }
     }

@@ -1,6 +1,7 @@
 //! The commands: read arguments, ask the [`Runtime`], show the answer to a person or as JSON.
 
 mod args;
+mod beside;
 mod catalogue;
 mod connection;
 mod demo;

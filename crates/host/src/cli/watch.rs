@@ -9,7 +9,7 @@ use trunkline::{
     engine::{Notice, Run, Running},
 };
 
-use super::output::Output;
+use super::{flow::waits, output::Output};
 
 /// How often somebody who is not at a terminal gets a line.
 const LINE_EVERY: Duration = Duration::from_secs(10);
@@ -80,6 +80,9 @@ pub(crate) async fn watch(running: Running, output: &Output) -> Result<Run> {
             Ok(Notice::Finished { .. }) | Err(RecvError::Closed) => break,
             // Notices were missed: the counts on the way are a little low, the ledger at the end is not.
             Err(RecvError::Lagged(_)) => {}
+            Ok(Notice::Waiting { step, wait }) => {
+                bar.suspend(|| output.say(&waits(running.id(), &step, &wait)));
+            }
             Ok(notice) => seen.take(&notice),
         }
         if output.is_watched() {

@@ -1,0 +1,93 @@
+//! A run that waits for a person: seen, sent its signal by another process, and taken up by one after a kill.
+
+use serde_json::{Value, json};
+use trunkline_tests::{Cli, fixture, until};
+
+fn path(name: &str) -> String {
+    fixture(name).to_string_lossy().into_owned()
+}
+
+/// The run, as soon as it waits.
+async fn waiting(cli: &Cli) -> Value {
+    until("the run waits", async || {
+        let list = cli.run(&["runs", "list", "--json"]).await.expect(0).json();
+        let id = list[0]["id"].as_str()?.to_owned();
+        let run = cli.run(&["runs", "show", &id, "--json"]).await.expect(0).json();
+        run["waiting"].is_object().then_some(run)
+    })
+    .await
+}
+
+#[tokio::test]
+async fn a_run_that_waits_is_sent_a_signal_over_a_kill_and_goes_on_with_the_flow_it_calls() {
+    let cli = Cli::default();
+    let run = ["run", &path("approved.json"), "--input", "{\"numbers\": [1, 2, 3, 7, 8]}", "--json"];
+    let mut child = cli.start(&run);
+    let run = waiting(&cli).await;
+    let id = run["id"].as_str().unwrap();
+    assert_eq!(run["waiting"]["approval"]["signal"], "approved");
+    let before = run["waiting"]["approval"]["until"].as_u64().unwrap();
+    assert_eq!((before - run["started_at"].as_u64().unwrap()) / 10_000, 3 * 24 * 360, "three days");
+    let shown = cli.run(&["runs", "show", id]).await.expect(0).stdout;
+    assert!(shown.contains(&format!("`trunkline runs signal {id} approved` sends it")), "{shown}");
+
+    child.kill().await.unwrap();
+    let signal = |name: &'static str| {
+        ["runs", "signal", id, name, "--payload", "{\"by\": \"Åsa\"}", "--json"].map(str::to_owned)
+    };
+    let sent = async |name: &'static str| {
+        let arguments = signal(name);
+        cli.run(&arguments.iter().map(String::as_str).collect::<Vec<_>>()).await
+    };
+    let told = sent("approved").await.expect(0).json();
+    assert_eq!(told, json!({ "signalled": id, "name": "approved", "working": false }));
+    assert_eq!(sent("approved").await.expect(1).error()["kind"], "conflict");
+
+    let ended = cli.run(&["runs", "resume", id, "--json"]).await.expect(4).json();
+    assert_eq!(ended["output"], json!({ "by": "Åsa", "done": 3 }), "{ended}");
+    assert_eq!(ended["ledger"]["work/numbers"]["failed"], json!({ "a seven among 2": 2 }));
+    assert_eq!((&ended["waiting"], ended["calls"].as_object().unwrap().len()), (&Value::Null, 1));
+    assert_eq!(sent("late").await.expect(1).error()["kind"], "conflict");
+
+    // What came with the signal is not there to be read in the store.
+    let found = std::fs::read_dir(cli.data()).unwrap().any(|file| {
+        let bytes = std::fs::read(file.unwrap().path()).unwrap_or_default();
+        String::from_utf8_lossy(&bytes).contains("Åsa")
+    });
+    assert!(!found);
+}
+
+#[tokio::test]
+async fn a_run_at_work_hears_a_signal_of_another_process() {
+    let cli = Cli::default();
+    let child = cli.start(&["run", &path("approved.json"), "--input", "{\"numbers\": [1]}", "--json"]);
+    let run = waiting(&cli).await;
+    let told = cli.run(&["runs", "signal", run["id"].as_str().unwrap(), "approved", "--payload", "{\"by\": 1}"]).await;
+    assert!(told.expect(0).stdout.contains("is sent the signal approved"));
+    let ended = trunkline_tests::finish(child).await.expect(0).json();
+    assert_eq!(ended["output"], json!({ "by": 1, "done": 1 }));
+}
+
+#[tokio::test]
+async fn flows_that_are_called_lie_beside_the_one_that_calls_them_as_json_or_yaml() {
+    let cli = Cli::default();
+    cli.run(&["flow", "validate", &path("approved.json")]).await.expect(0);
+    cli.run(&["flow", "validate", &path("approval.yaml")]).await.expect(0);
+    let main = cli.write("main.json", "{\"name\": \"main\", \"steps\": [\n  {\"id\": \"s\", \"call\": \"other\"}]}");
+    let told = cli.run(&["flow", "validate", &main, "--json"]).await.expect(3).json();
+    let found = &told["findings"][0];
+    assert_eq!((&found["pointer"], &found["place"]["line"]), (&json!("/steps/0/call"), &json!(2)), "{told}");
+    assert!(found["hint"].as_str().unwrap().contains("NAME.yaml"), "{told}");
+
+    let other = cli.write("other.yaml", "name: other\nsteps:\n  - {id: s, fail: from yaml, extra: 1}\n");
+    let told = cli.run(&["flow", "validate", &main, "--json"]).await.expect(3).json();
+    assert_eq!(
+        (&told["findings"][0]["place"]["file"], &told["findings"][0]["place"]["line"]),
+        (&json!(other), &json!(3))
+    );
+    assert_eq!(cli.run(&["run", &main, "--json"]).await.expect(1).error()["kind"], "config");
+
+    cli.write("other.yaml", "name: other\nsteps:\n  - {id: s, fail: from yaml}\n");
+    let ended = cli.run(&["run", &main, "--json"]).await.expect(5).json();
+    assert_eq!((&ended["error"]["message"], &ended["error"]["context"]["step"]), (&json!("from yaml"), &json!("s/s")));
+}
