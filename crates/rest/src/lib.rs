@@ -35,6 +35,8 @@ mod request;
 mod retry;
 mod row;
 mod sign_in;
+#[cfg(test)]
+mod simulation;
 mod table;
 mod token;
 mod tokens;
