@@ -6,7 +6,11 @@ mod support;
 use std::sync::Arc;
 
 use serde_json::{Value, json};
-use support::{call, lab::Lab, registry, slots};
+use support::{
+    call,
+    lab::{Lab, Mortal, nothing},
+    registry, slots,
+};
 use trunkline_core::{Diagnostic, ErrorKind};
 use trunkline_engine::{Flow, Journal, MemoryJournal, RunStatus, StepPath};
 
@@ -90,7 +94,7 @@ async fn a_run_is_pinned_to_the_flows_it_calls() {
     let journal = Arc::new(MemoryJournal::default());
     let linked_old = linked(&main, &[wait("old")]).unwrap();
     let lab = Lab::new("pinned", &linked_old, json!({}));
-    let dying = lab.engine(support::lab::Mortal::new(journal.clone(), 1, false));
+    let dying = lab.engine(Mortal::new(journal.clone(), 1, nothing));
     let running = dying.start(&linked_old, json!({}), slots("pinned")).await.unwrap();
     let id = running.id().clone();
     tokio::time::sleep(std::time::Duration::from_secs(1)).await;
