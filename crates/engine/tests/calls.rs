@@ -12,7 +12,7 @@ use support::{
     registry, slots,
 };
 use trunkline_core::{Diagnostic, ErrorKind};
-use trunkline_engine::{Flow, Journal, MemoryJournal, RunStatus, StepPath};
+use trunkline_engine::{Flow, ItemOutcome, Journal, MemoryJournal, RunEvent, RunStatus, StepPath};
 
 fn flow(name: &str, more: Value) -> Flow {
     let mut document = json!({ "name": name, "connections": { "shop": "shop" } });
@@ -81,6 +81,13 @@ async fn a_flow_calls_others_and_gets_what_they_yield() {
     let ledger = &played.run.ledger[&StepPath::from("all")];
     assert_eq!((ledger.done, ledger.failed["bad name"]), (2, 1));
     assert_eq!(played.run.output, Some(json!({ "one": "one!", "done": 2 })));
+    let item = |event: &RunEvent| match event {
+        RunEvent::ItemFinished { outcome: ItemOutcome::Failed { error }, .. } => Some(error.clone()),
+        _ => None,
+    };
+    let error = played.events.iter().find_map(item).unwrap();
+    let place = ["flow", "pointer", "step"].map(|fact| error.context(fact).unwrap());
+    assert_eq!(place, ["maker", "/steps/1", "all/bad/sub/one/bad"], "the place in the flow that was called");
     assert_eq!(played.run.calls.keys().collect::<Vec<_>>(), ["maker", "twice"]);
 }
 
