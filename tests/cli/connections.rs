@@ -21,7 +21,7 @@ async fn a_connection_is_added_listed_shown_and_removed() {
 
     let list = cli.run(&["connection", "list", "--json"]).await.expect(0).json();
     assert_eq!((&list[0]["name"], &list[0]["connector"]), (&json!("dam"), &json!("mediavalet-v1.0")));
-    assert_eq!((&list[0]["signed_in"], list.as_array().unwrap().len()), (&json!(false), 1));
+    assert_eq!((&list[0]["sign_in"], list.as_array().unwrap().len()), (&json!(null), 1));
     assert!(cli.run(&["connection", "list"]).await.expect(0).stdout.contains("not yet"));
 
     for arguments in [&["connection", "show", "dam"][..], &["connection", "show", "dam", "--json"]] {
@@ -141,7 +141,7 @@ async fn a_check_of_a_good_connection_finds_nothing() {
         assert!(cli.run(&["connection", "check", name]).await.expect(0).stdout.contains("works"));
     }
     let list = cli.run(&["connection", "list", "--json"]).await.expect(0).json();
-    assert!(list.as_array().unwrap().iter().all(|one| one["signed_in"] == true), "{list}");
+    assert!(list.as_array().unwrap().iter().all(|one| one["sign_in"]["state"] == "ok"), "{list}");
     sandbox.stop().await;
 }
 

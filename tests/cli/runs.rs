@@ -15,7 +15,7 @@ async fn a_good_flow_is_found_good() {
     let cli = Cli::default();
     let file = path(shipped_flow());
     let told = cli.run(&["flow", "validate", &file, "--json"]).await.expect(0).json();
-    assert_eq!(told, json!({ "file": file, "ok": true, "findings": [] }));
+    assert_eq!(told, json!({ "file": file, "ok": true, "errors": 0, "warnings": 0, "findings": [] }));
     assert!(cli.run(&["flow", "validate", &file]).await.expect(0).stdout.contains("is good"));
     let text = std::fs::read_to_string(shipped_flow()).unwrap();
     assert_eq!(cli.pipe(&["flow", "validate", "-", "--json"], &text).await.expect(0).json()["ok"], true);
@@ -44,7 +44,15 @@ async fn every_fault_of_a_flow_is_told_with_line_and_column() {
         assert!(found["place"]["column"].as_u64().unwrap() > 0);
     }
     let shown = cli.run(&["flow", "validate", &file]).await.expect(3).stdout;
-    assert!(shown.contains("broken.json:") && shown.lines().count() >= findings.len(), "{shown}");
+    for found in findings {
+        let (place, pointer) = (&found["place"], found["pointer"].as_str().unwrap());
+        let said = format!("error: {file}:{}:{}: {pointer}: ", place["line"], place["column"]);
+        let hint = format!("  next: {}", found["hint"].as_str().unwrap());
+        assert!(shown.contains(&said) && shown.contains(&hint), "{said} in {shown}");
+    }
+    let errors = findings.len();
+    assert!(shown.ends_with(&format!("{file} cannot run: {errors} errors, 0 warnings.\n")), "{shown}");
+    assert_eq!((&told["errors"], &told["warnings"]), (&json!(errors), &json!(0)));
     // And it is not run.
     let error = cli.run(&["run", &file, "--json"]).await.expect(1).error();
     assert_eq!(error["kind"], "config", "{error}");
@@ -53,6 +61,35 @@ async fn every_fault_of_a_flow_is_told_with_line_and_column() {
     let told = cli.pipe(&["flow", "validate", "-", "--json"], "{\n  \"name\": x\n}").await.expect(3).json();
     assert_eq!((&told["findings"][0]["place"]["line"], &told["ok"]), (&json!(2), &json!(false)), "{told}");
     cli.run(&["flow", "validate", "/no/such/flow.json"]).await.expect(1);
+}
+
+#[tokio::test]
+async fn a_flow_with_warnings_only_can_run() {
+    let cli = Cli::default();
+    let text = std::fs::read_to_string(fixture("mixed.json")).unwrap();
+    let text = text.replace("\"input\": {", "\"connections\": { \"spare\": \"http\" },\n  \"input\": {");
+    let told = cli.pipe(&["flow", "validate", "-", "--json"], &text).await.expect(0).json();
+    assert_eq!((&told["ok"], &told["errors"], &told["warnings"]), (&json!(true), &json!(0), &json!(1)));
+    let shown = cli.pipe(&["flow", "validate", "-"], &text).await.expect(0).stdout;
+    assert!(
+        shown.contains("warning: -:5:29: /connections/spare") && shown.ends_with("- can run: 1 warning.\n"),
+        "{shown}"
+    );
+}
+
+#[tokio::test]
+async fn the_filters_of_expressions_are_listed_with_examples() {
+    let cli = Cli::default();
+    let told = cli.run(&["flow", "filters", "--json"]).await.expect(0).json();
+    let all = told.as_array().unwrap();
+    let unit = all.iter().find(|one| one["name"] == "unit").unwrap();
+    assert_eq!(unit["arguments"][0]["name"], "from");
+    assert!(all.len() > 20 && all.iter().all(|one| !one["examples"].as_array().unwrap().is_empty()));
+    let shown = cli.run(&["flow", "filters"]).await.expect(0).stdout;
+    for filter in all {
+        assert!(shown.contains(filter["about"].as_str().unwrap()), "{filter}");
+    }
+    assert!(shown.contains("date(format, zone?, from?)") && shown.contains("{{ 100 | unit('C', 'F') }}  yields 212"));
 }
 
 #[tokio::test]

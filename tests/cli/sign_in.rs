@@ -33,7 +33,7 @@ async fn begin(cli: &Cli, arguments: &[&str]) -> (Child, Value) {
 }
 
 async fn is_signed_in(cli: &Cli) -> bool {
-    cli.run(&["connection", "list", "--json"]).await.expect(0).json()[0]["signed_in"] == true
+    cli.run(&["connection", "list", "--json"]).await.expect(0).json()[0]["sign_in"]["state"] == "ok"
 }
 
 /// The command may have ended before all was read of it: what counts is how.

@@ -82,7 +82,7 @@ pub use error::{Error, ErrorKind, Result, Retry};
 pub use file::{FileRef, FileStream};
 pub use inventory::submit;
 pub use redact::{redact, redact_bytes};
-pub use registry::{Registered, Registry};
+pub use registry::{Registered, Registry, closest};
 pub use schema::{Schema, pointer_part, schema_of};
 pub use secret::{Secret, SecretSource};
 pub use sign_in::{ReauthCause, SignIn, SignInState};

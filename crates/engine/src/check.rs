@@ -1,71 +1,49 @@
-//! Holds a flow against the connectors it uses, before anything runs: every action, input and reference.
+//! Holds a flow against the connectors it uses, before anything runs: every action, input, reference and type.
+//!
+//! Steps are gone through in the order they run in; after each, what it yields is known to those after it. What a kind of
+//! step yields and what it may hold is said in [`Checker::step`]: a new kind has its place there.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
-use serde_json::Value;
-use trunkline_core::{Diagnostic, Effect, Registered, Registry, Schema, Severity};
+use serde_json::{Map, Value, json};
+use trunkline_core::{Diagnostic, Effect, Registered, Registry, Schema, Severity, closest, pointer_part};
 
 use crate::{
     Flow, Step, Template,
-    expression::{ROOTS, Reference},
+    expression::{Compiled, Node, Piece},
+    kinds::Kinds,
+    shapes::{self, Member, kinds, list_of, of_kinds},
     step::{Call, OnError, Over, StepKind, SubFlow, Wait},
+    types::{self, Known, Names},
 };
-
-/// What is known of the value of a step: its schema, and whether it may be missing because its branch may not run.
-#[derive(Clone)]
-struct Known {
-    schema: Value,
-    certain: bool,
-}
-
-/// What expressions at one place can refer to.
-#[derive(Clone)]
-struct Names {
-    input: Value,
-    item: Option<Value>,
-    items: Option<Value>,
-    error: bool,
-    steps: BTreeMap<String, Known>,
-}
-
-impl Names {
-    /// Adds what the steps of a branch yield.
-    fn learn(&mut self, branch: Names, runs: bool) {
-        for (id, known) in branch.steps {
-            let certain = runs && known.certain;
-            self.steps.entry(id).or_insert(Known { certain, ..known });
-        }
-    }
-}
 
 struct Checker<'a> {
     registry: &'a Registry,
     flow: &'a Flow,
     found: Vec<Diagnostic>,
+    used: BTreeSet<&'a str>,
+    /// The names that the expressions looked at last begin with.
+    roots: BTreeSet<String>,
+    /// The value of the expression looked at last, if it is always the same.
+    constant: Option<Value>,
 }
 
 impl Flow {
     /// Everything that is wrong with the flow in the light of these connectors: unknown connectors and actions, inputs that
-    /// do not fit, references to what no step before them yields.
+    /// do not fit, references to what no step before them yields, values of another type than is wanted, steps that can
+    /// never run.
     pub fn check(&self, registry: &Registry) -> Vec<Diagnostic> {
-        let mut checker = Checker { registry, flow: self, found: Vec::new() };
-        for (slot, connector) in self.connections() {
-            if let Err(error) = registry.connector(connector) {
-                let one = Diagnostic::from(&error);
-                checker.found.push(Diagnostic { pointer: format!("/connections/{slot}"), ..one });
-            }
-        }
-        let input = self.input().map_or(Value::Bool(true), |schema| schema.value().clone());
-        let names = Names { input, item: None, items: None, error: false, steps: BTreeMap::new() };
-        let mut at_end = names.clone();
-        checker.steps(self.steps(), &mut at_end);
-        checker.steps(self.on_failure(), &mut Names { error: true, ..names });
-        if let Some(output) = self.output() {
-            checker.template(output, &at_end);
-        }
-        for (name, called) in self.linked() {
-            let called = called.check(registry);
-            checker.found.extend(called.into_iter().filter(|one| one.severity == Severity::Error).map(|one| {
+        self.check_beside(registry, &BTreeSet::new())
+    }
+
+    /// The same where these steps could not be read: nothing is said of what they yield.
+    pub(crate) fn check_beside(&self, registry: &Registry, unread: &BTreeSet<String>) -> Vec<Diagnostic> {
+        let mut checker = Checker::new(registry, self);
+        checker.flow(unread);
+        for (name, called) in self.linked().keys().filter_map(|name| Some((name, self.callee(name)?))) {
+            let mut inner = Checker::new(registry, &called);
+            inner.flow(&BTreeSet::new());
+            checker.found.extend(inner.found.into_iter().filter(|one| one.severity == Severity::Error).map(|one| {
                 Diagnostic { pointer: String::new(), message: format!("the flow {name}, which it calls: {one}"), ..one }
             }));
         }
@@ -73,72 +51,126 @@ impl Flow {
     }
 }
 
-impl Checker<'_> {
-    fn steps(&mut self, steps: &[Step], names: &mut Names) {
+/// Whether steps after these can run.
+fn ends(steps: &[Step]) -> bool {
+    steps.iter().any(|step| match &step.kind {
+        StepKind::Skip(_) | StepKind::Fail(_) => true,
+        StepKind::If { then, otherwise, .. } => ends(then) && ends(otherwise),
+        StepKind::Parallel(branches) => branches.iter().any(|(_, steps)| ends(steps)),
+        _ => false,
+    })
+}
+
+impl<'a> Checker<'a> {
+    fn new(registry: &'a Registry, flow: &'a Flow) -> Self {
+        let (used, roots) = (BTreeSet::new(), BTreeSet::new());
+        Checker { registry, flow, found: Vec::new(), used, roots, constant: None }
+    }
+
+    /// Goes through the whole flow; the shape of its output.
+    fn flow(&mut self, unread: &BTreeSet<String>) -> Value {
+        let flow = self.flow;
+        for (slot, connector) in flow.connections() {
+            if let Err(error) = self.registry.connector(connector) {
+                let one = Diagnostic::from(&error);
+                self.found.push(Diagnostic { pointer: format!("/connections/{}", pointer_part(slot)), ..one });
+            }
+        }
+        let input = flow.input().map_or(Value::Bool(true), |schema| schema.value().clone());
+        self.required(&input);
+        let known = |id: &String| (id.clone(), Known { shape: Value::Bool(true), certain: true });
+        let steps: BTreeMap<_, _> = unread.iter().map(known).collect();
+        let names = Names { input, item: None, items: None, error: false, steps, tables: flow.tables().clone() };
+        let mut at_end = names.clone();
+        self.steps(flow.steps(), &mut at_end);
+        self.steps(flow.on_failure(), &mut Names { error: true, ..names });
+        let output = flow.output().map(|output| self.template(output, &Value::Bool(true), &at_end));
+        // A flow that is called may use slots, and so may a step that could not be read.
+        let all = unread.is_empty() && flow.calls().next().is_none();
+        for slot in flow.connections().keys().filter(|_| all) {
+            if !self.used.contains(slot.as_str()) {
+                let pointer = format!("/connections/{}", pointer_part(slot));
+                let found = Diagnostic::warning(pointer, format!("no step uses the slot {slot}"));
+                self.found.push(found.hint("remove it, or use it"));
+            }
+        }
+        output.unwrap_or_else(|| of_kinds(Kinds::NULL))
+    }
+
+    fn steps(&mut self, steps: &'a [Step], names: &mut Names) {
+        let mut ended: Option<&Step> = None;
         for step in steps {
-            let schema = match &step.kind {
-                StepKind::Action(call) => self.call(call, &step.pointer, names),
-                StepKind::Set(values) => {
-                    self.template(values, names);
-                    let members = values.source().as_object().into_iter().flatten();
-                    let properties: serde_json::Map<_, _> =
-                        members.map(|(name, _)| (name.clone(), Value::Bool(true))).collect();
-                    serde_json::json!({ "type": "object", "properties": properties })
+            if let Some(last) = ended.take() {
+                let message = format!("this step can never run: {} ends what it stands in", last.id);
+                self.found.push(Diagnostic::error(&step.pointer, message).hint("put it before that, or remove it"));
+            }
+            let before = names.clone();
+            let shape = self.step(step, names);
+            self.on_error(step, before, names);
+            if let Some(shape) = shape {
+                let certain = matches!(step.guard.on_error, OnError::Fail);
+                names.steps.insert(step.id.to_string(), Known { shape, certain });
+            }
+            if ends(std::slice::from_ref(step)) {
+                ended = Some(step);
+            }
+        }
+    }
+
+    /// The shape of what the step yields, if it yields anything.
+    fn step(&mut self, step: &'a Step, names: &mut Names) -> Option<Value> {
+        match &step.kind {
+            StepKind::Action(call) => Some(self.call(call, &step.pointer, names)),
+            StepKind::Set(values) => Some(self.template(values, &Value::Bool(true), names)),
+            StepKind::Skip(reason) | StepKind::Fail(reason) => {
+                self.template(reason, &Value::Bool(true), names);
+                None
+            }
+            StepKind::If { condition, then, otherwise } => {
+                self.condition(condition, &step.pointer, (then, otherwise), names);
+                for branch in [then, otherwise] {
+                    let mut inside = names.clone();
+                    self.steps(branch, &mut inside);
+                    names.learn(inside, false);
                 }
-                StepKind::Skip(reason) | StepKind::Fail(reason) => {
-                    self.template(reason, names);
-                    continue;
+                None
+            }
+            StepKind::Parallel(branches) => {
+                let before = names.clone();
+                for (_, branch) in branches {
+                    let mut inside = before.clone();
+                    self.steps(branch, &mut inside);
+                    names.learn(inside, matches!(step.guard.on_error, OnError::Fail));
                 }
-                StepKind::If { condition, then, otherwise } => {
-                    self.template(condition, names);
-                    for branch in [then, otherwise] {
-                        let mut inside = names.clone();
-                        self.steps(branch, &mut inside);
-                        names.learn(inside, false);
-                    }
-                    continue;
+                None
+            }
+            StepKind::Call(sub) => Some(self.sub_flow(sub, &step.pointer, names)),
+            StepKind::Wait(wait) => {
+                match wait {
+                    Wait::For(_) => {}
+                    Wait::Until(time) => drop(self.template(time, &of_kinds(Kinds::TEXT.or(Kinds::INTEGER)), names)),
+                    Wait::Signal(name) => drop(self.template(name, &of_kinds(Kinds::TEXT), names)),
                 }
-                StepKind::Parallel(branches) => {
-                    let before = names.clone();
-                    for (_, branch) in branches {
-                        let mut inside = before.clone();
-                        self.steps(branch, &mut inside);
-                        names.learn(inside, matches!(step.guard.on_error, OnError::Fail));
-                    }
-                    self.on_error(step, before, names);
-                    continue;
+                Some(Value::Bool(true))
+            }
+            StepKind::Each { over, key, steps, batch, .. } => {
+                let item = self.over(over, &step.pointer, names);
+                let mut inside = Names { item: Some(item.clone()), ..names.clone() };
+                if let Some(key) = key {
+                    self.key(key, &step.pointer, &inside);
                 }
-                StepKind::Call(sub) => self.sub_flow(sub, &step.pointer, names),
-                StepKind::Wait(wait) => {
-                    if let Wait::Until(template) | Wait::Signal(template) = wait {
-                        self.template(template, names);
-                    }
-                    Value::Bool(true)
+                if batch.is_some() {
+                    inside = Names { item: None, items: Some(list_of(item)), ..inside };
                 }
-                StepKind::Each { over, key, steps, batch, .. } => {
-                    let item = self.over(over, &step.pointer, names);
-                    let mut inside = Names { item: Some(item.clone()), ..names.clone() };
-                    if let Some(key) = key {
-                        self.template(key, &inside);
-                    }
-                    if batch.is_some() {
-                        let items = serde_json::json!({ "type": "array", "items": item });
-                        inside = Names { item: None, items: Some(items), ..inside };
-                    }
-                    self.steps(steps, &mut inside);
-                    let count = serde_json::json!({ "type": "integer" });
-                    serde_json::json!({ "type": "object", "properties": {
-                        "done": count, "skipped": count, "failed": count, "unknown": count } })
-                }
-            };
-            let certain = matches!(step.guard.on_error, OnError::Fail);
-            self.on_error(step, names.clone(), names);
-            names.steps.insert(step.id.to_string(), Known { schema, certain });
+                self.steps(steps, &mut inside);
+                let count = |name: &str| (name.to_owned(), of_kinds(Kinds::INTEGER));
+                Some(shapes::object_of(["done", "skipped", "failed", "unknown"].map(count).into_iter().collect()))
+            }
         }
     }
 
     /// The steps that stand in for one that failed, which see what was there before it.
-    fn on_error(&mut self, step: &Step, before: Names, names: &mut Names) {
+    fn on_error(&mut self, step: &'a Step, before: Names, names: &mut Names) {
         if let OnError::Steps(steps) = &step.guard.on_error {
             let mut inside = Names { error: true, ..before };
             self.steps(steps, &mut inside);
@@ -146,32 +178,55 @@ impl Checker<'_> {
         }
     }
 
-    /// The schema of what a flow that is called yields.
+    /// The shape of what a flow that is called yields.
     fn sub_flow(&mut self, sub: &SubFlow, pointer: &str, names: &Names) -> Value {
-        self.template(&sub.input, names);
-        let Some(flow) = self.flow.linked().get(&sub.called.flow) else { return Value::Bool(true) };
-        if let Some(schema) = flow.input() {
-            self.input(&sub.input, schema.value(), &format!("{pointer}/input"));
-        }
-        let members = flow.output().and_then(|output| output.source().as_object());
-        let Some(members) = members else { return serde_json::json!({ "type": "null" }) };
-        let properties: serde_json::Map<_, _> = members.keys().map(|name| (name.clone(), Value::Bool(true))).collect();
-        serde_json::json!({ "type": "object", "properties": properties })
+        let Some(flow) = self.flow.callee(&sub.called.flow) else {
+            self.template(&sub.input, &Value::Bool(true), names);
+            return Value::Bool(true);
+        };
+        let wanted = flow.input().map_or(Value::Bool(true), |schema| schema.value().clone());
+        self.input(&sub.input, &wanted, &format!("{pointer}/input"), names);
+        // It ends without output where one of its steps skips.
+        let output = Checker::new(self.registry, &flow).flow(&BTreeSet::new());
+        json!({ "anyOf": [output, { "type": "null" }] })
     }
 
-    /// The schema of one item.
-    fn over(&mut self, over: &Over, pointer: &str, names: &Names) -> Value {
+    fn condition(&mut self, condition: &Template, pointer: &str, branches: (&[Step], &[Step]), names: &Names) {
+        self.constant = condition.literal().cloned();
+        self.template(condition, &of_kinds(Kinds::BOOLEAN), names);
+        if let Some(Value::Bool(always)) = self.constant.take() {
+            let (member, never) = if always { ("else", branches.1) } else { ("then", branches.0) };
+            let what = if never.is_empty() { "it decides nothing" } else { "some of its steps can never run" };
+            let found = Diagnostic::warning(format!("{pointer}/if"), format!("this is always {always}: {what}"));
+            self.found
+                .push(found.hint(format!("compare with something that differs, or leave out the if and `{member}`")));
+        }
+    }
+
+    fn key(&mut self, key: &Template, pointer: &str, names: &Names) {
+        self.roots.clear();
+        let scalar = Kinds::TEXT.or(Kinds::NUMBER).or(Kinds::BOOLEAN);
+        let before = self.errors();
+        self.template(key, &of_kinds(scalar), names);
+        if self.errors() == before && !self.roots.contains("item") {
+            let found = Diagnostic::error(format!("{pointer}/key"), "the key is the same for every item");
+            self.found.push(found.hint("say what tells the items apart, such as {{ item.id }}"));
+        }
+    }
+
+    fn errors(&self) -> usize {
+        self.found.iter().filter(|one| one.severity == Severity::Error).count()
+    }
+
+    /// The shape of one item.
+    fn over(&mut self, over: &'a Over, pointer: &str, names: &Names) -> Value {
         match over {
-            Over::List(list) => {
-                self.template(list, names);
-                Value::Bool(true)
-            }
+            Over::List(list) => shapes::item(&self.template(list, &list_of(Value::Bool(true)), names)),
             Over::Action(call) => {
                 let pointer = format!("{pointer}/each");
                 let output = self.call(call, &pointer, names);
-                if let Ok(spec) =
-                    self.connector(call).and_then(|connector| connector.action_spec(&call.action).ok()).ok_or(())
-                {
+                let connector = self.connector(call);
+                if let Some(spec) = connector.and_then(|connector| connector.action_spec(&call.action).ok()) {
                     let lists = spec.lists || spec.output.get("type") == Some(&"array".into());
                     if !lists || spec.effect != Effect::Read {
                         let message = format!("{} does not list anything", call.action);
@@ -185,139 +240,158 @@ impl Checker<'_> {
         }
     }
 
-    fn connector(&self, call: &Call) -> Option<&Registered> {
+    fn connector(&self, call: &Call) -> Option<&'a Registered> {
         let connector = self.flow.connections().get(&call.slot)?;
         self.registry.connector(connector).ok().map(|registered| &**registered)
     }
 
-    /// The schema of what the call yields.
-    fn call(&mut self, call: &Call, pointer: &str, names: &Names) -> Value {
-        self.template(&call.input, names);
-        let Some(connector) = self.connector(call) else { return Value::Bool(true) };
-        let spec = match connector.action_spec(&call.action) {
-            Ok(spec) => spec.clone(),
-            Err(error) => {
+    /// The shape of what the call yields.
+    fn call(&mut self, call: &'a Call, pointer: &str, names: &Names) -> Value {
+        self.used.insert(&call.slot);
+        let spec = match self.connector(call).map(|connector| connector.action_spec(&call.action)) {
+            Some(Ok(spec)) => spec,
+            Some(Err(error)) => {
                 let one = Diagnostic::from(&error);
                 self.found.push(Diagnostic { pointer: format!("{pointer}/action"), ..one });
+                self.template(&call.input, &Value::Bool(true), names);
+                return Value::Bool(true);
+            }
+            None => {
+                self.template(&call.input, &Value::Bool(true), names);
                 return Value::Bool(true);
             }
         };
-        self.input(&call.input, &spec.input, &format!("{pointer}/input"));
-        spec.output
+        self.input(&call.input, &spec.input, &format!("{pointer}/input"), names);
+        spec.output.clone()
     }
 
-    /// What can be said of an input before its expressions have values: its names, and the literals in it.
-    fn input(&mut self, input: &Template, schema: &Value, pointer: &str) {
-        let (Some(given), Some(known)) =
-            (input.source().as_object(), schema.get("properties").and_then(Value::as_object))
+    /// What is wrong with an input, before its expressions have values.
+    fn input(&mut self, input: &Template, wanted: &Value, pointer: &str, names: &Names) {
+        let faults = Schema::from(shapes::open(wanted, input.node())).check(input.source());
+        let place = |one: Diagnostic| Diagnostic { pointer: format!("{pointer}{}", one.pointer), ..one };
+        self.found.extend(faults.into_iter().map(place));
+        self.unmeant(input.source(), wanted, pointer);
+        self.template(input, wanted, names);
+    }
+
+    /// Members of an open object that are all but the same as declared ones.
+    fn unmeant(&mut self, given: &Value, wanted: &Value, pointer: &str) {
+        let closed = ["additionalProperties", "unevaluatedProperties"];
+        let closed = closed.iter().any(|name| wanted.get(name) == Some(&Value::Bool(false)));
+        for (name, value) in given.as_object().into_iter().flatten() {
+            let pointer = format!("{pointer}/{}", pointer_part(name));
+            match shapes::member(wanted, name) {
+                Member::Is(shape) => self.unmeant(value, &shape, &pointer),
+                Member::Missing { declared, .. } if !closed => {
+                    if let Some(meant) = shapes::meant(name, true, &declared) {
+                        let found = Diagnostic::warning(pointer, format!("{name} is not declared here"));
+                        self.found.push(found.hint(format!("did you mean {meant}?")));
+                    }
+                }
+                _ => {}
+            }
+        }
+        for (index, value) in given.as_array().into_iter().flatten().enumerate() {
+            self.unmeant(value, &shapes::item(wanted), &format!("{pointer}/{index}"));
+        }
+    }
+
+    /// The shape of what the template yields; expressions in it that cannot yield what is wanted are told.
+    fn template(&mut self, template: &Template, wanted: &Value, names: &Names) -> Value {
+        self.node(template.node(), wanted, names)
+    }
+
+    fn node(&mut self, node: &Node, wanted: &Value, names: &Names) -> Value {
+        match node {
+            Node::Literal(value) => json!({ "const": value }),
+            Node::Unread => Value::Bool(true),
+            Node::Expression(expression) => {
+                let before = self.errors();
+                let shape = self.infer(expression, names);
+                if self.errors() == before {
+                    self.fit(expression, &shape, wanted);
+                }
+                shape
+            }
+            Node::Text(pieces) => {
+                let expressions = pieces.iter().filter_map(|piece| match piece {
+                    Piece::Expression(expression) => Some(expression),
+                    Piece::Literal(_) => None,
+                });
+                for (index, expression) in expressions.enumerate() {
+                    let shape = self.infer(expression, names);
+                    self.spoken(expression, &shape);
+                    if index == 0 {
+                        self.fit(expression, &of_kinds(Kinds::TEXT), wanted);
+                    }
+                }
+                self.constant = None;
+                of_kinds(Kinds::TEXT)
+            }
+            Node::Array(items) => {
+                let wanted = shapes::item(wanted);
+                let shapes: Vec<_> = items.iter().map(|item| self.node(item, &wanted, names)).collect();
+                list_of(shapes::either(shapes))
+            }
+            Node::Object(members) => {
+                let mut shapes = Map::new();
+                for (name, member) in members {
+                    let wanted = match shapes::member(wanted, name) {
+                        Member::Is(shape) => shape,
+                        _ => Value::Bool(true),
+                    };
+                    shapes.insert(name.clone(), self.node(member, &wanted, names));
+                }
+                shapes::object_of(shapes)
+            }
+        }
+    }
+
+    fn infer(&mut self, expression: &Compiled, names: &Names) -> Value {
+        let inferred = types::infer(&expression.source, &expression.pointer, names);
+        self.found.extend(inferred.found);
+        self.roots.extend(inferred.roots);
+        self.constant = inferred.constant;
+        inferred.shape
+    }
+
+    /// An expression that is part of a text.
+    fn spoken(&mut self, expression: &Compiled, shape: &Value) {
+        let known = kinds(shape);
+        if known.within(Kinds::LIST.or(Kinds::OBJECT)) {
+            let message = format!("{{{{ {} }}}} puts {known} into a text", expression.source);
+            let found = Diagnostic::warning(&expression.pointer, message);
+            self.found.push(found.hint("say how: with join(', '), or json"));
+        }
+    }
+
+    fn fit(&mut self, expression: &Compiled, shape: &Value, wanted: &Value) {
+        if let Some(why) = shapes::mismatch(shape, wanted) {
+            let name = expression.pointer.rsplit('/').next().unwrap_or_default();
+            let message = format!("{{{{ {} }}}} does not fit {name}: {why}", expression.source);
+            let found = Diagnostic::error(&expression.pointer, message);
+            let hint = wanted.get("description").and_then(Value::as_str);
+            self.found.push(hint.into_iter().fold(found, |found, hint| found.hint(hint)));
+        }
+    }
+
+    /// What the flow's input has to have, and may not.
+    fn required(&mut self, input: &Value) {
+        let (Some(required), Some(declared)) =
+            (input.get("required").and_then(Value::as_array), input.get("properties").and_then(Value::as_object))
         else {
             return;
         };
-        // Expressions stand for any value of their property: only names and literals are checked.
-        let mut open = schema.clone();
-        for (name, value) in given {
-            if has_expression(value)
-                && let Some(property) = open.pointer_mut("/properties").and_then(|all| all.get_mut(name))
-                && known.contains_key(name)
-            {
-                *property = Value::Bool(true);
-            }
-        }
-        let faults = Schema::from(open).check(input.source());
-        self.found
-            .extend(faults.into_iter().map(|one| Diagnostic { pointer: format!("{pointer}{}", one.pointer), ..one }));
-    }
-
-    fn template(&mut self, template: &Template, names: &Names) {
-        for reference in template.references() {
-            if let Some(found) = refer(&reference, names) {
-                self.found.push(found);
+        for (index, name) in required.iter().enumerate() {
+            let name = name.as_str().unwrap_or_default();
+            if !declared.contains_key(name) {
+                let message = format!("the input needs {name}, which its properties do not declare");
+                let found = Diagnostic::warning(format!("/input/required/{index}"), message);
+                self.found.push(match closest(name, declared.keys().map(String::as_str)) {
+                    Some(close) => found.hint(format!("did you mean {close}?")),
+                    None => found.hint("declare it"),
+                });
             }
         }
     }
-}
-
-fn has_expression(value: &Value) -> bool {
-    match value {
-        Value::String(text) => text.contains("{{"),
-        Value::Array(items) => items.iter().any(has_expression),
-        Value::Object(members) => members.values().any(has_expression),
-        _ => false,
-    }
-}
-
-/// What is wrong with a reference, if anything.
-fn refer(reference: &Reference, names: &Names) -> Option<Diagnostic> {
-    let whole = reference.path.join(".");
-    let error = |message: String| Diagnostic::error(&reference.pointer, message);
-    let (root, path) = reference.path.split_first()?;
-    match root.as_str() {
-        "input" => missing(&names.input, path).map(|name| {
-            error(format!("{{{{ {whole} }}}}: the flow's input has no {name}")).hint("declare it in the flow's `input`")
-        }),
-        "items" => match &names.items {
-            None => {
-                Some(error(format!("{{{{ {whole} }}}}: there are items only inside the steps of an `each` with batch")))
-            }
-            Some(_) => None,
-        },
-        "error" if !names.error => {
-            Some(error(format!("{{{{ {whole} }}}}: there is an error only inside of on_error and on_failure")))
-        }
-        "error" => {
-            path.first().filter(|name| !["kind", "message", "hint", "step"].contains(&name.as_str())).map(|name| {
-                error(format!("{{{{ {whole} }}}}: an error has no {name}")).hint("it has kind, message, hint, step")
-            })
-        }
-        "item" => match &names.item {
-            None if names.items.is_some() => {
-                Some(error(format!("{{{{ {whole} }}}}: in a batch there are items")).hint("write {{ items }}"))
-            }
-            None => Some(error(format!("{{{{ {whole} }}}}: there is an item only inside the steps of an `each`"))),
-            Some(item) => missing(item, path)
-                .map(|name| error(format!("{{{{ {whole} }}}}: the items of this list have no {name}"))),
-        },
-        "run" => path
-            .first()
-            .filter(|name| *name != "id")
-            .map(|name| error(format!("{{{{ {whole} }}}}: a run has no {name}")).hint("{{ run.id }} is all there is")),
-        "steps" => {
-            let (id, path) = path.split_first()?;
-            let Some(known) = names.steps.get(id) else {
-                let known: Vec<_> = names.steps.keys().map(String::as_str).collect();
-                let hint = match known.is_empty() {
-                    true => "no step runs before this one".to_owned(),
-                    false => format!("steps before this one: {}", known.join(", ")),
-                };
-                return Some(error(format!("{{{{ {whole} }}}}: no step {id} runs before this one")).hint(hint));
-            };
-            if let Some(name) = missing(&known.schema, path) {
-                return Some(error(format!("{{{{ {whole} }}}}: the output of step {id} has no {name}")));
-            }
-            (!known.certain).then(|| {
-                Diagnostic::warning(&reference.pointer, format!("{{{{ {whole} }}}}: step {id} may not have run"))
-                    .hint("it depends on a condition, or may fail: use the filter default(..)")
-            })
-        }
-        _ => {
-            let hint = format!("expressions begin with one of: {}", ROOTS.join(", "));
-            Some(error(format!("{{{{ {whole} }}}}: there is no {root}")).hint(hint))
-        }
-    }
-}
-
-/// The first name on the path that the schema rules out. Where the schema does not say, nothing is ruled out.
-fn missing<'a>(schema: &Value, path: &'a [String]) -> Option<&'a str> {
-    let mut schema = schema;
-    for name in path {
-        let properties = schema.get("properties")?.as_object()?;
-        match properties.get(name) {
-            Some(property) => schema = property,
-            None => {
-                let open = schema.get("additionalProperties").is_some_and(|more| *more != Value::Bool(false));
-                return (!open).then_some(name);
-            }
-        }
-    }
-    None
 }

@@ -28,6 +28,9 @@ pub(crate) struct FlowDocument {
     /// JSON Schema of the input that a run takes.
     #[schemars(with = "Option<Map<String, Value>>")]
     pub(crate) input: Option<Value>,
+    /// Tables for the filter `lookup`: by name, what a key stands for.
+    #[serde(default)]
+    pub(crate) tables: BTreeMap<String, Map<String, Value>>,
     /// What to do, in order.
     #[schemars(schema_with = "steps_schema")]
     pub(crate) steps: Vec<Value>,

@@ -2,7 +2,8 @@
 //!
 //! A text that is exactly one `{{ .. }}` yields the expression's JSON value, so that numbers and objects keep their type;
 //! an expression inside a longer text yields text. What an expression yields is never evaluated again. The language is
-//! minijinja's expressions and nothing else of it: no statements, no I/O, bounded work, our own filters.
+//! minijinja's expressions and nothing else of it: no statements, no functions, no I/O, bounded work, our own filters. What
+//! could grow beyond its limits is refused when it is compiled; see also [`types`](crate::types).
 
 use std::sync::{Arc, LazyLock};
 
@@ -13,10 +14,16 @@ use minijinja::{
 use serde_json::{Map, Value};
 use trunkline_core::{Diagnostic, Error, ErrorKind, Result, pointer_part};
 
-use crate::filters;
+use crate::{filters, kinds::Kinds, types};
+
+mod yields;
+
+pub(crate) use yields::{text_of, to_json};
 
 /// What one evaluation may cost: minijinja charges roughly one unit an instruction.
 const FUEL: u64 = 100_000;
+/// How long one expression may be, in bytes.
+const LONGEST: usize = 8 * 1024;
 /// What one evaluation may yield, in bytes of text or JSON.
 pub(crate) const OUTPUT_LIMIT: usize = 1024 * 1024;
 
@@ -40,6 +47,8 @@ struct Level {
     outer: Option<Scope>,
     input: Dynamic,
     run: Dynamic,
+    /// Those of the flow; the filter `lookup` asks for them, expressions cannot.
+    tables: Dynamic,
     /// `item`, `items`, `error`: what is there only inside of some steps.
     here: Vec<(&'static str, Dynamic)>,
     steps: std::sync::RwLock<Vec<(Arc<str>, Dynamic)>>,
@@ -47,12 +56,13 @@ struct Level {
 
 impl Scope {
     /// The scope of a run's first steps.
-    pub(crate) fn new(input: &Value, run: &str) -> Scope {
+    pub(crate) fn new(input: &Value, run: &str, tables: &Value) -> Scope {
         let run = Dynamic::from(Serde(serde_json::json!({ "id": run })));
         Scope(Arc::new(Level {
             outer: None,
             input: Dynamic::from(Serde(input)),
             run,
+            tables: Dynamic::from(Serde(tables)),
             here: Vec::new(),
             steps: Default::default(),
         }))
@@ -74,6 +84,7 @@ impl Scope {
             outer: Some(self.clone()),
             input: self.0.input.clone(),
             run: self.0.run.clone(),
+            tables: self.0.tables.clone(),
             here,
             steps: Default::default(),
         }))
@@ -108,6 +119,7 @@ impl Object for Scope {
         match key.as_str()? {
             "input" => Some(self.0.input.clone()),
             "run" => Some(self.0.run.clone()),
+            "tables" => Some(self.0.tables.clone()),
             "steps" => Some(Dynamic::from_object(Steps(Scope::clone(self)))),
             name => self.0.here.iter().find(|(known, _)| *known == name).map(|(_, value)| value.clone()),
         }
@@ -138,38 +150,38 @@ pub struct Template {
     source: Value,
 }
 
+/// What a value compiles to.
 #[derive(Debug)]
-enum Node {
+pub(crate) enum Node {
     Literal(Value),
+    /// What did not compile: it is told, and never rendered.
+    Unread,
     Expression(Compiled),
     Text(Vec<Piece>),
     Array(Vec<Node>),
     Object(Vec<(String, Node)>),
 }
 
+/// A part of a text.
 #[derive(Debug)]
-enum Piece {
+pub(crate) enum Piece {
     Literal(String),
     Expression(Compiled),
 }
 
-struct Compiled {
-    source: String,
-    pointer: String,
+/// One expression.
+pub(crate) struct Compiled {
+    pub(crate) source: String,
+    pub(crate) pointer: String,
     expression: Expression<'static, 'static>,
+    /// What it multiplies and has to be seen before: a text times a number would be a text of any length.
+    factors: Vec<Expression<'static, 'static>>,
 }
 
 impl std::fmt::Debug for Compiled {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.write_str(&self.source)
     }
-}
-
-/// A reference an expression makes: where it stands, and the names it goes through, such as `steps`, `may`, `allowDownload`.
-#[derive(Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub(crate) struct Reference {
-    pub(crate) pointer: String,
-    pub(crate) path: Vec<String>,
 }
 
 impl Template {
@@ -183,17 +195,14 @@ impl Template {
         &self.source
     }
 
-    /// The value if there is no expression in it.
-    pub(crate) fn literal(&self) -> Option<&Value> {
-        self.references().is_empty().then_some(&self.source).filter(|_| is_literal(&self.node))
+    /// What it compiled to.
+    pub(crate) fn node(&self) -> &Node {
+        &self.node
     }
 
-    /// Every reference the expressions make.
-    pub(crate) fn references(&self) -> Vec<Reference> {
-        let mut found = Vec::new();
-        references(&self.node, &mut found);
-        found.sort();
-        found
+    /// The value if there is no expression in it.
+    pub(crate) fn literal(&self) -> Option<&Value> {
+        self.node.is_literal().then_some(&self.source)
     }
 
     /// The value with every expression replaced by what it yields.
@@ -211,12 +220,15 @@ impl Template {
     }
 }
 
-fn is_literal(node: &Node) -> bool {
-    match node {
-        Node::Literal(_) => true,
-        Node::Expression(_) | Node::Text(_) => false,
-        Node::Array(items) => items.iter().all(is_literal),
-        Node::Object(members) => members.iter().all(|(_, member)| is_literal(member)),
+impl Node {
+    /// Whether there is no expression in it.
+    pub(crate) fn is_literal(&self) -> bool {
+        match self {
+            Node::Literal(_) => true,
+            Node::Expression(_) | Node::Text(_) | Node::Unread => false,
+            Node::Array(items) => items.iter().all(Node::is_literal),
+            Node::Object(members) => members.iter().all(|(_, member)| member.is_literal()),
+        }
     }
 }
 
@@ -238,8 +250,7 @@ fn node(value: &Value, pointer: &str, found: &mut Vec<Diagnostic>) -> Node {
 }
 
 fn text_node(text: &str, pointer: &str, found: &mut Vec<Diagnostic>) -> Node {
-    let mut pieces = Vec::new();
-    let mut rest = text;
+    let (mut pieces, mut rest, before) = (Vec::new(), text, found.len());
     while let Some(start) = rest.find("{{") {
         if start > 0 {
             pieces.push(Piece::Literal(rest[..start].to_owned()));
@@ -249,22 +260,18 @@ fn text_node(text: &str, pointer: &str, found: &mut Vec<Diagnostic>) -> Node {
                 Diagnostic::error(pointer, "an expression begins with {{ and does not end with }}")
                     .hint("close it, or write {{ '{{' }} where two braces are meant"),
             );
-            return Node::Literal(Value::Null);
+            return Node::Unread;
         };
         let source = rest[start + 2..start + 2 + length].trim();
-        match ENVIRONMENT.compile_expression_owned(source.to_owned()) {
-            Ok(expression) => pieces.push(Piece::Expression(Compiled {
-                source: source.to_owned(),
-                pointer: pointer.to_owned(),
-                expression,
-            })),
-            Err(error) => {
-                let detail = error.detail().map_or_else(|| error.kind().to_string(), str::to_owned);
-                found.push(Diagnostic::error(pointer, format!("{{{{ {source} }}}} is no expression: {detail}")));
-                return Node::Literal(Value::Null);
-            }
+        match compile(source, pointer) {
+            Ok(compiled) => pieces.push(Piece::Expression(compiled)),
+            Err(faults) => found.extend(faults),
         }
         rest = &rest[start + 2 + length + 2..];
+    }
+    if found.len() > before {
+        // What is good in it is still looked at.
+        return if pieces.is_empty() { Node::Unread } else { Node::Text(pieces) };
     }
     if pieces.is_empty() {
         return Node::Literal(text.into());
@@ -298,52 +305,50 @@ fn end_of_expression(text: &str) -> Option<usize> {
     None
 }
 
-fn references(node: &Node, found: &mut Vec<Reference>) {
-    let mut of = |compiled: &Compiled| {
-        for path in compiled.expression.undeclared_variables(true) {
-            let path = path.split('.').map(str::to_owned).collect();
-            found.push(Reference { pointer: compiled.pointer.clone(), path });
-        }
-    };
-    match node {
-        Node::Literal(_) => {}
-        Node::Expression(compiled) => of(compiled),
-        Node::Text(pieces) => pieces.iter().for_each(|piece| match piece {
-            Piece::Literal(_) => {}
-            Piece::Expression(compiled) => of(compiled),
-        }),
-        Node::Array(items) => items.iter().for_each(|item| references(item, found)),
-        Node::Object(members) => members.iter().for_each(|(_, member)| references(member, found)),
+fn compile(source: &str, pointer: &str) -> Result<Compiled, Vec<Diagnostic>> {
+    if source.len() > LONGEST {
+        let found = Diagnostic::error(pointer, format!("an expression is longer than {LONGEST} bytes"));
+        return Err(vec![found.hint("divide it among steps with `set`")]);
     }
+    let whole = |source: &str| {
+        ENVIRONMENT.compile_expression_owned(source.to_owned()).map_err(|error| {
+            let message = format!("{{{{ {source} }}}} is no expression: {}", detail(&error));
+            vec![Diagnostic::error(pointer, message)]
+        })
+    };
+    // Before anything else: compiling works out what is constant in it.
+    let factors = types::admit(source, pointer)?;
+    let factors = factors.iter().map(|factor| whole(factor)).collect::<Result<_, _>>()?;
+    Ok(Compiled { source: source.to_owned(), pointer: pointer.to_owned(), expression: whole(source)?, factors })
+}
+
+/// What minijinja says is wrong.
+pub(crate) fn detail(error: &minijinja::Error) -> String {
+    error.detail().map_or_else(|| error.kind().to_string(), str::to_owned)
 }
 
 fn render(node: &Node, root: &Dynamic) -> Result<Value> {
     Ok(match node {
         Node::Literal(value) => value.clone(),
-        Node::Expression(compiled) => {
-            let value = evaluate(compiled, root)?;
-            let json = serde_json::to_value(&value).map_err(|error| {
-                Error::new(
-                    ErrorKind::InvalidInput,
-                    format!("{{{{ {} }}}} yields what JSON cannot hold: {error}", compiled.source),
-                )
-            })?;
-            if size(&json) > OUTPUT_LIMIT {
-                return Err(too_much(compiled));
-            }
-            json
-        }
+        Node::Unread => Value::Null,
+        Node::Expression(compiled) => evaluate(compiled, root)?,
         Node::Text(pieces) => {
             let mut text = String::new();
             for piece in pieces {
                 match piece {
                     Piece::Literal(literal) => text.push_str(literal),
-                    Piece::Expression(compiled) => {
-                        text.push_str(&evaluate(compiled, root)?.to_string());
-                        if text.len() > OUTPUT_LIMIT {
-                            return Err(too_much(compiled));
+                    Piece::Expression(compiled) => match evaluate(compiled, root)? {
+                        Value::String(piece) => text.push_str(&piece),
+                        Value::Null => {
+                            return Err(failed(compiled, "it is null, and a text cannot hold that")
+                                .hint("use the filter default(..) where a value may be null"));
                         }
-                    }
+                        other => text.push_str(&other.to_string()),
+                    },
+                }
+                if text.len() > OUTPUT_LIMIT {
+                    let message = format!("a text with expressions comes to more than {OUTPUT_LIMIT} bytes");
+                    return Err(Error::new(ErrorKind::Limit, message));
                 }
             }
             text.into()
@@ -359,96 +364,34 @@ fn render(node: &Node, root: &Dynamic) -> Result<Value> {
     })
 }
 
-/// Rough size of a JSON value in bytes, without writing it.
-fn size(value: &Value) -> usize {
-    match value {
-        Value::String(text) => text.len() + 2,
-        Value::Array(items) => items.iter().map(size).sum::<usize>() + items.len() + 2,
-        Value::Object(members) => members.iter().map(|(name, member)| name.len() + 4 + size(member)).sum::<usize>() + 2,
-        _ => 8,
+fn failed(compiled: &Compiled, why: &str) -> Error {
+    let message = format!("{{{{ {} }}}} cannot be evaluated: {why}", compiled.source);
+    Error::new(ErrorKind::InvalidInput, message).with("pointer", &compiled.pointer)
+}
+
+fn evaluate(compiled: &Compiled, root: &Dynamic) -> Result<Value> {
+    for factor in &compiled.factors {
+        if let Ok(value) = factor.eval(root)
+            && !Kinds::of_dynamic(&value).excludes(Kinds::TEXT.or(Kinds::LIST))
+        {
+            return Err(failed(compiled, &format!("* multiplies numbers, not {}", Kinds::of_dynamic(&value)))
+                .hint("the filter int makes a number of a text"));
+        }
     }
-}
-
-fn too_much(compiled: &Compiled) -> Error {
-    Error::new(ErrorKind::Limit, format!("{{{{ {} }}}} yields more than {OUTPUT_LIMIT} bytes", compiled.source))
-        .with("pointer", &compiled.pointer)
-}
-
-fn evaluate(compiled: &Compiled, root: &Dynamic) -> Result<Dynamic> {
-    let failed = |why: String| {
-        Error::new(ErrorKind::InvalidInput, format!("{{{{ {} }}}} cannot be evaluated: {why}", compiled.source))
-            .with("pointer", &compiled.pointer)
-    };
     match compiled.expression.eval(root) {
         Ok(value) if value.is_undefined() => {
-            Err(failed("there is no such value".into()).hint("use the filter default(..) where a value may be missing"))
+            Err(failed(compiled, "there is no such value")
+                .hint("use the filter default(..) where a value may be missing"))
         }
-        Ok(value) => Ok(value),
+        Ok(value) => to_json(&value).map_err(|why| failed(compiled, &why.to_string()).into_kind(why.kind())),
         Err(error) if error.kind() == minijinja::ErrorKind::OutOfFuel => {
-            Err(failed("it needs too much work".into()).into_kind(ErrorKind::Limit))
+            Err(failed(compiled, "it needs too much work").into_kind(ErrorKind::Limit))
         }
-        Err(error) => Err(failed(error.detail().map_or_else(|| error.kind().to_string(), str::to_owned))),
+        Err(error) => Err(failed(compiled, &detail(&error))),
     }
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use serde_json::json;
-
-    fn try_render(template: Value, input: Value) -> Result<Value> {
-        let mut found = Vec::new();
-        let template = Template::compile(&template, "", &mut found);
-        if let Some(error) = Diagnostic::into_error("template", &found) {
-            return Err(error);
-        }
-        let scope = Scope::new(&input, "r1");
-        scope.set_step(&"look".into(), &json!({ "items": [1, 2] }));
-        template.render(&scope.with("item", &json!({ "name": "Ä {{ 7 * 7 }}" })))
-    }
-
-    #[test]
-    fn one_expression_keeps_its_type_and_data_stays_data() {
-        let input = json!({ "id": 9_007_199_254_740_993_i64, "on": true });
-        let template = json!({ "id": "{{ input.id }}", "text": "no {{ input.id }}", "all": ["{{ steps.look.items | length }}"],
-            "name": "{{ item.name }}", "not": "{{ not input.on }}", "braces": "{{ {'a': '}}'} }}" });
-        let expected = json!({ "id": 9_007_199_254_740_993_i64, "text": "no 9007199254740993", "all": [2],
-            "name": "Ä {{ 7 * 7 }}", "not": false, "braces": { "a": "}}" } });
-        assert_eq!(try_render(template, input).unwrap(), expected);
-    }
-
-    #[test]
-    fn what_is_missing_is_an_error_and_a_default_helps() {
-        let error = try_render(json!("{{ input.nothing }}"), json!({})).unwrap_err();
-        assert_eq!(error.kind(), ErrorKind::InvalidInput);
-        assert!(try_render(json!("x {{ steps.nobody.x }}"), json!({})).is_err());
-        assert_eq!(try_render(json!("{{ input.nothing | default('d') }}"), json!({})).unwrap(), json!("d"));
-    }
-
-    #[test]
-    fn hostile_expressions_end_within_their_limits() {
-        for source in [
-            "{{ 'x' * 1000000000 }}",
-            "{{ [1] * 1000000000 }}",
-            "{{ env }}",
-            "{{ input.__class__ }}",
-            "{{ range(1000000000) }}",
-            "{% for x in [1] %}{% endfor %}{{ 1 }}{{ nope() }}",
-            "{{ input | replace('a', 'b') }}",
-            "{{ input.big | join(input.big) }}",
-        ] {
-            let big = json!(vec!["y".repeat(10_000); 2_000]);
-            assert!(try_render(json!(source), json!({ "big": big })).is_err(), "{source}");
-        }
-    }
-
-    #[test]
-    fn references_are_known_before_a_run() {
-        let mut found = Vec::new();
-        let template = json!({ "a": ["{{ steps.may.allow.it or item.x }}"], "b": "t {{ input.y | default(1) }}" });
-        let template = Template::compile(&template, "/input", &mut found);
-        let all: Vec<_> = template.references().iter().map(|one| (one.pointer.clone(), one.path.join("."))).collect();
-        let expected = [("/input/a/0", "item.x"), ("/input/a/0", "steps.may.allow.it"), ("/input/b", "input.y")];
-        assert_eq!(all, expected.map(|(pointer, path)| (pointer.to_owned(), path.to_owned())));
-    }
-}
+mod hostile;
+#[cfg(test)]
+mod tests;

@@ -6,8 +6,8 @@
 
 use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
-use serde_json::Value;
-use trunkline_core::{Diagnostic, Schema};
+use serde_json::{Value, json};
+use trunkline_core::{Diagnostic, Registry, Schema};
 use uuid::Uuid;
 
 use crate::{
@@ -34,6 +34,7 @@ struct Inner {
     document: Value,
     connections: BTreeMap<String, String>,
     input: Option<Schema>,
+    tables: Value,
     steps: Arc<[Step]>,
     calls: Vec<Called>,
     output: Option<Template>,
@@ -62,7 +63,28 @@ impl Flow {
     /// Reads a flow from a document; every fault of its own is reported, with its JSON pointer.
     pub fn from_value(document: Value) -> Result<Flow, Vec<Diagnostic>> {
         let mut reader = Reader::default();
-        let Some(flow) = reader.read::<FlowDocument>(&FLOW, &document, "") else { return Err(reader.found) };
+        match Flow::read(document, &mut reader) {
+            Some(flow) if reader.found.is_empty() => Ok(flow),
+            _ => Err(reader.found),
+        }
+    }
+
+    /// Everything that is wrong with a flow in the text of a file, in the light of these connectors: faults of its own do
+    /// not hide the others. The flows it calls are not looked at: see [`Flow::link`].
+    pub fn findings(file: &str, text: &str, registry: &Registry) -> Vec<Diagnostic> {
+        let document = match text::read(file, text) {
+            Ok(document) => document,
+            Err(found) => return vec![found],
+        };
+        let mut reader = Reader::default();
+        let checked = Flow::read(document, &mut reader).map(|flow| flow.check_beside(registry, &reader.unread));
+        let mut found = reader.found;
+        found.extend(checked.into_iter().flatten());
+        Flow::locate(file, text, found)
+    }
+
+    fn read(document: Value, reader: &mut Reader) -> Option<Flow> {
+        let flow: FlowDocument = reader.read(&FLOW, &document, "")?;
         reader.slots = Some(flow.connections.keys().cloned().collect());
         let steps = reader.steps(&flow.steps, "/steps", 0);
         let on_failure = reader.steps(&flow.on_failure, "/on_failure", 0);
@@ -74,18 +96,17 @@ impl Flow {
                 schema.check(&Value::Null).into_iter().find(|one| one.message.starts_with("the schema itself"));
             reader.found.extend(broken.map(|one| Diagnostic { pointer: "/input".into(), ..one }));
         }
-        if !reader.found.is_empty() {
-            return Err(reader.found);
-        }
         let text = document.to_string();
         let version = Uuid::new_v5(&Uuid::NAMESPACE_OID, text.as_bytes()).simple().to_string()[..12].to_owned();
-        let (name, connections, durability, calls) = (flow.name, flow.connections, flow.durability, reader.calls);
+        let (name, connections, tables) = (flow.name, flow.connections, json!(flow.tables));
+        let (durability, calls) = (flow.durability, std::mem::take(&mut reader.calls));
         let inner = Inner {
             name,
             version,
             document,
             connections,
             input,
+            tables,
             steps,
             calls,
             output,
@@ -93,7 +114,7 @@ impl Flow {
             on_failure,
             durability,
         };
-        Ok(Flow { inner: Arc::new(inner), linked: Arc::default() })
+        Some(Flow { inner: Arc::new(inner), linked: Arc::default() })
     }
 
     /// The flow together with the flows it calls, and those that these call; `find` gives a flow by its name. What cannot be
@@ -152,6 +173,11 @@ impl Flow {
     /// What a run takes, if the flow says so.
     pub fn input(&self) -> Option<&Schema> {
         self.inner.input.as_ref()
+    }
+
+    /// The tables of the filter `lookup`.
+    pub(crate) fn tables(&self) -> &Value {
+        &self.inner.tables
     }
 
     pub(crate) fn steps(&self) -> &Arc<[Step]> {

@@ -89,7 +89,8 @@ impl Interpreter {
             match result {
                 Err(error) if !on_failure.is_empty() && handles(&error, &path) => {
                     durability.fail(&handler, &error).await?;
-                    let scope = Scope::new(&input, &self.0.run.0).with("error", &described(&error));
+                    let scope =
+                        Scope::new(&input, &self.0.run.0, self.0.flow.tables()).with("error", &described(&error));
                     match self.steps(on_failure, scope, handler, outside).await {
                         Err(second) if !handles(&second, &path) => Err(second),
                         Err(second) => Err(error.with("on_failure", second)),
@@ -102,7 +103,7 @@ impl Interpreter {
     }
 
     async fn flow_steps(&self, input: &Value, path: &StepPath, bounds: &Bounds) -> Result<Value> {
-        let scope = Scope::new(input, &self.0.run.0);
+        let scope = Scope::new(input, &self.0.run.0, self.0.flow.tables());
         let steps = self.clone().steps(self.0.flow.steps().clone(), scope.clone(), path.clone(), bounds.clone());
         // In a task of its own, so that a panic ends the flow as failed instead of leaving it open.
         if let End::Skipped(_) = joined(tokio::spawn(steps)).await? {

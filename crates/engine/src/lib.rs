@@ -50,17 +50,21 @@ mod interpreter;
 mod journal;
 #[cfg(any(test, feature = "suite"))]
 pub mod journal_suite;
+mod kinds;
 mod limits;
 mod reader;
 mod run;
+mod shapes;
 mod step;
 mod text;
 mod time;
+mod types;
 
 pub use durability::Notice;
 pub use engine::{Engine, Running};
 pub use event::{ItemOutcome, RunEvent, RunStatus, Waiting};
 pub use expression::Template;
+pub use filters::{Argument, Example, FILTERS, Filter};
 pub use flow::Flow;
 pub use journal::{Claim, Flush, Journal, MemoryJournal, RunId, RunSummary, StepPath};
 pub use limits::Limits;

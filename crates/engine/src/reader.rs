@@ -24,21 +24,26 @@ pub(crate) struct Reader {
     pub(crate) slots: Option<BTreeSet<String>>,
     /// The steps that call flows.
     pub(crate) calls: Vec<Called>,
+    /// The ids of steps that could not be read.
+    pub(crate) unread: BTreeSet<String>,
     ids: BTreeSet<String>,
 }
 
 impl Reader {
+    /// Reads a document; what is faulty in it is told and left out, so that the rest can be looked at.
     pub(crate) fn read<T: DeserializeOwned>(&mut self, schema: &Schema, document: &Value, pointer: &str) -> Option<T> {
         let faults = schema.check(document);
-        if faults.is_empty() {
-            match serde_json::from_value(document.clone()) {
-                Ok(read) => return Some(read),
-                Err(error) => self.found.push(Diagnostic::error(pointer, error.to_string())),
-            }
+        let mut sound = document.clone();
+        for fault in &faults {
+            leave_out(&mut sound, &fault.pointer);
+        }
+        let read = serde_json::from_value(sound);
+        if let (Err(error), true) = (&read, faults.is_empty()) {
+            self.found.push(Diagnostic::error(pointer, error.to_string()));
         }
         let place = |one: Diagnostic| Diagnostic { pointer: format!("{pointer}{}", one.pointer), ..one };
         self.found.extend(faults.into_iter().map(place));
-        None
+        read.ok()
     }
 
     pub(crate) fn steps(&mut self, documents: &[Value], pointer: &str, depth: usize) -> Arc<[Step]> {
@@ -47,7 +52,14 @@ impl Reader {
             return Arc::new([]);
         }
         let all = documents.iter().enumerate();
-        all.filter_map(|(index, document)| self.step(document, &format!("{pointer}/{index}"), depth)).collect()
+        let read = |(index, document): (usize, &Value)| {
+            let step = self.step(document, &format!("{pointer}/{index}"), depth);
+            if let (None, Some(id)) = (&step, document.get("id").and_then(Value::as_str)) {
+                self.unread.insert(id.to_owned());
+            }
+            step
+        };
+        all.filter_map(read).collect()
     }
 
     fn step(&mut self, document: &Value, pointer: &str, depth: usize) -> Option<Step> {
@@ -229,5 +241,21 @@ impl Reader {
 
     pub(crate) fn template(&mut self, value: &Value, pointer: &str) -> Template {
         Template::compile(value, pointer, &mut self.found)
+    }
+}
+
+/// Removes the value a JSON pointer names.
+fn leave_out(document: &mut Value, pointer: &str) {
+    let Some((holder, name)) = pointer.rsplit_once('/') else { return };
+    match document.pointer_mut(holder) {
+        Some(Value::Object(members)) => {
+            members.shift_remove(&name.replace("~1", "/").replace("~0", "~"));
+        }
+        Some(Value::Array(items)) => {
+            if let Some(at) = name.parse().ok().filter(|at| *at < items.len()) {
+                let _: Value = items.remove(at);
+            }
+        }
+        _ => {}
     }
 }

@@ -74,6 +74,14 @@ fn twice() -> Flow {
 async fn a_flow_calls_others_and_gets_what_they_yield() {
     let flow = linked(&main_flow(), &[twice(), maker()]).unwrap();
     assert_eq!(flow.check(&registry()), []);
+    // What they yield has a type, and what they are given.
+    let wrong = json!({ "steps": [
+        { "id": "one", "call": "maker", "input": { "name": "{{ 3 + 4 }}" }, "connections": { "into": "shop" } },
+        { "id": "two", "set": { "more": "{{ steps.one.name - 1 }} {{ steps.one.size }}" } }
+    ] });
+    let found = linked(&self::flow("wrong", wrong), &[maker()]).unwrap().check(&registry());
+    let places: Vec<_> = found.iter().map(|one| one.pointer.as_str()).collect();
+    assert_eq!(places, ["/steps/0/input/name", "/steps/1/set/more", "/steps/1/set/more"], "{found:#?}");
     let played = Lab::new("calls", &flow, json!({})).play().await;
     let mut made = played.world.made.lock().unwrap().clone();
     made.sort();

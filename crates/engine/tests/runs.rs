@@ -25,7 +25,7 @@ async fn steps_pass_values_and_every_kind_of_outcome_is_counted() {
             { "id": "gate", "if": "{{ item == 'skip' }}", "skip": "not {{ item }}" },
             { "id": "branch", "if": "{{ item == 'fail' }}", "then": [{ "id": "stop", "fail": "no {{ item }}" }],
               "else": [call("look", "thing.look", json!({ "name": "{{ item }}", "fault": "{{ item }}" }))] },
-            { "id": "odd", "if": "{{ item == 'odd' }}", "then": [{ "id": "bad", "set": { "x": "{{ item.nothing }}" } }] }
+            { "id": "odd", "if": "{{ item == 'odd' }}", "then": [{ "id": "bad", "set": { "x": "{{ item | int }}" } }] }
         ] }
     ]));
     let (engine, _) = engine();
@@ -149,10 +149,10 @@ fn every_fault_of_a_flow_is_found_at_its_place() {
     { "id": "later", "set": { "y": "{{ steps.e.nothing }} {{ stepz.e }}" } }
   ]
 }"#;
-    let flow = Flow::parse("faulty.json", text).unwrap();
-    let found = Flow::locate("faulty.json", text, flow.check(&registry()));
+    let found = Flow::findings("faulty.json", text, &registry());
     let places: Vec<_> = found.iter().map(|one| (one.pointer.as_str(), one.place.as_ref().unwrap().line)).collect();
     let expected = [
+        ("/connections/other", 3),
         ("/connections/other", 3),
         ("/steps/0/action", 5),
         ("/steps/1/input/nam", 6),
@@ -160,6 +160,7 @@ fn every_fault_of_a_flow_is_found_at_its_place() {
         ("/steps/2/if", 7),
         ("/steps/2/skip", 7),
         ("/steps/3/each/action", 8),
+        ("/steps/3/key", 8),
         ("/steps/4/input/name", 9),
         ("/steps/5/set/y", 10),
         ("/steps/5/set/y", 10),
@@ -179,7 +180,11 @@ fn every_fault_of_a_flow_is_found_at_its_place() {
     let fixed = broken.replace("\"stepz\": [], ", "");
     let found = Flow::parse("broken.json", &fixed).unwrap_err();
     let places: Vec<_> = found.iter().map(|one| one.pointer.as_str()).collect();
-    assert_eq!(places, ["/steps/0/id", "/steps/1", "/steps/2/extra", "/steps/3/set/a"], "{found:#?}");
+    assert_eq!(
+        places,
+        ["/steps/0/id", "/steps/1", "/steps/2/extra", "/steps/2/connection", "/steps/3/set/a"],
+        "{found:#?}"
+    );
 
     let found = Flow::parse("text.json", "{\n  \"name\": }").unwrap_err();
     assert_eq!(found[0].place.as_ref().unwrap().to_string(), "text.json:2:11");

@@ -257,6 +257,8 @@ pub(crate) enum FlowCommand {
         /// The flow's file, or - for standard input
         file: String,
     },
+    /// List the filters of expressions, each with examples
+    Filters,
 }
 
 #[derive(Subcommand)]

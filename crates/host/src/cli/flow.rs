@@ -6,7 +6,7 @@ use serde_json::{Value, json};
 use trunkline::{
     Runtime,
     core::{Diagnostic, Error, ErrorKind, Registry, Result, Severity},
-    engine::{Flow, Journal, Ledger, Run, RunId, RunStatus, Running, StepPath, Waiting},
+    engine::{FILTERS, Flow, Journal, Ledger, Run, RunId, RunStatus, Running, StepPath, Waiting},
 };
 
 use super::{
@@ -34,13 +34,47 @@ pub(crate) fn validate(registry: &Registry, file: &str, output: &Output) -> Resu
     let text = read(file)?;
     let found = match beside::read_flow(file, &text) {
         Ok(flow) => Flow::locate(file, &text, flow.check(registry)),
-        Err(found) => found,
+        Err(faults) => {
+            // What is wrong with the flow itself or with one that it calls does not hide the rest.
+            let mut found = Flow::findings(file, &text, registry);
+            let others: Vec<_> = faults.into_iter().filter(|one| !found.contains(one)).collect();
+            found.extend(others);
+            found
+        }
     };
-    let faulty = found.iter().any(|one| one.severity == Severity::Error);
-    output.show(&json!({ "file": file, "ok": !faulty, "findings": found }), || {
-        if found.is_empty() { format!("{file} is good.") } else { Output::findings(&found) }
+    let errors = found.iter().filter(|one| one.severity == Severity::Error).count();
+    let warnings = found.len() - errors;
+    let told = json!({ "file": file, "ok": errors == 0, "errors": errors, "warnings": warnings, "findings": found });
+    output.show(&told, || match (errors, warnings) {
+        (0, 0) => format!("{file} is good."),
+        (0, _) => format!("{}\n{file} can run: {}.", Output::findings(&found), count(warnings, "warning")),
+        _ => {
+            let counts = format!("{}, {}", count(errors, "error"), count(warnings, "warning"));
+            format!("{}\n{file} cannot run: {counts}.", Output::findings(&found))
+        }
     });
-    Ok(if faulty { exit::FAULTS } else { exit::DONE }.into())
+    Ok(if errors > 0 { exit::FAULTS } else { exit::DONE }.into())
+}
+
+fn count(number: usize, what: &str) -> String {
+    format!("{number} {what}{}", if number == 1 { "" } else { "s" })
+}
+
+/// The filters of expressions, with their examples.
+pub(crate) fn filters(output: &Output) -> Result<ExitCode> {
+    output.show(&FILTERS, || {
+        let mut text = "What an expression can do with a value: {{ value | filter }}\n".to_owned();
+        for filter in FILTERS {
+            text += &format!("\n{}\n  {}\n", filter.usage(), filter.about);
+            for example in filter.examples {
+                let input =
+                    if example.input == "{}" { String::new() } else { format!("  where input is {}", example.input) };
+                text += &format!("    {{{{ {} }}}}  yields {}{input}\n", example.expression, example.yields);
+            }
+        }
+        text
+    });
+    Ok(exit::DONE.into())
 }
 
 pub(crate) async fn run(

@@ -105,6 +105,7 @@ async fn run(arguments: Arguments, output: &Output) -> Result<ExitCode> {
             Ok(exit::DONE.into())
         }
         Command::Flow { command: args::FlowCommand::Validate { file } } => flow::validate(&registry()?, &file, output),
+        Command::Flow { command: args::FlowCommand::Filters } => flow::filters(output),
         Command::Run { file, input, connection } => {
             flow::run(&open()?, &file, json(&input, "--input")?, connection, output).await
         }
