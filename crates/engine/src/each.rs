@@ -172,12 +172,13 @@ impl<'a> Each<'a> {
                 self.bounds.check(self.interpreter.durability().now())?;
                 let cx = self.interpreter.context(connected, self.path, self.bounds);
                 tokio::select! {
-                    page = connected.page(&call.action, call.input.render(scope)?, from, &cx) => {
-                        let page = page?;
-                        Ok((page.items, page.next))
-                    }
-                    over = self.interpreter.over(self.bounds) => Err(over),
-                }
+                biased;
+                                   page = connected.page(&call.action, call.input.render(scope)?, from, &cx) => {
+                                       let page = page?;
+                                       Ok((page.items, page.next))
+                                   }
+                                   over = self.interpreter.over(self.bounds) => Err(over),
+                               }
             }
         }
     }

@@ -22,6 +22,9 @@ const NOTICES: usize = 4096;
 /// How often a run looks whether another process wants it to stop, or has sent a signal that it waits for.
 const POLL: Duration = Duration::from_millis(500);
 
+/// How long a signal's name may be.
+const LONGEST_NAME: usize = 200;
+
 /// Runs flows durably: what it accepts is in the journal, and can be resumed by any engine on the same journal.
 #[derive(Clone)]
 pub struct Engine {
@@ -149,6 +152,13 @@ impl Engine {
         }
         let flow = self.flow_of(&run).await?;
         fill(&flow, &slots)?;
+        // One that was only interrupted still has to come to its end.
+        if run.status == RunStatus::Failed
+            && let Err(over) = self.bounds(&flow, &run).check(self.now())
+        {
+            let message = format!("run {id} cannot be resumed: {over}");
+            return Err(Error::new(ErrorKind::Conflict, message).hint("start a new run of its flow"));
+        }
         let resumed = RunEvent::Resumed { at: self.now() };
         self.journal.append(id, vec![resumed.clone()], Flush::Now).await?;
         run.apply(resumed);
@@ -176,6 +186,10 @@ impl Engine {
     /// Sends a run a signal, in whatever process it is worked on, also before it waits for it. Whether somebody works on it;
     /// otherwise it hears the signal when it is resumed.
     pub async fn signal(&self, id: &RunId, name: &str, payload: Value) -> Result<bool> {
+        if name.is_empty() || name.len() > LONGEST_NAME {
+            let message = format!("a signal's name has 1 to {LONGEST_NAME} bytes, not {}", name.len());
+            return Err(Error::new(ErrorKind::InvalidInput, message));
+        }
         let run = self.run(id).await?;
         if run.finished_at.is_some() && run.status != RunStatus::Failed {
             let message = format!("run {id} has ended already ({})", run.status.as_str());
@@ -195,12 +209,16 @@ impl Engine {
         }
     }
 
+    fn bounds(&self, flow: &Flow, run: &Run) -> Bounds {
+        let length = flow.timeout().unwrap_or(self.limits.run_time);
+        Bounds::of_run(run.started_at.saturating_add(milliseconds(length)), length)
+    }
+
     fn work(&self, flow: Flow, run: Run, slots: BTreeMap<String, Connected>, claim: Claim) -> Running {
         let (watchers, notices) = broadcast::channel(NOTICES);
         let cancellation = CancellationToken::new();
         let (id, input) = (run.id.clone(), run.input.clone());
-        let length = flow.timeout().unwrap_or(self.limits.run_time);
-        let bounds = Bounds::of_run(run.started_at.saturating_add(milliseconds(length)), length);
+        let bounds = self.bounds(&flow, &run);
         let given = (self.clock.clone(), self.limits.clone());
         let journaled = Journaled::new(self.journal.clone(), run, watchers, given, flow.flushes_every_step());
         let poll = Abort(self.poll(&id, journaled.clone(), cancellation.clone()));

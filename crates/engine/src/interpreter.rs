@@ -285,7 +285,9 @@ impl Interpreter {
             None => bounds.clone(),
         };
         let interpreter = Interpreter(Arc::new(Inner { flow, slots, ..Inner::clone(&self.0) }));
-        interpreter.flow(input, path.clone(), inside, bounds.clone()).await
+        let result = interpreter.flow(input, path.clone(), inside, bounds.clone()).await;
+        // Whose document the pointer is into.
+        result.map_err(|error| error.with("flow", &sub.called.flow))
     }
 
     async fn wait(&self, wait: &Wait, scope: &Scope, path: &StepPath, bounds: &Bounds) -> Result<Value> {
@@ -296,9 +298,10 @@ impl Interpreter {
                 let wait = Waiting { signal: Some(name.clone()), until: bounds.until };
                 durability.wait(path, wait).await?;
                 tokio::select! {
-                    payload = durability.signal(&name) => payload,
-                    over = self.over(bounds) => return Err(over),
-                }
+                biased;
+                                   payload = durability.signal(&name) => payload,
+                                   over = self.over(bounds) => return Err(over),
+                               }
             }
             Wait::For(length) => {
                 self.wait_until(durability.now().saturating_add(milliseconds(*length)), path, bounds).await?
@@ -321,9 +324,10 @@ impl Interpreter {
             return Ok(());
         }
         tokio::select! {
-            () = self.until(until) => Ok(()),
-            over = self.over(bounds) => Err(over),
-        }
+        biased;
+                   () = self.until(until) => Ok(()),
+                   over = self.over(bounds) => Err(over),
+               }
     }
 
     async fn until(&self, then: u64) {
@@ -335,9 +339,10 @@ impl Interpreter {
     /// Resolves when the time is over or the run is stopped, to the error that says so.
     pub(crate) async fn over(&self, bounds: &Bounds) -> Error {
         tokio::select! {
-            () = self.0.cancellation.cancelled() => cancelled(),
-            () = self.until(bounds.until) => bounds.error(),
-        }
+        biased;
+                   () = self.0.cancellation.cancelled() => cancelled(),
+                   () = self.until(bounds.until) => bounds.error(),
+               }
     }
 
     /// Resolves some time after the run was cancelled.
@@ -400,13 +405,14 @@ impl Attempt for Calling<'_> {
         self.bounds.check(now())?;
         let cx = self.interpreter.context(self.connected, self.path, self.bounds).with_recorder(recorder, checkpoint);
         let result = tokio::select! {
-            result = self.connected.run(self.action, self.input.clone(), &cx) => result,
-            () = self.interpreter.until(self.bounds.until) => Err(match self.effect {
-                Effect::Create => self.bounds.error().into_kind(ErrorKind::UnknownOutcome),
-                _ => self.bounds.error(),
-            }),
-            () = self.interpreter.out_of_patience() => Err(cancelled()),
-        };
+        biased;
+                   result = self.connected.run(self.action, self.input.clone(), &cx) => result,
+                   () = self.interpreter.until(self.bounds.until) => Err(match self.effect {
+                       Effect::Create => self.bounds.error().into_kind(ErrorKind::UnknownOutcome),
+                       _ => self.bounds.error(),
+                   }),
+                   () = self.interpreter.out_of_patience() => Err(cancelled()),
+               };
         match result {
             // The action may be the first to notice.
             Err(error) if self.bounds.check(now()).is_err() && error.kind() != ErrorKind::Cancelled => {
@@ -423,12 +429,13 @@ impl Attempt for Calling<'_> {
             Bounds::of_run(self.bounds.until.max(self.interpreter.durability().now() + milliseconds(LOOK_UP)), LOOK_UP);
         let cx = self.interpreter.context(self.connected, self.path, &bounds).with_recorder(recorder, checkpoint);
         tokio::select! {
-            result = self.connected.reconcile(self.action, self.input.clone(), &cx) => result,
-            () = self.interpreter.until(bounds.until) => {
-                let message = format!("what became of {} could not be looked up in time", self.action);
-                Err(Error::new(ErrorKind::UnknownOutcome, message))
-            }
-        }
+        biased;
+                   result = self.connected.reconcile(self.action, self.input.clone(), &cx) => result,
+                   () = self.interpreter.until(bounds.until) => {
+                       let message = format!("what became of {} could not be looked up in time", self.action);
+                       Err(Error::new(ErrorKind::UnknownOutcome, message))
+                   }
+               }
     }
 }
 

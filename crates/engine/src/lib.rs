@@ -7,6 +7,12 @@
 //! when the process died may be called again under the same idempotency key, except for a `Create`, which is looked up first
 //! and otherwise ends as `unknown`.
 //!
+//! The same is true of what a flow says about time and failure: a wait and a timeout end when they would have ended without
+//! the crash; tries that were recorded count, one in flight does not; an error that `on_error` has dealt with stays dealt
+//! with; a signal is heard however early it comes, and the first of its name counts. A run is pinned to the versions of its
+//! flow and of all flows that it calls ([`Flow::link`]). Of the milliseconds before a power cut, what did not create or delete
+//! anything may be done again, unless the flow says `"durability": "every_step"`.
+//!
 //! ```
 //! # tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap().block_on(async {
 //! use std::{collections::BTreeMap, sync::Arc};

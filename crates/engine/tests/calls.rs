@@ -6,9 +6,13 @@ mod support;
 use std::sync::Arc;
 
 use serde_json::{Value, json};
-use support::{call, lab::Lab, registry, slots};
+use support::{
+    call,
+    lab::{Lab, Mortal, nothing},
+    registry, slots,
+};
 use trunkline_core::{Diagnostic, ErrorKind};
-use trunkline_engine::{Flow, Journal, MemoryJournal, RunStatus, StepPath};
+use trunkline_engine::{Flow, ItemOutcome, Journal, MemoryJournal, RunEvent, RunStatus, StepPath};
 
 fn flow(name: &str, more: Value) -> Flow {
     let mut document = json!({ "name": name, "connections": { "shop": "shop" } });
@@ -85,6 +89,13 @@ async fn a_flow_calls_others_and_gets_what_they_yield() {
     let ledger = &played.run.ledger[&StepPath::from("all")];
     assert_eq!((ledger.done, ledger.failed["bad name"]), (2, 1));
     assert_eq!(played.run.output, Some(json!({ "one": "one!", "done": 2 })));
+    let item = |event: &RunEvent| match event {
+        RunEvent::ItemFinished { outcome: ItemOutcome::Failed { error }, .. } => Some(error.clone()),
+        _ => None,
+    };
+    let error = played.events.iter().find_map(item).unwrap();
+    let place = ["flow", "pointer", "step"].map(|fact| error.context(fact).unwrap());
+    assert_eq!(place, ["maker", "/steps/1", "all/bad/sub/one/bad"], "the place in the flow that was called");
     assert_eq!(played.run.calls.keys().collect::<Vec<_>>(), ["maker", "twice"]);
 }
 
@@ -98,7 +109,7 @@ async fn a_run_is_pinned_to_the_flows_it_calls() {
     let journal = Arc::new(MemoryJournal::default());
     let linked_old = linked(&main, &[wait("old")]).unwrap();
     let lab = Lab::new("pinned", &linked_old, json!({}));
-    let dying = lab.engine(support::lab::Mortal::new(journal.clone(), 1, false));
+    let dying = lab.engine(Mortal::new(journal.clone(), 1, nothing));
     let running = dying.start(&linked_old, json!({}), slots("pinned")).await.unwrap();
     let id = running.id().clone();
     tokio::time::sleep(std::time::Duration::from_secs(1)).await;

@@ -223,11 +223,20 @@ async fn a_run_has_a_timeout_and_its_failure_handler_still_tells_it() {
             json!({ "on_error": "continue" })
         )
     ]);
-    let played =
-        Lab::new("run timeout", &document(more, steps), json!({})).once("run timeout", std::iter::empty()).await;
+    let flow = document(more, steps);
+    let lab = Lab::new("run timeout", &flow, json!({}));
+    let played = lab.once("run timeout", std::iter::empty()).await;
     let error = played.run.error.unwrap();
     assert_eq!((error.kind(), error.message()), (ErrorKind::Timeout, "the run took longer than its timeout of 60s"));
     assert_eq!(played.world.calls("look timeout"), 1);
+    // There is no time to resume it in.
+    let engine = lab.engine(std::sync::Arc::new(trunkline_engine::MemoryJournal::default()));
+    let running = engine.start(&flow, json!({}), support::slots("run timeout again")).await.unwrap();
+    let id = running.id().clone();
+    running.wait().await.unwrap();
+    let error = engine.resume(&id, support::slots("run timeout again")).await.err().unwrap();
+    let told = format!("run {id} cannot be resumed: the run took longer than its timeout of 60s");
+    assert_eq!((error.kind(), error.message()), (ErrorKind::Conflict, told.as_str()));
 }
 
 #[tokio::test(start_paused = true)]

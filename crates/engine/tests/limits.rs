@@ -81,6 +81,10 @@ async fn what_a_run_may_take_is_limited_and_each_limit_is_named() {
     let running = engine.start(&flow, json!({}), slots("limit input")).await.unwrap();
     let error = engine.signal(running.id(), "x", big).await.unwrap_err();
     assert_eq!(error.message(), "what comes with the signal x is 1011 bytes of JSON; the limit is 1000");
+    for name in ["", &"x".repeat(201)] {
+        let error = engine.signal(running.id(), name, json!(null)).await.unwrap_err();
+        assert_eq!(error.message(), format!("a signal's name has 1 to 200 bytes, not {}", name.len()));
+    }
     let long = Flow::from_value(json!({ "name": "long", "timeout": "2h", "steps": [] })).unwrap();
     let error = engine.start(&long, json!({}), Default::default()).await.err().unwrap();
     assert_eq!((error.kind(), error.message()), (ErrorKind::Limit, "the flow long may take 7200s; the limit is 3600s"));

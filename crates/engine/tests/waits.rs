@@ -8,12 +8,12 @@ use std::{sync::Arc, time::Duration};
 use serde_json::{Value, json};
 use support::{
     call,
-    lab::{Lab, Mortal},
+    lab::{Forgets, Lab, Mortal, nothing},
     registry, slots,
 };
 use tokio::time::Instant;
 use trunkline_core::ErrorKind;
-use trunkline_engine::{Flow, MemoryJournal, RunStatus, StepPath};
+use trunkline_engine::{Flow, MemoryJournal, RunEvent, RunStatus, StepPath};
 
 fn flow(steps: Value) -> Flow {
     let output = json!({ "by": "{{ (steps.ok | default({})).by | default('nobody') }}" });
@@ -51,6 +51,41 @@ async fn a_wait_takes_as_long_as_it_says_however_often_the_process_dies() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn without_what_the_journal_keeps_of_time_each_process_would_begin_anew() {
+    let mut slow = call("a", "thing.look", json!({ "name": "a", "fault": "sleep 40000" }));
+    slow["timeout"] = json!("60s");
+    let waits = flow(json!([{ "id": "pause", "wait": { "for": "90s" } }]));
+    let (nothing, no_wait, no_deadline): (Forgets, Forgets, Forgets) = (
+        nothing,
+        |event| matches!(event, RunEvent::WaitBegan { .. }),
+        |event| matches!(event, RunEvent::DeadlineSet { .. }),
+    );
+    // The first process dies at the end of the wait, or of the call.
+    for (place, flow, forgets, seconds) in [
+        ("wait", waits.clone(), nothing, 90),
+        ("wait forgotten", waits, no_wait, 180),
+        ("deadline", flow(json!([slow.clone()])), nothing, 60),
+        ("deadline forgotten", flow(json!([slow])), no_deadline, 80),
+    ] {
+        let mut lab = Lab::new(place, &flow, json!({}));
+        lab.forgets = forgets;
+        let before = Instant::now();
+        lab.once(&format!("kept {place}"), std::iter::once(1)).await;
+        assert_eq!(before.elapsed().as_secs(), seconds, "{place}");
+    }
+}
+
+#[tokio::test(start_paused = true)]
+#[should_panic(expected = "the run does not get on")]
+async fn without_what_the_journal_keeps_of_tries_there_would_be_no_last_one() {
+    let mut busy = call("a", "thing.look", json!({ "name": "a", "fault": "busy 9999" }));
+    busy["retry"] = json!({ "tries": 3, "wait": "1s" });
+    let mut lab = Lab::new("tries forgotten", &flow(json!([busy])), json!({}));
+    lab.forgets = |event| matches!(event, RunEvent::StepRetried { .. });
+    lab.once("tries forgotten", std::iter::once(1).chain(std::iter::repeat(3))).await;
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_signal_is_heard_before_the_wait_during_it_and_while_no_process_is_there() {
     let flow = approval(json!({}));
     let by = |run: &trunkline_engine::Run| run.output.as_ref().map(|output| output["by"].clone());
@@ -77,7 +112,7 @@ async fn a_signal_is_heard_before_the_wait_during_it_and_while_no_process_is_the
 
     // While nobody works on it.
     let journal = Arc::new(MemoryJournal::default());
-    let dying = lab.engine(Mortal::new(journal.clone(), 2, false));
+    let dying = lab.engine(Mortal::new(journal.clone(), 2, nothing));
     let running = dying.start(&flow, json!({}), slots("signal meanwhile")).await.unwrap();
     let id = running.id().clone();
     // It waits, and can record nothing any more: a cancellation is how it gets to notice.

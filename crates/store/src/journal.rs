@@ -10,15 +10,14 @@ use std::{
 };
 
 use rusqlite::{Connection, OptionalExtension, Row as SqlRow, params};
-use serde::{Serialize, de::DeserializeOwned};
 use serde_json::Value;
 use trunkline_core::{Error, ErrorKind, Result, async_trait};
 use trunkline_engine::{Claim, Flush, ItemOutcome, Journal, RunEvent, RunId, RunStatus, RunSummary, StepPath};
-use zeroize::Zeroizing;
 
 use crate::{
     Store, claim,
-    seal::{Place, Seal, Sealed},
+    row::{Change, Kept, Row, SecretPart, damaged, parse, signed, text},
+    seal::{Place, Seal},
     sqlite::ours,
 };
 
@@ -30,7 +29,7 @@ const PAGE_BYTES: usize = 1 << 20;
 const STATUSES: [&str; 4] = ["done", "skipped", "failed", "unknown"];
 type Counts = [i64; 4];
 
-type ItemKey = (RunId, StepPath, String);
+pub(crate) type ItemKey = (RunId, StepPath, String);
 
 /// What is queued, but perhaps not on disk; and which runs are known to exist (they never go).
 #[derive(Default)]
@@ -81,92 +80,6 @@ impl Pending {
         if queued.cancels.get(run) == Some(&number) {
             queued.cancels.remove(run);
         }
-    }
-}
-
-/// An event as it is written.
-struct Row {
-    kind: String,
-    event: String,
-    /// What is kept sealed of it.
-    secret: Option<SecretPart>,
-    change: Change,
-}
-
-struct SecretPart {
-    row: String,
-    field: &'static str,
-    plain: Zeroizing<String>,
-}
-
-/// What an event changes beside being there.
-enum Change {
-    None,
-    Status { status: RunStatus, finished_at: Option<i64> },
-    Cancel,
-    Item { step: StepPath, key: String, status: &'static str, outcome: String, at: i64 },
-}
-
-/// What is kept sealed of an event, and where it belongs: what may hold signed addresses or what services handed out.
-pub(crate) fn secret_part(event: &mut RunEvent) -> Option<(&str, &'static str, &mut Value)> {
-    match event {
-        RunEvent::Checkpoint { step, value } => Some((step.as_str(), "/value", value)),
-        RunEvent::StepFinished { step, output, .. } => Some((step.as_str(), "/output", output)),
-        RunEvent::Signalled { name, payload, .. } => Some((name, "/payload", payload)),
-        _ => None,
-    }
-}
-
-impl Row {
-    fn new(event: RunEvent) -> Result<Row> {
-        let mut event = event;
-        let mut secret = None;
-        if let Some((row, field, value)) = secret_part(&mut event) {
-            let plain = Zeroizing::new(text(&std::mem::take(value))?);
-            secret = Some(SecretPart { row: row.to_owned(), field, plain });
-        }
-        let change = match &event {
-            RunEvent::ItemFinished { step, key, outcome, at } => Change::Item {
-                step: step.clone(),
-                key: key.clone(),
-                status: outcome.status(),
-                outcome: text(outcome)?,
-                at: signed(*at),
-            },
-            RunEvent::Resumed { .. } => Change::Status { status: RunStatus::Running, finished_at: None },
-            RunEvent::Finished { status, at, .. } => Change::Status { status: *status, finished_at: Some(signed(*at)) },
-            RunEvent::CancelRequested { .. } => Change::Cancel,
-            _ => Change::None,
-        };
-        let event = serde_json::to_value(&event).map_err(not_json)?;
-        let kind = event.get("event").and_then(Value::as_str).unwrap_or_default().to_owned();
-        Ok(Row { kind, event: event.to_string(), secret, change })
-    }
-}
-
-/// An event as it is read.
-struct Kept {
-    seq: i64,
-    event: String,
-    sealed: Option<Sealed>,
-}
-
-impl Kept {
-    fn event(self, seal: &Seal, run: &RunId) -> Result<RunEvent> {
-        let mut event: RunEvent = parse(run, &self.event)?;
-        let is_output = matches!(event, RunEvent::StepFinished { .. });
-        match (secret_part(&mut event), self.sealed) {
-            (Some((row, field, value)), Some(sealed)) => {
-                let place = Place { table: "events", row: &[&run.0, row], field };
-                let plain = seal.open(&place, &sealed).map_err(|error| error.with("run", run))?;
-                *value = serde_json::from_slice(&plain).map_err(|_| damaged(run))?;
-            }
-            // An output of a step from the time when only checkpoints were sealed.
-            (Some(_), None) if is_output => {}
-            (None, None) => {}
-            _ => return Err(damaged(run)),
-        }
-        Ok(event)
     }
 }
 
@@ -319,22 +232,13 @@ impl Journal for Store {
                     "SELECT seq, event, key_id, sealed FROM events
                      WHERE run = ?1 AND seq > ?2 AND seq <= ?3 AND kind = 'signalled' ORDER BY seq",
                 )?;
-                let found = found.query_map(params![id.0, after, last.unwrap_or_default()], kept)?;
+                let found = found.query_map(params![id.0, after, last.unwrap_or_default()], Kept::of)?;
                 Ok((found.collect::<rusqlite::Result<Vec<_>>>()?, last))
             })
             .await?;
         let last = last.ok_or_else(|| no_run(run))?;
         let found: Result<_> = found.into_iter().map(|kept| kept.event(&self.inner.seal, run)).collect();
         Ok((found?, last.unsigned_abs()))
-    }
-}
-
-impl Row {
-    fn item(&self, run: &RunId) -> Option<ItemKey> {
-        match &self.change {
-            Change::Item { step, key, .. } => Some((run.clone(), step.clone(), key.clone())),
-            _ => None,
-        }
     }
 }
 
@@ -421,17 +325,11 @@ fn page(store: &Connection, run: &RunId, after: i64) -> rusqlite::Result<Vec<Kep
     let (mut page, mut bytes) = (Vec::new(), 0);
     while page.len() < PAGE_EVENTS && bytes < PAGE_BYTES {
         let Some(row) = rows.next()? else { break };
-        let one = kept(row)?;
+        let one = Kept::of(row)?;
         bytes += one.event.len() + one.sealed.as_ref().map_or(0, |sealed| sealed.bytes.len());
         page.push(one);
     }
     Ok(page)
-}
-
-fn kept(row: &SqlRow<'_>) -> rusqlite::Result<Kept> {
-    let (key_id, sealed): (Option<String>, Option<Vec<u8>>) = (row.get(2)?, row.get(3)?);
-    let sealed = key_id.zip(sealed).map(|(key_id, bytes)| Sealed { key_id, bytes });
-    Ok(Kept { seq: row.get(0)?, event: row.get(1)?, sealed })
 }
 
 fn summary(row: &SqlRow<'_>) -> rusqlite::Result<RunSummary> {
@@ -479,28 +377,6 @@ fn keep_version(store: &Connection, version: &str, document: &str, flow: &Value)
 
 fn exists(store: &Connection, run: &RunId) -> rusqlite::Result<bool> {
     store.prepare_cached("SELECT 1 FROM runs WHERE id = ?1")?.exists([&run.0])
-}
-
-fn signed(at: u64) -> i64 {
-    i64::try_from(at).unwrap_or(i64::MAX)
-}
-
-fn not_json(error: serde_json::Error) -> Error {
-    Error::new(ErrorKind::Internal, "an event is not JSON").source(error)
-}
-
-fn text(value: &impl Serialize) -> Result<String> {
-    serde_json::to_string(value).map_err(not_json)
-}
-
-fn parse<T: DeserializeOwned>(run: &RunId, text: &str) -> Result<T> {
-    serde_json::from_str(text).map_err(|error| damaged(run).source(error))
-}
-
-fn damaged(run: &RunId) -> Error {
-    Error::new(ErrorKind::Store, format!("the journal of run {run} is damaged"))
-        .hint("put back the last backup of the data directory, or start the flow again as a new run")
-        .with("run", run)
 }
 
 fn no_run(run: &RunId) -> Error {

@@ -27,6 +27,7 @@ mod connections;
 mod journal;
 mod key;
 mod rotate;
+mod row;
 mod schema;
 mod seal;
 mod sqlite;

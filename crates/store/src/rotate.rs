@@ -13,8 +13,8 @@ use zeroize::Zeroizing;
 
 use crate::{
     Store, claim,
-    journal::secret_part,
     key::KeySource,
+    row::secret_part,
     schema,
     seal::{Place, Seal, Sealed},
     sqlite::{file_fault, ours},

@@ -29,8 +29,9 @@ async fn filled(home: &Home, values: u64) -> (Store, u64) {
         assert!(store.replace(name, 0, &Secret::from("0"), &SignIn::default()).await.unwrap());
     }
     let run = accepted(&store, "a1").await;
-    let event = |number: u64| match number % 2 {
+    let event = |number: u64| match number % 3 {
         0 => RunEvent::Checkpoint { step: format!("files/{number}/asset").as_str().into(), value: json!(number) },
+        1 => RunEvent::Signalled { name: "Ä/~".into(), payload: json!(number), at: 1 },
         _ => RunEvent::StepFinished { step: "files/one".into(), output: json!(number), warnings: Vec::new(), at: 1 },
     };
     store.append(&run, (0..values).map(event).collect(), Flush::Now).await.unwrap();
@@ -46,7 +47,9 @@ async fn readable(store: &Store, values: u64) {
     }
     let kept = events(store, &RunId("a1".into())).await;
     let numbers = kept.iter().filter_map(|event| match event {
-        RunEvent::Checkpoint { value, .. } | RunEvent::StepFinished { output: value, .. } => value.as_u64(),
+        RunEvent::Checkpoint { value, .. }
+        | RunEvent::Signalled { payload: value, .. }
+        | RunEvent::StepFinished { output: value, .. } => value.as_u64(),
         _ => None,
     });
     assert!(numbers.eq(0..values));
