@@ -10,6 +10,7 @@ mod cancel;
 mod check;
 mod discover;
 mod herd;
+mod removal;
 mod sign_in;
 
 use std::{collections::BTreeMap, sync::Arc};

