@@ -235,7 +235,8 @@ fn course(seed: u64, policy: Policy, crashes: u32, blind: bool) -> Course {
             }
         });
     }
-    let mut deaths: Vec<u64> = (0..crashes).map(|_| random.random_range(0..24_000)).collect();
+    // The last 20 seconds are left for what comes of them.
+    let mut deaths: Vec<u64> = (0..crashes).map(|_| random.random_range(0..16_000)).collect();
     deaths.sort();
     for step in 0..24_000 {
         // Most deaths strike while the login server is being asked: elsewhere little can go wrong.
@@ -283,7 +284,11 @@ fn processes_that_live_never_ask_at_the_same_time_for_long() {
 
 fn with_crashes(count: u64) {
     let mut lost = 0;
-    for seed in seeds(count) {
+    // More than asked for, if no death came at the wrong moment: nothing would be shown.
+    for (number, seed) in (0..).zip(seeds(count * 6)) {
+        if number >= count && lost > 0 {
+            break;
+        }
         let course = course(seed, Policy::Reuse, 5, false);
         assert_eq!((course.torn, course.refused), (0, 0), "{seed}: {course:?}");
         assert!(course.granted >= 3, "{seed}: it goes on after every death: {course:?}");
@@ -298,8 +303,8 @@ fn with_crashes(count: u64) {
             assert!(strict.refused <= 2 + 5, "{seed}: {strict:?}");
         }
     }
-    println!("{lost} of {count} sign-ins were lost to a death between the login server and the vault");
-    assert!(lost > 0, "no death was ever at the wrong moment: nothing was shown");
+    println!("{lost} sign-ins were lost to a death between the login server and the vault");
+    assert!(lost > 0, "no death was ever at the wrong moment");
 }
 
 #[test]
