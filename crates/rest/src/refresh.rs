@@ -53,15 +53,16 @@ impl Tokens {
             }
             let (version, record) = self.load().await?;
             let good = record.as_ref().map(Token::of).filter(|token| token.is_good(self.now()));
+            let sent = self.0.endpoint.oauth.everything();
+            let changed = record.as_ref().is_some_and(|one| one.sent.as_ref().is_some_and(|before| *before != sent));
             match (&why, &good) {
-                (Why::Due, Some(token)) if self.now() < token.0.renew_at => return Ok(token.clone()),
+                (Why::Due, Some(token)) if self.now() < token.0.renew_at && !changed => return Ok(token.clone()),
                 (Why::Refused { token: refused, .. }, Some(token)) if !token.is_same(refused) => {
                     return Ok(token.clone());
                 }
                 (Why::Refused { token, ask: false }, _) => return Ok(token.clone()),
                 _ => {}
             }
-            let sent = self.0.endpoint.oauth.everything();
             let failed = record.as_ref().and_then(|record| record.failed.as_ref());
             if let Some(error) = failed.and_then(|failed| failed.holds(self.now(), &sent)) {
                 return Err(error);
@@ -179,6 +180,7 @@ impl Tokens {
             obtained_at,
             expires_at: obtained_at.saturating_add(lease::millis(lifetime)),
             settings: self.0.settings.clone(),
+            sent: Some(self.0.endpoint.oauth.everything()),
             issuer: old.and_then(|old| old.issuer),
             scope: granted.scope(),
             ..Record::default()
@@ -195,16 +197,14 @@ impl Tokens {
                 None => Some(landing.record.clone()),
             });
             match stored.await {
+                Ok(None) if landing.attempt.is_some() && matches!(self.load().await, Ok((0, _))) => {
+                    return Err(self.removed(&landing.record).await);
+                }
                 Ok(stored) => {
                     self.state().unsaved = None;
                     return Ok(stored.as_ref().map(Token::of));
                 }
-                Err(error) if error.kind() == ErrorKind::NotFound => {
-                    // The connection was removed meanwhile: nobody would ever take these tokens back.
-                    self.state().unsaved = None;
-                    self.revoke(&landing.record).await.ok();
-                    return Err(error);
-                }
+                Err(error) if error.kind() == ErrorKind::NotFound => return Err(self.removed(&landing.record).await),
                 Err(error) => {
                     last = Some(error);
                     tokio::time::sleep(Duration::from_millis(100 << number)).await;
@@ -219,6 +219,14 @@ impl Tokens {
             Some(last) => error.source(last),
             None => error,
         })
+    }
+
+    /// The connection was removed while it was signed in anew: nobody would ever take these tokens back.
+    async fn removed(&self, record: &Record) -> Error {
+        self.state().unsaved = None;
+        self.revoke(record).await.ok();
+        let message = format!("the connection {} was removed meanwhile", self.0.slot.connection());
+        Error::new(ErrorKind::NotFound, message).hint("its new tokens were taken back; add it again to go on")
     }
 
     /// Writes down how an attempt failed, and until when nobody tries again. Nothing if the entry holds other tokens

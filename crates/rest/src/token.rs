@@ -33,6 +33,9 @@ pub(crate) struct Record {
     /// Fingerprint of the settings the tokens came of.
     #[serde(default)]
     pub(crate) settings: String,
+    /// Fingerprint of all that was sent for them: other settings are tried at once, not when the token runs out.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) sent: Option<String>,
     /// Who signed the person in, as far as the callback says (RFC 9207).
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(crate) issuer: Option<String>,

@@ -226,6 +226,23 @@ async fn what_the_login_server_refuses_names_the_setting() {
 }
 
 #[tokio::test]
+async fn changed_settings_are_tried_at_once() {
+    let (login, server) = login().await;
+    let vault = Arc::<MemoryVault>::default();
+    let secret = |text: &str| OAuth { client_secret: Some(text.into()), ..oauth(&server, refresh_token()) };
+    get(&with(&server, secret("one"), &vault)).await.unwrap();
+    get(&with(&server, secret("one"), &vault)).await.unwrap();
+    assert_eq!(login.asked(), 1, "the same settings");
+    login.instead(ResponseTemplate::new(401).set_body_json(json!({ "error": "invalid_client" })));
+    let error = get(&with(&server, secret("wrong"), &vault)).await.unwrap_err();
+    assert_eq!(error.context("setting"), Some("/clientSecret"), "a token that is good hides nothing: {error:?}");
+    assert_eq!(record(&vault).await["refreshToken"], "refresh-1", "and nothing is lost");
+    get(&with(&server, secret("two"), &vault)).await.unwrap();
+    get(&with(&server, secret("two"), &vault)).await.unwrap();
+    assert_eq!((login.asked(), &*login.form()["client_secret"]), (3, "two"));
+}
+
+#[tokio::test]
 async fn what_was_refused_is_asked_again_by_a_check() {
     let (login, server) = login().await;
     let vault = Arc::<MemoryVault>::default();
