@@ -381,3 +381,20 @@ async fn a_vault_that_fails_loses_nothing() {
     assert_eq!(login.asked(), 1, "the spent token is not offered again");
     assert!(slot.load().await.unwrap().unwrap().content.expose().contains("refresh-1"));
 }
+
+#[tokio::test]
+async fn a_login_server_that_hangs_holds_up_nobody_else() {
+    let ((slow, slow_server), (_, server)) = (login().await, login().await);
+    slow.delay(Duration::from_secs(20));
+    let client = |server| with(server, oauth(server, Grant::ClientCredentials), &Arc::default());
+    let waits = client(&slow_server);
+    let hanging = tokio::spawn(async move { get(&waits).await });
+    while slow.asked() == 0 {
+        tokio::time::sleep(Duration::from_millis(5)).await;
+    }
+    // One after the other: a token of this login server is good until it gives the next.
+    for _ in 0..49 {
+        get(&client(&server)).await.unwrap();
+    }
+    assert!(!hanging.is_finished(), "it hung all the while");
+}
