@@ -215,3 +215,28 @@ async fn processes_share_a_sign_in_whose_login_server_forgives_a_race() {
 async fn processes_share_a_sign_in_whose_login_server_forgives_nothing() {
     share(RefreshPolicy::OneTime).await;
 }
+
+/// The gateway refuses a wrong key with the same 401 as a token that ran out: no token is spent on it.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_wrong_subscription_key_rotates_no_token() {
+    let sandbox = strict(Duration::from_secs(2)).await;
+    let home = Cli::default();
+    let runtime = home.runtime();
+    let mut settings = by_browser(&sandbox, "mediavalet");
+    drop(signed_in(&runtime, settings.clone()).await);
+    settings["subscriptionKey"] = "ffffffffffffffffffffffffffffffff".into();
+    runtime.add_connection(settings).await.unwrap();
+    // Old enough for its lifetime that a 401 could mean expiry.
+    tokio::time::sleep(Duration::from_millis(600)).await;
+    let connected = runtime.connect("mediavalet").await.unwrap();
+    for _ in 0..50 {
+        let error = call(&connected).await.unwrap_err();
+        assert_eq!(
+            (error.kind(), error.context("setting")),
+            (ErrorKind::Config, Some("/subscriptionKey")),
+            "{error:?}"
+        );
+    }
+    assert_eq!(grants(&sandbox).await, ["authorization_code"]);
+    sandbox.stop().await;
+}
