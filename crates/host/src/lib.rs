@@ -4,6 +4,7 @@
 
 mod connectors;
 mod export;
+mod flows;
 
 use std::{
     collections::BTreeMap,
@@ -21,6 +22,7 @@ pub use trunkline_rest as rest;
 pub use trunkline_store as store;
 
 pub use export::{Exported, Provide};
+pub use flows::Keeping;
 
 use trunkline_core::{
     ActionSpec, Connected, Connection, Connections, ConnectorSpec, Context, Diagnostic, Error, ErrorKind, Progress,
@@ -161,15 +163,9 @@ impl Runtime {
 
     /// Checks a flow against the connectors and begins a run of it; `slots` says which connection fills which slot. A slot
     /// that is not named is filled by the only connection that fits, if there is just one.
-    pub async fn start(&self, flow: &Flow, input: Value, mut slots: BTreeMap<String, String>) -> Result<Running> {
+    pub async fn start(&self, flow: &Flow, input: Value, slots: BTreeMap<String, String>) -> Result<Running> {
         Diagnostic::accept(&format!("flow {}", flow.name()), &flow.check(&self.registry))?;
-        let known = self.store.connections().await?;
-        for (slot, connector) in flow.connections() {
-            let mut fitting = known.iter().filter(|one| ConnectorSpec::name_in(&one.connector) == connector);
-            if let (false, Some(only), None) = (slots.contains_key(slot), fitting.next(), fitting.next()) {
-                slots.insert(slot.clone(), only.name.clone());
-            }
-        }
+        let slots = self.all_slots(flow, slots).await?;
         self.engine.start(flow, input, self.fill(&slots).await?).await
     }
 

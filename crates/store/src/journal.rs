@@ -177,22 +177,15 @@ impl Journal for Store {
             return Err(Error::new(ErrorKind::Internal, "a run has to begin with a `started` event"));
         };
         let (name, at, version, document) = (name.clone(), signed(*at), version.to_owned(), text(flow)?);
-        let (id, flow) = (run.clone(), flow.clone());
+        let id = run.clone();
         let row = Row::new(started)?;
         let seal = self.inner.seal.clone();
         let accepted = self.inner.writer.run(move |store| {
-            let known: Option<String> = flow_document(store, &version)?;
-            if known.as_ref().is_some_and(|known| *known != document && parse(&id, known).ok().as_ref() != Some(&flow))
-            {
-                let message = format!("there is another flow with the version {version} already");
-                return Ok(Err(Error::new(ErrorKind::Conflict, message).hint("give the changed flow a new version")));
-            }
             if exists(store, &id)? {
                 return Ok(Err(Error::new(ErrorKind::Conflict, format!("there is a run {id} already"))));
             }
-            if known.is_none() {
-                let mut insert = store.prepare_cached("INSERT INTO flows (version, document) VALUES (?1, ?2)")?;
-                insert.execute([&version, &document])?;
+            if let Err(error) = pin(store, &version, &document)? {
+                return Ok(Err(error));
             }
             store
                 .prepare_cached("INSERT INTO runs (id, flow, version, status, started_at) VALUES (?1, ?2, ?3, ?4, ?5)")?
@@ -433,7 +426,24 @@ fn summary(row: &SqlRow<'_>) -> rusqlite::Result<RunSummary> {
     })
 }
 
-fn flow_document(store: &Connection, version: &str) -> rusqlite::Result<Option<String>> {
+/// Keeps a flow's document under its version; another document under the same version is refused.
+pub(crate) fn pin(store: &Connection, version: &str, document: &str) -> rusqlite::Result<Result<()>> {
+    let value = |text: &str| serde_json::from_str::<Value>(text).ok();
+    match flow_document(store, version)? {
+        None => {
+            let mut insert = store.prepare_cached("INSERT INTO flows (version, document) VALUES (?1, ?2)")?;
+            insert.execute([version, document])?;
+            Ok(Ok(()))
+        }
+        Some(known) if known == document || value(&known) == value(document) => Ok(Ok(())),
+        Some(_) => {
+            let message = format!("there is another flow with the version {version} already");
+            Ok(Err(Error::new(ErrorKind::Conflict, message).hint("give the changed flow a new version")))
+        }
+    }
+}
+
+pub(crate) fn flow_document(store: &Connection, version: &str) -> rusqlite::Result<Option<String>> {
     let mut statement = store.prepare_cached("SELECT document FROM flows WHERE version = ?1")?;
     statement.query_row([version], |row| row.get(0)).optional()
 }

@@ -24,6 +24,7 @@
 
 mod claim;
 mod connections;
+mod flows;
 mod journal;
 mod key;
 mod rotate;
@@ -43,7 +44,8 @@ use std::{
 
 use trunkline_core::Result;
 
-pub use connections::{ConnectionSummary, ConnectionUse};
+pub use connections::{ConnectionSummary, ConnectionUse, FlowUse};
+pub use flows::{FlowToKeep, KeptFlow};
 pub use key::KeySource;
 pub use rotate::{Rotated, Rotation};
 

@@ -94,15 +94,16 @@ pub(crate) enum Command {
         #[arg(long)]
         all: bool,
     },
-    /// Look at flows without running them
+    /// Check flows, and keep them by name
     Flow {
         #[command(subcommand)]
         command: FlowCommand,
     },
     /// Run a flow and watch it
     Run {
-        /// The flow's file
-        file: String,
+        /// A kept flow's name, or a flow's file; write ./NAME for a file that is named as a kept flow
+        #[arg(value_name = "NAME|FILE")]
+        flow: String,
         /// The run's input: JSON, @FILE, or - for standard input
         #[arg(long, value_name = "JSON", default_value = "{}")]
         input: String,
@@ -225,7 +226,7 @@ pub(crate) enum ConnectionCommand {
     Remove {
         /// The connection
         name: String,
-        /// Even if a run that is not over needs it: that run cannot be resumed then
+        /// Even if an active flow uses it, or a run that is not over needs it: that one cannot go on then
         #[arg(long)]
         force: bool,
     },
@@ -247,6 +248,45 @@ pub(crate) enum FlowCommand {
     Validate {
         /// The flow's file, or - for standard input
         file: String,
+    },
+    /// Keep a flow under its name, with its connections
+    Add {
+        /// The flow's file, or - for standard input
+        file: String,
+        /// Which connection fills which slot; a slot that only one connection fits needs none
+        #[arg(long, value_name = "SLOT=NAME", value_parser = slot)]
+        connection: Vec<(String, String)>,
+        /// What every run gets beside what it is started with: a JSON object, @FILE, or - for standard input
+        #[arg(long, value_name = "JSON")]
+        input: Option<String>,
+        /// Do not let its trigger start runs
+        #[arg(long)]
+        inactive: bool,
+        /// Replace the flow of this name; what is not said anew stays
+        #[arg(long)]
+        replace: bool,
+    },
+    /// List the kept flows
+    List,
+    /// Show a kept flow
+    Show {
+        /// The flow
+        name: String,
+    },
+    /// Let a flow's trigger start runs
+    Activate {
+        /// The flow
+        name: String,
+    },
+    /// Let a flow's trigger start no more runs; those at work go on
+    Deactivate {
+        /// The flow
+        name: String,
+    },
+    /// Forget a flow and what its trigger has seen; its runs stay
+    Remove {
+        /// The flow
+        name: String,
     },
 }
 

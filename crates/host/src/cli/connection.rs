@@ -9,6 +9,7 @@ use trunkline::{
     Runtime,
     core::{Authorization, Connected, Error, ErrorKind, Result},
     rest::Url,
+    store::FlowUse,
 };
 
 use super::{
@@ -61,13 +62,18 @@ pub(crate) async fn connection(runtime: &Runtime, command: ConnectionCommand, ou
                     } else {
                         runs.collect::<Vec<_>>().join(", ")
                     };
+                    let flow = |used: &FlowUse| match used.active {
+                        true => used.flow.clone(),
+                        false => format!("{} (inactive)", used.flow),
+                    };
+                    let flows = one.flows.iter().map(flow).collect::<Vec<_>>().join(", ");
                     let connector = match runtime.version_now(&one.connector) {
                         Some(now) => format!("{} (now {now})", one.connector),
                         None => one.connector.clone(),
                     };
-                    vec![one.name.clone(), connector, signed_in.into(), time(one.updated_at), runs]
+                    vec![one.name.clone(), connector, signed_in.into(), time(one.updated_at), flows, runs]
                 });
-                table(&["Name", "Connector", "Signed in", "Changed (UTC)", "Needed by"], rows)
+                table(&["Name", "Connector", "Signed in", "Changed (UTC)", "Used by flows", "Needed by runs"], rows)
             });
         }
         ConnectionCommand::Show { name } => {

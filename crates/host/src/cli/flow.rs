@@ -1,28 +1,32 @@
-//! `flow validate`, `run` and `runs`.
+//! `flow`: check, keep, list, show, activate, remove.
 
-use std::{collections::BTreeMap, path::Path, process::ExitCode};
+use std::process::ExitCode;
 
 use serde_json::{Value, json};
 use trunkline::{
-    Runtime,
+    Keeping, Runtime,
     core::{Diagnostic, Error, ErrorKind, Registry, Result, Severity},
-    engine::{Flow, Journal, Ledger, Run, RunStatus, Running},
+    engine::Flow,
+    store::KeptFlow,
 };
 
 use super::{
-    args::RunsCommand,
-    demo,
-    output::{Output, exit, plain, table, time},
-    read, watch,
+    args::FlowCommand,
+    json as json_argument,
+    output::{Output, exit, table, time},
+    read,
 };
 
-/// Reads a flow's file; its faults are one error.
-fn load(file: &str) -> Result<(Flow, String)> {
+/// Reads a flow's file; its faults are one error, what may be wrong is said.
+pub(crate) fn load(registry: &Registry, file: &str, output: &Output) -> Result<Flow> {
     let text = read(file)?;
-    match Flow::parse(file, &text) {
-        Ok(flow) => Ok((flow, text)),
-        Err(found) => Err(faults(file, &found)),
+    let flow = Flow::parse(file, &text).map_err(|found| faults(file, &found))?;
+    let found = Flow::locate(file, &text, flow.check(registry));
+    if found.iter().any(|one| one.severity == Severity::Error) {
+        return Err(faults(file, &found));
     }
+    output.say(Output::findings(&found).trim_end());
+    Ok(flow)
 }
 
 /// The faults of a flow as one error.
@@ -43,115 +47,59 @@ pub(crate) fn validate(registry: &Registry, file: &str, output: &Output) -> Resu
     Ok(if faulty { exit::FAULTS } else { exit::DONE }.into())
 }
 
-pub(crate) async fn run(
-    runtime: &Runtime,
-    file: &str,
-    input: Value,
-    connections: Vec<(String, String)>,
-    output: &Output,
-) -> Result<ExitCode> {
-    let (flow, text) = load(file)?;
-    let found = Flow::locate(file, &text, flow.check(runtime.registry()));
-    if found.iter().any(|one| one.severity == Severity::Error) {
-        return Err(faults(file, &found));
-    }
-    output.say(Output::findings(&found).trim_end());
-    let slots: BTreeMap<_, _> = connections.into_iter().collect();
-    let running = runtime.start(&flow, input, slots).await?;
-    finish(running, output).await
-}
-
-/// Watches a run to its end and shows what became of it.
-async fn finish(running: Running, output: &Output) -> Result<ExitCode> {
-    output.say(&format!(
-        "run {}; if it is interrupted, `trunkline runs resume {}` goes on",
-        running.id(),
-        running.id()
-    ));
-    let run = watch::watch(running, output).await?;
-    output.show(&run, || summary(&run));
-    if let (Some(error), false) = (&run.error, output.is_json()) {
-        output.error(error);
-    }
-    Ok(exit_code(run.status))
-}
-
-pub(crate) fn exit_code(status: RunStatus) -> ExitCode {
-    match status {
-        RunStatus::Succeeded | RunStatus::Running => exit::DONE,
-        RunStatus::Partial => exit::PARTIAL,
-        RunStatus::Failed | RunStatus::Cancelled => exit::FAILED,
-    }
-    .into()
-}
-
-/// How a run stands and its ledger, for a person.
-pub(crate) fn summary(run: &Run) -> String {
-    let mut text = format!("run {} of {} (version {}): {}\n", run.id, run.flow, run.version, run.status.as_str());
-    for (warning, times) in &run.warnings {
-        text += &format!("\nwarning ({times}x): {warning}");
-    }
-    for (step, ledger) in &run.ledger {
-        text += &format!("\n{step}: {} items\n{}", ledger.total(), lines(ledger));
-    }
-    plain(&text)
-}
-
-/// A ledger, a line a reason.
-pub(crate) fn lines(ledger: &Ledger) -> String {
-    let mut text = format!("  {:>7}  done\n", ledger.done);
-    for (status, reasons) in [("skipped", &ledger.skipped), ("failed", &ledger.failed), ("unknown", &ledger.unknown)] {
-        for (reason, count) in reasons {
-            text += &format!("  {count:>7}  {status}: {reason}\n");
+pub(crate) async fn flow(runtime: &Runtime, command: FlowCommand, output: &Output) -> Result<ExitCode> {
+    match command {
+        FlowCommand::Validate { file } => return validate(runtime.registry(), &file, output),
+        FlowCommand::Add { file, connection, input, inactive, replace } => {
+            let flow = load(runtime.registry(), &file, output)?;
+            let input = match input.map(|input| json_argument(&input, "--input")).transpose()? {
+                None => None,
+                Some(Value::Object(input)) => Some(input),
+                Some(_) => {
+                    return Err(Error::new(ErrorKind::InvalidInput, "--input of a kept flow has to be a JSON object")
+                        .hint("what starts a run adds its own members to it"));
+                }
+            };
+            let keeping = Keeping { slots: connection.into_iter().collect(), input, inactive, replace };
+            let kept = runtime.keep_flow(&flow, keeping).await?;
+            output.show(&json!({ "added": kept }), || {
+                let name = &kept.name;
+                format!("Kept {name} (version {}), {}. `trunkline run {name}` runs it.", kept.version, activity(&kept))
+            });
         }
-    }
-    text
-}
-
-pub(crate) async fn runs(
-    runtime: &Runtime,
-    data: &Path,
-    command: Option<RunsCommand>,
-    output: &Output,
-) -> Result<ExitCode> {
-    match command.unwrap_or(RunsCommand::List) {
-        RunsCommand::List => {
-            let all = runtime.store().runs().await?;
+        FlowCommand::List => {
+            let all = runtime.store().kept_flows().await?;
             output.show(&all, || {
-                let rows = all.iter().map(|run| {
-                    let count = |status: &str| run.items.get(status).copied().unwrap_or_default().to_string();
-                    let started = time(run.started_at);
-                    let (id, flow) = (run.id.to_string(), run.flow.clone());
-                    let counts = ["done", "skipped", "failed", "unknown"].map(count);
-                    [id, flow, run.status.as_str().to_owned(), started].into_iter().chain(counts).collect()
+                let rows = all.iter().map(|one| {
+                    let slots = one.connections.iter().map(|(slot, name)| format!("{slot}={name}"));
+                    let slots = slots.collect::<Vec<_>>().join(", ");
+                    vec![one.name.clone(), one.version.clone(), activity(one).into(), slots, time(one.updated_at)]
                 });
-                table(&["Run", "Flow", "Status", "Started (UTC)", "Done", "Skipped", "Failed", "Unknown"], rows)
+                table(&["Name", "Version", "Trigger", "Connections", "Changed (UTC)"], rows)
             });
-            Ok(exit::DONE.into())
         }
-        RunsCommand::Show { id } => {
-            let run = runtime.engine().run(&runtime.find_run(&id).await?).await?;
-            output.show(&run, || {
-                let error = run.error.as_ref().map(|error| format!("\nerror: {}", plain(&format!("{error:?}"))));
-                summary(&run) + &error.unwrap_or_default()
-            });
-            Ok(exit::DONE.into())
+        FlowCommand::Show { name } => {
+            let kept = runtime.store().kept_flow(&name).await?;
+            let mut shown = serde_json::to_value(&kept).unwrap_or_default();
+            shown["document"] = kept.document;
+            output.json(&shown);
         }
-        RunsCommand::Resume { id } => {
-            let id = runtime.find_run(&id).await?;
-            let sandbox = demo::revive(runtime, data, &id).await?;
-            let code = finish(runtime.resume(&id).await?, output).await?;
-            if let Some(sandbox) = sandbox {
-                output.show(&sandbox.report(), || demo::comparison(&sandbox.report()));
-                sandbox.stop().await;
-            }
-            Ok(code)
+        FlowCommand::Activate { name } => {
+            runtime.activate_flow(&name, true).await?;
+            output.show(&json!({ "activated": name }), || format!("{name} is active."));
         }
-        RunsCommand::Cancel { id } => {
-            let id = runtime.find_run(&id).await?;
-            runtime.engine().cancel(&id).await?;
-            output.show(&json!({ "cancelled": id }), || format!("Run {id} is told to stop."));
-            Ok(exit::DONE.into())
+        FlowCommand::Deactivate { name } => {
+            runtime.activate_flow(&name, false).await?;
+            output.show(&json!({ "deactivated": name }), || format!("{name} is inactive: nothing but you starts it."));
+        }
+        FlowCommand::Remove { name } => {
+            runtime.store().remove_flow(&name).await?;
+            output.show(&json!({ "removed": name }), || format!("Removed {name}. Its runs are still there."));
         }
     }
+    Ok(exit::DONE.into())
+}
+
+fn activity(flow: &KeptFlow) -> &'static str {
+    if flow.active { "active" } else { "inactive" }
 }

@@ -8,6 +8,7 @@ mod flow;
 mod key;
 mod net;
 mod output;
+mod runs;
 mod sandbox;
 mod watch;
 
@@ -78,11 +79,13 @@ async fn run(arguments: Arguments, output: &Output) -> Result<ExitCode> {
             }
             Ok(exit::DONE.into())
         }
+        // Needs no store.
         Command::Flow { command: args::FlowCommand::Validate { file } } => flow::validate(&registry()?, &file, output),
-        Command::Run { file, input, connection } => {
-            flow::run(&open()?, &file, json(&input, "--input")?, connection, output).await
+        Command::Flow { command } => flow::flow(&open()?, command, output).await,
+        Command::Run { flow, input, connection } => {
+            runs::run(&open()?, &flow, json(&input, "--input")?, connection, output).await
         }
-        Command::Runs { command } => flow::runs(&open()?, &data, command, output).await,
+        Command::Runs { command } => runs::runs(&open()?, &data, command, output).await,
     }
 }
 
