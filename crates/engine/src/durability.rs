@@ -134,6 +134,12 @@ impl Journaled {
         Ok(())
     }
 
+    /// Leaves the run to be resumed, once all that was recorded is on disk.
+    pub(crate) async fn park(&self) -> Result<Run> {
+        self.journal.append(&self.id, Vec::new(), Flush::Now).await?;
+        Ok(self.with_run(|run| std::mem::replace(run, Run::new(run.id.clone()))))
+    }
+
     /// Attempts until the outcome is clear: a `Create` of which nobody knows is looked up before it is tried again.
     async fn attempt(
         &self,

@@ -11,7 +11,7 @@ use trunkline_core::{CancellationToken, Connected, Diagnostic, Error, ErrorKind,
 use uuid::Uuid;
 
 use crate::{
-    Claim, Flow, Flush, Journal, Notice, Run, RunEvent, RunId, RunStatus, StepPath,
+    Claim, Fired, Flow, Flush, Journal, Notice, Run, RunEvent, RunId, RunStatus, StepPath,
     durability::{Journaled, now},
     expression::Scope,
     interpreter::{End, Interpreter},
@@ -26,6 +26,30 @@ const CANCEL_POLL: Duration = Duration::from_millis(500);
 #[derive(Clone)]
 pub struct Engine {
     journal: Arc<dyn Journal>,
+    parking: CancellationToken,
+}
+
+/// A run that is on disk and has not begun.
+pub struct Accepted {
+    flow: Flow,
+    run: Run,
+    slots: BTreeMap<String, Connected>,
+    claim: Claim,
+}
+
+impl Accepted {
+    /// The run's name.
+    pub fn id(&self) -> &RunId {
+        &self.run.id
+    }
+}
+
+/// What became of a run that a trigger wants to start.
+pub enum Acceptance {
+    /// It is on disk.
+    New(Box<Accepted>),
+    /// There is none: this earlier run has taken what it was to be handed.
+    Before(RunId),
 }
 
 /// A run being worked on in the background.
@@ -61,11 +85,54 @@ impl Running {
 impl Engine {
     /// An engine on this journal.
     pub fn new(journal: Arc<dyn Journal>) -> Self {
-        Engine { journal }
+        Engine { journal, parking: CancellationToken::new() }
+    }
+
+    /// Stops all runs of this engine at their next safe point, for good: steps in flight go on to their ends, nothing new is
+    /// begun, and the runs can be resumed by another engine. [`Running::wait`] gives them back as running.
+    pub fn park(&self) {
+        self.parking.cancel();
     }
 
     /// Accepts a run and begins to work on it. `slots` says which connection fills which slot of the flow.
     pub async fn start(&self, flow: &Flow, input: Value, slots: BTreeMap<String, Connected>) -> Result<Running> {
+        Ok(self.begin(self.accept(flow, input, slots).await?))
+    }
+
+    /// Accepts a run: it is on disk. [`Engine::begin`] works on it; if it is dropped instead, it waits to be resumed.
+    pub async fn accept(&self, flow: &Flow, input: Value, slots: BTreeMap<String, Connected>) -> Result<Accepted> {
+        let (accepted, started) = self.prepare(flow, input, slots).await?;
+        self.journal.accept(accepted.id(), flow.version(), flow.document(), started).await?;
+        Ok(accepted)
+    }
+
+    /// The same for what a trigger has seen, unless an earlier run has taken that.
+    pub async fn accept_fired(
+        &self,
+        flow: &Flow,
+        input: Value,
+        slots: BTreeMap<String, Connected>,
+        fired: &Fired,
+    ) -> Result<Acceptance> {
+        let (accepted, started) = self.prepare(flow, input, slots).await?;
+        let journal = &self.journal;
+        Ok(match journal.accept_fired(accepted.id(), flow.version(), flow.document(), started, fired).await? {
+            None => Acceptance::New(Box::new(accepted)),
+            Some(earlier) => Acceptance::Before(earlier),
+        })
+    }
+
+    /// Begins to work on an accepted run.
+    pub fn begin(&self, accepted: Accepted) -> Running {
+        self.work(accepted.flow, accepted.run, accepted.slots, accepted.claim)
+    }
+
+    async fn prepare(
+        &self,
+        flow: &Flow,
+        input: Value,
+        slots: BTreeMap<String, Connected>,
+    ) -> Result<(Accepted, RunEvent)> {
         fill(flow, &slots)?;
         if let Some(schema) = flow.input() {
             schema.accept(&format!("the input of flow {}", flow.name()), &input)?;
@@ -79,10 +146,9 @@ impl Engine {
             connections: slots.iter().map(|(slot, connected)| (slot.clone(), connected.name().to_owned())).collect(),
             at: now(),
         };
-        self.journal.accept(&id, flow.version(), flow.document(), started.clone()).await?;
         let mut run = Run::new(id);
-        run.apply(started);
-        Ok(self.work(flow.clone(), run, slots, claim))
+        run.apply(started.clone());
+        Ok((Accepted { flow: flow.clone(), run, slots, claim }, started))
     }
 
     /// A run as it stands.
@@ -142,13 +208,21 @@ impl Engine {
         let (id, input) = (run.id.clone(), run.input.clone());
         let journaled = Journaled::new(self.journal.clone(), run, watchers);
         let poll = Abort(self.poll_cancel(&id, journaled.clone(), cancellation.clone()));
-        let interpreter = Interpreter::new(id.clone(), slots, Arc::new(journaled.clone()), cancellation.clone());
+        let (durability, parking) = (Arc::new(journaled.clone()), self.parking.clone());
+        let interpreter = Interpreter::new(id.clone(), slots, durability, cancellation.clone(), parking.clone());
+        let stopped = cancellation.clone();
         let scope = Scope::new(&input, &id.0);
         let task = tokio::spawn(async move {
             let (_claim, _poll) = (claim, poll);
             // In a task of its own, so that a panic ends the run as failed instead of leaving it open.
             let end = tokio::spawn(interpreter.steps(flow.steps().clone(), scope, StepPath::default())).await;
             let end = end.unwrap_or_else(|panic| Err(Error::new(ErrorKind::Internal, "a step panicked").source(panic)));
+            let parked = matches!(&end, Err(error) if error.kind() == ErrorKind::Cancelled)
+                && parking.is_cancelled()
+                && !stopped.is_cancelled();
+            if parked {
+                return journaled.park().await;
+            }
             finish(&journaled, end).await
         });
         Running { id, notices, cancellation, task }

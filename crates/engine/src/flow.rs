@@ -14,6 +14,7 @@ use trunkline_core::{Diagnostic, Place, Schema};
 use uuid::Uuid;
 
 use crate::{
+    Overlap,
     document::{
         self, ActionDocument, EachDocument, FLOW, FailDocument, FlowDocument, IfDocument, KINDS, OverDocument,
         SetDocument, SkipDocument,
@@ -38,6 +39,7 @@ struct Inner {
     version: String,
     document: Value,
     connections: BTreeMap<String, String>,
+    overlap: Overlap,
     input: Option<Schema>,
     steps: Arc<[Step]>,
 }
@@ -128,8 +130,8 @@ impl Flow {
         }
         let text = document.to_string();
         let version = Uuid::new_v5(&Uuid::NAMESPACE_OID, text.as_bytes()).simple().to_string()[..12].to_owned();
-        let connections = flow.connections;
-        Ok(Flow(Arc::new(Inner { name: flow.name, version, document, connections, input, steps })))
+        let (connections, overlap) = (flow.connections, flow.overlap);
+        Ok(Flow(Arc::new(Inner { name: flow.name, version, document, connections, overlap, input, steps })))
     }
 
     /// What the flow is called.
@@ -150,6 +152,11 @@ impl Flow {
     /// The slots and the connector each one needs.
     pub fn connections(&self) -> &BTreeMap<String, String> {
         &self.0.connections
+    }
+
+    /// What happens when a run is to begin while another one is at work.
+    pub fn overlap(&self) -> Overlap {
+        self.0.overlap
     }
 
     /// What a run takes, if the flow says so.

@@ -43,7 +43,10 @@ struct Inner {
     slots: BTreeMap<String, Connected>,
     files: Connections,
     durability: Arc<dyn Durability>,
+    /// Breaks off steps in flight.
     cancellation: CancellationToken,
+    /// Lets them end, and begins nothing new.
+    parking: CancellationToken,
 }
 
 impl Interpreter {
@@ -52,9 +55,10 @@ impl Interpreter {
         slots: BTreeMap<String, Connected>,
         durability: Arc<dyn Durability>,
         cancellation: CancellationToken,
+        parking: CancellationToken,
     ) -> Self {
         let files = slots.values().cloned().collect();
-        Interpreter(Arc::new(Inner { run, slots, files, durability, cancellation }))
+        Interpreter(Arc::new(Inner { run, slots, files, durability, cancellation, parking }))
     }
 
     /// Runs steps one after the other.
@@ -310,7 +314,7 @@ impl Each<'_> {
 
 impl Inner {
     fn cancelled(&self) -> Result<()> {
-        match self.cancellation.is_cancelled() {
+        match self.cancellation.is_cancelled() || self.parking.is_cancelled() {
             true => Err(Error::new(ErrorKind::Cancelled, "the run was cancelled")),
             false => Ok(()),
         }

@@ -16,6 +16,8 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use trunkline_core::{Error, ErrorKind, Result, pointer_part};
 
+use crate::Fired;
+
 /// The name of a run: 12 hexadecimal digits.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize, JsonSchema)]
 #[serde(transparent)]
@@ -260,6 +262,17 @@ pub trait Journal: Send + Sync {
     /// Accepts a run: its flow's document (under `version`) and its first event are on disk when this returns.
     async fn accept(&self, run: &RunId, version: &str, flow: &Value, started: RunEvent) -> Result<()>;
 
+    /// The same for a run that a trigger starts: what it takes is remembered in the same transaction. If an earlier run has
+    /// taken one of the keys, nothing is accepted, and that run is named.
+    async fn accept_fired(
+        &self,
+        run: &RunId,
+        version: &str,
+        flow: &Value,
+        started: RunEvent,
+        fired: &Fired,
+    ) -> Result<Option<RunId>>;
+
     /// Adds events in this order. After an append has failed, all later ones fail: nobody guesses what is on disk.
     async fn append(&self, run: &RunId, events: Vec<RunEvent>, flush: Flush) -> Result<()>;
 
@@ -295,6 +308,21 @@ struct Memory {
     // As text, so that what comes back is what a store would give back.
     events: BTreeMap<RunId, Vec<String>>,
     items: BTreeMap<(RunId, StepPath, String), String>,
+    taken: HashMap<(String, String), RunId>,
+}
+
+impl Memory {
+    fn accept(&mut self, run: &RunId, version: &str, flow: &Value, started: &RunEvent) -> Result<()> {
+        if self.events.contains_key(run) {
+            return Err(Error::new(ErrorKind::Conflict, format!("there is a run {run} already")));
+        }
+        if self.flows.get(version).is_some_and(|known| known != flow) {
+            return Err(Error::new(ErrorKind::Conflict, format!("there is another flow with the version {version}")));
+        }
+        self.flows.insert(version.to_owned(), flow.clone());
+        self.events.insert(run.clone(), vec![text(started)?]);
+        Ok(())
+    }
 }
 
 fn no_run(run: &RunId) -> Error {
@@ -319,16 +347,25 @@ impl MemoryJournal {
 #[async_trait]
 impl Journal for MemoryJournal {
     async fn accept(&self, run: &RunId, version: &str, flow: &Value, started: RunEvent) -> Result<()> {
+        self.lock().accept(run, version, flow, &started)
+    }
+
+    async fn accept_fired(
+        &self,
+        run: &RunId,
+        version: &str,
+        flow: &Value,
+        started: RunEvent,
+        fired: &Fired,
+    ) -> Result<Option<RunId>> {
         let mut memory = self.lock();
-        if memory.events.contains_key(run) {
-            return Err(Error::new(ErrorKind::Conflict, format!("there is a run {run} already")));
+        let key = |key: &String| (fired.flow.clone(), key.clone());
+        if let Some(earlier) = fired.keys.iter().find_map(|one| memory.taken.get(&key(one))) {
+            return Ok(Some(earlier.clone()));
         }
-        if memory.flows.get(version).is_some_and(|known| known != flow) {
-            return Err(Error::new(ErrorKind::Conflict, format!("there is another flow with the version {version}")));
-        }
-        memory.flows.insert(version.to_owned(), flow.clone());
-        memory.events.insert(run.clone(), vec![text(&started)?]);
-        Ok(())
+        memory.accept(run, version, flow, &started)?;
+        memory.taken.extend(fired.keys.iter().map(|one| (key(one), run.clone())));
+        Ok(None)
     }
 
     async fn append(&self, run: &RunId, events: Vec<RunEvent>, _: Flush) -> Result<()> {

@@ -43,12 +43,14 @@ mod journal;
 #[cfg(any(test, feature = "suite"))]
 pub mod journal_suite;
 mod run;
+mod trigger;
 
 pub use durability::Notice;
-pub use engine::{Engine, Running};
+pub use engine::{Acceptance, Accepted, Engine, Running};
 pub use expression::Template;
 pub use flow::{Flow, Step};
 pub use journal::{
     Claim, Flush, ItemOutcome, Journal, MemoryJournal, RunEvent, RunId, RunStatus, RunSummary, StepPath,
 };
 pub use run::{Ledger, Run};
+pub use trigger::{Fired, Overlap};

@@ -321,6 +321,33 @@ async fn what_concerns_the_whole_run_stops_it_and_a_resumed_run_repeats_nothing_
 }
 
 #[tokio::test]
+async fn a_parked_run_ends_what_is_in_flight_and_another_engine_goes_on() {
+    let steps = json!([{ "id": "all", "each": (0..200).collect::<Vec<_>>(), "concurrency": 2, "steps": [
+        call("look", "thing.look", json!({ "name": "{{ item }}x" })) ] }]);
+    let (engine, journal) = engine();
+    let world = world("parked");
+    let running = engine.start(&flow(steps), json!({}), slots("parked")).await.unwrap();
+    let id = running.id().clone();
+    while world.calls("look 3x") == 0 {
+        tokio::time::sleep(Duration::from_millis(1)).await;
+    }
+    engine.park();
+    let parked = running.wait().await.unwrap();
+    assert_eq!((parked.status, parked.finished_at), (RunStatus::Running, None));
+    assert_eq!(journal.runs().await.unwrap()[0].status, RunStatus::Running);
+    assert_eq!(
+        (world.working.load(Ordering::SeqCst), world.calls("look 199x")),
+        (0, 0),
+        "nothing is torn off, nothing begun"
+    );
+
+    let again = Engine::new(journal.clone()).resume(&id, slots("parked")).await.unwrap().wait().await.unwrap();
+    assert_eq!((again.status, again.ledger[&StepPath::from("all")].done), (RunStatus::Succeeded, 200));
+    let calls = (0..200).map(|item| world.calls(&format!("look {item}x"))).max();
+    assert_eq!(calls, Some(1), "what had ended was not called again");
+}
+
+#[tokio::test]
 async fn a_run_is_cancelled_through_the_journal_and_its_steps_are_broken_off() {
     let flow = flow(json!([call("wait", "thing.look", json!({ "name": "w", "fault": "forever" }))]));
     let (engine, _) = engine();

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use serde_json::{Map, Value};
 use trunkline_core::{ConnectorSpec, Diagnostic, Error, ErrorKind, Result};
-use trunkline_engine::{Flow, Running};
+use trunkline_engine::{Acceptance, Fired, Flow, Running};
 use trunkline_store::{ConnectionSummary, FlowToKeep, KeptFlow};
 
 use crate::Runtime;
@@ -76,6 +76,22 @@ impl Runtime {
         let mut connections = kept.connections;
         connections.extend(slots);
         self.start(&flow, with_kept(kept.input, input), connections).await
+    }
+
+    /// Accepts a run of a kept flow, unless what its trigger has seen was handed to an earlier one.
+    pub(crate) async fn accept_kept(
+        &self,
+        kept: KeptFlow,
+        flow: &Flow,
+        input: Value,
+        fired: Option<&Fired>,
+    ) -> Result<Acceptance> {
+        let (input, slots) = (with_kept(kept.input, input), self.all_slots(flow, kept.connections).await?);
+        let slots = self.fill(&slots).await?;
+        match fired {
+            Some(fired) => self.engine.accept_fired(flow, input, slots, fired).await,
+            None => Ok(Acceptance::New(Box::new(self.engine.accept(flow, input, slots).await?))),
+        }
     }
 
     /// The slots of a flow, and in those that nobody filled the only connection that fits, if there is just one.

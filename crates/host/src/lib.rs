@@ -5,6 +5,7 @@
 mod connectors;
 mod export;
 mod flows;
+pub mod serve;
 
 use std::{
     collections::BTreeMap,
@@ -13,6 +14,7 @@ use std::{
     sync::{Arc, Mutex, PoisonError},
 };
 
+use serde::Serialize;
 use serde_json::Value;
 use uuid::Uuid;
 
@@ -26,7 +28,7 @@ pub use flows::Keeping;
 
 use trunkline_core::{
     ActionSpec, Connected, Connection, Connections, ConnectorSpec, Context, Diagnostic, Error, ErrorKind, Progress,
-    Recorder, Registry, Result, Secret, SecretSource,
+    Recorder, Registry, Result, Secret, SecretSource, redact,
 };
 use trunkline_engine::{Engine, Flow, RunId, RunStatus, Running};
 use trunkline_store::{KeySource, Store};
@@ -246,6 +248,21 @@ fn secret(source: &SecretSource) -> Result<Secret> {
         "" => Err(missing(format!("{source:?} is empty"))),
         text => Ok(Secret::from(text)),
     }
+}
+
+/// A value as JSON without known secrets. Its texts are looked at one by one: in the JSON they would be escaped once more.
+pub fn clean(value: &impl Serialize) -> Value {
+    fn clean(value: &mut Value) {
+        match value {
+            Value::String(text) => *text = redact(text).into_owned(),
+            Value::Array(all) => all.iter_mut().for_each(clean),
+            Value::Object(all) => all.values_mut().for_each(clean),
+            _ => {}
+        }
+    }
+    let mut value = serde_json::to_value(value).unwrap_or_default();
+    clean(&mut value);
+    value
 }
 
 /// Where data goes if nobody says: `$XDG_DATA_HOME/trunkline`, else `~/.local/share/trunkline`.

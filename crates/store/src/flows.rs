@@ -12,7 +12,6 @@ use trunkline_core::{Error, ErrorKind, Result, Secret};
 use crate::{
     Store,
     connections::nearest,
-    journal::pin,
     now,
     seal::{Place, Sealed},
 };
@@ -227,4 +226,26 @@ fn names(store: &Connection) -> rusqlite::Result<Vec<String>> {
 
 fn no_flow(name: &str, known: &[String]) -> Error {
     nearest(Error::new(ErrorKind::NotFound, format!("no flow {name} is kept")), name, known)
+}
+
+/// Keeps a flow's document under its version; another document under the same version is refused.
+pub(crate) fn pin(store: &Connection, version: &str, document: &str) -> rusqlite::Result<Result<()>> {
+    let value = |text: &str| serde_json::from_str::<Value>(text).ok();
+    match flow_document(store, version)? {
+        None => {
+            let mut insert = store.prepare_cached("INSERT INTO flows (version, document) VALUES (?1, ?2)")?;
+            insert.execute([version, document])?;
+            Ok(Ok(()))
+        }
+        Some(known) if known == document || value(&known) == value(document) => Ok(Ok(())),
+        Some(_) => {
+            let message = format!("there is another flow with the version {version} already");
+            Ok(Err(Error::new(ErrorKind::Conflict, message).hint("give the changed flow a new version")))
+        }
+    }
+}
+
+pub(crate) fn flow_document(store: &Connection, version: &str) -> rusqlite::Result<Option<String>> {
+    let mut statement = store.prepare_cached("SELECT document FROM flows WHERE version = ?1")?;
+    statement.query_row([version], |row| row.get(0)).optional()
 }

@@ -13,13 +13,15 @@ use rusqlite::{Connection, OptionalExtension, Row as SqlRow, params};
 use serde::{Serialize, de::DeserializeOwned};
 use serde_json::Value;
 use trunkline_core::{Error, ErrorKind, Result, async_trait};
-use trunkline_engine::{Claim, Flush, ItemOutcome, Journal, RunEvent, RunId, RunStatus, RunSummary, StepPath};
+use trunkline_engine::{Claim, Fired, Flush, ItemOutcome, Journal, RunEvent, RunId, RunStatus, RunSummary, StepPath};
 use zeroize::Zeroizing;
 
 use crate::{
     Store, claim,
+    flows::{flow_document, pin},
     seal::{Place, Seal, Sealed},
     sqlite::ours,
+    taken,
 };
 
 /// A replay reads this many events at a time, or fewer that together reach `PAGE_BYTES`.
@@ -172,29 +174,18 @@ impl Kept {
 #[async_trait]
 impl Journal for Store {
     async fn accept(&self, run: &RunId, version: &str, flow: &Value, started: RunEvent) -> Result<()> {
-        claim::check(run)?;
-        let RunEvent::Started { flow: name, at, .. } = &started else {
-            return Err(Error::new(ErrorKind::Internal, "a run has to begin with a `started` event"));
-        };
-        let (name, at, version, document) = (name.clone(), signed(*at), version.to_owned(), text(flow)?);
-        let id = run.clone();
-        let row = Row::new(started)?;
-        let seal = self.inner.seal.clone();
-        let accepted = self.inner.writer.run(move |store| {
-            if exists(store, &id)? {
-                return Ok(Err(Error::new(ErrorKind::Conflict, format!("there is a run {id} already"))));
-            }
-            if let Err(error) = pin(store, &version, &document)? {
-                return Ok(Err(error));
-            }
-            store
-                .prepare_cached("INSERT INTO runs (id, flow, version, status, started_at) VALUES (?1, ?2, ?3, ?4, ?5)")?
-                .execute(params![id.0, name, version, RunStatus::Running.as_str(), at])?;
-            insert(store, &seal, &id, vec![row]).map(Ok)
-        });
-        accepted.await??;
-        self.inner.pending.lock().known.insert(run.clone());
-        Ok(())
+        self.accept_run(run, version, flow, started, Fired::default()).await.map(drop)
+    }
+
+    async fn accept_fired(
+        &self,
+        run: &RunId,
+        version: &str,
+        flow: &Value,
+        started: RunEvent,
+        fired: &Fired,
+    ) -> Result<Option<RunId>> {
+        self.accept_run(run, version, flow, started, fired.clone()).await
     }
 
     async fn append(&self, run: &RunId, events: Vec<RunEvent>, flush: Flush) -> Result<()> {
@@ -312,6 +303,46 @@ impl Row {
 }
 
 impl Store {
+    async fn accept_run(
+        &self,
+        run: &RunId,
+        version: &str,
+        flow: &Value,
+        started: RunEvent,
+        fired: Fired,
+    ) -> Result<Option<RunId>> {
+        claim::check(run)?;
+        let RunEvent::Started { flow: name, at, .. } = &started else {
+            return Err(Error::new(ErrorKind::Internal, "a run has to begin with a `started` event"));
+        };
+        let (name, at, version, document) = (name.clone(), signed(*at), version.to_owned(), text(flow)?);
+        let id = run.clone();
+        let row = Row::new(started)?;
+        let seal = self.inner.seal.clone();
+        let accepted = self.inner.writer.run(move |store| {
+            if let Some(earlier) = taken::by(store, &fired)? {
+                return Ok(Ok(Some(earlier)));
+            }
+            if exists(store, &id)? {
+                return Ok(Err(Error::new(ErrorKind::Conflict, format!("there is a run {id} already"))));
+            }
+            if let Err(error) = pin(store, &version, &document)? {
+                return Ok(Err(error));
+            }
+            store
+                .prepare_cached("INSERT INTO runs (id, flow, version, status, started_at) VALUES (?1, ?2, ?3, ?4, ?5)")?
+                .execute(params![id.0, name, version, RunStatus::Running.as_str(), at])?;
+            insert(store, &seal, &id, vec![row])?;
+            taken::take(store, &fired, Some(&id))?;
+            Ok(Ok(None))
+        });
+        let earlier = accepted.await??;
+        if earlier.is_none() {
+            self.inner.pending.lock().known.insert(run.clone());
+        }
+        Ok(earlier)
+    }
+
     /// Waits until everything that this process has queued is on disk.
     async fn flushed(&self) -> Result<()> {
         self.inner.writer.check()?;
@@ -424,28 +455,6 @@ fn summary(row: &SqlRow<'_>) -> rusqlite::Result<RunSummary> {
         finished_at: row.get::<_, Option<i64>>(5)?.map(i64::unsigned_abs),
         items,
     })
-}
-
-/// Keeps a flow's document under its version; another document under the same version is refused.
-pub(crate) fn pin(store: &Connection, version: &str, document: &str) -> rusqlite::Result<Result<()>> {
-    let value = |text: &str| serde_json::from_str::<Value>(text).ok();
-    match flow_document(store, version)? {
-        None => {
-            let mut insert = store.prepare_cached("INSERT INTO flows (version, document) VALUES (?1, ?2)")?;
-            insert.execute([version, document])?;
-            Ok(Ok(()))
-        }
-        Some(known) if known == document || value(&known) == value(document) => Ok(Ok(())),
-        Some(_) => {
-            let message = format!("there is another flow with the version {version} already");
-            Ok(Err(Error::new(ErrorKind::Conflict, message).hint("give the changed flow a new version")))
-        }
-    }
-}
-
-pub(crate) fn flow_document(store: &Connection, version: &str) -> rusqlite::Result<Option<String>> {
-    let mut statement = store.prepare_cached("SELECT document FROM flows WHERE version = ?1")?;
-    statement.query_row([version], |row| row.get(0)).optional()
 }
 
 fn exists(store: &Connection, run: &RunId) -> rusqlite::Result<bool> {

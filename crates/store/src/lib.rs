@@ -31,6 +31,7 @@ mod rotate;
 mod schema;
 mod seal;
 mod sqlite;
+mod taken;
 mod vault;
 mod writer;
 

@@ -1,8 +1,9 @@
 //! What can be written on the command line, and the help for it.
 
-use std::path::PathBuf;
+use std::{net::SocketAddr, path::PathBuf};
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
+use trunkline::rest::Url;
 
 /// Runs flows between systems: connectors, connections, durable runs.
 #[derive(Parser)]
@@ -43,6 +44,11 @@ pub(crate) enum Command {
     Demo(Demo),
     /// Serve look-alikes of Mediaflow and MediaValet on this machine, to try and to test against
     Sandbox(Sandbox),
+    /// Serve sign-ins in the browser, runs and the triggers of kept flows, until Ctrl-C or SIGTERM
+    ///
+    /// The API wants a token: that of TRUNKLINE_API_TOKEN, or of the file DATA.api-token, which is made at the first start.
+    /// Runs that were left at work are taken up.
+    Serve(Serve),
     /// List the connectors, or show what one needs
     Connectors {
         /// A connector, such as mediavalet
@@ -153,6 +159,19 @@ pub(crate) struct Sandbox {
     /// Folder to write ready-made connection files to
     #[arg(long, value_name = "DIR")]
     pub(crate) connections: Option<PathBuf>,
+}
+
+#[derive(Args)]
+pub(crate) struct Serve {
+    /// Address to listen on; port 0 for any
+    #[arg(long, value_name = "ADDRESS", default_value = "127.0.0.1:8700")]
+    pub(crate) listen: SocketAddr,
+    /// What it is called from outside, such as https://flows.example.com: for sign-ins and webhooks through a proxy
+    #[arg(long, value_name = "URL", env = "TRUNKLINE_PUBLIC_URL")]
+    pub(crate) public_url: Option<Url>,
+    /// How long steps in flight may go on when it is told to stop, in seconds
+    #[arg(long, value_name = "SECONDS", default_value_t = 30)]
+    pub(crate) grace: u64,
 }
 
 #[derive(Clone, Copy, ValueEnum)]

@@ -9,6 +9,7 @@ use trunkline::{
     Runtime,
     core::{Authorization, Connected, Error, ErrorKind, Result},
     rest::Url,
+    serve::CALLBACK,
     store::FlowUse,
 };
 
@@ -17,9 +18,6 @@ use super::{
     output::{Output, exit, plain, table, time},
     read,
 };
-
-/// Where browsers come back to after a sign-in; what is registered at the vendors.
-const CALLBACK: &str = "/rest/v1/oauth2/callback";
 
 pub(crate) async fn connection(runtime: &Runtime, command: ConnectionCommand, output: &Output) -> Result<ExitCode> {
     match command {

@@ -10,6 +10,7 @@ mod net;
 mod output;
 mod runs;
 mod sandbox;
+mod serve;
 mod watch;
 
 use std::{fs, io::Read, path::PathBuf, process::ExitCode};
@@ -55,6 +56,7 @@ async fn run(arguments: Arguments, output: &Output) -> Result<ExitCode> {
     match arguments.command {
         Command::Demo(demo) => demo::demo(&open()?, &data, demo, output).await,
         Command::Sandbox(sandbox) => sandbox::sandbox(sandbox, output).await,
+        Command::Serve(arguments) => serve::serve(open()?, &data, arguments, output).await,
         Command::Connectors { name } => catalogue::connectors(&registry()?, name.as_deref(), output),
         Command::Actions { connector, search } => {
             catalogue::actions(&registry()?, connector.as_deref(), search.as_deref(), output)
