@@ -2,8 +2,10 @@
 #![allow(clippy::unwrap_used)]
 
 mod access;
+mod clock;
 mod runs;
 mod sign_in;
+mod webhooks;
 
 use std::{fs, process::Stdio};
 
@@ -97,7 +99,11 @@ impl Serve {
 
 /// Keeps a flow of this document.
 pub(crate) async fn keep(cli: &Cli, flow: &Value) -> Value {
+    add(cli, flow, &[]).await.expect(0).json()
+}
+
+pub(crate) async fn add(cli: &Cli, flow: &Value, arguments: &[&str]) -> Answer {
     let name = flow["name"].as_str().unwrap();
     let file = cli.write(&format!("{name}.json"), &flow.to_string());
-    cli.run(&["flow", "add", &file, "--replace", "--json"]).await.expect(0).json()["added"].clone()
+    cli.run(&[&["flow", "add", &file, "--replace", "--json"], arguments].concat()).await
 }

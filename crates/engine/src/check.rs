@@ -2,11 +2,11 @@
 
 use std::collections::BTreeMap;
 
-use serde_json::Value;
+use serde_json::{Value, json};
 use trunkline_core::{Diagnostic, Effect, Registered, Registry, Schema};
 
 use crate::{
-    Flow, Step, Template,
+    Flow, Step, Template, Trigger,
     expression::{ROOTS, Reference},
     flow::{Call, Over, StepKind},
 };
@@ -43,13 +43,30 @@ impl Flow {
                 checker.found.push(Diagnostic { pointer: format!("/connections/{slot}"), ..one });
             }
         }
-        let input = self.input().map_or(Value::Bool(true), |schema| schema.value().clone());
+        let input = checker.run_input();
         checker.steps(self.steps(), &mut Names { input, item: None, steps: BTreeMap::new() });
         checker.found
     }
 }
 
 impl Checker<'_> {
+    /// The schema of what runs get: as the flow says, and from its trigger.
+    fn run_input(&mut self) -> Value {
+        let declared = self.flow.input().map(|schema| schema.value().clone());
+        let Some(trigger) = self.flow.trigger() else { return declared.unwrap_or(Value::Bool(true)) };
+        let mut item = Value::Bool(true);
+        if let Trigger::Poll(poll) = trigger {
+            let nothing = Names { input: json!({ "properties": {} }), item: None, steps: BTreeMap::new() };
+            item = self.list(&poll.call, "/trigger/poll", &nothing);
+            self.template(&poll.key, &Names { item: Some(item.clone()), ..nothing });
+        }
+        let mut input = declared.unwrap_or_else(|| json!({ "type": "object", "properties": {} }));
+        if let Some(properties) = input.get_mut("properties").and_then(Value::as_object_mut) {
+            properties.extend(trigger.input(item));
+        }
+        input
+    }
+
     fn steps(&mut self, steps: &[Step], names: &mut Names) {
         for step in steps {
             let schema = match &step.kind {
@@ -59,7 +76,7 @@ impl Checker<'_> {
                     let members = values.source().as_object().into_iter().flatten();
                     let properties: serde_json::Map<_, _> =
                         members.map(|(name, _)| (name.clone(), Value::Bool(true))).collect();
-                    serde_json::json!({ "type": "object", "properties": properties })
+                    json!({ "type": "object", "properties": properties })
                 }
                 StepKind::Skip(reason) | StepKind::Fail(reason) => {
                     self.template(reason, names);
@@ -83,8 +100,8 @@ impl Checker<'_> {
                         self.template(key, &inside);
                     }
                     self.steps(steps, &mut inside);
-                    let count = serde_json::json!({ "type": "integer" });
-                    serde_json::json!({ "type": "object", "properties": {
+                    let count = json!({ "type": "integer" });
+                    json!({ "type": "object", "properties": {
                         "done": count, "skipped": count, "failed": count, "unknown": count } })
                 }
             };
@@ -99,23 +116,24 @@ impl Checker<'_> {
                 self.template(list, names);
                 Value::Bool(true)
             }
-            Over::Action(call) => {
-                let pointer = format!("{pointer}/each");
-                let output = self.call(call, &pointer, names);
-                if let Ok(spec) =
-                    self.connector(call).and_then(|connector| connector.action_spec(&call.action).ok()).ok_or(())
-                {
-                    let lists = spec.lists || spec.output.get("type") == Some(&"array".into());
-                    if !lists || spec.effect != Effect::Read {
-                        let message = format!("{} does not list anything", call.action);
-                        let found = Diagnostic::error(format!("{pointer}/action"), message);
-                        self.found.push(found.hint("use an action that lists, or an expression that yields a list"));
-                    }
-                }
-                let items = output.pointer("/properties/items/items").or_else(|| output.get("items"));
-                items.cloned().unwrap_or(Value::Bool(true))
+            Over::Action(call) => self.list(call, &format!("{pointer}/each"), names),
+        }
+    }
+
+    /// The schema of one item of what an action lists.
+    fn list(&mut self, call: &Call, pointer: &str, names: &Names) -> Value {
+        let output = self.call(call, pointer, names);
+        if let Ok(spec) = self.connector(call).and_then(|connector| connector.action_spec(&call.action).ok()).ok_or(())
+        {
+            let lists = spec.lists || spec.output.get("type") == Some(&"array".into());
+            if !lists || spec.effect != Effect::Read {
+                let message = format!("{} does not list anything", call.action);
+                let found = Diagnostic::error(format!("{pointer}/action"), message);
+                self.found.push(found.hint("use an action that lists, or an expression that yields a list"));
             }
         }
+        let items = output.pointer("/properties/items/items").or_else(|| output.get("items"));
+        items.cloned().unwrap_or(Value::Bool(true))
     }
 
     fn connector(&self, call: &Call) -> Option<&Registered> {

@@ -6,6 +6,7 @@
 use std::{
     collections::{BTreeMap, BTreeSet},
     sync::Arc,
+    time::Duration,
 };
 
 use serde::de::DeserializeOwned;
@@ -14,12 +15,13 @@ use trunkline_core::{Diagnostic, Place, Schema};
 use uuid::Uuid;
 
 use crate::{
-    Overlap,
+    Overlap, Trigger,
     document::{
         self, ActionDocument, EachDocument, FLOW, FailDocument, FlowDocument, IfDocument, KINDS, OverDocument,
         SetDocument, SkipDocument,
     },
     expression::Template,
+    trigger,
 };
 
 /// How deep steps may be nested.
@@ -39,6 +41,7 @@ struct Inner {
     version: String,
     document: Value,
     connections: BTreeMap<String, String>,
+    trigger: Option<Trigger>,
     overlap: Overlap,
     input: Option<Schema>,
     steps: Arc<[Step]>,
@@ -118,6 +121,7 @@ impl Flow {
         let mut reader = Reader::default();
         let Some(flow) = reader.read::<FlowDocument>(&FLOW, &document, "") else { return Err(reader.found) };
         reader.slots = Some(flow.connections.keys().cloned().collect());
+        let trigger = flow.trigger.and_then(|trigger| Trigger::read(trigger, &mut reader));
         let steps = reader.steps(&flow.steps, "/steps", 0);
         let input = flow.input.map(Schema::from);
         if let Some(schema) = &input {
@@ -131,7 +135,7 @@ impl Flow {
         let text = document.to_string();
         let version = Uuid::new_v5(&Uuid::NAMESPACE_OID, text.as_bytes()).simple().to_string()[..12].to_owned();
         let (connections, overlap) = (flow.connections, flow.overlap);
-        Ok(Flow(Arc::new(Inner { name: flow.name, version, document, connections, overlap, input, steps })))
+        Ok(Flow(Arc::new(Inner { name: flow.name, version, document, connections, trigger, overlap, input, steps })))
     }
 
     /// What the flow is called.
@@ -154,6 +158,11 @@ impl Flow {
         &self.0.connections
     }
 
+    /// What starts runs beside a person.
+    pub fn trigger(&self) -> Option<&Trigger> {
+        self.0.trigger.as_ref()
+    }
+
     /// What happens when a run is to begin while another one is at work.
     pub fn overlap(&self) -> Overlap {
         self.0.overlap
@@ -170,8 +179,8 @@ impl Flow {
 }
 
 #[derive(Default)]
-struct Reader {
-    found: Vec<Diagnostic>,
+pub(crate) struct Reader {
+    pub(crate) found: Vec<Diagnostic>,
     slots: Option<BTreeSet<String>>,
     ids: BTreeSet<String>,
 }
@@ -299,7 +308,7 @@ impl Reader {
         Some((read.id, StepKind::If { condition, then, otherwise }))
     }
 
-    fn call(&mut self, action: String, slot: String, input: Map<String, Value>, pointer: &str) -> Call {
+    pub(crate) fn call(&mut self, action: String, slot: String, input: Map<String, Value>, pointer: &str) -> Call {
         if let Some(slots) = &self.slots
             && !slots.contains(&slot)
         {
@@ -310,7 +319,17 @@ impl Reader {
         Call { action, slot, input: self.template(&input.into(), &format!("{pointer}/input")) }
     }
 
-    fn template(&mut self, value: &Value, pointer: &str) -> Template {
+    /// A length of time, such as `5m`.
+    pub(crate) fn duration(&mut self, text: &str, pointer: &str) -> Option<Duration> {
+        let read = trigger::duration(text);
+        if read.is_none() {
+            let found = Diagnostic::error(pointer, format!("{text} is no length of time of at least a second"));
+            self.found.push(found.hint("write it as in 90s, 5m or 1h 30m"));
+        }
+        read
+    }
+
+    pub(crate) fn template(&mut self, value: &Value, pointer: &str) -> Template {
         Template::compile(value, pointer, &mut self.found)
     }
 }

@@ -43,6 +43,7 @@ mod journal;
 #[cfg(any(test, feature = "suite"))]
 pub mod journal_suite;
 mod run;
+mod schedule;
 mod trigger;
 
 pub use durability::Notice;
@@ -53,4 +54,5 @@ pub use journal::{
     Claim, Flush, ItemOutcome, Journal, MemoryJournal, RunEvent, RunId, RunStatus, RunSummary, StepPath,
 };
 pub use run::{Ledger, Run};
-pub use trigger::{Fired, Overlap};
+pub use schedule::{Missed, Schedule};
+pub use trigger::{Encoding, Existing, Fired, Overlap, Poll, Signature, Told, Trigger, Webhook};

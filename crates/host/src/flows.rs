@@ -3,11 +3,14 @@
 use std::collections::BTreeMap;
 
 use serde_json::{Map, Value};
-use trunkline_core::{ConnectorSpec, Diagnostic, Error, ErrorKind, Result};
-use trunkline_engine::{Acceptance, Fired, Flow, Running};
+use trunkline_core::{ConnectorSpec, Diagnostic, Error, ErrorKind, Result, Secret};
+use trunkline_engine::{Acceptance, Fired, Flow, Running, Trigger};
 use trunkline_store::{ConnectionSummary, FlowToKeep, KeptFlow};
 
-use crate::Runtime;
+use crate::{
+    Runtime,
+    serve::{hash, random},
+};
 
 /// How a flow is to be kept.
 #[derive(Clone, Debug, Default)]
@@ -41,6 +44,7 @@ impl Runtime {
         let active = !keeping.inactive && before.as_ref().is_none_or(|one| one.active);
         if active {
             self.check_slots(flow, &connections).await?;
+            check_secret(flow, before.as_ref().is_some_and(|one| one.has_secret))?;
         }
         let input = keeping.input.or_else(|| Some(before?.input)).unwrap_or_default();
         let (name, version, document) = (flow.name().to_owned(), flow.version().to_owned(), flow.document().clone());
@@ -65,8 +69,24 @@ impl Runtime {
         if active {
             Diagnostic::accept(&format!("flow {name}"), &flow.check(&self.registry))?;
             self.check_slots(&flow, &kept.connections).await?;
+            check_secret(&flow, kept.has_secret)?;
         }
-        self.store.activate_flow(name, active, active && !kept.active).await
+        // Times at which it was not to run are not missed; what came to a list meanwhile is still new.
+        let anew = active && !kept.active && matches!(flow.trigger(), Some(Trigger::Schedule(_)));
+        self.store.activate_flow(name, active, anew).await
+    }
+
+    /// Gives the webhook of a kept flow another address, below that of `trunkline serve`; the one before ends. It is told
+    /// once: only a hash of it is kept.
+    pub async fn new_webhook_address(&self, name: &str) -> Result<Secret> {
+        let (_, flow) = self.kept_flow(name).await?;
+        if !matches!(flow.trigger(), Some(Trigger::Webhook(_))) {
+            return Err(Error::new(ErrorKind::Config, format!("flow {name} has no webhook"))
+                .hint("its `trigger` says what starts it"));
+        }
+        let token = random();
+        self.store.set_webhook_token(name, hash(token.expose()).to_vec()).await?;
+        Ok(format!("/webhooks/{name}/{}", token.expose()).into())
     }
 
     /// Begins a run of a kept flow. `input` and `slots` go before what is kept with it. That it is not active keeps only
@@ -132,6 +152,21 @@ impl Runtime {
             )));
         }
         Ok(())
+    }
+}
+
+/// Whether a webhook that wants signatures can tell a good one.
+fn check_secret(flow: &Flow, has_secret: bool) -> Result<()> {
+    match flow.trigger() {
+        Some(Trigger::Webhook(webhook)) if webhook.signature.is_some() && !has_secret => {
+            let name = flow.name();
+            let message =
+                format!("flow {name} cannot be active: its webhook wants signatures, and no secret is kept for it");
+            Err(Error::new(ErrorKind::Config, message).hint(format!(
+                "keep it with --inactive, then `trunkline flow secret {name} FILE` and `trunkline flow activate {name}`"
+            )))
+        }
+        _ => Ok(()),
     }
 }
 

@@ -302,6 +302,18 @@ pub(crate) enum FlowCommand {
         /// The flow
         name: String,
     },
+    /// Give a flow's webhook another address; the one before ends
+    Address {
+        /// The flow
+        name: String,
+    },
+    /// Keep the secret that the sender of a flow's webhook signs with
+    Secret {
+        /// The flow
+        name: String,
+        /// The file it is in, or - for standard input
+        file: String,
+    },
     /// Forget a flow and what its trigger has seen; its runs stay
     Remove {
         /// The flow

@@ -5,8 +5,8 @@ use std::process::ExitCode;
 use serde_json::{Value, json};
 use trunkline::{
     Keeping, Runtime,
-    core::{Diagnostic, Error, ErrorKind, Registry, Result, Severity},
-    engine::Flow,
+    core::{Diagnostic, Error, ErrorKind, Registry, Result, Secret, Severity},
+    engine::{Flow, Trigger},
     store::KeptFlow,
 };
 
@@ -62,9 +62,21 @@ pub(crate) async fn flow(runtime: &Runtime, command: FlowCommand, output: &Outpu
             };
             let keeping = Keeping { slots: connection.into_iter().collect(), input, inactive, replace };
             let kept = runtime.keep_flow(&flow, keeping).await?;
-            output.show(&json!({ "added": kept }), || {
+            let address = match flow.trigger() {
+                Some(Trigger::Webhook(_)) if kept.token_hash.is_none() => {
+                    Some(runtime.new_webhook_address(&kept.name).await?)
+                }
+                _ => None,
+            };
+            output.show(&json!({ "added": kept, "webhook": address.as_ref().map(Secret::expose) }), || {
                 let name = &kept.name;
-                format!("Kept {name} (version {}), {}. `trunkline run {name}` runs it.", kept.version, activity(&kept))
+                let mut text = format!(
+                    "Kept {name} (version {}), {}. `trunkline run {name}` runs it.",
+                    kept.version,
+                    activity(&kept)
+                );
+                text.extend(address.map(|address| told_once(&address)));
+                text
             });
         }
         FlowCommand::List => {
@@ -92,12 +104,32 @@ pub(crate) async fn flow(runtime: &Runtime, command: FlowCommand, output: &Outpu
             runtime.activate_flow(&name, false).await?;
             output.show(&json!({ "deactivated": name }), || format!("{name} is inactive: nothing but you starts it."));
         }
+        FlowCommand::Address { name } => {
+            let address = runtime.new_webhook_address(&name).await?;
+            output.show(&json!({ "webhook": address.expose() }), || told_once(&address));
+        }
+        FlowCommand::Secret { name, file } => {
+            let text = read(&file)?;
+            let text = text.strip_suffix('\n').map_or(&*text, |text| text.strip_suffix('\r').unwrap_or(text));
+            if text.is_empty() {
+                return Err(Error::new(ErrorKind::InvalidInput, format!("there is no secret in {file}")));
+            }
+            runtime.store().set_webhook_secret(&name, &Secret::from(text)).await?;
+            output.show(&json!({ "kept": name }), || format!("The secret of {name} is kept, encrypted."));
+        }
         FlowCommand::Remove { name } => {
             runtime.store().remove_flow(&name).await?;
             output.show(&json!({ "removed": name }), || format!("Removed {name}. Its runs are still there."));
         }
     }
     Ok(exit::DONE.into())
+}
+
+fn told_once(address: &Secret) -> String {
+    format!(
+        "\nIts webhook, below the address of `trunkline serve`, told this once:\n  {}\nWho knows it may call it.",
+        address.expose()
+    )
 }
 
 fn activity(flow: &KeptFlow) -> &'static str {

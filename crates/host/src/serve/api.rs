@@ -20,7 +20,7 @@ use super::{
     App, CALLBACK,
     answer::{Answer, Refusal, answer, good, object, page},
     dispatch::Started,
-    guard,
+    guard, webhook,
 };
 
 /// Longest body, in bytes.
@@ -40,6 +40,7 @@ pub(crate) fn router(app: Arc<App>) -> Router {
         .route_layer(from_fn_with_state(app.clone(), guard::token));
     Router::new()
         .route(CALLBACK, get(callback))
+        .route("/webhooks/{flow}/{token}", post(webhook::call))
         .route("/health", get(async || good(&json!({ "status": "ok" }))))
         .merge(with_token)
         .fallback(async || Refusal::from(Error::new(ErrorKind::NotFound, "there is nothing at this address")))

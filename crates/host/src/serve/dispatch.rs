@@ -9,7 +9,7 @@ use std::{
 };
 
 use serde_json::Value;
-use tokio::sync::Notify;
+use tokio::sync::{Notify, broadcast};
 use trunkline_core::{CancellationToken, Error, ErrorKind, Result};
 use trunkline_engine::{Acceptance, Accepted, Fired, Journal, Overlap, RunId, RunStatus};
 
@@ -26,6 +26,7 @@ pub(crate) struct Dispatcher {
     state: Mutex<State>,
     /// One after the other, where a flow's runs must not overlap.
     turns: Mutex<HashMap<String, Arc<tokio::sync::Mutex<()>>>>,
+    ended: broadcast::Sender<RunId>,
     idle: Notify,
 }
 
@@ -65,8 +66,9 @@ impl State {
 
 impl Dispatcher {
     pub(crate) fn new(runtime: Runtime, closing: CancellationToken) -> Arc<Self> {
+        let (ended, _) = broadcast::channel(1024);
         let (state, turns, idle) = (Mutex::default(), Mutex::default(), Notify::new());
-        Arc::new(Dispatcher { runtime, closing, state, turns, idle })
+        Arc::new(Dispatcher { runtime, closing, state, turns, ended, idle })
     }
 
     fn lock(&self) -> MutexGuard<'_, State> {
@@ -131,6 +133,16 @@ impl Dispatcher {
         Ok(Started::Run(run))
     }
 
+    /// Tells of runs that have come to an end or a stop. To be asked before a run is started.
+    pub(crate) fn ends(&self) -> broadcast::Receiver<RunId> {
+        self.ended.subscribe()
+    }
+
+    /// Whether runs of a flow are at work or wait.
+    pub(crate) fn is_busy(&self, flow: &str) -> bool {
+        self.lock().is_busy(flow)
+    }
+
     /// Begins what waits and need not any more.
     fn advance(self: &Arc<Self>) {
         loop {
@@ -167,6 +179,8 @@ impl Dispatcher {
                 Err(error) => tracing::error!(%run, "cannot be worked on: {error}"),
             }
             this.lock().working.remove(&run);
+            // Nobody waiting for it is fine.
+            let _ = this.ended.send(run);
             this.idle.notify_waiters();
             this.advance();
         });

@@ -6,10 +6,12 @@
 
 mod answer;
 mod api;
+mod clock;
 mod dispatch;
 mod guard;
 mod sign_in;
 mod token;
+mod webhook;
 
 use std::{net::SocketAddr, sync::Arc, time::Duration};
 
@@ -18,8 +20,10 @@ use trunkline_core::{CancellationToken, Error, ErrorKind, Result, Secret};
 use trunkline_rest::Url;
 
 pub use token::ApiToken;
+pub(crate) use {guard::hash, token::random};
 
 use crate::Runtime;
+use clock::Clock;
 use dispatch::Dispatcher;
 use guard::Guard;
 use sign_in::SignIns;
@@ -49,6 +53,7 @@ pub struct Server {
 pub(crate) struct App {
     runtime: Runtime,
     dispatcher: Arc<Dispatcher>,
+    closing: CancellationToken,
     guard: Guard,
     sign_ins: SignIns,
     /// Its own address, as others see it, without a slash at its end.
@@ -56,7 +61,7 @@ pub(crate) struct App {
 }
 
 impl Server {
-    /// Listens, takes up the runs that were left at work, and serves.
+    /// Listens, takes up the runs that were left at work, serves, and starts what triggers start.
     ///
     /// Fails with `config` if it is to listen on more than this machine without an `https` address of its own: tokens would go
     /// over the network in clear text.
@@ -79,7 +84,9 @@ impl Server {
         let dispatcher = Dispatcher::new(runtime.clone(), closing.clone());
         dispatcher.take_up().await?;
         let guard = Guard::new(address, public_url.as_ref(), &token);
-        let app = App { runtime, dispatcher: dispatcher.clone(), guard, sign_ins: SignIns::default(), base };
+        Clock::start(runtime.clone(), dispatcher.clone(), closing.clone());
+        let sign_ins = SignIns::default();
+        let app = App { runtime, dispatcher: dispatcher.clone(), closing: closing.clone(), guard, sign_ins, base };
         let router = api::router(Arc::new(app));
         let stop = closing.clone();
         let serve = axum::serve(listener, router).with_graceful_shutdown(async move { stop.cancelled().await });
