@@ -88,6 +88,23 @@ async fn only_who_knows_the_state_of_a_sign_in_can_end_it() {
     sandbox.stop().await;
 }
 
+/// The sabotage twin: who does know it ends the sign-in, with whatever answer.
+#[tokio::test]
+async fn with_the_state_a_stray_call_would_end_it() {
+    let cli = Cli::default();
+    let sandbox = prepared(&cli).await;
+    let serve = Serve::start(&cli).await;
+    let begun = begin(&serve, "mediavalet").await;
+    let back = approve(begun["open"].as_str().unwrap()).await;
+    let state = back.split(['?', '&']).find(|part| part.starts_with("state=")).unwrap();
+    let (status, page) = open(&serve, &format!("{}?error=access_denied&{state}", serve.url(CALLBACK))).await;
+    assert_eq!(status, 400, "{page}");
+    let (status, again) = open(&serve, &back).await;
+    assert_eq!((status, again == page), (400, true), "the first answer is the answer: {again}");
+    assert!(!is_signed_in(&serve).await);
+    sandbox.stop().await;
+}
+
 #[tokio::test]
 async fn what_comes_back_is_shown_as_text() {
     let cli = Cli::default();

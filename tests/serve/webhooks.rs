@@ -315,6 +315,49 @@ async fn the_caller_is_told_the_result_if_it_comes_in_time() {
     sandbox.stop().await;
 }
 
+#[tokio::test]
+async fn calls_that_come_while_a_run_works_wait_or_are_left_out_as_the_flow_says() {
+    let cli = Cli::default();
+    let faults = Faults { latency: Duration::from_millis(200), ..Faults::default() };
+    let sandbox = sandbox(trunkline_sandbox::Options { faults, ..few(1) }).await;
+    cli.connect(&sandbox).await;
+    let mut addresses = Vec::new();
+    for overlap in ["skip", "queue"] {
+        let flow = json!({
+            "name": overlap, "connections": { "dam": "mediavalet" }, "overlap": overlap,
+            "trigger": { "webhook": { "delivery": "X-Delivery" } },
+            "steps": [{ "id": "who", "action": "user.current", "connection": "dam" }]
+        });
+        addresses.push(keep(&cli, &flow).await["webhook"].as_str().unwrap().to_owned());
+    }
+    let serve = Serve::start(&cli).await;
+    let mut told = Vec::new();
+    for address in &addresses {
+        for number in 0..5 {
+            let headers = [("x-delivery", number.to_string())];
+            told.push(send(&serve, address, &headers, "{}").await);
+        }
+    }
+    assert!(told.iter().all(|(status, _)| *status == 202), "{told:?}");
+    let runs = until("all runs", async || {
+        let runs = serve.runs().await;
+        runs.iter().all(|run| run["status"] == "succeeded").then_some(runs)
+    })
+    .await;
+    let of = |flow: &str| runs.iter().filter(|run| run["flow"] == flow).collect::<Vec<_>>();
+    assert!(told[1].1["skipped"].is_string() && told[1].1.get("run").is_none(), "{told:?}");
+    assert!(of("skip").len() < 5);
+    let queued = of("queue");
+    let ends: Vec<_> = queued.iter().map(|run| run["finished_at"].as_u64().unwrap()).collect();
+    let ids: Vec<_> = queued.iter().map(|run| &run["id"]).collect();
+    assert_eq!(ids, told[5..].iter().map(|(_, told)| &told["run"]).collect::<Vec<_>>(), "all, in their order");
+    assert!(ends.is_sorted(), "{ends:?}");
+    // What was left out was not taken: it may come again.
+    let (_, again) = send(&serve, &addresses[0], &[("x-delivery", "1".into())], "{}").await;
+    assert!(again["run"].is_string() && again.get("again").is_none(), "{again}");
+    sandbox.stop().await;
+}
+
 /// A sender that tries again until it is heard, and a server that is killed all the time.
 #[tokio::test]
 async fn killed_at_any_moment_it_makes_one_run_of_each_delivery() {

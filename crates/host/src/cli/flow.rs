@@ -1,4 +1,4 @@
-//! `flow`: check, keep, list, show, activate, remove.
+//! `flow`: check, keep, list, show, activate, give a webhook its address and secret, remove.
 
 use std::process::ExitCode;
 
@@ -85,9 +85,12 @@ pub(crate) async fn flow(runtime: &Runtime, command: FlowCommand, output: &Outpu
                 let rows = all.iter().map(|one| {
                     let slots = one.connections.iter().map(|(slot, name)| format!("{slot}={name}"));
                     let slots = slots.collect::<Vec<_>>().join(", ");
-                    vec![one.name.clone(), one.version.clone(), activity(one).into(), slots, time(one.updated_at)]
+                    let trigger = one.document["trigger"].as_object().and_then(|kinds| kinds.keys().next().cloned());
+                    let trigger = trigger.unwrap_or_else(|| "-".to_owned());
+                    let (name, version) = (one.name.clone(), one.version.clone());
+                    vec![name, version, activity(one).into(), trigger, slots, time(one.updated_at)]
                 });
-                table(&["Name", "Version", "Trigger", "Connections", "Changed (UTC)"], rows)
+                table(&["Name", "Version", "Is", "Trigger", "Connections", "Changed (UTC)"], rows)
             });
         }
         FlowCommand::Show { name } => {

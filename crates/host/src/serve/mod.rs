@@ -17,6 +17,7 @@ use std::{net::SocketAddr, sync::Arc, time::Duration};
 
 use tokio::{net::TcpListener, task::JoinHandle};
 use trunkline_core::{CancellationToken, Error, ErrorKind, Result, Secret};
+use trunkline_engine::Engine;
 use trunkline_rest::Url;
 
 pub use token::ApiToken;
@@ -80,6 +81,9 @@ impl Server {
         })?;
         let own = format!("http://{address}");
         let base = public_url.as_ref().map_or(own, |url| url.as_str().trim_end_matches('/').to_owned());
+        // An engine of its own: when this server stops, nothing else of the runtime does.
+        let engine = Engine::new(Arc::new(runtime.store.clone()));
+        let runtime = Runtime { engine, ..runtime };
         let closing = CancellationToken::new();
         let dispatcher = Dispatcher::new(runtime.clone(), closing.clone());
         dispatcher.take_up().await?;
