@@ -62,7 +62,7 @@ impl Delivery {
         Delivery { id: id.into(), time: time.to_string(), body: body.into(), signature }
     }
 
-    fn headers(&self) -> Vec<(&'static str, String)> {
+    fn headers(&self) -> Headers {
         vec![("x-delivery", self.id.clone()), ("x-time", self.time.clone()), ("x-signature", self.signature.clone())]
     }
 }
@@ -156,8 +156,10 @@ async fn a_flow_that_wants_signatures_is_not_active_without_a_secret() {
     assert!(!cli.run(&["flow", "show", "hook"]).await.expect(0).stdout.contains(SECRET));
 }
 
+type Headers = Vec<(&'static str, String)>;
+
 /// Calls that somebody forges or sends again, by what is wrong with them.
-fn forged() -> Vec<(&'static str, Vec<(&'static str, String)>, String)> {
+fn forged() -> Vec<(&'static str, Headers, String)> {
     let (good, body) = (Delivery::new("d1", seconds(), r#"{"a":1}"#), r#"{"a":1}"#.to_owned());
     let with = |name: &str, value: &str| {
         let change = |(header, old)| (header, if header == name { value.to_owned() } else { old });
@@ -282,6 +284,26 @@ async fn an_event_of_mediavalet_is_known_by_its_id() {
         (&json!("5b1c 1"), &json!("9f00"))
     );
     assert_eq!(serve.runs().await.len(), 3);
+}
+
+/// "HTTP 1.1 Web Hooks for Event Delivery", section 4: senders of CloudEvents may ask before they send.
+#[tokio::test]
+async fn a_sender_that_asks_may_send() {
+    let cli = Cli::default();
+    let address = kept(&cli, "hook", json!({})).await;
+    let serve = Serve::start(&cli).await;
+    let ask = async |path: &str| {
+        let request = serve.http.request("OPTIONS".parse().unwrap(), serve.url(path));
+        request.header("webhook-request-origin", "events.example.com").send().await.unwrap()
+    };
+    let answer = ask(&address).await;
+    assert_eq!(
+        (answer.status().as_u16(), &answer.headers()["webhook-allowed-origin"]),
+        (200, &"events.example.com".parse().unwrap())
+    );
+    assert!(!answer.headers().keys().any(|name| name.as_str().starts_with("access-control")));
+    let answer = ask(&format!("{address}0")).await;
+    assert_eq!((answer.status().as_u16(), answer.headers().get("webhook-allowed-origin")), (404, None));
 }
 
 #[tokio::test]

@@ -120,6 +120,9 @@ impl Runtime {
         flow: &Flow,
         mut slots: BTreeMap<String, String>,
     ) -> Result<BTreeMap<String, String>> {
+        if flow.connections().keys().all(|slot| slots.contains_key(slot)) {
+            return Ok(slots);
+        }
         let known = self.store.connections().await?;
         for (slot, connector) in flow.connections() {
             let mut fitting = known.iter().filter(|one| fits(one, connector));

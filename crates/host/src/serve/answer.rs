@@ -24,6 +24,7 @@ impl From<Error> for Refusal {
     fn from(error: Error) -> Self {
         let status = match error.kind() {
             ErrorKind::Config | ErrorKind::InvalidInput => StatusCode::BAD_REQUEST,
+            ErrorKind::Permission => StatusCode::FORBIDDEN,
             ErrorKind::NotFound => StatusCode::NOT_FOUND,
             ErrorKind::Conflict | ErrorKind::Auth => StatusCode::CONFLICT,
             ErrorKind::Limit => StatusCode::PAYLOAD_TOO_LARGE,
@@ -38,9 +39,14 @@ impl From<Error> for Refusal {
 impl IntoResponse for Refusal {
     fn into_response(self) -> Response {
         let mut response = answer(self.0, &clean(&json!({ "error": self.1 })));
-        if self.0 == StatusCode::UNAUTHORIZED {
-            response.headers_mut().insert(header::WWW_AUTHENTICATE, HeaderValue::from_static("Bearer"));
-        }
+        let said = match self.0 {
+            StatusCode::UNAUTHORIZED => Some((header::WWW_AUTHENTICATE, HeaderValue::from_static("Bearer"))),
+            StatusCode::TOO_MANY_REQUESTS | StatusCode::SERVICE_UNAVAILABLE => {
+                Some((header::RETRY_AFTER, HeaderValue::from_static("30")))
+            }
+            _ => None,
+        };
+        response.headers_mut().extend(said);
         response
     }
 }

@@ -40,7 +40,7 @@ pub(crate) fn router(app: Arc<App>) -> Router {
         .route_layer(from_fn_with_state(app.clone(), guard::token));
     Router::new()
         .route(CALLBACK, get(callback))
-        .route("/webhooks/{flow}/{token}", post(webhook::call))
+        .route("/webhooks/{flow}/{token}", post(webhook::call).options(webhook::asked))
         .route("/health", get(async || good(&json!({ "status": "ok" }))))
         .merge(with_token)
         .fallback(async || Refusal::from(Error::new(ErrorKind::NotFound, "there is nothing at this address")))

@@ -8,7 +8,8 @@ use std::sync::Arc;
 
 use axum::{
     extract::{Path, State},
-    http::{HeaderMap, HeaderName, StatusCode},
+    http::{HeaderMap, HeaderName, HeaderValue, StatusCode},
+    response::IntoResponse,
 };
 use base64::{Engine as _, prelude::BASE64_STANDARD};
 use hmac::{Hmac, KeyInit, Mac};
@@ -16,7 +17,7 @@ use serde_json::{Map, Value, json};
 use sha2::Sha256;
 use tokio::sync::broadcast::error::RecvError;
 use trunkline_core::{Error, ErrorKind, Result};
-use trunkline_engine::{Encoding, Fired, RunId, RunStatus, Signature, Told, Trigger, Webhook};
+use trunkline_engine::{Encoding, Fired, Flow, RunId, RunStatus, Signature, Told, Trigger, Webhook};
 
 use super::{
     App,
@@ -37,16 +38,8 @@ pub(crate) async fn call(
     headers: HeaderMap,
     body: Body,
 ) -> Answer {
-    // Whatever is wrong with the address, the answer is the same: which flows there are is nobody's business.
-    let nothing = || Refusal::from(Error::new(ErrorKind::NotFound, "there is nothing at this address"));
-    let (kept, flow) = app.runtime.kept_flow(&name).await.map_err(|error| match error.kind() {
-        ErrorKind::NotFound => nothing(),
-        _ => error.into(),
-    })?;
-    let known = kept.token_hash.as_deref().is_some_and(|known| known == hash(&token));
-    let Some(Trigger::Webhook(webhook)) = flow.trigger().filter(|_| known && kept.active) else {
-        return Err(nothing());
-    };
+    let flow = found(&app, &name, &token).await?;
+    let Some(Trigger::Webhook(webhook)) = flow.trigger() else { return Err(nothing()) };
     let body = whole(body)?;
     let name_header = webhook.delivery.as_deref().map(|name| header(&headers, name)).transpose()?.flatten();
     if let Some(signature) = &webhook.signature {
@@ -111,6 +104,36 @@ pub(crate) async fn call(
     }
     let told = if again { json!({ "run": run, "again": true }) } else { json!({ "run": run }) };
     Ok(answer(StatusCode::ACCEPTED, &told))
+}
+
+/// Tells senders of CloudEvents who ask before they send that they may ("HTTP 1.1 Web Hooks for Event Delivery", section 4).
+pub(crate) async fn asked(
+    State(app): State<Arc<App>>,
+    Path((name, token)): Path<(String, String)>,
+    headers: HeaderMap,
+) -> Answer {
+    found(&app, &name, &token).await?;
+    let mut told = StatusCode::OK.into_response();
+    let origin = headers.get("webhook-request-origin").cloned();
+    told.headers_mut().extend(origin.map(|origin| (HeaderName::from_static("webhook-allowed-origin"), origin)));
+    told.headers_mut().insert("webhook-allowed-rate", HeaderValue::from_static("*"));
+    Ok(told)
+}
+
+/// The active flow whose webhook has this address.
+async fn found(app: &App, name: &str, token: &str) -> Result<Flow, Refusal> {
+    let (kept, flow) = match app.runtime.kept_flow(name).await {
+        Err(error) if error.kind() == ErrorKind::NotFound => return Err(nothing()),
+        found => found?,
+    };
+    let known = kept.token_hash.as_deref().is_some_and(|known| known == hash(token));
+    let open = known && kept.active && matches!(flow.trigger(), Some(Trigger::Webhook(_)));
+    if open { Ok(flow) } else { Err(nothing()) }
+}
+
+/// Whatever is wrong with the address, the answer is the same: which flows there are is nobody's business.
+fn nothing() -> Refusal {
+    Error::new(ErrorKind::NotFound, "there is nothing at this address").into()
 }
 
 async fn status(app: &App, run: &RunId) -> Result<RunStatus> {
