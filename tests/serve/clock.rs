@@ -2,7 +2,7 @@
 
 use serde_json::{Value, json};
 use trunkline::Runtime;
-use trunkline_engine::Fired;
+use trunkline_engine::{Fired, Flow};
 use trunkline_tests::{Cli, few, sandbox, until};
 
 use crate::{Serve, add, keep};
@@ -183,22 +183,22 @@ async fn without_what_it_has_taken_a_trigger_would_hand_it_over_again() {
     sandbox.stop().await;
 }
 
-#[tokio::test]
-async fn what_is_wrong_with_a_trigger_is_found_at_its_place() {
-    let cli = Cli::default();
-    let faults = async |trigger: Value, steps: Value| {
+#[test]
+fn what_is_wrong_with_a_trigger_is_found_at_its_place() {
+    let registry = trunkline::registry(None).unwrap();
+    let faults = |trigger: Value, steps: Value| -> Vec<String> {
         let flow =
             json!({ "name": "wrong", "connections": { "dam": "mediavalet" }, "trigger": trigger, "steps": steps });
-        let file = cli.write("wrong.json", &flow.to_string());
-        let told = cli.run(&["flow", "validate", &file, "--json"]).await.json();
-        let place = |one: &Value| one["pointer"].as_str().unwrap().to_owned();
-        told["findings"].as_array().unwrap().iter().map(place).collect::<Vec<_>>()
+        let found = Flow::from_value(flow).map_or_else(|found| found, |flow| flow.check(&registry));
+        found.into_iter().map(|one| one.pointer).collect()
     };
     let uses = |text: &str| json!([{ "id": "got", "set": { "value": text } }]);
     let cases = [
         (json!({}), json!([]), "/trigger"),
         (json!({ "schedule": { "cron": "* * * * *" }, "webhook": {} }), json!([]), "/trigger"),
+        (json!({ "schedule": null }), json!([]), "/trigger"),
         (json!({ "schedule": { "cron": "61 * * * *" } }), json!([]), "/trigger/schedule/cron"),
+        (json!({ "schedule": { "cron": "0 0 31 2 *" } }), json!([]), "/trigger/schedule/cron"),
         (json!({ "schedule": { "cron": "* * * * * *" } }), json!([]), "/trigger/schedule/cron"),
         (json!({ "schedule": { "cron": "* * * * *", "timezone": "Mars" } }), json!([]), "/trigger/schedule/timezone"),
         (json!({ "schedule": { "cron": "* * * * *" } }), uses("{{ input.when }}"), "/steps/0/set/value"),
@@ -222,7 +222,7 @@ async fn what_is_wrong_with_a_trigger_is_found_at_its_place() {
         ),
     ];
     for (trigger, steps, place) in cases {
-        let found = faults(trigger.clone(), steps).await;
+        let found = faults(trigger.clone(), steps);
         assert!(!found.is_empty() && found.iter().all(|one| one.starts_with(place)), "{trigger}: {found:?}");
     }
     let poll = |change: Value| {
@@ -237,7 +237,7 @@ async fn what_is_wrong_with_a_trigger_is_found_at_its_place() {
         (json!({ "every": "0s" }), "/trigger/poll/every"),
         (json!({ "key": "{{ input.x }}" }), "/trigger/poll/key"),
     ] {
-        let found = faults(poll(change.clone()), json!([])).await;
+        let found = faults(poll(change.clone()), json!([]));
         assert!(!found.is_empty() && found.iter().all(|one| one.starts_with(place)), "{change}: {found:?}");
     }
     let good = [
@@ -249,6 +249,6 @@ async fn what_is_wrong_with_a_trigger_is_found_at_its_place() {
         (poll(json!({})), uses("{{ input.items }}")),
     ];
     for (trigger, steps) in good {
-        assert_eq!(faults(trigger.clone(), steps).await, [""; 0], "{trigger}");
+        assert_eq!(faults(trigger.clone(), steps), [""; 0], "{trigger}");
     }
 }

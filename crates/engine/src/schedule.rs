@@ -60,14 +60,17 @@ pub struct Schedule {
 
 impl Schedule {
     pub(crate) fn read(document: &ScheduleDocument, reader: &mut Reader) -> Option<Schedule> {
-        let cron =
-            CronParser::builder().seconds(Seconds::Disallowed).year(Year::Disallowed).build().parse(&document.cron);
-        let cron = cron.map_err(|error| {
-            let found =
-                Diagnostic::error("/trigger/schedule/cron", format!("{} is no schedule: {error}", document.cron));
+        let found = |why: &str| {
+            let found = Diagnostic::error("/trigger/schedule/cron", format!("{} is no schedule: {why}", document.cron));
             found.hint(
                 "minute, hour, day of the month, month, day of the week: `30 2 * * 1-5` is half past two on workdays",
             )
+        };
+        let parser = CronParser::builder().seconds(Seconds::Disallowed).year(Year::Disallowed).build();
+        let cron = parser.parse(&document.cron).map_err(|error| found(&error.to_string())).and_then(|cron| {
+            // A day that no year has would be looked for again and again.
+            let comes = cron.find_next_occurrence(&Timestamp::UNIX_EPOCH.to_zoned(TimeZone::UTC), true).is_ok();
+            if comes { Ok(cron) } else { Err(found("that day never comes")) }
         });
         let zone = TimeZone::get(&document.timezone).map_err(|_| {
             let message = format!("there is no time zone {}", document.timezone);
@@ -155,6 +158,20 @@ mod tests {
             assert_eq!(due, expected, "{missed:?}");
             assert_eq!(schedule.next(through), Some(through + 600_000));
         }
+    }
+
+    /// Clocks tick in milliseconds, and nobody looks on the second.
+    #[test]
+    fn a_time_is_the_same_whoever_looks_when() {
+        let schedule = schedule("* * * * *", "Europe/Stockholm", Missed::All);
+        let two = at("2026-05-01T02:00:00Z");
+        for late in [0, 1, 499, 999, 1_000, 59_999] {
+            assert_eq!(schedule.due(two - 1, two + late), [two], "{late} ms late");
+            assert_eq!(schedule.due(two - 60_001, two + late), [two - 60_000, two], "{late} ms late");
+            assert_eq!(schedule.due(two, two + late), [0; 0], "it was dealt with");
+        }
+        assert_eq!(schedule.due(two - 1, two - 1), [0; 0]);
+        assert_eq!(schedule.next(two - 1), Some(two));
     }
 
     #[test]

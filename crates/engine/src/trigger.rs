@@ -162,7 +162,10 @@ impl Trigger {
                 Some(Trigger::Webhook(webhook))
             }
             TriggerDocument { poll: Some(poll), .. } => Poll::read(poll, reader).map(Trigger::Poll),
-            _ => None,
+            _ => {
+                reader.found.push(Diagnostic::error("/trigger", "a trigger is one of: schedule, webhook, poll"));
+                None
+            }
         }
     }
 
