@@ -30,7 +30,7 @@ impl Serve {
     }
 
     pub(crate) async fn with(cli: &Cli, arguments: &[&str]) -> Serve {
-        let arguments = [&["serve", "--json", "--log", "warn"], arguments].concat();
+        let arguments = [&["serve", "--json"], arguments].concat();
         let mut process = cli.command(&arguments).stderr(Stdio::inherit()).spawn().unwrap();
         let mut lines = BufReader::new(process.stdout.as_mut().unwrap());
         let mut line = String::new();

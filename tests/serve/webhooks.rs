@@ -286,6 +286,31 @@ async fn an_event_of_mediavalet_is_known_by_its_id() {
     assert_eq!(serve.runs().await.len(), 3);
 }
 
+#[tokio::test]
+async fn a_caller_is_not_told_what_is_wrong_in_here() {
+    let cli = Cli::default();
+    let sandbox = sandbox(few(1)).await;
+    cli.connect(&sandbox).await;
+    let flow = json!({
+        "name": "hook", "connections": { "dam": "mediavalet" }, "trigger": { "webhook": {} },
+        "input": { "type": "object", "properties": { "body": { "type": "object" } } },
+        "steps": [{ "id": "who", "action": "user.current", "connection": "dam" }]
+    });
+    let address = keep(&cli, &flow).await["webhook"].as_str().unwrap().to_owned();
+    let serve = Serve::start(&cli).await;
+    let (status, told) = send(&serve, &address, &[], "[]").await;
+    assert_eq!(
+        (status, &told["error"]["kind"]),
+        (400, &json!("invalid_input")),
+        "what is wrong with the call, it is: {told}"
+    );
+    cli.run(&["connection", "remove", "mediavalet", "--force"]).await.expect(0);
+    let (status, told) = send(&serve, &address, &[], "{}").await;
+    assert_eq!((status, told.to_string().contains("mediavalet")), (503, false), "{told}");
+    assert!(serve.runs().await.is_empty());
+    sandbox.stop().await;
+}
+
 /// "HTTP 1.1 Web Hooks for Event Delivery", section 4: senders of CloudEvents may ask before they send.
 #[tokio::test]
 async fn a_sender_that_asks_may_send() {

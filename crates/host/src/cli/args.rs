@@ -22,9 +22,9 @@ pub(crate) struct Arguments {
     /// Answer as JSON on standard output, errors as JSON on standard error
     #[arg(long, global = true)]
     pub(crate) json: bool,
-    /// What to log on standard error, such as `info` or `trunkline_rest=debug`
-    #[arg(long, global = true, value_name = "FILTER", env = "TRUNKLINE_LOG", default_value = "off")]
-    pub(crate) log: String,
+    /// What to log on standard error, such as `info` or `trunkline_rest=debug` [default: off; for serve: warn]
+    #[arg(long, global = true, value_name = "FILTER", env = "TRUNKLINE_LOG")]
+    pub(crate) log: Option<String>,
     #[command(subcommand)]
     pub(crate) command: Command,
 }

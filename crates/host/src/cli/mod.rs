@@ -32,7 +32,9 @@ pub(crate) fn main() -> ExitCode {
     net::catch_panics();
     let arguments = Arguments::parse();
     let output = Output::new(arguments.json);
-    let filter = tracing_subscriber::EnvFilter::new(&arguments.log);
+    // Who serves hears of what goes wrong while nobody waits for it.
+    let quiet = if matches!(arguments.command, Command::Serve(_)) { "warn" } else { "off" };
+    let filter = tracing_subscriber::EnvFilter::new(arguments.log.as_deref().unwrap_or(quiet));
     tracing_subscriber::fmt().with_env_filter(filter).with_writer(|| net::Net(std::io::stderr())).init();
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build();
     let result = match runtime {

@@ -67,7 +67,8 @@ pub(crate) async fn call(
     let input = json!({ "headers": chosen(&headers, webhook), "body": content, "delivery": delivery });
     let fired = Fired { flow: name.clone(), keys: delivery.into_iter().collect(), through: None };
     let mut ends = app.dispatcher.ends();
-    let (run, again) = match app.dispatcher.start(&name, input, Default::default(), Some(&fired)).await? {
+    let started = app.dispatcher.start(&name, input, Default::default(), Some(&fired)).await;
+    let (run, again) = match started.map_err(|error| of_callers(&name, error))? {
         Started::Run(run) => (run, false),
         Started::Before(run) => (run, true),
         Started::Skipped => {
@@ -104,6 +105,17 @@ pub(crate) async fn call(
     }
     let told = if again { json!({ "run": run, "again": true }) } else { json!({ "run": run }) };
     Ok(answer(StatusCode::ACCEPTED, &told))
+}
+
+/// What callers are told when no run can be started: what they can do something about, and else to come again.
+fn of_callers(flow: &str, error: Error) -> Error {
+    match error.kind() {
+        ErrorKind::InvalidInput | ErrorKind::RateLimited | ErrorKind::Unavailable => error,
+        _ => {
+            tracing::error!(flow, "a call of its webhook starts no run: {error:?}");
+            Error::new(ErrorKind::Unavailable, "no run can be started now").hint("send it again later")
+        }
+    }
 }
 
 /// Tells senders of CloudEvents who ask before they send that they may ("HTTP 1.1 Web Hooks for Event Delivery", section 4).
