@@ -9,6 +9,7 @@ mod api;
 mod clock;
 mod dispatch;
 mod guard;
+mod listen;
 mod sign_in;
 mod token;
 mod webhook;
@@ -27,6 +28,7 @@ use crate::Runtime;
 use clock::Clock;
 use dispatch::Dispatcher;
 use guard::Guard;
+use listen::{MOST, Patient, SILENCE};
 use sign_in::SignIns;
 
 /// Where browsers come back to after a sign-in; what is registered at the vendors.
@@ -93,7 +95,8 @@ impl Server {
         let app = App { runtime, dispatcher: dispatcher.clone(), closing: closing.clone(), guard, sign_ins, base };
         let router = api::router(Arc::new(app));
         let stop = closing.clone();
-        let serve = axum::serve(listener, router).with_graceful_shutdown(async move { stop.cancelled().await });
+        let serve = axum::serve(Patient::new(listener, MOST, SILENCE), router)
+            .with_graceful_shutdown(async move { stop.cancelled().await });
         Ok(Server { address, dispatcher, closing, served: tokio::spawn(serve.into_future()) })
     }
 
