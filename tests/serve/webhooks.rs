@@ -405,14 +405,24 @@ async fn calls_that_come_while_a_run_works_wait_or_are_left_out_as_the_flow_says
     sandbox.stop().await;
 }
 
-/// A sender that tries again until it is heard, and a server that is killed all the time.
 #[tokio::test]
 async fn killed_at_any_moment_it_makes_one_run_of_each_delivery() {
+    killed(6, 60).await;
+}
+
+#[tokio::test]
+#[ignore = "minutes: kills it a hundred times"]
+async fn killed_a_hundred_times_it_makes_one_run_of_each_delivery() {
+    killed(100, 900).await;
+}
+
+/// A sender that tries again until it is heard, and a server that is killed all the time.
+async fn killed(kills: usize, deliveries: usize) {
     let cli = Cli::default();
     let address = kept(&cli, "hook", json!({ "delivery": "X-Delivery" })).await;
     let mut dice = trunkline_tests::Dice::default();
-    let mut heard = vec![None; 60];
-    for _ in 0..6 {
+    let mut heard = vec![None; deliveries];
+    for _ in 0..kills {
         let serve = Serve::start(&cli).await;
         let url = serve.url(&address);
         let open: Vec<_> = (0..heard.len()).filter(|at| heard[*at].is_none()).take(20).collect();

@@ -2,6 +2,7 @@
 //!
 //! A [`Flow`] is read and checked, an [`Engine`] accepts a run of it and works on it, a [`Journal`] keeps what happened. A
 //! [`Run`] is the fold of its events: after a crash any engine on the same journal goes on where the events end.
+//! A [`Trigger`] says what starts runs beside a person; a host looks at clocks, lists and calls, and hands over what is new.
 //!
 //! What a run promises: an accepted run is on disk; a step whose result is recorded is never called again; a step in flight
 //! when the process died may be called again under the same idempotency key, except for a `Create`, which is looked up first

@@ -1,4 +1,5 @@
-//! The embedded store: connections, their secrets and tokens, and the journal of runs in one SQLite file.
+//! The embedded store: connections with their secrets and tokens, kept flows with what their triggers have taken, and the
+//! journal of runs, in one SQLite file.
 //!
 //! The idea: one thread writes, in groups, and whoever waits for it waits for the disk; secrets are sealed one by one
 //! before they come near SQLite. Several processes may use one data directory, for instance one that runs flows and one
