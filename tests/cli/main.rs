@@ -5,6 +5,7 @@ mod calls;
 mod catalogue;
 mod connections;
 mod damage;
+mod flows;
 mod keys;
 mod runs;
 mod sign_in;

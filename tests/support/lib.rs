@@ -4,6 +4,7 @@
 //! the real binary in a process of its own, so that it can be killed.
 
 pub mod hostile;
+pub mod login;
 pub mod peers;
 
 use std::{

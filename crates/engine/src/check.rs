@@ -9,7 +9,7 @@ use serde_json::{Map, Value, json};
 use trunkline_core::{Diagnostic, Effect, Registered, Registry, Schema, Severity, closest, pointer_part};
 
 use crate::{
-    Flow, Step, Template,
+    Flow, Step, Template, Trigger,
     expression::{Compiled, Node, Piece},
     kinds::Kinds,
     shapes::{self, Member, kinds, list_of, of_kinds},
@@ -76,11 +76,19 @@ impl<'a> Checker<'a> {
                 self.found.push(Diagnostic { pointer: format!("/connections/{}", pointer_part(slot)), ..one });
             }
         }
-        let input = flow.input().map_or(Value::Bool(true), |schema| schema.value().clone());
+        let nothing = Names {
+            input: json!({ "properties": {} }),
+            item: None,
+            items: None,
+            error: false,
+            steps: BTreeMap::new(),
+            tables: flow.tables().clone(),
+        };
+        let input = self.run_input(&nothing);
         self.required(&input);
         let known = |id: &String| (id.clone(), Known { shape: Value::Bool(true), certain: true });
         let steps: BTreeMap<_, _> = unread.iter().map(known).collect();
-        let names = Names { input, item: None, items: None, error: false, steps, tables: flow.tables().clone() };
+        let names = Names { input, steps, ..nothing };
         let mut at_end = names.clone();
         self.steps(flow.steps(), &mut at_end);
         self.steps(flow.on_failure(), &mut Names { error: true, ..names });
@@ -95,6 +103,25 @@ impl<'a> Checker<'a> {
             }
         }
         output.unwrap_or_else(|| of_kinds(Kinds::NULL))
+    }
+
+    /// The shape of what runs get: as the flow says, and from its trigger.
+    fn run_input(&mut self, nothing: &Names) -> Value {
+        let flow = self.flow;
+        let declared = flow.input().map(|schema| schema.value().clone());
+        let Some(trigger) = flow.trigger() else { return declared.unwrap_or(Value::Bool(true)) };
+        let mut item = Value::Bool(true);
+        if let Trigger::Poll(poll) = trigger {
+            let nothing = &Names { tables: json!({}), ..nothing.clone() };
+            item = self.list(&poll.call, "/trigger/poll", nothing);
+            let names = Names { item: Some(item.clone()), ..nothing.clone() };
+            self.key(&poll.key, "/trigger/poll", &names);
+        }
+        let mut input = declared.unwrap_or_else(|| json!({ "type": "object", "properties": {} }));
+        if let Some(properties) = input.get_mut("properties").and_then(Value::as_object_mut) {
+            properties.extend(trigger.input(item));
+        }
+        input
     }
 
     fn steps(&mut self, steps: &'a [Step], names: &mut Names) {
@@ -222,22 +249,24 @@ impl<'a> Checker<'a> {
     fn over(&mut self, over: &'a Over, pointer: &str, names: &Names) -> Value {
         match over {
             Over::List(list) => shapes::item(&self.template(list, &list_of(Value::Bool(true)), names)),
-            Over::Action(call) => {
-                let pointer = format!("{pointer}/each");
-                let output = self.call(call, &pointer, names);
-                let connector = self.connector(call);
-                if let Some(spec) = connector.and_then(|connector| connector.action_spec(&call.action).ok()) {
-                    let lists = spec.lists || spec.output.get("type") == Some(&"array".into());
-                    if !lists || spec.effect != Effect::Read {
-                        let message = format!("{} does not list anything", call.action);
-                        let found = Diagnostic::error(format!("{pointer}/action"), message);
-                        self.found.push(found.hint("use an action that lists, or an expression that yields a list"));
-                    }
-                }
-                let items = output.pointer("/properties/items/items").or_else(|| output.get("items"));
-                items.cloned().unwrap_or(Value::Bool(true))
+            Over::Action(call) => self.list(call, &format!("{pointer}/each"), names),
+        }
+    }
+
+    /// The shape of one item of what an action lists.
+    fn list(&mut self, call: &'a Call, pointer: &str, names: &Names) -> Value {
+        let output = self.call(call, pointer, names);
+        let connector = self.connector(call);
+        if let Some(spec) = connector.and_then(|connector| connector.action_spec(&call.action).ok()) {
+            let lists = spec.lists || spec.output.get("type") == Some(&"array".into());
+            if !lists || spec.effect != Effect::Read {
+                let message = format!("{} does not list anything", call.action);
+                let found = Diagnostic::error(format!("{pointer}/action"), message);
+                self.found.push(found.hint("use an action that lists, or an expression that yields a list"));
             }
         }
+        let items = output.pointer("/properties/items/items").or_else(|| output.get("items"));
+        items.cloned().unwrap_or(Value::Bool(true))
     }
 
     fn connector(&self, call: &Call) -> Option<&'a Registered> {

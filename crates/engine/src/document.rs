@@ -8,6 +8,8 @@ use serde::Deserialize;
 use serde_json::{Map, Value, json};
 use trunkline_core::{Schema, schema_of};
 
+use crate::{Overlap, trigger::TriggerDocument};
+
 /// A flow document.
 #[derive(Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
@@ -25,6 +27,11 @@ pub(crate) struct FlowDocument {
     /// The slots for connections and the connector each one needs; which connection fills a slot is said at run time.
     #[serde(default)]
     pub(crate) connections: BTreeMap<String, String>,
+    /// What starts runs beside a person, once the flow is kept and served.
+    pub(crate) trigger: Option<TriggerDocument>,
+    /// What happens when a run is to begin while another one of this flow is at work.
+    #[serde(default)]
+    pub(crate) overlap: Overlap,
     /// JSON Schema of the input that a run takes.
     #[schemars(with = "Option<Map<String, Value>>")]
     pub(crate) input: Option<Value>,

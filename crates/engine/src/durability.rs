@@ -198,6 +198,12 @@ impl Journaled {
         self.0.journal.append(&self.0.id, events, flush).await
     }
 
+    /// Leaves the run to be resumed, once all that was recorded is on disk.
+    pub(crate) async fn park(&self) -> Result<Run> {
+        self.append(Vec::new(), Flush::Now).await?;
+        Ok(self.with_run(|run| std::mem::replace(run, Run::new(run.id.clone()))))
+    }
+
     /// Only so many results are recorded.
     fn has_room(&self) -> Result<()> {
         let limit = self.0.limits.recorded;

@@ -11,9 +11,9 @@ use trunkline_core::{CancellationToken, Connected, Diagnostic, Error, ErrorKind,
 use uuid::Uuid;
 
 use crate::{
-    Claim, Flow, Flush, Journal, Limits, Notice, Run, RunEvent, RunId, RunStatus, StepPath,
+    Claim, Fired, Flow, Flush, Journal, Limits, Notice, Run, RunEvent, RunId, RunStatus, StepPath,
     durability::{Durability, Journaled},
-    interpreter::{Interpreter, joined},
+    interpreter::{Interpreter, Stop, joined},
     time::{Bounds, Clock, milliseconds, system},
 };
 
@@ -31,6 +31,30 @@ pub struct Engine {
     journal: Arc<dyn Journal>,
     clock: Clock,
     limits: Limits,
+    parking: CancellationToken,
+}
+
+/// A run that is on disk and has not begun.
+pub struct Accepted {
+    flow: Flow,
+    run: Run,
+    slots: BTreeMap<String, Connected>,
+    claim: Claim,
+}
+
+impl Accepted {
+    /// The run's name.
+    pub fn id(&self) -> &RunId {
+        &self.run.id
+    }
+}
+
+/// What became of a run that a trigger wants to start.
+pub enum Acceptance {
+    /// It is on disk.
+    New(Box<Accepted>),
+    /// There is none: this earlier run has taken what it was to be handed.
+    Before(RunId),
 }
 
 /// A run being worked on in the background.
@@ -66,7 +90,7 @@ impl Running {
 impl Engine {
     /// An engine on this journal.
     pub fn new(journal: Arc<dyn Journal>) -> Self {
-        Engine { journal, clock: system(), limits: Limits::default() }
+        Engine { journal, clock: system(), limits: Limits::default(), parking: CancellationToken::new() }
     }
 
     /// The same with other limits.
@@ -83,8 +107,51 @@ impl Engine {
         (self.clock)()
     }
 
+    /// Stops all runs of this engine at their next safe point, for good: steps in flight go on to their ends, nothing new is
+    /// begun, and the runs can be resumed by another engine. [`Running::wait`] gives them back as running.
+    pub fn park(&self) {
+        self.parking.cancel();
+    }
+
     /// Accepts a run and begins to work on it. `slots` says which connection fills which slot of the flow.
     pub async fn start(&self, flow: &Flow, input: Value, slots: BTreeMap<String, Connected>) -> Result<Running> {
+        Ok(self.begin(self.accept(flow, input, slots).await?))
+    }
+
+    /// Accepts a run: it is on disk. [`Engine::begin`] works on it; if it is dropped instead, it waits to be resumed.
+    pub async fn accept(&self, flow: &Flow, input: Value, slots: BTreeMap<String, Connected>) -> Result<Accepted> {
+        let (accepted, started) = self.prepare(flow, input, slots).await?;
+        self.journal.accept(accepted.id(), flow.version(), flow.document(), started).await?;
+        Ok(accepted)
+    }
+
+    /// The same for what a trigger has seen, unless an earlier run has taken that.
+    pub async fn accept_fired(
+        &self,
+        flow: &Flow,
+        input: Value,
+        slots: BTreeMap<String, Connected>,
+        fired: &Fired,
+    ) -> Result<Acceptance> {
+        let (accepted, started) = self.prepare(flow, input, slots).await?;
+        let journal = &self.journal;
+        Ok(match journal.accept_fired(accepted.id(), flow.version(), flow.document(), started, fired).await? {
+            None => Acceptance::New(Box::new(accepted)),
+            Some(earlier) => Acceptance::Before(earlier),
+        })
+    }
+
+    /// Begins to work on an accepted run.
+    pub fn begin(&self, accepted: Accepted) -> Running {
+        self.work(accepted.flow, accepted.run, accepted.slots, accepted.claim)
+    }
+
+    async fn prepare(
+        &self,
+        flow: &Flow,
+        input: Value,
+        slots: BTreeMap<String, Connected>,
+    ) -> Result<(Accepted, RunEvent)> {
         fill(flow, &slots)?;
         if let Some(name) = flow.calls().find(|name| !flow.linked().contains_key(*name)) {
             let message = format!("the flow {} calls {name}, and was not linked with it", flow.name());
@@ -113,10 +180,9 @@ impl Engine {
         for called in flow.linked().values() {
             self.journal.keep_version(called.version(), called.document()).await?;
         }
-        self.journal.accept(&id, flow.version(), flow.document(), started.clone()).await?;
         let mut run = Run::new(id);
-        run.apply(started);
-        Ok(self.work(flow.clone(), run, slots, claim))
+        run.apply(started.clone());
+        Ok((Accepted { flow: flow.clone(), run, slots, claim }, started))
     }
 
     /// A run as it stands.
@@ -222,14 +288,18 @@ impl Engine {
         let given = (self.clock.clone(), self.limits.clone());
         let journaled = Journaled::new(self.journal.clone(), run, watchers, given, flow.flushes_every_step());
         let poll = Abort(self.poll(&id, journaled.clone(), cancellation.clone()));
+        let stop = Stop { cancellation: cancellation.clone(), parking: self.parking.clone() };
         let (durability, limits) = (Arc::new(journaled.clone()), self.limits.clone());
-        let interpreter = Interpreter::new(id.clone(), flow, slots, durability, cancellation.clone(), limits);
+        let interpreter = Interpreter::new(id.clone(), flow, slots, durability, stop.clone(), limits);
         let task = tokio::spawn(async move {
             let (_claim, _poll) = (claim, poll);
             // In a task of its own, so that a panic ends the run as failed instead of leaving it open.
             // A run that is out of time still runs its failure handler.
             let outside = Bounds::of_run(u64::MAX, Duration::MAX);
             let end = joined(tokio::spawn(interpreter.flow(input, StepPath::default(), bounds, outside))).await;
+            if matches!(&end, Err(error) if error.kind() == ErrorKind::Cancelled) && stop.parks() {
+                return journaled.park().await;
+            }
             finish(&journaled, end).await
         });
         Running { id, notices, cancellation, task }

@@ -11,7 +11,7 @@ use trunkline_core::{Diagnostic, Registry, Schema};
 use uuid::Uuid;
 
 use crate::{
-    Step, Template,
+    Overlap, Step, Template, Trigger,
     document::{self, FLOW, FlowDocument, Flushing},
     limits::MAX_CALLS,
     reader::Reader,
@@ -33,6 +33,8 @@ struct Inner {
     version: String,
     document: Value,
     connections: BTreeMap<String, String>,
+    trigger: Option<Trigger>,
+    overlap: Overlap,
     input: Option<Schema>,
     tables: Value,
     steps: Arc<[Step]>,
@@ -86,6 +88,7 @@ impl Flow {
     fn read(document: Value, reader: &mut Reader) -> Option<Flow> {
         let flow: FlowDocument = reader.read(&FLOW, &document, "")?;
         reader.slots = Some(flow.connections.keys().cloned().collect());
+        let trigger = flow.trigger.and_then(|trigger| Trigger::read(trigger, reader));
         let steps = reader.steps(&flow.steps, "/steps", 0);
         let on_failure = reader.steps(&flow.on_failure, "/on_failure", 0);
         let output = flow.output.map(|output| reader.template(&output.into(), "/output"));
@@ -99,12 +102,14 @@ impl Flow {
         let text = document.to_string();
         let version = Uuid::new_v5(&Uuid::NAMESPACE_OID, text.as_bytes()).simple().to_string()[..12].to_owned();
         let (name, connections, tables) = (flow.name, flow.connections, json!(flow.tables));
-        let (durability, calls) = (flow.durability, std::mem::take(&mut reader.calls));
+        let (overlap, durability, calls) = (flow.overlap, flow.durability, std::mem::take(&mut reader.calls));
         let inner = Inner {
             name,
             version,
             document,
             connections,
+            trigger,
+            overlap,
             input,
             tables,
             steps,
@@ -168,6 +173,16 @@ impl Flow {
     /// The slots and the connector each one needs.
     pub fn connections(&self) -> &BTreeMap<String, String> {
         &self.inner.connections
+    }
+
+    /// What starts runs beside a person.
+    pub fn trigger(&self) -> Option<&Trigger> {
+        self.inner.trigger.as_ref()
+    }
+
+    /// What happens when a run is to begin while another one is at work.
+    pub fn overlap(&self) -> Overlap {
+        self.inner.overlap
     }
 
     /// What a run takes, if the flow says so.

@@ -50,8 +50,35 @@ struct Inner {
     slots: BTreeMap<String, Connected>,
     files: Connections,
     durability: Arc<dyn Durability>,
-    cancellation: CancellationToken,
+    stop: Stop,
     limits: Limits,
+}
+
+/// What makes a run stop.
+#[derive(Clone)]
+pub(crate) struct Stop {
+    /// Ends it, and breaks off steps in flight.
+    pub(crate) cancellation: CancellationToken,
+    /// Lets steps in flight end and begins nothing new: the run is left to be resumed.
+    pub(crate) parking: CancellationToken,
+}
+
+impl Stop {
+    fn is_asked(&self) -> bool {
+        self.cancellation.is_cancelled() || self.parking.is_cancelled()
+    }
+
+    /// Whether the run is left to be resumed rather than ended.
+    pub(crate) fn parks(&self) -> bool {
+        self.parking.is_cancelled() && !self.cancellation.is_cancelled()
+    }
+
+    async fn asked(&self) {
+        tokio::select! {
+            () = self.cancellation.cancelled() => {}
+            () = self.parking.cancelled() => {}
+        }
+    }
 }
 
 impl Interpreter {
@@ -60,11 +87,11 @@ impl Interpreter {
         flow: Flow,
         slots: BTreeMap<String, Connected>,
         durability: Arc<dyn Durability>,
-        cancellation: CancellationToken,
+        stop: Stop,
         limits: Limits,
     ) -> Self {
         let files = slots.values().cloned().collect();
-        Interpreter(Arc::new(Inner { run, flow, slots, files, durability, cancellation, limits }))
+        Interpreter(Arc::new(Inner { run, flow, slots, files, durability, stop, limits }))
     }
 
     /// Runs the flow: its steps within their bounds, then its output, or else its failure handler within the bounds outside.
@@ -340,20 +367,20 @@ impl Interpreter {
     pub(crate) async fn over(&self, bounds: &Bounds) -> Error {
         tokio::select! {
         biased;
-                   () = self.0.cancellation.cancelled() => cancelled(),
+                   () = self.0.stop.asked() => cancelled(),
                    () = self.until(bounds.until) => bounds.error(),
                }
     }
 
     /// Resolves some time after the run was cancelled.
     async fn out_of_patience(&self) {
-        self.0.cancellation.cancelled().await;
+        self.0.stop.cancellation.cancelled().await;
         tokio::time::sleep(GRACE).await;
     }
 
     /// An error if the run is to stop.
     pub(crate) fn cancelled(&self) -> Result<()> {
-        if self.0.cancellation.is_cancelled() { Err(cancelled()) } else { Ok(()) }
+        if self.0.stop.is_asked() { Err(cancelled()) } else { Ok(()) }
     }
 
     pub(crate) fn durability(&self) -> &dyn Durability {
@@ -373,7 +400,7 @@ impl Interpreter {
         let key = Uuid::new_v5(&Uuid::NAMESPACE_OID, format!("{}/{path}", self.0.run).as_bytes());
         let left = Duration::from_millis(bounds.until.saturating_sub(self.0.durability.now()));
         Context::new(&key.to_string(), connected.name(), self.0.files.clone())
-            .with_cancellation(self.0.cancellation.clone())
+            .with_cancellation(self.0.stop.cancellation.clone())
             .with_timeout(left.min(STEP_TIMEOUT))
     }
 

@@ -16,7 +16,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use trunkline_core::{Error, ErrorKind, Result, pointer_part};
 
-use crate::{ItemOutcome, RunEvent, RunStatus};
+use crate::{Fired, ItemOutcome, RunEvent, RunStatus};
 
 /// The name of a run: 12 hexadecimal digits.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize, JsonSchema)]
@@ -118,6 +118,16 @@ pub trait Journal: Send + Sync {
 
     /// Keeps the document of a flow that runs call, under its version.
     async fn keep_version(&self, version: &str, flow: &Value) -> Result<()>;
+    /// The same for a run that a trigger starts: what it takes is remembered in the same transaction. If an earlier run has
+    /// taken one of the keys, nothing is accepted, and that run is named.
+    async fn accept_fired(
+        &self,
+        run: &RunId,
+        version: &str,
+        flow: &Value,
+        started: RunEvent,
+        fired: &Fired,
+    ) -> Result<Option<RunId>>;
 
     /// Adds events in this order. After an append has failed, all later ones fail: nobody guesses what is on disk.
     async fn append(&self, run: &RunId, events: Vec<RunEvent>, flush: Flush) -> Result<()>;
@@ -158,9 +168,19 @@ struct Memory {
     // As text, so that what comes back is what a store would give back.
     events: BTreeMap<RunId, Vec<String>>,
     items: BTreeMap<(RunId, StepPath, String), String>,
+    taken: HashMap<(String, String), RunId>,
 }
 
 impl Memory {
+    fn accept(&mut self, run: &RunId, version: &str, flow: &Value, started: &RunEvent) -> Result<()> {
+        if self.events.contains_key(run) {
+            return Err(Error::new(ErrorKind::Conflict, format!("there is a run {run} already")));
+        }
+        self.keep_version(version, flow)?;
+        self.events.insert(run.clone(), vec![text(started)?]);
+        Ok(())
+    }
+
     fn keep_version(&mut self, version: &str, flow: &Value) -> Result<()> {
         if self.flows.get(version).is_some_and(|known| known != flow) {
             return Err(Error::new(ErrorKind::Conflict, format!("there is another flow with the version {version}")));
@@ -192,13 +212,25 @@ impl MemoryJournal {
 #[async_trait]
 impl Journal for MemoryJournal {
     async fn accept(&self, run: &RunId, version: &str, flow: &Value, started: RunEvent) -> Result<()> {
+        self.lock().accept(run, version, flow, &started)
+    }
+
+    async fn accept_fired(
+        &self,
+        run: &RunId,
+        version: &str,
+        flow: &Value,
+        started: RunEvent,
+        fired: &Fired,
+    ) -> Result<Option<RunId>> {
         let mut memory = self.lock();
-        if memory.events.contains_key(run) {
-            return Err(Error::new(ErrorKind::Conflict, format!("there is a run {run} already")));
+        let key = |key: &String| (fired.flow.clone(), key.clone());
+        if let Some(earlier) = fired.keys.iter().find_map(|one| memory.taken.get(&key(one))) {
+            return Ok(Some(earlier.clone()));
         }
-        memory.keep_version(version, flow)?;
-        memory.events.insert(run.clone(), vec![text(&started)?]);
-        Ok(())
+        memory.accept(run, version, flow, &started)?;
+        memory.taken.extend(fired.keys.iter().map(|one| (key(one), run.clone())));
+        Ok(None)
     }
 
     async fn keep_version(&self, version: &str, flow: &Value) -> Result<()> {

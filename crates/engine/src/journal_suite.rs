@@ -8,13 +8,14 @@ use std::collections::BTreeMap;
 use serde_json::{Value, json};
 use trunkline_core::{Error, ErrorKind, Retry};
 
-use crate::{Flush, ItemOutcome, Journal, RunEvent, RunId, RunStatus, RunSummary, StepPath, Waiting};
+use crate::{Fired, Flush, ItemOutcome, Journal, RunEvent, RunId, RunStatus, RunSummary, StepPath, Waiting};
 
 /// Holds a journal against all behaviours.
 pub async fn run<J: Journal, F: AsyncFn() -> J>(fresh: F) {
     an_accepted_run_is_there(&fresh().await).await;
     a_run_is_accepted_once(&fresh().await).await;
     a_flow_version_never_changes(&fresh().await).await;
+    what_a_trigger_hands_over_is_taken_once(&fresh().await).await;
     events_come_back_as_they_were(&fresh().await).await;
     events_keep_their_order(&fresh().await).await;
     an_item_is_found_under_its_exact_key_only(&fresh().await).await;
@@ -67,6 +68,27 @@ async fn a_flow_version_never_changes(journal: &impl Journal) {
     journal.keep_version("v1", &json!({ "name": "copy" })).await.unwrap();
     journal.keep_version("v2", &json!({ "name": "called" })).await.unwrap();
     assert_eq!(journal.flow("v2").await.unwrap(), json!({ "name": "called" }));
+}
+
+async fn what_a_trigger_hands_over_is_taken_once(journal: &impl Journal) {
+    let fired = |flow: &str, keys: &[&str]| Fired {
+        flow: flow.into(),
+        keys: keys.iter().map(|key| (*key).to_owned()).collect(),
+        through: None,
+    };
+    let accept = async |name: &str, fired: Fired| {
+        journal.accept_fired(&id(name), "v1", &json!({ "name": "copy" }), started("v1", 1), &fired).await
+    };
+    assert_eq!(accept("a1", fired("copy", &["a", "b"])).await.unwrap(), None);
+    assert_eq!(accept("a2", fired("copy", &["c", "b"])).await.unwrap(), Some(id("a1")), "b is taken");
+    assert_eq!(kind(journal.replay(&id("a2"), &mut |_| {}).await), ErrorKind::NotFound, "and nothing was accepted");
+    assert_eq!(accept("a3", fired("copy", &["c"])).await.unwrap(), None, "nor was c taken");
+    assert_eq!(accept("a4", fired("other", &["a"])).await.unwrap(), None, "each flow has keys of its own");
+    assert_eq!(accept("a5", fired("copy", &[])).await.unwrap(), None);
+    assert_eq!(accept("a6", fired("copy", &[])).await.unwrap(), None, "no key, nothing to take");
+    // A run that is refused takes nothing.
+    assert_eq!(kind(accept("a6", fired("copy", &["d"])).await), ErrorKind::Conflict);
+    assert_eq!(accept("a7", fired("copy", &["d"])).await.unwrap(), None);
 }
 
 async fn events_come_back_as_they_were(journal: &impl Journal) {

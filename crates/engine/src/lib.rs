@@ -2,6 +2,7 @@
 //!
 //! A [`Flow`] is read and checked, an [`Engine`] accepts a run of it and works on it, a [`Journal`] keeps what happened. A
 //! [`Run`] is the fold of its events: after a crash any engine on the same journal goes on where the events end.
+//! A [`Trigger`] says what starts runs beside a person; a host looks at clocks, lists and calls, and hands over what is new.
 //!
 //! What a run promises: an accepted run is on disk; a step whose result is recorded is never called again; a step in flight
 //! when the process died may be called again under the same idempotency key, except for a `Create`, which is looked up first
@@ -54,14 +55,16 @@ mod kinds;
 mod limits;
 mod reader;
 mod run;
+mod schedule;
 mod shapes;
 mod step;
 mod text;
 mod time;
+mod trigger;
 mod types;
 
 pub use durability::Notice;
-pub use engine::{Engine, Running};
+pub use engine::{Acceptance, Accepted, Engine, Running};
 pub use event::{ItemOutcome, RunEvent, RunStatus, Waiting};
 pub use expression::Template;
 pub use filters::{Argument, Example, FILTERS, Filter};
@@ -69,4 +72,6 @@ pub use flow::Flow;
 pub use journal::{Claim, Flush, Journal, MemoryJournal, RunId, RunSummary, StepPath};
 pub use limits::Limits;
 pub use run::{Ledger, Run};
+pub use schedule::{Missed, Schedule};
 pub use step::Step;
+pub use trigger::{Encoding, Existing, Fired, Overlap, Poll, Signature, Told, Trigger, Webhook};

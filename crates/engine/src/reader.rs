@@ -224,7 +224,7 @@ impl Reader {
         Some((read.id, StepKind::If { condition, then, otherwise }))
     }
 
-    fn call(&mut self, action: String, slot: String, input: Map<String, Value>, pointer: &str) -> Call {
+    pub(crate) fn call(&mut self, action: String, slot: String, input: Map<String, Value>, pointer: &str) -> Call {
         self.slot(&slot, format!("{pointer}/connection"));
         Call { action, slot, input: self.template(&input.into(), &format!("{pointer}/input")) }
     }

@@ -12,8 +12,8 @@ use serde_json::{Value, json};
 use support::{call, flow, lab::Lab, registry, slots};
 use trunkline_core::{ErrorKind, Result, async_trait};
 use trunkline_engine::{
-    Claim, Engine, Flow, Flush, ItemOutcome, Journal, Limits, MemoryJournal, RunEvent, RunId, RunStatus, RunSummary,
-    StepPath,
+    Claim, Engine, Fired, Flow, Flush, ItemOutcome, Journal, Limits, MemoryJournal, RunEvent, RunId, RunStatus,
+    RunSummary, StepPath,
 };
 
 fn look(fault: &str) -> Value {
@@ -102,6 +102,16 @@ struct Counting {
 impl Journal for Counting {
     async fn accept(&self, run: &RunId, version: &str, flow: &Value, started: RunEvent) -> Result<()> {
         self.inner.accept(run, version, flow, started).await
+    }
+    async fn accept_fired(
+        &self,
+        run: &RunId,
+        version: &str,
+        flow: &Value,
+        started: RunEvent,
+        fired: &Fired,
+    ) -> Result<Option<RunId>> {
+        self.inner.accept_fired(run, version, flow, started, fired).await
     }
     async fn keep_version(&self, version: &str, flow: &Value) -> Result<()> {
         self.inner.keep_version(version, flow).await

@@ -4,7 +4,10 @@
 
 mod support;
 
-use std::sync::{Arc, atomic::Ordering};
+use std::{
+    sync::{Arc, atomic::Ordering},
+    time::Duration,
+};
 
 use serde_json::json;
 use support::{call, flow, lab::Lab, registry, slots, world};
@@ -109,6 +112,71 @@ async fn what_concerns_the_whole_run_stops_it_and_a_resumed_run_repeats_nothing_
     assert_eq!(calls, [1, 1, 1, 1, 2, 1], "only the step that failed was called again");
     assert_eq!(engine.resume(&id, slots("resumed")).await.err().unwrap().kind(), ErrorKind::Conflict);
     assert_eq!(journal.runs().await.unwrap()[0].items["done"], 4);
+}
+
+#[tokio::test]
+async fn a_parked_run_ends_what_is_in_flight_and_another_engine_goes_on() {
+    let steps = json!([{ "id": "all", "each": (0..200).collect::<Vec<_>>(), "concurrency": 2, "steps": [
+        call("look", "thing.look", json!({ "name": "{{ item }}x" })) ] }]);
+    let (engine, journal) = engine();
+    let world = world("parked");
+    let running = engine.start(&flow(steps), json!({}), slots("parked")).await.unwrap();
+    let id = running.id().clone();
+    while world.calls("look 3x") == 0 {
+        tokio::time::sleep(Duration::from_millis(1)).await;
+    }
+    engine.park();
+    let parked = running.wait().await.unwrap();
+    assert_eq!((parked.status, parked.finished_at), (RunStatus::Running, None));
+    assert_eq!(journal.runs().await.unwrap()[0].status, RunStatus::Running);
+    assert_eq!(
+        (world.working.load(Ordering::SeqCst), world.calls("look 199x")),
+        (0, 0),
+        "nothing is torn off, nothing begun"
+    );
+
+    let again = Engine::new(journal.clone()).resume(&id, slots("parked")).await.unwrap().wait().await.unwrap();
+    assert_eq!((again.status, again.ledger[&StepPath::from("all")].done), (RunStatus::Succeeded, 200));
+    let calls = (0..200).map(|item| world.calls(&format!("look {item}x"))).max();
+    assert_eq!(calls, Some(1), "what had ended was not called again");
+}
+
+#[tokio::test]
+async fn a_run_is_parked_in_whatever_it_waits_for_and_nothing_of_that_counts_as_a_failure() {
+    let handler = |name: &str| json!([call(name, "thing.look", json!({ "name": name }))]);
+    let inner = Flow::from_value(json!({
+        "name": "inner", "connections": { "shop": "shop" }, "on_failure": handler("inner_failed"),
+        "steps": [{ "id": "ok", "wait": { "signal": "go" }, "on_error": handler("wait_failed") }]
+    }));
+    let outer = Flow::from_value(json!({
+        "name": "outer", "connections": { "shop": "shop" }, "on_failure": handler("outer_failed"), "steps": [
+            { "id": "both", "on_error": handler("both_failed"), "parallel": {
+                "call": [{ "id": "sub", "call": "inner" }],
+                "wait": [{ "id": "pause", "wait": { "for": "300ms" } }, call("paused", "thing.look", json!({ "name": "paused" }))],
+            } },
+            call("after", "thing.look", json!({ "name": "after" }))
+        ]
+    }));
+    let inner = inner.unwrap();
+    let outer = outer.unwrap().link(&|_| Some(inner.clone())).unwrap();
+    let (engine, journal) = engine();
+    let world = world("waiting");
+    let running = engine.start(&outer, json!({}), slots("waiting")).await.unwrap();
+    let id = running.id().clone();
+    while engine.run(&id).await.unwrap().waiting.len() < 2 {
+        tokio::time::sleep(Duration::from_millis(1)).await;
+    }
+    engine.park();
+    assert_eq!(running.wait().await.unwrap().status, RunStatus::Running);
+    assert_eq!(world.calls("paused"), 0);
+
+    let again = Engine::new(journal.clone());
+    again.signal(&id, "go", json!({})).await.unwrap();
+    let run = again.resume(&id, slots("waiting")).await.unwrap().wait().await.unwrap();
+    assert_eq!(run.status, RunStatus::Succeeded, "{:?}", run.error);
+    let calls = ["look paused", "look after", "look inner_failed", "look wait_failed", "look both_failed"];
+    assert_eq!(calls.map(|what| world.calls(what)), [1, 1, 0, 0, 0]);
+    assert_eq!(world.calls("look outer_failed"), 0);
 }
 
 #[tokio::test]

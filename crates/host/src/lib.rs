@@ -4,6 +4,8 @@
 
 mod connectors;
 mod export;
+mod flows;
+pub mod serve;
 
 use std::{
     collections::BTreeMap,
@@ -13,6 +15,7 @@ use std::{
     time::{SystemTime, UNIX_EPOCH},
 };
 
+use serde::Serialize;
 use serde_json::Value;
 use uuid::Uuid;
 
@@ -22,10 +25,11 @@ pub use trunkline_rest as rest;
 pub use trunkline_store as store;
 
 pub use export::{Exported, Provide};
+pub use flows::Keeping;
 
 use trunkline_core::{
     ActionSpec, Connected, Connection, Connections, ConnectorSpec, Context, Diagnostic, Error, ErrorKind, Progress,
-    Recorder, Registry, Result, Secret, SecretSource,
+    Recorder, Registry, Result, Secret, SecretSource, redact,
 };
 use trunkline_engine::{Engine, Flow, RunId, RunStatus, Running};
 use trunkline_store::{KeySource, Store};
@@ -177,15 +181,9 @@ impl Runtime {
 
     /// Checks a flow against the connectors and begins a run of it; `slots` says which connection fills which slot. A slot
     /// that is not named is filled by the only connection that fits, if there is just one.
-    pub async fn start(&self, flow: &Flow, input: Value, mut slots: BTreeMap<String, String>) -> Result<Running> {
+    pub async fn start(&self, flow: &Flow, input: Value, slots: BTreeMap<String, String>) -> Result<Running> {
         Diagnostic::accept(&format!("flow {}", flow.name()), &flow.check(&self.registry))?;
-        let known = self.store.connections().await?;
-        for (slot, connector) in flow.connections() {
-            let mut fitting = known.iter().filter(|one| ConnectorSpec::name_in(&one.connector) == connector);
-            if let (false, Some(only), None) = (slots.contains_key(slot), fitting.next(), fitting.next()) {
-                slots.insert(slot.clone(), only.name.clone());
-            }
-        }
+        let slots = self.all_slots(flow, slots).await?;
         self.engine.start(flow, input, self.fill(&slots).await?).await
     }
 
@@ -272,6 +270,21 @@ fn secret(source: &SecretSource) -> Result<Secret> {
 pub fn now() -> u64 {
     let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
     u64::try_from(since.as_millis()).unwrap_or(u64::MAX)
+}
+
+/// A value as JSON without known secrets. Its texts are looked at one by one: in the JSON they would be escaped once more.
+pub fn clean(value: &impl Serialize) -> Value {
+    fn clean(value: &mut Value) {
+        match value {
+            Value::String(text) => *text = redact(text).into_owned(),
+            Value::Array(all) => all.iter_mut().for_each(clean),
+            Value::Object(all) => all.values_mut().for_each(clean),
+            _ => {}
+        }
+    }
+    let mut value = serde_json::to_value(value).unwrap_or_default();
+    clean(&mut value);
+    value
 }
 
 /// Where data goes if nobody says: `$XDG_DATA_HOME/trunkline`, else `~/.local/share/trunkline`.

@@ -33,6 +33,17 @@ pub struct ConnectionSummary {
     pub sign_in: Option<SignIn>,
     /// Runs that are not over and need it.
     pub used_by: Vec<ConnectionUse>,
+    /// Kept flows that have it in a slot.
+    pub flows: Vec<FlowUse>,
+}
+
+/// A kept flow that has a connection in one of its slots.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct FlowUse {
+    /// The flow.
+    pub flow: String,
+    /// Whether it is active.
+    pub active: bool,
 }
 
 /// A run that is not over and needs a connection: it is worked on, waits to be resumed, or failed and can be resumed.
@@ -149,12 +160,14 @@ impl Store {
                         .transpose()?
                         .map(|text| vault::read(text.as_deref())),
                     used_by: Vec::new(),
+                    flows: Vec::new(),
                 })
             };
             let mut all = statement.query_map([], summary)?.collect::<rusqlite::Result<Vec<_>>>()?;
-            let mut uses = uses(store)?;
+            let (mut uses, mut flows) = (uses(store)?, flow_uses(store)?);
             for one in &mut all {
                 one.used_by = uses.remove(&one.name).unwrap_or_default();
+                one.flows = flows.remove(&one.name).unwrap_or_default();
             }
             Ok(all)
         });
@@ -174,13 +187,20 @@ impl Store {
     /// Removes a connection with its secrets and its tokens.
     ///
     /// Gives what the vault held for it, so that it can be taken back where it came from. Fails with `conflict` while a run
-    /// that is not over needs it, unless that does not matter (`force`).
+    /// that is not over or an active flow needs it, unless that does not matter (`force`).
     pub async fn remove_connection(&self, name: &str, force: bool) -> Result<Option<Secret>> {
         let (wanted, seal) = (name.to_owned(), self.inner.seal.clone());
         let removed = self.inner.writer.run(move |store| {
             // In the same transaction: no run can begin in between.
-            if !force && let Some(found) = uses(store)?.remove(&wanted) {
-                return Ok(Err(in_use(&wanted, &found)));
+            if !force {
+                if let Some(found) = uses(store)?.remove(&wanted) {
+                    return Ok(Err(in_use(&wanted, &found)));
+                }
+                let mut flows = flow_uses(store)?.remove(&wanted).unwrap_or_default();
+                flows.retain(|one| one.active);
+                if !flows.is_empty() {
+                    return Ok(Err(in_flows(&wanted, &flows)));
+                }
             }
             let held = vault::open(store, &seal, &wanted)?;
             // Its secrets and its vault entry go with it: they refer to it.
@@ -213,6 +233,32 @@ fn uses(store: &rusqlite::Connection) -> rusqlite::Result<BTreeMap<String, Vec<C
     Ok(uses)
 }
 
+/// The kept flows, by the connections in their slots.
+fn flow_uses(store: &rusqlite::Connection) -> rusqlite::Result<BTreeMap<String, Vec<FlowUse>>> {
+    let mut statement = store.prepare_cached("SELECT name, active, connections FROM kept_flows ORDER BY name")?;
+    let mut rows = statement.query([])?;
+    let mut uses: BTreeMap<String, Vec<FlowUse>> = BTreeMap::new();
+    while let Some(row) = rows.next()? {
+        // Slots that cannot be read name nothing that could be run with.
+        let slots: BTreeMap<String, String> = serde_json::from_str(&row.get::<_, String>(2)?).unwrap_or_default();
+        for name in slots.into_values().collect::<BTreeSet<_>>() {
+            uses.entry(name).or_default().push(FlowUse { flow: row.get(0)?, active: row.get(1)? });
+        }
+    }
+    Ok(uses)
+}
+
+fn in_flows(name: &str, flows: &[FlowUse]) -> Error {
+    let listed: Vec<_> = flows.iter().map(|one| one.flow.as_str()).collect();
+    let message = format!("the connection {name} is in use by active flows: {}", listed.join(", "));
+    Error::new(ErrorKind::Conflict, message)
+        .hint(
+            "`trunkline flow deactivate NAME` first, or give the flow another connection; `--force` removes the \
+             connection all the same, and then no run of these flows can be started",
+        )
+        .with("connection", name)
+}
+
 fn in_use(name: &str, found: &[ConnectionUse]) -> Error {
     let listed = found.iter().take(5).map(|one| format!("{} of {} ({})", one.run, one.flow, one.status.as_str()));
     let listed: Vec<_> = listed.collect();
@@ -240,7 +286,11 @@ fn names(store: &rusqlite::Connection) -> rusqlite::Result<Vec<String>> {
 }
 
 pub(crate) fn unknown(name: &str, known: &[String]) -> Error {
-    let error = Error::new(ErrorKind::NotFound, format!("there is no connection {name}"));
+    nearest(Error::new(ErrorKind::NotFound, format!("there is no connection {name}")), name, known)
+}
+
+/// Names those that may have been meant.
+pub(crate) fn nearest(error: Error, name: &str, known: &[String]) -> Error {
     let mut near: Vec<_> = known.iter().map(|known| (strsim::damerau_levenshtein(name, known), known)).collect();
     near.sort();
     let listed: Vec<_> = near.iter().take(5).map(|(_, known)| known.as_str()).collect();

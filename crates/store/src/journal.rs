@@ -12,13 +12,15 @@ use std::{
 use rusqlite::{Connection, OptionalExtension, Row as SqlRow, params};
 use serde_json::Value;
 use trunkline_core::{Error, ErrorKind, Result, async_trait};
-use trunkline_engine::{Claim, Flush, ItemOutcome, Journal, RunEvent, RunId, RunStatus, RunSummary, StepPath};
+use trunkline_engine::{Claim, Fired, Flush, ItemOutcome, Journal, RunEvent, RunId, RunStatus, RunSummary, StepPath};
 
 use crate::{
     Store, claim,
+    flows::{flow_document, pin},
     row::{Change, Kept, Row, SecretPart, damaged, parse, signed, text},
     seal::{Place, Seal},
     sqlite::ours,
+    taken,
 };
 
 /// A replay reads this many events at a time, or fewer that together reach `PAGE_BYTES`.
@@ -86,34 +88,23 @@ impl Pending {
 #[async_trait]
 impl Journal for Store {
     async fn accept(&self, run: &RunId, version: &str, flow: &Value, started: RunEvent) -> Result<()> {
-        claim::check(run)?;
-        let RunEvent::Started { flow: name, at, .. } = &started else {
-            return Err(Error::new(ErrorKind::Internal, "a run has to begin with a `started` event"));
-        };
-        let (name, at, version, document) = (name.clone(), signed(*at), version.to_owned(), text(flow)?);
-        let (id, flow) = (run.clone(), flow.clone());
-        let row = Row::new(started)?;
-        let seal = self.inner.seal.clone();
-        let accepted = self.inner.writer.run(move |store| {
-            if exists(store, &id)? {
-                return Ok(Err(Error::new(ErrorKind::Conflict, format!("there is a run {id} already"))));
-            }
-            if let Err(error) = keep_version(store, &version, &document, &flow)? {
-                return Ok(Err(error));
-            }
-            store
-                .prepare_cached("INSERT INTO runs (id, flow, version, status, started_at) VALUES (?1, ?2, ?3, ?4, ?5)")?
-                .execute(params![id.0, name, version, RunStatus::Running.as_str(), at])?;
-            insert(store, &seal, &id, vec![row]).map(Ok)
-        });
-        accepted.await??;
-        self.inner.pending.lock().known.insert(run.clone());
-        Ok(())
+        self.accept_run(run, version, flow, started, Fired::default()).await.map(drop)
+    }
+
+    async fn accept_fired(
+        &self,
+        run: &RunId,
+        version: &str,
+        flow: &Value,
+        started: RunEvent,
+        fired: &Fired,
+    ) -> Result<Option<RunId>> {
+        self.accept_run(run, version, flow, started, fired.clone()).await
     }
 
     async fn keep_version(&self, version: &str, flow: &Value) -> Result<()> {
-        let (version, document, flow) = (version.to_owned(), text(flow)?, flow.clone());
-        self.inner.writer.run(move |store| keep_version(store, &version, &document, &flow)).await?
+        let (version, document) = (version.to_owned(), text(flow)?);
+        self.inner.writer.run(move |store| pin(store, &version, &document)).await?
     }
 
     async fn append(&self, run: &RunId, events: Vec<RunEvent>, flush: Flush) -> Result<()> {
@@ -243,6 +234,46 @@ impl Journal for Store {
 }
 
 impl Store {
+    async fn accept_run(
+        &self,
+        run: &RunId,
+        version: &str,
+        flow: &Value,
+        started: RunEvent,
+        fired: Fired,
+    ) -> Result<Option<RunId>> {
+        claim::check(run)?;
+        let RunEvent::Started { flow: name, at, .. } = &started else {
+            return Err(Error::new(ErrorKind::Internal, "a run has to begin with a `started` event"));
+        };
+        let (name, at, version, document) = (name.clone(), signed(*at), version.to_owned(), text(flow)?);
+        let id = run.clone();
+        let row = Row::new(started)?;
+        let seal = self.inner.seal.clone();
+        let accepted = self.inner.writer.run(move |store| {
+            if let Some(earlier) = taken::by(store, &fired)? {
+                return Ok(Ok(Some(earlier)));
+            }
+            if exists(store, &id)? {
+                return Ok(Err(Error::new(ErrorKind::Conflict, format!("there is a run {id} already"))));
+            }
+            if let Err(error) = pin(store, &version, &document)? {
+                return Ok(Err(error));
+            }
+            store
+                .prepare_cached("INSERT INTO runs (id, flow, version, status, started_at) VALUES (?1, ?2, ?3, ?4, ?5)")?
+                .execute(params![id.0, name, version, RunStatus::Running.as_str(), at])?;
+            insert(store, &seal, &id, vec![row])?;
+            taken::take(store, &fired, Some(&id))?;
+            Ok(Ok(None))
+        });
+        let earlier = accepted.await??;
+        if earlier.is_none() {
+            self.inner.pending.lock().known.insert(run.clone());
+        }
+        Ok(earlier)
+    }
+
     /// Waits until everything that this process has queued is on disk.
     async fn flushed(&self) -> Result<()> {
         self.inner.writer.check()?;
@@ -352,27 +383,6 @@ fn summary(row: &SqlRow<'_>) -> rusqlite::Result<RunSummary> {
         finished_at: row.get::<_, Option<i64>>(5)?.map(i64::unsigned_abs),
         items,
     })
-}
-
-fn flow_document(store: &Connection, version: &str) -> rusqlite::Result<Option<String>> {
-    let mut statement = store.prepare_cached("SELECT document FROM flows WHERE version = ?1")?;
-    statement.query_row([version], |row| row.get(0)).optional()
-}
-
-/// A version is that of one document for good.
-fn keep_version(store: &Connection, version: &str, document: &str, flow: &Value) -> rusqlite::Result<Result<()>> {
-    match flow_document(store, version)? {
-        None => {
-            let mut insert = store.prepare_cached("INSERT INTO flows (version, document) VALUES (?1, ?2)")?;
-            insert.execute([version, document])?;
-        }
-        Some(known) if known == document || serde_json::from_str(&known).ok().as_ref() == Some(flow) => {}
-        Some(_) => {
-            let message = format!("there is another flow with the version {version} already");
-            return Ok(Err(Error::new(ErrorKind::Conflict, message).hint("give the changed flow a new version")));
-        }
-    }
-    Ok(Ok(()))
 }
 
 fn exists(store: &Connection, run: &RunId) -> rusqlite::Result<bool> {

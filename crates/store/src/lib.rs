@@ -1,4 +1,5 @@
-//! The embedded store: connections, their secrets and tokens, and the journal of runs in one SQLite file.
+//! The embedded store: connections with their secrets and tokens, kept flows with what their triggers have taken, and the
+//! journal of runs, in one SQLite file.
 //!
 //! The idea: one thread writes, in groups, and whoever waits for it waits for the disk; secrets are sealed one by one
 //! before they come near SQLite. Several processes may use one data directory, for instance one that runs flows and one
@@ -24,6 +25,7 @@
 
 mod claim;
 mod connections;
+mod flows;
 mod journal;
 mod key;
 mod rotate;
@@ -31,6 +33,7 @@ mod row;
 mod schema;
 mod seal;
 mod sqlite;
+mod taken;
 mod vault;
 mod writer;
 
@@ -44,7 +47,8 @@ use std::{
 
 use trunkline_core::Result;
 
-pub use connections::{ConnectionSummary, ConnectionUse};
+pub use connections::{ConnectionSummary, ConnectionUse, FlowUse};
+pub use flows::{FlowToKeep, KeptFlow};
 pub use key::KeySource;
 pub use rotate::{Rotated, Rotation};
 pub use vault::SignInEvent;

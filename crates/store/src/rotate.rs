@@ -12,7 +12,7 @@ use trunkline_engine::RunEvent;
 use zeroize::Zeroizing;
 
 use crate::{
-    Store, claim,
+    Store, claim, flows,
     key::KeySource,
     row::secret_part,
     schema,
@@ -57,7 +57,7 @@ struct Table {
     update: &'static str,
 }
 
-const TABLES: [Table; 3] = [
+const TABLES: [Table; 4] = [
     Table {
         name: "secrets",
         pending: "SELECT connection, pointer FROM secrets WHERE key_id <> ?1 AND (connection, pointer) > (?2, ?3)
@@ -73,6 +73,13 @@ const TABLES: [Table; 3] = [
         count: "SELECT count(*) FROM vault WHERE key_id <> ?1",
         value: "SELECT key_id, sealed, version FROM vault WHERE connection = ?1 AND version = ?2",
         update: "UPDATE vault SET key_id = ?3, sealed = ?4 WHERE connection = ?1 AND version = ?2",
+    },
+    Table {
+        name: "webhooks",
+        pending: "SELECT flow, 0 FROM webhooks WHERE key_id <> ?1 AND (flow, 0) > (?2, ?3) ORDER BY flow LIMIT ?4",
+        count: "SELECT count(*) FROM webhooks WHERE key_id <> ?1",
+        value: "SELECT key_id, sealed, ?2 FROM webhooks WHERE flow = ?1",
+        update: "UPDATE webhooks SET key_id = ?3, sealed = ?4 WHERE flow = ?1 AND ?2 = 0",
     },
     Table {
         name: "events",
@@ -216,6 +223,7 @@ fn place(table: &Table, first: &str, of: Value) -> Result<(Vec<String>, String)>
     match (table.name, of) {
         ("vault", Value::Integer(version)) => Ok((vec![first.to_owned()], vault::field(version))),
         ("secrets", Value::Text(pointer)) => Ok((vec![first.to_owned()], pointer)),
+        ("webhooks", _) => Ok((vec![first.to_owned()], flows::SECRET.to_owned())),
         (_, Value::Text(event)) => {
             let mut event: RunEvent = serde_json::from_str(&event).map_err(|error| damaged().source(error))?;
             let (row, field, _) = secret_part(&mut event).ok_or_else(damaged)?;

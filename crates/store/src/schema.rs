@@ -14,8 +14,12 @@ use crate::{
     sqlite::{fault, wait},
 };
 
-const MIGRATIONS: &[&str] =
-    &[include_str!("migrations/1.sql"), include_str!("migrations/2.sql"), include_str!("migrations/3.sql")];
+const MIGRATIONS: &[&str] = &[
+    include_str!("migrations/1.sql"),
+    include_str!("migrations/2.sql"),
+    include_str!("migrations/3.sql"),
+    include_str!("migrations/4.sql"),
+];
 /// `PRAGMA application_id`: says that an SQLite file is ours.
 const APPLICATION: i64 = 0x7472_6b6c;
 const CANARY: Place<'static> = Place { table: "meta", row: &["canary"], field: "value" };

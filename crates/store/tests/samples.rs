@@ -8,7 +8,7 @@ use std::{fs, path::Path};
 use serde_json::json;
 use support::{Home, events};
 use trunkline_core::Vault;
-use trunkline_engine::{Flush, Journal, RunEvent, RunId};
+use trunkline_engine::{Fired, Flush, Journal, RunEvent, RunId};
 use trunkline_store::{KeySource, Store};
 
 /// A copy of a sample, open.
@@ -51,4 +51,20 @@ async fn a_store_of_version_1_is_read_and_goes_on() {
         home.sqlite().query_row(&sql, [], |row| row.get(0)).unwrap()
     };
     assert!(kept(3).contains("\"id\":7") && !kept(5).contains("\"id\":8"), "outputs are sealed from now on");
+}
+
+/// Version 4: the first with kept flows. What a trigger has handed over stays taken.
+#[tokio::test]
+async fn a_store_of_version_4_is_read_and_goes_on() {
+    let home = Home::new();
+    let store = sample(&home, "4");
+    let kept = store.kept_flow("copy").await.unwrap();
+    assert_eq!((&*kept.version, kept.active, kept.through), ("v1", true, Some(1_790_000_000_000)));
+    assert_eq!((&kept.connections["source"], &kept.input["folder"]), (&"dam".to_owned(), &json!(7)));
+    assert_eq!((kept.token_hash.as_deref(), kept.has_secret), (Some(&[7; 32][..]), true));
+    assert_eq!(store.webhook_secret("copy").await.unwrap().unwrap().expose(), "sample-signing-secret");
+    let fired = Fired { flow: "copy".into(), keys: vec!["delivery-1".into()], through: None };
+    let (next, started) = (RunId("5a3b1e000004".into()), support::started(2));
+    let earlier = store.accept_fired(&next, "v1", &kept.document, started, &fired).await.unwrap();
+    assert_eq!(earlier, Some(RunId("5a3b1e000003".into())));
 }

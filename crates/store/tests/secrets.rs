@@ -293,9 +293,9 @@ async fn files_of_others_are_refused_and_left_alone() {
     let ours = |home: &Home| drop(Store::open(&home.data(), KeySource::Value("0".repeat(64).into())).unwrap());
     let error = refused("a later version", &|home| {
         ours(home);
-        home.sqlite().execute_batch("PRAGMA user_version = 9; PRAGMA wal_checkpoint(TRUNCATE)").unwrap();
+        home.sqlite().execute_batch("PRAGMA user_version = 99; PRAGMA wal_checkpoint(TRUNCATE)").unwrap();
     });
-    assert!(error.message().contains("has version 9"), "{error:?}");
+    assert!(error.message().contains("has version 99"), "{error:?}");
     refused("half a file", &|home| {
         ours(home);
         let bytes = fs::read(home.database()).unwrap();

@@ -13,7 +13,8 @@ use serde_json::{Value, json};
 use tokio::time::Instant;
 use trunkline_core::{Connected, Error, ErrorKind, Result, async_trait};
 use trunkline_engine::{
-    Claim, Engine, Flow, Flush, ItemOutcome, Journal, Limits, MemoryJournal, Run, RunEvent, RunId, RunSummary, StepPath,
+    Claim, Engine, Fired, Flow, Flush, ItemOutcome, Journal, Limits, MemoryJournal, Run, RunEvent, RunId, RunSummary,
+    StepPath,
 };
 use uuid::Uuid;
 
@@ -51,6 +52,16 @@ impl Mortal {
 impl Journal for Mortal {
     async fn accept(&self, run: &RunId, version: &str, flow: &Value, started: RunEvent) -> Result<()> {
         self.inner.accept(run, version, flow, started).await
+    }
+    async fn accept_fired(
+        &self,
+        run: &RunId,
+        version: &str,
+        flow: &Value,
+        started: RunEvent,
+        fired: &Fired,
+    ) -> Result<Option<RunId>> {
+        self.inner.accept_fired(run, version, flow, started, fired).await
     }
     async fn keep_version(&self, version: &str, flow: &Value) -> Result<()> {
         self.inner.keep_version(version, flow).await

@@ -1,8 +1,9 @@
 //! What can be written on the command line, and the help for it.
 
-use std::path::PathBuf;
+use std::{net::SocketAddr, path::PathBuf};
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
+use trunkline::rest::Url;
 
 /// Runs flows between systems: connectors, connections, durable runs.
 #[derive(Parser)]
@@ -21,9 +22,9 @@ pub(crate) struct Arguments {
     /// Answer as JSON on standard output, errors as JSON on standard error
     #[arg(long, global = true)]
     pub(crate) json: bool,
-    /// What to log on standard error, such as `info` or `trunkline_rest=debug`
-    #[arg(long, global = true, value_name = "FILTER", env = "TRUNKLINE_LOG", default_value = "off")]
-    pub(crate) log: String,
+    /// What to log on standard error, such as `info` or `trunkline_rest=debug` [default: off; for serve: warn]
+    #[arg(long, global = true, value_name = "FILTER", env = "TRUNKLINE_LOG")]
+    pub(crate) log: Option<String>,
     #[command(subcommand)]
     pub(crate) command: Command,
 }
@@ -44,6 +45,11 @@ pub(crate) enum Command {
     Demo(Demo),
     /// Serve look-alikes of Mediaflow and MediaValet on this machine, to try and to test against
     Sandbox(Sandbox),
+    /// Serve sign-ins in the browser, runs and the triggers of kept flows, until Ctrl-C or SIGTERM
+    ///
+    /// The API wants a token: that of TRUNKLINE_API_TOKEN, or of the file DATA.api-token, which is made at the first start.
+    /// Runs that were left at work are taken up.
+    Serve(Serve),
     /// List the connectors, or show what one needs
     Connectors {
         /// A connector, such as mediavalet
@@ -95,15 +101,16 @@ pub(crate) enum Command {
         #[arg(long)]
         all: bool,
     },
-    /// Look at flows without running them
+    /// Check flows, and keep them by name
     Flow {
         #[command(subcommand)]
         command: FlowCommand,
     },
     /// Run a flow and watch it
     Run {
-        /// The flow's file
-        file: String,
+        /// A kept flow's name, or a flow's file; write ./NAME for a file that is named as a kept flow
+        #[arg(value_name = "NAME|FILE")]
+        flow: String,
         /// The run's input: JSON, @FILE, or - for standard input
         #[arg(long, value_name = "JSON", default_value = "{}")]
         input: String,
@@ -153,6 +160,19 @@ pub(crate) struct Sandbox {
     /// Folder to write ready-made connection files to
     #[arg(long, value_name = "DIR")]
     pub(crate) connections: Option<PathBuf>,
+}
+
+#[derive(Args)]
+pub(crate) struct Serve {
+    /// Address to listen on; port 0 for any
+    #[arg(long, value_name = "ADDRESS", default_value = "127.0.0.1:8700")]
+    pub(crate) listen: SocketAddr,
+    /// What it is called from outside, such as https://flows.example.com: for sign-ins and webhooks through a proxy
+    #[arg(long, value_name = "URL", env = "TRUNKLINE_PUBLIC_URL")]
+    pub(crate) public_url: Option<Url>,
+    /// How long steps in flight may go on when it is told to stop, in seconds
+    #[arg(long, value_name = "SECONDS", default_value_t = 30)]
+    pub(crate) grace: u64,
 }
 
 #[derive(Clone, Copy, ValueEnum)]
@@ -234,7 +254,7 @@ pub(crate) enum ConnectionCommand {
     Remove {
         /// The connection
         name: String,
-        /// Even if a run that is not over needs it: that run cannot be resumed then
+        /// Even if an active flow uses it, or a run that is not over needs it: that one cannot go on then
         #[arg(long)]
         force: bool,
     },
@@ -259,6 +279,57 @@ pub(crate) enum FlowCommand {
     },
     /// List the filters of expressions, each with examples
     Filters,
+    /// Keep a flow under its name, with its connections
+    Add {
+        /// The flow's file, or - for standard input
+        file: String,
+        /// Which connection fills which slot; a slot that only one connection fits needs none
+        #[arg(long, value_name = "SLOT=NAME", value_parser = slot)]
+        connection: Vec<(String, String)>,
+        /// What every run gets beside what it is started with: a JSON object, @FILE, or - for standard input
+        #[arg(long, value_name = "JSON")]
+        input: Option<String>,
+        /// Do not let its trigger start runs
+        #[arg(long)]
+        inactive: bool,
+        /// Replace the flow of this name; what is not said anew stays
+        #[arg(long)]
+        replace: bool,
+    },
+    /// List the kept flows
+    List,
+    /// Show a kept flow
+    Show {
+        /// The flow
+        name: String,
+    },
+    /// Let a flow's trigger start runs
+    Activate {
+        /// The flow
+        name: String,
+    },
+    /// Let a flow's trigger start no more runs; those at work go on
+    Deactivate {
+        /// The flow
+        name: String,
+    },
+    /// Give a flow's webhook another address; the one before ends
+    Address {
+        /// The flow
+        name: String,
+    },
+    /// Keep the secret that the sender of a flow's webhook signs with
+    Secret {
+        /// The flow
+        name: String,
+        /// The file it is in, or - for standard input
+        file: String,
+    },
+    /// Forget a flow and what its trigger has seen; its runs stay
+    Remove {
+        /// The flow
+        name: String,
+    },
 }
 
 #[derive(Subcommand)]

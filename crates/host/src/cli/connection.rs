@@ -9,6 +9,8 @@ use trunkline::{
     Runtime,
     core::{Authorization, Checked, Connected, Error, ErrorKind, ReauthCause, Result, SignInState},
     rest::Url,
+    serve::CALLBACK,
+    store::FlowUse,
 };
 
 use super::{
@@ -16,9 +18,6 @@ use super::{
     output::{Output, exit, plain, table, time},
     read,
 };
-
-/// Where browsers come back to after a sign-in; what is registered at the vendors.
-const CALLBACK: &str = "/rest/v1/oauth2/callback";
 
 pub(crate) async fn connection(runtime: &Runtime, command: ConnectionCommand, output: &Output) -> Result<ExitCode> {
     match command {
@@ -62,13 +61,18 @@ pub(crate) async fn connection(runtime: &Runtime, command: ConnectionCommand, ou
                     } else {
                         runs.collect::<Vec<_>>().join(", ")
                     };
+                    let flow = |used: &FlowUse| match used.active {
+                        true => used.flow.clone(),
+                        false => format!("{} (inactive)", used.flow),
+                    };
+                    let flows = one.flows.iter().map(flow).collect::<Vec<_>>().join(", ");
                     let connector = match runtime.version_now(&one.connector) {
                         Some(now) => format!("{} (now {now})", one.connector),
                         None => one.connector.clone(),
                     };
-                    vec![one.name.clone(), connector, sign_in, time(one.updated_at), runs]
+                    vec![one.name.clone(), connector, sign_in, time(one.updated_at), flows, runs]
                 });
-                table(&["Name", "Connector", "Sign-in", "Changed (UTC)", "Needed by"], rows)
+                table(&["Name", "Connector", "Sign-in", "Changed (UTC)", "Used by flows", "Needed by runs"], rows)
             });
         }
         ConnectionCommand::Show { name } => {

@@ -20,8 +20,9 @@ use trunkline_sandbox::{Faults, Options, Report, Sandbox};
 
 use super::{
     args,
-    flow::{exit_code, faults, lines},
+    flow::faults,
     output::Output,
+    runs::{exit_code, lines},
     sandbox, watch,
 };
 

@@ -1,28 +1,37 @@
-//! `flow validate`, `run` and `runs`.
+//! `flow`: check, keep, list, show, activate, give a webhook its address and secret, remove.
 
-use std::{collections::BTreeMap, path::Path, process::ExitCode};
+use std::process::ExitCode;
 
 use serde_json::{Value, json};
 use trunkline::{
-    Runtime,
-    core::{Diagnostic, Error, ErrorKind, Registry, Result, Severity},
-    engine::{FILTERS, Flow, Journal, Ledger, Run, RunId, RunStatus, Running, StepPath, Waiting},
+    Keeping, Runtime,
+    core::{Diagnostic, Error, ErrorKind, Registry, Result, Secret, Severity},
+    engine::{FILTERS, Flow, Trigger},
+    store::KeptFlow,
 };
 
 use super::{
-    args::RunsCommand,
-    beside, demo, json as json_argument,
-    output::{Output, exit, plain, table, time},
-    read, watch,
+    args::FlowCommand,
+    beside, json as json_argument,
+    output::{Output, exit, table, time},
+    read,
 };
 
-/// Reads a flow's file; its faults are one error.
-fn load(file: &str) -> Result<(Flow, String)> {
+/// Reads a flow's file; its faults are one error, what may be wrong is said.
+pub(crate) fn load(registry: &Registry, file: &str, output: &Output) -> Result<Flow> {
     let text = read(file)?;
-    match beside::read_flow(file, &text) {
-        Ok(flow) => Ok((flow, text)),
-        Err(found) => Err(faults(file, &found)),
+    let flow = beside::read_flow(file, &text).map_err(|found| faults(file, &found))?;
+    check(registry, file, &text, &flow, output)?;
+    Ok(flow)
+}
+
+fn check(registry: &Registry, file: &str, text: &str, flow: &Flow, output: &Output) -> Result<()> {
+    let found = Flow::locate(file, text, flow.check(registry));
+    if found.iter().any(|one| one.severity == Severity::Error) {
+        return Err(faults(file, &found));
     }
+    output.say(Output::findings(&found).trim_end());
+    Ok(())
 }
 
 /// The faults of a flow as one error.
@@ -77,141 +86,98 @@ pub(crate) fn filters(output: &Output) -> Result<ExitCode> {
     Ok(exit::DONE.into())
 }
 
-pub(crate) async fn run(
-    runtime: &Runtime,
-    file: &str,
-    input: Value,
-    connections: Vec<(String, String)>,
-    output: &Output,
-) -> Result<ExitCode> {
-    let (flow, text) = load(file)?;
-    let found = Flow::locate(file, &text, flow.check(runtime.registry()));
-    if found.iter().any(|one| one.severity == Severity::Error) {
-        return Err(faults(file, &found));
-    }
-    output.say(Output::findings(&found).trim_end());
-    let slots: BTreeMap<_, _> = connections.into_iter().collect();
-    let running = runtime.start(&flow, input, slots).await?;
-    finish(running, output).await
-}
-
-/// Watches a run to its end and shows what became of it.
-async fn finish(running: Running, output: &Output) -> Result<ExitCode> {
-    output.say(&format!(
-        "run {}; if it is interrupted, `trunkline runs resume {}` goes on",
-        running.id(),
-        running.id()
-    ));
-    let run = watch::watch(running, output).await?;
-    output.show(&run, || summary(&run));
-    if let (Some(error), false) = (&run.error, output.is_json()) {
-        output.error(error);
-    }
-    Ok(exit_code(run.status))
-}
-
-pub(crate) fn exit_code(status: RunStatus) -> ExitCode {
-    match status {
-        RunStatus::Succeeded | RunStatus::Running => exit::DONE,
-        RunStatus::Partial => exit::PARTIAL,
-        RunStatus::Failed | RunStatus::Cancelled => exit::FAILED,
-    }
-    .into()
-}
-
-/// How a run stands and its ledger, for a person.
-pub(crate) fn summary(run: &Run) -> String {
-    let mut text = format!("run {} of {} (version {}): {}\n", run.id, run.flow, run.version, run.status.as_str());
-    for (step, wait) in &run.waiting {
-        text += &format!("\n{}", waits(&run.id, step, wait));
-    }
-    if let Some(result) = &run.output {
-        text += &format!("\noutput: {result}");
-    }
-    for (warning, times) in &run.warnings {
-        text += &format!("\nwarning ({times}x): {warning}");
-    }
-    for (step, ledger) in &run.ledger {
-        text += &format!("\n{step}: {} items\n{}", ledger.total(), lines(ledger));
-    }
-    plain(&text)
-}
-
-/// What a step waits for, and what to do about it.
-pub(crate) fn waits(run: &RunId, step: &StepPath, wait: &Waiting) -> String {
-    let until = time(wait.until);
-    match &wait.signal {
-        None => format!("{step} waits until {until} (UTC)"),
-        Some(name) => format!(
-            "{step} waits for the signal {name}, until {until} (UTC) at most: `trunkline runs signal {run} {name}` sends it"
-        ),
-    }
-}
-
-/// A ledger, a line a reason.
-pub(crate) fn lines(ledger: &Ledger) -> String {
-    let mut text = format!("  {:>7}  done\n", ledger.done);
-    for (status, reasons) in [("skipped", &ledger.skipped), ("failed", &ledger.failed), ("unknown", &ledger.unknown)] {
-        for (reason, count) in reasons {
-            text += &format!("  {count:>7}  {status}: {reason}\n");
+pub(crate) async fn flow(runtime: &Runtime, command: FlowCommand, output: &Output) -> Result<ExitCode> {
+    match command {
+        FlowCommand::Validate { file } => return validate(runtime.registry(), &file, output),
+        FlowCommand::Filters => return filters(output),
+        FlowCommand::Add { file, connection, input, inactive, replace } => {
+            let text = read(&file)?;
+            let flow = Flow::parse(&file, &text).map_err(|found| faults(&file, &found))?;
+            let flow = runtime.link(&flow).await?;
+            check(runtime.registry(), &file, &text, &flow, output)?;
+            let input = match input.map(|input| json_argument(&input, "--input")).transpose()? {
+                None => None,
+                Some(Value::Object(input)) => Some(input),
+                Some(_) => {
+                    return Err(Error::new(ErrorKind::InvalidInput, "--input of a kept flow has to be a JSON object")
+                        .hint("what starts a run adds its own members to it"));
+                }
+            };
+            let keeping = Keeping { slots: connection.into_iter().collect(), input, inactive, replace };
+            let kept = runtime.keep_flow(&flow, keeping).await?;
+            let address = match flow.trigger() {
+                Some(Trigger::Webhook(_)) if kept.token_hash.is_none() => {
+                    Some(runtime.new_webhook_address(&kept.name).await?)
+                }
+                _ => None,
+            };
+            output.show(&json!({ "added": kept, "webhook": address.as_ref().map(Secret::expose) }), || {
+                let name = &kept.name;
+                let mut text = format!(
+                    "Kept {name} (version {}), {}. `trunkline run {name}` runs it.",
+                    kept.version,
+                    activity(&kept)
+                );
+                text.extend(address.map(|address| told_once(&address)));
+                text
+            });
         }
-    }
-    text
-}
-
-pub(crate) async fn runs(
-    runtime: &Runtime,
-    data: &Path,
-    command: Option<RunsCommand>,
-    output: &Output,
-) -> Result<ExitCode> {
-    match command.unwrap_or(RunsCommand::List) {
-        RunsCommand::List => {
-            let all = runtime.store().runs().await?;
+        FlowCommand::List => {
+            let all = runtime.store().kept_flows().await?;
             output.show(&all, || {
-                let rows = all.iter().map(|run| {
-                    let count = |status: &str| run.items.get(status).copied().unwrap_or_default().to_string();
-                    let started = time(run.started_at);
-                    let (id, flow) = (run.id.to_string(), run.flow.clone());
-                    let counts = ["done", "skipped", "failed", "unknown"].map(count);
-                    [id, flow, run.status.as_str().to_owned(), started].into_iter().chain(counts).collect()
+                let rows = all.iter().map(|one| {
+                    let slots = one.connections.iter().map(|(slot, name)| format!("{slot}={name}"));
+                    let slots = slots.collect::<Vec<_>>().join(", ");
+                    let trigger = one.document["trigger"].as_object().and_then(|kinds| kinds.keys().next().cloned());
+                    let trigger = trigger.unwrap_or_else(|| "-".to_owned());
+                    let (name, version) = (one.name.clone(), one.version.clone());
+                    vec![name, version, activity(one).into(), trigger, slots, time(one.updated_at)]
                 });
-                table(&["Run", "Flow", "Status", "Started (UTC)", "Done", "Skipped", "Failed", "Unknown"], rows)
+                table(&["Name", "Version", "Is", "Trigger", "Connections", "Changed (UTC)"], rows)
             });
-            Ok(exit::DONE.into())
         }
-        RunsCommand::Show { id } => {
-            let run = runtime.engine().run(&runtime.find_run(&id).await?).await?;
-            output.show(&run, || {
-                let error = run.error.as_ref().map(|error| format!("\nerror: {}", plain(&format!("{error:?}"))));
-                summary(&run) + &error.unwrap_or_default()
-            });
-            Ok(exit::DONE.into())
+        FlowCommand::Show { name } => {
+            let kept = runtime.store().kept_flow(&name).await?;
+            let mut shown = serde_json::to_value(&kept).unwrap_or_default();
+            shown["document"] = kept.document;
+            output.json(&shown);
         }
-        RunsCommand::Resume { id } => {
-            let id = runtime.find_run(&id).await?;
-            let sandbox = demo::revive(runtime, data, &id).await?;
-            let code = finish(runtime.resume(&id).await?, output).await?;
-            if let Some(sandbox) = sandbox {
-                output.show(&sandbox.report(), || demo::comparison(&sandbox.report()));
-                sandbox.stop().await;
+        FlowCommand::Activate { name } => {
+            runtime.activate_flow(&name, true).await?;
+            output.show(&json!({ "activated": name }), || format!("{name} is active."));
+        }
+        FlowCommand::Deactivate { name } => {
+            runtime.activate_flow(&name, false).await?;
+            output.show(&json!({ "deactivated": name }), || format!("{name} is inactive: nothing but you starts it."));
+        }
+        FlowCommand::Address { name } => {
+            let address = runtime.new_webhook_address(&name).await?;
+            output.show(&json!({ "webhook": address.expose() }), || told_once(&address));
+        }
+        FlowCommand::Secret { name, file } => {
+            let text = read(&file)?;
+            let text = text.strip_suffix('\n').map_or(&*text, |text| text.strip_suffix('\r').unwrap_or(text));
+            if text.is_empty() {
+                return Err(Error::new(ErrorKind::InvalidInput, format!("there is no secret in {file}")));
             }
-            Ok(code)
+            runtime.store().set_webhook_secret(&name, &Secret::from(text)).await?;
+            output.show(&json!({ "kept": name }), || format!("The secret of {name} is kept, encrypted."));
         }
-        RunsCommand::Cancel { id } => {
-            let id = runtime.find_run(&id).await?;
-            runtime.engine().cancel(&id).await?;
-            output.show(&json!({ "cancelled": id }), || format!("Run {id} is told to stop."));
-            Ok(exit::DONE.into())
-        }
-        RunsCommand::Signal { id, name, payload } => {
-            let (id, payload) = (runtime.find_run(&id).await?, json_argument(&payload, "--payload")?);
-            let heard = runtime.engine().signal(&id, &name, payload).await?;
-            output.show(&json!({ "signalled": id, "name": name, "working": heard }), || match heard {
-                true => format!("Run {id} is sent the signal {name}."),
-                false => format!("Run {id} has the signal {name}: it goes on with `trunkline runs resume {id}`."),
-            });
-            Ok(exit::DONE.into())
+        FlowCommand::Remove { name } => {
+            runtime.store().remove_flow(&name).await?;
+            output.show(&json!({ "removed": name }), || format!("Removed {name}. Its runs are still there."));
         }
     }
+    Ok(exit::DONE.into())
+}
+
+fn told_once(address: &Secret) -> String {
+    format!(
+        "\nIts webhook, below the address of `trunkline serve`, told this once:\n  {}\nWho knows it may call it.",
+        address.expose()
+    )
+}
+
+fn activity(flow: &KeptFlow) -> &'static str {
+    if flow.active { "active" } else { "inactive" }
 }

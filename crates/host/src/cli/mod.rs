@@ -9,7 +9,9 @@ mod flow;
 mod key;
 mod net;
 mod output;
+mod runs;
 mod sandbox;
+mod serve;
 mod watch;
 
 use std::{fs, io::Read, path::PathBuf, process::ExitCode};
@@ -31,16 +33,19 @@ pub(crate) fn main() -> ExitCode {
     net::catch_panics();
     let arguments = Arguments::parse();
     let output = Output::new(arguments.json);
-    let filter = tracing_subscriber::EnvFilter::new(&arguments.log);
+    // Who serves hears of what goes wrong while nobody waits for it.
+    let quiet = if matches!(arguments.command, Command::Serve(_)) { "warn" } else { "off" };
+    let filter = tracing_subscriber::EnvFilter::new(arguments.log.as_deref().unwrap_or(quiet));
     tracing_subscriber::fmt().with_env_filter(filter).with_writer(|| net::Net(std::io::stderr())).init();
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build();
     let result = match runtime {
         Ok(runtime) => runtime.block_on(async {
-            // Only the sandbox has an end of its own.
+            // The sandbox and the server have ends of their own.
+            let serves = matches!(arguments.command, Command::Serve(_));
             let result = tokio::select! {
                 biased;
                 result = run(arguments, &output) => result,
-                code = stopped() => Ok(code),
+                code = stopped(), if !serves => Ok(code),
             };
             // An answer of a login server that nobody stores may cost a connection its sign-in.
             trunkline::rest::settle().await;
@@ -80,6 +85,7 @@ async fn run(arguments: Arguments, output: &Output) -> Result<ExitCode> {
     match arguments.command {
         Command::Demo(demo) => demo::demo(&open()?, &data, demo, output).await,
         Command::Sandbox(sandbox) => sandbox::sandbox(sandbox, output).await,
+        Command::Serve(arguments) => serve::serve(open()?, &data, arguments, output).await,
         Command::Connectors { name } => catalogue::connectors(&registry()?, name.as_deref(), output),
         Command::Actions { connector, search } => {
             catalogue::actions(&registry()?, connector.as_deref(), search.as_deref(), output)
@@ -104,12 +110,14 @@ async fn run(arguments: Arguments, output: &Output) -> Result<ExitCode> {
             }
             Ok(exit::DONE.into())
         }
+        // Needs no store.
         Command::Flow { command: args::FlowCommand::Validate { file } } => flow::validate(&registry()?, &file, output),
         Command::Flow { command: args::FlowCommand::Filters } => flow::filters(output),
-        Command::Run { file, input, connection } => {
-            flow::run(&open()?, &file, json(&input, "--input")?, connection, output).await
+        Command::Flow { command } => flow::flow(&open()?, command, output).await,
+        Command::Run { flow, input, connection } => {
+            runs::run(&open()?, &flow, json(&input, "--input")?, connection, output).await
         }
-        Command::Runs { command } => flow::runs(&open()?, &data, command, output).await,
+        Command::Runs { command } => runs::runs(&open()?, &data, command, output).await,
     }
 }
 

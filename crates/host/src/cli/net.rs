@@ -7,8 +7,7 @@ use std::{
 };
 
 use serde::Serialize;
-use serde_json::Value;
-use trunkline::core::{redact, redact_bytes};
+use trunkline::core::redact_bytes;
 
 /// Writes through the net. A secret that comes in two pieces is not found: who writes hands over whole lines.
 pub(crate) struct Net<W>(pub(crate) W);
@@ -30,19 +29,9 @@ pub(crate) fn say(text: &str) {
     let _ = Net(io::stderr()).write_all(format!("{text}\n").as_bytes());
 }
 
-/// A value as JSON without secrets. Its texts go through the net one by one: in the JSON they would be escaped once more.
+/// A value as JSON without secrets.
 pub(crate) fn json(value: &impl Serialize) -> String {
-    fn clean(value: &mut Value) {
-        match value {
-            Value::String(text) => *text = redact(text).into_owned(),
-            Value::Array(all) => all.iter_mut().for_each(clean),
-            Value::Object(all) => all.values_mut().for_each(clean),
-            _ => {}
-        }
-    }
-    let mut value = serde_json::to_value(value).unwrap_or_default();
-    clean(&mut value);
-    value.to_string()
+    trunkline::clean(value).to_string()
 }
 
 /// Has panics, too, told through the net.

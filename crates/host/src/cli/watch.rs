@@ -9,7 +9,7 @@ use trunkline::{
     engine::{Notice, Run, Running},
 };
 
-use super::{flow::waits, output::Output};
+use super::{output::Output, runs::waits};
 
 /// How often somebody who is not at a terminal gets a line.
 const LINE_EVERY: Duration = Duration::from_secs(10);

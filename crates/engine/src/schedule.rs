@@ -1,0 +1,223 @@
+//! Times at which runs are started: cron on the clocks of a time zone, and what becomes of times at which nobody was there.
+
+use croner::{
+    Cron, Direction,
+    parser::{CronParser, Seconds, Year},
+};
+use jiff::{Timestamp, tz::TimeZone};
+use schemars::JsonSchema;
+use serde::Deserialize;
+use serde_json::{Value, json};
+use trunkline_core::Diagnostic;
+
+use crate::reader::Reader;
+
+/// How late a time may be noticed and still be on time.
+const ON_TIME: u64 = 60_000;
+/// How many missed times are made up for at most.
+const MOST_MISSED: usize = 100;
+
+/// When runs are started.
+#[derive(Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct ScheduleDocument {
+    /// Minute, hour, day of the month, month and day of the week, such as `30 2 * * 1-5`. A time of day that is left out when
+    /// clocks go forward is taken right after; one that comes twice when they go back is taken once.
+    #[schemars(length(min = 1))]
+    pub(crate) cron: String,
+    /// Whose clocks: a name of the time zone database, such as `Europe/Stockholm`.
+    #[serde(default = "utc")]
+    pub(crate) timezone: String,
+    /// What becomes of times at which nobody was there.
+    #[serde(default)]
+    pub(crate) missed: Missed,
+}
+
+/// What becomes of times at which nobody was there.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum Missed {
+    /// Nothing.
+    Skip,
+    /// One run for all of them, for the last.
+    #[default]
+    One,
+    /// A run for each, at most the last 100.
+    All,
+}
+
+fn utc() -> String {
+    "UTC".into()
+}
+
+/// Times at which runs are started.
+#[derive(Debug)]
+pub struct Schedule {
+    cron: Cron,
+    zone: TimeZone,
+    missed: Missed,
+}
+
+impl Schedule {
+    pub(crate) fn read(document: &ScheduleDocument, reader: &mut Reader) -> Option<Schedule> {
+        let found = |why: &str| {
+            let found = Diagnostic::error("/trigger/schedule/cron", format!("{} is no schedule: {why}", document.cron));
+            found.hint(
+                "minute, hour, day of the month, month, day of the week: `30 2 * * 1-5` is half past two on workdays",
+            )
+        };
+        let parser = CronParser::builder().seconds(Seconds::Disallowed).year(Year::Disallowed).build();
+        let cron = parser.parse(&document.cron).map_err(|error| found(&error.to_string())).and_then(|cron| {
+            // A day that no year has would be looked for again and again.
+            let comes = cron.find_next_occurrence(&Timestamp::UNIX_EPOCH.to_zoned(TimeZone::UTC), true).is_ok();
+            if comes { Ok(cron) } else { Err(found("that day never comes")) }
+        });
+        let zone = TimeZone::get(&document.timezone).map_err(|_| {
+            let message = format!("there is no time zone {}", document.timezone);
+            Diagnostic::error("/trigger/schedule/timezone", message).hint("write it as in Europe/Stockholm, or UTC")
+        });
+        match (cron, zone) {
+            (Ok(cron), Ok(zone)) => Some(Schedule { cron, zone, missed: document.missed }),
+            (cron, zone) => {
+                reader.found.extend([cron.err(), zone.err()].into_iter().flatten());
+                None
+            }
+        }
+    }
+
+    /// The times after `through`, up to and with `now`, that runs are to be started for, oldest first; all in milliseconds
+    /// since 1970.
+    pub fn due(&self, through: u64, now: u64) -> Vec<u64> {
+        let Some(start) = instant(now) else { return Vec::new() };
+        let times = self.cron.iter_from(start.to_zoned(self.zone.clone()), Direction::Backward);
+        let times = times.map_while(|time| u64::try_from(time.timestamp().as_millisecond()).ok());
+        let mut times = times.take_while(|time| *time > through);
+        let mut due: Vec<_> = match self.missed {
+            Missed::Skip => times.next().filter(|last| now - last <= ON_TIME).into_iter().collect(),
+            Missed::One => times.next().into_iter().collect(),
+            Missed::All => times.take(MOST_MISSED).collect(),
+        };
+        due.reverse();
+        due
+    }
+
+    /// The first time after this one.
+    pub fn next(&self, after: u64) -> Option<u64> {
+        let next = self.cron.find_next_occurrence(&instant(after)?.to_zoned(self.zone.clone()), false).ok()?;
+        u64::try_from(next.timestamp().as_millisecond()).ok()
+    }
+
+    /// What a run for this time gets.
+    pub fn input(&self, at: u64) -> Value {
+        // With the offset of its zone, so that the wall clock can be read off it.
+        let at = instant(at).map(|at| at.to_zoned(self.zone.clone()).strftime("%Y-%m-%dT%H:%M:%S%:z").to_string());
+        json!({ "at": at })
+    }
+}
+
+fn instant(milliseconds: u64) -> Option<Timestamp> {
+    Timestamp::from_millisecond(i64::try_from(milliseconds).ok()?).ok()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const HOUR: u64 = 3_600_000;
+
+    fn at(text: &str) -> u64 {
+        text.parse::<Timestamp>().unwrap().as_millisecond().try_into().unwrap()
+    }
+
+    fn schedule(cron: &str, timezone: &str, missed: Missed) -> Schedule {
+        let document = ScheduleDocument { cron: cron.into(), timezone: timezone.into(), missed };
+        let mut reader = Reader::default();
+        let schedule = Schedule::read(&document, &mut reader);
+        assert!(reader.found.is_empty(), "{:?}", reader.found);
+        schedule.unwrap()
+    }
+
+    fn local(schedule: &Schedule, from: &str, to: &str) -> Vec<String> {
+        let due = schedule.due(at(from), at(to));
+        due.into_iter().map(|at| schedule.input(at)["at"].as_str().unwrap().to_owned()).collect()
+    }
+
+    #[test]
+    fn a_time_is_due_once_whenever_it_is_looked_at() {
+        for missed in [Missed::Skip, Missed::One, Missed::All] {
+            let schedule = schedule("*/10 * * * *", "UTC", missed);
+            let (mut through, mut due) = (at("2026-05-01T00:00:00Z"), Vec::new());
+            for look in 1..=3600 {
+                let now = at("2026-05-01T00:00:00Z") + look * 1000;
+                for time in schedule.due(through, now) {
+                    through = time;
+                    due.push(time);
+                }
+            }
+            let expected: Vec<_> = (1..=6).map(|n| at("2026-05-01T00:00:00Z") + n * 600_000).collect();
+            assert_eq!(due, expected, "{missed:?}");
+            assert_eq!(schedule.next(through), Some(through + 600_000));
+        }
+    }
+
+    /// Clocks tick in milliseconds, and nobody looks on the second.
+    #[test]
+    fn a_time_is_the_same_whoever_looks_when() {
+        let schedule = schedule("* * * * *", "Europe/Stockholm", Missed::All);
+        let two = at("2026-05-01T02:00:00Z");
+        for late in [0, 1, 499, 999, 1_000, 59_999] {
+            assert_eq!(schedule.due(two - 1, two + late), [two], "{late} ms late");
+            assert_eq!(schedule.due(two - 60_001, two + late), [two - 60_000, two], "{late} ms late");
+            assert_eq!(schedule.due(two, two + late), [0; 0], "it was dealt with");
+        }
+        assert_eq!(schedule.due(two - 1, two - 1), [0; 0]);
+        assert_eq!(schedule.next(two - 1), Some(two));
+    }
+
+    #[test]
+    fn missed_times_are_made_up_for_as_the_flow_says() {
+        let times = |missed, to| local(&schedule("0 2 * * *", "UTC", missed), "2026-05-01T02:00:00Z", to);
+        let late = "2026-05-04T09:00:00Z";
+        assert_eq!(times(Missed::Skip, late), [""; 0]);
+        assert_eq!(times(Missed::One, late), ["2026-05-04T02:00:00+00:00"]);
+        let all = ["2026-05-02T02:00:00+00:00", "2026-05-03T02:00:00+00:00", "2026-05-04T02:00:00+00:00"];
+        assert_eq!(times(Missed::All, late), all);
+        // On time, although times before it were missed.
+        assert_eq!(times(Missed::Skip, "2026-05-04T02:00:30Z"), all[2..]);
+        let ages = schedule("* * * * *", "UTC", Missed::All).due(0, at("2026-05-04T02:00:30Z"));
+        assert_eq!((ages.len(), ages[99]), (MOST_MISSED, at("2026-05-04T02:00:00Z")), "bounded, and the last ones");
+        // A clock that was set back is waited for.
+        assert_eq!(times(Missed::All, "2026-04-01T00:00:00Z"), [""; 0]);
+    }
+
+    #[test]
+    fn a_time_of_day_comes_once_when_clocks_change() {
+        // Sweden: on 29 March 2026, 02:00 is 03:00; on 25 October, 03:00 is 02:00 again.
+        let nightly = schedule("30 2 * * *", "Europe/Stockholm", Missed::All);
+        let spring = local(&nightly, "2026-03-27T12:00:00Z", "2026-03-30T12:00:00Z");
+        assert_eq!(spring, ["2026-03-28T02:30:00+01:00", "2026-03-29T03:00:00+02:00", "2026-03-30T02:30:00+02:00"]);
+        let autumn = local(&nightly, "2026-10-23T12:00:00Z", "2026-10-26T12:00:00Z");
+        assert_eq!(autumn, ["2026-10-24T02:30:00+02:00", "2026-10-25T02:30:00+02:00", "2026-10-26T02:30:00+01:00"]);
+        // What is looked at every minute sees the same as who comes late, and forwards is the same as backwards.
+        for (from, hours) in [("2026-03-27T12:00:00Z", 72), ("2026-10-23T12:00:00Z", 72)] {
+            for cron in ["30 2 * * *", "0,30 1-3 * * *", "*/20 * * * *"] {
+                let schedule = schedule(cron, "Europe/Stockholm", Missed::All);
+                let (start, end) = (at(from), at(from) + hours * HOUR);
+                let mut steps = Vec::new();
+                let mut through = start;
+                for now in (start..=end).step_by(60_000) {
+                    for time in schedule.due(through, now) {
+                        through = time;
+                        steps.push(time);
+                    }
+                }
+                let forwards: Vec<_> = std::iter::successors(schedule.next(start), |time| schedule.next(*time))
+                    .take_while(|time| *time <= end)
+                    .collect();
+                assert_eq!(steps, forwards, "{cron} from {from}");
+                let last = forwards.len().min(MOST_MISSED);
+                assert_eq!(schedule.due(start, end), forwards[forwards.len() - last..], "{cron} from {from}");
+            }
+        }
+    }
+}

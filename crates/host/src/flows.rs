@@ -1,0 +1,210 @@
+//! Flows that are kept by name: with their connections and what every run gets, so that a name is all it takes to run one.
+
+use std::collections::BTreeMap;
+
+use serde_json::{Map, Value};
+use trunkline_core::{ConnectorSpec, Diagnostic, Error, ErrorKind, Result, Secret};
+use trunkline_engine::{Acceptance, Fired, Flow, Running, Trigger};
+use trunkline_store::{ConnectionSummary, FlowToKeep, KeptFlow};
+
+use crate::{
+    Runtime,
+    serve::{hash, random},
+};
+
+/// How a flow is to be kept.
+#[derive(Clone, Debug, Default)]
+pub struct Keeping {
+    /// Which connection fills which slot. A slot that is not named keeps the one it has, or gets the only one that fits.
+    pub slots: BTreeMap<String, String>,
+    /// What every run gets beside what it is started with; nothing leaves it as it is.
+    pub input: Option<Map<String, Value>>,
+    /// Keep it without letting its trigger start runs.
+    pub inactive: bool,
+    /// Replace the flow of this name.
+    pub replace: bool,
+}
+
+impl Runtime {
+    /// Checks a flow and keeps it under its name. A flow that replaces an inactive one stays inactive.
+    pub async fn keep_flow(&self, flow: &Flow, keeping: Keeping) -> Result<KeptFlow> {
+        let flow = &self.link(flow).await?;
+        Diagnostic::accept(&format!("flow {}", flow.name()), &flow.check(&self.registry))?;
+        let before = match self.store.kept_flow(flow.name()).await {
+            Ok(before) => Some(before),
+            Err(error) if error.kind() == ErrorKind::NotFound => None,
+            Err(error) => return Err(error),
+        };
+        if let Some(wrong) = keeping.slots.keys().find(|slot| !flow.connections().contains_key(*slot)) {
+            return Err(Error::new(ErrorKind::Config, format!("flow {} has no slot {wrong}", flow.name())));
+        }
+        let mut slots = before.as_ref().map(|one| one.connections.clone()).unwrap_or_default();
+        slots.retain(|slot, _| flow.connections().contains_key(slot));
+        slots.extend(keeping.slots);
+        let connections = self.all_slots(flow, slots).await?;
+        let active = !keeping.inactive && before.as_ref().is_none_or(|one| one.active);
+        if active {
+            self.check_slots(flow, &connections).await?;
+            check_secret(flow, before.as_ref().is_some_and(|one| one.has_secret))?;
+        }
+        let input = keeping.input.or_else(|| Some(before?.input)).unwrap_or_default();
+        let (name, version, document) = (flow.name().to_owned(), flow.version().to_owned(), flow.document().clone());
+        let kept = FlowToKeep { name, version, document, connections, input, active };
+        self.store.keep_flow(kept, keeping.replace).await?;
+        self.store.kept_flow(flow.name()).await
+    }
+
+    /// A flow together with the kept flows it calls.
+    pub async fn link(&self, flow: &Flow) -> Result<Flow> {
+        if flow.calls().next().is_none() {
+            return Ok(flow.clone());
+        }
+        let kept = self.store.kept_flows().await?;
+        let find = |name: &str| {
+            let called = kept.iter().find(|one| one.name == name)?;
+            Flow::from_value(called.document.clone()).ok()
+        };
+        flow.link(&find).map_err(|found| {
+            let what = format!("flow {}", flow.name());
+            let error = Diagnostic::into_error(&what, &found).unwrap_or_else(|| Error::new(ErrorKind::Config, what));
+            error.hint(
+                "a kept flow calls kept flows: `trunkline flow add FILE` keeps one, `trunkline flow list` shows them",
+            )
+        })
+    }
+
+    /// A kept flow, and the flow itself, not linked with those it calls.
+    pub async fn kept_flow(&self, name: &str) -> Result<(KeptFlow, Flow)> {
+        let kept = self.store.kept_flow(name).await?;
+        let flow = Flow::from_value(kept.document.clone()).map_err(|found| {
+            let error = Diagnostic::into_error(&format!("the kept flow {name}"), &found);
+            error.unwrap_or_else(|| Error::new(ErrorKind::Config, format!("the kept flow {name} cannot be read")))
+        })?;
+        Ok((kept, flow))
+    }
+
+    /// Lets the trigger of a kept flow start runs, or no more. Runs at work go on.
+    pub async fn activate_flow(&self, name: &str, active: bool) -> Result<()> {
+        let (kept, flow) = self.kept_flow(name).await?;
+        if active {
+            Diagnostic::accept(&format!("flow {name}"), &self.link(&flow).await?.check(&self.registry))?;
+            self.check_slots(&flow, &kept.connections).await?;
+            check_secret(&flow, kept.has_secret)?;
+        }
+        // Times at which it was not to run are not missed; what came to a list meanwhile is still new.
+        let anew = active && !kept.active && matches!(flow.trigger(), Some(Trigger::Schedule(_)));
+        self.store.activate_flow(name, active, anew).await
+    }
+
+    /// Gives the webhook of a kept flow another address, below that of `trunkline serve`; the one before ends. It is told
+    /// once: only a hash of it is kept.
+    pub async fn new_webhook_address(&self, name: &str) -> Result<Secret> {
+        let (_, flow) = self.kept_flow(name).await?;
+        if !matches!(flow.trigger(), Some(Trigger::Webhook(_))) {
+            return Err(Error::new(ErrorKind::Config, format!("flow {name} has no webhook"))
+                .hint("its `trigger` says what starts it"));
+        }
+        let token = random();
+        self.store.set_webhook_token(name, hash(token.expose()).to_vec()).await?;
+        Ok(format!("/webhooks/{name}/{}", token.expose()).into())
+    }
+
+    /// Begins a run of a kept flow. `input` and `slots` go before what is kept with it. That it is not active keeps only
+    /// its trigger from starting runs.
+    pub async fn start_kept(&self, name: &str, input: Value, slots: BTreeMap<String, String>) -> Result<Running> {
+        let (kept, flow) = self.kept_flow(name).await?;
+        let mut connections = kept.connections;
+        connections.extend(slots);
+        self.start(&self.link(&flow).await?, with_kept(kept.input, input), connections).await
+    }
+
+    /// Accepts a run of a kept flow, unless what its trigger has seen was handed to an earlier one.
+    pub(crate) async fn accept_kept(
+        &self,
+        kept: KeptFlow,
+        flow: &Flow,
+        input: Value,
+        fired: Option<&Fired>,
+    ) -> Result<Acceptance> {
+        let flow = &self.link(flow).await?;
+        let (input, slots) = (with_kept(kept.input, input), self.all_slots(flow, kept.connections).await?);
+        let slots = self.fill(&slots).await?;
+        match fired {
+            Some(fired) => self.engine.accept_fired(flow, input, slots, fired).await,
+            None => Ok(Acceptance::New(Box::new(self.engine.accept(flow, input, slots).await?))),
+        }
+    }
+
+    /// The slots of a flow, and in those that nobody filled the only connection that fits, if there is just one.
+    pub(crate) async fn all_slots(
+        &self,
+        flow: &Flow,
+        mut slots: BTreeMap<String, String>,
+    ) -> Result<BTreeMap<String, String>> {
+        if flow.connections().keys().all(|slot| slots.contains_key(slot)) {
+            return Ok(slots);
+        }
+        let known = self.store.connections().await?;
+        for (slot, connector) in flow.connections() {
+            let mut fitting = known.iter().filter(|one| fits(one, connector));
+            if let (false, Some(only), None) = (slots.contains_key(slot), fitting.next(), fitting.next()) {
+                slots.insert(slot.clone(), only.name.clone());
+            }
+        }
+        Ok(slots)
+    }
+
+    /// Whether every slot is filled with a connection of its connector. Nothing is connected for it.
+    async fn check_slots(&self, flow: &Flow, slots: &BTreeMap<String, String>) -> Result<()> {
+        let known = self.store.connections().await?;
+        for (slot, connector) in flow.connections() {
+            let found = slots.get(slot).map(|name| (name, known.iter().find(|one| one.name == *name)));
+            let message = match found {
+                Some((_, Some(one))) if fits(one, connector) => continue,
+                Some((name, Some(one))) => {
+                    format!("{name} is a connection of {}, but the slot {slot} needs one to {connector}", one.connector)
+                }
+                Some((name, None)) => {
+                    format!("the slot {slot} is to be filled by {name}, but there is no such connection")
+                }
+                None => format!("nothing fills the slot {slot}, which needs a connection to {connector}"),
+            };
+            let message = format!("flow {} cannot be active: {message}", flow.name());
+            return Err(Error::new(ErrorKind::Config, message).hint(format!(
+                "`trunkline flow add FILE --replace --connection {slot}=NAME` fills it; `trunkline connection list` shows them \
+                 all; --inactive keeps the flow as it is"
+            )));
+        }
+        Ok(())
+    }
+}
+
+/// Whether a webhook that wants signatures can tell a good one.
+fn check_secret(flow: &Flow, has_secret: bool) -> Result<()> {
+    match flow.trigger() {
+        Some(Trigger::Webhook(webhook)) if webhook.signature.is_some() && !has_secret => {
+            let name = flow.name();
+            let message =
+                format!("flow {name} cannot be active: its webhook wants signatures, and no secret is kept for it");
+            Err(Error::new(ErrorKind::Config, message).hint(format!(
+                "keep it with --inactive, then `trunkline flow secret {name} FILE` and `trunkline flow activate {name}`"
+            )))
+        }
+        _ => Ok(()),
+    }
+}
+
+fn fits(connection: &ConnectionSummary, connector: &str) -> bool {
+    ConnectorSpec::name_in(&connection.connector) == connector
+}
+
+/// What a run gets: its own input over what is kept. Anything but an object stays as it is.
+pub(crate) fn with_kept(mut kept: Map<String, Value>, input: Value) -> Value {
+    match input {
+        Value::Object(own) => {
+            kept.extend(own);
+            kept.into()
+        }
+        other => other,
+    }
+}

@@ -1,0 +1,135 @@
+//! The routes: what needs the token, and the few that protect themselves.
+
+use std::{collections::BTreeMap, sync::Arc};
+
+use axum::{
+    Router,
+    body::Bytes,
+    extract::{DefaultBodyLimit, Path, RawQuery, State, rejection::BytesRejection},
+    http::StatusCode,
+    middleware::{from_fn_with_state, map_response},
+    response::{IntoResponse, Response},
+    routing::{get, post},
+};
+use serde::Deserialize;
+use serde_json::{Value, json};
+use trunkline_core::{Error, ErrorKind, Result, redact};
+use trunkline_engine::Journal;
+
+use super::{
+    App, CALLBACK,
+    answer::{Answer, Refusal, answer, good, object, page},
+    dispatch::Started,
+    guard, webhook,
+};
+
+/// Longest body, in bytes.
+pub(crate) const MAX_BODY: usize = 1024 * 1024;
+
+pub(crate) type Body = Result<Bytes, BytesRejection>;
+
+pub(crate) fn router(app: Arc<App>) -> Router {
+    let with_token = Router::new()
+        .route("/rest/v1/connections", get(connections))
+        .route("/rest/v1/connections/{name}/authorize", post(authorize))
+        .route("/rest/v1/flows", get(flows))
+        .route("/rest/v1/flows/{name}/runs", post(start))
+        .route("/rest/v1/runs", get(runs))
+        .route("/rest/v1/runs/{id}", get(run))
+        .route("/rest/v1/runs/{id}/cancel", post(cancel))
+        .route_layer(from_fn_with_state(app.clone(), guard::token));
+    Router::new()
+        .route(CALLBACK, get(callback))
+        .route("/webhooks/{flow}/{token}", post(webhook::call).options(webhook::asked))
+        .route("/health", get(async || good(&json!({ "status": "ok" }))))
+        .merge(with_token)
+        .fallback(async || Refusal::from(Error::new(ErrorKind::NotFound, "there is nothing at this address")))
+        .layer(map_response(refused))
+        .layer(DefaultBodyLimit::max(MAX_BODY))
+        .layer(from_fn_with_state(app.clone(), guard::host))
+        .with_state(app)
+}
+
+/// Refusals of the router itself, told as all others are.
+async fn refused(response: Response) -> Response {
+    match response.status() {
+        StatusCode::METHOD_NOT_ALLOWED => {
+            let allowed = response.headers().get("allow").cloned();
+            let error = Error::new(ErrorKind::InvalidInput, "this address takes another method");
+            let mut told = Refusal::new(StatusCode::METHOD_NOT_ALLOWED, error).into_response();
+            told.headers_mut().extend(allowed.map(|allowed| (axum::http::header::ALLOW, allowed)));
+            told
+        }
+        _ => response,
+    }
+}
+
+/// The whole body, if it is not too long.
+pub(crate) fn whole(body: Body) -> Result<Bytes, Refusal> {
+    body.map_err(|rejection| {
+        let message = format!("the body cannot be taken: {}", rejection.body_text());
+        Refusal::new(rejection.status(), Error::new(ErrorKind::Limit, message))
+    })
+}
+
+async fn connections(State(app): State<Arc<App>>) -> Answer {
+    good(&app.runtime.store().connections().await?)
+}
+
+async fn authorize(State(app): State<Arc<App>>, Path(name): Path<String>) -> Answer {
+    let connected = app.runtime.connect(&name).await?;
+    good(&app.sign_ins.begin(connected, &format!("{}{CALLBACK}", app.base))?)
+}
+
+async fn callback(State(app): State<Arc<App>>, RawQuery(query): RawQuery) -> Response {
+    match app.sign_ins.end(&query.unwrap_or_default()).await {
+        Ok(name) => page(StatusCode::OK, &format!("{name} is signed in. You can close this page.")),
+        Err(error) => {
+            let next = error.advice().map(|advice| format!(" Next: {advice}.")).unwrap_or_default();
+            let text = format!("Not signed in: {}.{next}", error.message());
+            page(StatusCode::BAD_REQUEST, &redact(&text))
+        }
+    }
+}
+
+async fn flows(State(app): State<Arc<App>>) -> Answer {
+    good(&app.runtime.store().kept_flows().await?)
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Start {
+    #[serde(default)]
+    input: Option<Value>,
+    #[serde(default)]
+    connections: BTreeMap<String, String>,
+}
+
+async fn start(State(app): State<Arc<App>>, Path(name): Path<String>, body: Body) -> Answer {
+    let start: Start = serde_json::from_value(object(&whole(body)?)?).map_err(|error| {
+        Error::new(ErrorKind::InvalidInput, format!("a run is started with `input` and `connections`: {error}"))
+    })?;
+    let input = start.input.unwrap_or_else(|| json!({}));
+    match app.dispatcher.start(&name, input, start.connections, None).await? {
+        Started::Run(run) | Started::Before(run) => Ok(answer(StatusCode::ACCEPTED, &json!({ "run": run }))),
+        Started::Skipped => {
+            let message = format!("a run of {name} is at work, and the flow says to skip another one");
+            Err(Error::new(ErrorKind::Conflict, message).hint("wait until it has ended, or cancel it").into())
+        }
+    }
+}
+
+async fn runs(State(app): State<Arc<App>>) -> Answer {
+    good(&app.runtime.store().runs().await?)
+}
+
+async fn run(State(app): State<Arc<App>>, Path(id): Path<String>) -> Answer {
+    let id = app.runtime.find_run(&id).await?;
+    good(&app.runtime.engine().run(&id).await?)
+}
+
+async fn cancel(State(app): State<Arc<App>>, Path(id): Path<String>) -> Answer {
+    let id = app.runtime.find_run(&id).await?;
+    app.runtime.engine().cancel(&id).await?;
+    Ok(answer(StatusCode::ACCEPTED, &json!({ "cancelled": id })))
+}

@@ -1,0 +1,251 @@
+//! Flows kept by name: which version new runs get, which connections they work on, and what protects their webhooks.
+//!
+//! A flow that is replaced keeps its name, its webhook's address, and what its trigger has taken: it goes on where it was.
+
+use std::collections::BTreeMap;
+
+use rusqlite::{Connection, OptionalExtension, Row, params};
+use serde::Serialize;
+use serde_json::{Map, Value};
+use trunkline_core::{Error, ErrorKind, Result, Secret};
+
+use crate::{
+    Store,
+    connections::nearest,
+    now,
+    seal::{Place, Sealed},
+};
+
+/// The field of a webhook's sealed secret.
+pub(crate) const SECRET: &str = "secret";
+
+/// A flow that is kept under its name. Times are milliseconds since 1970 (UTC).
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct KeptFlow {
+    /// Its name.
+    pub name: String,
+    /// The version that new runs get.
+    pub version: String,
+    /// Whether its trigger starts runs.
+    pub active: bool,
+    /// Which connection fills which slot.
+    pub connections: BTreeMap<String, String>,
+    /// What every run gets beside what it is started with.
+    pub input: Map<String, Value>,
+    /// Its document.
+    #[serde(skip)]
+    pub document: Value,
+    /// Its trigger has dealt with everything up to this time; nothing while it has yet to begin.
+    pub through: Option<u64>,
+    /// Hash of the token in its webhook's address.
+    #[serde(skip)]
+    pub token_hash: Option<Vec<u8>>,
+    /// Whether there is a secret that its webhook's sender signs with.
+    pub has_secret: bool,
+    /// When it was first kept.
+    pub created_at: u64,
+    /// When it was last changed.
+    pub updated_at: u64,
+}
+
+/// A flow that is to be kept.
+#[derive(Clone, Debug)]
+pub struct FlowToKeep {
+    /// Its name.
+    pub name: String,
+    /// Its version.
+    pub version: String,
+    /// Its document.
+    pub document: Value,
+    /// Which connection fills which slot.
+    pub connections: BTreeMap<String, String>,
+    /// What every run gets beside what it is started with.
+    pub input: Map<String, Value>,
+    /// Whether its trigger starts runs.
+    pub active: bool,
+}
+
+impl Store {
+    /// Keeps a flow, or replaces the one of its name; what its trigger has taken and what protects its webhook stays.
+    ///
+    /// Fails with `conflict` if there is one and it is not to be replaced.
+    pub async fn keep_flow(&self, flow: FlowToKeep, replace: bool) -> Result<()> {
+        let document = flow.document.to_string();
+        let [connections, input] = [serde_json::to_string(&flow.connections), serde_json::to_string(&flow.input)]
+            .map(|text| text.unwrap_or_else(|_| "{}".to_owned()));
+        let kept = self.inner.writer.run(move |store| {
+            if !replace && exists(store, &flow.name)? {
+                let message = format!("there is a flow {} already", flow.name);
+                return Ok(Err(Error::new(ErrorKind::Conflict, message)
+                    .hint("give the new one another name, or replace it with --replace")));
+            }
+            if let Err(error) = pin(store, &flow.version, &document)? {
+                return Ok(Err(error));
+            }
+            store
+                .prepare_cached(
+                    "INSERT INTO kept_flows (name, version, connections, input, active, created_at, updated_at)
+                     VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?6) ON CONFLICT (name) DO UPDATE
+                     SET version = excluded.version, connections = excluded.connections, input = excluded.input,
+                         active = excluded.active, updated_at = excluded.updated_at",
+                )?
+                .execute(params![flow.name, flow.version, connections, input, flow.active, now()])?;
+            Ok(Ok(()))
+        });
+        kept.await?
+    }
+
+    /// All kept flows by name.
+    pub async fn kept_flows(&self) -> Result<Vec<KeptFlow>> {
+        let read = self.readers.read("listing the flows", |store| {
+            let mut statement = store.prepare_cached(&format!("{SELECT} ORDER BY name"))?;
+            statement.query_map([], kept)?.collect::<rusqlite::Result<Vec<_>>>()
+        });
+        read.await
+    }
+
+    /// A kept flow; `not_found` if there is none of this name.
+    pub async fn kept_flow(&self, name: &str) -> Result<KeptFlow> {
+        let wanted = name.to_owned();
+        let read = self.readers.read("reading a flow", move |store| {
+            let mut statement = store.prepare_cached(&format!("{SELECT} WHERE name = ?1"))?;
+            match statement.query_row([wanted], kept).optional()? {
+                Some(flow) => Ok(Ok(flow)),
+                None => names(store).map(Err),
+            }
+        });
+        read.await?.map_err(|known| no_flow(name, &known))
+    }
+
+    /// Lets a flow's trigger start runs, or no more.
+    ///
+    /// With `anew` it begins as if it had never looked: what came while it was not active is not made up for.
+    pub async fn activate_flow(&self, name: &str, active: bool, anew: bool) -> Result<()> {
+        let sql =
+            "UPDATE kept_flows SET active = ?2, through = CASE WHEN ?3 THEN NULL ELSE through END, updated_at = ?4
+                   WHERE name = ?1";
+        self.change_flow(name, move |store, name| {
+            store.prepare_cached(sql)?.execute(params![name, active, anew, now()]).map(Ok)
+        })
+        .await
+    }
+
+    /// Forgets a flow and what its trigger has taken. Its runs stay, and go on.
+    pub async fn remove_flow(&self, name: &str) -> Result<()> {
+        self.change_flow(name, |store, name| {
+            store.prepare_cached("DELETE FROM taken WHERE flow = ?1")?.execute([name])?;
+            store.prepare_cached("DELETE FROM kept_flows WHERE name = ?1")?.execute([name]).map(Ok)
+        })
+        .await
+    }
+
+    /// Gives a flow's webhook another address: the hash of the token in it.
+    pub async fn set_webhook_token(&self, name: &str, hash: Vec<u8>) -> Result<()> {
+        let sql = "INSERT INTO webhooks (flow, token_hash) SELECT name, ?2 FROM kept_flows WHERE name = ?1
+                   ON CONFLICT (flow) DO UPDATE SET token_hash = excluded.token_hash";
+        self.change_flow(name, move |store, name| store.prepare_cached(sql)?.execute(params![name, hash]).map(Ok)).await
+    }
+
+    /// Keeps the secret that the sender of a flow's webhook signs with.
+    pub async fn set_webhook_secret(&self, name: &str, secret: &Secret) -> Result<()> {
+        let sql = "INSERT INTO webhooks (flow, key_id, sealed) SELECT name, ?2, ?3 FROM kept_flows WHERE name = ?1
+                   ON CONFLICT (flow) DO UPDATE SET key_id = excluded.key_id, sealed = excluded.sealed";
+        let (seal, secret) = (self.inner.seal.clone(), secret.clone());
+        self.change_flow(name, move |store, name| {
+            let place = Place { table: "webhooks", row: &[name], field: SECRET };
+            match seal.seal(store, &place, secret.expose().as_bytes())? {
+                Ok(sealed) => store.prepare_cached(sql)?.execute(params![name, sealed.key_id, sealed.bytes]).map(Ok),
+                Err(error) => Ok(Err(error)),
+            }
+        })
+        .await
+    }
+
+    /// The secret that the sender of a flow's webhook signs with, if there is one.
+    pub async fn webhook_secret(&self, name: &str) -> Result<Option<Secret>> {
+        let wanted = name.to_owned();
+        let sealed = self.readers.read("reading a webhook's secret", move |store| {
+            let mut statement =
+                store.prepare_cached("SELECT key_id, sealed FROM webhooks WHERE flow = ?1 AND sealed IS NOT NULL")?;
+            statement.query_row([wanted], |row| Ok(Sealed { key_id: row.get(0)?, bytes: row.get(1)? })).optional()
+        });
+        sealed
+            .await?
+            .map(|sealed| self.inner.seal.open_text(&Place { table: "webhooks", row: &[name], field: SECRET }, &sealed))
+            .transpose()
+    }
+
+    /// Changes one flow; `not_found` if nothing was changed.
+    async fn change_flow(
+        &self,
+        name: &str,
+        change: impl FnOnce(&Connection, &str) -> rusqlite::Result<Result<usize>> + Send + 'static,
+    ) -> Result<()> {
+        let name = name.to_owned();
+        let changed = self.inner.writer.run(move |store| match change(store, &name)? {
+            Ok(0) => Ok(Err(no_flow(&name, &names(store)?))),
+            changed => Ok(changed.map(drop)),
+        });
+        changed.await?
+    }
+}
+
+const SELECT: &str = "SELECT name, kept_flows.version, active, connections, input, document, through, token_hash,
+                             sealed IS NOT NULL, created_at, updated_at
+                      FROM kept_flows JOIN flows USING (version) LEFT JOIN webhooks ON flow = name";
+
+fn kept(row: &Row<'_>) -> rusqlite::Result<KeptFlow> {
+    fn json<T: serde::de::DeserializeOwned>(row: &Row<'_>, column: usize) -> rusqlite::Result<T> {
+        let text: String = row.get(column)?;
+        serde_json::from_str(&text).map_err(|error| {
+            rusqlite::Error::FromSqlConversionFailure(column, rusqlite::types::Type::Text, Box::new(error))
+        })
+    }
+    Ok(KeptFlow {
+        name: row.get(0)?,
+        version: row.get(1)?,
+        active: row.get(2)?,
+        connections: json(row, 3)?,
+        input: json(row, 4)?,
+        document: json(row, 5)?,
+        through: row.get::<_, Option<i64>>(6)?.map(i64::unsigned_abs),
+        token_hash: row.get(7)?,
+        has_secret: row.get(8)?,
+        created_at: row.get::<_, i64>(9)?.unsigned_abs(),
+        updated_at: row.get::<_, i64>(10)?.unsigned_abs(),
+    })
+}
+
+fn exists(store: &Connection, name: &str) -> rusqlite::Result<bool> {
+    store.prepare_cached("SELECT 1 FROM kept_flows WHERE name = ?1")?.exists([name])
+}
+
+fn names(store: &Connection) -> rusqlite::Result<Vec<String>> {
+    store.prepare_cached("SELECT name FROM kept_flows ORDER BY name")?.query_map([], |row| row.get(0))?.collect()
+}
+
+fn no_flow(name: &str, known: &[String]) -> Error {
+    nearest(Error::new(ErrorKind::NotFound, format!("no flow {name} is kept")), name, known)
+}
+
+/// Keeps a flow's document under its version; another document under the same version is refused.
+pub(crate) fn pin(store: &Connection, version: &str, document: &str) -> rusqlite::Result<Result<()>> {
+    let value = |text: &str| serde_json::from_str::<Value>(text).ok();
+    match flow_document(store, version)? {
+        None => {
+            let mut insert = store.prepare_cached("INSERT INTO flows (version, document) VALUES (?1, ?2)")?;
+            insert.execute([version, document])?;
+            Ok(Ok(()))
+        }
+        Some(known) if known == document || value(&known) == value(document) => Ok(Ok(())),
+        Some(_) => {
+            let message = format!("there is another flow with the version {version} already");
+            Ok(Err(Error::new(ErrorKind::Conflict, message).hint("give the changed flow a new version")))
+        }
+    }
+}
+
+pub(crate) fn flow_document(store: &Connection, version: &str) -> rusqlite::Result<Option<String>> {
+    let mut statement = store.prepare_cached("SELECT document FROM flows WHERE version = ?1")?;
+    statement.query_row([version], |row| row.get(0)).optional()
+}

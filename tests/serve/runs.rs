@@ -1,0 +1,150 @@
+//! Runs that are started, wait, are stopped and are taken up again.
+
+use std::time::Duration;
+
+use serde_json::{Value, json};
+use trunkline_sandbox::{Faults, Options};
+use trunkline_tests::{Cli, few, flow_input, sandbox, shipped_flow, until};
+
+use crate::{Serve, keep};
+
+/// A flow that makes as many calls as its input has numbers, each as slow as the sandbox.
+fn slow(name: &str, overlap: &str) -> Value {
+    json!({
+        "name": name, "connections": { "dam": "mediavalet" }, "overlap": overlap,
+        "input": { "type": "object", "properties": { "calls": { "type": "array" } }, "required": ["calls"] },
+        "steps": [{ "id": "all", "each": "{{ input.calls }}", "steps": [
+            { "id": "who", "action": "user.current", "connection": "dam" }] }]
+    })
+}
+
+/// Many calls.
+fn long() -> Value {
+    json!({ "calls": [1, 2, 3, 4, 5, 6, 7, 8] })
+}
+
+/// One call.
+fn short() -> Value {
+    json!({ "calls": [1] })
+}
+
+fn slowly(latency: u64) -> Options {
+    Options { faults: Faults { latency: Duration::from_millis(latency), ..Faults::default() }, ..few(1) }
+}
+
+async fn status(serve: &Serve, run: &str) -> Value {
+    serve.get(&format!("/rest/v1/runs/{run}")).await.1["status"].clone()
+}
+
+#[tokio::test]
+async fn a_run_is_started_and_looked_at() {
+    let cli = Cli::default();
+    let sandbox = sandbox(few(5)).await;
+    cli.connect(&sandbox).await;
+    let file = shipped_flow().to_string_lossy().into_owned();
+    cli.run(&["flow", "add", &file]).await.expect(0);
+    let serve = Serve::start(&cli).await;
+    let (_, flows) = serve.get("/rest/v1/flows").await;
+    let name = flows[0]["name"].as_str().unwrap();
+    let run = serve.run(name, &flow_input(&sandbox)).await;
+    let ended = serve.ended(&run[..6]).await;
+    assert_eq!((&ended["status"], &ended["id"]), (&json!("succeeded"), &json!(run)), "{ended}");
+    assert!(sandbox.report().uploaded > 0);
+    let (_, runs) = serve.get("/rest/v1/runs").await;
+    assert_eq!((runs.as_array().unwrap().len(), &runs[0]["status"]), (1, &json!("succeeded")));
+    let (status, told) = serve.post(&format!("/rest/v1/runs/{run}/cancel"), &json!({})).await;
+    assert_eq!((status, &told["error"]["kind"]), (409, &json!("conflict")));
+    let (_, told) = serve.post(&format!("/rest/v1/flows/{name}/runs"), &json!({ "input": { "folder": "x" } })).await;
+    assert_eq!(told["error"]["kind"], "invalid_input", "{told}");
+    sandbox.stop().await;
+}
+
+#[tokio::test]
+async fn runs_of_a_flow_overlap_as_it_says() {
+    let cli = Cli::default();
+    let sandbox = sandbox(slowly(200)).await;
+    cli.connect(&sandbox).await;
+    for overlap in ["queue", "skip", "parallel"] {
+        keep(&cli, &slow(overlap, overlap)).await;
+    }
+    let serve = Serve::start(&cli).await;
+    // In the order they came, however long each takes.
+    let (first, second) = (serve.run("queue", &long()).await, serve.run("queue", &short()).await);
+    assert_eq!(serve.ended(&second).await["status"], "succeeded");
+    assert_eq!(status(&serve, &first).await, "succeeded", "the second waited for the first");
+    // One or none.
+    let first = serve.run("skip", &long()).await;
+    let (refused, told) = serve.post("/rest/v1/flows/skip/runs", &json!({ "input": short() })).await;
+    assert_eq!((refused, &told["error"]["kind"]), (409, &json!("conflict")));
+    serve.ended(&first).await;
+    serve.run("skip", &short()).await;
+    assert_eq!(serve.runs().await.iter().filter(|run| run["flow"] == "skip").count(), 2);
+    // All at once.
+    let (first, second) = (serve.run("parallel", &long()).await, serve.run("parallel", &short()).await);
+    assert_eq!(serve.ended(&second).await["status"], "succeeded");
+    assert_eq!(status(&serve, &first).await, "running", "the second did not wait");
+    assert_eq!(serve.ended(&first).await["status"], "succeeded");
+    sandbox.stop().await;
+}
+
+#[tokio::test]
+async fn what_waits_survives_a_kill_and_is_cancelled_like_all_else() {
+    let cli = Cli::default();
+    let sandbox = sandbox(slowly(300)).await;
+    cli.connect(&sandbox).await;
+    keep(&cli, &slow("queue", "queue")).await;
+    let serve = Serve::start(&cli).await;
+    let mut runs = Vec::new();
+    for _ in 0..4 {
+        runs.push(serve.run("queue", &short()).await);
+    }
+    let (status, _) = serve.post(&format!("/rest/v1/runs/{}/cancel", runs[3]), &json!({})).await;
+    assert_eq!((status, &serve.ended(&runs[3]).await["status"]), (202, &json!("cancelled")));
+    serve.kill().await;
+    let serve = Serve::start(&cli).await;
+    let mut ends = Vec::new();
+    for run in &runs[..3] {
+        ends.push(serve.ended(run).await["finished_at"].as_u64().unwrap());
+    }
+    assert!(ends.is_sorted(), "{ends:?}");
+    assert_eq!(serve.ended(&runs[3]).await["status"], "cancelled");
+    sandbox.stop().await;
+}
+
+/// Stopped in the middle of uploads, again and again: every step comes to its end, and the next one goes on.
+async fn stopped(stops: u64, files: u64) {
+    let cli = Cli::default();
+    let options = Options { faults: Faults { latency: Duration::from_millis(10), ..Faults::default() }, ..few(files) };
+    let sandbox = sandbox(options).await;
+    cli.connect(&sandbox).await;
+    let file = shipped_flow().to_string_lossy().into_owned();
+    let name = cli.run(&["flow", "add", &file, "--json"]).await.expect(0).json()["added"]["name"].clone();
+    let mut serve = Serve::start(&cli).await;
+    let run = serve.run(name.as_str().unwrap(), &flow_input(&sandbox)).await;
+    for stop in 1..=stops {
+        let before = sandbox.report().uploaded;
+        until("a few uploads", async || (sandbox.report().uploaded >= before + 5).then_some(())).await;
+        serve.stop().await.expect(0);
+        let report = sandbox.report();
+        assert_eq!(report.unfinished_uploads, 0, "stop {stop}: what was in flight came to its end: {report:?}");
+        let listed = cli.run(&["runs", "--json"]).await.expect(0).json();
+        assert_eq!(listed[0]["status"], "running", "it can go on");
+        serve = Serve::start(&cli).await;
+    }
+    let ended = serve.ended(&run).await;
+    assert_eq!(ended["status"], "succeeded", "{ended}");
+    let report = sandbox.report();
+    assert_eq!((report.duplicates, report.digest_mismatches, report.unfinished_uploads), (0, 0, 0), "{report:?}");
+    sandbox.stop().await;
+}
+
+#[tokio::test]
+async fn told_to_stop_under_load_it_ends_well_and_the_next_one_goes_on() {
+    stopped(3, 60).await;
+}
+
+#[tokio::test]
+#[ignore = "minutes: stops it a hundred times"]
+async fn told_to_stop_a_hundred_times_it_loses_and_doubles_nothing() {
+    stopped(100, 1500).await;
+}

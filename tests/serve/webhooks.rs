@@ -1,0 +1,457 @@
+//! Webhooks: who is let in, which delivery starts a run, and what callers are told.
+
+use std::time::{Duration, SystemTime};
+
+use hmac::{Hmac, KeyInit, Mac};
+use serde_json::{Value, json};
+use sha2::Sha256;
+use trunkline_sandbox::Faults;
+use trunkline_tests::{Cli, few, sandbox, until};
+
+use crate::{Serve, add, keep};
+
+const SECRET: &str = "a secret that sender and flow share";
+
+/// A flow that does nothing but take what it is sent.
+fn flow(name: &str, webhook: Value) -> Value {
+    json!({
+        "name": name, "overlap": "parallel", "trigger": { "webhook": webhook },
+        "steps": [{ "id": "got", "set": { "body": "{{ input.body }}", "delivery": "{{ input.delivery }}" } }]
+    })
+}
+
+fn signed() -> Value {
+    json!({
+        "delivery": "X-Delivery", "headers": ["X-Event"],
+        "signature": { "header": "X-Signature", "prefix": "sha256=", "timestamp": "X-Time", "signed": "{delivery}.{timestamp}.{body}" }
+    })
+}
+
+/// Keeps a flow with its secret and tells the address of its webhook.
+async fn kept(cli: &Cli, name: &str, webhook: Value) -> String {
+    let has_signature = webhook.get("signature").is_some();
+    let answer = add(cli, &flow(name, webhook), if has_signature { &["--inactive"] } else { &[] }).await.expect(0);
+    if has_signature {
+        cli.pipe(&["flow", "secret", name, "-"], &format!("{SECRET}\n")).await.expect(0);
+        cli.run(&["flow", "activate", name]).await.expect(0);
+    }
+    answer.json()["webhook"].as_str().unwrap().to_owned()
+}
+
+fn hex(secret: &str, text: &str) -> String {
+    let mut mac = Hmac::<Sha256>::new_from_slice(secret.as_bytes()).unwrap();
+    mac.update(text.as_bytes());
+    mac.finalize().into_bytes().iter().map(|byte| format!("{byte:02x}")).collect()
+}
+
+fn seconds() -> u64 {
+    SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap().as_secs()
+}
+
+/// One delivery as its sender signs it.
+struct Delivery {
+    id: String,
+    time: String,
+    body: String,
+    signature: String,
+}
+
+impl Delivery {
+    fn new(id: &str, time: u64, body: &str) -> Delivery {
+        let signature = format!("sha256={}", hex(SECRET, &format!("{id}.{time}.{body}")));
+        Delivery { id: id.into(), time: time.to_string(), body: body.into(), signature }
+    }
+
+    fn headers(&self) -> Headers {
+        vec![("x-delivery", self.id.clone()), ("x-time", self.time.clone()), ("x-signature", self.signature.clone())]
+    }
+}
+
+async fn send(serve: &Serve, path: &str, headers: &[(&'static str, String)], body: &str) -> (u16, Value) {
+    let mut request = serve.http.post(serve.url(path)).header("content-type", "application/json").body(body.to_owned());
+    for (name, value) in headers {
+        request = request.header(*name, value);
+    }
+    let answer = request.send().await.unwrap();
+    (answer.status().as_u16(), answer.json().await.unwrap())
+}
+
+#[tokio::test]
+async fn a_call_starts_a_run_with_what_was_sent() {
+    let cli = Cli::default();
+    let address = kept(&cli, "hook", json!({ "headers": ["X-Event", "X-Other"] })).await;
+    let serve = Serve::start(&cli).await;
+    let headers = [("x-event", "made".to_owned()), ("authorization", "Bearer of-somebody".to_owned())];
+    let (status, told) = send(&serve, &address, &headers, r#"{"id":7,"when":1.50}"#).await;
+    assert_eq!(status, 202, "{told}");
+    let ended = serve.ended(told["run"].as_str().unwrap()).await;
+    let input = json!({ "headers": { "x-event": "made" }, "body": { "id": 7, "when": 1.5 }, "delivery": null });
+    assert_eq!((&ended["status"], &ended["input"]), (&json!("succeeded"), &input));
+
+    let request = serve.http.post(serve.url(&address)).header("content-type", "text/plain").body("a=1");
+    let told: Value = request.send().await.unwrap().json().await.unwrap();
+    assert_eq!(serve.ended(told["run"].as_str().unwrap()).await["input"]["body"], "a=1");
+    assert_eq!(send(&serve, &address, &[], "{").await.0, 400, "it says that it is JSON");
+    assert_eq!(send(&serve, &address, &[], &format!("\"{}\"", "x".repeat(1 << 20))).await.0, 413);
+    assert_eq!(serve.runs().await.len(), 2);
+}
+
+#[tokio::test]
+async fn only_the_address_of_an_active_flow_lets_anybody_in() {
+    let cli = Cli::default();
+    let address = kept(&cli, "hook", json!({})).await;
+    keep(&cli, &json!({ "name": "plain", "steps": [] })).await;
+    let serve = Serve::start(&cli).await;
+    let token = address.rsplit('/').next().unwrap();
+    assert_eq!(token.len(), 64);
+    let (_, nothing) = send(&serve, "/nowhere", &[], "{}").await;
+    let closed = async |path: &str| {
+        let (status, told) = send(&serve, path, &[], "{}").await;
+        assert_eq!((status, &told), (404, &nothing), "{path}: nothing tells a wrong token from a missing flow");
+    };
+    for path in [
+        format!("/webhooks/hook/{}", token.replace(&token[..1], "g")),
+        format!("/webhooks/hook/{}", &token[..63]),
+        format!("/webhooks/other/{token}"),
+        format!("/webhooks/plain/{token}"),
+        "/webhooks/hook/%00".to_owned(),
+    ] {
+        closed(&path).await;
+    }
+    assert_eq!(serve.http.get(serve.url(&address)).send().await.unwrap().status(), 405);
+    assert_eq!(send(&serve, &address, &[("host", "evil.test".into())], "{}").await.0, 421);
+    cli.run(&["flow", "deactivate", "hook"]).await.expect(0);
+    closed(&address).await;
+    cli.run(&["flow", "activate", "hook"]).await.expect(0);
+    let other = cli.run(&["flow", "address", "hook", "--json"]).await.expect(0).json()["webhook"].clone();
+    closed(&address).await;
+    assert!(serve.runs().await.is_empty());
+    assert_eq!(send(&serve, other.as_str().unwrap(), &[], "{}").await.0, 202);
+    // Replaced, it keeps its address.
+    assert_eq!(keep(&cli, &flow("hook", json!({ "headers": ["X-Event"] }))).await["webhook"], Value::Null);
+    assert_eq!(send(&serve, other.as_str().unwrap(), &[], "{}").await.0, 202);
+    let error = cli.run(&["flow", "address", "plain", "--json"]).await.expect(1).error();
+    assert_eq!(error["kind"], "config");
+    // Of the address, only a hash is kept.
+    let files = std::fs::read_dir(cli.data()).unwrap().map(|entry| entry.unwrap().path()).filter(|path| path.is_file());
+    for file in files {
+        let bytes = std::fs::read(&file).unwrap();
+        assert!(!bytes.windows(64).any(|window| window == token.as_bytes()), "{}", file.display());
+    }
+}
+
+#[tokio::test]
+async fn a_flow_that_wants_signatures_is_not_active_without_a_secret() {
+    let cli = Cli::default();
+    let error = add(&cli, &flow("hook", signed()), &[]).await.expect(1).error();
+    assert!(error["hint"].as_str().unwrap().contains("trunkline flow secret hook FILE"), "{error}");
+    add(&cli, &flow("hook", signed()), &["--inactive"]).await.expect(0);
+    assert_eq!(cli.run(&["flow", "activate", "hook", "--json"]).await.expect(1).error()["kind"], "config");
+    assert_eq!(
+        cli.pipe(&["flow", "secret", "hook", "-", "--json"], "\n").await.expect(1).error()["kind"],
+        "invalid_input"
+    );
+    cli.pipe(&["flow", "secret", "hook", "-"], SECRET).await.expect(0);
+    cli.run(&["flow", "activate", "hook"]).await.expect(0);
+    assert!(!cli.run(&["flow", "show", "hook"]).await.expect(0).stdout.contains(SECRET));
+}
+
+type Headers = Vec<(&'static str, String)>;
+
+/// Calls that somebody forges or sends again, by what is wrong with them.
+fn forged() -> Vec<(&'static str, Headers, String)> {
+    let (good, body) = (Delivery::new("d1", seconds(), r#"{"a":1}"#), r#"{"a":1}"#.to_owned());
+    let with = |name: &str, value: &str| {
+        let change = |(header, old)| (header, if header == name { value.to_owned() } else { old });
+        good.headers().into_iter().map(change).collect::<Vec<_>>()
+    };
+    let without = |name: &str| good.headers().into_iter().filter(|(header, _)| *header != name).collect::<Vec<_>>();
+    let digits = good.signature.trim_start_matches("sha256=");
+    let flipped =
+        if digits.starts_with('0') { digits.replacen('0', "1", 1) } else { digits.replacen(&digits[..1], "0", 1) };
+    let other = format!("sha256={}", hex("another secret", &format!("d1.{}.{body}", good.time)));
+    let unkeyed = format!("sha256={}", hex("", &format!("d1.{}.{body}", good.time)));
+    let old = Delivery::new("d1", seconds() - 400, &body);
+    let ahead = Delivery::new("d1", seconds() + 400, &body);
+    vec![
+        ("no signature", without("x-signature"), body.clone()),
+        ("an empty one", with("x-signature", ""), body.clone()),
+        ("only the prefix", with("x-signature", "sha256="), body.clone()),
+        ("no prefix", with("x-signature", digits), body.clone()),
+        ("another algorithm", with("x-signature", &format!("sha1={digits}")), body.clone()),
+        ("a bit flipped", with("x-signature", &format!("sha256={flipped}")), body.clone()),
+        ("cut short", with("x-signature", &format!("sha256={}", &digits[..62])), body.clone()),
+        ("signed with another secret", with("x-signature", &other), body.clone()),
+        ("signed with none", with("x-signature", &unkeyed), body.clone()),
+        ("another body", good.headers(), r#"{"a":2}"#.into()),
+        ("a space in the body", good.headers(), r#"{"a": 1}"#.into()),
+        ("another delivery", with("x-delivery", "d2"), body.clone()),
+        ("no delivery", without("x-delivery"), body.clone()),
+        ("another time", with("x-time", &(seconds() + 1).to_string()), body.clone()),
+        ("no time", without("x-time"), body.clone()),
+        ("sent long ago", old.headers(), body.clone()),
+        ("sent in the future", ahead.headers(), body),
+    ]
+}
+
+#[tokio::test]
+async fn a_forged_or_old_call_starts_nothing() {
+    let cli = Cli::default();
+    let address = kept(&cli, "hook", signed()).await;
+    let serve = Serve::start(&cli).await;
+    for (what, headers, body) in forged() {
+        let (status, told) = send(&serve, &address, &headers, &body).await;
+        assert_eq!((status, &told["error"]["kind"]), (403, &json!("auth")), "{what}: {told}");
+    }
+    assert!(serve.runs().await.is_empty());
+    let good = Delivery::new("d1", seconds(), r#"{"a":1}"#);
+    let (status, told) = send(&serve, &address, &good.headers(), &good.body).await;
+    assert_eq!(status, 202, "{told}");
+    assert_eq!(serve.ended(told["run"].as_str().unwrap()).await["input"]["delivery"], "d1");
+}
+
+/// The sabotage twin: where the flow asks for no signature, the same calls are runs.
+#[tokio::test]
+async fn without_the_signature_forged_calls_would_run() {
+    let cli = Cli::default();
+    let address = kept(&cli, "hook", json!({})).await;
+    let serve = Serve::start(&cli).await;
+    let forged = forged();
+    for (what, headers, body) in &forged {
+        assert_eq!(send(&serve, &address, headers, body).await.0, 202, "{what}");
+    }
+    assert_eq!(serve.runs().await.len(), forged.len());
+}
+
+#[tokio::test]
+async fn a_delivery_starts_one_run_however_often_it_comes() {
+    let cli = Cli::default();
+    let address = kept(&cli, "hook", signed()).await;
+    let mut serve = Serve::start(&cli).await;
+    let good = Delivery::new("d1", seconds(), r#"{"a":1}"#);
+    let mut told = Vec::new();
+    for _ in 0..2 {
+        let headers = good.headers();
+        let all = (0..20).map(|_| send(&serve, &address, &headers, &good.body));
+        told.extend(futures::future::join_all(all).await);
+        serve.kill().await;
+        serve = Serve::start(&cli).await;
+    }
+    assert!(told.iter().all(|(status, answer)| *status == 202 && answer["run"] == told[0].1["run"]), "{told:?}");
+    assert_eq!(told.iter().filter(|(_, answer)| answer.get("again").is_none()).count(), 1);
+    assert_eq!(serve.runs().await.len(), 1);
+    // Another one is another.
+    let next = Delivery::new("d2", seconds(), r#"{"a":1}"#);
+    send(&serve, &address, &next.headers(), &next.body).await;
+    assert_eq!(serve.runs().await.len(), 2);
+}
+
+/// The sabotage twin: where nothing names a delivery, it starts a run each time.
+#[tokio::test]
+async fn without_a_name_a_delivery_would_run_each_time() {
+    let cli = Cli::default();
+    let address = kept(&cli, "hook", json!({})).await;
+    let serve = Serve::start(&cli).await;
+    for _ in 0..3 {
+        send(&serve, &address, &[("x-delivery", "d1".into())], "{}").await;
+    }
+    assert_eq!(serve.runs().await.len(), 3);
+}
+
+#[tokio::test]
+async fn an_event_of_mediavalet_is_known_by_its_id() {
+    let cli = Cli::default();
+    let address = kept(&cli, "hook", json!({})).await;
+    let serve = Serve::start(&cli).await;
+    let event = |id: &str, source: &str| {
+        json!({
+            "specversion": "1.0", "id": id, "source": source, "type": "Asset.StatusUpdated", "time": "2026-05-01T10:00:00Z",
+            "dataschema": "#", "subject": "/library/5b1c/assets/9f00/Asset.StatusUpdated",
+            "data": { "LibraryId": source, "AssetId": "9f00" }
+        })
+        .to_string()
+    };
+    let mut runs = Vec::new();
+    for (id, source) in [("1", "5b1c"), ("1", "5b1c"), ("2", "5b1c"), ("1", "7777"), ("2", "5b1c")] {
+        let (status, told) = send(&serve, &address, &[], &event(id, source)).await;
+        assert_eq!(status, 202);
+        runs.push(told["run"].clone());
+    }
+    assert!(runs[0] == runs[1] && runs[2] == runs[4] && runs[3] != runs[0], "{runs:?}");
+    let ended = serve.ended(runs[0].as_str().unwrap()).await;
+    assert_eq!(
+        (&ended["input"]["delivery"], &ended["input"]["body"]["data"]["AssetId"]),
+        (&json!("5b1c 1"), &json!("9f00"))
+    );
+    assert_eq!(serve.runs().await.len(), 3);
+}
+
+#[tokio::test]
+async fn a_caller_is_not_told_what_is_wrong_in_here() {
+    let cli = Cli::default();
+    let sandbox = sandbox(few(1)).await;
+    cli.connect(&sandbox).await;
+    let flow = json!({
+        "name": "hook", "connections": { "dam": "mediavalet" }, "trigger": { "webhook": {} },
+        "input": { "type": "object", "properties": { "body": { "type": "object" } } },
+        "steps": [{ "id": "who", "action": "user.current", "connection": "dam" }]
+    });
+    let address = keep(&cli, &flow).await["webhook"].as_str().unwrap().to_owned();
+    let serve = Serve::start(&cli).await;
+    let (status, told) = send(&serve, &address, &[], "[]").await;
+    assert_eq!(
+        (status, &told["error"]["kind"]),
+        (400, &json!("invalid_input")),
+        "what is wrong with the call, it is: {told}"
+    );
+    cli.run(&["connection", "remove", "mediavalet", "--force"]).await.expect(0);
+    let (status, told) = send(&serve, &address, &[], "{}").await;
+    assert_eq!((status, told.to_string().contains("mediavalet")), (503, false), "{told}");
+    assert!(serve.runs().await.is_empty());
+    sandbox.stop().await;
+}
+
+/// "HTTP 1.1 Web Hooks for Event Delivery", section 4: senders of CloudEvents may ask before they send.
+#[tokio::test]
+async fn a_sender_that_asks_may_send() {
+    let cli = Cli::default();
+    let address = kept(&cli, "hook", json!({})).await;
+    let serve = Serve::start(&cli).await;
+    let ask = async |path: &str| {
+        let request = serve.http.request("OPTIONS".parse().unwrap(), serve.url(path));
+        request.header("webhook-request-origin", "events.example.com").send().await.unwrap()
+    };
+    let answer = ask(&address).await;
+    assert_eq!(
+        (answer.status().as_u16(), &answer.headers()["webhook-allowed-origin"]),
+        (200, &"events.example.com".parse().unwrap())
+    );
+    assert!(!answer.headers().keys().any(|name| name.as_str().starts_with("access-control")));
+    let answer = ask(&format!("{address}0")).await;
+    assert_eq!((answer.status().as_u16(), answer.headers().get("webhook-allowed-origin")), (404, None));
+}
+
+#[tokio::test]
+async fn the_caller_is_told_the_result_if_it_comes_in_time() {
+    let cli = Cli::default();
+    let faults = Faults { latency: Duration::from_millis(100), ..Faults::default() };
+    let sandbox = sandbox(trunkline_sandbox::Options { faults, ..few(1) }).await;
+    cli.connect(&sandbox).await;
+    let with = |name: &str, calls: usize, timeout: &str| {
+        let steps: Vec<_> = (0..calls)
+            .map(|call| json!({ "id": format!("who{call}"), "action": "user.current", "connection": "dam" }))
+            .chain([json!({ "id": "end", "if": "{{ input.body.fail }}", "fail": "as asked, with /a/path" })])
+            .collect();
+        json!({
+            "name": name, "connections": { "dam": "mediavalet" }, "overlap": "parallel",
+            "trigger": { "webhook": { "answer": "result", "timeout": timeout } }, "steps": steps
+        })
+    };
+    let quick = keep(&cli, &with("quick", 1, "60s")).await["webhook"].as_str().unwrap().to_owned();
+    let slow = keep(&cli, &with("slow", 100, "1s")).await["webhook"].as_str().unwrap().to_owned();
+    let serve = Serve::start(&cli).await;
+    let (status, told) = send(&serve, &quick, &[], r#"{"fail":false}"#).await;
+    assert_eq!((status, &told["status"]), (200, &json!("succeeded")), "{told}");
+    let (status, told) = send(&serve, &quick, &[], r#"{"fail":true}"#).await;
+    assert_eq!((status, &told["status"]), (200, &json!("failed")), "{told}");
+    assert!(!told.to_string().contains("/a/path"), "why is not for who calls from outside: {told}");
+    let (status, told) = send(&serve, &slow, &[], r#"{"fail":false}"#).await;
+    assert_eq!(status, 202, "{told}");
+    let (_, run) = serve.get(&format!("/rest/v1/runs/{}", told["run"].as_str().unwrap())).await;
+    assert_eq!(run["status"], "running");
+    sandbox.stop().await;
+}
+
+#[tokio::test]
+async fn calls_that_come_while_a_run_works_wait_or_are_left_out_as_the_flow_says() {
+    let cli = Cli::default();
+    let faults = Faults { latency: Duration::from_millis(200), ..Faults::default() };
+    let sandbox = sandbox(trunkline_sandbox::Options { faults, ..few(1) }).await;
+    cli.connect(&sandbox).await;
+    let mut addresses = Vec::new();
+    for overlap in ["skip", "queue"] {
+        let flow = json!({
+            "name": overlap, "connections": { "dam": "mediavalet" }, "overlap": overlap,
+            "trigger": { "webhook": { "delivery": "X-Delivery" } },
+            "steps": [{ "id": "who", "action": "user.current", "connection": "dam" }]
+        });
+        addresses.push(keep(&cli, &flow).await["webhook"].as_str().unwrap().to_owned());
+    }
+    let serve = Serve::start(&cli).await;
+    let mut told = Vec::new();
+    for address in &addresses {
+        for number in 0..5 {
+            let headers = [("x-delivery", number.to_string())];
+            told.push(send(&serve, address, &headers, "{}").await);
+        }
+    }
+    assert!(told.iter().all(|(status, _)| *status == 202), "{told:?}");
+    let runs = until("all runs", async || {
+        let runs = serve.runs().await;
+        runs.iter().all(|run| run["status"] == "succeeded").then_some(runs)
+    })
+    .await;
+    let of = |flow: &str| runs.iter().filter(|run| run["flow"] == flow).collect::<Vec<_>>();
+    assert!(told[1].1["skipped"].is_string() && told[1].1.get("run").is_none(), "{told:?}");
+    assert!(of("skip").len() < 5);
+    let queued = of("queue");
+    let ends: Vec<_> = queued.iter().map(|run| run["finished_at"].as_u64().unwrap()).collect();
+    let ids: Vec<_> = queued.iter().map(|run| &run["id"]).collect();
+    assert_eq!(ids, told[5..].iter().map(|(_, told)| &told["run"]).collect::<Vec<_>>(), "all, in their order");
+    assert!(ends.is_sorted(), "{ends:?}");
+    // What was left out was not taken: it may come again.
+    let (_, again) = send(&serve, &addresses[0], &[("x-delivery", "1".into())], "{}").await;
+    assert!(again["run"].is_string() && again.get("again").is_none(), "{again}");
+    sandbox.stop().await;
+}
+
+#[tokio::test]
+async fn killed_at_any_moment_it_makes_one_run_of_each_delivery() {
+    killed(6, 60).await;
+}
+
+#[tokio::test]
+#[ignore = "minutes: kills it a hundred times"]
+async fn killed_a_hundred_times_it_makes_one_run_of_each_delivery() {
+    killed(100, 900).await;
+}
+
+/// A sender that tries again until it is heard, and a server that is killed all the time.
+async fn killed(kills: usize, deliveries: usize) {
+    let cli = Cli::default();
+    let address = kept(&cli, "hook", json!({ "delivery": "X-Delivery" })).await;
+    let mut dice = trunkline_tests::Dice::default();
+    let mut heard = vec![None; deliveries];
+    for _ in 0..kills {
+        let serve = Serve::start(&cli).await;
+        let url = serve.url(&address);
+        let open: Vec<_> = (0..heard.len()).filter(|at| heard[*at].is_none()).take(20).collect();
+        let sends = open.into_iter().map(|at| {
+            let request = serve.http.post(&url).header("x-delivery", format!("d{at}")).body("{}");
+            async move {
+                let answer: Value = request.send().await.ok()?.json().await.ok()?;
+                Some((at, answer["run"].as_str()?.to_owned()))
+            }
+        });
+        let sends = futures::future::join_all(sends);
+        let pause = Duration::from_millis(dice.roll(0, 60));
+        let kill = async {
+            tokio::time::sleep(pause).await;
+            serve.kill().await;
+        };
+        let (answers, ()) = futures::future::join(sends, kill).await;
+        answers.into_iter().flatten().for_each(|(at, run)| heard[at] = Some(run));
+    }
+    let serve = Serve::start(&cli).await;
+    for (at, run) in heard.iter().enumerate() {
+        let (status, told) = send(&serve, &address, &[("x-delivery", format!("d{at}"))], "{}").await;
+        assert_eq!(status, 202);
+        assert!(run.as_ref().is_none_or(|run| told["run"] == **run), "what was acknowledged is there: {run:?} {told}");
+    }
+    let runs = until("all runs", async || {
+        let runs = serve.runs().await;
+        runs.iter().all(|run| run["status"] == "succeeded").then_some(runs)
+    })
+    .await;
+    assert_eq!(runs.len(), heard.len(), "one run a delivery");
+}
