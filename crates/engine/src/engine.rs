@@ -13,7 +13,8 @@ use uuid::Uuid;
 use crate::{
     Claim, Fired, Flow, Flush, Journal, Limits, Notice, Run, RunEvent, RunId, RunStatus, StepPath,
     durability::{Durability, Journaled},
-    interpreter::{Interpreter, Stop, joined},
+    interpreter::{Interpreter, joined},
+    stop::Stop,
     time::{Bounds, Clock, milliseconds, system},
 };
 

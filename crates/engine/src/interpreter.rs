@@ -9,7 +9,7 @@ use async_trait::async_trait;
 use futures::future::BoxFuture;
 use serde_json::{Value, json};
 use tracing::Instrument;
-use trunkline_core::{CancellationToken, Connected, Connections, Context, Effect, Error, ErrorKind, Recorder, Result};
+use trunkline_core::{Connected, Connections, Context, Effect, Error, ErrorKind, Recorder, Result};
 use uuid::Uuid;
 
 use crate::{
@@ -18,6 +18,7 @@ use crate::{
     each::Each,
     expression::Scope,
     step::{Call, OnError, Step, StepKind, SubFlow, Wait},
+    stop::Stop,
     time::{self, Bounds, ends_more_than, milliseconds},
 };
 
@@ -52,33 +53,6 @@ struct Inner {
     durability: Arc<dyn Durability>,
     stop: Stop,
     limits: Limits,
-}
-
-/// What makes a run stop.
-#[derive(Clone)]
-pub(crate) struct Stop {
-    /// Ends it, and breaks off steps in flight.
-    pub(crate) cancellation: CancellationToken,
-    /// Lets steps in flight end and begins nothing new: the run is left to be resumed.
-    pub(crate) parking: CancellationToken,
-}
-
-impl Stop {
-    fn is_asked(&self) -> bool {
-        self.cancellation.is_cancelled() || self.parking.is_cancelled()
-    }
-
-    /// Whether the run is left to be resumed rather than ended.
-    pub(crate) fn parks(&self) -> bool {
-        self.parking.is_cancelled() && !self.cancellation.is_cancelled()
-    }
-
-    async fn asked(&self) {
-        tokio::select! {
-            () = self.cancellation.cancelled() => {}
-            () = self.parking.cancelled() => {}
-        }
-    }
 }
 
 impl Interpreter {

@@ -58,6 +58,7 @@ mod run;
 mod schedule;
 mod shapes;
 mod step;
+mod stop;
 mod text;
 mod time;
 mod trigger;
