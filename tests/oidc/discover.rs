@@ -16,7 +16,7 @@ async fn what_is_discovered_can_be_pasted() {
         .json();
     assert_eq!(found["settings"]["tokenUrl"], login.url("/token"));
     assert_eq!(found["settings"]["authorizationUrl"], login.url("/auth"));
-    assert_eq!(found["revocationUrl"], login.url("/token/revocation"));
+    assert_eq!(found["settings"]["revocationUrl"], login.url("/token/revocation"));
     assert_eq!(found["userInfoUrl"], login.url("/me"));
     assert!(found["supported"]["grants"].as_array().unwrap().contains(&"refresh_token".into()), "{found}");
     assert!(!cli.data().exists() && !cli.key_file().exists(), "it needs no store");
@@ -34,7 +34,19 @@ async fn what_is_discovered_can_be_pasted() {
     let text = cli.run(&["connection", "discover", "--allow-private-network", &login.url("/")]).await.expect(0).stdout;
     let (settings, rest) = text.split_once("\n\n").unwrap();
     assert_eq!(serde_json::from_str::<Value>(settings).unwrap(), found["settings"]);
-    assert!(rest.contains(&login.url("/token/revocation")) && rest.contains("offline_access"), "{rest}");
+    assert!(settings.contains(&login.url("/token/revocation")) && rest.contains("offline_access"), "{rest}");
+
+    // Or it is put there, and nothing else changes.
+    let mut document = login.document();
+    (document["tokenUrl"], document["name"]) = ("https://wrong.example.com/token".into(), "filled".into());
+    cli.pipe(&["connection", "add", "-"], &document.to_string()).await.expect(0);
+    let fill = ["connection", "discover", "--allow-private-network", &login.url(""), "--into", "filled", "--json"];
+    let told = cli.run(&fill).await.expect(0).json();
+    assert_eq!(told["settings"]["tokenUrl"], login.url("/token"), "{told}");
+    let kept = cli.runtime().store().connection("filled").await.unwrap().settings;
+    assert_eq!((&kept["tokenUrl"], &kept["scopes"]), (&login.url("/token").into(), &document["scopes"]));
+    assert_eq!(kept["clientSecret"], document["clientSecret"]);
+    assert_eq!(cli.run(&fill).await.expect(0).json()["settings"], serde_json::json!({}));
 
     // Nothing of the kind is below another path.
     let error = cli

@@ -16,7 +16,7 @@ use std::{
 };
 
 use serde::Serialize;
-use serde_json::Value;
+use serde_json::{Map, Value};
 use uuid::Uuid;
 
 pub use trunkline_core as core;
@@ -32,6 +32,7 @@ use trunkline_core::{
     Recorder, Registry, Result, Secret, SecretSource, redact,
 };
 use trunkline_engine::{Engine, Flow, RunId, RunStatus, Running};
+use trunkline_rest::Discovered;
 use trunkline_store::{KeySource, Store};
 
 /// The connectors that are linked into this program, and those that a folder describes: each in a folder of its own, with a
@@ -107,6 +108,17 @@ impl Runtime {
             names.push(connection.name);
         }
         Ok(names)
+    }
+
+    /// Puts what a login server says of itself into a connection's settings, checked as [`Runtime::add_connection`] does;
+    /// those that have changed.
+    pub async fn fill_in(&self, name: &str, found: &Discovered) -> Result<Map<String, Value>> {
+        let mut connection = self.store.connection(name).await?;
+        let mut changed = found.settings();
+        changed.retain(|setting, value| connection.settings.get(setting) != Some(value));
+        connection.settings.extend(changed.clone());
+        self.add_connection(connection.document()).await?;
+        Ok(changed)
     }
 
     /// What a connector is called today (`mediavalet-v1.1`), if a connection was saved with another version of it.

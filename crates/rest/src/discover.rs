@@ -8,6 +8,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use http::{HeaderValue, Method, header};
 use serde::Deserialize;
+use serde_json::{Map, Value, json};
 use trunkline_core::{Error, ErrorKind, Result, Retry};
 use url::Url;
 
@@ -41,6 +42,21 @@ pub struct Discovered {
     pub grants: Vec<String>,
     /// How it wants client ID and secret: as form fields if that will do.
     pub client_auth: ClientAuth,
+}
+
+impl Discovered {
+    /// As settings of a connection, under the names that connectors give them; what the login server does not have is none.
+    pub fn settings(&self) -> Map<String, Value> {
+        let all = json!({
+            "tokenUrl": self.token_url,
+            "authorizationUrl": self.authorization_url,
+            "issuer": self.issuer,
+            "revocationUrl": self.revocation_url,
+            "clientAuthentication": self.client_auth,
+        });
+        let all = all.as_object().into_iter().flatten();
+        all.filter(|(_, one)| !one.is_null()).map(|(name, one)| (name.clone(), one.clone())).collect()
+    }
 }
 
 #[derive(Deserialize)]

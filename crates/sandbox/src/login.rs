@@ -129,6 +129,7 @@ fn authorize(app: &App, server: Server, call: &Call) -> Answer {
         scope: asked.to_owned(),
         redirect_uri: redirect_uri.to_owned(),
         challenge,
+        nonce: call.query("nonce").map(str::to_owned),
         family: random(),
         expires: now() + CODE_LIFETIME,
         used: false,

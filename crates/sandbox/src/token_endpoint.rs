@@ -160,7 +160,7 @@ enum Beside {
     New,
 }
 
-fn answer(app: &App, world: &mut World, grant: &Grant, beside: Beside) -> Answer {
+fn answer(app: &App, world: &mut World, grant: &Grant, beside: Beside, nonce: Option<&str>) -> Answer {
     let lifetime = app.options.token_lifetime;
     let milliseconds = i64::try_from(lifetime.as_millis()).unwrap_or(i64::MAX);
     let mut body = json!({
@@ -176,7 +176,7 @@ fn answer(app: &App, world: &mut World, grant: &Grant, beside: Beside) -> Answer
     if grant.server == Server::Mediavalet {
         body["scope"] = grant.scope.as_str().into();
         if has(&grant.scope, "openid") {
-            body["id_token"] = id_token(app, grant).into();
+            body["id_token"] = id_token(app, grant, nonce).into();
         }
     }
     let mut response = http::json(200, &body);
@@ -185,16 +185,19 @@ fn answer(app: &App, world: &mut World, grant: &Grant, beside: Beside) -> Answer
 }
 
 /// An identity token without a signature: the sandbox has no key, and its discovery document says so.
-fn id_token(app: &App, grant: &Grant) -> String {
+fn id_token(app: &App, grant: &Grant, nonce: Option<&str>) -> String {
     let part = |value: serde_json::Value| BASE64_URL_SAFE_NO_PAD.encode(value.to_string());
     let now = crate::state::now() / 1000;
-    let claims = json!({
+    let mut claims = json!({
         "iss": format!("{}/mediavalet-login", app.base),
         "sub": grant.user,
         "aud": app.credentials.mediavalet.client_id,
         "iat": now,
         "exp": now + 300,
     });
+    if let Some(nonce) = nonce {
+        claims["nonce"] = nonce.into();
+    }
     format!("{}.{}.", part(json!({ "alg": "none", "typ": "JWT" })), part(claims))
 }
 
@@ -222,7 +225,7 @@ fn by_code(app: &App, server: Server, form: &Form) -> Answer {
         }
         let grant = Grant { server, user: code.user, scope: code.scope, family: code.family };
         let beside = offline(server, &grant.scope);
-        answer(app, world, &grant, beside)
+        answer(app, world, &grant, beside, code.nonce.as_deref())
     })
 }
 
@@ -259,7 +262,7 @@ fn by_refresh(app: &App, server: Server, form: &Form) -> Answer {
         let first = (grant.family == SERVER_KEY_FAMILY).then(|| SERVER_KEY_FAMILY.to_owned());
         world.record(Event::Answered(first));
         let beside = if server == Server::Mediaflow { Beside::Blank } else { Beside::New };
-        answer(app, world, &grant, beside)
+        answer(app, world, &grant, beside, None)
     })
 }
 
@@ -280,7 +283,7 @@ fn by_password(app: &App, server: Server, form: &Form) -> Answer {
     app.state.with(|world| {
         world.record(Event::Answered(Some(format!("{server:?} password {user}"))));
         let beside = offline(server, &grant.scope);
-        answer(app, world, &grant, beside)
+        answer(app, world, &grant, beside, None)
     })
 }
 
@@ -298,6 +301,6 @@ fn by_client(app: &App, form: &Form) -> Answer {
     let grant = Grant { server: Server::Mediavalet, user, scope: kept.join(" "), family: random() };
     app.state.with(|world| {
         world.record(Event::Answered(Some("Mediavalet client_credentials".to_owned())));
-        answer(app, world, &grant, Beside::Nothing)
+        answer(app, world, &grant, Beside::Nothing, None)
     })
 }

@@ -50,6 +50,8 @@ pub(crate) struct Code {
     pub redirect_uri: String,
     /// PKCE challenge and its method.
     pub challenge: Option<(String, String)>,
+    /// What the ID token has to repeat.
+    pub nonce: Option<String>,
     pub family: String,
     pub expires: i64,
     pub used: bool,

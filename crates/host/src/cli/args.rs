@@ -234,10 +234,13 @@ pub(crate) enum ConnectionCommand {
         #[arg(long, conflicts_with = "name")]
         all: bool,
     },
-    /// Ask a login server for its addresses, as settings to paste into a connection
+    /// Ask a login server for its addresses, as settings of a connection
     Discover {
         /// The login server's own address, as the vendor calls its issuer or authority: https://login.example.com
         issuer: String,
+        /// Put them into this connection; its scopes stay
+        #[arg(long, value_name = "NAME")]
+        into: Option<String>,
         /// Ask also where the address lies in a private network or on this machine
         #[arg(long)]
         allow_private_network: bool,

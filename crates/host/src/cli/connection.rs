@@ -3,7 +3,7 @@
 use std::process::ExitCode;
 
 use axum::{Router, http::Uri, response::Html, routing::get};
-use serde_json::{Map, Value, json};
+use serde_json::{Value, json};
 use tokio::{net::TcpListener, sync::mpsc};
 use trunkline::{
     Runtime,
@@ -101,8 +101,19 @@ pub(crate) async fn connection(runtime: &Runtime, command: ConnectionCommand, ou
             authorize(runtime, &name, port, paste, output).await?;
             output.show(&json!({ "authorized": name }), || format!("{name} is signed in."));
         }
-        ConnectionCommand::Discover { issuer, allow_private_network } => {
-            return discover(&issuer, allow_private_network, output).await;
+        ConnectionCommand::Discover { issuer, into, allow_private_network } => {
+            let Some(name) = into else { return discover(&issuer, allow_private_network, output).await };
+            let found = trunkline::rest::discover(&issuer, allow_private_network).await?;
+            let changed = runtime.fill_in(&name, &found).await?;
+            output.show(&json!({ "changed": name, "settings": changed }), || {
+                let rows = changed.iter().map(|(name, value)| {
+                    vec![name.clone(), value.as_str().map_or_else(|| value.to_string(), str::to_owned)]
+                });
+                format!(
+                    "{}\n{name} has these settings now. `trunkline connection check {name}` tries it.",
+                    table(&["Setting", "Is"], rows)
+                )
+            });
         }
         ConnectionCommand::Export { name, all } => {
             let exported = runtime.export_connections(name.as_deref()).await?;
@@ -170,24 +181,12 @@ pub(crate) async fn discover(issuer: &str, private: bool, output: &Output) -> Re
     let found = trunkline::rest::discover(issuer, private).await?;
     let offers = |scope: &&str| found.scopes.iter().any(|one| one == scope);
     let scopes: Vec<_> = ["openid", "offline_access"].into_iter().filter(offers).collect();
-    let settings = json!({
-        "tokenUrl": found.token_url,
-        "authorizationUrl": found.authorization_url,
-        "issuer": found.issuer,
-        "clientAuthentication": found.client_auth,
-        "scopes": scopes.join(" "),
-    });
-    // What the login server does not have is not a setting.
-    let settings: Map<String, Value> = settings
-        .as_object()
-        .into_iter()
-        .flatten()
-        .filter(|(_, one)| !one.is_null() && **one != "")
-        .map(owned)
-        .collect();
+    let mut settings = found.settings();
+    if !scopes.is_empty() {
+        settings.insert("scopes".to_owned(), scopes.join(" ").into());
+    }
     let answer = json!({
         "settings": settings,
-        "revocationUrl": found.revocation_url,
         "userInfoUrl": found.user_info_url,
         "supported": { "scopes": found.scopes, "grants": found.grants },
     });
@@ -195,7 +194,6 @@ pub(crate) async fn discover(issuer: &str, private: bool, output: &Output) -> Re
         let settings = serde_json::to_string_pretty(&settings).unwrap_or_default();
         let url = |url: &Option<Url>| url.as_ref().map_or_else(|| "-".to_owned(), Url::to_string);
         let rows = [
-            ["Revocation URL", &url(&found.revocation_url)],
             ["User-info URL", &url(&found.user_info_url)],
             ["Scopes it tells of", &found.scopes.join(" ")],
             ["Grants", &found.grants.join(" ")],
@@ -204,10 +202,6 @@ pub(crate) async fn discover(issuer: &str, private: bool, output: &Output) -> Re
         format!("{}\n\n{}", plain(&settings), table(&["Also there", ""], rows))
     });
     Ok(exit::DONE.into())
-}
-
-fn owned((name, value): (&String, &Value)) -> (String, Value) {
-    (name.clone(), value.clone())
 }
 
 async fn authorize(runtime: &Runtime, name: &str, port: u16, paste: bool, output: &Output) -> Result<()> {

@@ -93,9 +93,9 @@ async fn run(arguments: Arguments, output: &Output) -> Result<ExitCode> {
         Command::Action { name } => catalogue::action(&registry()?, &name, output),
         Command::Schema { what, name } => catalogue::schema(&registry()?, what, name.as_deref()),
         // Needs no store: it may come before the first connection.
-        Command::Connection { command: args::ConnectionCommand::Discover { issuer, allow_private_network } } => {
-            connection::discover(&issuer, allow_private_network, output).await
-        }
+        Command::Connection {
+            command: args::ConnectionCommand::Discover { issuer, into: None, allow_private_network },
+        } => connection::discover(&issuer, allow_private_network, output).await,
         Command::Connection { command } => connection::connection(&open()?, command, output).await,
         Command::Key { command } => key::key(&data, key(arguments.key_file), command, output).await,
         Command::Call { action, connection, input, all } => {
