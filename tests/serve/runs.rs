@@ -9,7 +9,7 @@ use trunkline_tests::{Cli, few, flow_input, sandbox, shipped_flow, until};
 use crate::{Serve, keep};
 
 /// A flow that makes as many calls as its input has numbers, each as slow as the sandbox.
-fn slow(name: &str, overlap: &str) -> Value {
+pub(crate) fn slow(name: &str, overlap: Value) -> Value {
     json!({
         "name": name, "connections": { "dam": "mediavalet" }, "overlap": overlap,
         "input": { "type": "object", "properties": { "calls": { "type": "array" } }, "required": ["calls"] },
@@ -19,16 +19,16 @@ fn slow(name: &str, overlap: &str) -> Value {
 }
 
 /// Many calls.
-fn long() -> Value {
+pub(crate) fn long() -> Value {
     json!({ "calls": [1, 2, 3, 4, 5, 6, 7, 8] })
 }
 
 /// One call.
-fn short() -> Value {
+pub(crate) fn short() -> Value {
     json!({ "calls": [1] })
 }
 
-fn slowly(latency: u64) -> Options {
+pub(crate) fn slowly(latency: u64) -> Options {
     Options { faults: Faults { latency: Duration::from_millis(latency), ..Faults::default() }, ..few(1) }
 }
 
@@ -65,7 +65,7 @@ async fn runs_of_a_flow_overlap_as_it_says() {
     let sandbox = sandbox(slowly(200)).await;
     cli.connect(&sandbox).await;
     for overlap in ["queue", "skip", "parallel"] {
-        keep(&cli, &slow(overlap, overlap)).await;
+        keep(&cli, &slow(overlap, json!(overlap))).await;
     }
     let serve = Serve::start(&cli).await;
     // In the order they came, however long each takes.
@@ -92,7 +92,7 @@ async fn what_waits_survives_a_kill_and_is_cancelled_like_all_else() {
     let cli = Cli::default();
     let sandbox = sandbox(slowly(300)).await;
     cli.connect(&sandbox).await;
-    keep(&cli, &slow("queue", "queue")).await;
+    keep(&cli, &slow("queue", json!("queue"))).await;
     let serve = Serve::start(&cli).await;
     let mut runs = Vec::new();
     for _ in 0..4 {

@@ -8,7 +8,7 @@ use serde::Deserialize;
 use serde_json::{Map, Value, json};
 use trunkline_core::{Schema, schema_of};
 
-use crate::{Overlap, trigger::TriggerDocument};
+use crate::trigger::{OverlapDocument, TriggerDocument};
 
 /// A flow document.
 #[derive(Deserialize, JsonSchema)]
@@ -29,9 +29,9 @@ pub(crate) struct FlowDocument {
     pub(crate) connections: BTreeMap<String, String>,
     /// What starts runs beside a person, once the flow is kept and served.
     pub(crate) trigger: Option<TriggerDocument>,
-    /// What happens when a run is to begin while another one of this flow is at work.
-    #[serde(default)]
-    pub(crate) overlap: Overlap,
+    /// What happens when a run is to begin while another one of this flow is at work: `queue` (it waits), `skip` (it does not
+    /// begin), `parallel` (it begins), or `{ "parallel": 4 }` (so many at once, others wait).
+    pub(crate) overlap: Option<OverlapDocument>,
     /// JSON Schema of the input that a run takes.
     #[schemars(with = "Option<Map<String, Value>>")]
     pub(crate) input: Option<Value>,

@@ -171,6 +171,7 @@ impl<'a> Each<'a> {
                 }
                 self.bounds.check(self.interpreter.durability().now())?;
                 let cx = self.interpreter.context(connected, self.path, self.bounds);
+                let _works = self.interpreter.pulse().call();
                 tokio::select! {
                 biased;
                                    page = connected.page(&call.action, call.input.render(scope)?, from, &cx) => {

@@ -11,7 +11,7 @@ use trunkline_core::{CancellationToken, Connected, Diagnostic, Error, ErrorKind,
 use uuid::Uuid;
 
 use crate::{
-    Claim, Fired, Flow, Flush, Journal, Limits, Notice, Run, RunEvent, RunId, RunStatus, StepPath,
+    Claim, Fired, Flow, Flush, Journal, Limits, Notice, Pulse, Run, RunEvent, RunId, RunStatus, StepPath,
     durability::{Durability, Journaled},
     interpreter::{Interpreter, joined},
     stop::Stop,
@@ -63,6 +63,7 @@ pub struct Running {
     id: RunId,
     notices: broadcast::Receiver<Notice>,
     cancellation: CancellationToken,
+    pulse: Pulse,
     task: JoinHandle<Result<Run>>,
 }
 
@@ -75,6 +76,11 @@ impl Running {
     /// What happens from now on; a watcher that is too slow misses some notices, never outcomes: those are in the journal.
     pub fn notices(&self) -> broadcast::Receiver<Notice> {
         self.notices.resubscribe()
+    }
+
+    /// Tells whether it works, or only waits.
+    pub fn pulse(&self) -> Pulse {
+        self.pulse.clone()
     }
 
     /// Stops the run: nothing new is begun, and steps in flight are broken off.
@@ -291,7 +297,9 @@ impl Engine {
         let poll = Abort(self.poll(&id, journaled.clone(), cancellation.clone()));
         let stop = Stop { cancellation: cancellation.clone(), parking: self.parking.clone() };
         let (durability, limits) = (Arc::new(journaled.clone()), self.limits.clone());
-        let interpreter = Interpreter::new(id.clone(), flow, slots, durability, stop.clone(), limits);
+        let pulse = Pulse::default();
+        let given = (stop.clone(), pulse.clone());
+        let interpreter = Interpreter::new(id.clone(), flow, slots, durability, given, limits);
         let task = tokio::spawn(async move {
             let (_claim, _poll) = (claim, poll);
             // In a task of its own, so that a panic ends the run as failed instead of leaving it open.
@@ -303,7 +311,7 @@ impl Engine {
             }
             finish(&journaled, end).await
         });
-        Running { id, notices, cancellation, task }
+        Running { id, notices, cancellation, pulse, task }
     }
 
     /// Looks what other processes want of the run.

@@ -102,7 +102,8 @@ impl Flow {
         let text = document.to_string();
         let version = Uuid::new_v5(&Uuid::NAMESPACE_OID, text.as_bytes()).simple().to_string()[..12].to_owned();
         let (name, connections, tables) = (flow.name, flow.connections, json!(flow.tables));
-        let (overlap, durability, calls) = (flow.overlap, flow.durability, std::mem::take(&mut reader.calls));
+        let (overlap, durability, calls) =
+            (Overlap::from(flow.overlap), flow.durability, std::mem::take(&mut reader.calls));
         let inner = Inner {
             name,
             version,

@@ -13,7 +13,7 @@ use trunkline_core::{Connected, Connections, Context, Effect, Error, ErrorKind, 
 use uuid::Uuid;
 
 use crate::{
-    Flow, Limits, RunId, StepPath, Waiting,
+    Flow, Limits, Pulse, RunId, StepPath, Waiting,
     durability::{Attempt, Durability, concerns_the_run},
     each::Each,
     expression::Scope,
@@ -52,6 +52,7 @@ struct Inner {
     files: Connections,
     durability: Arc<dyn Durability>,
     stop: Stop,
+    pulse: Pulse,
     limits: Limits,
 }
 
@@ -61,11 +62,11 @@ impl Interpreter {
         flow: Flow,
         slots: BTreeMap<String, Connected>,
         durability: Arc<dyn Durability>,
-        stop: Stop,
+        (stop, pulse): (Stop, Pulse),
         limits: Limits,
     ) -> Self {
         let files = slots.values().cloned().collect();
-        Interpreter(Arc::new(Inner { run, flow, slots, files, durability, stop, limits }))
+        Interpreter(Arc::new(Inner { run, flow, slots, files, durability, stop, pulse, limits }))
     }
 
     /// Runs the flow: its steps within their bounds, then its output, or else its failure handler within the bounds outside.
@@ -298,6 +299,7 @@ impl Interpreter {
                 let name = name.render_text(scope)?;
                 let wait = Waiting { signal: Some(name.clone()), until: bounds.until };
                 durability.wait(path, wait).await?;
+                let _waits = self.0.pulse.wait();
                 tokio::select! {
                 biased;
                                    payload = durability.signal(&name) => payload,
@@ -324,6 +326,7 @@ impl Interpreter {
         if until <= self.0.durability.now() {
             return Ok(());
         }
+        let _waits = self.0.pulse.wait();
         tokio::select! {
         biased;
                    () = self.until(until) => Ok(()),
@@ -359,6 +362,10 @@ impl Interpreter {
 
     pub(crate) fn durability(&self) -> &dyn Durability {
         &*self.0.durability
+    }
+
+    pub(crate) fn pulse(&self) -> &Pulse {
+        &self.0.pulse
     }
 
     pub(crate) fn limits(&self) -> &Limits {
@@ -404,6 +411,7 @@ impl Attempt for Calling<'_> {
     async fn run(&self, checkpoint: Option<Value>, recorder: Arc<dyn Recorder>) -> Result<Value> {
         let now = || self.interpreter.durability().now();
         self.bounds.check(now())?;
+        let _works = self.interpreter.pulse().call();
         let cx = self.interpreter.context(self.connected, self.path, self.bounds).with_recorder(recorder, checkpoint);
         let result = tokio::select! {
         biased;
@@ -425,6 +433,7 @@ impl Attempt for Calling<'_> {
     }
 
     async fn reconcile(&self, checkpoint: Option<Value>, recorder: Arc<dyn Recorder>) -> Result<Option<Value>> {
+        let _works = self.interpreter.pulse().call();
         // What the step may have done is looked up even if its time is over.
         let bounds =
             Bounds::of_run(self.bounds.until.max(self.interpreter.durability().now() + milliseconds(LOOK_UP)), LOOK_UP);

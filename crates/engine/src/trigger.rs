@@ -6,7 +6,7 @@
 use std::{collections::BTreeMap, time::Duration};
 
 use schemars::JsonSchema;
-use serde::{Deserialize, Serialize};
+use serde::Deserialize;
 use serde_json::{Map, Value, json};
 use trunkline_core::{Connected, Connections, Context, Diagnostic, Error, ErrorKind, Result};
 use uuid::Uuid;
@@ -291,16 +291,60 @@ impl Poll {
 }
 
 /// What happens when a run of a flow is to begin while another one is at work.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[derive(Deserialize, JsonSchema)]
+#[serde(untagged)]
+pub(crate) enum OverlapDocument {
+    /// One of these.
+    Word(Word),
+    /// It begins at once if no more than so many are at work then; else it waits.
+    #[schemars(extend("additionalProperties" = false))]
+    AtMost {
+        /// How many.
+        #[schemars(range(min = 1))]
+        parallel: usize,
+    },
+}
+
+/// What happens when a run of a flow is to begin while another one is at work.
+#[derive(Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
-pub enum Overlap {
+pub(crate) enum Word {
     /// It waits until those before it have ended.
-    #[default]
     Queue,
     /// It does not begin.
     Skip,
     /// It begins at once.
     Parallel,
+}
+
+/// What happens when a run of a flow is to begin while another one is at work.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Overlap {
+    /// It does not begin.
+    Skip,
+    /// So many are at work at once; others wait until one has ended.
+    AtMost(usize),
+}
+
+impl Overlap {
+    /// How many runs of the flow may be at work at once.
+    pub fn at_once(self) -> usize {
+        match self {
+            Overlap::Skip => 1,
+            Overlap::AtMost(limit) => limit,
+        }
+    }
+}
+
+impl From<Option<OverlapDocument>> for Overlap {
+    fn from(document: Option<OverlapDocument>) -> Self {
+        match document {
+            Some(OverlapDocument::Word(Word::Skip)) => Overlap::Skip,
+            Some(OverlapDocument::Word(Word::Parallel)) => Overlap::AtMost(usize::MAX),
+            Some(OverlapDocument::AtMost { parallel }) => Overlap::AtMost(parallel),
+            Some(OverlapDocument::Word(Word::Queue)) | None => Overlap::AtMost(1),
+        }
+    }
 }
 
 /// What a trigger has seen, and starts a run with.

@@ -170,6 +170,9 @@ pub(crate) struct Serve {
     /// What it is called from outside, such as https://flows.example.com: for sign-ins and webhooks through a proxy
     #[arg(long, value_name = "URL", env = "TRUNKLINE_PUBLIC_URL")]
     pub(crate) public_url: Option<Url>,
+    /// How many runs work at the same time; others wait. Runs that wait for a time or a signal do not count
+    #[arg(long, value_name = "RUNS", default_value_t = 64, value_parser = clap::value_parser!(u16).range(1..))]
+    pub(crate) at_once: u16,
     /// How long steps in flight may go on when it is told to stop, in seconds
     #[arg(long, value_name = "SECONDS", default_value_t = 30)]
     pub(crate) grace: u64,

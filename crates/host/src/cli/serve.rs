@@ -18,7 +18,12 @@ pub(crate) async fn serve(runtime: Runtime, data: &Path, arguments: args::Serve,
     let ApiToken { token, file } = ApiToken::of(data)?;
     // Before anything begins, so that no signal finds us without.
     let mut signals = Signals::new()?;
-    let options = Options { listen: arguments.listen, public_url: arguments.public_url, token };
+    let options = Options {
+        listen: arguments.listen,
+        public_url: arguments.public_url,
+        token,
+        at_once: arguments.at_once.into(),
+    };
     let server = Server::start(runtime, options).await?;
     let address = format!("http://{}", server.address());
     output.show(&json!({ "address": address, "token_file": file }), || {

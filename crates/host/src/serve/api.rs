@@ -37,6 +37,7 @@ pub(crate) fn router(app: Arc<App>) -> Router {
         .route("/rest/v1/runs", get(runs))
         .route("/rest/v1/runs/{id}", get(run))
         .route("/rest/v1/runs/{id}/cancel", post(cancel))
+        .route("/rest/v1/runs/{id}/signals/{name}", post(signal))
         .route_layer(from_fn_with_state(app.clone(), guard::token));
     Router::new()
         .route(CALLBACK, get(callback))
@@ -126,6 +127,12 @@ async fn runs(State(app): State<Arc<App>>) -> Answer {
 async fn run(State(app): State<Arc<App>>, Path(id): Path<String>) -> Answer {
     let id = app.runtime.find_run(&id).await?;
     good(&app.runtime.engine().run(&id).await?)
+}
+
+async fn signal(State(app): State<Arc<App>>, Path((id, name)): Path<(String, String)>, body: Body) -> Answer {
+    let id = app.runtime.find_run(&id).await?;
+    app.runtime.engine().signal(&id, &name, object(&whole(body)?)?).await?;
+    Ok(answer(StatusCode::ACCEPTED, &json!({ "signalled": id, "name": name })))
 }
 
 async fn cancel(State(app): State<Arc<App>>, Path(id): Path<String>) -> Answer {

@@ -12,7 +12,7 @@ use std::{
 use serde_json::{Value, json};
 use tokio::time::Instant;
 use trunkline_core::{CancellationToken, Connected, Error, ErrorKind, Result};
-use trunkline_engine::{Existing, Fired, Flow, Overlap, Poll, Schedule, Trigger};
+use trunkline_engine::{Existing, Fired, Flow, Poll, Schedule, Trigger};
 use trunkline_store::KeptFlow;
 
 use super::dispatch::{Dispatcher, Started};
@@ -55,6 +55,7 @@ impl Clock {
                     () = clock.closing.cancelled() => return,
                     () = tokio::time::sleep(TICK) => {}
                 }
+                clock.dispatcher.advance();
                 if let Err(error) = clock.tick().await {
                     tracing::error!("the triggers cannot be looked at: {error}");
                 }
@@ -123,7 +124,7 @@ impl Clock {
             Some(Trigger::Schedule(schedule)) => self.schedule(kept, schedule).await.map(|()| None),
             Some(Trigger::Poll(poll)) => {
                 // What is new stays where it is until the run before has ended.
-                if flow.overlap() != Overlap::Parallel && self.dispatcher.is_busy(&kept.name) {
+                if flow.overlap().at_once() == 1 && self.dispatcher.is_busy(&kept.name) {
                     return Ok(None);
                 }
                 let since =
@@ -337,7 +338,7 @@ mod tests {
         }));
         runtime.keep_flow(&flow.unwrap(), Keeping::default()).await.unwrap();
         let closing = CancellationToken::new();
-        let dispatcher = Dispatcher::new(runtime.clone(), closing.clone());
+        let dispatcher = Dispatcher::new(runtime.clone(), 64, closing.clone());
         (home, Arc::new(Clock { runtime, dispatcher, closing, state: Mutex::default() }))
     }
 

@@ -11,18 +11,18 @@ use std::{
 use serde_json::Value;
 use tokio::sync::{Notify, broadcast};
 use trunkline_core::{CancellationToken, Error, ErrorKind, Result};
-use trunkline_engine::{Acceptance, Accepted, Fired, Journal, Overlap, RunId, RunStatus};
+use trunkline_engine::{Acceptance, Accepted, Fired, Journal, Overlap, Pulse, RunId, RunStatus};
 
 use crate::Runtime;
 
-/// How many runs work at the same time.
-const MOST_AT_WORK: usize = 64;
 /// How many wait.
 const MOST_WAITING: usize = 1000;
 
 pub(crate) struct Dispatcher {
     runtime: Runtime,
     closing: CancellationToken,
+    /// How many runs work at the same time, in all. Those that only wait do not count.
+    at_once: usize,
     state: Mutex<State>,
     /// One after the other, where a flow's runs must not overlap.
     turns: Mutex<HashMap<String, Arc<tokio::sync::Mutex<()>>>>,
@@ -32,16 +32,23 @@ pub(crate) struct Dispatcher {
 
 #[derive(Default)]
 struct State {
-    /// The runs at work, and their flows.
-    working: HashMap<RunId, String>,
+    working: HashMap<RunId, Working>,
     waiting: VecDeque<Waiting>,
+    /// When each flow had its last turn, counted in turns.
+    turns: HashMap<String, u64>,
+}
+
+struct Working {
+    flow: String,
+    /// Once it has begun.
+    pulse: Option<Pulse>,
 }
 
 struct Waiting {
     run: RunId,
     flow: String,
-    /// Whether it has to wait for others of its flow.
-    alone: bool,
+    /// How many runs of its flow may be at work at once.
+    limit: usize,
 }
 
 /// What became of a start.
@@ -55,20 +62,32 @@ pub(crate) enum Started {
 }
 
 impl State {
-    fn is_at_work(&self, flow: &str) -> bool {
-        self.working.values().any(|one| one == flow)
+    /// How many runs of a flow are at work, those that only wait among them.
+    fn of_flow(&self, flow: &str) -> usize {
+        self.working.values().filter(|one| one.flow == flow).count()
     }
 
-    fn is_busy(&self, flow: &str) -> bool {
-        self.is_at_work(flow) || self.waiting.iter().any(|one| one.flow == flow)
+    fn waits(&self, flow: &str) -> bool {
+        self.waiting.iter().any(|one| one.flow == flow)
+    }
+
+    fn begin(&mut self, run: RunId, flow: String) {
+        let turn = self.turns.values().max().copied().unwrap_or_default() + 1;
+        self.turns.insert(flow.clone(), turn);
+        self.working.insert(run, Working { flow, pulse: None });
+    }
+
+    fn is_full(&self, at_once: usize) -> bool {
+        let rests = |one: &Working| one.pulse.as_ref().is_some_and(Pulse::rests);
+        self.working.values().filter(|one| !rests(one)).count() >= at_once
     }
 }
 
 impl Dispatcher {
-    pub(crate) fn new(runtime: Runtime, closing: CancellationToken) -> Arc<Self> {
+    pub(crate) fn new(runtime: Runtime, at_once: usize, closing: CancellationToken) -> Arc<Self> {
         let (ended, _) = broadcast::channel(1024);
         let (state, turns, idle) = (Mutex::default(), Mutex::default(), Notify::new());
-        Arc::new(Dispatcher { runtime, closing, state, turns, ended, idle })
+        Arc::new(Dispatcher { runtime, closing, at_once, state, turns, ended, idle })
     }
 
     fn lock(&self) -> MutexGuard<'_, State> {
@@ -80,9 +99,9 @@ impl Dispatcher {
         let mut left = self.runtime.store().runs().await?;
         left.retain(|run| run.status == RunStatus::Running);
         for run in left.into_iter().rev() {
-            let overlap = self.runtime.kept_flow(&run.flow).await.map_or(Overlap::Parallel, |(_, flow)| flow.overlap());
-            let alone = overlap != Overlap::Parallel;
-            self.lock().waiting.push_back(Waiting { run: run.id, flow: run.flow, alone });
+            let kept = self.runtime.kept_flow(&run.flow).await;
+            let limit = kept.map_or(usize::MAX, |(_, flow)| flow.overlap().at_once());
+            self.lock().waiting.push_back(Waiting { run: run.id, flow: run.flow, limit });
         }
         self.advance();
         Ok(())
@@ -98,10 +117,10 @@ impl Dispatcher {
     ) -> Result<Started> {
         let (mut kept, flow) = self.runtime.kept_flow(name).await?;
         kept.connections.extend(slots);
-        let alone = flow.overlap() != Overlap::Parallel;
+        let limit = flow.overlap().at_once();
         let turn =
             self.turns.lock().unwrap_or_else(PoisonError::into_inner).entry(name.to_owned()).or_default().clone();
-        let _turn = if alone { Some(turn.lock().await) } else { None };
+        let _turn = if limit < usize::MAX { Some(turn.lock().await) } else { None };
         if self.closing.is_cancelled() {
             return Err(Error::new(ErrorKind::Unavailable, "Trunkline is being stopped").hint("try again in a minute"));
         }
@@ -111,11 +130,11 @@ impl Dispatcher {
                 return Err(Error::new(ErrorKind::RateLimited, format!("{MOST_WAITING} runs are waiting already"))
                     .hint("try again when some have ended"));
             }
-            let busy = state.is_busy(name);
+            let busy = state.of_flow(name) >= limit || state.waits(name);
             if busy && flow.overlap() == Overlap::Skip {
                 return Ok(Started::Skipped);
             }
-            (alone && busy) || state.working.len() >= MOST_AT_WORK
+            busy || state.is_full(self.at_once)
         };
         let accepted = match self.runtime.accept_kept(kept, &flow, input, fired).await? {
             Acceptance::New(accepted) => *accepted,
@@ -124,10 +143,10 @@ impl Dispatcher {
         let run = accepted.id().clone();
         if waits {
             drop(accepted);
-            self.lock().waiting.push_back(Waiting { run: run.clone(), flow: name.to_owned(), alone });
+            self.lock().waiting.push_back(Waiting { run: run.clone(), flow: name.to_owned(), limit });
             self.advance();
         } else {
-            self.lock().working.insert(run.clone(), name.to_owned());
+            self.lock().begin(run.clone(), name.to_owned());
             self.work(run.clone(), Some(accepted));
         }
         Ok(Started::Run(run))
@@ -140,22 +159,26 @@ impl Dispatcher {
 
     /// Whether runs of a flow are at work or wait.
     pub(crate) fn is_busy(&self, flow: &str) -> bool {
-        self.lock().is_busy(flow)
+        let state = self.lock();
+        state.of_flow(flow) > 0 || state.waits(flow)
     }
 
-    /// Begins what waits and need not any more.
-    fn advance(self: &Arc<Self>) {
+    /// Begins what waits and need not any more: of the flow whose last turn was longest ago, so that one with many runs does
+    /// not hold up others. To be called again from time to time, for runs that have begun to wait.
+    pub(crate) fn advance(self: &Arc<Self>) {
         loop {
             let next = {
                 let mut state = self.lock();
-                if self.closing.is_cancelled() || state.working.len() >= MOST_AT_WORK {
+                if self.closing.is_cancelled() || state.is_full(self.at_once) {
                     return;
                 }
-                let free = |one: &Waiting| !one.alone || !state.is_at_work(&one.flow);
-                let Some(at) = state.waiting.iter().position(free) else { return };
+                let free = |one: &Waiting| state.of_flow(&one.flow) < one.limit;
+                let free = state.waiting.iter().enumerate().filter(|(_, one)| free(one));
+                let Some((at, _)) = free.min_by_key(|(_, one)| state.turns.get(&one.flow)) else { return };
                 let Some(next) = state.waiting.remove(at) else { return };
-                state.working.insert(next.run.clone(), next.flow);
-                next.run
+                let run = next.run.clone();
+                state.begin(next.run, next.flow);
+                run
             };
             self.work(next, None);
         }
@@ -169,7 +192,12 @@ impl Dispatcher {
                 None => this.runtime.resume(&run).await,
             };
             let ended = match running {
-                Ok(running) => running.wait().await.map(drop),
+                Ok(running) => {
+                    if let Some(working) = this.lock().working.get_mut(&run) {
+                        working.pulse = Some(running.pulse());
+                    }
+                    running.wait().await.map(drop)
+                }
                 Err(error) => Err(error),
             };
             match ended {

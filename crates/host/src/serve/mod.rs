@@ -43,6 +43,8 @@ pub struct Options {
     pub public_url: Option<Url>,
     /// What callers of the API have to show.
     pub token: Secret,
+    /// How many runs work at the same time; those that only wait do not count.
+    pub at_once: usize,
 }
 
 /// Serves until it is stopped.
@@ -69,7 +71,7 @@ impl Server {
     /// Fails with `config` if it is to listen on more than this machine without an `https` address of its own: tokens would go
     /// over the network in clear text.
     pub async fn start(runtime: Runtime, options: Options) -> Result<Server> {
-        let Options { listen, public_url, token } = options;
+        let Options { listen, public_url, token, at_once } = options;
         if !listen.ip().is_loopback() && public_url.as_ref().is_none_or(|url| url.scheme() != "https") {
             return Err(Error::new(ErrorKind::Config, format!("{listen} can be reached from other machines")).hint(
                 "listen on 127.0.0.1, or put a proxy that speaks TLS before it and give its address with `--public-url \
@@ -87,7 +89,7 @@ impl Server {
         let engine = Engine::new(Arc::new(runtime.store.clone()));
         let runtime = Runtime { engine, ..runtime };
         let closing = CancellationToken::new();
-        let dispatcher = Dispatcher::new(runtime.clone(), closing.clone());
+        let dispatcher = Dispatcher::new(runtime.clone(), at_once, closing.clone());
         dispatcher.take_up().await?;
         let guard = Guard::new(address, public_url.as_ref(), &token);
         Clock::start(runtime.clone(), dispatcher.clone(), closing.clone());
