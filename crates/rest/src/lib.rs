@@ -13,6 +13,7 @@ mod answer;
 mod auth;
 mod batch;
 mod blocks;
+mod budget;
 mod builder;
 mod check;
 mod client;

@@ -42,6 +42,17 @@ impl Failure {
         Failure { error, refused: true, status: None }
     }
 
+    /// The service told this call to come back later: what counts is that it said so, not with which status.
+    pub(crate) fn is_throttle(&self) -> bool {
+        let later = matches!(self.error.retryable(), Retry::After(_)) && self.error.kind() == ErrorKind::Unavailable;
+        self.status.is_some() && (later || self.error.kind() == ErrorKind::RateLimited)
+    }
+
+    /// The service works, though it did not do what was asked.
+    pub(crate) fn is_answer(&self) -> bool {
+        self.status.is_some() && !matches!(self.error.kind(), ErrorKind::Unavailable | ErrorKind::RateLimited)
+    }
+
     /// It may have been done.
     pub(crate) fn unclear(error: Error) -> Failure {
         Failure { error, refused: false, status: None }
