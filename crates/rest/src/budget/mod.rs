@@ -169,7 +169,11 @@ impl Budget {
         }
         if news {
             let from = state.held.unwrap_or(now);
-            state.pace.slow_down(now, from);
+            // Where it takes nothing at all, the pauses grow, and nothing is learnt of how fast it would be asked.
+            match state.in_a_row {
+                0 => state.pace.slow_down(now, from),
+                _ => state.pace.slow_again(from),
+            }
             state.slowed = Some(now);
             state.in_a_row += 1;
         }

@@ -14,12 +14,15 @@ const BACK: Duration = Duration::from_secs(30);
 /// What is left of the pace after a throttle.
 const LEFT: f64 = 0.5;
 
-/// Paces between which the first guess lies: requests a second.
-const FIRST: f64 = 10.0;
+/// The first guess of a pace that was too fast is no lower than this: requests a second.
+const FIRST: f64 = 20.0;
+
+/// No connection is slower than this: requests a second.
 const SLOWEST: f64 = 0.1;
 
-/// Timers are late by a little: requests may go ahead of their time by this much, so that nothing of the pace is lost.
-const AHEAD: Duration = Duration::from_millis(50);
+/// Requests may go ahead of their time by this much: nothing of the pace is lost by timers that are late, and who has only a few
+/// to make need not wait.
+const AHEAD: Duration = Duration::from_millis(250);
 
 /// See the module.
 pub(super) struct Pace {
@@ -86,6 +89,14 @@ impl Pace {
             None => recent.max(FIRST),
         };
         self.slowed = Some(Slowed { since: from, limit: limit.max(SLOWEST / LEFT) });
+        self.next = Some(from);
+    }
+
+    /// It still takes nothing: from then on as slow as it was to be.
+    pub(super) fn slow_again(&mut self, from: Instant) {
+        if let Some(slowed) = &mut self.slowed {
+            slowed.since = from;
+        }
         self.next = Some(from);
     }
 }

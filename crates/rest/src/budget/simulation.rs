@@ -362,6 +362,26 @@ async fn the_rate_of_the_settings_is_kept_by_all_together() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn throttles_in_a_row_make_the_pauses_longer_and_not_the_pace_slower_and_slower() {
+    let shared = budget(bounds());
+    let lane = Lane::new();
+    let mut pauses = Vec::new();
+    for _ in 0..8 {
+        let begun = Instant::now();
+        let turn = shared.turn(&lane, soon(60)).await.unwrap();
+        pauses.push(begun.elapsed());
+        shared.throttled(&turn, None);
+    }
+    assert!(pauses[1..].windows(2).all(|two| two[1] >= two[0].mul_f64(1.4)), "{pauses:?}");
+    assert!(pauses[7] < Duration::from_secs(21), "{pauses:?}");
+    drop(shared.turn(&lane, soon(60)).await.unwrap());
+    shared.answered();
+    let begun = Instant::now();
+    drop(shared.turn(&lane, soon(60)).await.unwrap());
+    assert!(begun.elapsed() <= Duration::from_millis(250), "{:?}", begun.elapsed());
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_service_that_is_down_is_asked_little_more_than_once_a_call() {
     let (shared, tries) = (budget(bounds()), AtomicUsize::new(0));
     let step = || async {
