@@ -22,6 +22,7 @@ mod download;
 mod granted;
 mod guard;
 mod id_token;
+mod json;
 mod lease;
 mod limits;
 mod login_server;
