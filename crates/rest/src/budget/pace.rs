@@ -8,7 +8,8 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 
-/// After so long without a throttle the pace is what it was when the last one came; after four times as long it is free.
+/// After so long without a throttle the pace is what it was when the last one came, then at most twice that; after four times
+/// as long it is free.
 const BACK: Duration = Duration::from_secs(30);
 
 /// What is left of the pace after a throttle.
@@ -84,10 +85,7 @@ impl Pace {
     /// The service threw a request back and takes the next one at `from`.
     pub(super) fn slow_down(&mut self, now: Instant, from: Instant) {
         let recent = self.recent.per_second(now);
-        let limit = match self.rate(now) {
-            Some(rate) => recent.clamp(rate * LEFT, rate),
-            None => recent.max(FIRST),
-        };
+        let limit = self.rate(now).unwrap_or(recent.max(FIRST));
         self.slowed = Some(Slowed { since: from, limit: limit.max(SLOWEST / LEFT) });
         self.next = Some(from);
     }
@@ -105,7 +103,7 @@ impl Slowed {
     fn rate(&self, now: Instant) -> Option<f64> {
         let grown = now.saturating_duration_since(self.since).as_secs_f64() / BACK.as_secs_f64();
         let rate = self.limit * (1.0 + (1.0 - LEFT) * (grown - 1.0).powi(3));
-        (grown < 4.0).then_some(rate)
+        (grown < 4.0).then_some(rate.min(2.0 * self.limit))
     }
 }
 
