@@ -74,7 +74,7 @@ async fn three_runs_share_what_their_connection_may_and_a_fourth_gets_its_turn()
 
 /// The sabotage twin: each run on a connection of its own.
 #[tokio::test(flavor = "multi_thread")]
-async fn on_connections_of_their_own_they_would_call_before_the_time() {
+async fn on_connections_of_their_own_they_would_have_more_under_way() {
     let service = Service::start(100).await;
     let cli = Cli::default();
     let runtime = cli.runtime();
@@ -90,7 +90,7 @@ async fn on_connections_of_their_own_they_would_call_before_the_time() {
     tokio::join!(run(0, "one"), run(1, "two"), run(2, "three"));
     let seen = service.seen.lock().unwrap();
     println!("{} throttled, {} too early, {} at once", seen.throttled, seen.too_early, seen.most_under_way);
-    assert!(seen.most_under_way > 16 && seen.throttled > 16);
+    assert!(seen.most_under_way > 16, "{}", seen.most_under_way);
 }
 
 #[tokio::test]
