@@ -42,10 +42,11 @@ impl Failure {
         Failure { error, refused: true, status: None }
     }
 
-    /// The service told this call to come back later: what counts is that it said so, not with which status.
+    /// The service wants to be left alone for a while, by everybody.
     pub(crate) fn is_throttle(&self) -> bool {
-        let later = matches!(self.error.retryable(), Retry::After(_)) && self.error.kind() == ErrorKind::Unavailable;
-        self.status.is_some() && (later || self.error.kind() == ErrorKind::RateLimited)
+        let busy =
+            self.status == Some(StatusCode::SERVICE_UNAVAILABLE) && matches!(self.error.retryable(), Retry::After(_));
+        busy || self.status.is_some() && self.error.kind() == ErrorKind::RateLimited
     }
 
     /// The service works, though it did not do what was asked.

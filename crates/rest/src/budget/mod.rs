@@ -37,6 +37,9 @@ const REPETITIONS: f64 = 50.0;
 /// What each answer of a service that works adds to them again: so that one call of five may fail.
 const REGAINED: f64 = 0.25;
 
+/// Of throttles in a row that name no time, so many make the pause twice as long: up to 4 seconds.
+const MOST_DOUBLED: u32 = 4;
+
 /// The bounds of a budget.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub(crate) struct Bounds {
@@ -44,10 +47,8 @@ pub(crate) struct Bounds {
     pub(crate) at_once: usize,
     /// Requests a second; 0 = no limit of the user's own.
     pub(crate) per_second: u32,
-    /// Shortest pause after a throttle that does not say how long; doubles with each one in a row.
+    /// Shortest pause after a throttle that does not say how long.
     pub(crate) first_wait: Duration,
-    /// Longest pause of our own choice.
-    pub(crate) own_wait: Duration,
     /// Longest pause that a call waits for, whatever its deadline.
     pub(crate) longest_wait: Duration,
 }
@@ -55,8 +56,8 @@ pub(crate) struct Bounds {
 impl Bounds {
     pub(crate) fn new(limits: &Limits, at_once: u32, per_second: u32) -> Bounds {
         let at_once = if at_once == 0 { limits.at_once } else { at_once as usize };
-        let Limits { first_wait, own_wait, longest_wait, .. } = *limits;
-        Bounds { at_once: at_once.max(1), per_second, first_wait, own_wait, longest_wait }
+        let Limits { first_wait, longest_wait, .. } = *limits;
+        Bounds { at_once: at_once.max(1), per_second, first_wait, longest_wait }
     }
 }
 
@@ -159,8 +160,7 @@ impl Budget {
         let mut state = self.state();
         let now = Instant::now();
         let news = state.slowed.is_none_or(|slowed| turn.begun > slowed);
-        let row = state.in_a_row.min(16);
-        let own = self.bounds.first_wait.saturating_mul(1 << row).min(self.bounds.own_wait);
+        let own = self.bounds.first_wait.saturating_mul(1 << state.in_a_row.min(MOST_DOUBLED));
         // Not all processes at the very same moment.
         let wait = asked.unwrap_or_default().max(own) + self.bounds.first_wait.mul_f64(rand::random::<f64>() / 4.0);
         let until = now + wait;

@@ -10,8 +10,10 @@ use url::Url;
 
 use super::{Bounds, Budget};
 
+type Budgets = HashMap<(Identity, Bounds), Arc<Budget>>;
+
 /// Looked at when a client is made, never when one is used.
-static ALL: LazyLock<Mutex<HashMap<(Identity, Bounds), Arc<Budget>>>> = LazyLock::new(Mutex::default);
+static ALL: LazyLock<Mutex<Budgets>> = LazyLock::new(Mutex::default);
 
 /// Who a service takes a connection for: two hosts in one process may have connections of the same name.
 #[derive(Clone, PartialEq, Eq, Hash)]

@@ -372,8 +372,8 @@ async fn throttles_in_a_row_make_the_pauses_longer_and_not_the_pace_slower_and_s
         pauses.push(begun.elapsed());
         shared.throttled(&turn, None);
     }
-    assert!(pauses[1..].windows(2).all(|two| two[1] >= two[0].mul_f64(1.4)), "{pauses:?}");
-    assert!(pauses[7] < Duration::from_secs(21), "{pauses:?}");
+    assert!(pauses[1..6].windows(2).all(|two| two[1] >= two[0].mul_f64(1.4)), "{pauses:?}");
+    assert!(pauses[7] < Duration::from_secs(5), "{pauses:?}");
     drop(shared.turn(&lane, soon(60)).await.unwrap());
     shared.answered();
     let begun = Instant::now();
