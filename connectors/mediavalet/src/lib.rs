@@ -78,6 +78,7 @@ impl Connector for MediaValet {
             .header("Ocp-Apim-Subscription-Key", settings.subscription_key, Some("/subscriptionKey"))
             .plain_header("x-mv-api-version", "1.2")
             .rate(settings.requests_per_second.unwrap_or_default())
+            .at_once(settings.requests_at_once.unwrap_or_default())
             .private_network(settings.allow_private_network)
             .data_hosts(["*.blob.core.windows.net", "*.mediavalet.com", "*.mediavalet.net"])
             .data_hosts(settings.data_hosts)

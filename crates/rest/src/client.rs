@@ -1,15 +1,14 @@
 //! The client of a connection: one stack of layers that every call goes through.
 
 use std::{
-    num::NonZeroU32,
     sync::{
-        Arc, Mutex, PoisonError,
+        Arc,
         atomic::{AtomicBool, Ordering},
     },
+    time::Duration,
 };
 
 use futures::{StreamExt, TryStreamExt, stream::BoxStream};
-use governor::{DefaultDirectRateLimiter, Quota, RateLimiter};
 use http::{HeaderMap, HeaderValue, StatusCode, header};
 use serde_json::{Map, Value, json};
 use tokio::time::{Instant, sleep, timeout_at};
@@ -21,6 +20,7 @@ use crate::{
     Limits, Table, address,
     answer::{self, Accepted, Asked, Call, Classify},
     auth::{Credentials, Signer},
+    budget::{Budget, Lane, Turn},
     builder::ClientBuilder,
     guard::Guard,
     operation::Operation,
@@ -66,9 +66,9 @@ pub(crate) struct Inner {
     pub(crate) headers: HeaderMap,
     pub(crate) signer: Signer,
     pub(crate) secrets: Vec<Secret>,
-    pub(crate) rate: Option<DefaultDirectRateLimiter>,
-    /// The service asked everybody on this connection to wait until then.
-    pub(crate) pause: Mutex<Option<Instant>>,
+    pub(crate) budget: Arc<Budget>,
+    /// For what is no part of a run.
+    pub(crate) lane: Lane,
     pub(crate) classify: Option<Classify>,
     pub(crate) limits: Limits,
     pub(crate) connection: String,
@@ -78,9 +78,8 @@ pub(crate) struct Inner {
     pub(crate) warnings: Option<&'static str>,
 }
 
-pub(crate) fn limiter(per_second: u32) -> Option<DefaultDirectRateLimiter> {
-    NonZeroU32::new(per_second).map(|rate| RateLimiter::direct(Quota::per_second(rate)))
-}
+/// A call that waits for its turn says so this long before its time is over, and not only that it took too long.
+const TO_SAY_SO: Duration = Duration::from_millis(5);
 
 impl Client {
     /// A client in the making. `service` is the product's name as messages say it; `base` is what routes are appended to.
@@ -189,7 +188,7 @@ impl Client {
     /// 1. span: whatever is logged below names the action; method and route, never bodies, never secrets
     /// 2. cancellation and overall deadline: the context's, else [`Limits::call`]; nothing below outlives them
     /// 3. retry (`tries`): waits between tries; a `Create` whose outcome is unclear is never repeated
-    /// 4. rate (`attempt`): the connection's own, and the wait that the service asked for
+    /// 4. turn (`turn`): the connection's budget of requests at once and a second, and the pause that the service asked for
     /// 5. credentials (`attempt`): a token that is good for now; after a 401 that could mean expiry, once, another one
     /// 6. time of one try and size of its answer, then the transport itself (`transport::exchange`)
     ///
@@ -214,7 +213,7 @@ impl Client {
             }
         };
         let layers = async {
-            let work = timeout_at(deadline, self.tries(&asked, &request, deadline, &under_way));
+            let work = timeout_at(deadline, self.tries(&asked, &request, cx, deadline, &under_way));
             tokio::select! {
                 biased;
                 () = cx.cancellation().cancelled() => Err(stopped(ErrorKind::Cancelled, "was cancelled".into())),
@@ -242,17 +241,23 @@ impl Client {
         &self,
         asked: &Asked<'_>,
         request: &Request,
+        cx: &Context,
         deadline: Instant,
         under_way: &AtomicBool,
     ) -> Result<Accepted> {
+        let budget = &self.0.budget;
         let effect = asked.call.effect;
         let mut waits = Waits::new(&self.0.limits, Some(deadline));
         let mut maybe_done = false;
         let mut attempt = 1;
         loop {
+            let turn = self.turn(cx.cancellation(), deadline).await.map_err(|error| asked.name(error))?;
             let begun = Instant::now();
-            let outcome = self.attempt(asked, request, deadline, under_way).await;
+            let outcome = self.attempt(asked, request, turn, cx, deadline, under_way).await;
             under_way.store(false, Ordering::Relaxed);
+            if outcome.as_ref().err().is_none_or(Failure::is_answer) {
+                budget.answered();
+            }
             let failure = match outcome {
                 Ok(accepted) => {
                     debug!(attempt, elapsed = ?begun.elapsed(), "done");
@@ -269,13 +274,14 @@ impl Client {
                 return Err(unknown(failure.error));
             }
             maybe_done |= !failure.refused;
-            if failure.error.kind() == ErrorKind::RateLimited
-                && let Retry::After(wait) = failure.error.retryable()
-            {
-                self.pause(wait);
-            }
             match waits.after(&failure.error) {
-                Some(wait) => sleep(wait).await,
+                // It stands in line again, where the pause is kept for everybody.
+                Some(_) if failure.is_throttle() => {}
+                Some(wait) if budget.may_repeat() => sleep(wait).await,
+                Some(_) => {
+                    let why = "used up: too many calls of this connection have failed of late";
+                    return Err(failure.error.with("tries", attempt).with("repetitions", why));
+                }
                 None if attempt > 1 => return Err(failure.error.with("tries", attempt)),
                 None => return Err(failure.error),
             }
@@ -287,21 +293,52 @@ impl Client {
         &self,
         asked: &Asked<'_>,
         request: &Request,
+        mut turn: Turn,
+        cx: &Context,
         deadline: Instant,
         under_way: &AtomicBool,
     ) -> Result<Accepted, Failure> {
         let named = |error: Error| Failure::refused(asked.name(error));
-        self.wait_for_turn(deadline).await.map_err(named)?;
-        let credentials = self.0.signer.credentials().await.map_err(named)?;
+        let again = || async { self.turn(cx.cancellation(), deadline).await.map_err(named) };
+        let credentials = loop {
+            let credentials = self.0.signer.credentials().await.map_err(named)?;
+            if self.0.budget.is_open() {
+                break credentials;
+            }
+            // A pause began while a token was fetched.
+            drop(turn);
+            turn = again().await?;
+        };
         under_way.store(true, Ordering::Relaxed);
         let (reply, answer) = self.send(asked, request, &credentials, deadline).await?;
         // What the connector has a word for is no matter of tokens: a missing key gives a 401, too.
         let expiry = reply.status.as_u16() == 401 && self.0.classify.is_none_or(|classify| classify(&answer).is_none());
         if expiry && let Some(renewed) = self.0.signer.renewed(&credentials).await.map_err(named)? {
+            drop(turn);
+            turn = again().await?;
             let (reply, answer) = self.send(asked, request, &renewed, deadline).await?;
-            return answer::judge(asked, answer, &reply, self.0.classify);
+            return self.heed(&turn, answer::judge(asked, answer, &reply, self.0.classify));
         }
-        answer::judge(asked, answer, &reply, self.0.classify)
+        self.heed(&turn, answer::judge(asked, answer, &reply, self.0.classify))
+    }
+
+    /// Lets nobody go on before the time that a throttle names: the turn is still held.
+    fn heed(&self, turn: &Turn, judged: Result<Accepted, Failure>) -> Result<Accepted, Failure> {
+        if let Err(failure) = &judged
+            && failure.is_throttle()
+        {
+            let asked = match failure.error.retryable() {
+                Retry::After(asked) => Some(asked),
+                _ => None,
+            };
+            self.0.budget.throttled(turn, asked);
+        }
+        judged
+    }
+
+    /// A turn to send one request to the API.
+    pub(crate) async fn turn(&self, lane: &Lane, deadline: Instant) -> Result<Turn> {
+        self.0.budget.turn(lane, deadline.checked_sub(TO_SAY_SO).unwrap_or(deadline)).await
     }
 
     /// One request with these credentials, and what came back.
@@ -340,30 +377,6 @@ impl Client {
             secrets.extend(tokens.secrets());
         }
         secrets
-    }
-
-    fn pause(&self, wait: std::time::Duration) {
-        let until = Instant::now() + wait.min(self.0.limits.longest_wait);
-        let mut pause = self.0.pause.lock().unwrap_or_else(PoisonError::into_inner);
-        *pause = Some(pause.map_or(until, |already| already.max(until)));
-    }
-
-    /// Waits as long as the service asked for, then for the rate of the connection.
-    pub(crate) async fn wait_for_turn(&self, deadline: Instant) -> Result<()> {
-        let pause = *self.0.pause.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some(until) = pause {
-            if until > deadline {
-                let rest = until.saturating_duration_since(Instant::now());
-                let message = format!("{} asked for a pause of another {rest:.0?}", self.0.service);
-                let error = Error::new(ErrorKind::RateLimited, message).retry(Retry::After(rest));
-                return Err(error.hint("wait, or lower the rate of the connection"));
-            }
-            tokio::time::sleep_until(until).await;
-        }
-        if let Some(rate) = &self.0.rate {
-            rate.until_ready().await;
-        }
-        Ok(())
     }
 }
 

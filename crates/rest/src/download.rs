@@ -266,7 +266,8 @@ impl Reader {
         let mut url = target.url(&client.base)?;
         let mut headers = client.headers.clone();
         headers.extend(target.headers(&client.headers)?);
-        self.client.wait_for_turn(Instant::now() + self.client.0.limits.longest_wait).await?;
+        let turn = || self.client.turn(&client.lane, Instant::now() + client.limits.longest_wait);
+        let mut held = turn().await?;
         let credentials = client.signer.credentials().await?;
         let with = |credentials: &Credentials| {
             let mut headers = headers.clone();
@@ -277,8 +278,18 @@ impl Reader {
         if response.status() == StatusCode::UNAUTHORIZED
             && let Some(renewed) = client.signer.renewed(&credentials).await?
         {
+            drop(held);
+            held = turn().await?;
             response = self.ask(url.clone(), with(&renewed)).await?;
         }
+        let wait = retry_after(response.headers());
+        match response.status().as_u16() {
+            429 => client.budget.throttled(&held, wait),
+            403 | 503 if wait.is_some() => client.budget.throttled(&held, wait),
+            _ => {}
+        }
+        // What follows is between the reader and the storage.
+        drop(held);
         for _ in 0..REDIRECTS {
             let to = response.headers().get(header::LOCATION).filter(|_| response.status().is_redirection());
             let Some(to) = to.and_then(|to| url.join(to.to_str().ok()?).ok()) else { break };
