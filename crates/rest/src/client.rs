@@ -78,6 +78,15 @@ pub(crate) struct Inner {
     pub(crate) warnings: Option<&'static str>,
 }
 
+/// How far a call has come, for the words about its end.
+#[derive(Default)]
+struct Stage {
+    /// It was sent, and nothing is known of its outcome.
+    under_way: AtomicBool,
+    /// It waits for a token.
+    signing: AtomicBool,
+}
+
 pub(crate) fn limiter(per_second: u32) -> Option<DefaultDirectRateLimiter> {
     NonZeroU32::new(per_second).map(|rate| RateLimiter::direct(Quota::per_second(rate)))
 }
@@ -204,23 +213,27 @@ impl Client {
         let begun = Instant::now();
         let usual = if request.body.is_file() { self.0.limits.file_call } else { self.0.limits.call };
         let deadline = cx.deadline().map_or_else(|| begun + usual, Instant::from_std);
-        let under_way = AtomicBool::new(false);
+        let stage = Stage::default();
         let stopped = |kind: ErrorKind, why: String| {
             let error = Error::new(kind, format!("{} at {} {why}", call.name, asked.service));
-            match call.effect == Effect::Create && under_way.load(Ordering::Relaxed) {
+            match call.effect == Effect::Create && stage.under_way.load(Ordering::Relaxed) {
                 true => unknown(asked.name(error)),
                 false if kind == ErrorKind::Cancelled => asked.name(error),
                 false => asked.name(error.retry(Retry::Backoff).hint("try again later, or give it more time")),
             }
         };
         let layers = async {
-            let work = timeout_at(deadline, self.tries(&asked, &request, deadline, &under_way));
+            let work = timeout_at(deadline, self.tries(&asked, &request, deadline, &stage));
             tokio::select! {
                 biased;
                 () = cx.cancellation().cancelled() => Err(stopped(ErrorKind::Cancelled, "was cancelled".into())),
                 done = work => done.unwrap_or_else(|_| {
                     let time = deadline.saturating_duration_since(begun);
-                    Err(stopped(ErrorKind::Unavailable, format!("did not end within {time:.1?}")))
+                    let waited = match stage.signing.load(Ordering::Relaxed) {
+                        true => ": it waited for a token from the login server",
+                        false => "",
+                    };
+                    Err(stopped(ErrorKind::Unavailable, format!("did not end within {time:.1?}{waited}")))
                 }),
             }
         };
@@ -238,21 +251,15 @@ impl Client {
         }
     }
 
-    async fn tries(
-        &self,
-        asked: &Asked<'_>,
-        request: &Request,
-        deadline: Instant,
-        under_way: &AtomicBool,
-    ) -> Result<Accepted> {
+    async fn tries(&self, asked: &Asked<'_>, request: &Request, deadline: Instant, stage: &Stage) -> Result<Accepted> {
         let effect = asked.call.effect;
         let mut waits = Waits::new(&self.0.limits, Some(deadline));
         let mut maybe_done = false;
         let mut attempt = 1;
         loop {
             let begun = Instant::now();
-            let outcome = self.attempt(asked, request, deadline, under_way).await;
-            under_way.store(false, Ordering::Relaxed);
+            let outcome = self.attempt(asked, request, deadline, stage).await;
+            stage.under_way.store(false, Ordering::Relaxed);
             let failure = match outcome {
                 Ok(accepted) => {
                     debug!(attempt, elapsed = ?begun.elapsed(), "done");
@@ -288,12 +295,15 @@ impl Client {
         asked: &Asked<'_>,
         request: &Request,
         deadline: Instant,
-        under_way: &AtomicBool,
+        stage: &Stage,
     ) -> Result<Accepted, Failure> {
         let named = |error: Error| Failure::refused(asked.name(error));
         self.wait_for_turn(deadline).await.map_err(named)?;
-        let credentials = self.0.signer.credentials().await.map_err(named)?;
-        under_way.store(true, Ordering::Relaxed);
+        stage.signing.store(true, Ordering::Relaxed);
+        let credentials = self.0.signer.credentials().await;
+        stage.signing.store(false, Ordering::Relaxed);
+        let credentials = credentials.map_err(named)?;
+        stage.under_way.store(true, Ordering::Relaxed);
         let (reply, answer) = self.send(asked, request, &credentials, deadline).await?;
         // What the connector has a word for is no matter of tokens: a missing key gives a 401, too.
         let expiry = reply.status.as_u16() == 401 && self.0.classify.is_none_or(|classify| classify(&answer).is_none());

@@ -60,7 +60,9 @@ impl Tokens {
                 (Why::Refused { token: refused, .. }, Some(token)) if !token.is_same(refused) => {
                     return Ok(token.clone());
                 }
-                (Why::Refused { token, ask: false }, _) => return Ok(token.clone()),
+                (Why::Refused { token, ask: false }, _) if record.as_ref().is_none_or(|record| !record.doubted) => {
+                    return Ok(token.clone());
+                }
                 _ => {}
             }
             let failed = record.as_ref().and_then(|record| record.failed.as_ref());
@@ -193,7 +195,9 @@ impl Tokens {
         let mut last = None;
         for number in 0..STORE_TRIES {
             let stored = self.write(|record| match &landing.attempt {
-                Some(attempt) => record.filter(|record| record.awaits(attempt)).map(|_| landing.record.clone()),
+                Some(attempt) => record
+                    .filter(|record| record.awaits(attempt))
+                    .map(|old| Record { doubted: old.is_contested(attempt), ..landing.record.clone() }),
                 None => Some(landing.record.clone()),
             });
             match stored.await {
@@ -239,9 +243,14 @@ impl Tokens {
         let doubled = |first: Duration, times: u32, longest| first.saturating_mul(1 << times.min(16)).min(longest);
         let written = self.write(|record| {
             let mut record = record.filter(|record| record.awaits(attempt))?.released(attempt);
-            let interrupted = spendable && record.attempts.iter().any(|one| one != attempt);
+            let interrupted = spendable && (record.doubted || record.is_contested(attempt));
             if known {
                 record.attempts.retain(|one| one != attempt);
+            }
+            // What somebody else was told meanwhile goes before an answer that did not come.
+            let told = |failed: &Failed| failed.cause.is_some() && failed.holds(self.now(), &sent).is_some();
+            if error.kind() != ErrorKind::Auth && record.failed.as_ref().is_some_and(told) {
+                return Some(record);
             }
             let times = record.failed.take().map_or(0, |failed| failed.times);
             let own = doubled(limits.first_wait, times, limits.own_wait);
