@@ -5,6 +5,7 @@
 
 pub mod hostile;
 pub mod peers;
+pub mod refresh;
 
 use std::{
     env,

@@ -1,0 +1,111 @@
+//! The one who asks is frozen for two leases, and another one goes on: whoever comes back late overwrites nothing.
+
+use std::time::Duration;
+
+use futures::future::join_all;
+use tokio::time::sleep;
+use trunkline_core::{ReauthCause, SignInState};
+use trunkline_sandbox::RefreshPolicy;
+use trunkline_tests::refresh::{Called, Door, Grant, Sabotage, World};
+
+use crate::{login, world};
+
+const ATTEMPT: Duration = Duration::from_millis(600);
+const GRACE: RefreshPolicy = RefreshPolicy::OneTimeGrace(Duration::from_secs(30));
+
+/// What came of it.
+#[derive(Debug)]
+struct Thawed {
+    /// How the other's call ended, the frozen one's, and one of a third process afterwards.
+    other: Called,
+    frozen: Called,
+    third: Called,
+    /// The row held the tokens that the other one had got, and then others.
+    overwritten: bool,
+    torn: bool,
+    /// How the sign-in is shown in the end.
+    state: SignInState,
+}
+
+/// The owner's request is held at this door while it is frozen for two leases and another process calls.
+async fn thawed(world: &World, door: Door, sabotage: Option<Sabotage>) -> Thawed {
+    let mut owner = world.started(None, sabotage).await;
+    let mut other = world.process().await;
+    world.expire().await;
+    let mut held = world.gate.hold(door);
+    owner.go(1, Duration::from_secs(60)).await;
+    held.arrived().await;
+    owner.signal("STOP").await;
+    let other = if matches!(door, Door::Out) {
+        // The answer waits in the frozen one's socket.
+        drop(held);
+        other.call().await
+    } else {
+        let called = other.call().await;
+        drop(held);
+        called
+    };
+    // At least: the other one had to wait for the lease to end.
+    sleep(world.lease()).await;
+    let before = world.tokens().await;
+    owner.signal("CONT").await;
+    let frozen = owner.done().await.remove(0);
+    let after = world.tokens().await;
+    let torn = !world.gate.gave(&after);
+    let third = world.process().await.call().await;
+    Thawed {
+        overwritten: other.error.is_none() && after != before,
+        torn,
+        frozen,
+        third,
+        other,
+        state: world.state().await,
+    }
+}
+
+/// Every sign-in lives, or it is said why not.
+fn lives_or_is_told(thawed: &Thawed) -> bool {
+    match &thawed.third.error {
+        None => thawed.state == SignInState::Ok,
+        Some(kind) => {
+            let interrupted =
+                matches!(thawed.state, SignInState::ReauthRequired { cause: ReauthCause::Interrupted, .. });
+            kind == "auth" && thawed.third.cause.as_deref() == Some("interrupted") && interrupted
+        }
+    }
+}
+
+async fn at(door: Door) {
+    let policies = [RefreshPolicy::Reuse, GRACE, RefreshPolicy::OneTime].map(async |policy| {
+        let sandbox = login(policy).await;
+        let world = world(&sandbox, Grant::Browser, ATTEMPT).await;
+        let thawed = thawed(&world, door, None).await;
+        assert!(!thawed.overwritten && !thawed.torn, "{policy:?} {door:?}: {thawed:#?}");
+        assert!(lives_or_is_told(&thawed), "{policy:?} {door:?}: {thawed:#?}");
+        println!("{policy:?}, held at {door:?}: {:?}", thawed.state);
+        if policy != RefreshPolicy::OneTime {
+            let all = [&thawed.other, &thawed.frozen, &thawed.third];
+            assert!(all.iter().all(|called| called.error.is_none()), "{policy:?} {door:?}: {thawed:#?}");
+        }
+    });
+    join_all(policies).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn one_frozen_with_its_answer_on_the_way_overwrites_nothing() {
+    at(Door::Out).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn one_frozen_with_its_request_on_the_way_overwrites_nothing() {
+    at(Door::In).await;
+}
+
+/// The sabotage twin: one that does not look whether its intent still stands there.
+#[tokio::test(flavor = "multi_thread")]
+async fn one_that_does_not_look_for_its_intent_overwrites_newer_tokens() {
+    let sandbox = login(RefreshPolicy::Reuse).await;
+    let world = world(&sandbox, Grant::Browser, ATTEMPT).await;
+    let thawed = thawed(&world, Door::Out, Some(Sabotage::NoFence)).await;
+    assert!(thawed.overwritten, "{thawed:#?}");
+}
