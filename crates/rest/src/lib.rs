@@ -22,6 +22,8 @@ mod granted;
 mod guard;
 mod id_token;
 mod lease;
+#[cfg(test)]
+mod lifetimes;
 mod limits;
 mod login_server;
 mod oauth;
