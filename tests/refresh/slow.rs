@@ -106,3 +106,20 @@ async fn processes_that_see_no_lease_ask_at_the_same_time() {
     assert!(faults.iter().any(|fault| fault.contains("another one is under way")), "{faults:#?}");
     assert!(faults.iter().any(|fault| fault.contains("the sign-in is lost")), "{faults:#?}");
 }
+
+/// The two defences one by one. In one process the shared flight is enough; without that, too, the sign-in is lost.
+#[tokio::test(flavor = "multi_thread")]
+async fn callers_of_one_process_need_no_lease_but_a_flight_that_they_share() {
+    let sandbox = login(RefreshPolicy::OneTime).await;
+    for (sabotage, lives) in [(Sabotage::NoLease, true), (Sabotage::NoFlight, false)] {
+        let world = world(&sandbox, Grant::Browser, ATTEMPT).await;
+        let mut process = world.started(None, Some(sabotage)).await;
+        world.expire().await;
+        world.gate.delay(world.lease().mul_f64(0.3));
+        let before = world.gate.posts().len();
+        process.go(CALLS, DEADLINE).await;
+        let failed = process.done().await.iter().filter(|called| called.error.is_some()).count();
+        let asked = world.gate.posts().len() - before;
+        assert_eq!((asked == 1, failed == 0), (lives, lives), "{sabotage:?}: {asked} token requests, {failed} failed");
+    }
+}

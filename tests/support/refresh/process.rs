@@ -73,6 +73,8 @@ pub enum Point {
 pub enum Sabotage {
     /// Nobody's lease is seen.
     NoLease,
+    /// The same, and each call has a client of its own, so that no two share a refresh.
+    NoFlight,
     /// New tokens are used at once and stored a little later.
     StoreAfterUse,
     /// The access token is written first, the refresh token after it.
@@ -182,7 +184,7 @@ impl Vault for Watched {
     async fn load(&self, connection: &str) -> Result<Option<VaultEntry>> {
         let Some(mut entry) = self.store.load(connection).await? else { return Ok(None) };
         match self.sabotage {
-            Some(Sabotage::NoLease) => {
+            Some(Sabotage::NoLease | Sabotage::NoFlight) => {
                 let mut row: Value = serde_json::from_str(entry.content.expose()).unwrap();
                 row.as_object_mut().unwrap().shift_remove("lease");
                 entry.content = Secret::from(row.to_string());
@@ -252,18 +254,23 @@ pub fn process() {
     let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().unwrap();
     let store = Store::open(&setup.data, KeySource::File(setup.key_file.clone())).unwrap();
     let vault = Watched { store, stop: setup.stop, sabotage: setup.sabotage, begun: Mutex::default() };
-    let client = runtime.block_on(async { setup.client(Arc::new(vault)) });
+    let vault = Arc::new(vault);
+    let shared = runtime.block_on(async { setup.client(vault.clone()) });
     say(&json!({ "ready": true }));
     for line in io::stdin().lock().lines() {
         let go: Go = serde_json::from_str(&line.unwrap()).unwrap();
-        let done = runtime.block_on(calls(&client, &go));
+        let client = || match setup.sabotage {
+            Some(Sabotage::NoFlight) => setup.client(vault.clone()),
+            _ => shared.clone(),
+        };
+        let done = runtime.block_on(calls(client, &go));
         say(&json!({ "done": done }));
     }
     // Whoever held the pipe is gone or has had enough.
     std::process::exit(0);
 }
 
-async fn calls(client: &Client, go: &Go) -> Vec<Called> {
+async fn calls(client: impl Fn() -> Client, go: &Go) -> Vec<Called> {
     let deadline = Instant::now() + go.deadline;
     let woken = tokio::spawn(async move {
         sleep_until(deadline.into()).await;
@@ -272,7 +279,7 @@ async fn calls(client: &Client, go: &Go) -> Vec<Called> {
     let call = async || {
         let cx = Context::new("", CONNECTION, Connections::default());
         let cx = cx.with_timeout(deadline.saturating_duration_since(Instant::now()));
-        let outcome = client.call("me.get", json!({}), &cx).await;
+        let outcome = client().call("me.get", json!({}), &cx).await;
         (outcome, Instant::now())
     };
     let mut done = Vec::new();
