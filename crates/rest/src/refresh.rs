@@ -71,6 +71,7 @@ impl Tokens {
             }
             let ask = self.offer(record.as_ref())?;
             let attempt = lease::attempt();
+            let begun = self.now();
             if !self.lease(version, record.as_ref(), &attempt).await? {
                 // Somebody else is at it. While the token there is good, nobody has to wait.
                 if let (Why::Due, Some(token)) = (&why, good) {
@@ -83,6 +84,14 @@ impl Tokens {
                 continue;
             }
             let asked_at = self.now();
+            if asked_at.saturating_sub(begun) > lease::millis(limits.attempt) {
+                // Frozen, or with a slow disk: the answer could come after the lease, and another one be at it by then.
+                self.withdraw(&attempt).await?;
+                if Instant::now() >= give_up {
+                    return Err(self.held_up());
+                }
+                continue;
+            }
             let landed = match self.ask(&ask, &attempt).await {
                 Ok(granted) => {
                     let record = self.record(&granted, asked_at, &ask, record);
@@ -143,6 +152,16 @@ impl Tokens {
         let fresh = || Record { settings: self.0.settings.clone(), ..Record::default() };
         let leased = record.cloned().unwrap_or_else(fresh).begun(Lease::new(attempt, self.now(), call));
         self.replace(version, &leased).await
+    }
+
+    /// Takes back what an attempt wrote down that has sent nothing.
+    async fn withdraw(&self, attempt: &str) -> Result<()> {
+        let without = |record: Option<Record>| {
+            let mut record = record.filter(|record| record.awaits(attempt))?.released(attempt);
+            record.attempts.retain(|one| one != attempt);
+            Some(record)
+        };
+        self.write(without).await.map(drop)
     }
 
     /// The entry's version (0 = none) and what it holds for the settings as they are now.
@@ -320,6 +339,14 @@ impl Tokens {
             }
         }
         Ok(())
+    }
+
+    fn held_up(&self) -> Error {
+        let service = self.0.endpoint.service;
+        let message = format!("this process was held up each time it was about to ask the login server of {service}");
+        Error::new(ErrorKind::Unavailable, message)
+            .retry(Retry::Backoff)
+            .hint("look at the load of the machine and at its disk; the sign-in is kept")
     }
 
     fn takes_long(&self) -> Error {
