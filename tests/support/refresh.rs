@@ -18,7 +18,7 @@ use trunkline_sandbox::Sandbox;
 
 pub use gate::{Door, Gate, Held, Pair, Post, Upstream};
 pub use kills::{Tally, WINDOWS, Window, kill};
-pub use process::{Called, Grant, Point, Process, Sabotage, process};
+pub use process::{Called, Grant, Point, Process, Sabotage, Signal, process};
 
 use crate::Cli;
 use process::Setup;
@@ -28,6 +28,9 @@ pub const CONNECTION: &str = "login";
 
 /// Where sign-ins come back to.
 pub const CALLBACK: &str = "http://127.0.0.1:8700/rest/v1/oauth2/callback";
+
+/// No test lasts as long.
+const FOR_EVER: Duration = Duration::from_secs(24 * 60 * 60);
 
 /// The store, the gate and the settings that processes share.
 pub struct World {
@@ -59,6 +62,7 @@ impl World {
             grant,
             attempt,
             stop: None,
+            stop_for: FOR_EVER,
             sabotage: None,
         };
         // Only its name matters here: what the processes do with it is in `setup`.
@@ -134,9 +138,9 @@ impl World {
         self.started(None, None).await
     }
 
-    /// One that stops for ever at this point, or only tells of it.
-    pub async fn stopping(&self, point: Point) -> Process {
-        self.started(Some(point), None).await
+    /// One that is held up for this long at this point.
+    pub async fn held_up(&self, point: Point, stop_for: Duration) -> Process {
+        Process::start(&Setup { stop: Some(point), stop_for, ..self.setup.clone() }).await
     }
 
     /// One with or without a defence less, that stops at a point or at none.

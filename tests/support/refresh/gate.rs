@@ -269,19 +269,26 @@ impl State {
         let now = trunkline::now();
         let entry = self.vault.load(CONNECTION).await.unwrap();
         let row: Value = entry.map_or(Value::Null, |entry| serde_json::from_str(entry.content.expose()).unwrap());
-        if row["lease"]["until"].as_u64().is_none_or(|until| until <= now) {
+        let alone = row["lease"]["until"].as_u64().is_none_or(|until| until <= now);
+        if alone && self.waits(number).await {
             self.faults.lock().unwrap().push(format!("token request {number}: nobody has the lease"));
         }
-        let others = || {
-            let posts = self.posts.lock().unwrap();
-            posts.iter().enumerate().any(|(other, post)| other < number && post.open)
-        };
-        for _ in 0..20 {
-            if !others() {
+        for other in 0..number {
+            if self.waits(other).await {
+                self.faults.lock().unwrap().push(format!("token request {number}: another one is under way"));
                 return;
+            }
+        }
+    }
+
+    /// Whether the caller of this token request still waits for its answer.
+    async fn waits(&self, number: usize) -> bool {
+        for _ in 0..20 {
+            if !self.posts.lock().unwrap()[number].open {
+                return false;
             }
             sleep(ON_ITS_WAY / 20).await;
         }
-        self.faults.lock().unwrap().push(format!("token request {number}: another one is under way"));
+        true
     }
 }

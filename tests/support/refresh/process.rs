@@ -96,6 +96,8 @@ pub(super) struct Setup {
     pub(super) grant: Grant,
     pub(super) attempt: Duration,
     pub(super) stop: Option<Point>,
+    /// How long it stops there.
+    pub(super) stop_for: Duration,
     pub(super) sabotage: Option<Sabotage>,
 }
 
@@ -134,6 +136,7 @@ fn say(what: &Value) {
 struct Watched {
     store: Store,
     stop: Option<Point>,
+    stop_for: Duration,
     sabotage: Option<Sabotage>,
     /// What this process wrote when its attempt began.
     begun: Mutex<Option<String>>,
@@ -146,7 +149,7 @@ impl Watched {
             say(&json!({ "at": if storing { Point::Storing } else { point } }));
         }
         if self.stop == Some(point) {
-            std::future::pending().await
+            sleep(self.stop_for).await;
         }
     }
 
@@ -253,7 +256,13 @@ pub fn process() {
     let setup: Setup = serde_json::from_str(&setup).unwrap();
     let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().unwrap();
     let store = Store::open(&setup.data, KeySource::File(setup.key_file.clone())).unwrap();
-    let vault = Watched { store, stop: setup.stop, sabotage: setup.sabotage, begun: Mutex::default() };
+    let vault = Watched {
+        store,
+        stop: setup.stop,
+        stop_for: setup.stop_for,
+        sabotage: setup.sabotage,
+        begun: Mutex::default(),
+    };
     let vault = Arc::new(vault);
     let shared = runtime.block_on(async { setup.client(vault.clone()) });
     say(&json!({ "ready": true }));
@@ -368,9 +377,32 @@ impl Process {
         self.child.kill().await.unwrap();
     }
 
-    /// Sends it a signal, such as `STOP` or `CONT`.
-    pub async fn signal(&self, name: &str) {
-        let id = self.child.id().unwrap().to_string();
-        assert!(Command::new("kill").args([&format!("-{name}"), &id]).status().await.unwrap().success());
+    /// A shell that sends it a signal, such as `STOP` or `CONT`, the moment it is told to: a program that has to be started
+    /// first would come late, and a process that is stopped in the middle of a write keeps the store locked.
+    pub async fn signal(&self, name: &str) -> Signal {
+        let mut command = Command::new("sh");
+        command.args(["-c", &format!("echo ready; read line; kill -{name} {}; echo done", self.child.id().unwrap())]);
+        command.stdin(Stdio::piped()).stdout(Stdio::piped()).kill_on_drop(true);
+        let mut shell = command.spawn().unwrap();
+        let (stdin, stdout) = (shell.stdin.take().unwrap(), shell.stdout.take().unwrap());
+        let mut signal = Signal { _shell: shell, stdin, lines: BufReader::new(stdout).lines() };
+        assert_eq!(signal.lines.next_line().await.unwrap().as_deref(), Some("ready"));
+        signal
+    }
+}
+
+/// A signal that is ready to be sent.
+#[derive(Debug)]
+pub struct Signal {
+    _shell: Child,
+    stdin: ChildStdin,
+    lines: Lines<BufReader<ChildStdout>>,
+}
+
+impl Signal {
+    /// Sends it.
+    pub async fn send(mut self) {
+        self.stdin.write_all(b"\n").await.unwrap();
+        assert_eq!(self.lines.next_line().await.unwrap().as_deref(), Some("done"));
     }
 }
