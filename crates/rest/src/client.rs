@@ -78,6 +78,15 @@ pub(crate) struct Inner {
     pub(crate) warnings: Option<&'static str>,
 }
 
+/// How far a call has come, for the words about its end.
+#[derive(Default)]
+struct Stage {
+    /// It was sent, and nothing is known of its outcome.
+    under_way: AtomicBool,
+    /// It waits for a token.
+    signing: AtomicBool,
+}
+
 /// A call that waits for its turn says so this long before its time is over, and not only that it took too long.
 const TO_SAY_SO: Duration = Duration::from_millis(5);
 
@@ -203,23 +212,27 @@ impl Client {
         let begun = Instant::now();
         let usual = if request.body.is_file() { self.0.limits.file_call } else { self.0.limits.call };
         let deadline = cx.deadline().map_or_else(|| begun + usual, Instant::from_std);
-        let under_way = AtomicBool::new(false);
+        let stage = Stage::default();
         let stopped = |kind: ErrorKind, why: String| {
             let error = Error::new(kind, format!("{} at {} {why}", call.name, asked.service));
-            match call.effect == Effect::Create && under_way.load(Ordering::Relaxed) {
+            match call.effect == Effect::Create && stage.under_way.load(Ordering::Relaxed) {
                 true => unknown(asked.name(error)),
                 false if kind == ErrorKind::Cancelled => asked.name(error),
                 false => asked.name(error.retry(Retry::Backoff).hint("try again later, or give it more time")),
             }
         };
         let layers = async {
-            let work = timeout_at(deadline, self.tries(&asked, &request, cx, deadline, &under_way));
+            let work = timeout_at(deadline, self.tries(&asked, &request, cx, deadline, &stage));
             tokio::select! {
                 biased;
                 () = cx.cancellation().cancelled() => Err(stopped(ErrorKind::Cancelled, "was cancelled".into())),
                 done = work => done.unwrap_or_else(|_| {
                     let time = deadline.saturating_duration_since(begun);
-                    Err(stopped(ErrorKind::Unavailable, format!("did not end within {time:.1?}")))
+                    let waited = match stage.signing.load(Ordering::Relaxed) {
+                        true => ": it waited for a token from the login server",
+                        false => "",
+                    };
+                    Err(stopped(ErrorKind::Unavailable, format!("did not end within {time:.1?}{waited}")))
                 }),
             }
         };
@@ -243,7 +256,7 @@ impl Client {
         request: &Request,
         cx: &Context,
         deadline: Instant,
-        under_way: &AtomicBool,
+        stage: &Stage,
     ) -> Result<Accepted> {
         let budget = &self.0.budget;
         let effect = asked.call.effect;
@@ -253,8 +266,8 @@ impl Client {
         loop {
             let turn = self.turn(cx.cancellation(), deadline).await.map_err(|error| asked.name(error))?;
             let begun = Instant::now();
-            let outcome = self.attempt(asked, request, turn, cx, deadline, under_way).await;
-            under_way.store(false, Ordering::Relaxed);
+            let outcome = self.attempt(asked, request, turn, cx, deadline, stage).await;
+            stage.under_way.store(false, Ordering::Relaxed);
             if outcome.as_ref().err().is_none_or(Failure::is_answer) {
                 budget.answered();
             }
@@ -296,12 +309,15 @@ impl Client {
         mut turn: Turn,
         cx: &Context,
         deadline: Instant,
-        under_way: &AtomicBool,
+        stage: &Stage,
     ) -> Result<Accepted, Failure> {
         let named = |error: Error| Failure::refused(asked.name(error));
         let again = || async { self.turn(cx.cancellation(), deadline).await.map_err(named) };
         let credentials = loop {
-            let credentials = self.0.signer.credentials().await.map_err(named)?;
+            stage.signing.store(true, Ordering::Relaxed);
+            let credentials = self.0.signer.credentials().await;
+            stage.signing.store(false, Ordering::Relaxed);
+            let credentials = credentials.map_err(named)?;
             if self.0.budget.is_open() {
                 break credentials;
             }
@@ -309,7 +325,7 @@ impl Client {
             drop(turn);
             turn = again().await?;
         };
-        under_way.store(true, Ordering::Relaxed);
+        stage.under_way.store(true, Ordering::Relaxed);
         let (reply, answer) = self.send(asked, request, &credentials, deadline).await?;
         // What the connector has a word for is no matter of tokens: a missing key gives a 401, too.
         let expiry = reply.status.as_u16() == 401 && self.0.classify.is_none_or(|classify| classify(&answer).is_none());

@@ -24,6 +24,8 @@ mod guard;
 mod id_token;
 mod json;
 mod lease;
+#[cfg(test)]
+mod lifetimes;
 mod limits;
 mod login_server;
 mod oauth;
