@@ -9,6 +9,7 @@
 //! [`Client::upload_blocks`]; they write no route again.
 
 mod address;
+mod ahead;
 mod answer;
 mod auth;
 mod batch;
@@ -16,6 +17,7 @@ mod blocks;
 mod builder;
 mod check;
 mod client;
+mod digests;
 mod discover;
 mod download;
 mod granted;
@@ -42,6 +44,7 @@ mod token;
 mod tokens;
 mod transport;
 mod upload;
+mod version;
 mod within;
 
 pub use answer::Answer;

@@ -1,0 +1,92 @@
+//! Reading a source ahead of its upload: a task of its own cuts it into blocks and reckons digests, so that neither
+//! waits for the block that is on its way.
+
+use base64::{Engine, prelude::BASE64_STANDARD};
+use bytes::{Bytes, BytesMut};
+use futures::{
+    StreamExt,
+    stream::{BoxStream, Fuse},
+};
+use md5::Md5;
+use sha2::Digest as _;
+use tokio::sync::mpsc;
+use tokio_util::task::AbortOnDropHandle;
+use tracing::Instrument;
+use trunkline_core::{Error, ErrorKind, Result};
+
+use crate::digests::Digests;
+
+/// A block that is ready to be sent.
+pub(crate) struct Block {
+    pub(crate) bytes: Bytes,
+    /// Of these bytes, as the header has it.
+    pub(crate) md5: String,
+    /// Of the source up to the end of this block.
+    pub(crate) digests: Digests,
+}
+
+/// The blocks of a source, one of them read ahead; reading stops when this is dropped.
+pub(crate) struct Ahead {
+    blocks: mpsc::Receiver<Result<Block>>,
+    task: AbortOnDropHandle<()>,
+}
+
+impl Ahead {
+    /// Cuts the stream into blocks of this length; the digests are those of what came before it.
+    pub(crate) fn read(bytes: BoxStream<'static, Result<Bytes>>, length: usize, digests: Digests) -> Ahead {
+        let (sender, blocks) = mpsc::channel(1);
+        let mut reader = Reader { bytes: bytes.fuse(), rest: Bytes::new(), length, digests };
+        let work = async move {
+            while let Some(block) = reader.block().await.transpose() {
+                let failed = block.is_err();
+                if sender.send(block).await.is_err() || failed {
+                    return;
+                }
+            }
+        };
+        Ahead { blocks, task: AbortOnDropHandle::new(tokio::spawn(work.in_current_span())) }
+    }
+
+    /// The next block: as long as was asked for, shorter only at the end; `None` after it.
+    pub(crate) async fn next(&mut self) -> Result<Option<Block>> {
+        match self.blocks.recv().await {
+            Some(block) => block.map(Some),
+            // A reader that panicked has not read to the end.
+            None => (&mut self.task)
+                .await
+                .map(|()| None)
+                .map_err(|error| Error::new(ErrorKind::Internal, "the reading of a file broke off").source(error)),
+        }
+    }
+}
+
+struct Reader {
+    bytes: Fuse<BoxStream<'static, Result<Bytes>>>,
+    /// What was read of the next block already.
+    rest: Bytes,
+    length: usize,
+    digests: Digests,
+}
+
+impl Reader {
+    async fn block(&mut self) -> Result<Option<Block>> {
+        let (mut block, mut md5) = (BytesMut::new(), Md5::default());
+        while block.len() < self.length {
+            if self.rest.is_empty() {
+                match self.bytes.next().await {
+                    Some(piece) => self.rest = piece?,
+                    None => break,
+                }
+            }
+            let piece = self.rest.split_to(self.rest.len().min(self.length - block.len()));
+            if block.is_empty() {
+                block.reserve(self.length);
+            }
+            self.digests.update(&piece);
+            md5.update(&piece);
+            block.extend_from_slice(&piece);
+        }
+        let (md5, digests) = (BASE64_STANDARD.encode(md5.finalize()), self.digests.clone());
+        Ok((!block.is_empty()).then(|| Block { bytes: block.freeze(), md5, digests }))
+    }
+}
