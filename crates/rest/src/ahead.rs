@@ -1,5 +1,5 @@
-//! Reading a source ahead of its upload: a task of its own cuts it into blocks and reckons digests, so that neither
-//! waits for the block that is on its way.
+//! Reading a source ahead of its upload: a task of its own cuts it into blocks and reckons the digest of the whole, another
+//! one that of each block, so that none of this waits for the block that is on its way.
 
 use base64::{Engine, prelude::BASE64_STANDARD};
 use bytes::{Bytes, BytesMut};
@@ -9,7 +9,10 @@ use futures::{
 };
 use md5::Md5;
 use sha2::Digest as _;
-use tokio::sync::mpsc;
+use tokio::{
+    sync::mpsc,
+    task::{JoinError, spawn_blocking},
+};
 use tokio_util::task::AbortOnDropHandle;
 use tracing::Instrument;
 use trunkline_core::{Error, ErrorKind, Result};
@@ -19,10 +22,20 @@ use crate::digests::Digests;
 /// A block that is ready to be sent.
 pub(crate) struct Block {
     pub(crate) bytes: Bytes,
-    /// Of these bytes, as the header has it.
-    pub(crate) md5: String,
+    /// MD5 of these bytes, as the header has it: the slowest of all that is done with a block.
+    md5: AbortOnDropHandle<String>,
     /// Of the source up to the end of this block.
     pub(crate) digests: Digests,
+}
+
+impl Block {
+    pub(crate) async fn md5(&mut self) -> Result<String> {
+        (&mut self.md5).await.map_err(broke_off)
+    }
+}
+
+fn broke_off(error: JoinError) -> Error {
+    Error::new(ErrorKind::Internal, "the reading of a file broke off").source(error)
 }
 
 /// The blocks of a source, one of them read ahead; reading stops when this is dropped.
@@ -52,10 +65,7 @@ impl Ahead {
         match self.blocks.recv().await {
             Some(block) => block.map(Some),
             // A reader that panicked has not read to the end.
-            None => (&mut self.task)
-                .await
-                .map(|()| None)
-                .map_err(|error| Error::new(ErrorKind::Internal, "the reading of a file broke off").source(error)),
+            None => (&mut self.task).await.map(|()| None).map_err(broke_off),
         }
     }
 }
@@ -70,7 +80,7 @@ struct Reader {
 
 impl Reader {
     async fn block(&mut self) -> Result<Option<Block>> {
-        let (mut block, mut md5) = (BytesMut::new(), Md5::default());
+        let mut block = BytesMut::new();
         while block.len() < self.length {
             if self.rest.is_empty() {
                 match self.bytes.next().await {
@@ -83,10 +93,14 @@ impl Reader {
                 block.reserve(self.length);
             }
             self.digests.update(&piece);
-            md5.update(&piece);
             block.extend_from_slice(&piece);
         }
-        let (md5, digests) = (BASE64_STANDARD.encode(md5.finalize()), self.digests.clone());
-        Ok((!block.is_empty()).then(|| Block { bytes: block.freeze(), md5, digests }))
+        if block.is_empty() {
+            return Ok(None);
+        }
+        let (bytes, digests) = (block.freeze(), self.digests.clone());
+        let whole = bytes.clone();
+        let md5 = spawn_blocking(move || BASE64_STANDARD.encode(Md5::digest(&whole)));
+        Ok(Some(Block { bytes, md5: AbortOnDropHandle::new(md5), digests }))
     }
 }

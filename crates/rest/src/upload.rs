@@ -20,7 +20,7 @@ use url::Url;
 
 use crate::{
     Blocks, Client, address,
-    ahead::{Ahead, Block},
+    ahead::Ahead,
     answer::excerpt,
     digests::Digests,
     download::{changed, source_changed},
@@ -138,16 +138,16 @@ impl Upload<'_> {
             _ => self.begin(blob).await?,
         };
         let mut digests = source.digests;
-        while let Some(Block { bytes, md5, digests: after }) = source.blocks.next().await? {
+        while let Some(mut block) = source.blocks.next().await? {
             if blocks.staged >= MOST_BLOCKS {
                 let message =
                     format!("{} has more than {MOST_BLOCKS} blocks of {} bytes", self.file.name, blocks.block);
                 return Err(Error::new(ErrorKind::Limit, message).hint("hand the file over with its size"));
             }
-            let sent = Progress { bytes: bytes.len() as u64 };
-            self.put_block(&blocks.id(blocks.staged), bytes, &md5).await?;
-            blocks.staged(&after);
-            digests = after;
+            let (sent, md5) = (Progress { bytes: block.bytes.len() as u64 }, block.md5().await?);
+            self.put_block(&blocks.id(blocks.staged), block.bytes, &md5).await?;
+            blocks.staged(&block.digests);
+            digests = block.digests;
             self.cx.progress(sent);
             // The next block has to wait for this: so a crash costs one block, and not two.
             save(blocks.clone()).await?;
