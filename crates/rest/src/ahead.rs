@@ -22,15 +22,19 @@ use crate::digests::Digests;
 /// A block that is ready to be sent.
 pub(crate) struct Block {
     pub(crate) bytes: Bytes,
-    /// MD5 of these bytes, as the header has it: the slowest of all that is done with a block.
-    md5: AbortOnDropHandle<String>,
+    /// MD5 of these bytes, if it is wanted: the slowest of all that is done with a block.
+    md5: Option<AbortOnDropHandle<String>>,
     /// Of the source up to the end of this block.
     pub(crate) digests: Digests,
 }
 
 impl Block {
-    pub(crate) async fn md5(&mut self) -> Result<String> {
-        (&mut self.md5).await.map_err(broke_off)
+    /// As the header has it.
+    pub(crate) async fn md5(&mut self) -> Result<Option<String>> {
+        match self.md5.take() {
+            Some(md5) => md5.await.map(Some).map_err(broke_off),
+            None => Ok(None),
+        }
     }
 }
 
@@ -45,10 +49,10 @@ pub(crate) struct Ahead {
 }
 
 impl Ahead {
-    /// Cuts the stream into blocks of this length; the digests are those of what came before it.
-    pub(crate) fn read(bytes: BoxStream<'static, Result<Bytes>>, length: usize, digests: Digests) -> Ahead {
+    /// Cuts the stream into blocks of this length, with their MD5 or without; the digests are those of what came before it.
+    pub(crate) fn read(bytes: BoxStream<'static, Result<Bytes>>, length: usize, md5: bool, digests: Digests) -> Ahead {
         let (sender, blocks) = mpsc::channel(1);
-        let mut reader = Reader { bytes: bytes.fuse(), rest: Bytes::new(), length, digests };
+        let mut reader = Reader { bytes: bytes.fuse(), rest: Bytes::new(), length, md5, digests };
         let work = async move {
             while let Some(block) = reader.block().await.transpose() {
                 let failed = block.is_err();
@@ -75,6 +79,7 @@ struct Reader {
     /// What was read of the next block already.
     rest: Bytes,
     length: usize,
+    md5: bool,
     digests: Digests,
 }
 
@@ -99,8 +104,10 @@ impl Reader {
             return Ok(None);
         }
         let (bytes, digests) = (block.freeze(), self.digests.clone());
-        let whole = bytes.clone();
-        let md5 = spawn_blocking(move || BASE64_STANDARD.encode(Md5::digest(&whole)));
-        Ok(Some(Block { bytes, md5: AbortOnDropHandle::new(md5), digests }))
+        let md5 = self.md5.then(|| {
+            let whole = bytes.clone();
+            AbortOnDropHandle::new(spawn_blocking(move || BASE64_STANDARD.encode(Md5::digest(&whole))))
+        });
+        Ok(Some(Block { bytes, md5, digests }))
     }
 }

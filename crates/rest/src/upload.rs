@@ -3,7 +3,8 @@
 //! A file of moderate size goes in one request, read while it is sent. A larger one is staged block by block (Azure Blob
 //! Storage, "Put Block") and becomes visible with the list of its blocks ("Put Block List"). What is staged stays for a
 //! week, so a checkpoint of block count and digest is all that is needed to go on after a crash, or with a new address
-//! after the old one ran out. The storage compares the MD5 of what arrived with that of what was sent.
+//! after the old one ran out. Where neither TLS nor the machine itself guards the bytes on their way, the storage compares
+//! the MD5 of each block that arrived with that of what was sent.
 //!
 //! What becomes visible is one version of the source, with the digest it was said to have. A source that changed while it
 //! was sent is sent again from its beginning, under new names of blocks, unless it was handed over with another size or
@@ -16,7 +17,7 @@ use futures::{StreamExt, future::BoxFuture};
 use http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode, header};
 use tokio::time::{Instant, sleep};
 use trunkline_core::{Context, Digest, Error, ErrorKind, FileRef, FileStream, Progress, Result, Retry, Secret};
-use url::Url;
+use url::{Host, Url};
 
 use crate::{
     Blocks, Client, address,
@@ -145,7 +146,7 @@ impl Upload<'_> {
                 return Err(Error::new(ErrorKind::Limit, message).hint("hand the file over with its size"));
             }
             let (sent, md5) = (Progress { bytes: block.bytes.len() as u64 }, block.md5().await?);
-            self.put_block(&blocks.id(blocks.staged), block.bytes, &md5).await?;
+            self.put_block(&blocks.id(blocks.staged), block.bytes, md5).await?;
             blocks.staged(&block.digests);
             digests = block.digests;
             self.cx.progress(sent);
@@ -183,7 +184,7 @@ impl Upload<'_> {
             ..Blocks::default()
         };
         let digests = Digests::for_checking(&blocks.declared);
-        let source = Source::new(stream, &blocks, digests);
+        let source = self.source(stream, &blocks, digests);
         Ok((blocks, source))
     }
 
@@ -193,12 +194,12 @@ impl Upload<'_> {
         if self.file.size == Some(blocks.bytes) {
             // All of it is staged, of one version: nothing has to be read.
             let nothing = FileStream::new(self.file.size, futures::stream::empty().boxed());
-            return Ok(Source::new(nothing, blocks, digests));
+            return Ok(self.source(nothing, blocks, digests));
         }
         if blocks.version.is_some() {
             let stream = self.cx.open(self.file, blocks.position()).await?;
             if stream.version == blocks.version {
-                return Ok(Source::new(stream, blocks, digests));
+                return Ok(self.source(stream, blocks, digests));
             }
         }
         let mut stream = self.cx.open(self.file, 0).await?;
@@ -215,7 +216,12 @@ impl Upload<'_> {
         if read.sha256() != digests.sha256() {
             return Err(changed());
         }
-        Ok(Source::new(stream, blocks, digests))
+        Ok(self.source(stream, blocks, digests))
+    }
+
+    fn source(&self, stream: FileStream, blocks: &Blocks, digests: Digests) -> Source {
+        let ahead = Ahead::read(stream.bytes, blocks.block as usize, !is_guarded(&self.url), digests.clone());
+        Source { size: stream.size, digests, blocks: ahead }
     }
 
     /// The whole file in one request.
@@ -243,9 +249,10 @@ impl Upload<'_> {
         Ok(Uploaded { bytes: digests.bytes, sha256: digests.sha256() })
     }
 
-    async fn put_block(&self, id: &str, block: Bytes, md5: &str) -> Result<()> {
+    async fn put_block(&self, id: &str, block: Bytes, md5: Option<String>) -> Result<()> {
         let mut headers = HeaderMap::new();
-        headers.extend(HeaderValue::from_str(md5).map(|md5| (HeaderName::from_static("content-md5"), md5)));
+        let md5 = md5.as_deref().map(HeaderValue::from_str).and_then(Result::ok);
+        headers.extend(md5.map(|md5| (HeaderName::from_static("content-md5"), md5)));
         self.put(&[("comp", "block"), ("blockid", id)], headers, || ready(block.clone())).await.map(drop)
     }
 
@@ -353,11 +360,15 @@ struct Source {
     blocks: Ahead,
 }
 
-impl Source {
-    fn new(stream: FileStream, blocks: &Blocks, digests: Digests) -> Source {
-        let ahead = Ahead::read(stream.bytes, blocks.block as usize, digests.clone());
-        Source { size: stream.size, digests, blocks: ahead }
-    }
+/// Whether what is sent there cannot change on its way unnoticed: TLS proves every record (RFC 8446 section 5.2), and what
+/// stays on the machine is on no way. MD5 costs more than all else that is done with a block.
+fn is_guarded(url: &Url) -> bool {
+    let loopback = match url.host() {
+        Some(Host::Ipv4(address)) => address.is_loopback(),
+        Some(Host::Ipv6(address)) => address.is_loopback(),
+        Some(Host::Domain(_)) | None => false,
+    };
+    url.scheme() == "https" || loopback
 }
 
 /// All digests that the file is said to have, by who handed it over and by who has it.
