@@ -14,8 +14,8 @@ use schemars::JsonSchema;
 use serde::Deserialize;
 use serde_json::{Value, json};
 use trunkline_core::{
-    ActionEntry, Authorization, Checked, Connector, ConnectorEntry, FileStream, Result, Secret, VaultSlot, async_trait,
-    submit,
+    ActionEntry, Authorization, Checked, Connector, ConnectorEntry, FileStream, Position, Result, Secret, VaultSlot,
+    async_trait, submit,
 };
 use trunkline_rest::{Auth, Client, ClientAuth, Grant, OAuth, Table, raw};
 use url::Url;
@@ -191,7 +191,7 @@ impl Connector for Mediaflow {
         client.sign_out(held).await
     }
 
-    async fn open(client: &Client, source: &Value, from: u64) -> Result<FileStream> {
+    async fn open(client: &Client, source: &Value, from: Position) -> Result<FileStream> {
         match source.get("path") {
             Some(_) => raw::open(client, source, from).await,
             None => download::open(client, source, from).await,

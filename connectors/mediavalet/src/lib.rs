@@ -21,8 +21,8 @@ mod webhook;
 
 use serde_json::{Value, json};
 use trunkline_core::{
-    ActionEntry, Authorization, Checked, Connector, ConnectorEntry, Error, ErrorKind, FileStream, Result, Secret,
-    VaultSlot, async_trait, submit,
+    ActionEntry, Authorization, Checked, Connector, ConnectorEntry, Error, ErrorKind, FileStream, Position, Result,
+    Secret, VaultSlot, async_trait, submit,
 };
 use trunkline_rest::{Answer, Auth, Client, Grant, OAuth, raw};
 
@@ -103,7 +103,7 @@ impl Connector for MediaValet {
         client.sign_out(held).await
     }
 
-    async fn open(client: &Client, source: &Value, from: u64) -> Result<FileStream> {
+    async fn open(client: &Client, source: &Value, from: Position) -> Result<FileStream> {
         source::open(client, source, from).await
     }
 }

@@ -9,6 +9,7 @@
 //! [`Client::upload_blocks`]; they write no route again.
 
 mod address;
+mod ahead;
 mod answer;
 mod auth;
 mod batch;
@@ -17,6 +18,7 @@ mod budget;
 mod builder;
 mod check;
 mod client;
+mod digests;
 mod discover;
 mod download;
 mod granted;
@@ -46,6 +48,7 @@ mod token;
 mod tokens;
 mod transport;
 mod upload;
+mod version;
 mod within;
 
 pub use answer::Answer;
