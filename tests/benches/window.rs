@@ -26,9 +26,9 @@ use trunkline_store::Store;
 use trunkline_tests::Cli;
 
 const REFRESHES: usize = 10_000;
-const QUICK: usize = 500;
+const QUICK: usize = 800;
 /// Connections that are refreshed in turns: each one's token has to run out before its next turn.
-const CONNECTIONS: usize = 100;
+const CONNECTIONS: usize = 400;
 /// Seconds a token is good for: no answer can say less.
 const LIFETIME: Duration = Duration::from_secs(1);
 
