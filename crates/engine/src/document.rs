@@ -130,6 +130,11 @@ pub(crate) struct EachDocument {
     /// What tells the items apart, such as `{{ item.id }}`: an item whose key has an outcome in this run is not worked on
     /// again. Needed where an action lists.
     pub(crate) key: Option<String>,
+    /// Remembers across the runs of this flow which items are done: one that has not changed since is skipped. What an item
+    /// is like is said by an expression, such as `{{ item.version }}`, or by all of the item as it is listed (`true`). It is
+    /// remembered by the flow's name, the connections of the run, this step's path, and the key.
+    #[schemars(with = "Option<OnceDocument>")]
+    pub(crate) once: Option<Value>,
     /// How many items are worked on at the same time.
     #[serde(default = "one")]
     #[schemars(range(min = 1, max = 64))]
@@ -141,6 +146,15 @@ pub(crate) struct EachDocument {
     /// What to do with each item, in order; expressions call it `item`.
     #[schemars(schema_with = "steps_schema")]
     pub(crate) steps: Vec<Value>,
+}
+
+/// Whether, or by what, items are remembered across runs.
+#[derive(JsonSchema)]
+#[serde(untagged)]
+#[allow(dead_code)]
+enum OnceDocument {
+    Whole(bool),
+    By(String),
 }
 
 /// Where the items of an `each` come from.

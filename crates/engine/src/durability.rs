@@ -13,6 +13,7 @@ use trunkline_core::{Effect, Error, ErrorKind, Progress, Recorder, Result};
 
 use crate::{
     Flush, ItemOutcome, Journal, Ledger, Limits, Run, RunEvent, RunId, RunStatus, StepPath, Waiting,
+    retry::Earlier,
     time::{Clock, ends_the_run, milliseconds},
 };
 
@@ -128,8 +129,16 @@ pub(crate) trait Durability: Send + Sync {
     fn now(&self) -> u64;
     /// The outcome of an item, if it has one.
     async fn item(&self, each: &StepPath, key: &str) -> Result<Option<ItemOutcome>>;
-    /// Records the outcome of the items that were worked on together under this name.
-    async fn finish_items(&self, each: &StepPath, name: &str, keys: Vec<String>, outcome: ItemOutcome) -> Result<()>;
+    /// Whether an item is this run's business: all are, unless it goes over what failed in an earlier one.
+    async fn wants(&self, each: &StepPath, key: &str) -> Result<bool>;
+    /// What an item was called together with others when an earlier run worked on it.
+    fn batch(&self, each: &StepPath, key: &str) -> Option<String>;
+    /// What an item comes to without being worked on, since an earlier run has done it when it was like this, or may have.
+    async fn unchanged(&self, each: &StepPath, key: &str, fingerprint: &str) -> Result<Option<ItemOutcome>>;
+    /// The run whose idempotency keys a step has: an earlier one, if it goes on with what that has begun.
+    fn begun_in(&self, step: &StepPath) -> RunId;
+    /// Records the outcomes of items; of those that were worked on in a batch also what that was called.
+    async fn finish_items(&self, each: &StepPath, batch: Option<String>, ended: Vec<Ended>) -> Result<()>;
     /// Where a list goes on: nothing recorded, the cursor of a page, or `Some(None)` if it is through.
     fn position(&self, each: &StepPath) -> Option<Option<Value>>;
     /// Records that all items before this cursor have outcomes.
@@ -140,6 +149,14 @@ pub(crate) trait Durability: Send + Sync {
     fn notify(&self, notice: Notice);
 }
 
+/// An item that has come to its outcome.
+pub(crate) struct Ended {
+    pub(crate) key: String,
+    /// What it was like, where that is remembered across runs.
+    pub(crate) once: Option<String>,
+    pub(crate) outcome: ItemOutcome,
+}
+
 /// Durability by our own journal.
 #[derive(Clone)]
 pub(crate) struct Journaled(Arc<Inner>);
@@ -148,6 +165,8 @@ struct Inner {
     journal: Arc<dyn Journal>,
     id: RunId,
     run: Mutex<Run>,
+    /// What the runs before have left to one that goes over what failed.
+    earlier: Option<Arc<Earlier>>,
     watchers: broadcast::Sender<Notice>,
     /// Wakes those who wait for a signal.
     signalled: Notify,
@@ -161,13 +180,14 @@ impl Journaled {
     pub(crate) fn new(
         journal: Arc<dyn Journal>,
         run: Run,
+        earlier: Option<Arc<Earlier>>,
         watchers: broadcast::Sender<Notice>,
         (clock, limits): (Clock, Limits),
         every_step: bool,
     ) -> Self {
         let (id, signalled) = (run.id.clone(), Notify::new());
         let run = Mutex::new(run);
-        Journaled(Arc::new(Inner { journal, id, run, watchers, signalled, clock, limits, every_step }))
+        Journaled(Arc::new(Inner { journal, id, run, earlier, watchers, signalled, clock, limits, every_step }))
     }
 
     /// Looks at the state of the run.
@@ -198,6 +218,31 @@ impl Journaled {
         self.0.journal.append(&self.0.id, events, flush).await
     }
 
+    fn earlier<T>(&self, look: impl FnOnce(&Earlier) -> Option<T>) -> Option<T> {
+        self.0.earlier.as_deref().and_then(look)
+    }
+
+    /// Records of the items that were to be gone over and have not been met that they are still at fault: none is lost
+    /// silently. A flow that is through has met all that it could.
+    pub(crate) async fn tell_missing(&self) -> Result<()> {
+        let Some(earlier) = self.0.earlier.clone() else { return Ok(()) };
+        for fault in earlier.all_wanted() {
+            let mut told = self.item(&fault.step, &fault.key).await?.is_some();
+            for (each, key) in fault.step.around().iter().filter_map(StepPath::split) {
+                let around = self.item(&each, &key).await?;
+                told |= around.is_some_and(|outcome| !matches!(outcome, ItemOutcome::Done));
+            }
+            if !told {
+                let message = "the item was not met again: it is not in the list any more, or the flow passes it by";
+                let error = Error::new(ErrorKind::NotFound, message)
+                    .hint("if it was taken out of the list on purpose, nothing is left to do");
+                let (key, outcome) = (fault.key.clone(), ItemOutcome::Failed { error });
+                self.finish_items(&fault.step, None, vec![Ended { key, once: None, outcome }]).await?;
+            }
+        }
+        Ok(())
+    }
+
     /// Leaves the run to be resumed, once all that was recorded is on disk.
     pub(crate) async fn park(&self) -> Result<Run> {
         self.append(Vec::new(), Flush::Now).await?;
@@ -222,8 +267,11 @@ impl Journaled {
         attempt: &dyn Attempt,
         recorder: &Arc<StepRecorder>,
     ) -> Result<Value> {
-        let checkpoint = || self.with_run(|run| run.checkpoint(step));
-        let mut unclear = effect == Effect::Create && self.with_run(|run| run.started(step));
+        let earlier = || self.earlier(|earlier| earlier.checkpoint(step));
+        let checkpoint = || self.with_run(|run| run.checkpoint(step)).or_else(earlier);
+        let started = self.with_run(|run| run.started(step));
+        let mut unclear = effect == Effect::Create
+            && (started || self.earlier(|earlier| Some(earlier.is_unclear(step))) == Some(true));
         let mut last =
             Error::new(ErrorKind::UnknownOutcome, format!("{step} was interrupted; it may have taken effect"));
         for _ in 0..=MAX_RECONCILED_ATTEMPTS {
@@ -289,7 +337,7 @@ impl Durability for Journaled {
     }
 
     fn result(&self, step: &StepPath) -> Option<Result<Value>> {
-        self.with_run(|run| run.result(step))
+        self.with_run(|run| run.result(step)).or_else(|| self.earlier(|earlier| earlier.result(step)))
     }
 
     async fn finish(&self, step: &StepPath, output: Value) -> Result<()> {
@@ -359,19 +407,61 @@ impl Durability for Journaled {
         self.0.journal.item(&self.0.id, each, key).await
     }
 
-    async fn finish_items(&self, each: &StepPath, name: &str, keys: Vec<String>, outcome: ItemOutcome) -> Result<()> {
-        let item = |key: &String| RunEvent::ItemFinished {
+    async fn wants(&self, each: &StepPath, key: &str) -> Result<bool> {
+        let Some(earlier) = &self.0.earlier else { return Ok(true) };
+        if let Some(wanted) = earlier.wants(each, key) {
+            return Ok(wanted);
+        }
+        for run in earlier.runs() {
+            if self.0.journal.item(run, each, key).await?.is_some() {
+                return Ok(false);
+            }
+        }
+        Ok(true)
+    }
+
+    fn batch(&self, each: &StepPath, key: &str) -> Option<String> {
+        self.earlier(|earlier| earlier.batch(each, key).map(str::to_owned))
+    }
+
+    async fn unchanged(&self, each: &StepPath, key: &str, fingerprint: &str) -> Result<Option<ItemOutcome>> {
+        let Some(before) = self.0.journal.before(&self.0.id, each, key).await? else { return Ok(None) };
+        let run = &before.run;
+        if !before.unknown {
+            let reason = format!("unchanged since run {run}");
+            return Ok((before.fingerprint == fingerprint).then_some(ItemOutcome::Skipped { reason }));
+        }
+        // A run that goes over that one looks it up.
+        if self.earlier(|earlier| Some(earlier.runs().contains(run))) == Some(true) {
+            return Ok(None);
+        }
+        let message = format!("run {run} may have done it: nobody knows, and it is not done again blindly");
+        let hint = format!(
+            "`trunkline runs settle {run} {} done|retry|fail` says what became of it; `trunkline runs retry {run} --unknown` \
+             looks it up, where the action can do that",
+            each.join(key)
+        );
+        let error = Error::new(ErrorKind::UnknownOutcome, message).hint(hint).with("run", run);
+        Ok(Some(ItemOutcome::Unknown { error }))
+    }
+
+    fn begun_in(&self, step: &StepPath) -> RunId {
+        self.earlier(|earlier| earlier.run_of(step).cloned()).unwrap_or_else(|| self.0.id.clone())
+    }
+
+    async fn finish_items(&self, each: &StepPath, batch: Option<String>, ended: Vec<Ended>) -> Result<()> {
+        let at = self.now();
+        let item = |Ended { key, once, outcome }: &Ended| RunEvent::ItemFinished {
             step: each.clone(),
             key: key.clone(),
             outcome: outcome.clone(),
-            at: self.now(),
+            once: once.clone(),
+            at,
         };
-        let mut events: Vec<_> = keys.iter().map(item).collect();
-        if keys != [name] {
-            events.push(RunEvent::BatchFinished { step: each.clone(), batch: name.to_owned() });
-        }
+        let mut events: Vec<_> = ended.iter().map(item).collect();
+        events.extend(batch.map(|batch| RunEvent::BatchFinished { step: each.clone(), batch }));
         self.record_all(events, Flush::Later).await?;
-        for key in keys {
+        for Ended { key, outcome, .. } in ended {
             let (status, reason) = (outcome.status(), outcome.reason().map(str::to_owned));
             self.notify(Notice::ItemFinished { step: each.clone(), key, status, reason });
         }
