@@ -13,6 +13,7 @@ use trunkline_core::{Effect, Error, ErrorKind, Progress, Recorder, Result};
 
 use crate::{
     Flush, ItemOutcome, Journal, Ledger, Limits, Run, RunEvent, RunId, RunStatus, StepPath, Waiting,
+    ledger::left_to_a_person,
     retry::Earlier,
     time::{Clock, ends_the_run, milliseconds},
 };
@@ -218,29 +219,8 @@ impl Journaled {
         self.0.journal.append(&self.0.id, events, flush).await
     }
 
-    fn earlier<T>(&self, look: impl FnOnce(&Earlier) -> Option<T>) -> Option<T> {
+    pub(crate) fn earlier<T>(&self, look: impl FnOnce(&Earlier) -> Option<T>) -> Option<T> {
         self.0.earlier.as_deref().and_then(look)
-    }
-
-    /// Records of the items that were to be gone over and have not been met that they are still at fault: none is lost
-    /// silently. A flow that is through has met all that it could.
-    pub(crate) async fn tell_missing(&self) -> Result<()> {
-        let Some(earlier) = self.0.earlier.clone() else { return Ok(()) };
-        for fault in earlier.all_wanted() {
-            let mut told = self.item(&fault.step, &fault.key).await?.is_some();
-            for (each, key) in fault.step.around().iter().filter_map(StepPath::split) {
-                let around = self.item(&each, &key).await?;
-                told |= around.is_some_and(|outcome| !matches!(outcome, ItemOutcome::Done));
-            }
-            if !told {
-                let message = "the item was not met again: it is not in the list any more, or the flow passes it by";
-                let error = Error::new(ErrorKind::NotFound, message)
-                    .hint("if it was taken out of the list on purpose, nothing is left to do");
-                let (key, outcome) = (fault.key.clone(), ItemOutcome::Failed { error });
-                self.finish_items(&fault.step, None, vec![Ended { key, once: None, outcome }]).await?;
-            }
-        }
-        Ok(())
     }
 
     /// Leaves the run to be resumed, once all that was recorded is on disk.
@@ -315,7 +295,7 @@ impl Durability for Journaled {
         let recorder =
             Arc::new(StepRecorder { journaled: self.clone(), step: step.clone(), warnings: Mutex::default() });
         let result = self.attempt(step, effect, attempt, &recorder).await;
-        let result = result.and_then(|output| {
+        let result = result.map_err(|error| left_to_a_person(&self.0.id, step, error)).and_then(|output| {
             self.0.limits.payload(&format!("the output of step {step}"), &output)?;
             Ok(output)
         });
@@ -425,24 +405,8 @@ impl Durability for Journaled {
     }
 
     async fn unchanged(&self, each: &StepPath, key: &str, fingerprint: &str) -> Result<Option<ItemOutcome>> {
-        let Some(before) = self.0.journal.before(&self.0.id, each, key).await? else { return Ok(None) };
-        let run = &before.run;
-        if !before.unknown {
-            let reason = format!("unchanged since run {run}");
-            return Ok((before.fingerprint == fingerprint).then_some(ItemOutcome::Skipped { reason }));
-        }
-        // A run that goes over that one looks it up.
-        if self.earlier(|earlier| Some(earlier.runs().contains(run))) == Some(true) {
-            return Ok(None);
-        }
-        let message = format!("run {run} may have done it: nobody knows, and it is not done again blindly");
-        let hint = format!(
-            "`trunkline runs settle {run} {} done|retry|fail` says what became of it; `trunkline runs retry {run} --unknown` \
-             looks it up, where the action can do that",
-            each.join(key)
-        );
-        let error = Error::new(ErrorKind::UnknownOutcome, message).hint(hint).with("run", run);
-        Ok(Some(ItemOutcome::Unknown { error }))
+        let before = self.0.journal.before(&self.0.id, each, key).await?;
+        Ok(before.and_then(|before| self.since(before, each, key, fingerprint)))
     }
 
     fn begun_in(&self, step: &StepPath) -> RunId {

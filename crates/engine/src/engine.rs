@@ -376,7 +376,8 @@ impl Engine {
         let (id, input) = (run.id.clone(), run.input.clone());
         let bounds = self.bounds(&flow, &run);
         let given = (self.clock.clone(), self.limits.clone());
-        let journaled = Journaled::new(self.journal.clone(), run, earlier, watchers, given, flow.flushes_every_step());
+        let journaled =
+            Journaled::new(self.journal.clone(), run, earlier.clone(), watchers, given, flow.flushes_every_step());
         let poll = Abort(self.poll(&id, journaled.clone(), cancellation.clone()));
         let stop = Stop { cancellation: cancellation.clone(), parking: self.parking.clone() };
         let (durability, limits) = (Arc::new(journaled.clone()), self.limits.clone());
@@ -391,7 +392,10 @@ impl Engine {
                 return journaled.park().await;
             }
             let end = match end {
-                Ok(output) => journaled.tell_missing().await.map(|()| output),
+                Ok(output) => match earlier {
+                    Some(earlier) => journaled.tell_missing(earlier).await.map(|()| output),
+                    None => Ok(output),
+                },
                 failed => failed,
             };
             finish(&journaled, end).await

@@ -43,6 +43,14 @@ impl ItemOutcome {
         }
     }
 
+    /// What went wrong, if something did.
+    pub fn error(&self) -> Option<&Error> {
+        match self {
+            ItemOutcome::Failed { error } | ItemOutcome::Unknown { error } => Some(error),
+            ItemOutcome::Done | ItemOutcome::Skipped { .. } => None,
+        }
+    }
+
     /// Why it did not end as done.
     pub fn reason(&self) -> Option<&str> {
         match self {

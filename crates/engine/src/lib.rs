@@ -52,6 +52,7 @@ mod journal;
 #[cfg(any(test, feature = "suite"))]
 pub mod journal_suite;
 mod kinds;
+mod ledger;
 mod limits;
 mod reader;
 mod retry;
