@@ -73,6 +73,18 @@ impl StepPath {
         Some((StepPath(outer.to_owned()), last.replace("~1", "/").replace("~0", "~")))
     }
 
+    /// Whether this is the path of an `each` step as a ledger names it: there `*` stands for any item around it.
+    pub fn is_like(&self, pattern: &str) -> bool {
+        let (mut parts, mut like) = (self.0.split('/'), pattern.split('/'));
+        loop {
+            match (parts.next(), like.next()) {
+                (None, None) => return true,
+                (Some(part), Some(like)) if part == like || like == "*" => {}
+                _ => return false,
+            }
+        }
+    }
+
     /// The path as text.
     pub fn as_str(&self) -> &str {
         &self.0

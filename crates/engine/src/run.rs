@@ -234,7 +234,7 @@ impl Run {
             RunEvent::StepSettled { step, verdict, output, .. } => self.settle(step, verdict, output),
             RunEvent::ItemSettled { step, key, before, outcome, .. } => {
                 self.forget_item(&step, &key);
-                let ledger = self.ledger.iter_mut().find(|(of, _)| settle::is_summed_in(&step, of));
+                let ledger = self.ledger.iter_mut().find(|(of, _)| step.is_like(of.as_str()));
                 if let Some((_, ledger)) = ledger {
                     ledger.discount(&before);
                     ledger.count(&outcome);

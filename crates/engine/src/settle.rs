@@ -162,15 +162,3 @@ fn ends_with(steps: &[Step], id: &str) -> bool {
         _ => &*last.id == id,
     })
 }
-
-/// Whether the items of an `each` step are summed up in the ledger of this path, in which `*` stands for items around.
-pub(crate) fn is_summed_in(each: &StepPath, ledger: &StepPath) -> bool {
-    let (mut parts, mut of) = (each.as_str().split('/'), ledger.as_str().split('/'));
-    loop {
-        match (parts.next(), of.next()) {
-            (None, None) => return true,
-            (Some(part), Some(of)) if part == of || of == "*" => {}
-            _ => return false,
-        }
-    }
-}

@@ -402,7 +402,8 @@ fn open(world: &World) {
 
 #[tokio::test(start_paused = true)]
 async fn a_run_that_goes_over_another_comes_to_the_same_end_wherever_its_process_dies() {
-    let lab = Lab { again: Some((close, open)), ..Lab::new("gone over", &troubled(), json!({})) };
+    let mut lab = Lab::new("gone over", &troubled(), json!({}));
+    lab.again = Some((close, open));
     let played = lab.play().await;
     assert_eq!((played.run.status, written(&played.world).0), (RunStatus::Succeeded, 1), "{:?}", played.run.ledger);
     assert_eq!(counts(&played.run, "all"), [3, 0, 0, 0], "a and b for themselves, c for what is in it");
@@ -412,8 +413,8 @@ async fn a_run_that_goes_over_another_comes_to_the_same_end_wherever_its_process
 
 #[tokio::test(start_paused = true)]
 async fn without_the_record_of_the_earlier_run_things_would_be_made_twice() {
-    let forgets = |event: &RunEvent| matches!(event, RunEvent::StepStarted { .. });
-    let lab = Lab { again: Some((close, open)), forgets, ..Lab::new("forgotten", &troubled(), json!({})) };
+    let mut lab = Lab::new("forgotten", &troubled(), json!({}));
+    (lab.again, lab.forgets) = (Some((close, open)), |event| matches!(event, RunEvent::StepStarted { .. }));
     let played = lab.once("forgotten", std::iter::empty()).await;
     assert_eq!(written(&played.world).0, 2, "the proof above can fail");
 }

@@ -1,6 +1,6 @@
 //! The outcomes of items, and what is remembered of them across runs: read off the events in the same transaction.
 
-use rusqlite::{Connection, OptionalExtension, params};
+use rusqlite::{Connection, OptionalExtension, Row, params};
 use trunkline_core::Result;
 use trunkline_engine::{Before, Item, ItemOutcome, RunId, StepPath};
 
@@ -72,16 +72,11 @@ impl Store {
                 "SELECT step, key, outcome, finished_at FROM items
                  WHERE run = ?1 AND (?2 IS NULL OR status = ?2) {behind} ORDER BY step, key LIMIT ?5"
             ))?;
-            let (step, key) = after.unwrap_or_default();
+            let (step, key) = after.unzip();
             let most = i64::try_from(most).unwrap_or(i64::MAX);
-            let row = |row: &rusqlite::Row<'_>| {
-                Ok((row.get::<_, String>(0)?, row.get(1)?, row.get::<_, String>(2)?, row.get::<_, i64>(3)?))
-            };
-            let rows = match behind {
-                "" => statement.query_map(params![id.0, status, (), (), most], row)?.collect(),
-                _ => statement.query_map(params![id.0, status, step.as_str(), key, most], row)?.collect(),
-            };
-            rows as rusqlite::Result<Vec<_>>
+            let row = |row: &Row<'_>| Ok((row.get(0)?, row.get(1)?, row.get(2)?, row.get(3)?));
+            let found = params![id.0, status, step.as_ref().map(StepPath::as_str), key, most];
+            statement.query_map(found, row)?.collect::<rusqlite::Result<Vec<_>>>()
         });
         let item = |(step, key, outcome, at): (String, String, String, i64)| {
             let outcome: ItemOutcome = parse(run, &outcome)?;
@@ -97,9 +92,8 @@ impl Store {
                 "SELECT done_once.run, fingerprint, unknown FROM done_once JOIN runs USING (flow, connections)
                  WHERE runs.id = ?1 AND step = ?2 AND key = ?3",
             )?;
-            let before = |row: &rusqlite::Row<'_>| {
-                Ok(Before { run: RunId(row.get(0)?), fingerprint: row.get(1)?, unknown: row.get(2)? })
-            };
+            let before =
+                |row: &Row<'_>| Ok(Before { run: RunId(row.get(0)?), fingerprint: row.get(1)?, unknown: row.get(2)? });
             statement.query_row([&item.0.0, item.1.as_str(), &item.2], before).optional()
         });
         read.await
