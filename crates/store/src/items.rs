@@ -89,7 +89,7 @@ impl Store {
         let item = (run.clone(), step.clone(), key.to_owned());
         let read = self.readers.read("reading what was done once", move |store| {
             let mut statement = store.prepare_cached(
-                "SELECT done_once.run, fingerprint, unknown FROM done_once JOIN runs USING (flow, connections)
+                "SELECT done_once.run, fingerprint, done_once.unknown FROM done_once JOIN runs USING (flow, connections)
                  WHERE runs.id = ?1 AND step = ?2 AND key = ?3",
             )?;
             let before =
