@@ -133,7 +133,8 @@ pub(crate) struct EachDocument {
     /// Remembers across the runs of this flow which items are done: one that has not changed since is skipped. What an item
     /// is like is said by an expression, such as `{{ item.version }}`, or by all of the item as it is listed (`true`). It is
     /// remembered by the flow's name, the connections of the run, this step's path, and the key.
-    #[schemars(with = "Option<OnceDocument>")]
+    #[serde(default)]
+    #[schemars(schema_with = "once_schema")]
     pub(crate) once: Option<Value>,
     /// How many items are worked on at the same time.
     #[serde(default = "one")]
@@ -146,15 +147,6 @@ pub(crate) struct EachDocument {
     /// What to do with each item, in order; expressions call it `item`.
     #[schemars(schema_with = "steps_schema")]
     pub(crate) steps: Vec<Value>,
-}
-
-/// Whether, or by what, items are remembered across runs.
-#[derive(JsonSchema)]
-#[serde(untagged)]
-#[allow(dead_code)]
-enum OnceDocument {
-    Whole(bool),
-    By(String),
 }
 
 /// Where the items of an `each` come from.
@@ -331,6 +323,10 @@ fn branches_schema(generator: &mut SchemaGenerator) -> Schemars {
 
 fn steps_schema(_: &mut SchemaGenerator) -> Schemars {
     json_schema!({ "type": "array", "items": { "$ref": "#/$defs/step" } })
+}
+
+fn once_schema(_: &mut SchemaGenerator) -> Schemars {
+    json_schema!({ "type": ["boolean", "string", "null"] })
 }
 
 fn over_schema(generator: &mut SchemaGenerator) -> Schemars {

@@ -166,8 +166,11 @@ impl Engine {
     /// action on the same slot; waits that are over stay so. All else runs again: lists are read anew, and an item that is
     /// not in them any more is told as failed.
     ///
-    /// Fails with `conflict` if somebody works on the run, if it can still be resumed after a crash, if nothing failed, or
-    /// if it was gone over before: then it is the later run that can be gone over.
+    /// A run that an error has stopped is taken to its end with a corrected flow in this way, also where it has not come to
+    /// all items; it cannot be resumed after that.
+    ///
+    /// Fails with `conflict` if somebody works on the run, if it has not ended or can be resumed as it is, if nothing failed,
+    /// or if it was gone over before: then it is the later run that can be gone over.
     pub async fn retry(
         &self,
         id: &RunId,
@@ -189,6 +192,13 @@ impl Engine {
             return Err(conflict(format!("run {id} has not ended"))
                 .hint(format!("`trunkline runs resume {id}` takes it to its end")));
         }
+        let stopped = run.status == RunStatus::Failed;
+        if stopped && flow.is_none() && self.bounds(&self.flow_of(&run).await?, &run).check(self.now()).is_ok() {
+            return Err(conflict(format!("run {id} was stopped by an error")).hint(format!(
+                "`trunkline runs resume {id}` goes on with it; `trunkline runs retry {id} --flow NAME|FILE` does so with a \
+                 corrected flow"
+            )));
+        }
         let flow = match flow {
             Some(flow) if flow.name() != run.flow => {
                 let message = format!("run {id} is one of flow {}, not of {}", run.flow, flow.name());
@@ -200,6 +210,7 @@ impl Engine {
         let retry = RetryOf { run: id.clone(), unknown };
         let earlier = Earlier::read(&*self.journal, &retry, &flow).await?;
         match earlier.count() {
+            _ if stopped => {}
             (0, 0) => return Err(conflict(format!("no item of run {id} has failed"))),
             (0, left) if !unknown => {
                 let message = format!("no item of run {id} has failed; of {left} nobody knows the outcome");
@@ -294,6 +305,10 @@ impl Engine {
         if let RunStatus::Succeeded | RunStatus::Partial | RunStatus::Cancelled = run.status {
             let message = format!("run {id} has ended ({}) and cannot be resumed", run.status.as_str());
             return Err(Error::new(ErrorKind::Conflict, message).hint("start a new run of its flow"));
+        }
+        if let Some(by) = &run.retried_by {
+            let message = format!("run {id} was gone over by run {by} and cannot be resumed");
+            return Err(Error::new(ErrorKind::Conflict, message).hint(format!("`trunkline runs resume {by}` goes on")));
         }
         let flow = self.flow_of(&run).await?;
         fill(&flow, &slots)?;

@@ -10,7 +10,8 @@ use serde_json::Value;
 use trunkline_core::{Error, ErrorKind, Result, Retry};
 
 use crate::{
-    Flow, ItemOutcome, Journal, RetryOf, Run, RunEvent, RunId, Step, StepPath, Verdict, engine::flow_of, step::StepKind,
+    Flow, ItemOutcome, Journal, RetryOf, Run, RunEvent, RunId, RunStatus, Step, StepPath, Verdict, engine::flow_of,
+    step::StepKind,
 };
 
 /// What earlier runs have left to a run that goes over what failed in them. It grows with what failed, not with what was done.
@@ -22,6 +23,10 @@ pub(crate) struct Earlier {
     faults: BTreeMap<StepPath, Fault>,
     /// Whether items are gone over of which nobody knows.
     unknown: bool,
+    /// Lists that have been gone through.
+    through: BTreeMap<StepPath, ()>,
+    /// Whether the last of the runs was stopped by an error: what it has not come to is left to do, too.
+    stopped: bool,
     /// Items at fault that were recorded one after the other: those of a batch, when its end is recorded.
     recent: Vec<StepPath>,
 }
@@ -134,6 +139,10 @@ impl Earlier {
                 }
                 self.recent.clear();
             }
+            RunEvent::PageFinished { step, next: None } => {
+                self.through.insert(step, ());
+            }
+            RunEvent::Finished { status, .. } => self.stopped = status == RunStatus::Failed,
             RunEvent::BatchFinished { step, batch } => {
                 let of_batch = recent.into_iter().filter(|item| self.faults.get(item).is_some_and(|f| f.step == step));
                 let of_batch: Vec<_> = of_batch.collect();
@@ -177,6 +186,7 @@ impl Earlier {
     fn forget(&mut self, item: &StepPath) {
         if self.faults.range(item.below()).next().is_none() {
             self.steps.extract_if(item.below(), |_, _| true).for_each(drop);
+            self.through.extract_if(item.below(), |_, _| true).for_each(drop);
         }
     }
 
@@ -237,7 +247,8 @@ impl Earlier {
         self.faults.values().filter(|fault| self.is_wanted(fault))
     }
 
-    /// Whether an item is gone over; nothing if that depends on whether it was done, since something around it failed.
+    /// Whether an item is gone over; nothing if that depends on whether it was done, since something around it failed or the
+    /// list was not gone through.
     pub(crate) fn wants(&self, each: &StepPath, key: &str) -> Option<bool> {
         let item = each.join(key);
         if let Some(fault) = self.faults.get(&item) {
@@ -246,7 +257,8 @@ impl Earlier {
         if self.faults.range(item.below()).any(|(_, fault)| self.is_wanted(fault)) {
             return Some(true);
         }
-        if self.is_inside(each) { None } else { Some(false) }
+        let left = self.stopped && !self.through.contains_key(each);
+        if left || self.is_inside(each) { None } else { Some(false) }
     }
 
     /// Whether something around this path is at fault itself.

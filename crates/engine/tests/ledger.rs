@@ -419,3 +419,44 @@ async fn without_the_record_of_the_earlier_run_things_would_be_made_twice() {
     let played = lab.once("forgotten", std::iter::empty()).await;
     assert_eq!(written(&played.world).0, 2, "the proof above can fail");
 }
+
+#[tokio::test]
+async fn a_run_that_an_error_has_stopped_is_taken_to_its_end_with_a_corrected_flow() {
+    let steps = |fault: &str, last: &str| {
+        flow(json!([
+            call("before", "thing.make_blindly", json!({ "name": "before" })),
+            { "id": "all", "each": ["a", "b", "c", "d"], "key": "{{ item }}", "steps": [
+                call("make", "thing.make_blindly", json!({ "name": "{{ item }}" })),
+                call("look", "thing.look", json!({ "name": "{{ item }}", "fault": format!("{{{{ '{fault}' if item == 'c' else '' }}}}") }))] },
+            { "id": "end", "if": "{{ steps.all.done < 9 }}", "then": [call("last", "thing.make_blindly", json!({ "name": last })) ] }
+        ]))
+    };
+    let (engine, _) = engine();
+    let first = run(&engine, &steps("auth", "last"), "stopped").await;
+    assert_eq!((first.status, counts(&first, "all")), (RunStatus::Failed, [2, 0, 0, 0]));
+    let error = engine.retry(&first.id, None, slots("stopped"), false).await.err().unwrap();
+    assert!(error.advice().unwrap().contains("runs resume"), "{error:?}");
+    let second = retry(&engine, &first.id, Some(&steps("", "last")), "stopped", false).await;
+    assert_eq!((second.status, counts(&second, "all")), (RunStatus::Succeeded, [2, 0, 0, 0]), "c and d");
+    assert_eq!(written(&world("stopped")), (1, 6, 6));
+    let error = engine.resume(&first.id, slots("stopped")).await.err().unwrap();
+    assert!(error.message().contains(&format!("was gone over by run {}", second.id)), "{error}");
+}
+
+#[test]
+fn what_is_wrong_with_once_is_found_at_its_place() {
+    let found = |once: Value, key: Value| {
+        let document =
+            json!({ "name": "x", "steps": [{ "id": "all", "each": [1], "once": once, "key": key, "steps": [] }] });
+        let found = match Flow::from_value(document) {
+            Ok(flow) => flow.check(&support::registry()),
+            Err(found) => found,
+        };
+        found.into_iter().map(|one| one.pointer).collect::<Vec<_>>()
+    };
+    assert_eq!(found(json!(true), Value::Null), ["/steps/0/key"]);
+    assert_eq!(found(json!(false), Value::Null), [""; 0]);
+    assert_eq!(found(json!(7), json!("{{ item }}")), ["/steps/0/once"]);
+    assert_eq!(found(json!("{{ steps.nothing.x }}"), json!("{{ item }}")), ["/steps/0/once"]);
+    assert_eq!(found(json!("{{ item }} {{ run.id }}"), json!("{{ item }}")), [""; 0]);
+}
