@@ -132,7 +132,10 @@ pub(crate) struct EachDocument {
     pub(crate) key: Option<String>,
     /// Remembers across the runs of this flow which items are done: one that has not changed since is skipped. What an item
     /// is like is said by an expression, such as `{{ item.version }}`, or by all of the item as it is listed (`true`). It is
-    /// remembered by the flow's name, the connections of the run, this step's path, and the key.
+    /// remembered by the flow's name, the connections of the run, this step's path, and the key; an edited flow remembers it
+    /// too. What else decides whether an item is to be done again has to be in the expression, such as
+    /// `{{ item.version }} {{ input.category }}`. An item of which an earlier run does not know whether it was done is not
+    /// done again before that is settled.
     #[serde(default)]
     #[schemars(schema_with = "once_schema")]
     pub(crate) once: Option<Value>,

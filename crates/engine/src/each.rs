@@ -138,12 +138,13 @@ impl<'a> Each<'a> {
                     None => wanted.push(Wanted { key, once, item }),
                 }
             }
+            let passed = unchanged.len() as u64;
             if !unchanged.is_empty() {
                 durability.finish_items(self.path, None, unchanged).await?;
             }
             let page = self.first_page + self.pages.len() as u64;
             self.pages.push_back(OpenPage { open: wanted.len(), next: next.clone() });
-            let listed = wanted.len() as u64;
+            let listed = wanted.len() as u64 + passed;
             durability.notify(Notice::Listed { step: self.path.clone(), items: listed, last: next.is_none() });
             for (name, keys, scope) in self.groups(wanted, scope) {
                 // Two halves of a batch of an earlier run have the same steps in the journal: one after the other.

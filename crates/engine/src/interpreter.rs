@@ -213,7 +213,7 @@ impl Interpreter {
                 scope.set_step(&step.id, &output);
             }
             StepKind::Each { over, key, once, concurrency, batch, steps } => {
-                let marks = Marks { key: key.as_ref(), once: once.as_ref() };
+                let marks = Marks { key: key.as_ref(), once: once.as_deref() };
                 Each::new(self, path, bounds, *concurrency, *batch, steps).run(over, marks, scope).await?;
                 let ledger = durability.ledger(path);
                 let sum = |reasons: &BTreeMap<String, u64>| reasons.values().sum::<u64>();

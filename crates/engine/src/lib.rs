@@ -8,6 +8,10 @@
 //! when the process died may be called again under the same idempotency key, except for a `Create`, which is looked up first
 //! and otherwise ends as `unknown`.
 //!
+//! Across runs: [`Engine::retry`] goes over the items that failed in a run and writes no others; what a run has recorded as
+//! created stays so. What ended as `unknown` is looked up or left to a person ([`Engine::settle`]). An `each` with `once`
+//! does an item again only if it has changed.
+//!
 //! The same is true of what a flow says about time and failure: a wait and a timeout end when they would have ended without
 //! the crash; tries that were recorded count, one in flight does not; an error that `on_error` has dealt with stays dealt
 //! with; a signal is heard however early it comes, and the first of its name counts. A run is pinned to the versions of its

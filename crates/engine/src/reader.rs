@@ -195,7 +195,10 @@ impl Reader {
         }
         let steps = self.steps(&read.steps, &format!("{pointer}/steps"), depth + 1);
         let (concurrency, batch) = (read.concurrency, read.batch);
-        Some((read.id, StepKind::Each { over: Box::new(over), key, once, concurrency, batch, steps }))
+        Some((
+            read.id,
+            StepKind::Each { over: Box::new(over), key, once: once.map(Box::new), concurrency, batch, steps },
+        ))
     }
 
     fn condition(

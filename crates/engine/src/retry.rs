@@ -67,9 +67,10 @@ impl Earlier {
         let (mut runs, mut next) = (Vec::new(), Some(retry.run.clone()));
         while let Some(id) = next {
             let mut run = Run::new(id.clone());
-            let visit = &mut |event| match event {
-                started @ RunEvent::Started { .. } => run.apply(started),
-                _ => {}
+            let visit = &mut |event| {
+                if let RunEvent::Started { .. } = event {
+                    run.apply(event);
+                }
             };
             journal.replay(&id, visit).await?;
             next = run.retry.clone().map(|retry| retry.run);

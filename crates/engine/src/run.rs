@@ -234,8 +234,10 @@ impl Run {
             RunEvent::StepSettled { step, verdict, output, .. } => self.settle(step, verdict, output),
             RunEvent::ItemSettled { step, key, before, outcome, .. } => {
                 self.forget_item(&step, &key);
-                let ledger = self.ledger.iter_mut().find(|(of, _)| step.is_like(of.as_str()));
-                if let Some((_, ledger)) = ledger {
+                // Summed up with those of other items by now, or not yet.
+                let summed = self.ledger.keys().find(|of| step.is_like(of.as_str())).cloned().unwrap_or_default();
+                let of = if self.ledger.contains_key(&step) { step } else { summed };
+                if let Some(ledger) = self.ledger.get_mut(&of) {
                     ledger.discount(&before);
                     ledger.count(&outcome);
                 }
@@ -412,6 +414,32 @@ mod tests {
         run.apply(end("a0"));
         run.apply(end("~"));
         assert_eq!((run.kept(), run.ledger[&files].done), (0, 4));
+    }
+
+    #[test]
+    fn a_verdict_moves_an_item_from_one_count_to_another() {
+        let mut run = Run::new(RunId("r".into()));
+        let unknown = || ItemOutcome::Unknown { error: Error::new(ErrorKind::UnknownOutcome, "lost") };
+        let inner = StepPath::from("folders/a/files");
+        for key in ["1", "2"] {
+            let (step, outcome) = (inner.clone(), unknown());
+            run.apply(RunEvent::ItemFinished { step, key: key.into(), outcome, once: None, at: 1 });
+        }
+        let settled = |key: &str| RunEvent::ItemSettled {
+            step: inner.clone(),
+            key: key.into(),
+            verdict: Verdict::Done,
+            before: unknown(),
+            outcome: ItemOutcome::Done,
+            at: 2,
+        };
+        run.apply(settled("1"));
+        assert_eq!((run.ledger[&inner].done, run.ledger[&inner].unknown["lost"]), (1, 1));
+        let (step, outcome) = ("folders".into(), ItemOutcome::Done);
+        run.apply(RunEvent::ItemFinished { step, key: "a".into(), outcome, once: None, at: 3 });
+        run.apply(settled("2"));
+        let summed = &run.ledger[&StepPath::from("folders/*/files")];
+        assert_eq!((summed.done, summed.unknown.len(), run.ledger.len()), (2, 0, 2));
     }
 
     #[test]

@@ -44,7 +44,7 @@ pub(crate) enum StepKind {
         over: Box<Over>,
         key: Option<Template>,
         /// What an item is like: one that was done when it was like this is not done again, in whatever run.
-        once: Option<Template>,
+        once: Option<Box<Template>>,
         concurrency: usize,
         batch: Option<usize>,
         steps: Arc<[Step]>,

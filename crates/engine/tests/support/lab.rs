@@ -113,6 +113,9 @@ impl Journal for Mortal {
     }
 }
 
+/// What is done to a world before something runs in it.
+pub type Prepare = fn(&World);
+
 /// Runs of one flow.
 pub struct Lab {
     pub name: String,
@@ -123,7 +126,7 @@ pub struct Lab {
     pub signals: Vec<(&'static str, Value)>,
     pub forgets: Forgets,
     /// The run that is played goes over what failed in one before: what the world is like before that, and after.
-    pub again: Option<(fn(&World), fn(&World))>,
+    pub again: Option<(Prepare, Prepare)>,
     clock: Instant,
 }
 

@@ -219,7 +219,16 @@ pub(crate) async fn runs(
                 Some(name) => Some(corrected(runtime, &name, output).await?),
                 None => None,
             };
-            finish(runtime.retry(&id, flow, unknown).await?, output).await
+            let before = runtime.engine().run(&id).await?;
+            let running = runtime.retry(&id, flow, unknown).await?;
+            let left: u64 = before.ledger.values().flat_map(|ledger| ledger.unknown.values()).sum();
+            if left > 0 && !unknown {
+                output.say(&format!(
+                    "{left} items of run {id} stay unknown: `trunkline runs items {id} --status unknown` lists them, \
+                     `trunkline runs settle {id} STEP done|retry|fail` says what became of one"
+                ));
+            }
+            finish(running, output).await
         }
         RunsCommand::Settle { id, step, verdict, output: yields } => {
             let (id, yields) = (runtime.find_run(&id).await?, json_argument(&yields, "--output")?);
