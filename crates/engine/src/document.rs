@@ -130,6 +130,15 @@ pub(crate) struct EachDocument {
     /// What tells the items apart, such as `{{ item.id }}`: an item whose key has an outcome in this run is not worked on
     /// again. Needed where an action lists.
     pub(crate) key: Option<String>,
+    /// Remembers across the runs of this flow which items are done: one that has not changed since is skipped. What an item
+    /// is like is said by an expression, such as `{{ item.version }}`, or by all of the item as it is listed (`true`). It is
+    /// remembered by the flow's name, the connections of the run, this step's path, and the key; an edited flow remembers it
+    /// too. What else decides whether an item is to be done again has to be in the expression, such as
+    /// `{{ item.version }} {{ input.category }}`. An item of which an earlier run does not know whether it was done is not
+    /// done again before that is settled.
+    #[serde(default)]
+    #[schemars(schema_with = "once_schema")]
+    pub(crate) once: Option<Value>,
     /// How many items are worked on at the same time.
     #[serde(default = "one")]
     #[schemars(range(min = 1, max = 64))]
@@ -317,6 +326,10 @@ fn branches_schema(generator: &mut SchemaGenerator) -> Schemars {
 
 fn steps_schema(_: &mut SchemaGenerator) -> Schemars {
     json_schema!({ "type": "array", "items": { "$ref": "#/$defs/step" } })
+}
+
+fn once_schema(_: &mut SchemaGenerator) -> Schemars {
+    json_schema!({ "type": ["boolean", "string", "null"] })
 }
 
 fn over_schema(generator: &mut SchemaGenerator) -> Schemars {

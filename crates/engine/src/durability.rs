@@ -13,6 +13,8 @@ use trunkline_core::{Effect, Error, ErrorKind, Progress, Recorder, Result};
 
 use crate::{
     Flush, ItemOutcome, Journal, Ledger, Limits, Run, RunEvent, RunId, RunStatus, StepPath, Waiting,
+    ledger::left_to_a_person,
+    retry::Earlier,
     time::{Clock, ends_the_run, milliseconds},
 };
 
@@ -128,8 +130,16 @@ pub(crate) trait Durability: Send + Sync {
     fn now(&self) -> u64;
     /// The outcome of an item, if it has one.
     async fn item(&self, each: &StepPath, key: &str) -> Result<Option<ItemOutcome>>;
-    /// Records the outcome of the items that were worked on together under this name.
-    async fn finish_items(&self, each: &StepPath, name: &str, keys: Vec<String>, outcome: ItemOutcome) -> Result<()>;
+    /// Whether an item is this run's business: all are, unless it goes over what failed in an earlier one.
+    async fn wants(&self, each: &StepPath, key: &str) -> Result<bool>;
+    /// What an item was called together with others when an earlier run worked on it.
+    fn batch(&self, each: &StepPath, key: &str) -> Option<String>;
+    /// What an item comes to without being worked on, since an earlier run has done it when it was like this, or may have.
+    async fn unchanged(&self, each: &StepPath, key: &str, fingerprint: &str) -> Result<Option<ItemOutcome>>;
+    /// The run whose idempotency keys a step has: an earlier one, if it goes on with what that has begun.
+    fn begun_in(&self, step: &StepPath) -> RunId;
+    /// Records the outcomes of items; of those that were worked on in a batch also what that was called.
+    async fn finish_items(&self, each: &StepPath, batch: Option<String>, ended: Vec<Ended>) -> Result<()>;
     /// Where a list goes on: nothing recorded, the cursor of a page, or `Some(None)` if it is through.
     fn position(&self, each: &StepPath) -> Option<Option<Value>>;
     /// Records that all items before this cursor have outcomes.
@@ -140,6 +150,14 @@ pub(crate) trait Durability: Send + Sync {
     fn notify(&self, notice: Notice);
 }
 
+/// An item that has come to its outcome.
+pub(crate) struct Ended {
+    pub(crate) key: String,
+    /// What it was like, where that is remembered across runs.
+    pub(crate) once: Option<String>,
+    pub(crate) outcome: ItemOutcome,
+}
+
 /// Durability by our own journal.
 #[derive(Clone)]
 pub(crate) struct Journaled(Arc<Inner>);
@@ -148,6 +166,8 @@ struct Inner {
     journal: Arc<dyn Journal>,
     id: RunId,
     run: Mutex<Run>,
+    /// What the runs before have left to one that goes over what failed.
+    earlier: Option<Arc<Earlier>>,
     watchers: broadcast::Sender<Notice>,
     /// Wakes those who wait for a signal.
     signalled: Notify,
@@ -161,13 +181,14 @@ impl Journaled {
     pub(crate) fn new(
         journal: Arc<dyn Journal>,
         run: Run,
+        earlier: Option<Arc<Earlier>>,
         watchers: broadcast::Sender<Notice>,
         (clock, limits): (Clock, Limits),
         every_step: bool,
     ) -> Self {
         let (id, signalled) = (run.id.clone(), Notify::new());
         let run = Mutex::new(run);
-        Journaled(Arc::new(Inner { journal, id, run, watchers, signalled, clock, limits, every_step }))
+        Journaled(Arc::new(Inner { journal, id, run, earlier, watchers, signalled, clock, limits, every_step }))
     }
 
     /// Looks at the state of the run.
@@ -198,6 +219,10 @@ impl Journaled {
         self.0.journal.append(&self.0.id, events, flush).await
     }
 
+    pub(crate) fn earlier<T>(&self, look: impl FnOnce(&Earlier) -> Option<T>) -> Option<T> {
+        self.0.earlier.as_deref().and_then(look)
+    }
+
     /// Leaves the run to be resumed, once all that was recorded is on disk.
     pub(crate) async fn park(&self) -> Result<Run> {
         self.append(Vec::new(), Flush::Now).await?;
@@ -222,8 +247,11 @@ impl Journaled {
         attempt: &dyn Attempt,
         recorder: &Arc<StepRecorder>,
     ) -> Result<Value> {
-        let checkpoint = || self.with_run(|run| run.checkpoint(step));
-        let mut unclear = effect == Effect::Create && self.with_run(|run| run.started(step));
+        let earlier = || self.earlier(|earlier| earlier.checkpoint(step));
+        let checkpoint = || self.with_run(|run| run.checkpoint(step)).or_else(earlier);
+        let started = self.with_run(|run| run.started(step));
+        let mut unclear = effect == Effect::Create
+            && (started || self.earlier(|earlier| Some(earlier.is_unclear(step))) == Some(true));
         let mut last =
             Error::new(ErrorKind::UnknownOutcome, format!("{step} was interrupted; it may have taken effect"));
         for _ in 0..=MAX_RECONCILED_ATTEMPTS {
@@ -267,7 +295,7 @@ impl Durability for Journaled {
         let recorder =
             Arc::new(StepRecorder { journaled: self.clone(), step: step.clone(), warnings: Mutex::default() });
         let result = self.attempt(step, effect, attempt, &recorder).await;
-        let result = result.and_then(|output| {
+        let result = result.map_err(|error| left_to_a_person(&self.0.id, step, error)).and_then(|output| {
             self.0.limits.payload(&format!("the output of step {step}"), &output)?;
             Ok(output)
         });
@@ -289,7 +317,7 @@ impl Durability for Journaled {
     }
 
     fn result(&self, step: &StepPath) -> Option<Result<Value>> {
-        self.with_run(|run| run.result(step))
+        self.with_run(|run| run.result(step)).or_else(|| self.earlier(|earlier| earlier.result(step)))
     }
 
     async fn finish(&self, step: &StepPath, output: Value) -> Result<()> {
@@ -359,19 +387,45 @@ impl Durability for Journaled {
         self.0.journal.item(&self.0.id, each, key).await
     }
 
-    async fn finish_items(&self, each: &StepPath, name: &str, keys: Vec<String>, outcome: ItemOutcome) -> Result<()> {
-        let item = |key: &String| RunEvent::ItemFinished {
+    async fn wants(&self, each: &StepPath, key: &str) -> Result<bool> {
+        let Some(earlier) = &self.0.earlier else { return Ok(true) };
+        if let Some(wanted) = earlier.wants(each, key) {
+            return Ok(wanted);
+        }
+        for run in earlier.runs() {
+            if self.0.journal.item(run, each, key).await?.is_some() {
+                return Ok(false);
+            }
+        }
+        Ok(true)
+    }
+
+    fn batch(&self, each: &StepPath, key: &str) -> Option<String> {
+        self.earlier(|earlier| earlier.batch(each, key).map(str::to_owned))
+    }
+
+    async fn unchanged(&self, each: &StepPath, key: &str, fingerprint: &str) -> Result<Option<ItemOutcome>> {
+        let before = self.0.journal.before(&self.0.id, each, key).await?;
+        Ok(before.and_then(|before| self.since(before, each, key, fingerprint)))
+    }
+
+    fn begun_in(&self, step: &StepPath) -> RunId {
+        self.earlier(|earlier| earlier.run_of(step).cloned()).unwrap_or_else(|| self.0.id.clone())
+    }
+
+    async fn finish_items(&self, each: &StepPath, batch: Option<String>, ended: Vec<Ended>) -> Result<()> {
+        let at = self.now();
+        let item = |Ended { key, once, outcome }: &Ended| RunEvent::ItemFinished {
             step: each.clone(),
             key: key.clone(),
             outcome: outcome.clone(),
-            at: self.now(),
+            once: once.clone(),
+            at,
         };
-        let mut events: Vec<_> = keys.iter().map(item).collect();
-        if keys != [name] {
-            events.push(RunEvent::BatchFinished { step: each.clone(), batch: name.to_owned() });
-        }
+        let mut events: Vec<_> = ended.iter().map(item).collect();
+        events.extend(batch.map(|batch| RunEvent::BatchFinished { step: each.clone(), batch }));
         self.record_all(events, Flush::Later).await?;
-        for key in keys {
+        for Ended { key, outcome, .. } in ended {
             let (status, reason) = (outcome.status(), outcome.reason().map(str::to_owned));
             self.notify(Notice::ItemFinished { step: each.clone(), key, status, reason });
         }

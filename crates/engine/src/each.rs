@@ -1,7 +1,7 @@
 //! Runs steps for each item of a list: so many at the same time, page by page, each item once.
 
 use std::{
-    collections::{HashMap, HashSet, VecDeque},
+    collections::{BTreeMap, HashMap, HashSet, VecDeque},
     sync::Arc,
 };
 
@@ -13,7 +13,7 @@ use uuid::Uuid;
 
 use crate::{
     ItemOutcome, StepPath, Template,
-    durability::{Notice, concerns_the_run},
+    durability::{Ended, Notice, concerns_the_run},
     expression::Scope,
     interpreter::{End, Interpreter, kind_of},
     step::{Over, Step},
@@ -42,11 +42,28 @@ struct OpenPage {
     next: Option<Value>,
 }
 
-/// An item, or a batch of them: its page, what it is called in the paths of its steps, and the keys.
+/// An item, or a batch of them: its page, what it is called in the paths of its steps, and the keys with what the items are
+/// like, where that is remembered.
 struct Open {
     page: u64,
     name: String,
-    keys: Vec<String>,
+    keys: Vec<(String, Option<String>)>,
+}
+
+/// An item to work on.
+struct Wanted {
+    key: String,
+    once: Option<String>,
+    item: Value,
+}
+
+/// What is worked on together: its name in paths, the keys in it, and the scope of its steps.
+type Group = (String, Vec<(String, Option<String>)>, Scope);
+
+/// How the items of an `each` are told apart: from one another, and from what they were like in earlier runs.
+pub(crate) struct Marks<'a> {
+    pub(crate) key: Option<&'a Template>,
+    pub(crate) once: Option<&'a Template>,
 }
 
 impl<'a> Each<'a> {
@@ -73,8 +90,8 @@ impl<'a> Each<'a> {
         }
     }
 
-    pub(crate) async fn run(&mut self, over: &Over, key: Option<&Template>, scope: &Scope) -> Result<()> {
-        let mut result = self.go(over, key, scope).await;
+    pub(crate) async fn run(&mut self, over: &Over, marks: Marks<'_>, scope: &Scope) -> Result<()> {
+        let mut result = self.go(over, marks, scope).await;
         // After an error that concerns the whole run, what is in flight still gets its outcome: nothing is torn off midway.
         while let Some(ended) = self.working.join_next_with_id().await {
             result = result.and(self.finish(ended).await);
@@ -82,7 +99,7 @@ impl<'a> Each<'a> {
         result.and(self.advance().await)
     }
 
-    async fn go(&mut self, over: &Over, key: Option<&Template>, scope: &Scope) -> Result<()> {
+    async fn go(&mut self, over: &Over, marks: Marks<'_>, scope: &Scope) -> Result<()> {
         let durability = self.interpreter.durability();
         let mut from = match durability.position(self.path) {
             Some(None) => return Ok(()),
@@ -93,25 +110,46 @@ impl<'a> Each<'a> {
         loop {
             let (items, next) = self.page(over, scope, from).await?;
             let mut wanted = Vec::with_capacity(items.len());
-            let mut names = HashSet::new();
+            let (mut names, mut unchanged) = (HashSet::new(), Vec::new());
             for item in items {
-                let name = match key {
+                let key = match marks.key {
                     Some(key) => key.render_text(&scope.with("item", &item))?,
                     None => index.to_string(),
                 };
                 index += 1;
                 // Lists shift while they are read: an item may stand on two pages.
-                let seen = self.keys.contains(&name) || !names.insert(name.clone());
-                if !seen && durability.item(self.path, &name).await?.is_none() {
-                    wanted.push((name, item));
+                let seen = self.keys.contains(&key) || !names.insert(key.clone());
+                if seen
+                    || durability.item(self.path, &key).await?.is_some()
+                    || !durability.wants(self.path, &key).await?
+                {
+                    continue;
                 }
+                let once = match marks.once {
+                    Some(once) => Some(fingerprint(once.render(&scope.with("item", &item))?)),
+                    None => None,
+                };
+                let ended = match &once {
+                    Some(fingerprint) => durability.unchanged(self.path, &key, fingerprint).await?,
+                    None => None,
+                };
+                match ended {
+                    Some(outcome) => unchanged.push(Ended { key, once: None, outcome }),
+                    None => wanted.push(Wanted { key, once, item }),
+                }
+            }
+            let passed = unchanged.len() as u64;
+            if !unchanged.is_empty() {
+                durability.finish_items(self.path, None, unchanged).await?;
             }
             let page = self.first_page + self.pages.len() as u64;
             self.pages.push_back(OpenPage { open: wanted.len(), next: next.clone() });
-            let listed = wanted.len() as u64;
+            let listed = wanted.len() as u64 + passed;
             durability.notify(Notice::Listed { step: self.path.clone(), items: listed, last: next.is_none() });
             for (name, keys, scope) in self.groups(wanted, scope) {
-                while self.working.len() >= self.concurrency {
+                // Two halves of a batch of an earlier run have the same steps in the journal: one after the other.
+                let twice = |open: &Open| open.name == name;
+                while self.working.len() >= self.concurrency || self.open.values().any(twice) {
                     let Some(ended) = self.working.join_next_with_id().await else { break };
                     self.finish(ended).await?;
                 }
@@ -121,7 +159,7 @@ impl<'a> Each<'a> {
                 let span = tracing::info_span!("item", step = %self.path, key = %name);
                 let steps = self.interpreter.clone().steps(self.steps.clone(), scope, below, self.bounds.clone());
                 let task = self.working.spawn(steps.instrument(span));
-                self.keys.extend(keys.iter().cloned());
+                self.keys.extend(keys.iter().map(|(key, _)| key.clone()));
                 self.open.insert(task.id(), Open { page, name, keys });
             }
             self.advance().await?;
@@ -132,19 +170,34 @@ impl<'a> Each<'a> {
         }
     }
 
-    /// What is worked on together: its name in paths, the keys in it, and the scope of its steps. A batch is named after its
-    /// keys: the same items have the same name again after a crash, others have another.
-    fn groups(&self, wanted: Vec<(String, Value)>, scope: &Scope) -> Vec<(String, Vec<String>, Scope)> {
+    /// A batch is named after its keys: the same items have the same name again after a crash, others have another. What an
+    /// earlier run has worked on together stays together, and keeps its name.
+    fn groups(&self, wanted: Vec<Wanted>, scope: &Scope) -> Vec<Group> {
         let Some(size) = self.batch else {
-            let one = |(key, item): (String, Value)| (key.clone(), vec![key], scope.with("item", &item));
+            let one = |Wanted { key, once, item }| (String::clone(&key), vec![(key, once)], scope.with("item", &item));
             return wanted.into_iter().map(one).collect();
         };
-        let group = |group: &[(String, Value)]| {
-            let (keys, items): (Vec<_>, Vec<_>) = group.iter().cloned().unzip();
-            let name = Uuid::new_v5(&Uuid::NAMESPACE_OID, Value::from(keys.clone()).to_string().as_bytes());
-            (format!("batch-{}", &name.simple().to_string()[..12]), keys, scope.with("items", &items.into()))
+        let mut before = BTreeMap::<String, Vec<Wanted>>::new();
+        let mut new = Vec::new();
+        for one in wanted {
+            match self.interpreter.durability().batch(self.path, &one.key) {
+                Some(batch) => before.entry(batch).or_default().push(one),
+                None => new.push(one),
+            }
+        }
+        let mut groups: Vec<(String, Vec<Wanted>)> = before.into_iter().collect();
+        let mut new = new.into_iter().peekable();
+        while new.peek().is_some() {
+            let group: Vec<_> = new.by_ref().take(size).collect();
+            let keys: Value = group.iter().map(|one| one.key.clone()).collect();
+            let name = Uuid::new_v5(&Uuid::NAMESPACE_OID, keys.to_string().as_bytes());
+            groups.push((format!("batch-{}", &name.simple().to_string()[..12]), group));
+        }
+        let group = |(name, group): (String, Vec<Wanted>)| {
+            let (keys, items): (Vec<_>, Vec<_>) = group.into_iter().map(|one| ((one.key, one.once), one.item)).unzip();
+            (name, keys, scope.with("items", &items.into()))
         };
-        wanted.chunks(size).map(group).collect()
+        groups.into_iter().map(group).collect()
     }
 
     async fn page(&self, over: &Over, scope: &Scope, from: Option<Value>) -> Result<(Vec<Value>, Option<Value>)> {
@@ -191,7 +244,9 @@ impl<'a> Each<'a> {
             Err(panic) => (panic.id(), Err(Error::new(ErrorKind::Internal, "a step panicked").source(panic))),
         };
         let Some(Open { page, name, keys }) = self.open.remove(&id) else { return Ok(()) };
-        self.keys.retain(|key| !keys.contains(key));
+        for (key, _) in &keys {
+            self.keys.remove(key);
+        }
         let outcome = match result {
             Ok(End::Completed) => ItemOutcome::Done,
             Ok(End::Skipped(reason)) => ItemOutcome::Skipped { reason },
@@ -202,7 +257,9 @@ impl<'a> Each<'a> {
             Err(error) => ItemOutcome::Failed { error },
         };
         let count = keys.len();
-        self.interpreter.durability().finish_items(self.path, &name, keys, outcome).await?;
+        let ended = keys.into_iter().map(|(key, once)| Ended { key, once, outcome: outcome.clone() }).collect();
+        let batch = self.batch.is_some().then_some(name);
+        self.interpreter.durability().finish_items(self.path, batch, ended).await?;
         self.close(page, count);
         Ok(())
     }
@@ -227,4 +284,10 @@ impl<'a> Each<'a> {
             None => Ok(()),
         }
     }
+}
+
+/// What stands for a value: the same for equal ones, whatever the order of their members.
+fn fingerprint(mut value: Value) -> String {
+    value.sort_all_objects();
+    Uuid::new_v5(&Uuid::NAMESPACE_OID, value.to_string().as_bytes()).simple().to_string()
 }

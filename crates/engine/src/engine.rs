@@ -11,9 +11,10 @@ use trunkline_core::{CancellationToken, Connected, Diagnostic, Error, ErrorKind,
 use uuid::Uuid;
 
 use crate::{
-    Claim, Fired, Flow, Flush, Journal, Limits, Notice, Pulse, Run, RunEvent, RunId, RunStatus, StepPath,
+    Claim, Fired, Flow, Flush, Journal, Limits, Notice, Pulse, RetryOf, Run, RunEvent, RunId, RunStatus, StepPath,
     durability::{Durability, Journaled},
     interpreter::{Interpreter, joined},
+    retry::{Earlier, versions},
     stop::Stop,
     time::{Bounds, Clock, milliseconds, system},
 };
@@ -41,6 +42,7 @@ pub struct Accepted {
     run: Run,
     slots: BTreeMap<String, Connected>,
     claim: Claim,
+    earlier: Option<Arc<Earlier>>,
 }
 
 impl Accepted {
@@ -110,7 +112,15 @@ impl Engine {
         Engine { clock: Arc::new(clock), ..self }
     }
 
-    fn now(&self) -> u64 {
+    pub(crate) fn journal(&self) -> &dyn Journal {
+        &*self.journal
+    }
+
+    pub(crate) fn limits(&self) -> &Limits {
+        &self.limits
+    }
+
+    pub(crate) fn now(&self) -> u64 {
         (self.clock)()
     }
 
@@ -127,7 +137,7 @@ impl Engine {
 
     /// Accepts a run: it is on disk. [`Engine::begin`] works on it; if it is dropped instead, it waits to be resumed.
     pub async fn accept(&self, flow: &Flow, input: Value, slots: BTreeMap<String, Connected>) -> Result<Accepted> {
-        let (accepted, started) = self.prepare(flow, input, slots).await?;
+        let (accepted, started) = self.prepare(flow, input, slots, None).await?;
         self.journal.accept(accepted.id(), flow.version(), flow.document(), started).await?;
         Ok(accepted)
     }
@@ -140,7 +150,7 @@ impl Engine {
         slots: BTreeMap<String, Connected>,
         fired: &Fired,
     ) -> Result<Acceptance> {
-        let (accepted, started) = self.prepare(flow, input, slots).await?;
+        let (accepted, started) = self.prepare(flow, input, slots, None).await?;
         let journal = &self.journal;
         Ok(match journal.accept_fired(accepted.id(), flow.version(), flow.document(), started, fired).await? {
             None => Acceptance::New(Box::new(accepted)),
@@ -150,7 +160,94 @@ impl Engine {
 
     /// Begins to work on an accepted run.
     pub fn begin(&self, accepted: Accepted) -> Running {
-        self.work(accepted.flow, accepted.run, accepted.slots, accepted.claim)
+        let Accepted { flow, run, slots, claim, earlier } = accepted;
+        self.work(flow, run, slots, claim, earlier)
+    }
+
+    /// Begins a run that goes over the items that failed in an earlier one, and no others; with `unknown` also over those of
+    /// which nobody knows: they are looked up first. Without another flow it is pinned to the versions of the earlier run.
+    ///
+    /// A corrected flow has the same name, and the `each` steps with failed items under the same ids. What the earlier run
+    /// created or deleted and has recorded is not called again, as long as the step has the same path and calls the same
+    /// action on the same slot; waits that are over stay so. All else runs again: lists are read anew, and an item that is
+    /// not in them any more is told as failed.
+    ///
+    /// A run that an error has stopped is taken to its end with a corrected flow in this way, also where it has not come to
+    /// all items; it cannot be resumed after that.
+    ///
+    /// Fails with `conflict` if somebody works on the run, if it has not ended or can be resumed as it is, if nothing failed,
+    /// or if it was gone over before: then it is the later run that can be gone over.
+    pub async fn retry(
+        &self,
+        id: &RunId,
+        flow: Option<Flow>,
+        slots: BTreeMap<String, Connected>,
+        unknown: bool,
+    ) -> Result<Running> {
+        let _claim = self.journal.claim(id).await?;
+        let run = self.run(id).await?;
+        let conflict = |message: String| Error::new(ErrorKind::Conflict, message);
+        let twice = |by: &RunId| {
+            conflict(format!("run {id} was gone over by run {by} already"))
+                .hint(format!("`trunkline runs retry {by}` goes over what failed in both"))
+        };
+        if let Some(by) = &run.retried_by {
+            return Err(twice(by));
+        }
+        if run.status == RunStatus::Running {
+            return Err(conflict(format!("run {id} has not ended"))
+                .hint(format!("`trunkline runs resume {id}` takes it to its end")));
+        }
+        let stopped = run.status == RunStatus::Failed;
+        if stopped && flow.is_none() && self.bounds(&self.flow_of(&run).await?, &run).check(self.now()).is_ok() {
+            return Err(conflict(format!("run {id} was stopped by an error")).hint(format!(
+                "`trunkline runs resume {id}` goes on with it; `trunkline runs retry {id} --flow NAME|FILE` does so with a \
+                 corrected flow"
+            )));
+        }
+        let flow = match flow {
+            Some(flow) if flow.name() != run.flow => {
+                let message = format!("run {id} is one of flow {}, not of {}", run.flow, flow.name());
+                return Err(Error::new(ErrorKind::Config, message).hint("a corrected flow keeps its name"));
+            }
+            Some(flow) => flow,
+            None => self.flow_of(&run).await?,
+        };
+        let retry = RetryOf { run: id.clone(), unknown };
+        let earlier = Earlier::read(&*self.journal, &retry, &flow).await?;
+        match earlier.count() {
+            _ if stopped => {}
+            (0, 0) => return Err(conflict(format!("no item of run {id} has failed"))),
+            (0, left) if !unknown => {
+                let message = format!("no item of run {id} has failed; of {left} nobody knows the outcome");
+                return Err(conflict(message).hint(format!(
+                    "--unknown looks them up, where the action can do that; `trunkline runs settle {id} STEP \
+                     done|retry|fail` says what became of one"
+                )));
+            }
+            _ => {}
+        }
+        let missing: Vec<_> = earlier.missing(&flow).into_iter().collect();
+        if !missing.is_empty() {
+            let message = format!(
+                "items failed in steps that version {} of flow {} does not have, or not in the same way (batch): {}",
+                flow.version(),
+                flow.name(),
+                missing.join(", ")
+            );
+            return Err(Error::new(ErrorKind::Config, message).hint("an `each` keeps its id when a flow is corrected"));
+        }
+        let (mut accepted, started) = self.prepare(&flow, run.input.clone(), slots, Some(retry)).await?;
+        // No flow has such a name.
+        let once = Fired { flow: format!("~retry {id}"), keys: vec!["retry".to_owned()], through: None };
+        let before = self.journal.accept_fired(accepted.id(), flow.version(), flow.document(), started, &once).await?;
+        let by = before.clone().unwrap_or_else(|| accepted.id().clone());
+        self.journal.append(id, vec![RunEvent::Retried { by: by.clone(), at: self.now() }], Flush::Now).await?;
+        if before.is_some() {
+            return Err(twice(&by));
+        }
+        accepted.earlier = Some(Arc::new(earlier));
+        Ok(self.begin(accepted))
     }
 
     async fn prepare(
@@ -158,6 +255,7 @@ impl Engine {
         flow: &Flow,
         input: Value,
         slots: BTreeMap<String, Connected>,
+        retry: Option<RetryOf>,
     ) -> Result<(Accepted, RunEvent)> {
         fill(flow, &slots)?;
         if let Some(name) = flow.calls().find(|name| !flow.linked().contains_key(*name)) {
@@ -181,7 +279,8 @@ impl Engine {
             version: flow.version().to_owned(),
             input,
             connections: slots.iter().map(|(slot, connected)| (slot.clone(), connected.name().to_owned())).collect(),
-            calls: flow.linked().iter().map(|(name, flow)| (name.clone(), flow.version().to_owned())).collect(),
+            calls: versions(flow),
+            retry,
             at: self.now(),
         };
         for called in flow.linked().values() {
@@ -189,7 +288,7 @@ impl Engine {
         }
         let mut run = Run::new(id);
         run.apply(started.clone());
-        Ok((Accepted { flow: flow.clone(), run, slots, claim }, started))
+        Ok((Accepted { flow: flow.clone(), run, slots, claim, earlier: None }, started))
     }
 
     /// A run as it stands.
@@ -201,17 +300,7 @@ impl Engine {
 
     /// The flow a run is pinned to, linked with those it calls.
     pub async fn flow_of(&self, run: &Run) -> Result<Flow> {
-        let faulty = |found: Vec<Diagnostic>| {
-            let error = Diagnostic::into_error(&format!("the flow of run {}", run.id), &found);
-            error.unwrap_or_else(|| Error::new(ErrorKind::Config, "the flow cannot be read any more"))
-        };
-        let mut called = BTreeMap::new();
-        for (name, version) in &run.calls {
-            let flow = Flow::from_value(self.journal.flow(version).await?).map_err(faulty)?;
-            called.insert(name.clone(), flow);
-        }
-        let flow = Flow::from_value(self.journal.flow(&run.version).await?).map_err(faulty)?;
-        flow.link(&|name| called.get(name).cloned()).map_err(faulty)
+        flow_of(&*self.journal, run).await
     }
 
     /// Takes up a run that a crash, or an error that concerned all of it, has stopped. Recorded steps are not called again.
@@ -222,6 +311,10 @@ impl Engine {
         if let RunStatus::Succeeded | RunStatus::Partial | RunStatus::Cancelled = run.status {
             let message = format!("run {id} has ended ({}) and cannot be resumed", run.status.as_str());
             return Err(Error::new(ErrorKind::Conflict, message).hint("start a new run of its flow"));
+        }
+        if let Some(by) = &run.retried_by {
+            let message = format!("run {id} was gone over by run {by} and cannot be resumed");
+            return Err(Error::new(ErrorKind::Conflict, message).hint(format!("`trunkline runs resume {by}` goes on")));
         }
         let flow = self.flow_of(&run).await?;
         fill(&flow, &slots)?;
@@ -235,7 +328,11 @@ impl Engine {
         let resumed = RunEvent::Resumed { at: self.now() };
         self.journal.append(id, vec![resumed.clone()], Flush::Now).await?;
         run.apply(resumed);
-        Ok(self.work(flow, run, slots, claim))
+        let earlier = match &run.retry {
+            Some(retry) => Some(Arc::new(Earlier::read(&*self.journal, retry, &flow).await?)),
+            None => None,
+        };
+        Ok(self.work(flow, run, slots, claim, earlier))
     }
 
     /// Asks a run to stop, in whatever process it is worked on. A run that nobody works on is ended at once.
@@ -287,13 +384,21 @@ impl Engine {
         Bounds::of_run(run.started_at.saturating_add(milliseconds(length)), length)
     }
 
-    fn work(&self, flow: Flow, run: Run, slots: BTreeMap<String, Connected>, claim: Claim) -> Running {
+    fn work(
+        &self,
+        flow: Flow,
+        run: Run,
+        slots: BTreeMap<String, Connected>,
+        claim: Claim,
+        earlier: Option<Arc<Earlier>>,
+    ) -> Running {
         let (watchers, notices) = broadcast::channel(NOTICES);
         let cancellation = CancellationToken::new();
         let (id, input) = (run.id.clone(), run.input.clone());
         let bounds = self.bounds(&flow, &run);
         let given = (self.clock.clone(), self.limits.clone());
-        let journaled = Journaled::new(self.journal.clone(), run, watchers, given, flow.flushes_every_step());
+        let journaled =
+            Journaled::new(self.journal.clone(), run, earlier.clone(), watchers, given, flow.flushes_every_step());
         let poll = Abort(self.poll(&id, journaled.clone(), cancellation.clone()));
         let stop = Stop { cancellation: cancellation.clone(), parking: self.parking.clone() };
         let (durability, limits) = (Arc::new(journaled.clone()), self.limits.clone());
@@ -309,6 +414,13 @@ impl Engine {
             if matches!(&end, Err(error) if error.kind() == ErrorKind::Cancelled) && stop.parks() {
                 return journaled.park().await;
             }
+            let end = match end {
+                Ok(output) => match earlier {
+                    Some(earlier) => journaled.tell_missing(earlier).await.map(|()| output),
+                    None => Ok(output),
+                },
+                failed => failed,
+            };
             finish(&journaled, end).await
         });
         Running { id, notices, cancellation, pulse, task }
@@ -336,6 +448,21 @@ impl Engine {
         })
         .abort_handle()
     }
+}
+
+/// The flow a run is pinned to, linked with those it calls.
+pub(crate) async fn flow_of(journal: &dyn Journal, run: &Run) -> Result<Flow> {
+    let faulty = |found: Vec<Diagnostic>| {
+        let error = Diagnostic::into_error(&format!("the flow of run {}", run.id), &found);
+        error.unwrap_or_else(|| Error::new(ErrorKind::Config, "the flow cannot be read any more"))
+    };
+    let mut called = BTreeMap::new();
+    for (name, version) in &run.calls {
+        let flow = Flow::from_value(journal.flow(version).await?).map_err(faulty)?;
+        called.insert(name.clone(), flow);
+    }
+    let flow = Flow::from_value(journal.flow(&run.version).await?).map_err(faulty)?;
+    flow.link(&|name| called.get(name).cloned()).map_err(faulty)
 }
 
 /// Ends a background task with its owner.

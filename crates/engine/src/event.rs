@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use trunkline_core::Error;
 
-use crate::StepPath;
+use crate::{RunId, StepPath};
 
 /// What became of one item of an `each`.
 #[derive(Clone, Debug, Serialize, Deserialize)]
@@ -43,6 +43,14 @@ impl ItemOutcome {
         }
     }
 
+    /// What went wrong, if something did.
+    pub fn error(&self) -> Option<&Error> {
+        match self {
+            ItemOutcome::Failed { error } | ItemOutcome::Unknown { error } => Some(error),
+            ItemOutcome::Done | ItemOutcome::Skipped { .. } => None,
+        }
+    }
+
     /// Why it did not end as done.
     pub fn reason(&self) -> Option<&str> {
         match self {
@@ -51,6 +59,39 @@ impl ItemOutcome {
             ItemOutcome::Failed { error } | ItemOutcome::Unknown { error } => Some(error.message()),
         }
     }
+}
+
+/// What a person says of something whose outcome nobody knows.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum Verdict {
+    /// It took effect.
+    Done,
+    /// It did not take effect, and may be tried again.
+    Retry,
+    /// It counts as failed, and is not tried again.
+    Fail,
+}
+
+impl Verdict {
+    /// The word that stands for it in JSON.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Verdict::Done => "done",
+            Verdict::Retry => "retry",
+            Verdict::Fail => "fail",
+        }
+    }
+}
+
+/// That a run goes over what failed in an earlier one.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct RetryOf {
+    /// The earlier run.
+    pub run: RunId,
+    /// Whether what nobody knows the outcome of is looked up, too.
+    #[serde(default)]
+    pub unknown: bool,
 }
 
 /// What a `wait` step waits for.
@@ -109,6 +150,16 @@ pub enum RunEvent {
         /// The versions of the flows it calls, by their names: it is pinned to them too.
         #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
         calls: BTreeMap<String, String>,
+        /// The run whose failed items it goes over, if it is for those.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        retry: Option<RetryOf>,
+        /// When.
+        at: u64,
+    },
+    /// Another run goes over what failed in this one.
+    Retried {
+        /// Which.
+        by: RunId,
         /// When.
         at: u64,
     },
@@ -201,6 +252,35 @@ pub enum RunEvent {
         /// The item's key.
         key: String,
         /// What became of it.
+        outcome: ItemOutcome,
+        /// What the item was like, where the flow says `once`: remembered across runs if it is done or unknown.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        once: Option<String>,
+        /// When.
+        at: u64,
+    },
+    /// A person has said what became of a step whose outcome nobody knew.
+    StepSettled {
+        /// Which step.
+        step: StepPath,
+        /// What became of it.
+        verdict: Verdict,
+        /// What later steps refer to, if it is done. A store keeps it encrypted.
+        output: Value,
+        /// When.
+        at: u64,
+    },
+    /// An item whose outcome nobody knew has another one: one of its steps was settled.
+    ItemSettled {
+        /// The `each` step.
+        step: StepPath,
+        /// The item's key.
+        key: String,
+        /// What was said of the step.
+        verdict: Verdict,
+        /// What had become of the item before.
+        before: ItemOutcome,
+        /// What has become of it.
         outcome: ItemOutcome,
         /// When.
         at: u64,

@@ -15,7 +15,7 @@ use uuid::Uuid;
 use crate::{
     Flow, Limits, Pulse, RunId, StepPath, Waiting,
     durability::{Attempt, Durability, concerns_the_run},
-    each::Each,
+    each::{Each, Marks},
     expression::Scope,
     step::{Call, OnError, Step, StepKind, SubFlow, Wait},
     stop::Stop,
@@ -213,8 +213,9 @@ impl Interpreter {
                 };
                 scope.set_step(&step.id, &output);
             }
-            StepKind::Each { over, key, concurrency, batch, steps } => {
-                Each::new(self, path, bounds, *concurrency, *batch, steps).run(over, key.as_ref(), scope).await?;
+            StepKind::Each { over, key, once, concurrency, batch, steps } => {
+                let marks = Marks { key: key.as_ref(), once: once.as_deref() };
+                Each::new(self, path, bounds, *concurrency, *batch, steps).run(over, marks, scope).await?;
                 let ledger = durability.ledger(path);
                 let sum = |reasons: &BTreeMap<String, u64>| reasons.values().sum::<u64>();
                 let output = json!({
@@ -378,7 +379,8 @@ impl Interpreter {
 
     /// What an action gets that has this long; the key is the same whenever the step is tried.
     pub(crate) fn context(&self, connected: &Connected, path: &StepPath, bounds: &Bounds) -> Context {
-        let key = Uuid::new_v5(&Uuid::NAMESPACE_OID, format!("{}/{path}", self.0.run).as_bytes());
+        let run = self.0.durability.begun_in(path);
+        let key = Uuid::new_v5(&Uuid::NAMESPACE_OID, format!("{run}/{path}").as_bytes());
         let left = Duration::from_millis(bounds.until.saturating_sub(self.0.durability.now()));
         Context::new(&key.to_string(), connected.name(), self.0.files.clone())
             .with_cancellation(self.0.stop.cancellation.clone())

@@ -6,7 +6,9 @@ use serde::Serialize;
 use serde_json::Value;
 use trunkline_core::{Error, ErrorKind, Result};
 
-use crate::{ItemOutcome, RunEvent, RunId, RunStatus, StepPath, Waiting, durability::concerns_the_run};
+use crate::{
+    ItemOutcome, RetryOf, RunEvent, RunId, RunStatus, StepPath, Verdict, Waiting, durability::concerns_the_run, settle,
+};
 
 /// How many different reasons a ledger tells apart; the rest is counted together.
 const MAX_REASONS: usize = 50;
@@ -32,6 +34,12 @@ pub struct Run {
     /// The versions of the flows it calls, by their names.
     #[serde(skip_serializing_if = "BTreeMap::is_empty")]
     pub calls: BTreeMap<String, String>,
+    /// The run whose failed items it goes over, if it is for those.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub retry: Option<RetryOf>,
+    /// The run that goes over what failed in this one.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub retried_by: Option<RunId>,
     /// What it yields, if its flow says so and it is through.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub output: Option<Value>,
@@ -115,22 +123,43 @@ impl Ledger {
     }
 
     fn count(&mut self, outcome: &ItemOutcome) {
-        let reasons = match outcome {
-            ItemOutcome::Done => {
-                self.done += 1;
-                return;
-            }
-            ItemOutcome::Skipped { .. } => &mut self.skipped,
-            ItemOutcome::Failed { .. } => &mut self.failed,
-            ItemOutcome::Unknown { .. } => &mut self.unknown,
+        match self.reasons(outcome) {
+            None => self.done += 1,
+            Some(reasons) => tally(reasons, outcome.reason().unwrap_or_default(), 1),
+        }
+    }
+
+    /// An outcome that was counted and is none any more.
+    fn discount(&mut self, outcome: &ItemOutcome) {
+        let Some(reasons) = self.reasons(outcome) else {
+            self.done = self.done.saturating_sub(1);
+            return;
         };
-        tally(reasons, outcome.reason().unwrap_or_default(), 1);
+        let reason = outcome.reason().unwrap_or_default();
+        let reason = if reasons.contains_key(reason) { reason } else { OTHERS };
+        if let Some(count) = reasons.get_mut(reason) {
+            *count -= 1;
+        }
+        reasons.retain(|_, count| *count > 0);
+    }
+
+    /// What counts outcomes of this kind by their reasons.
+    fn reasons(&mut self, outcome: &ItemOutcome) -> Option<&mut BTreeMap<String, u64>> {
+        match outcome {
+            ItemOutcome::Done => None,
+            ItemOutcome::Skipped { .. } => Some(&mut self.skipped),
+            ItemOutcome::Failed { .. } => Some(&mut self.failed),
+            ItemOutcome::Unknown { .. } => Some(&mut self.unknown),
+        }
     }
 }
 
+/// What reasons are counted under that are too many.
+const OTHERS: &str = "other reasons";
+
 fn tally(reasons: &mut BTreeMap<String, u64>, reason: &str, count: u64) {
     let known = reasons.len() < MAX_REASONS || reasons.contains_key(reason);
-    *reasons.entry(if known { reason } else { "other reasons" }.to_owned()).or_default() += count;
+    *reasons.entry(if known { reason } else { OTHERS }.to_owned()).or_default() += count;
 }
 
 impl Run {
@@ -145,6 +174,8 @@ impl Run {
             input: Value::Null,
             connections: BTreeMap::new(),
             calls: BTreeMap::new(),
+            retry: None,
+            retried_by: None,
             output: None,
             waiting: BTreeMap::new(),
             started_at: 0,
@@ -163,14 +194,16 @@ impl Run {
     /// an outcome needs its steps no more.
     pub fn apply(&mut self, event: RunEvent) {
         match event {
-            RunEvent::Started { flow, version, input, connections, calls, at } => {
+            RunEvent::Started { flow, version, input, connections, calls, retry, at } => {
                 self.flow = flow;
                 self.version = version;
                 self.input = input;
                 self.connections = connections;
                 self.calls = calls;
+                self.retry = retry;
                 self.started_at = at;
             }
+            RunEvent::Retried { by, .. } => self.retried_by = Some(by),
             RunEvent::Resumed { .. } => self.resume(),
             RunEvent::StepStarted { step, .. } => self.steps.entry(step).or_default().started = true,
             RunEvent::Checkpoint { step, value } => self.steps.entry(step).or_default().checkpoint = Some(value),
@@ -198,6 +231,17 @@ impl Run {
                 self.forget_item(&step, &key);
                 self.ledger.entry(step).or_default().count(&outcome);
             }
+            RunEvent::StepSettled { step, verdict, output, .. } => self.settle(step, verdict, output),
+            RunEvent::ItemSettled { step, key, before, outcome, .. } => {
+                self.forget_item(&step, &key);
+                // Summed up with those of other items by now, or not yet.
+                let summed = self.ledger.keys().find(|of| step.is_like(of.as_str())).cloned().unwrap_or_default();
+                let of = if self.ledger.contains_key(&step) { step } else { summed };
+                if let Some(ledger) = self.ledger.get_mut(&of) {
+                    ledger.discount(&before);
+                    ledger.count(&outcome);
+                }
+            }
             RunEvent::BatchFinished { step, batch } => self.forget_item(&step, &batch),
             RunEvent::CancelRequested { .. } => self.cancel_requested = true,
             RunEvent::Finished { status, error, at } => {
@@ -213,6 +257,23 @@ impl Run {
         self.recorded += 1;
         self.waiting.remove(&step);
         self.steps.entry(step).or_default().result = Some(result);
+    }
+
+    /// What a person has said of a step stands for its result; what failed because of it has not failed.
+    fn settle(&mut self, step: StepPath, verdict: Verdict, output: Value) {
+        let unknown =
+            |state: &StepState| matches!(&state.result, Some(Err(error)) if error.kind() == ErrorKind::UnknownOutcome);
+        for outer in step.around() {
+            let handler = outer.of_flow();
+            self.steps.retain(|path, _| !path.is_within(&handler));
+            self.steps.get_mut(&outer).filter(|state| unknown(state)).into_iter().for_each(StepState::forget);
+        }
+        let state = self.steps.entry(step.clone()).or_default();
+        match verdict {
+            Verdict::Done => state.result = Some(Ok(output)),
+            Verdict::Retry => state.forget(),
+            Verdict::Fail => state.result = Some(Err(settle::given_up(&step))),
+        }
     }
 
     /// What stopped the run may have passed, and its failure handler runs anew if it fails again. After a crash there is
@@ -344,6 +405,7 @@ mod tests {
             step: files.clone(),
             key: key.into(),
             outcome: ItemOutcome::Done,
+            once: None,
             at: 3,
         };
         run.apply(end("a"));
@@ -355,6 +417,32 @@ mod tests {
     }
 
     #[test]
+    fn a_verdict_moves_an_item_from_one_count_to_another() {
+        let mut run = Run::new(RunId("r".into()));
+        let unknown = || ItemOutcome::Unknown { error: Error::new(ErrorKind::UnknownOutcome, "lost") };
+        let inner = StepPath::from("folders/a/files");
+        for key in ["1", "2"] {
+            let (step, outcome) = (inner.clone(), unknown());
+            run.apply(RunEvent::ItemFinished { step, key: key.into(), outcome, once: None, at: 1 });
+        }
+        let settled = |key: &str| RunEvent::ItemSettled {
+            step: inner.clone(),
+            key: key.into(),
+            verdict: Verdict::Done,
+            before: unknown(),
+            outcome: ItemOutcome::Done,
+            at: 2,
+        };
+        run.apply(settled("1"));
+        assert_eq!((run.ledger[&inner].done, run.ledger[&inner].unknown["lost"]), (1, 1));
+        let (step, outcome) = ("folders".into(), ItemOutcome::Done);
+        run.apply(RunEvent::ItemFinished { step, key: "a".into(), outcome, once: None, at: 3 });
+        run.apply(settled("2"));
+        let summed = &run.ledger[&StepPath::from("folders/*/files")];
+        assert_eq!((summed.done, summed.unknown.len(), run.ledger.len()), (2, 0, 2));
+    }
+
+    #[test]
     fn lists_inside_of_items_are_summed_up_over_the_items() {
         let mut run = Run::new(RunId("r".into()));
         let outer = StepPath::from("folders");
@@ -362,11 +450,11 @@ mod tests {
             let inner = outer.join(folder).join("files");
             for file in ["1", "2"] {
                 let outcome = ItemOutcome::Skipped { reason: "odd".into() };
-                run.apply(RunEvent::ItemFinished { step: inner.clone(), key: file.into(), outcome, at: 1 });
+                run.apply(RunEvent::ItemFinished { step: inner.clone(), key: file.into(), outcome, once: None, at: 1 });
             }
             run.apply(RunEvent::PageFinished { step: inner, next: None });
             let outcome = ItemOutcome::Done;
-            run.apply(RunEvent::ItemFinished { step: outer.clone(), key: folder.into(), outcome, at: 2 });
+            run.apply(RunEvent::ItemFinished { step: outer.clone(), key: folder.into(), outcome, once: None, at: 2 });
         }
         let paths: Vec<_> = run.ledger.keys().map(StepPath::as_str).collect();
         assert_eq!((paths, run.kept()), (vec!["folders", "folders/*/files"], 0));

@@ -5,6 +5,7 @@
 mod connectors;
 mod export;
 mod flows;
+mod runs;
 pub mod serve;
 
 use std::{
@@ -26,6 +27,7 @@ pub use trunkline_store as store;
 
 pub use export::{Exported, Provide};
 pub use flows::Keeping;
+pub use runs::ItemPage;
 
 use trunkline_core::{
     ActionSpec, Connected, Connection, Connections, ConnectorSpec, Context, Diagnostic, Error, ErrorKind, Progress,

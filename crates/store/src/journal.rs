@@ -12,12 +12,15 @@ use std::{
 use rusqlite::{Connection, OptionalExtension, Row as SqlRow, params};
 use serde_json::Value;
 use trunkline_core::{Error, ErrorKind, Result, async_trait};
-use trunkline_engine::{Claim, Fired, Flush, ItemOutcome, Journal, RunEvent, RunId, RunStatus, RunSummary, StepPath};
+use trunkline_engine::{
+    Before, Claim, Fired, Flush, Item, ItemOutcome, Journal, RunEvent, RunId, RunStatus, RunSummary, StepPath,
+};
 
 use crate::{
     Store, claim,
     flows::{flow_document, pin},
-    row::{Change, Kept, Row, SecretPart, damaged, parse, signed, text},
+    items::{self, Counts, STATUSES},
+    row::{Change, Kept, Outcome, Row, SecretPart, damaged, parse, signed, text},
     seal::{Place, Seal},
     sqlite::ours,
     taken,
@@ -26,10 +29,6 @@ use crate::{
 /// A replay reads this many events at a time, or fewer that together reach `PAGE_BYTES`.
 const PAGE_EVENTS: usize = 256;
 const PAGE_BYTES: usize = 1 << 20;
-
-/// The columns of `runs` that count items, in the order of [`Counts`].
-const STATUSES: [&str; 4] = ["done", "skipped", "failed", "unknown"];
-type Counts = [i64; 4];
 
 pub(crate) type ItemKey = (RunId, StepPath, String);
 
@@ -59,7 +58,7 @@ impl Pending {
         let number = queued.last;
         for row in rows {
             match &row.change {
-                Change::Item { step, key, outcome, .. } => {
+                Change::Item(Outcome { step, key, outcome, .. }) => {
                     queued.items.insert((run.clone(), step.clone(), key.clone()), (number, outcome.clone()));
                 }
                 Change::Cancel => {
@@ -178,6 +177,23 @@ impl Journal for Store {
         kept.await?.map(|outcome| parse(run, &outcome)).transpose()
     }
 
+    async fn items(
+        &self,
+        run: &RunId,
+        status: Option<&str>,
+        after: Option<(StepPath, String)>,
+        most: usize,
+    ) -> Result<Vec<Item>> {
+        if self.inner.writer.check().is_ok() {
+            self.flushed().await?;
+        }
+        self.some_items(run, status, after, most).await
+    }
+
+    async fn before(&self, run: &RunId, step: &StepPath, key: &str) -> Result<Option<Before>> {
+        self.remembered(run, step, key).await
+    }
+
     async fn runs(&self) -> Result<Vec<RunSummary>> {
         // A journal that can write no more can still be looked at.
         if self.inner.writer.check().is_ok() {
@@ -243,10 +259,11 @@ impl Store {
         fired: Fired,
     ) -> Result<Option<RunId>> {
         claim::check(run)?;
-        let RunEvent::Started { flow: name, at, .. } = &started else {
+        let RunEvent::Started { flow: name, connections, at, .. } = &started else {
             return Err(Error::new(ErrorKind::Internal, "a run has to begin with a `started` event"));
         };
-        let (name, at, version, document) = (name.clone(), signed(*at), version.to_owned(), text(flow)?);
+        let (name, connections, at) = (name.clone(), text(connections)?, signed(*at));
+        let (version, document) = (version.to_owned(), text(flow)?);
         let id = run.clone();
         let row = Row::new(started)?;
         let seal = self.inner.seal.clone();
@@ -261,8 +278,11 @@ impl Store {
                 return Ok(Err(error));
             }
             store
-                .prepare_cached("INSERT INTO runs (id, flow, version, status, started_at) VALUES (?1, ?2, ?3, ?4, ?5)")?
-                .execute(params![id.0, name, version, RunStatus::Running.as_str(), at])?;
+                .prepare_cached(
+                    "INSERT INTO runs (id, flow, version, status, started_at, connections)
+                     VALUES (?1, ?2, ?3, ?4, ?5, ?6)",
+                )?
+                .execute(params![id.0, name, version, RunStatus::Running.as_str(), at, connections])?;
             insert(store, &seal, &id, vec![row])?;
             taken::take(store, &fired, Some(&id))?;
             Ok(Ok(None))
@@ -319,22 +339,7 @@ fn insert(store: &Connection, seal: &Seal, run: &RunId, rows: Vec<Row>) -> rusql
             Change::Cancel => {
                 store.prepare_cached("UPDATE runs SET cancel_requested = 1 WHERE id = ?1")?.execute([&run.0])?;
             }
-            Change::Item { step, key, status, outcome, at } => {
-                let mut before =
-                    store.prepare_cached("SELECT status FROM items WHERE run = ?1 AND step = ?2 AND key = ?3")?;
-                let before: Option<String> =
-                    before.query_row([&run.0, step.as_str(), &key], |row| row.get(0)).optional()?;
-                for (count, name) in counts.iter_mut().zip(STATUSES) {
-                    *count += i64::from(name == status) - i64::from(before.as_deref() == Some(name));
-                }
-                store
-                    .prepare_cached(
-                        "INSERT INTO items (run, step, key, status, outcome, finished_at)
-                         VALUES (?1, ?2, ?3, ?4, ?5, ?6) ON CONFLICT (run, step, key) DO UPDATE
-                         SET status = excluded.status, outcome = excluded.outcome, finished_at = excluded.finished_at",
-                    )?
-                    .execute(params![run.0, step.as_str(), key, status, outcome, at])?;
-            }
+            Change::Item(item) => items::keep(store, run, &item, &mut counts)?,
         }
     }
     if counts != [0; 4] {

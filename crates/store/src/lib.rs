@@ -26,6 +26,7 @@
 mod claim;
 mod connections;
 mod flows;
+mod items;
 mod journal;
 mod key;
 mod rotate;

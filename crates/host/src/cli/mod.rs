@@ -6,6 +6,7 @@ mod catalogue;
 mod connection;
 mod demo;
 mod flow;
+mod items;
 mod key;
 mod net;
 mod output;

@@ -5,7 +5,10 @@ use std::{collections::BTreeMap, sync::Arc};
 use axum::{
     Router,
     body::Bytes,
-    extract::{DefaultBodyLimit, Path, RawQuery, State, rejection::BytesRejection},
+    extract::{
+        DefaultBodyLimit, Path, Query, RawQuery, State,
+        rejection::{BytesRejection, QueryRejection},
+    },
     http::StatusCode,
     middleware::{from_fn_with_state, map_response},
     response::{IntoResponse, Response},
@@ -36,6 +39,7 @@ pub(crate) fn router(app: Arc<App>) -> Router {
         .route("/rest/v1/flows/{name}/runs", post(start))
         .route("/rest/v1/runs", get(runs))
         .route("/rest/v1/runs/{id}", get(run))
+        .route("/rest/v1/runs/{id}/items", get(items))
         .route("/rest/v1/runs/{id}/cancel", post(cancel))
         .route("/rest/v1/runs/{id}/signals/{name}", post(signal))
         .route_layer(from_fn_with_state(app.clone(), guard::token));
@@ -133,6 +137,26 @@ async fn signal(State(app): State<Arc<App>>, Path((id, name)): Path<(String, Str
     let id = app.runtime.find_run(&id).await?;
     app.runtime.engine().signal(&id, &name, object(&whole(body)?)?).await?;
     Ok(answer(StatusCode::ACCEPTED, &json!({ "signalled": id, "name": name })))
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Items {
+    status: Option<String>,
+    step: Option<String>,
+    from: Option<String>,
+}
+
+async fn items(
+    State(app): State<Arc<App>>,
+    Path(id): Path<String>,
+    query: Result<Query<Items>, QueryRejection>,
+) -> Answer {
+    let Query(Items { status, step, from }) = query.map_err(|error| {
+        Error::new(ErrorKind::InvalidInput, format!("items are asked for by `status`, `step` and `from`: {error}"))
+    })?;
+    let id = app.runtime.find_run(&id).await?;
+    good(&app.runtime.items(&id, status.as_deref(), step.as_deref(), from).await?)
 }
 
 async fn cancel(State(app): State<Arc<App>>, Path(id): Path<String>) -> Answer {

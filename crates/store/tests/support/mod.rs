@@ -69,7 +69,15 @@ pub fn connection(name: &str, client_secret: &str, password: &str) -> Connection
 
 pub fn started(at: u64) -> RunEvent {
     let (connections, calls) = (BTreeMap::new(), BTreeMap::new());
-    RunEvent::Started { flow: "copy".into(), version: "v1".into(), input: json!({}), connections, calls, at }
+    RunEvent::Started {
+        flow: "copy".into(),
+        version: "v1".into(),
+        input: json!({}),
+        connections,
+        calls,
+        retry: None,
+        at,
+    }
 }
 
 pub async fn accepted(store: &Store, name: &str) -> RunId {
@@ -79,7 +87,13 @@ pub async fn accepted(store: &Store, name: &str) -> RunId {
 }
 
 pub fn item(key: &str) -> RunEvent {
-    RunEvent::ItemFinished { step: StepPath::from("files"), key: key.to_owned(), outcome: ItemOutcome::Done, at: 2 }
+    RunEvent::ItemFinished {
+        step: StepPath::from("files"),
+        key: key.to_owned(),
+        outcome: ItemOutcome::Done,
+        once: None,
+        at: 2,
+    }
 }
 
 pub async fn events(store: &Store, run: &RunId) -> Vec<RunEvent> {
