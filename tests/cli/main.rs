@@ -10,3 +10,4 @@ mod keys;
 mod runs;
 mod sign_in;
 mod waits;
+mod watching;

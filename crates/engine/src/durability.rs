@@ -110,8 +110,8 @@ pub(crate) trait Durability: Send + Sync {
     async fn step(&self, step: &StepPath, effect: Effect, attempt: &dyn Attempt) -> Result<Value>;
     /// How a step ended, if that is recorded.
     fn result(&self, step: &StepPath) -> Option<Result<Value>>;
-    /// Records that a step ended well which calls nothing itself.
-    async fn finish(&self, step: &StepPath, output: Value) -> Result<()>;
+    /// Records that a step ended well which calls nothing itself; when it began, if that is known.
+    async fn finish(&self, step: &StepPath, output: Value, began: Option<u64>) -> Result<()>;
     /// Records that a step has failed for good, unless its end is recorded already.
     async fn fail(&self, step: &StepPath, error: &Error) -> Result<()>;
     /// How many tries of a step have failed, and when the next one may begin.
@@ -128,6 +128,10 @@ pub(crate) trait Durability: Send + Sync {
     fn now(&self) -> u64;
     /// The outcome of an item, if it has one.
     async fn item(&self, each: &StepPath, key: &str) -> Result<Option<ItemOutcome>>;
+    /// How many items of an `each` have an outcome.
+    fn ended(&self, each: &StepPath) -> u64;
+    /// Records that an `each` knows of so many items in all, `more` than before, and whether that is all of them.
+    async fn listed(&self, each: &StepPath, items: u64, more: u64, last: bool) -> Result<()>;
     /// Records the outcome of the items that were worked on together under this name.
     async fn finish_items(&self, each: &StepPath, name: &str, keys: Vec<String>, outcome: ItemOutcome) -> Result<()>;
     /// Where a list goes on: nothing recorded, the cursor of a page, or `Some(None)` if it is through.
@@ -257,10 +261,11 @@ impl Durability for Journaled {
             return recorded;
         }
         self.has_room()?;
+        let (number, began) = (self.tries(step).0 + 1, self.now());
         let careful = matches!(effect, Effect::Create | Effect::Delete);
         let flush = if careful { Flush::Now } else { Flush::Later };
         if careful && !self.with_run(|run| run.started(step)) {
-            let started = RunEvent::StepStarted { step: step.clone(), at: self.now() };
+            let started = RunEvent::StepStarted { step: step.clone(), attempt: number, at: began };
             // Not taken into account until an attempt was made: `started` is what tells an interrupted attempt.
             self.append(vec![started], flush).await?;
         }
@@ -274,11 +279,15 @@ impl Durability for Journaled {
         let warnings = std::mem::take(&mut *recorder.warnings());
         let event = match &result {
             Ok(output) => {
-                RunEvent::StepFinished { step: step.clone(), output: output.clone(), warnings, at: self.now() }
+                let (step, output) = (step.clone(), output.clone());
+                RunEvent::StepFinished { step, output, warnings, attempt: number, began: Some(began), at: self.now() }
             }
             // Whether a call that was broken off took effect is not known: nothing is recorded, so that it is looked up.
             Err(error) if error.kind() == ErrorKind::Cancelled => return result,
-            Err(error) => RunEvent::StepFailed { step: step.clone(), error: error.clone(), at: self.now() },
+            Err(error) => {
+                let (step, error) = (step.clone(), error.clone());
+                RunEvent::StepFailed { step, error, attempt: number, began: Some(began), at: self.now() }
+            }
         };
         self.record(event, flush).await?;
         self.notify(match &result {
@@ -292,10 +301,11 @@ impl Durability for Journaled {
         self.with_run(|run| run.result(step))
     }
 
-    async fn finish(&self, step: &StepPath, output: Value) -> Result<()> {
+    async fn finish(&self, step: &StepPath, output: Value, began: Option<u64>) -> Result<()> {
         self.has_room()?;
         self.0.limits.payload(&format!("the output of {step}"), &output)?;
-        let finished = RunEvent::StepFinished { step: step.clone(), output, warnings: Vec::new(), at: self.now() };
+        let (attempt, warnings, at) = (self.tries(step).0 + 1, Vec::new(), self.now());
+        let finished = RunEvent::StepFinished { step: step.clone(), output, warnings, attempt, began, at };
         self.record(finished, Flush::Later).await?;
         self.notify(Notice::StepFinished { step: step.clone() });
         Ok(())
@@ -305,7 +315,8 @@ impl Durability for Journaled {
         if self.result(step).is_some() {
             return Ok(());
         }
-        let failed = RunEvent::StepFailed { step: step.clone(), error: error.clone(), at: self.now() };
+        let (attempt, error, at) = (self.tries(step).0 + 1, error.clone(), self.now());
+        let failed = RunEvent::StepFailed { step: step.clone(), error, attempt, began: None, at };
         self.record(failed, Flush::Later).await
     }
 
@@ -315,9 +326,9 @@ impl Durability for Journaled {
 
     async fn retry(&self, step: &StepPath, error: &Error, after: Duration) -> Result<()> {
         let (step, at) = (step.clone(), self.now());
-        let until = at.saturating_add(milliseconds(after));
+        let (until, attempt) = (at.saturating_add(milliseconds(after)), self.tries(&step).0 + 1);
         self.notify(Notice::Retried { step: step.clone(), message: error.to_string(), until });
-        self.record(RunEvent::StepRetried { step, error: error.clone(), until, at }, Flush::Later).await
+        self.record(RunEvent::StepRetried { step, error: error.clone(), attempt, until, at }, Flush::Later).await
     }
 
     async fn deadline(&self, step: &StepPath, after: Duration) -> Result<u64> {
@@ -357,6 +368,22 @@ impl Durability for Journaled {
 
     async fn item(&self, each: &StepPath, key: &str) -> Result<Option<ItemOutcome>> {
         self.0.journal.item(&self.0.id, each, key).await
+    }
+
+    fn ended(&self, each: &StepPath) -> u64 {
+        self.with_run(|run| run.listed(each).count())
+    }
+
+    async fn listed(&self, each: &StepPath, items: u64, more: u64, last: bool) -> Result<()> {
+        self.notify(Notice::Listed { step: each.clone(), items: more, last });
+        // A run that is resumed reads the same pages again.
+        match self.with_run(|run| run.is_news(each, items, last)) {
+            true => {
+                let listed = RunEvent::Listed { step: each.clone(), items, last, at: self.now() };
+                self.record(listed, Flush::Later).await
+            }
+            false => Ok(()),
+        }
     }
 
     async fn finish_items(&self, each: &StepPath, name: &str, keys: Vec<String>, outcome: ItemOutcome) -> Result<()> {

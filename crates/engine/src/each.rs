@@ -13,7 +13,7 @@ use uuid::Uuid;
 
 use crate::{
     ItemOutcome, StepPath, Template,
-    durability::{Notice, concerns_the_run},
+    durability::concerns_the_run,
     expression::Scope,
     interpreter::{End, Interpreter, kind_of},
     step::{Over, Step},
@@ -89,7 +89,7 @@ impl<'a> Each<'a> {
             Some(Some(cursor)) => Some(cursor),
             None => None,
         };
-        let mut index = 0u64;
+        let (mut index, mut known) = (0u64, durability.ended(self.path));
         loop {
             let (items, next) = self.page(over, scope, from).await?;
             let mut wanted = Vec::with_capacity(items.len());
@@ -109,7 +109,8 @@ impl<'a> Each<'a> {
             let page = self.first_page + self.pages.len() as u64;
             self.pages.push_back(OpenPage { open: wanted.len(), next: next.clone() });
             let listed = wanted.len() as u64;
-            durability.notify(Notice::Listed { step: self.path.clone(), items: listed, last: next.is_none() });
+            known += listed;
+            durability.listed(self.path, known, listed, next.is_none()).await?;
             for (name, keys, scope) in self.groups(wanted, scope) {
                 while self.working.len() >= self.concurrency {
                     let Some(ended) = self.working.join_next_with_id().await else { break };

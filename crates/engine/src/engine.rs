@@ -108,6 +108,10 @@ impl Engine {
         (self.clock)()
     }
 
+    pub(crate) fn journal(&self) -> Arc<dyn Journal> {
+        self.journal.clone()
+    }
+
     /// Stops all runs of this engine at their next safe point, for good: steps in flight go on to their ends, nothing new is
     /// begun, and the runs can be resumed by another engine. [`Running::wait`] gives them back as running.
     pub fn park(&self) {

@@ -112,7 +112,7 @@ impl Interpreter {
         }
         let Some(output) = self.0.flow.output() else { return Ok(Value::Null) };
         let output = output.render(&scope)?;
-        self.0.durability.finish(path, output.clone()).await?;
+        self.0.durability.finish(path, output.clone(), None).await?;
         Ok(output)
     }
 
@@ -293,6 +293,7 @@ impl Interpreter {
 
     async fn wait(&self, wait: &Wait, scope: &Scope, path: &StepPath, bounds: &Bounds) -> Result<Value> {
         let durability = &*self.0.durability;
+        let began = durability.now();
         let output = match wait {
             Wait::Signal(name) => {
                 let name = name.render_text(scope)?;
@@ -309,7 +310,7 @@ impl Interpreter {
             }
             Wait::Until(time) => self.wait_until(time::moment(&time.render(scope)?)?, path, bounds).await?,
         };
-        durability.finish(path, output.clone()).await?;
+        durability.finish(path, output.clone(), Some(began)).await?;
         Ok(output)
     }
 

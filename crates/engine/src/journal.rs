@@ -18,6 +18,9 @@ use trunkline_core::{Error, ErrorKind, Result, pointer_part};
 
 use crate::{Fired, ItemOutcome, RunEvent, RunStatus};
 
+/// How many events those get at a time who watch.
+const EVENTS: usize = 256;
+
 /// The name of a run: 12 hexadecimal digits.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize, JsonSchema)]
 #[serde(transparent)]
@@ -134,6 +137,26 @@ pub trait Journal: Send + Sync {
 
     /// Shows all events of a run in order, without holding them all; `not_found` if there is no such run.
     async fn replay(&self, run: &RunId, visit: &mut (dyn FnMut(RunEvent) + Send)) -> Result<()>;
+
+    /// How a run stands, and its events after this number as [`RunEvent::shown`] leaves them, each with its own number: a page of
+    /// them, for those who watch. What others have not flushed yet may be missing; a run that is over has all of its events
+    /// in there. This one reads the whole run.
+    async fn events(&self, run: &RunId, after: u64) -> Result<(RunStatus, Vec<(u64, RunEvent)>)> {
+        let (mut status, mut number, mut page) = (RunStatus::Running, 0, Vec::new());
+        let mut visit = |event: RunEvent| {
+            match &event {
+                RunEvent::Finished { status: ended, .. } => status = *ended,
+                RunEvent::Resumed { .. } => status = RunStatus::Running,
+                _ => {}
+            }
+            number += 1;
+            if number > after && page.len() < EVENTS {
+                page.push((number, event.shown()));
+            }
+        };
+        self.replay(run, &mut visit).await?;
+        Ok((status, page))
+    }
 
     /// The document of a flow version that some run was accepted with, or that was kept.
     async fn flow(&self, version: &str) -> Result<Value>;

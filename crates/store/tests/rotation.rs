@@ -32,7 +32,14 @@ async fn filled(home: &Home, values: u64) -> (Store, u64) {
     let event = |number: u64| match number % 3 {
         0 => RunEvent::Checkpoint { step: format!("files/{number}/asset").as_str().into(), value: json!(number) },
         1 => RunEvent::Signalled { name: "Ä/~".into(), payload: json!(number), at: 1 },
-        _ => RunEvent::StepFinished { step: "files/one".into(), output: json!(number), warnings: Vec::new(), at: 1 },
+        _ => RunEvent::StepFinished {
+            step: "files/one".into(),
+            output: json!(number),
+            warnings: Vec::new(),
+            attempt: 1,
+            began: None,
+            at: 1,
+        },
     };
     store.append(&run, (0..values).map(event).collect(), Flush::Now).await.unwrap();
     (store, values + 6)

@@ -35,6 +35,8 @@ async fn a_store_of_version_1_is_read_and_goes_on() {
         step: "files/1/asset".into(),
         output,
         warnings: Vec::new(),
+        attempt: 1,
+        began: None,
         at: 2,
     };
     store.append(&run, vec![finished(json!({ "id": 8 }))], Flush::Now).await.unwrap();

@@ -118,7 +118,7 @@ pub(crate) enum Command {
         #[arg(long, value_name = "SLOT=NAME", value_parser = slot)]
         connection: Vec<(String, String)>,
     },
-    /// List runs, look at one, resume it, send it a signal, cancel it
+    /// List runs, look at one, watch it, resume it, send it a signal, cancel it
     Runs {
         #[command(subcommand)]
         command: Option<RunsCommand>,
@@ -338,6 +338,22 @@ pub(crate) enum RunsCommand {
     List,
     /// Show how a run stands, and what became of its items
     Show {
+        /// The run; the first digits will do
+        id: String,
+    },
+    /// Tell what happens in a run, a line an event, in whatever process it is worked on: what was, and then what comes
+    ///
+    /// Ends when the run is over, with the exit code of `run`, or with Ctrl-C; the run goes on. With --json, each line is an
+    /// event as JSON; what steps yielded is not among it.
+    Tail {
+        /// The run; the first digits will do
+        id: String,
+        /// Only what came after the event of this number (`seq`)
+        #[arg(long, value_name = "SEQ", default_value_t = 0)]
+        after: u64,
+    },
+    /// Show where a run's time went: by steps, and for lists the fastest, the median and the slowest item
+    Timeline {
         /// The run; the first digits will do
         id: String,
     },

@@ -13,6 +13,7 @@ mod runs;
 mod sandbox;
 mod serve;
 mod watch;
+mod watching;
 
 use std::{fs, io::Read, path::PathBuf, process::ExitCode};
 

@@ -20,8 +20,9 @@ use super::{
     App, CALLBACK,
     answer::{Answer, Refusal, answer, good, object, page},
     dispatch::Started,
-    guard, webhook,
+    events, guard, webhook,
 };
+use crate::{clean, standing};
 
 /// Longest body, in bytes.
 pub(crate) const MAX_BODY: usize = 1024 * 1024;
@@ -37,6 +38,8 @@ pub(crate) fn router(app: Arc<App>) -> Router {
         .route("/rest/v1/runs", get(runs))
         .route("/rest/v1/runs/{id}", get(run))
         .route("/rest/v1/runs/{id}/cancel", post(cancel))
+        .route("/rest/v1/runs/{id}/events", get(events::events))
+        .route("/rest/v1/runs/{id}/timeline", get(timeline))
         .route_layer(from_fn_with_state(app.clone(), guard::token));
     Router::new()
         .route(CALLBACK, get(callback))
@@ -125,7 +128,12 @@ async fn runs(State(app): State<Arc<App>>) -> Answer {
 
 async fn run(State(app): State<Arc<App>>, Path(id): Path<String>) -> Answer {
     let id = app.runtime.find_run(&id).await?;
-    good(&app.runtime.engine().run(&id).await?)
+    good(&standing(&app.runtime.engine().run(&id).await?))
+}
+
+async fn timeline(State(app): State<Arc<App>>, Path(id): Path<String>) -> Answer {
+    let id = app.runtime.find_run(&id).await?;
+    good(&clean(&app.runtime.engine().timeline(&id).await?))
 }
 
 async fn cancel(State(app): State<Arc<App>>, Path(id): Path<String>) -> Answer {
