@@ -111,3 +111,64 @@ async fn a_tail_that_is_interrupted_leaves_the_run_at_work() {
     cli.run(&["runs", "signal", &id, "go"]).await.expect(0);
     assert_eq!(finish(child).await.expect(0).json()["status"], "succeeded");
 }
+
+#[tokio::test]
+async fn what_calls_were_made_of_is_logged_as_the_flow_says_and_shown_without_secrets() {
+    let sandbox = sandbox(few(3)).await;
+    let cli = Cli::default();
+    cli.connect(&sandbox).await;
+    let flow = |name: &str, log: Option<&str>| {
+        let mut flow = json!({
+            "name": name, "connections": { "dam": "mediavalet" },
+            "steps": [
+                { "id": "who", "action": "user.current", "connection": "dam" },
+                { "id": "all", "each": ["a", "b"], "key": "{{ item }}", "steps": [
+                    { "id": "gone", "action": "asset.get", "connection": "dam", "on_error": "continue",
+                      "input": { "assetId": "00000000-0000-0000-0000-00000000000{{ 1 if item == 'a' else 2 }}" } }
+                ] }
+            ]
+        });
+        log.into_iter().for_each(|log| flow["log"] = log.into());
+        cli.write(&format!("{name}.json"), &flow.to_string())
+    };
+    let run = async |name: &str, log: Option<&str>| -> String {
+        let run = cli.run(&["run", &flow(name, log), "--json"]).await.expect(0).json();
+        run["id"].as_str().unwrap().to_owned()
+    };
+    let id = run("failures", None).await;
+    let told = lines(&cli.run(&["runs", "log", &id[..8], "--json"]).await.expect(0).stdout);
+    let items: Vec<_> = told.iter().map(|one| (one["step"].as_str().unwrap(), one["item"].as_str().unwrap())).collect();
+    assert_eq!(items, [("all/*/gone", "a"), ("all/*/gone", "b")]);
+    assert_eq!(
+        (&told[0]["number"], &told[0]["attempt"], &told[0]["error"]["kind"]),
+        (&json!(1), &json!(1), &json!("not_found"))
+    );
+    assert_eq!(told[1]["input"]["assetId"], "00000000-0000-0000-0000-000000000002");
+    let text = cli.run(&["runs", "log", &id]).await.expect(0).stdout;
+    assert!(text.contains("all/*/gone [b], try 1: asset.get on mediavalet, ") && text.contains("  error: {"), "{text}");
+
+    let id = run("all", Some("all")).await;
+    let told = lines(&cli.run(&["runs", "log", &id, "--json"]).await.expect(0).stdout);
+    assert_eq!((told.len(), &told[0]["step"]), (3, &json!("who")));
+    assert!(told[0]["output"].is_object(), "{}", told[0]);
+    for step in ["who", "gone", "all/*/gone", "all/b/gone"] {
+        let some = lines(&cli.run(&["runs", "log", &id, "--step", step, "--json"]).await.expect(0).stdout);
+        assert_eq!(some.len(), if step == "gone" || step.contains('*') { 2 } else { 1 }, "{step}");
+    }
+    let id = run("none", Some("none")).await;
+    let none = cli.run(&["runs", "log", &id]).await.expect(0);
+    assert!(none.stdout.is_empty() && none.stderr.contains("no calls are logged"), "{none:?}");
+    assert_eq!(cli.run(&["runs", "log", "zzz", "--json"]).await.expect(1).error()["kind"], "not_found");
+    sandbox.stop().await;
+}
+
+#[tokio::test]
+async fn the_log_of_a_process_can_be_lines_of_json() {
+    let cli = Cli::default();
+    let file = path(fixture("mixed.json"));
+    let run = ["run", &file, "--input", "{\"numbers\": [2, 40]}", "--log", "info", "--log-format", "json"];
+    let told = cli.run(&run).await.expect(0).stderr;
+    let found: Vec<_> = told.lines().filter(|line| line.starts_with('{')).map(|line| lines(line).remove(0)).collect();
+    let skipped = found.iter().find(|line| line["fields"]["message"] == "skipped: too large").unwrap();
+    assert_eq!((&skipped["fields"]["item"], &skipped["spans"][0]["flow"]), (&json!("1"), &json!("mixed")), "{told}");
+}

@@ -100,6 +100,9 @@ async fn several_watch_a_run_and_one_goes_on_where_it_was() {
     let path = format!("/rest/v1/runs/{run}/events");
     assert_eq!(serve.http.get(serve.url(&path)).send().await.unwrap().status(), 401);
     let (status, timeline) = serve.get(&format!("/rest/v1/runs/{run}/timeline")).await;
+    let (logged, log) = serve.get(&format!("/rest/v1/runs/{run}/log?after=0")).await;
+    assert_eq!((logged, log), (200, json!({ "dropped": 0, "entries": [] })));
+    assert_eq!(serve.get(&format!("/rest/v1/runs/{run}/log?after=x")).await.0, 400);
     assert_eq!((status, &timeline["steps"][0]["items"]["count"]), (200, &json!({ "done": 1, "skipped": 2 })));
 }
 

@@ -8,7 +8,7 @@ use serde::Deserialize;
 use serde_json::{Map, Value, json};
 use trunkline_core::{Schema, schema_of};
 
-use crate::{Overlap, trigger::TriggerDocument};
+use crate::{Overlap, log::Logging, trigger::TriggerDocument};
 
 /// A flow document.
 #[derive(Deserialize, JsonSchema)]
@@ -53,6 +53,10 @@ pub(crate) struct FlowDocument {
     /// How soon results are safe from a power cut.
     #[serde(default)]
     pub(crate) durability: Flushing,
+    /// Which calls are kept in the process log with their inputs and outputs, for `trunkline runs log`. Secrets are left out,
+    /// but values may be about people.
+    #[serde(default)]
+    pub(crate) log: Logging,
 }
 
 /// How soon results are safe from a power cut.

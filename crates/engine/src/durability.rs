@@ -12,7 +12,8 @@ use tokio::sync::{Notify, broadcast};
 use trunkline_core::{Effect, Error, ErrorKind, Progress, Recorder, Result};
 
 use crate::{
-    Flush, ItemOutcome, Journal, Ledger, Limits, Run, RunEvent, RunId, RunStatus, StepPath, Waiting,
+    Flush, ItemOutcome, Journal, Ledger, Limits, LogEntry, Run, RunEvent, RunId, RunStatus, StepPath, Waiting,
+    log::{About, Logging},
     time::{Clock, ends_the_run, milliseconds},
 };
 
@@ -99,6 +100,8 @@ pub(crate) trait Attempt: Send + Sync {
     async fn run(&self, checkpoint: Option<Value>, recorder: Arc<dyn Recorder>) -> Result<Value>;
     /// Finds out what became of an attempt that ended unclear.
     async fn reconcile(&self, checkpoint: Option<Value>, recorder: Arc<dyn Recorder>) -> Result<Option<Value>>;
+    /// What is called.
+    fn about(&self) -> About<'_>;
 }
 
 /// What the interpreter asks of an engine that keeps runs: our journal, or another one's.
@@ -108,6 +111,8 @@ pub(crate) trait Attempt: Send + Sync {
 pub(crate) trait Durability: Send + Sync {
     /// The step's recorded result, or else that of an attempt, recorded.
     async fn step(&self, step: &StepPath, effect: Effect, attempt: &dyn Attempt) -> Result<Value>;
+    /// Adds a call to the process log, if it is one of those that are logged.
+    async fn log(&self, step: &StepPath, began: u64, about: About<'_>, result: Result<&Value, &Error>);
     /// How a step ended, if that is recorded.
     fn result(&self, step: &StepPath) -> Option<Result<Value>>;
     /// Records that a step ended well which calls nothing itself; when it began, if that is known.
@@ -159,6 +164,7 @@ struct Inner {
     limits: Limits,
     /// Whether each event is flushed before anything else happens.
     every_step: bool,
+    log: Logging,
 }
 
 impl Journaled {
@@ -167,11 +173,11 @@ impl Journaled {
         run: Run,
         watchers: broadcast::Sender<Notice>,
         (clock, limits): (Clock, Limits),
-        every_step: bool,
+        (every_step, log): (bool, Logging),
     ) -> Self {
         let (id, signalled) = (run.id.clone(), Notify::new());
         let run = Mutex::new(run);
-        Journaled(Arc::new(Inner { journal, id, run, watchers, signalled, clock, limits, every_step }))
+        Journaled(Arc::new(Inner { journal, id, run, watchers, signalled, clock, limits, every_step, log }))
     }
 
     /// Looks at the state of the run.
@@ -240,7 +246,10 @@ impl Journaled {
                     Err(error) => return Err(error),
                 }
             }
-            match attempt.run(checkpoint(), recorder.clone()).await {
+            let began = self.now();
+            let result = attempt.run(checkpoint(), recorder.clone()).await;
+            self.log(step, began, attempt.about(), result.as_ref()).await;
+            match result {
                 Err(error) if error.kind() == ErrorKind::UnknownOutcome => (unclear, last) = (true, error),
                 result => return result,
             }
@@ -289,12 +298,27 @@ impl Durability for Journaled {
                 RunEvent::StepFailed { step, error, attempt: number, began: Some(began), at: self.now() }
             }
         };
+        match &result {
+            Ok(_) => tracing::debug!("done"),
+            Err(error) => tracing::info!(kind = error.kind().as_str(), "failed: {error}"),
+        }
         self.record(event, flush).await?;
         self.notify(match &result {
             Ok(_) => Notice::StepFinished { step: step.clone() },
             Err(error) => Notice::StepFailed { step: step.clone(), message: error.to_string() },
         });
         result
+    }
+
+    async fn log(&self, step: &StepPath, began: u64, about: About<'_>, result: Result<&Value, &Error>) {
+        let broken_off = matches!(result, Err(error) if error.kind() == ErrorKind::Cancelled);
+        if !self.0.log.takes(result.is_ok()) || broken_off {
+            return;
+        }
+        let (attempt, took) = (self.tries(step).0 + 1, self.now().saturating_sub(began));
+        let entry = LogEntry::new(step, attempt, (began, took), &about).ended(result, &about);
+        // A journal that can take nothing any more says so when it matters.
+        let _ = self.0.journal.log(&self.0.id, entry).await;
     }
 
     fn result(&self, step: &StepPath) -> Option<Result<Value>> {
@@ -327,6 +351,7 @@ impl Durability for Journaled {
     async fn retry(&self, step: &StepPath, error: &Error, after: Duration) -> Result<()> {
         let (step, at) = (step.clone(), self.now());
         let (until, attempt) = (at.saturating_add(milliseconds(after)), self.tries(&step).0 + 1);
+        tracing::info!(step = %step, attempt, kind = error.kind().as_str(), ?after, "is tried again: {error}");
         self.notify(Notice::Retried { step: step.clone(), message: error.to_string(), until });
         self.record(RunEvent::StepRetried { step, error: error.clone(), attempt, until, at }, Flush::Later).await
     }

@@ -16,6 +16,7 @@ use crate::{
     durability::concerns_the_run,
     expression::Scope,
     interpreter::{End, Interpreter, kind_of},
+    log::About,
     step::{Over, Step},
     time::{Bounds, ends_more_than},
 };
@@ -119,7 +120,7 @@ impl<'a> Each<'a> {
                 self.interpreter.cancelled()?;
                 self.bounds.check(durability.now())?;
                 let below = self.path.join(&name);
-                let span = tracing::info_span!("item", step = %self.path, key = %name);
+                let span = tracing::info_span!("item", each = %self.path, item = %name);
                 let steps = self.interpreter.clone().steps(self.steps.clone(), scope, below, self.bounds.clone());
                 let task = self.working.spawn(steps.instrument(span));
                 self.keys.extend(keys.iter().cloned());
@@ -172,14 +173,18 @@ impl<'a> Each<'a> {
                 }
                 self.bounds.check(self.interpreter.durability().now())?;
                 let cx = self.interpreter.context(connected, self.path, self.bounds);
-                tokio::select! {
-                biased;
-                                   page = connected.page(&call.action, call.input.render(scope)?, from, &cx) => {
-                                       let page = page?;
-                                       Ok((page.items, page.next))
-                                   }
-                                   over = self.interpreter.over(self.bounds) => Err(over),
-                               }
+                let (input, began) = (call.input.render(scope)?, self.interpreter.durability().now());
+                let result = tokio::select! {
+                    biased;
+                    page = connected.page(&call.action, input.clone(), from, &cx) => page,
+                    over = self.interpreter.over(self.bounds) => Err(over),
+                };
+                if let Err(error) = &result {
+                    let spec = connected.connector().action_spec(&call.action).ok();
+                    let about = About { action: &call.action, connection: connected.name(), input: &input, spec };
+                    self.interpreter.durability().log(self.path, began, about, Err(error)).await;
+                }
+                result.map(|page| (page.items, page.next))
             }
         }
     }
@@ -202,6 +207,10 @@ impl<'a> Each<'a> {
             Err(error) => ItemOutcome::Failed { error },
         };
         let count = keys.len();
+        match outcome.reason() {
+            Some(reason) => tracing::info!(each = %self.path, item = %name, "{}: {reason}", outcome.status()),
+            None => tracing::debug!(each = %self.path, item = %name, "done"),
+        }
         self.interpreter.durability().finish_items(self.path, &name, keys, outcome).await?;
         self.close(page, count);
         Ok(())

@@ -5,7 +5,7 @@
 
 use std::{
     any::Any,
-    collections::{BTreeMap, HashMap, HashSet},
+    collections::{BTreeMap, HashMap, HashSet, VecDeque},
     fmt,
     sync::{Arc, Mutex, PoisonError},
 };
@@ -16,7 +16,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use trunkline_core::{Error, ErrorKind, Result, pointer_part};
 
-use crate::{Fired, ItemOutcome, RunEvent, RunStatus};
+use crate::{Fired, ItemOutcome, LOG_ENTRIES, LOG_PAGE, LogEntry, LogPage, RunEvent, RunStatus};
 
 /// How many events those get at a time who watch.
 const EVENTS: usize = 256;
@@ -158,6 +158,17 @@ pub trait Journal: Send + Sync {
         Ok((status, page))
     }
 
+    /// Adds to the process log of a run, of which the newest [`LOG_ENTRIES`](crate::LOG_ENTRIES) are kept, and of these
+    /// [`LOG_BYTES`](crate::LOG_BYTES). Nobody waits until it is on disk. This one keeps none.
+    async fn log(&self, _run: &RunId, _entry: LogEntry) -> Result<()> {
+        Ok(())
+    }
+
+    /// A page of the process log of a run: the entries after that of this number.
+    async fn logged(&self, _run: &RunId, _after: u64) -> Result<LogPage> {
+        Ok(LogPage::default())
+    }
+
     /// The document of a flow version that some run was accepted with, or that was kept.
     async fn flow(&self, version: &str) -> Result<Value>;
 
@@ -192,6 +203,7 @@ struct Memory {
     events: BTreeMap<RunId, Vec<String>>,
     items: BTreeMap<(RunId, StepPath, String), String>,
     taken: HashMap<(String, String), RunId>,
+    log: HashMap<RunId, VecDeque<(u64, String)>>,
 }
 
 impl Memory {
@@ -280,6 +292,24 @@ impl Journal for MemoryJournal {
             visit(parse(&event)?);
         }
         Ok(())
+    }
+
+    async fn log(&self, run: &RunId, entry: LogEntry) -> Result<()> {
+        let mut memory = self.lock();
+        let log = memory.log.entry(run.clone()).or_default();
+        log.push_back((log.back().map_or(1, |(last, _)| last + 1), text(&entry)?));
+        if log.len() as u64 > LOG_ENTRIES {
+            log.pop_front();
+        }
+        Ok(())
+    }
+
+    async fn logged(&self, run: &RunId, after: u64) -> Result<LogPage> {
+        let memory = self.lock();
+        let Some(log) = memory.log.get(run) else { return Ok(LogPage::default()) };
+        let page = log.iter().filter(|(number, _)| *number > after).take(LOG_PAGE);
+        let entries = page.map(|(number, entry)| Ok((*number, parse(entry)?))).collect::<Result<_>>()?;
+        Ok(LogPage { dropped: log.front().map_or(0, |(first, _)| first - 1), entries })
     }
 
     async fn flow(&self, version: &str) -> Result<Value> {

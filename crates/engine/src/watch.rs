@@ -8,7 +8,7 @@ use serde::Serialize;
 use serde_json::Value;
 use trunkline_core::{ErrorKind, Result};
 
-use crate::{Engine, Flow, Journal, Run, RunEvent, RunId, RunStatus, StepPath};
+use crate::{Engine, Flow, Journal, LogPage, Run, RunEvent, RunId, RunStatus, StepPath};
 
 /// How often somebody who watches looks for more.
 const LOOK: Duration = Duration::from_millis(250);
@@ -146,6 +146,18 @@ impl Engine {
     pub async fn watch(&self, id: &RunId, after: u64) -> Result<Watch> {
         let (status, flow) = self.pinned(id).await?;
         Ok(Watch { journal: self.journal(), run: id.clone(), flow, after, told: VecDeque::new(), status })
+    }
+
+    /// A page of a run's process log: what actions were called with and what came of it, after the entry of this number.
+    pub async fn log(&self, id: &RunId, after: u64) -> Result<LogPage> {
+        let (_, flow) = self.pinned(id).await?;
+        let mut page = self.journal().logged(id, after).await?;
+        for (_, entry) in &mut page.entries {
+            if let Some(place) = flow.as_ref().map(|flow| flow.place(&entry.path)) {
+                (entry.item, entry.step) = (place.item(), place.step);
+            }
+        }
+        Ok(page)
     }
 
     /// How a run stands, and the flow it is pinned to, if that can still be read.

@@ -7,7 +7,7 @@ use std::{sync::Arc, time::Duration};
 
 use serde_json::{Value, json};
 use support::{call, flow, slots};
-use trunkline_engine::{Engine, Flow, Happened, Journal, MemoryJournal, RunStatus};
+use trunkline_engine::{Engine, Flow, Happened, Journal, LogEntry, MemoryJournal, RunStatus};
 
 fn engine() -> Engine {
     let journal: Arc<dyn Journal> = Arc::new(MemoryJournal::default());
@@ -149,4 +149,49 @@ async fn how_far_a_list_is_and_how_long_it_may_take_is_known_while_it_is_at_work
     running.wait().await.unwrap();
     // Three pages of three; one item stands on two of them.
     assert!(seen.contains(&(3, false, 1)) && seen.contains(&(8, true, 7)), "{seen:?}");
+}
+
+/// What is in the process log of a run of these steps, and its document.
+async fn logged(name: &str, log: &str, steps: Value, input: Value) -> Vec<LogEntry> {
+    let document = json!({ "name": "test", "log": log, "connections": { "shop": "shop" }, "steps": steps });
+    let (engine, flow) = (engine(), Flow::from_value(document).unwrap());
+    let running = engine.start(&flow, input, slots(name)).await.unwrap();
+    let id = running.id().clone();
+    running.wait().await.unwrap();
+    let page = engine.log(&id, 0).await.unwrap();
+    assert!(page.entries.iter().map(|(number, _)| *number).eq(1..=page.entries.len() as u64));
+    page.entries.into_iter().map(|(_, entry)| entry).collect()
+}
+
+#[tokio::test(start_paused = true)]
+async fn calls_are_logged_in_order_as_the_flow_says() {
+    let steps = three().document()["steps"].clone();
+    let told = async |name: &str, log: &str| -> Vec<String> {
+        let line = |entry: LogEntry| {
+            assert_eq!((&*entry.action, &*entry.connection), ("thing.look", "shop"));
+            assert_eq!(
+                (entry.input["name"].as_str(), entry.step.as_str()),
+                (entry.item.as_deref().map(|item| &item[..1]), "all/*/look")
+            );
+            let end = entry.error.map_or_else(|| entry.output.unwrap()["name"].clone(), |error| error["kind"].clone());
+            format!("{} {} {}", entry.item.unwrap(), entry.attempt, end.as_str().unwrap())
+        };
+        let entries = logged(name, log, json!([steps[0]]), faults()).await;
+        entries.into_iter().map(line).collect()
+    };
+    assert_eq!(told("log-all", "all").await, ["a/1 1 a", "b/1 1 unavailable", "b/1 2 b", "c/1 1 not_found"]);
+    assert_eq!(told("log-failures", "failures").await, ["b/1 1 unavailable", "c/1 1 not_found"]);
+    assert_eq!(told("log-none", "none").await, [""; 0]);
+    assert_eq!(three().document().get("log"), None);
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_unclear_call_and_a_list_that_fails_are_logged_too() {
+    let make = call("make", "thing.make", json!({ "name": "a", "fault": "lost" }));
+    let entries = logged("log-lost", "failures", json!([make]), json!({})).await;
+    assert_eq!((entries.len(), &entries[0].error.as_ref().unwrap()["kind"]), (1, &json!("unknown_outcome")));
+    let list = json!({ "id": "all", "key": "{{ item.name }}", "retry": { "tries": 2, "wait": "1s" }, "steps": [],
+        "each": { "action": "thing.list", "connection": "shop", "input": { "pages": 1, "failures": 1 } } });
+    let entries = logged("log-list", "failures", json!([list]), json!({})).await;
+    assert_eq!((entries.len(), &entries[0].input["failures"], &*entries[0].step), (1, &json!(1), "all"));
 }

@@ -12,7 +12,9 @@ use std::{
 use rusqlite::{Connection, OptionalExtension, Row as SqlRow, params};
 use serde_json::Value;
 use trunkline_core::{Error, ErrorKind, Result, async_trait};
-use trunkline_engine::{Claim, Fired, Flush, ItemOutcome, Journal, RunEvent, RunId, RunStatus, RunSummary, StepPath};
+use trunkline_engine::{
+    Claim, Fired, Flush, ItemOutcome, Journal, LogEntry, LogPage, RunEvent, RunId, RunStatus, RunSummary, StepPath,
+};
 
 use crate::{
     Store, claim,
@@ -161,6 +163,14 @@ impl Journal for Store {
         Ok((status.ok_or_else(|| no_run(run))?, page.into_iter().map(shown).collect::<Result<_>>()?))
     }
 
+    async fn log(&self, run: &RunId, entry: LogEntry) -> Result<()> {
+        self.add_to_log(run, entry).await
+    }
+
+    async fn logged(&self, run: &RunId, after: u64) -> Result<LogPage> {
+        self.read_log(run, after).await
+    }
+
     async fn flow(&self, version: &str) -> Result<Value> {
         let wanted = version.to_owned();
         let document = self.readers.read("reading a flow", move |store| flow_document(store, &wanted)).await?;
@@ -293,7 +303,7 @@ impl Store {
         self.inner.writer.run(|_| Ok(())).await
     }
 
-    async fn must_exist(&self, run: &RunId) -> Result<()> {
+    pub(crate) async fn must_exist(&self, run: &RunId) -> Result<()> {
         if self.inner.pending.lock().known.contains(run) {
             return Ok(());
         }

@@ -28,6 +28,7 @@ mod connections;
 mod flows;
 mod journal;
 mod key;
+mod log;
 mod rotate;
 mod row;
 mod schema;

@@ -70,3 +70,20 @@ async fn a_store_of_version_4_is_read_and_goes_on() {
     let earlier = store.accept_fired(&next, "v1", &kept.document, started, &fired).await.unwrap();
     assert_eq!(earlier, Some(RunId("5a3b1e000003".into())));
 }
+
+/// Version 5: the first with a process log.
+#[tokio::test]
+async fn a_store_of_version_5_is_read_and_goes_on() {
+    let home = Home::new();
+    let store = sample(&home, "5");
+    let run = RunId("5a3b1e000005".into());
+    let mut entry = support::logged(json!({ "title": "sample-title" }));
+    let log = store.logged(&run, 0).await.unwrap();
+    assert_eq!((log.dropped, &log.entries[..]), (0, &[(1, entry.clone())][..]));
+    entry.attempt = 3;
+    store.log(&run, entry.clone()).await.unwrap();
+    store.append(&run, Vec::new(), Flush::Now).await.unwrap();
+    assert_eq!(store.logged(&run, 1).await.unwrap().entries, [(2, entry)]);
+    let (_, found) = store.events(&run, 0).await.unwrap();
+    assert!(matches!(&found[1].1, RunEvent::StepFailed { attempt: 2, began: Some(3), at: 4, .. }), "{found:?}");
+}

@@ -25,8 +25,20 @@ pub(crate) struct Arguments {
     /// What to log on standard error, such as `info` or `trunkline_rest=debug` [default: off; for serve: warn]
     #[arg(long, global = true, value_name = "FILTER", env = "TRUNKLINE_LOG")]
     pub(crate) log: Option<String>,
+    /// How to log
+    #[arg(long, global = true, value_name = "FORMAT", env = "TRUNKLINE_LOG_FORMAT", default_value = "text")]
+    pub(crate) log_format: LogFormat,
     #[command(subcommand)]
     pub(crate) command: Command,
+}
+
+/// How lines of the log are written.
+#[derive(Clone, Copy, ValueEnum)]
+pub(crate) enum LogFormat {
+    /// For people
+    Text,
+    /// A line of JSON each, with run, flow, step, item and attempt in its spans
+    Json,
 }
 
 const EXIT_CODES: &str = "\
@@ -356,6 +368,15 @@ pub(crate) enum RunsCommand {
     Timeline {
         /// The run; the first digits will do
         id: String,
+    },
+    /// Show what actions were called with in a run and what came of it, without secrets: failed calls, or what the flow's
+    /// `log` says
+    Log {
+        /// The run; the first digits will do
+        id: String,
+        /// Only calls of this step: its id, its path in the flow (files/*/asset) or in the run (files/4711/asset)
+        #[arg(long, value_name = "STEP")]
+        step: Option<String>,
     },
     /// Take up a run that was stopped by a crash or an error
     Resume {

@@ -154,6 +154,9 @@ pub(crate) async fn runs(
         }
         RunsCommand::Tail { id, after } => watching::tail(runtime, &runtime.find_run(&id).await?, after, output).await,
         RunsCommand::Timeline { id } => watching::timeline(runtime, &runtime.find_run(&id).await?, output).await,
+        RunsCommand::Log { id, step } => {
+            watching::log(runtime, &runtime.find_run(&id).await?, step.as_deref(), output).await
+        }
         RunsCommand::Resume { id } => {
             let id = runtime.find_run(&id).await?;
             let sandbox = demo::revive(runtime, data, &id).await?;

@@ -1,11 +1,13 @@
-//! `runs tail`, `runs timeline`: what happens in a run, wherever it is worked on, and where its time went.
+//! `runs tail`, `runs timeline`, `runs log`: what happens in a run, wherever it is worked on, where its time went, and what
+//! its actions were called with.
 
 use std::process::ExitCode;
 
+use serde_json::json;
 use trunkline::{
     Runtime, clean,
     core::{Result, redact},
-    engine::{Happened, Progress, RunId, Spread, StepTime, Timeline},
+    engine::{Happened, LogEntry, Progress, RunId, Spread, StepTime, Timeline},
 };
 
 use super::{
@@ -142,4 +144,49 @@ fn spread(took: &Spread) -> String {
     let [fastest, median, slowest] =
         [took.fastest, took.median, took.slowest].map(|took| took.map_or_else(|| "-".to_owned(), span));
     format!("{fastest} / {median} / {slowest}")
+}
+
+/// Shows the process log, of one step if that is wanted; with `--json` a line a call.
+pub(crate) async fn log(runtime: &Runtime, id: &RunId, step: Option<&str>, output: &Output) -> Result<ExitCode> {
+    let wanted = |entry: &LogEntry| {
+        let id = entry.step.rsplit('/').next();
+        step.is_none_or(|step| entry.step == step || entry.path.as_str() == step || id == Some(step))
+    };
+    let (mut last, mut shown) = (0, 0);
+    loop {
+        let page = runtime.engine().log(id, last).await?;
+        if last == 0 && page.dropped > 0 {
+            let dropped = page.dropped;
+            output.note(&json!({ "dropped": dropped }), || format!("{dropped} older calls are gone: the log was full"));
+        }
+        let Some((end, _)) = page.entries.last() else { break };
+        last = *end;
+        for (number, entry) in page.entries.iter().filter(|(_, entry)| wanted(entry)) {
+            shown += 1;
+            let mut told = clean(entry);
+            told["number"] = (*number).into();
+            match output.is_json() {
+                true => output.line(&told),
+                false => output.text(&redact(&plain(&call(entry)))),
+            }
+        }
+    }
+    if shown == 0 {
+        output.say("no calls are logged; a flow's `log` says which are: all, failures, none");
+    }
+    Ok(exit::DONE.into())
+}
+
+/// A call for a person.
+fn call(entry: &LogEntry) -> String {
+    let LogEntry { step, item, attempt, action, connection, .. } = entry;
+    let item = item.as_ref().map(|item| format!(" [{item}]")).unwrap_or_default();
+    let mut text =
+        format!("{}Z  {step}{item}, try {attempt}: {action} on {connection}, {}", time(entry.at), span(entry.took));
+    let parts = [("input", Some(&entry.input)), ("output", entry.output.as_ref()), ("error", entry.error.as_ref())];
+    for (name, value) in parts.into_iter().filter_map(|(name, value)| Some((name, value?))) {
+        let value = serde_json::to_string_pretty(value).unwrap_or_default();
+        text += &format!("\n  {name}: {}", value.replace('\n', "\n  "));
+    }
+    text + "\n"
 }

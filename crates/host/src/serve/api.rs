@@ -5,7 +5,10 @@ use std::{collections::BTreeMap, sync::Arc};
 use axum::{
     Router,
     body::Bytes,
-    extract::{DefaultBodyLimit, Path, RawQuery, State, rejection::BytesRejection},
+    extract::{
+        DefaultBodyLimit, Path, Query, RawQuery, State,
+        rejection::{BytesRejection, QueryRejection},
+    },
     http::StatusCode,
     middleware::{from_fn_with_state, map_response},
     response::{IntoResponse, Response},
@@ -40,6 +43,7 @@ pub(crate) fn router(app: Arc<App>) -> Router {
         .route("/rest/v1/runs/{id}/cancel", post(cancel))
         .route("/rest/v1/runs/{id}/events", get(events::events))
         .route("/rest/v1/runs/{id}/timeline", get(timeline))
+        .route("/rest/v1/runs/{id}/log", get(log))
         .route_layer(from_fn_with_state(app.clone(), guard::token));
     Router::new()
         .route(CALLBACK, get(callback))
@@ -134,6 +138,26 @@ async fn run(State(app): State<Arc<App>>, Path(id): Path<String>) -> Answer {
 async fn timeline(State(app): State<Arc<App>>, Path(id): Path<String>) -> Answer {
     let id = app.runtime.find_run(&id).await?;
     good(&clean(&app.runtime.engine().timeline(&id).await?))
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct After {
+    #[serde(default)]
+    after: u64,
+}
+
+/// A page of what actions were called with; the number of the last entry is the `after` of the next page.
+async fn log(
+    State(app): State<Arc<App>>,
+    Path(id): Path<String>,
+    after: Result<Query<After>, QueryRejection>,
+) -> Answer {
+    let Query(After { after }) = after.map_err(|rejection| {
+        Error::new(ErrorKind::InvalidInput, format!("`after` is the number of an entry: {}", rejection.body_text()))
+    })?;
+    let id = app.runtime.find_run(&id).await?;
+    good(&clean(&app.runtime.engine().log(&id, after).await?))
 }
 
 async fn cancel(State(app): State<Arc<App>>, Path(id): Path<String>) -> Answer {
