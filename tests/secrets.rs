@@ -200,7 +200,7 @@ async fn no_secret_is_seen_anywhere() {
     let answer = watch.run(&run).await;
     assert!(answer.code == 0 || answer.code == 4, "{answer:?}");
     sandbox.set_faults(Faults::default());
-    let id = answer.json()["id"].as_str().unwrap().to_owned();
+    let mut id = answer.json()["id"].as_str().unwrap().to_owned();
     watch.run(&["runs", "show", &id, "--json"]).await.expect(0);
     watched(&mut watch, &id, answer.code).await;
 
@@ -221,8 +221,9 @@ async fn no_secret_is_seen_anywhere() {
         watch.run(&["call", "mediavalet.user.current", "--connection", "wrong", "--json"]).await.expect(1);
         let with = ["--connection", "target=wrong"];
         let failed = watch.run(&[&run[..], &with].concat()).await.expect(5);
-        watched(&mut watch, failed.json()["id"].as_str().unwrap(), 5).await;
+        id = failed.json()["id"].as_str().unwrap().to_owned();
     }
+    watched(&mut watch, &id, 5).await;
     // Killed in the middle of an upload: what it left is on disk.
     sandbox.set_faults(Faults { latency: std::time::Duration::from_millis(150), ..Faults::default() });
     let copy = fixture("copy.json");
@@ -383,9 +384,9 @@ async fn no_secret_of_a_service_is_seen_either() {
     for shop in ["shop=key", "shop=bearer", "shop=basic"] {
         let answer = watch.run(&["run", &flow, "--connection", shop, "--json"]).await.expect(5);
         id = answer.json()["id"].as_str().unwrap().to_owned();
-        let logged = watched(&mut watch, &id, 5).await;
-        assert!(logged.contains("https://blob.test/c/b?***") && logged.contains("/echo"), "{logged}");
     }
+    let logged = watched(&mut watch, &id, 5).await;
+    assert!(logged.contains("https://blob.test/c/b?***") && logged.contains("/echo"), "{logged}");
     let mut old = fs::read_to_string(watch.cli.key_file()).unwrap();
     for _ in 0..2 {
         for key in [old.trim().to_owned(), hex(&BASE64_STANDARD.decode(old.trim()).unwrap())] {

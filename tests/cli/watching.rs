@@ -170,5 +170,5 @@ async fn the_log_of_a_process_can_be_lines_of_json() {
     let told = cli.run(&run).await.expect(0).stderr;
     let found: Vec<_> = told.lines().filter(|line| line.starts_with('{')).map(|line| lines(line).remove(0)).collect();
     let skipped = found.iter().find(|line| line["fields"]["message"] == "skipped: too large").unwrap();
-    assert_eq!((&skipped["fields"]["item"], &skipped["spans"][0]["flow"]), (&json!("1"), &json!("mixed")), "{told}");
+    assert_eq!((&skipped["fields"]["item"], &skipped["spans"][0]["flow"]), (&json!("40"), &json!("mixed")), "{told}");
 }
