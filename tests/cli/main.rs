@@ -11,3 +11,4 @@ mod ledger;
 mod runs;
 mod sign_in;
 mod waits;
+mod watching;

@@ -8,7 +8,10 @@ use serde::Deserialize;
 use serde_json::{Map, Value, json};
 use trunkline_core::{Schema, schema_of};
 
-use crate::trigger::{OverlapDocument, TriggerDocument};
+use crate::{
+    log::Logging,
+    trigger::{OverlapDocument, TriggerDocument},
+};
 
 /// A flow document.
 #[derive(Deserialize, JsonSchema)]
@@ -53,6 +56,10 @@ pub(crate) struct FlowDocument {
     /// How soon results are safe from a power cut.
     #[serde(default)]
     pub(crate) durability: Flushing,
+    /// Which calls are kept in the process log with their inputs and outputs, for `trunkline runs log`. Secrets are left out,
+    /// but values may be about people.
+    #[serde(default)]
+    pub(crate) log: Logging,
 }
 
 /// How soon results are safe from a power cut.

@@ -12,8 +12,9 @@ use tokio::sync::{Notify, broadcast};
 use trunkline_core::{Effect, Error, ErrorKind, Progress, Recorder, Result};
 
 use crate::{
-    Flush, ItemOutcome, Journal, Ledger, Limits, Run, RunEvent, RunId, RunStatus, StepPath, Waiting,
+    Flush, ItemOutcome, Journal, Ledger, Limits, LogEntry, Run, RunEvent, RunId, RunStatus, StepPath, Waiting,
     ledger::left_to_a_person,
+    log::{About, Logging},
     retry::Earlier,
     time::{Clock, ends_the_run, milliseconds},
 };
@@ -101,6 +102,8 @@ pub(crate) trait Attempt: Send + Sync {
     async fn run(&self, checkpoint: Option<Value>, recorder: Arc<dyn Recorder>) -> Result<Value>;
     /// Finds out what became of an attempt that ended unclear.
     async fn reconcile(&self, checkpoint: Option<Value>, recorder: Arc<dyn Recorder>) -> Result<Option<Value>>;
+    /// What is called.
+    fn about(&self) -> About<'_>;
 }
 
 /// What the interpreter asks of an engine that keeps runs: our journal, or another one's.
@@ -110,10 +113,12 @@ pub(crate) trait Attempt: Send + Sync {
 pub(crate) trait Durability: Send + Sync {
     /// The step's recorded result, or else that of an attempt, recorded.
     async fn step(&self, step: &StepPath, effect: Effect, attempt: &dyn Attempt) -> Result<Value>;
+    /// Adds a call to the process log, if it is one of those that are logged.
+    async fn log(&self, step: &StepPath, began: u64, about: About<'_>, result: Result<&Value, &Error>);
     /// How a step ended, if that is recorded.
     fn result(&self, step: &StepPath) -> Option<Result<Value>>;
-    /// Records that a step ended well which calls nothing itself.
-    async fn finish(&self, step: &StepPath, output: Value) -> Result<()>;
+    /// Records that a step ended well which calls nothing itself; when it began, if that is known.
+    async fn finish(&self, step: &StepPath, output: Value, began: Option<u64>) -> Result<()>;
     /// Records that a step has failed for good, unless its end is recorded already.
     async fn fail(&self, step: &StepPath, error: &Error) -> Result<()>;
     /// How many tries of a step have failed, and when the next one may begin.
@@ -130,6 +135,10 @@ pub(crate) trait Durability: Send + Sync {
     fn now(&self) -> u64;
     /// The outcome of an item, if it has one.
     async fn item(&self, each: &StepPath, key: &str) -> Result<Option<ItemOutcome>>;
+    /// How many items of an `each` have an outcome.
+    fn ended(&self, each: &StepPath) -> u64;
+    /// Records that an `each` knows of so many items in all, `more` than before, and whether that is all of them.
+    async fn listed(&self, each: &StepPath, items: u64, more: u64, last: bool) -> Result<()>;
     /// Whether an item is this run's business: all are, unless it goes over what failed in an earlier one.
     async fn wants(&self, each: &StepPath, key: &str) -> Result<bool>;
     /// What an item was called together with others when an earlier run worked on it.
@@ -175,6 +184,7 @@ struct Inner {
     limits: Limits,
     /// Whether each event is flushed before anything else happens.
     every_step: bool,
+    log: Logging,
 }
 
 impl Journaled {
@@ -184,11 +194,12 @@ impl Journaled {
         earlier: Option<Arc<Earlier>>,
         watchers: broadcast::Sender<Notice>,
         (clock, limits): (Clock, Limits),
-        every_step: bool,
+        (every_step, log): (bool, Logging),
     ) -> Self {
         let (id, signalled) = (run.id.clone(), Notify::new());
         let run = Mutex::new(run);
-        Journaled(Arc::new(Inner { journal, id, run, earlier, watchers, signalled, clock, limits, every_step }))
+        let inner = Inner { journal, id, run, earlier, watchers, signalled, clock, limits, every_step, log };
+        Journaled(Arc::new(inner))
     }
 
     /// Looks at the state of the run.
@@ -264,7 +275,10 @@ impl Journaled {
                     Err(error) => return Err(error),
                 }
             }
-            match attempt.run(checkpoint(), recorder.clone()).await {
+            let began = self.now();
+            let result = attempt.run(checkpoint(), recorder.clone()).await;
+            self.log(step, began, attempt.about(), result.as_ref()).await;
+            match result {
                 Err(error) if error.kind() == ErrorKind::UnknownOutcome => (unclear, last) = (true, error),
                 result => return result,
             }
@@ -285,10 +299,11 @@ impl Durability for Journaled {
             return recorded;
         }
         self.has_room()?;
+        let (number, began) = (self.tries(step).0 + 1, self.now());
         let careful = matches!(effect, Effect::Create | Effect::Delete);
         let flush = if careful { Flush::Now } else { Flush::Later };
         if careful && !self.with_run(|run| run.started(step)) {
-            let started = RunEvent::StepStarted { step: step.clone(), at: self.now() };
+            let started = RunEvent::StepStarted { step: step.clone(), attempt: number, at: began };
             // Not taken into account until an attempt was made: `started` is what tells an interrupted attempt.
             self.append(vec![started], flush).await?;
         }
@@ -302,12 +317,20 @@ impl Durability for Journaled {
         let warnings = std::mem::take(&mut *recorder.warnings());
         let event = match &result {
             Ok(output) => {
-                RunEvent::StepFinished { step: step.clone(), output: output.clone(), warnings, at: self.now() }
+                let (step, output) = (step.clone(), output.clone());
+                RunEvent::StepFinished { step, output, warnings, attempt: number, began: Some(began), at: self.now() }
             }
             // Whether a call that was broken off took effect is not known: nothing is recorded, so that it is looked up.
             Err(error) if error.kind() == ErrorKind::Cancelled => return result,
-            Err(error) => RunEvent::StepFailed { step: step.clone(), error: error.clone(), at: self.now() },
+            Err(error) => {
+                let (step, error) = (step.clone(), error.clone());
+                RunEvent::StepFailed { step, error, attempt: number, began: Some(began), at: self.now() }
+            }
         };
+        match &result {
+            Ok(_) => tracing::debug!("done"),
+            Err(error) => tracing::info!(kind = error.kind().as_str(), "failed: {error}"),
+        }
         self.record(event, flush).await?;
         self.notify(match &result {
             Ok(_) => Notice::StepFinished { step: step.clone() },
@@ -316,14 +339,26 @@ impl Durability for Journaled {
         result
     }
 
+    async fn log(&self, step: &StepPath, began: u64, about: About<'_>, result: Result<&Value, &Error>) {
+        let broken_off = matches!(result, Err(error) if error.kind() == ErrorKind::Cancelled);
+        if !self.0.log.takes(result.is_ok()) || broken_off {
+            return;
+        }
+        let (attempt, took) = (self.tries(step).0 + 1, self.now().saturating_sub(began));
+        let entry = LogEntry::new(step, attempt, (began, took), &about).ended(result, &about);
+        // A journal that can take nothing any more says so when it matters.
+        let _ = self.0.journal.log(&self.0.id, entry).await;
+    }
+
     fn result(&self, step: &StepPath) -> Option<Result<Value>> {
         self.with_run(|run| run.result(step)).or_else(|| self.earlier(|earlier| earlier.result(step)))
     }
 
-    async fn finish(&self, step: &StepPath, output: Value) -> Result<()> {
+    async fn finish(&self, step: &StepPath, output: Value, began: Option<u64>) -> Result<()> {
         self.has_room()?;
         self.0.limits.payload(&format!("the output of {step}"), &output)?;
-        let finished = RunEvent::StepFinished { step: step.clone(), output, warnings: Vec::new(), at: self.now() };
+        let (attempt, warnings, at) = (self.tries(step).0 + 1, Vec::new(), self.now());
+        let finished = RunEvent::StepFinished { step: step.clone(), output, warnings, attempt, began, at };
         self.record(finished, Flush::Later).await?;
         self.notify(Notice::StepFinished { step: step.clone() });
         Ok(())
@@ -333,7 +368,8 @@ impl Durability for Journaled {
         if self.result(step).is_some() {
             return Ok(());
         }
-        let failed = RunEvent::StepFailed { step: step.clone(), error: error.clone(), at: self.now() };
+        let (attempt, error, at) = (self.tries(step).0 + 1, error.clone(), self.now());
+        let failed = RunEvent::StepFailed { step: step.clone(), error, attempt, began: None, at };
         self.record(failed, Flush::Later).await
     }
 
@@ -343,9 +379,10 @@ impl Durability for Journaled {
 
     async fn retry(&self, step: &StepPath, error: &Error, after: Duration) -> Result<()> {
         let (step, at) = (step.clone(), self.now());
-        let until = at.saturating_add(milliseconds(after));
+        let (until, attempt) = (at.saturating_add(milliseconds(after)), self.tries(&step).0 + 1);
+        tracing::info!(step = %step, attempt, kind = error.kind().as_str(), ?after, "is tried again: {error}");
         self.notify(Notice::Retried { step: step.clone(), message: error.to_string(), until });
-        self.record(RunEvent::StepRetried { step, error: error.clone(), until, at }, Flush::Later).await
+        self.record(RunEvent::StepRetried { step, error: error.clone(), attempt, until, at }, Flush::Later).await
     }
 
     async fn deadline(&self, step: &StepPath, after: Duration) -> Result<u64> {
@@ -411,6 +448,22 @@ impl Durability for Journaled {
 
     fn begun_in(&self, step: &StepPath) -> RunId {
         self.earlier(|earlier| earlier.run_of(step).cloned()).unwrap_or_else(|| self.0.id.clone())
+    }
+
+    fn ended(&self, each: &StepPath) -> u64 {
+        self.with_run(|run| run.listed(each).count())
+    }
+
+    async fn listed(&self, each: &StepPath, items: u64, more: u64, last: bool) -> Result<()> {
+        self.notify(Notice::Listed { step: each.clone(), items: more, last });
+        // A run that is resumed reads the same pages again.
+        match self.with_run(|run| run.is_news(each, items, last)) {
+            true => {
+                let listed = RunEvent::Listed { step: each.clone(), items, last, at: self.now() };
+                self.record(listed, Flush::Later).await
+            }
+            false => Ok(()),
+        }
     }
 
     async fn finish_items(&self, each: &StepPath, batch: Option<String>, ended: Vec<Ended>) -> Result<()> {

@@ -13,9 +13,10 @@ use uuid::Uuid;
 
 use crate::{
     ItemOutcome, StepPath, Template,
-    durability::{Ended, Notice, concerns_the_run},
+    durability::{Ended, concerns_the_run},
     expression::Scope,
     interpreter::{End, Interpreter, kind_of},
+    log::About,
     step::{Over, Step},
     time::{Bounds, ends_more_than},
 };
@@ -106,7 +107,7 @@ impl<'a> Each<'a> {
             Some(Some(cursor)) => Some(cursor),
             None => None,
         };
-        let mut index = 0u64;
+        let (mut index, mut known) = (0u64, durability.ended(self.path));
         loop {
             let (items, next) = self.page(over, scope, from).await?;
             let mut wanted = Vec::with_capacity(items.len());
@@ -145,7 +146,8 @@ impl<'a> Each<'a> {
             let page = self.first_page + self.pages.len() as u64;
             self.pages.push_back(OpenPage { open: wanted.len(), next: next.clone() });
             let listed = wanted.len() as u64 + passed;
-            durability.notify(Notice::Listed { step: self.path.clone(), items: listed, last: next.is_none() });
+            known += listed;
+            durability.listed(self.path, known, listed, next.is_none()).await?;
             for (name, keys, scope) in self.groups(wanted, scope) {
                 // Two halves of a batch of an earlier run have the same steps in the journal: one after the other.
                 let twice = |open: &Open| open.name == name;
@@ -156,7 +158,7 @@ impl<'a> Each<'a> {
                 self.interpreter.cancelled()?;
                 self.bounds.check(durability.now())?;
                 let below = self.path.join(&name);
-                let span = tracing::info_span!("item", step = %self.path, key = %name);
+                let span = tracing::info_span!("item", each = %self.path, item = %name);
                 let steps = self.interpreter.clone().steps(self.steps.clone(), scope, below, self.bounds.clone());
                 let task = self.working.spawn(steps.instrument(span));
                 self.keys.extend(keys.iter().map(|(key, _)| key.clone()));
@@ -225,14 +227,18 @@ impl<'a> Each<'a> {
                 self.bounds.check(self.interpreter.durability().now())?;
                 let cx = self.interpreter.context(connected, self.path, self.bounds);
                 let _works = self.interpreter.pulse().call();
-                tokio::select! {
-                biased;
-                                   page = connected.page(&call.action, call.input.render(scope)?, from, &cx) => {
-                                       let page = page?;
-                                       Ok((page.items, page.next))
-                                   }
-                                   over = self.interpreter.over(self.bounds) => Err(over),
-                               }
+                let (input, began) = (call.input.render(scope)?, self.interpreter.durability().now());
+                let result = tokio::select! {
+                    biased;
+                    page = connected.page(&call.action, input.clone(), from, &cx) => page,
+                    over = self.interpreter.over(self.bounds) => Err(over),
+                };
+                if let Err(error) = &result {
+                    let spec = connected.connector().action_spec(&call.action).ok();
+                    let about = About { action: &call.action, connection: connected.name(), input: &input, spec };
+                    self.interpreter.durability().log(self.path, began, about, Err(error)).await;
+                }
+                result.map(|page| (page.items, page.next))
             }
         }
     }
@@ -257,6 +263,10 @@ impl<'a> Each<'a> {
             Err(error) => ItemOutcome::Failed { error },
         };
         let count = keys.len();
+        match outcome.reason() {
+            Some(reason) => tracing::info!(each = %self.path, item = %name, "{}: {reason}", outcome.status()),
+            None => tracing::debug!(each = %self.path, item = %name, "done"),
+        }
         let ended = keys.into_iter().map(|(key, once)| Ended { key, once, outcome: outcome.clone() }).collect();
         let batch = self.batch.is_some().then_some(name);
         self.interpreter.durability().finish_items(self.path, batch, ended).await?;

@@ -7,6 +7,7 @@ use tokio::{
     sync::broadcast,
     task::{AbortHandle, JoinHandle},
 };
+use tracing::Instrument;
 use trunkline_core::{CancellationToken, Connected, Diagnostic, Error, ErrorKind, Result};
 use uuid::Uuid;
 
@@ -112,8 +113,8 @@ impl Engine {
         Engine { clock: Arc::new(clock), ..self }
     }
 
-    pub(crate) fn journal(&self) -> &dyn Journal {
-        &*self.journal
+    pub(crate) fn journal(&self) -> &Arc<dyn Journal> {
+        &self.journal
     }
 
     pub(crate) fn limits(&self) -> &Limits {
@@ -394,23 +395,31 @@ impl Engine {
     ) -> Running {
         let (watchers, notices) = broadcast::channel(NOTICES);
         let cancellation = CancellationToken::new();
-        let (id, input) = (run.id.clone(), run.input.clone());
+        let (id, input, name) = (run.id.clone(), run.input.clone(), run.flow.clone());
         let bounds = self.bounds(&flow, &run);
         let given = (self.clock.clone(), self.limits.clone());
-        let journaled =
-            Journaled::new(self.journal.clone(), run, earlier.clone(), watchers, given, flow.flushes_every_step());
+        let journaled = Journaled::new(
+            self.journal.clone(),
+            run,
+            earlier.clone(),
+            watchers,
+            given,
+            (flow.flushes_every_step(), flow.logging()),
+        );
         let poll = Abort(self.poll(&id, journaled.clone(), cancellation.clone()));
         let stop = Stop { cancellation: cancellation.clone(), parking: self.parking.clone() };
         let (durability, limits) = (Arc::new(journaled.clone()), self.limits.clone());
         let pulse = Pulse::default();
         let given = (stop.clone(), pulse.clone());
         let interpreter = Interpreter::new(id.clone(), flow, slots, durability, given, limits);
+        let span = tracing::info_span!("run", run = %id, flow = name);
         let task = tokio::spawn(async move {
             let (_claim, _poll) = (claim, poll);
             // In a task of its own, so that a panic ends the run as failed instead of leaving it open.
             // A run that is out of time still runs its failure handler.
             let outside = Bounds::of_run(u64::MAX, Duration::MAX);
-            let end = joined(tokio::spawn(interpreter.flow(input, StepPath::default(), bounds, outside))).await;
+            let end = interpreter.flow(input, StepPath::default(), bounds, outside).instrument(span);
+            let end = joined(tokio::spawn(end)).await;
             if matches!(&end, Err(error) if error.kind() == ErrorKind::Cancelled) && stop.parks() {
                 return journaled.park().await;
             }
@@ -482,6 +491,11 @@ async fn finish(journaled: &Journaled, end: Result<Value>) -> Result<Run> {
         Err(error) if error.kind() == ErrorKind::Cancelled => (RunStatus::Cancelled, None),
         Err(error) => (RunStatus::Failed, Some(error)),
     };
+    let (run, flow) = journaled.with_run(|run| (run.id.clone(), run.flow.clone()));
+    match &error {
+        None => tracing::info!(%run, flow, "the run is over: {}", status.as_str()),
+        Some(error) => tracing::warn!(%run, flow, kind = error.kind().as_str(), "the run has failed: {error}"),
+    }
     journaled.record(RunEvent::Finished { status, error, at: journaled.now() }, Flush::Now).await?;
     journaled.notify(Notice::Finished { status });
     Ok(journaled.with_run(|run| std::mem::replace(run, Run::new(run.id.clone()))))

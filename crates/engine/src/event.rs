@@ -172,6 +172,9 @@ pub enum RunEvent {
     StepStarted {
         /// Which step.
         step: StepPath,
+        /// Which try of it, from 1.
+        #[serde(default = "first", skip_serializing_if = "is_first")]
+        attempt: u32,
         /// When.
         at: u64,
     },
@@ -191,6 +194,12 @@ pub enum RunEvent {
         /// What services said although their calls succeeded; the first 20.
         #[serde(default, skip_serializing_if = "Vec::is_empty")]
         warnings: Vec<String>,
+        /// Which try of it, from 1.
+        #[serde(default = "first", skip_serializing_if = "is_first")]
+        attempt: u32,
+        /// When this try began, where that is known.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        began: Option<u64>,
         /// When.
         at: u64,
     },
@@ -200,6 +209,12 @@ pub enum RunEvent {
         step: StepPath,
         /// Why.
         error: Error,
+        /// Which try of it, from 1.
+        #[serde(default = "first", skip_serializing_if = "is_first")]
+        attempt: u32,
+        /// When this try began, where that is known.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        began: Option<u64>,
         /// When.
         at: u64,
     },
@@ -209,6 +224,9 @@ pub enum RunEvent {
         step: StepPath,
         /// Why the try before failed.
         error: Error,
+        /// Which try that was, from 1.
+        #[serde(default = "first", skip_serializing_if = "is_first")]
+        attempt: u32,
         /// When the next try begins.
         until: u64,
         /// When.
@@ -235,6 +253,17 @@ pub enum RunEvent {
         name: String,
         /// What came with it. A store keeps it encrypted.
         payload: Value,
+        /// When.
+        at: u64,
+    },
+    /// An `each` knows of more items to work on.
+    Listed {
+        /// The `each` step.
+        step: StepPath,
+        /// How many there are, as far as the list has been read, with those that have an outcome.
+        items: u64,
+        /// Whether it has been read to its end.
+        last: bool,
         /// When.
         at: u64,
     },
@@ -306,4 +335,36 @@ pub enum RunEvent {
         /// When.
         at: u64,
     },
+}
+
+fn first() -> u32 {
+    1
+}
+
+fn is_first(attempt: &u32) -> bool {
+    *attempt == 1
+}
+
+impl RunEvent {
+    /// The part that a store keeps encrypted.
+    fn sealed(&mut self) -> Option<&mut Value> {
+        match self {
+            RunEvent::Checkpoint { value, .. } => Some(value),
+            RunEvent::StepFinished { output, .. } => Some(output),
+            RunEvent::Signalled { payload, .. } => Some(payload),
+            _ => None,
+        }
+    }
+
+    /// The event as those may see it who watch: without what a store keeps encrypted, and without what a run was handed and
+    /// where its lists go on.
+    pub fn shown(mut self) -> RunEvent {
+        self.sealed().map(Value::take);
+        match &mut self {
+            RunEvent::Started { input, .. } => *input = Value::Null,
+            RunEvent::PageFinished { next: Some(next), .. } => *next = Value::Null,
+            _ => {}
+        }
+        self
+    }
 }

@@ -17,6 +17,7 @@ use crate::{
     durability::{Attempt, Durability, concerns_the_run},
     each::{Each, Marks},
     expression::Scope,
+    log::About,
     step::{Call, OnError, Step, StepKind, SubFlow, Wait},
     stop::Stop,
     time::{self, Bounds, ends_more_than, milliseconds},
@@ -108,12 +109,12 @@ impl Interpreter {
         let scope = Scope::new(input, &self.0.run.0, self.0.flow.tables());
         let steps = self.clone().steps(self.0.flow.steps().clone(), scope.clone(), path.clone(), bounds.clone());
         // In a task of its own, so that a panic ends the flow as failed instead of leaving it open.
-        if let End::Skipped(_) = joined(tokio::spawn(steps)).await? {
+        if let End::Skipped(_) = joined(tokio::spawn(steps.in_current_span())).await? {
             return Ok(Value::Null);
         }
         let Some(output) = self.0.flow.output() else { return Ok(Value::Null) };
         let output = output.render(&scope)?;
-        self.0.durability.finish(path, output.clone()).await?;
+        self.0.durability.finish(path, output.clone(), None).await?;
         Ok(output)
     }
 
@@ -295,6 +296,7 @@ impl Interpreter {
 
     async fn wait(&self, wait: &Wait, scope: &Scope, path: &StepPath, bounds: &Bounds) -> Result<Value> {
         let durability = &*self.0.durability;
+        let began = durability.now();
         let output = match wait {
             Wait::Signal(name) => {
                 let name = name.render_text(scope)?;
@@ -312,7 +314,7 @@ impl Interpreter {
             }
             Wait::Until(time) => self.wait_until(time::moment(&time.render(scope)?)?, path, bounds).await?,
         };
-        durability.finish(path, output.clone()).await?;
+        durability.finish(path, output.clone(), Some(began)).await?;
         Ok(output)
     }
 
@@ -391,9 +393,13 @@ impl Interpreter {
         let connected = self.connected(&call.slot)?;
         let effect = connected.connector().action_spec(&call.action)?.effect;
         let input = call.input.render(scope)?;
-        let attempt = Calling { interpreter: self, connected, action: &call.action, effect, input, path, bounds };
-        let span = tracing::info_span!("step", run = %self.0.run, step = %path, action = %call.action);
-        self.0.durability.step(path, effect, &attempt).instrument(span).await
+        let calling = Calling { interpreter: self, connected, action: &call.action, effect, input, path, bounds };
+        let attempt = self.0.durability.tries(path).0 + 1;
+        let span = tracing::info_span!(
+            "step", run = %self.0.run, flow = self.0.flow.name(), step = %path, attempt,
+            action = %call.action, connection = connected.name(),
+        );
+        self.0.durability.step(path, effect, &calling).instrument(span).await
     }
 }
 
@@ -432,6 +438,11 @@ impl Attempt for Calling<'_> {
             }
             result => result,
         }
+    }
+
+    fn about(&self) -> About<'_> {
+        let spec = self.connected.connector().action_spec(self.action).ok();
+        About { action: self.action, connection: self.connected.name(), input: &self.input, spec }
     }
 
     async fn reconcile(&self, checkpoint: Option<Value>, recorder: Arc<dyn Recorder>) -> Result<Option<Value>> {

@@ -5,7 +5,7 @@
 
 use std::{
     any::Any,
-    collections::{BTreeMap, HashMap, HashSet},
+    collections::{BTreeMap, HashMap, HashSet, VecDeque},
     fmt,
     ops::Bound,
     sync::{Arc, Mutex, PoisonError},
@@ -17,7 +17,10 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use trunkline_core::{Error, ErrorKind, Result, pointer_part};
 
-use crate::{Fired, ItemOutcome, RunEvent, RunStatus};
+use crate::{Fired, ItemOutcome, LOG_ENTRIES, LOG_PAGE, LogEntry, LogPage, RunEvent, RunStatus};
+
+/// How many events those get at a time who watch.
+const EVENTS: usize = 256;
 
 /// The name of a run: 12 hexadecimal digits.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize, JsonSchema)]
@@ -184,6 +187,37 @@ pub trait Journal: Send + Sync {
     /// Shows all events of a run in order, without holding them all; `not_found` if there is no such run.
     async fn replay(&self, run: &RunId, visit: &mut (dyn FnMut(RunEvent) + Send)) -> Result<()>;
 
+    /// How a run stands, and its events after this number as [`RunEvent::shown`] leaves them, each with its own number: a page of
+    /// them, for those who watch. What others have not flushed yet may be missing; a run that is over has all of its events
+    /// in there. This one reads the whole run.
+    async fn events(&self, run: &RunId, after: u64) -> Result<(RunStatus, Vec<(u64, RunEvent)>)> {
+        let (mut status, mut number, mut page) = (RunStatus::Running, 0, Vec::new());
+        let mut visit = |event: RunEvent| {
+            match &event {
+                RunEvent::Finished { status: ended, .. } => status = *ended,
+                RunEvent::Resumed { .. } => status = RunStatus::Running,
+                _ => {}
+            }
+            number += 1;
+            if number > after && page.len() < EVENTS {
+                page.push((number, event.shown()));
+            }
+        };
+        self.replay(run, &mut visit).await?;
+        Ok((status, page))
+    }
+
+    /// Adds to the process log of a run, of which the newest [`LOG_ENTRIES`](crate::LOG_ENTRIES) are kept, and of these
+    /// [`LOG_BYTES`](crate::LOG_BYTES). Nobody waits until it is on disk. This one keeps none.
+    async fn log(&self, _run: &RunId, _entry: LogEntry) -> Result<()> {
+        Ok(())
+    }
+
+    /// A page of the process log of a run: the entries after that of this number.
+    async fn logged(&self, _run: &RunId, _after: u64) -> Result<LogPage> {
+        Ok(LogPage::default())
+    }
+
     /// The document of a flow version that some run was accepted with, or that was kept.
     async fn flow(&self, version: &str) -> Result<Value>;
 
@@ -236,6 +270,7 @@ struct Memory {
     /// By those, step and key.
     before: HashMap<(String, StepPath, String), Before>,
     taken: HashMap<(String, String), RunId>,
+    log: HashMap<RunId, VecDeque<(u64, String)>>,
 }
 
 impl Memory {
@@ -359,6 +394,24 @@ impl Journal for MemoryJournal {
             visit(parse(&event)?);
         }
         Ok(())
+    }
+
+    async fn log(&self, run: &RunId, entry: LogEntry) -> Result<()> {
+        let mut memory = self.lock();
+        let log = memory.log.entry(run.clone()).or_default();
+        log.push_back((log.back().map_or(1, |(last, _)| last + 1), text(&entry)?));
+        if log.len() as u64 > LOG_ENTRIES {
+            log.pop_front();
+        }
+        Ok(())
+    }
+
+    async fn logged(&self, run: &RunId, after: u64) -> Result<LogPage> {
+        let memory = self.lock();
+        let Some(log) = memory.log.get(run) else { return Ok(LogPage::default()) };
+        let page = log.iter().filter(|(number, _)| *number > after).take(LOG_PAGE);
+        let entries = page.map(|(number, entry)| Ok((*number, parse(entry)?))).collect::<Result<_>>()?;
+        Ok(LogPage { dropped: log.front().map_or(0, |(first, _)| first - 1), entries })
     }
 
     async fn flow(&self, version: &str) -> Result<Value> {

@@ -21,6 +21,7 @@ pub async fn run<J: Journal, F: AsyncFn() -> J>(fresh: F) {
     what_a_trigger_hands_over_is_taken_once(&fresh().await).await;
     events_come_back_as_they_were(&fresh().await).await;
     events_keep_their_order(&fresh().await).await;
+    events_are_watched_page_by_page(&fresh().await).await;
     an_item_is_found_under_its_exact_key_only(&fresh().await).await;
     the_last_outcome_of_an_item_counts(&fresh().await).await;
     items_are_listed_page_by_page(&fresh().await).await;
@@ -107,6 +108,39 @@ async fn events_come_back_as_they_were(journal: &impl Journal) {
     assert_eq!(replayed(journal, &run).await, expected);
     // A replay changes nothing.
     assert_eq!(replayed(journal, &run).await, expected);
+}
+
+async fn events_are_watched_page_by_page(journal: &impl Journal) {
+    let run = accepted(journal, "a1", 0).await;
+    for event in one_of_each().into_iter().filter(|event| !matches!(event, RunEvent::Finished { .. })) {
+        journal.append(&run, vec![event], Flush::Later).await.unwrap();
+    }
+    journal.append(&run, (0..1000).map(resumed).collect(), Flush::Now).await.unwrap();
+    let (mut watched, mut pages) = (Vec::new(), 0);
+    loop {
+        let after = watched.last().map_or(0, |(seq, _)| *seq);
+        let (status, page) = journal.events(&run, after).await.unwrap();
+        assert_eq!(status, RunStatus::Running);
+        if page.is_empty() {
+            break;
+        }
+        assert!(page.len() <= 256, "{}", page.len());
+        (pages, watched) = (pages + 1, [watched, page].concat());
+    }
+    assert!(pages >= 4, "{pages}");
+    assert!(watched.iter().map(|(seq, _)| *seq).eq(1..=watched.len() as u64));
+    // As they were, but for what is nobody's business.
+    let mut shown = Vec::new();
+    journal.replay(&run, &mut |event| shown.push(json(&event.shown()))).await.unwrap();
+    assert_eq!(watched.iter().map(|(_, event)| json(event)).collect::<Vec<_>>(), shown);
+    for hidden in ["</script>", "offset", "folderId"] {
+        assert!(!shown.iter().any(|event| event.contains(hidden)), "{hidden} in {shown:?}");
+    }
+    let finished = RunEvent::Finished { status: RunStatus::Partial, error: None, at: 1 };
+    journal.append(&run, vec![finished], Flush::Now).await.unwrap();
+    let (status, page) = journal.events(&run, watched.len() as u64).await.unwrap();
+    assert_eq!((status, page.len()), (RunStatus::Partial, 1), "who sees the end has seen everything");
+    assert_eq!(kind(journal.events(&id("a2"), 0).await.map(drop)), ErrorKind::NotFound);
 }
 
 async fn events_keep_their_order(journal: &impl Journal) {
@@ -302,7 +336,14 @@ async fn a_cancellation_is_seen(journal: &impl Journal) {
     let (one, other) = (accepted(journal, "a1", 0).await, accepted(journal, "a2", 0).await);
     // Text that looks like one is none.
     let look = json!({ "event": "cancel_requested", "text": "\"event\":\"cancel_requested\"" });
-    let event = RunEvent::StepFinished { step: "cancel_requested".into(), output: look, warnings: Vec::new(), at: 1 };
+    let event = RunEvent::StepFinished {
+        step: "cancel_requested".into(),
+        output: look,
+        warnings: Vec::new(),
+        attempt: 1,
+        began: None,
+        at: 1,
+    };
     journal.append(&one, vec![event], Flush::Now).await.unwrap();
     assert!(!journal.cancel_requested(&one).await.unwrap(), "an output is no request");
     journal.append(&one, vec![RunEvent::CancelRequested { at: 2 }, resumed(3)], Flush::Now).await.unwrap();
@@ -316,7 +357,14 @@ async fn signals_are_seen_from_where_the_last_look_ended(journal: &impl Journal)
     assert_eq!(journal.signals(&one, 0).await.unwrap().1, 1, "the run has begun");
     // Text that looks like one is none.
     let look = json!({ "event": "signalled", "name": "approved", "payload": 1 });
-    let event = RunEvent::StepFinished { step: "signalled".into(), output: look, warnings: Vec::new(), at: 1 };
+    let event = RunEvent::StepFinished {
+        step: "signalled".into(),
+        output: look,
+        warnings: Vec::new(),
+        attempt: 1,
+        began: None,
+        at: 1,
+    };
     journal.append(&one, vec![event, signal("a", json!({ "by": "Ä" }))], Flush::Now).await.unwrap();
     journal.append(&one, vec![resumed(2), signal("b", Value::Null), resumed(3)], Flush::Later).await.unwrap();
     let look = async |after: u64| {
@@ -370,12 +418,20 @@ fn one_of_each() -> Vec<RunEvent> {
     });
     vec![
         RunEvent::Resumed { at: u64::MAX },
-        RunEvent::StepStarted { step: step.clone(), at: 1 },
+        RunEvent::StepStarted { step: step.clone(), attempt: 1, at: 1 },
         RunEvent::Checkpoint { step: step.clone(), value: value.clone() },
         RunEvent::Checkpoint { step: step.clone(), value: Value::Null },
-        RunEvent::StepFinished { step: step.clone(), output: value.clone(), warnings: Vec::new(), at: 2 },
-        RunEvent::StepFailed { step: step.clone(), error: error(), at: 3 },
-        RunEvent::StepRetried { step: step.clone(), error: error(), until: 5, at: 4 },
+        RunEvent::StepFinished {
+            step: step.clone(),
+            output: value.clone(),
+            warnings: Vec::new(),
+            attempt: 2,
+            began: Some(1),
+            at: 2,
+        },
+        RunEvent::StepFailed { step: step.clone(), error: error(), attempt: 1, began: Some(2), at: 3 },
+        RunEvent::StepRetried { step: step.clone(), error: error(), attempt: 3, until: 5, at: 4 },
+        RunEvent::Listed { step: step.clone(), items: 7, last: true, at: 4 },
         RunEvent::DeadlineSet { step: step.clone(), until: u64::MAX },
         RunEvent::WaitBegan { step: step.clone(), wait: Waiting { signal: Some("a/b \u{0}".into()), until: 7 } },
         RunEvent::WaitBegan { step: step.clone(), wait: Waiting { signal: None, until: 7 } },

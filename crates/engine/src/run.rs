@@ -7,7 +7,8 @@ use serde_json::Value;
 use trunkline_core::{Error, ErrorKind, Result};
 
 use crate::{
-    ItemOutcome, RetryOf, RunEvent, RunId, RunStatus, StepPath, Verdict, Waiting, durability::concerns_the_run, settle,
+    ItemOutcome, Progress, RetryOf, RunEvent, RunId, RunStatus, StepPath, Verdict, Waiting,
+    durability::concerns_the_run, progress::Listed, settle,
 };
 
 /// How many different reasons a ledger tells apart; the rest is counted together.
@@ -62,6 +63,8 @@ pub struct Run {
     steps: BTreeMap<StepPath, StepState>,
     #[serde(skip)]
     positions: BTreeMap<StepPath, Option<Value>>,
+    #[serde(skip)]
+    listed: BTreeMap<StepPath, Listed>,
     #[serde(skip)]
     signals: BTreeMap<String, Value>,
     /// How many results of steps have been recorded.
@@ -185,6 +188,7 @@ impl Run {
             warnings: BTreeMap::new(),
             steps: BTreeMap::new(),
             positions: BTreeMap::new(),
+            listed: BTreeMap::new(),
             signals: BTreeMap::new(),
             recorded: 0,
         }
@@ -224,10 +228,16 @@ impl Run {
             RunEvent::Signalled { name, payload, .. } => {
                 self.signals.entry(name).or_insert(payload);
             }
+            RunEvent::Listed { step, items, last, at } => {
+                self.listed.entry(step).or_default().known(items, last, at);
+            }
             RunEvent::PageFinished { step, next } => {
                 self.positions.insert(step, next);
             }
-            RunEvent::ItemFinished { step, key, outcome, .. } => {
+            RunEvent::ItemFinished { step, key, outcome, at, .. } => {
+                if !self.is_part_of_an_item(&step) {
+                    self.listed.entry(step.clone()).or_default().ended(at);
+                }
                 self.forget_item(&step, &key);
                 self.ledger.entry(step).or_default().count(&outcome);
             }
@@ -279,6 +289,7 @@ impl Run {
     /// What stopped the run may have passed, and its failure handler runs anew if it fails again. After a crash there is
     /// nothing of that kind: the run goes on to the end it would have had.
     fn resume(&mut self) {
+        self.listed.values_mut().for_each(Listed::again);
         if self.finished_at.take().is_some() {
             let handler = StepPath::default().of_flow();
             self.steps.retain(|path, _| !path.is_within(&handler));
@@ -326,6 +337,30 @@ impl Run {
             let rest = &path.as_str()[item.as_str().len()..];
             self.ledger.entry(StepPath::from(&*format!("{each}/*{rest}"))).or_default().add(ledger);
         }
+    }
+
+    /// How far its lists are at this time, in milliseconds since 1970: those that belong to no item.
+    pub fn progress(&self, now: u64) -> BTreeMap<StepPath, Progress> {
+        let far = |(path, listed): (&StepPath, &Listed)| {
+            let through = self.positions.get(path) == Some(&None);
+            (path.clone(), listed.progress(through, now))
+        };
+        self.listed.iter().map(far).collect()
+    }
+
+    /// Whether an `each` is worked on within an item of another, so that how far it is is nobody's concern.
+    fn is_part_of_an_item(&self, each: &StepPath) -> bool {
+        self.listed.keys().any(|around| around != each && each.is_within(around))
+    }
+
+    /// Whether it is worth recording that a list has so many items.
+    pub(crate) fn is_news(&self, each: &StepPath, items: u64, last: bool) -> bool {
+        !self.is_part_of_an_item(each) && self.listed(each).is_news(items, last)
+    }
+
+    /// What is known of how many items a list has.
+    pub(crate) fn listed(&self, step: &StepPath) -> Listed {
+        self.listed.get(step).cloned().unwrap_or_default()
     }
 
     /// The recorded result of a step.
@@ -396,8 +431,9 @@ mod tests {
         let files = StepPath::default().join("files");
         for key in ["a", "a/b", "a0", "~"] {
             let step = files.join(key).join("copy");
-            run.apply(RunEvent::StepStarted { step: step.clone(), at: 1 });
-            run.apply(RunEvent::StepFinished { step, output: json!(1), warnings: vec!["odd".into()], at: 2 });
+            run.apply(RunEvent::StepStarted { step: step.clone(), attempt: 1, at: 1 });
+            let (output, warnings) = (json!(1), vec!["odd".into()]);
+            run.apply(RunEvent::StepFinished { step, output, warnings, attempt: 1, began: None, at: 2 });
         }
         assert_eq!(run.kept(), 4);
         assert_eq!(run.warnings["odd"], 4);

@@ -168,7 +168,7 @@ async fn a_flow_may_have_each_step_on_disk_before_the_next() {
         let running = engine.start(&flow, json!({}), slots("flushed")).await.unwrap();
         assert_eq!(running.wait().await.unwrap().status, RunStatus::Succeeded);
         assert_eq!(journal.later.load(Ordering::SeqCst) > 0, later, "{durability}");
-        assert_eq!(journal.kinds.lock().unwrap().len(), 7, "three results, two items, a page, the end");
+        assert_eq!(journal.kinds.lock().unwrap().len(), 8, "three results, a list, two items, a page, the end");
     }
 }
 

@@ -13,7 +13,8 @@ use rusqlite::{Connection, OptionalExtension, Row as SqlRow, params};
 use serde_json::Value;
 use trunkline_core::{Error, ErrorKind, Result, async_trait};
 use trunkline_engine::{
-    Before, Claim, Fired, Flush, Item, ItemOutcome, Journal, RunEvent, RunId, RunStatus, RunSummary, StepPath,
+    Before, Claim, Fired, Flush, Item, ItemOutcome, Journal, LogEntry, LogPage, RunEvent, RunId, RunStatus, RunSummary,
+    StepPath,
 };
 
 use crate::{
@@ -148,6 +149,24 @@ impl Journal for Store {
             return Err(damaged(run));
         }
         Ok(())
+    }
+
+    async fn events(&self, run: &RunId, after: u64) -> Result<(RunStatus, Vec<(u64, RunEvent)>)> {
+        let (id, after) = (run.clone(), signed(after));
+        // In this order: when the run is over, its last event is among those read after that.
+        let read =
+            self.readers.read("watching a run", move |store| Ok((status(store, &id)?, page(store, &id, after)?)));
+        let (status, page) = read.await?;
+        let shown = |kept: Kept| Ok((kept.seq.unsigned_abs(), parse::<RunEvent>(run, &kept.event)?.shown()));
+        Ok((status.ok_or_else(|| no_run(run))?, page.into_iter().map(shown).collect::<Result<_>>()?))
+    }
+
+    async fn log(&self, run: &RunId, entry: LogEntry) -> Result<()> {
+        self.add_to_log(run, entry).await
+    }
+
+    async fn logged(&self, run: &RunId, after: u64) -> Result<LogPage> {
+        self.read_log(run, after).await
     }
 
     async fn flow(&self, version: &str) -> Result<Value> {
@@ -303,7 +322,7 @@ impl Store {
         self.inner.writer.run(|_| Ok(())).await
     }
 
-    async fn must_exist(&self, run: &RunId) -> Result<()> {
+    pub(crate) async fn must_exist(&self, run: &RunId) -> Result<()> {
         if self.inner.pending.lock().known.contains(run) {
             return Ok(());
         }
@@ -368,6 +387,17 @@ fn page(store: &Connection, run: &RunId, after: i64) -> rusqlite::Result<Vec<Kep
     Ok(page)
 }
 
+fn status(store: &Connection, run: &RunId) -> rusqlite::Result<Option<RunStatus>> {
+    let mut statement = store.prepare_cached("SELECT status FROM runs WHERE id = ?1")?;
+    let found: Option<String> = statement.query_row([&run.0], |row| row.get(0)).optional()?;
+    found.map(status_of).transpose()
+}
+
+fn status_of(text: String) -> rusqlite::Result<RunStatus> {
+    serde_json::from_value(text.into())
+        .map_err(|error| rusqlite::Error::FromSqlConversionFailure(0, rusqlite::types::Type::Text, Box::new(error)))
+}
+
 fn summary(row: &SqlRow<'_>) -> rusqlite::Result<RunSummary> {
     let mut items = BTreeMap::new();
     for (index, status) in STATUSES.into_iter().enumerate() {
@@ -376,14 +406,11 @@ fn summary(row: &SqlRow<'_>) -> rusqlite::Result<RunSummary> {
             items.insert(status.to_owned(), count.unsigned_abs());
         }
     }
-    let status: String = row.get(3)?;
-    let status = serde_json::from_value(status.into())
-        .map_err(|error| rusqlite::Error::FromSqlConversionFailure(3, rusqlite::types::Type::Text, Box::new(error)))?;
     Ok(RunSummary {
         id: RunId(row.get(0)?),
         flow: row.get(1)?,
         version: row.get(2)?,
-        status,
+        status: status_of(row.get(3)?)?,
         started_at: row.get::<_, i64>(4)?.unsigned_abs(),
         finished_at: row.get::<_, Option<i64>>(5)?.map(i64::unsigned_abs),
         items,

@@ -29,6 +29,7 @@ mod flows;
 mod items;
 mod journal;
 mod key;
+mod log;
 mod rotate;
 mod row;
 mod schema;

@@ -35,6 +35,8 @@ async fn a_store_of_version_1_is_read_and_goes_on() {
         step: "files/1/asset".into(),
         output,
         warnings: Vec::new(),
+        attempt: 1,
+        began: None,
         at: 2,
     };
     store.append(&run, vec![finished(json!({ "id": 8 }))], Flush::Now).await.unwrap();
@@ -104,4 +106,21 @@ async fn a_store_of_version_5_is_read_and_goes_on() {
     let kept: String =
         home.sqlite().query_row("SELECT event FROM events WHERE kind = 'step_settled'", [], |row| row.get(0)).unwrap();
     assert!(kept.contains("\"output\":null"), "what a person gives is sealed: {kept}");
+}
+
+/// Version 6: the first with a process log.
+#[tokio::test]
+async fn a_store_of_version_6_is_read_and_goes_on() {
+    let home = Home::new();
+    let store = sample(&home, "6");
+    let run = RunId("5a3b1e000005".into());
+    let mut entry = support::logged(json!({ "title": "sample-title" }));
+    let log = store.logged(&run, 0).await.unwrap();
+    assert_eq!((log.dropped, &log.entries[..]), (0, &[(1, entry.clone())][..]));
+    entry.attempt = 3;
+    store.log(&run, entry.clone()).await.unwrap();
+    store.append(&run, Vec::new(), Flush::Now).await.unwrap();
+    assert_eq!(store.logged(&run, 1).await.unwrap().entries, [(2, entry)]);
+    let (_, found) = store.events(&run, 0).await.unwrap();
+    assert!(matches!(&found[1].1, RunEvent::StepFailed { attempt: 2, began: Some(3), at: 4, .. }), "{found:?}");
 }

@@ -25,8 +25,20 @@ pub(crate) struct Arguments {
     /// What to log on standard error, such as `info` or `trunkline_rest=debug` [default: off; for serve: warn]
     #[arg(long, global = true, value_name = "FILTER", env = "TRUNKLINE_LOG")]
     pub(crate) log: Option<String>,
+    /// How to log
+    #[arg(long, global = true, value_name = "FORMAT", env = "TRUNKLINE_LOG_FORMAT", default_value = "text")]
+    pub(crate) log_format: LogFormat,
     #[command(subcommand)]
     pub(crate) command: Command,
+}
+
+/// How lines of the log are written.
+#[derive(Clone, Copy, ValueEnum)]
+pub(crate) enum LogFormat {
+    /// For people
+    Text,
+    /// A line of JSON each, with run, flow, step, item and attempt in its spans
+    Json,
 }
 
 const EXIT_CODES: &str = "\
@@ -118,7 +130,7 @@ pub(crate) enum Command {
         #[arg(long, value_name = "SLOT=NAME", value_parser = slot)]
         connection: Vec<(String, String)>,
     },
-    /// List runs, look at one and its items, resume it, go over what failed, settle what nobody knows, signal, cancel
+    /// List runs, look at one and its items, watch it, resume it, go over what failed, settle what nobody knows, signal, cancel
     Runs {
         #[command(subcommand)]
         command: Option<RunsCommand>,
@@ -346,6 +358,31 @@ pub(crate) enum RunsCommand {
     Show {
         /// The run; the first digits will do
         id: String,
+    },
+    /// Tell what happens in a run, a line an event, in whatever process it is worked on: what was, and then what comes
+    ///
+    /// Ends when the run is over, with the exit code of `run`, or with Ctrl-C; the run goes on. With --json, each line is an
+    /// event as JSON; what steps yielded is not among it.
+    Tail {
+        /// The run; the first digits will do
+        id: String,
+        /// Only what came after the event of this number (`seq`)
+        #[arg(long, value_name = "SEQ", default_value_t = 0)]
+        after: u64,
+    },
+    /// Show where a run's time went: by steps, and for lists the fastest, the median and the slowest item
+    Timeline {
+        /// The run; the first digits will do
+        id: String,
+    },
+    /// Show what actions were called with in a run and what came of it, without secrets: failed calls, or what the flow's
+    /// `log` says
+    Log {
+        /// The run; the first digits will do
+        id: String,
+        /// Only calls of this step: its id, its path in the flow (files/*/asset) or in the run (files/4711/asset)
+        #[arg(long, value_name = "STEP")]
+        step: Option<String>,
     },
     /// Take up a run that was stopped by a crash or an error
     Resume {

@@ -7,6 +7,7 @@ use trunkline::{
     Runtime,
     core::{ErrorKind, Result},
     engine::{Flow, Journal, Ledger, Run, RunId, RunStatus, Running, Settled, StepPath, Verdict, Waiting},
+    now, standing,
     store::KeptFlow,
 };
 
@@ -14,7 +15,7 @@ use super::{
     args::{RunsCommand, SettleAs},
     demo, flow, items, json as json_argument,
     output::{Output, exit, plain, table, time},
-    watch,
+    watch, watching,
 };
 
 /// Runs a kept flow, or a file where no flow of this name is kept; says which.
@@ -102,6 +103,11 @@ pub(crate) fn summary(run: &Run) -> String {
     }
     if let Some(result) = &run.output {
         text += &format!("\noutput: {result}");
+    }
+    if run.status == RunStatus::Running {
+        for (step, progress) in run.progress(now()) {
+            text += &format!("\n{step}: {}", watching::far(&progress));
+        }
     }
     for (warning, times) in &run.warnings {
         text += &format!("\nwarning ({times}x): {warning}");
@@ -193,11 +199,16 @@ pub(crate) async fn runs(
         }
         RunsCommand::Show { id } => {
             let run = runtime.engine().run(&runtime.find_run(&id).await?).await?;
-            output.show(&run, || {
+            output.show(&standing(&run), || {
                 let error = run.error.as_ref().map(|error| format!("\nerror: {}", plain(&format!("{error:?}"))));
                 summary(&run) + &error.unwrap_or_default()
             });
             Ok(exit::DONE.into())
+        }
+        RunsCommand::Tail { id, after } => watching::tail(runtime, &runtime.find_run(&id).await?, after, output).await,
+        RunsCommand::Timeline { id } => watching::timeline(runtime, &runtime.find_run(&id).await?, output).await,
+        RunsCommand::Log { id, step } => {
+            watching::log(runtime, &runtime.find_run(&id).await?, step.as_deref(), output).await
         }
         RunsCommand::Resume { id } => {
             let id = runtime.find_run(&id).await?;

@@ -6,7 +6,7 @@ use std::{collections::BTreeMap, fs, path::PathBuf};
 use serde_json::json;
 use tempfile::TempDir;
 use trunkline_core::{Connection, Result, Schema};
-use trunkline_engine::{ItemOutcome, Journal, RunEvent, RunId, StepPath};
+use trunkline_engine::{ItemOutcome, Journal, LogEntry, RunEvent, RunId, StepPath};
 use trunkline_store::{KeySource, Store};
 
 /// A place for a data directory and a key file, removed when dropped.
@@ -93,6 +93,23 @@ pub fn item(key: &str) -> RunEvent {
         outcome: ItemOutcome::Done,
         once: None,
         at: 2,
+    }
+}
+
+/// An entry of the process log with this input.
+pub fn logged(input: serde_json::Value) -> LogEntry {
+    LogEntry {
+        path: "files/1/asset".into(),
+        step: "files/*/asset".into(),
+        item: Some("1".into()),
+        attempt: 2,
+        at: 7,
+        took: 8,
+        action: "asset.upload".into(),
+        connection: "dam".into(),
+        input,
+        output: None,
+        error: Some(json!({ "kind": "unavailable" })),
     }
 }
 
