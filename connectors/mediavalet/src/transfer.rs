@@ -50,15 +50,25 @@ impl Transfer {
 
     pub(crate) async fn begin(client: &Client, begin: &Begin, cx: &Context) -> Result<Transfer> {
         let begun = client.call(begin.operation, begin.input.clone(), cx).await?;
-        let text = |name: &str| begun.get(name).and_then(Value::as_str).map(str::to_owned);
         let transfer = Transfer {
             asset_id: id(&begun, "id")?,
             upload_url: id(&begun, "uploadUrl")?,
-            // The vendor's guide and its example differ in the case of this.
-            upload_name: text("uploadFileName").or_else(|| text("uploadFilename")),
-            media_file_id: text("mediaFileId"),
+            upload_name: None,
+            media_file_id: None,
             blocks: Blocks::default(),
             sent: None,
+        };
+        transfer.called_as(&begun, cx).await
+    }
+
+    /// With the names that an answer has for the file, where it has some: those of a new address may be others.
+    async fn called_as(self, answer: &Value, cx: &Context) -> Result<Transfer> {
+        let text = |name: &str| answer.get(name).and_then(Value::as_str).map(str::to_owned);
+        let transfer = Transfer {
+            // The vendor's guide and its example differ in the case of this.
+            upload_name: text("uploadFileName").or_else(|| text("uploadFilename")).or(self.upload_name),
+            media_file_id: text("mediaFileId").or(self.media_file_id),
+            ..self
         };
         cx.save_checkpoint(json!(transfer)).await?;
         Ok(transfer)
@@ -95,9 +105,7 @@ impl Transfer {
         let Some(upload_url) = found.get("uploadUrl").and_then(Value::as_str).map(str::to_owned) else {
             return Transfer::begin(client, begin, cx).await;
         };
-        let transfer = Transfer { upload_url, ..self };
-        cx.save_checkpoint(json!(transfer)).await?;
-        Ok(transfer)
+        Transfer { upload_url, ..self }.called_as(&found, cx).await
     }
 
     /// Keeps in itself how far it got, however it ends.
