@@ -350,7 +350,7 @@ impl RunEvent {
     fn sealed(&mut self) -> Option<&mut Value> {
         match self {
             RunEvent::Checkpoint { value, .. } => Some(value),
-            RunEvent::StepFinished { output, .. } => Some(output),
+            RunEvent::StepFinished { output, .. } | RunEvent::StepSettled { output, .. } => Some(output),
             RunEvent::Signalled { payload, .. } => Some(payload),
             _ => None,
         }
