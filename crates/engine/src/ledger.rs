@@ -1,14 +1,104 @@
-//! What becomes of items that are not worked on: told instead of lost, left to a person instead of done blindly.
+//! What becomes of items after their run: gone over again by another one, told instead of lost, left to a person instead of
+//! done blindly.
 
-use std::sync::Arc;
+use std::{collections::BTreeMap, sync::Arc};
 
-use trunkline_core::{Error, ErrorKind, Result};
+use trunkline_core::{Connected, Error, ErrorKind, Result};
 
 use crate::{
-    Before, ItemOutcome, RunId, StepPath,
+    Before, Engine, Fired, Flow, Flush, ItemOutcome, RetryOf, RunEvent, RunId, RunStatus, Running, StepPath,
     durability::{Durability, Ended, Journaled},
     retry::Earlier,
 };
+
+impl Engine {
+    /// Begins a run that goes over the items that failed in an earlier one, and no others; with `unknown` also over those of
+    /// which nobody knows: they are looked up first. Without another flow it is pinned to the versions of the earlier run.
+    ///
+    /// A corrected flow has the same name, and the `each` steps with failed items under the same ids. What the earlier run
+    /// created or deleted and has recorded is not called again, as long as the step has the same path and calls the same
+    /// action on the same slot; waits that are over stay so. All else runs again: lists are read anew, and an item that is
+    /// not in them any more is told as failed.
+    ///
+    /// A run that an error has stopped is taken to its end with a corrected flow in this way, also where it has not come to
+    /// all items; it cannot be resumed after that.
+    ///
+    /// Fails with `conflict` if somebody works on the run, if it has not ended or can be resumed as it is, if nothing failed,
+    /// or if it was gone over before: then it is the later run that can be gone over.
+    pub async fn retry(
+        &self,
+        id: &RunId,
+        flow: Option<Flow>,
+        slots: BTreeMap<String, Connected>,
+        unknown: bool,
+    ) -> Result<Running> {
+        let _claim = self.journal().claim(id).await?;
+        let run = self.run(id).await?;
+        let conflict = |message: String| Error::new(ErrorKind::Conflict, message);
+        let twice = |by: &RunId| {
+            conflict(format!("run {id} was gone over by run {by} already"))
+                .hint(format!("`trunkline runs retry {by}` goes over what failed in both"))
+        };
+        if let Some(by) = &run.retried_by {
+            return Err(twice(by));
+        }
+        if run.status == RunStatus::Running {
+            return Err(conflict(format!("run {id} has not ended"))
+                .hint(format!("`trunkline runs resume {id}` takes it to its end")));
+        }
+        let stopped = run.status == RunStatus::Failed;
+        if stopped && flow.is_none() && self.bounds(&self.flow_of(&run).await?, &run).check(self.now()).is_ok() {
+            return Err(conflict(format!("run {id} was stopped by an error")).hint(format!(
+                "`trunkline runs resume {id}` goes on with it; `trunkline runs retry {id} --flow NAME|FILE` does so with a \
+                 corrected flow"
+            )));
+        }
+        let flow = match flow {
+            Some(flow) if flow.name() != run.flow => {
+                let message = format!("run {id} is one of flow {}, not of {}", run.flow, flow.name());
+                return Err(Error::new(ErrorKind::Config, message).hint("a corrected flow keeps its name"));
+            }
+            Some(flow) => flow,
+            None => self.flow_of(&run).await?,
+        };
+        let retry = RetryOf { run: id.clone(), unknown };
+        let earlier = Earlier::read(self.journal(), &retry, &flow).await?;
+        match earlier.count() {
+            _ if stopped => {}
+            (0, 0) => return Err(conflict(format!("no item of run {id} has failed"))),
+            (0, left) if !unknown => {
+                let message = format!("no item of run {id} has failed; of {left} nobody knows the outcome");
+                return Err(conflict(message).hint(format!(
+                    "--unknown looks them up, where the action can do that; `trunkline runs settle {id} STEP \
+                     done|retry|fail` says what became of one"
+                )));
+            }
+            _ => {}
+        }
+        let missing: Vec<_> = earlier.missing(&flow).into_iter().collect();
+        if !missing.is_empty() {
+            let message = format!(
+                "items failed in steps that version {} of flow {} does not have, or not in the same way (batch): {}",
+                flow.version(),
+                flow.name(),
+                missing.join(", ")
+            );
+            return Err(Error::new(ErrorKind::Config, message).hint("an `each` keeps its id when a flow is corrected"));
+        }
+        let (mut accepted, started) = self.prepare(&flow, run.input.clone(), slots, Some(retry)).await?;
+        // No flow has such a name.
+        let once = Fired { flow: format!("~retry {id}"), keys: vec!["retry".to_owned()], through: None };
+        let before =
+            self.journal().accept_fired(accepted.id(), flow.version(), flow.document(), started, &once).await?;
+        let by = before.clone().unwrap_or_else(|| accepted.id().clone());
+        self.journal().append(id, vec![RunEvent::Retried { by: by.clone(), at: self.now() }], Flush::Now).await?;
+        if before.is_some() {
+            return Err(twice(&by));
+        }
+        accepted.earlier = Some(Arc::new(earlier));
+        Ok(self.begin(accepted))
+    }
+}
 
 impl Journaled {
     /// Records of the items that were to be gone over and have not been met that they are still at fault: none is lost

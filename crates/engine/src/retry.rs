@@ -108,8 +108,7 @@ impl Earlier {
             RunEvent::StepFinished { step, output, .. } => self.end(&step, Ok(output)),
             RunEvent::StepFailed { step, error, .. } => self.end(&step, Err(error)),
             RunEvent::StepRetried { step, .. } => {
-                let handler = step.of_flow();
-                self.steps.retain(|path, _| !path.is_within(&handler));
+                self.steps.extract_if(step.of_flow().below(), |_, _| true).for_each(drop);
                 let failed = |kept: &Kept| matches!(kept.result, Some(Err(_))) && !kept.is_unclear();
                 let tried = self.steps.range_mut(step.clone()..=step.clone()).map(|(_, kept)| kept);
                 tried.filter(|kept| failed(kept)).for_each(|kept| (kept.started, kept.result) = (false, None));

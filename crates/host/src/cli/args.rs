@@ -420,7 +420,8 @@ pub(crate) enum RunsCommand {
     /// The new run has the input and the connections of the old one and is pinned to its versions of the flow, or to the
     /// corrected ones of --flow. What the old run has created or deleted and recorded is not done again as long as its step
     /// has the same path and calls the same action; all else, such as lists and reads, runs again. An item that is not in
-    /// its list any more is told as failed. Each run can be gone over once; after that, the newer one can.
+    /// its list any more is told as failed. Each run can be gone over once; after that, the newer one can. A run that an error
+    /// has stopped goes on with `runs resume`, or here with a corrected flow.
     Retry {
         /// The run; the first digits will do
         id: String,
