@@ -235,7 +235,9 @@ impl Run {
                 self.positions.insert(step, next);
             }
             RunEvent::ItemFinished { step, key, outcome, at, .. } => {
-                if !self.is_part_of_an_item(&step) {
+                if let Some(listed) = self.listed.get_mut(&step) {
+                    listed.ended(at);
+                } else if !self.is_part_of_an_item(&step) {
                     self.listed.entry(step.clone()).or_default().ended(at);
                 }
                 self.forget_item(&step, &key);
