@@ -8,7 +8,7 @@ use std::{
 use serde_json::Value;
 use tokio::task::{Id, JoinError, JoinSet};
 use tracing::Instrument;
-use trunkline_core::{Effect, Error, ErrorKind, Result};
+use trunkline_core::{Effect, Error, ErrorKind, Items, Result};
 use uuid::Uuid;
 
 use crate::{
@@ -39,6 +39,8 @@ pub(crate) struct Each<'a> {
 
 struct OpenPage {
     open: usize,
+    /// Items of it that have an outcome.
+    ended: usize,
     next: Option<Value>,
 }
 
@@ -90,8 +92,11 @@ impl<'a> Each<'a> {
             None => None,
         };
         let mut index = 0u64;
+        // What an earlier process has done beyond the position comes again, and says nothing of the list.
+        let mut ahead = durability.ahead(self.path);
         loop {
-            let (items, next) = self.page(over, scope, from).await?;
+            let Items { items, next, maybe_incomplete: mut changed } = self.page(over, scope, from).await?;
+            let mut ended = 0;
             let mut wanted = Vec::with_capacity(items.len());
             let mut names = HashSet::new();
             for item in items {
@@ -100,14 +105,32 @@ impl<'a> Each<'a> {
                     None => index.to_string(),
                 };
                 index += 1;
+                if !names.insert(name.clone()) {
+                    continue;
+                }
                 // Lists shift while they are read: an item may stand on two pages.
-                let seen = self.keys.contains(&name) || !names.insert(name.clone());
-                if !seen && durability.item(self.path, &name).await?.is_none() {
+                let again = if self.keys.contains(&name) {
+                    true
+                } else if durability.item(self.path, &name).await?.is_some() {
+                    ended += 1;
+                    let again = ahead == Some(0);
+                    ahead = ahead.map(|ahead| ahead.saturating_sub(1));
+                    again
+                } else {
                     wanted.push((name, item));
+                    continue;
+                };
+                if again && changed.is_none() {
+                    changed = Some(format!(
+                        "{name} came again on a later page (if that is always so, the key is not of one item)"
+                    ));
                 }
             }
+            if let (Some(reason), Over::Action(_)) = (changed, over) {
+                durability.list_changed(self.path, reason).await?;
+            }
             let page = self.first_page + self.pages.len() as u64;
-            self.pages.push_back(OpenPage { open: wanted.len(), next: next.clone() });
+            self.pages.push_back(OpenPage { open: wanted.len(), ended, next: next.clone() });
             let listed = wanted.len() as u64;
             durability.notify(Notice::Listed { step: self.path.clone(), items: listed, last: next.is_none() });
             for (name, keys, scope) in self.groups(wanted, scope) {
@@ -147,7 +170,7 @@ impl<'a> Each<'a> {
         wanted.chunks(size).map(group).collect()
     }
 
-    async fn page(&self, over: &Over, scope: &Scope, from: Option<Value>) -> Result<(Vec<Value>, Option<Value>)> {
+    async fn page(&self, over: &Over, scope: &Scope, from: Option<Value>) -> Result<Items> {
         match over {
             Over::List(list) => match list.render(scope)? {
                 Value::Array(items) => {
@@ -157,7 +180,7 @@ impl<'a> Each<'a> {
                         let hint = "go over an action that lists: its items are fetched page by page";
                         return Err(Error::new(ErrorKind::Limit, message).hint(hint));
                     }
-                    Ok((items, None))
+                    Ok(Items { items, ..Items::default() })
                 }
                 other => {
                     Err(Error::new(ErrorKind::InvalidInput, format!("each needs a list, not {}", kind_of(&other))))
@@ -174,10 +197,7 @@ impl<'a> Each<'a> {
                 let _works = self.interpreter.pulse().call();
                 tokio::select! {
                 biased;
-                                   page = connected.page(&call.action, call.input.render(scope)?, from, &cx) => {
-                                       let page = page?;
-                                       Ok((page.items, page.next))
-                                   }
+                                   page = connected.page(&call.action, call.input.render(scope)?, from, &cx) => page,
                                    over = self.interpreter.over(self.bounds) => Err(over),
                                }
             }
@@ -212,6 +232,7 @@ impl<'a> Each<'a> {
         let index = usize::try_from(page - self.first_page).unwrap_or(usize::MAX);
         if let Some(page) = self.pages.get_mut(index) {
             page.open -= count;
+            page.ended += count;
         }
     }
 
@@ -222,8 +243,9 @@ impl<'a> Each<'a> {
             self.first_page += 1;
             through = Some(page.next);
         }
+        let ahead = self.pages.iter().map(|page| page.ended as u64).sum();
         match through {
-            Some(next) => self.interpreter.durability().finish_page(self.path, next).await,
+            Some(next) => self.interpreter.durability().finish_page(self.path, next, ahead).await,
             None => Ok(()),
         }
     }
