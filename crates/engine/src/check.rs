@@ -194,7 +194,9 @@ impl<'a> Checker<'a> {
                 }
                 self.steps(steps, &mut inside);
                 let count = |name: &str| (name.to_owned(), of_kinds(Kinds::INTEGER));
-                Some(shapes::object_of(["done", "skipped", "failed", "unknown"].map(count).into_iter().collect()))
+                let counts = ["done", "skipped", "failed", "unknown"].map(count);
+                let changed = ("maybe_incomplete".to_owned(), of_kinds(Kinds::BOOLEAN));
+                Some(shapes::object_of(counts.into_iter().chain([changed]).collect()))
             }
         }
     }

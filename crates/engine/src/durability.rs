@@ -151,8 +151,12 @@ pub(crate) trait Durability: Send + Sync {
     async fn finish_items(&self, each: &StepPath, batch: Option<String>, ended: Vec<Ended>) -> Result<()>;
     /// Where a list goes on: nothing recorded, the cursor of a page, or `Some(None)` if it is through.
     fn position(&self, each: &StepPath) -> Option<Option<Value>>;
-    /// Records that all items before this cursor have outcomes.
-    async fn finish_page(&self, each: &StepPath, next: Option<Value>) -> Result<()>;
+    /// How many items after that position have an outcome already, if that is known.
+    fn ahead(&self, each: &StepPath) -> Option<u64>;
+    /// Records that all items before this cursor have outcomes, and so many after it.
+    async fn finish_page(&self, each: &StepPath, next: Option<Value>, ahead: u64) -> Result<()>;
+    /// Records that a list seems to have changed while it was read, unless that is recorded already.
+    async fn list_changed(&self, each: &StepPath, reason: String) -> Result<()>;
     /// What became of an `each` step's items so far.
     fn ledger(&self, each: &StepPath) -> Ledger;
     /// Tells those who watch.
@@ -489,8 +493,21 @@ impl Durability for Journaled {
         self.with_run(|run| run.position(each).cloned())
     }
 
-    async fn finish_page(&self, each: &StepPath, next: Option<Value>) -> Result<()> {
-        self.record(RunEvent::PageFinished { step: each.clone(), next }, Flush::Later).await
+    fn ahead(&self, each: &StepPath) -> Option<u64> {
+        self.with_run(|run| run.ahead(each))
+    }
+
+    async fn finish_page(&self, each: &StepPath, next: Option<Value>, ahead: u64) -> Result<()> {
+        self.record(RunEvent::PageFinished { step: each.clone(), next, ahead: Some(ahead) }, Flush::Later).await
+    }
+
+    async fn list_changed(&self, each: &StepPath, reason: String) -> Result<()> {
+        if self.ledger(each).maybe_incomplete.is_some() {
+            return Ok(());
+        }
+        let message = format!("the list changed while it was read, items may be missing: {reason}");
+        self.notify(Notice::Warning { step: each.clone(), message });
+        self.record(RunEvent::ListChanged { step: each.clone(), reason, at: self.now() }, Flush::Later).await
     }
 
     fn ledger(&self, each: &StepPath) -> Ledger {

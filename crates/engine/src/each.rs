@@ -8,7 +8,7 @@ use std::{
 use serde_json::Value;
 use tokio::task::{Id, JoinError, JoinSet};
 use tracing::Instrument;
-use trunkline_core::{Effect, Error, ErrorKind, Result};
+use trunkline_core::{Effect, Error, ErrorKind, Items, Result};
 use uuid::Uuid;
 
 use crate::{
@@ -40,6 +40,8 @@ pub(crate) struct Each<'a> {
 
 struct OpenPage {
     open: usize,
+    /// Items of it that have an outcome.
+    ended: usize,
     next: Option<Value>,
 }
 
@@ -108,8 +110,11 @@ impl<'a> Each<'a> {
             None => None,
         };
         let (mut index, mut known) = (0u64, durability.ended(self.path));
+        // What an earlier process has done beyond the position comes again, and says nothing of the list.
+        let mut ahead = durability.ahead(self.path);
         loop {
-            let (items, next) = self.page(over, scope, from).await?;
+            let Items { items, next, maybe_incomplete: mut changed } = self.page(over, scope, from).await?;
+            let mut ended = 0;
             let mut wanted = Vec::with_capacity(items.len());
             let (mut names, mut unchanged) = (HashSet::new(), Vec::new());
             for item in items {
@@ -118,34 +123,55 @@ impl<'a> Each<'a> {
                     None => index.to_string(),
                 };
                 index += 1;
+                if !names.insert(key.clone()) {
+                    continue;
+                }
                 // Lists shift while they are read: an item may stand on two pages.
-                let seen = self.keys.contains(&key) || !names.insert(key.clone());
-                if seen
-                    || durability.item(self.path, &key).await?.is_some()
-                    || !durability.wants(self.path, &key).await?
-                {
+                let again = if self.keys.contains(&key) {
+                    Some(true)
+                } else if durability.item(self.path, &key).await?.is_some() {
+                    ended += 1;
+                    let again = ahead == Some(0);
+                    ahead = ahead.map(|ahead| ahead.saturating_sub(1));
+                    Some(again)
+                } else {
+                    None
+                };
+                if let Some(again) = again {
+                    if again && changed.is_none() {
+                        changed = Some(format!(
+                            "{key} came again on a later page (if that is always so, the key is not of one item)"
+                        ));
+                    }
+                    continue;
+                }
+                if !durability.wants(self.path, &key).await? {
                     continue;
                 }
                 let once = match marks.once {
                     Some(once) => Some(fingerprint(once.render(&scope.with("item", &item))?)),
                     None => None,
                 };
-                let ended = match &once {
+                let before = match &once {
                     Some(fingerprint) => durability.unchanged(self.path, &key, fingerprint).await?,
                     None => None,
                 };
-                match ended {
+                match before {
                     Some(outcome) => unchanged.push(Ended { key, once: None, outcome }),
                     None => wanted.push(Wanted { key, once, item }),
                 }
             }
-            let passed = unchanged.len() as u64;
+            let passed = unchanged.len();
+            ended += passed;
             if !unchanged.is_empty() {
                 durability.finish_items(self.path, None, unchanged).await?;
             }
+            if let (Some(reason), Over::Action(_)) = (changed, over) {
+                durability.list_changed(self.path, reason).await?;
+            }
             let page = self.first_page + self.pages.len() as u64;
-            self.pages.push_back(OpenPage { open: wanted.len(), next: next.clone() });
-            let listed = wanted.len() as u64 + passed;
+            self.pages.push_back(OpenPage { open: wanted.len(), ended, next: next.clone() });
+            let listed = (wanted.len() + passed) as u64;
             known += listed;
             durability.listed(self.path, known, listed, next.is_none()).await?;
             for (name, keys, scope) in self.groups(wanted, scope) {
@@ -202,7 +228,7 @@ impl<'a> Each<'a> {
         groups.into_iter().map(group).collect()
     }
 
-    async fn page(&self, over: &Over, scope: &Scope, from: Option<Value>) -> Result<(Vec<Value>, Option<Value>)> {
+    async fn page(&self, over: &Over, scope: &Scope, from: Option<Value>) -> Result<Items> {
         match over {
             Over::List(list) => match list.render(scope)? {
                 Value::Array(items) => {
@@ -212,7 +238,7 @@ impl<'a> Each<'a> {
                         let hint = "go over an action that lists: its items are fetched page by page";
                         return Err(Error::new(ErrorKind::Limit, message).hint(hint));
                     }
-                    Ok((items, None))
+                    Ok(Items { items, ..Items::default() })
                 }
                 other => {
                     Err(Error::new(ErrorKind::InvalidInput, format!("each needs a list, not {}", kind_of(&other))))
@@ -238,7 +264,7 @@ impl<'a> Each<'a> {
                     let about = About { action: &call.action, connection: connected.name(), input: &input, spec };
                     self.interpreter.durability().log(self.path, began, about, Err(error)).await;
                 }
-                result.map(|page| (page.items, page.next))
+                result
             }
         }
     }
@@ -279,6 +305,7 @@ impl<'a> Each<'a> {
         let index = usize::try_from(page - self.first_page).unwrap_or(usize::MAX);
         if let Some(page) = self.pages.get_mut(index) {
             page.open -= count;
+            page.ended += count;
         }
     }
 
@@ -289,8 +316,9 @@ impl<'a> Each<'a> {
             self.first_page += 1;
             through = Some(page.next);
         }
+        let ahead = self.pages.iter().map(|page| page.ended as u64).sum();
         match through {
-            Some(next) => self.interpreter.durability().finish_page(self.path, next).await,
+            Some(next) => self.interpreter.durability().finish_page(self.path, next, ahead).await,
             None => Ok(()),
         }
     }

@@ -252,14 +252,12 @@ impl Engine {
 
     /// Asks a run to stop, in whatever process it is worked on. A run that nobody works on is ended at once.
     pub async fn cancel(&self, id: &RunId) -> Result<()> {
-        let run = self.run(id).await?;
-        if run.finished_at.is_some() && run.status != RunStatus::Failed {
-            let message = format!("run {id} has ended already ({})", run.status.as_str());
-            return Err(Error::new(ErrorKind::Conflict, message));
-        }
+        not_ended(&self.run(id).await?)?;
         self.journal.append(id, vec![RunEvent::CancelRequested { at: self.now() }], Flush::Now).await?;
         match self.journal.claim(id).await {
             Ok(_claim) => {
+                // It may have come to its own end since it was looked at.
+                not_ended(&self.run(id).await?)?;
                 let finished = RunEvent::Finished { status: RunStatus::Cancelled, error: None, at: self.now() };
                 self.journal.append(id, vec![finished], Flush::Now).await
             }
@@ -276,10 +274,7 @@ impl Engine {
             return Err(Error::new(ErrorKind::InvalidInput, message));
         }
         let run = self.run(id).await?;
-        if run.finished_at.is_some() && run.status != RunStatus::Failed {
-            let message = format!("run {id} has ended already ({})", run.status.as_str());
-            return Err(Error::new(ErrorKind::Conflict, message));
-        }
+        not_ended(&run)?;
         if run.signal(name).is_some() {
             let message = format!("run {id} was sent the signal {name} already: the first one counts");
             return Err(Error::new(ErrorKind::Conflict, message));
@@ -309,6 +304,9 @@ impl Engine {
     ) -> Running {
         let (watchers, notices) = broadcast::channel(NOTICES);
         let cancellation = CancellationToken::new();
+        if run.cancel_requested {
+            cancellation.cancel();
+        }
         let (id, input, name) = (run.id.clone(), run.input.clone(), run.flow.clone());
         let bounds = self.bounds(&flow, &run);
         let given = (self.clock.clone(), self.limits.clone());
@@ -344,7 +342,7 @@ impl Engine {
                 },
                 failed => failed,
             };
-            finish(&journaled, end).await
+            finish(&journaled, end, &stop).await
         });
         Running { id, notices, cancellation, pulse, task }
     }
@@ -388,6 +386,15 @@ pub(crate) async fn flow_of(journal: &dyn Journal, run: &Run) -> Result<Flow> {
     flow.link(&|name| called.get(name).cloned()).map_err(faulty)
 }
 
+/// A run that has ended for good takes nothing any more; a failed one can still be resumed.
+fn not_ended(run: &Run) -> Result<()> {
+    if run.finished_at.is_some() && run.status != RunStatus::Failed {
+        let message = format!("run {} has ended already ({})", run.id, run.status.as_str());
+        return Err(Error::new(ErrorKind::Conflict, message));
+    }
+    Ok(())
+}
+
 /// Ends a background task with its owner.
 struct Abort(AbortHandle);
 
@@ -397,12 +404,14 @@ impl Drop for Abort {
     }
 }
 
-async fn finish(journaled: &Journaled, end: Result<Value>) -> Result<Run> {
+async fn finish(journaled: &Journaled, end: Result<Value>, stop: &Stop) -> Result<Run> {
     let faults = journaled.with_run(|run| run.ledger.values().map(crate::Ledger::faults).sum::<u64>());
     let (status, error) = match end {
         Ok(_) if faults > 0 => (RunStatus::Partial, None),
         Ok(_) => (RunStatus::Succeeded, None),
         Err(error) if error.kind() == ErrorKind::Cancelled => (RunStatus::Cancelled, None),
+        // A failed run could be resumed; nobody wants that of this one.
+        Err(error) if stop.cancellation.is_cancelled() => (RunStatus::Cancelled, Some(error)),
         Err(error) => (RunStatus::Failed, Some(error)),
     };
     let (run, flow) = journaled.with_run(|run| (run.id.clone(), run.flow.clone()));

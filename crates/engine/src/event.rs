@@ -273,6 +273,18 @@ pub enum RunEvent {
         step: StepPath,
         /// Where the next page begins; nothing if that was the last one.
         next: Option<Value>,
+        /// How many items of pages after it have an outcome already; not told by old versions.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        ahead: Option<u64>,
+    },
+    /// A list seems to have changed while it was read: items of it may be missing. Told once a list.
+    ListChanged {
+        /// The `each` step.
+        step: StepPath,
+        /// What was noticed.
+        reason: String,
+        /// When.
+        at: u64,
     },
     /// An item of an `each` has its outcome.
     ItemFinished {

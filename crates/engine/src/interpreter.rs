@@ -221,7 +221,8 @@ impl Interpreter {
                 let sum = |reasons: &BTreeMap<String, u64>| reasons.values().sum::<u64>();
                 let output = json!({
                     "done": ledger.done, "skipped": sum(&ledger.skipped),
-                    "failed": sum(&ledger.failed), "unknown": sum(&ledger.unknown)
+                    "failed": sum(&ledger.failed), "unknown": sum(&ledger.unknown),
+                    "maybe_incomplete": ledger.maybe_incomplete.is_some()
                 });
                 scope.set_step(&step.id, &output);
             }
@@ -418,6 +419,10 @@ struct Calling<'a> {
 impl Attempt for Calling<'_> {
     async fn run(&self, checkpoint: Option<Value>, recorder: Arc<dyn Recorder>) -> Result<Value> {
         let now = || self.interpreter.durability().now();
+        // An attempt whose outcome was looked up comes here again; one of a run that is parked still goes to its end.
+        if self.interpreter.0.stop.cancellation.is_cancelled() {
+            return Err(cancelled());
+        }
         self.bounds.check(now())?;
         let _works = self.interpreter.pulse().call();
         let cx = self.interpreter.context(self.connected, self.path, self.bounds).with_recorder(recorder, checkpoint);

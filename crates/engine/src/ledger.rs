@@ -62,7 +62,7 @@ impl Engine {
             None => self.flow_of(&run).await?,
         };
         let retry = RetryOf { run: id.clone(), unknown };
-        let earlier = Earlier::read(self.journal(), &retry, &flow).await?;
+        let earlier = Earlier::read(&**self.journal(), &retry, &flow).await?;
         match earlier.count() {
             _ if stopped => {}
             (0, 0) => return Err(conflict(format!("no item of run {id} has failed"))),

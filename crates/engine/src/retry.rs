@@ -139,7 +139,7 @@ impl Earlier {
                 }
                 self.recent.clear();
             }
-            RunEvent::PageFinished { step, next: None } => {
+            RunEvent::PageFinished { step, next: None, .. } => {
                 self.through.insert(step, ());
             }
             RunEvent::Finished { status, .. } => self.stopped = status == RunStatus::Failed,

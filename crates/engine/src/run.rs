@@ -63,6 +63,9 @@ pub struct Run {
     steps: BTreeMap<StepPath, StepState>,
     #[serde(skip)]
     positions: BTreeMap<StepPath, Option<Value>>,
+    /// How many items after that have an outcome; nothing where that is not known.
+    #[serde(skip)]
+    ahead: BTreeMap<StepPath, Option<u64>>,
     #[serde(skip)]
     listed: BTreeMap<StepPath, Listed>,
     #[serde(skip)]
@@ -103,6 +106,9 @@ pub struct Ledger {
     pub failed: BTreeMap<String, u64>,
     /// Items of which nobody knows, counted by reason.
     pub unknown: BTreeMap<String, u64>,
+    /// What was noticed, if the list changed while it was read: items of it may be missing.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub maybe_incomplete: Option<String>,
 }
 
 impl Ledger {
@@ -119,6 +125,7 @@ impl Ledger {
 
     fn add(&mut self, other: Ledger) {
         self.done += other.done;
+        self.maybe_incomplete = self.maybe_incomplete.take().or(other.maybe_incomplete);
         let theirs = [other.skipped, other.failed, other.unknown];
         for (ours, theirs) in [&mut self.skipped, &mut self.failed, &mut self.unknown].into_iter().zip(theirs) {
             theirs.into_iter().for_each(|(reason, count)| tally(ours, &reason, count));
@@ -188,6 +195,7 @@ impl Run {
             warnings: BTreeMap::new(),
             steps: BTreeMap::new(),
             positions: BTreeMap::new(),
+            ahead: BTreeMap::new(),
             listed: BTreeMap::new(),
             signals: BTreeMap::new(),
             recorded: 0,
@@ -231,8 +239,12 @@ impl Run {
             RunEvent::Listed { step, items, last, at } => {
                 self.listed.entry(step).or_default().known(items, last, at);
             }
-            RunEvent::PageFinished { step, next } => {
-                self.positions.insert(step, next);
+            RunEvent::PageFinished { step, next, ahead } => {
+                self.positions.insert(step.clone(), next);
+                self.ahead.insert(step, ahead);
+            }
+            RunEvent::ListChanged { step, reason, .. } => {
+                self.ledger.entry(step).or_default().maybe_incomplete.get_or_insert(reason);
             }
             RunEvent::ItemFinished { step, key, outcome, at, .. } => {
                 if let Some(listed) = self.listed.get_mut(&step) {
@@ -241,6 +253,8 @@ impl Run {
                     self.listed.entry(step.clone()).or_default().ended(at);
                 }
                 self.forget_item(&step, &key);
+                let ahead = self.ahead.entry(step.clone()).or_insert(Some(0));
+                *ahead = ahead.map(|ahead| ahead + 1);
                 self.ledger.entry(step).or_default().count(&outcome);
             }
             RunEvent::StepSettled { step, verdict, output, .. } => self.settle(step, verdict, output),
@@ -261,6 +275,19 @@ impl Run {
                 self.error = error;
                 self.finished_at = Some(at);
                 self.waiting.clear();
+                if status == RunStatus::Cancelled {
+                    self.name_what_is_left();
+                }
+            }
+        }
+    }
+
+    /// What was begun and noted by a step that never ended, such as an upload, stays where it is.
+    fn name_what_is_left(&mut self) {
+        for (path, state) in &self.steps {
+            if state.checkpoint.is_some() && state.result.is_none() {
+                let left = format!("{path} was broken off: what it had begun, such as an upload, is left as it is");
+                tally(&mut self.warnings, &left, 1);
             }
         }
     }
@@ -333,6 +360,7 @@ impl Run {
         let below = item.below();
         self.steps.extract_if(below.clone(), |_, _| true).for_each(drop);
         self.positions.extract_if(below.clone(), |_, _| true).for_each(drop);
+        self.ahead.extract_if(below.clone(), |_, _| true).for_each(drop);
         self.waiting.extract_if(below.clone(), |_, _| true).for_each(drop);
         let inner: Vec<_> = self.ledger.extract_if(below, |_, _| true).collect();
         for (path, ledger) in inner {
@@ -415,10 +443,15 @@ impl Run {
         self.positions.get(step)
     }
 
+    /// How many items after that position have an outcome already, if that is known.
+    pub(crate) fn ahead(&self, step: &StepPath) -> Option<u64> {
+        self.ahead.get(step).copied().unwrap_or(Some(0))
+    }
+
     /// How many steps are kept in memory.
     #[cfg(test)]
     pub(crate) fn kept(&self) -> usize {
-        self.steps.len() + self.positions.len()
+        self.steps.len() + self.positions.len() + self.ahead.keys().filter(|path| path.as_str().contains('/')).count()
     }
 }
 
@@ -490,7 +523,7 @@ mod tests {
                 let outcome = ItemOutcome::Skipped { reason: "odd".into() };
                 run.apply(RunEvent::ItemFinished { step: inner.clone(), key: file.into(), outcome, once: None, at: 1 });
             }
-            run.apply(RunEvent::PageFinished { step: inner, next: None });
+            run.apply(RunEvent::PageFinished { step: inner, next: None, ahead: None });
             let outcome = ItemOutcome::Done;
             run.apply(RunEvent::ItemFinished { step: outer.clone(), key: folder.into(), outcome, once: None, at: 2 });
         }

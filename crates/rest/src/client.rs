@@ -128,7 +128,7 @@ impl Client {
         let Some(page) = &operation.page else {
             // What the service gives whole is its own only page.
             return match Box::pin(self.run(operation, input, cx)).await? {
-                Value::Array(items) => Ok(Items { items, next: None }),
+                Value::Array(items) => Ok(Items { items, ..Items::default() }),
                 _ => {
                     let message = format!("{} does not list anything", operation.name());
                     Err(Error::new(ErrorKind::Config, message).with("action", operation.name()))
@@ -147,7 +147,11 @@ impl Client {
         let accepted = self.execute(&operation.call(), request, cx).await?;
         // Relative to the page it stands on, so that it can be followed from anywhere.
         let link = accepted.link().map(|link| current.join(&link).map(String::from).unwrap_or(link));
-        page.split(&ask, &accepted.body, link).map_err(named)
+        let before = match page.ask_before(&ask, &mut input) {
+            true => Some(self.execute(&operation.call(), operation.request(&self.0.base, &input)?, cx).await?.body),
+            false => None,
+        };
+        page.split(&ask, &accepted.body, link, before.as_ref()).map_err(named)
     }
 
     /// All pages of a list, one at a time as they are asked for.

@@ -40,6 +40,7 @@ mod refresh;
 mod request;
 mod retry;
 mod row;
+mod shift;
 mod sign_in;
 #[cfg(test)]
 mod simulation;

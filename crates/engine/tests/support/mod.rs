@@ -226,7 +226,8 @@ impl AnyAction for List {
         let page = from.and_then(|from| from.as_u64()).unwrap_or_default();
         let first = (page * 3).saturating_sub(page.min(1));
         let items = (first..first + 3).map(|n| json!({ "name": format!("t{n}") })).collect();
-        Ok(Items { items, next: (page + 1 < input["pages"].as_u64().unwrap()).then(|| (page + 1).into()) })
+        let next = (page + 1 < input["pages"].as_u64().unwrap()).then(|| (page + 1).into());
+        Ok(Items { items, next, ..Items::default() })
     }
 }
 

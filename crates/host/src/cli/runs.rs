@@ -173,6 +173,9 @@ pub(crate) fn lines(ledger: &Ledger) -> String {
             text += &format!("  {count:>7}  {status}: {reason}\n");
         }
     }
+    if let Some(reason) = &ledger.maybe_incomplete {
+        text += &format!("  the list changed while it was read: items may be missing; run the flow again ({reason})\n");
+    }
     text
 }
 
