@@ -13,7 +13,7 @@ use trunkline_core::{Effect, Error, ErrorKind, Progress, Recorder, Result};
 
 use crate::{
     Flush, ItemOutcome, Journal, Ledger, Limits, Run, RunEvent, RunId, RunStatus, StepPath, Waiting,
-    time::{Clock, ends_the_run, milliseconds},
+    time::{Clock, Timer, ends_the_run, milliseconds},
 };
 
 /// How often an attempt that turned out not to have happened is made again before somebody has to look.
@@ -115,7 +115,7 @@ pub(crate) trait Durability: Send + Sync {
     /// Records that a step has failed for good, unless its end is recorded already.
     async fn fail(&self, step: &StepPath, error: &Error) -> Result<()>;
     /// How many tries of a step have failed, and when the next one may begin.
-    fn tries(&self, step: &StepPath) -> (u32, u64);
+    fn tries(&self, step: &StepPath) -> (u32, Timer);
     /// Records that a step is tried again: what failed in it is forgotten.
     async fn retry(&self, step: &StepPath, error: &Error, after: Duration) -> Result<()>;
     /// When a step's time is over that may take so long: counted from when it first began.
@@ -309,7 +309,7 @@ impl Durability for Journaled {
         self.record(failed, Flush::Later).await
     }
 
-    fn tries(&self, step: &StepPath) -> (u32, u64) {
+    fn tries(&self, step: &StepPath) -> (u32, Timer) {
         self.with_run(|run| run.tries(step))
     }
 

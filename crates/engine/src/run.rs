@@ -1,12 +1,12 @@
 //! A run's state: the fold of its events. What a crash leaves on disk is all there is, so it is all that is looked at.
 
-use std::collections::BTreeMap;
+use std::{collections::BTreeMap, time::Duration};
 
 use serde::Serialize;
 use serde_json::Value;
 use trunkline_core::{Error, ErrorKind, Result};
 
-use crate::{ItemOutcome, RunEvent, RunId, RunStatus, StepPath, Waiting, durability::concerns_the_run};
+use crate::{ItemOutcome, RunEvent, RunId, RunStatus, StepPath, Waiting, durability::concerns_the_run, time::Timer};
 
 /// How many different reasons a ledger tells apart; the rest is counted together.
 const MAX_REASONS: usize = 50;
@@ -69,7 +69,7 @@ struct StepState {
     result: Option<Result<Value, Error>>,
     /// How many tries have failed, and when the next one may begin.
     tries: u32,
-    again: u64,
+    again: Timer,
     deadline: Option<u64>,
     wait: Option<Waiting>,
 }
@@ -182,7 +182,9 @@ impl Run {
                 self.end(step, Ok(output));
             }
             RunEvent::StepFailed { step, error, .. } => self.end(step, Err(error)),
-            RunEvent::StepRetried { step, until, .. } => self.retry(step, until),
+            RunEvent::StepRetried { step, until, at, .. } => {
+                self.retry(step, Timer { until, longest: Duration::from_millis(until.saturating_sub(at)) });
+            }
             RunEvent::DeadlineSet { step, until } => self.steps.entry(step).or_default().deadline = Some(until),
             RunEvent::WaitBegan { step, wait } => {
                 self.steps.entry(step.clone()).or_default().wait = Some(wait.clone());
@@ -234,7 +236,7 @@ impl Run {
     }
 
     /// What failed in a step is tried again; what nobody knows the outcome of stays so, and what went well is not done anew.
-    fn retry(&mut self, step: StepPath, until: u64) {
+    fn retry(&mut self, step: StepPath, again: Timer) {
         let failed = |state: &StepState| match &state.result {
             Some(Err(error)) => error.kind() != ErrorKind::UnknownOutcome,
             Some(Ok(_)) => false,
@@ -250,7 +252,7 @@ impl Run {
         let state = self.steps.entry(step).or_default();
         let (tries, deadline) = (state.tries, state.deadline);
         state.forget();
-        (state.tries, state.again, state.deadline) = (tries + 1, until, deadline);
+        (state.tries, state.again, state.deadline) = (tries + 1, again, deadline);
     }
 
     /// Drops what is kept of an item's steps. Ledgers of lists inside of it are summed up over all items, under `*`.
@@ -283,8 +285,8 @@ impl Run {
     }
 
     /// How many tries of a step have failed, and when the next one may begin.
-    pub(crate) fn tries(&self, step: &StepPath) -> (u32, u64) {
-        self.steps.get(step).map_or((0, 0), |state| (state.tries, state.again))
+    pub(crate) fn tries(&self, step: &StepPath) -> (u32, Timer) {
+        self.steps.get(step).map_or_else(Default::default, |state| (state.tries, state.again))
     }
 
     /// When a step's time is over.
