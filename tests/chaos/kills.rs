@@ -20,7 +20,7 @@ const AT_ONCE: usize = 5;
 /// Starts runs one after the other until it cannot; those that were acknowledged.
 async fn start(serve: &Serve, runs: usize, items: usize) -> tokio::task::JoinHandle<Vec<String>> {
     let (http, token) = (serve.http.clone(), serve.token.clone());
-    let (url, body) = (serve.url("/rest/v1/flows/witnessed/runs"), json!({ "input": input(items, 0) }));
+    let (url, body) = (serve.url("/rest/v1/flows/witnessed/runs"), json!({ "input": input(items) }));
     tokio::spawn(async move {
         let mut accepted = Vec::new();
         for _ in 0..runs {

@@ -4,5 +4,10 @@
 #![allow(clippy::unwrap_used)]
 
 mod account;
+mod clock;
+mod disk;
 mod kills;
+mod owners;
+mod points;
+mod tools;
 mod witness;

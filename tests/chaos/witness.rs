@@ -1,8 +1,8 @@
 //! The witness: a process of its own that receives effects over HTTP, and has each of them on disk before it answers.
 //!
 //! It is this test program again, started with [`child_that_witnesses`] and a file in the environment. Its queries steer what
-//! happens around an effect: `hold` (milliseconds) keeps the first answer to a path back, `busy` refuses so many calls of a
-//! path. All answers have a `nonce` that no other has.
+//! happens around an effect: `hold` (milliseconds) keeps the first answer to a path that ends with `at` back, `busy` refuses
+//! so many calls of a path. All answers have a `nonce` that no other has.
 
 use std::{
     collections::BTreeMap,
@@ -54,7 +54,9 @@ impl Respond for Writing {
         file.1 += 1;
         let answer = ResponseTemplate::new(200).set_body_json(json!({ "nonce": file.1 }));
         match number("hold") {
-            hold if hold > 0 && *times == 1 => answer.set_delay(Duration::from_millis(hold)),
+            hold if hold > 0 && *times == 1 && path.ends_with(&*query["at"]) => {
+                answer.set_delay(Duration::from_millis(hold))
+            }
             _ => answer,
         }
     }
@@ -137,7 +139,7 @@ pub(crate) fn call(id: &str, method: &str, key: &str) -> Value {
     json!({ "id": id, "action": "request", "connection": "there", "input": {
         "method": method, "path": "/{run}/{item}/{step}",
         "parameters": { "run": "{{ run.id }}", "item": "{{ item }}", "step": id },
-        "headers": { "Idempotency-Key": key }, "query": { "hold": "{{ input.hold }}" }
+        "headers": { "Idempotency-Key": key }, "query": { "hold": "{{ input.hold }}", "at": "{{ input.at }}" }
     } })
 }
 
@@ -147,15 +149,20 @@ pub(crate) fn witnessed() -> Value {
     let key = "{{ run.id }}-{{ item }}-{{ steps.read.body.nonce }}";
     json!({
         "name": "witnessed", "connections": { "there": "http" }, "overlap": "parallel",
-        "input": { "type": "object", "required": ["items", "hold"],
-            "properties": { "items": { "type": "array" }, "hold": { "type": "integer" } } },
+        "input": { "type": "object", "required": ["items", "hold", "at"], "properties": {
+            "items": { "type": "array" }, "hold": { "type": "integer" }, "at": { "type": "string" } } },
         "steps": [{ "id": "all", "each": "{{ input.items }}", "key": "{{ item }}", "concurrency": 2, "steps": [
             call("read", "GET", "{{ run.id }}-{{ item }}"), call("put", "PUT", key), call("create", "POST", key)
         ] }]
     })
 }
 
-/// The input of that flow: so many items, and how long the first answer of each call is held.
-pub(crate) fn input(items: usize, hold: u64) -> Value {
-    json!({ "items": (0..items).map(|item| format!("i{item}")).collect::<Vec<_>>(), "hold": hold })
+/// The input of that flow: so many items.
+pub(crate) fn input(items: usize) -> Value {
+    held(items, "", 0)
+}
+
+/// The same, with the first answer of each call of this step held for so many milliseconds.
+pub(crate) fn held(items: usize, at: &str, hold: u64) -> Value {
+    json!({ "items": (0..items).map(|item| format!("i{item}")).collect::<Vec<_>>(), "at": at, "hold": hold })
 }
