@@ -37,6 +37,8 @@ impl Account {
             RunEvent::StepFinished { step, .. } | RunEvent::StepFailed { step, .. } => {
                 *self.steps.entry(place(step.as_str())).or_default() += 1;
             }
+            // Its failure was no end.
+            RunEvent::StepRetried { step, .. } => drop(self.steps.remove(&place(step.as_str()))),
             RunEvent::ItemFinished { key, outcome, .. } => {
                 let item = self.items.entry(format!("{run}/{key}")).or_insert((0, outcome.status()));
                 item.0 += 1;
