@@ -1,13 +1,17 @@
 //! The system's clock is moved while a run waits and is tried again, and while nobody works on it. (The engine's tests do the
 //! same to the clock of an engine, `moved.rs`; here it is the real process.)
 
-use std::{fs, path::Path};
+use std::{fs, path::Path, time::UNIX_EPOCH};
 
 use futures::future::join_all;
 use serde_json::{Value, json};
 use tokio::process::Child;
-use trunkline_engine::RunStatus;
-use trunkline_tests::{Cli, finish, serve, until};
+use trunkline_engine::{Fired, RunStatus};
+use trunkline_tests::{
+    Cli, few, finish, sandbox,
+    serve::{self, Serve},
+    until,
+};
 
 use crate::{
     account::{Account, unsafe_repeats},
@@ -18,6 +22,9 @@ use crate::{
 const MOVES: [&str; 4] = ["+10800", "-10800", "+31536000", "-31536000"];
 /// A run may take 90 days, so that a year later it is over.
 const TOO_FAR: &str = "+31536000";
+
+/// In milliseconds.
+const YEAR: u64 = 365 * 24 * 60 * 60 * 1000;
 
 /// A wait, then a call that is refused so often that its step is tried again.
 fn flow() -> Value {
@@ -80,4 +87,38 @@ async fn a_clock_that_is_moved_loses_no_timer_and_makes_none_longer() {
     };
     // Side by side: most of it is waiting.
     join_all(MOVES.iter().flat_map(|by| [one(by, false), one(by, true)])).await;
+}
+
+/// What a trigger remembers when the clock was a year ahead, and has been set right since.
+#[tokio::test]
+async fn a_trigger_that_looked_under_a_clock_that_was_ahead_does_not_sleep_until_then() {
+    let cli = Cli::default();
+    let sandbox = sandbox(few(1)).await;
+    cli.connect(&sandbox).await;
+    let flows = json!([
+        { "name": "minutely", "trigger": { "schedule": { "cron": "* * * * *" } } },
+        { "name": "watching", "connections": { "dam": "mediavalet" }, "trigger": { "poll": { "action": "category.list",
+            "connection": "dam", "every": "1s", "key": "{{ item.id }}", "existing": "take" } } }
+    ]);
+    for mut flow in flows.as_array().unwrap().clone() {
+        flow["steps"] = json!([]);
+        serve::keep(&cli, &flow).await;
+    }
+    let runtime = cli.runtime();
+    let now = || u64::try_from(UNIX_EPOCH.elapsed().unwrap().as_millis()).unwrap();
+    let ahead = now() + YEAR;
+    for flow in ["minutely", "watching"] {
+        runtime.store().take(Fired { flow: flow.into(), keys: Vec::new(), through: Some(ahead) }).await.unwrap();
+    }
+    let serve = Serve::start(&cli).await;
+    for flow in ["minutely", "watching"] {
+        until("a look under the right clock", async || {
+            let through = runtime.store().kept_flow(flow).await.unwrap().through.unwrap();
+            (through <= now()).then_some(())
+        })
+        .await;
+    }
+    let runs = serve.runs().await;
+    assert!(runs.iter().any(|run| run["flow"] == "watching"), "what was on the list is handed over: {runs:?}");
+    sandbox.stop().await;
 }
