@@ -6,94 +6,20 @@ use std::{
 };
 
 use async_trait::async_trait;
-use serde::Serialize;
 use serde_json::Value;
 use tokio::sync::{Notify, broadcast};
 use trunkline_core::{Effect, Error, ErrorKind, Progress, Recorder, Result};
 
 use crate::{
-    Flush, ItemOutcome, Journal, Ledger, Limits, LogEntry, Run, RunEvent, RunId, RunStatus, StepPath, Waiting,
+    Flush, ItemOutcome, Journal, Ledger, Limits, LogEntry, Notice, Run, RunEvent, RunId, StepPath, Waiting,
     ledger::left_to_a_person,
     log::{About, Logging},
     retry::Earlier,
-    time::{Clock, ends_the_run, milliseconds},
+    time::{Clock, Timer, ends_the_run, milliseconds},
 };
 
 /// How often an attempt that turned out not to have happened is made again before somebody has to look.
 const MAX_RECONCILED_ATTEMPTS: usize = 3;
-
-/// What somebody who watches a run sees.
-#[derive(Clone, Debug, Serialize)]
-#[serde(tag = "notice", rename_all = "snake_case")]
-pub enum Notice {
-    /// An `each` step knows of more items to work on.
-    Listed {
-        /// The `each` step.
-        step: StepPath,
-        /// How many more.
-        items: u64,
-        /// Whether these were the last.
-        last: bool,
-    },
-    /// Bytes went from one system to another.
-    Progress {
-        /// The step that moved them.
-        step: StepPath,
-        /// How many since the last notice.
-        bytes: u64,
-    },
-    /// A step ended well.
-    StepFinished {
-        /// Which.
-        step: StepPath,
-    },
-    /// A step waits.
-    Waiting {
-        /// Which.
-        step: StepPath,
-        /// For what, and until when.
-        wait: Waiting,
-    },
-    /// A step failed and is tried again.
-    Retried {
-        /// Which.
-        step: StepPath,
-        /// Why it failed.
-        message: String,
-        /// When it is tried again, in milliseconds since 1970.
-        until: u64,
-    },
-    /// A service said something although its call succeeded.
-    Warning {
-        /// The step that called it.
-        step: StepPath,
-        /// What it said.
-        message: String,
-    },
-    /// A step ended badly.
-    StepFailed {
-        /// Which.
-        step: StepPath,
-        /// Why.
-        message: String,
-    },
-    /// An item has its outcome.
-    ItemFinished {
-        /// The `each` step.
-        step: StepPath,
-        /// The item's key.
-        key: String,
-        /// `done`, `skipped`, `failed` or `unknown`.
-        status: &'static str,
-        /// Why it is not done.
-        reason: Option<String>,
-    },
-    /// The run ended.
-    Finished {
-        /// How.
-        status: RunStatus,
-    },
-}
 
 /// One way to make a step's effect happen, attempted as often as durability asks.
 #[async_trait]
@@ -122,7 +48,7 @@ pub(crate) trait Durability: Send + Sync {
     /// Records that a step has failed for good, unless its end is recorded already.
     async fn fail(&self, step: &StepPath, error: &Error) -> Result<()>;
     /// How many tries of a step have failed, and when the next one may begin.
-    fn tries(&self, step: &StepPath) -> (u32, u64);
+    fn tries(&self, step: &StepPath) -> (u32, Timer);
     /// Records that a step is tried again: what failed in it is forgotten.
     async fn retry(&self, step: &StepPath, error: &Error, after: Duration) -> Result<()>;
     /// When a step's time is over that may take so long: counted from when it first began.
@@ -377,7 +303,7 @@ impl Durability for Journaled {
         self.record(failed, Flush::Later).await
     }
 
-    fn tries(&self, step: &StepPath) -> (u32, u64) {
+    fn tries(&self, step: &StepPath) -> (u32, Timer) {
         self.with_run(|run| run.tries(step))
     }
 

@@ -20,7 +20,7 @@ use crate::{
     log::About,
     step::{Call, OnError, Step, StepKind, SubFlow, Wait},
     stop::Stop,
-    time::{self, Bounds, ends_more_than, milliseconds},
+    time::{self, Bounds, Timer, ends_more_than, milliseconds},
 };
 
 /// How long one step may take in all, retries included, if its flow does not say.
@@ -311,36 +311,48 @@ impl Interpreter {
                                }
             }
             Wait::For(length) => {
-                self.wait_until(durability.now().saturating_add(milliseconds(*length)), path, bounds).await?
+                let until = durability.now().saturating_add(milliseconds(*length));
+                self.wait_until(Timer { until, longest: *length }, path, bounds).await?
             }
-            Wait::Until(time) => self.wait_until(time::moment(&time.render(scope)?)?, path, bounds).await?,
+            // A time of the calendar: the clock decides, however it is set.
+            Wait::Until(time) => {
+                let until = time::moment(&time.render(scope)?)?;
+                self.wait_until(Timer { until, longest: Duration::MAX }, path, bounds).await?
+            }
         };
         durability.finish(path, output.clone(), Some(began)).await?;
         Ok(output)
     }
 
-    async fn wait_until(&self, until: u64, path: &StepPath, bounds: &Bounds) -> Result<Value> {
-        let wait = self.0.durability.wait(path, Waiting { signal: None, until }).await?;
-        self.sleep(wait.until, bounds).await?;
+    async fn wait_until(&self, timer: Timer, path: &StepPath, bounds: &Bounds) -> Result<Value> {
+        let wait = self.0.durability.wait(path, Waiting { signal: None, until: timer.until }).await?;
+        self.sleep(Timer { until: wait.until, ..timer }, bounds).await?;
         Ok(Value::Null)
     }
 
     /// Waits until then, unless the run is stopped or the time is over before.
-    async fn sleep(&self, until: u64, bounds: &Bounds) -> Result<()> {
-        if until <= self.0.durability.now() {
+    async fn sleep(&self, timer: Timer, bounds: &Bounds) -> Result<()> {
+        if timer.until <= self.0.durability.now() {
             return Ok(());
         }
         let _waits = self.0.pulse.wait();
         tokio::select! {
         biased;
-                   () = self.until(until) => Ok(()),
+                   () = self.until(timer) => Ok(()),
                    over = self.over(bounds) => Err(over),
                }
     }
 
-    async fn until(&self, then: u64) {
-        while let Some(left) = then.checked_sub(self.0.durability.now()).filter(|left| *left > 0) {
-            tokio::time::sleep(Duration::from_millis(left).min(TICK)).await;
+    /// Waits until the clock says so, and no longer than the timer runs: the clock may have been set back since it began.
+    async fn until(&self, timer: Timer) {
+        let began = tokio::time::Instant::now();
+        loop {
+            let left = Duration::from_millis(timer.until.saturating_sub(self.0.durability.now()));
+            let left = left.min(timer.longest.saturating_sub(began.elapsed()));
+            if left.is_zero() {
+                return;
+            }
+            tokio::time::sleep(left.min(TICK)).await;
         }
     }
 
@@ -349,7 +361,7 @@ impl Interpreter {
         tokio::select! {
         biased;
                    () = self.0.stop.asked() => cancelled(),
-                   () = self.until(bounds.until) => bounds.error(),
+                   () = self.until(bounds.timer()) => bounds.error(),
                }
     }
 
@@ -384,7 +396,7 @@ impl Interpreter {
     pub(crate) fn context(&self, connected: &Connected, path: &StepPath, bounds: &Bounds) -> Context {
         let run = self.0.durability.begun_in(path);
         let key = Uuid::new_v5(&Uuid::NAMESPACE_OID, format!("{run}/{path}").as_bytes());
-        let left = Duration::from_millis(bounds.until.saturating_sub(self.0.durability.now()));
+        let left = bounds.left(self.0.durability.now());
         Context::new(&key.to_string(), connected.name(), self.0.files.clone())
             .with_cancellation(self.0.stop.cancellation.clone())
             .with_timeout(left.min(STEP_TIMEOUT))
@@ -429,7 +441,7 @@ impl Attempt for Calling<'_> {
         let result = tokio::select! {
         biased;
                    result = self.connected.run(self.action, self.input.clone(), &cx) => result,
-                   () = self.interpreter.until(self.bounds.until) => Err(match self.effect {
+                   () = self.interpreter.until(self.bounds.timer()) => Err(match self.effect {
                        Effect::Create => self.bounds.error().into_kind(ErrorKind::UnknownOutcome),
                        _ => self.bounds.error(),
                    }),
@@ -453,13 +465,12 @@ impl Attempt for Calling<'_> {
     async fn reconcile(&self, checkpoint: Option<Value>, recorder: Arc<dyn Recorder>) -> Result<Option<Value>> {
         let _works = self.interpreter.pulse().call();
         // What the step may have done is looked up even if its time is over.
-        let bounds =
-            Bounds::of_run(self.bounds.until.max(self.interpreter.durability().now() + milliseconds(LOOK_UP)), LOOK_UP);
+        let bounds = self.bounds.at_least(self.interpreter.durability().now(), LOOK_UP);
         let cx = self.interpreter.context(self.connected, self.path, &bounds).with_recorder(recorder, checkpoint);
         tokio::select! {
         biased;
                    result = self.connected.reconcile(self.action, self.input.clone(), &cx) => result,
-                   () = self.interpreter.until(bounds.until) => {
+                   () = self.interpreter.until(bounds.timer()) => {
                        let message = format!("what became of {} could not be looked up in time", self.action);
                        Err(Error::new(ErrorKind::UnknownOutcome, message))
                    }

@@ -3,6 +3,7 @@
 
 use std::{collections::BTreeMap, sync::Arc};
 
+use serde::Serialize;
 use trunkline_core::{Connected, Error, ErrorKind, Result};
 
 use crate::{
@@ -10,6 +11,86 @@ use crate::{
     durability::{Durability, Ended, Journaled},
     retry::Earlier,
 };
+
+/// How many different reasons a ledger tells apart; the rest is counted together.
+const MAX_REASONS: usize = 50;
+
+/// What became of the items of one `each` step: how many, and why.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
+pub struct Ledger {
+    /// Items whose steps all ran.
+    pub done: u64,
+    /// Skipped items, counted by reason.
+    pub skipped: BTreeMap<String, u64>,
+    /// Failed items, counted by reason.
+    pub failed: BTreeMap<String, u64>,
+    /// Items of which nobody knows, counted by reason.
+    pub unknown: BTreeMap<String, u64>,
+    /// What was noticed, if the list changed while it was read: items of it may be missing.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub maybe_incomplete: Option<String>,
+}
+
+impl Ledger {
+    /// How many items have an outcome.
+    pub fn total(&self) -> u64 {
+        self.done
+            + [&self.skipped, &self.failed, &self.unknown].iter().flat_map(|reasons| reasons.values()).sum::<u64>()
+    }
+
+    /// How many items failed or are unknown.
+    pub fn faults(&self) -> u64 {
+        self.failed.values().chain(self.unknown.values()).sum()
+    }
+
+    pub(crate) fn add(&mut self, other: Ledger) {
+        self.done += other.done;
+        self.maybe_incomplete = self.maybe_incomplete.take().or(other.maybe_incomplete);
+        let theirs = [other.skipped, other.failed, other.unknown];
+        for (ours, theirs) in [&mut self.skipped, &mut self.failed, &mut self.unknown].into_iter().zip(theirs) {
+            theirs.into_iter().for_each(|(reason, count)| tally(ours, &reason, count));
+        }
+    }
+
+    pub(crate) fn count(&mut self, outcome: &ItemOutcome) {
+        match self.reasons(outcome) {
+            None => self.done += 1,
+            Some(reasons) => tally(reasons, outcome.reason().unwrap_or_default(), 1),
+        }
+    }
+
+    /// An outcome that was counted and is none any more.
+    pub(crate) fn discount(&mut self, outcome: &ItemOutcome) {
+        let Some(reasons) = self.reasons(outcome) else {
+            self.done = self.done.saturating_sub(1);
+            return;
+        };
+        let reason = outcome.reason().unwrap_or_default();
+        let reason = if reasons.contains_key(reason) { reason } else { OTHERS };
+        if let Some(count) = reasons.get_mut(reason) {
+            *count -= 1;
+        }
+        reasons.retain(|_, count| *count > 0);
+    }
+
+    /// What counts outcomes of this kind by their reasons.
+    fn reasons(&mut self, outcome: &ItemOutcome) -> Option<&mut BTreeMap<String, u64>> {
+        match outcome {
+            ItemOutcome::Done => None,
+            ItemOutcome::Skipped { .. } => Some(&mut self.skipped),
+            ItemOutcome::Failed { .. } => Some(&mut self.failed),
+            ItemOutcome::Unknown { .. } => Some(&mut self.unknown),
+        }
+    }
+}
+
+/// What reasons are counted under that are too many.
+const OTHERS: &str = "other reasons";
+
+pub(crate) fn tally(reasons: &mut BTreeMap<String, u64>, reason: &str, count: u64) {
+    let known = reasons.len() < MAX_REASONS || reasons.contains_key(reason);
+    *reasons.entry(if known { reason } else { OTHERS }.to_owned()).or_default() += count;
+}
 
 impl Engine {
     /// Begins a run that goes over the items that failed in an earlier one, and no others; with `unknown` also over those of

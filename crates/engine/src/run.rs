@@ -1,18 +1,15 @@
 //! A run's state: the fold of its events. What a crash leaves on disk is all there is, so it is all that is looked at.
 
-use std::collections::BTreeMap;
+use std::{collections::BTreeMap, time::Duration};
 
 use serde::Serialize;
 use serde_json::Value;
 use trunkline_core::{Error, ErrorKind, Result};
 
 use crate::{
-    ItemOutcome, Progress, RetryOf, RunEvent, RunId, RunStatus, StepPath, Verdict, Waiting,
-    durability::concerns_the_run, progress::Listed, settle,
+    Ledger, Progress, RetryOf, RunEvent, RunId, RunStatus, StepPath, Verdict, Waiting, durability::concerns_the_run,
+    ledger::tally, progress::Listed, settle, time::Timer,
 };
-
-/// How many different reasons a ledger tells apart; the rest is counted together.
-const MAX_REASONS: usize = 50;
 
 /// A run as its events tell it.
 #[derive(Debug, Serialize)]
@@ -83,7 +80,7 @@ struct StepState {
     result: Option<Result<Value, Error>>,
     /// How many tries have failed, and when the next one may begin.
     tries: u32,
-    again: u64,
+    again: Timer,
     deadline: Option<u64>,
     wait: Option<Waiting>,
 }
@@ -93,83 +90,6 @@ impl StepState {
     fn forget(&mut self) {
         *self = StepState { checkpoint: self.checkpoint.take(), ..StepState::default() };
     }
-}
-
-/// What became of the items of one `each` step: how many, and why.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
-pub struct Ledger {
-    /// Items whose steps all ran.
-    pub done: u64,
-    /// Skipped items, counted by reason.
-    pub skipped: BTreeMap<String, u64>,
-    /// Failed items, counted by reason.
-    pub failed: BTreeMap<String, u64>,
-    /// Items of which nobody knows, counted by reason.
-    pub unknown: BTreeMap<String, u64>,
-    /// What was noticed, if the list changed while it was read: items of it may be missing.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub maybe_incomplete: Option<String>,
-}
-
-impl Ledger {
-    /// How many items have an outcome.
-    pub fn total(&self) -> u64 {
-        self.done
-            + [&self.skipped, &self.failed, &self.unknown].iter().flat_map(|reasons| reasons.values()).sum::<u64>()
-    }
-
-    /// How many items failed or are unknown.
-    pub fn faults(&self) -> u64 {
-        self.failed.values().chain(self.unknown.values()).sum()
-    }
-
-    fn add(&mut self, other: Ledger) {
-        self.done += other.done;
-        self.maybe_incomplete = self.maybe_incomplete.take().or(other.maybe_incomplete);
-        let theirs = [other.skipped, other.failed, other.unknown];
-        for (ours, theirs) in [&mut self.skipped, &mut self.failed, &mut self.unknown].into_iter().zip(theirs) {
-            theirs.into_iter().for_each(|(reason, count)| tally(ours, &reason, count));
-        }
-    }
-
-    fn count(&mut self, outcome: &ItemOutcome) {
-        match self.reasons(outcome) {
-            None => self.done += 1,
-            Some(reasons) => tally(reasons, outcome.reason().unwrap_or_default(), 1),
-        }
-    }
-
-    /// An outcome that was counted and is none any more.
-    fn discount(&mut self, outcome: &ItemOutcome) {
-        let Some(reasons) = self.reasons(outcome) else {
-            self.done = self.done.saturating_sub(1);
-            return;
-        };
-        let reason = outcome.reason().unwrap_or_default();
-        let reason = if reasons.contains_key(reason) { reason } else { OTHERS };
-        if let Some(count) = reasons.get_mut(reason) {
-            *count -= 1;
-        }
-        reasons.retain(|_, count| *count > 0);
-    }
-
-    /// What counts outcomes of this kind by their reasons.
-    fn reasons(&mut self, outcome: &ItemOutcome) -> Option<&mut BTreeMap<String, u64>> {
-        match outcome {
-            ItemOutcome::Done => None,
-            ItemOutcome::Skipped { .. } => Some(&mut self.skipped),
-            ItemOutcome::Failed { .. } => Some(&mut self.failed),
-            ItemOutcome::Unknown { .. } => Some(&mut self.unknown),
-        }
-    }
-}
-
-/// What reasons are counted under that are too many.
-const OTHERS: &str = "other reasons";
-
-fn tally(reasons: &mut BTreeMap<String, u64>, reason: &str, count: u64) {
-    let known = reasons.len() < MAX_REASONS || reasons.contains_key(reason);
-    *reasons.entry(if known { reason } else { OTHERS }.to_owned()).or_default() += count;
 }
 
 impl Run {
@@ -227,7 +147,9 @@ impl Run {
                 self.end(step, Ok(output));
             }
             RunEvent::StepFailed { step, error, .. } => self.end(step, Err(error)),
-            RunEvent::StepRetried { step, until, .. } => self.retry(step, until),
+            RunEvent::StepRetried { step, until, at, .. } => {
+                self.retry(step, Timer { until, longest: Duration::from_millis(until.saturating_sub(at)) });
+            }
             RunEvent::DeadlineSet { step, until } => self.steps.entry(step).or_default().deadline = Some(until),
             RunEvent::WaitBegan { step, wait } => {
                 self.steps.entry(step.clone()).or_default().wait = Some(wait.clone());
@@ -335,7 +257,7 @@ impl Run {
     }
 
     /// What failed in a step is tried again; what nobody knows the outcome of stays so, and what went well is not done anew.
-    fn retry(&mut self, step: StepPath, until: u64) {
+    fn retry(&mut self, step: StepPath, again: Timer) {
         let failed = |state: &StepState| match &state.result {
             Some(Err(error)) => error.kind() != ErrorKind::UnknownOutcome,
             Some(Ok(_)) => false,
@@ -351,7 +273,7 @@ impl Run {
         let state = self.steps.entry(step).or_default();
         let (tries, deadline) = (state.tries, state.deadline);
         state.forget();
-        (state.tries, state.again, state.deadline) = (tries + 1, until, deadline);
+        (state.tries, state.again, state.deadline) = (tries + 1, again, deadline);
     }
 
     /// Drops what is kept of an item's steps. Ledgers of lists inside of it are summed up over all items, under `*`.
@@ -409,8 +331,8 @@ impl Run {
     }
 
     /// How many tries of a step have failed, and when the next one may begin.
-    pub(crate) fn tries(&self, step: &StepPath) -> (u32, u64) {
-        self.steps.get(step).map_or((0, 0), |state| (state.tries, state.again))
+    pub(crate) fn tries(&self, step: &StepPath) -> (u32, Timer) {
+        self.steps.get(step).map_or_else(Default::default, |state| (state.tries, state.again))
     }
 
     /// When a step's time is over.
@@ -458,6 +380,7 @@ impl Run {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::ItemOutcome;
     use serde_json::json;
 
     #[test]

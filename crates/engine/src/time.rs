@@ -49,6 +49,14 @@ pub(crate) fn moment(value: &Value) -> Result<u64> {
     })
 }
 
+/// A time to wait for, and how long that is from the beginning: a clock that is set back makes no wait longer.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct Timer {
+    /// In milliseconds since 1970.
+    pub(crate) until: u64,
+    pub(crate) longest: Duration,
+}
+
 /// How long steps may go on: the tightest of the timeouts around them.
 #[derive(Clone, Debug)]
 pub(crate) struct Bounds {
@@ -86,6 +94,22 @@ impl Bounds {
             "" => ends_the_run(Error::new(ErrorKind::Timeout, message(THE_RUN))),
             step => Error::new(ErrorKind::Timeout, message(&format!("step {step}"))).with(ENDS, step),
         }
+    }
+
+    /// When the time is over.
+    pub(crate) fn timer(&self) -> Timer {
+        Timer { until: self.until, longest: self.length }
+    }
+
+    /// How much time is left.
+    pub(crate) fn left(&self, now: u64) -> Duration {
+        Duration::from_millis(self.until.saturating_sub(now)).min(self.length)
+    }
+
+    /// These, or wider ones that leave at least so much time.
+    pub(crate) fn at_least(&self, now: u64, length: Duration) -> Bounds {
+        let until = self.until.max(now.saturating_add(milliseconds(length)));
+        Bounds::of_run(until, self.length.max(length))
     }
 
     /// An error if the time is over.

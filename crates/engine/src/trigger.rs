@@ -145,7 +145,7 @@ fn body() -> String {
 #[derive(Debug)]
 pub enum Trigger {
     /// Times.
-    Schedule(Schedule),
+    Schedule(Box<Schedule>),
     /// Calls from outside.
     Webhook(Webhook),
     /// New items of a list.
@@ -156,7 +156,7 @@ impl Trigger {
     pub(crate) fn read(document: TriggerDocument, reader: &mut Reader) -> Option<Trigger> {
         match document {
             TriggerDocument { schedule: Some(schedule), .. } => {
-                Schedule::read(&schedule, reader).map(Trigger::Schedule)
+                Schedule::read(&schedule, reader).map(Box::new).map(Trigger::Schedule)
             }
             TriggerDocument { webhook: Some(webhook), .. } => {
                 webhook.check(reader);

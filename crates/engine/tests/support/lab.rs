@@ -262,7 +262,7 @@ impl Lab {
 }
 
 /// A step has one good end, unless it failed around it and is tried again.
-fn recorded_once(events: &[RunEvent]) {
+pub fn recorded_once(events: &[RunEvent]) {
     let mut seen = BTreeSet::<StepPath>::new();
     for event in events {
         match event {

@@ -127,8 +127,9 @@ impl Clock {
                 if flow.overlap().at_once() == 1 && self.dispatcher.is_busy(&kept.name) {
                     return Ok(None);
                 }
-                let since =
-                    kept.through.map_or(Duration::MAX, |last| Duration::from_millis(now().saturating_sub(last)));
+                // A look in the future was taken under another clock and says nothing.
+                let since = kept.through.and_then(|last| now().checked_sub(last));
+                let since = since.map_or(Duration::MAX, Duration::from_millis);
                 match poll.every().checked_sub(since).filter(|rest| !rest.is_zero()) {
                     Some(rest) => Ok(Some(rest)),
                     None => self.poll(kept, poll).await.map(|()| Some(poll.every())),
@@ -145,7 +146,11 @@ impl Clock {
             keys: at.map(|at| at.to_string()).into_iter().collect(),
             through: Some(through),
         };
-        let Some(through) = kept.through else { return store.take(fired(None, now)).await };
+        // From the first look on. So too if that lies in the future, for the clock was set back: else nothing would start
+        // until it is there again. Times that come again were taken, and start nothing.
+        let Some(through) = kept.through.filter(|through| *through <= now) else {
+            return store.take(fired(None, now)).await;
+        };
         for at in schedule.due(through, now) {
             let input = schedule.input(at);
             match self.dispatcher.start(&kept.name, input, Default::default(), Some(&fired(Some(at), at))).await? {

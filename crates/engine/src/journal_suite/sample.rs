@@ -1,0 +1,82 @@
+//! An event of each kind, and outcomes.
+
+use serde_json::{Value, json};
+use trunkline_core::{Error, ErrorKind, Retry};
+
+use super::*;
+
+pub(super) fn one_of_each() -> Vec<RunEvent> {
+    let step = StepPath::from("files").join("a/b~c").join("asset");
+    let value = json!({
+        "z": "keys keep their order", "a": null, "text": "line\nbreak \"quote\" \\ \u{0} \u{1f600} </script>",
+        "numbers": [0.1, 1e-7, 31.245270191439438, u64::MAX, i64::MIN, 9_007_199_254_740_993_u64], "": [[], {}]
+    });
+    vec![
+        RunEvent::Resumed { at: u64::MAX },
+        RunEvent::StepStarted { step: step.clone(), attempt: 1, at: 1 },
+        RunEvent::Checkpoint { step: step.clone(), value: value.clone() },
+        RunEvent::Checkpoint { step: step.clone(), value: Value::Null },
+        RunEvent::StepFinished {
+            step: step.clone(),
+            output: value.clone(),
+            warnings: Vec::new(),
+            attempt: 2,
+            began: Some(1),
+            at: 2,
+        },
+        RunEvent::StepFailed { step: step.clone(), error: error(), attempt: 1, began: Some(2), at: 3 },
+        RunEvent::StepRetried { step: step.clone(), error: error(), attempt: 3, until: 5, at: 4 },
+        RunEvent::Listed { step: step.clone(), items: 7, last: true, at: 4 },
+        RunEvent::DeadlineSet { step: step.clone(), until: u64::MAX },
+        RunEvent::WaitBegan { step: step.clone(), wait: Waiting { signal: Some("a/b \u{0}".into()), until: 7 } },
+        RunEvent::WaitBegan { step: step.clone(), wait: Waiting { signal: None, until: 7 } },
+        RunEvent::Signalled { name: "Ä/~".into(), payload: value.clone(), at: 6 },
+        RunEvent::Retried { by: id("a2"), at: 7 },
+        RunEvent::StepSettled { step: step.clone(), verdict: Verdict::Done, output: value.clone(), at: 8 },
+        settled(&"files".into(), "a/b~c", ItemOutcome::Done),
+        done_once(&step, "4711", "v\u{0}1"),
+        RunEvent::BatchFinished { step: "files".into(), batch: "batch-1".into() },
+        RunEvent::PageFinished { step: "files".into(), next: Some(json!({ "offset": 100 })), ahead: Some(3) },
+        RunEvent::ListChanged { step: "files".into(), reason: "it had 7 items, and then 8".into(), at: 8 },
+        RunEvent::PageFinished { step: "files".into(), next: None, ahead: None },
+        item(&step, "a/b~c", ItemOutcome::Done),
+        item(&step, "", skipped("not allowed")),
+        item(&step, "4711", failed()),
+        item(&step, "Ä\u{0}", ItemOutcome::Unknown { error: error() }),
+        RunEvent::CancelRequested { at: 4 },
+        RunEvent::Finished { status: RunStatus::Failed, error: Some(error()), at: 5 },
+        RunEvent::Resumed { at: 6 },
+        RunEvent::Finished { status: RunStatus::Partial, error: None, at: 7 },
+    ]
+}
+
+pub(super) fn error() -> Error {
+    Error::new(ErrorKind::UnknownOutcome, "the upload of \"a/b\" may have arrived")
+        .hint("look into the library")
+        .retry(Retry::After(std::time::Duration::from_millis(1500)))
+        .with("status", 502)
+        .with("connection", "dam")
+        .with("another", "a\nb")
+}
+
+pub(super) fn failed() -> ItemOutcome {
+    ItemOutcome::Failed { error: error() }
+}
+
+pub(super) fn skipped(reason: &str) -> ItemOutcome {
+    ItemOutcome::Skipped { reason: reason.to_owned() }
+}
+
+pub(super) fn item(step: &StepPath, key: &str, outcome: ItemOutcome) -> RunEvent {
+    RunEvent::ItemFinished { step: step.clone(), key: key.to_owned(), outcome, once: None, at: 9 }
+}
+
+pub(super) fn done_once(step: &StepPath, key: &str, once: &str) -> RunEvent {
+    let (step, key, once) = (step.clone(), key.to_owned(), Some(once.to_owned()));
+    RunEvent::ItemFinished { step, key, outcome: ItemOutcome::Done, once, at: 9 }
+}
+
+pub(super) fn settled(step: &StepPath, key: &str, outcome: ItemOutcome) -> RunEvent {
+    let (step, key, before) = (step.clone(), key.to_owned(), ItemOutcome::Unknown { error: error() });
+    RunEvent::ItemSettled { step, key, verdict: Verdict::Retry, before, outcome, at: 10 }
+}

@@ -1,0 +1,274 @@
+//! The journal that forgets: for tests, and for runs that need not survive their process.
+
+use std::{
+    collections::{BTreeMap, HashMap, HashSet, VecDeque},
+    ops::Bound,
+    sync::{Arc, Mutex, PoisonError},
+};
+
+use async_trait::async_trait;
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
+use trunkline_core::{Error, ErrorKind, Result};
+
+use crate::{
+    Before, Claim, Fired, Flush, Item, ItemOutcome, Journal, LOG_ENTRIES, LOG_PAGE, LogEntry, LogPage, RunEvent, RunId,
+    RunStatus, RunSummary, StepPath,
+};
+
+/// A journal that forgets: for tests, and for hosts that need no durability.
+#[derive(Default)]
+pub struct MemoryJournal {
+    inner: Mutex<Memory>,
+    claimed: Arc<Mutex<HashSet<RunId>>>,
+}
+
+#[derive(Default)]
+struct Memory {
+    flows: HashMap<String, Value>,
+    // As text, so that what comes back is what a store would give back.
+    events: BTreeMap<RunId, Vec<String>>,
+    items: BTreeMap<(RunId, StepPath, String), (String, u64)>,
+    /// The flow of each run and its connections, as text.
+    of: HashMap<RunId, String>,
+    /// By those, step and key.
+    before: HashMap<(String, StepPath, String), Before>,
+    taken: HashMap<(String, String), RunId>,
+    log: HashMap<RunId, VecDeque<(u64, String)>>,
+}
+
+impl Memory {
+    fn accept(&mut self, run: &RunId, version: &str, flow: &Value, started: &RunEvent) -> Result<()> {
+        if self.events.contains_key(run) {
+            return Err(Error::new(ErrorKind::Conflict, format!("there is a run {run} already")));
+        }
+        let RunEvent::Started { flow: name, connections, .. } = started else {
+            return Err(Error::new(ErrorKind::Internal, "a run has to begin with a `started` event"));
+        };
+        self.keep_version(version, flow)?;
+        self.of.insert(run.clone(), text(&(name, connections))?);
+        self.events.insert(run.clone(), vec![text(started)?]);
+        Ok(())
+    }
+
+    /// Takes the outcome of an item into account.
+    fn outcome(&mut self, run: &RunId, event: &RunEvent) -> Result<()> {
+        let (step, key, outcome, at) = match event {
+            RunEvent::ItemFinished { step, key, outcome, at, .. }
+            | RunEvent::ItemSettled { step, key, outcome, at, .. } => (step.clone(), key.clone(), outcome, *at),
+            _ => return Ok(()),
+        };
+        let place = (self.flow_of(run)?, step.clone(), key.clone());
+        let done = matches!(outcome, ItemOutcome::Done);
+        match event {
+            RunEvent::ItemFinished { once: Some(fingerprint), .. } if done || outcome.status() == "unknown" => {
+                let (run, fingerprint) = (run.clone(), fingerprint.clone());
+                self.before.insert(place, Before { run, fingerprint, unknown: !done });
+            }
+            RunEvent::ItemSettled { .. } => {
+                if let Some(before) = self.before.get_mut(&place).filter(|before| before.run == *run) {
+                    before.unknown = false;
+                    if !done {
+                        self.before.remove(&place);
+                    }
+                }
+            }
+            _ => {}
+        }
+        self.items.insert((run.clone(), step, key), (text(outcome)?, at));
+        Ok(())
+    }
+
+    /// The flow of a run and its connections.
+    fn flow_of(&self, run: &RunId) -> Result<String> {
+        self.of.get(run).cloned().ok_or_else(|| no_run(run))
+    }
+
+    fn keep_version(&mut self, version: &str, flow: &Value) -> Result<()> {
+        if self.flows.get(version).is_some_and(|known| known != flow) {
+            return Err(Error::new(ErrorKind::Conflict, format!("there is another flow with the version {version}")));
+        }
+        self.flows.insert(version.to_owned(), flow.clone());
+        Ok(())
+    }
+}
+
+fn no_run(run: &RunId) -> Error {
+    Error::new(ErrorKind::NotFound, format!("there is no run {run}")).hint("`trunkline runs` lists them")
+}
+
+fn text(value: &impl Serialize) -> Result<String> {
+    serde_json::to_string(value).map_err(|error| Error::new(ErrorKind::Internal, "an event is not JSON").source(error))
+}
+
+fn parse<T: for<'de> Deserialize<'de>>(text: &str) -> Result<T> {
+    serde_json::from_str(text)
+        .map_err(|error| Error::new(ErrorKind::Store, "the journal holds an event that cannot be read").source(error))
+}
+
+impl MemoryJournal {
+    fn lock(&self) -> std::sync::MutexGuard<'_, Memory> {
+        self.inner.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+#[async_trait]
+impl Journal for MemoryJournal {
+    async fn accept(&self, run: &RunId, version: &str, flow: &Value, started: RunEvent) -> Result<()> {
+        self.lock().accept(run, version, flow, &started)
+    }
+
+    async fn accept_fired(
+        &self,
+        run: &RunId,
+        version: &str,
+        flow: &Value,
+        started: RunEvent,
+        fired: &Fired,
+    ) -> Result<Option<RunId>> {
+        let mut memory = self.lock();
+        let key = |key: &String| (fired.flow.clone(), key.clone());
+        if let Some(earlier) = fired.keys.iter().find_map(|one| memory.taken.get(&key(one))) {
+            return Ok(Some(earlier.clone()));
+        }
+        memory.accept(run, version, flow, &started)?;
+        memory.taken.extend(fired.keys.iter().map(|one| (key(one), run.clone())));
+        Ok(None)
+    }
+
+    async fn keep_version(&self, version: &str, flow: &Value) -> Result<()> {
+        self.lock().keep_version(version, flow)
+    }
+
+    async fn append(&self, run: &RunId, events: Vec<RunEvent>, _: Flush) -> Result<()> {
+        let mut memory = self.lock();
+        if !memory.events.contains_key(run) {
+            return Err(no_run(run));
+        }
+        for event in events {
+            memory.outcome(run, &event)?;
+            memory.events.get_mut(run).ok_or_else(|| no_run(run))?.push(text(&event)?);
+        }
+        Ok(())
+    }
+
+    async fn replay(&self, run: &RunId, visit: &mut (dyn FnMut(RunEvent) + Send)) -> Result<()> {
+        let events = self.lock().events.get(run).cloned().ok_or_else(|| no_run(run))?;
+        for event in events {
+            visit(parse(&event)?);
+        }
+        Ok(())
+    }
+
+    async fn log(&self, run: &RunId, entry: LogEntry) -> Result<()> {
+        let mut memory = self.lock();
+        let log = memory.log.entry(run.clone()).or_default();
+        log.push_back((log.back().map_or(1, |(last, _)| last + 1), text(&entry)?));
+        if log.len() as u64 > LOG_ENTRIES {
+            log.pop_front();
+        }
+        Ok(())
+    }
+
+    async fn logged(&self, run: &RunId, after: u64) -> Result<LogPage> {
+        let memory = self.lock();
+        let Some(log) = memory.log.get(run) else { return Ok(LogPage::default()) };
+        let page = log.iter().filter(|(number, _)| *number > after).take(LOG_PAGE);
+        let entries = page.map(|(number, entry)| Ok((*number, parse(entry)?))).collect::<Result<_>>()?;
+        Ok(LogPage { dropped: log.front().map_or(0, |(first, _)| first - 1), entries })
+    }
+
+    async fn flow(&self, version: &str) -> Result<Value> {
+        let flow = self.lock().flows.get(version).cloned();
+        flow.ok_or_else(|| Error::new(ErrorKind::NotFound, format!("there is no flow version {version}")))
+    }
+
+    async fn item(&self, run: &RunId, step: &StepPath, key: &str) -> Result<Option<ItemOutcome>> {
+        let found = self.lock().items.get(&(run.clone(), step.clone(), key.to_owned())).cloned();
+        found.map(|(outcome, _)| parse(&outcome)).transpose()
+    }
+
+    async fn items(
+        &self,
+        run: &RunId,
+        status: Option<&str>,
+        after: Option<(StepPath, String)>,
+        most: usize,
+    ) -> Result<Vec<Item>> {
+        let memory = self.lock();
+        let first = (run.clone(), StepPath::default(), String::new());
+        let from = match after {
+            Some((step, key)) => Bound::Excluded((run.clone(), step, key)),
+            None => Bound::Included(first),
+        };
+        let mut items = Vec::new();
+        for ((of, step, key), (outcome, at)) in memory.items.range((from, Bound::Unbounded)) {
+            if of != run || items.len() == most {
+                break;
+            }
+            let outcome: ItemOutcome = parse(outcome)?;
+            if status.is_none_or(|status| status == outcome.status()) {
+                items.push(Item { step: step.clone(), key: key.clone(), outcome, at: *at });
+            }
+        }
+        Ok(items)
+    }
+
+    async fn before(&self, run: &RunId, step: &StepPath, key: &str) -> Result<Option<Before>> {
+        let memory = self.lock();
+        Ok(memory.before.get(&(memory.flow_of(run)?, step.clone(), key.to_owned())).cloned())
+    }
+
+    async fn runs(&self) -> Result<Vec<RunSummary>> {
+        let memory = self.lock();
+        let mut runs = Vec::new();
+        for (id, events) in &memory.events {
+            let mut summary = RunSummary {
+                id: id.clone(),
+                flow: String::new(),
+                version: String::new(),
+                status: RunStatus::Running,
+                started_at: 0,
+                finished_at: None,
+                items: BTreeMap::new(),
+            };
+            for event in events {
+                summary.apply(&parse(event)?);
+            }
+            for (_, (outcome, _)) in memory.items.iter().filter(|((run, _, _), _)| run == id) {
+                *summary.items.entry(parse::<ItemOutcome>(outcome)?.status().to_owned()).or_default() += 1;
+            }
+            runs.push(summary);
+        }
+        runs.sort_by_key(|run| std::cmp::Reverse(run.started_at));
+        Ok(runs)
+    }
+
+    async fn claim(&self, run: &RunId) -> Result<Claim> {
+        struct Held(Arc<Mutex<HashSet<RunId>>>, RunId);
+        impl Drop for Held {
+            fn drop(&mut self) {
+                self.0.lock().unwrap_or_else(PoisonError::into_inner).remove(&self.1);
+            }
+        }
+        let mut claimed = self.claimed.lock().unwrap_or_else(PoisonError::into_inner);
+        if !claimed.insert(run.clone()) {
+            return Err(Error::new(ErrorKind::Conflict, format!("run {run} is being worked on already")));
+        }
+        Ok(Box::new(Held(self.claimed.clone(), run.clone())))
+    }
+
+    async fn cancel_requested(&self, run: &RunId) -> Result<bool> {
+        let memory = self.lock();
+        let events = memory.events.get(run).ok_or_else(|| no_run(run))?;
+        Ok(events.iter().any(|event| event.starts_with("{\"event\":\"cancel_requested\"")))
+    }
+
+    async fn signals(&self, run: &RunId, after: u64) -> Result<(Vec<RunEvent>, u64)> {
+        let memory = self.lock();
+        let events = memory.events.get(run).ok_or_else(|| no_run(run))?;
+        let new = events.iter().skip(usize::try_from(after).unwrap_or(usize::MAX));
+        let signals = new.filter(|event| event.starts_with("{\"event\":\"signalled\""));
+        Ok((signals.map(|event| parse(event)).collect::<Result<_>>()?, events.len() as u64))
+    }
+}

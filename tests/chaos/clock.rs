@@ -1,0 +1,124 @@
+//! The system's clock is moved while a run waits and is tried again, and while nobody works on it. (The engine's tests do the
+//! same to the clock of an engine, `moved.rs`; here it is the real process.)
+
+use std::{fs, path::Path, time::UNIX_EPOCH};
+
+use futures::future::join_all;
+use serde_json::{Value, json};
+use tokio::process::Child;
+use trunkline_engine::{Fired, RunStatus};
+use trunkline_tests::{
+    Cli, few, finish, sandbox,
+    serve::{self, Serve},
+    until,
+};
+
+use crate::{
+    account::{Account, unsafe_repeats},
+    tools::faketime,
+    witness::{Witness, call},
+};
+
+const MOVES: [&str; 4] = ["+10800", "-10800", "+31536000", "-31536000"];
+/// A run may take 90 days, so that a year later it is over.
+const TOO_FAR: &str = "+31536000";
+
+/// In milliseconds.
+const YEAR: u64 = 365 * 24 * 60 * 60 * 1000;
+
+/// A wait, then a call that is refused so often that its step is tried again.
+fn flow() -> Value {
+    let mut busy = call("read", "GET", "{{ run.id }}");
+    busy["input"]["query"] = json!({ "busy": "5" });
+    busy["retry"] = json!({ "tries": 4, "wait": "3s" });
+    let mut flow = crate::witness::witnessed();
+    flow["name"] = "clock".into();
+    flow["steps"][0]["steps"] =
+        json!([{ "id": "rest", "wait": { "for": "3s" } }, busy, call("create", "POST", "{{ run.id }}")]);
+    flow
+}
+
+/// A command whose clock is as far off as a file says.
+fn start(cli: &Cli, library: &Path, arguments: &[&str]) -> Child {
+    let mut command = cli.command(arguments);
+    command.env("LD_PRELOAD", library).env("FAKETIME_TIMESTAMP_FILE", cli.home().join("clock"));
+    command.env("FAKETIME_NO_CACHE", "1").env("FAKETIME_DONT_FAKE_MONOTONIC", "1");
+    command.spawn().unwrap()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_clock_that_is_moved_loses_no_timer_and_makes_none_longer() {
+    let Some(library) = faketime() else { return };
+    let library = library.as_path();
+    let one = async |by: &str, down: bool| {
+        let mut witness = Witness::start();
+        let cli = witness.home().await;
+        serve::keep(&cli, &flow()).await;
+        let clock = cli.home().join("clock");
+        fs::write(&clock, "+0").unwrap();
+        let input = crate::witness::input(1).to_string();
+        let mut child = start(&cli, library, &["run", "clock", "--input", &input, "--json"]);
+        let runtime = cli.runtime();
+        let run = until("the wait", async || {
+            let run = trunkline_engine::Journal::runs(runtime.store()).await.ok()?.pop()?.id;
+            let state = runtime.engine().run(&run).await.ok()?;
+            (!state.waiting.is_empty()).then_some(run)
+        })
+        .await;
+        drop(runtime);
+        if down {
+            child.kill().await.unwrap();
+        }
+        fs::write(&clock, by).unwrap();
+        if down {
+            child = start(&cli, library, &["runs", "resume", &run.0, "--json"]);
+        }
+        // It would not end before the test's patience does, if a timer had got longer by hours.
+        let ended = finish(child).await;
+        let account = Account::of(&cli).await;
+        assert_eq!((account.doubles(), unsafe_repeats(witness.seen())), (vec![], vec![]), "{by} {down}");
+        let status = account.runs[&run.0];
+        match by {
+            TOO_FAR => assert_eq!((status, ended.code), (RunStatus::Failed, 5), "{by} {down}: {ended:?}"),
+            _ => assert_eq!((status, ended.code), (RunStatus::Succeeded, 0), "{by} {down}: {ended:?}"),
+        }
+        let creates = witness.seen().iter().filter(|effect| effect.method == "POST").count();
+        assert_eq!(creates, usize::from(by != TOO_FAR), "{by} {down}");
+    };
+    // Side by side: most of it is waiting.
+    join_all(MOVES.iter().flat_map(|by| [one(by, false), one(by, true)])).await;
+}
+
+/// What a trigger remembers when the clock was a year ahead, and has been set right since.
+#[tokio::test]
+async fn a_trigger_that_looked_under_a_clock_that_was_ahead_does_not_sleep_until_then() {
+    let cli = Cli::default();
+    let sandbox = sandbox(few(1)).await;
+    cli.connect(&sandbox).await;
+    let flows = json!([
+        { "name": "minutely", "trigger": { "schedule": { "cron": "* * * * *" } } },
+        { "name": "watching", "connections": { "dam": "mediavalet" }, "trigger": { "poll": { "action": "category.list",
+            "connection": "dam", "every": "1s", "key": "{{ item.id }}", "existing": "take" } } }
+    ]);
+    for mut flow in flows.as_array().unwrap().clone() {
+        flow["steps"] = json!([]);
+        serve::keep(&cli, &flow).await;
+    }
+    let runtime = cli.runtime();
+    let now = || u64::try_from(UNIX_EPOCH.elapsed().unwrap().as_millis()).unwrap();
+    let ahead = now() + YEAR;
+    for flow in ["minutely", "watching"] {
+        runtime.store().take(Fired { flow: flow.into(), keys: Vec::new(), through: Some(ahead) }).await.unwrap();
+    }
+    let serve = Serve::start(&cli).await;
+    for flow in ["minutely", "watching"] {
+        until("a look under the right clock", async || {
+            let through = runtime.store().kept_flow(flow).await.unwrap().through.unwrap();
+            (through <= now()).then_some(())
+        })
+        .await;
+    }
+    let runs = serve.runs().await;
+    assert!(runs.iter().any(|run| run["flow"] == "watching"), "what was on the list is handed over: {runs:?}");
+    sandbox.stop().await;
+}

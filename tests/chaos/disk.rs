@@ -1,0 +1,174 @@
+//! Disks that refuse: flushes that fail, processes that end in a flush, no space left. What was acknowledged is there, the
+//! error names the disk, and once the disk is well the runs go on.
+
+use std::{
+    collections::BTreeSet,
+    fs::{self, File},
+    io::Write,
+    path::Path,
+};
+
+use serde_json::json;
+use tokio::process::Command;
+use trunkline_tests::{Answer, Cli, finish, serve::Serve, until};
+
+use crate::{
+    account::{Account, unsafe_repeats},
+    tools::{Disk, strace},
+    witness::{Witness, input},
+};
+
+/// What a traced command said, and what it asked of the system.
+struct Traced {
+    answer: Answer,
+    calls: String,
+}
+
+impl Traced {
+    /// Where something stands in what was asked of the system.
+    fn at(&self, what: &str) -> Option<usize> {
+        self.calls.find(what)
+    }
+}
+
+/// Runs a command whose flushes come to this.
+async fn traced(cli: &Cli, arguments: &[&str], injected: &str) -> Traced {
+    let log = cli.home().join("calls");
+    let inner = cli.command(arguments);
+    let inner = inner.as_std();
+    let mut command = Command::new("strace");
+    command.args(["-f", "-qq", "-s", "400", "-e", "trace=fdatasync,fsync,write", "-o"]).arg(&log);
+    command.args(["-e", &format!("inject=fdatasync,fsync:{injected}")]);
+    command.arg(inner.get_program()).args(inner.get_args()).kill_on_drop(true);
+    for (name, value) in inner.get_envs() {
+        match value {
+            Some(value) => command.env(name, value),
+            None => command.env_remove(name),
+        };
+    }
+    command.stdout(std::process::Stdio::piped()).stderr(std::process::Stdio::piped());
+    let answer = finish(command.spawn().unwrap()).await;
+    Traced { answer, calls: fs::read_to_string(log).unwrap() }
+}
+
+/// A run is acknowledged when its name is told.
+const ACKNOWLEDGED: &str = "if it is interrupted";
+
+/// The run that a command told of.
+fn acknowledged(answer: &Answer) -> Option<String> {
+    let told = answer.stderr.lines().chain(answer.stdout.lines()).find(|line| line.contains(ACKNOWLEDGED))?;
+    Some(told.split("resume ").nth(1)?.split('`').next()?.to_owned())
+}
+
+/// Takes up what is left; all there is comes to its end, and nothing is there twice.
+async fn all_end(cli: &Cli, witness: &mut Witness, accepted: &BTreeSet<String>) {
+    let before = Account::of(cli).await;
+    assert_eq!((before.lost(accepted), before.doubles()), (vec![], vec![]));
+    let seen = witness.seen().len();
+    for run in before.runs.iter().filter(|(_, status)| status.as_str() == "running").map(|(run, _)| run) {
+        let ended = cli.run(&["runs", "resume", run, "--json"]).await;
+        assert!([0, 4].contains(&ended.code), "{ended:?}");
+    }
+    let now = Account::of(cli).await;
+    let effects = witness.seen();
+    assert_eq!((before.called_again(&effects[seen..]), now.doubles()), (vec![], vec![]));
+    assert_eq!((unsafe_repeats(effects), now.not_done(effects)), (vec![], vec![]));
+    assert_eq!(now.through(), now.runs.len(), "{:?}", now.runs);
+}
+
+#[tokio::test]
+async fn a_flush_that_fails_acknowledges_nothing_and_ends_the_process_with_an_error() {
+    if !strace() {
+        return;
+    }
+    let mut witness = Witness::start();
+    let cli = witness.home().await;
+    let input = input(5).to_string();
+    let mut accepted = BTreeSet::new();
+    // From the first flush of each thread on, or a later one; the first ones are those of the acceptance.
+    let flushes = [1, 3, 6, 12];
+    for from in flushes {
+        let traced = traced(&cli, &["run", "witnessed", "--input", &input], &format!("error=EIO:when={from}+")).await;
+        let answer = &traced.answer;
+        assert_eq!(answer.code, 1, "flush {from}: {answer:?}");
+        assert!(answer.stderr.contains("the disk failed or refused"), "flush {from}: {}", answer.stderr);
+        assert!(!answer.stderr.contains("panicked"), "{}", answer.stderr);
+        let failed = traced.at("(INJECTED)").expect("a flush failed");
+        let told = traced.at(ACKNOWLEDGED);
+        assert!(told.is_none_or(|told| told < failed), "flush {from}: acknowledged after a flush had failed");
+        let run = acknowledged(answer);
+        assert_eq!(run.is_some(), told.is_some());
+        accepted.extend(run);
+    }
+    assert!((1..flushes.len()).contains(&accepted.len()), "void: {accepted:?}");
+    println!("{} of {} runs were acknowledged before the disk failed", accepted.len(), flushes.len());
+    all_end(&cli, &mut witness, &accepted).await;
+}
+
+#[tokio::test]
+async fn a_process_may_end_in_any_flush() {
+    if !strace() {
+        return;
+    }
+    let mut witness = Witness::start();
+    let cli = witness.home().await;
+    let input = input(5).to_string();
+    let mut accepted = BTreeSet::new();
+    for at in [1, 2, 3, 5, 8, 12] {
+        let run = ["run", "witnessed", "--input", &input];
+        let traced = traced(&cli, &run, &format!("signal=KILL:when={at}")).await;
+        assert_eq!(traced.answer.code, -1, "flush {at}: {:?}", traced.answer);
+        accepted.extend(acknowledged(&traced.answer));
+    }
+    assert!((3..6).contains(&accepted.len()), "void: {accepted:?}");
+    all_end(&cli, &mut witness, &accepted).await;
+}
+
+/// Takes all the space there is.
+fn fill(ballast: &Path) {
+    let mut file = File::create(ballast).unwrap();
+    for size in [65_536, 4_096, 512, 1] {
+        while file.write_all(&vec![7; size]).is_ok() {}
+    }
+}
+
+#[cfg(target_os = "linux")]
+#[tokio::test(flavor = "multi_thread")]
+async fn without_space_nothing_is_acknowledged_and_with_space_again_all_goes_on() {
+    let mut witness = Witness::start();
+    let cli = Cli::default();
+    let data = cli.data();
+    let Some(_disk) = Disk::mount(&data, 16 << 20) else { return };
+    witness.connect(&cli).await;
+    let (ballast, body) = (data.join("ballast"), json!({ "input": input(60) }));
+    let serve = Serve::start(&cli).await;
+    let mut accepted = BTreeSet::new();
+    for _ in 0..4 {
+        accepted.insert(serve.run("witnessed", &input(60)).await);
+    }
+    until("some work", async || (witness.seen().len() > 40).then_some(())).await;
+    fill(&ballast);
+    // A little may still fit into what the store has already; then it says so.
+    let told = until("an error", async || {
+        let (status, told) = serve.post("/rest/v1/flows/witnessed/runs", &body).await;
+        if status == 202 {
+            accepted.insert(told["run"].as_str().unwrap().to_owned());
+            return None;
+        }
+        assert!(status >= 500, "{told}");
+        Some(told["error"].clone())
+    })
+    .await;
+    let text = told.to_string();
+    assert!(told["kind"] == "store" && (text.contains("space") || text.contains("full")), "{told}");
+    // The command line says it too, before it calls anything.
+    let seen = witness.seen().len();
+    let alone = cli.run(&["run", "witnessed", "--input", &input(1).to_string(), "--json"]).await.expect(1);
+    assert_eq!(alone.error()["kind"], "store", "{alone:?}");
+    assert!(witness.seen().len() - seen <= 8, "those in flight at most");
+    serve.kill().await;
+    fs::remove_file(&ballast).unwrap();
+    let runs = Account::of(&cli).await;
+    assert!(runs.lost(&accepted).is_empty() && runs.through() == 0, "void: {:?}", runs.runs);
+    all_end(&cli, &mut witness, &accepted).await;
+}

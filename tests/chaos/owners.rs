@@ -1,0 +1,142 @@
+//! Two that want the same run: one works on it, the other is told so. Also if the owner does nothing, as long as it lives.
+
+use std::{process::Command, time::Duration};
+
+use trunkline::Runtime;
+use trunkline_core::{ErrorKind, Result};
+use trunkline_engine::{Journal, RunId, RunStatus, Running};
+use trunkline_tests::{Cli, Dice, finish, until};
+
+use crate::{
+    account::{Account, unsafe_repeats},
+    witness::{Effect, Witness, held, input},
+};
+
+const PROCESSES: usize = 3;
+const STARTS: usize = 20;
+
+/// A run that is accepted and that nobody works on: who accepted it stops before the first step.
+async fn left(parked: &Runtime) -> RunId {
+    let running = parked.start_kept("witnessed", input(1), Default::default()).await.unwrap();
+    let run = running.wait().await.unwrap();
+    assert_eq!(run.status, RunStatus::Running);
+    run.id
+}
+
+/// The end of the one that won; the other one must have been told that there is a conflict.
+async fn one_works(results: [Result<Running>; 2]) {
+    let (won, lost): (Vec<_>, Vec<_>) = results.into_iter().partition(Result::is_ok);
+    assert_eq!((won.len(), lost.len()), (1, 1), "exactly one works");
+    for lost in lost {
+        assert_eq!(lost.err().unwrap().kind(), ErrorKind::Conflict);
+    }
+    for won in won {
+        assert_eq!(won.unwrap().wait().await.unwrap().status, RunStatus::Succeeded);
+    }
+}
+
+async fn soon(runtime: Runtime, run: RunId, after: Duration) -> Result<Running> {
+    tokio::time::sleep(after).await;
+    runtime.resume(&run).await
+}
+
+/// Each run has its three effects once, and one end.
+fn once_each(account: &Account, effects: &[Effect], runs: usize) {
+    assert_eq!((account.doubles(), unsafe_repeats(effects)), (vec![], vec![]));
+    assert_eq!((account.runs.len(), account.through(), account.count("done")), (runs, runs, runs), "{account:#?}");
+    assert_eq!(effects.len(), 3 * runs, "nothing was called twice");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn of_two_that_take_up_a_run_one_works_and_one_is_refused() {
+    races(100).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+#[ignore = "a minute: a thousand races"]
+async fn of_two_that_take_up_a_run_one_works_in_a_thousand_races() {
+    races(1000).await;
+}
+
+async fn races(races: usize) {
+    let mut witness = Witness::start();
+    let cli = witness.home().await;
+    // Stores of their own, as two processes have them: the locks are of open files.
+    let (one, two, parked) = (cli.runtime(), cli.runtime(), cli.runtime());
+    parked.engine().park();
+    let mut dice = Dice::default();
+    for _ in 0..races {
+        let run = left(&parked).await;
+        // Mostly at the same moment; sometimes the second comes while the first is at work or just through.
+        let late = Duration::from_micros(dice.roll(0, 4) * dice.roll(0, 4_000));
+        let first = tokio::spawn(soon(one.clone(), run.clone(), Duration::ZERO));
+        let second = tokio::spawn(soon(two.clone(), run, late));
+        one_works([first.await.unwrap(), second.await.unwrap()]).await;
+    }
+    // A run that is being started is not to be had either.
+    for _ in 0..STARTS {
+        let known = two.store().runs().await.unwrap().len();
+        let starting = {
+            let one = one.clone();
+            tokio::spawn(async move { one.start_kept("witnessed", input(1), Default::default()).await })
+        };
+        let run = until("the new run", async || {
+            let mut runs = two.store().runs().await.unwrap();
+            (runs.len() > known).then(|| runs.swap_remove(0).id)
+        })
+        .await;
+        let refused = two.resume(&run).await;
+        one_works([starting.await.unwrap(), refused]).await;
+    }
+    // The same with real processes.
+    for _ in 0..PROCESSES {
+        let run = left(&parked).await.0;
+        let resume = ["runs", "resume", &run, "--json"];
+        let (first, second) = (cli.start(&resume), cli.start(&resume));
+        let (first, second) = tokio::join!(finish(first), finish(second));
+        let (won, lost) = if first.code == 0 { (first, second) } else { (second, first) };
+        assert_eq!(won.expect(0).json()["status"], "succeeded");
+        assert_eq!(lost.expect(1).error()["kind"], "conflict");
+    }
+    once_each(&Account::of(&cli).await, witness.seen(), races + STARTS + PROCESSES);
+    println!("{races} races, {STARTS} of starts, {PROCESSES} of processes: one worked, one was told of the conflict");
+}
+
+fn signal(process: u32, signal: &str) {
+    assert!(Command::new("kill").args([signal, &process.to_string()]).status().unwrap().success());
+}
+
+/// Its state, as the kernel tells it.
+fn is_stopped(process: u32) -> bool {
+    let stat = std::fs::read_to_string(format!("/proc/{process}/stat"));
+    stat.is_ok_and(|stat| stat.rsplit(") ").next().is_some_and(|rest| rest.starts_with('T')))
+}
+
+#[cfg(target_os = "linux")]
+#[tokio::test(flavor = "multi_thread")]
+async fn an_owner_that_stands_still_stays_the_owner() {
+    let mut witness = Witness::start();
+    let cli: Cli = witness.home().await;
+    let input = held(2, "put", 500).to_string();
+    let owner = cli.start(&["run", "witnessed", "--input", &input, "--json"]);
+    let process = owner.id().unwrap();
+    let run = until("a call in flight", async || {
+        let put = witness.seen().iter().find(|effect| effect.method == "PUT")?;
+        put.place.split('/').next().map(str::to_owned)
+    })
+    .await;
+    signal(process, "-STOP");
+    until("it stands still", async || is_stopped(process).then_some(())).await;
+    // Longer than the answer is held: it is there, and nobody reads it.
+    for _ in 0..3 {
+        let error = cli.run(&["runs", "resume", &run, "--json"]).await.expect(1).error();
+        assert_eq!(error["kind"], "conflict", "{error}");
+        assert!(is_stopped(process));
+    }
+    signal(process, "-CONT");
+    let ended = finish(owner).await.expect(0).json();
+    assert_eq!((&ended["status"], &ended["ledger"]["all"]["done"]), (&"succeeded".into(), &2.into()), "{ended}");
+    let account = Account::of(&cli).await;
+    assert_eq!((account.doubles(), unsafe_repeats(witness.seen())), (vec![], vec![]));
+    assert_eq!((account.count("done"), witness.seen().len()), (2, 6));
+}
