@@ -19,6 +19,112 @@ fn high_water_mark(process: u32) -> Option<u64> {
     status.lines().find_map(|line| line.strip_prefix("VmHWM:")?.trim().strip_suffix(" kB")?.trim().parse().ok())
 }
 
+/// A connector without a compiler for a list of so many items, and what each of them is like.
+mod library {
+    use serde_json::{Value, json};
+    use wiremock::{Mock, MockServer, Request, ResponseTemplate, matchers::any};
+
+    pub const CONNECTOR: &str =
+        "name = 'library'\ntitle = 'Library'\nversion = '1.0'\n[settings]\nauthentication = 'none'\n";
+    pub const ROWS: &str = r#"
+[[operation]]
+name = "item.list"
+title = "Items"
+route = "GET /items"
+page = { kind = "offset", offset = "offset", count = "count", size = 500, items = "/items", total = "/total" }
+
+[[operation]]
+name = "item.get"
+title = "Item"
+route = "GET /items/{id}"
+input.id = { type = "string" }
+"#;
+
+    fn item(id: u64) -> Value {
+        json!({ "id": format!("item-{id:08}"), "name": format!("A picture of the harbour, number {id}"), "size": id * 1_000 })
+    }
+
+    pub async fn serve(items: u64) -> MockServer {
+        let server = MockServer::builder().disable_request_recording().start().await;
+        let answer = move |request: &Request| {
+            let given = |name: &str| request.url.query_pairs().find(|(key, _)| key == name)?.1.parse::<u64>().ok();
+            let body = match (given("offset"), given("count")) {
+                (Some(from), Some(count)) => {
+                    let page: Vec<_> = (from..items.min(from + count)).map(item).collect();
+                    json!({ "items": page, "total": items })
+                }
+                _ => item(1),
+            };
+            ResponseTemplate::new(200).set_body_json(body)
+        };
+        Mock::given(any()).respond_with(answer).mount(&server).await;
+        server
+    }
+}
+
+/// Goes over a list of so many items in a process of its own, if wanted with a call for each, and tells the most memory that
+/// needed.
+async fn peak_of_list(items: u64, calls: bool) -> u64 {
+    let server = library::serve(items).await;
+    let cli = Cli::default();
+    let folder = cli.home().join("connectors");
+    fs::create_dir_all(folder.join("library/operations")).unwrap();
+    fs::write(folder.join("library/connector.toml"), library::CONNECTOR).unwrap();
+    fs::write(folder.join("library/operations/items.toml"), library::ROWS).unwrap();
+    let folder = folder.to_str().unwrap();
+    let connection = serde_json::json!({ "name": "library", "connector": "library-v1.0", "endpointUrl": server.uri(),
+        "allowPrivateNetwork": true });
+    cli.pipe(&["--connectors", folder, "connection", "add", "-"], &connection.to_string()).await.expect(0);
+    let step = match calls {
+        false => serde_json::json!({ "id": "noted", "set": { "name": "{{ item.name }}" } }),
+        true => {
+            serde_json::json!({ "id": "got", "action": "item.get", "connection": "library", "input": { "id": "{{ item.id }}" } })
+        }
+    };
+    let flow = serde_json::json!({ "name": "sync", "connections": { "library": "library" }, "steps": [{ "id": "all",
+        "each": { "action": "item.list", "connection": "library", "input": {} }, "key": "{{ item.id }}", "concurrency": 8,
+        "steps": [step] }] });
+    let flow = cli.write("sync.json", &flow.to_string());
+    let mut child = cli.start(&["--connectors", folder, "run", &flow, "--json"]);
+    let (process, mut stdout) = (child.id().unwrap(), child.stdout.take().unwrap());
+    let watch = tokio::spawn(async move {
+        let mut peak = 0;
+        while let Some(mark) = high_water_mark(process) {
+            peak = mark.max(peak);
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+        peak
+    });
+    // Both pipes are read, however long it takes.
+    let mut stderr = child.stderr.take().unwrap();
+    let quiet = tokio::spawn(async move { tokio::io::copy(&mut stderr, &mut tokio::io::sink()).await });
+    let mut told = Vec::new();
+    tokio::io::AsyncReadExt::read_to_end(&mut stdout, &mut told).await.unwrap();
+    quiet.await.unwrap().unwrap();
+    child.wait().await.unwrap();
+    let run: serde_json::Value = serde_json::from_slice(&told).unwrap();
+    assert_eq!((&run["status"], &run["ledger"]["all"]["done"]), (&"succeeded".into(), &items.into()), "{run}");
+    assert!(run["ledger"]["all"]["maybe_incomplete"].is_null(), "{run}");
+    let peak = watch.await.unwrap();
+    println!("{items} items{}: {peak} KiB", if calls { ", each with a call" } else { "" });
+    peak
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn ten_times_the_items_need_hardly_more_memory() {
+    let (few, many) = (peak_of_list(2_000, false).await, peak_of_list(20_000, false).await);
+    assert!(few > 1_000 && many < few + 8 * 1024, "{few} KiB, and {many} KiB for ten times as many");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+#[ignore = "minutes: a hundred thousand items"]
+async fn a_hundred_thousand_items_stay_under_128_mebibytes() {
+    for calls in [false, true] {
+        let peak = peak_of_list(100_000, calls).await;
+        assert!(peak < 128 * 1024, "{peak} KiB");
+    }
+}
+
 /// Runs the shipped flow over a library of so many files of one size, and tells the most memory it needed.
 async fn peak(files: u64, size: u64) -> (u64, Answer) {
     // So that also the shortest run can be looked at.

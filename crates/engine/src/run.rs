@@ -437,6 +437,30 @@ mod tests {
     }
 
     #[test]
+    fn pages_of_old_journals_say_nothing_of_what_was_done_after_them() {
+        let mut run = Run::new(RunId("r".into()));
+        let files = StepPath::from("files");
+        assert_eq!(run.ahead(&files), Some(0));
+        let end = RunEvent::ItemFinished {
+            step: files.clone(),
+            key: "a".into(),
+            outcome: ItemOutcome::Done,
+            once: None,
+            at: 1,
+        };
+        run.apply(end.clone());
+        assert_eq!(run.ahead(&files), Some(1));
+        for (ahead, known) in [(json!(7), Some(8)), (Value::Null, None)] {
+            let page = json!({ "event": "page_finished", "step": "files", "next": null, "ahead": ahead });
+            run.apply(serde_json::from_value(page).unwrap());
+            run.apply(end.clone());
+            assert_eq!(run.ahead(&files), known);
+        }
+        run.apply(serde_json::from_value(json!({ "event": "page_finished", "step": "files", "next": null })).unwrap());
+        assert_eq!(run.ahead(&files), None);
+    }
+
+    #[test]
     fn lists_inside_of_items_are_summed_up_over_the_items() {
         let mut run = Run::new(RunId("r".into()));
         let outer = StepPath::from("folders");

@@ -149,7 +149,7 @@ pub enum Trigger {
     /// Calls from outside.
     Webhook(Webhook),
     /// New items of a list.
-    Poll(Poll),
+    Poll(Box<Poll>),
 }
 
 impl Trigger {
@@ -162,7 +162,7 @@ impl Trigger {
                 webhook.check(reader);
                 Some(Trigger::Webhook(webhook))
             }
-            TriggerDocument { poll: Some(poll), .. } => Poll::read(poll, reader).map(Trigger::Poll),
+            TriggerDocument { poll: Some(poll), .. } => Poll::read(poll, reader).map(Box::new).map(Trigger::Poll),
             _ => {
                 reader.found.push(Diagnostic::error("/trigger", "a trigger is one of: schedule, webhook, poll"));
                 None

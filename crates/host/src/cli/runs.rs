@@ -272,3 +272,20 @@ pub(crate) async fn runs(
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_ledger_tells_that_its_list_changed() {
+        let ledger = Ledger { done: 7, ..Ledger::default() };
+        assert_eq!(lines(&ledger), "        7  done\n");
+        let ledger = Ledger { maybe_incomplete: Some("it had 7 items, and then 8".into()), ..ledger };
+        assert_eq!(
+            lines(&ledger),
+            "        7  done\n  the list changed while it was read: items may be missing; run the flow again (it had 7 items, \
+             and then 8)\n"
+        );
+    }
+}
