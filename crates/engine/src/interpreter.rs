@@ -5,28 +5,27 @@
 
 use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
-use async_trait::async_trait;
 use futures::future::BoxFuture;
 use serde_json::{Value, json};
 use tracing::Instrument;
-use trunkline_core::{Connected, Connections, Context, Effect, Error, ErrorKind, Recorder, Result};
+use trunkline_core::{Connected, Connections, Context, Error, ErrorKind, Result, Retry};
 use uuid::Uuid;
 
 use crate::{
     Flow, Limits, Pulse, RunId, StepPath, Waiting,
-    durability::{Attempt, Durability, concerns_the_run},
+    calling::Calling,
+    durability::{Durability, concerns_the_run},
     each::{Each, Marks},
     expression::Scope,
-    log::About,
-    step::{Call, OnError, Step, StepKind, SubFlow, Wait},
+    step::{Call, OnError, Step, StepKind, SubFlow, Tries, Wait},
     stop::Stop,
     time::{self, Bounds, Timer, ends_more_than, milliseconds},
 };
 
 /// How long one step may take in all, retries included, if its flow does not say.
 const STEP_TIMEOUT: Duration = Duration::from_secs(6 * 60 * 60);
-/// How long the look-up of an outcome may take after a step's time is over.
-const LOOK_UP: Duration = Duration::from_secs(60);
+/// How a step that does not say is tried again when the service says to come back later than a call can wait for.
+const PATIENCE: Tries = Tries { tries: 10, wait: Duration::from_secs(1), longest: Duration::from_secs(900) };
 /// How long a call may take to break itself off when the run is cancelled.
 const GRACE: Duration = Duration::from_secs(10);
 /// The clock is looked at so often: it may have been set, or the machine may have slept.
@@ -158,7 +157,11 @@ impl Interpreter {
             if !handles(&error, &path) {
                 return Err(error);
             }
-            let wait = guard.retry.as_ref().filter(|_| error.kind() != ErrorKind::UnknownOutcome);
+            let calls = matches!(step.kind, StepKind::Action(_) | StepKind::Each { .. });
+            let throttled =
+                calls && matches!((error.kind(), error.retryable()), (ErrorKind::RateLimited, Retry::After(_)));
+            let tries = guard.retry.as_ref().or(throttled.then_some(&PATIENCE));
+            let wait = tries.filter(|_| error.kind() != ErrorKind::UnknownOutcome);
             match wait.and_then(|tries| tries.next(durability.tries(&path).0 + 1, &error)) {
                 Some(wait) => durability.retry(&path, &error, wait).await?,
                 None => break error,
@@ -344,7 +347,7 @@ impl Interpreter {
     }
 
     /// Waits until the clock says so, and no longer than the timer runs: the clock may have been set back since it began.
-    async fn until(&self, timer: Timer) {
+    pub(crate) async fn until(&self, timer: Timer) {
         let began = tokio::time::Instant::now();
         loop {
             let left = Duration::from_millis(timer.until.saturating_sub(self.0.durability.now()));
@@ -366,7 +369,7 @@ impl Interpreter {
     }
 
     /// Resolves some time after the run was cancelled.
-    async fn out_of_patience(&self) {
+    pub(crate) async fn out_of_patience(&self) {
         self.0.stop.cancellation.cancelled().await;
         tokio::time::sleep(GRACE).await;
     }
@@ -378,6 +381,10 @@ impl Interpreter {
 
     pub(crate) fn durability(&self) -> &dyn Durability {
         &*self.0.durability
+    }
+
+    pub(crate) fn is_cancelled(&self) -> bool {
+        self.0.stop.cancellation.is_cancelled()
     }
 
     pub(crate) fn pulse(&self) -> &Pulse {
@@ -416,68 +423,6 @@ impl Interpreter {
     }
 }
 
-/// A step's call of an action.
-struct Calling<'a> {
-    interpreter: &'a Interpreter,
-    connected: &'a Connected,
-    action: &'a str,
-    effect: Effect,
-    input: Value,
-    path: &'a StepPath,
-    bounds: &'a Bounds,
-}
-
-#[async_trait]
-impl Attempt for Calling<'_> {
-    async fn run(&self, checkpoint: Option<Value>, recorder: Arc<dyn Recorder>) -> Result<Value> {
-        let now = || self.interpreter.durability().now();
-        // An attempt whose outcome was looked up comes here again; one of a run that is parked still goes to its end.
-        if self.interpreter.0.stop.cancellation.is_cancelled() {
-            return Err(cancelled());
-        }
-        self.bounds.check(now())?;
-        let _works = self.interpreter.pulse().call();
-        let cx = self.interpreter.context(self.connected, self.path, self.bounds).with_recorder(recorder, checkpoint);
-        let result = tokio::select! {
-        biased;
-                   result = self.connected.run(self.action, self.input.clone(), &cx) => result,
-                   () = self.interpreter.until(self.bounds.timer()) => Err(match self.effect {
-                       Effect::Create => self.bounds.error().into_kind(ErrorKind::UnknownOutcome),
-                       _ => self.bounds.error(),
-                   }),
-                   () = self.interpreter.out_of_patience() => Err(cancelled()),
-               };
-        match result {
-            // The action may be the first to notice.
-            Err(error) if self.bounds.check(now()).is_err() && error.kind() != ErrorKind::Cancelled => {
-                let kind = if error.kind() == ErrorKind::UnknownOutcome { error.kind() } else { ErrorKind::Timeout };
-                Err(self.bounds.error().into_kind(kind).source(error))
-            }
-            result => result,
-        }
-    }
-
-    fn about(&self) -> About<'_> {
-        let spec = self.connected.connector().action_spec(self.action).ok();
-        About { action: self.action, connection: self.connected.name(), input: &self.input, spec }
-    }
-
-    async fn reconcile(&self, checkpoint: Option<Value>, recorder: Arc<dyn Recorder>) -> Result<Option<Value>> {
-        let _works = self.interpreter.pulse().call();
-        // What the step may have done is looked up even if its time is over.
-        let bounds = self.bounds.at_least(self.interpreter.durability().now(), LOOK_UP);
-        let cx = self.interpreter.context(self.connected, self.path, &bounds).with_recorder(recorder, checkpoint);
-        tokio::select! {
-        biased;
-                   result = self.connected.reconcile(self.action, self.input.clone(), &cx) => result,
-                   () = self.interpreter.until(bounds.timer()) => {
-                       let message = format!("what became of {} could not be looked up in time", self.action);
-                       Err(Error::new(ErrorKind::UnknownOutcome, message))
-                   }
-               }
-    }
-}
-
 /// Whether the step at this path, or the flow, may deal with an error. The flow of the run deals with what concerns the run.
 fn handles(error: &Error, path: &StepPath) -> bool {
     match *path == StepPath::default() {
@@ -493,7 +438,7 @@ fn described(error: &Error) -> Value {
     })
 }
 
-fn cancelled() -> Error {
+pub(crate) fn cancelled() -> Error {
     Error::new(ErrorKind::Cancelled, "the run was cancelled")
 }
 

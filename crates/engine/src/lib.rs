@@ -42,6 +42,7 @@
 //! # }).unwrap();
 //! ```
 
+mod calling;
 mod check;
 mod document;
 mod durability;

@@ -51,6 +51,24 @@ async fn a_wait_takes_as_long_as_it_says_however_often_the_process_dies() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_service_that_says_to_come_back_much_later_parks_the_step_also_over_deaths() {
+    let slow = |fault: &str| call("a", "thing.look", json!({ "name": "a", "fault": fault }));
+    let lab = Lab::new("later", &flow(json!([slow("later 2")])), json!({}));
+    let before = Instant::now();
+    let played = lab.once("later", std::iter::empty()).await;
+    assert_eq!((played.run.status, played.world.calls("look a")), (RunStatus::Succeeded, 3));
+    assert_eq!(before.elapsed().as_secs(), 4800);
+    let before = Instant::now();
+    let played = lab.once("later again", [1, 2, 2].into_iter()).await;
+    assert_eq!(played.run.status, RunStatus::Succeeded);
+    assert!(played.lives > 2 && before.elapsed().as_secs() >= 2400, "{}", played.lives);
+    // Not for ever.
+    let lab = Lab::new("too late", &flow(json!([slow("later 99")])), json!({}));
+    let played = lab.once("too late", std::iter::empty()).await;
+    assert_eq!((played.run.status, played.world.calls("look a")), (RunStatus::Failed, 10));
+}
+
+#[tokio::test(start_paused = true)]
 async fn without_what_the_journal_keeps_of_time_each_process_would_begin_anew() {
     let mut slow = call("a", "thing.look", json!({ "name": "a", "fault": "sleep 40000" }));
     slow["timeout"] = json!("60s");

@@ -100,7 +100,7 @@ pub struct Made {
 }
 
 impl World {
-    /// What the faults `busy N` (fails so often in a way that may pass), `sleep MS`, `big N` (bytes) and `auth` do.
+    /// What the faults `busy N` (fails so often in a way that may pass), `later N` (so often it is to come back in 40 minutes), `sleep MS`, `big N` (bytes) and `auth` do.
     async fn fault(&self, fault: &str, times: usize) -> Result<()> {
         let (what, number) = fault.split_once(' ').unwrap_or((fault, "0"));
         let number: u64 = number.parse().unwrap_or_default();
@@ -108,6 +108,8 @@ impl World {
             "busy" if times as u64 <= number => {
                 Err(Error::new(ErrorKind::Unavailable, "busy").retry(trunkline_core::Retry::Backoff))
             }
+            "later" if times as u64 <= number => Err(Error::new(ErrorKind::RateLimited, "the quota is spent")
+                .retry(trunkline_core::Retry::After(Duration::from_secs(2400)))),
             "sleep" => {
                 tokio::time::sleep(Duration::from_millis(number)).await;
                 Ok(())
