@@ -130,7 +130,8 @@ async fn the_addresses_of_a_login_server_are_asked_for() {
         cli.run(&["connection", "discover", "--allow-private-network", &issuer, "--json"]).await.expect(0).json();
     let settings = json!({
         "tokenUrl": format!("{issuer}/connect/token"), "authorizationUrl": format!("{issuer}/connect/authorize"),
-        "issuer": issuer, "clientAuthentication": "form", "scopes": "openid offline_access",
+        "issuer": issuer, "revocationUrl": format!("{issuer}/connect/revocation"), "clientAuthentication": "form",
+        "scopes": "openid offline_access",
     });
     assert_eq!(found["settings"], settings);
     assert!(!cli.data().exists(), "it needs no store");
