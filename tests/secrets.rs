@@ -194,12 +194,15 @@ async fn no_secret_is_seen_anywhere() {
 
     // A run in which uploads are begun, broken off, and begun again: checkpoints hold signed addresses.
     let (flow, input) = (shipped_flow(), flow_input(&sandbox).to_string());
-    let run = ["run", flow.to_str().unwrap(), "--input", &input, "--json"];
+    let flow = logs_all(&watch.cli, &fs::read_to_string(flow).unwrap());
+    let run = ["run", &flow, "--input", &input, "--json"];
     sandbox.set_faults(Faults { every_lost: Some(5), every_cut: Some(7), ..Faults::default() });
     let answer = watch.run(&run).await;
     assert!(answer.code == 0 || answer.code == 4, "{answer:?}");
     sandbox.set_faults(Faults::default());
-    watch.run(&["runs", "show", answer.json()["id"].as_str().unwrap(), "--json"]).await.expect(0);
+    let mut id = answer.json()["id"].as_str().unwrap().to_owned();
+    watch.run(&["runs", "show", &id, "--json"]).await.expect(0);
+    watched(&mut watch, &id, answer.code).await;
 
     // Failing: refused tokens, a wrong client, a login server that is not there.
     let mut wrong = document(&sandbox, "mediavalet");
@@ -217,8 +220,10 @@ async fn no_secret_is_seen_anywhere() {
         watch.run(&["connection", "check", "wrong", "--json"]).await.expect(3);
         watch.run(&["call", "mediavalet.user.current", "--connection", "wrong", "--json"]).await.expect(1);
         let with = ["--connection", "target=wrong"];
-        watch.run(&[&run[..], &with].concat()).await.expect(5);
+        let failed = watch.run(&[&run[..], &with].concat()).await.expect(5);
+        id = failed.json()["id"].as_str().unwrap().to_owned();
     }
+    watched(&mut watch, &id, 5).await;
     // Killed in the middle of an upload: what it left is on disk.
     sandbox.set_faults(Faults { latency: std::time::Duration::from_millis(150), ..Faults::default() });
     let copy = fixture("copy.json");
@@ -249,6 +254,44 @@ async fn no_secret_is_seen_anywhere() {
     assert!(logged > 5, "the log is on: {logged}");
     assert_eq!(seen(&canaries, &watch.places), [""; 0]);
     sandbox.stop().await;
+}
+
+/// A flow that logs all calls with what they were made of.
+fn logs_all(cli: &Cli, flow: &str) -> String {
+    let mut flow: Value = serde_json::from_str(flow).unwrap();
+    flow["log"] = "all".into();
+    cli.write("logged.json", &flow.to_string())
+}
+
+/// Looks at a run in all ways in which it can be watched, also over HTTP by a server that has yet to learn any secret; tells
+/// what was logged of its calls.
+async fn watched(watch: &mut Watch, id: &str, code: i32) -> String {
+    for format in [&["--json"][..], &[]] {
+        watch.run(&[&["runs", "tail", id], format].concat()).await.expect(code);
+        watch.run(&[&["runs", "timeline", id], format].concat()).await.expect(0);
+        watch.run(&[&["runs", "log", id], format].concat()).await.expect(0);
+    }
+    let serve = ["serve", "--json", "--listen", "127.0.0.1:0", "--log", "trace"];
+    let mut process = watch.cli.command(&serve).spawn().unwrap();
+    let mut lines = tokio::io::BufReader::new(process.stdout.take().unwrap());
+    let mut line = String::new();
+    tokio::io::AsyncBufReadExt::read_line(&mut lines, &mut line).await.unwrap();
+    let about: Value = serde_json::from_str(&line).unwrap();
+    let token = fs::read_to_string(about["token_file"].as_str().unwrap()).unwrap();
+    for part in ["events", "timeline", "log"] {
+        let address = format!("{}/rest/v1/runs/{id}/{part}", about["address"].as_str().unwrap());
+        let answer = trunkline_tests::http().get(address).bearer_auth(&token).send().await.unwrap();
+        assert_eq!(answer.status(), 200, "{part}");
+        let told = answer.text().await.unwrap();
+        assert!(told.len() > 20, "{part}: {told}");
+        watch.places.push((format!("{part} over HTTP"), told.into_bytes()));
+    }
+    let pid = process.id().unwrap().to_string();
+    assert!(std::process::Command::new("kill").args(["-TERM", &pid]).status().unwrap().success());
+    let ended = trunkline_tests::finish(process).await.expect(0);
+    watch.note("serve", &ended);
+    let logged = watch.places.iter().rev().find(|(place, _)| place == "standard output of runs log");
+    String::from_utf8(logged.unwrap().1.clone()).unwrap()
 }
 
 /// Signs in as a person would, and tells the code that the login server gave out for it.
@@ -336,12 +379,14 @@ async fn no_secret_of_a_service_is_seen_either() {
             ] }
         ]
     });
-    let flow = watch.cli.write("links.json", &flow.to_string());
+    let flow = logs_all(&watch.cli, &flow.to_string());
     let mut id = String::new();
     for shop in ["shop=key", "shop=bearer", "shop=basic"] {
         let answer = watch.run(&["run", &flow, "--connection", shop, "--json"]).await.expect(5);
         id = answer.json()["id"].as_str().unwrap().to_owned();
     }
+    let logged = watched(&mut watch, &id, 5).await;
+    assert!(logged.contains("https://blob.test/c/b?***") && logged.contains("/echo"), "{logged}");
     let mut old = fs::read_to_string(watch.cli.key_file()).unwrap();
     for _ in 0..2 {
         for key in [old.trim().to_owned(), hex(&BASE64_STANDARD.decode(old.trim()).unwrap())] {

@@ -7,7 +7,8 @@ use serde::Deserialize;
 use serde_json::{Value, json};
 use sha2::{Digest, Sha256};
 use trunkline_core::{
-    Checked, Connection, Connector, Context, FileRef, FileStream, MemoryVault, Registry, Result, VaultSlot, async_trait,
+    Checked, Connection, Connector, Context, FileRef, FileStream, MemoryVault, Position, Registry, Result, VaultSlot,
+    async_trait,
 };
 
 /// What it says its file is.
@@ -69,13 +70,13 @@ impl Connector for Generated {
         Checked::default()
     }
 
-    async fn open(client: &Settings, _: &Value, from: u64) -> Result<FileStream> {
+    async fn open(client: &Settings, _: &Value, from: Position) -> Result<FileStream> {
         let length = client.length;
-        let bytes = futures::stream::unfold(from, move |at| async move {
+        let bytes = futures::stream::unfold(from.byte, move |at| async move {
             let piece = (at < length).then(|| piece(at, length))?;
             Some((Ok(piece.into()), at + piece.len() as u64))
         });
-        Ok(FileStream { size: None, bytes: Box::pin(bytes) })
+        Ok(FileStream::new(None, Box::pin(bytes)))
     }
 }
 
@@ -91,6 +92,7 @@ pub fn file(length: u64, told: bool) -> (FileRef, Context) {
         media_type: Some(MEDIA_TYPE.into()),
         size: told.then_some(length),
         connection: "source".into(),
+        digest: None,
         source: Value::Null,
     };
     (file, Context::new("key", "target", [connected].into_iter().collect()))

@@ -133,6 +133,9 @@ async fn first_output() -> f64 {
 /// What makes this program only load the registry and say how long that took: rows are parsed once a process.
 const LOAD_ONLY: &str = "--load-the-registry";
 
+/// What makes this program measure the copy only.
+const COPY_ONLY: &str = "--copy";
+
 /// The most that loading the registry may take, in milliseconds.
 const LOAD_LIMIT: f64 = 20.0;
 
@@ -232,7 +235,7 @@ async fn calls() -> (f64, f64) {
     (best, best_bare)
 }
 
-/// Megabytes a second of a copy by a flow and of one with bare reqwest, block after block.
+/// Megabytes a second of a copy by a flow and of one with bare reqwest, best of three rounds each, in turns.
 async fn copies() -> (f64, f64) {
     let options =
         Options { files: 1, min_size: FILE, max_size: FILE, processing: Duration::ZERO, ..Options::default() };
@@ -243,13 +246,33 @@ async fn copies() -> (f64, f64) {
         runtime.add_connection(settings).await.unwrap();
     }
     let (source, target) = (runtime.connect("mediaflow").await.unwrap(), runtime.connect("mediavalet").await.unwrap());
-    let cx = Context::new("", "", Connections::default());
-    let files =
-        source.run("folder.files", json!({ "id": sandbox.root_folder(), "fields": ["id"] }), &cx).await.unwrap();
-    let link = source.run("file.get_download", json!({ "id": files[0]["id"], "formatId": 0 }), &cx).await.unwrap();
-    let upload = target.run("upload.create", json!({ "filename": "bare.bin" }), &cx).await.unwrap();
+    let text = std::fs::read_to_string(fixture("copy.json")).unwrap();
+    let flow = Flow::parse("copy.json", &text).unwrap();
+    let (mut best, mut best_bare) = (0.0_f64, 0.0_f64);
+    for _ in 0..3 {
+        let since = Instant::now();
+        bare_copy(&source, &target, sandbox.root_folder()).await;
+        best_bare = best_bare.max(FILE as f64 / 1e6 / since.elapsed().as_secs_f64());
+        let since = Instant::now();
+        let running = runtime.start(&flow, flow_input(&sandbox), BTreeMap::new()).await.unwrap();
+        assert_eq!(running.wait().await.unwrap().status, RunStatus::Succeeded);
+        best = best.max(FILE as f64 / 1e6 / since.elapsed().as_secs_f64());
+    }
+    assert_eq!(sandbox.report().digest_mismatches, 0);
+    sandbox.stop().await;
+    (best, best_bare)
+}
 
-    let (bare, since) = (http(), Instant::now());
+/// The bytes of the one file, block after block as they come, by whoever does no more than that: the same requests for as
+/// many blocks of the same size, but no digest of anything, and no journal.
+async fn bare_copy(source: &Connected, target: &Connected, folder: i64) {
+    let cx = Context::new("", "", Connections::default());
+    let listed = json!({ "id": folder, "fields": ["id", "filename"] });
+    let files = source.run("folder.files", listed, &cx).await.unwrap();
+    let link = source.run("file.get_download", json!({ "id": files[0]["id"], "formatId": 0 }), &cx).await.unwrap();
+    // By this name the look-alike knows what to hold the bytes against.
+    let upload = target.run("upload.create", json!({ "filename": files[0]["filename"] }), &cx).await.unwrap();
+    let bare = http();
     let from = bare.get(link["downloadURL"].as_str().unwrap()).send().await.unwrap();
     let mut bytes = from.bytes_stream();
     let put = async |query: String, body: Vec<u8>| {
@@ -260,31 +283,25 @@ async fn copies() -> (f64, f64) {
     let (mut block, mut list, mut total) = (Vec::with_capacity(BLOCK), String::new(), 0);
     loop {
         let chunk = bytes.next().await.map(Result::unwrap);
-        block.extend_from_slice(chunk.as_deref().unwrap_or_default());
-        if block.len() >= BLOCK || (chunk.is_none() && !block.is_empty()) {
-            total += block.len() as u64;
-            // Eight digits are the base64 form of six bytes.
-            let id = format!("{:08}", list.len());
-            put(format!("block&blockid={id}"), std::mem::take(&mut block)).await;
-            list += &format!("<Latest>{id}</Latest>");
+        let mut rest = chunk.as_deref().unwrap_or_default();
+        while !rest.is_empty() || (chunk.is_none() && !block.is_empty()) {
+            let (now, later) = rest.split_at(rest.len().min(BLOCK - block.len()));
+            block.extend_from_slice(now);
+            rest = later;
+            if block.len() == BLOCK || chunk.is_none() {
+                total += block.len() as u64;
+                // Eight digits are the base64 form of six bytes.
+                let id = format!("{:08}", list.len());
+                put(format!("block&blockid={id}"), std::mem::replace(&mut block, Vec::with_capacity(BLOCK))).await;
+                list += &format!("<Latest>{id}</Latest>");
+            }
         }
         if chunk.is_none() {
             break;
         }
     }
     put("blocklist".into(), format!("<BlockList>{list}</BlockList>").into_bytes()).await;
-    let plain = since.elapsed();
     assert_eq!(total, FILE);
-
-    let text = std::fs::read_to_string(fixture("copy.json")).unwrap();
-    let flow = Flow::parse("copy.json", &text).unwrap();
-    let since = Instant::now();
-    let running = runtime.start(&flow, flow_input(&sandbox), BTreeMap::new()).await.unwrap();
-    assert_eq!(running.wait().await.unwrap().status, RunStatus::Succeeded);
-    let ours = since.elapsed();
-    assert_eq!(sandbox.report().digest_mismatches, 0);
-    sandbox.stop().await;
-    (FILE as f64 / 1e6 / ours.as_secs_f64(), FILE as f64 / 1e6 / plain.as_secs_f64())
 }
 
 static JSON: LazyLock<bool> = LazyLock::new(|| std::env::args().any(|argument| argument == "--json"));
@@ -299,6 +316,13 @@ fn say(text: &str) {
 async fn main() {
     if std::env::args().any(|argument| argument == LOAD_ONLY) {
         return load();
+    }
+    if std::env::args().any(|argument| argument == COPY_ONLY) {
+        let (copy, bare) = copies().await;
+        return println!(
+            "{}",
+            json!({ "copy_ratio": copy / bare, "copy_mb_per_second": copy, "bare_copy_mb_per_second": bare })
+        );
     }
     let (load, actions) = loading();
     let load_ratio = load / LOAD_LIMIT;

@@ -7,6 +7,8 @@ mod connections;
 mod damage;
 mod flows;
 mod keys;
+mod ledger;
 mod runs;
 mod sign_in;
 mod waits;
+mod watching;

@@ -16,6 +16,8 @@ pub(crate) const EXCEPTIONS: &[(&str, &str, &str)] = &[
     ("download", "broken JSON", "whatever there is can be a file"),
     ("download", "an answer that says it is huge", "a file may be of any size"),
     ("download", "a beginning and nothing more", "the bytes are read by a later step"),
+    ("download", "an error inside a 200", "the same"),
+    ("direct_link.export", "an error inside a 200", "as for every file"),
     ("direct_link.export", "an answer cut short", "as for every file"),
     ("direct_link.export", "another page", "the same"),
     ("direct_link.export", "broken JSON", "the same"),

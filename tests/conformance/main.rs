@@ -90,6 +90,32 @@ fn every_action_ends_at_its_deadline() {
 }
 
 #[test]
+fn an_error_inside_a_success_is_an_error() {
+    const INSIDE: &str = "an error inside a 200";
+    // What each vendor writes into an answer that is 200 all the same.
+    let told = |connector: &str| match connector {
+        "mediavalet" => Some(json!({ "apiVersion": "1.2", "errors": ["no"], "warnings": [], "payload": {} })),
+        "mediaflow" => Some(json!({ "status": 400, "error": "no" })),
+        _ => None,
+    };
+    with_suite(async |suite| {
+        let findings = Findings::default();
+        let one = async |subject: &Subject| {
+            let Some(body) = told(&subject.connector) else { return 0 };
+            let ended = subject.meets(&[answer(200, "", &body.to_string())], LONG).await;
+            let behaviour = Behaviour { name: INSIDE, reply: Reply::Whole(Vec::new()), judge: |_| Ok(()) };
+            findings.weigh(subject, INSIDE, behaviour.judge(&ended));
+            1
+        };
+        let counts: Vec<usize> = stream::iter(&suite.subjects).map(one).buffer_unordered(64).collect().await;
+        findings.finish(&[INSIDE]);
+        let checked: usize = counts.iter().sum();
+        assert!(checked > 300, "{checked}");
+        println!("{checked} actions, 0 took an error for a success");
+    });
+}
+
+#[test]
 fn a_body_without_end_is_cut_off() {
     with_suite(async |suite| {
         // One action of each connector and effect: what bounds a body knows no more of an action than that.
@@ -116,6 +142,8 @@ fn a_pause_that_the_service_asks_for_is_kept() {
         let once: Vec<_> = once.collect();
         assert!(once.len() >= 4);
         let one = async |subject: &Subject| {
+            // A connection that was throttled is slow for a while, which is not what the other tests are about.
+            let subject = suite.afresh(subject).await;
             let no = answer(400, "", "{}");
             let pause = Duration::from_secs(1);
             let ended = subject.meets(&[answer(429, "retry-after: 1\r\n", "{}"), no.clone()], LONG).await;

@@ -4,7 +4,7 @@ use std::{sync::Arc, time::Duration};
 
 use percent_encoding::percent_decode_str;
 use serde_json::Value;
-use trunkline_core::{ActionSpec, Connected, Connections, Context, Effect, Registry, Result};
+use trunkline_core::{ActionSpec, Connected, Connections, Context, Effect, Registered, Registry, Result};
 use trunkline_tests::project;
 
 use crate::{
@@ -54,6 +54,8 @@ impl Route {
 /// All actions, and what was logged while they ran.
 pub(crate) struct Suite {
     pub(crate) subjects: Vec<Subject>,
+    registry: Registry,
+    files: Connected,
     pub(crate) log: Watch,
 }
 
@@ -67,20 +69,30 @@ impl Suite {
         let file = format!("HTTP/1.1 200 X\r\ncontent-length: {length}\r\nconnection: close\r\n\r\n{FILE}");
         files.replies(&[Reply::Whole(file.into_bytes())]);
         let files = connect(&registry, FILES, "http", &files.address);
+        let mut suite = Suite { subjects: Vec::new(), registry, files, log };
         let mut subjects = Vec::new();
-        for connector in registry.connectors() {
-            let routes: Arc<[Route]> = connector.actions().filter_map(Route::of).collect();
+        for connector in suite.registry.connectors() {
             for spec in connector.actions() {
-                let service = Service::start().await;
-                let connected = connect(&registry, "sample", &connector.spec().name, &service.address);
-                let connections = [connected.clone(), files.clone()].into_iter().collect();
-                let (connector, spec, routes) = (connector.spec().name.clone(), spec.clone(), routes.clone());
-                let input = input(&spec.input);
-                let subject = Subject { connector, spec, input, routes, service, connected, connections };
-                subjects.push(subject.with_an_input_that_asks().await);
+                subjects.push(suite.subject(connector, spec).await);
             }
         }
-        Suite { subjects, log }
+        suite.subjects = subjects;
+        suite
+    }
+
+    /// The same action with another connection and another service: nothing is known of it yet.
+    pub(crate) async fn afresh(&self, subject: &Subject) -> Subject {
+        self.subject(self.registry.connector(&subject.connector).unwrap(), &subject.spec).await
+    }
+
+    async fn subject(&self, connector: &Registered, spec: &ActionSpec) -> Subject {
+        let routes = connector.actions().filter_map(Route::of).collect();
+        let service = Service::start().await;
+        let connected = connect(&self.registry, "sample", &connector.spec().name, &service.address);
+        let connections = [connected.clone(), self.files.clone()].into_iter().collect();
+        let (connector, spec, input) = (connector.spec().name.clone(), spec.clone(), input(&spec.input));
+        let subject = Subject { connector, spec, input, routes, service, connected, connections };
+        subject.with_an_input_that_asks().await
     }
 }
 

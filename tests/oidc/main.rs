@@ -10,6 +10,7 @@ mod cancel;
 mod check;
 mod discover;
 mod herd;
+mod kills;
 mod removal;
 mod sign_in;
 

@@ -3,6 +3,7 @@
 
 mod access;
 mod clock;
+mod events;
 mod fairness;
 mod runs;
 mod sign_in;

@@ -52,6 +52,15 @@ async fn a_run_is_started_and_looked_at() {
     assert!(sandbox.report().uploaded > 0);
     let (_, runs) = serve.get("/rest/v1/runs").await;
     assert_eq!((runs.as_array().unwrap().len(), &runs[0]["status"]), (1, &json!("succeeded")));
+    let (_, items) = serve.get(&format!("/rest/v1/runs/{run}/items?status=done&step=files")).await;
+    assert_eq!((items["items"].as_array().unwrap().len(), &items["next"]), (5, &Value::Null), "{items}");
+    assert_eq!((&items["items"][0]["step"], &items["items"][0]["status"]), (&json!("files"), &json!("done")));
+    let last = items["items"][4]["key"].as_str().unwrap();
+    let (_, items) = serve.get(&format!("/rest/v1/runs/{run}/items?from=files/{last}")).await;
+    assert_eq!(items["items"], json!([]));
+    for wrong in ["status=odd", "from=x", "state=done"] {
+        assert_eq!(serve.get(&format!("/rest/v1/runs/{run}/items?{wrong}")).await.0, 400, "{wrong}");
+    }
     let (status, told) = serve.post(&format!("/rest/v1/runs/{run}/cancel"), &json!({})).await;
     assert_eq!((status, &told["error"]["kind"]), (409, &json!("conflict")));
     let (_, told) = serve.post(&format!("/rest/v1/flows/{name}/runs"), &json!({ "input": { "folder": "x" } })).await;

@@ -14,7 +14,8 @@ use serde::Deserialize;
 use serde_json::{Map, Value};
 use trunkline_core::{
     AnyAction, AnyClient, AnyConnector, Authorization, Checked, ConnectorSpec, Diagnostic, Error, ErrorKind,
-    FileStream, Place, Registry, Result, Schema, Secret, VaultSlot, any_action, any_connector, async_trait, schema_of,
+    FileStream, Place, Position, Registry, Result, Schema, Secret, VaultSlot, any_action, any_connector, async_trait,
+    schema_of,
 };
 use trunkline_rest::{Client, Table, raw};
 
@@ -299,7 +300,7 @@ impl AnyConnector for DataConnector {
         own(client)?.sign_out(held).await
     }
 
-    async fn open(&self, client: &AnyClient, source: &Value, from: u64) -> Result<FileStream> {
+    async fn open(&self, client: &AnyClient, source: &Value, from: Position) -> Result<FileStream> {
         raw::open(own(client)?, source, from).await
     }
 }

@@ -8,8 +8,8 @@ mod settings;
 
 use serde_json::Value;
 use trunkline_core::{
-    ActionEntry, Authorization, Checked, Connector, ConnectorEntry, FileStream, Result, Secret, VaultSlot, async_trait,
-    submit,
+    ActionEntry, Authorization, Checked, Connector, ConnectorEntry, FileStream, Position, Result, Secret, VaultSlot,
+    async_trait, submit,
 };
 use trunkline_rest::{Client, Table, raw};
 
@@ -50,7 +50,7 @@ impl Connector for Http {
         client.sign_out(held).await
     }
 
-    async fn open(client: &Client, source: &Value, from: u64) -> Result<FileStream> {
+    async fn open(client: &Client, source: &Value, from: Position) -> Result<FileStream> {
         raw::open(client, source, from).await
     }
 }

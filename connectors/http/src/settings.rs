@@ -24,6 +24,10 @@ pub struct Settings {
     /// How many calls the connection makes at most; without it, the service's own throttling sets the pace.
     #[schemars(range(min = 1, max = 1000))]
     requests_per_second: Option<u32>,
+    /// # Requests at Once
+    /// How many calls the connection has under way at most, of all runs together; 16 if absent.
+    #[schemars(range(min = 1, max = 100))]
+    requests_at_once: Option<u32>,
     /// # Allow Private Network
     /// Whether the addresses may lie in a private network or on this machine. Off: they are refused, whatever name they go by.
     #[serde(default)]
@@ -209,7 +213,8 @@ impl Settings {
             .check_path(self.check_path)
             .private_network(self.allow_private_network)
             .data_hosts(self.data_hosts)
-            .rate(self.requests_per_second.unwrap_or_default());
+            .rate(self.requests_per_second.unwrap_or_default())
+            .at_once(self.requests_at_once.unwrap_or_default());
         headers.iter().fold(builder, |builder, (name, value)| builder.plain_header(name, value)).build()
     }
 }

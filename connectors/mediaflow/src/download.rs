@@ -6,7 +6,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 use trunkline_core::{
-    Action, ActionEntry, Context, Effect, Error, ErrorKind, FileRef, FileStream, Result, async_trait, submit,
+    Action, ActionEntry, Context, Effect, Error, ErrorKind, FileRef, FileStream, Position, Result, async_trait, submit,
 };
 use trunkline_rest::Client;
 
@@ -72,7 +72,7 @@ impl Action for Download {
         // A preset or a custom size makes a file of another size.
         let size = file.get("filesize").and_then(Value::as_u64).filter(|_| wanted.format == ORIGINAL);
         let connection = cx.connection().into();
-        Ok(Output { file: FileRef { name, media_type, size, connection, source: json!(wanted) } })
+        Ok(Output { file: FileRef { name, media_type, size, digest: None, connection, source: json!(wanted) } })
     }
 }
 
@@ -95,7 +95,7 @@ fn renamed(name: &str, extension: &str) -> String {
 }
 
 /// Opens what [`Download`] handed out.
-pub(crate) async fn open(client: &Client, source: &Value, from: u64) -> Result<FileStream> {
+pub(crate) async fn open(client: &Client, source: &Value, from: Position) -> Result<FileStream> {
     let wanted: Rendition = serde_json::from_value(source.clone()).map_err(|error| {
         Error::new(ErrorKind::InvalidInput, format!("this is no file of Mediaflow: {error}"))
             .hint("pass the `file` of a `file.download` step as it is")

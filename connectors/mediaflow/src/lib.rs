@@ -14,8 +14,8 @@ use schemars::JsonSchema;
 use serde::Deserialize;
 use serde_json::{Value, json};
 use trunkline_core::{
-    ActionEntry, Authorization, Checked, Connector, ConnectorEntry, FileStream, Result, Secret, VaultSlot, async_trait,
-    submit,
+    ActionEntry, Authorization, Checked, Connector, ConnectorEntry, FileStream, Position, Result, Secret, VaultSlot,
+    async_trait, submit,
 };
 use trunkline_rest::{Auth, Client, ClientAuth, Grant, OAuth, Table, raw};
 use url::Url;
@@ -79,6 +79,10 @@ pub struct Settings {
     /// How many calls the connection makes at most; without it, the service's own throttling sets the pace.
     #[schemars(range(min = 1, max = 1000))]
     requests_per_second: Option<u32>,
+    /// # Requests at Once
+    /// How many calls the connection has under way at most, of all runs together; 16 if absent.
+    #[schemars(range(min = 1, max = 100))]
+    requests_at_once: Option<u32>,
     /// # Allow Private Network
     /// Whether the addresses may lie in a private network or on this machine. Off: they are refused, whatever name they go by.
     #[serde(default)]
@@ -163,6 +167,7 @@ impl Connector for Mediaflow {
         Client::builder(Self::TITLE, settings.endpoint_url, &OPERATIONS)
             .auth(auth, vault)
             .rate(settings.requests_per_second.unwrap_or_default())
+            .at_once(settings.requests_at_once.unwrap_or_default())
             .private_network(settings.allow_private_network)
             // Where Mediaflow keeps files is not published.
             .data_hosts(["*"])
@@ -186,7 +191,7 @@ impl Connector for Mediaflow {
         client.sign_out(held).await
     }
 
-    async fn open(client: &Client, source: &Value, from: u64) -> Result<FileStream> {
+    async fn open(client: &Client, source: &Value, from: Position) -> Result<FileStream> {
         match source.get("path") {
             Some(_) => raw::open(client, source, from).await,
             None => download::open(client, source, from).await,

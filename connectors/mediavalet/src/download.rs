@@ -65,7 +65,8 @@ impl Action for Download {
         let media_type =
             asset.pointer("/file/mimeType").and_then(Value::as_str).filter(|_| original).map(str::to_owned);
         let source = json!(Source::Asset { asset_id, form });
-        Ok(Output { file: FileRef { name, media_type, size, connection: cx.connection().into(), source } })
+        let connection = cx.connection().into();
+        Ok(Output { file: FileRef { name, media_type, size, digest: None, connection, source } })
     }
 }
 

@@ -21,8 +21,8 @@ mod webhook;
 
 use serde_json::{Value, json};
 use trunkline_core::{
-    ActionEntry, Authorization, Checked, Connector, ConnectorEntry, Error, ErrorKind, FileStream, Result, Secret,
-    VaultSlot, async_trait, submit,
+    ActionEntry, Authorization, Checked, Connector, ConnectorEntry, Error, ErrorKind, FileStream, Position, Result,
+    Secret, VaultSlot, async_trait, submit,
 };
 use trunkline_rest::{Answer, Auth, Client, Grant, OAuth, raw};
 
@@ -78,6 +78,7 @@ impl Connector for MediaValet {
             .header("Ocp-Apim-Subscription-Key", settings.subscription_key, Some("/subscriptionKey"))
             .plain_header("x-mv-api-version", "1.2")
             .rate(settings.requests_per_second.unwrap_or_default())
+            .at_once(settings.requests_at_once.unwrap_or_default())
             .private_network(settings.allow_private_network)
             .data_hosts(["*.blob.core.windows.net", "*.mediavalet.com", "*.mediavalet.net"])
             .data_hosts(settings.data_hosts)
@@ -102,7 +103,7 @@ impl Connector for MediaValet {
         client.sign_out(held).await
     }
 
-    async fn open(client: &Client, source: &Value, from: u64) -> Result<FileStream> {
+    async fn open(client: &Client, source: &Value, from: Position) -> Result<FileStream> {
         source::open(client, source, from).await
     }
 }

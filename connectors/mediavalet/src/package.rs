@@ -107,6 +107,7 @@ impl Action for Package {
             media_type: Some("application/zip".to_owned()),
             // The unit of `fileSize` is not published.
             size: None,
+            digest: None,
             connection: cx.connection().into(),
             source: json!(Source::Package { download_id: download.clone() }),
         };

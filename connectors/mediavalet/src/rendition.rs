@@ -59,7 +59,7 @@ impl Action for Rendition {
         };
         let source = json!(Source::Rendition { asset_id: input.asset_id, rendition_kind_id: kind_id.clone() });
         let media_type = text("mimeType").map(str::to_owned);
-        let file = FileRef { name, media_type, size: None, connection: cx.connection().into(), source };
+        let file = FileRef { name, media_type, size: None, digest: None, connection: cx.connection().into(), source };
         Ok(Output { file, rendition_kind_id: kind_id })
     }
 }

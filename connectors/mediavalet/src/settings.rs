@@ -54,6 +54,10 @@ pub struct Settings {
     /// How many calls the connection makes at most; without it, the service's own throttling sets the pace.
     #[schemars(range(min = 1, max = 1000))]
     pub(crate) requests_per_second: Option<u32>,
+    /// # Requests at Once
+    /// How many calls the connection has under way at most, of all runs together; 16 if absent.
+    #[schemars(range(min = 1, max = 100))]
+    pub(crate) requests_at_once: Option<u32>,
     /// # Allow Private Network
     /// Whether the addresses may lie in a private network or on this machine. Off: they are refused, whatever name they go by.
     #[serde(default)]

@@ -4,7 +4,7 @@
 use futures::FutureExt;
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
-use trunkline_core::{Context, Error, ErrorKind, FileStream, Result};
+use trunkline_core::{Context, Error, ErrorKind, FileStream, Position, Result};
 use trunkline_rest::{Client, Url, raw};
 
 use crate::download::Form;
@@ -36,7 +36,7 @@ impl Source {
 }
 
 /// Opens a file from byte `from` on.
-pub(crate) async fn open(client: &Client, source: &Value, from: u64) -> Result<FileStream> {
+pub(crate) async fn open(client: &Client, source: &Value, from: Position) -> Result<FileStream> {
     if source.get("path").is_some() {
         return raw::open(client, source, from).await;
     }

@@ -2,11 +2,13 @@
 //! common.
 //!
 //! How far a transfer got is its checkpoint, so it goes on from the last block after a crash. The address is good for 24
-//! hours; a transfer that lay longer asks for another one.
+//! hours; when it has run out, another one of the same file is asked for, and the transfer goes on where it was.
+
+use std::sync::{Mutex, PoisonError};
 
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
-use trunkline_core::{Context, FileRef, Result, Secret};
+use trunkline_core::{Context, ErrorKind, FileRef, Result, Secret};
 use trunkline_rest::{Blocks, Client, address_expired};
 
 use crate::id;
@@ -32,10 +34,12 @@ pub(crate) struct Sent {
     pub(crate) sha256: String,
 }
 
-/// The row that gives an address to send to, and its input.
+/// The row that gives an address to send to, and its input; and the one that gives another address of the same file, with
+/// its input beside `assetId`.
 pub(crate) struct Begin {
     pub(crate) operation: &'static str,
     pub(crate) input: Value,
+    pub(crate) renew: (&'static str, Value),
 }
 
 impl Transfer {
@@ -46,21 +50,31 @@ impl Transfer {
 
     pub(crate) async fn begin(client: &Client, begin: &Begin, cx: &Context) -> Result<Transfer> {
         let begun = client.call(begin.operation, begin.input.clone(), cx).await?;
-        let text = |name: &str| begun.get(name).and_then(Value::as_str).map(str::to_owned);
         let transfer = Transfer {
             asset_id: id(&begun, "id")?,
             upload_url: id(&begun, "uploadUrl")?,
-            // The vendor's guide and its example differ in the case of this.
-            upload_name: text("uploadFileName").or_else(|| text("uploadFilename")),
-            media_file_id: text("mediaFileId"),
+            upload_name: None,
+            media_file_id: None,
             blocks: Blocks::default(),
             sent: None,
+        };
+        transfer.called_as(&begun, cx).await
+    }
+
+    /// With the names that an answer has for the file, where it has some: those of a new address may be others.
+    async fn called_as(self, answer: &Value, cx: &Context) -> Result<Transfer> {
+        let text = |name: &str| answer.get(name).and_then(Value::as_str).map(str::to_owned);
+        let transfer = Transfer {
+            // The vendor's guide and its example differ in the case of this.
+            upload_name: text("uploadFileName").or_else(|| text("uploadFilename")).or(self.upload_name),
+            media_file_id: text("mediaFileId").or(self.media_file_id),
+            ..self
         };
         cx.save_checkpoint(json!(transfer)).await?;
         Ok(transfer)
     }
 
-    /// Sends what has not arrived yet; begins anew if the address has run out.
+    /// Sends what has not arrived yet, with new addresses for those that run out: each has to get a block across.
     pub(crate) async fn send(
         self,
         client: &Client,
@@ -68,28 +82,52 @@ impl Transfer {
         begin: &Begin,
         cx: &Context,
     ) -> Result<(Transfer, Sent)> {
-        match self.send_once(client, file, cx).await {
-            Err(error) if address_expired(&error) => {
-                Transfer::begin(client, begin, cx).await?.send_once(client, file, cx).await
+        let (mut transfer, mut renewed) = (self, None);
+        loop {
+            match transfer.send_once(client, file, cx).await {
+                Err(error) if address_expired(&error) && renewed != Some(transfer.blocks.bytes()) => {
+                    renewed = Some(transfer.blocks.bytes());
+                    transfer = transfer.renew(client, begin, cx).await?;
+                }
+                sent => return sent.map(|sent| (transfer, sent)),
             }
-            sent => sent,
         }
     }
 
-    async fn send_once(self, client: &Client, file: &FileRef, cx: &Context) -> Result<(Transfer, Sent)> {
+    /// The same transfer with another address; a new one where MediaValet gives none for what was begun.
+    async fn renew(self, client: &Client, begin: &Begin, cx: &Context) -> Result<Transfer> {
+        let (operation, mut input) = begin.renew.clone();
+        input["assetId"] = self.asset_id.as_str().into();
+        let found = match client.call(operation, input, cx).await {
+            Err(gone) if gone.kind() == ErrorKind::NotFound => Value::Null,
+            found => found?,
+        };
+        let Some(upload_url) = found.get("uploadUrl").and_then(Value::as_str).map(str::to_owned) else {
+            return Transfer::begin(client, begin, cx).await;
+        };
+        Transfer { upload_url, ..self }.called_as(&found, cx).await
+    }
+
+    /// Keeps in itself how far it got, however it ends.
+    async fn send_once(&mut self, client: &Client, file: &FileRef, cx: &Context) -> Result<Sent> {
         if let Some(sent) = self.sent.clone() {
-            return Ok((self, sent));
+            return Ok(sent);
         }
         let target = Secret::from(self.upload_url.as_str());
+        let last = Mutex::new(self.clone());
         let save = |blocks| {
-            let transfer = json!(Transfer { blocks, ..self.clone() });
+            let mut last = last.lock().unwrap_or_else(PoisonError::into_inner);
+            last.blocks = blocks;
+            let transfer = json!(*last);
             async move { cx.save_checkpoint(transfer).await }
         };
-        let sent = client.upload_blocks(&target, file, self.blocks.clone(), save, cx).await?;
+        let sent = client.upload_blocks(&target, file, self.blocks.clone(), save, cx).await;
+        *self = last.into_inner().unwrap_or_else(PoisonError::into_inner);
+        let sent = sent?;
         let sent = Sent { bytes: sent.bytes, sha256: sent.sha256 };
-        let transfer = Transfer { sent: Some(sent.clone()), ..self };
-        cx.save_checkpoint(json!(transfer)).await?;
-        Ok((transfer, sent))
+        self.sent = Some(sent.clone());
+        cx.save_checkpoint(json!(self)).await?;
+        Ok(sent)
     }
 }
 

@@ -84,7 +84,9 @@ impl Action for Upload {
         if let Some(size) = input.file.size {
             upload["fileSizeInBytes"] = size.into();
         }
-        let begin = Begin { operation: "upload.create", input: upload };
+        // The size has to be there; the true one is told in the end.
+        let described = json!({ "filename": input.file.name, "fileSizeInBytes": input.file.size.unwrap_or(0) });
+        let begin = Begin { operation: "upload.create", input: upload, renew: ("upload.update", described) };
         let (transfer, resumed) = match Transfer::left(cx) {
             Some(transfer) => (transfer, true),
             None => (Transfer::begin(client, &begin, cx).await?, false),

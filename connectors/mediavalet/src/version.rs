@@ -142,7 +142,12 @@ async fn check_out(client: &Client, input: &Input, cx: &Context) -> Result<()> {
 /// Everything after the check-out: what fails here leaves the asset checked out.
 async fn check_in(client: &Client, input: &Input, left: Option<Transfer>, cx: &Context) -> Result<(Transfer, Sent)> {
     let asset = &input.asset_id;
-    let begin = Begin { operation: "asset.begin_check_in", input: json!({ "assetId": asset }) };
+    let begin = Begin {
+        operation: "asset.begin_check_in",
+        input: json!({ "assetId": asset }),
+        // Asked again, it gives another address.
+        renew: ("asset.begin_check_in", json!({})),
+    };
     let transfer = match left {
         Some(transfer) => transfer,
         None => {

@@ -109,6 +109,9 @@ pub struct Items {
     pub items: Vec<Value>,
     /// What to pass to get the next page, opaque to everybody but the action; `None` after the last one.
     pub next: Option<Value>,
+    /// Why items may be missing, if the list seems to have changed since the page before.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub maybe_incomplete: Option<String>,
 }
 
 /// One action of a connector, for the engine: JSON in, JSON out.
@@ -125,7 +128,7 @@ pub trait AnyAction: Send + Sync {
     async fn page(&self, client: &AnyClient, input: Value, from: Option<Value>, cx: &Context) -> Result<Items> {
         debug_assert!(from.is_none(), "an only page has no next");
         match self.run(client, input, cx).await? {
-            Value::Array(items) => Ok(Items { items, next: None }),
+            Value::Array(items) => Ok(Items { items, ..Items::default() }),
             _ => Err(Error::new(ErrorKind::Config, format!("{} does not list anything", self.spec().name))
                 .hint("use an action that lists, or an expression that gives an array")),
         }

@@ -7,7 +7,7 @@ use serde_json::{Map, Value};
 
 use crate::{
     ActionSpec, AnyClient, Authorization, Checked, ConnectorSpec, Context, Error, ErrorKind, FileRef, FileStream,
-    Items, Registered, Result, Secret,
+    Items, Position, Registered, Result, Secret,
 };
 
 /// A named connector with its settings, as a user writes it: one flat JSON object in the order of the vendor's form.
@@ -162,18 +162,21 @@ impl Connections {
         })
     }
 
-    /// Opens a file where it lives, from byte `from` on. A file whose size is not the one it was handed over with is
-    /// refused: it has changed meanwhile.
-    pub async fn open(&self, file: &FileRef, from: u64) -> Result<FileStream> {
+    /// Opens a file where it lives, from a byte or a [`Position`] on. A file whose size or digest is not the one it was
+    /// handed over with is refused: it has changed meanwhile.
+    pub async fn open(&self, file: &FileRef, from: impl Into<Position>) -> Result<FileStream> {
         let connected = self.get(&file.connection)?;
-        let opened = connected.registered.connector.open(&*connected.client, &file.source, from).await;
+        let opened = connected.registered.connector.open(&*connected.client, &file.source, from.into()).await;
         let opened = opened.map_err(|error| error.with("connection", &file.connection).with("file", &file.name))?;
-        match (file.size, opened.size) {
-            (Some(expected), Some(found)) if expected != found => Err(Error::new(
-                ErrorKind::Conflict,
-                format!("{} has {found} bytes now, but had {expected} when it was handed over", file.name),
-            )
-            .hint("it was changed meanwhile: run the item again")),
+        let changed = |has: String, had: String| {
+            let message = format!("{} has {has} now, but had {had} when it was handed over", file.name);
+            Err(Error::new(ErrorKind::Conflict, message).hint("it was changed meanwhile: run the item again"))
+        };
+        match (opened.size, file.size, &opened.digest, &file.digest) {
+            (Some(has), Some(had), ..) if has != had => changed(format!("{has} bytes"), had.to_string()),
+            (.., Some(has), Some(had)) if has.algorithm() == had.algorithm() && has != had => {
+                changed(format!("the digest {has}"), had.to_string())
+            }
             _ => Ok(opened),
         }
     }

@@ -15,7 +15,8 @@ use serde::{Serialize, de::DeserializeOwned};
 use serde_json::{Map, Value, json};
 
 use crate::{
-    AnyClient, Checked, Error, ErrorKind, FileStream, Result, Secret, VaultSlot, action::foreign_client, schema_of,
+    AnyClient, Checked, Error, ErrorKind, FileStream, Position, Result, Secret, VaultSlot, action::foreign_client,
+    schema_of,
 };
 
 /// A system that flows can reach, for its author.
@@ -66,8 +67,10 @@ pub trait Connector: Send + Sync + 'static {
         Ok(())
     }
 
-    /// Opens a file this connector handed out as a [`FileRef`](crate::FileRef), from byte `from` on.
-    async fn open(_client: &Self::Client, _source: &Value, _from: u64) -> Result<FileStream> {
+    /// Opens a file this connector handed out as a [`FileRef`](crate::FileRef), from a position on. Where the position
+    /// names a version, a stream that says the same version goes on from there; one that says another or none is not
+    /// trusted, and a `conflict` says that the file was changed.
+    async fn open(_client: &Self::Client, _source: &Value, _from: Position) -> Result<FileStream> {
         Err(Error::new(ErrorKind::Config, format!("{} hands out no files", Self::TITLE)))
     }
 }
@@ -182,7 +185,7 @@ pub trait AnyConnector: Send + Sync {
     /// See [`Connector::sign_out`].
     async fn sign_out(&self, client: &AnyClient, held: &Secret) -> Result<()>;
     /// See [`Connector::open`].
-    async fn open(&self, client: &AnyClient, source: &Value, from: u64) -> Result<FileStream>;
+    async fn open(&self, client: &AnyClient, source: &Value, from: Position) -> Result<FileStream>;
 }
 
 /// A connector as a host holds it, for those who put one together at run time; others submit a [`ConnectorEntry`].
@@ -279,7 +282,7 @@ impl<C: Connector> AnyConnector for Typed<C> {
         C::sign_out(own::<C>(client)?, held).await
     }
 
-    async fn open(&self, client: &AnyClient, source: &Value, from: u64) -> Result<FileStream> {
+    async fn open(&self, client: &AnyClient, source: &Value, from: Position) -> Result<FileStream> {
         C::open(own::<C>(client)?, source, from).await
     }
 }

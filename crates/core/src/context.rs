@@ -9,7 +9,7 @@ use async_trait::async_trait;
 use serde_json::Value;
 use tokio_util::sync::CancellationToken;
 
-use crate::{Connections, Error, ErrorKind, FileRef, FileStream, Result};
+use crate::{Connections, Error, ErrorKind, FileRef, FileStream, Position, Result};
 
 /// Progress of a step: bytes that went from one system to another.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -143,8 +143,8 @@ impl Context {
         self.recorder.warning(&crate::redact(message));
     }
 
-    /// Opens a file that another step handed over, from byte `from` on.
-    pub async fn open(&self, file: &FileRef, from: u64) -> Result<FileStream> {
+    /// Opens a file that another step handed over, from a byte or a [`Position`] on.
+    pub async fn open(&self, file: &FileRef, from: impl Into<Position>) -> Result<FileStream> {
         self.connections.open(file, from).await
     }
 }

@@ -180,18 +180,23 @@ impl<'a> Checker<'a> {
                 }
                 Some(Value::Bool(true))
             }
-            StepKind::Each { over, key, steps, batch, .. } => {
+            StepKind::Each { over, key, once, steps, batch, .. } => {
                 let item = self.over(over, &step.pointer, names);
                 let mut inside = Names { item: Some(item.clone()), ..names.clone() };
                 if let Some(key) = key {
                     self.key(key, &step.pointer, &inside);
+                }
+                if let Some(once) = once {
+                    self.template(once, &Value::Bool(true), &inside);
                 }
                 if batch.is_some() {
                     inside = Names { item: None, items: Some(list_of(item)), ..inside };
                 }
                 self.steps(steps, &mut inside);
                 let count = |name: &str| (name.to_owned(), of_kinds(Kinds::INTEGER));
-                Some(shapes::object_of(["done", "skipped", "failed", "unknown"].map(count).into_iter().collect()))
+                let counts = ["done", "skipped", "failed", "unknown"].map(count);
+                let changed = ("maybe_incomplete".to_owned(), of_kinds(Kinds::BOOLEAN));
+                Some(shapes::object_of(counts.into_iter().chain([changed]).collect()))
             }
         }
     }

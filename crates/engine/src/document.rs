@@ -8,7 +8,10 @@ use serde::Deserialize;
 use serde_json::{Map, Value, json};
 use trunkline_core::{Schema, schema_of};
 
-use crate::trigger::{OverlapDocument, TriggerDocument};
+use crate::{
+    log::Logging,
+    trigger::{OverlapDocument, TriggerDocument},
+};
 
 /// A flow document.
 #[derive(Deserialize, JsonSchema)]
@@ -53,6 +56,10 @@ pub(crate) struct FlowDocument {
     /// How soon results are safe from a power cut.
     #[serde(default)]
     pub(crate) durability: Flushing,
+    /// Which calls are kept in the process log with their inputs and outputs, for `trunkline runs log`. Secrets are left out,
+    /// but values may be about people.
+    #[serde(default)]
+    pub(crate) log: Logging,
 }
 
 /// How soon results are safe from a power cut.
@@ -130,6 +137,15 @@ pub(crate) struct EachDocument {
     /// What tells the items apart, such as `{{ item.id }}`: an item whose key has an outcome in this run is not worked on
     /// again. Needed where an action lists.
     pub(crate) key: Option<String>,
+    /// Remembers across the runs of this flow which items are done: one that has not changed since is skipped. What an item
+    /// is like is said by an expression, such as `{{ item.version }}`, or by all of the item as it is listed (`true`). It is
+    /// remembered by the flow's name, the connections of the run, this step's path, and the key; an edited flow remembers it
+    /// too. What else decides whether an item is to be done again has to be in the expression, such as
+    /// `{{ item.version }} {{ input.category }}`. An item of which an earlier run does not know whether it was done is not
+    /// done again before that is settled.
+    #[serde(default)]
+    #[schemars(schema_with = "once_schema")]
+    pub(crate) once: Option<Value>,
     /// How many items are worked on at the same time.
     #[serde(default = "one")]
     #[schemars(range(min = 1, max = 64))]
@@ -317,6 +333,10 @@ fn branches_schema(generator: &mut SchemaGenerator) -> Schemars {
 
 fn steps_schema(_: &mut SchemaGenerator) -> Schemars {
     json_schema!({ "type": "array", "items": { "$ref": "#/$defs/step" } })
+}
+
+fn once_schema(_: &mut SchemaGenerator) -> Schemars {
+    json_schema!({ "type": ["boolean", "string", "null"] })
 }
 
 fn over_schema(generator: &mut SchemaGenerator) -> Schemars {

@@ -12,7 +12,10 @@ use tokio::sync::{Notify, broadcast};
 use trunkline_core::{Effect, Error, ErrorKind, Progress, Recorder, Result};
 
 use crate::{
-    Flush, ItemOutcome, Journal, Ledger, Limits, Run, RunEvent, RunId, RunStatus, StepPath, Waiting,
+    Flush, ItemOutcome, Journal, Ledger, Limits, LogEntry, Run, RunEvent, RunId, RunStatus, StepPath, Waiting,
+    ledger::left_to_a_person,
+    log::{About, Logging},
+    retry::Earlier,
     time::{Clock, Timer, ends_the_run, milliseconds},
 };
 
@@ -99,6 +102,8 @@ pub(crate) trait Attempt: Send + Sync {
     async fn run(&self, checkpoint: Option<Value>, recorder: Arc<dyn Recorder>) -> Result<Value>;
     /// Finds out what became of an attempt that ended unclear.
     async fn reconcile(&self, checkpoint: Option<Value>, recorder: Arc<dyn Recorder>) -> Result<Option<Value>>;
+    /// What is called.
+    fn about(&self) -> About<'_>;
 }
 
 /// What the interpreter asks of an engine that keeps runs: our journal, or another one's.
@@ -108,10 +113,12 @@ pub(crate) trait Attempt: Send + Sync {
 pub(crate) trait Durability: Send + Sync {
     /// The step's recorded result, or else that of an attempt, recorded.
     async fn step(&self, step: &StepPath, effect: Effect, attempt: &dyn Attempt) -> Result<Value>;
+    /// Adds a call to the process log, if it is one of those that are logged.
+    async fn log(&self, step: &StepPath, began: u64, about: About<'_>, result: Result<&Value, &Error>);
     /// How a step ended, if that is recorded.
     fn result(&self, step: &StepPath) -> Option<Result<Value>>;
-    /// Records that a step ended well which calls nothing itself.
-    async fn finish(&self, step: &StepPath, output: Value) -> Result<()>;
+    /// Records that a step ended well which calls nothing itself; when it began, if that is known.
+    async fn finish(&self, step: &StepPath, output: Value, began: Option<u64>) -> Result<()>;
     /// Records that a step has failed for good, unless its end is recorded already.
     async fn fail(&self, step: &StepPath, error: &Error) -> Result<()>;
     /// How many tries of a step have failed, and when the next one may begin.
@@ -128,16 +135,40 @@ pub(crate) trait Durability: Send + Sync {
     fn now(&self) -> u64;
     /// The outcome of an item, if it has one.
     async fn item(&self, each: &StepPath, key: &str) -> Result<Option<ItemOutcome>>;
-    /// Records the outcome of the items that were worked on together under this name.
-    async fn finish_items(&self, each: &StepPath, name: &str, keys: Vec<String>, outcome: ItemOutcome) -> Result<()>;
+    /// How many items of an `each` have an outcome.
+    fn ended(&self, each: &StepPath) -> u64;
+    /// Records that an `each` knows of so many items in all, `more` than before, and whether that is all of them.
+    async fn listed(&self, each: &StepPath, items: u64, more: u64, last: bool) -> Result<()>;
+    /// Whether an item is this run's business: all are, unless it goes over what failed in an earlier one.
+    async fn wants(&self, each: &StepPath, key: &str) -> Result<bool>;
+    /// What an item was called together with others when an earlier run worked on it.
+    fn batch(&self, each: &StepPath, key: &str) -> Option<String>;
+    /// What an item comes to without being worked on, since an earlier run has done it when it was like this, or may have.
+    async fn unchanged(&self, each: &StepPath, key: &str, fingerprint: &str) -> Result<Option<ItemOutcome>>;
+    /// The run whose idempotency keys a step has: an earlier one, if it goes on with what that has begun.
+    fn begun_in(&self, step: &StepPath) -> RunId;
+    /// Records the outcomes of items; of those that were worked on in a batch also what that was called.
+    async fn finish_items(&self, each: &StepPath, batch: Option<String>, ended: Vec<Ended>) -> Result<()>;
     /// Where a list goes on: nothing recorded, the cursor of a page, or `Some(None)` if it is through.
     fn position(&self, each: &StepPath) -> Option<Option<Value>>;
-    /// Records that all items before this cursor have outcomes.
-    async fn finish_page(&self, each: &StepPath, next: Option<Value>) -> Result<()>;
+    /// How many items after that position have an outcome already, if that is known.
+    fn ahead(&self, each: &StepPath) -> Option<u64>;
+    /// Records that all items before this cursor have outcomes, and so many after it.
+    async fn finish_page(&self, each: &StepPath, next: Option<Value>, ahead: u64) -> Result<()>;
+    /// Records that a list seems to have changed while it was read, unless that is recorded already.
+    async fn list_changed(&self, each: &StepPath, reason: String) -> Result<()>;
     /// What became of an `each` step's items so far.
     fn ledger(&self, each: &StepPath) -> Ledger;
     /// Tells those who watch.
     fn notify(&self, notice: Notice);
+}
+
+/// An item that has come to its outcome.
+pub(crate) struct Ended {
+    pub(crate) key: String,
+    /// What it was like, where that is remembered across runs.
+    pub(crate) once: Option<String>,
+    pub(crate) outcome: ItemOutcome,
 }
 
 /// Durability by our own journal.
@@ -148,6 +179,8 @@ struct Inner {
     journal: Arc<dyn Journal>,
     id: RunId,
     run: Mutex<Run>,
+    /// What the runs before have left to one that goes over what failed.
+    earlier: Option<Arc<Earlier>>,
     watchers: broadcast::Sender<Notice>,
     /// Wakes those who wait for a signal.
     signalled: Notify,
@@ -155,19 +188,22 @@ struct Inner {
     limits: Limits,
     /// Whether each event is flushed before anything else happens.
     every_step: bool,
+    log: Logging,
 }
 
 impl Journaled {
     pub(crate) fn new(
         journal: Arc<dyn Journal>,
         run: Run,
+        earlier: Option<Arc<Earlier>>,
         watchers: broadcast::Sender<Notice>,
         (clock, limits): (Clock, Limits),
-        every_step: bool,
+        (every_step, log): (bool, Logging),
     ) -> Self {
         let (id, signalled) = (run.id.clone(), Notify::new());
         let run = Mutex::new(run);
-        Journaled(Arc::new(Inner { journal, id, run, watchers, signalled, clock, limits, every_step }))
+        let inner = Inner { journal, id, run, earlier, watchers, signalled, clock, limits, every_step, log };
+        Journaled(Arc::new(inner))
     }
 
     /// Looks at the state of the run.
@@ -198,6 +234,10 @@ impl Journaled {
         self.0.journal.append(&self.0.id, events, flush).await
     }
 
+    pub(crate) fn earlier<T>(&self, look: impl FnOnce(&Earlier) -> Option<T>) -> Option<T> {
+        self.0.earlier.as_deref().and_then(look)
+    }
+
     /// Leaves the run to be resumed, once all that was recorded is on disk.
     pub(crate) async fn park(&self) -> Result<Run> {
         self.append(Vec::new(), Flush::Now).await?;
@@ -222,8 +262,11 @@ impl Journaled {
         attempt: &dyn Attempt,
         recorder: &Arc<StepRecorder>,
     ) -> Result<Value> {
-        let checkpoint = || self.with_run(|run| run.checkpoint(step));
-        let mut unclear = effect == Effect::Create && self.with_run(|run| run.started(step));
+        let earlier = || self.earlier(|earlier| earlier.checkpoint(step));
+        let checkpoint = || self.with_run(|run| run.checkpoint(step)).or_else(earlier);
+        let started = self.with_run(|run| run.started(step));
+        let mut unclear = effect == Effect::Create
+            && (started || self.earlier(|earlier| Some(earlier.is_unclear(step))) == Some(true));
         let mut last =
             Error::new(ErrorKind::UnknownOutcome, format!("{step} was interrupted; it may have taken effect"));
         for _ in 0..=MAX_RECONCILED_ATTEMPTS {
@@ -236,7 +279,10 @@ impl Journaled {
                     Err(error) => return Err(error),
                 }
             }
-            match attempt.run(checkpoint(), recorder.clone()).await {
+            let began = self.now();
+            let result = attempt.run(checkpoint(), recorder.clone()).await;
+            self.log(step, began, attempt.about(), result.as_ref()).await;
+            match result {
                 Err(error) if error.kind() == ErrorKind::UnknownOutcome => (unclear, last) = (true, error),
                 result => return result,
             }
@@ -257,29 +303,38 @@ impl Durability for Journaled {
             return recorded;
         }
         self.has_room()?;
+        let (number, began) = (self.tries(step).0 + 1, self.now());
         let careful = matches!(effect, Effect::Create | Effect::Delete);
         let flush = if careful { Flush::Now } else { Flush::Later };
         if careful && !self.with_run(|run| run.started(step)) {
-            let started = RunEvent::StepStarted { step: step.clone(), at: self.now() };
+            let started = RunEvent::StepStarted { step: step.clone(), attempt: number, at: began };
             // Not taken into account until an attempt was made: `started` is what tells an interrupted attempt.
             self.append(vec![started], flush).await?;
         }
         let recorder =
             Arc::new(StepRecorder { journaled: self.clone(), step: step.clone(), warnings: Mutex::default() });
         let result = self.attempt(step, effect, attempt, &recorder).await;
-        let result = result.and_then(|output| {
+        let result = result.map_err(|error| left_to_a_person(&self.0.id, step, error)).and_then(|output| {
             self.0.limits.payload(&format!("the output of step {step}"), &output)?;
             Ok(output)
         });
         let warnings = std::mem::take(&mut *recorder.warnings());
         let event = match &result {
             Ok(output) => {
-                RunEvent::StepFinished { step: step.clone(), output: output.clone(), warnings, at: self.now() }
+                let (step, output) = (step.clone(), output.clone());
+                RunEvent::StepFinished { step, output, warnings, attempt: number, began: Some(began), at: self.now() }
             }
             // Whether a call that was broken off took effect is not known: nothing is recorded, so that it is looked up.
             Err(error) if error.kind() == ErrorKind::Cancelled => return result,
-            Err(error) => RunEvent::StepFailed { step: step.clone(), error: error.clone(), at: self.now() },
+            Err(error) => {
+                let (step, error) = (step.clone(), error.clone());
+                RunEvent::StepFailed { step, error, attempt: number, began: Some(began), at: self.now() }
+            }
         };
+        match &result {
+            Ok(_) => tracing::debug!("done"),
+            Err(error) => tracing::info!(kind = error.kind().as_str(), "failed: {error}"),
+        }
         self.record(event, flush).await?;
         self.notify(match &result {
             Ok(_) => Notice::StepFinished { step: step.clone() },
@@ -288,14 +343,26 @@ impl Durability for Journaled {
         result
     }
 
-    fn result(&self, step: &StepPath) -> Option<Result<Value>> {
-        self.with_run(|run| run.result(step))
+    async fn log(&self, step: &StepPath, began: u64, about: About<'_>, result: Result<&Value, &Error>) {
+        let broken_off = matches!(result, Err(error) if error.kind() == ErrorKind::Cancelled);
+        if !self.0.log.takes(result.is_ok()) || broken_off {
+            return;
+        }
+        let (attempt, took) = (self.tries(step).0 + 1, self.now().saturating_sub(began));
+        let entry = LogEntry::new(step, attempt, (began, took), &about).ended(result, &about);
+        // A journal that can take nothing any more says so when it matters.
+        let _ = self.0.journal.log(&self.0.id, entry).await;
     }
 
-    async fn finish(&self, step: &StepPath, output: Value) -> Result<()> {
+    fn result(&self, step: &StepPath) -> Option<Result<Value>> {
+        self.with_run(|run| run.result(step)).or_else(|| self.earlier(|earlier| earlier.result(step)))
+    }
+
+    async fn finish(&self, step: &StepPath, output: Value, began: Option<u64>) -> Result<()> {
         self.has_room()?;
         self.0.limits.payload(&format!("the output of {step}"), &output)?;
-        let finished = RunEvent::StepFinished { step: step.clone(), output, warnings: Vec::new(), at: self.now() };
+        let (attempt, warnings, at) = (self.tries(step).0 + 1, Vec::new(), self.now());
+        let finished = RunEvent::StepFinished { step: step.clone(), output, warnings, attempt, began, at };
         self.record(finished, Flush::Later).await?;
         self.notify(Notice::StepFinished { step: step.clone() });
         Ok(())
@@ -305,7 +372,8 @@ impl Durability for Journaled {
         if self.result(step).is_some() {
             return Ok(());
         }
-        let failed = RunEvent::StepFailed { step: step.clone(), error: error.clone(), at: self.now() };
+        let (attempt, error, at) = (self.tries(step).0 + 1, error.clone(), self.now());
+        let failed = RunEvent::StepFailed { step: step.clone(), error, attempt, began: None, at };
         self.record(failed, Flush::Later).await
     }
 
@@ -315,9 +383,10 @@ impl Durability for Journaled {
 
     async fn retry(&self, step: &StepPath, error: &Error, after: Duration) -> Result<()> {
         let (step, at) = (step.clone(), self.now());
-        let until = at.saturating_add(milliseconds(after));
+        let (until, attempt) = (at.saturating_add(milliseconds(after)), self.tries(&step).0 + 1);
+        tracing::info!(step = %step, attempt, kind = error.kind().as_str(), ?after, "is tried again: {error}");
         self.notify(Notice::Retried { step: step.clone(), message: error.to_string(), until });
-        self.record(RunEvent::StepRetried { step, error: error.clone(), until, at }, Flush::Later).await
+        self.record(RunEvent::StepRetried { step, error: error.clone(), attempt, until, at }, Flush::Later).await
     }
 
     async fn deadline(&self, step: &StepPath, after: Duration) -> Result<u64> {
@@ -359,19 +428,61 @@ impl Durability for Journaled {
         self.0.journal.item(&self.0.id, each, key).await
     }
 
-    async fn finish_items(&self, each: &StepPath, name: &str, keys: Vec<String>, outcome: ItemOutcome) -> Result<()> {
-        let item = |key: &String| RunEvent::ItemFinished {
+    async fn wants(&self, each: &StepPath, key: &str) -> Result<bool> {
+        let Some(earlier) = &self.0.earlier else { return Ok(true) };
+        if let Some(wanted) = earlier.wants(each, key) {
+            return Ok(wanted);
+        }
+        for run in earlier.runs() {
+            if self.0.journal.item(run, each, key).await?.is_some() {
+                return Ok(false);
+            }
+        }
+        Ok(true)
+    }
+
+    fn batch(&self, each: &StepPath, key: &str) -> Option<String> {
+        self.earlier(|earlier| earlier.batch(each, key).map(str::to_owned))
+    }
+
+    async fn unchanged(&self, each: &StepPath, key: &str, fingerprint: &str) -> Result<Option<ItemOutcome>> {
+        let before = self.0.journal.before(&self.0.id, each, key).await?;
+        Ok(before.and_then(|before| self.since(before, each, key, fingerprint)))
+    }
+
+    fn begun_in(&self, step: &StepPath) -> RunId {
+        self.earlier(|earlier| earlier.run_of(step).cloned()).unwrap_or_else(|| self.0.id.clone())
+    }
+
+    fn ended(&self, each: &StepPath) -> u64 {
+        self.with_run(|run| run.listed(each).count())
+    }
+
+    async fn listed(&self, each: &StepPath, items: u64, more: u64, last: bool) -> Result<()> {
+        self.notify(Notice::Listed { step: each.clone(), items: more, last });
+        // A run that is resumed reads the same pages again.
+        match self.with_run(|run| run.is_news(each, items, last)) {
+            true => {
+                let listed = RunEvent::Listed { step: each.clone(), items, last, at: self.now() };
+                self.record(listed, Flush::Later).await
+            }
+            false => Ok(()),
+        }
+    }
+
+    async fn finish_items(&self, each: &StepPath, batch: Option<String>, ended: Vec<Ended>) -> Result<()> {
+        let at = self.now();
+        let item = |Ended { key, once, outcome }: &Ended| RunEvent::ItemFinished {
             step: each.clone(),
             key: key.clone(),
             outcome: outcome.clone(),
-            at: self.now(),
+            once: once.clone(),
+            at,
         };
-        let mut events: Vec<_> = keys.iter().map(item).collect();
-        if keys != [name] {
-            events.push(RunEvent::BatchFinished { step: each.clone(), batch: name.to_owned() });
-        }
+        let mut events: Vec<_> = ended.iter().map(item).collect();
+        events.extend(batch.map(|batch| RunEvent::BatchFinished { step: each.clone(), batch }));
         self.record_all(events, Flush::Later).await?;
-        for key in keys {
+        for Ended { key, outcome, .. } in ended {
             let (status, reason) = (outcome.status(), outcome.reason().map(str::to_owned));
             self.notify(Notice::ItemFinished { step: each.clone(), key, status, reason });
         }
@@ -382,8 +493,21 @@ impl Durability for Journaled {
         self.with_run(|run| run.position(each).cloned())
     }
 
-    async fn finish_page(&self, each: &StepPath, next: Option<Value>) -> Result<()> {
-        self.record(RunEvent::PageFinished { step: each.clone(), next }, Flush::Later).await
+    fn ahead(&self, each: &StepPath) -> Option<u64> {
+        self.with_run(|run| run.ahead(each))
+    }
+
+    async fn finish_page(&self, each: &StepPath, next: Option<Value>, ahead: u64) -> Result<()> {
+        self.record(RunEvent::PageFinished { step: each.clone(), next, ahead: Some(ahead) }, Flush::Later).await
+    }
+
+    async fn list_changed(&self, each: &StepPath, reason: String) -> Result<()> {
+        if self.ledger(each).maybe_incomplete.is_some() {
+            return Ok(());
+        }
+        let message = format!("the list changed while it was read, items may be missing: {reason}");
+        self.notify(Notice::Warning { step: each.clone(), message });
+        self.record(RunEvent::ListChanged { step: each.clone(), reason, at: self.now() }, Flush::Later).await
     }
 
     fn ledger(&self, each: &StepPath) -> Ledger {

@@ -7,13 +7,15 @@ use tokio::{
     sync::broadcast,
     task::{AbortHandle, JoinHandle},
 };
+use tracing::Instrument;
 use trunkline_core::{CancellationToken, Connected, Diagnostic, Error, ErrorKind, Result};
 use uuid::Uuid;
 
 use crate::{
-    Claim, Fired, Flow, Flush, Journal, Limits, Notice, Pulse, Run, RunEvent, RunId, RunStatus, StepPath,
+    Claim, Fired, Flow, Flush, Journal, Limits, Notice, Pulse, RetryOf, Run, RunEvent, RunId, RunStatus, StepPath,
     durability::{Durability, Journaled},
     interpreter::{Interpreter, joined},
+    retry::{Earlier, versions},
     stop::Stop,
     time::{Bounds, Clock, milliseconds, system},
 };
@@ -41,6 +43,7 @@ pub struct Accepted {
     run: Run,
     slots: BTreeMap<String, Connected>,
     claim: Claim,
+    pub(crate) earlier: Option<Arc<Earlier>>,
 }
 
 impl Accepted {
@@ -110,7 +113,15 @@ impl Engine {
         Engine { clock: Arc::new(clock), ..self }
     }
 
-    fn now(&self) -> u64 {
+    pub(crate) fn journal(&self) -> &Arc<dyn Journal> {
+        &self.journal
+    }
+
+    pub(crate) fn limits(&self) -> &Limits {
+        &self.limits
+    }
+
+    pub(crate) fn now(&self) -> u64 {
         (self.clock)()
     }
 
@@ -127,7 +138,7 @@ impl Engine {
 
     /// Accepts a run: it is on disk. [`Engine::begin`] works on it; if it is dropped instead, it waits to be resumed.
     pub async fn accept(&self, flow: &Flow, input: Value, slots: BTreeMap<String, Connected>) -> Result<Accepted> {
-        let (accepted, started) = self.prepare(flow, input, slots).await?;
+        let (accepted, started) = self.prepare(flow, input, slots, None).await?;
         self.journal.accept(accepted.id(), flow.version(), flow.document(), started).await?;
         Ok(accepted)
     }
@@ -140,7 +151,7 @@ impl Engine {
         slots: BTreeMap<String, Connected>,
         fired: &Fired,
     ) -> Result<Acceptance> {
-        let (accepted, started) = self.prepare(flow, input, slots).await?;
+        let (accepted, started) = self.prepare(flow, input, slots, None).await?;
         let journal = &self.journal;
         Ok(match journal.accept_fired(accepted.id(), flow.version(), flow.document(), started, fired).await? {
             None => Acceptance::New(Box::new(accepted)),
@@ -150,14 +161,16 @@ impl Engine {
 
     /// Begins to work on an accepted run.
     pub fn begin(&self, accepted: Accepted) -> Running {
-        self.work(accepted.flow, accepted.run, accepted.slots, accepted.claim)
+        let Accepted { flow, run, slots, claim, earlier } = accepted;
+        self.work(flow, run, slots, claim, earlier)
     }
 
-    async fn prepare(
+    pub(crate) async fn prepare(
         &self,
         flow: &Flow,
         input: Value,
         slots: BTreeMap<String, Connected>,
+        retry: Option<RetryOf>,
     ) -> Result<(Accepted, RunEvent)> {
         fill(flow, &slots)?;
         if let Some(name) = flow.calls().find(|name| !flow.linked().contains_key(*name)) {
@@ -181,7 +194,8 @@ impl Engine {
             version: flow.version().to_owned(),
             input,
             connections: slots.iter().map(|(slot, connected)| (slot.clone(), connected.name().to_owned())).collect(),
-            calls: flow.linked().iter().map(|(name, flow)| (name.clone(), flow.version().to_owned())).collect(),
+            calls: versions(flow),
+            retry,
             at: self.now(),
         };
         for called in flow.linked().values() {
@@ -189,7 +203,7 @@ impl Engine {
         }
         let mut run = Run::new(id);
         run.apply(started.clone());
-        Ok((Accepted { flow: flow.clone(), run, slots, claim }, started))
+        Ok((Accepted { flow: flow.clone(), run, slots, claim, earlier: None }, started))
     }
 
     /// A run as it stands.
@@ -201,17 +215,7 @@ impl Engine {
 
     /// The flow a run is pinned to, linked with those it calls.
     pub async fn flow_of(&self, run: &Run) -> Result<Flow> {
-        let faulty = |found: Vec<Diagnostic>| {
-            let error = Diagnostic::into_error(&format!("the flow of run {}", run.id), &found);
-            error.unwrap_or_else(|| Error::new(ErrorKind::Config, "the flow cannot be read any more"))
-        };
-        let mut called = BTreeMap::new();
-        for (name, version) in &run.calls {
-            let flow = Flow::from_value(self.journal.flow(version).await?).map_err(faulty)?;
-            called.insert(name.clone(), flow);
-        }
-        let flow = Flow::from_value(self.journal.flow(&run.version).await?).map_err(faulty)?;
-        flow.link(&|name| called.get(name).cloned()).map_err(faulty)
+        flow_of(&*self.journal, run).await
     }
 
     /// Takes up a run that a crash, or an error that concerned all of it, has stopped. Recorded steps are not called again.
@@ -222,6 +226,10 @@ impl Engine {
         if let RunStatus::Succeeded | RunStatus::Partial | RunStatus::Cancelled = run.status {
             let message = format!("run {id} has ended ({}) and cannot be resumed", run.status.as_str());
             return Err(Error::new(ErrorKind::Conflict, message).hint("start a new run of its flow"));
+        }
+        if let Some(by) = &run.retried_by {
+            let message = format!("run {id} was gone over by run {by} and cannot be resumed");
+            return Err(Error::new(ErrorKind::Conflict, message).hint(format!("`trunkline runs resume {by}` goes on")));
         }
         let flow = self.flow_of(&run).await?;
         fill(&flow, &slots)?;
@@ -235,19 +243,21 @@ impl Engine {
         let resumed = RunEvent::Resumed { at: self.now() };
         self.journal.append(id, vec![resumed.clone()], Flush::Now).await?;
         run.apply(resumed);
-        Ok(self.work(flow, run, slots, claim))
+        let earlier = match &run.retry {
+            Some(retry) => Some(Arc::new(Earlier::read(&*self.journal, retry, &flow).await?)),
+            None => None,
+        };
+        Ok(self.work(flow, run, slots, claim, earlier))
     }
 
     /// Asks a run to stop, in whatever process it is worked on. A run that nobody works on is ended at once.
     pub async fn cancel(&self, id: &RunId) -> Result<()> {
-        let run = self.run(id).await?;
-        if run.finished_at.is_some() && run.status != RunStatus::Failed {
-            let message = format!("run {id} has ended already ({})", run.status.as_str());
-            return Err(Error::new(ErrorKind::Conflict, message));
-        }
+        not_ended(&self.run(id).await?)?;
         self.journal.append(id, vec![RunEvent::CancelRequested { at: self.now() }], Flush::Now).await?;
         match self.journal.claim(id).await {
             Ok(_claim) => {
+                // It may have come to its own end since it was looked at.
+                not_ended(&self.run(id).await?)?;
                 let finished = RunEvent::Finished { status: RunStatus::Cancelled, error: None, at: self.now() };
                 self.journal.append(id, vec![finished], Flush::Now).await
             }
@@ -264,10 +274,7 @@ impl Engine {
             return Err(Error::new(ErrorKind::InvalidInput, message));
         }
         let run = self.run(id).await?;
-        if run.finished_at.is_some() && run.status != RunStatus::Failed {
-            let message = format!("run {id} has ended already ({})", run.status.as_str());
-            return Err(Error::new(ErrorKind::Conflict, message));
-        }
+        not_ended(&run)?;
         if run.signal(name).is_some() {
             let message = format!("run {id} was sent the signal {name} already: the first one counts");
             return Err(Error::new(ErrorKind::Conflict, message));
@@ -282,34 +289,60 @@ impl Engine {
         }
     }
 
-    fn bounds(&self, flow: &Flow, run: &Run) -> Bounds {
+    pub(crate) fn bounds(&self, flow: &Flow, run: &Run) -> Bounds {
         let length = flow.timeout().unwrap_or(self.limits.run_time);
         Bounds::of_run(run.started_at.saturating_add(milliseconds(length)), length)
     }
 
-    fn work(&self, flow: Flow, run: Run, slots: BTreeMap<String, Connected>, claim: Claim) -> Running {
+    fn work(
+        &self,
+        flow: Flow,
+        run: Run,
+        slots: BTreeMap<String, Connected>,
+        claim: Claim,
+        earlier: Option<Arc<Earlier>>,
+    ) -> Running {
         let (watchers, notices) = broadcast::channel(NOTICES);
         let cancellation = CancellationToken::new();
-        let (id, input) = (run.id.clone(), run.input.clone());
+        if run.cancel_requested {
+            cancellation.cancel();
+        }
+        let (id, input, name) = (run.id.clone(), run.input.clone(), run.flow.clone());
         let bounds = self.bounds(&flow, &run);
         let given = (self.clock.clone(), self.limits.clone());
-        let journaled = Journaled::new(self.journal.clone(), run, watchers, given, flow.flushes_every_step());
+        let journaled = Journaled::new(
+            self.journal.clone(),
+            run,
+            earlier.clone(),
+            watchers,
+            given,
+            (flow.flushes_every_step(), flow.logging()),
+        );
         let poll = Abort(self.poll(&id, journaled.clone(), cancellation.clone()));
         let stop = Stop { cancellation: cancellation.clone(), parking: self.parking.clone() };
         let (durability, limits) = (Arc::new(journaled.clone()), self.limits.clone());
         let pulse = Pulse::default();
         let given = (stop.clone(), pulse.clone());
         let interpreter = Interpreter::new(id.clone(), flow, slots, durability, given, limits);
+        let span = tracing::info_span!("run", run = %id, flow = name);
         let task = tokio::spawn(async move {
             let (_claim, _poll) = (claim, poll);
             // In a task of its own, so that a panic ends the run as failed instead of leaving it open.
             // A run that is out of time still runs its failure handler.
             let outside = Bounds::of_run(u64::MAX, Duration::MAX);
-            let end = joined(tokio::spawn(interpreter.flow(input, StepPath::default(), bounds, outside))).await;
+            let end = interpreter.flow(input, StepPath::default(), bounds, outside).instrument(span);
+            let end = joined(tokio::spawn(end)).await;
             if matches!(&end, Err(error) if error.kind() == ErrorKind::Cancelled) && stop.parks() {
                 return journaled.park().await;
             }
-            finish(&journaled, end).await
+            let end = match end {
+                Ok(output) => match earlier {
+                    Some(earlier) => journaled.tell_missing(earlier).await.map(|()| output),
+                    None => Ok(output),
+                },
+                failed => failed,
+            };
+            finish(&journaled, end, &stop).await
         });
         Running { id, notices, cancellation, pulse, task }
     }
@@ -338,6 +371,30 @@ impl Engine {
     }
 }
 
+/// The flow a run is pinned to, linked with those it calls.
+pub(crate) async fn flow_of(journal: &dyn Journal, run: &Run) -> Result<Flow> {
+    let faulty = |found: Vec<Diagnostic>| {
+        let error = Diagnostic::into_error(&format!("the flow of run {}", run.id), &found);
+        error.unwrap_or_else(|| Error::new(ErrorKind::Config, "the flow cannot be read any more"))
+    };
+    let mut called = BTreeMap::new();
+    for (name, version) in &run.calls {
+        let flow = Flow::from_value(journal.flow(version).await?).map_err(faulty)?;
+        called.insert(name.clone(), flow);
+    }
+    let flow = Flow::from_value(journal.flow(&run.version).await?).map_err(faulty)?;
+    flow.link(&|name| called.get(name).cloned()).map_err(faulty)
+}
+
+/// A run that has ended for good takes nothing any more; a failed one can still be resumed.
+fn not_ended(run: &Run) -> Result<()> {
+    if run.finished_at.is_some() && run.status != RunStatus::Failed {
+        let message = format!("run {} has ended already ({})", run.id, run.status.as_str());
+        return Err(Error::new(ErrorKind::Conflict, message));
+    }
+    Ok(())
+}
+
 /// Ends a background task with its owner.
 struct Abort(AbortHandle);
 
@@ -347,14 +404,21 @@ impl Drop for Abort {
     }
 }
 
-async fn finish(journaled: &Journaled, end: Result<Value>) -> Result<Run> {
+async fn finish(journaled: &Journaled, end: Result<Value>, stop: &Stop) -> Result<Run> {
     let faults = journaled.with_run(|run| run.ledger.values().map(crate::Ledger::faults).sum::<u64>());
     let (status, error) = match end {
         Ok(_) if faults > 0 => (RunStatus::Partial, None),
         Ok(_) => (RunStatus::Succeeded, None),
         Err(error) if error.kind() == ErrorKind::Cancelled => (RunStatus::Cancelled, None),
+        // A failed run could be resumed; nobody wants that of this one.
+        Err(error) if stop.cancellation.is_cancelled() => (RunStatus::Cancelled, Some(error)),
         Err(error) => (RunStatus::Failed, Some(error)),
     };
+    let (run, flow) = journaled.with_run(|run| (run.id.clone(), run.flow.clone()));
+    match &error {
+        None => tracing::info!(%run, flow, "the run is over: {}", status.as_str()),
+        Some(error) => tracing::warn!(%run, flow, kind = error.kind().as_str(), "the run has failed: {error}"),
+    }
     journaled.record(RunEvent::Finished { status, error, at: journaled.now() }, Flush::Now).await?;
     journaled.notify(Notice::Finished { status });
     Ok(journaled.with_run(|run| std::mem::replace(run, Run::new(run.id.clone()))))

@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use trunkline_core::Error;
 
-use crate::StepPath;
+use crate::{RunId, StepPath};
 
 /// What became of one item of an `each`.
 #[derive(Clone, Debug, Serialize, Deserialize)]
@@ -43,6 +43,14 @@ impl ItemOutcome {
         }
     }
 
+    /// What went wrong, if something did.
+    pub fn error(&self) -> Option<&Error> {
+        match self {
+            ItemOutcome::Failed { error } | ItemOutcome::Unknown { error } => Some(error),
+            ItemOutcome::Done | ItemOutcome::Skipped { .. } => None,
+        }
+    }
+
     /// Why it did not end as done.
     pub fn reason(&self) -> Option<&str> {
         match self {
@@ -51,6 +59,39 @@ impl ItemOutcome {
             ItemOutcome::Failed { error } | ItemOutcome::Unknown { error } => Some(error.message()),
         }
     }
+}
+
+/// What a person says of something whose outcome nobody knows.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum Verdict {
+    /// It took effect.
+    Done,
+    /// It did not take effect, and may be tried again.
+    Retry,
+    /// It counts as failed, and is not tried again.
+    Fail,
+}
+
+impl Verdict {
+    /// The word that stands for it in JSON.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Verdict::Done => "done",
+            Verdict::Retry => "retry",
+            Verdict::Fail => "fail",
+        }
+    }
+}
+
+/// That a run goes over what failed in an earlier one.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct RetryOf {
+    /// The earlier run.
+    pub run: RunId,
+    /// Whether what nobody knows the outcome of is looked up, too.
+    #[serde(default)]
+    pub unknown: bool,
 }
 
 /// What a `wait` step waits for.
@@ -109,6 +150,16 @@ pub enum RunEvent {
         /// The versions of the flows it calls, by their names: it is pinned to them too.
         #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
         calls: BTreeMap<String, String>,
+        /// The run whose failed items it goes over, if it is for those.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        retry: Option<RetryOf>,
+        /// When.
+        at: u64,
+    },
+    /// Another run goes over what failed in this one.
+    Retried {
+        /// Which.
+        by: RunId,
         /// When.
         at: u64,
     },
@@ -121,6 +172,9 @@ pub enum RunEvent {
     StepStarted {
         /// Which step.
         step: StepPath,
+        /// Which try of it, from 1.
+        #[serde(default = "first", skip_serializing_if = "is_first")]
+        attempt: u32,
         /// When.
         at: u64,
     },
@@ -140,6 +194,12 @@ pub enum RunEvent {
         /// What services said although their calls succeeded; the first 20.
         #[serde(default, skip_serializing_if = "Vec::is_empty")]
         warnings: Vec<String>,
+        /// Which try of it, from 1.
+        #[serde(default = "first", skip_serializing_if = "is_first")]
+        attempt: u32,
+        /// When this try began, where that is known.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        began: Option<u64>,
         /// When.
         at: u64,
     },
@@ -149,6 +209,12 @@ pub enum RunEvent {
         step: StepPath,
         /// Why.
         error: Error,
+        /// Which try of it, from 1.
+        #[serde(default = "first", skip_serializing_if = "is_first")]
+        attempt: u32,
+        /// When this try began, where that is known.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        began: Option<u64>,
         /// When.
         at: u64,
     },
@@ -158,6 +224,9 @@ pub enum RunEvent {
         step: StepPath,
         /// Why the try before failed.
         error: Error,
+        /// Which try that was, from 1.
+        #[serde(default = "first", skip_serializing_if = "is_first")]
+        attempt: u32,
         /// When the next try begins.
         until: u64,
         /// When.
@@ -187,12 +256,35 @@ pub enum RunEvent {
         /// When.
         at: u64,
     },
+    /// An `each` knows of more items to work on.
+    Listed {
+        /// The `each` step.
+        step: StepPath,
+        /// How many there are, as far as the list has been read, with those that have an outcome.
+        items: u64,
+        /// Whether it has been read to its end.
+        last: bool,
+        /// When.
+        at: u64,
+    },
     /// All items of a list up to here have an outcome; a resumed run goes on with the page after it.
     PageFinished {
         /// The `each` step.
         step: StepPath,
         /// Where the next page begins; nothing if that was the last one.
         next: Option<Value>,
+        /// How many items of pages after it have an outcome already; not told by old versions.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        ahead: Option<u64>,
+    },
+    /// A list seems to have changed while it was read: items of it may be missing. Told once a list.
+    ListChanged {
+        /// The `each` step.
+        step: StepPath,
+        /// What was noticed.
+        reason: String,
+        /// When.
+        at: u64,
     },
     /// An item of an `each` has its outcome.
     ItemFinished {
@@ -201,6 +293,35 @@ pub enum RunEvent {
         /// The item's key.
         key: String,
         /// What became of it.
+        outcome: ItemOutcome,
+        /// What the item was like, where the flow says `once`: remembered across runs if it is done or unknown.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        once: Option<String>,
+        /// When.
+        at: u64,
+    },
+    /// A person has said what became of a step whose outcome nobody knew.
+    StepSettled {
+        /// Which step.
+        step: StepPath,
+        /// What became of it.
+        verdict: Verdict,
+        /// What later steps refer to, if it is done. A store keeps it encrypted.
+        output: Value,
+        /// When.
+        at: u64,
+    },
+    /// An item whose outcome nobody knew has another one: one of its steps was settled.
+    ItemSettled {
+        /// The `each` step.
+        step: StepPath,
+        /// The item's key.
+        key: String,
+        /// What was said of the step.
+        verdict: Verdict,
+        /// What had become of the item before.
+        before: ItemOutcome,
+        /// What has become of it.
         outcome: ItemOutcome,
         /// When.
         at: u64,
@@ -226,4 +347,36 @@ pub enum RunEvent {
         /// When.
         at: u64,
     },
+}
+
+fn first() -> u32 {
+    1
+}
+
+fn is_first(attempt: &u32) -> bool {
+    *attempt == 1
+}
+
+impl RunEvent {
+    /// The part that a store keeps encrypted.
+    fn sealed(&mut self) -> Option<&mut Value> {
+        match self {
+            RunEvent::Checkpoint { value, .. } => Some(value),
+            RunEvent::StepFinished { output, .. } | RunEvent::StepSettled { output, .. } => Some(output),
+            RunEvent::Signalled { payload, .. } => Some(payload),
+            _ => None,
+        }
+    }
+
+    /// The event as those may see it who watch: without what a store keeps encrypted, and without what a run was handed and
+    /// where its lists go on.
+    pub fn shown(mut self) -> RunEvent {
+        self.sealed().map(Value::take);
+        match &mut self {
+            RunEvent::Started { input, .. } => *input = Value::Null,
+            RunEvent::PageFinished { next: Some(next), .. } => *next = Value::Null,
+            _ => {}
+        }
+        self
+    }
 }

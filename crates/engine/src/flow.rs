@@ -14,6 +14,7 @@ use crate::{
     Overlap, Step, Template, Trigger,
     document::{self, FLOW, FlowDocument, Flushing},
     limits::MAX_CALLS,
+    log::Logging,
     reader::Reader,
     step::Called,
     text,
@@ -43,6 +44,7 @@ struct Inner {
     timeout: Option<Duration>,
     on_failure: Arc<[Step]>,
     durability: Flushing,
+    log: Logging,
 }
 
 impl Flow {
@@ -119,6 +121,7 @@ impl Flow {
             timeout,
             on_failure,
             durability,
+            log: flow.log,
         };
         Some(Flow { inner: Arc::new(inner), linked: Arc::default() })
     }
@@ -214,6 +217,10 @@ impl Flow {
 
     pub(crate) fn flushes_every_step(&self) -> bool {
         self.inner.durability == Flushing::EveryStep
+    }
+
+    pub(crate) fn logging(&self) -> Logging {
+        self.inner.log
     }
 }
 

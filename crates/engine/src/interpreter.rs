@@ -15,8 +15,9 @@ use uuid::Uuid;
 use crate::{
     Flow, Limits, Pulse, RunId, StepPath, Waiting,
     durability::{Attempt, Durability, concerns_the_run},
-    each::Each,
+    each::{Each, Marks},
     expression::Scope,
+    log::About,
     step::{Call, OnError, Step, StepKind, SubFlow, Wait},
     stop::Stop,
     time::{self, Bounds, Timer, ends_more_than, milliseconds},
@@ -108,12 +109,12 @@ impl Interpreter {
         let scope = Scope::new(input, &self.0.run.0, self.0.flow.tables());
         let steps = self.clone().steps(self.0.flow.steps().clone(), scope.clone(), path.clone(), bounds.clone());
         // In a task of its own, so that a panic ends the flow as failed instead of leaving it open.
-        if let End::Skipped(_) = joined(tokio::spawn(steps)).await? {
+        if let End::Skipped(_) = joined(tokio::spawn(steps.in_current_span())).await? {
             return Ok(Value::Null);
         }
         let Some(output) = self.0.flow.output() else { return Ok(Value::Null) };
         let output = output.render(&scope)?;
-        self.0.durability.finish(path, output.clone()).await?;
+        self.0.durability.finish(path, output.clone(), None).await?;
         Ok(output)
     }
 
@@ -213,13 +214,15 @@ impl Interpreter {
                 };
                 scope.set_step(&step.id, &output);
             }
-            StepKind::Each { over, key, concurrency, batch, steps } => {
-                Each::new(self, path, bounds, *concurrency, *batch, steps).run(over, key.as_ref(), scope).await?;
+            StepKind::Each { over, key, once, concurrency, batch, steps } => {
+                let marks = Marks { key: key.as_ref(), once: once.as_deref() };
+                Each::new(self, path, bounds, *concurrency, *batch, steps).run(over, marks, scope).await?;
                 let ledger = durability.ledger(path);
                 let sum = |reasons: &BTreeMap<String, u64>| reasons.values().sum::<u64>();
                 let output = json!({
                     "done": ledger.done, "skipped": sum(&ledger.skipped),
-                    "failed": sum(&ledger.failed), "unknown": sum(&ledger.unknown)
+                    "failed": sum(&ledger.failed), "unknown": sum(&ledger.unknown),
+                    "maybe_incomplete": ledger.maybe_incomplete.is_some()
                 });
                 scope.set_step(&step.id, &output);
             }
@@ -294,6 +297,7 @@ impl Interpreter {
 
     async fn wait(&self, wait: &Wait, scope: &Scope, path: &StepPath, bounds: &Bounds) -> Result<Value> {
         let durability = &*self.0.durability;
+        let began = durability.now();
         let output = match wait {
             Wait::Signal(name) => {
                 let name = name.render_text(scope)?;
@@ -316,7 +320,7 @@ impl Interpreter {
                 self.wait_until(Timer { until, longest: Duration::MAX }, path, bounds).await?
             }
         };
-        durability.finish(path, output.clone()).await?;
+        durability.finish(path, output.clone(), Some(began)).await?;
         Ok(output)
     }
 
@@ -390,7 +394,8 @@ impl Interpreter {
 
     /// What an action gets that has this long; the key is the same whenever the step is tried.
     pub(crate) fn context(&self, connected: &Connected, path: &StepPath, bounds: &Bounds) -> Context {
-        let key = Uuid::new_v5(&Uuid::NAMESPACE_OID, format!("{}/{path}", self.0.run).as_bytes());
+        let run = self.0.durability.begun_in(path);
+        let key = Uuid::new_v5(&Uuid::NAMESPACE_OID, format!("{run}/{path}").as_bytes());
         let left = bounds.left(self.0.durability.now());
         Context::new(&key.to_string(), connected.name(), self.0.files.clone())
             .with_cancellation(self.0.stop.cancellation.clone())
@@ -401,9 +406,13 @@ impl Interpreter {
         let connected = self.connected(&call.slot)?;
         let effect = connected.connector().action_spec(&call.action)?.effect;
         let input = call.input.render(scope)?;
-        let attempt = Calling { interpreter: self, connected, action: &call.action, effect, input, path, bounds };
-        let span = tracing::info_span!("step", run = %self.0.run, step = %path, action = %call.action);
-        self.0.durability.step(path, effect, &attempt).instrument(span).await
+        let calling = Calling { interpreter: self, connected, action: &call.action, effect, input, path, bounds };
+        let attempt = self.0.durability.tries(path).0 + 1;
+        let span = tracing::info_span!(
+            "step", run = %self.0.run, flow = self.0.flow.name(), step = %path, attempt,
+            action = %call.action, connection = connected.name(),
+        );
+        self.0.durability.step(path, effect, &calling).instrument(span).await
     }
 }
 
@@ -422,6 +431,10 @@ struct Calling<'a> {
 impl Attempt for Calling<'_> {
     async fn run(&self, checkpoint: Option<Value>, recorder: Arc<dyn Recorder>) -> Result<Value> {
         let now = || self.interpreter.durability().now();
+        // An attempt whose outcome was looked up comes here again; one of a run that is parked still goes to its end.
+        if self.interpreter.0.stop.cancellation.is_cancelled() {
+            return Err(cancelled());
+        }
         self.bounds.check(now())?;
         let _works = self.interpreter.pulse().call();
         let cx = self.interpreter.context(self.connected, self.path, self.bounds).with_recorder(recorder, checkpoint);
@@ -442,6 +455,11 @@ impl Attempt for Calling<'_> {
             }
             result => result,
         }
+    }
+
+    fn about(&self) -> About<'_> {
+        let spec = self.connected.connector().action_spec(self.action).ok();
+        About { action: self.action, connection: self.connected.name(), input: &self.input, spec }
     }
 
     async fn reconcile(&self, checkpoint: Option<Value>, recorder: Arc<dyn Recorder>) -> Result<Option<Value>> {

@@ -5,8 +5,9 @@
 
 use std::{
     any::Any,
-    collections::{BTreeMap, HashMap, HashSet},
+    collections::{BTreeMap, HashMap, HashSet, VecDeque},
     fmt,
+    ops::Bound,
     sync::{Arc, Mutex, PoisonError},
 };
 
@@ -16,7 +17,10 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use trunkline_core::{Error, ErrorKind, Result, pointer_part};
 
-use crate::{Fired, ItemOutcome, RunEvent, RunStatus};
+use crate::{Fired, ItemOutcome, LOG_ENTRIES, LOG_PAGE, LogEntry, LogPage, RunEvent, RunStatus};
+
+/// How many events those get at a time who watch.
+const EVENTS: usize = 256;
 
 /// The name of a run: 12 hexadecimal digits.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize, JsonSchema)]
@@ -59,6 +63,29 @@ impl StepPath {
     /// All paths below this one, as a range: '0' follows '/', so it holds what begins with "PATH/" and nothing else.
     pub(crate) fn below(&self) -> std::ops::Range<StepPath> {
         StepPath(format!("{}/", self.0))..StepPath(format!("{}0", self.0))
+    }
+
+    /// The paths of what is around the step or item at this one, from the outside in.
+    pub(crate) fn around(&self) -> Vec<StepPath> {
+        self.0.match_indices('/').map(|(at, _)| StepPath(self.0[..at].to_owned())).collect()
+    }
+
+    /// The path around this one, and the last part as the id or key that it was.
+    pub fn split(&self) -> Option<(StepPath, String)> {
+        let (outer, last) = self.0.rsplit_once('/')?;
+        Some((StepPath(outer.to_owned()), last.replace("~1", "/").replace("~0", "~")))
+    }
+
+    /// Whether this is the path of an `each` step as a ledger names it: there `*` stands for any item around it.
+    pub fn is_like(&self, pattern: &str) -> bool {
+        let (mut parts, mut like) = (self.0.split('/'), pattern.split('/'));
+        loop {
+            match (parts.next(), like.next()) {
+                (None, None) => return true,
+                (Some(part), Some(like)) if part == like || like == "*" => {}
+                _ => return false,
+            }
+        }
     }
 
     /// The path as text.
@@ -107,6 +134,31 @@ pub struct RunSummary {
     pub items: BTreeMap<String, u64>,
 }
 
+/// An item of a run that has an outcome.
+#[derive(Clone, Debug, Serialize)]
+pub struct Item {
+    /// The path of its `each` step.
+    pub step: StepPath,
+    /// Its key.
+    pub key: String,
+    /// What became of it.
+    #[serde(flatten)]
+    pub outcome: ItemOutcome,
+    /// When, in milliseconds since 1970.
+    pub at: u64,
+}
+
+/// What an earlier run of the same flow on the same connections has done with an item, where the flow says `once`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Before {
+    /// Which run.
+    pub run: RunId,
+    /// What the item was like then.
+    pub fingerprint: String,
+    /// Whether nobody knows if it was done.
+    pub unknown: bool,
+}
+
 /// The right to work on a run, held by one process at a time; given back when dropped, also by a kill.
 pub type Claim = Box<dyn Any + Send + Sync>;
 
@@ -135,11 +187,56 @@ pub trait Journal: Send + Sync {
     /// Shows all events of a run in order, without holding them all; `not_found` if there is no such run.
     async fn replay(&self, run: &RunId, visit: &mut (dyn FnMut(RunEvent) + Send)) -> Result<()>;
 
+    /// How a run stands, and its events after this number as [`RunEvent::shown`] leaves them, each with its own number: a page of
+    /// them, for those who watch. What others have not flushed yet may be missing; a run that is over has all of its events
+    /// in there. This one reads the whole run.
+    async fn events(&self, run: &RunId, after: u64) -> Result<(RunStatus, Vec<(u64, RunEvent)>)> {
+        let (mut status, mut number, mut page) = (RunStatus::Running, 0, Vec::new());
+        let mut visit = |event: RunEvent| {
+            match &event {
+                RunEvent::Finished { status: ended, .. } => status = *ended,
+                RunEvent::Resumed { .. } => status = RunStatus::Running,
+                _ => {}
+            }
+            number += 1;
+            if number > after && page.len() < EVENTS {
+                page.push((number, event.shown()));
+            }
+        };
+        self.replay(run, &mut visit).await?;
+        Ok((status, page))
+    }
+
+    /// Adds to the process log of a run, of which the newest [`LOG_ENTRIES`](crate::LOG_ENTRIES) are kept, and of these
+    /// [`LOG_BYTES`](crate::LOG_BYTES). Nobody waits until it is on disk. This one keeps none.
+    async fn log(&self, _run: &RunId, _entry: LogEntry) -> Result<()> {
+        Ok(())
+    }
+
+    /// A page of the process log of a run: the entries after that of this number.
+    async fn logged(&self, _run: &RunId, _after: u64) -> Result<LogPage> {
+        Ok(LogPage::default())
+    }
+
     /// The document of a flow version that some run was accepted with, or that was kept.
     async fn flow(&self, version: &str) -> Result<Value>;
 
     /// The outcome of an item, if it has one.
     async fn item(&self, run: &RunId, step: &StepPath, key: &str) -> Result<Option<ItemOutcome>>;
+
+    /// The items of a run that have an outcome, or this one (`failed`), in the order of their steps and keys, from behind
+    /// this one, at most so many.
+    async fn items(
+        &self,
+        run: &RunId,
+        status: Option<&str>,
+        after: Option<(StepPath, String)>,
+        most: usize,
+    ) -> Result<Vec<Item>>;
+
+    /// What is remembered of an item across the runs of this run's flow on the same connections: the last time it was done,
+    /// or that nobody knows. It changes together with the outcomes of items that have `once`.
+    async fn before(&self, run: &RunId, step: &StepPath, key: &str) -> Result<Option<Before>>;
 
     /// All runs, newest first.
     async fn runs(&self) -> Result<Vec<RunSummary>>;
@@ -167,8 +264,13 @@ struct Memory {
     flows: HashMap<String, Value>,
     // As text, so that what comes back is what a store would give back.
     events: BTreeMap<RunId, Vec<String>>,
-    items: BTreeMap<(RunId, StepPath, String), String>,
+    items: BTreeMap<(RunId, StepPath, String), (String, u64)>,
+    /// The flow of each run and its connections, as text.
+    of: HashMap<RunId, String>,
+    /// By those, step and key.
+    before: HashMap<(String, StepPath, String), Before>,
     taken: HashMap<(String, String), RunId>,
+    log: HashMap<RunId, VecDeque<(u64, String)>>,
 }
 
 impl Memory {
@@ -176,9 +278,46 @@ impl Memory {
         if self.events.contains_key(run) {
             return Err(Error::new(ErrorKind::Conflict, format!("there is a run {run} already")));
         }
+        let RunEvent::Started { flow: name, connections, .. } = started else {
+            return Err(Error::new(ErrorKind::Internal, "a run has to begin with a `started` event"));
+        };
         self.keep_version(version, flow)?;
+        self.of.insert(run.clone(), text(&(name, connections))?);
         self.events.insert(run.clone(), vec![text(started)?]);
         Ok(())
+    }
+
+    /// Takes the outcome of an item into account.
+    fn outcome(&mut self, run: &RunId, event: &RunEvent) -> Result<()> {
+        let (step, key, outcome, at) = match event {
+            RunEvent::ItemFinished { step, key, outcome, at, .. }
+            | RunEvent::ItemSettled { step, key, outcome, at, .. } => (step.clone(), key.clone(), outcome, *at),
+            _ => return Ok(()),
+        };
+        let place = (self.flow_of(run)?, step.clone(), key.clone());
+        let done = matches!(outcome, ItemOutcome::Done);
+        match event {
+            RunEvent::ItemFinished { once: Some(fingerprint), .. } if done || outcome.status() == "unknown" => {
+                let (run, fingerprint) = (run.clone(), fingerprint.clone());
+                self.before.insert(place, Before { run, fingerprint, unknown: !done });
+            }
+            RunEvent::ItemSettled { .. } => {
+                if let Some(before) = self.before.get_mut(&place).filter(|before| before.run == *run) {
+                    before.unknown = false;
+                    if !done {
+                        self.before.remove(&place);
+                    }
+                }
+            }
+            _ => {}
+        }
+        self.items.insert((run.clone(), step, key), (text(outcome)?, at));
+        Ok(())
+    }
+
+    /// The flow of a run and its connections.
+    fn flow_of(&self, run: &RunId) -> Result<String> {
+        self.of.get(run).cloned().ok_or_else(|| no_run(run))
     }
 
     fn keep_version(&mut self, version: &str, flow: &Value) -> Result<()> {
@@ -243,9 +382,7 @@ impl Journal for MemoryJournal {
             return Err(no_run(run));
         }
         for event in events {
-            if let RunEvent::ItemFinished { step, key, outcome, .. } = &event {
-                memory.items.insert((run.clone(), step.clone(), key.clone()), text(outcome)?);
-            }
+            memory.outcome(run, &event)?;
             memory.events.get_mut(run).ok_or_else(|| no_run(run))?.push(text(&event)?);
         }
         Ok(())
@@ -259,6 +396,24 @@ impl Journal for MemoryJournal {
         Ok(())
     }
 
+    async fn log(&self, run: &RunId, entry: LogEntry) -> Result<()> {
+        let mut memory = self.lock();
+        let log = memory.log.entry(run.clone()).or_default();
+        log.push_back((log.back().map_or(1, |(last, _)| last + 1), text(&entry)?));
+        if log.len() as u64 > LOG_ENTRIES {
+            log.pop_front();
+        }
+        Ok(())
+    }
+
+    async fn logged(&self, run: &RunId, after: u64) -> Result<LogPage> {
+        let memory = self.lock();
+        let Some(log) = memory.log.get(run) else { return Ok(LogPage::default()) };
+        let page = log.iter().filter(|(number, _)| *number > after).take(LOG_PAGE);
+        let entries = page.map(|(number, entry)| Ok((*number, parse(entry)?))).collect::<Result<_>>()?;
+        Ok(LogPage { dropped: log.front().map_or(0, |(first, _)| first - 1), entries })
+    }
+
     async fn flow(&self, version: &str) -> Result<Value> {
         let flow = self.lock().flows.get(version).cloned();
         flow.ok_or_else(|| Error::new(ErrorKind::NotFound, format!("there is no flow version {version}")))
@@ -266,7 +421,38 @@ impl Journal for MemoryJournal {
 
     async fn item(&self, run: &RunId, step: &StepPath, key: &str) -> Result<Option<ItemOutcome>> {
         let found = self.lock().items.get(&(run.clone(), step.clone(), key.to_owned())).cloned();
-        found.map(|outcome| parse(&outcome)).transpose()
+        found.map(|(outcome, _)| parse(&outcome)).transpose()
+    }
+
+    async fn items(
+        &self,
+        run: &RunId,
+        status: Option<&str>,
+        after: Option<(StepPath, String)>,
+        most: usize,
+    ) -> Result<Vec<Item>> {
+        let memory = self.lock();
+        let first = (run.clone(), StepPath::default(), String::new());
+        let from = match after {
+            Some((step, key)) => Bound::Excluded((run.clone(), step, key)),
+            None => Bound::Included(first),
+        };
+        let mut items = Vec::new();
+        for ((of, step, key), (outcome, at)) in memory.items.range((from, Bound::Unbounded)) {
+            if of != run || items.len() == most {
+                break;
+            }
+            let outcome: ItemOutcome = parse(outcome)?;
+            if status.is_none_or(|status| status == outcome.status()) {
+                items.push(Item { step: step.clone(), key: key.clone(), outcome, at: *at });
+            }
+        }
+        Ok(items)
+    }
+
+    async fn before(&self, run: &RunId, step: &StepPath, key: &str) -> Result<Option<Before>> {
+        let memory = self.lock();
+        Ok(memory.before.get(&(memory.flow_of(run)?, step.clone(), key.to_owned())).cloned())
     }
 
     async fn runs(&self) -> Result<Vec<RunSummary>> {
@@ -285,7 +471,7 @@ impl Journal for MemoryJournal {
             for event in events {
                 summary.apply(&parse(event)?);
             }
-            for ((_, _, _), outcome) in memory.items.iter().filter(|((run, _, _), _)| run == id) {
+            for (_, (outcome, _)) in memory.items.iter().filter(|((run, _, _), _)| run == id) {
                 *summary.items.entry(parse::<ItemOutcome>(outcome)?.status().to_owned()).or_default() += 1;
             }
             runs.push(summary);

@@ -8,7 +8,10 @@ use std::collections::BTreeMap;
 use serde_json::{Value, json};
 use trunkline_core::{Error, ErrorKind, Retry};
 
-use crate::{Fired, Flush, ItemOutcome, Journal, RunEvent, RunId, RunStatus, RunSummary, StepPath, Waiting};
+use crate::{
+    Before, Fired, Flush, Item, ItemOutcome, Journal, RetryOf, RunEvent, RunId, RunStatus, RunSummary, StepPath,
+    Verdict, Waiting,
+};
 
 /// Holds a journal against all behaviours.
 pub async fn run<J: Journal, F: AsyncFn() -> J>(fresh: F) {
@@ -18,8 +21,11 @@ pub async fn run<J: Journal, F: AsyncFn() -> J>(fresh: F) {
     what_a_trigger_hands_over_is_taken_once(&fresh().await).await;
     events_come_back_as_they_were(&fresh().await).await;
     events_keep_their_order(&fresh().await).await;
+    events_are_watched_page_by_page(&fresh().await).await;
     an_item_is_found_under_its_exact_key_only(&fresh().await).await;
     the_last_outcome_of_an_item_counts(&fresh().await).await;
+    items_are_listed_page_by_page(&fresh().await).await;
+    what_is_done_once_is_remembered_across_runs(&fresh().await).await;
     what_is_flushed_later_is_seen_at_once(&fresh().await).await;
     runs_are_listed_newest_first(&fresh().await).await;
     a_cancellation_is_seen(&fresh().await).await;
@@ -104,6 +110,39 @@ async fn events_come_back_as_they_were(journal: &impl Journal) {
     assert_eq!(replayed(journal, &run).await, expected);
 }
 
+async fn events_are_watched_page_by_page(journal: &impl Journal) {
+    let run = accepted(journal, "a1", 0).await;
+    for event in one_of_each().into_iter().filter(|event| !matches!(event, RunEvent::Finished { .. })) {
+        journal.append(&run, vec![event], Flush::Later).await.unwrap();
+    }
+    journal.append(&run, (0..1000).map(resumed).collect(), Flush::Now).await.unwrap();
+    let (mut watched, mut pages) = (Vec::new(), 0);
+    loop {
+        let after = watched.last().map_or(0, |(seq, _)| *seq);
+        let (status, page) = journal.events(&run, after).await.unwrap();
+        assert_eq!(status, RunStatus::Running);
+        if page.is_empty() {
+            break;
+        }
+        assert!(page.len() <= 256, "{}", page.len());
+        (pages, watched) = (pages + 1, [watched, page].concat());
+    }
+    assert!(pages >= 4, "{pages}");
+    assert!(watched.iter().map(|(seq, _)| *seq).eq(1..=watched.len() as u64));
+    // As they were, but for what is nobody's business.
+    let mut shown = Vec::new();
+    journal.replay(&run, &mut |event| shown.push(json(&event.shown()))).await.unwrap();
+    assert_eq!(watched.iter().map(|(_, event)| json(event)).collect::<Vec<_>>(), shown);
+    for hidden in ["</script>", "offset", "folderId"] {
+        assert!(!shown.iter().any(|event| event.contains(hidden)), "{hidden} in {shown:?}");
+    }
+    let finished = RunEvent::Finished { status: RunStatus::Partial, error: None, at: 1 };
+    journal.append(&run, vec![finished], Flush::Now).await.unwrap();
+    let (status, page) = journal.events(&run, watched.len() as u64).await.unwrap();
+    assert_eq!((status, page.len()), (RunStatus::Partial, 1), "who sees the end has seen everything");
+    assert_eq!(kind(journal.events(&id("a2"), 0).await.map(drop)), ErrorKind::NotFound);
+}
+
 async fn events_keep_their_order(journal: &impl Journal) {
     let (one, other) = (accepted(journal, "a1", 0).await, accepted(journal, "a2", 0).await);
     for number in 0..300 {
@@ -165,6 +204,86 @@ async fn the_last_outcome_of_an_item_counts(journal: &impl Journal) {
     assert_eq!(counts(journal).await, json!({ "done": 1, "unknown": 1 }));
 }
 
+async fn items_are_listed_page_by_page(journal: &impl Journal) {
+    let (one, other) = (accepted(journal, "a1", 0).await, accepted(journal, "a2", 0).await);
+    let steps = [StepPath::from("files"), StepPath::from("files/a/inner"), StepPath::from("more")];
+    for step in &steps {
+        let outcome = |number: usize| if number % 10 == 3 { failed() } else { ItemOutcome::Done };
+        let events = (0..25).map(|number| item(step, &format!("{number:02} '\u{0}/"), outcome(number))).collect();
+        journal.append(&one, events, Flush::Later).await.unwrap();
+    }
+    journal.append(&other, vec![item(&steps[0], "x", ItemOutcome::Done)], Flush::Later).await.unwrap();
+    let all = async |status: Option<&str>, most: usize| {
+        let (mut found, mut after) = (Vec::new(), None);
+        loop {
+            let page = journal.items(&one, status, after, most).await.unwrap();
+            assert!(page.len() <= most);
+            let Some(last) = page.last() else { return found };
+            after = Some((last.step.clone(), last.key.clone()));
+            found.extend(page.into_iter().map(|Item { step, key, outcome, at }| (step, key, outcome.status(), at)));
+        }
+    };
+    let everything = all(None, 7).await;
+    assert_eq!(everything.len(), 75);
+    assert!(everything.is_sorted_by_key(|(step, key, _, _)| (step.clone(), key.clone())));
+    assert_eq!(everything[0], (steps[0].clone(), "00 '\u{0}/".into(), "done", 9));
+    let expected: Vec<_> = everything.into_iter().filter(|(_, _, status, _)| *status == "failed").collect();
+    assert_eq!((expected.len(), all(Some("failed"), 2).await), (9, expected));
+    assert!(all(Some("unknown"), 10).await.is_empty());
+    // A verdict is an outcome like others.
+    journal.append(&one, vec![settled(&steps[2], "00 '\u{0}/", failed())], Flush::Now).await.unwrap();
+    assert_eq!(all(Some("failed"), 100).await.len(), 10);
+    assert_eq!(journal.runs().await.unwrap().iter().find(|run| run.id == one).unwrap().items["failed"], 10);
+}
+
+async fn what_is_done_once_is_remembered_across_runs(journal: &impl Journal) {
+    let step = StepPath::from("files");
+    let first = accepted(journal, "a1", 1).await;
+    let remembered = |run: &RunId, fingerprint: &str, unknown| {
+        Some(Before { run: run.clone(), fingerprint: fingerprint.to_owned(), unknown })
+    };
+    let unknown = |key: &str| match done_once(&step, key, "v1") {
+        RunEvent::ItemFinished { step, key, once, at, .. } => {
+            RunEvent::ItemFinished { step, key, outcome: ItemOutcome::Unknown { error: error() }, once, at }
+        }
+        _ => unreachable!(),
+    };
+    let events = vec![done_once(&step, "a", "v1"), item(&step, "b", ItemOutcome::Done), unknown("c"), unknown("d")];
+    journal.append(&first, events, Flush::Now).await.unwrap();
+    let second = accepted(journal, "a2", 2).await;
+    let before = async |run: &RunId, key: &str| journal.before(run, &step, key).await.unwrap();
+    assert_eq!(before(&second, "a").await, remembered(&first, "v1", false));
+    assert_eq!(before(&second, "b").await, None, "the flow did not say so");
+    assert_eq!(before(&second, "c").await, remembered(&first, "v1", true));
+    assert_eq!(journal.before(&second, &"other".into(), "a").await.unwrap(), None);
+    // Other flows and other connections have memories of their own.
+    for (name, flow, connection) in [("a3", "other", "mediaflow"), ("a4", "copy", "staging")] {
+        let mut start = started("v1", 3);
+        if let RunEvent::Started { flow: of, connections, .. } = &mut start {
+            *of = flow.to_owned();
+            connections.insert("source".to_owned(), connection.to_owned());
+        }
+        journal.accept(&id(name), "v1", &json!({ "name": "copy" }), start).await.unwrap();
+        assert_eq!(before(&id(name), "a").await, None, "{name}");
+    }
+    // What failed or was skipped since changes nothing; what was done again does.
+    let failed_once = match done_once(&step, "a", "v2") {
+        RunEvent::ItemFinished { step, key, once, at, .. } => {
+            RunEvent::ItemFinished { step, key, outcome: failed(), once, at }
+        }
+        _ => unreachable!(),
+    };
+    journal.append(&second, vec![failed_once, item(&step, "b", skipped("x"))], Flush::Now).await.unwrap();
+    assert_eq!(before(&second, "a").await, remembered(&first, "v1", false));
+    journal.append(&second, vec![done_once(&step, "a", "v2")], Flush::Now).await.unwrap();
+    assert_eq!(before(&first, "a").await, remembered(&second, "v2", false));
+    // A person has looked.
+    let verdicts = vec![settled(&step, "c", ItemOutcome::Done), settled(&step, "d", failed())];
+    journal.append(&first, verdicts, Flush::Now).await.unwrap();
+    assert_eq!(before(&second, "c").await, remembered(&first, "v1", false));
+    assert_eq!(before(&second, "d").await, None);
+}
+
 async fn what_is_flushed_later_is_seen_at_once(journal: &impl Journal) {
     let (run, step) = (accepted(journal, "a1", 0).await, StepPath::from("files"));
     for number in 0..100_u64 {
@@ -217,7 +336,14 @@ async fn a_cancellation_is_seen(journal: &impl Journal) {
     let (one, other) = (accepted(journal, "a1", 0).await, accepted(journal, "a2", 0).await);
     // Text that looks like one is none.
     let look = json!({ "event": "cancel_requested", "text": "\"event\":\"cancel_requested\"" });
-    let event = RunEvent::StepFinished { step: "cancel_requested".into(), output: look, warnings: Vec::new(), at: 1 };
+    let event = RunEvent::StepFinished {
+        step: "cancel_requested".into(),
+        output: look,
+        warnings: Vec::new(),
+        attempt: 1,
+        began: None,
+        at: 1,
+    };
     journal.append(&one, vec![event], Flush::Now).await.unwrap();
     assert!(!journal.cancel_requested(&one).await.unwrap(), "an output is no request");
     journal.append(&one, vec![RunEvent::CancelRequested { at: 2 }, resumed(3)], Flush::Now).await.unwrap();
@@ -231,7 +357,14 @@ async fn signals_are_seen_from_where_the_last_look_ended(journal: &impl Journal)
     assert_eq!(journal.signals(&one, 0).await.unwrap().1, 1, "the run has begun");
     // Text that looks like one is none.
     let look = json!({ "event": "signalled", "name": "approved", "payload": 1 });
-    let event = RunEvent::StepFinished { step: "signalled".into(), output: look, warnings: Vec::new(), at: 1 };
+    let event = RunEvent::StepFinished {
+        step: "signalled".into(),
+        output: look,
+        warnings: Vec::new(),
+        attempt: 1,
+        began: None,
+        at: 1,
+    };
     journal.append(&one, vec![event, signal("a", json!({ "by": "Ä" }))], Flush::Now).await.unwrap();
     journal.append(&one, vec![resumed(2), signal("b", Value::Null), resumed(3)], Flush::Later).await.unwrap();
     let look = async |after: u64| {
@@ -285,19 +418,32 @@ fn one_of_each() -> Vec<RunEvent> {
     });
     vec![
         RunEvent::Resumed { at: u64::MAX },
-        RunEvent::StepStarted { step: step.clone(), at: 1 },
+        RunEvent::StepStarted { step: step.clone(), attempt: 1, at: 1 },
         RunEvent::Checkpoint { step: step.clone(), value: value.clone() },
         RunEvent::Checkpoint { step: step.clone(), value: Value::Null },
-        RunEvent::StepFinished { step: step.clone(), output: value.clone(), warnings: Vec::new(), at: 2 },
-        RunEvent::StepFailed { step: step.clone(), error: error(), at: 3 },
-        RunEvent::StepRetried { step: step.clone(), error: error(), until: 5, at: 4 },
+        RunEvent::StepFinished {
+            step: step.clone(),
+            output: value.clone(),
+            warnings: Vec::new(),
+            attempt: 2,
+            began: Some(1),
+            at: 2,
+        },
+        RunEvent::StepFailed { step: step.clone(), error: error(), attempt: 1, began: Some(2), at: 3 },
+        RunEvent::StepRetried { step: step.clone(), error: error(), attempt: 3, until: 5, at: 4 },
+        RunEvent::Listed { step: step.clone(), items: 7, last: true, at: 4 },
         RunEvent::DeadlineSet { step: step.clone(), until: u64::MAX },
         RunEvent::WaitBegan { step: step.clone(), wait: Waiting { signal: Some("a/b \u{0}".into()), until: 7 } },
         RunEvent::WaitBegan { step: step.clone(), wait: Waiting { signal: None, until: 7 } },
         RunEvent::Signalled { name: "Ä/~".into(), payload: value.clone(), at: 6 },
+        RunEvent::Retried { by: id("a2"), at: 7 },
+        RunEvent::StepSettled { step: step.clone(), verdict: Verdict::Done, output: value.clone(), at: 8 },
+        settled(&"files".into(), "a/b~c", ItemOutcome::Done),
+        done_once(&step, "4711", "v\u{0}1"),
         RunEvent::BatchFinished { step: "files".into(), batch: "batch-1".into() },
-        RunEvent::PageFinished { step: "files".into(), next: Some(json!({ "offset": 100 })) },
-        RunEvent::PageFinished { step: "files".into(), next: None },
+        RunEvent::PageFinished { step: "files".into(), next: Some(json!({ "offset": 100 })), ahead: Some(3) },
+        RunEvent::ListChanged { step: "files".into(), reason: "it had 7 items, and then 8".into(), at: 8 },
+        RunEvent::PageFinished { step: "files".into(), next: None, ahead: None },
         item(&step, "a/b~c", ItemOutcome::Done),
         item(&step, "", skipped("not allowed")),
         item(&step, "4711", failed()),
@@ -327,7 +473,17 @@ fn skipped(reason: &str) -> ItemOutcome {
 }
 
 fn item(step: &StepPath, key: &str, outcome: ItemOutcome) -> RunEvent {
-    RunEvent::ItemFinished { step: step.clone(), key: key.to_owned(), outcome, at: 9 }
+    RunEvent::ItemFinished { step: step.clone(), key: key.to_owned(), outcome, once: None, at: 9 }
+}
+
+fn done_once(step: &StepPath, key: &str, once: &str) -> RunEvent {
+    let (step, key, once) = (step.clone(), key.to_owned(), Some(once.to_owned()));
+    RunEvent::ItemFinished { step, key, outcome: ItemOutcome::Done, once, at: 9 }
+}
+
+fn settled(step: &StepPath, key: &str, outcome: ItemOutcome) -> RunEvent {
+    let (step, key, before) = (step.clone(), key.to_owned(), ItemOutcome::Unknown { error: error() });
+    RunEvent::ItemSettled { step, key, verdict: Verdict::Retry, before, outcome, at: 10 }
 }
 
 fn resumed(at: u64) -> RunEvent {
@@ -345,7 +501,8 @@ fn id(name: &str) -> RunId {
 fn started(version: &str, at: u64) -> RunEvent {
     let connections = BTreeMap::from([("source".to_owned(), "mediaflow".to_owned())]);
     let (input, calls) = (json!({ "folderId": 7 }), BTreeMap::from([("called".to_owned(), "v2".to_owned())]));
-    RunEvent::Started { flow: "copy".into(), version: version.into(), input, connections, calls, at }
+    let retry = Some(RetryOf { run: id("a0"), unknown: true });
+    RunEvent::Started { flow: "copy".into(), version: version.into(), input, connections, calls, retry, at }
 }
 
 async fn accepted(journal: &impl Journal, name: &str, at: u64) -> RunId {

@@ -8,6 +8,10 @@
 //! when the process died may be called again under the same idempotency key, except for a `Create`, which is looked up first
 //! and otherwise ends as `unknown`.
 //!
+//! Across runs: [`Engine::retry`] goes over the items that failed in a run and writes no others; what a run has recorded as
+//! created stays so. What ended as `unknown` is looked up or left to a person ([`Engine::settle`]). An `each` with `once`
+//! does an item again only if it has changed.
+//!
 //! The same is true of what a flow says about time and failure: a wait and a timeout end when they would have ended without
 //! the crash; tries that were recorded count, one in flight does not; an error that `on_error` has dealt with stays dealt
 //! with; a signal is heard however early it comes, and the first of its name counts. A run is pinned to the versions of its
@@ -52,29 +56,42 @@ mod journal;
 #[cfg(any(test, feature = "suite"))]
 pub mod journal_suite;
 mod kinds;
+mod ledger;
 mod limits;
+mod log;
+mod place;
+mod progress;
 mod pulse;
 mod reader;
+mod retry;
 mod run;
 mod schedule;
+mod settle;
 mod shapes;
 mod step;
 mod stop;
 mod text;
 mod time;
+mod timeline;
 mod trigger;
 mod types;
+mod watch;
 
 pub use durability::Notice;
 pub use engine::{Acceptance, Accepted, Engine, Running};
-pub use event::{ItemOutcome, RunEvent, RunStatus, Waiting};
+pub use event::{ItemOutcome, RetryOf, RunEvent, RunStatus, Verdict, Waiting};
 pub use expression::Template;
 pub use filters::{Argument, Example, FILTERS, Filter};
 pub use flow::Flow;
-pub use journal::{Claim, Flush, Journal, MemoryJournal, RunId, RunSummary, StepPath};
+pub use journal::{Before, Claim, Flush, Item, Journal, MemoryJournal, RunId, RunSummary, StepPath};
 pub use limits::Limits;
+pub use log::{LOG_BYTES, LOG_ENTRIES, LOG_PAGE, LOG_VALUE, LogEntry, LogPage};
+pub use progress::{Progress, Rate};
 pub use pulse::Pulse;
 pub use run::{Ledger, Run};
 pub use schedule::{Missed, Schedule};
+pub use settle::Settled;
 pub use step::Step;
+pub use timeline::{Items, Spread, StepTime, Timeline};
 pub use trigger::{Encoding, Existing, Fired, Overlap, Poll, Signature, Told, Trigger, Webhook};
+pub use watch::{Happened, Watch};

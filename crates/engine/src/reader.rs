@@ -184,9 +184,21 @@ impl Reader {
             }
         };
         let key = read.key.map(|key| self.template(&key.into(), &format!("{pointer}/key")));
+        let once = match read.once {
+            None | Some(Value::Bool(false)) => None,
+            Some(Value::Bool(true)) => Some(self.template(&"{{ item }}".into(), &format!("{pointer}/once"))),
+            Some(once) => Some(self.template(&once, &format!("{pointer}/once"))),
+        };
+        if once.is_some() && key.is_none() {
+            let found = Diagnostic::error(format!("{pointer}/key"), "key is missing: `once` remembers items by it");
+            self.found.push(found.hint("say what tells the items apart, such as {{ item.id }}"));
+        }
         let steps = self.steps(&read.steps, &format!("{pointer}/steps"), depth + 1);
         let (concurrency, batch) = (read.concurrency, read.batch);
-        Some((read.id, StepKind::Each { over: Box::new(over), key, concurrency, batch, steps }))
+        Some((
+            read.id,
+            StepKind::Each { over: Box::new(over), key, once: once.map(Box::new), concurrency, batch, steps },
+        ))
     }
 
     fn condition(

@@ -6,7 +6,10 @@ use serde::Serialize;
 use serde_json::Value;
 use trunkline_core::{Error, ErrorKind, Result};
 
-use crate::{ItemOutcome, RunEvent, RunId, RunStatus, StepPath, Waiting, durability::concerns_the_run, time::Timer};
+use crate::{
+    ItemOutcome, Progress, RetryOf, RunEvent, RunId, RunStatus, StepPath, Verdict, Waiting,
+    durability::concerns_the_run, progress::Listed, settle, time::Timer,
+};
 
 /// How many different reasons a ledger tells apart; the rest is counted together.
 const MAX_REASONS: usize = 50;
@@ -32,6 +35,12 @@ pub struct Run {
     /// The versions of the flows it calls, by their names.
     #[serde(skip_serializing_if = "BTreeMap::is_empty")]
     pub calls: BTreeMap<String, String>,
+    /// The run whose failed items it goes over, if it is for those.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub retry: Option<RetryOf>,
+    /// The run that goes over what failed in this one.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub retried_by: Option<RunId>,
     /// What it yields, if its flow says so and it is through.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub output: Option<Value>,
@@ -54,6 +63,11 @@ pub struct Run {
     steps: BTreeMap<StepPath, StepState>,
     #[serde(skip)]
     positions: BTreeMap<StepPath, Option<Value>>,
+    /// How many items after that have an outcome; nothing where that is not known.
+    #[serde(skip)]
+    ahead: BTreeMap<StepPath, Option<u64>>,
+    #[serde(skip)]
+    listed: BTreeMap<StepPath, Listed>,
     #[serde(skip)]
     signals: BTreeMap<String, Value>,
     /// How many results of steps have been recorded.
@@ -92,6 +106,9 @@ pub struct Ledger {
     pub failed: BTreeMap<String, u64>,
     /// Items of which nobody knows, counted by reason.
     pub unknown: BTreeMap<String, u64>,
+    /// What was noticed, if the list changed while it was read: items of it may be missing.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub maybe_incomplete: Option<String>,
 }
 
 impl Ledger {
@@ -108,6 +125,7 @@ impl Ledger {
 
     fn add(&mut self, other: Ledger) {
         self.done += other.done;
+        self.maybe_incomplete = self.maybe_incomplete.take().or(other.maybe_incomplete);
         let theirs = [other.skipped, other.failed, other.unknown];
         for (ours, theirs) in [&mut self.skipped, &mut self.failed, &mut self.unknown].into_iter().zip(theirs) {
             theirs.into_iter().for_each(|(reason, count)| tally(ours, &reason, count));
@@ -115,22 +133,43 @@ impl Ledger {
     }
 
     fn count(&mut self, outcome: &ItemOutcome) {
-        let reasons = match outcome {
-            ItemOutcome::Done => {
-                self.done += 1;
-                return;
-            }
-            ItemOutcome::Skipped { .. } => &mut self.skipped,
-            ItemOutcome::Failed { .. } => &mut self.failed,
-            ItemOutcome::Unknown { .. } => &mut self.unknown,
+        match self.reasons(outcome) {
+            None => self.done += 1,
+            Some(reasons) => tally(reasons, outcome.reason().unwrap_or_default(), 1),
+        }
+    }
+
+    /// An outcome that was counted and is none any more.
+    fn discount(&mut self, outcome: &ItemOutcome) {
+        let Some(reasons) = self.reasons(outcome) else {
+            self.done = self.done.saturating_sub(1);
+            return;
         };
-        tally(reasons, outcome.reason().unwrap_or_default(), 1);
+        let reason = outcome.reason().unwrap_or_default();
+        let reason = if reasons.contains_key(reason) { reason } else { OTHERS };
+        if let Some(count) = reasons.get_mut(reason) {
+            *count -= 1;
+        }
+        reasons.retain(|_, count| *count > 0);
+    }
+
+    /// What counts outcomes of this kind by their reasons.
+    fn reasons(&mut self, outcome: &ItemOutcome) -> Option<&mut BTreeMap<String, u64>> {
+        match outcome {
+            ItemOutcome::Done => None,
+            ItemOutcome::Skipped { .. } => Some(&mut self.skipped),
+            ItemOutcome::Failed { .. } => Some(&mut self.failed),
+            ItemOutcome::Unknown { .. } => Some(&mut self.unknown),
+        }
     }
 }
 
+/// What reasons are counted under that are too many.
+const OTHERS: &str = "other reasons";
+
 fn tally(reasons: &mut BTreeMap<String, u64>, reason: &str, count: u64) {
     let known = reasons.len() < MAX_REASONS || reasons.contains_key(reason);
-    *reasons.entry(if known { reason } else { "other reasons" }.to_owned()).or_default() += count;
+    *reasons.entry(if known { reason } else { OTHERS }.to_owned()).or_default() += count;
 }
 
 impl Run {
@@ -145,6 +184,8 @@ impl Run {
             input: Value::Null,
             connections: BTreeMap::new(),
             calls: BTreeMap::new(),
+            retry: None,
+            retried_by: None,
             output: None,
             waiting: BTreeMap::new(),
             started_at: 0,
@@ -154,6 +195,8 @@ impl Run {
             warnings: BTreeMap::new(),
             steps: BTreeMap::new(),
             positions: BTreeMap::new(),
+            ahead: BTreeMap::new(),
+            listed: BTreeMap::new(),
             signals: BTreeMap::new(),
             recorded: 0,
         }
@@ -163,14 +206,16 @@ impl Run {
     /// an outcome needs its steps no more.
     pub fn apply(&mut self, event: RunEvent) {
         match event {
-            RunEvent::Started { flow, version, input, connections, calls, at } => {
+            RunEvent::Started { flow, version, input, connections, calls, retry, at } => {
                 self.flow = flow;
                 self.version = version;
                 self.input = input;
                 self.connections = connections;
                 self.calls = calls;
+                self.retry = retry;
                 self.started_at = at;
             }
+            RunEvent::Retried { by, .. } => self.retried_by = Some(by),
             RunEvent::Resumed { .. } => self.resume(),
             RunEvent::StepStarted { step, .. } => self.steps.entry(step).or_default().started = true,
             RunEvent::Checkpoint { step, value } => self.steps.entry(step).or_default().checkpoint = Some(value),
@@ -193,12 +238,37 @@ impl Run {
             RunEvent::Signalled { name, payload, .. } => {
                 self.signals.entry(name).or_insert(payload);
             }
-            RunEvent::PageFinished { step, next } => {
-                self.positions.insert(step, next);
+            RunEvent::Listed { step, items, last, at } => {
+                self.listed.entry(step).or_default().known(items, last, at);
             }
-            RunEvent::ItemFinished { step, key, outcome, .. } => {
+            RunEvent::PageFinished { step, next, ahead } => {
+                self.positions.insert(step.clone(), next);
+                self.ahead.insert(step, ahead);
+            }
+            RunEvent::ListChanged { step, reason, .. } => {
+                self.ledger.entry(step).or_default().maybe_incomplete.get_or_insert(reason);
+            }
+            RunEvent::ItemFinished { step, key, outcome, at, .. } => {
+                if let Some(listed) = self.listed.get_mut(&step) {
+                    listed.ended(at);
+                } else if !self.is_part_of_an_item(&step) {
+                    self.listed.entry(step.clone()).or_default().ended(at);
+                }
                 self.forget_item(&step, &key);
+                let ahead = self.ahead.entry(step.clone()).or_insert(Some(0));
+                *ahead = ahead.map(|ahead| ahead + 1);
                 self.ledger.entry(step).or_default().count(&outcome);
+            }
+            RunEvent::StepSettled { step, verdict, output, .. } => self.settle(step, verdict, output),
+            RunEvent::ItemSettled { step, key, before, outcome, .. } => {
+                self.forget_item(&step, &key);
+                // Summed up with those of other items by now, or not yet.
+                let summed = self.ledger.keys().find(|of| step.is_like(of.as_str())).cloned().unwrap_or_default();
+                let of = if self.ledger.contains_key(&step) { step } else { summed };
+                if let Some(ledger) = self.ledger.get_mut(&of) {
+                    ledger.discount(&before);
+                    ledger.count(&outcome);
+                }
             }
             RunEvent::BatchFinished { step, batch } => self.forget_item(&step, &batch),
             RunEvent::CancelRequested { .. } => self.cancel_requested = true,
@@ -207,6 +277,19 @@ impl Run {
                 self.error = error;
                 self.finished_at = Some(at);
                 self.waiting.clear();
+                if status == RunStatus::Cancelled {
+                    self.name_what_is_left();
+                }
+            }
+        }
+    }
+
+    /// What was begun and noted by a step that never ended, such as an upload, stays where it is.
+    fn name_what_is_left(&mut self) {
+        for (path, state) in &self.steps {
+            if state.checkpoint.is_some() && state.result.is_none() {
+                let left = format!("{path} was broken off: what it had begun, such as an upload, is left as it is");
+                tally(&mut self.warnings, &left, 1);
             }
         }
     }
@@ -217,9 +300,27 @@ impl Run {
         self.steps.entry(step).or_default().result = Some(result);
     }
 
+    /// What a person has said of a step stands for its result; what failed because of it has not failed.
+    fn settle(&mut self, step: StepPath, verdict: Verdict, output: Value) {
+        let unknown =
+            |state: &StepState| matches!(&state.result, Some(Err(error)) if error.kind() == ErrorKind::UnknownOutcome);
+        for outer in step.around() {
+            let handler = outer.of_flow();
+            self.steps.retain(|path, _| !path.is_within(&handler));
+            self.steps.get_mut(&outer).filter(|state| unknown(state)).into_iter().for_each(StepState::forget);
+        }
+        let state = self.steps.entry(step.clone()).or_default();
+        match verdict {
+            Verdict::Done => state.result = Some(Ok(output)),
+            Verdict::Retry => state.forget(),
+            Verdict::Fail => state.result = Some(Err(settle::given_up(&step))),
+        }
+    }
+
     /// What stopped the run may have passed, and its failure handler runs anew if it fails again. After a crash there is
     /// nothing of that kind: the run goes on to the end it would have had.
     fn resume(&mut self) {
+        self.listed.values_mut().for_each(Listed::again);
         if self.finished_at.take().is_some() {
             let handler = StepPath::default().of_flow();
             self.steps.retain(|path, _| !path.is_within(&handler));
@@ -261,12 +362,37 @@ impl Run {
         let below = item.below();
         self.steps.extract_if(below.clone(), |_, _| true).for_each(drop);
         self.positions.extract_if(below.clone(), |_, _| true).for_each(drop);
+        self.ahead.extract_if(below.clone(), |_, _| true).for_each(drop);
         self.waiting.extract_if(below.clone(), |_, _| true).for_each(drop);
         let inner: Vec<_> = self.ledger.extract_if(below, |_, _| true).collect();
         for (path, ledger) in inner {
             let rest = &path.as_str()[item.as_str().len()..];
             self.ledger.entry(StepPath::from(&*format!("{each}/*{rest}"))).or_default().add(ledger);
         }
+    }
+
+    /// How far its lists are at this time, in milliseconds since 1970: those that belong to no item.
+    pub fn progress(&self, now: u64) -> BTreeMap<StepPath, Progress> {
+        let far = |(path, listed): (&StepPath, &Listed)| {
+            let through = self.positions.get(path) == Some(&None);
+            (path.clone(), listed.progress(through, now))
+        };
+        self.listed.iter().map(far).collect()
+    }
+
+    /// Whether an `each` is worked on within an item of another, so that how far it is is nobody's concern.
+    fn is_part_of_an_item(&self, each: &StepPath) -> bool {
+        self.listed.keys().any(|around| around != each && each.is_within(around))
+    }
+
+    /// Whether it is worth recording that a list has so many items.
+    pub(crate) fn is_news(&self, each: &StepPath, items: u64, last: bool) -> bool {
+        !self.is_part_of_an_item(each) && self.listed(each).is_news(items, last)
+    }
+
+    /// What is known of how many items a list has.
+    pub(crate) fn listed(&self, step: &StepPath) -> Listed {
+        self.listed.get(step).cloned().unwrap_or_default()
     }
 
     /// The recorded result of a step.
@@ -319,10 +445,15 @@ impl Run {
         self.positions.get(step)
     }
 
+    /// How many items after that position have an outcome already, if that is known.
+    pub(crate) fn ahead(&self, step: &StepPath) -> Option<u64> {
+        self.ahead.get(step).copied().unwrap_or(Some(0))
+    }
+
     /// How many steps are kept in memory.
     #[cfg(test)]
     pub(crate) fn kept(&self) -> usize {
-        self.steps.len() + self.positions.len()
+        self.steps.len() + self.positions.len() + self.ahead.keys().filter(|path| path.as_str().contains('/')).count()
     }
 }
 
@@ -337,8 +468,9 @@ mod tests {
         let files = StepPath::default().join("files");
         for key in ["a", "a/b", "a0", "~"] {
             let step = files.join(key).join("copy");
-            run.apply(RunEvent::StepStarted { step: step.clone(), at: 1 });
-            run.apply(RunEvent::StepFinished { step, output: json!(1), warnings: vec!["odd".into()], at: 2 });
+            run.apply(RunEvent::StepStarted { step: step.clone(), attempt: 1, at: 1 });
+            let (output, warnings) = (json!(1), vec!["odd".into()]);
+            run.apply(RunEvent::StepFinished { step, output, warnings, attempt: 1, began: None, at: 2 });
         }
         assert_eq!(run.kept(), 4);
         assert_eq!(run.warnings["odd"], 4);
@@ -346,6 +478,7 @@ mod tests {
             step: files.clone(),
             key: key.into(),
             outcome: ItemOutcome::Done,
+            once: None,
             at: 3,
         };
         run.apply(end("a"));
@@ -357,6 +490,32 @@ mod tests {
     }
 
     #[test]
+    fn a_verdict_moves_an_item_from_one_count_to_another() {
+        let mut run = Run::new(RunId("r".into()));
+        let unknown = || ItemOutcome::Unknown { error: Error::new(ErrorKind::UnknownOutcome, "lost") };
+        let inner = StepPath::from("folders/a/files");
+        for key in ["1", "2"] {
+            let (step, outcome) = (inner.clone(), unknown());
+            run.apply(RunEvent::ItemFinished { step, key: key.into(), outcome, once: None, at: 1 });
+        }
+        let settled = |key: &str| RunEvent::ItemSettled {
+            step: inner.clone(),
+            key: key.into(),
+            verdict: Verdict::Done,
+            before: unknown(),
+            outcome: ItemOutcome::Done,
+            at: 2,
+        };
+        run.apply(settled("1"));
+        assert_eq!((run.ledger[&inner].done, run.ledger[&inner].unknown["lost"]), (1, 1));
+        let (step, outcome) = ("folders".into(), ItemOutcome::Done);
+        run.apply(RunEvent::ItemFinished { step, key: "a".into(), outcome, once: None, at: 3 });
+        run.apply(settled("2"));
+        let summed = &run.ledger[&StepPath::from("folders/*/files")];
+        assert_eq!((summed.done, summed.unknown.len(), run.ledger.len()), (2, 0, 2));
+    }
+
+    #[test]
     fn lists_inside_of_items_are_summed_up_over_the_items() {
         let mut run = Run::new(RunId("r".into()));
         let outer = StepPath::from("folders");
@@ -364,11 +523,11 @@ mod tests {
             let inner = outer.join(folder).join("files");
             for file in ["1", "2"] {
                 let outcome = ItemOutcome::Skipped { reason: "odd".into() };
-                run.apply(RunEvent::ItemFinished { step: inner.clone(), key: file.into(), outcome, at: 1 });
+                run.apply(RunEvent::ItemFinished { step: inner.clone(), key: file.into(), outcome, once: None, at: 1 });
             }
-            run.apply(RunEvent::PageFinished { step: inner, next: None });
+            run.apply(RunEvent::PageFinished { step: inner, next: None, ahead: None });
             let outcome = ItemOutcome::Done;
-            run.apply(RunEvent::ItemFinished { step: outer.clone(), key: folder.into(), outcome, at: 2 });
+            run.apply(RunEvent::ItemFinished { step: outer.clone(), key: folder.into(), outcome, once: None, at: 2 });
         }
         let paths: Vec<_> = run.ledger.keys().map(StepPath::as_str).collect();
         assert_eq!((paths, run.kept()), (vec!["folders", "folders/*/files"], 0));

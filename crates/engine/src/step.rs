@@ -16,13 +16,39 @@ pub struct Step {
     pub(crate) guard: Guard,
 }
 
+impl Step {
+    /// Shows this step and all steps in it.
+    pub(crate) fn visit(&self, look: &mut dyn FnMut(&Step)) {
+        look(self);
+        let inside: Vec<&Arc<[Step]>> = match &self.kind {
+            StepKind::Each { steps, .. } => vec![steps],
+            StepKind::If { then, otherwise, .. } => vec![then, otherwise],
+            StepKind::Parallel(branches) => branches.iter().map(|(_, steps)| steps).collect(),
+            _ => Vec::new(),
+        };
+        let instead = match &self.guard.on_error {
+            OnError::Steps(steps) => Some(steps),
+            OnError::Fail | OnError::Continue => None,
+        };
+        inside.into_iter().chain(instead).flat_map(|steps| steps.iter()).for_each(|step| step.visit(look));
+    }
+}
+
 /// What a step does.
 #[derive(Debug)]
 pub(crate) enum StepKind {
     /// Calls an action.
     Action(Call),
     /// Runs steps for each item of a list, or for so many at a time.
-    Each { over: Box<Over>, key: Option<Template>, concurrency: usize, batch: Option<usize>, steps: Arc<[Step]> },
+    Each {
+        over: Box<Over>,
+        key: Option<Template>,
+        /// What an item is like: one that was done when it was like this is not done again, in whatever run.
+        once: Option<Box<Template>>,
+        concurrency: usize,
+        batch: Option<usize>,
+        steps: Arc<[Step]>,
+    },
     /// Runs one list of steps or the other.
     If { condition: Template, then: Arc<[Step]>, otherwise: Arc<[Step]> },
     /// Runs several lists of steps at the same time, by their names.

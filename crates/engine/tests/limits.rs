@@ -12,8 +12,8 @@ use serde_json::{Value, json};
 use support::{call, flow, lab::Lab, registry, slots};
 use trunkline_core::{ErrorKind, Result, async_trait};
 use trunkline_engine::{
-    Claim, Engine, Fired, Flow, Flush, ItemOutcome, Journal, Limits, MemoryJournal, RunEvent, RunId, RunStatus,
-    RunSummary, StepPath,
+    Before, Claim, Engine, Fired, Flow, Flush, Item, ItemOutcome, Journal, Limits, MemoryJournal, RunEvent, RunId,
+    RunStatus, RunSummary, StepPath,
 };
 
 fn look(fault: &str) -> Value {
@@ -131,6 +131,18 @@ impl Journal for Counting {
     async fn item(&self, run: &RunId, step: &StepPath, key: &str) -> Result<Option<ItemOutcome>> {
         self.inner.item(run, step, key).await
     }
+    async fn items(
+        &self,
+        run: &RunId,
+        status: Option<&str>,
+        after: Option<(StepPath, String)>,
+        most: usize,
+    ) -> Result<Vec<Item>> {
+        self.inner.items(run, status, after, most).await
+    }
+    async fn before(&self, run: &RunId, step: &StepPath, key: &str) -> Result<Option<Before>> {
+        self.inner.before(run, step, key).await
+    }
     async fn runs(&self) -> Result<Vec<RunSummary>> {
         self.inner.runs().await
     }
@@ -156,7 +168,7 @@ async fn a_flow_may_have_each_step_on_disk_before_the_next() {
         let running = engine.start(&flow, json!({}), slots("flushed")).await.unwrap();
         assert_eq!(running.wait().await.unwrap().status, RunStatus::Succeeded);
         assert_eq!(journal.later.load(Ordering::SeqCst) > 0, later, "{durability}");
-        assert_eq!(journal.kinds.lock().unwrap().len(), 7, "three results, two items, a page, the end");
+        assert_eq!(journal.kinds.lock().unwrap().len(), 8, "three results, a list, two items, a page, the end");
     }
 }
 

@@ -24,7 +24,8 @@ use support::{
 };
 use trunkline_core::{Error, ErrorKind, Result, async_trait};
 use trunkline_engine::{
-    Claim, Fired, Flush, ItemOutcome, Journal, MemoryJournal, RunEvent, RunId, RunStatus, RunSummary, StepPath,
+    Before, Claim, Fired, Flush, Item, ItemOutcome, Journal, MemoryJournal, RunEvent, RunId, RunStatus, RunSummary,
+    StepPath,
 };
 use uuid::Uuid;
 
@@ -147,6 +148,18 @@ impl Journal for Doomed {
     }
     async fn item(&self, run: &RunId, step: &StepPath, key: &str) -> Result<Option<ItemOutcome>> {
         self.inner.item(run, step, key).await
+    }
+    async fn items(
+        &self,
+        run: &RunId,
+        status: Option<&str>,
+        after: Option<(StepPath, String)>,
+        most: usize,
+    ) -> Result<Vec<Item>> {
+        self.inner.items(run, status, after, most).await
+    }
+    async fn before(&self, run: &RunId, step: &StepPath, key: &str) -> Result<Option<Before>> {
+        self.inner.before(run, step, key).await
     }
     async fn runs(&self) -> Result<Vec<RunSummary>> {
         self.inner.runs().await

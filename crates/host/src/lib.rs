@@ -5,6 +5,7 @@
 mod connectors;
 mod export;
 mod flows;
+mod runs;
 pub mod serve;
 
 use std::{
@@ -26,12 +27,13 @@ pub use trunkline_store as store;
 
 pub use export::{Exported, Provide};
 pub use flows::Keeping;
+pub use runs::ItemPage;
 
 use trunkline_core::{
     ActionSpec, Connected, Connection, Connections, ConnectorSpec, Context, Diagnostic, Error, ErrorKind, Progress,
     Recorder, Registry, Result, Secret, SecretSource, redact,
 };
-use trunkline_engine::{Engine, Flow, RunId, RunStatus, Running};
+use trunkline_engine::{Engine, Flow, Run, RunId, RunStatus, Running};
 use trunkline_rest::Discovered;
 use trunkline_store::{KeySource, Store};
 
@@ -282,6 +284,16 @@ fn secret(source: &SecretSource) -> Result<Secret> {
 pub fn now() -> u64 {
     let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
     u64::try_from(since.as_millis()).unwrap_or(u64::MAX)
+}
+
+/// A run as it is shown: while it is at work, with how far its lists are.
+pub fn standing(run: &Run) -> Value {
+    let mut shown = serde_json::to_value(run).unwrap_or_default();
+    let progress = run.progress(now());
+    if run.status == RunStatus::Running && !progress.is_empty() {
+        shown["progress"] = serde_json::to_value(progress).unwrap_or_default();
+    }
+    shown
 }
 
 /// A value as JSON without known secrets. Its texts are looked at one by one: in the JSON they would be escaped once more.

@@ -7,7 +7,7 @@ use serde_json::Value;
 use trunkline_core::{Effect, Error, ErrorKind, Retry, Secret, redact};
 
 use crate::{
-    page,
+    json, page,
     retry::retry_after,
     transport::{Failure, Reply},
 };
@@ -59,8 +59,10 @@ pub(crate) struct Call<'a> {
 /// What an answer has to be in order to be one.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Reads {
-    /// JSON, or nothing.
+    /// JSON; nothing at all only if something was changed, or if the status says so.
     Json,
+    /// JSON, or nothing.
+    Maybe,
     /// A text, or JSON if it says so; but no web page, which is what a proxy on the way answers with.
     Text,
     /// Whatever comes, as a text.
@@ -90,7 +92,7 @@ pub(crate) fn answer(asked: &Asked<'_>, reply: &Reply, secrets: &[Secret]) -> An
     Answer {
         operation: asked.call.name.to_owned(),
         status: reply.status.as_u16(),
-        body: serde_json::from_slice(body).ok(),
+        body: json::read(body).ok(),
         text: excerpt(body, secrets),
         retry_after: retry_after(&reply.headers),
     }
@@ -132,7 +134,13 @@ pub(crate) fn is_throttle(answer: &Answer) -> bool {
 fn accept(asked: &Asked<'_>, answer: Answer, reply: &Reply) -> Result<Accepted, Failure> {
     let accepted = |body| Ok(Accepted { status: reply.status, headers: reply.headers.clone(), body });
     if reply.body.is_empty() || reply.status == StatusCode::NO_CONTENT {
-        return accepted(Value::Null);
+        // A body that was lost on the way is not an answer without one.
+        let lost = reply.status == StatusCode::OK && asked.call.effect == Effect::Read;
+        return if lost && asked.call.reads == Reads::Json {
+            Err(no_json(asked, &answer, reply))
+        } else {
+            accepted(Value::Null)
+        };
     }
     let text = || String::from_utf8_lossy(&reply.body).into_owned().into();
     let kind = reply.headers.get(header::CONTENT_TYPE).and_then(|kind| kind.to_str().ok()).unwrap_or_default();
@@ -142,18 +150,23 @@ fn accept(asked: &Asked<'_>, answer: Answer, reply: &Reply) -> Result<Accepted, 
         _ if asked.call.reads == Reads::Text && !html && !is_json(kind) => accepted(text()),
         _ if asked.call.reads == Reads::Anything => accepted(text()),
         Some(body) if !html => accepted(body),
-        _ => {
-            let kind = if kind.is_empty() { "no content type" } else { kind };
-            let message = format!(
-                "{} at {} ({}) was answered {} with something that is no JSON ({kind}): {}",
-                asked.call.name, asked.service, asked.host, answer.status, answer.text
-            );
-            let error = Error::new(ErrorKind::Unexpected, message).with("status", answer.status);
-            let hint = "check that the endpoint URL is that of the API; a proxy on the way may have answered instead";
-            let error = asked.name(error.hint(hint).setting("/endpointUrl"));
-            Err(Failure { error, refused: false, status: Some(reply.status) })
-        }
+        _ => Err(no_json(asked, &answer, reply)),
     }
+}
+
+/// Something came back that is not what the service is known to say.
+fn no_json(asked: &Asked<'_>, answer: &Answer, reply: &Reply) -> Failure {
+    let kind = reply.headers.get(header::CONTENT_TYPE).and_then(|kind| kind.to_str().ok()).unwrap_or("no content type");
+    let what = match &*answer.text {
+        "" => "nothing at all".to_owned(),
+        text => format!("something that is no JSON ({kind}): {text}"),
+    };
+    let Asked { call: Call { name, .. }, service, host } = asked;
+    let message = format!("{name} at {service} ({host}) was answered {} with {what}", answer.status);
+    let error = Error::new(ErrorKind::Unexpected, message).with("status", answer.status);
+    let hint = "check that the endpoint URL is that of the API; a proxy on the way may have answered instead";
+    let error = asked.name(error.hint(hint).setting("/endpointUrl"));
+    Failure { error, refused: false, status: Some(reply.status) }
 }
 
 fn is_json(kind: &str) -> bool {

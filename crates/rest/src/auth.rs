@@ -4,7 +4,12 @@ use base64::{Engine, prelude::BASE64_STANDARD};
 use http::{HeaderName, HeaderValue, header};
 use trunkline_core::{Error, ErrorKind, Result, Secret, VaultSlot};
 
-use crate::{guard::Guard, oauth::OAuth, token::Token, tokens::Tokens};
+use crate::{
+    guard::Guard,
+    oauth::{Grant, OAuth},
+    token::Token,
+    tokens::Tokens,
+};
 
 /// A scheme a connection can use.
 #[derive(Clone)]
@@ -31,6 +36,23 @@ pub enum Auth {
     },
     /// Nothing.
     None,
+}
+
+impl Auth {
+    /// What tells one user of a service from another, as far as the settings say.
+    pub(crate) fn shown(&self) -> Vec<&str> {
+        match self {
+            Auth::OAuth(oauth) => match &oauth.grant {
+                Grant::RefreshToken { refresh_token } => vec![&oauth.client_id, refresh_token.expose()],
+                Grant::Password { username, .. } => vec![&oauth.client_id, username],
+                Grant::AuthorizationCode | Grant::ClientCredentials => vec![&oauth.client_id],
+            },
+            Auth::Bearer(token) => vec![token.expose()],
+            Auth::Basic { username, .. } => vec![username],
+            Auth::ApiKey { key, .. } => vec![key.expose()],
+            Auth::None => Vec::new(),
+        }
+    }
 }
 
 /// What puts the credentials on a request.

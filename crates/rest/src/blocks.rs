@@ -2,13 +2,13 @@
 
 use base64::{Engine, prelude::BASE64_STANDARD};
 use serde::{Deserialize, Serialize};
-use sha2::{
-    Sha256,
-    digest::common::hazmat::{SerializableState, SerializedState},
-};
+use trunkline_core::{Digest, Position};
 
-/// How far an upload in blocks got: the blocks that are staged without a gap from the first on, and the digest of exactly
-/// their bytes. It holds no signed address; `Default` is an upload that has not begun.
+use crate::digests::Digests;
+
+/// How far an upload in blocks got: the blocks that are staged without a gap from the first on, the digests of exactly their
+/// bytes, and which version of the source they are of. It holds no signed address; `Default` is an upload that has not
+/// begun.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase", default)]
 pub struct Blocks {
@@ -22,8 +22,17 @@ pub struct Blocks {
     pub(crate) staged: u64,
     /// Bytes in them: the source is opened again at this one.
     pub(crate) bytes: u64,
-    /// State of the hasher after these bytes, in base64.
+    /// State of SHA-256 after these bytes, in base64.
     pub(crate) hasher: String,
+    /// The same of MD5; empty where nothing is to be held against it.
+    #[serde(skip_serializing_if = "String::is_empty")]
+    pub(crate) md5: String,
+    /// The version of the source they are of, if it tells.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) version: Option<String>,
+    /// What its digest is said to be.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub(crate) declared: Vec<Digest>,
 }
 
 impl Blocks {
@@ -37,36 +46,34 @@ impl Blocks {
         BASE64_STANDARD.encode(format!("{}{index:08}", self.name))
     }
 
-    pub(crate) fn hasher(&self) -> Option<Sha256> {
-        if self.hasher.is_empty() {
-            return (self.bytes == 0).then(Sha256::default);
-        }
-        let bytes = BASE64_STANDARD.decode(&self.hasher).ok()?;
-        let state = SerializedState::<Sha256>::try_from(bytes.as_slice()).ok()?;
-        Sha256::deserialize(&state).ok()
+    /// Where the source has to be opened again.
+    pub(crate) fn position(&self) -> Position {
+        Position { byte: self.bytes, version: self.version.clone() }
     }
 
-    pub(crate) fn set_hasher(&mut self, hasher: &Sha256) {
-        self.hasher = BASE64_STANDARD.encode(hasher.serialize());
+    pub(crate) fn digests(&self) -> Option<Digests> {
+        Digests::restored(self.bytes, [&self.hasher, &self.md5], &self.declared)
+    }
+
+    /// One more block is staged; these are the digests up to its end.
+    pub(crate) fn staged(&mut self, digests: &Digests) {
+        self.staged += 1;
+        self.bytes = digests.bytes;
+        [self.hasher, self.md5] = digests.state();
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use sha2::Digest;
 
     #[test]
-    fn the_hasher_goes_on_after_a_restart() {
-        let mut blocks = Blocks { bytes: 3, ..Blocks::default() };
-        blocks.set_hasher(&Sha256::new_with_prefix("abc"));
-        let read: Blocks = serde_json::from_str(&serde_json::to_string(&blocks).unwrap()).unwrap();
-        assert_eq!(read, blocks);
-        let on = read.hasher().unwrap().chain_update("def");
-        assert_eq!(on.finalize(), Sha256::digest("abcdef"));
-        assert!(Blocks { bytes: 3, ..Blocks::default() }.hasher().is_none());
-        assert!(Blocks { bytes: 3, hasher: "AAAA".into(), ..Blocks::default() }.hasher().is_none());
-        assert!(serde_json::from_str::<Blocks>("{}").unwrap().hasher().is_some());
+    fn a_checkpoint_of_before_is_read() {
+        let old = r#"{"name":"n","blob":"b","block":4,"staged":1,"bytes":4,"hasher":"AA=="}"#;
+        let blocks: Blocks = serde_json::from_str(old).unwrap();
+        assert_eq!((blocks.bytes(), blocks.version.clone(), blocks.declared.len()), (4, None, 0));
+        assert_eq!(serde_json::to_string(&blocks).unwrap(), old);
+        assert!(serde_json::from_str::<Blocks>("{}").unwrap().digests().is_some());
     }
 
     #[test]

@@ -1,6 +1,6 @@
 //! A client in the making: everything is checked at the end, and what is wrong names its setting.
 
-use std::sync::{Arc, Mutex};
+use std::sync::Arc;
 
 use http::{HeaderMap, HeaderName, HeaderValue};
 use trunkline_core::{Error, ErrorKind, Result, Secret, VaultSlot};
@@ -10,7 +10,8 @@ use crate::{
     Auth, Client, Limits, Table, address,
     answer::{Answer, Classify},
     auth::{Signer, secret_header},
-    client::{Inner, limiter, no_slot},
+    budget::{Bounds, Budget, Identity, Lane},
+    client::{Inner, no_slot},
     guard::Guard,
     tokens::Parts,
     transport,
@@ -26,6 +27,7 @@ pub struct ClientBuilder {
     headers: Vec<(&'static str, Secret, Option<&'static str>)>,
     plain_headers: Vec<(String, String)>,
     rate: u32,
+    at_once: u32,
     classify: Option<Classify>,
     limits: Limits,
     warnings: Option<&'static str>,
@@ -46,6 +48,7 @@ impl ClientBuilder {
             headers: Vec::new(),
             plain_headers: Vec::new(),
             rate: 0,
+            at_once: 0,
             classify: None,
             limits: Limits::default(),
             warnings: None,
@@ -96,9 +99,17 @@ impl ClientBuilder {
         self
     }
 
-    /// The most calls a second on this connection; as many may come at once after a pause. 0 = no limit.
+    /// The most calls a second on this connection (setting `/requestsPerSecond`), all its clients in this process together; as
+    /// many may come at once after some quiet. 0 = no limit but what the service's own throttling sets.
     pub fn rate(mut self, per_second: u32) -> Self {
         self.rate = per_second;
+        self
+    }
+
+    /// The most requests that are under way at once on this connection (setting `/requestsAtOnce`), all its clients in this
+    /// process together. 0 = [`Limits::at_once`].
+    pub fn at_once(mut self, requests: u32) -> Self {
+        self.at_once = requests;
         self
     }
 
@@ -151,6 +162,8 @@ impl ClientBuilder {
         let http = transport::api(&guard)?;
         let slot = self.slot.unwrap_or_else(no_slot);
         let connection = slot.connection().to_owned();
+        let shown = self.auth.shown().into_iter().chain(self.headers.iter().map(|(_, value, _)| value.expose()));
+        let identity = Identity::new(&connection, &self.base, shown);
         let limits = self.limits.clone();
         let parts = Parts { http: http.clone(), service: self.service, limits, issuer: self.issuer };
         let (signer, mut secrets) = Signer::new(self.auth, slot, parts, &guard)?;
@@ -179,8 +192,8 @@ impl ClientBuilder {
             headers,
             signer,
             secrets,
-            rate: limiter(self.rate),
-            pause: Mutex::new(None),
+            budget: Budget::shared(self.service, identity, Bounds::new(&self.limits, self.at_once, self.rate)),
+            lane: Lane::new(),
             classify: self.classify,
             limits: self.limits,
             connection,

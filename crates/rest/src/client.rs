@@ -1,15 +1,14 @@
 //! The client of a connection: one stack of layers that every call goes through.
 
 use std::{
-    num::NonZeroU32,
     sync::{
-        Arc, Mutex, PoisonError,
+        Arc,
         atomic::{AtomicBool, Ordering},
     },
+    time::Duration,
 };
 
 use futures::{StreamExt, TryStreamExt, stream::BoxStream};
-use governor::{DefaultDirectRateLimiter, Quota, RateLimiter};
 use http::{HeaderMap, HeaderValue, StatusCode, header};
 use serde_json::{Map, Value, json};
 use tokio::time::{Instant, sleep, timeout_at};
@@ -21,6 +20,7 @@ use crate::{
     Limits, Table, address,
     answer::{self, Accepted, Asked, Call, Classify},
     auth::{Credentials, Signer},
+    budget::{Budget, Lane, Turn},
     builder::ClientBuilder,
     guard::Guard,
     operation::Operation,
@@ -66,9 +66,9 @@ pub(crate) struct Inner {
     pub(crate) headers: HeaderMap,
     pub(crate) signer: Signer,
     pub(crate) secrets: Vec<Secret>,
-    pub(crate) rate: Option<DefaultDirectRateLimiter>,
-    /// The service asked everybody on this connection to wait until then.
-    pub(crate) pause: Mutex<Option<Instant>>,
+    pub(crate) budget: Arc<Budget>,
+    /// For what is no part of a run.
+    pub(crate) lane: Lane,
     pub(crate) classify: Option<Classify>,
     pub(crate) limits: Limits,
     pub(crate) connection: String,
@@ -78,9 +78,17 @@ pub(crate) struct Inner {
     pub(crate) warnings: Option<&'static str>,
 }
 
-pub(crate) fn limiter(per_second: u32) -> Option<DefaultDirectRateLimiter> {
-    NonZeroU32::new(per_second).map(|rate| RateLimiter::direct(Quota::per_second(rate)))
+/// How far a call has come, for the words about its end.
+#[derive(Default)]
+struct Stage {
+    /// It was sent, and nothing is known of its outcome.
+    under_way: AtomicBool,
+    /// It waits for a token.
+    signing: AtomicBool,
 }
+
+/// A call that waits for its turn says so this long before its time is over, and not only that it took too long.
+const TO_SAY_SO: Duration = Duration::from_millis(5);
 
 impl Client {
     /// A client in the making. `service` is the product's name as messages say it; `base` is what routes are appended to.
@@ -120,7 +128,7 @@ impl Client {
         let Some(page) = &operation.page else {
             // What the service gives whole is its own only page.
             return match Box::pin(self.run(operation, input, cx)).await? {
-                Value::Array(items) => Ok(Items { items, next: None }),
+                Value::Array(items) => Ok(Items { items, ..Items::default() }),
                 _ => {
                     let message = format!("{} does not list anything", operation.name());
                     Err(Error::new(ErrorKind::Config, message).with("action", operation.name()))
@@ -139,7 +147,11 @@ impl Client {
         let accepted = self.execute(&operation.call(), request, cx).await?;
         // Relative to the page it stands on, so that it can be followed from anywhere.
         let link = accepted.link().map(|link| current.join(&link).map(String::from).unwrap_or(link));
-        page.split(&ask, &accepted.body, link).map_err(named)
+        let before = match page.ask_before(&ask, &mut input) {
+            true => Some(self.execute(&operation.call(), operation.request(&self.0.base, &input)?, cx).await?.body),
+            false => None,
+        };
+        page.split(&ask, &accepted.body, link, before.as_ref()).map_err(named)
     }
 
     /// All pages of a list, one at a time as they are asked for.
@@ -189,7 +201,7 @@ impl Client {
     /// 1. span: whatever is logged below names the action; method and route, never bodies, never secrets
     /// 2. cancellation and overall deadline: the context's, else [`Limits::call`]; nothing below outlives them
     /// 3. retry (`tries`): waits between tries; a `Create` whose outcome is unclear is never repeated
-    /// 4. rate (`attempt`): the connection's own, and the wait that the service asked for
+    /// 4. turn (`turn`): the connection's budget of requests at once and a second, and the pause that the service asked for
     /// 5. credentials (`attempt`): a token that is good for now; after a 401 that could mean expiry, once, another one
     /// 6. time of one try and size of its answer, then the transport itself (`transport::exchange`)
     ///
@@ -204,23 +216,27 @@ impl Client {
         let begun = Instant::now();
         let usual = if request.body.is_file() { self.0.limits.file_call } else { self.0.limits.call };
         let deadline = cx.deadline().map_or_else(|| begun + usual, Instant::from_std);
-        let under_way = AtomicBool::new(false);
+        let stage = Stage::default();
         let stopped = |kind: ErrorKind, why: String| {
             let error = Error::new(kind, format!("{} at {} {why}", call.name, asked.service));
-            match call.effect == Effect::Create && under_way.load(Ordering::Relaxed) {
+            match call.effect == Effect::Create && stage.under_way.load(Ordering::Relaxed) {
                 true => unknown(asked.name(error)),
                 false if kind == ErrorKind::Cancelled => asked.name(error),
                 false => asked.name(error.retry(Retry::Backoff).hint("try again later, or give it more time")),
             }
         };
         let layers = async {
-            let work = timeout_at(deadline, self.tries(&asked, &request, deadline, &under_way));
+            let work = timeout_at(deadline, self.tries(&asked, &request, cx, deadline, &stage));
             tokio::select! {
                 biased;
                 () = cx.cancellation().cancelled() => Err(stopped(ErrorKind::Cancelled, "was cancelled".into())),
                 done = work => done.unwrap_or_else(|_| {
                     let time = deadline.saturating_duration_since(begun);
-                    Err(stopped(ErrorKind::Unavailable, format!("did not end within {time:.1?}")))
+                    let waited = match stage.signing.load(Ordering::Relaxed) {
+                        true => ": it waited for a token from the login server",
+                        false => "",
+                    };
+                    Err(stopped(ErrorKind::Unavailable, format!("did not end within {time:.1?}{waited}")))
                 }),
             }
         };
@@ -242,17 +258,23 @@ impl Client {
         &self,
         asked: &Asked<'_>,
         request: &Request,
+        cx: &Context,
         deadline: Instant,
-        under_way: &AtomicBool,
+        stage: &Stage,
     ) -> Result<Accepted> {
+        let budget = &self.0.budget;
         let effect = asked.call.effect;
         let mut waits = Waits::new(&self.0.limits, Some(deadline));
         let mut maybe_done = false;
         let mut attempt = 1;
         loop {
+            let turn = self.turn(cx.cancellation(), deadline).await.map_err(|error| asked.name(error))?;
             let begun = Instant::now();
-            let outcome = self.attempt(asked, request, deadline, under_way).await;
-            under_way.store(false, Ordering::Relaxed);
+            let outcome = self.attempt(asked, request, turn, cx, deadline, stage).await;
+            stage.under_way.store(false, Ordering::Relaxed);
+            if outcome.as_ref().err().is_none_or(Failure::is_answer) {
+                budget.answered();
+            }
             let failure = match outcome {
                 Ok(accepted) => {
                     debug!(attempt, elapsed = ?begun.elapsed(), "done");
@@ -269,13 +291,14 @@ impl Client {
                 return Err(unknown(failure.error));
             }
             maybe_done |= !failure.refused;
-            if failure.error.kind() == ErrorKind::RateLimited
-                && let Retry::After(wait) = failure.error.retryable()
-            {
-                self.pause(wait);
-            }
             match waits.after(&failure.error) {
-                Some(wait) => sleep(wait).await,
+                // It stands in line again, where the pause is kept for everybody.
+                Some(_) if failure.is_throttle() => {}
+                Some(wait) if budget.may_repeat() => sleep(wait).await,
+                Some(_) => {
+                    let why = "used up: too many calls of this connection have failed of late";
+                    return Err(failure.error.with("tries", attempt).with("repetitions", why));
+                }
                 None if attempt > 1 => return Err(failure.error.with("tries", attempt)),
                 None => return Err(failure.error),
             }
@@ -287,21 +310,55 @@ impl Client {
         &self,
         asked: &Asked<'_>,
         request: &Request,
+        mut turn: Turn,
+        cx: &Context,
         deadline: Instant,
-        under_way: &AtomicBool,
+        stage: &Stage,
     ) -> Result<Accepted, Failure> {
         let named = |error: Error| Failure::refused(asked.name(error));
-        self.wait_for_turn(deadline).await.map_err(named)?;
-        let credentials = self.0.signer.credentials().await.map_err(named)?;
-        under_way.store(true, Ordering::Relaxed);
+        let again = || async { self.turn(cx.cancellation(), deadline).await.map_err(named) };
+        let credentials = loop {
+            stage.signing.store(true, Ordering::Relaxed);
+            let credentials = self.0.signer.credentials().await;
+            stage.signing.store(false, Ordering::Relaxed);
+            let credentials = credentials.map_err(named)?;
+            if self.0.budget.is_open() {
+                break credentials;
+            }
+            // A pause began while a token was fetched.
+            drop(turn);
+            turn = again().await?;
+        };
+        stage.under_way.store(true, Ordering::Relaxed);
         let (reply, answer) = self.send(asked, request, &credentials, deadline).await?;
         // What the connector has a word for is no matter of tokens: a missing key gives a 401, too.
         let expiry = reply.status.as_u16() == 401 && self.0.classify.is_none_or(|classify| classify(&answer).is_none());
         if expiry && let Some(renewed) = self.0.signer.renewed(&credentials).await.map_err(named)? {
+            drop(turn);
+            turn = again().await?;
             let (reply, answer) = self.send(asked, request, &renewed, deadline).await?;
-            return answer::judge(asked, answer, &reply, self.0.classify);
+            return self.heed(&turn, answer::judge(asked, answer, &reply, self.0.classify));
         }
-        answer::judge(asked, answer, &reply, self.0.classify)
+        self.heed(&turn, answer::judge(asked, answer, &reply, self.0.classify))
+    }
+
+    /// Lets nobody go on before the time that a throttle names: the turn is still held.
+    fn heed(&self, turn: &Turn, judged: Result<Accepted, Failure>) -> Result<Accepted, Failure> {
+        if let Err(failure) = &judged
+            && failure.is_throttle()
+        {
+            let asked = match failure.error.retryable() {
+                Retry::After(asked) => Some(asked),
+                _ => None,
+            };
+            self.0.budget.throttled(turn, asked);
+        }
+        judged
+    }
+
+    /// A turn to send one request to the API.
+    pub(crate) async fn turn(&self, lane: &Lane, deadline: Instant) -> Result<Turn> {
+        self.0.budget.turn(lane, deadline.checked_sub(TO_SAY_SO).unwrap_or(deadline)).await
     }
 
     /// One request with these credentials, and what came back.
@@ -340,30 +397,6 @@ impl Client {
             secrets.extend(tokens.secrets());
         }
         secrets
-    }
-
-    fn pause(&self, wait: std::time::Duration) {
-        let until = Instant::now() + wait.min(self.0.limits.longest_wait);
-        let mut pause = self.0.pause.lock().unwrap_or_else(PoisonError::into_inner);
-        *pause = Some(pause.map_or(until, |already| already.max(until)));
-    }
-
-    /// Waits as long as the service asked for, then for the rate of the connection.
-    pub(crate) async fn wait_for_turn(&self, deadline: Instant) -> Result<()> {
-        let pause = *self.0.pause.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some(until) = pause {
-            if until > deadline {
-                let rest = until.saturating_duration_since(Instant::now());
-                let message = format!("{} asked for a pause of another {rest:.0?}", self.0.service);
-                let error = Error::new(ErrorKind::RateLimited, message).retry(Retry::After(rest));
-                return Err(error.hint("wait, or lower the rate of the connection"));
-            }
-            tokio::time::sleep_until(until).await;
-        }
-        if let Some(rate) = &self.0.rate {
-            rate.until_ready().await;
-        }
-        Ok(())
     }
 }
 

@@ -2,7 +2,8 @@
 //!
 //! The address is located anew for each opening, for it may have run out. No credentials go along, unless the file is one of
 //! the API itself ([`raw::Download`](crate::raw::Download)). What is read is one version of the file from its first byte to
-//! its last: if it changes in between, the reader is told.
+//! its last: if it changes in between, the reader is told. Where a server has nothing by which to tell versions apart, what
+//! was read is read again from the beginning after a cut, and compared.
 
 use std::{sync::Arc, time::Duration};
 
@@ -10,16 +11,18 @@ use bytes::Bytes;
 use futures::{FutureExt, StreamExt, TryStreamExt, future::BoxFuture};
 use http::{HeaderMap, HeaderValue, Method, StatusCode, header};
 use percent_encoding::percent_decode_str;
+use sha2::{Digest as _, Sha256};
 use tokio::time::{Instant, sleep, timeout};
-use trunkline_core::{Error, ErrorKind, FileStream, Result, Retry};
+use trunkline_core::{Digest, Error, ErrorKind, FileStream, Position, Result, Retry};
 use url::Url;
 
 use crate::{
     Client, address,
     auth::Credentials,
+    digests,
     raw::Target,
     retry::{Waits, retry_after},
-    transport,
+    transport, version,
 };
 
 /// How a file's address is found, each time anew.
@@ -30,27 +33,28 @@ impl Client {
     ///
     /// `locate` is called for the first opening and for each one after a cut; it should ask the service for a fresh address.
     /// No credentials and no headers of the API are sent there. A body that is cut short is continued with `Range` and
-    /// `If-Range` (RFC 9110 section 14), up to [`Limits::tries`](crate::Limits) times without a byte of progress. Where the server knows
-    /// no ranges, what was read already is read again and passed over.
+    /// `If-Range` (RFC 9110 section 14), up to [`Limits::tries`](crate::Limits) times without a byte of progress. Where the
+    /// server knows no ranges, what was read already is read again and passed over; where it has neither a strong ETag nor a
+    /// `Last-Modified`, it is compared as well.
     ///
     /// # Errors
-    /// `conflict` if the file changed while it was read, `config` for an address that is not https, `unavailable` when the
+    /// `conflict` if the file changed while it was read, or is not of the position's version any more, `config` for an address that is not https, `unavailable` when the
     /// tries are used up, `unexpected` if the server gives another part than the one asked for.
-    pub async fn download<F>(&self, locate: F, from: u64) -> Result<FileStream>
+    pub async fn download<F>(&self, locate: F, from: impl Into<Position>) -> Result<FileStream>
     where
         F: Fn() -> BoxFuture<'static, Result<Url>> + Send + Sync + 'static,
     {
-        Reader::new(self, Way::Signed(Arc::new(locate)), from).stream().await
+        Reader::new(self, Way::Signed(Arc::new(locate)), from.into())?.stream().await
     }
 
     /// Reads what a path of the API answers, with the connection's credentials.
-    pub(crate) async fn fetch(&self, target: Target, from: u64) -> Result<FileStream> {
-        Reader::new(self, Way::Own(Box::new(target)), from).stream().await
+    pub(crate) async fn fetch(&self, target: Target, from: Position) -> Result<FileStream> {
+        Reader::new(self, Way::Own(Box::new(target)), from)?.stream().await
     }
 
     /// What there is to know of such a file before it is read.
     pub(crate) async fn look_at(&self, target: Target) -> Result<Found> {
-        let mut reader = Reader::new(self, Way::Own(Box::new(target)), 0);
+        let mut reader = Reader::new(self, Way::Own(Box::new(target)), Position::default())?;
         reader.open().await?;
         let headers = reader.body.as_ref().map(|body| body.headers().clone()).unwrap_or_default();
         let text = |name| headers.get(name).map(|value| String::from_utf8_lossy(value.as_bytes()).into_owned());
@@ -60,6 +64,7 @@ impl Client {
             name: text(header::CONTENT_DISPOSITION).as_deref().and_then(file_name),
             media_type: media_type.filter(|kind| !kind.is_empty()).map(str::to_owned),
             size: reader.total,
+            digest: reader.digest.clone(),
         })
     }
 }
@@ -69,6 +74,22 @@ pub(crate) struct Found {
     pub(crate) name: Option<String>,
     pub(crate) media_type: Option<String>,
     pub(crate) size: Option<u64>,
+    pub(crate) digest: Option<Digest>,
+}
+
+/// What the `source` fact of an error says when the file is another than the one that was read before.
+const CHANGED: &str = "changed";
+
+/// Whether reading ended because the file is not the one any more whose first bytes were read.
+pub(crate) fn source_changed(error: &Error) -> bool {
+    error.context("source") == Some(CHANGED)
+}
+
+/// What is said of a file that changed.
+pub(crate) fn changed() -> Error {
+    Error::new(ErrorKind::Conflict, "the file was changed while it was read")
+        .with("source", CHANGED)
+        .hint("read it again from its beginning")
 }
 
 /// How the file is reached.
@@ -88,41 +109,52 @@ struct Reader {
     way: Way,
     /// The tries since the last byte.
     waits: Waits,
-    /// The next byte that the reader of this reader gets.
+    /// The first byte that was asked for, and the next that the reader of this reader gets.
+    from: u64,
     at: u64,
     /// Bytes to pass over first.
     skip: u64,
     /// Size of the whole file, once known.
     total: Option<u64>,
-    /// What goes into `If-Range`: a strong ETag.
-    validator: Option<HeaderValue>,
+    /// What goes into `If-Range`.
+    version: Option<HeaderValue>,
     etag: Option<HeaderValue>,
+    digest: Option<Digest>,
+    /// Of what was given out, and of what was read again of that, where nothing tells versions apart.
+    given: Sha256,
+    again: Option<Sha256>,
     body: Option<Box<reqwest::Response>>,
 }
 
 impl Reader {
-    fn new(client: &Client, way: Way, from: u64) -> Reader {
-        Reader {
+    fn new(client: &Client, way: Way, from: Position) -> Result<Reader> {
+        let version = from.version.map(|version| HeaderValue::from_str(&version));
+        Ok(Reader {
             client: client.clone(),
             way,
             waits: Waits::new(&client.0.limits, None),
-            at: from,
+            from: from.byte,
+            at: from.byte,
             skip: 0,
             total: None,
-            validator: None,
+            version: version.transpose().map_err(|error| internal(error.into()))?,
             etag: None,
+            digest: None,
+            given: Sha256::default(),
+            again: None,
             body: None,
-        }
+        })
     }
 
     async fn stream(mut self) -> Result<FileStream> {
         self.open().await?;
-        let size = self.total;
+        let version = self.version.as_ref().and_then(|version| version.to_str().ok()).map(str::to_owned);
+        let (size, digest) = (self.total, self.digest.clone());
         let bytes = futures::stream::try_unfold(self, |mut reader| async move {
             let chunk = reader.next().await?;
             Ok(chunk.map(|chunk| (chunk, reader)))
         });
-        Ok(FileStream { size, bytes: bytes.into_stream().boxed() })
+        Ok(FileStream { size, version, digest, bytes: bytes.into_stream().boxed() })
     }
 
     /// The next piece, `None` at the end of the file.
@@ -141,7 +173,10 @@ impl Reader {
                     Some(chunk) => return Ok(Some(chunk)),
                     None => continue,
                 },
-                Ok(Ok(None)) if self.skip == 0 && self.total.is_none_or(|total| total == self.at) => return Ok(None),
+                Ok(Ok(None)) if self.skip == 0 && self.total.is_none_or(|total| total == self.at) => {
+                    self.compare()?;
+                    return Ok(None);
+                }
                 Ok(Ok(None)) => self.error(ErrorKind::Unavailable, format!("{host} ended the file before its end")),
                 Ok(Err(error)) => transport::cut(&host, error).error,
                 Err(_) => transport::slow(&host, self.client.0.limits.idle),
@@ -154,10 +189,19 @@ impl Reader {
     /// Counts a piece, without what was read before.
     fn take(&mut self, mut chunk: Bytes) -> Result<Option<Bytes>> {
         let over = self.skip.min(chunk.len() as u64);
-        self.skip -= over;
         let rest = chunk.split_off(over as usize);
+        if let Some(again) = &mut self.again {
+            // What lies before the first byte that was asked for was never read.
+            let unread = self.from.saturating_sub(self.at - self.skip).min(over);
+            again.update(&chunk[unread as usize..]);
+        }
+        self.skip -= over;
         if rest.is_empty() {
             return Ok(None);
+        }
+        self.compare()?;
+        if self.version.is_none() {
+            self.given.update(&rest);
         }
         self.at += rest.len() as u64;
         if self.total.is_some_and(|total| self.at > total) {
@@ -165,6 +209,14 @@ impl Reader {
         }
         self.waits = Waits::new(&self.client.0.limits, None);
         Ok(Some(rest))
+    }
+
+    /// Holds what was read again against what was given out, once it is complete.
+    fn compare(&mut self) -> Result<()> {
+        match self.again.take() {
+            Some(again) if again.clone().finalize() != self.given.clone().finalize() => Err(self.changed()),
+            _ => Ok(()),
+        }
     }
 
     /// Waits after a failure that may pass; gives it back when there were enough.
@@ -218,7 +270,7 @@ impl Reader {
             }
             // What is made on being asked for may be answered 201.
             StatusCode::OK | StatusCode::CREATED => {
-                self.same_file(headers, content_length(&response))?;
+                self.same_file(response.status(), headers, content_length(&response))?;
                 self.skip = self.at;
             }
             StatusCode::PARTIAL_CONTENT => {
@@ -227,12 +279,12 @@ impl Reader {
                     return Err(self.odd(&host));
                 }
                 let length = content_length(&response);
-                self.same_file(headers, total.or(length.map(|length| self.at + length)))?;
+                self.same_file(response.status(), headers, total.or(length.map(|length| self.at + length)))?;
                 self.skip = 0;
             }
             // Nothing is left to read: fine, if that is where the file ends.
             StatusCode::RANGE_NOT_SATISFIABLE if part.is_some_and(|(_, total)| total == Some(self.at)) => {
-                self.same_file(headers, Some(self.at))?;
+                self.same_file(response.status(), headers, Some(self.at))?;
                 return Ok(());
             }
             status => return Err(self.refusal(&host, status, headers)),
@@ -248,11 +300,12 @@ impl Reader {
         client.guard.check_data("address of the file", &url, &client.base)?;
         let mut request = reqwest::Request::new(Method::GET, url);
         request.headers_mut().extend(headers);
-        if self.at > 0 {
+        // Without anything that tells versions apart, only one answer as a whole is surely of one version.
+        if self.at > 0 && (self.version.is_some() || self.at == self.from) {
             let range = HeaderValue::from_str(&format!("bytes={}-", self.at));
             request.headers_mut().insert(header::RANGE, range.map_err(|error| internal(error.into()))?);
-            if let Some(validator) = &self.validator {
-                request.headers_mut().insert(header::IF_RANGE, validator.clone());
+            if let Some(version) = &self.version {
+                request.headers_mut().insert(header::IF_RANGE, version.clone());
             }
         }
         let sent = timeout(self.client.0.limits.idle, client.storage.execute(request).boxed()).await;
@@ -266,7 +319,8 @@ impl Reader {
         let mut url = target.url(&client.base)?;
         let mut headers = client.headers.clone();
         headers.extend(target.headers(&client.headers)?);
-        self.client.wait_for_turn(Instant::now() + self.client.0.limits.longest_wait).await?;
+        let turn = || self.client.turn(&client.lane, Instant::now() + client.limits.longest_wait);
+        let mut held = turn().await?;
         let credentials = client.signer.credentials().await?;
         let with = |credentials: &Credentials| {
             let mut headers = headers.clone();
@@ -277,8 +331,18 @@ impl Reader {
         if response.status() == StatusCode::UNAUTHORIZED
             && let Some(renewed) = client.signer.renewed(&credentials).await?
         {
+            drop(held);
+            held = turn().await?;
             response = self.ask(url.clone(), with(&renewed)).await?;
         }
+        let wait = retry_after(response.headers());
+        match response.status().as_u16() {
+            429 => client.budget.throttled(&held, wait),
+            403 | 503 if wait.is_some() => client.budget.throttled(&held, wait),
+            _ => {}
+        }
+        // What follows is between the reader and the storage.
+        drop(held);
         for _ in 0..REDIRECTS {
             let to = response.headers().get(header::LOCATION).filter(|_| response.status().is_redirection());
             let Some(to) = to.and_then(|to| url.join(to.to_str().ok()?).ok()) else { break };
@@ -289,18 +353,23 @@ impl Reader {
     }
 
     /// Holds a (re)opened file against what was read of it before.
-    fn same_file(&mut self, headers: &HeaderMap, total: Option<u64>) -> Result<()> {
+    fn same_file(&mut self, status: StatusCode, headers: &HeaderMap, total: Option<u64>) -> Result<()> {
         let etag = headers.get(header::ETAG).cloned();
-        let changed = matches!((&self.etag, &etag), (Some(before), Some(now)) if before != now)
-            || matches!((self.total, total), (Some(before), Some(now)) if before != now);
-        if changed {
-            return Err(self
-                .error(ErrorKind::Conflict, "the file was changed while it was read".into())
-                .hint("read it again from its beginning"));
+        let other = matches!((&self.etag, &etag), (Some(before), Some(now)) if before != now)
+            || matches!((self.total, total), (Some(before), Some(now)) if before != now)
+            || self.version.as_ref().is_some_and(|before| version::is_other(before, headers));
+        // To `If-Range` a part says that the version is the same; the whole has to say so itself.
+        let whole = matches!(status, StatusCode::OK | StatusCode::CREATED);
+        if other || self.version.as_ref().is_some_and(|before| whole && !version::is_same(before, headers)) {
+            return Err(self.changed());
         }
-        self.validator =
-            etag.as_ref().filter(|etag| !etag.as_bytes().starts_with(b"W/")).cloned().or(self.validator.take());
+        let begins = self.at == self.from;
+        self.again = (!begins && self.version.is_none()).then(Sha256::default);
+        if begins {
+            self.version = self.version.take().or_else(|| version::version(headers));
+        }
         self.etag = etag.or(self.etag.take());
+        self.digest = digests::declared(status, headers).or(self.digest.take());
         self.total = total.or(self.total);
         if self.total.is_some_and(|total| total < self.at) {
             let message =
@@ -346,6 +415,10 @@ impl Reader {
     fn odd(&self, host: &str) -> Error {
         let message = format!("{host} gave another part of the file than byte {} and what follows", self.at);
         self.error(ErrorKind::Unexpected, message).with("host", host)
+    }
+
+    fn changed(&self) -> Error {
+        changed().with("service", self.client.0.service)
     }
 
     fn error(&self, kind: ErrorKind, message: String) -> Error {

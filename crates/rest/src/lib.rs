@@ -9,19 +9,25 @@
 //! [`Client::upload_blocks`]; they write no route again.
 
 mod address;
+mod ahead;
 mod answer;
 mod auth;
 mod batch;
 mod blocks;
+mod budget;
 mod builder;
 mod check;
 mod client;
+mod digests;
 mod discover;
 mod download;
 mod granted;
 mod guard;
 mod id_token;
+mod json;
 mod lease;
+#[cfg(test)]
+mod lifetimes;
 mod limits;
 mod login_server;
 mod oauth;
@@ -34,6 +40,7 @@ mod refresh;
 mod request;
 mod retry;
 mod row;
+mod shift;
 mod sign_in;
 #[cfg(test)]
 mod simulation;
@@ -42,6 +49,7 @@ mod token;
 mod tokens;
 mod transport;
 mod upload;
+mod version;
 mod within;
 
 pub use answer::Answer;

@@ -22,8 +22,10 @@ pub struct Limits {
     pub first_wait: Duration,
     /// Longest wait of our own. 20 seconds.
     pub own_wait: Duration,
-    /// Longest wait because the service asked for one. 15 minutes.
+    /// Longest wait because the service asked for one; a call that would have to wait longer ends. 15 minutes.
     pub longest_wait: Duration,
+    /// Requests to the API that are under way at once. 16: systems that people use at the same time answer more with 429.
+    pub at_once: usize,
     /// Size of an answer in bytes, after decompression. 32 MiB.
     pub answer: usize,
     /// Size in bytes up to which a file goes to storage in one request, without blocks. 64 MB.
@@ -46,6 +48,7 @@ impl Default for Limits {
             first_wait: Duration::from_millis(250),
             own_wait: Duration::from_secs(20),
             longest_wait: Duration::from_secs(15 * 60),
+            at_once: 16,
             answer: 32 << 20,
             one_put: 64_000_000,
             block: 4 << 20,

@@ -5,12 +5,12 @@
 
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
-use sha2::{Digest, Sha256};
 use trunkline_core::{Error, ErrorKind, Items, Result};
 
 use crate::{
     operation::{Input, Spot, check_pointer},
     row::PageRow,
+    shift::{fingerprint, mark, page_mark, pick_up, recounted},
 };
 
 /// More pages than this are no list but a loop.
@@ -44,6 +44,15 @@ pub(crate) struct Cursor {
     page: u64,
     /// Fingerprint of the page before.
     seen: String,
+    /// The last item of the page before, if this page is to begin with it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    last: Option<String>,
+    /// Which items the page before had, if it is to be read again.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    held: Option<String>,
+    /// How many items the list had by the page before.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    total: Option<u64>,
 }
 
 /// One page as it is about to be asked for.
@@ -134,17 +143,40 @@ impl Page {
         Ok(Ask { cursor, count, link })
     }
 
+    /// Puts into the input of a page what asks for the page before it, if that one has to be read again.
+    pub(crate) fn ask_before(&self, ask: &Ask, input: &mut Map<String, Value>) -> bool {
+        match (&self.kind, number(&ask.cursor.at), &ask.cursor.held) {
+            (Kind::Number { page, .. }, Some(number), Some(_)) if number > 0 => {
+                input.insert(page.clone(), (number - 1).into());
+                true
+            }
+            _ => false,
+        }
+    }
+
     /// Takes the items out of the body of an answer, and finds out where the next page begins. `header` is the address of a
-    /// `Link` header with `rel=next`.
-    pub(crate) fn split(&self, ask: &Ask, body: &Value, header: Option<String>) -> Result<Items> {
-        let items = self.items(body)?;
-        let seen = fingerprint(&items);
+    /// `Link` header with `rel=next`; `before` is what the page before is now, if it was read again.
+    pub(crate) fn split(
+        &self,
+        ask: &Ask,
+        body: &Value,
+        header: Option<String>,
+        before: Option<&Value>,
+    ) -> Result<Items> {
+        let mut items = self.items(body)?;
+        let (seen, read) = (fingerprint(&items), items.len() as u64);
+        let at = number(&ask.cursor.at).unwrap_or(0);
         if !items.is_empty() && seen == ask.cursor.seen {
             // A service that knows no offset gives a short list whole, and again: that was all. A full page that comes again
             // may be any part of an endless list.
-            let short = ask.count.is_some_and(|count| (items.len() as u64) < count);
+            let short = ask.count.is_some_and(|count| read < count);
             if short && matches!(self.kind, Kind::Offset { .. }) {
                 return Ok(Items::default());
+            }
+            if ask.cursor.last.is_some() {
+                // A service that knows offsets of whole pages only: this one is asked for again, from its own first item.
+                let cursor = Cursor { at: (at + 1).into(), last: None, ..ask.cursor.clone() };
+                return Ok(Items { next: serde_json::to_value(cursor).ok(), ..Items::default() });
             }
             return Err(Error::new(
                 ErrorKind::Unexpected,
@@ -152,17 +184,42 @@ impl Page {
             )
             .hint("the service seems to ignore the paging parameters; nothing was listed twice"));
         }
-        let at = match &self.kind {
-            _ if items.is_empty() && !matches!(self.kind, Kind::Cursor { .. } | Kind::Link { .. }) => Value::Null,
-            Kind::Offset { total, .. } => {
-                let end = number(&ask.cursor.at).unwrap_or(0).saturating_add(items.len() as u64);
-                // A total of nothing beside items is no total.
-                let total = total.as_ref().and_then(|total| number(body.pointer(total)?)).filter(|total| *total > 0);
-                if total.is_some_and(|total| end >= total) { Value::Null } else { end.into() }
+        let (mut last, mut held, mut total) = (None, None, None);
+        let mut maybe_incomplete = match (before, &ask.cursor.held) {
+            (Some(before), Some(held)) if page_mark(&self.items(before)?) != *held => {
+                Some("a page of it changed while the next one was read".to_owned())
             }
+            _ => None,
+        };
+        if let Kind::Offset { total: pointer, .. } = &self.kind {
+            // A total of nothing beside items is no total.
+            total = pointer.as_ref().and_then(|total| number(body.pointer(total)?)).filter(|total| *total > 0);
+            last = items.last().filter(|_| read > 1).map(mark);
+            let moved = ask.cursor.last.as_ref().and_then(|last| pick_up(&mut items, last));
+            maybe_incomplete = recounted(ask.cursor.total, total).or(moved);
+        }
+        let next = match &self.kind {
+            Kind::Offset { .. } => {
+                let end = at.saturating_add(read);
+                match total {
+                    Some(total) if end >= total => Value::Null,
+                    Some(total) if items.is_empty() => {
+                        let ended = format!("it ended after {end} of {total} items");
+                        maybe_incomplete.get_or_insert(ended);
+                        Value::Null
+                    }
+                    _ if items.is_empty() => Value::Null,
+                    // From the last item on, which has to be there still.
+                    _ => (end - u64::from(last.is_some())).into(),
+                }
+            }
+            Kind::Number { .. } if items.is_empty() => Value::Null,
             Kind::Number { .. } => match ask.count {
-                Some(count) if (items.len() as u64) < count => Value::Null,
-                _ => number(&ask.cursor.at).unwrap_or(0).saturating_add(1).into(),
+                Some(count) if read < count => Value::Null,
+                _ => {
+                    held = Some(page_mark(&items));
+                    at.saturating_add(1).into()
+                }
             },
             Kind::Cursor { next, .. } => match body.pointer(next) {
                 Some(Value::String(next)) if next.is_empty() => Value::Null,
@@ -175,16 +232,16 @@ impl Page {
                 _ => Value::Null,
             },
         };
-        if !at.is_null() && at == ask.cursor.at {
+        if !next.is_null() && next == ask.cursor.at {
             return Err(Error::new(
                 ErrorKind::Unexpected,
                 "the list gives the page that was just read as its next page",
             )
             .hint("report it to the vendor; nothing was listed twice"));
         }
-        let next = Cursor { at, page: ask.cursor.page + 1, seen };
+        let next = Cursor { at: next, page: ask.cursor.page + 1, seen, last, held, total };
         let next = if next.at.is_null() { None } else { serde_json::to_value(next).ok() };
-        Ok(Items { items, next })
+        Ok(Items { items, next, maybe_incomplete })
     }
 
     /// The items of a page. An answer without a body has none, nor has an envelope whose place for them is absent or null;
@@ -204,11 +261,6 @@ impl Page {
 
 fn number(value: &Value) -> Option<u64> {
     value.as_u64().or_else(|| value.as_str()?.trim().parse().ok())
-}
-
-fn fingerprint(items: &[Value]) -> String {
-    let digest = items.iter().fold(Sha256::new(), |digest, item| digest.chain_update(item.to_string()));
-    digest.finalize()[..8].iter().map(|byte| format!("{byte:02x}")).collect()
 }
 
 /// The address of the next page in `Link` headers (RFC 8288 section 3).
@@ -251,7 +303,7 @@ mod tests {
         loop {
             let mut input = Map::new();
             let ask = page.ask(&mut input, &inputs, from)?;
-            let items = page.split(&ask, &answer(&input), None)?;
+            let items = page.split(&ask, &answer(&input), None, None)?;
             pages.push(items.items);
             from = items.next;
             if from.is_none() {
@@ -276,10 +328,10 @@ mod tests {
             }
         };
         let lengths = |total| walk(OFFSET, body(total)).unwrap().iter().map(Vec::len).collect::<Vec<_>>();
-        assert_eq!(lengths(json!(120)), [50, 50, 20]);
-        assert_eq!(lengths(json!("120")), [50, 50, 20]);
-        assert_eq!(lengths(Value::Null), [50, 50, 20, 0]);
-        assert_eq!(lengths(json!(0)), [50, 50, 20, 0], "a total of nothing beside items is no total");
+        assert_eq!(lengths(json!(120)), [50, 49, 21], "each page begins with the last item of the one before");
+        assert_eq!(lengths(json!("120")), [50, 49, 21]);
+        assert_eq!(lengths(Value::Null), [50, 49, 21, 0]);
+        assert_eq!(lengths(json!(0)), [50, 49, 21, 0], "a total of nothing beside items is no total");
     }
 
     #[test]
@@ -289,6 +341,34 @@ mod tests {
             json!({ "a": { "b": items }, "total": 45 })
         };
         assert_eq!(walk(OFFSET, answer).unwrap().concat().len(), 45);
+    }
+
+    #[test]
+    fn a_service_that_knows_offsets_of_whole_pages_only_gives_all_of_them() {
+        let answer = |input: &Map<String, Value>| {
+            let items = slice(120, input["offset"].as_u64().unwrap() / 50 * 50, 50);
+            json!({ "a": { "b": items }, "total": 120 })
+        };
+        assert_eq!(walk(OFFSET, answer).unwrap().concat(), slice(120, 0, 120));
+    }
+
+    #[test]
+    fn a_list_that_changes_between_two_pages_says_so() {
+        let (page, inputs) = page(OFFSET);
+        let body = |items: Vec<u64>, total: u64| json!({ "a": { "b": items }, "total": total });
+        let ask = page.ask(&mut Map::new(), &inputs, None).unwrap();
+        let next = page.split(&ask, &body(slice(120, 0, 50), 120), None, None).unwrap().next;
+        let ask = page.ask(&mut Map::new(), &inputs, next).unwrap();
+        for (items, total, told) in [
+            (slice(99, 49, 50), 120, None),
+            (slice(99, 49, 50), 121, Some("it had 120 items, and then 121")),
+            (slice(99, 47, 50), 120, Some("its items moved back by 2 between two pages")),
+            (slice(99, 50, 50), 120, Some("its items moved between two pages")),
+            (Vec::new(), 120, Some("its items moved between two pages")),
+        ] {
+            let items = page.split(&ask, &body(items, total), None, None).unwrap();
+            assert_eq!(items.maybe_incomplete.as_deref(), told);
+        }
     }
 
     #[test]
@@ -327,10 +407,13 @@ mod tests {
         let (page, inputs) = page(OFFSET);
         let body = json!({ "a": { "b": slice(50, 0, 50) } });
         let ask = page.ask(&mut Map::new(), &inputs, None).unwrap();
-        let next = page.split(&ask, &body, None).unwrap().next.unwrap();
+        let next = page.split(&ask, &body, None, None).unwrap().next.unwrap();
         let next: Value = serde_json::from_str(&next.to_string()).unwrap();
         let ask = page.ask(&mut Map::new(), &inputs, Some(next.clone())).unwrap();
-        assert_eq!(page.split(&ask, &body, None).unwrap_err().kind(), ErrorKind::Unexpected);
+        let whole = page.split(&ask, &body, None, None).unwrap();
+        assert!(whole.items.is_empty(), "it may know offsets of whole pages only");
+        let ask = page.ask(&mut Map::new(), &inputs, whole.next).unwrap();
+        assert_eq!(page.split(&ask, &body, None, None).unwrap_err().kind(), ErrorKind::Unexpected);
         let mut late = next;
         late["page"] = MOST_PAGES.into();
         let error = page.ask(&mut Map::new(), &inputs, Some(late)).err().unwrap();

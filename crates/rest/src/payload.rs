@@ -2,7 +2,7 @@
 
 use std::{
     fmt,
-    sync::{Arc, Mutex, OnceLock, PoisonError},
+    sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError},
     time::Duration,
 };
 
@@ -11,9 +11,9 @@ use futures::{Stream, StreamExt, future::BoxFuture};
 use http::{HeaderMap, HeaderValue, header};
 use reqwest::multipart::{Form, Part};
 use tokio::time::{Instant, timeout_at};
-use trunkline_core::{Context, Error, ErrorKind, FileRef, FileStream, Result};
+use trunkline_core::{Context, Digest, Error, ErrorKind, FileRef, FileStream, Result};
 
-use crate::auth::Credentials;
+use crate::{auth::Credentials, digests::Digests, upload::declared};
 
 /// The body of a request.
 #[derive(Clone)]
@@ -34,14 +34,15 @@ impl Body {
         matches!(self, Body::File(_))
     }
 
-    /// The file as it is, or as a part of a form.
-    pub(crate) fn file(file: FileRef, form: Option<FormFile>, cx: &Context) -> Body {
+    /// The file as it is, or as a part of a form; afterwards `seen` has the digests of what was sent.
+    pub(crate) fn file(file: FileRef, form: Option<FormFile>, seen: Arc<Mutex<Digests>>, cx: &Context) -> Body {
         let cx = cx.clone();
         Body::File(Arc::new(move || {
-            let (cx, file, form) = (cx.clone(), file.clone(), form.clone());
+            let (cx, file, form, seen) = (cx.clone(), file.clone(), form.clone(), seen.clone());
             Box::pin(async move {
                 let stream = cx.open(&file, 0).await?;
-                Payload::of(&file, stream, form, |_| {})
+                let digests = Digests::for_checking(&declared(&file, &stream));
+                Payload::of(&file, stream, form, digests, seen)
             })
         }))
     }
@@ -94,21 +95,31 @@ impl From<Bytes> for Payload {
 }
 
 impl Payload {
-    /// The bytes of a file's stream as they flow; `see` gets to see each piece.
+    /// The bytes of a file's stream as they flow; `seen` has the digests of what has flowed, from none on.
     pub(crate) fn of(
         file: &FileRef,
         stream: FileStream,
         form: Option<FormFile>,
-        mut see: impl FnMut(&Bytes) + Send + 'static,
+        none: Digests,
+        seen: Arc<Mutex<Digests>>,
     ) -> Result<Payload> {
         let (pulse, fault) = (Pulse::default(), Arc::new(OnceLock::new()));
         let beat = pulse.clone();
-        let size = file.size.or(stream.size);
-        let bytes = stream.bytes.map(move |piece| {
-            beat.beat();
-            piece.inspect(&mut see)
-        });
-        let body = reqwest::Body::wrap_stream(whole(bytes, file.name.clone(), size, fault.clone()));
+        let whole = Whole {
+            name: file.name.clone(),
+            size: file.size.or(stream.size),
+            declared: declared(file, &stream),
+            fault: fault.clone(),
+            seen,
+        };
+        if whole.size == Some(0) {
+            // A body of no length is sent without being looked at.
+            none.check(&whole.name, &whole.declared)?;
+        }
+        *lock(&whole.seen) = none;
+        let size = whole.size;
+        let bytes = stream.bytes.inspect(move |_| beat.beat());
+        let body = reqwest::Body::wrap_stream(whole.of(bytes));
         let mut headers = HeaderMap::new();
         let kind = file.media_type.as_deref().unwrap_or("application/octet-stream");
         let Some(form) = form else {
@@ -141,31 +152,53 @@ impl Payload {
     }
 }
 
-/// The stream, held against the size it should have: a file that was changed meanwhile must not pass for the one that was
-/// meant, and a stream that cannot be read says why.
-fn whole(
-    bytes: impl Stream<Item = Result<Bytes>> + Send + 'static,
+/// What a stream is held against: a file that was changed meanwhile must not pass for the one that was meant, and a stream
+/// that cannot be read says why.
+struct Whole {
     name: String,
     size: Option<u64>,
+    declared: Vec<Digest>,
     fault: Arc<OnceLock<Error>>,
-) -> impl Stream<Item = Result<Bytes>> + Send + 'static {
-    let noted = move |error: Error| {
-        // The transport only says that it broke: why is kept for the one who asks.
-        let _ = fault.set(error.clone());
-        error
-    };
-    futures::stream::try_unfold((Box::pin(bytes), 0), move |(mut bytes, read)| {
-        let (name, noted) = (name.clone(), noted.clone());
-        async move {
-            let piece = bytes.next().await.transpose().map_err(&noted)?;
-            let read = read + piece.as_ref().map_or(0, |piece| piece.len() as u64);
-            let ended = piece.is_none();
-            if let Some(size) = size.filter(|size| read > *size || (ended && read < *size)) {
-                return Err(noted(other_size(&name, size, read)));
+    seen: Arc<Mutex<Digests>>,
+}
+
+impl Whole {
+    fn of(
+        self,
+        bytes: impl Stream<Item = Result<Bytes>> + Send + 'static,
+    ) -> impl Stream<Item = Result<Bytes>> + Send + 'static {
+        futures::stream::try_unfold((Box::pin(bytes), self), |(mut bytes, whole)| async move {
+            let piece = bytes.next().await.transpose().and_then(|piece| {
+                whole.check(piece.as_ref())?;
+                Ok(piece)
+            });
+            match piece {
+                Ok(piece) => Ok(piece.map(|piece| (piece, (bytes, whole)))),
+                Err(error) => {
+                    // The transport only says that it broke: why is kept for the one who asks.
+                    let _ = whole.fault.set(error.clone());
+                    Err(error)
+                }
             }
-            Ok(piece.map(|piece| (piece, (bytes, read))))
+        })
+    }
+
+    /// Sees each piece before it is sent: without the last one nobody takes the file for whole.
+    fn check(&self, piece: Option<&Bytes>) -> Result<()> {
+        let mut seen = lock(&self.seen);
+        seen.update(piece.map(Bytes::as_ref).unwrap_or_default());
+        let read = seen.bytes;
+        match self.size {
+            Some(size) if read > size || (piece.is_none() && read < size) => Err(other_size(&self.name, size, read)),
+            Some(size) if read < size => Ok(()),
+            None if piece.is_some() => Ok(()),
+            _ => seen.check(&self.name, &self.declared),
         }
-    })
+    }
+}
+
+pub(crate) fn lock(seen: &Mutex<Digests>) -> MutexGuard<'_, Digests> {
+    seen.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 /// What is said of a source that turns out to have another size: it was changed, or its reader lost something.

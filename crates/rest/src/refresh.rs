@@ -60,7 +60,9 @@ impl Tokens {
                 (Why::Refused { token: refused, .. }, Some(token)) if !token.is_same(refused) => {
                     return Ok(token.clone());
                 }
-                (Why::Refused { token, ask: false }, _) => return Ok(token.clone()),
+                (Why::Refused { token, ask: false }, _) if record.as_ref().is_none_or(|record| !record.doubted) => {
+                    return Ok(token.clone());
+                }
                 _ => {}
             }
             let failed = record.as_ref().and_then(|record| record.failed.as_ref());
@@ -69,6 +71,7 @@ impl Tokens {
             }
             let ask = self.offer(record.as_ref())?;
             let attempt = lease::attempt();
+            let begun = self.now();
             if !self.lease(version, record.as_ref(), &attempt).await? {
                 // Somebody else is at it. While the token there is good, nobody has to wait.
                 if let (Why::Due, Some(token)) = (&why, good) {
@@ -81,6 +84,14 @@ impl Tokens {
                 continue;
             }
             let asked_at = self.now();
+            if asked_at.saturating_sub(begun) > lease::millis(limits.attempt) {
+                // Frozen, or with a slow disk: the answer could come after the lease, and another one be at it by then.
+                self.withdraw(&attempt).await?;
+                if Instant::now() >= give_up {
+                    return Err(self.held_up());
+                }
+                continue;
+            }
             let landed = match self.ask(&ask, &attempt).await {
                 Ok(granted) => {
                     let record = self.record(&granted, asked_at, &ask, record);
@@ -143,6 +154,16 @@ impl Tokens {
         self.replace(version, &leased).await
     }
 
+    /// Takes back what an attempt wrote down that has sent nothing.
+    async fn withdraw(&self, attempt: &str) -> Result<()> {
+        let without = |record: Option<Record>| {
+            let mut record = record.filter(|record| record.awaits(attempt))?.released(attempt);
+            record.attempts.retain(|one| one != attempt);
+            Some(record)
+        };
+        self.write(without).await.map(drop)
+    }
+
     /// The entry's version (0 = none) and what it holds for the settings as they are now.
     async fn load(&self) -> Result<(u64, Option<Record>)> {
         let Some(entry) = self.0.slot.load().await? else { return Ok((0, None)) };
@@ -193,7 +214,9 @@ impl Tokens {
         let mut last = None;
         for number in 0..STORE_TRIES {
             let stored = self.write(|record| match &landing.attempt {
-                Some(attempt) => record.filter(|record| record.awaits(attempt)).map(|_| landing.record.clone()),
+                Some(attempt) => record
+                    .filter(|record| record.awaits(attempt))
+                    .map(|old| Record { doubted: old.is_contested(attempt), ..landing.record.clone() }),
                 None => Some(landing.record.clone()),
             });
             match stored.await {
@@ -239,9 +262,14 @@ impl Tokens {
         let doubled = |first: Duration, times: u32, longest| first.saturating_mul(1 << times.min(16)).min(longest);
         let written = self.write(|record| {
             let mut record = record.filter(|record| record.awaits(attempt))?.released(attempt);
-            let interrupted = spendable && record.attempts.iter().any(|one| one != attempt);
+            let interrupted = spendable && (record.doubted || record.is_contested(attempt));
             if known {
                 record.attempts.retain(|one| one != attempt);
+            }
+            // What somebody else was told meanwhile goes before an answer that did not come.
+            let told = |failed: &Failed| failed.cause.is_some() && failed.holds(self.now(), &sent).is_some();
+            if error.kind() != ErrorKind::Auth && record.failed.as_ref().is_some_and(told) {
+                return Some(record);
             }
             let times = record.failed.take().map_or(0, |failed| failed.times);
             let own = doubled(limits.first_wait, times, limits.own_wait);
@@ -311,6 +339,14 @@ impl Tokens {
             }
         }
         Ok(())
+    }
+
+    fn held_up(&self) -> Error {
+        let service = self.0.endpoint.service;
+        let message = format!("this process was held up each time it was about to ask the login server of {service}");
+        Error::new(ErrorKind::Unavailable, message)
+            .retry(Retry::Backoff)
+            .hint("look at the load of the machine and at its disk; the sign-in is kept")
     }
 
     fn takes_long(&self) -> Error {

@@ -28,12 +28,14 @@ impl Waits {
     }
 
     /// How long to wait after this failure, or `None` to give up: the failure is final, there were enough tries, or the
-    /// wait would pass the deadline.
+    /// wait would be too long or pass the deadline.
     pub(crate) fn after(&mut self, error: &Error) -> Option<Duration> {
         let asked = match error.retryable() {
             Retry::Never => return None,
             Retry::Backoff => Duration::ZERO,
-            Retry::After(asked) => asked.min(self.longest),
+            // Whoever can wait that long without holding anything may come back.
+            Retry::After(asked) if asked > self.longest => return None,
+            Retry::After(asked) => asked,
         };
         // backon adds its jitter to the step; full jitter spreads callers over the whole of it.
         let own = self.steps.next()?.mul_f64(rand::random::<f64>());
@@ -43,17 +45,30 @@ impl Waits {
     }
 }
 
+/// Nobody means to be left alone for longer than this: a slip of theirs would shut the connection for years.
+const A_DAY: Duration = Duration::from_secs(24 * 60 * 60);
+
+/// The same in milliseconds, as services on Azure write it: finer, so they go first.
+const IN_MILLISECONDS: [&str; 2] = ["retry-after-ms", "x-ms-retry-after-ms"];
+
 /// What `Retry-After` asks for (RFC 9110 section 10.2.3), in seconds or as a date, which is measured against the answer's
-/// own `Date`: our clock may be wrong. Junk is nothing, the past is no wait.
+/// own `Date`: our clock may be wrong. Junk is nothing, the past is no wait, and a day is the most.
 pub(crate) fn retry_after(headers: &HeaderMap) -> Option<Duration> {
-    let text = |name| headers.get(name).and_then(|value| value.to_str().ok()).map(str::trim);
-    let asked = text(header::RETRY_AFTER)?;
-    if !asked.is_empty() && asked.bytes().all(|byte| byte.is_ascii_digit()) {
-        return Some(Duration::from_secs(asked.parse().unwrap_or(u64::from(u32::MAX))));
-    }
-    let until = httpdate::parse_http_date(asked).ok()?;
-    let now = text(header::DATE).and_then(|date| httpdate::parse_http_date(date).ok()).unwrap_or_else(SystemTime::now);
-    Some(until.duration_since(now).unwrap_or_default())
+    let text = |name: &str| headers.get(name).and_then(|value| value.to_str().ok()).map(str::trim);
+    let number = |text: &str| {
+        let digits = !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_digit());
+        digits.then(|| text.parse().unwrap_or(u64::MAX))
+    };
+    let milliseconds = IN_MILLISECONDS.into_iter().find_map(|name| number(text(name)?)).map(Duration::from_millis);
+    let asked = milliseconds.or_else(|| {
+        let asked = text(header::RETRY_AFTER.as_str())?;
+        number(asked).map(Duration::from_secs).or_else(|| {
+            let until = httpdate::parse_http_date(asked).ok()?;
+            let date = text(header::DATE.as_str()).and_then(|date| httpdate::parse_http_date(date).ok());
+            Some(until.duration_since(date.unwrap_or_else(SystemTime::now)).unwrap_or_default())
+        })
+    });
+    asked.map(|asked| asked.min(A_DAY))
 }
 
 #[cfg(test)]
@@ -71,7 +86,8 @@ mod tests {
         assert_eq!(seconds("120"), Some(120));
         assert_eq!(seconds(" 5 "), Some(5));
         assert_eq!(seconds("0"), Some(0));
-        assert_eq!(seconds("99999999999999999999999"), Some(u64::from(u32::MAX)));
+        assert_eq!(seconds("99999999999999999999999"), Some(86_400));
+        assert_eq!(seconds("Fri, 31 Dec 9999 23:59:59 GMT"), Some(86_400));
         assert_eq!(seconds("Wed, 21 Oct 2015 07:28:00 GMT"), Some(0), "the past");
         for junk in ["", "soon", "-5", "1.5", "12 s"] {
             assert_eq!(seconds(junk), None, "{junk:?}");
@@ -80,6 +96,14 @@ mod tests {
         // The service's clock counts, though it stands years behind ours.
         let dated = [("date", "Wed, 21 Oct 2015 07:28:00 GMT"), ("retry-after", "Wed, 21 Oct 2015 07:30:00 GMT")];
         assert_eq!(retry_after(&headers(&dated)), Some(Duration::from_secs(120)));
+        for name in IN_MILLISECONDS {
+            let both = [(name, "1500"), ("retry-after", "2")];
+            assert_eq!(retry_after(&headers(&both)), Some(Duration::from_millis(1500)), "{name}");
+        }
+        assert_eq!(
+            retry_after(&headers(&[("retry-after-ms", "1.5"), ("retry-after", "2")])),
+            Some(Duration::from_secs(2))
+        );
     }
 
     fn error(retry: Retry) -> Error {
@@ -100,12 +124,12 @@ mod tests {
     }
 
     #[test]
-    fn never_less_than_asked_never_more_than_the_cap() {
+    fn never_less_than_asked_and_nobody_waits_beyond_the_cap() {
         let limits = Limits::default();
-        let wait =
-            |seconds| Waits::new(&limits, None).after(&error(Retry::After(Duration::from_secs(seconds)))).unwrap();
-        assert!(wait(7) >= Duration::from_secs(7) && wait(7) < Duration::from_secs(8));
-        assert!(wait(1_000_000) < Duration::from_secs(901));
+        let wait = |seconds| Waits::new(&limits, None).after(&error(Retry::After(Duration::from_secs(seconds))));
+        assert!(wait(7).is_some_and(|wait| wait >= Duration::from_secs(7) && wait < Duration::from_secs(8)));
+        assert!(wait(900).is_some_and(|wait| wait >= Duration::from_secs(900)));
+        assert_eq!(wait(901), None);
     }
 
     #[test]

@@ -52,6 +52,10 @@ pub(crate) struct Record {
     /// How the last attempt failed.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(crate) failed: Option<Failed>,
+    /// Another attempt may have spent the same refresh token, and the login server may have ended the whole sign-in for it,
+    /// these tokens included: a 401 is worth a question at once.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub(crate) doubted: bool,
 }
 
 /// An attempt that got no tokens: until when nobody tries again, and why.
@@ -93,6 +97,12 @@ impl Record {
     /// Whether these still are the tokens that the attempt set out to replace.
     pub(crate) fn awaits(&self, attempt: &str) -> bool {
         self.attempts.iter().any(|one| one == attempt)
+    }
+
+    /// Whether another attempt may have spent the same refresh token: it has no known end, or was refused as the second.
+    pub(crate) fn is_contested(&self, attempt: &str) -> bool {
+        let refused = self.failed.as_ref().is_some_and(|failed| failed.cause == Some(ReauthCause::Interrupted));
+        refused || self.attempts.iter().any(|one| one != attempt)
     }
 
     /// With the attempt's lease given back.

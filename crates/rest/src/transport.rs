@@ -42,6 +42,18 @@ impl Failure {
         Failure { error, refused: true, status: None }
     }
 
+    /// The service wants to be left alone for a while, by everybody.
+    pub(crate) fn is_throttle(&self) -> bool {
+        let busy =
+            self.status == Some(StatusCode::SERVICE_UNAVAILABLE) && matches!(self.error.retryable(), Retry::After(_));
+        busy || self.status.is_some() && self.error.kind() == ErrorKind::RateLimited
+    }
+
+    /// The service works, though it did not do what was asked.
+    pub(crate) fn is_answer(&self) -> bool {
+        self.status.is_some() && !matches!(self.error.kind(), ErrorKind::Unavailable | ErrorKind::RateLimited)
+    }
+
     /// It may have been done.
     pub(crate) fn unclear(error: Error) -> Failure {
         Failure { error, refused: false, status: None }

@@ -3,28 +3,29 @@
 //! A file of moderate size goes in one request, read while it is sent. A larger one is staged block by block (Azure Blob
 //! Storage, "Put Block") and becomes visible with the list of its blocks ("Put Block List"). What is staged stays for a
 //! week, so a checkpoint of block count and digest is all that is needed to go on after a crash, or with a new address
-//! after the old one ran out. The storage compares the MD5 of what arrived with that of what was sent.
+//! after the old one ran out. Where neither TLS nor the machine itself guards the bytes on their way, the storage compares
+//! the MD5 of each block that arrived with that of what was sent.
+//!
+//! What becomes visible is one version of the source, with the digest it was said to have. A source that changed while it
+//! was sent is sent again from its beginning, under new names of blocks, unless it was handed over with another size or
+//! digest: then that is an error, for whatever else is known of it is of the old version, too.
 
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex};
 
-use base64::{Engine, prelude::BASE64_STANDARD};
-use bytes::{Bytes, BytesMut};
-use futures::{
-    StreamExt,
-    future::BoxFuture,
-    stream::{BoxStream, Fuse},
-};
+use bytes::Bytes;
+use futures::{StreamExt, future::BoxFuture};
 use http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode, header};
-use md5::Md5;
-use sha2::{Digest, Sha256};
 use tokio::time::{Instant, sleep};
-use trunkline_core::{Context, Error, ErrorKind, FileRef, FileStream, Progress, Result, Retry, Secret};
-use url::Url;
+use trunkline_core::{Context, Digest, Error, ErrorKind, FileRef, FileStream, Progress, Result, Retry, Secret};
+use url::{Host, Url};
 
 use crate::{
     Blocks, Client, address,
+    ahead::Ahead,
     answer::excerpt,
-    payload::{Payload, other_size},
+    digests::Digests,
+    download::{changed, source_changed},
+    payload::{Payload, lock, other_size},
     retry::{Waits, retry_after},
     transport::{self, Reply},
     within,
@@ -63,14 +64,16 @@ impl Client {
     /// A file of at most [`Limits::one_put`](crate::Limits) bytes (64 MB) goes in one request. For a larger one, and one of
     /// unknown size, `save` is called after each block ([`Limits::block`](crate::Limits), 4 MiB) that is staged; handing
     /// what it was given last to another call continues there, also with a new address of the same blob: at most one block
-    /// is sent again. While a block is on its way the next one is read. `begun` for another blob begins anew.
+    /// is sent again. While a block is on its way the next ones are read. `begun` for another blob begins anew, and so does
+    /// a source that is not the version any more that the staged blocks are of: once in a call.
     ///
     /// Neither credentials nor headers of the API go to the storage. Each request is tried
     /// [`Limits::tries`](crate::Limits) times; the context's progress counts what was acknowledged.
     ///
     /// # Errors
     /// `auth` for which [`address_expired`] is true if the address has run out; `conflict` if the source has another size
-    /// than it was handed over with; `cancelled`; `unavailable` when the tries are used up.
+    /// or digest than it was handed over with or tells itself, or changes again and again; `cancelled`; `unavailable` when
+    /// the tries are used up. Nothing is visible after an error, unless it is an unclear one of the last request.
     pub async fn upload_blocks<S, F>(
         &self,
         target: &Secret,
@@ -93,6 +96,13 @@ impl Client {
             match upload.run(begun, &save).await {
                 // Staged too long ago, and swept up by the storage.
                 Err(error) if resumed && error.context("upload") == Some(BLOCKS_LOST) => {
+                    upload.run(Blocks::default(), &save).await
+                }
+                Err(error) if source_changed(&error) => {
+                    cx.warn(&format!(
+                        "{} was changed while it was sent, and is sent again from its beginning",
+                        file.name
+                    ));
                     upload.run(Blocks::default(), &save).await
                 }
                 other => other,
@@ -118,44 +128,41 @@ impl Upload<'_> {
         F: Future<Output = Result<()>> + Send,
     {
         let blob = format!("{}{}", address::host(&self.url), self.url.path());
-        let mut blocks = match begun.hasher() {
-            Some(_) if begun.staged > 0 && begun.block > 0 && begun.blob == blob => begun,
+        let (mut blocks, mut source) = match begun.digests() {
+            Some(digests) if begun.staged > 0 && begun.block > 0 && begun.blob == blob => {
+                let source = self.again(&begun, digests).await?;
+                (begun, source)
+            }
             _ if self.file.size.is_some_and(|size| size <= self.client.0.limits.one_put) => {
                 return self.put_file().await;
             }
-            _ => Blocks {
-                name: format!("{:016x}", rand::random::<u64>()),
-                blob,
-                block: self.block(),
-                ..Blocks::default()
-            },
+            _ => self.begin(blob).await?,
         };
-        let mut hasher = blocks.hasher().unwrap_or_default();
-        let mut source = self.source(blocks.bytes).await?;
-        let mut block = source.block(blocks.block as usize).await?;
-        while !block.is_empty() {
+        let mut digests = source.digests;
+        while let Some(mut block) = source.blocks.next().await? {
             if blocks.staged >= MOST_BLOCKS {
                 let message =
                     format!("{} has more than {MOST_BLOCKS} blocks of {} bytes", self.file.name, blocks.block);
                 return Err(Error::new(ErrorKind::Limit, message).hint("hand the file over with its size"));
             }
-            hasher.update(&block);
-            let (id, bytes) = (blocks.id(blocks.staged), block.len() as u64);
-            // A source that fails does not break off the block that is on its way.
-            let reading = async { Ok(source.block(blocks.block as usize).await) };
-            let (next, ()) = tokio::try_join!(reading, self.put_block(&id, block))?;
-            blocks.staged += 1;
-            blocks.bytes += bytes;
-            blocks.set_hasher(&hasher);
-            self.cx.progress(Progress { bytes });
+            let (sent, md5) = (Progress { bytes: block.bytes.len() as u64 }, block.md5().await?);
+            self.put_block(&blocks.id(blocks.staged), block.bytes, md5).await?;
+            blocks.staged(&block.digests);
+            digests = block.digests;
+            self.cx.progress(sent);
+            // The next block has to wait for this: so a crash costs one block, and not two.
             save(blocks.clone()).await?;
-            block = next?;
         }
         if let Some(size) = self.file.size.or(source.size).filter(|size| *size != blocks.bytes) {
             return Err(other_size(&self.file.name, size, blocks.bytes));
         }
+        if let Err(error) = digests.check(&self.file.name, &blocks.declared) {
+            // What is staged would be found wrong again.
+            save(Blocks::default()).await?;
+            return Err(error);
+        }
         self.put_list(&blocks).await?;
-        Ok(Uploaded { bytes: blocks.bytes, sha256: hex(hasher) })
+        Ok(Uploaded { bytes: blocks.bytes, sha256: digests.sha256() })
     }
 
     /// Bytes a block, so that the file does not need more than the storage allows.
@@ -165,16 +172,56 @@ impl Upload<'_> {
         if needed <= usual { usual } else { needed.next_multiple_of(1 << 20) }
     }
 
-    async fn source(&self, from: u64) -> Result<Source> {
-        if from > 0 && self.file.size == Some(from) {
-            return Ok(Source {
-                size: self.file.size,
-                bytes: futures::stream::empty().boxed().fuse(),
-                rest: BytesMut::new(),
-            });
+    /// An upload that begins, and its source.
+    async fn begin(&self, blob: String) -> Result<(Blocks, Source)> {
+        let stream = self.cx.open(self.file, 0).await?;
+        let blocks = Blocks {
+            name: format!("{:016x}", rand::random::<u64>()),
+            blob,
+            block: self.block(),
+            version: stream.version.clone(),
+            declared: declared(self.file, &stream),
+            ..Blocks::default()
+        };
+        let digests = Digests::for_checking(&blocks.declared);
+        let source = self.source(stream, &blocks, digests);
+        Ok((blocks, source))
+    }
+
+    /// The source where the staged blocks end, if it is still the one they are of. One that does not tell its versions
+    /// apart is read from its beginning, and compared up to there.
+    async fn again(&self, blocks: &Blocks, digests: Digests) -> Result<Source> {
+        if self.file.size == Some(blocks.bytes) {
+            // All of it is staged, of one version: nothing has to be read.
+            let nothing = FileStream::new(self.file.size, futures::stream::empty().boxed());
+            return Ok(self.source(nothing, blocks, digests));
         }
-        let FileStream { size, bytes } = self.cx.open(self.file, from).await?;
-        Ok(Source { size: size.or(self.file.size), bytes: bytes.fuse(), rest: BytesMut::new() })
+        if blocks.version.is_some() {
+            let stream = self.cx.open(self.file, blocks.position()).await?;
+            if stream.version == blocks.version {
+                return Ok(self.source(stream, blocks, digests));
+            }
+        }
+        let mut stream = self.cx.open(self.file, 0).await?;
+        let mut read = Digests::default();
+        while read.bytes < blocks.bytes {
+            let Some(piece) = stream.bytes.next().await else { return Err(changed()) };
+            let mut piece = piece?;
+            let rest = piece.split_off(piece.len().min((blocks.bytes - read.bytes) as usize));
+            read.update(&piece);
+            if !rest.is_empty() {
+                stream.bytes = futures::stream::once(std::future::ready(Ok(rest))).chain(stream.bytes).boxed();
+            }
+        }
+        if read.sha256() != digests.sha256() {
+            return Err(changed());
+        }
+        Ok(self.source(stream, blocks, digests))
+    }
+
+    fn source(&self, stream: FileStream, blocks: &Blocks, digests: Digests) -> Source {
+        let ahead = Ahead::read(stream.bytes, blocks.block as usize, !is_guarded(&self.url), digests.clone());
+        Source { size: stream.size, digests, blocks: ahead }
     }
 
     /// The whole file in one request.
@@ -182,30 +229,30 @@ impl Upload<'_> {
         let mut headers = self.media_type();
         headers.insert(HeaderName::from_static("x-ms-blob-type"), HeaderValue::from_static("BlockBlob"));
         // Of the bytes of the last try.
-        let sent = Arc::new(Mutex::new(Sent::default()));
+        let seen = Arc::new(Mutex::new(Digests::default()));
         let reply = self.put(&[], headers, || {
-            let sent = sent.clone();
+            let seen = seen.clone();
             Box::pin(async move {
                 let stream = self.cx.open(self.file, 0).await?;
-                lock(&sent).clone_from(&Sent::default());
-                Payload::of(self.file, stream, None, move |piece| lock(&sent).update(piece))
+                let digests = Digests::for_checking(&declared(self.file, &stream)).with_md5();
+                Payload::of(self.file, stream, None, digests, seen)
             })
         });
         let reply = reply.await?;
-        let Sent { bytes, sha256, md5 } = lock(&sent).clone();
-        let md5 = BASE64_STANDARD.encode(md5.finalize());
-        if reply.headers.get("content-md5").is_some_and(|arrived| arrived.as_bytes() != md5.as_bytes()) {
+        let digests = lock(&seen).clone();
+        let arrived = reply.headers.get("content-md5").and_then(|arrived| arrived.to_str().ok());
+        if arrived.is_some() && arrived != digests.md5().as_deref() {
             let message = format!("the storage got other bytes of {} than were sent", self.file.name);
             return Err(Error::new(ErrorKind::Unavailable, message).retry(Retry::Backoff).hint("upload it again"));
         }
-        self.cx.progress(Progress { bytes });
-        Ok(Uploaded { bytes, sha256: hex(sha256) })
+        self.cx.progress(Progress { bytes: digests.bytes });
+        Ok(Uploaded { bytes: digests.bytes, sha256: digests.sha256() })
     }
 
-    async fn put_block(&self, id: &str, block: Bytes) -> Result<()> {
+    async fn put_block(&self, id: &str, block: Bytes, md5: Option<String>) -> Result<()> {
         let mut headers = HeaderMap::new();
-        let md5 = BASE64_STANDARD.encode(Md5::digest(&block));
-        headers.extend(HeaderValue::from_str(&md5).map(|md5| (HeaderName::from_static("content-md5"), md5)));
+        let md5 = md5.as_deref().map(HeaderValue::from_str).and_then(Result::ok);
+        headers.extend(md5.map(|md5| (HeaderName::from_static("content-md5"), md5)));
         self.put(&[("comp", "block"), ("blockid", id)], headers, || ready(block.clone())).await.map(drop)
     }
 
@@ -301,50 +348,32 @@ impl Upload<'_> {
     }
 }
 
-/// What went out in one request.
-#[derive(Clone, Default)]
-struct Sent {
-    bytes: u64,
-    sha256: Sha256,
-    md5: Md5,
-}
-
-impl Sent {
-    fn update(&mut self, piece: &[u8]) {
-        self.bytes += piece.len() as u64;
-        self.sha256.update(piece);
-        self.md5.update(piece);
-    }
-}
-
-fn lock(sent: &Mutex<Sent>) -> std::sync::MutexGuard<'_, Sent> {
-    sent.lock().unwrap_or_else(PoisonError::into_inner)
-}
-
 fn ready<'a>(bytes: Bytes) -> BoxFuture<'a, Result<Payload>> {
     Box::pin(std::future::ready(Ok(bytes.into())))
 }
 
-/// The file as it is read, cut into blocks.
+/// The file as it is read from where its blocks end.
 struct Source {
     size: Option<u64>,
-    bytes: Fuse<BoxStream<'static, Result<Bytes>>>,
-    rest: BytesMut,
+    /// Of what comes before.
+    digests: Digests,
+    blocks: Ahead,
 }
 
-impl Source {
-    /// The next block: as long as was asked for, shorter only at the end, empty after it.
-    async fn block(&mut self, length: usize) -> Result<Bytes> {
-        while self.rest.len() < length {
-            match self.bytes.next().await {
-                Some(chunk) => self.rest.extend_from_slice(&chunk?),
-                None => break,
-            }
-        }
-        Ok(self.rest.split_to(length.min(self.rest.len())).freeze())
-    }
+/// Whether what is sent there cannot change on its way unnoticed: TLS proves every record (RFC 8446 section 5.2), and what
+/// stays on the machine is on no way. MD5 costs more than all else that is done with a block.
+fn is_guarded(url: &Url) -> bool {
+    let loopback = match url.host() {
+        Some(Host::Ipv4(address)) => address.is_loopback(),
+        Some(Host::Ipv6(address)) => address.is_loopback(),
+        Some(Host::Domain(_)) | None => false,
+    };
+    url.scheme() == "https" || loopback
 }
 
-fn hex(hasher: Sha256) -> String {
-    hasher.finalize().iter().map(|byte| format!("{byte:02x}")).collect()
+/// All digests that the file is said to have, by who handed it over and by who has it.
+pub(crate) fn declared(file: &FileRef, stream: &FileStream) -> Vec<Digest> {
+    let mut declared: Vec<_> = file.digest.iter().chain(&stream.digest).cloned().collect();
+    declared.dedup();
+    declared
 }

@@ -284,18 +284,6 @@ async fn lost_answers() {
 }
 
 #[tokio::test]
-async fn no_cut_at_any_byte_is_taken_for_an_answer() {
-    let full = ok_json(&json!({ "items": (0..40).collect::<Vec<_>>() }).to_string());
-    let limits = Limits { tries: 1, ..quick() };
-    for end in 0..full.len() {
-        let server = Raw::new(vec![full[..end].to_vec()]).await;
-        let client = builder(&server.base).limits(limits.clone()).build().unwrap();
-        let error = client.call("thing.get", id(), &cx()).await.expect_err(&format!("cut at byte {end}"));
-        assert_eq!(error.kind(), ErrorKind::Unavailable, "cut at byte {end}: {error:?}");
-    }
-}
-
-#[tokio::test]
 async fn a_second_delete_finds_it_gone() {
     let gone = b"HTTP/1.1 404 Not Found\r\nContent-Length: 0\r\n\r\n".to_vec();
     let server = Raw::new(vec![Vec::new(), gone.clone()]).await;

@@ -24,9 +24,12 @@ struct Server {
     /// Bytes of the body before the connection is cut.
     cut: Option<u64>,
     etag: bool,
+    /// Says when the file was modified.
+    dated: bool,
 }
 
-const GOOD: Server = Server { length: 50_000, ranges: true, cut: None, etag: true };
+const GOOD: Server = Server { length: 50_000, ranges: true, cut: None, etag: true, dated: false };
+const MODIFIED: &str = "Sat, 21 Nov 2026 10:00:00 GMT";
 
 impl Server {
     fn answer(self, _: usize, request: &str) -> Vec<u8> {
@@ -48,8 +51,12 @@ impl Server {
         if self.etag {
             head += "ETag: \"v1\"\r\n";
         }
-        if from > 0 && self.etag && !lower.contains("sig=secret0 ") {
-            assert!(lower.contains("if-range: \"v1\""), "{request}");
+        if self.dated {
+            head += &format!("Last-Modified: {MODIFIED}\r\nDate: Sat, 21 Nov 2026 11:00:00 GMT\r\n");
+        }
+        if from > 0 && !lower.contains("sig=secret0 ") {
+            assert!(!self.etag || lower.contains("if-range: \"v1\""), "{request}");
+            assert!(!self.dated || request.contains(&format!("if-range: {MODIFIED}")), "{request}");
         }
         head += &format!("Content-Length: {}\r\n\r\n", self.length - from);
         let end = self.cut.map_or(self.length, |cut| self.length.min(from + cut));
@@ -57,11 +64,11 @@ impl Server {
     }
 }
 
-async fn read(server: &Raw, from: u64) -> Result<Vec<u8>> {
+async fn read(server: &Raw, from: impl Into<Position>) -> Result<Vec<u8>> {
     read_with(server, from, Limits { first_wait: Duration::from_millis(1), ..Limits::default() }).await
 }
 
-async fn read_with(server: &Raw, from: u64, limits: Limits) -> Result<Vec<u8>> {
+async fn read_with(server: &Raw, from: impl Into<Position>, limits: Limits) -> Result<Vec<u8>> {
     let vault = Default::default();
     let client = builder(&server.base)
         .auth(Auth::Bearer("t".into()), slot(&vault))
@@ -99,8 +106,7 @@ async fn whole_files_and_tails() {
 #[tokio::test]
 async fn a_cut_is_mended_from_where_it_was() {
     for cut in [1_000, 7_777, 49_999] {
-        for (ranges, etag) in [(true, true), (true, false)] {
-            let server = Server { cut: Some(cut), ranges, etag, ..GOOD };
+        for server in [Server { cut: Some(cut), ..GOOD }, Server { cut: Some(cut), etag: false, dated: true, ..GOOD }] {
             let raw = Raw::answering(move |index, request| server.answer(index, request)).await;
             assert!(read(&raw, 0).await.unwrap() == content(GOOD.length));
             let requests = raw.requests.lock().unwrap();
@@ -108,6 +114,73 @@ async fn a_cut_is_mended_from_where_it_was() {
             assert!(requests[1].contains("sig=secret1"), "the address is found anew each time");
         }
     }
+}
+
+/// Two parts of a file that does not tell its versions apart may be of two versions.
+#[tokio::test]
+async fn what_tells_no_versions_is_read_again_and_compared() {
+    for from in [0, 3_000] {
+        for changed in [false, true] {
+            let server = Server { etag: false, ..GOOD };
+            let raw = Raw::answering(move |index, request| {
+                let mut answer = Server { cut: (index == 0).then_some(20_000), ..server }.answer(index, request);
+                if index > 0 && changed {
+                    // One byte, and one that was given out before.
+                    let body = answer.len() - GOOD.length as usize;
+                    answer[body + 5_000] ^= 1;
+                }
+                answer
+            })
+            .await;
+            match read(&raw, from).await {
+                Ok(bytes) => assert!(!changed && bytes == content(GOOD.length)[from as usize..]),
+                Err(error) => assert!(changed && error.kind() == ErrorKind::Conflict, "{error:?}"),
+            }
+            assert_eq!(raw.count(), 2);
+            assert!(!raw.requests.lock().unwrap()[1].to_ascii_lowercase().contains("range"));
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_position_in_another_version_is_not_opened() {
+    let dated = Server { etag: false, dated: true, ..GOOD };
+    for (server, version) in [(GOOD, "\"v1\""), (dated, MODIFIED)] {
+        let known = |version: &str| Position { byte: 20_000, version: Some(version.to_owned()) };
+        for ranges in [true, false] {
+            let server = Server { ranges, ..server };
+            let raw = Raw::answering(move |index, request| server.answer(index, request)).await;
+            assert!(read(&raw, known(version)).await.unwrap() == content(GOOD.length)[20_000..]);
+            assert!(raw.requests.lock().unwrap()[0].to_ascii_lowercase().contains("if-range: "));
+        }
+        // The server gives the whole of another version, or what it has of the part as though nothing had been asked.
+        for heeds in [true, false] {
+            let raw = Raw::answering(move |index, request| {
+                let lower = request
+                    .to_ascii_lowercase()
+                    .replace("range: bytes", if heeds { "x-range" } else { "range: bytes" });
+                server.answer(index, &lower)
+            })
+            .await;
+            let other = if version.starts_with('"') { "\"v0\"" } else { "Fri, 20 Nov 2026 10:00:00 GMT" };
+            let error = read(&raw, known(other)).await.unwrap_err();
+            assert_eq!((error.kind(), raw.count()), (ErrorKind::Conflict, 1), "{error:?}");
+        }
+    }
+}
+
+#[tokio::test]
+async fn digests_are_told() {
+    let raw = Raw::new(vec![
+        b"HTTP/1.1 200 OK\r\nContent-Length: 3\r\nContent-MD5: kAFQmDzST7DWlj99KOF/cg==\r\nETag: \"a\"\r\n\r\nabc"
+            .to_vec(),
+    ])
+    .await;
+    let client = client(&raw.base);
+    let base = raw.base.clone();
+    let file = client.download(move || std::future::ready(Ok(base.parse().unwrap())).boxed(), 0).await.unwrap();
+    assert_eq!(file.digest.unwrap().to_string(), "md5:900150983cd24fb0d6963f7d28e17f72");
+    assert_eq!(file.version.as_deref(), Some("\"a\""));
 }
 
 #[tokio::test]

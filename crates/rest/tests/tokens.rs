@@ -11,7 +11,7 @@ use std::{
     time::Duration,
 };
 
-use serde_json::json;
+use serde_json::{Value, json};
 use support::{login::*, *};
 use trunkline_core::*;
 use trunkline_rest::*;
@@ -380,6 +380,82 @@ async fn a_vault_that_fails_loses_nothing() {
     get(&client).await.unwrap();
     assert_eq!(login.asked(), 1, "the spent token is not offered again");
     assert!(slot.load().await.unwrap().unwrap().content.expose().contains("refresh-1"));
+}
+
+/// Changes the entry as another process would that was at it meanwhile.
+async fn meanwhile(vault: &Arc<MemoryVault>, change: impl Fn(&mut Value)) {
+    loop {
+        let Some(entry) = slot(vault).load().await.unwrap() else { continue };
+        let mut record: Value = serde_json::from_str(entry.content.expose()).unwrap();
+        record.as_object_mut().unwrap().remove("lease");
+        change(&mut record);
+        let content = Secret::from(record.to_string());
+        if slot(vault).replace(entry.version, &content, &SignIn::default()).await.unwrap() {
+            return;
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_late_answer_after_a_refusal_is_asked_about_at_the_first_401() {
+    for interrupted in [true, false] {
+        let error = Error::new(ErrorKind::Auth, "refused: invalid_grant");
+        let refusal = json!({ "until": 0, "times": 1, "error": error, "cause": "interrupted", "sent": "" });
+        let (login, server) = login().await;
+        login.delay(Duration::from_millis(300));
+        let vault = Arc::<MemoryVault>::default();
+        let client = with(&server, oauth(&server, refresh_token()), &vault);
+        let late = client.clone();
+        let late = tokio::spawn(async move { get(&late).await });
+        while login.asked() == 0 {
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+        // Another process has spent the token as well, and was refused.
+        if interrupted {
+            meanwhile(&vault, |record| record["failed"] = refusal.clone()).await;
+        }
+        late.await.unwrap().unwrap();
+        assert_eq!(record(&vault).await["refreshToken"], "refresh-1", "it may be the only one that is good");
+        // Or the login server has ended the sign-in.
+        login.0.revoked.store(true, Ordering::SeqCst);
+        let error = get(&client).await.unwrap_err();
+        assert_eq!((error.kind(), error.context("cause")), (ErrorKind::Auth, interrupted.then_some("interrupted")));
+        // The twin: a young token that nobody has reason to doubt is not asked about.
+        assert_eq!(login.asked(), if interrupted { 2 } else { 1 }, "{error:?}");
+    }
+}
+
+#[tokio::test]
+async fn an_answer_that_does_not_come_hides_no_refusal() {
+    let (login, server) = login().await;
+    login.delay(Duration::from_millis(600));
+    let vault = Arc::<MemoryVault>::default();
+    let settings = || oauth(&server, refresh_token());
+    login.instead(ResponseTemplate::new(400).set_body_json(json!({ "error": "invalid_grant" })));
+    get(&with(&server, settings(), &vault)).await.unwrap_err();
+    let refusal = record(&vault).await["failed"].clone();
+    let vault = Arc::<MemoryVault>::default();
+    let limits = Limits { attempt: Duration::from_millis(300), ..quick() };
+    let client = builder(&server.uri()).limits(limits).auth(Auth::OAuth(settings()), slot(&vault)).build().unwrap();
+    let slow = tokio::spawn(async move { get(&client).await });
+    while login.asked() == 1 {
+        tokio::time::sleep(Duration::from_millis(5)).await;
+    }
+    meanwhile(&vault, |record| record["failed"] = refusal.clone()).await;
+    let error = slow.await.unwrap().unwrap_err();
+    assert_eq!((error.kind(), error.context("oauth")), (ErrorKind::Auth, Some("invalid_grant")), "{error:?}");
+    assert_eq!((login.asked(), &record(&vault).await["failed"]["cause"]), (2, &"revoked".into()));
+}
+
+#[tokio::test]
+async fn a_call_that_ends_while_it_waits_for_a_token_says_so() {
+    let (login, server) = login().await;
+    login.delay(Duration::from_secs(2));
+    let client = with(&server, oauth(&server, refresh_token()), &Arc::default());
+    let cx = cx().with_timeout(Duration::from_millis(100));
+    let error = client.call("thing.get", json!({ "id": 1 }), &cx).await.unwrap_err();
+    assert_eq!((error.kind(), error.retryable()), (ErrorKind::Unavailable, Retry::Backoff));
+    assert!(error.message().ends_with("it waited for a token from the login server"), "{error}");
 }
 
 #[tokio::test]

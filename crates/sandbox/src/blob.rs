@@ -2,6 +2,8 @@
 //! are hashed and forgotten; only staged blocks lie on disk until their list is committed. A credential header is
 //! refused: a shared access signature travels alone.
 
+use std::sync::PoisonError;
+
 use axum::http::Method;
 use base64::Engine as _;
 use base64::prelude::BASE64_STANDARD;
@@ -124,6 +126,11 @@ async fn put(app: &App, call: &mut Call, media: Option<Uuid>, comp: Option<&str>
         Some(_) if comp.is_none() && call.header("x-ms-blob-type") != Some("BlockBlob") => Some(http::empty(400)),
         Some(_) => None,
     };
+    let refusal = refusal.or_else(|| {
+        let address = call.query("number").and_then(|number| number.parse().ok()).filter(|_| comp == Some("block"))?;
+        let code = app.guard.dice.lock().unwrap_or_else(PoisonError::into_inner).refuse_block(address)?;
+        Some(error(403, code, "Server failed to authenticate the request."))
+    });
     let known = media.filter(|media| app.state.with(|world| world.media.contains_key(media)));
     let refusal = refusal.or_else(|| known.is_none().then(|| error(404, "BlobNotFound", "There is no such upload.")));
     let (None, Some(media)) = (&refusal, known) else {

@@ -1,7 +1,7 @@
 //! All faults, in one place. One middleware stands before every service: it counts and records the request, draws
 //! whether it is to fail, and makes the failure happen on the wire.
 
-use std::collections::VecDeque;
+use std::collections::{HashMap, HashSet, VecDeque};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
@@ -39,6 +39,12 @@ pub struct Faults {
     pub every_cut: Option<u64>,
     /// Every n-th API, blob or download request is carried out, and the connection closed without an answer.
     pub every_lost: Option<u64>,
+    /// The first answer to each request that makes a blob or an asset visible (the put of a blob or of its block list, the
+    /// finalization) is lost: the request is carried out, and the connection closed.
+    pub lost_commits: bool,
+    /// A signed address to upload to has run out after so many blocks: it is refused with 403, by the name Azure has for
+    /// that (`AuthenticationFailed`) and the one its emulator has (`AuthorizationFailure`) in turn.
+    pub address_blocks: Option<u64>,
 }
 
 mod milliseconds {
@@ -95,11 +101,35 @@ pub(crate) struct Dice {
     calls: u64,
     api_calls: u64,
     drawn: u64,
+    /// Paths of commits whose first answer is lost already.
+    committed: HashSet<String>,
+    /// Blocks that went to each signed address, by its number.
+    blocks: HashMap<u64, u64>,
 }
 
 impl Dice {
     pub(crate) fn new(seed: u64, faults: Faults) -> Dice {
-        Dice { seed, faults, calls: 0, api_calls: 0, drawn: 0 }
+        let (committed, blocks) = Default::default();
+        Dice { seed, faults, calls: 0, api_calls: 0, drawn: 0, committed, blocks }
+    }
+
+    /// Whether this request makes something visible, and is the first to.
+    fn commits(&mut self, service: Service, request: &Request) -> bool {
+        let (path, query) = (request.uri().path(), request.uri().query().unwrap_or_default());
+        let commits = match service {
+            Service::Blob => request.method() == Method::PUT && !query.contains("comp=block&"),
+            Service::Mediavalet => request.method() == Method::PATCH && path.contains("/uploads/"),
+            _ => false,
+        };
+        self.faults.lost_commits && commits && self.committed.insert(path.to_owned())
+    }
+
+    /// Counts a block that goes to a signed address; what refuses it if the address has run out.
+    pub(crate) fn refuse_block(&mut self, address: u64) -> Option<&'static str> {
+        let most = self.faults.address_blocks?;
+        let so_far = self.blocks.entry(address).or_default();
+        *so_far += 1;
+        (*so_far > most).then_some(["AuthenticationFailed", "AuthorizationFailure"][(address % 2) as usize])
     }
 
     fn draw(&mut self, service: Service) -> Option<Fault> {
@@ -161,7 +191,11 @@ pub(crate) async fn guard(
     let mut seen = requests::look(service, &request);
     let (latency, fault) = {
         let mut dice = app.guard.dice.lock().unwrap_or_else(PoisonError::into_inner);
-        let fault = if service.is_faultable() { dice.draw(service) } else { None };
+        let fault = match service.is_faultable() {
+            true if dice.commits(service, &request) => Some(Fault::Lost),
+            true => dice.draw(service),
+            false => None,
+        };
         (dice.faults.latency, fault)
     };
     app.state.with(|world| {

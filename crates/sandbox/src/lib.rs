@@ -50,7 +50,7 @@ mod zip;
 
 use std::io;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
@@ -82,6 +82,8 @@ pub(crate) struct App {
     library: Library,
     state: State,
     guard: faults::Guard,
+    /// Signed addresses of blobs that were handed out.
+    addresses: AtomicU64,
 }
 
 impl App {
@@ -172,6 +174,7 @@ impl Sandbox {
             base,
             library,
             state,
+            addresses: AtomicU64::default(),
         });
         let closed = Arc::new(AtomicBool::new(false));
         let (shutdown, mut ended) = watch::channel(false);
@@ -243,6 +246,15 @@ impl Sandbox {
     #[must_use]
     pub fn report(&self) -> Report {
         report::report(&self.app)
+    }
+
+    /// SHA-256 of the files of all assets of that file name, in lower-case hexadecimal digits.
+    pub fn sha256(&self, filename: &str) -> Vec<String> {
+        self.app.state.with(|world| {
+            let files = world.assets.values().filter_map(|asset| asset.current.as_ref());
+            let named = files.filter(|file| file.filename == filename);
+            named.filter_map(|file| Some(world.blobs.get(&file.id)?.content.as_ref()?.sha256.clone())).collect()
+        })
     }
 
     /// Ends the sandbox: running requests have two seconds, a temporary folder is removed.

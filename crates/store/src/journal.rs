@@ -12,12 +12,16 @@ use std::{
 use rusqlite::{Connection, OptionalExtension, Row as SqlRow, params};
 use serde_json::Value;
 use trunkline_core::{Error, ErrorKind, Result, async_trait};
-use trunkline_engine::{Claim, Fired, Flush, ItemOutcome, Journal, RunEvent, RunId, RunStatus, RunSummary, StepPath};
+use trunkline_engine::{
+    Before, Claim, Fired, Flush, Item, ItemOutcome, Journal, LogEntry, LogPage, RunEvent, RunId, RunStatus, RunSummary,
+    StepPath,
+};
 
 use crate::{
     Store, claim,
     flows::{flow_document, pin},
-    row::{Change, Kept, Row, SecretPart, damaged, parse, signed, text},
+    items::{self, Counts, STATUSES},
+    row::{Change, Kept, Outcome, Row, SecretPart, damaged, parse, signed, text},
     seal::{Place, Seal},
     sqlite::ours,
     taken,
@@ -26,10 +30,6 @@ use crate::{
 /// A replay reads this many events at a time, or fewer that together reach `PAGE_BYTES`.
 const PAGE_EVENTS: usize = 256;
 const PAGE_BYTES: usize = 1 << 20;
-
-/// The columns of `runs` that count items, in the order of [`Counts`].
-const STATUSES: [&str; 4] = ["done", "skipped", "failed", "unknown"];
-type Counts = [i64; 4];
 
 pub(crate) type ItemKey = (RunId, StepPath, String);
 
@@ -59,7 +59,7 @@ impl Pending {
         let number = queued.last;
         for row in rows {
             match &row.change {
-                Change::Item { step, key, outcome, .. } => {
+                Change::Item(Outcome { step, key, outcome, .. }) => {
                     queued.items.insert((run.clone(), step.clone(), key.clone()), (number, outcome.clone()));
                 }
                 Change::Cancel => {
@@ -151,6 +151,24 @@ impl Journal for Store {
         Ok(())
     }
 
+    async fn events(&self, run: &RunId, after: u64) -> Result<(RunStatus, Vec<(u64, RunEvent)>)> {
+        let (id, after) = (run.clone(), signed(after));
+        // In this order: when the run is over, its last event is among those read after that.
+        let read =
+            self.readers.read("watching a run", move |store| Ok((status(store, &id)?, page(store, &id, after)?)));
+        let (status, page) = read.await?;
+        let shown = |kept: Kept| Ok((kept.seq.unsigned_abs(), parse::<RunEvent>(run, &kept.event)?.shown()));
+        Ok((status.ok_or_else(|| no_run(run))?, page.into_iter().map(shown).collect::<Result<_>>()?))
+    }
+
+    async fn log(&self, run: &RunId, entry: LogEntry) -> Result<()> {
+        self.add_to_log(run, entry).await
+    }
+
+    async fn logged(&self, run: &RunId, after: u64) -> Result<LogPage> {
+        self.read_log(run, after).await
+    }
+
     async fn flow(&self, version: &str) -> Result<Value> {
         let wanted = version.to_owned();
         let document = self.readers.read("reading a flow", move |store| flow_document(store, &wanted)).await?;
@@ -176,6 +194,23 @@ impl Journal for Store {
             statement.query_row([&item.0.0, item.1.as_str(), &item.2], |row| row.get::<_, String>(0)).optional()
         });
         kept.await?.map(|outcome| parse(run, &outcome)).transpose()
+    }
+
+    async fn items(
+        &self,
+        run: &RunId,
+        status: Option<&str>,
+        after: Option<(StepPath, String)>,
+        most: usize,
+    ) -> Result<Vec<Item>> {
+        if self.inner.writer.check().is_ok() {
+            self.flushed().await?;
+        }
+        self.some_items(run, status, after, most).await
+    }
+
+    async fn before(&self, run: &RunId, step: &StepPath, key: &str) -> Result<Option<Before>> {
+        self.remembered(run, step, key).await
     }
 
     async fn runs(&self) -> Result<Vec<RunSummary>> {
@@ -243,10 +278,11 @@ impl Store {
         fired: Fired,
     ) -> Result<Option<RunId>> {
         claim::check(run)?;
-        let RunEvent::Started { flow: name, at, .. } = &started else {
+        let RunEvent::Started { flow: name, connections, at, .. } = &started else {
             return Err(Error::new(ErrorKind::Internal, "a run has to begin with a `started` event"));
         };
-        let (name, at, version, document) = (name.clone(), signed(*at), version.to_owned(), text(flow)?);
+        let (name, connections, at) = (name.clone(), text(connections)?, signed(*at));
+        let (version, document) = (version.to_owned(), text(flow)?);
         let id = run.clone();
         let row = Row::new(started)?;
         let seal = self.inner.seal.clone();
@@ -261,8 +297,11 @@ impl Store {
                 return Ok(Err(error));
             }
             store
-                .prepare_cached("INSERT INTO runs (id, flow, version, status, started_at) VALUES (?1, ?2, ?3, ?4, ?5)")?
-                .execute(params![id.0, name, version, RunStatus::Running.as_str(), at])?;
+                .prepare_cached(
+                    "INSERT INTO runs (id, flow, version, status, started_at, connections)
+                     VALUES (?1, ?2, ?3, ?4, ?5, ?6)",
+                )?
+                .execute(params![id.0, name, version, RunStatus::Running.as_str(), at, connections])?;
             insert(store, &seal, &id, vec![row])?;
             taken::take(store, &fired, Some(&id))?;
             Ok(Ok(None))
@@ -283,7 +322,7 @@ impl Store {
         self.inner.writer.run(|_| Ok(())).await
     }
 
-    async fn must_exist(&self, run: &RunId) -> Result<()> {
+    pub(crate) async fn must_exist(&self, run: &RunId) -> Result<()> {
         if self.inner.pending.lock().known.contains(run) {
             return Ok(());
         }
@@ -319,22 +358,7 @@ fn insert(store: &Connection, seal: &Seal, run: &RunId, rows: Vec<Row>) -> rusql
             Change::Cancel => {
                 store.prepare_cached("UPDATE runs SET cancel_requested = 1 WHERE id = ?1")?.execute([&run.0])?;
             }
-            Change::Item { step, key, status, outcome, at } => {
-                let mut before =
-                    store.prepare_cached("SELECT status FROM items WHERE run = ?1 AND step = ?2 AND key = ?3")?;
-                let before: Option<String> =
-                    before.query_row([&run.0, step.as_str(), &key], |row| row.get(0)).optional()?;
-                for (count, name) in counts.iter_mut().zip(STATUSES) {
-                    *count += i64::from(name == status) - i64::from(before.as_deref() == Some(name));
-                }
-                store
-                    .prepare_cached(
-                        "INSERT INTO items (run, step, key, status, outcome, finished_at)
-                         VALUES (?1, ?2, ?3, ?4, ?5, ?6) ON CONFLICT (run, step, key) DO UPDATE
-                         SET status = excluded.status, outcome = excluded.outcome, finished_at = excluded.finished_at",
-                    )?
-                    .execute(params![run.0, step.as_str(), key, status, outcome, at])?;
-            }
+            Change::Item(item) => items::keep(store, run, &item, &mut counts)?,
         }
     }
     if counts != [0; 4] {
@@ -363,6 +387,17 @@ fn page(store: &Connection, run: &RunId, after: i64) -> rusqlite::Result<Vec<Kep
     Ok(page)
 }
 
+fn status(store: &Connection, run: &RunId) -> rusqlite::Result<Option<RunStatus>> {
+    let mut statement = store.prepare_cached("SELECT status FROM runs WHERE id = ?1")?;
+    let found: Option<String> = statement.query_row([&run.0], |row| row.get(0)).optional()?;
+    found.map(status_of).transpose()
+}
+
+fn status_of(text: String) -> rusqlite::Result<RunStatus> {
+    serde_json::from_value(text.into())
+        .map_err(|error| rusqlite::Error::FromSqlConversionFailure(0, rusqlite::types::Type::Text, Box::new(error)))
+}
+
 fn summary(row: &SqlRow<'_>) -> rusqlite::Result<RunSummary> {
     let mut items = BTreeMap::new();
     for (index, status) in STATUSES.into_iter().enumerate() {
@@ -371,14 +406,11 @@ fn summary(row: &SqlRow<'_>) -> rusqlite::Result<RunSummary> {
             items.insert(status.to_owned(), count.unsigned_abs());
         }
     }
-    let status: String = row.get(3)?;
-    let status = serde_json::from_value(status.into())
-        .map_err(|error| rusqlite::Error::FromSqlConversionFailure(3, rusqlite::types::Type::Text, Box::new(error)))?;
     Ok(RunSummary {
         id: RunId(row.get(0)?),
         flow: row.get(1)?,
         version: row.get(2)?,
-        status,
+        status: status_of(row.get(3)?)?,
         started_at: row.get::<_, i64>(4)?.unsigned_abs(),
         finished_at: row.get::<_, Option<i64>>(5)?.map(i64::unsigned_abs),
         items,

@@ -26,8 +26,10 @@
 mod claim;
 mod connections;
 mod flows;
+mod items;
 mod journal;
 mod key;
+mod log;
 mod rotate;
 mod row;
 mod schema;

@@ -14,6 +14,7 @@ use zeroize::Zeroizing;
 use crate::{
     Store, claim, flows,
     key::KeySource,
+    log,
     row::secret_part,
     schema,
     seal::{Place, Seal, Sealed},
@@ -57,7 +58,7 @@ struct Table {
     update: &'static str,
 }
 
-const TABLES: [Table; 4] = [
+const TABLES: [Table; 5] = [
     Table {
         name: "secrets",
         pending: "SELECT connection, pointer FROM secrets WHERE key_id <> ?1 AND (connection, pointer) > (?2, ?3)
@@ -87,6 +88,13 @@ const TABLES: [Table; 4] = [
         count: "SELECT count(*) FROM events WHERE key_id <> ?1",
         value: "SELECT key_id, sealed, event FROM events WHERE run = ?1 AND seq = ?2",
         update: "UPDATE events SET key_id = ?3, sealed = ?4 WHERE run = ?1 AND seq = ?2",
+    },
+    Table {
+        name: "step_log",
+        pending: "SELECT run, seq FROM step_log WHERE key_id <> ?1 AND (run, seq) > (?2, ?3) ORDER BY run, seq LIMIT ?4",
+        count: "SELECT count(*) FROM step_log WHERE key_id <> ?1",
+        value: "SELECT key_id, sealed, seq FROM step_log WHERE run = ?1 AND seq = ?2",
+        update: "UPDATE step_log SET key_id = ?3, sealed = ?4 WHERE run = ?1 AND seq = ?2",
     },
 ];
 
@@ -223,6 +231,7 @@ fn place(table: &Table, first: &str, of: Value) -> Result<(Vec<String>, String)>
     match (table.name, of) {
         ("vault", Value::Integer(version)) => Ok((vec![first.to_owned()], vault::field(version))),
         ("secrets", Value::Text(pointer)) => Ok((vec![first.to_owned()], pointer)),
+        ("step_log", Value::Integer(seq)) => Ok((vec![first.to_owned(), seq.to_string()], log::ENTRY.to_owned())),
         ("webhooks", _) => Ok((vec![first.to_owned()], flows::SECRET.to_owned())),
         (_, Value::Text(event)) => {
             let mut event: RunEvent = serde_json::from_str(&event).map_err(|error| damaged().source(error))?;

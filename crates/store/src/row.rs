@@ -4,7 +4,7 @@ use rusqlite::Row as SqlRow;
 use serde::{Serialize, de::DeserializeOwned};
 use serde_json::Value;
 use trunkline_core::{Error, ErrorKind, Result};
-use trunkline_engine::{RunEvent, RunId, RunStatus, StepPath};
+use trunkline_engine::{ItemOutcome, RunEvent, RunId, RunStatus, StepPath};
 use zeroize::Zeroizing;
 
 use crate::{
@@ -32,7 +32,27 @@ pub(crate) enum Change {
     None,
     Status { status: RunStatus, finished_at: Option<i64> },
     Cancel,
-    Item { step: StepPath, key: String, status: &'static str, outcome: String, at: i64 },
+    Item(Outcome),
+}
+
+/// What has become of an item.
+pub(crate) struct Outcome {
+    pub(crate) step: StepPath,
+    pub(crate) key: String,
+    pub(crate) status: &'static str,
+    pub(crate) outcome: String,
+    pub(crate) at: i64,
+    /// What the item was like, if that is remembered across runs.
+    pub(crate) once: Option<String>,
+    /// Whether a person has said so.
+    pub(crate) settles: bool,
+}
+
+impl Outcome {
+    fn of(step: &StepPath, key: &str, outcome: &ItemOutcome, at: u64) -> Result<Outcome> {
+        let (step, key, status, at) = (step.clone(), key.to_owned(), outcome.status(), signed(at));
+        Ok(Outcome { step, key, status, outcome: text(outcome)?, at, once: None, settles: false })
+    }
 }
 
 /// What is kept sealed of an event, and where it belongs: what may hold signed addresses or what services handed out.
@@ -40,6 +60,7 @@ pub(crate) fn secret_part(event: &mut RunEvent) -> Option<(&str, &'static str, &
     match event {
         RunEvent::Checkpoint { step, value } => Some((step.as_str(), "/value", value)),
         RunEvent::StepFinished { step, output, .. } => Some((step.as_str(), "/output", output)),
+        RunEvent::StepSettled { step, output, .. } => Some((step.as_str(), "/output", output)),
         RunEvent::Signalled { name, payload, .. } => Some((name, "/payload", payload)),
         _ => None,
     }
@@ -54,13 +75,12 @@ impl Row {
             secret = Some(SecretPart { row: row.to_owned(), field, plain });
         }
         let change = match &event {
-            RunEvent::ItemFinished { step, key, outcome, at } => Change::Item {
-                step: step.clone(),
-                key: key.clone(),
-                status: outcome.status(),
-                outcome: text(outcome)?,
-                at: signed(*at),
-            },
+            RunEvent::ItemFinished { step, key, outcome, once, at } => {
+                Change::Item(Outcome { once: once.clone(), ..Outcome::of(step, key, outcome, *at)? })
+            }
+            RunEvent::ItemSettled { step, key, outcome, at, .. } => {
+                Change::Item(Outcome { settles: true, ..Outcome::of(step, key, outcome, *at)? })
+            }
             RunEvent::Resumed { .. } => Change::Status { status: RunStatus::Running, finished_at: None },
             RunEvent::Finished { status, at, .. } => Change::Status { status: *status, finished_at: Some(signed(*at)) },
             RunEvent::CancelRequested { .. } => Change::Cancel,
@@ -74,7 +94,7 @@ impl Row {
     /// The item that the event is about.
     pub(crate) fn item(&self, run: &RunId) -> Option<ItemKey> {
         match &self.change {
-            Change::Item { step, key, .. } => Some((run.clone(), step.clone(), key.clone())),
+            Change::Item(Outcome { step, key, .. }) => Some((run.clone(), step.clone(), key.clone())),
             _ => None,
         }
     }

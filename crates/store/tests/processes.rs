@@ -260,7 +260,14 @@ async fn child_that_fills_the_disk() {
     let error = loop {
         let number = events(&store, &run).await.len();
         let output = serde_json::json!("x".repeat(10_000));
-        let event = RunEvent::StepFinished { step: "files".into(), output, warnings: Vec::new(), at: number as u64 };
+        let event = RunEvent::StepFinished {
+            step: "files".into(),
+            output,
+            warnings: Vec::new(),
+            attempt: 1,
+            began: None,
+            at: number as u64,
+        };
         match store.append(&run, vec![event], Flush::Now).await {
             Ok(()) => println!("\nwritten {number}"),
             Err(error) => break error,

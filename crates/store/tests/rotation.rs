@@ -14,7 +14,7 @@ use std::{
 
 use base64::{Engine, prelude::BASE64_STANDARD};
 use serde_json::json;
-use support::{Home, accepted, connection, events, settings};
+use support::{Home, accepted, connection, events, logged, settings};
 use trunkline_core::{ErrorKind, Secret, SignIn, Vault};
 use trunkline_engine::{Flush, Journal, RunEvent, RunId};
 use trunkline_store::{KeySource, Rotated, Store};
@@ -32,10 +32,21 @@ async fn filled(home: &Home, values: u64) -> (Store, u64) {
     let event = |number: u64| match number % 3 {
         0 => RunEvent::Checkpoint { step: format!("files/{number}/asset").as_str().into(), value: json!(number) },
         1 => RunEvent::Signalled { name: "Ä/~".into(), payload: json!(number), at: 1 },
-        _ => RunEvent::StepFinished { step: "files/one".into(), output: json!(number), warnings: Vec::new(), at: 1 },
+        _ => RunEvent::StepFinished {
+            step: "files/one".into(),
+            output: json!(number),
+            warnings: Vec::new(),
+            attempt: 1,
+            began: None,
+            at: 1,
+        },
     };
     store.append(&run, (0..values).map(event).collect(), Flush::Now).await.unwrap();
-    (store, values + 6)
+    for number in 0..3 {
+        store.log(&run, logged(json!(number))).await.unwrap();
+    }
+    store.append(&run, Vec::new(), Flush::Now).await.unwrap();
+    (store, values + 9)
 }
 
 /// That everything can be read.
@@ -53,12 +64,15 @@ async fn readable(store: &Store, values: u64) {
         _ => None,
     });
     assert!(numbers.eq(0..values));
+    let log = store.logged(&RunId("a1".into()), 0).await.unwrap();
+    assert!(log.entries.iter().map(|(_, entry)| entry.input.as_u64()).eq((0..3).map(Some)));
 }
 
 /// How many values are sealed with which key.
 fn seals(home: &Home) -> Vec<(String, u64)> {
     let sql = "SELECT key_id, count(*) FROM (SELECT key_id FROM secrets UNION ALL SELECT key_id FROM vault
-               UNION ALL SELECT key_id FROM events WHERE key_id IS NOT NULL) GROUP BY key_id";
+               UNION ALL SELECT key_id FROM events WHERE key_id IS NOT NULL UNION ALL SELECT key_id FROM step_log)
+               GROUP BY key_id";
     let sqlite = home.sqlite();
     let mut statement = sqlite.prepare(sql).unwrap();
     let rows = statement.query_map([], |row| Ok((row.get(0)?, row.get::<_, i64>(1)? as u64))).unwrap();
@@ -85,7 +99,7 @@ async fn after_it_the_old_key_opens_nothing_and_the_new_one_everything() {
         rows.map(Result::unwrap).collect()
     };
     let all = "SELECT sealed FROM secrets UNION ALL SELECT sealed FROM vault UNION ALL
-               SELECT sealed FROM events WHERE sealed IS NOT NULL";
+               SELECT sealed FROM events WHERE sealed IS NOT NULL UNION ALL SELECT sealed FROM step_log";
     let before = ciphers(all);
     let mut seen = Vec::new();
     let rotated = store.rotate_key(|rotation| seen.push((rotation.done, rotation.total))).await.unwrap();

@@ -8,7 +8,7 @@ use std::{fs, path::Path};
 use serde_json::json;
 use support::{Home, events};
 use trunkline_core::Vault;
-use trunkline_engine::{Fired, Flush, Journal, RunEvent, RunId};
+use trunkline_engine::{Before, Fired, Flush, ItemOutcome, Journal, RunEvent, RunId};
 use trunkline_store::{KeySource, Store};
 
 /// A copy of a sample, open.
@@ -35,6 +35,8 @@ async fn a_store_of_version_1_is_read_and_goes_on() {
         step: "files/1/asset".into(),
         output,
         warnings: Vec::new(),
+        attempt: 1,
+        began: None,
         at: 2,
     };
     store.append(&run, vec![finished(json!({ "id": 8 }))], Flush::Now).await.unwrap();
@@ -67,4 +69,58 @@ async fn a_store_of_version_4_is_read_and_goes_on() {
     let (next, started) = (RunId("5a3b1e000004".into()), support::started(2));
     let earlier = store.accept_fired(&next, "v1", &kept.document, started, &fired).await.unwrap();
     assert_eq!(earlier, Some(RunId("5a3b1e000003".into())));
+}
+
+/// A run of version 4 did not say beside its events which connections it has; what is remembered across runs needs them.
+#[tokio::test]
+async fn a_run_of_version_4_goes_on_with_what_is_remembered_across_runs() {
+    let home = Home::new();
+    let store = sample(&home, "4");
+    let run = RunId("5a3b1e000003".into());
+    let (step, key, once) = ("files".into(), "a".to_owned(), Some("v1".to_owned()));
+    let done = RunEvent::ItemFinished { step, key, outcome: ItemOutcome::Done, once, at: 9 };
+    store.append(&run, vec![done], Flush::Now).await.unwrap();
+    let before = Some(Before { run: run.clone(), fingerprint: "v1".into(), unknown: false });
+    assert_eq!(store.before(&run, &"files".into(), "a").await.unwrap(), before);
+    let started = events(&store, &run).await.swap_remove(0);
+    let next = RunId("5a3b1e000004".into());
+    store.accept(&next, "v1", &store.kept_flow("copy").await.unwrap().document, started).await.unwrap();
+    assert_eq!(store.before(&next, &"files".into(), "a").await.unwrap(), before, "the same connections");
+}
+
+/// Version 5: the first that remembers items across runs, and what a person has said.
+#[tokio::test]
+async fn a_store_of_version_5_is_read_and_goes_on() {
+    let home = Home::new();
+    let store = sample(&home, "5");
+    let run = RunId("5a3b1e000005".into());
+    let next = support::accepted(&store, "5a3b1e000006").await;
+    for (key, unknown) in [("a", false), ("b", false), ("c", true)] {
+        let before = Before { run: run.clone(), fingerprint: format!("{key} v1"), unknown };
+        assert_eq!(store.before(&next, &"files".into(), key).await.unwrap(), Some(before));
+    }
+    let unknown = store.items(&run, Some("unknown"), None, 10).await.unwrap();
+    assert_eq!((unknown.len(), &*unknown[0].key), (1, "c"));
+    let found = events(&store, &run).await;
+    assert!(matches!(&found[4], RunEvent::StepSettled { output, .. } if output["id"] == 9), "{:?}", found[4]);
+    let kept: String =
+        home.sqlite().query_row("SELECT event FROM events WHERE kind = 'step_settled'", [], |row| row.get(0)).unwrap();
+    assert!(kept.contains("\"output\":null"), "what a person gives is sealed: {kept}");
+}
+
+/// Version 6: the first with a process log.
+#[tokio::test]
+async fn a_store_of_version_6_is_read_and_goes_on() {
+    let home = Home::new();
+    let store = sample(&home, "6");
+    let run = RunId("5a3b1e000005".into());
+    let mut entry = support::logged(json!({ "title": "sample-title" }));
+    let log = store.logged(&run, 0).await.unwrap();
+    assert_eq!((log.dropped, &log.entries[..]), (0, &[(1, entry.clone())][..]));
+    entry.attempt = 3;
+    store.log(&run, entry.clone()).await.unwrap();
+    store.append(&run, Vec::new(), Flush::Now).await.unwrap();
+    assert_eq!(store.logged(&run, 1).await.unwrap().entries, [(2, entry)]);
+    let (_, found) = store.events(&run, 0).await.unwrap();
+    assert!(matches!(&found[1].1, RunEvent::StepFailed { attempt: 2, began: Some(3), at: 4, .. }), "{found:?}");
 }

@@ -13,8 +13,8 @@ use serde_json::{Value, json};
 use tokio::time::Instant;
 use trunkline_core::{Connected, Error, ErrorKind, Result, async_trait};
 use trunkline_engine::{
-    Claim, Engine, Fired, Flow, Flush, ItemOutcome, Journal, Limits, MemoryJournal, Run, RunEvent, RunId, RunSummary,
-    StepPath,
+    Before, Claim, Engine, Fired, Flow, Flush, Item, ItemOutcome, Journal, Limits, MemoryJournal, Run, RunEvent, RunId,
+    RunSummary, StepPath,
 };
 use uuid::Uuid;
 
@@ -87,6 +87,18 @@ impl Journal for Mortal {
     async fn item(&self, run: &RunId, step: &StepPath, key: &str) -> Result<Option<ItemOutcome>> {
         self.inner.item(run, step, key).await
     }
+    async fn items(
+        &self,
+        run: &RunId,
+        status: Option<&str>,
+        after: Option<(StepPath, String)>,
+        most: usize,
+    ) -> Result<Vec<Item>> {
+        self.inner.items(run, status, after, most).await
+    }
+    async fn before(&self, run: &RunId, step: &StepPath, key: &str) -> Result<Option<Before>> {
+        self.inner.before(run, step, key).await
+    }
     async fn runs(&self) -> Result<Vec<RunSummary>> {
         self.inner.runs().await
     }
@@ -101,6 +113,9 @@ impl Journal for Mortal {
     }
 }
 
+/// What is done to a world before something runs in it.
+pub type Prepare = fn(&World);
+
 /// Runs of one flow.
 pub struct Lab {
     pub name: String,
@@ -110,6 +125,8 @@ pub struct Lab {
     /// Sent when the run has begun.
     pub signals: Vec<(&'static str, Value)>,
     pub forgets: Forgets,
+    /// The run that is played goes over what failed in one before: what the world is like before that, and after.
+    pub again: Option<(Prepare, Prepare)>,
     clock: Instant,
 }
 
@@ -125,7 +142,7 @@ impl Played {
     /// What has to be the same however often the process died.
     fn end(&self) -> Value {
         let mut run = json!(self.run);
-        for name in ["id", "started_at", "finished_at", "connections"] {
+        for name in ["id", "started_at", "finished_at", "connections", "retry"] {
             run.as_object_mut().unwrap().remove(name);
         }
         let mut made = self.world.made.lock().unwrap().clone();
@@ -141,7 +158,7 @@ impl Played {
 impl Lab {
     pub fn new(name: &str, flow: &Flow, input: Value) -> Lab {
         let (name, flow, limits) = (name.to_owned(), flow.clone(), Limits::default());
-        Lab { name, flow, input, limits, signals: Vec::new(), forgets: nothing, clock: Instant::now() }
+        Lab { name, flow, input, limits, signals: Vec::new(), forgets: nothing, again: None, clock: Instant::now() }
     }
 
     /// An engine whose clock goes with the test's time.
@@ -160,13 +177,15 @@ impl Lab {
         let journal = Arc::new(MemoryJournal::default());
         let mut lives = lives.chain(std::iter::repeat(usize::MAX));
         let engine = self.engine(Mortal::new(journal.clone(), lives.next().unwrap(), self.forgets));
-        let running = engine.start(&self.flow, self.input.clone(), self.slots(place)).await.unwrap();
-        let id = running.id().clone();
+        let (id, begun) = self.begin(&engine, &journal, place).await;
         for (name, payload) in &self.signals {
             self.engine(journal.clone()).signal(&id, name, payload.clone()).await.unwrap();
         }
         let (world, mut count) = (world(place), 1);
-        let mut ended = running.wait().await;
+        let mut ended = match begun {
+            Ok(running) => running.wait().await,
+            Err(error) => Err(error),
+        };
         // How often each recorded step had been called when its process died.
         let mut called = BTreeMap::<StepPath, usize>::new();
         let run = loop {
@@ -203,6 +222,26 @@ impl Lab {
         journal.replay(&id, &mut |event| events.push(event)).await.unwrap();
         recorded_once(&events);
         Played { run, world, events, lives: count }
+    }
+
+    /// The run to play, which is accepted whatever happens to its process.
+    async fn begin(
+        &self,
+        engine: &Engine,
+        journal: &Arc<MemoryJournal>,
+        place: &str,
+    ) -> (RunId, Result<trunkline_engine::Running>) {
+        let Some((before, after)) = self.again else {
+            let running = engine.start(&self.flow, self.input.clone(), self.slots(place)).await.unwrap();
+            return (running.id().clone(), Ok(running));
+        };
+        before(&world(place));
+        let first = self.engine(journal.clone()).start(&self.flow, self.input.clone(), self.slots(place)).await;
+        let first = first.unwrap().wait().await.unwrap().id;
+        after(&world(place));
+        let running = engine.retry(&first, None, self.slots(place), true).await;
+        let runs = journal.runs().await.unwrap();
+        (runs.into_iter().find(|run| run.id != first).unwrap().id, running)
     }
 
     /// All plays; what the undisturbed one came to.

@@ -4,7 +4,7 @@
 pub mod lab;
 
 use std::{
-    collections::BTreeMap,
+    collections::{BTreeMap, BTreeSet},
     sync::{
         Arc, LazyLock, Mutex,
         atomic::{AtomicBool, AtomicUsize, Ordering},
@@ -27,6 +27,10 @@ pub struct World {
     pub calls: Mutex<BTreeMap<String, usize>>,
     pub made: Mutex<Vec<String>>,
     pub down: AtomicBool,
+    /// The look-up of what became of a create does not work.
+    pub blind: AtomicBool,
+    /// What cannot be made, with the fault `door`.
+    pub shut: Mutex<BTreeSet<String>>,
     pub pages: AtomicUsize,
     pub working: AtomicUsize,
     pub most: AtomicUsize,
@@ -176,6 +180,9 @@ impl<const RECONCILES: bool> Action for Make<RECONCILES> {
         if input.fault == "down" && world.down.load(Ordering::SeqCst) {
             return Err(Error::new(ErrorKind::Auth, "signed out"));
         }
+        if input.fault == "door" && world.shut.lock().unwrap().contains(&input.name) {
+            return Err(Error::new(ErrorKind::InvalidInput, "the door is shut"));
+        }
         let lost = || Error::new(ErrorKind::UnknownOutcome, "the answer was lost");
         if first && input.fault == "early" {
             return Err(lost());
@@ -190,7 +197,7 @@ impl<const RECONCILES: bool> Action for Make<RECONCILES> {
         Ok(Made { name: input.name, key: cx.idempotency_key().to_owned() })
     }
     async fn reconcile(client: &World, input: Name, cx: &Context) -> Result<Option<Made>> {
-        if !RECONCILES {
+        if !RECONCILES || shared(client).blind.load(Ordering::SeqCst) {
             return Err(Error::new(ErrorKind::UnknownOutcome, "cannot be known"));
         }
         let there = shared(client).made.lock().unwrap().contains(&input.name);
@@ -219,7 +226,8 @@ impl AnyAction for List {
         let page = from.and_then(|from| from.as_u64()).unwrap_or_default();
         let first = (page * 3).saturating_sub(page.min(1));
         let items = (first..first + 3).map(|n| json!({ "name": format!("t{n}") })).collect();
-        Ok(Items { items, next: (page + 1 < input["pages"].as_u64().unwrap()).then(|| (page + 1).into()) })
+        let next = (page + 1 < input["pages"].as_u64().unwrap()).then(|| (page + 1).into());
+        Ok(Items { items, next, ..Items::default() })
     }
 }
 

@@ -25,8 +25,20 @@ pub(crate) struct Arguments {
     /// What to log on standard error, such as `info` or `trunkline_rest=debug` [default: off; for serve: warn]
     #[arg(long, global = true, value_name = "FILTER", env = "TRUNKLINE_LOG")]
     pub(crate) log: Option<String>,
+    /// How to log
+    #[arg(long, global = true, value_name = "FORMAT", env = "TRUNKLINE_LOG_FORMAT", default_value = "text")]
+    pub(crate) log_format: LogFormat,
     #[command(subcommand)]
     pub(crate) command: Command,
+}
+
+/// How lines of the log are written.
+#[derive(Clone, Copy, ValueEnum)]
+pub(crate) enum LogFormat {
+    /// For people
+    Text,
+    /// A line of JSON each, with run, flow, step, item and attempt in its spans
+    Json,
 }
 
 const EXIT_CODES: &str = "\
@@ -118,7 +130,7 @@ pub(crate) enum Command {
         #[arg(long, value_name = "SLOT=NAME", value_parser = slot)]
         connection: Vec<(String, String)>,
     },
-    /// List runs, look at one, resume it, send it a signal, cancel it
+    /// List runs, look at one and its items, watch it, resume it, go over what failed, settle what nobody knows, signal, cancel
     Runs {
         #[command(subcommand)]
         command: Option<RunsCommand>,
@@ -347,6 +359,31 @@ pub(crate) enum RunsCommand {
         /// The run; the first digits will do
         id: String,
     },
+    /// Tell what happens in a run, a line an event, in whatever process it is worked on: what was, and then what comes
+    ///
+    /// Ends when the run is over, with the exit code of `run`, or with Ctrl-C; the run goes on. With --json, each line is an
+    /// event as JSON; what steps yielded is not among it.
+    Tail {
+        /// The run; the first digits will do
+        id: String,
+        /// Only what came after the event of this number (`seq`)
+        #[arg(long, value_name = "SEQ", default_value_t = 0)]
+        after: u64,
+    },
+    /// Show where a run's time went: by steps, and for lists the fastest, the median and the slowest item
+    Timeline {
+        /// The run; the first digits will do
+        id: String,
+    },
+    /// Show what actions were called with in a run and what came of it, without secrets: failed calls, or what the flow's
+    /// `log` says
+    Log {
+        /// The run; the first digits will do
+        id: String,
+        /// Only calls of this step: its id, its path in the flow (files/*/asset) or in the run (files/4711/asset)
+        #[arg(long, value_name = "STEP")]
+        step: Option<String>,
+    },
     /// Take up a run that was stopped by a crash or an error
     Resume {
         /// The run; the first digits will do
@@ -362,9 +399,74 @@ pub(crate) enum RunsCommand {
         #[arg(long, value_name = "JSON", default_value = "null")]
         payload: String,
     },
+    /// List what became of a run's items: step, key, status, reason, time
+    ///
+    /// Written page by page, however many there are; with --json an item a line.
+    Items {
+        /// The run; the first digits will do
+        id: String,
+        /// Only those that ended like this
+        #[arg(long)]
+        status: Option<ItemStatus>,
+        /// Only those of this `each` step, by its path in `runs show`; * stands for any item around it
+        #[arg(long, value_name = "STEP")]
+        step: Option<String>,
+        /// As CSV (RFC 4180), for spreadsheets: a cell that a spreadsheet would take for a formula begins with a quote
+        #[arg(long, conflicts_with = "json")]
+        csv: bool,
+    },
+    /// Go over the items that failed in a run, and no others, as a new run
+    ///
+    /// The new run has the input and the connections of the old one and is pinned to its versions of the flow, or to the
+    /// corrected ones of --flow. What the old run has created or deleted and recorded is not done again as long as its step
+    /// has the same path and calls the same action; all else, such as lists and reads, runs again. An item that is not in
+    /// its list any more is told as failed. Each run can be gone over once; after that, the newer one can. A run that an error
+    /// has stopped goes on with `runs resume`, or here with a corrected flow.
+    Retry {
+        /// The run; the first digits will do
+        id: String,
+        /// A corrected flow of the same name: a kept flow's name, or a file
+        #[arg(long, value_name = "NAME|FILE")]
+        flow: Option<String>,
+        /// Go over the unknown items too: each is looked up first, where the action can do that, and otherwise stays unknown
+        #[arg(long)]
+        unknown: bool,
+    },
+    /// Say what became of a step whose outcome nobody knows
+    ///
+    /// A run that this has stopped goes on with `runs resume`; an item of a run that has ended gets another outcome.
+    Settle {
+        /// The run; the first digits will do
+        id: String,
+        /// The step or its item by its path, such as files/4711/asset: `runs items ID --status unknown` names it
+        step: String,
+        /// What became of it
+        verdict: SettleAs,
+        /// With `done`: what the step yields for those after it: JSON, @FILE, or - for standard input
+        #[arg(long, value_name = "JSON", default_value = "null")]
+        output: String,
+    },
     /// Stop a run, in whatever process it is worked on
     Cancel {
         /// The run; the first digits will do
         id: String,
     },
+}
+
+#[derive(Clone, Copy, ValueEnum)]
+pub(crate) enum ItemStatus {
+    Done,
+    Skipped,
+    Failed,
+    Unknown,
+}
+
+#[derive(Clone, Copy, ValueEnum)]
+pub(crate) enum SettleAs {
+    /// It took effect
+    Done,
+    /// It did not take effect: it is tried again
+    Retry,
+    /// It counts as failed and is not tried again
+    Fail,
 }

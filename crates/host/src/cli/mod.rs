@@ -6,6 +6,7 @@ mod catalogue;
 mod connection;
 mod demo;
 mod flow;
+mod items;
 mod key;
 mod net;
 mod output;
@@ -13,6 +14,7 @@ mod runs;
 mod sandbox;
 mod serve;
 mod watch;
+mod watching;
 
 use std::{fs, io::Read, path::PathBuf, process::ExitCode};
 
@@ -25,7 +27,7 @@ use trunkline::{
     store::KeySource,
 };
 
-use args::{Arguments, Command};
+use args::{Arguments, Command, LogFormat};
 use output::{Output, exit};
 
 /// Runs the command that the process was started with.
@@ -36,7 +38,11 @@ pub(crate) fn main() -> ExitCode {
     // Who serves hears of what goes wrong while nobody waits for it.
     let quiet = if matches!(arguments.command, Command::Serve(_)) { "warn" } else { "off" };
     let filter = tracing_subscriber::EnvFilter::new(arguments.log.as_deref().unwrap_or(quiet));
-    tracing_subscriber::fmt().with_env_filter(filter).with_writer(|| net::Net(std::io::stderr())).init();
+    let log = tracing_subscriber::fmt().with_env_filter(filter).with_writer(|| net::Net(std::io::stderr()));
+    match arguments.log_format {
+        LogFormat::Text => log.init(),
+        LogFormat::Json => log.json().init(),
+    }
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build();
     let result = match runtime {
         Ok(runtime) => runtime.block_on(async {

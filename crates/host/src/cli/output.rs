@@ -58,6 +58,11 @@ impl Output {
         let _ = writeln!(std::io::stdout(), "{}", serde_json::to_string(value).unwrap_or_default());
     }
 
+    /// Prints a line of an answer that is told as it comes.
+    pub(crate) fn text(self, line: &str) {
+        let _ = writeln!(std::io::stdout(), "{line}");
+    }
+
     /// Prints a value as JSON if the user wants that, else the text.
     pub(crate) fn show(self, value: &impl Serialize, text: impl FnOnce() -> String) {
         if self.json {

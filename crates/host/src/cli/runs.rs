@@ -6,14 +6,16 @@ use serde_json::{Value, json};
 use trunkline::{
     Runtime,
     core::{ErrorKind, Result},
-    engine::{Journal, Ledger, Run, RunId, RunStatus, Running, StepPath, Waiting},
+    engine::{Flow, Journal, Ledger, Run, RunId, RunStatus, Running, Settled, StepPath, Verdict, Waiting},
+    now, standing,
+    store::KeptFlow,
 };
 
 use super::{
-    args::RunsCommand,
-    demo, flow, json as json_argument,
+    args::{RunsCommand, SettleAs},
+    demo, flow, items, json as json_argument,
     output::{Output, exit, plain, table, time},
-    watch,
+    watch, watching,
 };
 
 /// Runs a kept flow, or a file where no flow of this name is kept; says which.
@@ -25,21 +27,7 @@ pub(crate) async fn run(
     output: &Output,
 ) -> Result<ExitCode> {
     let slots = connections.into_iter().collect();
-    let kept = match name {
-        "-" => None,
-        path if path.contains(['/', '\\']) => None,
-        name => match runtime.store().kept_flow(name).await {
-            Ok(kept) => Some(kept),
-            Err(error) if error.kind() == ErrorKind::NotFound && Path::new(name).exists() => None,
-            Err(error) if error.kind() == ErrorKind::NotFound => {
-                return Err(
-                    error.hint("`trunkline flow list` shows those that are kept; there is no file of this name either")
-                );
-            }
-            Err(error) => return Err(error),
-        },
-    };
-    let running = match kept {
+    let running = match kept(runtime, name).await? {
         Some(kept) => {
             output.say(&format!("the kept flow {name}, version {}", kept.version));
             runtime.start_kept(name, input, slots).await?
@@ -51,6 +39,30 @@ pub(crate) async fn run(
         }
     };
     finish(running, output).await
+}
+
+/// The kept flow of this name; nothing if a file is meant.
+async fn kept(runtime: &Runtime, name: &str) -> Result<Option<KeptFlow>> {
+    match name {
+        "-" => Ok(None),
+        path if path.contains(['/', '\\']) => Ok(None),
+        name => match runtime.store().kept_flow(name).await {
+            Ok(kept) => Ok(Some(kept)),
+            Err(error) if error.kind() == ErrorKind::NotFound && Path::new(name).exists() => Ok(None),
+            Err(error) if error.kind() == ErrorKind::NotFound => {
+                Err(error.hint("`trunkline flow list` shows those that are kept; there is no file of this name either"))
+            }
+            Err(error) => Err(error),
+        },
+    }
+}
+
+/// A kept flow, or that of a file where no flow of this name is kept, linked with those it calls.
+async fn corrected(runtime: &Runtime, name: &str, output: &Output) -> Result<Flow> {
+    match kept(runtime, name).await? {
+        Some(_) => runtime.link(&runtime.kept_flow(name).await?.1).await,
+        None => flow::load(runtime.registry(), name, output),
+    }
 }
 
 /// Watches a run to its end and shows what became of it.
@@ -80,17 +92,64 @@ pub(crate) fn exit_code(status: RunStatus) -> ExitCode {
 /// How a run stands and its ledger, for a person.
 pub(crate) fn summary(run: &Run) -> String {
     let mut text = format!("run {} of {} (version {}): {}\n", run.id, run.flow, run.version, run.status.as_str());
+    if let Some(retry) = &run.retry {
+        text += &format!("it goes over what failed in run {}\n", retry.run);
+    }
+    if let Some(by) = &run.retried_by {
+        text += &format!("what failed was gone over by run {by}\n");
+    }
     for (step, wait) in &run.waiting {
         text += &format!("\n{}", waits(&run.id, step, wait));
     }
     if let Some(result) = &run.output {
         text += &format!("\noutput: {result}");
     }
+    if run.status == RunStatus::Running {
+        for (step, progress) in run.progress(now()) {
+            text += &format!("\n{step}: {}", watching::far(&progress));
+        }
+    }
     for (warning, times) in &run.warnings {
         text += &format!("\nwarning ({times}x): {warning}");
     }
     for (step, ledger) in &run.ledger {
         text += &format!("\n{step}: {} items\n{}", ledger.total(), lines(ledger));
+    }
+    plain(&(text + &advice(run)))
+}
+
+/// What to do about items that are not done.
+fn advice(run: &Run) -> String {
+    let id = &run.id;
+    let any = |reasons: fn(&Ledger) -> bool| run.ledger.values().any(reasons);
+    let mut text = String::new();
+    if any(|ledger| !ledger.failed.is_empty()) && run.status != RunStatus::Running {
+        text += &format!("\nfailed: `trunkline runs items {id} --status failed` lists them");
+        if run.retried_by.is_none() {
+            text += &format!(", `trunkline runs retry {id}` goes over them again");
+        }
+    }
+    if any(|ledger| !ledger.unknown.is_empty()) {
+        text += &format!(
+            "\nunknown: `trunkline runs items {id} --status unknown` lists them, `trunkline runs settle {id} STEP \
+             done|retry|fail` says what became of one"
+        );
+    }
+    text
+}
+
+/// What came of a verdict, and what to do next.
+fn told(settled: &Settled) -> String {
+    let Settled { run, step, verdict, items } = settled;
+    let mut text = format!("{step} is settled: {}.", verdict.as_str());
+    for item in items {
+        let reason = item.outcome.reason().map(|reason| format!(" ({reason})")).unwrap_or_default();
+        text += &format!("\n{} of {} is {}{reason}.", item.key, item.step, item.outcome.status());
+    }
+    if items.is_empty() {
+        text += &format!("\n`trunkline runs resume {run}` goes on.");
+    } else if *verdict != Verdict::Fail && items.iter().any(|item| item.outcome.status() == "failed") {
+        text += &format!("\n`trunkline runs retry {run}` goes over it.");
     }
     plain(&text)
 }
@@ -113,6 +172,9 @@ pub(crate) fn lines(ledger: &Ledger) -> String {
         for (reason, count) in reasons {
             text += &format!("  {count:>7}  {status}: {reason}\n");
         }
+    }
+    if let Some(reason) = &ledger.maybe_incomplete {
+        text += &format!("  the list changed while it was read: items may be missing; run the flow again ({reason})\n");
     }
     text
 }
@@ -140,11 +202,16 @@ pub(crate) async fn runs(
         }
         RunsCommand::Show { id } => {
             let run = runtime.engine().run(&runtime.find_run(&id).await?).await?;
-            output.show(&run, || {
+            output.show(&standing(&run), || {
                 let error = run.error.as_ref().map(|error| format!("\nerror: {}", plain(&format!("{error:?}"))));
                 summary(&run) + &error.unwrap_or_default()
             });
             Ok(exit::DONE.into())
+        }
+        RunsCommand::Tail { id, after } => watching::tail(runtime, &runtime.find_run(&id).await?, after, output).await,
+        RunsCommand::Timeline { id } => watching::timeline(runtime, &runtime.find_run(&id).await?, output).await,
+        RunsCommand::Log { id, step } => {
+            watching::log(runtime, &runtime.find_run(&id).await?, step.as_deref(), output).await
         }
         RunsCommand::Resume { id } => {
             let id = runtime.find_run(&id).await?;
@@ -155,6 +222,38 @@ pub(crate) async fn runs(
                 sandbox.stop().await;
             }
             Ok(code)
+        }
+        RunsCommand::Items { id, status, step, csv } => {
+            let id = runtime.find_run(&id).await?;
+            items::items(runtime, &id, status, step.as_deref(), csv, output).await
+        }
+        RunsCommand::Retry { id, flow, unknown } => {
+            let id = runtime.find_run(&id).await?;
+            let flow = match flow {
+                Some(name) => Some(corrected(runtime, &name, output).await?),
+                None => None,
+            };
+            let before = runtime.engine().run(&id).await?;
+            let running = runtime.retry(&id, flow, unknown).await?;
+            let left: u64 = before.ledger.values().flat_map(|ledger| ledger.unknown.values()).sum();
+            if left > 0 && !unknown {
+                output.say(&format!(
+                    "{left} items of run {id} stay unknown: `trunkline runs items {id} --status unknown` lists them, \
+                     `trunkline runs settle {id} STEP done|retry|fail` says what became of one"
+                ));
+            }
+            finish(running, output).await
+        }
+        RunsCommand::Settle { id, step, verdict, output: yields } => {
+            let (id, yields) = (runtime.find_run(&id).await?, json_argument(&yields, "--output")?);
+            let verdict = match verdict {
+                SettleAs::Done => Verdict::Done,
+                SettleAs::Retry => Verdict::Retry,
+                SettleAs::Fail => Verdict::Fail,
+            };
+            let settled = runtime.engine().settle(&id, &StepPath::from(&*step), verdict, yields).await?;
+            output.show(&settled, || told(&settled));
+            Ok(exit::DONE.into())
         }
         RunsCommand::Cancel { id } => {
             let id = runtime.find_run(&id).await?;

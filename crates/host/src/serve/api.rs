@@ -5,7 +5,10 @@ use std::{collections::BTreeMap, sync::Arc};
 use axum::{
     Router,
     body::Bytes,
-    extract::{DefaultBodyLimit, Path, RawQuery, State, rejection::BytesRejection},
+    extract::{
+        DefaultBodyLimit, Path, Query, RawQuery, State,
+        rejection::{BytesRejection, QueryRejection},
+    },
     http::StatusCode,
     middleware::{from_fn_with_state, map_response},
     response::{IntoResponse, Response},
@@ -20,8 +23,9 @@ use super::{
     App, CALLBACK,
     answer::{Answer, Refusal, answer, good, object, page},
     dispatch::Started,
-    guard, webhook,
+    events, guard, webhook,
 };
+use crate::{clean, standing};
 
 /// Longest body, in bytes.
 pub(crate) const MAX_BODY: usize = 1024 * 1024;
@@ -36,8 +40,12 @@ pub(crate) fn router(app: Arc<App>) -> Router {
         .route("/rest/v1/flows/{name}/runs", post(start))
         .route("/rest/v1/runs", get(runs))
         .route("/rest/v1/runs/{id}", get(run))
+        .route("/rest/v1/runs/{id}/items", get(items))
         .route("/rest/v1/runs/{id}/cancel", post(cancel))
         .route("/rest/v1/runs/{id}/signals/{name}", post(signal))
+        .route("/rest/v1/runs/{id}/events", get(events::events))
+        .route("/rest/v1/runs/{id}/timeline", get(timeline))
+        .route("/rest/v1/runs/{id}/log", get(log))
         .route_layer(from_fn_with_state(app.clone(), guard::token));
     Router::new()
         .route(CALLBACK, get(callback))
@@ -126,13 +134,58 @@ async fn runs(State(app): State<Arc<App>>) -> Answer {
 
 async fn run(State(app): State<Arc<App>>, Path(id): Path<String>) -> Answer {
     let id = app.runtime.find_run(&id).await?;
-    good(&app.runtime.engine().run(&id).await?)
+    good(&standing(&app.runtime.engine().run(&id).await?))
+}
+
+async fn timeline(State(app): State<Arc<App>>, Path(id): Path<String>) -> Answer {
+    let id = app.runtime.find_run(&id).await?;
+    good(&clean(&app.runtime.engine().timeline(&id).await?))
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct After {
+    #[serde(default)]
+    after: u64,
+}
+
+/// A page of what actions were called with; the number of the last entry is the `after` of the next page.
+async fn log(
+    State(app): State<Arc<App>>,
+    Path(id): Path<String>,
+    after: Result<Query<After>, QueryRejection>,
+) -> Answer {
+    let Query(After { after }) = after.map_err(|rejection| {
+        Error::new(ErrorKind::InvalidInput, format!("`after` is the number of an entry: {}", rejection.body_text()))
+    })?;
+    let id = app.runtime.find_run(&id).await?;
+    good(&clean(&app.runtime.engine().log(&id, after).await?))
 }
 
 async fn signal(State(app): State<Arc<App>>, Path((id, name)): Path<(String, String)>, body: Body) -> Answer {
     let id = app.runtime.find_run(&id).await?;
     app.runtime.engine().signal(&id, &name, object(&whole(body)?)?).await?;
     Ok(answer(StatusCode::ACCEPTED, &json!({ "signalled": id, "name": name })))
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Items {
+    status: Option<String>,
+    step: Option<String>,
+    from: Option<String>,
+}
+
+async fn items(
+    State(app): State<Arc<App>>,
+    Path(id): Path<String>,
+    query: Result<Query<Items>, QueryRejection>,
+) -> Answer {
+    let Query(Items { status, step, from }) = query.map_err(|error| {
+        Error::new(ErrorKind::InvalidInput, format!("items are asked for by `status`, `step` and `from`: {error}"))
+    })?;
+    let id = app.runtime.find_run(&id).await?;
+    good(&app.runtime.items(&id, status.as_deref(), step.as_deref(), from).await?)
 }
 
 async fn cancel(State(app): State<Arc<App>>, Path(id): Path<String>) -> Answer {

@@ -305,7 +305,7 @@ mod tests {
             Ok(feed(name, |Numbers { all, pages }| {
                 *pages += 1;
                 let items = all.iter().rev().skip(from).take(40).map(|id| json!({ "id": id })).collect();
-                Items { items, next: (from + 40 < all.len()).then(|| (from + 40).into()) }
+                Items { items, next: (from + 40 < all.len()).then(|| (from + 40).into()), ..Items::default() }
             }))
         }
     }

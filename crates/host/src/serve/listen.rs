@@ -73,7 +73,13 @@ impl AsyncRead for Caller {
 
 impl AsyncWrite for Caller {
     fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
-        Pin::new(&mut self.stream).poll_write(cx, bytes)
+        let written = Pin::new(&mut self.stream).poll_write(cx, bytes);
+        // Who takes what is said may listen for as long as there is something to say.
+        if let Poll::Ready(Ok(1..)) = written {
+            let until = Instant::now() + self.silence;
+            self.silent.as_mut().reset(until);
+        }
+        written
     }
 
     fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {

@@ -8,6 +8,7 @@ mod answer;
 mod api;
 mod clock;
 mod dispatch;
+mod events;
 mod guard;
 mod listen;
 mod sign_in;
@@ -16,7 +17,7 @@ mod webhook;
 
 use std::{net::SocketAddr, sync::Arc, time::Duration};
 
-use tokio::{net::TcpListener, task::JoinHandle};
+use tokio::{net::TcpListener, sync::Semaphore, task::JoinHandle};
 use trunkline_core::{CancellationToken, Error, ErrorKind, Result, Secret};
 use trunkline_engine::Engine;
 use trunkline_rest::Url;
@@ -61,6 +62,8 @@ pub(crate) struct App {
     closing: CancellationToken,
     guard: Guard,
     sign_ins: SignIns,
+    /// Places for those who watch runs.
+    watchers: Arc<Semaphore>,
     /// Its own address, as others see it, without a slash at its end.
     base: String,
 }
@@ -94,7 +97,9 @@ impl Server {
         let guard = Guard::new(address, public_url.as_ref(), &token);
         Clock::start(runtime.clone(), dispatcher.clone(), closing.clone());
         let sign_ins = SignIns::default();
-        let app = App { runtime, dispatcher: dispatcher.clone(), closing: closing.clone(), guard, sign_ins, base };
+        let watchers = Arc::new(Semaphore::new(events::WATCHERS));
+        let (dispatcher_of, closing_of) = (dispatcher.clone(), closing.clone());
+        let app = App { runtime, dispatcher: dispatcher_of, closing: closing_of, guard, sign_ins, watchers, base };
         let router = api::router(Arc::new(app));
         let stop = closing.clone();
         let serve = axum::serve(Patient::new(listener, MOST, SILENCE), router)

@@ -5,7 +5,9 @@ use std::marker::PhantomData;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
-use trunkline_core::{Action, Connector, Context, Effect, Error, ErrorKind, FileRef, FileStream, Result, async_trait};
+use trunkline_core::{
+    Action, Connector, Context, Effect, Error, ErrorKind, FileRef, FileStream, Position, Result, async_trait,
+};
 
 use super::{GROUP, target::Target};
 use crate::{Client, within};
@@ -57,11 +59,11 @@ pub async fn file(client: &Client, target: Target, name: Option<String>, cx: &Co
     let name = name.or(found.name).unwrap_or(last);
     let name = if name.is_empty() { "file".to_owned() } else { name };
     let (connection, source) = (cx.connection().into(), json!(target));
-    Ok(FileRef { name, media_type: found.media_type, size: found.size, connection, source })
+    Ok(FileRef { name, media_type: found.media_type, size: found.size, digest: found.digest, connection, source })
 }
 
 /// Opens what [`Download`] or [`file`] handed out, from byte `from` on.
-pub async fn open(client: &Client, source: &Value, from: u64) -> Result<FileStream> {
+pub async fn open(client: &Client, source: &Value, from: Position) -> Result<FileStream> {
     let target: Target = serde_json::from_value(source.clone()).map_err(|error| {
         Error::new(ErrorKind::InvalidInput, format!("this is no file of a `download` step: {error}"))
             .hint("pass the `file` of the step as it is")

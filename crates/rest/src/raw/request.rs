@@ -83,7 +83,7 @@ impl<C: Connector<Client = Client>> Action for Request<C> {
         let mut request = input.target.request(client, input.method, sent)?;
         request.headers.extend(kind.map(|kind| (CONTENT_TYPE, kind)));
         let reads = match input.answer {
-            Form::Json => Reads::Json,
+            Form::Json => Reads::Maybe,
             Form::Text => Reads::Anything,
         };
         let route = input.target.route(input.method);

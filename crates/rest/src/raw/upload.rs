@@ -1,9 +1,9 @@
 //! `upload`: a file of another step becomes the body of a call, read while it is sent.
 
-use std::{collections::BTreeMap, marker::PhantomData};
+use std::{collections::BTreeMap, marker::PhantomData, sync::Arc};
 
 use schemars::JsonSchema;
-use serde::Deserialize;
+use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use trunkline_core::{Action, Connector, Context, Effect, Error, ErrorKind, FileRef, Result, async_trait};
 
@@ -14,7 +14,7 @@ use super::{
 use crate::{
     Client,
     answer::{Accepted, Call, Reads},
-    payload::{Body, FormFile},
+    payload::{Body, FormFile, lock},
 };
 
 /// The action.
@@ -39,6 +39,19 @@ pub struct Input {
     /// Texts by name; with a form field only.
     #[serde(default)]
     form: BTreeMap<String, String>,
+}
+
+/// What the service answered, and what it was sent.
+#[derive(Serialize, JsonSchema)]
+pub struct Sent {
+    #[serde(flatten)]
+    answered: Answered,
+    /// # Size in bytes
+    /// Of the file.
+    bytes: u64,
+    /// # SHA-256
+    /// Of the file's bytes that were sent, in lower-case hexadecimal.
+    sha256: String,
 }
 
 /// How a file is sent.
@@ -84,14 +97,14 @@ pub async fn post_file(
     let route = target.route(Verb::Post);
     let call = Call { name, route: &route, effect, reads: Reads::Text };
     let form = form_field.map(|field| FormFile { field, fields: Vec::new() });
-    Ok(send(client, call, Verb::Post, target, Body::file(file, form, cx), cx).await?.body)
+    Ok(send(client, call, Verb::Post, target, Body::file(file, form, Arc::default(), cx), cx).await?.body)
 }
 
 #[async_trait]
 impl<C: Connector<Client = Client>> Action for Upload<C> {
     type Connector = C;
     type Input = Input;
-    type Output = Answered;
+    type Output = Sent;
     const NAME: &'static str = "upload";
     const TITLE: &'static str = "Send a file";
     const GROUP: &'static str = GROUP;
@@ -99,7 +112,7 @@ impl<C: Connector<Client = Client>> Action for Upload<C> {
         form, without holding it in memory.";
     const EFFECT: Effect = Effect::Create;
 
-    async fn run(client: &Client, input: Input, cx: &Context) -> Result<Answered> {
+    async fn run(client: &Client, input: Input, cx: &Context) -> Result<Sent> {
         if input.form_field.is_none() && !input.form.is_empty() {
             return Err(Error::new(ErrorKind::InvalidInput, "other form fields need a form field for the file")
                 .with("input", "formField")
@@ -109,11 +122,14 @@ impl<C: Connector<Client = Client>> Action for Upload<C> {
         let verb = input.method.verb();
         let route = input.target.route(verb);
         let call = Call { name: Self::NAME, route: &route, effect: verb.effect(), reads: Reads::Text };
-        let answer = send(client, call, verb, &input.target, Body::file(input.file, form, cx), cx).await?;
-        Ok(answer.into())
+        let seen = Arc::default();
+        let body = Body::file(input.file, form, Arc::clone(&seen), cx);
+        let answered = send(client, call, verb, &input.target, body, cx).await?.into();
+        let seen = lock(&seen);
+        Ok(Sent { answered, bytes: seen.bytes, sha256: seen.sha256() })
     }
 
-    async fn reconcile(_: &Client, input: Input, _: &Context) -> Result<Option<Answered>> {
+    async fn reconcile(_: &Client, input: Input, _: &Context) -> Result<Option<Sent>> {
         if input.method.verb().effect().repeatable() {
             return Ok(None);
         }

@@ -187,13 +187,13 @@ impl Connector for Files {
     async fn check(_: &FilesSettings) -> Checked {
         Checked::default()
     }
-    async fn open(client: &FilesSettings, _: &Value, from: u64) -> Result<FileStream> {
+    async fn open(client: &FilesSettings, _: &Value, from: Position) -> Result<FileStream> {
         let length = client.length;
-        let bytes = futures::stream::unfold(from, move |at| async move {
+        let bytes = futures::stream::unfold(from.byte, move |at| async move {
             let end = length.min(at + 10_000);
             (at < end).then(|| (Ok((at..end).map(byte_at).collect::<Vec<_>>().into()), end))
         });
-        Ok(FileStream { size: client.told, bytes: Box::pin(bytes) })
+        Ok(FileStream::new(client.told, Box::pin(bytes)))
     }
 }
 
@@ -209,6 +209,7 @@ pub fn file(length: u64, told: Option<u64>) -> (FileRef, Context) {
         media_type: Some("video/mp4".into()),
         size: told,
         connection: "source".into(),
+        digest: None,
         source: Value::Null,
     };
     (file, Context::new("key", "conn", [connected].into_iter().collect()))

@@ -6,7 +6,7 @@ use std::{collections::BTreeMap, fs, path::PathBuf};
 use serde_json::json;
 use tempfile::TempDir;
 use trunkline_core::{Connection, Result, Schema};
-use trunkline_engine::{ItemOutcome, Journal, RunEvent, RunId, StepPath};
+use trunkline_engine::{ItemOutcome, Journal, LogEntry, RunEvent, RunId, StepPath};
 use trunkline_store::{KeySource, Store};
 
 /// A place for a data directory and a key file, removed when dropped.
@@ -69,7 +69,15 @@ pub fn connection(name: &str, client_secret: &str, password: &str) -> Connection
 
 pub fn started(at: u64) -> RunEvent {
     let (connections, calls) = (BTreeMap::new(), BTreeMap::new());
-    RunEvent::Started { flow: "copy".into(), version: "v1".into(), input: json!({}), connections, calls, at }
+    RunEvent::Started {
+        flow: "copy".into(),
+        version: "v1".into(),
+        input: json!({}),
+        connections,
+        calls,
+        retry: None,
+        at,
+    }
 }
 
 pub async fn accepted(store: &Store, name: &str) -> RunId {
@@ -79,7 +87,30 @@ pub async fn accepted(store: &Store, name: &str) -> RunId {
 }
 
 pub fn item(key: &str) -> RunEvent {
-    RunEvent::ItemFinished { step: StepPath::from("files"), key: key.to_owned(), outcome: ItemOutcome::Done, at: 2 }
+    RunEvent::ItemFinished {
+        step: StepPath::from("files"),
+        key: key.to_owned(),
+        outcome: ItemOutcome::Done,
+        once: None,
+        at: 2,
+    }
+}
+
+/// An entry of the process log with this input.
+pub fn logged(input: serde_json::Value) -> LogEntry {
+    LogEntry {
+        path: "files/1/asset".into(),
+        step: "files/*/asset".into(),
+        item: Some("1".into()),
+        attempt: 2,
+        at: 7,
+        took: 8,
+        action: "asset.upload".into(),
+        connection: "dam".into(),
+        input,
+        output: None,
+        error: Some(json!({ "kind": "unavailable" })),
+    }
 }
 
 pub async fn events(store: &Store, run: &RunId) -> Vec<RunEvent> {

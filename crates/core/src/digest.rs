@@ -1,0 +1,157 @@
+//! What a service says the bytes of a file add up to: an algorithm and its value, written `sha-256:2c26b4...`.
+//!
+//! Only the word is here; who moves bytes reckons the digest and holds it against this one.
+//!
+//! ```
+//! # use trunkline_core::{Algorithm, Digest};
+//! let digest: Digest = "md5:900150983CD24FB0D6963F7D28E17F72".parse()?;
+//! assert_eq!(digest.algorithm(), Algorithm::Md5);
+//! assert_eq!(digest.to_string(), "md5:900150983cd24fb0d6963f7d28e17f72");
+//! # Ok::<(), trunkline_core::Error>(())
+//! ```
+
+use std::{borrow::Cow, fmt, str::FromStr};
+
+use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
+use serde::{Deserialize, Serialize};
+
+use crate::{Error, ErrorKind, Result};
+
+/// How a digest is reckoned.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Algorithm {
+    /// 16 bytes; finds accidents, not forgeries (RFC 1321).
+    Md5,
+    /// 32 bytes (FIPS 180-4).
+    Sha256,
+}
+
+impl Algorithm {
+    /// Its name in the registry of HTTP digest algorithms (RFC 9530 section 7.2).
+    pub fn name(self) -> &'static str {
+        match self {
+            Algorithm::Md5 => "md5",
+            Algorithm::Sha256 => "sha-256",
+        }
+    }
+
+    fn bytes(self) -> usize {
+        match self {
+            Algorithm::Md5 => 16,
+            Algorithm::Sha256 => 32,
+        }
+    }
+}
+
+/// The digest of a whole file.
+#[derive(Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(try_from = "String", into = "String")]
+pub struct Digest {
+    algorithm: Algorithm,
+    value: Vec<u8>,
+}
+
+impl Digest {
+    /// A digest of this value; `None` if it does not have as many bytes as the algorithm makes.
+    pub fn new(algorithm: Algorithm, value: impl Into<Vec<u8>>) -> Option<Digest> {
+        let value = value.into();
+        (value.len() == algorithm.bytes()).then_some(Digest { algorithm, value })
+    }
+
+    /// How it was reckoned.
+    pub fn algorithm(&self) -> Algorithm {
+        self.algorithm
+    }
+
+    /// The value in lower-case hexadecimal digits.
+    pub fn hex(&self) -> String {
+        self.value.iter().map(|byte| format!("{byte:02x}")).collect()
+    }
+}
+
+impl fmt::Display for Digest {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}:{}", self.algorithm.name(), self.hex())
+    }
+}
+
+impl fmt::Debug for Digest {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Display::fmt(self, f)
+    }
+}
+
+impl FromStr for Digest {
+    type Err = Error;
+
+    fn from_str(text: &str) -> Result<Digest> {
+        let read = || {
+            let (name, digits) = text.split_once(':')?;
+            let algorithm = [Algorithm::Md5, Algorithm::Sha256].into_iter().find(|known| known.name() == name)?;
+            let digit = |byte: u8| char::from(byte).to_digit(16).and_then(|digit| u8::try_from(digit).ok());
+            let value = digits.as_bytes().chunks(2).map(|pair| match pair {
+                [high, low] => Some(digit(*high)? << 4 | digit(*low)?),
+                _ => None,
+            });
+            Digest::new(algorithm, value.collect::<Option<Vec<_>>>()?)
+        };
+        read().ok_or_else(|| {
+            Error::new(ErrorKind::InvalidInput, format!("`{text}` is no digest"))
+                .hint("write `sha-256:` and 64 hexadecimal digits, or `md5:` and 32")
+        })
+    }
+}
+
+impl TryFrom<String> for Digest {
+    type Error = Error;
+
+    fn try_from(text: String) -> Result<Digest> {
+        text.parse()
+    }
+}
+
+impl From<Digest> for String {
+    fn from(digest: Digest) -> String {
+        digest.to_string()
+    }
+}
+
+impl JsonSchema for Digest {
+    fn schema_name() -> Cow<'static, str> {
+        "Digest".into()
+    }
+
+    fn inline_schema() -> bool {
+        true
+    }
+
+    fn json_schema(_: &mut SchemaGenerator) -> Schema {
+        json_schema!({ "type": "string", "pattern": "^(sha-256:[0-9a-fA-F]{64}|md5:[0-9a-fA-F]{32})$" })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+
+    use super::*;
+
+    #[test]
+    fn what_is_no_digest_is_refused() {
+        let good = format!("sha-256:{}", "0a".repeat(32));
+        assert_eq!(good.parse::<Digest>().unwrap().to_string(), good);
+        for bad in ["", "md5", "md5:", "md5:00", "sha-1:00", "md5:+10150983cd24fb0d6963f7d28e17f72", "md5:\u{e9}\u{e9}"]
+        {
+            assert_eq!(bad.parse::<Digest>().unwrap_err().kind(), ErrorKind::InvalidInput, "{bad}");
+        }
+        assert!(serde_json::from_str::<Digest>("\"md5:zz\"").is_err());
+        assert_eq!(Digest::new(Algorithm::Sha256, [0; 16]), None);
+    }
+
+    #[test]
+    fn a_reference_of_before_has_no_digest() {
+        let old = serde_json::json!({ "name": "a", "size": 3, "connection": "c", "source": {} });
+        let file: crate::FileRef = serde_json::from_value(old.clone()).unwrap();
+        assert_eq!((file.digest.clone(), serde_json::json!(file)), (None, old));
+    }
+}

@@ -1,0 +1,50 @@
+//! One budget for all clients of a connection in this process, whichever run made them.
+
+use std::{
+    collections::HashMap,
+    sync::{Arc, LazyLock, Mutex, PoisonError},
+};
+
+use sha2::{Digest, Sha256};
+use url::Url;
+
+use super::{Bounds, Budget};
+
+type Budgets = HashMap<(Identity, Bounds), Arc<Budget>>;
+
+/// Looked at when a client is made, never when one is used.
+static ALL: LazyLock<Mutex<Budgets>> = LazyLock::new(Mutex::default);
+
+/// Who a service takes a connection for: two hosts in one process may have connections of the same name.
+#[derive(Clone, PartialEq, Eq, Hash)]
+pub(crate) struct Identity {
+    connection: String,
+    base: Url,
+    credentials: [u8; 32],
+}
+
+impl Identity {
+    /// Of a connection, by its name, its endpoint, and whatever it shows of itself.
+    pub(crate) fn new<'a>(connection: &str, base: &Url, credentials: impl IntoIterator<Item = &'a str>) -> Identity {
+        let mut digest = Sha256::new();
+        for part in credentials {
+            digest.update(part.len().to_le_bytes());
+            digest.update(part);
+        }
+        Identity { connection: connection.to_owned(), base: base.clone(), credentials: digest.finalize().into() }
+    }
+}
+
+impl Budget {
+    /// The budget that clients of this connection share while there are any, and while what the service said still holds.
+    /// Without a name there is nothing to share. Other bounds, as after a change of settings, begin anew.
+    pub(crate) fn shared(service: &'static str, identity: Identity, bounds: Bounds) -> Arc<Budget> {
+        let fresh = || Arc::new(Budget::new(service, &identity.connection, bounds.clone()));
+        if identity.connection.is_empty() {
+            return fresh();
+        }
+        let mut all = ALL.lock().unwrap_or_else(PoisonError::into_inner);
+        all.retain(|_, budget| Arc::strong_count(budget) > 1 || budget.remembers());
+        all.entry((identity.clone(), bounds.clone())).or_insert_with(fresh).clone()
+    }
+}

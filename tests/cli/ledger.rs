@@ -1,0 +1,172 @@
+//! `runs items`, `runs retry`, `runs settle`: what became of each item, and what is done about it, by several processes.
+
+use std::sync::atomic::{AtomicUsize, Ordering};
+
+use serde_json::{Value, json};
+use trunkline_tests::{Cli, fixture};
+use wiremock::{Mock, MockServer, Request, ResponseTemplate, matchers::any};
+
+/// A flow whose items fail if they are among these.
+fn flow(failing: &[&str]) -> String {
+    json!({
+        "name": "names",
+        "input": { "type": "object", "properties": { "names": { "type": "array", "items": { "type": "string" } } },
+            "required": ["names"] },
+        "steps": [{ "id": "all", "each": "{{ input.names }}", "key": "{{ item }}", "steps": [
+            { "id": "bad", "if": format!("{{{{ item in {} }}}}", json!(failing)), "fail": "=no {{ item }}, \"sorry\"" },
+            { "id": "long", "if": "{{ item | length > 20 }}", "skip": "too long" }] }]
+    })
+    .to_string()
+}
+
+fn lines(text: &str) -> Vec<Value> {
+    text.lines().map(|line| serde_json::from_str(line).unwrap()).collect()
+}
+
+#[tokio::test]
+async fn items_are_listed_for_people_programs_and_spreadsheets() {
+    let cli = Cli::default();
+    let names = json!({ "names": ["=1+1", "a,b", "good", "a name that is much too long"] }).to_string();
+    let file = cli.write("flow.json", &flow(&["=1+1", "a,b"]));
+    let run = cli.run(&["run", &file, "--input", &names, "--json"]).await.expect(4).json();
+    let id = run["id"].as_str().unwrap();
+    let all = lines(&cli.run(&["runs", "items", id, "--json"]).await.expect(0).stdout);
+    let seen: Vec<_> = all.iter().map(|one| (one["key"].as_str().unwrap(), one["status"].as_str().unwrap())).collect();
+    let expected =
+        [("=1+1", "failed"), ("a name that is much too long", "skipped"), ("a,b", "failed"), ("good", "done")];
+    assert_eq!(seen, expected);
+    assert_eq!((&all[0]["step"], &all[0]["error"]["kind"]), (&json!("all"), &json!("failed")), "{}", all[0]);
+    assert!(all[0]["at"].as_u64().unwrap() >= run["started_at"].as_u64().unwrap());
+
+    let failed = cli.run(&["runs", "items", &id[..11], "--status", "failed", "--csv"]).await.expect(0).stdout;
+    let records: Vec<_> = failed.split("\r\n").collect();
+    assert_eq!(records[0], "step,key,status,reason,kind,hint,failed_step,at");
+    assert!(
+        records[1].starts_with("all,\"'=1+1\",failed,\"'=no =1+1, \"\"sorry\"\"\",failed,,all/=1+1/bad,"),
+        "{failed}"
+    );
+    assert!(records[2].starts_with("all,\"a,b\",failed,"), "{failed}");
+    assert_eq!((records.len(), records[3]), (4, ""));
+
+    let shown = cli.run(&["runs", "items", id, "--step", "all", "--status", "skipped"]).await.expect(0).stdout;
+    assert!(
+        shown.contains("skipped  all/a name that is much too long: too long") && shown.lines().count() == 1,
+        "{shown}"
+    );
+    assert!(cli.run(&["runs", "items", id, "--step", "al"]).await.expect(0).stdout.is_empty());
+    cli.run(&["runs", "items", "zzz"]).await.expect(1);
+    cli.run(&["runs", "items", id, "--csv", "--json"]).await.expect(2);
+    cli.run(&["runs", "items", id, "--status", "odd"]).await.expect(2);
+}
+
+#[tokio::test]
+async fn what_failed_is_gone_over_with_the_same_flow_and_with_a_corrected_one() {
+    let cli = Cli::default();
+    let names = json!({ "names": ["a", "b", "c", "d"] }).to_string();
+    let file = cli.write("flow.json", &flow(&["b", "d"]));
+    let first = cli.run(&["run", &file, "--input", &names]).await.expect(4);
+    let id = cli.run(&["runs", "--json"]).await.json()[0]["id"].as_str().unwrap().to_owned();
+    assert!(first.stdout.contains(&format!("`trunkline runs retry {id}` goes over them again")), "{}", first.stdout);
+
+    let second = cli.run(&["runs", "retry", &id, "--json"]).await.expect(4).json();
+    assert_eq!(second["ledger"]["all"]["failed"].as_object().unwrap().len(), 2, "it is the same flow: {second}");
+    assert_eq!((&second["retry"]["run"], &second["ledger"]["all"]["done"]), (&json!(id), &json!(0)));
+    let error = cli.run(&["runs", "retry", &id, "--json"]).await.expect(1).error();
+    let newer = second["id"].as_str().unwrap();
+    assert_eq!(error["message"], format!("run {id} was gone over by run {newer} already"));
+    let shown = cli.run(&["runs", "show", &id]).await.expect(0).stdout;
+    assert!(shown.contains(&format!("what failed was gone over by run {newer}")), "{shown}");
+
+    let faulty = cli.write("faulty.json", &flow(&["b"]).replace("\"each\"", "\"eech\""));
+    cli.run(&["runs", "retry", newer, "--flow", &faulty]).await.expect(1);
+    let corrected = cli.write("corrected.json", &flow(&[]));
+    let third = cli.run(&["runs", "retry", newer, "--flow", &corrected, "--json"]).await.expect(0).json();
+    assert_eq!((&third["status"], &third["ledger"]["all"]["done"]), (&json!("succeeded"), &json!(2)), "{third}");
+    let shown = cli.run(&["runs", "show", third["id"].as_str().unwrap()]).await.expect(0).stdout;
+    assert!(shown.contains(&format!("it goes over what failed in run {newer}")), "{shown}");
+
+    // A kept flow has the corrected version under its name.
+    let again = cli.run(&["run", &file, "--input", &names, "--json"]).await.expect(4).json();
+    cli.run(&["flow", "add", &corrected]).await.expect(0);
+    let kept = cli.run(&["runs", "retry", again["id"].as_str().unwrap(), "--flow", "names", "--json"]).await;
+    assert_eq!(kept.expect(0).json()["version"], third["version"]);
+
+    let good = cli.run(&["run", &corrected, "--input", &names, "--json"]).await.expect(0).json();
+    let error = cli.run(&["runs", "retry", good["id"].as_str().unwrap(), "--json"]).await.expect(1).error();
+    assert!(error["message"].as_str().unwrap().ends_with("has failed"), "{error}");
+    let other = fixture("mixed.json").to_string_lossy().into_owned();
+    let last = cli.run(&["run", &file, "--input", &names, "--json"]).await.expect(4).json();
+    let error = cli.run(&["runs", "retry", last["id"].as_str().unwrap(), "--flow", &other, "--json"]).await.expect(1);
+    assert!(error.error()["message"].as_str().unwrap().contains("is one of flow names, not of mixed"));
+}
+
+/// A service that takes every order, and loses its first three answers.
+async fn service() -> MockServer {
+    let (server, orders) = (MockServer::start().await, AtomicUsize::new(0));
+    let answer = move |_: &Request| {
+        let lost = orders.fetch_add(1, Ordering::SeqCst) < 3;
+        ResponseTemplate::new(if lost { 502 } else { 201 }).set_body_json(json!({ "id": 7 }))
+    };
+    Mock::given(any()).respond_with(answer).mount(&server).await;
+    server
+}
+
+#[tokio::test]
+async fn a_person_settles_creates_whose_answers_were_lost() {
+    let cli = Cli::default();
+    let server = service().await;
+    let connection = json!({ "name": "shop", "connector": "http-v1.0", "allowPrivateNetwork": true,
+        "endpointUrl": server.uri(), "authentication": "bearer", "token": "t" });
+    cli.add(&connection).await;
+    let order = json!({ "id": "order", "action": "request", "connection": "shop",
+        "input": { "method": "POST", "path": "/orders", "body": { "name": "{{ item }}" } } });
+    let document = json!({ "name": "orders", "connections": { "shop": "http" }, "steps": [
+        { "id": "all", "each": ["a", "b", "c", "d"], "key": "{{ item }}", "once": true, "steps": [order] }] });
+    let file = cli.write("orders.json", &document.to_string());
+    let first = cli.run(&["run", &file]).await.expect(4).stdout;
+    let id = cli.run(&["runs", "--json"]).await.json()[0]["id"].as_str().unwrap().to_owned();
+    assert!(first.contains(&format!("`trunkline runs settle {id} STEP done|retry|fail`")), "{first}");
+    let unknown = lines(&cli.run(&["runs", "items", &id, "--status", "unknown", "--json"]).await.expect(0).stdout);
+    assert_eq!(unknown.len(), 3);
+    let hint = unknown[0]["error"]["hint"].as_str().unwrap();
+    assert!(
+        hint.ends_with(&format!("`trunkline runs settle {id} all/a/order done|retry|fail` says what became of it"))
+    );
+    let orders = async || server.received_requests().await.unwrap().len();
+    assert_eq!(orders().await, 4);
+
+    // Neither a look-up nor another night orders again.
+    let error = cli.run(&["runs", "retry", &id, "--json"]).await.expect(1).error();
+    assert!(error["hint"].as_str().unwrap().contains("--unknown looks them up"), "{error}");
+    let night = cli.run(&["run", &file, "--json"]).await.expect(4).json();
+    assert_eq!(night["ledger"]["all"]["skipped"], json!({ format!("unchanged since run {id}"): 1 }));
+    assert_eq!(orders().await, 4);
+    let night = night["id"].as_str().unwrap();
+    let error = cli.run(&["runs", "settle", night, "all/a", "done", "--json"]).await.expect(1).error();
+    assert!(error["hint"].as_str().unwrap().contains(&format!("runs settle {id} all/a")), "{error}");
+
+    let settle = async |step: &str, verdict: &str, code: i32| {
+        cli.run(&["runs", "settle", &id, step, verdict, "--json"]).await.expect(code)
+    };
+    let done = ["runs", "settle", &id, "all/a/order", "done", "--output", "{\"status\": 201}"];
+    assert!(cli.run(&done).await.expect(0).stdout.contains("a of all is done."));
+    let retried = settle("all/b", "retry", 0).await.json();
+    assert_eq!((&retried["step"], &retried["items"][0]["status"]), (&json!("all/b/order"), &json!("failed")));
+    settle("all/c/order", "fail", 0).await;
+    assert_eq!(
+        settle("all/d", "retry", 1).await.error()["message"],
+        format!("all/d of run {id} needs no verdict: item d of all is done")
+    );
+    assert_eq!(settle("all/nothing", "done", 1).await.error()["kind"], "not_found");
+    settle("all/b", "perhaps", 2).await;
+
+    let second = cli.run(&["runs", "retry", &id, "--json"]).await.expect(0).json();
+    assert_eq!(second["ledger"]["all"]["done"], 1, "b, and not c: {second}");
+    assert_eq!(orders().await, 5);
+    let last = cli.run(&["run", &file, "--json"]).await.expect(0).json();
+    assert_eq!(last["ledger"]["all"]["done"], 1, "c was not ordered: {last}");
+    assert_eq!(orders().await, 6);
+    let shown = cli.run(&["runs", "list", "--json"]).await.expect(0).json();
+    let counted = shown.as_array().unwrap().iter().find(|run| run["id"] == json!(id)).unwrap();
+    assert_eq!(counted["items"], json!({ "done": 2, "failed": 2 }));
+}

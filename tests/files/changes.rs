@@ -1,0 +1,69 @@
+//! A source that changes under way: noticed however little its server tells, and nothing of two versions becomes visible.
+
+use std::sync::Arc;
+
+use trunkline_core::ErrorKind;
+
+use crate::{BLOCK, Origin, Rig, Step, origin::Tells};
+
+const LENGTH: u64 = 3 * BLOCK + 77;
+
+/// After a crash in the middle: the checkpoint knows which version the staged blocks are of.
+#[tokio::test(flavor = "multi_thread")]
+async fn what_changed_between_a_crash_and_its_resumption_is_sent_anew_and_what_did_not_is_gone_on_with() {
+    for tells in [Tells::Etag, Tells::Modified, Tells::Nothing] {
+        for (ranges, conditions) in [(true, true), (true, false), (false, true)] {
+            for changes in [false, true] {
+                let case = format!("{tells:?}, ranges {ranges}, conditions {conditions}, changes {changes}");
+                let rig = Rig::new(Origin { length: LENGTH, tells, ranges, conditions, ..Origin::default() }).await;
+                // The upload is begun, and two blocks are staged.
+                let step = Arc::new(Step { crash_after: Some(3), ..Step::default() });
+                assert!(rig.attempt(&step, &rig.unknown()).await.is_none(), "{case}");
+                rig.server.change(|origin| origin.version += u64::from(changes));
+                let made = rig.attempt(&step, &rig.unknown()).await.unwrap().unwrap();
+                let origin = rig.server.origin.lock().unwrap().clone();
+                assert_eq!(made["sha256"], origin.sha256(origin.version), "{case}");
+                assert_eq!(rig.visible("film.mp4"), [origin.sha256(origin.version)], "{case}");
+                assert_eq!(rig.blocks().await, if changes { 2 + 4 } else { 4 }, "{case}");
+                assert_eq!(step.warnings.lock().unwrap().len(), usize::from(changes), "{case}");
+                let heads = rig.server.heads.lock().unwrap().clone();
+                let conditional =
+                    heads.iter().filter(|head| head.to_ascii_lowercase().contains("\r\nif-range: ")).count();
+                assert_eq!(conditional > 0, tells != Tells::Nothing, "{case}");
+            }
+        }
+    }
+}
+
+/// Its connection breaks, and what there is to go on with is another file.
+#[tokio::test(flavor = "multi_thread")]
+async fn what_changes_while_it_is_read_is_sent_anew() {
+    for tells in [Tells::Etag, Tells::Modified, Tells::Nothing] {
+        let later = Origin { length: LENGTH, version: 2, tells, ..Origin::default() };
+        let sha256 = later.sha256(2);
+        let first = Origin { version: 1, cut: Some(2 * BLOCK), then: Some(later.clone().into()), ..later };
+        let (rig, step) = (Rig::new(first).await, Arc::<Step>::default());
+        let made = rig.attempt(&step, &rig.unknown()).await.unwrap().unwrap();
+        assert_eq!(made["sha256"], sha256, "{tells:?}");
+        assert_eq!(rig.visible("film.mp4"), [sha256], "{tells:?}");
+        assert_eq!(step.warnings.lock().unwrap().len(), 1, "{tells:?}");
+    }
+}
+
+/// What else is known of the file, such as its size, is of the old version: the item has to be run again.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_file_that_is_not_what_was_handed_over_any_more_is_refused() {
+    for length in [50_000, LENGTH] {
+        let rig = Rig::new(Origin { length, declares: Some(1), ..Origin::default() }).await;
+        let told = rig.told("film.mp4").await;
+        for changes in 0..2 {
+            rig.server.change(|origin| match changes {
+                0 => (origin.version, origin.declares) = (2, Some(2)),
+                _ => origin.length += 1,
+            });
+            let error = rig.upload(&told).await.unwrap_err();
+            assert_eq!((error.kind(), rig.sandbox.report().uploaded), (ErrorKind::Conflict, 0), "{error:?}");
+            assert!(error.advice().unwrap().contains("run the item again"), "{error:?}");
+        }
+    }
+}

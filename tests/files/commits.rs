@@ -1,0 +1,48 @@
+//! Answers that are lost after what makes a file visible was done.
+
+use std::sync::Arc;
+
+use futures::{StreamExt, stream};
+use trunkline_sandbox::{Faults, Options};
+use trunkline_tests::few;
+
+use crate::{BLOCK, Origin, Rig, Step};
+
+const FILES: usize = 200;
+
+#[tokio::test(flavor = "multi_thread")]
+async fn two_hundred_lost_answers_to_commits_make_no_second_asset() {
+    let faults = Faults { lost_commits: true, ..Faults::default() };
+    let rig = &Rig::with(Origin { length: 3_000, ..Origin::default() }, Options { faults, ..few(1) }).await;
+    let upload = async |number: usize| {
+        let (name, step) = (format!("file-{number}.mp4"), Arc::<Step>::default());
+        let file = rig.told(&name).await;
+        // What the engine does with an attempt of which nobody knows what became of it.
+        let made = match rig.attempt(&step, &file).await.unwrap() {
+            Err(error) if error.kind() == trunkline_core::ErrorKind::UnknownOutcome => {
+                rig.attempt(&step, &file).await.unwrap()
+            }
+            made => made,
+        };
+        (name, made.unwrap_or_else(|error| panic!("file {number}: {error:?}")))
+    };
+    let all: Vec<_> = stream::iter(0..FILES).map(upload).buffer_unordered(16).collect().await;
+    let sha256 = rig.server.origin.lock().unwrap().sha256(1);
+    for (name, made) in all {
+        assert_eq!((made["sha256"].as_str(), rig.visible(&name)), (Some(sha256.as_str()), vec![sha256.clone()]));
+    }
+    let report = rig.sandbox.report();
+    assert_eq!((report.uploaded, report.duplicates, report.unfinished_uploads), (FILES as u64, 0, 0), "{report:?}");
+    // The put of the bytes and the finalization, of each.
+    assert_eq!(report.faults["lost"], 2 * FILES as u64);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_lost_answer_to_a_list_of_blocks_makes_no_second_asset() {
+    let faults = Faults { lost_commits: true, ..Faults::default() };
+    let rig = Rig::with(Origin { length: BLOCK + 1, ..Origin::default() }, Options { faults, ..few(1) }).await;
+    rig.upload(&rig.unknown()).await.unwrap();
+    let report = rig.sandbox.report();
+    assert_eq!((report.uploaded, report.duplicates, report.unfinished_uploads), (1, 0, 0), "{report:?}");
+    assert_eq!((report.faults["lost"], rig.blocks().await), (2, 2));
+}

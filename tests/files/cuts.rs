@@ -1,0 +1,64 @@
+//! Downloads that break off, lie about their length or digest, or are given whole where a part was asked for.
+
+use std::sync::Mutex;
+
+use futures::{StreamExt, stream};
+use trunkline_core::ErrorKind;
+use trunkline_tests::{Dice, few};
+
+use crate::{Origin, Rig, origin::Tells};
+
+const FILES: usize = 500;
+const LENGTH: u64 = 40_000;
+
+#[tokio::test(flavor = "multi_thread")]
+async fn five_hundred_broken_downloads_leave_no_bad_file() {
+    let mut dice = Dice::default();
+    let mut faults = Vec::new();
+    for number in 0..FILES {
+        let tells = [Tells::Etag, Tells::Modified, Tells::Nothing][dice.roll(0, 3) as usize];
+        let sound = Origin { length: LENGTH, tells, ..Origin::default() };
+        // Once cut, the next answer is whole.
+        let mut cut =
+            |sound: Origin| Origin { cut: Some(dice.roll(0, LENGTH)), then: Some(sound.clone().into()), ..sound };
+        faults.push(match number % 5 {
+            0 | 1 => (cut(sound), true),
+            2 => (cut(Origin { ranges: false, ..sound }), true),
+            3 => (Origin { short: LENGTH / 2, ..sound }, false),
+            _ => (Origin { declares: Some(2), ..sound }, false),
+        });
+    }
+    let all = &Rig::with(Origin { length: LENGTH, ..Origin::default() }, few(1)).await;
+    let faults = &Mutex::new(faults.into_iter().enumerate());
+    let next = || faults.lock().unwrap().next();
+    let some = async |_| {
+        let rig = Rig::beside(Origin::default(), all.sandbox.clone()).await;
+        let mut mended = 0;
+        while let Some((number, (fault, mends))) = next() {
+            mended += usize::from(one(&rig, &format!("file-{number}.mp4"), fault, mends).await);
+        }
+        mended
+    };
+    let mended: usize = stream::iter(0..16).map(some).buffer_unordered(16).collect::<Vec<_>>().await.into_iter().sum();
+    assert_eq!(mended, FILES * 3 / 5);
+    assert_eq!(all.sandbox.report().uploaded, mended as u64);
+}
+
+/// Brings one file over; whether it is there.
+async fn one(rig: &Rig, name: &str, fault: Origin, mends: bool) -> bool {
+    let (case, right) = (format!("{name}: {fault:?}"), fault.sha256(1));
+    rig.server.change(|origin| *origin = fault);
+    let mut file = rig.unknown();
+    (file["name"], file["size"]) = (name.into(), LENGTH.into());
+    match rig.upload(&file).await {
+        Ok(made) => {
+            assert!(mends && made["sha256"] == right, "{case}");
+            assert_eq!(rig.visible(name), [right], "{case}");
+        }
+        Err(error) => {
+            assert!(!mends && error.kind() == ErrorKind::Conflict, "{case}: {error:?}");
+            assert_eq!(rig.visible(name), [""; 0], "{case}");
+        }
+    }
+    mends
+}

@@ -1,0 +1,194 @@
+//! A web server with one file that may change, and that tells of it as much or as little as a test wants.
+
+use std::{
+    io,
+    sync::{Arc, Mutex, OnceLock},
+};
+
+use base64::{Engine, prelude::BASE64_STANDARD};
+use serde_json::{Value, json};
+use sha2::{Digest, Sha256};
+use tokio::{
+    io::{AsyncBufReadExt, AsyncWriteExt, BufReader},
+    net::{TcpListener, TcpStream},
+    task::JoinHandle,
+};
+use trunkline_core::{Connected, Connection, MemoryVault, Registry};
+
+/// After so many bytes they come again. A prime, so that no two blocks of a file are alike.
+const PERIOD: u64 = 1_000_003;
+
+fn pattern() -> &'static [u8] {
+    static PATTERN: OnceLock<Vec<u8>> = OnceLock::new();
+    PATTERN.get_or_init(|| (0..PERIOD).map(|at| (at.wrapping_mul(0x9E37_79B9_7F4A_7C15) >> 32) as u8).collect())
+}
+
+/// By what the server tells versions apart.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Tells {
+    Etag,
+    Modified,
+    Nothing,
+}
+
+/// The file, and how it is served.
+#[derive(Clone, Debug)]
+pub struct Origin {
+    pub length: u64,
+    /// Each has other bytes from the first to the last.
+    pub version: u64,
+    pub tells: Tells,
+    pub ranges: bool,
+    /// Heeds `If-Range`; a server that does not gives a part of whatever it has.
+    pub conditions: bool,
+    /// The digest that is told, of this version.
+    pub declares: Option<u64>,
+    /// Bytes of a body before the connection breaks.
+    pub cut: Option<u64>,
+    /// Bytes that the headers say less than there are.
+    pub short: u64,
+    /// What it is from the next request on.
+    pub then: Option<Box<Origin>>,
+}
+
+impl Default for Origin {
+    fn default() -> Origin {
+        let tells = Tells::Etag;
+        let (ranges, conditions) = (true, true);
+        Origin { length: 0, version: 1, tells, ranges, conditions, declares: None, cut: None, short: 0, then: None }
+    }
+}
+
+impl Origin {
+    fn pieces(&self, from: u64, to: u64) -> impl Iterator<Item = &'static [u8]> + use<> {
+        let (mut at, shift) = (from, self.version * 7_919);
+        std::iter::from_fn(move || {
+            let begin = (at + shift) % PERIOD;
+            let end = PERIOD.min(begin + (to - at)).min(begin + (64 << 10));
+            at += end - begin;
+            (end > begin).then(|| &pattern()[begin as usize..end as usize])
+        })
+    }
+
+    /// SHA-256 of a version.
+    pub fn sha256(&self, version: u64) -> String {
+        self.hash(version).iter().map(|byte| format!("{byte:02x}")).collect()
+    }
+
+    fn hash(&self, version: u64) -> Vec<u8> {
+        let file = Origin { version, ..self.clone() };
+        file.pieces(0, self.length).fold(Sha256::new(), |hasher, piece| hasher.chain_update(piece)).finalize().to_vec()
+    }
+
+    fn etag(&self) -> String {
+        format!("\"v{}\"", self.version)
+    }
+
+    fn modified(&self) -> String {
+        format!("Sat, 21 Nov 2026 10:{:02}:00 GMT", self.version % 60)
+    }
+
+    /// Head of the answer, and which bytes are its body.
+    fn answer(&self, head: &str) -> (String, u64, u64) {
+        let header = |name: &str| {
+            let line = head.lines().find(|line| line.to_ascii_lowercase().starts_with(&format!("{name}:")))?;
+            Some(line.split_once(':')?.1.trim())
+        };
+        let known = header("if-range").is_none_or(|known| known == self.etag() || known == self.modified());
+        let range = header("range").and_then(|range| range.strip_prefix("bytes=")?.strip_suffix('-')?.parse().ok());
+        let from: u64 = range.filter(|_| self.ranges && (known || !self.conditions)).unwrap_or(0);
+        let (length, to) = (self.length - self.short, self.length);
+        if from > 0 && from >= length {
+            return (format!("HTTP/1.1 416 No\r\nContent-Range: bytes */{length}\r\nContent-Length: 0\r\n\r\n"), 0, 0);
+        }
+        let mut told = match from {
+            0 => "HTTP/1.1 200 OK\r\n".to_owned(),
+            _ => format!("HTTP/1.1 206 Part\r\nContent-Range: bytes {from}-{}/{length}\r\n", length - 1),
+        };
+        match self.tells {
+            Tells::Etag => told += &format!("ETag: {}\r\n", self.etag()),
+            Tells::Modified => {
+                told += &format!("Last-Modified: {}\r\nDate: Sun, 22 Nov 2026 10:00:00 GMT\r\n", self.modified())
+            }
+            Tells::Nothing => {}
+        }
+        if let Some(version) = self.declares {
+            told += &format!("Repr-Digest: sha-256=:{}:\r\n", BASE64_STANDARD.encode(self.hash(version)));
+        }
+        told += &format!("Content-Type: video/mp4\r\nContent-Length: {}\r\nConnection: close\r\n\r\n", length - from);
+        (told, from, to)
+    }
+}
+
+/// The server; gone when dropped.
+pub struct Server {
+    address: String,
+    pub origin: Arc<Mutex<Origin>>,
+    /// Heads of all requests.
+    pub heads: Arc<Mutex<Vec<String>>>,
+    accepting: JoinHandle<()>,
+}
+
+impl Server {
+    pub async fn start(origin: Origin) -> Server {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let address = format!("http://{}", listener.local_addr().unwrap());
+        let (origin, heads) = (Arc::new(Mutex::new(origin)), Arc::default());
+        let (served, seen) = (origin.clone(), Arc::<Mutex<Vec<String>>>::clone(&heads));
+        let accepting = tokio::spawn(async move {
+            while let Ok((stream, _)) = listener.accept().await {
+                let (served, seen) = (served.clone(), seen.clone());
+                tokio::spawn(async move { serve(stream, &served, &seen).await });
+            }
+        });
+        Server { address, origin, heads, accepting }
+    }
+
+    pub fn change(&self, change: impl FnOnce(&mut Origin)) {
+        change(&mut self.origin.lock().unwrap());
+    }
+
+    /// Settings of a connection to it, of the connector `http`.
+    pub fn settings(&self, name: &str) -> Value {
+        json!({ "name": name, "connector": "http-v1.0", "allowPrivateNetwork": true, "endpointUrl": self.address,
+            "authentication": "bearer", "token": "token" })
+    }
+
+    pub fn connect(&self, name: &str) -> Connected {
+        let connection = Connection::from_value(self.settings(name)).unwrap();
+        let vault = Arc::new(MemoryVault::default());
+        Registry::discover().unwrap().connect(&connection, vault, &|_| unreachable!()).unwrap()
+    }
+}
+
+impl Drop for Server {
+    fn drop(&mut self) {
+        self.accepting.abort();
+    }
+}
+
+async fn serve(mut stream: TcpStream, origin: &Mutex<Origin>, heads: &Mutex<Vec<String>>) -> io::Result<()> {
+    let (reader, mut writer) = stream.split();
+    let (mut reader, mut head) = (BufReader::new(reader), String::new());
+    while !head.ends_with("\r\n\r\n") {
+        if reader.read_line(&mut head).await? == 0 {
+            return Ok(());
+        }
+    }
+    heads.lock().unwrap().push(head.clone());
+    let origin = {
+        let mut origin = origin.lock().unwrap();
+        let now = origin.clone();
+        if let Some(then) = origin.then.take() {
+            *origin = *then;
+        }
+        now
+    };
+    let (told, from, to) = origin.answer(&head);
+    writer.write_all(told.as_bytes()).await?;
+    let end = origin.cut.map_or(to, |cut| to.min(from + cut));
+    for piece in origin.pieces(from, end) {
+        writer.write_all(piece).await?;
+    }
+    writer.shutdown().await
+}

@@ -1,0 +1,335 @@
+//! Lists that change while they are read: through the real paging and `each`, no item is worked on twice, every reading ends,
+//! and where an item was missed although it was there all the time, the run says that items may be missing.
+#![allow(clippy::unwrap_used)]
+
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    sync::{Arc, LazyLock, Mutex},
+    time::Duration,
+};
+
+use futures::TryStreamExt;
+use schemars::JsonSchema;
+use serde::Deserialize;
+use serde_json::{Value, json};
+use trunkline_core::{
+    ActionEntry, ActionSpec, AnyAction, AnyClient, Checked, Connection, Connector, Context, Items, MemoryVault,
+    Registry, Result, VaultSlot, async_trait,
+};
+use trunkline_engine::{Engine, Flow, MemoryJournal, Run, RunEvent, RunStatus};
+use trunkline_rest::{Client, Limits, Table};
+use wiremock::{Mock, MockServer, Request, ResponseTemplate, matchers::any};
+
+const ROWS: &str = r#"
+[[operation]]
+name = "thing.offset"
+title = "By offset"
+route = "GET /offset"
+page = { kind = "offset", offset = "offset", count = "count", size = 100, items = "/items", total = "/total" }
+
+[[operation]]
+name = "thing.bare"
+title = "By offset, without a total"
+route = "GET /bare"
+page = { kind = "offset", offset = "offset", count = "count", size = 100, items = "/items" }
+
+[[operation]]
+name = "thing.number"
+title = "By number"
+route = "GET /number"
+page = { kind = "number", page = "page", count = "per_page", size = 100, items = "/items" }
+"#;
+
+static TABLE: LazyLock<Table> = LazyLock::new(|| {
+    Table::parse("shelf", &[("rows.toml".into(), ROWS.into())]).unwrap_or_else(|found| panic!("{found:#?}"))
+});
+
+struct Shelf;
+
+#[derive(Deserialize, JsonSchema)]
+struct Settings {
+    address: String,
+}
+
+#[async_trait]
+impl Connector for Shelf {
+    const NAME: &'static str = "shelf";
+    const VERSION: &'static str = "1.0";
+    const TITLE: &'static str = "Shelf";
+    type Settings = Settings;
+    type Client = Client;
+    fn connect(settings: Settings, _: VaultSlot) -> Result<Client> {
+        client(&settings.address)
+    }
+    async fn check(_: &Client) -> Checked {
+        Checked::default()
+    }
+}
+
+fn client(address: &str) -> Result<Client> {
+    let limits = Limits { first_wait: Duration::from_millis(10), ..Limits::default() };
+    Client::builder("Shelf", address.parse().unwrap(), &TABLE).private_network(true).limits(limits).build()
+}
+
+/// Sabotage: a list that never says that it has changed.
+struct Deaf(Box<dyn AnyAction>);
+
+#[async_trait]
+impl AnyAction for Deaf {
+    fn spec(&self) -> &ActionSpec {
+        self.0.spec()
+    }
+    async fn run(&self, client: &AnyClient, input: Value, cx: &Context) -> Result<Value> {
+        self.0.run(client, input, cx).await
+    }
+    async fn page(&self, client: &AnyClient, input: Value, from: Option<Value>, cx: &Context) -> Result<Items> {
+        let page = self.0.page(client, input, from, cx).await?;
+        Ok(Items { maybe_incomplete: None, ..page })
+    }
+}
+
+fn registry(deaf: bool) -> Registry {
+    let entry = match deaf {
+        false => ActionEntry::many::<Shelf>(|| TABLE.actions()),
+        true => ActionEntry::many::<Shelf>(|| {
+            Ok(TABLE.actions()?.into_iter().map(|action| Box::new(Deaf(action)) as Box<dyn AnyAction>).collect())
+        }),
+    };
+    Registry::empty().with_connector::<Shelf>().with_entry(entry).checked().unwrap()
+}
+
+/// A list on a server that changes after each request, as often as the seed says.
+struct List {
+    items: Vec<u64>,
+    /// What was there from the beginning and was never taken away.
+    stayed: BTreeSet<u64>,
+    new: u64,
+    random: u64,
+    /// How often of a hundred something happens between two requests, and how much at most.
+    often: (u64, u64),
+    /// What happens.
+    changes: &'static [Change],
+    changed: u64,
+    /// These two change places after the first request.
+    swap: Option<(usize, usize)>,
+}
+
+#[derive(Clone, Copy)]
+enum Change {
+    Insert,
+    Delete,
+    Move,
+}
+
+const ALL: &[Change] = &[Change::Insert, Change::Delete, Change::Move];
+
+impl List {
+    fn new(size: u64, seed: u64, changes: &'static [Change]) -> List {
+        // From lists that change once or twice while they are read to those that never stand still; some do not change.
+        let often = [(0, 1), (1, 1), (3, 1), (10, 2), (40, 3), (100, 10), (2, 40)][usize::try_from(seed % 7).unwrap()];
+        let items: Vec<_> = (0..size).collect();
+        let stayed = items.iter().copied().collect();
+        List {
+            items,
+            stayed,
+            new: size,
+            random: seed.wrapping_mul(0x9e37_79b9_7f4a_7c15),
+            often,
+            changes,
+            changed: 0,
+            swap: None,
+        }
+    }
+
+    /// SplitMix64.
+    fn random(&mut self, below: u64) -> u64 {
+        self.random = self.random.wrapping_add(0x9e37_79b9_7f4a_7c15);
+        let mixed = (self.random ^ (self.random >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+        let mixed = (mixed ^ (mixed >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+        (mixed ^ (mixed >> 31)) % below.max(1)
+    }
+
+    fn place(&mut self) -> usize {
+        let length = self.items.len() as u64;
+        usize::try_from(self.random(length)).unwrap()
+    }
+
+    fn shift(&mut self) {
+        if self.random(100) >= self.often.0 {
+            return;
+        }
+        for _ in 0..=self.random(self.often.1) {
+            self.changed += 1;
+            let change = self.random(self.changes.len() as u64);
+            match self.changes[usize::try_from(change).unwrap()] {
+                Change::Insert => {
+                    let place = self.place();
+                    self.items.insert(place, self.new);
+                    self.new += 1;
+                }
+                Change::Delete if self.items.is_empty() => {}
+                Change::Delete => {
+                    let place = self.place();
+                    let gone = self.items.remove(place);
+                    self.stayed.remove(&gone);
+                }
+                Change::Move => {
+                    let place = self.place();
+                    let item = self.items.remove(place);
+                    let place = self.place();
+                    self.items.insert(place, item);
+                }
+            }
+        }
+    }
+
+    fn answer(&mut self, request: &Request) -> Value {
+        let given = |name: &str| -> Option<usize> {
+            request.url.query_pairs().find(|(key, _)| key == name).map(|(_, value)| value.parse().unwrap())
+        };
+        let (from, count) = match request.url.path() {
+            "/number" => ((given("page").unwrap() - 1) * given("per_page").unwrap(), given("per_page").unwrap()),
+            _ => (given("offset").unwrap(), given("count").unwrap()),
+        };
+        let page: Vec<_> = self.items.iter().skip(from).take(count).map(|id| json!({ "id": id })).collect();
+        let total = (request.url.path() == "/offset").then_some(self.items.len());
+        if let Some((one, other)) = self.swap.take() {
+            self.items.swap(one, other);
+        }
+        self.shift();
+        json!({ "items": page, "total": total })
+    }
+}
+
+async fn serve(list: List) -> (MockServer, Arc<Mutex<List>>) {
+    let server = MockServer::start().await;
+    let list = Arc::new(Mutex::new(list));
+    let answering = list.clone();
+    let answer =
+        move |request: &Request| ResponseTemplate::new(200).set_body_json(answering.lock().unwrap().answer(request));
+    Mock::given(any()).respond_with(answer).mount(&server).await;
+    (server, list)
+}
+
+/// What a run over a list came to.
+struct Read {
+    run: Run,
+    /// Items that were there all the time and were not worked on.
+    missed: usize,
+    doubles: usize,
+    changed: u64,
+}
+
+impl Read {
+    fn is_flagged(&self) -> bool {
+        self.run.ledger[&"all".into()].maybe_incomplete.is_some()
+    }
+}
+
+async fn read(action: &str, list: List, registry: &Registry) -> Read {
+    let (server, list) = serve(list).await;
+    let document = json!({ "name": "shelf", "connector": "shelf-v1.0", "address": server.uri() });
+    let connection = Connection::from_value(document).unwrap();
+    let lookup = |_: &_| unreachable!("no secrets here");
+    let connected = registry.connect(&connection, Arc::new(MemoryVault::default()), &lookup).unwrap();
+    let flow = Flow::from_value(json!({
+        "name": "reads", "connections": { "shelf": "shelf" },
+        "steps": [{ "id": "all", "each": { "action": action, "connection": "shelf", "input": {} }, "key": "{{ item.id }}",
+            "concurrency": 4, "steps": [{ "id": "noted", "set": { "id": "{{ item.id }}" } }] }],
+        "output": { "maybe": "{{ steps.all.maybe_incomplete }}" }
+    }));
+    let journal = Arc::new(MemoryJournal::default());
+    let engine = Engine::new(journal.clone());
+    let slots = BTreeMap::from([("shelf".to_owned(), connected)]);
+    let running = engine.start(&flow.unwrap(), json!({}), slots).await.unwrap();
+    let id = running.id().clone();
+    let run = running.wait().await.unwrap();
+    let mut ends = BTreeMap::<u64, usize>::new();
+    let visit = &mut |event| {
+        if let RunEvent::ItemFinished { key, .. } = event {
+            *ends.entry(key.parse().unwrap()).or_default() += 1;
+        }
+    };
+    trunkline_engine::Journal::replay(&*journal, &id, visit).await.unwrap();
+    let list = list.lock().unwrap();
+    let missed = list.stayed.iter().filter(|id| !ends.contains_key(id)).count();
+    let doubles = ends.values().filter(|times| **times > 1).count();
+    Read { run, missed, doubles, changed: list.changed }
+}
+
+/// Reads lists of this size, one a seed; how many of them had items that were missed, and how many were flagged.
+async fn hold(action: &str, size: u64, seeds: std::ops::Range<u64>) -> (usize, usize) {
+    let registry = registry(false);
+    let (mut missed, mut flagged) = (0, 0);
+    for seed in seeds {
+        let read = read(action, List::new(size, seed, ALL), &registry).await;
+        assert_eq!((read.run.status, read.doubles), (RunStatus::Succeeded, 0), "{action}, seed {seed}");
+        assert!(read.missed == 0 || read.is_flagged(), "{action}, seed {seed}: {} missed silently", read.missed);
+        assert!(read.changed > 0 || !read.is_flagged(), "{action}, seed {seed}: {:?}", read.run.ledger);
+        assert_eq!(read.run.output.as_ref().unwrap()["maybe"], read.is_flagged());
+        missed += usize::from(read.missed > 0);
+        flagged += usize::from(read.is_flagged());
+    }
+    println!("{action}: items were missed in {missed} readings, {flagged} were flagged");
+    (missed, flagged)
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn no_item_of_a_list_that_shifts_is_missed_without_a_word() {
+    for action in ["thing.offset", "thing.bare", "thing.number"] {
+        let (missed, _) = hold(action, 1_000, 0..28).await;
+        assert!(missed > 0, "{action}: nothing was tried");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+#[ignore = "minutes: a hundred lists of five thousand items, three ways"]
+async fn no_item_of_a_hundred_long_lists_that_shift_is_missed_without_a_word() {
+    for action in ["thing.offset", "thing.bare", "thing.number"] {
+        let (missed, _) = hold(action, 5_000, 0..100).await;
+        assert!(missed > 0, "{action}: nothing was tried");
+    }
+}
+
+/// The sabotage twin: deletions alone show no item twice, so nobody but the paging can notice them.
+#[tokio::test(flavor = "multi_thread")]
+async fn without_the_look_at_where_pages_meet_items_are_missed_without_a_word() {
+    for (deaf, silent) in [(false, false), (true, true)] {
+        let registry = registry(deaf);
+        let mut missed_silently = false;
+        for (action, seed) in [("thing.offset", 3), ("thing.bare", 4), ("thing.number", 3)] {
+            let read = read(action, List::new(1_000, seed, &[Change::Delete]), &registry).await;
+            missed_silently |= read.missed > 0 && !read.is_flagged();
+        }
+        assert_eq!(missed_silently, silent);
+    }
+}
+
+/// Two items change places far from where pages meet: the paging has nothing to see, `each` knows the item again.
+#[tokio::test(flavor = "multi_thread")]
+async fn items_that_change_places_are_noticed_by_their_keys() {
+    for action in ["thing.offset", "thing.bare"] {
+        let list = List { swap: Some((10, 250)), ..List::new(300, 0, ALL) };
+        let read = read(action, list, &registry(false)).await;
+        assert_eq!((read.missed, read.doubles), (1, 0), "{action}");
+        let reason = read.run.ledger[&"all".into()].maybe_incomplete.clone().unwrap();
+        assert!(reason.starts_with("10 came again"), "{action}: {reason}");
+    }
+}
+
+/// The loop of `next` alone, as those who call the client have it: it ends, and a page that says nothing repeats nothing.
+#[tokio::test(flavor = "multi_thread")]
+async fn the_loop_over_next_ends_and_repeats_nothing_unsaid() {
+    for action in ["thing.offset", "thing.bare", "thing.number"] {
+        for seed in 0..14 {
+            let (server, _) = serve(List::new(1_000, seed, &[Change::Insert, Change::Delete])).await;
+            let client = client(&server.uri()).unwrap();
+            let cx = Context::default();
+            let pages: Vec<Items> = client.pages(action, json!({}), &cx).try_collect().await.unwrap();
+            let said = pages.iter().any(|page| page.maybe_incomplete.is_some());
+            let ids: Vec<_> = pages.iter().flat_map(|page| &page.items).map(ToString::to_string).collect();
+            let distinct: BTreeSet<_> = ids.iter().collect();
+            assert!(said || distinct.len() == ids.len(), "{action}, seed {seed}");
+        }
+    }
+}

@@ -1,0 +1,75 @@
+//! `kill -9` at every point of a refresh, where the login server is one that ends a sign-in whose refresh token comes twice.
+
+use std::time::Duration;
+
+use futures::future::join_all;
+use trunkline_tests::{
+    Dice,
+    refresh::{Grant, Tally, Upstream, WINDOWS, Window, World, kill},
+};
+
+use crate::{Login, walk};
+
+const ATTEMPT: Duration = Duration::from_secs(1);
+
+/// Connections that are killed at, each with its own sign-in and store: most of a kill is waiting.
+const LANES: usize = 8;
+
+/// Not a test: the program of the processes.
+#[test]
+#[ignore = "the program of the other tests' processes"]
+fn process() {
+    trunkline_tests::refresh::process();
+}
+
+fn upstream(login: &Login) -> Upstream {
+    Upstream {
+        token_url: login.url("/token"),
+        authorization_url: login.url("/auth?prompt=consent"),
+        api_url: login.url("/api/me"),
+        headers: Vec::new(),
+        client_id: "by-post".into(),
+        client_secret: "by-post-secret".into(),
+        scopes: ["openid", "offline_access"].map(str::to_owned).into(),
+    }
+}
+
+async fn kills(each: usize) {
+    let Some(login) = Login::start(&[]).await else { return };
+    let browser = async |url: String| walk(&url).await;
+    let mut dice = Dice::default();
+    let pauses: Vec<_> = (0..LANES * each).map(|_| Duration::from_micros(dice.roll(0, 6_000))).collect();
+    let lanes = pauses.chunks(each).enumerate().map(async |(lane, pauses)| {
+        let world = World::new("kills::process", upstream(&login), Grant::Browser, ATTEMPT).await;
+        world.sign_in(&browser).await;
+        let mut tally = Tally::default();
+        for (round, pause) in pauses.iter().enumerate() {
+            let window = WINDOWS[(lane * each + round) % WINDOWS.len()];
+            let so_far = tally.count();
+            while tally.count() == so_far {
+                tally = tally.and(kill(&world, window, true, None, *pause, &browser).await);
+                assert!(tally.spoiled < 20, "{tally}");
+            }
+        }
+        tally.faults.extend(world.gate.faults());
+        tally
+    });
+    let all = join_all(lanes).await.into_iter().fold(Tally::default(), Tally::and);
+    println!("oidc-provider, strict: {all}");
+    assert_eq!((all.torn, all.count()), (0, LANES * each), "{all}");
+    assert_eq!(all.faults, [""; 0]);
+    // Nothing would be shown by a login server that forgives.
+    let spent = [Window::Sent, Window::Answered].map(|window| all.kills[&window]).iter().sum::<usize>();
+    assert!(all.lost() == spent && spent >= each, "{all}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_process_killed_at_any_point_of_a_refresh_loses_only_what_nobody_could_keep() {
+    kills(3).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+#[ignore = "minutes: 400 kills"]
+async fn a_process_killed_at_any_point_of_a_refresh_for_long() {
+    kills(50).await;
+}

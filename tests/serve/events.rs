@@ -1,0 +1,126 @@
+//! The events of a run as a stream: as browsers read it, with the API's token.
+
+use std::time::Duration;
+
+use futures::StreamExt;
+use serde_json::{Value, json};
+use trunkline_tests::{Cli, LONG, until};
+
+use crate::{Serve, keep};
+
+/// What a stream told, event by event, with what is held back.
+struct Stream {
+    response: reqwest::Response,
+    kept: String,
+}
+
+impl Stream {
+    async fn open(serve: &Serve, run: &str, last: Option<&str>) -> reqwest::Response {
+        let request = serve.http.get(serve.url(&format!("/rest/v1/runs/{run}/events"))).bearer_auth(&serve.token);
+        let request = last.into_iter().fold(request, |request, last| request.header("last-event-id", last));
+        request.send().await.unwrap()
+    }
+
+    async fn of(serve: &Serve, run: &str, last: Option<&str>) -> Stream {
+        let response = Stream::open(serve, run, last).await;
+        assert_eq!(response.status(), 200);
+        assert_eq!(response.headers()["content-type"], "text/event-stream");
+        assert_eq!(response.headers()["cache-control"], "no-store");
+        Stream { response, kept: String::new() }
+    }
+
+    /// The next event, with its id; nothing at the end.
+    async fn next(&mut self) -> Option<(u64, Value)> {
+        loop {
+            if let Some((block, rest)) = self.kept.split_once("\n\n") {
+                let (block, rest) = (block.to_owned(), rest.to_owned());
+                self.kept = rest;
+                let field = |name: &str| block.lines().find_map(|line| line.strip_prefix(name)).map(str::trim);
+                // What begins with a colon is a heartbeat.
+                let Some(data) = field("data:") else { continue };
+                return Some((field("id:").unwrap().parse().unwrap(), serde_json::from_str(data).unwrap()));
+            }
+            let chunk = tokio::time::timeout(LONG, self.response.chunk()).await.unwrap().unwrap()?;
+            self.kept += std::str::from_utf8(&chunk).unwrap();
+        }
+    }
+
+    async fn rest(mut self) -> Vec<(u64, Value)> {
+        let mut all = Vec::new();
+        while let Some(one) = self.next().await {
+            all.push(one);
+        }
+        all
+    }
+}
+
+fn waits() -> Value {
+    json!({
+        "name": "waits", "input": { "type": "object", "properties": { "numbers": { "type": "array" } } },
+        "output": { "told": "{{ steps.ok.word }}" },
+        "steps": [
+            { "id": "all", "each": "{{ input.numbers }}", "steps": [{ "id": "odd", "if": "{{ item % 2 == 1 }}", "skip": "odd" }] },
+            { "id": "ok", "wait": { "signal": "go" } }
+        ]
+    })
+}
+
+#[tokio::test]
+async fn several_watch_a_run_and_one_goes_on_where_it_was() {
+    let cli = Cli::default();
+    keep(&cli, &waits()).await;
+    let serve = Serve::start(&cli).await;
+    let run = serve.run("waits", &json!({ "numbers": [1, 2, 3] })).await;
+    let mut first = Stream::of(&serve, &run, None).await;
+    let second = Stream::of(&serve, &run[..8], None).await;
+    let mut seen = Vec::new();
+    while seen.last().is_none_or(|(_, told): &(u64, Value)| told["event"] != "wait_began") {
+        seen.push(first.next().await.unwrap());
+    }
+    drop(first);
+    let last = seen.last().unwrap().0.to_string();
+    let third = Stream::of(&serve, &run, Some(&last)).await;
+    let payload = json!({ "word": "a word for nobody" }).to_string();
+    cli.run(&["runs", "signal", &run, "go", "--payload", &payload]).await.expect(0);
+    let (all, rest) = tokio::join!(second.rest(), third.rest());
+    assert!(all.iter().map(|(id, _)| *id).eq(1..=all.len() as u64) && all.iter().all(|(id, told)| told["seq"] == *id));
+    assert_eq!(seen.iter().chain(&rest).collect::<Vec<_>>(), all.iter().collect::<Vec<_>>());
+    assert_eq!(all.last().unwrap().1["status"], "succeeded");
+    let odd: Vec<_> = all.iter().filter(|(_, told)| told["message"] == "odd").map(|(_, told)| &told["item"]).collect();
+    assert_eq!(odd, [&json!("0"), &json!("2")]);
+    assert!(!json!(all).to_string().contains("a word for nobody"), "neither payloads nor outputs are told");
+    assert_eq!(serve.get(&format!("/rest/v1/runs/{run}")).await.1["output"]["told"], "a word for nobody");
+
+    // Who has seen the end need not come again.
+    let last = all.len().to_string();
+    assert_eq!(Stream::open(&serve, &run, Some(&last)).await.status(), 204);
+    assert_eq!(Stream::of(&serve, &run, None).await.rest().await, all, "and afterwards it is all there");
+    assert_eq!(Stream::open(&serve, &run, Some("soon")).await.status(), 400);
+    assert_eq!(Stream::open(&serve, "zzz", None).await.status(), 404);
+    let path = format!("/rest/v1/runs/{run}/events");
+    assert_eq!(serve.http.get(serve.url(&path)).send().await.unwrap().status(), 401);
+    let (status, timeline) = serve.get(&format!("/rest/v1/runs/{run}/timeline")).await;
+    let (logged, log) = serve.get(&format!("/rest/v1/runs/{run}/log?after=0")).await;
+    assert_eq!((logged, log), (200, json!({ "dropped": 0, "entries": [] })));
+    assert_eq!(serve.get(&format!("/rest/v1/runs/{run}/log?after=x")).await.0, 400);
+    assert_eq!((status, &timeline["steps"][0]["items"]["count"]), (200, &json!({ "done": 1, "skipped": 2 })));
+}
+
+#[tokio::test]
+async fn there_is_room_for_so_many_who_watch_and_those_who_leave_make_room() {
+    let cli = Cli::default();
+    keep(&cli, &waits()).await;
+    let serve = Serve::start(&cli).await;
+    let run = serve.run("waits", &json!({ "numbers": [] })).await;
+    let many = futures::stream::iter(0..128).map(|_| Stream::of(&serve, &run, None)).buffered(16);
+    let mut many: Vec<_> = many.collect().await;
+    let refused = Stream::open(&serve, &run, None).await;
+    assert_eq!((refused.status().as_u16(), refused.headers().contains_key("retry-after")), (429, true));
+    many.truncate(100);
+    until("room for another", async || (Stream::open(&serve, &run, None).await.status() == 200).then_some(())).await;
+    // A server that stops lets go of those who watch.
+    let stopped = tokio::time::timeout(Duration::from_secs(30), serve.stop()).await;
+    stopped.unwrap().expect(0);
+    let told = many.pop().unwrap().rest().await;
+    assert!(told.iter().any(|(_, told)| told["event"] == "wait_began"), "{told:?}");
+}
