@@ -114,13 +114,13 @@ async fn a_process_may_end_in_any_flush() {
     let cli = witness.home().await;
     let input = input(5).to_string();
     let mut accepted = BTreeSet::new();
-    for at in [1, 2, 3, 5, 8, 12] {
+    for at in [1, 2, 4, 7, 12] {
         let run = ["run", "witnessed", "--input", &input];
         let traced = traced(&cli, &run, &format!("signal=KILL:when={at}")).await;
         assert_eq!(traced.answer.code, -1, "flush {at}: {:?}", traced.answer);
         accepted.extend(acknowledged(&traced.answer));
     }
-    assert!((3..6).contains(&accepted.len()), "void: {accepted:?}");
+    assert!((2..5).contains(&accepted.len()), "void: {accepted:?}");
     all_end(&cli, &mut witness, &accepted).await;
 }
 

@@ -16,8 +16,8 @@ const PROCESSES: usize = 3;
 const STARTS: usize = 20;
 
 /// A run that is accepted and that nobody works on: who accepted it stops before the first step.
-async fn left(parked: &Runtime) -> RunId {
-    let running = parked.start_kept("witnessed", input(1), Default::default()).await.unwrap();
+pub(crate) async fn left(parked: &Runtime, flow: &str) -> RunId {
+    let running = parked.start_kept(flow, input(1), Default::default()).await.unwrap();
     let run = running.wait().await.unwrap();
     assert_eq!(run.status, RunStatus::Running);
     run.id
@@ -66,7 +66,7 @@ async fn races(races: usize) {
     parked.engine().park();
     let mut dice = Dice::default();
     for _ in 0..races {
-        let run = left(&parked).await;
+        let run = left(&parked, "witnessed").await;
         // Mostly at the same moment; sometimes the second comes while the first is at work or just through.
         let late = Duration::from_micros(dice.roll(0, 4) * dice.roll(0, 4_000));
         let first = tokio::spawn(soon(one.clone(), run.clone(), Duration::ZERO));
@@ -90,7 +90,7 @@ async fn races(races: usize) {
     }
     // The same with real processes.
     for _ in 0..PROCESSES {
-        let run = left(&parked).await.0;
+        let run = left(&parked, "witnessed").await.0;
         let resume = ["runs", "resume", &run, "--json"];
         let (first, second) = (cli.start(&resume), cli.start(&resume));
         let (first, second) = tokio::join!(finish(first), finish(second));
