@@ -4,21 +4,18 @@
 //! that holds on other machines, too. Nothing here fails because it is slow.
 #![allow(clippy::unwrap_used)]
 
+mod server;
+
 use std::{
     collections::BTreeMap,
-    future::Future,
     sync::{Arc, LazyLock},
     time::{Duration, Instant},
 };
 
-use futures::{StreamExt, stream};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
-use tokio::{
-    io::{AsyncReadExt, AsyncWriteExt},
-    net::{TcpListener, TcpStream},
-};
+use server::{rate, server};
 use trunkline_core::{
     Action, Checked, Connected, Connection, Connections, Connector, Context, Effect, MemoryVault, Registry, Result,
     Secret, VaultSlot, async_trait,
@@ -160,36 +157,6 @@ fn loading() -> (f64, u64) {
     (median["ms"].as_f64().unwrap(), median["actions"].as_u64().unwrap())
 }
 
-/// A server that answers every request with the same small JSON and keeps the connection.
-async fn server() -> String {
-    const ANSWER: &[u8] = b"HTTP/1.1 200 OK\r\ncontent-type: application/json\r\ncontent-length: 29\r\n\r\n{\"id\":7,\"title\":\"an answer\" } ";
-    async fn serve(mut socket: TcpStream) -> std::io::Result<()> {
-        socket.set_nodelay(true)?;
-        let (mut buffer, mut read) = (vec![0; 16 * 1024], 0);
-        loop {
-            let length = socket.read(&mut buffer[read..]).await?;
-            if length == 0 {
-                return Ok(());
-            }
-            read += length;
-            // GETs without bodies: an empty line ends each.
-            while let Some(end) = buffer[..read].windows(4).position(|window| window == b"\r\n\r\n") {
-                buffer.copy_within(end + 4..read, 0);
-                read -= end + 4;
-                socket.write_all(ANSWER).await?;
-            }
-        }
-    }
-    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-    let address = format!("http://{}", listener.local_addr().unwrap());
-    tokio::spawn(async move {
-        while let Ok((socket, _)) = listener.accept().await {
-            tokio::spawn(serve(socket));
-        }
-    });
-    address
-}
-
 static OPERATIONS: Table = Table::new(
     "figures",
     &[(
@@ -204,13 +171,6 @@ static OPERATIONS: Table = Table::new(
     )],
 );
 
-/// Calls a second, so many in flight.
-async fn rate<F: Future<Output = ()>>(call: impl Fn(usize) -> F) -> f64 {
-    let since = Instant::now();
-    stream::iter(0..CALLS).map(call).buffer_unordered(IN_FLIGHT).collect::<Vec<()>>().await;
-    CALLS as f64 / since.elapsed().as_secs_f64()
-}
-
 /// Calls a second through [`Client`] and with bare reqwest, best of three rounds each, in turns.
 async fn calls() -> (f64, f64) {
     let base = server().await;
@@ -220,13 +180,13 @@ async fn calls() -> (f64, f64) {
     let (bare, cx) = (http(), Context::default());
     let (mut best, mut best_bare) = (0.0_f64, 0.0_f64);
     for _ in 0..3 {
-        let round = rate(async |id| {
+        let round = rate(CALLS, IN_FLIGHT, async |id| {
             let url = format!("{base}/things/{id}");
             let answer = bare.get(url).bearer_auth("token").send().await.unwrap().json::<Value>().await.unwrap();
             assert_eq!(answer["id"], 7);
         });
         best_bare = best_bare.max(round.await);
-        let round = rate(async |id| {
+        let round = rate(CALLS, IN_FLIGHT, async |id| {
             let answer = client.call("thing.get", json!({ "id": id }), &cx).await.unwrap();
             assert_eq!(answer["id"], 7);
         });

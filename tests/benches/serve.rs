@@ -1,0 +1,78 @@
+//! What `trunkline serve` costs: flows of five calls a second through a webhook that answers when the run is over, as ratios
+//! to the same calls by bare reqwest; its start to the end of the first run; its memory when it has nothing to do.
+//! `cargo bench -p trunkline-tests --bench serve`, with `-- --json` for programs. Nothing here fails because it is slow.
+#![allow(clippy::unwrap_used)]
+
+mod server;
+
+use std::{fs, time::Instant};
+
+use serde_json::{Value, json};
+use server::{rate, server};
+use trunkline_tests::{
+    Cli, http,
+    serve::{Serve, keep},
+};
+
+const FLOWS: usize = 1000;
+const CALLS: usize = 5;
+
+fn flow() -> Value {
+    let call = |number: usize| {
+        json!({ "id": format!("call{number}"), "action": "request", "connection": "site",
+            "input": { "method": "GET", "path": format!("/things/{number}") } })
+    };
+    json!({
+        "name": "five", "connections": { "site": "http" }, "overlap": "parallel",
+        "trigger": { "webhook": { "answer": "result", "timeout": "60s" } },
+        "steps": (0..CALLS).map(call).collect::<Vec<_>>(), "output": { "id": "{{ steps.call4.body.id }}" }
+    })
+}
+
+/// The memory a process has now, in MB.
+fn memory(process: u32) -> f64 {
+    let status = fs::read_to_string(format!("/proc/{process}/status")).unwrap_or_default();
+    let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:")).unwrap_or_default();
+    line.trim().trim_end_matches(" kB").parse::<f64>().unwrap_or(f64::NAN) / 1024.0
+}
+
+#[tokio::main]
+async fn main() {
+    let (cli, base, bare) = (Cli::default(), server().await, http());
+    let document = json!({ "name": "site", "connector": "http-v1.0", "endpointUrl": base, "allowPrivateNetwork": true,
+        "authentication": "none", "requestsAtOnce": 100 });
+    cli.pipe(&["connection", "add", "-"], &document.to_string()).await.expect(0);
+    let webhook = keep(&cli, &flow()).await["webhook"].as_str().unwrap().to_owned();
+
+    let since = Instant::now();
+    let serve = Serve::start(&cli).await;
+    let url = serve.url(&webhook);
+    let run = async || {
+        let answer = bare.post(&url).json(&json!({})).send().await.unwrap();
+        let (status, told) = (answer.status(), answer.json::<Value>().await.unwrap());
+        assert_eq!(told["output"]["id"], 7, "{status}: {told}");
+    };
+    run().await;
+    let start = since.elapsed().as_secs_f64();
+    let idle = memory(serve.process.id().unwrap());
+
+    let mut figures = json!({ "first_run_seconds": start, "idle_mb": idle });
+    for in_flight in [1, 16, 64] {
+        let (mut best, mut best_bare) = (0.0_f64, 0.0_f64);
+        for _ in 0..3 {
+            let calls = rate(FLOWS, in_flight, async |_| {
+                for number in 0..CALLS {
+                    let answer = bare.get(format!("{base}/things/{number}")).send().await.unwrap();
+                    assert_eq!(answer.json::<Value>().await.unwrap()["id"], 7);
+                }
+            });
+            best_bare = best_bare.max(calls.await);
+            best = best.max(rate(FLOWS, in_flight, async |_| run().await).await);
+        }
+        figures[format!("flows_{in_flight}")] =
+            json!({ "ratio": best / best_bare, "a_second": best, "bare_a_second": best_bare });
+    }
+    figures["busy_mb"] = memory(serve.process.id().unwrap()).into();
+    println!("{}", serde_json::to_string_pretty(&figures).unwrap_or_default());
+    serve.stop().await;
+}
