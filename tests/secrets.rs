@@ -320,6 +320,50 @@ async fn signs_in(watch: &mut Watch, sandbox: &Sandbox, relay: SocketAddr) -> St
     code.expect("the login server gave a code out")
 }
 
+/// What protects a webhook, and the API: the secret that its sender signs with, and the tokens.
+#[tokio::test(flavor = "multi_thread")]
+async fn what_protects_a_webhook_is_not_seen_either() {
+    let mut watch = Watch { cli: Cli::default(), places: Vec::new() };
+    let secret = "canary of a sender/who signs+\"so\"=";
+    let flow =
+        json!({ "name": "hook", "steps": [], "trigger": { "webhook": { "signature": { "header": "X-Signature" } } } });
+    let added = trunkline_tests::serve::add(&watch.cli, &flow, &["--inactive"]).await.expect(0).json();
+    let webhook = added["webhook"].as_str().unwrap().to_owned();
+    watch.cli.pipe(&["flow", "secret", "hook", "-"], secret).await.expect(0);
+    watch.run(&["flow", "activate", "hook"]).await.expect(0);
+    let mut serve =
+        watch.cli.command(&["serve", "--json", "--listen", "127.0.0.1:0", "--log", "trace"]).spawn().unwrap();
+    let mut line = String::new();
+    let mut lines = tokio::io::BufReader::new(serve.stdout.take().unwrap());
+    tokio::io::AsyncBufReadExt::read_line(&mut lines, &mut line).await.unwrap();
+    let about: Value = serde_json::from_str(&line).unwrap();
+    let (address, http) = (about["address"].as_str().unwrap(), trunkline_tests::http());
+    let token = fs::read_to_string(about["token_file"].as_str().unwrap()).unwrap();
+    for (signature, status) in [(signed(secret, "{}"), 202), (signed("another", "{}"), 403), ("junk".to_owned(), 403)] {
+        let call = http.post(format!("{address}{webhook}")).header("X-Signature", signature).body("{}");
+        let answer = call.send().await.unwrap();
+        assert_eq!(answer.status(), status);
+        watch.places.push(("answer of a webhook".into(), answer.bytes().await.unwrap().to_vec()));
+    }
+    for part in ["flows", "runs", "connections"] {
+        let answer = http.get(format!("{address}/rest/v1/{part}")).bearer_auth(&token).send().await.unwrap();
+        watch.places.push((part.into(), answer.bytes().await.unwrap().to_vec()));
+    }
+    assert!(std::process::Command::new("kill").arg(serve.id().unwrap().to_string()).status().unwrap().success());
+    let ended = trunkline_tests::finish(serve).await.expect(0);
+    watch.note("serve", &ended);
+    watch.run(&["flow", "show", "hook"]).await.expect(0);
+    watch.run(&["flow", "list", "--json"]).await.expect(0);
+    let canaries = [secret, &token, webhook.rsplit('/').next().unwrap()].map(str::to_owned);
+    assert_eq!(seen(&canaries.into(), &watch.places), [""; 0]);
+}
+
+fn signed(secret: &str, body: &str) -> String {
+    let mut mac = <hmac::Hmac<sha2::Sha256> as hmac::KeyInit>::new_from_slice(secret.as_bytes()).unwrap();
+    hmac::Mac::update(&mut mac, body.as_bytes());
+    hmac::Mac::finalize(mac).into_bytes().iter().map(|byte| format!("{byte:02x}")).collect()
+}
+
 /// The other ways to sign in, with secrets that look different in every dress; services that say back what they got; keys
 /// of the store; and an answer that holds a signed address, in a run.
 #[tokio::test(flavor = "multi_thread")]

@@ -12,10 +12,12 @@ use std::{
     time::{Duration, Instant},
 };
 
+use futures::StreamExt;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 use server::{rate, server};
+use tokio::io::AsyncReadExt;
 use trunkline_core::{
     Action, Checked, Connected, Connection, Connections, Connector, Context, Effect, MemoryVault, Registry, Result,
     Secret, VaultSlot, async_trait,
