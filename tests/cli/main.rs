@@ -9,6 +9,7 @@ mod flows;
 mod keys;
 mod ledger;
 mod runs;
+mod scopes;
 mod sign_in;
 mod waits;
 mod watching;

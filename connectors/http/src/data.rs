@@ -37,6 +37,9 @@ struct Manifest {
     /// Where the vendor documents the API, as a URL.
     #[serde(default)]
     documentation: String,
+    /// The OAuth scopes that every operation needs.
+    #[serde(default)]
+    scopes: Vec<String>,
     /// Name of an operation without required inputs that reads without harm: what `connection check` calls.
     check: Option<String>,
     /// Headers that go with every call, such as the version of the API. They are no secrets.
@@ -149,6 +152,7 @@ fn finish(
             version: manifest.version,
             title: manifest.title,
             documentation: manifest.documentation,
+            scopes: manifest.scopes,
             connection,
         },
         table,

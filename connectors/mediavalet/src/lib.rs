@@ -52,6 +52,7 @@ impl Connector for MediaValet {
     const VERSION: &'static str = "1.0";
     const TITLE: &'static str = "MediaValet";
     const DOCUMENTATION: &'static str = "https://docs.mediavalet.com";
+    const SCOPES: &'static [&'static str] = &["api"];
     type Settings = Settings;
     type Client = Client;
 

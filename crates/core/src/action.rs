@@ -53,6 +53,8 @@ pub trait Action: Send + Sync + 'static {
     const EFFECT: Effect;
     /// `METHOD /path` if it stands for one call of the vendor's API that no row can describe.
     const ROUTE: Option<&'static str> = None;
+    /// The OAuth scopes it needs beside those of its connector.
+    const SCOPES: &'static [&'static str] = &[];
 
     /// Does it.
     async fn run(client: &ClientOf<Self>, input: Self::Input, cx: &Context) -> Result<Self::Output>;
@@ -96,6 +98,9 @@ pub struct ActionSpec {
     pub route: Option<String>,
     /// Whether `each` can go through its items page by page.
     pub lists: bool,
+    /// The OAuth scopes it needs beside those of its connector.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub scopes: Vec<String>,
     /// JSON Schema (draft 2020-12) of the input.
     pub input: Value,
     /// JSON Schema of the output; `true` where the shape is not known.
@@ -169,6 +174,7 @@ impl<A: Action> Typed<A> {
             effect: A::EFFECT,
             route: A::ROUTE.map(str::to_owned),
             lists: false,
+            scopes: A::SCOPES.iter().copied().map(str::to_owned).collect(),
             input,
             output: schema_of::<A::Output>(),
         };

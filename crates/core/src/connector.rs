@@ -30,6 +30,9 @@ pub trait Connector: Send + Sync + 'static {
     const TITLE: &'static str;
     /// Where the vendor documents the API, as a URL; empty if nowhere.
     const DOCUMENTATION: &'static str = "";
+    /// The OAuth scopes without which the service refuses every action; a flow is held against what a connection was
+    /// granted before it runs.
+    const SCOPES: &'static [&'static str] = &[];
     /// What a user fills in. Doc comments become the form; secrets are [`Secret`](crate::Secret)s.
     type Settings: DeserializeOwned + JsonSchema + Send;
     /// What actions get to work with.
@@ -140,6 +143,9 @@ pub struct ConnectorSpec {
     /// Where the vendor documents the API, as a URL; empty if nowhere.
     #[serde(skip_serializing_if = "String::is_empty")]
     pub documentation: String,
+    /// The OAuth scopes that every action needs.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub scopes: Vec<String>,
     /// JSON Schema of a whole connection document: `name`, `connector` and the settings.
     pub connection: Value,
 }
@@ -206,6 +212,7 @@ impl<C: Connector> Typed<C> {
             version: C::VERSION.into(),
             title: C::TITLE.into(),
             documentation: C::DOCUMENTATION.into(),
+            scopes: C::SCOPES.iter().copied().map(str::to_owned).collect(),
             connection: Value::Null,
         };
         spec.connection = connection_schema(&spec.id(), C::TITLE, schema_of::<C::Settings>());

@@ -18,6 +18,9 @@ pub struct SignIn {
     /// Whether another one can be had then without a person.
     #[serde(default)]
     pub renewable: bool,
+    /// The scopes of that token, if the login server said; else those asked for (RFC 6749 section 5.1).
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub scopes: Option<Vec<String>>,
 }
 
 /// What [`SignIn`] can say.

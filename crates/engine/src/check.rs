@@ -6,7 +6,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use serde_json::{Map, Value, json};
-use trunkline_core::{Diagnostic, Effect, Registered, Registry, Schema, Severity, closest, pointer_part};
+use trunkline_core::{ActionSpec, Diagnostic, Effect, Registered, Registry, Schema, Severity, closest, pointer_part};
 
 use crate::{
     Flow, Step, Template, Trigger,
@@ -17,9 +17,13 @@ use crate::{
     types::{self, Known, Names},
 };
 
+/// The OAuth scopes of the connections in a flow's slots; a slot of which nothing is known is left out.
+pub type Granted = BTreeMap<String, BTreeSet<String>>;
+
 struct Checker<'a> {
     registry: &'a Registry,
     flow: &'a Flow,
+    granted: &'a Granted,
     found: Vec<Diagnostic>,
     used: BTreeSet<&'a str>,
     /// The names that the expressions looked at last begin with.
@@ -33,15 +37,26 @@ impl Flow {
     /// do not fit, references to what no step before them yields, values of another type than is wanted, steps that can
     /// never run.
     pub fn check(&self, registry: &Registry) -> Vec<Diagnostic> {
-        self.check_beside(registry, &BTreeSet::new())
+        self.check_granted(registry, &Granted::new())
+    }
+
+    /// The same, and the actions that need scopes which the connection in their slot was not granted. A narrower scope
+    /// (`files:read` for `files`) is let pass: what it allows is for the service to say.
+    pub fn check_granted(&self, registry: &Registry, granted: &Granted) -> Vec<Diagnostic> {
+        self.check_beside(registry, granted, &BTreeSet::new())
     }
 
     /// The same where these steps could not be read: nothing is said of what they yield.
-    pub(crate) fn check_beside(&self, registry: &Registry, unread: &BTreeSet<String>) -> Vec<Diagnostic> {
-        let mut checker = Checker::new(registry, self);
+    pub(crate) fn check_beside(
+        &self,
+        registry: &Registry,
+        granted: &Granted,
+        unread: &BTreeSet<String>,
+    ) -> Vec<Diagnostic> {
+        let mut checker = Checker::new(registry, self, granted);
         checker.flow(unread);
         for (name, called) in self.linked().keys().filter_map(|name| Some((name, self.callee(name)?))) {
-            let mut inner = Checker::new(registry, &called);
+            let mut inner = Checker::new(registry, &called, granted);
             inner.flow(&BTreeSet::new());
             checker.found.extend(inner.found.into_iter().filter(|one| one.severity == Severity::Error).map(|one| {
                 Diagnostic { pointer: String::new(), message: format!("the flow {name}, which it calls: {one}"), ..one }
@@ -62,9 +77,9 @@ fn ends(steps: &[Step]) -> bool {
 }
 
 impl<'a> Checker<'a> {
-    fn new(registry: &'a Registry, flow: &'a Flow) -> Self {
+    fn new(registry: &'a Registry, flow: &'a Flow, granted: &'a Granted) -> Self {
         let (used, roots) = (BTreeSet::new(), BTreeSet::new());
-        Checker { registry, flow, found: Vec::new(), used, roots, constant: None }
+        Checker { registry, flow, granted, found: Vec::new(), used, roots, constant: None }
     }
 
     /// Goes through the whole flow; the shape of its output.
@@ -219,7 +234,7 @@ impl<'a> Checker<'a> {
         let wanted = flow.input().map_or(Value::Bool(true), |schema| schema.value().clone());
         self.input(&sub.input, &wanted, &format!("{pointer}/input"), names);
         // It ends without output where one of its steps skips.
-        let output = Checker::new(self.registry, &flow).flow(&BTreeSet::new());
+        let output = Checker::new(self.registry, &flow, self.granted).flow(&BTreeSet::new());
         json!({ "anyOf": [output, { "type": "null" }] })
     }
 
@@ -296,7 +311,30 @@ impl<'a> Checker<'a> {
             }
         };
         self.input(&call.input, &spec.input, &format!("{pointer}/input"), names);
+        self.scopes(call, spec, pointer);
         spec.output.clone()
+    }
+
+    fn scopes(&mut self, call: &Call, spec: &ActionSpec, pointer: &str) {
+        let (Some(granted), Some(connector)) = (self.granted.get(&call.slot), self.connector(call)) else { return };
+        let narrower = |one: &str, scope: &str| one.strip_prefix(scope).is_some_and(|rest| rest.starts_with(':'));
+        let is_there = |scope: &str| granted.iter().any(|one| one == scope || narrower(one, scope));
+        let needed = connector.spec().scopes.iter().chain(&spec.scopes).map(String::as_str);
+        let missing: Vec<_> = needed.filter(|scope| !is_there(scope)).collect();
+        if !missing.is_empty() {
+            let granted = granted.iter().map(String::as_str).collect::<Vec<_>>();
+            let message = format!(
+                "{} needs the scope {}; the connection in the slot {} has {}",
+                call.action,
+                missing.join(" "),
+                call.slot,
+                if granted.is_empty() { "none".to_owned() } else { granted.join(" ") }
+            );
+            let found = Diagnostic::error(format!("{pointer}/action"), message);
+            self.found.push(found.hint(
+                "put it into the `scopes` of the connection, and sign in again where a person has to; the vendor may have to allow it to the client",
+            ));
+        }
     }
 
     /// What is wrong with an input, before its expressions have values.

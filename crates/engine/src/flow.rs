@@ -12,6 +12,7 @@ use uuid::Uuid;
 
 use crate::{
     Overlap, Step, Template, Trigger,
+    check::Granted,
     document::{self, FLOW, FlowDocument, Flushing},
     limits::MAX_CALLS,
     log::Logging,
@@ -81,7 +82,8 @@ impl Flow {
             Err(found) => return vec![found],
         };
         let mut reader = Reader::default();
-        let checked = Flow::read(document, &mut reader).map(|flow| flow.check_beside(registry, &reader.unread));
+        let checked =
+            Flow::read(document, &mut reader).map(|flow| flow.check_beside(registry, &Granted::new(), &reader.unread));
         let mut found = reader.found;
         found.extend(checked.into_iter().flatten());
         Flow::locate(file, text, found)

@@ -80,6 +80,7 @@ mod trigger;
 mod types;
 mod watch;
 
+pub use check::Granted;
 pub use engine::{Acceptance, Accepted, Engine, Running};
 pub use event::{ItemOutcome, RetryOf, RunEvent, RunStatus, Verdict, Waiting};
 pub use expression::Template;

@@ -1,10 +1,10 @@
 //! Flows that are kept by name: with their connections and what every run gets, so that a name is all it takes to run one.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use serde_json::{Map, Value};
 use trunkline_core::{ConnectorSpec, Diagnostic, Error, ErrorKind, Result, Secret};
-use trunkline_engine::{Acceptance, Fired, Flow, Running, Trigger};
+use trunkline_engine::{Acceptance, Fired, Flow, Granted, Running, Trigger};
 use trunkline_store::{ConnectionSummary, FlowToKeep, KeptFlow};
 
 use crate::{
@@ -29,7 +29,6 @@ impl Runtime {
     /// Checks a flow and keeps it under its name. A flow that replaces an inactive one stays inactive.
     pub async fn keep_flow(&self, flow: &Flow, keeping: Keeping) -> Result<KeptFlow> {
         let flow = &self.link(flow).await?;
-        Diagnostic::accept(&format!("flow {}", flow.name()), &flow.check(&self.registry))?;
         let before = match self.store.kept_flow(flow.name()).await {
             Ok(before) => Some(before),
             Err(error) if error.kind() == ErrorKind::NotFound => None,
@@ -42,6 +41,7 @@ impl Runtime {
         slots.retain(|slot, _| flow.connections().contains_key(slot));
         slots.extend(keeping.slots);
         let connections = self.all_slots(flow, slots).await?;
+        self.accept(flow, &connections).await?;
         let active = !keeping.inactive && before.as_ref().is_none_or(|one| one.active);
         if active {
             self.check_slots(flow, &connections).await?;
@@ -87,7 +87,7 @@ impl Runtime {
     pub async fn activate_flow(&self, name: &str, active: bool) -> Result<()> {
         let (kept, flow) = self.kept_flow(name).await?;
         if active {
-            Diagnostic::accept(&format!("flow {name}"), &self.link(&flow).await?.check(&self.registry))?;
+            self.accept(&self.link(&flow).await?, &kept.connections).await?;
             self.check_slots(&flow, &kept.connections).await?;
             check_secret(&flow, kept.has_secret)?;
         }
@@ -154,6 +154,38 @@ impl Runtime {
         Ok(slots)
     }
 
+    /// Everything that is wrong with a flow in the light of the connectors, and of what the connections in these slots were
+    /// granted. A slot that is not named gets the only connection that fits; one of another connector is left for who fills
+    /// the slots.
+    ///
+    /// # Errors
+    /// `not_found` if a slot names a connection that is not there.
+    pub async fn check_flow(&self, flow: &Flow, slots: &BTreeMap<String, String>) -> Result<Vec<Diagnostic>> {
+        let slots = self.all_slots(flow, slots.clone()).await?;
+        let known = self.store.connections().await?;
+        let mut granted = Granted::new();
+        for (slot, name) in &slots {
+            let document = self.store.masked_connection(name).await?;
+            let connection = known.iter().find(|one| one.name == *name);
+            let connector = flow.connections().get(slot);
+            let Some((one, connector)) = connection.zip(connector).filter(|(one, connector)| fits(one, connector))
+            else {
+                continue;
+            };
+            let scopes = granted_by_server(one).or_else(|| {
+                let connector = self.registry.connector(connector).ok()?;
+                asked_for(&document, &connector.spec().connection)
+            });
+            granted.extend(scopes.map(|scopes| (slot.clone(), scopes)));
+        }
+        Ok(flow.check_granted(&self.registry, &granted))
+    }
+
+    /// Refuses a flow with which something is wrong.
+    pub(crate) async fn accept(&self, flow: &Flow, slots: &BTreeMap<String, String>) -> Result<()> {
+        Diagnostic::accept(&format!("flow {}", flow.name()), &self.check_flow(flow, slots).await?)
+    }
+
     /// Whether every slot is filled with a connection of its connector. Nothing is connected for it.
     async fn check_slots(&self, flow: &Flow, slots: &BTreeMap<String, String>) -> Result<()> {
         let known = self.store.connections().await?;
@@ -192,6 +224,19 @@ fn check_secret(flow: &Flow, has_secret: bool) -> Result<()> {
         }
         _ => Ok(()),
     }
+}
+
+/// What the login server said it granted, if that was after the settings were saved last.
+fn granted_by_server(connection: &ConnectionSummary) -> Option<BTreeSet<String>> {
+    let sign_in = connection.sign_in.as_ref().filter(|one| one.last_success >= Some(connection.updated_at))?;
+    Some(sign_in.scopes.clone()?.into_iter().collect())
+}
+
+/// The `scopes` of a connection's settings; nothing if it has none, or leaves it to the login server.
+fn asked_for(document: &Value, schema: &Value) -> Option<BTreeSet<String>> {
+    let scopes = document.get("scopes").or_else(|| schema.pointer("/properties/scopes/default"))?.as_str()?;
+    let scopes: BTreeSet<_> = scopes.split_whitespace().map(str::to_owned).collect();
+    (!scopes.is_empty()).then_some(scopes)
 }
 
 fn fits(connection: &ConnectionSummary, connector: &str) -> bool {

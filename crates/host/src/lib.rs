@@ -196,8 +196,8 @@ impl Runtime {
     /// Checks a flow against the connectors and begins a run of it; `slots` says which connection fills which slot. A slot
     /// that is not named is filled by the only connection that fits, if there is just one.
     pub async fn start(&self, flow: &Flow, input: Value, slots: BTreeMap<String, String>) -> Result<Running> {
-        Diagnostic::accept(&format!("flow {}", flow.name()), &flow.check(&self.registry))?;
         let slots = self.all_slots(flow, slots).await?;
+        self.accept(flow, &slots).await?;
         self.engine.start(flow, input, self.fill(&slots).await?).await
     }
 

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use serde::Serialize;
-use trunkline_core::{Diagnostic, Error, ErrorKind, Result};
+use trunkline_core::{Error, ErrorKind, Result};
 use trunkline_engine::{Flow, Item, Journal, RunId, Running, StepPath};
 
 use crate::Runtime;
@@ -57,9 +57,9 @@ impl Runtime {
         let run = self.engine().run(id).await?;
         let mut slots: BTreeMap<_, _> = run.connections;
         if let Some(flow) = &flow {
-            Diagnostic::accept(&format!("flow {}", flow.name()), &flow.check(self.registry()))?;
             slots.retain(|slot, _| flow.connections().contains_key(slot));
             slots = self.all_slots(flow, slots).await?;
+            self.accept(flow, &slots).await?;
         }
         self.engine().retry(id, flow, self.fill(&slots).await?, unknown).await
     }

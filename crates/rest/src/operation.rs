@@ -162,6 +162,7 @@ impl Operation {
             effect,
             route: Some(row.route.into_inner()),
             lists: page.is_some(),
+            scopes: row.scopes,
             input: input_schema(&row.input.0, &compiled[..shown]),
             output: if page.is_some() { page_schema(&shape) } else { shape.clone() },
         };

@@ -50,6 +50,9 @@ pub struct OperationRow {
     /// What calling it again would do; follows from the method if absent (GET and HEAD read, PUT and PATCH are idempotent,
     /// POST creates, DELETE deletes).
     pub effect: Option<Effect>,
+    /// The OAuth scopes it needs beside those of its connector.
+    #[serde(default)]
+    pub scopes: Vec<String>,
     /// What the caller gives, in the order of the form.
     #[serde(default)]
     #[schemars(with = "BTreeMap<String, InputRow>")]

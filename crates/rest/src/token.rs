@@ -129,6 +129,7 @@ impl Record {
             last_success: had.then_some(self.obtained_at),
             expires_at: had.then_some(self.expires_at),
             renewable: !person || self.refresh_token.is_some(),
+            scopes: self.scope.as_ref().map(|scope| scope.split_whitespace().map(str::to_owned).collect()),
         }
     }
 

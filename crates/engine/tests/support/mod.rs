@@ -243,6 +243,7 @@ pub fn registry() -> Registry {
             effect: Effect::Read,
             route: None,
             lists: true,
+            scopes: Vec::new(),
             input: json!({ "type": "object", "properties": { "pages": { "type": "integer" } }, "required": ["pages"] }),
             output: json!({ "type": "object", "properties": { "items": { "type": "array",
                 "items": { "type": "object", "properties": { "name": { "type": "string" } } } }, "next": true } }),

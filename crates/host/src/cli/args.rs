@@ -294,6 +294,9 @@ pub(crate) enum FlowCommand {
     Validate {
         /// The flow's file, or - for standard input
         file: String,
+        /// Hold it against what the connection in a slot was granted, too
+        #[arg(long, value_name = "SLOT=NAME", value_parser = slot)]
+        connection: Vec<(String, String)>,
     },
     /// List the filters of expressions, each with examples
     Filters,

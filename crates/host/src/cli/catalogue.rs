@@ -156,6 +156,10 @@ pub(crate) fn action(registry: &Registry, name: &str, output: &Output) -> Result
         if let Some(route) = &spec.route {
             text += &format!("Call:   {route}\n");
         }
+        let scopes: Vec<_> = connector.spec().scopes.iter().chain(&spec.scopes).map(String::as_str).collect();
+        if !scopes.is_empty() {
+            text += &format!("Scopes: {}\n", scopes.join(" "));
+        }
         if !documentation.is_empty() {
             text += &format!("Vendor: {documentation}\n");
         }

@@ -1,6 +1,6 @@
 //! `flow`: check, keep, list, show, activate, give a webhook its address and secret, remove.
 
-use std::process::ExitCode;
+use std::{collections::BTreeMap, process::ExitCode};
 
 use serde_json::{Value, json};
 use trunkline::{
@@ -18,15 +18,23 @@ use super::{
 };
 
 /// Reads a flow's file; its faults are one error, what may be wrong is said.
-pub(crate) fn load(registry: &Registry, file: &str, output: &Output) -> Result<Flow> {
+pub(crate) async fn load(runtime: &Runtime, file: &str, slots: &Slots, output: &Output) -> Result<Flow> {
     let text = read(file)?;
     let flow = beside::read_flow(file, &text).map_err(|found| faults(file, &found))?;
-    check(registry, file, &text, &flow, output)?;
+    check(runtime, (file, &text), &flow, slots, output).await?;
     Ok(flow)
 }
 
-fn check(registry: &Registry, file: &str, text: &str, flow: &Flow, output: &Output) -> Result<()> {
-    let found = Flow::locate(file, text, flow.check(registry));
+type Slots = BTreeMap<String, String>;
+
+async fn check(
+    runtime: &Runtime,
+    (file, text): (&str, &str),
+    flow: &Flow,
+    slots: &Slots,
+    output: &Output,
+) -> Result<()> {
+    let found = Flow::locate(file, text, runtime.check_flow(flow, slots).await?);
     if found.iter().any(|one| one.severity == Severity::Error) {
         return Err(faults(file, &found));
     }
@@ -39,10 +47,22 @@ pub(crate) fn faults(file: &str, found: &[Diagnostic]) -> Error {
     Diagnostic::into_error(file, found).unwrap_or_else(|| Error::new(ErrorKind::Config, format!("{file} is no flow")))
 }
 
-pub(crate) fn validate(registry: &Registry, file: &str, output: &Output) -> Result<ExitCode> {
+/// `filled` are connections that the flow is to be held against, and where they are kept.
+pub(crate) async fn validate(
+    file: &str,
+    output: &Output,
+    registry: &Registry,
+    filled: Option<(&Runtime, Slots)>,
+) -> Result<ExitCode> {
     let text = read(file)?;
     let found = match beside::read_flow(file, &text) {
-        Ok(flow) => Flow::locate(file, &text, flow.check(registry)),
+        Ok(flow) => {
+            let found = match filled {
+                Some((runtime, slots)) => runtime.check_flow(&flow, &slots).await?,
+                None => flow.check(registry),
+            };
+            Flow::locate(file, &text, found)
+        }
         Err(faults) => {
             // What is wrong with the flow itself or with one that it calls does not hide the rest.
             let mut found = Flow::findings(file, &text, registry);
@@ -88,13 +108,17 @@ pub(crate) fn filters(output: &Output) -> Result<ExitCode> {
 
 pub(crate) async fn flow(runtime: &Runtime, command: FlowCommand, output: &Output) -> Result<ExitCode> {
     match command {
-        FlowCommand::Validate { file } => return validate(runtime.registry(), &file, output),
+        FlowCommand::Validate { file, connection } => {
+            let filled = Some((runtime, connection.into_iter().collect()));
+            return validate(&file, output, runtime.registry(), filled).await;
+        }
         FlowCommand::Filters => return filters(output),
         FlowCommand::Add { file, connection, input, inactive, replace } => {
             let text = read(&file)?;
             let flow = Flow::parse(&file, &text).map_err(|found| faults(&file, &found))?;
             let flow = runtime.link(&flow).await?;
-            check(runtime.registry(), &file, &text, &flow, output)?;
+            let slots = connection.into_iter().collect();
+            check(runtime, (&file, &text), &flow, &slots, output).await?;
             let input = match input.map(|input| json_argument(&input, "--input")).transpose()? {
                 None => None,
                 Some(Value::Object(input)) => Some(input),
@@ -103,7 +127,7 @@ pub(crate) async fn flow(runtime: &Runtime, command: FlowCommand, output: &Outpu
                         .hint("what starts a run adds its own members to it"));
                 }
             };
-            let keeping = Keeping { slots: connection.into_iter().collect(), input, inactive, replace };
+            let keeping = Keeping { slots, input, inactive, replace };
             let kept = runtime.keep_flow(&flow, keeping).await?;
             let address = match flow.trigger() {
                 Some(Trigger::Webhook(_)) if kept.token_hash.is_none() => {

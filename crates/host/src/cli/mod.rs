@@ -116,8 +116,10 @@ async fn run(arguments: Arguments, output: &Output) -> Result<ExitCode> {
             }
             Ok(exit::DONE.into())
         }
-        // Needs no store.
-        Command::Flow { command: args::FlowCommand::Validate { file } } => flow::validate(&registry()?, &file, output),
+        // Needs no store, unless it is to be held against connections.
+        Command::Flow { command: args::FlowCommand::Validate { file, connection } } if connection.is_empty() => {
+            flow::validate(&file, output, &registry()?, None).await
+        }
         Command::Flow { command: args::FlowCommand::Filters } => flow::filters(output),
         Command::Flow { command } => flow::flow(&open()?, command, output).await,
         Command::Run { flow, input, connection } => {

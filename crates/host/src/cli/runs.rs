@@ -1,6 +1,6 @@
 //! `run` and `runs`: begin a run, watch it, look at it, take it up again, stop it.
 
-use std::{path::Path, process::ExitCode};
+use std::{collections::BTreeMap, path::Path, process::ExitCode};
 
 use serde_json::{Value, json};
 use trunkline::{
@@ -33,7 +33,7 @@ pub(crate) async fn run(
             runtime.start_kept(name, input, slots).await?
         }
         None => {
-            let flow = flow::load(runtime.registry(), name, output)?;
+            let flow = flow::load(runtime, name, &slots, output).await?;
             output.say(&format!("the flow {} of the file {name}", flow.name()));
             runtime.start(&flow, input, slots).await?
         }
@@ -61,7 +61,7 @@ async fn kept(runtime: &Runtime, name: &str) -> Result<Option<KeptFlow>> {
 async fn corrected(runtime: &Runtime, name: &str, output: &Output) -> Result<Flow> {
     match kept(runtime, name).await? {
         Some(_) => runtime.link(&runtime.kept_flow(name).await?.1).await,
-        None => flow::load(runtime.registry(), name, output),
+        None => flow::load(runtime, name, &BTreeMap::new(), output).await,
     }
 }
 

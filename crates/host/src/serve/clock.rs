@@ -320,6 +320,7 @@ mod tests {
                 effect: Effect::Read,
                 route: None,
                 lists: true,
+                scopes: Vec::new(),
                 input: json!({ "type": "object" }),
                 output: json!({ "type": "object", "properties": { "items": { "type": "array", "items": {
                     "type": "object", "properties": { "id": { "type": "integer" } } } }, "next": true } }),

@@ -1,0 +1,152 @@
+//! What a flow needs to be allowed, held against what its connections were granted, before anything runs.
+
+use std::fs;
+
+use serde_json::{Value, json};
+use trunkline_tests::{Cli, few, sandbox};
+use wiremock::{
+    Mock, MockServer, ResponseTemplate,
+    matchers::{method, path},
+};
+
+const MANIFEST: &str = r#"
+name    = "todo"
+title   = "Todo"
+version = "1.0"
+scopes  = ["tasks"]
+
+[settings]
+authentication = "oauth2"
+flows          = "client_credentials"
+"#;
+
+const ROWS: &str = r#"
+[[operation]]
+name  = "task.list"
+title = "List tasks"
+route = "GET /tasks"
+
+[[operation]]
+name   = "task.add"
+title  = "Add a task"
+route  = "POST /tasks"
+scopes = ["tasks:write"]
+"#;
+
+/// A command line with the connector above, and a service that grants these scopes, or does not say which.
+struct Todo {
+    cli: Cli,
+    server: MockServer,
+    folder: String,
+}
+
+impl Todo {
+    async fn new(granted: Option<&str>) -> Todo {
+        let (cli, server) = (Cli::default(), MockServer::start().await);
+        let folder = cli.home().join("connectors");
+        fs::create_dir_all(folder.join("todo/operations")).unwrap();
+        fs::write(folder.join("todo/connector.toml"), MANIFEST).unwrap();
+        fs::write(folder.join("todo/operations/tasks.toml"), ROWS).unwrap();
+        let mut token = json!({ "access_token": "a", "token_type": "Bearer", "expires_in": 3600 });
+        if let Some(granted) = granted {
+            token["scope"] = granted.into();
+        }
+        let answer = ResponseTemplate::new(200).set_body_json(token);
+        Mock::given(path("/token")).respond_with(answer).mount(&server).await;
+        Mock::given(path("/tasks")).respond_with(ResponseTemplate::new(200).set_body_json([1])).mount(&server).await;
+        Todo { cli, server, folder: folder.display().to_string() }
+    }
+
+    async fn run(&self, arguments: &[&str]) -> trunkline_tests::Answer {
+        self.cli.run(&[&["--json", "--connectors", &self.folder], arguments].concat()).await
+    }
+
+    async fn connect(&self, asked: &str) {
+        let document = json!({ "name": "mine", "connector": "todo-v1.0", "endpointUrl": self.server.uri(),
+            "tokenUrl": format!("{}/token", self.server.uri()), "clientId": "c", "clientSecret": "s",
+            "scopes": asked, "allowPrivateNetwork": true });
+        let file = self.cli.write("mine.json", &document.to_string());
+        self.run(&["connection", "add", &file, "--replace"]).await.expect(0);
+    }
+
+    /// What `flow validate` finds, and whether it takes it for a fault.
+    async fn findings(&self) -> (i32, Value) {
+        let answer = self.run(&["flow", "validate", &self.flow(), "--connection", "todo=mine"]).await;
+        (answer.code, answer.json()["findings"].clone())
+    }
+
+    fn flow(&self) -> String {
+        let flow = json!({ "name": "adds", "connections": { "todo": "todo" }, "steps": [
+            { "id": "look", "action": "task.list", "connection": "todo" },
+            { "id": "some", "if": "{{ steps.look | length > 0 }}", "then": [
+                { "id": "add", "action": "task.add", "connection": "todo" }
+            ] }
+        ] });
+        self.cli.write("adds.json", &serde_json::to_string_pretty(&flow).unwrap())
+    }
+}
+
+#[tokio::test]
+async fn what_the_login_server_did_not_grant_is_found_before_anything_runs() {
+    let todo = Todo::new(Some("tasks profile")).await;
+    todo.connect("tasks tasks:write").await;
+    assert_eq!(todo.findings().await, (0, json!([])), "nothing is known yet but what is asked for");
+
+    todo.run(&["call", "todo.task.list", "--connection", "mine"]).await.expect(0);
+    let (code, found) = todo.findings().await;
+    assert_eq!((code, found.as_array().unwrap().len()), (3, 1), "{found}");
+    assert_eq!(found[0]["pointer"], "/steps/1/then/0/action");
+    assert_eq!(
+        found[0]["message"],
+        "task.add needs the scope tasks:write; the connection in the slot todo has profile tasks"
+    );
+    assert!(found[0]["place"]["line"].as_u64().unwrap() > 1, "{found}");
+    for command in [&["flow", "add"][..], &["run"]] {
+        let error = todo.run(&[command, &[&todo.flow()]].concat()).await.expect(1).error();
+        assert!(error.to_string().contains("needs the scope tasks:write"), "{error}");
+    }
+    let sent = todo.server.received_requests().await.unwrap();
+    assert_eq!(sent.iter().filter(|one| one.url.path() == "/tasks").count(), 1, "only the call");
+
+    // Other settings: what was granted to the old ones says nothing of them.
+    todo.connect("tasks tasks:write profile").await;
+    assert_eq!(todo.findings().await.0, 0);
+}
+
+#[tokio::test]
+async fn where_the_login_server_does_not_say_what_is_asked_for_counts() {
+    let todo = Todo::new(None).await;
+    todo.connect("tasks:read").await;
+    todo.run(&["call", "todo.task.list", "--connection", "mine"]).await.expect(0);
+    let (code, found) = todo.findings().await;
+    // A narrower scope than the connector's own is the service's business.
+    assert_eq!((code, found.as_array().unwrap().len()), (3, 1), "{found}");
+    assert!(found[0]["message"].as_str().unwrap().contains("task.add needs the scope tasks:write;"), "{found}");
+    // Where nothing is asked for, nothing is known.
+    todo.connect("").await;
+    assert_eq!(todo.findings().await, (0, json!([])));
+    let nobody = todo.run(&["flow", "validate", &todo.flow(), "--connection", "todo=nobody"]).await.expect(1).error();
+    assert_eq!(nobody["kind"], "not_found");
+}
+
+#[tokio::test]
+async fn mediavalet_wants_its_api_scope_also_in_flows_that_are_called() {
+    let (cli, sandbox) = (Cli::default(), sandbox(few(1)).await);
+    cli.connect(&sandbox).await;
+    let called = json!({ "name": "called", "connections": { "dam": "mediavalet" },
+        "steps": [{ "id": "who", "action": "user.current", "connection": "dam" }] });
+    let caller = json!({ "name": "caller", "connections": { "dam": "mediavalet" },
+        "steps": [{ "id": "calls", "call": "called" }] });
+    cli.write("called.json", &called.to_string());
+    let caller = cli.write("caller.json", &caller.to_string());
+    let validate = ["--json", "flow", "validate", &caller, "--connection", "dam=mediavalet"];
+    assert_eq!(cli.run(&validate).await.expect(0).json()["findings"], json!([]));
+
+    let mut document = trunkline_tests::document(&sandbox, "mediavalet");
+    document["scopes"] = "openid offline_access".into();
+    cli.pipe(&["connection", "add", "-", "--replace"], &document.to_string()).await.expect(0);
+    let found = cli.run(&validate).await.expect(3).json()["findings"].clone();
+    let told = found[0]["message"].as_str().unwrap();
+    assert!(told.contains("the flow called, which it calls") && told.contains("needs the scope api;"), "{found}");
+    sandbox.stop().await;
+}
