@@ -131,6 +131,7 @@ fn the_plain_way_would_let_them_through() {
         effect: trunkline_core::Effect::Read,
         route: Some(route.into()),
         lists: false,
+        scopes: Vec::new(),
         input: Value::Null,
         output: Value::Null,
     };
