@@ -4,10 +4,7 @@ use std::fs;
 
 use serde_json::{Value, json};
 use trunkline_tests::{Cli, few, sandbox};
-use wiremock::{
-    Mock, MockServer, ResponseTemplate,
-    matchers::{method, path},
-};
+use wiremock::{Mock, MockServer, ResponseTemplate, matchers::path};
 
 const MANIFEST: &str = r#"
 name    = "todo"
