@@ -109,7 +109,7 @@ async fn a_run_is_pinned_to_the_flows_it_calls() {
     let journal = Arc::new(MemoryJournal::default());
     let linked_old = linked(&main, &[wait("old")]).unwrap();
     let lab = Lab::new("pinned", &linked_old, json!({}));
-    let dying = lab.engine(Mortal::new(journal.clone(), 1, nothing));
+    let dying = lab.engine(Mortal::journal(journal.clone(), 1, nothing));
     let running = dying.start(&linked_old, json!({}), slots("pinned")).await.unwrap();
     let id = running.id().clone();
     tokio::time::sleep(std::time::Duration::from_secs(1)).await;

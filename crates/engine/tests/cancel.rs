@@ -126,7 +126,7 @@ async fn cancelled(seed: u64) -> RunStatus {
     let (journal, world) = (Arc::new(MemoryJournal::default()), world(&place));
     let lives =
         if matches!(by, By::Heir | By::Successor) { usize::try_from(dice.roll(12)).unwrap() } else { usize::MAX };
-    let (first, other) = (lab.engine(Mortal::new(journal.clone(), lives, nothing)), lab.engine(journal.clone()));
+    let (first, other) = (lab.engine(Mortal::journal(journal.clone(), lives, nothing)), lab.engine(journal.clone()));
     let wanted = slots_of(&flow, &place);
     let running = first.start(&flow, json!({}), wanted.clone()).await.unwrap();
     let id = running.id().clone();

@@ -9,12 +9,14 @@ use std::sync::{
 };
 
 use serde_json::{Value, json};
-use support::{call, flow, lab::Lab, registry, slots};
-use trunkline_core::{ErrorKind, Result, async_trait};
-use trunkline_engine::{
-    Before, Claim, Engine, Fired, Flow, Flush, Item, ItemOutcome, Journal, Limits, MemoryJournal, RunEvent, RunId,
-    RunStatus, RunSummary, StepPath,
+use support::{
+    between::{Asked, Between, Watcher},
+    call, flow,
+    lab::Lab,
+    registry, slots,
 };
+use trunkline_core::{ErrorKind, Result};
+use trunkline_engine::{Engine, Flow, Flush, Limits, MemoryJournal, RunEvent, RunStatus};
 
 fn look(fault: &str) -> Value {
     call("a", "thing.look", json!({ "name": "a", "fault": fault }))
@@ -90,70 +92,20 @@ async fn what_a_run_may_take_is_limited_and_each_limit_is_named() {
     assert_eq!((error.kind(), error.message()), (ErrorKind::Limit, "the flow long may take 7200s; the limit is 3600s"));
 }
 
-/// Counts appends that wait for the disk, and those that do not.
+/// Counts appends that do not wait for the disk, and sees what is appended.
 #[derive(Default)]
 struct Counting {
-    inner: MemoryJournal,
     later: AtomicUsize,
     kinds: Mutex<Vec<String>>,
 }
 
-#[async_trait]
-impl Journal for Counting {
-    async fn accept(&self, run: &RunId, version: &str, flow: &Value, started: RunEvent) -> Result<()> {
-        self.inner.accept(run, version, flow, started).await
-    }
-    async fn accept_fired(
-        &self,
-        run: &RunId,
-        version: &str,
-        flow: &Value,
-        started: RunEvent,
-        fired: &Fired,
-    ) -> Result<Option<RunId>> {
-        self.inner.accept_fired(run, version, flow, started, fired).await
-    }
-    async fn keep_version(&self, version: &str, flow: &Value) -> Result<()> {
-        self.inner.keep_version(version, flow).await
-    }
-    async fn append(&self, run: &RunId, events: Vec<RunEvent>, flush: Flush) -> Result<()> {
+impl Watcher for Counting {
+    fn before(&self, asked: Asked<'_>) -> Result<()> {
+        let Asked::Append(events, flush) = asked else { return Ok(()) };
         self.later.fetch_add(usize::from(flush == Flush::Later), Ordering::SeqCst);
         let kind = |event: &RunEvent| json!(event)["event"].as_str().unwrap().to_owned();
         self.kinds.lock().unwrap().extend(events.iter().map(kind));
-        self.inner.append(run, events, flush).await
-    }
-    async fn replay(&self, run: &RunId, visit: &mut (dyn FnMut(RunEvent) + Send)) -> Result<()> {
-        self.inner.replay(run, visit).await
-    }
-    async fn flow(&self, version: &str) -> Result<Value> {
-        self.inner.flow(version).await
-    }
-    async fn item(&self, run: &RunId, step: &StepPath, key: &str) -> Result<Option<ItemOutcome>> {
-        self.inner.item(run, step, key).await
-    }
-    async fn items(
-        &self,
-        run: &RunId,
-        status: Option<&str>,
-        after: Option<(StepPath, String)>,
-        most: usize,
-    ) -> Result<Vec<Item>> {
-        self.inner.items(run, status, after, most).await
-    }
-    async fn before(&self, run: &RunId, step: &StepPath, key: &str) -> Result<Option<Before>> {
-        self.inner.before(run, step, key).await
-    }
-    async fn runs(&self) -> Result<Vec<RunSummary>> {
-        self.inner.runs().await
-    }
-    async fn claim(&self, run: &RunId) -> Result<Claim> {
-        self.inner.claim(run).await
-    }
-    async fn cancel_requested(&self, run: &RunId) -> Result<bool> {
-        self.inner.cancel_requested(run).await
-    }
-    async fn signals(&self, run: &RunId, after: u64) -> Result<(Vec<RunEvent>, u64)> {
-        self.inner.signals(run, after).await
+        Ok(())
     }
 }
 
@@ -163,12 +115,12 @@ async fn a_flow_may_have_each_step_on_disk_before_the_next() {
         let steps = json!([look(""), { "id": "all", "each": [1, 2], "steps": [call("b", "thing.look", json!({ "name": "b" }))] }]);
         let document =
             json!({ "name": "x", "connections": { "shop": "shop" }, "durability": durability, "steps": steps });
-        let journal = Arc::new(Counting::default());
+        let journal = Arc::new(Between { inner: Arc::new(MemoryJournal::default()), watcher: Counting::default() });
         let (engine, flow) = (Engine::new(journal.clone()), Flow::from_value(document).unwrap());
         let running = engine.start(&flow, json!({}), slots("flushed")).await.unwrap();
         assert_eq!(running.wait().await.unwrap().status, RunStatus::Succeeded);
-        assert_eq!(journal.later.load(Ordering::SeqCst) > 0, later, "{durability}");
-        assert_eq!(journal.kinds.lock().unwrap().len(), 8, "three results, a list, two items, a page, the end");
+        assert_eq!(journal.watcher.later.load(Ordering::SeqCst) > 0, later, "{durability}");
+        assert_eq!(journal.watcher.kinds.lock().unwrap().len(), 8, "three results, a list, two items, a page, the end");
     }
 }
 

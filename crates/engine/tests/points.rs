@@ -16,17 +16,16 @@ use std::{
     },
 };
 
-use serde_json::{Value, json};
+use serde_json::json;
 use support::{
-    World, call, flow,
+    World,
+    between::{Asked, Between, Watcher, died},
+    call, flow,
     lab::{Lab, Mortal, nothing, recorded_once},
     slots, world,
 };
-use trunkline_core::{Error, ErrorKind, Result, async_trait};
-use trunkline_engine::{
-    Before, Claim, Fired, Flush, Item, ItemOutcome, Journal, MemoryJournal, RunEvent, RunId, RunStatus, RunSummary,
-    StepPath,
-};
+use trunkline_core::{ErrorKind, Result};
+use trunkline_engine::{Journal, MemoryJournal, RunEvent, RunId, RunStatus, StepPath};
 use uuid::Uuid;
 
 const TIMES: usize = 5;
@@ -83,98 +82,40 @@ const POINTS: &[Point] = &[
     second("after it was taken up again", At::Append("resumed"), true),
 ];
 
-/// The journal of a process that dies at a point.
+/// A process that dies at a point.
 struct Doomed {
-    inner: Arc<dyn Journal>,
     point: Point,
     left: AtomicUsize,
     dead: AtomicBool,
 }
 
 impl Doomed {
-    fn new(inner: Arc<dyn Journal>, point: Point, nth: usize) -> Arc<Doomed> {
-        Arc::new(Doomed { inner, point, left: AtomicUsize::new(nth), dead: AtomicBool::new(false) })
+    fn journal(inner: Arc<dyn Journal>, point: Point, nth: usize) -> Arc<Between<Doomed>> {
+        let watcher = Doomed { point, left: AtomicUsize::new(nth), dead: AtomicBool::new(false) };
+        Arc::new(Between { inner, watcher })
     }
 
-    /// Whether this is the point. `Err` if the process has died before, or dies here with nothing kept.
-    fn comes_to(&self, at: impl Fn(At) -> bool) -> Result<bool> {
-        let died = || Err(Error::new(ErrorKind::Store, "the process has died"));
-        if self.dead.load(Ordering::SeqCst) {
-            return died();
+    fn comes_to(&self, asked: Asked<'_>) -> bool {
+        let has = |events: &[RunEvent], kind: &str| events.iter().any(|event| json!(event)["event"] == kind);
+        match (self.point.at, asked) {
+            (At::Accept, Asked::Accept) | (At::Claim, Asked::Claim) => true,
+            (At::Append(kind), Asked::Append(events, _)) => has(events, kind),
+            _ => false,
         }
-        let here = at(self.point.at) && self.left.fetch_sub(1, Ordering::SeqCst) == 1;
-        self.dead.fetch_or(here, Ordering::SeqCst);
-        if here && !self.point.kept { died() } else { Ok(here) }
-    }
-
-    fn survives<T>(&self, here: bool, value: T) -> Result<T> {
-        if here { Err(Error::new(ErrorKind::Store, "the process has died")) } else { Ok(value) }
     }
 }
 
-#[async_trait]
-impl Journal for Doomed {
-    async fn accept(&self, run: &RunId, version: &str, flow: &Value, started: RunEvent) -> Result<()> {
-        let here = self.comes_to(|at| at == At::Accept)?;
-        self.inner.accept(run, version, flow, started).await?;
-        self.survives(here, ())
+impl Watcher for Doomed {
+    fn before(&self, asked: Asked<'_>) -> Result<()> {
+        self.after()?;
+        if self.comes_to(asked) && self.left.fetch_sub(1, Ordering::SeqCst) == 1 {
+            self.dead.store(true, Ordering::SeqCst);
+            return if self.point.kept { Ok(()) } else { died() };
+        }
+        Ok(())
     }
-    async fn accept_fired(
-        &self,
-        run: &RunId,
-        version: &str,
-        flow: &Value,
-        started: RunEvent,
-        fired: &Fired,
-    ) -> Result<Option<RunId>> {
-        let here = self.comes_to(|at| at == At::Accept)?;
-        let earlier = self.inner.accept_fired(run, version, flow, started, fired).await?;
-        self.survives(here, earlier)
-    }
-    async fn keep_version(&self, version: &str, flow: &Value) -> Result<()> {
-        self.inner.keep_version(version, flow).await
-    }
-    async fn append(&self, run: &RunId, events: Vec<RunEvent>, flush: Flush) -> Result<()> {
-        let has = |kind: &str| events.iter().any(|event| json!(event)["event"] == kind);
-        let here = self.comes_to(|at| matches!(at, At::Append(kind) if has(kind)))?;
-        self.inner.append(run, events, flush).await?;
-        self.survives(here, ())
-    }
-    async fn replay(&self, run: &RunId, visit: &mut (dyn FnMut(RunEvent) + Send)) -> Result<()> {
-        self.inner.replay(run, visit).await
-    }
-    async fn flow(&self, version: &str) -> Result<Value> {
-        self.inner.flow(version).await
-    }
-    async fn item(&self, run: &RunId, step: &StepPath, key: &str) -> Result<Option<ItemOutcome>> {
-        self.inner.item(run, step, key).await
-    }
-    async fn items(
-        &self,
-        run: &RunId,
-        status: Option<&str>,
-        after: Option<(StepPath, String)>,
-        most: usize,
-    ) -> Result<Vec<Item>> {
-        self.inner.items(run, status, after, most).await
-    }
-    async fn before(&self, run: &RunId, step: &StepPath, key: &str) -> Result<Option<Before>> {
-        self.inner.before(run, step, key).await
-    }
-    async fn runs(&self) -> Result<Vec<RunSummary>> {
-        self.inner.runs().await
-    }
-    async fn claim(&self, run: &RunId) -> Result<Claim> {
-        let here = self.comes_to(|at| at == At::Claim)?;
-        // Dropped with the process: the system gives it back.
-        let claim = self.inner.claim(run).await?;
-        self.survives(here, claim)
-    }
-    async fn cancel_requested(&self, run: &RunId) -> Result<bool> {
-        self.inner.cancel_requested(run).await
-    }
-    async fn signals(&self, run: &RunId, after: u64) -> Result<(Vec<RunEvent>, u64)> {
-        self.inner.signals(run, after).await
+    fn after(&self) -> Result<()> {
+        if self.dead.load(Ordering::SeqCst) { died() } else { Ok(()) }
     }
 }
 
@@ -217,9 +158,9 @@ fn recorded(events: &[RunEvent], id: &RunId) -> BTreeSet<String> {
 /// One run whose process dies at a point. Whether the point was reached.
 async fn dies_at(point: Point, nth: usize, place: &str) -> bool {
     let (lab, journal) = (lab(), Arc::new(MemoryJournal::default()));
-    let doomed = Doomed::new(journal.clone(), point, nth);
+    let doomed = Doomed::journal(journal.clone(), point, nth);
     let first: Arc<dyn Journal> = match point.second {
-        true => Mortal::new(journal.clone(), 7, nothing),
+        true => Mortal::journal(journal.clone(), 7, nothing),
         false => doomed.clone(),
     };
     // The first process: what it has acknowledged has to be there.
@@ -232,7 +173,7 @@ async fn dies_at(point: Point, nth: usize, place: &str) -> bool {
     assert!(acknowledged.is_none_or(|id| runs.iter().any(|run| run.id == id)), "{place}: an accepted run is lost");
     let Some(id) = runs.first().map(|run| run.id.clone()) else {
         assert!(keys(&world(place)).is_empty(), "{place}: nothing is called for a run that nobody accepted");
-        return doomed.dead.load(Ordering::SeqCst);
+        return doomed.watcher.dead.load(Ordering::SeqCst);
     };
     let world = world(place);
     let called = |recorded: &BTreeSet<String>| -> BTreeMap<_, _> {
@@ -271,7 +212,7 @@ async fn dies_at(point: Point, nth: usize, place: &str) -> bool {
     recorded_once(&events);
     let ends = events.iter().filter(|event| matches!(event, RunEvent::Finished { .. })).count();
     assert_eq!(ends, 1, "{place}: it ends once");
-    doomed.dead.load(Ordering::SeqCst)
+    doomed.watcher.dead.load(Ordering::SeqCst)
 }
 
 #[tokio::test(start_paused = true)]

@@ -130,7 +130,7 @@ async fn a_signal_is_heard_before_the_wait_during_it_and_while_no_process_is_the
 
     // While nobody works on it.
     let journal = Arc::new(MemoryJournal::default());
-    let dying = lab.engine(Mortal::new(journal.clone(), 2, nothing));
+    let dying = lab.engine(Mortal::journal(journal.clone(), 2, nothing));
     let running = dying.start(&flow, json!({}), slots("signal meanwhile")).await.unwrap();
     let id = running.id().clone();
     // It waits, and can record nothing any more: a cancellation is how it gets to notice.

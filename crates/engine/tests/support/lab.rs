@@ -11,18 +11,18 @@ use std::{
 
 use serde_json::{Value, json};
 use tokio::time::Instant;
-use trunkline_core::{Connected, Error, ErrorKind, Result, async_trait};
-use trunkline_engine::{
-    Before, Claim, Engine, Fired, Flow, Flush, Item, ItemOutcome, Journal, Limits, MemoryJournal, Run, RunEvent, RunId,
-    RunSummary, StepPath,
-};
+use trunkline_core::{Connected, Result};
+use trunkline_engine::{Engine, Flow, Journal, Limits, MemoryJournal, Run, RunEvent, RunId, StepPath};
 use uuid::Uuid;
 
-use super::{World, slots, world};
+use super::{
+    World,
+    between::{Asked, Between, Watcher, died},
+    slots, world,
+};
 
-/// A journal that takes so many appends, and then is that of a dead process.
+/// A process that lives for so many appends.
 pub struct Mortal {
-    inner: Arc<MemoryJournal>,
     left: AtomicUsize,
     forgets: Forgets,
 }
@@ -36,80 +36,20 @@ pub fn nothing(_: &RunEvent) -> bool {
 }
 
 impl Mortal {
-    pub fn new(inner: Arc<MemoryJournal>, appends: usize, forgets: Forgets) -> Arc<Mortal> {
-        Arc::new(Mortal { inner, left: AtomicUsize::new(appends), forgets })
-    }
-
-    fn alive(&self) -> Result<()> {
-        match self.left.load(Ordering::SeqCst) {
-            0 => Err(Error::new(ErrorKind::Store, "the process has died")),
-            _ => Ok(()),
-        }
+    /// The journal of such a process.
+    pub fn journal(inner: Arc<MemoryJournal>, appends: usize, forgets: Forgets) -> Arc<Between<Mortal>> {
+        Arc::new(Between { inner, watcher: Mortal { left: AtomicUsize::new(appends), forgets } })
     }
 }
 
-#[async_trait]
-impl Journal for Mortal {
-    async fn accept(&self, run: &RunId, version: &str, flow: &Value, started: RunEvent) -> Result<()> {
-        self.inner.accept(run, version, flow, started).await
+impl Watcher for Mortal {
+    fn before(&self, asked: Asked<'_>) -> Result<()> {
+        let Asked::Append(..) = asked else { return Ok(()) };
+        let taken = self.left.fetch_update(Ordering::SeqCst, Ordering::SeqCst, |left| left.checked_sub(1));
+        taken.map_or_else(|_| died(), |_| Ok(()))
     }
-    async fn accept_fired(
-        &self,
-        run: &RunId,
-        version: &str,
-        flow: &Value,
-        started: RunEvent,
-        fired: &Fired,
-    ) -> Result<Option<RunId>> {
-        self.inner.accept_fired(run, version, flow, started, fired).await
-    }
-    async fn keep_version(&self, version: &str, flow: &Value) -> Result<()> {
-        self.inner.keep_version(version, flow).await
-    }
-    async fn append(&self, run: &RunId, events: Vec<RunEvent>, flush: Flush) -> Result<()> {
-        let take = |left: usize| left.checked_sub(1);
-        if self.left.fetch_update(Ordering::SeqCst, Ordering::SeqCst, take).is_err() {
-            return self.alive();
-        }
-        self.inner.append(run, events, flush).await
-    }
-    async fn replay(&self, run: &RunId, visit: &mut (dyn FnMut(RunEvent) + Send)) -> Result<()> {
-        let visit = &mut |event: RunEvent| {
-            if !(self.forgets)(&event) {
-                visit(event);
-            }
-        };
-        self.inner.replay(run, visit).await
-    }
-    async fn flow(&self, version: &str) -> Result<Value> {
-        self.inner.flow(version).await
-    }
-    async fn item(&self, run: &RunId, step: &StepPath, key: &str) -> Result<Option<ItemOutcome>> {
-        self.inner.item(run, step, key).await
-    }
-    async fn items(
-        &self,
-        run: &RunId,
-        status: Option<&str>,
-        after: Option<(StepPath, String)>,
-        most: usize,
-    ) -> Result<Vec<Item>> {
-        self.inner.items(run, status, after, most).await
-    }
-    async fn before(&self, run: &RunId, step: &StepPath, key: &str) -> Result<Option<Before>> {
-        self.inner.before(run, step, key).await
-    }
-    async fn runs(&self) -> Result<Vec<RunSummary>> {
-        self.inner.runs().await
-    }
-    async fn claim(&self, run: &RunId) -> Result<Claim> {
-        self.inner.claim(run).await
-    }
-    async fn cancel_requested(&self, run: &RunId) -> Result<bool> {
-        self.inner.cancel_requested(run).await
-    }
-    async fn signals(&self, run: &RunId, after: u64) -> Result<(Vec<RunEvent>, u64)> {
-        self.inner.signals(run, after).await
+    fn shows(&self, event: &RunEvent) -> bool {
+        !(self.forgets)(event)
     }
 }
 
@@ -176,7 +116,7 @@ impl Lab {
     pub async fn once(&self, place: &str, lives: impl Iterator<Item = usize>) -> Played {
         let journal = Arc::new(MemoryJournal::default());
         let mut lives = lives.chain(std::iter::repeat(usize::MAX));
-        let engine = self.engine(Mortal::new(journal.clone(), lives.next().unwrap(), self.forgets));
+        let engine = self.engine(Mortal::journal(journal.clone(), lives.next().unwrap(), self.forgets));
         let (id, begun) = self.begin(&engine, &journal, place).await;
         for (name, payload) in &self.signals {
             self.engine(journal.clone()).signal(&id, name, payload.clone()).await.unwrap();
@@ -212,7 +152,7 @@ impl Lab {
             }
             count += 1;
             assert!(count < 200, "{place}: the run does not get on");
-            let engine = self.engine(Mortal::new(journal.clone(), lives.next().unwrap(), self.forgets));
+            let engine = self.engine(Mortal::journal(journal.clone(), lives.next().unwrap(), self.forgets));
             ended = match engine.resume(&id, self.slots(place)).await {
                 Ok(running) => running.wait().await,
                 Err(error) => Err(error),

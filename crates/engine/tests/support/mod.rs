@@ -1,6 +1,7 @@
 //! A connector made for tests: each test has a world of its own, and asks it afterwards what it was called for.
 #![allow(dead_code, clippy::unwrap_used, missing_docs)]
 
+pub mod between;
 pub mod lab;
 
 use std::{

@@ -1,0 +1,111 @@
+//! A journal in front of another one: it sees what goes in, and may be that of a process that has died.
+
+use std::sync::Arc;
+
+use serde_json::Value;
+use trunkline_core::{Error, ErrorKind, Result, async_trait};
+use trunkline_engine::{
+    Before, Claim, Fired, Flush, Item, ItemOutcome, Journal, RunEvent, RunId, RunSummary, StepPath,
+};
+
+/// What a journal is asked for that changes something.
+#[derive(Clone, Copy)]
+pub enum Asked<'a> {
+    Accept,
+    Claim,
+    Append(&'a [RunEvent], Flush),
+}
+
+/// What stands between an engine and its journal.
+pub trait Watcher: Send + Sync {
+    /// An error: it does not get there.
+    fn before(&self, asked: Asked<'_>) -> Result<()>;
+    /// An error: it is done, and nobody hears of it any more.
+    fn after(&self) -> Result<()> {
+        Ok(())
+    }
+    /// Whether an event is there for who reads.
+    fn shows(&self, _event: &RunEvent) -> bool {
+        true
+    }
+}
+
+/// What a process that has died says.
+pub fn died<T>() -> Result<T> {
+    Err(Error::new(ErrorKind::Store, "the process has died"))
+}
+
+pub struct Between<W> {
+    pub inner: Arc<dyn Journal>,
+    pub watcher: W,
+}
+
+#[async_trait]
+impl<W: Watcher> Journal for Between<W> {
+    async fn accept(&self, run: &RunId, version: &str, flow: &Value, started: RunEvent) -> Result<()> {
+        self.watcher.before(Asked::Accept)?;
+        self.inner.accept(run, version, flow, started).await?;
+        self.watcher.after()
+    }
+    async fn accept_fired(
+        &self,
+        run: &RunId,
+        version: &str,
+        flow: &Value,
+        started: RunEvent,
+        fired: &Fired,
+    ) -> Result<Option<RunId>> {
+        self.watcher.before(Asked::Accept)?;
+        let earlier = self.inner.accept_fired(run, version, flow, started, fired).await?;
+        self.watcher.after().map(|()| earlier)
+    }
+    async fn keep_version(&self, version: &str, flow: &Value) -> Result<()> {
+        self.inner.keep_version(version, flow).await
+    }
+    async fn append(&self, run: &RunId, events: Vec<RunEvent>, flush: Flush) -> Result<()> {
+        self.watcher.before(Asked::Append(&events, flush))?;
+        self.inner.append(run, events, flush).await?;
+        self.watcher.after()
+    }
+    async fn replay(&self, run: &RunId, visit: &mut (dyn FnMut(RunEvent) + Send)) -> Result<()> {
+        let visit = &mut |event: RunEvent| {
+            if self.watcher.shows(&event) {
+                visit(event);
+            }
+        };
+        self.inner.replay(run, visit).await
+    }
+    async fn flow(&self, version: &str) -> Result<Value> {
+        self.inner.flow(version).await
+    }
+    async fn item(&self, run: &RunId, step: &StepPath, key: &str) -> Result<Option<ItemOutcome>> {
+        self.inner.item(run, step, key).await
+    }
+    async fn items(
+        &self,
+        run: &RunId,
+        status: Option<&str>,
+        after: Option<(StepPath, String)>,
+        most: usize,
+    ) -> Result<Vec<Item>> {
+        self.inner.items(run, status, after, most).await
+    }
+    async fn before(&self, run: &RunId, step: &StepPath, key: &str) -> Result<Option<Before>> {
+        self.inner.before(run, step, key).await
+    }
+    async fn runs(&self) -> Result<Vec<RunSummary>> {
+        self.inner.runs().await
+    }
+    async fn claim(&self, run: &RunId) -> Result<Claim> {
+        self.watcher.before(Asked::Claim)?;
+        // Dropped with the process: the system gives it back.
+        let claim = self.inner.claim(run).await?;
+        self.watcher.after().map(|()| claim)
+    }
+    async fn cancel_requested(&self, run: &RunId) -> Result<bool> {
+        self.inner.cancel_requested(run).await
+    }
+    async fn signals(&self, run: &RunId, after: u64) -> Result<(Vec<RunEvent>, u64)> {
+        self.inner.signals(run, after).await
+    }
+}
