@@ -3,6 +3,7 @@
 
 mod access;
 mod clock;
+mod corrections;
 mod events;
 mod fairness;
 mod runs;

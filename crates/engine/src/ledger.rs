@@ -7,7 +7,7 @@ use serde::Serialize;
 use trunkline_core::{Connected, Error, ErrorKind, Result};
 
 use crate::{
-    Before, Engine, Fired, Flow, Flush, ItemOutcome, RetryOf, RunEvent, RunId, RunStatus, Running, StepPath,
+    Accepted, Before, Engine, Fired, Flow, Flush, ItemOutcome, RetryOf, RunEvent, RunId, RunStatus, Running, StepPath,
     durability::{Durability, Ended, Journaled},
     retry::Earlier,
 };
@@ -113,6 +113,17 @@ impl Engine {
         slots: BTreeMap<String, Connected>,
         unknown: bool,
     ) -> Result<Running> {
+        Ok(self.begin(self.accept_retry(id, flow, slots, unknown).await?))
+    }
+
+    /// The same without beginning it: for hosts that say when.
+    pub async fn accept_retry(
+        &self,
+        id: &RunId,
+        flow: Option<Flow>,
+        slots: BTreeMap<String, Connected>,
+        unknown: bool,
+    ) -> Result<Accepted> {
         let _claim = self.journal().claim(id).await?;
         let run = self.run(id).await?;
         let conflict = |message: String| Error::new(ErrorKind::Conflict, message);
@@ -177,7 +188,7 @@ impl Engine {
             return Err(twice(&by));
         }
         accepted.earlier = Some(Arc::new(earlier));
-        Ok(self.begin(accepted))
+        Ok(accepted)
     }
 }
 

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use serde::Serialize;
 use trunkline_core::{Error, ErrorKind, Result};
-use trunkline_engine::{Flow, Item, Journal, RunId, Running, StepPath};
+use trunkline_engine::{Accepted, Flow, Item, Journal, RunId, Running, StepPath};
 
 use crate::Runtime;
 
@@ -54,6 +54,11 @@ impl Runtime {
     /// [`Engine::retry`](trunkline_engine::Engine::retry). A slot that a corrected flow has more is filled by the only
     /// connection that fits.
     pub async fn retry(&self, id: &RunId, flow: Option<Flow>, unknown: bool) -> Result<Running> {
+        Ok(self.engine().begin(self.accept_retry(id, flow, unknown).await?))
+    }
+
+    /// The same without beginning it.
+    pub(crate) async fn accept_retry(&self, id: &RunId, flow: Option<Flow>, unknown: bool) -> Result<Accepted> {
         let run = self.engine().run(id).await?;
         let mut slots: BTreeMap<_, _> = run.connections;
         if let Some(flow) = &flow {
@@ -61,6 +66,6 @@ impl Runtime {
             slots = self.all_slots(flow, slots).await?;
             self.accept(flow, &slots).await?;
         }
-        self.engine().retry(id, flow, self.fill(&slots).await?, unknown).await
+        self.engine().accept_retry(id, flow, self.fill(&slots).await?, unknown).await
     }
 }

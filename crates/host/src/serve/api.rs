@@ -17,7 +17,7 @@ use axum::{
 use serde::Deserialize;
 use serde_json::{Value, json};
 use trunkline_core::{Error, ErrorKind, Result, redact};
-use trunkline_engine::Journal;
+use trunkline_engine::{Journal, StepPath, Verdict};
 
 use super::{
     App, CALLBACK,
@@ -42,6 +42,9 @@ pub(crate) fn router(app: Arc<App>) -> Router {
         .route("/rest/v1/runs/{id}", get(run))
         .route("/rest/v1/runs/{id}/items", get(items))
         .route("/rest/v1/runs/{id}/cancel", post(cancel))
+        .route("/rest/v1/runs/{id}/resume", post(resume))
+        .route("/rest/v1/runs/{id}/retry", post(retry))
+        .route("/rest/v1/runs/{id}/settle", post(settle))
         .route("/rest/v1/runs/{id}/signals/{name}", post(signal))
         .route("/rest/v1/runs/{id}/events", get(events::events))
         .route("/rest/v1/runs/{id}/timeline", get(timeline))
@@ -126,6 +129,46 @@ async fn start(State(app): State<Arc<App>>, Path(name): Path<String>, body: Body
             Err(Error::new(ErrorKind::Conflict, message).hint("wait until it has ended, or cancel it").into())
         }
     }
+}
+
+async fn resume(State(app): State<Arc<App>>, Path(id): Path<String>) -> Answer {
+    let id = app.runtime.find_run(&id).await?;
+    app.dispatcher.resume(&id).await?;
+    Ok(answer(StatusCode::ACCEPTED, &json!({ "run": id })))
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Retry {
+    flow: Option<String>,
+    #[serde(default)]
+    unknown: bool,
+}
+
+async fn retry(State(app): State<Arc<App>>, Path(id): Path<String>, body: Body) -> Answer {
+    let Retry { flow, unknown } = serde_json::from_value(object(&whole(body)?)?).map_err(|error| {
+        Error::new(ErrorKind::InvalidInput, format!("a run is gone over again with `flow` and `unknown`: {error}"))
+    })?;
+    let id = app.runtime.find_run(&id).await?;
+    let run = app.dispatcher.retry(&id, flow.as_deref(), unknown).await?;
+    Ok(answer(StatusCode::ACCEPTED, &json!({ "run": run })))
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Settle {
+    step: String,
+    verdict: Verdict,
+    #[serde(default)]
+    output: Value,
+}
+
+async fn settle(State(app): State<Arc<App>>, Path(id): Path<String>, body: Body) -> Answer {
+    let Settle { step, verdict, output } = serde_json::from_value(object(&whole(body)?)?).map_err(|error| {
+        Error::new(ErrorKind::InvalidInput, format!("a step is settled with `step`, `verdict` and `output`: {error}"))
+    })?;
+    let id = app.runtime.find_run(&id).await?;
+    good(&clean(&app.runtime.engine().settle(&id, &StepPath::from(&*step), verdict, output).await?))
 }
 
 async fn runs(State(app): State<Arc<App>>) -> Answer {

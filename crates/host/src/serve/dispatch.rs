@@ -143,13 +143,49 @@ impl Dispatcher {
         let run = accepted.id().clone();
         if waits {
             drop(accepted);
-            self.lock().waiting.push_back(Waiting { run: run.clone(), flow: name.to_owned(), limit });
-            self.advance();
+            self.wait(run.clone(), name.to_owned(), limit);
         } else {
             self.lock().begin(run.clone(), name.to_owned());
             self.work(run.clone(), Some(accepted));
         }
         Ok(Started::Run(run))
+    }
+
+    /// Accepts a run that goes over what failed in another one, see [`Runtime::retry`]. `flow` is a kept one that takes the
+    /// place of the run's own.
+    pub(crate) async fn retry(self: &Arc<Self>, id: &RunId, flow: Option<&str>, unknown: bool) -> Result<RunId> {
+        let corrected = match flow {
+            Some(name) => Some(self.runtime.link(&self.runtime.kept_flow(name).await?.1).await?),
+            None => None,
+        };
+        let run = self.runtime.accept_retry(id, corrected, unknown).await?.id().clone();
+        self.wait_for_turn(&run).await?;
+        Ok(run)
+    }
+
+    /// Goes on with a run that was stopped.
+    pub(crate) async fn resume(self: &Arc<Self>, id: &RunId) -> Result<()> {
+        let is_here = |state: &State| state.working.contains_key(id) || state.waiting.iter().any(|one| one.run == *id);
+        let status = self.runtime.engine().run(id).await?.status;
+        if is_here(&self.lock()) || !matches!(status, RunStatus::Running | RunStatus::Failed) {
+            let message = format!("run {id} is {} and needs nobody to go on with it", status.as_str());
+            return Err(
+                Error::new(ErrorKind::Conflict, message).hint("only a run that was stopped by an error can be resumed")
+            );
+        }
+        self.wait_for_turn(id).await
+    }
+
+    async fn wait_for_turn(self: &Arc<Self>, id: &RunId) -> Result<()> {
+        let name = self.runtime.engine().run(id).await?.flow;
+        let kept = self.runtime.kept_flow(&name).await;
+        self.wait(id.clone(), name, kept.map_or(usize::MAX, |(_, flow)| flow.overlap().at_once()));
+        Ok(())
+    }
+
+    fn wait(self: &Arc<Self>, run: RunId, flow: String, limit: usize) {
+        self.lock().waiting.push_back(Waiting { run, flow, limit });
+        self.advance();
     }
 
     /// Tells of runs that have come to an end or a stop. To be asked before a run is started.
