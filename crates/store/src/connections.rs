@@ -146,7 +146,8 @@ impl Store {
             let mut statement = store.prepare_cached(
                 "SELECT name, connector, created_at, connections.updated_at,
                         vault.connection IS NOT NULL, vault.sign_in
-                 FROM connections LEFT JOIN vault ON vault.connection = connections.name ORDER BY name",
+                 FROM good_connections AS connections LEFT JOIN good_vault AS vault ON vault.connection = connections.name
+                 ORDER BY name",
             )?;
             let summary = |row: &rusqlite::Row<'_>| {
                 Ok(ConnectionSummary {
@@ -214,7 +215,7 @@ impl Store {
 /// The runs that are not over, by the connections they need. Those of a failed run count: it can be resumed.
 fn uses(store: &rusqlite::Connection) -> rusqlite::Result<BTreeMap<String, Vec<ConnectionUse>>> {
     let mut statement = store.prepare_cached(
-        "SELECT runs.id, runs.flow, runs.status, events.event FROM runs JOIN events ON run = id AND seq = 1
+        "SELECT runs.id, runs.flow, runs.status, events.event FROM good_runs AS runs JOIN good_events AS events ON run = id AND seq = 1
          WHERE status IN (?1, ?2) ORDER BY started_at DESC",
     )?;
     let mut rows = statement.query([RunStatus::Running.as_str(), RunStatus::Failed.as_str()])?;
@@ -235,7 +236,7 @@ fn uses(store: &rusqlite::Connection) -> rusqlite::Result<BTreeMap<String, Vec<C
 
 /// The kept flows, by the connections in their slots.
 fn flow_uses(store: &rusqlite::Connection) -> rusqlite::Result<BTreeMap<String, Vec<FlowUse>>> {
-    let mut statement = store.prepare_cached("SELECT name, active, connections FROM kept_flows ORDER BY name")?;
+    let mut statement = store.prepare_cached("SELECT name, active, connections FROM good_kept_flows ORDER BY name")?;
     let mut rows = statement.query([])?;
     let mut uses: BTreeMap<String, Vec<FlowUse>> = BTreeMap::new();
     while let Some(row) = rows.next()? {
@@ -273,7 +274,7 @@ fn in_use(name: &str, found: &[ConnectionUse]) -> Error {
 }
 
 fn document(store: &rusqlite::Connection, name: &str) -> rusqlite::Result<Option<String>> {
-    let mut statement = store.prepare_cached("SELECT document FROM connections WHERE name = ?1")?;
+    let mut statement = store.prepare_cached("SELECT document FROM good_connections WHERE name = ?1")?;
     statement.query_row([name], |row| row.get(0)).optional()
 }
 

@@ -192,7 +192,8 @@ impl Store {
 
 const SELECT: &str = "SELECT name, kept_flows.version, active, connections, input, document, through, token_hash,
                              sealed IS NOT NULL, created_at, updated_at
-                      FROM kept_flows JOIN flows USING (version) LEFT JOIN webhooks ON flow = name";
+                      FROM good_kept_flows AS kept_flows JOIN good_flows AS flows USING (version)
+                      LEFT JOIN good_webhooks AS webhooks ON flow = name";
 
 fn kept(row: &Row<'_>) -> rusqlite::Result<KeptFlow> {
     fn json<T: serde::de::DeserializeOwned>(row: &Row<'_>, column: usize) -> rusqlite::Result<T> {
@@ -246,6 +247,6 @@ pub(crate) fn pin(store: &Connection, version: &str, document: &str) -> rusqlite
 }
 
 pub(crate) fn flow_document(store: &Connection, version: &str) -> rusqlite::Result<Option<String>> {
-    let mut statement = store.prepare_cached("SELECT document FROM flows WHERE version = ?1")?;
+    let mut statement = store.prepare_cached("SELECT document FROM good_flows WHERE version = ?1")?;
     statement.query_row([version], |row| row.get(0)).optional()
 }

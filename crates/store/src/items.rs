@@ -5,7 +5,7 @@ use trunkline_core::Result;
 use trunkline_engine::{Before, Item, ItemOutcome, RunId, StepPath};
 
 use crate::{
-    Store,
+    Store, intact,
     row::{Outcome, parse},
 };
 
@@ -16,7 +16,7 @@ pub(crate) type Counts = [i64; 4];
 /// Keeps the last outcome of an item, and counts how many there are more or fewer of each.
 pub(crate) fn keep(store: &Connection, run: &RunId, item: &Outcome, counts: &mut Counts) -> rusqlite::Result<()> {
     let Outcome { step, key, status, outcome, at, .. } = item;
-    let mut before = store.prepare_cached("SELECT status FROM items WHERE run = ?1 AND step = ?2 AND key = ?3")?;
+    let mut before = store.prepare_cached("SELECT status FROM good_items WHERE run = ?1 AND step = ?2 AND key = ?3")?;
     let before: Option<String> = before.query_row([&run.0, step.as_str(), key], |row| row.get(0)).optional()?;
     for (count, name) in counts.iter_mut().zip(STATUSES) {
         *count += i64::from(name == *status) - i64::from(before.as_deref() == Some(name));
@@ -34,7 +34,7 @@ pub(crate) fn keep(store: &Connection, run: &RunId, item: &Outcome, counts: &mut
         store
             .prepare_cached(
                 "INSERT INTO done_once (flow, connections, step, key, fingerprint, unknown, run, at)
-                 SELECT flow, connections, ?2, ?3, ?4, ?5, id, ?6 FROM runs WHERE id = ?1
+                 SELECT flow, connections, ?2, ?3, ?4, ?5, id, ?6 FROM good_runs WHERE id = ?1
                  ON CONFLICT (flow, connections, step, key) DO UPDATE
                  SET fingerprint = excluded.fingerprint, unknown = excluded.unknown, run = excluded.run,
                      at = excluded.at",
@@ -67,9 +67,12 @@ impl Store {
     ) -> Result<Vec<Item>> {
         let (id, status) = (run.clone(), status.map(str::to_owned));
         let read = self.readers.read("listing the items of a run", move |store| {
+            if after.is_none() {
+                intact::complete(store, &id)?;
+            }
             let behind = if after.is_some() { "AND (step, key) > (?3, ?4)" } else { "" };
             let mut statement = store.prepare_cached(&format!(
-                "SELECT step, key, outcome, finished_at FROM items
+                "SELECT step, key, outcome, finished_at FROM good_items
                  WHERE run = ?1 AND (?2 IS NULL OR status = ?2) {behind} ORDER BY step, key LIMIT ?5"
             ))?;
             let (step, key) = after.unzip();
@@ -89,7 +92,8 @@ impl Store {
         let item = (run.clone(), step.clone(), key.to_owned());
         let read = self.readers.read("reading what was done once", move |store| {
             let mut statement = store.prepare_cached(
-                "SELECT done_once.run, fingerprint, done_once.unknown FROM done_once JOIN runs USING (flow, connections)
+                "SELECT done_once.run, fingerprint, done_once.unknown FROM good_done_once AS done_once
+                 JOIN good_runs AS runs USING (flow, connections)
                  WHERE runs.id = ?1 AND step = ?2 AND key = ?3",
             )?;
             let before =

@@ -20,6 +20,7 @@ use trunkline_engine::{
 use crate::{
     Store, claim,
     flows::{flow_document, pin},
+    intact,
     items::{self, Counts, STATUSES},
     row::{Change, Kept, Outcome, Row, SecretPart, damaged, parse, signed, text},
     seal::{Place, Seal},
@@ -129,6 +130,9 @@ impl Journal for Store {
 
     async fn replay(&self, run: &RunId, visit: &mut (dyn FnMut(RunEvent) + Send)) -> Result<()> {
         self.flushed().await?;
+        let id = run.clone();
+        let all = self.readers.read("reading a run", move |store| intact::complete(store, &id)).await?;
+        let all = all.ok_or_else(|| no_run(run))?;
         let mut last = 0;
         loop {
             let id = run.clone();
@@ -144,11 +148,7 @@ impl Journal for Store {
                 visit(kept.event(&self.inner.seal, run)?);
             }
         }
-        if last == 0 {
-            self.must_exist(run).await?;
-            return Err(damaged(run));
-        }
-        Ok(())
+        if last < all { Err(damaged(run).with("missing event", last + 1)) } else { Ok(()) }
     }
 
     async fn events(&self, run: &RunId, after: u64) -> Result<(RunStatus, Vec<(u64, RunEvent)>)> {
@@ -190,7 +190,7 @@ impl Journal for Store {
         }
         let kept = self.readers.read("reading an item", move |store| {
             let mut statement =
-                store.prepare_cached("SELECT outcome FROM items WHERE run = ?1 AND step = ?2 AND key = ?3")?;
+                store.prepare_cached("SELECT outcome FROM good_items WHERE run = ?1 AND step = ?2 AND key = ?3")?;
             statement.query_row([&item.0.0, item.1.as_str(), &item.2], |row| row.get::<_, String>(0)).optional()
         });
         kept.await?.map(|outcome| parse(run, &outcome)).transpose()
@@ -221,7 +221,7 @@ impl Journal for Store {
         let read = self.readers.read("listing the runs", |store| {
             let mut statement = store.prepare_cached(
                 "SELECT id, flow, version, status, started_at, finished_at, done, skipped, failed, unknown
-                 FROM runs ORDER BY started_at DESC, rowid DESC",
+                 FROM good_runs ORDER BY started_at DESC, number DESC",
             )?;
             statement.query_map([], summary)?.collect()
         });
@@ -240,7 +240,7 @@ impl Journal for Store {
         }
         let id = run.clone();
         let requested = self.readers.read("reading a run", move |store| {
-            let mut statement = store.prepare_cached("SELECT cancel_requested FROM runs WHERE id = ?1")?;
+            let mut statement = store.prepare_cached("SELECT cancel_requested FROM good_runs WHERE id = ?1")?;
             statement.query_row([id.0], |row| row.get(0)).optional()
         });
         requested.await?.ok_or_else(|| no_run(run))
@@ -252,11 +252,11 @@ impl Journal for Store {
         let (found, last) = self
             .readers
             .read("reading a run's signals", move |store| {
-                let mut last = store.prepare_cached("SELECT max(seq) FROM events WHERE run = ?1")?;
-                let last: Option<i64> = last.query_row([&id.0], |row| row.get(0))?;
+                let last = intact::last_event(store, &id)?;
+                // `+`: else SQLite looks at the checksums of all kinds as if they were of this one.
                 let mut found = store.prepare_cached(
-                    "SELECT seq, event, key_id, sealed FROM events
-                     WHERE run = ?1 AND seq > ?2 AND seq <= ?3 AND kind = 'signalled' ORDER BY seq",
+                    "SELECT seq, event, key_id, sealed FROM good_events
+                     WHERE run = ?1 AND seq > ?2 AND seq <= ?3 AND +kind = 'signalled' ORDER BY seq",
                 )?;
                 let found = found.query_map(params![id.0, after, last.unwrap_or_default()], Kept::of)?;
                 Ok((found.collect::<rusqlite::Result<Vec<_>>>()?, last))
@@ -338,8 +338,10 @@ impl Store {
 fn insert(store: &Connection, seal: &Seal, run: &RunId, rows: Vec<Row>) -> rusqlite::Result<()> {
     let mut last = store.prepare_cached("SELECT coalesce(max(seq), 0) FROM events WHERE run = ?1")?;
     let mut seq: i64 = last.query_row([&run.0], |row| row.get(0))?;
-    let mut insert = store
-        .prepare_cached("INSERT INTO events (run, seq, kind, event, key_id, sealed) VALUES (?1, ?2, ?3, ?4, ?5, ?6)")?;
+    let mut insert = store.prepare_cached(
+        "INSERT INTO events (run, seq, kind, event, key_id, sealed, sum)
+             VALUES (?1, ?2, ?3, ?4, ?5, ?6, checksum(?1, ?2, ?3, ?4))",
+    )?;
     let mut counts: Counts = [0; 4];
     for row in rows {
         seq += 1;
@@ -361,21 +363,21 @@ fn insert(store: &Connection, seal: &Seal, run: &RunId, rows: Vec<Row>) -> rusql
             Change::Item(item) => items::keep(store, run, &item, &mut counts)?,
         }
     }
-    if counts != [0; 4] {
-        let [done, skipped, failed, unknown] = counts;
-        store
-            .prepare_cached(
-                "UPDATE runs SET done = done + ?2, skipped = skipped + ?3, failed = failed + ?4, unknown = unknown + ?5
-                 WHERE id = ?1",
-            )?
-            .execute(params![run.0, done, skipped, failed, unknown])?;
-    }
-    Ok(())
+    let [done, skipped, failed, unknown] = counts;
+    store
+        .prepare_cached(
+            "UPDATE runs SET done = done + ?2, skipped = skipped + ?3, failed = failed + ?4, unknown = unknown + ?5,
+                 last = ?6
+             WHERE id = ?1",
+        )?
+        .execute(params![run.0, done, skipped, failed, unknown, seq])
+        .map(drop)
 }
 
 fn page(store: &Connection, run: &RunId, after: i64) -> rusqlite::Result<Vec<Kept>> {
-    let mut statement = store
-        .prepare_cached("SELECT seq, event, key_id, sealed FROM events WHERE run = ?1 AND seq > ?2 ORDER BY seq")?;
+    let mut statement = store.prepare_cached(
+        "SELECT seq, event, key_id, sealed FROM good_events WHERE run = ?1 AND seq > ?2 ORDER BY seq",
+    )?;
     let mut rows = statement.query(params![run.0, after])?;
     let (mut page, mut bytes) = (Vec::new(), 0);
     while page.len() < PAGE_EVENTS && bytes < PAGE_BYTES {
@@ -388,7 +390,7 @@ fn page(store: &Connection, run: &RunId, after: i64) -> rusqlite::Result<Vec<Kep
 }
 
 fn status(store: &Connection, run: &RunId) -> rusqlite::Result<Option<RunStatus>> {
-    let mut statement = store.prepare_cached("SELECT status FROM runs WHERE id = ?1")?;
+    let mut statement = store.prepare_cached("SELECT status FROM good_runs WHERE id = ?1")?;
     let found: Option<String> = statement.query_row([&run.0], |row| row.get(0)).optional()?;
     found.map(status_of).transpose()
 }

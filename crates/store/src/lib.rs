@@ -26,6 +26,7 @@
 mod claim;
 mod connections;
 mod flows;
+mod intact;
 mod items;
 mod journal;
 mod key;
@@ -94,6 +95,7 @@ impl Store {
         let mut connection = sqlite::open_writer(&path)?;
         // Once more: another process may have made the store in between.
         let seal = schema::migrate(&mut connection, &path, &ring)?.unlock(ring, &path)?;
+        intact::in_order(&connection).map_err(|error| sqlite::fault("opening the store", &path, error))?;
         let inner = Inner {
             dir: dir.to_owned(),
             seal: Arc::new(seal),

@@ -6,7 +6,7 @@ use trunkline_engine::{LOG_BYTES, LOG_ENTRIES, LOG_PAGE, LogEntry, LogPage, RunI
 use zeroize::Zeroizing;
 
 use crate::{
-    Store,
+    Store, intact,
     row::{damaged, signed, text},
     seal::{Place, Seal, Sealed},
     sqlite::ours,
@@ -28,6 +28,7 @@ impl Store {
     pub(crate) async fn read_log(&self, run: &RunId, after: u64) -> Result<LogPage> {
         let (id, after) = (run.clone(), signed(after));
         let read = self.readers.read("reading the log of a run", move |store| {
+            intact::last_entry(store, &id)?;
             let mut first = store.prepare_cached("SELECT min(seq) FROM step_log WHERE run = ?1")?;
             let first: Option<i64> = first.query_row([&id.0], |row| row.get(0))?;
             let mut page = store.prepare_cached(
@@ -40,7 +41,10 @@ impl Store {
         });
         let (first, page) = read.await?;
         let mut entries = Vec::new();
-        for (seq, sealed) in page {
+        for (next, (seq, sealed)) in (first.unwrap_or(1).max(after + 1)..).zip(page) {
+            if seq != next {
+                return Err(damaged(run).with("missing entry", next));
+            }
             let number = seq.to_string();
             let place = Place { table: "step_log", row: &[&run.0, &number], field: ENTRY };
             let plain = self.inner.seal.open(&place, &sealed).map_err(|error| error.with("run", run))?;
@@ -62,6 +66,7 @@ fn insert(store: &Connection, seal: &Seal, run: &RunId, plain: &[u8]) -> rusqlit
     store
         .prepare_cached("INSERT INTO step_log (run, seq, total, key_id, sealed) VALUES (?1, ?2, ?3, ?4, ?5)")?
         .execute(params![run.0, seq, total, key_id, bytes])?;
+    store.prepare_cached("UPDATE runs SET logged = ?2 WHERE id = ?1")?.execute(params![run.0, seq])?;
     // The oldest that there is still room for: nearly always the first that is looked at.
     let mut oldest = store.prepare_cached(
         "SELECT seq FROM step_log WHERE run = ?1 AND total - length(sealed) >= ?2 ORDER BY seq LIMIT 1",

@@ -86,7 +86,7 @@ const TABLES: [Table; 5] = [
         name: "events",
         pending: "SELECT run, seq FROM events WHERE key_id <> ?1 AND (run, seq) > (?2, ?3) ORDER BY run, seq LIMIT ?4",
         count: "SELECT count(*) FROM events WHERE key_id <> ?1",
-        value: "SELECT key_id, sealed, event FROM events WHERE run = ?1 AND seq = ?2",
+        value: "SELECT key_id, sealed, event FROM good_events WHERE run = ?1 AND seq = ?2",
         update: "UPDATE events SET key_id = ?3, sealed = ?4 WHERE run = ?1 AND seq = ?2",
     },
     Table {

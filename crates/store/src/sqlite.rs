@@ -11,6 +11,8 @@ use rusqlite::{Connection, ErrorCode, OpenFlags};
 use tokio::sync::Semaphore;
 use trunkline_core::{Error, ErrorKind, Result};
 
+use crate::intact;
+
 /// How many reads may go on at once.
 const READERS: usize = 4;
 
@@ -71,6 +73,7 @@ pub(crate) fn open_writer(path: &Path) -> Result<Connection> {
         let mut connection =
             Connection::open_with_flags(path, OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_NO_MUTEX)?;
         connection.busy_handler(Some(wait))?;
+        intact::functions(&connection)?;
         connection.execute_batch(
             "PRAGMA synchronous = FULL; PRAGMA fullfsync = ON; PRAGMA checkpoint_fullfsync = ON;
              PRAGMA foreign_keys = ON; PRAGMA trusted_schema = OFF; PRAGMA cell_size_check = ON;
@@ -132,6 +135,7 @@ impl Readers {
             OpenFlags::SQLITE_OPEN_READ_ONLY | OpenFlags::SQLITE_OPEN_NO_MUTEX,
         )?;
         connection.busy_handler(Some(wait))?;
+        intact::functions(&connection)?;
         connection.execute_batch("PRAGMA trusted_schema = OFF; PRAGMA cell_size_check = ON;")?;
         Ok(connection)
     }

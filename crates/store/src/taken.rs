@@ -20,7 +20,7 @@ impl Store {
     pub async fn not_taken(&self, flow: &str, keys: Vec<String>) -> Result<BTreeSet<String>> {
         let of = flow.to_owned();
         let read = self.readers.read("reading what a trigger has seen", move |store| {
-            let mut statement = store.prepare_cached("SELECT at FROM taken WHERE flow = ?1 AND key = ?2")?;
+            let mut statement = store.prepare_cached("SELECT at FROM good_taken WHERE flow = ?1 AND key = ?2")?;
             let (mut new, mut stale) = (BTreeSet::new(), Vec::new());
             for key in keys {
                 match statement.query_row([&of, &key], |row| row.get::<_, i64>(0)).optional()? {
@@ -52,7 +52,8 @@ impl Store {
 
 /// The run that has taken one of these keys.
 pub(crate) fn by(store: &Connection, fired: &Fired) -> rusqlite::Result<Option<RunId>> {
-    let mut statement = store.prepare_cached("SELECT coalesce(run, '') FROM taken WHERE flow = ?1 AND key = ?2")?;
+    let mut statement =
+        store.prepare_cached("SELECT coalesce(run, '') FROM good_taken WHERE flow = ?1 AND key = ?2")?;
     for key in &fired.keys {
         if let Some(run) = statement.query_row([&fired.flow, key], |row| row.get(0)).optional()? {
             return Ok(Some(RunId(run)));

@@ -64,7 +64,7 @@ impl Vault for Store {
 
 /// What the vault holds for a connection, opened.
 fn entry(store: &rusqlite::Connection, seal: &Seal, connection: &str) -> rusqlite::Result<Option<Result<VaultEntry>>> {
-    let mut statement = store.prepare_cached("SELECT version, key_id, sealed FROM vault WHERE connection = ?1")?;
+    let mut statement = store.prepare_cached("SELECT version, key_id, sealed FROM good_vault WHERE connection = ?1")?;
     let sealed =
         |row: &rusqlite::Row<'_>| Ok((row.get::<_, i64>(0)?, Sealed { key_id: row.get(1)?, bytes: row.get(2)? }));
     let found = statement.query_row([connection], sealed).optional()?;
@@ -108,7 +108,7 @@ fn note(store: &rusqlite::Connection, connection: &str, at: i64, sign_in: &str) 
 
 /// How a connection's sign-in stood when the vault was last written: nothing if it never was.
 fn sign_in_of(store: &rusqlite::Connection, connection: &str) -> rusqlite::Result<Option<SignIn>> {
-    let mut statement = store.prepare_cached("SELECT sign_in FROM vault WHERE connection = ?1")?;
+    let mut statement = store.prepare_cached("SELECT sign_in FROM good_vault WHERE connection = ?1")?;
     let text: Option<Option<String>> = statement.query_row([connection], |row| row.get(0)).optional()?;
     Ok(text.map(|text| read(text.as_deref())))
 }
@@ -124,7 +124,7 @@ impl Store {
     pub async fn sign_in_events(&self, connection: Option<&str>, after: u64) -> Result<Vec<SignInEvent>> {
         let (name, after) = (connection.map(str::to_owned), i64::try_from(after).unwrap_or(i64::MAX));
         let read = self.readers.read("reading how sign-ins changed", move |store| {
-            let sql = "SELECT id, connection, at, sign_in FROM sign_ins
+            let sql = "SELECT id, connection, at, sign_in FROM good_sign_ins
                        WHERE id > ?1 AND (?2 IS NULL OR connection = ?2) ORDER BY id";
             let event = |row: &rusqlite::Row<'_>| {
                 Ok(SignInEvent {

@@ -3,11 +3,34 @@
 
 use std::{collections::BTreeMap, fs, path::PathBuf};
 
+use rusqlite::{
+    functions::{Context, FunctionFlags},
+    types::ValueRef,
+};
 use serde_json::json;
+use sha2::{Digest, Sha256};
 use tempfile::TempDir;
 use trunkline_core::{Connection, Result, Schema};
 use trunkline_engine::{ItemOutcome, Journal, LogEntry, RunEvent, RunId, StepPath};
 use trunkline_store::{KeySource, Store};
+
+/// The checksum of a row: it is on disks, so it never changes.
+fn checksum(row: &Context<'_>) -> i64 {
+    let mut digested = Vec::new();
+    for index in 0..row.len() {
+        let (kind, content) = match row.get_raw(index) {
+            ValueRef::Null => (0, Vec::new()),
+            ValueRef::Integer(number) => (1, number.to_le_bytes().to_vec()),
+            ValueRef::Real(number) => (2, number.to_le_bytes().to_vec()),
+            ValueRef::Text(text) => (3, text.to_vec()),
+            ValueRef::Blob(bytes) => (4, bytes.to_vec()),
+        };
+        digested.push(kind);
+        digested.extend((content.len() as u64).to_le_bytes());
+        digested.extend(content);
+    }
+    i64::from_le_bytes(Sha256::digest(digested)[..8].try_into().unwrap())
+}
 
 /// A place for a data directory and a key file, removed when dropped.
 pub struct Home(TempDir);
@@ -37,9 +60,13 @@ impl Home {
         Store::open(&self.data(), KeySource::File(self.key()))
     }
 
-    /// A plain connection of SQLite, as somebody with the file would have.
+    /// A connection of SQLite, as somebody with the file would have who knows how its checksums are made.
     pub fn sqlite(&self) -> rusqlite::Connection {
-        rusqlite::Connection::open(self.database()).unwrap()
+        let sqlite = rusqlite::Connection::open(self.database()).unwrap();
+        let flags = FunctionFlags::SQLITE_UTF8 | FunctionFlags::SQLITE_INNOCUOUS;
+        sqlite.create_scalar_function("checksum", -1, flags, |row| Ok(checksum(row))).unwrap();
+        sqlite.create_scalar_function("intact", -1, flags, |_| Ok(true)).unwrap();
+        sqlite
     }
 
     /// Name and content of all files in the data directory that hold data. The index of the write-ahead log is none: it
