@@ -155,23 +155,20 @@ impl Runtime {
     }
 
     /// Everything that is wrong with a flow in the light of the connectors, and of what the connections in these slots were
-    /// granted. A slot that is not named gets the only connection that fits; one of another connector is left for who fills
-    /// the slots.
-    ///
-    /// # Errors
-    /// `not_found` if a slot names a connection that is not there.
+    /// granted. A slot that is not named gets the only connection that fits; one that is not there, or of another connector,
+    /// is left for who fills the slots.
     pub async fn check_flow(&self, flow: &Flow, slots: &BTreeMap<String, String>) -> Result<Vec<Diagnostic>> {
         let slots = self.all_slots(flow, slots.clone()).await?;
         let known = self.store.connections().await?;
         let mut granted = Granted::new();
         for (slot, name) in &slots {
-            let document = self.store.masked_connection(name).await?;
             let connection = known.iter().find(|one| one.name == *name);
             let connector = flow.connections().get(slot);
             let Some((one, connector)) = connection.zip(connector).filter(|(one, connector)| fits(one, connector))
             else {
                 continue;
             };
+            let document = self.store.masked_connection(name).await?;
             let scopes = granted_by_server(one).or_else(|| {
                 let connector = self.registry.connector(connector).ok()?;
                 asked_for(&document, &connector.spec().connection)

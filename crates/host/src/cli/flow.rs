@@ -58,7 +58,12 @@ pub(crate) async fn validate(
     let found = match beside::read_flow(file, &text) {
         Ok(flow) => {
             let found = match filled {
-                Some((runtime, slots)) => runtime.check_flow(&flow, &slots).await?,
+                Some((runtime, slots)) => {
+                    for name in slots.values() {
+                        runtime.store().masked_connection(name).await?;
+                    }
+                    runtime.check_flow(&flow, &slots).await?
+                }
                 None => flow.check(registry),
             };
             Flow::locate(file, &text, found)
