@@ -31,9 +31,9 @@ pub use runs::ItemPage;
 
 use trunkline_core::{
     ActionSpec, Connected, Connection, Connections, ConnectorSpec, Context, Diagnostic, Error, ErrorKind, Progress,
-    Recorder, Registry, Result, Secret, SecretSource, Spill, redact,
+    Recorder, Registry, Result, Secret, SecretSource, redact,
 };
-use trunkline_engine::{Engine, Flow, Journal, Run, RunId, RunStatus, Running};
+use trunkline_engine::{Engine, Flow, Run, RunId, RunStatus, Running};
 use trunkline_rest::Discovered;
 use trunkline_store::{KeySource, Store};
 
@@ -154,15 +154,8 @@ impl Runtime {
     pub async fn call(&self, action: &str, connection: &str, input: Value) -> Result<Called> {
         let (connected, action) = self.connected(action, connection).await?;
         let heard = Arc::new(Warnings::default());
-        // What is spilled under this name stays for as long as somebody has the claim.
-        let name = RunId(format!("call-{}", Uuid::new_v4()));
-        let _claim = self.store.claim(&name).await?;
-        let context = Runtime::context(&connected)
-            .with_recorder(heard.clone(), None)
-            .with_spill(Arc::new(self.store.clone()), &name.0);
-        let output = connected.run(&action.name, input, &context).await;
-        self.store.unspill(&name.0, None).await;
-        let output = output?;
+        let context = Runtime::context(&connected).with_recorder(heard.clone(), None);
+        let output = connected.run(&action.name, input, &context).await?;
         let warnings = std::mem::take(&mut *heard.0.lock().unwrap_or_else(PoisonError::into_inner));
         Ok(Called { output, warnings })
     }
@@ -220,6 +213,7 @@ impl Runtime {
 
     /// The run whose name begins like this, if there is just one.
     pub async fn find_run(&self, start: &str) -> Result<RunId> {
+        use trunkline_engine::Journal;
         let runs = self.store.runs().await?;
         let mut found = runs.into_iter().filter(|run| run.id.0.starts_with(start));
         match (found.next(), found.next()) {

@@ -171,7 +171,7 @@ fn refused(dir: &Path, file: &FileRef, size: Option<u64>, error: io::Error) -> E
     Error::new(ErrorKind::Store, message).hint(hint).with("file", name).with("directory", place).source(error)
 }
 
-/// Removes the copies of runs that cannot be resumed, or not with what was sent, and of calls that are over.
+/// Removes the copies of runs that cannot be resumed, or not with what was sent.
 pub(crate) fn sweep(data: &Path, store: &Connection) -> rusqlite::Result<()> {
     let Ok(runs) = fs::read_dir(data.join("spill")) else { return Ok(()) };
     // All are listed before the first is asked for: a run is in the store before it spills anything.
@@ -180,11 +180,7 @@ pub(crate) fn sweep(data: &Path, store: &Connection) -> rusqlite::Result<()> {
         let mut needs = store.prepare_cached(
             "SELECT 1 FROM runs WHERE id = ?1 AND (status = 'running' OR (status = 'failed' AND finished_at > ?2))",
         )?;
-        if needs.exists(params![run.0, now() - KEPT])? {
-            continue;
-        }
-        // A call outside of any run is in no table, but who makes it has this.
-        if let Ok(_claim) = claim::claim(data, &run) {
+        if !needs.exists(params![run.0, now() - KEPT])? {
             // What stays is tried again the next time.
             let _ = fs::remove_dir_all(data.join("spill").join(&run.0));
         }
