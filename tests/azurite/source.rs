@@ -76,7 +76,8 @@ impl Connector for Generated {
             let piece = (at < length).then(|| piece(at, length))?;
             Some((Ok(piece.into()), at + piece.len() as u64))
         });
-        Ok(FileStream::new(None, Box::pin(bytes)))
+        let version = Some("\"1\"".to_owned());
+        Ok(FileStream { version, ..FileStream::new(None, Box::pin(bytes)) })
     }
 }
 

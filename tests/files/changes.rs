@@ -1,31 +1,43 @@
 //! A source that changes under way: noticed however little its server tells, and nothing of two versions becomes visible.
 
-use std::sync::Arc;
+use std::{path::PathBuf, sync::Arc};
 
 use trunkline_core::ErrorKind;
+use trunkline_tests::Cli;
 
-use crate::{BLOCK, Origin, Rig, Step, origin::Tells};
+use crate::{BLOCK, Origin, Rig, Step, copies, origin::Tells};
 
 const LENGTH: u64 = 3 * BLOCK + 77;
 
 /// After a crash in the middle: the checkpoint knows which version the staged blocks are of.
 #[tokio::test(flavor = "multi_thread")]
 async fn what_changed_between_a_crash_and_its_resumption_is_sent_anew_and_what_did_not_is_gone_on_with() {
-    for tells in [Tells::Etag, Tells::Modified, Tells::Nothing] {
+    for (tells, spills) in
+        [(Tells::Etag, true), (Tells::Modified, true), (Tells::Nothing, true), (Tells::Nothing, false)]
+    {
         for (ranges, conditions) in [(true, true), (true, false), (false, true)] {
             for changes in [false, true] {
-                let case = format!("{tells:?}, ranges {ranges}, conditions {conditions}, changes {changes}");
-                let rig = Rig::new(Origin { length: LENGTH, tells, ranges, conditions, ..Origin::default() }).await;
-                // The upload is begun, and two blocks are staged.
-                let step = Arc::new(Step { crash_after: Some(3), ..Step::default() });
+                let case =
+                    format!("{tells:?}, spills {spills}, ranges {ranges}, conditions {conditions}, changes {changes}");
+                let cli = Cli::default();
+                let mut rig = Rig::new(Origin { length: LENGTH, tells, ranges, conditions, ..Origin::default() }).await;
+                rig.spill = spills.then(|| cli.runtime().store().clone());
+                let copied = spills && tells == Tells::Nothing;
+                // The upload is begun, perhaps from a copy, and two blocks are staged.
+                let step = Arc::new(Step { crash_after: Some(3 + usize::from(copied)), ..Step::default() });
                 assert!(rig.attempt(&step, &rig.unknown()).await.is_none(), "{case}");
                 rig.server.change(|origin| origin.version += u64::from(changes));
                 let made = rig.attempt(&step, &rig.unknown()).await.unwrap().unwrap();
                 let origin = rig.server.origin.lock().unwrap().clone();
-                assert_eq!(made["sha256"], origin.sha256(origin.version), "{case}");
-                assert_eq!(rig.visible("film.mp4"), [origin.sha256(origin.version)], "{case}");
-                assert_eq!(rig.blocks().await, if changes { 2 + 4 } else { 4 }, "{case}");
-                assert_eq!(step.warnings.lock().unwrap().len(), usize::from(changes), "{case}");
+                // A copy does not change; what tells no versions may have changed.
+                let anew = !copied && (changes || tells == Tells::Nothing);
+                let sha256 = origin.sha256(if copied { 1 } else { origin.version });
+                assert_eq!(made["sha256"], sha256, "{case}");
+                assert_eq!(rig.visible("film.mp4"), [sha256], "{case}");
+                assert_eq!(rig.blocks().await, if anew { 2 + 4 } else { 4 }, "{case}");
+                assert_eq!(step.warnings.lock().unwrap().len(), usize::from(anew), "{case}");
+                assert_eq!(cli.data().join("spill").exists(), copied, "{case}");
+                assert_eq!(copies(&cli.data()), [""; 0].map(PathBuf::from), "{case}");
                 let heads = rig.server.heads.lock().unwrap().clone();
                 let conditional =
                     heads.iter().filter(|head| head.to_ascii_lowercase().contains("\r\nif-range: ")).count();
@@ -38,15 +50,21 @@ async fn what_changed_between_a_crash_and_its_resumption_is_sent_anew_and_what_d
 /// Its connection breaks, and what there is to go on with is another file.
 #[tokio::test(flavor = "multi_thread")]
 async fn what_changes_while_it_is_read_is_sent_anew() {
-    for tells in [Tells::Etag, Tells::Modified, Tells::Nothing] {
+    for (tells, spills) in
+        [(Tells::Etag, true), (Tells::Modified, true), (Tells::Nothing, true), (Tells::Nothing, false)]
+    {
+        let cli = Cli::default();
         let later = Origin { length: LENGTH, version: 2, tells, ..Origin::default() };
         let sha256 = later.sha256(2);
         let first = Origin { version: 1, cut: Some(2 * BLOCK), then: Some(later.clone().into()), ..later };
-        let (rig, step) = (Rig::new(first).await, Arc::<Step>::default());
+        let (mut rig, step) = (Rig::new(first).await, Arc::<Step>::default());
+        rig.spill = spills.then(|| cli.runtime().store().clone());
         let made = rig.attempt(&step, &rig.unknown()).await.unwrap().unwrap();
-        assert_eq!(made["sha256"], sha256, "{tells:?}");
-        assert_eq!(rig.visible("film.mp4"), [sha256], "{tells:?}");
-        assert_eq!(step.warnings.lock().unwrap().len(), 1, "{tells:?}");
+        assert_eq!(made["sha256"], sha256, "{tells:?}, spills {spills}");
+        assert_eq!(rig.visible("film.mp4"), [sha256], "{tells:?}, spills {spills}");
+        // Of what is copied first, nothing was sent by then.
+        let expected = if spills && tells == Tells::Nothing { (4, 0) } else { (6, 1) };
+        assert_eq!((rig.blocks().await, step.warnings.lock().unwrap().len()), expected, "{tells:?}, spills {spills}");
     }
 }
 

@@ -1,10 +1,9 @@
 //! `kill -9` in the middle of an upload whose source changes now and then: what is there in the end is one version of it.
 
-use serde_json::json;
 use tokio::time::{Duration, sleep};
 use trunkline_engine::Journal;
 use trunkline_sandbox::{Faults, Options};
-use trunkline_tests::{Cli, Dice, few, finish, until};
+use trunkline_tests::{Dice, few, finish, until};
 
 use crate::{BLOCK, Origin, Rig};
 
@@ -13,21 +12,7 @@ const BLOCKS: u64 = 24;
 async fn killed(kills: usize) {
     let faults = Faults { latency: Duration::from_millis(5), ..Faults::default() };
     let rig = Rig::with(Origin { length: BLOCKS * BLOCK, ..Origin::default() }, Options { faults, ..few(1) }).await;
-    let cli = Cli::default();
-    cli.connect(&rig.sandbox).await;
-    cli.add(&rig.server.settings("origin")).await;
-    let flow = json!({
-        "name": "one",
-        "connections": { "origin": "http", "target": "mediavalet" },
-        "input": { "type": "object", "properties": { "category": { "type": "string" } }, "required": ["category"] },
-        "steps": [
-            { "id": "original", "action": "download", "connection": "origin", "input": { "path": "/film.mp4" } },
-            { "id": "asset", "action": "asset.upload", "connection": "target",
-              "input": { "file": "{{ steps.original.file }}", "categories": ["{{ input.category }}"] } }
-        ]
-    });
-    let flow = cli.write("flow.json", &flow.to_string());
-    let input = json!({ "category": rig.sandbox.category() }).to_string();
+    let (cli, flow, input) = rig.cli().await;
     let (mut dice, mut changes) = (Dice::default(), 0);
     let mut child = cli.start(&["run", &flow, "--input", &input, "--json"]);
     for kill in 0..kills {

@@ -9,10 +9,15 @@ mod cuts;
 mod digests;
 mod kills;
 mod origin;
+mod spill;
 
-use std::sync::{
-    Arc, Mutex,
-    atomic::{AtomicUsize, Ordering},
+use std::{
+    fs,
+    path::{Path, PathBuf},
+    sync::{
+        Arc, Mutex,
+        atomic::{AtomicU64, AtomicUsize, Ordering},
+    },
 };
 
 use origin::{Origin, Server};
@@ -24,7 +29,8 @@ use trunkline_core::{
     Connected, Connection, Connections, Context, MemoryVault, Progress, Recorder, Registry, Result, async_trait,
 };
 use trunkline_sandbox::{Options, Sandbox};
-use trunkline_tests::few;
+use trunkline_store::Store;
+use trunkline_tests::{Cli, few};
 
 /// Bytes of a block that connections send.
 const BLOCK: u64 = 4 << 20;
@@ -38,6 +44,8 @@ struct Step {
     crash_after: Option<usize>,
     crashed: Notify,
     warnings: Mutex<Vec<String>>,
+    /// Bytes that were reported.
+    progress: AtomicU64,
 }
 
 #[async_trait]
@@ -51,7 +59,9 @@ impl Recorder for Step {
         Ok(())
     }
 
-    fn progress(&self, _: Progress) {}
+    fn progress(&self, progress: Progress) {
+        self.progress.fetch_add(progress.bytes, Ordering::SeqCst);
+    }
 
     fn warning(&self, message: &str) {
         self.warnings.lock().unwrap().push(message.to_owned());
@@ -63,6 +73,8 @@ struct Rig {
     server: Server,
     sandbox: Arc<Sandbox>,
     connections: Connections,
+    /// Where files are spilled to, if they are.
+    spill: Option<Store>,
 }
 
 impl Rig {
@@ -83,7 +95,7 @@ impl Rig {
             registry.connect(&connection, vault.clone(), &|_| unreachable!("secrets are literal")).unwrap()
         };
         let connections = sandbox.settings().into_iter().map(connect).chain([server.connect("origin")]).collect();
-        Rig { server, sandbox, connections }
+        Rig { server, sandbox, connections, spill: None }
     }
 
     /// A reference to the origin's file that says nothing of it: it goes in blocks however small it is.
@@ -102,6 +114,10 @@ impl Rig {
     async fn attempt(&self, step: &Arc<Step>, file: &Value) -> Option<Result<Value>> {
         let left = step.checkpoint.lock().unwrap().clone();
         let cx = Context::new("key", "mediavalet", self.connections.clone()).with_recorder(step.clone(), left);
+        let cx = match &self.spill {
+            Some(store) => cx.with_spill(Arc::new(store.clone()), "run"),
+            None => cx,
+        };
         let input = json!({ "file": file, "categories": [self.sandbox.category()] });
         tokio::select! {
             ended = self.connections.get("mediavalet").unwrap().run("asset.upload", input, &cx) => Some(ended),
@@ -127,4 +143,31 @@ impl Rig {
             .filter(|call| call["status"] == 201 && query(call).contains("block") && !query(call).contains("blocklist"))
             .count()
     }
+
+    /// A command line that has both connections, a flow that brings the file over, and that flow's input.
+    async fn cli(&self) -> (Cli, String, String) {
+        let cli = Cli::default();
+        cli.connect(&self.sandbox).await;
+        cli.add(&self.server.settings("origin")).await;
+        let flow = json!({
+            "name": "one",
+            "connections": { "origin": "http", "target": "mediavalet" },
+            "input": { "type": "object", "properties": { "category": { "type": "string" } }, "required": ["category"] },
+            "steps": [
+                { "id": "original", "action": "download", "connection": "origin", "input": { "path": "/film.mp4" } },
+                { "id": "asset", "action": "asset.upload", "connection": "target",
+                  "input": { "file": "{{ steps.original.file }}", "categories": ["{{ input.category }}"] } }
+            ]
+        });
+        let flow = cli.write("flow.json", &flow.to_string());
+        (cli, flow, json!({ "category": self.sandbox.category() }).to_string())
+    }
+}
+
+/// What is spilled in a data directory.
+fn copies(data: &Path) -> Vec<PathBuf> {
+    let below = |folder: &Path| -> Vec<PathBuf> {
+        fs::read_dir(folder).into_iter().flatten().map(|entry| entry.unwrap().path()).collect()
+    };
+    below(&data.join("spill")).iter().flat_map(|run| below(run)).collect()
 }

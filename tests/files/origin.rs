@@ -47,6 +47,12 @@ pub struct Origin {
     pub cut: Option<u64>,
     /// Bytes that the headers say less than there are.
     pub short: u64,
+    /// Says how long it is; one that does not ends with its connection.
+    pub sized: bool,
+    /// Is another version at each request.
+    pub each: bool,
+    /// Is not there any more.
+    pub gone: bool,
     /// What it is from the next request on.
     pub then: Option<Box<Origin>>,
 }
@@ -55,7 +61,9 @@ impl Default for Origin {
     fn default() -> Origin {
         let tells = Tells::Etag;
         let (ranges, conditions) = (true, true);
-        Origin { length: 0, version: 1, tells, ranges, conditions, declares: None, cut: None, short: 0, then: None }
+        let (declares, cut, then) = (None, None, None);
+        let (sized, each, gone) = (true, false, false);
+        Origin { length: 0, version: 1, tells, ranges, conditions, declares, cut, short: 0, sized, each, gone, then }
     }
 }
 
@@ -94,6 +102,9 @@ impl Origin {
             let line = head.lines().find(|line| line.to_ascii_lowercase().starts_with(&format!("{name}:")))?;
             Some(line.split_once(':')?.1.trim())
         };
+        if self.gone {
+            return ("HTTP/1.1 410 Gone\r\nContent-Length: 0\r\nConnection: close\r\n\r\n".to_owned(), 0, 0);
+        }
         let known = header("if-range").is_none_or(|known| known == self.etag() || known == self.modified());
         let range = header("range").and_then(|range| range.strip_prefix("bytes=")?.strip_suffix('-')?.parse().ok());
         let from: u64 = range.filter(|_| self.ranges && (known || !self.conditions)).unwrap_or(0);
@@ -115,7 +126,10 @@ impl Origin {
         if let Some(version) = self.declares {
             told += &format!("Repr-Digest: sha-256=:{}:\r\n", BASE64_STANDARD.encode(self.hash(version)));
         }
-        told += &format!("Content-Type: video/mp4\r\nContent-Length: {}\r\nConnection: close\r\n\r\n", length - from);
+        if self.sized {
+            told += &format!("Content-Length: {}\r\n", length - from);
+        }
+        told += "Content-Type: video/mp4\r\nConnection: close\r\n\r\n";
         (told, from, to)
     }
 }
@@ -179,6 +193,7 @@ async fn serve(mut stream: TcpStream, origin: &Mutex<Origin>, heads: &Mutex<Vec<
     let origin = {
         let mut origin = origin.lock().unwrap();
         let now = origin.clone();
+        origin.version += u64::from(origin.each);
         if let Some(then) = origin.then.take() {
             *origin = *then;
         }

@@ -39,15 +39,17 @@ pub struct Peer {
 /// # Panics
 /// Where it is missing and `TRUNKLINE_REQUIRE_PEERS` is `1`.
 pub fn peer(name: &str) -> Option<Peer> {
-    match find(name) {
-        Ok(peer) => Some(peer),
-        Err(why) if env::var_os("TRUNKLINE_REQUIRE_PEERS").is_some_and(|value| value == "1") => panic!("{why}"),
-        Err(why) => {
-            // Not by a macro, whose output the test harness would keep to itself.
-            writeln!(io::stderr(), "skipped: {why}").ok();
-            None
-        }
-    }
+    find(name).inspect_err(|why| missing(why)).ok()
+}
+
+/// Says that a test ends here because something is not there.
+///
+/// # Panics
+/// Where `TRUNKLINE_REQUIRE_PEERS` is `1`.
+pub fn missing(why: &str) {
+    assert!(env::var_os("TRUNKLINE_REQUIRE_PEERS").is_none_or(|value| value != "1"), "{why}");
+    // Not by a macro, whose output the test harness would keep to itself.
+    writeln!(io::stderr(), "skipped: {why}").ok();
 }
 
 /// The program of this name, or what is missing and how to get it.

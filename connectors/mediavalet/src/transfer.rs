@@ -127,6 +127,8 @@ impl Transfer {
         let sent = Sent { bytes: sent.bytes, sha256: sent.sha256 };
         self.sent = Some(sent.clone());
         cx.save_checkpoint(json!(self)).await?;
+        // What comes now may take long.
+        cx.unspill().await;
         Ok(sent)
     }
 }

@@ -9,7 +9,7 @@ use async_trait::async_trait;
 use serde_json::Value;
 use tokio_util::sync::CancellationToken;
 
-use crate::{Connections, Error, ErrorKind, FileRef, FileStream, Position, Result};
+use crate::{Connections, Error, ErrorKind, FileRef, FileStream, Position, Result, Spill};
 
 /// Progress of a step: bytes that went from one system to another.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -51,6 +51,8 @@ pub struct Context {
     deadline: Option<Instant>,
     checkpoint: Option<Value>,
     recorder: Arc<dyn Recorder>,
+    /// Where it spills files, and in the name of which run.
+    spill: Option<(Arc<dyn Spill>, Arc<str>)>,
 }
 
 /// For a call outside any run: nothing is kept, no files can be opened.
@@ -72,6 +74,7 @@ impl Context {
             deadline: None,
             checkpoint: None,
             recorder: Arc::new(Nothing),
+            spill: None,
         }
     }
 
@@ -91,6 +94,12 @@ impl Context {
     pub fn with_recorder(mut self, recorder: Arc<dyn Recorder>, checkpoint: Option<Value>) -> Self {
         self.recorder = recorder;
         self.checkpoint = checkpoint;
+        self
+    }
+
+    /// Gives it a place to spill files to, in the name of this run.
+    pub fn with_spill(mut self, spill: Arc<dyn Spill>, run: &str) -> Self {
+        self.spill = Some((spill, run.into()));
         self
     }
 
@@ -146,5 +155,30 @@ impl Context {
     /// Opens a file that another step handed over, from a byte or a [`Position`] on.
     pub async fn open(&self, file: &FileRef, from: impl Into<Position>) -> Result<FileStream> {
         self.connections.open(file, from).await
+    }
+
+    /// Spills a file: all of the stream goes to disk, and what comes back reads that copy, which has a version of its own,
+    /// from its beginning. Where there is no place for it, the stream comes back as it is.
+    pub async fn spill(&self, file: &FileRef, stream: FileStream) -> Result<FileStream> {
+        match &self.spill {
+            Some((spill, run)) => spill.spill(run, &self.idempotency_key, file, stream).await,
+            None => Ok(stream),
+        }
+    }
+
+    /// What this step, or an earlier attempt of it, has spilled, from a position on; `None` if there is no copy of that
+    /// version.
+    pub async fn spilled(&self, from: &Position) -> Result<Option<FileStream>> {
+        match &self.spill {
+            Some((spill, run)) if from.is_spilled() => spill.spilled(run, &self.idempotency_key, from).await,
+            _ => Ok(None),
+        }
+    }
+
+    /// Removes what this step has spilled, once it needs that no more. The end of the step does so, too.
+    pub async fn unspill(&self) {
+        if let Some((spill, run)) = &self.spill {
+            spill.unspill(run, Some(&self.idempotency_key)).await;
+        }
     }
 }

@@ -70,6 +70,7 @@ mod registry;
 mod schema;
 mod secret;
 mod sign_in;
+mod spill;
 mod vault;
 
 pub use action::{Action, ActionEntry, ActionSpec, Actions, AnyAction, AnyClient, Effect, Items, any_action};
@@ -88,6 +89,7 @@ pub use registry::{Registered, Registry, closest};
 pub use schema::{Schema, pointer_part, schema_of};
 pub use secret::{Secret, SecretSource};
 pub use sign_in::{ReauthCause, SignIn, SignInState};
+pub use spill::{SPILLED, Spill};
 pub use tokio_util::sync::CancellationToken;
 pub use vault::{MemoryVault, Vault, VaultEntry, VaultSlot};
 

@@ -8,12 +8,12 @@ use tokio::{
     task::{AbortHandle, JoinHandle},
 };
 use tracing::Instrument;
-use trunkline_core::{CancellationToken, Connected, Diagnostic, Error, ErrorKind, Result};
+use trunkline_core::{CancellationToken, Connected, Diagnostic, Error, ErrorKind, Result, Spill};
 use uuid::Uuid;
 
 use crate::{
     Claim, Fired, Flow, Flush, Journal, Limits, Notice, Pulse, RetryOf, Run, RunEvent, RunId, RunStatus, StepPath,
-    durability::{Durability, Journaled},
+    durability::{Durability, Journaled, concerns_the_run},
     interpreter::{Interpreter, joined},
     retry::{Earlier, versions},
     stop::Stop,
@@ -35,6 +35,7 @@ pub struct Engine {
     clock: Clock,
     limits: Limits,
     parking: CancellationToken,
+    spill: Option<Arc<dyn Spill>>,
 }
 
 /// A run that is on disk and has not begun.
@@ -100,7 +101,7 @@ impl Running {
 impl Engine {
     /// An engine on this journal.
     pub fn new(journal: Arc<dyn Journal>) -> Self {
-        Engine { journal, clock: system(), limits: Limits::default(), parking: CancellationToken::new() }
+        Engine { journal, clock: system(), limits: Limits::default(), parking: CancellationToken::new(), spill: None }
     }
 
     /// The same with other limits.
@@ -111,6 +112,11 @@ impl Engine {
     /// The same with another clock: milliseconds since 1970. For tests of what takes days.
     pub fn with_clock(self, clock: impl Fn() -> u64 + Send + Sync + 'static) -> Self {
         Engine { clock: Arc::new(clock), ..self }
+    }
+
+    /// The same with a place where steps spill files.
+    pub fn with_spill(self, spill: Arc<dyn Spill>) -> Self {
+        Engine { spill: Some(spill), ..self }
     }
 
     pub(crate) fn journal(&self) -> &Arc<dyn Journal> {
@@ -259,7 +265,9 @@ impl Engine {
                 // It may have come to its own end since it was looked at.
                 not_ended(&self.run(id).await?)?;
                 let finished = RunEvent::Finished { status: RunStatus::Cancelled, error: None, at: self.now() };
-                self.journal.append(id, vec![finished], Flush::Now).await
+                self.journal.append(id, vec![finished], Flush::Now).await?;
+                unspill(self.spill.as_ref(), id).await;
+                Ok(())
             }
             Err(error) if error.kind() == ErrorKind::Conflict => Ok(()),
             Err(error) => Err(error),
@@ -323,7 +331,8 @@ impl Engine {
         let (durability, limits) = (Arc::new(journaled.clone()), self.limits.clone());
         let pulse = Pulse::default();
         let given = (stop.clone(), pulse.clone());
-        let interpreter = Interpreter::new(id.clone(), flow, slots, durability, given, limits);
+        let interpreter = Interpreter::new(id.clone(), flow, slots, durability, given, limits, self.spill.clone());
+        let (spill, of) = (self.spill.clone(), id.clone());
         let span = tracing::info_span!("run", run = %id, flow = name);
         let task = tokio::spawn(async move {
             let (_claim, _poll) = (claim, poll);
@@ -342,7 +351,12 @@ impl Engine {
                 },
                 failed => failed,
             };
-            finish(&journaled, end, &stop).await
+            let run = finish(&journaled, end, &stop).await?;
+            // What stopped it may pass, and its steps go on from their checkpoints then.
+            if run.status != RunStatus::Failed || !run.error.as_ref().is_some_and(concerns_the_run) {
+                unspill(spill.as_ref(), &of).await;
+            }
+            Ok(run)
         });
         Running { id, notices, cancellation, pulse, task }
     }
@@ -384,6 +398,13 @@ pub(crate) async fn flow_of(journal: &dyn Journal, run: &Run) -> Result<Flow> {
     }
     let flow = Flow::from_value(journal.flow(&run.version).await?).map_err(faulty)?;
     flow.link(&|name| called.get(name).cloned()).map_err(faulty)
+}
+
+/// Removes what the steps of a run have spilled.
+async fn unspill(spill: Option<&Arc<dyn Spill>>, run: &RunId) {
+    if let Some(spill) = spill {
+        spill.unspill(&run.0, None).await;
+    }
 }
 
 /// A run that has ended for good takes nothing any more; a failed one can still be resumed.

@@ -8,7 +8,7 @@ use std::{collections::BTreeMap, sync::Arc, time::Duration};
 use futures::future::BoxFuture;
 use serde_json::{Value, json};
 use tracing::Instrument;
-use trunkline_core::{Connected, Connections, Context, Error, ErrorKind, Result, Retry};
+use trunkline_core::{Connected, Connections, Context, Error, ErrorKind, Result, Retry, Spill};
 use uuid::Uuid;
 
 use crate::{
@@ -54,6 +54,7 @@ struct Inner {
     stop: Stop,
     pulse: Pulse,
     limits: Limits,
+    spill: Option<Arc<dyn Spill>>,
 }
 
 impl Interpreter {
@@ -64,9 +65,10 @@ impl Interpreter {
         durability: Arc<dyn Durability>,
         (stop, pulse): (Stop, Pulse),
         limits: Limits,
+        spill: Option<Arc<dyn Spill>>,
     ) -> Self {
         let files = slots.values().cloned().collect();
-        Interpreter(Arc::new(Inner { run, flow, slots, files, durability, stop, pulse, limits }))
+        Interpreter(Arc::new(Inner { run, flow, slots, files, durability, stop, pulse, limits, spill }))
     }
 
     /// Runs the flow: its steps within their bounds, then its output, or else its failure handler within the bounds outside.
@@ -151,7 +153,10 @@ impl Interpreter {
                 _ => self.step(step, scope, outer, &path, &bounds).await,
             };
             let error = match result {
-                Ok(end) => return Ok(end),
+                Ok(end) => {
+                    self.unspill(step, &path).await;
+                    return Ok(end);
+                }
                 Err(error) => error.with("step", &path).with("pointer", &step.pointer),
             };
             if !handles(&error, &path) {
@@ -167,6 +172,7 @@ impl Interpreter {
                 None => break error,
             }
         };
+        self.unspill(step, &path).await;
         match &guard.on_error {
             OnError::Fail => return Err(error),
             OnError::Continue => durability.fail(&path, &error).await?,
@@ -399,14 +405,32 @@ impl Interpreter {
         self.0.slots.get(slot).ok_or_else(|| Error::new(ErrorKind::Config, format!("the slot {slot} is not filled")))
     }
 
-    /// What an action gets that has this long; the key is the same whenever the step is tried.
+    /// What an action gets that has this long.
     pub(crate) fn context(&self, connected: &Connected, path: &StepPath, bounds: &Bounds) -> Context {
+        let (run, key) = self.begun_as(path);
+        let left = bounds.left(self.0.durability.now());
+        let cx = Context::new(&key, connected.name(), self.0.files.clone())
+            .with_cancellation(self.0.stop.cancellation.clone())
+            .with_timeout(left.min(STEP_TIMEOUT));
+        match &self.0.spill {
+            Some(spill) => cx.with_spill(spill.clone(), &run.0),
+            None => cx,
+        }
+    }
+
+    /// The run that a step was begun in, and its idempotency key: the same whenever it is tried.
+    fn begun_as(&self, path: &StepPath) -> (RunId, String) {
         let run = self.0.durability.begun_in(path);
         let key = Uuid::new_v5(&Uuid::NAMESPACE_OID, format!("{run}/{path}").as_bytes());
-        let left = bounds.left(self.0.durability.now());
-        Context::new(&key.to_string(), connected.name(), self.0.files.clone())
-            .with_cancellation(self.0.stop.cancellation.clone())
-            .with_timeout(left.min(STEP_TIMEOUT))
+        (run, key.to_string())
+    }
+
+    /// Removes what a step has spilled that has ended.
+    async fn unspill(&self, step: &Step, path: &StepPath) {
+        if let (Some(spill), StepKind::Action(_)) = (&self.0.spill, &step.kind) {
+            let (run, key) = self.begun_as(path);
+            spill.unspill(&run.0, Some(&key)).await;
+        }
     }
 
     async fn call(&self, call: &Call, scope: &Scope, path: &StepPath, bounds: &Bounds) -> Result<Value> {

@@ -69,7 +69,7 @@ impl Runtime {
     /// The same with connectors of one's choice, such as those of [`registry`].
     pub fn with(registry: Registry, data: &Path, key: KeySource) -> Result<Runtime> {
         let store = Store::open(data, key)?;
-        let engine = Engine::new(Arc::new(store.clone()));
+        let engine = engine(&store);
         Ok(Runtime { registry: Arc::new(registry), store, engine })
     }
 
@@ -234,6 +234,11 @@ impl Runtime {
         }
         Ok(filled)
     }
+}
+
+/// An engine on this store.
+fn engine(store: &Store) -> Engine {
+    Engine::new(Arc::new(store.clone())).with_spill(Arc::new(store.clone()))
 }
 
 /// What came of an action that was called outside a flow.

@@ -2,7 +2,7 @@
 
 use base64::{Engine, prelude::BASE64_STANDARD};
 use serde::{Deserialize, Serialize};
-use trunkline_core::{Digest, Position};
+use trunkline_core::{Digest, Position, SPILLED};
 
 use crate::digests::Digests;
 
@@ -27,7 +27,7 @@ pub struct Blocks {
     /// The same of MD5; empty where nothing is to be held against it.
     #[serde(skip_serializing_if = "String::is_empty")]
     pub(crate) md5: String,
-    /// The version of the source they are of, if it tells.
+    /// The version of the source they are of, if it tells; of the copy, if it was spilled.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) version: Option<String>,
     /// What its digest is said to be.
@@ -49,6 +49,17 @@ impl Blocks {
     /// Where the source has to be opened again.
     pub(crate) fn position(&self) -> Position {
         Position { byte: self.bytes, version: self.version.clone() }
+    }
+
+    /// The same upload with nothing sent of it, which still finds what was spilled for it.
+    pub(crate) fn unsent(&self) -> Blocks {
+        Blocks { version: self.version.clone(), declared: self.declared.clone(), ..Blocks::default() }
+    }
+
+    /// Whether bytes of these digests are not all that the copy had which they were read from.
+    pub(crate) fn is_damaged(&self, digests: &Digests) -> bool {
+        let copy = self.version.as_ref().and_then(|version| version.strip_prefix(SPILLED));
+        copy.is_some_and(|sha256| sha256 != digests.sha256())
     }
 
     pub(crate) fn digests(&self) -> Option<Digests> {

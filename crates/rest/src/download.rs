@@ -87,9 +87,12 @@ pub(crate) fn source_changed(error: &Error) -> bool {
 
 /// What is said of a file that changed.
 pub(crate) fn changed() -> Error {
-    Error::new(ErrorKind::Conflict, "the file was changed while it was read")
-        .with("source", CHANGED)
-        .hint("read it again from its beginning")
+    cannot_go_on("the file was changed while it was read")
+}
+
+/// What is said of a file that can only be read again from its beginning.
+pub(crate) fn cannot_go_on(why: impl Into<String>) -> Error {
+    Error::new(ErrorKind::Conflict, why).with("source", CHANGED).hint("read it again from its beginning")
 }
 
 /// How the file is reached.

@@ -8,7 +8,9 @@
 //!
 //! What becomes visible is one version of the source, with the digest it was said to have. A source that changed while it
 //! was sent is sent again from its beginning, under new names of blocks, unless it was handed over with another size or
-//! digest: then that is an error, for whatever else is known of it is of the old version, too.
+//! digest: then that is an error, for whatever else is known of it is of the old version, too. A source that tells no
+//! versions is spilled first, where the context has a place for that, and sent from the copy; else it is sent as it is read,
+//! and nothing that was interrupted can be gone on with.
 
 use std::sync::{Arc, Mutex};
 
@@ -24,7 +26,7 @@ use crate::{
     ahead::Ahead,
     answer::excerpt,
     digests::Digests,
-    download::{changed, source_changed},
+    download::{cannot_go_on, changed, source_changed},
     payload::{Payload, lock, other_size},
     retry::{Waits, retry_after},
     transport::{self, Reply},
@@ -36,6 +38,9 @@ const VERSION: &str = "2021-12-02";
 
 /// Most blocks of a blob; larger files get larger blocks.
 const MOST_BLOCKS: u64 = 50_000;
+
+/// How often a source is copied anew that changed while it was copied.
+const COPIES: usize = 3;
 
 /// What the `upload` fact of an error says when the signed address has run out.
 const ADDRESS_EXPIRED: &str = "address expired";
@@ -92,17 +97,14 @@ impl Client {
         self.0.guard.check_data("address to upload to", &url, &self.0.base)?;
         let upload = Upload { client: self, url, file, cx };
         let work = async {
-            let resumed = begun.staged > 0;
+            let (resumed, unsent) = (begun.staged > 0, begun.unsent());
             match upload.run(begun, &save).await {
                 // Staged too long ago, and swept up by the storage.
                 Err(error) if resumed && error.context("upload") == Some(BLOCKS_LOST) => {
-                    upload.run(Blocks::default(), &save).await
+                    upload.run(unsent, &save).await
                 }
                 Err(error) if source_changed(&error) => {
-                    cx.warn(&format!(
-                        "{} was changed while it was sent, and is sent again from its beginning",
-                        file.name
-                    ));
+                    cx.warn(&format!("{} is sent again from its beginning: {}", file.name, error.message()));
                     upload.run(Blocks::default(), &save).await
                 }
                 other => other,
@@ -129,14 +131,21 @@ impl Upload<'_> {
     {
         let blob = format!("{}{}", address::host(&self.url), self.url.path());
         let (mut blocks, mut source) = match begun.digests() {
-            Some(digests) if begun.staged > 0 && begun.block > 0 && begun.blob == blob => {
+            Some(digests) if begun.block > 0 && begun.blob == blob => {
                 let source = self.again(&begun, digests).await?;
                 (begun, source)
             }
             _ if self.file.size.is_some_and(|size| size <= self.client.0.limits.one_put) => {
                 return self.put_file().await;
             }
-            _ => self.begin(blob).await?,
+            _ => {
+                let (blocks, source) = self.begin(blob, &begun).await?;
+                if blocks.position().is_spilled() {
+                    // From here on the source is needed no more.
+                    save(blocks.clone()).await?;
+                }
+                (blocks, source)
+            }
         };
         let mut digests = source.digests;
         while let Some(mut block) = source.blocks.next().await? {
@@ -152,6 +161,9 @@ impl Upload<'_> {
             self.cx.progress(sent);
             // The next block has to wait for this: so a crash costs one block, and not two.
             save(blocks.clone()).await?;
+        }
+        if blocks.is_damaged(&digests) {
+            return Err(cannot_go_on("its copy on disk was damaged"));
         }
         if let Some(size) = self.file.size.or(source.size).filter(|size| *size != blocks.bytes) {
             return Err(other_size(&self.file.name, size, blocks.bytes));
@@ -172,15 +184,18 @@ impl Upload<'_> {
         if needed <= usual { usual } else { needed.next_multiple_of(1 << 20) }
     }
 
-    /// An upload that begins, and its source.
-    async fn begin(&self, blob: String) -> Result<(Blocks, Source)> {
-        let stream = self.cx.open(self.file, 0).await?;
+    /// An upload that begins, and its source; of what was begun before, a copy may be left.
+    async fn begin(&self, blob: String, before: &Blocks) -> Result<(Blocks, Source)> {
+        let (stream, declared) = match self.cx.spilled(&before.unsent().position()).await? {
+            Some(copy) => (copy, before.declared.clone()),
+            None => self.open().await?,
+        };
         let blocks = Blocks {
             name: format!("{:016x}", rand::random::<u64>()),
             blob,
             block: self.block(),
             version: stream.version.clone(),
-            declared: declared(self.file, &stream),
+            declared,
             ..Blocks::default()
         };
         let digests = Digests::for_checking(&blocks.declared);
@@ -188,35 +203,47 @@ impl Upload<'_> {
         Ok((blocks, source))
     }
 
-    /// The source where the staged blocks end, if it is still the one they are of. One that does not tell its versions
-    /// apart is read from its beginning, and compared up to there.
+    /// The source, or its copy if it tells no versions, from its beginning; and the digests it is said to have.
+    async fn open(&self) -> Result<(FileStream, Vec<Digest>)> {
+        let mut copies = 1;
+        loop {
+            let stream = self.cx.open(self.file, 0).await?;
+            let (declared, size) = (declared(self.file, &stream), self.file.size.or(stream.size));
+            if stream.version.is_some() {
+                return Ok((stream, declared));
+            }
+            match self.cx.spill(self.file, stream).await {
+                Err(error) if source_changed(&error) && copies < COPIES => copies += 1,
+                Err(error) => return Err(error),
+                Ok(copy) => match (size, copy.size) {
+                    (Some(size), Some(copied)) if size != copied => {
+                        return Err(other_size(&self.file.name, size, copied));
+                    }
+                    _ => return Ok((copy, declared)),
+                },
+            }
+        }
+    }
+
+    /// The source where the staged blocks end, if it is still the one they are of.
     async fn again(&self, blocks: &Blocks, digests: Digests) -> Result<Source> {
         if self.file.size == Some(blocks.bytes) {
             // All of it is staged, of one version: nothing has to be read.
             let nothing = FileStream::new(self.file.size, futures::stream::empty().boxed());
             return Ok(self.source(nothing, blocks, digests));
         }
-        if blocks.version.is_some() {
-            let stream = self.cx.open(self.file, blocks.position()).await?;
-            if stream.version == blocks.version {
-                return Ok(self.source(stream, blocks, digests));
+        let position = blocks.position();
+        let stream = match &position.version {
+            None => return Err(cannot_go_on("its source does not tell whether it is still the same file")),
+            Some(_) if position.is_spilled() => {
+                self.cx.spilled(&position).await?.ok_or_else(|| cannot_go_on("its copy on disk is gone"))?
             }
+            Some(_) => self.cx.open(self.file, position).await?,
+        };
+        match stream.version == blocks.version {
+            true => Ok(self.source(stream, blocks, digests)),
+            false => Err(changed()),
         }
-        let mut stream = self.cx.open(self.file, 0).await?;
-        let mut read = Digests::default();
-        while read.bytes < blocks.bytes {
-            let Some(piece) = stream.bytes.next().await else { return Err(changed()) };
-            let mut piece = piece?;
-            let rest = piece.split_off(piece.len().min((blocks.bytes - read.bytes) as usize));
-            read.update(&piece);
-            if !rest.is_empty() {
-                stream.bytes = futures::stream::once(std::future::ready(Ok(rest))).chain(stream.bytes).boxed();
-            }
-        }
-        if read.sha256() != digests.sha256() {
-            return Err(changed());
-        }
-        Ok(self.source(stream, blocks, digests))
     }
 
     fn source(&self, stream: FileStream, blocks: &Blocks, digests: Digests) -> Source {

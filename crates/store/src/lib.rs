@@ -1,5 +1,5 @@
 //! The embedded store: connections with their secrets and tokens, kept flows with what their triggers have taken, and the
-//! journal of runs, in one SQLite file.
+//! journal of runs, in one SQLite file; and beside it, while they are needed, copies of files.
 //!
 //! The idea: one thread writes, in groups, and whoever waits for it waits for the disk; secrets are sealed one by one
 //! before they come near SQLite. Several processes may use one data directory, for instance one that runs flows and one
@@ -35,6 +35,7 @@ mod rotate;
 mod row;
 mod schema;
 mod seal;
+mod spill;
 mod sqlite;
 mod taken;
 mod vault;
@@ -96,6 +97,8 @@ impl Store {
         // Once more: another process may have made the store in between.
         let seal = schema::migrate(&mut connection, &path, &ring)?.unlock(ring, &path)?;
         intact::in_order(&connection).map_err(|error| sqlite::fault("opening the store", &path, error))?;
+        spill::sweep(dir, &connection)
+            .map_err(|error| sqlite::fault("looking for files that are needed no more", &path, error))?;
         let inner = Inner {
             dir: dir.to_owned(),
             seal: Arc::new(seal),

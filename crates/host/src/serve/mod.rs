@@ -19,7 +19,6 @@ use std::{net::SocketAddr, sync::Arc, time::Duration};
 
 use tokio::{net::TcpListener, sync::Semaphore, task::JoinHandle};
 use trunkline_core::{CancellationToken, Error, ErrorKind, Result, Secret};
-use trunkline_engine::Engine;
 use trunkline_rest::Url;
 
 pub use token::ApiToken;
@@ -89,7 +88,7 @@ impl Server {
         let own = format!("http://{address}");
         let base = public_url.as_ref().map_or(own, |url| url.as_str().trim_end_matches('/').to_owned());
         // An engine of its own: when this server stops, nothing else of the runtime does.
-        let engine = Engine::new(Arc::new(runtime.store.clone()));
+        let engine = crate::engine(&runtime.store);
         let runtime = Runtime { engine, ..runtime };
         let closing = CancellationToken::new();
         let dispatcher = Dispatcher::new(runtime.clone(), at_once, closing.clone());

@@ -193,7 +193,8 @@ impl Connector for Files {
             let end = length.min(at + 10_000);
             (at < end).then(|| (Ok((at..end).map(byte_at).collect::<Vec<_>>().into()), end))
         });
-        Ok(FileStream::new(client.told, Box::pin(bytes)))
+        let version = Some("\"1\"".to_owned());
+        Ok(FileStream { version, ..FileStream::new(client.told, Box::pin(bytes)) })
     }
 }
 
