@@ -6,6 +6,7 @@
 pub mod hostile;
 pub mod login;
 pub mod peers;
+pub mod proxy;
 pub mod refresh;
 pub mod serve;
 
