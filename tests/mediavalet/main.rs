@@ -17,6 +17,7 @@ use trunkline_sandbox::{Faults, Options, Sandbox};
 use trunkline_tests::proxy::Proxy;
 
 mod kills;
+mod lost;
 mod packages;
 mod polling;
 mod unpublished;
@@ -47,8 +48,8 @@ impl Recorder for Step {
     fn progress(&self, _: Progress) {}
 
     fn warning(&self, message: &str) {
-        let slow = message.contains("`asset.wait_until_processed`");
-        assert!(slow, "the look-alike warns of nothing but slow processing: {message}");
+        let rightly = ["`asset.wait_until_processed`", "finalised before"].iter().any(|told| message.contains(told));
+        assert!(rightly, "the look-alike warns of nothing else: {message}");
     }
 }
 

@@ -46,14 +46,16 @@ impl Action for WaitUntilProcessed {
     const TITLE: &'static str = "Wait until an asset is processed";
     const GROUP: &'static str = "Assets";
     const ABOUT: &'static str = "Looks again and again, less and less often, until MediaValet has made the asset's previews. \
-        An asset may be missing for half a minute, as long as it was never there.";
+        An asset that was not there yet may be missing for ten seconds.";
     const EFFECT: Effect = Effect::Read;
 
     async fn run(client: &Client, input: Input, cx: &Context) -> Result<Output> {
         let Input { asset_id, seconds } = input;
         let processed = processed_and(client, &asset_id, Duration::from_secs(seconds), cx, |_| true).await;
         let processed = processed.map_err(|error| match error.kind() {
-            ErrorKind::NotFound => error.hint("the asset was removed, or did not appear within half a minute"),
+            ErrorKind::NotFound => {
+                error.hint("the asset was removed, or did not appear within ten seconds: check the id")
+            }
             _ => error,
         })?;
         let asset = processed.ok_or_else(|| {
@@ -69,7 +71,7 @@ impl Action for WaitUntilProcessed {
 submit! { ActionEntry::of::<WaitUntilProcessed>() }
 
 /// How long something that was made may not be shown yet: after that, or once it was shown, it is not there.
-const SHOWN_TIMEOUT: Duration = Duration::from_secs(30);
+const SHOWN_TIMEOUT: Duration = Duration::from_secs(10);
 
 /// How long a step waits for what MediaValet does in the background, unless it says otherwise.
 pub(crate) fn quarter_of_an_hour() -> u64 {
