@@ -3,14 +3,24 @@
 //! what is there as it is, or says with a typed error what it misses. Hand-written actions get such answers for all their
 //! calls.
 
-use std::{collections::BTreeMap, fs, panic::AssertUnwindSafe, time::Duration};
+use std::{
+    collections::BTreeMap,
+    fs,
+    panic::AssertUnwindSafe,
+    sync::{Arc, Mutex},
+    time::Duration,
+};
 
 use futures::FutureExt;
-use serde_json::{Map, Value, json};
-use trunkline_core::ErrorKind;
+use serde_json::{Value, json};
+use trunkline_core::{Error, ErrorKind};
 use trunkline_tests::{Dice, project};
 
-use crate::{service::answer, subject::Subject};
+use crate::{
+    LONG,
+    service::{BASE, Reply, Seen, answer, bytes},
+    subject::Subject,
+};
 
 /// A vendor's answer of the reference, by the route of its case.
 pub(crate) type Answers = BTreeMap<String, Vec<Value>>;
@@ -121,7 +131,8 @@ fn judge_row(output: &Value, body: &Value, place: &Place) -> Result<(), String> 
 }
 
 /// Where an action finds its output in an answer.
-pub(crate) enum Place {
+#[derive(Clone)]
+enum Place {
     Items(String),
     Result(String),
 }
@@ -145,74 +156,157 @@ pub(crate) struct Taken {
     pub(crate) wrong: Vec<String>,
 }
 
-const TIME: Duration = Duration::from_secs(2);
-
-/// Serves an action so many changed answers.
-pub(crate) async fn grow(subject: &Subject, answers: &Answers, times: usize, seed: u64) -> Taken {
-    let mut dice = Dice::seeded(seed);
-    let mut taken = Taken::default();
-    let own = subject.spec.route.as_ref().and_then(|route| answers.get(route));
-    let every: Vec<&Value> = answers.values().flatten().collect();
-    for _ in 0..times {
-        let (mut bodies, mut found) = (Vec::new(), None);
-        match own {
-            Some(own) => {
-                let body = &own[dice.roll(0, own.len() as u64) as usize];
-                let plain = answer(200, "", &body.to_string());
-                let ended = subject.meets(&[plain], TIME).await;
-                let Ok(output) = ended.result else { continue };
-                found = place(&output, body, subject.spec.lists);
-                bodies.push(body.clone());
-            }
-            None => (0..12).for_each(|_| bodies.push(every[dice.roll(0, every.len() as u64) as usize].clone())),
+impl Taken {
+    fn note(&mut self, subject: &Subject, told: &[String], result: &Result<Value, Error>, verdict: Result<(), String>) {
+        match result {
+            Ok(_) => self.good += 1,
+            Err(_) => self.told += 1,
         }
-        let told: Vec<_> = bodies.iter_mut().flat_map(|body| change(body, &mut dice)).collect();
-        let replies: Vec<_> = bodies.iter().map(|body| answer(200, "", &body.to_string())).collect();
-        let ended = AssertUnwindSafe(subject.meets(&replies, TIME)).catch_unwind().await;
-        let verdict = match ended {
-            Err(_) => Err("panicked".to_owned()),
-            Ok(ended) => match ended.result {
-                Ok(output) => {
-                    taken.good += 1;
-                    match &found {
-                        Some(place) => judge_row(&output, &bodies[0], place),
-                        None if own.is_some() => Ok(()),
-                        None => {
-                            let said = format!("{}{}", json!(bodies), subject.said());
-                            let invented = subject.spec.name != "request" && !is_said(&without_counts(&output), &said);
-                            if invented { Err(format!("invented something: {output}")) } else { Ok(()) }
-                        }
-                    }
-                }
-                Err(error) => {
-                    taken.told += 1;
-                    let odd = [ErrorKind::Internal, ErrorKind::Store].contains(&error.kind());
-                    let row_takes_all = found.is_some() && !matches!(error.kind(), ErrorKind::Unexpected);
-                    if odd || row_takes_all { Err(format!("failed: {error:?}")) } else { Ok(()) }
-                }
-            },
-        };
         if let Err(wrong) = verdict {
-            taken.wrong.push(format!("{} with {told:?}: {wrong}", subject.name()));
+            self.wrong.push(format!("{} with {told:?}: {wrong}", subject.name()));
         }
+    }
+}
+
+/// Long enough for a call, and short enough for an action that waits for what a changed answer never says.
+const TIME: Duration = Duration::from_millis(700);
+
+/// Serves a row so many changed answers of the reference.
+async fn grow_row(subject: &Subject, own: &[Value], times: usize, dice: &mut Dice) -> Taken {
+    let mut known = Vec::new();
+    for body in own {
+        let ended = subject.meets(&[answer(200, "", &body.to_string())], LONG).await;
+        if let Some(place) = ended.result.ok().and_then(|output| place(&output, body, subject.spec.lists)) {
+            known.push((body, place));
+        }
+    }
+    let mut taken = Taken::default();
+    for _ in 0..if known.is_empty() { 0 } else { times } {
+        let (body, place) = &known[dice.roll(0, known.len() as u64) as usize];
+        let mut body = (*body).clone();
+        let told = change(&mut body, dice);
+        let result = subject.meets(&[answer(200, "", &body.to_string())], LONG).await.result;
+        let verdict = match &result {
+            Ok(output) => judge_row(output, &body, place),
+            // Where a list was, there is something that is none.
+            Err(error) if error.kind() == ErrorKind::Unexpected && subject.spec.lists => Ok(()),
+            Err(error) => Err(format!("failed: {error:?}")),
+        };
+        taken.note(subject, &told, &result, verdict);
     }
     taken
 }
 
-/// An output without what an action says of its own: numbers of things and words for what it did.
-fn without_counts(output: &Value) -> Value {
-    let own =
-        ["changes", "failed", "files", "removed", "done", "reasons", "warnings", "cursor", "error", "action", "source"];
-    let kept = |members: &Map<String, Value>| {
-        members
-            .iter()
-            .filter(|(name, _)| !own.contains(&name.as_str()))
-            .map(|(n, v)| (n.clone(), without_counts(v)))
-            .collect()
+/// The answers to a call.
+fn fitting<'a>(answers: &'a Answers, seen: &Seen) -> Option<&'a Vec<Value>> {
+    let path: Vec<_> = seen.path().strip_prefix(BASE)?.split('/').collect();
+    let fits = |route: &&String| {
+        let Some((method, own)) = route.split_once(' ') else { return false };
+        let own: Vec<_> = own.split('/').collect();
+        let same = |(own, other): (&&str, &&str)| own.starts_with('{') || own.eq_ignore_ascii_case(other);
+        method == seen.method && own.len() == path.len() && own.iter().zip(&path).all(same)
     };
+    // A fixed segment says more than a parameter.
+    let best = answers.keys().filter(fits).min_by_key(|route| route.matches('{').count())?;
+    answers.get(best)
+}
+
+/// Addresses of the reference's answers lead to the service, and nowhere else.
+fn at_home(value: &mut Value, address: &str) {
+    match value {
+        Value::String(text) if text.starts_with("https://") => *text = format!("{address}{BASE}/bytes"),
+        Value::Array(items) => items.iter_mut().for_each(|item| at_home(item, address)),
+        Value::Object(members) => members.values_mut().for_each(|member| at_home(member, address)),
+        _ => {}
+    }
+}
+
+/// Serves a hand-written action so many times changed answers to all its calls.
+async fn grow_written(subject: &Subject, answers: &Answers, times: usize, dice: &mut Dice) -> Taken {
+    let mut taken = Taken::default();
+    for _ in 0..times {
+        let seed = dice.roll(0, u64::MAX);
+        let mut at_home_answers = answers.clone();
+        at_home_answers.values_mut().flatten().for_each(|body| at_home(body, &subject.service.address));
+        let served = Arc::new(Mutex::new((Vec::new(), Vec::new())));
+        let (shared, dice) = (served.clone(), Mutex::new(Dice::seeded(seed)));
+        let reply = Reply::Of(Arc::new(move |seen| {
+            let mut dice = dice.lock().unwrap();
+            let Some(all) = fitting(&at_home_answers, seen) else { return bytes(200, "", "{}") };
+            let mut body = all[dice.roll(0, all.len() as u64) as usize].clone();
+            let told = change(&mut body, &mut dice);
+            let mut shared = shared.lock().unwrap();
+            shared.0.extend(told);
+            shared.1.push(body.clone());
+            bytes(200, "", &body.to_string())
+        }));
+        let result = AssertUnwindSafe(subject.meets(&[reply], TIME)).catch_unwind().await.map(|ended| ended.result);
+        let (told, bodies) = served.lock().unwrap().clone();
+        let Ok(result) = result else {
+            taken.wrong.push(format!("{} with {told:?}: panicked", subject.name()));
+            continue;
+        };
+        let verdict = match &result {
+            Ok(output) if is_said(&without_own(output), &format!("{}{}", json!(bodies), subject.said())) => Ok(()),
+            Ok(output) => Err(format!("invented something: {output} of {}", json!(bodies))),
+            Err(error) if error.kind() == ErrorKind::Internal => Err(format!("failed: {error:?}")),
+            Err(_) => Ok(()),
+        };
+        taken.note(subject, &told, &result, verdict);
+    }
+    taken
+}
+
+/// Serves an action so many changed answers.
+pub(crate) async fn grow(subject: &Subject, answers: &Answers, times: usize, seed: u64) -> Taken {
+    let mut dice = Dice::seeded(seed);
+    match subject.spec.route.as_ref().and_then(|route| answers.get(route)) {
+        Some(own) => grow_row(subject, own, times, &mut dice).await,
+        None => grow_written(subject, answers, times, &mut dice).await,
+    }
+}
+
+/// An output without what an action says of its own: numbers of things, words for what it did, what it read of headers and
+/// of bytes.
+fn without_own(output: &Value) -> Value {
+    let own = [
+        "changes",
+        "failed",
+        "files",
+        "done",
+        "processed",
+        "reasons",
+        "warnings",
+        "cursor",
+        "error",
+        "action",
+        "source",
+        "status",
+        "headers",
+        "bytes",
+        "sha256",
+        "file",
+        "connection",
+    ];
     match output {
-        Value::Object(members) => Value::Object(kept(members)),
-        Value::Array(items) => items.iter().map(without_counts).collect(),
+        Value::Object(members) => {
+            let kept = members.iter().filter(|(name, _)| !own.contains(&name.as_str()));
+            Value::Object(kept.map(|(name, member)| (name.clone(), without_own(member))).collect())
+        }
+        Value::Array(items) => items.iter().map(without_own).collect(),
         other => other.clone(),
     }
+}
+
+/// The sabotage twin: what is harmed or invented is noticed.
+#[test]
+fn a_harmed_value_and_an_invented_one_are_noticed() {
+    let body = json!({ "payload": { "id": "0012", "count": 4_294_967_297_u64 } });
+    let at = Place::Result("/payload".to_owned());
+    judge_row(&body["payload"], &body, &at).unwrap();
+    for harmed in [json!({ "id": "12", "count": 4_294_967_297_u64 }), json!({ "id": "0012", "count": 1 }), Value::Null] {
+        judge_row(&harmed, &body, &at).unwrap_err();
+    }
+    assert!(is_said(&json!({ "a": ["0012"] }), &body.to_string()));
+    assert!(!is_said(&json!({ "a": ["12"] }), &body.to_string()));
 }
