@@ -304,7 +304,8 @@ fn a_harmed_value_and_an_invented_one_are_noticed() {
     let body = json!({ "payload": { "id": "0012", "count": 4_294_967_297_u64 } });
     let at = Place::Result("/payload".to_owned());
     judge_row(&body["payload"], &body, &at).unwrap();
-    for harmed in [json!({ "id": "12", "count": 4_294_967_297_u64 }), json!({ "id": "0012", "count": 1 }), Value::Null] {
+    for harmed in [json!({ "id": "12", "count": 4_294_967_297_u64 }), json!({ "id": "0012", "count": 1 }), Value::Null]
+    {
         judge_row(&harmed, &body, &at).unwrap_err();
     }
     assert!(is_said(&json!({ "a": ["0012"] }), &body.to_string()));
