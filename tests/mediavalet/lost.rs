@@ -119,3 +119,17 @@ async fn whichever_answer_is_lost_no_creating_call_is_sent_twice() {
     println!("{} actions, {calls} calls, each of them lost once: 0 creates sent twice", ACTIONS.len());
     assert!(calls > 30, "{calls}");
 }
+
+/// MediaValet takes no keys: what a proxy delivers twice it does twice. Of an upload that is a beginning that nobody sees.
+#[tokio::test]
+async fn an_upload_whose_calls_are_delivered_twice_is_one_asset() {
+    for way in [Way::Twice, Way::TwiceAtOnce] {
+        let options = Options { files: 2, max_size: 3000, ..Options::default() };
+        let (bench, proxy) = Bench::behind_a_proxy(options).await;
+        proxy.decide(move |asked| if asked.method == "GET" { Way::Forward } else { way.clone() });
+        let (step, input) = (Arc::<Step>::default(), input(&bench, "asset.upload").await);
+        bench.attempt(&step, "asset.upload", &input).await.unwrap().unwrap();
+        let report = bench.sandbox.report();
+        assert_eq!((report.assets, report.duplicates, report.unfinished_uploads), (1, 0, 1), "{report:?}");
+    }
+}
