@@ -21,6 +21,9 @@ pub(crate) const TOKEN: &str = "canary-access-token";
 /// Nobody stays longer than this with a service that is silent.
 const SILENCE: Duration = Duration::from_secs(600);
 
+/// Makes the bytes of an answer.
+type Make = dyn Fn(&Seen) -> Vec<u8> + Send + Sync;
+
 /// An answer to any request.
 #[derive(Clone)]
 pub(crate) enum Reply {
@@ -31,7 +34,7 @@ pub(crate) enum Reply {
     /// A text in chunks, far longer than an answer may be, and nothing says how long; then the connection breaks.
     Endless,
     /// These bytes, which depend on the request, then the end of the connection.
-    Of(Arc<dyn Fn(&Seen) -> Vec<u8> + Send + Sync>),
+    Of(Arc<Make>),
 }
 
 /// A whole answer with JSON in it.
