@@ -14,7 +14,7 @@ use std::{
 use serde_json::{Value, json};
 use tokio::net::TcpListener;
 use trunkline as _;
-use trunkline_core::{Connected, Connection, Connections, Context, Error, ErrorKind, MemoryVault, Registry};
+use trunkline_core::{Connected, Connection, Connections, Context, Error, ErrorKind, MemoryVault, Registry, Retry};
 use wiremock::{Mock, MockServer, ResponseTemplate, matchers::any};
 
 const CANARY: &str = "canary-of-outgoing-calls";
@@ -233,6 +233,53 @@ async fn a_redirect_takes_no_secret_along_and_goes_nowhere_new() {
         // The search would notice: the service itself got the token.
         assert!(format!("{:?}", server.received_requests().await.unwrap()).contains(CANARY));
     }
+}
+
+/// What `Location` says, and what may be told of it.
+const LOCATIONS: &[(Option<&str>, &str)] = &[
+    (None, "a redirect that does not say where to"),
+    (
+        Some("https://user:canary-of-location@new.example:8443/canary-of-location?sig=canary-of-location#x"),
+        "a redirect to new.example:8443",
+    ),
+    (Some("//new.example/canary-of-location"), "a redirect to new.example"),
+    (Some("/canary-of-location?sig=canary-of-location"), "a redirect to the same host"),
+    (Some("canary-of-location"), "a redirect to the same host"),
+    (Some("https://[canary-of-location"), "a redirect to something that is no address"),
+];
+
+#[tokio::test]
+async fn a_call_that_is_redirected_is_made_once_and_told_with_the_host_alone() {
+    let mut cases = 0;
+    for status in [301, 302, 303, 307, 308] {
+        for (location, told) in LOCATIONS {
+            let server = MockServer::start().await;
+            let mut moved = ResponseTemplate::new(status);
+            if let Some(location) = location {
+                moved = moved.insert_header("location", *location);
+            }
+            Mock::given(any()).respond_with(moved).mount(&server).await;
+            let mut document = settings(&server.uri());
+            document["allowPrivateNetwork"] = json!(true);
+            let connected = try_connect(document).unwrap();
+            for method in ["GET", "POST", "PUT", "DELETE"] {
+                let case = format!("{method} {status} {location:?}");
+                let before = server.received_requests().await.unwrap().len();
+                let input = json!({ "method": method, "path": "/orders" });
+                let error = connected.run("request", input, &Context::default()).await.unwrap_err();
+                // After a POST, these two are how many a service says that it is done.
+                let unclear = method == "POST" && [302, 303].contains(&status);
+                let kind = if unclear { ErrorKind::UnknownOutcome } else { ErrorKind::Unexpected };
+                assert_eq!((error.kind(), error.retryable()), (kind, Retry::Never), "{case}: {error:?}");
+                assert!(error.message().contains(told), "{case}: {error:?}");
+                let all = format!("{error} {error:?} {}", serde_json::to_string(&error).unwrap());
+                assert!(!all.contains("canary-of"), "{case}: {all}");
+                assert_eq!(server.received_requests().await.unwrap().len() - before, 1, "{case}");
+                cases += 1;
+            }
+        }
+    }
+    println!("{cases} redirects, 0 followed, 0 told with more than their host");
 }
 
 #[tokio::test]

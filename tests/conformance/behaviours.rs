@@ -17,6 +17,7 @@ pub(crate) const EXCEPTIONS: &[(&str, &str, &str)] = &[
     ("download", "an answer that says it is huge", "a file may be of any size"),
     ("download", "a beginning and nothing more", "the bytes are read by a later step"),
     ("download", "an error inside a 200", "the same"),
+    ("asset.wait_until_processed", "a 404", "what was made a moment ago may not be shown yet"),
     ("direct_link.export", "an error inside a 200", "as for every file"),
     ("direct_link.export", "an answer cut short", "as for every file"),
     ("direct_link.export", "another page", "the same"),

@@ -4,14 +4,16 @@
 #![allow(clippy::unwrap_used)]
 
 mod behaviours;
+mod growth;
 mod log;
+mod lost;
 mod paths;
 mod sample;
 mod service;
 mod subject;
 
 use std::{
-    collections::BTreeSet,
+    collections::{BTreeMap, BTreeSet},
     sync::LazyLock,
     time::{Duration, SystemTime},
 };
@@ -24,12 +26,15 @@ use tokio::{
     time::timeout,
 };
 use trunkline_core::{Context, Effect, ErrorKind};
+use trunkline_tests::Dice;
 
 use crate::{
     behaviours::{Behaviour, Findings, behaviours, silences, too_long},
+    growth::{answers, grow},
+    lost::{POLLS, afters},
     sample::input,
     service::{Reply, answer},
-    subject::{Subject, Suite, registry},
+    subject::{Ended, Subject, Suite, registry},
 };
 
 /// What a busy machine may take beyond a deadline.
@@ -81,6 +86,80 @@ async fn conform(suite: &Suite, behaviours: &[Behaviour], at_a_time: usize, time
 #[test]
 fn every_action_copes_with_every_answer_as_its_effect_demands() {
     with_suite(async |suite| conform(suite, &behaviours(), 512, LONG).await);
+}
+
+#[test]
+fn a_lost_answer_is_asked_for_again_where_that_does_nothing_twice_and_nowhere_else() {
+    with_suite(async |suite| {
+        let (findings, afters) = (&Findings::default(), &afters());
+        let one = |subject| async move {
+            let subject: &Subject = subject;
+            subject.meets(&[answer(400, "", "{}")], LONG).await;
+            for after in afters.iter().filter(|_| subject.spec.name != POLLS) {
+                let ended = subject.meets(&after.replies, LONG).await;
+                findings.weigh(subject, after.name, after.judge(&ended));
+            }
+        };
+        stream::iter(&suite.subjects).for_each_concurrent(512, one).await;
+        findings.finish(&afters.iter().map(|after| after.name).collect::<Vec<_>>());
+        let mut effects = BTreeMap::<_, usize>::new();
+        for subject in &suite.subjects {
+            *effects.entry(format!("{:?}", subject.spec.effect)).or_default() += 1;
+        }
+        println!("{} actions x {}: {effects:?}", suite.subjects.len(), afters.len());
+        assert_eq!(effects.len(), 4);
+    });
+}
+
+/// Every action of both systems with so many changed answers each.
+fn answers_may_grow(times: usize) {
+    with_suite(async |suite| {
+        let mut dice = Dice::default();
+        let of = ["mediavalet", "mediaflow"].map(|name| (name, answers(name)));
+        let all: BTreeMap<_, _> = of.iter().map(|(name, answers)| (*name, answers)).collect();
+        let subjects = suite.subjects.iter().filter(|one| all.contains_key(&*one.connector) && one.spec.name != POLLS);
+        let subjects: Vec<_> = subjects.map(|one| (one, dice.roll(0, u64::MAX))).collect();
+        let one = async |(subject, seed): (&Subject, u64)| grow(subject, all[&*subject.connector], times, seed).await;
+        let count = subjects.len();
+        let taken: Vec<_> = stream::iter(subjects).map(one).buffer_unordered(64).collect().await;
+        let wrong: Vec<_> = taken.iter().flat_map(|taken| &taken.wrong).collect();
+        let (good, told) = taken.iter().fold((0, 0), |sum, one| (sum.0 + one.good, sum.1 + one.told));
+        println!("{count} actions, {} answers: {good} handed over, {told} told", good + told);
+        assert!(
+            wrong.is_empty(),
+            "{} wrong:\n{}",
+            wrong.len(),
+            wrong.iter().take(20).map(|one| one.as_str()).collect::<Vec<_>>().join("\n")
+        );
+        assert!(good > 5 * told && good + told > count * times * 9 / 10, "{good} and {told} of {}", count * times);
+    });
+}
+
+#[test]
+fn what_grows_and_shrinks_in_an_answer_harms_nothing_that_is_there() {
+    answers_may_grow(8);
+}
+
+#[test]
+#[ignore = "ten thousand answers take a while"]
+fn ten_thousand_answers_that_grow_and_shrink_harm_nothing_that_is_there() {
+    answers_may_grow(30);
+}
+
+/// The sabotage twin: a create that says that it may be repeated.
+#[test]
+fn a_create_that_is_repeated_is_noticed() {
+    with_suite(async |suite| {
+        let creates = |subject: &&Subject| subject.connector == "http" && subject.spec.name == "request";
+        let subject = suite.subjects.iter().find(creates).unwrap();
+        let after = &afters()[0];
+        subject.service.replies(&after.replies);
+        let input = json!({ "method": "POST", "path": "/orders", "effect": "idempotent" });
+        let result = subject.run(input, LONG).await;
+        let ended = Ended { subject, result, seen: subject.service.seen() };
+        assert_eq!((ended.effect(), ended.requests()), (Effect::Create, 2));
+        after.judge(&ended).unwrap_err();
+    });
 }
 
 #[test]

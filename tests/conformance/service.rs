@@ -21,6 +21,9 @@ pub(crate) const TOKEN: &str = "canary-access-token";
 /// Nobody stays longer than this with a service that is silent.
 const SILENCE: Duration = Duration::from_secs(600);
 
+/// Makes the bytes of an answer.
+type Make = dyn Fn(&Seen) -> Vec<u8> + Send + Sync;
+
 /// An answer to any request.
 #[derive(Clone)]
 pub(crate) enum Reply {
@@ -30,15 +33,20 @@ pub(crate) enum Reply {
     Silence(Vec<u8>),
     /// A text in chunks, far longer than an answer may be, and nothing says how long; then the connection breaks.
     Endless,
+    /// These bytes, which depend on the request, then the end of the connection.
+    Of(Arc<Make>),
 }
 
 /// A whole answer with JSON in it.
 pub(crate) fn answer(status: u16, headers: &str, body: &str) -> Reply {
+    Reply::Whole(bytes(status, headers, body))
+}
+
+/// The same as bytes.
+pub(crate) fn bytes(status: u16, headers: &str, body: &str) -> Vec<u8> {
     let length = body.len();
-    Reply::Whole(
-        format!("HTTP/1.1 {status} X\r\ncontent-type: application/json\r\ncontent-length: {length}\r\nconnection: close\r\n{headers}\r\n{body}")
-            .into_bytes(),
-    )
+    format!("HTTP/1.1 {status} X\r\ncontent-type: application/json\r\ncontent-length: {length}\r\nconnection: close\r\n{headers}\r\n{body}")
+        .into_bytes()
 }
 
 /// A request as it came.
@@ -148,14 +156,20 @@ async fn serve(mut socket: TcpStream, state: Arc<Mutex<State>>) -> std::io::Resu
         let mut words = head.split(' ').map(str::to_owned);
         let (method, target) = (words.next().unwrap_or_default(), words.next().unwrap_or_default());
         let mut state = state.lock().unwrap();
-        state.seen.push(Seen { method, target, head, at: Instant::now(), clock: SystemTime::now() });
-        match state.replies.len() {
+        let seen = Seen { method, target, head, at: Instant::now(), clock: SystemTime::now() };
+        state.seen.push(seen.clone());
+        let reply = match state.replies.len() {
             0 => Reply::Whole(Vec::new()),
             1 => state.replies[0].clone(),
             _ => state.replies.pop_front().unwrap(),
+        };
+        match reply {
+            Reply::Of(make) => Reply::Whole(make(&seen)),
+            reply => reply,
         }
     };
     match reply {
+        Reply::Of(_) => Ok(()),
         Reply::Whole(bytes) => {
             socket.write_all(&bytes).await?;
             socket.shutdown().await

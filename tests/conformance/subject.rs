@@ -135,6 +135,11 @@ impl Subject {
         panic!("{} asks nothing, whatever its input", self.name());
     }
 
+    /// What the action was given.
+    pub(crate) fn said(&self) -> String {
+        self.input.to_string()
+    }
+
     /// Runs the action on this input.
     pub(crate) async fn run(&self, input: Value, time: Duration) -> Result<Value> {
         let cx = Context::new("key", "sample", self.connections.clone()).with_timeout(time);

@@ -2,6 +2,7 @@
 #![allow(clippy::unwrap_used)]
 
 mod data;
+mod duplicates;
 mod files;
 
 use std::sync::Arc;

@@ -14,8 +14,12 @@ use trunkline_core::{
     Connected, Connection, Connections, Context, ErrorKind, FileRef, MemoryVault, Progress, Recorder, Registry, Result,
 };
 use trunkline_sandbox::{Faults, Options, Sandbox};
+use trunkline_tests::proxy::Proxy;
 
+mod kills;
+mod lost;
 mod packages;
+mod polling;
 mod unpublished;
 mod versions;
 mod webhooks;
@@ -44,7 +48,8 @@ impl Recorder for Step {
     fn progress(&self, _: Progress) {}
 
     fn warning(&self, message: &str) {
-        panic!("the look-alike warns of nothing: {message}");
+        let rightly = ["`asset.wait_until_processed`", "finalised before"].iter().any(|told| message.contains(told));
+        assert!(rightly, "the look-alike warns of nothing else: {message}");
     }
 }
 
@@ -65,7 +70,17 @@ impl Bench {
     }
 
     async fn with(options: Options) -> Bench {
+        Bench::of(Sandbox::start(options).await.unwrap(), None)
+    }
+
+    /// With a proxy in front of MediaValet's API.
+    async fn behind_a_proxy(options: Options) -> (Bench, Proxy) {
         let sandbox = Sandbox::start(options).await.unwrap();
+        let proxy = Proxy::start(&sandbox.address().to_string()).await;
+        (Bench::of(sandbox, Some(&proxy)), proxy)
+    }
+
+    fn of(sandbox: Sandbox, proxy: Option<&Proxy>) -> Bench {
         let registry = Registry::discover().unwrap();
         let vault = Arc::new(MemoryVault::default());
         let connect = |settings| -> Connected {
@@ -73,6 +88,9 @@ impl Bench {
             registry.connect(&connection, vault.clone(), &|_| unreachable!("secrets are literal")).unwrap()
         };
         let mut settings = sandbox.settings();
+        if let Some(proxy) = proxy {
+            settings[1]["endpointUrl"] = proxy.through(settings[1]["endpointUrl"].as_str().unwrap()).into();
+        }
         // Somebody else: in the sandbox, a client without a user is one of its own.
         let mut other = settings[1].as_object().unwrap().clone();
         other.retain(|name, _| name != "username" && name != "password");
@@ -101,6 +119,13 @@ impl Bench {
     async fn upload(&self, number: usize) -> (String, Value) {
         let file = self.file(number).await;
         let input = json!({ "file": file, "categories": [self.sandbox.category()], "keywords": ["old", "Kept"] });
+        let asset = self.call("mediavalet", "asset.upload", input).await;
+        (asset["assetId"].as_str().unwrap().to_owned(), asset)
+    }
+
+    /// Uploads the first file, and does not wait until it is processed.
+    async fn upload_and_go_on(&self) -> (String, Value) {
+        let input = json!({ "file": self.file(0).await, "categories": [self.sandbox.category()], "seconds": 0 });
         let asset = self.call("mediavalet", "asset.upload", input).await;
         (asset["assetId"].as_str().unwrap().to_owned(), asset)
     }

@@ -46,7 +46,8 @@ fn in_blocks(mut file: Value) -> Value {
 #[tokio::test]
 async fn a_crash_at_any_checkpoint_makes_no_second_version() {
     // Of unknown size, as far as anybody says, it goes in blocks; and it is large enough for several.
-    let options = Options { files: 2, min_size: 9_500_000, max_size: 9_600_000, ..Options::default() };
+    let processing = std::time::Duration::ZERO;
+    let options = Options { files: 2, min_size: 9_500_000, max_size: 9_600_000, processing, ..Options::default() };
     let bench = Bench::with(options).await;
     let (id, _) = bench.uploaded().await;
     let input = json!({ "assetId": id, "file": in_blocks(bench.file(1).await) });

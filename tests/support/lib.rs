@@ -6,6 +6,7 @@
 pub mod hostile;
 pub mod login;
 pub mod peers;
+pub mod proxy;
 pub mod refresh;
 pub mod serve;
 
@@ -278,6 +279,11 @@ impl Default for Dice {
 }
 
 impl Dice {
+    /// Those of this seed.
+    pub fn seeded(seed: u64) -> Dice {
+        Dice(seed)
+    }
+
     /// A number from `from` on, below `to` (SplitMix64).
     pub fn roll(&mut self, from: u64, to: u64) -> u64 {
         self.0 = self.0.wrapping_add(0x9E37_79B9_7F4A_7C15);

@@ -28,6 +28,11 @@ pub struct Settings {
     /// How many calls the connection has under way at most, of all runs together; 16 if absent.
     #[schemars(range(min = 1, max = 100))]
     requests_at_once: Option<u32>,
+    /// # Idempotency Header
+    /// Name of the header in which the service takes an idempotency key, such as `Idempotency-Key`. Each call that does more
+    /// than read then carries its step's key, the same however often it is sent.
+    #[schemars(regex(pattern = "^[A-Za-z0-9-]+$"))]
+    idempotency_header: Option<String>,
     /// # Allow Private Network
     /// Whether the addresses may lie in a private network or on this machine. Off: they are refused, whatever name they go by.
     #[serde(default)]
@@ -211,6 +216,7 @@ impl Settings {
             .issuer(self.authentication.issuer())
             .auth(self.authentication.auth(), vault)
             .check_path(self.check_path)
+            .idempotency_header(self.idempotency_header)
             .private_network(self.allow_private_network)
             .data_hosts(self.data_hosts)
             .rate(self.requests_per_second.unwrap_or_default())

@@ -10,7 +10,11 @@ use trunkline_core::{
 };
 use trunkline_rest::Client;
 
-use crate::{MediaValet, id, source::Source, wait::until};
+use crate::{
+    MediaValet, id,
+    source::Source,
+    wait::{Shown, until},
+};
 
 /// How long to look for a package whose making was not answered.
 const LISTED_TIMEOUT: Duration = Duration::from_secs(5);
@@ -90,16 +94,16 @@ impl Action for Package {
             _ => create(client, &input, &name, cx).await?,
         };
         let download = &download;
+        let shown = &Shown::new();
         let look = || async move {
-            let found = client.call("download.get", json!({ "id": download }), cx).await?;
-            Ok(done(&found).map(|items| (found, items)))
+            let found = shown.read(client.call("download.get", json!({ "id": download }), cx).await)?;
+            Ok(found.and_then(|found| done(&found).map(|items| (found, items))))
         };
-        let Some((found, item_count)) = until(Duration::from_secs(input.seconds), cx, look).await? else {
+        let Some((found, item_count)) =
+            until(Duration::from_secs(input.seconds), cx, look).await.map_err(|error| gone(error, download, shown))?
+        else {
             let message = format!("MediaValet has not made package {download} within {} s", input.seconds);
-            return Err(Error::new(ErrorKind::Unavailable, message)
-                .retry(Retry::Backoff)
-                .with("download", download)
-                .hint("run the step again: it goes on waiting for the same package"));
+            return Err(waits_on(Error::new(ErrorKind::Unavailable, message), download));
         };
         let name = found.get("fileName").and_then(Value::as_str).map_or(name, with_extension);
         let file = FileRef {
@@ -150,6 +154,32 @@ fn zip_name(input: &Input, cx: &Context) -> String {
     with_extension(&input.zip_file_name.clone().unwrap_or_else(|| format!("package-{}", key())))
 }
 
+/// The package is there, and the step goes on waiting for it whenever it is run again.
+fn waits_on(error: Error, download: &str) -> Error {
+    error
+        .retry(Retry::Backoff)
+        .with("download", download)
+        .hint("run the step again: it goes on waiting for the same package")
+}
+
+/// What a package says that is not there: nothing is left of one that was, and one that never was may still come.
+fn gone(error: Error, download: &str, shown: &Shown) -> Error {
+    match (error.kind(), shown.was_seen()) {
+        (ErrorKind::NotFound, true) => {
+            let message = format!("MediaValet has package {download} no more, although it was not made yet");
+            Error::new(ErrorKind::NotFound, message)
+                .with("download", download)
+                .hint("somebody may have deleted it: run the item again, and another one is made")
+                .source(error)
+        }
+        (ErrorKind::NotFound, false) => {
+            let message = format!("MediaValet does not show package {download}, which it said it would make: {error}");
+            waits_on(Error::new(ErrorKind::Unavailable, message).source(error), download)
+        }
+        _ => error,
+    }
+}
+
 /// The ids of all packages of this name.
 async fn packages(client: &Client, name: &str, cx: &Context) -> Result<BTreeSet<String>> {
     let list = client.call("download.list", json!({}), cx).await?;
@@ -172,7 +202,8 @@ async fn create(client: &Client, input: &Input, name: &str, cx: &Context) -> Res
     settings.insert("zipFileName".to_owned(), name.into());
     settings.insert("ids".to_owned(), json!(input.asset_ids));
     let made = client.call("download.create", json!({ "downloadSettingsPostDetail": settings }), cx).await?;
-    let download = id(&made, "batchId")?;
+    // It is being made, though nobody was told its name: the look-up finds it.
+    let download = id(&made, "batchId").map_err(|error| error.into_kind(ErrorKind::UnknownOutcome))?;
     cx.save_checkpoint(json!(Progress::Made(download.clone()))).await?;
     Ok(download)
 }

@@ -4,14 +4,23 @@
 //! How far a transfer got is its checkpoint, so it goes on from the last block after a crash. The address is good for 24
 //! hours; when it has run out, another one of the same file is asked for, and the transfer goes on where it was.
 
-use std::sync::{Mutex, PoisonError};
+use std::{
+    sync::{Mutex, PoisonError},
+    time::{Duration, Instant},
+};
 
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 use trunkline_core::{Context, ErrorKind, FileRef, Result, Secret};
 use trunkline_rest::{Blocks, Client, address_expired};
 
-use crate::id;
+use crate::{
+    id,
+    wait::{is_processed, processed_and},
+};
+
+/// Who waits says this long before the time of the step is over that it did not suffice: what took effect has not failed.
+const TO_END: Duration = Duration::from_secs(2);
 
 /// How far the bytes got. Holds the signed address, so it is for the checkpoint only.
 #[derive(Clone, Serialize, Deserialize)]
@@ -25,10 +34,13 @@ pub(crate) struct Transfer {
     pub(crate) media_file_id: Option<String>,
     blocks: Blocks,
     pub(crate) sent: Option<Sent>,
+    /// MediaValet has it, and all that is left is to wait.
+    #[serde(default)]
+    pub(crate) handed_over: bool,
 }
 
 /// What arrived at the signed address.
-#[derive(Clone, Serialize, Deserialize)]
+#[derive(Clone, Default, Serialize, Deserialize)]
 pub(crate) struct Sent {
     pub(crate) bytes: u64,
     pub(crate) sha256: String,
@@ -57,6 +69,7 @@ impl Transfer {
             media_file_id: None,
             blocks: Blocks::default(),
             sent: None,
+            handed_over: false,
         };
         transfer.called_as(&begun, cx).await
     }
@@ -106,6 +119,27 @@ impl Transfer {
             return Transfer::begin(client, begin, cx).await;
         };
         Transfer { upload_url, ..self }.called_as(&found, cx).await
+    }
+
+    /// Waits until MediaValet has processed what it was handed: whether it has. Who comes back goes on waiting.
+    pub(crate) async fn wait(
+        mut self,
+        client: &Client,
+        (asset, seconds): (&str, u64),
+        cx: &Context,
+        holds: impl Fn(&Value) -> bool + Sync,
+    ) -> Result<bool> {
+        if !self.handed_over {
+            // What is processed at once needs no mark.
+            if processed_and(client, asset, Duration::ZERO, cx, &holds).await.is_ok_and(|found| found.is_some()) {
+                return Ok(true);
+            }
+            self.handed_over = true;
+            cx.save_checkpoint(json!(self)).await?;
+        }
+        let left = cx.deadline().map(|end| end.saturating_duration_since(Instant::now()).saturating_sub(TO_END));
+        let within = Duration::from_secs(seconds);
+        is_processed(client, asset, left.map_or(within, |left| left.min(within)), cx, holds).await
     }
 
     /// Keeps in itself how far it got, however it ends.

@@ -17,7 +17,7 @@ use trunkline_rest::Client;
 use crate::{
     MediaValet, id,
     transfer::{Begin, Sent, Transfer},
-    wait::{PROCESSING_TIMEOUT, processed_and, until},
+    wait::{quarter_of_an_hour, until},
 };
 
 /// The status of an asset that is checked out.
@@ -52,6 +52,11 @@ pub struct Input {
     /// What the asset is afterwards, by the numbers of MediaValet's search filter: 0 approved, 2 pending approval.
     #[serde(default)]
     status: u8,
+    /// # Seconds to wait at most
+    /// For MediaValet to process the version; 0 to go on at once.
+    #[serde(default = "quarter_of_an_hour")]
+    #[schemars(range(max = 86_400))]
+    seconds: u64,
 }
 
 fn new_version() -> String {
@@ -71,6 +76,9 @@ pub struct Output {
     /// # SHA-256
     /// Of the bytes that were sent, in lower-case hexadecimal.
     sha256: String,
+    /// # Processed
+    /// Whether MediaValet shows the version as the asset's file; if not, that may take a while yet.
+    processed: bool,
 }
 
 impl Input {
@@ -88,7 +96,8 @@ impl Action for UploadVersion {
     const TITLE: &'static str = "Upload a file as a new version of an asset";
     const GROUP: &'static str = "Assets";
     const ABOUT: &'static str = "Checks the asset out, sends the file, checks it in and waits until MediaValet has processed \
-        it. Goes on where it was after an interruption, and never makes a second version of one item.";
+        it, or the time for that is over. Goes on where it was after an interruption, and never makes a second version of \
+        one item.";
     const EFFECT: Effect = Effect::Create;
 
     async fn run(client: &Client, input: Input, cx: &Context) -> Result<Output> {
@@ -96,23 +105,33 @@ impl Action for UploadVersion {
         if let Some(transfer) = &left
             && let Some(sent) = checked_in(client, &input, transfer, cx).await?
         {
-            return finish(client, &input, transfer, sent, cx).await;
+            return finish(client, &input, transfer.clone(), sent, cx).await;
         }
         if left.is_none() {
             check_out(client, &input, cx).await?;
         }
         let (transfer, sent) = check_in(client, &input, left, cx).await.map_err(still_checked_out)?;
-        finish(client, &input, &transfer, sent, cx).await
+        finish(client, &input, transfer, sent, cx).await
     }
 
     /// Until all bytes are sent nothing can have been checked in, and what was begun goes on from the checkpoint. After
-    /// that the asset itself tells.
+    /// that the asset itself tells: it has the version, or is checked out still.
     async fn reconcile(client: &Client, input: Input, cx: &Context) -> Result<Option<Output>> {
         let Some(transfer) = Transfer::left(cx).filter(|transfer| transfer.sent.is_some()) else { return Ok(None) };
         let (input, transfer) = (&input, &transfer);
-        match until(CHECKED_IN_TIMEOUT, cx, || checked_in(client, input, transfer, cx)).await? {
-            Some(sent) => finish(client, input, transfer, sent, cx).await.map(Some),
-            None => Ok(None),
+        let within = CHECKED_IN_TIMEOUT.min(Duration::from_secs(input.seconds));
+        match until(within, cx, || checked_in(client, input, transfer, cx)).await? {
+            Some(sent) => finish(client, input, transfer.clone(), sent, cx).await.map(Some),
+            None if is_checked_out(&asset(client, input, cx).await?) => Ok(None),
+            None => {
+                let message = format!(
+                    "asset {} is not checked out any more, and does not have the new version after {} s",
+                    input.asset_id,
+                    within.as_secs()
+                );
+                Err(Error::new(ErrorKind::UnknownOutcome, message)
+                    .hint("look at the asset's versions in MediaValet: it may be in process still"))
+            }
         }
     }
 }
@@ -123,7 +142,7 @@ submit! { ActionEntry::of::<UploadVersion>() }
 async fn check_out(client: &Client, input: &Input, cx: &Context) -> Result<()> {
     // A source that cannot be opened is no reason to reserve anything.
     drop(cx.open(&input.file, 0).await?);
-    let asset = client.call("asset.get", json!({ "assetId": input.asset_id }), cx).await?;
+    let asset = asset(client, input, cx).await?;
     if !is_checked_out(&asset) {
         let comments = json!({ "assetId": input.asset_id, "comments": [input.comment] });
         return client.call("asset.check_out", comments, cx).await.map(drop);
@@ -166,18 +185,23 @@ async fn check_in(client: &Client, input: &Input, left: Option<Transfer>, cx: &C
 }
 
 /// Waits until what was checked in is the asset's file.
-async fn finish(client: &Client, input: &Input, transfer: &Transfer, sent: Sent, cx: &Context) -> Result<Output> {
-    let is_new = |asset: &Value| is_version(asset, input, transfer, &sent);
-    processed_and(client, &input.asset_id, PROCESSING_TIMEOUT, cx, is_new).await?;
+async fn finish(client: &Client, input: &Input, transfer: Transfer, sent: Sent, cx: &Context) -> Result<Output> {
+    let is_new = |asset: &Value| is_version(asset, input, transfer.media_file_id.as_deref(), &sent);
+    let processed = transfer.clone().wait(client, (&input.asset_id, input.seconds), cx, is_new).await?;
     let (asset_id, file_name) = (input.asset_id.clone(), input.name().to_owned());
-    Ok(Output { asset_id, file_name, bytes: sent.bytes, sha256: sent.sha256 })
+    Ok(Output { asset_id, file_name, bytes: sent.bytes, sha256: sent.sha256, processed })
 }
 
 /// What was sent, if an earlier attempt has checked it in.
 async fn checked_in(client: &Client, input: &Input, transfer: &Transfer, cx: &Context) -> Result<Option<Sent>> {
     let Some(sent) = &transfer.sent else { return Ok(None) };
-    let asset = client.call("asset.get", json!({ "assetId": input.asset_id }), cx).await?;
-    Ok(is_version(&asset, input, transfer, sent).then(|| sent.clone()))
+    let is_new = transfer.handed_over
+        || is_version(&asset(client, input, cx).await?, input, transfer.media_file_id.as_deref(), sent);
+    Ok(is_new.then(|| sent.clone()))
+}
+
+async fn asset(client: &Client, input: &Input, cx: &Context) -> Result<Value> {
+    client.call("asset.get", json!({ "assetId": input.asset_id }), cx).await
 }
 
 fn is_checked_out(asset: &Value) -> bool {
@@ -185,9 +209,9 @@ fn is_checked_out(asset: &Value) -> bool {
 }
 
 /// Whether the asset has this version: by the id of its file if that is told, else by name and size.
-fn is_version(asset: &Value, input: &Input, transfer: &Transfer, sent: &Sent) -> bool {
+fn is_version(asset: &Value, input: &Input, media_file: Option<&str>, sent: &Sent) -> bool {
     let file = |member: &str| asset.get("file").and_then(|file| file.get(member));
-    let same = match (&transfer.media_file_id, file("id").and_then(Value::as_str)) {
+    let same = match (media_file, file("id").and_then(Value::as_str)) {
         (Some(one), Some(other)) if one.eq_ignore_ascii_case(other) => true,
         _ => {
             file("fileName").and_then(Value::as_str) == Some(input.name())

@@ -200,9 +200,9 @@ impl Journaled {
                 match attempt.reconcile(checkpoint(), recorder.clone()).await {
                     Ok(Some(output)) => return Ok(output),
                     Ok(None) => {}
-                    // The look-up itself may fail for now; only "cannot be known" is final.
-                    Err(error) if error.kind() == ErrorKind::UnknownOutcome => return Err(last.source(error)),
-                    Err(error) => return Err(error),
+                    Err(error) if error.kind() == ErrorKind::Cancelled => return Err(error),
+                    // Also if the look-up may work later: whoever heard of its failure alone would make the call again.
+                    Err(error) => return Err(last.with("look_up", &error).source(error)),
                 }
             }
             let began = self.now();

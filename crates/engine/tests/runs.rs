@@ -86,6 +86,27 @@ async fn a_create_whose_answer_was_lost_is_looked_up_and_never_repeated_blindly(
     }
 }
 
+#[tokio::test(start_paused = true)]
+async fn a_look_up_that_fails_leaves_the_create_unknown_and_never_repeats_it() {
+    use ErrorKind::{Auth, Config, Internal, NotFound, Unavailable};
+    let mut make = call("make", "thing.make", json!({ "name": "{{ item }}", "fault": "lost" }));
+    make["retry"] = json!({ "tries": 4 });
+    let flow = flow(json!([{ "id": "all", "each": ["x"], "key": "{{ item }}", "steps": [make] }]));
+    for kind in [Auth, Config, Internal, NotFound, Unavailable] {
+        let (place, (engine, _)) = (format!("failing look-up {kind:?}"), engine());
+        let world = world(&place);
+        *world.look_up.lock().unwrap() = Some(kind);
+        let first = engine.start(&flow, json!({}), slots(&place)).await.unwrap().wait().await.unwrap();
+        let counted = (world.calls("make x"), first.ledger[&StepPath::from("all")].unknown.values().sum::<u64>());
+        assert_eq!(counted, (1, 1), "{place}: {:?}", first.error);
+        // Once it works, it says what became of the create.
+        *world.look_up.lock().unwrap() = None;
+        let second = engine.retry(&first.id, None, slots(&place), true).await.unwrap().wait().await.unwrap();
+        let done = second.ledger[&StepPath::from("all")].done;
+        assert_eq!((done, world.calls("make x"), world.made.lock().unwrap().len()), (1, 1, 1), "{place}");
+    }
+}
+
 #[tokio::test]
 async fn what_concerns_the_whole_run_stops_it_and_a_resumed_run_repeats_nothing_recorded() {
     let steps = json!([

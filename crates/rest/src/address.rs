@@ -1,5 +1,6 @@
 //! Which addresses may be used at all: https everywhere, http only towards this machine.
 
+use http::{HeaderMap, header};
 use trunkline_core::{Error, ErrorKind, Result};
 use url::{Host, Url};
 
@@ -47,6 +48,19 @@ pub(crate) fn host(url: &Url) -> String {
         (Some(host), Some(port)) => format!("{host}:{port}"),
         (Some(host), None) => host.to_owned(),
         (None, _) => url.scheme().to_owned(),
+    }
+}
+
+/// Where an answer sends its reader on to, for messages: the host at most, for the rest of the address may be signed. `host`
+/// is the one that answered.
+pub(crate) fn redirect(headers: &HeaderMap, host: &str) -> String {
+    let Some(location) = headers.get(header::LOCATION) else { return "a redirect that does not say where to".into() };
+    let location = String::from_utf8_lossy(location.as_bytes());
+    let from = Url::parse(&format!("https://{host}"));
+    match from.and_then(|from| from.join(&location)).map(|to| self::host(&to)) {
+        Ok(same) if same == host => "a redirect to the same host".into(),
+        Ok(other) => format!("a redirect to {other}"),
+        Err(_) => "a redirect to something that is no address".into(),
     }
 }
 

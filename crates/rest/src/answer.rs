@@ -7,7 +7,7 @@ use serde_json::Value;
 use trunkline_core::{Effect, Error, ErrorKind, Retry, Secret, redact};
 
 use crate::{
-    json, page,
+    address, json, page,
     retry::retry_after,
     transport::{Failure, Reply},
 };
@@ -114,7 +114,8 @@ pub(crate) fn judge(
     let refused = match status.as_u16() {
         // The hook has found the service's own word that it did not work.
         200..=299 => hooked.is_some(),
-        303 | 408 => false,
+        // A redirect after a POST may be how the service says that it is done.
+        302 | 303 | 408 => false,
         503 => answer.retry_after.is_some(),
         501 | 505 => true,
         code => code < 500,
@@ -198,10 +199,7 @@ fn refusal(asked: &Asked<'_>, answer: &Answer, reply: &Reply) -> Error {
     let reason = reply.status.canonical_reason().unwrap_or_default();
     let mut message = format!("{name} at {service} ({host}) was answered {} {reason}", answer.status).trim().to_owned();
     if reply.status.is_redirection() {
-        // Only the host: the rest of the address may be signed.
-        let target = reply.headers.get(header::LOCATION).and_then(|to| to.to_str().ok());
-        let target = target.and_then(|to| url::Url::parse(to).ok()).map(|to| crate::address::host(&to));
-        message += &format!(", a redirect to {}", target.as_deref().unwrap_or("the same host"));
+        message += &format!(", {}", address::redirect(&reply.headers, host));
     } else if !answer.text.is_empty() {
         message += &format!(": {}", answer.text);
     }

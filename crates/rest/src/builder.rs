@@ -13,6 +13,7 @@ use crate::{
     budget::{Bounds, Budget, Identity, Lane},
     client::{Inner, no_slot},
     guard::Guard,
+    operation::header_is_free,
     tokens::Parts,
     transport,
 };
@@ -35,6 +36,7 @@ pub struct ClientBuilder {
     private_network: bool,
     data_hosts: Vec<String>,
     issuer: Option<String>,
+    idempotency_header: Option<String>,
 }
 
 impl ClientBuilder {
@@ -56,6 +58,7 @@ impl ClientBuilder {
             private_network: false,
             data_hosts: Vec::new(),
             issuer: None,
+            idempotency_header: None,
         }
     }
 
@@ -96,6 +99,13 @@ impl ClientBuilder {
     /// A header that everybody may know, such as the version of the API.
     pub fn plain_header(mut self, name: &str, value: &str) -> Self {
         self.plain_headers.push((name.to_owned(), value.to_owned()));
+        self
+    }
+
+    /// The header in which the service takes an idempotency key, from the setting `/idempotencyHeader`: each call that does
+    /// more than read carries the key of its context, the same however often it is sent.
+    pub fn idempotency_header(mut self, name: Option<String>) -> Self {
+        self.idempotency_header = name;
         self
     }
 
@@ -167,6 +177,14 @@ impl ClientBuilder {
         let limits = self.limits.clone();
         let parts = Parts { http: http.clone(), service: self.service, limits, issuer: self.issuer };
         let (signer, mut secrets) = Signer::new(self.auth, slot, parts, &guard)?;
+        let idempotency_header = self.idempotency_header.map(|name| {
+            let free = name.parse().ok().filter(|_| header_is_free(&name));
+            free.ok_or_else(|| {
+                Error::new(ErrorKind::Config, format!("`{name}` is no header that can take an idempotency key"))
+                    .setting("/idempotencyHeader")
+                    .hint("write the name from the service's reference, such as Idempotency-Key")
+            })
+        });
         let mut headers = HeaderMap::new();
         for (name, value) in self.plain_headers {
             let value = HeaderValue::from_str(&value).map_err(|_| {
@@ -190,6 +208,7 @@ impl ClientBuilder {
             storage: transport::storage(&guard)?,
             guard,
             headers,
+            idempotency_header: idempotency_header.transpose()?,
             signer,
             secrets,
             budget: Budget::shared(self.service, identity, Bounds::new(&self.limits, self.at_once, self.rate)),

@@ -9,7 +9,7 @@ use std::{
 };
 
 use futures::{StreamExt, TryStreamExt, stream::BoxStream};
-use http::{HeaderMap, HeaderValue, StatusCode, header};
+use http::{HeaderMap, HeaderName, HeaderValue, StatusCode, header};
 use serde_json::{Map, Value, json};
 use tokio::time::{Instant, sleep, timeout_at};
 use tracing::{Instrument, debug, info_span};
@@ -64,6 +64,8 @@ pub(crate) struct Inner {
     pub(crate) storage: reqwest::Client,
     pub(crate) guard: Guard,
     pub(crate) headers: HeaderMap,
+    /// Takes the idempotency key, see [`ClientBuilder::idempotency_header`].
+    pub(crate) idempotency_header: Option<HeaderName>,
     pub(crate) signer: Signer,
     pub(crate) secrets: Vec<Secret>,
     pub(crate) budget: Arc<Budget>,
@@ -206,7 +208,14 @@ impl Client {
     /// 6. time of one try and size of its answer, then the transport itself (`transport::exchange`)
     ///
     /// What comes back is judged inside of 3, so that a failure told in a 200 can be tried again like any other.
-    pub(crate) async fn execute(&self, call: &Call<'_>, request: Request, cx: &Context) -> Result<Accepted> {
+    pub(crate) async fn execute(&self, call: &Call<'_>, mut request: Request, cx: &Context) -> Result<Accepted> {
+        if let (Some(name), Ok(key)) = (&self.0.idempotency_header, HeaderValue::from_str(cx.idempotency_key()))
+            && call.effect != Effect::Read
+            && !key.is_empty()
+        {
+            // One that the caller chose stays.
+            request.headers.entry(name).or_insert(key);
+        }
         let host = address::host(&request.url);
         let span = info_span!(
             "call", action = call.name, service = self.0.service, connection = %self.0.connection,

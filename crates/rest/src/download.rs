@@ -408,9 +408,8 @@ impl Reader {
             _ => (ErrorKind::Unexpected, Retry::Never, "report it to the vendor"),
         };
         let mut message = format!("{host} answered {status} when a file of {} was to be read", self.client.0.service);
-        if let Some(target) = headers.get(header::LOCATION).filter(|_| status.is_redirection()) {
-            let target = target.to_str().ok().and_then(|to| Url::parse(to).ok()).map(|to| address::host(&to));
-            message += &format!(", a redirect to {}", target.as_deref().unwrap_or("the same host"));
+        if status.is_redirection() {
+            message += &format!(", {}", address::redirect(headers, host));
         }
         self.error(kind, message).retry(retry).hint(hint).with("status", status.as_u16()).with("host", host)
     }

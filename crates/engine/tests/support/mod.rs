@@ -30,6 +30,8 @@ pub struct World {
     pub down: AtomicBool,
     /// The look-up of what became of a create does not work.
     pub blind: AtomicBool,
+    /// How it fails, if it fails otherwise than by not knowing.
+    pub look_up: Mutex<Option<ErrorKind>>,
     /// What cannot be made, with the fault `door`.
     pub shut: Mutex<BTreeSet<String>>,
     pub pages: AtomicUsize,
@@ -202,6 +204,9 @@ impl<const RECONCILES: bool> Action for Make<RECONCILES> {
     async fn reconcile(client: &World, input: Name, cx: &Context) -> Result<Option<Made>> {
         if !RECONCILES || shared(client).blind.load(Ordering::SeqCst) {
             return Err(Error::new(ErrorKind::UnknownOutcome, "cannot be known"));
+        }
+        if let Some(kind) = *shared(client).look_up.lock().unwrap() {
+            return Err(Error::new(kind, "the look-up failed").retry(trunkline_core::Retry::Backoff));
         }
         let there = shared(client).made.lock().unwrap().contains(&input.name);
         Ok(there.then(|| Made { name: input.name, key: cx.idempotency_key().to_owned() }))

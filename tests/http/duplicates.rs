@@ -1,0 +1,175 @@
+//! A proxy that delivers a request twice: with an idempotency key, a service that takes one does what was asked once.
+//! Without a key nothing is promised of what the proxy does; Trunkline itself sends a create once.
+
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    sync::Mutex,
+};
+
+use trunkline::Runtime;
+use trunkline_engine::{Flow, Run, RunStatus};
+use trunkline_tests::{
+    Cli,
+    proxy::{Asked, Proxy, Way},
+};
+
+use super::*;
+
+const ORDERS: usize = 40;
+
+/// A service that takes orders, one for each key.
+#[derive(Clone, Default)]
+struct Ledger(Arc<Mutex<Booked>>);
+
+#[derive(Default)]
+struct Booked {
+    orders: usize,
+    /// By key: which order it was, and how often it was delivered.
+    keys: BTreeMap<String, (usize, usize)>,
+    without: usize,
+}
+
+impl wiremock::Respond for Ledger {
+    fn respond(&self, request: &Request) -> ResponseTemplate {
+        let mut booked = self.0.lock().unwrap();
+        let Booked { orders, keys, without } = &mut *booked;
+        let order = match header(request, "idempotency-key") {
+            Some(key) => {
+                let (order, times) = keys.entry(key.to_owned()).or_insert_with(|| {
+                    *orders += 1;
+                    (*orders, 0)
+                });
+                *times += 1;
+                *order
+            }
+            None => {
+                (*orders, *without) = (*orders + 1, *without + 1);
+                *orders
+            }
+        };
+        ResponseTemplate::new(201).set_body_json(json!({ "order": order }))
+    }
+}
+
+struct Rig {
+    ledger: Ledger,
+    proxy: Proxy,
+    cli: Cli,
+    runtime: Runtime,
+    _server: MockServer,
+}
+
+impl Rig {
+    async fn new(keys: bool) -> Rig {
+        let (ledger, server, cli) = (Ledger::default(), MockServer::start().await, Cli::default());
+        Mock::given(any()).respond_with(ledger.clone()).mount(&server).await;
+        let proxy = Proxy::start(&server.uri()).await;
+        let mut document = json!({ "name": "shop", "connector": "http-v1.0", "allowPrivateNetwork": true,
+            "endpointUrl": proxy.through(&server.uri()), "authentication": "bearer", "token": "canary-token" });
+        if keys {
+            document["idempotencyHeader"] = json!("Idempotency-Key");
+        }
+        let runtime = cli.runtime();
+        runtime.add_connection(document).await.unwrap();
+        Rig { ledger, proxy, cli, runtime, _server: server }
+    }
+
+    /// Orders so many things, each by a step of its own.
+    async fn order(&self, effect: Option<&str>) -> Run {
+        let mut call = json!({ "method": "POST", "path": "/orders", "body": { "thing": "{{ item }}" } });
+        if let Some(effect) = effect {
+            call["effect"] = json!(effect);
+        }
+        let step = json!({ "id": "order", "action": "request", "connection": "shop", "input": call });
+        let things: Vec<_> = (0..ORDERS).collect();
+        let flow = json!({ "name": "orders", "connections": { "shop": "http" }, "steps": [
+            { "id": "all", "each": things, "key": "{{ item }}", "concurrency": 8, "steps": [step] }] });
+        let slots = BTreeMap::from([("shop".to_owned(), "shop".to_owned())]);
+        let running = self.runtime.start(&Flow::from_value(flow).unwrap(), json!({}), slots).await.unwrap();
+        running.wait().await.unwrap()
+    }
+
+    /// Orders that were booked, deliveries of each key, and deliveries without one.
+    fn booked(&self) -> (usize, BTreeSet<usize>, usize) {
+        let booked = self.ledger.0.lock().unwrap();
+        (booked.orders, booked.keys.values().map(|(_, times)| *times).collect(), booked.without)
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_a_proxy_delivers_twice_is_done_once_under_its_key() {
+    for way in [Way::Twice, Way::TwiceAtOnce] {
+        let rig = Rig::new(true).await;
+        rig.proxy.decide(move |_| way.clone());
+        assert_eq!(rig.order(None).await.status, RunStatus::Succeeded);
+        assert_eq!(rig.booked(), (ORDERS, BTreeSet::from([2]), 0), "each key came twice and was booked once");
+        // Another run means other orders.
+        rig.order(None).await;
+        assert_eq!(rig.booked(), (2 * ORDERS, BTreeSet::from([2]), 0));
+    }
+}
+
+/// The sabotage twin: without the setting there is no key, and each delivery is an order.
+#[tokio::test(flavor = "multi_thread")]
+async fn without_a_key_each_delivery_counts() {
+    let rig = Rig::new(false).await;
+    rig.proxy.decide(|_| Way::Twice);
+    rig.order(None).await;
+    assert_eq!(rig.booked(), (2 * ORDERS, BTreeSet::new(), 2 * ORDERS));
+}
+
+/// Loses the answer to the first delivery of each order.
+fn lose_the_first() -> impl Fn(&Asked) -> Way + Send + Sync + 'static {
+    let seen = Mutex::new(BTreeSet::new());
+    move |asked| if seen.lock().unwrap().insert(asked.body.clone()) { Way::Lose } else { Way::Forward }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_create_whose_answer_was_lost_is_made_again_only_where_the_flow_says_that_its_key_counts() {
+    // Neither a key nor anything else makes a create repeatable unless somebody says so.
+    for keys in [false, true] {
+        let rig = Rig::new(keys).await;
+        rig.proxy.decide(lose_the_first());
+        let run = rig.order(None).await;
+        let unknown = run.ledger[&"all".into()].unknown.values().sum::<u64>();
+        assert_eq!((unknown, rig.proxy.seen().len(), rig.booked().0), (ORDERS as u64, ORDERS, ORDERS));
+        // Nor does a run that goes over it.
+        let id = run.id.to_string();
+        rig.cli.run(&["runs", "retry", &id, "--unknown"]).await;
+        assert_eq!((rig.proxy.seen().len(), rig.booked().0), (ORDERS, ORDERS));
+    }
+    let rig = Rig::new(true).await;
+    rig.proxy.decide(lose_the_first());
+    assert_eq!(rig.order(Some("idempotent")).await.status, RunStatus::Succeeded);
+    assert_eq!((rig.proxy.seen().len(), rig.booked()), (2 * ORDERS, (ORDERS, BTreeSet::from([2]), 0)));
+}
+
+#[tokio::test]
+async fn reading_needs_no_key_and_a_key_of_the_flow_stays() {
+    let server = service(ResponseTemplate::new(200).set_body_json(json!({}))).await;
+    let document = json!({ "name": "shop", "connector": "http-v1.0", "allowPrivateNetwork": true,
+        "endpointUrl": server.uri(), "authentication": "bearer", "token": "canary-token", "idempotencyHeader": "X-Key" });
+    let connected = connect(&Registry::discover().unwrap(), document.clone());
+    for (method, headers, key) in [
+        ("GET", json!({}), None),
+        ("HEAD", json!({}), None),
+        ("PUT", json!({}), Some("key")),
+        ("PATCH", json!({}), Some("key")),
+        ("DELETE", json!({}), Some("key")),
+        ("POST", json!({ "x-key": "mine" }), Some("mine")),
+    ] {
+        let input = json!({ "method": method, "path": "/a", "headers": headers });
+        connected.run("request", input, &context(&[&connected])).await.unwrap();
+        let seen = server.received_requests().await.unwrap().pop().unwrap();
+        assert_eq!(header(&seen, "x-key"), key, "{method}");
+    }
+    for odd in ["Authorization", "Content-Type"] {
+        let mut document = document.clone();
+        document["idempotencyHeader"] = json!(odd);
+        let connection = Connection::from_value(document).unwrap();
+        let registry = Registry::discover().unwrap();
+        let made = registry.connect(&connection, Arc::new(MemoryVault::default()), &|_| unreachable!("no references"));
+        let error = made.err().unwrap();
+        assert_eq!((error.kind(), error.context("setting")), (ErrorKind::Config, Some("/idempotencyHeader")), "{odd}");
+    }
+}

@@ -1,0 +1,102 @@
+//! `kill -9` of the real binary while it waits for what MediaValet does in the background.
+
+use std::time::Duration;
+
+use trunkline_engine::{Journal, RunStatus};
+use trunkline_tests::{Cli, Dice, finish, requests, until};
+
+use super::*;
+
+/// What a life of the process can be killed at: it asks whether the asset is processed, or the package made.
+fn is_look(call: &Value) -> bool {
+    let path = call["path"].as_str().unwrap();
+    call["method"] == "GET" && (path.contains("/assets/") || path.contains("/downloads/"))
+}
+
+fn is_made(call: &&Value, what: &str) -> bool {
+    call["method"] == "POST" && call["path"].as_str().unwrap().ends_with(what)
+}
+
+async fn looks(sandbox: &Sandbox) -> usize {
+    requests(sandbox).await.iter().filter(|call| is_look(call)).count()
+}
+
+/// Uploads a file and packages it: both take a while.
+fn flow() -> Value {
+    json!({
+        "name": "waits",
+        "connections": { "source": "mediaflow", "target": "mediavalet" },
+        "input": { "type": "object", "required": ["id", "category"],
+            "properties": { "id": { "type": "integer" }, "category": { "type": "string" } } },
+        "steps": [
+            { "id": "original", "action": "file.download", "connection": "source", "input": { "id": "{{ input.id }}" } },
+            { "id": "asset", "action": "asset.upload", "connection": "target",
+              "input": { "file": "{{ steps.original.file }}", "categories": ["{{ input.category }}"] } },
+            { "id": "zip", "action": "asset.package", "connection": "target",
+              "input": { "assetIds": ["{{ steps.asset.assetId }}"] } },
+            { "id": "seen", "if": "{{ not steps.asset.processed }}", "then": [{ "id": "no", "fail": "nobody waited" }] }
+        ]
+    })
+}
+
+async fn killed_while_waiting(kills: usize) {
+    let processing = Duration::from_millis(1200);
+    let options = Options { files: kills as u64, max_size: 2000, processing, ..Options::default() };
+    let sandbox = Sandbox::start(options).await.unwrap();
+    let (cli, mut dice) = (Cli::default(), Dice::default());
+    cli.connect(&sandbox).await;
+    let flow = cli.write("flow.json", &flow().to_string());
+    let bench = Bench::of(sandbox, None);
+    let files = bench.call("mediaflow", "folder.files", json!({ "id": bench.sandbox.root_folder() })).await;
+    let (mut killed, mut runs) = (0, 0);
+    while killed < kills {
+        let input = json!({ "id": files[runs]["id"], "category": bench.sandbox.category() }).to_string();
+        let mut child = cli.start(&["run", &flow, "--input", &input, "--json"]);
+        runs += 1;
+        loop {
+            let before = looks(&bench.sandbox).await;
+            let ended = until("a look or the end", async || {
+                let ended = child.try_wait().unwrap().is_some();
+                (ended || looks(&bench.sandbox).await > before).then_some(ended)
+            })
+            .await;
+            if ended || killed == kills {
+                break;
+            }
+            tokio::time::sleep(Duration::from_millis(dice.roll(0, 150))).await;
+            if child.try_wait().unwrap().is_some() {
+                break;
+            }
+            // SIGKILL.
+            child.kill().await.unwrap();
+            killed += 1;
+            let all = cli.runtime().store().runs().await.unwrap();
+            let run = all.into_iter().max_by_key(|run| run.started_at).unwrap();
+            if run.finished_at.is_some() {
+                break;
+            }
+            child = cli.start(&["runs", "resume", &run.id.0, "--json"]);
+        }
+        let code = finish(child).await.code;
+        assert!([0, -1].contains(&code), "it ended with {code}");
+    }
+    let all = cli.runtime().store().runs().await.unwrap();
+    assert!(all.len() == runs && all.iter().all(|run| run.status == RunStatus::Succeeded), "{all:?}");
+    let calls = requests(&bench.sandbox).await;
+    let made = |what: &str| calls.iter().filter(|call| is_made(call, what)).count();
+    assert_eq!((made("/uploads"), made("/downloads")), (runs, runs), "each is made once");
+    let report = bench.sandbox.report();
+    assert_eq!((report.assets, report.unfinished_uploads), (runs as u64, 0), "{report:?}");
+    println!("{kills} kills in {runs} runs, each with 1 upload and 1 package: 0 made again");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn killed_while_it_waits_a_run_goes_on_waiting_for_the_same_thing() {
+    killed_while_waiting(15).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+#[ignore = "minutes: kills it a hundred times"]
+async fn killed_a_hundred_times_it_goes_on_waiting_for_the_same_thing() {
+    killed_while_waiting(100).await;
+}
