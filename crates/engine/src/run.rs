@@ -7,7 +7,7 @@ use serde_json::Value;
 use trunkline_core::{Error, ErrorKind, Result};
 
 use crate::{
-    Ledger, Progress, RetryOf, RunEvent, RunId, RunStatus, StepPath, Verdict, Waiting, durability::concerns_the_run,
+    Ledger, Progress, RetryOf, RunEvent, RunId, RunStatus, StepPath, Verdict, Waiting, durability::{concerns_the_run, passes},
     ledger::tally, progress::Listed, settle, time::Timer,
 };
 
@@ -145,6 +145,10 @@ impl Run {
                     self.output = Some(output.clone());
                 }
                 self.end(step, Ok(output));
+            }
+            // Nothing is known but that it did not happen.
+            RunEvent::StepFailed { step, error, .. } if passes(&error) => {
+                self.steps.entry(step).or_default().started = false;
             }
             RunEvent::StepFailed { step, error, .. } => self.end(step, Err(error)),
             RunEvent::StepRetried { step, until, at, .. } => {
