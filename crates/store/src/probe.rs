@@ -5,7 +5,7 @@ use std::{io::Write, path::Path, time::Duration};
 
 use trunkline_core::{Error, ErrorKind, Result};
 
-use crate::{Fault, Store, claim, key, sqlite::file_fault};
+use crate::{Fault, Store, claim, key, now, sqlite::file_fault};
 
 /// How much room there has to be. It is asked for and given back before the system writes anything to the disk.
 const ROOM: usize = 256 * 1024;
@@ -33,9 +33,11 @@ impl Store {
         if self.inner.writer.has_worked() {
             return Ok(());
         }
-        // The same value again is a change like any other.
-        let change = "UPDATE meta SET value = value WHERE name = 'key'";
-        self.inner.writer.run(move |store| store.prepare_cached(change)?.execute([]).map(drop)).await?;
+        // Another value each time: SQLite does not write what is there already.
+        let change = "INSERT INTO meta (name, value) VALUES ('probed', ?1)
+             ON CONFLICT (name) DO UPDATE SET value = excluded.value";
+        let at = now().to_string();
+        self.inner.writer.run(move |store| store.prepare_cached(change)?.execute([at]).map(drop)).await?;
         // That was nobody's work.
         self.inner.writer.has_worked();
         Ok(())
