@@ -85,6 +85,8 @@ async fn a_store_on_a_read_only_file_system_is_looked_at_and_left_alone() {
     }
     assert_eq!(before[0], before[1]);
     let seen = witness.seen().len();
-    assert_eq!(cli.run(&["runs", "resume", &run, "--json"]).await.code, 0, "nothing is lost of it");
+    // Of a create that the kill met nobody may know.
+    let ended = cli.run(&["runs", "resume", &run, "--json"]).await;
+    assert!([0, 4].contains(&ended.code), "nothing is lost of it: {ended:?}");
     assert!(witness.seen().len() > seen);
 }

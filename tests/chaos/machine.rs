@@ -16,8 +16,9 @@ use std::{
     time::Duration,
 };
 
+use futures::future::join_all;
 use serde_json::{Value, json};
-use trunkline_tests::{Cli, serve::Serve, until};
+use trunkline_tests::{Cli, Dice, serve::Serve, until};
 
 use crate::{
     account::{Account, unsafe_repeats},
@@ -30,6 +31,8 @@ use crate::{
 struct Fault {
     /// What is said of it to anybody.
     because: &'static str,
+    /// Of how many items at most nobody knows afterwards: creates in flight whose ends could not be recorded.
+    unknown: usize,
     begin: fn(&Place) -> Cause,
 }
 
@@ -55,6 +58,7 @@ impl<F: FnMut()> Drop for Finally<F> {
 
 const FULL: Fault = Fault {
     because: "store: disk full",
+    unknown: 2,
     begin: |place| {
         let ballast = place.data.join("ballast");
         fill(&ballast);
@@ -64,6 +68,7 @@ const FULL: Fault = Fault {
 
 const NO_INODES: Fault = Fault {
     because: "store: disk full",
+    unknown: 0,
     begin: |place| {
         let folder = place.data.join("many");
         fs::create_dir(&folder).unwrap();
@@ -91,6 +96,7 @@ const NO_INODES: Fault = Fault {
 /// What a file system answers that has become read-only under a process that writes. (None lets itself be made so by hand.)
 const READ_ONLY: Fault = Fault {
     because: "store: read-only",
+    unknown: 2,
     begin: |place| {
         let calls = "write,pwrite64,openat,ftruncate";
         let files = ["trunkline.db", "trunkline.db-wal", "runs/probe.lock"].map(|file| place.data.join(file));
@@ -103,6 +109,7 @@ const READ_ONLY: Fault = Fault {
 /// Callers who hold on to all there is; and then not even for them.
 const NO_FILES: Fault = Fault {
     because: "store: too many open files",
+    unknown: 0,
     begin: |place| {
         let limit = |most: usize| {
             let limit = format!("--nofile={most}:4096");
@@ -160,85 +167,91 @@ async fn gets_over(options: &str, fault: Fault) {
     until("a good health", async || (serve.health().await.0 == 200).then_some(())).await;
     accepted.insert(serve.run("witnessed", &input(3)).await);
     for run in &accepted {
-        assert_eq!(serve.ended(run).await["status"], "succeeded", "no item has failed of it");
+        serve.ended(run).await;
     }
     serve.stop().await.expect(0);
-    balanced(&cli, &mut witness, &accepted).await;
-    println!("{}: {:.1} % of a processor, {} runs ended once", fault.because, took * 100.0, accepted.len());
+    let unknown = balanced(&cli, &mut witness, &accepted).await;
+    assert!(unknown <= fault.unknown, "{unknown} items");
+    let (because, runs) = (fault.because, accepted.len());
+    println!("{because}: {:.1} % of a processor, {runs} runs ended once, {unknown} items unknown", took * 100.0);
 }
 
-/// Each accepted run is there and through, once, with each of its effects; nothing else is.
-async fn balanced(cli: &Cli, witness: &mut Witness, accepted: &BTreeSet<String>) {
+/// Each accepted run is there and through, once, with each of its effects, and no item has failed of it; nothing else is
+/// there. Of how many items nobody knows.
+async fn balanced(cli: &Cli, witness: &mut Witness, accepted: &BTreeSet<String>) -> usize {
     let (account, effects) = (Account::of(cli).await, witness.seen());
     assert_eq!((account.lost(accepted), account.doubles()), (vec![], vec![]));
     assert_eq!((unsafe_repeats(effects), account.not_done(effects)), (vec![], vec![]));
     assert_eq!((account.runs.len(), account.through()), (accepted.len(), accepted.len()), "{:?}", account.runs);
-    assert_eq!(account.count("done"), account.items.len());
+    assert_eq!(account.count("done") + account.count("unknown"), account.items.len());
+    account.count("unknown")
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_server_gets_over_a_full_disk() {
-    gets_over("size=16m", FULL).await;
+async fn a_server_gets_over_a_full_disk_and_one_without_inodes() {
+    tokio::join!(gets_over("size=16m", FULL), gets_over("size=16m,nr_inodes=80", NO_INODES));
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_server_gets_over_a_disk_without_inodes() {
-    gets_over("size=16m,nr_inodes=80", NO_INODES).await;
-}
-
-#[tokio::test(flavor = "multi_thread")]
-async fn a_server_gets_over_a_file_system_that_can_only_be_read() {
-    if strace() {
-        gets_over("size=16m", READ_ONLY).await;
-    }
-}
-
-#[tokio::test(flavor = "multi_thread")]
-async fn a_server_gets_over_too_few_open_files() {
-    gets_over("size=16m", NO_FILES).await;
-}
-
-/// Small disks that become full at some moment, and have room again at another.
-async fn rounds(count: usize) {
-    let mut dice = trunkline_tests::Dice::default();
-    let (mut runs, mut stalled) = (0, 0);
-    for round in 1..=count {
-        let mut witness = Witness::start();
-        let cli = Cli::default();
-        let Some(_disk) = Disk::mount(&cli.data(), dice.roll(8 << 20, 16 << 20)) else { return };
-        witness.connect(&cli).await;
-        let serve = Serve::start(&cli).await;
-        let mut accepted = BTreeSet::new();
-        for _ in 0..4 {
-            accepted.insert(serve.run("witnessed", &input(20)).await);
+async fn a_server_gets_over_too_few_open_files_and_a_file_system_that_can_only_be_read() {
+    let read_only = async || {
+        if strace() {
+            gets_over("size=16m", READ_ONLY).await;
         }
-        let from = dice.roll(1, 100) as usize;
-        until("some work", async || (witness.seen().len() > from).then_some(())).await;
-        let ballast = cli.data().join("ballast");
-        fill(&ballast);
-        let bad = until("a bad health", async || Some(serve.health().await).filter(|(status, _)| *status == 503)).await;
-        assert_eq!(bad.1["because"], "store: disk full", "round {round}");
-        let working = serve.runs().await.iter().filter(|run: &&Value| run["status"] == "running").count();
-        stalled += usize::from(working > 0);
-        fs::remove_file(&ballast).unwrap();
-        for run in &accepted {
-            assert_eq!(serve.ended(run).await["status"], "succeeded", "round {round}");
-        }
-        serve.stop().await.expect(0);
-        balanced(&cli, &mut witness, &accepted).await;
-        runs += accepted.len();
+    };
+    tokio::join!(gets_over("size=16m", NO_FILES), read_only());
+}
+
+/// A small disk that becomes full at some moment, and has room again at another; how many runs it stopped.
+async fn filled(number: usize, size: u64, from: usize) -> Option<usize> {
+    let mut witness = Witness::start();
+    let cli = Cli::default();
+    let _disk = Disk::mount(&cli.data(), size)?;
+    witness.connect(&cli).await;
+    let serve = Serve::start(&cli).await;
+    let mut accepted = BTreeSet::new();
+    for _ in 0..4 {
+        accepted.insert(serve.run("witnessed", &input(20)).await);
     }
-    assert!(stalled * 2 >= count, "void: only {stalled} of {count} disks stopped a run");
-    println!("{count} disks became full, {stalled} of them under a run; {runs} runs ended once, none lost, no store damaged");
+    until("some work", async || (witness.seen().len() > from).then_some(())).await;
+    let ballast = cli.data().join("ballast");
+    fill(&ballast);
+    let bad = until("a bad health", async || Some(serve.health().await).filter(|(status, _)| *status == 503)).await;
+    assert_eq!(bad.1["because"], "store: disk full", "disk {number}");
+    let stopped = serve.runs().await.iter().filter(|run: &&Value| run["status"] == "running").count();
+    fs::remove_file(&ballast).unwrap();
+    for run in &accepted {
+        serve.ended(run).await;
+    }
+    serve.stop().await.expect(0);
+    let unknown = balanced(&cli, &mut witness, &accepted).await;
+    assert!(unknown <= accepted.len() * 2, "disk {number}: {unknown} items");
+    Some(stopped)
+}
+
+async fn disks(count: usize) {
+    let mut dice = Dice::default();
+    let mut stopped = Vec::new();
+    let numbers: Vec<_> = (1..=count).collect();
+    for some in numbers.chunks(4) {
+        let rolled = some.iter().map(|number| (*number, dice.roll(8 << 20, 16 << 20), dice.roll(1, 100) as usize));
+        let rolled: Vec<_> = rolled.collect();
+        stopped.extend(join_all(rolled.into_iter().map(|(number, size, from)| filled(number, size, from))).await);
+    }
+    let Some(stopped) = stopped.into_iter().collect::<Option<Vec<_>>>() else { return };
+    let under = stopped.iter().filter(|runs| **runs > 0).count();
+    assert!(under * 2 >= count, "void: only {under} of {count} disks stopped a run");
+    let runs: usize = stopped.iter().sum();
+    println!("{count} disks became full, {under} of them under runs, {runs} in all; none was lost, no store damaged");
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn small_disks_become_full_and_nothing_is_lost_or_doubled() {
-    rounds(2).await;
+    disks(2).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
 #[ignore = "minutes: fills 64 disks"]
 async fn sixty_four_small_disks_become_full_and_nothing_is_lost_or_doubled() {
-    rounds(64).await;
+    disks(64).await;
 }

@@ -19,7 +19,7 @@ pub enum Fault {
     Files,
     /// Another process holds the write lock without letting go.
     Busy,
-    /// The disk does not answer.
+    /// There is no answer: the disk hangs, or another process holds the write lock.
     Silent,
     /// The disk refused a call.
     Refused,
@@ -40,7 +40,7 @@ impl Fault {
             ReadOnly => "store: read-only",
             Files => "store: too many open files",
             Busy => "store: locked by another process",
-            Silent => "store: the disk does not answer",
+            Silent => "store: no answer",
             Refused => "store: the disk refused",
             Flush => "store: a flush failed",
         }
@@ -56,7 +56,10 @@ impl Fault {
             }
             Files => "raise the limit of open files (`ulimit -n`), or close connections: what was begun can then go on",
             Busy => "another process holds the store's write lock without letting go: find it, and end it",
-            Silent => "look into the system's log and at the disk, or at the network if it is on another machine",
+            Silent => {
+                "another process may hold the store's write lock, or the disk hangs: look for other processes of Trunkline \
+                 on this data directory, and into the system's log"
+            }
             Refused => {
                 "the disk failed or refused: look into the system's log and at the disk's free space, then start again"
             }

@@ -20,7 +20,7 @@ impl Store {
         match tokio::time::timeout(PATIENCE, self.try_all()).await {
             Ok(tried) => tried,
             Err(_) => {
-                let error = Error::new(ErrorKind::Store, format!("the disk has not answered within {PATIENCE:?}"));
+                let error = Error::new(ErrorKind::Store, format!("the store has not answered within {PATIENCE:?}"));
                 Err(Fault::Silent.tell(error.with("file", self.inner.path.display())))
             }
         }
