@@ -146,8 +146,7 @@ async fn gets_over(options: &str, fault: Fault) {
     assert_eq!((&told["status"], &told["because"]), (&json!("failing"), &json!(fault.because)), "{told}");
     assert!(told["since"].as_u64().is_some() && told["hint"].is_string(), "{told}");
     assert!(!told.to_string().contains(cli.home().to_str().unwrap()), "no paths: {told}");
-    let (status, refused) =
-        serve.post("/rest/v1/flows/witnessed/runs", &json!({ "input": input(30) })).await;
+    let (status, refused) = serve.post("/rest/v1/flows/witnessed/runs", &json!({ "input": input(30) })).await;
     let error = &refused["error"];
     assert_eq!((status, &error["kind"]), (503, &json!("store")), "{refused}");
     assert!(error["message"].is_string() && error["hint"].as_str().unwrap().contains("/health"), "{refused}");

@@ -73,7 +73,8 @@ async fn child_that_witnesses() {
     let Some(file) = env::var_os(FILE) else { return };
     let file = OpenOptions::new().create(true).append(true).open(file).unwrap();
     let server = MockServer::builder().disable_request_recording().start().await;
-    let writing = Writing { file: Mutex::new((file, 0)), calls: Mutex::default(), hangs_up: env::var_os(HANGS_UP).is_some() };
+    let writing =
+        Writing { file: Mutex::new((file, 0)), calls: Mutex::default(), hangs_up: env::var_os(HANGS_UP).is_some() };
     Mock::given(any()).respond_with(writing).mount(&server).await;
     println!("\nwitness {}", server.uri());
     // Until the test is over, however it ends.

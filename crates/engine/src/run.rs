@@ -7,8 +7,12 @@ use serde_json::Value;
 use trunkline_core::{Error, ErrorKind, Result};
 
 use crate::{
-    Ledger, Progress, RetryOf, RunEvent, RunId, RunStatus, StepPath, Verdict, Waiting, durability::{concerns_the_run, passes},
-    ledger::tally, progress::Listed, settle, time::Timer,
+    Ledger, Progress, RetryOf, RunEvent, RunId, RunStatus, StepPath, Verdict, Waiting,
+    durability::{concerns_the_run, passes},
+    ledger::tally,
+    progress::Listed,
+    settle,
+    time::Timer,
 };
 
 /// A run as its events tell it.

@@ -182,10 +182,9 @@ fn obstacle(host: &str, error: &reqwest::Error) -> Error {
         if cause.downcast_ref::<io::Error>().is_some_and(is_out_of_files) {
             // Nothing is wrong over there: whoever works on a run leaves it for later instead of failing its items.
             let message = format!("no connection to {host}: {cause}");
-            return Error::new(ErrorKind::Store, message)
-                .retry(Retry::Backoff)
-                .with("host", host)
-                .hint("raise the limit of open files (`ulimit -n`), or do less at once; what was begun can then go on");
+            return Error::new(ErrorKind::Store, message).retry(Retry::Backoff).with("host", host).hint(
+                "raise the limit of open files (`ulimit -n`), or do less at once; what was begun can then go on",
+            );
         }
         if let Some(unresolved) = cause.downcast_ref::<Unresolved>() {
             let hint = "check how the address is spelled, and whether this machine can look up names";

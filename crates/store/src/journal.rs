@@ -155,11 +155,9 @@ impl Journal for Store {
         let number = pending.add(&run, &rows);
         let keys: Vec<_> = rows.iter().filter_map(|row| row.item(&run)).collect();
         let work = move |store: &Connection| if whole().is_ok() { insert(store, &seal, &id, rows) } else { Ok(()) };
-        self.inner.writer.queue(room, work, move |result| {
-            match result.and_then(|()| pending.whole(&run)) {
-                Ok(()) => pending.remove(&run, keys, number),
-                Err(error) => pending.lose(&run, &error),
-            }
+        self.inner.writer.queue(room, work, move |result| match result.and_then(|()| pending.whole(&run)) {
+            Ok(()) => pending.remove(&run, keys, number),
+            Err(error) => pending.lose(&run, &error),
         })
     }
 
@@ -264,7 +262,8 @@ impl Journal for Store {
         let (dir, run) = (self.inner.dir.clone(), run.clone());
         let of = run.clone();
         let claimed = tokio::task::spawn_blocking(move || claim::claim(&dir, &of)).await;
-        let claimed = claimed.map_err(|error| Error::new(ErrorKind::Internal, "claiming a run was broken off").source(error))??;
+        let claimed = claimed
+            .map_err(|error| Error::new(ErrorKind::Internal, "claiming a run was broken off").source(error))??;
         if self.inner.pending.whole(&run).is_err() {
             // What its last owner has queued meets its end as long as it still counts as torn.
             let _ = self.inner.writer.run(|_| Ok(())).await;

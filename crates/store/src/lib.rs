@@ -112,13 +112,8 @@ impl Store {
                 (seal, Writer::refusing(&path, refusal), false)
             }
         };
-        let inner = Inner {
-            dir: dir.to_owned(),
-            seal: Arc::new(seal),
-            writer,
-            pending: Arc::default(),
-            path: path.clone(),
-        };
+        let inner =
+            Inner { dir: dir.to_owned(), seal: Arc::new(seal), writer, pending: Arc::default(), path: path.clone() };
         Ok(Store { readers: Readers::new(&path, changes), inner: Arc::new(inner) })
     }
 

@@ -30,7 +30,9 @@ pub(crate) fn fault(tried: &str, path: &Path, error: rusqlite::Error) -> Error {
             "the file is damaged, or is no store of Trunkline: stop every process that uses it, keep a copy of the \
              data directory, and put back the last backup of it",
         ),
-        (None, _) => told.hint("start Trunkline again, runs go on from what is on disk; if it happens again, please report it"),
+        (None, _) => {
+            told.hint("start Trunkline again, runs go on from what is on disk; if it happens again, please report it")
+        }
     };
     told.source(error)
 }

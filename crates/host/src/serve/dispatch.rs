@@ -94,12 +94,7 @@ impl State {
 }
 
 impl Dispatcher {
-    pub(crate) fn new(
-        runtime: Runtime,
-        health: Arc<Health>,
-        at_once: usize,
-        closing: CancellationToken,
-    ) -> Arc<Self> {
+    pub(crate) fn new(runtime: Runtime, health: Arc<Health>, at_once: usize, closing: CancellationToken) -> Arc<Self> {
         let (ended, _) = broadcast::channel(1024);
         let (state, turns, idle) = (Mutex::default(), Mutex::default(), Notify::new());
         Arc::new(Dispatcher { runtime, health, closing, at_once, state, turns, ended, idle })
