@@ -18,7 +18,11 @@ use std::{
 
 use futures::future::join_all;
 use serde_json::{Value, json};
-use trunkline_tests::{Cli, Dice, serve::Serve, until};
+use trunkline_tests::{
+    Cli, Dice,
+    serve::{Serve, keep},
+    until,
+};
 
 use crate::{
     account::{Account, unsafe_repeats},
@@ -131,6 +135,8 @@ async fn gets_over(options: &str, fault: Fault) {
     let cli = Cli::default();
     let Some(_disk) = Disk::with(&cli.data(), options) else { return };
     witness.connect(&cli).await;
+    let hook = json!({ "name": "hook", "trigger": { "webhook": {} }, "steps": [] });
+    let hook = keep(&cli, &hook).await["webhook"].as_str().unwrap().to_owned();
     let serve = Serve::with(&cli, &["--listen", "127.0.0.1:0", "--at-once", "1"]).await;
     let process = serve.process.id().unwrap();
     assert_eq!(serve.health().await, (200, json!({ "status": "ok" })));
@@ -150,6 +156,9 @@ async fn gets_over(options: &str, fault: Fault) {
     let error = &refused["error"];
     assert_eq!((status, &error["kind"]), (503, &json!("store")), "{refused}");
     assert!(error["message"].is_string() && error["hint"].as_str().unwrap().contains("/health"), "{refused}");
+    let (status, refused) = serve.post(&hook, &json!({})).await;
+    assert_eq!((status, &refused["error"]["kind"]), (503, &json!("store")), "{refused}");
+    assert!(!refused.to_string().contains(cli.home().to_str().unwrap()), "no paths: {refused}");
     // What is in flight comes to its end.
     let mut last = usize::MAX;
     until("rest", async || {
@@ -165,6 +174,9 @@ async fn gets_over(options: &str, fault: Fault) {
     drop(cause);
     until("a good health", async || (serve.health().await.0 == 200).then_some(())).await;
     accepted.insert(serve.run("witnessed", &input(3)).await);
+    let (status, told) = serve.post(&hook, &json!({})).await;
+    assert_eq!(status, 202, "{told}");
+    accepted.insert(told["run"].as_str().unwrap().to_owned());
     for run in &accepted {
         serve.ended(run).await;
     }
