@@ -17,7 +17,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use rusqlite::{Connection, TransactionBehavior};
+use rusqlite::{Connection, TransactionBehavior, config::DbConfig};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, oneshot};
 use trunkline_core::{Error, ErrorKind, Result};
 
@@ -206,6 +206,8 @@ fn written(connection: &mut Connection, works: Vec<Work>, state: &State) -> Resu
             let error = fault("writing to the store", &state.path, error);
             if !passes {
                 let _ = state.poison.set(error.clone());
+                // Nothing more is written or flushed from here, not even by SQLite when the file is closed.
+                let _ = connection.set_db_config(DbConfig::SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, true);
             }
             Err(error)
         }
