@@ -125,7 +125,7 @@ async fn a_process_may_end_in_any_flush() {
 }
 
 /// Takes all the space there is.
-fn fill(ballast: &Path) {
+pub(crate) fn fill(ballast: &Path) {
     let mut file = File::create(ballast).unwrap();
     for size in [65_536, 4_096, 512, 1] {
         while file.write_all(&vec![7; size]).is_ok() {}

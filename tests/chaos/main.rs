@@ -1,12 +1,15 @@
 //! Runs survive anything: kills at random moments and at named points, two processes that want the same run, disks that
-//! fail or are full, clocks that are moved. A witness in a process of its own says what really happened.
+//! fail, are full or read-only, too few open files, clocks that are moved. A witness in a process of its own says what really happened.
 #![cfg(unix)]
 #![allow(clippy::unwrap_used)]
 
 mod account;
 mod clock;
 mod disk;
+mod flushes;
 mod kills;
+mod looking;
+mod machine;
 mod owners;
 mod points;
 mod tools;

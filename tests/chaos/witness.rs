@@ -21,6 +21,8 @@ use trunkline_tests::{Cli, serve};
 use wiremock::{Mock, MockServer, Request, Respond, ResponseTemplate, matchers::any};
 
 const FILE: &str = "CHAOS_WITNESS_FILE";
+/// Set if each answer ends its connection.
+const HANGS_UP: &str = "CHAOS_WITNESS_HANGS_UP";
 
 /// One effect: what was called, where, under which key.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -34,6 +36,7 @@ pub(crate) struct Effect {
 struct Writing {
     file: Mutex<(File, u64)>,
     calls: Mutex<BTreeMap<String, u64>>,
+    hangs_up: bool,
 }
 
 impl Respond for Writing {
@@ -52,7 +55,10 @@ impl Respond for Writing {
         file.0.write_all(format!("{} {} {key}\n", request.method, path.trim_start_matches('/')).as_bytes()).unwrap();
         file.0.sync_data().unwrap();
         file.1 += 1;
-        let answer = ResponseTemplate::new(200).set_body_json(json!({ "nonce": file.1 }));
+        let mut answer = ResponseTemplate::new(200).set_body_json(json!({ "nonce": file.1 }));
+        if self.hangs_up {
+            answer = answer.insert_header("connection", "close");
+        }
         match number("hold") {
             hold if hold > 0 && *times == 1 && path.ends_with(&*query["at"]) => {
                 answer.set_delay(Duration::from_millis(hold))
@@ -67,7 +73,8 @@ async fn child_that_witnesses() {
     let Some(file) = env::var_os(FILE) else { return };
     let file = OpenOptions::new().create(true).append(true).open(file).unwrap();
     let server = MockServer::builder().disable_request_recording().start().await;
-    let writing = Writing { file: Mutex::new((file, 0)), calls: Mutex::default() };
+    let writing =
+        Writing { file: Mutex::new((file, 0)), calls: Mutex::default(), hangs_up: env::var_os(HANGS_UP).is_some() };
     Mock::given(any()).respond_with(writing).mount(&server).await;
     println!("\nwitness {}", server.uri());
     // Until the test is over, however it ends.
@@ -86,10 +93,18 @@ pub(crate) struct Witness {
 
 impl Witness {
     pub(crate) fn start() -> Witness {
+        Witness::with(false)
+    }
+
+    /// One to whom each call is a connection of its own, if it hangs up.
+    pub(crate) fn with(hangs_up: bool) -> Witness {
         let folder = tempfile::tempdir().unwrap();
         let file = folder.path().join("effects");
         let mut command = Command::new(env::current_exe().unwrap());
         command.args(["--exact", "witness::child_that_witnesses", "--nocapture"]).env(FILE, &file);
+        if hangs_up {
+            command.env(HANGS_UP, "1");
+        }
         let mut process = command.stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().unwrap();
         let lines = BufReader::new(process.stdout.as_mut().unwrap()).lines();
         let address = lines.map(Result::unwrap).find_map(|line| line.strip_prefix("witness ").map(str::to_owned));

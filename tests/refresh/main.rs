@@ -8,6 +8,7 @@
 mod frozen;
 mod kills;
 mod slow;
+mod stop;
 
 use std::time::Duration;
 

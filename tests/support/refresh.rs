@@ -34,8 +34,8 @@ const FOR_EVER: Duration = Duration::from_secs(24 * 60 * 60);
 
 /// The store, the gate and the settings that processes share.
 pub struct World {
-    /// Gone with everything in it when dropped.
-    _home: Cli,
+    /// The command line on the same data directory, gone with everything in it when dropped.
+    pub home: Cli,
     runtime: Runtime,
     /// The wire to the login server and to its API.
     pub gate: Gate,
@@ -73,7 +73,7 @@ impl World {
             "authorizationUrl": setup.authorization_url, "scopes": setup.scopes.join(" "),
         });
         runtime.add_connection(document).await.unwrap();
-        World { _home: home, runtime, gate, setup }
+        World { home, runtime, gate, setup }
     }
 
     /// How long a lease lasts that nobody renews.

@@ -32,8 +32,13 @@ impl Serve {
 
     /// Starts one with these arguments and waits until it listens.
     pub async fn with(cli: &Cli, arguments: &[&str]) -> Serve {
+        Serve::logging(cli, arguments, Stdio::inherit()).await
+    }
+
+    /// The same with its standard error sent there.
+    pub async fn logging(cli: &Cli, arguments: &[&str], log: impl Into<Stdio>) -> Serve {
         let arguments = [&["serve", "--json"], arguments].concat();
-        let mut process = cli.command(&arguments).stderr(Stdio::inherit()).spawn().unwrap();
+        let mut process = cli.command(&arguments).stderr(log).spawn().unwrap();
         let mut lines = BufReader::new(process.stdout.as_mut().unwrap());
         let mut line = String::new();
         tokio::time::timeout(LONG, lines.read_line(&mut line)).await.unwrap().unwrap();
@@ -56,6 +61,12 @@ impl Serve {
     /// The same for a call with a body.
     pub async fn post(&self, path: &str, body: &Value) -> (u16, Value) {
         let answer = self.http.post(self.url(path)).bearer_auth(&self.token).json(body).send().await.unwrap();
+        (answer.status().as_u16(), answer.json().await.unwrap())
+    }
+
+    /// What it says of its health to anybody.
+    pub async fn health(&self) -> (u16, Value) {
+        let answer = self.http.get(self.url("/health")).send().await.unwrap();
         (answer.status().as_u16(), answer.json().await.unwrap())
     }
 

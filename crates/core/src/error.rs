@@ -45,7 +45,7 @@ pub enum ErrorKind {
     Cancelled,
     /// A flow ended itself with a `fail` step.
     Failed,
-    /// The store is damaged, full or cannot be read.
+    /// The store is damaged, full or cannot be read, or the machine does not give what all work needs, such as open files.
     Store,
     /// A fault of Trunkline or of a connector.
     Internal,

@@ -8,7 +8,7 @@ use std::{
 use async_trait::async_trait;
 use serde_json::Value;
 use tokio::sync::{Notify, broadcast};
-use trunkline_core::{Effect, Error, ErrorKind, Progress, Recorder, Result};
+use trunkline_core::{Effect, Error, ErrorKind, Progress, Recorder, Result, Retry};
 
 use crate::{
     Flush, ItemOutcome, Journal, Ledger, Limits, LogEntry, Notice, Run, RunEvent, RunId, StepPath, Waiting,
@@ -180,14 +180,15 @@ impl Journaled {
         Err(ends_the_run(error.hint("divide the work among several runs")))
     }
 
-    /// Attempts until the outcome is clear: a `Create` of which nobody knows is looked up before it is tried again.
+    /// Attempts until the outcome is clear: a `Create` of which nobody knows is looked up before it is tried again. Also says
+    /// whether an earlier attempt may have taken effect all the same.
     async fn attempt(
         &self,
         step: &StepPath,
         effect: Effect,
         attempt: &dyn Attempt,
         recorder: &Arc<StepRecorder>,
-    ) -> Result<Value> {
+    ) -> (Result<Value>, bool) {
         let earlier = || self.earlier(|earlier| earlier.checkpoint(step));
         let checkpoint = || self.with_run(|run| run.checkpoint(step)).or_else(earlier);
         let started = self.with_run(|run| run.started(step));
@@ -198,11 +199,11 @@ impl Journaled {
         for _ in 0..=MAX_RECONCILED_ATTEMPTS {
             if unclear {
                 match attempt.reconcile(checkpoint(), recorder.clone()).await {
-                    Ok(Some(output)) => return Ok(output),
+                    Ok(Some(output)) => return (Ok(output), false),
                     Ok(None) => {}
-                    Err(error) if error.kind() == ErrorKind::Cancelled => return Err(error),
+                    Err(error) if error.kind() == ErrorKind::Cancelled || passes(&error) => return (Err(error), true),
                     // Also if the look-up may work later: whoever heard of its failure alone would make the call again.
-                    Err(error) => return Err(last.with("look_up", &error).source(error)),
+                    Err(error) => return (Err(last.with("look_up", &error).source(error)), true),
                 }
             }
             let began = self.now();
@@ -210,16 +211,22 @@ impl Journaled {
             self.log(step, began, attempt.about(), result.as_ref()).await;
             match result {
                 Err(error) if error.kind() == ErrorKind::UnknownOutcome => (unclear, last) = (true, error),
-                result => return result,
+                result => return (result, false),
             }
         }
-        Err(last)
+        (Err(last), true)
     }
 }
 
 /// What stops a run instead of failing one item: a resumed run tries the step again.
 pub(crate) fn concerns_the_run(error: &Error) -> bool {
     matches!(error.kind(), ErrorKind::Config | ErrorKind::Auth | ErrorKind::Store | ErrorKind::Cancelled)
+}
+
+/// What keeps a run from going on for now, though nothing is wrong with it: a full disk, too many open files. Nothing is
+/// concluded from it; the run is left to be resumed.
+pub(crate) fn passes(error: &Error) -> bool {
+    error.kind() == ErrorKind::Store && error.retryable() != Retry::Never
 }
 
 #[async_trait]
@@ -239,7 +246,7 @@ impl Durability for Journaled {
         }
         let recorder =
             Arc::new(StepRecorder { journaled: self.clone(), step: step.clone(), warnings: Mutex::default() });
-        let result = self.attempt(step, effect, attempt, &recorder).await;
+        let (result, unclear) = self.attempt(step, effect, attempt, &recorder).await;
         let result = result.map_err(|error| left_to_a_person(&self.0.id, step, error)).and_then(|output| {
             self.0.limits.payload(&format!("the output of step {step}"), &output)?;
             Ok(output)
@@ -251,7 +258,7 @@ impl Durability for Journaled {
                 RunEvent::StepFinished { step, output, warnings, attempt: number, began: Some(began), at: self.now() }
             }
             // Whether a call that was broken off took effect is not known: nothing is recorded, so that it is looked up.
-            Err(error) if error.kind() == ErrorKind::Cancelled => return result,
+            Err(error) if error.kind() == ErrorKind::Cancelled || (unclear && passes(error)) => return result,
             Err(error) => {
                 let (step, error) = (step.clone(), error.clone());
                 RunEvent::StepFailed { step, error, attempt: number, began: Some(began), at: self.now() }

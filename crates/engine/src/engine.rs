@@ -13,7 +13,7 @@ use uuid::Uuid;
 
 use crate::{
     Claim, Fired, Flow, Flush, Journal, Limits, Notice, Pulse, RetryOf, Run, RunEvent, RunId, RunStatus, StepPath,
-    durability::{Durability, Journaled, concerns_the_run},
+    durability::{Durability, Journaled, concerns_the_run, passes},
     interpreter::{Interpreter, joined},
     retry::{Earlier, versions},
     stop::Stop,
@@ -92,7 +92,8 @@ impl Running {
         self.cancellation.cancel();
     }
 
-    /// Waits for the end. An `Err` means that the end could not be recorded; how the run ended is in [`Run::status`].
+    /// Waits for the end. An `Err` means that the end could not be recorded, or that the machine kept the run from going on
+    /// (a full disk, too many open files): it is left to be resumed. How it ended otherwise is in [`Run::status`].
     pub async fn wait(self) -> Result<Run> {
         self.task.await.map_err(|error| Error::new(ErrorKind::Internal, "the run's task was lost").source(error))?
     }
@@ -351,6 +352,14 @@ impl Engine {
                 },
                 failed => failed,
             };
+            if let Err(error) = &end
+                && passes(error)
+                && !stop.cancellation.is_cancelled()
+            {
+                tracing::warn!("the run is left to be resumed: {error}");
+                let _ = journaled.park().await;
+                return Err(error.clone());
+            }
             let run = finish(&journaled, end, &stop).await?;
             // What stopped it may pass, and its steps go on from their checkpoints then.
             if run.status != RunStatus::Failed || !run.error.as_ref().is_some_and(concerns_the_run) {

@@ -7,8 +7,12 @@ use serde_json::Value;
 use trunkline_core::{Error, ErrorKind, Result};
 
 use crate::{
-    Ledger, Progress, RetryOf, RunEvent, RunId, RunStatus, StepPath, Verdict, Waiting, durability::concerns_the_run,
-    ledger::tally, progress::Listed, settle, time::Timer,
+    Ledger, Progress, RetryOf, RunEvent, RunId, RunStatus, StepPath, Verdict, Waiting,
+    durability::{concerns_the_run, passes},
+    ledger::tally,
+    progress::Listed,
+    settle,
+    time::Timer,
 };
 
 /// A run as its events tell it.
@@ -145,6 +149,10 @@ impl Run {
                     self.output = Some(output.clone());
                 }
                 self.end(step, Ok(output));
+            }
+            // Nothing is known but that it did not happen.
+            RunEvent::StepFailed { step, error, .. } if passes(&error) => {
+                self.steps.entry(step).or_default().started = false;
             }
             RunEvent::StepFailed { step, error, .. } => self.end(step, Err(error)),
             RunEvent::StepRetried { step, until, at, .. } => {

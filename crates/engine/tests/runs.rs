@@ -136,6 +136,35 @@ async fn what_concerns_the_whole_run_stops_it_and_a_resumed_run_repeats_nothing_
 }
 
 #[tokio::test]
+async fn what_the_machine_cannot_do_for_now_fails_nothing_and_is_done_later() {
+    let faulty = |action: &str, fault: &str| {
+        let input = json!({ "name": "{{ item }}", "fault": fault });
+        flow(json!([{ "id": "all", "each": ["a", "b", "c"], "key": "{{ item }}", "concurrency": 1, "steps": [
+            call("look", "thing.look", input.clone()), call("make", action, input) ] }]))
+    };
+    let (engine, journal) = engine();
+    // A call that could not be made; and a look-up that could not be made, of a create whose answer was lost.
+    for (place, flow, stops) in
+        [("starved", faulty("thing.make_blindly", "starved 1"), 6), ("unseen", faulty("thing.make", "lost"), 1)]
+    {
+        let world = world(place);
+        world.down.store(place == "unseen", Ordering::SeqCst);
+        let mut running = engine.start(&flow, json!({}), slots(place)).await.unwrap();
+        let id = running.id().clone();
+        for stop in 1..=stops {
+            let error = running.wait().await.unwrap_err();
+            assert_eq!(error.kind(), ErrorKind::Store, "{place} {stop}");
+            assert_eq!(journal.runs().await.unwrap()[0].status, RunStatus::Running, "{place} {stop}");
+            world.down.store(false, Ordering::SeqCst);
+            running = engine.resume(&id, slots(place)).await.unwrap();
+        }
+        let run = running.wait().await.unwrap();
+        assert_eq!((run.status, run.ledger[&StepPath::from("all")].done), (RunStatus::Succeeded, 3), "{place}");
+        assert_eq!(*world.made.lock().unwrap(), ["a", "b", "c"], "{place}: once each");
+    }
+}
+
+#[tokio::test]
 async fn a_parked_run_ends_what_is_in_flight_and_another_engine_goes_on() {
     let steps = json!([{ "id": "all", "each": (0..200).collect::<Vec<_>>(), "concurrency": 2, "steps": [
         call("look", "thing.look", json!({ "name": "{{ item }}x" })) ] }]);

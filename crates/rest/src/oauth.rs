@@ -264,7 +264,11 @@ impl Endpoint {
                 return failure.error.setting("/tokenUrl");
             }
             let sent = if failure.refused { "no" } else { "unclear" };
-            let error = failure.error.into_kind(ErrorKind::Unavailable);
+            let error = match failure.error.kind() {
+                // This machine is at fault, not the login server.
+                ErrorKind::Store => failure.error,
+                _ => failure.error.into_kind(ErrorKind::Unavailable),
+            };
             error.retry(Retry::Backoff).with("sent", sent).with("setting", "/tokenUrl")
         })?;
         status.store(reply.status.as_u16(), Ordering::Relaxed);

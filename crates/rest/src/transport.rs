@@ -179,6 +179,13 @@ fn obstacle(host: &str, error: &reqwest::Error) -> Error {
     // A certificate does not get better by trying again.
     let tls = |why: String, hint: &str| say("tls", why, hint).retry(Retry::Never);
     for cause in causes(error) {
+        if cause.downcast_ref::<io::Error>().is_some_and(is_out_of_files) {
+            // Nothing is wrong over there: whoever works on a run leaves it for later instead of failing its items.
+            let message = format!("no connection to {host}: {cause}");
+            return Error::new(ErrorKind::Store, message).retry(Retry::Backoff).with("host", host).hint(
+                "raise the limit of open files (`ulimit -n`), or do less at once; what was begun can then go on",
+            );
+        }
         if let Some(unresolved) = cause.downcast_ref::<Unresolved>() {
             let hint = "check how the address is spelled, and whether this machine can look up names";
             return say("name", format!("its name is not known here ({unresolved})"), hint);
@@ -216,6 +223,11 @@ fn obstacle(host: &str, error: &reqwest::Error) -> Error {
     }
     let cause = causes(error).last().map(ToString::to_string).unwrap_or_default();
     say("tcp", cause, "check the address and the network")
+}
+
+/// `ENFILE` or `EMFILE`.
+fn is_out_of_files(error: &io::Error) -> bool {
+    cfg!(unix) && matches!(error.raw_os_error(), Some(23 | 24))
 }
 
 /// An error and all underneath, also those that an I/O error only holds and does not tell of.

@@ -44,6 +44,9 @@ struct Queued {
     appends: u64,
     items: HashMap<ItemKey, (u64, String)>,
     cancels: HashMap<RunId, u64>,
+    /// Runs of which something was lost, and why. Who works on one knows more than the disk, so he may record nothing more:
+    /// there would be a gap. Who claims it anew reads what is there.
+    torn: HashMap<RunId, Error>,
     /// Numbers the appends, so that one that is done takes away its own entries only.
     last: u64,
 }
@@ -70,6 +73,29 @@ impl Pending {
             }
         }
         number
+    }
+
+    fn tear(&self, run: &RunId, error: &Error) {
+        self.lock().torn.entry(run.clone()).or_insert_with(|| error.clone());
+    }
+
+    /// What was queued is lost. It stays visible to who can only stop now: he would else do an item twice.
+    fn lose(&self, run: &RunId, error: &Error) {
+        self.lock().appends -= 1;
+        self.tear(run, error);
+    }
+
+    /// From here on the run is what the disk says.
+    fn mend(&self, run: &RunId) {
+        let mut queued = self.lock();
+        if queued.torn.remove(run).is_some() {
+            queued.items.retain(|(of, _, _), _| of != run);
+            queued.cancels.remove(run);
+        }
+    }
+
+    fn whole(&self, run: &RunId) -> Result<()> {
+        self.lock().torn.get(run).map_or(Ok(()), |error| Err(error.clone()))
     }
 
     fn remove(&self, run: &RunId, keys: Vec<ItemKey>, number: u64) {
@@ -112,19 +138,27 @@ impl Journal for Store {
         self.must_exist(run).await?;
         let rows: Result<Vec<_>> = events.into_iter().map(Row::new).collect();
         let (rows, id, seal) = (rows?, run.clone(), self.inner.seal.clone());
+        let (pending, run) = (self.inner.pending.clone(), run.clone());
+        // Looked at by the thread that writes, which knows of all that was queued before.
+        let whole = {
+            let (pending, run) = (pending.clone(), run.clone());
+            move || pending.whole(&run)
+        };
         if flush == Flush::Now {
-            return self.inner.writer.run(move |store| insert(store, &seal, &id, rows)).await;
+            let work = move |store: &Connection| match whole() {
+                Ok(()) => insert(store, &seal, &id, rows).map(Ok),
+                Err(error) => Ok(Err(error)),
+            };
+            return self.inner.writer.run(work).await.inspect_err(|error| pending.tear(&run, error))?;
         }
+        pending.whole(&run)?;
         let room = self.inner.writer.room().await?;
-        let pending = self.inner.pending.clone();
-        let number = pending.add(run, &rows);
-        let keys: Vec<_> = rows.iter().filter_map(|row| row.item(run)).collect();
-        let (run, work) = (run.clone(), move |store: &Connection| insert(store, &seal, &id, rows));
-        self.inner.writer.queue(room, work, move |result| {
-            // What was lost stays visible to a process that can only stop now: it would else do an item twice.
-            if result.is_ok() {
-                pending.remove(&run, keys, number);
-            }
+        let number = pending.add(&run, &rows);
+        let keys: Vec<_> = rows.iter().filter_map(|row| row.item(&run)).collect();
+        let work = move |store: &Connection| if whole().is_ok() { insert(store, &seal, &id, rows) } else { Ok(()) };
+        self.inner.writer.queue(room, work, move |result| match result.and_then(|()| pending.whole(&run)) {
+            Ok(()) => pending.remove(&run, keys, number),
+            Err(error) => pending.lose(&run, &error),
         })
     }
 
@@ -203,9 +237,7 @@ impl Journal for Store {
         after: Option<(StepPath, String)>,
         most: usize,
     ) -> Result<Vec<Item>> {
-        if self.inner.writer.check().is_ok() {
-            self.flushed().await?;
-        }
+        let _ = self.flushed().await;
         self.some_items(run, status, after, most).await
     }
 
@@ -215,9 +247,7 @@ impl Journal for Store {
 
     async fn runs(&self) -> Result<Vec<RunSummary>> {
         // A journal that can write no more can still be looked at.
-        if self.inner.writer.check().is_ok() {
-            self.flushed().await?;
-        }
+        let _ = self.flushed().await;
         let read = self.readers.read("listing the runs", |store| {
             let mut statement = store.prepare_cached(
                 "SELECT id, flow, version, status, started_at, finished_at, done, skipped, failed, unknown
@@ -230,8 +260,16 @@ impl Journal for Store {
 
     async fn claim(&self, run: &RunId) -> Result<Claim> {
         let (dir, run) = (self.inner.dir.clone(), run.clone());
-        let claimed = tokio::task::spawn_blocking(move || claim::claim(&dir, &run)).await;
-        claimed.map_err(|error| Error::new(ErrorKind::Internal, "claiming a run was broken off").source(error))?
+        let of = run.clone();
+        let claimed = tokio::task::spawn_blocking(move || claim::claim(&dir, &of)).await;
+        let claimed = claimed
+            .map_err(|error| Error::new(ErrorKind::Internal, "claiming a run was broken off").source(error))??;
+        if self.inner.pending.whole(&run).is_err() {
+            // What its last owner has queued meets its end as long as it still counts as torn.
+            let _ = self.inner.writer.run(|_| Ok(())).await;
+            self.inner.pending.mend(&run);
+        }
+        Ok(claimed)
     }
 
     async fn cancel_requested(&self, run: &RunId) -> Result<bool> {

@@ -25,12 +25,14 @@
 
 mod claim;
 mod connections;
+mod fault;
 mod flows;
 mod intact;
 mod items;
 mod journal;
 mod key;
 mod log;
+mod probe;
 mod rotate;
 mod row;
 mod schema;
@@ -49,15 +51,22 @@ use std::{
     time::{SystemTime, UNIX_EPOCH},
 };
 
-use trunkline_core::Result;
+use trunkline_core::{Error, Result};
 
 pub use connections::{ConnectionSummary, ConnectionUse, FlowUse};
+pub use fault::Fault;
 pub use flows::{FlowToKeep, KeptFlow};
 pub use key::KeySource;
 pub use rotate::{Rotated, Rotation};
 pub use vault::SignInEvent;
 
-use crate::{journal::Pending, key::Ring, seal::Seal, sqlite::Readers, writer::Writer};
+use crate::{
+    journal::Pending,
+    key::Ring,
+    seal::Seal,
+    sqlite::{Opened, Readers},
+    writer::Writer,
+};
 
 /// One data directory, open. A clone is the same store; the last one dropped writes what is queued and closes the file.
 #[derive(Clone)]
@@ -79,7 +88,8 @@ impl Store {
     /// Opens or makes the store `trunkline.db` in this directory.
     ///
     /// Fails with `config` if the key is missing, wrong or readable by others, and with `store` if the file is damaged,
-    /// of a later version or not ours; in all these cases the files are left as they are.
+    /// of a later version or not ours; in all these cases the files are left as they are. A store that this process may only
+    /// read can be looked at; whatever would change it fails with `store`.
     pub fn open(dir: &Path, key: KeySource) -> Result<Store> {
         let path = dir.join("trunkline.db");
         let mut found = schema::inspect(&path)?;
@@ -93,25 +103,32 @@ impl Store {
             }
         }
         make(dir, &path).map_err(|error| sqlite::file_fault("making the data directory", dir, error))?;
-        let mut connection = sqlite::open_writer(&path)?;
-        // Once more: another process may have made the store in between.
-        let seal = schema::migrate(&mut connection, &path, &ring)?.unlock(ring, &path)?;
-        intact::in_order(&connection).map_err(|error| sqlite::fault("opening the store", &path, error))?;
-        spill::sweep(dir, &connection)
-            .map_err(|error| sqlite::fault("looking for files that are needed no more", &path, error))?;
-        let inner = Inner {
-            dir: dir.to_owned(),
-            seal: Arc::new(seal),
-            writer: Writer::start(connection, &path)?,
-            pending: Arc::default(),
-            path: path.clone(),
+        let (seal, writer, changes) = match sqlite::open_writer(&path)? {
+            Opened::ToWrite(mut connection) => {
+                // Once more: another process may have made the store in between.
+                let seal = schema::migrate(&mut connection, &path, &ring)?.unlock(ring, &path)?;
+                let looked = intact::in_order(&connection).and_then(|()| spill::sweep(dir, &connection));
+                looked.map_err(|error| sqlite::fault("looking over the store", &path, error))?;
+                (seal, Writer::start(connection, &path)?, true)
+            }
+            Opened::ToRead(refusal) => {
+                let seal = schema::current(&path)?.ok_or_else(|| refusal.clone())?.unlock(ring, &path)?;
+                (seal, Writer::refusing(&path, refusal), false)
+            }
         };
-        Ok(Store { readers: Readers::new(&path), inner: Arc::new(inner) })
+        let inner =
+            Inner { dir: dir.to_owned(), seal: Arc::new(seal), writer, pending: Arc::default(), path: path.clone() };
+        Ok(Store { readers: Readers::new(&path, changes), inner: Arc::new(inner) })
     }
 
     /// The data directory.
     pub fn dir(&self) -> &Path {
         &self.inner.dir
+    }
+
+    /// Why this store can write no more, whatever becomes of the disk: only a process that opens it anew can go on.
+    pub fn failed(&self) -> Option<Error> {
+        self.inner.writer.check().err()
     }
 
     /// How many transactions this store has committed since it was opened: with many at work, far fewer than appends.

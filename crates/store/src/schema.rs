@@ -5,13 +5,13 @@
 
 use std::path::Path;
 
-use rusqlite::{Connection, OpenFlags, OptionalExtension, TransactionBehavior, config::DbConfig, params};
+use rusqlite::{Connection, OptionalExtension, TransactionBehavior, config::DbConfig, params};
 use trunkline_core::{Error, ErrorKind, Result};
 
 use crate::{
     key::{Key, KeySource, Ring, hex, random},
     seal::{self, Place, Seal, Sealed},
-    sqlite::{fault, wait},
+    sqlite::{fault, open_as_it_lies, wait},
 };
 
 const MIGRATIONS: &[&str] = &[
@@ -103,29 +103,37 @@ pub(crate) fn change_key(store: &Connection, key: &Key) -> rusqlite::Result<Resu
 
 /// Looks at the file without changing a byte of it: nothing if there is no store yet.
 pub(crate) fn inspect(path: &Path) -> Result<Option<Meta>> {
-    let length = |path: &Path| std::fs::metadata(path).map_or(0, |metadata| metadata.len());
-    let mut wal = path.as_os_str().to_owned();
-    wal.push("-wal");
-    if length(path) == 0 {
+    Ok(look(path)?.map(|(_, meta)| meta))
+}
+
+/// The same for a file that cannot be brought up to date: it has to be so already.
+pub(crate) fn current(path: &Path) -> Result<Option<Meta>> {
+    let Some((applied, meta)) = look(path)? else { return Ok(None) };
+    if applied < MIGRATIONS.len() {
+        let message = format!(
+            "the store has version {applied}, has to be brought to version {} first, and cannot be written",
+            MIGRATIONS.len()
+        );
+        let hint = "make its file and its directory writable, and start Trunkline once, or read it with the version that made it";
+        return Err(Error::new(ErrorKind::Store, message).hint(hint).with("file", path.display()));
+    }
+    Ok(Some(meta))
+}
+
+/// How many migrations have been applied, and what the store knows of itself.
+fn look(path: &Path) -> Result<Option<(usize, Meta)>> {
+    if std::fs::metadata(path).map_or(0, |metadata| metadata.len()) == 0 {
         return Ok(None);
     }
-    let read = || -> rusqlite::Result<Result<Option<Meta>>> {
-        let mut flags = OpenFlags::SQLITE_OPEN_READ_ONLY | OpenFlags::SQLITE_OPEN_NO_MUTEX;
-        let mut connection = if length(Path::new(&wal)) == 0 {
-            // Everything is in the file itself. Opened in the common way, even a reader would leave files beside it.
-            flags |= OpenFlags::SQLITE_OPEN_URI;
-            let name = path.to_string_lossy().replace('%', "%25").replace('?', "%3f").replace('#', "%23");
-            Connection::open_with_flags(format!("file:{name}?immutable=1"), flags)?
-        } else {
-            Connection::open_with_flags(path, flags)?
-        };
+    let read = || -> rusqlite::Result<Result<Option<(usize, Meta)>>> {
+        let mut connection = open_as_it_lies(path)?;
         connection.set_db_config(DbConfig::SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, true)?;
         connection.busy_handler(Some(wait))?;
         // One state of the file, even while another process makes the store.
         let transaction = connection.transaction()?;
         Ok(match version(&transaction, path)? {
             Ok(0) => Ok(None),
-            Ok(_) => meta(&transaction)?.map(Some).ok_or_else(|| foreign(path)),
+            Ok(applied) => meta(&transaction)?.map(|meta| Some((applied, meta))).ok_or_else(|| foreign(path)),
             Err(error) => Err(error),
         })
     };

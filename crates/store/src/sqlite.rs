@@ -1,4 +1,4 @@
-//! How this crate opens SQLite, reads from it, and what it says when SQLite fails.
+//! How this crate opens SQLite, reads from it, and what it says when SQLite or the system fails.
 
 use std::{
     path::{Path, PathBuf},
@@ -7,11 +7,11 @@ use std::{
     time::Duration,
 };
 
-use rusqlite::{Connection, ErrorCode, OpenFlags};
+use rusqlite::{Connection, ErrorCode, MAIN_DB, OpenFlags};
 use tokio::sync::Semaphore;
 use trunkline_core::{Error, ErrorKind, Result};
 
-use crate::intact;
+use crate::{Fault, intact};
 
 /// How many reads may go on at once.
 const READERS: usize = 4;
@@ -23,27 +23,18 @@ pub(crate) fn fault(tried: &str, path: &Path, error: rusqlite::Error) -> Error {
     {
         return ours.clone().with("file", path.display());
     }
-    let hint = match error.sqlite_error_code() {
-        Some(ErrorCode::NotADatabase | ErrorCode::DatabaseCorrupt) => {
+    let told = Error::new(ErrorKind::Store, format!("{tried} failed: {error}")).with("file", path.display());
+    let told = match (Fault::of(&error, path), error.sqlite_error_code()) {
+        (Some(fault), _) => fault.tell(told),
+        (None, Some(ErrorCode::NotADatabase | ErrorCode::DatabaseCorrupt)) => told.hint(
             "the file is damaged, or is no store of Trunkline: stop every process that uses it, keep a copy of the \
-             data directory, and put back the last backup of it"
+             data directory, and put back the last backup of it",
+        ),
+        (None, _) => {
+            told.hint("start Trunkline again, runs go on from what is on disk; if it happens again, please report it")
         }
-        Some(ErrorCode::DiskFull) => "free some space on that disk, then start Trunkline again",
-        Some(ErrorCode::DatabaseBusy | ErrorCode::DatabaseLocked) => {
-            "another process holds the store's write lock without letting go: find it, end it, then start again"
-        }
-        Some(ErrorCode::CannotOpen | ErrorCode::PermissionDenied | ErrorCode::ReadOnly) => {
-            "the user that Trunkline runs as must be able to write this file and its directory"
-        }
-        Some(ErrorCode::SystemIoFailure) => {
-            "the disk failed or refused: look into the system's log and at the disk's free space, then start again"
-        }
-        _ => "start Trunkline again, runs go on from what is on disk; if it happens again, please report it",
     };
-    Error::new(ErrorKind::Store, format!("{tried} failed: {error}"))
-        .hint(hint)
-        .with("file", path.display())
-        .source(error)
+    told.source(error)
 }
 
 /// An error of ours on its way through SQLite; [`fault`] takes it out again.
@@ -53,10 +44,12 @@ pub(crate) fn ours(error: Error) -> rusqlite::Error {
 
 /// What the system says of a file.
 pub(crate) fn file_fault(tried: &str, path: &Path, error: std::io::Error) -> Error {
-    Error::new(ErrorKind::Store, format!("{tried} failed: {error}"))
-        .hint("the user that Trunkline runs as must be able to read and write there")
-        .with("file", path.display())
-        .source(error)
+    let told = Error::new(ErrorKind::Store, format!("{tried} failed: {error}")).with("file", path.display());
+    let told = match Fault::of_file(&error) {
+        Some(fault) => fault.tell(told),
+        None => told.hint("the user that Trunkline runs as must be able to read and write there"),
+    };
+    told.source(error)
 }
 
 /// Waits for another process's write lock in short steps: one that commits without pause must not starve the others, as
@@ -66,12 +59,23 @@ pub(crate) fn wait(tries: i32) -> bool {
     tries < 6_000
 }
 
+/// A store's file as it could be opened.
+pub(crate) enum Opened {
+    ToWrite(Connection),
+    /// It can only be read; what is said to who wants more.
+    ToRead(Error),
+}
+
 /// A connection for the writer: what it has committed survives a power cut, and what it has deleted is wiped, so that no
 /// sealed value outlives its key in a free corner of the file.
-pub(crate) fn open_writer(path: &Path) -> Result<Connection> {
+pub(crate) fn open_writer(path: &Path) -> Result<Opened> {
     let open = || {
         let mut connection =
             Connection::open_with_flags(path, OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_NO_MUTEX)?;
+        if connection.is_readonly(MAIN_DB)? {
+            let error = Error::new(ErrorKind::Store, "the store can be read here, but not written");
+            return Ok(Opened::ToRead(Fault::ReadOnly.tell(error.with("file", path.display()))));
+        }
         connection.busy_handler(Some(wait))?;
         intact::functions(&connection)?;
         connection.execute_batch(
@@ -85,23 +89,39 @@ pub(crate) fn open_writer(path: &Path) -> Result<Connection> {
             match connection.pragma_update_and_check(None, "journal_mode", "WAL", |row| row.get::<_, String>(0)) {
                 Err(error) if error.sqlite_error_code() == Some(ErrorCode::DatabaseBusy) && wait(tries) => tries += 1,
                 Err(error) => return Err(error),
-                Ok(_) => return Ok(connection),
+                Ok(_) => return Ok(Opened::ToWrite(connection)),
             }
         }
     };
     open().map_err(|error| fault("opening the store", path, error))
 }
 
+const READ_ONLY: OpenFlags = OpenFlags::SQLITE_OPEN_READ_ONLY.union(OpenFlags::SQLITE_OPEN_NO_MUTEX);
+
+/// Opens the file without leaving others beside it, as even a reader would in the common way. Only if there is a log beside
+/// it already, that has to be read, too.
+pub(crate) fn open_as_it_lies(path: &Path) -> rusqlite::Result<Connection> {
+    let mut wal = path.as_os_str().to_owned();
+    wal.push("-wal");
+    if std::fs::metadata(wal).map_or(0, |metadata| metadata.len()) > 0 {
+        return Connection::open_with_flags(path, READ_ONLY);
+    }
+    let name = path.to_string_lossy().replace('%', "%25").replace('?', "%3f").replace('#', "%23");
+    Connection::open_with_flags(format!("file:{name}?immutable=1"), READ_ONLY | OpenFlags::SQLITE_OPEN_URI)
+}
+
 /// Connections that only read, handed out one at a time.
 pub(crate) struct Readers {
     path: PathBuf,
+    /// Whether the file can change.
+    changes: bool,
     idle: Mutex<Vec<Connection>>,
     room: Semaphore,
 }
 
 impl Readers {
-    pub(crate) fn new(path: &Path) -> Arc<Self> {
-        Arc::new(Readers { path: path.to_owned(), idle: Mutex::default(), room: Semaphore::new(READERS) })
+    pub(crate) fn new(path: &Path, changes: bool) -> Arc<Self> {
+        Arc::new(Readers { path: path.to_owned(), changes, idle: Mutex::default(), room: Semaphore::new(READERS) })
     }
 
     /// Runs `read` on one state of the store, off the async threads.
@@ -130,10 +150,10 @@ impl Readers {
         if let Some(connection) = self.idle.lock().unwrap_or_else(PoisonError::into_inner).pop() {
             return Ok(connection);
         }
-        let mut connection = Connection::open_with_flags(
-            &self.path,
-            OpenFlags::SQLITE_OPEN_READ_ONLY | OpenFlags::SQLITE_OPEN_NO_MUTEX,
-        )?;
+        let mut connection = match self.changes {
+            true => Connection::open_with_flags(&self.path, READ_ONLY)?,
+            false => open_as_it_lies(&self.path)?,
+        };
         connection.busy_handler(Some(wait))?;
         intact::functions(&connection)?;
         connection.execute_batch("PRAGMA trusted_schema = OFF; PRAGMA cell_size_check = ON;")?;

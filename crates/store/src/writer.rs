@@ -1,26 +1,30 @@
 //! The one thread that writes. It takes everything that is queued, runs it in one transaction, commits, and then answers
 //! everybody: sixty-four waiters cost one flush of the disk, not sixty-four.
 //!
-//! A transaction that fails poisons the writer. What is on disk is then known to nobody in this process (after a failed
-//! flush the system may even have forgotten what it could not write), so nothing is tried again: all waiters and all who
-//! come later get the same error, and the next process reads from disk what is there.
+//! A transaction that fails is rolled back, and all who wait for it get the error; nothing is tried again here. If the disk
+//! or the system refused in a way that passes (see [`Fault`]), the writer goes on with the next one. Anything else poisons
+//! it: what is on disk is then known to nobody in this process (after a failed flush the system may even have forgotten what
+//! it could not write), so all who come later get the same error, and the next process reads from disk what is there.
 
 use std::{
     path::{Path, PathBuf},
     sync::{
         Arc, Mutex, OnceLock, PoisonError,
-        atomic::{AtomicU64, Ordering},
+        atomic::{AtomicBool, AtomicU64, Ordering},
         mpsc::{self, Receiver, RecvTimeoutError, Sender},
     },
     thread::{self, JoinHandle},
     time::{Duration, Instant},
 };
 
-use rusqlite::{Connection, TransactionBehavior};
+use rusqlite::{Connection, TransactionBehavior, config::DbConfig};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, oneshot};
 use trunkline_core::{Error, ErrorKind, Result};
 
-use crate::sqlite::{fault, file_fault};
+use crate::{
+    Fault,
+    sqlite::{fault, file_fault},
+};
 
 /// How many jobs may wait; who comes with one more has to wait himself.
 const QUEUE: usize = 1024;
@@ -50,12 +54,21 @@ pub(crate) struct Writer {
 struct State {
     path: PathBuf,
     poison: OnceLock<Error>,
+    /// The store can only be looked at, and this is why.
+    refusal: Option<Error>,
     commits: AtomicU64,
+    /// Whether anything was written since somebody asked, and nothing has failed since.
+    works: AtomicBool,
 }
 
 impl State {
+    fn new(path: &Path, refusal: Option<Error>) -> State {
+        let (commits, works) = (AtomicU64::new(0), AtomicBool::new(false));
+        State { path: path.to_owned(), poison: OnceLock::new(), refusal, commits, works }
+    }
+
     fn poisoned(&self) -> Error {
-        self.poison.get().map_or_else(
+        self.poison.get().or(self.refusal.as_ref()).map_or_else(
             || {
                 Error::new(ErrorKind::Store, "the thread that writes the store has ended")
                     .hint("start Trunkline again; runs go on from what is on disk")
@@ -68,7 +81,7 @@ impl State {
 
 impl Writer {
     pub(crate) fn start(connection: Connection, path: &Path) -> Result<Self> {
-        let state = Arc::new(State { path: path.to_owned(), poison: OnceLock::new(), commits: AtomicU64::new(0) });
+        let state = Arc::new(State::new(path, None));
         let (jobs, queue) = mpsc::channel();
         let of_thread = state.clone();
         let thread = thread::Builder::new()
@@ -78,12 +91,23 @@ impl Writer {
         Ok(Writer { jobs: Some(jobs), room: Arc::new(Semaphore::new(QUEUE)), state, thread: Some(thread) })
     }
 
+    /// One that refuses everything, for a store that can only be looked at.
+    pub(crate) fn refusing(path: &Path, refusal: Error) -> Self {
+        let state = Arc::new(State::new(path, Some(refusal)));
+        Writer { jobs: None, room: Arc::new(Semaphore::new(QUEUE)), state, thread: None }
+    }
+
+    /// Whether something was written since this was asked last, and all went well.
+    pub(crate) fn has_worked(&self) -> bool {
+        self.state.works.swap(false, Ordering::Relaxed)
+    }
+
     /// How many transactions have been committed.
     pub(crate) fn commits(&self) -> u64 {
         self.state.commits.load(Ordering::Relaxed)
     }
 
-    /// The error that everybody gets once a transaction has failed.
+    /// The error that everybody gets once a transaction has failed in a way that does not pass.
     pub(crate) fn check(&self) -> Result<()> {
         if self.state.poison.get().is_some() { Err(self.state.poisoned()) } else { Ok(()) }
     }
@@ -155,18 +179,37 @@ fn serve(mut connection: Connection, queue: &Receiver<Job>, state: &State) {
             dones.push(job.done);
             rooms.push(job.room);
         }
-        if state.poison.get().is_none() {
-            match commit(&mut connection, works) {
-                Ok(()) => {
-                    state.commits.fetch_add(1, Ordering::Relaxed);
-                }
-                Err(error) => {
-                    let _ = state.poison.set(fault("writing to the store", &state.path, error));
-                }
-            }
-        }
+        let result = match state.poison.get() {
+            Some(poison) => Err(poison.clone()),
+            None => written(&mut connection, works, state),
+        };
         for done in dones {
-            done(if state.poison.get().is_some() { Err(state.poisoned()) } else { Ok(()) });
+            done(result.clone());
+        }
+    }
+}
+
+/// Writes all of it or nothing.
+fn written(connection: &mut Connection, works: Vec<Work>, state: &State) -> Result<()> {
+    let before = connection.total_changes();
+    match commit(connection, works) {
+        Ok(()) => {
+            state.commits.fetch_add(1, Ordering::Relaxed);
+            if connection.total_changes() > before {
+                state.works.store(true, Ordering::Relaxed);
+            }
+            Ok(())
+        }
+        Err(error) => {
+            state.works.store(false, Ordering::Relaxed);
+            let passes = Fault::of(&error, &state.path).is_some_and(Fault::passes);
+            let error = fault("writing to the store", &state.path, error);
+            if !passes {
+                let _ = state.poison.set(error.clone());
+                // Nothing more is written or flushed from here, not even by SQLite when the file is closed.
+                let _ = connection.set_db_config(DbConfig::SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, true);
+            }
+            Err(error)
         }
     }
 }

@@ -102,8 +102,13 @@ pub struct Made {
     key: String,
 }
 
+/// What a call comes to when the machine does not give what it needs.
+fn starved() -> Error {
+    Error::new(ErrorKind::Store, "too many open files").retry(trunkline_core::Retry::Backoff)
+}
+
 impl World {
-    /// What the faults `busy N` (fails so often in a way that may pass), `later N` (so often it is to come back in 40 minutes), `sleep MS`, `big N` (bytes) and `auth` do.
+    /// What the faults `busy N` (fails so often in a way that may pass), `later N` (so often it is to come back in 40 minutes), `starved N` (so often the machine cannot), `sleep MS`, `big N` (bytes) and `auth` do.
     async fn fault(&self, fault: &str, times: usize) -> Result<()> {
         let (what, number) = fault.split_once(' ').unwrap_or((fault, "0"));
         let number: u64 = number.parse().unwrap_or_default();
@@ -113,6 +118,7 @@ impl World {
             }
             "later" if times as u64 <= number => Err(Error::new(ErrorKind::RateLimited, "the quota is spent")
                 .retry(trunkline_core::Retry::After(Duration::from_secs(2400)))),
+            "starved" if times as u64 <= number => Err(starved()),
             "sleep" => {
                 tokio::time::sleep(Duration::from_millis(number)).await;
                 Ok(())
@@ -179,7 +185,7 @@ impl<const RECONCILES: bool> Action for Make<RECONCILES> {
         let times = world.count(&format!("make {}", input.name));
         world.count(cx.idempotency_key());
         let first = times == 1;
-        if input.fault.starts_with("busy") {
+        if input.fault.starts_with("busy") || input.fault.starts_with("starved") {
             world.fault(&input.fault, times).await?;
         }
         if input.fault == "down" && world.down.load(Ordering::SeqCst) {
@@ -204,6 +210,9 @@ impl<const RECONCILES: bool> Action for Make<RECONCILES> {
     async fn reconcile(client: &World, input: Name, cx: &Context) -> Result<Option<Made>> {
         if !RECONCILES || shared(client).blind.load(Ordering::SeqCst) {
             return Err(Error::new(ErrorKind::UnknownOutcome, "cannot be known"));
+        }
+        if shared(client).down.load(Ordering::SeqCst) {
+            return Err(starved());
         }
         if let Some(kind) = *shared(client).look_up.lock().unwrap() {
             return Err(Error::new(kind, "the look-up failed").retry(trunkline_core::Retry::Backoff));

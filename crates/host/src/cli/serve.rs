@@ -30,7 +30,14 @@ pub(crate) async fn serve(runtime: Runtime, data: &Path, arguments: args::Serve,
         let place = file.as_ref().map_or("TRUNKLINE_API_TOKEN".to_owned(), |file| file.display().to_string());
         format!("Trunkline serves at {address}/ until Ctrl-C. The API wants the token in {place}.")
     });
-    signals.next().await;
+    tokio::select! {
+        () = signals.next() => {}
+        error = server.lost() => {
+            // What steps in flight come to cannot be recorded: they are cut off, and looked up by the next process.
+            server.stop(Duration::ZERO).await;
+            return Err(error);
+        }
+    }
     output.say("Stopping: steps in flight go on to their ends ...");
     let grace = Duration::from_secs(arguments.grace);
     let safe = tokio::select! {

@@ -53,7 +53,7 @@ pub(crate) fn router(app: Arc<App>) -> Router {
     Router::new()
         .route(CALLBACK, get(callback))
         .route("/webhooks/{flow}/{token}", post(webhook::call).options(webhook::asked))
-        .route("/health", get(async || good(&json!({ "status": "ok" }))))
+        .route("/health", get(async |State(app): State<Arc<App>>| app.health.told()))
         .merge(with_token)
         .fallback(async || Refusal::from(Error::new(ErrorKind::NotFound, "there is nothing at this address")))
         .layer(map_response(refused))

@@ -15,12 +15,17 @@ use trunkline_core::{CancellationToken, Connected, Error, ErrorKind, Result};
 use trunkline_engine::{Existing, Fired, Flow, Poll, Schedule, Trigger};
 use trunkline_store::KeptFlow;
 
-use super::dispatch::{Dispatcher, Started};
+use super::{
+    dispatch::{Dispatcher, Started},
+    health::Health,
+};
 use crate::Runtime;
 
 const TICK: Duration = Duration::from_secs(1);
 /// How long a trigger that failed is left alone.
 const AFTER_FAULT: Duration = Duration::from_secs(60);
+/// The same if the machine was at fault: it may be well soon, and until then nothing is looked at.
+const AFTER_STORE: Duration = Duration::from_secs(5);
 /// How many items one run gets at most.
 const MOST_ITEMS: usize = 100;
 /// How many new items are held in memory where the newest come first.
@@ -31,6 +36,7 @@ const MOST_PAGES: usize = 10_000;
 pub(crate) struct Clock {
     runtime: Runtime,
     dispatcher: Arc<Dispatcher>,
+    health: Arc<Health>,
     closing: CancellationToken,
     state: Mutex<State>,
 }
@@ -47,16 +53,25 @@ struct State {
 
 impl Clock {
     /// Ticks until it is closed.
-    pub(crate) fn start(runtime: Runtime, dispatcher: Arc<Dispatcher>, closing: CancellationToken) {
-        let clock = Arc::new(Clock { runtime, dispatcher, closing, state: Mutex::default() });
+    pub(crate) fn start(
+        runtime: Runtime,
+        dispatcher: Arc<Dispatcher>,
+        health: Arc<Health>,
+        closing: CancellationToken,
+    ) {
+        let clock = Arc::new(Clock { runtime, dispatcher, health, closing, state: Mutex::default() });
         tokio::spawn(async move {
             loop {
                 tokio::select! {
                     () = clock.closing.cancelled() => return,
                     () = tokio::time::sleep(TICK) => {}
                 }
+                if !clock.health.is_good() {
+                    continue;
+                }
                 clock.dispatcher.advance();
                 if let Err(error) = clock.tick().await {
+                    clock.health.met(&error);
                     tracing::error!("the triggers cannot be looked at: {error}");
                 }
             }
@@ -92,7 +107,8 @@ impl Clock {
                     Err(error) => {
                         // Also to a person who looks for why nothing happens.
                         tracing::warn!(flow = name, "its trigger failed: {error:?}");
-                        Some(AFTER_FAULT)
+                        this.health.met(&error);
+                        Some(if error.kind() == ErrorKind::Store { AFTER_STORE } else { AFTER_FAULT })
                     }
                 };
                 let mut state = this.lock();
@@ -344,8 +360,9 @@ mod tests {
         }));
         runtime.keep_flow(&flow.unwrap(), Keeping::default()).await.unwrap();
         let closing = CancellationToken::new();
-        let dispatcher = Dispatcher::new(runtime.clone(), 64, closing.clone());
-        (home, Arc::new(Clock { runtime, dispatcher, closing, state: Mutex::default() }))
+        let health = Health::of(runtime.store().clone());
+        let dispatcher = Dispatcher::new(runtime.clone(), health.clone(), 64, closing.clone());
+        (home, Arc::new(Clock { runtime, dispatcher, health, closing, state: Mutex::default() }))
     }
 
     async fn look(clock: &Clock) -> Result<()> {

@@ -1,25 +1,31 @@
 //! Which run works when: at once, after others of its flow, or not at all.
 //!
-//! A run that has to wait is on disk like one at work, and nobody holds it: so what waits, and what a crash has left behind,
-//! is taken up in the same way.
+//! A run that has to wait is on disk like one at work, and nobody holds it: so what waits, what a crash has left behind, and
+//! what a full disk has stopped, is taken up in the same way.
 
 use std::{
     collections::{BTreeMap, HashMap, VecDeque},
     sync::{Arc, Mutex, MutexGuard, PoisonError},
+    time::{Duration, Instant},
 };
 
 use serde_json::Value;
 use tokio::sync::{Notify, broadcast};
-use trunkline_core::{CancellationToken, Error, ErrorKind, Result};
+use trunkline_core::{CancellationToken, Error, ErrorKind, Result, Retry};
 use trunkline_engine::{Acceptance, Accepted, Fired, Journal, Overlap, Pulse, RunId, RunStatus};
 
+use super::health::Health;
 use crate::Runtime;
 
 /// How many wait.
 const MOST_WAITING: usize = 1000;
 
+/// How long what the machine kept from working is left alone, so that nobody spins.
+const REST: Duration = Duration::from_secs(5);
+
 pub(crate) struct Dispatcher {
     runtime: Runtime,
+    health: Arc<Health>,
     closing: CancellationToken,
     /// How many runs work at the same time, in all. Those that only wait do not count.
     at_once: usize,
@@ -36,10 +42,14 @@ struct State {
     waiting: VecDeque<Waiting>,
     /// When each flow had its last turn, counted in turns.
     turns: HashMap<String, u64>,
+    /// Nothing is taken up before.
+    rests: Option<Instant>,
 }
 
 struct Working {
     flow: String,
+    /// How many runs of its flow may be at work at once.
+    limit: usize,
     /// Once it has begun.
     pulse: Option<Pulse>,
 }
@@ -71,10 +81,10 @@ impl State {
         self.waiting.iter().any(|one| one.flow == flow)
     }
 
-    fn begin(&mut self, run: RunId, flow: String) {
+    fn begin(&mut self, run: RunId, flow: String, limit: usize) {
         let turn = self.turns.values().max().copied().unwrap_or_default() + 1;
         self.turns.insert(flow.clone(), turn);
-        self.working.insert(run, Working { flow, pulse: None });
+        self.working.insert(run, Working { flow, limit, pulse: None });
     }
 
     fn is_full(&self, at_once: usize) -> bool {
@@ -84,10 +94,10 @@ impl State {
 }
 
 impl Dispatcher {
-    pub(crate) fn new(runtime: Runtime, at_once: usize, closing: CancellationToken) -> Arc<Self> {
+    pub(crate) fn new(runtime: Runtime, health: Arc<Health>, at_once: usize, closing: CancellationToken) -> Arc<Self> {
         let (ended, _) = broadcast::channel(1024);
         let (state, turns, idle) = (Mutex::default(), Mutex::default(), Notify::new());
-        Arc::new(Dispatcher { runtime, closing, at_once, state, turns, ended, idle })
+        Arc::new(Dispatcher { runtime, health, closing, at_once, state, turns, ended, idle })
     }
 
     fn lock(&self) -> MutexGuard<'_, State> {
@@ -121,6 +131,7 @@ impl Dispatcher {
         let turn =
             self.turns.lock().unwrap_or_else(PoisonError::into_inner).entry(name.to_owned()).or_default().clone();
         let _turn = if limit < usize::MAX { Some(turn.lock().await) } else { None };
+        self.health.check()?;
         if self.closing.is_cancelled() {
             return Err(Error::new(ErrorKind::Unavailable, "Trunkline is being stopped").hint("try again in a minute"));
         }
@@ -136,7 +147,8 @@ impl Dispatcher {
             }
             busy || state.is_full(self.at_once)
         };
-        let accepted = match self.runtime.accept_kept(kept, &flow, input, fired).await? {
+        let accepted = self.runtime.accept_kept(kept, &flow, input, fired).await;
+        let accepted = match accepted.inspect_err(|error| self.health.met(error))? {
             Acceptance::New(accepted) => *accepted,
             Acceptance::Before(run) => return Ok(Started::Before(run)),
         };
@@ -145,7 +157,7 @@ impl Dispatcher {
             drop(accepted);
             self.wait(run.clone(), name.to_owned(), limit);
         } else {
-            self.lock().begin(run.clone(), name.to_owned());
+            self.lock().begin(run.clone(), name.to_owned(), limit);
             self.work(run.clone(), Some(accepted));
         }
         Ok(Started::Run(run))
@@ -205,7 +217,8 @@ impl Dispatcher {
         loop {
             let next = {
                 let mut state = self.lock();
-                if self.closing.is_cancelled() || state.is_full(self.at_once) {
+                let rests = state.rests.is_some_and(|until| until > Instant::now());
+                if self.closing.is_cancelled() || rests || !self.health.is_good() || state.is_full(self.at_once) {
                     return;
                 }
                 let free = |one: &Waiting| state.of_flow(&one.flow) < one.limit;
@@ -213,7 +226,7 @@ impl Dispatcher {
                 let Some((at, _)) = free.min_by_key(|(_, one)| state.turns.get(&one.flow)) else { return };
                 let Some(next) = state.waiting.remove(at) else { return };
                 let run = next.run.clone();
-                state.begin(next.run, next.flow);
+                state.begin(next.run, next.flow, next.limit);
                 run
             };
             self.work(next, None);
@@ -240,7 +253,20 @@ impl Dispatcher {
                 Ok(()) => {}
                 // Another process works on it, or somebody has cancelled it while it waited.
                 Err(error) if error.kind() == ErrorKind::Conflict => tracing::info!(%run, "left alone: {error}"),
-                Err(error) => tracing::error!(%run, "cannot be worked on: {error}"),
+                Err(error) if error.kind() == ErrorKind::Store && error.retryable() != Retry::Never => {
+                    tracing::warn!(%run, "is left until the machine can go on: {error}");
+                    this.health.met(&error);
+                    let mut state = this.lock();
+                    state.rests = Some(Instant::now() + REST);
+                    // In one go: a run that neither works nor waits could be overtaken by the next of its flow.
+                    if let Some(Working { flow, limit, .. }) = state.working.remove(&run) {
+                        state.waiting.push_front(Waiting { run: run.clone(), flow, limit });
+                    }
+                }
+                Err(error) => {
+                    this.health.met(&error);
+                    tracing::error!(%run, "cannot be worked on: {error}");
+                }
             }
             this.lock().working.remove(&run);
             // Nobody waiting for it is fine.

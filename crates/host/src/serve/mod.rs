@@ -10,6 +10,7 @@ mod clock;
 mod dispatch;
 mod events;
 mod guard;
+mod health;
 mod listen;
 mod sign_in;
 mod token;
@@ -28,6 +29,7 @@ use crate::Runtime;
 use clock::Clock;
 use dispatch::Dispatcher;
 use guard::Guard;
+use health::Health;
 use listen::{MOST, Patient, SILENCE};
 use sign_in::SignIns;
 
@@ -51,6 +53,7 @@ pub struct Options {
 pub struct Server {
     address: SocketAddr,
     dispatcher: Arc<Dispatcher>,
+    health: Arc<Health>,
     closing: CancellationToken,
     served: JoinHandle<std::io::Result<()>>,
 }
@@ -58,6 +61,7 @@ pub struct Server {
 pub(crate) struct App {
     runtime: Runtime,
     dispatcher: Arc<Dispatcher>,
+    health: Arc<Health>,
     closing: CancellationToken,
     guard: Guard,
     sign_ins: SignIns,
@@ -70,7 +74,7 @@ pub(crate) struct App {
 impl Server {
     /// Listens, takes up the runs that were left at work, serves, and starts what triggers start.
     ///
-    /// Fails with `config` if it is to listen on more than this machine without an `https` address of its own: tokens would go
+    /// Fails with `store` if the store cannot be written, and with `config` if it is to listen on more than this machine without an `https` address of its own: tokens would go
     /// over the network in clear text.
     pub async fn start(runtime: Runtime, options: Options) -> Result<Server> {
         let Options { listen, public_url, token, at_once } = options;
@@ -91,24 +95,39 @@ impl Server {
         let engine = crate::engine(&runtime.store);
         let runtime = Runtime { engine, ..runtime };
         let closing = CancellationToken::new();
-        let dispatcher = Dispatcher::new(runtime.clone(), at_once, closing.clone());
+        let health = Health::start(runtime.store().clone(), closing.clone()).await?;
+        let dispatcher = Dispatcher::new(runtime.clone(), health.clone(), at_once, closing.clone());
         dispatcher.take_up().await?;
         let guard = Guard::new(address, public_url.as_ref(), &token);
-        Clock::start(runtime.clone(), dispatcher.clone(), closing.clone());
+        Clock::start(runtime.clone(), dispatcher.clone(), health.clone(), closing.clone());
         let sign_ins = SignIns::default();
         let watchers = Arc::new(Semaphore::new(events::WATCHERS));
-        let (dispatcher_of, closing_of) = (dispatcher.clone(), closing.clone());
-        let app = App { runtime, dispatcher: dispatcher_of, closing: closing_of, guard, sign_ins, watchers, base };
+        let app = App {
+            runtime,
+            dispatcher: dispatcher.clone(),
+            health: health.clone(),
+            closing: closing.clone(),
+            guard,
+            sign_ins,
+            watchers,
+            base,
+        };
         let router = api::router(Arc::new(app));
         let stop = closing.clone();
         let serve = axum::serve(Patient::new(listener, MOST, SILENCE), router)
             .with_graceful_shutdown(async move { stop.cancelled().await });
-        Ok(Server { address, dispatcher, closing, served: tokio::spawn(serve.into_future()) })
+        Ok(Server { address, dispatcher, health, closing, served: tokio::spawn(serve.into_future()) })
     }
 
     /// Where it listens.
     pub fn address(&self) -> SocketAddr {
         self.address
+    }
+
+    /// Resolves when the store has failed in a way that only another process can go on from, such as a failed flush, and says
+    /// how. Nothing is accepted any more; what is left to do is [`Server::stop`].
+    pub async fn lost(&self) -> Error {
+        self.health.lost().await
     }
 
     /// Takes nothing new, lets steps in flight end for as long as `grace`, and stops. Runs that have not ended are resumed by

@@ -16,7 +16,7 @@ use hmac::{Hmac, KeyInit, Mac};
 use serde_json::{Map, Value, json};
 use sha2::Sha256;
 use tokio::sync::broadcast::error::RecvError;
-use trunkline_core::{Error, ErrorKind, Result};
+use trunkline_core::{Error, ErrorKind, Result, Retry};
 use trunkline_engine::{Encoding, Fired, Flow, RunId, RunStatus, Signature, Told, Trigger, Webhook};
 
 use super::{
@@ -43,7 +43,7 @@ pub(crate) async fn call(
     let body = whole(body)?;
     let name_header = webhook.delivery.as_deref().map(|name| header(&headers, name)).transpose()?.flatten();
     if let Some(signature) = &webhook.signature {
-        let secret = app.runtime.store().webhook_secret(&name).await?;
+        let secret = app.runtime.store().webhook_secret(&name).await.map_err(|error| of_callers(&name, error))?;
         let now = jiff::Timestamp::now().as_second().unsigned_abs();
         let signed = Signed { headers: &headers, delivery: name_header, body: &body, now };
         signed.check(signature, secret.as_ref().map(|secret| secret.expose().as_bytes())).map_err(unsigned)?;
@@ -95,11 +95,11 @@ pub(crate) async fn call(
             Ok::<_, Error>(())
         };
         tokio::select! {
-            ended = ended => ended?,
+            ended = ended => ended.map_err(|error| of_callers(&name, error))?,
             () = app.closing.cancelled() => {}
             () = tokio::time::sleep(webhook.patience()) => {}
         }
-        if let Some(result) = result(&app, &run).await? {
+        if let Some(result) = result(&app, &run).await.map_err(|error| of_callers(&name, error))? {
             return Ok(answer(StatusCode::OK, &result));
         }
     }
@@ -111,6 +111,11 @@ pub(crate) async fn call(
 fn of_callers(flow: &str, error: Error) -> Error {
     match error.kind() {
         ErrorKind::InvalidInput | ErrorKind::RateLimited | ErrorKind::Unavailable => error,
+        ErrorKind::Store if error.retryable() != Retry::Never => {
+            tracing::warn!(flow, "a call of its webhook starts no run: {error:?}");
+            let told = Error::new(ErrorKind::Store, "no run can be started now: the store here fails");
+            told.retry(Retry::Backoff).hint("send it again when /health says ok")
+        }
         _ => {
             tracing::error!(flow, "a call of its webhook starts no run: {error:?}");
             Error::new(ErrorKind::Unavailable, "no run can be started now").hint("send it again later")
@@ -136,7 +141,7 @@ pub(crate) async fn asked(
 async fn found(app: &App, name: &str, token: &str) -> Result<Flow, Refusal> {
     let (kept, flow) = match app.runtime.kept_flow(name).await {
         Err(error) if error.kind() == ErrorKind::NotFound => return Err(nothing()),
-        found => found?,
+        found => found.map_err(|error| of_callers(name, error))?,
     };
     let known = kept.token_hash.as_deref().is_some_and(|known| known == hash(token));
     let open = known && kept.active && matches!(flow.trigger(), Some(Trigger::Webhook(_)));
