@@ -195,7 +195,38 @@ impl Registry {
         Diagnostic::accept(&what, &self.check(connection))?;
         let registered = self.connector(connection.connector_name())?.clone();
         let mut document = connection.document();
-        for pointer in registered.settings.secrets(&document) {
+        registered.look_up(&mut document, &what, lookup)?;
+        if let Some(settings) = document.as_object_mut() {
+            settings.shift_remove("name");
+            settings.shift_remove("connector");
+        }
+        let client = registered.connector.connect(document, VaultSlot::new(&connection.name, vault))?;
+        Ok(Connected { name: connection.name.as_str().into(), registered, client })
+    }
+
+    /// All that a client is made of, with the values of the secrets that the settings refer to: as long as it is the same,
+    /// [`Registry::connect`] makes a client that works the same.
+    pub fn resolved(
+        &self,
+        connection: &Connection,
+        lookup: &dyn Fn(&SecretSource) -> Result<Secret>,
+    ) -> Result<Secret> {
+        let mut document = connection.document();
+        let registered = self.connector(connection.connector_name())?;
+        registered.look_up(&mut document, &format!("connection {}", connection.name), lookup)?;
+        Ok(Secret::from(document.to_string()))
+    }
+}
+
+impl Registered {
+    /// Puts the secrets that a connection only refers to into their places.
+    fn look_up(
+        &self,
+        document: &mut Value,
+        what: &str,
+        lookup: &dyn Fn(&SecretSource) -> Result<Secret>,
+    ) -> Result<()> {
+        for pointer in self.settings.secrets(document) {
             if let Some(value) = document.pointer_mut(&pointer)
                 && value.is_object()
             {
@@ -206,16 +237,9 @@ impl Registry {
                 *value = Value::from(secret.expose());
             }
         }
-        if let Some(settings) = document.as_object_mut() {
-            settings.shift_remove("name");
-            settings.shift_remove("connector");
-        }
-        let client = registered.connector.connect(document, VaultSlot::new(&connection.name, vault))?;
-        Ok(Connected { name: connection.name.as_str().into(), registered, client })
+        Ok(())
     }
-}
 
-impl Registered {
     /// What the connector is.
     pub fn spec(&self) -> &ConnectorSpec {
         self.connector.spec()

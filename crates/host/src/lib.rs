@@ -9,10 +9,10 @@ mod runs;
 pub mod serve;
 
 use std::{
-    collections::BTreeMap,
+    collections::{BTreeMap, HashMap},
     fs,
     path::{Path, PathBuf},
-    sync::{Arc, Mutex, PoisonError},
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
     time::{SystemTime, UNIX_EPOCH},
 };
 
@@ -58,6 +58,9 @@ pub struct Runtime {
     registry: Arc<Registry>,
     store: Store,
     engine: Engine,
+    /// The clients of connections with what they were made of: what a client has learnt and keeps open serves all runs of
+    /// this process.
+    clients: Arc<Mutex<HashMap<String, (Secret, Connected)>>>,
 }
 
 impl Runtime {
@@ -70,7 +73,7 @@ impl Runtime {
     pub fn with(registry: Registry, data: &Path, key: KeySource) -> Result<Runtime> {
         let store = Store::open(data, key)?;
         let engine = engine(&store);
-        Ok(Runtime { registry: Arc::new(registry), store, engine })
+        Ok(Runtime { registry: Arc::new(registry), store, engine, clients: Arc::default() })
     }
 
     /// The connectors and their actions.
@@ -132,7 +135,19 @@ impl Runtime {
     /// A connection, ready to run actions. Nothing is sent yet.
     pub async fn connect(&self, name: &str) -> Result<Connected> {
         let connection = self.store.connection(name).await?;
-        self.registry.connect(&connection, Arc::new(self.store.clone()), &secret)
+        let resolved = self.registry.resolved(&connection, &secret)?;
+        let is_same = |of: &Secret| of.expose() == resolved.expose();
+        let known = self.clients().get(name).filter(|(of, _)| is_same(of)).map(|(_, connected)| connected.clone());
+        if let Some(connected) = known {
+            return Ok(connected);
+        }
+        let connected = self.registry.connect(&connection, Arc::new(self.store.clone()), &secret)?;
+        self.clients().insert(name.to_owned(), (resolved, connected.clone()));
+        Ok(connected)
+    }
+
+    fn clients(&self) -> MutexGuard<'_, HashMap<String, (Secret, Connected)>> {
+        self.clients.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Removes a connection with its secrets and tokens, and takes the tokens back at its login server, where that can be
@@ -143,6 +158,7 @@ impl Runtime {
         // Made before: afterwards there are no settings to make it of. Without it, the rest can still be done.
         let connected = self.connect(name).await;
         let held = self.store.remove_connection(name, force).await?;
+        self.clients().remove(name);
         Ok(match (connected, held) {
             (Ok(connected), Some(held)) => connected.sign_out(&held).await,
             (Err(error), Some(_)) => Err(error),
