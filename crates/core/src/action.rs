@@ -56,6 +56,11 @@ pub trait Action: Send + Sync + 'static {
     /// The OAuth scopes it needs beside those of its connector.
     const SCOPES: &'static [&'static str] = &[];
 
+    /// What calling it again with this input would do, where that is less than [`Action::EFFECT`] says.
+    fn effect(_input: &Value) -> Effect {
+        Self::EFFECT
+    }
+
     /// Does it.
     async fn run(client: &ClientOf<Self>, input: Self::Input, cx: &Context) -> Result<Self::Output>;
 
@@ -124,6 +129,11 @@ pub struct Items {
 pub trait AnyAction: Send + Sync {
     /// What it is.
     fn spec(&self) -> &ActionSpec;
+
+    /// See [`Action::effect`].
+    fn effect(&self, _input: &Value) -> Effect {
+        self.spec().effect
+    }
 
     /// Does it.
     async fn run(&self, client: &AnyClient, input: Value, cx: &Context) -> Result<Value>;
@@ -207,6 +217,10 @@ fn output<O: Serialize>(action: &str, output: O) -> Result<Value> {
 impl<A: Action> AnyAction for Typed<A> {
     fn spec(&self) -> &ActionSpec {
         &self.spec
+    }
+
+    fn effect(&self, input: &Value) -> Effect {
+        A::effect(input)
     }
 
     async fn run(&self, client: &AnyClient, input: Value, cx: &Context) -> Result<Value> {

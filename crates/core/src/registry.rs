@@ -9,7 +9,7 @@ use serde_json::Value;
 
 use crate::{
     Action, ActionEntry, ActionSpec, AnyAction, AnyConnector, Connected, Connection, Connector, ConnectorEntry,
-    ConnectorSpec, Diagnostic, Error, ErrorKind, Result, Schema, Secret, SecretSource, Vault, VaultSlot,
+    ConnectorSpec, Diagnostic, Effect, Error, ErrorKind, Result, Schema, Secret, SecretSource, Vault, VaultSlot,
 };
 
 /// The connectors of a host, sorted by name.
@@ -258,6 +258,11 @@ impl Registered {
     /// What an action of this name is.
     pub fn action_spec(&self, name: &str) -> Result<&ActionSpec> {
         self.action(name).map(RegisteredAction::spec)
+    }
+
+    /// What calling an action with this input again would do.
+    pub fn effect(&self, action: &str, input: &Value) -> Result<Effect> {
+        self.action(action).map(|action| action.action.effect(input))
     }
 
     /// The compiled input schema of an action.

@@ -435,8 +435,8 @@ impl Interpreter {
 
     async fn call(&self, call: &Call, scope: &Scope, path: &StepPath, bounds: &Bounds) -> Result<Value> {
         let connected = self.connected(&call.slot)?;
-        let effect = connected.connector().action_spec(&call.action)?.effect;
         let input = call.input.render(scope)?;
+        let effect = connected.connector().effect(&call.action, &input)?;
         let calling = Calling { interpreter: self, connected, action: &call.action, effect, input, path, bounds };
         let attempt = self.0.durability.tries(path).0 + 1;
         let span = tracing::info_span!(

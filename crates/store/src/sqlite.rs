@@ -7,7 +7,7 @@ use std::{
     time::Duration,
 };
 
-use rusqlite::{Connection, ErrorCode, MAIN_DB, OpenFlags};
+use rusqlite::{Connection, ErrorCode, MAIN_DB, OpenFlags, config::DbConfig};
 use tokio::sync::Semaphore;
 use trunkline_core::{Error, ErrorKind, Result};
 
@@ -15,6 +15,9 @@ use crate::{Fault, intact};
 
 /// How many reads may go on at once.
 const READERS: usize = 4;
+
+/// How many statements a connection keeps: more than there are.
+const STATEMENTS: usize = 200;
 
 /// What SQLite says, for a person: what was tried, on which file, why it failed, what to do next.
 pub(crate) fn fault(tried: &str, path: &Path, error: rusqlite::Error) -> Error {
@@ -59,6 +62,14 @@ pub(crate) fn wait(tries: i32) -> bool {
     tries < 6_000
 }
 
+/// What every connection needs: the functions of the tables, and that no statement is planned twice. (With another value to
+/// compare with, SQLite would plan it anew each time.)
+fn prepare(connection: &Connection) -> rusqlite::Result<()> {
+    connection.set_prepared_statement_cache_capacity(STATEMENTS);
+    connection.set_db_config(DbConfig::SQLITE_DBCONFIG_ENABLE_QPSG, true)?;
+    intact::functions(connection)
+}
+
 /// A store's file as it could be opened.
 pub(crate) enum Opened {
     ToWrite(Connection),
@@ -77,7 +88,7 @@ pub(crate) fn open_writer(path: &Path) -> Result<Opened> {
             return Ok(Opened::ToRead(Fault::ReadOnly.tell(error.with("file", path.display()))));
         }
         connection.busy_handler(Some(wait))?;
-        intact::functions(&connection)?;
+        prepare(&connection)?;
         connection.execute_batch(
             "PRAGMA synchronous = FULL; PRAGMA fullfsync = ON; PRAGMA checkpoint_fullfsync = ON;
              PRAGMA foreign_keys = ON; PRAGMA trusted_schema = OFF; PRAGMA cell_size_check = ON;
@@ -155,7 +166,7 @@ impl Readers {
             false => open_as_it_lies(&self.path)?,
         };
         connection.busy_handler(Some(wait))?;
-        intact::functions(&connection)?;
+        prepare(&connection)?;
         connection.execute_batch("PRAGMA trusted_schema = OFF; PRAGMA cell_size_check = ON;")?;
         Ok(connection)
     }

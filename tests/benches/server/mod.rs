@@ -10,7 +10,7 @@ use tokio::{
 
 /// A server that answers every request with the same small JSON and keeps the connection.
 pub async fn server() -> String {
-    const ANSWER: &[u8] = b"HTTP/1.1 200 OK\r\ncontent-type: application/json\r\ncontent-length: 29\r\n\r\n{\"id\":7,\"title\":\"an answer\" } ";
+    const ANSWER: &[u8] = b"HTTP/1.1 200 OK\r\ncontent-type: application/json\r\ncontent-length: 29\r\n\r\n{\"id\":7,\"title\":\"an answer\" }";
     async fn serve(mut socket: TcpStream) -> std::io::Result<()> {
         socket.set_nodelay(true)?;
         let (mut buffer, mut read) = (vec![0; 16 * 1024], 0);

@@ -61,6 +61,20 @@ enum Form {
 
 impl Input {
     fn effect(&self) -> Effect {
+        Said { method: self.method, effect: self.effect }.effect()
+    }
+}
+
+/// What an input says of its effect.
+#[derive(Deserialize)]
+struct Said {
+    #[serde(default)]
+    method: Verb,
+    effect: Option<Effect>,
+}
+
+impl Said {
+    fn effect(&self) -> Effect {
         self.effect.unwrap_or(self.method.effect())
     }
 }
@@ -77,6 +91,10 @@ impl<C: Connector<Client = Client>> Action for Request<C> {
         connection's sign-in and limits. Values belong into `parameters`, where they cannot change the path.";
     // The most careful one; what a call really does is known of its input only.
     const EFFECT: Effect = Effect::Create;
+
+    fn effect(input: &Value) -> Effect {
+        Said::deserialize(input).map_or(Self::EFFECT, |said| said.effect())
+    }
 
     async fn run(client: &Client, input: Input, cx: &Context) -> Result<Answered> {
         let (sent, kind) = body(Self::NAME, input.body.as_ref(), &input.content_type)?;
