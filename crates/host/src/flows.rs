@@ -1,6 +1,9 @@
 //! Flows that are kept by name: with their connections and what every run gets, so that a name is all it takes to run one.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    sync::PoisonError,
+};
 
 use serde_json::{Map, Value};
 use trunkline_core::{ConnectorSpec, Diagnostic, Error, ErrorKind, Result, Secret};
@@ -11,6 +14,9 @@ use crate::{
     Runtime,
     serve::{hash, random},
 };
+
+/// How many versions of flows are held in memory.
+const MOST_FLOWS: usize = 1000;
 
 /// How a flow is to be kept.
 #[derive(Clone, Debug, Default)]
@@ -76,11 +82,27 @@ impl Runtime {
     /// A kept flow, and the flow itself, not linked with those it calls.
     pub async fn kept_flow(&self, name: &str) -> Result<(KeptFlow, Flow)> {
         let kept = self.store.kept_flow(name).await?;
-        let flow = Flow::from_value(kept.document.clone()).map_err(|found| {
-            let error = Diagnostic::into_error(&format!("the kept flow {name}"), &found);
-            error.unwrap_or_else(|| Error::new(ErrorKind::Config, format!("the kept flow {name} cannot be read")))
-        })?;
+        let flow = self.flow_of(&kept)?;
         Ok((kept, flow))
+    }
+
+    /// The flow that is kept here, read once a version.
+    pub(crate) fn flow_of(&self, kept: &KeptFlow) -> Result<Flow> {
+        let flows = || self.flows.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(flow) = flows().get(&kept.version) {
+            return Ok(flow.clone());
+        }
+        let flow = Flow::from_value(kept.document.clone()).map_err(|found| {
+            let what = format!("the kept flow {}", kept.name);
+            let error = Diagnostic::into_error(&what, &found);
+            error.unwrap_or_else(|| Error::new(ErrorKind::Config, format!("{what} cannot be read")))
+        })?;
+        let mut flows = flows();
+        if flows.len() >= MOST_FLOWS {
+            flows.clear();
+        }
+        flows.insert(kept.version.clone(), flow.clone());
+        Ok(flow)
     }
 
     /// Lets the trigger of a kept flow start runs, or no more. Runs at work go on.

@@ -61,6 +61,8 @@ pub struct Runtime {
     /// The clients of connections with what they were made of: what a client has learnt and keeps open serves all runs of
     /// this process.
     clients: Arc<Mutex<HashMap<String, (Secret, Connected)>>>,
+    /// Kept flows as they were read, by version.
+    flows: Arc<Mutex<HashMap<String, Flow>>>,
 }
 
 impl Runtime {
@@ -73,7 +75,7 @@ impl Runtime {
     pub fn with(registry: Registry, data: &Path, key: KeySource) -> Result<Runtime> {
         let store = Store::open(data, key)?;
         let engine = engine(&store);
-        Ok(Runtime { registry: Arc::new(registry), store, engine, clients: Arc::default() })
+        Ok(Runtime { registry: Arc::new(registry), store, engine, clients: Arc::default(), flows: Arc::default() })
     }
 
     /// The connectors and their actions.

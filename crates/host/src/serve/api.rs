@@ -122,7 +122,9 @@ async fn start(State(app): State<Arc<App>>, Path(name): Path<String>, body: Body
         Error::new(ErrorKind::InvalidInput, format!("a run is started with `input` and `connections`: {error}"))
     })?;
     let input = start.input.unwrap_or_else(|| json!({}));
-    match app.dispatcher.start(&name, input, start.connections, None).await? {
+    let (mut kept, flow) = app.runtime.kept_flow(&name).await?;
+    kept.connections.extend(start.connections);
+    match app.dispatcher.start(kept, &flow, input, None).await? {
         Started::Run(run) | Started::Before(run) => Ok(answer(StatusCode::ACCEPTED, &json!({ "run": run }))),
         Started::Skipped => {
             let message = format!("a run of {name} is at work, and the flow says to skip another one");

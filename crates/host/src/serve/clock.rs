@@ -43,8 +43,6 @@ pub(crate) struct Clock {
 
 #[derive(Default)]
 struct State {
-    /// Flows as they were read, by version.
-    flows: HashMap<String, Flow>,
     /// Flows that are being looked at.
     busy: HashSet<String>,
     /// Flows whose trigger failed, or has looked, and is left alone until then, unless it becomes another version.
@@ -84,11 +82,10 @@ impl Clock {
 
     async fn tick(self: &Arc<Self>) -> Result<()> {
         let kept = self.runtime.store().kept_flows().await?;
-        let versions: HashSet<_> = kept.iter().map(|one| one.version.clone()).collect();
-        self.lock().flows.retain(|version, _| versions.contains(version));
         for kept in kept.into_iter().filter(|one| one.active) {
             let name = kept.name.clone();
-            let Some(flow) = self.flow(&kept) else { continue };
+            // One that cannot be read is left alone: `flow activate` says why.
+            let Ok(flow) = self.runtime.flow_of(&kept) else { continue };
             if !matches!(flow.trigger(), Some(Trigger::Schedule(_) | Trigger::Poll(_))) {
                 continue;
             }
@@ -120,16 +117,6 @@ impl Clock {
             });
         }
         Ok(())
-    }
-
-    /// The flow of a kept one, read once a version. One that cannot be read is left alone: `flow activate` says why.
-    fn flow(&self, kept: &KeptFlow) -> Option<Flow> {
-        if let Some(flow) = self.lock().flows.get(&kept.version) {
-            return Some(flow.clone());
-        }
-        let flow = Flow::from_value(kept.document.clone()).ok()?;
-        self.lock().flows.insert(kept.version.clone(), flow.clone());
-        Some(flow)
     }
 
     /// Starts what is to be started now; how long it may rest after that.
@@ -167,9 +154,10 @@ impl Clock {
         let Some(through) = kept.through.filter(|through| *through <= now) else {
             return store.take(fired(None, now)).await;
         };
+        let flow = &self.runtime.flow_of(kept)?;
         for at in schedule.due(through, now) {
             let input = schedule.input(at);
-            match self.dispatcher.start(&kept.name, input, Default::default(), Some(&fired(Some(at), at))).await? {
+            match self.dispatcher.start(kept.clone(), flow, input, Some(&fired(Some(at), at))).await? {
                 Started::Run(run) => tracing::info!(flow = kept.name, %run, at, "started by its schedule"),
                 // By another process, or not at all.
                 Started::Before(_) | Started::Skipped => store.take(fired(Some(at), at)).await?,
@@ -226,11 +214,12 @@ impl Clock {
 
     /// Starts runs for new items; whether all have been handed over.
     async fn hand_over(&self, kept: &KeptFlow, items: Vec<(String, Value)>) -> Result<bool> {
+        let flow = &self.runtime.flow_of(kept)?;
         for some in items.chunks(MOST_ITEMS) {
             let (keys, items): (Vec<_>, Vec<_>) = some.iter().cloned().unzip();
             let (count, input) = (items.len(), json!({ "items": items }));
             let fired = Fired { flow: kept.name.clone(), keys, through: None };
-            match self.dispatcher.start(&kept.name, input, Default::default(), Some(&fired)).await? {
+            match self.dispatcher.start(kept.clone(), flow, input, Some(&fired)).await? {
                 Started::Run(run) => tracing::info!(flow = kept.name, %run, items = count, "started by new items"),
                 // They are still new at the next look; or another process has them.
                 Started::Skipped | Started::Before(_) => return Ok(false),

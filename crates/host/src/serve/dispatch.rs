@@ -4,15 +4,16 @@
 //! what a full disk has stopped, is taken up in the same way.
 
 use std::{
-    collections::{BTreeMap, HashMap, VecDeque},
+    collections::{HashMap, VecDeque},
     sync::{Arc, Mutex, MutexGuard, PoisonError},
     time::{Duration, Instant},
 };
 
 use serde_json::Value;
-use tokio::sync::{Notify, broadcast};
+use tokio::sync::{Notify, oneshot};
 use trunkline_core::{CancellationToken, Error, ErrorKind, Result, Retry};
-use trunkline_engine::{Acceptance, Accepted, Fired, Journal, Overlap, Pulse, RunId, RunStatus};
+use trunkline_engine::{Acceptance, Accepted, Fired, Flow, Journal, Overlap, Pulse, Run, RunId, RunStatus};
+use trunkline_store::KeptFlow;
 
 use super::health::Health;
 use crate::Runtime;
@@ -32,7 +33,6 @@ pub(crate) struct Dispatcher {
     state: Mutex<State>,
     /// One after the other, where a flow's runs must not overlap.
     turns: Mutex<HashMap<String, Arc<tokio::sync::Mutex<()>>>>,
-    ended: broadcast::Sender<RunId>,
     idle: Notify,
 }
 
@@ -44,6 +44,8 @@ struct State {
     turns: HashMap<String, u64>,
     /// Nothing is taken up before.
     rests: Option<Instant>,
+    /// Who wants to hear of the end of a run.
+    heard_by: HashMap<RunId, Vec<oneshot::Sender<Arc<Run>>>>,
 }
 
 struct Working {
@@ -95,9 +97,8 @@ impl State {
 
 impl Dispatcher {
     pub(crate) fn new(runtime: Runtime, health: Arc<Health>, at_once: usize, closing: CancellationToken) -> Arc<Self> {
-        let (ended, _) = broadcast::channel(1024);
         let (state, turns, idle) = (Mutex::default(), Mutex::default(), Notify::new());
-        Arc::new(Dispatcher { runtime, health, closing, at_once, state, turns, ended, idle })
+        Arc::new(Dispatcher { runtime, health, closing, at_once, state, turns, idle })
     }
 
     fn lock(&self) -> MutexGuard<'_, State> {
@@ -120,13 +121,12 @@ impl Dispatcher {
     /// Starts a run of a kept flow as its `overlap` says. What it takes is on disk with it.
     pub(crate) async fn start(
         self: &Arc<Self>,
-        name: &str,
+        kept: KeptFlow,
+        flow: &Flow,
         input: Value,
-        slots: BTreeMap<String, String>,
         fired: Option<&Fired>,
     ) -> Result<Started> {
-        let (mut kept, flow) = self.runtime.kept_flow(name).await?;
-        kept.connections.extend(slots);
+        let name = &*kept.name.clone();
         let limit = flow.overlap().at_once();
         let turn =
             self.turns.lock().unwrap_or_else(PoisonError::into_inner).entry(name.to_owned()).or_default().clone();
@@ -147,7 +147,7 @@ impl Dispatcher {
             }
             busy || state.is_full(self.at_once)
         };
-        let accepted = self.runtime.accept_kept(kept, &flow, input, fired).await;
+        let accepted = self.runtime.accept_kept(kept, flow, input, fired).await;
         let accepted = match accepted.inspect_err(|error| self.health.met(error))? {
             Acceptance::New(accepted) => *accepted,
             Acceptance::Before(run) => return Ok(Started::Before(run)),
@@ -200,9 +200,15 @@ impl Dispatcher {
         self.advance();
     }
 
-    /// Tells of runs that have come to an end or a stop. To be asked before a run is started.
-    pub(crate) fn ends(&self) -> broadcast::Receiver<RunId> {
-        self.ended.subscribe()
+    /// Tells how a run ended that works or waits here; closed without a word if it came to a stop.
+    pub(crate) fn end_of(&self, run: &RunId) -> Option<oneshot::Receiver<Arc<Run>>> {
+        let mut state = self.lock();
+        let is_here = state.working.contains_key(run) || state.waiting.iter().any(|one| one.run == *run);
+        is_here.then(|| {
+            let (tell, told) = oneshot::channel();
+            state.heard_by.entry(run.clone()).or_default().push(tell);
+            told
+        })
     }
 
     /// Whether runs of a flow are at work or wait.
@@ -245,17 +251,17 @@ impl Dispatcher {
                     if let Some(working) = this.lock().working.get_mut(&run) {
                         working.pulse = Some(running.pulse());
                     }
-                    running.wait().await.map(drop)
+                    running.wait().await.map(Arc::new)
                 }
                 Err(error) => Err(error),
             };
-            match ended {
-                Ok(()) => {}
+            match &ended {
+                Ok(_) => {}
                 // Another process works on it, or somebody has cancelled it while it waited.
                 Err(error) if error.kind() == ErrorKind::Conflict => tracing::info!(%run, "left alone: {error}"),
                 Err(error) if error.kind() == ErrorKind::Store && error.retryable() != Retry::Never => {
                     tracing::warn!(%run, "is left until the machine can go on: {error}");
-                    this.health.met(&error);
+                    this.health.met(error);
                     let mut state = this.lock();
                     state.rests = Some(Instant::now() + REST);
                     // In one go: a run that neither works nor waits could be overtaken by the next of its flow.
@@ -264,13 +270,19 @@ impl Dispatcher {
                     }
                 }
                 Err(error) => {
-                    this.health.met(&error);
+                    this.health.met(error);
                     tracing::error!(%run, "cannot be worked on: {error}");
                 }
             }
-            this.lock().working.remove(&run);
-            // Nobody waiting for it is fine.
-            let _ = this.ended.send(run);
+            let heard_by = {
+                let mut state = this.lock();
+                state.working.remove(&run);
+                state.heard_by.remove(&run).unwrap_or_default()
+            };
+            if let Ok(end) = ended {
+                // Nobody waiting any more is fine.
+                heard_by.into_iter().for_each(|one| drop(one.send(end.clone())));
+            }
             this.idle.notify_waiters();
             this.advance();
         });

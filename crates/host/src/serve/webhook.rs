@@ -4,7 +4,7 @@
 //! anything else is, over the bytes as they came; without a secret to hold them against, every call is refused. A delivery
 //! with a name starts one run, however often it comes: name and run are on disk together.
 
-use std::sync::Arc;
+use std::{sync::Arc, time::Duration};
 
 use axum::{
     extract::{Path, State},
@@ -15,9 +15,9 @@ use base64::{Engine as _, prelude::BASE64_STANDARD};
 use hmac::{Hmac, KeyInit, Mac};
 use serde_json::{Map, Value, json};
 use sha2::Sha256;
-use tokio::sync::broadcast::error::RecvError;
 use trunkline_core::{Error, ErrorKind, Result, Retry};
-use trunkline_engine::{Encoding, Fired, Flow, RunId, RunStatus, Signature, Told, Trigger, Webhook};
+use trunkline_engine::{Encoding, Fired, Flow, Run, RunId, RunStatus, Signature, Told, Trigger, Webhook};
+use trunkline_store::KeptFlow;
 
 use super::{
     App,
@@ -31,6 +31,8 @@ use super::{
 const WINDOW: u64 = 300;
 /// The longest name of a delivery, in bytes.
 const MOST_NAME: usize = 512;
+/// How often is looked for the end of a run that nobody here works on.
+const LOOK: Duration = Duration::from_secs(1);
 
 pub(crate) async fn call(
     State(app): State<Arc<App>>,
@@ -38,7 +40,7 @@ pub(crate) async fn call(
     headers: HeaderMap,
     body: Body,
 ) -> Answer {
-    let flow = found(&app, &name, &token).await?;
+    let (kept, flow) = found(&app, &name, &token).await?;
     let Some(Trigger::Webhook(webhook)) = flow.trigger() else { return Err(nothing()) };
     let body = whole(body)?;
     let name_header = webhook.delivery.as_deref().map(|name| header(&headers, name)).transpose()?.flatten();
@@ -66,8 +68,7 @@ pub(crate) async fn call(
     }
     let input = json!({ "headers": chosen(&headers, webhook), "body": content, "delivery": delivery });
     let fired = Fired { flow: name.clone(), keys: delivery.into_iter().collect(), through: None };
-    let mut ends = app.dispatcher.ends();
-    let started = app.dispatcher.start(&name, input, Default::default(), Some(&fired)).await;
+    let started = app.dispatcher.start(kept, &flow, input, Some(&fired)).await;
     let (run, again) = match started.map_err(|error| of_callers(&name, error))? {
         Started::Run(run) => (run, false),
         Started::Before(run) => (run, true),
@@ -77,30 +78,13 @@ pub(crate) async fn call(
         }
     };
     if webhook.answer == Told::Result {
-        let ended = async {
-            // It may have ended before anybody could listen.
-            while status(&app, &run).await? == RunStatus::Running {
-                loop {
-                    match ends.recv().await {
-                        Ok(ended) if ended == run => break,
-                        Ok(_) => {}
-                        Err(RecvError::Lagged(_)) => break,
-                        Err(RecvError::Closed) => return Ok(()),
-                    }
-                }
-                if app.closing.is_cancelled() {
-                    return Ok(());
-                }
-            }
-            Ok::<_, Error>(())
-        };
         tokio::select! {
-            ended = ended => ended.map_err(|error| of_callers(&name, error))?,
+            ended = ended(&app, &run) => {
+                let ended = ended.map_err(|error| of_callers(&name, error))?;
+                return Ok(answer(StatusCode::OK, &result(&ended)));
+            }
             () = app.closing.cancelled() => {}
             () = tokio::time::sleep(webhook.patience()) => {}
-        }
-        if let Some(result) = result(&app, &run).await.map_err(|error| of_callers(&name, error))? {
-            return Ok(answer(StatusCode::OK, &result));
         }
     }
     let told = if again { json!({ "run": run, "again": true }) } else { json!({ "run": run }) };
@@ -138,14 +122,14 @@ pub(crate) async fn asked(
 }
 
 /// The active flow whose webhook has this address.
-async fn found(app: &App, name: &str, token: &str) -> Result<Flow, Refusal> {
+async fn found(app: &App, name: &str, token: &str) -> Result<(KeptFlow, Flow), Refusal> {
     let (kept, flow) = match app.runtime.kept_flow(name).await {
         Err(error) if error.kind() == ErrorKind::NotFound => return Err(nothing()),
         found => found.map_err(|error| of_callers(name, error))?,
     };
     let known = kept.token_hash.as_deref().is_some_and(|known| known == hash(token));
     let open = known && kept.active && matches!(flow.trigger(), Some(Trigger::Webhook(_)));
-    if open { Ok(flow) } else { Err(nothing()) }
+    if open { Ok((kept, flow)) } else { Err(nothing()) }
 }
 
 /// Whatever is wrong with the address, the answer is the same: which flows there are is nobody's business.
@@ -153,22 +137,31 @@ fn nothing() -> Refusal {
     Error::new(ErrorKind::NotFound, "there is nothing at this address").into()
 }
 
-async fn status(app: &App, run: &RunId) -> Result<RunStatus> {
-    app.runtime.engine().run(run).await.map(|run| run.status)
+/// A run when it has ended.
+async fn ended(app: &App, run: &RunId) -> Result<Arc<Run>> {
+    loop {
+        if let Some(end) = app.dispatcher.end_of(run)
+            && let Ok(ended) = end.await
+        {
+            return Ok(ended);
+        }
+        // It had ended before, has come to a stop, or is another process's.
+        let now = app.runtime.engine().run(run).await?;
+        if now.status != RunStatus::Running {
+            return Ok(Arc::new(now));
+        }
+        tokio::time::sleep(LOOK).await;
+    }
 }
 
 /// What the caller may know of a run that has ended. Why it failed is for who has the API's token.
-async fn result(app: &App, run: &RunId) -> Result<Option<Value>> {
-    let run = app.runtime.engine().run(run).await?;
-    if run.status == RunStatus::Running {
-        return Ok(None);
-    }
-    let told = serde_json::to_value(&run).unwrap_or_default();
+fn result(run: &Run) -> Value {
+    let told = serde_json::to_value(run).unwrap_or_default();
     let mut result = Map::from_iter([("run".to_owned(), json!(run.id))]);
     for member in ["status", "output"] {
         result.extend(told.get(member).map(|value| (member.to_owned(), value.clone())));
     }
-    Ok(Some(result.into()))
+    result.into()
 }
 
 fn unsigned(why: &'static str) -> Refusal {
