@@ -11,7 +11,17 @@ use wiremock::{Mock, MockServer, Request, ResponseTemplate, matchers::any};
 
 use crate::{Serve, keep};
 
-/// A service that answers orders with this status, and how many it got.
+/// The flow, served, and the status that its orders are answered with and how many there were.
+async fn served(failing: &[&str]) -> (Cli, Serve, MockServer, Arc<AtomicU16>, Arc<AtomicUsize>) {
+    let (cli, (server, status, orders)) = (Cli::default(), service().await);
+    let connection = json!({ "name": "shop", "connector": "http-v1.0", "allowPrivateNetwork": true,
+        "endpointUrl": server.uri(), "authentication": "bearer", "token": "t" });
+    cli.add(&connection).await;
+    keep(&cli, &flow(failing)).await;
+    let serve = Serve::start(&cli).await;
+    (cli, serve, server, status, orders)
+}
+
 async fn service() -> (MockServer, Arc<AtomicU16>, Arc<AtomicUsize>) {
     let (server, status, orders) = (MockServer::start().await, Arc::new(AtomicU16::new(201)), Arc::default());
     let (answers, counted) = (status.clone(), Arc::<AtomicUsize>::clone(&orders));
@@ -33,12 +43,7 @@ fn flow(failing: &[&str]) -> Value {
 
 #[tokio::test]
 async fn what_failed_is_settled_and_gone_over_while_it_is_served() {
-    let (cli, (server, status, orders)) = (Cli::default(), service().await);
-    let connection = json!({ "name": "shop", "connector": "http-v1.0", "allowPrivateNetwork": true,
-        "endpointUrl": server.uri(), "authentication": "bearer", "token": "t" });
-    cli.add(&connection).await;
-    keep(&cli, &flow(&["b"])).await;
-    let serve = Serve::start(&cli).await;
+    let (cli, serve, _server, status, orders) = served(&["b"]).await;
     status.store(502, Ordering::SeqCst);
     let first = serve.run("orders", &json!({})).await;
     let ended = serve.ended(&first).await;
@@ -75,12 +80,7 @@ async fn what_failed_is_settled_and_gone_over_while_it_is_served() {
 
 #[tokio::test]
 async fn a_run_that_an_error_stopped_goes_on() {
-    let (cli, (server, status, orders)) = (Cli::default(), service().await);
-    let connection = json!({ "name": "shop", "connector": "http-v1.0", "allowPrivateNetwork": true,
-        "endpointUrl": server.uri(), "authentication": "bearer", "token": "t" });
-    cli.add(&connection).await;
-    keep(&cli, &flow(&[])).await;
-    let serve = Serve::start(&cli).await;
+    let (_cli, serve, _server, status, orders) = served(&[]).await;
     status.store(401, Ordering::SeqCst);
     let run = serve.run("orders", &json!({})).await;
     assert_eq!(serve.ended(&run).await["status"], "failed");
