@@ -158,16 +158,17 @@ pub(crate) fn call(id: &str, method: &str, key: &str) -> Value {
     } })
 }
 
-/// For each item a read, a change that may be repeated, and one that may not. The key of what changes something is made of
-/// what the read was answered: it stays the same only if what was recorded is not asked for again.
+/// For each item a read, a change that may be repeated, and one that may not. What reads or may be repeated is on disk some
+/// milliseconds after its answer, so a kill may repeat it; before a create all is on disk. So the key of the create is made of
+/// what the read was answered: it stays the same only if that is not asked for again.
 pub(crate) fn witnessed() -> Value {
-    let key = "{{ run.id }}-{{ item }}-{{ steps.read.body.nonce }}";
+    let (item, key) = ("{{ run.id }}-{{ item }}", "{{ run.id }}-{{ item }}-{{ steps.read.body.nonce }}");
     json!({
         "name": "witnessed", "connections": { "there": "http" }, "overlap": "parallel",
         "input": { "type": "object", "required": ["items", "hold", "at"], "properties": {
             "items": { "type": "array" }, "hold": { "type": "integer" }, "at": { "type": "string" } } },
         "steps": [{ "id": "all", "each": "{{ input.items }}", "key": "{{ item }}", "concurrency": 2, "steps": [
-            call("read", "GET", "{{ run.id }}-{{ item }}"), call("put", "PUT", key), call("create", "POST", key)
+            call("read", "GET", item), call("put", "PUT", item), call("create", "POST", key)
         ] }]
     })
 }
