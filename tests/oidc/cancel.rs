@@ -6,7 +6,7 @@ use trunkline::Runtime;
 use trunkline_core::Connected;
 use trunkline_tests::{Cli, Dice};
 
-use crate::{Login, call, expire, forget_lease, is_leased, signed_in, vault};
+use crate::{Login, anew, call, expire, forget_lease, is_leased, signed_in, vault};
 
 /// What came of it.
 #[derive(Debug, Default)]
@@ -37,11 +37,11 @@ async fn rounds(
     for round in 1..=rounds {
         expire(&*vault, "login").await;
         let time = Duration::from_micros(dice.roll(0, span));
-        let dropped = cut(runtime.connect("login").await.unwrap(), time).await;
+        let dropped = cut(anew(runtime).await, time).await;
         outcome.dropped += usize::from(dropped);
         outcome.caught += usize::from(dropped && is_leased(&*vault, "login").await);
         span = if dropped { span * 9 / 8 } else { span * 3 / 4 };
-        let next = runtime.connect("login").await.unwrap();
+        let next = anew(runtime).await;
         let lost = call(&next).await.err();
         let now = login.asked().await.len();
         if now != asked + 1 {
@@ -110,5 +110,5 @@ async fn a_caller_that_takes_its_refresh_along_loses_the_sign_in() {
     // For good.
     forget_lease(&*vault, "login").await;
     expire(&*vault, "login").await;
-    assert!(call(&runtime.connect("login").await.unwrap()).await.is_err());
+    assert!(call(&anew(&runtime).await).await.is_err());
 }

@@ -6,7 +6,7 @@ use trunkline::Runtime;
 use trunkline_core::{Connected, Connection, MemoryVault, Registry, Secret, SignIn, Vault};
 use trunkline_tests::Cli;
 
-use crate::{Login, call, expire, input, signed_in, vault};
+use crate::{Login, anew, call, expire, input, signed_in, vault};
 
 /// Calls of a round.
 const CALLS: usize = 100;
@@ -47,10 +47,10 @@ async fn rounds(login: &Login, rounds: usize, mut clients: impl AsyncFnMut(usize
 /// As in flows: some calls share a client, others have one of their own for the same connection.
 async fn mixed(runtime: &Runtime, count: usize) -> Vec<Connected> {
     expire(&*vault(runtime), "login").await;
-    let shared = runtime.connect("login").await.unwrap();
+    let shared = anew(runtime).await;
     let mut all = Vec::new();
     for number in 0..count {
-        all.push(if number % 10 == 0 { runtime.connect("login").await.unwrap() } else { shared.clone() });
+        all.push(if number % 10 == 0 { anew(runtime).await } else { shared.clone() });
     }
     all
 }

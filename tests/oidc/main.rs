@@ -18,7 +18,7 @@ use std::sync::Arc;
 
 use serde_json::{Map, Value, json};
 use trunkline::Runtime;
-use trunkline_core::{Connected, Connections, Context, Result, Secret, SignIn, Vault};
+use trunkline_core::{Connected, Connections, Context, Result, Secret, SecretSource, SignIn, Vault};
 pub(crate) use trunkline_tests::login::{Login, walk};
 
 pub(crate) const CALLBACK: &str = "http://127.0.0.1:8700/rest/v1/oauth2/callback";
@@ -30,6 +30,13 @@ pub(crate) async fn signed_in(runtime: &Runtime, document: Value) -> Connected {
     let begun = connected.begin_authorization(CALLBACK).unwrap();
     connected.finish_authorization(&begun, &walk(&begun.url).await).await.unwrap();
     connected
+}
+
+/// The connection with a client of its own, as another process has one: it knows only what is stored.
+pub(crate) async fn anew(runtime: &Runtime) -> Connected {
+    let connection = runtime.store().connection("login").await.unwrap();
+    let lookup = |_: &SecretSource| unreachable!("no references");
+    runtime.registry().connect(&connection, vault(runtime), &lookup).unwrap()
 }
 
 /// What a call of the API is.

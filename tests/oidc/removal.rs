@@ -4,7 +4,7 @@ use serde_json::Value;
 use trunkline_core::{ErrorKind, SignInState};
 use trunkline_tests::{Cli, http};
 
-use crate::{Login, call, expire, is_leased, signed_in, vault};
+use crate::{Login, anew, call, expire, is_leased, signed_in, vault};
 
 /// The stored access token.
 async fn access(runtime: &trunkline::Runtime) -> String {
@@ -47,7 +47,7 @@ async fn a_refresh_under_way_does_not_bring_a_removed_connection_back() {
     let connected = signed_in(&runtime, revoking(&login)).await;
     drop(connected);
     expire(&*vault(&runtime), "login").await;
-    let caller = runtime.connect("login").await.unwrap();
+    let caller = anew(&runtime).await;
     let calling = tokio::spawn(async move { call(&caller).await });
     while !is_leased(&*vault(&runtime), "login").await {
         tokio::time::sleep(std::time::Duration::from_millis(5)).await;
@@ -82,7 +82,7 @@ async fn a_sign_in_tells_how_it_stands() {
     assert!(http().post(login.url("/token/revocation")).form(&form).send().await.unwrap().status().is_success());
     expire(&*vault(&runtime), "login").await;
     drop(connected);
-    let error = call(&runtime.connect("login").await.unwrap()).await.unwrap_err();
+    let error = call(&anew(&runtime).await).await.unwrap_err();
     assert_eq!(error.kind(), ErrorKind::Auth, "{error:?}");
     let listed = home.run(&["connection", "list", "--json"]).await.expect(0).json();
     assert_eq!(
