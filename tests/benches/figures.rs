@@ -8,6 +8,7 @@ mod server;
 
 use std::{
     collections::BTreeMap,
+    io::Write,
     sync::{Arc, LazyLock},
     time::{Duration, Instant},
 };
@@ -22,7 +23,7 @@ use trunkline_core::{
     Action, Checked, Connected, Connection, Connections, Connector, Context, Effect, MemoryVault, Registry, Result,
     Secret, VaultSlot, async_trait,
 };
-use trunkline_engine::{Engine, Flow, RunStatus};
+use trunkline_engine::{Engine, Flow, Run, RunStatus};
 use trunkline_rest::{Auth, Client, Table};
 use trunkline_sandbox::Options;
 use trunkline_tests::{Cli, fixture, flow_input, http, sandbox};
@@ -88,8 +89,50 @@ macro_rules! doubles {
 doubles!(Look, "number.look", Effect::Read);
 doubles!(Make, "number.make", Effect::Create);
 
-/// Milliseconds a step of a run over so many items, with the journal in SQLite.
+/// Milliseconds a step of a run over so many items.
 async fn per_step(step: Value, items: u64, concurrency: u64) -> f64 {
+    let numbers: Vec<_> = (0..items).collect();
+    let flow = json!({
+        "name": "steps",
+        "connections": { "nothing": "nothing" },
+        "steps": [{ "id": "all", "each": "{{ input.numbers }}", "key": "{{ item }}", "concurrency": concurrency, "steps": [step] }]
+    });
+    let (run, seconds) = timed(flow, json!({ "numbers": numbers })).await;
+    assert_eq!(run.ledger[&"all".into()].done, items);
+    seconds * 1e3 / items as f64
+}
+
+/// Milliseconds a step of a run of so many, one after the other.
+async fn in_a_row(step: Value, count: usize, durability: &str) -> f64 {
+    let numbered = |number: usize| {
+        let mut step = step.clone();
+        step["id"] = format!("s{number}").into();
+        step
+    };
+    let steps: Vec<_> = (0..count).map(numbered).collect();
+    let flow =
+        json!({ "name": "row", "connections": { "nothing": "nothing" }, "durability": durability, "steps": steps });
+    timed(flow, json!({})).await.1 * 1e3 / count as f64
+}
+
+/// Milliseconds that a bare append with its flush takes, the median of some.
+fn bare_flush() -> f64 {
+    let cli = Cli::default();
+    let mut file = std::fs::File::create(cli.home().join("file")).unwrap();
+    let mut all: Vec<_> = (0..301)
+        .map(|_| {
+            let since = Instant::now();
+            file.write_all(&[7; 512]).unwrap();
+            file.sync_data().unwrap();
+            since.elapsed().as_secs_f64() * 1e3
+        })
+        .collect();
+    all.sort_by(f64::total_cmp);
+    all[all.len() / 2]
+}
+
+/// A run with the journal in SQLite, and the seconds it took.
+async fn timed(flow: Value, input: Value) -> (Run, f64) {
     let cli = Cli::default();
     let runtime = cli.runtime();
     let registry = Registry::empty().with_connector::<Nothing>().with_action::<Look>().with_action::<Make>();
@@ -97,20 +140,15 @@ async fn per_step(step: Value, items: u64, concurrency: u64) -> f64 {
     let connection = Connection::from_value(document).unwrap();
     let vault = Arc::new(MemoryVault::default());
     let connected: Connected = registry.connect(&connection, vault, &|_| Ok(Secret::from(""))).unwrap();
-    let flow = Flow::from_value(json!({
-        "name": "steps",
-        "connections": { "nothing": "nothing" },
-        "steps": [{ "id": "all", "each": "{{ input.numbers }}", "key": "{{ item }}", "concurrency": concurrency, "steps": [step] }]
-    }));
-    let numbers: Vec<_> = (0..items).collect();
     let engine = Engine::new(Arc::new(runtime.store().clone()));
     let slots = BTreeMap::from([("nothing".to_owned(), connected)]);
+    let flow = Flow::from_value(flow).unwrap();
     let since = Instant::now();
-    let running = engine.start(&flow.unwrap(), json!({ "numbers": numbers }), slots).await.unwrap();
+    let running = engine.start(&flow, input, slots).await.unwrap();
     let run = running.wait().await.unwrap();
     let elapsed = since.elapsed();
-    assert_eq!((run.status, run.ledger[&"all".into()].done), (RunStatus::Succeeded, items));
-    elapsed.as_secs_f64() * 1e3 / items as f64
+    assert_eq!(run.status, RunStatus::Succeeded);
+    (run, elapsed.as_secs_f64())
 }
 
 /// Milliseconds from the start of a process to its first output, the median of some.
@@ -301,6 +339,16 @@ async fn main() {
     say(&format!("an item with one recorded read                     {:8.1} µs", read * 1e3));
     let create = per_step(action("number.make"), STEPS / 5, 8).await;
     say(&format!("an item with one create, on disk before and after  {:8.1} µs", create * 1e3));
+    let row = in_a_row(json!({ "set": { "n": "{{ 2 * 2 }}" } }), 9_000, "by_effect").await;
+    say(&format!("a `set` step of 9,000 in a row                     {:8.1} µs", row * 1e3));
+    let flushed = json!({ "action": "number.look", "connection": "nothing", "input": { "n": 2 } });
+    let (flushed, flush) = (in_a_row(flushed, 500, "every_step").await, bare_flush());
+    let flushed_ratio = flushed / flush;
+    say(&format!(
+        "a step flushed before the next, of a bare flush's  {flushed_ratio:8.2}   ({:.0} of {:.0} µs)",
+        flushed * 1e3,
+        flush * 1e3
+    ));
     let (calls, bare_calls) = calls().await;
     let calls_ratio = calls / bare_calls;
     say(&format!(
@@ -314,6 +362,7 @@ async fn main() {
     if *JSON {
         let figures = json!({
             "load_ratio": load_ratio, "load_ms": load, "actions": actions, "start_ms": start, "set_item_us": set * 1e3, "read_item_us": read * 1e3, "create_item_us": create * 1e3,
+            "set_step_us": row * 1e3, "flushed_step_ratio": flushed_ratio, "flushed_step_us": flushed * 1e3,
             "calls_ratio": calls_ratio, "calls_per_second": calls, "bare_calls_per_second": bare_calls,
             "copy_ratio": copy_ratio, "copy_mb_per_second": copy, "bare_copy_mb_per_second": bare_copy,
         });
