@@ -37,6 +37,10 @@ const REPETITIONS: f64 = 50.0;
 /// What each answer of a service that works adds to them again: so that one call of five may fail.
 const REGAINED: f64 = 0.25;
 
+/// Requests that a service takes between two throttles without being called too fast: one that throws back a single request
+/// now and then wants a pause, not another pace.
+const RARE: u32 = 100;
+
 /// Of throttles in a row that name no time, so many make the pause twice as long: up to 4 seconds.
 const MOST_DOUBLED: u32 = 4;
 
@@ -77,6 +81,10 @@ struct State {
     /// When a throttle last slowed the connection down, and how often that happened in a row.
     slowed: Option<Instant>,
     in_a_row: u32,
+    /// Requests that were taken since the last throttle.
+    taken: u32,
+    /// The last throttle came alone, and left the pace as it was.
+    spared: bool,
     pace: Pace,
     repetitions: f64,
 }
@@ -98,6 +106,8 @@ impl Budget {
             held: None,
             slowed: None,
             in_a_row: 0,
+            taken: 0,
+            spared: false,
             pace: Pace::new(bounds.per_second),
             repetitions: REPETITIONS,
         };
@@ -168,14 +178,20 @@ impl Budget {
             state.held = Some(state.held.map_or(until, |held| held.max(until)));
         }
         if news {
-            let from = state.held.unwrap_or(now);
+            let (from, rare) = (state.held.unwrap_or(now), state.taken >= RARE);
             // Where it takes nothing at all, the pauses grow, and nothing is learnt of how fast it would be asked.
+            state.spared = state.in_a_row == 0 && rare;
             match state.in_a_row {
+                0 if rare => {}
                 0 => state.pace.slow_down(now, from),
                 _ => state.pace.slow_again(from),
             }
             state.slowed = Some(now);
             state.in_a_row += 1;
+            state.taken = 0;
+        } else if std::mem::take(&mut state.spared) {
+            let from = state.held.unwrap_or(now);
+            state.pace.slow_down(now, from);
         }
         // They may have no time to wait for the end of it.
         state.line.tell_all();
@@ -185,6 +201,7 @@ impl Budget {
     pub(crate) fn answered(&self) {
         let mut state = self.state();
         state.in_a_row = 0;
+        state.taken = state.taken.saturating_add(1);
         state.pace.taken(Instant::now());
         state.repetitions = (state.repetitions + REGAINED).min(REPETITIONS);
     }

@@ -28,6 +28,8 @@ enum Kind {
     Bucket,
     /// The same, but it does not say how long to wait.
     Mute,
+    /// It throws back every 200th request for a second, however many come.
+    NowAndThen,
 }
 
 /// A service that allows so many requests a second, and what it saw.
@@ -102,6 +104,10 @@ impl Service {
                 }
                 let rest = (window + 1) as f64 * length.as_secs_f64() - since;
                 Some(Duration::from_secs(rest.ceil() as u64))
+            }
+            Kind::NowAndThen => {
+                seen.left = f64::from(u8::from(!seen.calls.is_multiple_of(200)));
+                Some(Duration::from_secs(1))
             }
             Kind::Bucket | Kind::Mute => {
                 let more = (now - seen.refilled).as_secs_f64() * self.allowed;
@@ -223,6 +229,15 @@ async fn three_runs_are_seldom_throttled_and_use_what_they_may() {
         assert_eq!(figures.too_early, 0, "{kind:?} {allowed}");
         assert!(figures.most_under_way <= 16);
     }
+}
+
+/// What a service throws back although nobody came too often costs the pause that it wants, and not the pace: 3,000 calls of
+/// 20 ms, 16 at a time, are less than four seconds, and there are fifteen pauses.
+#[tokio::test(start_paused = true)]
+async fn a_throttle_now_and_then_costs_its_pause_and_not_the_pace() {
+    let begun = Instant::now();
+    three_runs(Kind::NowAndThen, 800.0, true).await;
+    assert!(begun.elapsed() < Duration::from_secs(4 + 15 * 2), "{:?}", begun.elapsed());
 }
 
 /// The sabotage twin: each call on its own.
