@@ -40,14 +40,14 @@ impl Attempt for Calling<'_> {
         let _works = self.interpreter.pulse().call();
         let cx = self.interpreter.context(self.connected, self.path, self.bounds).with_recorder(recorder, checkpoint);
         let result = tokio::select! {
-        biased;
-                   result = self.connected.run(self.action, self.input.clone(), &cx) => result,
-                   () = self.interpreter.until(self.bounds.timer()) => Err(match self.effect {
-                       Effect::Create => self.bounds.error().into_kind(ErrorKind::UnknownOutcome),
-                       _ => self.bounds.error(),
-                   }),
-                   () = self.interpreter.out_of_patience() => Err(cancelled()),
-               };
+            biased;
+            result = self.connected.run(self.action, self.input.clone(), &cx) => result,
+            () = self.interpreter.until(self.bounds.timer()) => Err(match self.effect {
+                Effect::Create => self.bounds.error().into_kind(ErrorKind::UnknownOutcome),
+                _ => self.bounds.error(),
+            }),
+            () = self.interpreter.out_of_patience() => Err(cancelled()),
+        };
         match result {
             // The action may be the first to notice.
             Err(error) if self.bounds.check(now()).is_err() && error.kind() != ErrorKind::Cancelled => {
@@ -69,12 +69,12 @@ impl Attempt for Calling<'_> {
         let bounds = self.bounds.at_least(self.interpreter.durability().now(), LOOK_UP);
         let cx = self.interpreter.context(self.connected, self.path, &bounds).with_recorder(recorder, checkpoint);
         tokio::select! {
-        biased;
-                   result = self.connected.reconcile(self.action, self.input.clone(), &cx) => result,
-                   () = self.interpreter.until(bounds.timer()) => {
-                       let message = format!("what became of {} could not be looked up in time", self.action);
-                       Err(Error::new(ErrorKind::UnknownOutcome, message))
-                   }
-               }
+            biased;
+            result = self.connected.reconcile(self.action, self.input.clone(), &cx) => result,
+            () = self.interpreter.until(bounds.timer()) => {
+                let message = format!("what became of {} could not be looked up in time", self.action);
+                Err(Error::new(ErrorKind::UnknownOutcome, message))
+            }
+        }
     }
 }

@@ -52,6 +52,11 @@ impl Accepted {
     pub fn id(&self) -> &RunId {
         &self.run.id
     }
+
+    /// The flow that it is a run of.
+    pub fn flow(&self) -> &Flow {
+        &self.flow
+    }
 }
 
 /// What became of a run that a trigger wants to start.

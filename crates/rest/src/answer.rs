@@ -110,7 +110,7 @@ pub(crate) fn judge(
     if hooked.is_none() && status.is_success() {
         return accept(asked, answer, reply);
     }
-    let throttled = is_throttle(&answer);
+    let throttled = is_throttle(answer.status, answer.retry_after);
     let refused = match status.as_u16() {
         // The hook has found the service's own word that it did not work.
         200..=299 => hooked.is_some(),
@@ -128,8 +128,8 @@ pub(crate) fn judge(
 }
 
 /// 429, and what Azure API Management says when a quota is used up: 403 with `Retry-After`.
-pub(crate) fn is_throttle(answer: &Answer) -> bool {
-    answer.status == 429 || (answer.status == 403 && answer.retry_after.is_some())
+pub(crate) fn is_throttle(status: u16, retry_after: Option<Duration>) -> bool {
+    status == 429 || (status == 403 && retry_after.is_some())
 }
 
 fn accept(asked: &Asked<'_>, answer: Answer, reply: &Reply) -> Result<Accepted, Failure> {
@@ -179,7 +179,9 @@ fn is_json(kind: &str) -> bool {
 fn refusal(asked: &Asked<'_>, answer: &Answer, reply: &Reply) -> Error {
     let Asked { call: Call { name, .. }, service, host } = asked;
     let (kind, hint) = match answer.status {
-        _ if is_throttle(answer) => (ErrorKind::RateLimited, "wait, or lower the rate of the connection"),
+        _ if is_throttle(answer.status, answer.retry_after) => {
+            (ErrorKind::RateLimited, "wait, or lower the rate of the connection")
+        }
         300..=399 => (ErrorKind::Unexpected, "check the endpoint URL: redirects are not followed"),
         401 => (ErrorKind::Auth, "check the credentials of the connection, or sign in again"),
         402 | 403 => (ErrorKind::Permission, "ask the service's administrator for the right to do this"),

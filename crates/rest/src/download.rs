@@ -18,6 +18,7 @@ use url::Url;
 
 use crate::{
     Client, address,
+    answer::is_throttle,
     auth::Credentials,
     digests,
     raw::Target,
@@ -338,11 +339,9 @@ impl Reader {
             held = turn().await?;
             response = self.ask(url.clone(), with(&renewed)).await?;
         }
-        let wait = retry_after(response.headers());
-        match response.status().as_u16() {
-            429 => client.budget.throttled(&held, wait),
-            403 | 503 if wait.is_some() => client.budget.throttled(&held, wait),
-            _ => {}
+        let (status, wait) = (response.status().as_u16(), retry_after(response.headers()));
+        if is_throttle(status, wait) || (status == 503 && wait.is_some()) {
+            client.budget.throttled(&held, wait);
         }
         // What follows is between the reader and the storage.
         drop(held);

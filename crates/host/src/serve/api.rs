@@ -14,7 +14,7 @@ use axum::{
     response::{IntoResponse, Response},
     routing::{get, post},
 };
-use serde::Deserialize;
+use serde::{Deserialize, de::DeserializeOwned};
 use serde_json::{Value, json};
 use trunkline_core::{Error, ErrorKind, Result, redact};
 use trunkline_engine::{Journal, StepPath, Verdict};
@@ -84,6 +84,13 @@ pub(crate) fn whole(body: Body) -> Result<Bytes, Refusal> {
     })
 }
 
+/// The members of a body; `wanted` says which those are.
+fn read<T: DeserializeOwned>(body: Body, wanted: &str) -> Result<T, Refusal> {
+    let object = object(&whole(body)?)?;
+    serde_json::from_value(object)
+        .map_err(|error| Error::new(ErrorKind::InvalidInput, format!("{wanted}: {error}")).into())
+}
+
 async fn connections(State(app): State<Arc<App>>) -> Answer {
     good(&app.runtime.store().connections().await?)
 }
@@ -118,9 +125,7 @@ struct Start {
 }
 
 async fn start(State(app): State<Arc<App>>, Path(name): Path<String>, body: Body) -> Answer {
-    let start: Start = serde_json::from_value(object(&whole(body)?)?).map_err(|error| {
-        Error::new(ErrorKind::InvalidInput, format!("a run is started with `input` and `connections`: {error}"))
-    })?;
+    let start: Start = read(body, "a run is started with `input` and `connections`")?;
     let input = start.input.unwrap_or_else(|| json!({}));
     let (mut kept, flow) = app.runtime.kept_flow(&name).await?;
     kept.connections.extend(start.connections);
@@ -148,9 +153,7 @@ struct Retry {
 }
 
 async fn retry(State(app): State<Arc<App>>, Path(id): Path<String>, body: Body) -> Answer {
-    let Retry { flow, unknown } = serde_json::from_value(object(&whole(body)?)?).map_err(|error| {
-        Error::new(ErrorKind::InvalidInput, format!("a run is gone over again with `flow` and `unknown`: {error}"))
-    })?;
+    let Retry { flow, unknown } = read(body, "a run is gone over again with `flow` and `unknown`")?;
     let id = app.runtime.find_run(&id).await?;
     let run = app.dispatcher.retry(&id, flow.as_deref(), unknown).await?;
     Ok(answer(StatusCode::ACCEPTED, &json!({ "run": run })))
@@ -166,9 +169,7 @@ struct Settle {
 }
 
 async fn settle(State(app): State<Arc<App>>, Path(id): Path<String>, body: Body) -> Answer {
-    let Settle { step, verdict, output } = serde_json::from_value(object(&whole(body)?)?).map_err(|error| {
-        Error::new(ErrorKind::InvalidInput, format!("a step is settled with `step`, `verdict` and `output`: {error}"))
-    })?;
+    let Settle { step, verdict, output } = read(body, "a step is settled with `step`, `verdict` and `output`")?;
     let id = app.runtime.find_run(&id).await?;
     good(&clean(&app.runtime.engine().settle(&id, &StepPath::from(&*step), verdict, output).await?))
 }

@@ -110,9 +110,7 @@ impl Dispatcher {
         let mut left = self.runtime.store().runs().await?;
         left.retain(|run| run.status == RunStatus::Running);
         for run in left.into_iter().rev() {
-            let kept = self.runtime.kept_flow(&run.flow).await;
-            let limit = kept.map_or(usize::MAX, |(_, flow)| flow.overlap().at_once());
-            self.lock().waiting.push_back(Waiting { run: run.id, flow: run.flow, limit });
+            self.line_up(run.id, run.flow).await;
         }
         self.advance();
         Ok(())
@@ -155,7 +153,8 @@ impl Dispatcher {
         let run = accepted.id().clone();
         if waits {
             drop(accepted);
-            self.wait(run.clone(), name.to_owned(), limit);
+            self.lock().waiting.push_back(Waiting { run: run.clone(), flow: name.to_owned(), limit });
+            self.advance();
         } else {
             self.lock().begin(run.clone(), name.to_owned(), limit);
             self.work(run.clone(), Some(accepted));
@@ -170,34 +169,34 @@ impl Dispatcher {
             Some(name) => Some(self.runtime.link(&self.runtime.kept_flow(name).await?.1).await?),
             None => None,
         };
-        let run = self.runtime.accept_retry(id, corrected, unknown).await?.id().clone();
-        self.wait_for_turn(&run).await?;
+        let accepted = self.runtime.accept_retry(id, corrected, unknown).await?;
+        let (run, flow) = (accepted.id().clone(), accepted.flow().name().to_owned());
+        drop(accepted);
+        self.line_up(run.clone(), flow).await;
+        self.advance();
         Ok(run)
     }
 
     /// Goes on with a run that was stopped.
     pub(crate) async fn resume(self: &Arc<Self>, id: &RunId) -> Result<()> {
         let is_here = |state: &State| state.working.contains_key(id) || state.waiting.iter().any(|one| one.run == *id);
-        let status = self.runtime.engine().run(id).await?.status;
-        if is_here(&self.lock()) || !matches!(status, RunStatus::Running | RunStatus::Failed) {
-            let message = format!("run {id} is {} and needs nobody to go on with it", status.as_str());
+        let run = self.runtime.engine().run(id).await?;
+        if is_here(&self.lock()) || !matches!(run.status, RunStatus::Running | RunStatus::Failed) {
+            let message = format!("run {id} is {} and needs nobody to go on with it", run.status.as_str());
             return Err(
                 Error::new(ErrorKind::Conflict, message).hint("only a run that was stopped by an error can be resumed")
             );
         }
-        self.wait_for_turn(id).await
-    }
-
-    async fn wait_for_turn(self: &Arc<Self>, id: &RunId) -> Result<()> {
-        let name = self.runtime.engine().run(id).await?.flow;
-        let kept = self.runtime.kept_flow(&name).await;
-        self.wait(id.clone(), name, kept.map_or(usize::MAX, |(_, flow)| flow.overlap().at_once()));
+        self.line_up(run.id, run.flow).await;
+        self.advance();
         Ok(())
     }
 
-    fn wait(self: &Arc<Self>, run: RunId, flow: String, limit: usize) {
+    /// Lets a run of this flow wait for its turn.
+    async fn line_up(&self, run: RunId, flow: String) {
+        let kept = self.runtime.kept_flow(&flow).await;
+        let limit = kept.map_or(usize::MAX, |(_, flow)| flow.overlap().at_once());
         self.lock().waiting.push_back(Waiting { run, flow, limit });
-        self.advance();
     }
 
     /// Tells how a run ended that works or waits here; closed without a word if it came to a stop.

@@ -177,12 +177,12 @@ impl Budget {
         if news || asked.is_some() {
             state.held = Some(state.held.map_or(until, |held| held.max(until)));
         }
+        let from = state.held.unwrap_or(now);
         if news {
-            let (from, rare) = (state.held.unwrap_or(now), state.taken >= RARE);
+            state.spared = state.taken >= RARE;
             // Where it takes nothing at all, the pauses grow, and nothing is learnt of how fast it would be asked.
-            state.spared = state.in_a_row == 0 && rare;
             match state.in_a_row {
-                0 if rare => {}
+                _ if state.spared => {}
                 0 => state.pace.slow_down(now, from),
                 _ => state.pace.slow_again(from),
             }
@@ -190,7 +190,6 @@ impl Budget {
             state.in_a_row += 1;
             state.taken = 0;
         } else if std::mem::take(&mut state.spared) {
-            let from = state.held.unwrap_or(now);
             state.pace.slow_down(now, from);
         }
         // They may have no time to wait for the end of it.
