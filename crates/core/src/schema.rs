@@ -24,12 +24,13 @@ pub fn schema_of<T: JsonSchema>() -> Value {
 #[derive(Debug)]
 pub struct Schema {
     value: Value,
+    has_choice: bool,
     compiled: OnceLock<Result<Validator, String>>,
 }
 
 impl From<Value> for Schema {
     fn from(value: Value) -> Self {
-        Schema { value, compiled: OnceLock::new() }
+        Schema { has_choice: has_choice(&value), value, compiled: OnceLock::new() }
     }
 }
 
@@ -42,7 +43,7 @@ impl Schema {
     /// Everything that is wrong with a document, in the order of the document.
     pub fn check(&self, document: &Value) -> Vec<Diagnostic> {
         let mut found = Vec::new();
-        if has_choice(&self.value) {
+        if self.has_choice {
             let narrowed = narrow(&self.value, document, "", &mut found);
             match compile(&narrowed) {
                 Ok(validator) => collect(&validator, &narrowed, document, &mut found),

@@ -7,13 +7,14 @@ use std::{
 
 use async_trait::async_trait;
 use serde_json::Value;
-use tokio::sync::{Notify, broadcast};
+use tokio::sync::Notify;
 use trunkline_core::{Effect, Error, ErrorKind, Progress, Recorder, Result, Retry};
 
 use crate::{
     Flush, ItemOutcome, Journal, Ledger, Limits, LogEntry, Notice, Run, RunEvent, RunId, StepPath, Waiting,
     ledger::left_to_a_person,
     log::{About, Logging},
+    notice::Watchers,
     retry::Earlier,
     time::{Clock, Timer, ends_the_run, milliseconds},
 };
@@ -107,7 +108,7 @@ struct Inner {
     run: Mutex<Run>,
     /// What the runs before have left to one that goes over what failed.
     earlier: Option<Arc<Earlier>>,
-    watchers: broadcast::Sender<Notice>,
+    watchers: Arc<Watchers>,
     /// Wakes those who wait for a signal.
     signalled: Notify,
     clock: Clock,
@@ -122,7 +123,7 @@ impl Journaled {
         journal: Arc<dyn Journal>,
         run: Run,
         earlier: Option<Arc<Earlier>>,
-        watchers: broadcast::Sender<Notice>,
+        watchers: Arc<Watchers>,
         (clock, limits): (Clock, Limits),
         (every_step, log): (bool, Logging),
     ) -> Self {
@@ -448,8 +449,7 @@ impl Durability for Journaled {
     }
 
     fn notify(&self, notice: Notice) {
-        // Nobody watching is fine.
-        let _ = self.0.watchers.send(notice);
+        self.0.watchers.tell(notice);
     }
 }
 

@@ -1,6 +1,10 @@
 //! Accepts runs, works on them, takes them up again, stops them.
 
-use std::{collections::BTreeMap, sync::Arc, time::Duration};
+use std::{
+    collections::BTreeMap,
+    sync::{Arc, Weak},
+    time::Duration,
+};
 
 use serde_json::Value;
 use tokio::{
@@ -9,19 +13,17 @@ use tokio::{
 };
 use tracing::Instrument;
 use trunkline_core::{CancellationToken, Connected, Diagnostic, Error, ErrorKind, Result, Spill};
-use uuid::Uuid;
 
 use crate::{
     Claim, Fired, Flow, Flush, Journal, Limits, Notice, Pulse, RetryOf, Run, RunEvent, RunId, RunStatus, StepPath,
     durability::{Durability, Journaled, concerns_the_run, passes},
     interpreter::{Interpreter, joined},
+    notice::Watchers,
     retry::{Earlier, versions},
     stop::Stop,
     time::{Bounds, Clock, milliseconds, system},
 };
 
-/// How many notices a slow watcher may lag behind before it misses some.
-const NOTICES: usize = 4096;
 /// How often a run looks whether another process wants it to stop, or has sent a signal that it waits for.
 const POLL: Duration = Duration::from_millis(500);
 
@@ -70,7 +72,8 @@ pub enum Acceptance {
 /// A run being worked on in the background.
 pub struct Running {
     id: RunId,
-    notices: broadcast::Receiver<Notice>,
+    // Weak, so that watchers hear the end of it however the run ends.
+    watchers: Weak<Watchers>,
     cancellation: CancellationToken,
     pulse: Pulse,
     task: JoinHandle<Result<Run>>,
@@ -84,7 +87,7 @@ impl Running {
 
     /// What happens from now on; a watcher that is too slow misses some notices, never outcomes: those are in the journal.
     pub fn notices(&self) -> broadcast::Receiver<Notice> {
-        self.notices.resubscribe()
+        self.watchers.upgrade().map_or_else(Watchers::over, |watchers| watchers.watch())
     }
 
     /// Tells whether it works, or only waits.
@@ -199,7 +202,7 @@ impl Engine {
         if let Some(schema) = flow.input() {
             schema.accept(&what, &input)?;
         }
-        let id = RunId(Uuid::new_v4().simple().to_string()[..12].to_owned());
+        let id = RunId::new(self.now());
         let claim = self.journal.claim(&id).await?;
         let started = RunEvent::Started {
             flow: flow.name().to_owned(),
@@ -316,7 +319,7 @@ impl Engine {
         claim: Claim,
         earlier: Option<Arc<Earlier>>,
     ) -> Running {
-        let (watchers, notices) = broadcast::channel(NOTICES);
+        let watchers = Arc::<Watchers>::default();
         let cancellation = CancellationToken::new();
         if run.cancel_requested {
             cancellation.cancel();
@@ -328,7 +331,7 @@ impl Engine {
             self.journal.clone(),
             run,
             earlier.clone(),
-            watchers,
+            watchers.clone(),
             given,
             (flow.flushes_every_step(), flow.logging()),
         );
@@ -372,7 +375,7 @@ impl Engine {
             }
             Ok(run)
         });
-        Running { id, notices, cancellation, pulse, task }
+        Running { id, watchers: Arc::downgrade(&watchers), cancellation, pulse, task }
     }
 
     /// Looks what other processes want of the run.

@@ -10,16 +10,29 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use trunkline_core::{Result, pointer_part};
+use uuid::Uuid;
 
 use crate::{Fired, ItemOutcome, LogEntry, LogPage, RunEvent, RunStatus};
 
 /// How many events those get at a time who watch.
 const EVENTS: usize = 256;
 
-/// The name of a run: 12 hexadecimal digits.
+/// The name of a run: 15 digits and lower case letters.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize, JsonSchema)]
 #[serde(transparent)]
 pub struct RunId(pub String);
+
+impl RunId {
+    /// A name for a run that is accepted now (milliseconds since 1970). Names grow with time, so that a journal finds what
+    /// belongs together in one place; those of the same millisecond are told apart by 30 random bits.
+    pub(crate) fn new(now: u64) -> RunId {
+        const DIGITS: &[u8; 32] = b"0123456789abcdefghjkmnpqrstvwxyz";
+        let random = Uuid::new_v4().as_u128() & ((1 << 30) - 1);
+        let number = u128::from(now) << 30 | random;
+        let digit = |place: u32| char::from(DIGITS[(number >> (5 * place) & 31) as usize]);
+        RunId((0..15).rev().map(digit).collect())
+    }
+}
 
 impl fmt::Display for RunId {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {

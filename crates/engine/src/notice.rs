@@ -1,8 +1,37 @@
 //! What those hear who watch a run in the process that works on it.
 
+use std::sync::OnceLock;
+
 use serde::Serialize;
+use tokio::sync::broadcast::{self, Receiver, Sender};
 
 use crate::{RunStatus, StepPath, Waiting};
+
+/// How many notices a slow watcher may lag behind before it misses some.
+const NOTICES: usize = 4096;
+
+/// Those who watch a run. Most runs nobody watches: room for notices is made for the first who does.
+#[derive(Default)]
+pub(crate) struct Watchers(OnceLock<Sender<Notice>>);
+
+impl Watchers {
+    /// What happens from now on.
+    pub(crate) fn watch(&self) -> Receiver<Notice> {
+        self.0.get_or_init(|| Sender::new(NOTICES)).subscribe()
+    }
+
+    pub(crate) fn tell(&self, notice: Notice) {
+        if let Some(sender) = self.0.get() {
+            // That they have left meanwhile is fine.
+            let _ = sender.send(notice);
+        }
+    }
+
+    /// For who comes when all is over.
+    pub(crate) fn over() -> Receiver<Notice> {
+        broadcast::channel(1).1
+    }
+}
 
 /// What somebody who watches a run sees.
 #[derive(Clone, Debug, Serialize)]

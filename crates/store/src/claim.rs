@@ -3,6 +3,7 @@
 
 use std::{
     fs::{self, File, TryLockError},
+    io::ErrorKind as Io,
     path::{Path, PathBuf},
 };
 
@@ -33,8 +34,11 @@ pub(crate) fn claim(dir: &Path, run: &RunId) -> Result<Claim> {
     let dir = dir.join("runs");
     let path = dir.join(format!("{run}.lock"));
     let failed = |error| file_fault("claiming the run", &path, error).with("run", run);
-    key::private_dir(&dir).map_err(failed)?;
-    match hold(&path).map_err(failed)? {
+    let held = match hold(&path) {
+        Err(error) if error.kind() == Io::NotFound => key::private_dir(&dir).and_then(|()| hold(&path)),
+        held => held,
+    };
+    match held.map_err(failed)? {
         Some(held) => Ok(Box::new(held)),
         None => Err(Error::new(ErrorKind::Conflict, format!("another process works on run {run}"))
             .hint("wait until it is done, or end that process: a run goes on where it was")

@@ -112,18 +112,17 @@ impl Store {
 
     /// A connection as it was saved, secrets included.
     pub async fn connection(&self, name: &str) -> Result<Connection> {
-        let wanted = name.to_owned();
-        let secrets = self.readers.read("reading a connection", move |store| {
-            let Some(document) = document(store, &wanted)? else { return names(store).map(Err) };
+        let secrets = self.readers.look("reading a connection", |store| {
+            let Some(document) = document(store, name)? else { return names(store).map(Err) };
             let mut statement =
                 store.prepare_cached("SELECT pointer, key_id, sealed FROM secrets WHERE connection = ?1")?;
             let secret = |row: &rusqlite::Row<'_>| {
                 Ok((row.get::<_, String>(0)?, Sealed { key_id: row.get(1)?, bytes: row.get(2)? }))
             };
-            let secrets = statement.query_map([wanted], secret)?.collect::<rusqlite::Result<Vec<_>>>()?;
+            let secrets = statement.query_map([name], secret)?.collect::<rusqlite::Result<Vec<_>>>()?;
             Ok(Ok((document, secrets)))
         });
-        let (document, secrets) = secrets.await?.map_err(|known| unknown(name, &known))?;
+        let (document, secrets) = secrets?.map_err(|known| unknown(name, &known))?;
         let mut document = parse(name, &document)?;
         for (pointer, sealed) in secrets {
             let secret = self
@@ -177,12 +176,11 @@ impl Store {
 
     /// A connection's document to show: `***` stands for every sealed secret. Nothing is decrypted.
     pub async fn masked_connection(&self, name: &str) -> Result<Value> {
-        let wanted = name.to_owned();
-        let read = self.readers.read("reading a connection", move |store| match document(store, &wanted)? {
+        let read = self.readers.look("reading a connection", |store| match document(store, name)? {
             Some(document) => Ok(Ok(document)),
             None => names(store).map(Err),
         });
-        parse(name, &read.await?.map_err(|known| unknown(name, &known))?)
+        parse(name, &read?.map_err(|known| unknown(name, &known))?)
     }
 
     /// Removes a connection with its secrets and its tokens.

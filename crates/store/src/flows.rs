@@ -106,15 +106,14 @@ impl Store {
 
     /// A kept flow; `not_found` if there is none of this name.
     pub async fn kept_flow(&self, name: &str) -> Result<KeptFlow> {
-        let wanted = name.to_owned();
-        let read = self.readers.read("reading a flow", move |store| {
+        let read = self.readers.look("reading a flow", |store| {
             let mut statement = store.prepare_cached(&format!("{SELECT} WHERE name = ?1"))?;
-            match statement.query_row([wanted], kept).optional()? {
+            match statement.query_row([name], kept).optional()? {
                 Some(flow) => Ok(Ok(flow)),
                 None => names(store).map(Err),
             }
         });
-        read.await?.map_err(|known| no_flow(name, &known))
+        read?.map_err(|known| no_flow(name, &known))
     }
 
     /// Lets a flow's trigger start runs, or no more.
@@ -163,14 +162,12 @@ impl Store {
 
     /// The secret that the sender of a flow's webhook signs with, if there is one.
     pub async fn webhook_secret(&self, name: &str) -> Result<Option<Secret>> {
-        let wanted = name.to_owned();
-        let sealed = self.readers.read("reading a webhook's secret", move |store| {
+        let sealed = self.readers.look("reading a webhook's secret", |store| {
             let mut statement =
                 store.prepare_cached("SELECT key_id, sealed FROM webhooks WHERE flow = ?1 AND sealed IS NOT NULL")?;
-            statement.query_row([wanted], |row| Ok(Sealed { key_id: row.get(0)?, bytes: row.get(1)? })).optional()
+            statement.query_row([name], |row| Ok(Sealed { key_id: row.get(0)?, bytes: row.get(1)? })).optional()
         });
-        sealed
-            .await?
+        sealed?
             .map(|sealed| self.inner.seal.open_text(&Place { table: "webhooks", row: &[name], field: SECRET }, &sealed))
             .transpose()
     }

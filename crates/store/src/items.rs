@@ -88,9 +88,8 @@ impl Store {
         read.await?.into_iter().map(item).collect()
     }
 
-    pub(crate) async fn remembered(&self, run: &RunId, step: &StepPath, key: &str) -> Result<Option<Before>> {
-        let item = (run.clone(), step.clone(), key.to_owned());
-        let read = self.readers.read("reading what was done once", move |store| {
+    pub(crate) fn remembered(&self, run: &RunId, step: &StepPath, key: &str) -> Result<Option<Before>> {
+        self.readers.look("reading what was done once", |store| {
             let mut statement = store.prepare_cached(
                 "SELECT done_once.run, fingerprint, done_once.unknown FROM good_done_once AS done_once
                  JOIN good_runs AS runs USING (flow, connections)
@@ -98,8 +97,7 @@ impl Store {
             )?;
             let before =
                 |row: &Row<'_>| Ok(Before { run: RunId(row.get(0)?), fingerprint: row.get(1)?, unknown: row.get(2)? });
-            statement.query_row([&item.0.0, item.1.as_str(), &item.2], before).optional()
-        });
-        read.await
+            statement.query_row([&run.0, step.as_str(), key], before).optional()
+        })
     }
 }

@@ -6,7 +6,7 @@
 
 use std::{
     collections::{BTreeMap, HashMap, HashSet},
-    sync::{Mutex, MutexGuard, PoisonError},
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
 };
 
 use rusqlite::{Connection, OptionalExtension, Row as SqlRow, params};
@@ -23,9 +23,11 @@ use crate::{
     intact,
     items::{self, Counts, STATUSES},
     row::{Change, Kept, Outcome, Row, SecretPart, damaged, parse, signed, text},
+    schema,
     seal::{Place, Seal},
     sqlite::ours,
     taken,
+    writer::{Insert, Work},
 };
 
 /// A replay reads this many events at a time, or fewer that together reach `PAGE_BYTES`.
@@ -135,27 +137,21 @@ impl Journal for Store {
     }
 
     async fn append(&self, run: &RunId, events: Vec<RunEvent>, flush: Flush) -> Result<()> {
-        self.must_exist(run).await?;
+        self.must_exist(run)?;
         let rows: Result<Vec<_>> = events.into_iter().map(Row::new).collect();
-        let (rows, id, seal) = (rows?, run.clone(), self.inner.seal.clone());
-        let (pending, run) = (self.inner.pending.clone(), run.clone());
-        // Looked at by the thread that writes, which knows of all that was queued before.
-        let whole = {
-            let (pending, run) = (pending.clone(), run.clone());
-            move || pending.whole(&run)
-        };
+        let (rows, pending, run) = (rows?, self.inner.pending.clone(), run.clone());
         if flush == Flush::Now {
-            let work = move |store: &Connection| match whole() {
-                Ok(()) => insert(store, &seal, &id, rows).map(Ok),
-                Err(error) => Ok(Err(error)),
+            let work = Work::Events(run.clone(), rows);
+            let done = move |result: Result<()>| {
+                result.and_then(|()| pending.whole(&run)).inspect_err(|error| pending.tear(&run, error))
             };
-            return self.inner.writer.run(work).await.inspect_err(|error| pending.tear(&run, error))?;
+            return self.inner.writer.wait(work, done).await;
         }
         pending.whole(&run)?;
         let room = self.inner.writer.room().await?;
         let number = pending.add(&run, &rows);
         let keys: Vec<_> = rows.iter().filter_map(|row| row.item(&run)).collect();
-        let work = move |store: &Connection| if whole().is_ok() { insert(store, &seal, &id, rows) } else { Ok(()) };
+        let work = Work::Events(run.clone(), rows);
         self.inner.writer.queue(room, work, move |result| match result.and_then(|()| pending.whole(&run)) {
             Ok(()) => pending.remove(&run, keys, number),
             Err(error) => pending.lose(&run, &error),
@@ -204,8 +200,7 @@ impl Journal for Store {
     }
 
     async fn flow(&self, version: &str) -> Result<Value> {
-        let wanted = version.to_owned();
-        let document = self.readers.read("reading a flow", move |store| flow_document(store, &wanted)).await?;
+        let document = self.readers.look("reading a flow", |store| flow_document(store, version))?;
         let document =
             document.ok_or_else(|| Error::new(ErrorKind::NotFound, format!("there is no flow version {version}")))?;
         serde_json::from_str(&document).map_err(|error| {
@@ -222,12 +217,12 @@ impl Journal for Store {
         if let Some(outcome) = queued {
             return parse(run, &outcome).map(Some);
         }
-        let kept = self.readers.read("reading an item", move |store| {
+        let kept = self.readers.look("reading an item", |store| {
             let mut statement =
                 store.prepare_cached("SELECT outcome FROM good_items WHERE run = ?1 AND step = ?2 AND key = ?3")?;
-            statement.query_row([&item.0.0, item.1.as_str(), &item.2], |row| row.get::<_, String>(0)).optional()
+            statement.query_row([&run.0, step.as_str(), key], |row| row.get::<_, String>(0)).optional()
         });
-        kept.await?.map(|outcome| parse(run, &outcome)).transpose()
+        kept?.map(|outcome| parse(run, &outcome)).transpose()
     }
 
     async fn items(
@@ -242,7 +237,7 @@ impl Journal for Store {
     }
 
     async fn before(&self, run: &RunId, step: &StepPath, key: &str) -> Result<Option<Before>> {
-        self.remembered(run, step, key).await
+        self.remembered(run, step, key)
     }
 
     async fn runs(&self) -> Result<Vec<RunSummary>> {
@@ -259,15 +254,11 @@ impl Journal for Store {
     }
 
     async fn claim(&self, run: &RunId) -> Result<Claim> {
-        let (dir, run) = (self.inner.dir.clone(), run.clone());
-        let of = run.clone();
-        let claimed = tokio::task::spawn_blocking(move || claim::claim(&dir, &of)).await;
-        let claimed = claimed
-            .map_err(|error| Error::new(ErrorKind::Internal, "claiming a run was broken off").source(error))??;
-        if self.inner.pending.whole(&run).is_err() {
+        let claimed = claim::claim(&self.inner.dir, run)?;
+        if self.inner.pending.whole(run).is_err() {
             // What its last owner has queued meets its end as long as it still counts as torn.
             let _ = self.inner.writer.run(|_| Ok(())).await;
-            self.inner.pending.mend(&run);
+            self.inner.pending.mend(run);
         }
         Ok(claimed)
     }
@@ -276,12 +267,11 @@ impl Journal for Store {
         if self.inner.pending.lock().cancels.contains_key(run) {
             return Ok(true);
         }
-        let id = run.clone();
-        let requested = self.readers.read("reading a run", move |store| {
+        let requested = self.readers.look("reading a run", |store| {
             let mut statement = store.prepare_cached("SELECT cancel_requested FROM good_runs WHERE id = ?1")?;
-            statement.query_row([id.0], |row| row.get(0)).optional()
+            statement.query_row([&run.0], |row| row.get(0)).optional()
         });
-        requested.await?.ok_or_else(|| no_run(run))
+        requested?.ok_or_else(|| no_run(run))
     }
 
     async fn signals(&self, run: &RunId, after: u64) -> Result<(Vec<RunEvent>, u64)> {
@@ -304,6 +294,14 @@ impl Journal for Store {
         let found: Result<_> = found.into_iter().map(|kept| kept.event(&self.inner.seal, run)).collect();
         Ok((found?, last.unsigned_abs()))
     }
+}
+
+/// Inserts events of a run, unless some that came before them are lost.
+pub(crate) fn inserts(seal: Arc<Seal>, pending: Arc<Pending>) -> Insert {
+    Box::new(move |store, run, rows| match pending.whole(run) {
+        Ok(()) => insert(store, &seal, run, rows),
+        Err(_) => Ok(()),
+    })
 }
 
 impl Store {
@@ -336,11 +334,11 @@ impl Store {
             }
             store
                 .prepare_cached(
-                    "INSERT INTO runs (id, flow, version, status, started_at, connections)
-                     VALUES (?1, ?2, ?3, ?4, ?5, ?6)",
+                    "INSERT INTO runs (id, flow, version, status, started_at, connections, last)
+                     VALUES (?1, ?2, ?3, ?4, ?5, ?6, 1)",
                 )?
                 .execute(params![id.0, name, version, RunStatus::Running.as_str(), at, connections])?;
-            insert(store, &seal, &id, vec![row])?;
+            insert_event(store, (&seal, &schema::key_id(store)?), &id, 1, row)?;
             taken::take(store, &fired, Some(&id))?;
             Ok(Ok(None))
         });
@@ -360,12 +358,11 @@ impl Store {
         self.inner.writer.run(|_| Ok(())).await
     }
 
-    pub(crate) async fn must_exist(&self, run: &RunId) -> Result<()> {
+    pub(crate) fn must_exist(&self, run: &RunId) -> Result<()> {
         if self.inner.pending.lock().known.contains(run) {
             return Ok(());
         }
-        let id = run.clone();
-        if !self.readers.read("reading a run", move |store| exists(store, &id)).await? {
+        if !self.readers.look("reading a run", |store| exists(store, run))? {
             return Err(no_run(run));
         }
         self.inner.pending.lock().known.insert(run.clone());
@@ -376,40 +373,52 @@ impl Store {
 fn insert(store: &Connection, seal: &Seal, run: &RunId, rows: Vec<Row>) -> rusqlite::Result<()> {
     let mut last = store.prepare_cached("SELECT coalesce(max(seq), 0) FROM events WHERE run = ?1")?;
     let mut seq: i64 = last.query_row([&run.0], |row| row.get(0))?;
-    let mut insert = store.prepare_cached(
-        "INSERT INTO events (run, seq, kind, event, key_id, sealed, sum)
-             VALUES (?1, ?2, ?3, ?4, ?5, ?6, checksum(?1, ?2, ?3, ?4))",
-    )?;
-    let mut counts: Counts = [0; 4];
+    let (mut counts, mut changed, mut cancelled): (Counts, _, _) = ([0; 4], None, false);
+    let key_id = schema::key_id(store)?;
     for row in rows {
         seq += 1;
-        let sealed = row.secret.map(|SecretPart { row, field, plain }| {
-            let place = Place { table: "events", row: &[&run.0, &row], field };
-            seal.seal(store, &place, plain.as_bytes())?.map_err(ours)
-        });
-        let (key_id, bytes) = sealed.transpose()?.map(|sealed| (sealed.key_id, sealed.bytes)).unzip();
-        insert.execute(params![run.0, seq, row.kind, row.event, key_id, bytes])?;
-        match row.change {
+        let change = insert_event(store, (seal, &key_id), run, seq, row)?;
+        match change {
             Change::None => {}
-            Change::Status { status, finished_at } => {
-                let mut update = store.prepare_cached("UPDATE runs SET status = ?2, finished_at = ?3 WHERE id = ?1")?;
-                update.execute(params![run.0, status.as_str(), finished_at])?;
-            }
-            Change::Cancel => {
-                store.prepare_cached("UPDATE runs SET cancel_requested = 1 WHERE id = ?1")?.execute([&run.0])?;
-            }
+            Change::Status { status, finished_at } => changed = Some((status, finished_at)),
+            Change::Cancel => cancelled = true,
             Change::Item(item) => items::keep(store, run, &item, &mut counts)?,
         }
     }
     let [done, skipped, failed, unknown] = counts;
+    let (status, finished_at) = changed.map(|(status, finished_at)| (status.as_str(), finished_at)).unzip();
+    // In one go: each change of the line is a look at its checksum, and another one.
     store
         .prepare_cached(
             "UPDATE runs SET done = done + ?2, skipped = skipped + ?3, failed = failed + ?4, unknown = unknown + ?5,
-                 last = ?6
+                 last = ?6, cancel_requested = cancel_requested OR ?7, status = coalesce(?8, status),
+                 finished_at = CASE WHEN ?8 IS NULL THEN finished_at ELSE ?9 END
              WHERE id = ?1",
         )?
-        .execute(params![run.0, done, skipped, failed, unknown, seq])
+        .execute(params![run.0, done, skipped, failed, unknown, seq, cancelled, status, finished_at.flatten()])
         .map(drop)
+}
+
+/// Inserts an event of this number, sealed with this key; what else it changes.
+fn insert_event(
+    store: &Connection,
+    (seal, key_id): (&Seal, &str),
+    run: &RunId,
+    seq: i64,
+    row: Row,
+) -> rusqlite::Result<Change> {
+    let sealed = row.secret.map(|SecretPart { row, field, plain }| {
+        let place = Place { table: "events", row: &[&run.0, &row], field };
+        seal.seal_with(key_id, &place, plain.as_bytes()).map_err(ours)
+    });
+    let (key_id, bytes) = sealed.transpose()?.map(|sealed| (sealed.key_id, sealed.bytes)).unzip();
+    store
+        .prepare_cached(
+            "INSERT INTO events (run, seq, kind, event, key_id, sealed, sum)
+             VALUES (?1, ?2, ?3, ?4, ?5, ?6, checksum(?1, ?2, ?3, ?4))",
+        )?
+        .execute(params![run.0, seq, row.kind, row.event, key_id, bytes])?;
+    Ok(row.change)
 }
 
 fn page(store: &Connection, run: &RunId, after: i64) -> rusqlite::Result<Vec<Kept>> {

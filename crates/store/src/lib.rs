@@ -47,7 +47,7 @@ use std::{
     fmt,
     io::ErrorKind as Io,
     path::{Path, PathBuf},
-    sync::Arc,
+    sync::{Arc, atomic::AtomicBool},
     time::{SystemTime, UNIX_EPOCH},
 };
 
@@ -82,6 +82,8 @@ struct Inner {
     seal: Arc<Seal>,
     writer: Writer,
     pending: Arc<Pending>,
+    /// Whether a step of this process has spilled a file, or has gone on with one that was.
+    spills: AtomicBool,
 }
 
 impl Store {
@@ -103,21 +105,23 @@ impl Store {
             }
         }
         make(dir, &path).map_err(|error| sqlite::file_fault("making the data directory", dir, error))?;
+        let pending = Arc::<Pending>::default();
         let (seal, writer, changes) = match sqlite::open_writer(&path)? {
             Opened::ToWrite(mut connection) => {
                 // Once more: another process may have made the store in between.
                 let seal = schema::migrate(&mut connection, &path, &ring)?.unlock(ring, &path)?;
                 let looked = intact::in_order(&connection).and_then(|()| spill::sweep(dir, &connection));
                 looked.map_err(|error| sqlite::fault("looking over the store", &path, error))?;
-                (seal, Writer::start(connection, &path)?, true)
+                let seal = Arc::new(seal);
+                (seal.clone(), Writer::start(connection, &path, journal::inserts(seal, pending.clone()))?, true)
             }
             Opened::ToRead(refusal) => {
                 let seal = schema::current(&path)?.ok_or_else(|| refusal.clone())?.unlock(ring, &path)?;
-                (seal, Writer::refusing(&path, refusal), false)
+                (Arc::new(seal), Writer::refusing(&path, refusal), false)
             }
         };
         let inner =
-            Inner { dir: dir.to_owned(), seal: Arc::new(seal), writer, pending: Arc::default(), path: path.clone() };
+            Inner { dir: dir.to_owned(), seal, writer, pending, path: path.clone(), spills: AtomicBool::new(false) };
         Ok(Store { readers: Readers::new(&path, changes), inner: Arc::new(inner) })
     }
 

@@ -10,6 +10,7 @@ use crate::{
     row::{damaged, signed, text},
     seal::{Place, Seal, Sealed},
     sqlite::ours,
+    writer::Work,
 };
 
 /// The field of its [`Place`].
@@ -18,10 +19,11 @@ pub(crate) const ENTRY: &str = "entry";
 impl Store {
     /// Queues an entry: it goes to disk with the events that come after it.
     pub(crate) async fn add_to_log(&self, run: &RunId, entry: LogEntry) -> Result<()> {
-        self.must_exist(run).await?;
+        self.must_exist(run)?;
         let (plain, id, seal) = (Zeroizing::new(text(&entry)?), run.clone(), self.inner.seal.clone());
         let room = self.inner.writer.room().await?;
-        self.inner.writer.queue(room, move |store| insert(store, &seal, &id, plain.as_bytes()), drop)
+        let work = Work::Other(Box::new(move |store| insert(store, &seal, &id, plain.as_bytes())));
+        self.inner.writer.queue(room, work, drop)
     }
 
     /// A page of entries after this number.

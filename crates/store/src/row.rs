@@ -86,9 +86,11 @@ impl Row {
             RunEvent::CancelRequested { .. } => Change::Cancel,
             _ => Change::None,
         };
-        let event = serde_json::to_value(&event).map_err(not_json)?;
-        let kind = event.get("event").and_then(Value::as_str).unwrap_or_default().to_owned();
-        Ok(Row { kind, event: event.to_string(), secret, change })
+        let event = text(&event)?;
+        // The tag of an event stands before all else.
+        let kind = event.strip_prefix(r#"{"event":""#).and_then(|rest| rest.split('"').next());
+        let kind = kind.ok_or_else(|| Error::new(ErrorKind::Internal, "an event does not say what it is"))?.to_owned();
+        Ok(Row { kind, event, secret, change })
     }
 
     /// The item that the event is about.

@@ -52,8 +52,12 @@ impl Seal {
     /// Seals with the key that the store names in this transaction. Once a transaction has named another key, nothing is
     /// ever sealed with the one before, by whatever process: that is why an old key can be dropped in the end.
     pub(crate) fn seal(&self, store: &Connection, place: &Place<'_>, plain: &[u8]) -> rusqlite::Result<Result<Sealed>> {
-        let id = schema::key_id(store)?;
-        Ok(self.key(&id, place).and_then(|key| seal(&key, &self.instance, place, plain)))
+        Ok(self.seal_with(&schema::key_id(store)?, place, plain))
+    }
+
+    /// The same for several in one transaction, with the key that the store has named in it.
+    pub(crate) fn seal_with(&self, key_id: &str, place: &Place<'_>, plain: &[u8]) -> Result<Sealed> {
+        seal(&*self.key(key_id, place)?, &self.instance, place, plain)
     }
 
     /// Opens what was sealed for this place. Anything else is refused: an unknown key as `config`, all else as `store`.

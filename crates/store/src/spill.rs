@@ -8,6 +8,7 @@ use std::{
     fs,
     io::{self, ErrorKind as Io, SeekFrom},
     path::{Path, PathBuf},
+    sync::atomic::Ordering,
 };
 
 use futures::{StreamExt, TryStreamExt};
@@ -34,6 +35,7 @@ const PIECE: usize = 256 << 10;
 #[async_trait]
 impl Spill for Store {
     async fn spill(&self, run: &str, step: &str, file: &FileRef, stream: FileStream) -> Result<FileStream> {
+        self.inner.spills.store(true, Ordering::Relaxed);
         let copies = Copies::of(self.dir(), run, step)?;
         if !copies.dir.exists() {
             let dir = self.dir().to_owned();
@@ -46,12 +48,16 @@ impl Spill for Store {
     }
 
     async fn spilled(&self, run: &str, step: &str, from: &Position) -> Result<Option<FileStream>> {
+        self.inner.spills.store(true, Ordering::Relaxed);
         Copies::of(self.dir(), run, step)?.open(from).await
     }
 
     async fn unspill(&self, run: &str, step: Option<&str>) {
+        // Few steps spill anything, and all of them come here.
+        if step.is_some() && !self.inner.spills.load(Ordering::Relaxed) {
+            return;
+        }
         let Ok(copies) = Copies::of(self.dir(), run, step.unwrap_or_default()) else { return };
-        // Looked at first: few runs spill anything, and all of their steps come here.
         if copies.dir.exists() {
             let whole = step.is_none();
             let remove = move || if whole { fs::remove_dir_all(&copies.dir) } else { copies.remove() };

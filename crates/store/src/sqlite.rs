@@ -135,7 +135,26 @@ impl Readers {
         Arc::new(Readers { path: path.to_owned(), changes, idle: Mutex::default(), room: Semaphore::new(READERS) })
     }
 
-    /// Runs `read` on one state of the store, off the async threads.
+    /// Runs `look` on one state of the store, where it is called: for a few rows that are found by their keys. These take
+    /// less time than it takes to wake another thread, and no writer ever keeps a reader waiting.
+    pub(crate) fn look<T>(
+        &self,
+        tried: &'static str,
+        look: impl FnOnce(&Connection) -> rusqlite::Result<T>,
+    ) -> Result<T> {
+        self.on_one_state(look).map_err(|error| fault(tried, &self.path, error))
+    }
+
+    fn on_one_state<T>(&self, read: impl FnOnce(&Connection) -> rusqlite::Result<T>) -> rusqlite::Result<T> {
+        let mut connection = self.take()?;
+        let transaction = connection.transaction()?;
+        let value = read(&transaction)?;
+        transaction.finish()?;
+        self.idle.lock().unwrap_or_else(PoisonError::into_inner).push(connection);
+        Ok(value)
+    }
+
+    /// The same for whatever may take longer: off the async threads.
     pub(crate) async fn read<T: Send + 'static>(
         self: &Arc<Self>,
         tried: &'static str,
@@ -143,15 +162,7 @@ impl Readers {
     ) -> Result<T> {
         let _room = self.room.acquire().await.map_err(|error| Error::new(ErrorKind::Internal, tried).source(error))?;
         let readers = self.clone();
-        let result = tokio::task::spawn_blocking(move || {
-            let mut connection = readers.take()?;
-            let transaction = connection.transaction()?;
-            let value = read(&transaction)?;
-            transaction.finish()?;
-            readers.idle.lock().unwrap_or_else(PoisonError::into_inner).push(connection);
-            Ok(value)
-        });
-        match result.await {
+        match tokio::task::spawn_blocking(move || readers.on_one_state(read)).await {
             Ok(result) => result.map_err(|error| fault(tried, &self.path, error)),
             Err(error) => Err(Error::new(ErrorKind::Internal, format!("{tried} was broken off")).source(error)),
         }

@@ -20,9 +20,7 @@ pub(crate) fn field(version: i64) -> String {
 #[async_trait]
 impl Vault for Store {
     async fn load(&self, connection: &str) -> Result<Option<VaultEntry>> {
-        let (name, seal) = (connection.to_owned(), self.inner.seal.clone());
-        let found = self.readers.read("reading the vault", move |store| entry(store, &seal, &name));
-        found.await?.transpose()
+        self.readers.look("reading the vault", |store| entry(store, &self.inner.seal, connection))?.transpose()
     }
 
     /// Also fails, with `not_found`, for a connection that has been removed: its tokens must not come back.

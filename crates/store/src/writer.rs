@@ -1,5 +1,5 @@
 //! The one thread that writes. It takes everything that is queued, runs it in one transaction, commits, and then answers
-//! everybody: sixty-four waiters cost one flush of the disk, not sixty-four.
+//! everybody: sixty-four waiters cost one flush of the disk, not sixty-four. Events of one run are inserted together.
 //!
 //! A transaction that fails is rolled back, and all who wait for it get the error; nothing is tried again here. If the disk
 //! or the system refused in a way that passes (see [`Fault`]), the writer goes on with the next one. Anything else poisons
@@ -7,22 +7,24 @@
 //! it could not write), so all who come later get the same error, and the next process reads from disk what is there.
 
 use std::{
+    collections::HashMap,
     path::{Path, PathBuf},
     sync::{
-        Arc, Mutex, OnceLock, PoisonError,
+        Arc, Condvar, Mutex, MutexGuard, OnceLock, PoisonError,
         atomic::{AtomicBool, AtomicU64, Ordering},
-        mpsc::{self, Receiver, RecvTimeoutError, Sender},
     },
     thread::{self, JoinHandle},
-    time::{Duration, Instant},
+    time::Duration,
 };
 
 use rusqlite::{Connection, TransactionBehavior, config::DbConfig};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, oneshot};
 use trunkline_core::{Error, ErrorKind, Result};
+use trunkline_engine::RunId;
 
 use crate::{
     Fault,
+    row::Row,
     sqlite::{fault, file_fault},
 };
 
@@ -31,8 +33,20 @@ const QUEUE: usize = 1024;
 /// How long jobs that nobody waits for may gather before they are written.
 const GATHER: Duration = Duration::from_millis(5);
 
-type Work = Box<dyn FnOnce(&Connection) -> rusqlite::Result<()> + Send>;
+/// What is to be written.
+pub(crate) enum Work {
+    /// Events of a run. They go in after all that is not events and is queued with them: who had to wait for something has
+    /// waited for it before he appended them.
+    Events(RunId, Vec<Row>),
+    /// Anything else.
+    Other(Task),
+}
+
+type Task = Box<dyn FnOnce(&Connection) -> rusqlite::Result<()> + Send>;
+
 type Done = Box<dyn FnOnce(Result<()>) + Send>;
+/// How events are inserted.
+pub(crate) type Insert = Box<dyn Fn(&Connection, &RunId, Vec<Row>) -> rusqlite::Result<()> + Send>;
 
 /// A place in the queue, given back when the job is done.
 pub(crate) type Room = OwnedSemaphorePermit;
@@ -45,10 +59,36 @@ struct Job {
 }
 
 pub(crate) struct Writer {
-    jobs: Option<Sender<Job>>,
+    queue: Arc<Queue>,
     room: Arc<Semaphore>,
     state: Arc<State>,
     thread: Option<JoinHandle<()>>,
+}
+
+#[derive(Default)]
+struct Queue {
+    queued: Mutex<Queued>,
+    /// Wakes the thread, if what it waits for has come.
+    came: Condvar,
+}
+
+#[derive(Default)]
+struct Queued {
+    jobs: Vec<Job>,
+    /// Nothing is to be gained by waiting for more.
+    urgent: bool,
+    /// No more will come.
+    closed: bool,
+    waits: Waits,
+}
+
+/// What the thread waits for. To wake it takes longer than to queue a job.
+#[derive(Default, PartialEq)]
+enum Waits {
+    #[default]
+    No,
+    ForAny,
+    ForUrgent,
 }
 
 struct State {
@@ -80,21 +120,22 @@ impl State {
 }
 
 impl Writer {
-    pub(crate) fn start(connection: Connection, path: &Path) -> Result<Self> {
-        let state = Arc::new(State::new(path, None));
-        let (jobs, queue) = mpsc::channel();
-        let of_thread = state.clone();
+    pub(crate) fn start(connection: Connection, path: &Path, insert: Insert) -> Result<Self> {
+        let (state, queue) = (Arc::new(State::new(path, None)), Arc::<Queue>::default());
+        let (of_thread, jobs) = (state.clone(), queue.clone());
         let thread = thread::Builder::new()
             .name("trunkline-store".into())
-            .spawn(move || serve(connection, &queue, &of_thread))
+            .spawn(move || serve(connection, &jobs, &of_thread, &insert))
             .map_err(|error| file_fault("starting the thread that writes the store", path, error))?;
-        Ok(Writer { jobs: Some(jobs), room: Arc::new(Semaphore::new(QUEUE)), state, thread: Some(thread) })
+        Ok(Writer { queue, room: Arc::new(Semaphore::new(QUEUE)), state, thread: Some(thread) })
     }
 
     /// One that refuses everything, for a store that can only be looked at.
     pub(crate) fn refusing(path: &Path, refusal: Error) -> Self {
         let state = Arc::new(State::new(path, Some(refusal)));
-        Writer { jobs: None, room: Arc::new(Semaphore::new(QUEUE)), state, thread: None }
+        let queue = Arc::<Queue>::default();
+        queue.close();
+        Writer { queue, room: Arc::new(Semaphore::new(QUEUE)), state, thread: None }
     }
 
     /// Whether something was written since this was asked last, and all went well.
@@ -119,13 +160,22 @@ impl Writer {
     }
 
     /// Queues work that nobody waits for; `done` is called once it is on disk, or will never be.
-    pub(crate) fn queue(
+    pub(crate) fn queue(&self, room: Room, work: Work, done: impl FnOnce(Result<()>) + Send + 'static) -> Result<()> {
+        self.send(Job { work, done: Box::new(done), urgent: false, room })
+    }
+
+    /// Waits until work is on disk, with everything that was queued before it, and `done` was called as by [`Writer::queue`].
+    pub(crate) async fn wait(
         &self,
-        room: Room,
-        work: impl FnOnce(&Connection) -> rusqlite::Result<()> + Send + 'static,
-        done: impl FnOnce(Result<()>) + Send + 'static,
+        work: Work,
+        done: impl FnOnce(Result<()>) -> Result<()> + Send + 'static,
     ) -> Result<()> {
-        self.send(Job { work: Box::new(work), done: Box::new(done), urgent: false, room })
+        let room = self.room().await?;
+        let (answer, answered) = oneshot::channel();
+        // Nobody listens any more if the caller was cancelled.
+        let done = move |result| drop(answer.send(done(result)));
+        self.send(Job { work, done: Box::new(done), urgent: true, room })?;
+        answered.await.unwrap_or_else(|_| Err(self.state.poisoned()))
     }
 
     /// Runs work and returns what it returned once it is on disk, with everything that was queued before it.
@@ -135,35 +185,69 @@ impl Writer {
         &self,
         work: impl FnOnce(&Connection) -> rusqlite::Result<T> + Send + 'static,
     ) -> Result<T> {
-        let room = self.room().await?;
         let value = Arc::new(Mutex::new(None));
-        let (answer, answered) = oneshot::channel();
         let found = value.clone();
-        self.send(Job {
-            work: Box::new(move |transaction| {
-                *found.lock().unwrap_or_else(PoisonError::into_inner) = Some(work(transaction)?);
-                Ok(())
-            }),
-            // Nobody listens any more if the caller was cancelled.
-            done: Box::new(move |result| drop(answer.send(result))),
-            urgent: true,
-            room,
-        })?;
-        answered.await.unwrap_or_else(|_| Err(self.state.poisoned()))?;
+        let work = Work::Other(Box::new(move |transaction| {
+            *found.lock().unwrap_or_else(PoisonError::into_inner) = Some(work(transaction)?);
+            Ok(())
+        }));
+        self.wait(work, |result| result).await?;
         let value = value.lock().unwrap_or_else(PoisonError::into_inner).take();
         value.ok_or_else(|| self.state.poisoned())
     }
 
     fn send(&self, job: Job) -> Result<()> {
-        let sent = self.jobs.as_ref().map(|jobs| jobs.send(job));
-        if matches!(sent, Some(Ok(()))) { Ok(()) } else { Err(self.state.poisoned()) }
+        if self.queue.push(job) { Ok(()) } else { Err(self.state.poisoned()) }
+    }
+}
+
+impl Queue {
+    fn lock(&self) -> MutexGuard<'_, Queued> {
+        self.queued.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Whether somebody will take it.
+    fn push(&self, job: Job) -> bool {
+        let mut queued = self.lock();
+        if queued.closed {
+            return false;
+        }
+        queued.jobs.push(job);
+        queued.urgent |= queued.jobs.last().is_some_and(|job| job.urgent) || queued.jobs.len() >= QUEUE;
+        let wakes = queued.waits == Waits::ForAny || (queued.waits == Waits::ForUrgent && queued.urgent);
+        if wakes {
+            queued.waits = Waits::No;
+            drop(queued);
+            self.came.notify_one();
+        }
+        true
+    }
+
+    fn close(&self) {
+        self.lock().closed = true;
+        self.came.notify_one();
+    }
+
+    /// All that is queued; if nobody waits for any of it, also what comes within the next few milliseconds. Nothing if no
+    /// more will come.
+    fn take(&self) -> Option<Vec<Job>> {
+        let mut queued = self.lock();
+        queued.waits = Waits::ForAny;
+        let is_idle = |queued: &mut Queued| queued.jobs.is_empty() && !queued.closed;
+        queued = self.came.wait_while(queued, is_idle).unwrap_or_else(PoisonError::into_inner);
+        queued.waits = Waits::ForUrgent;
+        let can_wait = |queued: &mut Queued| !queued.urgent && !queued.closed;
+        let waited = self.came.wait_timeout_while(queued, GATHER, can_wait);
+        queued = waited.unwrap_or_else(PoisonError::into_inner).0;
+        (queued.waits, queued.urgent) = (Waits::No, false);
+        Some(std::mem::take(&mut queued.jobs)).filter(|jobs| !jobs.is_empty())
     }
 }
 
 /// Writes what is still queued and closes the file.
 impl Drop for Writer {
     fn drop(&mut self) {
-        self.jobs = None;
+        self.queue.close();
         if let Some(thread) = self.thread.take() {
             // A panic over there has been reported there.
             let _ = thread.join();
@@ -171,17 +255,18 @@ impl Drop for Writer {
     }
 }
 
-fn serve(mut connection: Connection, queue: &Receiver<Job>, state: &State) {
-    while let Ok(first) = queue.recv() {
+fn serve(mut connection: Connection, queue: &Queue, state: &State, insert: &Insert) {
+    let _end = Ends(queue);
+    while let Some(jobs) = queue.take() {
         let (mut works, mut dones, mut rooms) = (Vec::new(), Vec::new(), Vec::new());
-        for job in gather(first, queue) {
+        for job in jobs {
             works.push(job.work);
             dones.push(job.done);
             rooms.push(job.room);
         }
         let result = match state.poison.get() {
             Some(poison) => Err(poison.clone()),
-            None => written(&mut connection, works, state),
+            None => written(&mut connection, works, state, insert),
         };
         for done in dones {
             done(result.clone());
@@ -190,9 +275,9 @@ fn serve(mut connection: Connection, queue: &Receiver<Job>, state: &State) {
 }
 
 /// Writes all of it or nothing.
-fn written(connection: &mut Connection, works: Vec<Work>, state: &State) -> Result<()> {
+fn written(connection: &mut Connection, works: Vec<Work>, state: &State, insert: &Insert) -> Result<()> {
     let before = connection.total_changes();
-    match commit(connection, works) {
+    match commit(connection, works, insert) {
         Ok(()) => {
             state.commits.fetch_add(1, Ordering::Relaxed);
             if connection.total_changes() > before {
@@ -214,28 +299,27 @@ fn written(connection: &mut Connection, works: Vec<Work>, state: &State) -> Resu
     }
 }
 
-/// All that is queued; if nobody waits for any of it, also what comes within the next few milliseconds.
-fn gather(first: Job, queue: &Receiver<Job>) -> Vec<Job> {
-    let mut urgent = first.urgent;
-    let mut batch = vec![first];
-    let until = Instant::now() + GATHER;
-    while batch.len() < QUEUE {
-        let wait = if urgent { Duration::ZERO } else { until.saturating_duration_since(Instant::now()) };
-        match queue.recv_timeout(wait) {
-            Ok(job) => {
-                urgent |= job.urgent;
-                batch.push(job);
-            }
-            Err(RecvTimeoutError::Timeout | RecvTimeoutError::Disconnected) => break,
+fn commit(connection: &mut Connection, works: Vec<Work>, insert: &Insert) -> rusqlite::Result<()> {
+    let transaction = connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
+    let mut events: HashMap<RunId, Vec<Row>> = HashMap::new();
+    for work in works {
+        match work {
+            Work::Events(run, rows) => events.entry(run).or_default().extend(rows),
+            Work::Other(work) => work(&transaction)?,
         }
     }
-    batch
-}
-
-fn commit(connection: &mut Connection, works: Vec<Work>) -> rusqlite::Result<()> {
-    let transaction = connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
-    for work in works {
-        work(&transaction)?;
+    for (run, rows) in events {
+        insert(&transaction, &run, rows)?;
     }
     transaction.commit()
+}
+
+/// However the thread ends, nobody waits for it any more.
+struct Ends<'a>(&'a Queue);
+
+impl Drop for Ends<'_> {
+    fn drop(&mut self) {
+        self.0.close();
+        self.0.lock().jobs.clear();
+    }
 }
