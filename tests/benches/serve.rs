@@ -11,7 +11,7 @@ use std::{fs, time::Instant};
 use serde_json::{Value, json};
 use server::{rate, server};
 use trunkline_tests::{
-    Cli, http,
+    Cli, http, memory,
     serve::{Serve, keep},
 };
 
@@ -32,9 +32,7 @@ fn flow() -> Value {
 
 /// The memory a process has now, in MB.
 fn memory(process: u32) -> f64 {
-    let status = fs::read_to_string(format!("/proc/{process}/status")).unwrap_or_default();
-    let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:")).unwrap_or_default();
-    line.trim().trim_end_matches(" kB").parse::<f64>().unwrap_or(f64::NAN) / 1024.0
+    memory::status(process, "VmRSS").map_or(f64::NAN, |kibibytes| kibibytes as f64 / 1024.0)
 }
 
 /// The seconds of processor time a process has used, in user mode and in the kernel's.

@@ -249,13 +249,6 @@ async fn a_copy_goes_when_its_step_fails_or_its_run_is_cancelled_and_stays_while
     assert_eq!(fs::read_dir(cli.data().join("spill")).unwrap().count(), 0);
 }
 
-/// The most memory that a process has had so far, in KiB; `None` when it has ended.
-#[cfg(target_os = "linux")]
-fn peak(process: u32) -> Option<u64> {
-    let status = fs::read_to_string(format!("/proc/{process}/status")).ok()?;
-    status.lines().find_map(|line| line.strip_prefix("VmHWM:")?.trim().strip_suffix(" kB")?.trim().parse().ok())
-}
-
 #[cfg(target_os = "linux")]
 #[tokio::test(flavor = "multi_thread")]
 async fn a_copy_needs_no_more_memory_the_larger_it_is() {
@@ -264,15 +257,7 @@ async fn a_copy_needs_no_more_memory_the_larger_it_is() {
         let rig = Rig::new(export(blocks)).await;
         let (cli, flow, input) = rig.cli().await;
         let child = cli.start(&["run", &flow, "--input", &input, "--json"]);
-        let process = child.id().unwrap();
-        let watch = tokio::spawn(async move {
-            let mut most = 0;
-            while let Some(now) = peak(process) {
-                most = now.max(most);
-                tokio::time::sleep(Duration::from_millis(10)).await;
-            }
-            most
-        });
+        let watch = trunkline_tests::memory::peak(child.id().unwrap());
         finish(child).await.expect(0);
         peaks.push(watch.await.unwrap());
     }

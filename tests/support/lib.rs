@@ -4,7 +4,10 @@
 //! the real binary in a process of its own, so that it can be killed.
 
 pub mod hostile;
+pub mod library;
 pub mod login;
+#[cfg(target_os = "linux")]
+pub mod memory;
 pub mod peers;
 pub mod proxy;
 pub mod refresh;

@@ -7,7 +7,7 @@ use std::{
 
 use serde_json::{Map, Value};
 use trunkline_core::{ConnectorSpec, Diagnostic, Error, ErrorKind, Result, Secret};
-use trunkline_engine::{Acceptance, Fired, Flow, Granted, Running, Trigger};
+use trunkline_engine::{Acceptance, Fired, Flow, Granted, Journal, Running, Trigger};
 use trunkline_store::{ConnectionSummary, FlowToKeep, KeptFlow};
 
 use crate::{
@@ -65,12 +65,11 @@ impl Runtime {
         if flow.calls().next().is_none() {
             return Ok(flow.clone());
         }
-        let kept = self.store.kept_flows().await?;
-        let find = |name: &str| {
-            let called = kept.iter().find(|one| one.name == name)?;
-            Flow::from_value(called.document.clone()).ok()
-        };
-        flow.link(&find).map_err(|found| {
+        let mut kept = BTreeMap::new();
+        for one in self.store.kept_flows().await? {
+            kept.extend(self.flow_of(&one).await.ok().map(|flow| (one.name, flow)));
+        }
+        flow.link(&|name| kept.get(name).cloned()).map_err(|found| {
             let what = format!("flow {}", flow.name());
             let error = Diagnostic::into_error(&what, &found).unwrap_or_else(|| Error::new(ErrorKind::Config, what));
             error.hint(
@@ -82,17 +81,17 @@ impl Runtime {
     /// A kept flow, and the flow itself, not linked with those it calls.
     pub async fn kept_flow(&self, name: &str) -> Result<(KeptFlow, Flow)> {
         let kept = self.store.kept_flow(name).await?;
-        let flow = self.flow_of(&kept)?;
+        let flow = self.flow_of(&kept).await?;
         Ok((kept, flow))
     }
 
     /// The flow that is kept here, read once a version.
-    pub(crate) fn flow_of(&self, kept: &KeptFlow) -> Result<Flow> {
+    pub(crate) async fn flow_of(&self, kept: &KeptFlow) -> Result<Flow> {
         let flows = || self.flows.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some(flow) = flows().get(&kept.version) {
             return Ok(flow.clone());
         }
-        let flow = Flow::from_value(kept.document.clone()).map_err(|found| {
+        let flow = Flow::from_value(self.store.flow(&kept.version).await?).map_err(|found| {
             let what = format!("the kept flow {}", kept.name);
             let error = Diagnostic::into_error(&what, &found);
             error.unwrap_or_else(|| Error::new(ErrorKind::Config, format!("{what} cannot be read")))

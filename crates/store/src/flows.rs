@@ -19,7 +19,7 @@ use crate::{
 /// The field of a webhook's sealed secret.
 pub(crate) const SECRET: &str = "secret";
 
-/// A flow that is kept under its name. Times are milliseconds since 1970 (UTC).
+/// A flow that is kept under its name; `Journal::flow` has the document of its version. Times are milliseconds since 1970 (UTC).
 #[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct KeptFlow {
     /// Its name.
@@ -32,9 +32,6 @@ pub struct KeptFlow {
     pub connections: BTreeMap<String, String>,
     /// What every run gets beside what it is started with.
     pub input: Map<String, Value>,
-    /// Its document.
-    #[serde(skip)]
-    pub document: Value,
     /// Its trigger has dealt with everything up to this time; nothing while it has yet to begin.
     pub through: Option<u64>,
     /// Hash of the token in its webhook's address.
@@ -187,10 +184,9 @@ impl Store {
     }
 }
 
-const SELECT: &str = "SELECT name, kept_flows.version, active, connections, input, document, through, token_hash,
+const SELECT: &str = "SELECT name, version, active, connections, input, through, token_hash,
                              sealed IS NOT NULL, created_at, updated_at
-                      FROM good_kept_flows AS kept_flows JOIN good_flows AS flows USING (version)
-                      LEFT JOIN good_webhooks AS webhooks ON flow = name";
+                      FROM good_kept_flows AS kept_flows LEFT JOIN good_webhooks AS webhooks ON flow = name";
 
 fn kept(row: &Row<'_>) -> rusqlite::Result<KeptFlow> {
     fn json<T: serde::de::DeserializeOwned>(row: &Row<'_>, column: usize) -> rusqlite::Result<T> {
@@ -205,12 +201,11 @@ fn kept(row: &Row<'_>) -> rusqlite::Result<KeptFlow> {
         active: row.get(2)?,
         connections: json(row, 3)?,
         input: json(row, 4)?,
-        document: json(row, 5)?,
-        through: row.get::<_, Option<i64>>(6)?.map(i64::unsigned_abs),
-        token_hash: row.get(7)?,
-        has_secret: row.get(8)?,
-        created_at: row.get::<_, i64>(9)?.unsigned_abs(),
-        updated_at: row.get::<_, i64>(10)?.unsigned_abs(),
+        through: row.get::<_, Option<i64>>(5)?.map(i64::unsigned_abs),
+        token_hash: row.get(6)?,
+        has_secret: row.get(7)?,
+        created_at: row.get::<_, i64>(8)?.unsigned_abs(),
+        updated_at: row.get::<_, i64>(9)?.unsigned_abs(),
     })
 }
 

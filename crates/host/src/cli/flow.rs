@@ -6,7 +6,7 @@ use serde_json::{Value, json};
 use trunkline::{
     Keeping, Runtime,
     core::{Diagnostic, Error, ErrorKind, Registry, Result, Secret, Severity},
-    engine::{FILTERS, Flow, Trigger},
+    engine::{FILTERS, Flow, Journal, Trigger},
     store::KeptFlow,
 };
 
@@ -153,11 +153,15 @@ pub(crate) async fn flow(runtime: &Runtime, command: FlowCommand, output: &Outpu
         }
         FlowCommand::List => {
             let all = runtime.store().kept_flows().await?;
+            let mut triggers = Vec::new();
+            for one in &all {
+                let document = runtime.store().flow(&one.version).await?;
+                triggers.push(document["trigger"].as_object().and_then(|kinds| kinds.keys().next().cloned()));
+            }
             output.show(&all, || {
-                let rows = all.iter().map(|one| {
+                let rows = all.iter().zip(triggers).map(|(one, trigger)| {
                     let slots = one.connections.iter().map(|(slot, name)| format!("{slot}={name}"));
                     let slots = slots.collect::<Vec<_>>().join(", ");
-                    let trigger = one.document["trigger"].as_object().and_then(|kinds| kinds.keys().next().cloned());
                     let trigger = trigger.unwrap_or_else(|| "-".to_owned());
                     let (name, version) = (one.name.clone(), one.version.clone());
                     vec![name, version, activity(one).into(), trigger, slots, time(one.updated_at)]
@@ -168,7 +172,7 @@ pub(crate) async fn flow(runtime: &Runtime, command: FlowCommand, output: &Outpu
         FlowCommand::Show { name } => {
             let kept = runtime.store().kept_flow(&name).await?;
             let mut shown = serde_json::to_value(&kept).unwrap_or_default();
-            shown["document"] = kept.document;
+            shown["document"] = runtime.store().flow(&kept.version).await?;
             output.json(&shown);
         }
         FlowCommand::Activate { name } => {

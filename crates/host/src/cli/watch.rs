@@ -2,17 +2,21 @@
 
 use std::{
     collections::BTreeMap,
+    sync::{Arc, Mutex, PoisonError},
     time::{Duration, Instant},
 };
 
 use indicatif::{ProgressBar, ProgressStyle};
-use tokio::sync::broadcast::error::RecvError;
+use tokio::sync::broadcast::{Receiver, error::RecvError};
 use trunkline::{
     core::Result,
-    engine::{Notice, Progress, Rate, Run, Running, StepPath},
+    engine::{Notice, Progress, Rate, Run, Running, StepPath, Waiting},
 };
 
 use super::{output::Output, runs::waits, watching::span};
+
+/// How often a terminal is drawn anew.
+const DRAWN_EVERY: Duration = Duration::from_millis(100);
 
 /// How often somebody who is not at a terminal gets a line.
 const LINE_EVERY: Duration = Duration::from_secs(10);
@@ -29,6 +33,8 @@ struct Seen {
     bytes: u64,
     items_rate: Rate,
     bytes_rate: Rate,
+    /// Steps that have begun to wait, and nobody has been told.
+    waiting: Vec<(StepPath, Waiting)>,
 }
 
 impl Seen {
@@ -52,6 +58,7 @@ impl Seen {
                     _ => self.failed += 1,
                 }
             }
+            Notice::Waiting { step, wait } => self.waiting.push((step.clone(), wait.clone())),
             _ => {}
         }
     }
@@ -89,35 +96,48 @@ impl Seen {
 
 /// Watches a run to its end.
 pub(crate) async fn watch(running: Running, output: &Output) -> Result<Run> {
-    let mut notices = running.notices();
     let (since, mut last_line) = (Instant::now(), Instant::now());
-    let mut seen = Seen::default();
-    let at = || u64::try_from(since.elapsed().as_millis()).unwrap_or(u64::MAX);
+    let counted = Arc::<Mutex<Seen>>::default();
+    // In a task of its own: there are thousands of notices a second, and a person sees ten.
+    let mut counting = tokio::spawn(count(running.notices(), counted.clone(), since));
     let bar = if output.is_watched() { ProgressBar::new(0) } else { ProgressBar::hidden() };
     if let Ok(style) = ProgressStyle::with_template("{bar:30} {msg}") {
         bar.set_style(style);
     }
-    loop {
-        match notices.recv().await {
-            Ok(Notice::Finished { .. }) | Err(RecvError::Closed) => break,
-            // Notices were missed: the counts on the way are a little low, the ledger at the end is not.
-            Err(RecvError::Lagged(_)) => {}
-            Ok(Notice::Waiting { step, wait }) => {
-                bar.suspend(|| output.say(&waits(running.id(), &step, &wait)));
-            }
-            Ok(notice) => seen.take(&notice, at()),
+    let mut is_over = false;
+    while !is_over {
+        is_over = tokio::time::timeout(DRAWN_EVERY, &mut counting).await.is_ok();
+        let mut seen = counted.lock().unwrap_or_else(PoisonError::into_inner);
+        for (step, wait) in std::mem::take(&mut seen.waiting) {
+            bar.suspend(|| output.say(&waits(running.id(), &step, &wait)));
         }
         if output.is_watched() {
             bar.set_length(seen.listed);
             bar.set_position(seen.ended());
-            bar.set_message(seen.line(at()));
+            bar.set_message(seen.line(milliseconds(since)));
         } else if last_line.elapsed() >= LINE_EVERY {
             last_line = Instant::now();
-            output.say(&seen.line(at()));
+            output.say(&seen.line(milliseconds(since)));
         }
     }
     bar.finish_and_clear();
     running.wait().await
+}
+
+/// Counts what happens, to the end.
+async fn count(mut notices: Receiver<Notice>, seen: Arc<Mutex<Seen>>, since: Instant) {
+    loop {
+        match notices.recv().await {
+            Ok(Notice::Finished { .. }) | Err(RecvError::Closed) => return,
+            // Notices were missed: the counts on the way are a little low, the ledger at the end is not.
+            Err(RecvError::Lagged(_)) => {}
+            Ok(notice) => seen.lock().unwrap_or_else(PoisonError::into_inner).take(&notice, milliseconds(since)),
+        }
+    }
+}
+
+fn milliseconds(since: Instant) -> u64 {
+    u64::try_from(since.elapsed().as_millis()).unwrap_or(u64::MAX)
 }
 
 #[cfg(test)]

@@ -85,7 +85,7 @@ impl Clock {
         for kept in kept.into_iter().filter(|one| one.active) {
             let name = kept.name.clone();
             // One that cannot be read is left alone: `flow activate` says why.
-            let Ok(flow) = self.runtime.flow_of(&kept) else { continue };
+            let Ok(flow) = self.runtime.flow_of(&kept).await else { continue };
             if !matches!(flow.trigger(), Some(Trigger::Schedule(_) | Trigger::Poll(_))) {
                 continue;
             }
@@ -154,7 +154,7 @@ impl Clock {
         let Some(through) = kept.through.filter(|through| *through <= now) else {
             return store.take(fired(None, now)).await;
         };
-        let flow = &self.runtime.flow_of(kept)?;
+        let flow = &self.runtime.flow_of(kept).await?;
         for at in schedule.due(through, now) {
             let input = schedule.input(at);
             match self.dispatcher.start(kept.clone(), flow, input, Some(&fired(Some(at), at))).await? {
@@ -214,7 +214,7 @@ impl Clock {
 
     /// Starts runs for new items; whether all have been handed over.
     async fn hand_over(&self, kept: &KeptFlow, items: Vec<(String, Value)>) -> Result<bool> {
-        let flow = &self.runtime.flow_of(kept)?;
+        let flow = &self.runtime.flow_of(kept).await?;
         for some in items.chunks(MOST_ITEMS) {
             let (keys, items): (Vec<_>, Vec<_>) = some.iter().cloned().unzip();
             let (count, input) = (items.len(), json!({ "items": items }));

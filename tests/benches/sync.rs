@@ -1,0 +1,66 @@
+//! What it costs to go over a long list: items a second of a flow that reads pages of a hundred and puts each item, sixteen at
+//! a time, as a ratio to bare reqwest that does just these calls; and the most memory the process needs for it.
+//! `cargo bench -p trunkline-tests --bench sync`. Nothing here fails because it is slow.
+#![allow(clippy::unwrap_used)]
+
+mod server;
+
+use std::time::Instant;
+
+use futures::{StreamExt, stream};
+use serde_json::{Value, json};
+use server::library_server;
+use trunkline_tests::{Cli, finish, http, library, memory};
+
+const ITEMS: u64 = 10_000;
+const PAGE: u64 = 100;
+const IN_FLIGHT: u64 = 16;
+const ROUNDS: usize = 3;
+
+/// Items a second.
+async fn bare(address: &str, items: u64) -> f64 {
+    let (bare, since) = (http(), Instant::now());
+    let pages = stream::iter((0..items).step_by(PAGE as usize)).then(async |from| {
+        let page = bare.get(format!("{address}/items?offset={from}&count={PAGE}")).send().await.unwrap();
+        let page: Value = page.json().await.unwrap();
+        stream::iter(page["items"].as_array().unwrap().clone())
+    });
+    let put = async |item: Value| {
+        let url = format!("{address}/items/{}", item["id"].as_str().unwrap());
+        let answer = bare.put(url).json(&json!({ "name": item["name"] })).send().await.unwrap();
+        assert_eq!(answer.json::<Value>().await.unwrap()["id"], 7);
+    };
+    pages.flatten().map(put).buffer_unordered(IN_FLIGHT as usize).collect::<Vec<_>>().await;
+    items as f64 / since.elapsed().as_secs_f64()
+}
+
+/// Items a second of a run in a process of its own, and the most memory that needed, in MB.
+async fn run(address: &str, items: u64) -> (f64, f64) {
+    let cli = Cli::default();
+    let step = json!({ "id": "put", "action": "item.put", "connection": "library",
+        "input": { "id": "{{ item.id }}", "name": "{{ item.name }}" } });
+    let run = library::flow(&cli, address, IN_FLIGHT, step).await;
+    let child = cli.start(&run.iter().map(String::as_str).collect::<Vec<_>>());
+    let peak = memory::peak(child.id().unwrap());
+    let run = finish(child).await.expect(0).json();
+    assert_eq!(run["ledger"]["all"]["done"], items, "{run}");
+    let milliseconds = run["finished_at"].as_u64().unwrap() - run["started_at"].as_u64().unwrap();
+    (items as f64 / milliseconds as f64 * 1e3, peak.await.unwrap() as f64 / 1024.0)
+}
+
+#[tokio::main]
+async fn main() {
+    let mut figures = json!({});
+    for items in [ITEMS, 10 * ITEMS] {
+        let address = library_server(items).await;
+        let (mut best, mut best_bare, mut peak) = (0.0_f64, 0.0_f64, 0.0_f64);
+        for _ in 0..if items == ITEMS { ROUNDS } else { 1 } {
+            best_bare = best_bare.max(bare(&address, items).await);
+            let (rate, needed) = run(&address, items).await;
+            (best, peak) = (best.max(rate), peak.max(needed));
+        }
+        figures[format!("items_{items}")] =
+            json!({ "ratio": best / best_bare, "a_second": best, "bare_a_second": best_bare, "peak_mb": peak });
+    }
+    println!("{}", serde_json::to_string_pretty(&figures).unwrap_or_default());
+}
