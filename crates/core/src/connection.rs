@@ -124,7 +124,7 @@ impl Connected {
     fn checked<'a>(&'a self, action: &str, input: &Value) -> Result<(&'a dyn crate::AnyAction, &'a ActionSpec)> {
         let action = self.registered.action(action)?;
         let connector = &self.registered.spec().name;
-        action.input.accept(&format!("the input of {connector}.{}", action.spec().name), input).map_err(|error| {
+        action.input().accept(&format!("the input of {connector}.{}", action.spec().name), input).map_err(|error| {
             error
                 .hint(format!("`trunkline schema action {connector}.{}` shows what it takes", action.spec().name))
                 .with("action", &action.spec().name)

@@ -3,7 +3,10 @@
 //! `inventory` is read in [`Registry::discover`] only; everything else is handed a registry. A connector crate that nobody
 //! refers to is not linked and is missing here without a word: hosts name theirs with `use connector as _;`.
 
-use std::{collections::BTreeMap, sync::Arc};
+use std::{
+    collections::BTreeMap,
+    sync::{Arc, OnceLock},
+};
 
 use serde_json::Value;
 
@@ -28,12 +31,17 @@ pub struct Registered {
 
 pub(crate) struct RegisteredAction {
     pub(crate) action: Box<dyn AnyAction>,
-    pub(crate) input: Schema,
+    /// Made when it is needed: hundreds of actions are registered, and a flow calls a few.
+    input: OnceLock<Schema>,
 }
 
 impl RegisteredAction {
     pub(crate) fn spec(&self) -> &ActionSpec {
         self.action.spec()
+    }
+
+    pub(crate) fn input(&self) -> &Schema {
+        self.input.get_or_init(|| Schema::from(self.spec().input.clone()))
     }
 }
 
@@ -96,10 +104,9 @@ impl Registry {
             return self;
         };
         for action in actions {
-            let spec = action.spec();
-            let (name, input) = (spec.name.clone(), Schema::from(spec.input.clone()));
+            let name = action.spec().name.clone();
             let twice = format!("the action {connector}.{name} is registered twice");
-            if registered.actions.insert(name, RegisteredAction { action, input }).is_some() {
+            if registered.actions.insert(name, RegisteredAction { action, input: OnceLock::new() }).is_some() {
                 self.faults.push(Diagnostic::error("", twice));
             }
         }
@@ -267,7 +274,7 @@ impl Registered {
 
     /// The compiled input schema of an action.
     pub fn action_input(&self, name: &str) -> Result<&Schema> {
-        self.action(name).map(|action| &action.input)
+        self.action(name).map(RegisteredAction::input)
     }
 
     pub(crate) fn action(&self, name: &str) -> Result<&RegisteredAction> {

@@ -305,7 +305,7 @@ fn page_schema(item: &Value) -> Value {
 }
 
 #[async_trait]
-impl AnyAction for Operation {
+impl AnyAction for &'static Operation {
     fn spec(&self) -> &ActionSpec {
         &self.spec
     }

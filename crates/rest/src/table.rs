@@ -54,9 +54,9 @@ impl Table {
     }
 
     /// All rows as actions for a registry, or everything that is wrong with them.
-    pub fn actions(&self) -> Actions {
+    pub fn actions(&'static self) -> Actions {
         match self.parsed() {
-            Ok(operations) => Ok(operations.values().map(|one| Box::new(one.clone()) as Box<dyn AnyAction>).collect()),
+            Ok(operations) => Ok(operations.values().map(|one| Box::new(one) as Box<dyn AnyAction>).collect()),
             Err(found) => Err(found.clone()),
         }
     }
