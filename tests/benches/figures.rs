@@ -31,7 +31,7 @@ use trunkline_tests::{Cli, fixture, flow_input, http, sandbox};
 const STEPS: u64 = 10_000;
 const CALLS: usize = 20_000;
 const IN_FLIGHT: usize = 16;
-const FILE: u64 = 256 << 20;
+const FILE: u64 = 1 << 30;
 const BLOCK: usize = 4 << 20;
 
 /// A connector that does nothing, so that only the engine and the journal are measured.
@@ -357,7 +357,7 @@ async fn main() {
     let (copy, bare_copy) = copies().await;
     let copy_ratio = copy / bare_copy;
     say(&format!(
-        "copy of 256 MiB, of bare reqwest's                 {copy_ratio:8.2}   ({copy:.0} of {bare_copy:.0} MB a second)"
+        "copy of 1 GiB, of bare reqwest's                   {copy_ratio:8.2}   ({copy:.0} of {bare_copy:.0} MB a second)"
     ));
     if *JSON {
         let figures = json!({

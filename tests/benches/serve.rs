@@ -53,6 +53,8 @@ async fn main() {
 
     let since = Instant::now();
     let serve = Serve::start(&cli).await;
+    let process = serve.process.id().unwrap();
+    let idle = memory(process);
     let url = serve.url(&webhook);
     let run = async || {
         let answer = bare.post(&url).json(&json!({})).send().await.unwrap();
@@ -61,10 +63,8 @@ async fn main() {
     };
     run().await;
     let start = since.elapsed().as_secs_f64();
-    let process = serve.process.id().unwrap();
-    let idle = memory(process);
 
-    let mut figures = json!({ "first_run_seconds": start, "idle_mb": idle });
+    let mut figures = json!({ "first_run_seconds": start, "idle_mb": idle, "after_first_run_mb": memory(process) });
     for in_flight in [1, 16, 64] {
         let (mut best, mut best_bare, mut used) = (0.0_f64, 0.0_f64, 0.0);
         for _ in 0..3 {

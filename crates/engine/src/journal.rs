@@ -283,6 +283,18 @@ impl RunSummary {
 
 #[cfg(test)]
 mod tests {
+    use std::collections::BTreeSet;
+
+    use super::RunId;
+
+    #[test]
+    fn names_of_runs_grow_with_time_and_differ_within_a_millisecond() {
+        let at = 1_795_000_000_000;
+        let names: BTreeSet<_> = (0..1_000).map(|_| RunId::new(at)).collect();
+        assert_eq!(names.len(), 1_000);
+        assert!(names.iter().all(|name| RunId::new(at - 1) < *name && *name < RunId::new(at + 1)));
+        assert!(names.iter().all(|name| name.0.len() == 15 && name.0.bytes().all(|byte| byte.is_ascii_alphanumeric())));
+    }
 
     #[tokio::test]
     async fn the_journal_that_forgets_keeps_the_rules_of_all_journals() {
