@@ -314,10 +314,10 @@ impl Interpreter {
                 durability.wait(path, wait).await?;
                 let _waits = self.0.pulse.wait();
                 tokio::select! {
-                biased;
-                                   payload = durability.signal(&name) => payload,
-                                   over = self.over(bounds) => return Err(over),
-                               }
+                    biased;
+                    payload = durability.signal(&name) => payload,
+                    over = self.over(bounds) => return Err(over),
+                }
             }
             Wait::For(length) => {
                 let until = durability.now().saturating_add(milliseconds(*length));
@@ -346,10 +346,10 @@ impl Interpreter {
         }
         let _waits = self.0.pulse.wait();
         tokio::select! {
-        biased;
-                   () = self.until(timer) => Ok(()),
-                   over = self.over(bounds) => Err(over),
-               }
+            biased;
+            () = self.until(timer) => Ok(()),
+            over = self.over(bounds) => Err(over),
+        }
     }
 
     /// Waits until the clock says so, and no longer than the timer runs: the clock may have been set back since it began.
@@ -368,10 +368,10 @@ impl Interpreter {
     /// Resolves when the time is over or the run is stopped, to the error that says so.
     pub(crate) async fn over(&self, bounds: &Bounds) -> Error {
         tokio::select! {
-        biased;
-                   () = self.0.stop.asked() => cancelled(),
-                   () = self.until(bounds.timer()) => bounds.error(),
-               }
+            biased;
+            () = self.0.stop.asked() => cancelled(),
+            () = self.until(bounds.timer()) => bounds.error(),
+        }
     }
 
     /// Resolves some time after the run was cancelled.
