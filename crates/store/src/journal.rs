@@ -36,7 +36,7 @@ const PAGE_BYTES: usize = 1 << 20;
 
 pub(crate) type ItemKey = (RunId, StepPath, String);
 
-/// What is queued, but perhaps not on disk; and which runs are known to exist (they never go).
+/// What is queued, but perhaps not on disk; and which runs that are not over are known to exist (they never go).
 #[derive(Default)]
 pub(crate) struct Pending(Mutex<Queued>);
 
@@ -56,6 +56,12 @@ struct Queued {
 impl Pending {
     fn lock(&self) -> MutexGuard<'_, Queued> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// How many runs it knows of.
+    #[cfg(test)]
+    pub(crate) fn known(&self) -> usize {
+        self.lock().known.len()
     }
 
     fn add(&self, run: &RunId, rows: &[Row]) -> u64 {
@@ -141,8 +147,12 @@ impl Journal for Store {
         let rows: Result<Vec<_>> = events.into_iter().map(Row::new).collect();
         let (rows, pending, run) = (rows?, self.inner.pending.clone(), run.clone());
         if flush == Flush::Now {
+            let ends = rows.iter().any(|row| matches!(row.change, Change::Status { finished_at: Some(_), .. }));
             let work = Work::Events(run.clone(), rows);
             let done = move |result: Result<()>| {
+                if ends {
+                    pending.lock().known.remove(&run);
+                }
                 result.and_then(|()| pending.whole(&run)).inspect_err(|error| pending.tear(&run, error))
             };
             return self.inner.writer.wait(work, done).await;

@@ -161,3 +161,33 @@ fn now() -> i64 {
     let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
     i64::try_from(since.as_millis()).unwrap_or(i64::MAX)
 }
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeMap;
+
+    use serde_json::json;
+    use trunkline_engine::{Flush, Journal, RunEvent, RunId, RunStatus};
+
+    use super::*;
+
+    /// A process that runs for a year must not remember all that it has done.
+    #[tokio::test]
+    async fn of_runs_that_are_over_nothing_stays_in_memory() -> Result<()> {
+        let home = tempfile::tempdir().expect("a directory");
+        let store = Store::open(&home.path().join("data"), KeySource::File(home.path().join("key")))?;
+        let known = || store.inner.pending.known();
+        for name in ["a", "b", "c"] {
+            let run = RunId(name.into());
+            let (flow, version, input) = ("copy".to_owned(), "v1".to_owned(), json!({}));
+            let (connections, calls) = (BTreeMap::new(), BTreeMap::new());
+            let started = RunEvent::Started { flow, version, input, connections, calls, retry: None, at: 1 };
+            store.accept(&run, "v1", &json!({ "name": "copy" }), started).await?;
+            assert_eq!(known(), 1);
+            let finished = RunEvent::Finished { status: RunStatus::Succeeded, error: None, at: 2 };
+            store.append(&run, vec![finished], Flush::Now).await?;
+            assert_eq!(known(), 0);
+        }
+        Ok(())
+    }
+}
