@@ -40,7 +40,7 @@ async fn peak_of_list(items: u64, calls: bool) -> u64 {
             json!({ "id": "got", "action": "item.get", "connection": "library", "input": { "id": "{{ item.id }}" } })
         }
     };
-    let run = library::flow(&cli, &server.uri(), 8, step).await;
+    let run = library::flow(&cli, &server.uri(), 500, 8, step).await;
     let mut child = cli.start(&run.iter().map(String::as_str).collect::<Vec<_>>());
     let (watch, mut stdout) = (memory::peak(child.id().unwrap()), child.stdout.take().unwrap());
     // Both pipes are read, however long it takes.

@@ -39,7 +39,7 @@ async fn run(address: &str, items: u64) -> (f64, f64) {
     let cli = Cli::default();
     let step = json!({ "id": "put", "action": "item.put", "connection": "library",
         "input": { "id": "{{ item.id }}", "name": "{{ item.name }}" } });
-    let run = library::flow(&cli, address, IN_FLIGHT, step).await;
+    let run = library::flow(&cli, address, PAGE, IN_FLIGHT, step).await;
     let child = cli.start(&run.iter().map(String::as_str).collect::<Vec<_>>());
     let peak = memory::peak(child.id().unwrap());
     let run = finish(child).await.expect(0).json();

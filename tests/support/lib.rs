@@ -6,7 +6,6 @@
 pub mod hostile;
 pub mod library;
 pub mod login;
-#[cfg(target_os = "linux")]
 pub mod memory;
 pub mod peers;
 pub mod proxy;

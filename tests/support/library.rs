@@ -9,12 +9,13 @@ use crate::Cli;
 
 const CONNECTOR: &str = "name = 'library'\ntitle = 'Library'\nversion = '1.0'\n[settings]\nauthentication = 'none'\n";
 
+/// `PAGE` stands for how many items a page has.
 const ROWS: &str = r#"
 [[operation]]
 name = "item.list"
 title = "Items"
 route = "GET /items"
-page = { kind = "offset", offset = "offset", count = "count", size = 100, items = "/items", total = "/total" }
+page = { kind = "offset", offset = "offset", count = "count", size = PAGE, items = "/items", total = "/total" }
 
 [[operation]]
 name = "item.get"
@@ -41,13 +42,13 @@ pub fn page(items: u64, from: u64, count: u64) -> Value {
     json!({ "items": page, "total": items })
 }
 
-/// Gives the home a connection to the library at this address, and a flow that does this with each item, `concurrency` at
-/// a time; the arguments that run it.
-pub async fn flow(cli: &Cli, address: &str, concurrency: u64, step: Value) -> Vec<String> {
+/// Gives the home a connection to the library at this address, and a flow that does this with each item, page by page of
+/// so many, `concurrency` at a time; the arguments that run it.
+pub async fn flow(cli: &Cli, address: &str, page: u64, concurrency: u64, step: Value) -> Vec<String> {
     let folder = cli.home().join("connectors");
     fs::create_dir_all(folder.join("library/operations")).expect("a folder");
     fs::write(folder.join("library/connector.toml"), CONNECTOR).expect("a file");
-    fs::write(folder.join("library/operations/items.toml"), ROWS).expect("a file");
+    fs::write(folder.join("library/operations/items.toml"), ROWS.replace("PAGE", &page.to_string())).expect("a file");
     let folder = folder.to_str().expect("a path of letters");
     let connection = json!({ "name": "library", "connector": "library-v1.0", "endpointUrl": address,
         "allowPrivateNetwork": true, "requestsAtOnce": 100 });

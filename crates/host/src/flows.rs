@@ -65,9 +65,21 @@ impl Runtime {
         if flow.calls().next().is_none() {
             return Ok(flow.clone());
         }
-        let mut kept = BTreeMap::new();
-        for one in self.store.kept_flows().await? {
-            kept.extend(self.flow_of(&one).await.ok().map(|flow| (one.name, flow)));
+        let names = |flow: &Flow| flow.calls().map(str::to_owned).collect::<Vec<_>>();
+        let (mut kept, mut wanted) = (BTreeMap::new(), names(flow));
+        while let Some(name) = wanted.pop() {
+            if kept.contains_key(&name) {
+                continue;
+            }
+            match self.kept_flow(&name).await {
+                Ok((_, called)) => {
+                    wanted.extend(names(&called));
+                    kept.insert(name, called);
+                }
+                Err(error) if error.kind() == ErrorKind::Store => return Err(error),
+                // It is missed below, where the step is known that calls it.
+                Err(_) => {}
+            }
         }
         flow.link(&|name| kept.get(name).cloned()).map_err(|found| {
             let what = format!("flow {}", flow.name());

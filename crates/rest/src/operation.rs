@@ -38,7 +38,7 @@ pub(crate) struct Input {
 }
 
 /// One row of a [`Table`](crate::Table), checked: one call of a vendor's API. It is an action as it stands.
-#[derive(Clone, Debug)]
+#[derive(Debug)]
 pub struct Operation {
     spec: ActionSpec,
     place: Place,

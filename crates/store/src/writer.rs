@@ -212,8 +212,8 @@ impl Queue {
         if queued.closed {
             return false;
         }
+        queued.urgent |= job.urgent || queued.jobs.len() + 1 >= QUEUE;
         queued.jobs.push(job);
-        queued.urgent |= queued.jobs.last().is_some_and(|job| job.urgent) || queued.jobs.len() >= QUEUE;
         let wakes = queued.waits == Waits::ForAny || (queued.waits == Waits::ForUrgent && queued.urgent);
         if wakes {
             queued.waits = Waits::No;

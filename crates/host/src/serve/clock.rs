@@ -84,8 +84,12 @@ impl Clock {
         let kept = self.runtime.store().kept_flows().await?;
         for kept in kept.into_iter().filter(|one| one.active) {
             let name = kept.name.clone();
-            // One that cannot be read is left alone: `flow activate` says why.
-            let Ok(flow) = self.runtime.flow_of(&kept).await else { continue };
+            let flow = match self.runtime.flow_of(&kept).await {
+                Ok(flow) => flow,
+                Err(error) if error.kind() == ErrorKind::Store => return Err(error),
+                // One that cannot be read is left alone: `flow activate` says why.
+                Err(_) => continue,
+            };
             if !matches!(flow.trigger(), Some(Trigger::Schedule(_) | Trigger::Poll(_))) {
                 continue;
             }
