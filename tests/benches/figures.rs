@@ -17,7 +17,7 @@ use futures::StreamExt;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
-use server::{rate, server};
+use server::{rate, serve_if_asked, server};
 use tokio::io::AsyncReadExt;
 use trunkline_core::{
     Action, Checked, Connected, Connection, Connections, Connector, Context, Effect, MemoryVault, Registry, Result,
@@ -213,7 +213,8 @@ static OPERATIONS: Table = Table::new(
 
 /// Calls a second through [`Client`] and with bare reqwest, best of three rounds each, in turns.
 async fn calls() -> (f64, f64) {
-    let base = server().await;
+    let server = server(0).await;
+    let base = &server.address;
     let slot = VaultSlot::new("figures", Arc::new(MemoryVault::default()));
     let client = Client::builder("Figures", base.parse().unwrap(), &OPERATIONS).private_network(true);
     let client = client.auth(Auth::Bearer("token".into()), slot).build().unwrap();
@@ -314,6 +315,7 @@ fn say(text: &str) {
 
 #[tokio::main]
 async fn main() {
+    serve_if_asked().await;
     if std::env::args().any(|argument| argument == LOAD_ONLY) {
         return load();
     }

@@ -9,7 +9,7 @@ mod server;
 use std::{fs, time::Instant};
 
 use serde_json::{Value, json};
-use server::{rate, server};
+use server::{rate, serve_if_asked, server};
 use trunkline_tests::{
     Cli, http, memory,
     serve::{Serve, keep},
@@ -45,7 +45,9 @@ fn processor(process: u32) -> f64 {
 
 #[tokio::main]
 async fn main() {
-    let (cli, base, bare) = (Cli::default(), server().await, http());
+    serve_if_asked().await;
+    let (cli, server, bare) = (Cli::default(), server(0).await, http());
+    let base = &server.address;
     let document = json!({ "name": "site", "connector": "http-v1.0", "endpointUrl": base, "allowPrivateNetwork": true,
         "authentication": "none", "requestsAtOnce": 100 });
     cli.pipe(&["connection", "add", "-"], &document.to_string()).await.expect(0);

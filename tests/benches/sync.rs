@@ -9,7 +9,7 @@ use std::time::Instant;
 
 use futures::{StreamExt, stream};
 use serde_json::{Value, json};
-use server::library_server;
+use server::{serve_if_asked, server};
 use trunkline_tests::{Cli, finish, http, library, memory};
 
 const ITEMS: u64 = 10_000;
@@ -50,13 +50,14 @@ async fn run(address: &str, items: u64) -> (f64, f64) {
 
 #[tokio::main]
 async fn main() {
+    serve_if_asked().await;
     let mut figures = json!({});
     for items in [ITEMS, 10 * ITEMS] {
-        let address = library_server(items).await;
+        let server = server(items).await;
         let (mut best, mut best_bare, mut peak) = (0.0_f64, 0.0_f64, 0.0_f64);
         for _ in 0..if items == ITEMS { ROUNDS } else { 1 } {
-            best_bare = best_bare.max(bare(&address, items).await);
-            let (rate, needed) = run(&address, items).await;
+            best_bare = best_bare.max(bare(&server.address, items).await);
+            let (rate, needed) = run(&server.address, items).await;
             (best, peak) = (best.max(rate), peak.max(needed));
         }
         figures[format!("items_{items}")] =

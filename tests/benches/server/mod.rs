@@ -1,51 +1,66 @@
-//! What the benchmarks call, and how often a second.
+//! What the benchmarks call, and how often a second. It is a process of its own, as services are: whoever calls it, Trunkline
+//! or bare reqwest, has to leave his process for it.
 #![allow(dead_code, reason = "no benchmark needs all of it")]
 
-use std::{future::Future, sync::Arc, time::Instant};
+use std::{future::Future, process::Stdio, sync::Arc, time::Instant};
 
 use futures::{StreamExt, stream};
 use tokio::{
-    io::{AsyncReadExt, AsyncWriteExt},
+    io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader},
     net::{TcpListener, TcpStream},
+    process::{Child, Command},
 };
 use trunkline_tests::library;
 
 const ANSWER: &str = "{\"id\":7,\"title\":\"an answer\" }";
 
-/// A server that answers every request with the same small JSON and keeps the connection.
-pub async fn server() -> String {
-    let answer = answer(ANSWER);
-    serve(move |_| answer.clone()).await
+/// What makes a benchmark's program be the server, of a library of as many items as the next argument says.
+const SERVER: &str = "--server";
+
+/// Ends with its owner.
+pub struct Server {
+    /// Such as `http://127.0.0.1:40009`.
+    pub address: String,
+    _process: Child,
 }
 
-/// The same, but what asks for a page of the library of so many items gets that.
-pub async fn library_server(items: u64) -> String {
+/// A server that answers every request with the same small JSON and keeps the connection; but what asks for a page of its
+/// library of so many items gets that.
+pub async fn server(items: u64) -> Server {
+    let mut command = Command::new(std::env::current_exe().unwrap());
+    let mut process =
+        command.args([SERVER, &items.to_string()]).stdout(Stdio::piped()).kill_on_drop(true).spawn().unwrap();
+    let address = BufReader::new(process.stdout.take().unwrap()).lines().next_line().await.unwrap().unwrap();
+    Server { address, _process: process }
+}
+
+/// Is the server, if this process is to be that. Every benchmark begins with this.
+pub async fn serve_if_asked() {
+    let mut arguments = std::env::args().skip_while(|argument| argument != SERVER).skip(1);
+    if let Some(items) = arguments.next() {
+        serve(items.parse().unwrap()).await;
+    }
+}
+
+async fn serve(items: u64) {
     let small = answer(ANSWER);
-    serve(move |target| {
+    let answer = move |target: &str| {
         let given = |name: &str| target.split(['?', '&']).find_map(|part| part.strip_prefix(name)?.parse().ok());
         match (given("offset="), given("count=")) {
             (Some(from), Some(count)) => answer(&library::page(items, from, count).to_string()),
             _ => small.clone(),
         }
-    })
-    .await
+    };
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    println!("http://{}", listener.local_addr().unwrap());
+    while let Ok((socket, _)) = listener.accept().await {
+        tokio::spawn(talk(socket, answer.clone()));
+    }
 }
 
 fn answer(body: &str) -> Arc<[u8]> {
     let head = "HTTP/1.1 200 OK\r\ncontent-type: application/json\r\ncontent-length:";
     format!("{head} {}\r\n\r\n{body}", body.len()).into_bytes().into()
-}
-
-/// A server that answers by what stands behind the method, and keeps the connection.
-async fn serve(answer: impl Fn(&str) -> Arc<[u8]> + Clone + Send + Sync + 'static) -> String {
-    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-    let address = format!("http://{}", listener.local_addr().unwrap());
-    tokio::spawn(async move {
-        while let Ok((socket, _)) = listener.accept().await {
-            tokio::spawn(talk(socket, answer.clone()));
-        }
-    });
-    address
 }
 
 async fn talk(mut socket: TcpStream, answer: impl Fn(&str) -> Arc<[u8]> + Send) -> std::io::Result<()> {
