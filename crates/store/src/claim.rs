@@ -1,5 +1,5 @@
-//! The right to work on a run, or to change the key: a lock of the operating system on a file of that name. The kernel gives it back when
-//! its holder dies, however it dies, so that no lease can be wrong about who is alive.
+//! The right to work on a run, or to change the key: a lock of the operating system. The kernel gives it back when its
+//! holder dies, however it dies, so that no lease can be wrong about who is alive.
 
 use std::{
     fs::{self, File, TryLockError},
@@ -32,18 +32,43 @@ pub(crate) struct Held {
 pub(crate) fn claim(dir: &Path, run: &RunId) -> Result<Claim> {
     check(run)?;
     let dir = dir.join("runs");
-    let path = dir.join(format!("{run}.lock"));
-    let failed = |error| file_fault("claiming the run", &path, error).with("run", run);
-    let held = match hold(&path) {
-        Err(error) if error.kind() == Io::NotFound => key::private_dir(&dir).and_then(|()| hold(&path)),
+    let failed = |error| file_fault("claiming the run", &dir, error).with("run", run);
+    let held = match hold_run(&dir, run) {
+        Err(error) if error.kind() == Io::NotFound => key::private_dir(&dir).and_then(|()| hold_run(&dir, run)),
         held => held,
     };
-    match held.map_err(failed)? {
-        Some(held) => Ok(Box::new(held)),
-        None => Err(Error::new(ErrorKind::Conflict, format!("another process works on run {run}"))
+    held.map_err(failed)?.ok_or_else(|| {
+        Error::new(ErrorKind::Conflict, format!("another process works on run {run}"))
             .hint("wait until it is done, or end that process: a run goes on where it was")
-            .with("run", run)),
+            .with("run", run)
+    })
+}
+
+/// Locks a byte of one file for all runs, so that a run costs no file of its own: an open file description lock, see
+/// fcntl(2), which goes with the one that opened the file. Nothing if another has it.
+#[cfg(target_os = "linux")]
+fn hold_run(dir: &Path, run: &RunId) -> std::io::Result<Option<Claim>> {
+    use nix::{
+        errno::Errno,
+        fcntl::{FcntlArg, fcntl},
+        libc::{F_WRLCK, SEEK_SET, flock},
+    };
+    use sha2::{Digest, Sha256};
+
+    let file = key::private_file().create(true).truncate(false).open(dir.join("claims.lock"))?;
+    // One of 2^63: that two runs at work share one, and wait for each other, does not happen.
+    let start = Sha256::digest(&run.0).iter().take(8).fold(0, |start, byte| start << 8 | i64::from(*byte)) & i64::MAX;
+    let byte = flock { l_type: F_WRLCK as _, l_whence: SEEK_SET as _, l_start: start as _, l_len: 1, l_pid: 0 };
+    match fcntl(&file, FcntlArg::F_OFD_SETLK(&byte)) {
+        Ok(_) => Ok(Some(Box::new(file))),
+        Err(Errno::EAGAIN | Errno::EACCES) => Ok(None),
+        Err(error) => Err(error.into()),
     }
+}
+
+#[cfg(not(target_os = "linux"))]
+fn hold_run(dir: &Path, run: &RunId) -> std::io::Result<Option<Claim>> {
+    Ok(hold(&dir.join(format!("{run}.lock")))?.map(|held| Box::new(held) as Claim))
 }
 
 /// Locks a file of this name; nothing if another process has it.
