@@ -115,6 +115,12 @@ async fn in_a_row(step: Value, count: usize, durability: &str) -> f64 {
     timed(flow, json!({})).await.1 * 1e3 / count as f64
 }
 
+/// Milliseconds a step that is on disk before the next one begins.
+async fn flushed() -> f64 {
+    let step = json!({ "action": "number.look", "connection": "nothing", "input": { "n": 2 } });
+    in_a_row(step, 500, "every_step").await
+}
+
 /// Milliseconds that a bare append with its flush takes, the median of some.
 fn bare_flush() -> f64 {
     let cli = Cli::default();
@@ -170,8 +176,8 @@ async fn first_output() -> f64 {
 /// What makes this program only load the registry and say how long that took: rows are parsed once a process.
 const LOAD_ONLY: &str = "--load-the-registry";
 
-/// What makes this program measure the copy only.
-const COPY_ONLY: &str = "--copy";
+/// What makes this program measure one thing only, named by the next argument, and tell it as JSON.
+const ONLY: &str = "--only";
 
 /// The most that loading the registry may take, in milliseconds.
 const LOAD_LIMIT: f64 = 20.0;
@@ -319,12 +325,14 @@ async fn main() {
     if std::env::args().any(|argument| argument == LOAD_ONLY) {
         return load();
     }
-    if std::env::args().any(|argument| argument == COPY_ONLY) {
-        let (copy, bare) = copies().await;
-        return println!(
-            "{}",
-            json!({ "copy_ratio": copy / bare, "copy_mb_per_second": copy, "bare_copy_mb_per_second": bare })
-        );
+    if let Some(only) = std::env::args().skip_while(|argument| argument != ONLY).nth(1) {
+        let (ours, bare) = match only.as_str() {
+            "flush" => (flushed().await, bare_flush()),
+            "calls" => calls().await,
+            "copy" => copies().await,
+            other => panic!("there is no {other}: flush, calls or copy"),
+        };
+        return println!("{}", json!({ "ratio": ours / bare, "ours": ours, "bare": bare }));
     }
     let (load, actions) = loading();
     let load_ratio = load / LOAD_LIMIT;
@@ -343,8 +351,7 @@ async fn main() {
     say(&format!("an item with one create, on disk before and after  {:8.1} µs", create * 1e3));
     let row = in_a_row(json!({ "set": { "n": "{{ 2 * 2 }}" } }), 9_000, "by_effect").await;
     say(&format!("a `set` step of 9,000 in a row                     {:8.1} µs", row * 1e3));
-    let flushed = json!({ "action": "number.look", "connection": "nothing", "input": { "n": 2 } });
-    let (flushed, flush) = (in_a_row(flushed, 500, "every_step").await, bare_flush());
+    let (flushed, flush) = (flushed().await, bare_flush());
     let flushed_ratio = flushed / flush;
     say(&format!(
         "a step flushed before the next, of a bare flush's  {flushed_ratio:8.2}   ({:.0} of {:.0} µs)",

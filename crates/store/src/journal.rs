@@ -267,7 +267,7 @@ impl Journal for Store {
         let claimed = claim::claim(&self.inner.dir, run)?;
         if self.inner.pending.whole(run).is_err() {
             // What its last owner has queued meets its end as long as it still counts as torn.
-            let _ = self.inner.writer.run(|_| Ok(())).await;
+            let _ = self.inner.writer.flush().await;
             self.inner.pending.mend(run);
         }
         Ok(claimed)
@@ -365,7 +365,7 @@ impl Store {
         if self.inner.pending.lock().appends == 0 {
             return Ok(());
         }
-        self.inner.writer.run(|_| Ok(())).await
+        self.inner.writer.flush().await
     }
 
     pub(crate) fn must_exist(&self, run: &RunId) -> Result<()> {

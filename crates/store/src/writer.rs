@@ -1,5 +1,7 @@
-//! The one thread that writes. It takes everything that is queued, runs it in one transaction, commits, and then answers
-//! everybody: sixty-four waiters cost one flush of the disk, not sixty-four. Events of one run are inserted together.
+//! The one thread that writes. It takes all that somebody waits for, runs it in one transaction, commits, and then answers
+//! everybody: sixty-four waiters cost one flush of the disk, not sixty-four. Events of a run that nobody waits for gather
+//! for some milliseconds, or until somebody waits for later ones of that run: they are inserted together, which costs little
+//! more than one.
 //!
 //! A transaction that fails is rolled back, and all who wait for it get the error; nothing is tried again here. If the disk
 //! or the system refused in a way that passes (see [`Fault`]), the writer goes on with the next one. Anything else poisons
@@ -7,14 +9,14 @@
 //! it could not write), so all who come later get the same error, and the next process reads from disk what is there.
 
 use std::{
-    collections::HashMap,
+    collections::{HashMap, HashSet},
     path::{Path, PathBuf},
     sync::{
         Arc, Condvar, Mutex, MutexGuard, OnceLock, PoisonError,
         atomic::{AtomicBool, AtomicU64, Ordering},
     },
     thread::{self, JoinHandle},
-    time::Duration,
+    time::{Duration, Instant},
 };
 
 use rusqlite::{Connection, TransactionBehavior, config::DbConfig};
@@ -30,7 +32,7 @@ use crate::{
 
 /// How many jobs may wait; who comes with one more has to wait himself.
 const QUEUE: usize = 1024;
-/// How long jobs that nobody waits for may gather before they are written.
+/// How long events that nobody waits for may gather before they are written.
 const GATHER: Duration = Duration::from_millis(5);
 
 /// What is to be written.
@@ -54,8 +56,19 @@ pub(crate) type Room = OwnedSemaphorePermit;
 struct Job {
     work: Work,
     done: Done,
-    urgent: bool,
+    haste: Haste,
+    since: Instant,
     room: Room,
+}
+
+#[derive(Clone, Copy, PartialEq, PartialOrd)]
+enum Haste {
+    /// Nobody waits for it.
+    None,
+    /// Somebody does.
+    Own,
+    /// Somebody waits for it, and for all that was queued before it.
+    All,
 }
 
 pub(crate) struct Writer {
@@ -72,20 +85,25 @@ struct Queue {
     came: Condvar,
 }
 
-#[derive(Default)]
 struct Queued {
+    /// The oldest first.
     jobs: Vec<Job>,
-    /// Nothing is to be gained by waiting for more.
-    urgent: bool,
+    /// The greatest of theirs.
+    haste: Haste,
     /// No more will come.
     closed: bool,
     waits: Waits,
 }
 
+impl Default for Queued {
+    fn default() -> Self {
+        Queued { jobs: Vec::new(), haste: Haste::None, closed: false, waits: Waits::No }
+    }
+}
+
 /// What the thread waits for. To wake it takes longer than to queue a job.
-#[derive(Default, PartialEq)]
+#[derive(PartialEq)]
 enum Waits {
-    #[default]
     No,
     ForAny,
     ForUrgent,
@@ -161,24 +179,38 @@ impl Writer {
 
     /// Queues work that nobody waits for; `done` is called once it is on disk, or will never be.
     pub(crate) fn queue(&self, room: Room, work: Work, done: impl FnOnce(Result<()>) + Send + 'static) -> Result<()> {
-        self.send(Job { work, done: Box::new(done), urgent: false, room })
+        self.send(Job { work, done: Box::new(done), haste: Haste::None, since: Instant::now(), room })
     }
 
-    /// Waits until work is on disk, with everything that was queued before it, and `done` was called as by [`Writer::queue`].
+    /// Waits until work is on disk, with what was queued of its run before it, and `done` was called as by [`Writer::queue`].
     pub(crate) async fn wait(
         &self,
         work: Work,
+        done: impl FnOnce(Result<()>) -> Result<()> + Send + 'static,
+    ) -> Result<()> {
+        self.hasten(work, Haste::Own, done).await
+    }
+
+    /// Waits until all that was queued before is on disk.
+    pub(crate) async fn flush(&self) -> Result<()> {
+        self.hasten(Work::Other(Box::new(|_| Ok(()))), Haste::All, |result| result).await
+    }
+
+    async fn hasten(
+        &self,
+        work: Work,
+        haste: Haste,
         done: impl FnOnce(Result<()>) -> Result<()> + Send + 'static,
     ) -> Result<()> {
         let room = self.room().await?;
         let (answer, answered) = oneshot::channel();
         // Nobody listens any more if the caller was cancelled.
         let done = move |result| drop(answer.send(done(result)));
-        self.send(Job { work, done: Box::new(done), urgent: true, room })?;
+        self.send(Job { work, done: Box::new(done), haste, since: Instant::now(), room })?;
         answered.await.unwrap_or_else(|_| Err(self.state.poisoned()))
     }
 
-    /// Runs work and returns what it returned once it is on disk, with everything that was queued before it.
+    /// Runs work and returns what it returned once it is on disk.
     ///
     /// Work that refuses (returns an error inside its value) must not have changed anything before.
     pub(crate) async fn run<T: Send + 'static>(
@@ -212,9 +244,16 @@ impl Queue {
         if queued.closed {
             return false;
         }
-        queued.urgent |= job.urgent || queued.jobs.len() + 1 >= QUEUE;
+        let haste = if queued.jobs.len() + 1 >= QUEUE { Haste::All } else { job.haste };
+        if haste > queued.haste {
+            queued.haste = haste;
+        }
         queued.jobs.push(job);
-        let wakes = queued.waits == Waits::ForAny || (queued.waits == Waits::ForUrgent && queued.urgent);
+        let wakes = match queued.waits {
+            Waits::No => false,
+            Waits::ForAny => true,
+            Waits::ForUrgent => queued.haste > Haste::None,
+        };
         if wakes {
             queued.waits = Waits::No;
             drop(queued);
@@ -228,20 +267,44 @@ impl Queue {
         self.came.notify_one();
     }
 
-    /// All that is queued; if nobody waits for any of it, also what comes within the next few milliseconds. Nothing if no
-    /// more will come.
+    /// What is to be written next, in the order in which it was queued. Nothing if no more will come.
     fn take(&self) -> Option<Vec<Job>> {
         let mut queued = self.lock();
-        queued.waits = Waits::ForAny;
-        let is_idle = |queued: &mut Queued| queued.jobs.is_empty() && !queued.closed;
-        queued = self.came.wait_while(queued, is_idle).unwrap_or_else(PoisonError::into_inner);
-        queued.waits = Waits::ForUrgent;
-        let can_wait = |queued: &mut Queued| !queued.urgent && !queued.closed;
-        let waited = self.came.wait_timeout_while(queued, GATHER, can_wait);
-        queued = waited.unwrap_or_else(PoisonError::into_inner).0;
-        (queued.waits, queued.urgent) = (Waits::No, false);
-        Some(std::mem::take(&mut queued.jobs)).filter(|jobs| !jobs.is_empty())
+        loop {
+            let waited = queued.jobs.first().map(|oldest| oldest.since.elapsed());
+            let all = queued.closed || queued.haste == Haste::All || waited.is_some_and(|waited| waited >= GATHER);
+            if all || queued.haste == Haste::Own {
+                (queued.waits, queued.haste) = (Waits::No, Haste::None);
+                let jobs = std::mem::take(&mut queued.jobs);
+                let (now, later) = if all { (jobs, Vec::new()) } else { apart(jobs) };
+                queued.jobs = later;
+                return Some(now).filter(|jobs| !jobs.is_empty());
+            }
+            queued = match waited {
+                None => {
+                    queued.waits = Waits::ForAny;
+                    self.came.wait(queued).unwrap_or_else(PoisonError::into_inner)
+                }
+                Some(waited) => {
+                    queued.waits = Waits::ForUrgent;
+                    self.came.wait_timeout(queued, GATHER - waited).unwrap_or_else(PoisonError::into_inner).0
+                }
+            };
+        }
     }
+}
+
+/// What has to be written now, and events of runs that nobody waits for.
+fn apart(jobs: Vec<Job>) -> (Vec<Job>, Vec<Job>) {
+    let awaited = |job: &Job| match &job.work {
+        Work::Events(run, _) if job.haste > Haste::None => Some(run.clone()),
+        _ => None,
+    };
+    let awaited: HashSet<_> = jobs.iter().filter_map(awaited).collect();
+    jobs.into_iter().partition(|job| match &job.work {
+        Work::Events(run, _) => awaited.contains(run),
+        Work::Other(_) => true,
+    })
 }
 
 /// Writes what is still queued and closes the file.
