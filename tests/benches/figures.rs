@@ -118,7 +118,7 @@ async fn in_a_row(step: Value, count: usize, durability: &str) -> f64 {
 /// Milliseconds a step that is on disk before the next one begins.
 async fn flushed() -> f64 {
     let step = json!({ "action": "number.look", "connection": "nothing", "input": { "n": 2 } });
-    in_a_row(step, 500, "every_step").await
+    in_a_row(step, 3_000, "every_step").await
 }
 
 /// Milliseconds that a bare append with its flush takes, the median of some.

@@ -306,11 +306,16 @@ impl Journal for Store {
     }
 }
 
-/// Inserts events of a run, unless some that came before them are lost.
+/// Inserts events of runs, but of none of which some that came before them are lost.
 pub(crate) fn inserts(seal: Arc<Seal>, pending: Arc<Pending>) -> Insert {
-    Box::new(move |store, run, rows| match pending.whole(run) {
-        Ok(()) => insert(store, &seal, run, rows),
-        Err(_) => Ok(()),
+    Box::new(move |store, events| {
+        let key_id = schema::key_id(store)?;
+        for (run, rows) in events {
+            if pending.whole(&run).is_ok() {
+                insert(store, (&seal, &key_id), &run, rows)?;
+            }
+        }
+        Ok(())
     })
 }
 
@@ -380,14 +385,13 @@ impl Store {
     }
 }
 
-fn insert(store: &Connection, seal: &Seal, run: &RunId, rows: Vec<Row>) -> rusqlite::Result<()> {
+fn insert(store: &Connection, seal: (&Seal, &str), run: &RunId, rows: Vec<Row>) -> rusqlite::Result<()> {
     let mut last = store.prepare_cached("SELECT coalesce(max(seq), 0) FROM events WHERE run = ?1")?;
     let mut seq: i64 = last.query_row([&run.0], |row| row.get(0))?;
     let (mut counts, mut changed, mut cancelled): (Counts, _, _) = ([0; 4], None, false);
-    let key_id = schema::key_id(store)?;
     for row in rows {
         seq += 1;
-        let change = insert_event(store, (seal, &key_id), run, seq, row)?;
+        let change = insert_event(store, seal, run, seq, row)?;
         match change {
             Change::None => {}
             Change::Status { status, finished_at } => changed = Some((status, finished_at)),

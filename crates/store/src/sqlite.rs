@@ -178,7 +178,9 @@ impl Readers {
         };
         connection.busy_handler(Some(wait))?;
         prepare(&connection)?;
-        connection.execute_batch("PRAGMA trusted_schema = OFF; PRAGMA cell_size_check = ON;")?;
+        // A commit of the writer empties the cache anyway.
+        connection
+            .execute_batch("PRAGMA trusted_schema = OFF; PRAGMA cell_size_check = ON; PRAGMA cache_size = -512;")?;
         Ok(connection)
     }
 }

@@ -47,8 +47,8 @@ pub(crate) enum Work {
 type Task = Box<dyn FnOnce(&Connection) -> rusqlite::Result<()> + Send>;
 
 type Done = Box<dyn FnOnce(Result<()>) + Send>;
-/// How events are inserted.
-pub(crate) type Insert = Box<dyn Fn(&Connection, &RunId, Vec<Row>) -> rusqlite::Result<()> + Send>;
+/// How the events of a transaction are inserted.
+pub(crate) type Insert = Box<dyn Fn(&Connection, HashMap<RunId, Vec<Row>>) -> rusqlite::Result<()> + Send>;
 
 /// A place in the queue, given back when the job is done.
 pub(crate) type Room = OwnedSemaphorePermit;
@@ -371,8 +371,8 @@ fn commit(connection: &mut Connection, works: Vec<Work>, insert: &Insert) -> rus
             Work::Other(work) => work(&transaction)?,
         }
     }
-    for (run, rows) in events {
-        insert(&transaction, &run, rows)?;
+    if !events.is_empty() {
+        insert(&transaction, events)?;
     }
     transaction.commit()
 }
