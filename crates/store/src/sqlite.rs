@@ -70,6 +70,11 @@ fn prepare(connection: &Connection) -> rusqlite::Result<()> {
     intact::functions(connection)
 }
 
+/// Runs a statement that returns nothing, and keeps it prepared.
+pub(crate) fn execute(connection: &Connection, statement: &str) -> rusqlite::Result<()> {
+    connection.prepare_cached(statement)?.execute([]).map(drop)
+}
+
 /// A store's file as it could be opened.
 pub(crate) enum Opened {
     ToWrite(Connection),
@@ -146,10 +151,11 @@ impl Readers {
     }
 
     fn on_one_state<T>(&self, read: impl FnOnce(&Connection) -> rusqlite::Result<T>) -> rusqlite::Result<T> {
-        let mut connection = self.take()?;
-        let transaction = connection.transaction()?;
-        let value = read(&transaction)?;
-        transaction.finish()?;
+        // One that failed is not handed out again.
+        let connection = self.take()?;
+        execute(&connection, "BEGIN")?;
+        let value = read(&connection)?;
+        execute(&connection, "ROLLBACK")?;
         self.idle.lock().unwrap_or_else(PoisonError::into_inner).push(connection);
         Ok(value)
     }

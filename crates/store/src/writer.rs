@@ -19,7 +19,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use rusqlite::{Connection, TransactionBehavior, config::DbConfig};
+use rusqlite::{Connection, config::DbConfig};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, oneshot};
 use trunkline_core::{Error, ErrorKind, Result};
 use trunkline_engine::RunId;
@@ -27,7 +27,7 @@ use trunkline_engine::RunId;
 use crate::{
     Fault,
     row::Row,
-    sqlite::{fault, file_fault},
+    sqlite::{execute, fault, file_fault},
 };
 
 /// How many jobs may wait; who comes with one more has to wait himself.
@@ -318,7 +318,7 @@ impl Drop for Writer {
     }
 }
 
-fn serve(mut connection: Connection, queue: &Queue, state: &State, insert: &Insert) {
+fn serve(connection: Connection, queue: &Queue, state: &State, insert: &Insert) {
     let _end = Ends(queue);
     while let Some(jobs) = queue.take() {
         let (mut works, mut dones, mut rooms) = (Vec::new(), Vec::new(), Vec::new());
@@ -329,7 +329,7 @@ fn serve(mut connection: Connection, queue: &Queue, state: &State, insert: &Inse
         }
         let result = match state.poison.get() {
             Some(poison) => Err(poison.clone()),
-            None => written(&mut connection, works, state, insert),
+            None => written(&connection, works, state, insert),
         };
         for done in dones {
             done(result.clone());
@@ -338,7 +338,7 @@ fn serve(mut connection: Connection, queue: &Queue, state: &State, insert: &Inse
 }
 
 /// Writes all of it or nothing.
-fn written(connection: &mut Connection, works: Vec<Work>, state: &State, insert: &Insert) -> Result<()> {
+fn written(connection: &Connection, works: Vec<Work>, state: &State, insert: &Insert) -> Result<()> {
     let before = connection.total_changes();
     match commit(connection, works, insert) {
         Ok(()) => {
@@ -362,19 +362,25 @@ fn written(connection: &mut Connection, works: Vec<Work>, state: &State, insert:
     }
 }
 
-fn commit(connection: &mut Connection, works: Vec<Work>, insert: &Insert) -> rusqlite::Result<()> {
-    let transaction = connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
+fn commit(connection: &Connection, works: Vec<Work>, insert: &Insert) -> rusqlite::Result<()> {
+    execute(connection, "BEGIN IMMEDIATE")?;
+    let committed = work(connection, works, insert).and_then(|()| execute(connection, "COMMIT"));
+    // Some errors have rolled back already.
+    if committed.is_err() && !connection.is_autocommit() {
+        let _ = execute(connection, "ROLLBACK");
+    }
+    committed
+}
+
+fn work(connection: &Connection, works: Vec<Work>, insert: &Insert) -> rusqlite::Result<()> {
     let mut events: HashMap<RunId, Vec<Row>> = HashMap::new();
     for work in works {
         match work {
             Work::Events(run, rows) => events.entry(run).or_default().extend(rows),
-            Work::Other(work) => work(&transaction)?,
+            Work::Other(work) => work(connection)?,
         }
     }
-    if !events.is_empty() {
-        insert(&transaction, events)?;
-    }
-    transaction.commit()
+    if events.is_empty() { Ok(()) } else { insert(connection, events) }
 }
 
 /// However the thread ends, nobody waits for it any more.
