@@ -17,7 +17,7 @@ use futures::StreamExt;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
-use server::{rate, serve_if_asked, server};
+use server::{ROUNDS, Rounds, median, rate, serve_if_asked, server};
 use tokio::io::AsyncReadExt;
 use trunkline_core::{
     Action, Checked, Connected, Connection, Connections, Connector, Context, Effect, MemoryVault, Registry, Result,
@@ -115,26 +115,26 @@ async fn in_a_row(step: Value, count: usize, durability: &str) -> f64 {
     timed(flow, json!({})).await.1 * 1e3 / count as f64
 }
 
-/// Milliseconds a step that is on disk before the next one begins.
-async fn flushed() -> f64 {
-    let step = json!({ "action": "number.look", "connection": "nothing", "input": { "n": 2 } });
-    in_a_row(step, 3_000, "every_step").await
+/// Milliseconds a step that is on disk before the next one begins, and of a bare append with its flush.
+async fn flushes() -> Rounds {
+    let mut rounds = Rounds::default();
+    for _ in 0..ROUNDS {
+        let step = json!({ "action": "number.look", "connection": "nothing", "input": { "n": 2 } });
+        rounds.add(in_a_row(step, 3_000, "every_step").await, bare_flush());
+    }
+    rounds
 }
 
-/// Milliseconds that a bare append with its flush takes, the median of some.
+/// The median of some.
 fn bare_flush() -> f64 {
     let cli = Cli::default();
     let mut file = std::fs::File::create(cli.home().join("file")).unwrap();
-    let mut all: Vec<_> = (0..301)
-        .map(|_| {
-            let since = Instant::now();
-            file.write_all(&[7; 512]).unwrap();
-            file.sync_data().unwrap();
-            since.elapsed().as_secs_f64() * 1e3
-        })
-        .collect();
-    all.sort_by(f64::total_cmp);
-    all[all.len() / 2]
+    median((0..301).map(|_| {
+        let since = Instant::now();
+        file.write_all(&[7; 512]).unwrap();
+        file.sync_data().unwrap();
+        since.elapsed().as_secs_f64() * 1e3
+    }))
 }
 
 /// A run with the journal in SQLite, and the seconds it took.
@@ -217,33 +217,33 @@ static OPERATIONS: Table = Table::new(
     )],
 );
 
-/// Calls a second through [`Client`] and with bare reqwest, best of three rounds each, in turns.
-async fn calls() -> (f64, f64) {
+/// Calls a second through [`Client`] and with bare reqwest.
+async fn calls() -> Rounds {
     let server = server(0).await;
     let base = &server.address;
     let slot = VaultSlot::new("figures", Arc::new(MemoryVault::default()));
     let client = Client::builder("Figures", base.parse().unwrap(), &OPERATIONS).private_network(true);
     let client = client.auth(Auth::Bearer("token".into()), slot).build().unwrap();
     let (bare, cx) = (http(), Context::default());
-    let (mut best, mut best_bare) = (0.0_f64, 0.0_f64);
-    for _ in 0..3 {
-        let round = rate(CALLS, IN_FLIGHT, async |id| {
+    let mut rounds = Rounds::default();
+    for _ in 0..ROUNDS {
+        let plain = rate(CALLS, IN_FLIGHT, async |id| {
             let url = format!("{base}/things/{id}");
             let answer = bare.get(url).bearer_auth("token").send().await.unwrap().json::<Value>().await.unwrap();
             assert_eq!(answer["id"], 7);
         });
-        best_bare = best_bare.max(round.await);
-        let round = rate(CALLS, IN_FLIGHT, async |id| {
+        let plain = plain.await;
+        let ours = rate(CALLS, IN_FLIGHT, async |id| {
             let answer = client.call("thing.get", json!({ "id": id }), &cx).await.unwrap();
             assert_eq!(answer["id"], 7);
         });
-        best = best.max(round.await);
+        rounds.add(ours.await, plain);
     }
-    (best, best_bare)
+    rounds
 }
 
-/// Megabytes a second of a copy by a flow and of one with bare reqwest, best of three rounds each, in turns.
-async fn copies() -> (f64, f64) {
+/// Megabytes a second of a copy by a flow and of one with bare reqwest.
+async fn copies() -> Rounds {
     let options =
         Options { files: 1, min_size: FILE, max_size: FILE, processing: Duration::ZERO, ..Options::default() };
     let sandbox = sandbox(options).await;
@@ -255,19 +255,19 @@ async fn copies() -> (f64, f64) {
     let (source, target) = (runtime.connect("mediaflow").await.unwrap(), runtime.connect("mediavalet").await.unwrap());
     let text = std::fs::read_to_string(fixture("copy.json")).unwrap();
     let flow = Flow::parse("copy.json", &text).unwrap();
-    let (mut best, mut best_bare) = (0.0_f64, 0.0_f64);
-    for _ in 0..3 {
+    let mut rounds = Rounds::default();
+    for _ in 0..ROUNDS {
         let since = Instant::now();
         bare_copy(&source, &target, sandbox.root_folder()).await;
-        best_bare = best_bare.max(FILE as f64 / 1e6 / since.elapsed().as_secs_f64());
+        let bare = FILE as f64 / 1e6 / since.elapsed().as_secs_f64();
         let since = Instant::now();
         let running = runtime.start(&flow, flow_input(&sandbox), BTreeMap::new()).await.unwrap();
         assert_eq!(running.wait().await.unwrap().status, RunStatus::Succeeded);
-        best = best.max(FILE as f64 / 1e6 / since.elapsed().as_secs_f64());
+        rounds.add(FILE as f64 / 1e6 / since.elapsed().as_secs_f64(), bare);
     }
     assert_eq!(sandbox.report().digest_mismatches, 0);
     sandbox.stop().await;
-    (best, best_bare)
+    rounds
 }
 
 /// The bytes of the one file, block after block as they come, by whoever does no more than that: the same requests for as
@@ -326,13 +326,13 @@ async fn main() {
         return load();
     }
     if let Some(only) = std::env::args().skip_while(|argument| argument != ONLY).nth(1) {
-        let (ours, bare) = match only.as_str() {
-            "flush" => (flushed().await, bare_flush()),
+        let rounds = match only.as_str() {
+            "flush" => flushes().await,
             "calls" => calls().await,
             "copy" => copies().await,
             other => panic!("there is no {other}: flush, calls or copy"),
         };
-        return println!("{}", json!({ "ratio": ours / bare, "ours": ours, "bare": bare }));
+        return println!("{}", json!({ "ratio": rounds.ratio(), "ours": rounds.ours(), "bare": rounds.bare() }));
     }
     let (load, actions) = loading();
     let load_ratio = load / LOAD_LIMIT;
@@ -351,20 +351,20 @@ async fn main() {
     say(&format!("an item with one create, on disk before and after  {:8.1} µs", create * 1e3));
     let row = in_a_row(json!({ "set": { "n": "{{ 2 * 2 }}" } }), 9_000, "by_effect").await;
     say(&format!("a `set` step of 9,000 in a row                     {:8.1} µs", row * 1e3));
-    let (flushed, flush) = (flushed().await, bare_flush());
-    let flushed_ratio = flushed / flush;
+    let flushes = flushes().await;
+    let (flushed_ratio, flushed, flush) = (flushes.ratio(), flushes.ours(), flushes.bare());
     say(&format!(
         "a step flushed before the next, of a bare flush's  {flushed_ratio:8.2}   ({:.0} of {:.0} µs)",
         flushed * 1e3,
         flush * 1e3
     ));
-    let (calls, bare_calls) = calls().await;
-    let calls_ratio = calls / bare_calls;
+    let calls = calls().await;
+    let (calls_ratio, calls, bare_calls) = (calls.ratio(), calls.ours(), calls.bare());
     say(&format!(
         "calls through the client, of bare reqwest's        {calls_ratio:8.2}   ({calls:.0} of {bare_calls:.0} a second)"
     ));
-    let (copy, bare_copy) = copies().await;
-    let copy_ratio = copy / bare_copy;
+    let copies = copies().await;
+    let (copy_ratio, copy, bare_copy) = (copies.ratio(), copies.ours(), copies.bare());
     say(&format!(
         "copy of 1 GiB, of bare reqwest's                   {copy_ratio:8.2}   ({copy:.0} of {bare_copy:.0} MB a second)"
     ));

@@ -9,14 +9,14 @@ mod server;
 use std::{fs, time::Instant};
 
 use serde_json::{Value, json};
-use server::{rate, serve_if_asked, server};
+use server::{ROUNDS, Rounds, rate, serve_if_asked, server};
 use trunkline_tests::{
     Cli, http, memory,
     serve::{Serve, keep},
 };
 
 /// How many flows are in flight at once, and how many are run in a round.
-const ROUNDS: [(usize, usize); 3] = [(1, 1_000), (16, 5_000), (64, 5_000)];
+const LOADS: [(usize, usize); 3] = [(1, 1_000), (16, 5_000), (64, 5_000)];
 const CALLS: usize = 5;
 
 fn flow() -> Value {
@@ -68,22 +68,22 @@ async fn main() {
     let start = since.elapsed().as_secs_f64();
 
     let mut figures = json!({ "first_run_seconds": start, "idle_mb": idle, "after_first_run_mb": memory(process) });
-    for (in_flight, flows) in ROUNDS {
-        let (mut best, mut best_bare, mut used) = (0.0_f64, 0.0_f64, 0.0);
-        for _ in 0..3 {
+    for (in_flight, flows) in LOADS {
+        let (mut rounds, mut used) = (Rounds::default(), 0.0);
+        for _ in 0..ROUNDS {
             let calls = rate(flows, in_flight, async |_| {
                 for number in 0..CALLS {
                     let answer = bare.get(format!("{base}/things/{number}")).send().await.unwrap();
                     assert_eq!(answer.json::<Value>().await.unwrap()["id"], 7);
                 }
             });
-            best_bare = best_bare.max(calls.await);
+            let calls = calls.await;
             let before = processor(process);
-            best = best.max(rate(flows, in_flight, async |_| run().await).await);
+            rounds.add(rate(flows, in_flight, async |_| run().await).await, calls);
             used += processor(process) - before;
         }
-        figures[format!("flows_{in_flight}")] = json!({ "ratio": best / best_bare, "a_second": best, "bare_a_second": best_bare,
-                "processor_ms": used * 1e3 / (3 * flows) as f64 });
+        figures[format!("flows_{in_flight}")] = json!({ "ratio": rounds.ratio(), "a_second": rounds.ours(),
+            "bare_a_second": rounds.bare(), "processor_ms": used * 1e3 / (ROUNDS * flows) as f64 });
     }
     figures["busy_mb"] = memory(process).into();
     println!("{}", serde_json::to_string_pretty(&figures).unwrap_or_default());

@@ -9,13 +9,12 @@ use std::time::Instant;
 
 use futures::{StreamExt, stream};
 use serde_json::{Value, json};
-use server::{serve_if_asked, server};
+use server::{ROUNDS, Rounds, serve_if_asked, server};
 use trunkline_tests::{Cli, finish, http, library, memory};
 
 const ITEMS: u64 = 10_000;
 const PAGE: u64 = 100;
 const IN_FLIGHT: u64 = 16;
-const ROUNDS: usize = 3;
 
 /// Items a second.
 async fn bare(address: &str, items: u64) -> f64 {
@@ -54,14 +53,15 @@ async fn main() {
     let mut figures = json!({});
     for items in [ITEMS, 10 * ITEMS] {
         let server = server(items).await;
-        let (mut best, mut best_bare, mut peak) = (0.0_f64, 0.0_f64, 0.0_f64);
+        let (mut rounds, mut peak) = (Rounds::default(), 0.0_f64);
         for _ in 0..if items == ITEMS { ROUNDS } else { 1 } {
-            best_bare = best_bare.max(bare(&server.address, items).await);
+            let bare = bare(&server.address, items).await;
             let (rate, needed) = run(&server.address, items).await;
-            (best, peak) = (best.max(rate), peak.max(needed));
+            rounds.add(rate, bare);
+            peak = peak.max(needed);
         }
-        figures[format!("items_{items}")] =
-            json!({ "ratio": best / best_bare, "a_second": best, "bare_a_second": best_bare, "peak_mb": peak });
+        figures[format!("items_{items}")] = json!({ "ratio": rounds.ratio(), "a_second": rounds.ours(),
+            "bare_a_second": rounds.bare(), "peak_mb": peak });
     }
     println!("{}", serde_json::to_string_pretty(&figures).unwrap_or_default());
 }

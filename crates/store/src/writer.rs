@@ -364,7 +364,7 @@ fn written(connection: &Connection, works: Vec<Work>, state: &State, insert: &In
 
 fn commit(connection: &Connection, works: Vec<Work>, insert: &Insert) -> rusqlite::Result<()> {
     execute(connection, "BEGIN IMMEDIATE")?;
-    let committed = work(connection, works, insert).and_then(|()| execute(connection, "COMMIT"));
+    let committed = write(connection, works, insert).and_then(|()| execute(connection, "COMMIT"));
     // Some errors have rolled back already.
     if committed.is_err() && !connection.is_autocommit() {
         let _ = execute(connection, "ROLLBACK");
@@ -372,7 +372,7 @@ fn commit(connection: &Connection, works: Vec<Work>, insert: &Insert) -> rusqlit
     committed
 }
 
-fn work(connection: &Connection, works: Vec<Work>, insert: &Insert) -> rusqlite::Result<()> {
+fn write(connection: &Connection, works: Vec<Work>, insert: &Insert) -> rusqlite::Result<()> {
     let mut events: HashMap<RunId, Vec<Row>> = HashMap::new();
     for work in works {
         match work {

@@ -95,3 +95,37 @@ pub async fn rate<F: Future<Output = ()>>(calls: usize, in_flight: usize, call: 
     stream::iter(0..calls).map(call).buffer_unordered(in_flight).collect::<Vec<()>>().await;
     calls as f64 / since.elapsed().as_secs_f64()
 }
+
+/// How often everything is measured, in turns with what it is held against.
+pub const ROUNDS: usize = 5;
+
+/// What was measured in some rounds, and what it is held against in the same rounds.
+#[derive(Default)]
+pub struct Rounds(Vec<(f64, f64)>);
+
+impl Rounds {
+    pub fn add(&mut self, ours: f64, bare: f64) {
+        self.0.push((ours, bare));
+    }
+
+    /// The median of the ratios of the rounds.
+    pub fn ratio(&self) -> f64 {
+        median(self.0.iter().map(|(ours, bare)| ours / bare))
+    }
+
+    /// The median of what was measured.
+    pub fn ours(&self) -> f64 {
+        median(self.0.iter().map(|(ours, _)| *ours))
+    }
+
+    /// The median of what it is held against.
+    pub fn bare(&self) -> f64 {
+        median(self.0.iter().map(|(_, bare)| *bare))
+    }
+}
+
+pub fn median(values: impl Iterator<Item = f64>) -> f64 {
+    let mut all: Vec<_> = values.collect();
+    all.sort_by(f64::total_cmp);
+    all[all.len() / 2]
+}
