@@ -125,7 +125,7 @@ async fn flushes() -> Rounds {
     rounds
 }
 
-/// The median of some.
+/// Milliseconds that a bare append with its flush takes, the median of some.
 fn bare_flush() -> f64 {
     let cli = Cli::default();
     let mut file = std::fs::File::create(cli.home().join("file")).unwrap();
@@ -166,11 +166,10 @@ async fn first_output() -> f64 {
         let mut child = cli.start(&["connectors"]);
         let mut first = [0; 1];
         child.stdout.as_mut().unwrap().read_exact(&mut first).await.unwrap();
-        times.push(since.elapsed());
+        times.push(since.elapsed().as_secs_f64() * 1e3);
         child.wait().await.unwrap();
     }
-    times.sort();
-    times[times.len() / 2].as_secs_f64() * 1e3
+    median(times.into_iter())
 }
 
 /// What makes this program only load the registry and say how long that took: rows are parsed once a process.
@@ -197,10 +196,8 @@ fn loading() -> (f64, u64) {
         let told = std::process::Command::new(&program).arg(LOAD_ONLY).output().unwrap().stdout;
         serde_json::from_slice::<Value>(&told).unwrap()
     };
-    let mut all: Vec<_> = (0..41).map(once).collect();
-    all.sort_by(|a, b| a["ms"].as_f64().unwrap().total_cmp(&b["ms"].as_f64().unwrap()));
-    let median = &all[all.len() / 2];
-    (median["ms"].as_f64().unwrap(), median["actions"].as_u64().unwrap())
+    let all: Vec<_> = (0..41).map(once).collect();
+    (median(all.iter().map(|one| one["ms"].as_f64().unwrap())), all[0]["actions"].as_u64().unwrap())
 }
 
 static OPERATIONS: Table = Table::new(

@@ -55,9 +55,11 @@ fn hold_run(dir: &Path, run: &RunId) -> std::io::Result<Option<Claim>> {
     };
     use sha2::{Digest, Sha256};
 
+    use crate::intact;
+
     let file = key::private_file().create(true).truncate(false).open(dir.join("claims.lock"))?;
     // One of 2^63: that two runs at work share one, and wait for each other, does not happen.
-    let start = Sha256::digest(&run.0).iter().take(8).fold(0, |start, byte| start << 8 | i64::from(*byte)) & i64::MAX;
+    let start = intact::number(Sha256::new_with_prefix(&run.0)) & i64::MAX;
     let byte = flock { l_type: F_WRLCK as _, l_whence: SEEK_SET as _, l_start: start as _, l_len: 1, l_pid: 0 };
     match fcntl(&file, FcntlArg::F_OFD_SETLK(&byte)) {
         Ok(_) => Ok(Some(Box::new(file))),

@@ -46,7 +46,14 @@ pub(crate) fn in_order(connection: &Connection) -> rusqlite::Result<()> {
     Ok(())
 }
 
-/// 64 bits of a digest of the values and their types.
+/// 64 bits of a digest.
+pub(crate) fn number(digest: Sha256) -> i64 {
+    let mut number = [0; 8];
+    number.copy_from_slice(&digest.finalize()[..8]);
+    i64::from_le_bytes(number)
+}
+
+/// What stands for the values and their types.
 fn checksum(values: &Context<'_>, first: usize) -> rusqlite::Result<i64> {
     let mut digest = Sha256::new();
     for index in first..values.len() {
@@ -61,9 +68,7 @@ fn checksum(values: &Context<'_>, first: usize) -> rusqlite::Result<i64> {
         digest.update((content.len() as u64).to_le_bytes());
         digest.update(content);
     }
-    let mut sum = [0; 8];
-    sum.copy_from_slice(&digest.finalize()[..8]);
-    Ok(i64::from_le_bytes(sum))
+    Ok(number(digest))
 }
 
 /// The number of a run's last event; refuses a run whose last events are missing. Nothing if there is no such run.

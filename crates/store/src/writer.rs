@@ -61,9 +61,10 @@ struct Job {
     room: Room,
 }
 
-#[derive(Clone, Copy, PartialEq, PartialOrd)]
+#[derive(Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord)]
 enum Haste {
     /// Nobody waits for it.
+    #[default]
     None,
     /// Somebody does.
     Own,
@@ -85,6 +86,7 @@ struct Queue {
     came: Condvar,
 }
 
+#[derive(Default)]
 struct Queued {
     /// The oldest first.
     jobs: Vec<Job>,
@@ -95,18 +97,13 @@ struct Queued {
     waits: Waits,
 }
 
-impl Default for Queued {
-    fn default() -> Self {
-        Queued { jobs: Vec::new(), haste: Haste::None, closed: false, waits: Waits::No }
-    }
-}
-
 /// What the thread waits for. To wake it takes longer than to queue a job.
-#[derive(PartialEq)]
+#[derive(Default)]
 enum Waits {
+    #[default]
     No,
     ForAny,
-    ForUrgent,
+    ForHaste,
 }
 
 struct State {
@@ -245,14 +242,12 @@ impl Queue {
             return false;
         }
         let haste = if queued.jobs.len() + 1 >= QUEUE { Haste::All } else { job.haste };
-        if haste > queued.haste {
-            queued.haste = haste;
-        }
+        queued.haste = queued.haste.max(haste);
         queued.jobs.push(job);
         let wakes = match queued.waits {
             Waits::No => false,
             Waits::ForAny => true,
-            Waits::ForUrgent => queued.haste > Haste::None,
+            Waits::ForHaste => queued.haste > Haste::None,
         };
         if wakes {
             queued.waits = Waits::No;
@@ -286,7 +281,7 @@ impl Queue {
                     self.came.wait(queued).unwrap_or_else(PoisonError::into_inner)
                 }
                 Some(waited) => {
-                    queued.waits = Waits::ForUrgent;
+                    queued.waits = Waits::ForHaste;
                     self.came.wait_timeout(queued, GATHER - waited).unwrap_or_else(PoisonError::into_inner).0
                 }
             };
