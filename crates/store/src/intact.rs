@@ -5,6 +5,7 @@
 use rusqlite::{
     Connection, OptionalExtension, ffi,
     functions::{Context, FunctionFlags},
+    params,
     types::ValueRef,
 };
 use sha2::{Digest, Sha256};
@@ -53,6 +54,9 @@ pub(crate) fn number(digest: Sha256) -> i64 {
     i64::from_le_bytes(number)
 }
 
+/// The number of the row behind all events of a run.
+const END: i64 = i64::MAX;
+
 /// What stands for the values and their types.
 fn checksum(values: &Context<'_>, first: usize) -> rusqlite::Result<i64> {
     let mut digest = Sha256::new();
@@ -71,11 +75,30 @@ fn checksum(values: &Context<'_>, first: usize) -> rusqlite::Result<i64> {
     Ok(number(digest))
 }
 
+/// The number of the last event of a run, as the row behind it has it.
+pub(crate) fn end(store: &Connection, run: &RunId) -> rusqlite::Result<i64> {
+    let mut statement = store.prepare_cached("SELECT sum FROM events WHERE run = ?1 AND seq = ?2")?;
+    let end = statement.query_row(params![run.0, END], |row| row.get(0)).optional()?;
+    end.ok_or_else(|| corrupt(Some("the end of the run is missing".to_owned())))
+}
+
+/// Puts that row where it has to be.
+pub(crate) fn set_end(store: &Connection, run: &RunId, last: i64) -> rusqlite::Result<()> {
+    let mut statement = store.prepare_cached(
+        "INSERT INTO events (run, seq, kind, event, sum) VALUES (?1, ?2, 'end', '', ?3)
+         ON CONFLICT (run, seq) DO UPDATE SET sum = excluded.sum",
+    )?;
+    statement.execute(params![run.0, END, last]).map(drop)
+}
+
 /// The number of a run's last event; refuses a run whose last events are missing. Nothing if there is no such run.
 pub(crate) fn last_event(store: &Connection, run: &RunId) -> rusqlite::Result<Option<i64>> {
-    let Some([last, ..]) = counts(store, run)? else { return Ok(None) };
-    let mut statement = store.prepare_cached("SELECT coalesce(max(seq), 0) FROM events WHERE run = ?1")?;
-    as_many("events", statement.query_row([&run.0], |row| row.get(0))?, last).map(Some)
+    let Some([told, ..]) = counts(store, run)? else { return Ok(None) };
+    // An end that is older than the line of the run is on a page that was never written.
+    let last = end(store, run)?.max(told);
+    let sql = "SELECT coalesce(max(seq), 0) FROM events WHERE run = ?1 AND seq < ?2";
+    let found = store.prepare_cached(sql)?.query_row(params![run.0, END], |row| row.get(0))?;
+    as_many("events", found, last).map(Some)
 }
 
 /// The same, and refuses a run of which items are missing.

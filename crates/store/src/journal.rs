@@ -354,6 +354,7 @@ impl Store {
                 )?
                 .execute(params![id.0, name, version, RunStatus::Running.as_str(), at, connections])?;
             insert_event(store, (&seal, &schema::key_id(store)?), &id, 1, row)?;
+            intact::set_end(store, &id, 1)?;
             taken::take(store, &fired, Some(&id))?;
             Ok(Ok(None))
         });
@@ -386,8 +387,7 @@ impl Store {
 }
 
 fn insert(store: &Connection, seal: (&Seal, &str), run: &RunId, rows: Vec<Row>) -> rusqlite::Result<()> {
-    let mut last = store.prepare_cached("SELECT coalesce(max(seq), 0) FROM events WHERE run = ?1")?;
-    let mut seq: i64 = last.query_row([&run.0], |row| row.get(0))?;
+    let mut seq = intact::end(store, run)?;
     let (mut counts, mut changed, mut cancelled): (Counts, _, _) = ([0; 4], None, false);
     for row in rows {
         seq += 1;
@@ -398,6 +398,10 @@ fn insert(store: &Connection, seal: (&Seal, &str), run: &RunId, rows: Vec<Row>) 
             Change::Cancel => cancelled = true,
             Change::Item(item) => items::keep(store, run, &item, &mut counts)?,
         }
+    }
+    intact::set_end(store, run, seq)?;
+    if changed.is_none() && !cancelled && counts == [0; 4] {
+        return Ok(());
     }
     let [done, skipped, failed, unknown] = counts;
     let (status, finished_at) = changed.map(|(status, finished_at)| (status.as_str(), finished_at)).unzip();

@@ -22,6 +22,7 @@ const MIGRATIONS: &[&str] = &[
     include_str!("migrations/5.sql"),
     include_str!("migrations/6.sql"),
     include_str!("migrations/7.sql"),
+    include_str!("migrations/8.sql"),
 ];
 /// `PRAGMA application_id`: says that an SQLite file is ours.
 const APPLICATION: i64 = 0x7472_6b6c;

@@ -134,6 +134,29 @@ async fn a_missing_event_is_noticed() {
 }
 
 #[tokio::test]
+async fn missing_events_at_the_end_of_a_run_that_is_not_over_are_noticed() {
+    for lost in ["seq = 3", "seq >= 2 AND kind <> 'end'", "kind = 'end'", "seq >= 3", "seq >= 1"] {
+        let home = Home::new();
+        let store = home.open().unwrap();
+        let run = accepted(&store, "a1").await;
+        let begun = |step: &str| RunEvent::StepStarted { step: step.into(), attempt: 1, at: 1 };
+        store.append(&run, vec![begun("one"), begun("two")], Flush::Now).await.unwrap();
+        home.sqlite().execute(&format!("DELETE FROM events WHERE {lost}"), []).unwrap();
+        assert_eq!(store.replay(&run, &mut |_| ()).await.unwrap_err().kind(), ErrorKind::Store, "{lost}");
+        assert_eq!(store.signals(&run, 0).await.unwrap_err().kind(), ErrorKind::Store, "{lost}");
+    }
+    // A page that is as it was before the last event, beside one with a later line of the run.
+    let home = Home::new();
+    let store = home.open().unwrap();
+    let run = accepted(&store, "a1").await;
+    store.append(&run, vec![item("1")], Flush::Now).await.unwrap();
+    home.sqlite()
+        .execute_batch("DELETE FROM events WHERE seq = 2; UPDATE events SET sum = 1 WHERE kind = 'end'")
+        .unwrap();
+    assert_eq!(store.replay(&run, &mut |_| ()).await.unwrap_err().kind(), ErrorKind::Store);
+}
+
+#[tokio::test]
 async fn an_id_is_data_and_never_a_path() {
     let home = Home::new();
     let store = home.open().unwrap();

@@ -7,7 +7,7 @@ use std::{fs, path::Path};
 
 use serde_json::json;
 use support::{Home, events};
-use trunkline_core::Vault;
+use trunkline_core::{ErrorKind, Vault};
 use trunkline_engine::{Before, Fired, Flush, ItemOutcome, Journal, RunEvent, RunId};
 use trunkline_store::{KeySource, Store};
 
@@ -124,4 +124,18 @@ async fn a_store_of_version_6_is_read_and_goes_on() {
     assert_eq!(store.logged(&run, 1).await.unwrap().entries, [(2, entry)]);
     let (_, found) = store.events(&run, 0).await.unwrap();
     assert!(matches!(&found[1].1, RunEvent::StepFailed { attempt: 2, began: Some(3), at: 4, .. }), "{found:?}");
+}
+
+/// Version 7: the line of a run had the number of its last event.
+#[tokio::test]
+async fn a_store_of_version_7_is_read_and_goes_on() {
+    let home = Home::new();
+    let store = sample(&home, "7");
+    let run = RunId("5a3b1e000005".into());
+    assert_eq!(events(&store, &run).await.len(), 2);
+    let begun = RunEvent::StepStarted { step: "look".into(), attempt: 3, at: 5 };
+    store.append(&run, vec![begun], Flush::Now).await.unwrap();
+    assert_eq!(events(&store, &run).await.len(), 3);
+    home.sqlite().execute("DELETE FROM events WHERE kind = 'step_started'", []).unwrap();
+    assert_eq!(store.replay(&run, &mut |_| ()).await.unwrap_err().kind(), ErrorKind::Store, "its end is known");
 }
