@@ -24,7 +24,7 @@ pub(crate) fn classify(answer: &Answer) -> Option<Error> {
     };
     let kind = if passes { ErrorKind::Unavailable } else { kind };
     let later = matches!(kind, ErrorKind::RateLimited | ErrorKind::Unavailable);
-    let message = format!("{}: Mediaflow answered {status}: {}", answer.operation, answer.text);
+    let message = format!("{}: Mediaflow answered {status}: {}", answer.operation, answer.text());
     let error = Error::new(kind, message).retry(match answer.retry_after.filter(|_| later) {
         Some(wait) => Retry::After(wait),
         None if later => Retry::Backoff,

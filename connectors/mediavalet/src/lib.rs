@@ -112,7 +112,7 @@ impl Connector for MediaValet {
 /// What only MediaValet says: the gateway's 401 that means the key and not the token, and errors inside a 200.
 fn classify(answer: &Answer) -> Option<Error> {
     let what = &answer.operation;
-    if answer.status == 401 && answer.text.to_lowercase().contains("subscription key") {
+    if answer.status == 401 && answer.text().to_lowercase().contains("subscription key") {
         return Some(
             Error::new(ErrorKind::Config, format!("{what}: MediaValet's gateway refused the subscription key"))
                 .setting("/subscriptionKey")

@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use bytes::Bytes;
 use http::{HeaderMap, StatusCode, header};
 use serde_json::Value;
 use trunkline_core::{Effect, Error, ErrorKind, Retry, Secret, redact};
@@ -24,10 +25,17 @@ pub struct Answer {
     pub status: u16,
     /// The body if it is JSON. It is not redacted: errors quote [`Answer::text`].
     pub body: Option<Value>,
-    /// At most 200 bytes of the body, without control characters and without the secrets of the connection.
-    pub text: String,
     /// What `Retry-After` asks for.
     pub retry_after: Option<Duration>,
+    bytes: Bytes,
+    secrets: Vec<Secret>,
+}
+
+impl Answer {
+    /// At most 200 bytes of the body, without control characters and without the secrets of the connection.
+    pub fn text(&self) -> String {
+        excerpt(without_mark(&self.bytes), &self.secrets)
+    }
 }
 
 /// An answer that was accepted.
@@ -87,15 +95,20 @@ impl Asked<'_> {
 pub(crate) type Classify = fn(&Answer) -> Option<Error>;
 
 /// The answer as the hook sees it.
-pub(crate) fn answer(asked: &Asked<'_>, reply: &Reply, secrets: &[Secret]) -> Answer {
-    let body = reply.body.strip_prefix(b"\xef\xbb\xbf".as_slice()).unwrap_or(&reply.body);
+pub(crate) fn answer(asked: &Asked<'_>, reply: &Reply, secrets: Vec<Secret>) -> Answer {
     Answer {
         operation: asked.call.name.to_owned(),
         status: reply.status.as_u16(),
-        body: json::read(body).ok(),
-        text: excerpt(body, secrets),
+        body: json::read(without_mark(&reply.body)).ok(),
         retry_after: retry_after(&reply.headers),
+        bytes: reply.body.clone(),
+        secrets,
     }
+}
+
+/// Without the byte order mark that some services put before their JSON.
+fn without_mark(body: &[u8]) -> &[u8] {
+    body.strip_prefix(b"\xef\xbb\xbf").unwrap_or(body)
 }
 
 /// Decides whether an answer is a result. The hook is asked first.
@@ -158,7 +171,7 @@ fn accept(asked: &Asked<'_>, answer: Answer, reply: &Reply) -> Result<Accepted, 
 /// Something came back that is not what the service is known to say.
 fn no_json(asked: &Asked<'_>, answer: &Answer, reply: &Reply) -> Failure {
     let kind = reply.headers.get(header::CONTENT_TYPE).and_then(|kind| kind.to_str().ok()).unwrap_or("no content type");
-    let what = match &*answer.text {
+    let what = match &*answer.text() {
         "" => "nothing at all".to_owned(),
         text => format!("something that is no JSON ({kind}): {text}"),
     };
@@ -202,8 +215,10 @@ fn refusal(asked: &Asked<'_>, answer: &Answer, reply: &Reply) -> Error {
     let mut message = format!("{name} at {service} ({host}) was answered {} {reason}", answer.status).trim().to_owned();
     if reply.status.is_redirection() {
         message += &format!(", {}", address::redirect(&reply.headers, host));
-    } else if !answer.text.is_empty() {
-        message += &format!(": {}", answer.text);
+    } else if let text = answer.text()
+        && !text.is_empty()
+    {
+        message += &format!(": {text}");
     }
     let error = Error::new(kind, message).retry(retry).hint(hint);
     if reply.status.is_redirection() { error.setting("/endpointUrl") } else { error }

@@ -76,7 +76,7 @@ impl Client {
     fn part(&self, operation: &Operation, request: &Request, reply: Reply) -> Result<Value> {
         let host = address::host(&request.url);
         let asked = Asked { call: operation.call(), service: self.0.service, host: &host };
-        let answer = answer::answer(&asked, &reply, &self.secrets());
+        let answer = answer::answer(&asked, &reply, self.secrets());
         let text = || Value::from(String::from_utf8_lossy(&reply.body).into_owned());
         if reply.status.is_success() && answer.body.is_none() && !reply.body.is_empty() {
             // It was done; what is said about it came out damaged.

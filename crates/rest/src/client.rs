@@ -395,7 +395,7 @@ impl Client {
             // Nobody there, or nobody to be trusted: the address is what to look at.
             Failure { error: if failure.refused { error.setting("/endpointUrl") } else { error }, ..failure }
         })?;
-        let answer = answer::answer(asked, &reply, &self.secrets());
+        let answer = answer::answer(asked, &reply, self.secrets());
         Ok((reply, answer))
     }
 
