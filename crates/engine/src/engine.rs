@@ -148,17 +148,27 @@ impl Engine {
 
     /// Accepts a run and begins to work on it. `slots` says which connection fills which slot of the flow.
     pub async fn start(&self, flow: &Flow, input: Value, slots: BTreeMap<String, Connected>) -> Result<Running> {
-        Ok(self.begin(self.accept(flow, input, slots).await?))
+        Ok(self.begin(self.accept(flow, input, slots, Flush::Now).await?))
     }
 
     /// Accepts a run: it is on disk. [`Engine::begin`] works on it; if it is dropped instead, it waits to be resumed.
-    pub async fn accept(&self, flow: &Flow, input: Value, slots: BTreeMap<String, Connected>) -> Result<Accepted> {
+    ///
+    /// [`Flush::Later`] is for a run that nobody hears of before it ends: it comes to disk with the first of its events that
+    /// have to, before anything is created or deleted, and else soon. A crash may undo it up to there.
+    pub async fn accept(
+        &self,
+        flow: &Flow,
+        input: Value,
+        slots: BTreeMap<String, Connected>,
+        flush: Flush,
+    ) -> Result<Accepted> {
         let (accepted, started) = self.prepare(flow, input, slots, None).await?;
-        self.journal.accept(accepted.id(), flow.version(), flow.document(), started).await?;
+        let flush = if flow.flushes_every_step() { Flush::Now } else { flush };
+        self.journal.accept(accepted.id(), flow.version(), flow.document(), started, flush).await?;
         Ok(accepted)
     }
 
-    /// The same for what a trigger has seen, unless an earlier run has taken that.
+    /// The same, on disk, for what a trigger has seen, unless an earlier run has taken that.
     pub async fn accept_fired(
         &self,
         flow: &Flow,

@@ -172,13 +172,15 @@ pub type Claim = Box<dyn Any + Send + Sync>;
 /// Keeps the events of runs. One test suite runs over all implementations: `trunkline_engine::journal_suite`.
 #[async_trait]
 pub trait Journal: Send + Sync {
-    /// Accepts a run: its flow's document (under `version`) and its first event are on disk when this returns.
-    async fn accept(&self, run: &RunId, version: &str, flow: &Value, started: RunEvent) -> Result<()>;
+    /// Accepts a run: its flow's document (under `version`) and its first event, as if they were appended. If that fails
+    /// later, all its appends fail.
+    async fn accept(&self, run: &RunId, version: &str, flow: &Value, started: RunEvent, flush: Flush) -> Result<()>;
 
     /// Keeps the document of a flow that runs call, under its version.
     async fn keep_version(&self, version: &str, flow: &Value) -> Result<()>;
-    /// The same for a run that a trigger starts: what it takes is remembered in the same transaction. If an earlier run has
-    /// taken one of the keys, nothing is accepted, and that run is named.
+
+    /// The same for a run that a trigger starts, on disk when this returns: what it takes is remembered in the same
+    /// transaction. If an earlier run has taken one of the keys, nothing is accepted, and that run is named.
     async fn accept_fired(
         &self,
         run: &RunId,

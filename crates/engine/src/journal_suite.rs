@@ -20,6 +20,7 @@ use crate::{
 pub async fn run<J: Journal, F: AsyncFn() -> J>(fresh: F) {
     an_accepted_run_is_there(&fresh().await).await;
     a_run_is_accepted_once(&fresh().await).await;
+    a_run_that_is_flushed_later_is_there_at_once(&fresh().await).await;
     a_flow_version_never_changes(&fresh().await).await;
     what_a_trigger_hands_over_is_taken_once(&fresh().await).await;
     events_come_back_as_they_were(&fresh().await).await;
@@ -39,7 +40,7 @@ pub async fn run<J: Journal, F: AsyncFn() -> J>(fresh: F) {
 
 async fn an_accepted_run_is_there(journal: &impl Journal) {
     let (run, flow) = (id("a1"), json!({ "name": "copy", "steps": [], "title": "Ärger \"/~\u{0}" }));
-    journal.accept(&run, "v1", &flow, started("v1", 7)).await.unwrap();
+    journal.accept(&run, "v1", &flow, started("v1", 7), Flush::Now).await.unwrap();
     assert_eq!(replayed(journal, &run).await, [json(&started("v1", 7))]);
     assert_eq!(journal.flow("v1").await.unwrap().to_string(), flow.to_string(), "the flow, keys in their order");
     assert_eq!(kind(journal.flow("v2").await), ErrorKind::NotFound);
@@ -56,9 +57,35 @@ async fn an_accepted_run_is_there(journal: &impl Journal) {
     assert_eq!(journal.runs().await.unwrap(), [expected]);
 }
 
+async fn a_run_that_is_flushed_later_is_there_at_once(journal: &impl Journal) {
+    let begin = async |name: &str| {
+        let flow = json!({ "name": "copy" });
+        journal.accept(&id(name), "v1", &flow, started("v1", 1), Flush::Later).await.unwrap();
+        id(name)
+    };
+    assert!(!journal.cancel_requested(&begin("a1").await).await.unwrap());
+    assert_eq!(replayed(journal, &begin("a2").await).await, [json(&started("v1", 1))]);
+    let (run, end) = (begin("a3").await, finished(RunStatus::Succeeded, 2));
+    journal.append(&run, vec![end.clone()], Flush::Now).await.unwrap();
+    assert_eq!(replayed(journal, &run).await, [json(&started("v1", 1)), json(&end)]);
+    begin("a4").await;
+    assert_eq!(journal.runs().await.unwrap().len(), 4);
+    // What an earlier run has done is known to one that has only just begun.
+    let done = |key: &str| RunEvent::ItemFinished {
+        step: "files".into(),
+        key: key.to_owned(),
+        outcome: ItemOutcome::Done,
+        once: Some("v1".to_owned()),
+        at: 2,
+    };
+    journal.append(&run, vec![done("a")], Flush::Now).await.unwrap();
+    let before = journal.before(&begin("a5").await, &"files".into(), "a").await.unwrap();
+    assert_eq!(before.map(|one| one.run), Some(run));
+}
+
 async fn a_run_is_accepted_once(journal: &impl Journal) {
     let run = accepted(journal, "a1", 1).await;
-    let again = journal.accept(&run, "v1", &json!({}), started("v1", 2)).await;
+    let again = journal.accept(&run, "v1", &json!({}), started("v1", 2), Flush::Now).await;
     assert_eq!(kind(again), ErrorKind::Conflict);
     assert_eq!(replayed(journal, &run).await, [json(&started("v1", 1))], "the refused run left nothing behind");
     // Another run of the same flow is no conflict.
@@ -67,8 +94,8 @@ async fn a_run_is_accepted_once(journal: &impl Journal) {
 }
 
 async fn a_flow_version_never_changes(journal: &impl Journal) {
-    journal.accept(&id("a1"), "v1", &json!({ "name": "copy" }), started("v1", 1)).await.unwrap();
-    let other = journal.accept(&id("a2"), "v1", &json!({ "name": "changed" }), started("v1", 2)).await;
+    journal.accept(&id("a1"), "v1", &json!({ "name": "copy" }), started("v1", 1), Flush::Now).await.unwrap();
+    let other = journal.accept(&id("a2"), "v1", &json!({ "name": "changed" }), started("v1", 2), Flush::Now).await;
     assert_eq!(kind(other), ErrorKind::Conflict, "a run is pinned to its flow");
     assert_eq!(journal.flow("v1").await.unwrap(), json!({ "name": "copy" }));
     assert_eq!(journal.runs().await.unwrap().len(), 1, "the refused run left nothing behind");
@@ -266,7 +293,7 @@ async fn what_is_done_once_is_remembered_across_runs(journal: &impl Journal) {
             *of = flow.to_owned();
             connections.insert("source".to_owned(), connection.to_owned());
         }
-        journal.accept(&id(name), "v1", &json!({ "name": "copy" }), start).await.unwrap();
+        journal.accept(&id(name), "v1", &json!({ "name": "copy" }), start, Flush::Now).await.unwrap();
         assert_eq!(before(&id(name), "a").await, None, "{name}");
     }
     // What failed or was skipped since changes nothing; what was done again does.
@@ -434,7 +461,7 @@ fn started(version: &str, at: u64) -> RunEvent {
 
 async fn accepted(journal: &impl Journal, name: &str, at: u64) -> RunId {
     let run = id(name);
-    journal.accept(&run, "v1", &json!({ "name": "copy" }), started("v1", at)).await.unwrap();
+    journal.accept(&run, "v1", &json!({ "name": "copy" }), started("v1", at), Flush::Now).await.unwrap();
     run
 }
 

@@ -114,7 +114,7 @@ impl MemoryJournal {
 
 #[async_trait]
 impl Journal for MemoryJournal {
-    async fn accept(&self, run: &RunId, version: &str, flow: &Value, started: RunEvent) -> Result<()> {
+    async fn accept(&self, run: &RunId, version: &str, flow: &Value, started: RunEvent, _: Flush) -> Result<()> {
         self.lock().accept(run, version, flow, &started)
     }
 

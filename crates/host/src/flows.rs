@@ -7,13 +7,22 @@ use std::{
 
 use serde_json::{Map, Value};
 use trunkline_core::{ConnectorSpec, Diagnostic, Error, ErrorKind, Result, Secret};
-use trunkline_engine::{Acceptance, Fired, Flow, Granted, Journal, Running, Trigger};
+use trunkline_engine::{Acceptance, Fired, Flow, Flush, Granted, Journal, Running, Trigger};
 use trunkline_store::{ConnectionSummary, FlowToKeep, KeptFlow};
 
 use crate::{
     Runtime,
     serve::{hash, random},
 };
+
+/// What starts a run of a kept flow.
+#[derive(Clone, Copy)]
+pub(crate) enum Cause<'a> {
+    /// Something that is handed to one run only.
+    Fired(&'a Fired),
+    /// Somebody, who hears of the run at once or only when it has ended.
+    Called(Flush),
+}
 
 /// How many versions of flows are held in memory.
 const MOST_FLOWS: usize = 1000;
@@ -157,14 +166,14 @@ impl Runtime {
         kept: KeptFlow,
         flow: &Flow,
         input: Value,
-        fired: Option<&Fired>,
+        cause: Cause<'_>,
     ) -> Result<Acceptance> {
         let flow = &self.link(flow).await?;
         let (input, slots) = (with_kept(kept.input, input), self.all_slots(flow, kept.connections).await?);
         let slots = self.fill(&slots).await?;
-        match fired {
-            Some(fired) => self.engine.accept_fired(flow, input, slots, fired).await,
-            None => Ok(Acceptance::New(Box::new(self.engine.accept(flow, input, slots).await?))),
+        match cause {
+            Cause::Fired(fired) => self.engine.accept_fired(flow, input, slots, fired).await,
+            Cause::Called(flush) => Ok(Acceptance::New(Box::new(self.engine.accept(flow, input, slots, flush).await?))),
         }
     }
 

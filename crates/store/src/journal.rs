@@ -2,12 +2,9 @@
 //! outcomes of items), so that a list of runs or a question for one item never reads a whole run.
 //!
 //! Events queued with [`Flush::Later`] are not on disk yet, but this process has to see them: outcomes and cancellations
-//! among them are kept in [`Pending`] until they are; a replay writes them out first.
+//! among them are pending until they are; a replay writes them out first.
 
-use std::{
-    collections::{BTreeMap, HashMap, HashSet},
-    sync::{Arc, Mutex, MutexGuard, PoisonError},
-};
+use std::{collections::BTreeMap, sync::Arc};
 
 use rusqlite::{Connection, OptionalExtension, Row as SqlRow, params};
 use serde_json::Value;
@@ -22,7 +19,8 @@ use crate::{
     flows::{flow_document, pin},
     intact,
     items::{self, Counts, STATUSES},
-    row::{Change, Kept, Outcome, Row, SecretPart, damaged, parse, signed, text},
+    pending::Pending,
+    row::{Change, Kept, Row, SecretPart, damaged, parse, signed, text},
     schema,
     seal::{Place, Seal},
     sqlite::ours,
@@ -34,96 +32,35 @@ use crate::{
 const PAGE_EVENTS: usize = 256;
 const PAGE_BYTES: usize = 1 << 20;
 
-pub(crate) type ItemKey = (RunId, StepPath, String);
-
-/// What is queued, but perhaps not on disk; and which runs that are not over are known to exist (they never go).
-#[derive(Default)]
-pub(crate) struct Pending(Mutex<Queued>);
-
-#[derive(Default)]
-struct Queued {
-    known: HashSet<RunId>,
-    appends: u64,
-    items: HashMap<ItemKey, (u64, String)>,
-    cancels: HashMap<RunId, u64>,
-    /// Runs of which something was lost, and why. Who works on one knows more than the disk, so he may record nothing more:
-    /// there would be a gap. Who claims it anew reads what is there.
-    torn: HashMap<RunId, Error>,
-    /// Numbers the appends, so that one that is done takes away its own entries only.
-    last: u64,
-}
-
-impl Pending {
-    fn lock(&self) -> MutexGuard<'_, Queued> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    /// How many runs it knows of.
-    #[cfg(test)]
-    pub(crate) fn known(&self) -> usize {
-        self.lock().known.len()
-    }
-
-    fn add(&self, run: &RunId, rows: &[Row]) -> u64 {
-        let mut queued = self.lock();
-        queued.last += 1;
-        queued.appends += 1;
-        let number = queued.last;
-        for row in rows {
-            match &row.change {
-                Change::Item(Outcome { step, key, outcome, .. }) => {
-                    queued.items.insert((run.clone(), step.clone(), key.clone()), (number, outcome.clone()));
-                }
-                Change::Cancel => {
-                    queued.cancels.insert(run.clone(), number);
-                }
-                Change::Status { .. } | Change::None => {}
-            }
-        }
-        number
-    }
-
-    fn tear(&self, run: &RunId, error: &Error) {
-        self.lock().torn.entry(run.clone()).or_insert_with(|| error.clone());
-    }
-
-    /// What was queued is lost. It stays visible to who can only stop now: he would else do an item twice.
-    fn lose(&self, run: &RunId, error: &Error) {
-        self.lock().appends -= 1;
-        self.tear(run, error);
-    }
-
-    /// From here on the run is what the disk says.
-    fn mend(&self, run: &RunId) {
-        let mut queued = self.lock();
-        if queued.torn.remove(run).is_some() {
-            queued.items.retain(|(of, _, _), _| of != run);
-            queued.cancels.remove(run);
-        }
-    }
-
-    fn whole(&self, run: &RunId) -> Result<()> {
-        self.lock().torn.get(run).map_or(Ok(()), |error| Err(error.clone()))
-    }
-
-    fn remove(&self, run: &RunId, keys: Vec<ItemKey>, number: u64) {
-        let mut queued = self.lock();
-        queued.appends -= 1;
-        for key in keys {
-            if queued.items.get(&key).is_some_and(|(of, _)| *of == number) {
-                queued.items.remove(&key);
-            }
-        }
-        if queued.cancels.get(run) == Some(&number) {
-            queued.cancels.remove(run);
-        }
-    }
-}
-
 #[async_trait]
 impl Journal for Store {
-    async fn accept(&self, run: &RunId, version: &str, flow: &Value, started: RunEvent) -> Result<()> {
-        self.accept_run(run, version, flow, started, Fired::default()).await.map(drop)
+    async fn accept(&self, run: &RunId, version: &str, flow: &Value, started: RunEvent, flush: Flush) -> Result<()> {
+        let accept = self.accepting(run, version, flow, started, Fired::default())?;
+        if flush == Flush::Now {
+            self.inner.writer.run(accept).await??;
+            self.inner.pending.lock().known.insert(run.clone());
+            return Ok(());
+        }
+        let room = self.inner.writer.room().await?;
+        let (pending, run) = (self.inner.pending.clone(), run.clone());
+        let number = pending.add(&run, &[]);
+        pending.lock().known.insert(run.clone());
+        pending.lock().arriving.insert(run.clone());
+        let (torn, of) = (pending.clone(), run.clone());
+        let work = Work::Other(Box::new(move |store| {
+            // At once: no event of a run that is not there may be inserted.
+            if let Err(error) = accept(store)? {
+                torn.tear(&of, &error);
+            }
+            Ok(())
+        }));
+        self.inner.writer.queue(room, work, move |result| {
+            pending.lock().arriving.remove(&run);
+            match result.and_then(|()| pending.whole(&run)) {
+                Ok(()) => pending.remove(&run, Vec::new(), number),
+                Err(error) => pending.lose(&run, &error),
+            }
+        })
     }
 
     async fn accept_fired(
@@ -134,7 +71,12 @@ impl Journal for Store {
         started: RunEvent,
         fired: &Fired,
     ) -> Result<Option<RunId>> {
-        self.accept_run(run, version, flow, started, fired.clone()).await
+        let accept = self.accepting(run, version, flow, started, fired.clone())?;
+        let earlier = self.inner.writer.run(accept).await??;
+        if earlier.is_none() {
+            self.inner.pending.lock().known.insert(run.clone());
+        }
+        Ok(earlier)
     }
 
     async fn keep_version(&self, version: &str, flow: &Value) -> Result<()> {
@@ -247,6 +189,7 @@ impl Journal for Store {
     }
 
     async fn before(&self, run: &RunId, step: &StepPath, key: &str) -> Result<Option<Before>> {
+        self.arrived(run).await?;
         self.remembered(run, step, key)
     }
 
@@ -277,6 +220,7 @@ impl Journal for Store {
         if self.inner.pending.lock().cancels.contains_key(run) {
             return Ok(true);
         }
+        self.arrived(run).await?;
         let requested = self.readers.look("reading a run", |store| {
             let mut statement = store.prepare_cached("SELECT cancel_requested FROM good_runs WHERE id = ?1")?;
             statement.query_row([&run.0], |row| row.get(0)).optional()
@@ -320,14 +264,15 @@ pub(crate) fn inserts(seal: Arc<Seal>, pending: Arc<Pending>) -> Insert {
 }
 
 impl Store {
-    async fn accept_run(
+    /// What accepts a run, or names the one that has taken what fired before. It refuses before it has changed anything.
+    fn accepting(
         &self,
         run: &RunId,
         version: &str,
         flow: &Value,
         started: RunEvent,
         fired: Fired,
-    ) -> Result<Option<RunId>> {
+    ) -> Result<impl FnOnce(&Connection) -> rusqlite::Result<Result<Option<RunId>>> + Send + 'static> {
         claim::check(run)?;
         let RunEvent::Started { flow: name, connections, at, .. } = &started else {
             return Err(Error::new(ErrorKind::Internal, "a run has to begin with a `started` event"));
@@ -337,7 +282,7 @@ impl Store {
         let id = run.clone();
         let row = Row::new(started)?;
         let seal = self.inner.seal.clone();
-        let accepted = self.inner.writer.run(move |store| {
+        Ok(move |store: &Connection| {
             if let Some(earlier) = taken::by(store, &fired)? {
                 return Ok(Ok(Some(earlier)));
             }
@@ -357,12 +302,13 @@ impl Store {
             intact::set_end(store, &id, 1)?;
             taken::take(store, &fired, Some(&id))?;
             Ok(Ok(None))
-        });
-        let earlier = accepted.await??;
-        if earlier.is_none() {
-            self.inner.pending.lock().known.insert(run.clone());
-        }
-        Ok(earlier)
+        })
+    }
+
+    /// Waits until a run is on disk.
+    async fn arrived(&self, run: &RunId) -> Result<()> {
+        let arrives = self.inner.pending.lock().arriving.contains(run);
+        if arrives { self.inner.writer.flush().await } else { Ok(()) }
     }
 
     /// Waits until everything that this process has queued is on disk.
@@ -387,6 +333,9 @@ impl Store {
 }
 
 fn insert(store: &Connection, seal: (&Seal, &str), run: &RunId, rows: Vec<Row>) -> rusqlite::Result<()> {
+    if rows.is_empty() {
+        return Ok(());
+    }
     let mut seq = intact::end(store, run)?;
     let (mut counts, mut changed, mut cancelled): (Counts, _, _) = ([0; 4], None, false);
     for row in rows {

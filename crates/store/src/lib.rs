@@ -32,6 +32,7 @@ mod items;
 mod journal;
 mod key;
 mod log;
+mod pending;
 mod probe;
 mod rotate;
 mod row;
@@ -61,8 +62,8 @@ pub use rotate::{Rotated, Rotation};
 pub use vault::SignInEvent;
 
 use crate::{
-    journal::Pending,
     key::Ring,
+    pending::Pending,
     seal::Seal,
     sqlite::{Opened, Readers},
     writer::Writer,
@@ -177,12 +178,12 @@ mod tests {
         let home = tempfile::tempdir().expect("a directory");
         let store = Store::open(&home.path().join("data"), KeySource::File(home.path().join("key")))?;
         let known = || store.inner.pending.known();
-        for name in ["a", "b", "c"] {
+        for (name, flush) in [("a", Flush::Now), ("b", Flush::Later), ("c", Flush::Now)] {
             let run = RunId(name.into());
             let (flow, version, input) = ("copy".to_owned(), "v1".to_owned(), json!({}));
             let (connections, calls) = (BTreeMap::new(), BTreeMap::new());
             let started = RunEvent::Started { flow, version, input, connections, calls, retry: None, at: 1 };
-            store.accept(&run, "v1", &json!({ "name": "copy" }), started).await?;
+            store.accept(&run, "v1", &json!({ "name": "copy" }), started, flush).await?;
             assert_eq!(known(), 1);
             let finished = RunEvent::Finished { status: RunStatus::Succeeded, error: None, at: 2 };
             store.append(&run, vec![finished], Flush::Now).await?;

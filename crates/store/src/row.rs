@@ -8,7 +8,7 @@ use trunkline_engine::{ItemOutcome, RunEvent, RunId, RunStatus, StepPath};
 use zeroize::Zeroizing;
 
 use crate::{
-    journal::ItemKey,
+    pending::ItemKey,
     seal::{Place, Seal, Sealed},
 };
 

@@ -170,7 +170,7 @@ async fn what_a_run_needs_is_not_removed() {
     let (flow, version, calls) = ("copy".into(), "v1".into(), BTreeMap::new());
     let started = RunEvent::Started { flow, version, input: json!({}), connections, calls, retry: None, at: 1 };
     let run = RunId("a1".into());
-    store.accept(&run, "v1", &json!({ "name": "copy" }), started).await.unwrap();
+    store.accept(&run, "v1", &json!({ "name": "copy" }), started, Flush::Now).await.unwrap();
     let finished = |status| vec![RunEvent::Finished { status, error: None, at: 2 }];
 
     // While it runs, and after it failed: it can be resumed.

@@ -59,7 +59,7 @@ async fn filled(home: &Home) {
         let end = RunEvent::Finished { status: RunStatus::Partial, error: None, at: 9 };
         store.append(&run, vec![end], Flush::Now).await.unwrap();
     }
-    store.accept(&RunId("d4".into()), "v1", &json!({ "name": "copy" }), started(5)).await.unwrap();
+    store.accept(&RunId("d4".into()), "v1", &json!({ "name": "copy" }), started(5), Flush::Now).await.unwrap();
 }
 
 type Read = Result<String>;

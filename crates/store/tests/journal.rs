@@ -5,9 +5,11 @@ mod support;
 
 use std::cell::Cell;
 
+use serde_json::json;
 use support::{Home, accepted, events, item, keys, started};
 use trunkline_core::ErrorKind;
 use trunkline_engine::{Flush, Journal, RunEvent, RunId, StepPath, journal_suite};
+use trunkline_store::Store;
 
 #[tokio::test]
 async fn the_store_is_a_journal() {
@@ -98,7 +100,8 @@ async fn a_failed_append_poisons_the_journal() {
         let later = store.append(&run, vec![RunEvent::Resumed { at: 1 }], flush).await.unwrap_err();
         assert_eq!((later.kind(), later.message()), (ErrorKind::Store, error.message()));
     }
-    let refused = store.accept(&RunId("a2".into()), "v1", &serde_json::json!({ "name": "copy" }), started(2)).await;
+    let refused =
+        store.accept(&RunId("a2".into()), "v1", &serde_json::json!({ "name": "copy" }), started(2), Flush::Now).await;
     assert_eq!(refused.unwrap_err().kind(), ErrorKind::Store);
     assert_eq!(store.item(&run, &StepPath::from("files"), "lost").await.unwrap_err().kind(), ErrorKind::Store);
     assert_eq!(store.replay(&run, &mut |_| ()).await.unwrap_err().kind(), ErrorKind::Store);
@@ -121,6 +124,41 @@ async fn a_later_append_that_fails_poisons_the_journal() {
     let error = store.append(&run, vec![RunEvent::Resumed { at: 1 }], Flush::Now).await.unwrap_err();
     assert_eq!(error.kind(), ErrorKind::Store);
     assert_eq!(store.item(&run, &StepPath::from("files"), "lost").await.unwrap_err().kind(), ErrorKind::Store);
+}
+
+async fn accept_later(store: &Store, name: &str, flow: serde_json::Value) -> RunId {
+    let run = RunId(name.into());
+    store.accept(&run, "v1", &flow, started(1), Flush::Later).await.unwrap();
+    run
+}
+
+#[tokio::test]
+async fn an_event_that_has_to_be_on_disk_takes_its_run_there() {
+    let home = Home::new();
+    let store = home.open().unwrap();
+    let run = accept_later(&store, "a1", json!({ "name": "copy" })).await;
+    let begun = RunEvent::StepStarted { step: "one".into(), attempt: 1, at: 1 };
+    store.append(&run, vec![begun], Flush::Now).await.unwrap();
+    let kept: i64 = home.sqlite().query_row("SELECT count(*) FROM good_events", [], |row| row.get(0)).unwrap();
+    assert_eq!(kept, 2);
+}
+
+#[tokio::test]
+async fn a_run_that_was_refused_later_records_nothing_and_harms_no_other() {
+    let home = Home::new();
+    let store = home.open().unwrap();
+    let good = accepted(&store, "a1").await;
+    let run = accept_later(&store, "a2", json!({ "name": "another flow of this version" })).await;
+    let now = [run.clone(), good.clone()].map(async |run| store.append(&run, vec![item("1")], Flush::Now).await);
+    let [refused, kept] = futures::future::join_all(now).await.try_into().unwrap();
+    assert_eq!(refused.unwrap_err().kind(), ErrorKind::Conflict, "a version is one flow");
+    kept.unwrap();
+    assert_eq!(store.append(&run, vec![item("2")], Flush::Later).await.unwrap_err().kind(), ErrorKind::Conflict);
+    assert_eq!(store.runs().await.unwrap().len(), 1);
+    let _claim = store.claim(&run).await.unwrap();
+    assert_eq!(store.append(&run, vec![item("3")], Flush::Now).await.unwrap_err().kind(), ErrorKind::NotFound);
+    store.append(&good, vec![item("4")], Flush::Now).await.unwrap();
+    assert_eq!(keys(&store, &good).await, ["1", "4"]);
 }
 
 #[tokio::test]
@@ -162,7 +200,7 @@ async fn an_id_is_data_and_never_a_path() {
     let store = home.open().unwrap();
     for name in ["", ".", "..", "../a", "a/b", "A", "a.b", "a b", "a\0", "ä", &"a".repeat(65)] {
         let run = RunId(name.to_owned());
-        let accepted = store.accept(&run, "v1", &serde_json::json!({}), started(1)).await;
+        let accepted = store.accept(&run, "v1", &serde_json::json!({}), started(1), Flush::Now).await;
         assert_eq!(accepted.unwrap_err().kind(), ErrorKind::InvalidInput, "{name:?}");
         assert_eq!(store.claim(&run).await.err().unwrap().kind(), ErrorKind::InvalidInput, "{name:?}");
     }

@@ -61,7 +61,7 @@ async fn child_that_appends() {
             let process = std::process::id();
             let run = RunId(format!("run-{process}-{task}"));
             let flow = serde_json::json!({ "name": "copy" });
-            store.accept(&run, "v1", &flow, support::started(1)).await.unwrap();
+            store.accept(&run, "v1", &flow, support::started(1), Flush::Now).await.unwrap();
             println!("\naccepted {run}");
             for number in 0_u64.. {
                 let later = format!("{number}.later");

@@ -85,7 +85,7 @@ async fn a_run_of_version_4_goes_on_with_what_is_remembered_across_runs() {
     assert_eq!(store.before(&run, &"files".into(), "a").await.unwrap(), before);
     let started = events(&store, &run).await.swap_remove(0);
     let next = RunId("5a3b1e000004".into());
-    store.accept(&next, "v1", &store.flow("v1").await.unwrap(), started).await.unwrap();
+    store.accept(&next, "v1", &store.flow("v1").await.unwrap(), started, Flush::Now).await.unwrap();
     assert_eq!(store.before(&next, &"files".into(), "a").await.unwrap(), before, "the same connections");
 }
 

@@ -42,9 +42,9 @@ pub struct Between<W> {
 
 #[async_trait]
 impl<W: Watcher> Journal for Between<W> {
-    async fn accept(&self, run: &RunId, version: &str, flow: &Value, started: RunEvent) -> Result<()> {
+    async fn accept(&self, run: &RunId, version: &str, flow: &Value, started: RunEvent, flush: Flush) -> Result<()> {
         self.watcher.before(Asked::Accept)?;
-        self.inner.accept(run, version, flow, started).await?;
+        self.inner.accept(run, version, flow, started, flush).await?;
         self.watcher.after()
     }
     async fn accept_fired(

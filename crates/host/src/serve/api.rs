@@ -17,7 +17,7 @@ use axum::{
 use serde::{Deserialize, de::DeserializeOwned};
 use serde_json::{Value, json};
 use trunkline_core::{Error, ErrorKind, Result, redact};
-use trunkline_engine::{Journal, StepPath, Verdict};
+use trunkline_engine::{Flush, Journal, StepPath, Verdict};
 
 use super::{
     App, CALLBACK,
@@ -25,7 +25,7 @@ use super::{
     dispatch::Started,
     events, guard, webhook,
 };
-use crate::{clean, standing};
+use crate::{clean, flows::Cause, standing};
 
 /// Longest body, in bytes.
 pub(crate) const MAX_BODY: usize = 1024 * 1024;
@@ -129,7 +129,7 @@ async fn start(State(app): State<Arc<App>>, Path(name): Path<String>, body: Body
     let input = start.input.unwrap_or_else(|| json!({}));
     let (mut kept, flow) = app.runtime.kept_flow(&name).await?;
     kept.connections.extend(start.connections);
-    match app.dispatcher.start(kept, &flow, input, None).await? {
+    match app.dispatcher.start(kept, &flow, input, Cause::Called(Flush::Now)).await? {
         Started::Run(run) | Started::Before(run) => Ok(answer(StatusCode::ACCEPTED, &json!({ "run": run }))),
         Started::Skipped => {
             let message = format!("a run of {name} is at work, and the flow says to skip another one");

@@ -19,7 +19,7 @@ use super::{
     dispatch::{Dispatcher, Started},
     health::Health,
 };
-use crate::Runtime;
+use crate::{Runtime, flows::Cause};
 
 const TICK: Duration = Duration::from_secs(1);
 /// How long a trigger that failed is left alone.
@@ -161,7 +161,7 @@ impl Clock {
         let flow = &self.runtime.flow_of(kept).await?;
         for at in schedule.due(through, now) {
             let input = schedule.input(at);
-            match self.dispatcher.start(kept.clone(), flow, input, Some(&fired(Some(at), at))).await? {
+            match self.dispatcher.start(kept.clone(), flow, input, Cause::Fired(&fired(Some(at), at))).await? {
                 Started::Run(run) => tracing::info!(flow = kept.name, %run, at, "started by its schedule"),
                 // By another process, or not at all.
                 Started::Before(_) | Started::Skipped => store.take(fired(Some(at), at)).await?,
@@ -223,7 +223,7 @@ impl Clock {
             let (keys, items): (Vec<_>, Vec<_>) = some.iter().cloned().unzip();
             let (count, input) = (items.len(), json!({ "items": items }));
             let fired = Fired { flow: kept.name.clone(), keys, through: None };
-            match self.dispatcher.start(kept.clone(), flow, input, Some(&fired)).await? {
+            match self.dispatcher.start(kept.clone(), flow, input, Cause::Fired(&fired)).await? {
                 Started::Run(run) => tracing::info!(flow = kept.name, %run, items = count, "started by new items"),
                 // They are still new at the next look; or another process has them.
                 Started::Skipped | Started::Before(_) => return Ok(false),

@@ -12,11 +12,11 @@ use std::{
 use serde_json::Value;
 use tokio::sync::{Notify, oneshot};
 use trunkline_core::{CancellationToken, Error, ErrorKind, Result, Retry};
-use trunkline_engine::{Acceptance, Accepted, Fired, Flow, Journal, Overlap, Pulse, Run, RunId, RunStatus};
+use trunkline_engine::{Acceptance, Accepted, Flow, Journal, Overlap, Pulse, Run, RunId, RunStatus};
 use trunkline_store::KeptFlow;
 
 use super::health::Health;
-use crate::Runtime;
+use crate::{Runtime, flows::Cause};
 
 /// How many wait.
 const MOST_WAITING: usize = 1000;
@@ -122,7 +122,7 @@ impl Dispatcher {
         kept: KeptFlow,
         flow: &Flow,
         input: Value,
-        fired: Option<&Fired>,
+        cause: Cause<'_>,
     ) -> Result<Started> {
         let name = &*kept.name.clone();
         let limit = flow.overlap().at_once();
@@ -145,7 +145,7 @@ impl Dispatcher {
             }
             busy || state.is_full(self.at_once)
         };
-        let accepted = self.runtime.accept_kept(kept, flow, input, fired).await;
+        let accepted = self.runtime.accept_kept(kept, flow, input, cause).await;
         let accepted = match accepted.inspect_err(|error| self.health.met(error))? {
             Acceptance::New(accepted) => *accepted,
             Acceptance::Before(run) => return Ok(Started::Before(run)),

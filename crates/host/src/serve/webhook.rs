@@ -16,7 +16,9 @@ use hmac::{Hmac, KeyInit, Mac};
 use serde_json::{Map, Value, json};
 use sha2::Sha256;
 use trunkline_core::{Error, ErrorKind, Result, Retry};
-use trunkline_engine::{Encoding, Fired, Flow, Run, RunId, RunStatus, Signature, Told, Trigger, Webhook};
+use trunkline_engine::{
+    Encoding, Fired, Flow, Flush, Journal, Run, RunId, RunStatus, Signature, Told, Trigger, Webhook,
+};
 use trunkline_store::KeptFlow;
 
 use super::{
@@ -26,6 +28,7 @@ use super::{
     dispatch::Started,
     guard::hash,
 };
+use crate::flows::Cause;
 
 /// How far the time of sending may be off, in seconds.
 const WINDOW: u64 = 300;
@@ -68,7 +71,12 @@ pub(crate) async fn call(
     }
     let input = json!({ "headers": chosen(&headers, webhook), "body": content, "delivery": delivery });
     let fired = Fired { flow: name.clone(), keys: delivery.into_iter().collect(), through: None };
-    let started = app.dispatcher.start(kept, &flow, input, Some(&fired)).await;
+    let cause = match (&fired.keys[..], webhook.answer) {
+        ([], Told::Result) => Cause::Called(Flush::Later),
+        ([], _) => Cause::Called(Flush::Now),
+        _ => Cause::Fired(&fired),
+    };
+    let started = app.dispatcher.start(kept, &flow, input, cause).await;
     let (run, again) = match started.map_err(|error| of_callers(&name, error))? {
         Started::Run(run) => (run, false),
         Started::Before(run) => (run, true),
@@ -86,6 +94,9 @@ pub(crate) async fn call(
             () = app.closing.cancelled() => {}
             () = tokio::time::sleep(webhook.patience()) => {}
         }
+        // Now the caller hears of a run that goes on.
+        let kept = app.runtime.store().append(&run, Vec::new(), Flush::Now).await;
+        kept.map_err(|error| of_callers(&name, error))?;
     }
     let told = if again { json!({ "run": run, "again": true }) } else { json!({ "run": run }) };
     Ok(answer(StatusCode::ACCEPTED, &told))

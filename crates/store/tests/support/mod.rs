@@ -11,7 +11,7 @@ use serde_json::json;
 use sha2::{Digest, Sha256};
 use tempfile::TempDir;
 use trunkline_core::{Connection, Result, Schema};
-use trunkline_engine::{ItemOutcome, Journal, LogEntry, RunEvent, RunId, StepPath};
+use trunkline_engine::{Flush, ItemOutcome, Journal, LogEntry, RunEvent, RunId, StepPath};
 use trunkline_store::{KeySource, Store};
 
 /// The checksum of a row: it is on disks, so it never changes.
@@ -109,7 +109,7 @@ pub fn started(at: u64) -> RunEvent {
 
 pub async fn accepted(store: &Store, name: &str) -> RunId {
     let run = RunId(name.to_owned());
-    store.accept(&run, "v1", &json!({ "name": "copy" }), started(1)).await.unwrap();
+    store.accept(&run, "v1", &json!({ "name": "copy" }), started(1), Flush::Now).await.unwrap();
     run
 }
 
