@@ -363,6 +363,29 @@ async fn the_caller_is_told_the_result_if_it_comes_in_time() {
 }
 
 #[tokio::test]
+async fn a_run_that_a_caller_hears_of_before_it_ends_is_on_disk() {
+    let cli = Cli::default();
+    let faults = Faults { latency: Duration::from_millis(100), ..Faults::default() };
+    let sandbox = sandbox(trunkline_sandbox::Options { faults, ..few(1) }).await;
+    cli.connect(&sandbox).await;
+    let flow = json!({
+        "name": "slow", "connections": { "dam": "mediavalet" }, "overlap": "parallel",
+        "trigger": { "webhook": { "answer": "result", "timeout": "1ms" } },
+        "steps": [{ "id": "who", "action": "user.current", "connection": "dam" }]
+    });
+    let address = keep(&cli, &flow).await["webhook"].as_str().unwrap().to_owned();
+    let serve = Serve::start(&cli).await;
+    let store = rusqlite::Connection::open(cli.data().join("trunkline.db")).unwrap();
+    let mut there = store.prepare("SELECT 1 FROM runs WHERE id = ?1").unwrap();
+    for _ in 0..20 {
+        let (status, told) = send(&serve, &address, &[], "{}").await;
+        assert_eq!(status, 202, "{told}");
+        assert!(there.exists([told["run"].as_str().unwrap()]).unwrap(), "{told}");
+    }
+    sandbox.stop().await;
+}
+
+#[tokio::test]
 async fn calls_that_come_while_a_run_works_wait_or_are_left_out_as_the_flow_says() {
     let cli = Cli::default();
     let faults = Faults { latency: Duration::from_millis(200), ..Faults::default() };

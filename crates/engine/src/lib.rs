@@ -4,9 +4,9 @@
 //! [`Run`] is the fold of its events: after a crash any engine on the same journal goes on where the events end.
 //! A [`Trigger`] says what starts runs beside a person; a host looks at clocks, lists and calls, and hands over what is new.
 //!
-//! What a run promises: an accepted run is on disk; a step whose result is recorded is never called again; a step in flight
-//! when the process died may be called again under the same idempotency key, except for a `Create`, which is looked up first
-//! and otherwise ends as `unknown`.
+//! What a run promises: an accepted run is on disk before somebody hears of it, and before it creates or deletes anything; a
+//! step whose result is recorded is never called again; a step in flight when the process died may be called again under the
+//! same idempotency key, except for a `Create`, which is looked up first and otherwise ends as `unknown`.
 //!
 //! Across runs: [`Engine::retry`] goes over the items that failed in a run and writes no others; what a run has recorded as
 //! created stays so. What ended as `unknown` is looked up or left to a person ([`Engine::settle`]). An `each` with `once`

@@ -2,7 +2,8 @@
 //!
 //! The address holds a token of which only the hash is kept. Where the flow wants signatures, they are looked at before
 //! anything else is, over the bytes as they came; without a secret to hold them against, every call is refused. A delivery
-//! with a name starts one run, however often it comes: name and run are on disk together.
+//! with a name starts one run, however often it comes: name and run are on disk together. Whoever hears of a run can rely on
+//! it; who waits for the result of a delivery without a name hears of it at the end.
 
 use std::{sync::Arc, time::Duration};
 
