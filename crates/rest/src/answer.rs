@@ -115,7 +115,7 @@ fn without_mark(body: &[u8]) -> &[u8] {
 pub(crate) fn judge(
     asked: &Asked<'_>,
     answer: Answer,
-    reply: &Reply,
+    reply: Reply,
     classify: Option<Classify>,
 ) -> Result<Accepted, Failure> {
     let status = reply.status;
@@ -133,7 +133,7 @@ pub(crate) fn judge(
         501 | 505 => true,
         code => code < 500,
     };
-    let mut error = hooked.unwrap_or_else(|| refusal(asked, &answer, reply));
+    let mut error = hooked.unwrap_or_else(|| refusal(asked, &answer, &reply));
     if status.is_success() && asked.call.effect == Effect::Create && !throttled {
         error = error.retry(Retry::Never);
     }
@@ -145,27 +145,23 @@ pub(crate) fn is_throttle(status: u16, retry_after: Option<Duration>) -> bool {
     status == 429 || (status == 403 && retry_after.is_some())
 }
 
-fn accept(asked: &Asked<'_>, answer: Answer, reply: &Reply) -> Result<Accepted, Failure> {
-    let accepted = |body| Ok(Accepted { status: reply.status, headers: reply.headers.clone(), body });
-    if reply.body.is_empty() || reply.status == StatusCode::NO_CONTENT {
-        // A body that was lost on the way is not an answer without one.
-        let lost = reply.status == StatusCode::OK && asked.call.effect == Effect::Read;
-        return if lost && asked.call.reads == Reads::Json {
-            Err(no_json(asked, &answer, reply))
-        } else {
-            accepted(Value::Null)
-        };
-    }
-    let text = || String::from_utf8_lossy(&reply.body).into_owned().into();
+fn accept(asked: &Asked<'_>, answer: Answer, reply: Reply) -> Result<Accepted, Failure> {
+    let text = || String::from_utf8_lossy(&reply.body).into();
     let kind = reply.headers.get(header::CONTENT_TYPE).and_then(|kind| kind.to_str().ok()).unwrap_or_default();
     let html = kind.to_ascii_lowercase().contains("html");
-    match answer.body {
+    let nothing = reply.body.is_empty() || reply.status == StatusCode::NO_CONTENT;
+    // A body that was lost on the way is not an answer without one.
+    let lost = reply.status == StatusCode::OK && asked.call.effect == Effect::Read;
+    let body = match answer.body {
+        _ if nothing && lost && asked.call.reads == Reads::Json => return Err(no_json(asked, &answer, &reply)),
+        _ if nothing => Value::Null,
         // A text that looks like a number stays a text.
-        _ if asked.call.reads == Reads::Text && !html && !is_json(kind) => accepted(text()),
-        _ if asked.call.reads == Reads::Anything => accepted(text()),
-        Some(body) if !html => accepted(body),
-        _ => Err(no_json(asked, &answer, reply)),
-    }
+        _ if asked.call.reads == Reads::Text && !html && !is_json(kind) => text(),
+        _ if asked.call.reads == Reads::Anything => text(),
+        Some(body) if !html => body,
+        _ => return Err(no_json(asked, &answer, &reply)),
+    };
+    Ok(Accepted { status: reply.status, headers: reply.headers, body })
 }
 
 /// Something came back that is not what the service is known to say.

@@ -77,12 +77,11 @@ impl Client {
         let host = address::host(&request.url);
         let asked = Asked { call: operation.call(), service: self.0.service, host: &host };
         let answer = answer::answer(&asked, &reply, self.secrets());
-        let text = || Value::from(String::from_utf8_lossy(&reply.body).into_owned());
         if reply.status.is_success() && answer.body.is_none() && !reply.body.is_empty() {
             // It was done; what is said about it came out damaged.
-            return Ok(text());
+            return Ok(String::from_utf8_lossy(&reply.body).into());
         }
-        match answer::judge(&asked, answer, &reply, self.0.classify) {
+        match answer::judge(&asked, answer, reply, self.0.classify) {
             Ok(mut accepted) => Ok(accepted.body.pointer_mut(&operation.result).map(Value::take).unwrap_or_default()),
             Err(failure) if operation.effect() == Effect::Create && !failure.refused => Err(unknown(failure.error)),
             Err(failure) => Err(failure.error),

@@ -346,9 +346,9 @@ impl Client {
             drop(turn);
             turn = again().await?;
             let (reply, answer) = self.send(asked, request, &renewed, deadline).await?;
-            return self.heed(&turn, answer::judge(asked, answer, &reply, self.0.classify));
+            return self.heed(&turn, answer::judge(asked, answer, reply, self.0.classify));
         }
-        self.heed(&turn, answer::judge(asked, answer, &reply, self.0.classify))
+        self.heed(&turn, answer::judge(asked, answer, reply, self.0.classify))
     }
 
     /// Lets nobody go on before the time that a throttle names: the turn is still held.

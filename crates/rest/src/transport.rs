@@ -105,7 +105,7 @@ pub(crate) async fn exchange(
     *request.body_mut() = body;
     let whole = async {
         let mut response = client.execute(request).await.map_err(|error| failed(&host, error))?;
-        let (status, headers) = (response.status(), response.headers().clone());
+        let (status, headers) = (response.status(), std::mem::take(response.headers_mut()));
         // What says that it is too long need not be read to know it.
         if response.content_length().is_some_and(|length| length > most as u64) {
             return Err(Failure::unclear(too_long(&host, most)));
