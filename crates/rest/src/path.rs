@@ -126,6 +126,10 @@ fn hostile(text: &str) -> Option<&'static str> {
     if text.len() > LONGEST {
         return Some("is longer than 2048 bytes");
     }
+    // Through all glasses the same.
+    if !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'-' || byte == b'_') {
+        return None;
+    }
     let mut seen = text.to_owned();
     for _ in 0..DECODINGS {
         if let Some(why) = hostile_as_is(&seen) {

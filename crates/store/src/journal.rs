@@ -294,8 +294,8 @@ impl Store {
             }
             store
                 .prepare_cached(
-                    "INSERT INTO runs (id, flow, version, status, started_at, connections, last)
-                     VALUES (?1, ?2, ?3, ?4, ?5, ?6, 1)",
+                    "INSERT INTO runs (id, flow, version, status, started_at, connections, last, sum)
+                     VALUES (?1, ?2, ?3, ?4, ?5, ?6, 1, checksum(?1, ?2, ?3, ?4, ?5, NULL, 0, 0, 0, 0, 0, ?6, 1, 0))",
                 )?
                 .execute(params![id.0, name, version, RunStatus::Running.as_str(), at, connections])?;
             insert_event(store, (&seal, &schema::key_id(store)?), &id, 1, row)?;
