@@ -5,12 +5,20 @@ use std::time::{Duration, SystemTime};
 use hmac::{Hmac, KeyInit, Mac};
 use serde_json::{Value, json};
 use sha2::Sha256;
-use trunkline_sandbox::Faults;
+use trunkline_sandbox::{Faults, Options, Sandbox};
 use trunkline_tests::{Cli, few, sandbox, until};
 
 use crate::{Serve, add, keep};
 
 const SECRET: &str = "a secret that sender and flow share";
+
+/// The systems to call, connected, which take so many milliseconds for an answer.
+async fn slow(cli: &Cli, latency: u64) -> Sandbox {
+    let faults = Faults { latency: Duration::from_millis(latency), ..Faults::default() };
+    let sandbox = sandbox(Options { faults, ..few(1) }).await;
+    cli.connect(&sandbox).await;
+    sandbox
+}
 
 /// A flow that does nothing but take what it is sent.
 fn flow(name: &str, webhook: Value) -> Value {
@@ -334,9 +342,7 @@ async fn a_sender_that_asks_may_send() {
 #[tokio::test]
 async fn the_caller_is_told_the_result_if_it_comes_in_time() {
     let cli = Cli::default();
-    let faults = Faults { latency: Duration::from_millis(100), ..Faults::default() };
-    let sandbox = sandbox(trunkline_sandbox::Options { faults, ..few(1) }).await;
-    cli.connect(&sandbox).await;
+    let sandbox = slow(&cli, 100).await;
     let with = |name: &str, calls: usize, timeout: &str| {
         let steps: Vec<_> = (0..calls)
             .map(|call| json!({ "id": format!("who{call}"), "action": "user.current", "connection": "dam" }))
@@ -365,9 +371,7 @@ async fn the_caller_is_told_the_result_if_it_comes_in_time() {
 #[tokio::test]
 async fn a_run_that_a_caller_hears_of_before_it_ends_is_on_disk() {
     let cli = Cli::default();
-    let faults = Faults { latency: Duration::from_millis(100), ..Faults::default() };
-    let sandbox = sandbox(trunkline_sandbox::Options { faults, ..few(1) }).await;
-    cli.connect(&sandbox).await;
+    let sandbox = slow(&cli, 100).await;
     let flow = json!({
         "name": "slow", "connections": { "dam": "mediavalet" }, "overlap": "parallel",
         "trigger": { "webhook": { "answer": "result", "timeout": "1ms" } },
@@ -388,9 +392,7 @@ async fn a_run_that_a_caller_hears_of_before_it_ends_is_on_disk() {
 #[tokio::test]
 async fn calls_that_come_while_a_run_works_wait_or_are_left_out_as_the_flow_says() {
     let cli = Cli::default();
-    let faults = Faults { latency: Duration::from_millis(200), ..Faults::default() };
-    let sandbox = sandbox(trunkline_sandbox::Options { faults, ..few(1) }).await;
-    cli.connect(&sandbox).await;
+    let sandbox = slow(&cli, 200).await;
     let mut addresses = Vec::new();
     for overlap in ["skip", "queue"] {
         let flow = json!({

@@ -176,9 +176,6 @@ pub trait Journal: Send + Sync {
     /// later, all its appends fail.
     async fn accept(&self, run: &RunId, version: &str, flow: &Value, started: RunEvent, flush: Flush) -> Result<()>;
 
-    /// Keeps the document of a flow that runs call, under its version.
-    async fn keep_version(&self, version: &str, flow: &Value) -> Result<()>;
-
     /// The same for a run that a trigger starts, on disk when this returns: what it takes is remembered in the same
     /// transaction. If an earlier run has taken one of the keys, nothing is accepted, and that run is named.
     async fn accept_fired(
@@ -189,6 +186,9 @@ pub trait Journal: Send + Sync {
         started: RunEvent,
         fired: &Fired,
     ) -> Result<Option<RunId>>;
+
+    /// Keeps the document of a flow that runs call, under its version.
+    async fn keep_version(&self, version: &str, flow: &Value) -> Result<()>;
 
     /// Adds events in this order. After an append has failed, all later ones fail: nobody guesses what is on disk.
     async fn append(&self, run: &RunId, events: Vec<RunEvent>, flush: Flush) -> Result<()>;

@@ -71,14 +71,7 @@ async fn a_run_that_is_flushed_later_is_there_at_once(journal: &impl Journal) {
     begin("a4").await;
     assert_eq!(journal.runs().await.unwrap().len(), 4);
     // What an earlier run has done is known to one that has only just begun.
-    let done = |key: &str| RunEvent::ItemFinished {
-        step: "files".into(),
-        key: key.to_owned(),
-        outcome: ItemOutcome::Done,
-        once: Some("v1".to_owned()),
-        at: 2,
-    };
-    journal.append(&run, vec![done("a")], Flush::Now).await.unwrap();
+    journal.append(&run, vec![done_once(&"files".into(), "a", "v1")], Flush::Now).await.unwrap();
     let before = journal.before(&begin("a5").await, &"files".into(), "a").await.unwrap();
     assert_eq!(before.map(|one| one.run), Some(run));
 }

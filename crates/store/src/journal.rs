@@ -35,17 +35,13 @@ const PAGE_BYTES: usize = 1 << 20;
 #[async_trait]
 impl Journal for Store {
     async fn accept(&self, run: &RunId, version: &str, flow: &Value, started: RunEvent, flush: Flush) -> Result<()> {
-        let accept = self.accepting(run, version, flow, started, Fired::default())?;
         if flush == Flush::Now {
-            self.inner.writer.run(accept).await??;
-            self.inner.pending.lock().known.insert(run.clone());
-            return Ok(());
+            return self.accept_fired(run, version, flow, started, &Fired::default()).await.map(drop);
         }
+        let accept = self.accepting(run, version, flow, started, Fired::default())?;
         let room = self.inner.writer.room().await?;
         let (pending, run) = (self.inner.pending.clone(), run.clone());
-        let number = pending.add(&run, &[]);
-        pending.lock().known.insert(run.clone());
-        pending.lock().arriving.insert(run.clone());
+        let number = pending.arrive(&run);
         let (torn, of) = (pending.clone(), run.clone());
         let work = Work::Other(Box::new(move |store| {
             // At once: no event of a run that is not there may be inserted.
@@ -54,13 +50,7 @@ impl Journal for Store {
             }
             Ok(())
         }));
-        self.inner.writer.queue(room, work, move |result| {
-            pending.lock().arriving.remove(&run);
-            match result.and_then(|()| pending.whole(&run)) {
-                Ok(()) => pending.remove(&run, Vec::new(), number),
-                Err(error) => pending.lose(&run, &error),
-            }
-        })
+        self.inner.writer.queue(room, work, move |result| pending.done(&run, Vec::new(), number, result))
     }
 
     async fn accept_fired(
@@ -104,10 +94,7 @@ impl Journal for Store {
         let number = pending.add(&run, &rows);
         let keys: Vec<_> = rows.iter().filter_map(|row| row.item(&run)).collect();
         let work = Work::Events(run.clone(), rows);
-        self.inner.writer.queue(room, work, move |result| match result.and_then(|()| pending.whole(&run)) {
-            Ok(()) => pending.remove(&run, keys, number),
-            Err(error) => pending.lose(&run, &error),
-        })
+        self.inner.writer.queue(room, work, move |result| pending.done(&run, keys, number, result))
     }
 
     async fn replay(&self, run: &RunId, visit: &mut (dyn FnMut(RunEvent) + Send)) -> Result<()> {
@@ -305,7 +292,13 @@ impl Store {
         })
     }
 
-    /// Waits until a run is on disk.
+    /// Waits until an accepted run is on disk; `not_found` if it could not be brought there.
+    pub async fn kept(&self, run: &RunId) -> Result<()> {
+        self.arrived(run).await?;
+        self.on_disk(run)
+    }
+
+    /// Waits until a run is on disk, or lost.
     async fn arrived(&self, run: &RunId) -> Result<()> {
         let arrives = self.inner.pending.lock().arriving.contains(run);
         if arrives { self.inner.writer.flush().await } else { Ok(()) }
@@ -324,11 +317,14 @@ impl Store {
         if self.inner.pending.lock().known.contains(run) {
             return Ok(());
         }
-        if !self.readers.look("reading a run", |store| exists(store, run))? {
-            return Err(no_run(run));
-        }
+        self.on_disk(run)?;
         self.inner.pending.lock().known.insert(run.clone());
         Ok(())
+    }
+
+    fn on_disk(&self, run: &RunId) -> Result<()> {
+        let is_there = self.readers.look("reading a run", |store| exists(store, run))?;
+        if is_there { Ok(()) } else { Err(no_run(run)) }
     }
 }
 

@@ -61,14 +61,17 @@ impl Pending {
         number
     }
 
-    pub(crate) fn tear(&self, run: &RunId, error: &Error) {
-        self.lock().torn.entry(run.clone()).or_insert_with(|| error.clone());
+    /// A run that is queued to be accepted.
+    pub(crate) fn arrive(&self, run: &RunId) -> u64 {
+        let number = self.add(run, &[]);
+        let mut queued = self.lock();
+        queued.known.insert(run.clone());
+        queued.arriving.insert(run.clone());
+        number
     }
 
-    /// What was queued is lost. It stays visible to who can only stop now: he would else do an item twice.
-    pub(crate) fn lose(&self, run: &RunId, error: &Error) {
-        self.lock().appends -= 1;
-        self.tear(run, error);
+    pub(crate) fn tear(&self, run: &RunId, error: &Error) {
+        self.lock().torn.entry(run.clone()).or_insert_with(|| error.clone());
     }
 
     /// From here on the run is what the disk says.
@@ -85,9 +88,16 @@ impl Pending {
         self.lock().torn.get(run).map_or(Ok(()), |error| Err(error.clone()))
     }
 
-    pub(crate) fn remove(&self, run: &RunId, keys: Vec<ItemKey>, number: u64) {
+    /// An append is on disk, or lost. What is lost stays visible to who can only stop now: he would else do an item twice.
+    pub(crate) fn done(&self, run: &RunId, keys: Vec<ItemKey>, number: u64, result: Result<()>) {
+        let result = result.and_then(|()| self.whole(run));
         let mut queued = self.lock();
         queued.appends -= 1;
+        queued.arriving.remove(run);
+        if let Err(error) = result {
+            drop(queued);
+            return self.tear(run, &error);
+        }
         for key in keys {
             if queued.items.get(&key).is_some_and(|(of, _)| *of == number) {
                 queued.items.remove(&key);

@@ -17,9 +17,7 @@ use hmac::{Hmac, KeyInit, Mac};
 use serde_json::{Map, Value, json};
 use sha2::Sha256;
 use trunkline_core::{Error, ErrorKind, Result, Retry};
-use trunkline_engine::{
-    Encoding, Fired, Flow, Flush, Journal, Run, RunId, RunStatus, Signature, Told, Trigger, Webhook,
-};
+use trunkline_engine::{Encoding, Fired, Flow, Flush, Run, RunId, RunStatus, Signature, Told, Trigger, Webhook};
 use trunkline_store::KeptFlow;
 
 use super::{
@@ -96,8 +94,7 @@ pub(crate) async fn call(
             () = tokio::time::sleep(webhook.patience()) => {}
         }
         // Now the caller hears of a run that goes on.
-        let kept = app.runtime.store().append(&run, Vec::new(), Flush::Now).await;
-        kept.map_err(|error| of_callers(&name, error))?;
+        app.runtime.store().kept(&run).await.map_err(|error| of_callers(&name, error))?;
     }
     let told = if again { json!({ "run": run, "again": true }) } else { json!({ "run": run }) };
     Ok(answer(StatusCode::ACCEPTED, &told))
