@@ -3,15 +3,12 @@
 #![cfg(target_os = "linux")]
 #![allow(clippy::unwrap_used)]
 
-use std::time::Duration;
-
 use serde_json::json;
-use trunkline_sandbox::{Faults, Options};
-use trunkline_tests::{Answer, Cli, finish, flow_input, library, memory, sandbox, shipped_flow};
+use trunkline_tests::{Cli, library, memory};
 use wiremock::{Mock, MockServer, Request, ResponseTemplate, matchers::any};
 
 /// What a copy may need on top of an idle process, in KiB.
-const ALLOWED: u64 = 64 * 1024;
+const ALLOWED: u64 = 20 * 1024;
 /// What it may need in all, in KiB.
 const MOST: u64 = 128 * 1024;
 
@@ -73,28 +70,9 @@ async fn a_hundred_thousand_items_stay_under_128_mebibytes() {
     }
 }
 
-/// Runs the shipped flow over a library of so many files of one size, and tells the most memory it needed.
-async fn peak(files: u64, size: u64) -> (u64, Answer) {
-    // So that also the shortest run can be looked at.
-    let faults = Faults { latency: Duration::from_millis(if files == 0 { 100 } else { 0 }), ..Faults::default() };
-    let options =
-        Options { files, min_size: size, max_size: size, processing: Duration::ZERO, faults, ..Options::default() };
-    let sandbox = sandbox(options).await;
-    let cli = Cli::default();
-    cli.connect(&sandbox).await;
-    let (flow, input) = (shipped_flow(), flow_input(&sandbox).to_string());
-    let child = cli.start(&["run", flow.to_str().unwrap(), "--input", &input, "--json"]);
-    let watch = memory::peak(child.id().unwrap());
-    let answer = finish(child).await.expect(0);
-    let report = sandbox.report();
-    assert_eq!((report.uploaded, report.bytes, report.digest_mismatches), (files, files * size, 0));
-    sandbox.stop().await;
-    (watch.await.unwrap(), answer)
-}
-
 async fn copy(size: u64) {
-    let (idle, _) = peak(0, 1).await;
-    let (copying, answer) = peak(1, size).await;
+    let (idle, _) = memory::peak_of_copies(0, 1).await;
+    let (copying, answer) = memory::peak_of_copies(1, size).await;
     assert_eq!(answer.json()["ledger"]["files"]["done"], 1);
     println!("{size} bytes: idle {idle} KiB, copying {} KiB above", copying.saturating_sub(idle));
     assert!(idle > 1_000, "an idle process was measured: {idle} KiB");

@@ -26,7 +26,7 @@ use trunkline_core::{
 use trunkline_engine::{Engine, Flow, Run, RunStatus};
 use trunkline_rest::{Auth, Client, Table};
 use trunkline_sandbox::Options;
-use trunkline_tests::{Cli, fixture, flow_input, http, sandbox};
+use trunkline_tests::{Cli, fixture, flow_input, http, memory, sandbox};
 
 const STEPS: u64 = 10_000;
 const FLUSHES: usize = 3_000;
@@ -268,6 +268,12 @@ async fn copies() -> Rounds {
     rounds
 }
 
+/// How much more memory, in MB, the copy needs at most than a run that has nothing to copy.
+async fn copy_memory() -> f64 {
+    let ((idle, _), (copying, _)) = (memory::peak_of_copies(0, 1).await, memory::peak_of_copies(1, FILE).await);
+    copying.saturating_sub(idle) as f64 / 1024.0
+}
+
 /// The bytes of the one file, block after block as they come, by whoever does no more than that: the same requests for as
 /// many blocks of the same size, but no digest of anything, and no journal.
 async fn bare_copy(source: &Connected, target: &Connected, folder: i64) {
@@ -366,12 +372,15 @@ async fn main() {
     say(&format!(
         "copy of 1 GiB, of bare reqwest's                   {copy_ratio:8.2}   ({copy:.0} of {bare_copy:.0} MB a second)"
     ));
+    let copy_mb = copy_memory().await;
+    say(&format!("memory of that copy beyond that of an idle run      {copy_mb:8.1} MB"));
     if *JSON {
         let figures = json!({
             "load_ratio": load_ratio, "load_ms": load, "actions": actions, "start_ms": start, "set_item_us": set * 1e3, "read_item_us": read * 1e3, "create_item_us": create * 1e3,
             "set_step_us": row * 1e3, "flushed_step_ratio": flushed_ratio, "flushed_step_us": flushed * 1e3,
             "calls_ratio": calls_ratio, "calls_per_second": calls, "bare_calls_per_second": bare_calls,
             "copy_ratio": copy_ratio, "copy_mb_per_second": copy, "bare_copy_mb_per_second": bare_copy,
+            "copy_memory_mb": copy_mb,
         });
         println!("{figures}");
     }

@@ -1,8 +1,12 @@
 //! How much memory other processes need, on Linux.
+#![allow(clippy::unwrap_used)]
 
 use std::{fs, time::Duration};
 
 use tokio::task::JoinHandle;
+use trunkline_sandbox::{Faults, Options};
+
+use crate::{Answer, Cli, finish, flow_input, sandbox, shipped_flow};
 
 /// What `/proc/PID/status` says of a process that has not ended, in KiB; see proc_pid_status(5).
 pub fn status(process: u32, member: &str) -> Option<u64> {
@@ -21,4 +25,23 @@ pub fn peak(process: u32) -> JoinHandle<u64> {
         }
         peak
     })
+}
+
+/// Runs the shipped flow over a library of so many files of one size, and tells the most memory it needed, in KiB.
+pub async fn peak_of_copies(files: u64, size: u64) -> (u64, Answer) {
+    // So that also the shortest run can be looked at.
+    let faults = Faults { latency: Duration::from_millis(if files == 0 { 100 } else { 0 }), ..Faults::default() };
+    let options =
+        Options { files, min_size: size, max_size: size, processing: Duration::ZERO, faults, ..Options::default() };
+    let sandbox = sandbox(options).await;
+    let cli = Cli::default();
+    cli.connect(&sandbox).await;
+    let (flow, input) = (shipped_flow(), flow_input(&sandbox).to_string());
+    let child = cli.start(&["run", flow.to_str().unwrap(), "--input", &input, "--json"]);
+    let watch = peak(child.id().unwrap());
+    let answer = finish(child).await.expect(0);
+    let report = sandbox.report();
+    assert_eq!((report.uploaded, report.bytes, report.digest_mismatches), (files, files * size, 0));
+    sandbox.stop().await;
+    (watch.await.unwrap(), answer)
 }

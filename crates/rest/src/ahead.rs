@@ -42,35 +42,61 @@ fn broke_off(error: JoinError) -> Error {
     Error::new(ErrorKind::Internal, "the reading of a file broke off").source(error)
 }
 
+/// How many blocks are in memory at once: one is sent while the next is read.
+const BLOCKS: usize = 2;
+
 /// The blocks of a source, one of them read ahead; reading stops when this is dropped.
 pub(crate) struct Ahead {
     blocks: mpsc::Receiver<Result<Block>>,
+    /// The block that was given out last.
+    given: Bytes,
+    /// Where the next blocks are read into.
+    room: mpsc::Sender<BytesMut>,
     task: AbortOnDropHandle<()>,
 }
 
 impl Ahead {
     /// Cuts the stream into blocks of this length, with their MD5 or without; the digests are those of what came before it.
     pub(crate) fn read(bytes: BoxStream<'static, Result<Bytes>>, length: usize, md5: bool, digests: Digests) -> Ahead {
-        let (sender, blocks) = mpsc::channel(1);
+        let ((sender, blocks), (room, mut rooms)) = (mpsc::channel(BLOCKS), mpsc::channel(BLOCKS));
         let mut reader = Reader { bytes: bytes.fuse(), rest: Bytes::new(), length, md5, digests };
         let work = async move {
-            while let Some(block) = reader.block().await.transpose() {
+            while let Some(room) = rooms.recv().await {
+                let Some(block) = reader.block(room).await.transpose() else { return };
                 let failed = block.is_err();
                 if sender.send(block).await.is_err() || failed {
                     return;
                 }
             }
         };
-        Ahead { blocks, task: AbortOnDropHandle::new(tokio::spawn(work.in_current_span())) }
+        let task = AbortOnDropHandle::new(tokio::spawn(work.in_current_span()));
+        let mut ahead = Ahead { blocks, given: Bytes::new(), room, task };
+        for _ in 1..BLOCKS {
+            ahead.make_room();
+        }
+        ahead
     }
 
-    /// The next block: as long as was asked for, shorter only at the end; `None` after it.
+    /// The next block: as long as was asked for, shorter only at the end; `None` after it. Another one is read to where the one
+    /// before it was.
     pub(crate) async fn next(&mut self) -> Result<Option<Block>> {
+        self.make_room();
         match self.blocks.recv().await {
-            Some(block) => block.map(Some),
+            Some(block) => block.map(|block| {
+                self.given = block.bytes.clone();
+                Some(block)
+            }),
             // A reader that panicked has not read to the end.
             None => (&mut self.task).await.map(|()| None).map_err(broke_off),
         }
+    }
+
+    fn make_room(&mut self) {
+        // New room if somebody still holds the old one.
+        let mut room = std::mem::take(&mut self.given).try_into_mut().unwrap_or_default();
+        room.clear();
+        // There is a place for it; a reader that has ended needs none.
+        let _ = self.room.try_send(room);
     }
 }
 
@@ -84,8 +110,8 @@ struct Reader {
 }
 
 impl Reader {
-    async fn block(&mut self) -> Result<Option<Block>> {
-        let mut block = BytesMut::new();
+    /// The next block, read into this room.
+    async fn block(&mut self, mut block: BytesMut) -> Result<Option<Block>> {
         while block.len() < self.length {
             if self.rest.is_empty() {
                 match self.bytes.next().await {

@@ -69,7 +69,7 @@ impl Client {
     /// A file of at most [`Limits::one_put`](crate::Limits) bytes (64 MB) goes in one request. For a larger one, and one of
     /// unknown size, `save` is called after each block ([`Limits::block`](crate::Limits), 4 MiB) that is staged; handing
     /// what it was given last to another call continues there, also with a new address of the same blob: at most one block
-    /// is sent again. While a block is on its way the next ones are read. `begun` for another blob begins anew, and so does
+    /// is sent again. While a block is on its way the next one is read. `begun` for another blob begins anew, and so does
     /// a source that is not the version any more that the staged blocks are of: once in a call.
     ///
     /// Neither credentials nor headers of the API go to the storage. Each request is tried
