@@ -137,3 +137,53 @@ impl Reader {
         Ok(Some(Block { bytes, md5, digests }))
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::sync::{
+        Arc,
+        atomic::{AtomicUsize, Ordering::Relaxed},
+    };
+
+    use futures::stream;
+
+    use super::*;
+
+    const LENGTH: usize = 100;
+
+    /// Ten blocks and a half, in pieces that fit no block, and how many bytes of them were asked for.
+    fn source() -> (Ahead, Vec<u8>, Arc<AtomicUsize>) {
+        let (whole, read) =
+            ((0..LENGTH * 21 / 2).map(|at| at as u8).collect::<Vec<_>>(), Arc::<AtomicUsize>::default());
+        let count = read.clone();
+        let pieces: Vec<_> = whole.chunks(7).map(Bytes::copy_from_slice).collect();
+        let bytes = stream::iter(pieces).map(move |piece| {
+            count.fetch_add(piece.len(), Relaxed);
+            Ok(piece)
+        });
+        (Ahead::read(bytes.boxed(), LENGTH, false, Digests::default()), whole, read)
+    }
+
+    #[tokio::test]
+    async fn two_blocks_are_in_memory_at_most() {
+        let (mut ahead, _, read) = source();
+        for number in 1.. {
+            let Some(block) = ahead.next().await.unwrap() else { break };
+            for _ in 0..1_000 {
+                tokio::task::yield_now().await;
+            }
+            drop(block);
+            assert!(read.load(Relaxed) < (number + 1) * LENGTH + 7, "{number}");
+        }
+    }
+
+    #[tokio::test]
+    async fn a_block_that_somebody_keeps_stays_as_it_is() {
+        let (mut ahead, whole, _) = source();
+        let mut kept = Vec::new();
+        while let Some(block) = ahead.next().await.unwrap() {
+            kept.push(block.bytes);
+        }
+        assert_eq!((kept.len(), kept.concat()), (11, whole));
+    }
+}
