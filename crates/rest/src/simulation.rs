@@ -277,7 +277,7 @@ fn processes_that_live_never_ask_at_the_same_time() {
 }
 
 #[test]
-#[ignore = "half an hour: 1,000 courses"]
+#[ignore = "half an hour, or four minutes with --release: 1,000 courses"]
 fn processes_that_live_never_ask_at_the_same_time_for_long() {
     without_crashes(1_000);
 }
@@ -313,7 +313,7 @@ fn a_death_at_any_instant_tears_nothing_and_is_told() {
 }
 
 #[test]
-#[ignore = "half an hour: 1,000 courses"]
+#[ignore = "half an hour, or four minutes with --release: 1,000 courses"]
 fn a_death_at_any_instant_tears_nothing_and_is_told_for_long() {
     with_crashes(1_000);
 }
