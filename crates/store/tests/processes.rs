@@ -14,7 +14,7 @@ use std::{
     time::Duration,
 };
 
-use support::{Home, accepted, connection, events, item, keys, settings};
+use support::{Home, accepted, connection, events, item, keys, settings, started};
 use trunkline_core::{ErrorKind, Secret, SignIn, Vault};
 use trunkline_engine::{Flush, Journal, RunEvent, RunId};
 use trunkline_store::{KeySource, Store};
@@ -279,6 +279,10 @@ async fn child_that_fills_the_disk() {
         let later = store.append(&run, vec![RunEvent::Resumed { at: 1 }], flush).await.unwrap_err();
         println!("\nlater {}", later.message() == error.message());
     }
+    // Both are torn, but only one of them is there for who is told of it.
+    let (never, flow) = (RunId("a3".into()), serde_json::json!({ "name": "copy", "notes": "x".repeat(1 << 20) }));
+    store.accept(&never, "v2", &flow, started(1), Flush::Later).await.unwrap();
+    println!("\nkept {} {}", store.kept(&run).await.is_ok(), store.kept(&never).await.is_ok());
     // There is room again. What was queued and lost would leave a gap: who has it in mind still records nothing more.
     let other = accepted_with_room(&store, "a2").await;
     let lost = store.append(&run, vec![item("lost")], Flush::Now).await.unwrap_err();
@@ -322,6 +326,7 @@ async fn a_full_disk_stops_who_works_on_a_run_and_loses_nothing() {
     assert!(child.wait().unwrap().success(), "{output}");
     let of = |word: &str| output.lines().filter(|line| line.starts_with(word)).count();
     assert_eq!((of("failed store"), of("advice "), of("later true"), of("again")), (1, 1, 3, 1), "{output}");
+    assert_eq!(of("kept true false"), 1, "{output}");
     let written = of("written ");
     assert!(written > 3, "{output}");
 
