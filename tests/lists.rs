@@ -13,11 +13,11 @@ use schemars::JsonSchema;
 use serde::Deserialize;
 use serde_json::{Value, json};
 use trunkline_core::{
-    ActionEntry, ActionSpec, AnyAction, AnyClient, Checked, Connected, Connection, Connector, Context, Items,
-    MemoryVault, Registry, Result, VaultSlot, async_trait,
+    ActionEntry, ActionSpec, AnyAction, AnyClient, CheckReport, Connected, Connection, Connector, Context, MemoryVault,
+    Page, Registry, Result, VaultSlot, async_trait,
 };
 use trunkline_engine::{Engine, Flow, MemoryJournal, Run, RunEvent, RunStatus};
-use trunkline_rest::{Client, Limits, Table};
+use trunkline_rest::{Client, ClientLimits, Table};
 use wiremock::{Mock, MockServer, Request, ResponseTemplate, matchers::any};
 
 const ROWS: &str = r#"
@@ -61,13 +61,13 @@ impl Connector for Shelf {
     fn connect(settings: Settings, _: VaultSlot) -> Result<Client> {
         client(&settings.address)
     }
-    async fn check(_: &Client) -> Checked {
-        Checked::default()
+    async fn check(_: &Client) -> CheckReport {
+        CheckReport::default()
     }
 }
 
 fn client(address: &str) -> Result<Client> {
-    let limits = Limits { first_wait: Duration::from_millis(10), ..Limits::default() };
+    let limits = ClientLimits { first_wait: Duration::from_millis(10), ..ClientLimits::default() };
     Client::builder("Shelf", address.parse().unwrap(), &TABLE).private_network(true).limits(limits).build()
 }
 
@@ -82,9 +82,9 @@ impl AnyAction for Deaf {
     async fn run(&self, client: &AnyClient, input: Value, cx: &Context) -> Result<Value> {
         self.0.run(client, input, cx).await
     }
-    async fn page(&self, client: &AnyClient, input: Value, from: Option<Value>, cx: &Context) -> Result<Items> {
+    async fn page(&self, client: &AnyClient, input: Value, from: Option<Value>, cx: &Context) -> Result<Page> {
         let page = self.0.page(client, input, from, cx).await?;
-        Ok(Items { maybe_incomplete: None, ..page })
+        Ok(Page { maybe_incomplete: None, ..page })
     }
 }
 
@@ -214,7 +214,7 @@ async fn serve(list: List) -> (MockServer, Arc<Mutex<List>>) {
 /// What a run over a list came to.
 struct Read {
     run: Run,
-    /// Items that were there all the time and were not worked on.
+    /// Page that were there all the time and were not worked on.
     missed: usize,
     doubles: usize,
     changed: u64,
@@ -337,7 +337,7 @@ async fn a_run_that_is_taken_up_again_says_nothing_of_a_list_that_stood_still() 
         while server.received_requests().await.unwrap().len() < 5 {
             tokio::time::sleep(Duration::from_millis(1)).await;
         }
-        first.park();
+        first.drain();
         let parked = running.wait().await.unwrap();
         assert!(parked.status == RunStatus::Running && parked.ledger[&"all".into()].done > 0, "{parked:#?}");
         let second = Engine::new(journal.clone());
@@ -356,7 +356,7 @@ async fn the_loop_over_next_ends_and_repeats_nothing_unsaid() {
             let (server, _) = serve(List::new(1_000, seed, &[Change::Insert, Change::Delete])).await;
             let client = client(&server.uri()).unwrap();
             let cx = Context::default();
-            let pages: Vec<Items> = client.pages(action, json!({}), &cx).try_collect().await.unwrap();
+            let pages: Vec<Page> = client.pages(action, json!({}), &cx).try_collect().await.unwrap();
             let said = pages.iter().any(|page| page.maybe_incomplete.is_some());
             let ids: Vec<_> = pages.iter().flat_map(|page| &page.items).map(ToString::to_string).collect();
             let distinct: BTreeSet<_> = ids.iter().collect();

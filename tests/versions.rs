@@ -9,7 +9,7 @@ use serde_json::{Map, Value, json};
 use tempfile::TempDir;
 use trunkline::Runtime;
 use trunkline_core::{
-    Action, Checked, Connector, Context, Effect, Error, ErrorKind, Registry, Result, Secret, VaultSlot, async_trait,
+    Action, CheckReport, Connector, Context, Effect, Error, ErrorKind, Registry, Result, Secret, VaultSlot, async_trait,
 };
 use trunkline_store::KeySource;
 use trunkline_tests::project;
@@ -53,8 +53,8 @@ impl Connector for Sample {
         }
     }
 
-    async fn check(_: &Settings) -> Checked {
-        Checked::default()
+    async fn check(_: &Settings) -> CheckReport {
+        CheckReport::default()
     }
 }
 
@@ -104,7 +104,7 @@ async fn a_connection_of_version_1_goes_on_working() {
     let runtime = sample(home.path(), "1");
     let stored = runtime.store().masked_connection("old").await.unwrap();
     assert_eq!((&stored["connector"], &stored["apiToken"]), (&json!("sample-v1.0"), &json!("***")));
-    assert_eq!(runtime.version_now("sample-v1.0").as_deref(), Some("sample-v2.10"));
+    assert_eq!(runtime.current_version("sample-v1.0").as_deref(), Some("sample-v2.10"));
     // Its reference moves along as it is: only the variable is missing here.
     let error = told(&runtime, "old").await.unwrap_err();
     assert!(error.message().contains("SAMPLE_SIGNING_KEY"), "{error:?}");

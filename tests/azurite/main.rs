@@ -15,7 +15,7 @@ use proxy::{Fault, Log, Proxy};
 use serde_json::json;
 use sha2::{Digest, Sha256};
 use trunkline_core::{Context, ErrorKind, FileRef, MemoryVault, Result, Secret, VaultSlot};
-use trunkline_rest::{Auth, Blocks, Client, Limits, Table, Uploaded, address_expired};
+use trunkline_rest::{Auth, BlockCheckpoint, Client, ClientLimits, Table, Uploaded, address_expired};
 use trunkline_tests::{
     http,
     peers::{Running, find, peer},
@@ -45,7 +45,7 @@ static OPERATIONS: Table = Table::new(
 struct Rig {
     azurite: Running,
     proxy: Proxy,
-    saved: Arc<Mutex<Blocks>>,
+    saved: Arc<Mutex<BlockCheckpoint>>,
 }
 
 /// A blob as the storage gives it back.
@@ -67,7 +67,7 @@ impl Rig {
     }
 
     /// A client as a process has it that was started just now.
-    fn client(&self, limits: Limits) -> Client {
+    fn client(&self, limits: ClientLimits) -> Client {
         let slot = VaultSlot::new("target", Arc::new(MemoryVault::default()));
         let base = format!("http://{}", self.proxy.address()).parse().unwrap();
         let client =
@@ -81,9 +81,9 @@ impl Rig {
     }
 
     /// Uploads from where the last upload of this rig got to, as another process finds it.
-    async fn upload(&self, limits: Limits, target: &Secret, (file, cx): &(FileRef, Context)) -> Result<Uploaded> {
+    async fn upload(&self, limits: ClientLimits, target: &Secret, (file, cx): &(FileRef, Context)) -> Result<Uploaded> {
         let saved = self.saved.clone();
-        let save = move |blocks: Blocks| {
+        let save = move |blocks: BlockCheckpoint| {
             *saved.lock().unwrap() = blocks;
             async { Ok(()) }
         };
@@ -113,13 +113,13 @@ impl Rig {
         let expected = Stored { bytes: length, sha256, media_type: source::MEDIA_TYPE.into() };
         assert_eq!(self.stored(blob).await, expected);
         assert_eq!(leaks(&self.proxy.log()), BTreeSet::new());
-        *self.saved.lock().unwrap() = Blocks::default();
+        *self.saved.lock().unwrap() = BlockCheckpoint::default();
     }
 }
 
 /// Bounds of a client that gives up at once.
-fn limits(block: u64) -> Limits {
-    Limits { block: block as usize, tries: 1, ..Limits::default() }
+fn limits(block: u64) -> ClientLimits {
+    ClientLimits { block: block as usize, tries: 1, ..ClientLimits::default() }
 }
 
 /// Lines of requests that hold what is for the API only, each once.
@@ -146,7 +146,7 @@ fn acknowledged_once(log: &Log, length: u64) {
 async fn a_large_file_that_is_cut_in_every_block_arrives_whole() {
     const LENGTH: u64 = 300_000_000;
     let Some(rig) = Rig::start().await else { return };
-    let block = Limits::default().block as u64;
+    let block = ClientLimits::default().block as u64;
     let blocks = LENGTH.div_ceil(block);
     let (file, target) = (source::file(LENGTH, true), rig.target("large", sas::GOOD));
     rig.proxy.fault(Fault::CutEveryBlock);
@@ -190,7 +190,7 @@ async fn files_at_the_edges() {
 #[tokio::test(flavor = "multi_thread")]
 async fn files_around_what_goes_in_one_request() {
     let Some(rig) = Rig::start().await else { return };
-    let one_put = Limits::default().one_put;
+    let one_put = ClientLimits::default().one_put;
     assert_eq!(one_put, 64_000_000);
     for length in [one_put, one_put + 1] {
         let blob = format!("middle-{length}");

@@ -7,8 +7,8 @@ use serde::Deserialize;
 use serde_json::{Value, json};
 use sha2::{Digest, Sha256};
 use trunkline_core::{
-    Checked, Connection, Connector, Context, FileRef, FileStream, MemoryVault, Position, Registry, Result, VaultSlot,
-    async_trait,
+    CheckReport, Connection, Connector, Context, FileRef, FileStream, MemoryVault, Position, Registry, Result,
+    VaultSlot, async_trait,
 };
 
 /// What it says its file is.
@@ -66,8 +66,8 @@ impl Connector for Generated {
         Ok(settings)
     }
 
-    async fn check(_: &Settings) -> Checked {
-        Checked::default()
+    async fn check(_: &Settings) -> CheckReport {
+        CheckReport::default()
     }
 
     async fn open(client: &Settings, _: &Value, from: Position) -> Result<FileStream> {

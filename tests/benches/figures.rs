@@ -20,7 +20,7 @@ use serde_json::{Value, json};
 use server::{ROUNDS, Rounds, median, rate, serve_if_asked, server};
 use tokio::io::AsyncReadExt;
 use trunkline_core::{
-    Action, Checked, Connected, Connection, Connections, Connector, Context, Effect, MemoryVault, Registry, Result,
+    Action, CheckReport, Connected, Connection, Connections, Connector, Context, Effect, MemoryVault, Registry, Result,
     Secret, VaultSlot, async_trait,
 };
 use trunkline_engine::{Engine, Flow, Run, RunStatus};
@@ -51,8 +51,8 @@ impl Connector for Nothing {
     fn connect(_: NoSettings, _: VaultSlot) -> Result<()> {
         Ok(())
     }
-    async fn check((): &()) -> Checked {
-        Checked::default()
+    async fn check((): &()) -> CheckReport {
+        CheckReport::default()
     }
 }
 

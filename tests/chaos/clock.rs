@@ -6,7 +6,7 @@ use std::{fs, path::Path, time::UNIX_EPOCH};
 use futures::future::join_all;
 use serde_json::{Value, json};
 use tokio::process::Child;
-use trunkline_engine::Fired;
+use trunkline_engine::TriggerEvent;
 use trunkline_tests::{
     Cli, few, finish, sandbox,
     serve::{self, Serve},
@@ -54,7 +54,7 @@ async fn a_clock_that_is_moved_loses_no_timer_and_makes_none_longer() {
     let cli = witness.home().await;
     serve::keep(&cli, &flow()).await;
     let (parked, runtime) = (cli.runtime(), cli.runtime());
-    parked.engine().park();
+    parked.engine().drain();
     let one = async |by: &str, down: bool| {
         let run = left(&parked, "clock").await;
         let clock = cli.home().join(&run.0);
@@ -108,12 +108,16 @@ async fn a_trigger_that_looked_under_a_clock_that_was_ahead_does_not_sleep_until
     let now = || u64::try_from(UNIX_EPOCH.elapsed().unwrap().as_millis()).unwrap();
     let ahead = now() + YEAR;
     for flow in ["minutely", "watching"] {
-        runtime.store().take(Fired { flow: flow.into(), keys: Vec::new(), through: Some(ahead) }).await.unwrap();
+        runtime
+            .store()
+            .remember_trigger(TriggerEvent { flow: flow.into(), keys: Vec::new(), through: Some(ahead) })
+            .await
+            .unwrap();
     }
     let serve = Serve::start(&cli).await;
     for flow in ["minutely", "watching"] {
         until("a look under the right clock", async || {
-            let through = runtime.store().kept_flow(flow).await.unwrap().through.unwrap();
+            let through = runtime.store().saved_flow(flow).await.unwrap().through.unwrap();
             (through <= now()).then_some(())
         })
         .await;

@@ -37,11 +37,11 @@ struct Fault {
     because: &'static str,
     /// Of how many items at most nobody knows afterwards: creates in flight whose ends could not be recorded.
     unknown: usize,
-    begin: fn(&Place) -> Cause,
+    begin: fn(&SourceLocation) -> Cause,
 }
 
 /// Where it fails.
-struct Place {
+struct SourceLocation {
     data: PathBuf,
     home: PathBuf,
     process: u32,
@@ -145,7 +145,8 @@ async fn gets_over(options: &str, fault: Fault) {
         accepted.insert(serve.run("witnessed", &input(30)).await);
     }
     until("some work", async || (witness.seen().len() > 10).then_some(())).await;
-    let place = Place { data: cli.data(), home: cli.home().to_owned(), process, address: serve.address.clone() };
+    let place =
+        SourceLocation { data: cli.data(), home: cli.home().to_owned(), process, address: serve.address.clone() };
     let cause = (fault.begin)(&place);
     // Nobody asks for anything but its health.
     let told = until("a bad health", async || Some(serve.health().await).filter(|(status, _)| *status == 503)).await.1;

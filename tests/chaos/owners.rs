@@ -4,7 +4,7 @@ use std::{process::Command, time::Duration};
 
 use trunkline::Runtime;
 use trunkline_core::{ErrorKind, Result};
-use trunkline_engine::{Journal, RunId, RunStatus, Running};
+use trunkline_engine::{Journal, RunHandle, RunId, RunStatus};
 use trunkline_tests::{Cli, Dice, finish, until};
 
 use crate::{
@@ -17,14 +17,14 @@ const STARTS: usize = 20;
 
 /// A run that is accepted and that nobody works on: who accepted it stops before the first step.
 pub(crate) async fn left(parked: &Runtime, flow: &str) -> RunId {
-    let running = parked.start_kept(flow, input(1), Default::default()).await.unwrap();
+    let running = parked.start_saved(flow, input(1), Default::default()).await.unwrap();
     let run = running.wait().await.unwrap();
     assert_eq!(run.status, RunStatus::Running);
     run.id
 }
 
 /// The end of the one that won; the other one must have been told that there is a conflict.
-async fn one_works(results: [Result<Running>; 2]) {
+async fn one_works(results: [Result<RunHandle>; 2]) {
     let (won, lost): (Vec<_>, Vec<_>) = results.into_iter().partition(Result::is_ok);
     assert_eq!((won.len(), lost.len()), (1, 1), "exactly one works");
     for lost in lost {
@@ -35,7 +35,7 @@ async fn one_works(results: [Result<Running>; 2]) {
     }
 }
 
-async fn soon(runtime: Runtime, run: RunId, after: Duration) -> Result<Running> {
+async fn soon(runtime: Runtime, run: RunId, after: Duration) -> Result<RunHandle> {
     tokio::time::sleep(after).await;
     runtime.resume(&run).await
 }
@@ -63,7 +63,7 @@ async fn races(races: usize) {
     let cli = witness.home().await;
     // Stores of their own, as two processes have them: the locks are of open files.
     let (one, two, parked) = (cli.runtime(), cli.runtime(), cli.runtime());
-    parked.engine().park();
+    parked.engine().drain();
     let mut dice = Dice::default();
     for _ in 0..races {
         let run = left(&parked, "witnessed").await;
@@ -78,7 +78,7 @@ async fn races(races: usize) {
         let known = two.store().runs().await.unwrap().len();
         let starting = {
             let one = one.clone();
-            tokio::spawn(async move { one.start_kept("witnessed", input(1), Default::default()).await })
+            tokio::spawn(async move { one.start_saved("witnessed", input(1), Default::default()).await })
         };
         let run = until("the new run", async || {
             let mut runs = two.store().runs().await.unwrap();

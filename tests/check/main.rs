@@ -12,7 +12,9 @@ use std::{fs, process::Stdio, sync::Arc};
 use futures::future::join_all;
 use serde_json::{Value, json};
 use trunkline as _;
-use trunkline_core::{Checked, Connected, Connection, Connections, Context, MemoryVault, Outcome, Registry, Result};
+use trunkline_core::{
+    CheckReport, Connected, Connection, Connections, Context, MemoryVault, Registry, Result, StageOutcome,
+};
 use trunkline_tests::{Cli, document, few, finish, sandbox};
 
 use faulty::Tls;
@@ -26,10 +28,10 @@ fn connect(registry: &Registry, document: &Value) -> Result<Connected> {
 }
 
 /// What `connection check` makes of it.
-async fn check(registry: &Registry, document: &Value) -> Checked {
+async fn check(registry: &Registry, document: &Value) -> CheckReport {
     match connect(registry, document) {
         Ok(connected) => connected.check().await,
-        Err(error) => Checked::from(&error),
+        Err(error) => CheckReport::from(&error),
     }
 }
 
@@ -46,7 +48,7 @@ async fn call(registry: &Registry, document: &Value) -> Option<String> {
     called.err()?.context("setting").map(str::to_owned)
 }
 
-fn faults(row: &Broken, checked: &Checked) -> Vec<String> {
+fn faults(row: &Broken, checked: &CheckReport) -> Vec<String> {
     let mut faults = Vec::new();
     let Some(found) = checked.findings.iter().find(|one| one.pointer == row.pointer) else {
         return vec![format!("{}: {} is not named: {checked:#?}", row.name, row.pointer)];
@@ -66,7 +68,7 @@ fn faults(row: &Broken, checked: &Checked) -> Vec<String> {
     if others != row.beside {
         faults.push(format!("{}: beside {} there is {others:?}: {checked:#?}", row.name, row.pointer));
     }
-    let failed = checked.stages.iter().find(|one| one.outcome == Outcome::Failed).map_or("", |one| one.stage);
+    let failed = checked.stages.iter().find(|one| one.outcome == StageOutcome::Failed).map_or("", |one| one.stage);
     if failed != row.stage {
         faults.push(format!("{}: `{failed}` failed instead of `{}`: {checked:#?}", row.name, row.stage));
     }
@@ -102,7 +104,7 @@ async fn good_connections_have_no_finding() {
     for document in [parts.document("mediavalet"), parts.document("mediaflow"), parts.http()] {
         let checked = check(&registry, &document).await;
         assert_eq!(checked.findings, [], "{document}");
-        assert!(checked.stages.iter().all(|one| one.outcome == Outcome::Ok), "{checked:?}");
+        assert!(checked.stages.iter().all(|one| one.outcome == StageOutcome::Ok), "{checked:?}");
         assert_eq!(checked.stages.last().unwrap().stage, "call");
     }
     parts.stop().await;

@@ -115,9 +115,9 @@ fn is_said(output: &Value, said: &str) -> bool {
 
 /// What is wrong with how a row took an answer: its output is the answer's own value, at the place where the unchanged answer
 /// has it.
-fn judge_row(output: &Value, body: &Value, place: &Place) -> Result<(), String> {
+fn judge_row(output: &Value, body: &Value, place: &SourceLocation) -> Result<(), String> {
     let (given, expected) = match place {
-        Place::Items(at) => {
+        SourceLocation::Items(at) => {
             let expected = match body.pointer(at) {
                 None | Some(Value::Null) => json!([]),
                 Some(object @ Value::Object(_)) => json!([object]),
@@ -125,27 +125,27 @@ fn judge_row(output: &Value, body: &Value, place: &Place) -> Result<(), String> 
             };
             (&output["items"], expected)
         }
-        Place::Result(at) => (output, body.pointer(at).cloned().unwrap_or_default()),
+        SourceLocation::Result(at) => (output, body.pointer(at).cloned().unwrap_or_default()),
     };
     if *given == expected { Ok(()) } else { Err(format!("gave {given}, not {expected}")) }
 }
 
 /// Where an action finds its output in an answer.
 #[derive(Clone)]
-enum Place {
+enum SourceLocation {
     Items(String),
     Result(String),
 }
 
 /// By its output for an unchanged answer.
-fn place(output: &Value, body: &Value, lists: bool) -> Option<Place> {
+fn place(output: &Value, body: &Value, lists: bool) -> Option<SourceLocation> {
     let mut all = Vec::new();
     places(body, String::new(), &mut all);
     // The outermost of several that are equal.
     all.sort_by_key(String::len);
     let wanted = if lists { &output["items"] } else { output };
     let at = all.into_iter().find(|at| body.pointer(at) == Some(wanted))?;
-    Some(if lists { Place::Items(at) } else { Place::Result(at) })
+    Some(if lists { SourceLocation::Items(at) } else { SourceLocation::Result(at) })
 }
 
 /// How changed answers were taken.
@@ -302,7 +302,7 @@ fn without_own(output: &Value) -> Value {
 #[test]
 fn a_harmed_value_and_an_invented_one_are_noticed() {
     let body = json!({ "payload": { "id": "0012", "count": 4_294_967_297_u64 } });
-    let at = Place::Result("/payload".to_owned());
+    let at = SourceLocation::Result("/payload".to_owned());
     judge_row(&body["payload"], &body, &at).unwrap();
     for harmed in [json!({ "id": "12", "count": 4_294_967_297_u64 }), json!({ "id": "0012", "count": 1 }), Value::Null]
     {

@@ -21,7 +21,7 @@ async fn what_changed_between_a_crash_and_its_resumption_is_sent_anew_and_what_d
                     format!("{tells:?}, spills {spills}, ranges {ranges}, conditions {conditions}, changes {changes}");
                 let cli = Cli::default();
                 let mut rig = Rig::new(Origin { length: LENGTH, tells, ranges, conditions, ..Origin::default() }).await;
-                rig.spill = spills.then(|| cli.runtime().store().clone());
+                rig.staging = spills.then(|| cli.runtime().store().clone());
                 let copied = spills && tells == Tells::Nothing;
                 // The upload is begun, perhaps from a copy, and two blocks are staged.
                 let step = Arc::new(Step { crash_after: Some(3 + usize::from(copied)), ..Step::default() });
@@ -58,7 +58,7 @@ async fn what_changes_while_it_is_read_is_sent_anew() {
         let sha256 = later.sha256(2);
         let first = Origin { version: 1, cut: Some(2 * BLOCK), then: Some(later.clone().into()), ..later };
         let (mut rig, step) = (Rig::new(first).await, Arc::<Step>::default());
-        rig.spill = spills.then(|| cli.runtime().store().clone());
+        rig.staging = spills.then(|| cli.runtime().store().clone());
         let made = rig.attempt(&step, &rig.unknown()).await.unwrap().unwrap();
         assert_eq!(made["sha256"], sha256, "{tells:?}, spills {spills}");
         assert_eq!(rig.visible("film.mp4"), [sha256], "{tells:?}, spills {spills}");

@@ -9,7 +9,7 @@ mod cuts;
 mod digests;
 mod kills;
 mod origin;
-mod spill;
+mod staging;
 
 use std::{
     fs,
@@ -26,7 +26,7 @@ use tokio::sync::Notify;
 // Links the connectors.
 use trunkline as _;
 use trunkline_core::{
-    Connected, Connection, Connections, Context, MemoryVault, Progress, Recorder, Registry, Result, async_trait,
+    ByteProgress, Connected, Connection, Connections, Context, MemoryVault, Recorder, Registry, Result, async_trait,
 };
 use trunkline_sandbox::{Options, Sandbox};
 use trunkline_store::Store;
@@ -59,7 +59,7 @@ impl Recorder for Step {
         Ok(())
     }
 
-    fn progress(&self, progress: Progress) {
+    fn progress(&self, progress: ByteProgress) {
         self.progress.fetch_add(progress.bytes, Ordering::SeqCst);
     }
 
@@ -74,7 +74,7 @@ struct Rig {
     sandbox: Arc<Sandbox>,
     connections: Connections,
     /// Where files are spilled to, if they are.
-    spill: Option<Store>,
+    staging: Option<Store>,
 }
 
 impl Rig {
@@ -95,7 +95,7 @@ impl Rig {
             registry.connect(&connection, vault.clone(), &|_| unreachable!("secrets are literal")).unwrap()
         };
         let connections = sandbox.settings().into_iter().map(connect).chain([server.connect("origin")]).collect();
-        Rig { server, sandbox, connections, spill: None }
+        Rig { server, sandbox, connections, staging: None }
     }
 
     /// A reference to the origin's file that says nothing of it: it goes in blocks however small it is.
@@ -114,8 +114,8 @@ impl Rig {
     async fn attempt(&self, step: &Arc<Step>, file: &Value) -> Option<Result<Value>> {
         let left = step.checkpoint.lock().unwrap().clone();
         let cx = Context::new("key", "mediavalet", self.connections.clone()).with_recorder(step.clone(), left);
-        let cx = match &self.spill {
-            Some(store) => cx.with_spill(Arc::new(store.clone()), "run"),
+        let cx = match &self.staging {
+            Some(store) => cx.with_staging(Arc::new(store.clone()), "run"),
             None => cx,
         };
         let input = json!({ "file": file, "categories": [self.sandbox.category()] });

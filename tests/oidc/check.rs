@@ -1,13 +1,13 @@
 //! The check of a connection, against a login server that says no more than it has to.
 
 use serde_json::{Value, json};
-use trunkline_core::{Checked, Outcome};
+use trunkline_core::{CheckReport, StageOutcome};
 use trunkline_tests::{Cli, http};
 
 use crate::{Login, expire, signed_in, vault};
 
 /// What the check of a connection says that nobody signed in to.
-async fn check(document: Value) -> Checked {
+async fn check(document: Value) -> CheckReport {
     let home = Cli::default();
     let runtime = home.runtime();
     let name = runtime.add_connection(document).await.unwrap();
@@ -48,7 +48,10 @@ async fn what_is_wrong_is_told_at_its_setting() {
         let found = checked.findings.iter().find(|one| one.pointer == pointer);
         let found = found.unwrap_or_else(|| panic!("{pointer} is not named: {checked:#?}"));
         assert!(found.message.contains(seen) && found.hint.is_some(), "{found:?}");
-        assert!(checked.stages.iter().any(|one| one.stage == stage && one.outcome == Outcome::Failed), "{checked:#?}");
+        assert!(
+            checked.stages.iter().any(|one| one.stage == stage && one.outcome == StageOutcome::Failed),
+            "{checked:#?}"
+        );
     }
 }
 
@@ -70,7 +73,7 @@ async fn a_sign_in_is_checked_without_spending_it_until_it_is_withdrawn() {
     for _ in 0..3 {
         let checked = connected.check().await;
         assert_eq!(checked.findings, [], "{checked:#?}");
-        assert!(checked.stages.iter().all(|one| one.outcome == Outcome::Ok), "{checked:#?}");
+        assert!(checked.stages.iter().all(|one| one.outcome == StageOutcome::Ok), "{checked:#?}");
     }
     assert_eq!(login.asked().await, [("authorization_code".to_owned(), 200)]);
     drop(connected);

@@ -3,7 +3,7 @@
 use serde_json::{Value, json};
 use trunkline::Runtime;
 use trunkline_core::Severity;
-use trunkline_engine::{Fired, Flow};
+use trunkline_engine::{Flow, TriggerEvent};
 use trunkline_tests::{Cli, few, sandbox, until};
 
 use crate::{Serve, add, keep};
@@ -26,11 +26,15 @@ fn now() -> u64 {
 
 /// Lets a flow's trigger believe that it has looked last at this time.
 async fn looked(runtime: &Runtime, flow: &str, through: u64) {
-    runtime.store().take(Fired { flow: flow.into(), keys: Vec::new(), through: Some(through) }).await.unwrap();
+    runtime
+        .store()
+        .remember_trigger(TriggerEvent { flow: flow.into(), keys: Vec::new(), through: Some(through) })
+        .await
+        .unwrap();
 }
 
 async fn through(runtime: &Runtime, flow: &str) -> Option<u64> {
-    runtime.store().kept_flow(flow).await.unwrap().through
+    runtime.store().saved_flow(flow).await.unwrap().through
 }
 
 fn of<'a>(runs: &'a [Value], flow: &str) -> Vec<&'a Value> {

@@ -13,11 +13,11 @@ use schemars::JsonSchema;
 use serde::Deserialize;
 use serde_json::{Map, Value};
 use trunkline_core::{
-    AnyAction, AnyClient, AnyConnector, Authorization, Checked, ConnectorSpec, Diagnostic, Error, ErrorKind,
-    FileStream, Place, Position, Registry, Result, Schema, Secret, VaultSlot, any_action, any_connector, async_trait,
-    schema_of,
+    AnyAction, AnyClient, AnyConnector, Authorization, CheckReport, ConnectorSpec, Diagnostic, Error, ErrorKind,
+    FileStream, Position, Registry, Result, Schema, Secret, SourceLocation, VaultSlot, any_action, any_connector,
+    async_trait, schema_of,
 };
-use trunkline_rest::{Client, Table, raw};
+use trunkline_rest::{Client, Table, generic};
 
 use crate::{Http, Settings};
 
@@ -95,7 +95,7 @@ fn read(folder: &Path) -> Result<(DataConnector, Vec<Box<dyn AnyAction>>), Fault
     let file = manifest.display().to_string();
     let parsed: Manifest = toml::from_str(&text).map_err(|error| {
         let at = error.span().map_or(0, |span| span.start);
-        vec![Diagnostic::error("", error.message().replace('\n', ", ")).at(Place::of(&file, &text, at))]
+        vec![Diagnostic::error("", error.message().replace('\n', ", ")).at(SourceLocation::of(&file, &text, at))]
     })?;
     let document: Value = toml::from_str(&text).unwrap_or_default();
     let mut found = Schema::from(manifest_schema()).check(&document);
@@ -104,7 +104,7 @@ fn read(folder: &Path) -> Result<(DataConnector, Vec<Box<dyn AnyAction>>), Fault
         // The nearest place there is: where the last name of the pointer stands.
         let name = fault.pointer.rsplit('/').next().filter(|name| !name.is_empty());
         let at = name.and_then(|name| text.find(name)).unwrap_or(0);
-        fault.place = Some(Place::of(&file, &text, at));
+        fault.place = Some(SourceLocation::of(&file, &text, at));
     }
     let operations = operations(folder).and_then(|files| Table::parse(&parsed.name, &files));
     match operations {
@@ -139,12 +139,12 @@ fn finish(
         && let Err(error) = table.operation(check)
     {
         let fault = Diagnostic::error("/check", error.message()).hint("name one of its operations");
-        return Err(vec![fault.at(Place { file: file.to_owned(), line: 1, column: 1 })]);
+        return Err(vec![fault.at(SourceLocation { file: file.to_owned(), line: 1, column: 1 })]);
     }
     let mut actions = table.actions()?;
-    actions.push(any_action::<raw::Request<Http>>());
-    actions.push(any_action::<raw::Download<Http>>());
-    actions.push(any_action::<raw::Upload<Http>>());
+    actions.push(any_action::<generic::RequestAction<Http>>());
+    actions.push(any_action::<generic::DownloadAction<Http>>());
+    actions.push(any_action::<generic::UploadAction<Http>>());
     let connector = DataConnector {
         service: manifest.title.clone().leak(),
         spec: ConnectorSpec {
@@ -284,11 +284,11 @@ impl AnyConnector for DataConnector {
         Ok(Arc::new(client.map_err(|error| error.with("connection", connection))?))
     }
 
-    async fn check(&self, client: &AnyClient) -> Checked {
+    async fn check(&self, client: &AnyClient) -> CheckReport {
         match (own(client), &self.check) {
             (Ok(client), Some(operation)) => client.check(operation, Value::Null).await,
             (Ok(client), None) => client.check_path().await,
-            (Err(error), _) => Checked::from(&error),
+            (Err(error), _) => CheckReport::from(&error),
         }
     }
 
@@ -305,6 +305,6 @@ impl AnyConnector for DataConnector {
     }
 
     async fn open(&self, client: &AnyClient, source: &Value, from: Position) -> Result<FileStream> {
-        raw::open(own(client)?, source, from).await
+        generic::open(own(client)?, source, from).await
     }
 }

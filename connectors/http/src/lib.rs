@@ -8,10 +8,10 @@ mod settings;
 
 use serde_json::Value;
 use trunkline_core::{
-    ActionEntry, Authorization, Checked, Connector, ConnectorEntry, FileStream, Position, Result, Secret, VaultSlot,
-    async_trait, submit,
+    ActionEntry, Authorization, CheckReport, Connector, ConnectorEntry, FileStream, Position, Result, Secret,
+    VaultSlot, async_trait, submit,
 };
-use trunkline_rest::{Client, Table, raw};
+use trunkline_rest::{Client, Table, generic};
 
 pub use data::{load, manifest_schema};
 pub use settings::Settings;
@@ -34,7 +34,7 @@ impl Connector for Http {
         settings.client(Self::TITLE, &NO_OPERATIONS, &[], vault)
     }
 
-    async fn check(client: &Client) -> Checked {
+    async fn check(client: &Client) -> CheckReport {
         client.check_path().await
     }
 
@@ -51,11 +51,11 @@ impl Connector for Http {
     }
 
     async fn open(client: &Client, source: &Value, from: Position) -> Result<FileStream> {
-        raw::open(client, source, from).await
+        generic::open(client, source, from).await
     }
 }
 
 submit! { ConnectorEntry::of::<Http>() }
-submit! { ActionEntry::of::<raw::Request<Http>>() }
-submit! { ActionEntry::of::<raw::Download<Http>>() }
-submit! { ActionEntry::of::<raw::Upload<Http>>() }
+submit! { ActionEntry::of::<generic::RequestAction<Http>>() }
+submit! { ActionEntry::of::<generic::DownloadAction<Http>>() }
+submit! { ActionEntry::of::<generic::UploadAction<Http>>() }

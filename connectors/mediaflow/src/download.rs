@@ -16,7 +16,7 @@ use crate::{
 };
 
 /// The action.
-pub struct Download;
+pub struct FileDownload;
 
 /// Which file, in which form.
 #[derive(Deserialize, JsonSchema)]
@@ -42,7 +42,7 @@ pub struct Output {
 }
 
 #[async_trait]
-impl Action for Download {
+impl Action for FileDownload {
     type Connector = Mediaflow;
     type Input = Input;
     type Output = Output;
@@ -76,7 +76,7 @@ impl Action for Download {
     }
 }
 
-submit! { ActionEntry::of::<Download>() }
+submit! { ActionEntry::of::<FileDownload>() }
 
 /// What is said of a file that is not there.
 pub(crate) fn missing(id: i64) -> Error {
@@ -94,7 +94,7 @@ fn renamed(name: &str, extension: &str) -> String {
     }
 }
 
-/// Opens what [`Download`] handed out.
+/// Opens what [`FileDownload`] handed out.
 pub(crate) async fn open(client: &Client, source: &Value, from: Position) -> Result<FileStream> {
     let wanted: Rendition = serde_json::from_value(source.clone()).map_err(|error| {
         Error::new(ErrorKind::InvalidInput, format!("this is no file of Mediaflow: {error}"))

@@ -1,13 +1,13 @@
 //! Failures that only Mediaflow's own words tell.
 
 use trunkline_core::{Error, ErrorKind, Retry};
-use trunkline_rest::Answer;
+use trunkline_rest::Response;
 
 /// An answer whose root is an error object is an error whatever its status; data always is an array or another object.
 ///
 /// Most come with a status that says it all. This is about those that come with a 200 or 201, and about one text that is
 /// known to pass.
-pub(crate) fn classify(answer: &Answer) -> Option<Error> {
+pub(crate) fn classify(answer: &Response) -> Option<Error> {
     let body = answer.body.as_ref()?;
     let (status, text) = (body.get("status")?.as_u64()?, body.get("error")?.as_str()?);
     let passes = text.contains("Unspecified database error");

@@ -14,14 +14,14 @@ use schemars::JsonSchema;
 use serde::Deserialize;
 use serde_json::{Value, json};
 use trunkline_core::{
-    ActionEntry, Authorization, Checked, Connector, ConnectorEntry, FileStream, Position, Result, Secret, VaultSlot,
-    async_trait, submit,
+    ActionEntry, Authorization, CheckReport, Connector, ConnectorEntry, FileStream, Position, Result, Secret,
+    VaultSlot, async_trait, submit,
 };
-use trunkline_rest::{Auth, Client, ClientAuth, Grant, OAuth, Table, raw};
+use trunkline_rest::{Auth, Client, ClientAuth, Grant, OAuth, Table, generic};
 use url::Url;
 
 pub use changes::Changes;
-pub use download::Download;
+pub use download::FileDownload;
 pub use may_publish::MayPublish;
 pub use permalink::Permalink;
 pub use report_usage::ReportUsage;
@@ -175,7 +175,7 @@ impl Connector for Mediaflow {
             .build()
     }
 
-    async fn check(client: &Client) -> Checked {
+    async fn check(client: &Client) -> CheckReport {
         client.check("user.current", json!({})).await
     }
 
@@ -193,7 +193,7 @@ impl Connector for Mediaflow {
 
     async fn open(client: &Client, source: &Value, from: Position) -> Result<FileStream> {
         match source.get("path") {
-            Some(_) => raw::open(client, source, from).await,
+            Some(_) => generic::open(client, source, from).await,
             None => download::open(client, source, from).await,
         }
     }
@@ -201,6 +201,6 @@ impl Connector for Mediaflow {
 
 submit! { ConnectorEntry::of::<Mediaflow>() }
 submit! { ActionEntry::many::<Mediaflow>(|| OPERATIONS.actions()) }
-submit! { ActionEntry::of::<raw::Request<Mediaflow>>() }
-submit! { ActionEntry::of::<raw::Download<Mediaflow>>() }
-submit! { ActionEntry::of::<raw::Upload<Mediaflow>>() }
+submit! { ActionEntry::of::<generic::RequestAction<Mediaflow>>() }
+submit! { ActionEntry::of::<generic::DownloadAction<Mediaflow>>() }
+submit! { ActionEntry::of::<generic::UploadAction<Mediaflow>>() }

@@ -8,7 +8,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use trunkline_core::{Action, ActionEntry, Context, Effect, Error, ErrorKind, Result, async_trait, submit};
-use trunkline_rest::{Client, Url, within};
+use trunkline_rest::{Client, Url, with_deadline};
 
 use crate::{
     Mediaflow,
@@ -84,7 +84,7 @@ impl Action for Permalink {
                 .hint("pictures, PDF, SVG and fonts have one; a video is shown by the player, with its `mediaId`"));
         }
         let what = format!("the publishing of file {} (which may be public already)", input.id);
-        within(cx, &what, publish(client, wanted, cx)).await
+        with_deadline(cx, &what, publish(client, wanted, cx)).await
     }
 }
 

@@ -41,7 +41,7 @@ pub struct Call {
 pub struct Output {
     /// # Outcomes
     /// In the order of the calls.
-    outcomes: Vec<Outcome>,
+    outcomes: Vec<BulkOutcome>,
     /// # Failed
     /// How many of them failed, or may have failed.
     failed: usize,
@@ -49,7 +49,7 @@ pub struct Output {
 
 /// What became of one call.
 #[derive(Serialize, JsonSchema)]
-pub struct Outcome {
+pub struct BulkOutcome {
     /// # Action
     action: String,
     /// # Done
@@ -79,8 +79,8 @@ impl Action for Bulk {
         let calls: Vec<_> = input.calls.into_iter().map(|call| (call.action, Value::Object(call.input))).collect();
         let results = client.batch("/bulk", &calls, cx).await?;
         let outcome = |((action, _), result): ((String, Value), Result<Value>)| match result {
-            Ok(output) => Outcome { action, done: true, output, error: Value::Null },
-            Err(error) => Outcome { action, done: false, output: Value::Null, error: serde_json::json!(error) },
+            Ok(output) => BulkOutcome { action, done: true, output, error: Value::Null },
+            Err(error) => BulkOutcome { action, done: false, output: Value::Null, error: serde_json::json!(error) },
         };
         let outcomes: Vec<_> = calls.into_iter().zip(results).map(outcome).collect();
         let failed = outcomes.iter().filter(|one| !one.done).count();

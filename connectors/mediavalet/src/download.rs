@@ -9,7 +9,7 @@ use trunkline_rest::Client;
 use crate::{MediaValet, id, source::Source};
 
 /// The action.
-pub struct Download;
+pub struct AssetDownload;
 
 /// Which asset, in which form.
 #[derive(Deserialize, JsonSchema)]
@@ -44,7 +44,7 @@ pub struct Output {
 }
 
 #[async_trait]
-impl Action for Download {
+impl Action for AssetDownload {
     type Connector = MediaValet;
     type Input = Input;
     type Output = Output;
@@ -70,4 +70,4 @@ impl Action for Download {
     }
 }
 
-submit! { ActionEntry::of::<Download>() }
+submit! { ActionEntry::of::<AssetDownload>() }

@@ -3,7 +3,7 @@
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use trunkline_core::{Action, ActionEntry, Context, Effect, FileRef, Result, async_trait, submit};
-use trunkline_rest::{Client, raw};
+use trunkline_rest::{Client, generic};
 
 use crate::MediaValet;
 
@@ -37,7 +37,7 @@ impl Action for Export {
 
     async fn run(client: &Client, _: Input, cx: &Context) -> Result<Output> {
         let name = Some("direct-links.zip".to_owned());
-        let mut file = raw::file(client, raw::Target::path("/directlinks/export"), name, cx).await?;
+        let mut file = generic::file(client, generic::Target::path("/directlinks/export"), name, cx).await?;
         // The next zip may have another size.
         file.size = None;
         Ok(Output { file })

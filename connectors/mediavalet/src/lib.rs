@@ -21,24 +21,24 @@ mod webhook;
 
 use serde_json::{Value, json};
 use trunkline_core::{
-    ActionEntry, Authorization, Checked, Connector, ConnectorEntry, Error, ErrorKind, FileStream, Position, Result,
+    ActionEntry, Authorization, CheckReport, Connector, ConnectorEntry, Error, ErrorKind, FileStream, Position, Result,
     Secret, VaultSlot, async_trait, submit,
 };
-use trunkline_rest::{Answer, Auth, Client, Grant, OAuth, raw};
+use trunkline_rest::{Auth, Client, Grant, OAuth, Response, generic};
 
 use operations::OPERATIONS;
 use settings::{Authentication, Flows};
 
 pub use bulk::Bulk;
 pub use categories::SetCategories;
-pub use download::Download;
+pub use download::AssetDownload;
 pub use export::Export;
 pub use logo::{SetLogo, SetPortalLogo};
 pub use metadata::{SetKeywords, Update};
 pub use package::Package;
 pub use rendition::Rendition;
 pub use settings::Settings;
-pub use upload::Upload;
+pub use upload::AssetUpload;
 pub use version::UploadVersion;
 pub use wait::WaitUntilProcessed;
 pub use webhook::{Subscribe, Unsubscribe};
@@ -88,7 +88,7 @@ impl Connector for MediaValet {
             .build()
     }
 
-    async fn check(client: &Client) -> Checked {
+    async fn check(client: &Client) -> CheckReport {
         client.check("user.current", json!({})).await
     }
 
@@ -110,7 +110,7 @@ impl Connector for MediaValet {
 }
 
 /// What only MediaValet says: the gateway's 401 that means the key and not the token, and errors inside a 200.
-fn classify(answer: &Answer) -> Option<Error> {
+fn classify(answer: &Response) -> Option<Error> {
     let what = &answer.operation;
     if answer.status == 401 && answer.text().to_lowercase().contains("subscription key") {
         return Some(
@@ -142,6 +142,6 @@ fn id(payload: &Value, name: &str) -> Result<String> {
 
 submit! { ConnectorEntry::of::<MediaValet>() }
 submit! { ActionEntry::many::<MediaValet>(|| OPERATIONS.actions()) }
-submit! { ActionEntry::of::<raw::Request<MediaValet>>() }
-submit! { ActionEntry::of::<raw::Download<MediaValet>>() }
-submit! { ActionEntry::of::<raw::Upload<MediaValet>>() }
+submit! { ActionEntry::of::<generic::RequestAction<MediaValet>>() }
+submit! { ActionEntry::of::<generic::DownloadAction<MediaValet>>() }
+submit! { ActionEntry::of::<generic::UploadAction<MediaValet>>() }

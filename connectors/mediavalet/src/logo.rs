@@ -5,7 +5,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use trunkline_core::{Action, ActionEntry, Context, Effect, FileRef, Result, async_trait, submit};
-use trunkline_rest::{Client, raw};
+use trunkline_rest::{Client, generic};
 
 use crate::MediaValet;
 
@@ -47,9 +47,9 @@ impl Action for SetLogo {
     const ROUTE: Option<&'static str> = Some("POST /organizationalunits/current/logo");
 
     async fn run(client: &Client, input: Input, cx: &Context) -> Result<Output> {
-        let target = raw::Target::path("/organizationalunits/current/logo");
+        let target = generic::Target::path("/organizationalunits/current/logo");
         let what = (Self::NAME, Self::EFFECT);
-        Ok(Output { answer: raw::post_file(client, what, &target, input.file, input.form_field, cx).await? })
+        Ok(Output { answer: generic::post_file(client, what, &target, input.file, input.form_field, cx).await? })
     }
 }
 
@@ -86,9 +86,9 @@ impl Action for SetPortalLogo {
     const ROUTE: Option<&'static str> = Some("POST /organizationalunits/{portal}/logo");
 
     async fn run(client: &Client, input: PortalInput, cx: &Context) -> Result<Output> {
-        let target = raw::Target::path("/organizationalunits/{portal}/logo").parameter("portal", input.portal);
+        let target = generic::Target::path("/organizationalunits/{portal}/logo").parameter("portal", input.portal);
         let what = (Self::NAME, Self::EFFECT);
-        Ok(Output { answer: raw::post_file(client, what, &target, input.file, input.form_field, cx).await? })
+        Ok(Output { answer: generic::post_file(client, what, &target, input.file, input.form_field, cx).await? })
     }
 }
 

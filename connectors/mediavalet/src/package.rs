@@ -68,7 +68,7 @@ pub struct Output {
 /// What a later attempt has to know.
 #[derive(Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
-enum Progress {
+enum PackageProgress {
     /// The package was asked for, and these were there before.
     Asked(BTreeSet<String>),
     /// It is being made.
@@ -90,7 +90,7 @@ impl Action for Package {
     async fn run(client: &Client, input: Input, cx: &Context) -> Result<Output> {
         let name = zip_name(&input, cx);
         let download = match progress(cx) {
-            Some(Progress::Made(download)) => download,
+            Some(PackageProgress::Made(download)) => download,
             _ => create(client, &input, &name, cx).await?,
         };
         let download = &download;
@@ -120,7 +120,7 @@ impl Action for Package {
 
     /// A package that is new and has the name is the one; with its id in the checkpoint, the next attempt waits for it.
     async fn reconcile(client: &Client, input: Input, cx: &Context) -> Result<Option<Output>> {
-        let Some(Progress::Asked(before)) = progress(cx) else { return Ok(None) };
+        let Some(PackageProgress::Asked(before)) = progress(cx) else { return Ok(None) };
         let (name, before) = (&zip_name(&input, cx), &before);
         let look = || async move {
             let new: Vec<_> = packages(client, name, cx).await?.into_iter().filter(|id| !before.contains(id)).collect();
@@ -128,7 +128,7 @@ impl Action for Package {
         };
         match until(LISTED_TIMEOUT, cx, look).await?.as_deref() {
             None => {}
-            Some([download]) => cx.save_checkpoint(json!(Progress::Made(download.clone()))).await?,
+            Some([download]) => cx.save_checkpoint(json!(PackageProgress::Made(download.clone()))).await?,
             Some(several) => {
                 let message = format!("{} packages called {name} are new, and one of them is this one", several.len());
                 return Err(Error::new(ErrorKind::UnknownOutcome, message)
@@ -141,7 +141,7 @@ impl Action for Package {
 
 submit! { ActionEntry::of::<Package>() }
 
-fn progress(cx: &Context) -> Option<Progress> {
+fn progress(cx: &Context) -> Option<PackageProgress> {
     serde_json::from_value(cx.checkpoint()?.clone()).ok()
 }
 
@@ -192,7 +192,7 @@ async fn packages(client: &Client, name: &str, cx: &Context) -> Result<BTreeSet<
 /// Has the package made. What was there before is kept, so that a package whose id was lost on the way can be told.
 async fn create(client: &Client, input: &Input, name: &str, cx: &Context) -> Result<String> {
     let before = packages(client, name, cx).await?;
-    cx.save_checkpoint(json!(Progress::Asked(before))).await?;
+    cx.save_checkpoint(json!(PackageProgress::Asked(before))).await?;
     let originals = json!({ "shareOriginals": true });
     let mut settings = Map::from_iter([("allowsAssetDownload".to_owned(), json!(true))]);
     for kind in ["images", "videos", "audio", "documents"] {
@@ -204,7 +204,7 @@ async fn create(client: &Client, input: &Input, name: &str, cx: &Context) -> Res
     let made = client.call("download.create", json!({ "downloadSettingsPostDetail": settings }), cx).await?;
     // It is being made, though nobody was told its name: the look-up finds it.
     let download = id(&made, "batchId").map_err(|error| error.into_kind(ErrorKind::UnknownOutcome))?;
-    cx.save_checkpoint(json!(Progress::Made(download.clone()))).await?;
+    cx.save_checkpoint(json!(PackageProgress::Made(download.clone()))).await?;
     Ok(download)
 }
 

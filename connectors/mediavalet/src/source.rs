@@ -5,7 +5,7 @@ use futures::FutureExt;
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 use trunkline_core::{Context, Error, ErrorKind, FileStream, Position, Result};
-use trunkline_rest::{Client, Url, raw};
+use trunkline_rest::{Client, Url, generic};
 
 use crate::download::Form;
 
@@ -38,7 +38,7 @@ impl Source {
 /// Opens a file from byte `from` on.
 pub(crate) async fn open(client: &Client, source: &Value, from: Position) -> Result<FileStream> {
     if source.get("path").is_some() {
-        return raw::open(client, source, from).await;
+        return generic::open(client, source, from).await;
     }
     let source: Source = serde_json::from_value(source.clone()).map_err(|error| {
         Error::new(ErrorKind::InvalidInput, format!("this is no file of MediaValet: {error}"))

@@ -12,7 +12,7 @@ use std::{
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 use trunkline_core::{Context, ErrorKind, FileRef, Result, Secret};
-use trunkline_rest::{Blocks, Client, address_expired};
+use trunkline_rest::{BlockCheckpoint, Client, address_expired};
 
 use crate::{
     id,
@@ -32,7 +32,7 @@ pub(crate) struct Transfer {
     pub(crate) upload_name: Option<String>,
     #[serde(default)]
     pub(crate) media_file_id: Option<String>,
-    blocks: Blocks,
+    blocks: BlockCheckpoint,
     pub(crate) sent: Option<Sent>,
     /// MediaValet has it, and all that is left is to wait.
     #[serde(default)]
@@ -67,7 +67,7 @@ impl Transfer {
             upload_url: id(&begun, "uploadUrl")?,
             upload_name: None,
             media_file_id: None,
-            blocks: Blocks::default(),
+            blocks: BlockCheckpoint::default(),
             sent: None,
             handed_over: false,
         };
@@ -162,7 +162,7 @@ impl Transfer {
         self.sent = Some(sent.clone());
         cx.save_checkpoint(json!(self)).await?;
         // What comes now may take long.
-        cx.unspill().await;
+        cx.unstage().await;
         Ok(sent)
     }
 }

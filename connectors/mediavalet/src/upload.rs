@@ -24,7 +24,7 @@ use crate::{
 const FINALIZED_TIMEOUT: Duration = Duration::from_secs(30);
 
 /// The action.
-pub struct Upload;
+pub struct AssetUpload;
 
 /// What to upload, and what to call it.
 #[derive(Deserialize, JsonSchema)]
@@ -77,7 +77,7 @@ pub struct Output {
 }
 
 #[async_trait]
-impl Action for Upload {
+impl Action for AssetUpload {
     type Connector = MediaValet;
     type Input = Input;
     type Output = Output;
@@ -129,7 +129,7 @@ impl Action for Upload {
     }
 }
 
-submit! { ActionEntry::of::<Upload>() }
+submit! { ActionEntry::of::<AssetUpload>() }
 
 /// Waits for what is finalized.
 async fn finish(client: &Client, transfer: Transfer, sent: Sent, seconds: u64, cx: &Context) -> Result<Output> {

@@ -114,7 +114,7 @@ pub struct ActionSpec {
 
 /// One page of a list, and where the next one begins.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
-pub struct Items {
+pub struct Page {
     /// The items in the order of the service.
     pub items: Vec<Value>,
     /// What to pass to get the next page, opaque to everybody but the action; `None` after the last one.
@@ -140,10 +140,10 @@ pub trait AnyAction: Send + Sync {
 
     /// One page of what it lists, from the beginning or from a page's `next`. An action that lists nothing page by page
     /// but answers an array gives that array as its only page.
-    async fn page(&self, client: &AnyClient, input: Value, from: Option<Value>, cx: &Context) -> Result<Items> {
+    async fn page(&self, client: &AnyClient, input: Value, from: Option<Value>, cx: &Context) -> Result<Page> {
         debug_assert!(from.is_none(), "an only page has no next");
         match self.run(client, input, cx).await? {
-            Value::Array(items) => Ok(Items { items, ..Items::default() }),
+            Value::Array(items) => Ok(Page { items, ..Page::default() }),
             _ => Err(Error::new(ErrorKind::Config, format!("{} does not list anything", self.spec().name))
                 .hint("use an action that lists, or an expression that gives an array")),
         }

@@ -6,8 +6,8 @@ use serde::Deserialize;
 use serde_json::{Map, Value};
 
 use crate::{
-    ActionSpec, AnyClient, Authorization, Checked, ConnectorSpec, Context, Error, ErrorKind, FileRef, FileStream,
-    Items, Position, Registered, Result, Secret,
+    ActionSpec, AnyClient, Authorization, CheckReport, ConnectorSpec, Context, Error, ErrorKind, FileRef, FileStream,
+    Page, Position, Registered, Result, Secret,
 };
 
 /// A named connector with its settings, as a user writes it: one flat JSON object in the order of the vendor's form.
@@ -79,7 +79,7 @@ impl Connected {
     }
 
     /// Tries the connection, see [`Connector::check`](crate::Connector::check).
-    pub async fn check(&self) -> Checked {
+    pub async fn check(&self) -> CheckReport {
         self.registered.connector.check(&*self.client).await.redacted()
     }
 
@@ -108,7 +108,7 @@ impl Connected {
     }
 
     /// One page of what an action lists, from the beginning or from where a page said that the next one begins.
-    pub async fn page(&self, action: &str, input: Value, from: Option<Value>, cx: &Context) -> Result<Items> {
+    pub async fn page(&self, action: &str, input: Value, from: Option<Value>, cx: &Context) -> Result<Page> {
         let (action, spec) = self.checked(action, &input)?;
         let result = action.page(&*self.client, input, from, cx).await;
         result.map_err(|error| self.named(error, spec))

@@ -15,7 +15,7 @@ use serde::{Serialize, de::DeserializeOwned};
 use serde_json::{Map, Value, json};
 
 use crate::{
-    AnyClient, Checked, Error, ErrorKind, FileStream, Position, Result, Secret, VaultSlot, action::foreign_client,
+    AnyClient, CheckReport, Error, ErrorKind, FileStream, Position, Result, Secret, VaultSlot, action::foreign_client,
     schema_of,
 };
 
@@ -52,7 +52,7 @@ pub trait Connector: Send + Sync + 'static {
 
     /// Tries the connection in stages that end with a harmless call: what it went through, and the settings that are wrong,
     /// by JSON pointer.
-    async fn check(client: &Self::Client) -> Checked;
+    async fn check(client: &Self::Client) -> CheckReport;
 
     /// Begins a sign-in in the browser that ends at `redirect_uri`. Sends nothing yet.
     fn begin_authorization(_client: &Self::Client, _redirect_uri: &str) -> Result<Authorization> {
@@ -183,7 +183,7 @@ pub trait AnyConnector: Send + Sync {
     /// See [`Connector::connect`]; the settings have been checked and hold no secret references any more.
     fn connect(&self, settings: Value, vault: VaultSlot) -> Result<Arc<AnyClient>>;
     /// See [`Connector::check`].
-    async fn check(&self, client: &AnyClient) -> Checked;
+    async fn check(&self, client: &AnyClient) -> CheckReport;
     /// See [`Connector::begin_authorization`].
     fn begin_authorization(&self, client: &AnyClient, redirect_uri: &str) -> Result<Authorization>;
     /// See [`Connector::finish_authorization`].
@@ -270,10 +270,10 @@ impl<C: Connector> AnyConnector for Typed<C> {
         Ok(Arc::new(C::connect(settings, vault).map_err(|error| error.with("connection", connection))?))
     }
 
-    async fn check(&self, client: &AnyClient) -> Checked {
+    async fn check(&self, client: &AnyClient) -> CheckReport {
         match own::<C>(client) {
             Ok(client) => C::check(client).await,
-            Err(error) => Checked::from(&error),
+            Err(error) => CheckReport::from(&error),
         }
     }
 

@@ -9,11 +9,11 @@ use async_trait::async_trait;
 use serde_json::Value;
 use tokio_util::sync::CancellationToken;
 
-use crate::{Connections, Error, ErrorKind, FileRef, FileStream, Position, Result, Spill};
+use crate::{Connections, Error, ErrorKind, FileRef, FileStream, Position, Result, Staging};
 
 /// Progress of a step: bytes that went from one system to another.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Progress {
+pub struct ByteProgress {
     /// Bytes since the last report.
     pub bytes: u64,
 }
@@ -24,7 +24,7 @@ pub trait Recorder: Send + Sync {
     /// Keeps the checkpoint durably, in place of an earlier one.
     async fn checkpoint(&self, value: Value) -> Result<()>;
     /// Takes note of progress; never waits.
-    fn progress(&self, progress: Progress);
+    fn progress(&self, progress: ByteProgress);
     /// Takes note of what a service said although the call succeeded; never waits.
     fn warning(&self, message: &str);
 }
@@ -37,7 +37,7 @@ impl Recorder for Nothing {
     async fn checkpoint(&self, _: Value) -> Result<()> {
         Ok(())
     }
-    fn progress(&self, _: Progress) {}
+    fn progress(&self, _: ByteProgress) {}
     fn warning(&self, _: &str) {}
 }
 
@@ -52,7 +52,7 @@ pub struct Context {
     checkpoint: Option<Value>,
     recorder: Arc<dyn Recorder>,
     /// Where it spills files, and in the name of which run.
-    spill: Option<(Arc<dyn Spill>, Arc<str>)>,
+    staging: Option<(Arc<dyn Staging>, Arc<str>)>,
 }
 
 /// For a call outside any run: nothing is kept, no files can be opened.
@@ -74,7 +74,7 @@ impl Context {
             deadline: None,
             checkpoint: None,
             recorder: Arc::new(Nothing),
-            spill: None,
+            staging: None,
         }
     }
 
@@ -98,8 +98,8 @@ impl Context {
     }
 
     /// Gives it a place to spill files to, in the name of this run.
-    pub fn with_spill(mut self, spill: Arc<dyn Spill>, run: &str) -> Self {
-        self.spill = Some((spill, run.into()));
+    pub fn with_staging(mut self, staging: Arc<dyn Staging>, run: &str) -> Self {
+        self.staging = Some((staging, run.into()));
         self
     }
 
@@ -143,7 +143,7 @@ impl Context {
     }
 
     /// Reports progress.
-    pub fn progress(&self, progress: Progress) {
+    pub fn progress(&self, progress: ByteProgress) {
         self.recorder.progress(progress);
     }
 
@@ -159,26 +159,26 @@ impl Context {
 
     /// Spills a file: all of the stream goes to disk, and what comes back reads that copy, which has a version of its own,
     /// from its beginning. Where there is no place for it, the stream comes back as it is.
-    pub async fn spill(&self, file: &FileRef, stream: FileStream) -> Result<FileStream> {
-        match &self.spill {
-            Some((spill, run)) => spill.spill(run, &self.idempotency_key, file, stream).await,
+    pub async fn staging(&self, file: &FileRef, stream: FileStream) -> Result<FileStream> {
+        match &self.staging {
+            Some((staging, run)) => staging.staging(run, &self.idempotency_key, file, stream).await,
             None => Ok(stream),
         }
     }
 
     /// What this step, or an earlier attempt of it, has spilled, from a position on; `None` if there is no copy of that
     /// version.
-    pub async fn spilled(&self, from: &Position) -> Result<Option<FileStream>> {
-        match &self.spill {
-            Some((spill, run)) if from.is_spilled() => spill.spilled(run, &self.idempotency_key, from).await,
+    pub async fn staged(&self, from: &Position) -> Result<Option<FileStream>> {
+        match &self.staging {
+            Some((staging, run)) if from.is_spilled() => staging.staged(run, &self.idempotency_key, from).await,
             _ => Ok(None),
         }
     }
 
     /// Removes what this step has spilled, once it needs that no more. The end of the step does so, too.
-    pub async fn unspill(&self) {
-        if let Some((spill, run)) = &self.spill {
-            spill.unspill(run, Some(&self.idempotency_key)).await;
+    pub async fn unstage(&self) {
+        if let Some((staging, run)) = &self.staging {
+            staging.unstage(run, Some(&self.idempotency_key)).await;
         }
     }
 }

@@ -18,7 +18,7 @@ pub enum Severity {
 
 /// A place in a file, counted from 1.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
-pub struct Place {
+pub struct SourceLocation {
     /// The file's path as the user gave it, or as it stands in the project.
     pub file: String,
     /// Line, from 1.
@@ -27,18 +27,18 @@ pub struct Place {
     pub column: usize,
 }
 
-impl fmt::Display for Place {
+impl fmt::Display for SourceLocation {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{}:{}:{}", self.file, self.line, self.column)
     }
 }
 
-impl Place {
+impl SourceLocation {
     /// The place of a byte offset in a text.
-    pub fn of(file: &str, text: &str, offset: usize) -> Place {
+    pub fn of(file: &str, text: &str, offset: usize) -> SourceLocation {
         let before = &text[..text.floor_char_boundary(offset)];
         let line_start = before.rfind('\n').map_or(0, |at| at + 1);
-        Place {
+        SourceLocation {
             file: file.to_owned(),
             line: before.matches('\n').count() + 1,
             column: before[line_start..].chars().count() + 1,
@@ -55,7 +55,7 @@ pub struct Diagnostic {
     pub pointer: String,
     /// File, line and column, where the document came from a file.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub place: Option<Place>,
+    pub place: Option<SourceLocation>,
     /// What is wrong.
     pub message: String,
     /// What to do about it.
@@ -87,7 +87,7 @@ impl Diagnostic {
     }
 
     /// Says where in a file it is.
-    pub fn at(mut self, place: Place) -> Self {
+    pub fn at(mut self, place: SourceLocation) -> Self {
         self.place = Some(place);
         self
     }

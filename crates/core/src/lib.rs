@@ -57,7 +57,7 @@
 //! ```
 
 mod action;
-mod checked;
+mod check_report;
 mod connection;
 mod connector;
 mod context;
@@ -70,16 +70,16 @@ mod registry;
 mod schema;
 mod secret;
 mod sign_in;
-mod spill;
+mod staging;
 mod vault;
 
-pub use action::{Action, ActionEntry, ActionSpec, Actions, AnyAction, AnyClient, Effect, Items, any_action};
+pub use action::{Action, ActionEntry, ActionSpec, Actions, AnyAction, AnyClient, Effect, Page, any_action};
 pub use async_trait::async_trait;
-pub use checked::{Checked, Outcome, Stage};
+pub use check_report::{CheckReport, Stage, StageOutcome};
 pub use connection::{Connected, Connection, Connections};
 pub use connector::{AnyConnector, Authorization, Connector, ConnectorEntry, ConnectorSpec, any_connector};
-pub use context::{Context, Progress, Recorder};
-pub use diagnostic::{Diagnostic, Place, Severity};
+pub use context::{ByteProgress, Context, Recorder};
+pub use diagnostic::{Diagnostic, Severity, SourceLocation};
 pub use digest::{Algorithm, Digest};
 pub use error::{Error, ErrorKind, Result, Retry};
 pub use file::{FileRef, FileStream, Position};
@@ -89,7 +89,7 @@ pub use registry::{Registered, Registry, closest};
 pub use schema::{Schema, pointer_part, schema_of};
 pub use secret::{Secret, SecretSource};
 pub use sign_in::{ReauthCause, SignIn, SignInState};
-pub use spill::{SPILLED, Spill};
+pub use staging::{STAGED, Staging};
 pub use tokio_util::sync::CancellationToken;
 pub use vault::{MemoryVault, Vault, VaultEntry, VaultSlot};
 

@@ -10,20 +10,20 @@ use trunkline_core::{ActionSpec, Diagnostic, Effect, Registered, Registry, Schem
 
 use crate::{
     Flow, Step, Template, Trigger,
-    expression::{Compiled, Node, Piece},
-    kinds::Kinds,
-    shapes::{self, Member, kinds, list_of, of_kinds},
+    json_kinds::Kinds,
+    schema_algebra::{self, Member, kinds, list_of, of_kinds},
     step::{Call, OnError, Over, StepKind, SubFlow, Wait},
-    types::{self, Known, Names},
+    template::{Compiled, Node, Piece},
+    typing::{self, Known, Names},
 };
 
 /// The OAuth scopes of the connections in a flow's slots; a slot of which nothing is known is left out.
-pub type Granted = BTreeMap<String, BTreeSet<String>>;
+pub type GrantedScopes = BTreeMap<String, BTreeSet<String>>;
 
 struct Checker<'a> {
     registry: &'a Registry,
     flow: &'a Flow,
-    granted: &'a Granted,
+    granted: &'a GrantedScopes,
     found: Vec<Diagnostic>,
     used: BTreeSet<&'a str>,
     /// The names that the expressions looked at last begin with.
@@ -37,12 +37,12 @@ impl Flow {
     /// do not fit, references to what no step before them yields, values of another type than is wanted, steps that can
     /// never run.
     pub fn check(&self, registry: &Registry) -> Vec<Diagnostic> {
-        self.check_granted(registry, &Granted::new())
+        self.check_granted(registry, &GrantedScopes::new())
     }
 
     /// The same, and the actions that need scopes which the connection in their slot was not granted. A narrower scope
     /// (`files:read` for `files`) is let pass: what it allows is for the service to say.
-    pub fn check_granted(&self, registry: &Registry, granted: &Granted) -> Vec<Diagnostic> {
+    pub fn check_granted(&self, registry: &Registry, granted: &GrantedScopes) -> Vec<Diagnostic> {
         self.check_beside(registry, granted, &BTreeSet::new())
     }
 
@@ -50,7 +50,7 @@ impl Flow {
     pub(crate) fn check_beside(
         &self,
         registry: &Registry,
-        granted: &Granted,
+        granted: &GrantedScopes,
         unread: &BTreeSet<String>,
     ) -> Vec<Diagnostic> {
         let mut checker = Checker::new(registry, self, granted);
@@ -77,7 +77,7 @@ fn ends(steps: &[Step]) -> bool {
 }
 
 impl<'a> Checker<'a> {
-    fn new(registry: &'a Registry, flow: &'a Flow, granted: &'a Granted) -> Self {
+    fn new(registry: &'a Registry, flow: &'a Flow, granted: &'a GrantedScopes) -> Self {
         let (used, roots) = (BTreeSet::new(), BTreeSet::new());
         Checker { registry, flow, granted, found: Vec::new(), used, roots, constant: None }
     }
@@ -211,7 +211,7 @@ impl<'a> Checker<'a> {
                 let count = |name: &str| (name.to_owned(), of_kinds(Kinds::INTEGER));
                 let counts = ["done", "skipped", "failed", "unknown"].map(count);
                 let changed = ("maybe_incomplete".to_owned(), of_kinds(Kinds::BOOLEAN));
-                Some(shapes::object_of(counts.into_iter().chain([changed]).collect()))
+                Some(schema_algebra::object_of(counts.into_iter().chain([changed]).collect()))
             }
         }
     }
@@ -268,7 +268,7 @@ impl<'a> Checker<'a> {
     /// The shape of one item.
     fn over(&mut self, over: &'a Over, pointer: &str, names: &Names) -> Value {
         match over {
-            Over::List(list) => shapes::item(&self.template(list, &list_of(Value::Bool(true)), names)),
+            Over::List(list) => schema_algebra::item(&self.template(list, &list_of(Value::Bool(true)), names)),
             Over::Action(call) => self.list(call, &format!("{pointer}/each"), names),
         }
     }
@@ -339,7 +339,7 @@ impl<'a> Checker<'a> {
 
     /// What is wrong with an input, before its expressions have values.
     fn input(&mut self, input: &Template, wanted: &Value, pointer: &str, names: &Names) {
-        let faults = Schema::from(shapes::open(wanted, input.node())).check(input.source());
+        let faults = Schema::from(schema_algebra::open(wanted, input.node())).check(input.source());
         let place = |one: Diagnostic| Diagnostic { pointer: format!("{pointer}{}", one.pointer), ..one };
         self.found.extend(faults.into_iter().map(place));
         self.unmeant(input.source(), wanted, pointer);
@@ -352,10 +352,10 @@ impl<'a> Checker<'a> {
         let closed = closed.iter().any(|name| wanted.get(name) == Some(&Value::Bool(false)));
         for (name, value) in given.as_object().into_iter().flatten() {
             let pointer = format!("{pointer}/{}", pointer_part(name));
-            match shapes::member(wanted, name) {
+            match schema_algebra::member(wanted, name) {
                 Member::Is(shape) => self.unmeant(value, &shape, &pointer),
                 Member::Missing { declared, .. } if !closed => {
-                    if let Some(meant) = shapes::meant(name, true, &declared) {
+                    if let Some(meant) = schema_algebra::meant(name, true, &declared) {
                         let found = Diagnostic::warning(pointer, format!("{name} is not declared here"));
                         self.found.push(found.hint(format!("did you mean {meant}?")));
                     }
@@ -364,7 +364,7 @@ impl<'a> Checker<'a> {
             }
         }
         for (index, value) in given.as_array().into_iter().flatten().enumerate() {
-            self.unmeant(value, &shapes::item(wanted), &format!("{pointer}/{index}"));
+            self.unmeant(value, &schema_algebra::item(wanted), &format!("{pointer}/{index}"));
         }
     }
 
@@ -401,26 +401,26 @@ impl<'a> Checker<'a> {
                 of_kinds(Kinds::TEXT)
             }
             Node::Array(items) => {
-                let wanted = shapes::item(wanted);
+                let wanted = schema_algebra::item(wanted);
                 let shapes: Vec<_> = items.iter().map(|item| self.node(item, &wanted, names)).collect();
-                list_of(shapes::either(shapes))
+                list_of(schema_algebra::either(shapes))
             }
             Node::Object(members) => {
                 let mut shapes = Map::new();
                 for (name, member) in members {
-                    let wanted = match shapes::member(wanted, name) {
+                    let wanted = match schema_algebra::member(wanted, name) {
                         Member::Is(shape) => shape,
                         _ => Value::Bool(true),
                     };
                     shapes.insert(name.clone(), self.node(member, &wanted, names));
                 }
-                shapes::object_of(shapes)
+                schema_algebra::object_of(shapes)
             }
         }
     }
 
     fn infer(&mut self, expression: &Compiled, names: &Names) -> Value {
-        let inferred = types::infer(&expression.source, &expression.pointer, names);
+        let inferred = typing::infer(&expression.source, &expression.pointer, names);
         self.found.extend(inferred.found);
         self.roots.extend(inferred.roots);
         self.constant = inferred.constant;
@@ -438,7 +438,7 @@ impl<'a> Checker<'a> {
     }
 
     fn fit(&mut self, expression: &Compiled, shape: &Value, wanted: &Value) {
-        if let Some(why) = shapes::mismatch(shape, wanted) {
+        if let Some(why) = schema_algebra::mismatch(shape, wanted) {
             let name = expression.pointer.rsplit('/').next().unwrap_or_default();
             let message = format!("{{{{ {} }}}} does not fit {name}: {why}", expression.source);
             let found = Diagnostic::error(&expression.pointer, message);

@@ -9,7 +9,7 @@ use serde_json::{Map, Value, json};
 use trunkline_core::{Schema, schema_of};
 
 use crate::{
-    log::Logging,
+    process_log::Logging,
     trigger::{OverlapDocument, TriggerDocument},
 };
 

@@ -8,14 +8,14 @@ use std::{
 use async_trait::async_trait;
 use serde_json::Value;
 use tokio::sync::Notify;
-use trunkline_core::{Effect, Error, ErrorKind, Progress, Recorder, Result, Retry};
+use trunkline_core::{ByteProgress, Effect, Error, ErrorKind, Recorder, Result, Retry};
 
 use crate::{
-    Flush, ItemOutcome, Journal, Ledger, Limits, LogEntry, Notice, Run, RunEvent, RunId, StepPath, Waiting,
+    Flush, ItemOutcome, Journal, Ledger, LogEntry, Run, RunEvent, RunId, RunLimits, RunNotification, StepPath, Waiting,
     ledger::left_to_a_person,
-    log::{About, Logging},
-    notice::Watchers,
-    retry::Earlier,
+    notification::Subscribers,
+    previous_run::PreviousRun,
+    process_log::{About, Logging},
     time::{Clock, Timer, ends_the_run, milliseconds},
 };
 
@@ -87,7 +87,7 @@ pub(crate) trait Durability: Send + Sync {
     /// What became of an `each` step's items so far.
     fn ledger(&self, each: &StepPath) -> Ledger;
     /// Tells those who watch.
-    fn notify(&self, notice: Notice);
+    fn notify(&self, notice: RunNotification);
 }
 
 /// An item that has come to its outcome.
@@ -107,12 +107,12 @@ struct Inner {
     id: RunId,
     run: Mutex<Run>,
     /// What the runs before have left to one that goes over what failed.
-    earlier: Option<Arc<Earlier>>,
-    watchers: Arc<Watchers>,
+    earlier: Option<Arc<PreviousRun>>,
+    watchers: Arc<Subscribers>,
     /// Wakes those who wait for a signal.
     signalled: Notify,
     clock: Clock,
-    limits: Limits,
+    limits: RunLimits,
     /// Whether each event is flushed before anything else happens.
     every_step: bool,
     log: Logging,
@@ -122,9 +122,9 @@ impl Journaled {
     pub(crate) fn new(
         journal: Arc<dyn Journal>,
         run: Run,
-        earlier: Option<Arc<Earlier>>,
-        watchers: Arc<Watchers>,
-        (clock, limits): (Clock, Limits),
+        earlier: Option<Arc<PreviousRun>>,
+        watchers: Arc<Subscribers>,
+        (clock, limits): (Clock, RunLimits),
         (every_step, log): (bool, Logging),
     ) -> Self {
         let (id, signalled) = (run.id.clone(), Notify::new());
@@ -161,7 +161,7 @@ impl Journaled {
         self.0.journal.append(&self.0.id, events, flush).await
     }
 
-    pub(crate) fn earlier<T>(&self, look: impl FnOnce(&Earlier) -> Option<T>) -> Option<T> {
+    pub(crate) fn earlier<T>(&self, look: impl FnOnce(&PreviousRun) -> Option<T>) -> Option<T> {
         self.0.earlier.as_deref().and_then(look)
     }
 
@@ -271,8 +271,8 @@ impl Durability for Journaled {
         }
         self.record(event, flush).await?;
         self.notify(match &result {
-            Ok(_) => Notice::StepFinished { step: step.clone() },
-            Err(error) => Notice::StepFailed { step: step.clone(), message: error.to_string() },
+            Ok(_) => RunNotification::StepFinished { step: step.clone() },
+            Err(error) => RunNotification::StepFailed { step: step.clone(), message: error.to_string() },
         });
         result
     }
@@ -298,7 +298,7 @@ impl Durability for Journaled {
         let (attempt, warnings, at) = (self.tries(step).0 + 1, Vec::new(), self.now());
         let finished = RunEvent::StepFinished { step: step.clone(), output, warnings, attempt, began, at };
         self.record(finished, Flush::Later).await?;
-        self.notify(Notice::StepFinished { step: step.clone() });
+        self.notify(RunNotification::StepFinished { step: step.clone() });
         Ok(())
     }
 
@@ -319,7 +319,7 @@ impl Durability for Journaled {
         let (step, at) = (step.clone(), self.now());
         let (until, attempt) = (at.saturating_add(milliseconds(after)), self.tries(&step).0 + 1);
         tracing::info!(step = %step, attempt, kind = error.kind().as_str(), ?after, "is tried again: {error}");
-        self.notify(Notice::Retried { step: step.clone(), message: error.to_string(), until });
+        self.notify(RunNotification::StepRetried { step: step.clone(), message: error.to_string(), until });
         self.record(RunEvent::StepRetried { step, error: error.clone(), attempt, until, at }, Flush::Later).await
     }
 
@@ -339,7 +339,7 @@ impl Durability for Journaled {
         if !known {
             self.record(RunEvent::WaitBegan { step: step.clone(), wait: wait.clone() }, Flush::Now).await?;
         }
-        self.notify(Notice::Waiting { step: step.clone(), wait: wait.clone() });
+        self.notify(RunNotification::Waiting { step: step.clone(), wait: wait.clone() });
         Ok(wait)
     }
 
@@ -393,7 +393,7 @@ impl Durability for Journaled {
     }
 
     async fn listed(&self, each: &StepPath, items: u64, more: u64, last: bool) -> Result<()> {
-        self.notify(Notice::Listed { step: each.clone(), items: more, last });
+        self.notify(RunNotification::Listed { step: each.clone(), items: more, last });
         // A run that is resumed reads the same pages again.
         match self.with_run(|run| run.is_news(each, items, last)) {
             true => {
@@ -418,7 +418,7 @@ impl Durability for Journaled {
         self.record_all(events, Flush::Later).await?;
         for Ended { key, outcome, .. } in ended {
             let (status, reason) = (outcome.status(), outcome.reason().map(str::to_owned));
-            self.notify(Notice::ItemFinished { step: each.clone(), key, status, reason });
+            self.notify(RunNotification::ItemFinished { step: each.clone(), key, status, reason });
         }
         Ok(())
     }
@@ -440,7 +440,7 @@ impl Durability for Journaled {
             return Ok(());
         }
         let message = format!("the list changed while it was read, items may be missing: {reason}");
-        self.notify(Notice::Warning { step: each.clone(), message });
+        self.notify(RunNotification::Warning { step: each.clone(), message });
         self.record(RunEvent::ListChanged { step: each.clone(), reason, at: self.now() }, Flush::Later).await
     }
 
@@ -448,7 +448,7 @@ impl Durability for Journaled {
         self.with_run(|run| run.ledger.get(each).cloned().unwrap_or_default())
     }
 
-    fn notify(&self, notice: Notice) {
+    fn notify(&self, notice: RunNotification) {
         self.0.watchers.tell(notice);
     }
 }
@@ -475,12 +475,12 @@ impl Recorder for StepRecorder {
         self.journaled.record(RunEvent::Checkpoint { step: self.step.clone(), value }, Flush::Now).await
     }
 
-    fn progress(&self, progress: Progress) {
-        self.journaled.notify(Notice::Progress { step: self.step.clone(), bytes: progress.bytes });
+    fn progress(&self, progress: ByteProgress) {
+        self.journaled.notify(RunNotification::Progress { step: self.step.clone(), bytes: progress.bytes });
     }
 
     fn warning(&self, message: &str) {
-        self.journaled.notify(Notice::Warning { step: self.step.clone(), message: message.to_owned() });
+        self.journaled.notify(RunNotification::Warning { step: self.step.clone(), message: message.to_owned() });
         let mut warnings = self.warnings();
         if warnings.len() < MAX_WARNINGS {
             warnings.push(message.to_owned());

@@ -8,16 +8,16 @@ use std::{
 use serde_json::Value;
 use tokio::task::{Id, JoinError, JoinSet};
 use tracing::Instrument;
-use trunkline_core::{Effect, Error, ErrorKind, Items, Result};
+use trunkline_core::{Effect, Error, ErrorKind, Page, Result};
 use uuid::Uuid;
 
 use crate::{
     ItemOutcome, StepPath, Template,
     durability::{Ended, concerns_the_run},
-    expression::Scope,
     interpreter::{End, Interpreter, kind_of},
-    log::About,
+    process_log::About,
     step::{Over, Step},
+    template::Scope,
     time::{Bounds, ends_more_than},
 };
 
@@ -113,7 +113,7 @@ impl<'a> Each<'a> {
         // What an earlier process has done beyond the position comes again, and says nothing of the list.
         let mut ahead = durability.ahead(self.path);
         loop {
-            let Items { items, next, maybe_incomplete: mut changed } = self.page(over, scope, from).await?;
+            let Page { items, next, maybe_incomplete: mut changed } = self.page(over, scope, from).await?;
             let mut ended = 0;
             let mut wanted = Vec::with_capacity(items.len());
             let (mut names, mut unchanged) = (HashSet::new(), Vec::new());
@@ -228,7 +228,7 @@ impl<'a> Each<'a> {
         groups.into_iter().map(group).collect()
     }
 
-    async fn page(&self, over: &Over, scope: &Scope, from: Option<Value>) -> Result<Items> {
+    async fn page(&self, over: &Over, scope: &Scope, from: Option<Value>) -> Result<Page> {
         match over {
             Over::List(list) => match list.render(scope)? {
                 Value::Array(items) => {
@@ -238,7 +238,7 @@ impl<'a> Each<'a> {
                         let hint = "go over an action that lists: its items are fetched page by page";
                         return Err(Error::new(ErrorKind::Limit, message).hint(hint));
                     }
-                    Ok(Items { items, ..Items::default() })
+                    Ok(Page { items, ..Page::default() })
                 }
                 other => {
                     Err(Error::new(ErrorKind::InvalidInput, format!("each needs a list, not {}", kind_of(&other))))
@@ -252,7 +252,7 @@ impl<'a> Each<'a> {
                 }
                 self.bounds.check(self.interpreter.durability().now())?;
                 let cx = self.interpreter.context(connected, self.path, self.bounds);
-                let _works = self.interpreter.pulse().call();
+                let _works = self.interpreter.activity().call();
                 let (input, began) = (call.input.render(scope)?, self.interpreter.durability().now());
                 let result = tokio::select! {
                     biased;

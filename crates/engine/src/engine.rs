@@ -12,15 +12,16 @@ use tokio::{
     task::{AbortHandle, JoinHandle},
 };
 use tracing::Instrument;
-use trunkline_core::{CancellationToken, Connected, Diagnostic, Error, ErrorKind, Result, Spill};
+use trunkline_core::{CancellationToken, Connected, Diagnostic, Error, ErrorKind, Result, Staging};
 
 use crate::{
-    Claim, Fired, Flow, Flush, Journal, Limits, Notice, Pulse, RetryOf, Run, RunEvent, RunId, RunStatus, StepPath,
+    ActivityMonitor, Claim, Flow, Flush, Journal, RerunOf, Run, RunEvent, RunId, RunLimits, RunNotification, RunStatus,
+    StepPath, TriggerEvent,
+    cancellation::Stop,
     durability::{Durability, Journaled, concerns_the_run, passes},
     interpreter::{Interpreter, joined},
-    notice::Watchers,
-    retry::{Earlier, versions},
-    stop::Stop,
+    notification::Subscribers,
+    previous_run::{PreviousRun, versions},
     time::{Bounds, Clock, milliseconds, system},
 };
 
@@ -35,21 +36,21 @@ const LONGEST_NAME: usize = 200;
 pub struct Engine {
     journal: Arc<dyn Journal>,
     clock: Clock,
-    limits: Limits,
-    parking: CancellationToken,
-    spill: Option<Arc<dyn Spill>>,
+    limits: RunLimits,
+    draining: CancellationToken,
+    staging: Option<Arc<dyn Staging>>,
 }
 
 /// A run that is on disk and has not begun.
-pub struct Accepted {
+pub struct AcceptedRun {
     flow: Flow,
     run: Run,
     slots: BTreeMap<String, Connected>,
     claim: Claim,
-    pub(crate) earlier: Option<Arc<Earlier>>,
+    pub(crate) earlier: Option<Arc<PreviousRun>>,
 }
 
-impl Accepted {
+impl AcceptedRun {
     /// The run's name.
     pub fn id(&self) -> &RunId {
         &self.run.id
@@ -62,37 +63,37 @@ impl Accepted {
 }
 
 /// What became of a run that a trigger wants to start.
-pub enum Acceptance {
+pub enum AcceptOutcome {
     /// It is on disk.
-    New(Box<Accepted>),
+    New(Box<AcceptedRun>),
     /// There is none: this earlier run has taken what it was to be handed.
-    Before(RunId),
+    Duplicate(RunId),
 }
 
 /// A run being worked on in the background.
-pub struct Running {
+pub struct RunHandle {
     id: RunId,
     // Weak, so that watchers hear the end of it however the run ends.
-    watchers: Weak<Watchers>,
+    watchers: Weak<Subscribers>,
     cancellation: CancellationToken,
-    pulse: Pulse,
+    activity: ActivityMonitor,
     task: JoinHandle<Result<Run>>,
 }
 
-impl Running {
+impl RunHandle {
     /// The run's name; it is on disk.
     pub fn id(&self) -> &RunId {
         &self.id
     }
 
     /// What happens from now on; a watcher that is too slow misses some notices, never outcomes: those are in the journal.
-    pub fn notices(&self) -> broadcast::Receiver<Notice> {
-        self.watchers.upgrade().map_or_else(Watchers::over, |watchers| watchers.watch())
+    pub fn notifications(&self) -> broadcast::Receiver<RunNotification> {
+        self.watchers.upgrade().map_or_else(Subscribers::over, |watchers| watchers.watch())
     }
 
     /// Tells whether it works, or only waits.
-    pub fn pulse(&self) -> Pulse {
-        self.pulse.clone()
+    pub fn activity(&self) -> ActivityMonitor {
+        self.activity.clone()
     }
 
     /// Stops the run: nothing new is begun, and steps in flight are broken off.
@@ -110,11 +111,17 @@ impl Running {
 impl Engine {
     /// An engine on this journal.
     pub fn new(journal: Arc<dyn Journal>) -> Self {
-        Engine { journal, clock: system(), limits: Limits::default(), parking: CancellationToken::new(), spill: None }
+        Engine {
+            journal,
+            clock: system(),
+            limits: RunLimits::default(),
+            draining: CancellationToken::new(),
+            staging: None,
+        }
     }
 
     /// The same with other limits.
-    pub fn with_limits(self, limits: Limits) -> Self {
+    pub fn with_limits(self, limits: RunLimits) -> Self {
         Engine { limits, ..self }
     }
 
@@ -124,15 +131,15 @@ impl Engine {
     }
 
     /// The same with a place where steps spill files.
-    pub fn with_spill(self, spill: Arc<dyn Spill>) -> Self {
-        Engine { spill: Some(spill), ..self }
+    pub fn with_staging(self, staging: Arc<dyn Staging>) -> Self {
+        Engine { staging: Some(staging), ..self }
     }
 
     pub(crate) fn journal(&self) -> &Arc<dyn Journal> {
         &self.journal
     }
 
-    pub(crate) fn limits(&self) -> &Limits {
+    pub(crate) fn limits(&self) -> &RunLimits {
         &self.limits
     }
 
@@ -141,13 +148,13 @@ impl Engine {
     }
 
     /// Stops all runs of this engine at their next safe point, for good: steps in flight go on to their ends, nothing new is
-    /// begun, and the runs can be resumed by another engine. [`Running::wait`] gives them back as running.
-    pub fn park(&self) {
-        self.parking.cancel();
+    /// begun, and the runs can be resumed by another engine. [`RunHandle::wait`] gives them back as running.
+    pub fn drain(&self) {
+        self.draining.cancel();
     }
 
     /// Accepts a run and begins to work on it. `slots` says which connection fills which slot of the flow.
-    pub async fn start(&self, flow: &Flow, input: Value, slots: BTreeMap<String, Connected>) -> Result<Running> {
+    pub async fn start(&self, flow: &Flow, input: Value, slots: BTreeMap<String, Connected>) -> Result<RunHandle> {
         Ok(self.begin(self.accept(flow, input, slots, Flush::Now).await?))
     }
 
@@ -161,7 +168,7 @@ impl Engine {
         input: Value,
         slots: BTreeMap<String, Connected>,
         flush: Flush,
-    ) -> Result<Accepted> {
+    ) -> Result<AcceptedRun> {
         let (accepted, started) = self.prepare(flow, input, slots, None).await?;
         let flush = if flow.flushes_every_step() { Flush::Now } else { flush };
         self.journal.accept(accepted.id(), flow.version(), flow.document(), started, flush).await?;
@@ -169,24 +176,24 @@ impl Engine {
     }
 
     /// The same, on disk, for what a trigger has seen, unless an earlier run has taken that.
-    pub async fn accept_fired(
+    pub async fn accept_triggered(
         &self,
         flow: &Flow,
         input: Value,
         slots: BTreeMap<String, Connected>,
-        fired: &Fired,
-    ) -> Result<Acceptance> {
+        fired: &TriggerEvent,
+    ) -> Result<AcceptOutcome> {
         let (accepted, started) = self.prepare(flow, input, slots, None).await?;
         let journal = &self.journal;
-        Ok(match journal.accept_fired(accepted.id(), flow.version(), flow.document(), started, fired).await? {
-            None => Acceptance::New(Box::new(accepted)),
-            Some(earlier) => Acceptance::Before(earlier),
+        Ok(match journal.accept_triggered(accepted.id(), flow.version(), flow.document(), started, fired).await? {
+            None => AcceptOutcome::New(Box::new(accepted)),
+            Some(earlier) => AcceptOutcome::Duplicate(earlier),
         })
     }
 
     /// Begins to work on an accepted run.
-    pub fn begin(&self, accepted: Accepted) -> Running {
-        let Accepted { flow, run, slots, claim, earlier } = accepted;
+    pub fn begin(&self, accepted: AcceptedRun) -> RunHandle {
+        let AcceptedRun { flow, run, slots, claim, earlier } = accepted;
         self.work(flow, run, slots, claim, earlier)
     }
 
@@ -195,8 +202,8 @@ impl Engine {
         flow: &Flow,
         input: Value,
         slots: BTreeMap<String, Connected>,
-        retry: Option<RetryOf>,
-    ) -> Result<(Accepted, RunEvent)> {
+        retry: Option<RerunOf>,
+    ) -> Result<(AcceptedRun, RunEvent)> {
         fill(flow, &slots)?;
         if let Some(name) = flow.calls().find(|name| !flow.linked().contains_key(*name)) {
             let message = format!("the flow {} calls {name}, and was not linked with it", flow.name());
@@ -228,7 +235,7 @@ impl Engine {
         }
         let mut run = Run::new(id);
         run.apply(started.clone());
-        Ok((Accepted { flow: flow.clone(), run, slots, claim, earlier: None }, started))
+        Ok((AcceptedRun { flow: flow.clone(), run, slots, claim, earlier: None }, started))
     }
 
     /// A run as it stands.
@@ -244,7 +251,7 @@ impl Engine {
     }
 
     /// Takes up a run that a crash, or an error that concerned all of it, has stopped. Recorded steps are not called again.
-    pub async fn resume(&self, id: &RunId, slots: BTreeMap<String, Connected>) -> Result<Running> {
+    pub async fn resume(&self, id: &RunId, slots: BTreeMap<String, Connected>) -> Result<RunHandle> {
         let claim = self.journal.claim(id).await?;
         // Read under the claim: nobody else adds to it now.
         let mut run = self.run(id).await?;
@@ -252,7 +259,7 @@ impl Engine {
             let message = format!("run {id} has ended ({}) and cannot be resumed", run.status.as_str());
             return Err(Error::new(ErrorKind::Conflict, message).hint("start a new run of its flow"));
         }
-        if let Some(by) = &run.retried_by {
+        if let Some(by) = &run.rerun_by {
             let message = format!("run {id} was gone over by run {by} and cannot be resumed");
             return Err(Error::new(ErrorKind::Conflict, message).hint(format!("`trunkline runs resume {by}` goes on")));
         }
@@ -269,7 +276,7 @@ impl Engine {
         self.journal.append(id, vec![resumed.clone()], Flush::Now).await?;
         run.apply(resumed);
         let earlier = match &run.retry {
-            Some(retry) => Some(Arc::new(Earlier::read(&*self.journal, retry, &flow).await?)),
+            Some(retry) => Some(Arc::new(PreviousRun::read(&*self.journal, retry, &flow).await?)),
             None => None,
         };
         Ok(self.work(flow, run, slots, claim, earlier))
@@ -285,7 +292,7 @@ impl Engine {
                 not_ended(&self.run(id).await?)?;
                 let finished = RunEvent::Finished { status: RunStatus::Cancelled, error: None, at: self.now() };
                 self.journal.append(id, vec![finished], Flush::Now).await?;
-                unspill(self.spill.as_ref(), id).await;
+                unstage(self.staging.as_ref(), id).await;
                 Ok(())
             }
             Err(error) if error.kind() == ErrorKind::Conflict => Ok(()),
@@ -327,9 +334,9 @@ impl Engine {
         run: Run,
         slots: BTreeMap<String, Connected>,
         claim: Claim,
-        earlier: Option<Arc<Earlier>>,
-    ) -> Running {
-        let watchers = Arc::<Watchers>::default();
+        earlier: Option<Arc<PreviousRun>>,
+    ) -> RunHandle {
+        let watchers = Arc::<Subscribers>::default();
         let cancellation = CancellationToken::new();
         if run.cancel_requested {
             cancellation.cancel();
@@ -346,12 +353,12 @@ impl Engine {
             (flow.flushes_every_step(), flow.logging()),
         );
         let poll = Abort(self.poll(&id, journaled.clone(), cancellation.clone()));
-        let stop = Stop { cancellation: cancellation.clone(), parking: self.parking.clone() };
+        let stop = Stop { cancellation: cancellation.clone(), draining: self.draining.clone() };
         let (durability, limits) = (Arc::new(journaled.clone()), self.limits.clone());
-        let pulse = Pulse::default();
-        let given = (stop.clone(), pulse.clone());
-        let interpreter = Interpreter::new(id.clone(), flow, slots, durability, given, limits, self.spill.clone());
-        let (spill, of) = (self.spill.clone(), id.clone());
+        let activity = ActivityMonitor::default();
+        let given = (stop.clone(), activity.clone());
+        let interpreter = Interpreter::new(id.clone(), flow, slots, durability, given, limits, self.staging.clone());
+        let (staging, of) = (self.staging.clone(), id.clone());
         let span = tracing::info_span!("run", run = %id, flow = name);
         let task = tokio::spawn(async move {
             let (_claim, _poll) = (claim, poll);
@@ -381,11 +388,11 @@ impl Engine {
             let run = finish(&journaled, end, &stop).await?;
             // What stopped it may pass, and its steps go on from their checkpoints then.
             if run.status != RunStatus::Failed || !run.error.as_ref().is_some_and(concerns_the_run) {
-                unspill(spill.as_ref(), &of).await;
+                unstage(staging.as_ref(), &of).await;
             }
             Ok(run)
         });
-        Running { id, watchers: Arc::downgrade(&watchers), cancellation, pulse, task }
+        RunHandle { id, watchers: Arc::downgrade(&watchers), cancellation, activity, task }
     }
 
     /// Looks what other processes want of the run.
@@ -428,9 +435,9 @@ pub(crate) async fn flow_of(journal: &dyn Journal, run: &Run) -> Result<Flow> {
 }
 
 /// Removes what the steps of a run have spilled.
-async fn unspill(spill: Option<&Arc<dyn Spill>>, run: &RunId) {
-    if let Some(spill) = spill {
-        spill.unspill(&run.0, None).await;
+async fn unstage(staging: Option<&Arc<dyn Staging>>, run: &RunId) {
+    if let Some(staging) = staging {
+        staging.unstage(&run.0, None).await;
     }
 }
 
@@ -468,7 +475,7 @@ async fn finish(journaled: &Journaled, end: Result<Value>, stop: &Stop) -> Resul
         Some(error) => tracing::warn!(%run, flow, kind = error.kind().as_str(), "the run has failed: {error}"),
     }
     journaled.record(RunEvent::Finished { status, error, at: journaled.now() }, Flush::Now).await?;
-    journaled.notify(Notice::Finished { status });
+    journaled.notify(RunNotification::Finished { status });
     Ok(journaled.with_run(|run| std::mem::replace(run, Run::new(run.id.clone()))))
 }
 

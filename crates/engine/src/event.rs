@@ -86,7 +86,7 @@ impl Verdict {
 
 /// That a run goes over what failed in an earlier one.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct RetryOf {
+pub struct RerunOf {
     /// The earlier run.
     pub run: RunId,
     /// Whether what nobody knows the outcome of is looked up, too.
@@ -152,12 +152,13 @@ pub enum RunEvent {
         calls: BTreeMap<String, String>,
         /// The run whose failed items it goes over, if it is for those.
         #[serde(default, skip_serializing_if = "Option::is_none")]
-        retry: Option<RetryOf>,
+        retry: Option<RerunOf>,
         /// When.
         at: u64,
     },
     /// Another run goes over what failed in this one.
-    Retried {
+    #[serde(alias = "retried")]
+    Rerun {
         /// Which.
         by: RunId,
         /// When.
@@ -301,7 +302,8 @@ pub enum RunEvent {
         at: u64,
     },
     /// A person has said what became of a step whose outcome nobody knew.
-    StepSettled {
+    #[serde(alias = "step_settled")]
+    StepResolved {
         /// Which step.
         step: StepPath,
         /// What became of it.
@@ -312,7 +314,8 @@ pub enum RunEvent {
         at: u64,
     },
     /// An item whose outcome nobody knew has another one: one of its steps was settled.
-    ItemSettled {
+    #[serde(alias = "item_settled")]
+    ItemResolved {
         /// The `each` step.
         step: StepPath,
         /// The item's key.
@@ -362,7 +365,7 @@ impl RunEvent {
     fn sealed(&mut self) -> Option<&mut Value> {
         match self {
             RunEvent::Checkpoint { value, .. } => Some(value),
-            RunEvent::StepFinished { output, .. } | RunEvent::StepSettled { output, .. } => Some(output),
+            RunEvent::StepFinished { output, .. } | RunEvent::StepResolved { output, .. } => Some(output),
             RunEvent::Signalled { payload, .. } => Some(payload),
             _ => None,
         }

@@ -12,13 +12,13 @@ use uuid::Uuid;
 
 use crate::{
     Overlap, Step, Template, Trigger,
-    check::Granted,
+    check::GrantedScopes,
     document::{self, FLOW, FlowDocument, Flushing},
     limits::MAX_CALLS,
-    log::Logging,
+    process_log::Logging,
     reader::Reader,
     step::Called,
-    text,
+    syntax,
 };
 
 /// A flow that can be run: read, compiled, pinned to a version.
@@ -56,13 +56,13 @@ impl Flow {
 
     /// Reads a flow from the text of a file, JSON or YAML; findings carry its line and column.
     pub fn parse(file: &str, text: &str) -> Result<Flow, Vec<Diagnostic>> {
-        let document = text::read(file, text).map_err(|found| vec![found])?;
+        let document = syntax::read(file, text).map_err(|found| vec![found])?;
         Flow::from_value(document).map_err(|found| Flow::locate(file, text, found))
     }
 
     /// Adds file, line and column to findings about the document in this text.
     pub fn locate(file: &str, text: &str, found: Vec<Diagnostic>) -> Vec<Diagnostic> {
-        text::locate(file, text, found)
+        syntax::locate(file, text, found)
     }
 
     /// Reads a flow from a document; every fault of its own is reported, with its JSON pointer.
@@ -77,13 +77,13 @@ impl Flow {
     /// Everything that is wrong with a flow in the text of a file, in the light of these connectors: faults of its own do
     /// not hide the others. The flows it calls are not looked at: see [`Flow::link`].
     pub fn findings(file: &str, text: &str, registry: &Registry) -> Vec<Diagnostic> {
-        let document = match text::read(file, text) {
+        let document = match syntax::read(file, text) {
             Ok(document) => document,
             Err(found) => return vec![found],
         };
         let mut reader = Reader::default();
-        let checked =
-            Flow::read(document, &mut reader).map(|flow| flow.check_beside(registry, &Granted::new(), &reader.unread));
+        let checked = Flow::read(document, &mut reader)
+            .map(|flow| flow.check_beside(registry, &GrantedScopes::new(), &reader.unread));
         let mut found = reader.found;
         found.extend(checked.into_iter().flatten());
         Flow::locate(file, text, found)

@@ -8,17 +8,17 @@ use std::{collections::BTreeMap, sync::Arc, time::Duration};
 use futures::future::BoxFuture;
 use serde_json::{Value, json};
 use tracing::Instrument;
-use trunkline_core::{Connected, Connections, Context, Error, ErrorKind, Result, Retry, Spill};
+use trunkline_core::{Connected, Connections, Context, Error, ErrorKind, Result, Retry, Staging};
 use uuid::Uuid;
 
 use crate::{
-    Flow, Limits, Pulse, RunId, StepPath, Waiting,
-    calling::Calling,
+    ActivityMonitor, Flow, RunId, RunLimits, StepPath, Waiting,
+    action_call::ActionCall,
+    cancellation::Stop,
     durability::{Durability, concerns_the_run},
     each::{Each, Marks},
-    expression::Scope,
     step::{Call, OnError, Step, StepKind, SubFlow, Tries, Wait},
-    stop::Stop,
+    template::Scope,
     time::{self, Bounds, Timer, ends_more_than, milliseconds},
 };
 
@@ -52,9 +52,9 @@ struct Inner {
     files: Connections,
     durability: Arc<dyn Durability>,
     stop: Stop,
-    pulse: Pulse,
-    limits: Limits,
-    spill: Option<Arc<dyn Spill>>,
+    activity: ActivityMonitor,
+    limits: RunLimits,
+    staging: Option<Arc<dyn Staging>>,
 }
 
 impl Interpreter {
@@ -63,12 +63,12 @@ impl Interpreter {
         flow: Flow,
         slots: BTreeMap<String, Connected>,
         durability: Arc<dyn Durability>,
-        (stop, pulse): (Stop, Pulse),
-        limits: Limits,
-        spill: Option<Arc<dyn Spill>>,
+        (stop, activity): (Stop, ActivityMonitor),
+        limits: RunLimits,
+        staging: Option<Arc<dyn Staging>>,
     ) -> Self {
         let files = slots.values().cloned().collect();
-        Interpreter(Arc::new(Inner { run, flow, slots, files, durability, stop, pulse, limits, spill }))
+        Interpreter(Arc::new(Inner { run, flow, slots, files, durability, stop, activity, limits, staging }))
     }
 
     /// Runs the flow: its steps within their bounds, then its output, or else its failure handler within the bounds outside.
@@ -154,7 +154,7 @@ impl Interpreter {
             };
             let error = match result {
                 Ok(end) => {
-                    self.unspill(step, &path).await;
+                    self.unstage(step, &path).await;
                     return Ok(end);
                 }
                 Err(error) => error.with("step", &path).with("pointer", &step.pointer),
@@ -172,7 +172,7 @@ impl Interpreter {
                 None => break error,
             }
         };
-        self.unspill(step, &path).await;
+        self.unstage(step, &path).await;
         match &guard.on_error {
             OnError::Fail => return Err(error),
             OnError::Continue => durability.fail(&path, &error).await?,
@@ -312,7 +312,7 @@ impl Interpreter {
                 let name = name.render_text(scope)?;
                 let wait = Waiting { signal: Some(name.clone()), until: bounds.until };
                 durability.wait(path, wait).await?;
-                let _waits = self.0.pulse.wait();
+                let _waits = self.0.activity.wait();
                 tokio::select! {
                     biased;
                     payload = durability.signal(&name) => payload,
@@ -344,7 +344,7 @@ impl Interpreter {
         if timer.until <= self.0.durability.now() {
             return Ok(());
         }
-        let _waits = self.0.pulse.wait();
+        let _waits = self.0.activity.wait();
         tokio::select! {
             biased;
             () = self.until(timer) => Ok(()),
@@ -393,11 +393,11 @@ impl Interpreter {
         self.0.stop.cancellation.is_cancelled()
     }
 
-    pub(crate) fn pulse(&self) -> &Pulse {
-        &self.0.pulse
+    pub(crate) fn activity(&self) -> &ActivityMonitor {
+        &self.0.activity
     }
 
-    pub(crate) fn limits(&self) -> &Limits {
+    pub(crate) fn limits(&self) -> &RunLimits {
         &self.0.limits
     }
 
@@ -412,8 +412,8 @@ impl Interpreter {
         let cx = Context::new(&key, connected.name(), self.0.files.clone())
             .with_cancellation(self.0.stop.cancellation.clone())
             .with_timeout(left.min(STEP_TIMEOUT));
-        match &self.0.spill {
-            Some(spill) => cx.with_spill(spill.clone(), &run.0),
+        match &self.0.staging {
+            Some(staging) => cx.with_staging(staging.clone(), &run.0),
             None => cx,
         }
     }
@@ -426,10 +426,10 @@ impl Interpreter {
     }
 
     /// Removes what a step has spilled that has ended.
-    async fn unspill(&self, step: &Step, path: &StepPath) {
-        if let (Some(spill), StepKind::Action(_)) = (&self.0.spill, &step.kind) {
+    async fn unstage(&self, step: &Step, path: &StepPath) {
+        if let (Some(staging), StepKind::Action(_)) = (&self.0.staging, &step.kind) {
             let (run, key) = self.begun_as(path);
-            spill.unspill(&run.0, Some(&key)).await;
+            staging.unstage(&run.0, Some(&key)).await;
         }
     }
 
@@ -437,7 +437,7 @@ impl Interpreter {
         let connected = self.connected(&call.slot)?;
         let input = call.input.render(scope)?;
         let effect = connected.connector().effect(&call.action, &input)?;
-        let calling = Calling { interpreter: self, connected, action: &call.action, effect, input, path, bounds };
+        let calling = ActionCall { interpreter: self, connected, action: &call.action, effect, input, path, bounds };
         let attempt = self.0.durability.tries(path).0 + 1;
         let span = tracing::info_span!(
             "step", run = %self.0.run, flow = self.0.flow.name(), step = %path, attempt,

@@ -12,7 +12,7 @@ use serde_json::Value;
 use trunkline_core::{Result, pointer_part};
 use uuid::Uuid;
 
-use crate::{Fired, ItemOutcome, LogEntry, LogPage, RunEvent, RunStatus};
+use crate::{ItemOutcome, LogEntry, LogPage, RunEvent, RunStatus, TriggerEvent};
 
 /// How many events those get at a time who watch.
 const EVENTS: usize = 256;
@@ -157,7 +157,7 @@ pub struct Item {
 
 /// What an earlier run of the same flow on the same connections has done with an item, where the flow says `once`.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Before {
+pub struct PreviousOutcome {
     /// Which run.
     pub run: RunId,
     /// What the item was like then.
@@ -178,13 +178,13 @@ pub trait Journal: Send + Sync {
 
     /// The same for a run that a trigger starts, on disk when this returns: what it takes is remembered in the same
     /// transaction. If an earlier run has taken one of the keys, nothing is accepted, and that run is named.
-    async fn accept_fired(
+    async fn accept_triggered(
         &self,
         run: &RunId,
         version: &str,
         flow: &Value,
         started: RunEvent,
-        fired: &Fired,
+        fired: &TriggerEvent,
     ) -> Result<Option<RunId>>;
 
     /// Keeps the document of a flow that runs call, under its version.
@@ -245,7 +245,7 @@ pub trait Journal: Send + Sync {
 
     /// What is remembered of an item across the runs of this run's flow on the same connections: the last time it was done,
     /// or that nobody knows. It changes together with the outcomes of items that have `once`.
-    async fn before(&self, run: &RunId, step: &StepPath, key: &str) -> Result<Option<Before>>;
+    async fn before(&self, run: &RunId, step: &StepPath, key: &str) -> Result<Option<PreviousOutcome>>;
 
     /// All runs, newest first.
     async fn runs(&self) -> Result<Vec<RunSummary>>;

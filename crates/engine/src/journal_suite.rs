@@ -12,8 +12,8 @@ use serde_json::{Value, json};
 use trunkline_core::ErrorKind;
 
 use crate::{
-    Before, Fired, Flush, Item, ItemOutcome, Journal, RetryOf, RunEvent, RunId, RunStatus, RunSummary, StepPath,
-    Verdict, Waiting,
+    Flush, Item, ItemOutcome, Journal, PreviousOutcome, RerunOf, RunEvent, RunId, RunStatus, RunSummary, StepPath,
+    TriggerEvent, Verdict, Waiting,
 };
 
 /// Holds a journal against all behaviours.
@@ -100,13 +100,13 @@ async fn a_flow_version_never_changes(journal: &impl Journal) {
 }
 
 async fn what_a_trigger_hands_over_is_taken_once(journal: &impl Journal) {
-    let fired = |flow: &str, keys: &[&str]| Fired {
+    let fired = |flow: &str, keys: &[&str]| TriggerEvent {
         flow: flow.into(),
         keys: keys.iter().map(|key| (*key).to_owned()).collect(),
         through: None,
     };
-    let accept = async |name: &str, fired: Fired| {
-        journal.accept_fired(&id(name), "v1", &json!({ "name": "copy" }), started("v1", 1), &fired).await
+    let accept = async |name: &str, fired: TriggerEvent| {
+        journal.accept_triggered(&id(name), "v1", &json!({ "name": "copy" }), started("v1", 1), &fired).await
     };
     assert_eq!(accept("a1", fired("copy", &["a", "b"])).await.unwrap(), None);
     assert_eq!(accept("a2", fired("copy", &["c", "b"])).await.unwrap(), Some(id("a1")), "b is taken");
@@ -263,7 +263,7 @@ async fn what_is_done_once_is_remembered_across_runs(journal: &impl Journal) {
     let step = StepPath::from("files");
     let first = accepted(journal, "a1", 1).await;
     let remembered = |run: &RunId, fingerprint: &str, unknown| {
-        Some(Before { run: run.clone(), fingerprint: fingerprint.to_owned(), unknown })
+        Some(PreviousOutcome { run: run.clone(), fingerprint: fingerprint.to_owned(), unknown })
     };
     let unknown = |key: &str| match done_once(&step, key, "v1") {
         RunEvent::ItemFinished { step, key, once, at, .. } => {
@@ -448,7 +448,7 @@ fn id(name: &str) -> RunId {
 fn started(version: &str, at: u64) -> RunEvent {
     let connections = BTreeMap::from([("source".to_owned(), "mediaflow".to_owned())]);
     let (input, calls) = (json!({ "folderId": 7 }), BTreeMap::from([("called".to_owned(), "v2".to_owned())]));
-    let retry = Some(RetryOf { run: id("a0"), unknown: true });
+    let retry = Some(RerunOf { run: id("a0"), unknown: true });
     RunEvent::Started { flow: "copy".into(), version: version.into(), input, connections, calls, retry, at }
 }
 

@@ -7,9 +7,10 @@ use serde::Serialize;
 use trunkline_core::{Connected, Error, ErrorKind, Result};
 
 use crate::{
-    Accepted, Before, Engine, Fired, Flow, Flush, ItemOutcome, RetryOf, RunEvent, RunId, RunStatus, Running, StepPath,
+    AcceptedRun, Engine, Flow, Flush, ItemOutcome, PreviousOutcome, RerunOf, RunEvent, RunHandle, RunId, RunStatus,
+    StepPath, TriggerEvent,
     durability::{Durability, Ended, Journaled},
-    retry::Earlier,
+    previous_run::PreviousRun,
 };
 
 /// How many different reasons a ledger tells apart; the rest is counted together.
@@ -106,24 +107,24 @@ impl Engine {
     ///
     /// Fails with `conflict` if somebody works on the run, if it has not ended or can be resumed as it is, if nothing failed,
     /// or if it was gone over before: then it is the later run that can be gone over.
-    pub async fn retry(
+    pub async fn rerun_failed(
         &self,
         id: &RunId,
         flow: Option<Flow>,
         slots: BTreeMap<String, Connected>,
         unknown: bool,
-    ) -> Result<Running> {
-        Ok(self.begin(self.accept_retry(id, flow, slots, unknown).await?))
+    ) -> Result<RunHandle> {
+        Ok(self.begin(self.accept_rerun(id, flow, slots, unknown).await?))
     }
 
     /// The same without beginning it: for hosts that say when.
-    pub async fn accept_retry(
+    pub async fn accept_rerun(
         &self,
         id: &RunId,
         flow: Option<Flow>,
         slots: BTreeMap<String, Connected>,
         unknown: bool,
-    ) -> Result<Accepted> {
+    ) -> Result<AcceptedRun> {
         let _claim = self.journal().claim(id).await?;
         let run = self.run(id).await?;
         let conflict = |message: String| Error::new(ErrorKind::Conflict, message);
@@ -131,7 +132,7 @@ impl Engine {
             conflict(format!("run {id} was gone over by run {by} already"))
                 .hint(format!("`trunkline runs retry {by}` goes over what failed in both"))
         };
-        if let Some(by) = &run.retried_by {
+        if let Some(by) = &run.rerun_by {
             return Err(twice(by));
         }
         if run.status == RunStatus::Running {
@@ -153,8 +154,8 @@ impl Engine {
             Some(flow) => flow,
             None => self.flow_of(&run).await?,
         };
-        let retry = RetryOf { run: id.clone(), unknown };
-        let earlier = Earlier::read(&**self.journal(), &retry, &flow).await?;
+        let retry = RerunOf { run: id.clone(), unknown };
+        let earlier = PreviousRun::read(&**self.journal(), &retry, &flow).await?;
         match earlier.count() {
             _ if stopped => {}
             (0, 0) => return Err(conflict(format!("no item of run {id} has failed"))),
@@ -179,11 +180,11 @@ impl Engine {
         }
         let (mut accepted, started) = self.prepare(&flow, run.input.clone(), slots, Some(retry)).await?;
         // No flow has such a name.
-        let once = Fired { flow: format!("~retry {id}"), keys: vec!["retry".to_owned()], through: None };
+        let once = TriggerEvent { flow: format!("~retry {id}"), keys: vec!["retry".to_owned()], through: None };
         let before =
-            self.journal().accept_fired(accepted.id(), flow.version(), flow.document(), started, &once).await?;
+            self.journal().accept_triggered(accepted.id(), flow.version(), flow.document(), started, &once).await?;
         let by = before.clone().unwrap_or_else(|| accepted.id().clone());
-        self.journal().append(id, vec![RunEvent::Retried { by: by.clone(), at: self.now() }], Flush::Now).await?;
+        self.journal().append(id, vec![RunEvent::Rerun { by: by.clone(), at: self.now() }], Flush::Now).await?;
         if before.is_some() {
             return Err(twice(&by));
         }
@@ -195,7 +196,7 @@ impl Engine {
 impl Journaled {
     /// Records of the items that were to be gone over and have not been met that they are still at fault: none is lost
     /// silently. A flow that is through has met all that it could.
-    pub(crate) async fn tell_missing(&self, earlier: Arc<Earlier>) -> Result<()> {
+    pub(crate) async fn tell_missing(&self, earlier: Arc<PreviousRun>) -> Result<()> {
         for fault in earlier.all_wanted() {
             let mut told = self.item(&fault.step, &fault.key).await?.is_some();
             for (each, key) in fault.step.around().iter().filter_map(StepPath::split) {
@@ -214,7 +215,13 @@ impl Journaled {
     }
 
     /// What an item comes to without being worked on.
-    pub(crate) fn since(&self, before: Before, each: &StepPath, key: &str, fingerprint: &str) -> Option<ItemOutcome> {
+    pub(crate) fn since(
+        &self,
+        before: PreviousOutcome,
+        each: &StepPath,
+        key: &str,
+        fingerprint: &str,
+    ) -> Option<ItemOutcome> {
         let run = &before.run;
         if !before.unknown {
             let reason = format!("unchanged since run {run}");

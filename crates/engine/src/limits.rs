@@ -14,7 +14,7 @@ pub(crate) const MAX_CALLS: usize = 8;
 
 /// Limits of an engine's runs; what a flow itself may be is fixed.
 #[derive(Clone, Debug)]
-pub struct Limits {
+pub struct RunLimits {
     /// How many items an `each` over a list takes; one over an action that lists takes any number.
     pub items: usize,
     /// How many bytes of JSON a step's output, a run's input or a signal's payload may be. Files are never in there.
@@ -25,9 +25,9 @@ pub struct Limits {
     pub recorded: u64,
 }
 
-impl Default for Limits {
+impl Default for RunLimits {
     fn default() -> Self {
-        Limits {
+        RunLimits {
             items: 100_000,
             payload: 4 * 1024 * 1024,
             run_time: Duration::from_secs(90 * 24 * 60 * 60),
@@ -36,7 +36,7 @@ impl Default for Limits {
     }
 }
 
-impl Limits {
+impl RunLimits {
     /// An error if the value is more JSON than may be kept of one; `what` names it.
     pub(crate) fn payload(&self, what: &str, value: &Value) -> Result<()> {
         struct Count(usize);

@@ -12,8 +12,8 @@ use serde_json::Value;
 use trunkline_core::{Error, ErrorKind, Result};
 
 use crate::{
-    Before, Claim, Fired, Flush, Item, ItemOutcome, Journal, LOG_ENTRIES, LOG_PAGE, LogEntry, LogPage, RunEvent, RunId,
-    RunStatus, RunSummary, StepPath,
+    Claim, Flush, Item, ItemOutcome, Journal, LOG_ENTRIES, LOG_PAGE, LogEntry, LogPage, PreviousOutcome, RunEvent,
+    RunId, RunStatus, RunSummary, StepPath, TriggerEvent,
 };
 
 /// A journal that forgets: for tests, and for hosts that need no durability.
@@ -32,7 +32,7 @@ struct Memory {
     /// The flow of each run and its connections, as text.
     of: HashMap<RunId, String>,
     /// By those, step and key.
-    before: HashMap<(String, StepPath, String), Before>,
+    before: HashMap<(String, StepPath, String), PreviousOutcome>,
     taken: HashMap<(String, String), RunId>,
     log: HashMap<RunId, VecDeque<(u64, String)>>,
 }
@@ -55,7 +55,7 @@ impl Memory {
     fn outcome(&mut self, run: &RunId, event: &RunEvent) -> Result<()> {
         let (step, key, outcome, at) = match event {
             RunEvent::ItemFinished { step, key, outcome, at, .. }
-            | RunEvent::ItemSettled { step, key, outcome, at, .. } => (step.clone(), key.clone(), outcome, *at),
+            | RunEvent::ItemResolved { step, key, outcome, at, .. } => (step.clone(), key.clone(), outcome, *at),
             _ => return Ok(()),
         };
         let place = (self.flow_of(run)?, step.clone(), key.clone());
@@ -63,9 +63,9 @@ impl Memory {
         match event {
             RunEvent::ItemFinished { once: Some(fingerprint), .. } if done || outcome.status() == "unknown" => {
                 let (run, fingerprint) = (run.clone(), fingerprint.clone());
-                self.before.insert(place, Before { run, fingerprint, unknown: !done });
+                self.before.insert(place, PreviousOutcome { run, fingerprint, unknown: !done });
             }
-            RunEvent::ItemSettled { .. } => {
+            RunEvent::ItemResolved { .. } => {
                 if let Some(before) = self.before.get_mut(&place).filter(|before| before.run == *run) {
                     before.unknown = false;
                     if !done {
@@ -118,13 +118,13 @@ impl Journal for MemoryJournal {
         self.lock().accept(run, version, flow, &started)
     }
 
-    async fn accept_fired(
+    async fn accept_triggered(
         &self,
         run: &RunId,
         version: &str,
         flow: &Value,
         started: RunEvent,
-        fired: &Fired,
+        fired: &TriggerEvent,
     ) -> Result<Option<RunId>> {
         let mut memory = self.lock();
         let key = |key: &String| (fired.flow.clone(), key.clone());
@@ -214,7 +214,7 @@ impl Journal for MemoryJournal {
         Ok(items)
     }
 
-    async fn before(&self, run: &RunId, step: &StepPath, key: &str) -> Result<Option<Before>> {
+    async fn before(&self, run: &RunId, step: &StepPath, key: &str) -> Result<Option<PreviousOutcome>> {
         let memory = self.lock();
         Ok(memory.before.get(&(memory.flow_of(run)?, step.clone(), key.to_owned())).cloned())
     }

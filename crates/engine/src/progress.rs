@@ -41,7 +41,7 @@ impl Rate {
 
 /// How far a list is.
 #[derive(Clone, Debug, PartialEq, Serialize)]
-pub struct Progress {
+pub struct ListProgress {
     /// How many items it has, as far as it has been read.
     pub listed: u64,
     /// Whether it has been read to its end: else there may be more.
@@ -56,15 +56,15 @@ pub struct Progress {
     pub left: Option<u64>,
 }
 
-impl Progress {
+impl ListProgress {
     /// With the time left, reckoned by the rate.
-    pub fn new(listed: u64, complete: bool, ended: u64, per_second: Option<f64>) -> Progress {
+    pub fn new(listed: u64, complete: bool, ended: u64, per_second: Option<f64>) -> ListProgress {
         let listed = listed.max(ended);
         let left = match (listed - ended, complete) {
             (0, true) => Some(0),
             (left, _) => per_second.map(|rate| (left as f64 / rate * 1e3) as u64),
         };
-        Progress { listed, complete, ended, per_second: per_second.map(|rate| (rate * 1e3).round() / 1e3), left }
+        ListProgress { listed, complete, ended, per_second: per_second.map(|rate| (rate * 1e3).round() / 1e3), left }
     }
 }
 
@@ -105,8 +105,8 @@ impl Listed {
     }
 
     /// `through`: whether all pages have been dealt with, so that nothing is listed any more.
-    pub(crate) fn progress(&self, through: bool, now: u64) -> Progress {
-        Progress::new(self.listed, self.complete || through, self.ended, self.rate.per_second(now))
+    pub(crate) fn progress(&self, through: bool, now: u64) -> ListProgress {
+        ListProgress::new(self.listed, self.complete || through, self.ended, self.rate.per_second(now))
     }
 }
 
@@ -130,7 +130,7 @@ mod tests {
 
     #[test]
     fn time_left_is_reckoned_only_from_what_is_known() {
-        let left = |listed, complete, ended, rate| Progress::new(listed, complete, ended, rate).left;
+        let left = |listed, complete, ended, rate| ListProgress::new(listed, complete, ended, rate).left;
         assert_eq!(left(100, true, 40, Some(2.0)), Some(30_000));
         assert_eq!(left(100, true, 40, None), None, "no rate, no time");
         assert_eq!(left(100, false, 40, Some(2.0)), Some(30_000), "at least");

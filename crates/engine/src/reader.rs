@@ -13,7 +13,7 @@ use crate::{
         ParallelDocument, SetDocument, SkipDocument, WaitDocument, WaitForDocument,
     },
     limits::{MAX_DEPTH, MAX_STEPS},
-    step::{Call, Called, Guard, OnError, Over, StepKind, SubFlow, Tries, Wait},
+    step::{Call, Called, OnError, Over, StepKind, StepPolicy, SubFlow, Tries, Wait},
     time,
 };
 
@@ -113,7 +113,7 @@ impl Reader {
             }
         };
         let guarded = schema.value().pointer("/properties/on_error").is_some();
-        let guard = if guarded { self.guard(document, pointer, depth)? } else { Guard::default() };
+        let guard = if guarded { self.guard(document, pointer, depth)? } else { StepPolicy::default() };
         if self.ids.len() >= MAX_STEPS {
             self.found.push(Diagnostic::error(pointer, format!("the flow has more than {MAX_STEPS} steps")));
             return None;
@@ -125,7 +125,7 @@ impl Reader {
         Some(Step { id: id.into(), pointer: pointer.to_owned(), kind, guard })
     }
 
-    fn guard(&mut self, document: &Value, pointer: &str, depth: usize) -> Option<Guard> {
+    fn guard(&mut self, document: &Value, pointer: &str, depth: usize) -> Option<StepPolicy> {
         let read: GuardDocument = serde_json::from_value(document.clone()).ok()?;
         let retry = read.retry.and_then(|retry| {
             let wait = self.duration(&retry.wait, format!("{pointer}/retry/wait"))?;
@@ -138,7 +138,7 @@ impl Reader {
             Some(word) if word == "continue" => OnError::Continue,
             _ => OnError::Fail,
         };
-        Some(Guard { retry, timeout, on_error })
+        Some(StepPolicy { retry, timeout, on_error })
     }
 
     fn wait(&mut self, read: WaitForDocument, pointer: &str) -> Option<Wait> {
@@ -215,8 +215,12 @@ impl Reader {
             self.found.push(found.hint("write it in braces: {{ .. }}"));
         }
         let mut then = Vec::new();
-        let end =
-            |kind| Step { id: read.id.as_str().into(), pointer: pointer.to_owned(), kind, guard: Guard::default() };
+        let end = |kind| Step {
+            id: read.id.as_str().into(),
+            pointer: pointer.to_owned(),
+            kind,
+            guard: StepPolicy::default(),
+        };
         if let Some(reason) = &read.skip {
             then.push(end(StepKind::Skip(self.template(&reason.as_str().into(), &format!("{pointer}/skip")))));
         }

@@ -7,11 +7,11 @@ use serde_json::Value;
 use trunkline_core::{Error, ErrorKind, Result};
 
 use crate::{
-    Ledger, Progress, RetryOf, RunEvent, RunId, RunStatus, StepPath, Verdict, Waiting,
+    Ledger, ListProgress, RerunOf, RunEvent, RunId, RunStatus, StepPath, Verdict, Waiting,
     durability::{concerns_the_run, passes},
     ledger::tally,
     progress::Listed,
-    settle,
+    resolve,
     time::Timer,
 };
 
@@ -38,10 +38,10 @@ pub struct Run {
     pub calls: BTreeMap<String, String>,
     /// The run whose failed items it goes over, if it is for those.
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub retry: Option<RetryOf>,
+    pub retry: Option<RerunOf>,
     /// The run that goes over what failed in this one.
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub retried_by: Option<RunId>,
+    pub rerun_by: Option<RunId>,
     /// What it yields, if its flow says so and it is through.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub output: Option<Value>,
@@ -109,7 +109,7 @@ impl Run {
             connections: BTreeMap::new(),
             calls: BTreeMap::new(),
             retry: None,
-            retried_by: None,
+            rerun_by: None,
             output: None,
             waiting: BTreeMap::new(),
             started_at: 0,
@@ -139,7 +139,7 @@ impl Run {
                 self.retry = retry;
                 self.started_at = at;
             }
-            RunEvent::Retried { by, .. } => self.retried_by = Some(by),
+            RunEvent::Rerun { by, .. } => self.rerun_by = Some(by),
             RunEvent::Resumed { .. } => self.resume(),
             RunEvent::StepStarted { step, .. } => self.steps.entry(step).or_default().started = true,
             RunEvent::Checkpoint { step, value } => self.steps.entry(step).or_default().checkpoint = Some(value),
@@ -187,8 +187,8 @@ impl Run {
                 *ahead = ahead.map(|ahead| ahead + 1);
                 self.ledger.entry(step).or_default().count(&outcome);
             }
-            RunEvent::StepSettled { step, verdict, output, .. } => self.settle(step, verdict, output),
-            RunEvent::ItemSettled { step, key, before, outcome, .. } => {
+            RunEvent::StepResolved { step, verdict, output, .. } => self.settle(step, verdict, output),
+            RunEvent::ItemResolved { step, key, before, outcome, .. } => {
                 self.forget_item(&step, &key);
                 // Summed up with those of other items by now, or not yet.
                 let summed = self.ledger.keys().find(|of| step.is_like(of.as_str())).cloned().unwrap_or_default();
@@ -241,7 +241,7 @@ impl Run {
         match verdict {
             Verdict::Done => state.result = Some(Ok(output)),
             Verdict::Retry => state.forget(),
-            Verdict::Fail => state.result = Some(Err(settle::given_up(&step))),
+            Verdict::Fail => state.result = Some(Err(resolve::given_up(&step))),
         }
     }
 
@@ -300,7 +300,7 @@ impl Run {
     }
 
     /// How far its lists are at this time, in milliseconds since 1970: those that belong to no item.
-    pub fn progress(&self, now: u64) -> BTreeMap<StepPath, Progress> {
+    pub fn progress(&self, now: u64) -> BTreeMap<StepPath, ListProgress> {
         let far = |(path, listed): (&StepPath, &Listed)| {
             let through = self.positions.get(path) == Some(&None);
             (path.clone(), listed.progress(through, now))
@@ -427,7 +427,7 @@ mod tests {
             let (step, outcome) = (inner.clone(), unknown());
             run.apply(RunEvent::ItemFinished { step, key: key.into(), outcome, once: None, at: 1 });
         }
-        let settled = |key: &str| RunEvent::ItemSettled {
+        let settled = |key: &str| RunEvent::ItemResolved {
             step: inner.clone(),
             key: key.into(),
             verdict: Verdict::Done,

@@ -13,7 +13,7 @@ pub struct Step {
     /// JSON pointer of the step in the document.
     pub(crate) pointer: String,
     pub(crate) kind: StepKind,
-    pub(crate) guard: Guard,
+    pub(crate) guard: StepPolicy,
 }
 
 impl Step {
@@ -127,7 +127,7 @@ pub(crate) enum Wait {
 
 /// What happens to a step that fails, or takes too long.
 #[derive(Debug, Default)]
-pub(crate) struct Guard {
+pub(crate) struct StepPolicy {
     pub(crate) retry: Option<Tries>,
     pub(crate) timeout: Option<Duration>,
     pub(crate) on_error: OnError,

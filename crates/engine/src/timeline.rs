@@ -9,7 +9,7 @@ use std::{
 use serde::Serialize;
 use trunkline_core::Result;
 
-use crate::{Engine, RunEvent, RunId, RunStatus, StepPath, place::Place};
+use crate::{Engine, RunEvent, RunId, RunStatus, StepPath, step_position::StepPosition};
 
 /// How many of the slowest items are named.
 const SLOWEST: usize = 5;
@@ -47,27 +47,27 @@ pub struct StepTime {
     pub tries: u64,
     /// How long its calls took.
     #[serde(flatten)]
-    pub took: Spread,
+    pub took: DurationStats,
     /// What became of its items, if it is an `each`.
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub items: Option<Items>,
+    pub items: Option<ItemTimes>,
 }
 
 /// What became of the items of an `each`, and how long they took.
 #[derive(Clone, Debug, Default, Serialize)]
-pub struct Items {
+pub struct ItemTimes {
     /// How many, by status.
     pub count: BTreeMap<&'static str, u64>,
     /// How long those took that called something.
     #[serde(flatten)]
-    pub took: Spread,
+    pub took: DurationStats,
     /// The slowest, slowest first: their keys, and how long each took in milliseconds.
     pub slowest: Vec<(String, u64)>,
 }
 
 /// How long several things took, in milliseconds. The median is exact below 64, and within 3 % above.
 #[derive(Clone, Debug, Default, Serialize)]
-pub struct Spread {
+pub struct DurationStats {
     /// The fastest.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub fastest: Option<u64>,
@@ -83,7 +83,7 @@ pub struct Spread {
     counts: BTreeMap<u64, u64>,
 }
 
-impl Spread {
+impl DurationStats {
     fn add(&mut self, took: u64) {
         self.fastest = Some(self.fastest.map_or(took, |fastest| fastest.min(took)));
         self.slowest = Some(self.slowest.map_or(took, |slowest| slowest.max(took)));
@@ -118,7 +118,7 @@ struct Fold {
 
 impl Fold {
     /// Something happened in a step, and in those around it.
-    fn touch(&mut self, seq: u64, place: &Place, began: Option<u64>, at: u64) {
+    fn touch(&mut self, seq: u64, place: &StepPosition, began: Option<u64>, at: u64) {
         let began = began.unwrap_or(at);
         for item in &place.items {
             let first = self.open.entry(item.path.clone()).or_insert(began);
@@ -140,7 +140,7 @@ impl Fold {
         &mut self.steps.entry(step.to_owned()).or_default().1
     }
 
-    fn take(&mut self, seq: u64, event: RunEvent, place: impl Fn(&StepPath) -> Place) {
+    fn take(&mut self, seq: u64, event: RunEvent, place: impl Fn(&StepPath) -> StepPosition) {
         match event {
             RunEvent::Started { at, .. } => self.began = Some(at),
             RunEvent::Resumed { .. } => self.ended = None,
@@ -203,7 +203,7 @@ impl Engine {
         let (_, flow) = self.pinned(id).await?;
         let place = |path: &StepPath| match &flow {
             Some(flow) => flow.place(path),
-            None => Place { step: path.as_str().to_owned(), items: Vec::new() },
+            None => StepPosition { step: path.as_str().to_owned(), items: Vec::new() },
         };
         let (mut fold, mut last) = (Fold::default(), 0);
         let status = loop {

@@ -13,10 +13,10 @@ use uuid::Uuid;
 
 use crate::{
     Template,
-    expression::Scope,
     reader::Reader,
     schedule::{Schedule, ScheduleDocument},
     step::Call,
+    template::Scope,
     time,
 };
 
@@ -47,7 +47,7 @@ pub struct Webhook {
     pub signature: Option<Signature>,
     /// What callers are told.
     #[serde(default)]
-    pub answer: Told,
+    pub answer: WebhookResponseMode,
     /// How long callers wait for a result, at most one minute; after that they are told the run's id.
     #[serde(default = "half_a_minute")]
     #[schemars(regex(pattern = "^[0-9]"))]
@@ -57,7 +57,7 @@ pub struct Webhook {
 /// What callers of a webhook are told.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
-pub enum Told {
+pub enum WebhookResponseMode {
     /// The run's id, at once.
     #[default]
     Run,
@@ -119,13 +119,13 @@ pub(crate) struct PollDocument {
     pub(crate) newest_first: bool,
     /// What becomes of the items that are there at the first look.
     #[serde(default)]
-    pub(crate) existing: Existing,
+    pub(crate) existing: InitialItems,
 }
 
 /// What becomes of the items that are there when a list is looked at for the first time.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
-pub enum Existing {
+pub enum InitialItems {
     /// They are not new.
     #[default]
     Skip,
@@ -227,7 +227,7 @@ pub struct Poll {
     pub(crate) key: Template,
     every: Duration,
     newest_first: bool,
-    existing: Existing,
+    existing: InitialItems,
 }
 
 impl Poll {
@@ -259,7 +259,7 @@ impl Poll {
     }
 
     /// What becomes of the items that are there at the first look.
-    pub fn existing(&self) -> Existing {
+    pub fn existing(&self) -> InitialItems {
         self.existing
     }
 
@@ -349,7 +349,7 @@ impl From<Option<OverlapDocument>> for Overlap {
 
 /// What a trigger has seen, and starts a run with.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Fired {
+pub struct TriggerEvent {
     /// The flow, by the name it is kept under.
     pub flow: String,
     /// The keys that the run takes: no other run gets them.

@@ -15,7 +15,7 @@ const LOOK: Duration = Duration::from_millis(250);
 
 /// An event of a run as those are told of it who watch.
 #[derive(Clone, Debug, Default, PartialEq, Serialize)]
-pub struct Happened {
+pub struct RunEventView {
     /// Its number in the run, from 1.
     pub seq: u64,
     /// When, in milliseconds since 1970; some events have no time of their own.
@@ -58,8 +58,8 @@ pub struct Happened {
     pub warnings: Vec<String>,
 }
 
-impl Happened {
-    fn new(seq: u64, event: RunEvent, flow: Option<&Flow>) -> Happened {
+impl RunEventView {
+    fn new(seq: u64, event: RunEvent, flow: Option<&Flow>) -> RunEventView {
         let event = serde_json::to_value(event.shown()).unwrap_or_default();
         let text = |value: &Value| value.as_str().map(str::to_owned);
         let number = |name: &str| event[name].as_u64();
@@ -67,9 +67,9 @@ impl Happened {
         let path = event["step"].as_str().filter(|path| !path.is_empty()).map(StepPath::from);
         let place = path.as_ref().map(|path| match flow {
             Some(flow) => flow.place(path),
-            None => crate::place::Place { step: path.as_str().to_owned(), items: Vec::new() },
+            None => crate::step_position::StepPosition { step: path.as_str().to_owned(), items: Vec::new() },
         });
-        let around = place.as_ref().and_then(crate::place::Place::item);
+        let around = place.as_ref().and_then(crate::step_position::StepPosition::item);
         let item = match (around, event["key"].as_str()) {
             (Some(around), Some(key)) => Some(format!("{around}/{key}")),
             (around, key) => key.map(str::to_owned).or(around),
@@ -81,7 +81,7 @@ impl Happened {
             _ => text(&outcome["reason"]).or_else(|| text(&event["name"])).or_else(|| text(&event["signal"])),
         };
         let tried = matches!(kind.as_str(), "step_started" | "step_finished" | "step_failed" | "step_retried");
-        Happened {
+        RunEventView {
             seq,
             at: number("at"),
             attempt: tried.then(|| number("attempt").and_then(|n| u32::try_from(n).ok()).unwrap_or(1)),
@@ -106,13 +106,13 @@ pub struct Watch {
     run: RunId,
     flow: Option<Flow>,
     after: u64,
-    told: VecDeque<Happened>,
+    told: VecDeque<RunEventView>,
     status: RunStatus,
 }
 
 impl Watch {
     /// The next event, as soon as there is one; nothing once the run is over and everything has been told.
-    pub async fn next(&mut self) -> Result<Option<Happened>> {
+    pub async fn next(&mut self) -> Result<Option<RunEventView>> {
         loop {
             if let Some(told) = self.now().await? {
                 return Ok(Some(told));
@@ -125,12 +125,13 @@ impl Watch {
     }
 
     /// The next event, if there is one already.
-    pub async fn now(&mut self) -> Result<Option<Happened>> {
+    pub async fn now(&mut self) -> Result<Option<RunEventView>> {
         if self.told.is_empty() {
             let (status, events) = self.journal.events(&self.run, self.after).await?;
             self.status = status;
             self.after = events.last().map_or(self.after, |(seq, _)| *seq);
-            self.told = events.into_iter().map(|(seq, event)| Happened::new(seq, event, self.flow.as_ref())).collect();
+            self.told =
+                events.into_iter().map(|(seq, event)| RunEventView::new(seq, event, self.flow.as_ref())).collect();
         }
         Ok(self.told.pop_front())
     }

@@ -35,7 +35,7 @@ async fn run(engine: &Engine, flow: &Flow, place: &str) -> Run {
 }
 
 async fn retry(engine: &Engine, id: &RunId, flow: Option<&Flow>, place: &str, unknown: bool) -> Run {
-    engine.retry(id, flow.cloned(), slots(place), unknown).await.unwrap().wait().await.unwrap()
+    engine.rerun_failed(id, flow.cloned(), slots(place), unknown).await.unwrap().wait().await.unwrap()
 }
 
 fn counts(run: &Run, step: &str) -> [u64; 4] {
@@ -83,13 +83,13 @@ async fn of_ten_thousand_items_with_37_failures_the_second_run_makes_exactly_37_
         assert_eq!(written(&world), (1, all, all + 37), "exactly 37 more calls");
         assert_eq!(second.version == first.version, !edited);
         assert_eq!(second.retry.unwrap().run, first.id);
-        assert_eq!(engine.run(&first.id).await.unwrap().retried_by, Some(second.id.clone()));
+        assert_eq!(engine.run(&first.id).await.unwrap().rerun_by, Some(second.id.clone()));
         assert_eq!(items(&*journal, &second.id, "done").await.len(), 37);
 
         // Once is enough.
-        let error = engine.retry(&first.id, None, slots(place), false).await.err().unwrap();
+        let error = engine.rerun_failed(&first.id, None, slots(place), false).await.err().unwrap();
         assert!(error.message().contains(&format!("gone over by run {}", second.id)), "{error}");
-        let error = engine.retry(&second.id, None, slots(place), false).await.err().unwrap();
+        let error = engine.rerun_failed(&second.id, None, slots(place), false).await.err().unwrap();
         assert_eq!(error.message(), format!("no item of run {} has failed", second.id));
     }
 }
@@ -135,7 +135,7 @@ async fn of_500_creates_whose_answers_were_lost_none_is_repeated_blindly_and_non
     let (place, blind) = ("500 blind", losing("thing.make_blindly", true));
     let first = run(&engine, &blind, place).await;
     assert_eq!((first.status, counts(&first, "all")), (RunStatus::Partial, [0, 0, 0, 500]));
-    let error = engine.retry(&first.id, None, slots(place), false).await.err().unwrap();
+    let error = engine.rerun_failed(&first.id, None, slots(place), false).await.err().unwrap();
     assert_eq!(error.message(), format!("no item of run {} has failed; of 500 nobody knows the outcome", first.id));
     assert!(error.advice().unwrap().contains("trunkline runs settle"), "{error:?}");
     let night = run(&engine, &blind, place).await;
@@ -147,7 +147,7 @@ async fn of_500_creates_whose_answers_were_lost_none_is_repeated_blindly_and_non
     assert!(left[0].outcome.error().unwrap().advice().unwrap().contains("trunkline runs settle"), "{left:?}");
     for item in &left[..20] {
         let path = item.step.join(&item.key).join("make");
-        let settled = engine.settle(&second.id, &path, Verdict::Done, json!({ "name": "x" })).await.unwrap();
+        let settled = engine.resolve_unknown(&second.id, &path, Verdict::Done, json!({ "name": "x" })).await.unwrap();
         assert_eq!((settled.items.len(), settled.items[0].outcome.status()), (1, "done"));
     }
     let settled = engine.run(&second.id).await.unwrap();
@@ -284,7 +284,7 @@ async fn a_corrected_flow_keeps_its_name_and_its_lists() {
     let first = run(&engine, &good, "misfits").await;
     let refused = async |document: Value| {
         let flow = Flow::from_value(document).unwrap();
-        engine.retry(&first.id, Some(flow), slots("misfits"), false).await.err().unwrap()
+        engine.rerun_failed(&first.id, Some(flow), slots("misfits"), false).await.err().unwrap()
     };
     let mut renamed = good.document().clone();
     renamed["name"] = "another".into();
@@ -311,7 +311,8 @@ async fn a_person_settles_what_nobody_knows_and_nothing_else() {
     let (place, world) = ("settled", world("settled"));
     let first = run(&engine, &flow, place).await;
     assert_eq!(counts(&first, "all"), [1, 0, 0, 3]);
-    let settle = async |step: &str, verdict| engine.settle(&first.id, &step.into(), verdict, Value::Null).await;
+    let settle =
+        async |step: &str, verdict| engine.resolve_unknown(&first.id, &step.into(), verdict, Value::Null).await;
     for (step, words) in [
         ("all/d", "item d of all is done"),
         ("all/d/make", "item d of all is done"),
@@ -323,7 +324,7 @@ async fn a_person_settles_what_nobody_knows_and_nothing_else() {
         assert!(error.message().contains(words), "{step}: {error}");
     }
     let made = json!({ "name": "by hand" });
-    let done = engine.settle(&first.id, &"all/a/make".into(), Verdict::Done, made).await.unwrap();
+    let done = engine.resolve_unknown(&first.id, &"all/a/make".into(), Verdict::Done, made).await.unwrap();
     let outcome = &done.items[0].outcome;
     assert_eq!((outcome.status(), outcome.reason().unwrap().contains("have yet to run")), ("failed", true));
     // By the path of the item, too.
@@ -364,11 +365,11 @@ async fn a_run_that_an_unknown_outcome_has_failed_goes_on_when_that_is_settled()
         let again = engine.resume(&first.id, slots(place)).await.unwrap().wait().await.unwrap();
         assert_eq!((again.status, world(place).calls("make once")), (RunStatus::Failed, 1));
         let output = if verdict == Verdict::Done { json!({ "name": "by hand" }) } else { Value::Null };
-        let settled = engine.settle(&first.id, &"sub/make".into(), verdict, output).await.unwrap();
+        let settled = engine.resolve_unknown(&first.id, &"sub/make".into(), verdict, output).await.unwrap();
         assert!(settled.items.is_empty());
         let resumed = engine.resume(&first.id, slots(place)).await.unwrap().wait().await.unwrap();
         assert_eq!((resumed.status, world(place).calls("make once")), (status, made), "{place} {:?}", resumed.error);
-        let error = engine.settle(&first.id, &"sub/make".into(), verdict, Value::Null).await.unwrap_err();
+        let error = engine.resolve_unknown(&first.id, &"sub/make".into(), verdict, Value::Null).await.unwrap_err();
         assert_eq!(error.kind(), ErrorKind::Conflict, "{place}");
     }
     assert_eq!(world("settle done").calls("look after by hand"), 1);
@@ -434,7 +435,7 @@ async fn a_run_that_an_error_has_stopped_is_taken_to_its_end_with_a_corrected_fl
     let (engine, _) = engine();
     let first = run(&engine, &steps("auth", "last"), "stopped").await;
     assert_eq!((first.status, counts(&first, "all")), (RunStatus::Failed, [2, 0, 0, 0]));
-    let error = engine.retry(&first.id, None, slots("stopped"), false).await.err().unwrap();
+    let error = engine.rerun_failed(&first.id, None, slots("stopped"), false).await.err().unwrap();
     assert!(error.advice().unwrap().contains("runs resume"), "{error:?}");
     let second = retry(&engine, &first.id, Some(&steps("", "last")), "stopped", false).await;
     assert_eq!((second.status, counts(&second, "all")), (RunStatus::Succeeded, [2, 0, 0, 0]), "c and d");

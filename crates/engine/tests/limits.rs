@@ -16,7 +16,7 @@ use support::{
     registry, slots,
 };
 use trunkline_core::{ErrorKind, Result};
-use trunkline_engine::{Engine, Flow, Flush, Limits, MemoryJournal, RunEvent, RunStatus};
+use trunkline_engine::{Engine, Flow, Flush, MemoryJournal, RunEvent, RunLimits, RunStatus};
 
 fn look(fault: &str) -> Value {
     call("a", "thing.look", json!({ "name": "a", "fault": fault }))
@@ -54,7 +54,7 @@ async fn what_a_run_may_take_is_limited_and_each_limit_is_named() {
     };
     let many = json!(["a", "b", "c"].map(|id| on_error(call(id, "thing.look", json!({ "name": id })))));
     let list = json!([{ "id": "all", "each": "{{ input.list }}", "steps": [] }]);
-    let limits = Limits { items: 3, payload: 1000, run_time: std::time::Duration::from_secs(3600), recorded: 2 };
+    let limits = RunLimits { items: 3, payload: 1000, run_time: std::time::Duration::from_secs(3600), recorded: 2 };
     for (place, steps, input, words) in [
         ("items", list, json!({ "list": [1, 2, 3, 4] }), "the list has 4 items; the limit is 3"),
         (

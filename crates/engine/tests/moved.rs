@@ -55,7 +55,7 @@ impl Room {
             self.moved.store(by, Ordering::SeqCst);
             return running.wait().await.unwrap();
         }
-        engine.park();
+        engine.drain();
         assert_eq!(running.wait().await.unwrap().status, RunStatus::Running);
         self.moved.store(by, Ordering::SeqCst);
         self.engine().resume(&id, slots(&self.place)).await.unwrap().wait().await.unwrap()

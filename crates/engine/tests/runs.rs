@@ -101,7 +101,7 @@ async fn a_look_up_that_fails_leaves_the_create_unknown_and_never_repeats_it() {
         assert_eq!(counted, (1, 1), "{place}: {:?}", first.error);
         // Once it works, it says what became of the create.
         *world.look_up.lock().unwrap() = None;
-        let second = engine.retry(&first.id, None, slots(&place), true).await.unwrap().wait().await.unwrap();
+        let second = engine.rerun_failed(&first.id, None, slots(&place), true).await.unwrap().wait().await.unwrap();
         let done = second.ledger[&StepPath::from("all")].done;
         assert_eq!((done, world.calls("make x"), world.made.lock().unwrap().len()), (1, 1, 1), "{place}");
     }
@@ -175,7 +175,7 @@ async fn a_parked_run_ends_what_is_in_flight_and_another_engine_goes_on() {
     while world.calls("look 3x") == 0 {
         tokio::time::sleep(Duration::from_millis(1)).await;
     }
-    engine.park();
+    engine.drain();
     let parked = running.wait().await.unwrap();
     assert_eq!((parked.status, parked.finished_at), (RunStatus::Running, None));
     assert_eq!(journal.runs().await.unwrap()[0].status, RunStatus::Running);
@@ -216,7 +216,7 @@ async fn a_run_is_parked_in_whatever_it_waits_for_and_nothing_of_that_counts_as_
     while engine.run(&id).await.unwrap().waiting.len() < 2 {
         tokio::time::sleep(Duration::from_millis(1)).await;
     }
-    engine.park();
+    engine.drain();
     assert_eq!(running.wait().await.unwrap().status, RunStatus::Running);
     assert_eq!(world.calls("paused"), 0);
 

@@ -7,7 +7,7 @@ use std::{sync::Arc, time::Duration};
 
 use serde_json::{Value, json};
 use support::{call, flow, slots};
-use trunkline_engine::{Engine, Flow, Happened, Journal, LogEntry, MemoryJournal, RunStatus};
+use trunkline_engine::{Engine, Flow, Journal, LogEntry, MemoryJournal, RunEventView, RunStatus};
 
 fn engine() -> Engine {
     let journal: Arc<dyn Journal> = Arc::new(MemoryJournal::default());
@@ -28,7 +28,7 @@ fn faults() -> Value {
     json!({ "faults": { "a": "sleep 3000", "b": "busy 1", "c": "missing" } })
 }
 
-async fn all(engine: &Engine, run: &trunkline_engine::RunId, after: u64) -> (Vec<Happened>, RunStatus) {
+async fn all(engine: &Engine, run: &trunkline_engine::RunId, after: u64) -> (Vec<RunEventView>, RunStatus) {
     let mut watch = engine.watch(run, after).await.unwrap();
     let mut all = Vec::new();
     while let Some(happened) = watch.next().await.unwrap() {

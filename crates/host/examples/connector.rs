@@ -5,8 +5,8 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 use trunkline::core::{
-    Action, ActionEntry, Checked, Connector, ConnectorEntry, Context, Effect, Result, Secret, VaultSlot, async_trait,
-    submit,
+    Action, ActionEntry, CheckReport, Connector, ConnectorEntry, Context, Effect, Result, Secret, VaultSlot,
+    async_trait, submit,
 };
 use trunkline::rest::{Auth, Client, Table, Url};
 
@@ -54,7 +54,7 @@ impl Connector for Todo {
         client.private_network(true).build() // Only as long as the service is tried on this machine.
     }
 
-    async fn check(client: &Client) -> Checked {
+    async fn check(client: &Client) -> CheckReport {
         client.check("task.list", json!({})).await
     }
 }

@@ -7,7 +7,7 @@ use serde_json::json;
 use trunkline::{
     Runtime,
     core::{Diagnostic, Error, Result},
-    engine::{Flow, Notice, RunStatus},
+    engine::{Flow, RunNotification, RunStatus},
     store::KeySource,
 };
 use trunkline_sandbox::{Options, Sandbox};
@@ -47,11 +47,11 @@ async fn main() -> Result<()> {
     let input = json!({ "folder": sandbox.root_folder(), "category": sandbox.category() });
     let slots = [("source", "mediaflow"), ("target", "mediavalet")].map(|(slot, name)| (slot.into(), name.into()));
     let running = runtime.start(&flow, input, slots.into()).await?;
-    let mut notices = running.notices();
-    while let Ok(notice) = notices.recv().await {
+    let mut notifications = running.notifications();
+    while let Ok(notice) = notifications.recv().await {
         match notice {
-            Notice::ItemFinished { key, status, .. } => println!("file {key}: {status}"),
-            Notice::Finished { .. } => break,
+            RunNotification::ItemFinished { key, status, .. } => println!("file {key}: {status}"),
+            RunNotification::Finished { .. } => break,
             _ => {}
         }
     }

@@ -7,8 +7,8 @@ use std::{
 
 use serde_json::{Map, Value};
 use trunkline_core::{ConnectorSpec, Diagnostic, Error, ErrorKind, Result, Secret};
-use trunkline_engine::{Acceptance, Fired, Flow, Flush, Granted, Journal, Running, Trigger};
-use trunkline_store::{ConnectionSummary, FlowToKeep, KeptFlow};
+use trunkline_engine::{AcceptOutcome, Flow, Flush, GrantedScopes, Journal, RunHandle, Trigger, TriggerEvent};
+use trunkline_store::{ConnectionSummary, FlowToSave, SavedFlow};
 
 use crate::{
     Runtime,
@@ -19,9 +19,9 @@ use crate::{
 #[derive(Clone, Copy)]
 pub(crate) enum Cause<'a> {
     /// Something that is handed to one run only.
-    Fired(&'a Fired),
+    Trigger(&'a TriggerEvent),
     /// Somebody, who hears of the run at once or only when it has ended.
-    Called(Flush),
+    CallOutput(Flush),
 }
 
 /// How many versions of flows are held in memory.
@@ -29,7 +29,7 @@ const MOST_FLOWS: usize = 1000;
 
 /// How a flow is to be kept.
 #[derive(Clone, Debug, Default)]
-pub struct Keeping {
+pub struct SaveOptions {
     /// Which connection fills which slot. A slot that is not named keeps the one it has, or gets the only one that fits.
     pub slots: BTreeMap<String, String>,
     /// What every run gets beside what it is started with; nothing leaves it as it is.
@@ -42,9 +42,9 @@ pub struct Keeping {
 
 impl Runtime {
     /// Checks a flow and keeps it under its name. A flow that replaces an inactive one stays inactive.
-    pub async fn keep_flow(&self, flow: &Flow, keeping: Keeping) -> Result<KeptFlow> {
+    pub async fn save_flow(&self, flow: &Flow, keeping: SaveOptions) -> Result<SavedFlow> {
         let flow = &self.link(flow).await?;
-        let before = match self.store.kept_flow(flow.name()).await {
+        let before = match self.store.saved_flow(flow.name()).await {
             Ok(before) => Some(before),
             Err(error) if error.kind() == ErrorKind::NotFound => None,
             Err(error) => return Err(error),
@@ -64,9 +64,9 @@ impl Runtime {
         }
         let input = keeping.input.or_else(|| Some(before?.input)).unwrap_or_default();
         let (name, version, document) = (flow.name().to_owned(), flow.version().to_owned(), flow.document().clone());
-        let kept = FlowToKeep { name, version, document, connections, input, active };
-        self.store.keep_flow(kept, keeping.replace).await?;
-        self.store.kept_flow(flow.name()).await
+        let kept = FlowToSave { name, version, document, connections, input, active };
+        self.store.save_flow(kept, keeping.replace).await?;
+        self.store.saved_flow(flow.name()).await
     }
 
     /// A flow together with the kept flows it calls.
@@ -80,7 +80,7 @@ impl Runtime {
             if kept.contains_key(&name) {
                 continue;
             }
-            match self.kept_flow(&name).await {
+            match self.saved_flow(&name).await {
                 Ok((_, called)) => {
                     wanted.extend(names(&called));
                     kept.insert(name, called);
@@ -100,14 +100,14 @@ impl Runtime {
     }
 
     /// A kept flow, and the flow itself, not linked with those it calls.
-    pub async fn kept_flow(&self, name: &str) -> Result<(KeptFlow, Flow)> {
-        let kept = self.store.kept_flow(name).await?;
+    pub async fn saved_flow(&self, name: &str) -> Result<(SavedFlow, Flow)> {
+        let kept = self.store.saved_flow(name).await?;
         let flow = self.flow_of(&kept).await?;
         Ok((kept, flow))
     }
 
     /// The flow that is kept here, read once a version.
-    pub(crate) async fn flow_of(&self, kept: &KeptFlow) -> Result<Flow> {
+    pub(crate) async fn flow_of(&self, kept: &SavedFlow) -> Result<Flow> {
         let flows = || self.flows.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some(flow) = flows().get(&kept.version) {
             return Ok(flow.clone());
@@ -127,7 +127,7 @@ impl Runtime {
 
     /// Lets the trigger of a kept flow start runs, or no more. Runs at work go on.
     pub async fn activate_flow(&self, name: &str, active: bool) -> Result<()> {
-        let (kept, flow) = self.kept_flow(name).await?;
+        let (kept, flow) = self.saved_flow(name).await?;
         if active {
             self.accept(&self.link(&flow).await?, &kept.connections).await?;
             self.check_slots(&flow, &kept.connections).await?;
@@ -141,7 +141,7 @@ impl Runtime {
     /// Gives the webhook of a kept flow another address, below that of `trunkline serve`; the one before ends. It is told
     /// once: only a hash of it is kept.
     pub async fn new_webhook_address(&self, name: &str) -> Result<Secret> {
-        let (_, flow) = self.kept_flow(name).await?;
+        let (_, flow) = self.saved_flow(name).await?;
         if !matches!(flow.trigger(), Some(Trigger::Webhook(_))) {
             return Err(Error::new(ErrorKind::Config, format!("flow {name} has no webhook"))
                 .hint("its `trigger` says what starts it"));
@@ -153,27 +153,29 @@ impl Runtime {
 
     /// Begins a run of a kept flow. `input` and `slots` go before what is kept with it. That it is not active keeps only
     /// its trigger from starting runs.
-    pub async fn start_kept(&self, name: &str, input: Value, slots: BTreeMap<String, String>) -> Result<Running> {
-        let (kept, flow) = self.kept_flow(name).await?;
+    pub async fn start_saved(&self, name: &str, input: Value, slots: BTreeMap<String, String>) -> Result<RunHandle> {
+        let (kept, flow) = self.saved_flow(name).await?;
         let mut connections = kept.connections;
         connections.extend(slots);
         self.start(&self.link(&flow).await?, with_kept(kept.input, input), connections).await
     }
 
     /// Accepts a run of a kept flow, unless what its trigger has seen was handed to an earlier one.
-    pub(crate) async fn accept_kept(
+    pub(crate) async fn accept_saved(
         &self,
-        kept: KeptFlow,
+        kept: SavedFlow,
         flow: &Flow,
         input: Value,
         cause: Cause<'_>,
-    ) -> Result<Acceptance> {
+    ) -> Result<AcceptOutcome> {
         let flow = &self.link(flow).await?;
         let (input, slots) = (with_kept(kept.input, input), self.all_slots(flow, kept.connections).await?);
         let slots = self.fill(&slots).await?;
         match cause {
-            Cause::Fired(fired) => self.engine.accept_fired(flow, input, slots, fired).await,
-            Cause::Called(flush) => Ok(Acceptance::New(Box::new(self.engine.accept(flow, input, slots, flush).await?))),
+            Cause::Trigger(fired) => self.engine.accept_triggered(flow, input, slots, fired).await,
+            Cause::CallOutput(flush) => {
+                Ok(AcceptOutcome::New(Box::new(self.engine.accept(flow, input, slots, flush).await?)))
+            }
         }
     }
 
@@ -202,7 +204,7 @@ impl Runtime {
     pub async fn check_flow(&self, flow: &Flow, slots: &BTreeMap<String, String>) -> Result<Vec<Diagnostic>> {
         let slots = self.all_slots(flow, slots.clone()).await?;
         let known = self.store.connections().await?;
-        let mut granted = Granted::new();
+        let mut granted = GrantedScopes::new();
         for (slot, name) in &slots {
             let connection = known.iter().find(|one| one.name == *name);
             let connector = flow.connections().get(slot);

@@ -26,14 +26,14 @@ pub use trunkline_rest as rest;
 pub use trunkline_store as store;
 
 pub use export::{Exported, Provide};
-pub use flows::Keeping;
+pub use flows::SaveOptions;
 pub use runs::ItemPage;
 
 use trunkline_core::{
-    ActionSpec, Connected, Connection, Connections, ConnectorSpec, Context, Diagnostic, Error, ErrorKind, Progress,
+    ActionSpec, ByteProgress, Connected, Connection, Connections, ConnectorSpec, Context, Diagnostic, Error, ErrorKind,
     Recorder, Registry, Result, Secret, SecretSource, redact,
 };
-use trunkline_engine::{Engine, Flow, Run, RunId, RunStatus, Running};
+use trunkline_engine::{Engine, Flow, Run, RunHandle, RunId, RunStatus};
 use trunkline_rest::Discovered;
 use trunkline_store::{KeySource, Store};
 
@@ -119,7 +119,7 @@ impl Runtime {
 
     /// Puts what a login server says of itself into a connection's settings, checked as [`Runtime::add_connection`] does;
     /// those that have changed.
-    pub async fn fill_in(&self, name: &str, found: &Discovered) -> Result<Map<String, Value>> {
+    pub async fn apply_discovery(&self, name: &str, found: &Discovered) -> Result<Map<String, Value>> {
         let mut connection = self.store.connection(name).await?;
         let mut changed = found.settings();
         changed.retain(|setting, value| connection.settings.get(setting) != Some(value));
@@ -129,7 +129,7 @@ impl Runtime {
     }
 
     /// What a connector is called today (`mediavalet-v1.1`), if a connection was saved with another version of it.
-    pub fn version_now(&self, connector: &str) -> Option<String> {
+    pub fn current_version(&self, connector: &str) -> Option<String> {
         let now = self.registry.connector(ConnectorSpec::name_in(connector)).ok()?.spec().id();
         (now != connector).then_some(now)
     }
@@ -169,13 +169,13 @@ impl Runtime {
     }
 
     /// Runs one action outside a flow; `action` is written `connector.resource.verb`.
-    pub async fn call(&self, action: &str, connection: &str, input: Value) -> Result<Called> {
+    pub async fn call(&self, action: &str, connection: &str, input: Value) -> Result<CallOutput> {
         let (connected, action) = self.connected(action, connection).await?;
         let heard = Arc::new(Warnings::default());
         let context = Runtime::context(&connected).with_recorder(heard.clone(), None);
         let output = connected.run(&action.name, input, &context).await?;
         let warnings = std::mem::take(&mut *heard.0.lock().unwrap_or_else(PoisonError::into_inner));
-        Ok(Called { output, warnings })
+        Ok(CallOutput { output, warnings })
     }
 
     /// Goes through everything an action lists, page by page, and hands over item after item.
@@ -213,14 +213,14 @@ impl Runtime {
 
     /// Checks a flow against the connectors and begins a run of it; `slots` says which connection fills which slot. A slot
     /// that is not named is filled by the only connection that fits, if there is just one.
-    pub async fn start(&self, flow: &Flow, input: Value, slots: BTreeMap<String, String>) -> Result<Running> {
+    pub async fn start(&self, flow: &Flow, input: Value, slots: BTreeMap<String, String>) -> Result<RunHandle> {
         let slots = self.all_slots(flow, slots).await?;
         self.accept(flow, &slots).await?;
         self.engine.start(flow, input, self.fill(&slots).await?).await
     }
 
     /// Takes up a run that was stopped, with the connections it was started with.
-    pub async fn resume(&self, id: &RunId) -> Result<Running> {
+    pub async fn resume(&self, id: &RunId) -> Result<RunHandle> {
         let run = self.engine.run(id).await?;
         if let RunStatus::Running | RunStatus::Failed = run.status {
             return self.engine.resume(id, self.fill(&run.connections).await?).await;
@@ -256,11 +256,11 @@ impl Runtime {
 
 /// An engine on this store.
 fn engine(store: &Store) -> Engine {
-    Engine::new(Arc::new(store.clone())).with_spill(Arc::new(store.clone()))
+    Engine::new(Arc::new(store.clone())).with_staging(Arc::new(store.clone()))
 }
 
 /// What came of an action that was called outside a flow.
-pub struct Called {
+pub struct CallOutput {
     /// What the action yields.
     pub output: Value,
     /// What the service said although the call succeeded.
@@ -276,7 +276,7 @@ impl Recorder for Warnings {
         Ok(())
     }
 
-    fn progress(&self, _: Progress) {}
+    fn progress(&self, _: ByteProgress) {}
 
     fn warning(&self, message: &str) {
         self.0.lock().unwrap_or_else(PoisonError::into_inner).push(message.to_owned());
@@ -310,7 +310,7 @@ pub fn now() -> u64 {
 }
 
 /// A run as it is shown: while it is at work, with how far its lists are.
-pub fn standing(run: &Run) -> Value {
+pub fn run_view(run: &Run) -> Value {
     let mut shown = serde_json::to_value(run).unwrap_or_default();
     let progress = run.progress(now());
     if run.status == RunStatus::Running && !progress.is_empty() {

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use serde::Serialize;
 use trunkline_core::{Error, ErrorKind, Result};
-use trunkline_engine::{Accepted, Flow, Item, Journal, RunId, Running, StepPath};
+use trunkline_engine::{AcceptedRun, Flow, Item, Journal, RunHandle, RunId, StepPath};
 
 use crate::Runtime;
 
@@ -53,12 +53,12 @@ impl Runtime {
     /// Begins a run that goes over what failed in an earlier one, with its connections; see
     /// [`Engine::retry`](trunkline_engine::Engine::retry). A slot that a corrected flow has more is filled by the only
     /// connection that fits.
-    pub async fn retry(&self, id: &RunId, flow: Option<Flow>, unknown: bool) -> Result<Running> {
-        Ok(self.engine().begin(self.accept_retry(id, flow, unknown).await?))
+    pub async fn rerun_failed(&self, id: &RunId, flow: Option<Flow>, unknown: bool) -> Result<RunHandle> {
+        Ok(self.engine().begin(self.accept_rerun(id, flow, unknown).await?))
     }
 
     /// The same without beginning it.
-    pub(crate) async fn accept_retry(&self, id: &RunId, flow: Option<Flow>, unknown: bool) -> Result<Accepted> {
+    pub(crate) async fn accept_rerun(&self, id: &RunId, flow: Option<Flow>, unknown: bool) -> Result<AcceptedRun> {
         let run = self.engine().run(id).await?;
         let mut slots: BTreeMap<_, _> = run.connections;
         if let Some(flow) = &flow {
@@ -66,6 +66,6 @@ impl Runtime {
             slots = self.all_slots(flow, slots).await?;
             self.accept(flow, &slots).await?;
         }
-        self.engine().accept_retry(id, flow, self.fill(&slots).await?, unknown).await
+        self.engine().accept_rerun(id, flow, self.fill(&slots).await?, unknown).await
     }
 }

@@ -5,8 +5,8 @@ use http::{HeaderName, HeaderValue, header};
 use trunkline_core::{Error, ErrorKind, Result, Secret, VaultSlot};
 
 use crate::{
-    guard::Guard,
     oauth::{Grant, OAuth},
+    ssrf::SsrfPolicy,
     token::Token,
     tokens::Tokens,
 };
@@ -75,7 +75,7 @@ impl Signer {
         auth: Auth,
         slot: VaultSlot,
         parts: crate::tokens::Parts,
-        guard: &Guard,
+        guard: &SsrfPolicy,
     ) -> Result<(Signer, Vec<Secret>)> {
         let fixed = |name: HeaderName, value: &str, setting| match secret_header(value) {
             Ok(value) => Ok(Signer::Fixed(Some((name, value)), Some(setting))),

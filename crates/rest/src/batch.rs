@@ -9,14 +9,15 @@ use serde_json::Value;
 use trunkline_core::{Context, Effect, Error, ErrorKind, Result};
 
 use crate::{
-    Client, Operation, address,
-    answer::{self, Asked, Call, Reads},
+    Client, Operation,
     auth::Credentials,
     client::unknown,
+    generic::Target,
     payload::Body,
-    raw::Target,
     request::Request,
+    response::{self, Asked, Call, Reads},
     transport::Reply,
+    url_policy,
 };
 
 impl Client {
@@ -63,7 +64,7 @@ impl Client {
                 self.0.service,
                 replies.len(),
                 parts.len(),
-                answer::excerpt(text.as_bytes(), &self.secrets())
+                response::excerpt(text.as_bytes(), &self.secrets())
             );
             return Err(unknown(Error::new(ErrorKind::Unexpected, message).with("service", self.0.service)));
         }
@@ -74,14 +75,14 @@ impl Client {
 
     /// What became of one call.
     fn part(&self, operation: &Operation, request: &Request, reply: Reply) -> Result<Value> {
-        let host = address::host(&request.url);
+        let host = url_policy::host(&request.url);
         let asked = Asked { call: operation.call(), service: self.0.service, host: &host };
-        let answer = answer::answer(&asked, &reply, self.secrets());
+        let answer = response::answer(&asked, &reply, self.secrets());
         if reply.status.is_success() && answer.body.is_none() && !reply.body.is_empty() {
             // It was done; what is said about it came out damaged.
             return Ok(String::from_utf8_lossy(&reply.body).into());
         }
-        match answer::judge(&asked, answer, reply, self.0.classify) {
+        match response::judge(&asked, answer, reply, self.0.classify) {
             Ok(mut accepted) => Ok(accepted.body.pointer_mut(&operation.result).map(Value::take).unwrap_or_default()),
             Err(failure) if operation.effect() == Effect::Create && !failure.refused => Err(unknown(failure.error)),
             Err(failure) => Err(failure.error),
@@ -110,7 +111,7 @@ fn write(requests: &[Request], boundary: &str, credentials: &Credentials) -> Byt
             "--{boundary}\r\nContent-Type: application/http; msgtype=request\r\n\r\n{} {}{query} HTTP/1.1\r\nhost: {}\r\n",
             request.method,
             url.path(),
-            address::host(url)
+            url_policy::host(url)
         )
         .into_bytes();
         for (name, value) in credentials.header.iter().map(|(name, value)| (name, value)).chain(&request.headers) {

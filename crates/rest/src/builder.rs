@@ -7,15 +7,15 @@ use trunkline_core::{Error, ErrorKind, Result, Secret, VaultSlot};
 use url::Url;
 
 use crate::{
-    Auth, Client, Limits, Table, address,
-    answer::{Answer, Classify},
+    Auth, Client, ClientLimits, Table,
     auth::{Signer, secret_header},
     budget::{Bounds, Budget, Identity, Lane},
     client::{Inner, no_slot},
-    guard::Guard,
     operation::header_is_free,
+    response::{Classify, Response},
+    ssrf::SsrfPolicy,
     tokens::Parts,
-    transport,
+    transport, url_policy,
 };
 
 /// Puts a [`Client`] together.
@@ -30,7 +30,7 @@ pub struct ClientBuilder {
     rate: u32,
     at_once: u32,
     classify: Option<Classify>,
-    limits: Limits,
+    limits: ClientLimits,
     warnings: Option<&'static str>,
     check_path: String,
     private_network: bool,
@@ -52,7 +52,7 @@ impl ClientBuilder {
             rate: 0,
             at_once: 0,
             classify: None,
-            limits: Limits::default(),
+            limits: ClientLimits::default(),
             warnings: None,
             check_path: "/".to_owned(),
             private_network: false,
@@ -117,7 +117,7 @@ impl ClientBuilder {
     }
 
     /// The most requests that are under way at once on this connection (setting `/requestsAtOnce`), all its clients in this
-    /// process together. 0 = [`Limits::at_once`].
+    /// process together. 0 = [`ClientLimits::at_once`].
     pub fn at_once(mut self, requests: u32) -> Self {
         self.at_once = requests;
         self
@@ -125,7 +125,7 @@ impl ClientBuilder {
 
     /// Asks the connector first what an answer means, also one with status 200: an error, or `None` for the usual reading.
     /// A 401 that it has an error for is not taken as a token that ran out.
-    pub fn classify(mut self, classify: fn(&Answer) -> Option<Error>) -> Self {
+    pub fn classify(mut self, classify: fn(&Response) -> Option<Error>) -> Self {
         self.classify = Some(classify);
         self
     }
@@ -147,7 +147,7 @@ impl ClientBuilder {
     }
 
     /// Other bounds than the usual ones.
-    pub fn limits(mut self, limits: Limits) -> Self {
+    pub fn limits(mut self, limits: ClientLimits) -> Self {
         self.limits = limits;
         self
     }
@@ -158,16 +158,16 @@ impl ClientBuilder {
     /// Of kind `config`, with the setting: an endpoint, token or authorization URL that is not https (or http towards this
     /// machine), a secret that no header can carry.
     pub fn build(self) -> Result<Client> {
-        address::check_base("endpoint URL", &self.base).map_err(|error| error.setting("/endpointUrl"))?;
+        url_policy::check_base("endpoint URL", &self.base).map_err(|error| error.setting("/endpointUrl"))?;
         if let Some(issuer) = &self.issuer {
             let checked = Url::parse(issuer).map_err(|error| {
                 Error::new(ErrorKind::Config, "the issuer is no address")
                     .source(error)
                     .hint("write it as https://host/path")
             });
-            checked.and_then(|url| address::check("issuer", &url)).map_err(|error| error.setting("/issuer"))?;
+            checked.and_then(|url| url_policy::check("issuer", &url)).map_err(|error| error.setting("/issuer"))?;
         }
-        let guard = Guard::new(self.private_network, self.data_hosts);
+        let guard = SsrfPolicy::new(self.private_network, self.data_hosts);
         guard.check("endpoint URL", &self.base).map_err(|error| error.setting("/endpointUrl"))?;
         let http = transport::api(&guard)?;
         let slot = self.slot.unwrap_or_else(no_slot);

@@ -10,17 +10,17 @@ use bytes::Bytes;
 use futures::{TryFutureExt, future::join_all};
 use http::Method;
 use serde_json::Value;
-use trunkline_core::{Checked, Connections, Context, Diagnostic, Effect, Error, ErrorKind, Outcome, Severity};
+use trunkline_core::{CheckReport, Connections, Context, Diagnostic, Effect, Error, ErrorKind, Severity, StageOutcome};
 use url::{Position, Url};
 
 use crate::{
-    Client, Grant, OAuth, address,
-    answer::{Call, Reads},
+    Client, Grant, OAuth,
     auth::Signer,
-    discover,
+    discover, generic,
     payload::Body,
-    raw,
+    response::{Call, Reads},
     transport::{self, Failure, Reply},
+    url_policy,
 };
 
 const ENDPOINT: &str = "/endpointUrl";
@@ -35,7 +35,7 @@ struct Host<'a> {
 
 impl Client {
     /// Tries the connection in stages; the last one calls an operation that does no harm.
-    pub async fn check(&self, operation: &str, input: Value) -> Checked {
+    pub async fn check(&self, operation: &str, input: Value) -> CheckReport {
         let cx = self.check_context();
         let call = async { self.call(operation, input, &cx).await.err() };
         self.stages(operation, ENDPOINT, call).await
@@ -43,12 +43,12 @@ impl Client {
 
     /// The same with the path that [`ClientBuilder::check_path`](crate::ClientBuilder::check_path) was given, whatever it
     /// answers as long as that is no refusal.
-    pub async fn check_path(&self) -> Checked {
+    pub async fn check_path(&self) -> CheckReport {
         let (path, setting) = (&self.0.check_path, "/checkPath");
         let route = format!("GET {path}");
         let call = async {
             let call = Call { name: "check", route: &route, effect: Effect::Read, reads: Reads::Anything };
-            match raw::Target::path(path).request(self, raw::Verb::Get, Body::Bytes(Bytes::new())) {
+            match generic::Target::path(path).request(self, generic::Verb::Get, Body::Bytes(Bytes::new())) {
                 Ok(request) => self.execute(&call, request, &self.check_context()).await.err(),
                 Err(error) => Some(error.setting(setting)),
             }
@@ -66,21 +66,21 @@ impl Client {
         name: &str,
         not_found: &'static str,
         call: impl Future<Output = Option<Error>> + Send,
-    ) -> Checked {
-        let mut checked = Checked::default();
+    ) -> CheckReport {
+        let mut checked = CheckReport::default();
         let unreachable = self.check_hosts(&mut checked).await;
         let mut blocked = unreachable.contains(&ENDPOINT);
         let mut narrow = false;
         if let Signer::Tokens(tokens) = &self.0.signer {
             let (oauth, issuer) = (&tokens.endpoint().oauth, &tokens.endpoint().issuer);
-            let host = address::host(&oauth.token_url);
+            let host = url_policy::host(&oauth.token_url);
             if unreachable.contains(&TOKEN) {
-                checked.stage("token", host, Outcome::Skipped);
+                checked.stage("token", host, StageOutcome::Skipped);
                 blocked = true;
             } else {
                 match tokens.try_again().and_then(|()| tokens.access()).await {
                     Ok(token) => {
-                        checked.stage("token", host, Outcome::Ok);
+                        checked.stage("token", host, StageOutcome::Ok);
                         let missing = token.missing(&oauth.scopes);
                         narrow = !missing.is_empty();
                         checked.findings.extend(narrow.then(|| not_granted(&missing)));
@@ -100,20 +100,20 @@ impl Client {
                 self.check_issuer(issuer, &oauth.token_url, &mut checked).await;
             }
         }
-        let target = format!("{name} at {}", address::host(&self.0.base));
+        let target = format!("{name} at {}", url_policy::host(&self.0.base));
         if blocked {
-            checked.stage("call", target, Outcome::Skipped);
+            checked.stage("call", target, StageOutcome::Skipped);
             return checked;
         }
         match call.await {
-            None => checked.stage("call", target, Outcome::Ok),
+            None => checked.stage("call", target, StageOutcome::Ok),
             Some(error) => checked.failed("call", target, &self.blame(error, not_found, narrow)),
         }
         checked
     }
 
     /// Name, TCP and TLS of the hosts: the settings whose host cannot be reached.
-    async fn check_hosts(&self, checked: &mut Checked) -> Vec<&'static str> {
+    async fn check_hosts(&self, checked: &mut CheckReport) -> Vec<&'static str> {
         let mut addresses = vec![(ENDPOINT, &self.0.base)];
         if let Signer::Tokens(tokens) = &self.0.signer {
             let oauth = &tokens.endpoint().oauth;
@@ -124,7 +124,7 @@ impl Client {
         }
         let mut hosts: Vec<Host<'_>> = Vec::new();
         for (setting, url) in addresses {
-            match hosts.iter_mut().find(|known| address::same_origin(known.url, url)) {
+            match hosts.iter_mut().find(|known| url_policy::same_origin(known.url, url)) {
                 Some(known) => known.settings.push(setting),
                 None => hosts.push(Host { url, settings: vec![setting] }),
             }
@@ -141,11 +141,11 @@ impl Client {
             });
             for (at, stage) in stages.into_iter().enumerate() {
                 let outcome = match failed.map(|failed| at.cmp(&failed)) {
-                    None | Some(Ordering::Less) => Outcome::Ok,
-                    Some(Ordering::Equal) => Outcome::Failed,
-                    Some(Ordering::Greater) => Outcome::Skipped,
+                    None | Some(Ordering::Less) => StageOutcome::Ok,
+                    Some(Ordering::Equal) => StageOutcome::Failed,
+                    Some(Ordering::Greater) => StageOutcome::Skipped,
                 };
-                checked.stage(stage, address::host(host.url), outcome);
+                checked.stage(stage, url_policy::host(host.url), outcome);
             }
             let Some(error) = error else { continue };
             for setting in host.settings {
@@ -177,10 +177,11 @@ impl Client {
 
     /// A token endpoint that refuses the client seldom says whether it knows the client ID. The page for the browser, which
     /// is given the client ID alone, may.
-    async fn tell_id_from_secret(&self, oauth: &OAuth, checked: &mut Checked) {
+    async fn tell_id_from_secret(&self, oauth: &OAuth, checked: &mut CheckReport) {
         let Some(mut url) = oauth.authorization_url.clone() else { return };
         // Elsewhere it is asked only if the connection does need it.
-        let its_own = address::same_origin(&url, &oauth.token_url) || matches!(oauth.grant, Grant::AuthorizationCode);
+        let its_own =
+            url_policy::same_origin(&url, &oauth.token_url) || matches!(oauth.grant, Grant::AuthorizationCode);
         if !its_own {
             return;
         }
@@ -197,12 +198,12 @@ impl Client {
         }
     }
 
-    async fn check_issuer(&self, issuer: &str, token_url: &Url, checked: &mut Checked) {
-        let host = Url::parse(issuer).map_or_else(|_| issuer.to_owned(), |url| address::host(&url));
+    async fn check_issuer(&self, issuer: &str, token_url: &Url, checked: &mut CheckReport) {
+        let host = Url::parse(issuer).map_or_else(|_| issuer.to_owned(), |url| url_policy::host(&url));
         match discover(issuer, self.0.guard.private()).await {
             Err(error) => checked.failed("discovery", host, &error.setting("/issuer")),
             Ok(found) => {
-                checked.stage("discovery", host, Outcome::Ok);
+                checked.stage("discovery", host, StageOutcome::Ok);
                 if found.token_url != *token_url {
                     let message = format!("the login server {issuer} gives out its tokens at {}", found.token_url);
                     let found = Diagnostic::warning("/issuer", format!("{message}, not at {token_url}"));

@@ -13,21 +13,22 @@ use http::{HeaderMap, HeaderName, HeaderValue, StatusCode, header};
 use serde_json::{Map, Value, json};
 use tokio::time::{Instant, sleep, timeout_at};
 use tracing::{Instrument, debug, info_span};
-use trunkline_core::{Authorization, Context, Effect, Error, ErrorKind, Items, Result, Retry, Secret, VaultSlot};
+use trunkline_core::{Authorization, Context, Effect, Error, ErrorKind, Page, Result, Retry, Secret, VaultSlot};
 use url::Url;
 
 use crate::{
-    Limits, Table, address,
-    answer::{self, Accepted, Asked, Call, Classify},
+    ClientLimits, Table,
     auth::{Credentials, Signer},
     budget::{Budget, Lane, Turn},
     builder::ClientBuilder,
-    guard::Guard,
     operation::Operation,
     request::{self, Request},
+    response::{self, AcceptedResponse, Asked, Call, Classify},
     retry::Waits,
     sign_in,
+    ssrf::SsrfPolicy,
     transport::{self, Failure, Reply},
+    url_policy,
 };
 
 /// Calls the operations of a table on one connection. Clones are cheap and share everything: tokens, rate, sockets.
@@ -62,7 +63,7 @@ pub(crate) struct Inner {
     pub(crate) table: &'static Table,
     pub(crate) http: reqwest::Client,
     pub(crate) storage: reqwest::Client,
-    pub(crate) guard: Guard,
+    pub(crate) guard: SsrfPolicy,
     pub(crate) headers: HeaderMap,
     /// Takes the idempotency key, see [`ClientBuilder::idempotency_header`].
     pub(crate) idempotency_header: Option<HeaderName>,
@@ -72,7 +73,7 @@ pub(crate) struct Inner {
     /// For what is no part of a run.
     pub(crate) lane: Lane,
     pub(crate) classify: Option<Classify>,
-    pub(crate) limits: Limits,
+    pub(crate) limits: ClientLimits,
     pub(crate) connection: String,
     /// A path that can be read without harm.
     pub(crate) check_path: String,
@@ -116,7 +117,7 @@ impl Client {
     }
 
     /// One page of a list, from its beginning or from where a page said that the next one begins.
-    pub async fn page(&self, operation: &str, input: Value, from: Option<Value>, cx: &Context) -> Result<Items> {
+    pub async fn page(&self, operation: &str, input: Value, from: Option<Value>, cx: &Context) -> Result<Page> {
         self.page_of(self.0.table.operation(operation)?, input, from, cx).await
     }
 
@@ -126,11 +127,11 @@ impl Client {
         input: Value,
         from: Option<Value>,
         cx: &Context,
-    ) -> Result<Items> {
+    ) -> Result<Page> {
         let Some(page) = &operation.page else {
             // What the service gives whole is its own only page.
             return match Box::pin(self.run(operation, input, cx)).await? {
-                Value::Array(items) => Ok(Items { items, ..Items::default() }),
+                Value::Array(items) => Ok(Page { items, ..Page::default() }),
                 _ => {
                     let message = format!("{} does not list anything", operation.name());
                     Err(Error::new(ErrorKind::Config, message).with("action", operation.name()))
@@ -157,7 +158,7 @@ impl Client {
     }
 
     /// All pages of a list, one at a time as they are asked for.
-    pub fn pages<'a>(&'a self, operation: &'a str, input: Value, cx: &'a Context) -> BoxStream<'a, Result<Items>> {
+    pub fn pages<'a>(&'a self, operation: &'a str, input: Value, cx: &'a Context) -> BoxStream<'a, Result<Page>> {
         // The outer option: whether there is a page to come. The inner one: where it begins.
         let first = Some(None);
         futures::stream::try_unfold((input, first), move |(input, from)| async move {
@@ -201,14 +202,19 @@ impl Client {
     /// The stack that every call of the API goes through, outermost layer first:
     ///
     /// 1. span: whatever is logged below names the action; method and route, never bodies, never secrets
-    /// 2. cancellation and overall deadline: the context's, else [`Limits::call`]; nothing below outlives them
+    /// 2. cancellation and overall deadline: the context's, else [`ClientLimits::call`]; nothing below outlives them
     /// 3. retry (`tries`): waits between tries; a `Create` whose outcome is unclear is never repeated
     /// 4. turn (`turn`): the connection's budget of requests at once and a second, and the pause that the service asked for
     /// 5. credentials (`attempt`): a token that is good for now; after a 401 that could mean expiry, once, another one
     /// 6. time of one try and size of its answer, then the transport itself (`transport::exchange`)
     ///
     /// What comes back is judged inside of 3, so that a failure told in a 200 can be tried again like any other.
-    pub(crate) async fn execute(&self, call: &Call<'_>, mut request: Request, cx: &Context) -> Result<Accepted> {
+    pub(crate) async fn execute(
+        &self,
+        call: &Call<'_>,
+        mut request: Request,
+        cx: &Context,
+    ) -> Result<AcceptedResponse> {
         if let (Some(name), Ok(key)) = (&self.0.idempotency_header, HeaderValue::from_str(cx.idempotency_key()))
             && call.effect != Effect::Read
             && !key.is_empty()
@@ -216,7 +222,7 @@ impl Client {
             // One that the caller chose stays.
             request.headers.entry(name).or_insert(key);
         }
-        let host = address::host(&request.url);
+        let host = url_policy::host(&request.url);
         let span = info_span!(
             "call", action = call.name, service = self.0.service, connection = %self.0.connection,
             host = %host, method = %request.method, route = call.route
@@ -258,7 +264,7 @@ impl Client {
         let list = self.0.warnings.and_then(|pointer| body.pointer(pointer)?.as_array());
         for warning in list.into_iter().flatten() {
             let text = warning.as_str().map_or_else(|| warning.to_string(), str::to_owned);
-            let text = answer::excerpt(text.as_bytes(), &self.secrets());
+            let text = response::excerpt(text.as_bytes(), &self.secrets());
             cx.warn(&format!("{} at {}: {text}", asked.call.name, asked.service));
         }
     }
@@ -270,7 +276,7 @@ impl Client {
         cx: &Context,
         deadline: Instant,
         stage: &Stage,
-    ) -> Result<Accepted> {
+    ) -> Result<AcceptedResponse> {
         let budget = &self.0.budget;
         let effect = asked.call.effect;
         let mut waits = Waits::new(&self.0.limits, Some(deadline));
@@ -294,7 +300,11 @@ impl Client {
             debug!(attempt, elapsed = ?begun.elapsed(), kind = failure.error.kind().as_str(), "failed");
             if maybe_done && effect == Effect::Delete && failure.status == Some(StatusCode::NOT_FOUND) {
                 // The try before took it away; only its answer was lost.
-                return Ok(Accepted { status: StatusCode::NO_CONTENT, headers: HeaderMap::new(), body: Value::Null });
+                return Ok(AcceptedResponse {
+                    status: StatusCode::NO_CONTENT,
+                    headers: HeaderMap::new(),
+                    body: Value::Null,
+                });
             }
             if effect == Effect::Create && !failure.refused {
                 return Err(unknown(failure.error));
@@ -323,7 +333,7 @@ impl Client {
         cx: &Context,
         deadline: Instant,
         stage: &Stage,
-    ) -> Result<Accepted, Failure> {
+    ) -> Result<AcceptedResponse, Failure> {
         let named = |error: Error| Failure::refused(asked.name(error));
         let again = || async { self.turn(cx.cancellation(), deadline).await.map_err(named) };
         let credentials = loop {
@@ -346,13 +356,13 @@ impl Client {
             drop(turn);
             turn = again().await?;
             let (reply, answer) = self.send(asked, request, &renewed, deadline).await?;
-            return self.heed(&turn, answer::judge(asked, answer, reply, self.0.classify));
+            return self.heed(&turn, response::judge(asked, answer, reply, self.0.classify));
         }
-        self.heed(&turn, answer::judge(asked, answer, reply, self.0.classify))
+        self.heed(&turn, response::judge(asked, answer, reply, self.0.classify))
     }
 
     /// Lets nobody go on before the time that a throttle names: the turn is still held.
-    fn heed(&self, turn: &Turn, judged: Result<Accepted, Failure>) -> Result<Accepted, Failure> {
+    fn heed(&self, turn: &Turn, judged: Result<AcceptedResponse, Failure>) -> Result<AcceptedResponse, Failure> {
         if let Err(failure) = &judged
             && failure.is_throttle()
         {
@@ -377,7 +387,7 @@ impl Client {
         request: &Request,
         credentials: &Credentials,
         deadline: Instant,
-    ) -> Result<(Reply, answer::Answer), Failure> {
+    ) -> Result<(Reply, response::Response), Failure> {
         let mut http = reqwest::Request::new(request.method.clone(), request.url.clone());
         let headers = http.headers_mut();
         headers.insert(header::ACCEPT, HeaderValue::from_static("application/json"));
@@ -395,7 +405,7 @@ impl Client {
             // Nobody there, or nobody to be trusted: the address is what to look at.
             Failure { error: if failure.refused { error.setting("/endpointUrl") } else { error }, ..failure }
         })?;
-        let answer = answer::answer(asked, &reply, self.secrets());
+        let answer = response::answer(asked, &reply, self.secrets());
         Ok((reply, answer))
     }
 

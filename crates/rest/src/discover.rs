@@ -12,7 +12,7 @@ use serde_json::{Map, Value, json};
 use trunkline_core::{Error, ErrorKind, Result, Retry};
 use url::Url;
 
-use crate::{ClientAuth, address, answer::excerpt, guard::Guard, transport};
+use crate::{ClientAuth, response::excerpt, ssrf::SsrfPolicy, transport, url_policy};
 
 /// Where the document is, below the issuer.
 const PLACE: &str = "/.well-known/openid-configuration";
@@ -88,18 +88,18 @@ pub async fn discover(issuer: &str, private_network: bool) -> Result<Discovered>
         let said = excerpt(asked.as_bytes(), &[]);
         Error::new(ErrorKind::InvalidInput, format!("`{said}` is no address of a login server")).hint(hint)
     })?;
-    address::check_base("issuer", &base).map_err(|error| error.into_kind(ErrorKind::InvalidInput))?;
+    url_policy::check_base("issuer", &base).map_err(|error| error.into_kind(ErrorKind::InvalidInput))?;
     let url = Url::parse(&format!("{asked}{PLACE}")).map_err(|error| {
         Error::new(ErrorKind::InvalidInput, "the issuer is no address that a path can follow").hint(hint).source(error)
     })?;
-    let host = address::host(&url);
-    let document = fetch(url, &host, &Guard::new(private_network, Vec::new()))
+    let host = url_policy::host(&url);
+    let document = fetch(url, &host, &SsrfPolicy::new(private_network, Vec::new()))
         .await
         .map_err(|error| error.with("issuer", asked).with("host", &host))?;
     read(&document, asked, &base).map_err(|error| error.with("issuer", asked).with("host", &host))
 }
 
-async fn fetch(url: Url, host: &str, guard: &Guard) -> Result<Bytes> {
+async fn fetch(url: Url, host: &str, guard: &SsrfPolicy) -> Result<Bytes> {
     guard.check("issuer", &url)?;
     let mut request = reqwest::Request::new(Method::GET, url);
     request.headers_mut().insert(header::ACCEPT, HeaderValue::from_static("application/json"));
@@ -128,7 +128,7 @@ async fn fetch(url: Url, host: &str, guard: &Guard) -> Result<Bytes> {
 }
 
 fn read(document: &[u8], asked: &str, base: &Url) -> Result<Discovered> {
-    let host = address::host(base);
+    let host = url_policy::host(base);
     let document: Document =
         serde_json::from_slice(document).map_err(|error| odd(&host, "it cannot be read").source(error))?;
     if document.issuer.trim_end_matches('/') != asked {
@@ -139,7 +139,7 @@ fn read(document: &[u8], asked: &str, base: &Url) -> Result<Discovered> {
         let Some(text) = text else { return Ok(None) };
         let bad = |why: &str| odd(&host, &format!("its {what} {why}"));
         let url = Url::parse(&text).map_err(|_| bad("is no address"))?;
-        address::check(what, &url).map_err(|error| bad("is not one that secrets may go to").source(error))?;
+        url_policy::check(what, &url).map_err(|error| bad("is not one that secrets may go to").source(error))?;
         // A server on the net has no business on this machine.
         if url.scheme() != base.scheme() && url.scheme() != "https" {
             return Err(bad("is on this machine, and the login server is not"));

@@ -1,7 +1,7 @@
 //! Reading a file at a signed address: constant memory, and a cut is mended by asking for the rest.
 //!
 //! The address is located anew for each opening, for it may have run out. No credentials go along, unless the file is one of
-//! the API itself ([`raw::Download`](crate::raw::Download)). What is read is one version of the file from its first byte to
+//! the API itself ([`generic::DownloadAction`](crate::raw::Download)). What is read is one version of the file from its first byte to
 //! its last: if it changes in between, the reader is told. Where a server has nothing by which to tell versions apart, what
 //! was read is read again from the beginning after a cut, and compared.
 
@@ -17,13 +17,13 @@ use trunkline_core::{Digest, Error, ErrorKind, FileStream, Position, Result, Ret
 use url::Url;
 
 use crate::{
-    Client, address,
-    answer::is_throttle,
+    Client,
     auth::Credentials,
     digests,
-    raw::Target,
+    generic::Target,
+    response::is_throttle,
     retry::{Waits, retry_after},
-    transport, version,
+    transport, url_policy, version,
 };
 
 /// How a file's address is found, each time anew.
@@ -34,7 +34,7 @@ impl Client {
     ///
     /// `locate` is called for the first opening and for each one after a cut; it should ask the service for a fresh address.
     /// No credentials and no headers of the API are sent there. A body that is cut short is continued with `Range` and
-    /// `If-Range` (RFC 9110 section 14), up to [`Limits::tries`](crate::Limits) times without a byte of progress. Where the
+    /// `If-Range` (RFC 9110 section 14), up to [`ClientLimits::tries`](crate::Limits) times without a byte of progress. Where the
     /// server knows no ranges, what was read already is read again and passed over; where it has neither a strong ETag nor a
     /// `Last-Modified`, it is compared as well.
     ///
@@ -171,7 +171,7 @@ impl Reader {
                 self.open().await?;
             }
             let Some(body) = &mut self.body else { return Ok(None) };
-            let host = address::host(body.url());
+            let host = url_policy::host(body.url());
             let error = match timeout(self.client.0.limits.idle, body.chunk()).await {
                 Ok(Ok(Some(chunk))) => match self.take(chunk)? {
                     Some(chunk) => return Ok(Some(chunk)),
@@ -263,7 +263,7 @@ impl Reader {
             }
             Way::Own(target) => self.ask_own(target).await?,
         };
-        let host = address::host(response.url());
+        let host = url_policy::host(response.url());
         let headers = response.headers();
         let part = content_range(headers);
         match response.status() {
@@ -299,7 +299,7 @@ impl Reader {
 
     /// One request for what is not read yet.
     async fn ask(&self, url: Url, headers: HeaderMap) -> Result<reqwest::Response> {
-        let host = address::host(&url);
+        let host = url_policy::host(&url);
         let client = &self.client.0;
         client.guard.check_data("address of the file", &url, &client.base)?;
         let mut request = reqwest::Request::new(Method::GET, url);
@@ -408,7 +408,7 @@ impl Reader {
         };
         let mut message = format!("{host} answered {status} when a file of {} was to be read", self.client.0.service);
         if status.is_redirection() {
-            message += &format!(", {}", address::redirect(headers, host));
+            message += &format!(", {}", url_policy::redirect(headers, host));
         }
         self.error(kind, message).retry(retry).hint(hint).with("status", status.as_u16()).with("host", host)
     }

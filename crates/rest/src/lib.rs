@@ -1,69 +1,69 @@
 //! What connectors of HTTP services share: a table of operations, a client that calls them, and the transfer of files.
 //!
 //! A connector's calls are rows of a [`Table`]; each row is an action as it stands. A [`Client`] knows the connection: its
-//! credentials ([`Auth`]), its rate, its bounds ([`Limits`]). All that goes wrong on a network is dealt with here, once:
+//! credentials ([`Auth`]), its rate, its bounds ([`ClientLimits`]). All that goes wrong on a network is dealt with here, once:
 //! what may be tried again is, what may have been done is never done twice, and what a person has to decide is said in
 //! words.
 //!
 //! Hand-written actions call rows (`client.call("upload.create", ..)`) and move bytes with [`Client::download`] and
 //! [`Client::upload_blocks`]; they write no route again.
 
-mod address;
-mod ahead;
-mod answer;
 mod auth;
 mod batch;
-mod blocks;
+mod block_checkpoint;
 mod budget;
 mod builder;
 mod check;
 mod client;
+mod deadline;
 mod digests;
 mod discover;
 mod download;
-mod granted;
-mod guard;
+pub mod generic;
 mod id_token;
 mod json;
-mod lease;
-#[cfg(test)]
-mod lifetimes;
 mod limits;
+mod list_changes;
 mod login_server;
 mod oauth;
 mod operation;
-mod page;
+mod paging;
 mod path;
 mod payload;
-pub mod raw;
+mod read_ahead;
 mod refresh;
+mod refresh_lease;
 mod request;
+mod response;
 mod retry;
 mod row;
-mod shift;
 mod sign_in;
-#[cfg(test)]
-mod simulation;
+mod ssrf;
 mod table;
 mod token;
+#[cfg(test)]
+mod token_lifetime_tests;
+mod token_response;
+#[cfg(test)]
+mod token_simulation_tests;
 mod tokens;
 mod transport;
 mod upload;
+mod url_policy;
 mod version;
-mod within;
 
-pub use answer::Answer;
 pub use auth::Auth;
-pub use blocks::Blocks;
+pub use block_checkpoint::BlockCheckpoint;
 pub use builder::ClientBuilder;
 pub use client::Client;
+pub use deadline::with_deadline;
 pub use discover::{Discovered, discover};
-pub use limits::Limits;
+pub use limits::ClientLimits;
 pub use oauth::{ClientAuth, Grant, OAuth};
 pub use operation::Operation;
+pub use response::Response;
 pub use row::{In, InputRow, InputRows, OperationRow, PageRow, operation_schema};
 pub use table::Table;
-pub use tokens::settle;
+pub use tokens::drain_token_refreshes;
 pub use upload::{Uploaded, address_expired};
 pub use url::Url;
-pub use within::within;

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 /// The bounds of a [`Client`](crate::Client); the defaults fit services that people use, too.
 #[derive(Clone, Debug)]
-pub struct Limits {
+pub struct ClientLimits {
     /// A call with all its tries, unless its context has a deadline. 2 minutes.
     pub call: Duration,
     /// A call that sends a file, with all its tries. 24 hours.
@@ -36,9 +36,9 @@ pub struct Limits {
     pub between_forced: Duration,
 }
 
-impl Default for Limits {
+impl Default for ClientLimits {
     fn default() -> Self {
-        Limits {
+        ClientLimits {
             call: Duration::from_secs(120),
             file_call: Duration::from_secs(24 * 60 * 60),
             attempt: Duration::from_secs(30),

@@ -6,16 +6,16 @@ use http::{HeaderValue, header};
 use trunkline_core::{Error, ErrorKind, Result, Secret};
 
 use crate::{
-    ClientAuth, address,
-    granted::Granted,
+    ClientAuth,
     oauth::{Ask, Endpoint, LONGEST},
-    transport,
+    token_response::GrantedTokens,
+    transport, url_policy,
 };
 
 /// Who gives tokens: the token endpoint, or a test's idea of one.
 pub(crate) trait LoginServer: Send + Sync {
     /// Asks for tokens.
-    fn ask(&self, ask: Ask) -> BoxFuture<'static, Result<Granted>>;
+    fn ask(&self, ask: Ask) -> BoxFuture<'static, Result<GrantedTokens>>;
     /// Takes a token back; the second is its kind in the words of RFC 7009.
     fn revoke(&self, token: Secret, kind: &'static str) -> BoxFuture<'static, Result<()>>;
 }
@@ -23,7 +23,7 @@ pub(crate) trait LoginServer: Send + Sync {
 impl LoginServer for Endpoint {
     /// It is asked a second time only where the first cannot have been heard, or where asking twice does no harm: a refresh
     /// token or a code may be spent by a request whose answer was lost.
-    fn ask(&self, ask: Ask) -> BoxFuture<'static, Result<Granted>> {
+    fn ask(&self, ask: Ask) -> BoxFuture<'static, Result<GrantedTokens>> {
         let endpoint = self.clone();
         Box::pin(async move {
             let harmless = matches!(ask, Ask::Settings);
@@ -60,7 +60,7 @@ impl LoginServer for Endpoint {
             let sent =
                 transport::exchange(&endpoint.http, request, body.into(), endpoint.limits.attempt, LONGEST).await;
             let reply = sent.map_err(|failure| failure.error.with("setting", "/revocationUrl"))?;
-            let host = address::host(&url);
+            let host = url_policy::host(&url);
             if reply.status.is_success() {
                 return Ok(());
             }

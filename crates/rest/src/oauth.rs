@@ -28,7 +28,10 @@ use sha2::{Digest, Sha256};
 use trunkline_core::{Error, ErrorKind, Result, Retry, Secret};
 use url::Url;
 
-use crate::{Limits, address, answer::excerpt, granted::Granted, guard::Guard, retry::retry_after, transport};
+use crate::{
+    ClientLimits, response::excerpt, retry::retry_after, ssrf::SsrfPolicy, token_response::GrantedTokens, transport,
+    url_policy,
+};
 
 /// Longest answer of a token endpoint in bytes.
 pub(crate) const LONGEST: usize = 1 << 20;
@@ -94,14 +97,14 @@ pub enum Grant {
 
 impl OAuth {
     /// Refuses addresses that would carry secrets in the open.
-    pub(crate) fn check(&self, guard: &Guard) -> Result<()> {
-        address::check_base("token URL", &self.token_url).map_err(|error| error.setting("/tokenUrl"))?;
+    pub(crate) fn check(&self, guard: &SsrfPolicy) -> Result<()> {
+        url_policy::check_base("token URL", &self.token_url).map_err(|error| error.setting("/tokenUrl"))?;
         guard.check("token URL", &self.token_url).map_err(|error| error.setting("/tokenUrl"))?;
         if let Some(url) = &self.authorization_url {
-            address::check("authorization URL", url).map_err(|error| error.setting("/authorizationUrl"))?;
+            url_policy::check("authorization URL", url).map_err(|error| error.setting("/authorizationUrl"))?;
         }
         if let Some(url) = &self.revocation_url {
-            address::check_base("revocation URL", url).map_err(|error| error.setting("/revocationUrl"))?;
+            url_policy::check_base("revocation URL", url).map_err(|error| error.setting("/revocationUrl"))?;
             guard.check("revocation URL", url).map_err(|error| error.setting("/revocationUrl"))?;
         }
         if self.client_id.is_empty() {
@@ -124,7 +127,7 @@ impl OAuth {
     pub(crate) fn fingerprint(&self) -> String {
         let scopes = self.scopes.join(" ");
         // Another login server gives other tokens; where a token can be had again at any time, nothing is lost by asking.
-        let server = address::host(&self.token_url);
+        let server = url_policy::host(&self.token_url);
         let parts: Vec<&str> = match &self.grant {
             Grant::AuthorizationCode => vec!["code", &self.client_id],
             Grant::RefreshToken { refresh_token } => vec!["refresh", refresh_token.expose()],
@@ -183,14 +186,14 @@ pub(crate) struct Endpoint {
     pub(crate) oauth: OAuth,
     pub(crate) http: reqwest::Client,
     pub(crate) service: &'static str,
-    pub(crate) limits: Limits,
+    pub(crate) limits: ClientLimits,
     /// Who the login server says it is, where the settings know.
     pub(crate) issuer: Option<String>,
 }
 
 type Talker = oauth2::Client<
     BasicErrorResponse,
-    Granted,
+    GrantedTokens,
     BasicTokenIntrospectionResponse,
     StandardRevocableToken,
     BasicRevocationErrorResponse,
@@ -217,7 +220,7 @@ impl Endpoint {
     }
 
     /// Boxed and owning: the crate's futures, borrowing, would not be `Send` enough for the task they run in.
-    pub(crate) fn ask_once(self, ask: Ask) -> BoxFuture<'static, Result<Granted>> {
+    pub(crate) fn ask_once(self, ask: Ask) -> BoxFuture<'static, Result<GrantedTokens>> {
         Box::pin(async move {
             let http = Post { endpoint: self.clone(), status: Arc::default() };
             let talker = self.talker();
@@ -252,7 +255,7 @@ impl Endpoint {
 
     /// Sends what the `oauth2` crate built. Trouble that has nothing to do with OAuth ends here.
     async fn post(&self, request: HttpRequest, status: &AtomicU16) -> Result<HttpResponse> {
-        let host = address::host(&self.oauth.token_url);
+        let host = url_policy::host(&self.oauth.token_url);
         let (parts, body) = request.into_parts();
         let request = reqwest::Request::try_from(http::Request::from_parts(parts, ""))
             .map_err(|error| Error::new(ErrorKind::Config, "the token request cannot be made").source(error))?;
@@ -291,7 +294,7 @@ impl Endpoint {
 
     /// What an answer that is no token means, in words for the person who has the settings.
     fn explain(&self, error: RequestTokenError<Error, BasicErrorResponse>, status: u16) -> Error {
-        let host = address::host(&self.oauth.token_url);
+        let host = url_policy::host(&self.oauth.token_url);
         let refused = match error {
             RequestTokenError::Request(error) => return self.name(error),
             RequestTokenError::ServerResponse(refused) => refused,
@@ -349,7 +352,7 @@ impl Endpoint {
 
     /// Adds to an error whose login server it is about.
     pub(crate) fn name(&self, error: Error) -> Error {
-        error.with("service", self.service).with("host", address::host(&self.oauth.token_url))
+        error.with("service", self.service).with("host", url_policy::host(&self.oauth.token_url))
     }
 
     pub(crate) fn grant_hint(&self) -> &'static str {

@@ -4,14 +4,14 @@ use http::{HeaderName, Method};
 use serde_json::{Map, Value, json};
 use toml::Spanned;
 use trunkline_core::{
-    ActionSpec, AnyAction, AnyClient, Context, Effect, Error, ErrorKind, Items, Place, Result, async_trait,
+    ActionSpec, AnyAction, AnyClient, Context, Effect, Error, ErrorKind, Page, Result, SourceLocation, async_trait,
 };
 
 use crate::{
     Client,
-    answer::{Call, Reads},
-    page::Page,
+    paging::Paging,
     path::{Path, Segment, is_name},
+    response::{Call, Reads},
     row::{In, InputRow, OperationRow},
     table::Source,
 };
@@ -41,7 +41,7 @@ pub(crate) struct Input {
 #[derive(Debug)]
 pub struct Operation {
     spec: ActionSpec,
-    place: Place,
+    place: SourceLocation,
     pub(crate) method: Method,
     pub(crate) path: Path,
     pub(crate) inputs: Vec<Input>,
@@ -50,7 +50,7 @@ pub struct Operation {
     pub(crate) content: String,
     /// JSON pointer to the result within the body.
     pub(crate) result: String,
-    pub(crate) page: Option<Page>,
+    pub(crate) page: Option<Paging>,
     reads: Reads,
 }
 
@@ -97,7 +97,7 @@ impl Operation {
     }
 
     /// Where the row stands.
-    pub fn place(&self) -> &Place {
+    pub fn place(&self) -> &SourceLocation {
         &self.place
     }
 
@@ -135,7 +135,7 @@ impl Operation {
         }
         let shown = compiled.len();
         let page = row.page.as_ref().and_then(|page| {
-            let found = Page::compile(page.get_ref(), &mut compiled, default_spot(&method)).and_then(|compiled| {
+            let found = Paging::compile(page.get_ref(), &mut compiled, default_spot(&method)).and_then(|compiled| {
                 match row.result.is_some() {
                     true => Err("a row with a page has `items` in it and no `result`".into()),
                     false => Ok(compiled),
@@ -314,7 +314,7 @@ impl AnyAction for &'static Operation {
         own(self, client)?.run(self, input, cx).await
     }
 
-    async fn page(&self, client: &AnyClient, input: Value, from: Option<Value>, cx: &Context) -> Result<Items> {
+    async fn page(&self, client: &AnyClient, input: Value, from: Option<Value>, cx: &Context) -> Result<Page> {
         own(self, client)?.page_of(self, input, from, cx).await
     }
 }

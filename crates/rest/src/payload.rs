@@ -76,7 +76,7 @@ pub(crate) struct Payload {
     pub(crate) body: Option<reqwest::Body>,
     /// What the body says of itself.
     pub(crate) headers: HeaderMap,
-    pub(crate) pulse: Pulse,
+    pub(crate) pulse: UploadProgress,
     /// Why the source could not be read to its end.
     pub(crate) fault: Arc<OnceLock<Error>>,
 }
@@ -88,7 +88,7 @@ impl From<Bytes> for Payload {
         Payload {
             body: (!bytes.is_empty()).then(|| bytes.into()),
             headers,
-            pulse: Pulse::default(),
+            pulse: UploadProgress::default(),
             fault: Arc::default(),
         }
     }
@@ -103,7 +103,7 @@ impl Payload {
         none: Digests,
         seen: Arc<Mutex<Digests>>,
     ) -> Result<Payload> {
-        let (pulse, fault) = (Pulse::default(), Arc::new(OnceLock::new()));
+        let (pulse, fault) = (UploadProgress::default(), Arc::new(OnceLock::new()));
         let beat = pulse.clone();
         let whole = Whole {
             name: file.name.clone(),
@@ -209,15 +209,15 @@ pub(crate) fn other_size(name: &str, size: u64, read: u64) -> Error {
 
 /// When the last piece of a body was sent on its way: a long body may take its time, silence may not.
 #[derive(Clone)]
-pub(crate) struct Pulse(Arc<Mutex<Instant>>);
+pub(crate) struct UploadProgress(Arc<Mutex<Instant>>);
 
-impl Default for Pulse {
+impl Default for UploadProgress {
     fn default() -> Self {
-        Pulse(Arc::new(Mutex::new(Instant::now())))
+        UploadProgress(Arc::new(Mutex::new(Instant::now())))
     }
 }
 
-impl Pulse {
+impl UploadProgress {
     fn last(&self) -> Instant {
         *self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -247,9 +247,9 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn silence_ends_the_wait_and_a_beat_prolongs_it() {
         let second = Duration::from_secs(1);
-        let pulse = Pulse::default();
+        let pulse = UploadProgress::default();
         assert_eq!(pulse.within(second, std::future::pending::<()>()).await, None);
-        let (pulse, beating) = (Pulse::default(), Instant::now());
+        let (pulse, beating) = (UploadProgress::default(), Instant::now());
         let beat = pulse.clone();
         let work = async move {
             for _ in 0..5 {

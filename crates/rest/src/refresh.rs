@@ -12,10 +12,10 @@ use tokio::time::Instant;
 use trunkline_core::{Error, ErrorKind, ReauthCause, Result, Retry, Secret};
 
 use crate::{
-    granted::Granted,
-    lease::{self, Lease},
     oauth::{Ask, Grant},
+    refresh_lease::{self, Lease},
     token::{Failed, Record, Token},
+    token_response::GrantedTokens,
     tokens::{Tokens, Why},
 };
 
@@ -42,7 +42,7 @@ impl Tokens {
     /// Gets a token that is good, from the vault or from the login server.
     pub(crate) async fn refresh(&self, why: Why) -> Result<Token> {
         let limits = &self.0.endpoint.limits;
-        let give_up = Instant::now() + lease::length(limits.attempt) + limits.attempt;
+        let give_up = Instant::now() + refresh_lease::length(limits.attempt) + limits.attempt;
         loop {
             // Tokens the vault did not take: the old ones may be spent, so nothing goes on without them.
             let unsaved = self.state().unsaved.clone();
@@ -70,7 +70,7 @@ impl Tokens {
                 return Err(error);
             }
             let ask = self.offer(record.as_ref())?;
-            let attempt = lease::attempt();
+            let attempt = refresh_lease::attempt();
             let begun = self.now();
             if !self.lease(version, record.as_ref(), &attempt).await? {
                 // Somebody else is at it. While the token there is good, nobody has to wait.
@@ -84,7 +84,7 @@ impl Tokens {
                 continue;
             }
             let asked_at = self.now();
-            if asked_at.saturating_sub(begun) > lease::millis(limits.attempt) {
+            if asked_at.saturating_sub(begun) > refresh_lease::millis(limits.attempt) {
                 // Frozen, or with a slow disk: the answer could come after the lease, and another one be at it by then.
                 self.withdraw(&attempt).await?;
                 if Instant::now() >= give_up {
@@ -125,11 +125,11 @@ impl Tokens {
     }
 
     /// Asks the login server, and renews the lease while its answer is awaited.
-    async fn ask(&self, ask: &Ask, attempt: &str) -> Result<Granted> {
+    async fn ask(&self, ask: &Ask, attempt: &str) -> Result<GrantedTokens> {
         let call = self.0.endpoint.limits.attempt;
         let mut answer = self.0.login.ask(ask.clone());
         loop {
-            if let Ok(answer) = tokio::time::timeout(lease::length(call) / 3, &mut answer).await {
+            if let Ok(answer) = tokio::time::timeout(refresh_lease::length(call) / 3, &mut answer).await {
                 return answer;
             }
             let renewed = self.write(|record| {
@@ -188,7 +188,7 @@ impl Tokens {
         }
     }
 
-    fn record(&self, granted: &Granted, obtained_at: u64, ask: &Ask, old: Option<Record>) -> Record {
+    fn record(&self, granted: &GrantedTokens, obtained_at: u64, ask: &Ask, old: Option<Record>) -> Record {
         let lifetime = granted.expires_in().unwrap_or_default();
         let offered = match ask {
             Ask::Refresh(token) => Some(token.expose().to_owned()),
@@ -199,7 +199,7 @@ impl Tokens {
             // An answer without a refresh token leaves the one there is in force.
             refresh_token: granted.refresh_token().map(|token| token.secret().clone()).or(offered),
             obtained_at,
-            expires_at: obtained_at.saturating_add(lease::millis(lifetime)),
+            expires_at: obtained_at.saturating_add(refresh_lease::millis(lifetime)),
             settings: self.0.settings.clone(),
             sent: Some(self.0.endpoint.oauth.everything()),
             issuer: old.and_then(|old| old.issuer),
@@ -290,7 +290,7 @@ impl Tokens {
                 )),
                 _ => error.clone(),
             };
-            let until = self.now().saturating_add(lease::millis(wait));
+            let until = self.now().saturating_add(refresh_lease::millis(wait));
             record.failed = Some(Failed { until, times: times + 1, error, cause, sent: sent.clone() });
             Some(record)
         });
@@ -319,7 +319,7 @@ impl Tokens {
     /// Stores what a person's sign-in gave: it goes before whatever is there.
     pub(crate) async fn land_sign_in(
         &self,
-        granted: &Granted,
+        granted: &GrantedTokens,
         obtained_at: u64,
         issuer: Option<String>,
     ) -> Result<Token> {

@@ -7,9 +7,9 @@ use trunkline_core::{Error, ErrorKind, Result};
 use url::{Url, form_urlencoded};
 
 use crate::{
-    address,
     operation::{Input, Operation, Spot},
     payload::Body,
+    url_policy,
 };
 
 /// A request as the operation means it, before the client adds its own headers.
@@ -153,8 +153,8 @@ pub(crate) fn follow(base: &Url, current: &Url, link: &str) -> Result<Request> {
             .hint("it was not followed, for the credentials would have gone along; report it to the vendor")
     };
     let url = current.join(link).map_err(|_| refuse("is no address"))?;
-    if !address::same_origin(&url, base) {
-        return Err(refuse("is on another server").with("host", address::host(&url)));
+    if !url_policy::same_origin(&url, base) {
+        return Err(refuse("is on another server").with("host", url_policy::host(&url)));
     }
     let below = format!("{}/", base.path().trim_end_matches('/'));
     let path = url.path().to_ascii_lowercase();

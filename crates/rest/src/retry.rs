@@ -7,7 +7,7 @@ use http::{HeaderMap, header};
 use tokio::time::Instant;
 use trunkline_core::{Error, Retry};
 
-use crate::Limits;
+use crate::ClientLimits;
 
 /// The waits between the tries of one call.
 pub(crate) struct Waits {
@@ -17,7 +17,7 @@ pub(crate) struct Waits {
 }
 
 impl Waits {
-    pub(crate) fn new(limits: &Limits, deadline: Option<Instant>) -> Waits {
+    pub(crate) fn new(limits: &ClientLimits, deadline: Option<Instant>) -> Waits {
         let steps = ExponentialBuilder::new()
             .with_min_delay(limits.first_wait)
             .with_max_delay(limits.own_wait)
@@ -112,7 +112,7 @@ mod tests {
 
     #[test]
     fn waits_grow_and_end() {
-        let limits = Limits::default();
+        let limits = ClientLimits::default();
         for _ in 0..200 {
             let mut waits = Waits::new(&limits, None);
             for cap in [250, 500, 1000, 2000] {
@@ -125,7 +125,7 @@ mod tests {
 
     #[test]
     fn never_less_than_asked_and_nobody_waits_beyond_the_cap() {
-        let limits = Limits::default();
+        let limits = ClientLimits::default();
         let wait = |seconds| Waits::new(&limits, None).after(&error(Retry::After(Duration::from_secs(seconds))));
         assert!(wait(7).is_some_and(|wait| wait >= Duration::from_secs(7) && wait < Duration::from_secs(8)));
         assert!(wait(900).is_some_and(|wait| wait >= Duration::from_secs(900)));
@@ -135,7 +135,7 @@ mod tests {
     #[test]
     fn gives_up_at_once_if_the_deadline_would_pass() {
         let deadline = Some(Instant::now() + Duration::from_secs(3));
-        let mut waits = Waits::new(&Limits::default(), deadline);
+        let mut waits = Waits::new(&ClientLimits::default(), deadline);
         assert_eq!(waits.after(&error(Retry::After(Duration::from_secs(10)))), None);
         assert!(waits.after(&error(Retry::After(Duration::from_secs(1)))).is_some());
     }

@@ -11,12 +11,12 @@ use trunkline_core::{Authorization, Error, ErrorKind, Result, Secret};
 use url::Url;
 
 use crate::{
-    address,
-    answer::excerpt,
     auth::Signer,
     id_token::Expected,
     oauth::{Ask, Grant, OAuth},
+    response::excerpt,
     tokens::Tokens,
+    url_policy,
 };
 
 /// Begins a sign-in: where the browser goes, and what to hold against what it comes back with. Sends nothing.
@@ -27,7 +27,7 @@ pub(crate) fn begin(signer: &Signer, service: &str, redirect_uri: &str) -> Resul
     let redirect_uri = oauth.redirect_uri.as_ref().map_or(redirect_uri, Url::as_str);
     let parsed = RedirectUrl::new(redirect_uri.to_owned())
         .map_err(|_| Error::new(ErrorKind::Config, "the redirect URI is no address").setting("/redirectUri"))?;
-    address::check("redirect URI", parsed.url()).map_err(|error| error.setting("/redirectUri"))?;
+    url_policy::check("redirect URI", parsed.url()).map_err(|error| error.setting("/redirectUri"))?;
     let (challenge, verifier) = PkceCodeChallenge::new_random_sha256();
     let client = BasicClient::new(ClientId::new(oauth.client_id.clone())).set_auth_uri(AuthUrl::from_url(url));
     let mut request = client
@@ -127,7 +127,7 @@ impl Callback {
     fn read(begun: &Authorization, callback: &str) -> Result<Callback> {
         let found = Url::parse(callback).map_err(|_| odd("it is no address"))?;
         let meant = Url::parse(&begun.redirect_uri).map_err(|_| odd("its redirect URI is no address"))?;
-        if !address::same_origin(&found, &meant) || found.path() != meant.path() {
+        if !url_policy::same_origin(&found, &meant) || found.path() != meant.path() {
             return Err(odd("it is not the redirect URI that was announced"));
         }
         let mut read = Callback::default();

@@ -21,7 +21,7 @@ use toml::{
     Spanned,
     de::{DeTable, DeValue, ValueDeserializer},
 };
-use trunkline_core::{Actions, AnyAction, Diagnostic, Error, ErrorKind, Place, Result};
+use trunkline_core::{Actions, AnyAction, Diagnostic, Error, ErrorKind, Result, SourceLocation};
 
 use crate::{operation::Operation, row::OperationRow};
 
@@ -87,8 +87,8 @@ pub(crate) struct Source<'a> {
 }
 
 impl Source<'_> {
-    pub(crate) fn place(&self, offset: usize) -> Place {
-        Place::of(self.path, self.text, offset)
+    pub(crate) fn place(&self, offset: usize) -> SourceLocation {
+        SourceLocation::of(self.path, self.text, offset)
     }
 
     /// Notes a fault at a byte of the file.

@@ -8,7 +8,7 @@ use std::{
 use serde::{Deserialize, Serialize};
 use trunkline_core::{Error, ErrorKind, ReauthCause, Result, Retry, Secret, SignIn, SignInState, redact};
 
-use crate::lease::Lease;
+use crate::refresh_lease::Lease;
 
 /// A token younger than this is not renewed because of a 401, unless that is much of its lifetime.
 const YOUNG: Duration = Duration::from_secs(60);

@@ -18,7 +18,7 @@ use tokio_util::task::TaskTracker;
 use trunkline_core::{Error, ErrorKind, Result, Retry, Secret, VaultSlot};
 
 use crate::{
-    Limits,
+    ClientLimits,
     id_token::Expected,
     login_server::LoginServer,
     oauth::{Ask, Endpoint, OAuth},
@@ -35,7 +35,7 @@ static UNDER_WAY: LazyLock<TaskTracker> = LazyLock::new(|| {
 
 /// Waits until no token is being fetched in this process: to be called before it ends, for an answer that nobody stores may
 /// cost a connection its sign-in. Takes no longer than a token request may take, and nothing if none is under way.
-pub async fn settle() {
+pub async fn drain_token_refreshes() {
     UNDER_WAY.wait().await;
 }
 
@@ -43,7 +43,7 @@ pub async fn settle() {
 pub(crate) struct Parts {
     pub(crate) http: reqwest::Client,
     pub(crate) service: &'static str,
-    pub(crate) limits: Limits,
+    pub(crate) limits: ClientLimits,
     pub(crate) issuer: Option<String>,
 }
 
@@ -240,7 +240,7 @@ impl Tokens {
     }
 }
 
-/// Does this in a task of its own, which [`settle`] waits for: a dropped caller must not lose the answer of a login server
+/// Does this in a task of its own, which [`drain_token_refreshes`] waits for: a dropped caller must not lose the answer of a login server
 /// that has spent the old token.
 fn detached<T: Send + 'static>(
     what: &'static str,

@@ -8,9 +8,9 @@ use reqwest::redirect::Policy;
 use trunkline_core::{Error, ErrorKind, Result, Retry};
 
 use crate::{
-    address,
-    guard::{Guard, Private, Unresolved},
     payload::Payload,
+    ssrf::{Private, SsrfPolicy, Unresolved},
+    url_policy,
 };
 
 /// Time to connect, TLS included.
@@ -61,16 +61,16 @@ impl Failure {
 }
 
 /// A client for calls with credentials: no redirects, for a custom key header would travel along; gzip.
-pub(crate) fn api(guard: &Guard) -> Result<reqwest::Client> {
+pub(crate) fn api(guard: &SsrfPolicy) -> Result<reqwest::Client> {
     build(reqwest::Client::builder().gzip(true), guard)
 }
 
 /// A client for signed addresses: no credentials, no redirects, bytes as they are.
-pub(crate) fn storage(guard: &Guard) -> Result<reqwest::Client> {
+pub(crate) fn storage(guard: &SsrfPolicy) -> Result<reqwest::Client> {
     build(reqwest::Client::builder().no_gzip(), guard)
 }
 
-fn build(builder: reqwest::ClientBuilder, guard: &Guard) -> Result<reqwest::Client> {
+fn build(builder: reqwest::ClientBuilder, guard: &SsrfPolicy) -> Result<reqwest::Client> {
     let built = builder
         .redirect(Policy::none())
         .referer(false)
@@ -93,7 +93,7 @@ pub(crate) async fn exchange(
     time: Duration,
     most: usize,
 ) -> Result<Reply, Failure> {
-    let host = address::host(request.url());
+    let host = url_policy::host(request.url());
     let Payload { body, headers, pulse, fault } = payload;
     // Some servers answer 411 to a call without a length, also where it is zero; a reading call has no body at all.
     if body.is_some() || !request.method().is_safe() {

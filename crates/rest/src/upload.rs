@@ -18,19 +18,19 @@ use bytes::Bytes;
 use futures::{StreamExt, future::BoxFuture};
 use http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode, header};
 use tokio::time::{Instant, sleep};
-use trunkline_core::{Context, Digest, Error, ErrorKind, FileRef, FileStream, Progress, Result, Retry, Secret};
+use trunkline_core::{ByteProgress, Context, Digest, Error, ErrorKind, FileRef, FileStream, Result, Retry, Secret};
 use url::{Host, Url};
 
 use crate::{
-    Blocks, Client, address,
-    ahead::Ahead,
-    answer::excerpt,
+    BlockCheckpoint, Client,
     digests::Digests,
     download::{cannot_go_on, changed, source_changed},
     payload::{Payload, lock, other_size},
+    read_ahead::Ahead,
+    response::excerpt,
     retry::{Waits, retry_after},
     transport::{self, Reply},
-    within,
+    url_policy, with_deadline,
 };
 
 /// Version of the storage service's interface that the requests below are written for.
@@ -66,14 +66,14 @@ pub fn address_expired(error: &Error) -> bool {
 impl Client {
     /// Sends a file to the block blob at `target`, a signed address (SAS) of Azure Blob Storage.
     ///
-    /// A file of at most [`Limits::one_put`](crate::Limits) bytes (64 MB) goes in one request. For a larger one, and one of
-    /// unknown size, `save` is called after each block ([`Limits::block`](crate::Limits), 4 MiB) that is staged; handing
+    /// A file of at most [`ClientLimits::one_put`](crate::Limits) bytes (64 MB) goes in one request. For a larger one, and one of
+    /// unknown size, `save` is called after each block ([`ClientLimits::block`](crate::Limits), 4 MiB) that is staged; handing
     /// what it was given last to another call continues there, also with a new address of the same blob: at most one block
     /// is sent again. While a block is on its way the next one is read. `begun` for another blob begins anew, and so does
     /// a source that is not the version any more that the staged blocks are of: once in a call.
     ///
     /// Neither credentials nor headers of the API go to the storage. Each request is tried
-    /// [`Limits::tries`](crate::Limits) times; the context's progress counts what was acknowledged.
+    /// [`ClientLimits::tries`](crate::Limits) times; the context's progress counts what was acknowledged.
     ///
     /// # Errors
     /// `auth` for which [`address_expired`] is true if the address has run out; `conflict` if the source has another size
@@ -83,12 +83,12 @@ impl Client {
         &self,
         target: &Secret,
         file: &FileRef,
-        begun: Blocks,
+        begun: BlockCheckpoint,
         save: S,
         cx: &Context,
     ) -> Result<Uploaded>
     where
-        S: Fn(Blocks) -> F + Send + Sync,
+        S: Fn(BlockCheckpoint) -> F + Send + Sync,
         F: Future<Output = Result<()>> + Send,
     {
         let url = Url::parse(target.expose()).map_err(|_| {
@@ -105,13 +105,13 @@ impl Client {
                 }
                 Err(error) if source_changed(&error) => {
                     cx.warn(&format!("{} is sent again from its beginning: {}", file.name, error.message()));
-                    upload.run(Blocks::default(), &save).await
+                    upload.run(BlockCheckpoint::default(), &save).await
                 }
                 other => other,
             }
         };
         let named = |error: Error| error.with("service", self.0.service).with("file", &file.name);
-        within(cx, &format!("the upload of {}", file.name), work).await.map_err(named)
+        with_deadline(cx, &format!("the upload of {}", file.name), work).await.map_err(named)
     }
 }
 
@@ -124,12 +124,12 @@ struct Upload<'a> {
 }
 
 impl Upload<'_> {
-    async fn run<S, F>(&self, begun: Blocks, save: &S) -> Result<Uploaded>
+    async fn run<S, F>(&self, begun: BlockCheckpoint, save: &S) -> Result<Uploaded>
     where
-        S: Fn(Blocks) -> F + Send + Sync,
+        S: Fn(BlockCheckpoint) -> F + Send + Sync,
         F: Future<Output = Result<()>> + Send,
     {
-        let blob = format!("{}{}", address::host(&self.url), self.url.path());
+        let blob = format!("{}{}", url_policy::host(&self.url), self.url.path());
         let (mut blocks, mut source) = match begun.digests() {
             Some(digests) if begun.block > 0 && begun.blob == blob => {
                 let source = self.again(&begun, digests).await?;
@@ -154,7 +154,7 @@ impl Upload<'_> {
                     format!("{} has more than {MOST_BLOCKS} blocks of {} bytes", self.file.name, blocks.block);
                 return Err(Error::new(ErrorKind::Limit, message).hint("hand the file over with its size"));
             }
-            let (sent, md5) = (Progress { bytes: block.bytes.len() as u64 }, block.md5().await?);
+            let (sent, md5) = (ByteProgress { bytes: block.bytes.len() as u64 }, block.md5().await?);
             self.put_block(&blocks.id(blocks.staged), block.bytes, md5).await?;
             blocks.staged(&block.digests);
             digests = block.digests;
@@ -170,7 +170,7 @@ impl Upload<'_> {
         }
         if let Err(error) = digests.check(&self.file.name, &blocks.declared) {
             // What is staged would be found wrong again.
-            save(Blocks::default()).await?;
+            save(BlockCheckpoint::default()).await?;
             return Err(error);
         }
         self.put_list(&blocks).await?;
@@ -185,18 +185,18 @@ impl Upload<'_> {
     }
 
     /// An upload that begins, and its source; of what was begun before, a copy may be left.
-    async fn begin(&self, blob: String, before: &Blocks) -> Result<(Blocks, Source)> {
-        let (stream, declared) = match self.cx.spilled(&before.unsent().position()).await? {
+    async fn begin(&self, blob: String, before: &BlockCheckpoint) -> Result<(BlockCheckpoint, Source)> {
+        let (stream, declared) = match self.cx.staged(&before.unsent().position()).await? {
             Some(copy) => (copy, before.declared.clone()),
             None => self.open().await?,
         };
-        let blocks = Blocks {
+        let blocks = BlockCheckpoint {
             name: format!("{:016x}", rand::random::<u64>()),
             blob,
             block: self.block(),
             version: stream.version.clone(),
             declared,
-            ..Blocks::default()
+            ..BlockCheckpoint::default()
         };
         let digests = Digests::for_checking(&blocks.declared);
         let source = self.source(stream, &blocks, digests);
@@ -212,7 +212,7 @@ impl Upload<'_> {
             if stream.version.is_some() {
                 return Ok((stream, declared));
             }
-            match self.cx.spill(self.file, stream).await {
+            match self.cx.staging(self.file, stream).await {
                 Err(error) if source_changed(&error) && copies < COPIES => copies += 1,
                 Err(error) => return Err(error),
                 Ok(copy) => match (size, copy.size) {
@@ -226,7 +226,7 @@ impl Upload<'_> {
     }
 
     /// The source where the staged blocks end, if it is still the one they are of.
-    async fn again(&self, blocks: &Blocks, digests: Digests) -> Result<Source> {
+    async fn again(&self, blocks: &BlockCheckpoint, digests: Digests) -> Result<Source> {
         if self.file.size == Some(blocks.bytes) {
             // All of it is staged, of one version: nothing has to be read.
             let nothing = FileStream::new(self.file.size, futures::stream::empty().boxed());
@@ -236,7 +236,7 @@ impl Upload<'_> {
         let stream = match &position.version {
             None => return Err(cannot_go_on("its source does not tell whether it is still the same file")),
             Some(_) if position.is_spilled() => {
-                self.cx.spilled(&position).await?.ok_or_else(|| cannot_go_on("its copy on disk is gone"))?
+                self.cx.staged(&position).await?.ok_or_else(|| cannot_go_on("its copy on disk is gone"))?
             }
             Some(_) => self.cx.open(self.file, position).await?,
         };
@@ -246,7 +246,7 @@ impl Upload<'_> {
         }
     }
 
-    fn source(&self, stream: FileStream, blocks: &Blocks, digests: Digests) -> Source {
+    fn source(&self, stream: FileStream, blocks: &BlockCheckpoint, digests: Digests) -> Source {
         let ahead = Ahead::read(stream.bytes, blocks.block as usize, !is_guarded(&self.url), digests.clone());
         Source { size: stream.size, digests, blocks: ahead }
     }
@@ -272,7 +272,7 @@ impl Upload<'_> {
             let message = format!("the storage got other bytes of {} than were sent", self.file.name);
             return Err(Error::new(ErrorKind::Unavailable, message).retry(Retry::Backoff).hint("upload it again"));
         }
-        self.cx.progress(Progress { bytes: digests.bytes });
+        self.cx.progress(ByteProgress { bytes: digests.bytes });
         Ok(Uploaded { bytes: digests.bytes, sha256: digests.sha256() })
     }
 
@@ -284,7 +284,7 @@ impl Upload<'_> {
     }
 
     /// Committing the same list twice is harmless, so a lost answer is no trouble.
-    async fn put_list(&self, blocks: &Blocks) -> Result<()> {
+    async fn put_list(&self, blocks: &BlockCheckpoint) -> Result<()> {
         let mut list = String::from("<?xml version=\"1.0\" encoding=\"utf-8\"?><BlockList>");
         for index in 0..blocks.staged {
             list += "<Latest>";
@@ -341,7 +341,7 @@ impl Upload<'_> {
     }
 
     fn refusal(&self, reply: &Reply) -> Error {
-        let host = address::host(&self.url);
+        let host = url_policy::host(&self.url);
         let text = String::from_utf8_lossy(&reply.body);
         let code = reply.headers.get("x-ms-error-code").and_then(|code| code.to_str().ok());
         let code = code.or_else(|| text.split_once("<Code>")?.1.split_once("</Code>").map(|(code, _)| code));

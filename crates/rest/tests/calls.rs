@@ -341,14 +341,14 @@ async fn a_slow_try_ends_and_another_one_follows() {
     let slow = ResponseTemplate::new(200).set_delay(Duration::from_secs(20));
     Mock::given(any()).respond_with(slow).up_to_n_times(1).mount(&server).await;
     Mock::given(any()).respond_with(ResponseTemplate::new(200).set_body_json(json!(1))).mount(&server).await;
-    let limits = Limits { attempt: Duration::from_millis(300), ..quick() };
+    let limits = ClientLimits { attempt: Duration::from_millis(300), ..quick() };
     let client = builder(&server.uri()).limits(limits).build().unwrap();
     assert_eq!(client.call("thing.get", id(), &cx()).await.unwrap(), json!(1));
 }
 
 #[tokio::test]
 async fn answers_are_bounded_after_decompression() {
-    let limits = Limits { answer: 1000, ..quick() };
+    let limits = ClientLimits { answer: 1000, ..quick() };
     let server = answering(ResponseTemplate::new(200).set_body_json(json!("x".repeat(2000)))).await;
     let client = builder(&server.uri()).limits(limits.clone()).build().unwrap();
     assert_eq!(client.call("thing.get", id(), &cx()).await.unwrap_err().kind(), ErrorKind::Limit);
@@ -382,7 +382,7 @@ fn bomb() -> Vec<u8> {
 
 #[tokio::test]
 async fn the_connector_has_the_first_word() {
-    fn classify(answer: &Answer) -> Option<Error> {
+    fn classify(answer: &Response) -> Option<Error> {
         let message = answer.body.as_ref()?.pointer("/errors/0")?.as_str()?.to_owned();
         let retry = if answer.status == 500 { Retry::Backoff } else { Retry::Never };
         Some(Error::new(ErrorKind::Conflict, message).retry(retry))

@@ -39,20 +39,20 @@ fn oauth(token_url: &str, authorization_url: Option<&str>, grant: Grant) -> OAut
     }
 }
 
-async fn check(client: &Client) -> Checked {
+async fn check(client: &Client) -> CheckReport {
     client.check("thing.get", json!({ "id": 1 })).await
 }
 
-fn outcomes(checked: &Checked) -> Vec<(&'static str, Outcome)> {
+fn outcomes(checked: &CheckReport) -> Vec<(&'static str, StageOutcome)> {
     checked.stages.iter().map(|one| (one.stage, one.outcome)).collect()
 }
 
 #[tokio::test]
 async fn silence_is_told_at_the_address() {
-    let limits = Limits { attempt: Duration::from_millis(300), ..quick() };
+    let limits = ClientLimits { attempt: Duration::from_millis(300), ..quick() };
     let base = format!("http://127.0.0.1:{}", silent().await);
     let checked = check(&builder(&base).limits(limits.clone()).build().unwrap()).await;
-    assert_eq!(outcomes(&checked), [("tcp", Outcome::Ok), ("call", Outcome::Failed)]);
+    assert_eq!(outcomes(&checked), [("tcp", StageOutcome::Ok), ("call", StageOutcome::Failed)]);
     assert_eq!(checked.findings[0].pointer, "/endpointUrl");
     assert!(checked.findings[0].hint.is_some(), "{checked:?}");
 
@@ -61,7 +61,7 @@ async fn silence_is_told_at_the_address() {
     let vault = Arc::<MemoryVault>::default();
     let client = builder(&server.base).limits(limits).auth(Auth::OAuth(oauth), slot(&vault)).build().unwrap();
     let checked = check(&client).await;
-    let (ok, failed, skipped) = (Outcome::Ok, Outcome::Failed, Outcome::Skipped);
+    let (ok, failed, skipped) = (StageOutcome::Ok, StageOutcome::Failed, StageOutcome::Skipped);
     assert_eq!(outcomes(&checked), [("tcp", ok), ("tcp", ok), ("token", failed), ("call", skipped)]);
     assert_eq!(checked.findings[0].pointer, "/tokenUrl");
     assert!(checked.findings[0].message.contains("gave no answer"), "{checked:?}");
@@ -71,7 +71,10 @@ async fn silence_is_told_at_the_address() {
 #[ignore = "10 seconds: the time to connect"]
 async fn silence_instead_of_tls_is_told_at_the_address() {
     let checked = check(&client(&format!("https://127.0.0.1:{}", silent().await))).await;
-    assert_eq!(outcomes(&checked), [("tcp", Outcome::Failed), ("tls", Outcome::Skipped), ("call", Outcome::Skipped)]);
+    assert_eq!(
+        outcomes(&checked),
+        [("tcp", StageOutcome::Failed), ("tls", StageOutcome::Skipped), ("call", StageOutcome::Skipped)]
+    );
     assert!(checked.findings[0].message.contains("within 10s"), "{checked:?}");
 }
 

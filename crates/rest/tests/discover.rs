@@ -68,8 +68,8 @@ async fn what_is_not_believed() {
             ResponseTemplate::new(200).set_body_json(document)
         }
     };
-    type Answer = Box<dyn FnOnce(&str) -> ResponseTemplate>;
-    let cases: Vec<(&str, ErrorKind, Answer)> = vec![
+    type Response = Box<dyn FnOnce(&str) -> ResponseTemplate>;
+    let cases: Vec<(&str, ErrorKind, Response)> = vec![
         (
             "cannot be read",
             ErrorKind::Unexpected,

@@ -65,10 +65,10 @@ impl Server {
 }
 
 async fn read(server: &Raw, from: impl Into<Position>) -> Result<Vec<u8>> {
-    read_with(server, from, Limits { first_wait: Duration::from_millis(1), ..Limits::default() }).await
+    read_with(server, from, ClientLimits { first_wait: Duration::from_millis(1), ..ClientLimits::default() }).await
 }
 
-async fn read_with(server: &Raw, from: impl Into<Position>, limits: Limits) -> Result<Vec<u8>> {
+async fn read_with(server: &Raw, from: impl Into<Position>, limits: ClientLimits) -> Result<Vec<u8>> {
     let vault = Default::default();
     let client = builder(&server.base)
         .auth(Auth::Bearer("t".into()), slot(&vault))
@@ -288,7 +288,7 @@ async fn silence_ends() {
         }
     });
     let raw = Raw { base, requests: Default::default() };
-    let limits = Limits { idle: Duration::from_millis(200), tries: 2, ..quick() };
+    let limits = ClientLimits { idle: Duration::from_millis(200), tries: 2, ..quick() };
     let begun = Instant::now();
     assert_eq!(read_with(&raw, 0, limits).await.unwrap_err().kind(), ErrorKind::Unavailable);
     assert!(begun.elapsed() < Duration::from_secs(2));

@@ -110,7 +110,7 @@ async fn a_pause_beyond_all_patience_is_told_at_once_and_kept_by_all() {
 
 #[tokio::test]
 async fn a_thousand_steps_on_a_service_that_is_down_are_little_more_than_a_thousand_calls() {
-    let quick = || Limits { first_wait: Duration::from_millis(1), ..Limits::default() };
+    let quick = || ClientLimits { first_wait: Duration::from_millis(1), ..ClientLimits::default() };
     let steps = async |client: &Client| {
         let one = |_| async {
             let error = client.call("thing.get", input("thing.get"), &cx()).await.unwrap_err();
@@ -137,7 +137,7 @@ async fn without_it_they_would_be_five_thousand() {
     let down = Raw::new(vec![refusal(500, "")]).await;
     let one = |_| async {
         // A client of its own each: nobody knows of the failures of the others.
-        let limits = Limits { first_wait: Duration::from_millis(1), ..Limits::default() };
+        let limits = ClientLimits { first_wait: Duration::from_millis(1), ..ClientLimits::default() };
         let client = builder(&down.base).limits(limits).build().unwrap();
         client.call("thing.get", input("thing.get"), &cx()).await.unwrap_err();
     };
@@ -213,7 +213,7 @@ async fn no_cut_at_any_byte_is_taken_for_an_answer() {
         assert_eq!(full.len(), 2049);
         for end in [End::Closed, End::Reset] {
             let base = cutting(full.clone().into_bytes(), end).await;
-            let limits = Limits { tries: 1, ..quick() };
+            let limits = ClientLimits { tries: 1, ..quick() };
             let client = &builder(&base).limits(limits).build().unwrap();
             let one = |at: usize| async move {
                 let got = client.call("thing.get", json!({ "id": at.to_string() }), &cx()).await;
@@ -291,7 +291,7 @@ async fn who_dawdles_is_left_in_time_and_no_socket_stays_open() {
     let (base, open) = dawdling().await;
     // The time of one try, then the time of the whole call.
     for (attempt, call) in [(300, 60_000), (60_000, 300)] {
-        let limits = Limits { tries: 1, at_once: 128, attempt: Duration::from_millis(attempt), ..quick() };
+        let limits = ClientLimits { tries: 1, at_once: 128, attempt: Duration::from_millis(attempt), ..quick() };
         let client = builder(&base).limits(limits).build().unwrap();
         let one = |_| async {
             let begun = Instant::now();

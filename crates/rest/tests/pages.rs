@@ -83,7 +83,7 @@ async fn a_short_list_of_a_service_that_knows_no_offset_ends_and_a_full_page_tha
         let client =
             Client::builder("Library", base, table(LISTS)).private_network(true).limits(quick()).build().unwrap();
         let cx = Context::default();
-        let all: Result<Vec<Items>> = client.pages("asset.search", json!({}), &cx).try_collect().await;
+        let all: Result<Vec<Page>> = client.pages("asset.search", json!({}), &cx).try_collect().await;
         match all {
             Ok(pages) => assert_eq!((ends, pages.iter().map(|page| page.items.len()).sum::<usize>()), (true, size)),
             Err(error) => assert_eq!((ends, error.kind()), (false, ErrorKind::Unexpected)),

@@ -89,7 +89,7 @@ async fn judge(what: &str, answer: ResponseTemplate, class: Class) {
     let vault = Arc::<MemoryVault>::default();
     // Signed in with one token that is about to be renewed, so that there is something to lose.
     login.lifetime(1);
-    let limits = Limits { tries: 1, ..quick() };
+    let limits = ClientLimits { tries: 1, ..quick() };
     let auth = |grant| Auth::OAuth(oauth(&server, grant));
     let client =
         || builder(&server.uri()).limits(limits.clone()).auth(auth(refresh_token()), slot(&vault)).build().unwrap();

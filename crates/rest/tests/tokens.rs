@@ -306,7 +306,7 @@ async fn a_lost_refresh_is_not_repeated_at_once() {
         grant,
     };
     let call = async |grant, vault: &Arc<MemoryVault>| {
-        let limits = Limits { tries: 1, ..quick() };
+        let limits = ClientLimits { tries: 1, ..quick() };
         let auth = Auth::OAuth(oauth(grant));
         let client = builder(&server.base).limits(limits).auth(auth, slot(vault)).build().unwrap();
         let before = server.count();
@@ -370,7 +370,7 @@ async fn a_vault_that_fails_loses_nothing() {
     }
     let (login, server) = login().await;
     let vault = Arc::new(Full(MemoryVault::default(), AtomicBool::new(true)));
-    let limits = Limits { tries: 1, ..quick() };
+    let limits = ClientLimits { tries: 1, ..quick() };
     let auth = Auth::OAuth(oauth(&server, refresh_token()));
     let slot = VaultSlot::new("conn", vault.clone());
     let client = builder(&server.uri()).limits(limits).auth(auth, slot.clone()).build().unwrap();
@@ -435,7 +435,7 @@ async fn an_answer_that_does_not_come_hides_no_refusal() {
     get(&with(&server, settings(), &vault)).await.unwrap_err();
     let refusal = record(&vault).await["failed"].clone();
     let vault = Arc::<MemoryVault>::default();
-    let limits = Limits { attempt: Duration::from_millis(300), ..quick() };
+    let limits = ClientLimits { attempt: Duration::from_millis(300), ..quick() };
     let client = builder(&server.uri()).limits(limits).auth(Auth::OAuth(settings()), slot(&vault)).build().unwrap();
     let slow = tokio::spawn(async move { get(&client).await });
     while login.asked() == 1 {

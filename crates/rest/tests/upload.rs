@@ -110,7 +110,7 @@ struct Rig {
     blob: Blob,
     server: MockServer,
     client: Client,
-    saved: Arc<Mutex<Vec<Blocks>>>,
+    saved: Arc<Mutex<Vec<BlockCheckpoint>>>,
 }
 
 impl Rig {
@@ -121,7 +121,7 @@ impl Rig {
         let client = builder(&server.uri())
             .auth(Auth::Bearer("t".into()), slot(&vault))
             .header("x-key", "k".into(), None)
-            .limits(Limits { block: BLOCK as usize, one_put: BLOCK, ..quick() })
+            .limits(ClientLimits { block: BLOCK as usize, one_put: BLOCK, ..quick() })
             .build()
             .unwrap();
         Rig { blob, server, client, saved: Arc::default() }
@@ -131,9 +131,9 @@ impl Rig {
         format!("{}/container/blob?sv=2021&sig=a%2Fb%3D{signature}", self.server.uri()).into()
     }
 
-    async fn upload(&self, file: &FileRef, begun: Blocks, signature: &str, cx: &Context) -> Result<Uploaded> {
+    async fn upload(&self, file: &FileRef, begun: BlockCheckpoint, signature: &str, cx: &Context) -> Result<Uploaded> {
         let saved = self.saved.clone();
-        let save = move |blocks: Blocks| {
+        let save = move |blocks: BlockCheckpoint| {
             let saved = saved.clone();
             async move {
                 saved.lock().unwrap().push(blocks);
@@ -143,7 +143,7 @@ impl Rig {
         self.client.upload_blocks(&self.target(signature), file, begun, save, cx).await
     }
 
-    fn last(&self) -> Blocks {
+    fn last(&self) -> BlockCheckpoint {
         // As another process finds it.
         let last = self.saved.lock().unwrap().last().cloned().unwrap_or_default();
         serde_json::from_str(&serde_json::to_string(&last).unwrap()).unwrap()
@@ -164,7 +164,7 @@ async fn files_of_all_sizes() {
         for told in [Some(length), None] {
             let rig = Rig::new().await;
             let (file, cx) = file(length, told);
-            let uploaded = rig.upload(&file, Blocks::default(), "1", &cx).await.unwrap();
+            let uploaded = rig.upload(&file, BlockCheckpoint::default(), "1", &cx).await.unwrap();
             assert_eq!(uploaded, Uploaded { bytes: length, sha256: hash(length) });
             rig.arrived(length);
             assert_eq!(*rig.blob.0.media_type.lock().unwrap(), "video/mp4");
@@ -181,10 +181,11 @@ async fn blocks_that_nothing_else_guards_carry_their_md5() {
     let rig = Rig::new().await;
     let base = format!("http://localhost:{}", rig.server.address().port());
     let target = format!("{base}/container/blob?sv=2021&sig=a%2Fb%3D").into();
-    let client = builder(&base).limits(Limits { block: BLOCK as usize, one_put: BLOCK, ..quick() }).build().unwrap();
+    let client =
+        builder(&base).limits(ClientLimits { block: BLOCK as usize, one_put: BLOCK, ..quick() }).build().unwrap();
     let (file, cx) = file(3 * BLOCK + 1, None);
     let save = |_| async { Ok(()) };
-    client.upload_blocks(&target, &file, Blocks::default(), save, &cx).await.unwrap();
+    client.upload_blocks(&target, &file, BlockCheckpoint::default(), save, &cx).await.unwrap();
     rig.arrived(3 * BLOCK + 1);
     let seen = rig.server.received_requests().await.unwrap();
     assert_eq!(seen.iter().filter(|request| request.headers.contains_key("content-md5")).count(), 4);
@@ -198,7 +199,7 @@ async fn trouble_at_any_request_costs_one_block_at_most() {
             let rig = Rig::new().await;
             rig.blob.0.lost.lock().unwrap().insert(at, status);
             let (file, cx) = file(length, Some(length));
-            rig.upload(&file, Blocks::default(), "1", &cx).await.unwrap();
+            rig.upload(&file, BlockCheckpoint::default(), "1", &cx).await.unwrap();
             rig.arrived(length);
             assert!(rig.blob.0.received.load(Ordering::SeqCst) <= length + BLOCK + 2000);
         }
@@ -212,7 +213,7 @@ async fn a_new_address_goes_on_where_the_old_one_ran_out() {
         let rig = Rig::new().await;
         *rig.blob.0.expires.lock().unwrap() = Some((at, "a/b=1".into()));
         let (file, cx) = file(length, Some(length));
-        let error = rig.upload(&file, Blocks::default(), "1", &cx).await.unwrap_err();
+        let error = rig.upload(&file, BlockCheckpoint::default(), "1", &cx).await.unwrap_err();
         assert!(error.kind() == ErrorKind::Auth && address_expired(&error), "{error:?}");
         assert!(!format!("{error:?}").contains("sig="), "{error:?}");
         let uploaded = rig.upload(&file, rig.last(), "2", &cx).await.unwrap();
@@ -247,7 +248,7 @@ async fn a_lost_commit_is_committed_again() {
     let rig = Rig::new().await;
     rig.blob.0.lost.lock().unwrap().insert(3, 500);
     let (file, cx) = file(length, Some(length));
-    rig.upload(&file, Blocks::default(), "1", &cx).await.unwrap();
+    rig.upload(&file, BlockCheckpoint::default(), "1", &cx).await.unwrap();
     assert_eq!(rig.blob.0.commits.load(Ordering::SeqCst), 2);
     rig.arrived(length);
     // Crashed after the last block: only the list is sent.
@@ -262,7 +263,7 @@ async fn blocks_that_were_swept_up_are_sent_again() {
     let rig = Rig::new().await;
     *rig.blob.0.expires.lock().unwrap() = Some((2, "a/b=1".into()));
     let (file, cx) = file(length, Some(length));
-    rig.upload(&file, Blocks::default(), "1", &cx).await.unwrap_err();
+    rig.upload(&file, BlockCheckpoint::default(), "1", &cx).await.unwrap_err();
     rig.blob.0.blocks.lock().unwrap().clear();
     rig.upload(&file, rig.last(), "2", &cx).await.unwrap();
     rig.arrived(length);
@@ -272,7 +273,7 @@ async fn blocks_that_were_swept_up_are_sent_again() {
 async fn blocks_of_another_blob_are_not_mixed_in() {
     let (file, cx) = file(3 * BLOCK, None);
     let (one, other) = (Rig::new().await, Rig::new().await);
-    one.upload(&file, Blocks::default(), "1", &cx).await.unwrap();
+    one.upload(&file, BlockCheckpoint::default(), "1", &cx).await.unwrap();
     other.upload(&file, one.last(), "1", &cx).await.unwrap();
     other.arrived(3 * BLOCK);
 }
@@ -283,7 +284,7 @@ async fn a_source_of_another_size_is_refused_before_it_is_visible() {
         let rig = Rig::new().await;
         let (mut file, cx) = file(length, None);
         file.size = Some(length + 1);
-        let error = rig.upload(&file, Blocks::default(), "1", &cx).await.unwrap_err();
+        let error = rig.upload(&file, BlockCheckpoint::default(), "1", &cx).await.unwrap_err();
         assert_eq!(error.kind(), ErrorKind::Conflict);
         assert!(rig.blob.0.file.lock().unwrap().is_none());
     }
@@ -294,11 +295,11 @@ async fn a_small_file_whose_answer_is_lost_goes_again_and_another_digest_is_noti
     let rig = Rig::new().await;
     rig.blob.0.lost.lock().unwrap().insert(0, 500);
     let (file, cx) = file(BLOCK, Some(BLOCK));
-    let uploaded = rig.upload(&file, Blocks::default(), "1", &cx).await.unwrap();
+    let uploaded = rig.upload(&file, BlockCheckpoint::default(), "1", &cx).await.unwrap();
     assert_eq!(uploaded, Uploaded { bytes: BLOCK, sha256: hash(BLOCK) }, "the digest is that of one try");
     rig.arrived(BLOCK);
     *rig.blob.0.arrived.lock().unwrap() = Some(b"something else".to_vec());
-    let error = rig.upload(&file, Blocks::default(), "1", &cx).await.unwrap_err();
+    let error = rig.upload(&file, BlockCheckpoint::default(), "1", &cx).await.unwrap_err();
     assert_eq!(error.kind(), ErrorKind::Unavailable, "{error:?}");
     assert!(error.message().contains("other bytes"), "{error:?}");
 }
@@ -314,7 +315,7 @@ async fn cancelled() {
         tokio::time::sleep(Duration::from_millis(250)).await;
         token.cancel();
     };
-    let (result, ()) = tokio::join!(rig.upload(&file, Blocks::default(), "1", &cx), stop);
+    let (result, ()) = tokio::join!(rig.upload(&file, BlockCheckpoint::default(), "1", &cx), stop);
     assert_eq!(result.unwrap_err().kind(), ErrorKind::Cancelled);
     assert!(rig.blob.0.requests.load(Ordering::SeqCst) < 8);
 }
@@ -327,7 +328,7 @@ async fn progress_counts_acknowledged_bytes() {
         async fn checkpoint(&self, _: serde_json::Value) -> Result<()> {
             Ok(())
         }
-        fn progress(&self, progress: Progress) {
+        fn progress(&self, progress: ByteProgress) {
             self.0.fetch_add(progress.bytes, Ordering::SeqCst);
         }
         fn warning(&self, message: &str) {
@@ -338,7 +339,7 @@ async fn progress_counts_acknowledged_bytes() {
         let rig = Rig::new().await;
         let (file, cx) = file(length, None);
         let count = Arc::new(Count(AtomicU64::new(0)));
-        rig.upload(&file, Blocks::default(), "1", &cx.with_recorder(count.clone(), None)).await.unwrap();
+        rig.upload(&file, BlockCheckpoint::default(), "1", &cx.with_recorder(count.clone(), None)).await.unwrap();
         assert_eq!(count.0.load(Ordering::SeqCst), length);
     }
 }
@@ -353,7 +354,7 @@ async fn addresses_in_the_open_are_refused() {
         ("junk", ErrorKind::Unexpected),
     ] {
         let save = |_| async { Ok(()) };
-        let error = client.upload_blocks(&bad.into(), &file, Blocks::default(), save, &cx).await.unwrap_err();
+        let error = client.upload_blocks(&bad.into(), &file, BlockCheckpoint::default(), save, &cx).await.unwrap_err();
         assert_eq!(error.kind(), kind);
         assert!(!format!("{error:?}").contains("sig="));
     }
@@ -391,12 +392,13 @@ async fn refusals_of_the_storage() {
             };
             Mock::given(wiremock::matchers::query_param("comp", at)).respond_with(refused).mount(&server).await;
             Mock::given(any()).respond_with(ResponseTemplate::new(201)).mount(&server).await;
-            let limits = Limits { block: BLOCK as usize, tries: 3, first_wait: Duration::from_millis(1), ..quick() };
+            let limits =
+                ClientLimits { block: BLOCK as usize, tries: 3, first_wait: Duration::from_millis(1), ..quick() };
             let client = builder(&server.uri()).limits(limits).build().unwrap();
             let (file, cx) = file(2 * BLOCK, None);
             let target = format!("{}/container/blob?sig=s", server.uri()).into();
             let save = |_| async { Ok(()) };
-            let error = client.upload_blocks(&target, &file, Blocks::default(), save, &cx).await.unwrap_err();
+            let error = client.upload_blocks(&target, &file, BlockCheckpoint::default(), save, &cx).await.unwrap_err();
             let case = format!("{status} {code} to a {at}: {error:?}");
             assert_eq!((error.kind(), address_expired(&error)), (kind, address), "{case}");
             assert!(error.advice().is_some() && error.message().contains(code), "{case}");

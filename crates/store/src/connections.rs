@@ -12,7 +12,7 @@ use trunkline_engine::{RunEvent, RunId, RunStatus};
 
 use crate::{
     Store, now,
-    seal::{Place, Sealed},
+    seal::{AssociatedData, Sealed},
     vault,
 };
 
@@ -86,7 +86,7 @@ impl Store {
         let put = self.inner.writer.run(move |store| {
             let mut sealed = Vec::new();
             for (pointer, secret) in secrets {
-                let place = Place { table: "secrets", row: &[&name], field: &pointer };
+                let place = AssociatedData { table: "secrets", row: &[&name], field: &pointer };
                 match seal.seal(store, &place, secret.expose().as_bytes())? {
                     Ok(value) => sealed.push((pointer, value)),
                     Err(error) => return Ok(Err(error)),
@@ -128,7 +128,7 @@ impl Store {
             let secret = self
                 .inner
                 .seal
-                .open_text(&Place { table: "secrets", row: &[name], field: &pointer }, &sealed)
+                .open_text(&AssociatedData { table: "secrets", row: &[name], field: &pointer }, &sealed)
                 .map_err(|error| error.with("connection", name).with("setting", &pointer))?;
             // Only the mask gives way: another value there was not put there by us.
             match document.pointer_mut(&pointer) {

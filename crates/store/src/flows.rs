@@ -13,7 +13,7 @@ use crate::{
     Store,
     connections::nearest,
     now,
-    seal::{Place, Sealed},
+    seal::{AssociatedData, Sealed},
 };
 
 /// The field of a webhook's sealed secret.
@@ -21,7 +21,7 @@ pub(crate) const SECRET: &str = "secret";
 
 /// A flow that is kept under its name; `Journal::flow` has the document of its version. Times are milliseconds since 1970 (UTC).
 #[derive(Clone, Debug, PartialEq, Serialize)]
-pub struct KeptFlow {
+pub struct SavedFlow {
     /// Its name.
     pub name: String,
     /// The version that new runs get.
@@ -47,7 +47,7 @@ pub struct KeptFlow {
 
 /// A flow that is to be kept.
 #[derive(Clone, Debug)]
-pub struct FlowToKeep {
+pub struct FlowToSave {
     /// Its name.
     pub name: String,
     /// Its version.
@@ -66,7 +66,7 @@ impl Store {
     /// Keeps a flow, or replaces the one of its name; what its trigger has taken and what protects its webhook stays.
     ///
     /// Fails with `conflict` if there is one and it is not to be replaced.
-    pub async fn keep_flow(&self, flow: FlowToKeep, replace: bool) -> Result<()> {
+    pub async fn save_flow(&self, flow: FlowToSave, replace: bool) -> Result<()> {
         let document = flow.document.to_string();
         let [connections, input] = [serde_json::to_string(&flow.connections), serde_json::to_string(&flow.input)]
             .map(|text| text.unwrap_or_else(|_| "{}".to_owned()));
@@ -93,7 +93,7 @@ impl Store {
     }
 
     /// All kept flows by name.
-    pub async fn kept_flows(&self) -> Result<Vec<KeptFlow>> {
+    pub async fn saved_flows(&self) -> Result<Vec<SavedFlow>> {
         let read = self.readers.read("listing the flows", |store| {
             let mut statement = store.prepare_cached(&format!("{SELECT} ORDER BY name"))?;
             statement.query_map([], kept)?.collect::<rusqlite::Result<Vec<_>>>()
@@ -102,7 +102,7 @@ impl Store {
     }
 
     /// A kept flow; `not_found` if there is none of this name.
-    pub async fn kept_flow(&self, name: &str) -> Result<KeptFlow> {
+    pub async fn saved_flow(&self, name: &str) -> Result<SavedFlow> {
         let read = self.readers.look("reading a flow", |store| {
             let mut statement = store.prepare_cached(&format!("{SELECT} WHERE name = ?1"))?;
             match statement.query_row([name], kept).optional()? {
@@ -148,7 +148,7 @@ impl Store {
                    ON CONFLICT (flow) DO UPDATE SET key_id = excluded.key_id, sealed = excluded.sealed";
         let (seal, secret) = (self.inner.seal.clone(), secret.clone());
         self.change_flow(name, move |store, name| {
-            let place = Place { table: "webhooks", row: &[name], field: SECRET };
+            let place = AssociatedData { table: "webhooks", row: &[name], field: SECRET };
             match seal.seal(store, &place, secret.expose().as_bytes())? {
                 Ok(sealed) => store.prepare_cached(sql)?.execute(params![name, sealed.key_id, sealed.bytes]).map(Ok),
                 Err(error) => Ok(Err(error)),
@@ -165,7 +165,9 @@ impl Store {
             statement.query_row([name], |row| Ok(Sealed { key_id: row.get(0)?, bytes: row.get(1)? })).optional()
         });
         sealed?
-            .map(|sealed| self.inner.seal.open_text(&Place { table: "webhooks", row: &[name], field: SECRET }, &sealed))
+            .map(|sealed| {
+                self.inner.seal.open_text(&AssociatedData { table: "webhooks", row: &[name], field: SECRET }, &sealed)
+            })
             .transpose()
     }
 
@@ -188,14 +190,14 @@ const SELECT: &str = "SELECT name, version, active, connections, input, through,
                              sealed IS NOT NULL, created_at, updated_at
                       FROM good_kept_flows AS kept_flows LEFT JOIN good_webhooks AS webhooks ON flow = name";
 
-fn kept(row: &Row<'_>) -> rusqlite::Result<KeptFlow> {
+fn kept(row: &Row<'_>) -> rusqlite::Result<SavedFlow> {
     fn json<T: serde::de::DeserializeOwned>(row: &Row<'_>, column: usize) -> rusqlite::Result<T> {
         let text: String = row.get(column)?;
         serde_json::from_str(&text).map_err(|error| {
             rusqlite::Error::FromSqlConversionFailure(column, rusqlite::types::Type::Text, Box::new(error))
         })
     }
-    Ok(KeptFlow {
+    Ok(SavedFlow {
         name: row.get(0)?,
         version: row.get(1)?,
         active: row.get(2)?,

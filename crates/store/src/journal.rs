@@ -10,21 +10,19 @@ use rusqlite::{Connection, OptionalExtension, Row as SqlRow, params};
 use serde_json::Value;
 use trunkline_core::{Error, ErrorKind, Result, async_trait};
 use trunkline_engine::{
-    Before, Claim, Fired, Flush, Item, ItemOutcome, Journal, LogEntry, LogPage, RunEvent, RunId, RunStatus, RunSummary,
-    StepPath,
+    Claim, Flush, Item, ItemOutcome, Journal, LogEntry, LogPage, PreviousOutcome, RunEvent, RunId, RunStatus,
+    RunSummary, StepPath, TriggerEvent,
 };
 
 use crate::{
-    Store, claim,
+    Store, checksum, deduplication,
+    event_row::{Change, Kept, Row, SecretPart, damaged, parse, signed, text},
     flows::{flow_document, pin},
-    intact,
-    items::{self, Counts, STATUSES},
-    pending::Pending,
-    row::{Change, Kept, Row, SecretPart, damaged, parse, signed, text},
-    schema,
-    seal::{Place, Seal},
+    item_outcomes::{self, Counts, STATUSES},
+    pending_writes::Pending,
+    run_lock, schema,
+    seal::{AssociatedData, Seal},
     sqlite::ours,
-    taken,
     writer::{Insert, Work},
 };
 
@@ -36,9 +34,9 @@ const PAGE_BYTES: usize = 1 << 20;
 impl Journal for Store {
     async fn accept(&self, run: &RunId, version: &str, flow: &Value, started: RunEvent, flush: Flush) -> Result<()> {
         if flush == Flush::Now {
-            return self.accept_fired(run, version, flow, started, &Fired::default()).await.map(drop);
+            return self.accept_triggered(run, version, flow, started, &TriggerEvent::default()).await.map(drop);
         }
-        let accept = self.accepting(run, version, flow, started, Fired::default())?;
+        let accept = self.accepting(run, version, flow, started, TriggerEvent::default())?;
         let room = self.inner.writer.room().await?;
         let (pending, run) = (self.inner.pending.clone(), run.clone());
         let number = pending.arrive(&run);
@@ -53,13 +51,13 @@ impl Journal for Store {
         self.inner.writer.queue(room, work, move |result| pending.done(&run, Vec::new(), number, result))
     }
 
-    async fn accept_fired(
+    async fn accept_triggered(
         &self,
         run: &RunId,
         version: &str,
         flow: &Value,
         started: RunEvent,
-        fired: &Fired,
+        fired: &TriggerEvent,
     ) -> Result<Option<RunId>> {
         let accept = self.accepting(run, version, flow, started, fired.clone())?;
         let earlier = self.inner.writer.run(accept).await??;
@@ -100,7 +98,7 @@ impl Journal for Store {
     async fn replay(&self, run: &RunId, visit: &mut (dyn FnMut(RunEvent) + Send)) -> Result<()> {
         self.flushed().await?;
         let id = run.clone();
-        let all = self.readers.read("reading a run", move |store| intact::complete(store, &id)).await?;
+        let all = self.readers.read("reading a run", move |store| checksum::complete(store, &id)).await?;
         let all = all.ok_or_else(|| no_run(run))?;
         let mut last = 0;
         loop {
@@ -175,7 +173,7 @@ impl Journal for Store {
         self.some_items(run, status, after, most).await
     }
 
-    async fn before(&self, run: &RunId, step: &StepPath, key: &str) -> Result<Option<Before>> {
+    async fn before(&self, run: &RunId, step: &StepPath, key: &str) -> Result<Option<PreviousOutcome>> {
         self.arrived(run).await?;
         self.remembered(run, step, key)
     }
@@ -194,7 +192,7 @@ impl Journal for Store {
     }
 
     async fn claim(&self, run: &RunId) -> Result<Claim> {
-        let claimed = claim::claim(&self.inner.dir, run)?;
+        let claimed = run_lock::claim(&self.inner.dir, run)?;
         if self.inner.pending.whole(run).is_err() {
             // What its last owner has queued meets its end as long as it still counts as torn.
             let _ = self.inner.writer.flush().await;
@@ -221,7 +219,7 @@ impl Journal for Store {
         let (found, last) = self
             .readers
             .read("reading a run's signals", move |store| {
-                let last = intact::last_event(store, &id)?;
+                let last = checksum::last_event(store, &id)?;
                 // `+`: else SQLite looks at the checksums of all kinds as if they were of this one.
                 let mut found = store.prepare_cached(
                     "SELECT seq, event, key_id, sealed FROM good_events
@@ -258,9 +256,9 @@ impl Store {
         version: &str,
         flow: &Value,
         started: RunEvent,
-        fired: Fired,
+        fired: TriggerEvent,
     ) -> Result<impl FnOnce(&Connection) -> rusqlite::Result<Result<Option<RunId>>> + Send + 'static> {
-        claim::check(run)?;
+        run_lock::check(run)?;
         let RunEvent::Started { flow: name, connections, at, .. } = &started else {
             return Err(Error::new(ErrorKind::Internal, "a run has to begin with a `started` event"));
         };
@@ -270,7 +268,7 @@ impl Store {
         let row = Row::new(started)?;
         let seal = self.inner.seal.clone();
         Ok(move |store: &Connection| {
-            if let Some(earlier) = taken::by(store, &fired)? {
+            if let Some(earlier) = deduplication::by(store, &fired)? {
                 return Ok(Ok(Some(earlier)));
             }
             if exists(store, &id)? {
@@ -286,8 +284,8 @@ impl Store {
                 )?
                 .execute(params![id.0, name, version, RunStatus::Running.as_str(), at, connections])?;
             insert_event(store, (&seal, &schema::key_id(store)?), &id, 1, row)?;
-            intact::set_end(store, &id, 1)?;
-            taken::take(store, &fired, Some(&id))?;
+            checksum::set_end(store, &id, 1)?;
+            deduplication::take(store, &fired, Some(&id))?;
             Ok(Ok(None))
         })
     }
@@ -332,7 +330,7 @@ fn insert(store: &Connection, seal: (&Seal, &str), run: &RunId, rows: Vec<Row>) 
     if rows.is_empty() {
         return Ok(());
     }
-    let mut seq = intact::end(store, run)?;
+    let mut seq = checksum::end(store, run)?;
     let (mut counts, mut changed, mut cancelled): (Counts, _, _) = ([0; 4], None, false);
     for row in rows {
         seq += 1;
@@ -341,10 +339,10 @@ fn insert(store: &Connection, seal: (&Seal, &str), run: &RunId, rows: Vec<Row>) 
             Change::None => {}
             Change::Status { status, finished_at } => changed = Some((status, finished_at)),
             Change::Cancel => cancelled = true,
-            Change::Item(item) => items::keep(store, run, &item, &mut counts)?,
+            Change::Item(item) => item_outcomes::keep(store, run, &item, &mut counts)?,
         }
     }
-    intact::set_end(store, run, seq)?;
+    checksum::set_end(store, run, seq)?;
     if changed.is_none() && !cancelled && counts == [0; 4] {
         return Ok(());
     }
@@ -371,7 +369,7 @@ fn insert_event(
     row: Row,
 ) -> rusqlite::Result<Change> {
     let sealed = row.secret.map(|SecretPart { row, field, plain }| {
-        let place = Place { table: "events", row: &[&run.0, &row], field };
+        let place = AssociatedData { table: "events", row: &[&run.0, &row], field };
         seal.seal_with(key_id, &place, plain.as_bytes()).map_err(ours)
     });
     let (key_id, bytes) = sealed.transpose()?.map(|sealed| (sealed.key_id, sealed.bytes)).unzip();

@@ -23,24 +23,24 @@
 //! # Ok::<(), trunkline_core::Error>(())
 //! ```
 
-mod claim;
+mod checksum;
 mod connections;
-mod fault;
+mod deduplication;
+mod event_row;
 mod flows;
-mod intact;
-mod items;
+mod health_probe;
+mod item_outcomes;
 mod journal;
 mod key;
-mod log;
-mod pending;
-mod probe;
+mod pending_writes;
+mod process_log;
 mod rotate;
-mod row;
+mod run_lock;
 mod schema;
 mod seal;
-mod spill;
 mod sqlite;
-mod taken;
+mod staging;
+mod store_fault;
 mod vault;
 mod writer;
 
@@ -55,15 +55,15 @@ use std::{
 use trunkline_core::{Error, Result};
 
 pub use connections::{ConnectionSummary, ConnectionUse, FlowUse};
-pub use fault::Fault;
-pub use flows::{FlowToKeep, KeptFlow};
+pub use flows::{FlowToSave, SavedFlow};
 pub use key::KeySource;
-pub use rotate::{Rotated, Rotation};
+pub use rotate::{Rotation, RotationReport};
+pub use store_fault::Fault;
 pub use vault::SignInEvent;
 
 use crate::{
     key::Ring,
-    pending::Pending,
+    pending_writes::Pending,
     seal::Seal,
     sqlite::{Opened, Readers},
     writer::Writer,
@@ -111,7 +111,7 @@ impl Store {
             Opened::ToWrite(mut connection) => {
                 // Once more: another process may have made the store in between.
                 let seal = schema::migrate(&mut connection, &path, &ring)?.unlock(ring, &path)?;
-                let looked = intact::in_order(&connection).and_then(|()| spill::sweep(dir, &connection));
+                let looked = checksum::in_order(&connection).and_then(|()| staging::sweep(dir, &connection));
                 looked.map_err(|error| sqlite::fault("looking over the store", &path, error))?;
                 let seal = Arc::new(seal);
                 (seal.clone(), Writer::start(connection, &path, journal::inserts(seal, pending.clone()))?, true)

@@ -12,12 +12,12 @@ use trunkline_engine::RunEvent;
 use zeroize::Zeroizing;
 
 use crate::{
-    Store, claim, flows,
+    Store,
+    event_row::secret_part,
+    flows,
     key::KeySource,
-    log,
-    row::secret_part,
-    schema,
-    seal::{Place, Seal, Sealed},
+    process_log, run_lock, schema,
+    seal::{AssociatedData, Seal, Sealed},
     sqlite::{file_fault, ours},
     vault,
 };
@@ -36,7 +36,7 @@ pub struct Rotation {
 
 /// What a rotation has done.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
-pub struct Rotated {
+pub struct RotationReport {
     /// The id of the key that everything is sealed with now.
     pub key: String,
     /// How many values were sealed anew by this call.
@@ -110,12 +110,12 @@ impl Store {
     ///
     /// Fails with `conflict` while another process does the same, and with `store` if some values were damaged: all others
     /// are sealed anew then, and the old key stays where it is.
-    pub async fn rotate_key(&self, mut progress: impl FnMut(Rotation)) -> Result<Rotated> {
+    pub async fn rotate_key(&self, mut progress: impl FnMut(Rotation)) -> Result<RotationReport> {
         let lock = match self.inner.seal.ring().source() {
             KeySource::File(path) => path.with_added_extension("lock"),
             KeySource::Value(_) => self.inner.dir.join("key.lock"),
         };
-        let Some(_held) = claim::hold(&lock).map_err(|error| file_fault("changing the key", &lock, error))? else {
+        let Some(_held) = run_lock::hold(&lock).map_err(|error| file_fault("changing the key", &lock, error))? else {
             return Err(Error::new(ErrorKind::Conflict, "another process is changing the key")
                 .hint("wait until it is done; if it is interrupted, run the command again"));
         };
@@ -163,7 +163,7 @@ impl Store {
             KeySource::File(path) => self.inner.seal.ring().keep_only(path, &key)?,
             KeySource::Value(_) => Vec::new(),
         };
-        Ok(Rotated { key, values: done, resumed, retired })
+        Ok(RotationReport { key, values: done, resumed, retired })
     }
 
     /// Finds or makes the key to go over to, and says in the store that it seals from now on.
@@ -214,7 +214,7 @@ fn anew(store: &Connection, seal: &Seal, table: &Table, id: &str, key: &Key) -> 
         Err(error) => return Ok(Err(error)),
     };
     let row: Vec<_> = row.iter().map(String::as_str).collect();
-    let place = Place { table: table.name, row: &row, field: &field };
+    let place = AssociatedData { table: table.name, row: &row, field: &field };
     let plain: Zeroizing<Vec<u8>> = match seal.open(&place, &sealed) {
         Ok(plain) => plain,
         Err(error) => return Ok(Err(error)),
@@ -225,13 +225,15 @@ fn anew(store: &Connection, seal: &Seal, table: &Table, id: &str, key: &Key) -> 
     Ok(Ok(true))
 }
 
-/// Where a value belongs: row and field of its [`Place`].
+/// Where a value belongs: row and field of its [`AssociatedData`].
 fn place(table: &Table, first: &str, of: Value) -> Result<(Vec<String>, String)> {
     let damaged = || Error::new(ErrorKind::Store, format!("a row of {} cannot be read", table.name)).with("row", first);
     match (table.name, of) {
         ("vault", Value::Integer(version)) => Ok((vec![first.to_owned()], vault::field(version))),
         ("secrets", Value::Text(pointer)) => Ok((vec![first.to_owned()], pointer)),
-        ("step_log", Value::Integer(seq)) => Ok((vec![first.to_owned(), seq.to_string()], log::ENTRY.to_owned())),
+        ("step_log", Value::Integer(seq)) => {
+            Ok((vec![first.to_owned(), seq.to_string()], process_log::ENTRY.to_owned()))
+        }
         ("webhooks", _) => Ok((vec![first.to_owned()], flows::SECRET.to_owned())),
         (_, Value::Text(event)) => {
             let mut event: RunEvent = serde_json::from_str(&event).map_err(|error| damaged().source(error))?;

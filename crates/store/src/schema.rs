@@ -10,7 +10,7 @@ use trunkline_core::{Error, ErrorKind, Result};
 
 use crate::{
     key::{Key, KeySource, Ring, hex, random},
-    seal::{self, Place, Seal, Sealed},
+    seal::{self, AssociatedData, Seal, Sealed},
     sqlite::{fault, open_as_it_lies, wait},
 };
 
@@ -26,7 +26,7 @@ const MIGRATIONS: &[&str] = &[
 ];
 /// `PRAGMA application_id`: says that an SQLite file is ours.
 const APPLICATION: i64 = 0x7472_6b6c;
-const CANARY: Place<'static> = Place { table: "meta", row: &["canary"], field: "value" };
+const CANARY: AssociatedData<'static> = AssociatedData { table: "meta", row: &["canary"], field: "value" };
 const CANARY_TEXT: &[u8] = b"this key opens this store";
 
 /// What a store knows of itself.

@@ -22,7 +22,7 @@ use crate::{
 const NONCE: usize = 24;
 
 /// Where a sealed value belongs.
-pub(crate) struct Place<'a> {
+pub(crate) struct AssociatedData<'a> {
     pub(crate) table: &'a str,
     pub(crate) row: &'a [&'a str],
     pub(crate) field: &'a str,
@@ -51,21 +51,26 @@ impl Seal {
 
     /// Seals with the key that the store names in this transaction. Once a transaction has named another key, nothing is
     /// ever sealed with the one before, by whatever process: that is why an old key can be dropped in the end.
-    pub(crate) fn seal(&self, store: &Connection, place: &Place<'_>, plain: &[u8]) -> rusqlite::Result<Result<Sealed>> {
+    pub(crate) fn seal(
+        &self,
+        store: &Connection,
+        place: &AssociatedData<'_>,
+        plain: &[u8],
+    ) -> rusqlite::Result<Result<Sealed>> {
         Ok(self.seal_with(&schema::key_id(store)?, place, plain))
     }
 
     /// The same for several in one transaction, with the key that the store has named in it.
-    pub(crate) fn seal_with(&self, key_id: &str, place: &Place<'_>, plain: &[u8]) -> Result<Sealed> {
+    pub(crate) fn seal_with(&self, key_id: &str, place: &AssociatedData<'_>, plain: &[u8]) -> Result<Sealed> {
         seal(&*self.key(key_id, place)?, &self.instance, place, plain)
     }
 
     /// Opens what was sealed for this place. Anything else is refused: an unknown key as `config`, all else as `store`.
-    pub(crate) fn open(&self, place: &Place<'_>, sealed: &Sealed) -> Result<Zeroizing<Vec<u8>>> {
+    pub(crate) fn open(&self, place: &AssociatedData<'_>, sealed: &Sealed) -> Result<Zeroizing<Vec<u8>>> {
         open(&*self.key(&sealed.key_id, place)?, &self.instance, place, sealed)
     }
 
-    fn key(&self, id: &str, place: &Place<'_>) -> Result<Arc<Key>> {
+    fn key(&self, id: &str, place: &AssociatedData<'_>) -> Result<Arc<Key>> {
         self.ring.find(id)?.ok_or_else(|| {
             let message = format!("the store needs the key {id} for a secret, but here is {}", self.ring.ids());
             place.named(Error::new(ErrorKind::Config, message).hint(
@@ -76,7 +81,7 @@ impl Seal {
     }
 
     /// The same for a text.
-    pub(crate) fn open_text(&self, place: &Place<'_>, sealed: &Sealed) -> Result<Secret> {
+    pub(crate) fn open_text(&self, place: &AssociatedData<'_>, sealed: &Sealed) -> Result<Secret> {
         let plain = self.open(place, sealed)?;
         let text = std::str::from_utf8(&plain)
             .map_err(|_| Error::new(ErrorKind::Store, "a sealed text is not UTF-8").with("table", place.table))?;
@@ -84,7 +89,7 @@ impl Seal {
     }
 }
 
-impl Place<'_> {
+impl AssociatedData<'_> {
     fn named(&self, error: Error) -> Error {
         error.with("table", self.table).with("row", self.row.join(" "))
     }
@@ -102,7 +107,7 @@ impl Place<'_> {
 }
 
 /// Seals with this key.
-pub(crate) fn seal(key: &Key, instance: &str, place: &Place<'_>, plain: &[u8]) -> Result<Sealed> {
+pub(crate) fn seal(key: &Key, instance: &str, place: &AssociatedData<'_>, plain: &[u8]) -> Result<Sealed> {
     let nonce = random::<NONCE>()?;
     let payload = Payload { msg: plain, aad: &place.bound_to(instance, &key.id) };
     let sealed = XChaCha20Poly1305::new((&*key.bytes).into())
@@ -111,7 +116,7 @@ pub(crate) fn seal(key: &Key, instance: &str, place: &Place<'_>, plain: &[u8]) -
     Ok(Sealed { key_id: key.id.clone(), bytes: [&nonce[..], &sealed].concat() })
 }
 
-fn open(key: &Key, instance: &str, place: &Place<'_>, sealed: &Sealed) -> Result<Zeroizing<Vec<u8>>> {
+fn open(key: &Key, instance: &str, place: &AssociatedData<'_>, sealed: &Sealed) -> Result<Zeroizing<Vec<u8>>> {
     let damaged = || {
         place.named(Error::new(ErrorKind::Store, "a sealed value was changed, or moved from where it belongs").hint(
             "somebody or something wrote to the store: find out who, then put back the last backup of the data \

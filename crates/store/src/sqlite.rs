@@ -11,7 +11,7 @@ use rusqlite::{Connection, ErrorCode, MAIN_DB, OpenFlags, config::DbConfig};
 use tokio::sync::Semaphore;
 use trunkline_core::{Error, ErrorKind, Result};
 
-use crate::{Fault, intact};
+use crate::{Fault, checksum};
 
 /// How many reads may go on at once.
 const READERS: usize = 4;
@@ -67,7 +67,7 @@ pub(crate) fn wait(tries: i32) -> bool {
 fn prepare(connection: &Connection) -> rusqlite::Result<()> {
     connection.set_prepared_statement_cache_capacity(STATEMENTS);
     connection.set_db_config(DbConfig::SQLITE_DBCONFIG_ENABLE_QPSG, true)?;
-    intact::functions(connection)
+    checksum::functions(connection)
 }
 
 /// Runs a statement that returns nothing, and keeps it prepared.

@@ -9,7 +9,7 @@ use crate::{
     Store,
     connections::{exists, unknown},
     now,
-    seal::{Place, Seal, Sealed},
+    seal::{AssociatedData, Seal, Sealed},
 };
 
 /// Each version is sealed for itself: an old one cannot be put back under a new number.
@@ -32,7 +32,7 @@ impl Vault for Store {
             if !exists(store, &name)? {
                 return Ok(Ok(None));
             }
-            let place = Place { table: "vault", row: &[&name], field: &field(expected + 1) };
+            let place = AssociatedData { table: "vault", row: &[&name], field: &field(expected + 1) };
             let sealed = match seal.seal(store, &place, content.expose().as_bytes())? {
                 Ok(sealed) => sealed,
                 Err(error) => return Ok(Err(error)),
@@ -67,7 +67,7 @@ fn entry(store: &rusqlite::Connection, seal: &Seal, connection: &str) -> rusqlit
         |row: &rusqlite::Row<'_>| Ok((row.get::<_, i64>(0)?, Sealed { key_id: row.get(1)?, bytes: row.get(2)? }));
     let found = statement.query_row([connection], sealed).optional()?;
     Ok(found.map(|(version, sealed)| {
-        let place = Place { table: "vault", row: &[connection], field: &field(version) };
+        let place = AssociatedData { table: "vault", row: &[connection], field: &field(version) };
         let content = seal.open_text(&place, &sealed)?;
         Ok(VaultEntry { version: version.unsigned_abs(), content })
     }))

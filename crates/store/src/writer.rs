@@ -26,7 +26,7 @@ use trunkline_engine::RunId;
 
 use crate::{
     Fault,
-    row::Row,
+    event_row::Row,
     sqlite::{execute, fault, file_fault},
 };
 

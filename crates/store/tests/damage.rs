@@ -8,8 +8,8 @@ use std::{collections::BTreeMap, fs};
 use serde_json::json;
 use support::{Home, accepted, connection, item, logged, settings, started};
 use trunkline_core::{Error, ErrorKind, Result, Secret, SignIn, Vault};
-use trunkline_engine::{Fired, Flush, ItemOutcome, Journal, RunEvent, RunId, RunStatus, StepPath};
-use trunkline_store::{FlowToKeep, Store};
+use trunkline_engine::{Flush, ItemOutcome, Journal, RunEvent, RunId, RunStatus, StepPath, TriggerEvent};
+use trunkline_store::{FlowToSave, Store};
 
 const RUNS: [&str; 3] = ["a1", "b2", "c3"];
 const KEYS: [&str; 4] = ["k0", "k7", "k39", "never"];
@@ -22,7 +22,7 @@ async fn filled(home: &Home) {
         assert!(store.replace(name, 0, &Secret::from("tokens"), &SignIn::default()).await.unwrap());
     }
     for name in ["copy", "other"] {
-        let flow = FlowToKeep {
+        let flow = FlowToSave {
             name: name.into(),
             version: format!("{name} v1"),
             document: json!({ "name": name, "about": "a flow".repeat(20) }),
@@ -30,12 +30,12 @@ async fn filled(home: &Home) {
             input: json!({ "folder": 7 }).as_object().unwrap().clone(),
             active: true,
         };
-        store.keep_flow(flow, false).await.unwrap();
+        store.save_flow(flow, false).await.unwrap();
         store.set_webhook_token(name, vec![7; 32]).await.unwrap();
     }
     store.set_webhook_secret("copy", &Secret::from("signing")).await.unwrap();
     let keys = (0..40).map(|key| format!("k{key}")).collect();
-    store.take(Fired { flow: "copy".into(), keys, through: Some(9) }).await.unwrap();
+    store.remember_trigger(TriggerEvent { flow: "copy".into(), keys, through: Some(9) }).await.unwrap();
     for name in RUNS {
         let run = accepted(&store, name).await;
         for key in 0..60 {
@@ -72,7 +72,7 @@ async fn everything(store: &Store) -> Vec<(String, Read)> {
     let mut all: Vec<(String, Read)> = vec![
         ("connections".into(), told(store.connections().await)),
         ("sign-in events".into(), told(store.sign_in_events(None, 0).await)),
-        ("kept flows".into(), told(store.kept_flows().await)),
+        ("kept flows".into(), told(store.saved_flows().await)),
         ("runs".into(), told(store.runs().await)),
         ("taken".into(), told(store.not_taken("copy", KEYS.map(str::to_owned).to_vec()).await)),
     ];
@@ -82,7 +82,7 @@ async fn everything(store: &Store) -> Vec<(String, Read)> {
         all.push((format!("tokens of {name}"), told(tokens)));
     }
     for name in ["copy", "other"] {
-        all.push((format!("flow {name}"), told(store.kept_flow(name).await)));
+        all.push((format!("flow {name}"), told(store.saved_flow(name).await)));
         all.push((format!("version of {name}"), told(store.flow(&format!("{name} v1")).await)));
     }
     for name in RUNS.into_iter().chain(["d4"]) {

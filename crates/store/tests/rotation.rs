@@ -17,7 +17,7 @@ use serde_json::json;
 use support::{Home, accepted, connection, events, logged, settings};
 use trunkline_core::{ErrorKind, Secret, SignIn, Vault};
 use trunkline_engine::{Flush, Journal, RunEvent, RunId};
-use trunkline_store::{KeySource, Rotated, Store};
+use trunkline_store::{KeySource, RotationReport, Store};
 
 const HOME: &str = "TRUNKLINE_STORE_TEST_HOME";
 
@@ -83,7 +83,7 @@ fn keys(home: &Home) -> Vec<String> {
     fs::read_to_string(home.key()).unwrap().lines().map(str::to_owned).collect()
 }
 
-async fn rotate(store: &Store) -> Rotated {
+async fn rotate(store: &Store) -> RotationReport {
     store.rotate_key(|_| ()).await.unwrap()
 }
 

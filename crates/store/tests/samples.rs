@@ -8,7 +8,7 @@ use std::{fs, path::Path};
 use serde_json::json;
 use support::{Home, events};
 use trunkline_core::{ErrorKind, Vault};
-use trunkline_engine::{Before, Fired, Flush, ItemOutcome, Journal, RunEvent, RunId};
+use trunkline_engine::{Flush, ItemOutcome, Journal, PreviousOutcome, RunEvent, RunId, TriggerEvent};
 use trunkline_store::{KeySource, Store};
 
 /// A copy of a sample, open.
@@ -60,15 +60,15 @@ async fn a_store_of_version_1_is_read_and_goes_on() {
 async fn a_store_of_version_4_is_read_and_goes_on() {
     let home = Home::new();
     let store = sample(&home, "4");
-    let kept = store.kept_flow("copy").await.unwrap();
+    let kept = store.saved_flow("copy").await.unwrap();
     assert_eq!((&*kept.version, kept.active, kept.through), ("v1", true, Some(1_790_000_000_000)));
     assert_eq!((&kept.connections["source"], &kept.input["folder"]), (&"dam".to_owned(), &json!(7)));
     assert_eq!((kept.token_hash.as_deref(), kept.has_secret), (Some(&[7; 32][..]), true));
     assert_eq!(store.webhook_secret("copy").await.unwrap().unwrap().expose(), "sample-signing-secret");
-    let fired = Fired { flow: "copy".into(), keys: vec!["delivery-1".into()], through: None };
+    let fired = TriggerEvent { flow: "copy".into(), keys: vec!["delivery-1".into()], through: None };
     let (next, started) = (RunId("5a3b1e000004".into()), support::started(2));
     let document = store.flow("v1").await.unwrap();
-    let earlier = store.accept_fired(&next, "v1", &document, started, &fired).await.unwrap();
+    let earlier = store.accept_triggered(&next, "v1", &document, started, &fired).await.unwrap();
     assert_eq!(earlier, Some(RunId("5a3b1e000003".into())));
 }
 
@@ -81,7 +81,7 @@ async fn a_run_of_version_4_goes_on_with_what_is_remembered_across_runs() {
     let (step, key, once) = ("files".into(), "a".to_owned(), Some("v1".to_owned()));
     let done = RunEvent::ItemFinished { step, key, outcome: ItemOutcome::Done, once, at: 9 };
     store.append(&run, vec![done], Flush::Now).await.unwrap();
-    let before = Some(Before { run: run.clone(), fingerprint: "v1".into(), unknown: false });
+    let before = Some(PreviousOutcome { run: run.clone(), fingerprint: "v1".into(), unknown: false });
     assert_eq!(store.before(&run, &"files".into(), "a").await.unwrap(), before);
     let started = events(&store, &run).await.swap_remove(0);
     let next = RunId("5a3b1e000004".into());
@@ -97,13 +97,13 @@ async fn a_store_of_version_5_is_read_and_goes_on() {
     let run = RunId("5a3b1e000005".into());
     let next = support::accepted(&store, "5a3b1e000006").await;
     for (key, unknown) in [("a", false), ("b", false), ("c", true)] {
-        let before = Before { run: run.clone(), fingerprint: format!("{key} v1"), unknown };
+        let before = PreviousOutcome { run: run.clone(), fingerprint: format!("{key} v1"), unknown };
         assert_eq!(store.before(&next, &"files".into(), key).await.unwrap(), Some(before));
     }
     let unknown = store.items(&run, Some("unknown"), None, 10).await.unwrap();
     assert_eq!((unknown.len(), &*unknown[0].key), (1, "c"));
     let found = events(&store, &run).await;
-    assert!(matches!(&found[4], RunEvent::StepSettled { output, .. } if output["id"] == 9), "{:?}", found[4]);
+    assert!(matches!(&found[4], RunEvent::StepResolved { output, .. } if output["id"] == 9), "{:?}", found[4]);
     let kept: String =
         home.sqlite().query_row("SELECT event FROM events WHERE kind = 'step_settled'", [], |row| row.get(0)).unwrap();
     assert!(kept.contains("\"output\":null"), "what a person gives is sealed: {kept}");

@@ -8,7 +8,7 @@ use std::{fs, path::Path};
 use bytes::Bytes;
 use futures::{StreamExt, TryStreamExt, stream};
 use support::{Home, accepted};
-use trunkline_core::{Error, ErrorKind, FileRef, FileStream, Position, Result, Spill};
+use trunkline_core::{Error, ErrorKind, FileRef, FileStream, Position, Result, Staging};
 use trunkline_engine::{Flush, Journal, RunEvent, RunStatus};
 
 fn file() -> FileRef {
@@ -41,26 +41,26 @@ fn names(folder: &Path) -> Vec<String> {
 async fn a_copy_is_opened_at_any_byte_by_its_version_and_by_no_other() {
     let home = Home::new();
     let store = home.open().unwrap();
-    let copy = store.spill("r1", "a", &file(), pieces(&[Ok("01234"), Ok("56789")])).await.unwrap();
+    let copy = store.staging("r1", "a", &file(), pieces(&[Ok("01234"), Ok("56789")])).await.unwrap();
     let (size, version) = (copy.size, copy.version.clone());
     assert_eq!((size, text(copy).await), (Some(10), "0123456789".into()));
     let at = |byte| Position { byte, version: version.clone() };
     assert!(at(0).is_spilled());
     for byte in [0, 4, 10, 11] {
-        let rest = store.spilled("r1", "a", &at(byte)).await.unwrap().unwrap();
+        let rest = store.staged("r1", "a", &at(byte)).await.unwrap().unwrap();
         assert_eq!(text(rest).await, "0123456789".get(byte as usize..).unwrap_or_default());
     }
     // Another process finds it, too.
-    assert!(home.open().unwrap().spilled("r1", "a", &at(0)).await.unwrap().is_none(), "no run r1 is in the store");
+    assert!(home.open().unwrap().staged("r1", "a", &at(0)).await.unwrap().is_none(), "no run r1 is in the store");
     let others = ["", "\"etag\"", "spilled:", "spilled:../../../trunkline.db", &format!("spilled:{}", "0".repeat(64))];
     for other in others {
         let position = Position { byte: 0, version: Some(other.to_owned()) };
-        assert!(store.spilled("r1", "a", &position).await.unwrap().is_none(), "{other}");
+        assert!(store.staged("r1", "a", &position).await.unwrap().is_none(), "{other}");
     }
     for run in ["../r1", "", "R1"] {
-        assert!(store.spill(run, "a", &file(), pieces(&[])).await.is_err(), "{run}");
+        assert!(store.staging(run, "a", &file(), pieces(&[])).await.is_err(), "{run}");
     }
-    assert!(store.spill("r1", "../a", &file(), pieces(&[])).await.is_err());
+    assert!(store.staging("r1", "../a", &file(), pieces(&[])).await.is_err());
 }
 
 #[tokio::test]
@@ -69,18 +69,18 @@ async fn a_step_has_one_copy_and_nothing_stays_of_one_that_breaks_off() {
     let store = home.open().unwrap();
     let run = home.data().join("spill/r1");
     for step in ["a", "a-b"] {
-        store.spill("r1", step, &file(), pieces(&[Ok("one")])).await.unwrap();
+        store.staging("r1", step, &file(), pieces(&[Ok("one")])).await.unwrap();
     }
-    store.spill("r1", "a", &file(), pieces(&[Ok("two")])).await.unwrap();
+    store.staging("r1", "a", &file(), pieces(&[Ok("two")])).await.unwrap();
     assert_eq!(names(&run).len(), 2);
-    let error = store.spill("r1", "a", &file(), pieces(&[Ok("thr"), Err("cut")])).await.unwrap_err();
+    let error = store.staging("r1", "a", &file(), pieces(&[Ok("thr"), Err("cut")])).await.unwrap_err();
     assert_eq!((error.kind(), names(&run).len()), (ErrorKind::Unavailable, 1), "{error:?}");
-    store.unspill("r1", Some("a")).await;
+    store.unstage("r1", Some("a")).await;
     assert_eq!(names(&run).len(), 1);
-    store.unspill("r1", Some("a-b")).await;
+    store.unstage("r1", Some("a-b")).await;
     assert_eq!(names(&run), [""; 0]);
-    store.unspill("r1", None).await;
-    store.unspill("r2", None).await;
+    store.unstage("r1", None).await;
+    store.unstage("r2", None).await;
     assert_eq!(names(&home.data().join("spill")), [""; 0]);
 }
 
@@ -89,7 +89,7 @@ async fn a_place_that_cannot_be_written_to_is_named() {
     let home = Home::new();
     let store = home.open().unwrap();
     fs::write(home.data().join("spill"), "in the way").unwrap();
-    let error = store.spill("r1", "a", &file(), pieces(&[Ok("one")])).await.unwrap_err();
+    let error = store.staging("r1", "a", &file(), pieces(&[Ok("one")])).await.unwrap_err();
     let place = home.data().join("spill/r1").display().to_string();
     assert_eq!((error.kind(), error.context("directory")), (ErrorKind::Store, Some(&*place)), "{error:?}");
     assert!(error.message().contains("film.mp4 (10 bytes)") && error.advice().is_some(), "{error:?}");
@@ -111,7 +111,7 @@ async fn copies_are_kept_for_runs_that_can_be_resumed_with_what_was_sent() {
         ("cancelled", Some((RunStatus::Cancelled, now))),
     ] {
         let run = accepted(&store, name).await;
-        store.spill(name, "a", &file(), pieces(&[Ok("one")])).await.unwrap();
+        store.staging(name, "a", &file(), pieces(&[Ok("one")])).await.unwrap();
         if let Some((status, at)) = ended {
             let finished = RunEvent::Finished { status, error: None, at };
             store.append(&run, vec![finished], Flush::Now).await.unwrap();
@@ -119,7 +119,7 @@ async fn copies_are_kept_for_runs_that_can_be_resumed_with_what_was_sent() {
     }
     // A process that goes on for long sweeps when a run begins to spill, before what that brings.
     accepted(&store, "another").await;
-    store.spill("another", "a", &file(), pieces(&[Ok("one")])).await.unwrap();
+    store.staging("another", "a", &file(), pieces(&[Ok("one")])).await.unwrap();
     let all = home.data().join("spill");
     assert_eq!(names(&all), ["another", "at-work", "failed"]);
     fs::create_dir(all.join("unknown")).unwrap();

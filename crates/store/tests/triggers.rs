@@ -8,23 +8,23 @@ use std::{collections::BTreeSet, sync::Arc};
 use serde_json::json;
 use support::{Home, started};
 use trunkline_core::Result;
-use trunkline_engine::{Fired, Journal, RunId};
-use trunkline_store::{FlowToKeep, Store};
+use trunkline_engine::{Journal, RunId, TriggerEvent};
+use trunkline_store::{FlowToSave, Store};
 
-fn fired(keys: &[&str], through: Option<u64>) -> Fired {
-    Fired { flow: "copy".into(), keys: texts(keys), through }
+fn fired(keys: &[&str], through: Option<u64>) -> TriggerEvent {
+    TriggerEvent { flow: "copy".into(), keys: texts(keys), through }
 }
 
 fn texts(keys: &[&str]) -> Vec<String> {
     keys.iter().map(|key| (*key).to_owned()).collect()
 }
 
-async fn accept(store: &Store, run: &str, fired: &Fired) -> Result<Option<RunId>> {
-    store.accept_fired(&RunId(run.into()), "v1", &json!({ "name": "copy" }), started(1), fired).await
+async fn accept(store: &Store, run: &str, fired: &TriggerEvent) -> Result<Option<RunId>> {
+    store.accept_triggered(&RunId(run.into()), "v1", &json!({ "name": "copy" }), started(1), fired).await
 }
 
 async fn kept(store: &Store) {
-    let flow = FlowToKeep {
+    let flow = FlowToSave {
         name: "copy".into(),
         version: "v1".into(),
         document: json!({ "name": "copy" }),
@@ -32,7 +32,7 @@ async fn kept(store: &Store) {
         input: Default::default(),
         active: true,
     };
-    store.keep_flow(flow, true).await.unwrap();
+    store.save_flow(flow, true).await.unwrap();
 }
 
 async fn new(store: &Store, keys: &[&str]) -> BTreeSet<String> {
@@ -40,7 +40,7 @@ async fn new(store: &Store, keys: &[&str]) -> BTreeSet<String> {
 }
 
 async fn through(store: &Store) -> Option<u64> {
-    store.kept_flow("copy").await.unwrap().through
+    store.saved_flow("copy").await.unwrap().through
 }
 
 #[tokio::test]
@@ -91,8 +91,8 @@ async fn what_is_handed_to_nobody_is_taken_too() {
     let store = home.open().unwrap();
     kept(&store).await;
     assert_eq!(through(&store).await, None);
-    store.take(fired(&["x"], Some(5))).await.unwrap();
-    store.take(fired(&["x", "y"], Some(6))).await.unwrap();
+    store.remember_trigger(fired(&["x"], Some(5))).await.unwrap();
+    store.remember_trigger(fired(&["x", "y"], Some(6))).await.unwrap();
     assert_eq!((through(&store).await, new(&store, &["x", "y"]).await.len()), (Some(6), 0));
     // A flow that is replaced goes on where it was; one that begins anew as well, but for the time.
     kept(&store).await;
@@ -110,7 +110,7 @@ async fn keys_that_nobody_shows_any_more_are_forgotten_after_30_days() {
     let home = Home::new();
     let store = home.open().unwrap();
     kept(&store).await;
-    store.take(fired(&["old", "shown", "young"], None)).await.unwrap();
+    store.remember_trigger(fired(&["old", "shown", "young"], None)).await.unwrap();
     let age = |key: &str, days: i64| {
         let sql = "UPDATE taken SET at = at - ?2 WHERE key = ?1";
         home.sqlite().execute(sql, rusqlite::params![key, days * DAY + 1]).unwrap();
@@ -119,6 +119,6 @@ async fn keys_that_nobody_shows_any_more_are_forgotten_after_30_days() {
     age("shown", 30);
     age("young", 29);
     assert!(new(&store, &["shown"]).await.is_empty(), "that it is still there is remembered");
-    store.take(fired(&["next"], None)).await.unwrap();
+    store.remember_trigger(fired(&["next"], None)).await.unwrap();
     assert_eq!(new(&store, &["old", "shown", "young", "next"]).await, BTreeSet::from(["old".into()]));
 }

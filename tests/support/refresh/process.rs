@@ -17,7 +17,7 @@ use tokio::{
     time::{sleep, sleep_until, timeout},
 };
 use trunkline_core::{Connections, Context, Result, Retry, Secret, SignIn, Vault, VaultEntry, VaultSlot, async_trait};
-use trunkline_rest::{Auth, Client, ClientAuth, Limits, OAuth, Table};
+use trunkline_rest::{Auth, Client, ClientAuth, ClientLimits, OAuth, Table};
 use trunkline_store::{KeySource, Store};
 
 use super::CONNECTION;
@@ -120,7 +120,7 @@ impl Setup {
                 Grant::Client => trunkline_rest::Grant::ClientCredentials,
             },
         };
-        let limits = Limits { attempt: self.attempt, ..Limits::default() };
+        let limits = ClientLimits { attempt: self.attempt, ..ClientLimits::default() };
         let builder = Client::builder("the DAM", self.base.parse().unwrap(), &TABLE).private_network(true);
         builder.limits(limits).auth(Auth::OAuth(oauth), VaultSlot::new(CONNECTION, vault)).build().unwrap()
     }

@@ -12,7 +12,7 @@ mod values;
 use minijinja::{Environment, Error, ErrorKind, State, Value, value::Rest};
 use serde::Serialize;
 
-use crate::{expression::OUTPUT_LIMIT, kinds::Kinds};
+use crate::{json_kinds::Kinds, template::OUTPUT_LIMIT};
 
 pub use table::FILTERS;
 
@@ -235,7 +235,7 @@ mod tests {
     use trunkline_core::Diagnostic;
 
     use super::*;
-    use crate::{Template, expression::Scope};
+    use crate::{Template, template::Scope};
 
     fn yields(expression: &str, input: &Value) -> trunkline_core::Result<Value> {
         let mut found = Vec::new();

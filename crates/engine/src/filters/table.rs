@@ -1,7 +1,7 @@
 //! The table of the filters.
 
 use super::{Argument, Example, Filter, Gives, dates, texts, units, values};
-use crate::kinds::Kinds;
+use crate::json_kinds::Kinds;
 
 const TEXT: Kinds = Kinds::TEXT;
 const SCALAR: Kinds = Kinds::TEXT.or(Kinds::NUMBER).or(Kinds::BOOLEAN);

@@ -3,7 +3,7 @@
 use minijinja::{Error, Value};
 
 use super::{Call, MAX_ITEMS, too_many, too_much};
-use crate::expression::{OUTPUT_LIMIT, text_of};
+use crate::template::{OUTPUT_LIMIT, text_of};
 
 pub(super) fn upper(call: &Call<'_>) -> Result<Value, Error> {
     Ok(call.text()?.to_uppercase().into())

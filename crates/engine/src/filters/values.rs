@@ -5,8 +5,8 @@ use serde_json::Value as Json;
 
 use super::{Call, MAX_ITEMS, brief, too_many};
 use crate::{
-    expression::{text_of, to_json},
-    kinds::Kinds,
+    json_kinds::Kinds,
+    template::{text_of, to_json},
 };
 
 pub(super) fn default(call: &Call<'_>) -> Result<Value, Error> {

@@ -31,8 +31,8 @@ pub(super) fn one_of_each() -> Vec<RunEvent> {
         RunEvent::WaitBegan { step: step.clone(), wait: Waiting { signal: Some("a/b \u{0}".into()), until: 7 } },
         RunEvent::WaitBegan { step: step.clone(), wait: Waiting { signal: None, until: 7 } },
         RunEvent::Signalled { name: "Ä/~".into(), payload: value.clone(), at: 6 },
-        RunEvent::Retried { by: id("a2"), at: 7 },
-        RunEvent::StepSettled { step: step.clone(), verdict: Verdict::Done, output: value.clone(), at: 8 },
+        RunEvent::Rerun { by: id("a2"), at: 7 },
+        RunEvent::StepResolved { step: step.clone(), verdict: Verdict::Done, output: value.clone(), at: 8 },
         settled(&"files".into(), "a/b~c", ItemOutcome::Done),
         done_once(&step, "4711", "v\u{0}1"),
         RunEvent::BatchFinished { step: "files".into(), batch: "batch-1".into() },
@@ -78,5 +78,5 @@ pub(super) fn done_once(step: &StepPath, key: &str, once: &str) -> RunEvent {
 
 pub(super) fn settled(step: &StepPath, key: &str, outcome: ItemOutcome) -> RunEvent {
     let (step, key, before) = (step.clone(), key.to_owned(), ItemOutcome::Unknown { error: error() });
-    RunEvent::ItemSettled { step, key, verdict: Verdict::Retry, before, outcome, at: 10 }
+    RunEvent::ItemResolved { step, key, verdict: Verdict::Retry, before, outcome, at: 10 }
 }

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use serde_json::Value;
 use trunkline_core::{Error, ErrorKind, Result, async_trait};
 use trunkline_engine::{
-    Before, Claim, Fired, Flush, Item, ItemOutcome, Journal, RunEvent, RunId, RunSummary, StepPath,
+    Claim, Flush, Item, ItemOutcome, Journal, PreviousOutcome, RunEvent, RunId, RunSummary, StepPath, TriggerEvent,
 };
 
 /// What a journal is asked for that changes something.
@@ -47,16 +47,16 @@ impl<W: Watcher> Journal for Between<W> {
         self.inner.accept(run, version, flow, started, flush).await?;
         self.watcher.after()
     }
-    async fn accept_fired(
+    async fn accept_triggered(
         &self,
         run: &RunId,
         version: &str,
         flow: &Value,
         started: RunEvent,
-        fired: &Fired,
+        fired: &TriggerEvent,
     ) -> Result<Option<RunId>> {
         self.watcher.before(Asked::Accept)?;
-        let earlier = self.inner.accept_fired(run, version, flow, started, fired).await?;
+        let earlier = self.inner.accept_triggered(run, version, flow, started, fired).await?;
         self.watcher.after().map(|()| earlier)
     }
     async fn keep_version(&self, version: &str, flow: &Value) -> Result<()> {
@@ -90,7 +90,7 @@ impl<W: Watcher> Journal for Between<W> {
     ) -> Result<Vec<Item>> {
         self.inner.items(run, status, after, most).await
     }
-    async fn before(&self, run: &RunId, step: &StepPath, key: &str) -> Result<Option<Before>> {
+    async fn before(&self, run: &RunId, step: &StepPath, key: &str) -> Result<Option<PreviousOutcome>> {
         self.inner.before(run, step, key).await
     }
     async fn runs(&self) -> Result<Vec<RunSummary>> {

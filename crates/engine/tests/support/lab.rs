@@ -12,7 +12,7 @@ use std::{
 use serde_json::{Value, json};
 use tokio::time::Instant;
 use trunkline_core::{Connected, Result};
-use trunkline_engine::{Engine, Flow, Journal, Limits, MemoryJournal, Run, RunEvent, RunId, StepPath};
+use trunkline_engine::{Engine, Flow, Journal, MemoryJournal, Run, RunEvent, RunId, RunLimits, StepPath};
 use uuid::Uuid;
 
 use super::{
@@ -61,7 +61,7 @@ pub struct Lab {
     pub name: String,
     pub flow: Flow,
     pub input: Value,
-    pub limits: Limits,
+    pub limits: RunLimits,
     /// Sent when the run has begun.
     pub signals: Vec<(&'static str, Value)>,
     pub forgets: Forgets,
@@ -97,7 +97,7 @@ impl Played {
 
 impl Lab {
     pub fn new(name: &str, flow: &Flow, input: Value) -> Lab {
-        let (name, flow, limits) = (name.to_owned(), flow.clone(), Limits::default());
+        let (name, flow, limits) = (name.to_owned(), flow.clone(), RunLimits::default());
         Lab { name, flow, input, limits, signals: Vec::new(), forgets: nothing, again: None, clock: Instant::now() }
     }
 
@@ -170,7 +170,7 @@ impl Lab {
         engine: &Engine,
         journal: &Arc<MemoryJournal>,
         place: &str,
-    ) -> (RunId, Result<trunkline_engine::Running>) {
+    ) -> (RunId, Result<trunkline_engine::RunHandle>) {
         let Some((before, after)) = self.again else {
             let running = engine.start(&self.flow, self.input.clone(), self.slots(place)).await.unwrap();
             return (running.id().clone(), Ok(running));
@@ -179,7 +179,7 @@ impl Lab {
         let first = self.engine(journal.clone()).start(&self.flow, self.input.clone(), self.slots(place)).await;
         let first = first.unwrap().wait().await.unwrap().id;
         after(&world(place));
-        let running = engine.retry(&first, None, self.slots(place), true).await;
+        let running = engine.rerun_failed(&first, None, self.slots(place), true).await;
         let runs = journal.runs().await.unwrap();
         (runs.into_iter().find(|run| run.id != first).unwrap().id, running)
     }

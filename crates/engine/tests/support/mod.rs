@@ -17,8 +17,8 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 use trunkline_core::{
-    Action, ActionEntry, ActionSpec, AnyAction, AnyClient, Checked, Connected, Connection, Connector, Context,
-    Diagnostic, Effect, Error, ErrorKind, Items, MemoryVault, Registry, Result, VaultSlot, async_trait,
+    Action, ActionEntry, ActionSpec, AnyAction, AnyClient, CheckReport, Connected, Connection, Connector, Context,
+    Diagnostic, Effect, Error, ErrorKind, MemoryVault, Page, Registry, Result, VaultSlot, async_trait,
 };
 use trunkline_engine::Flow;
 
@@ -78,8 +78,8 @@ impl Connector for Shop {
         shared.count("connect");
         Ok(World { made: Mutex::new(vec![settings.world]), ..World::default() })
     }
-    async fn check(_: &World) -> Checked {
-        Checked::default()
+    async fn check(_: &World) -> CheckReport {
+        CheckReport::default()
     }
 }
 
@@ -233,7 +233,7 @@ impl AnyAction for List {
     async fn run(&self, _: &AnyClient, _: Value, _: &Context) -> Result<Value> {
         unreachable!("only listed")
     }
-    async fn page(&self, client: &AnyClient, input: Value, from: Option<Value>, _: &Context) -> Result<Items> {
+    async fn page(&self, client: &AnyClient, input: Value, from: Option<Value>, _: &Context) -> Result<Page> {
         let world = shared(client.downcast_ref().unwrap());
         let times = world.pages.fetch_add(1, Ordering::SeqCst) + 1;
         // `N failures` to begin with.
@@ -244,7 +244,7 @@ impl AnyAction for List {
         let first = (page * 3).saturating_sub(page.min(1));
         let items = (first..first + 3).map(|n| json!({ "name": format!("t{n}") })).collect();
         let next = (page + 1 < input["pages"].as_u64().unwrap()).then(|| (page + 1).into());
-        Ok(Items { items, next, ..Items::default() })
+        Ok(Page { items, next, ..Page::default() })
     }
 }
 

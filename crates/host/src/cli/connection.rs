@@ -7,7 +7,7 @@ use serde_json::{Value, json};
 use tokio::{net::TcpListener, sync::mpsc};
 use trunkline::{
     Runtime,
-    core::{Authorization, Checked, Connected, Error, ErrorKind, ReauthCause, Result, SignInState},
+    core::{Authorization, CheckReport, Connected, Error, ErrorKind, ReauthCause, Result, SignInState},
     rest::Url,
     serve::CALLBACK,
     store::FlowUse,
@@ -66,7 +66,7 @@ pub(crate) async fn connection(runtime: &Runtime, command: ConnectionCommand, ou
                         false => format!("{} (inactive)", used.flow),
                     };
                     let flows = one.flows.iter().map(flow).collect::<Vec<_>>().join(", ");
-                    let connector = match runtime.version_now(&one.connector) {
+                    let connector = match runtime.current_version(&one.connector) {
                         Some(now) => format!("{} (now {now})", one.connector),
                         None => one.connector.clone(),
                     };
@@ -82,10 +82,10 @@ pub(crate) async fn connection(runtime: &Runtime, command: ConnectionCommand, ou
         ConnectionCommand::Check { name } => {
             let checked = match runtime.connect(&name).await {
                 Ok(connected) => connected.check().await,
-                Err(error) if error.context("setting").is_some() => Checked::from(&error),
+                Err(error) if error.context("setting").is_some() => CheckReport::from(&error),
                 Err(error) => return Err(error),
             };
-            let Checked { stages, findings } = &checked;
+            let CheckReport { stages, findings } = &checked;
             let answer = json!({ "connection": name, "ok": checked.is_ok(), "stages": stages, "findings": findings });
             output.show(&answer, || {
                 let rows = stages.iter().map(|one| [one.stage, &one.target, one.outcome.as_str()]);
@@ -104,7 +104,7 @@ pub(crate) async fn connection(runtime: &Runtime, command: ConnectionCommand, ou
         ConnectionCommand::Discover { issuer, into, allow_private_network } => {
             let Some(name) = into else { return discover(&issuer, allow_private_network, output).await };
             let found = trunkline::rest::discover(&issuer, allow_private_network).await?;
-            let changed = runtime.fill_in(&name, &found).await?;
+            let changed = runtime.apply_discovery(&name, &found).await?;
             output.show(&json!({ "changed": name, "settings": changed }), || {
                 let rows = changed.iter().map(|(name, value)| {
                     vec![name.clone(), value.as_str().map_or_else(|| value.to_string(), str::to_owned)]

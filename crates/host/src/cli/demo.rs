@@ -22,8 +22,9 @@ use super::{
     args,
     flow::faults,
     output::Output,
+    progress_display,
     runs::{exit_code, lines},
-    sandbox, watch,
+    sandbox,
 };
 
 const FLOW: &str = include_str!("../../flows/mediaflow-to-mediavalet.json");
@@ -128,7 +129,7 @@ pub(crate) async fn demo(runtime: &Runtime, data: &Path, arguments: args::Demo, 
         flow.name(),
         running.id()
     ));
-    let run = watch::watch(running, output).await?;
+    let run = progress_display::watch(running, output).await?;
     let seconds = since.elapsed().as_secs_f64();
     let report = sandbox.report();
     sandbox.stop().await;

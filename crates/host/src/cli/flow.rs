@@ -4,23 +4,23 @@ use std::{collections::BTreeMap, process::ExitCode};
 
 use serde_json::{Value, json};
 use trunkline::{
-    Keeping, Runtime,
+    Runtime, SaveOptions,
     core::{Diagnostic, Error, ErrorKind, Registry, Result, Secret, Severity},
     engine::{FILTERS, Flow, Journal, Trigger},
-    store::KeptFlow,
+    store::SavedFlow,
 };
 
 use super::{
     args::FlowCommand,
-    beside, json as json_argument,
+    json as json_argument,
     output::{Output, exit, table, time},
-    read,
+    read, sibling_flows,
 };
 
 /// Reads a flow's file; its faults are one error, what may be wrong is said.
 pub(crate) async fn load(runtime: &Runtime, file: &str, slots: &Slots, output: &Output) -> Result<Flow> {
     let text = read(file)?;
-    let flow = beside::read_flow(file, &text).map_err(|found| faults(file, &found))?;
+    let flow = sibling_flows::read_flow(file, &text).map_err(|found| faults(file, &found))?;
     check(runtime, (file, &text), &flow, slots, output).await?;
     Ok(flow)
 }
@@ -55,7 +55,7 @@ pub(crate) async fn validate(
     filled: Option<(&Runtime, Slots)>,
 ) -> Result<ExitCode> {
     let text = read(file)?;
-    let found = match beside::read_flow(file, &text) {
+    let found = match sibling_flows::read_flow(file, &text) {
         Ok(flow) => {
             let found = match filled {
                 Some((runtime, slots)) => {
@@ -132,8 +132,8 @@ pub(crate) async fn flow(runtime: &Runtime, command: FlowCommand, output: &Outpu
                         .hint("what starts a run adds its own members to it"));
                 }
             };
-            let keeping = Keeping { slots, input, inactive, replace };
-            let kept = runtime.keep_flow(&flow, keeping).await?;
+            let keeping = SaveOptions { slots, input, inactive, replace };
+            let kept = runtime.save_flow(&flow, keeping).await?;
             let address = match flow.trigger() {
                 Some(Trigger::Webhook(_)) if kept.token_hash.is_none() => {
                     Some(runtime.new_webhook_address(&kept.name).await?)
@@ -152,7 +152,7 @@ pub(crate) async fn flow(runtime: &Runtime, command: FlowCommand, output: &Outpu
             });
         }
         FlowCommand::List => {
-            let all = runtime.store().kept_flows().await?;
+            let all = runtime.store().saved_flows().await?;
             let mut triggers = Vec::new();
             for one in &all {
                 let document = runtime.store().flow(&one.version).await?;
@@ -170,7 +170,7 @@ pub(crate) async fn flow(runtime: &Runtime, command: FlowCommand, output: &Outpu
             });
         }
         FlowCommand::Show { name } => {
-            let kept = runtime.store().kept_flow(&name).await?;
+            let kept = runtime.store().saved_flow(&name).await?;
             let mut shown = serde_json::to_value(&kept).unwrap_or_default();
             shown["document"] = runtime.store().flow(&kept.version).await?;
             output.json(&shown);
@@ -211,6 +211,6 @@ fn told_once(address: &Secret) -> String {
     )
 }
 
-fn activity(flow: &KeptFlow) -> &'static str {
+fn activity(flow: &SavedFlow) -> &'static str {
     if flow.active { "active" } else { "inactive" }
 }

@@ -1,20 +1,20 @@
 //! The commands: read arguments, ask the [`Runtime`], show the answer to a person or as JSON.
 
 mod args;
-mod beside;
 mod catalogue;
 mod connection;
 mod demo;
 mod flow;
+mod inspect;
 mod items;
 mod key;
-mod net;
 mod output;
+mod progress_display;
+mod redacting_stderr;
 mod runs;
 mod sandbox;
 mod serve;
-mod watch;
-mod watching;
+mod sibling_flows;
 
 use std::{fs, io::Read, path::PathBuf, process::ExitCode};
 
@@ -32,13 +32,14 @@ use output::{Output, exit};
 
 /// Runs the command that the process was started with.
 pub(crate) fn main() -> ExitCode {
-    net::catch_panics();
+    redacting_stderr::catch_panics();
     let arguments = Arguments::parse();
     let output = Output::new(arguments.json);
     // Who serves hears of what goes wrong while nobody waits for it.
     let quiet = if matches!(arguments.command, Command::Serve(_)) { "warn" } else { "off" };
     let filter = tracing_subscriber::EnvFilter::new(arguments.log.as_deref().unwrap_or(quiet));
-    let log = tracing_subscriber::fmt().with_env_filter(filter).with_writer(|| net::Net(std::io::stderr()));
+    let log =
+        tracing_subscriber::fmt().with_env_filter(filter).with_writer(|| redacting_stderr::Net(std::io::stderr()));
     match arguments.log_format {
         LogFormat::Text => log.init(),
         LogFormat::Json => log.json().init(),
@@ -54,7 +55,7 @@ pub(crate) fn main() -> ExitCode {
                 code = stopped(), if !serves => Ok(code),
             };
             // An answer of a login server that nobody stores may cost a connection its sign-in.
-            trunkline::rest::settle().await;
+            trunkline::rest::drain_token_refreshes().await;
             result
         }),
         Err(error) => Err(Error::new(ErrorKind::Internal, "no threads can be started").source(error)),

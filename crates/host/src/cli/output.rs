@@ -8,7 +8,7 @@ use serde::Serialize;
 use serde_json::json;
 use trunkline::core::{Diagnostic, Error, Severity};
 
-use super::net;
+use super::redacting_stderr;
 
 /// What the process ends with; `--help` tells the same.
 pub(crate) mod exit {
@@ -74,7 +74,7 @@ impl Output {
     /// Says something on the way, to a person only.
     pub(crate) fn say(self, text: &str) {
         if !self.json {
-            net::say(text);
+            redacting_stderr::say(text);
         }
     }
 
@@ -89,9 +89,9 @@ impl Output {
     /// Says on standard error what the answer on standard output leaves to be done, as JSON if the user wants that.
     pub(crate) fn note(self, value: &impl Serialize, text: impl FnOnce() -> String) {
         if self.json {
-            return net::say(&net::json(value));
+            return redacting_stderr::say(&redacting_stderr::json(value));
         }
-        net::say(text().trim_end());
+        redacting_stderr::say(text().trim_end());
     }
 
     /// Says what somebody should know although it worked.

@@ -6,16 +6,16 @@ use serde_json::{Value, json};
 use trunkline::{
     Runtime,
     core::{ErrorKind, Result},
-    engine::{Flow, Journal, Ledger, Run, RunId, RunStatus, Running, Settled, StepPath, Verdict, Waiting},
-    now, standing,
-    store::KeptFlow,
+    engine::{Flow, Journal, Ledger, Resolution, Run, RunHandle, RunId, RunStatus, StepPath, Verdict, Waiting},
+    now, run_view,
+    store::SavedFlow,
 };
 
 use super::{
     args::{RunsCommand, SettleAs},
-    demo, flow, items, json as json_argument,
+    demo, flow, inspect, items, json as json_argument,
     output::{Output, exit, plain, table, time},
-    watch, watching,
+    progress_display,
 };
 
 /// Runs a kept flow, or a file where no flow of this name is kept; says which.
@@ -30,7 +30,7 @@ pub(crate) async fn run(
     let running = match kept(runtime, name).await? {
         Some(kept) => {
             output.say(&format!("the kept flow {name}, version {}", kept.version));
-            runtime.start_kept(name, input, slots).await?
+            runtime.start_saved(name, input, slots).await?
         }
         None => {
             let flow = flow::load(runtime, name, &slots, output).await?;
@@ -42,11 +42,11 @@ pub(crate) async fn run(
 }
 
 /// The kept flow of this name; nothing if a file is meant.
-async fn kept(runtime: &Runtime, name: &str) -> Result<Option<KeptFlow>> {
+async fn kept(runtime: &Runtime, name: &str) -> Result<Option<SavedFlow>> {
     match name {
         "-" => Ok(None),
         path if path.contains(['/', '\\']) => Ok(None),
-        name => match runtime.store().kept_flow(name).await {
+        name => match runtime.store().saved_flow(name).await {
             Ok(kept) => Ok(Some(kept)),
             Err(error) if error.kind() == ErrorKind::NotFound && Path::new(name).exists() => Ok(None),
             Err(error) if error.kind() == ErrorKind::NotFound => {
@@ -60,19 +60,19 @@ async fn kept(runtime: &Runtime, name: &str) -> Result<Option<KeptFlow>> {
 /// A kept flow, or that of a file where no flow of this name is kept, linked with those it calls.
 async fn corrected(runtime: &Runtime, name: &str, output: &Output) -> Result<Flow> {
     match kept(runtime, name).await? {
-        Some(_) => runtime.link(&runtime.kept_flow(name).await?.1).await,
+        Some(_) => runtime.link(&runtime.saved_flow(name).await?.1).await,
         None => flow::load(runtime, name, &BTreeMap::new(), output).await,
     }
 }
 
 /// Watches a run to its end and shows what became of it.
-async fn finish(running: Running, output: &Output) -> Result<ExitCode> {
+async fn finish(running: RunHandle, output: &Output) -> Result<ExitCode> {
     output.say(&format!(
         "run {}; if it is interrupted, `trunkline runs resume {}` goes on",
         running.id(),
         running.id()
     ));
-    let run = watch::watch(running, output).await?;
+    let run = progress_display::watch(running, output).await?;
     output.show(&run, || summary(&run));
     if let (Some(error), false) = (&run.error, output.is_json()) {
         output.error(error);
@@ -95,7 +95,7 @@ pub(crate) fn summary(run: &Run) -> String {
     if let Some(retry) = &run.retry {
         text += &format!("it goes over what failed in run {}\n", retry.run);
     }
-    if let Some(by) = &run.retried_by {
+    if let Some(by) = &run.rerun_by {
         text += &format!("what failed was gone over by run {by}\n");
     }
     for (step, wait) in &run.waiting {
@@ -106,7 +106,7 @@ pub(crate) fn summary(run: &Run) -> String {
     }
     if run.status == RunStatus::Running {
         for (step, progress) in run.progress(now()) {
-            text += &format!("\n{step}: {}", watching::far(&progress));
+            text += &format!("\n{step}: {}", inspect::far(&progress));
         }
     }
     for (warning, times) in &run.warnings {
@@ -125,7 +125,7 @@ fn advice(run: &Run) -> String {
     let mut text = String::new();
     if any(|ledger| !ledger.failed.is_empty()) && run.status != RunStatus::Running {
         text += &format!("\nfailed: `trunkline runs items {id} --status failed` lists them");
-        if run.retried_by.is_none() {
+        if run.rerun_by.is_none() {
             text += &format!(", `trunkline runs retry {id}` goes over them again");
         }
     }
@@ -139,8 +139,8 @@ fn advice(run: &Run) -> String {
 }
 
 /// What came of a verdict, and what to do next.
-fn told(settled: &Settled) -> String {
-    let Settled { run, step, verdict, items } = settled;
+fn told(settled: &Resolution) -> String {
+    let Resolution { run, step, verdict, items } = settled;
     let mut text = format!("{step} is settled: {}.", verdict.as_str());
     for item in items {
         let reason = item.outcome.reason().map(|reason| format!(" ({reason})")).unwrap_or_default();
@@ -202,16 +202,16 @@ pub(crate) async fn runs(
         }
         RunsCommand::Show { id } => {
             let run = runtime.engine().run(&runtime.find_run(&id).await?).await?;
-            output.show(&standing(&run), || {
+            output.show(&run_view(&run), || {
                 let error = run.error.as_ref().map(|error| format!("\nerror: {}", plain(&format!("{error:?}"))));
                 summary(&run) + &error.unwrap_or_default()
             });
             Ok(exit::DONE.into())
         }
-        RunsCommand::Tail { id, after } => watching::tail(runtime, &runtime.find_run(&id).await?, after, output).await,
-        RunsCommand::Timeline { id } => watching::timeline(runtime, &runtime.find_run(&id).await?, output).await,
+        RunsCommand::Tail { id, after } => inspect::tail(runtime, &runtime.find_run(&id).await?, after, output).await,
+        RunsCommand::Timeline { id } => inspect::timeline(runtime, &runtime.find_run(&id).await?, output).await,
         RunsCommand::Log { id, step } => {
-            watching::log(runtime, &runtime.find_run(&id).await?, step.as_deref(), output).await
+            inspect::log(runtime, &runtime.find_run(&id).await?, step.as_deref(), output).await
         }
         RunsCommand::Resume { id } => {
             let id = runtime.find_run(&id).await?;
@@ -234,7 +234,7 @@ pub(crate) async fn runs(
                 None => None,
             };
             let before = runtime.engine().run(&id).await?;
-            let running = runtime.retry(&id, flow, unknown).await?;
+            let running = runtime.rerun_failed(&id, flow, unknown).await?;
             let left: u64 = before.ledger.values().flat_map(|ledger| ledger.unknown.values()).sum();
             if left > 0 && !unknown {
                 output.say(&format!(
@@ -251,7 +251,7 @@ pub(crate) async fn runs(
                 SettleAs::Retry => Verdict::Retry,
                 SettleAs::Fail => Verdict::Fail,
             };
-            let settled = runtime.engine().settle(&id, &StepPath::from(&*step), verdict, yields).await?;
+            let settled = runtime.engine().resolve_unknown(&id, &StepPath::from(&*step), verdict, yields).await?;
             output.show(&settled, || told(&settled));
             Ok(exit::DONE.into())
         }

@@ -6,7 +6,7 @@ use serde_json::json;
 use trunkline::{
     Runtime,
     core::{Error, ErrorKind, Result},
-    serve::{ApiToken, Options, Server},
+    serve::{ApiToken, ServeOptions, Server},
 };
 
 use super::{
@@ -18,7 +18,7 @@ pub(crate) async fn serve(runtime: Runtime, data: &Path, arguments: args::Serve,
     let ApiToken { token, file } = ApiToken::of(data)?;
     // Before anything begins, so that no signal finds us without.
     let mut signals = Signals::new()?;
-    let options = Options {
+    let options = ServeOptions {
         listen: arguments.listen,
         public_url: arguments.public_url,
         token,

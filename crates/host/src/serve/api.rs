@@ -20,12 +20,13 @@ use trunkline_core::{Error, ErrorKind, Result, redact};
 use trunkline_engine::{Flush, Journal, StepPath, Verdict};
 
 use super::{
-    App, CALLBACK,
-    answer::{Answer, Refusal, answer, good, object, page},
-    dispatch::Started,
-    events, guard, webhook,
+    App, CALLBACK, auth,
+    dispatcher::Started,
+    events,
+    response::{Answer, Refusal, answer, good, object, page},
+    webhook,
 };
-use crate::{clean, flows::Cause, standing};
+use crate::{clean, flows::Cause, run_view};
 
 /// Longest body, in bytes.
 pub(crate) const MAX_BODY: usize = 1024 * 1024;
@@ -49,7 +50,7 @@ pub(crate) fn router(app: Arc<App>) -> Router {
         .route("/rest/v1/runs/{id}/events", get(events::events))
         .route("/rest/v1/runs/{id}/timeline", get(timeline))
         .route("/rest/v1/runs/{id}/log", get(log))
-        .route_layer(from_fn_with_state(app.clone(), guard::token));
+        .route_layer(from_fn_with_state(app.clone(), auth::token));
     Router::new()
         .route(CALLBACK, get(callback))
         .route("/webhooks/{flow}/{token}", post(webhook::call).options(webhook::asked))
@@ -58,7 +59,7 @@ pub(crate) fn router(app: Arc<App>) -> Router {
         .fallback(async || Refusal::from(Error::new(ErrorKind::NotFound, "there is nothing at this address")))
         .layer(map_response(refused))
         .layer(DefaultBodyLimit::max(MAX_BODY))
-        .layer(from_fn_with_state(app.clone(), guard::host))
+        .layer(from_fn_with_state(app.clone(), auth::host))
         .with_state(app)
 }
 
@@ -112,7 +113,7 @@ async fn callback(State(app): State<Arc<App>>, RawQuery(query): RawQuery) -> Res
 }
 
 async fn flows(State(app): State<Arc<App>>) -> Answer {
-    good(&app.runtime.store().kept_flows().await?)
+    good(&app.runtime.store().saved_flows().await?)
 }
 
 #[derive(Deserialize)]
@@ -127,10 +128,10 @@ struct Start {
 async fn start(State(app): State<Arc<App>>, Path(name): Path<String>, body: Body) -> Answer {
     let start: Start = read(body, "a run is started with `input` and `connections`")?;
     let input = start.input.unwrap_or_else(|| json!({}));
-    let (mut kept, flow) = app.runtime.kept_flow(&name).await?;
+    let (mut kept, flow) = app.runtime.saved_flow(&name).await?;
     kept.connections.extend(start.connections);
-    match app.dispatcher.start(kept, &flow, input, Cause::Called(Flush::Now)).await? {
-        Started::Run(run) | Started::Before(run) => Ok(answer(StatusCode::ACCEPTED, &json!({ "run": run }))),
+    match app.dispatcher.start(kept, &flow, input, Cause::CallOutput(Flush::Now)).await? {
+        Started::Run(run) | Started::Duplicate(run) => Ok(answer(StatusCode::ACCEPTED, &json!({ "run": run }))),
         Started::Skipped => {
             let message = format!("a run of {name} is at work, and the flow says to skip another one");
             Err(Error::new(ErrorKind::Conflict, message).hint("wait until it has ended, or cancel it").into())
@@ -171,7 +172,7 @@ struct Settle {
 async fn settle(State(app): State<Arc<App>>, Path(id): Path<String>, body: Body) -> Answer {
     let Settle { step, verdict, output } = read(body, "a step is settled with `step`, `verdict` and `output`")?;
     let id = app.runtime.find_run(&id).await?;
-    good(&clean(&app.runtime.engine().settle(&id, &StepPath::from(&*step), verdict, output).await?))
+    good(&clean(&app.runtime.engine().resolve_unknown(&id, &StepPath::from(&*step), verdict, output).await?))
 }
 
 async fn runs(State(app): State<Arc<App>>) -> Answer {
@@ -180,7 +181,7 @@ async fn runs(State(app): State<Arc<App>>) -> Answer {
 
 async fn run(State(app): State<Arc<App>>, Path(id): Path<String>) -> Answer {
     let id = app.runtime.find_run(&id).await?;
-    good(&standing(&app.runtime.engine().run(&id).await?))
+    good(&run_view(&app.runtime.engine().run(&id).await?))
 }
 
 async fn timeline(State(app): State<Arc<App>>, Path(id): Path<String>) -> Answer {
@@ -216,7 +217,7 @@ async fn signal(State(app): State<Arc<App>>, Path((id, name)): Path<(String, Str
 
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
-struct Items {
+struct ItemQuery {
     status: Option<String>,
     step: Option<String>,
     from: Option<String>,
@@ -225,9 +226,9 @@ struct Items {
 async fn items(
     State(app): State<Arc<App>>,
     Path(id): Path<String>,
-    query: Result<Query<Items>, QueryRejection>,
+    query: Result<Query<ItemQuery>, QueryRejection>,
 ) -> Answer {
-    let Query(Items { status, step, from }) = query.map_err(|error| {
+    let Query(ItemQuery { status, step, from }) = query.map_err(|error| {
         Error::new(ErrorKind::InvalidInput, format!("items are asked for by `status`, `step` and `from`: {error}"))
     })?;
     let id = app.runtime.find_run(&id).await?;

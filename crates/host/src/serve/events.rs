@@ -16,9 +16,9 @@ use axum::{
 use futures::stream;
 use tokio::sync::OwnedSemaphorePermit;
 use trunkline_core::{CancellationToken, Error, ErrorKind};
-use trunkline_engine::{Happened, RunStatus, Watch};
+use trunkline_engine::{RunEventView, RunStatus, Watch};
 
-use super::{App, answer::Answer};
+use super::{App, response::Answer};
 use crate::clean;
 
 /// How many watch at the same time.
@@ -29,7 +29,7 @@ const HEARTBEAT: Duration = Duration::from_secs(15);
 /// Somebody who watches.
 struct Watcher {
     watch: Watch,
-    first: Option<Happened>,
+    first: Option<RunEventView>,
     closing: CancellationToken,
     _place: OwnedSemaphorePermit,
 }

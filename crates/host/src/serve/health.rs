@@ -14,7 +14,7 @@ use tokio::sync::Notify;
 use trunkline_core::{CancellationToken, Error, ErrorKind, Result, Retry};
 use trunkline_store::{Fault, Store};
 
-use super::answer::answer;
+use super::response::answer;
 use crate::now;
 
 /// How often the store is tried.

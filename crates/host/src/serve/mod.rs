@@ -4,16 +4,16 @@
 //! webhook the token in its address. Every request has to name a host that is ours, so that a page in somebody's browser
 //! cannot reach it under a name of its own.
 
-mod answer;
 mod api;
-mod clock;
-mod dispatch;
+mod api_token;
+mod auth;
+mod dispatcher;
 mod events;
-mod guard;
 mod health;
-mod listen;
+mod listener;
+mod response;
+mod scheduler;
 mod sign_in;
-mod token;
 mod webhook;
 
 use std::{net::SocketAddr, sync::Arc, time::Duration};
@@ -22,15 +22,15 @@ use tokio::{net::TcpListener, sync::Semaphore, task::JoinHandle};
 use trunkline_core::{CancellationToken, Error, ErrorKind, Result, Secret};
 use trunkline_rest::Url;
 
-pub use token::ApiToken;
-pub(crate) use {guard::hash, token::random};
+pub use api_token::ApiToken;
+pub(crate) use {api_token::random, auth::hash};
 
 use crate::Runtime;
-use clock::Clock;
-use dispatch::Dispatcher;
-use guard::Guard;
+use auth::Guard;
+use dispatcher::Dispatcher;
 use health::Health;
-use listen::{MOST, Patient, SILENCE};
+use listener::{MOST, Patient, SILENCE};
+use scheduler::Clock;
 use sign_in::SignIns;
 
 /// Where browsers come back to after a sign-in; what is registered at the vendors.
@@ -38,7 +38,7 @@ pub const CALLBACK: &str = "/rest/v1/oauth2/callback";
 
 /// How it is to serve.
 #[derive(Clone, Debug)]
-pub struct Options {
+pub struct ServeOptions {
     /// Where to listen.
     pub listen: SocketAddr,
     /// What it is called from outside, for sign-ins and webhooks; nothing if it is the address it listens at.
@@ -76,8 +76,8 @@ impl Server {
     ///
     /// Fails with `store` if the store cannot be written, and with `config` if it is to listen on more than this machine without an `https` address of its own: tokens would go
     /// over the network in clear text.
-    pub async fn start(runtime: Runtime, options: Options) -> Result<Server> {
-        let Options { listen, public_url, token, at_once } = options;
+    pub async fn start(runtime: Runtime, options: ServeOptions) -> Result<Server> {
+        let ServeOptions { listen, public_url, token, at_once } = options;
         if !listen.ip().is_loopback() && public_url.as_ref().is_none_or(|url| url.scheme() != "https") {
             return Err(Error::new(ErrorKind::Config, format!("{listen} can be reached from other machines")).hint(
                 "listen on 127.0.0.1, or put a proxy that speaks TLS before it and give its address with `--public-url \

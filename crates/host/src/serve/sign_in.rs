@@ -13,7 +13,7 @@ use tokio::sync::OnceCell;
 use trunkline_core::{Authorization, Connected, Error, ErrorKind, Result};
 use trunkline_rest::Url;
 
-use super::guard::hash;
+use super::auth::hash;
 
 /// How many may be open at once.
 const MOST: usize = 1000;

@@ -17,15 +17,17 @@ use hmac::{Hmac, KeyInit, Mac};
 use serde_json::{Map, Value, json};
 use sha2::Sha256;
 use trunkline_core::{Error, ErrorKind, Result, Retry};
-use trunkline_engine::{Encoding, Fired, Flow, Flush, Run, RunId, RunStatus, Signature, Told, Trigger, Webhook};
-use trunkline_store::KeptFlow;
+use trunkline_engine::{
+    Encoding, Flow, Flush, Run, RunId, RunStatus, Signature, Trigger, TriggerEvent, Webhook, WebhookResponseMode,
+};
+use trunkline_store::SavedFlow;
 
 use super::{
     App,
-    answer::{Answer, Refusal, answer},
     api::{Body, whole},
-    dispatch::Started,
-    guard::hash,
+    auth::hash,
+    dispatcher::Started,
+    response::{Answer, Refusal, answer},
 };
 use crate::flows::Cause;
 
@@ -69,22 +71,22 @@ pub(crate) async fn call(
         return Err(Error::new(ErrorKind::InvalidInput, message).into());
     }
     let input = json!({ "headers": chosen(&headers, webhook), "body": content, "delivery": delivery });
-    let fired = Fired { flow: name.clone(), keys: delivery.into_iter().collect(), through: None };
+    let fired = TriggerEvent { flow: name.clone(), keys: delivery.into_iter().collect(), through: None };
     let cause = match (&fired.keys[..], webhook.answer) {
-        ([], Told::Result) => Cause::Called(Flush::Later),
-        ([], _) => Cause::Called(Flush::Now),
-        _ => Cause::Fired(&fired),
+        ([], WebhookResponseMode::Result) => Cause::CallOutput(Flush::Later),
+        ([], _) => Cause::CallOutput(Flush::Now),
+        _ => Cause::Trigger(&fired),
     };
     let started = app.dispatcher.start(kept, &flow, input, cause).await;
     let (run, again) = match started.map_err(|error| of_callers(&name, error))? {
         Started::Run(run) => (run, false),
-        Started::Before(run) => (run, true),
+        Started::Duplicate(run) => (run, true),
         Started::Skipped => {
             let told = json!({ "skipped": "a run of this flow is at work" });
             return Ok(answer(StatusCode::ACCEPTED, &told));
         }
     };
-    if webhook.answer == Told::Result {
+    if webhook.answer == WebhookResponseMode::Result {
         tokio::select! {
             ended = ended(&app, &run) => {
                 let ended = ended.map_err(|error| of_callers(&name, error))?;
@@ -131,8 +133,8 @@ pub(crate) async fn asked(
 }
 
 /// The active flow whose webhook has this address.
-async fn found(app: &App, name: &str, token: &str) -> Result<(KeptFlow, Flow), Refusal> {
-    let (kept, flow) = match app.runtime.kept_flow(name).await {
+async fn found(app: &App, name: &str, token: &str) -> Result<(SavedFlow, Flow), Refusal> {
+    let (kept, flow) = match app.runtime.saved_flow(name).await {
         Err(error) if error.kind() == ErrorKind::NotFound => return Err(nothing()),
         found => found.map_err(|error| of_callers(name, error))?,
     };

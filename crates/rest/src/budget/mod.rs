@@ -5,11 +5,11 @@
 //! stands behind the first call of every other, so that 10,000 items hold up nobody's single call. Whoever is first in line
 //! watches the clock; all others sleep until they are told. There is no task of its own and no lock across an `await`.
 
-mod line;
-mod pace;
+mod queue;
+mod rate;
 mod shared;
 #[cfg(test)]
-mod simulation;
+mod simulation_tests;
 
 use std::{
     sync::{Arc, Mutex, MutexGuard, PoisonError},
@@ -22,9 +22,9 @@ use tokio::{
 };
 use trunkline_core::{CancellationToken, Error, ErrorKind, Result, Retry};
 
-use crate::Limits;
-use line::{Line, Place};
-use pace::Pace;
+use crate::ClientLimits;
+use queue::{Line, QueuePosition};
+use rate::Pace;
 
 pub(crate) use shared::Identity;
 
@@ -58,9 +58,9 @@ pub(crate) struct Bounds {
 }
 
 impl Bounds {
-    pub(crate) fn new(limits: &Limits, at_once: u32, per_second: u32) -> Bounds {
+    pub(crate) fn new(limits: &ClientLimits, at_once: u32, per_second: u32) -> Bounds {
         let at_once = if at_once == 0 { limits.at_once } else { at_once as usize };
-        let Limits { first_wait, longest_wait, .. } = *limits;
+        let ClientLimits { first_wait, longest_wait, .. } = *limits;
         Bounds { at_once: at_once.max(1), per_second, first_wait, longest_wait }
     }
 }
@@ -261,7 +261,7 @@ impl Budget {
 }
 
 impl State {
-    fn next(&mut self, place: Place, bounds: &Bounds, now: Instant) -> Next {
+    fn next(&mut self, place: QueuePosition, bounds: &Bounds, now: Instant) -> Next {
         if !self.line.is_first(place) || self.under_way >= bounds.at_once {
             return Next::Sleep;
         }
@@ -281,7 +281,7 @@ impl State {
 /// A place in the line, given up when dropped.
 struct Waiting<'a> {
     budget: &'a Budget,
-    place: Place,
+    place: QueuePosition,
     told: Arc<Notify>,
 }
 

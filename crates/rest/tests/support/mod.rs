@@ -73,8 +73,8 @@ pub fn cx() -> Context {
 }
 
 /// The usual bounds with shorter waits.
-pub fn quick() -> Limits {
-    Limits { first_wait: Duration::from_millis(10), ..Limits::default() }
+pub fn quick() -> ClientLimits {
+    ClientLimits { first_wait: Duration::from_millis(10), ..ClientLimits::default() }
 }
 
 pub fn builder(base: &str) -> ClientBuilder {
@@ -184,8 +184,8 @@ impl Connector for Files {
     fn connect(settings: FilesSettings, _: VaultSlot) -> Result<FilesSettings> {
         Ok(settings)
     }
-    async fn check(_: &FilesSettings) -> Checked {
-        Checked::default()
+    async fn check(_: &FilesSettings) -> CheckReport {
+        CheckReport::default()
     }
     async fn open(client: &FilesSettings, _: &Value, from: Position) -> Result<FileStream> {
         let length = client.length;

@@ -1,0 +1,336 @@
+//! JSON Schemas as shapes of values: what is certain about a value before it is there, and whether that can fit what is
+//! wanted. Only what cannot be otherwise is said: where a schema is silent, so are these.
+
+use serde_json::{Map, Value, json};
+use trunkline_core::{Schema, closest};
+
+use crate::{json_kinds::Kinds, template::Node};
+
+/// Shapes that a value may have, each of which happens: the sides of an `if`, a value and its default. Ours alone, so that
+/// it is told from the `anyOf` of a schema, of which nobody knows which happens.
+const EITHER: &str = "either";
+
+/// Formats that exclude each other.
+const FORMATS: [&str; 5] = ["uuid", "date", "date-time", "uri", "email"];
+
+/// The parts of a schema that are alternatives.
+const CHOICES: [&str; 3] = ["anyOf", "oneOf", EITHER];
+
+/// What a schema says of a member.
+pub(crate) enum Member {
+    /// Its shape.
+    Is(Value),
+    /// Nothing.
+    Unknown,
+    /// It is not declared: these are. In an open object there may be others.
+    Missing { open: bool, declared: Vec<String> },
+}
+
+/// The declared name that was meant by one that is not. In an open object only what is all but the same counts, for there
+/// may be others.
+pub(crate) fn meant<'a>(name: &str, open: bool, declared: &'a [String]) -> Option<&'a str> {
+    let mut declared = declared.iter().map(String::as_str);
+    if !open {
+        return closest(name, declared);
+    }
+    let (name, least) = (name.to_lowercase(), usize::from(name.len() > 2));
+    declared.find(|known| strsim::damerau_levenshtein(&name, &known.to_lowercase()) <= least)
+}
+
+fn parts<'a>(schema: &'a Value, name: &str) -> impl Iterator<Item = &'a Value> {
+    schema.get(name).and_then(Value::as_array).into_iter().flatten()
+}
+
+fn choices(schema: &Value) -> Vec<&Value> {
+    CHOICES.iter().flat_map(|name| parts(schema, name)).collect()
+}
+
+/// One of these shapes, each of which happens.
+pub(crate) fn either(shapes: impl IntoIterator<Item = Value>) -> Value {
+    let mut all: Vec<Value> = Vec::new();
+    for shape in shapes {
+        if !all.contains(&shape) {
+            all.push(shape);
+        }
+    }
+    match <[Value; 1]>::try_from(all) {
+        Ok([only]) => only,
+        Err(all) if all.is_empty() => Value::Bool(true),
+        Err(all) => json!({ EITHER: all }),
+    }
+}
+
+/// A value of these kinds.
+pub(crate) fn of_kinds(kinds: Kinds) -> Value {
+    if kinds == Kinds::ANY {
+        return Value::Bool(true);
+    }
+    let names = ["null", "boolean", "integer", "number", "string", "array", "object"];
+    let named: Vec<_> = names.iter().filter(|name| Kinds::named(name).within(kinds)).collect();
+    json!({ "type": named })
+}
+
+pub(crate) fn list_of(item: Value) -> Value {
+    json!({ "type": "array", "items": item })
+}
+
+/// An object with exactly these members.
+pub(crate) fn object_of(members: Map<String, Value>) -> Value {
+    let required: Vec<_> = members.keys().cloned().collect();
+    json!({ "type": "object", "properties": members, "required": required, "additionalProperties": false })
+}
+
+/// The kinds of values that a schema allows.
+pub(crate) fn kinds(schema: &Value) -> Kinds {
+    let union = |all: &[&Value]| all.iter().fold(Kinds::NOTHING, |sum, one| sum.or(kinds(one)));
+    let mut allowed = match schema.get("type") {
+        Some(Value::String(name)) => Kinds::named(name),
+        Some(Value::Array(names)) => {
+            names.iter().filter_map(Value::as_str).fold(Kinds::NOTHING, |sum, name| sum.or(Kinds::named(name)))
+        }
+        _ => Kinds::ANY,
+    };
+    if let Some(constant) = schema.get("const") {
+        allowed = allowed & Kinds::of(constant);
+    }
+    if let Some(values) = schema.get("enum").and_then(Value::as_array) {
+        allowed = allowed & values.iter().fold(Kinds::NOTHING, |sum, value| sum.or(Kinds::of(value)));
+    }
+    for name in CHOICES {
+        let branches: Vec<_> = parts(schema, name).collect();
+        if !branches.is_empty() {
+            allowed = allowed & union(&branches);
+        }
+    }
+    allowed = parts(schema, "allOf").fold(allowed, |sum, one| sum & kinds(one));
+    if allowed == Kinds::NOTHING { Kinds::ANY } else { allowed }
+}
+
+/// All values a schema allows, if it names them.
+pub(crate) fn values(schema: &Value) -> Option<Vec<Value>> {
+    if let Some(constant) = schema.get("const") {
+        return Some(vec![constant.clone()]);
+    }
+    if let Some(values) = schema.get("enum").and_then(Value::as_array) {
+        return Some(values.clone());
+    }
+    let branches = choices(schema);
+    match branches.is_empty() {
+        true => parts(schema, "allOf").find_map(values),
+        false => branches.into_iter().map(values).collect::<Option<Vec<_>>>().map(|all| all.concat()),
+    }
+}
+
+/// What a schema says of a member.
+pub(crate) fn member(schema: &Value, name: &str) -> Member {
+    let Some(object) = schema.as_object() else { return Member::Unknown };
+    if object.contains_key("$ref") || object.contains_key("patternProperties") {
+        return Member::Unknown;
+    }
+    if let Some(Value::Object(constant)) = object.get("const") {
+        return match constant.get(name) {
+            Some(value) => Member::Is(json!({ "const": value })),
+            None => Member::Missing { open: false, declared: constant.keys().cloned().collect() },
+        };
+    }
+    let properties = object.get("properties").and_then(Value::as_object);
+    if let Some(property) = properties.and_then(|all| all.get(name)) {
+        return Member::Is(property.clone());
+    }
+    let (mut found, mut silent) = (Vec::new(), false);
+    let mut declared: Vec<String> = properties.into_iter().flat_map(Map::keys).cloned().collect();
+    let more = object.get("additionalProperties");
+    let mut open = more.is_some_and(|more| *more != Value::Bool(false));
+    let branches = choices(schema).into_iter().filter(|one| !kinds(one).excludes(Kinds::OBJECT));
+    for branch in branches.chain(parts(schema, "allOf")) {
+        match member(branch, name) {
+            Member::Is(shape) => found.push(shape),
+            Member::Unknown => silent = true,
+            Member::Missing { open: also, declared: more } => {
+                open |= also;
+                declared.extend(more);
+            }
+        }
+    }
+    match (found.is_empty(), silent) {
+        (false, false) if found.len() == 1 => Member::Is(found.remove(0)),
+        (false, false) => Member::Is(json!({ "anyOf": found })),
+        (_, true) => Member::Unknown,
+        (true, false) => match more {
+            Some(shape @ Value::Object(_)) if declared.is_empty() => Member::Is(shape.clone()),
+            _ if declared.is_empty() && more != Some(&Value::Bool(false)) => Member::Unknown,
+            _ => Member::Missing { open, declared },
+        },
+    }
+}
+
+/// The shape of the items of a list.
+pub(crate) fn item(schema: &Value) -> Value {
+    if schema.get("prefixItems").is_some() {
+        return Value::Bool(true);
+    }
+    if let Some(items) = schema.get("items") {
+        return items.clone();
+    }
+    if let Some(Value::Array(items)) = schema.get("const") {
+        return either(items.iter().map(|item| json!({ "const": item })));
+    }
+    let lists = choices(schema).into_iter().chain(parts(schema, "allOf"));
+    let lists: Vec<_> = lists.filter(|one| !kinds(one).excludes(Kinds::LIST)).map(item).collect();
+    match <[Value; 1]>::try_from(lists) {
+        Ok([only]) => only,
+        Err(lists) if lists.is_empty() => Value::Bool(true),
+        Err(lists) => json!({ "anyOf": lists }),
+    }
+}
+
+/// The shape of a value that is not null.
+pub(crate) fn without_null(schema: &Value) -> Value {
+    let known = kinds(schema);
+    if known == Kinds::ANY || known.excludes(Kinds::NULL) {
+        return schema.clone();
+    }
+    for name in ["anyOf", "oneOf"] {
+        let left: Vec<_> = parts(schema, name).filter(|one| kinds(one) != Kinds::NULL).collect();
+        if let [only] = left[..] {
+            return only.clone();
+        }
+    }
+    let mut schema = schema.clone();
+    if let Some(names) = schema.get_mut("type").and_then(Value::as_array_mut) {
+        names.retain(|name| name != "null");
+    }
+    schema
+}
+
+/// Why a value of this shape cannot be what is wanted, if it cannot.
+pub(crate) fn mismatch(given: &Value, wanted: &Value) -> Option<String> {
+    if !wanted.is_object() || !given.is_object() {
+        return None;
+    }
+    if given.get(EITHER).is_some() {
+        return parts(given, EITHER).find_map(|one| mismatch(one, wanted));
+    }
+    let (has, wants) = (kinds(given), kinds(wanted));
+    if has.excludes(wants) {
+        return Some(format!("it yields {has}, and {wants} is wanted"));
+    }
+    if let Some(values) = values(given).filter(|values| !values.is_empty()) {
+        let schema = Schema::from(wanted.clone());
+        let faults: Option<Vec<_>> = values.iter().map(|value| schema.check(value).into_iter().next()).collect();
+        return faults.map(|faults| {
+            let fault = faults[0].message.replacen("the document", "it", 1);
+            format!("it yields {}, and {fault}", list(&values))
+        });
+    }
+    let branches: Vec<_> = ["anyOf", "oneOf"].iter().flat_map(|name| parts(wanted, name)).collect();
+    if !branches.is_empty() {
+        let faults: Option<Vec<_>> = branches.iter().map(|one| mismatch(given, one)).collect();
+        let why = |faults: Vec<String>| faults.iter().find(|why| !why.ends_with("null is wanted")).cloned();
+        return faults.and_then(why);
+    }
+    let format = |schema: &Value| schema.get("format").and_then(Value::as_str).map(str::to_owned);
+    if let (Some(has), Some(wants)) = (format(given), format(wanted))
+        && has != wants
+        && [&has, &wants].iter().all(|format| FORMATS.contains(&format.as_str()))
+    {
+        return Some(format!("it yields a {has}, and a {wants} is wanted"));
+    }
+    if has == Kinds::LIST {
+        return mismatch(&item(given), &item(wanted)).map(|why| format!("in the list, {why}"));
+    }
+    if has == Kinds::OBJECT {
+        for name in parts(wanted, "required").filter_map(Value::as_str) {
+            if let Member::Missing { open: false, .. } = member(given, name) {
+                return Some(format!("it yields an object without {name}"));
+            }
+        }
+        let properties = wanted.get("properties").and_then(Value::as_object);
+        return properties.into_iter().flatten().find_map(|(name, wanted)| match member(given, name) {
+            Member::Is(given) => mismatch(&given, wanted).map(|why| format!("of its {name}, {why}")),
+            _ => None,
+        });
+    }
+    None
+}
+
+/// Values for a message: not all of many.
+pub(crate) fn list(values: &[Value]) -> String {
+    let mut text: Vec<_> = values.iter().take(8).map(Value::to_string).collect();
+    if values.len() > 8 {
+        text.push("..".to_owned());
+    }
+    text.join(", ")
+}
+
+/// The schema with everything allowed where an expression stands: the rest of the document can be checked by it.
+pub(crate) fn open(schema: &Value, node: &Node) -> Value {
+    let Some(object) = schema.as_object().filter(|_| !node.is_literal()) else { return schema.clone() };
+    let mut opened = object.clone();
+    let (literals, members): (Vec<_>, Vec<_>) = match node {
+        Node::Expression(_) | Node::Text(_) | Node::Unread => return Value::Bool(true),
+        Node::Literal(_) => return schema.clone(),
+        Node::Array(items) => {
+            let first = parts(schema, "prefixItems").collect::<Vec<_>>();
+            let rest = object.get("items").unwrap_or(&Value::Bool(true));
+            let each = items.iter().enumerate().map(|(index, item)| open(first.get(index).unwrap_or(&rest), item));
+            opened.insert("prefixItems".into(), each.collect());
+            (Vec::new(), Vec::new())
+        }
+        Node::Object(members) => {
+            let literal = |(name, node): &(String, Node)| match node {
+                Node::Literal(value) => Some((name.clone(), value.clone())),
+                _ => None,
+            };
+            (members.iter().filter_map(literal).collect(), members.iter().collect())
+        }
+    };
+    let more = object.get("additionalProperties").filter(|more| more.is_object());
+    for (name, node) in members {
+        let property = object.get("properties").and_then(|all| all.get(name)).or(more);
+        if let Some(property) = property {
+            let property = open(property, node);
+            if let Value::Object(properties) = opened.entry("properties").or_insert_with(|| json!({})) {
+                properties.insert(name.clone(), property);
+            }
+        }
+    }
+    for name in ["const", "enum"] {
+        opened.shift_remove(name);
+    }
+    let possible = |branch: &&Value| {
+        literals.iter().all(|(name, value)| {
+            branch.pointer(&format!("/properties/{name}/const")).is_none_or(|constant| constant == value)
+        })
+    };
+    for name in ["allOf", "anyOf", "oneOf"] {
+        if opened.shift_remove(name).is_none() {
+            continue;
+        }
+        let all: Vec<_> = parts(schema, name).collect();
+        let left: Vec<_> = all.iter().copied().filter(possible).collect();
+        // Where no branch is possible, the choice itself is at fault, and is told as it stands.
+        let (name, left) = match (name, left.is_empty()) {
+            ("allOf", _) | (_, true) => (name, all),
+            _ => ("anyOf", left),
+        };
+        let branches: Vec<_> = left.into_iter().map(|branch| open(branch, node)).collect();
+        // One branch alone says what is wrong in it.
+        let name = if name == "anyOf" && branches.len() == 1 { "allOf" } else { name };
+        merge(&mut opened, name, branches);
+    }
+    opened.into()
+}
+
+/// Adds branches to those that are there.
+fn merge(schema: &mut Map<String, Value>, name: &str, branches: Vec<Value>) {
+    match schema.get_mut(name).and_then(Value::as_array_mut) {
+        Some(known) => known.extend(branches),
+        None => {
+            schema.insert(name.to_owned(), branches.into());
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,97 @@
+use serde_json::{Value, json};
+use trunkline_core::{Diagnostic, Schema};
+
+use super::{Member, either, kinds, member, mismatch, open, values};
+use crate::{Template, json_kinds::Kinds};
+
+fn pointers(schema: Value, document: Value) -> Vec<String> {
+    let template = Template::compile(&document, "", &mut Vec::new());
+    let faults = Schema::from(open(&schema, template.node())).check(&document);
+    faults.into_iter().map(|one: Diagnostic| one.pointer).collect()
+}
+
+#[test]
+fn where_an_expression_stands_anything_fits_and_beside_it_the_schema_holds() {
+    let schema = json!({ "type": "object", "required": ["n"], "additionalProperties": false, "properties": {
+        "n": { "type": "integer" }, "list": { "type": "array", "minItems": 2, "items": { "type": "integer" } },
+        "more": { "type": "object", "additionalProperties": { "type": "integer" } } } });
+    for (document, expected) in [
+        (json!({ "n": "{{ input.n }}" }), vec![]),
+        (json!({ "n": "text" }), vec!["/n"]),
+        (json!({ "list": "{{ input.n }}" }), vec!["/n"]),
+        (json!({ "n": 1, "list": ["{{ input.n }}", 2] }), vec![]),
+        (json!({ "n": 1, "list": ["{{ input.n }}", "x"] }), vec!["/list/1"]),
+        (json!({ "n": 1, "list": ["{{ input.n }}"] }), vec!["/list"]),
+        (json!({ "n": 1, "more": { "a": "{{ input.n }}", "b": "x" } }), vec!["/more/b"]),
+        (json!({ "n": 1, "m": "{{ input.n }}" }), vec!["/m"]),
+    ] {
+        assert_eq!(pointers(schema.clone(), document.clone()), expected, "{document}");
+    }
+}
+
+#[test]
+fn beside_an_expression_the_branch_of_a_choice_is_the_one_its_literals_pick() {
+    let branch = |kind: &str, name: &str| {
+        json!({ "type": "object", "required": ["kind", name], "additionalProperties": false,
+            "properties": { "kind": { "const": kind }, name: { "type": "integer" }, "note": { "type": "string" } } })
+    };
+    let schema = json!({ "oneOf": [branch("box", "width"), branch("ball", "radius")] });
+    for (document, expected) in [
+        (json!({ "kind": "ball", "radius": "{{ input.r }}" }), vec![]),
+        (json!({ "kind": "ball", "note": "{{ input.r }}" }), vec!["/radius"]),
+        (json!({ "kind": "ball", "radius": 1, "width": "{{ input.r }}" }), vec!["/width"]),
+        (json!({ "kind": "ball", "radius": "1", "note": "{{ input.r }}" }), vec!["/radius"]),
+        (json!({ "kind": "cone", "radius": "{{ input.r }}" }), vec!["/kind"]),
+        (json!({ "kind": "{{ input.k }}", "radius": 1 }), vec![]),
+    ] {
+        assert_eq!(pointers(schema.clone(), document.clone()), expected, "{document}");
+    }
+}
+
+#[test]
+fn only_what_cannot_be_otherwise_is_a_mismatch() {
+    let text = json!({ "type": "string" });
+    let file = json!({ "type": "object", "required": ["name"], "properties": { "name": text } });
+    for (given, wanted, fits) in [
+        (json!(true), text.clone(), true),
+        (json!({}), text.clone(), true),
+        (text.clone(), json!({ "type": "integer" }), false),
+        (json!({ "type": "number" }), json!({ "type": "integer" }), true),
+        (json!({ "type": "integer" }), json!({ "type": "number" }), true),
+        (json!({ "type": ["string", "null"] }), text.clone(), true),
+        (json!({ "type": "null" }), text.clone(), false),
+        (json!({ "anyOf": [text, { "type": "integer" }] }), text.clone(), true),
+        (either([text.clone(), json!({ "type": "integer" })]), text.clone(), false),
+        (text.clone(), json!({ "anyOf": [{ "type": "integer" }, { "type": "null" }] }), false),
+        (text.clone(), json!({ "anyOf": [{ "type": "integer" }, text] }), true),
+        (text.clone(), json!({ "enum": ["a"] }), true),
+        (json!({ "enum": ["a", "b"] }), json!({ "enum": ["b", "c"] }), true),
+        (json!({ "enum": ["a", "b"] }), json!({ "enum": ["c"] }), false),
+        (json!({ "const": "x" }), json!({ "type": "string", "pattern": "^/" }), false),
+        (json!({ "type": "string", "format": "date" }), json!({ "type": "string", "format": "uuid" }), false),
+        (text.clone(), json!({ "type": "string", "format": "uuid" }), true),
+        (json!({ "type": "array", "items": text }), json!({ "type": "array", "items": { "type": "integer" } }), false),
+        (json!({ "type": "array" }), json!({ "type": "array", "items": { "type": "integer" } }), true),
+        (file.clone(), json!({ "anyOf": [file, { "type": "null" }] }), true),
+        (json!({ "type": "object", "properties": { "id": true } }), file.clone(), false),
+        (json!({ "type": "object", "properties": { "id": true }, "additionalProperties": true }), file.clone(), true),
+        (json!({ "type": "object", "properties": { "name": { "type": "integer" } } }), file.clone(), false),
+    ] {
+        assert_eq!(mismatch(&given, &wanted).is_none(), fits, "{given} for {wanted}: {:?}", mismatch(&given, &wanted));
+    }
+}
+
+#[test]
+fn what_a_schema_does_not_say_is_not_known() {
+    for schema in
+        [json!(true), json!({}), json!({ "type": "object" }), json!({ "$ref": "#/x", "properties": { "a": {} } })]
+    {
+        assert!(matches!(member(&schema, "b"), Member::Unknown), "{schema}");
+    }
+    let closed = json!({ "allOf": [{ "properties": { "a": { "type": "integer" } } }], "properties": { "c": true } });
+    assert!(matches!(member(&closed, "a"), Member::Is(shape) if kinds(&shape) == Kinds::INTEGER));
+    assert!(matches!(member(&closed, "b"), Member::Missing { open: false, declared } if declared == ["c", "a"]));
+    assert_eq!(kinds(&json!({ "type": "string", "enum": [1] })), Kinds::ANY, "a schema that nothing fits says nothing");
+    assert_eq!(values(&json!({ "oneOf": [{ "const": 1 }, { "const": 2 }] })), Some(vec![json!(1), json!(2)]));
+    assert_eq!(values(&json!({ "oneOf": [{ "const": 1 }, { "type": "string" }] })), None);
+}

@@ -1,0 +1,138 @@
+//! Where in its flow a path of a run lies: which step, and in which items.
+//!
+//! A path is made of step ids and keys of items, and does not say which is which: only the flow does.
+
+use std::sync::Arc;
+
+use crate::{
+    Flow, StepPath,
+    step::{OnError, Step, StepKind},
+};
+
+/// Where a path lies.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(crate) struct StepPosition {
+    /// The path with `*` in place of keys: the same for all items.
+    pub(crate) step: String,
+    /// The items around it, from the outside in.
+    pub(crate) items: Vec<EnclosingItem>,
+}
+
+/// An item, or a batch, that a path leads through.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct EnclosingItem {
+    /// Its own path.
+    pub(crate) path: StepPath,
+    /// What it is called: its key.
+    pub(crate) key: String,
+}
+
+impl StepPosition {
+    /// The keys of the items around it.
+    pub(crate) fn item(&self) -> Option<String> {
+        let keys: Vec<_> = self.items.iter().map(|item| item.key.as_str()).collect();
+        (!keys.is_empty()).then(|| keys.join("/"))
+    }
+}
+
+impl Flow {
+    /// Where a path of a run of this flow lies. What the flow does not know stands as it is.
+    pub(crate) fn place(&self, path: &StepPath) -> StepPosition {
+        let parts: Vec<_> = path.as_str().split('/').filter(|part| !part.is_empty()).collect();
+        let mut place = StepPosition::default();
+        follow(self, &[self.steps()], &parts, 0, &mut place);
+        place
+    }
+}
+
+fn follow(flow: &Flow, lists: &[&Arc<[Step]>], parts: &[&str], at: usize, place: &mut StepPosition) {
+    let Some(id) = parts.get(at) else { return };
+    push(&mut place.step, id);
+    if *id == "~flow" {
+        return follow(flow, &[flow.on_failure()], parts, at + 1, place);
+    }
+    let step = lists.iter().find_map(|steps| find(steps, id));
+    match step.map(|step| &step.kind) {
+        Some(StepKind::Each { steps, .. }) => {
+            let Some(key) = parts.get(at + 1) else { return };
+            push(&mut place.step, "*");
+            let path = StepPath::from(&*parts[..at + 2].join("/"));
+            place.items.push(EnclosingItem { path, key: key.replace("~1", "/").replace("~0", "~") });
+            follow(flow, &[steps], parts, at + 2, place);
+        }
+        Some(StepKind::Parallel(branches)) => {
+            let branches: Vec<_> = branches.iter().map(|(_, steps)| steps).collect();
+            follow(flow, &branches, parts, at + 1, place);
+        }
+        Some(StepKind::Call(sub)) => match flow.callee(&sub.called.flow) {
+            Some(callee) => follow(&callee, &[callee.steps()], parts, at + 1, place),
+            None => parts[at + 1..].iter().for_each(|part| push(&mut place.step, part)),
+        },
+        _ => parts[at + 1..].iter().for_each(|part| push(&mut place.step, part)),
+    }
+}
+
+fn push(path: &mut String, part: &str) {
+    if !path.is_empty() {
+        path.push('/');
+    }
+    path.push_str(part);
+}
+
+/// The step of this id among these, and those that stand in their place or under their conditions: all have the same path.
+fn find<'a>(steps: &'a [Step], id: &str) -> Option<&'a Step> {
+    steps.iter().find_map(|step| {
+        if &*step.id == id {
+            return Some(step);
+        }
+        let handler = match &step.guard.on_error {
+            OnError::Steps(steps) => find(steps, id),
+            _ => None,
+        };
+        handler.or_else(|| match &step.kind {
+            StepKind::If { then, otherwise, .. } => find(then, id).or_else(|| find(otherwise, id)),
+            _ => None,
+        })
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::json;
+
+    #[test]
+    fn keys_are_told_from_steps() {
+        let called = Flow::from_value(json!({ "name": "sub", "steps": [
+            { "id": "all", "each": [1], "steps": [{ "id": "one", "set": {} }] }
+        ], "on_failure": [{ "id": "tell", "set": {} }] }));
+        let called = called.unwrap();
+        let flow = Flow::from_value(json!({ "name": "f", "steps": [
+            { "id": "if", "if": "{{ true }}", "then": [{ "id": "files", "each": [1], "steps": [
+                { "id": "both", "parallel": { "a": [{ "id": "left", "set": {} }],
+                    "b": [{ "id": "parts", "each": [1], "steps": [{ "id": "put", "set": {} }] }] },
+                  "on_error": [{ "id": "mend", "each": [1], "steps": [{ "id": "by", "set": {} }] }] }
+            ] }] },
+            { "id": "sub", "call": "sub" }
+        ] }));
+        let flow = flow.unwrap().link(&|_| Some(called.clone())).unwrap();
+        for (path, step, item) in [
+            ("", "", None),
+            ("files", "files", None),
+            ("files/a~1b", "files/*", Some("a/b")),
+            ("files/both", "files/*", Some("both")),
+            ("files/both/both/left", "files/*/both/left", Some("both")),
+            ("files/7/both/parts/~0flow/put", "files/*/both/parts/*/put", Some("7/~flow")),
+            ("files/7/mend/by/by", "files/*/mend/*/by", Some("7/by")),
+            ("sub/all/1/one", "sub/all/*/one", Some("1")),
+            ("sub/~flow/tell", "sub/~flow/tell", None),
+            ("gone/7/one", "gone/7/one", None),
+        ] {
+            let place = flow.place(&path.into());
+            assert_eq!((&*place.step, place.item().as_deref()), (step, item), "{path}");
+        }
+        let place = flow.place(&"files/7/both/parts/8/put".into());
+        let paths: Vec<_> = place.items.iter().map(|item| item.path.as_str()).collect();
+        assert_eq!(paths, ["files/7", "files/7/both/parts/8"]);
+    }
+}

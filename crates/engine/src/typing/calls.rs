@@ -1,0 +1,124 @@
+//! What filters take and give, in expressions that are not run yet.
+
+use minijinja::machinery::ast::{CallArg, Filter};
+use serde_json::{Map, Value, json};
+use trunkline_core::closest;
+
+use super::{Walk, constant_text};
+use crate::{
+    filters::{self, Gives},
+    json_kinds::Kinds,
+    schema_algebra::{self, either, item, kinds, list_of, of_kinds},
+};
+
+impl Walk<'_> {
+    pub(super) fn filter(&mut self, call: &Filter<'_>) -> Value {
+        let name = call.name;
+        let value =
+            call.expr.as_ref().map(|value| self.missable(name == "default", value)).unwrap_or(Value::Bool(true));
+        let mut arguments = Vec::new();
+        for argument in &call.args {
+            match argument {
+                CallArg::Pos(argument) => arguments.push((argument, self.walk(argument))),
+                _ => {
+                    self.advise(format!("names an argument of {name}"), "arguments are told apart by their order");
+                    return Value::Bool(true);
+                }
+            }
+        }
+        let Some(filter) = filters::find(name) else {
+            let known = filters::FILTERS.iter().map(|filter| filter.name);
+            let hint = match closest(name, known.clone()) {
+                Some(close) => format!("did you mean {close}?"),
+                None => format!("filters: {}", known.collect::<Vec<_>>().join(", ")),
+            };
+            self.advise(format!("uses {name}: there is no filter {name}"), hint);
+            return Value::Bool(true);
+        };
+        if let Some(fault) = filter.count(arguments.len()) {
+            self.error(format!("cannot work: {fault}"));
+            return Value::Bool(true);
+        }
+        if kinds(&value).excludes(filter.takes) {
+            self.error(format!("cannot work: {name} takes {}, not {}", filter.takes, kinds(&value)));
+        }
+        for (index, (_, shape)) in arguments.iter().enumerate() {
+            if let Some(argument) = filter.argument(index)
+                && kinds(shape).excludes(argument.kinds)
+            {
+                let (wants, what) = (argument.kinds, argument.name);
+                self.error(format!("cannot work: {name} takes {wants} as {what}, not {}", kinds(shape)));
+            }
+        }
+        let texts: Vec<_> = arguments.iter().map(|(argument, _)| constant_text(argument)).collect();
+        if let Some(fault) = filter.fault(&texts) {
+            self.error(format!("cannot work: {fault}"));
+        }
+        let shapes: Vec<_> = arguments.into_iter().map(|(_, shape)| shape).collect();
+        self.given(filter.gives, &value, &shapes, &texts)
+    }
+
+    /// What a filter gives.
+    fn given(&mut self, gives: Gives, value: &Value, arguments: &[Value], texts: &[Option<&str>]) -> Value {
+        let first = texts.first().copied().flatten();
+        match gives {
+            Gives::Kinds(kinds) => of_kinds(kinds),
+            Gives::Texts => list_of(of_kinds(Kinds::TEXT)),
+            Gives::Path if arguments.is_empty() => list_of(of_kinds(Kinds::TEXT)),
+            Gives::Path => of_kinds(Kinds::TEXT),
+            Gives::Item if kinds(value) == Kinds::LIST => item(value),
+            Gives::Item if kinds(value) == Kinds::TEXT => of_kinds(Kinds::TEXT),
+            Gives::Item | Gives::Member | Gives::Pointer => Value::Bool(true),
+            Gives::Default => {
+                either([schema_algebra::without_null(value)].into_iter().chain(arguments.first().cloned()))
+            }
+            Gives::Map => {
+                let mut shape = item(value);
+                for name in first.into_iter().flat_map(|path| path.split('.')) {
+                    shape = self.member(&shape, name, "an item of the list");
+                }
+                list_of(shape)
+            }
+            Gives::Pick | Gives::Omit if kinds(value) == Kinds::LIST => {
+                let one = self.given(gives, &item(value), arguments, texts);
+                list_of(one)
+            }
+            Gives::Pick => {
+                let mut members = Map::new();
+                for name in texts.iter().copied().flatten() {
+                    let shape = self.member(value, name, "the object");
+                    members.insert(name.to_owned(), shape);
+                }
+                let all = texts.iter().all(Option::is_some);
+                if all { json!({ "type": "object", "properties": members }) } else { of_kinds(Kinds::OBJECT) }
+            }
+            Gives::Omit => {
+                let mut left = value.clone();
+                for name in texts.iter().copied().flatten() {
+                    self.member(value, name, "the object");
+                    if let Some(properties) = left.get_mut("properties").and_then(Value::as_object_mut) {
+                        properties.shift_remove(name);
+                    }
+                    if let Some(required) = left.get_mut("required").and_then(Value::as_array_mut) {
+                        required.retain(|known| known != name);
+                    }
+                }
+                left
+            }
+            Gives::Lookup => {
+                let (Some(names), Some(table)) = (self.names, first) else { return Value::Bool(true) };
+                let Some(rows) = names.tables.get(table).and_then(Value::as_object) else {
+                    let known: Vec<_> = names.tables.as_object().into_iter().flat_map(Map::keys).cloned().collect();
+                    let hint = match known.is_empty() {
+                        true => "the flow has no `tables`".to_owned(),
+                        false => format!("its tables: {}", known.join(", ")),
+                    };
+                    self.advise(format!("looks in {table}: the flow has no table {table}"), hint);
+                    return Value::Bool(true);
+                };
+                let values = rows.values().map(|value| json!({ "const": value }));
+                either(values.chain(arguments.get(1).cloned()))
+            }
+        }
+    }
+}

@@ -1,0 +1,253 @@
+//! Where a call goes that no row describes: checked like a row, for what fills it in may come from anywhere.
+
+use std::collections::BTreeMap;
+
+use bytes::Bytes;
+use http::{HeaderMap, HeaderName, HeaderValue, Method};
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+use serde_json::{Map, Value};
+use trunkline_core::{Effect, Error, ErrorKind, Result};
+use url::{Url, form_urlencoded};
+
+use crate::{
+    Client,
+    operation::header_is_free,
+    path::Path,
+    payload::Body,
+    request::{Request, plain},
+    response::AcceptedResponse,
+};
+
+/// Headers of an answer that are not handed on: they let in whoever has them.
+const KEPT_BACK: &[&str] = &["set-cookie", "www-authenticate", "proxy-authenticate", "authentication-info"];
+
+/// A path below the endpoint URL, and what goes with it.
+#[derive(Clone, Debug, Default, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct Target {
+    /// # Path
+    /// Below the endpoint URL, with a name in braces for each value: `/orders/{orderId}/lines`.
+    #[schemars(regex(pattern = "^/"), extend("examples" = ["/"]))]
+    pub(crate) path: String,
+    /// # Parameters
+    /// A value for each name in the path. It is data: it stays one segment, whatever is in it.
+    #[serde(default, skip_serializing_if = "Map::is_empty")]
+    pub(crate) parameters: Map<String, Value>,
+    /// # Query
+    /// Values by name; a list is sent with commas between.
+    #[serde(default, skip_serializing_if = "Map::is_empty")]
+    pub(crate) query: Map<String, Value>,
+    /// # Headers
+    /// Values by name; those of sign-in and of HTTP itself cannot be set.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub(crate) headers: BTreeMap<String, String>,
+}
+
+/// What a call does.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "UPPERCASE")]
+#[allow(missing_docs)]
+pub enum Verb {
+    #[default]
+    Get,
+    Head,
+    Post,
+    Put,
+    Patch,
+    Delete,
+}
+
+impl Verb {
+    pub(crate) fn method(self) -> Method {
+        match self {
+            Verb::Get => Method::GET,
+            Verb::Head => Method::HEAD,
+            Verb::Post => Method::POST,
+            Verb::Put => Method::PUT,
+            Verb::Patch => Method::PATCH,
+            Verb::Delete => Method::DELETE,
+        }
+    }
+
+    /// What making the call again would do, unless the caller knows better (RFC 9110 section 9.2).
+    pub(crate) fn effect(self) -> Effect {
+        match self {
+            Verb::Get | Verb::Head => Effect::Read,
+            Verb::Put => Effect::Idempotent,
+            Verb::Delete => Effect::Delete,
+            Verb::Post | Verb::Patch => Effect::Create,
+        }
+    }
+}
+
+fn refused(input: &str, message: String) -> Error {
+    Error::new(ErrorKind::InvalidInput, message).with("input", input)
+}
+
+impl Target {
+    /// A path, without anything else.
+    pub fn path(path: &str) -> Target {
+        Target { path: path.to_owned(), ..Target::default() }
+    }
+
+    /// The same with a value for a name in the path.
+    pub fn parameter(mut self, name: &str, value: impl Into<Value>) -> Target {
+        self.parameters.insert(name.to_owned(), value.into());
+        self
+    }
+
+    /// The finished address, below the endpoint or not at all.
+    pub(crate) fn url(&self, base: &Url) -> Result<Url> {
+        let path = Path::parse(&self.path).map_err(|(at, why)| {
+            refused("path", format!("the path cannot be used: {why} (at byte {at})"))
+                .hint("write values as {name} and give them in `parameters`, and a query in `query`")
+        })?;
+        if let Some(unknown) = self.parameters.keys().find(|name| !path.parameters().any(|known| known == **name)) {
+            return Err(refused("parameters", format!("the path has no {{{unknown}}}")));
+        }
+        let mut url = path.fill(base, |name| self.parameters.get(name))?;
+        let mut query = form_urlencoded::Serializer::new(String::new());
+        for (name, value) in &self.query {
+            let text = plain(value).ok_or_else(|| refused("query", format!("{name} does not fit into a query")))?;
+            if let Some(text) = text {
+                query.append_pair(name, &text);
+            }
+        }
+        match query.finish() {
+            empty if empty.is_empty() => {}
+            query => url.set_query(Some(&query)),
+        }
+        Ok(url)
+    }
+
+    /// The headers that the caller may set, beside those of the client's own.
+    pub(crate) fn headers(&self, own: &HeaderMap) -> Result<HeaderMap> {
+        let mut headers = HeaderMap::new();
+        for (name, value) in &self.headers {
+            let odd = || refused("headers", format!("the header {name} cannot be sent like this"));
+            let key: HeaderName = name.parse().map_err(|_| odd())?;
+            if !header_is_free(name) || own.contains_key(&key) {
+                return Err(refused("headers", format!("the header {name} is the connection's own"))
+                    .hint("sign-in and keys belong into the settings of the connection"));
+            }
+            headers.insert(key, HeaderValue::from_str(value).map_err(|_| odd())?);
+        }
+        Ok(headers)
+    }
+
+    pub(crate) fn request(&self, client: &Client, verb: Verb, body: Body) -> Result<Request> {
+        let headers = self.headers(&client.0.headers)?;
+        Ok(Request { method: verb.method(), url: self.url(&client.0.base)?, headers, body })
+    }
+
+    /// `METHOD /path/{parameter}`, for logs: without any value.
+    pub(crate) fn route(&self, verb: Verb) -> String {
+        format!("{} {}", verb.method(), self.path)
+    }
+}
+
+/// A body as bytes, and its content type.
+pub(crate) fn body(action: &str, value: Option<&Value>, content: &str) -> Result<(Body, Option<HeaderValue>)> {
+    let Some(value) = value else { return Ok((Body::Bytes(Bytes::new()), None)) };
+    let kind = HeaderValue::from_str(content)
+        .map_err(|_| refused("contentType", format!("`{content}` is no content type")))?;
+    let bytes = crate::request::encode(action, content, value).map_err(|error| error.with("input", "body"))?;
+    Ok((Body::Bytes(bytes), Some(kind)))
+}
+
+/// What the service answered; a status of 300 and more is an error instead.
+#[derive(Serialize, JsonSchema)]
+pub struct Answered {
+    /// # Status
+    status: u16,
+    /// # Headers
+    /// By name, in lower case; without cookies.
+    headers: BTreeMap<String, String>,
+    /// # Body
+    /// JSON, or a text where one is taken; null if there was none.
+    body: Value,
+}
+
+impl From<AcceptedResponse> for Answered {
+    fn from(answer: AcceptedResponse) -> Answered {
+        Answered { status: answer.status.as_u16(), headers: told(&answer.headers), body: answer.body }
+    }
+}
+
+/// Headers of an answer by name, without those that let somebody in.
+fn told(headers: &HeaderMap) -> BTreeMap<String, String> {
+    let free = headers.iter().filter(|(name, _)| !KEPT_BACK.contains(&name.as_str()));
+    let mut told = BTreeMap::<String, String>::new();
+    for (name, value) in free {
+        let text = String::from_utf8_lossy(value.as_bytes());
+        told.entry(name.as_str().to_owned()).and_modify(|all| *all += &format!(", {text}")).or_insert(text.into());
+    }
+    told
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::json;
+
+    fn target(document: Value) -> Target {
+        serde_json::from_value(document).unwrap()
+    }
+
+    fn url(document: Value) -> Result<String> {
+        target(document).url(&Url::parse("https://api.example.com/1").unwrap()).map(String::from)
+    }
+
+    #[test]
+    fn paths_stay_below_the_endpoint() {
+        let good = json!({ "path": "/a/{b}/", "parameters": { "b": "x y" }, "query": { "q": ["1", 2], "n": null } });
+        assert_eq!(url(good).unwrap(), "https://api.example.com/1/a/x%20y/?q=1%2C2");
+        for bad in [
+            "a",
+            "",
+            "//evil.example/x",
+            "/a//b",
+            "/../x",
+            "/a/..",
+            "/%2e%2e/x",
+            "/a?b=c",
+            "/a#b",
+            "\\\\evil.example",
+            "/\\evil.example",
+            "https://evil.example/",
+            "/a/{b}",
+            "/a/x{b}",
+            "/a\r\nX: y",
+        ] {
+            let error = url(json!({ "path": bad })).unwrap_err();
+            assert_eq!(error.kind(), ErrorKind::InvalidInput, "{bad}");
+        }
+        let hostile = |value: &str| url(json!({ "path": "/a/{b}", "parameters": { "b": value } }));
+        for bad in ["", "..", "x/y", "x%2fy", "..\\x"] {
+            assert!(hostile(bad).is_err(), "{bad}");
+        }
+        assert!(url(json!({ "path": "/a", "parameters": { "b": 1 } })).is_err(), "a parameter without a place");
+    }
+
+    #[test]
+    fn headers_of_the_connection_cannot_be_set() {
+        let mut own = HeaderMap::new();
+        own.insert("x-key", HeaderValue::from_static("k"));
+        for bad in ["Authorization", "host", "Cookie", "X-Key", "content-length", "a b"] {
+            assert!(target(json!({ "path": "/", "headers": { bad: "v" } })).headers(&own).is_err(), "{bad}");
+        }
+        assert!(target(json!({ "path": "/", "headers": { "x-a": "v\r\nx-b: w" } })).headers(&own).is_err());
+        let headers = target(json!({ "path": "/", "headers": { "X-A": "v" } })).headers(&own).unwrap();
+        assert_eq!(headers["x-a"], "v");
+    }
+
+    #[test]
+    fn what_lets_somebody_in_is_not_told() {
+        let mut headers = HeaderMap::new();
+        headers.insert("set-cookie", HeaderValue::from_static("session=canary"));
+        headers.append("x-a", HeaderValue::from_static("1"));
+        headers.append("x-a", HeaderValue::from_static("2"));
+        assert_eq!(told(&headers), BTreeMap::from([("x-a".to_owned(), "1, 2".to_owned())]));
+    }
+}

@@ -1,0 +1,133 @@
+//! A token answer (RFC 6749 section 5.1): strict where it matters, patient where servers are sloppy.
+
+use std::{fmt, time::Duration};
+
+use oauth2::{AccessToken, RefreshToken, Scope, TokenResponse, basic::BasicTokenType};
+use serde::{Deserialize, Deserializer, Serialize, de::Error as _};
+use serde_json::Value;
+use trunkline_core::Result;
+
+/// What is assumed where a token answer does not say how long it is good for.
+const UNKNOWN_LIFETIME: u64 = 300;
+
+/// What the login server gave.
+#[derive(Deserialize, Serialize)]
+pub(crate) struct GrantedTokens {
+    #[serde(deserialize_with = "visible")]
+    access_token: AccessToken,
+    #[serde(deserialize_with = "bearer")]
+    token_type: BasicTokenType,
+    #[serde(default, deserialize_with = "lifetime")]
+    expires_in: Option<u64>,
+    #[serde(default, deserialize_with = "not_empty")]
+    refresh_token: Option<RefreshToken>,
+    /// Of any type, for one that is no text must not spoil a refresh, which has no use for it.
+    #[serde(default, skip_serializing)]
+    id_token: Value,
+    #[serde(default, skip_serializing)]
+    scope: Value,
+}
+
+impl GrantedTokens {
+    /// What was granted, if the login server says.
+    pub(crate) fn scope(&self) -> Option<String> {
+        self.scope.as_str().map(str::to_owned)
+    }
+
+    /// The ID token, if there is one.
+    pub(crate) fn id_token(&self) -> Option<&Value> {
+        Some(&self.id_token).filter(|token| !token.is_null() && *token != "")
+    }
+}
+
+impl fmt::Debug for GrantedTokens {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Granted").field("expires_in", &self.expires_in).finish_non_exhaustive()
+    }
+}
+
+impl TokenResponse for GrantedTokens {
+    type TokenType = BasicTokenType;
+    fn access_token(&self) -> &AccessToken {
+        &self.access_token
+    }
+    fn token_type(&self) -> &BasicTokenType {
+        &self.token_type
+    }
+    /// Absent, zero, negative and unreadable lifetimes say nothing: five minutes are assumed, and a 401 tells better.
+    fn expires_in(&self) -> Option<Duration> {
+        Some(Duration::from_secs(self.expires_in.unwrap_or(UNKNOWN_LIFETIME)))
+    }
+    fn refresh_token(&self) -> Option<&RefreshToken> {
+        self.refresh_token.as_ref()
+    }
+    fn scopes(&self) -> Option<&Vec<Scope>> {
+        None
+    }
+}
+
+/// A token that fits into a header.
+fn visible<'de, D: Deserializer<'de>>(deserializer: D) -> Result<AccessToken, D::Error> {
+    let token = String::deserialize(deserializer)?;
+    if token.is_empty() || !token.bytes().all(|byte| byte.is_ascii_graphic()) {
+        return Err(D::Error::custom("the access token is empty or has odd characters"));
+    }
+    Ok(AccessToken::new(token))
+}
+
+fn bearer<'de, D: Deserializer<'de>>(deserializer: D) -> Result<BasicTokenType, D::Error> {
+    match String::deserialize(deserializer)? {
+        kind if kind.eq_ignore_ascii_case("bearer") => Ok(BasicTokenType::Bearer),
+        _ => Err(D::Error::custom("the token type is not bearer")),
+    }
+}
+
+fn lifetime<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<u64>, D::Error> {
+    let seconds = match Value::deserialize(deserializer)? {
+        Value::Number(number) => number.as_f64(),
+        Value::String(text) => text.trim().parse().ok(),
+        _ => None,
+    };
+    // Ten years are for ever.
+    Ok(seconds.filter(|seconds| *seconds >= 1.0).map(|seconds| seconds.min(315_360_000.0) as u64))
+}
+
+/// Some servers send an empty refresh token instead of none: it must never replace a real one.
+fn not_empty<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<RefreshToken>, D::Error> {
+    let token = Option::<String>::deserialize(deserializer)?;
+    Ok(token.filter(|token| !token.trim().is_empty()).map(RefreshToken::new))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn token_answers() {
+        let parse = |text: &str| serde_json::from_str::<GrantedTokens>(text);
+        let seconds = |lifetime: &str| {
+            let text = format!(r#"{{"access_token":"a","token_type":"BEARER","expires_in":{lifetime}}}"#);
+            parse(&text).unwrap().expires_in().unwrap().as_secs()
+        };
+        assert_eq!(seconds("3600"), 3600);
+        assert_eq!(seconds("\"1055\""), 1055);
+        assert_eq!(seconds("59.9"), 59);
+        for nothing in ["0", "-1", "null", "\"soon\"", "\"\"", "{}"] {
+            assert_eq!(seconds(nothing), UNKNOWN_LIFETIME, "{nothing}");
+        }
+        assert_eq!(seconds("1e300"), 315_360_000);
+        let empty = parse(r#"{"access_token":"a","token_type":"Bearer","refresh_token":""}"#).unwrap();
+        assert!(empty.refresh_token().is_none());
+        for bad in [
+            r#"{"access_token":"a","token_type":"mac"}"#,
+            r#"{"access_token":"a"}"#,
+            r#"{"token_type":"bearer"}"#,
+            r#"{"access_token":"","token_type":"bearer"}"#,
+            r#"{"access_token":"a\nb","token_type":"bearer"}"#,
+            r#"{"access_token":7,"token_type":"bearer"}"#,
+            r#"[]"#,
+        ] {
+            assert!(parse(bad).is_err(), "{bad}");
+        }
+    }
+}

@@ -1,0 +1,116 @@
+//! The right to work on a run, or to change the key: a lock of the operating system. The kernel gives it back when its
+//! holder dies, however it dies, so that no lease can be wrong about who is alive.
+
+use std::{
+    fs::{self, File, TryLockError},
+    io::ErrorKind as Io,
+    path::{Path, PathBuf},
+};
+
+use trunkline_core::{Error, ErrorKind, Result};
+use trunkline_engine::{Claim, RunId};
+
+use crate::{key, sqlite::file_fault};
+
+/// Refuses an id that could be anything but a file's name.
+pub(crate) fn check(run: &RunId) -> Result<()> {
+    let fits = |byte: u8| byte.is_ascii_lowercase() || byte.is_ascii_digit() || byte == b'-';
+    if (1..=64).contains(&run.0.len()) && run.0.bytes().all(fits) {
+        return Ok(());
+    }
+    Err(Error::new(ErrorKind::InvalidInput, "a run's id is made of at most 64 lower case letters, digits and hyphens")
+        .hint("`trunkline runs` lists the runs"))
+}
+
+/// A file that this process has locked.
+pub(crate) struct Held {
+    // Closed, and so unlocked, after `drop` below has run.
+    _file: File,
+    path: PathBuf,
+}
+
+pub(crate) fn claim(dir: &Path, run: &RunId) -> Result<Claim> {
+    check(run)?;
+    let dir = dir.join("runs");
+    let failed = |error| file_fault("claiming the run", &dir, error).with("run", run);
+    let held = match hold_run(&dir, run) {
+        Err(error) if error.kind() == Io::NotFound => key::private_dir(&dir).and_then(|()| hold_run(&dir, run)),
+        held => held,
+    };
+    held.map_err(failed)?.ok_or_else(|| {
+        Error::new(ErrorKind::Conflict, format!("another process works on run {run}"))
+            .hint("wait until it is done, or end that process: a run goes on where it was")
+            .with("run", run)
+    })
+}
+
+/// Locks a byte of one file for all runs, so that a run costs no file of its own: an open file description lock, see
+/// fcntl(2), which goes with the one that opened the file. Nothing if another has it.
+#[cfg(target_os = "linux")]
+fn hold_run(dir: &Path, run: &RunId) -> std::io::Result<Option<Claim>> {
+    use nix::{
+        errno::Errno,
+        fcntl::{FcntlArg, fcntl},
+        libc::{F_WRLCK, SEEK_SET, flock},
+    };
+    use sha2::{Digest, Sha256};
+
+    use crate::checksum;
+
+    let file = key::private_file().create(true).truncate(false).open(dir.join("claims.lock"))?;
+    // One of 2^63: that two runs at work share one, and wait for each other, does not happen.
+    let start = checksum::number(Sha256::new_with_prefix(&run.0)) & i64::MAX;
+    let byte = flock { l_type: F_WRLCK as _, l_whence: SEEK_SET as _, l_start: start as _, l_len: 1, l_pid: 0 };
+    match fcntl(&file, FcntlArg::F_OFD_SETLK(&byte)) {
+        Ok(_) => Ok(Some(Box::new(file))),
+        Err(Errno::EAGAIN | Errno::EACCES) => Ok(None),
+        Err(error) => Err(error.into()),
+    }
+}
+
+#[cfg(not(target_os = "linux"))]
+fn hold_run(dir: &Path, run: &RunId) -> std::io::Result<Option<Claim>> {
+    Ok(hold(&dir.join(format!("{run}.lock")))?.map(|held| Box::new(held) as Claim))
+}
+
+/// Locks a file of this name; nothing if another process has it.
+pub(crate) fn hold(path: &Path) -> std::io::Result<Option<Held>> {
+    loop {
+        let file = key::private_file().create(true).truncate(false).open(path)?;
+        match file.try_lock() {
+            Ok(()) => {}
+            Err(TryLockError::WouldBlock) => return Ok(None),
+            Err(TryLockError::Error(error)) => return Err(error),
+        }
+        // The last holder may have removed the file after we opened it: then others lock another file of that name.
+        if is_at(&file, path)? {
+            return Ok(Some(Held { _file: file, path: path.to_owned() }));
+        }
+    }
+}
+
+/// Only a holder removes the file, while it still holds the lock; who locks a removed file notices and tries again.
+impl Drop for Held {
+    fn drop(&mut self) {
+        if cfg!(unix) {
+            // A file that stays is in nobody's way.
+            let _ = fs::remove_file(&self.path);
+        }
+    }
+}
+
+#[cfg(unix)]
+fn is_at(file: &File, path: &Path) -> std::io::Result<bool> {
+    use std::os::unix::fs::MetadataExt;
+    let ours = file.metadata()?;
+    match fs::metadata(path) {
+        Ok(there) => Ok((ours.dev(), ours.ino()) == (there.dev(), there.ino())),
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(false),
+        Err(error) => Err(error),
+    }
+}
+
+#[cfg(not(unix))]
+fn is_at(_: &File, _: &Path) -> std::io::Result<bool> {
+    Ok(true)
+}

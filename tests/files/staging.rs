@@ -1,0 +1,304 @@
+//! Sources that can be read from their beginning only, or once: exports made anew for each request, addresses that work one
+//! time. They are copied to disk, sent from there, and the copy goes when nobody needs it any more.
+
+use std::{
+    fs,
+    path::{Path, PathBuf},
+    process::Command,
+    sync::{Arc, atomic::Ordering},
+    time::Duration,
+};
+
+use serde_json::{Value, json};
+use trunkline_core::ErrorKind;
+use trunkline_engine::{Journal, RunId, RunStatus};
+use trunkline_sandbox::{Faults, Options};
+use trunkline_tests::{Answer, Cli, Dice, few, finish, until};
+
+use crate::{BLOCK, Origin, Rig, Step, copies, origin::Tells};
+
+const BLOCKS: u64 = 12;
+const NONE: [PathBuf; 0] = [];
+
+/// A file that is made anew for each request, and never twice the same; how long it gets nobody knows before.
+fn export(blocks: u64) -> Origin {
+    Origin {
+        length: blocks * BLOCK,
+        tells: Tells::Nothing,
+        ranges: false,
+        sized: false,
+        each: true,
+        ..Origin::default()
+    }
+}
+
+fn slow() -> Options {
+    Options { faults: Faults { latency: Duration::from_millis(10), ..Faults::default() }, ..few(1) }
+}
+
+/// The only run there is.
+async fn run_of(cli: &Cli) -> RunId {
+    cli.runtime().store().runs().await.unwrap().pop().unwrap().id
+}
+
+/// Waits until so many blocks have arrived.
+async fn arrived(rig: &Rig, blocks: usize) {
+    until("progress of the upload", async || (rig.blocks().await >= blocks).then_some(())).await;
+}
+
+/// What an upload that was killed now and then has cost, when it was through.
+#[derive(Debug)]
+struct Cost {
+    reads: usize,
+    blocks: usize,
+}
+
+impl Cost {
+    /// Read once by the step that hands it over, and once to be copied; a kill costs one block.
+    fn is_least(&self, kills: usize) -> bool {
+        self.reads == 2 && self.blocks <= BLOCKS as usize + kills
+    }
+}
+
+/// Brings an export over with the real binary, `kill -9` now and then, and with or without what was spilled.
+async fn killed(kills: usize, keeps: bool) -> Cost {
+    let rig = Rig::with(export(BLOCKS), slow()).await;
+    let (cli, flow, input) = rig.cli().await;
+    let mut dice = Dice::default();
+    let mut child = cli.start(&["run", &flow, "--input", &input, "--json"]);
+    for kill in 0..kills {
+        let goal = rig.blocks().await + dice.roll(1, 3) as usize;
+        until("progress of the upload", async || {
+            assert!(child.try_wait().unwrap().is_none(), "it ended before kill {kill}");
+            (rig.blocks().await >= goal).then_some(())
+        })
+        .await;
+        tokio::time::sleep(Duration::from_millis(dice.roll(0, 15))).await;
+        // SIGKILL.
+        child.kill().await.unwrap();
+        let staged = copies(&cli.data());
+        assert_eq!(staged.len(), 1, "{staged:?}");
+        assert_eq!(fs::metadata(&staged[0]).unwrap().len(), BLOCKS * BLOCK);
+        is_private(&cli, &staged[0]);
+        if !keeps {
+            fs::remove_dir_all(cli.data().join("spill")).unwrap();
+        }
+        let id = run_of(&cli).await;
+        child = cli.start(&["runs", "resume", &id.0, "--json"]);
+    }
+    finish(child).await.expect(0);
+    assert_eq!(copies(&cli.data()), NONE);
+    let cost = Cost { blocks: rig.blocks().await, reads: rig.server.heads.lock().unwrap().len() };
+    println!("{kills} kills: {cost:?} for a file of {BLOCKS}");
+    // What is there is one of those that were served: the one of the last request.
+    let origin = rig.server.origin.lock().unwrap().clone();
+    let served: Vec<_> = (1..=cost.reads as u64).map(|version| origin.sha256(version)).collect();
+    assert_eq!(rig.visible("film.mp4"), served[served.len() - 1..]);
+    let report = rig.sandbox.report();
+    assert_eq!((report.uploaded, report.duplicates, report.unfinished_uploads), (1, 0, 0), "{report:?}");
+    cost
+}
+
+/// Its owner alone can look at a copy.
+fn is_private(cli: &Cli, copy: &Path) {
+    use std::os::unix::fs::PermissionsExt;
+    let mode = |path: &Path| fs::metadata(path).unwrap().permissions().mode() & 0o777;
+    let (run, all) = (copy.parent().unwrap(), cli.data().join("spill"));
+    assert_eq!((mode(copy), mode(run), mode(&all)), (0o600, 0o700, 0o700));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_export_is_read_once_however_often_its_upload_is_killed_and_a_kill_costs_one_block() {
+    let cost = killed(4, true).await;
+    assert!(cost.is_least(4), "{cost:?}");
+}
+
+/// The same without the copies is safe, too, but dear: so it is the copies that make the difference.
+#[tokio::test(flavor = "multi_thread")]
+async fn an_export_whose_copy_is_gone_is_read_and_sent_again() {
+    let cost = killed(2, false).await;
+    assert!(!cost.is_least(2) && cost.reads == 2 + 2, "{cost:?}");
+}
+
+/// Each address of the storage is good for one block, and the process stops wherever it leaves a mark.
+#[tokio::test(flavor = "multi_thread")]
+async fn an_address_that_works_once_is_enough_wherever_its_upload_stops() {
+    // The file is copied, four blocks are staged, all is sent.
+    for stop in 2..=7 {
+        let faults = Faults { address_blocks: Some(1), ..Faults::default() };
+        let mut rig = Rig::with(once(), Options { faults, ..few(1) }).await;
+        let cli = Cli::default();
+        rig.staging = Some(cli.runtime().store().clone());
+        let step = Arc::new(Step { crash_after: Some(stop), ..Step::default() });
+        assert!(rig.attempt(&step, &rig.unknown()).await.is_none(), "stop {stop}");
+        let made = rig.attempt(&step, &rig.unknown()).await.unwrap().unwrap();
+        assert_eq!(made["sha256"], once().sha256(1), "stop {stop}");
+        assert_eq!(rig.visible("film.mp4"), [once().sha256(1)], "stop {stop}");
+        assert_eq!((rig.blocks().await, rig.server.heads.lock().unwrap().len()), (4, 1), "stop {stop}");
+        // What was copied does not count.
+        assert_eq!(step.progress.load(Ordering::SeqCst), once().length, "stop {stop}");
+    }
+    // Without a place for the copy, it is not.
+    let rig = Rig::new(once()).await;
+    let step = Arc::new(Step { crash_after: Some(3), ..Step::default() });
+    assert!(rig.attempt(&step, &rig.unknown()).await.is_none());
+    let error = rig.attempt(&step, &rig.unknown()).await.unwrap().unwrap_err();
+    assert_eq!((error.kind(), rig.visible("film.mp4").len()), (ErrorKind::NotFound, 0), "{error:?}");
+}
+
+/// A file that is there for one request.
+fn once() -> Origin {
+    let once = Origin { length: 3 * BLOCK + 77, tells: Tells::Nothing, ..Origin::default() };
+    Origin { then: Some(Origin { gone: true, ..once.clone() }.into()), ..once }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_goes_in_one_request_and_what_tells_versions_is_not_copied() {
+    let small = Origin { length: 50_000, tells: Tells::Nothing, ..Origin::default() };
+    let versions = [Tells::Etag, Tells::Modified].map(|tells| Origin { length: BLOCK + 1, tells, ..Origin::default() });
+    for (origin, copied) in [(small, false), (export(1), true)].into_iter().chain(versions.map(|one| (one, false))) {
+        let mut rig = Rig::new(origin.clone()).await;
+        let cli = Cli::default();
+        rig.staging = Some(cli.runtime().store().clone());
+        let mut file = rig.unknown();
+        if origin.length < BLOCK {
+            file["size"] = origin.length.into();
+        }
+        rig.upload(&file).await.unwrap();
+        assert_eq!(cli.data().join("spill").exists(), copied, "{origin:?}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_copy_that_was_damaged_is_not_made_visible_but_made_anew() {
+    for harm in ["other bytes", "shorter", "empty"] {
+        let mut rig = Rig::new(export(3)).await;
+        let cli = Cli::default();
+        rig.staging = Some(cli.runtime().store().clone());
+        let step = Arc::new(Step { crash_after: Some(3), ..Step::default() });
+        assert!(rig.attempt(&step, &rig.unknown()).await.is_none());
+        let copy = copies(&cli.data()).remove(0);
+        let mut bytes = fs::read(&copy).unwrap();
+        match harm {
+            "other bytes" => *bytes.last_mut().unwrap() ^= 1,
+            "shorter" => bytes.truncate(2 * BLOCK as usize + 1),
+            _ => bytes.clear(),
+        }
+        fs::write(&copy, bytes).unwrap();
+        let made = rig.attempt(&step, &rig.unknown()).await.unwrap().unwrap();
+        let sha256 = rig.server.origin.lock().unwrap().sha256(2);
+        assert_eq!((&made["sha256"], rig.visible("film.mp4")), (&json!(sha256), vec![sha256.clone()]), "{harm}");
+        assert_eq!((step.warnings.lock().unwrap().len(), rig.server.heads.lock().unwrap().len()), (1, 2), "{harm}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_copy_goes_when_its_step_fails_or_its_run_is_cancelled_and_stays_while_the_run_can_go_on() {
+    let cancelled = async |cli: &Cli, id: &RunId| cli.run(&["runs", "cancel", &id.0]).await.expect(0);
+
+    // The storage refuses all blocks: the step fails as one with another sign-in would, and the run can go on.
+    let faults = Faults { address_blocks: Some(0), ..Faults::default() };
+    let rig = Rig::with(export(2), Options { faults, ..few(1) }).await;
+    let (cli, flow, input) = rig.cli().await;
+    let run = cli.run(&["run", &flow, "--input", &input, "--json"]).await.json();
+    assert_eq!((&run["status"], &run["error"]["kind"]), (&json!("failed"), &json!("auth")), "{run}");
+    assert_eq!(copies(&cli.data()).len(), 1);
+    cancelled(&cli, &run_of(&cli).await).await;
+    assert_eq!(copies(&cli.data()), NONE);
+
+    // The file is not what it was said to be: the step has failed for good.
+    let rig = Rig::new(export(2)).await;
+    let (cli, flow, input) = rig.cli().await;
+    let mut document: Value = serde_json::from_slice(&fs::read(&flow).unwrap()).unwrap();
+    document["steps"][1]["input"]["file"] = rig.unknown();
+    document["steps"][1]["input"]["file"]["digest"] = format!("md5:{}", "0".repeat(32)).into();
+    let flow = cli.write("flow.json", &document.to_string());
+    let run = cli.run(&["run", &flow, "--input", &input, "--json"]).await.json();
+    assert_eq!((&run["status"], &run["error"]["kind"]), (&json!("failed"), &json!("conflict")), "{run}");
+    assert!(cli.data().join("spill").exists());
+    assert_eq!(copies(&cli.data()), NONE);
+
+    // Cancelled by the one who works on it.
+    let rig = Rig::with(export(BLOCKS), slow()).await;
+    let (cli, flow, input) = rig.cli().await;
+    let child = cli.start(&["run", &flow, "--input", &input, "--json"]);
+    arrived(&rig, 1).await;
+    assert_eq!(copies(&cli.data()).len(), 1);
+    cancelled(&cli, &run_of(&cli).await).await;
+    finish(child).await;
+    assert_eq!(copies(&cli.data()), NONE);
+
+    // Killed: it stays for the run, until somebody cancels that.
+    let mut child = cli.start(&["run", &flow, "--input", &input, "--json"]);
+    let goal = rig.blocks().await + 1;
+    arrived(&rig, goal).await;
+    child.kill().await.unwrap();
+    let id = cli.runtime().store().runs().await.unwrap().remove(0).id;
+    let left = copies(&cli.data());
+    cli.run(&["runs"]).await.expect(0);
+    assert_eq!((copies(&cli.data()), left.len()), (left.clone(), 1));
+    let bytes = fs::read(&left[0]).unwrap();
+    cancelled(&cli, &id).await;
+    assert_eq!(copies(&cli.data()), NONE);
+
+    // As if it had been killed between the end of the run and this: whoever comes next sweeps.
+    fs::create_dir_all(left[0].parent().unwrap()).unwrap();
+    fs::write(&left[0], bytes).unwrap();
+    fs::write(left[0].with_extension("part"), "half").unwrap();
+    cli.run(&["runs"]).await.expect(0);
+    assert_eq!(fs::read_dir(cli.data().join("spill")).unwrap().count(), 0);
+}
+
+#[cfg(target_os = "linux")]
+#[tokio::test(flavor = "multi_thread")]
+async fn a_copy_needs_no_more_memory_the_larger_it_is() {
+    let mut peaks = Vec::new();
+    for blocks in [6, 36] {
+        let rig = Rig::new(export(blocks)).await;
+        let (cli, flow, input) = rig.cli().await;
+        let child = cli.start(&["run", &flow, "--input", &input, "--json"]);
+        let watch = trunkline_tests::memory::peak(child.id().unwrap());
+        finish(child).await.expect(0);
+        peaks.push(watch.await.unwrap());
+    }
+    println!("most memory for 24 and 144 MiB: {peaks:?} KiB");
+    assert!(peaks[0] > 1_000 && peaks[1] < peaks[0] + 64 * 1024, "{peaks:?} KiB");
+}
+
+/// A disk of 8 MiB, which only the process sees that it is made for.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_full_disk_stops_the_run_says_what_to_do_and_leaves_nothing_half_copied() {
+    const SMALL: &str = "mkdir -p $SPILL && mount -t tmpfs -o size=8m tmpfs $SPILL || exit 77
+        \"$@\"; code=$?; find $SPILL -type f; exit $code";
+    // More than goes in one request.
+    let rig = Rig::new(Origin { sized: true, ..export(17) }).await;
+    let (cli, flow, input) = rig.cli().await;
+    let asked = cli.command(&["run", &flow, "--input", &input, "--json"]);
+    let asked = asked.as_std();
+    let mut small = Command::new("unshare");
+    small.args(["--user", "--map-root-user", "--mount", "sh", "-c", SMALL, "sh"]).arg(asked.get_program());
+    small.args(asked.get_args()).env("SPILL", cli.data().join("spill")).env("HOME", cli.home());
+    let Some(answer) = small.output().ok().filter(|answer| answer.status.code() != Some(77)) else {
+        trunkline_tests::peers::missing("no disk of its own can be made here (`unshare` with user namespaces)");
+        return;
+    };
+    let text = |bytes: Vec<u8>| String::from_utf8(bytes).unwrap();
+    let answer =
+        Answer { code: answer.status.code().unwrap(), stdout: text(answer.stdout), stderr: text(answer.stderr) };
+    let run = answer.json();
+    assert_eq!(run["status"], "failed", "{answer:?}");
+    let error = &run["error"];
+    assert_eq!(error["kind"], "store", "{run}");
+    let message = error["message"].as_str().unwrap();
+    let staging = cli.data().join("spill").display().to_string();
+    for part in ["film.mp4", &(17 * BLOCK).to_string(), &staging, "No space left"] {
+        assert!(message.contains(part), "{part} is not in {message}");
+    }
+    assert!(error["hint"].as_str().unwrap().contains("runs resume"), "{run}");
+
+    // With space, the same run goes through.
+    let id = run_of(&cli).await;
+    let resumed: Value = cli.run(&["runs", "resume", &id.0, "--json"]).await.expect(0).json();
+    assert_eq!(resumed["status"], json!(RunStatus::Succeeded), "{resumed}");
+    assert_eq!((rig.sandbox.report().uploaded, copies(&cli.data())), (1, NONE.to_vec()));
+}
