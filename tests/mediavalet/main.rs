@@ -11,7 +11,7 @@ use serde_json::{Value, json};
 use tokio::sync::Notify;
 use trunkline as _;
 use trunkline_core::{
-    Connected, Connection, Connections, Context, ErrorKind, FileRef, MemoryVault, Progress, Recorder, Registry, Result,
+    Connected, Connection, Connections, Context, ErrorKind, FileRef, MemoryVault, ByteProgress, Recorder, Registry, Result,
 };
 use trunkline_sandbox::{Faults, Options, Sandbox};
 use trunkline_tests::proxy::Proxy;
@@ -45,7 +45,7 @@ impl Recorder for Step {
         Ok(())
     }
 
-    fn progress(&self, _: Progress) {}
+    fn progress(&self, _: ByteProgress) {}
 
     fn warning(&self, message: &str) {
         let rightly = ["`asset.wait_until_processed`", "finalised before"].iter().any(|told| message.contains(told));
