@@ -7,7 +7,7 @@ use trunkline as _;
 use trunkline_core::{Registered, Registry};
 use trunkline_tests::project;
 
-const BEGIN: &str = "<!-- actions: written by `UPDATE=1 cargo test -p trunkline-tests --test readmes` -->\n";
+const BEGIN: &str = "<!-- actions: written by `UPDATE=1 cargo test -p trunkline-tests --test project readmes` -->\n";
 const END: &str = "<!-- end of actions -->";
 
 fn table(connector: &Registered) -> String {
@@ -41,6 +41,6 @@ fn every_connector_has_a_readme_with_all_its_actions() {
             fs::write(&path, format!("{before}{BEGIN}{expected}{END}{after}")).unwrap();
             continue;
         }
-        assert_eq!(found, expected, "{name}: run `UPDATE=1 cargo test -p trunkline-tests --test readmes`");
+        assert_eq!(found, expected, "{name}: run `UPDATE=1 cargo test -p trunkline-tests --test project readmes`");
     }
 }

@@ -1,5 +1,5 @@
 //! The files in `schemas/` are derived from our types, checked in, and rewritten by this suite: `UPDATE=1 cargo test -p
-//! trunkline-tests --test schemas`.
+//! trunkline-tests --test project schemas`.
 #![allow(clippy::unwrap_used)]
 
 use std::{collections::BTreeMap, env, fs};
@@ -69,7 +69,7 @@ fn the_checked_in_schemas_are_those_of_the_types() {
     assert!(orphans.is_empty(), "nothing derives schemas/{orphans:?}");
     assert!(
         update || stale.is_empty(),
-        "schemas/{stale:?} differ: UPDATE=1 cargo test -p trunkline-tests --test schemas"
+        "schemas/{stale:?} differ: UPDATE=1 cargo test -p trunkline-tests --test project schemas"
     );
 }
 

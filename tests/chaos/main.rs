@@ -5,6 +5,7 @@
 
 mod account;
 mod clock;
+mod crash;
 mod disk;
 mod flushes;
 mod kills;

@@ -6,7 +6,7 @@ use trunkline_sandbox::{Options, RefreshPolicy, Sandbox};
 use trunkline_tests::{document, few, http, sandbox};
 use wiremock::{Mock, MockServer, ResponseTemplate, matchers::path};
 
-use crate::faulty::{Tls, closed};
+use super::faulty::{Tls, closed};
 
 /// The systems that are talked to.
 pub(crate) struct Parts {

@@ -6,7 +6,7 @@ use serde_json::{Value, json};
 use trunkline_sandbox::{Faults, Options};
 use trunkline_tests::{few, requests};
 
-use crate::{BLOCK, Origin, Rig, Step};
+use super::{BLOCK, Origin, Rig, Step};
 
 const BLOCKS: u64 = 64;
 

@@ -5,7 +5,7 @@ use std::{path::PathBuf, sync::Arc};
 use trunkline_core::ErrorKind;
 use trunkline_tests::Cli;
 
-use crate::{BLOCK, Origin, Rig, Step, copies, origin::Tells};
+use super::{BLOCK, Origin, Rig, Step, copies, origin::Tells};
 
 const LENGTH: u64 = 3 * BLOCK + 77;
 

@@ -6,7 +6,7 @@ use futures::{StreamExt, stream};
 use trunkline_sandbox::{Faults, Options};
 use trunkline_tests::few;
 
-use crate::{BLOCK, Origin, Rig, Step};
+use super::{BLOCK, Origin, Rig, Step};
 
 const FILES: usize = 200;
 

@@ -6,7 +6,7 @@ use futures::{StreamExt, stream};
 use trunkline_core::ErrorKind;
 use trunkline_tests::{Dice, few};
 
-use crate::{Origin, Rig, origin::Tells};
+use super::{Origin, Rig, origin::Tells};
 
 const FILES: usize = 500;
 const LENGTH: u64 = 40_000;

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use serde_json::json;
 use trunkline_core::ErrorKind;
 
-use crate::{BLOCK, Origin, Rig, Step};
+use super::{BLOCK, Origin, Rig, Step};
 
 /// In one request and in blocks, told by the server and by whoever handed the file over.
 #[tokio::test(flavor = "multi_thread")]

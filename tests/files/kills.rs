@@ -5,7 +5,7 @@ use trunkline_engine::Journal;
 use trunkline_sandbox::{Faults, Options};
 use trunkline_tests::{Dice, few, finish, until};
 
-use crate::{BLOCK, Origin, Rig};
+use super::{BLOCK, Origin, Rig};
 
 const BLOCKS: u64 = 24;
 

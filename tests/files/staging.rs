@@ -15,7 +15,7 @@ use trunkline_engine::{Journal, RunId, RunStatus};
 use trunkline_sandbox::{Faults, Options};
 use trunkline_tests::{Answer, Cli, Dice, few, finish, until};
 
-use crate::{BLOCK, Origin, Rig, Step, copies, origin::Tells};
+use super::{BLOCK, Origin, Rig, Step, copies, origin::Tells};
 
 const BLOCKS: u64 = 12;
 const NONE: [PathBuf; 0] = [];

@@ -10,7 +10,7 @@ use wiremock::{
     matchers::{method, path},
 };
 
-use crate::{connect, context, header};
+use super::{connect, context, header};
 
 fn examples() -> std::path::PathBuf {
     project().join("connectors/http/examples")

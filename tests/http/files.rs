@@ -9,7 +9,7 @@ use wiremock::{
     matchers::{any, method, path},
 };
 
-use crate::{context, header, http};
+use super::{context, header, http};
 
 /// A file that answers ranges.
 struct File(Vec<u8>);

@@ -6,7 +6,7 @@ use trunkline::Runtime;
 use trunkline_core::Connected;
 use trunkline_tests::{Cli, Dice};
 
-use crate::{Login, anew, call, expire, forget_lease, is_leased, signed_in, vault};
+use super::{Login, anew, call, expire, forget_lease, is_leased, signed_in, vault};
 
 /// What came of it.
 #[derive(Debug, Default)]

@@ -4,7 +4,7 @@ use serde_json::{Value, json};
 use trunkline_core::{CheckReport, StageOutcome};
 use trunkline_tests::{Cli, http};
 
-use crate::{Login, expire, signed_in, vault};
+use super::{Login, expire, signed_in, vault};
 
 /// What the check of a connection says that nobody signed in to.
 async fn check(document: Value) -> CheckReport {

@@ -3,7 +3,7 @@
 use serde_json::Value;
 use trunkline_tests::Cli;
 
-use crate::{Login, call, signed_in};
+use super::{Login, call, signed_in};
 
 #[tokio::test]
 async fn what_is_discovered_can_be_pasted() {

@@ -6,7 +6,7 @@ use trunkline::Runtime;
 use trunkline_core::{Connected, Connection, MemoryVault, Registry, Secret, SignIn, Vault};
 use trunkline_tests::Cli;
 
-use crate::{Login, anew, call, expire, input, signed_in, vault};
+use super::{Login, anew, call, expire, input, signed_in, vault};
 
 /// Calls of a round.
 const CALLS: usize = 100;

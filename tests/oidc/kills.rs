@@ -8,7 +8,7 @@ use trunkline_tests::{
     refresh::{Grant, Tally, Upstream, WINDOWS, Window, World, kill},
 };
 
-use crate::{Login, walk};
+use super::{Login, walk};
 
 const ATTEMPT: Duration = Duration::from_secs(1);
 
@@ -40,7 +40,7 @@ async fn kills(each: usize) {
     let mut dice = Dice::default();
     let pauses: Vec<_> = (0..LANES * each).map(|_| Duration::from_micros(dice.roll(0, 6_000))).collect();
     let lanes = pauses.chunks(each).enumerate().map(async |(lane, pauses)| {
-        let world = World::new("kills::process", upstream(&login), Grant::Browser, ATTEMPT).await;
+        let world = World::new("oidc::kills::process", upstream(&login), Grant::Browser, ATTEMPT).await;
         world.sign_in(&browser).await;
         let mut tally = Tally::default();
         for (round, pause) in pauses.iter().enumerate() {

@@ -4,7 +4,7 @@ use serde_json::Value;
 use trunkline_core::{ErrorKind, SignInState};
 use trunkline_tests::{Cli, http};
 
-use crate::{Login, anew, call, expire, is_leased, signed_in, vault};
+use super::{Login, anew, call, expire, is_leased, signed_in, vault};
 
 /// The stored access token.
 async fn access(runtime: &trunkline::Runtime) -> String {

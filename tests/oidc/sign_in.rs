@@ -6,7 +6,7 @@ use serde_json::json;
 use trunkline_core::{Authorization, ErrorKind};
 use trunkline_tests::{Cli, http};
 
-use crate::{CALLBACK, Login, call, signed_in, walk};
+use super::{CALLBACK, Login, call, signed_in, walk};
 
 #[tokio::test]
 async fn a_person_signs_in_and_calls_follow() {

@@ -8,7 +8,7 @@ use trunkline_core::{ReauthCause, SignInState};
 use trunkline_sandbox::RefreshPolicy;
 use trunkline_tests::refresh::{Called, Door, Grant, Held, Point, Process, Sabotage, World};
 
-use crate::{browser, login, world};
+use super::{browser, login, world};
 
 /// A lease is twice as long, and is renewed first after a third of that: by then the owner has to be frozen.
 const ATTEMPT: Duration = Duration::from_secs(1);

@@ -9,7 +9,7 @@ use trunkline_tests::{
     refresh::{Grant, Sabotage, Tally, WINDOWS, Window, kill},
 };
 
-use crate::{browser, login, world};
+use super::{browser, login, world};
 
 /// Token calls of this length: long enough for a machine with much to do, and the dead one's lease is waited for.
 const ATTEMPT: Duration = Duration::from_millis(1_500);

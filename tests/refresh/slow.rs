@@ -10,7 +10,7 @@ use trunkline_tests::{
     refresh::{Called, Grant, Process, Sabotage, World},
 };
 
-use crate::{login, world};
+use super::{login, world};
 
 /// A lease is twice as long.
 const ATTEMPT: Duration = Duration::from_millis(600);

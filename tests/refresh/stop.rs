@@ -13,7 +13,7 @@ use trunkline_tests::{
     serve::{Serve, keep},
 };
 
-use crate::{login, world};
+use super::{login, world};
 
 const LISTEN: [&str; 2] = ["--listen", "127.0.0.1:0"];
 

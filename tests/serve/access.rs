@@ -4,7 +4,7 @@ use std::fs;
 
 use trunkline_tests::{Cli, LONG};
 
-use crate::Serve;
+use super::Serve;
 
 const API: [(&str, &str); 8] = [
     ("GET", "/rest/v1/connections"),

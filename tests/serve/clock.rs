@@ -6,7 +6,7 @@ use trunkline_core::Severity;
 use trunkline_engine::{Flow, TriggerEvent};
 use trunkline_tests::{Cli, few, sandbox, until};
 
-use crate::{Serve, add, keep};
+use super::{Serve, add, keep};
 
 const DAY: u64 = 24 * 60 * 60 * 1000;
 

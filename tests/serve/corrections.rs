@@ -9,7 +9,7 @@ use serde_json::{Value, json};
 use trunkline_tests::Cli;
 use wiremock::{Mock, MockServer, Request, ResponseTemplate, matchers::any};
 
-use crate::{Serve, keep};
+use super::{Serve, keep};
 
 /// The flow, served, and the status that its orders are answered with and how many there were.
 async fn served(failing: &[&str]) -> (Cli, Serve, MockServer, Arc<AtomicU16>, Arc<AtomicUsize>) {

@@ -6,7 +6,7 @@ use futures::StreamExt;
 use serde_json::{Value, json};
 use trunkline_tests::{Cli, LONG, until};
 
-use crate::{Serve, keep};
+use super::{Serve, keep};
 
 /// What a stream told, event by event, with what is held back.
 struct Stream {

@@ -3,7 +3,7 @@
 use serde_json::json;
 use trunkline_tests::{Cli, sandbox, until};
 
-use crate::{
+use super::{
     Serve, keep,
     runs::{long, short, slow, slowly},
 };

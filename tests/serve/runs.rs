@@ -6,7 +6,7 @@ use serde_json::{Value, json};
 use trunkline_sandbox::{Faults, Options};
 use trunkline_tests::{Cli, few, flow_input, sandbox, shipped_flow, until};
 
-use crate::{Serve, keep};
+use super::{Serve, keep};
 
 /// A flow that makes as many calls as its input has numbers, each as slow as the sandbox.
 pub(crate) fn slow(name: &str, overlap: Value) -> Value {

@@ -10,7 +10,7 @@ use trunkline_tests::{
     sandbox,
 };
 
-use crate::Serve;
+use super::Serve;
 
 const CALLBACK: &str = "/rest/v1/oauth2/callback";
 

@@ -8,7 +8,7 @@ use sha2::Sha256;
 use trunkline_sandbox::{Faults, Options, Sandbox};
 use trunkline_tests::{Cli, few, sandbox, until};
 
-use crate::{Serve, add, keep};
+use super::{Serve, add, keep};
 
 const SECRET: &str = "a secret that sender and flow share";
 

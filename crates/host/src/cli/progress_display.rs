@@ -46,7 +46,7 @@ impl Seen {
                 self.listed += items;
                 self.items_rate.begin(at);
             }
-            RunNotification::ListProgress { bytes, .. } => {
+            RunNotification::Progress { bytes, .. } => {
                 self.bytes += bytes;
                 self.bytes_rate.add(*bytes, at);
             }
@@ -158,7 +158,7 @@ mod tests {
         assert!(seen.line(0).ends_with("of 0 | 0.0 MB, 0.0 MB/s | 0 ms left"), "{}", seen.line(0));
         seen.take(&listed("files", 100, false), 0);
         assert!(seen.line(1000).ends_with("0 failed of 100+ | 0.0 MB, 0.0 MB/s | time left unknown"));
-        seen.take(&RunNotification::ListProgress { step: "files/k/copy".into(), bytes: 20_000_000 }, 5_000);
+        seen.take(&RunNotification::Progress { step: "files/k/copy".into(), bytes: 20_000_000 }, 5_000);
         for status in ["done", "skipped", "failed", "unknown"] {
             seen.take(&finished("files", status), 10_000);
         }

@@ -1,0 +1,213 @@
+//! Flows that call flows: linked before a run, pinned for good, each with names of its own.
+#![allow(clippy::unwrap_used)]
+
+use std::sync::Arc;
+
+use crate::support::{
+    call,
+    lab::{Lab, Mortal, nothing},
+    registry, slots,
+};
+use serde_json::{Value, json};
+use trunkline_core::{Diagnostic, ErrorKind};
+use trunkline_engine::{Flow, ItemOutcome, Journal, MemoryJournal, RunEvent, RunStatus, StepPath};
+
+fn flow(name: &str, more: Value) -> Flow {
+    let mut document = json!({ "name": name, "connections": { "shop": "shop" } });
+    document.as_object_mut().unwrap().extend(more.as_object().unwrap().clone());
+    Flow::from_value(document).unwrap()
+}
+
+fn linked(flow: &Flow, others: &[Flow]) -> Result<Flow, Vec<Diagnostic>> {
+    flow.link(&|name| others.iter().find(|one| one.name() == name).cloned())
+}
+
+/// Makes something, if its name is good.
+fn maker() -> Flow {
+    flow(
+        "maker",
+        json!({
+            "connections": { "into": "shop" },
+            "input": { "type": "object", "properties": { "name": { "type": "string" } }, "required": ["name"] },
+            "steps": [
+                { "id": "gate", "if": "{{ input.name == 'skip' }}", "skip": "as asked" },
+                { "id": "bad", "if": "{{ input.name == 'bad' }}", "fail": "bad name" },
+                { "id": "made", "action": "thing.make", "connection": "into", "input": { "name": "{{ input.name }}" } }
+            ],
+            "output": { "name": "{{ steps.made.name }}!" }
+        }),
+    )
+}
+
+fn main_flow() -> Flow {
+    flow(
+        "main",
+        json!({
+            "steps": [
+                { "id": "one", "call": "maker", "input": { "name": "one" }, "connections": { "into": "shop" } },
+                { "id": "all", "each": ["a", "skip", "bad"], "key": "{{ item }}", "concurrency": 2, "steps": [
+                    { "id": "sub", "call": "twice", "input": { "name": "{{ item }}" } }
+                ] }
+            ],
+            "output": { "one": "{{ steps.one.name }}", "done": "{{ steps.all.done }}" }
+        }),
+    )
+}
+
+fn twice() -> Flow {
+    let into = json!({ "into": "shop" });
+    flow(
+        "twice",
+        json!({
+            "steps": [
+                { "id": "one", "call": "maker", "input": { "name": "{{ input.name }}" }, "connections": into },
+                { "id": "two", "call": "maker", "input": { "name": "{{ (steps.one | default({})).name | default('nothing') }}" },
+                  "connections": into }
+            ]
+        }),
+    )
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_flow_calls_others_and_gets_what_they_yield() {
+    let flow = linked(&main_flow(), &[twice(), maker()]).unwrap();
+    assert_eq!(flow.check(&registry()), []);
+    // What they yield has a type, and what they are given.
+    let wrong = json!({ "steps": [
+        { "id": "one", "call": "maker", "input": { "name": "{{ 3 + 4 }}" }, "connections": { "into": "shop" } },
+        { "id": "two", "set": { "more": "{{ steps.one.name - 1 }} {{ steps.one.size }}" } }
+    ] });
+    let found = linked(&self::flow("wrong", wrong), &[maker()]).unwrap().check(&registry());
+    let places: Vec<_> = found.iter().map(|one| one.pointer.as_str()).collect();
+    assert_eq!(places, ["/steps/0/input/name", "/steps/1/set/more", "/steps/1/set/more"], "{found:#?}");
+    let played = Lab::new("calls", &flow, json!({})).play().await;
+    let mut made = played.world.made.lock().unwrap().clone();
+    made.sort();
+    assert_eq!(made, ["a", "a!", "nothing", "one"]);
+    let ledger = &played.run.ledger[&StepPath::from("all")];
+    assert_eq!((ledger.done, ledger.failed["bad name"]), (2, 1));
+    assert_eq!(played.run.output, Some(json!({ "one": "one!", "done": 2 })));
+    let item = |event: &RunEvent| match event {
+        RunEvent::ItemFinished { outcome: ItemOutcome::Failed { error }, .. } => Some(error.clone()),
+        _ => None,
+    };
+    let error = played.events.iter().find_map(item).unwrap();
+    let place = ["flow", "pointer", "step"].map(|fact| error.context(fact).unwrap());
+    assert_eq!(place, ["maker", "/steps/1", "all/bad/sub/one/bad"], "the place in the flow that was called");
+    assert_eq!(played.run.calls.keys().collect::<Vec<_>>(), ["maker", "twice"]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_run_is_pinned_to_the_flows_it_calls() {
+    let wait = |text: &str| {
+        flow("called", json!({ "steps": [{ "id": "w", "wait": { "signal": "go" } }], "output": { "text": text } }))
+    };
+    let main =
+        flow("main", json!({ "steps": [{ "id": "s", "call": "called" }], "output": { "text": "{{ steps.s.text }}" } }));
+    let journal = Arc::new(MemoryJournal::default());
+    let linked_old = linked(&main, &[wait("old")]).unwrap();
+    let lab = Lab::new("pinned", &linked_old, json!({}));
+    let dying = lab.engine(Mortal::journal(journal.clone(), 1, nothing));
+    let running = dying.start(&linked_old, json!({}), slots("pinned")).await.unwrap();
+    let id = running.id().clone();
+    tokio::time::sleep(std::time::Duration::from_secs(1)).await;
+    running.cancel();
+    running.wait().await.unwrap_err();
+    // The flow changes; other runs take the new one, this one stays with its own.
+    let engine = lab.engine(journal.clone());
+    let new = engine.start(&linked(&main, &[wait("new")]).unwrap(), json!({}), slots("pinned")).await.unwrap();
+    let old = engine.resume(&id, slots("pinned")).await.unwrap();
+    for (text, running) in [("old", old), ("new", new)] {
+        engine.signal(running.id(), "go", json!(null)).await.unwrap();
+        let run = running.wait().await.unwrap();
+        assert_eq!((run.status, run.output), (RunStatus::Succeeded, Some(json!({ "text": text }))));
+        assert_eq!(run.calls["called"], wait(text).version());
+    }
+    assert_eq!(journal.flow(wait("old").version()).await.unwrap(), *wait("old").document());
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_guards_of_a_call_are_those_of_a_step_and_the_flow_has_its_own() {
+    let called = flow(
+        "called",
+        json!({
+            "timeout": "10s",
+            "steps": [
+                call("made", "thing.make", json!({ "name": "made" })),
+                call("slow", "thing.look", json!({ "name": "slow", "fault": "{{ input.fault }}" }))
+            ],
+            "on_failure": [call("tell", "thing.look", json!({ "name": "told {{ error.kind }}" }))]
+        }),
+    );
+    let main = |more: Value| {
+        let mut sub = json!({ "id": "sub", "call": "called", "input": { "fault": "{{ input.fault }}" } });
+        sub.as_object_mut().unwrap().extend(more.as_object().unwrap().clone());
+        linked(&flow("main", json!({ "steps": [sub] })), std::slice::from_ref(&called)).unwrap()
+    };
+    let passed = main(json!({ "on_error": "continue" }));
+    let lab = Lab::new("late sub-flow", &passed, json!({ "fault": "sleep 60000" }));
+    let played = lab.once("late sub-flow", std::iter::empty()).await;
+    assert_eq!((played.run.status, played.world.calls("look told timeout")), (RunStatus::Succeeded, 1));
+
+    let again = main(json!({ "retry": { "tries": 3, "wait": "1s" } }));
+    let played = Lab::new("sub-flow again", &again, json!({ "fault": "busy 2" })).play().await;
+    let calls = ["make made", "look slow", "look told unavailable"].map(|what| played.world.calls(what));
+    assert_eq!((played.run.status, calls), (RunStatus::Succeeded, [1, 3, 2]), "it failed twice, and told it each time");
+}
+
+#[test]
+fn what_cannot_be_called_is_found_at_the_step_that_calls_it() {
+    let call = |name: &str, callee: &str| flow(name, json!({ "steps": [{ "id": "s", "call": callee }] }));
+    let found = |flow: &Flow, others: &[Flow]| {
+        let found = linked(flow, others).unwrap_err();
+        assert_eq!(found.len(), 1, "{found:?}");
+        (found[0].pointer.clone(), found[0].message.clone())
+    };
+    assert_eq!(
+        found(&call("a", "b"), &[]),
+        ("/steps/0/call".into(), "a calls b, and there is no flow of that name".into())
+    );
+    let (_, message) = found(&call("a", "b"), &[call("b", "c"), call("c", "a")]);
+    assert_eq!(message, "a calls b calls c calls a: a flow cannot call itself");
+    assert!(found(&call("a", "a"), &[]).1.contains("cannot call itself"));
+    assert!(found(&call("a", "b"), &[call("b", "nowhere")]).1.contains("b calls nowhere"));
+    assert!(found(&call("a", "maker"), &[maker()]).1.contains("needs a connection to shop for its slot into"));
+    let named = flow("a", json!({ "steps": [{ "id": "s", "call": "b", "connections": { "x": "shop" } }] }));
+    assert_eq!(found(&named, &[flow("b", json!({ "steps": [] }))]).1, "the flow b has no slot x");
+    // Eight deep is possible, nine is not; many ways to the same flow are no depth.
+    let chain = |length: usize| -> Vec<Flow> {
+        let last = flow(&format!("f{length}"), json!({ "steps": [] }));
+        (1..length)
+            .map(|n| {
+                let next = format!("f{}", n + 1);
+                flow(&format!("f{n}"), json!({ "steps": [{ "id": "s", "call": next }, { "id": "t", "call": next }] }))
+            })
+            .chain([last])
+            .collect()
+    };
+    assert!(linked(&call("f0", "f1"), &chain(8)).is_ok());
+    assert_eq!(found(&call("f0", "f1"), &chain(9)).1, "flows call flows more than 8 deep, by way of f9");
+    // What is handed over is checked too.
+    let wrong = flow(
+        "a",
+        json!({ "steps": [{ "id": "s", "call": "maker", "connections": { "into": "shop" }, "input": { "nam": 1 } },
+        { "id": "t", "set": { "x": "{{ steps.s.size }}" } }] }),
+    );
+    let found = linked(&wrong, &[maker()]).unwrap().check(&registry());
+    let told: Vec<_> = found.iter().map(ToString::to_string).collect();
+    assert!(
+        told.iter().any(|one| one.contains("/steps/0/input")) && told.iter().any(|one| one.contains("no size")),
+        "{told:?}"
+    );
+}
+
+#[tokio::test]
+async fn a_flow_that_was_not_linked_does_not_run() {
+    let journal: Arc<dyn Journal> = Arc::new(MemoryJournal::default());
+    let error =
+        trunkline_engine::Engine::new(journal).start(&twice(), json!({}), slots("unlinked")).await.err().unwrap();
+    assert_eq!(
+        (error.kind(), error.message()),
+        (ErrorKind::Config, "the flow twice calls maker, and was not linked with it")
+    );
+}

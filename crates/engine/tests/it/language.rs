@@ -1,0 +1,396 @@
+//! What flows can say, each kind of step and each of its members, played with a process that dies at every position.
+#![allow(clippy::unwrap_used)]
+
+use crate::support::{call, flow, lab::Lab, registry, world};
+use serde_json::{Value, json};
+use trunkline_core::{Diagnostic, ErrorKind};
+use trunkline_engine::{Flow, RunStatus, StepPath};
+
+/// A flow of which more is said than its steps; its findings are warnings at most.
+fn document(more: Value, steps: Value) -> Flow {
+    let mut document = json!({ "name": "test", "connections": { "shop": "shop" }, "steps": steps });
+    document.as_object_mut().unwrap().extend(more.as_object().unwrap().clone());
+    Flow::from_value(document).unwrap()
+}
+
+fn look(id: &str, fault: &str) -> Value {
+    call(id, "thing.look", json!({ "name": id, "fault": fault }))
+}
+
+/// The step with more members.
+fn with(mut step: Value, more: Value) -> Value {
+    step.as_object_mut().unwrap().extend(more.as_object().unwrap().clone());
+    step
+}
+
+/// The findings of a document that is no flow.
+fn faults(more: Value, steps: Value) -> Vec<(String, String)> {
+    let mut document = json!({ "name": "test", "connections": { "shop": "shop" }, "steps": steps });
+    document.as_object_mut().unwrap().extend(more.as_object().unwrap().clone());
+    let found = Flow::from_value(document).unwrap_err();
+    found.into_iter().map(|one| (one.pointer, one.message)).collect()
+}
+
+fn warnings(flow: &Flow) -> Vec<String> {
+    flow.check(&registry()).iter().map(Diagnostic::to_string).collect()
+}
+
+/// What a step yields that may not have run.
+fn of(path: &str) -> String {
+    let (id, name) = path.split_once('.').unwrap();
+    format!("{{{{ (steps.{id} | default({{}})).{name} | default('-') }}}}")
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_step_is_tried_as_often_as_it_says_and_only_for_what_may_pass() {
+    for (place, fault, tries, calls, status) in [
+        ("passes", "busy 2", 3, 3, RunStatus::Succeeded),
+        ("gives up", "busy 9", 3, 3, RunStatus::Failed),
+        ("for good", "missing", 3, 1, RunStatus::Failed),
+    ] {
+        let retry = json!({ "retry": { "tries": tries, "wait": "2s", "longest": "3s" } });
+        let lab = Lab::new(&format!("tries {place}"), &flow(json!([with(look("a", fault), retry)])), json!({}));
+        let before = tokio::time::Instant::now();
+        let played = lab.once(&lab.name, std::iter::empty()).await;
+        assert_eq!((played.run.status, played.world.calls("look a")), (status, calls), "{place}");
+        // Two seconds, then three, for four would be longer than the longest.
+        let waited = before.elapsed().as_secs();
+        assert_eq!(waited, if calls == 3 { 5 } else { 0 }, "{place}");
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_crash_while_backing_off_neither_forgets_the_tries_nor_the_time() {
+    let retry = json!({ "retry": { "tries": 3, "wait": "1h", "longest": "1d" } });
+    let lab = Lab::new("backoff", &flow(json!([with(look("a", "busy 9"), retry)])), json!({}));
+    let before = tokio::time::Instant::now();
+    // Each process records one event and dies.
+    let played = lab.once("backoff", std::iter::once(1).chain(std::iter::repeat_n(2, 50))).await;
+    // A try whose end was not recorded does not count.
+    assert_eq!((played.run.status, played.count("step_failed")), (RunStatus::Failed, 3));
+    assert_eq!((before.elapsed().as_secs() / 60, played.count("step_retried")), (180, 2));
+    assert!(played.lives >= 5, "{}", played.lives);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_create_is_tried_again_if_it_clearly_failed_and_never_if_nobody_knows() {
+    let retry = json!({ "retry": { "tries": 5, "wait": "1s" } });
+    for (place, action, fault, calls, kind) in [
+        ("clear", "thing.make_blindly", "busy 2", 3, None),
+        ("unclear", "thing.make_blindly", "lost", 1, Some(ErrorKind::UnknownOutcome)),
+    ] {
+        let steps = json!([with(call("a", action, json!({ "name": "a", "fault": fault })), retry.clone())]);
+        let lab = Lab::new(&format!("create {place}"), &flow(steps), json!({}));
+        let played = lab.once(&lab.name, std::iter::empty()).await;
+        assert_eq!(
+            (played.world.calls("make a"), played.run.error.map(|error| error.kind())),
+            (calls, kind),
+            "{place}"
+        );
+        assert_eq!(played.world.made.lock().unwrap().len(), 1, "{place}");
+    }
+    // Also where a step around it is tried again: what nobody knows stays so.
+    let unclear = call("a", "thing.make_blindly", json!({ "name": "a", "fault": "lost" }));
+    let steps =
+        json!([with(json!({ "id": "both", "parallel": { "x": [look("busy", "busy 9")], "y": [unclear] } }), retry)]);
+    let lab = Lab::new("create around", &flow(steps), json!({}));
+    let played = lab.once(&lab.name, std::iter::empty()).await;
+    assert_eq!((played.world.calls("make a"), played.world.calls("look busy")), (1, 5));
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_error_is_passed_over_or_dealt_with_and_the_way_after_it_is_the_same_after_any_crash() {
+    let handler = json!([
+        { "id": "told", "set": { "text": "{{ error.kind }} in {{ error.step }}: {{ error.message }}" } },
+        call("seen", "thing.look", json!({ "name": "{{ error.kind }}" }))
+    ]);
+    let steps = json!([
+        with(look("a", "missing"), json!({ "on_error": "continue" })),
+        with(look("b", "missing"), json!({ "on_error": handler })),
+        with(look("c", ""), json!({ "on_error": [look("never", "")] })),
+        call("end", "thing.look", json!({ "name": of("told.text") })),
+    ]);
+    let output = json!({ "a": of("a.name"), "told": of("told.text"), "never": "{{ steps.never | default(0) }}" });
+    let hasty = json!({ "a": "{{ steps.a.name }}", "end": "{{ steps.end.name }}" });
+    let warned = warnings(&document(json!({ "output": hasty }), steps.clone())).join("\n");
+    assert!(warned.contains("needs the step a, which may not have run") && !warned.contains("step end"), "{warned}");
+    let flow = document(json!({ "output": output }), steps);
+    assert_eq!(warnings(&flow), [""; 0]);
+    let played = Lab::new("on error", &flow, json!({})).play().await;
+    let expected = json!({ "a": "-", "told": "not_found in b: no such thing", "never": 0 });
+    assert_eq!((played.run.status, &played.run.output), (RunStatus::Succeeded, &Some(expected)));
+    assert_eq!((played.world.calls("look not_found"), played.world.calls("look never")), (1, 0));
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_error_that_was_dealt_with_stays_so_although_it_would_not_come_again() {
+    let all = |more: Value| {
+        let list = json!({ "action": "thing.list", "connection": "shop", "input": { "pages": 2, "failures": 1 } });
+        let look = call("look", "thing.look", json!({ "name": "{{ item.name }}" }));
+        with(json!({ "id": "all", "each": list, "key": "{{ item.name }}", "steps": [look] }), more)
+    };
+    let handled = json!([all(json!({ "on_error": [look("instead", "")] })), look("after", "")]);
+    // The first process records the error and that it was dealt with, and dies; now there would be a page.
+    let played =
+        Lab::new("no page", &document(json!({}), handled), json!({})).once("no page", std::iter::once(2)).await;
+    let calls = ["look instead", "look after", "look t0"].map(|what| played.world.calls(what));
+    assert_eq!((played.run.status, calls), (RunStatus::Succeeded, [1, 2, 0]));
+    // Tried again it goes on where it was.
+    let again = json!([all(json!({ "retry": { "tries": 2 } }))]);
+    let played = Lab::new("a page later", &flow(again), json!({})).play().await;
+    assert_eq!((played.run.status, played.run.ledger[&StepPath::from("all")].done), (RunStatus::Succeeded, 5));
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_concerns_the_run_is_dealt_with_by_no_step() {
+    let steps =
+        json!([with(look("a", "auth"), json!({ "on_error": "continue", "retry": { "tries": 3 } })), look("b", "")]);
+    let played = Lab::new("auth", &document(json!({}), steps), json!({})).play().await;
+    assert_eq!(
+        (played.run.status, played.world.calls("look a"), played.world.calls("look b")),
+        (RunStatus::Failed, 1, 0)
+    );
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_handler_that_fails_fails_the_step() {
+    let steps = json!([with(
+        look("a", "missing"),
+        json!({ "on_error": [{ "id": "no", "fail": "because {{ error.kind }}" }] })
+    )]);
+    let played = Lab::new("handler fails", &document(json!({}), steps), json!({})).play().await;
+    assert_eq!(played.run.error.unwrap().message(), "because not_found");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_step_that_takes_too_long_is_broken_off() {
+    for (place, action, effect) in
+        [("read", "thing.look", ErrorKind::Timeout), ("create", "thing.make_blindly", ErrorKind::UnknownOutcome)]
+    {
+        let slow = call("a", action, json!({ "name": "a", "fault": "sleep 60000" }));
+        let steps = json!([with(slow, json!({ "timeout": "5s", "retry": { "tries": 3 } }))]);
+        let lab = Lab::new(&format!("slow {place}"), &flow(steps), json!({}));
+        let before = tokio::time::Instant::now();
+        let played = lab.once(&lab.name, std::iter::empty()).await;
+        let error = played.run.error.unwrap();
+        assert_eq!((error.kind(), before.elapsed().as_secs()), (effect, 5), "{place}: {error:?}");
+        assert!(format!("{error:?}").contains("step a took longer than its timeout of 5s"), "{error:?}");
+    }
+    // One that can be looked up is: it may have been done although nobody heard of it.
+    let slow = call("a", "thing.make", json!({ "name": "a", "fault": "sleep 60000" }));
+    let lab = Lab::new("slow but done", &flow(json!([with(slow, json!({ "timeout": "5s" }))])), json!({}));
+    let played = lab.once(&lab.name, std::iter::empty()).await;
+    assert_eq!((played.run.status, played.world.calls("make a")), (RunStatus::Succeeded, 1));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_timeout_around_steps_passes_by_their_own_handlers() {
+    let items = json!({ "id": "all", "each": ["a", "b", "c"], "key": "{{ item }}", "timeout": "30s", "on_error": "continue",
+        "steps": [with(call("look", "thing.look", json!({ "name": "{{ item }}", "fault": "sleep 20000" })),
+            json!({ "on_error": "continue" }))] });
+    let flow = document(
+        json!({ "output": { "all": "{{ steps.all | default('late') }}" } }),
+        json!([items, look("after", "")]),
+    );
+    let played = Lab::new("around", &flow, json!({})).once("around", std::iter::empty()).await;
+    assert_eq!((played.run.status, &played.run.output), (RunStatus::Succeeded, &Some(json!({ "all": "late" }))));
+    let calls = ["a", "b", "c", "after"].map(|name| played.world.calls(&format!("look {name}")));
+    assert_eq!(calls, [1, 1, 0, 1], "nothing new is begun when the time is over");
+    assert_eq!(played.run.ledger[&StepPath::from("all")].total(), 1);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_deadline_is_that_of_the_first_process() {
+    let slow = call("a", "thing.look", json!({ "name": "a", "fault": "sleep 40000" }));
+    let lab = Lab::new("deadline", &flow(json!([with(slow, json!({ "timeout": "60s" }))])), json!({}));
+    let before = tokio::time::Instant::now();
+    // The first process dies when the call ends after 40 s; the second one has 20 s left.
+    let played = lab.once("deadline", [1].into_iter()).await;
+    assert_eq!(played.run.error.unwrap().kind(), ErrorKind::Timeout);
+    assert_eq!((before.elapsed().as_secs(), played.world.calls("look a")), (60, 2));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_run_has_a_timeout_and_its_failure_handler_still_tells_it() {
+    let more =
+        json!({ "timeout": "1m", "on_failure": [call("tell", "thing.look", json!({ "name": "{{ error.kind }}" }))] });
+    let steps = json!([
+        with(look("a", "sleep 50000"), json!({ "on_error": "continue" })),
+        with(
+            call("b", "thing.look", json!({ "name": "b", "fault": "sleep 50000" })),
+            json!({ "on_error": "continue" })
+        )
+    ]);
+    let flow = document(more, steps);
+    let lab = Lab::new("run timeout", &flow, json!({}));
+    let played = lab.once("run timeout", std::iter::empty()).await;
+    let error = played.run.error.unwrap();
+    assert_eq!((error.kind(), error.message()), (ErrorKind::Timeout, "the run took longer than its timeout of 60s"));
+    assert_eq!(played.world.calls("look timeout"), 1);
+    // There is no time to resume it in.
+    let engine = lab.engine(std::sync::Arc::new(trunkline_engine::MemoryJournal::default()));
+    let running = engine.start(&flow, json!({}), crate::support::slots("run timeout again")).await.unwrap();
+    let id = running.id().clone();
+    running.wait().await.unwrap();
+    let error = engine.resume(&id, crate::support::slots("run timeout again")).await.err().unwrap();
+    let told = format!("run {id} cannot be resumed: the run took longer than its timeout of 60s");
+    assert_eq!((error.kind(), error.message()), (ErrorKind::Conflict, told.as_str()));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_failed_run_tells_it_once_and_again_if_it_is_resumed_and_fails_again() {
+    let more = json!({ "on_failure": [
+        call("tell", "thing.make", json!({ "name": "{{ error.kind }} in {{ error.step }}" })),
+        call("broken", "thing.look", json!({ "name": "x", "fault": "missing" }))
+    ] });
+    let flow = document(more, json!([look("a", ""), look("b", "auth")]));
+    assert_eq!(warnings(&flow), [""; 0]);
+    let lab = Lab::new("on failure", &flow, json!({}));
+    let played = lab.play().await;
+    let error = played.run.error.unwrap();
+    assert_eq!((error.kind(), error.context("on_failure")), (ErrorKind::Auth, Some("no such thing")));
+    assert_eq!(*played.world.made.lock().unwrap(), ["auth in b"]);
+
+    let journal = std::sync::Arc::new(trunkline_engine::MemoryJournal::default());
+    let engine = lab.engine(journal);
+    let slots = || crate::support::slots("on failure twice");
+    let running = engine.start(&flow, json!({}), slots()).await.unwrap();
+    let id = running.id().clone();
+    running.wait().await.unwrap();
+    let run = engine.resume(&id, slots()).await.unwrap().wait().await.unwrap();
+    let world = world("on failure twice");
+    assert_eq!((run.status, world.calls("look b"), world.calls("look a")), (RunStatus::Failed, 2, 1));
+    assert_eq!(world.made.lock().unwrap().len(), 2, "it failed twice, and told it twice");
+}
+
+#[tokio::test(start_paused = true)]
+async fn branches_run_at_the_same_time_and_are_seen_afterwards() {
+    let both = json!({ "id": "both", "parallel": {
+        "left": [look("a", "sleep 1000"), call("b", "thing.make", json!({ "name": "{{ steps.a.name }}2" }))],
+        "right": [look("c", "sleep 1500"), { "id": "all", "each": ["x", "y"], "key": "{{ item }}",
+            "steps": [call("d", "thing.make", json!({ "name": "{{ item }}" }))] }]
+    } });
+    let output = json!({ "b": "{{ steps.b.name }}", "c": "{{ steps.c.name }}", "all": "{{ steps.all.done }}" });
+    let flow = document(json!({ "output": output }), json!([both]));
+    assert_eq!(warnings(&flow), [""; 0]);
+    let before = tokio::time::Instant::now();
+    let lab = Lab::new("parallel", &flow, json!({}));
+    let first = lab.once("parallel time", std::iter::empty()).await;
+    assert_eq!(before.elapsed().as_millis() / 100, 15, "at the same time");
+    assert_eq!(first.run.ledger[&StepPath::from("both/all")].done, 2);
+    let played = lab.play().await;
+    assert_eq!(played.run.output, Some(json!({ "b": "a2", "c": "c", "all": 2 })));
+    // What one branch yields is not there in the other.
+    let wrong = json!([{ "id": "both", "parallel": { "l": [look("a", "")], "r": [{ "id": "s", "set": { "x": "{{ steps.a.name }}" } }] } }]);
+    assert!(warnings(&document(json!({}), wrong)).join("").contains("no step a runs before this one"));
+}
+
+#[tokio::test(start_paused = true)]
+async fn all_branches_end_before_the_first_error_in_the_document_counts() {
+    let both = |on_error: Value| {
+        json!([with(json!({ "id": "both", "parallel": {
+            "slow": [look("a", "sleep 1000"), { "id": "no", "fail": "slow" }],
+            "fast": [{ "id": "never", "fail": "fast" }],
+            "good": [look("b", "sleep 3000"), call("c", "thing.make", json!({ "name": "c" }))]
+        } }), json!({ "on_error": on_error })), { "id": "end", "set": { "x": 1 } }])
+    };
+    let played = Lab::new("branches fail", &document(json!({}), both(json!("fail"))), json!({})).play().await;
+    let error = played.run.error.unwrap();
+    assert_eq!((error.message(), error.context("branch fast failed too")), ("slow", Some("fast")));
+    assert_eq!(*played.world.made.lock().unwrap(), ["c"], "nothing is torn off");
+
+    let handled = json!([{ "id": "told", "set": { "why": "{{ error.message }} {{ steps.b | default('unseen') }}" } }]);
+    let output = json!({ "output": { "why": of("told.why") } });
+    let played = Lab::new("branches handled", &document(output, both(handled)), json!({})).play().await;
+    assert_eq!(played.run.output, Some(json!({ "why": "slow unseen" })));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_branch_that_is_tried_again_does_not_do_again_what_went_well() {
+    let both = json!({ "id": "both", "retry": { "tries": 4, "wait": "1s" }, "parallel": {
+        "left": [call("a", "thing.make", json!({ "name": "a" })), look("b", "busy 2")],
+        "right": [call("c", "thing.make", json!({ "name": "c" }))]
+    } });
+    let played = Lab::new("branch again", &flow(json!([both])), json!({})).play().await;
+    let calls = ["make a", "look b", "make c"].map(|what| played.world.calls(what));
+    assert_eq!((played.run.status, calls), (RunStatus::Succeeded, [1, 3, 1]));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_batch_takes_many_items_at_once_and_all_get_its_outcome() {
+    let steps = json!([{ "id": "all", "key": "{{ item.name }}", "batch": 2, "concurrency": 2,
+        "each": { "action": "thing.list", "connection": "shop", "input": { "pages": 2 } },
+        "steps": [
+            { "id": "gate", "if": "{{ items[0].name == 't3' }}", "skip": "not these" },
+            call("look", "thing.look", json!({ "name": "{{ items | map('name') | join('+') }}", "items": "{{ items | map('name') }}" })),
+            call("make", "thing.make", json!({ "name": "{{ items | map('name') | join('+') }}" })),
+            { "id": "bad", "if": "{{ items | length == 1 and items[0].name == 't2' }}", "fail": "alone" }
+        ] }]);
+    let flow = flow(steps);
+    let played = Lab::new("batch", &flow, json!({})).play().await;
+    // Pages are t0 t1 t2 and t2 t3 t4: batches do not go over pages, and t2 is done once.
+    let ledger = &played.run.ledger[&StepPath::from("all")];
+    assert_eq!(
+        (ledger.done, ledger.skipped.get("not these"), ledger.failed.get("alone")),
+        (2, Some(&2), Some(&1)),
+        "{ledger:?}"
+    );
+    let mut made = played.world.made.lock().unwrap().clone();
+    made.sort();
+    assert_eq!(made, ["t0+t1", "t2"]);
+    assert_eq!(played.count("batch_finished"), 3);
+    let found = warnings(&document(
+        json!({}),
+        json!([{ "id": "all", "each": [1], "batch": 2, "steps": [
+        { "id": "s", "set": { "x": "{{ item }}" } }] }, { "id": "t", "set": { "x": "{{ items }}" } }]),
+    ));
+    assert!(found[0].contains("in a batch there are items") && found[1].contains("only inside"), "{found:?}");
+}
+
+#[test]
+fn every_fault_of_the_new_kinds_is_found_at_its_place() {
+    let found = faults(json!({ "timeout": "soon", "durability": "never", "on_failure": {} }), json!([]));
+    assert_eq!(
+        found.iter().map(|one| one.0.as_str()).collect::<Vec<_>>(),
+        ["/timeout", "/durability", "/on_failure"],
+        "{found:?}"
+    );
+    let found = faults(
+        json!({ "timeout": "1 eon", "on_failure": [{ "id": "x", "skip": "" }, { "id": "x" }] }),
+        json!([
+            with(look("a", ""), json!({ "timeout": "400d", "retry": { "tries": 2, "wait": "5 x" } })),
+            with(look("b", ""), json!({ "retry": { "tries": 1 } })),
+            with(look("c", ""), json!({ "on_error": "ignore" })),
+            { "id": "d", "wait": { "for": "10m", "signal": "x" } },
+            { "id": "e", "wait": { "until": "tomorrow" } },
+            { "id": "f", "wait": { "for": "1h" }, "retry": { "tries": 2 } },
+            { "id": "g", "parallel": {} },
+            { "id": "h", "parallel": { "1": [] } },
+            { "id": "i", "call": "other", "connections": { "x": "nowhere" } },
+            { "id": "j", "each": [1], "steps": [], "batch": 0 },
+            { "id": "k", "set": {}, "retry": { "tries": 2 } },
+            { "id": "l", "parallel": { "x": [{ "id": "a", "skip": "" }] } },
+            with(look("m", ""), json!({ "on_error": [{ "id": "n" }] })),
+        ]),
+    );
+    let places: Vec<_> = found.iter().map(|one| one.0.as_str()).collect();
+    let expected = [
+        "/steps/0/retry/wait",
+        "/steps/0/timeout",
+        "/steps/1/retry/tries",
+        "/steps/2/on_error",
+        "/steps/3/wait",
+        "/steps/4/wait/until",
+        "/steps/5/retry",
+        "/steps/6/parallel",
+        "/steps/7/parallel",
+        "/steps/8/connections/x",
+        "/steps/9/batch",
+        "/steps/10/retry",
+        "/steps/11/parallel/x/0/id",
+        "/steps/12/on_error/0",
+        "/on_failure/1",
+        "/timeout",
+    ];
+    assert_eq!(places, expected, "{found:#?}");
+}

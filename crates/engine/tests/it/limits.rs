@@ -1,0 +1,176 @@
+//! Limits, each named with its number; how soon results are flushed; the same flow as JSON and as YAML.
+#![allow(clippy::unwrap_used)]
+
+use std::sync::{
+    Arc, Mutex,
+    atomic::{AtomicUsize, Ordering},
+};
+
+use crate::support::{
+    between::{Asked, Between, Watcher},
+    call, flow,
+    lab::Lab,
+    registry, slots,
+};
+use serde_json::{Value, json};
+use trunkline_core::{ErrorKind, Result};
+use trunkline_engine::{Engine, Flow, Flush, MemoryJournal, RunEvent, RunLimits, RunStatus};
+
+fn look(fault: &str) -> Value {
+    call("a", "thing.look", json!({ "name": "a", "fault": fault }))
+}
+
+/// What a flow with these steps is told that it is.
+fn refused(steps: Value) -> String {
+    let found =
+        Flow::from_value(json!({ "name": "x", "connections": { "shop": "shop" }, "steps": steps })).unwrap_err();
+    format!("{} {}", found[0].pointer, found[0].message)
+}
+
+#[test]
+fn what_a_flow_may_be_is_limited_and_each_limit_is_named() {
+    let many: Vec<_> = (0..10_001).map(|n| json!({ "id": format!("s{n}"), "set": {} })).collect();
+    assert_eq!(refused(many.into()), "/steps/10000 the flow has more than 10000 steps");
+    let deep = (0..17).fold(json!([]), |inner, n| json!([{ "id": format!("s{n}"), "parallel": { "x": inner } }]));
+    assert!(refused(deep).ends_with("steps are nested more than 16 deep"));
+    let each = |member: &str, value: u64| {
+        let mut step = json!({ "id": "a", "each": [1], "steps": [] });
+        step[member] = value.into();
+        refused(json!([step]))
+    };
+    assert!(each("concurrency", 65).contains("64") && each("batch", 1001).contains("1000"), "{}", each("batch", 1001));
+    let branches: serde_json::Map<_, _> = (0..33).map(|n| (format!("b{n}"), json!([]))).collect();
+    assert!(refused(json!([{ "id": "a", "parallel": branches }])).contains("32"));
+    assert!(refused(json!([{ "id": "a", "wait": { "for": "400d" } }])).contains("366 days"));
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_a_run_may_take_is_limited_and_each_limit_is_named() {
+    let on_error = |mut step: Value| {
+        step["on_error"] = json!("continue");
+        step
+    };
+    let many = json!(["a", "b", "c"].map(|id| on_error(call(id, "thing.look", json!({ "name": id })))));
+    let list = json!([{ "id": "all", "each": "{{ input.list }}", "steps": [] }]);
+    let limits = RunLimits { items: 3, payload: 1000, run_time: std::time::Duration::from_secs(3600), recorded: 2 };
+    for (place, steps, input, words) in [
+        ("items", list, json!({ "list": [1, 2, 3, 4] }), "the list has 4 items; the limit is 3"),
+        (
+            "output",
+            json!([look("big 2000")]),
+            json!({}),
+            "the output of step a is 2020 bytes of JSON; the limit is 1000",
+        ),
+        ("recorded", many, json!({}), "the run has recorded 2 steps, the limit"),
+        ("run time", json!([look("sleep 7200000")]), json!({}), "the run took longer than its timeout of 3600s"),
+    ] {
+        let document = json!({ "name": "x", "connections": { "shop": "shop" }, "steps": steps });
+        let mut lab = Lab::new(&format!("limit {place}"), &Flow::from_value(document).unwrap(), input);
+        lab.limits = limits.clone();
+        let error = lab.once(&lab.name, std::iter::empty()).await.run.error.unwrap();
+        assert_eq!(error.message(), words);
+        let expected = if place == "run time" { ErrorKind::Timeout } else { ErrorKind::Limit };
+        assert_eq!(error.kind(), expected, "{place}");
+    }
+    // What is handed to a run is looked at before anything begins.
+    let engine = Engine::new(Arc::new(MemoryJournal::default())).with_limits(limits);
+    let flow = flow(json!([{ "id": "a", "wait": { "signal": "x" } }]));
+    let big = json!({ "text": "x".repeat(1000) });
+    let error = engine.start(&flow, big.clone(), slots("limit input")).await.err().unwrap();
+    assert_eq!(error.message(), "the input of flow test is 1011 bytes of JSON; the limit is 1000");
+    let running = engine.start(&flow, json!({}), slots("limit input")).await.unwrap();
+    let error = engine.signal(running.id(), "x", big).await.unwrap_err();
+    assert_eq!(error.message(), "what comes with the signal x is 1011 bytes of JSON; the limit is 1000");
+    for name in ["", &"x".repeat(201)] {
+        let error = engine.signal(running.id(), name, json!(null)).await.unwrap_err();
+        assert_eq!(error.message(), format!("a signal's name has 1 to 200 bytes, not {}", name.len()));
+    }
+    let long = Flow::from_value(json!({ "name": "long", "timeout": "2h", "steps": [] })).unwrap();
+    let error = engine.start(&long, json!({}), Default::default()).await.err().unwrap();
+    assert_eq!((error.kind(), error.message()), (ErrorKind::Limit, "the flow long may take 7200s; the limit is 3600s"));
+}
+
+/// Counts appends that do not wait for the disk, and sees what is appended.
+#[derive(Default)]
+struct Counting {
+    later: AtomicUsize,
+    kinds: Mutex<Vec<String>>,
+}
+
+impl Watcher for Counting {
+    fn before(&self, asked: Asked<'_>) -> Result<()> {
+        let Asked::Append(events, flush) = asked else { return Ok(()) };
+        self.later.fetch_add(usize::from(flush == Flush::Later), Ordering::SeqCst);
+        let kind = |event: &RunEvent| json!(event)["event"].as_str().unwrap().to_owned();
+        self.kinds.lock().unwrap().extend(events.iter().map(kind));
+        Ok(())
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_flow_may_have_each_step_on_disk_before_the_next() {
+    for (durability, later) in [(json!("by_effect"), true), (json!("every_step"), false)] {
+        let steps = json!([look(""), { "id": "all", "each": [1, 2], "steps": [call("b", "thing.look", json!({ "name": "b" }))] }]);
+        let document =
+            json!({ "name": "x", "connections": { "shop": "shop" }, "durability": durability, "steps": steps });
+        let journal = Arc::new(Between { inner: Arc::new(MemoryJournal::default()), watcher: Counting::default() });
+        let (engine, flow) = (Engine::new(journal.clone()), Flow::from_value(document).unwrap());
+        let running = engine.start(&flow, json!({}), slots("flushed")).await.unwrap();
+        assert_eq!(running.wait().await.unwrap().status, RunStatus::Succeeded);
+        assert_eq!(journal.watcher.later.load(Ordering::SeqCst) > 0, later, "{durability}");
+        assert_eq!(journal.watcher.kinds.lock().unwrap().len(), 8, "three results, a list, two items, a page, the end");
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_flow_is_the_same_as_json_and_as_yaml() {
+    let yaml = r#"
+# What a person writes.
+name: greet
+about: Looks at things, and waits in between.
+connections: { shop: shop }
+input:
+  type: object
+  properties: { names: { type: array, items: { type: string } } }
+  required: [names]
+steps:
+  - id: all
+    each: "{{ input.names }}"
+    key: "{{ item }}"
+    steps:
+      - id: look
+        action: thing.look
+        connection: shop
+        input:
+          name: "{{ item }}"
+      - { id: pause, wait: { for: 10s } }
+      - id: gate
+        if: "{{ item == 'no' }}"
+        skip: not this one
+output:
+  done: "{{ steps.all.done }}"
+"#;
+    let json = json!({
+        "name": "greet", "about": "Looks at things, and waits in between.", "connections": { "shop": "shop" },
+        "input": { "type": "object", "properties": { "names": { "type": "array", "items": { "type": "string" } } },
+            "required": ["names"] },
+        "steps": [{ "id": "all", "each": "{{ input.names }}", "key": "{{ item }}", "steps": [
+            { "id": "look", "action": "thing.look", "connection": "shop", "input": { "name": "{{ item }}" } },
+            { "id": "pause", "wait": { "for": "10s" } },
+            { "id": "gate", "if": "{{ item == 'no' }}", "skip": "not this one" }
+        ] }],
+        "output": { "done": "{{ steps.all.done }}" }
+    });
+    let as_yaml = Flow::parse("greet.yaml", yaml).unwrap();
+    let as_json = Flow::parse("greet.json", &json.to_string()).unwrap();
+    assert_eq!((as_yaml.document(), as_yaml.version()), (as_json.document(), as_json.version()));
+    // "no" is a text, as it would be in JSON.
+    let played = Lab::new("yaml", &as_yaml, json!({ "names": ["a", "no"] })).play().await;
+    assert_eq!(played.run.output, Some(json!({ "done": 1 })));
+
+    let broken = yaml.replace("thing.look", "thing.lok").replace("skip: not", "skip: \"{{ itm }}\" #");
+    let mut told: Vec<_> = Flow::findings("greet.yaml", &broken, &registry()).iter().map(ToString::to_string).collect();
+    told.sort();
+    assert!(told[0].starts_with("greet.yaml:16:17: /steps/0/steps/0/action"), "{told:?}");
+    assert!(told[1].starts_with("greet.yaml:23:15: /steps/0/steps/2/skip"), "{told:?}");
+}

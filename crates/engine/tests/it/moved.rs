@@ -1,0 +1,139 @@
+//! Clocks that are set forwards and back, during a run and between two processes: no timer is lost, none goes off twice, no
+//! wait gets longer than it was said to be.
+#![allow(clippy::unwrap_used)]
+
+use std::{
+    sync::{
+        Arc,
+        atomic::{AtomicI64, Ordering},
+    },
+    time::Duration,
+};
+
+use crate::support::{call, flow, lab::recorded_once, slots, world};
+use serde_json::{Value, json};
+use tokio::time::Instant;
+use trunkline_engine::{Engine, Flow, Journal, MemoryJournal, Run, RunEvent, RunStatus};
+
+const HOUR: i64 = 3_600_000;
+/// How far, in milliseconds.
+const MOVES: [i64; 4] = [3 * HOUR, -3 * HOUR, 365 * 24 * HOUR, -365 * 24 * HOUR];
+/// The run's own time limit is 90 days: a clock that jumps a year says that it is over.
+const LIMIT: i64 = 90 * 24 * HOUR;
+
+/// A journal, and a clock that can be moved.
+struct Room {
+    journal: Arc<MemoryJournal>,
+    moved: Arc<AtomicI64>,
+    began: Instant,
+    place: String,
+}
+
+impl Room {
+    fn new(place: String) -> Room {
+        Room { journal: Arc::default(), moved: Arc::default(), began: Instant::now(), place }
+    }
+
+    fn engine(&self) -> Engine {
+        let (began, moved) = (self.began, self.moved.clone());
+        let now = move || {
+            let real = 1_700_000_000_000 + i64::try_from(began.elapsed().as_millis()).unwrap();
+            u64::try_from(real + moved.load(Ordering::SeqCst)).unwrap()
+        };
+        Engine::new(self.journal.clone()).with_clock(now)
+    }
+
+    /// The run to its end, with a clock that is moved after so long; `down` ends the process before, and begins the next.
+    async fn play(&self, flow: &Flow, after: Duration, by: i64, down: bool) -> Run {
+        let engine = self.engine();
+        let running = engine.start(flow, json!({}), slots(&self.place)).await.unwrap();
+        let id = running.id().clone();
+        tokio::time::sleep(after).await;
+        if !down {
+            self.moved.store(by, Ordering::SeqCst);
+            return running.wait().await.unwrap();
+        }
+        engine.drain();
+        assert_eq!(running.wait().await.unwrap().status, RunStatus::Running);
+        self.moved.store(by, Ordering::SeqCst);
+        self.engine().resume(&id, slots(&self.place)).await.unwrap().wait().await.unwrap()
+    }
+
+    async fn events(&self, run: &Run) -> Vec<RunEvent> {
+        let mut events = Vec::new();
+        self.journal.replay(&run.id, &mut |event| events.push(event)).await.unwrap();
+        events
+    }
+}
+
+fn count(events: &[RunEvent], kind: &str) -> usize {
+    events.iter().filter(|event| json!(event)["event"] == kind).count()
+}
+
+fn after() -> Value {
+    call("after", "thing.make", json!({ "name": "after" }))
+}
+
+/// Every way to move the clock, 30 seconds into the run: the longest it may take, what is recorded once, and how it ends.
+async fn every_move(name: &str, flow: &Flow, longest: [u64; 2], records: &str) {
+    for by in MOVES {
+        for down in [false, true] {
+            let place = format!("{name} {by} {down}");
+            let room = Room::new(place.clone());
+            let run = room.play(flow, Duration::from_secs(30), by, down).await;
+            let took = room.began.elapsed().as_secs();
+            assert!(took <= longest[usize::from(down)], "{place}: took {took} s");
+            let events = room.events(&run).await;
+            recorded_once(&events);
+            assert_eq!((count(&events, records), count(&events, "finished")), (1, 1), "{place}");
+            let (status, made) = (run.status, world(&place).made.lock().unwrap().len());
+            match by > LIMIT {
+                true => assert_eq!((status, made), (RunStatus::Failed, 0), "{place}: {run:#?}"),
+                false => assert_eq!((status, made), (RunStatus::Succeeded, 1), "{place}: {run:#?}"),
+            }
+        }
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_wait_is_over_in_time_however_the_clock_is_moved() {
+    let flow = flow(json!([{ "id": "pause", "wait": { "for": "100s" } }, after()]));
+    // In the same process never longer; the next one knows of the length only.
+    every_move("pause", &flow, [100, 130], "wait_began").await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_backoff_is_never_longer_than_it_was_recorded() {
+    let flow = flow(json!([
+        { "id": "busy", "action": "thing.look", "connection": "shop", "retry": { "tries": 3, "wait": "100s" },
+          "input": { "name": "busy", "fault": "busy 1" } },
+        after()
+    ]));
+    every_move("busy", &flow, [101, 131], "step_retried").await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_step_that_hangs_is_ended_by_its_timeout_however_the_clock_is_moved() {
+    let flow = flow(json!([
+        { "id": "slow", "action": "thing.look", "connection": "shop", "timeout": "100s", "on_error": "continue",
+          "input": { "name": "slow", "fault": "sleep 100000000000" } },
+        after()
+    ]));
+    for by in MOVES.into_iter().filter(|by| *by < LIMIT) {
+        let room = Room::new(format!("slow {by}"));
+        let run = room.play(&flow, Duration::from_secs(30), by, false).await;
+        assert_eq!((run.status, room.began.elapsed().as_secs() <= 100), (RunStatus::Succeeded, true), "{by}: {run:#?}");
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_wait_for_a_time_of_the_calendar_follows_the_clock() {
+    // 100 s after the room's clock begins.
+    let flow = flow(json!([{ "id": "then", "wait": { "until": 1_700_000_100_000_u64 } }, after()]));
+    for (by, took) in [(3 * HOUR, 60..=100), (-3 * HOUR, 10_900..=10_900)] {
+        let room = Room::new(format!("calendar {by}"));
+        let run = room.play(&flow, Duration::from_secs(30), by, false).await;
+        let seconds = room.began.elapsed().as_secs();
+        assert!(run.status == RunStatus::Succeeded && took.contains(&seconds), "{by}: {seconds} s");
+    }
+}

@@ -1,0 +1,229 @@
+//! Named points at which a process dies, each reached five times: around the acceptance of a run, with the claim in its hands,
+//! around every kind of record. The next process comes to the same end, repeats nothing that was recorded, and repeats what
+//! was in flight under the same key only.
+//!
+//! Beside [`Lab::play`], which dies at each append: here also what is not an append, and the append that was kept although
+//! nobody heard of it any more.
+#![allow(clippy::unwrap_used)]
+
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    sync::{
+        Arc,
+        atomic::{AtomicBool, AtomicUsize, Ordering},
+    },
+};
+
+use crate::support::{
+    World,
+    between::{Asked, Between, Watcher, died},
+    call, flow,
+    lab::{Lab, Mortal, nothing, recorded_once},
+    slots, world,
+};
+use serde_json::json;
+use trunkline_core::{ErrorKind, Result};
+use trunkline_engine::{Journal, MemoryJournal, RunEvent, RunId, RunStatus, StepPath};
+use uuid::Uuid;
+
+const TIMES: usize = 5;
+
+/// What is done at a point.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum At {
+    Accept,
+    Claim,
+    /// An append that has an event of this kind.
+    Append(&'static str),
+}
+
+/// A point that ends a process: which one, the how manieth, and whether the journal has it then.
+#[derive(Clone, Copy, Debug)]
+struct Point {
+    name: &'static str,
+    at: At,
+    kept: bool,
+    /// How often it is reached in a run; others are reached in five runs.
+    there: usize,
+    /// Whether it is the second process that reaches it.
+    second: bool,
+}
+
+const fn point(name: &'static str, at: At, kept: bool, there: usize) -> Point {
+    Point { name, at, kept, there, second: false }
+}
+
+const fn second(name: &'static str, at: At, kept: bool) -> Point {
+    Point { name, at, kept, there: 1, second: true }
+}
+
+const POINTS: &[Point] = &[
+    point("before a run is claimed", At::Claim, false, 1),
+    point("while the claim of a new run is held", At::Claim, true, 1),
+    point("before accept", At::Accept, false, 1),
+    point("after accept", At::Accept, true, 1),
+    point("before a step's start record", At::Append("step_started"), false, TIMES),
+    point("after a step's start record, before it is sent", At::Append("step_started"), true, TIMES),
+    point("after it was sent, before its record", At::Append("step_finished"), false, TIMES),
+    point("after its record", At::Append("step_finished"), true, TIMES),
+    point("before a retry is recorded", At::Append("step_retried"), false, 1),
+    point("at the timer of a retry", At::Append("step_retried"), true, 1),
+    point("before an item's outcome", At::Append("item_finished"), false, TIMES),
+    point("after an item's outcome", At::Append("item_finished"), true, TIMES),
+    point("before a timer", At::Append("wait_began"), false, 1),
+    point("at a timer", At::Append("wait_began"), true, 1),
+    point("before finish", At::Append("finished"), false, 1),
+    point("after finish", At::Append("finished"), true, 1),
+    second("before it is claimed again", At::Claim, false),
+    second("while the claim is held again", At::Claim, true),
+    second("before it is taken up again", At::Append("resumed"), false),
+    second("after it was taken up again", At::Append("resumed"), true),
+];
+
+/// A process that dies at a point.
+struct Doomed {
+    point: Point,
+    left: AtomicUsize,
+    dead: AtomicBool,
+}
+
+impl Doomed {
+    fn journal(inner: Arc<dyn Journal>, point: Point, nth: usize) -> Arc<Between<Doomed>> {
+        let watcher = Doomed { point, left: AtomicUsize::new(nth), dead: AtomicBool::new(false) };
+        Arc::new(Between { inner, watcher })
+    }
+
+    fn comes_to(&self, asked: Asked<'_>) -> bool {
+        let has = |events: &[RunEvent], kind: &str| events.iter().any(|event| json!(event)["event"] == kind);
+        match (self.point.at, asked) {
+            (At::Accept, Asked::Accept) | (At::Claim, Asked::Claim) => true,
+            (At::Append(kind), Asked::Append(events, _)) => has(events, kind),
+            _ => false,
+        }
+    }
+}
+
+impl Watcher for Doomed {
+    fn before(&self, asked: Asked<'_>) -> Result<()> {
+        self.after()?;
+        if self.comes_to(asked) && self.left.fetch_sub(1, Ordering::SeqCst) == 1 {
+            self.dead.store(true, Ordering::SeqCst);
+            return if self.point.kept { Ok(()) } else { died() };
+        }
+        Ok(())
+    }
+    fn after(&self) -> Result<()> {
+        if self.dead.load(Ordering::SeqCst) { died() } else { Ok(()) }
+    }
+}
+
+/// All that points lie around: calls of both kinds, one that is tried again, a timer, items, an output.
+fn lab() -> Lab {
+    let flow = flow(json!([
+        call("first", "thing.look", json!({ "name": "first" })),
+        { "id": "busy", "action": "thing.look", "connection": "shop", "retry": { "tries": 3, "wait": "10s" },
+          "input": { "name": "busy", "fault": "busy 1" } },
+        { "id": "rest", "wait": { "for": "40s" } },
+        { "id": "all", "each": ["a", "b", "c", "d", "e"], "key": "{{ item }}", "concurrency": 1, "steps": [
+            call("look", "thing.look", json!({ "name": "look {{ item }}" })),
+            call("make", "thing.make", json!({ "name": "{{ item }}" }))] }
+    ]));
+    Lab::new("points", &flow, json!({}))
+}
+
+/// The calls by key; a key is a UUID, other names are the world's own.
+fn keys(world: &World) -> BTreeMap<String, usize> {
+    let calls = world.calls.lock().unwrap().clone();
+    calls.into_iter().filter(|(name, _)| Uuid::parse_str(name).is_ok()).collect()
+}
+
+async fn events(journal: &MemoryJournal, id: &RunId) -> Vec<RunEvent> {
+    let mut events = Vec::new();
+    journal.replay(id, &mut |event| events.push(event)).await.unwrap();
+    events
+}
+
+/// The keys of the steps that are recorded.
+fn recorded(events: &[RunEvent], id: &RunId) -> BTreeSet<String> {
+    let key = |step: &StepPath| Uuid::new_v5(&Uuid::NAMESPACE_OID, format!("{id}/{step}").as_bytes()).to_string();
+    let finished = events.iter().filter_map(|event| match event {
+        RunEvent::StepFinished { step, .. } => Some(key(step)),
+        _ => None,
+    });
+    finished.collect()
+}
+
+/// One run whose process dies at a point. Whether the point was reached.
+async fn dies_at(point: Point, nth: usize, place: &str) -> bool {
+    let (lab, journal) = (lab(), Arc::new(MemoryJournal::default()));
+    let doomed = Doomed::journal(journal.clone(), point, nth);
+    let first: Arc<dyn Journal> = match point.second {
+        true => Mortal::journal(journal.clone(), 7, nothing),
+        false => doomed.clone(),
+    };
+    // The first process: what it has acknowledged has to be there.
+    let mut acknowledged = None;
+    if let Ok(running) = lab.engine(first).start(&lab.flow, json!({}), slots(place)).await {
+        acknowledged = Some(running.id().clone());
+        assert_eq!(running.wait().await.unwrap_err().message(), "the process has died");
+    }
+    let runs = journal.runs().await.unwrap();
+    assert!(acknowledged.is_none_or(|id| runs.iter().any(|run| run.id == id)), "{place}: an accepted run is lost");
+    let Some(id) = runs.first().map(|run| run.id.clone()) else {
+        assert!(keys(&world(place)).is_empty(), "{place}: nothing is called for a run that nobody accepted");
+        return doomed.watcher.dead.load(Ordering::SeqCst);
+    };
+    let world = world(place);
+    let called = |recorded: &BTreeSet<String>| -> BTreeMap<_, _> {
+        keys(&world).into_iter().filter(|(key, _)| recorded.contains(key)).collect()
+    };
+    let mut before = recorded(&events(&journal, &id).await, &id);
+    let mut calls = called(&before);
+    if point.second {
+        let resumed = lab.engine(doomed.clone()).resume(&id, slots(place)).await;
+        let ended = match resumed {
+            Ok(running) => running.wait().await.map(drop),
+            Err(error) => Err(error),
+        };
+        assert_eq!(ended.unwrap_err().message(), "the process has died");
+        assert_eq!(called(&before), calls, "{place}: called again");
+        before = recorded(&events(&journal, &id).await, &id);
+        calls = called(&before);
+    }
+    // The next process. What has ended is not taken up again.
+    let ended = lab.engine(journal.clone()).resume(&id, slots(place)).await;
+    let run = match ended {
+        Ok(running) => running.wait().await.unwrap(),
+        Err(error) => {
+            assert_eq!((error.kind(), point.name), (ErrorKind::Conflict, "after finish"), "{error:?}");
+            lab.engine(journal.clone()).run(&id).await.unwrap()
+        }
+    };
+    assert_eq!(called(&before), calls, "{place}: what was recorded is called again");
+    assert_eq!((run.status, run.ledger[&"all".into()].done), (RunStatus::Succeeded, 5), "{place}: {run:#?}");
+    let mut made = world.made.lock().unwrap().clone();
+    made.sort();
+    assert_eq!(made, ["a", "b", "c", "d", "e"], "{place}: each is made once");
+    // Twelve calls: those that were repeated had the same key.
+    assert_eq!(keys(&world).len(), 12, "{place}");
+    let events = events(&journal, &id).await;
+    recorded_once(&events);
+    let ends = events.iter().filter(|event| matches!(event, RunEvent::Finished { .. })).count();
+    assert_eq!(ends, 1, "{place}: it ends once");
+    doomed.watcher.dead.load(Ordering::SeqCst)
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_process_may_die_at_every_named_point() {
+    let mut reached = BTreeMap::<&str, usize>::new();
+    for point in POINTS {
+        for time in 0..TIMES {
+            let nth = 1 + time % point.there;
+            let there = dies_at(*point, nth, &format!("{} {time}", point.name)).await;
+            *reached.entry(point.name).or_default() += usize::from(there);
+        }
+    }
+    println!("{reached:#?}");
+    assert_eq!(reached.len(), POINTS.len());
+    assert!(reached.values().all(|times| *times == TIMES), "{reached:#?}");
+}

@@ -1,0 +1,339 @@
+//! Runs of flows on a connector made for these tests: what is called how often, what is recorded, what a resumed run does.
+
+#![allow(clippy::unwrap_used)]
+
+use std::{
+    sync::{Arc, atomic::Ordering},
+    time::Duration,
+};
+
+use crate::support::{call, flow, lab::Lab, registry, slots, world};
+use serde_json::json;
+use trunkline_core::ErrorKind;
+use trunkline_engine::{Engine, Flow, Journal, MemoryJournal, RunEvent, RunStatus, StepPath};
+
+fn engine() -> (Engine, Arc<MemoryJournal>) {
+    let journal = Arc::new(MemoryJournal::default());
+    (Engine::new(journal.clone()), journal)
+}
+
+#[tokio::test]
+async fn steps_pass_values_and_every_kind_of_outcome_is_counted() {
+    let flow = flow(json!([
+        call("seen", "thing.look", json!({ "name": "a" })),
+        { "id": "names", "set": { "all": ["{{ steps.seen.name }}", "skip", "fail", "panic", "missing", "odd"] } },
+        { "id": "each", "each": "{{ steps.names.all }}", "key": "{{ item }}", "concurrency": 3, "steps": [
+            { "id": "gate", "if": "{{ item == 'skip' }}", "skip": "not {{ item }}" },
+            { "id": "branch", "if": "{{ item == 'fail' }}", "then": [{ "id": "stop", "fail": "no {{ item }}" }],
+              "else": [call("look", "thing.look", json!({ "name": "{{ item }}", "fault": "{{ item }}" }))] },
+            { "id": "odd", "if": "{{ item == 'odd' }}", "then": [{ "id": "bad", "set": { "x": "{{ item | int }}" } }] }
+        ] }
+    ]));
+    let (engine, _) = engine();
+    let run = engine.start(&flow, json!({}), slots("kinds")).await.unwrap().wait().await.unwrap();
+    let ledger = &run.ledger[&StepPath::from("each")];
+    assert_eq!(run.status, RunStatus::Partial, "{run:#?}");
+    assert_eq!((ledger.done, ledger.skipped["not skip"], ledger.faults()), (1, 1, 4), "{ledger:#?}");
+    assert_eq!((ledger.failed["no fail"], ledger.failed["no such thing"], ledger.failed["a step panicked"]), (1, 1, 1));
+}
+
+#[tokio::test]
+async fn a_list_is_fetched_as_it_is_worked_on_and_an_item_that_shifts_is_done_once() {
+    let flow = flow(json!([{ "id": "all", "key": "{{ item.name }}", "concurrency": 2,
+        "each": { "action": "thing.list", "connection": "shop", "input": { "pages": 40 } },
+        "steps": [call("make", "thing.make", json!({ "name": "{{ item.name }}" }))] }]));
+    let (engine, _) = engine();
+    let run = engine.start(&flow, json!({}), slots("shifting")).await.unwrap().wait().await.unwrap();
+    let world = world("shifting");
+    let mut made = world.made.lock().unwrap().clone();
+    made.sort();
+    made.dedup();
+    assert_eq!((made.len(), run.ledger[&StepPath::from("all")].done), (119, 119));
+    assert_eq!(world.made.lock().unwrap().len(), 119, "t2 stood on two pages and was made once");
+    assert_eq!(world.pages.load(Ordering::SeqCst), 40);
+}
+
+#[tokio::test]
+async fn no_more_items_at_once_than_allowed() {
+    let flow = flow(json!([{ "id": "all", "each": (0..40).collect::<Vec<_>>(), "concurrency": 4,
+        "steps": [call("look", "thing.look", json!({ "name": "{{ item | string }}" }))] }]));
+    let (engine, _) = engine();
+    let run = engine.start(&flow, json!({}), slots("bounded")).await.unwrap().wait().await.unwrap();
+    assert_eq!(run.ledger[&StepPath::from("all")].done, 40);
+    assert_eq!(world("bounded").most.load(Ordering::SeqCst), 4);
+}
+
+#[tokio::test]
+async fn a_create_whose_answer_was_lost_is_looked_up_and_never_repeated_blindly() {
+    let (engine, _) = engine();
+    let make = |action: &str, fault: &str| {
+        flow(json!([{ "id": "all", "each": ["x"], "steps": [
+            call("make", action, json!({ "name": "{{ item }}", "fault": fault }))] }]))
+    };
+    // It took effect: the look-up finds it. It did not: it is made now. Nobody can know: it is left to a person.
+    for (place, action, fault, calls, made, unknown) in [
+        ("lost", "thing.make", "lost", 1, 1, 0),
+        ("early", "thing.make", "early", 2, 1, 0),
+        ("blind", "thing.make_blindly", "lost", 1, 1, 1),
+    ] {
+        let run = engine.start(&make(action, fault), json!({}), slots(place)).await.unwrap().wait().await.unwrap();
+        let world = world(place);
+        let counted = (world.calls("make x"), world.made.lock().unwrap().len());
+        assert_eq!(counted, (calls, made), "{place}");
+        assert_eq!(run.ledger[&StepPath::from("all")].unknown.values().sum::<u64>(), unknown, "{place}");
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_look_up_that_fails_leaves_the_create_unknown_and_never_repeats_it() {
+    use ErrorKind::{Auth, Config, Internal, NotFound, Unavailable};
+    let mut make = call("make", "thing.make", json!({ "name": "{{ item }}", "fault": "lost" }));
+    make["retry"] = json!({ "tries": 4 });
+    let flow = flow(json!([{ "id": "all", "each": ["x"], "key": "{{ item }}", "steps": [make] }]));
+    for kind in [Auth, Config, Internal, NotFound, Unavailable] {
+        let (place, (engine, _)) = (format!("failing look-up {kind:?}"), engine());
+        let world = world(&place);
+        *world.look_up.lock().unwrap() = Some(kind);
+        let first = engine.start(&flow, json!({}), slots(&place)).await.unwrap().wait().await.unwrap();
+        let counted = (world.calls("make x"), first.ledger[&StepPath::from("all")].unknown.values().sum::<u64>());
+        assert_eq!(counted, (1, 1), "{place}: {:?}", first.error);
+        // Once it works, it says what became of the create.
+        *world.look_up.lock().unwrap() = None;
+        let second = engine.rerun_failed(&first.id, None, slots(&place), true).await.unwrap().wait().await.unwrap();
+        let done = second.ledger[&StepPath::from("all")].done;
+        assert_eq!((done, world.calls("make x"), world.made.lock().unwrap().len()), (1, 1, 1), "{place}");
+    }
+}
+
+#[tokio::test]
+async fn what_concerns_the_whole_run_stops_it_and_a_resumed_run_repeats_nothing_recorded() {
+    let steps = json!([
+        call("first", "thing.make_blindly", json!({ "name": "first" })),
+        { "id": "all", "each": ["a", "b", "c", "d"], "key": "{{ item }}", "concurrency": 1, "steps": [
+            call("look", "thing.look", json!({ "name": "{{ item }}" })),
+            { "id": "sick", "if": "{{ item == 'c' }}", "then": [
+                call("make", "thing.make_blindly", json!({ "name": "made", "fault": "down" }))] } ] }
+    ]);
+    let (engine, journal) = engine();
+    let world = world("resumed");
+    world.down.store(true, Ordering::SeqCst);
+    let running = engine.start(&flow(steps), json!({}), slots("resumed")).await.unwrap();
+    let id = running.id().clone();
+    let run = running.wait().await.unwrap();
+    assert_eq!(run.status, RunStatus::Failed);
+    assert_eq!(run.error.unwrap().context("step"), Some("all/c/make"));
+    assert_eq!(world.calls("look d"), 0, "nothing new is begun");
+
+    world.down.store(false, Ordering::SeqCst);
+    let run = engine.resume(&id, slots("resumed")).await.unwrap().wait().await.unwrap();
+    assert_eq!((run.status, run.ledger[&StepPath::from("all")].done), (RunStatus::Succeeded, 4));
+    let calls = ["make first", "look a", "look b", "look c", "make made", "look d"].map(|what| world.calls(what));
+    assert_eq!(calls, [1, 1, 1, 1, 2, 1], "only the step that failed was called again");
+    assert_eq!(engine.resume(&id, slots("resumed")).await.err().unwrap().kind(), ErrorKind::Conflict);
+    assert_eq!(journal.runs().await.unwrap()[0].items["done"], 4);
+}
+
+#[tokio::test]
+async fn what_the_machine_cannot_do_for_now_fails_nothing_and_is_done_later() {
+    let faulty = |action: &str, fault: &str| {
+        let input = json!({ "name": "{{ item }}", "fault": fault });
+        flow(json!([{ "id": "all", "each": ["a", "b", "c"], "key": "{{ item }}", "concurrency": 1, "steps": [
+            call("look", "thing.look", input.clone()), call("make", action, input) ] }]))
+    };
+    let (engine, journal) = engine();
+    // A call that could not be made; and a look-up that could not be made, of a create whose answer was lost.
+    for (place, flow, stops) in
+        [("starved", faulty("thing.make_blindly", "starved 1"), 6), ("unseen", faulty("thing.make", "lost"), 1)]
+    {
+        let world = world(place);
+        world.down.store(place == "unseen", Ordering::SeqCst);
+        let mut running = engine.start(&flow, json!({}), slots(place)).await.unwrap();
+        let id = running.id().clone();
+        for stop in 1..=stops {
+            let error = running.wait().await.unwrap_err();
+            assert_eq!(error.kind(), ErrorKind::Store, "{place} {stop}");
+            assert_eq!(journal.runs().await.unwrap()[0].status, RunStatus::Running, "{place} {stop}");
+            world.down.store(false, Ordering::SeqCst);
+            running = engine.resume(&id, slots(place)).await.unwrap();
+        }
+        let run = running.wait().await.unwrap();
+        assert_eq!((run.status, run.ledger[&StepPath::from("all")].done), (RunStatus::Succeeded, 3), "{place}");
+        assert_eq!(*world.made.lock().unwrap(), ["a", "b", "c"], "{place}: once each");
+    }
+}
+
+#[tokio::test]
+async fn a_parked_run_ends_what_is_in_flight_and_another_engine_goes_on() {
+    let steps = json!([{ "id": "all", "each": (0..200).collect::<Vec<_>>(), "concurrency": 2, "steps": [
+        call("look", "thing.look", json!({ "name": "{{ item }}x" })) ] }]);
+    let (engine, journal) = engine();
+    let world = world("parked");
+    let running = engine.start(&flow(steps), json!({}), slots("parked")).await.unwrap();
+    let id = running.id().clone();
+    while world.calls("look 3x") == 0 {
+        tokio::time::sleep(Duration::from_millis(1)).await;
+    }
+    engine.drain();
+    let parked = running.wait().await.unwrap();
+    assert_eq!((parked.status, parked.finished_at), (RunStatus::Running, None));
+    assert_eq!(journal.runs().await.unwrap()[0].status, RunStatus::Running);
+    assert_eq!(
+        (world.working.load(Ordering::SeqCst), world.calls("look 199x")),
+        (0, 0),
+        "nothing is torn off, nothing begun"
+    );
+
+    let again = Engine::new(journal.clone()).resume(&id, slots("parked")).await.unwrap().wait().await.unwrap();
+    assert_eq!((again.status, again.ledger[&StepPath::from("all")].done), (RunStatus::Succeeded, 200));
+    let calls = (0..200).map(|item| world.calls(&format!("look {item}x"))).max();
+    assert_eq!(calls, Some(1), "what had ended was not called again");
+}
+
+#[tokio::test]
+async fn a_run_is_parked_in_whatever_it_waits_for_and_nothing_of_that_counts_as_a_failure() {
+    let handler = |name: &str| json!([call(name, "thing.look", json!({ "name": name }))]);
+    let inner = Flow::from_value(json!({
+        "name": "inner", "connections": { "shop": "shop" }, "on_failure": handler("inner_failed"),
+        "steps": [{ "id": "ok", "wait": { "signal": "go" }, "on_error": handler("wait_failed") }]
+    }));
+    let outer = Flow::from_value(json!({
+        "name": "outer", "connections": { "shop": "shop" }, "on_failure": handler("outer_failed"), "steps": [
+            { "id": "both", "on_error": handler("both_failed"), "parallel": {
+                "call": [{ "id": "sub", "call": "inner" }],
+                "wait": [{ "id": "pause", "wait": { "for": "300ms" } }, call("paused", "thing.look", json!({ "name": "paused" }))],
+            } },
+            call("after", "thing.look", json!({ "name": "after" }))
+        ]
+    }));
+    let inner = inner.unwrap();
+    let outer = outer.unwrap().link(&|_| Some(inner.clone())).unwrap();
+    let (engine, journal) = engine();
+    let world = world("waiting");
+    let running = engine.start(&outer, json!({}), slots("waiting")).await.unwrap();
+    let id = running.id().clone();
+    while engine.run(&id).await.unwrap().waiting.len() < 2 {
+        tokio::time::sleep(Duration::from_millis(1)).await;
+    }
+    engine.drain();
+    assert_eq!(running.wait().await.unwrap().status, RunStatus::Running);
+    assert_eq!(world.calls("paused"), 0);
+
+    let again = Engine::new(journal.clone());
+    again.signal(&id, "go", json!({})).await.unwrap();
+    let run = again.resume(&id, slots("waiting")).await.unwrap().wait().await.unwrap();
+    assert_eq!(run.status, RunStatus::Succeeded, "{:?}", run.error);
+    let calls = ["look paused", "look after", "look inner_failed", "look wait_failed", "look both_failed"];
+    assert_eq!(calls.map(|what| world.calls(what)), [1, 1, 0, 0, 0]);
+    assert_eq!(world.calls("look outer_failed"), 0);
+}
+
+#[tokio::test]
+async fn a_run_is_cancelled_through_the_journal_and_its_steps_are_broken_off() {
+    let flow = flow(json!([call("wait", "thing.look", json!({ "name": "w", "fault": "forever" }))]));
+    let (engine, _) = engine();
+    let running = engine.start(&flow, json!({}), slots("cancelled")).await.unwrap();
+    let id = running.id().clone();
+    let twice = engine.resume(&id, slots("cancelled")).await.err().unwrap();
+    assert_eq!(twice.kind(), ErrorKind::Conflict, "one process at a time works on a run");
+    engine.cancel(&id).await.unwrap();
+    assert_eq!(running.wait().await.unwrap().status, RunStatus::Cancelled);
+}
+
+#[tokio::test]
+async fn the_same_step_of_the_same_item_has_the_same_key_and_no_other_has() {
+    let flow = flow(json!([{ "id": "all", "each": ["a", "b"], "key": "{{ item }}", "steps": [
+        call("look", "thing.look", json!({ "name": "{{ item }}" })),
+        call("again", "thing.look", json!({ "name": "{{ steps.look.key }}" })) ] }]));
+    let (engine, _) = engine();
+    engine.start(&flow, json!({}), slots("keys")).await.unwrap().wait().await.unwrap();
+    let calls = world("keys").calls.lock().unwrap().clone();
+    let keys: Vec<_> = calls.keys().filter(|name| name.starts_with("look ") && name.len() > 10).collect();
+    assert_eq!(keys.len(), 2, "{calls:?}");
+}
+
+#[test]
+fn every_fault_of_a_flow_is_found_at_its_place() {
+    let text = r#"{
+  "name": "faulty",
+  "connections": { "shop": "shop", "other": "nowhere" },
+  "steps": [
+    { "id": "a", "action": "thing.lok", "connection": "shop" },
+    { "id": "b", "action": "thing.look", "connection": "shop", "input": { "nam": "x" } },
+    { "id": "c", "if": "{{ steps.later.x }}", "skip": "{{ item.x }}" },
+    { "id": "d", "each": { "action": "thing.look", "connection": "shop", "input": { "name": "x" } }, "key": "k", "steps": [] },
+    { "id": "e", "action": "thing.look", "connection": "shop", "input": { "name": 7 } },
+    { "id": "later", "set": { "y": "{{ steps.e.nothing }} {{ stepz.e }}" } }
+  ]
+}"#;
+    let found = Flow::findings("faulty.json", text, &registry());
+    let places: Vec<_> = found.iter().map(|one| (one.pointer.as_str(), one.place.as_ref().unwrap().line)).collect();
+    let expected = [
+        ("/connections/other", 3),
+        ("/connections/other", 3),
+        ("/steps/0/action", 5),
+        ("/steps/1/input/nam", 6),
+        ("/steps/1/input/name", 6),
+        ("/steps/2/if", 7),
+        ("/steps/2/skip", 7),
+        ("/steps/3/each/action", 8),
+        ("/steps/3/key", 8),
+        ("/steps/4/input/name", 9),
+        ("/steps/5/set/y", 10),
+        ("/steps/5/set/y", 10),
+    ];
+    let mut places = places;
+    places.sort();
+    assert_eq!(places, expected, "{found:#?}");
+    assert_eq!(
+        found.iter().find(|one| one.pointer == "/steps/0/action").unwrap().hint.as_deref(),
+        Some("did you mean thing.look?")
+    );
+
+    let broken = r#"{ "name": "x", "stepz": [], "steps": [ { "id": "1a", "set": {} }, { "id": "b" },
+        { "id": "c", "action": "x", "connection": "no", "extra": 1 }, { "id": "d", "set": { "a": "{{ 1 + }}" } } ] }"#;
+    let found = Flow::parse("broken.json", broken).unwrap_err();
+    assert!(found.iter().any(|one| one.pointer == "/stepz"), "{found:#?}");
+    let fixed = broken.replace("\"stepz\": [], ", "");
+    let found = Flow::parse("broken.json", &fixed).unwrap_err();
+    let places: Vec<_> = found.iter().map(|one| one.pointer.as_str()).collect();
+    assert_eq!(
+        places,
+        ["/steps/0/id", "/steps/1", "/steps/2/extra", "/steps/2/connection", "/steps/3/set/a"],
+        "{found:#?}"
+    );
+
+    let found = Flow::parse("text.json", "{\n  \"name\": }").unwrap_err();
+    assert_eq!(found[0].place.as_ref().unwrap().to_string(), "text.json:2:11");
+}
+
+#[tokio::test(start_paused = true)]
+#[should_panic(expected = "was recorded, and called again")]
+async fn a_recorded_step_that_is_called_again_would_be_noticed() {
+    let steps =
+        json!([call("a", "thing.look", json!({ "name": "a" })), call("b", "thing.look", json!({ "name": "b" }))]);
+    let mut lab = Lab::new("forgets", &flow(steps), json!({}));
+    lab.forgets = |event| matches!(event, RunEvent::StepFinished { .. });
+    lab.play().await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_main_job_survives_a_death_at_every_position() {
+    let flow = flow(json!([
+        call("first", "thing.make", json!({ "name": "first" })),
+        { "id": "all", "key": "{{ item.name }}", "concurrency": 3,
+          "each": { "action": "thing.list", "connection": "shop", "input": { "pages": 2 } },
+          "steps": [
+            call("look", "thing.look", json!({ "name": "{{ item.name }}" })),
+            { "id": "gate", "if": "{{ item.name == 't1' }}", "skip": "not {{ item.name }}" },
+            { "id": "bad", "if": "{{ item.name == 't2' }}", "fail": "no {{ item.name }}" },
+            { "id": "inner", "each": ["x", "y"], "key": "{{ item }}",
+              "steps": [call("make", "thing.make", json!({ "name": "{{ steps.look.name }}{{ item }}", "fault": "lost" }))] }
+          ] }
+    ]));
+    let played = Lab::new("main job", &flow, json!({})).play().await;
+    let mut made = played.world.made.lock().unwrap().clone();
+    made.sort();
+    assert_eq!(made, ["first", "t0x", "t0y", "t3x", "t3y", "t4x", "t4y"]);
+    let ledger = &played.run.ledger[&StepPath::from("all")];
+    assert_eq!((played.run.status, ledger.done, ledger.total()), (RunStatus::Partial, 3, 5));
+}

@@ -1,0 +1,469 @@
+//! One call after another: what is sent, what comes back, what is tried again and what never is.
+#![allow(clippy::unwrap_used)]
+
+use std::time::{Duration, Instant};
+
+use crate::support::*;
+use serde_json::{Value, json};
+use trunkline_core::*;
+use trunkline_rest::*;
+use wiremock::{
+    Mock, MockServer, ResponseTemplate,
+    matchers::{any, body_json, header, method, path},
+};
+
+fn id() -> Value {
+    json!({ "id": "7" })
+}
+
+async fn answering(response: ResponseTemplate) -> MockServer {
+    let server = MockServer::start().await;
+    Mock::given(any()).respond_with(response).mount(&server).await;
+    server
+}
+
+async fn requests(server: &MockServer) -> usize {
+    server.received_requests().await.unwrap().len()
+}
+
+#[tokio::test]
+async fn calls_an_operation() {
+    let server = MockServer::start().await;
+    Mock::given(method("PUT"))
+        .and(path("/v1/things/a%20b"))
+        .and(header("x-key", "k1"))
+        .and(header("x-version", "1.2"))
+        .and(header("authorization", "Bearer t1"))
+        .and(body_json(json!({ "name": "n" })))
+        .respond_with(ResponseTemplate::new(200).set_body_json(json!({ "done": true })))
+        .mount(&server)
+        .await;
+    let vault = Default::default();
+    let client = builder(&format!("{}/v1/", server.uri()))
+        .auth(Auth::Bearer("t1".into()), slot(&vault))
+        .header("x-key", "k1".into(), Some("/subscriptionKey"))
+        .plain_header("x-version", "1.2")
+        .build()
+        .unwrap();
+    let done = client.call("thing.rename", json!({ "id": "a b", "name": "n" }), &cx()).await.unwrap();
+    assert_eq!(done, json!({ "done": true }));
+}
+
+#[tokio::test]
+async fn results_are_found_by_pointer() {
+    let server = MockServer::start().await;
+    let give = |at: &str, response| Mock::given(path(at)).respond_with(response).mount(&server);
+    give("/things/1/name", ResponseTemplate::new(200).set_body_json(json!({ "payload": { "name": "n" } }))).await;
+    give("/things/2/name", ResponseTemplate::new(200).set_body_json(json!({ "payload": {} }))).await;
+    give("/things/3/name", ResponseTemplate::new(204)).await;
+    give("/things/4/name", ResponseTemplate::new(202)).await;
+    give(
+        "/things/5/name",
+        ResponseTemplate::new(200).set_body_raw("\u{feff}{\"payload\":{\"name\":\"b\"}}", "application/json"),
+    )
+    .await;
+    give("/things/6/text", ResponseTemplate::new(200).set_body_raw("007", "text/plain")).await;
+    let client = client(&server.uri());
+    for (id, name) in [("1", json!("n")), ("2", Value::Null), ("3", Value::Null), ("4", Value::Null), ("5", json!("b"))]
+    {
+        assert_eq!(client.call("thing.name", json!({ "id": id }), &cx()).await.unwrap(), name, "{id}");
+    }
+    assert_eq!(client.call("thing.text", json!({ "id": "6" }), &cx()).await.unwrap(), json!("007"));
+}
+
+#[tokio::test]
+async fn every_status_has_its_kind() {
+    use ErrorKind::*;
+    for (status, kind) in [
+        (300, Unexpected),
+        (400, InvalidInput),
+        (401, Auth),
+        (402, Permission),
+        (403, Permission),
+        (404, NotFound),
+        (405, InvalidInput),
+        (409, Conflict),
+        (410, NotFound),
+        (412, Conflict),
+        (413, InvalidInput),
+        (422, InvalidInput),
+        (429, RateLimited),
+        (500, Unavailable),
+        (501, Unexpected),
+        (503, Unavailable),
+    ] {
+        let body = "no\u{7} such\r\nthing s3cret-key ";
+        let server = answering(ResponseTemplate::new(status).set_body_string(body)).await;
+        let client = builder(&server.uri()).header("x-key", "s3cret-key".into(), None).build().unwrap();
+        let error = client.call("thing.get", id(), &cx()).await.unwrap_err();
+        assert_eq!(error.kind(), kind, "{status}");
+        for fact in ["action", "service", "host", "status"] {
+            assert!(error.context(fact).is_some(), "{status}: no {fact}");
+        }
+        let text = format!("{error:?}");
+        assert!(
+            text.contains("thing.get") && text.contains("Test Service") && text.contains(&status.to_string()),
+            "{text}"
+        );
+        assert!(status < 400 || text.contains("no such thing ***"), "{text}");
+        assert!(!text.contains("s3cret-key"), "{text}");
+        assert!(error.advice().is_some(), "{status}");
+    }
+}
+
+#[tokio::test]
+async fn a_call_without_a_body_has_a_length() {
+    let server = Raw::new(vec![ok_json("1")]).await;
+    client(&server.base).call("thing.delete", id(), &cx()).await.unwrap();
+    assert!(server.requests.lock().unwrap()[0].to_ascii_lowercase().contains("content-length: 0\r\n"));
+}
+
+#[tokio::test]
+async fn refused_before_anything_is_sent() {
+    let server = answering(ResponseTemplate::new(200)).await;
+    let client = client(&server.uri());
+    for hostile in ["..", "a/b", "%2e%2e", "", "a\\b", "%252f", "a\0"] {
+        let error = client.call("thing.get", json!({ "id": hostile }), &cx()).await.unwrap_err();
+        assert_eq!((error.kind(), error.context("input")), (ErrorKind::InvalidInput, Some("id")));
+    }
+    assert!(client.call("thing.get", json!({}), &cx()).await.is_err());
+    assert!(client.call("thing.get", json!({ "id": 1, "x": 1 }), &cx()).await.is_err());
+    assert_eq!(client.call("thing.nothing", json!({}), &cx()).await.unwrap_err().kind(), ErrorKind::NotFound);
+    assert_eq!(requests(&server).await, 0);
+}
+
+#[tokio::test]
+async fn redirects_are_not_followed() {
+    let trap = answering(ResponseTemplate::new(200).set_body_json(json!({}))).await;
+    let target = format!("{}/stolen?sig=secret", trap.uri());
+    let server = answering(ResponseTemplate::new(302).insert_header("location", &*target)).await;
+    let client = builder(&server.uri()).header("x-key", "k".into(), None).build().unwrap();
+    let error = client.call("thing.get", id(), &cx()).await.unwrap_err();
+    assert_eq!((error.kind(), error.context("setting")), (ErrorKind::Unexpected, Some("/endpointUrl")));
+    assert!(
+        error.message().contains(&trap.address().to_string()) && !format!("{error:?}").contains("sig="),
+        "{error:?}"
+    );
+    assert_eq!(requests(&trap).await, 0);
+}
+
+/// The sabotage twin: a client that follows redirects carries a custom key header to the other host.
+#[tokio::test]
+async fn following_a_redirect_would_give_the_key_away() {
+    let trap = answering(ResponseTemplate::new(200)).await;
+    let server = answering(ResponseTemplate::new(302).insert_header("location", trap.uri())).await;
+    #[allow(clippy::disallowed_methods)]
+    let naive = reqwest::Client::new();
+    naive.get(server.uri()).header("x-key", "k").bearer_auth("t").send().await.unwrap();
+    let stolen = &trap.received_requests().await.unwrap()[0];
+    assert_eq!(stolen.headers["x-key"], "k");
+}
+
+#[tokio::test]
+async fn what_is_no_json_is_no_success() {
+    for (body, kind) in [
+        ("<html>Sign in</html>", "text/html"),
+        ("{\"a\":1}", "text/html; charset=utf-8"),
+        ("{\"a\":", "application/json"),
+        ("{\"a\":NaN}", "application/json"),
+        ("ok", "application/json"),
+        ("ok", "text/plain"),
+        ("<a/>", "application/xml"),
+        ("\u{fffd}", "application/octet-stream"),
+        ("[".repeat(1000).leak(), "application/json"),
+    ] {
+        let server = answering(ResponseTemplate::new(200).set_body_raw(body, kind)).await;
+        let client = client(&server.uri());
+        let error = client.call("thing.get", id(), &cx()).await.unwrap_err();
+        assert_eq!((error.kind(), error.retryable()), (ErrorKind::Unexpected, Retry::Never), "{body}");
+        assert_eq!(requests(&server).await, 1);
+        let error = client.call("thing.create", json!({}), &cx()).await.unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::UnknownOutcome, "it was accepted, and what came of it is not known");
+    }
+}
+
+#[tokio::test]
+async fn transient_failures_are_tried_again() {
+    for status in [429, 500, 502, 503, 504] {
+        for operation in ["thing.get", "thing.rename", "thing.delete"] {
+            let server = MockServer::start().await;
+            Mock::given(any()).respond_with(ResponseTemplate::new(status)).up_to_n_times(2).mount(&server).await;
+            Mock::given(any()).respond_with(ResponseTemplate::new(200).set_body_json(json!(1))).mount(&server).await;
+            assert_eq!(client(&server.uri()).call(operation, id(), &cx()).await.unwrap(), json!(1));
+            assert_eq!(requests(&server).await, 3);
+        }
+    }
+    let server = answering(ResponseTemplate::new(500)).await;
+    let error = client(&server.uri()).call("thing.get", id(), &cx()).await.unwrap_err();
+    assert_eq!(
+        (error.kind(), error.retryable(), error.context("tries")),
+        (ErrorKind::Unavailable, Retry::Backoff, Some("5"))
+    );
+    assert_eq!(requests(&server).await, 5);
+}
+
+#[tokio::test]
+async fn a_create_is_never_repeated_after_an_unclear_failure() {
+    for status in [500, 502, 503, 504, 408, 303] {
+        let server = answering(ResponseTemplate::new(status)).await;
+        let error = client(&server.uri()).call("thing.create", json!({ "name": "n" }), &cx()).await.unwrap_err();
+        assert_eq!((error.kind(), error.retryable()), (ErrorKind::UnknownOutcome, Retry::Never), "{status}");
+        assert_eq!(requests(&server).await, 1, "{status}");
+    }
+    // What was surely not done keeps its kind.
+    for (status, kind) in [(400, ErrorKind::InvalidInput), (409, ErrorKind::Conflict), (403, ErrorKind::Permission)] {
+        let server = answering(ResponseTemplate::new(status)).await;
+        let error = client(&server.uri()).call("thing.create", json!({}), &cx()).await.unwrap_err();
+        assert_eq!((error.kind(), requests(&server).await), (kind, 1), "{status}");
+    }
+}
+
+#[tokio::test]
+async fn a_create_that_was_throttled_was_not_done_and_is_tried_again() {
+    for (status, wait) in [(429, None), (429, Some("0")), (403, Some("0")), (503, Some("0"))] {
+        let server = MockServer::start().await;
+        let mut throttle = ResponseTemplate::new(status);
+        if let Some(wait) = wait {
+            throttle = throttle.insert_header("Retry-After", wait);
+        }
+        Mock::given(any()).respond_with(throttle).up_to_n_times(1).mount(&server).await;
+        Mock::given(any()).respond_with(ResponseTemplate::new(201).set_body_json(json!(1))).mount(&server).await;
+        assert_eq!(client(&server.uri()).call("thing.create", json!({}), &cx()).await.unwrap(), json!(1), "{status}");
+        assert_eq!(requests(&server).await, 2);
+    }
+}
+
+#[tokio::test]
+async fn retry_after_is_obeyed_by_all_calls_of_the_connection() {
+    let server = MockServer::start().await;
+    let throttle = ResponseTemplate::new(429).insert_header("retry-after", "1");
+    Mock::given(path("/things/7")).respond_with(throttle).up_to_n_times(1).mount(&server).await;
+    Mock::given(any()).respond_with(ResponseTemplate::new(200).set_body_json(json!(1))).mount(&server).await;
+    let client = client(&server.uri());
+    let begun = Instant::now();
+    let other = async {
+        tokio::time::sleep(Duration::from_millis(200)).await;
+        client.call("thing.get", json!({ "id": "8" }), &cx()).await.unwrap();
+        assert!(begun.elapsed() >= Duration::from_secs(1), "sent during the pause");
+    };
+    let cx = cx();
+    let (first, ()) = tokio::join!(client.call("thing.get", id(), &cx), other);
+    first.unwrap();
+    assert!(begun.elapsed() >= Duration::from_secs(1) && begun.elapsed() < Duration::from_secs(3));
+}
+
+#[tokio::test]
+async fn a_wait_beyond_the_deadline_is_given_back_at_once() {
+    let server = answering(ResponseTemplate::new(429).insert_header("retry-after", "100")).await;
+    let client = client(&server.uri());
+    let begun = Instant::now();
+    let error = client.call("thing.get", id(), &cx().with_timeout(Duration::from_secs(5))).await.unwrap_err();
+    assert!(begun.elapsed() < Duration::from_secs(2));
+    assert_eq!((error.kind(), error.retryable()), (ErrorKind::RateLimited, Retry::After(Duration::from_secs(100))));
+    let error = client.call("thing.get", id(), &cx().with_timeout(Duration::from_secs(5))).await.unwrap_err();
+    assert!(matches!(error.retryable(), Retry::After(wait) if wait > Duration::from_secs(90)));
+    assert_eq!(requests(&server).await, 1, "the second call sends nothing during the pause");
+}
+
+#[tokio::test]
+async fn lost_answers() {
+    // Nothing at all, half a head, half a body, a chunked body without its end.
+    let full = ok_json("{\"a\": \"0123456789\"}");
+    let chunked = b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n5\r\n{\"a\":".to_vec();
+    for lost in [Vec::new(), full[..20].to_vec(), full[..full.len() - 3].to_vec(), chunked] {
+        let server = Raw::new(vec![lost.clone(), full.clone()]).await;
+        let value = client(&server.base).call("thing.get", id(), &cx()).await.unwrap();
+        assert_eq!((value["a"].as_str(), server.count()), (Some("0123456789"), 2));
+
+        let server = Raw::new(vec![lost, full.clone()]).await;
+        let error = client(&server.base).call("thing.create", json!({ "name": "n" }), &cx()).await.unwrap_err();
+        assert_eq!((error.kind(), server.count()), (ErrorKind::UnknownOutcome, 1));
+    }
+}
+
+#[tokio::test]
+async fn a_second_delete_finds_it_gone() {
+    let gone = b"HTTP/1.1 404 Not Found\r\nContent-Length: 0\r\n\r\n".to_vec();
+    let server = Raw::new(vec![Vec::new(), gone.clone()]).await;
+    assert_eq!(client(&server.base).call("thing.delete", id(), &cx()).await.unwrap(), Value::Null);
+    assert_eq!(server.count(), 2);
+    // At the first try, or after a try that was surely refused, it never was there.
+    let throttled = b"HTTP/1.1 429 Slow Down\r\nContent-Length: 0\r\n\r\n".to_vec();
+    for script in [vec![gone.clone()], vec![throttled, gone]] {
+        let server = Raw::new(script).await;
+        let error = client(&server.base).call("thing.delete", id(), &cx()).await.unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::NotFound);
+    }
+}
+
+#[tokio::test]
+async fn nothing_was_sent_so_even_a_create_may_be_tried_later() {
+    let client = client(&nobody().await);
+    let error = client.call("thing.create", json!({}), &cx()).await.unwrap_err();
+    assert_eq!((error.kind(), error.retryable()), (ErrorKind::Unavailable, Retry::Backoff));
+    assert_eq!((error.context("tries"), error.context("setting")), (Some("5"), Some("/endpointUrl")));
+}
+
+#[tokio::test]
+async fn deadline_and_cancellation_end_a_call() {
+    let server = answering(ResponseTemplate::new(200).set_delay(Duration::from_secs(20))).await;
+    let client = client(&server.uri());
+    let begun = Instant::now();
+    let short = || cx().with_timeout(Duration::from_millis(300));
+    let error = client.call("thing.get", id(), &short()).await.unwrap_err();
+    assert_eq!((error.kind(), error.retryable()), (ErrorKind::Unavailable, Retry::Backoff));
+    let error = client.call("thing.create", json!({}), &short()).await.unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::UnknownOutcome);
+    for (operation, kind) in [("thing.get", ErrorKind::Cancelled), ("thing.create", ErrorKind::UnknownOutcome)] {
+        let token = CancellationToken::new();
+        let cx = cx().with_cancellation(token.clone());
+        let stop = async {
+            tokio::time::sleep(Duration::from_millis(300)).await;
+            token.cancel();
+        };
+        let input = if operation == "thing.get" { id() } else { json!({}) };
+        let (result, ()) = tokio::join!(client.call(operation, input, &cx), stop);
+        assert_eq!(result.unwrap_err().kind(), kind);
+    }
+    let cancelled = CancellationToken::new();
+    cancelled.cancel();
+    let before = requests(&server).await;
+    let error = client.call("thing.create", json!({}), &cx().with_cancellation(cancelled)).await.unwrap_err();
+    assert_eq!((error.kind(), requests(&server).await), (ErrorKind::Cancelled, before));
+    assert!(begun.elapsed() < Duration::from_secs(5));
+}
+
+#[tokio::test]
+async fn a_slow_try_ends_and_another_one_follows() {
+    let server = MockServer::start().await;
+    let slow = ResponseTemplate::new(200).set_delay(Duration::from_secs(20));
+    Mock::given(any()).respond_with(slow).up_to_n_times(1).mount(&server).await;
+    Mock::given(any()).respond_with(ResponseTemplate::new(200).set_body_json(json!(1))).mount(&server).await;
+    let limits = ClientLimits { attempt: Duration::from_millis(300), ..quick() };
+    let client = builder(&server.uri()).limits(limits).build().unwrap();
+    assert_eq!(client.call("thing.get", id(), &cx()).await.unwrap(), json!(1));
+}
+
+#[tokio::test]
+async fn answers_are_bounded_after_decompression() {
+    let limits = ClientLimits { answer: 1000, ..quick() };
+    let server = answering(ResponseTemplate::new(200).set_body_json(json!("x".repeat(2000)))).await;
+    let client = builder(&server.uri()).limits(limits.clone()).build().unwrap();
+    assert_eq!(client.call("thing.get", id(), &cx()).await.unwrap_err().kind(), ErrorKind::Limit);
+
+    let zipped =
+        ResponseTemplate::new(200).insert_header("content-encoding", "gzip").set_body_raw(bomb(), "application/json");
+    let server = answering(zipped).await;
+    let client = builder(&server.uri()).limits(limits).build().unwrap();
+    let error = client.call("thing.get", id(), &cx()).await.unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::Limit, "{error:?}");
+    assert_eq!(requests(&server).await, 1);
+}
+
+/// gzip of 100,000 spaces, by deflate's fixed codes: one literal, then as many copies of 258 as needed.
+fn bomb() -> Vec<u8> {
+    let mut bits: Vec<u8> = vec![1, 1, 0];
+    let huffman = |bits: &mut Vec<u8>, code: u16, length: u8| {
+        bits.extend((0..length).rev().map(|bit| (code >> bit) as u8 & 1));
+    };
+    huffman(&mut bits, 0x30 + 0x20, 8);
+    for _ in 0..388 {
+        huffman(&mut bits, 0b1100_0101, 8); // 285: length 258
+        huffman(&mut bits, 0, 5); // distance 1
+    }
+    huffman(&mut bits, 0, 7);
+    let mut bytes = vec![0x1f, 0x8b, 8, 0, 0, 0, 0, 0, 0, 255];
+    bytes.extend(bits.chunks(8).map(|byte| byte.iter().enumerate().fold(0, |sum, (at, bit)| sum | bit << at)));
+    bytes.extend([0; 8]);
+    bytes
+}
+
+#[tokio::test]
+async fn the_connector_has_the_first_word() {
+    fn classify(answer: &Response) -> Option<Error> {
+        let message = answer.body.as_ref()?.pointer("/errors/0")?.as_str()?.to_owned();
+        let retry = if answer.status == 500 { Retry::Backoff } else { Retry::Never };
+        Some(Error::new(ErrorKind::Conflict, message).retry(retry))
+    }
+    let server = MockServer::start().await;
+    let body = json!({ "errors": ["name taken"], "payload": {} });
+    Mock::given(method("GET")).respond_with(ResponseTemplate::new(200).set_body_json(&body)).mount(&server).await;
+    Mock::given(method("POST")).respond_with(ResponseTemplate::new(500).set_body_json(&body)).mount(&server).await;
+    let client = builder(&server.uri()).classify(classify).build().unwrap();
+    let error = client.call("thing.get", id(), &cx()).await.unwrap_err();
+    assert_eq!(
+        (error.kind(), error.message(), error.context("action")),
+        (ErrorKind::Conflict, "name taken", Some("thing.get"))
+    );
+    let error = client.call("thing.create", json!({}), &cx()).await.unwrap_err();
+    assert_eq!((error.kind(), error.message()), (ErrorKind::UnknownOutcome, "name taken"));
+}
+
+#[tokio::test]
+async fn the_rate_is_kept() {
+    let server = answering(ResponseTemplate::new(200).set_body_json(json!(1))).await;
+    let client = builder(&server.uri()).rate(20).build().unwrap();
+    let begun = Instant::now();
+    let calls = (0..40).map(|_| async { client.call("thing.get", id(), &cx()).await.unwrap() });
+    futures::future::join_all(calls).await;
+    assert!(begun.elapsed() >= Duration::from_millis(900), "{:?}", begun.elapsed());
+}
+
+#[tokio::test]
+async fn a_check_names_the_setting() {
+    let found = client(&nobody().await).check("thing.get", id()).await.findings;
+    assert_eq!(found[0].pointer, "/endpointUrl");
+    let server = answering(ResponseTemplate::new(404)).await;
+    assert_eq!(client(&server.uri()).check("thing.get", id()).await.findings[0].pointer, "/endpointUrl");
+    let server = answering(ResponseTemplate::new(401)).await;
+    let vault = Default::default();
+    let basic = Auth::Basic { username: "u".into(), password: "p".into() };
+    let client = builder(&server.uri()).auth(basic, slot(&vault)).build().unwrap();
+    assert_eq!(client.check("thing.get", id()).await.findings[0].pointer, "/password");
+    let server = answering(ResponseTemplate::new(200).set_body_json(json!(1))).await;
+    assert!(crate::support::client(&server.uri()).check("thing.get", id()).await.findings.is_empty());
+}
+
+#[tokio::test]
+async fn wrong_settings_are_named_when_the_client_is_made() {
+    let build = |base: &str, auth| {
+        let vault = Default::default();
+        builder(base).auth(auth, slot(&vault)).build().err().unwrap()
+    };
+    let setting = |error: Error| error.context("setting").map(str::to_owned);
+    assert_eq!(setting(build("http://api.example.com", Auth::None)).as_deref(), Some("/endpointUrl"));
+    let oauth = OAuth {
+        client_id: "id".into(),
+        client_secret: None,
+        client_auth: ClientAuth::Form,
+        token_url: "http://login.example.com/token".parse().unwrap(),
+        authorization_url: None,
+        revocation_url: None,
+        redirect_uri: None,
+        scopes: Vec::new(),
+        grant: Grant::ClientCredentials,
+    };
+    assert_eq!(setting(build("https://api.example.com", Auth::OAuth(oauth.clone()))).as_deref(), Some("/tokenUrl"));
+    let oauth = OAuth { token_url: "https://login.example.com/token".parse().unwrap(), ..oauth };
+    let no_id = OAuth { client_id: String::new(), ..oauth.clone() };
+    assert_eq!(setting(build("https://api.example.com", Auth::OAuth(no_id))).as_deref(), Some("/clientId"));
+    let http = OAuth { authorization_url: Some("http://login.example.com/".parse().unwrap()), ..oauth };
+    assert_eq!(setting(build("https://api.example.com", Auth::OAuth(http))).as_deref(), Some("/authorizationUrl"));
+    let error = builder("https://api.example.com").header("x-key", "a\nb".into(), Some("/subscriptionKey")).build();
+    assert_eq!(setting(error.err().unwrap()).as_deref(), Some("/subscriptionKey"));
+}
+
+#[tokio::test]
+async fn other_schemes() {
+    let server = answering(ResponseTemplate::new(200).set_body_json(json!(1))).await;
+    let vault = Default::default();
+    for (auth, name, value) in [
+        (Auth::Basic { username: "u".into(), password: "p".into() }, "authorization", "Basic dTpw"),
+        (Auth::ApiKey { header: "X-Api-Key".into(), key: "k".into() }, "x-api-key", "k"),
+    ] {
+        let client = builder(&server.uri()).auth(auth, slot(&vault)).build().unwrap();
+        client.call("thing.get", id(), &cx()).await.unwrap();
+        let sent = server.received_requests().await.unwrap();
+        assert_eq!(sent.last().unwrap().headers[name], value);
+    }
+}

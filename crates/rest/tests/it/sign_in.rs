@@ -1,0 +1,219 @@
+//! Sign-in in the browser: what it asks for, and what it takes for its answer.
+#![allow(clippy::unwrap_used)]
+
+use std::{collections::HashMap, sync::Arc, time::Duration};
+
+use base64::{Engine, prelude::BASE64_URL_SAFE_NO_PAD};
+use serde_json::{Value, json};
+
+use crate::support::{login::*, slot};
+use trunkline_core::*;
+use trunkline_rest::*;
+use wiremock::ResponseTemplate;
+
+fn query(url: &str) -> HashMap<String, String> {
+    Url::parse(url).unwrap().query_pairs().into_owned().collect()
+}
+
+const CALLBACK: &str = "http://127.0.0.1:8700/rest/v1/oauth2/callback";
+
+#[tokio::test]
+async fn sign_in_in_the_browser() {
+    let (login, server) = login().await;
+    let vault = Arc::<MemoryVault>::default();
+    let client = with(&server, oauth(&server, Grant::AuthorizationCode), &vault);
+    let error = get(&client).await.unwrap_err();
+    assert_eq!((error.kind(), login.asked()), (ErrorKind::Auth, 0));
+    let begun = client.begin_authorization(CALLBACK).unwrap();
+    let asked = query(&begun.url);
+    assert!(begun.url.starts_with("https://login.example.com/authorize?audience=api&"));
+    for (name, value) in [
+        ("response_type", "code"),
+        ("client_id", "client"),
+        ("redirect_uri", CALLBACK),
+        ("scope", "openid api"),
+        ("code_challenge_method", "S256"),
+        ("state", begun.state.expose()),
+    ] {
+        assert_eq!(asked[name], value);
+    }
+    assert!(!begun.url.contains("client-secret") && begun.state.expose().len() >= 43);
+    let back = format!("{CALLBACK}?code=c0de&state={}&iss=https%3A%2F%2Fiam.example.com", begun.state.expose());
+    client.finish_authorization(&begun, &back).await.unwrap();
+    let form = login.form();
+    assert_eq!(
+        (&*form["grant_type"], &*form["code"], &*form["redirect_uri"]),
+        ("authorization_code", "c0de", CALLBACK)
+    );
+    assert_eq!(form["code_verifier"], begun.verifier.expose());
+    assert_eq!(record(&vault).await["issuer"], "https://iam.example.com");
+    get(&client).await.unwrap();
+    assert_eq!(login.asked(), 1);
+}
+
+#[tokio::test]
+async fn callbacks_that_are_not_ours() {
+    let (login, server) = login().await;
+    let vault = Arc::<MemoryVault>::default();
+    let client = with(&server, oauth(&server, Grant::AuthorizationCode), &vault);
+    let other = client.begin_authorization(CALLBACK).unwrap();
+    for (query, kind) in [
+        ("?code=c", ErrorKind::Auth),
+        ("?code=c&state=", ErrorKind::Auth),
+        ("?code=c&state=OTHER", ErrorKind::Auth),
+        ("?code=c&state=STATEx", ErrorKind::Auth),
+        ("?code=c&state=STATE&state=STATE", ErrorKind::Auth),
+        ("?code=c&code=d&state=STATE", ErrorKind::Auth),
+        ("?state=STATE", ErrorKind::Auth),
+        ("http://evil.example/rest/v1/oauth2/callback?code=c&state=STATE", ErrorKind::Auth),
+        ("http://127.0.0.1:8700/other?code=c&state=STATE", ErrorKind::Auth),
+        ("?error=access_denied&state=STATE", ErrorKind::Auth),
+        ("?error=invalid_scope&state=STATE", ErrorKind::Config),
+        ("?error=server_error&code=c&state=STATE", ErrorKind::Unavailable),
+        ("junk", ErrorKind::Auth),
+    ] {
+        let begun = client.begin_authorization(CALLBACK).unwrap();
+        let state = begun.state.expose();
+        let query = query.replace("OTHER", other.state.expose()).replace("STATE", state);
+        let back = if query.starts_with('?') { format!("{CALLBACK}{query}") } else { query };
+        let error = client.finish_authorization(&begun, &back).await.unwrap_err();
+        assert_eq!(error.kind(), kind, "{back}: {error:?}");
+        assert!(!format!("{error:?}").contains(state), "{error:?}");
+    }
+    assert_eq!(login.asked(), 0, "no code is redeemed");
+    for bad in ["http://evil.example/callback", "javascript:alert(1)", "/callback"] {
+        assert_eq!(client.begin_authorization(bad).unwrap_err().context("setting"), Some("/redirectUri"));
+    }
+    let client = with(&server, oauth(&server, refresh_token()), &vault);
+    assert!(client.begin_authorization(CALLBACK).is_err());
+}
+
+fn back(begun: &Authorization) -> String {
+    format!("{CALLBACK}?code=c0de&state={}", begun.state.expose())
+}
+
+#[tokio::test]
+async fn an_attempt_has_one_answer() {
+    let (login, server) = login().await;
+    login.delay(Duration::from_millis(50));
+    let vault = Arc::<MemoryVault>::default();
+    let client = with(&server, oauth(&server, Grant::AuthorizationCode), &vault);
+    let begun = client.begin_authorization(CALLBACK).unwrap();
+    // A stray call of the callback is no answer.
+    client.finish_authorization(&begun, &format!("{CALLBACK}?code=c0de&state=guessed")).await.unwrap_err();
+    let back = back(&begun);
+    let all = futures::future::join_all((0..50).map(|_| client.finish_authorization(&begun, &back))).await;
+    assert_eq!(all.iter().filter(|one| one.is_ok()).count(), 1);
+    assert!(all.iter().filter_map(|one| one.as_ref().err()).all(|error| error.message().contains("before")), "{all:?}");
+    assert_eq!(login.asked(), 1, "the code goes out once");
+    get(&client).await.unwrap();
+
+    // Nor is there a second one after a refusal.
+    let begun = client.begin_authorization(CALLBACK).unwrap();
+    let denied = format!("{CALLBACK}?error=access_denied&state={}", begun.state.expose());
+    client.finish_authorization(&begun, &denied).await.unwrap_err();
+    client.finish_authorization(&begun, &self::back(&begun)).await.unwrap_err();
+    assert_eq!(login.asked(), 1);
+}
+
+#[tokio::test]
+async fn an_attempt_has_ten_minutes() {
+    let (login, server) = login().await;
+    let vault = Arc::<MemoryVault>::default();
+    let client = with(&server, oauth(&server, Grant::AuthorizationCode), &vault);
+    let mut begun = client.begin_authorization(CALLBACK).unwrap();
+    begun.begun_at -= Authorization::LASTS + Duration::from_secs(1);
+    let error = client.finish_authorization(&begun, &back(&begun)).await.unwrap_err();
+    assert!(error.message().contains("10 minutes ago") && error.advice().is_some(), "{error:?}");
+    // The clock was set back since: how old it is cannot be said.
+    begun.begun_at = std::time::SystemTime::now() + Authorization::LASTS * 2;
+    client.finish_authorization(&begun, &back(&begun)).await.unwrap_err();
+    assert_eq!(login.asked(), 0, "the code goes nowhere");
+    begun.begun_at = std::time::SystemTime::now() - Authorization::LASTS + Duration::from_secs(60);
+    client.finish_authorization(&begun, &back(&begun)).await.unwrap();
+}
+
+#[tokio::test]
+async fn another_login_server_does_not_answer_for_the_known_one() {
+    let (login, server) = login().await;
+    let vault = Arc::<MemoryVault>::default();
+    let auth = || Auth::OAuth(oauth(&server, Grant::AuthorizationCode));
+    let known =
+        |issuer: &str| crate::support::builder(&server.uri()).issuer(Some(issuer.into())).auth(auth(), slot(&vault));
+    let client = known("https://login.example.com").build().unwrap();
+    for other in ["https://evil.example", "https://login.example.com/", "https://LOGIN.example.com", ""] {
+        let begun = client.begin_authorization(CALLBACK).unwrap();
+        let iss: String = url::form_urlencoded::byte_serialize(other.as_bytes()).collect();
+        let error = client.finish_authorization(&begun, &format!("{}&iss={iss}", back(&begun))).await.unwrap_err();
+        assert_eq!((error.kind(), error.context("setting")), (ErrorKind::Auth, Some("/issuer")), "{error:?}");
+        assert!(error.message().contains(other) && error.message().contains("https://login.example.com"), "{error:?}");
+        // An error, too, is the other one's word.
+        let begun = client.begin_authorization(CALLBACK).unwrap();
+        let denied = format!("{CALLBACK}?error=access_denied&state={}&iss={iss}", begun.state.expose());
+        let error = client.finish_authorization(&begun, &denied).await.unwrap_err();
+        assert_eq!(error.context("setting"), Some("/issuer"), "{error:?}");
+    }
+    assert_eq!(login.asked(), 0, "no code goes out");
+    // The right one, and one that does not say who it is.
+    for iss in ["&iss=https%3A%2F%2Flogin.example.com", ""] {
+        let begun = client.begin_authorization(CALLBACK).unwrap();
+        client.finish_authorization(&begun, &format!("{}{iss}", back(&begun))).await.unwrap();
+        assert_eq!(record(&vault).await["issuer"], "https://login.example.com");
+    }
+    for odd in ["login.example.com", "http://login.example.com"] {
+        assert_eq!(known(odd).build().err().unwrap().context("setting"), Some("/issuer"), "{odd}");
+    }
+}
+
+fn id_token(claims: &Value) -> String {
+    let part = |value: &Value| BASE64_URL_SAFE_NO_PAD.encode(value.to_string());
+    format!("{}.{}.", part(&json!({ "alg": "none" })), part(claims))
+}
+
+#[tokio::test]
+async fn an_id_token_of_another_sign_in_is_refused() {
+    let (login, server) = login().await;
+    let good = |begun: &Authorization| {
+        let nonce = begun.nonce.as_ref().unwrap().expose();
+        json!({ "iss": "https://login.example.com", "aud": "client", "exp": 4_000_000_000u64, "nonce": nonce })
+    };
+    let attempt = async |claim: &str, value: Value, scopes: &[&str]| {
+        let vault = Arc::<MemoryVault>::default();
+        let scopes = scopes.iter().map(|scope| (*scope).to_owned()).collect();
+        let client = with(&server, OAuth { scopes, ..oauth(&server, Grant::AuthorizationCode) }, &vault);
+        let begun = client.begin_authorization(CALLBACK).unwrap();
+        let token = match (&begun.nonce, claim) {
+            (Some(nonce), _) => {
+                assert_eq!(query(&begun.url)["nonce"], nonce.expose());
+                let mut claims = good(&begun);
+                claims[claim] = value;
+                id_token(&claims)
+            }
+            (None, _) => {
+                assert!(!query(&begun.url).contains_key("nonce"));
+                "junk".to_owned()
+            }
+        };
+        let answer = json!({ "access_token": "a", "token_type": "bearer", "refresh_token": "r", "id_token": token });
+        login.instead(ResponseTemplate::new(200).set_body_json(answer));
+        let back = format!("{}&iss=https%3A%2F%2Flogin.example.com", back(&begun));
+        let done = client.finish_authorization(&begun, &back).await;
+        (done, slot(&vault).load().await.unwrap())
+    };
+    for (claim, value, setting) in [
+        ("iss", json!("https://evil.example"), Some("/tokenUrl")),
+        ("aud", json!("another"), Some("/clientId")),
+        ("nonce", json!("another"), None),
+        ("exp", json!(1_000_000_000), None),
+    ] {
+        let (done, kept) = attempt(claim, value, &["openid", "api"]).await;
+        let error = done.unwrap_err();
+        assert_eq!((error.kind(), error.context("setting")), (ErrorKind::Auth, setting), "{claim}: {error:?}");
+        assert!(error.context("host").is_some() && kept.is_none(), "{claim}: nothing is stored");
+    }
+    let (done, kept) = attempt("sub", json!("ada"), &["openid", "api"]).await;
+    done.unwrap();
+    assert!(kept.is_some_and(|entry| !entry.content.expose().contains("idToken")));
+    // Who did not ask for one does not look at it.
+    attempt("sub", json!("ada"), &["api"]).await.0.unwrap();
+}

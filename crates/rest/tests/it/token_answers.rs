@@ -1,0 +1,128 @@
+//! Whatever a login server answers to a refresh, it is told for what it is, and the sign-in is kept.
+#![allow(clippy::unwrap_used)]
+
+use std::sync::Arc;
+
+use crate::support::{login::*, *};
+use serde_json::{Value, json};
+use trunkline_core::*;
+use trunkline_rest::*;
+use wiremock::ResponseTemplate;
+
+/// What the answer has to be taken for.
+#[derive(Clone, Copy, Debug, PartialEq)]
+enum Class {
+    /// New tokens.
+    Token,
+    /// A person has to sign in again.
+    Reauth,
+    /// A person has to change the settings.
+    Config,
+    /// It may pass.
+    Later,
+}
+
+fn table() -> Vec<(&'static str, ResponseTemplate, Class)> {
+    use Class::*;
+    let json = |status: u16, body: Value| ResponseTemplate::new(status).set_body_json(body);
+    let raw = |status: u16, body: &str, kind: &str| ResponseTemplate::new(status).set_body_raw(body.to_owned(), kind);
+    let text = |body: &str| raw(200, body, "application/json");
+    let error = |status: u16, code: &str| json(status, json!({ "error": code }));
+    let token = |more: Value| {
+        let mut body = json!({ "access_token": "access-x", "token_type": "Bearer", "refresh_token": "refresh-x" });
+        body.as_object_mut().unwrap().extend(more.as_object().unwrap().clone());
+        json(200, body)
+    };
+    vec![
+        ("invalid_grant", error(400, "invalid_grant"), Reauth),
+        ("invalid_grant with 401", error(401, "invalid_grant"), Reauth),
+        ("access_denied", error(400, "access_denied"), Reauth),
+        ("invalid_client", error(401, "invalid_client"), Config),
+        ("invalid_client with 400", error(400, "invalid_client"), Config),
+        ("unauthorized_client", error(400, "unauthorized_client"), Config),
+        ("unsupported_grant_type", error(400, "unsupported_grant_type"), Config),
+        ("invalid_scope", error(400, "invalid_scope"), Config),
+        ("another address", ResponseTemplate::new(302).insert_header("location", "https://example.com/"), Config),
+        ("nothing there", ResponseTemplate::new(404), Config),
+        ("invalid_request", error(400, "invalid_request"), Later),
+        ("temporarily_unavailable", error(400, "temporarily_unavailable"), Later),
+        ("an error nobody knows", error(400, "weather"), Later),
+        ("too many", ResponseTemplate::new(429), Later),
+        ("too many, with a time", ResponseTemplate::new(429).insert_header("retry-after", "1"), Later),
+        ("broken", ResponseTemplate::new(500), Later),
+        ("a bad gateway's page", raw(502, "<html>Bad gateway</html>", "text/html"), Later),
+        ("down for now", ResponseTemplate::new(503).insert_header("retry-after", "1"), Later),
+        ("too slow behind", ResponseTemplate::new(504), Later),
+        ("invalid_grant in a 500", error(500, "invalid_grant"), Later),
+        ("a page instead of a token", raw(200, "<html>Sign in</html>", "text/html"), Later),
+        ("a page that refuses", raw(403, "<html>Forbidden</html>", "text/html"), Later),
+        ("nothing in it", ResponseTemplate::new(200), Later),
+        ("cut short", text(r#"{"access_token":"access-x","token_type":"bear"#), Later),
+        ("no access token", json(200, json!({ "token_type": "bearer", "refresh_token": "refresh-x" })), Later),
+        ("an access token that is a number", json(200, json!({ "access_token": 7, "token_type": "bearer" })), Later),
+        ("an empty access token", json(200, json!({ "access_token": "", "token_type": "bearer" })), Later),
+        ("another kind of token", json(200, json!({ "access_token": "access-x", "token_type": "mac" })), Later),
+        ("a refresh token that is a list", token(json!({ "refresh_token": ["refresh-x"] })), Later),
+        ("huge", json(200, json!({ "access_token": "a".repeat(2 << 20), "token_type": "bearer" })), Later),
+        ("the same key twice", text(r#"{"access_token":"a","access_token":"b","token_type":"bearer"}"#), Later),
+        ("an array", json(200, json!(["access-x"])), Later),
+        ("a lifetime as text", token(json!({ "expires_in": "3600" })), Token),
+        ("a lifetime of nothing", token(json!({ "expires_in": 0 })), Token),
+        ("a negative lifetime", token(json!({ "expires_in": -1 })), Token),
+        ("a lifetime of no kind", token(json!({ "expires_in": { "seconds": 1 } })), Token),
+        ("no lifetime", token(json!({})), Token),
+        ("more than asked for", token(json!({ "expires_in": 3600, "weather": [1, 2, 3] })), Token),
+    ]
+}
+
+#[tokio::test]
+async fn every_answer_is_told_for_what_it_is_and_the_sign_in_is_kept() {
+    let table = table();
+    assert!(table.len() >= 30);
+    futures::future::join_all(table.into_iter().map(|(what, answer, class)| judge(what, answer, class))).await;
+}
+
+async fn judge(what: &str, answer: ResponseTemplate, class: Class) {
+    let (login, server) = login().await;
+    let vault = Arc::<MemoryVault>::default();
+    // Signed in with one token that is about to be renewed, so that there is something to lose.
+    login.lifetime(1);
+    let limits = ClientLimits { tries: 1, ..quick() };
+    let auth = |grant| Auth::OAuth(oauth(&server, grant));
+    let client =
+        || builder(&server.uri()).limits(limits.clone()).auth(auth(refresh_token()), slot(&vault)).build().unwrap();
+    get(&client()).await.unwrap();
+    let before = record(&vault).await;
+    tokio::time::sleep(std::time::Duration::from_millis(1_050)).await;
+    login.instead(answer);
+    let found = get(&client()).await;
+    let after = record(&vault).await;
+    assert_eq!(login.asked(), 2, "{what}: {found:?}");
+    if class == Class::Token {
+        assert_eq!(
+            (&after["accessToken"], &after["refreshToken"]),
+            (&json!("access-x"), &json!("refresh-x")),
+            "{what}"
+        );
+        assert!(after["expiresAt"].as_u64() > after["obtainedAt"].as_u64(), "{what}");
+        return;
+    }
+    let error = found.unwrap_err();
+    let taken = match (error.kind(), error.retryable() != Retry::Never) {
+        (ErrorKind::Auth, false) => Class::Reauth,
+        (ErrorKind::Config, false) => Class::Config,
+        (ErrorKind::Unavailable | ErrorKind::RateLimited, true) => Class::Later,
+        other => panic!("{what}: {other:?} {error:?}"),
+    };
+    assert_eq!(taken, class, "{what}: {error:?}");
+    assert!(
+        error.advice().is_some() && error.context("setting").is_some_and(|one| one.starts_with('/'))
+            || class == Class::Later,
+        "{what}: {error:?}"
+    );
+    for kept in ["accessToken", "refreshToken", "obtainedAt", "expiresAt"] {
+        assert_eq!(before[kept], after[kept], "{what}: {kept} is lost");
+    }
+    assert_eq!(after["failed"]["cause"] == "revoked", class == Class::Reauth, "{what}: {after}");
+    assert!(after.get("lease").is_none(), "{what}: somebody would be waited for");
+}

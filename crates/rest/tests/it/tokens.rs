@@ -1,0 +1,474 @@
+//! OAuth 2 against a login server that rotates strictly: a refresh token used twice kills the whole grant.
+#![allow(clippy::unwrap_used)]
+
+use std::{
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
+    time::Duration,
+};
+
+use crate::support::{login::*, *};
+use serde_json::{Value, json};
+use trunkline_core::*;
+use trunkline_rest::*;
+use wiremock::ResponseTemplate;
+
+#[tokio::test]
+async fn a_herd_asks_once() {
+    let (login, server) = login().await;
+    login.delay(Duration::from_millis(100));
+    for round in 1..=3 {
+        // A new client each round: it begins with an expired token from the vault, or with none.
+        let vault = Arc::<MemoryVault>::default();
+        let settings = login.0.refresh.lock().unwrap().clone();
+        let grant = Grant::RefreshToken { refresh_token: settings.as_str().into() };
+        let client = with(&server, oauth(&server, grant), &vault);
+        let all = futures::future::join_all((0..100).map(|_| get(&client))).await;
+        assert!(all.iter().all(Result::is_ok), "{all:?}");
+        assert_eq!((login.asked(), client.token_refreshes()), (round, 1));
+    }
+}
+
+/// The sabotage twin: what becomes of the grant if two ask with the same token.
+#[tokio::test]
+async fn without_single_flight_the_grant_would_die() {
+    let (login, server) = login().await;
+    #[allow(clippy::disallowed_methods)]
+    let naive = reqwest::Client::new();
+    let form = [("grant_type", "refresh_token"), ("refresh_token", "refresh-0")];
+    for _ in 0..2 {
+        naive.post(format!("{}/token", server.uri())).form(&form).send().await.unwrap();
+    }
+    assert!(login.0.revoked.load(Ordering::SeqCst));
+}
+
+#[tokio::test]
+async fn two_clients_of_a_connection_share_the_refresh() {
+    let (login, server) = login().await;
+    login.delay(Duration::from_millis(100));
+    let vault = Arc::<MemoryVault>::default();
+    let clients: Vec<_> = (0..10).map(|_| with(&server, oauth(&server, refresh_token()), &vault)).collect();
+    let all = futures::future::join_all(clients.iter().map(get)).await;
+    assert!(all.iter().all(Result::is_ok), "{all:?}");
+    assert_eq!(login.asked(), 1);
+}
+
+#[tokio::test]
+async fn a_dropped_caller_does_not_lose_the_grant() {
+    let (login, server) = login().await;
+    login.delay(Duration::from_millis(200));
+    let vault = Arc::<MemoryVault>::default();
+    let client = with(&server, oauth(&server, refresh_token()), &vault);
+    for instant in [1, 20, 50, 100, 150] {
+        tokio::time::timeout(Duration::from_millis(instant), get(&client)).await.ok();
+    }
+    drop(client);
+    tokio::time::sleep(Duration::from_millis(500)).await;
+    assert_eq!(record(&vault).await["refreshToken"], "refresh-1", "stored, though nobody waited any more");
+    let client = with(&server, oauth(&server, refresh_token()), &vault);
+    get(&client).await.unwrap();
+    assert_eq!((login.asked(), client.token_refreshes()), (1, 0));
+}
+
+#[tokio::test]
+async fn the_vault_goes_before_the_settings_until_the_settings_change() {
+    let (login, server) = login().await;
+    login.lifetime(1);
+    let vault = Arc::<MemoryVault>::default();
+    get(&with(&server, oauth(&server, refresh_token()), &vault)).await.unwrap();
+    assert_eq!(record(&vault).await["refreshToken"], "refresh-1");
+    tokio::time::sleep(Duration::from_millis(1100)).await;
+    get(&with(&server, oauth(&server, refresh_token()), &vault)).await.unwrap();
+    assert_eq!(login.form()["refresh_token"], "refresh-1", "the newer one of the vault");
+    *login.0.refresh.lock().unwrap() = "by-hand".into();
+    let grant = Grant::RefreshToken { refresh_token: "by-hand".into() };
+    get(&with(&server, oauth(&server, grant), &vault)).await.unwrap();
+    assert_eq!(login.form()["refresh_token"], "by-hand", "the user has put in another one");
+    assert!(!login.0.revoked.load(Ordering::SeqCst));
+}
+
+#[tokio::test]
+async fn an_empty_refresh_token_leaves_the_old_one() {
+    let (login, server) = login().await;
+    login.0.rotates.store(false, Ordering::SeqCst);
+    login.lifetime(1);
+    let vault = Arc::<MemoryVault>::default();
+    let client = with(&server, oauth(&server, refresh_token()), &vault);
+    for _ in 0..2 {
+        get(&client).await.unwrap();
+        assert_eq!(record(&vault).await["refreshToken"], "refresh-0");
+        tokio::time::sleep(Duration::from_millis(1100)).await;
+    }
+}
+
+#[tokio::test]
+async fn renewed_ahead_of_expiry_without_anybody_waiting() {
+    let (login, server) = login().await;
+    login.lifetime(2);
+    let vault = Arc::<MemoryVault>::default();
+    let client = with(&server, oauth(&server, refresh_token()), &vault);
+    get(&client).await.unwrap();
+    tokio::time::sleep(Duration::from_millis(1700)).await;
+    // Still good, within the last fifth: the old token is used while a new one is fetched.
+    login.lifetime(3600);
+    get(&client).await.unwrap();
+    tokio::time::sleep(Duration::from_millis(200)).await;
+    assert_eq!(login.asked(), 2);
+    tokio::time::sleep(Duration::from_millis(500)).await;
+    get(&client).await.unwrap();
+    assert_eq!(login.asked(), 2);
+}
+
+#[tokio::test]
+async fn short_tokens_make_no_busy_loop() {
+    let (login, server) = login().await;
+    login.lifetime(1);
+    let vault = Arc::<MemoryVault>::default();
+    let client = with(&server, oauth(&server, refresh_token()), &vault);
+    let end = std::time::Instant::now() + Duration::from_secs(3);
+    while std::time::Instant::now() < end {
+        get(&client).await.unwrap();
+    }
+    assert!((2..=6).contains(&login.asked()), "{}", login.asked());
+}
+
+#[tokio::test]
+async fn a_401_that_could_mean_expiry_renews_once() {
+    let (login, server) = login().await;
+    login.lifetime(2);
+    let vault = Arc::<MemoryVault>::default();
+    let client = with(&server, oauth(&server, refresh_token()), &vault);
+    get(&client).await.unwrap();
+    // Old enough for its lifetime, and withdrawn by the server.
+    tokio::time::sleep(Duration::from_millis(600)).await;
+    *login.0.access.lock().unwrap() = "withdrawn".into();
+    login.lifetime(3600);
+    get(&client).await.unwrap();
+    assert_eq!(login.asked(), 2);
+    // Now the API refuses everything: the token is young, so it cannot be the token.
+    login.0.closed.store(true, Ordering::SeqCst);
+    for _ in 0..20 {
+        assert_eq!(get(&client).await.unwrap_err().kind(), ErrorKind::Auth);
+    }
+    assert_eq!(login.asked(), 2, "no storm");
+}
+
+#[tokio::test]
+async fn a_401_storm_asks_at_most_once_in_the_interval() {
+    let (login, server) = login().await;
+    login.lifetime(3);
+    let vault = Arc::<MemoryVault>::default();
+    let client = with(&server, oauth(&server, refresh_token()), &vault);
+    get(&client).await.unwrap();
+    tokio::time::sleep(Duration::from_millis(800)).await;
+    login.0.closed.store(true, Ordering::SeqCst);
+    let all = futures::future::join_all((0..50).map(|_| get(&client))).await;
+    assert!(all.iter().all(Result::is_err));
+    tokio::time::sleep(Duration::from_millis(800)).await;
+    futures::future::join_all((0..50).map(|_| get(&client))).await;
+    assert_eq!(login.asked(), 2);
+}
+
+#[tokio::test]
+async fn a_newer_token_in_the_vault_is_used_instead_of_asking() {
+    let (login, server) = login().await;
+    let vault = Arc::<MemoryVault>::default();
+    let client = with(&server, oauth(&server, refresh_token()), &vault);
+    get(&client).await.unwrap();
+    // Another process has renewed meanwhile.
+    let entry = slot(&vault).load().await.unwrap().unwrap();
+    let newer = entry.content.expose().replace("access-1", "access-x").replace("refresh-1", "refresh-x");
+    assert!(slot(&vault).replace(entry.version, &newer.as_str().into(), &SignIn::default()).await.unwrap());
+    *login.0.access.lock().unwrap() = "access-x".into();
+    get(&client).await.unwrap();
+    assert_eq!(login.asked(), 1);
+}
+
+#[tokio::test]
+async fn what_the_login_server_refuses_names_the_setting() {
+    use ErrorKind::*;
+    for (code, kind, setting) in [
+        ("invalid_grant", Auth, "/refreshToken"),
+        ("invalid_client", Config, "/clientSecret"),
+        ("invalid_scope", Config, "/scopes"),
+        ("unauthorized_client", Config, "/flows"),
+        ("unsupported_grant_type", Config, "/flows"),
+        ("temporarily_unavailable", Unavailable, "/tokenUrl"),
+    ] {
+        for status in [400, 401] {
+            let (login, server) = login().await;
+            let vault = Arc::<MemoryVault>::default();
+            let client = with(&server, oauth(&server, refresh_token()), &vault);
+            for _ in 0..10 {
+                let body = json!({ "error": code, "error_description": "because of client-secret" });
+                login.instead(ResponseTemplate::new(status).set_body_json(body));
+            }
+            let found = client.check("thing.get", json!({ "id": 1 })).await.findings;
+            assert_eq!(found[0].pointer, setting, "{code} {found:?}");
+            assert!(!format!("{found:?}").contains("client-secret"), "{found:?}");
+            let error = get(&client).await.unwrap_err();
+            assert_eq!(error.kind(), kind, "{code}");
+            if kind != Unavailable {
+                assert_eq!(login.asked(), 1, "{code}: a refused grant is not offered again and again");
+            }
+            let kept = slot(&vault).load().await.unwrap().map(|entry| entry.content.expose().to_owned());
+            let none = |kept: String| {
+                let gone = ["\"refreshToken\":", "\"lease\"", "\"attempts\""];
+                kept.contains("\"accessToken\":\"\"") && gone.iter().all(|one| !kept.contains(one))
+            };
+            assert!(kept.clone().is_none_or(none), "no tokens, and no lease is left: {kept:?}");
+        }
+    }
+}
+
+#[tokio::test]
+async fn changed_settings_are_tried_at_once() {
+    let (login, server) = login().await;
+    let vault = Arc::<MemoryVault>::default();
+    let secret = |text: &str| OAuth { client_secret: Some(text.into()), ..oauth(&server, refresh_token()) };
+    get(&with(&server, secret("one"), &vault)).await.unwrap();
+    get(&with(&server, secret("one"), &vault)).await.unwrap();
+    assert_eq!(login.asked(), 1, "the same settings");
+    login.instead(ResponseTemplate::new(401).set_body_json(json!({ "error": "invalid_client" })));
+    let error = get(&with(&server, secret("wrong"), &vault)).await.unwrap_err();
+    assert_eq!(error.context("setting"), Some("/clientSecret"), "a token that is good hides nothing: {error:?}");
+    assert_eq!(record(&vault).await["refreshToken"], "refresh-1", "and nothing is lost");
+    get(&with(&server, secret("two"), &vault)).await.unwrap();
+    get(&with(&server, secret("two"), &vault)).await.unwrap();
+    assert_eq!((login.asked(), &*login.form()["client_secret"]), (3, "two"));
+}
+
+#[tokio::test]
+async fn what_was_refused_is_asked_again_by_a_check() {
+    let (login, server) = login().await;
+    let vault = Arc::<MemoryVault>::default();
+    let client = with(&server, oauth(&server, refresh_token()), &vault);
+    login.instead(ResponseTemplate::new(400).set_body_json(json!({ "error": "unauthorized_client" })));
+    assert_eq!(get(&client).await.unwrap_err().kind(), ErrorKind::Config);
+    // The vendor has put it right; nobody knows yet, also not another process.
+    for client in [&client, &with(&server, oauth(&server, refresh_token()), &vault)] {
+        assert_eq!(get(client).await.unwrap_err().kind(), ErrorKind::Config);
+    }
+    assert_eq!(login.asked(), 1);
+    let checked = client.check("thing.get", json!({ "id": 1 })).await;
+    assert!(checked.findings.is_empty(), "{checked:?}");
+    get(&client).await.unwrap();
+    // Other settings are worth another try without anybody asking for it.
+    login.lifetime(1);
+    let vault = Arc::<MemoryVault>::default();
+    let wrong = Grant::Password { username: "ann".into(), password: "wrong".into() };
+    get(&with(&server, oauth(&server, wrong), &vault)).await.unwrap_err();
+    let right = Grant::Password { username: "ann".into(), password: "right".into() };
+    get(&with(&server, oauth(&server, right), &vault)).await.unwrap();
+}
+
+#[tokio::test]
+async fn trouble_at_the_login_server_keeps_the_grant() {
+    let html = ResponseTemplate::new(200).set_body_raw("<html>", "text/html");
+    for trouble in [
+        ResponseTemplate::new(500),
+        ResponseTemplate::new(503).insert_header("retry-after", "0"),
+        ResponseTemplate::new(429),
+        html.clone(),
+        ResponseTemplate::new(400).set_body_raw("<html>", "text/html"),
+        ResponseTemplate::new(200),
+        ResponseTemplate::new(200).set_body_json(json!({ "access_token": "a", "token_type": "mac" })),
+        ResponseTemplate::new(200)
+            .set_body_json(json!({ "access_token": "a".repeat(2 << 20), "token_type": "bearer" })),
+    ] {
+        let (login, server) = login().await;
+        let vault = Arc::<MemoryVault>::default();
+        let client = with(&server, oauth(&server, refresh_token()), &vault);
+        login.instead(trouble);
+        // The call's own retries get it through once the trouble is over, with the same refresh token.
+        get(&client).await.unwrap();
+        assert_eq!(login.asked(), 2);
+    }
+}
+
+#[tokio::test]
+async fn a_lost_refresh_is_not_repeated_at_once() {
+    // The answer of the token endpoint is lost; whether the token is spent is not known.
+    let server = Raw::new(vec![Vec::new()]).await;
+    let oauth = |grant| OAuth {
+        client_id: "c".into(),
+        client_secret: None,
+        client_auth: ClientAuth::Form,
+        token_url: format!("{}/token", server.base).parse().unwrap(),
+        authorization_url: None,
+        revocation_url: None,
+        redirect_uri: None,
+        scopes: Vec::new(),
+        grant,
+    };
+    let call = async |grant, vault: &Arc<MemoryVault>| {
+        let limits = ClientLimits { tries: 1, ..quick() };
+        let auth = Auth::OAuth(oauth(grant));
+        let client = builder(&server.base).limits(limits).auth(auth, slot(vault)).build().unwrap();
+        let before = server.count();
+        let error = client.call("thing.get", json!({ "id": 1 }), &cx()).await.unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::Unavailable);
+        server.count() - before
+    };
+    let vault = Arc::<MemoryVault>::default();
+    assert_eq!(call(refresh_token(), &vault).await, 1);
+    assert_eq!(call(Grant::ClientCredentials, &vault).await, 2, "asking twice does no harm here");
+    let password = Grant::Password { username: "u".into(), password: "p".into() };
+    assert_eq!(call(password, &vault).await, 2);
+}
+
+#[tokio::test]
+async fn password_and_client_credentials() {
+    let (login, server) = login().await;
+    let vault = Arc::<MemoryVault>::default();
+    let password = |word: &str| Grant::Password { username: "ann".into(), password: word.into() };
+    get(&with(&server, oauth(&server, password("right")), &vault)).await.unwrap();
+    let form = login.form();
+    for (name, value) in [
+        ("grant_type", "password"),
+        ("username", "ann"),
+        ("password", "right"),
+        ("scope", "openid api"),
+        ("client_id", "client"),
+        ("client_secret", "client-secret"),
+    ] {
+        assert_eq!(form[name], value);
+    }
+    let basic = OAuth { client_auth: ClientAuth::Basic, ..oauth(&server, Grant::ClientCredentials) };
+    get(&with(&server, basic, &vault)).await.unwrap();
+    assert!(!login.form().contains_key("client_secret"));
+    let sent = server.received_requests().await.unwrap();
+    let token = sent.iter().rfind(|request| request.url.path() == "/token").unwrap();
+    assert_eq!(token.headers["authorization"], "Basic Y2xpZW50OmNsaWVudC1zZWNyZXQ=");
+    let asked = login.asked();
+    let client = with(&server, oauth(&server, password("wrong")), &vault);
+    for _ in 0..5 {
+        let error = get(&client).await.unwrap_err();
+        assert_eq!((error.kind(), error.context("setting")), (ErrorKind::Auth, Some("/password")));
+    }
+    assert_eq!(login.asked(), asked + 1, "a wrong password is not tried until the account is locked");
+}
+
+#[tokio::test]
+async fn a_vault_that_fails_loses_nothing() {
+    struct Full(MemoryVault, AtomicBool);
+    #[async_trait]
+    impl Vault for Full {
+        async fn load(&self, connection: &str) -> Result<Option<VaultEntry>> {
+            self.0.load(connection).await
+        }
+        async fn replace(&self, connection: &str, expected: u64, content: &Secret, sign_in: &SignIn) -> Result<bool> {
+            match self.1.load(Ordering::SeqCst) {
+                true => Err(Error::new(ErrorKind::Store, "the disk is full")),
+                false => self.0.replace(connection, expected, content, sign_in).await,
+            }
+        }
+    }
+    let (login, server) = login().await;
+    let vault = Arc::new(Full(MemoryVault::default(), AtomicBool::new(true)));
+    let limits = ClientLimits { tries: 1, ..quick() };
+    let auth = Auth::OAuth(oauth(&server, refresh_token()));
+    let slot = VaultSlot::new("conn", vault.clone());
+    let client = builder(&server.uri()).limits(limits).auth(auth, slot.clone()).build().unwrap();
+    assert_eq!(get(&client).await.unwrap_err().kind(), ErrorKind::Store);
+    vault.1.store(false, Ordering::SeqCst);
+    tokio::time::sleep(Duration::from_millis(100)).await;
+    get(&client).await.unwrap();
+    assert_eq!(login.asked(), 1, "the spent token is not offered again");
+    assert!(slot.load().await.unwrap().unwrap().content.expose().contains("refresh-1"));
+}
+
+/// Changes the entry as another process would that was at it meanwhile.
+async fn meanwhile(vault: &Arc<MemoryVault>, change: impl Fn(&mut Value)) {
+    loop {
+        let Some(entry) = slot(vault).load().await.unwrap() else { continue };
+        let mut record: Value = serde_json::from_str(entry.content.expose()).unwrap();
+        record.as_object_mut().unwrap().remove("lease");
+        change(&mut record);
+        let content = Secret::from(record.to_string());
+        if slot(vault).replace(entry.version, &content, &SignIn::default()).await.unwrap() {
+            return;
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_late_answer_after_a_refusal_is_asked_about_at_the_first_401() {
+    for interrupted in [true, false] {
+        let error = Error::new(ErrorKind::Auth, "refused: invalid_grant");
+        let refusal = json!({ "until": 0, "times": 1, "error": error, "cause": "interrupted", "sent": "" });
+        let (login, server) = login().await;
+        login.delay(Duration::from_millis(300));
+        let vault = Arc::<MemoryVault>::default();
+        let client = with(&server, oauth(&server, refresh_token()), &vault);
+        let late = client.clone();
+        let late = tokio::spawn(async move { get(&late).await });
+        while login.asked() == 0 {
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+        // Another process has spent the token as well, and was refused.
+        if interrupted {
+            meanwhile(&vault, |record| record["failed"] = refusal.clone()).await;
+        }
+        late.await.unwrap().unwrap();
+        assert_eq!(record(&vault).await["refreshToken"], "refresh-1", "it may be the only one that is good");
+        // Or the login server has ended the sign-in.
+        login.0.revoked.store(true, Ordering::SeqCst);
+        let error = get(&client).await.unwrap_err();
+        assert_eq!((error.kind(), error.context("cause")), (ErrorKind::Auth, interrupted.then_some("interrupted")));
+        // The twin: a young token that nobody has reason to doubt is not asked about.
+        assert_eq!(login.asked(), if interrupted { 2 } else { 1 }, "{error:?}");
+    }
+}
+
+#[tokio::test]
+async fn an_answer_that_does_not_come_hides_no_refusal() {
+    let (login, server) = login().await;
+    login.delay(Duration::from_millis(600));
+    let vault = Arc::<MemoryVault>::default();
+    let settings = || oauth(&server, refresh_token());
+    login.instead(ResponseTemplate::new(400).set_body_json(json!({ "error": "invalid_grant" })));
+    get(&with(&server, settings(), &vault)).await.unwrap_err();
+    let refusal = record(&vault).await["failed"].clone();
+    let vault = Arc::<MemoryVault>::default();
+    let limits = ClientLimits { attempt: Duration::from_millis(300), ..quick() };
+    let client = builder(&server.uri()).limits(limits).auth(Auth::OAuth(settings()), slot(&vault)).build().unwrap();
+    let slow = tokio::spawn(async move { get(&client).await });
+    while login.asked() == 1 {
+        tokio::time::sleep(Duration::from_millis(5)).await;
+    }
+    meanwhile(&vault, |record| record["failed"] = refusal.clone()).await;
+    let error = slow.await.unwrap().unwrap_err();
+    assert_eq!((error.kind(), error.context("oauth")), (ErrorKind::Auth, Some("invalid_grant")), "{error:?}");
+    assert_eq!((login.asked(), &record(&vault).await["failed"]["cause"]), (2, &"revoked".into()));
+}
+
+#[tokio::test]
+async fn a_call_that_ends_while_it_waits_for_a_token_says_so() {
+    let (login, server) = login().await;
+    login.delay(Duration::from_secs(2));
+    let client = with(&server, oauth(&server, refresh_token()), &Arc::default());
+    let cx = cx().with_timeout(Duration::from_millis(100));
+    let error = client.call("thing.get", json!({ "id": 1 }), &cx).await.unwrap_err();
+    assert_eq!((error.kind(), error.retryable()), (ErrorKind::Unavailable, Retry::Backoff));
+    assert!(error.message().ends_with("it waited for a token from the login server"), "{error}");
+}
+
+#[tokio::test]
+async fn a_login_server_that_hangs_holds_up_nobody_else() {
+    let ((slow, slow_server), (_, server)) = (login().await, login().await);
+    slow.delay(Duration::from_secs(20));
+    let client = |server| with(server, oauth(server, Grant::ClientCredentials), &Arc::default());
+    let waits = client(&slow_server);
+    let hanging = tokio::spawn(async move { get(&waits).await });
+    while slow.asked() == 0 {
+        tokio::time::sleep(Duration::from_millis(5)).await;
+    }
+    // One after the other: a token of this login server is good until it gives the next.
+    for _ in 0..49 {
+        get(&client(&server)).await.unwrap();
+    }
+    assert!(!hanging.is_finished(), "it hung all the while");
+}

@@ -1,0 +1,128 @@
+//! Kept flows: what is kept, what stays when one is replaced, and who needs whom.
+#![allow(clippy::unwrap_used)]
+
+use crate::support::{Home, connection, settings};
+use serde_json::{Value, json};
+use trunkline_core::{ErrorKind, Secret};
+use trunkline_engine::Journal;
+use trunkline_store::{FlowToSave, FlowUse};
+
+fn flow(version: &str, connections: &[(&str, &str)], active: bool) -> FlowToSave {
+    let named = |(slot, name): &(&str, &str)| ((*slot).to_owned(), (*name).to_owned());
+    FlowToSave {
+        name: "copy".into(),
+        version: version.into(),
+        document: json!({ "name": "copy", "about": version }),
+        connections: connections.iter().map(named).collect(),
+        input: json!({ "folder": 7 }).as_object().unwrap().clone(),
+        active,
+    }
+}
+
+#[tokio::test]
+async fn a_flow_comes_back_as_it_was_kept() {
+    let home = Home::new();
+    let store = home.open().unwrap();
+    store.save_flow(flow("v1", &[("source", "dam")], true), false).await.unwrap();
+    drop(store);
+    let store = home.open().unwrap();
+    let kept = store.saved_flow("copy").await.unwrap();
+    assert_eq!((&*kept.version, kept.active), ("v1", true));
+    assert_eq!(store.flow("v1").await.unwrap(), json!({ "name": "copy", "about": "v1" }));
+    assert_eq!((&kept.connections["source"], &kept.input["folder"]), (&"dam".to_owned(), &json!(7)));
+    assert_eq!((kept.through, kept.token_hash.clone(), kept.has_secret), (None, None, false));
+    assert_eq!(store.saved_flows().await.unwrap(), [kept]);
+    for missing in [
+        store.saved_flow("copi").await.map(drop),
+        store.activate_flow("copi", true, false).await,
+        store.remove_flow("copi").await,
+        store.set_webhook_token("copi", vec![1]).await,
+        store.set_webhook_secret("copi", &Secret::from("signing")).await,
+    ] {
+        let error = missing.unwrap_err();
+        assert_eq!((error.kind(), error.advice()), (ErrorKind::NotFound, Some("did you mean copy?")));
+    }
+}
+
+#[tokio::test]
+async fn a_flow_is_replaced_only_if_that_is_meant_and_keeps_its_webhook() {
+    let home = Home::new();
+    let store = home.open().unwrap();
+    store.save_flow(flow("v1", &[], true), false).await.unwrap();
+    store.set_webhook_token("copy", vec![1, 2]).await.unwrap();
+    store.set_webhook_secret("copy", &Secret::from("signing-canary")).await.unwrap();
+    let error = store.save_flow(flow("v2", &[], false), false).await.unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::Conflict);
+    assert_eq!(store.saved_flow("copy").await.unwrap().version, "v1");
+
+    store.save_flow(flow("v2", &[], false), true).await.unwrap();
+    let kept = store.saved_flow("copy").await.unwrap();
+    assert_eq!((&*kept.version, kept.active, kept.has_secret), ("v2", false, true));
+    assert_eq!(kept.token_hash, Some(vec![1, 2]));
+    assert_eq!(store.webhook_secret("copy").await.unwrap().unwrap().expose(), "signing-canary");
+
+    // Another document under a version that runs may be pinned to.
+    let mut forged = flow("v1", &[], true);
+    forged.document = json!({ "name": "copy", "about": "another" });
+    assert_eq!(store.save_flow(forged, true).await.unwrap_err().kind(), ErrorKind::Conflict);
+
+    store.remove_flow("copy").await.unwrap();
+    assert_eq!(store.saved_flow("copy").await.unwrap_err().kind(), ErrorKind::NotFound);
+    assert!(store.webhook_secret("copy").await.unwrap().is_none());
+}
+
+#[tokio::test]
+async fn the_secret_of_a_webhook_is_sealed_and_goes_over_to_another_key() {
+    let home = Home::new();
+    let store = home.open().unwrap();
+    for name in ["copy", "other"] {
+        store.save_flow(FlowToSave { name: name.into(), ..flow("v1", &[], true) }, false).await.unwrap();
+        store.set_webhook_token(name, vec![1]).await.unwrap();
+    }
+    store.set_webhook_secret("copy", &Secret::from("signing-canary")).await.unwrap();
+    let clear =
+        |home: &Home| home.bytes().values().any(|bytes| bytes.windows(14).any(|window| window == b"signing-canary"));
+    assert!(!clear(&home));
+    let rotated = store.rotate_key(|_| {}).await.unwrap();
+    assert_eq!(rotated.values, 1);
+    let key: Value = home
+        .sqlite()
+        .query_row("SELECT key_id FROM webhooks WHERE sealed IS NOT NULL", [], |row| row.get::<_, String>(0))
+        .unwrap()
+        .into();
+    assert_eq!(key, rotated.key);
+    assert_eq!(store.webhook_secret("copy").await.unwrap().unwrap().expose(), "signing-canary");
+    // A sealed secret belongs to its flow.
+    home.sqlite()
+        .execute("UPDATE webhooks SET (key_id, sealed) = (SELECT key_id, sealed FROM webhooks WHERE flow = 'copy')", [])
+        .unwrap();
+    assert_eq!(store.webhook_secret("other").await.unwrap_err().kind(), ErrorKind::Store);
+    assert!(!clear(&home));
+}
+
+#[tokio::test]
+async fn a_connection_in_use_by_an_active_flow_is_not_removed_without_force() {
+    let home = Home::new();
+    let store = home.open().unwrap();
+    for name in ["dam", "spare"] {
+        store.put_connection(&connection(name, "s", "p"), &settings()).await.unwrap();
+    }
+    store.save_flow(flow("v1", &[("source", "dam"), ("target", "dam")], true), false).await.unwrap();
+    let used = |active| vec![FlowUse { flow: "copy".into(), active }];
+    let listed = store.connections().await.unwrap();
+    assert_eq!((&listed[0].flows, &listed[1].flows), (&used(true), &vec![]));
+
+    let error = store.remove_connection("dam", false).await.unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::Conflict);
+    assert!(error.message().contains("copy") && error.advice().unwrap().contains("--force"), "{error:?}");
+    store.remove_connection("spare", false).await.unwrap();
+
+    store.activate_flow("copy", false, false).await.unwrap();
+    assert_eq!(store.connections().await.unwrap()[0].flows, used(false));
+    store.remove_connection("dam", false).await.unwrap();
+
+    store.put_connection(&connection("dam", "s", "p"), &settings()).await.unwrap();
+    store.activate_flow("copy", true, false).await.unwrap();
+    store.remove_connection("dam", true).await.unwrap();
+    assert!(store.connections().await.unwrap().is_empty());
+}

@@ -1,0 +1,237 @@
+//! The store as a journal: the suite that every journal must pass, groups of commits, what closing and failing do.
+#![allow(clippy::unwrap_used)]
+
+use std::cell::Cell;
+
+use crate::support::{Home, accepted, events, item, keys, started};
+use serde_json::json;
+use trunkline_core::ErrorKind;
+use trunkline_engine::{Flush, Journal, RunEvent, RunId, StepPath, journal_suite};
+use trunkline_store::Store;
+
+#[tokio::test]
+async fn the_store_is_a_journal() {
+    let homes: Vec<_> = (0..20).map(|_| Home::new()).collect();
+    let next = Cell::new(0);
+    journal_suite::run(async || {
+        next.set(next.get() + 1);
+        homes[next.get()].open().unwrap()
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn closing_writes_what_is_queued() {
+    let home = Home::new();
+    let store = home.open().unwrap();
+    let run = accepted(&store, "a1").await;
+    let expected: Vec<_> = (0..500).map(|number| number.to_string()).collect();
+    for key in &expected {
+        store.append(&run, vec![item(key)], Flush::Later).await.unwrap();
+    }
+    drop(store);
+    let store = home.open().unwrap();
+    assert_eq!(keys(&store, &run).await, expected);
+    assert_eq!(store.runs().await.unwrap()[0].items["done"], 500);
+    drop(store);
+    assert_eq!(home.bytes().keys().collect::<Vec<_>>(), ["trunkline.db"], "closed, all is in the one file");
+}
+
+#[tokio::test]
+async fn sixty_four_appends_are_a_few_commits() {
+    let home = Home::new();
+    let store = home.open().unwrap();
+    let run = accepted(&store, "a1").await;
+    // While somebody else writes, everybody queues: no clock decides what this test sees.
+    let other = home.sqlite();
+    other.execute_batch("BEGIN IMMEDIATE").unwrap();
+    let before = store.commits();
+    let appends: Vec<_> = (0..64)
+        .map(|number| {
+            let (store, run) = (store.clone(), run.clone());
+            tokio::spawn(async move { store.append(&run, vec![item(&number.to_string())], Flush::Now).await })
+        })
+        .collect();
+    for _ in 0..1000 {
+        tokio::task::yield_now().await;
+    }
+    assert_eq!(store.commits(), before);
+    assert!(appends.iter().all(|append| !append.is_finished()), "acknowledged before it was written");
+    other.execute_batch("COMMIT").unwrap();
+    for append in appends {
+        append.await.unwrap().unwrap();
+    }
+    assert!(store.commits() - before <= 3, "{} commits", store.commits() - before);
+    assert_eq!(keys(&store, &run).await.len(), 64);
+}
+
+#[tokio::test]
+async fn later_events_share_commits() {
+    let home = Home::new();
+    let store = home.open().unwrap();
+    let run = accepted(&store, "a1").await;
+    let before = store.commits();
+    for number in 0..5_000 {
+        store.append(&run, vec![item(&number.to_string())], Flush::Later).await.unwrap();
+    }
+    assert_eq!(keys(&store, &run).await.len(), 5_000);
+    assert!(store.commits() - before < 500, "{} commits", store.commits() - before);
+}
+
+#[tokio::test]
+async fn a_failed_append_poisons_the_journal() {
+    let home = Home::new();
+    let store = home.open().unwrap();
+    let run = accepted(&store, "a1").await;
+    store.append(&run, vec![item("kept")], Flush::Now).await.unwrap();
+    home.sqlite().execute_batch("ALTER TABLE items RENAME TO away").unwrap();
+
+    // The event alone could be written, its outcome cannot: nothing of it may stay.
+    let error = store.append(&run, vec![item("lost")], Flush::Now).await.unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::Store);
+    assert!(error.advice().unwrap().contains("start Trunkline again"), "{error:?}");
+    assert!(error.context("file").unwrap().ends_with("trunkline.db"), "{error:?}");
+    home.sqlite().execute_batch("ALTER TABLE away RENAME TO items").unwrap();
+
+    // The cause is gone, but what the disk holds is not for this process to guess.
+    for flush in [Flush::Now, Flush::Later] {
+        let later = store.append(&run, vec![RunEvent::Resumed { at: 1 }], flush).await.unwrap_err();
+        assert_eq!((later.kind(), later.message()), (ErrorKind::Store, error.message()));
+    }
+    let refused =
+        store.accept(&RunId("a2".into()), "v1", &serde_json::json!({ "name": "copy" }), started(2), Flush::Now).await;
+    assert_eq!(refused.unwrap_err().kind(), ErrorKind::Store);
+    assert_eq!(store.item(&run, &StepPath::from("files"), "lost").await.unwrap_err().kind(), ErrorKind::Store);
+    assert_eq!(store.replay(&run, &mut |_| ()).await.unwrap_err().kind(), ErrorKind::Store);
+    assert_eq!(store.runs().await.unwrap().len(), 1, "looking on is allowed");
+
+    drop(store);
+    let store = home.open().unwrap();
+    assert_eq!(keys(&store, &run).await, ["kept"]);
+    assert_eq!(events(&store, &run).await.len(), 2);
+    store.append(&run, vec![item("next")], Flush::Now).await.unwrap();
+}
+
+#[tokio::test]
+async fn a_later_append_that_fails_poisons_the_journal() {
+    let home = Home::new();
+    let store = home.open().unwrap();
+    let run = accepted(&store, "a1").await;
+    home.sqlite().execute_batch("ALTER TABLE items RENAME TO away").unwrap();
+    store.append(&run, vec![item("lost")], Flush::Later).await.unwrap();
+    let error = store.append(&run, vec![RunEvent::Resumed { at: 1 }], Flush::Now).await.unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::Store);
+    assert_eq!(store.item(&run, &StepPath::from("files"), "lost").await.unwrap_err().kind(), ErrorKind::Store);
+}
+
+async fn accept_later(store: &Store, name: &str, flow: serde_json::Value) -> RunId {
+    let run = RunId(name.into());
+    store.accept(&run, "v1", &flow, started(1), Flush::Later).await.unwrap();
+    run
+}
+
+#[tokio::test]
+async fn an_event_that_has_to_be_on_disk_takes_its_run_there() {
+    let home = Home::new();
+    let store = home.open().unwrap();
+    let run = accept_later(&store, "a1", json!({ "name": "copy" })).await;
+    let begun = RunEvent::StepStarted { step: "one".into(), attempt: 1, at: 1 };
+    store.append(&run, vec![begun], Flush::Now).await.unwrap();
+    let kept: i64 = home.sqlite().query_row("SELECT count(*) FROM good_events", [], |row| row.get(0)).unwrap();
+    assert_eq!(kept, 2);
+}
+
+#[tokio::test]
+async fn a_run_that_was_refused_later_records_nothing_and_harms_no_other() {
+    let home = Home::new();
+    let store = home.open().unwrap();
+    let good = accepted(&store, "a1").await;
+    let run = accept_later(&store, "a2", json!({ "name": "another flow of this version" })).await;
+    let now = [run.clone(), good.clone()].map(async |run| store.append(&run, vec![item("1")], Flush::Now).await);
+    let [refused, kept] = futures::future::join_all(now).await.try_into().unwrap();
+    assert_eq!(refused.unwrap_err().kind(), ErrorKind::Conflict, "a version is one flow");
+    kept.unwrap();
+    assert_eq!(store.append(&run, vec![item("2")], Flush::Later).await.unwrap_err().kind(), ErrorKind::Conflict);
+    assert_eq!(store.runs().await.unwrap().len(), 1);
+    let _claim = store.claim(&run).await.unwrap();
+    assert_eq!(store.append(&run, vec![item("3")], Flush::Now).await.unwrap_err().kind(), ErrorKind::NotFound);
+    store.append(&good, vec![item("4")], Flush::Now).await.unwrap();
+    assert_eq!(keys(&store, &good).await, ["1", "4"]);
+}
+
+#[tokio::test]
+async fn a_missing_event_is_noticed() {
+    let home = Home::new();
+    let store = home.open().unwrap();
+    let run = accepted(&store, "a1").await;
+    store.append(&run, vec![item("1"), item("2"), item("3")], Flush::Now).await.unwrap();
+    home.sqlite().execute_batch("DELETE FROM events WHERE seq = 3").unwrap();
+    assert_eq!(store.replay(&run, &mut |_| ()).await.unwrap_err().kind(), ErrorKind::Store);
+}
+
+#[tokio::test]
+async fn missing_events_at_the_end_of_a_run_that_is_not_over_are_noticed() {
+    for lost in ["seq = 3", "seq >= 2 AND kind <> 'end'", "kind = 'end'", "seq >= 3", "seq >= 1"] {
+        let home = Home::new();
+        let store = home.open().unwrap();
+        let run = accepted(&store, "a1").await;
+        let begun = |step: &str| RunEvent::StepStarted { step: step.into(), attempt: 1, at: 1 };
+        store.append(&run, vec![begun("one"), begun("two")], Flush::Now).await.unwrap();
+        home.sqlite().execute(&format!("DELETE FROM events WHERE {lost}"), []).unwrap();
+        assert_eq!(store.replay(&run, &mut |_| ()).await.unwrap_err().kind(), ErrorKind::Store, "{lost}");
+        assert_eq!(store.signals(&run, 0).await.unwrap_err().kind(), ErrorKind::Store, "{lost}");
+    }
+    // A page that is as it was before the last event, beside one with a later line of the run.
+    let home = Home::new();
+    let store = home.open().unwrap();
+    let run = accepted(&store, "a1").await;
+    store.append(&run, vec![item("1")], Flush::Now).await.unwrap();
+    home.sqlite()
+        .execute_batch("DELETE FROM events WHERE seq = 2; UPDATE events SET sum = 1 WHERE kind = 'end'")
+        .unwrap();
+    assert_eq!(store.replay(&run, &mut |_| ()).await.unwrap_err().kind(), ErrorKind::Store);
+}
+
+#[tokio::test]
+async fn an_id_is_data_and_never_a_path() {
+    let home = Home::new();
+    let store = home.open().unwrap();
+    for name in ["", ".", "..", "../a", "a/b", "A", "a.b", "a b", "a\0", "ä", &"a".repeat(65)] {
+        let run = RunId(name.to_owned());
+        let accepted = store.accept(&run, "v1", &serde_json::json!({}), started(1), Flush::Now).await;
+        assert_eq!(accepted.unwrap_err().kind(), ErrorKind::InvalidInput, "{name:?}");
+        assert_eq!(store.claim(&run).await.err().unwrap().kind(), ErrorKind::InvalidInput, "{name:?}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn many_claim_and_one_has_it() {
+    use std::sync::atomic::{AtomicU64, Ordering};
+    static HOLDERS: AtomicU64 = AtomicU64::new(0);
+    static CLAIMS: AtomicU64 = AtomicU64::new(0);
+    let home = Home::new();
+    let store = home.open().unwrap();
+    let run = accepted(&store, "a1").await;
+    let workers = (0..16).map(|_| {
+        let (store, run) = (store.clone(), run.clone());
+        tokio::spawn(async move {
+            for _ in 0..2_000 {
+                let Ok(claim) = store.claim(&run).await else { continue };
+                assert_eq!(HOLDERS.fetch_add(1, Ordering::SeqCst), 0, "two hold one run");
+                CLAIMS.fetch_add(1, Ordering::SeqCst);
+                tokio::task::yield_now().await;
+                HOLDERS.fetch_sub(1, Ordering::SeqCst);
+                drop(claim);
+            }
+        })
+    });
+    for worker in workers.collect::<Vec<_>>() {
+        worker.await.unwrap();
+    }
+    assert!(CLAIMS.load(Ordering::SeqCst) > 0);
+    drop(accepted(&store, "a2").await);
+    drop(store.claim(&RunId("a2".into())).await.unwrap());
+    let left = std::fs::read_dir(home.data().join("runs")).unwrap().map(|entry| entry.unwrap().file_name());
+    let of_all: &[&str] = if cfg!(target_os = "linux") { &["claims.lock"] } else { &[] };
+    assert_eq!(left.collect::<Vec<_>>(), of_all, "runs leave no files of their own behind");
+}

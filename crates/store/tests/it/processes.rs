@@ -1,0 +1,339 @@
+//! Several processes on one data directory, and processes that die: what was acknowledged is there.
+//!
+//! The other processes are this test program again, started with one of the `child_` tests and a task in the environment.
+#![allow(clippy::unwrap_used)]
+
+use std::{
+    collections::HashMap,
+    env,
+    io::{BufRead, BufReader, Read},
+    process::{Child, Command, Stdio},
+    thread,
+    time::Duration,
+};
+
+use crate::support::{Home, accepted, connection, events, item, keys, settings, started};
+use trunkline_core::{ErrorKind, Secret, SignIn, Vault};
+use trunkline_engine::{Flush, Journal, RunEvent, RunId};
+use trunkline_store::{KeySource, Store};
+
+const HOME: &str = "TRUNKLINE_STORE_TEST_HOME";
+
+fn command(home: &Home, task: &str) -> Command {
+    let mut command = Command::new(env::current_exe().unwrap());
+    command
+        .args(["--exact", &format!("processes::{task}"), "--nocapture", "--test-threads=1"])
+        .env(HOME, home.path())
+        .stdout(Stdio::piped());
+    command
+}
+
+fn child(home: &Home, task: &str) -> Child {
+    command(home, task).spawn().unwrap()
+}
+
+/// The store that a child was started for; nothing in the tests' own process.
+fn store_of_child() -> Option<Store> {
+    let home = std::path::PathBuf::from(env::var_os(HOME)?);
+    Some(Store::open(&home.join("data"), KeySource::File(home.join("config").join("key"))).unwrap())
+}
+
+/// Lines that begin with a word, as the child printed them.
+fn lines(child: &mut Child, word: &str) -> Vec<String> {
+    let mut printed = Vec::new();
+    // A killed child may leave half a line: that was not said.
+    child.stdout.take().unwrap().read_to_end(&mut printed).unwrap();
+    let whole = printed.iter().rposition(|byte| *byte == b'\n').map_or(0, |end| end + 1);
+    let printed = String::from_utf8_lossy(&printed[..whole]).into_owned();
+    printed.lines().filter_map(|line| line.strip_prefix(word)).map(|rest| rest.trim().to_owned()).collect()
+}
+
+fn integrity(home: &Home) -> String {
+    home.sqlite().query_row("PRAGMA integrity_check", [], |row| row.get(0)).unwrap()
+}
+
+/// Appends from eight tasks until it is killed, and says what was acknowledged.
+#[tokio::test]
+async fn child_that_appends() {
+    let Some(store) = store_of_child() else { return };
+    let tasks = (0..8).map(|task| {
+        let store = store.clone();
+        tokio::spawn(async move {
+            let process = std::process::id();
+            let run = RunId(format!("run-{process}-{task}"));
+            let flow = serde_json::json!({ "name": "copy" });
+            store.accept(&run, "v1", &flow, crate::support::started(1), Flush::Now).await.unwrap();
+            println!("\naccepted {run}");
+            for number in 0_u64.. {
+                let later = format!("{number}.later");
+                store.append(&run, vec![item(&later)], Flush::Later).await.unwrap();
+                store.append(&run, vec![item(&number.to_string())], Flush::Now).await.unwrap();
+                println!("\nwritten {run} {number}");
+            }
+        })
+    });
+    for task in tasks.collect::<Vec<_>>() {
+        task.await.unwrap();
+    }
+}
+
+#[tokio::test]
+async fn nothing_acknowledged_is_lost_by_a_kill() {
+    let home = Home::new();
+    drop(home.open().unwrap());
+    let mut seed = 0x2545_f491_4f6c_dd1d_u64;
+    let mut acknowledged = HashMap::<String, u64>::new();
+    for _ in 0..30 {
+        let mut child = child(&home, "child_that_appends");
+        seed ^= seed << 13;
+        seed ^= seed >> 7;
+        seed ^= seed << 17;
+        thread::sleep(Duration::from_millis(20 + seed % 180));
+        child.kill().unwrap();
+        child.wait().unwrap();
+        let mut output = Vec::new();
+        child.stdout.take().unwrap().read_to_end(&mut output).unwrap();
+        let whole = output.iter().rposition(|byte| *byte == b'\n').map_or(0, |end| end + 1);
+        for line in String::from_utf8_lossy(&output[..whole]).lines() {
+            let words: Vec<_> = line.split(' ').collect();
+            match words[..] {
+                ["accepted", run] => drop(acknowledged.entry(run.to_owned()).or_default()),
+                ["written", run, number] => {
+                    let count = acknowledged.get_mut(run).unwrap();
+                    assert_eq!(number.parse::<u64>().unwrap(), *count);
+                    *count += 1;
+                }
+                _ => {}
+            }
+        }
+        // Half of the time the next child is the one who finds what the last one left.
+        if seed.is_multiple_of(2) {
+            let store = home.open().unwrap();
+            for (run, count) in &acknowledged {
+                check(&store, &RunId(run.clone()), *count).await;
+            }
+        }
+    }
+    let store = home.open().unwrap();
+    for (run, count) in &acknowledged {
+        check(&store, &RunId(run.clone()), *count).await;
+    }
+    let total: u64 = acknowledged.values().sum();
+    assert!(total > 1_000, "only {total} acknowledged events: this test tests nothing");
+    assert_eq!(integrity(&home), "ok");
+    // The lines of the runs agree with their items.
+    for run in store.runs().await.unwrap() {
+        assert_eq!(run.items.get("done").copied().unwrap_or(0), keys(&store, &run.id).await.len() as u64);
+    }
+}
+
+/// All that was acknowledged, in order, the later events before the one that was waited for; perhaps a little more.
+async fn check(store: &Store, run: &RunId, acknowledged: u64) {
+    let kept = keys(store, run).await;
+    let expected = (0..).flat_map(|number: u64| [format!("{number}.later"), number.to_string()]);
+    assert!(kept.len() as u64 >= 2 * acknowledged, "{run}: {acknowledged} acknowledged, {} events kept", kept.len());
+    assert!(kept.len() as u64 <= 2 * acknowledged + 2, "{run}: more than was said");
+    assert!(kept.iter().cloned().eq(expected.take(kept.len())), "{run}: not in order");
+}
+
+/// Replaces the vault's entry fifty times, appends, and asks for the cancellation of the other's run.
+#[tokio::test]
+async fn child_that_takes_part() {
+    let Some(store) = store_of_child() else { return };
+    let run = RunId("shared".into());
+    let mut wins = 0;
+    while wins < 50 {
+        let entry = store.load("dam").await.unwrap().unwrap();
+        let next = (entry.content.expose().parse::<u64>().unwrap() + 1).to_string();
+        if store.replace("dam", entry.version, &next.into(), &SignIn::default()).await.unwrap() {
+            wins += 1;
+            store.append(&run, vec![item(&format!("child.{wins}"))], Flush::Now).await.unwrap();
+        }
+    }
+    assert_eq!(store.claim(&run).await.err().unwrap().kind(), ErrorKind::Conflict);
+    store.append(&run, vec![RunEvent::CancelRequested { at: 1 }], Flush::Now).await.unwrap();
+    println!("\ndone {}", store.runs().await.unwrap().len());
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn two_processes_share_a_store() {
+    let home = Home::new();
+    let (one, two) = (home.open().unwrap(), home.open().unwrap());
+    one.put_connection(&connection("dam", "s", "p"), &settings()).await.unwrap();
+    assert!(one.replace("dam", 0, &Secret::from("0"), &SignIn::default()).await.unwrap());
+    let run = accepted(&one, "shared").await;
+    let claim = one.claim(&run).await.unwrap();
+    assert!(!one.cancel_requested(&run).await.unwrap());
+    let mut child = child(&home, "child_that_takes_part");
+
+    let workers = [(one.clone(), "one"), (two.clone(), "two")].map(|(store, name)| {
+        let run = run.clone();
+        tokio::spawn(async move {
+            let mut wins = 0;
+            while wins < 50 {
+                let entry = store.load("dam").await.unwrap().unwrap();
+                let next = (entry.content.expose().parse::<u64>().unwrap() + 1).to_string();
+                if store.replace("dam", entry.version, &next.into(), &SignIn::default()).await.unwrap() {
+                    wins += 1;
+                    let flush = if wins % 2 == 0 { Flush::Now } else { Flush::Later };
+                    store.append(&run, vec![item(&format!("{name}.{wins}"))], flush).await.unwrap();
+                }
+            }
+            store.append(&run, Vec::new(), Flush::Now).await.unwrap();
+        })
+    });
+    for worker in workers {
+        worker.await.unwrap();
+    }
+    assert!(child.wait().unwrap().success());
+    assert_eq!(lines(&mut child, "done "), ["1"]);
+
+    let entry = one.load("dam").await.unwrap().unwrap();
+    assert_eq!((entry.content.expose(), entry.version), ("150", 151), "no update got lost");
+    assert!(one.cancel_requested(&run).await.unwrap());
+    let kept = keys(&one, &run).await;
+    assert_eq!(kept.len(), 150);
+    for name in ["one", "two", "child"] {
+        let of = |key: &&String| key.starts_with(&format!("{name}."));
+        assert!(kept.iter().filter(of).cloned().eq((1..=50).map(|number| format!("{name}.{number}"))), "{name}");
+    }
+    assert_eq!(two.runs().await.unwrap()[0].items["done"], 150);
+    assert_eq!(events(&two, &run).await.len(), 152);
+    drop(claim);
+}
+
+/// Claims a run and waits to be killed.
+#[tokio::test]
+async fn child_that_claims() {
+    let Some(store) = store_of_child() else { return };
+    let _claim = store.claim(&RunId("a1".into())).await.unwrap();
+    println!("\nclaimed");
+    thread::sleep(Duration::from_secs(60));
+}
+
+#[tokio::test]
+async fn a_kill_gives_a_claim_back() {
+    let home = Home::new();
+    let store = home.open().unwrap();
+    let run = accepted(&store, "a1").await;
+    let mut child = child(&home, "child_that_claims");
+    let mut output = BufReader::new(child.stdout.take().unwrap()).lines();
+    assert!(output.any(|line| line.unwrap() == "claimed"));
+    let error = store.claim(&run).await.err().unwrap();
+    assert_eq!(error.kind(), ErrorKind::Conflict);
+    assert!(error.message().contains("another process works on run a1"));
+    child.kill().unwrap();
+    child.wait().unwrap();
+    drop(store.claim(&run).await.unwrap());
+}
+
+/// Opens a store that others open for the first time, too.
+#[tokio::test]
+async fn child_that_opens() {
+    let Some(store) = store_of_child() else { return };
+    store.put_connection(&connection(&std::process::id().to_string(), "s", "p"), &settings()).await.unwrap();
+    println!("\nopened");
+}
+
+#[tokio::test]
+async fn a_store_is_made_once() {
+    for _ in 0..10 {
+        let home = Home::new();
+        let children: Vec<_> = (0..6).map(|_| child(&home, "child_that_opens")).collect();
+        for mut child in children {
+            assert!(child.wait().unwrap().success());
+            assert_eq!(lines(&mut child, "opened").len(), 1);
+        }
+        let store = home.open().unwrap();
+        let listed = store.connections().await.unwrap();
+        assert_eq!(listed.len(), 6);
+        for summary in listed {
+            assert_eq!(store.connection(&summary.name).await.unwrap().settings["clientSecret"], "s");
+        }
+    }
+}
+
+/// Appends until the disk takes no more (here: until its files may not grow further).
+#[tokio::test]
+async fn child_that_fills_the_disk() {
+    let Some(store) = store_of_child() else { return };
+    let run = RunId("a1".into());
+    let error = loop {
+        let number = events(&store, &run).await.len();
+        let output = serde_json::json!("x".repeat(10_000));
+        let event = RunEvent::StepFinished {
+            step: "files".into(),
+            output,
+            warnings: Vec::new(),
+            attempt: 1,
+            began: None,
+            at: number as u64,
+        };
+        match store.append(&run, vec![event], Flush::Now).await {
+            Ok(()) => println!("\nwritten {number}"),
+            Err(error) => break error,
+        }
+    };
+    println!("\nfailed {}", error.kind().as_str());
+    println!("\nadvice {}", error.advice().unwrap());
+    for flush in [Flush::Now, Flush::Later] {
+        let later = store.append(&run, vec![RunEvent::Resumed { at: 1 }], flush).await.unwrap_err();
+        println!("\nlater {}", later.message() == error.message());
+    }
+    // Both are torn, but only one of them is there for who is told of it.
+    let (never, flow) = (RunId("a3".into()), serde_json::json!({ "name": "copy", "notes": "x".repeat(1 << 20) }));
+    store.accept(&never, "v2", &flow, started(1), Flush::Later).await.unwrap();
+    println!("\nkept {} {}", store.kept(&run).await.is_ok(), store.kept(&never).await.is_ok());
+    // There is room again. What was queued and lost would leave a gap: who has it in mind still records nothing more.
+    let other = accepted_with_room(&store, "a2").await;
+    let lost = store.append(&run, vec![item("lost")], Flush::Now).await.unwrap_err();
+    println!("\nlater {}", lost.message() == error.message());
+    store.append(&other, vec![item("kept")], Flush::Now).await.unwrap();
+    assert!(store.failed().is_none());
+    store.probe().await.unwrap();
+    // Who claims it anew knows what the disk says, and goes on.
+    let before = events(&store, &run).await.len();
+    let _claim = store.claim(&run).await.unwrap();
+    store.append(&run, vec![item("kept")], Flush::Later).await.unwrap();
+    assert_eq!(events(&store, &run).await.len(), before + 1);
+    assert!(store.item(&run, &"files".into(), "lost").await.unwrap().is_none());
+    println!("\nagain");
+}
+
+/// Accepts another run once the files of this process may grow without bounds.
+async fn accepted_with_room(store: &Store, name: &str) -> RunId {
+    let mut command = Command::new("prlimit");
+    command.args(["--pid", &std::process::id().to_string(), "--fsize=unlimited:"]);
+    assert!(command.status().unwrap().success());
+    accepted(store, name).await
+}
+
+#[tokio::test]
+async fn a_full_disk_stops_who_works_on_a_run_and_loses_nothing() {
+    let home = Home::new();
+    let store = home.open().unwrap();
+    let run = accepted(&store, "a1").await;
+    drop(store);
+    let mut child = Command::new("sh")
+        .args(["-c", "trap '' XFSZ; ulimit -S -f 400; exec \"$@\"", "sh"])
+        .arg(env::current_exe().unwrap())
+        .args(["--exact", "processes::child_that_fills_the_disk", "--nocapture", "--test-threads=1"])
+        .env(HOME, home.path())
+        .stdout(Stdio::piped())
+        .spawn()
+        .unwrap();
+    let mut output = String::new();
+    child.stdout.take().unwrap().read_to_string(&mut output).unwrap();
+    assert!(child.wait().unwrap().success(), "{output}");
+    let of = |word: &str| output.lines().filter(|line| line.starts_with(word)).count();
+    assert_eq!((of("failed store"), of("advice "), of("later true"), of("again")), (1, 1, 3, 1), "{output}");
+    assert_eq!(of("kept true false"), 1, "{output}");
+    let written = of("written ");
+    assert!(written > 3, "{output}");
+
+    // With room again, the next process finds what was acknowledged and goes on.
+    let store = home.open().unwrap();
+    assert_eq!(events(&store, &run).await.len(), 1 + written + 1);
+    store.append(&run, vec![RunEvent::Resumed { at: 1 }], Flush::Now).await.unwrap();
+    assert_eq!(integrity(&home), "ok");
+}

@@ -1,0 +1,377 @@
+//! Another key for a store in use: interrupted anywhere, beside others that work, and with nothing left on the old one.
+#![allow(clippy::unwrap_used)]
+
+use std::{
+    env, fs,
+    io::{BufRead, BufReader},
+    path::Path,
+    process::{Child, Command, Stdio},
+    thread,
+    time::Duration,
+};
+
+use crate::support::{Home, accepted, connection, events, logged, settings};
+use base64::{Engine, prelude::BASE64_STANDARD};
+use serde_json::json;
+use trunkline_core::{ErrorKind, Secret, SignIn, Vault};
+use trunkline_engine::{Flush, Journal, RunEvent, RunId};
+use trunkline_store::{KeySource, RotationReport, Store};
+
+const HOME: &str = "TRUNKLINE_STORE_TEST_HOME";
+
+/// A store with `values` sealed ones, and how many that are.
+async fn filled(home: &Home, values: u64) -> (Store, u64) {
+    let store = home.open().unwrap();
+    for name in ["dam", "other"] {
+        store.put_connection(&connection(name, "s", "p"), &settings()).await.unwrap();
+        assert!(store.replace(name, 0, &Secret::from("0"), &SignIn::default()).await.unwrap());
+    }
+    let run = accepted(&store, "a1").await;
+    let event = |number: u64| match number % 3 {
+        0 => RunEvent::Checkpoint { step: format!("files/{number}/asset").as_str().into(), value: json!(number) },
+        1 => RunEvent::Signalled { name: "Ä/~".into(), payload: json!(number), at: 1 },
+        _ => RunEvent::StepFinished {
+            step: "files/one".into(),
+            output: json!(number),
+            warnings: Vec::new(),
+            attempt: 1,
+            began: None,
+            at: 1,
+        },
+    };
+    store.append(&run, (0..values).map(event).collect(), Flush::Now).await.unwrap();
+    for number in 0..3 {
+        store.log(&run, logged(json!(number))).await.unwrap();
+    }
+    store.append(&run, Vec::new(), Flush::Now).await.unwrap();
+    (store, values + 9)
+}
+
+/// That everything can be read.
+async fn readable(store: &Store, values: u64) {
+    for name in ["dam", "other"] {
+        let found = store.connection(name).await.unwrap();
+        assert_eq!((&found.settings["clientSecret"], &found.settings["flow"]["password"]), (&json!("s"), &json!("p")));
+        store.load(name).await.unwrap().unwrap();
+    }
+    let kept = events(store, &RunId("a1".into())).await;
+    let numbers = kept.iter().filter_map(|event| match event {
+        RunEvent::Checkpoint { value, .. }
+        | RunEvent::Signalled { payload: value, .. }
+        | RunEvent::StepFinished { output: value, .. } => value.as_u64(),
+        _ => None,
+    });
+    assert!(numbers.eq(0..values));
+    let log = store.logged(&RunId("a1".into()), 0).await.unwrap();
+    assert!(log.entries.iter().map(|(_, entry)| entry.input.as_u64()).eq((0..3).map(Some)));
+}
+
+/// How many values are sealed with which key.
+fn seals(home: &Home) -> Vec<(String, u64)> {
+    let sql = "SELECT key_id, count(*) FROM (SELECT key_id FROM secrets UNION ALL SELECT key_id FROM vault
+               UNION ALL SELECT key_id FROM events WHERE key_id IS NOT NULL UNION ALL SELECT key_id FROM step_log)
+               GROUP BY key_id";
+    let sqlite = home.sqlite();
+    let mut statement = sqlite.prepare(sql).unwrap();
+    let rows = statement.query_map([], |row| Ok((row.get(0)?, row.get::<_, i64>(1)? as u64))).unwrap();
+    rows.map(Result::unwrap).collect()
+}
+
+fn keys(home: &Home) -> Vec<String> {
+    fs::read_to_string(home.key()).unwrap().lines().map(str::to_owned).collect()
+}
+
+async fn rotate(store: &Store) -> RotationReport {
+    store.rotate_key(|_| ()).await.unwrap()
+}
+
+#[tokio::test]
+async fn after_it_the_old_key_opens_nothing_and_the_new_one_everything() {
+    let home = Home::new();
+    let (store, total) = filled(&home, 500).await;
+    let old = fs::read_to_string(home.key()).unwrap();
+    let ciphers = |sql: &str| -> Vec<Vec<u8>> {
+        let sqlite = home.sqlite();
+        let mut statement = sqlite.prepare(sql).unwrap();
+        let rows = statement.query_map([], |row| row.get(0)).unwrap();
+        rows.map(Result::unwrap).collect()
+    };
+    let all = "SELECT sealed FROM secrets UNION ALL SELECT sealed FROM vault UNION ALL
+               SELECT sealed FROM events WHERE sealed IS NOT NULL UNION ALL SELECT sealed FROM step_log";
+    let before = ciphers(all);
+    let mut seen = Vec::new();
+    let rotated = store.rotate_key(|rotation| seen.push((rotation.done, rotation.total))).await.unwrap();
+    assert_eq!((rotated.values, rotated.resumed), (total, false));
+    assert_eq!((seen[0], *seen.last().unwrap()), ((0, total), (total, total)));
+    assert!(seen.len() > 8 && seen.is_sorted(), "{seen:?}");
+    assert_eq!(seals(&home), [(rotated.key.clone(), total)]);
+    readable(&store, 500).await;
+    drop(store);
+
+    assert_eq!(keys(&home).len(), 1);
+    assert_ne!(keys(&home)[0], old.trim());
+    // The old key has a file of its own, for backups of before; its owner alone can read it.
+    assert_eq!(rotated.retired.len(), 1);
+    assert_eq!(fs::read_to_string(&rotated.retired[0]).unwrap(), old);
+    use std::os::unix::fs::PermissionsExt;
+    for file in [&rotated.retired[0], &home.key()] {
+        assert_eq!(fs::metadata(file).unwrap().permissions().mode() & 0o777, 0o600);
+    }
+    assert_eq!(fs::read_dir(home.key().parent().unwrap()).unwrap().count(), 2, "no draft and no lock is left");
+
+    let bytes = home.bytes();
+    assert_eq!(bytes.len(), 1, "no write-ahead log is left");
+    for cipher in before {
+        assert!(!bytes["trunkline.db"].windows(32).any(|at| at == &cipher[..32]), "a value under the old key is left");
+    }
+    let error = Store::open(&home.data(), KeySource::Value(old.as_str().into())).unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::Config);
+    assert!(error.message().contains("was made with the key"), "{error:?}");
+    assert_eq!(home.bytes(), bytes, "the files have changed");
+
+    let store = home.open().unwrap();
+    readable(&store, 500).await;
+    // And again: each call makes a key if none is under way.
+    let again = rotate(&store).await;
+    assert_eq!((again.values, again.resumed), (total, false));
+    assert_ne!(again.key, rotated.key);
+}
+
+/// Changes the key and stops for ever where the environment says; then it is killed.
+#[tokio::test]
+async fn child_that_rotates() {
+    let Some(store) = store_of_child() else { return };
+    let stop: u64 = env::var("STOP").unwrap().parse().unwrap();
+    let mut calls = 0;
+    let rotated = store.rotate_key(|_| {
+        println!("\nstage {calls}");
+        if calls == stop {
+            thread::sleep(Duration::from_secs(60));
+        }
+        calls += 1;
+    });
+    println!("\nrotated {}", rotated.await.unwrap().values);
+}
+
+fn store_of_child() -> Option<Store> {
+    let home = std::path::PathBuf::from(env::var_os(HOME)?);
+    Some(Store::open(&home.join("data"), KeySource::File(home.join("config").join("key"))).unwrap())
+}
+
+fn child(home: &Home, task: &str, stop: u64) -> Child {
+    let mut command = Command::new(env::current_exe().unwrap());
+    command.args(["--exact", &format!("rotation::{task}"), "--nocapture", "--test-threads=1"]).env(HOME, home.path());
+    command.env("STOP", stop.to_string()).stdout(Stdio::piped()).spawn().unwrap()
+}
+
+#[tokio::test]
+async fn killed_at_any_stage_it_goes_on() {
+    let home = Home::new();
+    let (store, total) = filled(&home, 300).await;
+    drop(store);
+    for stop in 0..7 {
+        let old = keys(&home);
+        let mut child = child(&home, "child_that_rotates", stop);
+        let lines = BufReader::new(child.stdout.take().unwrap()).lines();
+        assert!(lines.map_while(Result::ok).any(|line| line == format!("stage {stop}")), "stage {stop}");
+        // While it hangs there, nobody else changes the key, and everybody works.
+        let store = home.open().unwrap();
+        assert_eq!(store.rotate_key(|_| ()).await.unwrap_err().kind(), ErrorKind::Conflict);
+        readable(&store, 300).await;
+        child.kill().unwrap();
+        child.wait().unwrap();
+        readable(&store, 300).await;
+        assert_eq!(keys(&home).len(), 2);
+        let left: u64 = seals(&home).iter().map(|(_, count)| count).sum();
+        assert_eq!(left, total);
+
+        let rotated = rotate(&store).await;
+        assert!(rotated.resumed, "stage {stop}");
+        assert_eq!(seals(&home), [(rotated.key.clone(), total)]);
+        assert_eq!(keys(&home).len(), 1);
+        assert_ne!(keys(&home), old);
+        drop(store);
+        readable(&home.open().unwrap(), 300).await;
+    }
+}
+
+/// The moments that no progress is told of: the file holds both keys and the store knows of nothing, or needs but one.
+#[tokio::test]
+async fn a_key_file_of_two_lines_is_brought_to_its_end() {
+    let home = Home::new();
+    let (store, total) = filled(&home, 10).await;
+    let old = keys(&home).remove(0);
+    let new = BASE64_STANDARD.encode([9; 32]);
+    let text = format!("{new}\n{old}\n");
+    fs::write(home.key(), &text).unwrap();
+    fs::write(home.key().with_extension("draft"), "half a ke").unwrap();
+    readable(&home.open().unwrap(), 10).await;
+    let rotated = rotate(&store).await;
+    assert_eq!((rotated.values, rotated.resumed, keys(&home)), (total, true, vec![new.clone()]));
+    fs::write(home.key(), &text).unwrap();
+    let rotated = rotate(&store).await;
+    assert_eq!((rotated.values, rotated.resumed, keys(&home)), (0, true, vec![new]));
+}
+
+#[tokio::test]
+async fn ten_thousand_values_survive_fifty_kills() {
+    let home = Home::new();
+    let (store, total) = filled(&home, 10_000).await;
+    drop(store);
+    let (mut kills, mut finished, mut seed) = (0, 0, 0x2545_f491_4f6c_dd1d_u64);
+    while kills < 50 {
+        let mut child = child(&home, "child_that_rotates", u64::MAX);
+        seed ^= seed << 13;
+        seed ^= seed >> 7;
+        seed ^= seed << 17;
+        thread::sleep(Duration::from_millis(20 + seed % 120));
+        match child.try_wait().unwrap() {
+            Some(status) => {
+                assert!(status.success());
+                finished += 1;
+            }
+            None => kills += 1,
+        }
+        child.kill().unwrap();
+        child.wait().unwrap();
+        assert!(keys(&home).len() <= 2, "keys do not pile up");
+    }
+    let store = home.open().unwrap();
+    readable(&store, 10_000).await;
+    let rotated = rotate(&store).await;
+    assert_eq!(seals(&home), [(rotated.key, total)]);
+    readable(&store, 10_000).await;
+    println!("{kills} kills, {finished} ended before");
+}
+
+/// Reads and refreshes until its fortieth refresh.
+#[tokio::test]
+async fn child_that_refreshes() {
+    let Some(store) = store_of_child() else { return };
+    let run = RunId("a1".into());
+    for number in 0..40_u64 {
+        let entry = store.load("dam").await.unwrap().unwrap();
+        assert_eq!(entry.content.expose(), number.to_string());
+        assert!(
+            store
+                .replace("dam", entry.version, &Secret::from((number + 1).to_string()), &SignIn::default())
+                .await
+                .unwrap()
+        );
+        assert_eq!(store.connection("other").await.unwrap().settings["clientSecret"], "s");
+        store.put_connection(&connection("other", "s", "p"), &settings()).await.unwrap();
+        let checkpoint = RunEvent::Checkpoint { step: "late".into(), value: json!({ "late": number }) };
+        store.append(&run, vec![checkpoint], if number % 2 == 0 { Flush::Now } else { Flush::Later }).await.unwrap();
+        assert!(events(&store, &run).await.len() > 500);
+        if number == 5 {
+            println!("\nworks");
+        }
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn others_go_on_meanwhile() {
+    let home = Home::new();
+    let (store, total) = filled(&home, 500).await;
+    let mut child = child(&home, "child_that_refreshes", 0);
+    // Kept open to its end: the child prints some more.
+    let mut lines = BufReader::new(child.stdout.take().unwrap()).lines();
+    assert!(lines.any(|line| line.unwrap() == "works"));
+    let mut rounds = 0;
+    let status = loop {
+        rotate(&store).await;
+        rounds += 1;
+        if let Some(status) = child.try_wait().unwrap() {
+            break status;
+        }
+    };
+    assert!(status.success());
+    assert!(rounds > 1, "{rounds}");
+    let last = rotate(&store).await;
+    assert_eq!(seals(&home), [(last.key, total + 40)]);
+    assert_eq!(store.load("dam").await.unwrap().unwrap().content.expose(), "40");
+    readable(&home.open().unwrap(), 500).await;
+}
+
+#[tokio::test]
+async fn a_key_given_as_a_value_changes_to_another_value() {
+    let home = Home::new();
+    let (old, new) = (BASE64_STANDARD.encode([1; 32]), BASE64_STANDARD.encode([2; 32]));
+    let open = |keys: &str| Store::open(&home.data(), KeySource::Value(keys.into()));
+    let store = open(&old).unwrap();
+    store.put_connection(&connection("dam", "s", "p"), &settings()).await.unwrap();
+    let error = store.rotate_key(|_| ()).await.unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::Config);
+    assert!(error.advice().unwrap().contains("TRUNKLINE_NEW_KEY"), "{error:?}");
+
+    let both = open(&format!("{new} {old}")).unwrap();
+    assert_eq!(rotate(&both).await.values, 2);
+    assert_eq!(rotate(&both).await.values, 0);
+    // Who knows the old one only is told so, and writes nothing that the new one could not read.
+    assert_eq!(store.connection("dam").await.unwrap_err().kind(), ErrorKind::Config);
+    assert_eq!(
+        store.replace("dam", 0, &Secret::from("t"), &SignIn::default()).await.unwrap_err().kind(),
+        ErrorKind::Config
+    );
+    let late = store.put_connection(&connection("dam", "t", "t"), &settings()).await.unwrap_err();
+    assert_eq!(late.kind(), ErrorKind::Config);
+    assert!(late.advice().is_some());
+    let run = accepted(&store, "a1").await;
+    let checkpoint = vec![RunEvent::Checkpoint { step: "one".into(), value: json!(1) }];
+    assert_eq!(store.append(&run, checkpoint, Flush::Now).await.unwrap_err().kind(), ErrorKind::Config);
+    drop((store, both));
+    assert_eq!(open(&old).unwrap_err().kind(), ErrorKind::Config);
+    assert_eq!(open(&new).unwrap().connection("dam").await.unwrap().settings["clientSecret"], "s");
+}
+
+#[tokio::test]
+async fn a_damaged_value_keeps_the_old_key() {
+    let home = Home::new();
+    let (store, total) = filled(&home, 200).await;
+    home.sqlite().execute_batch("UPDATE vault SET sealed = x'00' WHERE connection = 'dam'").unwrap();
+    let error = store.rotate_key(|_| ()).await.unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::Store);
+    assert_eq!((error.context("row"), error.context("sealed anew")), (Some("dam"), Some(&*(total - 1).to_string())));
+    assert_eq!(keys(&home).len(), 2);
+    assert_eq!(store.connection("dam").await.unwrap().settings["clientSecret"], "s");
+    store.remove_connection("dam", true).await.unwrap();
+    let rotated = rotate(&store).await;
+    assert_eq!((rotated.values, rotated.resumed, keys(&home).len()), (0, true, 1));
+}
+
+#[tokio::test]
+async fn a_key_file_that_cannot_be_changed_changes_nothing() {
+    let home = Home::new();
+    let (store, total) = filled(&home, 10).await;
+    let before = seals(&home);
+    // In the way of the draft, even for those who may write everywhere.
+    fs::create_dir(home.key().with_extension("draft")).unwrap();
+    let error = store.rotate_key(|_| ()).await.unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::Config);
+    assert!(error.advice().is_some() && error.message().contains("changing the key file"), "{error:?}");
+    assert_eq!((seals(&home), keys(&home).len()), (before, 1));
+    fs::remove_dir(home.key().with_extension("draft")).unwrap();
+    assert_eq!(rotate(&store).await.values, total);
+}
+
+/// Another data directory with the same key file is not locked out for good.
+#[tokio::test]
+async fn another_store_of_the_same_key_is_told_where_it_went() {
+    let home = Home::new();
+    let (store, _) = filled(&home, 1).await;
+    let second = home.path().join("second");
+    let open = || Store::open(&second, KeySource::File(home.key()));
+    let other = open().unwrap();
+    other.put_connection(&connection("dam", "s", "p"), &settings()).await.unwrap();
+    let retired = rotate(&store).await.retired;
+    assert_eq!(other.connection("dam").await.unwrap().settings["clientSecret"], "s", "who was there goes on");
+    drop(other);
+    let error = open().unwrap_err();
+    assert!(error.advice().unwrap().contains(&*retired[0].to_string_lossy()), "{error:?}");
+    let both = fs::read_to_string(home.key()).unwrap() + &fs::read_to_string(Path::new(&retired[0])).unwrap();
+    fs::write(home.key(), both).unwrap();
+    let other = open().unwrap();
+    assert_eq!(rotate(&other).await.values, 2);
+    assert_eq!(keys(&home).len(), 1);
+    readable(&home.open().unwrap(), 1).await;
+}

@@ -1,0 +1,139 @@
+//! Stores that earlier versions made can still be read: each is kept as a file, with its key beside it.
+#![allow(clippy::unwrap_used)]
+
+use std::{fs, path::Path};
+
+use crate::support::{Home, events};
+use serde_json::json;
+use trunkline_core::{ErrorKind, Vault};
+use trunkline_engine::{Flush, ItemOutcome, Journal, PreviousOutcome, RunEvent, RunId, TriggerEvent};
+use trunkline_store::{KeySource, Store};
+
+/// A copy of a sample, open.
+fn sample(home: &Home, version: &str) -> Store {
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/samples").join(version);
+    fs::create_dir_all(home.data()).unwrap();
+    fs::copy(folder.join("trunkline.db"), home.database()).unwrap();
+    Store::open(&home.data(), KeySource::Value(fs::read_to_string(folder.join("key")).unwrap().into())).unwrap()
+}
+
+/// Version 1: outputs of steps are in plain sight.
+#[tokio::test]
+async fn a_store_of_version_1_is_read_and_goes_on() {
+    let home = Home::new();
+    let store = sample(&home, "1");
+    let dam = store.connection("dam").await.unwrap();
+    assert_eq!(dam.settings["clientSecret"], "sample-client-secret");
+    assert_eq!(dam.settings["flow"]["password"], "sample-password");
+    assert_eq!(store.connection("old").await.unwrap().settings["apiToken"], "sample-api-token");
+    assert_eq!(store.load("dam").await.unwrap().unwrap().content.expose(), "sample-tokens");
+
+    let run = RunId("5a3b1e000001".into());
+    let finished = |output: serde_json::Value| RunEvent::StepFinished {
+        step: "files/1/asset".into(),
+        output,
+        warnings: Vec::new(),
+        attempt: 1,
+        began: None,
+        at: 2,
+    };
+    store.append(&run, vec![finished(json!({ "id": 8 }))], Flush::Now).await.unwrap();
+    let found = events(&store, &run).await;
+    assert!(
+        matches!(&found[1], RunEvent::Checkpoint { value, .. } if value["url"] == "https://blob.test/sample-signature")
+    );
+    for (at, id) in [(2, 7), (4, 8)] {
+        assert!(matches!(&found[at], RunEvent::StepFinished { output, .. } if output["id"] == id), "{:?}", found[at]);
+    }
+    assert!(matches!(found[3], RunEvent::ItemFinished { .. }));
+    let kept = |seq: i64| -> String {
+        let sql = format!("SELECT event FROM events WHERE seq = {seq}");
+        home.sqlite().query_row(&sql, [], |row| row.get(0)).unwrap()
+    };
+    assert!(kept(3).contains("\"id\":7") && !kept(5).contains("\"id\":8"), "outputs are sealed from now on");
+}
+
+/// Version 4: the first with kept flows. What a trigger has handed over stays taken.
+#[tokio::test]
+async fn a_store_of_version_4_is_read_and_goes_on() {
+    let home = Home::new();
+    let store = sample(&home, "4");
+    let kept = store.saved_flow("copy").await.unwrap();
+    assert_eq!((&*kept.version, kept.active, kept.through), ("v1", true, Some(1_790_000_000_000)));
+    assert_eq!((&kept.connections["source"], &kept.input["folder"]), (&"dam".to_owned(), &json!(7)));
+    assert_eq!((kept.token_hash.as_deref(), kept.has_secret), (Some(&[7; 32][..]), true));
+    assert_eq!(store.webhook_secret("copy").await.unwrap().unwrap().expose(), "sample-signing-secret");
+    let fired = TriggerEvent { flow: "copy".into(), keys: vec!["delivery-1".into()], through: None };
+    let (next, started) = (RunId("5a3b1e000004".into()), crate::support::started(2));
+    let document = store.flow("v1").await.unwrap();
+    let earlier = store.accept_triggered(&next, "v1", &document, started, &fired).await.unwrap();
+    assert_eq!(earlier, Some(RunId("5a3b1e000003".into())));
+}
+
+/// A run of version 4 did not say beside its events which connections it has; what is remembered across runs needs them.
+#[tokio::test]
+async fn a_run_of_version_4_goes_on_with_what_is_remembered_across_runs() {
+    let home = Home::new();
+    let store = sample(&home, "4");
+    let run = RunId("5a3b1e000003".into());
+    let (step, key, once) = ("files".into(), "a".to_owned(), Some("v1".to_owned()));
+    let done = RunEvent::ItemFinished { step, key, outcome: ItemOutcome::Done, once, at: 9 };
+    store.append(&run, vec![done], Flush::Now).await.unwrap();
+    let before = Some(PreviousOutcome { run: run.clone(), fingerprint: "v1".into(), unknown: false });
+    assert_eq!(store.before(&run, &"files".into(), "a").await.unwrap(), before);
+    let started = events(&store, &run).await.swap_remove(0);
+    let next = RunId("5a3b1e000004".into());
+    store.accept(&next, "v1", &store.flow("v1").await.unwrap(), started, Flush::Now).await.unwrap();
+    assert_eq!(store.before(&next, &"files".into(), "a").await.unwrap(), before, "the same connections");
+}
+
+/// Version 5: the first that remembers items across runs, and what a person has said.
+#[tokio::test]
+async fn a_store_of_version_5_is_read_and_goes_on() {
+    let home = Home::new();
+    let store = sample(&home, "5");
+    let run = RunId("5a3b1e000005".into());
+    let next = crate::support::accepted(&store, "5a3b1e000006").await;
+    for (key, unknown) in [("a", false), ("b", false), ("c", true)] {
+        let before = PreviousOutcome { run: run.clone(), fingerprint: format!("{key} v1"), unknown };
+        assert_eq!(store.before(&next, &"files".into(), key).await.unwrap(), Some(before));
+    }
+    let unknown = store.items(&run, Some("unknown"), None, 10).await.unwrap();
+    assert_eq!((unknown.len(), &*unknown[0].key), (1, "c"));
+    let found = events(&store, &run).await;
+    assert!(matches!(&found[4], RunEvent::StepResolved { output, .. } if output["id"] == 9), "{:?}", found[4]);
+    let kept: String =
+        home.sqlite().query_row("SELECT event FROM events WHERE kind = 'step_settled'", [], |row| row.get(0)).unwrap();
+    assert!(kept.contains("\"output\":null"), "what a person gives is sealed: {kept}");
+}
+
+/// Version 6: the first with a process log.
+#[tokio::test]
+async fn a_store_of_version_6_is_read_and_goes_on() {
+    let home = Home::new();
+    let store = sample(&home, "6");
+    let run = RunId("5a3b1e000005".into());
+    let mut entry = crate::support::logged(json!({ "title": "sample-title" }));
+    let log = store.logged(&run, 0).await.unwrap();
+    assert_eq!((log.dropped, &log.entries[..]), (0, &[(1, entry.clone())][..]));
+    entry.attempt = 3;
+    store.log(&run, entry.clone()).await.unwrap();
+    store.append(&run, Vec::new(), Flush::Now).await.unwrap();
+    assert_eq!(store.logged(&run, 1).await.unwrap().entries, [(2, entry)]);
+    let (_, found) = store.events(&run, 0).await.unwrap();
+    assert!(matches!(&found[1].1, RunEvent::StepFailed { attempt: 2, began: Some(3), at: 4, .. }), "{found:?}");
+}
+
+/// Version 7: the line of a run had the number of its last event.
+#[tokio::test]
+async fn a_store_of_version_7_is_read_and_goes_on() {
+    let home = Home::new();
+    let store = sample(&home, "7");
+    let run = RunId("5a3b1e000005".into());
+    assert_eq!(events(&store, &run).await.len(), 2);
+    let begun = RunEvent::StepStarted { step: "look".into(), attempt: 3, at: 5 };
+    store.append(&run, vec![begun], Flush::Now).await.unwrap();
+    assert_eq!(events(&store, &run).await.len(), 3);
+    home.sqlite().execute("DELETE FROM events WHERE kind = 'step_started'", []).unwrap();
+    assert_eq!(store.replay(&run, &mut |_| ()).await.unwrap_err().kind(), ErrorKind::Store, "its end is known");
+}

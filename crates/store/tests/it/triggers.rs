@@ -1,0 +1,122 @@
+//! What triggers hand over: taken with its run in one transaction, or not at all.
+#![allow(clippy::unwrap_used)]
+
+use std::{collections::BTreeSet, sync::Arc};
+
+use crate::support::{Home, started};
+use serde_json::json;
+use trunkline_core::Result;
+use trunkline_engine::{Journal, RunId, TriggerEvent};
+use trunkline_store::{FlowToSave, Store};
+
+fn fired(keys: &[&str], through: Option<u64>) -> TriggerEvent {
+    TriggerEvent { flow: "copy".into(), keys: texts(keys), through }
+}
+
+fn texts(keys: &[&str]) -> Vec<String> {
+    keys.iter().map(|key| (*key).to_owned()).collect()
+}
+
+async fn accept(store: &Store, run: &str, fired: &TriggerEvent) -> Result<Option<RunId>> {
+    store.accept_triggered(&RunId(run.into()), "v1", &json!({ "name": "copy" }), started(1), fired).await
+}
+
+async fn kept(store: &Store) {
+    let flow = FlowToSave {
+        name: "copy".into(),
+        version: "v1".into(),
+        document: json!({ "name": "copy" }),
+        connections: Default::default(),
+        input: Default::default(),
+        active: true,
+    };
+    store.save_flow(flow, true).await.unwrap();
+}
+
+async fn new(store: &Store, keys: &[&str]) -> BTreeSet<String> {
+    store.not_taken("copy", texts(keys)).await.unwrap()
+}
+
+async fn through(store: &Store) -> Option<u64> {
+    store.saved_flow("copy").await.unwrap().through
+}
+
+#[tokio::test]
+async fn what_is_taken_is_on_disk_with_its_run_and_how_far_the_trigger_is() {
+    let home = Home::new();
+    let store = home.open().unwrap();
+    kept(&store).await;
+    let commits = store.commits();
+    assert_eq!(accept(&store, "a1", &fired(&["x", "y"], Some(7))).await.unwrap(), None);
+    assert_eq!(store.commits(), commits + 1, "one transaction");
+    drop(store);
+    let store = home.open().unwrap();
+    assert_eq!((through(&store).await, new(&store, &["x", "y", "z"]).await), (Some(7), BTreeSet::from(["z".into()])));
+    assert_eq!(accept(&store, "a2", &fired(&["z", "y"], Some(9))).await.unwrap(), Some(RunId("a1".into())));
+    assert_eq!(
+        (through(&store).await, new(&store, &["z"]).await.len()),
+        (Some(7), 1),
+        "what is refused changes nothing"
+    );
+    assert_eq!(store.runs().await.unwrap().len(), 1);
+}
+
+#[tokio::test]
+async fn of_many_at_once_one_gets_it() {
+    let home = Home::new();
+    let store = Arc::new(home.open().unwrap());
+    let other = Arc::new(home.open().unwrap());
+    kept(&store).await;
+    let mut tasks = Vec::new();
+    for number in 0..40 {
+        let store = if number % 2 == 0 { store.clone() } else { other.clone() };
+        tasks.push(tokio::spawn(async move {
+            accept(&store, &format!("run-{number}"), &fired(&["delivery"], None)).await.unwrap()
+        }));
+    }
+    let mut earlier = Vec::new();
+    for task in tasks {
+        earlier.push(task.await.unwrap());
+    }
+    let runs = store.runs().await.unwrap();
+    assert_eq!((runs.len(), earlier.iter().filter(|one| one.is_none()).count()), (1, 1));
+    assert!(earlier.iter().flatten().all(|run| *run == runs[0].id), "all others are told which run has it");
+}
+
+#[tokio::test]
+async fn what_is_handed_to_nobody_is_taken_too() {
+    let home = Home::new();
+    let store = home.open().unwrap();
+    kept(&store).await;
+    assert_eq!(through(&store).await, None);
+    store.remember_trigger(fired(&["x"], Some(5))).await.unwrap();
+    store.remember_trigger(fired(&["x", "y"], Some(6))).await.unwrap();
+    assert_eq!((through(&store).await, new(&store, &["x", "y"]).await.len()), (Some(6), 0));
+    // A flow that is replaced goes on where it was; one that begins anew as well, but for the time.
+    kept(&store).await;
+    store.activate_flow("copy", false, false).await.unwrap();
+    assert_eq!(through(&store).await, Some(6));
+    store.activate_flow("copy", true, true).await.unwrap();
+    assert_eq!((through(&store).await, new(&store, &["x", "y"]).await.len()), (None, 0));
+    store.remove_flow("copy").await.unwrap();
+    assert_eq!(new(&store, &["x", "y"]).await.len(), 2);
+}
+
+#[tokio::test]
+async fn keys_that_nobody_shows_any_more_are_forgotten_after_30_days() {
+    const DAY: i64 = 24 * 60 * 60 * 1000;
+    let home = Home::new();
+    let store = home.open().unwrap();
+    kept(&store).await;
+    store.remember_trigger(fired(&["old", "shown", "young"], None)).await.unwrap();
+    let age = |key: &str, days: i64| {
+        let sql = "UPDATE taken SET at = at - ?2 WHERE key = ?1";
+        home.sqlite().execute(sql, rusqlite::params![key, days * DAY + 1]).unwrap();
+    };
+    age("old", 30);
+    age("shown", 30);
+    age("young", 29);
+    assert!(new(&store, &["shown"]).await.is_empty(), "that it is still there is remembered");
+    store.remember_trigger(fired(&["next"], None)).await.unwrap();
+    assert_eq!(new(&store, &["old", "shown", "young", "next"]).await, BTreeSet::from(["old".into()]));
+}

@@ -1,0 +1,6 @@
+//! The binary `trunkline` in a process of its own: its command line, its server, its demo, and where secrets may appear.
+
+mod cli;
+mod demo;
+mod secrets;
+mod serve;
