@@ -26,7 +26,7 @@ impl Account {
         let mut account = Account::default();
         for run in store.runs().await.unwrap() {
             account.add(&store, &run.id).await;
-            account.runs.insert(run.id.0, run.status);
+            account.runs.insert(run.id.to_string(), run.status);
         }
         account
     }
@@ -46,7 +46,7 @@ impl Account {
                 let item = self.items.entry(format!("{run}/{key}")).or_insert((0, outcome.status()));
                 item.0 += 1;
             }
-            RunEvent::Finished { .. } => *self.ends.entry(run.0.clone()).or_default() += 1,
+            RunEvent::Finished { .. } => *self.ends.entry(run.to_string()).or_default() += 1,
             _ => {}
         };
         store.replay(run, visit).await.unwrap();

@@ -6,6 +6,7 @@ use std::{fs, path::Path, time::UNIX_EPOCH};
 use futures::future::join_all;
 use serde_json::{Value, json};
 use tokio::process::Child;
+use trunkline_core::Timestamp;
 use trunkline_engine::TriggerEvent;
 use trunkline_tests::{
     Cli, few, finish, sandbox,
@@ -57,9 +58,9 @@ async fn a_clock_that_is_moved_loses_no_timer_and_makes_none_longer() {
     parked.engine().drain();
     let one = async |by: &str, down: bool| {
         let run = left(&parked, "clock").await;
-        let clock = cli.home().join(&run.0);
+        let clock = cli.home().join(run.as_str());
         fs::write(&clock, "+0").unwrap();
-        let resume = ["runs", "resume", &run.0, "--json"];
+        let resume = ["runs", "resume", run.as_str(), "--json"];
         let mut child = start(&cli, &library, &clock, &resume);
         until("the wait", async || {
             let state = runtime.engine().run(&run).await.unwrap();
@@ -77,7 +78,7 @@ async fn a_clock_that_is_moved_loses_no_timer_and_makes_none_longer() {
         let ended = finish(child).await;
         let expected = if by == TOO_FAR { 5 } else { 0 };
         assert_eq!(ended.code, expected, "{by} {down}: {ended:?}");
-        (run.0, usize::from(by != TOO_FAR))
+        (run.to_string(), usize::from(by != TOO_FAR))
     };
     // Side by side: most of it is waiting.
     let runs = join_all(MOVES.iter().flat_map(|by| [one(by, false), one(by, true)])).await;
@@ -110,7 +111,11 @@ async fn a_trigger_that_looked_under_a_clock_that_was_ahead_does_not_sleep_until
     for flow in ["minutely", "watching"] {
         runtime
             .store()
-            .remember_trigger(TriggerEvent { flow: flow.into(), keys: Vec::new(), through: Some(ahead) })
+            .remember_trigger(TriggerEvent {
+                flow: flow.into(),
+                keys: Vec::new(),
+                through: Some(Timestamp::from_millis(ahead)),
+            })
             .await
             .unwrap();
     }
@@ -118,7 +123,7 @@ async fn a_trigger_that_looked_under_a_clock_that_was_ahead_does_not_sleep_until
     for flow in ["minutely", "watching"] {
         until("a look under the right clock", async || {
             let through = runtime.store().saved_flow(flow).await.unwrap().through.unwrap();
-            (through <= now()).then_some(())
+            (through.as_millis() <= now()).then_some(())
         })
         .await;
     }

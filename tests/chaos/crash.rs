@@ -157,7 +157,7 @@ async fn fifty_kills_repeat_no_recorded_step_and_lose_and_double_nothing() {
         // What the killed process had sent may still be logged; none of it belongs to what is recorded.
         (seen, before) = (log.len(), now);
         let resume: Vec<String> = match &id {
-            Some(id) => ["runs", "resume", &id.0, "--json"].map(str::to_owned).into(),
+            Some(id) => ["runs", "resume", id.as_str(), "--json"].map(str::to_owned).into(),
             None => run.map(str::to_owned).into(),
         };
         let resume: Vec<_> = resume.iter().map(String::as_str).collect();

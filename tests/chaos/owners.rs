@@ -90,7 +90,7 @@ async fn races(races: usize) {
     }
     // The same with real processes.
     for _ in 0..PROCESSES {
-        let run = left(&parked, "witnessed").await.0;
+        let run = left(&parked, "witnessed").await.to_string();
         let resume = ["runs", "resume", &run, "--json"];
         let (first, second) = (cli.start(&resume), cli.start(&resume));
         let (first, second) = tokio::join!(finish(first), finish(second));

@@ -31,7 +31,7 @@ async fn killed(kills: usize) {
             changes += 1;
         }
         let id = cli.runtime().store().runs().await.unwrap().pop().unwrap().id;
-        child = cli.start(&["runs", "resume", &id.0, "--json"]);
+        child = cli.start(&["runs", "resume", id.as_str(), "--json"]);
     }
     finish(child).await.expect(0);
     let origin = rig.server.origin.lock().unwrap().clone();

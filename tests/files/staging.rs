@@ -84,7 +84,7 @@ async fn killed(kills: usize, keeps: bool) -> Cost {
             fs::remove_dir_all(cli.data().join("spill")).unwrap();
         }
         let id = run_of(&cli).await;
-        child = cli.start(&["runs", "resume", &id.0, "--json"]);
+        child = cli.start(&["runs", "resume", id.as_str(), "--json"]);
     }
     finish(child).await.expect(0);
     assert_eq!(copies(&cli.data()), NONE);
@@ -194,7 +194,7 @@ async fn a_copy_that_was_damaged_is_not_made_visible_but_made_anew() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_copy_goes_when_its_step_fails_or_its_run_is_cancelled_and_stays_while_the_run_can_go_on() {
-    let cancelled = async |cli: &Cli, id: &RunId| cli.run(&["runs", "cancel", &id.0]).await.expect(0);
+    let cancelled = async |cli: &Cli, id: &RunId| cli.run(&["runs", "cancel", id.as_str()]).await.expect(0);
 
     // The storage refuses all blocks: the step fails as one with another sign-in would, and the run can go on.
     let faults = Faults { address_blocks: Some(0), ..Faults::default() };
@@ -298,7 +298,7 @@ async fn a_full_disk_stops_the_run_says_what_to_do_and_leaves_nothing_half_copie
 
     // With space, the same run goes through.
     let id = run_of(&cli).await;
-    let resumed: Value = cli.run(&["runs", "resume", &id.0, "--json"]).await.expect(0).json();
+    let resumed: Value = cli.run(&["runs", "resume", id.as_str(), "--json"]).await.expect(0).json();
     assert_eq!(resumed["status"], json!(RunStatus::Succeeded), "{resumed}");
     assert_eq!((rig.sandbox.report().uploaded, copies(&cli.data())), (1, NONE.to_vec()));
 }

@@ -75,7 +75,7 @@ async fn killed_while_waiting(kills: usize) {
             if run.finished_at.is_some() {
                 break;
             }
-            child = cli.start(&["runs", "resume", &run.id.0, "--json"]);
+            child = cli.start(&["runs", "resume", run.id.as_str(), "--json"]);
         }
         let code = finish(child).await.code;
         assert!([0, -1].contains(&code), "it ended with {code}");

@@ -70,7 +70,7 @@ async fn a_sign_in_tells_how_it_stands() {
         all[0].sign_in.clone().unwrap()
     };
     let first = state().await;
-    assert_eq!(first.at(trunkline::now()), SignInState::Ok);
+    assert_eq!(first.at(trunkline::core::Timestamp::now()), SignInState::Ok);
     assert!(first.renewable && first.expires_at > first.last_success, "{first:?}");
     // Withdrawn at the login server: the next refresh says so, and so do the list and the events, in another process.
     let token = {
@@ -95,5 +95,5 @@ async fn a_sign_in_tells_how_it_stands() {
     assert_eq!(states.first(), Some(&"ok"), "{events}");
     // Signed in again, it is over.
     drop(signed_in(&runtime, login.document()).await);
-    assert_eq!(state().await.at(trunkline::now()), SignInState::Ok);
+    assert_eq!(state().await.at(trunkline::core::Timestamp::now()), SignInState::Ok);
 }

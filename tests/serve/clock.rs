@@ -2,7 +2,7 @@
 
 use serde_json::{Value, json};
 use trunkline::Runtime;
-use trunkline_core::Severity;
+use trunkline_core::{Severity, Timestamp};
 use trunkline_engine::{Flow, TriggerEvent};
 use trunkline_tests::{Cli, few, sandbox, until};
 
@@ -28,13 +28,17 @@ fn now() -> u64 {
 async fn looked(runtime: &Runtime, flow: &str, through: u64) {
     runtime
         .store()
-        .remember_trigger(TriggerEvent { flow: flow.into(), keys: Vec::new(), through: Some(through) })
+        .remember_trigger(TriggerEvent {
+            flow: flow.into(),
+            keys: Vec::new(),
+            through: Some(Timestamp::from_millis(through)),
+        })
         .await
         .unwrap();
 }
 
 async fn through(runtime: &Runtime, flow: &str) -> Option<u64> {
-    runtime.store().saved_flow(flow).await.unwrap().through
+    runtime.store().saved_flow(flow).await.unwrap().through.map(Timestamp::as_millis)
 }
 
 fn of<'a>(runs: &'a [Value], flow: &str) -> Vec<&'a Value> {

@@ -71,6 +71,7 @@ mod schema;
 mod secret;
 mod sign_in;
 mod staging;
+mod timestamp;
 mod vault;
 
 pub use action::{Action, ActionEntry, ActionSpec, Actions, AnyAction, AnyClient, Effect, Page, any_action};
@@ -90,6 +91,7 @@ pub use schema::{Schema, pointer_part, schema_of};
 pub use secret::{Secret, SecretSource};
 pub use sign_in::{ReauthCause, SignIn, SignInState};
 pub use staging::{STAGED, Staging};
+pub use timestamp::Timestamp;
 pub use tokio_util::sync::CancellationToken;
 pub use vault::{MemoryVault, Vault, VaultEntry, VaultSlot};
 

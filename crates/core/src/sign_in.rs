@@ -3,7 +3,9 @@
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-/// How the sign-in of a connection stands, for a host to show. Holds no secret. Times are milliseconds since 1970 (UTC).
+use crate::Timestamp;
+
+/// How the sign-in of a connection stands, for a host to show. Holds no secret.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct SignIn {
     /// How it stood when this was written down; [`SignIn::at`] knows how it stands now.
@@ -11,10 +13,10 @@ pub struct SignIn {
     pub state: SignInState,
     /// When the login server gave the token that is there, by our clock: its age counts from here.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub last_success: Option<u64>,
+    pub last_success: Option<Timestamp>,
     /// When that token runs out.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub expires_at: Option<u64>,
+    pub expires_at: Option<Timestamp>,
     /// Whether another one can be had then without a person.
     #[serde(default)]
     pub renewable: bool,
@@ -33,12 +35,12 @@ pub enum SignInState {
     /// The login server is being asked.
     Refreshing {
         /// When others may take over, should whoever asks be dead.
-        until: u64,
+        until: Timestamp,
     },
     /// The login server did not give a token; the sign-in is kept.
     Backoff {
         /// Nobody asks again before this.
-        until: u64,
+        until: Timestamp,
         /// What was wrong.
         reason: String,
     },
@@ -66,7 +68,7 @@ pub enum ReauthCause {
 
 impl SignIn {
     /// The state at this time: a token that could not be renewed has run out meanwhile, a refresh has been left alone.
-    pub fn at(&self, now: u64) -> SignInState {
+    pub fn at(&self, now: Timestamp) -> SignInState {
         match &self.state {
             SignInState::Ok if !self.renewable && self.expires_at.is_some_and(|at| at <= now) => {
                 let reason = "the token ran out, and the login server gave nothing to renew it with".to_owned();
@@ -108,11 +110,12 @@ mod tests {
 
     #[test]
     fn time_changes_the_state_without_anybody_writing() {
-        let signed_in = SignIn { expires_at: Some(100), ..SignIn::default() };
-        assert_eq!(signed_in.at(99), SignInState::Ok);
-        assert_eq!(signed_in.at(100).as_str(), "reauth_required");
-        assert_eq!(SignIn { renewable: true, ..signed_in }.at(100), SignInState::Ok);
-        let refreshing = SignIn { state: SignInState::Refreshing { until: 50 }, ..SignIn::default() };
-        assert_eq!((refreshing.at(49).as_str(), refreshing.at(50).as_str()), ("refreshing", "backoff"));
+        let at = Timestamp::from_millis;
+        let signed_in = SignIn { expires_at: Some(at(100)), ..SignIn::default() };
+        assert_eq!(signed_in.at(at(99)), SignInState::Ok);
+        assert_eq!(signed_in.at(at(100)).as_str(), "reauth_required");
+        assert_eq!(SignIn { renewable: true, ..signed_in }.at(at(100)), SignInState::Ok);
+        let refreshing = SignIn { state: SignInState::Refreshing { until: at(50) }, ..SignIn::default() };
+        assert_eq!((refreshing.at(at(49)).as_str(), refreshing.at(at(50)).as_str()), ("refreshing", "backoff"));
     }
 }

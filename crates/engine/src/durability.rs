@@ -8,7 +8,7 @@ use std::{
 use async_trait::async_trait;
 use serde_json::Value;
 use tokio::sync::Notify;
-use trunkline_core::{ByteProgress, Effect, Error, ErrorKind, Recorder, Result, Retry};
+use trunkline_core::{ByteProgress, Effect, Error, ErrorKind, Recorder, Result, Retry, Timestamp};
 
 use crate::{
     Flush, ItemOutcome, Journal, Ledger, LogEntry, Run, RunEvent, RunId, RunLimits, RunNotification, StepPath, Waiting,
@@ -41,11 +41,11 @@ pub(crate) trait Durability: Send + Sync {
     /// The step's recorded result, or else that of an attempt, recorded.
     async fn step(&self, step: &StepPath, effect: Effect, attempt: &dyn Attempt) -> Result<Value>;
     /// Adds a call to the process log, if it is one of those that are logged.
-    async fn log(&self, step: &StepPath, began: u64, about: About<'_>, result: Result<&Value, &Error>);
+    async fn log(&self, step: &StepPath, began: Timestamp, about: About<'_>, result: Result<&Value, &Error>);
     /// How a step ended, if that is recorded.
     fn result(&self, step: &StepPath) -> Option<Result<Value>>;
     /// Records that a step ended well which calls nothing itself; when it began, if that is known.
-    async fn finish(&self, step: &StepPath, output: Value, began: Option<u64>) -> Result<()>;
+    async fn finish(&self, step: &StepPath, output: Value, began: Option<Timestamp>) -> Result<()>;
     /// Records that a step has failed for good, unless its end is recorded already.
     async fn fail(&self, step: &StepPath, error: &Error) -> Result<()>;
     /// How many tries of a step have failed, and when the next one may begin.
@@ -53,13 +53,13 @@ pub(crate) trait Durability: Send + Sync {
     /// Records that a step is tried again: what failed in it is forgotten.
     async fn retry(&self, step: &StepPath, error: &Error, after: Duration) -> Result<()>;
     /// When a step's time is over that may take so long: counted from when it first began.
-    async fn deadline(&self, step: &StepPath, after: Duration) -> Result<u64>;
+    async fn deadline(&self, step: &StepPath, after: Duration) -> Result<Timestamp>;
     /// What a step waits for: what it began to wait for, if it has begun before.
     async fn wait(&self, step: &StepPath, wait: Waiting) -> Result<Waiting>;
     /// What came with a signal, as soon as there is one.
     async fn signal(&self, name: &str) -> Value;
     /// Milliseconds since 1970.
-    fn now(&self) -> u64;
+    fn now(&self) -> Timestamp;
     /// The outcome of an item, if it has one.
     async fn item(&self, each: &StepPath, key: &str) -> Result<Option<ItemOutcome>>;
     /// How many items of an `each` have an outcome.
@@ -277,12 +277,12 @@ impl Durability for Journaled {
         result
     }
 
-    async fn log(&self, step: &StepPath, began: u64, about: About<'_>, result: Result<&Value, &Error>) {
+    async fn log(&self, step: &StepPath, began: Timestamp, about: About<'_>, result: Result<&Value, &Error>) {
         let broken_off = matches!(result, Err(error) if error.kind() == ErrorKind::Cancelled);
         if !self.0.log.takes(result.is_ok()) || broken_off {
             return;
         }
-        let (attempt, took) = (self.tries(step).0 + 1, self.now().saturating_sub(began));
+        let (attempt, took) = (self.tries(step).0 + 1, milliseconds(self.now().since(began)));
         let entry = LogEntry::new(step, attempt, (began, took), &about).ended(result, &about);
         // A journal that can take nothing any more says so when it matters.
         let _ = self.0.journal.log(&self.0.id, entry).await;
@@ -292,7 +292,7 @@ impl Durability for Journaled {
         self.with_run(|run| run.result(step)).or_else(|| self.earlier(|earlier| earlier.result(step)))
     }
 
-    async fn finish(&self, step: &StepPath, output: Value, began: Option<u64>) -> Result<()> {
+    async fn finish(&self, step: &StepPath, output: Value, began: Option<Timestamp>) -> Result<()> {
         self.has_room()?;
         self.0.limits.payload(&format!("the output of {step}"), &output)?;
         let (attempt, warnings, at) = (self.tries(step).0 + 1, Vec::new(), self.now());
@@ -317,17 +317,17 @@ impl Durability for Journaled {
 
     async fn retry(&self, step: &StepPath, error: &Error, after: Duration) -> Result<()> {
         let (step, at) = (step.clone(), self.now());
-        let (until, attempt) = (at.saturating_add(milliseconds(after)), self.tries(&step).0 + 1);
+        let (until, attempt) = (at + after, self.tries(&step).0 + 1);
         tracing::info!(step = %step, attempt, kind = error.kind().as_str(), ?after, "is tried again: {error}");
         self.notify(RunNotification::StepRetried { step: step.clone(), message: error.to_string(), until });
         self.record(RunEvent::StepRetried { step, error: error.clone(), attempt, until, at }, Flush::Later).await
     }
 
-    async fn deadline(&self, step: &StepPath, after: Duration) -> Result<u64> {
+    async fn deadline(&self, step: &StepPath, after: Duration) -> Result<Timestamp> {
         if let Some(until) = self.with_run(|run| run.deadline(step)) {
             return Ok(until);
         }
-        let until = self.now().saturating_add(milliseconds(after));
+        let until = self.now() + after;
         self.record(RunEvent::DeadlineSet { step: step.clone(), until }, Flush::Later).await?;
         Ok(until)
     }
@@ -354,7 +354,7 @@ impl Durability for Journaled {
         }
     }
 
-    fn now(&self) -> u64 {
+    fn now(&self) -> Timestamp {
         (self.0.clock)()
     }
 

@@ -12,7 +12,7 @@ use tokio::{
     task::{AbortHandle, JoinHandle},
 };
 use tracing::Instrument;
-use trunkline_core::{CancellationToken, Connected, Diagnostic, Error, ErrorKind, Result, Staging};
+use trunkline_core::{CancellationToken, Connected, Diagnostic, Error, ErrorKind, Result, Staging, Timestamp};
 
 use crate::{
     ActivityMonitor, Claim, Flow, Flush, Journal, RerunOf, Run, RunEvent, RunId, RunLimits, RunNotification, RunStatus,
@@ -22,7 +22,7 @@ use crate::{
     interpreter::{Interpreter, joined},
     notification::Subscribers,
     previous_run::{PreviousRun, versions},
-    time::{Bounds, Clock, milliseconds, system},
+    time::{Bounds, Clock, system},
 };
 
 /// How often a run looks whether another process wants it to stop, or has sent a signal that it waits for.
@@ -125,8 +125,8 @@ impl Engine {
         Engine { limits, ..self }
     }
 
-    /// The same with another clock: milliseconds since 1970. For tests of what takes days.
-    pub fn with_clock(self, clock: impl Fn() -> u64 + Send + Sync + 'static) -> Self {
+    /// The same with another clock. For tests of what takes days.
+    pub fn with_clock(self, clock: impl Fn() -> Timestamp + Send + Sync + 'static) -> Self {
         Engine { clock: Arc::new(clock), ..self }
     }
 
@@ -143,7 +143,7 @@ impl Engine {
         &self.limits
     }
 
-    pub(crate) fn now(&self) -> u64 {
+    pub(crate) fn now(&self) -> Timestamp {
         (self.clock)()
     }
 
@@ -325,7 +325,7 @@ impl Engine {
 
     pub(crate) fn bounds(&self, flow: &Flow, run: &Run) -> Bounds {
         let length = flow.timeout().unwrap_or(self.limits.run_time);
-        Bounds::of_run(run.started_at.saturating_add(milliseconds(length)), length)
+        Bounds::of_run(run.started_at + length, length)
     }
 
     fn work(
@@ -364,7 +364,7 @@ impl Engine {
             let (_claim, _poll) = (claim, poll);
             // In a task of its own, so that a panic ends the run as failed instead of leaving it open.
             // A run that is out of time still runs its failure handler.
-            let outside = Bounds::of_run(u64::MAX, Duration::MAX);
+            let outside = Bounds::of_run(Timestamp::MAX, Duration::MAX);
             let end = interpreter.flow(input, StepPath::default(), bounds, outside).instrument(span);
             let end = joined(tokio::spawn(end)).await;
             if matches!(&end, Err(error) if error.kind() == ErrorKind::Cancelled) && stop.parks() {
@@ -437,7 +437,7 @@ pub(crate) async fn flow_of(journal: &dyn Journal, run: &Run) -> Result<Flow> {
 /// Removes what the steps of a run have spilled.
 async fn unstage(staging: Option<&Arc<dyn Staging>>, run: &RunId) {
     if let Some(staging) = staging {
-        staging.unstage(&run.0, None).await;
+        staging.unstage(run.as_str(), None).await;
     }
 }
 

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
-use trunkline_core::Error;
+use trunkline_core::{Error, Timestamp};
 
 use crate::{RunId, StepPath};
 
@@ -100,8 +100,8 @@ pub struct Waiting {
     /// A signal of this name.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub signal: Option<String>,
-    /// Until when at most, in milliseconds since 1970.
-    pub until: u64,
+    /// Until when at most.
+    pub until: Timestamp,
 }
 
 /// How a run stands.
@@ -133,7 +133,7 @@ impl RunStatus {
     }
 }
 
-/// One fact about a run. Times are milliseconds since 1970 (UTC).
+/// One fact about a run.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 #[serde(tag = "event", rename_all = "snake_case")]
 pub enum RunEvent {
@@ -154,7 +154,7 @@ pub enum RunEvent {
         #[serde(default, skip_serializing_if = "Option::is_none")]
         retry: Option<RerunOf>,
         /// When.
-        at: u64,
+        at: Timestamp,
     },
     /// Another run goes over what failed in this one.
     #[serde(alias = "retried")]
@@ -162,12 +162,12 @@ pub enum RunEvent {
         /// Which.
         by: RunId,
         /// When.
-        at: u64,
+        at: Timestamp,
     },
     /// Somebody took the run up again after a crash or a failure.
     Resumed {
         /// When.
-        at: u64,
+        at: Timestamp,
     },
     /// A step that must not be repeated blindly is about to be attempted.
     StepStarted {
@@ -177,7 +177,7 @@ pub enum RunEvent {
         #[serde(default = "first", skip_serializing_if = "is_first")]
         attempt: u32,
         /// When.
-        at: u64,
+        at: Timestamp,
     },
     /// What a step in flight left for its next attempt. A store keeps it encrypted: it may hold signed URLs.
     Checkpoint {
@@ -200,9 +200,9 @@ pub enum RunEvent {
         attempt: u32,
         /// When this try began, where that is known.
         #[serde(default, skip_serializing_if = "Option::is_none")]
-        began: Option<u64>,
+        began: Option<Timestamp>,
         /// When.
-        at: u64,
+        at: Timestamp,
     },
     /// A step ended badly: it is not called again in this run, unless its `retry`, or that of a step around it, says so.
     StepFailed {
@@ -215,9 +215,9 @@ pub enum RunEvent {
         attempt: u32,
         /// When this try began, where that is known.
         #[serde(default, skip_serializing_if = "Option::is_none")]
-        began: Option<u64>,
+        began: Option<Timestamp>,
         /// When.
-        at: u64,
+        at: Timestamp,
     },
     /// A step is tried again later. What failed in it is forgotten, but for outcomes that nobody knows.
     StepRetried {
@@ -229,16 +229,16 @@ pub enum RunEvent {
         #[serde(default = "first", skip_serializing_if = "is_first")]
         attempt: u32,
         /// When the next try begins.
-        until: u64,
+        until: Timestamp,
         /// When.
-        at: u64,
+        at: Timestamp,
     },
     /// A step that has a timeout has begun.
     DeadlineSet {
         /// Which step.
         step: StepPath,
         /// When its time is over, however often the process is started anew meanwhile.
-        until: u64,
+        until: Timestamp,
     },
     /// A `wait` step has begun.
     WaitBegan {
@@ -255,7 +255,7 @@ pub enum RunEvent {
         /// What came with it. A store keeps it encrypted.
         payload: Value,
         /// When.
-        at: u64,
+        at: Timestamp,
     },
     /// An `each` knows of more items to work on.
     Listed {
@@ -266,7 +266,7 @@ pub enum RunEvent {
         /// Whether it has been read to its end.
         last: bool,
         /// When.
-        at: u64,
+        at: Timestamp,
     },
     /// All items of a list up to here have an outcome; a resumed run goes on with the page after it.
     PageFinished {
@@ -285,7 +285,7 @@ pub enum RunEvent {
         /// What was noticed.
         reason: String,
         /// When.
-        at: u64,
+        at: Timestamp,
     },
     /// An item of an `each` has its outcome.
     ItemFinished {
@@ -299,7 +299,7 @@ pub enum RunEvent {
         #[serde(default, skip_serializing_if = "Option::is_none")]
         once: Option<String>,
         /// When.
-        at: u64,
+        at: Timestamp,
     },
     /// A person has said what became of a step whose outcome nobody knew.
     #[serde(alias = "step_settled")]
@@ -311,7 +311,7 @@ pub enum RunEvent {
         /// What later steps refer to, if it is done. A store keeps it encrypted.
         output: Value,
         /// When.
-        at: u64,
+        at: Timestamp,
     },
     /// An item whose outcome nobody knew has another one: one of its steps was settled.
     #[serde(alias = "item_settled")]
@@ -327,7 +327,7 @@ pub enum RunEvent {
         /// What has become of it.
         outcome: ItemOutcome,
         /// When.
-        at: u64,
+        at: Timestamp,
     },
     /// Items that were worked on together have their outcomes.
     BatchFinished {
@@ -339,7 +339,7 @@ pub enum RunEvent {
     /// A person wants the run to stop.
     CancelRequested {
         /// When.
-        at: u64,
+        at: Timestamp,
     },
     /// The run ended.
     Finished {
@@ -348,7 +348,7 @@ pub enum RunEvent {
         /// Why, if it failed.
         error: Option<Error>,
         /// When.
-        at: u64,
+        at: Timestamp,
     },
 }
 

@@ -19,7 +19,7 @@ use crate::{
     each::{Each, Marks},
     step::{Call, OnError, Step, StepKind, SubFlow, Tries, Wait},
     template::Scope,
-    time::{self, Bounds, Timer, ends_more_than, milliseconds},
+    time::{self, Bounds, Timer, ends_more_than},
 };
 
 /// How long one step may take in all, retries included, if its flow does not say.
@@ -94,7 +94,7 @@ impl Interpreter {
                 Err(error) if !on_failure.is_empty() && handles(&error, &path) => {
                     durability.fail(&handler, &error).await?;
                     let scope =
-                        Scope::new(&input, &self.0.run.0, self.0.flow.tables()).with("error", &described(&error));
+                        Scope::new(&input, self.0.run.as_str(), self.0.flow.tables()).with("error", &described(&error));
                     match self.steps(on_failure, scope, handler, outside).await {
                         Err(second) if !handles(&second, &path) => Err(second),
                         Err(second) => Err(error.with("on_failure", second)),
@@ -107,7 +107,7 @@ impl Interpreter {
     }
 
     async fn flow_steps(&self, input: &Value, path: &StepPath, bounds: &Bounds) -> Result<Value> {
-        let scope = Scope::new(input, &self.0.run.0, self.0.flow.tables());
+        let scope = Scope::new(input, self.0.run.as_str(), self.0.flow.tables());
         let steps = self.clone().steps(self.0.flow.steps().clone(), scope.clone(), path.clone(), bounds.clone());
         // In a task of its own, so that a panic ends the flow as failed instead of leaving it open.
         if let End::Skipped(_) = joined(tokio::spawn(steps.in_current_span())).await? {
@@ -320,7 +320,7 @@ impl Interpreter {
                 }
             }
             Wait::For(length) => {
-                let until = durability.now().saturating_add(milliseconds(*length));
+                let until = durability.now() + *length;
                 self.wait_until(Timer { until, longest: *length }, path, bounds).await?
             }
             // A time of the calendar: the clock decides, however it is set.
@@ -356,7 +356,7 @@ impl Interpreter {
     pub(crate) async fn until(&self, timer: Timer) {
         let began = tokio::time::Instant::now();
         loop {
-            let left = Duration::from_millis(timer.until.saturating_sub(self.0.durability.now()));
+            let left = timer.until.since(self.0.durability.now());
             let left = left.min(timer.longest.saturating_sub(began.elapsed()));
             if left.is_zero() {
                 return;
@@ -413,7 +413,7 @@ impl Interpreter {
             .with_cancellation(self.0.stop.cancellation.clone())
             .with_timeout(left.min(STEP_TIMEOUT));
         match &self.0.staging {
-            Some(staging) => cx.with_staging(staging.clone(), &run.0),
+            Some(staging) => cx.with_staging(staging.clone(), run.as_str()),
             None => cx,
         }
     }
@@ -429,7 +429,7 @@ impl Interpreter {
     async fn unstage(&self, step: &Step, path: &StepPath) {
         if let (Some(staging), StepKind::Action(_)) = (&self.0.staging, &step.kind) {
             let (run, key) = self.begun_as(path);
-            staging.unstage(&run.0, Some(&key)).await;
+            staging.unstage(run.as_str(), Some(&key)).await;
         }
     }
 

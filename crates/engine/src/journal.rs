@@ -9,7 +9,7 @@ use async_trait::async_trait;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
-use trunkline_core::{Result, pointer_part};
+use trunkline_core::{Result, Timestamp, pointer_part};
 use uuid::Uuid;
 
 use crate::{ItemOutcome, LogEntry, LogPage, RunEvent, RunStatus, TriggerEvent};
@@ -20,17 +20,36 @@ const EVENTS: usize = 256;
 /// The name of a run: 15 digits and lower case letters.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize, JsonSchema)]
 #[serde(transparent)]
-pub struct RunId(pub String);
+pub struct RunId(String);
 
 impl RunId {
-    /// A name for a run that is accepted now (milliseconds since 1970). Names grow with time, so that a journal finds what
+    /// A name for a run that is accepted now. Names grow with time, so that a journal finds what
     /// belongs together in one place; those of the same millisecond are told apart by 30 random bits.
-    pub(crate) fn new(now: u64) -> RunId {
+    pub(crate) fn new(now: Timestamp) -> RunId {
         const DIGITS: &[u8; 32] = b"0123456789abcdefghjkmnpqrstvwxyz";
         let random = Uuid::new_v4().as_u128() & ((1 << 30) - 1);
-        let number = u128::from(now) << 30 | random;
+        let number = u128::from(now.as_millis()) << 30 | random;
         let digit = |place: u32| char::from(DIGITS[(number >> (5 * place) & 31) as usize]);
         RunId((0..15).rev().map(digit).collect())
+    }
+}
+
+impl RunId {
+    /// Returns the name as text.
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+impl From<String> for RunId {
+    fn from(name: String) -> RunId {
+        RunId(name)
+    }
+}
+
+impl From<&str> for RunId {
+    fn from(name: &str) -> RunId {
+        RunId(name.to_owned())
     }
 }
 
@@ -133,10 +152,10 @@ pub struct RunSummary {
     pub version: String,
     /// How it stands.
     pub status: RunStatus,
-    /// When it was accepted, in milliseconds since 1970.
-    pub started_at: u64,
-    /// When it ended, in milliseconds since 1970.
-    pub finished_at: Option<u64>,
+    /// When it was accepted.
+    pub started_at: Timestamp,
+    /// When it ended.
+    pub finished_at: Option<Timestamp>,
     /// Items by status: `done`, `skipped`, `failed`, `unknown`.
     pub items: BTreeMap<String, u64>,
 }
@@ -151,8 +170,8 @@ pub struct Item {
     /// What became of it.
     #[serde(flatten)]
     pub outcome: ItemOutcome,
-    /// When, in milliseconds since 1970.
-    pub at: u64,
+    /// When.
+    pub at: Timestamp,
 }
 
 /// What an earlier run of the same flow on the same connections has done with an item, where the flow says `once`.
@@ -287,14 +306,16 @@ impl RunSummary {
 mod tests {
     use std::collections::BTreeSet;
 
+    use trunkline_core::Timestamp;
+
     use super::RunId;
 
     #[test]
     fn names_of_runs_grow_with_time_and_differ_within_a_millisecond() {
-        let at = 1_795_000_000_000;
-        let names: BTreeSet<_> = (0..1_000).map(|_| RunId::new(at)).collect();
+        let at = |offset: i64| Timestamp::from_millis(1_795_000_000_000_u64.saturating_add_signed(offset));
+        let names: BTreeSet<_> = (0..1_000).map(|_| RunId::new(at(0))).collect();
         assert_eq!(names.len(), 1_000);
-        assert!(names.iter().all(|name| RunId::new(at - 1) < *name && *name < RunId::new(at + 1)));
+        assert!(names.iter().all(|name| RunId::new(at(-1)) < *name && *name < RunId::new(at(1))));
         assert!(names.iter().all(|name| name.0.len() == 15 && name.0.bytes().all(|byte| byte.is_ascii_alphanumeric())));
     }
 

@@ -9,7 +9,7 @@ use std::collections::BTreeMap;
 
 use sample::*;
 use serde_json::{Value, json};
-use trunkline_core::ErrorKind;
+use trunkline_core::{ErrorKind, Timestamp};
 
 use crate::{
     Flush, Item, ItemOutcome, Journal, PreviousOutcome, RerunOf, RunEvent, RunId, RunStatus, RunSummary, StepPath,
@@ -50,7 +50,7 @@ async fn an_accepted_run_is_there(journal: &impl Journal) {
         flow: "copy".into(),
         version: "v1".into(),
         status: RunStatus::Running,
-        started_at: 7,
+        started_at: Timestamp::from_millis(7),
         finished_at: None,
         items: BTreeMap::new(),
     };
@@ -159,7 +159,7 @@ async fn events_are_watched_page_by_page(journal: &impl Journal) {
     for hidden in ["</script>", "offset", "folderId"] {
         assert!(!shown.iter().any(|event| event.contains(hidden)), "{hidden} in {shown:?}");
     }
-    let finished = RunEvent::Finished { status: RunStatus::Partial, error: None, at: 1 };
+    let finished = RunEvent::Finished { status: RunStatus::Partial, error: None, at: Timestamp::from_millis(1) };
     journal.append(&run, vec![finished], Flush::Now).await.unwrap();
     let (status, page) = journal.events(&run, watched.len() as u64).await.unwrap();
     assert_eq!((status, page.len()), (RunStatus::Partial, 1), "who sees the end has seen everything");
@@ -243,7 +243,9 @@ async fn items_are_listed_page_by_page(journal: &impl Journal) {
             assert!(page.len() <= most);
             let Some(last) = page.last() else { return found };
             after = Some((last.step.clone(), last.key.clone()));
-            found.extend(page.into_iter().map(|Item { step, key, outcome, at }| (step, key, outcome.status(), at)));
+            found.extend(
+                page.into_iter().map(|Item { step, key, outcome, at }| (step, key, outcome.status(), at.as_millis())),
+            );
         }
     };
     let everything = all(None, 7).await;
@@ -321,7 +323,10 @@ async fn what_is_flushed_later_is_seen_at_once(journal: &impl Journal) {
         }
     }
     assert!(!journal.cancel_requested(&run).await.unwrap());
-    journal.append(&run, vec![RunEvent::CancelRequested { at: 1 }], Flush::Later).await.unwrap();
+    journal
+        .append(&run, vec![RunEvent::CancelRequested { at: Timestamp::from_millis(1) }], Flush::Later)
+        .await
+        .unwrap();
     assert!(journal.cancel_requested(&run).await.unwrap());
 }
 
@@ -336,12 +341,15 @@ async fn runs_are_listed_newest_first(journal: &impl Journal) {
     journal.append(&middle, vec![finished(RunStatus::Partial, 250)], Flush::Now).await.unwrap();
     journal.append(&oldest, vec![finished(RunStatus::Failed, 150)], Flush::Now).await.unwrap();
     let listed = journal.runs().await.unwrap();
-    let line = |run: &RunSummary| (run.id.0.clone(), run.status, run.started_at, run.finished_at);
+    let line = |run: &RunSummary| {
+        let ended = run.finished_at.map(Timestamp::as_millis);
+        (run.id.clone(), run.status, run.started_at.as_millis(), ended)
+    };
     let lines: Vec<_> = listed.iter().map(line).collect();
     let expected = [
-        (newest.0, RunStatus::Running, 300, None),
-        (middle.0.clone(), RunStatus::Partial, 200, Some(250)),
-        (oldest.0.clone(), RunStatus::Failed, 100, Some(150)),
+        (newest, RunStatus::Running, 300, None),
+        (middle.clone(), RunStatus::Partial, 200, Some(250)),
+        (oldest.clone(), RunStatus::Failed, 100, Some(150)),
     ];
     assert_eq!(lines, expected);
     assert_eq!(json!(listed[1].items), json!({ "done": 2, "failed": 1, "skipped": 1 }));
@@ -349,10 +357,10 @@ async fn runs_are_listed_newest_first(journal: &impl Journal) {
 
     journal.append(&oldest, vec![resumed(400)], Flush::Now).await.unwrap();
     let listed = journal.runs().await.unwrap();
-    assert_eq!(line(&listed[2]), (oldest.0.clone(), RunStatus::Running, 100, None), "taken up again");
+    assert_eq!(line(&listed[2]), (oldest.clone(), RunStatus::Running, 100, None), "taken up again");
     journal.append(&oldest, vec![finished(RunStatus::Succeeded, 500)], Flush::Now).await.unwrap();
     let listed = journal.runs().await.unwrap();
-    assert_eq!(line(&listed[2]), (oldest.0, RunStatus::Succeeded, 100, Some(500)));
+    assert_eq!(line(&listed[2]), (oldest, RunStatus::Succeeded, 100, Some(500)));
 }
 
 async fn a_cancellation_is_seen(journal: &impl Journal) {
@@ -365,18 +373,22 @@ async fn a_cancellation_is_seen(journal: &impl Journal) {
         warnings: Vec::new(),
         attempt: 1,
         began: None,
-        at: 1,
+        at: Timestamp::from_millis(1),
     };
     journal.append(&one, vec![event], Flush::Now).await.unwrap();
     assert!(!journal.cancel_requested(&one).await.unwrap(), "an output is no request");
-    journal.append(&one, vec![RunEvent::CancelRequested { at: 2 }, resumed(3)], Flush::Now).await.unwrap();
+    journal
+        .append(&one, vec![RunEvent::CancelRequested { at: Timestamp::from_millis(2) }, resumed(3)], Flush::Now)
+        .await
+        .unwrap();
     assert!(journal.cancel_requested(&one).await.unwrap());
     assert!(!journal.cancel_requested(&other).await.unwrap());
 }
 
 async fn signals_are_seen_from_where_the_last_look_ended(journal: &impl Journal) {
     let (one, other) = (accepted(journal, "a1", 0).await, accepted(journal, "a2", 0).await);
-    let signal = |name: &str, payload: Value| RunEvent::Signalled { name: name.into(), payload, at: 1 };
+    let signal =
+        |name: &str, payload: Value| RunEvent::Signalled { name: name.into(), payload, at: Timestamp::from_millis(1) };
     assert_eq!(journal.signals(&one, 0).await.unwrap().1, 1, "the run has begun");
     // Text that looks like one is none.
     let look = json!({ "event": "signalled", "name": "approved", "payload": 1 });
@@ -386,7 +398,7 @@ async fn signals_are_seen_from_where_the_last_look_ended(journal: &impl Journal)
         warnings: Vec::new(),
         attempt: 1,
         began: None,
-        at: 1,
+        at: Timestamp::from_millis(1),
     };
     journal.append(&one, vec![event, signal("a", json!({ "by": "Ä" }))], Flush::Now).await.unwrap();
     journal.append(&one, vec![resumed(2), signal("b", Value::Null), resumed(3)], Flush::Later).await.unwrap();
@@ -434,22 +446,30 @@ async fn an_unknown_run_is_not_found(journal: &impl Journal) {
 
 /// Every kind of event, with values that are easily lost on the way.
 fn resumed(at: u64) -> RunEvent {
-    RunEvent::Resumed { at }
+    RunEvent::Resumed { at: Timestamp::from_millis(at) }
 }
 
 fn finished(status: RunStatus, at: u64) -> RunEvent {
-    RunEvent::Finished { status, error: None, at }
+    RunEvent::Finished { status, error: None, at: Timestamp::from_millis(at) }
 }
 
 fn id(name: &str) -> RunId {
-    RunId(name.to_owned())
+    RunId::from(name)
 }
 
 fn started(version: &str, at: u64) -> RunEvent {
     let connections = BTreeMap::from([("source".to_owned(), "mediaflow".to_owned())]);
     let (input, calls) = (json!({ "folderId": 7 }), BTreeMap::from([("called".to_owned(), "v2".to_owned())]));
     let retry = Some(RerunOf { run: id("a0"), unknown: true });
-    RunEvent::Started { flow: "copy".into(), version: version.into(), input, connections, calls, retry, at }
+    RunEvent::Started {
+        flow: "copy".into(),
+        version: version.into(),
+        input,
+        connections,
+        calls,
+        retry,
+        at: Timestamp::from_millis(at),
+    }
 }
 
 async fn accepted(journal: &impl Journal, name: &str, at: u64) -> RunId {

@@ -9,7 +9,7 @@ use std::{
 use async_trait::async_trait;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
-use trunkline_core::{Error, ErrorKind, Result};
+use trunkline_core::{Error, ErrorKind, Result, Timestamp};
 
 use crate::{
     Claim, Flush, Item, ItemOutcome, Journal, LOG_ENTRIES, LOG_PAGE, LogEntry, LogPage, PreviousOutcome, RunEvent,
@@ -28,7 +28,7 @@ struct Memory {
     flows: HashMap<String, Value>,
     // As text, so that what comes back is what a store would give back.
     events: BTreeMap<RunId, Vec<String>>,
-    items: BTreeMap<(RunId, StepPath, String), (String, u64)>,
+    items: BTreeMap<(RunId, StepPath, String), (String, Timestamp)>,
     /// The flow of each run and its connections, as text.
     of: HashMap<RunId, String>,
     /// By those, step and key.
@@ -228,7 +228,7 @@ impl Journal for MemoryJournal {
                 flow: String::new(),
                 version: String::new(),
                 status: RunStatus::Running,
-                started_at: 0,
+                started_at: Timestamp::EPOCH,
                 finished_at: None,
                 items: BTreeMap::new(),
             };

@@ -4,6 +4,7 @@ use std::sync::OnceLock;
 
 use serde::Serialize;
 use tokio::sync::broadcast::{self, Receiver, Sender};
+use trunkline_core::Timestamp;
 
 use crate::{RunStatus, StepPath, Waiting};
 
@@ -71,8 +72,8 @@ pub enum RunNotification {
         step: StepPath,
         /// Why it failed.
         message: String,
-        /// When it is tried again, in milliseconds since 1970.
-        until: u64,
+        /// When it is tried again.
+        until: Timestamp,
     },
     /// A service said something although its call succeeded.
     Warning {

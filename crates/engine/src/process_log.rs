@@ -7,7 +7,7 @@
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
-use trunkline_core::{ActionSpec, Error, redact};
+use trunkline_core::{ActionSpec, Error, Timestamp, redact};
 
 use crate::StepPath;
 
@@ -47,8 +47,8 @@ pub struct LogEntry {
     pub item: Option<String>,
     /// Which try, from 1.
     pub attempt: u32,
-    /// When it began, in milliseconds since 1970.
-    pub at: u64,
+    /// When it began.
+    pub at: Timestamp,
     /// How long it took, in milliseconds.
     pub took: u64,
     /// The action.
@@ -95,7 +95,7 @@ impl Logging {
 
 impl LogEntry {
     /// What may be kept of a call, see [this module](self).
-    pub(crate) fn new(path: &StepPath, attempt: u32, (at, took): (u64, u64), about: &About<'_>) -> LogEntry {
+    pub(crate) fn new(path: &StepPath, attempt: u32, (at, took): (Timestamp, u64), about: &About<'_>) -> LogEntry {
         LogEntry {
             path: path.clone(),
             step: path.as_str().to_owned(),

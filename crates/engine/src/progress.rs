@@ -1,28 +1,31 @@
 //! How far a list is: how many items there are, how many have ended, how many a second do, and how long the rest may take.
 
 use serde::Serialize;
+use trunkline_core::Timestamp;
+
+use crate::time::milliseconds;
 
 /// A rate is that of the last minute, counted in parts of five seconds.
 const PART: u64 = 5_000;
 const PARTS: usize = 12;
 
-/// How many a second, over the last minute. Times are milliseconds since whenever.
+/// How many a second, over the last minute. All times of one rate come from the same clock.
 #[derive(Clone, Debug, Default)]
 pub struct Rate {
-    since: Option<u64>,
+    since: Option<Timestamp>,
     parts: [(u64, u64); PARTS],
 }
 
 impl Rate {
     /// Begins to count, if it has not begun.
-    pub fn begin(&mut self, at: u64) {
+    pub fn begin(&mut self, at: Timestamp) {
         self.since.get_or_insert(at);
     }
 
     /// So many more.
-    pub fn add(&mut self, count: u64, at: u64) {
+    pub fn add(&mut self, count: u64, at: Timestamp) {
         self.begin(at);
-        let number = at / PART;
+        let number = at.as_millis() / PART;
         let part = &mut self.parts[number as usize % PARTS];
         match part.0 == number {
             true => part.1 += count,
@@ -31,11 +34,11 @@ impl Rate {
     }
 
     /// How many a second; nothing until there was one.
-    pub fn per_second(&self, now: u64) -> Option<f64> {
-        let first = (now / PART).saturating_sub(PARTS as u64 - 1);
+    pub fn per_second(&self, now: Timestamp) -> Option<f64> {
+        let first = (now.as_millis() / PART).saturating_sub(PARTS as u64 - 1);
         let count: u64 = self.parts.iter().filter(|(number, _)| *number >= first).map(|(_, count)| count).sum();
-        let since = self.since?.max(first * PART);
-        (count > 0).then(|| count as f64 / (now.saturating_sub(since).max(1) as f64 / 1e3))
+        let since = self.since?.max(Timestamp::from_millis(first * PART));
+        (count > 0).then(|| count as f64 / (milliseconds(now.since(since)).max(1) as f64 / 1e3))
     }
 }
 
@@ -83,7 +86,7 @@ impl Listed {
         items > self.listed || (last && !self.complete)
     }
 
-    pub(crate) fn known(&mut self, items: u64, last: bool, at: u64) {
+    pub(crate) fn known(&mut self, items: u64, last: bool, at: Timestamp) {
         self.listed = self.listed.max(items);
         self.complete |= last;
         self.rate.begin(at);
@@ -94,7 +97,7 @@ impl Listed {
         self.ended
     }
 
-    pub(crate) fn ended(&mut self, at: u64) {
+    pub(crate) fn ended(&mut self, at: Timestamp) {
         self.ended += 1;
         self.rate.add(1, at);
     }
@@ -105,7 +108,7 @@ impl Listed {
     }
 
     /// `through`: whether all pages have been dealt with, so that nothing is listed any more.
-    pub(crate) fn progress(&self, through: bool, now: u64) -> ListProgress {
+    pub(crate) fn progress(&self, through: bool, now: Timestamp) -> ListProgress {
         ListProgress::new(self.listed, self.complete || through, self.ended, self.rate.per_second(now))
     }
 }
@@ -116,16 +119,17 @@ mod tests {
 
     #[test]
     fn the_rate_is_that_of_the_last_minute() {
+        let at = Timestamp::from_millis;
         let mut rate = Rate::default();
-        assert_eq!(rate.per_second(5), None);
+        assert_eq!(rate.per_second(at(5)), None);
         // A hundred in the first ten seconds, then two a second.
-        rate.add(100, 1_000_000);
+        rate.add(100, at(1_000_000));
         for second in 10..200 {
-            rate.add(2, 1_000_000 + second * 1000);
+            rate.add(2, at(1_000_000 + second * 1000));
         }
-        let now = rate.per_second(1_200_000).unwrap();
+        let now = rate.per_second(at(1_200_000)).unwrap();
         assert!((1.9..2.2).contains(&now), "{now}");
-        assert_eq!(rate.per_second(1_300_000), None, "nothing in the last minute");
+        assert_eq!(rate.per_second(at(1_300_000)), None, "nothing in the last minute");
     }
 
     #[test]

@@ -1,10 +1,10 @@
 //! A run's state: the fold of its events. What a crash leaves on disk is all there is, so it is all that is looked at.
 
-use std::{collections::BTreeMap, time::Duration};
+use std::collections::BTreeMap;
 
 use serde::Serialize;
 use serde_json::Value;
-use trunkline_core::{Error, ErrorKind, Result};
+use trunkline_core::{Error, ErrorKind, Result, Timestamp};
 
 use crate::{
     Ledger, ListProgress, RerunOf, RunEvent, RunId, RunStatus, StepPath, Verdict, Waiting,
@@ -48,11 +48,11 @@ pub struct Run {
     /// What its `wait` steps wait for.
     #[serde(skip_serializing_if = "BTreeMap::is_empty")]
     pub waiting: BTreeMap<StepPath, Waiting>,
-    /// When it was accepted, in milliseconds since 1970.
-    pub started_at: u64,
+    /// When it was accepted.
+    pub started_at: Timestamp,
     /// When it ended.
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub finished_at: Option<u64>,
+    pub finished_at: Option<Timestamp>,
     /// Whether somebody wants it to stop.
     pub cancel_requested: bool,
     /// What became of the items, by the path of their `each` step; `*` stands for the items of the lists around it.
@@ -85,7 +85,7 @@ struct StepState {
     /// How many tries have failed, and when the next one may begin.
     tries: u32,
     again: Timer,
-    deadline: Option<u64>,
+    deadline: Option<Timestamp>,
     wait: Option<Waiting>,
 }
 
@@ -112,7 +112,7 @@ impl Run {
             rerun_by: None,
             output: None,
             waiting: BTreeMap::new(),
-            started_at: 0,
+            started_at: Timestamp::EPOCH,
             finished_at: None,
             cancel_requested: false,
             ledger: BTreeMap::new(),
@@ -156,7 +156,7 @@ impl Run {
             }
             RunEvent::StepFailed { step, error, .. } => self.end(step, Err(error)),
             RunEvent::StepRetried { step, until, at, .. } => {
-                self.retry(step, Timer { until, longest: Duration::from_millis(until.saturating_sub(at)) });
+                self.retry(step, Timer { until, longest: until.since(at) });
             }
             RunEvent::DeadlineSet { step, until } => self.steps.entry(step).or_default().deadline = Some(until),
             RunEvent::WaitBegan { step, wait } => {
@@ -299,8 +299,8 @@ impl Run {
         }
     }
 
-    /// How far its lists are at this time, in milliseconds since 1970: those that belong to no item.
-    pub fn progress(&self, now: u64) -> BTreeMap<StepPath, ListProgress> {
+    /// How far its lists are at this time: those that belong to no item.
+    pub fn progress(&self, now: Timestamp) -> BTreeMap<StepPath, ListProgress> {
         let far = |(path, listed): (&StepPath, &Listed)| {
             let through = self.positions.get(path) == Some(&None);
             (path.clone(), listed.progress(through, now))
@@ -344,7 +344,7 @@ impl Run {
     }
 
     /// When a step's time is over.
-    pub(crate) fn deadline(&self, step: &StepPath) -> Option<u64> {
+    pub(crate) fn deadline(&self, step: &StepPath) -> Option<Timestamp> {
         self.steps.get(step)?.deadline
     }
 
@@ -393,13 +393,20 @@ mod tests {
 
     #[test]
     fn an_item_with_an_outcome_leaves_nothing_but_a_count() {
-        let mut run = Run::new(RunId("r".into()));
+        let mut run = Run::new(RunId::from("r"));
         let files = StepPath::default().join("files");
         for key in ["a", "a/b", "a0", "~"] {
             let step = files.join(key).join("copy");
-            run.apply(RunEvent::StepStarted { step: step.clone(), attempt: 1, at: 1 });
+            run.apply(RunEvent::StepStarted { step: step.clone(), attempt: 1, at: Timestamp::from_millis(1) });
             let (output, warnings) = (json!(1), vec!["odd".into()]);
-            run.apply(RunEvent::StepFinished { step, output, warnings, attempt: 1, began: None, at: 2 });
+            run.apply(RunEvent::StepFinished {
+                step,
+                output,
+                warnings,
+                attempt: 1,
+                began: None,
+                at: Timestamp::from_millis(2),
+            });
         }
         assert_eq!(run.kept(), 4);
         assert_eq!(run.warnings["odd"], 4);
@@ -408,7 +415,7 @@ mod tests {
             key: key.into(),
             outcome: ItemOutcome::Done,
             once: None,
-            at: 3,
+            at: Timestamp::from_millis(3),
         };
         run.apply(end("a"));
         assert_eq!(run.kept(), 3, "a/b and a0 are other items");
@@ -420,12 +427,18 @@ mod tests {
 
     #[test]
     fn a_verdict_moves_an_item_from_one_count_to_another() {
-        let mut run = Run::new(RunId("r".into()));
+        let mut run = Run::new(RunId::from("r"));
         let unknown = || ItemOutcome::Unknown { error: Error::new(ErrorKind::UnknownOutcome, "lost") };
         let inner = StepPath::from("folders/a/files");
         for key in ["1", "2"] {
             let (step, outcome) = (inner.clone(), unknown());
-            run.apply(RunEvent::ItemFinished { step, key: key.into(), outcome, once: None, at: 1 });
+            run.apply(RunEvent::ItemFinished {
+                step,
+                key: key.into(),
+                outcome,
+                once: None,
+                at: Timestamp::from_millis(1),
+            });
         }
         let settled = |key: &str| RunEvent::ItemResolved {
             step: inner.clone(),
@@ -433,12 +446,12 @@ mod tests {
             verdict: Verdict::Done,
             before: unknown(),
             outcome: ItemOutcome::Done,
-            at: 2,
+            at: Timestamp::from_millis(2),
         };
         run.apply(settled("1"));
         assert_eq!((run.ledger[&inner].done, run.ledger[&inner].unknown["lost"]), (1, 1));
         let (step, outcome) = ("folders".into(), ItemOutcome::Done);
-        run.apply(RunEvent::ItemFinished { step, key: "a".into(), outcome, once: None, at: 3 });
+        run.apply(RunEvent::ItemFinished { step, key: "a".into(), outcome, once: None, at: Timestamp::from_millis(3) });
         run.apply(settled("2"));
         let summed = &run.ledger[&StepPath::from("folders/*/files")];
         assert_eq!((summed.done, summed.unknown.len(), run.ledger.len()), (2, 0, 2));
@@ -446,7 +459,7 @@ mod tests {
 
     #[test]
     fn pages_of_old_journals_say_nothing_of_what_was_done_after_them() {
-        let mut run = Run::new(RunId("r".into()));
+        let mut run = Run::new(RunId::from("r"));
         let files = StepPath::from("files");
         assert_eq!(run.ahead(&files), Some(0));
         let end = RunEvent::ItemFinished {
@@ -454,7 +467,7 @@ mod tests {
             key: "a".into(),
             outcome: ItemOutcome::Done,
             once: None,
-            at: 1,
+            at: Timestamp::from_millis(1),
         };
         run.apply(end.clone());
         assert_eq!(run.ahead(&files), Some(1));
@@ -470,17 +483,29 @@ mod tests {
 
     #[test]
     fn lists_inside_of_items_are_summed_up_over_the_items() {
-        let mut run = Run::new(RunId("r".into()));
+        let mut run = Run::new(RunId::from("r"));
         let outer = StepPath::from("folders");
         for folder in ["a", "b", "*"] {
             let inner = outer.join(folder).join("files");
             for file in ["1", "2"] {
                 let outcome = ItemOutcome::Skipped { reason: "odd".into() };
-                run.apply(RunEvent::ItemFinished { step: inner.clone(), key: file.into(), outcome, once: None, at: 1 });
+                run.apply(RunEvent::ItemFinished {
+                    step: inner.clone(),
+                    key: file.into(),
+                    outcome,
+                    once: None,
+                    at: Timestamp::from_millis(1),
+                });
             }
             run.apply(RunEvent::PageFinished { step: inner, next: None, ahead: None });
             let outcome = ItemOutcome::Done;
-            run.apply(RunEvent::ItemFinished { step: outer.clone(), key: folder.into(), outcome, once: None, at: 2 });
+            run.apply(RunEvent::ItemFinished {
+                step: outer.clone(),
+                key: folder.into(),
+                outcome,
+                once: None,
+                at: Timestamp::from_millis(2),
+            });
         }
         let paths: Vec<_> = run.ledger.keys().map(StepPath::as_str).collect();
         assert_eq!((paths, run.kept()), (vec!["folders", "folders/*/files"], 0));

@@ -1,19 +1,21 @@
 //! Times at which runs are started: cron on the clocks of a time zone, and what becomes of times at which nobody was there.
 
+use std::time::Duration;
+
 use croner::{
     Cron, Direction,
     parser::{CronParser, Seconds, Year},
 };
-use jiff::{Timestamp, tz::TimeZone};
+use jiff::tz::TimeZone;
 use schemars::JsonSchema;
 use serde::Deserialize;
 use serde_json::{Value, json};
-use trunkline_core::Diagnostic;
+use trunkline_core::{Diagnostic, Timestamp};
 
 use crate::reader::Reader;
 
 /// How late a time may be noticed and still be on time.
-const ON_TIME: u64 = 60_000;
+const ON_TIME: Duration = Duration::from_secs(60);
 /// How many missed times are made up for at most.
 const MOST_MISSED: usize = 100;
 
@@ -69,7 +71,7 @@ impl Schedule {
         let parser = CronParser::builder().seconds(Seconds::Disallowed).year(Year::Disallowed).build();
         let cron = parser.parse(&document.cron).map_err(|error| found(&error.to_string())).and_then(|cron| {
             // A day that no year has would be looked for again and again.
-            let comes = cron.find_next_occurrence(&Timestamp::UNIX_EPOCH.to_zoned(TimeZone::UTC), true).is_ok();
+            let comes = cron.find_next_occurrence(&jiff::Timestamp::UNIX_EPOCH.to_zoned(TimeZone::UTC), true).is_ok();
             if comes { Ok(cron) } else { Err(found("that day never comes")) }
         });
         let zone = TimeZone::get(&document.timezone).map_err(|_| {
@@ -85,15 +87,13 @@ impl Schedule {
         }
     }
 
-    /// The times after `through`, up to and with `now`, that runs are to be started for, oldest first; all in milliseconds
-    /// since 1970.
-    pub fn due(&self, through: u64, now: u64) -> Vec<u64> {
-        let Some(start) = instant(now) else { return Vec::new() };
-        let times = self.cron.iter_from(start.to_zoned(self.zone.clone()), Direction::Backward);
-        let times = times.map_while(|time| u64::try_from(time.timestamp().as_millisecond()).ok());
+    /// The times after `through`, up to and with `now`, that runs are to be started for, oldest first.
+    pub fn due(&self, through: Timestamp, now: Timestamp) -> Vec<Timestamp> {
+        let times = self.cron.iter_from(jiff::Timestamp::from(now).to_zoned(self.zone.clone()), Direction::Backward);
+        let times = times.map(|time| Timestamp::from(time.timestamp()));
         let mut times = times.take_while(|time| *time > through);
         let mut due: Vec<_> = match self.missed {
-            Missed::Skip => times.next().filter(|last| now - last <= ON_TIME).into_iter().collect(),
+            Missed::Skip => times.next().filter(|last| now.since(*last) <= ON_TIME).into_iter().collect(),
             Missed::One => times.next().into_iter().collect(),
             Missed::All => times.take(MOST_MISSED).collect(),
         };
@@ -102,21 +102,19 @@ impl Schedule {
     }
 
     /// The first time after this one.
-    pub fn next(&self, after: u64) -> Option<u64> {
-        let next = self.cron.find_next_occurrence(&instant(after)?.to_zoned(self.zone.clone()), false).ok()?;
-        u64::try_from(next.timestamp().as_millisecond()).ok()
+    pub fn next(&self, after: Timestamp) -> Option<Timestamp> {
+        let next =
+            self.cron.find_next_occurrence(&jiff::Timestamp::from(after).to_zoned(self.zone.clone()), false).ok()?;
+        Some(next.timestamp().into())
     }
 
     /// What a run for this time gets.
-    pub fn input(&self, at: u64) -> Value {
+    pub fn input(&self, at: Timestamp) -> Value {
         // With the offset of its zone, so that the wall clock can be read off it.
-        let at = instant(at).map(|at| at.to_zoned(self.zone.clone()).strftime("%Y-%m-%dT%H:%M:%S%:z").to_string());
+        let at = jiff::Timestamp::from(at).to_zoned(self.zone.clone());
+        let at = at.strftime("%Y-%m-%dT%H:%M:%S%:z").to_string();
         json!({ "at": at })
     }
-}
-
-fn instant(milliseconds: u64) -> Option<Timestamp> {
-    Timestamp::from_millisecond(i64::try_from(milliseconds).ok()?).ok()
 }
 
 #[cfg(test)]
@@ -125,8 +123,18 @@ mod tests {
 
     const HOUR: u64 = 3_600_000;
 
+    /// Milliseconds since 1970: the tests calculate with them.
     fn at(text: &str) -> u64 {
-        text.parse::<Timestamp>().unwrap().as_millisecond().try_into().unwrap()
+        text.parse::<Timestamp>().unwrap().as_millis()
+    }
+
+    fn due(schedule: &Schedule, through: u64, now: u64) -> Vec<u64> {
+        let due = schedule.due(Timestamp::from_millis(through), Timestamp::from_millis(now));
+        due.into_iter().map(Timestamp::as_millis).collect()
+    }
+
+    fn next(schedule: &Schedule, after: u64) -> Option<u64> {
+        schedule.next(Timestamp::from_millis(after)).map(Timestamp::as_millis)
     }
 
     fn schedule(cron: &str, timezone: &str, missed: Missed) -> Schedule {
@@ -138,25 +146,27 @@ mod tests {
     }
 
     fn local(schedule: &Schedule, from: &str, to: &str) -> Vec<String> {
-        let due = schedule.due(at(from), at(to));
-        due.into_iter().map(|at| schedule.input(at)["at"].as_str().unwrap().to_owned()).collect()
+        let due = due(schedule, at(from), at(to));
+        due.into_iter()
+            .map(|at| schedule.input(Timestamp::from_millis(at))["at"].as_str().unwrap().to_owned())
+            .collect()
     }
 
     #[test]
     fn a_time_is_due_once_whenever_it_is_looked_at() {
         for missed in [Missed::Skip, Missed::One, Missed::All] {
             let schedule = schedule("*/10 * * * *", "UTC", missed);
-            let (mut through, mut due) = (at("2026-05-01T00:00:00Z"), Vec::new());
+            let (mut through, mut found) = (at("2026-05-01T00:00:00Z"), Vec::new());
             for look in 1..=3600 {
                 let now = at("2026-05-01T00:00:00Z") + look * 1000;
-                for time in schedule.due(through, now) {
+                for time in due(&schedule, through, now) {
                     through = time;
-                    due.push(time);
+                    found.push(time);
                 }
             }
             let expected: Vec<_> = (1..=6).map(|n| at("2026-05-01T00:00:00Z") + n * 600_000).collect();
-            assert_eq!(due, expected, "{missed:?}");
-            assert_eq!(schedule.next(through), Some(through + 600_000));
+            assert_eq!(found, expected, "{missed:?}");
+            assert_eq!(next(&schedule, through), Some(through + 600_000));
         }
     }
 
@@ -166,12 +176,12 @@ mod tests {
         let schedule = schedule("* * * * *", "Europe/Stockholm", Missed::All);
         let two = at("2026-05-01T02:00:00Z");
         for late in [0, 1, 499, 999, 1_000, 59_999] {
-            assert_eq!(schedule.due(two - 1, two + late), [two], "{late} ms late");
-            assert_eq!(schedule.due(two - 60_001, two + late), [two - 60_000, two], "{late} ms late");
-            assert_eq!(schedule.due(two, two + late), [0; 0], "it was dealt with");
+            assert_eq!(due(&schedule, two - 1, two + late), [two], "{late} ms late");
+            assert_eq!(due(&schedule, two - 60_001, two + late), [two - 60_000, two], "{late} ms late");
+            assert_eq!(due(&schedule, two, two + late), [0; 0], "it was dealt with");
         }
-        assert_eq!(schedule.due(two - 1, two - 1), [0; 0]);
-        assert_eq!(schedule.next(two - 1), Some(two));
+        assert_eq!(due(&schedule, two - 1, two - 1), [0; 0]);
+        assert_eq!(next(&schedule, two - 1), Some(two));
     }
 
     #[test]
@@ -184,7 +194,7 @@ mod tests {
         assert_eq!(times(Missed::All, late), all);
         // On time, although times before it were missed.
         assert_eq!(times(Missed::Skip, "2026-05-04T02:00:30Z"), all[2..]);
-        let ages = schedule("* * * * *", "UTC", Missed::All).due(0, at("2026-05-04T02:00:30Z"));
+        let ages = due(&schedule("* * * * *", "UTC", Missed::All), 0, at("2026-05-04T02:00:30Z"));
         assert_eq!((ages.len(), ages[99]), (MOST_MISSED, at("2026-05-04T02:00:00Z")), "bounded, and the last ones");
         // A clock that was set back is waited for.
         assert_eq!(times(Missed::All, "2026-04-01T00:00:00Z"), [""; 0]);
@@ -206,17 +216,17 @@ mod tests {
                 let mut steps = Vec::new();
                 let mut through = start;
                 for now in (start..=end).step_by(60_000) {
-                    for time in schedule.due(through, now) {
+                    for time in due(&schedule, through, now) {
                         through = time;
                         steps.push(time);
                     }
                 }
-                let forwards: Vec<_> = std::iter::successors(schedule.next(start), |time| schedule.next(*time))
+                let forwards: Vec<_> = std::iter::successors(next(&schedule, start), |time| next(&schedule, *time))
                     .take_while(|time| *time <= end)
                     .collect();
                 assert_eq!(steps, forwards, "{cron} from {from}");
                 let last = forwards.len().min(MOST_MISSED);
-                assert_eq!(schedule.due(start, end), forwards[forwards.len() - last..], "{cron} from {from}");
+                assert_eq!(due(&schedule, start, end), forwards[forwards.len() - last..], "{cron} from {from}");
             }
         }
     }

@@ -1,26 +1,22 @@
 //! Times as flows write them, and how long something may still take.
 
-use std::{
-    sync::Arc,
-    time::{Duration, SystemTime, UNIX_EPOCH},
-};
+use std::{sync::Arc, time::Duration};
 
-use jiff::{Span, SpanRelativeTo, Timestamp};
+use jiff::{Span, SpanRelativeTo};
 use serde_json::Value;
-use trunkline_core::{Error, ErrorKind, Result};
+use trunkline_core::{Error, ErrorKind, Result, Timestamp};
 
 use crate::StepPath;
 
 /// How long anything may take or wait: a year.
 const LONGEST: Duration = Duration::from_secs(366 * 24 * 60 * 60);
 
-/// Tells the time, in milliseconds since 1970.
-pub(crate) type Clock = Arc<dyn Fn() -> u64 + Send + Sync>;
+/// Returns the current time.
+pub(crate) type Clock = Arc<dyn Fn() -> Timestamp + Send + Sync>;
 
 /// The system's clock.
 pub(crate) fn system() -> Clock {
-    let now = || SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, milliseconds);
-    Arc::new(now)
+    Arc::new(Timestamp::now)
 }
 
 pub(crate) fn milliseconds(duration: Duration) -> u64 {
@@ -40,10 +36,8 @@ pub(crate) fn duration(text: &str) -> Result<Duration, String> {
 }
 
 /// A time as an RFC 3339 text or as milliseconds since 1970.
-pub(crate) fn moment(value: &Value) -> Result<u64> {
-    let text = value.as_str().and_then(|text| text.parse::<Timestamp>().ok());
-    let moment = text.and_then(|time| u64::try_from(time.as_millisecond()).ok()).or_else(|| value.as_u64());
-    moment.ok_or_else(|| {
+pub(crate) fn moment(value: &Value) -> Result<Timestamp> {
+    serde_json::from_value(value.clone()).map_err(|_| {
         Error::new(ErrorKind::InvalidInput, format!("{value} is no time to wait until"))
             .hint("write it like 2026-11-21T08:00:00Z, or as milliseconds since 1970")
     })
@@ -52,16 +46,15 @@ pub(crate) fn moment(value: &Value) -> Result<u64> {
 /// A time to wait for, and how long that is from the beginning: a clock that is set back makes no wait longer.
 #[derive(Clone, Copy, Debug, Default)]
 pub(crate) struct Timer {
-    /// In milliseconds since 1970.
-    pub(crate) until: u64,
+    pub(crate) until: Timestamp,
     pub(crate) longest: Duration,
 }
 
 /// How long steps may go on: the tightest of the timeouts around them.
 #[derive(Clone, Debug)]
 pub(crate) struct Bounds {
-    /// When the time is over, in milliseconds since 1970.
-    pub(crate) until: u64,
+    /// When the time is over.
+    pub(crate) until: Timestamp,
     /// The step whose timeout that is; the empty path for the run.
     of: StepPath,
     /// How long it had.
@@ -75,12 +68,12 @@ const THE_RUN: &str = "the run";
 
 impl Bounds {
     /// Those of a whole run.
-    pub(crate) fn of_run(until: u64, length: Duration) -> Bounds {
+    pub(crate) fn of_run(until: Timestamp, length: Duration) -> Bounds {
         Bounds { until, of: StepPath::default(), length }
     }
 
     /// These, or tighter ones.
-    pub(crate) fn within(&self, of: &StepPath, until: u64, length: Duration) -> Bounds {
+    pub(crate) fn within(&self, of: &StepPath, until: Timestamp, length: Duration) -> Bounds {
         match until < self.until {
             true => Bounds { until, of: of.clone(), length },
             false => self.clone(),
@@ -102,18 +95,18 @@ impl Bounds {
     }
 
     /// How much time is left.
-    pub(crate) fn left(&self, now: u64) -> Duration {
-        Duration::from_millis(self.until.saturating_sub(now)).min(self.length)
+    pub(crate) fn left(&self, now: Timestamp) -> Duration {
+        self.until.since(now).min(self.length)
     }
 
     /// These, or wider ones that leave at least so much time.
-    pub(crate) fn at_least(&self, now: u64, length: Duration) -> Bounds {
-        let until = self.until.max(now.saturating_add(milliseconds(length)));
+    pub(crate) fn at_least(&self, now: Timestamp, length: Duration) -> Bounds {
+        let until = self.until.max(now + length);
         Bounds::of_run(until, self.length.max(length))
     }
 
     /// An error if the time is over.
-    pub(crate) fn check(&self, now: u64) -> Result<()> {
+    pub(crate) fn check(&self, now: Timestamp) -> Result<()> {
         if now < self.until { Ok(()) } else { Err(self.error()) }
     }
 }
@@ -147,9 +140,9 @@ mod tests {
 
     #[test]
     fn times_are_read_in_both_forms() {
-        assert_eq!(moment(&json!("1970-01-01T00:00:02.5Z")).unwrap(), 2500);
-        assert_eq!(moment(&json!("1970-01-01T01:00:02+01:00")).unwrap(), 2000);
-        assert_eq!(moment(&json!(2500)).unwrap(), 2500);
+        assert_eq!(moment(&json!("1970-01-01T00:00:02.5Z")).unwrap().as_millis(), 2500);
+        assert_eq!(moment(&json!("1970-01-01T01:00:02+01:00")).unwrap().as_millis(), 2000);
+        assert_eq!(moment(&json!(2500)).unwrap().as_millis(), 2500);
         for value in [json!("tomorrow"), json!(-1), json!(null), json!("1970-01-01"), json!(1.5)] {
             assert_eq!(moment(&value).unwrap_err().kind(), ErrorKind::InvalidInput, "{value}");
         }

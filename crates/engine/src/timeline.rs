@@ -7,9 +7,9 @@ use std::{
 };
 
 use serde::Serialize;
-use trunkline_core::Result;
+use trunkline_core::{Result, Timestamp};
 
-use crate::{Engine, RunEvent, RunId, RunStatus, StepPath, step_position::StepPosition};
+use crate::{Engine, RunEvent, RunId, RunStatus, StepPath, step_position::StepPosition, time::milliseconds};
 
 /// How many of the slowest items are named.
 const SLOWEST: usize = 5;
@@ -21,11 +21,11 @@ pub struct Timeline {
     pub run: RunId,
     /// How it stands.
     pub status: RunStatus,
-    /// When it was accepted, in milliseconds since 1970, as all times here.
-    pub began: Option<u64>,
+    /// When it was accepted.
+    pub began: Option<Timestamp>,
     /// When it ended.
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub ended: Option<u64>,
+    pub ended: Option<Timestamp>,
     /// Its steps in the order in which they began. Steps that are not journaled (`set`, `if`) are not among them.
     pub steps: Vec<StepTime>,
 }
@@ -36,9 +36,9 @@ pub struct StepTime {
     /// The step's path in the flow, with `*` in place of keys.
     pub step: String,
     /// When it first began, as far as that is known.
-    pub began: Option<u64>,
+    pub began: Option<Timestamp>,
     /// When something last happened in it.
-    pub ended: Option<u64>,
+    pub ended: Option<Timestamp>,
     /// How many calls of it, or of steps in it, ended well.
     pub done: u64,
     /// How many ended badly, all tries taken together.
@@ -106,19 +106,19 @@ impl DurationStats {
 
 #[derive(Default)]
 struct Fold {
-    began: Option<u64>,
-    ended: Option<u64>,
+    began: Option<Timestamp>,
+    ended: Option<Timestamp>,
     /// By step, with the number of its first event: the order in which they began.
     steps: HashMap<String, (u64, StepTime)>,
     /// When the items at work began, by their paths.
-    open: HashMap<StepPath, u64>,
+    open: HashMap<StepPath, Timestamp>,
     /// Steps that have failed and may be tried again: not counted yet.
     failing: HashMap<StepPath, String>,
 }
 
 impl Fold {
     /// Something happened in a step, and in those around it.
-    fn touch(&mut self, seq: u64, place: &StepPosition, began: Option<u64>, at: u64) {
+    fn touch(&mut self, seq: u64, place: &StepPosition, began: Option<Timestamp>, at: Timestamp) {
         let began = began.unwrap_or(at);
         for item in &place.items {
             let first = self.open.entry(item.path.clone()).or_insert(began);
@@ -151,14 +151,14 @@ impl Fold {
                 self.touch(seq, &place, began, at);
                 let time = self.step(&place.step);
                 (time.done, time.tries) = (time.done + 1, time.tries + 1);
-                began.into_iter().for_each(|began| time.took.add(at.saturating_sub(began)));
+                began.into_iter().for_each(|began| time.took.add(milliseconds(at.since(began))));
             }
             RunEvent::StepFailed { step, began, at, .. } => {
                 let place = place(&step);
                 self.touch(seq, &place, began, at);
                 let time = self.step(&place.step);
                 time.tries += 1;
-                began.into_iter().for_each(|began| time.took.add(at.saturating_sub(began)));
+                began.into_iter().for_each(|began| time.took.add(milliseconds(at.since(began))));
                 time.failed += 1;
                 self.failing.insert(step, place.step);
             }
@@ -180,7 +180,7 @@ impl Fold {
                 let items = self.step(&place.step).items.get_or_insert_default();
                 *items.count.entry(outcome.status()).or_default() += 1;
                 if let Some(began) = began {
-                    let took = at.saturating_sub(began);
+                    let took = milliseconds(at.since(began));
                     items.took.add(took);
                     let slot = items.slowest.partition_point(|(_, other)| Reverse(*other) <= Reverse(took));
                     items.slowest.insert(slot, (key, took));

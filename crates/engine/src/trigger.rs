@@ -8,7 +8,7 @@ use std::{collections::BTreeMap, time::Duration};
 use schemars::JsonSchema;
 use serde::Deserialize;
 use serde_json::{Map, Value, json};
-use trunkline_core::{Connected, Connections, Context, Diagnostic, Error, ErrorKind, Result};
+use trunkline_core::{Connected, Connections, Context, Diagnostic, Error, ErrorKind, Result, Timestamp};
 use uuid::Uuid;
 
 use crate::{
@@ -354,6 +354,6 @@ pub struct TriggerEvent {
     pub flow: String,
     /// The keys that the run takes: no other run gets them.
     pub keys: Vec<String>,
-    /// With this run, the trigger has dealt with everything up to this time, in milliseconds since 1970.
-    pub through: Option<u64>,
+    /// With this run, the trigger has dealt with everything up to this time.
+    pub through: Option<Timestamp>,
 }

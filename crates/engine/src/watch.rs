@@ -6,9 +6,9 @@ use std::{collections::VecDeque, sync::Arc, time::Duration};
 
 use serde::Serialize;
 use serde_json::Value;
-use trunkline_core::{ErrorKind, Result};
+use trunkline_core::{ErrorKind, Result, Timestamp};
 
-use crate::{Engine, Flow, Journal, LogPage, Run, RunEvent, RunId, RunStatus, StepPath};
+use crate::{Engine, Flow, Journal, LogPage, Run, RunEvent, RunId, RunStatus, StepPath, time::milliseconds};
 
 /// How often somebody who watches looks for more.
 const LOOK: Duration = Duration::from_millis(250);
@@ -18,9 +18,9 @@ const LOOK: Duration = Duration::from_millis(250);
 pub struct RunEventView {
     /// Its number in the run, from 1.
     pub seq: u64,
-    /// When, in milliseconds since 1970; some events have no time of their own.
+    /// When; some events have no time of their own.
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub at: Option<u64>,
+    pub at: Option<Timestamp>,
     /// What happened, such as `step_finished`.
     pub event: String,
     /// The step's path in the flow, with `*` in place of keys: `files/*/asset`.
@@ -47,9 +47,9 @@ pub struct RunEventView {
     /// Why it failed or was skipped, or what it is about.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub message: Option<String>,
-    /// Until when it waits, in milliseconds since 1970.
+    /// Until when it waits.
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub until: Option<u64>,
+    pub until: Option<Timestamp>,
     /// How many items were found.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub items: Option<u64>,
@@ -62,6 +62,7 @@ impl RunEventView {
     fn new(seq: u64, event: RunEvent, flow: Option<&Flow>) -> RunEventView {
         let event = serde_json::to_value(event.shown()).unwrap_or_default();
         let text = |value: &Value| value.as_str().map(str::to_owned);
+        let time = |name: &str| serde_json::from_value::<Timestamp>(event[name].clone()).ok();
         let number = |name: &str| event[name].as_u64();
         let kind = text(&event["event"]).unwrap_or_default();
         let path = event["step"].as_str().filter(|path| !path.is_empty()).map(StepPath::from);
@@ -83,13 +84,13 @@ impl RunEventView {
         let tried = matches!(kind.as_str(), "step_started" | "step_finished" | "step_failed" | "step_retried");
         RunEventView {
             seq,
-            at: number("at"),
+            at: time("at"),
             attempt: tried.then(|| number("attempt").and_then(|n| u32::try_from(n).ok()).unwrap_or(1)),
-            took: number("began").and_then(|began| number("at")?.checked_sub(began)),
+            took: time("began").and_then(|began| Some(milliseconds(time("at")?.since(began)))),
             status: text(&event["status"]).or_else(|| text(&outcome["status"])),
             kind: error.and_then(|error| text(&error["kind"])),
             message: error.and_then(|error| text(&error["message"])).or_else(about),
-            until: number("until"),
+            until: time("until"),
             items: number("items"),
             warnings: serde_json::from_value(event["warnings"].clone()).unwrap_or_default(),
             step: place.map(|place| place.step),

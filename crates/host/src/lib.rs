@@ -13,7 +13,6 @@ use std::{
     fs,
     path::{Path, PathBuf},
     sync::{Arc, Mutex, MutexGuard, PoisonError},
-    time::{SystemTime, UNIX_EPOCH},
 };
 
 use serde::Serialize;
@@ -31,7 +30,7 @@ pub use runs::ItemPage;
 
 use trunkline_core::{
     ActionSpec, ByteProgress, Connected, Connection, Connections, ConnectorSpec, Context, Diagnostic, Error, ErrorKind,
-    Recorder, Registry, Result, Secret, SecretSource, redact,
+    Recorder, Registry, Result, Secret, SecretSource, Timestamp, redact,
 };
 use trunkline_engine::{Engine, Flow, Run, RunHandle, RunId, RunStatus};
 use trunkline_rest::Discovered;
@@ -233,7 +232,7 @@ impl Runtime {
     pub async fn find_run(&self, start: &str) -> Result<RunId> {
         use trunkline_engine::Journal;
         let runs = self.store.runs().await?;
-        let mut found = runs.into_iter().filter(|run| run.id.0.starts_with(start));
+        let mut found = runs.into_iter().filter(|run| run.id.as_str().starts_with(start));
         match (found.next(), found.next()) {
             (Some(run), None) => Ok(run.id),
             (Some(_), Some(_)) => Err(Error::new(ErrorKind::InvalidInput, format!("several runs begin with {start}"))
@@ -303,16 +302,10 @@ fn secret(source: &SecretSource) -> Result<Secret> {
     }
 }
 
-/// Milliseconds since 1970 (UTC), as all times of Trunkline are told.
-pub fn now() -> u64 {
-    let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
-    u64::try_from(since.as_millis()).unwrap_or(u64::MAX)
-}
-
 /// A run as it is shown: while it is at work, with how far its lists are.
 pub fn run_view(run: &Run) -> Value {
     let mut shown = serde_json::to_value(run).unwrap_or_default();
-    let progress = run.progress(now());
+    let progress = run.progress(Timestamp::now());
     if run.status == RunStatus::Running && !progress.is_empty() {
         shown["progress"] = serde_json::to_value(progress).unwrap_or_default();
     }

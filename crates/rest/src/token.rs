@@ -6,7 +6,7 @@ use std::{
 };
 
 use serde::{Deserialize, Serialize};
-use trunkline_core::{Error, ErrorKind, ReauthCause, Result, Retry, Secret, SignIn, SignInState, redact};
+use trunkline_core::{Error, ErrorKind, ReauthCause, Result, Retry, Secret, SignIn, SignInState, Timestamp, redact};
 
 use crate::refresh_lease::Lease;
 
@@ -117,17 +117,18 @@ impl Record {
             (Some(Failed { cause: Some(cause), error, .. }), _) => {
                 SignInState::ReauthRequired { cause: *cause, reason: redact(error.message()).into_owned() }
             }
-            (_, Some(lease)) => SignInState::Refreshing { until: lease.until },
-            (Some(failed), None) => {
-                SignInState::Backoff { until: failed.until, reason: redact(failed.error.message()).into_owned() }
-            }
+            (_, Some(lease)) => SignInState::Refreshing { until: Timestamp::from_millis(lease.until) },
+            (Some(failed), None) => SignInState::Backoff {
+                until: Timestamp::from_millis(failed.until),
+                reason: redact(failed.error.message()).into_owned(),
+            },
             (None, None) => SignInState::Ok,
         };
         let had = self.obtained_at > 0;
         SignIn {
             state,
-            last_success: had.then_some(self.obtained_at),
-            expires_at: had.then_some(self.expires_at),
+            last_success: had.then_some(Timestamp::from_millis(self.obtained_at)),
+            expires_at: had.then_some(Timestamp::from_millis(self.expires_at)),
             renewable: !person || self.refresh_token.is_some(),
             scopes: self.scope.as_ref().map(|scope| scope.split_whitespace().map(str::to_owned).collect()),
         }

@@ -78,7 +78,7 @@ fn checksum(values: &Context<'_>, first: usize) -> rusqlite::Result<i64> {
 /// The number of the last event of a run, as the row behind it has it.
 pub(crate) fn end(store: &Connection, run: &RunId) -> rusqlite::Result<i64> {
     let mut statement = store.prepare_cached("SELECT sum FROM events WHERE run = ?1 AND seq = ?2")?;
-    let end = statement.query_row(params![run.0, END], |row| row.get(0)).optional()?;
+    let end = statement.query_row(params![run.as_str(), END], |row| row.get(0)).optional()?;
     end.ok_or_else(|| corrupt(Some("the end of the run is missing".to_owned())))
 }
 
@@ -88,7 +88,7 @@ pub(crate) fn set_end(store: &Connection, run: &RunId, last: i64) -> rusqlite::R
         "INSERT INTO events (run, seq, kind, event, sum) VALUES (?1, ?2, 'end', '', ?3)
          ON CONFLICT (run, seq) DO UPDATE SET sum = excluded.sum",
     )?;
-    statement.execute(params![run.0, END, last]).map(drop)
+    statement.execute(params![run.as_str(), END, last]).map(drop)
 }
 
 /// The number of a run's last event; refuses a run whose last events are missing. Nothing if there is no such run.
@@ -97,7 +97,7 @@ pub(crate) fn last_event(store: &Connection, run: &RunId) -> rusqlite::Result<Op
     // An end that is older than the line of the run is on a page that was never written.
     let last = end(store, run)?.max(told);
     let sql = "SELECT coalesce(max(seq), 0) FROM events WHERE run = ?1 AND seq < ?2";
-    let found = store.prepare_cached(sql)?.query_row(params![run.0, END], |row| row.get(0))?;
+    let found = store.prepare_cached(sql)?.query_row(params![run.as_str(), END], |row| row.get(0))?;
     as_many("events", found, last).map(Some)
 }
 
@@ -105,7 +105,7 @@ pub(crate) fn last_event(store: &Connection, run: &RunId) -> rusqlite::Result<Op
 pub(crate) fn complete(store: &Connection, run: &RunId) -> rusqlite::Result<Option<i64>> {
     let Some([_, items, _]) = counts(store, run)? else { return Ok(None) };
     let mut statement = store.prepare_cached("SELECT count(*) FROM good_items WHERE run = ?1")?;
-    as_many("items", statement.query_row([&run.0], |row| row.get(0))?, items)?;
+    as_many("items", statement.query_row([run.as_str()], |row| row.get(0))?, items)?;
     last_event(store, run)
 }
 
@@ -113,14 +113,14 @@ pub(crate) fn complete(store: &Connection, run: &RunId) -> rusqlite::Result<Opti
 pub(crate) fn last_entry(store: &Connection, run: &RunId) -> rusqlite::Result<()> {
     let Some([.., logged]) = counts(store, run)? else { return Ok(()) };
     let mut statement = store.prepare_cached("SELECT coalesce(max(seq), 0) FROM step_log WHERE run = ?1")?;
-    as_many("log entries", statement.query_row([&run.0], |row| row.get(0))?, logged).map(drop)
+    as_many("log entries", statement.query_row([run.as_str()], |row| row.get(0))?, logged).map(drop)
 }
 
 /// Events, items and log entries.
 fn counts(store: &Connection, run: &RunId) -> rusqlite::Result<Option<[i64; 3]>> {
     let sql = "SELECT last, done + skipped + failed + unknown, logged FROM good_runs WHERE id = ?1";
     let mut statement = store.prepare_cached(sql)?;
-    statement.query_row([&run.0], |row| Ok([row.get(0)?, row.get(1)?, row.get(2)?])).optional()
+    statement.query_row([run.as_str()], |row| Ok([row.get(0)?, row.get(1)?, row.get(2)?])).optional()
 }
 
 fn as_many(what: &str, found: i64, written: i64) -> rusqlite::Result<i64> {

@@ -7,18 +7,20 @@ use std::collections::{BTreeMap, BTreeSet};
 use rusqlite::{OptionalExtension, params};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
-use trunkline_core::{Connection, Error, ErrorKind, Result, Schema, Secret, SecretSource, SignIn};
+use trunkline_core::{Connection, Error, ErrorKind, Result, Schema, Secret, SecretSource, SignIn, Timestamp};
 use trunkline_engine::{RunEvent, RunId, RunStatus};
 
 use crate::{
-    Store, now,
+    Store,
+    event_row::time,
+    now,
     seal::{AssociatedData, Sealed},
     vault,
 };
 
 const MASK: &str = "***";
 
-/// A connection in a list of connections. Times are milliseconds since 1970 (UTC).
+/// A connection in a list of connections.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ConnectionSummary {
     /// Its name.
@@ -26,9 +28,9 @@ pub struct ConnectionSummary {
     /// Connector and version, such as `mediavalet-v1.0`.
     pub connector: String,
     /// When it was added.
-    pub created_at: u64,
+    pub created_at: Timestamp,
     /// When its document was last saved.
-    pub updated_at: u64,
+    pub updated_at: Timestamp,
     /// How its sign-in stands; nothing if it has never asked for a token, or needs none.
     pub sign_in: Option<SignIn>,
     /// Runs that are not over and need it.
@@ -152,8 +154,8 @@ impl Store {
                 Ok(ConnectionSummary {
                     name: row.get(0)?,
                     connector: row.get(1)?,
-                    created_at: row.get::<_, i64>(2)?.unsigned_abs(),
-                    updated_at: row.get::<_, i64>(3)?.unsigned_abs(),
+                    created_at: time(row.get(2)?),
+                    updated_at: time(row.get(3)?),
                     sign_in: row
                         .get::<_, bool>(4)?
                         .then(|| row.get::<_, Option<String>>(5))
@@ -225,7 +227,7 @@ fn uses(store: &rusqlite::Connection) -> rusqlite::Result<BTreeMap<String, Vec<C
         let Ok(RunEvent::Started { connections, .. }) = serde_json::from_str(&event) else { continue };
         let names: BTreeSet<_> = connections.into_values().collect();
         for name in names {
-            let one = ConnectionUse { run: RunId(row.get(0)?), flow: row.get(1)?, status };
+            let one = ConnectionUse { run: RunId::from(row.get::<_, String>(0)?), flow: row.get(1)?, status };
             uses.entry(name).or_default().push(one);
         }
     }

@@ -9,7 +9,7 @@ use rusqlite::{Connection, OptionalExtension, params};
 use trunkline_core::Result;
 use trunkline_engine::{RunId, TriggerEvent};
 
-use crate::{Store, now};
+use crate::{Store, event_row::column, now};
 
 const DAY: i64 = 24 * 60 * 60 * 1000;
 /// How long a key is kept that nobody shows any more.
@@ -55,8 +55,8 @@ pub(crate) fn by(store: &Connection, fired: &TriggerEvent) -> rusqlite::Result<O
     let mut statement =
         store.prepare_cached("SELECT coalesce(run, '') FROM good_taken WHERE flow = ?1 AND key = ?2")?;
     for key in &fired.keys {
-        if let Some(run) = statement.query_row([&fired.flow, key], |row| row.get(0)).optional()? {
-            return Ok(Some(RunId(run)));
+        if let Some(run) = statement.query_row([&fired.flow, key], |row| row.get::<_, String>(0)).optional()? {
+            return Ok(Some(RunId::from(run)));
         }
     }
     Ok(None)
@@ -68,13 +68,13 @@ pub(crate) fn take(store: &Connection, fired: &TriggerEvent, run: Option<&RunId>
     let mut insert = store
         .prepare_cached("INSERT INTO taken (flow, key, run, at) VALUES (?1, ?2, ?3, ?4) ON CONFLICT DO NOTHING")?;
     for key in &fired.keys {
-        insert.execute(params![fired.flow, key, run.map(|run| &run.0), now])?;
+        insert.execute(params![fired.flow, key, run.map(|run| run.as_str()), now])?;
     }
     if !fired.keys.is_empty() {
         let mut forget = store.prepare_cached("DELETE FROM taken WHERE flow = ?1 AND at < ?2")?;
         forget.execute(params![fired.flow, now - KEEP])?;
     }
-    if let Some(through) = fired.through.and_then(|through| i64::try_from(through).ok()) {
+    if let Some(through) = fired.through.map(column) {
         let mut update = store.prepare_cached("UPDATE kept_flows SET through = ?2 WHERE name = ?1")?;
         update.execute(params![fired.flow, through])?;
     }

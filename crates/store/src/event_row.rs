@@ -3,7 +3,7 @@
 use rusqlite::Row as SqlRow;
 use serde::{Serialize, de::DeserializeOwned};
 use serde_json::Value;
-use trunkline_core::{Error, ErrorKind, Result};
+use trunkline_core::{Error, ErrorKind, Result, Timestamp};
 use trunkline_engine::{ItemOutcome, RunEvent, RunId, RunStatus, StepPath};
 use zeroize::Zeroizing;
 
@@ -49,8 +49,8 @@ pub(crate) struct Outcome {
 }
 
 impl Outcome {
-    fn of(step: &StepPath, key: &str, outcome: &ItemOutcome, at: u64) -> Result<Outcome> {
-        let (step, key, status, at) = (step.clone(), key.to_owned(), outcome.status(), signed(at));
+    fn of(step: &StepPath, key: &str, outcome: &ItemOutcome, at: Timestamp) -> Result<Outcome> {
+        let (step, key, status, at) = (step.clone(), key.to_owned(), outcome.status(), column(at));
         Ok(Outcome { step, key, status, outcome: text(outcome)?, at, once: None, settles: false })
     }
 }
@@ -82,7 +82,7 @@ impl Row {
                 Change::Item(Outcome { settles: true, ..Outcome::of(step, key, outcome, *at)? })
             }
             RunEvent::Resumed { .. } => Change::Status { status: RunStatus::Running, finished_at: None },
-            RunEvent::Finished { status, at, .. } => Change::Status { status: *status, finished_at: Some(signed(*at)) },
+            RunEvent::Finished { status, at, .. } => Change::Status { status: *status, finished_at: Some(column(*at)) },
             RunEvent::CancelRequested { .. } => Change::Cancel,
             _ => Change::None,
         };
@@ -123,7 +123,7 @@ impl Kept {
         let is_output = matches!(event, RunEvent::StepFinished { .. });
         match (secret_part(&mut event), self.sealed) {
             (Some((row, field, value)), Some(sealed)) => {
-                let place = AssociatedData { table: "events", row: &[&run.0, row], field };
+                let place = AssociatedData { table: "events", row: &[run.as_str(), row], field };
                 let plain = seal.open(&place, &sealed).map_err(|error| error.with("run", run))?;
                 *value = serde_json::from_slice(&plain).map_err(|_| damaged(run))?;
             }
@@ -136,8 +136,19 @@ impl Kept {
     }
 }
 
-pub(crate) fn signed(at: u64) -> i64 {
-    i64::try_from(at).unwrap_or(i64::MAX)
+/// A number as SQLite stores it, which has no unsigned ones.
+pub(crate) fn signed(number: u64) -> i64 {
+    i64::try_from(number).unwrap_or(i64::MAX)
+}
+
+/// A time as it is stored: milliseconds since 1970.
+pub(crate) fn column(time: Timestamp) -> i64 {
+    signed(time.as_millis())
+}
+
+/// The time in a column, see [`column`].
+pub(crate) fn time(column: i64) -> Timestamp {
+    Timestamp::from_millis(column.unsigned_abs())
 }
 
 fn not_json(error: serde_json::Error) -> Error {

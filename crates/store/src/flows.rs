@@ -7,11 +7,12 @@ use std::collections::BTreeMap;
 use rusqlite::{Connection, OptionalExtension, Row, params};
 use serde::Serialize;
 use serde_json::{Map, Value};
-use trunkline_core::{Error, ErrorKind, Result, Secret};
+use trunkline_core::{Error, ErrorKind, Result, Secret, Timestamp};
 
 use crate::{
     Store,
     connections::nearest,
+    event_row::time,
     now,
     seal::{AssociatedData, Sealed},
 };
@@ -19,7 +20,7 @@ use crate::{
 /// The field of a webhook's sealed secret.
 pub(crate) const SECRET: &str = "secret";
 
-/// A flow that is kept under its name; `Journal::flow` has the document of its version. Times are milliseconds since 1970 (UTC).
+/// A flow that is kept under its name; `Journal::flow` has the document of its version.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct SavedFlow {
     /// Its name.
@@ -33,16 +34,16 @@ pub struct SavedFlow {
     /// What every run gets beside what it is started with.
     pub input: Map<String, Value>,
     /// Its trigger has dealt with everything up to this time; nothing while it has yet to begin.
-    pub through: Option<u64>,
+    pub through: Option<Timestamp>,
     /// Hash of the token in its webhook's address.
     #[serde(skip)]
     pub token_hash: Option<Vec<u8>>,
     /// Whether there is a secret that its webhook's sender signs with.
     pub has_secret: bool,
     /// When it was first kept.
-    pub created_at: u64,
+    pub created_at: Timestamp,
     /// When it was last changed.
-    pub updated_at: u64,
+    pub updated_at: Timestamp,
 }
 
 /// A flow that is to be kept.
@@ -203,11 +204,11 @@ fn kept(row: &Row<'_>) -> rusqlite::Result<SavedFlow> {
         active: row.get(2)?,
         connections: json(row, 3)?,
         input: json(row, 4)?,
-        through: row.get::<_, Option<i64>>(5)?.map(i64::unsigned_abs),
+        through: row.get::<_, Option<i64>>(5)?.map(time),
         token_hash: row.get(6)?,
         has_secret: row.get(7)?,
-        created_at: row.get::<_, i64>(8)?.unsigned_abs(),
-        updated_at: row.get::<_, i64>(9)?.unsigned_abs(),
+        created_at: time(row.get(8)?),
+        updated_at: time(row.get(9)?),
     })
 }
 

@@ -6,6 +6,7 @@ use trunkline_engine::{Item, ItemOutcome, PreviousOutcome, RunId, StepPath};
 
 use crate::{
     Store, checksum,
+    event_row::time,
     event_row::{Outcome, parse},
 };
 
@@ -17,7 +18,7 @@ pub(crate) type Counts = [i64; 4];
 pub(crate) fn keep(store: &Connection, run: &RunId, item: &Outcome, counts: &mut Counts) -> rusqlite::Result<()> {
     let Outcome { step, key, status, outcome, at, .. } = item;
     let mut before = store.prepare_cached("SELECT status FROM good_items WHERE run = ?1 AND step = ?2 AND key = ?3")?;
-    let before: Option<String> = before.query_row([&run.0, step.as_str(), key], |row| row.get(0)).optional()?;
+    let before: Option<String> = before.query_row([run.as_str(), step.as_str(), key], |row| row.get(0)).optional()?;
     for (count, name) in counts.iter_mut().zip(STATUSES) {
         *count += i64::from(name == *status) - i64::from(before.as_deref() == Some(name));
     }
@@ -28,7 +29,7 @@ pub(crate) fn keep(store: &Connection, run: &RunId, item: &Outcome, counts: &mut
              SET status = excluded.status, outcome = excluded.outcome, finished_at = excluded.finished_at,
                  sum = excluded.sum",
         )?
-        .execute(params![run.0, step.as_str(), key, status, outcome, at])?;
+        .execute(params![run.as_str(), step.as_str(), key, status, outcome, at])?;
     if item.settles {
         settle(store, run, item)
     } else if let (Some(fingerprint), "done" | "unknown") = (&item.once, *status) {
@@ -40,7 +41,7 @@ pub(crate) fn keep(store: &Connection, run: &RunId, item: &Outcome, counts: &mut
                  SET fingerprint = excluded.fingerprint, unknown = excluded.unknown, run = excluded.run,
                      at = excluded.at",
             )?
-            .execute(params![run.0, step.as_str(), key, fingerprint, *status == "unknown", at])
+            .execute(params![run.as_str(), step.as_str(), key, fingerprint, *status == "unknown", at])
             .map(drop)
     } else {
         Ok(())
@@ -55,7 +56,7 @@ fn settle(store: &Connection, run: &RunId, item: &Outcome) -> rusqlite::Result<(
         "done" => format!("UPDATE done_once SET unknown = 0 WHERE {which}"),
         _ => format!("DELETE FROM done_once WHERE {which}"),
     };
-    store.prepare_cached(&sql)?.execute(params![run.0, item.step.as_str(), item.key]).map(drop)
+    store.prepare_cached(&sql)?.execute(params![run.as_str(), item.step.as_str(), item.key]).map(drop)
 }
 
 impl Store {
@@ -79,12 +80,12 @@ impl Store {
             let (step, key) = after.unzip();
             let most = i64::try_from(most).unwrap_or(i64::MAX);
             let row = |row: &Row<'_>| Ok((row.get(0)?, row.get(1)?, row.get(2)?, row.get(3)?));
-            let found = params![id.0, status, step.as_ref().map(StepPath::as_str), key, most];
+            let found = params![id.as_str(), status, step.as_ref().map(StepPath::as_str), key, most];
             statement.query_map(found, row)?.collect::<rusqlite::Result<Vec<_>>>()
         });
         let item = |(step, key, outcome, at): (String, String, String, i64)| {
             let outcome: ItemOutcome = parse(run, &outcome)?;
-            Ok(Item { step: StepPath::from(&*step), key, outcome, at: at.unsigned_abs() })
+            Ok(Item { step: StepPath::from(&*step), key, outcome, at: time(at) })
         };
         read.await?.into_iter().map(item).collect()
     }
@@ -97,9 +98,13 @@ impl Store {
                  WHERE runs.id = ?1 AND step = ?2 AND key = ?3",
             )?;
             let before = |row: &Row<'_>| {
-                Ok(PreviousOutcome { run: RunId(row.get(0)?), fingerprint: row.get(1)?, unknown: row.get(2)? })
+                Ok(PreviousOutcome {
+                    run: RunId::from(row.get::<_, String>(0)?),
+                    fingerprint: row.get(1)?,
+                    unknown: row.get(2)?,
+                })
             };
-            statement.query_row([&run.0, step.as_str(), key], before).optional()
+            statement.query_row([run.as_str(), step.as_str(), key], before).optional()
         })
     }
 }

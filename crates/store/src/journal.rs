@@ -17,6 +17,7 @@ use trunkline_engine::{
 use crate::{
     Store, checksum, deduplication,
     event_row::{Change, Kept, Row, SecretPart, damaged, parse, signed, text},
+    event_row::{column, time},
     flows::{flow_document, pin},
     item_outcomes::{self, Counts, STATUSES},
     pending_writes::Pending,
@@ -157,7 +158,7 @@ impl Journal for Store {
         let kept = self.readers.look("reading an item", |store| {
             let mut statement =
                 store.prepare_cached("SELECT outcome FROM good_items WHERE run = ?1 AND step = ?2 AND key = ?3")?;
-            statement.query_row([&run.0, step.as_str(), key], |row| row.get::<_, String>(0)).optional()
+            statement.query_row([run.as_str(), step.as_str(), key], |row| row.get::<_, String>(0)).optional()
         });
         kept?.map(|outcome| parse(run, &outcome)).transpose()
     }
@@ -208,7 +209,7 @@ impl Journal for Store {
         self.arrived(run).await?;
         let requested = self.readers.look("reading a run", |store| {
             let mut statement = store.prepare_cached("SELECT cancel_requested FROM good_runs WHERE id = ?1")?;
-            statement.query_row([&run.0], |row| row.get(0)).optional()
+            statement.query_row([run.as_str()], |row| row.get(0)).optional()
         });
         requested?.ok_or_else(|| no_run(run))
     }
@@ -225,7 +226,7 @@ impl Journal for Store {
                     "SELECT seq, event, key_id, sealed FROM good_events
                      WHERE run = ?1 AND seq > ?2 AND seq <= ?3 AND +kind = 'signalled' ORDER BY seq",
                 )?;
-                let found = found.query_map(params![id.0, after, last.unwrap_or_default()], Kept::of)?;
+                let found = found.query_map(params![id.as_str(), after, last.unwrap_or_default()], Kept::of)?;
                 Ok((found.collect::<rusqlite::Result<Vec<_>>>()?, last))
             })
             .await?;
@@ -262,7 +263,7 @@ impl Store {
         let RunEvent::Started { flow: name, connections, at, .. } = &started else {
             return Err(Error::new(ErrorKind::Internal, "a run has to begin with a `started` event"));
         };
-        let (name, connections, at) = (name.clone(), text(connections)?, signed(*at));
+        let (name, connections, at) = (name.clone(), text(connections)?, column(*at));
         let (version, document) = (version.to_owned(), text(flow)?);
         let id = run.clone();
         let row = Row::new(started)?;
@@ -282,7 +283,7 @@ impl Store {
                     "INSERT INTO runs (id, flow, version, status, started_at, connections, last, sum)
                      VALUES (?1, ?2, ?3, ?4, ?5, ?6, 1, checksum(?1, ?2, ?3, ?4, ?5, NULL, 0, 0, 0, 0, 0, ?6, 1, 0))",
                 )?
-                .execute(params![id.0, name, version, RunStatus::Running.as_str(), at, connections])?;
+                .execute(params![id.as_str(), name, version, RunStatus::Running.as_str(), at, connections])?;
             insert_event(store, (&seal, &schema::key_id(store)?), &id, 1, row)?;
             checksum::set_end(store, &id, 1)?;
             deduplication::take(store, &fired, Some(&id))?;
@@ -356,7 +357,7 @@ fn insert(store: &Connection, seal: (&Seal, &str), run: &RunId, rows: Vec<Row>) 
                  finished_at = CASE WHEN ?8 IS NULL THEN finished_at ELSE ?9 END
              WHERE id = ?1",
         )?
-        .execute(params![run.0, done, skipped, failed, unknown, seq, cancelled, status, finished_at.flatten()])
+        .execute(params![run.as_str(), done, skipped, failed, unknown, seq, cancelled, status, finished_at.flatten()])
         .map(drop)
 }
 
@@ -369,7 +370,7 @@ fn insert_event(
     row: Row,
 ) -> rusqlite::Result<Change> {
     let sealed = row.secret.map(|SecretPart { row, field, plain }| {
-        let place = AssociatedData { table: "events", row: &[&run.0, &row], field };
+        let place = AssociatedData { table: "events", row: &[run.as_str(), &row], field };
         seal.seal_with(key_id, &place, plain.as_bytes()).map_err(ours)
     });
     let (key_id, bytes) = sealed.transpose()?.map(|sealed| (sealed.key_id, sealed.bytes)).unzip();
@@ -378,7 +379,7 @@ fn insert_event(
             "INSERT INTO events (run, seq, kind, event, key_id, sealed, sum)
              VALUES (?1, ?2, ?3, ?4, ?5, ?6, checksum(?1, ?2, ?3, ?4))",
         )?
-        .execute(params![run.0, seq, row.kind, row.event, key_id, bytes])?;
+        .execute(params![run.as_str(), seq, row.kind, row.event, key_id, bytes])?;
     Ok(row.change)
 }
 
@@ -386,7 +387,7 @@ fn page(store: &Connection, run: &RunId, after: i64) -> rusqlite::Result<Vec<Kep
     let mut statement = store.prepare_cached(
         "SELECT seq, event, key_id, sealed FROM good_events WHERE run = ?1 AND seq > ?2 ORDER BY seq",
     )?;
-    let mut rows = statement.query(params![run.0, after])?;
+    let mut rows = statement.query(params![run.as_str(), after])?;
     let (mut page, mut bytes) = (Vec::new(), 0);
     while page.len() < PAGE_EVENTS && bytes < PAGE_BYTES {
         let Some(row) = rows.next()? else { break };
@@ -399,7 +400,7 @@ fn page(store: &Connection, run: &RunId, after: i64) -> rusqlite::Result<Vec<Kep
 
 fn status(store: &Connection, run: &RunId) -> rusqlite::Result<Option<RunStatus>> {
     let mut statement = store.prepare_cached("SELECT status FROM good_runs WHERE id = ?1")?;
-    let found: Option<String> = statement.query_row([&run.0], |row| row.get(0)).optional()?;
+    let found: Option<String> = statement.query_row([run.as_str()], |row| row.get(0)).optional()?;
     found.map(status_of).transpose()
 }
 
@@ -417,18 +418,18 @@ fn summary(row: &SqlRow<'_>) -> rusqlite::Result<RunSummary> {
         }
     }
     Ok(RunSummary {
-        id: RunId(row.get(0)?),
+        id: RunId::from(row.get::<_, String>(0)?),
         flow: row.get(1)?,
         version: row.get(2)?,
         status: status_of(row.get(3)?)?,
-        started_at: row.get::<_, i64>(4)?.unsigned_abs(),
-        finished_at: row.get::<_, Option<i64>>(5)?.map(i64::unsigned_abs),
+        started_at: time(row.get(4)?),
+        finished_at: row.get::<_, Option<i64>>(5)?.map(time),
         items,
     })
 }
 
 fn exists(store: &Connection, run: &RunId) -> rusqlite::Result<bool> {
-    store.prepare_cached("SELECT 1 FROM runs WHERE id = ?1")?.exists([&run.0])
+    store.prepare_cached("SELECT 1 FROM runs WHERE id = ?1")?.exists([run.as_str()])
 }
 
 fn no_run(run: &RunId) -> Error {

@@ -49,10 +49,9 @@ use std::{
     io::ErrorKind as Io,
     path::{Path, PathBuf},
     sync::{Arc, atomic::AtomicBool},
-    time::{SystemTime, UNIX_EPOCH},
 };
 
-use trunkline_core::{Error, Result};
+use trunkline_core::{Error, Result, Timestamp};
 
 pub use connections::{ConnectionSummary, ConnectionUse, FlowUse};
 pub use flows::{FlowToSave, SavedFlow};
@@ -157,10 +156,9 @@ fn make(dir: &Path, path: &Path) -> std::io::Result<()> {
     }
 }
 
-/// Milliseconds since 1970.
+/// The current time as it is stored.
 fn now() -> i64 {
-    let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
-    i64::try_from(since.as_millis()).unwrap_or(i64::MAX)
+    event_row::column(Timestamp::now())
 }
 
 #[cfg(test)]
@@ -179,7 +177,7 @@ mod tests {
         let store = Store::open(&home.path().join("data"), KeySource::File(home.path().join("key")))?;
         let known = || store.inner.pending.known();
         for (name, flush) in [("a", Flush::Now), ("b", Flush::Later), ("c", Flush::Now)] {
-            let run = RunId(name.into());
+            let run = RunId::from(name);
             let (flow, version, input) = ("copy".to_owned(), "v1".to_owned(), json!({}));
             let (connections, calls) = (BTreeMap::new(), BTreeMap::new());
             let started = RunEvent::Started { flow, version, input, connections, calls, retry: None, at: 1 };

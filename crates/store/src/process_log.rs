@@ -32,11 +32,11 @@ impl Store {
         let read = self.readers.read("reading the log of a run", move |store| {
             checksum::last_entry(store, &id)?;
             let mut first = store.prepare_cached("SELECT min(seq) FROM step_log WHERE run = ?1")?;
-            let first: Option<i64> = first.query_row([&id.0], |row| row.get(0))?;
+            let first: Option<i64> = first.query_row([id.as_str()], |row| row.get(0))?;
             let mut page = store.prepare_cached(
                 "SELECT seq, key_id, sealed FROM step_log WHERE run = ?1 AND seq > ?2 ORDER BY seq LIMIT ?3",
             )?;
-            let page = page.query_map(params![id.0, after, LOG_PAGE as i64], |row| {
+            let page = page.query_map(params![id.as_str(), after, LOG_PAGE as i64], |row| {
                 Ok((row.get::<_, i64>(0)?, Sealed { key_id: row.get(1)?, bytes: row.get(2)? }))
             })?;
             Ok((first, page.collect::<rusqlite::Result<Vec<_>>>()?))
@@ -48,7 +48,7 @@ impl Store {
                 return Err(damaged(run).with("missing entry", next));
             }
             let number = seq.to_string();
-            let place = AssociatedData { table: "step_log", row: &[&run.0, &number], field: ENTRY };
+            let place = AssociatedData { table: "step_log", row: &[run.as_str(), &number], field: ENTRY };
             let plain = self.inner.seal.open(&place, &sealed).map_err(|error| error.with("run", run))?;
             entries.push((seq.unsigned_abs(), serde_json::from_slice(&plain).map_err(|_| damaged(run))?));
         }
@@ -58,24 +58,24 @@ impl Store {
 
 fn insert(store: &Connection, seal: &Seal, run: &RunId, plain: &[u8]) -> rusqlite::Result<()> {
     let mut last = store.prepare_cached("SELECT seq, total FROM step_log WHERE run = ?1 ORDER BY seq DESC LIMIT 1")?;
-    let last: Option<(i64, i64)> = last.query_row([&run.0], |row| Ok((row.get(0)?, row.get(1)?))).optional()?;
+    let last: Option<(i64, i64)> = last.query_row([run.as_str()], |row| Ok((row.get(0)?, row.get(1)?))).optional()?;
     let (seq, total) = last.unwrap_or_default();
     let seq = seq + 1;
     let number = seq.to_string();
     let sealed =
-        seal.seal(store, &AssociatedData { table: "step_log", row: &[&run.0, &number], field: ENTRY }, plain)?;
+        seal.seal(store, &AssociatedData { table: "step_log", row: &[run.as_str(), &number], field: ENTRY }, plain)?;
     let Sealed { key_id, bytes } = sealed.map_err(ours)?;
     let total = total + i64::try_from(bytes.len()).unwrap_or(i64::MAX);
     store
         .prepare_cached("INSERT INTO step_log (run, seq, total, key_id, sealed) VALUES (?1, ?2, ?3, ?4, ?5)")?
-        .execute(params![run.0, seq, total, key_id, bytes])?;
-    store.prepare_cached("UPDATE runs SET logged = ?2 WHERE id = ?1")?.execute(params![run.0, seq])?;
+        .execute(params![run.as_str(), seq, total, key_id, bytes])?;
+    store.prepare_cached("UPDATE runs SET logged = ?2 WHERE id = ?1")?.execute(params![run.as_str(), seq])?;
     // The oldest that there is still room for: nearly always the first that is looked at.
     let mut oldest = store.prepare_cached(
         "SELECT seq FROM step_log WHERE run = ?1 AND total - length(sealed) >= ?2 ORDER BY seq LIMIT 1",
     )?;
-    let oldest: i64 = oldest.query_row(params![run.0, total - signed(LOG_BYTES)], |row| row.get(0))?;
+    let oldest: i64 = oldest.query_row(params![run.as_str(), total - signed(LOG_BYTES)], |row| row.get(0))?;
     let oldest = oldest.max(seq - signed(LOG_ENTRIES) + 1);
-    store.prepare_cached("DELETE FROM step_log WHERE run = ?1 AND seq < ?2")?.execute(params![run.0, oldest])?;
+    store.prepare_cached("DELETE FROM step_log WHERE run = ?1 AND seq < ?2")?.execute(params![run.as_str(), oldest])?;
     Ok(())
 }

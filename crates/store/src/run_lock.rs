@@ -15,7 +15,7 @@ use crate::{key, sqlite::file_fault};
 /// Refuses an id that could be anything but a file's name.
 pub(crate) fn check(run: &RunId) -> Result<()> {
     let fits = |byte: u8| byte.is_ascii_lowercase() || byte.is_ascii_digit() || byte == b'-';
-    if (1..=64).contains(&run.0.len()) && run.0.bytes().all(fits) {
+    if (1..=64).contains(&run.as_str().len()) && run.as_str().bytes().all(fits) {
         return Ok(());
     }
     Err(Error::new(ErrorKind::InvalidInput, "a run's id is made of at most 64 lower case letters, digits and hyphens")
@@ -59,7 +59,7 @@ fn hold_run(dir: &Path, run: &RunId) -> std::io::Result<Option<Claim>> {
 
     let file = key::private_file().create(true).truncate(false).open(dir.join("claims.lock"))?;
     // One of 2^63: that two runs at work share one, and wait for each other, does not happen.
-    let start = checksum::number(Sha256::new_with_prefix(&run.0)) & i64::MAX;
+    let start = checksum::number(Sha256::new_with_prefix(run.as_str())) & i64::MAX;
     let byte = flock { l_type: F_WRLCK as _, l_whence: SEEK_SET as _, l_start: start as _, l_len: 1, l_pid: 0 };
     match fcntl(&file, FcntlArg::F_OFD_SETLK(&byte)) {
         Ok(_) => Ok(Some(Box::new(file))),

@@ -75,7 +75,7 @@ struct Copies {
 
 impl Copies {
     fn of(data: &Path, run: &str, step: &str) -> Result<Copies> {
-        run_lock::check(&RunId(run.to_owned()))?;
+        run_lock::check(&RunId::from(run))?;
         if !step.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'-') {
             return Err(Error::new(ErrorKind::Internal, format!("no file can be named after the step {step}")));
         }
@@ -181,14 +181,14 @@ fn refused(dir: &Path, file: &FileRef, size: Option<u64>, error: io::Error) -> E
 pub(crate) fn sweep(data: &Path, store: &Connection) -> rusqlite::Result<()> {
     let Ok(runs) = fs::read_dir(data.join("spill")) else { return Ok(()) };
     // All are listed before the first is asked for: a run is in the store before it spills anything.
-    let runs: Vec<_> = runs.flatten().filter_map(|run| run.file_name().into_string().ok()).map(RunId).collect();
+    let runs: Vec<_> = runs.flatten().filter_map(|run| run.file_name().into_string().ok()).map(RunId::from).collect();
     for run in runs {
         let mut needs = store.prepare_cached(
             "SELECT 1 FROM good_runs WHERE id = ?1 AND (status = 'running' OR (status = 'failed' AND finished_at > ?2))",
         )?;
-        if !needs.exists(params![run.0, now() - KEPT])? {
+        if !needs.exists(params![run.as_str(), now() - KEPT])? {
             // What stays is tried again the next time.
-            let _ = fs::remove_dir_all(data.join("spill").join(&run.0));
+            let _ = fs::remove_dir_all(data.join("spill").join(run.as_str()));
         }
     }
     Ok(())

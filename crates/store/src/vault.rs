@@ -3,11 +3,12 @@
 
 use rusqlite::{OptionalExtension, params};
 use serde::{Deserialize, Serialize};
-use trunkline_core::{Result, Secret, SignIn, SignInState, Vault, VaultEntry, async_trait};
+use trunkline_core::{Result, Secret, SignIn, SignInState, Timestamp, Vault, VaultEntry, async_trait};
 
 use crate::{
     Store,
     connections::{exists, unknown},
+    event_row::time,
     now,
     seal::{AssociatedData, Seal, Sealed},
 };
@@ -85,8 +86,8 @@ pub struct SignInEvent {
     pub id: u64,
     /// The connection.
     pub connection: String,
-    /// When, in milliseconds since 1970 (UTC).
-    pub at: u64,
+    /// When.
+    pub at: Timestamp,
     /// How it stood from then on.
     #[serde(flatten)]
     pub state: SignInState,
@@ -128,7 +129,7 @@ impl Store {
                 Ok(SignInEvent {
                     id: row.get::<_, i64>(0)?.unsigned_abs(),
                     connection: row.get(1)?,
-                    at: row.get::<_, i64>(2)?.unsigned_abs(),
+                    at: time(row.get(2)?),
                     state: read(row.get::<_, Option<String>>(3)?.as_deref()).state,
                 })
             };

@@ -266,7 +266,7 @@ impl State {
         if form.iter().any(|(name, value)| name == "grant_type" && value == "authorization_code") {
             return;
         }
-        let now = trunkline::now();
+        let now = trunkline::core::Timestamp::now().as_millis();
         let entry = self.vault.load(CONNECTION).await.unwrap();
         let row: Value = entry.map_or(Value::Null, |entry| serde_json::from_str(entry.content.expose()).unwrap());
         let alone = row["lease"]["until"].as_u64().is_none_or(|until| until <= now);

@@ -1,7 +1,7 @@
 //! An event of each kind, and outcomes.
 
 use serde_json::{Value, json};
-use trunkline_core::{Error, ErrorKind, Retry};
+use trunkline_core::{Error, ErrorKind, Retry, Timestamp};
 
 use super::*;
 
@@ -12,8 +12,8 @@ pub(super) fn one_of_each() -> Vec<RunEvent> {
         "numbers": [0.1, 1e-7, 31.245270191439438, u64::MAX, i64::MIN, 9_007_199_254_740_993_u64], "": [[], {}]
     });
     vec![
-        RunEvent::Resumed { at: u64::MAX },
-        RunEvent::StepStarted { step: step.clone(), attempt: 1, at: 1 },
+        RunEvent::Resumed { at: Timestamp::from_millis(u64::MAX) },
+        RunEvent::StepStarted { step: step.clone(), attempt: 1, at: Timestamp::from_millis(1) },
         RunEvent::Checkpoint { step: step.clone(), value: value.clone() },
         RunEvent::Checkpoint { step: step.clone(), value: Value::Null },
         RunEvent::StepFinished {
@@ -21,32 +21,56 @@ pub(super) fn one_of_each() -> Vec<RunEvent> {
             output: value.clone(),
             warnings: Vec::new(),
             attempt: 2,
-            began: Some(1),
-            at: 2,
+            began: Some(Timestamp::from_millis(1)),
+            at: Timestamp::from_millis(2),
         },
-        RunEvent::StepFailed { step: step.clone(), error: error(), attempt: 1, began: Some(2), at: 3 },
-        RunEvent::StepRetried { step: step.clone(), error: error(), attempt: 3, until: 5, at: 4 },
-        RunEvent::Listed { step: step.clone(), items: 7, last: true, at: 4 },
-        RunEvent::DeadlineSet { step: step.clone(), until: u64::MAX },
-        RunEvent::WaitBegan { step: step.clone(), wait: Waiting { signal: Some("a/b \u{0}".into()), until: 7 } },
-        RunEvent::WaitBegan { step: step.clone(), wait: Waiting { signal: None, until: 7 } },
-        RunEvent::Signalled { name: "Ä/~".into(), payload: value.clone(), at: 6 },
-        RunEvent::Rerun { by: id("a2"), at: 7 },
-        RunEvent::StepResolved { step: step.clone(), verdict: Verdict::Done, output: value.clone(), at: 8 },
+        RunEvent::StepFailed {
+            step: step.clone(),
+            error: error(),
+            attempt: 1,
+            began: Some(Timestamp::from_millis(2)),
+            at: Timestamp::from_millis(3),
+        },
+        RunEvent::StepRetried {
+            step: step.clone(),
+            error: error(),
+            attempt: 3,
+            until: Timestamp::from_millis(5),
+            at: Timestamp::from_millis(4),
+        },
+        RunEvent::Listed { step: step.clone(), items: 7, last: true, at: Timestamp::from_millis(4) },
+        RunEvent::DeadlineSet { step: step.clone(), until: Timestamp::from_millis(u64::MAX) },
+        RunEvent::WaitBegan {
+            step: step.clone(),
+            wait: Waiting { signal: Some("a/b \u{0}".into()), until: Timestamp::from_millis(7) },
+        },
+        RunEvent::WaitBegan { step: step.clone(), wait: Waiting { signal: None, until: Timestamp::from_millis(7) } },
+        RunEvent::Signalled { name: "Ä/~".into(), payload: value.clone(), at: Timestamp::from_millis(6) },
+        RunEvent::Rerun { by: id("a2"), at: Timestamp::from_millis(7) },
+        RunEvent::StepResolved {
+            step: step.clone(),
+            verdict: Verdict::Done,
+            output: value.clone(),
+            at: Timestamp::from_millis(8),
+        },
         settled(&"files".into(), "a/b~c", ItemOutcome::Done),
         done_once(&step, "4711", "v\u{0}1"),
         RunEvent::BatchFinished { step: "files".into(), batch: "batch-1".into() },
         RunEvent::PageFinished { step: "files".into(), next: Some(json!({ "offset": 100 })), ahead: Some(3) },
-        RunEvent::ListChanged { step: "files".into(), reason: "it had 7 items, and then 8".into(), at: 8 },
+        RunEvent::ListChanged {
+            step: "files".into(),
+            reason: "it had 7 items, and then 8".into(),
+            at: Timestamp::from_millis(8),
+        },
         RunEvent::PageFinished { step: "files".into(), next: None, ahead: None },
         item(&step, "a/b~c", ItemOutcome::Done),
         item(&step, "", skipped("not allowed")),
         item(&step, "4711", failed()),
         item(&step, "Ä\u{0}", ItemOutcome::Unknown { error: error() }),
-        RunEvent::CancelRequested { at: 4 },
-        RunEvent::Finished { status: RunStatus::Failed, error: Some(error()), at: 5 },
-        RunEvent::Resumed { at: 6 },
-        RunEvent::Finished { status: RunStatus::Partial, error: None, at: 7 },
+        RunEvent::CancelRequested { at: Timestamp::from_millis(4) },
+        RunEvent::Finished { status: RunStatus::Failed, error: Some(error()), at: Timestamp::from_millis(5) },
+        RunEvent::Resumed { at: Timestamp::from_millis(6) },
+        RunEvent::Finished { status: RunStatus::Partial, error: None, at: Timestamp::from_millis(7) },
     ]
 }
 
@@ -68,15 +92,21 @@ pub(super) fn skipped(reason: &str) -> ItemOutcome {
 }
 
 pub(super) fn item(step: &StepPath, key: &str, outcome: ItemOutcome) -> RunEvent {
-    RunEvent::ItemFinished { step: step.clone(), key: key.to_owned(), outcome, once: None, at: 9 }
+    RunEvent::ItemFinished {
+        step: step.clone(),
+        key: key.to_owned(),
+        outcome,
+        once: None,
+        at: Timestamp::from_millis(9),
+    }
 }
 
 pub(super) fn done_once(step: &StepPath, key: &str, once: &str) -> RunEvent {
     let (step, key, once) = (step.clone(), key.to_owned(), Some(once.to_owned()));
-    RunEvent::ItemFinished { step, key, outcome: ItemOutcome::Done, once, at: 9 }
+    RunEvent::ItemFinished { step, key, outcome: ItemOutcome::Done, once, at: Timestamp::from_millis(9) }
 }
 
 pub(super) fn settled(step: &StepPath, key: &str, outcome: ItemOutcome) -> RunEvent {
     let (step, key, before) = (step.clone(), key.to_owned(), ItemOutcome::Unknown { error: error() });
-    RunEvent::ItemResolved { step, key, verdict: Verdict::Retry, before, outcome, at: 10 }
+    RunEvent::ItemResolved { step, key, verdict: Verdict::Retry, before, outcome, at: Timestamp::from_millis(10) }
 }

@@ -11,7 +11,7 @@ use crate::support::{
 };
 use serde_json::{Value, json};
 use tokio::time::{Instant, sleep};
-use trunkline_core::ErrorKind;
+use trunkline_core::{ErrorKind, Timestamp};
 use trunkline_engine::{Flow, Journal, MemoryJournal, RunEvent, RunId, RunStatus, StepPath};
 
 /// Longer than it takes another process to hear of a wish.
@@ -168,7 +168,11 @@ async fn cancelled(seed: u64) -> RunStatus {
             let before = begun(&world);
             if matches!(by, By::Successor) && !for_good(ended) {
                 journal
-                    .append(&id, vec![RunEvent::CancelRequested { at: 1 }], trunkline_engine::Flush::Now)
+                    .append(
+                        &id,
+                        vec![RunEvent::CancelRequested { at: Timestamp::from_millis(1) }],
+                        trunkline_engine::Flush::Now,
+                    )
                     .await
                     .unwrap();
                 other.resume(&id, wanted.clone()).await.unwrap().wait().await.unwrap();

@@ -13,6 +13,7 @@ use std::{
 use crate::support::{call, flow, lab::recorded_once, slots, world};
 use serde_json::{Value, json};
 use tokio::time::Instant;
+use trunkline_core::Timestamp;
 use trunkline_engine::{Engine, Flow, Journal, MemoryJournal, Run, RunEvent, RunStatus};
 
 const HOUR: i64 = 3_600_000;
@@ -38,7 +39,7 @@ impl Room {
         let (began, moved) = (self.began, self.moved.clone());
         let now = move || {
             let real = 1_700_000_000_000 + i64::try_from(began.elapsed().as_millis()).unwrap();
-            u64::try_from(real + moved.load(Ordering::SeqCst)).unwrap()
+            Timestamp::from_millis(u64::try_from(real + moved.load(Ordering::SeqCst)).unwrap())
         };
         Engine::new(self.journal.clone()).with_clock(now)
     }

@@ -132,7 +132,7 @@ async fn how_far_a_list_is_and_how_long_it_may_take_is_known_while_it_is_at_work
     let far = async || {
         let run = engine.run(&id).await.unwrap();
         // The clock of these tests stands still: so late it is by what has ended.
-        let now = run.started_at + 1000;
+        let now = run.started_at + Duration::from_secs(1);
         run.progress(now).remove(&"all".into())
     };
     while seen.last().is_none_or(|(_, _, ended)| *ended < 8) {

@@ -7,7 +7,7 @@ use serde_json::{Value, json};
 use tokio::{net::TcpListener, sync::mpsc};
 use trunkline::{
     Runtime,
-    core::{Authorization, CheckReport, Connected, Error, ErrorKind, ReauthCause, Result, SignInState},
+    core::{Authorization, CheckReport, Connected, Error, ErrorKind, ReauthCause, Result, SignInState, Timestamp},
     rest::Url,
     serve::CALLBACK,
     store::FlowUse,
@@ -51,7 +51,7 @@ pub(crate) async fn connection(runtime: &Runtime, command: ConnectionCommand, ou
         }
         ConnectionCommand::List => {
             let all = runtime.store().connections().await?;
-            let now = trunkline::now();
+            let now = Timestamp::now();
             output.show(&all, || {
                 let rows = all.iter().map(|one| {
                     let sign_in = one.sign_in.as_ref().map_or_else(|| "not yet".to_owned(), |one| stands(&one.at(now)));

@@ -13,7 +13,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::json;
 use trunkline::{
     Runtime,
-    core::{Diagnostic, Error, ErrorKind, Result},
+    core::{Diagnostic, Error, ErrorKind, Result, Timestamp},
     engine::{Flow, Ledger, Run, RunId},
 };
 use trunkline_sandbox::{Faults, Options, Report, Sandbox};
@@ -38,7 +38,7 @@ struct Kept {
     address: SocketAddr,
     files: u64,
     faults: f64,
-    started_at: u64,
+    started_at: Timestamp,
 }
 
 impl Kept {
@@ -58,10 +58,6 @@ impl Kept {
             ..Options::default()
         }
     }
-}
-
-fn now() -> u64 {
-    u64::try_from(jiff::Timestamp::now().as_millisecond()).unwrap_or_default()
 }
 
 fn unwritable(folder: &Path, error: std::io::Error) -> Error {
@@ -98,7 +94,7 @@ pub(crate) async fn demo(runtime: &Runtime, data: &Path, arguments: args::Demo, 
         address: SocketAddr::from(([127, 0, 0, 1], 0)),
         files: arguments.files,
         faults: arguments.faults,
-        started_at: now(),
+        started_at: Timestamp::now(),
     };
     let sandbox = sandbox::start(kept.options(data)).await?;
     kept.address = sandbox.address();

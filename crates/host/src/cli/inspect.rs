@@ -6,7 +6,7 @@ use std::process::ExitCode;
 use serde_json::json;
 use trunkline::{
     Runtime, clean,
-    core::{Result, redact},
+    core::{Result, Timestamp, redact},
     engine::{DurationStats, ListProgress, LogEntry, RunEventView, RunId, StepTime, Timeline},
 };
 
@@ -30,7 +30,7 @@ pub(crate) async fn tail(runtime: &Runtime, id: &RunId, after: u64, output: &Out
 }
 
 /// An event for a person. Events without a time of their own have that of the one before.
-fn line(happened: &RunEventView, at: Option<u64>) -> String {
+fn line(happened: &RunEventView, at: Option<Timestamp>) -> String {
     let mut line = at.map_or_else(|| " ".repeat(20), |at| time(at) + "Z");
     line += &happened.step.as_ref().map(|step| format!("  {step}")).unwrap_or_default();
     line += &happened.item.as_ref().map(|item| format!(" [{item}]")).unwrap_or_default();
@@ -108,8 +108,11 @@ pub(crate) async fn timeline(runtime: &Runtime, id: &RunId, output: &Output) -> 
 }
 
 fn told(timeline: &Timeline) -> String {
-    let when = |at: Option<u64>| at.map_or_else(|| "-".to_owned(), time);
-    let all = timeline.began.zip(timeline.ended).map(|(began, ended)| span(ended.saturating_sub(began)));
+    let when = |at: Option<Timestamp>| at.map_or_else(|| "-".to_owned(), time);
+    let all = timeline
+        .began
+        .zip(timeline.ended)
+        .map(|(began, ended)| span(ended.as_millis().saturating_sub(began.as_millis())));
     let mut text = format!("run {}: {}", timeline.run, timeline.status.as_str());
     if let Some(all) = all {
         text += &format!(", in {all}");
@@ -117,7 +120,7 @@ fn told(timeline: &Timeline) -> String {
     let row = |step: &StepTime| {
         let took = match step.began.zip(step.ended) {
             _ if step.done + step.failed > 1 || step.tries > 1 => spread(&step.took),
-            Some((began, ended)) => span(ended.saturating_sub(began)),
+            Some((began, ended)) => span(ended.as_millis().saturating_sub(began.as_millis())),
             None => String::new(),
         };
         let counts = [step.tries, step.done, step.failed].map(|count| count.to_string());

@@ -6,7 +6,7 @@ use std::io::{IsTerminal, Write};
 use comfy_table::{ContentArrangement, Table, presets::NOTHING};
 use serde::Serialize;
 use serde_json::json;
-use trunkline::core::{Diagnostic, Error, Severity};
+use trunkline::core::{Diagnostic, Error, Severity, Timestamp};
 
 use super::redacting_stderr;
 
@@ -136,8 +136,7 @@ pub(crate) fn table(heading: &[&str], rows: impl IntoIterator<Item = Vec<String>
     table.trim_fmt()
 }
 
-/// Milliseconds since 1970 as date and time (UTC).
-pub(crate) fn time(milliseconds: u64) -> String {
-    let time = i64::try_from(milliseconds).ok().and_then(|time| jiff::Timestamp::from_millisecond(time).ok());
-    time.map_or_else(|| "-".to_owned(), |time| time.strftime("%Y-%m-%d %H:%M:%S").to_string())
+/// A time as date and time of day (UTC).
+pub(crate) fn time(time: Timestamp) -> String {
+    jiff::Timestamp::from(time).strftime("%Y-%m-%d %H:%M:%S").to_string()
 }

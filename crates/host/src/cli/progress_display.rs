@@ -9,7 +9,7 @@ use std::{
 use indicatif::{ProgressBar, ProgressStyle};
 use tokio::sync::broadcast::{Receiver, error::RecvError};
 use trunkline::{
-    core::Result,
+    core::{Result, Timestamp},
     engine::{ListProgress, Rate, Run, RunHandle, RunNotification, StepPath, Waiting},
 };
 
@@ -39,7 +39,7 @@ struct Seen {
 
 impl Seen {
     /// Takes a notice into account, so many milliseconds after the start.
-    fn take(&mut self, notice: &RunNotification, at: u64) {
+    fn take(&mut self, notice: &RunNotification, at: Timestamp) {
         match notice {
             RunNotification::Listed { step, items, last } if self.is_outermost(step) => {
                 *self.lists.entry(step.clone()).or_default() |= *last;
@@ -73,7 +73,7 @@ impl Seen {
         self.done + self.skipped + self.failed
     }
 
-    fn line(&self, at: u64) -> String {
+    fn line(&self, at: Timestamp) -> String {
         let complete = self.lists.values().all(|complete| *complete);
         let far = ListProgress::new(self.listed, complete, self.ended(), self.items_rate.per_second(at));
         let rate = self.bytes_rate.per_second(at).unwrap_or_default() / 1e6;
@@ -114,10 +114,10 @@ pub(crate) async fn watch(running: RunHandle, output: &Output) -> Result<Run> {
         if output.is_watched() {
             bar.set_length(seen.listed);
             bar.set_position(seen.ended());
-            bar.set_message(seen.line(milliseconds(since)));
+            bar.set_message(seen.line(elapsed(since)));
         } else if last_line.elapsed() >= LINE_EVERY {
             last_line = Instant::now();
-            output.say(&seen.line(milliseconds(since)));
+            output.say(&seen.line(elapsed(since)));
         }
     }
     bar.finish_and_clear();
@@ -131,13 +131,13 @@ async fn count(mut notifications: Receiver<RunNotification>, seen: Arc<Mutex<See
             Ok(RunNotification::Finished { .. }) | Err(RecvError::Closed) => return,
             // Notices were missed: the counts on the way are a little low, the ledger at the end is not.
             Err(RecvError::Lagged(_)) => {}
-            Ok(notice) => seen.lock().unwrap_or_else(PoisonError::into_inner).take(&notice, milliseconds(since)),
+            Ok(notice) => seen.lock().unwrap_or_else(PoisonError::into_inner).take(&notice, elapsed(since)),
         }
     }
 }
 
-fn milliseconds(since: Instant) -> u64 {
-    u64::try_from(since.elapsed().as_millis()).unwrap_or(u64::MAX)
+fn elapsed(since: Instant) -> Timestamp {
+    Timestamp::EPOCH + since.elapsed()
 }
 
 #[cfg(test)]
@@ -154,22 +154,27 @@ mod tests {
 
     #[test]
     fn time_left_is_told_as_far_as_the_list_is_known() {
+        let at = Timestamp::from_millis;
         let mut seen = Seen::default();
-        assert!(seen.line(0).ends_with("of 0 | 0.0 MB, 0.0 MB/s | 0 ms left"), "{}", seen.line(0));
-        seen.take(&listed("files", 100, false), 0);
-        assert!(seen.line(1000).ends_with("0 failed of 100+ | 0.0 MB, 0.0 MB/s | time left unknown"));
-        seen.take(&RunNotification::Progress { step: "files/k/copy".into(), bytes: 20_000_000 }, 5_000);
+        assert!(seen.line(at(0)).ends_with("of 0 | 0.0 MB, 0.0 MB/s | 0 ms left"), "{}", seen.line(at(0)));
+        seen.take(&listed("files", 100, false), at(0));
+        assert!(seen.line(at(1000)).ends_with("0 failed of 100+ | 0.0 MB, 0.0 MB/s | time left unknown"));
+        seen.take(&RunNotification::Progress { step: "files/k/copy".into(), bytes: 20_000_000 }, at(5_000));
         for status in ["done", "skipped", "failed", "unknown"] {
-            seen.take(&finished("files", status), 10_000);
+            seen.take(&finished("files", status), at(10_000));
         }
         // Parts of items.
-        seen.take(&listed("files/k/parts", 7, true), 10_000);
-        seen.take(&finished("files/k/parts", "done"), 10_000);
-        let line = seen.line(10_000);
+        seen.take(&listed("files/k/parts", 7, true), at(10_000));
+        seen.take(&finished("files/k/parts", "done"), at(10_000));
+        let line = seen.line(at(10_000));
         assert_eq!(line, "1 done, 1 skipped, 2 failed of 100+ | 20.0 MB, 4.0 MB/s | at least 4 min 0 s left");
-        seen.take(&listed("files", 20, true), 10_000);
-        assert!(seen.line(10_000).ends_with(" of 120 | 20.0 MB, 4.0 MB/s | 4 min 50 s left"), "{}", seen.line(10_000));
+        seen.take(&listed("files", 20, true), at(10_000));
+        assert!(
+            seen.line(at(10_000)).ends_with(" of 120 | 20.0 MB, 4.0 MB/s | 4 min 50 s left"),
+            "{}",
+            seen.line(at(10_000))
+        );
         // Half a minute later nothing has moved.
-        assert!(seen.line(40_000).ends_with("| 20.0 MB, 0.6 MB/s | 19 min 20 s left"), "{}", seen.line(40_000));
+        assert!(seen.line(at(40_000)).ends_with("| 20.0 MB, 0.6 MB/s | 19 min 20 s left"), "{}", seen.line(at(40_000)));
     }
 }

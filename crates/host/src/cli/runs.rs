@@ -5,9 +5,9 @@ use std::{collections::BTreeMap, path::Path, process::ExitCode};
 use serde_json::{Value, json};
 use trunkline::{
     Runtime,
-    core::{ErrorKind, Result},
+    core::{ErrorKind, Result, Timestamp},
     engine::{Flow, Journal, Ledger, Resolution, Run, RunHandle, RunId, RunStatus, StepPath, Verdict, Waiting},
-    now, run_view,
+    run_view,
     store::SavedFlow,
 };
 
@@ -105,7 +105,7 @@ pub(crate) fn summary(run: &Run) -> String {
         text += &format!("\noutput: {result}");
     }
     if run.status == RunStatus::Running {
-        for (step, progress) in run.progress(now()) {
+        for (step, progress) in run.progress(Timestamp::now()) {
             text += &format!("\n{step}: {}", inspect::far(&progress));
         }
     }

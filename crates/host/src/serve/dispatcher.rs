@@ -43,7 +43,7 @@ struct State {
     /// When each flow had its last turn, counted in turns.
     turns: HashMap<String, u64>,
     /// Nothing is taken up before.
-    is_idle: Option<Instant>,
+    paused_until: Option<Instant>,
     /// Who wants to hear of the end of a run.
     heard_by: HashMap<RunId, Vec<oneshot::Sender<Arc<Run>>>>,
 }
@@ -222,8 +222,8 @@ impl Dispatcher {
         loop {
             let next = {
                 let mut state = self.lock();
-                let is_idle = state.is_idle.is_some_and(|until| until > Instant::now());
-                if self.closing.is_cancelled() || is_idle || !self.health.is_good() || state.is_full(self.at_once) {
+                let paused = state.paused_until.is_some_and(|until| until > Instant::now());
+                if self.closing.is_cancelled() || paused || !self.health.is_good() || state.is_full(self.at_once) {
                     return;
                 }
                 let free = |one: &Waiting| state.of_flow(&one.flow) < one.limit;
@@ -262,7 +262,7 @@ impl Dispatcher {
                     tracing::warn!(%run, "is left until the machine can go on: {error}");
                     this.health.met(error);
                     let mut state = this.lock();
-                    state.is_idle = Some(Instant::now() + REST);
+                    state.paused_until = Some(Instant::now() + REST);
                     // In one go: a run that neither works nor waits could be overtaken by the next of its flow.
                     if let Some(Working { flow, limit, .. }) = state.working.remove(&run) {
                         state.waiting.push_front(Waiting { run: run.clone(), flow, limit });

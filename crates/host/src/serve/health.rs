@@ -11,11 +11,10 @@ use std::{
 use axum::{http::StatusCode, response::Response};
 use serde_json::json;
 use tokio::sync::Notify;
-use trunkline_core::{CancellationToken, Error, ErrorKind, Result, Retry};
+use trunkline_core::{CancellationToken, Error, ErrorKind, Result, Retry, Timestamp};
 use trunkline_store::{Fault, Store};
 
 use super::response::answer;
-use crate::now;
 
 /// How often the store is tried.
 const EVERY: Duration = Duration::from_secs(5);
@@ -32,7 +31,7 @@ pub(crate) struct Health {
 #[derive(Clone)]
 struct Failing {
     error: Error,
-    since: u64,
+    since: Timestamp,
 }
 
 impl Health {
@@ -75,7 +74,7 @@ impl Health {
                 if self.store.failed().is_some() {
                     self.lost.cancel();
                 }
-                let since = failing.as_ref().map_or_else(now, |failing| failing.since);
+                let since = failing.as_ref().map_or_else(Timestamp::now, |failing| failing.since);
                 let same = failing.as_ref().is_some_and(|before| because(&before.error) == because(&error));
                 if !same {
                     tracing::error!("the store fails, so no run is started or taken up: {error:?}");

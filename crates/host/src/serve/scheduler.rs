@@ -11,7 +11,7 @@ use std::{
 
 use serde_json::{Value, json};
 use tokio::time::Instant;
-use trunkline_core::{CancellationToken, Connected, Error, ErrorKind, Result};
+use trunkline_core::{CancellationToken, Connected, Error, ErrorKind, Result, Timestamp};
 use trunkline_engine::{Flow, InitialItems, Poll, Schedule, Trigger, TriggerEvent};
 use trunkline_store::SavedFlow;
 
@@ -46,7 +46,7 @@ struct State {
     /// Flows that are being looked at.
     busy: HashSet<String>,
     /// Flows whose trigger failed, or has looked, and is left alone until then, unless it becomes another version.
-    is_idle: HashMap<String, (String, Instant)>,
+    paused: HashMap<String, (String, Instant)>,
 }
 
 impl Clock {
@@ -95,9 +95,9 @@ impl Clock {
             }
             {
                 let mut state = self.lock();
-                let is_idle =
-                    state.is_idle.get(&name).is_some_and(|(of, until)| *of == kept.version && *until > Instant::now());
-                if is_idle || !state.busy.insert(name.clone()) {
+                let paused =
+                    state.paused.get(&name).is_some_and(|(of, until)| *of == kept.version && *until > Instant::now());
+                if paused || !state.busy.insert(name.clone()) {
                     continue;
                 }
             }
@@ -115,8 +115,8 @@ impl Clock {
                 let mut state = this.lock();
                 state.busy.remove(&name);
                 match rest.and_then(|rest| Instant::now().checked_add(rest)) {
-                    Some(until) => state.is_idle.insert(name, (kept.version, until)),
-                    None => state.is_idle.remove(&name),
+                    Some(until) => state.paused.insert(name, (kept.version, until)),
+                    None => state.paused.remove(&name),
                 };
             });
         }
@@ -135,8 +135,8 @@ impl Clock {
                     return Ok(None);
                 }
                 // A look in the future was taken under another clock and says nothing.
-                let since = kept.through.and_then(|last| now().checked_sub(last));
-                let since = since.map_or(Duration::MAX, Duration::from_millis);
+                let now = Timestamp::now();
+                let since = kept.through.filter(|last| *last <= now).map_or(Duration::MAX, |last| now.since(last));
                 match poll.every().checked_sub(since).filter(|rest| !rest.is_zero()) {
                     Some(rest) => Ok(Some(rest)),
                     None => self.poll(kept, poll).await.map(|()| Some(poll.every())),
@@ -147,8 +147,8 @@ impl Clock {
     }
 
     async fn schedule(&self, kept: &SavedFlow, schedule: &Schedule) -> Result<()> {
-        let (store, now) = (self.runtime.store(), now());
-        let fired = |at: Option<u64>, through: u64| TriggerEvent {
+        let (store, now) = (self.runtime.store(), Timestamp::now());
+        let fired = |at: Option<Timestamp>, through: Timestamp| TriggerEvent {
             flow: kept.name.clone(),
             keys: at.map(|at| at.to_string()).into_iter().collect(),
             through: Some(through),
@@ -162,7 +162,7 @@ impl Clock {
         for at in schedule.due(through, now) {
             let input = schedule.input(at);
             match self.dispatcher.start(kept.clone(), flow, input, Cause::Trigger(&fired(Some(at), at))).await? {
-                Started::Run(run) => tracing::info!(flow = kept.name, %run, at, "started by its schedule"),
+                Started::Run(run) => tracing::info!(flow = kept.name, %run, %at, "started by its schedule"),
                 // By another process, or not at all.
                 Started::Duplicate(_) | Started::Skipped => store.remember_trigger(fired(Some(at), at)).await?,
             }
@@ -175,7 +175,7 @@ impl Clock {
     /// Where the newest come first, the oldest of the new ones are handed over first: so whatever interrupts it, all that is
     /// behind something known is known, and reading may end there the next time.
     async fn poll(&self, kept: &SavedFlow, poll: &Poll) -> Result<()> {
-        let looked = now();
+        let looked = Timestamp::now();
         let connected = self.connected(kept, poll).await?;
         let baseline = kept.through.is_none() && poll.existing() == InitialItems::Skip;
         let (mut from, mut before, mut newest, mut seen) = (None, Vec::new(), VecDeque::new(), HashSet::new());
@@ -238,10 +238,6 @@ impl Clock {
         })?;
         self.runtime.connect(name).await
     }
-}
-
-fn now() -> u64 {
-    u64::try_from(jiff::Timestamp::now().as_millisecond()).unwrap_or_default()
 }
 
 #[cfg(test)]

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 
 use crate::support::{Home, connection, settings};
 use serde_json::json;
-use trunkline_core::{Connection, ErrorKind, Secret, SignIn, Vault};
+use trunkline_core::{Connection, ErrorKind, Secret, SignIn, Timestamp, Vault};
 use trunkline_engine::{Flush, Journal, RunEvent, RunId, RunStatus};
 use trunkline_store::ConnectionUse;
 
@@ -166,10 +166,18 @@ async fn what_a_run_needs_is_not_removed() {
     let connections =
         BTreeMap::from([("source".to_owned(), "dam".to_owned()), ("target".to_owned(), "dam".to_owned())]);
     let (flow, version, calls) = ("copy".into(), "v1".into(), BTreeMap::new());
-    let started = RunEvent::Started { flow, version, input: json!({}), connections, calls, retry: None, at: 1 };
-    let run = RunId("a1".into());
+    let started = RunEvent::Started {
+        flow,
+        version,
+        input: json!({}),
+        connections,
+        calls,
+        retry: None,
+        at: Timestamp::from_millis(1),
+    };
+    let run = RunId::from("a1");
     store.accept(&run, "v1", &json!({ "name": "copy" }), started, Flush::Now).await.unwrap();
-    let finished = |status| vec![RunEvent::Finished { status, error: None, at: 2 }];
+    let finished = |status| vec![RunEvent::Finished { status, error: None, at: Timestamp::from_millis(2) }];
 
     // While it runs, and after it failed: it can be resumed.
     for status in [RunStatus::Running, RunStatus::Failed] {

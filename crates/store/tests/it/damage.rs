@@ -5,7 +5,7 @@ use std::{collections::BTreeMap, fs};
 
 use crate::support::{Home, accepted, connection, item, logged, settings, started};
 use serde_json::json;
-use trunkline_core::{Error, ErrorKind, Result, Secret, SignIn, Vault};
+use trunkline_core::{Error, ErrorKind, Result, Secret, SignIn, Timestamp, Vault};
 use trunkline_engine::{Flush, ItemOutcome, Journal, RunEvent, RunId, RunStatus, StepPath, TriggerEvent};
 use trunkline_store::{FlowToSave, Store};
 
@@ -33,7 +33,10 @@ async fn filled(home: &Home) {
     }
     store.set_webhook_secret("copy", &Secret::from("signing")).await.unwrap();
     let keys = (0..40).map(|key| format!("k{key}")).collect();
-    store.remember_trigger(TriggerEvent { flow: "copy".into(), keys, through: Some(9) }).await.unwrap();
+    store
+        .remember_trigger(TriggerEvent { flow: "copy".into(), keys, through: Some(Timestamp::from_millis(9)) })
+        .await
+        .unwrap();
     for name in RUNS {
         let run = accepted(&store, name).await;
         for key in 0..60 {
@@ -54,10 +57,10 @@ async fn filled(home: &Home) {
             store.append(&run, events, Flush::Later).await.unwrap();
         }
         store.log(&run, logged(json!({ "a": 1 }))).await.unwrap();
-        let end = RunEvent::Finished { status: RunStatus::Partial, error: None, at: 9 };
+        let end = RunEvent::Finished { status: RunStatus::Partial, error: None, at: Timestamp::from_millis(9) };
         store.append(&run, vec![end], Flush::Now).await.unwrap();
     }
-    store.accept(&RunId("d4".into()), "v1", &json!({ "name": "copy" }), started(5), Flush::Now).await.unwrap();
+    store.accept(&RunId::from("d4"), "v1", &json!({ "name": "copy" }), started(5), Flush::Now).await.unwrap();
 }
 
 type Read = Result<String>;
@@ -84,7 +87,7 @@ async fn everything(store: &Store) -> Vec<(String, Read)> {
         all.push((format!("version of {name}"), told(store.flow(&format!("{name} v1")).await)));
     }
     for name in RUNS.into_iter().chain(["d4"]) {
-        let (run, mut events) = (RunId(name.into()), Vec::new());
+        let (run, mut events) = (RunId::from(name), Vec::new());
         let replayed = store.replay(&run, &mut |event| events.push(json!(event))).await;
         all.push((format!("events of {name}"), told(replayed.map(|()| events))));
         all.push((format!("items of {name}"), told(store.items(&run, None, None, 100).await)));
@@ -140,7 +143,7 @@ async fn damaged(flips: usize) -> Seen {
     assert!(good.iter().all(|(_, read)| read.is_ok()), "{good:?}");
     let file = fs::read(home.database()).unwrap();
     let mut seen = Seen::default();
-    let mut at: u64 = 0x9e37_79b9_7f4a_7c15;
+    let mut at: Timestamp = 0x9e37_79b9_7f4a_7c15;
     for round in 0..flips {
         at = at.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
         let byte = match round % 4 {

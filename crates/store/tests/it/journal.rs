@@ -5,7 +5,7 @@ use std::cell::Cell;
 
 use crate::support::{Home, accepted, events, item, keys, started};
 use serde_json::json;
-use trunkline_core::ErrorKind;
+use trunkline_core::{ErrorKind, Timestamp};
 use trunkline_engine::{Flush, Journal, RunEvent, RunId, StepPath, journal_suite};
 use trunkline_store::Store;
 
@@ -95,11 +95,12 @@ async fn a_failed_append_poisons_the_journal() {
 
     // The cause is gone, but what the disk holds is not for this process to guess.
     for flush in [Flush::Now, Flush::Later] {
-        let later = store.append(&run, vec![RunEvent::Resumed { at: 1 }], flush).await.unwrap_err();
+        let later =
+            store.append(&run, vec![RunEvent::Resumed { at: Timestamp::from_millis(1) }], flush).await.unwrap_err();
         assert_eq!((later.kind(), later.message()), (ErrorKind::Store, error.message()));
     }
     let refused =
-        store.accept(&RunId("a2".into()), "v1", &serde_json::json!({ "name": "copy" }), started(2), Flush::Now).await;
+        store.accept(&RunId::from("a2"), "v1", &serde_json::json!({ "name": "copy" }), started(2), Flush::Now).await;
     assert_eq!(refused.unwrap_err().kind(), ErrorKind::Store);
     assert_eq!(store.item(&run, &StepPath::from("files"), "lost").await.unwrap_err().kind(), ErrorKind::Store);
     assert_eq!(store.replay(&run, &mut |_| ()).await.unwrap_err().kind(), ErrorKind::Store);
@@ -119,13 +120,14 @@ async fn a_later_append_that_fails_poisons_the_journal() {
     let run = accepted(&store, "a1").await;
     home.sqlite().execute_batch("ALTER TABLE items RENAME TO away").unwrap();
     store.append(&run, vec![item("lost")], Flush::Later).await.unwrap();
-    let error = store.append(&run, vec![RunEvent::Resumed { at: 1 }], Flush::Now).await.unwrap_err();
+    let error =
+        store.append(&run, vec![RunEvent::Resumed { at: Timestamp::from_millis(1) }], Flush::Now).await.unwrap_err();
     assert_eq!(error.kind(), ErrorKind::Store);
     assert_eq!(store.item(&run, &StepPath::from("files"), "lost").await.unwrap_err().kind(), ErrorKind::Store);
 }
 
 async fn accept_later(store: &Store, name: &str, flow: serde_json::Value) -> RunId {
-    let run = RunId(name.into());
+    let run = RunId::from(name);
     store.accept(&run, "v1", &flow, started(1), Flush::Later).await.unwrap();
     run
 }
@@ -135,7 +137,7 @@ async fn an_event_that_has_to_be_on_disk_takes_its_run_there() {
     let home = Home::new();
     let store = home.open().unwrap();
     let run = accept_later(&store, "a1", json!({ "name": "copy" })).await;
-    let begun = RunEvent::StepStarted { step: "one".into(), attempt: 1, at: 1 };
+    let begun = RunEvent::StepStarted { step: "one".into(), attempt: 1, at: Timestamp::from_millis(1) };
     store.append(&run, vec![begun], Flush::Now).await.unwrap();
     let kept: i64 = home.sqlite().query_row("SELECT count(*) FROM good_events", [], |row| row.get(0)).unwrap();
     assert_eq!(kept, 2);
@@ -175,7 +177,7 @@ async fn missing_events_at_the_end_of_a_run_that_is_not_over_are_noticed() {
         let home = Home::new();
         let store = home.open().unwrap();
         let run = accepted(&store, "a1").await;
-        let begun = |step: &str| RunEvent::StepStarted { step: step.into(), attempt: 1, at: 1 };
+        let begun = |step: &str| RunEvent::StepStarted { step: step.into(), attempt: 1, at: Timestamp::from_millis(1) };
         store.append(&run, vec![begun("one"), begun("two")], Flush::Now).await.unwrap();
         home.sqlite().execute(&format!("DELETE FROM events WHERE {lost}"), []).unwrap();
         assert_eq!(store.replay(&run, &mut |_| ()).await.unwrap_err().kind(), ErrorKind::Store, "{lost}");
@@ -197,7 +199,7 @@ async fn an_id_is_data_and_never_a_path() {
     let home = Home::new();
     let store = home.open().unwrap();
     for name in ["", ".", "..", "../a", "a/b", "A", "a.b", "a b", "a\0", "ä", &"a".repeat(65)] {
-        let run = RunId(name.to_owned());
+        let run = RunId::from(name);
         let accepted = store.accept(&run, "v1", &serde_json::json!({}), started(1), Flush::Now).await;
         assert_eq!(accepted.unwrap_err().kind(), ErrorKind::InvalidInput, "{name:?}");
         assert_eq!(store.claim(&run).await.err().unwrap().kind(), ErrorKind::InvalidInput, "{name:?}");
@@ -230,7 +232,7 @@ async fn many_claim_and_one_has_it() {
     }
     assert!(CLAIMS.load(Ordering::SeqCst) > 0);
     drop(accepted(&store, "a2").await);
-    drop(store.claim(&RunId("a2".into())).await.unwrap());
+    drop(store.claim(&RunId::from("a2")).await.unwrap());
     let left = std::fs::read_dir(home.data().join("runs")).unwrap().map(|entry| entry.unwrap().file_name());
     let of_all: &[&str] = if cfg!(target_os = "linux") { &["claims.lock"] } else { &[] };
     assert_eq!(left.collect::<Vec<_>>(), of_all, "runs leave no files of their own behind");

@@ -109,7 +109,7 @@ async fn what_is_logged_is_sealed_and_bound_to_its_place() {
 async fn a_run_that_is_not_there_has_no_log_and_the_journal_goes_on() {
     let home = Home::new();
     let store = home.open().unwrap();
-    let unknown = RunId("a2".into());
+    let unknown = RunId::from("a2");
     assert_eq!(store.log(&unknown, logged(json!(1))).await.unwrap_err().kind(), ErrorKind::NotFound);
     let run = accepted(&store, "a1").await;
     flushed(&store, &run).await;

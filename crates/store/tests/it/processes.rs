@@ -13,7 +13,7 @@ use std::{
 };
 
 use crate::support::{Home, accepted, connection, events, item, keys, settings, started};
-use trunkline_core::{ErrorKind, Secret, SignIn, Vault};
+use trunkline_core::{ErrorKind, Secret, SignIn, Timestamp, Vault};
 use trunkline_engine::{Flush, Journal, RunEvent, RunId};
 use trunkline_store::{KeySource, Store};
 
@@ -60,7 +60,7 @@ async fn child_that_appends() {
         let store = store.clone();
         tokio::spawn(async move {
             let process = std::process::id();
-            let run = RunId(format!("run-{process}-{task}"));
+            let run = RunId::from(format!("run-{process}-{task}"));
             let flow = serde_json::json!({ "name": "copy" });
             store.accept(&run, "v1", &flow, crate::support::started(1), Flush::Now).await.unwrap();
             println!("\naccepted {run}");
@@ -110,13 +110,13 @@ async fn nothing_acknowledged_is_lost_by_a_kill() {
         if seed.is_multiple_of(2) {
             let store = home.open().unwrap();
             for (run, count) in &acknowledged {
-                check(&store, &RunId(run.clone()), *count).await;
+                check(&store, &RunId::from(run.clone()), *count).await;
             }
         }
     }
     let store = home.open().unwrap();
     for (run, count) in &acknowledged {
-        check(&store, &RunId(run.clone()), *count).await;
+        check(&store, &RunId::from(run.clone()), *count).await;
     }
     let total: u64 = acknowledged.values().sum();
     assert!(total > 1_000, "only {total} acknowledged events: this test tests nothing");
@@ -140,7 +140,7 @@ async fn check(store: &Store, run: &RunId, acknowledged: u64) {
 #[tokio::test]
 async fn child_that_takes_part() {
     let Some(store) = store_of_child() else { return };
-    let run = RunId("shared".into());
+    let run = RunId::from("shared");
     let mut wins = 0;
     while wins < 50 {
         let entry = store.load("dam").await.unwrap().unwrap();
@@ -151,7 +151,7 @@ async fn child_that_takes_part() {
         }
     }
     assert_eq!(store.claim(&run).await.err().unwrap().kind(), ErrorKind::Conflict);
-    store.append(&run, vec![RunEvent::CancelRequested { at: 1 }], Flush::Now).await.unwrap();
+    store.append(&run, vec![RunEvent::CancelRequested { at: Timestamp::from_millis(1) }], Flush::Now).await.unwrap();
     println!("\ndone {}", store.runs().await.unwrap().len());
 }
 
@@ -206,7 +206,7 @@ async fn two_processes_share_a_store() {
 #[tokio::test]
 async fn child_that_claims() {
     let Some(store) = store_of_child() else { return };
-    let _claim = store.claim(&RunId("a1".into())).await.unwrap();
+    let _claim = store.claim(&RunId::from("a1")).await.unwrap();
     println!("\nclaimed");
     thread::sleep(Duration::from_secs(60));
 }
@@ -257,7 +257,7 @@ async fn a_store_is_made_once() {
 #[tokio::test]
 async fn child_that_fills_the_disk() {
     let Some(store) = store_of_child() else { return };
-    let run = RunId("a1".into());
+    let run = RunId::from("a1");
     let error = loop {
         let number = events(&store, &run).await.len();
         let output = serde_json::json!("x".repeat(10_000));
@@ -277,11 +277,12 @@ async fn child_that_fills_the_disk() {
     println!("\nfailed {}", error.kind().as_str());
     println!("\nadvice {}", error.advice().unwrap());
     for flush in [Flush::Now, Flush::Later] {
-        let later = store.append(&run, vec![RunEvent::Resumed { at: 1 }], flush).await.unwrap_err();
+        let later =
+            store.append(&run, vec![RunEvent::Resumed { at: Timestamp::from_millis(1) }], flush).await.unwrap_err();
         println!("\nlater {}", later.message() == error.message());
     }
     // Both are torn, but only one of them is there for who is told of it.
-    let (never, flow) = (RunId("a3".into()), serde_json::json!({ "name": "copy", "notes": "x".repeat(1 << 20) }));
+    let (never, flow) = (RunId::from("a3"), serde_json::json!({ "name": "copy", "notes": "x".repeat(1 << 20) }));
     store.accept(&never, "v2", &flow, started(1), Flush::Later).await.unwrap();
     println!("\nkept {} {}", store.kept(&run).await.is_ok(), store.kept(&never).await.is_ok());
     // There is room again. What was queued and lost would leave a gap: who has it in mind still records nothing more.
@@ -334,6 +335,6 @@ async fn a_full_disk_stops_who_works_on_a_run_and_loses_nothing() {
     // With room again, the next process finds what was acknowledged and goes on.
     let store = home.open().unwrap();
     assert_eq!(events(&store, &run).await.len(), 1 + written + 1);
-    store.append(&run, vec![RunEvent::Resumed { at: 1 }], Flush::Now).await.unwrap();
+    store.append(&run, vec![RunEvent::Resumed { at: Timestamp::from_millis(1) }], Flush::Now).await.unwrap();
     assert_eq!(integrity(&home), "ok");
 }

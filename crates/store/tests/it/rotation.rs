@@ -13,7 +13,7 @@ use std::{
 use crate::support::{Home, accepted, connection, events, logged, settings};
 use base64::{Engine, prelude::BASE64_STANDARD};
 use serde_json::json;
-use trunkline_core::{ErrorKind, Secret, SignIn, Vault};
+use trunkline_core::{ErrorKind, Secret, SignIn, Timestamp, Vault};
 use trunkline_engine::{Flush, Journal, RunEvent, RunId};
 use trunkline_store::{KeySource, RotationReport, Store};
 
@@ -29,14 +29,14 @@ async fn filled(home: &Home, values: u64) -> (Store, u64) {
     let run = accepted(&store, "a1").await;
     let event = |number: u64| match number % 3 {
         0 => RunEvent::Checkpoint { step: format!("files/{number}/asset").as_str().into(), value: json!(number) },
-        1 => RunEvent::Signalled { name: "Ä/~".into(), payload: json!(number), at: 1 },
+        1 => RunEvent::Signalled { name: "Ä/~".into(), payload: json!(number), at: Timestamp::from_millis(1) },
         _ => RunEvent::StepFinished {
             step: "files/one".into(),
             output: json!(number),
             warnings: Vec::new(),
             attempt: 1,
             began: None,
-            at: 1,
+            at: Timestamp::from_millis(1),
         },
     };
     store.append(&run, (0..values).map(event).collect(), Flush::Now).await.unwrap();
@@ -54,7 +54,7 @@ async fn readable(store: &Store, values: u64) {
         assert_eq!((&found.settings["clientSecret"], &found.settings["flow"]["password"]), (&json!("s"), &json!("p")));
         store.load(name).await.unwrap().unwrap();
     }
-    let kept = events(store, &RunId("a1".into())).await;
+    let kept = events(store, &RunId::from("a1")).await;
     let numbers = kept.iter().filter_map(|event| match event {
         RunEvent::Checkpoint { value, .. }
         | RunEvent::Signalled { payload: value, .. }
@@ -62,7 +62,7 @@ async fn readable(store: &Store, values: u64) {
         _ => None,
     });
     assert!(numbers.eq(0..values));
-    let log = store.logged(&RunId("a1".into()), 0).await.unwrap();
+    let log = store.logged(&RunId::from("a1"), 0).await.unwrap();
     assert!(log.entries.iter().map(|(_, entry)| entry.input.as_u64()).eq((0..3).map(Some)));
 }
 
@@ -248,7 +248,7 @@ async fn ten_thousand_values_survive_fifty_kills() {
 #[tokio::test]
 async fn child_that_refreshes() {
     let Some(store) = store_of_child() else { return };
-    let run = RunId("a1".into());
+    let run = RunId::from("a1");
     for number in 0..40_u64 {
         let entry = store.load("dam").await.unwrap().unwrap();
         assert_eq!(entry.content.expose(), number.to_string());

@@ -5,7 +5,7 @@ use std::{fs, path::Path};
 
 use crate::support::{Home, events};
 use serde_json::json;
-use trunkline_core::{ErrorKind, Vault};
+use trunkline_core::{ErrorKind, Timestamp, Vault};
 use trunkline_engine::{Flush, ItemOutcome, Journal, PreviousOutcome, RunEvent, RunId, TriggerEvent};
 use trunkline_store::{KeySource, Store};
 
@@ -28,14 +28,14 @@ async fn a_store_of_version_1_is_read_and_goes_on() {
     assert_eq!(store.connection("old").await.unwrap().settings["apiToken"], "sample-api-token");
     assert_eq!(store.load("dam").await.unwrap().unwrap().content.expose(), "sample-tokens");
 
-    let run = RunId("5a3b1e000001".into());
+    let run = RunId::from("5a3b1e000001");
     let finished = |output: serde_json::Value| RunEvent::StepFinished {
         step: "files/1/asset".into(),
         output,
         warnings: Vec::new(),
         attempt: 1,
         began: None,
-        at: 2,
+        at: Timestamp::from_millis(2),
     };
     store.append(&run, vec![finished(json!({ "id": 8 }))], Flush::Now).await.unwrap();
     let found = events(&store, &run).await;
@@ -64,10 +64,10 @@ async fn a_store_of_version_4_is_read_and_goes_on() {
     assert_eq!((kept.token_hash.as_deref(), kept.has_secret), (Some(&[7; 32][..]), true));
     assert_eq!(store.webhook_secret("copy").await.unwrap().unwrap().expose(), "sample-signing-secret");
     let fired = TriggerEvent { flow: "copy".into(), keys: vec!["delivery-1".into()], through: None };
-    let (next, started) = (RunId("5a3b1e000004".into()), crate::support::started(2));
+    let (next, started) = (RunId::from("5a3b1e000004"), crate::support::started(2));
     let document = store.flow("v1").await.unwrap();
     let earlier = store.accept_triggered(&next, "v1", &document, started, &fired).await.unwrap();
-    assert_eq!(earlier, Some(RunId("5a3b1e000003".into())));
+    assert_eq!(earlier, Some(RunId::from("5a3b1e000003")));
 }
 
 /// A run of version 4 did not say beside its events which connections it has; what is remembered across runs needs them.
@@ -75,14 +75,14 @@ async fn a_store_of_version_4_is_read_and_goes_on() {
 async fn a_run_of_version_4_goes_on_with_what_is_remembered_across_runs() {
     let home = Home::new();
     let store = sample(&home, "4");
-    let run = RunId("5a3b1e000003".into());
+    let run = RunId::from("5a3b1e000003");
     let (step, key, once) = ("files".into(), "a".to_owned(), Some("v1".to_owned()));
-    let done = RunEvent::ItemFinished { step, key, outcome: ItemOutcome::Done, once, at: 9 };
+    let done = RunEvent::ItemFinished { step, key, outcome: ItemOutcome::Done, once, at: Timestamp::from_millis(9) };
     store.append(&run, vec![done], Flush::Now).await.unwrap();
     let before = Some(PreviousOutcome { run: run.clone(), fingerprint: "v1".into(), unknown: false });
     assert_eq!(store.before(&run, &"files".into(), "a").await.unwrap(), before);
     let started = events(&store, &run).await.swap_remove(0);
-    let next = RunId("5a3b1e000004".into());
+    let next = RunId::from("5a3b1e000004");
     store.accept(&next, "v1", &store.flow("v1").await.unwrap(), started, Flush::Now).await.unwrap();
     assert_eq!(store.before(&next, &"files".into(), "a").await.unwrap(), before, "the same connections");
 }
@@ -92,7 +92,7 @@ async fn a_run_of_version_4_goes_on_with_what_is_remembered_across_runs() {
 async fn a_store_of_version_5_is_read_and_goes_on() {
     let home = Home::new();
     let store = sample(&home, "5");
-    let run = RunId("5a3b1e000005".into());
+    let run = RunId::from("5a3b1e000005");
     let next = crate::support::accepted(&store, "5a3b1e000006").await;
     for (key, unknown) in [("a", false), ("b", false), ("c", true)] {
         let before = PreviousOutcome { run: run.clone(), fingerprint: format!("{key} v1"), unknown };
@@ -112,7 +112,7 @@ async fn a_store_of_version_5_is_read_and_goes_on() {
 async fn a_store_of_version_6_is_read_and_goes_on() {
     let home = Home::new();
     let store = sample(&home, "6");
-    let run = RunId("5a3b1e000005".into());
+    let run = RunId::from("5a3b1e000005");
     let mut entry = crate::support::logged(json!({ "title": "sample-title" }));
     let log = store.logged(&run, 0).await.unwrap();
     assert_eq!((log.dropped, &log.entries[..]), (0, &[(1, entry.clone())][..]));
@@ -121,7 +121,18 @@ async fn a_store_of_version_6_is_read_and_goes_on() {
     store.append(&run, Vec::new(), Flush::Now).await.unwrap();
     assert_eq!(store.logged(&run, 1).await.unwrap().entries, [(2, entry)]);
     let (_, found) = store.events(&run, 0).await.unwrap();
-    assert!(matches!(&found[1].1, RunEvent::StepFailed { attempt: 2, began: Some(3), at: 4, .. }), "{found:?}");
+    assert!(
+        matches!(
+            &found[1].1,
+            RunEvent::StepFailed {
+                attempt: 2,
+                began: Some(Timestamp::from_millis(3)),
+                at: Timestamp::from_millis(4),
+                ..
+            }
+        ),
+        "{found:?}"
+    );
 }
 
 /// Version 7: the line of a run had the number of its last event.
@@ -129,9 +140,9 @@ async fn a_store_of_version_6_is_read_and_goes_on() {
 async fn a_store_of_version_7_is_read_and_goes_on() {
     let home = Home::new();
     let store = sample(&home, "7");
-    let run = RunId("5a3b1e000005".into());
+    let run = RunId::from("5a3b1e000005");
     assert_eq!(events(&store, &run).await.len(), 2);
-    let begun = RunEvent::StepStarted { step: "look".into(), attempt: 3, at: 5 };
+    let begun = RunEvent::StepStarted { step: "look".into(), attempt: 3, at: Timestamp::from_millis(5) };
     store.append(&run, vec![begun], Flush::Now).await.unwrap();
     assert_eq!(events(&store, &run).await.len(), 3);
     home.sqlite().execute("DELETE FROM events WHERE kind = 'step_started'", []).unwrap();

@@ -145,7 +145,7 @@ async fn a_sealed_value_opens_in_its_place_only() {
     copy("vault connection = 'other'", "vault connection = 'dam'");
     assert_eq!(store.load("dam").await.unwrap_err().kind(), ErrorKind::Store);
     copy(&checkpoint("a2", 2), &checkpoint("a1", 2));
-    assert_eq!(store.replay(&RunId("a1".into()), &mut |_| ()).await.unwrap_err().kind(), ErrorKind::Store);
+    assert_eq!(store.replay(&RunId::from("a1"), &mut |_| ()).await.unwrap_err().kind(), ErrorKind::Store);
     // What was not touched still opens.
     assert_eq!(store.connection("other").await.unwrap().settings["clientSecret"], "s");
     assert_eq!(events(&store, &run).await.len(), 2);

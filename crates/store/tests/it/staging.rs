@@ -6,7 +6,7 @@ use std::{fs, path::Path};
 use crate::support::{Home, accepted};
 use bytes::Bytes;
 use futures::{StreamExt, TryStreamExt, stream};
-use trunkline_core::{Error, ErrorKind, FileRef, FileStream, Position, Result, Staging};
+use trunkline_core::{Error, ErrorKind, FileRef, FileStream, Position, Result, Staging, Timestamp};
 use trunkline_engine::{Flush, Journal, RunEvent, RunStatus};
 
 fn file() -> FileRef {
@@ -111,7 +111,7 @@ async fn copies_are_kept_for_runs_that_can_be_resumed_with_what_was_sent() {
         let run = accepted(&store, name).await;
         store.staging(name, "a", &file(), pieces(&[Ok("one")])).await.unwrap();
         if let Some((status, at)) = ended {
-            let finished = RunEvent::Finished { status, error: None, at };
+            let finished = RunEvent::Finished { status, error: None, at: Timestamp::from_millis(at) };
             store.append(&run, vec![finished], Flush::Now).await.unwrap();
         }
     }

@@ -18,7 +18,7 @@ fn texts(keys: &[&str]) -> Vec<String> {
 }
 
 async fn accept(store: &Store, run: &str, fired: &TriggerEvent) -> Result<Option<RunId>> {
-    store.accept_triggered(&RunId(run.into()), "v1", &json!({ "name": "copy" }), started(1), fired).await
+    store.accept_triggered(&RunId::from(run), "v1", &json!({ "name": "copy" }), started(1), fired).await
 }
 
 async fn kept(store: &Store) {
@@ -52,7 +52,7 @@ async fn what_is_taken_is_on_disk_with_its_run_and_how_far_the_trigger_is() {
     drop(store);
     let store = home.open().unwrap();
     assert_eq!((through(&store).await, new(&store, &["x", "y", "z"]).await), (Some(7), BTreeSet::from(["z".into()])));
-    assert_eq!(accept(&store, "a2", &fired(&["z", "y"], Some(9))).await.unwrap(), Some(RunId("a1".into())));
+    assert_eq!(accept(&store, "a2", &fired(&["z", "y"], Some(9))).await.unwrap(), Some(RunId::from("a1")));
     assert_eq!(
         (through(&store).await, new(&store, &["z"]).await.len()),
         (Some(7), 1),

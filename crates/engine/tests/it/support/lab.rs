@@ -11,7 +11,7 @@ use std::{
 
 use serde_json::{Value, json};
 use tokio::time::Instant;
-use trunkline_core::{Connected, Result};
+use trunkline_core::{Connected, Result, Timestamp};
 use trunkline_engine::{Engine, Flow, Journal, MemoryJournal, Run, RunEvent, RunId, RunLimits, StepPath};
 use uuid::Uuid;
 
@@ -104,7 +104,7 @@ impl Lab {
     /// An engine whose clock goes with the test's time.
     pub fn engine(&self, journal: Arc<dyn Journal>) -> Engine {
         let clock = self.clock;
-        let now = move || 1_700_000_000_000 + u64::try_from(clock.elapsed().as_millis()).unwrap();
+        let now = move || Timestamp::from_millis(1_700_000_000_000) + clock.elapsed();
         Engine::new(journal).with_clock(now).with_limits(self.limits.clone())
     }
 

@@ -10,7 +10,7 @@ use rusqlite::{
 use serde_json::json;
 use sha2::{Digest, Sha256};
 use tempfile::TempDir;
-use trunkline_core::{Connection, Result, Schema};
+use trunkline_core::{Connection, Result, Schema, Timestamp};
 use trunkline_engine::{Flush, ItemOutcome, Journal, LogEntry, RunEvent, RunId, StepPath};
 use trunkline_store::{KeySource, Store};
 
@@ -108,7 +108,7 @@ pub fn started(at: u64) -> RunEvent {
 }
 
 pub async fn accepted(store: &Store, name: &str) -> RunId {
-    let run = RunId(name.to_owned());
+    let run = RunId::from(name);
     store.accept(&run, "v1", &json!({ "name": "copy" }), started(1), Flush::Now).await.unwrap();
     run
 }
@@ -119,7 +119,7 @@ pub fn item(key: &str) -> RunEvent {
         key: key.to_owned(),
         outcome: ItemOutcome::Done,
         once: None,
-        at: 2,
+        at: Timestamp::from_millis(2),
     }
 }
 
@@ -130,7 +130,7 @@ pub fn logged(input: serde_json::Value) -> LogEntry {
         step: "files/*/asset".into(),
         item: Some("1".into()),
         attempt: 2,
-        at: 7,
+        at: Timestamp::from_millis(7),
         took: 8,
         action: "asset.upload".into(),
         connection: "dam".into(),
