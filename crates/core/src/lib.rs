@@ -92,6 +92,3 @@ pub use sign_in::{ReauthCause, SignIn, SignInState};
 pub use spill::{SPILLED, Spill};
 pub use tokio_util::sync::CancellationToken;
 pub use vault::{MemoryVault, Vault, VaultEntry, VaultSlot};
-
-#[doc = include_str!("../DESIGN.md")]
-pub mod design {}
