@@ -1,4 +1,4 @@
-# Recipes for https://just.systems. Each is one line, and CONTRIBUTING.md lists them for those who do not use just.
+# Recipes for https://just.systems. Each recipe is one line; CONTRIBUTING.md has the same commands for use without just.
 
 # List the recipes.
 default:
