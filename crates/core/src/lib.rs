@@ -94,6 +94,3 @@ pub use staging::{STAGED, Staging};
 pub use timestamp::Timestamp;
 pub use tokio_util::sync::CancellationToken;
 pub use vault::{MemoryVault, Vault, VaultEntry, VaultSlot};
-
-#[doc = include_str!("../DESIGN.md")]
-pub mod design {}

@@ -25,7 +25,7 @@ async fn a_connection_comes_back_as_it_was() {
     assert_eq!(store.masked_connection("dam").await.unwrap().to_string(), masked.to_string());
     let listed = store.connections().await.unwrap();
     assert_eq!((listed.len(), &*listed[0].name, &*listed[0].connector), (1, "dam", "dam-v1.0"));
-    assert!(listed[0].sign_in.is_none() && listed[0].created_at > 1_700_000_000_000);
+    assert!(listed[0].sign_in.is_none() && listed[0].created_at > Timestamp::from_millis(1_700_000_000_000));
 }
 
 #[tokio::test]

@@ -143,7 +143,7 @@ async fn damaged(flips: usize) -> Seen {
     assert!(good.iter().all(|(_, read)| read.is_ok()), "{good:?}");
     let file = fs::read(home.database()).unwrap();
     let mut seen = Seen::default();
-    let mut at: Timestamp = 0x9e37_79b9_7f4a_7c15;
+    let mut at: u64 = 0x9e37_79b9_7f4a_7c15;
     for round in 0..flips {
         at = at.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
         let byte = match round % 4 {

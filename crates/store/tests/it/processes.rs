@@ -267,7 +267,7 @@ async fn child_that_fills_the_disk() {
             warnings: Vec::new(),
             attempt: 1,
             began: None,
-            at: number as u64,
+            at: Timestamp::from_millis(number as u64),
         };
         match store.append(&run, vec![event], Flush::Now).await {
             Ok(()) => println!("\nwritten {number}"),

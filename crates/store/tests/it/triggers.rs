@@ -5,12 +5,12 @@ use std::{collections::BTreeSet, sync::Arc};
 
 use crate::support::{Home, started};
 use serde_json::json;
-use trunkline_core::Result;
+use trunkline_core::{Result, Timestamp};
 use trunkline_engine::{Journal, RunId, TriggerEvent};
 use trunkline_store::{FlowToSave, Store};
 
 fn fired(keys: &[&str], through: Option<u64>) -> TriggerEvent {
-    TriggerEvent { flow: "copy".into(), keys: texts(keys), through }
+    TriggerEvent { flow: "copy".into(), keys: texts(keys), through: through.map(Timestamp::from_millis) }
 }
 
 fn texts(keys: &[&str]) -> Vec<String> {
@@ -38,7 +38,7 @@ async fn new(store: &Store, keys: &[&str]) -> BTreeSet<String> {
 }
 
 async fn through(store: &Store) -> Option<u64> {
-    store.saved_flow("copy").await.unwrap().through
+    store.saved_flow("copy").await.unwrap().through.map(Timestamp::as_millis)
 }
 
 #[tokio::test]

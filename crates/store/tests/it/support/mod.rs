@@ -103,7 +103,7 @@ pub fn started(at: u64) -> RunEvent {
         connections,
         calls,
         retry: None,
-        at,
+        at: Timestamp::from_millis(at),
     }
 }
 

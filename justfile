@@ -1,0 +1,49 @@
+# Recipes for https://just.systems. Each recipe is one line; CONTRIBUTING.md has the same commands for use without just.
+
+# List the recipes.
+default:
+    @just --list
+
+# Copy a library between simulators of both vendors, without any account.
+demo *ARGS:
+    cargo run --release -- demo {{ARGS}}
+
+# Run all tests.
+test *ARGS:
+    cargo test --workspace {{ARGS}}
+
+# Check with clippy; a warning is an error.
+lint:
+    cargo clippy --workspace --all-targets -- -D warnings
+
+# Format the sources.
+fmt:
+    cargo fmt --all
+
+# Build the API documentation; a warning is an error.
+doc:
+    RUSTDOCFLAGS="-D warnings" cargo doc --workspace --no-deps
+
+# Run everything that CI runs.
+ci:
+    .ci/run
+
+# Run the benchmarks.
+bench *ARGS:
+    cargo bench -p trunkline-tests {{ARGS}}
+
+# Write the JSON Schemas in schemas/ again, after a change of the types.
+schemas:
+    UPDATE=1 cargo test -p trunkline-tests --test schemas
+
+# Write the tables of actions in connectors/*/README.md again, after a change of rows or actions.
+readmes:
+    UPDATE=1 cargo test -p trunkline-tests --test readmes
+
+# Install the programs that some tests talk to (Node.js 20 or newer).
+peers:
+    npm ci --prefix tests/peers
+
+# Check bans, licences and sources of dependencies (needs cargo-deny).
+deny:
+    cargo deny check bans licenses sources
