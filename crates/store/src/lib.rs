@@ -180,10 +180,19 @@ mod tests {
             let run = RunId::from(name);
             let (flow, version, input) = ("copy".to_owned(), "v1".to_owned(), json!({}));
             let (connections, calls) = (BTreeMap::new(), BTreeMap::new());
-            let started = RunEvent::Started { flow, version, input, connections, calls, retry: None, at: 1 };
+            let started = RunEvent::Started {
+                flow,
+                version,
+                input,
+                connections,
+                calls,
+                retry: None,
+                at: Timestamp::from_millis(1),
+            };
             store.accept(&run, "v1", &json!({ "name": "copy" }), started, flush).await?;
             assert_eq!(known(), 1);
-            let finished = RunEvent::Finished { status: RunStatus::Succeeded, error: None, at: 2 };
+            let finished =
+                RunEvent::Finished { status: RunStatus::Succeeded, error: None, at: Timestamp::from_millis(2) };
             store.append(&run, vec![finished], Flush::Now).await?;
             assert_eq!(known(), 0);
         }
