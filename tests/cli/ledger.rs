@@ -1,4 +1,4 @@
-//! `runs items`, `runs retry`, `runs settle`: what became of each item, and what is done about it, by several processes.
+//! `runs items`, `runs rerun`, `runs resolve`: what became of each item, and what is done about it, by several processes.
 
 use std::sync::atomic::{AtomicUsize, Ordering};
 
@@ -66,21 +66,21 @@ async fn what_failed_is_gone_over_with_the_same_flow_and_with_a_corrected_one() 
     let file = cli.write("flow.json", &flow(&["b", "d"]));
     let first = cli.run(&["run", &file, "--input", &names]).await.expect(4);
     let id = cli.run(&["runs", "--json"]).await.json()[0]["id"].as_str().unwrap().to_owned();
-    assert!(first.stdout.contains(&format!("`trunkline runs retry {id}` goes over them again")), "{}", first.stdout);
+    assert!(first.stdout.contains(&format!("`trunkline runs rerun {id} --failed` reruns them")), "{}", first.stdout);
 
-    let second = cli.run(&["runs", "retry", &id, "--json"]).await.expect(4).json();
+    let second = cli.run(&["runs", "rerun", "--failed", &id, "--json"]).await.expect(4).json();
     assert_eq!(second["ledger"]["all"]["failed"].as_object().unwrap().len(), 2, "it is the same flow: {second}");
     assert_eq!((&second["retry"]["run"], &second["ledger"]["all"]["done"]), (&json!(id), &json!(0)));
-    let error = cli.run(&["runs", "retry", &id, "--json"]).await.expect(1).error();
+    let error = cli.run(&["runs", "rerun", "--failed", &id, "--json"]).await.expect(1).error();
     let newer = second["id"].as_str().unwrap();
     assert_eq!(error["message"], format!("run {id} was gone over by run {newer} already"));
     let shown = cli.run(&["runs", "show", &id]).await.expect(0).stdout;
     assert!(shown.contains(&format!("what failed was gone over by run {newer}")), "{shown}");
 
     let faulty = cli.write("faulty.json", &flow(&["b"]).replace("\"each\"", "\"eech\""));
-    cli.run(&["runs", "retry", newer, "--flow", &faulty]).await.expect(1);
+    cli.run(&["runs", "rerun", "--failed", newer, "--flow", &faulty]).await.expect(1);
     let corrected = cli.write("corrected.json", &flow(&[]));
-    let third = cli.run(&["runs", "retry", newer, "--flow", &corrected, "--json"]).await.expect(0).json();
+    let third = cli.run(&["runs", "rerun", "--failed", newer, "--flow", &corrected, "--json"]).await.expect(0).json();
     assert_eq!((&third["status"], &third["ledger"]["all"]["done"]), (&json!("succeeded"), &json!(2)), "{third}");
     let shown = cli.run(&["runs", "show", third["id"].as_str().unwrap()]).await.expect(0).stdout;
     assert!(shown.contains(&format!("it goes over what failed in run {newer}")), "{shown}");
@@ -88,15 +88,19 @@ async fn what_failed_is_gone_over_with_the_same_flow_and_with_a_corrected_one() 
     // A kept flow has the corrected version under its name.
     let again = cli.run(&["run", &file, "--input", &names, "--json"]).await.expect(4).json();
     cli.run(&["flow", "add", &corrected]).await.expect(0);
-    let kept = cli.run(&["runs", "retry", again["id"].as_str().unwrap(), "--flow", "names", "--json"]).await;
+    let kept =
+        cli.run(&["runs", "rerun", "--failed", again["id"].as_str().unwrap(), "--flow", "names", "--json"]).await;
     assert_eq!(kept.expect(0).json()["version"], third["version"]);
 
     let good = cli.run(&["run", &corrected, "--input", &names, "--json"]).await.expect(0).json();
-    let error = cli.run(&["runs", "retry", good["id"].as_str().unwrap(), "--json"]).await.expect(1).error();
+    let error = cli.run(&["runs", "rerun", "--failed", good["id"].as_str().unwrap(), "--json"]).await.expect(1).error();
     assert!(error["message"].as_str().unwrap().ends_with("has failed"), "{error}");
     let other = fixture("mixed.json").to_string_lossy().into_owned();
     let last = cli.run(&["run", &file, "--input", &names, "--json"]).await.expect(4).json();
-    let error = cli.run(&["runs", "retry", last["id"].as_str().unwrap(), "--flow", &other, "--json"]).await.expect(1);
+    let error = cli
+        .run(&["runs", "rerun", "--failed", last["id"].as_str().unwrap(), "--flow", &other, "--json"])
+        .await
+        .expect(1);
     assert!(error.error()["message"].as_str().unwrap().contains("is one of flow names, not of mixed"));
 }
 
@@ -125,7 +129,7 @@ async fn a_person_settles_creates_whose_answers_were_lost() {
     let file = cli.write("orders.json", &document.to_string());
     let first = cli.run(&["run", &file]).await.expect(4).stdout;
     let id = cli.run(&["runs", "--json"]).await.json()[0]["id"].as_str().unwrap().to_owned();
-    assert!(first.contains(&format!("`trunkline runs settle {id} STEP done|retry|fail`")), "{first}");
+    assert!(first.contains(&format!("`trunkline runs resolve {id} STEP done|retry|fail`")), "{first}");
     let unknown = lines(&cli.run(&["runs", "items", &id, "--status", "unknown", "--json"]).await.expect(0).stdout);
     assert_eq!(unknown.len(), 3);
     let hint = unknown[0]["error"]["hint"].as_str().unwrap();
@@ -136,19 +140,19 @@ async fn a_person_settles_creates_whose_answers_were_lost() {
     assert_eq!(orders().await, 4);
 
     // Neither a look-up nor another night orders again.
-    let error = cli.run(&["runs", "retry", &id, "--json"]).await.expect(1).error();
+    let error = cli.run(&["runs", "rerun", "--failed", &id, "--json"]).await.expect(1).error();
     assert!(error["hint"].as_str().unwrap().contains("--unknown looks them up"), "{error}");
     let night = cli.run(&["run", &file, "--json"]).await.expect(4).json();
     assert_eq!(night["ledger"]["all"]["skipped"], json!({ format!("unchanged since run {id}"): 1 }));
     assert_eq!(orders().await, 4);
     let night = night["id"].as_str().unwrap();
-    let error = cli.run(&["runs", "settle", night, "all/a", "done", "--json"]).await.expect(1).error();
+    let error = cli.run(&["runs", "resolve", night, "all/a", "done", "--json"]).await.expect(1).error();
     assert!(error["hint"].as_str().unwrap().contains(&format!("runs settle {id} all/a")), "{error}");
 
     let settle = async |step: &str, verdict: &str, code: i32| {
-        cli.run(&["runs", "settle", &id, step, verdict, "--json"]).await.expect(code)
+        cli.run(&["runs", "resolve", &id, step, verdict, "--json"]).await.expect(code)
     };
-    let done = ["runs", "settle", &id, "all/a/order", "done", "--output", "{\"status\": 201}"];
+    let done = ["runs", "resolve", &id, "all/a/order", "done", "--output", "{\"status\": 201}"];
     assert!(cli.run(&done).await.expect(0).stdout.contains("a of all is done."));
     let retried = settle("all/b", "retry", 0).await.json();
     assert_eq!((&retried["step"], &retried["items"][0]["status"]), (&json!("all/b/order"), &json!("failed")));
@@ -160,7 +164,7 @@ async fn a_person_settles_creates_whose_answers_were_lost() {
     assert_eq!(settle("all/nothing", "done", 1).await.error()["kind"], "not_found");
     settle("all/b", "perhaps", 2).await;
 
-    let second = cli.run(&["runs", "retry", &id, "--json"]).await.expect(0).json();
+    let second = cli.run(&["runs", "rerun", "--failed", &id, "--json"]).await.expect(0).json();
     assert_eq!(second["ledger"]["all"]["done"], 1, "b, and not c: {second}");
     assert_eq!(orders().await, 5);
     let last = cli.run(&["run", &file, "--json"]).await.expect(0).json();
@@ -169,4 +173,24 @@ async fn a_person_settles_creates_whose_answers_were_lost() {
     let shown = cli.run(&["runs", "list", "--json"]).await.expect(0).json();
     let counted = shown.as_array().unwrap().iter().find(|run| run["id"] == json!(id)).unwrap();
     assert_eq!(counted["items"], json!({ "done": 2, "failed": 2 }));
+}
+
+#[tokio::test]
+async fn former_command_names_work_and_point_to_the_new_ones() {
+    let cli = Cli::default();
+    let flow = json!({ "name": "names", "input": { "type": "object" }, "steps": [
+        { "id": "all", "each": ["a"], "key": "{{ item }}", "steps": [{ "id": "stop", "fail": "no" }] }
+    ] });
+    let file = cli.write("flow.json", &flow.to_string());
+    let first = cli.run(&["run", &file, "--json"]).await.expect(4).json();
+    let rerun = cli.run(&["runs", "retry", first["id"].as_str().unwrap()]).await.expect(4);
+    assert!(
+        rerun.stderr.contains("`trunkline runs retry` is now `trunkline runs rerun --failed`."),
+        "{}",
+        rerun.stderr
+    );
+    let resolve = cli.run(&["runs", "settle", first["id"].as_str().unwrap(), "all/a", "done"]).await.expect(1);
+    assert!(resolve.stderr.contains("`trunkline runs settle` is now `trunkline runs resolve`."), "{}", resolve.stderr);
+    let bare = cli.run(&["runs", "rerun", first["id"].as_str().unwrap()]).await.expect(2);
+    assert!(bare.stderr.contains("--failed"), "{}", bare.stderr);
 }

@@ -135,7 +135,7 @@ async fn a_create_whose_answer_was_lost_is_made_again_only_where_the_flow_says_t
         assert_eq!((unknown, rig.proxy.seen().len(), rig.booked().0), (ORDERS as u64, ORDERS, ORDERS));
         // Nor does a run that goes over it.
         let id = run.id.to_string();
-        rig.cli.run(&["runs", "retry", &id, "--unknown"]).await;
+        rig.cli.run(&["runs", "rerun", "--failed", &id, "--unknown"]).await;
         assert_eq!((rig.proxy.seen().len(), rig.booked().0), (ORDERS, ORDERS));
     }
     let rig = Rig::new(true).await;

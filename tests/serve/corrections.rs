@@ -51,7 +51,7 @@ async fn what_failed_is_settled_and_gone_over_while_it_is_served() {
     status.store(201, Ordering::SeqCst);
 
     let settle = async |step: &str, verdict: &str| {
-        serve.post(&format!("/rest/v1/runs/{first}/settle"), &json!({ "step": step, "verdict": verdict })).await
+        serve.post(&format!("/rest/v1/runs/{first}/resolve"), &json!({ "step": step, "verdict": verdict })).await
     };
     assert_eq!(settle("all/a/order", "perhaps").await.0, 400);
     let (code, told) = settle("all/b/order", "done").await;
@@ -60,7 +60,7 @@ async fn what_failed_is_settled_and_gone_over_while_it_is_served() {
     assert_eq!((code, told["verdict"].as_str()), (200, Some("done")), "{told}");
     assert_eq!(settle("all/c/order", "retry").await.0, 200);
 
-    let retry = async |run: &str, body: Value| serve.post(&format!("/rest/v1/runs/{run}/retry"), &body).await;
+    let retry = async |run: &str, body: Value| serve.post(&format!("/rest/v1/runs/{run}/rerun"), &body).await;
     assert_eq!(retry(&first, json!({ "flow": "nobody" })).await.0, 404);
     assert_eq!(retry(&first, json!({ "flows": 1 })).await.0, 400);
     let (code, told) = retry(&first, json!({})).await;
@@ -75,6 +75,23 @@ async fn what_failed_is_settled_and_gone_over_while_it_is_served() {
     let (_, told) = retry(&second, json!({ "flow": "orders" })).await;
     let third = serve.ended(told["run"].as_str().unwrap()).await;
     assert_eq!((third["status"].as_str(), orders.load(Ordering::SeqCst)), (Some("succeeded"), 4), "{third}");
+    serve.stop().await.expect(0);
+}
+
+#[tokio::test]
+async fn former_routes_work_and_point_to_the_new_ones() {
+    let (_cli, serve, _server, _status, _orders) = served(&["b"]).await;
+    let run = serve.run("orders", &json!({})).await;
+    serve.ended(&run).await;
+    for (former, current, status) in [("settle", "resolve", 409), ("retry", "rerun", 202)] {
+        let body = if former == "settle" { json!({ "step": "all/a/order", "verdict": "done" }) } else { json!({}) };
+        let url = serve.url(&format!("/rest/v1/runs/{run}/{former}"));
+        let response = serve.http.post(url).bearer_auth(&serve.token).json(&body).send().await.unwrap();
+        assert_eq!(response.status(), status, "{former}");
+        let header = |name: &str| response.headers()[name].to_str().unwrap().to_owned();
+        assert_eq!(header("link"), format!("<{current}>; rel=\"successor-version\""));
+        assert_eq!(header("deprecation"), "@1795996800");
+    }
     serve.stop().await.expect(0);
 }
 

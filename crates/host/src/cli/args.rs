@@ -418,37 +418,31 @@ pub(crate) enum RunsCommand {
         #[arg(long, conflicts_with = "json")]
         csv: bool,
     },
-    /// Go over the items that failed in a run, and no others, as a new run
+    /// Rerun the failed items of a run, and only those, as a new run
     ///
-    /// The new run has the input and the connections of the old one and is pinned to its versions of the flow, or to the
-    /// corrected ones of --flow. What the old run has created or deleted and recorded is not done again as long as its step
-    /// has the same path and calls the same action; all else, such as lists and reads, runs again. An item that is not in
-    /// its list any more is told as failed. Each run can be gone over once; after that, the newer one can. A run that an error
-    /// has stopped goes on with `runs resume`, or here with a corrected flow.
-    Retry {
-        /// The run; the first digits will do
-        id: String,
-        /// A corrected flow of the same name: a kept flow's name, or a file
-        #[arg(long, value_name = "NAME|FILE")]
-        flow: Option<String>,
-        /// Go over the unknown items too: each is looked up first, where the action can do that, and otherwise stays unknown
-        #[arg(long)]
-        unknown: bool,
+    /// The new run has the input and the connections of the old one, and is pinned to its versions of the flow or to the
+    /// corrected ones of --flow. A step that created or deleted something in the old run is not called again as long as it
+    /// has the same path and calls the same action; everything else, such as lists and reads, runs again. An item that is no
+    /// longer in its list is reported as failed. A run can be rerun once; after that, rerun the newer run. A run that an
+    /// error stopped continues with `runs resume`, or here with a corrected flow.
+    Rerun {
+        #[command(flatten)]
+        rerun: Rerun,
+        /// Rerun the failed items; this is required, so that the command says what it does
+        #[arg(long, required = true)]
+        failed: bool,
     },
-    /// Say what became of a step whose outcome nobody knows
+    /// The former name of `runs rerun --failed`
+    #[command(hide = true)]
+    Retry(Rerun),
+    /// Resolve a step whose outcome is unknown: say whether it took effect
     ///
-    /// A run that this has stopped goes on with `runs resume`; an item of a run that has ended gets another outcome.
-    Settle {
-        /// The run; the first digits will do
-        id: String,
-        /// The step or its item by its path, such as files/4711/asset: `runs items ID --status unknown` names it
-        step: String,
-        /// What became of it
-        verdict: SettleAs,
-        /// With `done`: what the step yields for those after it: JSON, @FILE, or - for standard input
-        #[arg(long, value_name = "JSON", default_value = "null")]
-        output: String,
-    },
+    /// A run that was stopped by the unknown outcome continues with `runs resume`. An item of a run that has ended gets
+    /// the new outcome.
+    Resolve(Resolve),
+    /// The former name of `runs resolve`
+    #[command(hide = true)]
+    Settle(Resolve),
     /// Stop a run, in whatever process it is worked on
     Cancel {
         /// The run; the first digits will do
@@ -464,8 +458,35 @@ pub(crate) enum ItemStatus {
     Unknown,
 }
 
+/// Which run is rerun, and with what.
+#[derive(Args)]
+pub(crate) struct Rerun {
+    /// The run; its first digits are enough
+    pub(crate) id: String,
+    /// A corrected flow of the same name: the name of a saved flow, or a file
+    #[arg(long, value_name = "NAME|FILE")]
+    pub(crate) flow: Option<String>,
+    /// Rerun the unknown items too: each is looked up first where the action supports it, and stays unknown otherwise
+    #[arg(long)]
+    pub(crate) unknown: bool,
+}
+
+/// Which step is resolved, and as what.
+#[derive(Args)]
+pub(crate) struct Resolve {
+    /// The run; its first digits are enough
+    pub(crate) id: String,
+    /// The path of the step or of its item, such as files/4711/asset: `runs items ID --status unknown` names it
+    pub(crate) step: String,
+    /// The outcome
+    pub(crate) verdict: ResolveAs,
+    /// With `done`: the output of the step, for the steps after it: JSON, @FILE, or - for standard input
+    #[arg(long, value_name = "JSON", default_value = "null")]
+    pub(crate) output: String,
+}
+
 #[derive(Clone, Copy, ValueEnum)]
-pub(crate) enum SettleAs {
+pub(crate) enum ResolveAs {
     /// It took effect
     Done,
     /// It did not take effect: it is tried again

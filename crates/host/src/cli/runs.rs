@@ -12,7 +12,7 @@ use trunkline::{
 };
 
 use super::{
-    args::{RunsCommand, SettleAs},
+    args::{Rerun, Resolve, ResolveAs, RunsCommand},
     demo, flow, inspect, items, json as json_argument,
     output::{Output, exit, plain, table, time},
     progress_display,
@@ -126,30 +126,30 @@ fn advice(run: &Run) -> String {
     if any(|ledger| !ledger.failed.is_empty()) && run.status != RunStatus::Running {
         text += &format!("\nfailed: `trunkline runs items {id} --status failed` lists them");
         if run.rerun_by.is_none() {
-            text += &format!(", `trunkline runs retry {id}` goes over them again");
+            text += &format!(", `trunkline runs rerun {id} --failed` reruns them");
         }
     }
     if any(|ledger| !ledger.unknown.is_empty()) {
         text += &format!(
-            "\nunknown: `trunkline runs items {id} --status unknown` lists them, `trunkline runs settle {id} STEP \
-             done|retry|fail` says what became of one"
+            "\nunknown: `trunkline runs items {id} --status unknown` lists them, `trunkline runs resolve {id} STEP \
+             done|retry|fail` sets the outcome of one"
         );
     }
     text
 }
 
 /// What came of a verdict, and what to do next.
-fn told(settled: &Resolution) -> String {
-    let Resolution { run, step, verdict, items } = settled;
-    let mut text = format!("{step} is settled: {}.", verdict.as_str());
+fn resolved(resolution: &Resolution) -> String {
+    let Resolution { run, step, verdict, items } = resolution;
+    let mut text = format!("{step} is resolved: {}.", verdict.as_str());
     for item in items {
         let reason = item.outcome.reason().map(|reason| format!(" ({reason})")).unwrap_or_default();
         text += &format!("\n{} of {} is {}{reason}.", item.key, item.step, item.outcome.status());
     }
     if items.is_empty() {
-        text += &format!("\n`trunkline runs resume {run}` goes on.");
+        text += &format!("\n`trunkline runs resume {run}` continues the run.");
     } else if *verdict != Verdict::Fail && items.iter().any(|item| item.outcome.status() == "failed") {
-        text += &format!("\n`trunkline runs retry {run}` goes over it.");
+        text += &format!("\n`trunkline runs rerun {run} --failed` reruns it.");
     }
     plain(&text)
 }
@@ -227,33 +227,15 @@ pub(crate) async fn runs(
             let id = runtime.find_run(&id).await?;
             items::items(runtime, &id, status, step.as_deref(), csv, output).await
         }
-        RunsCommand::Retry { id, flow, unknown } => {
-            let id = runtime.find_run(&id).await?;
-            let flow = match flow {
-                Some(name) => Some(corrected(runtime, &name, output).await?),
-                None => None,
-            };
-            let before = runtime.engine().run(&id).await?;
-            let running = runtime.rerun_failed(&id, flow, unknown).await?;
-            let left: u64 = before.ledger.values().flat_map(|ledger| ledger.unknown.values()).sum();
-            if left > 0 && !unknown {
-                output.say(&format!(
-                    "{left} items of run {id} stay unknown: `trunkline runs items {id} --status unknown` lists them, \
-                     `trunkline runs settle {id} STEP done|retry|fail` says what became of one"
-                ));
-            }
-            finish(running, output).await
+        RunsCommand::Rerun { rerun: args, failed: _ } => rerun(runtime, args, output).await,
+        RunsCommand::Retry(args) => {
+            output.say("`trunkline runs retry` is now `trunkline runs rerun --failed`.");
+            rerun(runtime, args, output).await
         }
-        RunsCommand::Settle { id, step, verdict, output: yields } => {
-            let (id, yields) = (runtime.find_run(&id).await?, json_argument(&yields, "--output")?);
-            let verdict = match verdict {
-                SettleAs::Done => Verdict::Done,
-                SettleAs::Retry => Verdict::Retry,
-                SettleAs::Fail => Verdict::Fail,
-            };
-            let settled = runtime.engine().resolve_unknown(&id, &StepPath::from(&*step), verdict, yields).await?;
-            output.show(&settled, || told(&settled));
-            Ok(exit::DONE.into())
+        RunsCommand::Resolve(args) => resolve(runtime, args, output).await,
+        RunsCommand::Settle(args) => {
+            output.say("`trunkline runs settle` is now `trunkline runs resolve`.");
+            resolve(runtime, args, output).await
         }
         RunsCommand::Cancel { id } => {
             let id = runtime.find_run(&id).await?;
@@ -271,6 +253,40 @@ pub(crate) async fn runs(
             Ok(exit::DONE.into())
         }
     }
+}
+
+/// Reruns the failed items of a run and shows the new run until it ends.
+async fn rerun(runtime: &Runtime, args: Rerun, output: &Output) -> Result<ExitCode> {
+    let Rerun { id, flow, unknown } = args;
+    let id = runtime.find_run(&id).await?;
+    let flow = match flow {
+        Some(name) => Some(corrected(runtime, &name, output).await?),
+        None => None,
+    };
+    let previous = runtime.engine().run(&id).await?;
+    let handle = runtime.rerun_failed(&id, flow, unknown).await?;
+    let left: u64 = previous.ledger.values().flat_map(|ledger| ledger.unknown.values()).sum();
+    if left > 0 && !unknown {
+        output.say(&format!(
+            "{left} items of run {id} stay unknown: `trunkline runs items {id} --status unknown` lists them, `trunkline \
+             runs resolve {id} STEP done|retry|fail` sets the outcome of one"
+        ));
+    }
+    finish(handle, output).await
+}
+
+/// Resolves a step whose outcome is unknown.
+async fn resolve(runtime: &Runtime, args: Resolve, output: &Output) -> Result<ExitCode> {
+    let (id, step_output) = (runtime.find_run(&args.id).await?, json_argument(&args.output, "--output")?);
+    let verdict = match args.verdict {
+        ResolveAs::Done => Verdict::Done,
+        ResolveAs::Retry => Verdict::Retry,
+        ResolveAs::Fail => Verdict::Fail,
+    };
+    let step = StepPath::from(&*args.step);
+    let resolution = runtime.engine().resolve_unknown(&id, &step, verdict, step_output).await?;
+    output.show(&resolution, || resolved(&resolution));
+    Ok(exit::DONE.into())
 }
 
 #[cfg(test)]

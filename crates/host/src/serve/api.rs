@@ -9,7 +9,7 @@ use axum::{
         DefaultBodyLimit, Path, Query, RawQuery, State,
         rejection::{BytesRejection, QueryRejection},
     },
-    http::StatusCode,
+    http::{HeaderValue, StatusCode, header},
     middleware::{from_fn_with_state, map_response},
     response::{IntoResponse, Response},
     routing::{get, post},
@@ -44,8 +44,10 @@ pub(crate) fn router(app: Arc<App>) -> Router {
         .route("/rest/v1/runs/{id}/items", get(items))
         .route("/rest/v1/runs/{id}/cancel", post(cancel))
         .route("/rest/v1/runs/{id}/resume", post(resume))
-        .route("/rest/v1/runs/{id}/retry", post(retry))
-        .route("/rest/v1/runs/{id}/settle", post(settle))
+        .route("/rest/v1/runs/{id}/rerun", post(rerun))
+        .route("/rest/v1/runs/{id}/retry", post(rerun).layer(map_response(moved_to_rerun)))
+        .route("/rest/v1/runs/{id}/resolve", post(resolve))
+        .route("/rest/v1/runs/{id}/settle", post(resolve).layer(map_response(moved_to_resolve)))
         .route("/rest/v1/runs/{id}/signals/{name}", post(signal))
         .route("/rest/v1/runs/{id}/events", get(events::events))
         .route("/rest/v1/runs/{id}/timeline", get(timeline))
@@ -70,7 +72,7 @@ async fn refused(response: Response) -> Response {
             let allowed = response.headers().get("allow").cloned();
             let error = Error::new(ErrorKind::InvalidInput, "this address takes another method");
             let mut told = Refusal::new(StatusCode::METHOD_NOT_ALLOWED, error).into_response();
-            told.headers_mut().extend(allowed.map(|allowed| (axum::http::header::ALLOW, allowed)));
+            told.headers_mut().extend(allowed.map(|allowed| (header::ALLOW, allowed)));
             told
         }
         _ => response,
@@ -147,32 +149,51 @@ async fn resume(State(app): State<Arc<App>>, Path(id): Path<String>) -> Answer {
 
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
-struct Retry {
+struct Rerun {
     flow: Option<String>,
     #[serde(default)]
     unknown: bool,
 }
 
-async fn retry(State(app): State<Arc<App>>, Path(id): Path<String>, body: Body) -> Answer {
-    let Retry { flow, unknown } = read(body, "a run is gone over again with `flow` and `unknown`")?;
+async fn rerun(State(app): State<Arc<App>>, Path(id): Path<String>, body: Body) -> Answer {
+    let Rerun { flow, unknown } = read(body, "the body of a rerun has `flow` and `unknown`, both optional")?;
     let id = app.runtime.find_run(&id).await?;
-    let run = app.dispatcher.retry(&id, flow.as_deref(), unknown).await?;
+    let run = app.dispatcher.rerun(&id, flow.as_deref(), unknown).await?;
     Ok(answer(StatusCode::ACCEPTED, &json!({ "run": run })))
 }
 
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
-struct Settle {
+struct Resolve {
     step: String,
     verdict: Verdict,
     #[serde(default)]
     output: Value,
 }
 
-async fn settle(State(app): State<Arc<App>>, Path(id): Path<String>, body: Body) -> Answer {
-    let Settle { step, verdict, output } = read(body, "a step is settled with `step`, `verdict` and `output`")?;
+async fn resolve(State(app): State<Arc<App>>, Path(id): Path<String>, body: Body) -> Answer {
+    let Resolve { step, verdict, output } = read(body, "a step is resolved with `step`, `verdict` and `output`")?;
     let id = app.runtime.find_run(&id).await?;
     good(&clean(&app.runtime.engine().resolve_unknown(&id, &StepPath::from(&*step), verdict, output).await?))
+}
+
+/// When `retry` and `settle` became `rerun` and `resolve`, as the header `Deprecation` writes it: 2026-11-30.
+const DEPRECATED_SINCE: &str = "@1795996800";
+
+/// Marks the response of a former route: `Deprecation` (RFC 9745), and a link to the route that replaces it (RFC 5829).
+fn moved(mut response: Response, successor: &'static str) -> Response {
+    let headers = response.headers_mut();
+    headers.insert("deprecation", HeaderValue::from_static(DEPRECATED_SINCE));
+    headers.insert(header::LINK, HeaderValue::from_static(successor));
+    response
+}
+
+async fn moved_to_rerun(response: Response) -> Response {
+    moved(response, "<rerun>; rel=\"successor-version\"")
+}
+
+async fn moved_to_resolve(response: Response) -> Response {
+    moved(response, "<resolve>; rel=\"successor-version\"")
 }
 
 async fn runs(State(app): State<Arc<App>>) -> Answer {

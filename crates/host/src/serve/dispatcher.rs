@@ -162,9 +162,9 @@ impl Dispatcher {
         Ok(Started::Run(run))
     }
 
-    /// Accepts a run that goes over what failed in another one, see [`Runtime::retry`]. `flow` is a kept one that takes the
-    /// place of the run's own.
-    pub(crate) async fn retry(self: &Arc<Self>, id: &RunId, flow: Option<&str>, unknown: bool) -> Result<RunId> {
+    /// Accepts a rerun of the failed items of a run, see [`Runtime::rerun_failed`]. `flow` names a saved flow that replaces
+    /// the run's own.
+    pub(crate) async fn rerun(self: &Arc<Self>, id: &RunId, flow: Option<&str>, unknown: bool) -> Result<RunId> {
         let corrected = match flow {
             Some(name) => Some(self.runtime.link(&self.runtime.saved_flow(name).await?.1).await?),
             None => None,
