@@ -175,7 +175,10 @@ async fn events_keep_their_order(journal: &impl Journal) {
     }
     journal.append(&one, Vec::new(), Flush::Now).await.unwrap();
     let at = |events: &[String]| -> Vec<u64> {
-        let at = |event: &String| serde_json::from_str::<Value>(event).unwrap()["at"].as_u64().unwrap();
+        let at = |event: &String| {
+            let event: Value = serde_json::from_str(event).unwrap();
+            serde_json::from_value::<Timestamp>(event["at"].clone()).unwrap().as_millis()
+        };
         events.iter().skip(1).map(at).collect()
     };
     assert_eq!(at(&replayed(journal, &one).await), (0..600).collect::<Vec<_>>());
