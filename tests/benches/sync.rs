@@ -10,7 +10,7 @@ use std::time::Instant;
 use futures::{StreamExt, stream};
 use serde_json::{Value, json};
 use server::{ROUNDS, Rounds, serve_if_asked, server};
-use trunkline_tests::{Cli, finish, http, library, memory};
+use trunkline_tests::{Cli, finish, http, library, memory, milliseconds as millis};
 
 const ITEMS: u64 = 10_000;
 const PAGE: u64 = 100;
@@ -43,7 +43,7 @@ async fn run(address: &str, items: u64) -> (f64, f64) {
     let peak = memory::peak(child.id().unwrap());
     let run = finish(child).await.expect(0).json();
     assert_eq!(run["ledger"]["all"]["done"], items, "{run}");
-    let milliseconds = run["finished_at"].as_u64().unwrap() - run["started_at"].as_u64().unwrap();
+    let milliseconds = millis(&run["finished_at"]) - millis(&run["started_at"]);
     (items as f64 / milliseconds as f64 * 1e3, peak.await.unwrap() as f64 / 1024.0)
 }
 

@@ -151,7 +151,7 @@ async fn gets_over(options: &str, fault: Fault) {
     // Nobody asks for anything but its health.
     let told = until("a bad health", async || Some(serve.health().await).filter(|(status, _)| *status == 503)).await.1;
     assert_eq!((&told["status"], &told["because"]), (&json!("failing"), &json!(fault.because)), "{told}");
-    assert!(told["since"].as_u64().is_some() && told["hint"].is_string(), "{told}");
+    assert!(told["since"].is_string() && told["hint"].is_string(), "{told}");
     assert!(!told.to_string().contains(cli.home().to_str().unwrap()), "no paths: {told}");
     let (status, refused) = serve.post("/rest/v1/flows/witnessed/runs", &json!({ "input": input(30) })).await;
     let error = &refused["error"];

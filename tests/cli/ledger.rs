@@ -3,7 +3,7 @@
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 use serde_json::{Value, json};
-use trunkline_tests::{Cli, fixture};
+use trunkline_tests::{Cli, fixture, milliseconds};
 use wiremock::{Mock, MockServer, Request, ResponseTemplate, matchers::any};
 
 /// A flow whose items fail if they are among these.
@@ -36,7 +36,7 @@ async fn items_are_listed_for_people_programs_and_spreadsheets() {
         [("=1+1", "failed"), ("a name that is much too long", "skipped"), ("a,b", "failed"), ("good", "done")];
     assert_eq!(seen, expected);
     assert_eq!((&all[0]["step"], &all[0]["error"]["kind"]), (&json!("all"), &json!("failed")), "{}", all[0]);
-    assert!(all[0]["at"].as_u64().unwrap() >= run["started_at"].as_u64().unwrap());
+    assert!(milliseconds(&all[0]["at"]) >= milliseconds(&run["started_at"]));
 
     let failed = cli.run(&["runs", "items", &id[..11], "--status", "failed", "--csv"]).await.expect(0).stdout;
     let records: Vec<_> = failed.split("\r\n").collect();

@@ -1,7 +1,7 @@
 //! A run that waits for a person: seen, sent its signal by another process, and taken up by one after a kill.
 
 use serde_json::{Value, json};
-use trunkline_tests::{Cli, fixture, until};
+use trunkline_tests::{Cli, fixture, milliseconds, until};
 
 fn path(name: &str) -> String {
     fixture(name).to_string_lossy().into_owned()
@@ -26,8 +26,8 @@ async fn a_run_that_waits_is_sent_a_signal_over_a_kill_and_goes_on_with_the_flow
     let run = waiting(&cli).await;
     let id = run["id"].as_str().unwrap();
     assert_eq!(run["waiting"]["approval"]["signal"], "approved");
-    let before = run["waiting"]["approval"]["until"].as_u64().unwrap();
-    assert_eq!((before - run["started_at"].as_u64().unwrap()) / 10_000, 3 * 24 * 360, "three days");
+    let before = milliseconds(&run["waiting"]["approval"]["until"]);
+    assert_eq!((before - milliseconds(&run["started_at"])) / 10_000, 3 * 24 * 360, "three days");
     let shown = cli.run(&["runs", "show", id]).await.expect(0).stdout;
     assert!(shown.contains(&format!("`trunkline runs signal {id} approved` sends it")), "{shown}");
 

@@ -1,7 +1,7 @@
 //! Which runs work when there are more than may: none holds up others for ever.
 
 use serde_json::json;
-use trunkline_tests::{Cli, sandbox, until};
+use trunkline_tests::{Cli, milliseconds, sandbox, until};
 
 use super::{
     Serve, keep,
@@ -11,7 +11,7 @@ use super::{
 async fn finished_at(serve: &Serve, run: &str) -> u64 {
     let ended = serve.ended(run).await;
     assert_eq!(ended["status"], "succeeded", "{ended}");
-    ended["finished_at"].as_u64().unwrap()
+    milliseconds(&ended["finished_at"])
 }
 
 #[tokio::test]

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use serde_json::{Value, json};
 use trunkline_sandbox::{Faults, Options};
-use trunkline_tests::{Cli, few, flow_input, sandbox, shipped_flow, until};
+use trunkline_tests::{Cli, few, flow_input, milliseconds, sandbox, shipped_flow, until};
 
 use super::{Serve, keep};
 
@@ -113,7 +113,7 @@ async fn what_waits_survives_a_kill_and_is_cancelled_like_all_else() {
     let serve = Serve::start(&cli).await;
     let mut ends = Vec::new();
     for run in &runs[..3] {
-        ends.push(serve.ended(run).await["finished_at"].as_u64().unwrap());
+        ends.push(milliseconds(&serve.ended(run).await["finished_at"]));
     }
     assert!(ends.is_sorted(), "{ends:?}");
     assert_eq!(serve.ended(&runs[3]).await["status"], "cancelled");

@@ -6,7 +6,7 @@ use hmac::{Hmac, KeyInit, Mac};
 use serde_json::{Value, json};
 use sha2::Sha256;
 use trunkline_sandbox::{Faults, Options, Sandbox};
-use trunkline_tests::{Cli, few, sandbox, until};
+use trunkline_tests::{Cli, few, milliseconds, sandbox, until};
 
 use super::{Serve, add, keep};
 
@@ -420,7 +420,7 @@ async fn calls_that_come_while_a_run_works_wait_or_are_left_out_as_the_flow_says
     assert!(told[1].1["skipped"].is_string() && told[1].1.get("run").is_none(), "{told:?}");
     assert!(of("skip").len() < 5);
     let queued = of("queue");
-    let ends: Vec<_> = queued.iter().map(|run| run["finished_at"].as_u64().unwrap()).collect();
+    let ends: Vec<_> = queued.iter().map(|run| milliseconds(&run["finished_at"])).collect();
     let ids: Vec<_> = queued.iter().map(|run| &run["id"]).collect();
     assert_eq!(ids, told[5..].iter().map(|(_, told)| &told["run"]).collect::<Vec<_>>(), "all, in their order");
     assert!(ends.is_sorted(), "{ends:?}");

@@ -34,6 +34,11 @@ use trunkline_store::KeySource;
 /// No command of the suites takes longer, on the slowest machine.
 pub const LONG: Duration = Duration::from_secs(180);
 
+/// The milliseconds since 1970 of a time in JSON.
+pub fn milliseconds(time: &Value) -> u64 {
+    serde_json::from_value::<trunkline::core::Timestamp>(time.clone()).expect("a time").as_millis()
+}
+
 /// The project's folder.
 pub fn project() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).parent().expect("the package lies in the project").to_owned()

@@ -5,6 +5,7 @@ use std::{sync::Arc, time::Duration};
 
 use crate::support::{call, flow, slots};
 use serde_json::{Value, json};
+use trunkline_core::Timestamp;
 use trunkline_engine::{Engine, Flow, Journal, LogEntry, MemoryJournal, RunEventView, RunStatus};
 
 fn engine() -> Engine {
@@ -103,7 +104,8 @@ async fn a_timeline_says_how_long_how_often_and_which_were_slow() {
         assert!(fastest >= 5 && median >= 38 && longest >= 320 && fastest < median && median < longest, "{told}");
     }
     for step in steps {
-        assert!(step["began"].as_u64() <= step["ended"].as_u64() && step["began"].as_u64() >= told["began"].as_u64());
+        let at = |time: &Value| serde_json::from_value::<Timestamp>(time.clone()).unwrap();
+        assert!(at(&step["began"]) <= at(&step["ended"]) && at(&step["began"]) >= at(&told["began"]));
     }
 }
 
