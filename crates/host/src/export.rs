@@ -1,4 +1,4 @@
-//! Connections on their way to another place: documents that `connection add` takes back, with no secret in them.
+//! Export of connections: documents without secrets, which `connection add` reads.
 
 use std::collections::BTreeSet;
 
@@ -8,28 +8,32 @@ use trunkline_core::{Connection, Result};
 
 use crate::Runtime;
 
-/// A connection as it can be handed on.
+/// An exported connection.
 #[derive(Clone, Debug, Serialize)]
 pub struct Exported {
-    /// The document. References to secrets are as they were written, all other secrets are references, too.
+    /// The document. References to secrets stay as they were written; every other secret is replaced by a reference.
     pub document: Value,
-    /// What these refer to has to be provided wherever the document is used.
+    /// The environment variables that must be set where the document is used.
     pub provide: Vec<Provide>,
 }
 
-/// An environment variable that stands for a secret which was not exported.
+/// An environment variable that stands for a secret that was not exported.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct Provide {
-    /// The variable.
+    /// The name of the variable.
     pub env: String,
-    /// The connection it is for.
+    /// The connection that needs it.
     pub connection: String,
     /// The setting, as a JSON pointer.
     pub setting: String,
 }
 
 impl Runtime {
-    /// One connection or all of them. Nothing is decrypted for it, so nothing can leak.
+    /// Exports one connection, or all. Nothing is decrypted, so nothing can leak.
+    ///
+    /// # Errors
+    ///
+    /// `not_found` if there is no such connection.
     pub async fn export_connections(&self, name: Option<&str>) -> Result<Vec<Exported>> {
         let names = match name {
             Some(name) => vec![name.to_owned()],
@@ -48,7 +52,7 @@ impl Runtime {
         let settings = self.registry.connector(connection.connector_name())?.settings();
         let (mut document, mut provide) = (connection.document(), Vec::new());
         for setting in settings.secrets(&document) {
-            // A text where a secret belongs is the mask, whatever it says.
+            // A text in the place of a secret is the mask, regardless of its value.
             if let Some(value) = document.pointer_mut(&setting).filter(|value| !value.is_object()) {
                 let env = free(variable(name, &setting), taken);
                 *value = json!({ "env": env });
@@ -70,11 +74,11 @@ fn variable(name: &str, setting: &str) -> String {
         last = c;
         variable.push(if c.is_ascii_alphanumeric() { c.to_ascii_uppercase() } else { '_' });
     }
-    // Shells know no variable that begins with a digit.
+    // In shells, the name of a variable cannot start with a digit.
     if variable.starts_with(|c: char| c.is_ascii_digit()) { format!("_{variable}") } else { variable }
 }
 
-/// The name itself, or with a number if another setting has it.
+/// Returns the name, with a number if another setting has the same one.
 fn free(variable: String, taken: &mut BTreeSet<String>) -> String {
     let numbered = (2..).map(|number: u32| format!("{variable}_{number}"));
     let found = std::iter::once(variable.clone()).chain(numbered).find(|one| !taken.contains(one)).unwrap_or(variable);

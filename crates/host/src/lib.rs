@@ -1,6 +1,6 @@
-//! Trunkline as a library: a [`Runtime`] has the connectors, the connections and the runs of one data directory.
+//! Trunkline as a library. A [`Runtime`] holds the connectors, connections, saved flows and runs of one data directory.
 //!
-//! It is what the command line stands on, and what a flow builder embeds; `examples/embed.rs` shows it in 40 lines.
+//! The command line and the server are built on it, and a flow builder embeds it. `examples/embed.rs` shows how in 40 lines.
 
 mod connectors;
 mod export;
@@ -36,8 +36,12 @@ use trunkline_engine::{Engine, Flow, Run, RunHandle, RunId, RunStatus};
 use trunkline_rest::Discovered;
 use trunkline_store::{KeySource, Store};
 
-/// The connectors that are linked into this program, and those that a folder describes: each in a folder of its own, with a
-/// `connector.toml` and `operations/*.toml`. Everything that is wrong with them is told at once.
+/// Returns the connectors that are linked into this program, and those that `folder` describes: one folder for each, with a
+/// `connector.toml` and `operations/*.toml`.
+///
+/// # Errors
+///
+/// `config` if two connectors have the same name, or with every fault in the folder, each with file, line and column.
 pub fn registry(folder: Option<&Path>) -> Result<Registry> {
     let registry = Registry::discover()?;
     match folder {
@@ -46,60 +50,76 @@ pub fn registry(folder: Option<&Path>) -> Result<Registry> {
     }
 }
 
-/// JSON Schema (draft 2020-12) of the `connector.toml` of such a folder.
+/// Returns the JSON Schema (draft 2020-12) of a `connector.toml`, see [`registry`].
 pub fn connector_schema() -> Value {
     http_connector::manifest_schema()
 }
 
-/// Connectors, connections and runs, on one data directory.
+/// The connectors, connections, saved flows and runs of one data directory. Clones share everything.
 #[derive(Clone)]
 pub struct Runtime {
     registry: Arc<Registry>,
     store: Store,
     engine: Engine,
-    /// The clients of connections with what they were made of: what a client has learnt and keeps open serves all runs of
-    /// this process.
+    /// The clients of connections, each with the settings it was made from. All runs of this process share a client, and so
+    /// its open connections and its request limits.
     clients: Arc<Mutex<HashMap<String, (Secret, Connected)>>>,
-    /// Kept flows as they were read, by version.
+    /// Saved flows that have been read, by version.
     flows: Arc<Mutex<HashMap<String, Flow>>>,
 }
 
 impl Runtime {
-    /// Opens a data directory, or begins one, with the connectors that are linked into this program.
+    /// Opens or creates a data directory, with the connectors that are linked into this program.
+    ///
+    /// # Errors
+    ///
+    /// `config` if the key is not the one that the data directory was written with, `store` if it cannot be opened.
     pub fn open(data: &Path, key: KeySource) -> Result<Runtime> {
         Runtime::with(registry(None)?, data, key)
     }
 
-    /// The same with connectors of one's choice, such as those of [`registry`].
+    /// Opens or creates a data directory with the given connectors, such as those of [`registry`].
+    ///
+    /// # Errors
+    ///
+    /// As [`Runtime::open`].
     pub fn with(registry: Registry, data: &Path, key: KeySource) -> Result<Runtime> {
         let store = Store::open(data, key)?;
         let engine = engine(&store);
         Ok(Runtime { registry: Arc::new(registry), store, engine, clients: Arc::default(), flows: Arc::default() })
     }
 
-    /// The connectors and their actions.
+    /// Returns the connectors and their actions.
     pub fn registry(&self) -> &Registry {
         &self.registry
     }
 
-    /// The store of connections.
+    /// Returns the store.
     pub fn store(&self) -> &Store {
         &self.store
     }
 
-    /// What works on runs.
+    /// Returns the engine that runs flows.
     pub fn engine(&self) -> &Engine {
         &self.engine
     }
 
-    /// Checks a connection document and keeps it; one of the same name is replaced. Nothing is sent. Settings of an earlier
-    /// version of the connector are kept as those of today.
+    /// Checks a connection document and saves it under its name, which is returned. A connection of the same name is
+    /// replaced. Settings of an earlier version of the connector are migrated. Nothing is sent.
+    ///
+    /// # Errors
+    ///
+    /// `config` with a diagnostic for every setting that is wrong, or `store`.
     pub async fn add_connection(&self, document: Value) -> Result<String> {
         let mut names = self.add_connections(vec![document]).await?;
         names.pop().ok_or_else(|| Error::new(ErrorKind::Internal, "no connection was added"))
     }
 
-    /// The same for several: if one of them is faulty, none is kept.
+    /// Checks and saves several connection documents. If one of them is wrong, none is saved.
+    ///
+    /// # Errors
+    ///
+    /// As [`Runtime::add_connection`].
     pub async fn add_connections(&self, documents: Vec<Value>) -> Result<Vec<String>> {
         let mut checked = Vec::new();
         for document in documents {
@@ -116,8 +136,11 @@ impl Runtime {
         Ok(names)
     }
 
-    /// Puts what a login server says of itself into a connection's settings, checked as [`Runtime::add_connection`] does;
-    /// those that have changed.
+    /// Copies discovered addresses of a login server into the settings of a connection. Returns the settings that changed.
+    ///
+    /// # Errors
+    ///
+    /// `not_found` if there is no such connection; otherwise as [`Runtime::add_connection`].
     pub async fn apply_discovery(&self, name: &str, found: &Discovered) -> Result<Map<String, Value>> {
         let mut connection = self.store.connection(name).await?;
         let mut changed = found.settings();
@@ -127,13 +150,17 @@ impl Runtime {
         Ok(changed)
     }
 
-    /// What a connector is called today (`mediavalet-v1.1`), if a connection was saved with another version of it.
+    /// Returns the current id of a connector (`mediavalet-v1.1`) if a connection was saved with another version of it.
     pub fn current_version(&self, connector: &str) -> Option<String> {
-        let now = self.registry.connector(ConnectorSpec::name_in(connector)).ok()?.spec().id();
-        (now != connector).then_some(now)
+        let current = self.registry.connector(ConnectorSpec::name_in(connector)).ok()?.spec().id();
+        (current != connector).then_some(current)
     }
 
-    /// A connection, ready to run actions. Nothing is sent yet.
+    /// Returns a connection that is ready to run actions. Nothing is sent yet.
+    ///
+    /// # Errors
+    ///
+    /// `not_found` if there is no such connection, `config` if a setting is wrong or a referenced secret is missing.
     pub async fn connect(&self, name: &str) -> Result<Connected> {
         let connection = self.store.connection(name).await?;
         let resolved = self.registry.resolved(&connection, &secret)?;
@@ -151,33 +178,46 @@ impl Runtime {
         self.clients.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Removes a connection with its secrets and tokens, and takes the tokens back at its login server, where that can be
-    /// done: a second `Err` says that only this failed.
+    /// Removes a connection with its secrets and tokens, and revokes the tokens at its login server where that is possible
+    /// (RFC 7009). The returned [`Removal`] says whether the login server did so.
     ///
-    /// Fails with `conflict` while a run that is not over needs it, unless that does not matter (`force`).
-    pub async fn remove_connection(&self, name: &str, force: bool) -> Result<Result<()>> {
-        // Made before: afterwards there are no settings to make it of. Without it, the rest can still be done.
+    /// # Errors
+    ///
+    /// `conflict` if an active flow or an unfinished run uses the connection, unless `force` is set. `not_found` if there is
+    /// no such connection.
+    pub async fn remove_connection(&self, name: &str, force: bool) -> Result<Removal> {
+        // The client is made first: afterwards there are no settings to make it from.
         let connected = self.connect(name).await;
-        let held = self.store.remove_connection(name, force).await?;
+        let tokens = self.store.remove_connection(name, force).await?;
         self.clients().remove(name);
-        Ok(match (connected, held) {
-            (Ok(connected), Some(held)) => connected.sign_out(&held).await,
+        let revoked = match (connected, tokens) {
+            (Ok(connected), Some(tokens)) => connected.sign_out(&tokens).await,
             (Err(error), Some(_)) => Err(error),
             (_, None) => Ok(()),
-        })
+        };
+        Ok(revoked.map_or_else(Removal::TokensNotRevoked, |()| Removal::Complete))
     }
 
-    /// Runs one action outside a flow; `action` is written `connector.resource.verb`.
+    /// Runs one action outside a flow. `action` is written `connector.resource.verb`.
+    ///
+    /// # Errors
+    ///
+    /// `not_found` if there is no such action or connection, `config` if the connection belongs to another connector,
+    /// `invalid_input` if the input does not fit, or the error of the action.
     pub async fn call(&self, action: &str, connection: &str, input: Value) -> Result<CallOutput> {
         let (connected, action) = self.connected(action, connection).await?;
-        let heard = Arc::new(Warnings::default());
-        let context = Runtime::context(&connected).with_recorder(heard.clone(), None);
+        let recorded = Arc::new(Warnings::default());
+        let context = Runtime::context(&connected).with_recorder(recorded.clone(), None);
         let output = connected.run(&action.name, input, &context).await?;
-        let warnings = std::mem::take(&mut *heard.0.lock().unwrap_or_else(PoisonError::into_inner));
+        let warnings = std::mem::take(&mut *recorded.0.lock().unwrap_or_else(PoisonError::into_inner));
         Ok(CallOutput { output, warnings })
     }
 
-    /// Goes through everything an action lists, page by page, and hands over item after item.
+    /// Reads all pages of an action that lists, and calls `take` with every item.
+    ///
+    /// # Errors
+    ///
+    /// As [`Runtime::call`]; items before the error have been passed to `take`.
     pub async fn list(&self, action: &str, connection: &str, input: Value, mut take: impl FnMut(Value)) -> Result<()> {
         let (connected, action) = self.connected(action, connection).await?;
         let context = Runtime::context(&connected);
@@ -192,7 +232,7 @@ impl Runtime {
         }
     }
 
-    /// The connection, if it is one of the action's connector, and the action.
+    /// Returns the connection and the action, if both belong to the same connector.
     async fn connected(&self, action: &str, connection: &str) -> Result<(Connected, &ActionSpec)> {
         let (connector, action) = self.registry.action(action)?;
         let (connector, connected) = (&connector.spec().name, self.connect(connection).await?);
@@ -210,33 +250,46 @@ impl Runtime {
         Context::new(&Uuid::new_v4().to_string(), connected.name(), connections)
     }
 
-    /// Checks a flow against the connectors and begins a run of it; `slots` says which connection fills which slot. A slot
-    /// that is not named is filled by the only connection that fits, if there is just one.
-    pub async fn start(&self, flow: &Flow, input: Value, slots: BTreeMap<String, String>) -> Result<RunHandle> {
-        let slots = self.all_slots(flow, slots).await?;
-        self.accept(flow, &slots).await?;
-        self.engine.start(flow, input, self.fill(&slots).await?).await
+    /// Checks a flow against the connectors and starts a run of it. `bindings` maps the connections that the flow declares to
+    /// names of connections. One that is missing is bound to the only connection of its connector, if there is exactly one.
+    ///
+    /// # Errors
+    ///
+    /// `config` with a diagnostic for everything that is wrong with the flow or its bindings, `invalid_input` if the input
+    /// does not fit the flow's schema, or `store`.
+    pub async fn start(&self, flow: &Flow, input: Value, bindings: BTreeMap<String, String>) -> Result<RunHandle> {
+        let bindings = self.all_bindings(flow, bindings).await?;
+        self.accept(flow, &bindings).await?;
+        self.engine.start(flow, input, self.connect_all(&bindings).await?).await
     }
 
-    /// Takes up a run that was stopped, with the connections it was started with.
+    /// Resumes a run that was stopped, with the connections that it was started with.
+    ///
+    /// # Errors
+    ///
+    /// `conflict` if the run has ended, was rerun, or is worked on by another process; `not_found` if there is no such run.
     pub async fn resume(&self, id: &RunId) -> Result<RunHandle> {
         let run = self.engine.run(id).await?;
         if let RunStatus::Running | RunStatus::Failed = run.status {
-            return self.engine.resume(id, self.fill(&run.connections).await?).await;
+            return self.engine.resume(id, self.connect_all(&run.connections).await?).await;
         }
-        // The engine says why not.
+        // The engine reports why the run cannot be resumed.
         self.engine.resume(id, BTreeMap::new()).await
     }
 
-    /// The run whose name begins like this, if there is just one.
+    /// Returns the run whose id starts with `start`.
+    ///
+    /// # Errors
+    ///
+    /// `not_found` if there is none, `invalid_input` if there are several.
     pub async fn find_run(&self, start: &str) -> Result<RunId> {
         use trunkline_engine::Journal;
         let runs = self.store.runs().await?;
         let mut found = runs.into_iter().filter(|run| run.id.as_str().starts_with(start));
         match (found.next(), found.next()) {
             (Some(run), None) => Ok(run.id),
-            (Some(_), Some(_)) => Err(Error::new(ErrorKind::InvalidInput, format!("several runs begin with {start}"))
-                .hint("give more of the name; `trunkline runs` lists them")),
+            (Some(_), Some(_)) => Err(Error::new(ErrorKind::InvalidInput, format!("several runs start with {start}"))
+                .hint("give more digits of the id; `trunkline runs` lists them")),
             _ => {
                 Err(Error::new(ErrorKind::NotFound, format!("there is no run {start}"))
                     .hint("`trunkline runs` lists them"))
@@ -244,26 +297,35 @@ impl Runtime {
         }
     }
 
-    async fn fill(&self, slots: &BTreeMap<String, String>) -> Result<BTreeMap<String, Connected>> {
-        let mut filled = BTreeMap::new();
-        for (slot, name) in slots {
-            filled.insert(slot.clone(), self.connect(name).await?);
+    async fn connect_all(&self, bindings: &BTreeMap<String, String>) -> Result<BTreeMap<String, Connected>> {
+        let mut connected = BTreeMap::new();
+        for (binding, name) in bindings {
+            connected.insert(binding.clone(), self.connect(name).await?);
         }
-        Ok(filled)
+        Ok(connected)
     }
 }
 
-/// An engine on this store.
+/// Makes an engine that keeps its journal and its staged files in this store.
 fn engine(store: &Store) -> Engine {
     Engine::new(Arc::new(store.clone())).with_staging(Arc::new(store.clone()))
 }
 
-/// What came of an action that was called outside a flow.
+/// The result of an action that was called outside a flow.
 pub struct CallOutput {
-    /// What the action yields.
+    /// The output of the action.
     pub output: Value,
-    /// What the service said although the call succeeded.
+    /// Warnings of the service; the call succeeded all the same.
     pub warnings: Vec<String>,
+}
+
+/// The result of [`Runtime::remove_connection`].
+#[derive(Debug)]
+pub enum Removal {
+    /// The connection is removed, and its tokens, if there were any, are revoked at the login server.
+    Complete,
+    /// The connection is removed here, but the login server did not revoke its tokens, for this reason.
+    TokensNotRevoked(Error),
 }
 
 #[derive(Default)]
@@ -282,7 +344,7 @@ impl Recorder for Warnings {
     }
 }
 
-/// Fetches a secret that settings only refer to.
+/// Reads a secret that the settings refer to.
 fn secret(source: &SecretSource) -> Result<Secret> {
     let missing = |what: String| {
         Error::new(ErrorKind::Config, what)
@@ -302,7 +364,7 @@ fn secret(source: &SecretSource) -> Result<Secret> {
     }
 }
 
-/// A run as it is shown: while it is at work, with how far its lists are.
+/// Returns a run as JSON, with the progress of its lists while it is running.
 pub fn run_view(run: &Run) -> Value {
     let mut shown = serde_json::to_value(run).unwrap_or_default();
     let progress = run.progress(Timestamp::now());
@@ -312,28 +374,29 @@ pub fn run_view(run: &Run) -> Value {
     shown
 }
 
-/// A value as JSON without known secrets. Its texts are looked at one by one: in the JSON they would be escaped once more.
-pub fn clean(value: &impl Serialize) -> Value {
-    fn clean(value: &mut Value) {
+/// Returns a value as JSON with known secrets redacted. Each text is redacted by itself: in the serialized JSON a secret
+/// would be escaped, and not be found.
+pub fn redacted(value: &impl Serialize) -> Value {
+    fn redact_all(value: &mut Value) {
         match value {
             Value::String(text) => *text = redact(text).into_owned(),
-            Value::Array(all) => all.iter_mut().for_each(clean),
-            Value::Object(all) => all.values_mut().for_each(clean),
+            Value::Array(all) => all.iter_mut().for_each(redact_all),
+            Value::Object(all) => all.values_mut().for_each(redact_all),
             _ => {}
         }
     }
     let mut value = serde_json::to_value(value).unwrap_or_default();
-    clean(&mut value);
+    redact_all(&mut value);
     value
 }
 
-/// Where data goes if nobody says: `$XDG_DATA_HOME/trunkline`, else `~/.local/share/trunkline`.
+/// Returns the default data directory: `$XDG_DATA_HOME/trunkline`, else `~/.local/share/trunkline`.
 pub fn default_data() -> PathBuf {
     home("XDG_DATA_HOME", ".local/share").join("trunkline")
 }
 
-/// Where the key that encrypts secrets is if nobody says: `$XDG_CONFIG_HOME/trunkline/key`, else
-/// `~/.config/trunkline/key`: never in the data directory, so that a copy of the one is worthless without the other.
+/// Returns the default path of the key that encrypts secrets: `$XDG_CONFIG_HOME/trunkline/key`, else
+/// `~/.config/trunkline/key`. It is never inside the data directory, so a copy of that directory alone reveals no secret.
 pub fn default_key() -> PathBuf {
     home("XDG_CONFIG_HOME", ".config").join("trunkline").join("key")
 }

@@ -1,4 +1,4 @@
-//! What became of the items of runs, and runs that go over what failed.
+//! The outcomes of the items of runs, and reruns of failed items.
 
 use std::collections::BTreeMap;
 
@@ -8,22 +8,26 @@ use trunkline_engine::{AcceptedRun, Flow, Item, Journal, RunHandle, RunId, StepP
 
 use crate::Runtime;
 
-/// How many items are read at a time.
+/// The number of items read at a time.
 const PAGE: usize = 500;
 
-/// Some of the items of a run.
+/// A page of the items of a run.
 #[derive(Debug, Serialize)]
 pub struct ItemPage {
     /// The items, by step and key.
     pub items: Vec<Item>,
-    /// Where the next page begins; nothing if there is none.
+    /// Where the next page starts; `None` after the last page.
     pub next: Option<String>,
 }
 
 impl Runtime {
-    /// What became of the items of a run, 500 looked at a time: of all, or those with this status (`done`, `skipped`, `failed`,
-    /// `unknown`), or of this `each` step, in whose path `*` stands for any item. `from` is the `next` of the page before; a
-    /// page may be empty although there is a next one.
+    /// Returns a page of the items of a run and their outcomes, at most 500. `status` keeps only the items with that status
+    /// (`done`, `skipped`, `failed`, `unknown`), `step` those of one `each` step, in whose path `*` stands for any item.
+    /// `from` is the `next` of the previous page. A page can be empty although there is a next one.
+    ///
+    /// # Errors
+    ///
+    /// `invalid_input` if `status` or `from` is none of these, `not_found` if there is no such run.
     pub async fn items(
         &self,
         run: &RunId,
@@ -38,7 +42,7 @@ impl Runtime {
         let after = match from {
             None => None,
             Some(from) => Some(StepPath::from(&*from).split().ok_or_else(|| {
-                Error::new(ErrorKind::InvalidInput, "no page begins there").hint("give the `next` of the page before")
+                Error::new(ErrorKind::InvalidInput, "no page starts there").hint("pass the `next` of the previous page")
             })?),
         };
         let mut items = self.store().items(run, status, after, PAGE).await?;
@@ -50,22 +54,27 @@ impl Runtime {
         Ok(ItemPage { items, next })
     }
 
-    /// Begins a run that goes over what failed in an earlier one, with its connections; see
-    /// [`Engine::retry`](trunkline_engine::Engine::retry). A slot that a corrected flow has more is filled by the only
-    /// connection that fits.
+    /// Reruns the failed items of a run as a new run with the same connections, see
+    /// [`Engine::rerun_failed`](trunkline_engine::Engine::rerun_failed). A connection that only the corrected flow declares is
+    /// bound to the only connection of its connector.
+    ///
+    /// # Errors
+    ///
+    /// `conflict` if the run has not ended, was rerun before, or has no failed items; `config` if the corrected flow does not
+    /// fit.
     pub async fn rerun_failed(&self, id: &RunId, flow: Option<Flow>, unknown: bool) -> Result<RunHandle> {
         Ok(self.engine().begin(self.accept_rerun(id, flow, unknown).await?))
     }
 
-    /// The same without beginning it.
+    /// Accepts such a rerun without starting it.
     pub(crate) async fn accept_rerun(&self, id: &RunId, flow: Option<Flow>, unknown: bool) -> Result<AcceptedRun> {
         let run = self.engine().run(id).await?;
-        let mut slots: BTreeMap<_, _> = run.connections;
+        let mut bindings: BTreeMap<_, _> = run.connections;
         if let Some(flow) = &flow {
-            slots.retain(|slot, _| flow.connections().contains_key(slot));
-            slots = self.all_slots(flow, slots).await?;
-            self.accept(flow, &slots).await?;
+            bindings.retain(|binding, _| flow.connections().contains_key(binding));
+            bindings = self.all_bindings(flow, bindings).await?;
+            self.accept(flow, &bindings).await?;
         }
-        self.engine().accept_rerun(id, flow, self.fill(&slots).await?, unknown).await
+        self.engine().accept_rerun(id, flow, self.connect_all(&bindings).await?, unknown).await
     }
 }

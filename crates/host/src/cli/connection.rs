@@ -6,7 +6,7 @@ use axum::{Router, http::Uri, response::Html, routing::get};
 use serde_json::{Value, json};
 use tokio::{net::TcpListener, sync::mpsc};
 use trunkline::{
-    Runtime,
+    Removal, Runtime,
     core::{Authorization, CheckReport, Connected, Error, ErrorKind, ReauthCause, Result, SignInState, Timestamp},
     rest::Url,
     serve::CALLBACK,
@@ -144,8 +144,8 @@ pub(crate) async fn connection(runtime: &Runtime, command: ConnectionCommand, ou
             });
         }
         ConnectionCommand::Remove { name, force } => {
-            if let Err(error) = runtime.remove_connection(&name, force).await? {
-                output.warn(&format!("{name} is removed, but its tokens were not taken back: {error:?}"));
+            if let Removal::TokensNotRevoked(error) = runtime.remove_connection(&name, force).await? {
+                output.warn(&format!("{name} is removed, but its login server did not revoke its tokens: {error:?}"));
             }
             output.show(&json!({ "removed": name }), || format!("Removed {name}, with its secrets and tokens."));
         }

@@ -132,7 +132,7 @@ pub(crate) async fn flow(runtime: &Runtime, command: FlowCommand, output: &Outpu
                         .hint("what starts a run adds its own members to it"));
                 }
             };
-            let keeping = SaveOptions { slots, input, inactive, replace };
+            let keeping = SaveOptions { bindings: slots, input, inactive, replace };
             let kept = runtime.save_flow(&flow, keeping).await?;
             let address = match flow.trigger() {
                 Some(Trigger::Webhook(_)) if kept.token_hash.is_none() => {

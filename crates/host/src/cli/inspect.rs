@@ -5,9 +5,10 @@ use std::process::ExitCode;
 
 use serde_json::json;
 use trunkline::{
-    Runtime, clean,
+    Runtime,
     core::{Result, Timestamp, redact},
     engine::{DurationStats, ListProgress, LogEntry, RunEventView, RunId, StepTime, Timeline},
+    redacted,
 };
 
 use super::{
@@ -22,7 +23,7 @@ pub(crate) async fn tail(runtime: &Runtime, id: &RunId, after: u64, output: &Out
     while let Some(happened) = watch.next().await? {
         last = happened.at.or(last);
         match output.is_json() {
-            true => output.line(&clean(&happened)),
+            true => output.line(&redacted(&happened)),
             false => output.text(&redact(&plain(&line(&happened, last)))),
         }
     }
@@ -103,7 +104,7 @@ pub(crate) fn span(milliseconds: u64) -> String {
 /// Shows where a run's time went.
 pub(crate) async fn timeline(runtime: &Runtime, id: &RunId, output: &Output) -> Result<ExitCode> {
     let timeline = runtime.engine().timeline(id).await?;
-    output.show(&clean(&timeline), || redact(&told(&timeline)).into_owned());
+    output.show(&redacted(&timeline), || redact(&told(&timeline)).into_owned());
     Ok(exit::DONE.into())
 }
 
@@ -166,7 +167,7 @@ pub(crate) async fn log(runtime: &Runtime, id: &RunId, step: Option<&str>, outpu
         last = *end;
         for (number, entry) in page.entries.iter().filter(|(_, entry)| wanted(entry)) {
             shown += 1;
-            let mut told = clean(entry);
+            let mut told = redacted(entry);
             told["number"] = (*number).into();
             match output.is_json() {
                 true => output.line(&told),

@@ -31,7 +31,7 @@ pub(crate) fn say(text: &str) {
 
 /// A value as JSON without secrets.
 pub(crate) fn json(value: &impl Serialize) -> String {
-    trunkline::clean(value).to_string()
+    trunkline::redacted(value).to_string()
 }
 
 /// Has panics, too, told through the net.

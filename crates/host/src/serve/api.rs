@@ -26,7 +26,7 @@ use super::{
     response::{Answer, Refusal, answer, good, object, page},
     webhook,
 };
-use crate::{clean, flows::Cause, run_view};
+use crate::{flows::Cause, redacted, run_view};
 
 /// Longest body, in bytes.
 pub(crate) const MAX_BODY: usize = 1024 * 1024;
@@ -132,7 +132,7 @@ async fn start(State(app): State<Arc<App>>, Path(name): Path<String>, body: Body
     let input = start.input.unwrap_or_else(|| json!({}));
     let (mut kept, flow) = app.runtime.saved_flow(&name).await?;
     kept.connections.extend(start.connections);
-    match app.dispatcher.start(kept, &flow, input, Cause::CallOutput(Flush::Now)).await? {
+    match app.dispatcher.start(kept, &flow, input, Cause::Caller(Flush::Now)).await? {
         Started::Run(run) | Started::Duplicate(run) => Ok(answer(StatusCode::ACCEPTED, &json!({ "run": run }))),
         Started::Skipped => {
             let message = format!("a run of {name} is at work, and the flow says to skip another one");
@@ -174,7 +174,7 @@ struct Resolve {
 async fn resolve(State(app): State<Arc<App>>, Path(id): Path<String>, body: Body) -> Answer {
     let Resolve { step, verdict, output } = read(body, "a step is resolved with `step`, `verdict` and `output`")?;
     let id = app.runtime.find_run(&id).await?;
-    good(&clean(&app.runtime.engine().resolve_unknown(&id, &StepPath::from(&*step), verdict, output).await?))
+    good(&redacted(&app.runtime.engine().resolve_unknown(&id, &StepPath::from(&*step), verdict, output).await?))
 }
 
 /// When `retry` and `settle` became `rerun` and `resolve`, as the header `Deprecation` writes it: 2026-11-30.
@@ -207,7 +207,7 @@ async fn run(State(app): State<Arc<App>>, Path(id): Path<String>) -> Answer {
 
 async fn timeline(State(app): State<Arc<App>>, Path(id): Path<String>) -> Answer {
     let id = app.runtime.find_run(&id).await?;
-    good(&clean(&app.runtime.engine().timeline(&id).await?))
+    good(&redacted(&app.runtime.engine().timeline(&id).await?))
 }
 
 #[derive(Deserialize)]
@@ -227,7 +227,7 @@ async fn log(
         Error::new(ErrorKind::InvalidInput, format!("`after` is the number of an entry: {}", rejection.body_text()))
     })?;
     let id = app.runtime.find_run(&id).await?;
-    good(&clean(&app.runtime.engine().log(&id, after).await?))
+    good(&redacted(&app.runtime.engine().log(&id, after).await?))
 }
 
 async fn signal(State(app): State<Arc<App>>, Path((id, name)): Path<(String, String)>, body: Body) -> Answer {

@@ -19,7 +19,7 @@ use trunkline_core::{CancellationToken, Error, ErrorKind};
 use trunkline_engine::{RunEventView, RunStatus, Watch};
 
 use super::{App, response::Answer};
-use crate::clean;
+use crate::redacted;
 
 /// How many watch at the same time.
 pub(super) const WATCHERS: usize = 128;
@@ -51,7 +51,7 @@ impl Watcher {
             },
         };
         let event = Event::default().id(happened.seq.to_string());
-        event.json_data(clean(&happened)).ok()
+        event.json_data(redacted(&happened)).ok()
     }
 }
 

@@ -8,7 +8,7 @@ use serde::Serialize;
 use serde_json::{Value, json};
 use trunkline_core::{Error, ErrorKind, Retry};
 
-use crate::clean;
+use crate::redacted;
 
 /// An answer that is an error.
 #[derive(Debug)]
@@ -39,7 +39,7 @@ impl From<Error> for Refusal {
 
 impl IntoResponse for Refusal {
     fn into_response(self) -> Response {
-        let mut response = answer(self.0, &clean(&json!({ "error": self.1 })));
+        let mut response = answer(self.0, &redacted(&json!({ "error": self.1 })));
         let said = match self.0 {
             StatusCode::UNAUTHORIZED => Some((header::WWW_AUTHENTICATE, HeaderValue::from_static("Bearer"))),
             StatusCode::TOO_MANY_REQUESTS | StatusCode::SERVICE_UNAVAILABLE => {

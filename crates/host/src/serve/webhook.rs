@@ -73,8 +73,8 @@ pub(crate) async fn call(
     let input = json!({ "headers": chosen(&headers, webhook), "body": content, "delivery": delivery });
     let fired = TriggerEvent { flow: name.clone(), keys: delivery.into_iter().collect(), through: None };
     let cause = match (&fired.keys[..], webhook.answer) {
-        ([], WebhookResponseMode::Result) => Cause::CallOutput(Flush::Later),
-        ([], _) => Cause::CallOutput(Flush::Now),
+        ([], WebhookResponseMode::Result) => Cause::Caller(Flush::Later),
+        ([], _) => Cause::Caller(Flush::Now),
         _ => Cause::Trigger(&fired),
     };
     let started = app.dispatcher.start(kept, &flow, input, cause).await;
