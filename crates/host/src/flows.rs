@@ -20,7 +20,7 @@ use crate::{
 pub(crate) enum Cause<'a> {
     /// A trigger event, which starts at most one run.
     Trigger(&'a TriggerEvent),
-    /// A caller, who gets the id of the run at once ([`Flush::Now`]) or only its result at the end.
+    /// A caller that gets the id of the run at once ([`Flush::Now`]) or only its result at the end.
     Caller(Flush),
 }
 

@@ -1,4 +1,4 @@
-//! What can be written on the command line, and the help for it.
+//! The command line: commands, options, and their help texts.
 
 use std::{net::SocketAddr, path::PathBuf};
 
@@ -9,73 +9,73 @@ use trunkline::rest::Url;
 #[derive(Parser)]
 #[command(version, max_term_width = 100, after_help = EXIT_CODES)]
 pub(crate) struct Arguments {
-    /// Where connections and runs are kept [default: ~/.local/share/trunkline]
+    /// Data directory, with connections, saved flows and runs [default: ~/.local/share/trunkline]
     #[arg(long, global = true, value_name = "DIR", env = "TRUNKLINE_DATA")]
     pub(crate) data: Option<PathBuf>,
-    /// File with the key that encrypts secrets; made at first use [default: ~/.config/trunkline/key]. The key itself
-    /// may also stand in TRUNKLINE_KEY
+    /// File with the key that encrypts secrets; created at first use [default: ~/.config/trunkline/key]. TRUNKLINE_KEY can
+    /// hold the key itself instead
     #[arg(long, global = true, value_name = "FILE", env = "TRUNKLINE_KEY_FILE")]
     pub(crate) key_file: Option<PathBuf>,
-    /// Folder of connectors that need no compiler: in each of its folders a connector.toml and operations/*.toml
+    /// Folder of connectors without code: one subfolder for each, with a connector.toml and operations/*.toml
     #[arg(long, global = true, value_name = "DIR", env = "TRUNKLINE_CONNECTORS")]
     pub(crate) connectors: Option<PathBuf>,
-    /// Answer as JSON on standard output, errors as JSON on standard error
+    /// Print results as JSON on standard output, and errors as JSON on standard error
     #[arg(long, global = true)]
     pub(crate) json: bool,
     /// What to log on standard error, such as `info` or `trunkline_rest=debug` [default: off; for serve: warn]
     #[arg(long, global = true, value_name = "FILTER", env = "TRUNKLINE_LOG")]
     pub(crate) log: Option<String>,
-    /// How to log
+    /// Format of the log
     #[arg(long, global = true, value_name = "FORMAT", env = "TRUNKLINE_LOG_FORMAT", default_value = "text")]
     pub(crate) log_format: LogFormat,
     #[command(subcommand)]
     pub(crate) command: Command,
 }
 
-/// How lines of the log are written.
+/// The format of log lines.
 #[derive(Clone, Copy, ValueEnum)]
 pub(crate) enum LogFormat {
-    /// For people
+    /// Plain text
     Text,
-    /// A line of JSON each, with run, flow, step, item and attempt in its spans
+    /// One JSON object a line, with run, flow, step, item and attempt in its spans
     Json,
 }
 
 const EXIT_CODES: &str = "\
 Exit codes:
   0  done
-  1  an error, told on standard error
-  2  the command line was not understood
-  3  a check found faults (connection check, flow validate)
+  1  an error, reported on standard error
+  2  a wrong command line
+  3  a check found something wrong (connection check, flow validate)
   4  the run ended, but some items failed or are unknown
   5  the run failed or was cancelled
-130, 143  stopped from outside; what is in the journal can be resumed";
+130, 143  stopped by a signal; runs in the journal can be resumed";
 
 #[derive(Subcommand)]
 pub(crate) enum Command {
-    /// Show the main job: copy a Mediaflow library into MediaValet, with look-alikes of both on this machine
+    /// Demonstrate the main job: copy a Mediaflow library into MediaValet, with simulators of both on this machine
     Demo(Demo),
-    /// Serve look-alikes of Mediaflow and MediaValet on this machine, to try and to test against
+    /// Serve simulators of Mediaflow and MediaValet on this machine, for trials and tests
     Sandbox(Sandbox),
-    /// Serve sign-ins in the browser, runs and the triggers of kept flows, until Ctrl-C or SIGTERM
+    /// Serve the HTTP API, the triggers of saved flows, and sign-in in the browser, until Ctrl-C or SIGTERM
     ///
-    /// The API wants a token: that of TRUNKLINE_API_TOKEN, or of the file DATA.api-token, which is made at the first start.
-    /// Runs that were left at work are taken up.
+    /// The API requires a token: the one in TRUNKLINE_API_TOKEN, or in the file DATA.api-token, which is created at the
+    /// first start. Unfinished runs are resumed.
     Serve(Serve),
-    /// List the connectors, or show what one needs
+    /// List the connectors, or show the settings of one
     Connectors {
         /// A connector, such as mediavalet
         name: Option<String>,
     },
-    /// List what connectors can do
+    /// List the actions of connectors
     Actions {
         /// A connector, such as mediavalet
         connector: Option<String>,
-        /// Only those with all of these words in their name, title, group or description
+        /// Only actions with all of these words in their name, title, group or description
         #[arg(long, value_name = "WORDS")]
         search: Option<String>,
     },
-    /// Show what an action takes and gives, with an example
+    /// Show the input and the output of an action, with an example
     Action {
         /// The action, such as mediavalet.asset.upload
         #[arg(value_name = "CONNECTOR.ACTION")]
@@ -83,12 +83,12 @@ pub(crate) enum Command {
     },
     /// Print a JSON Schema
     Schema {
-        /// Of what
+        /// What the schema describes
         what: SchemaOf,
-        /// Of which: a connector for `connection`, CONNECTOR.RESOURCE.VERB for `action`
+        /// A connector for `connection`, CONNECTOR.RESOURCE.VERB for `action`
         name: Option<String>,
     },
-    /// Make, look at, check, sign in, export and remove connections
+    /// Add, show, check, sign in, export and remove connections
     Connection {
         #[command(subcommand)]
         command: ConnectionCommand,
@@ -98,7 +98,7 @@ pub(crate) enum Command {
         #[command(subcommand)]
         command: KeyCommand,
     },
-    /// Run one action and print what it yields
+    /// Run one action and print its output
     Call {
         /// The action, such as mediavalet.asset.get
         #[arg(value_name = "CONNECTOR.ACTION")]
@@ -109,45 +109,45 @@ pub(crate) enum Command {
         /// Its input: JSON, @FILE, or - for standard input
         #[arg(long, value_name = "JSON", default_value = "{}")]
         input: String,
-        /// Go through all pages of an action that lists, and print an item a line
+        /// Read all pages of an action that lists, and print one item a line
         #[arg(long)]
         all: bool,
     },
-    /// Check flows, and keep them by name
+    /// Validate flows, and save them by name
     Flow {
         #[command(subcommand)]
         command: FlowCommand,
     },
-    /// Run a flow and watch it
+    /// Run a flow and show its progress
     Run {
-        /// A kept flow's name, or a flow's file; write ./NAME for a file that is named as a kept flow
+        /// The name of a saved flow, or a file; write ./NAME for a file with the name of a saved flow
         #[arg(value_name = "NAME|FILE")]
         flow: String,
-        /// The run's input: JSON, @FILE, or - for standard input
+        /// Input of the run: JSON, @FILE, or - for standard input
         #[arg(long, value_name = "JSON", default_value = "{}")]
         input: String,
-        /// Which connection fills which slot; a slot that only one connection fits needs none
-        #[arg(long, value_name = "SLOT=NAME", value_parser = slot)]
+        /// Bind a connection that the flow declares; not needed where only one connection fits
+        #[arg(long, value_name = "BINDING=NAME", value_parser = binding)]
         connection: Vec<(String, String)>,
     },
-    /// List runs, look at one and its items, watch it, resume it, go over what failed, settle what nobody knows, signal, cancel
+    /// List, show, watch, resume, rerun, resolve, signal and cancel runs
     Runs {
         #[command(subcommand)]
         command: Option<RunsCommand>,
     },
 }
 
-fn slot(text: &str) -> Result<(String, String), String> {
-    let (slot, name) = text.split_once('=').ok_or("write SLOT=NAME, such as source=mediaflow")?;
-    Ok((slot.to_owned(), name.to_owned()))
+fn binding(text: &str) -> Result<(String, String), String> {
+    let (binding, name) = text.split_once('=').ok_or("write BINDING=NAME, such as source=mediaflow")?;
+    Ok((binding.to_owned(), name.to_owned()))
 }
 
 #[derive(Args)]
 pub(crate) struct Demo {
-    /// How many files the Mediaflow look-alike holds
+    /// Number of files in the simulated Mediaflow library
     #[arg(long, value_name = "N", default_value_t = 500)]
     pub(crate) files: u64,
-    /// Share of the look-alikes' answers to spoil with 429, 503, cut connections and lost answers: 0 to 1
+    /// Share of responses to replace with faults (429, 503, cut connections, lost responses): 0 to 1
     #[arg(long, value_name = "SHARE", default_value_t = 0.0)]
     pub(crate) faults: f64,
 }
@@ -157,19 +157,19 @@ pub(crate) struct Sandbox {
     /// Port to listen on, on 127.0.0.1; 0 for any
     #[arg(long, default_value_t = 4600)]
     pub(crate) port: u16,
-    /// How many files the Mediaflow look-alike holds
+    /// Number of files in the simulated Mediaflow library
     #[arg(long, value_name = "N", default_value_t = 500)]
     pub(crate) files: u64,
-    /// Share of answers to spoil: 0 to 1
+    /// Share of responses to replace with faults: 0 to 1
     #[arg(long, value_name = "SHARE", default_value_t = 0.0)]
     pub(crate) faults: f64,
-    /// How long tokens are good for, in seconds
+    /// Lifetime of access tokens, in seconds
     #[arg(long, value_name = "SECONDS", default_value_t = 3600)]
     pub(crate) token_lifetime: u64,
-    /// Folder to keep the look-alikes' state in, so that it outlives the process
+    /// Folder for the state of the simulators, so that it outlives the process
     #[arg(long, value_name = "DIR")]
     pub(crate) state: Option<PathBuf>,
-    /// Folder to write ready-made connection files to
+    /// Folder to write connection files for the simulators to
     #[arg(long, value_name = "DIR")]
     pub(crate) connections: Option<PathBuf>,
 }
@@ -179,36 +179,36 @@ pub(crate) struct Serve {
     /// Address to listen on; port 0 for any
     #[arg(long, value_name = "ADDRESS", default_value = "127.0.0.1:8700")]
     pub(crate) listen: SocketAddr,
-    /// What it is called from outside, such as https://flows.example.com: for sign-ins and webhooks through a proxy
+    /// Public address, such as https://flows.example.com, for sign-ins and webhooks behind a proxy
     #[arg(long, value_name = "URL", env = "TRUNKLINE_PUBLIC_URL")]
     pub(crate) public_url: Option<Url>,
-    /// How many runs work at the same time; others wait. Runs that wait for a time or a signal do not count
+    /// Maximum number of runs at the same time; further runs wait. Runs that wait for a time or a signal do not count
     #[arg(long, value_name = "RUNS", default_value_t = 64, value_parser = clap::value_parser!(u16).range(1..))]
     pub(crate) at_once: u16,
-    /// How long steps in flight may go on when it is told to stop, in seconds
+    /// Shutdown grace period for steps in flight, in seconds
     #[arg(long, value_name = "SECONDS", default_value_t = 30)]
     pub(crate) grace: u64,
 }
 
 #[derive(Clone, Copy, ValueEnum)]
 pub(crate) enum SchemaOf {
-    /// A connector's connection documents
+    /// The settings of a connector's connections
     Connection,
-    /// An action's input and output
+    /// The input and output of an action
     Action,
     /// Flow documents
     Flow,
     /// Files of operation tables
     Operation,
-    /// The connector.toml of a connector of a folder
+    /// The connector.toml of a connector without code
     Connector,
 }
 
 #[derive(Subcommand)]
 pub(crate) enum ConnectionCommand {
-    /// Keep a connection; its secrets are encrypted at once
+    /// Save a connection; its secrets are encrypted
     Add {
-        /// JSON file with the settings, or with a list of such, or - for standard input
+        /// JSON file with a connection or a list of connections, or - for standard input
         file: String,
         /// Replace a connection of the same name
         #[arg(long)]
@@ -221,7 +221,7 @@ pub(crate) enum ConnectionCommand {
         /// The connection
         name: String,
     },
-    /// Try a connection and say which setting is wrong
+    /// Try a connection and name the setting that is wrong
     Check {
         /// The connection
         name: String,
@@ -230,17 +230,17 @@ pub(crate) enum ConnectionCommand {
     Authorize {
         /// The connection
         name: String,
-        /// Port on 127.0.0.1 for the browser to come back to; 0 for any
+        /// Port on 127.0.0.1 that the browser returns to; 0 for any
         #[arg(long, default_value_t = 0)]
         port: u16,
-        /// Do not wait for the browser: read the address it came back to from standard input
+        /// Do not wait for the browser: read the address that it returned to from standard input
         #[arg(long)]
         paste: bool,
     },
     /// Print a connection for `connection add`, with references in place of its secrets
     ///
-    /// References stay as they were written. What was written out becomes {"env": "NAME_SETTING"}; standard error says
-    /// which of these variables have to be provided where the connection is added.
+    /// References stay as they were written. Every other secret becomes {"env": "NAME_SETTING"}; standard error lists
+    /// the variables to set where the connection is added.
     Export {
         /// The connection
         #[arg(required_unless_present = "all")]
@@ -249,30 +249,30 @@ pub(crate) enum ConnectionCommand {
         #[arg(long, conflicts_with = "name")]
         all: bool,
     },
-    /// Ask a login server for its addresses, as settings of a connection
+    /// Print the addresses that a login server publishes, as settings of a connection
     Discover {
-        /// The login server's own address, as the vendor calls its issuer or authority: https://login.example.com
+        /// The login server's issuer, which vendors also call authority: https://login.example.com
         issuer: String,
-        /// Put them into this connection; its scopes stay
+        /// Write them to this connection; its scopes stay
         #[arg(long, value_name = "NAME")]
         into: Option<String>,
-        /// Ask also where the address lies in a private network or on this machine
+        /// Allow an issuer in a private network or on this machine
         #[arg(long)]
         allow_private_network: bool,
     },
-    /// Show how sign-ins have changed: ok, refreshing, backoff, reauth_required
+    /// List the changes of sign-in states: ok, refreshing, backoff, reauth_required
     Events {
         /// The connection; all if absent
         name: Option<String>,
-        /// Only what came after the event with this id (see --json), for those who ask again and again
+        /// Only events after the one with this id (see --json), for polling
         #[arg(long, value_name = "ID", default_value_t = 0)]
         after: u64,
     },
-    /// Forget a connection, its secrets and its tokens, and take the tokens back at its login server
+    /// Remove a connection with its secrets and tokens, and revoke the tokens at its login server
     Remove {
         /// The connection
         name: String,
-        /// Even if an active flow uses it, or a run that is not over needs it: that one cannot go on then
+        /// Remove it even if an active flow or an unfinished run uses it; that run cannot continue then
         #[arg(long)]
         force: bool,
     },
@@ -280,46 +280,46 @@ pub(crate) enum ConnectionCommand {
 
 #[derive(Subcommand)]
 pub(crate) enum KeyCommand {
-    /// Make a new key and seal everything with it
+    /// Make a new key and encrypt everything with it
     ///
-    /// Other processes may go on working meanwhile. Interrupted at whatever moment, it goes on when it is run again. The
-    /// old key leaves the key file when nothing is sealed with it any more. If the key is given in TRUNKLINE_KEY, give
-    /// the new one in TRUNKLINE_NEW_KEY.
+    /// Other processes can keep working. If it is interrupted, run it again to continue. The old key is removed from the
+    /// key file when nothing is encrypted with it any more. If the key is in TRUNKLINE_KEY, put the new one in
+    /// TRUNKLINE_NEW_KEY.
     Rotate,
 }
 
 #[derive(Subcommand)]
 pub(crate) enum FlowCommand {
-    /// Find everything that is wrong with a flow
+    /// Check a flow and list everything that is wrong
     Validate {
-        /// The flow's file, or - for standard input
+        /// File of the flow, or - for standard input
         file: String,
-        /// Hold it against what the connection in a slot was granted, too
-        #[arg(long, value_name = "SLOT=NAME", value_parser = slot)]
+        /// Also check it against the scopes granted to the connection of this binding
+        #[arg(long, value_name = "BINDING=NAME", value_parser = binding)]
         connection: Vec<(String, String)>,
     },
-    /// List the filters of expressions, each with examples
+    /// List the filters of expressions, with examples
     Filters,
-    /// Keep a flow under its name, with its connections
+    /// Save a flow under its name, with its connections
     Add {
-        /// The flow's file, or - for standard input
+        /// File of the flow, or - for standard input
         file: String,
-        /// Which connection fills which slot; a slot that only one connection fits needs none
-        #[arg(long, value_name = "SLOT=NAME", value_parser = slot)]
+        /// Bind a connection that the flow declares; not needed where only one connection fits
+        #[arg(long, value_name = "BINDING=NAME", value_parser = binding)]
         connection: Vec<(String, String)>,
-        /// What every run gets beside what it is started with: a JSON object, @FILE, or - for standard input
+        /// Default input of every run: a JSON object, @FILE, or - for standard input
         #[arg(long, value_name = "JSON")]
         input: Option<String>,
-        /// Do not let its trigger start runs
+        /// Save it without activating its trigger
         #[arg(long)]
         inactive: bool,
-        /// Replace the flow of this name; what is not said anew stays
+        /// Replace the flow of this name; options that are not given keep their values
         #[arg(long)]
         replace: bool,
     },
-    /// List the kept flows
+    /// List the saved flows
     List,
-    /// Show a kept flow
+    /// Show a saved flow
     Show {
         /// The flow
         name: String,
@@ -329,24 +329,24 @@ pub(crate) enum FlowCommand {
         /// The flow
         name: String,
     },
-    /// Let a flow's trigger start no more runs; those at work go on
+    /// Stop a flow's trigger from starting runs; running runs continue
     Deactivate {
         /// The flow
         name: String,
     },
-    /// Give a flow's webhook another address; the one before ends
+    /// Give a flow's webhook a new address; the previous one stops working
     Address {
         /// The flow
         name: String,
     },
-    /// Keep the secret that the sender of a flow's webhook signs with
+    /// Save the secret that the sender of a flow's webhook signs with
     Secret {
         /// The flow
         name: String,
-        /// The file it is in, or - for standard input
+        /// File with the secret, or - for standard input
         file: String,
     },
-    /// Forget a flow and what its trigger has seen; its runs stay
+    /// Remove a flow and the deduplication keys of its trigger; its runs stay
     Remove {
         /// The flow
         name: String,
@@ -357,64 +357,64 @@ pub(crate) enum FlowCommand {
 pub(crate) enum RunsCommand {
     /// List the runs, newest first
     List,
-    /// Show how a run stands, and what became of its items
+    /// Show the status of a run, and the outcomes of its items
     Show {
-        /// The run; the first digits will do
+        /// The run; its first digits are enough
         id: String,
     },
-    /// Tell what happens in a run, a line an event, in whatever process it is worked on: what was, and then what comes
+    /// Follow the events of a run, one a line, from its start and in whichever process it runs
     ///
-    /// Ends when the run is over, with the exit code of `run`, or with Ctrl-C; the run goes on. With --json, each line is an
-    /// event as JSON; what steps yielded is not among it.
+    /// Ends with the run, with the exit code of `run`. Ctrl-C ends the command, not the run. With --json, each line is an
+    /// event as JSON, without the outputs of steps.
     Tail {
-        /// The run; the first digits will do
+        /// The run; its first digits are enough
         id: String,
-        /// Only what came after the event of this number (`seq`)
+        /// Only events after the one with this number (`seq`)
         #[arg(long, value_name = "SEQ", default_value_t = 0)]
         after: u64,
     },
-    /// Show where a run's time went: by steps, and for lists the fastest, the median and the slowest item
+    /// Show where the time of a run went: by step, and for lists the fastest, the median and the slowest item
     Timeline {
-        /// The run; the first digits will do
+        /// The run; its first digits are enough
         id: String,
     },
-    /// Show what actions were called with in a run and what came of it, without secrets: failed calls, or what the flow's
-    /// `log` says
+    /// Show the calls of a run with their inputs and results, without secrets: the failed calls, or those that the flow's
+    /// `log` asks for
     Log {
-        /// The run; the first digits will do
+        /// The run; its first digits are enough
         id: String,
         /// Only calls of this step: its id, its path in the flow (files/*/asset) or in the run (files/4711/asset)
         #[arg(long, value_name = "STEP")]
         step: Option<String>,
     },
-    /// Take up a run that was stopped by a crash or an error
+    /// Resume a run that a crash or an error stopped
     Resume {
-        /// The run; the first digits will do
+        /// The run; its first digits are enough
         id: String,
     },
-    /// Send a run a signal that one of its steps waits for, or will wait for, in whatever process it is worked on
+    /// Send a signal to a run, for a step that waits for it now or later
     Signal {
-        /// The run; the first digits will do
+        /// The run; its first digits are enough
         id: String,
-        /// The signal's name, as the flow's `wait` step has it
+        /// Name of the signal in the flow's `wait` step
         name: String,
-        /// What comes with it, for the steps after the wait: JSON, @FILE, or - for standard input
+        /// Output of the `wait` step: JSON, @FILE, or - for standard input
         #[arg(long, value_name = "JSON", default_value = "null")]
         payload: String,
     },
-    /// List what became of a run's items: step, key, status, reason, time
+    /// List the outcomes of a run's items: step, key, status, reason, time
     ///
-    /// Written page by page, however many there are; with --json an item a line.
+    /// Printed page by page, for any number of items. With --json, one item a line.
     Items {
-        /// The run; the first digits will do
+        /// The run; its first digits are enough
         id: String,
-        /// Only those that ended like this
+        /// Only items with this status
         #[arg(long)]
         status: Option<ItemStatus>,
-        /// Only those of this `each` step, by its path in `runs show`; * stands for any item around it
+        /// Only items of this `each` step, by its path in `runs show`; * stands for any enclosing item
         #[arg(long, value_name = "STEP")]
         step: Option<String>,
-        /// As CSV (RFC 4180), for spreadsheets: a cell that a spreadsheet would take for a formula begins with a quote
+        /// As CSV (RFC 4180). A cell that a spreadsheet would read as a formula starts with a quote
         #[arg(long, conflicts_with = "json")]
         csv: bool,
     },
@@ -443,9 +443,9 @@ pub(crate) enum RunsCommand {
     /// The former name of `runs resolve`
     #[command(hide = true)]
     Settle(Resolve),
-    /// Stop a run, in whatever process it is worked on
+    /// Cancel a run, in whichever process it runs
     Cancel {
-        /// The run; the first digits will do
+        /// The run; its first digits are enough
         id: String,
     },
 }
@@ -487,10 +487,10 @@ pub(crate) struct Resolve {
 
 #[derive(Clone, Copy, ValueEnum)]
 pub(crate) enum ResolveAs {
-    /// It took effect
+    /// The step took effect
     Done,
-    /// It did not take effect: it is tried again
+    /// The step did not take effect, and is tried again
     Retry,
-    /// It counts as failed and is not tried again
+    /// The step counts as failed, and is not tried again
     Fail,
 }
