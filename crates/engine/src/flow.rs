@@ -310,7 +310,9 @@ impl Linker<'_> {
         let depth = 1 + self.depths.get(name).copied().unwrap_or_default();
         if depth + self.chain.len() > MAX_CALLS + 1 {
             let message = format!("flows call flows more than {MAX_CALLS} levels deep, by way of {name}");
-            return Err(Diagnostic::error("/call", message).hint("put the steps of one of them into the flow that calls it"));
+            return Err(
+                Diagnostic::error("/call", message).hint("put the steps of one of them into the flow that calls it")
+            );
         }
         Ok(depth)
     }

@@ -12,8 +12,8 @@ use trunkline_core::{Diagnostic, Schema, closest, pointer_part};
 use crate::{
     Step, Template,
     document::{
-        ActionDocument, CallDocument, EachDocument, FailDocument, PolicyDocument, IfDocument, KINDS, ListActionDocument,
-        ParallelDocument, SetDocument, SkipDocument, WaitDocument, WaitForDocument,
+        ActionDocument, CallDocument, EachDocument, FailDocument, IfDocument, KINDS, ListActionDocument,
+        ParallelDocument, PolicyDocument, SetDocument, SkipDocument, WaitDocument, WaitForDocument,
     },
     limits::{MAX_DEPTH, MAX_STEPS},
     step::{Call, FlowCall, OnError, Over, StepKind, StepPolicy, SubFlow, Tries, Wait},
@@ -127,7 +127,8 @@ impl Reader {
             return None;
         }
         if !self.ids.insert(id.clone()) {
-            let found = Diagnostic::error(format!("{pointer}/id"), format!("the flow has another step with the id {id}"));
+            let found =
+                Diagnostic::error(format!("{pointer}/id"), format!("the flow has another step with the id {id}"));
             self.found.push(found.hint("give every step of the flow an id of its own"));
         }
         Some(Step { id: id.into(), pointer: pointer.to_owned(), kind, guard })
@@ -168,7 +169,8 @@ impl Reader {
     /// Reads a length of time, and reports a text that is not one.
     pub(crate) fn duration(&mut self, text: &str, pointer: String) -> Option<Duration> {
         let read = time::duration(text);
-        let report = |message| self.found.push(Diagnostic::error(pointer, message).hint("write it like 90s, 10m or 3d"));
+        let report =
+            |message| self.found.push(Diagnostic::error(pointer, message).hint("write it like 90s, 10m or 3d"));
         read.map_err(report).ok()
     }
 

@@ -26,7 +26,8 @@ const MAX_SIZE: usize = 16 * 1024 * 1024;
 pub(crate) fn read(file: &str, text: &str) -> Result<Value, Diagnostic> {
     if is_yaml(file, text) {
         return YamlReader::read(text).map(|(value, _)| value).map_err(|error| {
-            Diagnostic::error("", format!("this is not valid YAML: {}", error.info())).at(location(file, error.marker()))
+            Diagnostic::error("", format!("this is not valid YAML: {}", error.info()))
+                .at(location(file, error.marker()))
         });
     }
     serde_json::from_str(text).map(|UniqueMembers(value)| value).map_err(|error| {
@@ -235,7 +236,8 @@ impl<'a> YamlReader<'a> {
     fn charge(&mut self, bytes: usize, span: Span) -> Result<(), ScanError> {
         self.size += bytes;
         if self.size > MAX_SIZE {
-            let message = format!("with its aliases replaced, the document is larger than the limit of {MAX_SIZE} bytes");
+            let message =
+                format!("with its aliases replaced, the document is larger than the limit of {MAX_SIZE} bytes");
             return Err(ScanError::new(span.start, message));
         }
         Ok(())

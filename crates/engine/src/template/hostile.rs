@@ -11,7 +11,7 @@ use proptest::{
 use serde_json::{Value, json};
 use trunkline_core::{Diagnostic, ErrorKind, Result};
 
-use super::{LONGEST, OUTPUT_LIMIT, Scope, Template};
+use super::{MAX_LENGTH, OUTPUT_LIMIT, Scope, Template};
 use crate::{Engine, Flow, MemoryJournal, RunStatus, StepPath};
 
 /// Expressions that must be refused, whenever that is.
@@ -255,7 +255,7 @@ fn what_is_written_to_do_harm_is_refused() {
     assert!(passed.is_empty(), "{passed:#?}");
     for source in REFUSED {
         let error = yields(source, &scope).unwrap_err();
-        assert!(!leaks(&format!("{error:?}")) && error.message().len() < 4 * LONGEST, "{source}: {error:?}");
+        assert!(!leaks(&format!("{error:?}")) && error.message().len() < 4 * MAX_LENGTH, "{source}: {error:?}");
     }
 }
 
@@ -274,8 +274,8 @@ fn what_is_made_to_be_large_or_deep_ends() {
     let repeat = |part: &str, between: &str, times: usize| vec![part; times].join(between);
     let nested = |open: &str, close: &str, depth: usize| format!("{}1{}", open.repeat(depth), close.repeat(depth));
     for source in [
-        format!("'{}'", "x".repeat(2 * LONGEST)),
-        repeat("1", "+", LONGEST),
+        format!("'{}'", "x".repeat(2 * MAX_LENGTH)),
+        repeat("1", "+", MAX_LENGTH),
         repeat("input.big", "~", 100),
         repeat("input.big", "+", 500),
         repeat("input.big", ",", 500),
