@@ -1,7 +1,7 @@
 //! Checks a flow against the connectors it uses, before anything runs: every action, input, reference and type.
 //!
-//! The checker visits the steps in the order in which they run, and adds the shape of each step's output to the names that
-//! later expressions can use. [`Checker::step`] has the rules for each kind of step.
+//! The checker visits the steps in the order in which they run, and adds the shape of each step's output to the names
+//! that later expressions can use. [`Checker::step`] has the rules for each kind of step.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -18,8 +18,8 @@ use crate::{
     typing::{self, Names, StepOutput, TO_TEXT_HINT},
 };
 
-/// The OAuth scopes granted to the connections of a flow, by connection binding. Bindings whose scopes are not known are
-/// left out.
+/// The OAuth scopes granted to the connections of a flow, by connection binding. Bindings whose scopes are not known
+/// are left out.
 pub type GrantedScopes = BTreeMap<String, BTreeSet<String>>;
 
 struct Checker<'a> {
@@ -37,7 +37,8 @@ struct Checker<'a> {
 
 impl Flow {
     /// Checks the flow against the connectors of `registry`, and returns all findings: unknown connectors and actions,
-    /// inputs that do not fit, references to steps that have not run, values of the wrong type, steps that can never run.
+    /// inputs that do not fit, references to steps that have not run, values of the wrong type, steps that can never
+    /// run.
     pub fn check(&self, registry: &Registry) -> Vec<Diagnostic> {
         self.check_granted(registry, &GrantedScopes::new())
     }
@@ -48,8 +49,8 @@ impl Flow {
         self.check_readable(registry, granted, &BTreeSet::new())
     }
 
-    /// Like [`Flow::check_granted`], for a flow some of whose steps could not be read. Nothing is known about the outputs
-    /// of these steps.
+    /// Like [`Flow::check_granted`], for a flow some of whose steps could not be read. Nothing is known about the
+    /// outputs of these steps.
     pub(crate) fn check_readable(
         &self,
         registry: &Registry,

@@ -163,7 +163,7 @@ pub(crate) struct EachDocument {
     pub(crate) steps: Vec<Value>,
 }
 
-/// Where the items of an `each` come from.
+/// The action that lists the items of an `each`.
 #[derive(Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct ListActionDocument {
@@ -241,11 +241,11 @@ pub(crate) struct WaitDocument {
     /// The step's id, by which later steps refer to it. Its value is the payload of the signal.
     #[schemars(regex(pattern = "^[A-Za-z_][A-Za-z0-9_]{0,63}$"))]
     pub(crate) id: String,
-    /// What to wait for.
+    /// The end of the wait.
     pub(crate) wait: WaitForDocument,
 }
 
-/// What to wait for: one of these.
+/// The end of a wait: one of these.
 #[derive(Deserialize, JsonSchema)]
 #[schemars(deny_unknown_fields, extend("minProperties" = 1, "maxProperties" = 1))]
 pub(crate) struct WaitForDocument {

@@ -1,8 +1,8 @@
 //! [`Flow`]: a flow document that was read, compiled and pinned to a version.
 //!
 //! Reading reports all faults at once, each with its JSON pointer and, if the document came from a file, its line and
-//! column. Two later stages need more than the document: [`Flow::check`] compares it with the registered connectors, and
-//! [`Flow::link`] adds the flows that it calls, so that a run is pinned to the versions of all of them.
+//! column. Two later stages need more than the document: [`Flow::check`] compares it with the registered connectors,
+//! and [`Flow::link`] adds the flows that it calls, so that a run is pinned to the versions of all of them.
 
 use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
@@ -148,12 +148,13 @@ impl Flow {
         Some(Flow { inner: Arc::new(inner), linked: Arc::default() })
     }
 
-    /// Returns the flow together with the flows that it calls, directly or through others. `find` returns a flow by name.
+    /// Returns the flow together with the flows that it calls, directly or through others. `find` returns a flow by
+    /// name.
     ///
     /// # Errors
     ///
-    /// A finding at each step whose call cannot work: `find` has no flow of that name, flows call each other in a circle
-    /// or too deep, or a connection binding of the called flow has no counterpart of the same connector.
+    /// A finding at each step whose call cannot work: `find` has no flow of that name, flows call each other in a
+    /// circle or too deep, or a connection binding of the called flow has no counterpart of the same connector.
     pub fn link(&self, find: &dyn Fn(&str) -> Option<Flow>) -> Result<Flow, Vec<Diagnostic>> {
         let mut linker = Linker { find, chain: Vec::new(), depths: BTreeMap::new(), linked: BTreeMap::new() };
         let mut found = Vec::new();
@@ -261,8 +262,8 @@ struct Linker<'a> {
 }
 
 impl Linker<'_> {
-    /// Follows a call and returns how many levels of calls it leads to. A finding's pointer is relative to the step of the
-    /// first flow.
+    /// Follows a call and returns how many levels of calls it leads to. A finding's pointer is relative to the step of
+    /// the first flow.
     fn follow(&mut self, caller: &Flow, call: &FlowCall) -> Result<usize, Diagnostic> {
         let name = &call.flow;
         let error = |pointer: &str, message: String| {

@@ -1,7 +1,7 @@
 //! Sets of kinds of JSON values: those that a filter takes, that an expression may yield, or that a schema allows.
 //!
-//! Type checking is set arithmetic: if the kinds that an expression may yield and the kinds that are expected there have
-//! nothing in common, the flow cannot work.
+//! Type checking is set arithmetic: if the kinds that an expression may yield and the kinds that are expected there
+//! have nothing in common, the flow cannot work.
 
 use std::{fmt, ops};
 

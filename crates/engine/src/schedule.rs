@@ -25,8 +25,8 @@ const MOST_MISSED: usize = 100;
 #[derive(Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct ScheduleDocument {
-    /// Minute, hour, day of the month, month and day of the week, such as `30 2 * * 1-5`. If clocks go forward and skip a
-    /// time of day, the run starts right after; if they go back and repeat one, it starts once.
+    /// Minute, hour, day of the month, month and day of the week, such as `30 2 * * 1-5`. If clocks go forward and skip
+    /// a time of day, the run starts right after; if they go back and repeat one, it starts once.
     #[schemars(length(min = 1))]
     pub(crate) cron: String,
     /// The time zone of the clock: a name of the IANA time zone database, such as `Europe/Stockholm`.
@@ -92,8 +92,8 @@ impl Schedule {
         }
     }
 
-    /// The times after `through`, up to and with `now`, that runs are to be started for, oldest first; all in milliseconds
-    /// since 1970.
+    /// The times after `through`, up to and with `now`, that runs are to be started for, oldest first; all in
+    /// milliseconds since 1970.
     pub fn due(&self, through: u64, now: u64) -> Vec<u64> {
         let Some(start) = instant(now) else { return Vec::new() };
         let times = self.cron.iter_from(start.to_zoned(self.zone.clone()), Direction::Backward);

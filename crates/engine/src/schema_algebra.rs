@@ -1,4 +1,5 @@
-//! JSON Schemas as shapes of values: what is certain about a value before a run, and whether it can fit what is expected.
+//! JSON Schemas as shapes of values: what is certain about a value before a run, and whether it can fit what is
+//! expected.
 //!
 //! The answers are conservative. A mismatch is reported only if no value of the shape can fit; where a schema says
 //! nothing, every value is possible.
@@ -28,8 +29,8 @@ pub(crate) enum Member {
     Missing { open: bool, declared: Vec<String> },
 }
 
-/// Returns the declared name that an undeclared one is probably a misspelling of. In an open object, which may have other
-/// members, the names must differ by at most one letter.
+/// Returns the declared name that an undeclared one is probably a misspelling of. In an open object, which may have
+/// other members, the names must differ by at most one letter.
 pub(crate) fn intended_name<'a>(name: &str, open: bool, declared: &'a [String]) -> Option<&'a str> {
     let mut declared = declared.iter().map(String::as_str);
     if !open {

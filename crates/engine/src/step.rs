@@ -100,8 +100,8 @@ impl FlowCall {
         FlowCall { pointer: pointer.to_owned(), flow, bindings }
     }
 
-    /// Returns the caller's binding for this binding of the called flow: the one that the step names, or else the one of
-    /// the same name.
+    /// Returns the caller's binding for this binding of the called flow: the one that the step names, or else the one
+    /// of the same name.
     pub(crate) fn slot<'a>(&'a self, binding: &'a str) -> &'a str {
         self.bindings.get(binding).map_or(binding, String::as_str)
     }
@@ -152,8 +152,8 @@ pub(crate) struct Tries {
 }
 
 impl Tries {
-    /// Returns the wait before the next try, after `failed` tries of which the last ended with `error`. `None` if there is
-    /// no further try. A longer wait that the service asked for takes precedence.
+    /// Returns the wait before the next try, after `failed` tries of which the last ended with `error`. `None` if there
+    /// is no further try. A longer wait that the service asked for takes precedence.
     pub(crate) fn next(&self, failed: u32, error: &Error) -> Option<Duration> {
         let requested = match error.retryable() {
             Retry::Never => return None,

@@ -1,7 +1,8 @@
 //! Values with expressions in them: `"{{ steps.search.items | length }}"`.
 //!
-//! A text that is exactly one `{{ .. }}` yields the expression's JSON value, so that numbers and objects keep their type;
-//! an expression inside a longer text yields text. The result of an expression is never evaluated again: data stays data.
+//! A text that is exactly one `{{ .. }}` yields the expression's JSON value, so that numbers and objects keep their
+//! type; an expression inside a longer text yields text. The result of an expression is never evaluated again: data
+//! stays data.
 //!
 //! The language is the expressions of [minijinja](https://docs.rs/minijinja) and nothing else of it: no statements, no
 //! functions, no I/O, a bounded amount of work, and our own [filters](crate::FILTERS). An expression whose result could
@@ -40,8 +41,8 @@ static ENVIRONMENT: LazyLock<Environment<'static>> = LazyLock::new(|| {
 /// The names that an expression can begin with.
 pub(crate) const ROOTS: [&str; 6] = ["input", "steps", "item", "items", "error", "run"];
 
-/// The values that the expressions of a step can refer to. Scopes are nested: each item of an `each` has an inner scope.
-/// Cheap to clone.
+/// The values that the expressions of a step can refer to. Scopes are nested: each item of an `each` has an inner
+/// scope. Cheap to clone.
 #[derive(Clone, Debug)]
 pub(crate) struct Scope(Arc<Level>);
 
@@ -184,8 +185,8 @@ pub(crate) struct Compiled {
     /// JSON pointer of the text that it stands in.
     pub(crate) pointer: String,
     expression: Expression<'static, 'static>,
-    /// Operands of `*` whose type is known only at run time. Each is checked before the evaluation, because a text times a
-    /// number would be a text of any length.
+    /// Operands of `*` whose type is known only at run time. Each is checked before the evaluation, because a text
+    /// times a number would be a text of any length.
     factors: Vec<Expression<'static, 'static>>,
 }
 
@@ -216,8 +217,8 @@ impl Template {
         self.node.is_literal().then_some(&self.source)
     }
 
-    /// Returns the value with every expression replaced by its result. Fails with `invalid_input` if an expression cannot
-    /// be evaluated, and with `limit` if it needs too much work or its result is too large.
+    /// Returns the value with every expression replaced by its result. Fails with `invalid_input` if an expression
+    /// cannot be evaluated, and with `limit` if it needs too much work or its result is too large.
     pub(crate) fn render(&self, scope: &Scope) -> Result<Value> {
         let root = Dynamic::from_object(scope.clone());
         render(&self.node, &root)
@@ -298,7 +299,8 @@ fn compile_text(text: &str, pointer: &str, found: &mut Vec<Diagnostic>) -> Node 
     }
 }
 
-/// Returns the number of bytes before the `}}` that ends an expression. Braces in quoted texts and in maps do not count.
+/// Returns the number of bytes before the `}}` that ends an expression. Braces in quoted texts and in maps do not
+/// count.
 fn end_of_expression(text: &str) -> Option<usize> {
     let (mut depth, mut quote, mut escaped) = (0usize, None, false);
     for (at, byte) in text.bytes().enumerate() {

@@ -1,8 +1,8 @@
 //! Triggers, which start runs automatically: schedules, webhooks, and polls of a list for new items.
 //!
 //! Each event of a trigger has a deduplication key: a due time, the id of a delivery, the key of an item. The key is
-//! recorded in the transaction that accepts the run for the event. So no event is lost and none starts two runs, whenever
-//! the process dies.
+//! recorded in the transaction that accepts the run for the event. So no event is lost and none starts two runs,
+//! whenever the process dies.
 
 use std::{collections::BTreeMap, time::Duration};
 
@@ -35,13 +35,13 @@ pub(crate) struct TriggerDocument {
     pub(crate) poll: Option<PollDocument>,
 }
 
-/// Which requests a webhook accepts, what a run gets from them, and how they are responded to. The URL of a webhook also
-/// holds a secret token.
+/// Which requests a webhook accepts, what a run gets from them, and how they are responded to. The URL of a webhook
+/// also holds a secret token.
 #[derive(Clone, Debug, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Webhook {
-    /// The header with the id of a delivery, such as `X-GitHub-Delivery`. A repeated delivery does not start a second run.
-    /// Without this member, the `source` and `id` of a CloudEvent are used.
+    /// The header with the id of a delivery, such as `X-GitHub-Delivery`. A repeated delivery does not start a second
+    /// run. Without this member, the `source` and `id` of a CloudEvent are used.
     pub delivery: Option<String>,
     /// The headers that become part of the run's input, under their names in lower case.
     #[serde(default)]
@@ -51,8 +51,8 @@ pub struct Webhook {
     /// The content of the response.
     #[serde(default)]
     pub answer: WebhookResponseMode,
-    /// How long a response with the result may wait for the end of the run, at most one minute. After that, the response
-    /// has the run's id.
+    /// How long a response with the result may wait for the end of the run, at most one minute. After that, the
+    /// response has the run's id.
     #[serde(default = "half_a_minute")]
     #[schemars(regex(pattern = "^[0-9]"))]
     pub timeout: String,
@@ -82,8 +82,8 @@ pub struct Signature {
     /// The encoding of the signature.
     #[serde(default)]
     pub encoding: Encoding,
-    /// The signed content: `{body}`, which is the bytes of the request's body, with text, `{timestamp}` and `{delivery}`
-    /// around it where the sender signs them too.
+    /// The signed content: `{body}`, which is the bytes of the request's body, with text, `{timestamp}` and
+    /// `{delivery}` around it where the sender signs them too.
     #[serde(default = "body")]
     pub signed: String,
     /// The header with the time of sending, in seconds since 1970. A time more than five minutes off is rejected.
@@ -176,7 +176,8 @@ impl Trigger {
         }
     }
 
-    /// Returns the schemas of the members that the trigger adds to a run's input. `item` is the schema of a list's items.
+    /// Returns the schemas of the members that the trigger adds to a run's input. `item` is the schema of a list's
+    /// items.
     pub(crate) fn input(&self, item: Value) -> Map<String, Value> {
         let text = json!({ "type": "string" });
         let members = match self {

@@ -1,7 +1,7 @@
 //! Infers what an expression yields before anything runs.
 //!
-//! minijinja parses the expression to a tree, and a walk over the tree gives each node a shape, which is a JSON Schema. An
-//! operation that cannot work on its shapes is reported; where a shape is not known, anything is accepted.
+//! minijinja parses the expression to a tree, and a walk over the tree gives each node a shape, which is a JSON Schema.
+//! An operation that cannot work on its shapes is reported; where a shape is not known, anything is accepted.
 //!
 //! The same walk decides whether an expression may be compiled at all, then without knowing the value of any name:
 //! functions, unknown filters, and multiplications of a text or list are rejected.
@@ -35,7 +35,8 @@ use crate::{
 const MAX_JOINS: usize = 64;
 /// The largest number of tokens in an expression: the parser needs stack for each token that is nested in another.
 const MAX_TOKENS: usize = 1024;
-/// The deepest nesting of an expression's parts; `a.b.c` is three levels deep. Each walk over the tree needs stack for it.
+/// The deepest nesting of an expression's parts; `a.b.c` is three levels deep. Each walk over the tree needs stack for
+/// it.
 const MAX_DEPTH: usize = 128;
 
 /// The hint where a list or object becomes part of a text.

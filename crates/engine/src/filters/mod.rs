@@ -1,9 +1,9 @@
-//! The filters of expressions: one table with the input, arguments, result and purpose of each, and examples that run as
-//! tests.
+//! The filters of expressions: one table with the input, arguments, result and purpose of each, and examples that run
+//! as tests.
 //!
 //! The same table is used to check flows, to check the values of a call at run time, and to print the help of
-//! `trunkline flow filters`. Every filter is bounded: it fails on a text or list larger than the limits below, before or
-//! while it builds the result.
+//! `trunkline flow filters`. Every filter is bounded: it fails on a text or list larger than the limits below, before
+//! or while it builds the result.
 
 mod dates;
 mod table;

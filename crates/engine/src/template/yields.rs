@@ -1,5 +1,5 @@
-//! Converts the results of expressions to JSON. The size is counted during the conversion, because a short expression can
-//! have a huge result.
+//! Converts the results of expressions to JSON. The size is counted during the conversion, because a short expression
+//! can have a huge result.
 
 use std::fmt;
 

@@ -120,8 +120,8 @@ impl Walk<'_> {
         }
     }
 
-    /// Reports two values that can never be equal. With `each`, `right` is the shape of a list's items, and each of them
-    /// must be a possible value of `left`.
+    /// Reports two values that can never be equal. With `each`, `right` is the shape of a list's items, and each of
+    /// them must be a possible value of `left`.
     fn check_equality(&mut self, left: &Value, right: &Value, each: bool) {
         let (one, other) = (kinds(left), kinds(right));
         if one == Kinds::NULL || other == Kinds::NULL {
