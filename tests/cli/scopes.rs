@@ -144,6 +144,6 @@ async fn mediavalet_wants_its_api_scope_also_in_flows_that_are_called() {
     cli.pipe(&["connection", "add", "-", "--replace"], &document.to_string()).await.expect(0);
     let found = cli.run(&validate).await.expect(3).json()["findings"].clone();
     let told = found[0]["message"].as_str().unwrap();
-    assert!(told.contains("in the called flow called") && told.contains("needs the scope api;"), "{found}");
+    assert!(told.contains("in the called flow called") && told.contains("needs the scope api,"), "{found}");
     sandbox.stop().await;
 }
