@@ -6,7 +6,7 @@
 //!
 //! The language is the expressions of [minijinja](https://docs.rs/minijinja) and nothing else of it: no statements, no
 //! functions, no I/O, a bounded amount of work, and our own [filters](crate::FILTERS). An expression whose result could
-//! grow without limit is rejected when it is compiled; see [`typing`](crate::typing).
+//! grow without limit is rejected when it is compiled; see [`typing`].
 
 use std::sync::{Arc, LazyLock};
 

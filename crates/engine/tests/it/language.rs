@@ -301,7 +301,8 @@ async fn all_branches_end_before_the_step_fails_with_the_first_error_in_document
     assert_eq!((error.message(), error.context("branch fast failed too")), ("slow", Some("fast")));
     assert_eq!(*played.world.made.lock().unwrap(), ["c"], "no branch is cut off");
 
-    let handled = json!([{ "id": "report", "set": { "why": "{{ error.message }} {{ steps.b | default('unseen') }}" } }]);
+    let handled =
+        json!([{ "id": "report", "set": { "why": "{{ error.message }} {{ steps.b | default('unseen') }}" } }]);
     let output = json!({ "output": { "why": or_dash("report.why") } });
     let played = Lab::new("branches handled", &document(output, both(handled)), json!({})).play().await;
     assert_eq!(played.run.output, Some(json!({ "why": "slow unseen" })));
