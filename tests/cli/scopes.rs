@@ -95,7 +95,7 @@ async fn what_the_login_server_did_not_grant_is_found_before_anything_runs() {
     assert_eq!(found[0]["pointer"], "/steps/1/then/0/action");
     assert_eq!(
         found[0]["message"],
-        "task.add needs the scope tasks:write; the connection in the slot todo has profile tasks"
+        "task.add needs the scope tasks:write, but the connection bound to todo has profile tasks"
     );
     assert!(found[0]["place"]["line"].as_u64().unwrap() > 1, "{found}");
     for command in [&["flow", "add"][..], &["run"]] {
@@ -144,6 +144,6 @@ async fn mediavalet_wants_its_api_scope_also_in_flows_that_are_called() {
     cli.pipe(&["connection", "add", "-", "--replace"], &document.to_string()).await.expect(0);
     let found = cli.run(&validate).await.expect(3).json()["findings"].clone();
     let told = found[0]["message"].as_str().unwrap();
-    assert!(told.contains("the flow called, which it calls") && told.contains("needs the scope api;"), "{found}");
+    assert!(told.contains("in the called flow called") && told.contains("needs the scope api,"), "{found}");
     sandbox.stop().await;
 }

@@ -129,10 +129,10 @@ fn what_is_no_type_fault_is_told_as_well() {
     let upload = |input: Value| json!([{ "id": "up", "action": "asset.upload", "connection": "dam", "input": input }]);
     let categories = json!(["11111111-1111-4111-8111-111111111111"]);
     for (steps, expected) in [
-        (json!([skip("a"), { "id": "b", "set": {} }]), "Error /steps/3: this step can never run: a ends"),
+        (json!([skip("a"), { "id": "b", "set": {} }]), "Error /steps/3: this step can never run: the step a"),
         (
             json!([{ "id": "c", "if": "{{ steps.found.items == [] }}", "then": [skip("a")], "else": [skip("b")] }, skip("d")]),
-            "Error /steps/3: this step can never run: c ends",
+            "Error /steps/3: this step can never run: the step c",
         ),
         (json!([{ "id": "c", "if": true, "then": [skip("a")] }]), "Warning /steps/2/if: this is always true"),
         (
@@ -166,7 +166,7 @@ fn what_is_no_type_fault_is_told_as_well() {
         ),
         (
             upload(json!({ "file": "{{ steps.one.first }}", "categories": "{{ steps.one.sizes }}" })),
-            "in the list, it yields",
+            "in an item of the list, it yields",
         ),
         (
             upload(json!({ "file": "{{ steps.one.first }}", "categories": "{{ [run.id] if true else 7 }}" })),

@@ -1,7 +1,7 @@
-//! Holds a flow against the connectors it uses, before anything runs: every action, input, reference and type.
+//! Checks a flow against the connectors it uses, before anything runs: every action, input, reference and type.
 //!
-//! Steps are gone through in the order they run in; after each, what it yields is known to those after it. What a kind of
-//! step yields and what it may hold is said in [`Checker::step`]: a new kind has its place there.
+//! The checker visits the steps in the order in which they run, and adds the shape of each step's output to the names
+//! that later expressions can use. [`Checker::step`] has the rules for each kind of step.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -11,13 +11,15 @@ use trunkline_core::{ActionSpec, Diagnostic, Effect, Registered, Registry, Schem
 use crate::{
     Flow, Step, Template, Trigger,
     json_kinds::Kinds,
+    reader::KEY_HINT,
     schema_algebra::{self, Member, kinds, list_of, of_kinds},
     step::{Call, OnError, Over, StepKind, SubFlow, Wait},
     template::{Compiled, Node, Piece},
-    typing::{self, Known, Names},
+    typing::{self, Names, StepOutput, TO_TEXT_HINT},
 };
 
-/// The OAuth scopes of the connections in a flow's slots; a slot of which nothing is known is left out.
+/// The OAuth scopes granted to the connections of a flow, by connection binding. Bindings whose scopes are not known
+/// are left out.
 pub type GrantedScopes = BTreeMap<String, BTreeSet<String>>;
 
 struct Checker<'a> {
@@ -25,48 +27,50 @@ struct Checker<'a> {
     flow: &'a Flow,
     granted: &'a GrantedScopes,
     found: Vec<Diagnostic>,
+    /// The connection bindings that steps use.
     used: BTreeSet<&'a str>,
-    /// The names that the expressions looked at last begin with.
+    /// The names that the latest expressions begin with.
     roots: BTreeSet<String>,
-    /// The value of the expression looked at last, if it is always the same.
+    /// The value of the latest expression, if it is constant.
     constant: Option<Value>,
 }
 
 impl Flow {
-    /// Everything that is wrong with the flow in the light of these connectors: unknown connectors and actions, inputs that
-    /// do not fit, references to what no step before them yields, values of another type than is wanted, steps that can
-    /// never run.
+    /// Checks the flow against the connectors of `registry`, and returns all findings: unknown connectors and actions,
+    /// inputs that do not fit, references to steps that have not run, values of the wrong type, steps that can never
+    /// run.
     pub fn check(&self, registry: &Registry) -> Vec<Diagnostic> {
         self.check_granted(registry, &GrantedScopes::new())
     }
 
-    /// The same, and the actions that need scopes which the connection in their slot was not granted. A narrower scope
-    /// (`files:read` for `files`) is let pass: what it allows is for the service to say.
+    /// Like [`Flow::check`], and also reports actions that need OAuth scopes which their connection was not granted. A
+    /// narrower scope (`files:read` for `files`) is accepted: only the service knows what it allows.
     pub fn check_granted(&self, registry: &Registry, granted: &GrantedScopes) -> Vec<Diagnostic> {
-        self.check_beside(registry, granted, &BTreeSet::new())
+        self.check_readable(registry, granted, &BTreeSet::new())
     }
 
-    /// The same where these steps could not be read: nothing is said of what they yield.
-    pub(crate) fn check_beside(
+    /// Like [`Flow::check_granted`], for a flow some of whose steps could not be read. Nothing is known about the
+    /// outputs of these steps.
+    pub(crate) fn check_readable(
         &self,
         registry: &Registry,
         granted: &GrantedScopes,
-        unread: &BTreeSet<String>,
+        invalid_steps: &BTreeSet<String>,
     ) -> Vec<Diagnostic> {
         let mut checker = Checker::new(registry, self, granted);
-        checker.flow(unread);
+        checker.flow(invalid_steps);
         for (name, called) in self.linked().keys().filter_map(|name| Some((name, self.callee(name)?))) {
             let mut inner = Checker::new(registry, &called, granted);
             inner.flow(&BTreeSet::new());
             checker.found.extend(inner.found.into_iter().filter(|one| one.severity == Severity::Error).map(|one| {
-                Diagnostic { pointer: String::new(), message: format!("the flow {name}, which it calls: {one}"), ..one }
+                Diagnostic { pointer: String::new(), message: format!("in the called flow {name}: {one}"), ..one }
             }));
         }
         checker.found
     }
 }
 
-/// Whether steps after these can run.
+/// Returns whether these steps always end the list they are in: steps after them can never run.
 fn ends(steps: &[Step]) -> bool {
     steps.iter().any(|step| match &step.kind {
         StepKind::Skip(_) | StepKind::Fail(_) => true,
@@ -82,16 +86,16 @@ impl<'a> Checker<'a> {
         Checker { registry, flow, granted, found: Vec::new(), used, roots, constant: None }
     }
 
-    /// Goes through the whole flow; the shape of its output.
-    fn flow(&mut self, unread: &BTreeSet<String>) -> Value {
+    /// Checks the whole flow, and returns the shape of its output.
+    fn flow(&mut self, invalid_steps: &BTreeSet<String>) -> Value {
         let flow = self.flow;
-        for (slot, connector) in flow.connections() {
+        for (binding, connector) in flow.connections() {
             if let Err(error) = self.registry.connector(connector) {
                 let one = Diagnostic::from(&error);
-                self.found.push(Diagnostic { pointer: format!("/connections/{}", pointer_part(slot)), ..one });
+                self.found.push(Diagnostic { pointer: format!("/connections/{}", pointer_part(binding)), ..one });
             }
         }
-        let nothing = Names {
+        let no_names = Names {
             input: json!({ "properties": {} }),
             item: None,
             items: None,
@@ -99,37 +103,37 @@ impl<'a> Checker<'a> {
             steps: BTreeMap::new(),
             tables: flow.tables().clone(),
         };
-        let input = self.run_input(&nothing);
+        let input = self.run_input(&no_names);
         self.required(&input);
-        let known = |id: &String| (id.clone(), Known { shape: Value::Bool(true), certain: true });
-        let steps: BTreeMap<_, _> = unread.iter().map(known).collect();
-        let names = Names { input, steps, ..nothing };
+        let any_output = |id: &String| (id.clone(), StepOutput { shape: Value::Bool(true), certain: true });
+        let steps: BTreeMap<_, _> = invalid_steps.iter().map(any_output).collect();
+        let names = Names { input, steps, ..no_names };
         let mut at_end = names.clone();
         self.steps(flow.steps(), &mut at_end);
         self.steps(flow.on_failure(), &mut Names { error: true, ..names });
         let output = flow.output().map(|output| self.template(output, &Value::Bool(true), &at_end));
-        // A flow that is called may use slots, and so may a step that could not be read.
-        let all = unread.is_empty() && flow.calls().next().is_none();
-        for slot in flow.connections().keys().filter(|_| all) {
-            if !self.used.contains(slot.as_str()) {
-                let pointer = format!("/connections/{}", pointer_part(slot));
-                let found = Diagnostic::warning(pointer, format!("no step uses the slot {slot}"));
-                self.found.push(found.hint("remove it, or use it"));
+        // A called flow may use a binding, and so may a step that could not be read.
+        let all_uses_known = invalid_steps.is_empty() && flow.calls().next().is_none();
+        for binding in flow.connections().keys().filter(|_| all_uses_known) {
+            if !self.used.contains(binding.as_str()) {
+                let pointer = format!("/connections/{}", pointer_part(binding));
+                let found = Diagnostic::warning(pointer, format!("no step uses the connection binding {binding}"));
+                self.found.push(found.hint("use it in a step, or remove it"));
             }
         }
         output.unwrap_or_else(|| of_kinds(Kinds::NULL))
     }
 
-    /// The shape of what runs get: as the flow says, and from its trigger.
-    fn run_input(&mut self, nothing: &Names) -> Value {
+    /// Returns the shape of a run's input: what the flow declares, and what its trigger adds. Checks the trigger.
+    fn run_input(&mut self, no_names: &Names) -> Value {
         let flow = self.flow;
         let declared = flow.input().map(|schema| schema.value().clone());
         let Some(trigger) = flow.trigger() else { return declared.unwrap_or(Value::Bool(true)) };
         let mut item = Value::Bool(true);
         if let Trigger::Poll(poll) = trigger {
-            let nothing = &Names { tables: json!({}), ..nothing.clone() };
-            item = self.list(&poll.call, "/trigger/poll", nothing);
-            let names = Names { item: Some(item.clone()), ..nothing.clone() };
+            let no_names = &Names { tables: json!({}), ..no_names.clone() };
+            item = self.list(&poll.call, "/trigger/poll", no_names);
+            let names = Names { item: Some(item.clone()), ..no_names.clone() };
             self.key(&poll.key, "/trigger/poll", &names);
         }
         let mut input = declared.unwrap_or_else(|| json!({ "type": "object", "properties": {} }));
@@ -139,19 +143,22 @@ impl<'a> Checker<'a> {
         input
     }
 
+    /// Checks a list of steps, and adds their outputs to `names`.
     fn steps(&mut self, steps: &'a [Step], names: &mut Names) {
         let mut ended: Option<&Step> = None;
         for step in steps {
             if let Some(last) = ended.take() {
-                let message = format!("this step can never run: {} ends what it stands in", last.id);
-                self.found.push(Diagnostic::error(&step.pointer, message).hint("put it before that, or remove it"));
+                let message =
+                    format!("this step can never run: the step {} before it always ends the item or the run", last.id);
+                let hint = format!("move it before the step {}, or remove it", last.id);
+                self.found.push(Diagnostic::error(&step.pointer, message).hint(hint));
             }
             let before = names.clone();
             let shape = self.step(step, names);
             self.on_error(step, before, names);
             if let Some(shape) = shape {
                 let certain = matches!(step.guard.on_error, OnError::Fail);
-                names.steps.insert(step.id.to_string(), Known { shape, certain });
+                names.steps.insert(step.id.to_string(), StepOutput { shape, certain });
             }
             if ends(std::slice::from_ref(step)) {
                 ended = Some(step);
@@ -159,7 +166,7 @@ impl<'a> Checker<'a> {
         }
     }
 
-    /// The shape of what the step yields, if it yields anything.
+    /// Checks a step, and returns the shape of its output, if it has one.
     fn step(&mut self, step: &'a Step, names: &mut Names) -> Option<Value> {
         match &step.kind {
             StepKind::Action(call) => Some(self.call(call, &step.pointer, names)),
@@ -173,7 +180,7 @@ impl<'a> Checker<'a> {
                 for branch in [then, otherwise] {
                     let mut inside = names.clone();
                     self.steps(branch, &mut inside);
-                    names.learn(inside, false);
+                    names.add_branch(inside, false);
                 }
                 None
             }
@@ -182,7 +189,7 @@ impl<'a> Checker<'a> {
                 for (_, branch) in branches {
                     let mut inside = before.clone();
                     self.steps(branch, &mut inside);
-                    names.learn(inside, matches!(step.guard.on_error, OnError::Fail));
+                    names.add_branch(inside, matches!(step.guard.on_error, OnError::Fail));
                 }
                 None
             }
@@ -216,16 +223,16 @@ impl<'a> Checker<'a> {
         }
     }
 
-    /// The steps that stand in for one that failed, which see what was there before it.
+    /// Checks the steps that run in place of a failed step. They can refer to the steps before it.
     fn on_error(&mut self, step: &'a Step, before: Names, names: &mut Names) {
         if let OnError::Steps(steps) = &step.guard.on_error {
             let mut inside = Names { error: true, ..before };
             self.steps(steps, &mut inside);
-            names.learn(inside, false);
+            names.add_branch(inside, false);
         }
     }
 
-    /// The shape of what a flow that is called yields.
+    /// Checks a call of another flow, and returns the shape of its output.
     fn sub_flow(&mut self, sub: &SubFlow, pointer: &str, names: &Names) -> Value {
         let Some(flow) = self.flow.callee(&sub.called.flow) else {
             self.template(&sub.input, &Value::Bool(true), names);
@@ -233,23 +240,24 @@ impl<'a> Checker<'a> {
         };
         let wanted = flow.input().map_or(Value::Bool(true), |schema| schema.value().clone());
         self.input(&sub.input, &wanted, &format!("{pointer}/input"), names);
-        // It ends without output where one of its steps skips.
+        // The output is null if one of its steps ends the run as skipped.
         let output = Checker::new(self.registry, &flow, self.granted).flow(&BTreeSet::new());
         json!({ "anyOf": [output, { "type": "null" }] })
     }
 
+    /// Checks the condition of an `if`, and warns if it is constant.
     fn condition(&mut self, condition: &Template, pointer: &str, branches: (&[Step], &[Step]), names: &Names) {
         self.constant = condition.literal().cloned();
         self.template(condition, &of_kinds(Kinds::BOOLEAN), names);
         if let Some(Value::Bool(always)) = self.constant.take() {
             let (member, never) = if always { ("else", branches.1) } else { ("then", branches.0) };
-            let what = if never.is_empty() { "it decides nothing" } else { "some of its steps can never run" };
-            let found = Diagnostic::warning(format!("{pointer}/if"), format!("this is always {always}: {what}"));
-            self.found
-                .push(found.hint(format!("compare with something that differs, or leave out the if and `{member}`")));
+            let effect = if never.is_empty() { "the `if` has no effect" } else { "some of its steps can never run" };
+            let found = Diagnostic::warning(format!("{pointer}/if"), format!("this is always {always}: {effect}"));
+            self.found.push(found.hint(format!("compare with a value that varies, or remove the `if` and `{member}`")));
         }
     }
 
+    /// Checks a key of items, and reports one that does not depend on the item.
     fn key(&mut self, key: &Template, pointer: &str, names: &Names) {
         self.roots.clear();
         let scalar = Kinds::TEXT.or(Kinds::NUMBER).or(Kinds::BOOLEAN);
@@ -257,7 +265,7 @@ impl<'a> Checker<'a> {
         self.template(key, &of_kinds(scalar), names);
         if self.errors() == before && !self.roots.contains("item") {
             let found = Diagnostic::error(format!("{pointer}/key"), "the key is the same for every item");
-            self.found.push(found.hint("say what tells the items apart, such as {{ item.id }}"));
+            self.found.push(found.hint(KEY_HINT));
         }
     }
 
@@ -265,7 +273,7 @@ impl<'a> Checker<'a> {
         self.found.iter().filter(|one| one.severity == Severity::Error).count()
     }
 
-    /// The shape of one item.
+    /// Checks the source of an `each`, and returns the shape of one item.
     fn over(&mut self, over: &'a Over, pointer: &str, names: &Names) -> Value {
         match over {
             Over::List(list) => schema_algebra::item(&self.template(list, &list_of(Value::Bool(true)), names)),
@@ -273,14 +281,14 @@ impl<'a> Checker<'a> {
         }
     }
 
-    /// The shape of one item of what an action lists.
+    /// Checks a call of an action that lists, and returns the shape of one item.
     fn list(&mut self, call: &'a Call, pointer: &str, names: &Names) -> Value {
         let output = self.call(call, pointer, names);
         let connector = self.connector(call);
         if let Some(spec) = connector.and_then(|connector| connector.action_spec(&call.action).ok()) {
             let lists = spec.lists || spec.output.get("type") == Some(&"array".into());
             if !lists || spec.effect != Effect::Read {
-                let message = format!("{} does not list anything", call.action);
+                let message = format!("{} is not an action that lists items", call.action);
                 let found = Diagnostic::error(format!("{pointer}/action"), message);
                 self.found.push(found.hint("use an action that lists, or an expression that yields a list"));
             }
@@ -289,12 +297,13 @@ impl<'a> Checker<'a> {
         items.cloned().unwrap_or(Value::Bool(true))
     }
 
+    /// The connector of a call, if it is registered.
     fn connector(&self, call: &Call) -> Option<&'a Registered> {
         let connector = self.flow.connections().get(&call.slot)?;
         self.registry.connector(connector).ok().map(|registered| &**registered)
     }
 
-    /// The shape of what the call yields.
+    /// Checks a call of an action, and returns the shape of its output.
     fn call(&mut self, call: &'a Call, pointer: &str, names: &Names) -> Value {
         self.used.insert(&call.slot);
         let spec = match self.connector(call).map(|connector| connector.action_spec(&call.action)) {
@@ -315,16 +324,17 @@ impl<'a> Checker<'a> {
         spec.output.clone()
     }
 
+    /// Reports the OAuth scopes that an action needs and its connection was not granted.
     fn scopes(&mut self, call: &Call, spec: &ActionSpec, pointer: &str) {
         let (Some(granted), Some(connector)) = (self.granted.get(&call.slot), self.connector(call)) else { return };
         let narrower = |one: &str, scope: &str| one.strip_prefix(scope).is_some_and(|rest| rest.starts_with(':'));
-        let is_there = |scope: &str| granted.iter().any(|one| one == scope || narrower(one, scope));
+        let is_granted = |scope: &str| granted.iter().any(|one| one == scope || narrower(one, scope));
         let needed = connector.spec().scopes.iter().chain(&spec.scopes).map(String::as_str);
-        let missing: Vec<_> = needed.filter(|scope| !is_there(scope)).collect();
+        let missing: Vec<_> = needed.filter(|scope| !is_granted(scope)).collect();
         if !missing.is_empty() {
             let granted = granted.iter().map(String::as_str).collect::<Vec<_>>();
             let message = format!(
-                "{} needs the scope {}; the connection in the slot {} has {}",
+                "{} needs the scope {}, but the connection bound to {} has {}",
                 call.action,
                 missing.join(" "),
                 call.slot,
@@ -332,43 +342,44 @@ impl<'a> Checker<'a> {
             );
             let found = Diagnostic::error(format!("{pointer}/action"), message);
             self.found.push(found.hint(
-                "put it into the `scopes` of the connection, and sign in again where a person has to; the vendor may have to allow it to the client",
+                "add it to the `scopes` of the connection, and sign in again if the connection needs that; the vendor may \
+                 also have to allow it for the client",
             ));
         }
     }
 
-    /// What is wrong with an input, before its expressions have values.
+    /// Checks an input against its schema, as far as that is possible without the values of its expressions.
     fn input(&mut self, input: &Template, wanted: &Value, pointer: &str, names: &Names) {
         let faults = Schema::from(schema_algebra::open(wanted, input.node())).check(input.source());
-        let place = |one: Diagnostic| Diagnostic { pointer: format!("{pointer}{}", one.pointer), ..one };
-        self.found.extend(faults.into_iter().map(place));
-        self.unmeant(input.source(), wanted, pointer);
+        let locate = |one: Diagnostic| Diagnostic { pointer: format!("{pointer}{}", one.pointer), ..one };
+        self.found.extend(faults.into_iter().map(locate));
+        self.misspelt(input.source(), wanted, pointer);
         self.template(input, wanted, names);
     }
 
-    /// Members of an open object that are all but the same as declared ones.
-    fn unmeant(&mut self, given: &Value, wanted: &Value, pointer: &str) {
+    /// Warns of members of open objects that are probably misspelt: a declared name differs by one letter.
+    fn misspelt(&mut self, given: &Value, wanted: &Value, pointer: &str) {
         let closed = ["additionalProperties", "unevaluatedProperties"];
         let closed = closed.iter().any(|name| wanted.get(name) == Some(&Value::Bool(false)));
         for (name, value) in given.as_object().into_iter().flatten() {
             let pointer = format!("{pointer}/{}", pointer_part(name));
             match schema_algebra::member(wanted, name) {
-                Member::Is(shape) => self.unmeant(value, &shape, &pointer),
+                Member::Is(shape) => self.misspelt(value, &shape, &pointer),
                 Member::Missing { declared, .. } if !closed => {
-                    if let Some(meant) = schema_algebra::meant(name, true, &declared) {
+                    if let Some(intended) = schema_algebra::intended_name(name, true, &declared) {
                         let found = Diagnostic::warning(pointer, format!("{name} is not declared here"));
-                        self.found.push(found.hint(format!("did you mean {meant}?")));
+                        self.found.push(found.hint(format!("did you mean {intended}?")));
                     }
                 }
                 _ => {}
             }
         }
         for (index, value) in given.as_array().into_iter().flatten().enumerate() {
-            self.unmeant(value, &schema_algebra::item(wanted), &format!("{pointer}/{index}"));
+            self.misspelt(value, &schema_algebra::item(wanted), &format!("{pointer}/{index}"));
         }
     }
 
-    /// The shape of what the template yields; expressions in it that cannot yield what is wanted are told.
+    /// Returns the shape of a template's result, and reports expressions in it whose result does not fit `wanted`.
     fn template(&mut self, template: &Template, wanted: &Value, names: &Names) -> Value {
         self.node(template.node(), wanted, names)
     }
@@ -376,7 +387,7 @@ impl<'a> Checker<'a> {
     fn node(&mut self, node: &Node, wanted: &Value, names: &Names) -> Value {
         match node {
             Node::Literal(value) => json!({ "const": value }),
-            Node::Unread => Value::Bool(true),
+            Node::Invalid => Value::Bool(true),
             Node::Expression(expression) => {
                 let before = self.errors();
                 let shape = self.infer(expression, names);
@@ -392,7 +403,7 @@ impl<'a> Checker<'a> {
                 });
                 for (index, expression) in expressions.enumerate() {
                     let shape = self.infer(expression, names);
-                    self.spoken(expression, &shape);
+                    self.check_joined(expression, &shape);
                     if index == 0 {
                         self.fit(expression, &of_kinds(Kinds::TEXT), wanted);
                     }
@@ -419,6 +430,7 @@ impl<'a> Checker<'a> {
         }
     }
 
+    /// Returns the shape of an expression's result, and reports what is wrong in it.
     fn infer(&mut self, expression: &Compiled, names: &Names) -> Value {
         let inferred = typing::infer(&expression.source, &expression.pointer, names);
         self.found.extend(inferred.found);
@@ -427,27 +439,28 @@ impl<'a> Checker<'a> {
         inferred.shape
     }
 
-    /// An expression that is part of a text.
-    fn spoken(&mut self, expression: &Compiled, shape: &Value) {
+    /// Warns of a list or object that becomes part of a text.
+    fn check_joined(&mut self, expression: &Compiled, shape: &Value) {
         let known = kinds(shape);
         if known.within(Kinds::LIST.or(Kinds::OBJECT)) {
             let message = format!("{{{{ {} }}}} puts {known} into a text", expression.source);
             let found = Diagnostic::warning(&expression.pointer, message);
-            self.found.push(found.hint("say how: with join(', '), or json"));
+            self.found.push(found.hint(TO_TEXT_HINT));
         }
     }
 
+    /// Reports an expression whose result does not fit `wanted`.
     fn fit(&mut self, expression: &Compiled, shape: &Value, wanted: &Value) {
-        if let Some(why) = schema_algebra::mismatch(shape, wanted) {
+        if let Some(reason) = schema_algebra::mismatch(shape, wanted) {
             let name = expression.pointer.rsplit('/').next().unwrap_or_default();
-            let message = format!("{{{{ {} }}}} does not fit {name}: {why}", expression.source);
+            let message = format!("{{{{ {} }}}} does not fit {name}: {reason}", expression.source);
             let found = Diagnostic::error(&expression.pointer, message);
             let hint = wanted.get("description").and_then(Value::as_str);
             self.found.push(hint.into_iter().fold(found, |found, hint| found.hint(hint)));
         }
     }
 
-    /// What the flow's input has to have, and may not.
+    /// Warns of members that the flow's input requires and does not declare.
     fn required(&mut self, input: &Value) {
         let (Some(required), Some(declared)) =
             (input.get("required").and_then(Value::as_array), input.get("properties").and_then(Value::as_object))
@@ -457,11 +470,11 @@ impl<'a> Checker<'a> {
         for (index, name) in required.iter().enumerate() {
             let name = name.as_str().unwrap_or_default();
             if !declared.contains_key(name) {
-                let message = format!("the input needs {name}, which its properties do not declare");
+                let message = format!("the input requires {name}, which its `properties` do not declare");
                 let found = Diagnostic::warning(format!("/input/required/{index}"), message);
                 self.found.push(match closest(name, declared.keys().map(String::as_str)) {
                     Some(close) => found.hint(format!("did you mean {close}?")),
-                    None => found.hint("declare it"),
+                    None => found.hint("declare it in `properties`"),
                 });
             }
         }

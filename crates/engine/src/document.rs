@@ -1,5 +1,7 @@
-//! The flow document as a person writes it: closed members, a kind of step for each type. The schema of flows is derived
-//! from these types; what a document *means* is the business of [`Flow`](crate::Flow).
+//! The flow document as a user writes it: one Rust type for each kind of step, with a closed set of members.
+//!
+//! The JSON Schema of flows is derived from these types, and documents are checked against it. The types hold what the
+//! document *says*; [`Flow`](crate::Flow) is what it *means*: compiled, and with references resolved.
 
 use std::{collections::BTreeMap, sync::LazyLock};
 
@@ -19,87 +21,89 @@ use crate::{
 #[schemars(title = "Flow")]
 #[allow(dead_code)]
 pub(crate) struct FlowDocument {
-    /// Where an editor finds the schema of flows.
+    /// The schema of flow documents, for editors that look for it here.
     #[serde(rename = "$schema")]
     pub(crate) schema: Option<String>,
-    /// What the flow is called: letters, digits, dots, dashes and underscores.
+    /// The flow's name: letters, digits, dots, dashes and underscores.
     #[schemars(regex(pattern = "^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$"))]
     pub(crate) name: String,
-    /// What the flow is for.
+    /// The purpose of the flow.
     pub(crate) about: Option<String>,
-    /// The slots for connections and the connector each one needs; which connection fills a slot is said at run time.
+    /// The connection bindings by name, each with the connector that it needs. A run binds a connection to each of
+    /// them.
     #[serde(default)]
     pub(crate) connections: BTreeMap<String, String>,
-    /// What starts runs beside a person, once the flow is kept and served.
+    /// What starts runs automatically, once the flow is saved and the server runs.
     pub(crate) trigger: Option<TriggerDocument>,
-    /// What happens when a run is to begin while another one of this flow is at work: `queue` (it waits), `skip` (it does not
-    /// begin), `parallel` (it begins), or `{ "parallel": 4 }` (so many at once, others wait).
+    /// What happens when a run is due while another run of this flow is active: `queue` (it waits), `skip` (it does not
+    /// start), `parallel` (it starts), or `{ "parallel": 4 }` (at most 4 runs are active at once; further runs wait).
     pub(crate) overlap: Option<OverlapDocument>,
-    /// JSON Schema of the input that a run takes.
+    /// The JSON Schema of a run's input.
     #[schemars(with = "Option<Map<String, Value>>")]
     pub(crate) input: Option<Value>,
-    /// Tables for the filter `lookup`: by name, what a key stands for.
+    /// Tables for the filter `lookup`, by name. Each maps keys to values.
     #[serde(default)]
     pub(crate) tables: BTreeMap<String, Map<String, Value>>,
-    /// What to do, in order.
+    /// The steps of a run, in order.
     #[schemars(schema_with = "steps_schema")]
     pub(crate) steps: Vec<Value>,
-    /// What a run, or a step that calls the flow, yields; texts may hold `{{ expressions }}`.
+    /// The output of a run, and of a step that calls the flow. Texts may hold `{{ expressions }}`.
     pub(crate) output: Option<Map<String, Value>>,
-    /// How long a run may take in all, such as `6h`.
+    /// The longest time a run may take in all, such as `6h`.
     #[schemars(regex(pattern = "^[0-9]"))]
     pub(crate) timeout: Option<String>,
-    /// What to do when a run has failed; expressions see `error`, `input` and `run`. The run has failed all the same.
+    /// Steps to run after a run has failed. Their expressions can use `error`, `input` and `run`. The run stays failed.
     #[serde(default)]
     #[schemars(schema_with = "steps_schema")]
     pub(crate) on_failure: Vec<Value>,
-    /// How soon results are safe from a power cut.
+    /// When results are written to disk, so that they survive a power cut.
     #[serde(default)]
     pub(crate) durability: Flushing,
-    /// Which calls are kept in the process log with their inputs and outputs, for `trunkline runs log`. Secrets are left out,
-    /// but values may be about people.
+    /// Which calls are recorded in the process log with their inputs and outputs, for `trunkline runs log`. Secrets are
+    /// left out, but values may contain personal data.
     #[serde(default)]
     pub(crate) log: Logging,
 }
 
-/// How soon results are safe from a power cut.
+/// When results are written to disk, so that they survive a power cut.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub(crate) enum Flushing {
-    /// Those of calls that create or delete at once, all others some milliseconds later.
+    /// Results of calls that create or delete at once, all others some milliseconds later.
     #[default]
     ByEffect,
-    /// Each before the next step begins.
+    /// Each result before the next step begins.
     EveryStep,
 }
 
-/// What happens to a step that fails, or takes too long.
+/// What happens when a step fails or takes too long.
 #[derive(Default, Deserialize, JsonSchema)]
 #[allow(dead_code)]
-pub(crate) struct GuardDocument {
-    /// Tries the step again if it fails in a way that may pass. A call whose outcome nobody knows is never repeated.
+pub(crate) struct PolicyDocument {
+    /// Repeats the step if it failed in a way that may pass. A call with an unknown outcome is never repeated.
     pub(crate) retry: Option<RetryDocument>,
-    /// How long the step may take in all, with all tries and the time between them, such as `10m`.
+    /// The longest time the step may take in all, with every try and the waits between them, such as `10m`.
     #[schemars(regex(pattern = "^[0-9]"))]
     pub(crate) timeout: Option<String>,
-    /// If it fails for good: `fail` lets the steps around it fail too, `continue` goes on without its output, and steps run
-    /// in its place; their expressions see `error`.
+    /// What happens when the step has finally failed: `fail` fails the steps around it too, `continue` goes on without
+    /// its output, and a list of steps runs in its place. The expressions of those steps can use `error`.
     #[schemars(schema_with = "on_error_schema")]
     pub(crate) on_error: Option<Value>,
 }
 
-/// How often a step is tried.
+/// How often a step is tried, and how long it waits in between.
 #[derive(Deserialize, JsonSchema)]
 #[schemars(deny_unknown_fields)]
 pub(crate) struct RetryDocument {
-    /// How often in all.
+    /// The number of tries in all, the first one included.
     #[schemars(range(min = 2, max = 100))]
     pub(crate) tries: u32,
-    /// How long to wait before the second try; it doubles with each one. A longer time that the service asks for is obeyed.
+    /// The wait before the second try. It doubles with each further try. A longer wait that the service asks for is
+    /// obeyed.
     #[serde(default = "one_second")]
     #[schemars(regex(pattern = "^[0-9]"))]
     pub(crate) wait: String,
-    /// How long it grows at most.
+    /// The longest wait that doubling can lead to.
     #[serde(default = "one_minute")]
     #[schemars(regex(pattern = "^[0-9]"))]
     pub(crate) longest: String,
@@ -109,13 +113,13 @@ pub(crate) struct RetryDocument {
 #[derive(Deserialize, JsonSchema)]
 #[schemars(deny_unknown_fields, title = "Action")]
 pub(crate) struct ActionDocument {
-    /// What later steps call this one.
+    /// The step's id, by which later steps refer to it.
     #[schemars(regex(pattern = "^[A-Za-z_][A-Za-z0-9_]{0,63}$"))]
     pub(crate) id: String,
     /// The action, such as `asset.upload`.
     #[schemars(length(min = 1))]
     pub(crate) action: String,
-    /// The slot of the connection to run it on.
+    /// The connection binding to call it on.
     #[schemars(length(min = 1))]
     pub(crate) connection: String,
     /// The action's input; texts may hold `{{ expressions }}`.
@@ -127,46 +131,46 @@ pub(crate) struct ActionDocument {
 #[derive(Deserialize, JsonSchema)]
 #[schemars(deny_unknown_fields, title = "Each")]
 pub(crate) struct EachDocument {
-    /// What later steps call this one.
+    /// The step's id, by which later steps refer to it.
     #[schemars(regex(pattern = "^[A-Za-z_][A-Za-z0-9_]{0,63}$"))]
     pub(crate) id: String,
-    /// A list, an expression that yields one, or an action that lists: its items are fetched page by page as they are
-    /// worked on.
-    #[schemars(schema_with = "over_schema")]
+    /// A list, an expression that yields one, or an action that lists. The items of an action are fetched page by page
+    /// while earlier ones are processed.
+    #[schemars(schema_with = "each_schema")]
     pub(crate) each: Value,
-    /// What tells the items apart, such as `{{ item.id }}`: an item whose key has an outcome in this run is not worked on
-    /// again. Needed where an action lists.
+    /// The identity of an item, such as `{{ item.id }}`. An item whose key already has an outcome in this run is not
+    /// processed again. Required where an action lists.
     pub(crate) key: Option<String>,
-    /// Remembers across the runs of this flow which items are done: one that has not changed since is skipped. What an item
-    /// is like is said by an expression, such as `{{ item.version }}`, or by all of the item as it is listed (`true`). It is
-    /// remembered by the flow's name, the connections of the run, this step's path, and the key; an edited flow remembers it
-    /// too. What else decides whether an item is to be done again has to be in the expression, such as
-    /// `{{ item.version }} {{ input.category }}`. An item of which an earlier run does not know whether it was done is not
-    /// done again before that is settled.
+    /// Remembers across the runs of this flow which items are done, and skips an item that has not changed since. The
+    /// state of an item is the value of an expression, such as `{{ item.version }}`, or the whole item as it is listed
+    /// (`true`). It is stored under the flow's name, the connections of the run, this step's path and the item's key,
+    /// so it survives an edit of the flow. Anything else that should make an item run again belongs into the
+    /// expression, such as `{{ item.version }} {{ input.category }}`. An item with an unknown outcome in an earlier run
+    /// is not processed again before that outcome is resolved.
     #[serde(default)]
     #[schemars(schema_with = "once_schema")]
     pub(crate) once: Option<Value>,
-    /// How many items are worked on at the same time.
+    /// The number of items that are processed at the same time.
     #[serde(default = "one")]
     #[schemars(range(min = 1, max = 64))]
     pub(crate) concurrency: usize,
-    /// Runs the steps once for up to so many items of a page: expressions call the list of them `items`, and all get the same
-    /// outcome.
+    /// Runs the steps once for up to this number of items of a page. Expressions use the list `items`, and all items of
+    /// a batch get the same outcome.
     #[schemars(range(min = 1, max = 1000))]
     pub(crate) batch: Option<usize>,
-    /// What to do with each item, in order; expressions call it `item`.
+    /// The steps for each item, in order. Expressions use `item`.
     #[schemars(schema_with = "steps_schema")]
     pub(crate) steps: Vec<Value>,
 }
 
-/// Where the items of an `each` come from.
+/// The action that lists the items of an `each`.
 #[derive(Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
-pub(crate) struct OverDocument {
+pub(crate) struct ListActionDocument {
     /// An action that lists, such as `folder.files`.
     #[schemars(length(min = 1))]
     pub(crate) action: String,
-    /// The slot of the connection to run it on.
+    /// The connection binding to call it on.
     #[schemars(length(min = 1))]
     pub(crate) connection: String,
     /// The action's input.
@@ -174,39 +178,39 @@ pub(crate) struct OverDocument {
     pub(crate) input: Map<String, Value>,
 }
 
-/// Runs one list of steps or another; `skip` or `fail` stand for a list with just that.
+/// Runs one of two lists of steps. `skip` or `fail` in place of `then` is short for a list with just that step.
 #[derive(Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 #[schemars(title = "If")]
 pub(crate) struct IfDocument {
-    /// What this step is called.
+    /// The step's id.
     #[schemars(regex(pattern = "^[A-Za-z_][A-Za-z0-9_]{0,63}$"))]
     pub(crate) id: String,
     /// An expression that yields true or false.
     #[serde(rename = "if")]
     pub(crate) condition: Value,
-    /// What to do if it is true.
+    /// The steps to run if it is true.
     #[serde(default)]
     #[schemars(schema_with = "steps_schema")]
     pub(crate) then: Vec<Value>,
-    /// What to do if it is false.
+    /// The steps to run if it is false.
     #[serde(default, rename = "else")]
     #[schemars(schema_with = "steps_schema")]
     pub(crate) otherwise: Vec<Value>,
-    /// If it is true, ends the item, or the run, as skipped for this reason.
+    /// The reason to end the item, or the run, as skipped if it is true.
     pub(crate) skip: Option<String>,
-    /// If it is true, ends the item, or the run, as failed for this reason.
+    /// The reason to end the item, or the run, as failed if it is true.
     pub(crate) fail: Option<String>,
 }
 
-/// Runs several lists of steps at the same time, and ends when all have ended.
+/// Runs several lists of steps at the same time, and ends when all of them have ended.
 #[derive(Deserialize, JsonSchema)]
 #[schemars(deny_unknown_fields, title = "Parallel")]
 pub(crate) struct ParallelDocument {
-    /// What this step is called.
+    /// The step's id.
     #[schemars(regex(pattern = "^[A-Za-z_][A-Za-z0-9_]{0,63}$"))]
     pub(crate) id: String,
-    /// The lists by name. The steps of one do not see those of another; later steps see them all.
+    /// The lists of steps by name. Steps of one list cannot refer to steps of another; later steps can refer to all.
     #[schemars(schema_with = "branches_schema")]
     pub(crate) parallel: Map<String, Value>,
 }
@@ -215,53 +219,53 @@ pub(crate) struct ParallelDocument {
 #[derive(Deserialize, JsonSchema)]
 #[schemars(deny_unknown_fields, title = "Call")]
 pub(crate) struct CallDocument {
-    /// What later steps call this one; its value is the flow's `output`.
+    /// The step's id, by which later steps refer to it. Its value is the flow's `output`.
     #[schemars(regex(pattern = "^[A-Za-z_][A-Za-z0-9_]{0,63}$"))]
     pub(crate) id: String,
-    /// The flow's name.
+    /// The name of the flow to run.
     #[schemars(regex(pattern = "^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$"))]
     pub(crate) call: String,
     /// The flow's input; texts may hold `{{ expressions }}`.
     #[serde(default)]
     pub(crate) input: Map<String, Value>,
-    /// Which slot of this flow fills which slot of that one; one that is not named is filled by the slot of the same name.
+    /// The connection bindings of the called flow, each with the binding of this flow to use for it. A binding that is
+    /// not listed uses the binding of the same name.
     #[serde(default)]
     pub(crate) connections: BTreeMap<String, String>,
 }
 
-/// Waits, also while no process is there: for some time, until a time, or for a signal.
+/// Waits for some time, until a time, or for a signal. The wait continues while no process runs.
 #[derive(Deserialize, JsonSchema)]
 #[schemars(deny_unknown_fields, title = "Wait")]
 pub(crate) struct WaitDocument {
-    /// What later steps call this one; its value is what came with the signal.
+    /// The step's id, by which later steps refer to it. Its value is the payload of the signal.
     #[schemars(regex(pattern = "^[A-Za-z_][A-Za-z0-9_]{0,63}$"))]
     pub(crate) id: String,
-    /// What to wait for.
+    /// The end of the wait.
     pub(crate) wait: WaitForDocument,
 }
 
-/// What to wait for: one of these.
+/// The end of a wait: one of these.
 #[derive(Deserialize, JsonSchema)]
 #[schemars(deny_unknown_fields, extend("minProperties" = 1, "maxProperties" = 1))]
 pub(crate) struct WaitForDocument {
-    /// So long, such as `90s`, `10m` or `3d`.
+    /// A length of time, such as `90s`, `10m` or `3d`.
     #[serde(rename = "for")]
     #[schemars(regex(pattern = "^[0-9]"))]
     pub(crate) duration: Option<String>,
-    /// Until a time: `2026-11-21T08:00:00Z`, or milliseconds since 1970.
-    #[schemars(with = "Option<Moment>")]
+    /// A time: `2026-11-21T08:00:00Z`, or milliseconds since 1970.
+    #[schemars(with = "Option<TimeDocument>")]
     pub(crate) until: Option<Value>,
-    /// Until somebody sends the run a signal of this name, with `trunkline runs signal`. How long at most is said by the
-    /// step's `timeout`.
+    /// The name of a signal, as sent with `trunkline runs signal`. The step's `timeout` limits the wait.
     #[schemars(length(min = 1))]
     pub(crate) signal: Option<String>,
 }
 
-/// A time as it may be written.
+/// The two ways to write a time.
 #[derive(JsonSchema)]
 #[serde(untagged)]
 #[allow(dead_code)]
-enum Moment {
+enum TimeDocument {
     Text(String),
     Milliseconds(u64),
 }
@@ -271,7 +275,7 @@ enum Moment {
 #[serde(deny_unknown_fields)]
 #[schemars(title = "Set")]
 pub(crate) struct SetDocument {
-    /// What later steps call this one.
+    /// The step's id, by which later steps refer to it.
     #[schemars(regex(pattern = "^[A-Za-z_][A-Za-z0-9_]{0,63}$"))]
     pub(crate) id: String,
     /// The values by name; texts may hold `{{ expressions }}`.
@@ -283,10 +287,10 @@ pub(crate) struct SetDocument {
 #[serde(deny_unknown_fields)]
 #[schemars(title = "Skip")]
 pub(crate) struct SkipDocument {
-    /// What this step is called.
+    /// The step's id.
     #[schemars(regex(pattern = "^[A-Za-z_][A-Za-z0-9_]{0,63}$"))]
     pub(crate) id: String,
-    /// Why.
+    /// The reason.
     pub(crate) skip: String,
 }
 
@@ -295,10 +299,10 @@ pub(crate) struct SkipDocument {
 #[serde(deny_unknown_fields)]
 #[schemars(title = "Fail")]
 pub(crate) struct FailDocument {
-    /// What this step is called.
+    /// The step's id.
     #[schemars(regex(pattern = "^[A-Za-z_][A-Za-z0-9_]{0,63}$"))]
     pub(crate) id: String,
-    /// Why.
+    /// The reason.
     pub(crate) fail: String,
 }
 
@@ -339,35 +343,36 @@ fn once_schema(_: &mut SchemaGenerator) -> Schemars {
     json_schema!({ "type": ["boolean", "string", "null"] })
 }
 
-fn over_schema(generator: &mut SchemaGenerator) -> Schemars {
-    let action = generator.subschema_for::<OverDocument>();
+fn each_schema(generator: &mut SchemaGenerator) -> Schemars {
+    let action = generator.subschema_for::<ListActionDocument>();
     json_schema!({ "anyOf": [{ "type": ["string", "array"] }, action] })
 }
 
-/// The kinds of step by the member that tells them apart. `each` and `if` come first: their steps may have the others' too.
+/// The kinds of step, each with the member that identifies it and its schema. `each` and `if` come first because steps
+/// of these kinds may also have the members of others.
 pub(crate) static KINDS: LazyLock<[(&str, Schema); 9]> = LazyLock::new(|| {
-    let all = &["retry", "timeout", "on_error"][..];
+    let policies = &["retry", "timeout", "on_error"][..];
     [
-        ("each", checkable::<EachDocument>(all)),
+        ("each", checkable::<EachDocument>(policies)),
         ("if", checkable::<IfDocument>(&[])),
-        ("action", checkable::<ActionDocument>(all)),
-        ("parallel", checkable::<ParallelDocument>(all)),
-        ("call", checkable::<CallDocument>(all)),
-        ("wait", checkable::<WaitDocument>(&all[1..])),
+        ("action", checkable::<ActionDocument>(policies)),
+        ("parallel", checkable::<ParallelDocument>(policies)),
+        ("call", checkable::<CallDocument>(policies)),
+        ("wait", checkable::<WaitDocument>(&policies[1..])),
         ("set", checkable::<SetDocument>(&[])),
         ("skip", checkable::<SkipDocument>(&[])),
         ("fail", checkable::<FailDocument>(&[])),
     ]
 });
-/// The flow itself.
+/// The schema of the flow itself.
 pub(crate) static FLOW: LazyLock<Schema> = LazyLock::new(|| checkable::<FlowDocument>(&[]));
 
-/// The schema of one document with these members of [`GuardDocument`], its nested steps aside: those are checked on their
-/// own, so that each fault is told once.
-fn checkable<T: JsonSchema>(guards: &[&str]) -> Schema {
-    let (mut schema, guard) = (schema_of::<T>(), schema_of::<GuardDocument>());
-    for name in guards {
-        schema["properties"][name] = guard["properties"][name].clone();
+/// Returns the schema of one document, with these members of [`PolicyDocument`]. Nested steps are left open: each is
+/// checked on its own, so that a fault in one is reported once.
+fn checkable<T: JsonSchema>(policies: &[&str]) -> Schema {
+    let (mut schema, policy) = (schema_of::<T>(), schema_of::<PolicyDocument>());
+    for name in policies {
+        schema["properties"][name] = policy["properties"][name].clone();
     }
     if let Some(schema) = schema.as_object_mut() {
         schema.insert("$defs".into(), json!({ "step": true }));
@@ -375,7 +380,7 @@ fn checkable<T: JsonSchema>(guards: &[&str]) -> Schema {
     schema.into()
 }
 
-/// The JSON Schema of flow documents.
+/// Returns the JSON Schema of flow documents, with every kind of step in its `$defs`.
 pub(crate) fn schema() -> Value {
     let kind = |schema: &Schema| {
         let mut schema = schema.value().clone();

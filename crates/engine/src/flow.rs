@@ -1,8 +1,8 @@
-//! The document a user writes: steps in order, and which connections they need.
+//! [`Flow`]: a flow document that was read, compiled and pinned to a version.
 //!
-//! A flow is read into [`Flow`] with every fault reported at once, each with its JSON pointer and, where it came from a
-//! file, its line and column. What refers to connectors is checked by [`Flow::check`]; a flow that calls others is linked
-//! with them by [`Flow::link`], so that a run is pinned to all of them.
+//! Reading reports all faults at once, each with its JSON pointer and, if the document came from a file, its line and
+//! column. Two later stages need more than the document: [`Flow::check`] compares it with the registered connectors,
+//! and [`Flow::link`] adds the flows that it calls, so that a run is pinned to the versions of all of them.
 
 use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
@@ -16,16 +16,24 @@ use crate::{
     document::{self, FLOW, FlowDocument, Flushing},
     limits::MAX_CALLS,
     process_log::Logging,
-    reader::Reader,
-    step::Called,
+    reader::{Reader, bindings_hint},
+    step::FlowCall,
     syntax,
 };
 
-/// A flow that can be run: read, compiled, pinned to a version.
+/// A flow that can be run: read, compiled, and pinned to a version. Cheap to clone.
+///
+/// ```
+/// use trunkline_engine::Flow;
+///
+/// let text = "name: greet\nsteps:\n- id: hello\n  set:\n    text: Hello {{ inputs.name }}\n";
+/// let findings = Flow::parse("greet.yaml", text).unwrap_err();
+/// assert!(findings[0].to_string().starts_with("greet.yaml:5:11: /steps/0/set/text: {{ inputs.name }} "));
+/// ```
 #[derive(Clone, Debug)]
 pub struct Flow {
     inner: Arc<Inner>,
-    /// The flows that it and these call, by their names.
+    /// The flows that this one calls, directly or through others, by their names.
     linked: Arc<BTreeMap<String, Flow>>,
 }
 
@@ -40,7 +48,7 @@ struct Inner {
     input: Option<Schema>,
     tables: Value,
     steps: Arc<[Step]>,
-    calls: Vec<Called>,
+    calls: Vec<FlowCall>,
     output: Option<Template>,
     timeout: Option<Duration>,
     on_failure: Arc<[Step]>,
@@ -49,23 +57,34 @@ struct Inner {
 }
 
 impl Flow {
-    /// The JSON Schema of flow documents.
+    /// Returns the JSON Schema of flow documents.
     pub fn schema() -> Value {
         document::schema()
     }
 
-    /// Reads a flow from the text of a file, JSON or YAML; findings carry its line and column.
+    /// Reads a flow from the text of a file. The extension of `file` selects JSON or YAML; without one, a text that
+    /// begins with `{` is JSON.
+    ///
+    /// # Errors
+    ///
+    /// Every fault of the document, with file, line and column. Connectors and called flows are not looked at here: see
+    /// [`Flow::check`] and [`Flow::link`].
     pub fn parse(file: &str, text: &str) -> Result<Flow, Vec<Diagnostic>> {
         let document = syntax::read(file, text).map_err(|found| vec![found])?;
         Flow::from_value(document).map_err(|found| Flow::locate(file, text, found))
     }
 
-    /// Adds file, line and column to findings about the document in this text.
+    /// Adds file, line and column to findings about the document in `text`.
     pub fn locate(file: &str, text: &str, found: Vec<Diagnostic>) -> Vec<Diagnostic> {
         syntax::locate(file, text, found)
     }
 
-    /// Reads a flow from a document; every fault of its own is reported, with its JSON pointer.
+    /// Reads a flow from a document.
+    ///
+    /// # Errors
+    ///
+    /// Every fault of the document, with its JSON pointer. Connectors and called flows are not looked at here: see
+    /// [`Flow::check`] and [`Flow::link`].
     pub fn from_value(document: Value) -> Result<Flow, Vec<Diagnostic>> {
         let mut reader = Reader::default();
         match Flow::read(document, &mut reader) {
@@ -74,8 +93,9 @@ impl Flow {
         }
     }
 
-    /// Everything that is wrong with a flow in the text of a file, in the light of these connectors: faults of its own do
-    /// not hide the others. The flows it calls are not looked at: see [`Flow::link`].
+    /// Reads a flow from the text of a file and checks it against the connectors of `registry`. Returns all findings:
+    /// a fault in one part of the document does not hide those in other parts. Called flows are not looked at: see
+    /// [`Flow::link`].
     pub fn findings(file: &str, text: &str, registry: &Registry) -> Vec<Diagnostic> {
         let document = match syntax::read(file, text) {
             Ok(document) => document,
@@ -83,7 +103,7 @@ impl Flow {
         };
         let mut reader = Reader::default();
         let checked = Flow::read(document, &mut reader)
-            .map(|flow| flow.check_beside(registry, &GrantedScopes::new(), &reader.unread));
+            .map(|flow| flow.check_readable(registry, &GrantedScopes::new(), &reader.invalid_steps));
         let mut found = reader.found;
         found.extend(checked.into_iter().flatten());
         Flow::locate(file, text, found)
@@ -91,7 +111,7 @@ impl Flow {
 
     fn read(document: Value, reader: &mut Reader) -> Option<Flow> {
         let flow: FlowDocument = reader.read(&FLOW, &document, "")?;
-        reader.slots = Some(flow.connections.keys().cloned().collect());
+        reader.bindings = Some(flow.connections.keys().cloned().collect());
         let trigger = flow.trigger.and_then(|trigger| Trigger::read(trigger, reader));
         let steps = reader.steps(&flow.steps, "/steps", 0);
         let on_failure = reader.steps(&flow.on_failure, "/on_failure", 0);
@@ -128,15 +148,20 @@ impl Flow {
         Some(Flow { inner: Arc::new(inner), linked: Arc::default() })
     }
 
-    /// The flow together with the flows it calls, and those that these call; `find` gives a flow by its name. What cannot be
-    /// called is found at the step that calls it.
+    /// Returns the flow together with the flows that it calls, directly or through others. `find` returns a flow by
+    /// name.
+    ///
+    /// # Errors
+    ///
+    /// A finding at each step whose call cannot work: `find` has no flow of that name, flows call each other in a
+    /// circle or too deep, or a connection binding of the called flow has no counterpart of the same connector.
     pub fn link(&self, find: &dyn Fn(&str) -> Option<Flow>) -> Result<Flow, Vec<Diagnostic>> {
         let mut linker = Linker { find, chain: Vec::new(), depths: BTreeMap::new(), linked: BTreeMap::new() };
         let mut found = Vec::new();
         linker.chain.push(self.name().to_owned());
-        for called in &self.inner.calls {
-            if let Err(one) = linker.call(self, called) {
-                found.push(Diagnostic { pointer: format!("{}{}", called.pointer, one.pointer), ..one });
+        for call in &self.inner.calls {
+            if let Err(one) = linker.follow(self, call) {
+                found.push(Diagnostic { pointer: format!("{}{}", call.pointer, one.pointer), ..one });
             }
         }
         match found.is_empty() {
@@ -145,28 +170,28 @@ impl Flow {
         }
     }
 
-    /// The names of the flows it calls itself.
+    /// The names of the flows that its own steps call.
     pub fn calls(&self) -> impl Iterator<Item = &str> {
-        self.inner.calls.iter().map(|called| called.flow.as_str())
+        self.inner.calls.iter().map(|call| call.flow.as_str())
     }
 
-    /// The flows it was linked with, by their names.
+    /// The flows that it was linked with, by their names; empty before [`Flow::link`].
     pub fn linked(&self) -> &BTreeMap<String, Flow> {
         &self.linked
     }
 
-    /// One of the flows it was linked with, which may call the others.
+    /// One of the flows that it was linked with, itself linked with all the others.
     pub(crate) fn callee(&self, name: &str) -> Option<Flow> {
         let flow = self.linked.get(name)?;
         Some(Flow { inner: flow.inner.clone(), linked: self.linked.clone() })
     }
 
-    /// What the flow is called.
+    /// The flow's name.
     pub fn name(&self) -> &str {
         &self.inner.name
     }
 
-    /// Made of the document: the same document has the same version, another one another.
+    /// A hash of the document in twelve hexadecimal digits: equal documents have equal versions.
     pub fn version(&self) -> &str {
         &self.inner.version
     }
@@ -176,22 +201,22 @@ impl Flow {
         &self.inner.document
     }
 
-    /// The slots and the connector each one needs.
+    /// The connection bindings by name, each with the connector that it needs.
     pub fn connections(&self) -> &BTreeMap<String, String> {
         &self.inner.connections
     }
 
-    /// What starts runs beside a person.
+    /// What starts runs automatically, if anything does.
     pub fn trigger(&self) -> Option<&Trigger> {
         self.inner.trigger.as_ref()
     }
 
-    /// What happens when a run is to begin while another one is at work.
+    /// What happens when a run is due while another run of this flow is active.
     pub fn overlap(&self) -> Overlap {
         self.inner.overlap
     }
 
-    /// What a run takes, if the flow says so.
+    /// The schema of a run's input, if the flow declares one.
     pub fn input(&self) -> Option<&Schema> {
         self.inner.input.as_ref()
     }
@@ -229,48 +254,55 @@ impl Flow {
 /// Follows calls from flow to flow.
 struct Linker<'a> {
     find: &'a dyn Fn(&str) -> Option<Flow>,
-    /// The flows on the way here.
+    /// The names of the flows from the first one down to the caller.
     chain: Vec<String>,
-    /// How deep each flow that has been followed to its ends calls.
+    /// For each flow whose calls have all been followed, how many levels of calls are below it.
     depths: BTreeMap<String, usize>,
     linked: BTreeMap<String, Flow>,
 }
 
 impl Linker<'_> {
-    /// Follows a call; the finding's pointer is below the step of the first flow.
-    fn call(&mut self, caller: &Flow, called: &Called) -> Result<usize, Diagnostic> {
-        let name = &called.flow;
-        let fault = |pointer: &str, message: String| {
+    /// Follows a call and returns how many levels of calls it leads to. A finding's pointer is relative to the step of
+    /// the first flow.
+    fn follow(&mut self, caller: &Flow, call: &FlowCall) -> Result<usize, Diagnostic> {
+        let name = &call.flow;
+        let error = |pointer: &str, message: String| {
             // A fault further down is shown at the call that leads there.
             let pointer = if self.chain.len() == 1 { pointer } else { "/call" };
             Diagnostic::error(pointer, message)
         };
         if self.chain.contains(name) {
-            let way = self.chain.join(" calls ");
-            return Err(fault("/call", format!("{way} calls {name}: a flow cannot call itself")));
+            let message = format!("{} calls {name}: a flow cannot call itself", self.chain.join(" calls "));
+            return Err(error("/call", message).hint("remove one of these calls"));
         }
         let Some(flow) = self.linked.get(name).cloned().or_else(|| (self.find)(name)) else {
             let message = format!("{} calls {name}, and there is no flow of that name", caller.name());
-            return Err(fault("/call", message));
+            return Err(error("/call", message).hint("save that flow first, or correct the name"));
         };
-        for its in called.named() {
-            if !flow.connections().contains_key(its) {
-                return Err(fault("/connections", format!("the flow {name} has no slot {its}")));
+        for binding in call.named_bindings() {
+            if !flow.connections().contains_key(binding) {
+                let known: Vec<_> = flow.connections().keys().map(String::as_str).collect();
+                let message = format!("the flow {name} has no connection binding {binding}");
+                return Err(error("/connections", message).hint(bindings_hint(&known)));
             }
         }
-        for (its, connector) in flow.connections() {
-            let ours = called.slot(its);
-            if caller.connections().get(ours) != Some(connector) {
-                let message = format!("the flow {name} needs a connection to {connector} for its slot {its}");
-                let hint = format!("name one of the slots of {}: \"connections\": {{ \"{its}\": .. }}", caller.name());
-                return Err(fault("/call", message).hint(hint));
+        for (binding, connector) in flow.connections() {
+            let bound_to = call.slot(binding);
+            if caller.connections().get(bound_to) != Some(connector) {
+                let message =
+                    format!("the flow {name} needs a connection to {connector} for its connection binding {binding}");
+                let hint = format!(
+                    "bind it to a binding of {} with that connector: \"connections\": {{ \"{binding}\": .. }}",
+                    caller.name()
+                );
+                return Err(error("/call", message).hint(hint));
             }
         }
         if !self.depths.contains_key(name) {
             self.chain.push(name.clone());
             let mut deepest = 0;
-            for called in &flow.inner.calls {
-                deepest = deepest.max(self.call(&flow, called)?);
+            for call in &flow.inner.calls {
+                deepest = deepest.max(self.follow(&flow, call)?);
             }
             self.chain.pop();
             self.depths.insert(name.clone(), deepest);
@@ -278,8 +310,10 @@ impl Linker<'_> {
         }
         let depth = 1 + self.depths.get(name).copied().unwrap_or_default();
         if depth + self.chain.len() > MAX_CALLS + 1 {
-            let message = format!("flows call flows more than {MAX_CALLS} deep, by way of {name}");
-            return Err(Diagnostic::error("/call", message));
+            let message = format!("flows call flows more than {MAX_CALLS} levels deep, by way of {name}");
+            return Err(
+                Diagnostic::error("/call", message).hint("put the steps of one of them into the flow that calls it")
+            );
         }
         Ok(depth)
     }

@@ -1,11 +1,14 @@
-//! Kinds of JSON values as sets: what a filter takes, what an expression may yield, what a schema allows.
+//! Sets of kinds of JSON values: those that a filter takes, that an expression may yield, or that a schema allows.
+//!
+//! Type checking is set arithmetic: if the kinds that an expression may yield and the kinds that are expected there
+//! have nothing in common, the flow cannot work.
 
 use std::{fmt, ops};
 
 use minijinja::value::{Value as Dynamic, ValueKind};
 use serde_json::Value;
 
-/// A set of kinds of values.
+/// A set of kinds of JSON values.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Kinds(u8);
 
@@ -13,29 +16,33 @@ impl Kinds {
     pub(crate) const NULL: Kinds = Kinds(1);
     pub(crate) const BOOLEAN: Kinds = Kinds(2);
     pub(crate) const INTEGER: Kinds = Kinds(4);
-    /// Numbers that are not whole.
+    /// Numbers that are not integers.
     pub(crate) const FRACTION: Kinds = Kinds(8);
     pub(crate) const NUMBER: Kinds = Kinds(4 | 8);
     pub(crate) const TEXT: Kinds = Kinds(16);
     pub(crate) const LIST: Kinds = Kinds(32);
     pub(crate) const OBJECT: Kinds = Kinds(64);
+    /// The empty set.
     pub(crate) const NOTHING: Kinds = Kinds(0);
+    /// The set of all kinds.
     pub(crate) const ANY: Kinds = Kinds(127);
 
+    /// Returns the union of the two sets.
     pub(crate) const fn or(self, other: Kinds) -> Kinds {
         Kinds(self.0 | other.0)
     }
 
-    /// Whether the two have nothing in common.
+    /// Returns whether the two sets have nothing in common.
     pub(crate) fn excludes(self, other: Kinds) -> bool {
         self.0 & other.0 == 0
     }
 
+    /// Returns whether every kind of this set is in the other one.
     pub(crate) fn within(self, other: Kinds) -> bool {
         self.0 & !other.0 == 0
     }
 
-    /// The kind of a value of JSON.
+    /// Returns the kind of a JSON value.
     pub(crate) fn of(value: &Value) -> Kinds {
         match value {
             Value::Null => Kinds::NULL,
@@ -50,7 +57,7 @@ impl Kinds {
         }
     }
 
-    /// The kind of a value of an expression; nothing for what JSON has not.
+    /// Returns the kind of a value in an expression; the empty set if JSON has no such value.
     pub(crate) fn of_dynamic(value: &Dynamic) -> Kinds {
         match value.kind() {
             ValueKind::None => Kinds::NULL,
@@ -64,7 +71,7 @@ impl Kinds {
         }
     }
 
-    /// The kind that a JSON Schema calls by this name.
+    /// Returns the kinds that JSON Schema calls by this name.
     pub(crate) fn named(name: &str) -> Kinds {
         match name {
             "null" => Kinds::NULL,
@@ -100,12 +107,12 @@ impl fmt::Display for Kinds {
             (Kinds::OBJECT, "an object", true),
             (Kinds::NULL, "null", true),
         ];
-        let named = names.iter().filter(|(kind, _, told)| *told && kind.within(*self));
-        let named: Vec<_> = named.map(|(_, name, _)| *name).collect();
-        match named.split_last() {
-            None => f.write_str("nothing JSON has"),
+        let shown = names.iter().filter(|(kind, _, shown)| *shown && kind.within(*self));
+        let shown: Vec<_> = shown.map(|(_, name, _)| *name).collect();
+        match shown.split_last() {
+            None => f.write_str("a value that JSON does not have"),
             Some((only, [])) => f.write_str(only),
-            Some((last, before)) => write!(f, "{} or {last}", before.join(", ")),
+            Some((last, others)) => write!(f, "{} or {last}", others.join(", ")),
         }
     }
 }

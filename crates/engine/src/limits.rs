@@ -1,27 +1,28 @@
-//! How much of a machine one run may take. Each limit is named in its error, with its number.
+//! Limits on what one run may take of the machine. The error of each limit says what was exceeded, and the number.
 
 use std::{io, time::Duration};
 
 use serde_json::Value;
 use trunkline_core::{Error, ErrorKind, Result};
 
-/// How deep steps may be nested.
+/// The deepest nesting of steps.
 pub(crate) const MAX_DEPTH: usize = 16;
-/// How many steps a flow may have in all.
+/// The largest number of steps in a flow, inner ones included.
 pub(crate) const MAX_STEPS: usize = 10_000;
-/// How deep flows may call flows.
+/// The deepest nesting of flows that call flows.
 pub(crate) const MAX_CALLS: usize = 8;
 
-/// Limits of an engine's runs; what a flow itself may be is fixed.
+/// Limits of an engine's runs. The limits of the flow document itself (depth, number of steps) are fixed.
 #[derive(Clone, Debug)]
 pub struct RunLimits {
-    /// How many items an `each` over a list takes; one over an action that lists takes any number.
+    /// The largest number of items of an `each` over a list. An `each` over an action that lists has no such limit.
     pub items: usize,
-    /// How many bytes of JSON a step's output, a run's input or a signal's payload may be. Files are never in there.
+    /// The largest size of a step's output, a run's input or a signal's payload, in bytes of JSON. Files do not count:
+    /// values only refer to them.
     pub payload: usize,
-    /// How long a run may take if its flow has no timeout, and how long its flow's timeout may be.
+    /// The longest time of a run whose flow has no timeout, and the longest timeout that a flow may have.
     pub run_time: Duration,
-    /// How many steps of a run are recorded.
+    /// The largest number of recorded steps of a run.
     pub recorded: u64,
 }
 
@@ -37,10 +38,10 @@ impl Default for RunLimits {
 }
 
 impl RunLimits {
-    /// An error if the value is more JSON than may be kept of one; `what` names it.
+    /// Fails with `limit` if the value is larger than [`RunLimits::payload`]; `what` names it in the error.
     pub(crate) fn payload(&self, what: &str, value: &Value) -> Result<()> {
-        struct Count(usize);
-        impl io::Write for Count {
+        struct ByteCounter(usize);
+        impl io::Write for ByteCounter {
             fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
                 self.0 += bytes.len();
                 Ok(bytes.len())
@@ -49,12 +50,12 @@ impl RunLimits {
                 Ok(())
             }
         }
-        let mut count = Count(0);
+        let mut count = ByteCounter(0);
         serde_json::to_writer(&mut count, value)
             .map_err(|error| Error::new(ErrorKind::Internal, format!("{what} is not JSON")).source(error))?;
         if count.0 > self.payload {
             let message = format!("{what} is {} bytes of JSON; the limit is {}", count.0, self.payload);
-            return Err(Error::new(ErrorKind::Limit, message).hint("hand over files, ids or a page at a time instead"));
+            return Err(Error::new(ErrorKind::Limit, message).hint("pass files, ids or one page at a time instead"));
         }
         Ok(())
     }

@@ -1,61 +1,68 @@
-//! Reads steps from a flow's document: every fault is found, each at its JSON pointer.
+//! Reads the steps, durations and expressions of a flow document.
+//!
+//! Reading does not stop at the first fault: what cannot be read is left out, and a finding with its JSON pointer is
+//! collected, so that a user sees all faults of a document at once.
 
 use std::{collections::BTreeSet, sync::Arc, time::Duration};
 
 use serde::de::DeserializeOwned;
 use serde_json::{Map, Value};
-use trunkline_core::{Diagnostic, Schema, pointer_part};
+use trunkline_core::{Diagnostic, Schema, closest, pointer_part};
 
 use crate::{
     Step, Template,
     document::{
-        ActionDocument, CallDocument, EachDocument, FailDocument, GuardDocument, IfDocument, KINDS, OverDocument,
-        ParallelDocument, SetDocument, SkipDocument, WaitDocument, WaitForDocument,
+        ActionDocument, CallDocument, EachDocument, FailDocument, IfDocument, KINDS, ListActionDocument,
+        ParallelDocument, PolicyDocument, SetDocument, SkipDocument, WaitDocument, WaitForDocument,
     },
     limits::{MAX_DEPTH, MAX_STEPS},
-    step::{Call, Called, OnError, Over, StepKind, StepPolicy, SubFlow, Tries, Wait},
+    step::{Call, FlowCall, OnError, Over, StepKind, StepPolicy, SubFlow, Tries, Wait},
     time,
 };
 
-/// Reads the parts of a document, and collects what is wrong with them.
+/// Reads the parts of a document, and collects findings about them.
 #[derive(Default)]
 pub(crate) struct Reader {
     pub(crate) found: Vec<Diagnostic>,
-    pub(crate) slots: Option<BTreeSet<String>>,
-    /// The steps that call flows.
-    pub(crate) calls: Vec<Called>,
+    /// The names of the flow's connection bindings. `None` while they are not known: then references are not checked.
+    pub(crate) bindings: Option<BTreeSet<String>>,
+    /// The calls of other flows.
+    pub(crate) calls: Vec<FlowCall>,
     /// The ids of steps that could not be read.
-    pub(crate) unread: BTreeSet<String>,
+    pub(crate) invalid_steps: BTreeSet<String>,
     ids: BTreeSet<String>,
 }
 
 impl Reader {
-    /// Reads a document; what is faulty in it is told and left out, so that the rest can be looked at.
+    /// Reads a document of one type. Members that do not fit the schema are reported and left out, so that the rest can
+    /// still be read; `None` if too little is left.
     pub(crate) fn read<T: DeserializeOwned>(&mut self, schema: &Schema, document: &Value, pointer: &str) -> Option<T> {
         let faults = schema.check(document);
-        let mut sound = document.clone();
+        let mut valid_part = document.clone();
         for fault in &faults {
-            leave_out(&mut sound, &fault.pointer);
+            remove(&mut valid_part, &fault.pointer);
         }
-        let read = serde_json::from_value(sound);
+        let read = serde_json::from_value(valid_part);
         if let (Err(error), true) = (&read, faults.is_empty()) {
             self.found.push(Diagnostic::error(pointer, error.to_string()));
         }
-        let place = |one: Diagnostic| Diagnostic { pointer: format!("{pointer}{}", one.pointer), ..one };
-        self.found.extend(faults.into_iter().map(place));
+        let locate = |one: Diagnostic| Diagnostic { pointer: format!("{pointer}{}", one.pointer), ..one };
+        self.found.extend(faults.into_iter().map(locate));
         read.ok()
     }
 
+    /// Reads a list of steps, without those that cannot be read. `depth` is the number of lists of steps around it.
     pub(crate) fn steps(&mut self, documents: &[Value], pointer: &str, depth: usize) -> Arc<[Step]> {
         if depth > MAX_DEPTH {
-            self.found.push(Diagnostic::error(pointer, format!("steps are nested more than {MAX_DEPTH} deep")));
+            let found = Diagnostic::error(pointer, format!("steps are nested more than {MAX_DEPTH} levels deep"));
+            self.found.push(found.hint("move the inner steps into a flow of their own, and call it"));
             return Arc::new([]);
         }
         let all = documents.iter().enumerate();
         let read = |(index, document): (usize, &Value)| {
             let step = self.step(document, &format!("{pointer}/{index}"), depth);
             if let (None, Some(id)) = (&step, document.get("id").and_then(Value::as_str)) {
-                self.unread.insert(id.to_owned());
+                self.invalid_steps.insert(id.to_owned());
             }
             step
         };
@@ -65,8 +72,8 @@ impl Reader {
     fn step(&mut self, document: &Value, pointer: &str, depth: usize) -> Option<Step> {
         let Some((member, schema)) = KINDS.iter().find(|(member, _)| document.get(member).is_some()) else {
             let kinds: Vec<_> = KINDS.iter().map(|(member, _)| *member).collect();
-            let found = Diagnostic::error(pointer, "this step does not say what to do");
-            self.found.push(found.hint(format!("give it one of: {}", kinds.join(", "))));
+            let found = Diagnostic::error(pointer, "this step has no member that says what to do");
+            self.found.push(found.hint(format!("add one of: {}", kinds.join(", "))));
             return None;
         };
         let (id, kind) = match *member {
@@ -87,11 +94,11 @@ impl Reader {
             }
             "call" => {
                 let read: CallDocument = self.read(schema, document, pointer)?;
-                for (slot, own) in &read.connections {
-                    self.slot(own, format!("{pointer}/connections/{}", pointer_part(slot)));
+                for (theirs, ours) in &read.connections {
+                    self.check_binding(ours, format!("{pointer}/connections/{}", pointer_part(theirs)));
                 }
                 let input = self.template(&read.input.into(), &format!("{pointer}/input"));
-                let called = Called::new(pointer, read.call, read.connections);
+                let called = FlowCall::new(pointer, read.call, read.connections);
                 self.calls.push(called.clone());
                 (read.id, StepKind::Call(SubFlow { called, input }))
             }
@@ -112,21 +119,24 @@ impl Reader {
                 (read.id, StepKind::Fail(self.template(&read.fail.into(), &format!("{pointer}/fail"))))
             }
         };
-        let guarded = schema.value().pointer("/properties/on_error").is_some();
-        let guard = if guarded { self.guard(document, pointer, depth)? } else { StepPolicy::default() };
+        let has_policy = schema.value().pointer("/properties/on_error").is_some();
+        let guard = if has_policy { self.policy(document, pointer, depth)? } else { StepPolicy::default() };
         if self.ids.len() >= MAX_STEPS {
-            self.found.push(Diagnostic::error(pointer, format!("the flow has more than {MAX_STEPS} steps")));
+            let found = Diagnostic::error(pointer, format!("the flow has more than {MAX_STEPS} steps"));
+            self.found.push(found.hint("move some of them into a flow of their own, and call it"));
             return None;
         }
         if !self.ids.insert(id.clone()) {
-            let found = Diagnostic::error(format!("{pointer}/id"), format!("there is a step {id} already"));
-            self.found.push(found.hint("every step of a flow needs an id of its own"));
+            let found =
+                Diagnostic::error(format!("{pointer}/id"), format!("the flow has another step with the id {id}"));
+            self.found.push(found.hint("give every step of the flow an id of its own"));
         }
         Some(Step { id: id.into(), pointer: pointer.to_owned(), kind, guard })
     }
 
-    fn guard(&mut self, document: &Value, pointer: &str, depth: usize) -> Option<StepPolicy> {
-        let read: GuardDocument = serde_json::from_value(document.clone()).ok()?;
+    /// Reads the members that say what happens when the step fails or takes too long.
+    fn policy(&mut self, document: &Value, pointer: &str, depth: usize) -> Option<StepPolicy> {
+        let read: PolicyDocument = serde_json::from_value(document.clone()).ok()?;
         let retry = read.retry.and_then(|retry| {
             let wait = self.duration(&retry.wait, format!("{pointer}/retry/wait"))?;
             let longest = self.duration(&retry.longest, format!("{pointer}/retry/longest"))?;
@@ -156,29 +166,31 @@ impl Reader {
         Some(Wait::Until(until))
     }
 
-    /// A length of time; a finding at the pointer if it is none.
+    /// Reads a length of time, and reports a text that is not one.
     pub(crate) fn duration(&mut self, text: &str, pointer: String) -> Option<Duration> {
         let read = time::duration(text);
-        read.map_err(|fault| self.found.push(Diagnostic::error(pointer, fault).hint("such as 90s, 10m or 3d"))).ok()
+        let report =
+            |message| self.found.push(Diagnostic::error(pointer, message).hint("write it like 90s, 10m or 3d"));
+        read.map_err(report).ok()
     }
 
     fn each(&mut self, schema: &Schema, document: &Value, pointer: &str, depth: usize) -> Option<(String, StepKind)> {
         let read: EachDocument = self.read(schema, document, pointer)?;
-        let place = format!("{pointer}/each");
+        let list_pointer = format!("{pointer}/each");
         let over = match read.each {
             Value::Object(_) => {
-                let over: OverDocument = serde_json::from_value(read.each).ok()?;
+                let over: ListActionDocument = serde_json::from_value(read.each).ok()?;
                 if read.key.is_none() {
-                    let found = Diagnostic::error(format!("{pointer}/key"), "key is missing");
-                    let hint = "say what tells the items apart, such as {{ item.id }}: lists shift while they are read";
-                    self.found.push(found.hint(hint));
+                    let message = "key is missing: a list may shift while it is read, so each item needs an identity";
+                    self.found.push(Diagnostic::error(format!("{pointer}/key"), message).hint(KEY_HINT));
                 }
-                Over::Action(self.call(over.action, over.connection, over.input, &place))
+                Over::Action(self.call(over.action, over.connection, over.input, &list_pointer))
             }
             list => {
-                let list = self.template(&list, &place);
+                let list = self.template(&list, &list_pointer);
                 if list.literal().is_some_and(|list| !list.is_array()) {
-                    self.found.push(Diagnostic::error(place, "each needs a list, or an expression that yields one"));
+                    let found = Diagnostic::error(list_pointer, "each needs a list, or an expression that yields one");
+                    self.found.push(found.hint("write an expression in braces: {{ .. }}"));
                 }
                 Over::List(list)
             }
@@ -191,7 +203,7 @@ impl Reader {
         };
         if once.is_some() && key.is_none() {
             let found = Diagnostic::error(format!("{pointer}/key"), "key is missing: `once` remembers items by it");
-            self.found.push(found.hint("say what tells the items apart, such as {{ item.id }}"));
+            self.found.push(found.hint(KEY_HINT));
         }
         let steps = self.steps(&read.steps, &format!("{pointer}/steps"), depth + 1);
         let (concurrency, batch) = (read.concurrency, read.batch);
@@ -227,10 +239,10 @@ impl Reader {
         if let Some(reason) = &read.fail {
             then.push(end(StepKind::Fail(self.template(&reason.as_str().into(), &format!("{pointer}/fail")))));
         }
-        let ways = then.len() + usize::from(!read.then.is_empty());
-        if ways > 1 || (ways == 0 && read.otherwise.is_empty()) {
+        let alternatives = then.len() + usize::from(!read.then.is_empty());
+        if alternatives > 1 || (alternatives == 0 && read.otherwise.is_empty()) {
             let found = Diagnostic::error(pointer, "if needs exactly one of: then, skip, fail");
-            self.found.push(found.hint("`else` may stand beside any of them, or alone"));
+            self.found.push(found.hint("`else` may be added to any of them, or used alone"));
         }
         let then = match then.is_empty() {
             true => self.steps(&read.then, &format!("{pointer}/then"), depth + 1),
@@ -240,30 +252,47 @@ impl Reader {
         Some((read.id, StepKind::If { condition, then, otherwise }))
     }
 
-    pub(crate) fn call(&mut self, action: String, slot: String, input: Map<String, Value>, pointer: &str) -> Call {
-        self.slot(&slot, format!("{pointer}/connection"));
-        Call { action, slot, input: self.template(&input.into(), &format!("{pointer}/input")) }
+    /// Reads a call of an action on a connection binding. `pointer` is that of the object with the call's members.
+    pub(crate) fn call(&mut self, action: String, binding: String, input: Map<String, Value>, pointer: &str) -> Call {
+        self.check_binding(&binding, format!("{pointer}/connection"));
+        Call { action, slot: binding, input: self.template(&input.into(), &format!("{pointer}/input")) }
     }
 
-    fn slot(&mut self, slot: &str, pointer: String) {
-        if let Some(slots) = &self.slots
-            && !slots.contains(slot)
+    /// Reports a reference to a connection binding that the flow does not have.
+    fn check_binding(&mut self, binding: &str, pointer: String) {
+        if let Some(bindings) = &self.bindings
+            && !bindings.contains(binding)
         {
-            let known: Vec<_> = slots.iter().map(String::as_str).collect();
-            let found = Diagnostic::error(pointer, format!("the flow has no slot {slot}"));
-            self.found.push(found.hint(format!("its slots are: {}", known.join(", "))));
+            let known: Vec<_> = bindings.iter().map(String::as_str).collect();
+            let found = Diagnostic::error(pointer, format!("the flow has no connection binding {binding}"));
+            self.found.push(found.hint(match closest(binding, known.iter().copied()) {
+                Some(close) => format!("did you mean {close}?"),
+                None => bindings_hint(&known),
+            }));
         }
     }
 
+    /// Compiles a value with expressions, and reports those that do not compile.
     pub(crate) fn template(&mut self, value: &Value, pointer: &str) -> Template {
         Template::compile(value, pointer, &mut self.found)
     }
 }
 
-/// Removes the value a JSON pointer names.
-fn leave_out(document: &mut Value, pointer: &str) {
-    let Some((holder, name)) = pointer.rsplit_once('/') else { return };
-    match document.pointer_mut(holder) {
+/// The hint where a key is missing, or does not identify items.
+pub(crate) const KEY_HINT: &str = "set `key` to what identifies an item, such as {{ item.id }}";
+
+/// Returns the hint where a flow has no connection binding of some name, with the names that it has.
+pub(crate) fn bindings_hint(known: &[&str]) -> String {
+    match known {
+        [] => "it has none: declare it in its `connections`".to_owned(),
+        known => format!("use one of its `connections`: {}", known.join(", ")),
+    }
+}
+
+/// Removes the value at a JSON pointer, if it is there.
+fn remove(document: &mut Value, pointer: &str) {
+    let Some((parent, name)) = pointer.rsplit_once('/') else { return };
+    match document.pointer_mut(parent) {
         Some(Value::Object(members)) => {
             members.shift_remove(&name.replace("~1", "/").replace("~0", "~"));
         }

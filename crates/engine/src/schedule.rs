@@ -1,4 +1,8 @@
-//! Times at which runs are started: cron on the clocks of a time zone, and what becomes of times at which nobody was there.
+//! The schedule of a flow: a cron expression on the clock of a time zone.
+//!
+//! A schedule does not count ticks. It lists the times that are due since the last one it handled, so a restart, a late
+//! look or a clock change neither repeats nor loses a time. `missed` says what happens to times that were due while no
+//! server ran.
 
 use std::time::Duration;
 
@@ -14,37 +18,37 @@ use trunkline_core::{Diagnostic, Timestamp};
 
 use crate::reader::Reader;
 
-/// How late a time may be noticed and still be on time.
+/// A due time that is noticed at most this late is not missed.
 const ON_TIME: Duration = Duration::from_secs(60);
-/// How many missed times are made up for at most.
+/// The number of missed times that are made up for at most.
 const MOST_MISSED: usize = 100;
 
 /// When runs are started.
 #[derive(Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct ScheduleDocument {
-    /// Minute, hour, day of the month, month and day of the week, such as `30 2 * * 1-5`. A time of day that is left out when
-    /// clocks go forward is taken right after; one that comes twice when they go back is taken once.
+    /// Minute, hour, day of the month, month and day of the week, such as `30 2 * * 1-5`. If clocks go forward and skip
+    /// a time of day, the run starts right after; if they go back and repeat one, it starts once.
     #[schemars(length(min = 1))]
     pub(crate) cron: String,
-    /// Whose clocks: a name of the time zone database, such as `Europe/Stockholm`.
+    /// The time zone of the clock: a name of the IANA time zone database, such as `Europe/Stockholm`.
     #[serde(default = "utc")]
     pub(crate) timezone: String,
-    /// What becomes of times at which nobody was there.
+    /// What happens to times that were due while the server was down.
     #[serde(default)]
     pub(crate) missed: Missed,
 }
 
-/// What becomes of times at which nobody was there.
+/// What happens to times that were due while the server was down.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum Missed {
-    /// Nothing.
+    /// No run starts.
     Skip,
-    /// One run for all of them, for the last.
+    /// One run starts, for the last of them.
     #[default]
     One,
-    /// A run for each, at most the last 100.
+    /// A run starts for each of them, at most for the last 100.
     All,
 }
 
@@ -52,7 +56,7 @@ fn utc() -> String {
     "UTC".into()
 }
 
-/// Times at which runs are started.
+/// The times at which runs of a flow start.
 #[derive(Debug)]
 pub struct Schedule {
     cron: Cron,
@@ -61,22 +65,25 @@ pub struct Schedule {
 }
 
 impl Schedule {
+    /// Reads a schedule; `None` if it is not valid, which is reported to the reader.
     pub(crate) fn read(document: &ScheduleDocument, reader: &mut Reader) -> Option<Schedule> {
-        let found = |why: &str| {
-            let found = Diagnostic::error("/trigger/schedule/cron", format!("{} is no schedule: {why}", document.cron));
-            found.hint(
-                "minute, hour, day of the month, month, day of the week: `30 2 * * 1-5` is half past two on workdays",
+        let found = |reason: &str| {
+            let message = format!("{} is not a valid cron expression: {reason}", document.cron);
+            Diagnostic::error("/trigger/schedule/cron", message).hint(
+                "write minute, hour, day of the month, month and day of the week: `30 2 * * 1-5` is half past two on \
+                 workdays",
             )
         };
         let parser = CronParser::builder().seconds(Seconds::Disallowed).year(Year::Disallowed).build();
         let cron = parser.parse(&document.cron).map_err(|error| found(&error.to_string())).and_then(|cron| {
-            // A day that no year has would be looked for again and again.
-            let comes = cron.find_next_occurrence(&jiff::Timestamp::UNIX_EPOCH.to_zoned(TimeZone::UTC), true).is_ok();
-            if comes { Ok(cron) } else { Err(found("that day never comes")) }
+            // Without this check, each search for a day that no year has would look through all years.
+            let matches = cron.find_next_occurrence(&jiff::Timestamp::UNIX_EPOCH.to_zoned(TimeZone::UTC), true).is_ok();
+            if matches { Ok(cron) } else { Err(found("it never matches a day")) }
         });
         let zone = TimeZone::get(&document.timezone).map_err(|_| {
             let message = format!("there is no time zone {}", document.timezone);
-            Diagnostic::error("/trigger/schedule/timezone", message).hint("write it as in Europe/Stockholm, or UTC")
+            Diagnostic::error("/trigger/schedule/timezone", message)
+                .hint("use a name of the IANA database, such as Europe/Stockholm, or UTC")
         });
         match (cron, zone) {
             (Ok(cron), Ok(zone)) => Some(Schedule { cron, zone, missed: document.missed }),
@@ -87,7 +94,8 @@ impl Schedule {
         }
     }
 
-    /// The times after `through`, up to and with `now`, that runs are to be started for, oldest first.
+    /// Returns the due times after `through`, up to and including `now`, oldest first. `missed` decides which of the times
+    /// that were missed are among them.
     pub fn due(&self, through: Timestamp, now: Timestamp) -> Vec<Timestamp> {
         let times = self.cron.iter_from(jiff::Timestamp::from(now).to_zoned(self.zone.clone()), Direction::Backward);
         let times = times.map(|time| Timestamp::from(time.timestamp()));
@@ -101,16 +109,16 @@ impl Schedule {
         due
     }
 
-    /// The first time after this one.
+    /// Returns the first due time after `after`, if there is one.
     pub fn next(&self, after: Timestamp) -> Option<Timestamp> {
         let next =
             self.cron.find_next_occurrence(&jiff::Timestamp::from(after).to_zoned(self.zone.clone()), false).ok()?;
         Some(next.timestamp().into())
     }
 
-    /// What a run for this time gets.
+    /// Returns the input of a run for this time.
     pub fn input(&self, at: Timestamp) -> Value {
-        // With the offset of its zone, so that the wall clock can be read off it.
+        // With the offset of the zone, so that the text shows the local time.
         let at = jiff::Timestamp::from(at).to_zoned(self.zone.clone());
         let at = at.strftime("%Y-%m-%dT%H:%M:%S%:z").to_string();
         json!({ "at": at })
@@ -153,7 +161,7 @@ mod tests {
     }
 
     #[test]
-    fn a_time_is_due_once_whenever_it_is_looked_at() {
+    fn a_time_is_due_exactly_once() {
         for missed in [Missed::Skip, Missed::One, Missed::All] {
             let schedule = schedule("*/10 * * * *", "UTC", missed);
             let (mut through, mut found) = (at("2026-05-01T00:00:00Z"), Vec::new());
@@ -170,22 +178,22 @@ mod tests {
         }
     }
 
-    /// Clocks tick in milliseconds, and nobody looks on the second.
+    /// The scheduler looks at any millisecond, not on the full minute.
     #[test]
-    fn a_time_is_the_same_whoever_looks_when() {
+    fn a_due_time_does_not_depend_on_when_the_scheduler_looks() {
         let schedule = schedule("* * * * *", "Europe/Stockholm", Missed::All);
         let two = at("2026-05-01T02:00:00Z");
         for late in [0, 1, 499, 999, 1_000, 59_999] {
             assert_eq!(due(&schedule, two - 1, two + late), [two], "{late} ms late");
             assert_eq!(due(&schedule, two - 60_001, two + late), [two - 60_000, two], "{late} ms late");
-            assert_eq!(due(&schedule, two, two + late), [0; 0], "it was dealt with");
+            assert_eq!(due(&schedule, two, two + late), [0; 0], "it was handled");
         }
         assert_eq!(due(&schedule, two - 1, two - 1), [0; 0]);
         assert_eq!(next(&schedule, two - 1), Some(two));
     }
 
     #[test]
-    fn missed_times_are_made_up_for_as_the_flow_says() {
+    fn missed_times_are_due_as_the_setting_says() {
         let times = |missed, to| local(&schedule("0 2 * * *", "UTC", missed), "2026-05-01T02:00:00Z", to);
         let late = "2026-05-04T09:00:00Z";
         assert_eq!(times(Missed::Skip, late), [""; 0]);
@@ -196,19 +204,19 @@ mod tests {
         assert_eq!(times(Missed::Skip, "2026-05-04T02:00:30Z"), all[2..]);
         let ages = due(&schedule("* * * * *", "UTC", Missed::All), 0, at("2026-05-04T02:00:30Z"));
         assert_eq!((ages.len(), ages[99]), (MOST_MISSED, at("2026-05-04T02:00:00Z")), "bounded, and the last ones");
-        // A clock that was set back is waited for.
+        // After the clock was set back, no time is due until it has caught up.
         assert_eq!(times(Missed::All, "2026-04-01T00:00:00Z"), [""; 0]);
     }
 
     #[test]
-    fn a_time_of_day_comes_once_when_clocks_change() {
+    fn a_time_of_day_is_due_once_when_clocks_change() {
         // Sweden: on 29 March 2026, 02:00 is 03:00; on 25 October, 03:00 is 02:00 again.
         let nightly = schedule("30 2 * * *", "Europe/Stockholm", Missed::All);
         let spring = local(&nightly, "2026-03-27T12:00:00Z", "2026-03-30T12:00:00Z");
         assert_eq!(spring, ["2026-03-28T02:30:00+01:00", "2026-03-29T03:00:00+02:00", "2026-03-30T02:30:00+02:00"]);
         let autumn = local(&nightly, "2026-10-23T12:00:00Z", "2026-10-26T12:00:00Z");
         assert_eq!(autumn, ["2026-10-24T02:30:00+02:00", "2026-10-25T02:30:00+02:00", "2026-10-26T02:30:00+01:00"]);
-        // What is looked at every minute sees the same as who comes late, and forwards is the same as backwards.
+        // A look every minute finds the same times as one late look, and searching forwards the same as backwards.
         for (from, hours) in [("2026-03-27T12:00:00Z", 72), ("2026-10-23T12:00:00Z", 72)] {
             for cron in ["30 2 * * *", "0,30 1-3 * * *", "*/20 * * * *"] {
                 let schedule = schedule(cron, "Europe/Stockholm", Missed::All);

@@ -1,40 +1,43 @@
-//! JSON Schemas as shapes of values: what is certain about a value before it is there, and whether that can fit what is
-//! wanted. Only what cannot be otherwise is said: where a schema is silent, so are these.
+//! JSON Schemas as shapes of values: what is certain about a value before a run, and whether it can fit what is
+//! expected.
+//!
+//! The answers are conservative. A mismatch is reported only if no value of the shape can fit; where a schema says
+//! nothing, every value is possible.
 
 use serde_json::{Map, Value, json};
 use trunkline_core::{Schema, closest};
 
 use crate::{json_kinds::Kinds, template::Node};
 
-/// Shapes that a value may have, each of which happens: the sides of an `if`, a value and its default. Ours alone, so that
-/// it is told from the `anyOf` of a schema, of which nobody knows which happens.
+/// A keyword of our own, for alternatives that all occur: the two results of an inline `if`, a value and its default.
+/// Each of them must fit. In an `anyOf` it is enough if one of them fits, because the others may never occur.
 const EITHER: &str = "either";
 
 /// Formats that exclude each other.
 const FORMATS: [&str; 5] = ["uuid", "date", "date-time", "uri", "email"];
 
-/// The parts of a schema that are alternatives.
+/// The keywords with alternatives.
 const CHOICES: [&str; 3] = ["anyOf", "oneOf", EITHER];
 
-/// What a schema says of a member.
+/// What a schema says about a member of an object.
 pub(crate) enum Member {
-    /// Its shape.
+    /// It has this shape.
     Is(Value),
-    /// Nothing.
+    /// The schema says nothing about it.
     Unknown,
-    /// It is not declared: these are. In an open object there may be others.
+    /// It is not among the declared members. An open object may still have it.
     Missing { open: bool, declared: Vec<String> },
 }
 
-/// The declared name that was meant by one that is not. In an open object only what is all but the same counts, for there
-/// may be others.
-pub(crate) fn meant<'a>(name: &str, open: bool, declared: &'a [String]) -> Option<&'a str> {
+/// Returns the declared name that an undeclared one is probably a misspelling of. In an open object, which may have
+/// other members, the names must differ by at most one letter.
+pub(crate) fn intended_name<'a>(name: &str, open: bool, declared: &'a [String]) -> Option<&'a str> {
     let mut declared = declared.iter().map(String::as_str);
     if !open {
         return closest(name, declared);
     }
-    let (name, least) = (name.to_lowercase(), usize::from(name.len() > 2));
-    declared.find(|known| strsim::damerau_levenshtein(&name, &known.to_lowercase()) <= least)
+    let (name, max_distance) = (name.to_lowercase(), usize::from(name.len() > 2));
+    declared.find(|known| strsim::damerau_levenshtein(&name, &known.to_lowercase()) <= max_distance)
 }
 
 fn parts<'a>(schema: &'a Value, name: &str) -> impl Iterator<Item = &'a Value> {
@@ -45,7 +48,7 @@ fn choices(schema: &Value) -> Vec<&Value> {
     CHOICES.iter().flat_map(|name| parts(schema, name)).collect()
 }
 
-/// One of these shapes, each of which happens.
+/// Returns the shape of a value that has one of these shapes, each of which occurs.
 pub(crate) fn either(shapes: impl IntoIterator<Item = Value>) -> Value {
     let mut all: Vec<Value> = Vec::new();
     for shape in shapes {
@@ -60,7 +63,7 @@ pub(crate) fn either(shapes: impl IntoIterator<Item = Value>) -> Value {
     }
 }
 
-/// A value of these kinds.
+/// Returns the shape of a value of these kinds.
 pub(crate) fn of_kinds(kinds: Kinds) -> Value {
     if kinds == Kinds::ANY {
         return Value::Bool(true);
@@ -70,17 +73,18 @@ pub(crate) fn of_kinds(kinds: Kinds) -> Value {
     json!({ "type": named })
 }
 
+/// Returns the shape of a list whose items have this shape.
 pub(crate) fn list_of(item: Value) -> Value {
     json!({ "type": "array", "items": item })
 }
 
-/// An object with exactly these members.
+/// Returns the shape of an object with exactly these members.
 pub(crate) fn object_of(members: Map<String, Value>) -> Value {
     let required: Vec<_> = members.keys().cloned().collect();
     json!({ "type": "object", "properties": members, "required": required, "additionalProperties": false })
 }
 
-/// The kinds of values that a schema allows.
+/// Returns the kinds of values that a schema allows.
 pub(crate) fn kinds(schema: &Value) -> Kinds {
     let union = |all: &[&Value]| all.iter().fold(Kinds::NOTHING, |sum, one| sum.or(kinds(one)));
     let mut allowed = match schema.get("type") {
@@ -106,7 +110,7 @@ pub(crate) fn kinds(schema: &Value) -> Kinds {
     if allowed == Kinds::NOTHING { Kinds::ANY } else { allowed }
 }
 
-/// All values a schema allows, if it names them.
+/// Returns all values that a schema allows, if it lists them.
 pub(crate) fn values(schema: &Value) -> Option<Vec<Value>> {
     if let Some(constant) = schema.get("const") {
         return Some(vec![constant.clone()]);
@@ -121,7 +125,7 @@ pub(crate) fn values(schema: &Value) -> Option<Vec<Value>> {
     }
 }
 
-/// What a schema says of a member.
+/// Returns what a schema says about a member.
 pub(crate) fn member(schema: &Value, name: &str) -> Member {
     let Some(object) = schema.as_object() else { return Member::Unknown };
     if object.contains_key("$ref") || object.contains_key("patternProperties") {
@@ -164,7 +168,7 @@ pub(crate) fn member(schema: &Value, name: &str) -> Member {
     }
 }
 
-/// The shape of the items of a list.
+/// Returns the shape of the items of a list.
 pub(crate) fn item(schema: &Value) -> Value {
     if schema.get("prefixItems").is_some() {
         return Value::Bool(true);
@@ -184,7 +188,7 @@ pub(crate) fn item(schema: &Value) -> Value {
     }
 }
 
-/// The shape of a value that is not null.
+/// Returns the shape without null.
 pub(crate) fn without_null(schema: &Value) -> Value {
     let known = kinds(schema);
     if known == Kinds::ANY || known.excludes(Kinds::NULL) {
@@ -203,58 +207,80 @@ pub(crate) fn without_null(schema: &Value) -> Value {
     schema
 }
 
-/// Why a value of this shape cannot be what is wanted, if it cannot.
+/// Returns why no value of the shape `given` can fit the schema `wanted`, or `None` if some value may.
 pub(crate) fn mismatch(given: &Value, wanted: &Value) -> Option<String> {
+    find_mismatch(given, wanted).map(|mismatch| mismatch.reason)
+}
+
+struct Mismatch {
+    reason: String,
+    /// Null is among the kinds that are expected. Of the reasons why no branch of a choice fits, the one about its null
+    /// branch says least.
+    expects_null: bool,
+}
+
+impl Mismatch {
+    fn new(reason: String) -> Mismatch {
+        Mismatch { reason, expects_null: false }
+    }
+
+    /// Says where the mismatch is.
+    fn at(self, place: &str) -> Mismatch {
+        Mismatch { reason: format!("{place}, {}", self.reason), ..self }
+    }
+}
+
+fn find_mismatch(given: &Value, wanted: &Value) -> Option<Mismatch> {
     if !wanted.is_object() || !given.is_object() {
         return None;
     }
     if given.get(EITHER).is_some() {
-        return parts(given, EITHER).find_map(|one| mismatch(one, wanted));
+        return parts(given, EITHER).find_map(|one| find_mismatch(one, wanted));
     }
     let (has, wants) = (kinds(given), kinds(wanted));
     if has.excludes(wants) {
-        return Some(format!("it yields {has}, and {wants} is wanted"));
+        let reason = format!("it yields {has}, but {wants} is expected");
+        return Some(Mismatch { reason, expects_null: !wants.excludes(Kinds::NULL) });
     }
     if let Some(values) = values(given).filter(|values| !values.is_empty()) {
         let schema = Schema::from(wanted.clone());
         let faults: Option<Vec<_>> = values.iter().map(|value| schema.check(value).into_iter().next()).collect();
         return faults.map(|faults| {
             let fault = faults[0].message.replacen("the document", "it", 1);
-            format!("it yields {}, and {fault}", list(&values))
+            Mismatch::new(format!("it yields {}, but {fault}", list(&values)))
         });
     }
     let branches: Vec<_> = ["anyOf", "oneOf"].iter().flat_map(|name| parts(wanted, name)).collect();
     if !branches.is_empty() {
-        let faults: Option<Vec<_>> = branches.iter().map(|one| mismatch(given, one)).collect();
-        let why = |faults: Vec<String>| faults.iter().find(|why| !why.ends_with("null is wanted")).cloned();
-        return faults.and_then(why);
+        let mismatches: Option<Vec<_>> = branches.iter().map(|one| find_mismatch(given, one)).collect();
+        return mismatches?.into_iter().find(|mismatch| !mismatch.expects_null);
     }
     let format = |schema: &Value| schema.get("format").and_then(Value::as_str).map(str::to_owned);
     if let (Some(has), Some(wants)) = (format(given), format(wanted))
         && has != wants
         && [&has, &wants].iter().all(|format| FORMATS.contains(&format.as_str()))
     {
-        return Some(format!("it yields a {has}, and a {wants} is wanted"));
+        return Some(Mismatch::new(format!("it yields a {has}, but a {wants} is expected")));
     }
     if has == Kinds::LIST {
-        return mismatch(&item(given), &item(wanted)).map(|why| format!("in the list, {why}"));
+        return find_mismatch(&item(given), &item(wanted)).map(|mismatch| mismatch.at("in an item of the list"));
     }
     if has == Kinds::OBJECT {
         for name in parts(wanted, "required").filter_map(Value::as_str) {
             if let Member::Missing { open: false, .. } = member(given, name) {
-                return Some(format!("it yields an object without {name}"));
+                return Some(Mismatch::new(format!("it yields an object without {name}, which is required")));
             }
         }
         let properties = wanted.get("properties").and_then(Value::as_object);
         return properties.into_iter().flatten().find_map(|(name, wanted)| match member(given, name) {
-            Member::Is(given) => mismatch(&given, wanted).map(|why| format!("of its {name}, {why}")),
+            Member::Is(given) => find_mismatch(&given, wanted).map(|mismatch| mismatch.at(&format!("in its {name}"))),
             _ => None,
         });
     }
     None
 }
 
-/// Values for a message: not all of many.
+/// Returns values as text for a message: the first eight.
 pub(crate) fn list(values: &[Value]) -> String {
     let mut text: Vec<_> = values.iter().take(8).map(Value::to_string).collect();
     if values.len() > 8 {
@@ -263,12 +289,13 @@ pub(crate) fn list(values: &[Value]) -> String {
     text.join(", ")
 }
 
-/// The schema with everything allowed where an expression stands: the rest of the document can be checked by it.
+/// Returns the schema with everything allowed where the document has an expression. The rest of the document can be
+/// checked against it.
 pub(crate) fn open(schema: &Value, node: &Node) -> Value {
     let Some(object) = schema.as_object().filter(|_| !node.is_literal()) else { return schema.clone() };
     let mut opened = object.clone();
     let (literals, members): (Vec<_>, Vec<_>) = match node {
-        Node::Expression(_) | Node::Text(_) | Node::Unread => return Value::Bool(true),
+        Node::Expression(_) | Node::Text(_) | Node::Invalid => return Value::Bool(true),
         Node::Literal(_) => return schema.clone(),
         Node::Array(items) => {
             let first = parts(schema, "prefixItems").collect::<Vec<_>>();
@@ -309,20 +336,20 @@ pub(crate) fn open(schema: &Value, node: &Node) -> Value {
         }
         let all: Vec<_> = parts(schema, name).collect();
         let left: Vec<_> = all.iter().copied().filter(possible).collect();
-        // Where no branch is possible, the choice itself is at fault, and is told as it stands.
+        // If no branch is possible, all are kept: the choice itself is wrong, and is reported as such.
         let (name, left) = match (name, left.is_empty()) {
             ("allOf", _) | (_, true) => (name, all),
             _ => ("anyOf", left),
         };
         let branches: Vec<_> = left.into_iter().map(|branch| open(branch, node)).collect();
-        // One branch alone says what is wrong in it.
+        // The error of an `allOf` says what is wrong inside its branch; that of an `anyOf` does not.
         let name = if name == "anyOf" && branches.len() == 1 { "allOf" } else { name };
         merge(&mut opened, name, branches);
     }
     opened.into()
 }
 
-/// Adds branches to those that are there.
+/// Appends branches to the keyword `name` of a schema.
 fn merge(schema: &mut Map<String, Value>, name: &str, branches: Vec<Value>) {
     match schema.get_mut(name).and_then(Value::as_array_mut) {
         Some(known) => known.extend(branches),

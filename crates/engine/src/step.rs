@@ -1,4 +1,7 @@
 //! Steps as the interpreter runs them.
+//!
+//! A [`Step`] is a step document after [`Reader`](crate::reader::Reader) has read it: durations are parsed, expressions
+//! are compiled, and each step keeps the JSON pointer under which its errors are reported.
 
 use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
@@ -6,7 +9,7 @@ use trunkline_core::{Error, Retry};
 
 use crate::Template;
 
-/// One step: an id that later steps refer to, and what it does.
+/// One step: an id that later steps refer to, and an operation.
 #[derive(Debug)]
 pub struct Step {
     pub(crate) id: Arc<str>,
@@ -17,33 +20,33 @@ pub struct Step {
 }
 
 impl Step {
-    /// Shows this step and all steps in it.
-    pub(crate) fn visit(&self, look: &mut dyn FnMut(&Step)) {
-        look(self);
+    /// Calls `visitor` with this step and with all steps inside it.
+    pub(crate) fn visit(&self, visitor: &mut dyn FnMut(&Step)) {
+        visitor(self);
         let inside: Vec<&Arc<[Step]>> = match &self.kind {
             StepKind::Each { steps, .. } => vec![steps],
             StepKind::If { then, otherwise, .. } => vec![then, otherwise],
             StepKind::Parallel(branches) => branches.iter().map(|(_, steps)| steps).collect(),
             _ => Vec::new(),
         };
-        let instead = match &self.guard.on_error {
+        let handler = match &self.guard.on_error {
             OnError::Steps(steps) => Some(steps),
             OnError::Fail | OnError::Continue => None,
         };
-        inside.into_iter().chain(instead).flat_map(|steps| steps.iter()).for_each(|step| step.visit(look));
+        inside.into_iter().chain(handler).flat_map(|steps| steps.iter()).for_each(|step| step.visit(visitor));
     }
 }
 
-/// What a step does.
+/// The operation of a step.
 #[derive(Debug)]
 pub(crate) enum StepKind {
     /// Calls an action.
     Action(Call),
-    /// Runs steps for each item of a list, or for so many at a time.
+    /// Runs steps for each item of a list, or for each batch of items.
     Each {
         over: Box<Over>,
         key: Option<Template>,
-        /// What an item is like: one that was done when it was like this is not done again, in whatever run.
+        /// The state of an item. An item that an earlier run processed in the same state is skipped.
         once: Option<Box<Template>>,
         concurrency: usize,
         batch: Option<usize>,
@@ -57,7 +60,7 @@ pub(crate) enum StepKind {
     Call(SubFlow),
     /// Gives names to values.
     Set(Template),
-    /// Waits.
+    /// Waits for some time, until a time, or for a signal.
     Wait(Wait),
     /// Ends the item, or the run, as skipped.
     Skip(Template),
@@ -65,67 +68,71 @@ pub(crate) enum StepKind {
     Fail(Template),
 }
 
-/// An action, the slot of the connection it runs on, and its input.
+/// A call of an action.
 #[derive(Debug)]
 pub(crate) struct Call {
     pub(crate) action: String,
+    /// The connection binding it is called on.
     pub(crate) slot: String,
     pub(crate) input: Template,
 }
 
-/// A flow to run, and its input.
+/// A call of a flow, with its input.
 #[derive(Debug)]
 pub(crate) struct SubFlow {
-    pub(crate) called: Called,
+    pub(crate) called: FlowCall,
     pub(crate) input: Template,
 }
 
-/// A flow that a step calls, and which slot of ours fills which slot of its.
+/// A step's reference to another flow, and how the connection bindings of that flow are bound.
 #[derive(Clone, Debug)]
-pub(crate) struct Called {
+pub(crate) struct FlowCall {
     /// JSON pointer of the step.
     pub(crate) pointer: String,
+    /// The name of the called flow.
     pub(crate) flow: String,
-    slots: BTreeMap<String, String>,
+    /// The bindings of the called flow, each with the caller's binding to use for it.
+    bindings: BTreeMap<String, String>,
 }
 
-impl Called {
-    pub(crate) fn new(pointer: &str, flow: String, slots: BTreeMap<String, String>) -> Called {
-        Called { pointer: pointer.to_owned(), flow, slots }
+impl FlowCall {
+    pub(crate) fn new(pointer: &str, flow: String, bindings: BTreeMap<String, String>) -> FlowCall {
+        FlowCall { pointer: pointer.to_owned(), flow, bindings }
     }
 
-    /// The slot of ours that fills this one of its.
-    pub(crate) fn slot<'a>(&'a self, its: &'a str) -> &'a str {
-        self.slots.get(its).map_or(its, String::as_str)
+    /// Returns the caller's binding for this binding of the called flow: the one that the step names, or else the one
+    /// of the same name.
+    pub(crate) fn slot<'a>(&'a self, binding: &'a str) -> &'a str {
+        self.bindings.get(binding).map_or(binding, String::as_str)
     }
 
-    /// The slots that the step names.
-    pub(crate) fn named(&self) -> impl Iterator<Item = &str> {
-        self.slots.keys().map(String::as_str)
+    /// The bindings of the called flow that the step names.
+    pub(crate) fn named_bindings(&self) -> impl Iterator<Item = &str> {
+        self.bindings.keys().map(String::as_str)
     }
 }
 
-/// What an `each` goes over.
+/// The source of the items of an `each`.
 #[derive(Debug)]
 pub(crate) enum Over {
     /// A list that an expression yields.
     List(Template),
-    /// What an action lists, page by page.
+    /// An action that lists, page by page.
     Action(Call),
 }
 
-/// What a `wait` waits for.
+/// The end of a `wait`.
 #[derive(Debug)]
 pub(crate) enum Wait {
-    /// So long.
+    /// After a length of time.
     For(Duration),
-    /// A time.
+    /// At a time.
     Until(Template),
-    /// A signal.
+    /// When a signal of this name arrives.
     Signal(Template),
 }
 
-/// What happens to a step that fails, or takes too long.
+/// What happens when a step fails or takes too long.
 #[derive(Debug, Default)]
 pub(crate) struct StepPolicy {
     pub(crate) retry: Option<Tries>,
@@ -133,34 +140,38 @@ pub(crate) struct StepPolicy {
     pub(crate) on_error: OnError,
 }
 
-/// How often a step is tried, and how long is waited in between.
+/// How often a step is tried, and how long it waits in between.
 #[derive(Debug)]
 pub(crate) struct Tries {
+    /// The number of tries in all, the first one included.
     pub(crate) tries: u32,
+    /// The wait before the second try. It doubles with each further try.
     pub(crate) wait: Duration,
+    /// The longest wait that doubling can lead to.
     pub(crate) longest: Duration,
 }
 
 impl Tries {
-    /// How long to wait before the next try, if there is to be one after so many have failed.
+    /// Returns the wait before the next try, after `failed` tries of which the last ended with `error`. `None` if there
+    /// is no further try. A longer wait that the service asked for takes precedence.
     pub(crate) fn next(&self, failed: u32, error: &Error) -> Option<Duration> {
-        let asked = match error.retryable() {
+        let requested = match error.retryable() {
             Retry::Never => return None,
             Retry::Backoff => Duration::ZERO,
-            Retry::After(asked) => asked,
+            Retry::After(requested) => requested,
         };
         let wait = self.wait.saturating_mul(1 << failed.saturating_sub(1).min(30)).min(self.longest);
-        (failed < self.tries).then_some(wait.max(asked))
+        (failed < self.tries).then_some(wait.max(requested))
     }
 }
 
-/// What happens when a step has failed for good.
+/// What happens when a step has finally failed.
 #[derive(Debug, Default)]
 pub(crate) enum OnError {
     /// The steps around it fail too.
     #[default]
     Fail,
-    /// As if it had not been there.
+    /// The run goes on without the step's output.
     Continue,
     /// These steps run in its place.
     Steps(Arc<[Step]>),

@@ -1,8 +1,8 @@
-//! Documents as texts, in JSON or in YAML: the value in them, and where in the text each part of it stands.
+//! Reads documents in JSON and YAML, and finds the line and column of each value in them.
 //!
-//! YAML is read as if it were JSON with fewer quotes: a plain word is a number, true, false or null exactly where it would be
-//! one in JSON, and a text everywhere else (`no`, `0x10` and `2026-11-21` are texts). A document that names the same member
-//! twice is refused in both.
+//! YAML is read as if it were JSON with fewer quotes: a plain scalar is a number, true, false or null exactly where it
+//! would be one in JSON, and a text everywhere else (`no`, `0x10` and `2026-11-21` are texts). An object with the same
+//! member twice is an error in both.
 
 use std::{
     collections::{BTreeMap, HashMap},
@@ -17,43 +17,45 @@ use serde::{
 use serde_json::{Map, Value, value::RawValue};
 use trunkline_core::{Diagnostic, SourceLocation, pointer_part};
 
-/// How deep a YAML document may be nested; for JSON its parser has the same limit.
+/// The deepest nesting of a YAML document. The JSON parser has the same limit.
 const MAX_NESTING: usize = 128;
-/// How many bytes a YAML document may come to when everything it refers to is in its place.
+/// The largest size of a YAML document in bytes, with every alias replaced by what it refers to.
 const MAX_SIZE: usize = 16 * 1024 * 1024;
 
-/// The value in the text of a file.
+/// Reads the value in the text of a file. The error has file, line and column.
 pub(crate) fn read(file: &str, text: &str) -> Result<Value, Diagnostic> {
     if is_yaml(file, text) {
-        return Yaml::read(text).map(|(value, _)| value).map_err(|fault| {
-            Diagnostic::error("", format!("this is not YAML: {}", fault.info())).at(place(file, fault.marker()))
+        return YamlReader::read(text).map(|(value, _)| value).map_err(|error| {
+            Diagnostic::error("", format!("this is not valid YAML: {}", error.info()))
+                .at(location(file, error.marker()))
         });
     }
-    serde_json::from_str(text).map(|Unique(value)| value).map_err(|error| {
-        let place = SourceLocation { file: file.to_owned(), line: error.line(), column: error.column() };
+    serde_json::from_str(text).map(|UniqueMembers(value)| value).map_err(|error| {
+        let location = SourceLocation { file: file.to_owned(), line: error.line(), column: error.column() };
+        // The location is part of the finding, so it is cut from the parser's message.
         let message = error.to_string();
         let message = message.split(" at line ").next().unwrap_or_default();
-        Diagnostic::error("", format!("this is not JSON: {message}")).at(place)
+        Diagnostic::error("", format!("this is not valid JSON: {message}")).at(location)
     })
 }
 
 /// Adds file, line and column to findings about the value in the text.
 pub(crate) fn locate(file: &str, text: &str, found: Vec<Diagnostic>) -> Vec<Diagnostic> {
-    let yaml = is_yaml(file, text).then(|| Yaml::read(text).ok()).flatten();
-    let place = |one: Diagnostic| {
-        let place = match &yaml {
-            Some((_, places)) => nearest(places, &one.pointer).map(|marker| place(file, marker)),
+    let yaml = is_yaml(file, text).then(|| YamlReader::read(text).ok()).flatten();
+    let locate = |one: Diagnostic| {
+        let location = match &yaml {
+            Some((_, markers)) => nearest(markers, &one.pointer).map(|marker| location(file, marker)),
             None => offset(text, &one.pointer).map(|offset| SourceLocation::of(file, text, offset)),
         };
-        match place {
-            Some(place) => one.at(place),
+        match location {
+            Some(location) => one.at(location),
             None => one,
         }
     };
-    found.into_iter().map(place).collect()
+    found.into_iter().map(locate).collect()
 }
 
-/// The name says it; where it does not, only JSON begins with a brace.
+/// Returns whether the text is YAML: by the file's extension, or else because it does not begin with a brace.
 fn is_yaml(file: &str, text: &str) -> bool {
     match file.rsplit_once('.').map(|(_, extension)| extension) {
         Some("yaml" | "yml") => true,
@@ -62,17 +64,17 @@ fn is_yaml(file: &str, text: &str) -> bool {
     }
 }
 
-fn place(file: &str, marker: &Marker) -> SourceLocation {
+fn location(file: &str, marker: &Marker) -> SourceLocation {
     SourceLocation { file: file.to_owned(), line: marker.line(), column: marker.col() + 1 }
 }
 
-/// A JSON value in which no object names a member twice.
-struct Unique(Value);
+/// A JSON value in which no object has the same member twice. Serde's own reader of values keeps the last one silently.
+struct UniqueMembers(Value);
 
-impl<'de> Deserialize<'de> for Unique {
+impl<'de> Deserialize<'de> for UniqueMembers {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        struct Any;
-        impl<'de> Visitor<'de> for Any {
+        struct ValueVisitor;
+        impl<'de> Visitor<'de> for ValueVisitor {
             type Value = Value;
             fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
                 f.write_str("a JSON value")
@@ -97,7 +99,7 @@ impl<'de> Deserialize<'de> for Unique {
             }
             fn visit_seq<A: SeqAccess<'de>>(self, mut items: A) -> Result<Value, A::Error> {
                 let mut list = Vec::new();
-                while let Some(Unique(item)) = items.next_element()? {
+                while let Some(UniqueMembers(item)) = items.next_element()? {
                     list.push(item);
                 }
                 Ok(list.into())
@@ -106,49 +108,51 @@ impl<'de> Deserialize<'de> for Unique {
                 let mut object = Map::new();
                 while let Some(name) = members.next_key::<String>()? {
                     if object.contains_key(&name) {
-                        return Err(A::Error::custom(twice(&name)));
+                        return Err(A::Error::custom(duplicate(&name)));
                     }
-                    let Unique(value) = members.next_value()?;
+                    let UniqueMembers(value) = members.next_value()?;
                     object.insert(name, value);
                 }
                 Ok(object.into())
             }
         }
-        deserializer.deserialize_any(Any).map(Unique)
+        deserializer.deserialize_any(ValueVisitor).map(UniqueMembers)
     }
 }
 
-fn twice(name: &str) -> String {
-    format!("the member \"{name}\" is there twice")
+fn duplicate(name: &str) -> String {
+    format!("the member \"{name}\" occurs twice")
 }
 
-type Places = BTreeMap<String, Marker>;
+/// Where values begin, by their JSON pointers.
+type Markers = BTreeMap<String, Marker>;
 
-/// Builds a value of what the parser tells, and remembers where each part began.
-struct Yaml<'a> {
+/// Builds a value from the events of the YAML parser, and records where each part of it begins.
+struct YamlReader<'a> {
     parser: Parser<'a, StrInput<'a>>,
-    /// What anchors stand for.
+    /// The values of anchors.
     anchors: HashMap<usize, Value>,
-    places: Places,
+    markers: Markers,
+    /// Bytes read so far, counted against [`MAX_SIZE`].
     size: usize,
 }
 
-impl<'a> Yaml<'a> {
-    fn read(text: &'a str) -> Result<(Value, Places), ScanError> {
-        let mut yaml =
-            Yaml { parser: Parser::new_from_str(text), anchors: HashMap::new(), places: Places::new(), size: 0 };
+impl<'a> YamlReader<'a> {
+    fn read(text: &'a str) -> Result<(Value, Markers), ScanError> {
+        let (anchors, markers) = (HashMap::new(), Markers::new());
+        let mut reader = YamlReader { parser: Parser::new_from_str(text), anchors, markers, size: 0 };
         let value = loop {
-            match yaml.next()? {
+            match reader.next()? {
                 (Event::StreamStart | Event::DocumentStart(_), _) => {}
-                (Event::StreamEnd, span) => return Err(ScanError::new_str(span.start, "it is empty")),
-                (event, span) => break yaml.value(event, span, "", 0)?,
+                (Event::StreamEnd, span) => return Err(ScanError::new_str(span.start, "the document is empty")),
+                (event, span) => break reader.value(event, span, "", 0)?,
             }
         };
         loop {
-            match yaml.next()? {
-                (Event::StreamEnd, _) => return Ok((value, yaml.places)),
+            match reader.next()? {
+                (Event::StreamEnd, _) => return Ok((value, reader.markers)),
                 (Event::DocumentStart(_), span) => {
-                    return Err(ScanError::new_str(span.start, "a file holds one document"));
+                    return Err(ScanError::new_str(span.start, "a file may contain only one document"));
                 }
                 _ => {}
             }
@@ -156,32 +160,33 @@ impl<'a> Yaml<'a> {
     }
 
     fn next(&mut self) -> Result<(Event<'a>, Span), ScanError> {
-        let end = || ScanError::new_str(Marker::new(0, 1, 0), "it ends too early");
+        let end = || ScanError::new_str(Marker::new(0, 1, 0), "the document ends too early");
         self.parser.next_event().unwrap_or_else(|| Err(end()))
     }
 
+    /// Reads the value that begins with this event.
     fn value(&mut self, event: Event<'a>, span: Span, pointer: &str, depth: usize) -> Result<Value, ScanError> {
-        let fault = |message: String| Err(ScanError::new(span.start, message));
+        let error = |message: String| Err(ScanError::new(span.start, message));
         if depth > MAX_NESTING {
-            return fault(format!("it is nested more than {MAX_NESTING} deep"));
+            return error(format!("the document is nested more than {MAX_NESTING} levels deep"));
         }
-        self.places.insert(pointer.to_owned(), span.start);
-        self.grow(pointer.len() + 8, span)?;
+        self.markers.insert(pointer.to_owned(), span.start);
+        self.charge(pointer.len() + 8, span)?;
         let (anchor, value) = match event {
             Event::Alias(anchor) => {
                 let Some(value) = self.anchors.get(&anchor) else {
-                    return fault("what it refers to is not complete yet".to_owned());
+                    return error("an alias refers to the value that it is part of".to_owned());
                 };
                 let value = value.clone();
-                self.grow(size(&value), span)?;
+                self.charge(size(&value), span)?;
                 return Ok(value);
             }
             Event::Scalar(text, style, anchor, tag) => {
-                self.grow(text.len(), span)?;
+                self.charge(text.len(), span)?;
                 let plain = match tag {
                     None => style == ScalarStyle::Plain,
                     Some(tag) if tag.is_yaml_core_schema() && tag.suffix == "str" => false,
-                    Some(tag) => return fault(format!("it has the tag {tag}, and only !!str is known")),
+                    Some(tag) => return error(format!("the tag {tag} is not supported, only !!str is")),
                 };
                 (anchor, if plain { scalar(&text) } else { text.into_owned().into() })
             }
@@ -204,10 +209,12 @@ impl<'a> Yaml<'a> {
                     let name = match self.next()? {
                         (Event::MappingEnd, _) => break,
                         (Event::Scalar(name, _, 0, None), span) if members.contains_key(&*name) => {
-                            return Err(ScanError::new(span.start, twice(&name)));
+                            return Err(ScanError::new(span.start, duplicate(&name)));
                         }
                         (Event::Scalar(name, _, 0, None), _) => name.into_owned(),
-                        (_, span) => return Err(ScanError::new_str(span.start, "a member's name has to be a text")),
+                        (_, span) => {
+                            return Err(ScanError::new_str(span.start, "the name of a member must be a text"));
+                        }
                     };
                     let pointer = format!("{pointer}/{}", pointer_part(&name));
                     let (event, span) = self.next()?;
@@ -216,27 +223,28 @@ impl<'a> Yaml<'a> {
                 }
                 (anchor, members.into())
             }
-            other => return fault(format!("{other:?} is not expected here")),
+            other => return error(format!("{other:?} is not expected here")),
         };
         if anchor > 0 {
-            self.grow(size(&value), span)?;
+            self.charge(size(&value), span)?;
             self.anchors.insert(anchor, value.clone());
         }
         Ok(value)
     }
 
-    /// Counts what the document comes to: a short one may refer to its own parts again and again.
-    fn grow(&mut self, bytes: usize, span: Span) -> Result<(), ScanError> {
+    /// Counts bytes against [`MAX_SIZE`]. A short document can be huge because aliases repeat its parts.
+    fn charge(&mut self, bytes: usize, span: Span) -> Result<(), ScanError> {
         self.size += bytes;
         if self.size > MAX_SIZE {
-            let message = format!("it comes to more than {MAX_SIZE} bytes, the limit");
+            let message =
+                format!("with its aliases replaced, the document is larger than the limit of {MAX_SIZE} bytes");
             return Err(ScanError::new(span.start, message));
         }
         Ok(())
     }
 }
 
-/// What a plain word is.
+/// Returns the value of a plain scalar.
 fn scalar(text: &str) -> Value {
     match text {
         "" | "~" => Value::Null,
@@ -247,7 +255,7 @@ fn scalar(text: &str) -> Value {
     }
 }
 
-/// Rough size of a value in bytes.
+/// Returns the rough size of a value in bytes.
 fn size(value: &Value) -> usize {
     match value {
         Value::String(text) => text.len() + 8,
@@ -257,12 +265,13 @@ fn size(value: &Value) -> usize {
     }
 }
 
-/// The place of the value, or of the nearest one around it.
-fn nearest<'a>(places: &'a Places, pointer: &str) -> Option<&'a Marker> {
-    places.get(pointer).or_else(|| nearest(places, pointer.rsplit_once('/')?.0))
+/// Returns where the value at a JSON pointer begins. If it is missing, the nearest value around it counts.
+fn nearest<'a>(markers: &'a Markers, pointer: &str) -> Option<&'a Marker> {
+    markers.get(pointer).or_else(|| nearest(markers, pointer.rsplit_once('/')?.0))
 }
 
-/// The byte at which the value a JSON pointer names begins; where it is missing, that of what should hold it.
+/// Returns the byte offset at which the value at a JSON pointer begins. If it is missing, the nearest value around it
+/// counts.
 fn offset(text: &str, pointer: &str) -> Option<usize> {
     let mut raw: &RawValue = serde_json::from_str(text).ok()?;
     for part in pointer.split('/').skip(1) {
@@ -287,7 +296,7 @@ mod tests {
     use super::*;
     use serde_json::json;
 
-    fn fault(file: &str, text: &str) -> String {
+    fn error(file: &str, text: &str) -> String {
         read(file, text).unwrap_err().to_string()
     }
 
@@ -301,7 +310,7 @@ mod tests {
             "use": { "a": 1 }
         });
         assert_eq!(read("flow.yaml", yaml).unwrap(), expected);
-        assert_eq!(read("-", yaml).unwrap(), expected, "what does not begin with a brace is YAML");
+        assert_eq!(read("-", yaml).unwrap(), expected, "a text that does not begin with a brace is YAML");
         // JSON is YAML.
         let text = expected.to_string();
         assert_eq!((read("a.yml", &text).unwrap(), read("a.json", &text).unwrap()), (expected.clone(), expected));
@@ -317,47 +326,47 @@ mod tests {
         };
         assert_eq!((at("x.json", json, "/a/1/b~1c"), at("x.yaml", yaml, "/a/1/b~1c")), ((3, 14), (4, 9)));
         assert_eq!((at("x.json", json, "/a/0"), at("x.yaml", yaml, "/a/0")), ((2, 9), (3, 3)));
-        // What is missing is told where it should be.
+        // A missing value is reported where the value around it begins.
         assert_eq!((at("x.json", json, "/a/1/nothing"), at("x.yaml", yaml, "/a/1/nothing")), ((3, 5), (4, 4)));
     }
 
     #[test]
-    fn what_is_there_twice_or_broken_is_refused_with_its_place() {
+    fn invalid_texts_and_duplicate_members_are_errors_with_line_and_column() {
         assert_eq!(
-            fault("x.json", "{\"a\": {\"b\": 1,\n \"b\": 2}}"),
-            "x.json:2:4: this is not JSON: the member \"b\" is there twice"
+            error("x.json", "{\"a\": {\"b\": 1,\n \"b\": 2}}"),
+            "x.json:2:4: this is not valid JSON: the member \"b\" occurs twice"
         );
         assert_eq!(
-            fault("x.yaml", "a:\n  b: 1\n  b: 2\n"),
-            "x.yaml:3:3: this is not YAML: the member \"b\" is there twice"
+            error("x.yaml", "a:\n  b: 1\n  b: 2\n"),
+            "x.yaml:3:3: this is not valid YAML: the member \"b\" occurs twice"
         );
         for (text, words) in [
             ("a: [1\nb: 2", "x.yaml:2:"),
             ("a: 1\n---\nb: 2\n", "one document"),
-            ("? [1]\n: 2\n", "has to be a text"),
+            ("? [1]\n: 2\n", "must be a text"),
             ("a: !secret x\n", "only !!str"),
-            ("a: *nobody\n", "x.yaml:1:"),
+            ("a: *nothing\n", "x.yaml:1:"),
             ("a: &a [*a]\n", "x.yaml:1:"),
             ("", "empty"),
             ("# nothing\n", "empty"),
         ] {
-            assert!(fault("x.yaml", text).contains(words), "{text:?}: {}", fault("x.yaml", text));
+            assert!(error("x.yaml", text).contains(words), "{text:?}: {}", error("x.yaml", text));
         }
     }
 
     #[test]
-    fn a_document_that_would_come_to_gigabytes_is_refused_at_once() {
+    fn a_short_document_that_expands_to_gigabytes_is_an_error_at_once() {
         let mut bomb = "a0: &a0 [lol, lol, lol, lol, lol, lol, lol, lol, lol]\n".to_owned();
         for level in 1..20 {
             let all = vec![format!("*a{}", level - 1); 9].join(", ");
             bomb += &format!("a{level}: &a{level} [{all}]\n");
         }
-        assert!(fault("x.yaml", &bomb).contains("16777216 bytes"), "{}", fault("x.yaml", &bomb));
+        assert!(error("x.yaml", &bomb).contains("16777216 bytes"), "{}", error("x.yaml", &bomb));
         let deep = "[".repeat(5_000) + &"]".repeat(5_000);
-        assert!(fault("x.yaml", &deep).contains("recursion limit"), "{}", fault("x.yaml", &deep));
+        assert!(error("x.yaml", &deep).contains("recursion limit"), "{}", error("x.yaml", &deep));
         let deep = "- ".repeat(200) + "x";
-        assert!(fault("x.yaml", &deep).contains("128 deep"), "{}", fault("x.yaml", &deep));
+        assert!(error("x.yaml", &deep).contains("128 levels deep"), "{}", error("x.yaml", &deep));
         let deep = "[".repeat(200) + &"]".repeat(200);
-        assert!(fault("x.json", &deep).contains("recursion limit"));
+        assert!(error("x.json", &deep).contains("recursion limit"));
     }
 }

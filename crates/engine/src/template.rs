@@ -1,9 +1,12 @@
 //! Values with expressions in them: `"{{ steps.search.items | length }}"`.
 //!
-//! A text that is exactly one `{{ .. }}` yields the expression's JSON value, so that numbers and objects keep their type;
-//! an expression inside a longer text yields text. What an expression yields is never evaluated again. The language is
-//! minijinja's expressions and nothing else of it: no statements, no functions, no I/O, bounded work, our own filters. What
-//! could grow beyond its limits is refused when it is compiled; see also [`types`](crate::types).
+//! A text that is exactly one `{{ .. }}` yields the expression's JSON value, so that numbers and objects keep their
+//! type; an expression inside a longer text yields text. The result of an expression is never evaluated again: data
+//! stays data.
+//!
+//! The language is the expressions of [minijinja](https://docs.rs/minijinja) and nothing else of it: no statements, no
+//! functions, no I/O, a bounded amount of work, and our own [filters](crate::FILTERS). An expression whose result could
+//! grow without limit is rejected when it is compiled; see [`typing`].
 
 use std::sync::{Arc, LazyLock};
 
@@ -20,11 +23,11 @@ mod yields;
 
 pub(crate) use yields::{text_of, to_json};
 
-/// What one evaluation may cost: minijinja charges roughly one unit an instruction.
+/// The most work of one evaluation: minijinja charges about one unit for each instruction.
 const FUEL: u64 = 100_000;
-/// How long one expression may be, in bytes.
-const LONGEST: usize = 8 * 1024;
-/// What one evaluation may yield, in bytes of text or JSON.
+/// The longest expression, in bytes.
+const MAX_LENGTH: usize = 8 * 1024;
+/// The largest result of one evaluation, in bytes of text or JSON.
 pub(crate) const OUTPUT_LIMIT: usize = 1024 * 1024;
 
 static ENVIRONMENT: LazyLock<Environment<'static>> = LazyLock::new(|| {
@@ -35,10 +38,11 @@ static ENVIRONMENT: LazyLock<Environment<'static>> = LazyLock::new(|| {
     environment
 });
 
-/// The names an expression can begin with.
+/// The names that an expression can begin with.
 pub(crate) const ROOTS: [&str; 6] = ["input", "steps", "item", "items", "error", "run"];
 
-/// What expressions of a step can refer to. Cheap to clone; an `each` gives every item a scope of its own below its own.
+/// The values that the expressions of a step can refer to. Scopes are nested: each item of an `each` has an inner
+/// scope. Cheap to clone.
 #[derive(Clone, Debug)]
 pub(crate) struct Scope(Arc<Level>);
 
@@ -47,15 +51,16 @@ struct Level {
     outer: Option<Scope>,
     input: Dynamic,
     run: Dynamic,
-    /// Those of the flow; the filter `lookup` asks for them, expressions cannot.
+    /// The tables of the flow. Only the filter `lookup` can read them, expressions cannot.
     tables: Dynamic,
-    /// `item`, `items`, `error`: what is there only inside of some steps.
-    here: Vec<(&'static str, Dynamic)>,
+    /// `item`, `items` and `error`, which exist only inside of some steps.
+    locals: Vec<(&'static str, Dynamic)>,
+    /// The outputs of the steps that ran in this scope.
     steps: std::sync::RwLock<Vec<(Arc<str>, Dynamic)>>,
 }
 
 impl Scope {
-    /// The scope of a run's first steps.
+    /// Creates the scope of a run's first steps. `run` is the run's id.
     pub(crate) fn new(input: &Value, run: &str, tables: &Value) -> Scope {
         let run = Dynamic::from(Serde(serde_json::json!({ "id": run })));
         Scope(Arc::new(Level {
@@ -63,40 +68,40 @@ impl Scope {
             input: Dynamic::from(Serde(input)),
             run,
             tables: Dynamic::from(Serde(tables)),
-            here: Vec::new(),
+            locals: Vec::new(),
             steps: Default::default(),
         }))
     }
 
-    /// A scope below this one, in which `item`, `items` or `error` is something else.
+    /// Returns an inner scope in which the local `name` (`item`, `items` or `error`) has this value.
     pub(crate) fn with(&self, name: &'static str, value: &Value) -> Scope {
-        let here = self.0.here.iter().filter(|(known, _)| *known != name).cloned();
-        self.below(here.chain([(name, Dynamic::from(Serde(value)))]).collect())
+        let locals = self.0.locals.iter().filter(|(known, _)| *known != name).cloned();
+        self.inner(locals.chain([(name, Dynamic::from(Serde(value)))]).collect())
     }
 
-    /// A scope below this one: what its steps yield is not seen outside until it is adopted.
+    /// Returns an inner scope. The outputs of its steps are not visible outside until they are [adopted](Self::adopt).
     pub(crate) fn branch(&self) -> Scope {
-        self.below(self.0.here.clone())
+        self.inner(self.0.locals.clone())
     }
 
-    fn below(&self, here: Vec<(&'static str, Dynamic)>) -> Scope {
+    fn inner(&self, locals: Vec<(&'static str, Dynamic)>) -> Scope {
         Scope(Arc::new(Level {
             outer: Some(self.clone()),
             input: self.0.input.clone(),
             run: self.0.run.clone(),
             tables: self.0.tables.clone(),
-            here,
+            locals,
             steps: Default::default(),
         }))
     }
 
-    /// Makes what the steps of a scope below yielded known to the steps after them.
-    pub(crate) fn adopt(&self, below: &Scope) {
-        let steps = below.0.steps.read().unwrap_or_else(|poisoned| poisoned.into_inner()).clone();
+    /// Makes the outputs of the steps of an inner scope visible in this one.
+    pub(crate) fn adopt(&self, inner: &Scope) {
+        let steps = inner.0.steps.read().unwrap_or_else(|poisoned| poisoned.into_inner()).clone();
         self.0.steps.write().unwrap_or_else(|poisoned| poisoned.into_inner()).extend(steps);
     }
 
-    /// Makes a step's output known to the steps after it.
+    /// Makes a step's output visible to the steps after it.
     pub(crate) fn set_step(&self, id: &Arc<str>, output: &Value) {
         let output = Dynamic::from(Serde(output));
         self.0.steps.write().unwrap_or_else(|poisoned| poisoned.into_inner()).push((id.clone(), output));
@@ -109,7 +114,7 @@ impl Scope {
     }
 }
 
-/// The root of what an expression sees.
+/// The scope as the map of names that expressions are evaluated on.
 impl Object for Scope {
     fn repr(self: &Arc<Self>) -> ObjectRepr {
         ObjectRepr::Map
@@ -121,7 +126,7 @@ impl Object for Scope {
             "run" => Some(self.0.run.clone()),
             "tables" => Some(self.0.tables.clone()),
             "steps" => Some(Dynamic::from_object(Steps(Scope::clone(self)))),
-            name => self.0.here.iter().find(|(known, _)| *known == name).map(|(_, value)| value.clone()),
+            name => self.0.locals.iter().find(|(known, _)| *known == name).map(|(_, value)| value.clone()),
         }
     }
 
@@ -130,6 +135,7 @@ impl Object for Scope {
     }
 }
 
+/// The value of the name `steps`.
 #[derive(Debug)]
 struct Steps(Scope);
 
@@ -150,31 +156,37 @@ pub struct Template {
     source: Value,
 }
 
-/// What a value compiles to.
+/// The compiled form of a value.
 #[derive(Debug)]
 pub(crate) enum Node {
+    /// A value without expressions.
     Literal(Value),
-    /// What did not compile: it is told, and never rendered.
-    Unread,
+    /// A text that did not compile. It was reported, and is never rendered.
+    Invalid,
+    /// A text that is exactly one expression.
     Expression(Compiled),
+    /// A text with expressions inside.
     Text(Vec<Piece>),
     Array(Vec<Node>),
     Object(Vec<(String, Node)>),
 }
 
-/// A part of a text.
+/// A part of a text with expressions.
 #[derive(Debug)]
 pub(crate) enum Piece {
     Literal(String),
     Expression(Compiled),
 }
 
-/// One expression.
+/// One compiled expression.
 pub(crate) struct Compiled {
+    /// The expression without its braces.
     pub(crate) source: String,
+    /// JSON pointer of the text that it stands in.
     pub(crate) pointer: String,
     expression: Expression<'static, 'static>,
-    /// What it multiplies and has to be seen before: a text times a number would be a text of any length.
+    /// Operands of `*` whose type is known only at run time. Each is checked before the evaluation, because a text
+    /// times a number would be a text of any length.
     factors: Vec<Expression<'static, 'static>>,
 }
 
@@ -185,9 +197,9 @@ impl std::fmt::Debug for Compiled {
 }
 
 impl Template {
-    /// Compiles a value; what does not compile is a finding at its JSON pointer.
+    /// Compiles a value. Expressions that do not compile are added to `found`, each with its JSON pointer.
     pub(crate) fn compile(value: &Value, pointer: &str, found: &mut Vec<Diagnostic>) -> Template {
-        Template { node: node(value, pointer, found), source: value.clone() }
+        Template { node: compile_value(value, pointer, found), source: value.clone() }
     }
 
     /// The value as it was written.
@@ -195,23 +207,24 @@ impl Template {
         &self.source
     }
 
-    /// What it compiled to.
+    /// The compiled form.
     pub(crate) fn node(&self) -> &Node {
         &self.node
     }
 
-    /// The value if there is no expression in it.
+    /// The value, if it has no expressions.
     pub(crate) fn literal(&self) -> Option<&Value> {
         self.node.is_literal().then_some(&self.source)
     }
 
-    /// The value with every expression replaced by what it yields.
+    /// Returns the value with every expression replaced by its result. Fails with `invalid_input` if an expression
+    /// cannot be evaluated, and with `limit` if it needs too much work or its result is too large.
     pub(crate) fn render(&self, scope: &Scope) -> Result<Value> {
         let root = Dynamic::from_object(scope.clone());
         render(&self.node, &root)
     }
 
-    /// The same as text: a text as it is, anything else as JSON.
+    /// Like [`Template::render`], as text: a text as it is, anything else as JSON.
     pub(crate) fn render_text(&self, scope: &Scope) -> Result<String> {
         Ok(match self.render(scope)? {
             Value::String(text) => text,
@@ -221,27 +234,27 @@ impl Template {
 }
 
 impl Node {
-    /// Whether there is no expression in it.
+    /// Returns whether it has no expressions.
     pub(crate) fn is_literal(&self) -> bool {
         match self {
             Node::Literal(_) => true,
-            Node::Expression(_) | Node::Text(_) | Node::Unread => false,
+            Node::Expression(_) | Node::Text(_) | Node::Invalid => false,
             Node::Array(items) => items.iter().all(Node::is_literal),
             Node::Object(members) => members.iter().all(|(_, member)| member.is_literal()),
         }
     }
 }
 
-fn node(value: &Value, pointer: &str, found: &mut Vec<Diagnostic>) -> Node {
+fn compile_value(value: &Value, pointer: &str, found: &mut Vec<Diagnostic>) -> Node {
     match value {
-        Value::String(text) => text_node(text, pointer, found),
+        Value::String(text) => compile_text(text, pointer, found),
         Value::Array(items) => {
-            let compile = |(index, item)| node(item, &format!("{pointer}/{index}"), found);
+            let compile = |(index, item)| compile_value(item, &format!("{pointer}/{index}"), found);
             Node::Array(items.iter().enumerate().map(compile).collect())
         }
         Value::Object(members) => {
             let compile = |(name, member): (&String, &Value)| {
-                (name.clone(), node(member, &format!("{pointer}/{}", pointer_part(name)), found))
+                (name.clone(), compile_value(member, &format!("{pointer}/{}", pointer_part(name)), found))
             };
             Node::Object(members.iter().map(compile).collect())
         }
@@ -249,7 +262,7 @@ fn node(value: &Value, pointer: &str, found: &mut Vec<Diagnostic>) -> Node {
     }
 }
 
-fn text_node(text: &str, pointer: &str, found: &mut Vec<Diagnostic>) -> Node {
+fn compile_text(text: &str, pointer: &str, found: &mut Vec<Diagnostic>) -> Node {
     let (mut pieces, mut rest, before) = (Vec::new(), text, found.len());
     while let Some(start) = rest.find("{{") {
         if start > 0 {
@@ -258,20 +271,20 @@ fn text_node(text: &str, pointer: &str, found: &mut Vec<Diagnostic>) -> Node {
         let Some(length) = end_of_expression(&rest[start + 2..]) else {
             found.push(
                 Diagnostic::error(pointer, "an expression begins with {{ and does not end with }}")
-                    .hint("close it, or write {{ '{{' }} where two braces are meant"),
+                    .hint("close it with }}, or write {{ '{{' }} to get two braces as text"),
             );
-            return Node::Unread;
+            return Node::Invalid;
         };
         let source = rest[start + 2..start + 2 + length].trim();
-        match compile(source, pointer) {
+        match compile_expression(source, pointer) {
             Ok(compiled) => pieces.push(Piece::Expression(compiled)),
             Err(faults) => found.extend(faults),
         }
         rest = &rest[start + 2 + length + 2..];
     }
     if found.len() > before {
-        // What is good in it is still looked at.
-        return if pieces.is_empty() { Node::Unread } else { Node::Text(pieces) };
+        // The expressions that did compile are still checked.
+        return if pieces.is_empty() { Node::Invalid } else { Node::Text(pieces) };
     }
     if pieces.is_empty() {
         return Node::Literal(text.into());
@@ -286,7 +299,8 @@ fn text_node(text: &str, pointer: &str, found: &mut Vec<Diagnostic>) -> Node {
     }
 }
 
-/// How many bytes lie before the `}}` that ends an expression; quoted texts and maps may hold braces of their own.
+/// Returns the number of bytes before the `}}` that ends an expression. Braces in quoted texts and in maps do not
+/// count.
 fn end_of_expression(text: &str) -> Option<usize> {
     let (mut depth, mut quote, mut escaped) = (0usize, None, false);
     for (at, byte) in text.bytes().enumerate() {
@@ -305,24 +319,24 @@ fn end_of_expression(text: &str) -> Option<usize> {
     None
 }
 
-fn compile(source: &str, pointer: &str) -> Result<Compiled, Vec<Diagnostic>> {
-    if source.len() > LONGEST {
-        let found = Diagnostic::error(pointer, format!("an expression is longer than {LONGEST} bytes"));
-        return Err(vec![found.hint("divide it among steps with `set`")]);
+fn compile_expression(source: &str, pointer: &str) -> Result<Compiled, Vec<Diagnostic>> {
+    if source.len() > MAX_LENGTH {
+        let found = Diagnostic::error(pointer, format!("an expression is longer than {MAX_LENGTH} bytes"));
+        return Err(vec![found.hint("divide it among several steps with `set`")]);
     }
-    let whole = |source: &str| {
+    let compile = |source: &str| {
         ENVIRONMENT.compile_expression_owned(source.to_owned()).map_err(|error| {
-            let message = format!("{{{{ {source} }}}} is no expression: {}", detail(&error));
+            let message = format!("{{{{ {source} }}}} is not a valid expression: {}", detail(&error));
             vec![Diagnostic::error(pointer, message)]
         })
     };
-    // Before anything else: compiling works out what is constant in it.
+    // This must come first: minijinja evaluates the constant parts of an expression when it compiles it.
     let factors = typing::admit(source, pointer)?;
-    let factors = factors.iter().map(|factor| whole(factor)).collect::<Result<_, _>>()?;
-    Ok(Compiled { source: source.to_owned(), pointer: pointer.to_owned(), expression: whole(source)?, factors })
+    let factors = factors.iter().map(|factor| compile(factor)).collect::<Result<_, _>>()?;
+    Ok(Compiled { source: source.to_owned(), pointer: pointer.to_owned(), expression: compile(source)?, factors })
 }
 
-/// What minijinja says is wrong.
+/// Returns the message of an error of minijinja, without the location.
 pub(crate) fn detail(error: &minijinja::Error) -> String {
     error.detail().map_or_else(|| error.kind().to_string(), str::to_owned)
 }
@@ -330,7 +344,7 @@ pub(crate) fn detail(error: &minijinja::Error) -> String {
 fn render(node: &Node, root: &Dynamic) -> Result<Value> {
     Ok(match node {
         Node::Literal(value) => value.clone(),
-        Node::Unread => Value::Null,
+        Node::Invalid => Value::Null,
         Node::Expression(compiled) => evaluate(compiled, root)?,
         Node::Text(pieces) => {
             let mut text = String::new();
@@ -340,14 +354,14 @@ fn render(node: &Node, root: &Dynamic) -> Result<Value> {
                     Piece::Expression(compiled) => match evaluate(compiled, root)? {
                         Value::String(piece) => text.push_str(&piece),
                         Value::Null => {
-                            return Err(failed(compiled, "it is null, and a text cannot hold that")
-                                .hint("use the filter default(..) where a value may be null"));
+                            return Err(evaluation_error(compiled, "it is null, which cannot be part of a text")
+                                .hint("add the filter default(..) where a value may be null"));
                         }
                         other => text.push_str(&other.to_string()),
                     },
                 }
                 if text.len() > OUTPUT_LIMIT {
-                    let message = format!("a text with expressions comes to more than {OUTPUT_LIMIT} bytes");
+                    let message = format!("a text with expressions is longer than the limit of {OUTPUT_LIMIT} bytes");
                     return Err(Error::new(ErrorKind::Limit, message));
                 }
             }
@@ -364,8 +378,8 @@ fn render(node: &Node, root: &Dynamic) -> Result<Value> {
     })
 }
 
-fn failed(compiled: &Compiled, why: &str) -> Error {
-    let message = format!("{{{{ {} }}}} cannot be evaluated: {why}", compiled.source);
+fn evaluation_error(compiled: &Compiled, reason: &str) -> Error {
+    let message = format!("{{{{ {} }}}} cannot be evaluated: {reason}", compiled.source);
     Error::new(ErrorKind::InvalidInput, message).with("pointer", &compiled.pointer)
 }
 
@@ -374,20 +388,20 @@ fn evaluate(compiled: &Compiled, root: &Dynamic) -> Result<Value> {
         if let Ok(value) = factor.eval(root)
             && !Kinds::of_dynamic(&value).excludes(Kinds::TEXT.or(Kinds::LIST))
         {
-            return Err(failed(compiled, &format!("* multiplies numbers, not {}", Kinds::of_dynamic(&value)))
-                .hint("the filter int makes a number of a text"));
+            let reason = format!("* multiplies numbers, not {}", Kinds::of_dynamic(&value));
+            return Err(evaluation_error(compiled, &reason).hint("convert a text to a number with the filter int"));
         }
     }
     match compiled.expression.eval(root) {
-        Ok(value) if value.is_undefined() => {
-            Err(failed(compiled, "there is no such value")
-                .hint("use the filter default(..) where a value may be missing"))
+        Ok(value) if value.is_undefined() => Err(evaluation_error(compiled, "there is no such value")
+            .hint("add the filter default(..) where a value may be missing")),
+        Ok(value) => {
+            to_json(&value).map_err(|error| evaluation_error(compiled, &error.to_string()).into_kind(error.kind()))
         }
-        Ok(value) => to_json(&value).map_err(|why| failed(compiled, &why.to_string()).into_kind(why.kind())),
         Err(error) if error.kind() == minijinja::ErrorKind::OutOfFuel => {
-            Err(failed(compiled, "it needs too much work").into_kind(ErrorKind::Limit))
+            Err(evaluation_error(compiled, "it needs more work than the limit").into_kind(ErrorKind::Limit))
         }
-        Err(error) => Err(failed(compiled, &detail(&error))),
+        Err(error) => Err(evaluation_error(compiled, &detail(&error))),
     }
 }
 

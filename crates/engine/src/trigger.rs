@@ -1,7 +1,8 @@
-//! What starts runs beside a person: times, calls from outside, new items in a list.
+//! Triggers, which start runs automatically: schedules, webhooks, and polls of a list for new items.
 //!
-//! The idea: whatever a trigger sees has a key (a due time, a delivery's id, an item's key), and the key is taken in the
-//! transaction that accepts the run it is handed to. So nothing is handed over twice, nor lost, whenever the process dies.
+//! Each event of a trigger has a deduplication key: a due time, the id of a delivery, the key of an item. The key is
+//! recorded in the transaction that accepts the run for the event. So no event is lost and none starts two runs,
+//! whenever the process dies.
 
 use std::{collections::BTreeMap, time::Duration};
 
@@ -20,72 +21,76 @@ use crate::{
     time,
 };
 
-/// What starts runs of a flow: one of these.
+/// What starts runs of a flow automatically: one of these.
 #[derive(Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 #[schemars(extend("minProperties" = 1, "maxProperties" = 1))]
 pub(crate) struct TriggerDocument {
     /// Starts runs at certain times. Their input is `{ "at": TIME }`.
     pub(crate) schedule: Option<ScheduleDocument>,
-    /// Starts a run for each call from outside. Its input is `{ "headers": {..}, "body": .., "delivery": ID }`.
+    /// Starts a run for each request to the flow's webhook URL. Its input is
+    /// `{ "headers": {..}, "body": .., "delivery": ID }`.
     pub(crate) webhook: Option<Webhook>,
     /// Starts runs for new items of a list. Their input is `{ "items": [..] }`.
     pub(crate) poll: Option<PollDocument>,
 }
 
-/// Who may call from outside, what runs get of it, and how they are answered. That is beside the token in the address.
+/// Which requests a webhook accepts, what a run gets from them, and how they are responded to. The URL of a webhook
+/// also holds a secret token.
 #[derive(Clone, Debug, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Webhook {
-    /// The header that tells deliveries apart, such as `X-GitHub-Delivery`: one that comes again starts no second run. Without it,
-    /// the `source` and `id` of a CloudEvent are taken.
+    /// The header with the id of a delivery, such as `X-GitHub-Delivery`. A repeated delivery does not start a second
+    /// run. Without this member, the `source` and `id` of a CloudEvent are used.
     pub delivery: Option<String>,
-    /// Headers that runs get, by their names in lower case.
+    /// The headers that become part of the run's input, under their names in lower case.
     #[serde(default)]
     pub headers: Vec<String>,
-    /// How calls are signed (HMAC-SHA256). Where it is set, a call without a good signature is refused.
+    /// How requests are signed (HMAC-SHA256). If it is set, a request without a valid signature is rejected.
     pub signature: Option<Signature>,
-    /// What callers are told.
+    /// The content of the response.
     #[serde(default)]
     pub answer: WebhookResponseMode,
-    /// How long callers wait for a result, at most one minute; after that they are told the run's id.
+    /// How long a response with the result may wait for the end of the run, at most one minute. After that, the
+    /// response has the run's id.
     #[serde(default = "half_a_minute")]
     #[schemars(regex(pattern = "^[0-9]"))]
     pub timeout: String,
 }
 
-/// What callers of a webhook are told.
+/// The content of the response to a webhook's request.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum WebhookResponseMode {
     /// The run's id, at once.
     #[default]
     Run,
-    /// How the run ended, if it does so in time.
+    /// The result of the run, if it ends in time.
     Result,
 }
 
-/// How the sender of a webhook signs.
+/// How the sender of a webhook signs its requests.
 #[derive(Clone, Debug, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Signature {
-    /// The header with the signature; it may hold several, with spaces between them.
+    /// The header with the signature. It may hold several, separated by spaces.
     #[schemars(length(min = 1))]
     pub header: String,
-    /// What stands before the signature there, such as `sha256=`.
+    /// A text in the header before the signature, such as `sha256=`.
     #[serde(default)]
     pub prefix: String,
-    /// How the signature is written.
+    /// The encoding of the signature.
     #[serde(default)]
     pub encoding: Encoding,
-    /// What is signed: `{body}`, the bytes as they were sent, and around it texts, `{timestamp}` and `{delivery}`.
+    /// The signed content: `{body}`, which is the bytes of the request's body, with text, `{timestamp}` and
+    /// `{delivery}` around it where the sender signs them too.
     #[serde(default = "body")]
     pub signed: String,
-    /// The header with the time of sending in seconds since 1970. One that is more than five minutes off is refused.
+    /// The header with the time of sending, in seconds since 1970. A time more than five minutes off is rejected.
     pub timestamp: Option<String>,
 }
 
-/// How a signature is written.
+/// The encoding of a signature.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum Encoding {
@@ -96,40 +101,40 @@ pub enum Encoding {
     Base64,
 }
 
-/// Which list is looked at, how often, and what tells its items apart.
+/// Which list is polled, how often, and the identity of its items.
 #[derive(Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct PollDocument {
     /// An action that lists, such as `folder.files`.
     #[schemars(length(min = 1))]
     pub(crate) action: String,
-    /// The slot of the connection to run it on.
+    /// The connection binding to call it on.
     #[schemars(length(min = 1))]
     pub(crate) connection: String,
     /// The action's input.
     #[serde(default)]
     pub(crate) input: Map<String, Value>,
-    /// How often, such as `5m`.
+    /// The time between two polls, such as `5m`.
     #[schemars(regex(pattern = "^[0-9]"))]
     pub(crate) every: String,
-    /// What tells the items apart, such as `{{ item.id }}`: an item whose key was seen is not new.
+    /// The identity of an item, such as `{{ item.id }}`. An item whose key was seen before is not new.
     pub(crate) key: String,
-    /// Whether the list begins with the newest: then it is read only until nothing on a page is new.
+    /// Whether the list begins with the newest items. If so, it is read only up to the first page without a new item.
     #[serde(default)]
     pub(crate) newest_first: bool,
-    /// What becomes of the items that are there at the first look.
+    /// What happens to the items that the first poll finds.
     #[serde(default)]
     pub(crate) existing: InitialItems,
 }
 
-/// What becomes of the items that are there when a list is looked at for the first time.
+/// What happens to the items that the first poll of a list finds.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum InitialItems {
-    /// They are not new.
+    /// They do not count as new.
     #[default]
     Skip,
-    /// They are taken like new ones.
+    /// They count as new.
     Take,
 }
 
@@ -141,18 +146,19 @@ fn body() -> String {
     "{body}".into()
 }
 
-/// What starts runs of a flow beside a person.
+/// What starts runs of a flow automatically.
 #[derive(Debug)]
 pub enum Trigger {
-    /// Times.
+    /// Each time of a schedule.
     Schedule(Box<Schedule>),
-    /// Calls from outside.
+    /// Each request to a URL.
     Webhook(Webhook),
     /// New items of a list.
     Poll(Box<Poll>),
 }
 
 impl Trigger {
+    /// Reads a trigger; `None` if it is not valid, which is reported to the reader.
     pub(crate) fn read(document: TriggerDocument, reader: &mut Reader) -> Option<Trigger> {
         match document {
             TriggerDocument { schedule: Some(schedule), .. } => {
@@ -164,13 +170,14 @@ impl Trigger {
             }
             TriggerDocument { poll: Some(poll), .. } => Poll::read(poll, reader).map(Box::new).map(Trigger::Poll),
             _ => {
-                reader.found.push(Diagnostic::error("/trigger", "a trigger is one of: schedule, webhook, poll"));
+                reader.found.push(Diagnostic::error("/trigger", "a trigger needs one of: schedule, webhook, poll"));
                 None
             }
         }
     }
 
-    /// The schema of what runs get from it, member by member; `item` is that of a list's items.
+    /// Returns the schemas of the members that the trigger adds to a run's input. `item` is the schema of a list's
+    /// items.
     pub(crate) fn input(&self, item: Value) -> Map<String, Value> {
         let text = json!({ "type": "string" });
         let members = match self {
@@ -187,40 +194,43 @@ impl Trigger {
 }
 
 impl Webhook {
+    /// Reports settings that cannot work, or that would not be safe.
     fn check(&self, reader: &mut Reader) {
         reader.duration(&self.timeout, "/trigger/webhook/timeout".to_owned());
         let Some(signature) = &self.signature else { return };
-        let mut wrong = |member: &str, message: &str| {
-            reader.found.push(Diagnostic::error(format!("/trigger/webhook/signature/{member}"), message));
+        let mut report = |member: &str, message: &str, hint: &str| {
+            let pointer = format!("/trigger/webhook/signature/{member}");
+            reader.found.push(Diagnostic::error(pointer, message).hint(hint));
         };
         if !signature.signed.contains("{body}") {
-            wrong("signed", "what is signed has to hold {body}: anything else could be sent with the signature");
+            let message = "`signed` does not contain {body}: a signature could be reused with any other body";
+            report("signed", message, "put {body} into `signed`, as the sender signs it");
         }
         let is_signed = |name: &str| signature.signed.contains(name);
         match &signature.timestamp {
             Some(_) if !is_signed("{timestamp}") => {
-                wrong(
-                    "timestamp",
-                    "the time of sending has to be signed, for else anybody can change it: put {timestamp} into `signed`",
-                );
+                let message = "the time of sending is not signed, so an attacker could change it";
+                report("timestamp", message, "put {timestamp} into `signed`, as the sender signs it");
             }
             None if is_signed("{timestamp}") => {
-                wrong("signed", "{timestamp} is signed, but `timestamp` names no header")
+                let message = "`signed` contains {timestamp}, but no header is set for it";
+                report("signed", message, "set `timestamp` to the name of the header with the time of sending");
             }
             _ => {}
         }
         if is_signed("{delivery}") && self.delivery.is_none() {
-            wrong("signed", "{delivery} is signed, but `delivery` of the webhook names no header");
+            let message = "`signed` contains {delivery}, but no header is set for it";
+            report("signed", message, "set `delivery` of the webhook to the name of the header with the delivery's id");
         }
     }
 
-    /// How long callers wait for a result.
+    /// How long a response waits for the result of a run: the webhook's `timeout`, at most one minute.
     pub fn patience(&self) -> Duration {
         time::duration(&self.timeout).unwrap_or_default().min(Duration::from_secs(60))
     }
 }
 
-/// A list that is looked at for new items.
+/// A list that is polled for new items.
 #[derive(Debug)]
 pub struct Poll {
     pub(crate) call: Call,
@@ -231,39 +241,45 @@ pub struct Poll {
 }
 
 impl Poll {
+    /// Reads a poll; `None` if it is not valid, which is reported to the reader.
     fn read(document: PollDocument, reader: &mut Reader) -> Option<Poll> {
         let call = reader.call(document.action, document.connection, document.input, "/trigger/poll");
         let key = reader.template(&document.key.into(), "/trigger/poll/key");
         let pointer = "/trigger/poll/every";
         let every = reader.duration(&document.every, pointer.to_owned())?;
         if every < Duration::from_secs(1) {
-            let found = Diagnostic::error(pointer, format!("{} is too often", document.every));
-            reader.found.push(found.hint("a list is looked at once a second at most"));
+            let message = format!("{} is shorter than one second, the shortest time between two polls", document.every);
+            reader.found.push(Diagnostic::error(pointer, message).hint("use 1s or more, such as 5m"));
         }
         Some(Poll { call, key, every, newest_first: document.newest_first, existing: document.existing })
     }
 
-    /// The slot of the connection that is looked at.
+    /// The connection binding that the list is read on.
     pub fn slot(&self) -> &str {
         &self.call.slot
     }
 
-    /// How often it is looked at.
+    /// The time between two polls.
     pub fn every(&self) -> Duration {
         self.every
     }
 
-    /// Whether the newest items come first.
+    /// Returns whether the list begins with the newest items.
     pub fn newest_first(&self) -> bool {
         self.newest_first
     }
 
-    /// What becomes of the items that are there at the first look.
+    /// What happens to the items that the first poll finds.
     pub fn existing(&self) -> InitialItems {
         self.existing
     }
 
-    /// A page of the list, each item with its key, and where the next one begins.
+    /// Reads the page of the list that begins at the cursor `from`, or the first page. Returns its items, each with its
+    /// key, and the cursor of the next page; no cursor means that the list has ended.
+    ///
+    /// # Errors
+    ///
+    /// The error of the action, and `invalid_input` if the key of an item is empty or cannot be evaluated.
     pub async fn page(
         &self,
         connected: &Connected,
@@ -281,7 +297,7 @@ impl Poll {
                 .map_err(|error| error.with("pointer", "/trigger/poll/key"))?;
             if key.is_empty() {
                 return Err(Error::new(ErrorKind::InvalidInput, "an item of the list has an empty key")
-                    .hint("`key` of the trigger has to tell the items apart")
+                    .hint("set `key` of the trigger to what identifies an item, such as {{ item.id }}")
                     .with("pointer", "/trigger/poll/key"));
             }
             items.push((key, item));
@@ -290,44 +306,44 @@ impl Poll {
     }
 }
 
-/// What happens when a run of a flow is to begin while another one is at work.
+/// What happens when a run is due while another run of the flow is active.
 #[derive(Deserialize, JsonSchema)]
 #[serde(untagged)]
 pub(crate) enum OverlapDocument {
     /// One of these.
-    Word(Word),
-    /// It begins at once if no more than so many are at work then; else it waits.
+    Mode(OverlapMode),
+    /// It starts at once if fewer runs than this number are active, or else waits.
     #[schemars(extend("additionalProperties" = false))]
     AtMost {
-        /// How many.
+        /// The largest number of active runs.
         #[schemars(range(min = 1))]
         parallel: usize,
     },
 }
 
-/// What happens when a run of a flow is to begin while another one is at work.
+/// What happens when a run is due while another run of the flow is active.
 #[derive(Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
-pub(crate) enum Word {
-    /// It waits until those before it have ended.
+pub(crate) enum OverlapMode {
+    /// It waits until the runs before it have ended.
     Queue,
-    /// It does not begin.
+    /// It does not start.
     Skip,
-    /// It begins at once.
+    /// It starts at once.
     Parallel,
 }
 
-/// What happens when a run of a flow is to begin while another one is at work.
+/// What happens when a run is due while another run of the flow is active.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Overlap {
-    /// It does not begin.
+    /// It does not start.
     Skip,
-    /// So many are at work at once; others wait until one has ended.
+    /// It starts if fewer runs than this number are active, or else waits until one has ended.
     AtMost(usize),
 }
 
 impl Overlap {
-    /// How many runs of the flow may be at work at once.
+    /// The largest number of runs of the flow that may be active at once.
     pub fn at_once(self) -> usize {
         match self {
             Overlap::Skip => 1,
@@ -339,20 +355,20 @@ impl Overlap {
 impl From<Option<OverlapDocument>> for Overlap {
     fn from(document: Option<OverlapDocument>) -> Self {
         match document {
-            Some(OverlapDocument::Word(Word::Skip)) => Overlap::Skip,
-            Some(OverlapDocument::Word(Word::Parallel)) => Overlap::AtMost(usize::MAX),
+            Some(OverlapDocument::Mode(OverlapMode::Skip)) => Overlap::Skip,
+            Some(OverlapDocument::Mode(OverlapMode::Parallel)) => Overlap::AtMost(usize::MAX),
             Some(OverlapDocument::AtMost { parallel }) => Overlap::AtMost(parallel),
-            Some(OverlapDocument::Word(Word::Queue)) | None => Overlap::AtMost(1),
+            Some(OverlapDocument::Mode(OverlapMode::Queue)) | None => Overlap::AtMost(1),
         }
     }
 }
 
-/// What a trigger has seen, and starts a run with.
+/// The event of a trigger for which a run is accepted.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct TriggerEvent {
-    /// The flow, by the name it is kept under.
+    /// The flow, by the name under which it is saved.
     pub flow: String,
-    /// The keys that the run takes: no other run gets them.
+    /// The deduplication keys of the event. They are recorded with the run, and no other run is accepted for them.
     pub keys: Vec<String>,
     /// With this run, the trigger has dealt with everything up to this time.
     pub through: Option<Timestamp>,

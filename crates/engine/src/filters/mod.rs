@@ -1,7 +1,9 @@
-//! The filters expressions have, and no others: one table says what each takes, gives and is for, with examples that are
-//! run as tests. Flows are checked against the same table that calls are, and `trunkline flow filters` prints it.
+//! The filters of expressions: one table with the input, arguments, result and purpose of each, and examples that run
+//! as tests.
 //!
-//! Every filter is bounded: a text or list of more than the limits below is refused before or while it is made.
+//! The same table is used to check flows, to check the values of a call at run time, and to print the help of
+//! `trunkline flow filters`. Every filter is bounded: it fails on a text or list larger than the limits below, before
+//! or while it builds the result.
 
 mod dates;
 mod table;
@@ -16,82 +18,82 @@ use crate::{json_kinds::Kinds, template::OUTPUT_LIMIT};
 
 pub use table::FILTERS;
 
-/// How many items of a list a filter looks at, or gives.
+/// The largest number of items in a list that a filter reads or returns.
 pub(crate) const MAX_ITEMS: usize = 100_000;
 
 /// A filter of expressions: `{{ value | name(arguments) }}`.
 #[derive(Debug, Serialize)]
 pub struct Filter {
-    /// What it is called.
+    /// Its name in an expression.
     pub name: &'static str,
-    /// What it gives.
+    /// A description of its result.
     pub about: &'static str,
-    /// What it is given in brackets.
+    /// Its arguments in brackets.
     pub arguments: &'static [Argument],
-    /// Expressions with it and what they yield.
+    /// Expressions that use it, with their results.
     pub examples: &'static [Example],
-    /// What it may be applied to.
+    /// The kinds of values that it may be applied to.
     #[serde(skip)]
     pub(crate) takes: Kinds,
     #[serde(skip)]
     pub(crate) gives: Gives,
     #[serde(skip)]
-    apply: fn(&Call<'_>) -> Result<Value, Error>,
+    apply: fn(&FilterCall<'_>) -> Result<Value, Error>,
 }
 
-/// What a filter is given in brackets.
+/// An argument of a filter, in brackets after its name.
 #[derive(Debug, Serialize)]
 pub struct Argument {
-    /// What it is.
+    /// The argument's name, for documentation and messages. Calls give arguments by position.
     pub name: &'static str,
     /// Whether it may be left out.
     pub optional: bool,
-    /// Whether there may be more of it.
+    /// Whether it may be repeated.
     pub many: bool,
     #[serde(skip)]
     pub(crate) kinds: Kinds,
 }
 
-/// An expression, the flow's input it is evaluated on, and what it yields, both as JSON text.
+/// An example of an expression: its source, the flow's input, and the result.
 #[derive(Debug, Serialize)]
 pub struct Example {
     /// The expression without its braces.
     pub expression: &'static str,
-    /// What `input` is.
+    /// The value of `input`, as JSON text.
     pub input: &'static str,
-    /// What it yields.
+    /// The result, as JSON text.
     pub yields: &'static str,
 }
 
-/// What a filter gives, as far as it can be said before a run.
+/// The result of a filter, as far as it is known before a run.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Gives {
     /// A value of these kinds.
     Kinds(Kinds),
     /// A list of texts.
     Texts,
-    /// An item of the list it is given.
+    /// An item of the list that it is applied to.
     Item,
-    /// A value of the object it is given.
+    /// A member of the object that it is applied to.
     Member,
-    /// What it is given, or the argument in its place.
+    /// The value that it is applied to, or the argument in its place.
     Default,
-    /// The values at the path, of each item.
+    /// The value at a path in each item.
     Map,
-    /// The object it is given with the members that are named.
+    /// The object that it is applied to, with only the named members.
     Pick,
-    /// The object it is given without the members that are named.
+    /// The object that it is applied to, without the named members.
     Omit,
     /// A value of a table of the flow.
     Lookup,
     /// The value at a JSON pointer.
     Pointer,
-    /// A list of texts, or with an argument one of them.
+    /// A list of texts; with an argument, one of them.
     Path,
 }
 
 impl Filter {
-    /// How it is written, such as `date(format, zone?, from?)`.
+    /// Returns how the filter is written, such as `date(format, zone?, from?)`.
     pub fn usage(&self) -> String {
         let argument = |one: &Argument| match (one.optional, one.many) {
             (true, _) => format!("{}?", one.name),
@@ -104,36 +106,36 @@ impl Filter {
         }
     }
 
-    /// What is wrong with a call with this many arguments.
-    pub(crate) fn count(&self, given: usize) -> Option<String> {
+    /// Fails if a call cannot have this number of arguments.
+    pub(crate) fn check_count(&self, given: usize) -> Result<(), String> {
         let least = self.arguments.iter().filter(|one| !one.optional).count();
         let most = if self.arguments.iter().any(|one| one.many) { usize::MAX } else { self.arguments.len() };
-        (given < least || given > most)
-            .then(|| format!("the filter {} is written {}, not with {given} arguments", self.name, self.usage()))
-    }
-
-    /// What is wrong with arguments that are known before a run.
-    pub(crate) fn fault(&self, arguments: &[Option<&str>]) -> Option<String> {
-        match (self.name, arguments) {
-            ("unit", [Some(from), Some(to)]) => units::fault(from, to),
-            ("date", _) => dates::fault(arguments),
-            ("split", [Some("")]) => Some("the separator is empty".into()),
-            ("json_pointer", [Some(pointer)]) if !pointer.is_empty() && !pointer.starts_with('/') => {
-                Some("a JSON pointer begins with /".into())
-            }
-            _ => None,
+        match (least..=most).contains(&given) {
+            true => Ok(()),
+            false => Err(format!("the filter {} is written {}, not with {given} arguments", self.name, self.usage())),
         }
     }
 
-    /// What the argument at this place is.
+    /// Fails if an argument that is constant, and so known before a run, cannot work.
+    pub(crate) fn check_constants(&self, arguments: &[Option<&str>]) -> Result<(), String> {
+        match (self.name, arguments) {
+            ("unit", [Some(from), Some(to)]) => units::check(from, to),
+            ("date", _) => dates::check(arguments),
+            ("split", [Some("")]) => Err("the separator is empty".into()),
+            ("json_pointer", [Some(pointer)]) if !pointer.is_empty() && !pointer.starts_with('/') => {
+                Err("a JSON pointer begins with /".into())
+            }
+            _ => Ok(()),
+        }
+    }
+
+    /// Returns the description of the argument at this position.
     pub(crate) fn argument(&self, index: usize) -> Option<&'static Argument> {
         self.arguments.get(index).or_else(|| self.arguments.last().filter(|one| one.many))
     }
 
     fn call(&'static self, state: &State<'_, '_>, value: Value, arguments: &[Value]) -> Result<Value, Error> {
-        if let Some(fault) = self.count(arguments.len()) {
-            return Err(refused(fault));
-        }
+        self.check_count(arguments.len()).map_err(error)?;
         if value.is_undefined() && self.gives != Gives::Default {
             return Err(Error::new(
                 ErrorKind::UndefinedError,
@@ -142,68 +144,69 @@ impl Filter {
         }
         let kind = Kinds::of_dynamic(&value);
         if kind.excludes(self.takes) && !value.is_undefined() {
-            return Err(refused(format!("the filter {} takes {}, not {kind}", self.name, self.takes)));
+            return Err(error(format!("the filter {} takes {}, not {kind}", self.name, self.takes)));
         }
         for (index, given) in arguments.iter().enumerate() {
             let kind = Kinds::of_dynamic(given);
             if let Some(argument) = self.argument(index)
                 && kind.excludes(argument.kinds)
             {
-                let (name, what) = (self.name, argument.name);
-                return Err(refused(format!("the filter {name} takes {} as {what}, not {kind}", argument.kinds)));
+                let (name, role) = (self.name, argument.name);
+                return Err(error(format!("the filter {name} takes {} as {role}, not {kind}", argument.kinds)));
             }
         }
-        let result = (self.apply)(&Call { filter: self, state, value, arguments })?;
+        let result = (self.apply)(&FilterCall { filter: self, state, value, arguments })?;
         match result.as_str() {
-            Some(text) if text.len() > OUTPUT_LIMIT => Err(too_much(self.name)),
+            Some(text) if text.len() > OUTPUT_LIMIT => Err(too_long(self.name)),
             _ => Ok(result),
         }
     }
 }
 
-/// A call of a filter; what it is given is of the kinds that the table says.
-struct Call<'a> {
+/// A call of a filter. The kinds of its value and arguments are those that the table allows.
+struct FilterCall<'a> {
     filter: &'static Filter,
     state: &'a State<'a, 'a>,
     value: Value,
     arguments: &'a [Value],
 }
 
-impl Call<'_> {
-    /// The text it is applied to.
+impl FilterCall<'_> {
+    /// The text that it is applied to.
     fn text(&self) -> Result<&str, Error> {
         let text = self.value.as_str().unwrap_or_default();
-        if text.len() > OUTPUT_LIMIT { Err(too_much(self.filter.name)) } else { Ok(text) }
+        if text.len() > OUTPUT_LIMIT { Err(too_long(self.filter.name)) } else { Ok(text) }
     }
 
+    /// The argument at this position, if it is there and is a text.
     fn text_at(&self, index: usize) -> Option<&str> {
         self.arguments.get(index)?.as_str()
     }
 
-    /// The items of the list it is applied to.
+    /// The items of the list that it is applied to. Fails at the first item beyond [`MAX_ITEMS`].
     fn items(&self) -> Result<impl Iterator<Item = Result<Value, Error>>, Error> {
-        let many = move |(index, item)| if index < MAX_ITEMS { Ok(item) } else { Err(too_many(self.filter.name)) };
-        Ok(self.value.try_iter()?.enumerate().map(many))
+        let bounded = move |(index, item)| if index < MAX_ITEMS { Ok(item) } else { Err(too_many(self.filter.name)) };
+        Ok(self.value.try_iter()?.enumerate().map(bounded))
     }
 
-    fn refused(&self, why: impl std::fmt::Display) -> Error {
-        refused(format!("the filter {}: {why}", self.filter.name))
+    fn error(&self, reason: impl std::fmt::Display) -> Error {
+        error(format!("the filter {}: {reason}", self.filter.name))
     }
 }
 
-fn refused(why: String) -> Error {
-    Error::new(ErrorKind::InvalidOperation, why)
+fn error(message: String) -> Error {
+    Error::new(ErrorKind::InvalidOperation, message)
 }
 
-fn too_much(filter: &str) -> Error {
-    refused(format!("the filter {filter} takes and gives no text of more than {OUTPUT_LIMIT} bytes"))
+fn too_long(filter: &str) -> Error {
+    error(format!("the filter {filter} cannot take or return a text of more than {OUTPUT_LIMIT} bytes"))
 }
 
 fn too_many(filter: &str) -> Error {
-    refused(format!("the filter {filter} takes and gives no list of more than {MAX_ITEMS} items"))
+    error(format!("the filter {filter} cannot take or return a list of more than {MAX_ITEMS} items"))
 }
 
-/// A text for a message: not all of a long one.
+/// Shortens a text for a message.
 fn brief(text: &str) -> String {
     match text.char_indices().nth(60) {
         Some((end, _)) => format!("{}..", &text[..end]),
@@ -211,11 +214,12 @@ fn brief(text: &str) -> String {
     }
 }
 
-/// The filter of this name.
+/// Returns the filter of this name.
 pub(crate) fn find(name: &str) -> Option<&'static Filter> {
     FILTERS.iter().find(|filter| filter.name == name)
 }
 
+/// Adds all filters and tests to the environment that evaluates expressions.
 pub(crate) fn add_to(environment: &mut Environment<'static>) {
     for filter in FILTERS {
         environment.add_filter(filter.name, |state: &State<'_, '_>, value: Value, arguments: Rest<Value>| {
@@ -226,7 +230,7 @@ pub(crate) fn add_to(environment: &mut Environment<'static>) {
     environment.add_test("none", minijinja::tests::is_none);
 }
 
-/// The tests an expression may make: `{{ value is defined }}`.
+/// The tests of expressions, such as `{{ value is defined }}`.
 pub(crate) const TESTS: [&str; 2] = ["defined", "none"];
 
 #[cfg(test)]
@@ -246,7 +250,7 @@ mod tests {
     }
 
     #[test]
-    fn every_filter_does_what_its_examples_say() {
+    fn every_filter_example_yields_its_result() {
         for filter in FILTERS {
             assert!(!filter.examples.is_empty(), "{} has no example", filter.name);
             for example in filter.examples {
@@ -259,7 +263,7 @@ mod tests {
     }
 
     #[test]
-    fn what_a_filter_does_not_take_is_refused_in_its_words() {
+    fn the_error_of_a_filter_says_what_it_expected() {
         for (expression, words) in [
             ("[1] | upper", "upper takes a text, not a list"),
             ("input | upper", "the filter upper takes a text, not an object"),
@@ -276,13 +280,13 @@ mod tests {
             ("{'a': 1} | json_pointer('a')", "begins with /"),
             ("'x' | int", "x"),
         ] {
-            let said = format!("{:?}", yields(expression, &json!({})).unwrap_err());
-            assert!(said.contains(words), "{expression}: {said}");
+            let error = format!("{:?}", yields(expression, &json!({})).unwrap_err());
+            assert!(error.contains(words), "{expression}: {error}");
         }
     }
 
     #[test]
-    fn a_filter_neither_takes_nor_gives_more_than_its_limits() {
+    fn a_filter_fails_on_a_text_or_list_beyond_its_limits() {
         let many = vec!["ab"; MAX_ITEMS + 1];
         let input = json!({ "long": "x,".repeat(OUTPUT_LIMIT), "many": many, "sharp": "ﷺ".repeat(OUTPUT_LIMIT / 4) });
         for expression in [
@@ -303,7 +307,7 @@ mod tests {
             let error = yields(expression, &input).map(|value| value.to_string().len()).unwrap_err();
             assert!(error.message().contains("than"), "{expression}: {error:?}");
         }
-        // What is within the limits is done.
+        // Texts and lists within the limits work.
         let few = json!({ "many": vec!["ab"; 1000], "long": "x,".repeat(1000) });
         assert_eq!(yields("input.many | join | length", &few).unwrap(), json!(2000));
         assert_eq!(yields("input.long | split(',') | length", &few).unwrap(), json!(1001));

@@ -22,13 +22,13 @@ const fn example(expression: &'static str, input: &'static str, yields: &'static
     Example { expression, input, yields }
 }
 
-/// All filters, by name.
+/// All filters, ordered by name.
 pub const FILTERS: &[Filter] = &[
     Filter {
         name: "date",
-        about: "A date or time in another form: a text such as 2024-05-01T12:00:00Z, seconds or milliseconds since 1970, or \
-                a text of the form `from`. The forms are those of strftime; `zone` is an IANA name. What names no zone is \
-                taken as of `zone`, or else as UTC.",
+        about: "A date or time in another form. It is read from a text such as 2024-05-01T12:00:00Z, from seconds or \
+                milliseconds since 1970, or from a text of the form `from`. Forms are those of strftime; `zone` is an IANA \
+                name. A time without a zone or offset is in `zone`, or else in UTC.",
         takes: TEXT.or(Kinds::INTEGER),
         arguments: &[needed("format", TEXT), optional("zone", TEXT), optional("from", TEXT)],
         gives: Gives::Kinds(TEXT),
@@ -46,7 +46,7 @@ pub const FILTERS: &[Filter] = &[
     },
     Filter {
         name: "default",
-        about: "The other value where this one is missing or null.",
+        about: "The value, or `other` if it is missing or null.",
         takes: Kinds::ANY,
         arguments: &[needed("other", Kinds::ANY)],
         gives: Gives::Default,
@@ -58,7 +58,7 @@ pub const FILTERS: &[Filter] = &[
     },
     Filter {
         name: "first",
-        about: "The first item of a list, the first character of a text.",
+        about: "The first item of a list, or the first character of a text.",
         takes: Kinds::LIST.or(TEXT),
         arguments: &[],
         gives: Gives::Item,
@@ -67,7 +67,7 @@ pub const FILTERS: &[Filter] = &[
     },
     Filter {
         name: "int",
-        about: "The whole number of a number (its fraction left off), a text, true or false.",
+        about: "A number without its fraction, or a text, true or false as a whole number.",
         takes: SCALAR,
         arguments: &[],
         gives: Gives::Kinds(Kinds::INTEGER),
@@ -79,7 +79,7 @@ pub const FILTERS: &[Filter] = &[
     },
     Filter {
         name: "join",
-        about: "A list as one text, with the separator between its items; null is left out.",
+        about: "The items of a list as one text, with the separator between them. Null is left out.",
         takes: Kinds::LIST,
         arguments: &[optional("separator", TEXT)],
         gives: Gives::Kinds(TEXT),
@@ -97,7 +97,7 @@ pub const FILTERS: &[Filter] = &[
     },
     Filter {
         name: "json_pointer",
-        about: "The value at a JSON pointer (RFC 6901); missing if there is none.",
+        about: "The value at a JSON pointer (RFC 6901), or missing if there is none.",
         takes: Kinds::OBJECT.or(Kinds::LIST),
         arguments: &[needed("pointer", TEXT)],
         gives: Gives::Pointer,
@@ -109,7 +109,7 @@ pub const FILTERS: &[Filter] = &[
     },
     Filter {
         name: "last",
-        about: "The last item of a list, the last character of a text.",
+        about: "The last item of a list, or the last character of a text.",
         takes: Kinds::LIST.or(TEXT),
         arguments: &[],
         gives: Gives::Item,
@@ -118,7 +118,7 @@ pub const FILTERS: &[Filter] = &[
     },
     Filter {
         name: "length",
-        about: "How many characters, items or members it has.",
+        about: "The number of characters of a text, items of a list, or members of an object.",
         takes: TEXT.or(Kinds::LIST).or(Kinds::OBJECT),
         arguments: &[],
         gives: Gives::Kinds(Kinds::INTEGER),
@@ -127,9 +127,9 @@ pub const FILTERS: &[Filter] = &[
     },
     Filter {
         name: "locale",
-        about: "Of an object with a value for each language, the value for the first of these that it has. A language \
-                stands for its region too: sv-SE falls back to sv, and then to the next. Upper and lower case, - and _ \
-                are the same. Missing if there is none.",
+        about: "Picks from an object with one value for each language: the value of the first listed language that it \
+                has. A region falls back to its language (sv-SE to sv) before the next one is tried. Case and the \
+                difference between - and _ are ignored. Missing if it has none of them.",
         takes: Kinds::OBJECT,
         arguments: &[many("language", TEXT)],
         gives: Gives::Member,
@@ -146,7 +146,7 @@ pub const FILTERS: &[Filter] = &[
     },
     Filter {
         name: "lookup",
-        about: "What a table of the flow (`tables`) has for the value, or the other value where it has nothing.",
+        about: "The entry for the value in a table of the flow (`tables`), or `other` if the table has none.",
         takes: SCALAR,
         arguments: &[needed("table", TEXT), optional("other", Kinds::ANY)],
         gives: Gives::Lookup,
@@ -158,7 +158,7 @@ pub const FILTERS: &[Filter] = &[
     },
     Filter {
         name: "lower",
-        about: "The text in small letters.",
+        about: "The text in lower case.",
         takes: TEXT,
         arguments: &[],
         gives: Gives::Kinds(TEXT),
@@ -167,7 +167,7 @@ pub const FILTERS: &[Filter] = &[
     },
     Filter {
         name: "map",
-        about: "Of each item of a list the value at a path such as file.fileName; items without it are left out.",
+        about: "The value at a path, such as file.fileName, in each item of a list. Items without it are left out.",
         takes: Kinds::LIST,
         arguments: &[needed("path", TEXT)],
         gives: Gives::Map,
@@ -180,7 +180,7 @@ pub const FILTERS: &[Filter] = &[
     },
     Filter {
         name: "mime",
-        about: "The media type that the ending of a file name stands for; application/octet-stream if it is not known.",
+        about: "The media type for the extension of a file name, or application/octet-stream if it is not known.",
         takes: TEXT,
         arguments: &[],
         gives: Gives::Kinds(TEXT),
@@ -192,7 +192,7 @@ pub const FILTERS: &[Filter] = &[
     },
     Filter {
         name: "omit",
-        about: "An object, or each object of a list, without these members.",
+        about: "An object, or each object of a list, without the listed members.",
         takes: Kinds::OBJECT.or(Kinds::LIST),
         arguments: &[many("member", TEXT)],
         gives: Gives::Omit,
@@ -201,7 +201,8 @@ pub const FILTERS: &[Filter] = &[
     },
     Filter {
         name: "path",
-        about: "The parts of a path of categories or folders between / or \\, or one of them: 0 is the first, -1 the last.",
+        about: "The parts of a path of categories or folders, divided at / and \\; with an argument, one of the parts: 0 is \
+                the first, -1 the last.",
         takes: TEXT,
         arguments: &[optional("part", Kinds::INTEGER)],
         gives: Gives::Path,
@@ -217,7 +218,7 @@ pub const FILTERS: &[Filter] = &[
     },
     Filter {
         name: "pick",
-        about: "An object, or each object of a list, with only these members.",
+        about: "An object, or each object of a list, with only the listed members.",
         takes: Kinds::OBJECT.or(Kinds::LIST),
         arguments: &[many("member", TEXT)],
         gives: Gives::Pick,
@@ -229,7 +230,7 @@ pub const FILTERS: &[Filter] = &[
     },
     Filter {
         name: "round",
-        about: "The number rounded, to so many digits after the point.",
+        about: "The number rounded to `digits` digits after the decimal point, 0 if not given.",
         takes: Kinds::NUMBER,
         arguments: &[optional("digits", Kinds::INTEGER)],
         gives: Gives::Kinds(Kinds::NUMBER),
@@ -241,7 +242,7 @@ pub const FILTERS: &[Filter] = &[
     },
     Filter {
         name: "slug",
-        about: "The text in small Latin letters, digits and dashes, for file names and addresses.",
+        about: "The text in lower-case Latin letters, digits and dashes, for file names and URLs.",
         takes: TEXT,
         arguments: &[],
         gives: Gives::Kinds(TEXT),
@@ -268,7 +269,7 @@ pub const FILTERS: &[Filter] = &[
     },
     Filter {
         name: "trim",
-        about: "The text without blanks before and after it.",
+        about: "The text without white space at its beginning and end.",
         takes: TEXT,
         arguments: &[],
         gives: Gives::Kinds(TEXT),
@@ -280,7 +281,7 @@ pub const FILTERS: &[Filter] = &[
         about: "A number in another unit. Lengths: mm, cm, dm, m, km, pt, in, ft, yd, mi. Masses: mg, g, kg, t, oz, lb. \
                 Areas: mm2, cm2, m2, ha, km2, in2, ft2, acre. Volumes: ml, cl, dl, l, cm3, m3, floz, gal (US). \
                 Temperatures: C, F, K. Data: B, kB, MB, GB, TB, KiB, MiB, GiB, TiB. Resolution: dpi, ppi, dpcm, dpmm. \
-                Twelve digits are kept.",
+                The result has twelve significant digits.",
         takes: Kinds::NUMBER,
         arguments: &[needed("from", TEXT), needed("to", TEXT)],
         gives: Gives::Kinds(Kinds::NUMBER),
@@ -294,7 +295,7 @@ pub const FILTERS: &[Filter] = &[
     },
     Filter {
         name: "upper",
-        about: "The text in capital letters.",
+        about: "The text in upper case.",
         takes: TEXT,
         arguments: &[],
         gives: Gives::Kinds(TEXT),

@@ -2,15 +2,15 @@
 
 use minijinja::{Error, Value};
 
-use super::{Call, brief};
+use super::{FilterCall, brief};
 
-/// Units of one dimension: each with what one of it is in the first unit's dimension, and what is added before that.
+/// The units of one dimension, each with the factor that converts a value to the dimension's base unit.
 struct Dimension {
     name: &'static str,
     units: &'static [(&'static str, f64)],
 }
 
-/// Degrees of zero on a scale, in its own degrees: what is added before the factor.
+/// Absolute zero below the zero of a temperature scale, in degrees of that scale. Added before the factor is applied.
 const OFFSETS: &[(&str, f64)] = &[("C", 273.15), ("F", 459.67)];
 
 const DIMENSIONS: &[Dimension] = &[
@@ -98,7 +98,7 @@ fn find(name: &str) -> Result<Unit, String> {
         }
     }
     let known: Vec<_> = DIMENSIONS.iter().map(list).collect();
-    Err(format!("there is no unit {:?}; there are {}", brief(name), known.join("; ")))
+    Err(format!("there is no unit {:?}; the units are {}", brief(name), known.join("; ")))
 }
 
 fn list(dimension: &Dimension) -> String {
@@ -106,34 +106,40 @@ fn list(dimension: &Dimension) -> String {
     format!("{}: {}", dimension.name, names.join(", "))
 }
 
-/// What is wrong with these two units, or nothing.
-pub(crate) fn fault(from: &str, to: &str) -> Option<String> {
-    between(from, to).err()
+/// Fails if a unit does not exist, or if the two are of different dimensions.
+pub(crate) fn check(from: &str, to: &str) -> Result<(), String> {
+    units(from, to).map(drop)
 }
 
-fn between(from: &str, to: &str) -> Result<(Unit, Unit), String> {
+fn units(from: &str, to: &str) -> Result<(Unit, Unit), String> {
     let (source, target) = (find(from)?, find(to)?);
     if source.dimension.name != target.dimension.name {
         let (one, other) = (source.dimension, target.dimension);
-        return Err(format!("{from} is a {}, {to} is a {}; {}; {}", one.name, other.name, list(one), list(other)));
+        return Err(format!(
+            "{from} is a {}, {to} is a {}; units of {}; units of {}",
+            one.name,
+            other.name,
+            list(one),
+            list(other)
+        ));
     }
     Ok((source, target))
 }
 
-pub(super) fn unit(call: &Call<'_>) -> Result<Value, Error> {
+pub(super) fn unit(call: &FilterCall<'_>) -> Result<Value, Error> {
     let (from, to) = (call.text_at(0).unwrap_or_default(), call.text_at(1).unwrap_or_default());
-    let (source, target) = between(from, to).map_err(|why| call.refused(why))?;
+    let (source, target) = units(from, to).map_err(|error| call.error(error))?;
     let value = f64::try_from(call.value.clone())?;
     let value = (value + source.offset) * source.factor / target.factor - target.offset;
-    // Twelve digits: what binary fractions add is further behind.
+    // Twelve digits are kept: rounding errors of binary fractions are in later digits.
     let value = format!("{value:.11e}").parse().unwrap_or(value);
     Ok(number(value))
 }
 
-pub(super) fn round(call: &Call<'_>) -> Result<Value, Error> {
+pub(super) fn round(call: &FilterCall<'_>) -> Result<Value, Error> {
     let digits = call.arguments.first().map_or(Ok(0), |digits| i64::try_from(digits.clone()))?;
     let digits = usize::try_from(digits).ok().filter(|digits| *digits <= 15);
-    let digits = digits.ok_or_else(|| call.refused("digits are from 0 to 15"))?;
+    let digits = digits.ok_or_else(|| call.error("the number of digits must be from 0 to 15"))?;
     let value = f64::try_from(call.value.clone())?;
     let factor = 10f64.powi(i32::try_from(digits).unwrap_or(0));
     // A number beyond 2^53 has no fraction.
@@ -141,7 +147,7 @@ pub(super) fn round(call: &Call<'_>) -> Result<Value, Error> {
     Ok(number(rounded))
 }
 
-/// A whole number where it is one.
+/// Returns the value as an integer if it is one.
 fn number(value: f64) -> Value {
     match value {
         whole if whole.fract() == 0.0 && whole.abs() < 9e15 => Value::from(whole as i64),

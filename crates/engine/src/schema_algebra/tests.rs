@@ -11,7 +11,7 @@ fn pointers(schema: Value, document: Value) -> Vec<String> {
 }
 
 #[test]
-fn where_an_expression_stands_anything_fits_and_beside_it_the_schema_holds() {
+fn an_expression_fits_anywhere_and_the_schema_holds_beside_it() {
     let schema = json!({ "type": "object", "required": ["n"], "additionalProperties": false, "properties": {
         "n": { "type": "integer" }, "list": { "type": "array", "minItems": 2, "items": { "type": "integer" } },
         "more": { "type": "object", "additionalProperties": { "type": "integer" } } } });
@@ -30,7 +30,7 @@ fn where_an_expression_stands_anything_fits_and_beside_it_the_schema_holds() {
 }
 
 #[test]
-fn beside_an_expression_the_branch_of_a_choice_is_the_one_its_literals_pick() {
+fn literals_select_the_branch_of_a_choice_beside_an_expression() {
     let branch = |kind: &str, name: &str| {
         json!({ "type": "object", "required": ["kind", name], "additionalProperties": false,
             "properties": { "kind": { "const": kind }, name: { "type": "integer" }, "note": { "type": "string" } } })
@@ -49,7 +49,7 @@ fn beside_an_expression_the_branch_of_a_choice_is_the_one_its_literals_pick() {
 }
 
 #[test]
-fn only_what_cannot_be_otherwise_is_a_mismatch() {
+fn a_mismatch_is_reported_only_if_no_value_can_fit() {
     let text = json!({ "type": "string" });
     let file = json!({ "type": "object", "required": ["name"], "properties": { "name": text } });
     for (given, wanted, fits) in [
@@ -82,7 +82,7 @@ fn only_what_cannot_be_otherwise_is_a_mismatch() {
 }
 
 #[test]
-fn what_a_schema_does_not_say_is_not_known() {
+fn a_member_that_the_schema_does_not_mention_is_unknown() {
     for schema in
         [json!(true), json!({}), json!({ "type": "object" }), json!({ "$ref": "#/x", "properties": { "a": {} } })]
     {
@@ -91,7 +91,7 @@ fn what_a_schema_does_not_say_is_not_known() {
     let closed = json!({ "allOf": [{ "properties": { "a": { "type": "integer" } } }], "properties": { "c": true } });
     assert!(matches!(member(&closed, "a"), Member::Is(shape) if kinds(&shape) == Kinds::INTEGER));
     assert!(matches!(member(&closed, "b"), Member::Missing { open: false, declared } if declared == ["c", "a"]));
-    assert_eq!(kinds(&json!({ "type": "string", "enum": [1] })), Kinds::ANY, "a schema that nothing fits says nothing");
+    assert_eq!(kinds(&json!({ "type": "string", "enum": [1] })), Kinds::ANY, "a schema that no value fits is ignored");
     assert_eq!(values(&json!({ "oneOf": [{ "const": 1 }, { "const": 2 }] })), Some(vec![json!(1), json!(2)]));
     assert_eq!(values(&json!({ "oneOf": [{ "const": 1 }, { "type": "string" }] })), None);
 }

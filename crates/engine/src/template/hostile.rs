@@ -1,4 +1,4 @@
-//! Expressions written to do harm, and data that looks like expressions.
+//! Hostile expressions, and data that looks like expressions.
 
 use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
@@ -11,12 +11,12 @@ use proptest::{
 use serde_json::{Value, json};
 use trunkline_core::{Diagnostic, ErrorKind, Result};
 
-use super::{LONGEST, OUTPUT_LIMIT, Scope, Template};
+use super::{MAX_LENGTH, OUTPUT_LIMIT, Scope, Template};
 use crate::{Engine, Flow, MemoryJournal, RunStatus, StepPath};
 
-/// Expressions that must be refused, whenever that is.
-const REFUSED: &[&str] = &[
-    // Loops, and what stands for them.
+/// Expressions that must fail, at compile time or at run time.
+const REJECTED: &[&str] = &[
+    // Loops, and substitutes for them.
     "range(1000000000)",
     "range(10) | map('x')",
     "[x for x in [1, 2]]",
@@ -42,7 +42,7 @@ const REFUSED: &[&str] = &[
     "self.body()",
     "block('x')",
     "raw",
-    // Text and lists multiplied.
+    // Multiplied texts and lists.
     "'x' * 1000000000",
     "1000000000 * 'x'",
     "[1] * 1000000000",
@@ -65,7 +65,7 @@ const REFUSED: &[&str] = &[
     "{'a': input.text * 100000000}",
     "{'a': 'x'} * 3",
     "true * 'x'",
-    // Numbers beyond all bounds.
+    // Numbers out of range.
     "9 ** 9 ** 9",
     "10 ** 10000",
     "1 / 0",
@@ -78,7 +78,7 @@ const REFUSED: &[&str] = &[
     "99999999999999999999999999999999999999999999999999",
     "input.large * input.large * input.large * input.large * input.large * input.large",
     "1e18 | unit('km', 'mm') | int",
-    // Parts with steps and bounds at the edge.
+    // Slices with steps and extreme bounds.
     "'abc'[::-9223372036854775808]",
     "'abc'[::-1]",
     "input.items[::0]",
@@ -101,7 +101,7 @@ const REFUSED: &[&str] = &[
     "input.items()",
     "input.keys()",
     "{}.update({'a': 1})",
-    // Functions and names there are none of.
+    // Functions and names that do not exist.
     "env",
     "env.PATH",
     "environ['HOME']",
@@ -126,7 +126,7 @@ const REFUSED: &[&str] = &[
     "context",
     "g",
     "import('os')",
-    // Filters there are none of, and those that are, used otherwise.
+    // Filters that do not exist, and misuse of those that do.
     "input.text | replace('a', 'bbbbbbbbbb')",
     "input.text | regex_replace('(a+)+$', '')",
     "input.text | matches('(a+)+$')",
@@ -166,7 +166,7 @@ const REFUSED: &[&str] = &[
     "1 is divisibleby(0)",
     "input.text is startingwith('a')",
     "input.text is filter",
-    // Too much of what is allowed.
+    // Results over the size limit.
     "[input.big, input.big]",
     "input.big ~ input.big",
     "input.big + input.big",
@@ -175,7 +175,7 @@ const REFUSED: &[&str] = &[
     "[input.big, input.big] | join(',')",
     "{'a': input.big, 'b': input.big} | string",
     "(input.many + input.many) | map('x')",
-    // What is missing stays missing.
+    // Missing values and syntax errors.
     "[input.nothing]",
     "{'a': [{'b': input.nothing}]}",
     "input.nothing.at.all",
@@ -198,7 +198,7 @@ const REFUSED: &[&str] = &[
     "#{7*7}",
 ];
 
-/// Expressions that are strange and do no harm.
+/// Expressions that are strange but harmless.
 const HARMLESS: &[&str] = &[
     "input.text[-9223372036854775808:9223372036854775807]",
     "'{{ 7*7 }}'",
@@ -241,26 +241,26 @@ fn yields(source: &str, scope: &Scope) -> Result<Value> {
     template.render(scope)
 }
 
-/// What a machine's secrets would look like in an answer.
+/// Returns whether a result contains secrets of the machine: its password file or its environment.
 fn leaks(text: &str) -> bool {
     let path = std::env::var("PATH").unwrap_or_default();
     text.contains("root:") || (path.len() > 8 && text.contains(&path))
 }
 
 #[test]
-fn what_is_written_to_do_harm_is_refused() {
+fn hostile_expressions_fail_and_leak_nothing() {
     let scope = scope(&data());
-    assert!(REFUSED.len() + HARMLESS.len() > 150, "{}", REFUSED.len());
-    let passed: Vec<_> = REFUSED.iter().filter(|source| yields(source, &scope).is_ok()).collect();
+    assert!(REJECTED.len() + HARMLESS.len() > 150, "{}", REJECTED.len());
+    let passed: Vec<_> = REJECTED.iter().filter(|source| yields(source, &scope).is_ok()).collect();
     assert!(passed.is_empty(), "{passed:#?}");
-    for source in REFUSED {
+    for source in REJECTED {
         let error = yields(source, &scope).unwrap_err();
-        assert!(!leaks(&format!("{error:?}")) && error.message().len() < 4 * LONGEST, "{source}: {error:?}");
+        assert!(!leaks(&format!("{error:?}")) && error.message().len() < 4 * MAX_LENGTH, "{source}: {error:?}");
     }
 }
 
 #[test]
-fn what_is_only_strange_yields_no_more_than_the_limit() {
+fn strange_expressions_stay_within_the_size_limit() {
     let scope = scope(&data());
     for source in HARMLESS {
         let text = yields(source, &scope).unwrap_or_else(|error| panic!("{source}: {error:?}")).to_string();
@@ -269,13 +269,13 @@ fn what_is_only_strange_yields_no_more_than_the_limit() {
 }
 
 #[test]
-fn what_is_made_to_be_large_or_deep_ends() {
+fn large_and_deep_expressions_end() {
     let scope = scope(&data());
     let repeat = |part: &str, between: &str, times: usize| vec![part; times].join(between);
     let nested = |open: &str, close: &str, depth: usize| format!("{}1{}", open.repeat(depth), close.repeat(depth));
     for source in [
-        format!("'{}'", "x".repeat(2 * LONGEST)),
-        repeat("1", "+", LONGEST),
+        format!("'{}'", "x".repeat(2 * MAX_LENGTH)),
+        repeat("1", "+", MAX_LENGTH),
         repeat("input.big", "~", 100),
         repeat("input.big", "+", 500),
         repeat("input.big", ",", 500),
@@ -312,7 +312,7 @@ fn what_is_made_to_be_large_or_deep_ends() {
 }
 
 #[test]
-fn without_the_defences_the_damage_shows() {
+fn without_our_checks_the_damage_shows() {
     let environment = minijinja::Environment::new();
     let evaluate =
         |source: &str| environment.compile_expression(source).unwrap().eval(minijinja::context! { t => "ab" }).unwrap();
@@ -323,7 +323,7 @@ fn without_the_defences_the_damage_shows() {
     assert_eq!(yields("input.t * 1000000", &scope(&json!({ "t": 2 }))).unwrap(), json!(2_000_000));
 }
 
-/// Words that expressions are thrown together from.
+/// The parts of random expressions.
 const WORDS: &[&str] = &[
     "input",
     "input.text",
@@ -410,8 +410,8 @@ const WORDS: &[&str] = &[
     "else",
 ];
 
-/// Throws expressions together; none panics, none yields more than the limit. Some of them work.
-fn throw_together(times: u32) {
+/// Evaluates random expressions. None may panic or exceed the size limit, and some of them must be valid.
+fn evaluate_random_expressions(times: u32) {
     let scope = scope(&data());
     let mut runner = TestRunner::new_with_rng(Default::default(), TestRng::deterministic_rng(RngAlgorithm::ChaCha));
     let words = vec(select(WORDS), 1..9);
@@ -423,18 +423,18 @@ fn throw_together(times: u32) {
             worked += 1;
         }
     }
-    assert!(worked > times / 1000, "only {worked} of {times} are expressions");
+    assert!(worked > times / 1000, "only {worked} of {times} expressions are valid");
 }
 
 #[test]
-fn expressions_thrown_together_neither_panic_nor_grow() {
-    throw_together(5_000);
+fn random_expressions_neither_panic_nor_exceed_the_limit() {
+    evaluate_random_expressions(5_000);
 }
 
 #[test]
 #[ignore = "minutes: a million expressions"]
-fn a_million_expressions_thrown_together_neither_panic_nor_grow() {
-    throw_together(1_000_000);
+fn a_million_random_expressions_neither_panic_nor_exceed_the_limit() {
+    evaluate_random_expressions(1_000_000);
 }
 
 #[tokio::test]

@@ -13,7 +13,7 @@ fn try_render(template: Value, input: Value) -> Result<Value> {
 }
 
 #[test]
-fn one_expression_keeps_its_type_and_data_stays_data() {
+fn a_single_expression_keeps_its_type_and_data_stays_data() {
     let input = json!({ "id": 9_007_199_254_740_993_i64, "on": true });
     let template = json!({ "id": "{{ input.id }}", "text": "no {{ input.id }}", "all": ["{{ steps.look.items | length }}"],
         "name": "{{ item.name }}", "not": "{{ not input.on }}", "braces": "{{ {'a': '}}'} }}" });
@@ -23,15 +23,15 @@ fn one_expression_keeps_its_type_and_data_stays_data() {
 }
 
 #[test]
-fn what_is_missing_is_an_error_and_a_default_helps() {
+fn a_missing_value_is_an_error_unless_it_has_a_default() {
     let error = try_render(json!("{{ input.nothing }}"), json!({})).unwrap_err();
     assert_eq!(error.kind(), ErrorKind::InvalidInput);
-    assert!(try_render(json!("x {{ steps.nobody.x }}"), json!({})).is_err());
+    assert!(try_render(json!("x {{ steps.absent.x }}"), json!({})).is_err());
     assert_eq!(try_render(json!("{{ input.nothing | default('d') }}"), json!({})).unwrap(), json!("d"));
 }
 
 #[test]
-fn a_text_holds_no_null_and_what_is_no_text_stands_in_it_as_json() {
+fn null_in_a_text_is_an_error_and_other_values_become_json() {
     let input = json!({ "none": null, "list": ["a", 1], "yes": true });
     let template = json!("{{ input.list }} {{ input.yes }} {{ 'x' }}");
     assert_eq!(try_render(template, input.clone()).unwrap(), json!("[\"a\",1] true x"));
@@ -41,7 +41,7 @@ fn a_text_holds_no_null_and_what_is_no_text_stands_in_it_as_json() {
 }
 
 #[test]
-fn what_a_step_that_did_not_run_would_yield_may_have_a_default() {
-    let expression = "{{ (steps.nobody | default({})).x | default('d') }}";
+fn the_output_of_a_step_that_did_not_run_can_have_a_default() {
+    let expression = "{{ (steps.absent | default({})).x | default('d') }}";
     assert_eq!(try_render(json!(expression), json!({})).unwrap(), json!("d"));
 }

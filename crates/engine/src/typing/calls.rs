@@ -1,4 +1,4 @@
-//! What filters take and give, in expressions that are not run yet.
+//! Checks the arguments of filters, and infers their results.
 
 use minijinja::machinery::ast::{CallArg, Filter};
 use serde_json::{Map, Value, json};
@@ -12,16 +12,18 @@ use crate::{
 };
 
 impl Walk<'_> {
+    /// A filter: `value | name(arguments)`.
     pub(super) fn filter(&mut self, call: &Filter<'_>) -> Value {
         let name = call.name;
         let value =
-            call.expr.as_ref().map(|value| self.missable(name == "default", value)).unwrap_or(Value::Bool(true));
+            call.expr.as_ref().map(|value| self.walk_where(name == "default", value)).unwrap_or(Value::Bool(true));
         let mut arguments = Vec::new();
         for argument in &call.args {
             match argument {
                 CallArg::Pos(argument) => arguments.push((argument, self.walk(argument))),
                 _ => {
-                    self.advise(format!("names an argument of {name}"), "arguments are told apart by their order");
+                    let what = format!("gives an argument of the filter {name} by name");
+                    self.error_with_hint(what, "give arguments by position, without names");
                     return Value::Bool(true);
                 }
             }
@@ -30,13 +32,13 @@ impl Walk<'_> {
             let known = filters::FILTERS.iter().map(|filter| filter.name);
             let hint = match closest(name, known.clone()) {
                 Some(close) => format!("did you mean {close}?"),
-                None => format!("filters: {}", known.collect::<Vec<_>>().join(", ")),
+                None => format!("use one of the filters: {}", known.collect::<Vec<_>>().join(", ")),
             };
-            self.advise(format!("uses {name}: there is no filter {name}"), hint);
+            self.error_with_hint(format!("uses the filter {name}, which does not exist"), hint);
             return Value::Bool(true);
         };
-        if let Some(fault) = filter.count(arguments.len()) {
-            self.error(format!("cannot work: {fault}"));
+        if let Err(reason) = filter.check_count(arguments.len()) {
+            self.error(format!("cannot work: {reason}"));
             return Value::Bool(true);
         }
         if kinds(&value).excludes(filter.takes) {
@@ -46,20 +48,20 @@ impl Walk<'_> {
             if let Some(argument) = filter.argument(index)
                 && kinds(shape).excludes(argument.kinds)
             {
-                let (wants, what) = (argument.kinds, argument.name);
-                self.error(format!("cannot work: {name} takes {wants} as {what}, not {}", kinds(shape)));
+                let (wanted, role) = (argument.kinds, argument.name);
+                self.error(format!("cannot work: {name} takes {wanted} as {role}, not {}", kinds(shape)));
             }
         }
         let texts: Vec<_> = arguments.iter().map(|(argument, _)| constant_text(argument)).collect();
-        if let Some(fault) = filter.fault(&texts) {
-            self.error(format!("cannot work: {fault}"));
+        if let Err(reason) = filter.check_constants(&texts) {
+            self.error(format!("cannot work: {reason}"));
         }
         let shapes: Vec<_> = arguments.into_iter().map(|(_, shape)| shape).collect();
-        self.given(filter.gives, &value, &shapes, &texts)
+        self.result(filter.gives, &value, &shapes, &texts)
     }
 
-    /// What a filter gives.
-    fn given(&mut self, gives: Gives, value: &Value, arguments: &[Value], texts: &[Option<&str>]) -> Value {
+    /// The result of a filter. `texts` has the values of those arguments that are constant texts.
+    fn result(&mut self, gives: Gives, value: &Value, arguments: &[Value], texts: &[Option<&str>]) -> Value {
         let first = texts.first().copied().flatten();
         match gives {
             Gives::Kinds(kinds) => of_kinds(kinds),
@@ -80,7 +82,7 @@ impl Walk<'_> {
                 list_of(shape)
             }
             Gives::Pick | Gives::Omit if kinds(value) == Kinds::LIST => {
-                let one = self.given(gives, &item(value), arguments, texts);
+                let one = self.result(gives, &item(value), arguments, texts);
                 list_of(one)
             }
             Gives::Pick => {
@@ -110,10 +112,10 @@ impl Walk<'_> {
                 let Some(rows) = names.tables.get(table).and_then(Value::as_object) else {
                     let known: Vec<_> = names.tables.as_object().into_iter().flat_map(Map::keys).cloned().collect();
                     let hint = match known.is_empty() {
-                        true => "the flow has no `tables`".to_owned(),
-                        false => format!("its tables: {}", known.join(", ")),
+                        true => "add `tables` to the flow".to_owned(),
+                        false => format!("its tables are: {}", known.join(", ")),
                     };
-                    self.advise(format!("looks in {table}: the flow has no table {table}"), hint);
+                    self.error_with_hint(format!("looks in the table {table}, which the flow does not have"), hint);
                     return Value::Bool(true);
                 };
                 let values = rows.values().map(|value| json!({ "const": value }));

@@ -1,15 +1,16 @@
-//! What operators take and give: calculating, joining, comparing.
+//! Checks the operands of operators, and infers their results: arithmetic, joining, comparison.
 
 use minijinja::machinery::ast::{BinOpKind, CompareOpKind, Expr};
 use serde_json::{Value, json};
 
-use super::{Walk, path};
+use super::{TO_TEXT_HINT, Walk, path};
 use crate::{
     json_kinds::Kinds,
     schema_algebra::{self, item, kinds, of_kinds},
 };
 
 impl Walk<'_> {
+    /// An operation with two operands.
     pub(super) fn binary(&mut self, op: BinOpKind, left: &Expr<'_>, right: &Expr<'_>) -> Value {
         use BinOpKind as Op;
         let compared = match op {
@@ -36,7 +37,7 @@ impl Walk<'_> {
                 self.joins += 1;
                 for side in [left, right] {
                     let shape = self.walk(side);
-                    self.spoken(&shape);
+                    self.check_joined(&shape);
                 }
                 of_kinds(Kinds::TEXT)
             }
@@ -50,13 +51,14 @@ impl Walk<'_> {
                 let possible = sums.filter(|(kind, _)| !kind.excludes(left) && !kind.excludes(right));
                 let possible: Vec<_> = possible.map(|(_, sum)| sum).collect();
                 if possible.is_empty() {
-                    self.advise(format!("adds {left} and {right}"), "~ joins texts, and makes texts of numbers");
+                    let what = format!("adds {left} and {right}, which + cannot do");
+                    self.error_with_hint(what, "use ~ to join texts: it converts numbers to text");
                 }
                 of_kinds(possible.into_iter().fold(Kinds::NOTHING, Kinds::or))
             }
             _ => {
                 let both = [left, right].map(|side| {
-                    let shape = self.number(side, "calculates with");
+                    let shape = self.number(side, "in a calculation");
                     if matches!(op, Op::Mul) {
                         self.factor(side, &shape);
                     }
@@ -68,7 +70,8 @@ impl Walk<'_> {
         }
     }
 
-    /// A text times a number would be a text of any length: what is multiplied has to be a number, or is looked at before.
+    /// Makes sure that an operand of `*` is a number, because a text times a number would be a text of any length. One
+    /// that may or may not be a number is added to the operands that are checked before each evaluation.
     fn factor(&mut self, side: &Expr<'_>, shape: &Value) {
         let known = kinds(shape);
         if self.names.is_some() || known.within(Kinds::NUMBER) || known.excludes(Kinds::NUMBER) {
@@ -78,53 +81,55 @@ impl Walk<'_> {
             Some(path) => {
                 self.factors.insert(path);
             }
-            None => {
-                self.advise("multiplies what may be no number", "the filters int and round make sure: (..) | int * 2")
-            }
+            None => self.error_with_hint(
+                "multiplies a value that may not be a number",
+                "convert it with the filter int or round: (..) | int * 2",
+            ),
         }
     }
 
-    /// A value that becomes part of a text.
-    fn spoken(&mut self, shape: &Value) {
+    /// Warns of a list or object that becomes part of a text.
+    fn check_joined(&mut self, shape: &Value) {
         let known = kinds(shape);
         if known.within(Kinds::LIST.or(Kinds::OBJECT)) {
-            self.warn(format!("puts {known} into a text"), "say how: with join(', '), or json");
+            self.warn(format!("puts {known} into a text"), TO_TEXT_HINT);
         }
     }
 
+    /// Reports a comparison that cannot work, or that always has the same result.
     pub(super) fn compare(&mut self, op: CompareOpKind, left: &Value, right: &Value) {
         use CompareOpKind as Op;
         let (one, other) = (kinds(left), kinds(right));
         match op {
             Op::In | Op::NotIn => {
                 if other.excludes(Kinds::LIST.or(Kinds::TEXT).or(Kinds::OBJECT)) {
-                    self.error(format!("looks for something in {other}: that needs a list, a text or an object"));
+                    self.error(format!("uses `in` with {other}, where a list, a text or an object is needed"));
                 } else if other == Kinds::LIST {
-                    self.equal(left, &item(right), true);
+                    self.check_equality(left, &item(right), true);
                 }
             }
-            Op::Eq | Op::Ne => self.equal(left, right, false),
+            Op::Eq | Op::Ne => self.check_equality(left, right, false),
             Op::Lt | Op::Lte | Op::Gt | Op::Gte => {
                 if one.excludes(other) {
-                    self.advise(format!("compares {one} with {other}"), "the filter int makes a number of a text");
+                    let what = format!("compares {one} with {other}: neither is greater than the other");
+                    self.error_with_hint(what, "convert a text to a number with the filter int");
                 } else if (one & other).within(Kinds::LIST.or(Kinds::OBJECT).or(Kinds::NULL).or(Kinds::BOOLEAN)) {
-                    self.error(format!("asks which is more of {one}: only numbers and texts have an order"));
+                    self.error(format!("orders {one} by size: only numbers and texts have an order"));
                 }
             }
         }
     }
 
-    /// Two values that may be equal, and ought to be able to be.
-    fn equal(&mut self, left: &Value, right: &Value, each: bool) {
+    /// Reports two values that can never be equal. With `each`, `right` is the shape of a list's items, and each of
+    /// them must be a possible value of `left`.
+    fn check_equality(&mut self, left: &Value, right: &Value, each: bool) {
         let (one, other) = (kinds(left), kinds(right));
         if one == Kinds::NULL || other == Kinds::NULL {
             return;
         }
         if one.excludes(other) {
-            self.advise(
-                format!("compares {one} with {other}: they are never equal"),
-                "the filters int and string convert",
-            );
+            let what = format!("compares {one} with {other}: they are never equal");
+            self.error_with_hint(what, "convert one of them with the filter int or string");
             return;
         }
         let (Some(all), Some(given)) = (schema_algebra::values(left), schema_algebra::values(right)) else { return };
@@ -132,11 +137,10 @@ impl Walk<'_> {
         if all.len() < 2 {
             return;
         }
-        let possible = |value: &&Value| all.contains(value);
-        let strange: Vec<_> = given.iter().filter(|value| !possible(value)).cloned().collect();
-        if strange.len() == given.len() || (each && !strange.is_empty()) {
-            let hint = format!("it is one of {}", schema_algebra::list(&all));
-            self.advise(format!("compares with {}, which it never is", schema_algebra::list(&strange)), hint);
+        let impossible: Vec<_> = given.iter().filter(|value| !all.contains(value)).cloned().collect();
+        if impossible.len() == given.len() || (each && !impossible.is_empty()) {
+            let what = format!("compares with {}, which is never the value", schema_algebra::list(&impossible));
+            self.error_with_hint(what, format!("the possible values are {}", schema_algebra::list(&all)));
         }
     }
 }

@@ -1,7 +1,7 @@
 use serde_json::{Value, json};
 use trunkline_core::{Diagnostic, Severity};
 
-use super::{Known, Names, admit, infer};
+use super::{Names, StepOutput, admit, infer};
 use crate::{
     filters::FILTERS,
     json_kinds::Kinds,
@@ -16,13 +16,13 @@ fn names() -> Names {
         "items": { "type": "array", "items": { "type": "object", "additionalProperties": true,
             "properties": { "fileName": { "type": "string" }, "file": { "type": "object", "properties": { "md5": { "type": "string" } } } } } }
     } });
-    let known = |certain| Known { shape: output.clone(), certain };
+    let step = |certain| StepOutput { shape: output.clone(), certain };
     Names {
         input: json!({ "type": "object", "properties": { "text": { "type": "string" }, "any": {}, "list": { "type": "array" } } }),
         item: None,
         items: None,
         error: false,
-        steps: [("a".to_owned(), known(true)), ("maybe".to_owned(), known(false))].into_iter().collect(),
+        steps: [("a".to_owned(), step(true)), ("maybe".to_owned(), step(false))].into_iter().collect(),
         tables: json!({ "sizes": { "s": 1, "l": 2 } }),
     }
 }
@@ -32,7 +32,7 @@ fn found(source: &str) -> Vec<Diagnostic> {
 }
 
 #[test]
-fn an_expression_has_the_kind_of_what_it_yields() {
+fn the_kinds_of_a_result_are_inferred() {
     for (source, kind) in [
         ("steps.a.size + 1", Kinds::INTEGER),
         ("steps.a.size / 2", Kinds::NUMBER),
@@ -73,42 +73,42 @@ fn an_expression_has_the_kind_of_what_it_yields() {
 }
 
 #[test]
-fn what_cannot_work_is_told_with_what_to_do() {
+fn an_expression_that_cannot_work_is_reported_with_advice() {
     for (source, words) in [
         ("steps.a.sise", "did you mean size?"),
         ("steps.b.size", "no step b runs before"),
         ("steps.aa.size", "did you mean a?"),
         ("steps.a.items.fileName", "map('..')"),
-        ("steps.a.size.x", "takes x of a whole number"),
+        ("steps.a.size.x", "reads the member x of a whole number"),
         ("steps.a.items[0].filename", "did you mean fileName?"),
         ("steps.a.items | map('filname')", "did you mean fileName?"),
         ("steps.a.items | map('file.md6')", "did you mean md5?"),
         ("item.x", "only inside the steps of an `each`"),
         ("run.ID", "did you mean id?"),
-        ("nobody.x", "begins with nobody"),
+        ("unknown.x", "begins with the unknown name unknown"),
         ("input.tekst", "did you mean text?"),
-        ("steps.a.state == 'gone'", "it is one of \"new\", \"done\""),
-        ("steps.a.state in ['new', 'gone']", "\"gone\", which it never is"),
+        ("steps.a.state == 'gone'", "the possible values are \"new\", \"done\""),
+        ("steps.a.state in ['new', 'gone']", "\"gone\", which is never the value"),
         ("steps.a.size == '7'", "they are never equal"),
         ("steps.a.size > '7'", "the filter int"),
         ("steps.a.items > steps.a.items", "only numbers and texts have an order"),
         ("steps.a.ok + 1", "adds true or false"),
-        ("steps.a.size + 'x'", "~ joins texts"),
-        ("input.text - 1", "that needs a number"),
-        ("1 in steps.a.size", "needs a list"),
+        ("steps.a.size + 'x'", "use ~ to join texts"),
+        ("input.text - 1", "where a number is needed"),
+        ("1 in steps.a.size", "where a list, a text or an object is needed"),
         ("steps.a.size | upper", "upper takes a text"),
         ("input.text | uper", "did you mean upper?"),
         ("input.text | split", "split(separator)"),
         ("input.text | split(1)", "as separator"),
         ("steps.a.size | unit('cm', 'kg')", "kg is a mass"),
         ("input.text | date('%Y', 'Europe/Stokholm')", "no time zone"),
-        ("input.text | lookup('size')", "its tables: sizes"),
-        ("input.text | default(other='x')", "told apart by their order"),
+        ("input.text | lookup('size')", "its tables are: sizes"),
+        ("input.text | default(other='x')", "by position"),
         ("input.text is number", "is number"),
-        ("input.text.upper()", "there are none"),
-        ("(1, 2)", "square ones"),
-        ("'x' * 3", "that needs a number"),
-        ("(input.text | default('')) * 3", "int and round make sure"),
+        ("input.text.upper()", "no functions"),
+        ("(1, 2)", "square brackets"),
+        ("'x' * 3", "where a number is needed"),
+        ("(input.text | default('')) * 3", "with the filter int or round"),
         ("steps.a.items ~ 'x'", "puts a list into a text"),
     ] {
         let found = found(source);
@@ -120,17 +120,16 @@ fn what_cannot_work_is_told_with_what_to_do() {
 }
 
 #[test]
-fn what_may_be_missing_is_told_unless_it_has_a_default() {
+fn a_value_that_may_be_missing_is_reported_unless_it_has_a_default() {
     assert_eq!(found("steps.maybe.size")[0].severity, Severity::Warning);
-    // The default stands in for `size`, not for the step.
+    // The default is for `size`, not for the step.
     assert_eq!(found("steps.maybe.size | default(1)").len(), 1);
     assert_eq!(found("steps.maybe is defined"), []);
     assert_eq!(found("(steps.maybe | default({})).size | default(1)"), []);
 }
 
-/// What a filter gives in its examples is what the check says it gives.
 #[test]
-fn filters_give_what_the_check_expects() {
+fn the_results_of_filter_examples_have_the_inferred_kinds() {
     let tables = json!({ "colours": { "rot": "red", "blau": "blue" } });
     for example in FILTERS.iter().flat_map(|filter| filter.examples) {
         let input: Value = serde_json::from_str(example.input).unwrap();

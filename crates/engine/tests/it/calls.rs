@@ -171,9 +171,11 @@ fn what_cannot_be_called_is_found_at_the_step_that_calls_it() {
     assert_eq!(message, "a calls b calls c calls a: a flow cannot call itself");
     assert!(found(&call("a", "a"), &[]).1.contains("cannot call itself"));
     assert!(found(&call("a", "b"), &[call("b", "nowhere")]).1.contains("b calls nowhere"));
-    assert!(found(&call("a", "maker"), &[maker()]).1.contains("needs a connection to shop for its slot into"));
+    assert!(
+        found(&call("a", "maker"), &[maker()]).1.contains("needs a connection to shop for its connection binding into")
+    );
     let named = flow("a", json!({ "steps": [{ "id": "s", "call": "b", "connections": { "x": "shop" } }] }));
-    assert_eq!(found(&named, &[flow("b", json!({ "steps": [] }))]).1, "the flow b has no slot x");
+    assert_eq!(found(&named, &[flow("b", json!({ "steps": [] }))]).1, "the flow b has no connection binding x");
     // Eight deep is possible, nine is not; many ways to the same flow are no depth.
     let chain = |length: usize| -> Vec<Flow> {
         let last = flow(&format!("f{length}"), json!({ "steps": [] }));
@@ -186,7 +188,7 @@ fn what_cannot_be_called_is_found_at_the_step_that_calls_it() {
             .collect()
     };
     assert!(linked(&call("f0", "f1"), &chain(8)).is_ok());
-    assert_eq!(found(&call("f0", "f1"), &chain(9)).1, "flows call flows more than 8 deep, by way of f9");
+    assert_eq!(found(&call("f0", "f1"), &chain(9)).1, "flows call flows more than 8 levels deep, by way of f9");
     // What is handed over is checked too.
     let wrong = flow(
         "a",
@@ -196,7 +198,7 @@ fn what_cannot_be_called_is_found_at_the_step_that_calls_it() {
     let found = linked(&wrong, &[maker()]).unwrap().check(&registry());
     let told: Vec<_> = found.iter().map(ToString::to_string).collect();
     assert!(
-        told.iter().any(|one| one.contains("/steps/0/input")) && told.iter().any(|one| one.contains("no size")),
+        told.iter().any(|one| one.contains("/steps/0/input")) && told.iter().any(|one| one.contains("no member size")),
         "{told:?}"
     );
 }

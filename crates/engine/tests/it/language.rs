@@ -1,4 +1,4 @@
-//! What flows can say, each kind of step and each of its members, played with a process that dies at every position.
+//! Each kind of step and each of its members, run with a process that dies at every position of the journal.
 #![allow(clippy::unwrap_used)]
 
 use crate::support::{call, flow, lab::Lab, registry, world};
@@ -6,7 +6,7 @@ use serde_json::{Value, json};
 use trunkline_core::{Diagnostic, ErrorKind};
 use trunkline_engine::{Flow, RunStatus, StepPath};
 
-/// A flow of which more is said than its steps; its findings are warnings at most.
+/// A flow with these steps and more members. It must be valid.
 fn document(more: Value, steps: Value) -> Flow {
     let mut document = json!({ "name": "test", "connections": { "shop": "shop" }, "steps": steps });
     document.as_object_mut().unwrap().extend(more.as_object().unwrap().clone());
@@ -17,13 +17,13 @@ fn look(id: &str, fault: &str) -> Value {
     call(id, "thing.look", json!({ "name": id, "fault": fault }))
 }
 
-/// The step with more members.
+/// Adds members to a step.
 fn with(mut step: Value, more: Value) -> Value {
     step.as_object_mut().unwrap().extend(more.as_object().unwrap().clone());
     step
 }
 
-/// The findings of a document that is no flow.
+/// The pointers and messages of the findings about an invalid document.
 fn faults(more: Value, steps: Value) -> Vec<(String, String)> {
     let mut document = json!({ "name": "test", "connections": { "shop": "shop" }, "steps": steps });
     document.as_object_mut().unwrap().extend(more.as_object().unwrap().clone());
@@ -35,14 +35,14 @@ fn warnings(flow: &Flow) -> Vec<String> {
     flow.check(&registry()).iter().map(Diagnostic::to_string).collect()
 }
 
-/// What a step yields that may not have run.
-fn of(path: &str) -> String {
+/// An expression for a member of the output of a step that may not have run.
+fn or_dash(path: &str) -> String {
     let (id, name) = path.split_once('.').unwrap();
     format!("{{{{ (steps.{id} | default({{}})).{name} | default('-') }}}}")
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_step_is_tried_as_often_as_it_says_and_only_for_what_may_pass() {
+async fn a_step_is_retried_as_often_as_it_says_and_only_after_transient_errors() {
     for (place, fault, tries, calls, status) in [
         ("passes", "busy 2", 3, 3, RunStatus::Succeeded),
         ("gives up", "busy 9", 3, 3, RunStatus::Failed),
@@ -53,14 +53,14 @@ async fn a_step_is_tried_as_often_as_it_says_and_only_for_what_may_pass() {
         let before = tokio::time::Instant::now();
         let played = lab.once(&lab.name, std::iter::empty()).await;
         assert_eq!((played.run.status, played.world.calls("look a")), (status, calls), "{place}");
-        // Two seconds, then three, for four would be longer than the longest.
+        // Two seconds, then three: four would exceed `longest`.
         let waited = before.elapsed().as_secs();
         assert_eq!(waited, if calls == 3 { 5 } else { 0 }, "{place}");
     }
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_crash_while_backing_off_neither_forgets_the_tries_nor_the_time() {
+async fn a_crash_during_backoff_loses_neither_the_tries_nor_the_time() {
     let retry = json!({ "retry": { "tries": 3, "wait": "1h", "longest": "1d" } });
     let lab = Lab::new("backoff", &flow(json!([with(look("a", "busy 9"), retry)])), json!({}));
     let before = tokio::time::Instant::now();
@@ -73,7 +73,7 @@ async fn a_crash_while_backing_off_neither_forgets_the_tries_nor_the_time() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_create_is_tried_again_if_it_clearly_failed_and_never_if_nobody_knows() {
+async fn a_create_is_retried_after_a_clear_failure_and_never_after_an_unknown_outcome() {
     let retry = json!({ "retry": { "tries": 5, "wait": "1s" } });
     for (place, action, fault, calls, kind) in [
         ("clear", "thing.make_blindly", "busy 2", 3, None),
@@ -89,7 +89,7 @@ async fn a_create_is_tried_again_if_it_clearly_failed_and_never_if_nobody_knows(
         );
         assert_eq!(played.world.made.lock().unwrap().len(), 1, "{place}");
     }
-    // Also where a step around it is tried again: what nobody knows stays so.
+    // The same holds if a step around it is retried: the unknown outcome stays unknown.
     let unclear = call("a", "thing.make_blindly", json!({ "name": "a", "fault": "lost" }));
     let steps =
         json!([with(json!({ "id": "both", "parallel": { "x": [look("busy", "busy 9")], "y": [unclear] } }), retry)]);
@@ -99,50 +99,52 @@ async fn a_create_is_tried_again_if_it_clearly_failed_and_never_if_nobody_knows(
 }
 
 #[tokio::test(start_paused = true)]
-async fn an_error_is_passed_over_or_dealt_with_and_the_way_after_it_is_the_same_after_any_crash() {
+async fn an_error_is_ignored_or_handled_and_a_crash_does_not_change_the_path_after_it() {
     let handler = json!([
-        { "id": "told", "set": { "text": "{{ error.kind }} in {{ error.step }}: {{ error.message }}" } },
+        { "id": "report", "set": { "text": "{{ error.kind }} in {{ error.step }}: {{ error.message }}" } },
         call("seen", "thing.look", json!({ "name": "{{ error.kind }}" }))
     ]);
     let steps = json!([
         with(look("a", "missing"), json!({ "on_error": "continue" })),
         with(look("b", "missing"), json!({ "on_error": handler })),
         with(look("c", ""), json!({ "on_error": [look("never", "")] })),
-        call("end", "thing.look", json!({ "name": of("told.text") })),
+        call("end", "thing.look", json!({ "name": or_dash("report.text") })),
     ]);
-    let output = json!({ "a": of("a.name"), "told": of("told.text"), "never": "{{ steps.never | default(0) }}" });
+    let output =
+        json!({ "a": or_dash("a.name"), "report": or_dash("report.text"), "never": "{{ steps.never | default(0) }}" });
     let hasty = json!({ "a": "{{ steps.a.name }}", "end": "{{ steps.end.name }}" });
     let warned = warnings(&document(json!({ "output": hasty }), steps.clone())).join("\n");
-    assert!(warned.contains("needs the step a, which may not have run") && !warned.contains("step end"), "{warned}");
+    assert!(warned.contains("refers to the step a, which may not have run"), "{warned}");
+    assert!(!warned.contains("step end"), "{warned}");
     let flow = document(json!({ "output": output }), steps);
     assert_eq!(warnings(&flow), [""; 0]);
     let played = Lab::new("on error", &flow, json!({})).play().await;
-    let expected = json!({ "a": "-", "told": "not_found in b: no such thing", "never": 0 });
+    let expected = json!({ "a": "-", "report": "not_found in b: no such thing", "never": 0 });
     assert_eq!((played.run.status, &played.run.output), (RunStatus::Succeeded, &Some(expected)));
     assert_eq!((played.world.calls("look not_found"), played.world.calls("look never")), (1, 0));
 }
 
 #[tokio::test(start_paused = true)]
-async fn an_error_that_was_dealt_with_stays_so_although_it_would_not_come_again() {
+async fn a_handled_error_stays_handled_although_it_would_not_occur_again() {
     let all = |more: Value| {
         let list = json!({ "action": "thing.list", "connection": "shop", "input": { "pages": 2, "failures": 1 } });
         let look = call("look", "thing.look", json!({ "name": "{{ item.name }}" }));
         with(json!({ "id": "all", "each": list, "key": "{{ item.name }}", "steps": [look] }), more)
     };
     let handled = json!([all(json!({ "on_error": [look("instead", "")] })), look("after", "")]);
-    // The first process records the error and that it was dealt with, and dies; now there would be a page.
+    // The first process records the error and that it was handled, and dies. Now the list would have a page.
     let played =
         Lab::new("no page", &document(json!({}), handled), json!({})).once("no page", std::iter::once(2)).await;
     let calls = ["look instead", "look after", "look t0"].map(|what| played.world.calls(what));
     assert_eq!((played.run.status, calls), (RunStatus::Succeeded, [1, 2, 0]));
-    // Tried again it goes on where it was.
+    // A retry continues where the list was.
     let again = json!([all(json!({ "retry": { "tries": 2 } }))]);
     let played = Lab::new("a page later", &flow(again), json!({})).play().await;
     assert_eq!((played.run.status, played.run.ledger[&StepPath::from("all")].done), (RunStatus::Succeeded, 5));
 }
 
 #[tokio::test(start_paused = true)]
-async fn what_concerns_the_run_is_dealt_with_by_no_step() {
+async fn an_error_that_concerns_the_whole_run_is_not_handled_by_a_step() {
     let steps =
         json!([with(look("a", "auth"), json!({ "on_error": "continue", "retry": { "tries": 3 } })), look("b", "")]);
     let played = Lab::new("auth", &document(json!({}), steps), json!({})).play().await;
@@ -163,7 +165,7 @@ async fn a_handler_that_fails_fails_the_step() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_step_that_takes_too_long_is_broken_off() {
+async fn a_step_that_exceeds_its_timeout_is_stopped() {
     for (place, action, effect) in
         [("read", "thing.look", ErrorKind::Timeout), ("create", "thing.make_blindly", ErrorKind::UnknownOutcome)]
     {
@@ -176,7 +178,7 @@ async fn a_step_that_takes_too_long_is_broken_off() {
         assert_eq!((error.kind(), before.elapsed().as_secs()), (effect, 5), "{place}: {error:?}");
         assert!(format!("{error:?}").contains("step a took longer than its timeout of 5s"), "{error:?}");
     }
-    // One that can be looked up is: it may have been done although nobody heard of it.
+    // An action with `reconcile` is looked up: it may have taken effect although the call was stopped.
     let slow = call("a", "thing.make", json!({ "name": "a", "fault": "sleep 60000" }));
     let lab = Lab::new("slow but done", &flow(json!([with(slow, json!({ "timeout": "5s" }))])), json!({}));
     let played = lab.once(&lab.name, std::iter::empty()).await;
@@ -184,7 +186,7 @@ async fn a_step_that_takes_too_long_is_broken_off() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_timeout_around_steps_passes_by_their_own_handlers() {
+async fn an_outer_timeout_is_not_handled_by_inner_steps() {
     let items = json!({ "id": "all", "each": ["a", "b", "c"], "key": "{{ item }}", "timeout": "30s", "on_error": "continue",
         "steps": [with(call("look", "thing.look", json!({ "name": "{{ item }}", "fault": "sleep 20000" })),
             json!({ "on_error": "continue" }))] });
@@ -195,25 +197,25 @@ async fn a_timeout_around_steps_passes_by_their_own_handlers() {
     let played = Lab::new("around", &flow, json!({})).once("around", std::iter::empty()).await;
     assert_eq!((played.run.status, &played.run.output), (RunStatus::Succeeded, &Some(json!({ "all": "late" }))));
     let calls = ["a", "b", "c", "after"].map(|name| played.world.calls(&format!("look {name}")));
-    assert_eq!(calls, [1, 1, 0, 1], "nothing new is begun when the time is over");
+    assert_eq!(calls, [1, 1, 0, 1], "no item begins after the timeout");
     assert_eq!(played.run.ledger[&StepPath::from("all")].total(), 1);
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_deadline_is_that_of_the_first_process() {
+async fn a_deadline_survives_a_crash() {
     let slow = call("a", "thing.look", json!({ "name": "a", "fault": "sleep 40000" }));
     let lab = Lab::new("deadline", &flow(json!([with(slow, json!({ "timeout": "60s" }))])), json!({}));
     let before = tokio::time::Instant::now();
-    // The first process dies when the call ends after 40 s; the second one has 20 s left.
+    // The first process dies when the call ends after 40 s. The second one has 20 s left.
     let played = lab.once("deadline", [1].into_iter()).await;
     assert_eq!(played.run.error.unwrap().kind(), ErrorKind::Timeout);
     assert_eq!((before.elapsed().as_secs(), played.world.calls("look a")), (60, 2));
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_run_has_a_timeout_and_its_failure_handler_still_tells_it() {
+async fn the_failure_handler_runs_after_the_timeout_of_the_run() {
     let more =
-        json!({ "timeout": "1m", "on_failure": [call("tell", "thing.look", json!({ "name": "{{ error.kind }}" }))] });
+        json!({ "timeout": "1m", "on_failure": [call("notify", "thing.look", json!({ "name": "{{ error.kind }}" }))] });
     let steps = json!([
         with(look("a", "sleep 50000"), json!({ "on_error": "continue" })),
         with(
@@ -227,20 +229,20 @@ async fn a_run_has_a_timeout_and_its_failure_handler_still_tells_it() {
     let error = played.run.error.unwrap();
     assert_eq!((error.kind(), error.message()), (ErrorKind::Timeout, "the run took longer than its timeout of 60s"));
     assert_eq!(played.world.calls("look timeout"), 1);
-    // There is no time to resume it in.
+    // It cannot be resumed, because its time is over.
     let engine = lab.engine(std::sync::Arc::new(trunkline_engine::MemoryJournal::default()));
     let running = engine.start(&flow, json!({}), crate::support::slots("run timeout again")).await.unwrap();
     let id = running.id().clone();
     running.wait().await.unwrap();
     let error = engine.resume(&id, crate::support::slots("run timeout again")).await.err().unwrap();
-    let told = format!("run {id} cannot be resumed: the run took longer than its timeout of 60s");
-    assert_eq!((error.kind(), error.message()), (ErrorKind::Conflict, told.as_str()));
+    let message = format!("run {id} cannot be resumed: the run took longer than its timeout of 60s");
+    assert_eq!((error.kind(), error.message()), (ErrorKind::Conflict, message.as_str()));
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_failed_run_tells_it_once_and_again_if_it_is_resumed_and_fails_again() {
+async fn the_failure_handler_runs_once_for_each_failure_of_a_resumed_run() {
     let more = json!({ "on_failure": [
-        call("tell", "thing.make", json!({ "name": "{{ error.kind }} in {{ error.step }}" })),
+        call("notify", "thing.make", json!({ "name": "{{ error.kind }} in {{ error.step }}" })),
         call("broken", "thing.look", json!({ "name": "x", "fault": "missing" }))
     ] });
     let flow = document(more, json!([look("a", ""), look("b", "auth")]));
@@ -260,11 +262,11 @@ async fn a_failed_run_tells_it_once_and_again_if_it_is_resumed_and_fails_again()
     let run = engine.resume(&id, slots()).await.unwrap().wait().await.unwrap();
     let world = world("on failure twice");
     assert_eq!((run.status, world.calls("look b"), world.calls("look a")), (RunStatus::Failed, 2, 1));
-    assert_eq!(world.made.lock().unwrap().len(), 2, "it failed twice, and told it twice");
+    assert_eq!(world.made.lock().unwrap().len(), 2, "it failed twice, and the handler ran twice");
 }
 
 #[tokio::test(start_paused = true)]
-async fn branches_run_at_the_same_time_and_are_seen_afterwards() {
+async fn branches_run_concurrently_and_later_steps_see_their_outputs() {
     let both = json!({ "id": "both", "parallel": {
         "left": [look("a", "sleep 1000"), call("b", "thing.make", json!({ "name": "{{ steps.a.name }}2" }))],
         "right": [look("c", "sleep 1500"), { "id": "all", "each": ["x", "y"], "key": "{{ item }}",
@@ -280,13 +282,13 @@ async fn branches_run_at_the_same_time_and_are_seen_afterwards() {
     assert_eq!(first.run.ledger[&StepPath::from("both/all")].done, 2);
     let played = lab.play().await;
     assert_eq!(played.run.output, Some(json!({ "b": "a2", "c": "c", "all": 2 })));
-    // What one branch yields is not there in the other.
+    // A branch cannot refer to the steps of another one.
     let wrong = json!([{ "id": "both", "parallel": { "l": [look("a", "")], "r": [{ "id": "s", "set": { "x": "{{ steps.a.name }}" } }] } }]);
     assert!(warnings(&document(json!({}), wrong)).join("").contains("no step a runs before this one"));
 }
 
 #[tokio::test(start_paused = true)]
-async fn all_branches_end_before_the_first_error_in_the_document_counts() {
+async fn all_branches_end_before_the_step_fails_with_the_first_error_in_document_order() {
     let both = |on_error: Value| {
         json!([with(json!({ "id": "both", "parallel": {
             "slow": [look("a", "sleep 1000"), { "id": "no", "fail": "slow" }],
@@ -297,16 +299,17 @@ async fn all_branches_end_before_the_first_error_in_the_document_counts() {
     let played = Lab::new("branches fail", &document(json!({}), both(json!("fail"))), json!({})).play().await;
     let error = played.run.error.unwrap();
     assert_eq!((error.message(), error.context("branch fast failed too")), ("slow", Some("fast")));
-    assert_eq!(*played.world.made.lock().unwrap(), ["c"], "nothing is torn off");
+    assert_eq!(*played.world.made.lock().unwrap(), ["c"], "no branch is cut off");
 
-    let handled = json!([{ "id": "told", "set": { "why": "{{ error.message }} {{ steps.b | default('unseen') }}" } }]);
-    let output = json!({ "output": { "why": of("told.why") } });
+    let handled =
+        json!([{ "id": "report", "set": { "why": "{{ error.message }} {{ steps.b | default('unseen') }}" } }]);
+    let output = json!({ "output": { "why": or_dash("report.why") } });
     let played = Lab::new("branches handled", &document(output, both(handled)), json!({})).play().await;
     assert_eq!(played.run.output, Some(json!({ "why": "slow unseen" })));
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_branch_that_is_tried_again_does_not_do_again_what_went_well() {
+async fn a_retry_of_branches_does_not_repeat_steps_that_succeeded() {
     let both = json!({ "id": "both", "retry": { "tries": 4, "wait": "1s" }, "parallel": {
         "left": [call("a", "thing.make", json!({ "name": "a" })), look("b", "busy 2")],
         "right": [call("c", "thing.make", json!({ "name": "c" }))]
@@ -317,7 +320,7 @@ async fn a_branch_that_is_tried_again_does_not_do_again_what_went_well() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_batch_takes_many_items_at_once_and_all_get_its_outcome() {
+async fn a_batch_processes_many_items_at_once_and_all_get_its_outcome() {
     let steps = json!([{ "id": "all", "key": "{{ item.name }}", "batch": 2, "concurrency": 2,
         "each": { "action": "thing.list", "connection": "shop", "input": { "pages": 2 } },
         "steps": [
@@ -328,7 +331,7 @@ async fn a_batch_takes_many_items_at_once_and_all_get_its_outcome() {
         ] }]);
     let flow = flow(steps);
     let played = Lab::new("batch", &flow, json!({})).play().await;
-    // Pages are t0 t1 t2 and t2 t3 t4: batches do not go over pages, and t2 is done once.
+    // Pages are t0 t1 t2 and t2 t3 t4. A batch does not span pages, and t2 is processed once.
     let ledger = &played.run.ledger[&StepPath::from("all")];
     assert_eq!(
         (ledger.done, ledger.skipped.get("not these"), ledger.failed.get("alone")),
@@ -344,11 +347,11 @@ async fn a_batch_takes_many_items_at_once_and_all_get_its_outcome() {
         json!([{ "id": "all", "each": [1], "batch": 2, "steps": [
         { "id": "s", "set": { "x": "{{ item }}" } }] }, { "id": "t", "set": { "x": "{{ items }}" } }]),
     ));
-    assert!(found[0].contains("in a batch there are items") && found[1].contains("only inside"), "{found:?}");
+    assert!(found[0].contains("a batch has only items") && found[1].contains("only inside"), "{found:?}");
 }
 
 #[test]
-fn every_fault_of_the_new_kinds_is_found_at_its_place() {
+fn every_fault_in_a_step_is_reported_with_its_pointer() {
     let found = faults(json!({ "timeout": "soon", "durability": "never", "on_failure": {} }), json!([]));
     assert_eq!(
         found.iter().map(|one| one.0.as_str()).collect::<Vec<_>>(),

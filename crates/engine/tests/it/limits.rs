@@ -32,7 +32,7 @@ fn what_a_flow_may_be_is_limited_and_each_limit_is_named() {
     let many: Vec<_> = (0..10_001).map(|n| json!({ "id": format!("s{n}"), "set": {} })).collect();
     assert_eq!(refused(many.into()), "/steps/10000 the flow has more than 10000 steps");
     let deep = (0..17).fold(json!([]), |inner, n| json!([{ "id": format!("s{n}"), "parallel": { "x": inner } }]));
-    assert!(refused(deep).ends_with("steps are nested more than 16 deep"));
+    assert!(refused(deep).ends_with("steps are nested more than 16 levels deep"));
     let each = |member: &str, value: u64| {
         let mut step = json!({ "id": "a", "each": [1], "steps": [] });
         step[member] = value.into();
