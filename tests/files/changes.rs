@@ -36,7 +36,7 @@ async fn what_changed_between_a_crash_and_its_resumption_is_sent_anew_and_what_d
                 assert_eq!(rig.visible("film.mp4"), [sha256], "{case}");
                 assert_eq!(rig.blocks().await, if anew { 2 + 4 } else { 4 }, "{case}");
                 assert_eq!(step.warnings.lock().unwrap().len(), usize::from(anew), "{case}");
-                assert_eq!(cli.data().join("spill").exists(), copied, "{case}");
+                assert_eq!(cli.data().join("staging").exists(), copied, "{case}");
                 assert_eq!(copies(&cli.data()), [""; 0].map(PathBuf::from), "{case}");
                 let heads = rig.server.heads.lock().unwrap().clone();
                 let conditional =

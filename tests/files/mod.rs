@@ -169,5 +169,5 @@ fn copies(data: &Path) -> Vec<PathBuf> {
     let below = |folder: &Path| -> Vec<PathBuf> {
         fs::read_dir(folder).into_iter().flatten().map(|entry| entry.unwrap().path()).collect()
     };
-    below(&data.join("spill")).iter().flat_map(|run| below(run)).collect()
+    below(&data.join("staging")).iter().flat_map(|run| below(run)).collect()
 }

@@ -81,7 +81,7 @@ async fn killed(kills: usize, keeps: bool) -> Cost {
         assert_eq!(fs::metadata(&staged[0]).unwrap().len(), BLOCKS * BLOCK);
         is_private(&cli, &staged[0]);
         if !keeps {
-            fs::remove_dir_all(cli.data().join("spill")).unwrap();
+            fs::remove_dir_all(cli.data().join("staging")).unwrap();
         }
         let id = run_of(&cli).await;
         child = cli.start(&["runs", "resume", id.as_str(), "--json"]);
@@ -103,7 +103,7 @@ async fn killed(kills: usize, keeps: bool) -> Cost {
 fn is_private(cli: &Cli, copy: &Path) {
     use std::os::unix::fs::PermissionsExt;
     let mode = |path: &Path| fs::metadata(path).unwrap().permissions().mode() & 0o777;
-    let (run, all) = (copy.parent().unwrap(), cli.data().join("spill"));
+    let (run, all) = (copy.parent().unwrap(), cli.data().join("staging"));
     assert_eq!((mode(copy), mode(run), mode(&all)), (0o600, 0o700, 0o700));
 }
 
@@ -165,7 +165,7 @@ async fn what_goes_in_one_request_and_what_tells_versions_is_not_copied() {
             file["size"] = origin.length.into();
         }
         rig.upload(&file).await.unwrap();
-        assert_eq!(cli.data().join("spill").exists(), copied, "{origin:?}");
+        assert_eq!(cli.data().join("staging").exists(), copied, "{origin:?}");
     }
 }
 
@@ -215,7 +215,7 @@ async fn a_copy_goes_when_its_step_fails_or_its_run_is_cancelled_and_stays_while
     let flow = cli.write("flow.json", &document.to_string());
     let run = cli.run(&["run", &flow, "--input", &input, "--json"]).await.json();
     assert_eq!((&run["status"], &run["error"]["kind"]), (&json!("failed"), &json!("conflict")), "{run}");
-    assert!(cli.data().join("spill").exists());
+    assert!(cli.data().join("staging").exists());
     assert_eq!(copies(&cli.data()), NONE);
 
     // Cancelled by the one who works on it.
@@ -246,7 +246,7 @@ async fn a_copy_goes_when_its_step_fails_or_its_run_is_cancelled_and_stays_while
     fs::write(&left[0], bytes).unwrap();
     fs::write(left[0].with_extension("part"), "half").unwrap();
     cli.run(&["runs"]).await.expect(0);
-    assert_eq!(fs::read_dir(cli.data().join("spill")).unwrap().count(), 0);
+    assert_eq!(fs::read_dir(cli.data().join("staging")).unwrap().count(), 0);
 }
 
 #[cfg(target_os = "linux")]
@@ -277,7 +277,7 @@ async fn a_full_disk_stops_the_run_says_what_to_do_and_leaves_nothing_half_copie
     let asked = asked.as_std();
     let mut small = Command::new("unshare");
     small.args(["--user", "--map-root-user", "--mount", "sh", "-c", SMALL, "sh"]).arg(asked.get_program());
-    small.args(asked.get_args()).env("SPILL", cli.data().join("spill")).env("HOME", cli.home());
+    small.args(asked.get_args()).env("SPILL", cli.data().join("staging")).env("HOME", cli.home());
     let Some(answer) = small.output().ok().filter(|answer| answer.status.code() != Some(77)) else {
         trunkline_tests::peers::missing("no disk of its own can be made here (`unshare` with user namespaces)");
         return;
@@ -290,7 +290,7 @@ async fn a_full_disk_stops_the_run_says_what_to_do_and_leaves_nothing_half_copie
     let error = &run["error"];
     assert_eq!(error["kind"], "store", "{run}");
     let message = error["message"].as_str().unwrap();
-    let staging = cli.data().join("spill").display().to_string();
+    let staging = cli.data().join("staging").display().to_string();
     for part in ["film.mp4", &(17 * BLOCK).to_string(), &staging, "No space left"] {
         assert!(message.contains(part), "{part} is not in {message}");
     }

@@ -1,7 +1,7 @@
-//! What triggers have handed to runs, so that nothing is handed over twice: deliveries, items, times.
+//! Deduplication keys of triggers: deliveries, items and due times for which a run was started.
 //!
-//! It is written where the run is accepted, in the same transaction. Keys that nobody has shown for 30 days are forgotten: a
-//! delivery that comes again later than that starts another run.
+//! A key is written in the transaction that accepts the run. A key that has not been seen for 30 days is removed; the same
+//! delivery after that starts another run.
 
 use std::collections::BTreeSet;
 
@@ -12,14 +12,18 @@ use trunkline_engine::{RunId, TriggerEvent};
 use crate::{Store, event_row::column, now};
 
 const DAY: i64 = 24 * 60 * 60 * 1000;
-/// How long a key is kept that nobody shows any more.
+/// How long a key is kept after it was last seen, in milliseconds.
 const KEEP: i64 = 30 * DAY;
 
 impl Store {
-    /// Those of these keys that a flow's trigger has not handed over yet, in their order.
+    /// Returns those of `keys` for which the trigger of a flow has not started a run.
+    ///
+    /// # Errors
+    ///
+    /// `store` if the keys cannot be read.
     pub async fn not_taken(&self, flow: &str, keys: Vec<String>) -> Result<BTreeSet<String>> {
         let of = flow.to_owned();
-        let read = self.readers.read("reading what a trigger has seen", move |store| {
+        let read = self.readers.read("reading deduplication keys", move |store| {
             let mut statement = store.prepare_cached("SELECT at FROM good_taken WHERE flow = ?1 AND key = ?2")?;
             let (mut new, mut stale) = (BTreeSet::new(), Vec::new());
             for key in keys {
@@ -33,7 +37,7 @@ impl Store {
         });
         let (new, stale) = read.await?;
         if !stale.is_empty() {
-            // Still shown: not to be forgotten.
+            // Seen again: they are kept for another 30 days.
             let of = flow.to_owned();
             let renewed = self.inner.writer.run(move |store| {
                 let mut update = store.prepare_cached("UPDATE taken SET at = ?3 WHERE flow = ?1 AND key = ?2")?;
@@ -44,39 +48,43 @@ impl Store {
         Ok(new)
     }
 
-    /// Remembers what a trigger has seen and hands to no run.
-    pub async fn remember_trigger(&self, fired: TriggerEvent) -> Result<()> {
-        self.inner.writer.run(move |store| take(store, &fired, None)).await
+    /// Saves the deduplication keys of a trigger event for which no run is started.
+    ///
+    /// # Errors
+    ///
+    /// `store` if they cannot be written.
+    pub async fn remember_trigger(&self, event: TriggerEvent) -> Result<()> {
+        self.inner.writer.run(move |store| save(store, &event, None)).await
     }
 }
 
-/// The run that has taken one of these keys.
-pub(crate) fn by(store: &Connection, fired: &TriggerEvent) -> rusqlite::Result<Option<RunId>> {
+/// Returns the run that was started for one of the keys of an event.
+pub(crate) fn run_for(store: &Connection, event: &TriggerEvent) -> rusqlite::Result<Option<RunId>> {
     let mut statement =
         store.prepare_cached("SELECT coalesce(run, '') FROM good_taken WHERE flow = ?1 AND key = ?2")?;
-    for key in &fired.keys {
-        if let Some(run) = statement.query_row([&fired.flow, key], |row| row.get::<_, String>(0)).optional()? {
+    for key in &event.keys {
+        if let Some(run) = statement.query_row([&event.flow, key], |row| row.get::<_, String>(0)).optional()? {
             return Ok(Some(RunId::from(run)));
         }
     }
     Ok(None)
 }
 
-/// Remembers keys, and how far the trigger is.
-pub(crate) fn take(store: &Connection, fired: &TriggerEvent, run: Option<&RunId>) -> rusqlite::Result<()> {
+/// Saves the keys of an event, and the time up to which its trigger has handled everything.
+pub(crate) fn save(store: &Connection, event: &TriggerEvent, run: Option<&RunId>) -> rusqlite::Result<()> {
     let now = now();
     let mut insert = store
         .prepare_cached("INSERT INTO taken (flow, key, run, at) VALUES (?1, ?2, ?3, ?4) ON CONFLICT DO NOTHING")?;
-    for key in &fired.keys {
-        insert.execute(params![fired.flow, key, run.map(|run| run.as_str()), now])?;
+    for key in &event.keys {
+        insert.execute(params![event.flow, key, run.map(|run| run.as_str()), now])?;
     }
-    if !fired.keys.is_empty() {
+    if !event.keys.is_empty() {
         let mut forget = store.prepare_cached("DELETE FROM taken WHERE flow = ?1 AND at < ?2")?;
-        forget.execute(params![fired.flow, now - KEEP])?;
+        forget.execute(params![event.flow, now - KEEP])?;
     }
-    if let Some(through) = fired.through.map(column) {
+    if let Some(through) = event.through.map(column) {
         let mut update = store.prepare_cached("UPDATE kept_flows SET through = ?2 WHERE name = ?1")?;
-        update.execute(params![fired.flow, through])?;
+        update.execute(params![event.flow, through])?;
     }
     Ok(())
 }

@@ -1,4 +1,4 @@
-//! An event as a row of the journal: what of it is sealed, and what it changes in other tables.
+//! A run event as a row of the journal: which part of it is encrypted, and what it changes in other tables.
 
 use rusqlite::Row as SqlRow;
 use serde::{Serialize, de::DeserializeOwned};
@@ -12,11 +12,11 @@ use crate::{
     seal::{AssociatedData, Seal, Sealed},
 };
 
-/// An event as it is written.
+/// An event to be written.
 pub(crate) struct Row {
     pub(crate) kind: String,
     pub(crate) event: String,
-    /// What is kept sealed of it.
+    /// The part that is encrypted.
     pub(crate) secret: Option<SecretPart>,
     pub(crate) change: Change,
 }
@@ -27,7 +27,7 @@ pub(crate) struct SecretPart {
     pub(crate) plain: Zeroizing<String>,
 }
 
-/// What an event changes beside being there.
+/// The change that an event makes in other tables.
 pub(crate) enum Change {
     None,
     Status { status: RunStatus, finished_at: Option<i64> },
@@ -35,27 +35,27 @@ pub(crate) enum Change {
     Item(Outcome),
 }
 
-/// What has become of an item.
+/// The outcome of an item, as it is stored.
 pub(crate) struct Outcome {
     pub(crate) step: StepPath,
     pub(crate) key: String,
     pub(crate) status: &'static str,
     pub(crate) outcome: String,
     pub(crate) at: i64,
-    /// What the item was like, if that is remembered across runs.
+    /// The fingerprint of the item, if it is remembered across runs.
     pub(crate) once: Option<String>,
-    /// Whether a person has said so.
-    pub(crate) settles: bool,
+    /// Whether an operator resolved the item.
+    pub(crate) resolved: bool,
 }
 
 impl Outcome {
     fn of(step: &StepPath, key: &str, outcome: &ItemOutcome, at: Timestamp) -> Result<Outcome> {
         let (step, key, status, at) = (step.clone(), key.to_owned(), outcome.status(), column(at));
-        Ok(Outcome { step, key, status, outcome: text(outcome)?, at, once: None, settles: false })
+        Ok(Outcome { step, key, status, outcome: text(outcome)?, at, once: None, resolved: false })
     }
 }
 
-/// What is kept sealed of an event, and where it belongs: what may hold signed addresses or what services handed out.
+/// Returns the encrypted part of an event and its place: values that may hold signed URLs or secrets of services.
 pub(crate) fn secret_part(event: &mut RunEvent) -> Option<(&str, &'static str, &mut Value)> {
     match event {
         RunEvent::Checkpoint { step, value } => Some((step.as_str(), "/value", value)),
@@ -79,7 +79,7 @@ impl Row {
                 Change::Item(Outcome { once: once.clone(), ..Outcome::of(step, key, outcome, *at)? })
             }
             RunEvent::ItemResolved { step, key, outcome, at, .. } => {
-                Change::Item(Outcome { settles: true, ..Outcome::of(step, key, outcome, *at)? })
+                Change::Item(Outcome { resolved: true, ..Outcome::of(step, key, outcome, *at)? })
             }
             RunEvent::Resumed { .. } => Change::Status { status: RunStatus::Running, finished_at: None },
             RunEvent::Finished { status, at, .. } => Change::Status { status: *status, finished_at: Some(column(*at)) },
@@ -87,13 +87,13 @@ impl Row {
             _ => Change::None,
         };
         let event = text(&event)?;
-        // The tag of an event stands before all else.
+        // The tag is the first member of a serialized event.
         let kind = event.strip_prefix(r#"{"event":""#).and_then(|rest| rest.split('"').next());
         let kind = kind.ok_or_else(|| Error::new(ErrorKind::Internal, "an event does not say what it is"))?.to_owned();
         Ok(Row { kind, event, secret, change })
     }
 
-    /// The item that the event is about.
+    /// Returns the item that the event belongs to.
     pub(crate) fn item(&self, run: &RunId) -> Option<ItemKey> {
         match &self.change {
             Change::Item(Outcome { step, key, .. }) => Some((run.clone(), step.clone(), key.clone())),
@@ -102,22 +102,22 @@ impl Row {
     }
 }
 
-/// An event as it is read.
-pub(crate) struct Kept {
+/// An event as it is stored.
+pub(crate) struct StoredEvent {
     pub(crate) seq: i64,
     pub(crate) event: String,
     pub(crate) sealed: Option<Sealed>,
 }
 
-impl Kept {
-    /// Of the columns seq, event, key_id, sealed.
-    pub(crate) fn of(row: &SqlRow<'_>) -> rusqlite::Result<Kept> {
+impl StoredEvent {
+    /// Reads the columns seq, event, key_id, sealed.
+    pub(crate) fn read(row: &SqlRow<'_>) -> rusqlite::Result<StoredEvent> {
         let (key_id, sealed): (Option<String>, Option<Vec<u8>>) = (row.get(2)?, row.get(3)?);
         let sealed = key_id.zip(sealed).map(|(key_id, bytes)| Sealed { key_id, bytes });
-        Ok(Kept { seq: row.get(0)?, event: row.get(1)?, sealed })
+        Ok(StoredEvent { seq: row.get(0)?, event: row.get(1)?, sealed })
     }
 
-    /// The event with its secret part.
+    /// Returns the event with its decrypted part.
     pub(crate) fn event(self, seal: &Seal, run: &RunId) -> Result<RunEvent> {
         let mut event: RunEvent = parse(run, &self.event)?;
         let is_output = matches!(event, RunEvent::StepFinished { .. });

@@ -1,4 +1,5 @@
-//! The outcomes of items, and what is remembered of them across runs: read off the events in the same transaction.
+//! The outcomes of items, and the fingerprints of items that are remembered across runs. Both are derived from events and
+//! written in the same transaction.
 
 use rusqlite::{Connection, OptionalExtension, Row, params};
 use trunkline_core::Result;
@@ -14,8 +15,8 @@ use crate::{
 pub(crate) const STATUSES: [&str; 4] = ["done", "skipped", "failed", "unknown"];
 pub(crate) type Counts = [i64; 4];
 
-/// Keeps the last outcome of an item, and counts how many there are more or fewer of each.
-pub(crate) fn keep(store: &Connection, run: &RunId, item: &Outcome, counts: &mut Counts) -> rusqlite::Result<()> {
+/// Stores the latest outcome of an item, and adds the change in the number of each status to `counts`.
+pub(crate) fn save(store: &Connection, run: &RunId, item: &Outcome, counts: &mut Counts) -> rusqlite::Result<()> {
     let Outcome { step, key, status, outcome, at, .. } = item;
     let mut before = store.prepare_cached("SELECT status FROM good_items WHERE run = ?1 AND step = ?2 AND key = ?3")?;
     let before: Option<String> = before.query_row([run.as_str(), step.as_str(), key], |row| row.get(0)).optional()?;
@@ -30,8 +31,8 @@ pub(crate) fn keep(store: &Connection, run: &RunId, item: &Outcome, counts: &mut
                  sum = excluded.sum",
         )?
         .execute(params![run.as_str(), step.as_str(), key, status, outcome, at])?;
-    if item.settles {
-        settle(store, run, item)
+    if item.resolved {
+        resolve(store, run, item)
     } else if let (Some(fingerprint), "done" | "unknown") = (&item.once, *status) {
         store
             .prepare_cached(
@@ -48,8 +49,8 @@ pub(crate) fn keep(store: &Connection, run: &RunId, item: &Outcome, counts: &mut
     }
 }
 
-/// What a person has said of an item is remembered, too.
-fn settle(store: &Connection, run: &RunId, item: &Outcome) -> rusqlite::Result<()> {
+/// Updates the remembered fingerprint of an item that an operator resolved.
+fn resolve(store: &Connection, run: &RunId, item: &Outcome) -> rusqlite::Result<()> {
     let which = "run = ?1 AND step = ?2 AND key = ?3
                  AND (flow, connections) = (SELECT flow, connections FROM runs WHERE id = ?1)";
     let sql = match item.status {

@@ -1,8 +1,8 @@
-//! The journal: events in one table, and in the same transaction what can be read off them (the line of the run, the
-//! outcomes of items), so that a list of runs or a question for one item never reads a whole run.
+//! The journal: a table of events. What is derived from them (the row of the run, the outcomes of items) is written in the
+//! same transaction, so a list of runs or a query for one item never reads all events of a run.
 //!
-//! Events queued with [`Flush::Later`] are not on disk yet, but this process has to see them: outcomes and cancellations
-//! among them are pending until they are; a replay writes them out first.
+//! Events queued with [`Flush::Later`] are not on disk yet, but this process has to see them: their outcomes and
+//! cancellations are kept as pending writes until then, and a replay flushes them first.
 
 use std::{collections::BTreeMap, sync::Arc};
 
@@ -16,7 +16,7 @@ use trunkline_engine::{
 
 use crate::{
     Store, checksum, deduplication,
-    event_row::{Change, Kept, Row, SecretPart, damaged, parse, signed, text},
+    event_row::{Change, Row, SecretPart, StoredEvent, damaged, parse, signed, text},
     event_row::{column, time},
     flows::{flow_document, pin},
     item_outcomes::{self, Counts, STATUSES},
@@ -41,11 +41,11 @@ impl Journal for Store {
         let room = self.inner.writer.room().await?;
         let (pending, run) = (self.inner.pending.clone(), run.clone());
         let number = pending.arrive(&run);
-        let (torn, of) = (pending.clone(), run.clone());
+        let (lost, of) = (pending.clone(), run.clone());
         let work = Work::Other(Box::new(move |store| {
-            // At once: no event of a run that is not there may be inserted.
+            // Marked as failed at once, so that no event of a run that does not exist is inserted.
             if let Err(error) = accept(store)? {
-                torn.tear(&of, &error);
+                lost.fail(&of, &error);
             }
             Ok(())
         }));
@@ -58,9 +58,9 @@ impl Journal for Store {
         version: &str,
         flow: &Value,
         started: RunEvent,
-        fired: &TriggerEvent,
+        event: &TriggerEvent,
     ) -> Result<Option<RunId>> {
-        let accept = self.accepting(run, version, flow, started, fired.clone())?;
+        let accept = self.accepting(run, version, flow, started, event.clone())?;
         let earlier = self.inner.writer.run(accept).await??;
         if earlier.is_none() {
             self.inner.pending.lock().known.insert(run.clone());
@@ -84,11 +84,11 @@ impl Journal for Store {
                 if ends {
                     pending.lock().known.remove(&run);
                 }
-                result.and_then(|()| pending.whole(&run)).inspect_err(|error| pending.tear(&run, error))
+                result.and_then(|()| pending.check(&run)).inspect_err(|error| pending.fail(&run, error))
             };
             return self.inner.writer.wait(work, done).await;
         }
-        pending.whole(&run)?;
+        pending.check(&run)?;
         let room = self.inner.writer.room().await?;
         let number = pending.add(&run, &rows);
         let keys: Vec<_> = rows.iter().filter_map(|row| row.item(&run)).collect();
@@ -108,12 +108,12 @@ impl Journal for Store {
             if page.is_empty() {
                 break;
             }
-            for kept in page {
+            for stored in page {
                 last += 1;
-                if kept.seq != last {
+                if stored.seq != last {
                     return Err(damaged(run).with("missing event", last));
                 }
-                visit(kept.event(&self.inner.seal, run)?);
+                visit(stored.event(&self.inner.seal, run)?);
             }
         }
         if last < all { Err(damaged(run).with("missing event", last + 1)) } else { Ok(()) }
@@ -121,11 +121,12 @@ impl Journal for Store {
 
     async fn events(&self, run: &RunId, after: u64) -> Result<(RunStatus, Vec<(u64, RunEvent)>)> {
         let (id, after) = (run.clone(), signed(after));
-        // In this order: when the run is over, its last event is among those read after that.
+        // The status is read first: if the run has ended, its last event is in the page.
         let read =
             self.readers.read("watching a run", move |store| Ok((status(store, &id)?, page(store, &id, after)?)));
         let (status, page) = read.await?;
-        let shown = |kept: Kept| Ok((kept.seq.unsigned_abs(), parse::<RunEvent>(run, &kept.event)?.shown()));
+        let shown =
+            |stored: StoredEvent| Ok((stored.seq.unsigned_abs(), parse::<RunEvent>(run, &stored.event)?.shown()));
         Ok((status.ok_or_else(|| no_run(run))?, page.into_iter().map(shown).collect::<Result<_>>()?))
     }
 
@@ -143,7 +144,7 @@ impl Journal for Store {
             document.ok_or_else(|| Error::new(ErrorKind::NotFound, format!("there is no flow version {version}")))?;
         serde_json::from_str(&document).map_err(|error| {
             Error::new(ErrorKind::Store, format!("the stored flow version {version} cannot be read"))
-                .hint("put back the last backup of the data directory")
+                .hint("restore the last backup of the data directory")
                 .source(error)
         })
     }
@@ -180,7 +181,7 @@ impl Journal for Store {
     }
 
     async fn runs(&self) -> Result<Vec<RunSummary>> {
-        // A journal that can write no more can still be looked at.
+        // A journal that can no longer write can still be read.
         let _ = self.flushed().await;
         let read = self.readers.read("listing the runs", |store| {
             let mut statement = store.prepare_cached(
@@ -194,10 +195,10 @@ impl Journal for Store {
 
     async fn claim(&self, run: &RunId) -> Result<Claim> {
         let claimed = run_lock::claim(&self.inner.dir, run)?;
-        if self.inner.pending.whole(run).is_err() {
-            // What its last owner has queued meets its end as long as it still counts as torn.
+        if self.inner.pending.check(run).is_err() {
+            // What the previous worker queued is dropped first, while the run still counts as failed.
             let _ = self.inner.writer.flush().await;
-            self.inner.pending.mend(run);
+            self.inner.pending.reload(run);
         }
         Ok(claimed)
     }
@@ -221,27 +222,28 @@ impl Journal for Store {
             .readers
             .read("reading a run's signals", move |store| {
                 let last = checksum::last_event(store, &id)?;
-                // `+`: else SQLite looks at the checksums of all kinds as if they were of this one.
+                // Without `+`, SQLite would check the checksums of events of all kinds.
                 let mut found = store.prepare_cached(
                     "SELECT seq, event, key_id, sealed FROM good_events
                      WHERE run = ?1 AND seq > ?2 AND seq <= ?3 AND +kind = 'signalled' ORDER BY seq",
                 )?;
-                let found = found.query_map(params![id.as_str(), after, last.unwrap_or_default()], Kept::of)?;
+                let found =
+                    found.query_map(params![id.as_str(), after, last.unwrap_or_default()], StoredEvent::read)?;
                 Ok((found.collect::<rusqlite::Result<Vec<_>>>()?, last))
             })
             .await?;
         let last = last.ok_or_else(|| no_run(run))?;
-        let found: Result<_> = found.into_iter().map(|kept| kept.event(&self.inner.seal, run)).collect();
+        let found: Result<_> = found.into_iter().map(|stored| stored.event(&self.inner.seal, run)).collect();
         Ok((found?, last.unsigned_abs()))
     }
 }
 
-/// Inserts events of runs, but of none of which some that came before them are lost.
+/// Inserts events, but not those of a run whose earlier events were lost.
 pub(crate) fn inserts(seal: Arc<Seal>, pending: Arc<Pending>) -> Insert {
     Box::new(move |store, events| {
         let key_id = schema::key_id(store)?;
         for (run, rows) in events {
-            if pending.whole(&run).is_ok() {
+            if pending.check(&run).is_ok() {
                 insert(store, (&seal, &key_id), &run, rows)?;
             }
         }
@@ -250,18 +252,19 @@ pub(crate) fn inserts(seal: Arc<Seal>, pending: Arc<Pending>) -> Insert {
 }
 
 impl Store {
-    /// What accepts a run, or names the one that has taken what fired before. It refuses before it has changed anything.
+    /// Returns the work that accepts a run, or returns the earlier run that was started for the same trigger event. It fails
+    /// before it changes anything.
     fn accepting(
         &self,
         run: &RunId,
         version: &str,
         flow: &Value,
         started: RunEvent,
-        fired: TriggerEvent,
+        event: TriggerEvent,
     ) -> Result<impl FnOnce(&Connection) -> rusqlite::Result<Result<Option<RunId>>> + Send + 'static> {
         run_lock::check(run)?;
         let RunEvent::Started { flow: name, connections, at, .. } = &started else {
-            return Err(Error::new(ErrorKind::Internal, "a run has to begin with a `started` event"));
+            return Err(Error::new(ErrorKind::Internal, "the first event of a run must be `started`"));
         };
         let (name, connections, at) = (name.clone(), text(connections)?, column(*at));
         let (version, document) = (version.to_owned(), text(flow)?);
@@ -269,11 +272,11 @@ impl Store {
         let row = Row::new(started)?;
         let seal = self.inner.seal.clone();
         Ok(move |store: &Connection| {
-            if let Some(earlier) = deduplication::by(store, &fired)? {
+            if let Some(earlier) = deduplication::run_for(store, &event)? {
                 return Ok(Ok(Some(earlier)));
             }
             if exists(store, &id)? {
-                return Ok(Err(Error::new(ErrorKind::Conflict, format!("there is a run {id} already"))));
+                return Ok(Err(Error::new(ErrorKind::Conflict, format!("run {id} exists already"))));
             }
             if let Err(error) = pin(store, &version, &document)? {
                 return Ok(Err(error));
@@ -286,24 +289,28 @@ impl Store {
                 .execute(params![id.as_str(), name, version, RunStatus::Running.as_str(), at, connections])?;
             insert_event(store, (&seal, &schema::key_id(store)?), &id, 1, row)?;
             checksum::set_end(store, &id, 1)?;
-            deduplication::take(store, &fired, Some(&id))?;
+            deduplication::save(store, &event, Some(&id))?;
             Ok(Ok(None))
         })
     }
 
-    /// Waits until an accepted run is on disk; `not_found` if it could not be brought there.
-    pub async fn kept(&self, run: &RunId) -> Result<()> {
+    /// Waits until an accepted run is on disk.
+    ///
+    /// # Errors
+    ///
+    /// `not_found` if the run was lost before it reached the disk, or `store`.
+    pub async fn wait_stored(&self, run: &RunId) -> Result<()> {
         self.arrived(run).await?;
         self.on_disk(run)
     }
 
-    /// Waits until a run is on disk, or lost.
+    /// Waits until a run is on disk or lost.
     async fn arrived(&self, run: &RunId) -> Result<()> {
         let arrives = self.inner.pending.lock().arriving.contains(run);
         if arrives { self.inner.writer.flush().await } else { Ok(()) }
     }
 
-    /// Waits until everything that this process has queued is on disk.
+    /// Waits until everything that this process queued is on disk.
     async fn flushed(&self) -> Result<()> {
         self.inner.writer.check()?;
         if self.inner.pending.lock().appends == 0 {
@@ -340,7 +347,7 @@ fn insert(store: &Connection, seal: (&Seal, &str), run: &RunId, rows: Vec<Row>) 
             Change::None => {}
             Change::Status { status, finished_at } => changed = Some((status, finished_at)),
             Change::Cancel => cancelled = true,
-            Change::Item(item) => item_outcomes::keep(store, run, &item, &mut counts)?,
+            Change::Item(item) => item_outcomes::save(store, run, &item, &mut counts)?,
         }
     }
     checksum::set_end(store, run, seq)?;
@@ -383,7 +390,7 @@ fn insert_event(
     Ok(row.change)
 }
 
-fn page(store: &Connection, run: &RunId, after: i64) -> rusqlite::Result<Vec<Kept>> {
+fn page(store: &Connection, run: &RunId, after: i64) -> rusqlite::Result<Vec<StoredEvent>> {
     let mut statement = store.prepare_cached(
         "SELECT seq, event, key_id, sealed FROM good_events WHERE run = ?1 AND seq > ?2 ORDER BY seq",
     )?;
@@ -391,7 +398,7 @@ fn page(store: &Connection, run: &RunId, after: i64) -> rusqlite::Result<Vec<Kep
     let (mut page, mut bytes) = (Vec::new(), 0);
     while page.len() < PAGE_EVENTS && bytes < PAGE_BYTES {
         let Some(row) = rows.next()? else { break };
-        let one = Kept::of(row)?;
+        let one = StoredEvent::read(row)?;
         bytes += one.event.len() + one.sealed.as_ref().map_or(0, |sealed| sealed.bytes.len());
         page.push(one);
     }

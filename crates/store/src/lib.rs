@@ -83,7 +83,7 @@ struct Inner {
     writer: Writer,
     pending: Arc<Pending>,
     /// Whether a step of this process has spilled a file, or has gone on with one that was.
-    spills: AtomicBool,
+    stages: AtomicBool,
 }
 
 impl Store {
@@ -121,7 +121,7 @@ impl Store {
             }
         };
         let inner =
-            Inner { dir: dir.to_owned(), seal, writer, pending, path: path.clone(), spills: AtomicBool::new(false) };
+            Inner { dir: dir.to_owned(), seal, writer, pending, path: path.clone(), stages: AtomicBool::new(false) };
         Ok(Store { readers: Readers::new(&path, changes), inner: Arc::new(inner) })
     }
 

@@ -1,4 +1,4 @@
-//! What is queued to be written, for those in this process who have to see it at once.
+//! The queued changes that this process has to see before they are on disk.
 
 use std::{
     collections::{HashMap, HashSet},
@@ -12,22 +12,22 @@ use crate::event_row::{Change, Outcome, Row};
 
 pub(crate) type ItemKey = (RunId, StepPath, String);
 
-/// What is queued, but perhaps not on disk; and which runs that are not over are known to exist (they never go).
+/// Changes that are queued but may not be on disk, and the unfinished runs that are known to exist (a run is never removed).
 #[derive(Default)]
 pub(crate) struct Pending(Mutex<Queued>);
 
 #[derive(Default)]
 pub(crate) struct Queued {
     pub(crate) known: HashSet<RunId>,
-    /// Those among them that are not on disk yet.
+    /// The known runs that are not on disk yet.
     pub(crate) arriving: HashSet<RunId>,
     pub(crate) appends: u64,
     pub(crate) items: HashMap<ItemKey, (u64, String)>,
     pub(crate) cancels: HashMap<RunId, u64>,
-    /// Runs of which something was lost, and why. Who works on one knows more than the disk, so he may record nothing more:
-    /// there would be a gap. Who claims it anew reads what is there.
-    torn: HashMap<RunId, Error>,
-    /// Numbers the appends, so that one that is done takes away its own entries only.
+    /// Runs whose latest events failed to reach the disk, and why. The current worker must stop, or the journal would have a
+    /// gap. The next worker reloads the run from disk.
+    failed: HashMap<RunId, Error>,
+    /// Numbers the appends, so that a finished append removes only its own entries.
     last: u64,
 }
 
@@ -36,7 +36,7 @@ impl Pending {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// How many runs it knows of.
+    /// Returns the number of known runs.
     #[cfg(test)]
     pub(crate) fn known(&self) -> usize {
         self.lock().known.len()
@@ -61,7 +61,7 @@ impl Pending {
         number
     }
 
-    /// A run that is queued to be accepted.
+    /// Adds a run whose acceptance is queued. Returns the number of the append.
     pub(crate) fn arrive(&self, run: &RunId) -> u64 {
         let number = self.add(run, &[]);
         let mut queued = self.lock();
@@ -70,33 +70,36 @@ impl Pending {
         number
     }
 
-    pub(crate) fn tear(&self, run: &RunId, error: &Error) {
-        self.lock().torn.entry(run.clone()).or_insert_with(|| error.clone());
+    /// Marks a run whose events were lost.
+    pub(crate) fn fail(&self, run: &RunId, error: &Error) {
+        self.lock().failed.entry(run.clone()).or_insert_with(|| error.clone());
     }
 
-    /// From here on the run is what the disk says.
-    pub(crate) fn mend(&self, run: &RunId) {
+    /// Forgets the queued changes of a failed run: its state is read from disk again.
+    pub(crate) fn reload(&self, run: &RunId) {
         let mut queued = self.lock();
-        if queued.torn.remove(run).is_some() {
+        if queued.failed.remove(run).is_some() {
             queued.known.remove(run);
             queued.items.retain(|(of, _, _), _| of != run);
             queued.cancels.remove(run);
         }
     }
 
-    pub(crate) fn whole(&self, run: &RunId) -> Result<()> {
-        self.lock().torn.get(run).map_or(Ok(()), |error| Err(error.clone()))
+    /// Fails if events of the run were lost.
+    pub(crate) fn check(&self, run: &RunId) -> Result<()> {
+        self.lock().failed.get(run).map_or(Ok(()), |error| Err(error.clone()))
     }
 
-    /// An append is on disk, or lost. What is lost stays visible to who can only stop now: he would else do an item twice.
+    /// Ends an append: it is on disk, or lost. Lost entries stay visible to the current worker, which must stop: without them
+    /// it would run an item twice.
     pub(crate) fn done(&self, run: &RunId, keys: Vec<ItemKey>, number: u64, result: Result<()>) {
-        let result = result.and_then(|()| self.whole(run));
+        let result = result.and_then(|()| self.check(run));
         let mut queued = self.lock();
         queued.appends -= 1;
         queued.arriving.remove(run);
         if let Err(error) = result {
             drop(queued);
-            return self.tear(run, &error);
+            return self.fail(run, &error);
         }
         for key in keys {
             if queued.items.get(&key).is_some_and(|(of, _)| *of == number) {

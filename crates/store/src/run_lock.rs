@@ -1,5 +1,5 @@
-//! The right to work on a run, or to change the key: a lock of the operating system. The kernel gives it back when its
-//! holder dies, however it dies, so that no lease can be wrong about who is alive.
+//! Locks for working on a run and for changing the key. They are locks of the operating system: the kernel releases them when
+//! their process ends, in whichever way, so no lease can be wrong about which process is alive.
 
 use std::{
     fs::{self, File, TryLockError},
@@ -12,18 +12,18 @@ use trunkline_engine::{Claim, RunId};
 
 use crate::{key, sqlite::file_fault};
 
-/// Refuses an id that could be anything but a file's name.
+/// Fails for an id that is not safe as the name of a file.
 pub(crate) fn check(run: &RunId) -> Result<()> {
     let fits = |byte: u8| byte.is_ascii_lowercase() || byte.is_ascii_digit() || byte == b'-';
     if (1..=64).contains(&run.as_str().len()) && run.as_str().bytes().all(fits) {
         return Ok(());
     }
-    Err(Error::new(ErrorKind::InvalidInput, "a run's id is made of at most 64 lower case letters, digits and hyphens")
+    Err(Error::new(ErrorKind::InvalidInput, "a run's id has at most 64 lower case letters, digits and hyphens")
         .hint("`trunkline runs` lists the runs"))
 }
 
 /// A file that this process has locked.
-pub(crate) struct Held {
+pub(crate) struct FileLock {
     // Closed, and so unlocked, after `drop` below has run.
     _file: File,
     path: PathBuf,
@@ -39,13 +39,13 @@ pub(crate) fn claim(dir: &Path, run: &RunId) -> Result<Claim> {
     };
     held.map_err(failed)?.ok_or_else(|| {
         Error::new(ErrorKind::Conflict, format!("another process works on run {run}"))
-            .hint("wait until it is done, or end that process: a run goes on where it was")
+            .hint("wait until it is done, or end that process: a run continues where it was")
             .with("run", run)
     })
 }
 
-/// Locks a byte of one file for all runs, so that a run costs no file of its own: an open file description lock, see
-/// fcntl(2), which goes with the one that opened the file. Nothing if another has it.
+/// Locks one byte of a file that all runs share, so a run needs no file of its own. It is an open file description lock, see
+/// fcntl(2), and belongs to the open file. Returns `None` if another process holds it.
 #[cfg(target_os = "linux")]
 fn hold_run(dir: &Path, run: &RunId) -> std::io::Result<Option<Claim>> {
     use nix::{
@@ -58,7 +58,7 @@ fn hold_run(dir: &Path, run: &RunId) -> std::io::Result<Option<Claim>> {
     use crate::checksum;
 
     let file = key::private_file().create(true).truncate(false).open(dir.join("claims.lock"))?;
-    // One of 2^63: that two runs at work share one, and wait for each other, does not happen.
+    // One of 2^63 bytes: two running runs do not share one in practice.
     let start = checksum::number(Sha256::new_with_prefix(run.as_str())) & i64::MAX;
     let byte = flock { l_type: F_WRLCK as _, l_whence: SEEK_SET as _, l_start: start as _, l_len: 1, l_pid: 0 };
     match fcntl(&file, FcntlArg::F_OFD_SETLK(&byte)) {
@@ -73,8 +73,8 @@ fn hold_run(dir: &Path, run: &RunId) -> std::io::Result<Option<Claim>> {
     Ok(hold(&dir.join(format!("{run}.lock")))?.map(|held| Box::new(held) as Claim))
 }
 
-/// Locks a file of this name; nothing if another process has it.
-pub(crate) fn hold(path: &Path) -> std::io::Result<Option<Held>> {
+/// Locks a file. Returns `None` if another process holds it.
+pub(crate) fn hold(path: &Path) -> std::io::Result<Option<FileLock>> {
     loop {
         let file = key::private_file().create(true).truncate(false).open(path)?;
         match file.try_lock() {
@@ -82,18 +82,18 @@ pub(crate) fn hold(path: &Path) -> std::io::Result<Option<Held>> {
             Err(TryLockError::WouldBlock) => return Ok(None),
             Err(TryLockError::Error(error)) => return Err(error),
         }
-        // The last holder may have removed the file after we opened it: then others lock another file of that name.
+        // The previous holder may have removed the file after it was opened here; others would then lock a new file.
         if is_at(&file, path)? {
-            return Ok(Some(Held { _file: file, path: path.to_owned() }));
+            return Ok(Some(FileLock { _file: file, path: path.to_owned() }));
         }
     }
 }
 
-/// Only a holder removes the file, while it still holds the lock; who locks a removed file notices and tries again.
-impl Drop for Held {
+/// Only the holder removes the file, while it still holds the lock. A process that locks a removed file notices and retries.
+impl Drop for FileLock {
     fn drop(&mut self) {
         if cfg!(unix) {
-            // A file that stays is in nobody's way.
+            // A file that stays does no harm.
             let _ = fs::remove_file(&self.path);
         }
     }

@@ -1,8 +1,8 @@
-//! Copies of files whose source cannot be opened again in the middle: `staging/RUN/STEP-SHA256` in the data directory, for its
-//! owner only. A copy has its name once it is whole and on disk, so what it is called is what it holds.
+//! Staged copies of files whose source cannot be opened again in the middle: `staging/RUN/STEP-SHA256` in the data directory,
+//! private to its owner. A copy gets its name when it is complete and on disk, so the name proves the content.
 //!
-//! Steps and runs remove their copies when they end. What a kill has left goes when the store is opened, or when another run
-//! begins to spill, unless its run can still be resumed.
+//! Steps and runs remove their copies when they end. Copies that a kill left behind are removed when the store is opened, or
+//! when another run stages its first file, unless their run can still be resumed.
 
 use std::{
     fs,
@@ -26,7 +26,13 @@ use crate::{
     sqlite::file_fault,
 };
 
-/// How long the copies of a failed run are kept, in milliseconds: a week, as storages keep the blocks of an upload.
+/// The directory of the copies, in the data directory.
+const DIRECTORY: &str = "staging";
+/// Its name up to version 0.1.
+const FORMER_DIRECTORY: &str = "spill";
+
+/// How long the copies of a failed run are kept, in milliseconds: a week, as long as storage services keep the blocks of an
+/// unfinished upload.
 const KEPT: i64 = 7 * 24 * 60 * 60 * 1000;
 
 /// Bytes that are written or read at a time.
@@ -35,11 +41,13 @@ const PIECE: usize = 256 << 10;
 #[async_trait]
 impl Staging for Store {
     async fn staging(&self, run: &str, step: &str, file: &FileRef, stream: FileStream) -> Result<FileStream> {
-        self.inner.spills.store(true, Ordering::Relaxed);
+        self.inner.stages.store(true, Ordering::Relaxed);
         let copies = Copies::of(self.dir(), run, step)?;
         if !copies.dir.exists() {
             let dir = self.dir().to_owned();
-            self.readers.read("looking for files that are needed no more", move |store| sweep(&dir, store)).await?;
+            self.readers
+                .read("looking for staged files that are no longer needed", move |store| sweep(&dir, store))
+                .await?;
         }
         let size = file.size.or(stream.size);
         let version = copies.write(stream, |error| refused(&copies.dir, file, size, error)).await?;
@@ -48,26 +56,26 @@ impl Staging for Store {
     }
 
     async fn staged(&self, run: &str, step: &str, from: &Position) -> Result<Option<FileStream>> {
-        self.inner.spills.store(true, Ordering::Relaxed);
+        self.inner.stages.store(true, Ordering::Relaxed);
         Copies::of(self.dir(), run, step)?.open(from).await
     }
 
     async fn unstage(&self, run: &str, step: Option<&str>) {
-        // Few steps spill anything, and all of them come here.
-        if step.is_some() && !self.inner.spills.load(Ordering::Relaxed) {
+        // Few steps stage a file, but all of them call this.
+        if step.is_some() && !self.inner.stages.load(Ordering::Relaxed) {
             return;
         }
         let Ok(copies) = Copies::of(self.dir(), run, step.unwrap_or_default()) else { return };
         if copies.dir.exists() {
             let whole = step.is_none();
             let remove = move || if whole { fs::remove_dir_all(&copies.dir) } else { copies.remove() };
-            // What stays is swept up.
+            // A copy that stays is removed by the next sweep.
             let _ = tokio::task::spawn_blocking(remove).await;
         }
     }
 }
 
-/// The copies of a step: one, and perhaps another that is being made.
+/// The copies of a step: one, and perhaps another that is being written.
 struct Copies {
     dir: PathBuf,
     step: String,
@@ -79,20 +87,20 @@ impl Copies {
         if !step.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'-') {
             return Err(Error::new(ErrorKind::Internal, format!("no file can be named after the step {step}")));
         }
-        Ok(Copies { dir: data.join("spill").join(run), step: step.to_owned() })
+        Ok(Copies { dir: data.join(DIRECTORY).join(run), step: step.to_owned() })
     }
 
-    /// Where the copy of this SHA-256 is.
+    /// Returns the path of the copy with this SHA-256.
     fn path(&self, sha256: &str) -> PathBuf {
         self.dir.join(format!("{}-{sha256}", self.step))
     }
 
-    /// Makes a copy in place of all others, and tells its version.
+    /// Writes a copy that replaces all others of the step. Returns its version.
     async fn write(&self, mut stream: FileStream, failed: impl Fn(io::Error) -> Error) -> Result<String> {
         let part = Part(self.dir.join(format!("{}.part", self.step)));
         let begin = || {
             private_dir(&self.dir)?;
-            // Made anew, so that nobody else has it open; one that a kill has left goes here.
+            // A new file, which no other process has open; a part that a kill left behind is removed first.
             self.remove()?;
             private_file().create_new(true).open(&part.0)
         };
@@ -146,12 +154,12 @@ impl Copies {
     }
 }
 
-/// Nothing half-copied stays, unless the process is killed.
+/// A partial copy, removed when the write fails. Only a kill leaves one behind.
 struct Part(PathBuf);
 
 impl Drop for Part {
     fn drop(&mut self) {
-        // It has its other name, or there is nothing to be done about it.
+        // After a rename there is nothing to remove.
         let _ = fs::remove_file(&self.0);
     }
 }
@@ -160,35 +168,37 @@ fn is_sha256(text: &&str) -> bool {
     text.len() == 64 && text.bytes().all(|byte| byte.is_ascii_hexdigit())
 }
 
-/// What the system says of a copy that cannot be made.
+/// Returns the error of a copy that cannot be written.
 fn refused(dir: &Path, file: &FileRef, size: Option<u64>, error: io::Error) -> Error {
     let size = size.map_or("of unknown size".to_owned(), |size| format!("{size} bytes"));
     let (name, place) = (&file.name, dir.display());
     let message = format!(
-        "{name} ({size}) cannot be copied to {place}, as it has to be because its source cannot be read again from the \
+        "{name} ({size}) cannot be staged in {place}, which is needed because its source cannot be read again from the \
          middle: {error}"
     );
     let hint = match error.kind() {
         Io::StorageFull | Io::QuotaExceeded => {
-            "free at least its size on that disk, then try again; a run goes on with `trunkline runs resume`"
+            "free at least its size on that disk, then continue with `trunkline runs resume`"
         }
         _ => "the user that Trunkline runs as must be able to read and write there",
     };
     Error::new(ErrorKind::Store, message).hint(hint).with("file", name).with("directory", place).source(error)
 }
 
-/// Removes the copies of runs that cannot be resumed, or not with what was sent.
+/// Removes the copies of runs that have ended, or that failed so long ago that their uploads cannot continue.
 pub(crate) fn sweep(data: &Path, store: &Connection) -> rusqlite::Result<()> {
-    let Ok(runs) = fs::read_dir(data.join("spill")) else { return Ok(()) };
-    // All are listed before the first is asked for: a run is in the store before it spills anything.
+    // Runs of an earlier version find their copies under the new name.
+    let _ = fs::rename(data.join(FORMER_DIRECTORY), data.join(DIRECTORY));
+    let Ok(runs) = fs::read_dir(data.join(DIRECTORY)) else { return Ok(()) };
+    // All directories are listed before the first query: a run is in the store before it stages anything.
     let runs: Vec<_> = runs.flatten().filter_map(|run| run.file_name().into_string().ok()).map(RunId::from).collect();
     for run in runs {
         let mut needs = store.prepare_cached(
             "SELECT 1 FROM good_runs WHERE id = ?1 AND (status = 'running' OR (status = 'failed' AND finished_at > ?2))",
         )?;
         if !needs.exists(params![run.as_str(), now() - KEPT])? {
-            // What stays is tried again the next time.
-            let _ = fs::remove_dir_all(data.join("spill").join(run.as_str()));
+            // What cannot be removed is tried again by the next sweep.
+            let _ = fs::remove_dir_all(data.join(DIRECTORY).join(run.as_str()));
         }
     }
     Ok(())

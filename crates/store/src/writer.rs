@@ -1,12 +1,11 @@
-//! The one thread that writes. It takes all that somebody waits for, runs it in one transaction, commits, and then answers
-//! everybody: sixty-four waiters cost one flush of the disk, not sixty-four. Events of a run that nobody waits for gather
-//! for some milliseconds, or until somebody waits for later ones of that run: they are inserted together, which costs little
-//! more than one.
+//! The writer thread, with group commit. It takes all jobs that have a waiting caller, runs them in one transaction, commits,
+//! and then answers all callers: 64 callers cost one flush of the disk, not 64. Events without a waiting caller are collected
+//! for a few milliseconds, or until a caller waits for later events of the same run, and are then inserted together.
 //!
-//! A transaction that fails is rolled back, and all who wait for it get the error; nothing is tried again here. If the disk
-//! or the system refused in a way that passes (see [`Fault`]), the writer goes on with the next one. Anything else poisons
-//! it: what is on disk is then known to nobody in this process (after a failed flush the system may even have forgotten what
-//! it could not write), so all who come later get the same error, and the next process reads from disk what is there.
+//! A transaction that fails is rolled back, and every caller gets the error; nothing is retried here. After a temporary fault
+//! of the disk or the system (see [`Fault`]) the writer continues with the next transaction. Any other fault poisons the
+//! writer: this process no longer knows what is on disk (after a failed flush the system may have dropped pages that it could
+//! not write), so every later call gets the same error, and the next process reads from disk what is there.
 
 use std::{
     collections::{HashMap, HashSet},
@@ -30,15 +29,15 @@ use crate::{
     sqlite::{execute, fault, file_fault},
 };
 
-/// How many jobs may wait; who comes with one more has to wait himself.
+/// The capacity of the queue in jobs; further callers wait.
 const QUEUE: usize = 1024;
-/// How long events that nobody waits for may gather before they are written.
+/// The longest time that events without a waiting caller are collected before they are written.
 const GATHER: Duration = Duration::from_millis(5);
 
-/// What is to be written.
+/// A change to write.
 pub(crate) enum Work {
-    /// Events of a run. They go in after all that is not events and is queued with them: who had to wait for something has
-    /// waited for it before he appended them.
+    /// Events of a run. They are written after the other jobs of the same batch; a caller whose events depend on such a job
+    /// has already waited for it.
     Events(RunId, Vec<Row>),
     /// Anything else.
     Other(Task),
@@ -47,29 +46,29 @@ pub(crate) enum Work {
 type Task = Box<dyn FnOnce(&Connection) -> rusqlite::Result<()> + Send>;
 
 type Done = Box<dyn FnOnce(Result<()>) + Send>;
-/// How the events of a transaction are inserted.
+/// Inserts the events of a transaction.
 pub(crate) type Insert = Box<dyn Fn(&Connection, HashMap<RunId, Vec<Row>>) -> rusqlite::Result<()> + Send>;
 
-/// A place in the queue, given back when the job is done.
+/// A place in the queue, released when the job is done.
 pub(crate) type Room = OwnedSemaphorePermit;
 
 struct Job {
     work: Work,
     done: Done,
-    haste: Haste,
+    priority: Priority,
     since: Instant,
     room: Room,
 }
 
 #[derive(Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord)]
-enum Haste {
-    /// Nobody waits for it.
+enum Priority {
+    /// No caller waits.
     #[default]
-    None,
-    /// Somebody does.
-    Own,
-    /// Somebody waits for it, and for all that was queued before it.
-    All,
+    Background,
+    /// A caller waits for this job.
+    Awaited,
+    /// A caller waits for this job and for everything queued before it.
+    Barrier,
 }
 
 pub(crate) struct Writer {
@@ -82,37 +81,37 @@ pub(crate) struct Writer {
 #[derive(Default)]
 struct Queue {
     queued: Mutex<Queued>,
-    /// Wakes the thread, if what it waits for has come.
-    came: Condvar,
+    /// Wakes the thread when a job that it waits for was queued.
+    wake: Condvar,
 }
 
 #[derive(Default)]
 struct Queued {
-    /// The oldest first.
+    /// Oldest first.
     jobs: Vec<Job>,
-    /// The greatest of theirs.
-    haste: Haste,
-    /// No more will come.
+    /// The highest priority among the jobs.
+    priority: Priority,
+    /// Set when no more jobs are accepted.
     closed: bool,
-    waits: Waits,
+    waiting: WaitsFor,
 }
 
-/// What the thread waits for. To wake it takes longer than to queue a job.
+/// What the thread waits for. Waking it takes longer than queueing a job, so it is woken only when needed.
 #[derive(Default)]
-enum Waits {
+enum WaitsFor {
     #[default]
-    No,
-    ForAny,
-    ForHaste,
+    Nothing,
+    AnyJob,
+    AwaitedJob,
 }
 
 struct State {
     path: PathBuf,
     poison: OnceLock<Error>,
-    /// The store can only be looked at, and this is why.
+    /// Why the store is read-only, if it is.
     refusal: Option<Error>,
     commits: AtomicU64,
-    /// Whether anything was written since somebody asked, and nothing has failed since.
+    /// Set by a write, cleared by a failure and by [`Writer::has_worked`].
     works: AtomicBool,
 }
 
@@ -126,7 +125,7 @@ impl State {
         self.poison.get().or(self.refusal.as_ref()).map_or_else(
             || {
                 Error::new(ErrorKind::Store, "the thread that writes the store has ended")
-                    .hint("start Trunkline again; runs go on from what is on disk")
+                    .hint("start Trunkline again: runs continue from what is on disk")
                     .with("file", self.path.display())
             },
             Error::clone,
@@ -145,7 +144,7 @@ impl Writer {
         Ok(Writer { queue, room: Arc::new(Semaphore::new(QUEUE)), state, thread: Some(thread) })
     }
 
-    /// One that refuses everything, for a store that can only be looked at.
+    /// Makes a writer that refuses all jobs, for a store that is read-only.
     pub(crate) fn refusing(path: &Path, refusal: Error) -> Self {
         let state = Arc::new(State::new(path, Some(refusal)));
         let queue = Arc::<Queue>::default();
@@ -153,17 +152,17 @@ impl Writer {
         Writer { queue, room: Arc::new(Semaphore::new(QUEUE)), state, thread: None }
     }
 
-    /// Whether something was written since this was asked last, and all went well.
+    /// Returns whether anything was written since the last call, without a failure since.
     pub(crate) fn has_worked(&self) -> bool {
         self.state.works.swap(false, Ordering::Relaxed)
     }
 
-    /// How many transactions have been committed.
+    /// Returns the number of committed transactions.
     pub(crate) fn commits(&self) -> u64 {
         self.state.commits.load(Ordering::Relaxed)
     }
 
-    /// The error that everybody gets once a transaction has failed in a way that does not pass.
+    /// Fails with the error of the fault that poisoned the writer, if there was one.
     pub(crate) fn check(&self) -> Result<()> {
         if self.state.poison.get().is_some() { Err(self.state.poisoned()) } else { Ok(()) }
     }
@@ -174,42 +173,43 @@ impl Writer {
         self.room.clone().acquire_owned().await.map_err(|_| self.state.poisoned())
     }
 
-    /// Queues work that nobody waits for; `done` is called once it is on disk, or will never be.
+    /// Queues work without waiting. `done` is called when the work is on disk or has failed.
     pub(crate) fn queue(&self, room: Room, work: Work, done: impl FnOnce(Result<()>) + Send + 'static) -> Result<()> {
-        self.send(Job { work, done: Box::new(done), haste: Haste::None, since: Instant::now(), room })
+        self.send(Job { work, done: Box::new(done), priority: Priority::Background, since: Instant::now(), room })
     }
 
-    /// Waits until work is on disk, with what was queued of its run before it, and `done` was called as by [`Writer::queue`].
+    /// Waits until work is on disk, together with everything of the same run that was queued before it. `done` is called as
+    /// by [`Writer::queue`].
     pub(crate) async fn wait(
         &self,
         work: Work,
         done: impl FnOnce(Result<()>) -> Result<()> + Send + 'static,
     ) -> Result<()> {
-        self.hasten(work, Haste::Own, done).await
+        self.submit(work, Priority::Awaited, done).await
     }
 
-    /// Waits until all that was queued before is on disk.
+    /// Waits until everything that was queued before is on disk.
     pub(crate) async fn flush(&self) -> Result<()> {
-        self.hasten(Work::Other(Box::new(|_| Ok(()))), Haste::All, |result| result).await
+        self.submit(Work::Other(Box::new(|_| Ok(()))), Priority::Barrier, |result| result).await
     }
 
-    async fn hasten(
+    async fn submit(
         &self,
         work: Work,
-        haste: Haste,
+        priority: Priority,
         done: impl FnOnce(Result<()>) -> Result<()> + Send + 'static,
     ) -> Result<()> {
         let room = self.room().await?;
-        let (answer, answered) = oneshot::channel();
-        // Nobody listens any more if the caller was cancelled.
-        let done = move |result| drop(answer.send(done(result)));
-        self.send(Job { work, done: Box::new(done), haste, since: Instant::now(), room })?;
-        answered.await.unwrap_or_else(|_| Err(self.state.poisoned()))
+        let (sender, receiver) = oneshot::channel();
+        // The receiver is gone if the caller was cancelled.
+        let done = move |result| drop(sender.send(done(result)));
+        self.send(Job { work, done: Box::new(done), priority, since: Instant::now(), room })?;
+        receiver.await.unwrap_or_else(|_| Err(self.state.poisoned()))
     }
 
-    /// Runs work and returns what it returned once it is on disk.
+    /// Runs work and returns its value when it is on disk.
     ///
-    /// Work that refuses (returns an error inside its value) must not have changed anything before.
+    /// Work that returns an error inside its value must not have changed anything.
     pub(crate) async fn run<T: Send + 'static>(
         &self,
         work: impl FnOnce(&Connection) -> rusqlite::Result<T> + Send + 'static,
@@ -235,64 +235,66 @@ impl Queue {
         self.queued.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Whether somebody will take it.
+    /// Queues a job. Returns `false` if the queue is closed.
     fn push(&self, job: Job) -> bool {
         let mut queued = self.lock();
         if queued.closed {
             return false;
         }
-        let haste = if queued.jobs.len() + 1 >= QUEUE { Haste::All } else { job.haste };
-        queued.haste = queued.haste.max(haste);
+        let priority = if queued.jobs.len() + 1 >= QUEUE { Priority::Barrier } else { job.priority };
+        queued.priority = queued.priority.max(priority);
         queued.jobs.push(job);
-        let wakes = match queued.waits {
-            Waits::No => false,
-            Waits::ForAny => true,
-            Waits::ForHaste => queued.haste > Haste::None,
+        let wakes = match queued.waiting {
+            WaitsFor::Nothing => false,
+            WaitsFor::AnyJob => true,
+            WaitsFor::AwaitedJob => queued.priority > Priority::Background,
         };
         if wakes {
-            queued.waits = Waits::No;
+            queued.waiting = WaitsFor::Nothing;
             drop(queued);
-            self.came.notify_one();
+            self.wake.notify_one();
         }
         true
     }
 
     fn close(&self) {
         self.lock().closed = true;
-        self.came.notify_one();
+        self.wake.notify_one();
     }
 
-    /// What is to be written next, in the order in which it was queued. Nothing if no more will come.
+    /// Waits for the jobs of the next transaction and returns them in queue order, or `None` when the queue is closed and
+    /// empty.
     fn take(&self) -> Option<Vec<Job>> {
         let mut queued = self.lock();
         loop {
             let waited = queued.jobs.first().map(|oldest| oldest.since.elapsed());
-            let all = queued.closed || queued.haste == Haste::All || waited.is_some_and(|waited| waited >= GATHER);
-            if all || queued.haste == Haste::Own {
-                (queued.waits, queued.haste) = (Waits::No, Haste::None);
+            let all =
+                queued.closed || queued.priority == Priority::Barrier || waited.is_some_and(|waited| waited >= GATHER);
+            if all || queued.priority == Priority::Awaited {
+                (queued.waiting, queued.priority) = (WaitsFor::Nothing, Priority::Background);
                 let jobs = std::mem::take(&mut queued.jobs);
-                let (now, later) = if all { (jobs, Vec::new()) } else { apart(jobs) };
+                let (now, later) = if all { (jobs, Vec::new()) } else { split_awaited(jobs) };
                 queued.jobs = later;
                 return Some(now).filter(|jobs| !jobs.is_empty());
             }
             queued = match waited {
                 None => {
-                    queued.waits = Waits::ForAny;
-                    self.came.wait(queued).unwrap_or_else(PoisonError::into_inner)
+                    queued.waiting = WaitsFor::AnyJob;
+                    self.wake.wait(queued).unwrap_or_else(PoisonError::into_inner)
                 }
                 Some(waited) => {
-                    queued.waits = Waits::ForHaste;
-                    self.came.wait_timeout(queued, GATHER - waited).unwrap_or_else(PoisonError::into_inner).0
+                    queued.waiting = WaitsFor::AwaitedJob;
+                    self.wake.wait_timeout(queued, GATHER - waited).unwrap_or_else(PoisonError::into_inner).0
                 }
             };
         }
     }
 }
 
-/// What has to be written now, and events of runs that nobody waits for.
-fn apart(jobs: Vec<Job>) -> (Vec<Job>, Vec<Job>) {
+/// Splits jobs into those to write now and those that can wait: events of runs without a waiting caller.
+fn split_awaited(jobs: Vec<Job>) -> (Vec<Job>, Vec<Job>) {
     let awaited = |job: &Job| match &job.work {
-        Work::Events(run, _) if job.haste > Haste::None => Some(run.clone()),
+        Work::Events(run, _) if job.priority > Priority::Background => Some(run.clone()),
         _ => None,
     };
     let awaited: HashSet<_> = jobs.iter().filter_map(awaited).collect();
@@ -302,19 +304,19 @@ fn apart(jobs: Vec<Job>) -> (Vec<Job>, Vec<Job>) {
     })
 }
 
-/// Writes what is still queued and closes the file.
+/// Writes the queued jobs and closes the file.
 impl Drop for Writer {
     fn drop(&mut self) {
         self.queue.close();
         if let Some(thread) = self.thread.take() {
-            // A panic over there has been reported there.
+            // A panic of the thread has been reported by that thread.
             let _ = thread.join();
         }
     }
 }
 
 fn serve(connection: Connection, queue: &Queue, state: &State, insert: &Insert) {
-    let _end = Ends(queue);
+    let _close = CloseOnExit(queue);
     while let Some(jobs) = queue.take() {
         let (mut works, mut dones, mut rooms) = (Vec::new(), Vec::new(), Vec::new());
         for job in jobs {
@@ -332,7 +334,7 @@ fn serve(connection: Connection, queue: &Queue, state: &State, insert: &Insert) 
     }
 }
 
-/// Writes all of it or nothing.
+/// Writes all jobs in one transaction, or none of them.
 fn written(connection: &Connection, works: Vec<Work>, state: &State, insert: &Insert) -> Result<()> {
     let before = connection.total_changes();
     match commit(connection, works, insert) {
@@ -349,7 +351,7 @@ fn written(connection: &Connection, works: Vec<Work>, state: &State, insert: &In
             let error = fault("writing to the store", &state.path, error);
             if !passes {
                 let _ = state.poison.set(error.clone());
-                // Nothing more is written or flushed from here, not even by SQLite when the file is closed.
+                // Nothing more is written or flushed by this process, not even by SQLite when it closes the file.
                 let _ = connection.set_db_config(DbConfig::SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, true);
             }
             Err(error)
@@ -360,7 +362,7 @@ fn written(connection: &Connection, works: Vec<Work>, state: &State, insert: &In
 fn commit(connection: &Connection, works: Vec<Work>, insert: &Insert) -> rusqlite::Result<()> {
     execute(connection, "BEGIN IMMEDIATE")?;
     let committed = write(connection, works, insert).and_then(|()| execute(connection, "COMMIT"));
-    // Some errors have rolled back already.
+    // Some errors have already rolled the transaction back.
     if committed.is_err() && !connection.is_autocommit() {
         let _ = execute(connection, "ROLLBACK");
     }
@@ -378,10 +380,10 @@ fn write(connection: &Connection, works: Vec<Work>, insert: &Insert) -> rusqlite
     if events.is_empty() { Ok(()) } else { insert(connection, events) }
 }
 
-/// However the thread ends, nobody waits for it any more.
-struct Ends<'a>(&'a Queue);
+/// Closes the queue when the thread ends, even by a panic, so that no caller waits for it.
+struct CloseOnExit<'a>(&'a Queue);
 
-impl Drop for Ends<'_> {
+impl Drop for CloseOnExit<'_> {
     fn drop(&mut self) {
         self.0.close();
         self.0.lock().jobs.clear();

@@ -96,7 +96,7 @@ pub(crate) async fn call(
             () = tokio::time::sleep(webhook.patience()) => {}
         }
         // Now the caller hears of a run that goes on.
-        app.runtime.store().kept(&run).await.map_err(|error| of_callers(&name, error))?;
+        app.runtime.store().wait_stored(&run).await.map_err(|error| of_callers(&name, error))?;
     }
     let told = if again { json!({ "run": run, "again": true }) } else { json!({ "run": run }) };
     Ok(answer(StatusCode::ACCEPTED, &told))

@@ -284,7 +284,7 @@ async fn child_that_fills_the_disk() {
     // Both are torn, but only one of them is there for who is told of it.
     let (never, flow) = (RunId::from("a3"), serde_json::json!({ "name": "copy", "notes": "x".repeat(1 << 20) }));
     store.accept(&never, "v2", &flow, started(1), Flush::Later).await.unwrap();
-    println!("\nkept {} {}", store.kept(&run).await.is_ok(), store.kept(&never).await.is_ok());
+    println!("\nkept {} {}", store.wait_stored(&run).await.is_ok(), store.wait_stored(&never).await.is_ok());
     // There is room again. What was queued and lost would leave a gap: who has it in mind still records nothing more.
     let other = accepted_with_room(&store, "a2").await;
     let lost = store.append(&run, vec![item("lost")], Flush::Now).await.unwrap_err();

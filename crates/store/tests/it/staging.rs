@@ -65,7 +65,7 @@ async fn a_copy_is_opened_at_any_byte_by_its_version_and_by_no_other() {
 async fn a_step_has_one_copy_and_nothing_stays_of_one_that_breaks_off() {
     let home = Home::new();
     let store = home.open().unwrap();
-    let run = home.data().join("spill/r1");
+    let run = home.data().join("staging/r1");
     for step in ["a", "a-b"] {
         store.staging("r1", step, &file(), pieces(&[Ok("one")])).await.unwrap();
     }
@@ -79,16 +79,16 @@ async fn a_step_has_one_copy_and_nothing_stays_of_one_that_breaks_off() {
     assert_eq!(names(&run), [""; 0]);
     store.unstage("r1", None).await;
     store.unstage("r2", None).await;
-    assert_eq!(names(&home.data().join("spill")), [""; 0]);
+    assert_eq!(names(&home.data().join("staging")), [""; 0]);
 }
 
 #[tokio::test]
 async fn a_place_that_cannot_be_written_to_is_named() {
     let home = Home::new();
     let store = home.open().unwrap();
-    fs::write(home.data().join("spill"), "in the way").unwrap();
+    fs::write(home.data().join("staging"), "in the way").unwrap();
     let error = store.staging("r1", "a", &file(), pieces(&[Ok("one")])).await.unwrap_err();
-    let place = home.data().join("spill/r1").display().to_string();
+    let place = home.data().join("staging/r1").display().to_string();
     assert_eq!((error.kind(), error.context("directory")), (ErrorKind::Store, Some(&*place)), "{error:?}");
     assert!(error.message().contains("film.mp4 (10 bytes)") && error.advice().is_some(), "{error:?}");
 }
@@ -118,7 +118,7 @@ async fn copies_are_kept_for_runs_that_can_be_resumed_with_what_was_sent() {
     // A process that goes on for long sweeps when a run begins to spill, before what that brings.
     accepted(&store, "another").await;
     store.staging("another", "a", &file(), pieces(&[Ok("one")])).await.unwrap();
-    let all = home.data().join("spill");
+    let all = home.data().join("staging");
     assert_eq!(names(&all), ["another", "at-work", "failed"]);
     fs::create_dir(all.join("unknown")).unwrap();
     drop(home.open().unwrap());
