@@ -1,6 +1,7 @@
-//! Connections: the document in one row, with `***` where a secret was, and each secret sealed in a row of its own.
+//! Connections. The document is one row, with `***` in the place of each secret, and each secret is encrypted in a row of its
+//! own.
 //!
-//! A document that is read back for a person is the stored one: nothing is decrypted for it, so nothing can leak.
+//! A document that is shown is the stored one. Nothing is decrypted for it, so nothing can leak.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -20,7 +21,7 @@ use crate::{
 
 const MASK: &str = "***";
 
-/// A connection in a list of connections.
+/// A connection, without its settings.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ConnectionSummary {
     /// Its name.
@@ -31,15 +32,15 @@ pub struct ConnectionSummary {
     pub created_at: Timestamp,
     /// When its document was last saved.
     pub updated_at: Timestamp,
-    /// How its sign-in stands; nothing if it has never asked for a token, or needs none.
+    /// The state of its sign-in; `None` if it has never requested a token, or needs none.
     pub sign_in: Option<SignIn>,
-    /// Runs that are not over and need it.
+    /// The unfinished runs that use it.
     pub used_by: Vec<ConnectionUse>,
-    /// Kept flows that have it in a slot.
+    /// The saved flows that use it.
     pub flows: Vec<FlowUse>,
 }
 
-/// A kept flow that has a connection in one of its slots.
+/// A saved flow that uses a connection.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct FlowUse {
     /// The flow.
@@ -48,22 +49,26 @@ pub struct FlowUse {
     pub active: bool,
 }
 
-/// A run that is not over and needs a connection: it is worked on, waits to be resumed, or failed and can be resumed.
+/// An unfinished run that uses a connection: it is running, waits to be resumed, or failed and can be resumed.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ConnectionUse {
     /// The run.
     pub run: RunId,
     /// Its flow's name.
     pub flow: String,
-    /// How it stands: `running` or `failed`.
+    /// Its status: `running` or `failed`.
     pub status: RunStatus,
 }
 
 impl Store {
-    /// Adds a connection or replaces the one of this name; what the vault holds for it stays.
+    /// Adds a connection, or replaces the one of the same name. Its tokens in the vault stay.
     ///
-    /// Secrets are found by the connector's `settings` schema. Those written out are sealed one by one; references to an
-    /// environment variable or a file stay as they are.
+    /// The connector's `settings` schema says which settings are secrets. Each secret is encrypted; a reference to an
+    /// environment variable or a file stays as it is.
+    ///
+    /// # Errors
+    ///
+    /// `config` if a secret is the mask `***`, or neither a text nor a reference; `store` if it cannot be written.
     pub async fn put_connection(&self, connection: &Connection, settings: &Schema) -> Result<()> {
         let mut document = connection.document();
         let mut secrets = Vec::new();
@@ -112,7 +117,11 @@ impl Store {
         put.await?
     }
 
-    /// A connection as it was saved, secrets included.
+    /// Returns a connection as it was saved, with its secrets.
+    ///
+    /// # Errors
+    ///
+    /// `not_found` if there is no such connection, `store` if it cannot be read or decrypted.
     pub async fn connection(&self, name: &str) -> Result<Connection> {
         let secrets = self.readers.look("reading a connection", |store| {
             let Some(document) = document(store, name)? else { return names(store).map(Err) };
@@ -132,7 +141,7 @@ impl Store {
                 .seal
                 .open_text(&AssociatedData { table: "secrets", row: &[name], field: &pointer }, &sealed)
                 .map_err(|error| error.with("connection", name).with("setting", &pointer))?;
-            // Only the mask gives way: another value there was not put there by us.
+            // Only the mask is replaced: any other value was not written by this code.
             match document.pointer_mut(&pointer) {
                 Some(value) if *value == MASK => *value = secret.expose().into(),
                 _ => return Err(damaged(name).with("setting", &pointer)),
@@ -141,7 +150,11 @@ impl Store {
         Connection::from_value(document).map_err(|error| damaged(name).source(error))
     }
 
-    /// All connections by name.
+    /// Returns all connections, sorted by name.
+    ///
+    /// # Errors
+    ///
+    /// `store` if they cannot be read.
     pub async fn connections(&self) -> Result<Vec<ConnectionSummary>> {
         let read = self.readers.read("listing the connections", |store| {
             let mut statement = store.prepare_cached(
@@ -176,7 +189,11 @@ impl Store {
         read.await
     }
 
-    /// A connection's document to show: `***` stands for every sealed secret. Nothing is decrypted.
+    /// Returns the document of a connection with `***` in the place of each secret. Nothing is decrypted.
+    ///
+    /// # Errors
+    ///
+    /// `not_found` if there is no such connection.
     pub async fn masked_connection(&self, name: &str) -> Result<Value> {
         let read = self.readers.look("reading a connection", |store| match document(store, name)? {
             Some(document) => Ok(Ok(document)),
@@ -185,14 +202,17 @@ impl Store {
         parse(name, &read?.map_err(|known| unknown(name, &known))?)
     }
 
-    /// Removes a connection with its secrets and its tokens.
+    /// Removes a connection with its secrets and tokens. Returns the content of its vault entry, so that the tokens can be
+    /// revoked.
     ///
-    /// Gives what the vault held for it, so that it can be taken back where it came from. Fails with `conflict` while a run
-    /// that is not over or an active flow needs it, unless that does not matter (`force`).
+    /// # Errors
+    ///
+    /// `conflict` if an unfinished run or an active flow uses it, unless `force` is set; `not_found` if there is no such
+    /// connection.
     pub async fn remove_connection(&self, name: &str, force: bool) -> Result<Option<Secret>> {
         let (wanted, seal) = (name.to_owned(), self.inner.seal.clone());
         let removed = self.inner.writer.run(move |store| {
-            // In the same transaction: no run can begin in between.
+            // In the same transaction, so that no run can start in between.
             if !force {
                 if let Some(found) = uses(store)?.remove(&wanted) {
                     return Ok(Err(in_use(&wanted, &found)));
@@ -203,16 +223,16 @@ impl Store {
                     return Ok(Err(in_flows(&wanted, &flows)));
                 }
             }
-            let held = vault::open(store, &seal, &wanted)?;
-            // Its secrets and its vault entry go with it: they refer to it.
+            let tokens = vault::open(store, &seal, &wanted)?;
+            // The foreign keys remove its secrets and its vault entry too.
             let removed = store.prepare_cached("DELETE FROM connections WHERE name = ?1")?.execute([&wanted])?;
-            if removed == 0 { Ok(Err(unknown(&wanted, &names(store)?))) } else { Ok(Ok(held)) }
+            if removed == 0 { Ok(Err(unknown(&wanted, &names(store)?))) } else { Ok(Ok(tokens)) }
         });
         removed.await?
     }
 }
 
-/// The runs that are not over, by the connections they need. Those of a failed run count: it can be resumed.
+/// Returns the unfinished runs by the connections they use. A failed run counts: it can be resumed.
 fn uses(store: &rusqlite::Connection) -> rusqlite::Result<BTreeMap<String, Vec<ConnectionUse>>> {
     let mut statement = store.prepare_cached(
         "SELECT runs.id, runs.flow, runs.status, events.event FROM good_runs AS runs JOIN good_events AS events ON run = id AND seq = 1
@@ -223,7 +243,7 @@ fn uses(store: &rusqlite::Connection) -> rusqlite::Result<BTreeMap<String, Vec<C
     while let Some(row) = rows.next()? {
         let (status, event): (String, String) = (row.get(2)?, row.get(3)?);
         let status = if status == RunStatus::Failed.as_str() { RunStatus::Failed } else { RunStatus::Running };
-        // A run whose first event cannot be read cannot go on either.
+        // A run whose first event cannot be read cannot be resumed either.
         let Ok(RunEvent::Started { connections, .. }) = serde_json::from_str(&event) else { continue };
         let names: BTreeSet<_> = connections.into_values().collect();
         for name in names {
@@ -234,15 +254,15 @@ fn uses(store: &rusqlite::Connection) -> rusqlite::Result<BTreeMap<String, Vec<C
     Ok(uses)
 }
 
-/// The kept flows, by the connections in their slots.
+/// Returns the saved flows by the connections they use.
 fn flow_uses(store: &rusqlite::Connection) -> rusqlite::Result<BTreeMap<String, Vec<FlowUse>>> {
     let mut statement = store.prepare_cached("SELECT name, active, connections FROM good_kept_flows ORDER BY name")?;
     let mut rows = statement.query([])?;
     let mut uses: BTreeMap<String, Vec<FlowUse>> = BTreeMap::new();
     while let Some(row) = rows.next()? {
-        // Slots that cannot be read name nothing that could be run with.
-        let slots: BTreeMap<String, String> = serde_json::from_str(&row.get::<_, String>(2)?).unwrap_or_default();
-        for name in slots.into_values().collect::<BTreeSet<_>>() {
+        // Bindings that cannot be read name no connection.
+        let bindings: BTreeMap<String, String> = serde_json::from_str(&row.get::<_, String>(2)?).unwrap_or_default();
+        for name in bindings.into_values().collect::<BTreeSet<_>>() {
             uses.entry(name).or_default().push(FlowUse { flow: row.get(0)?, active: row.get(1)? });
         }
     }
@@ -254,8 +274,8 @@ fn in_flows(name: &str, flows: &[FlowUse]) -> Error {
     let message = format!("the connection {name} is in use by active flows: {}", listed.join(", "));
     Error::new(ErrorKind::Conflict, message)
         .hint(
-            "`trunkline flow deactivate NAME` first, or give the flow another connection; `--force` removes the \
-             connection all the same, and then no run of these flows can be started",
+            "run `trunkline flow deactivate NAME` first, or give the flow another connection; `--force` removes the \
+             connection anyway, and then no run of these flows can start",
         )
         .with("connection", name)
 }
@@ -264,11 +284,11 @@ fn in_use(name: &str, found: &[ConnectionUse]) -> Error {
     let listed = found.iter().take(5).map(|one| format!("{} of {} ({})", one.run, one.flow, one.status.as_str()));
     let listed: Vec<_> = listed.collect();
     let more = if found.len() > 5 { format!(" and {} more", found.len() - 5) } else { String::new() };
-    let message = format!("the connection {name} is needed by runs that are not over: {}{more}", listed.join(", "));
+    let message = format!("the connection {name} is used by unfinished runs: {}{more}", listed.join(", "));
     Error::new(ErrorKind::Conflict, message)
         .hint(
-            "resume them to their end, or end them with `trunkline runs cancel ID`; `--force` removes the connection \
-             all the same, and then they cannot be resumed",
+            "resume them, or end them with `trunkline runs cancel ID`; `--force` removes the connection anyway, and then \
+             they cannot be resumed",
         )
         .with("connection", name)
 }
@@ -290,7 +310,7 @@ pub(crate) fn unknown(name: &str, known: &[String]) -> Error {
     nearest(Error::new(ErrorKind::NotFound, format!("there is no connection {name}")), name, known)
 }
 
-/// Names those that may have been meant.
+/// Adds a hint with the known names that are most similar.
 pub(crate) fn nearest(error: Error, name: &str, known: &[String]) -> Error {
     let mut near: Vec<_> = known.iter().map(|known| (strsim::damerau_levenshtein(name, known), known)).collect();
     near.sort();
@@ -308,7 +328,7 @@ fn parse(name: &str, document: &str) -> Result<Value> {
 
 fn damaged(name: &str) -> Error {
     Error::new(ErrorKind::Store, format!("the stored connection {name} cannot be read"))
-        .hint("save it anew, or put back the last backup of the data directory")
+        .hint("save it again, or restore the last backup of the data directory")
 }
 
 fn not_a_secret(connection: &Connection, pointer: &str, why: &str) -> Error {

@@ -1,6 +1,6 @@
-//! Flows kept by name: which version new runs get, which connections they work on, and what protects their webhooks.
+//! Saved flows: the version that new runs get, their connections and default input, and the secrets of their webhooks.
 //!
-//! A flow that is replaced keeps its name, its webhook's address, and what its trigger has taken: it goes on where it was.
+//! A flow that is replaced keeps its name, the address of its webhook, and the deduplication keys of its trigger.
 
 use std::collections::BTreeMap;
 
@@ -17,10 +17,10 @@ use crate::{
     seal::{AssociatedData, Sealed},
 };
 
-/// The field of a webhook's sealed secret.
+/// The field of a webhook's encrypted secret.
 pub(crate) const SECRET: &str = "secret";
 
-/// A flow that is kept under its name; `Journal::flow` has the document of its version.
+/// A flow that is saved under its name. `Journal::flow` returns the document of its version.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct SavedFlow {
     /// Its name.
@@ -29,24 +29,24 @@ pub struct SavedFlow {
     pub version: String,
     /// Whether its trigger starts runs.
     pub active: bool,
-    /// Which connection fills which slot.
+    /// The connection for each connection that the flow declares.
     pub connections: BTreeMap<String, String>,
-    /// What every run gets beside what it is started with.
+    /// The default input of every run.
     pub input: Map<String, Value>,
-    /// Its trigger has dealt with everything up to this time; nothing while it has yet to begin.
+    /// The time up to which its trigger has handled everything; `None` before its first check.
     pub through: Option<Timestamp>,
-    /// Hash of the token in its webhook's address.
+    /// The hash of the token in the address of its webhook.
     #[serde(skip)]
     pub token_hash: Option<Vec<u8>>,
-    /// Whether there is a secret that its webhook's sender signs with.
+    /// Whether the secret of a signed webhook is saved.
     pub has_secret: bool,
-    /// When it was first kept.
+    /// When it was first saved.
     pub created_at: Timestamp,
     /// When it was last changed.
     pub updated_at: Timestamp,
 }
 
-/// A flow that is to be kept.
+/// A flow to be saved.
 #[derive(Clone, Debug)]
 pub struct FlowToSave {
     /// Its name.
@@ -55,25 +55,27 @@ pub struct FlowToSave {
     pub version: String,
     /// Its document.
     pub document: Value,
-    /// Which connection fills which slot.
+    /// The connection for each connection that the flow declares.
     pub connections: BTreeMap<String, String>,
-    /// What every run gets beside what it is started with.
+    /// The default input of every run.
     pub input: Map<String, Value>,
     /// Whether its trigger starts runs.
     pub active: bool,
 }
 
 impl Store {
-    /// Keeps a flow, or replaces the one of its name; what its trigger has taken and what protects its webhook stays.
+    /// Saves a flow, or replaces the one of the same name. Its deduplication keys and the secrets of its webhook stay.
     ///
-    /// Fails with `conflict` if there is one and it is not to be replaced.
+    /// # Errors
+    ///
+    /// `conflict` if a flow of this name exists and `replace` is not set, or if its version exists with another document.
     pub async fn save_flow(&self, flow: FlowToSave, replace: bool) -> Result<()> {
         let document = flow.document.to_string();
         let [connections, input] = [serde_json::to_string(&flow.connections), serde_json::to_string(&flow.input)]
             .map(|text| text.unwrap_or_else(|_| "{}".to_owned()));
-        let kept = self.inner.writer.run(move |store| {
+        let saved = self.inner.writer.run(move |store| {
             if !replace && exists(store, &flow.name)? {
-                let message = format!("there is a flow {} already", flow.name);
+                let message = format!("flow {} exists already", flow.name);
                 return Ok(Err(Error::new(ErrorKind::Conflict, message)
                     .hint("give the new one another name, or replace it with --replace")));
             }
@@ -90,23 +92,31 @@ impl Store {
                 .execute(params![flow.name, flow.version, connections, input, flow.active, now()])?;
             Ok(Ok(()))
         });
-        kept.await?
+        saved.await?
     }
 
-    /// All kept flows by name.
+    /// Returns all saved flows, sorted by name.
+    ///
+    /// # Errors
+    ///
+    /// `store` if they cannot be read.
     pub async fn saved_flows(&self) -> Result<Vec<SavedFlow>> {
         let read = self.readers.read("listing the flows", |store| {
             let mut statement = store.prepare_cached(&format!("{SELECT} ORDER BY name"))?;
-            statement.query_map([], kept)?.collect::<rusqlite::Result<Vec<_>>>()
+            statement.query_map([], saved)?.collect::<rusqlite::Result<Vec<_>>>()
         });
         read.await
     }
 
-    /// A kept flow; `not_found` if there is none of this name.
+    /// Returns a saved flow.
+    ///
+    /// # Errors
+    ///
+    /// `not_found` if there is no flow of this name.
     pub async fn saved_flow(&self, name: &str) -> Result<SavedFlow> {
         let read = self.readers.look("reading a flow", |store| {
             let mut statement = store.prepare_cached(&format!("{SELECT} WHERE name = ?1"))?;
-            match statement.query_row([name], kept).optional()? {
+            match statement.query_row([name], saved).optional()? {
                 Some(flow) => Ok(Ok(flow)),
                 None => names(store).map(Err),
             }
@@ -114,20 +124,27 @@ impl Store {
         read?.map_err(|known| no_flow(name, &known))
     }
 
-    /// Lets a flow's trigger start runs, or no more.
+    /// Activates or deactivates the trigger of a flow. With `restart`, the trigger starts as if it had never checked: what
+    /// came while it was inactive is not made up for.
     ///
-    /// With `anew` it begins as if it had never looked: what came while it was not active is not made up for.
-    pub async fn activate_flow(&self, name: &str, active: bool, anew: bool) -> Result<()> {
+    /// # Errors
+    ///
+    /// `not_found` if there is no flow of this name.
+    pub async fn activate_flow(&self, name: &str, active: bool, restart: bool) -> Result<()> {
         let sql =
             "UPDATE kept_flows SET active = ?2, through = CASE WHEN ?3 THEN NULL ELSE through END, updated_at = ?4
                    WHERE name = ?1";
         self.change_flow(name, move |store, name| {
-            store.prepare_cached(sql)?.execute(params![name, active, anew, now()]).map(Ok)
+            store.prepare_cached(sql)?.execute(params![name, active, restart, now()]).map(Ok)
         })
         .await
     }
 
-    /// Forgets a flow and what its trigger has taken. Its runs stay, and go on.
+    /// Removes a flow and the deduplication keys of its trigger. Its runs stay, and continue.
+    ///
+    /// # Errors
+    ///
+    /// `not_found` if there is no flow of this name.
     pub async fn remove_flow(&self, name: &str) -> Result<()> {
         self.change_flow(name, |store, name| {
             store.prepare_cached("DELETE FROM taken WHERE flow = ?1")?.execute([name])?;
@@ -136,14 +153,22 @@ impl Store {
         .await
     }
 
-    /// Gives a flow's webhook another address: the hash of the token in it.
+    /// Replaces the hash of the token in the address of a flow's webhook.
+    ///
+    /// # Errors
+    ///
+    /// `not_found` if there is no flow of this name.
     pub async fn set_webhook_token(&self, name: &str, hash: Vec<u8>) -> Result<()> {
         let sql = "INSERT INTO webhooks (flow, token_hash) SELECT name, ?2 FROM kept_flows WHERE name = ?1
                    ON CONFLICT (flow) DO UPDATE SET token_hash = excluded.token_hash";
         self.change_flow(name, move |store, name| store.prepare_cached(sql)?.execute(params![name, hash]).map(Ok)).await
     }
 
-    /// Keeps the secret that the sender of a flow's webhook signs with.
+    /// Saves the secret that the sender of a flow's webhook signs with.
+    ///
+    /// # Errors
+    ///
+    /// `not_found` if there is no flow of this name.
     pub async fn set_webhook_secret(&self, name: &str, secret: &Secret) -> Result<()> {
         let sql = "INSERT INTO webhooks (flow, key_id, sealed) SELECT name, ?2, ?3 FROM kept_flows WHERE name = ?1
                    ON CONFLICT (flow) DO UPDATE SET key_id = excluded.key_id, sealed = excluded.sealed";
@@ -158,7 +183,11 @@ impl Store {
         .await
     }
 
-    /// The secret that the sender of a flow's webhook signs with, if there is one.
+    /// Returns the secret that the sender of a flow's webhook signs with, if one is saved.
+    ///
+    /// # Errors
+    ///
+    /// `store` if it cannot be read or decrypted.
     pub async fn webhook_secret(&self, name: &str) -> Result<Option<Secret>> {
         let sealed = self.readers.look("reading a webhook's secret", |store| {
             let mut statement =
@@ -172,7 +201,7 @@ impl Store {
             .transpose()
     }
 
-    /// Changes one flow; `not_found` if nothing was changed.
+    /// Changes one flow. Fails with `not_found` if nothing was changed.
     async fn change_flow(
         &self,
         name: &str,
@@ -191,7 +220,7 @@ const SELECT: &str = "SELECT name, version, active, connections, input, through,
                              sealed IS NOT NULL, created_at, updated_at
                       FROM good_kept_flows AS kept_flows LEFT JOIN good_webhooks AS webhooks ON flow = name";
 
-fn kept(row: &Row<'_>) -> rusqlite::Result<SavedFlow> {
+fn saved(row: &Row<'_>) -> rusqlite::Result<SavedFlow> {
     fn json<T: serde::de::DeserializeOwned>(row: &Row<'_>, column: usize) -> rusqlite::Result<T> {
         let text: String = row.get(column)?;
         serde_json::from_str(&text).map_err(|error| {
@@ -221,10 +250,10 @@ fn names(store: &Connection) -> rusqlite::Result<Vec<String>> {
 }
 
 fn no_flow(name: &str, known: &[String]) -> Error {
-    nearest(Error::new(ErrorKind::NotFound, format!("no flow {name} is kept")), name, known)
+    nearest(Error::new(ErrorKind::NotFound, format!("there is no flow {name}")), name, known)
 }
 
-/// Keeps a flow's document under its version; another document under the same version is refused.
+/// Saves the document of a flow version. Fails with `conflict` if the version exists with another document.
 pub(crate) fn pin(store: &Connection, version: &str, document: &str) -> rusqlite::Result<Result<()>> {
     let value = |text: &str| serde_json::from_str::<Value>(text).ok();
     match flow_document(store, version)? {
@@ -235,7 +264,7 @@ pub(crate) fn pin(store: &Connection, version: &str, document: &str) -> rusqlite
         }
         Some(known) if known == document || value(&known) == value(document) => Ok(Ok(())),
         Some(_) => {
-            let message = format!("there is another flow with the version {version} already");
+            let message = format!("another flow has the version {version} already");
             Ok(Err(Error::new(ErrorKind::Conflict, message).hint("give the changed flow a new version")))
         }
     }

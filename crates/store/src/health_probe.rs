@@ -1,5 +1,5 @@
-//! Whether the store can work now, found out by doing what accepting a run does: a new file beside the store, with some
-//! room, and a change of the store that is flushed.
+//! The health probe of the store. It does what accepting a run does: it writes a file beside the store, and flushes a change
+//! of the store.
 
 use std::{io::Write, path::Path, time::Duration};
 
@@ -7,54 +7,57 @@ use trunkline_core::{Error, ErrorKind, Result};
 
 use crate::{Fault, Store, key, now, run_lock, sqlite::file_fault};
 
-/// How much room there has to be. It is asked for and given back before the system writes anything to the disk.
+/// The space that must be free, in bytes. It is allocated and released before the system writes anything to the disk.
 const ROOM: usize = 256 * 1024;
-/// How long an answer may take.
-const PATIENCE: Duration = Duration::from_secs(15);
+/// The longest time that a probe may take.
+const TIMEOUT: Duration = Duration::from_secs(15);
 
 impl Store {
-    /// Fails with what keeps the store from working ([`Fault::behind`] tells which fault that is). Flushes only if nothing
-    /// was written since the last call: a store that is at work has shown by that what it can do.
+    /// Checks that the store works. Flushes only if nothing was written since the last call: a recent write has shown the same.
+    ///
+    /// # Errors
+    ///
+    /// `store`, with the fault that keeps the store from working, see [`Fault::behind`].
     pub async fn probe(&self) -> Result<()> {
         self.inner.writer.check()?;
-        match tokio::time::timeout(PATIENCE, self.try_all()).await {
+        match tokio::time::timeout(TIMEOUT, self.try_all()).await {
             Ok(tried) => tried,
             Err(_) => {
-                let error = Error::new(ErrorKind::Store, format!("the store has not answered within {PATIENCE:?}"));
-                Err(Fault::Silent.tell(error.with("file", self.inner.path.display())))
+                let error = Error::new(ErrorKind::Store, format!("the store has not responded within {TIMEOUT:?}"));
+                Err(Fault::Silent.describe(error.with("file", self.inner.path.display())))
             }
         }
     }
 
     async fn try_all(&self) -> Result<()> {
         let dir = self.inner.dir.clone();
-        let file = tokio::task::spawn_blocking(move || a_file(&dir)).await;
-        file.map_err(|error| Error::new(ErrorKind::Internal, "looking at the disk was broken off").source(error))??;
+        let file = tokio::task::spawn_blocking(move || write_a_file(&dir)).await;
+        file.map_err(|error| Error::new(ErrorKind::Internal, "the check of the disk was aborted").source(error))??;
         if self.inner.writer.has_worked() {
             return Ok(());
         }
-        // Another value each time: SQLite does not write what is there already.
+        // A new value each time: SQLite does not write a value that is unchanged.
         let change = "INSERT INTO meta (name, value) VALUES ('probed', ?1)
              ON CONFLICT (name) DO UPDATE SET value = excluded.value";
         let at = now().to_string();
         self.inner.writer.run(move |store| store.prepare_cached(change)?.execute([at]).map(drop)).await?;
-        // That was nobody's work.
+        // The probe itself does not count as a recent write.
         self.inner.writer.has_worked();
         Ok(())
     }
 }
 
-/// Makes a file and takes it away again, where claims are made.
-fn a_file(dir: &Path) -> Result<()> {
+/// Writes and removes a file in the directory of the run locks.
+fn write_a_file(dir: &Path) -> Result<()> {
     let dir = dir.join("runs");
     let path = dir.join("probe.lock");
     let failed = |error| file_fault("making a file beside the store", &path, error);
     key::private_dir(&dir).map_err(failed)?;
-    // Another process that has it just finds out the same.
-    let Some(_held) = run_lock::hold(&path).map_err(failed)? else { return Ok(()) };
+    // If another process holds it, that process is making the same check.
+    let Some(_lock) = run_lock::hold(&path).map_err(failed)? else { return Ok(()) };
     let mut file = key::private_file().open(&path).map_err(failed)?;
     let filled = file.write_all(&[0; ROOM]);
-    // Also if it stays, because it cannot be removed: its room is given back.
+    // Releases the space even if the file cannot be removed.
     file.set_len(0).ok();
     filled.map_err(failed)
 }

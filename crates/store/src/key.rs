@@ -1,8 +1,8 @@
-//! The keys that seal all secrets: 32 bytes each, from a file or a value, never from the data directory, never made anew
-//! for a store that exists.
+//! The keys that encrypt all secrets. Each has 32 bytes and comes from a file or a value. A key is never in the data directory,
+//! and a new key is never made for a store that exists.
 //!
-//! Commonly there is one. While a store goes over to another, both stand in the file, a line each, the new one first. Which
-//! of them seals is not said here, but in the store itself, so that all processes change over in the same instant.
+//! Usually there is one key. During a rotation both are in the file, one a line, the new one first. The store itself says
+//! which one is current, so all processes change at the same moment.
 
 use std::{
     fs::{self, DirBuilder, File, OpenOptions},
@@ -22,32 +22,32 @@ use zeroize::Zeroizing;
 
 use crate::sqlite::file_fault;
 
-/// Where the key comes from.
+/// The source of the key.
 #[derive(Clone, Debug)]
 pub enum KeySource {
-    /// A file outside the data directory, readable by its owner only; made when a new store is made. See
-    /// [`Store::rotate_key`](crate::Store::rotate_key) for when it holds more than one key.
+    /// A file outside the data directory that only its owner can read. It is created with a new store. During a rotation it
+    /// holds more than one key, see [`Store::rotate_key`](crate::Store::rotate_key).
     File(PathBuf),
-    /// The key itself: 32 bytes in base64 or hexadecimal digits; or several, the newest first, with spaces between them.
+    /// The key itself: 32 bytes in base64 or hexadecimal; or several keys separated by spaces, the newest first.
     Value(Secret),
 }
 
-/// A key and its fingerprint, which is kept beside everything sealed with it.
+/// A key and its fingerprint, which is stored beside each value encrypted with it.
 pub(crate) struct Key {
     pub(crate) bytes: Zeroizing<[u8; 32]>,
     pub(crate) id: String,
-    /// As it may be written, so that it is known as a secret for as long as it is in use.
+    /// Its text forms. As secrets they are redacted from logs and errors while the key is in use.
     written: [Secret; 2],
 }
 
-/// All keys that this process has met. None is forgotten: a reader may still hold a row that was sealed with an old one.
+/// All keys that this process has read. None is dropped: a reader may still hold a row that an old key has encrypted.
 pub(crate) struct Ring {
     source: KeySource,
     keys: RwLock<Vec<Arc<Key>>>,
 }
 
 impl KeySource {
-    /// Reads the keys. A missing file is made only if there is no store yet that would need another key.
+    /// Reads the keys. A missing file is created only if there is no store yet.
     fn read(&self, store: Option<&Path>) -> Result<Vec<Key>> {
         match (self, store) {
             (KeySource::Value(secret), _) => parse(secret.expose()).ok_or_else(|| {
@@ -55,14 +55,15 @@ impl KeySource {
                     .hint("`openssl rand -base64 32` makes one for a new store")
             }),
             (KeySource::File(path), None) if !path.exists() => make(path).map(|key| vec![key]),
-            (KeySource::File(path), Some(store)) if !path.exists() => {
-                Err(Error::new(ErrorKind::Config, format!("the key file {} is missing", path.display()))
-                    .hint(
-                        "put the key file back that this store was made with, from your backup; without it the secrets \
-                         in the store cannot be read by anybody. To begin anew, move the data directory away",
-                    )
-                    .with("file", store.display()))
-            }
+            (KeySource::File(path), Some(store)) if !path.exists() => Err(Error::new(
+                ErrorKind::Config,
+                format!("the key file {} is missing", path.display()),
+            )
+            .hint(
+                "restore the key file of this store from your backup; without it the secrets in the store cannot \
+                         be read. To start with an empty store, move the data directory away",
+            )
+            .with("file", store.display())),
             (KeySource::File(path), _) => load(path),
         }
     }
@@ -78,22 +79,22 @@ impl Ring {
         &self.source
     }
 
-    /// All known keys, those of the source first and in its order.
+    /// Returns all known keys, first those of the source in its order.
     fn known(&self) -> Vec<Arc<Key>> {
         self.keys.read().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
-    /// The newest key of the source.
+    /// Returns the newest key of the source.
     pub(crate) fn first(&self) -> Result<Arc<Key>> {
         self.known().first().cloned().ok_or_else(|| Error::new(ErrorKind::Internal, "there is no key"))
     }
 
-    /// The ids of all known keys, for a person.
+    /// Returns the ids of all known keys, for a message.
     pub(crate) fn ids(&self) -> String {
         self.known().iter().map(|key| &*key.id).collect::<Vec<_>>().join(", ")
     }
 
-    /// The key of this id. For an unknown one the source is read again: another process may have put it there.
+    /// Returns the key with this id. If it is unknown, the source is read again: another process may have added it.
     pub(crate) fn find(&self, id: &str) -> Result<Option<Arc<Key>>> {
         let known = |keys: &[Arc<Key>]| keys.iter().find(|key| key.id == id).cloned();
         if let Some(key) = known(&self.known()) {
@@ -103,7 +104,7 @@ impl Ring {
         Ok(known(&self.known()))
     }
 
-    /// Reads the source again and returns what stands in it.
+    /// Reads the source again and returns its keys.
     pub(crate) fn reread(&self) -> Result<Vec<Arc<Key>>> {
         let listed = match &self.source {
             KeySource::File(path) => load(path)?,
@@ -117,7 +118,7 @@ impl Ring {
         Ok(listed)
     }
 
-    /// Makes a new key and puts it into the file, before those that are there.
+    /// Makes a new key and adds it to the file, before the others.
     pub(crate) fn grow(&self, path: &Path) -> Result<Arc<Key>> {
         let key = Arc::new(Key::new(Zeroizing::new(random::<32>()?)));
         let listed = self.reread()?;
@@ -126,29 +127,29 @@ impl Ring {
         Ok(key)
     }
 
-    /// Takes all keys but one out of the file. Each gets a file of its own beside it, for old backups and for other data
-    /// directories that still need it; nobody reads those files unasked.
+    /// Removes all keys but one from the file. Each removed key gets a file of its own beside it, for older backups and for
+    /// other data directories that still use it. Those files are not read automatically.
     pub(crate) fn keep_only(&self, path: &Path, id: &str) -> Result<Vec<PathBuf>> {
-        let (kept, retired): (Vec<_>, Vec<_>) = self.reread()?.into_iter().partition(|key| key.id == id);
-        if kept.is_empty() {
+        let (current, retired): (Vec<_>, Vec<_>) = self.reread()?.into_iter().partition(|key| key.id == id);
+        if current.is_empty() {
             return Err(Error::new(
                 ErrorKind::Config,
-                format!("the key {id} is not in the file {} any more", path.display()),
+                format!("the key {id} is no longer in the file {}", path.display()),
             )
             .hint(
-                "somebody changed the file meanwhile: put the key back from your backup, then run the command again",
+                "the file was changed during the rotation: restore the key from your backup, then run the command again",
             ));
         }
-        let mut beside = Vec::new();
+        let mut files = Vec::new();
         for key in &retired {
             let file = with_end(path, &format!(".{}.old", key.id));
             write(&file, [&**key]).map_err(|error| changing(&file, error))?;
-            beside.push(file);
+            files.push(file);
         }
         if !retired.is_empty() {
-            replace(path, &kept)?;
+            replace(path, &current)?;
         }
-        Ok(beside)
+        Ok(files)
     }
 }
 
@@ -164,7 +165,7 @@ pub(crate) fn hex(bytes: &[u8]) -> String {
     bytes.iter().map(|byte| format!("{byte:02x}")).collect()
 }
 
-/// One key or more, with white space between them.
+/// Parses one or more keys, separated by white space.
 fn parse(text: &str) -> Option<Vec<Key>> {
     let mut keys: Vec<Key> = Vec::new();
     for word in text.split_whitespace() {
@@ -195,9 +196,9 @@ fn load(path: &Path) -> Result<Vec<Key>> {
         if mode & 0o077 != 0 {
             return Err(Error::new(
                 ErrorKind::Config,
-                format!("the key file {} may be read by others than its owner (mode {mode:o})", path.display()),
+                format!("others than its owner can read the key file {} (mode {mode:o})", path.display()),
             )
-            .hint(format!("`chmod 600 {}`, and think about who may have read it", path.display())));
+            .hint(format!("run `chmod 600 {}`, and consider which users may have read it", path.display())));
         }
     }
     let text = Zeroizing::new(fs::read_to_string(path).map_err(wrong)?);
@@ -206,13 +207,13 @@ fn load(path: &Path) -> Result<Vec<Key>> {
             ErrorKind::Config,
             format!("the key file {} does not hold 32 bytes in base64 or hexadecimal digits", path.display()),
         )
-        .hint("put the key file back that this store was made with, from your backup")
+        .hint("restore the key file of this store from your backup")
     })
 }
 
-/// Makes a key file. It gets its name only when it is complete, and never in place of another.
+/// Creates a key file. It gets its name when it is complete, and never replaces another file.
 fn make(path: &Path) -> Result<Key> {
-    let failed = |error| file_fault("making the key file", path, error).into_kind(ErrorKind::Config);
+    let failed = |error| file_fault("creating the key file", path, error).into_kind(ErrorKind::Config);
     let parent = path.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."));
     private_dir(parent).map_err(failed)?;
     let key = Key::new(Zeroizing::new(random::<32>()?));
@@ -220,7 +221,7 @@ fn make(path: &Path) -> Result<Key> {
     let written = write(&draft, [&key]).and_then(|()| fs::hard_link(&draft, path));
     let removed = fs::remove_file(&draft);
     match written {
-        // Another process was faster: its key it is.
+        // Another process was faster: its key is used.
         Err(error) if error.kind() == Io::AlreadyExists => load(path).map(|mut keys| keys.swap_remove(0)),
         Err(error) => Err(failed(error)),
         Ok(()) => {
@@ -230,12 +231,11 @@ fn make(path: &Path) -> Result<Key> {
     }
 }
 
-/// Puts other keys into a key file: it is the old or the new one at every moment. Where the file is a link, what it points
-/// to is replaced.
+/// Replaces the keys in a key file atomically. If the file is a symbolic link, its target is replaced.
 fn replace<'a>(path: &Path, keys: impl IntoIterator<Item = &'a Arc<Key>>) -> Result<()> {
     let replaced = || {
         let path = fs::canonicalize(path)?;
-        // Always the same name: one that a kill has left is replaced.
+        // Always the same name, so that a draft left by a kill is replaced.
         let draft = with_end(&path, ".draft");
         write(&draft, keys.into_iter().map(|key| &**key))?;
         fs::rename(&draft, &path)?;
@@ -249,7 +249,7 @@ fn changing(path: &Path, error: std::io::Error) -> Error {
 }
 
 fn write<'a>(path: &Path, keys: impl IntoIterator<Item = &'a Key>) -> std::io::Result<()> {
-    // Made anew: a file that is there already may be readable by others.
+    // A new file, because an existing one may be readable by others.
     match fs::remove_file(path) {
         Err(error) if error.kind() != Io::NotFound => return Err(error),
         _ => {}
@@ -270,10 +270,10 @@ fn with_end(path: &Path, end: &str) -> PathBuf {
 
 pub(crate) fn random<const N: usize>() -> Result<[u8; N]> {
     <[u8; N]>::try_generate()
-        .map_err(|error| Error::new(ErrorKind::Internal, "the system gave no random numbers").source(error))
+        .map_err(|error| Error::new(ErrorKind::Internal, "the system returned no random numbers").source(error))
 }
 
-/// Makes a directory, and those above it, for the owner only; one that is there already stays as it is.
+/// Creates a directory and its parents, private to the owner. An existing directory is not changed.
 pub(crate) fn private_dir(path: &Path) -> std::io::Result<()> {
     let mut builder = DirBuilder::new();
     builder.recursive(true);
@@ -282,7 +282,7 @@ pub(crate) fn private_dir(path: &Path) -> std::io::Result<()> {
     builder.create(path)
 }
 
-/// For writing a file that only its owner may read.
+/// Options for writing a file that only its owner can read.
 pub(crate) fn private_file() -> OpenOptions {
     let mut options = OpenOptions::new();
     options.write(true);
@@ -291,7 +291,7 @@ pub(crate) fn private_file() -> OpenOptions {
     options
 }
 
-/// Makes the names of new files in a directory survive a power cut.
+/// Flushes a directory, so that the names of new files survive a power cut.
 pub(crate) fn sync_dir(path: &Path) -> std::io::Result<()> {
     if cfg!(unix) { File::open(path)?.sync_all() } else { Ok(()) }
 }

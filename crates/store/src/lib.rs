@@ -1,9 +1,8 @@
-//! The embedded store: connections with their secrets and tokens, kept flows with what their triggers have taken, and the
-//! journal of runs, in one SQLite file; and beside it, while they are needed, copies of files.
+//! The embedded store. One SQLite file holds connections with their secrets and tokens, saved flows with their deduplication
+//! keys, and the journal of runs. Staged copies of files lie beside it while they are needed.
 //!
-//! The idea: one thread writes, in groups, and whoever waits for it waits for the disk; secrets are sealed one by one
-//! before they come near SQLite. Several processes may use one data directory, for instance one that runs flows and one
-//! that lists them.
+//! One thread writes, in groups, and a caller that waits for it waits for the disk. Secrets are encrypted one by one before
+//! they reach SQLite. Several processes may share a data directory, for instance one that runs flows and one that lists them.
 //!
 //! ```
 //! use trunkline_core::{Connection, Schema};
@@ -68,10 +67,10 @@ use crate::{
     writer::Writer,
 };
 
-/// One data directory, open. A clone is the same store; the last one dropped writes what is queued and closes the file.
+/// An open data directory. Clones share it; dropping the last one writes what is queued and closes the file.
 #[derive(Clone)]
 pub struct Store {
-    // The readers go first: the writer, closing last, then tidies up the files.
+    // Dropped before the writer, which closes the file last and then cleans up.
     readers: Arc<Readers>,
     inner: Arc<Inner>,
 }
@@ -82,36 +81,38 @@ struct Inner {
     seal: Arc<Seal>,
     writer: Writer,
     pending: Arc<Pending>,
-    /// Whether a step of this process has spilled a file, or has gone on with one that was.
+    /// Whether a step of this process has staged a file or opened a staged one.
     stages: AtomicBool,
 }
 
 impl Store {
-    /// Opens or makes the store `trunkline.db` in this directory.
+    /// Opens or creates the store `trunkline.db` in this directory. A store that this process may only read is opened
+    /// read-only: every change fails with `store`.
     ///
-    /// Fails with `config` if the key is missing, wrong or readable by others, and with `store` if the file is damaged,
-    /// of a later version or not ours; in all these cases the files are left as they are. A store that this process may only
-    /// read can be looked at; whatever would change it fails with `store`.
+    /// # Errors
+    ///
+    /// `config` if the key is missing, wrong or readable by others, and `store` if the file is damaged, of a later version,
+    /// or not a store. The files are not changed in these cases.
     pub fn open(dir: &Path, key: KeySource) -> Result<Store> {
         let path = dir.join("trunkline.db");
         let mut found = schema::inspect(&path)?;
         let ring = Ring::read(key, found.is_some().then_some(&*path))?;
         while let Some(meta) = found {
             let Err(error) = meta.check(&ring, &path) else { break };
-            // The key may have been changed between the two looks, at the store and at the key file.
+            // The key may have been changed after the store was read and before the key file was.
             found = schema::inspect(&path)?;
             if found.as_ref().is_none_or(|again| again.key_id() == meta.key_id()) {
                 return Err(error);
             }
         }
-        make(dir, &path).map_err(|error| sqlite::file_fault("making the data directory", dir, error))?;
+        make(dir, &path).map_err(|error| sqlite::file_fault("creating the data directory", dir, error))?;
         let pending = Arc::<Pending>::default();
         let (seal, writer, changes) = match sqlite::open_writer(&path)? {
             Opened::ToWrite(mut connection) => {
-                // Once more: another process may have made the store in between.
+                // Checked again: another process may have created the store in between.
                 let seal = schema::migrate(&mut connection, &path, &ring)?.unlock(ring, &path)?;
-                let looked = checksum::in_order(&connection).and_then(|()| staging::sweep(dir, &connection));
-                looked.map_err(|error| sqlite::fault("looking over the store", &path, error))?;
+                let checked = checksum::in_order(&connection).and_then(|()| staging::sweep(dir, &connection));
+                checked.map_err(|error| sqlite::fault("checking the store", &path, error))?;
                 let seal = Arc::new(seal);
                 (seal.clone(), Writer::start(connection, &path, journal::inserts(seal, pending.clone()))?, true)
             }
@@ -125,17 +126,19 @@ impl Store {
         Ok(Store { readers: Readers::new(&path, changes), inner: Arc::new(inner) })
     }
 
-    /// The data directory.
+    /// Returns the data directory.
     pub fn dir(&self) -> &Path {
         &self.inner.dir
     }
 
-    /// Why this store can write no more, whatever becomes of the disk: only a process that opens it anew can go on.
+    /// Returns the fault that ended all writing in this process, if there was one. Only a process that opens the store again
+    /// can write.
     pub fn failed(&self) -> Option<Error> {
         self.inner.writer.check().err()
     }
 
-    /// How many transactions this store has committed since it was opened: with many at work, far fewer than appends.
+    /// Returns the number of transactions committed since the store was opened. With many writers it is far smaller than the
+    /// number of appends, see the group commit of the writer.
     pub fn commits(&self) -> u64 {
         self.inner.writer.commits()
     }
@@ -170,9 +173,9 @@ mod tests {
 
     use super::*;
 
-    /// A process that runs for a year must not remember all that it has done.
+    /// The memory of a process that runs for a year must not grow with the number of runs.
     #[tokio::test]
-    async fn of_runs_that_are_over_nothing_stays_in_memory() -> Result<()> {
+    async fn ended_runs_leave_nothing_in_memory() -> Result<()> {
         let home = tempfile::tempdir().expect("a directory");
         let store = Store::open(&home.path().join("data"), KeySource::File(home.path().join("key")))?;
         let known = || store.inner.pending.known();

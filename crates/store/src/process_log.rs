@@ -1,4 +1,4 @@
-//! The process log: entries sealed one by one, so many of a run, and so many bytes.
+//! The process log of runs. Entries are encrypted one by one; a run keeps a limited number of entries and bytes.
 
 use rusqlite::{Connection, OptionalExtension, params};
 use trunkline_core::Result;
@@ -17,7 +17,7 @@ use crate::{
 pub(crate) const ENTRY: &str = "entry";
 
 impl Store {
-    /// Queues an entry: it goes to disk with the events that come after it.
+    /// Queues an entry, which is written with the next events.
     pub(crate) async fn add_to_log(&self, run: &RunId, entry: LogEntry) -> Result<()> {
         self.must_exist(run)?;
         let (plain, id, seal) = (Zeroizing::new(text(&entry)?), run.clone(), self.inner.seal.clone());
@@ -26,7 +26,7 @@ impl Store {
         self.inner.writer.queue(room, work, drop)
     }
 
-    /// A page of entries after this number.
+    /// Reads a page of the entries after a number.
     pub(crate) async fn read_log(&self, run: &RunId, after: u64) -> Result<LogPage> {
         let (id, after) = (run.clone(), signed(after));
         let read = self.readers.read("reading the log of a run", move |store| {
@@ -70,7 +70,7 @@ fn insert(store: &Connection, seal: &Seal, run: &RunId, plain: &[u8]) -> rusqlit
         .prepare_cached("INSERT INTO step_log (run, seq, total, key_id, sealed) VALUES (?1, ?2, ?3, ?4, ?5)")?
         .execute(params![run.as_str(), seq, total, key_id, bytes])?;
     store.prepare_cached("UPDATE runs SET logged = ?2 WHERE id = ?1")?.execute(params![run.as_str(), seq])?;
-    // The oldest that there is still room for: nearly always the first that is looked at.
+    // The oldest entry that still fits: nearly always the first row of the query.
     let mut oldest = store.prepare_cached(
         "SELECT seq FROM step_log WHERE run = ?1 AND total - length(sealed) >= ?2 ORDER BY seq LIMIT 1",
     )?;

@@ -1,9 +1,8 @@
-//! Another key for a store that is in use.
+//! Key rotation of a store that is in use.
 //!
-//! The order is the idea: the new key is in the key file before anything is sealed with it; one transaction says that it
-//! seals from now on, and every writer of every process looks at that in its own transaction; then the old values are
-//! sealed anew, a few at a time; the old key leaves the file when no value uses it. Whatever kills it, the next call goes
-//! on from what is there.
+//! The order makes it safe. The new key is in the key file before anything is encrypted with it. One transaction makes it the
+//! current key, which every writer of every process reads in its own transaction. Then the old values are encrypted again, a
+//! few at a time. The old key leaves the file when no value uses it. After a kill at any point, the next call continues.
 
 use rusqlite::{Connection, OptionalExtension, params, types::Value};
 use serde::Serialize;
@@ -22,38 +21,38 @@ use crate::{
     vault,
 };
 
-/// How many values are sealed anew in one transaction: others wait that long to write.
+/// The number of values encrypted again in one transaction. Other writers wait for that long.
 const BATCH: usize = 64;
 
-/// How far a rotation is.
+/// The progress of a rotation.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Rotation {
-    /// How many values have been sealed anew.
+    /// The number of values encrypted with the new key so far.
     pub done: u64,
-    /// How many there are to do.
+    /// The number of values to encrypt again.
     pub total: u64,
 }
 
-/// What a rotation has done.
+/// The result of a rotation.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct RotationReport {
-    /// The id of the key that everything is sealed with now.
+    /// The id of the key that everything is encrypted with now.
     pub key: String,
-    /// How many values were sealed anew by this call.
+    /// The number of values that this call encrypted again.
     pub values: u64,
-    /// Whether an earlier rotation, which was interrupted, was brought to its end, and no new key made.
+    /// Whether this call finished an interrupted rotation instead of making a new key.
     pub resumed: bool,
-    /// Files that hold the old keys now: for backups of before. Nothing in this store needs them.
+    /// Files with the old keys. Only older backups need them.
     pub retired: Vec<std::path::PathBuf>,
 }
 
-/// A table with sealed values. Rows are named by two columns, in the order of the primary key.
+/// A table with encrypted values. Rows are named by two columns, in the order of the primary key.
 struct Table {
     name: &'static str,
-    /// Those after a row that are sealed with another key than this.
+    /// Selects the rows after a given one that are encrypted with another key.
     pending: &'static str,
     count: &'static str,
-    /// Key id, sealed value, and what says where it belongs.
+    /// Selects the key id, the encrypted value, and the column that determines its place.
     value: &'static str,
     update: &'static str,
 }
@@ -98,52 +97,56 @@ const TABLES: [Table; 5] = [
     },
 ];
 
-/// A row's name.
+/// The name of a row.
 type Key = (String, Value);
 
 impl Store {
-    /// Seals everything with another key, while this and other processes go on working.
+    /// Encrypts everything with a new key, while this and other processes keep working.
     ///
-    /// With a key file, a new key is made and written before the old one; when no value uses the old one any more, it
-    /// moves to a file of its own beside the key file. A call that was interrupted is brought to its end by the next one,
-    /// which then makes no further key. With [`KeySource::Value`], the value has to hold both keys, the new one first.
+    /// With a key file, a new key is made and written before the old one. When no value uses the old key, it moves to a file
+    /// of its own beside the key file. If a call is interrupted, the next one finishes it and makes no further key. With
+    /// [`KeySource::Value`], the value has to hold both keys, the new one first.
     ///
-    /// Fails with `conflict` while another process does the same, and with `store` if some values were damaged: all others
-    /// are sealed anew then, and the old key stays where it is.
+    /// # Errors
+    ///
+    /// `conflict` while another process rotates the key, `config` if no new key is given, and `store` if a value is damaged:
+    /// then all others are encrypted again, and the old key stays in place.
     pub async fn rotate_key(&self, mut progress: impl FnMut(Rotation)) -> Result<RotationReport> {
         let lock = match self.inner.seal.ring().source() {
             KeySource::File(path) => path.with_added_extension("lock"),
             KeySource::Value(_) => self.inner.dir.join("key.lock"),
         };
-        let Some(_held) = run_lock::hold(&lock).map_err(|error| file_fault("changing the key", &lock, error))? else {
+        let Some(_lock) = run_lock::hold(&lock).map_err(|error| file_fault("changing the key", &lock, error))? else {
             return Err(Error::new(ErrorKind::Conflict, "another process is changing the key")
                 .hint("wait until it is done; if it is interrupted, run the command again"));
         };
         let (key, resumed) = self.begin().await?;
         let id = key.clone();
-        let total = self.readers.read("counting what is sealed", move |store| count(store, &id)).await?;
+        let total = self.readers.read("counting encrypted values", move |store| count(store, &id)).await?;
         let (mut done, mut damage) = (0, Vec::new());
         progress(Rotation { done, total });
         for table in &TABLES {
             let mut last: Key = (String::new(), Value::Integer(-1));
             loop {
                 let (id, after) = (key.clone(), last.clone());
-                let rows = self.readers.read("looking for old seals", move |store| pending(store, table, &id, &after));
+                let rows = self
+                    .readers
+                    .read("listing values with an old key", move |store| pending(store, table, &id, &after));
                 let rows = rows.await?;
                 let Some(end) = rows.last() else { break };
                 last = end.clone();
                 let (seal, id) = (self.inner.seal.clone(), key.clone());
-                let anew = self.inner.writer.run(move |store| {
+                let changed = self.inner.writer.run(move |store| {
                     let (mut done, mut damage) = (0, Vec::new());
                     for row in rows {
-                        match anew(store, &seal, table, &id, &row)? {
+                        match reseal(store, &seal, table, &id, &row)? {
                             Ok(changed) => done += u64::from(changed),
                             Err(error) => damage.push(error),
                         }
                     }
                     Ok((done, damage))
                 });
-                let (changed, faults) = anew.await?;
+                let (changed, faults) = changed.await?;
                 done += changed;
                 damage.extend(faults);
                 progress(Rotation { done, total: total.max(done) });
@@ -151,12 +154,14 @@ impl Store {
         }
         let broken = damage.len();
         if let Some(error) = damage.into_iter().next() {
-            return Err(error.with("values that could not be sealed anew", broken).with("sealed anew", done));
+            return Err(error
+                .with("values that could not be encrypted again", broken)
+                .with("values encrypted again", done));
         }
         let id = key.clone();
-        let left = self.readers.read("counting what is sealed", move |store| count(store, &id)).await?;
+        let left = self.readers.read("counting encrypted values", move |store| count(store, &id)).await?;
         if left > 0 {
-            return Err(Error::new(ErrorKind::Internal, format!("{left} values are still sealed with an old key"))
+            return Err(Error::new(ErrorKind::Internal, format!("{left} values are still encrypted with an old key"))
                 .hint("run the command again; the old key is still there"));
         }
         let retired = match self.inner.seal.ring().source() {
@@ -166,7 +171,7 @@ impl Store {
         Ok(RotationReport { key, values: done, resumed, retired })
     }
 
-    /// Finds or makes the key to go over to, and says in the store that it seals from now on.
+    /// Finds or makes the new key, and makes it the current key of the store.
     async fn begin(&self) -> Result<(String, bool)> {
         let ring = self.inner.seal.ring();
         let current = self.readers.read("reading the key's id", schema::key_id).await?;
@@ -177,7 +182,7 @@ impl Store {
             (None, _) if listed.len() > 1 => return Ok((current, true)),
             (None, KeySource::File(path)) => (ring.grow(path)?, false),
             (None, KeySource::Value(_)) => {
-                return Err(Error::new(ErrorKind::Config, "the key was given as a value, and no new one beside it")
+                return Err(Error::new(ErrorKind::Config, "the key was given as a value, without a new one")
                     .hint("make a new one with `openssl rand -base64 32`, and give it in TRUNKLINE_NEW_KEY"));
             }
         };
@@ -202,8 +207,8 @@ fn pending(store: &Connection, table: &Table, id: &str, after: &Key) -> rusqlite
     rows.collect()
 }
 
-/// Seals one value anew, if it is still there and still sealed with another key.
-fn anew(store: &Connection, seal: &Seal, table: &Table, id: &str, key: &Key) -> rusqlite::Result<Result<bool>> {
+/// Encrypts one value again, if it still exists and still uses another key.
+fn reseal(store: &Connection, seal: &Seal, table: &Table, id: &str, key: &Key) -> rusqlite::Result<Result<bool>> {
     let mut statement = store.prepare_cached(table.value)?;
     let found = statement.query_row(params![key.0, key.1], |row| {
         Ok((Sealed { key_id: row.get(0)?, bytes: row.get(1)? }, row.get::<_, Value>(2)?))
@@ -219,13 +224,13 @@ fn anew(store: &Connection, seal: &Seal, table: &Table, id: &str, key: &Key) -> 
         Ok(plain) => plain,
         Err(error) => return Ok(Err(error)),
     };
-    // What cannot be sealed with the new key ends all: nothing of this transaction stays.
+    // An error here aborts the transaction.
     let sealed = seal.seal(store, &place, &plain)?.map_err(ours)?;
     store.prepare_cached(table.update)?.execute(params![key.0, key.1, sealed.key_id, sealed.bytes])?;
     Ok(Ok(true))
 }
 
-/// Where a value belongs: row and field of its [`AssociatedData`].
+/// Returns the row and the field of a value's [`AssociatedData`].
 fn place(table: &Table, first: &str, of: Value) -> Result<(Vec<String>, String)> {
     let damaged = || Error::new(ErrorKind::Store, format!("a row of {} cannot be read", table.name)).with("row", first);
     match (table.name, of) {

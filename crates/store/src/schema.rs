@@ -1,7 +1,7 @@
-//! The tables, their versions, and the look at a file before anything is written to it.
+//! The tables and their versions, and the check of a file before anything is written to it.
 //!
-//! Migrations are an ordered list of SQL texts; `PRAGMA user_version` counts those that have been applied. One that has
-//! been released is never changed: a change is a new one.
+//! Migrations are an ordered list of SQL texts; `PRAGMA user_version` counts the applied ones. The statements of a released
+//! migration are never changed: a change is a new migration.
 
 use std::path::Path;
 
@@ -24,12 +24,12 @@ const MIGRATIONS: &[&str] = &[
     include_str!("migrations/7.sql"),
     include_str!("migrations/8.sql"),
 ];
-/// `PRAGMA application_id`: says that an SQLite file is ours.
+/// `PRAGMA application_id` of our files.
 const APPLICATION: i64 = 0x7472_6b6c;
 const CANARY: AssociatedData<'static> = AssociatedData { table: "meta", row: &["canary"], field: "value" };
 const CANARY_TEXT: &[u8] = b"this key opens this store";
 
-/// What a store knows of itself.
+/// The metadata of a store.
 pub(crate) struct Meta {
     instance: String,
     canary: Sealed,
@@ -42,27 +42,27 @@ impl Meta {
         Ok(Meta { instance, canary })
     }
 
-    /// The id of the key that seals.
+    /// Returns the id of the current key.
     pub(crate) fn key_id(&self) -> &str {
         &self.canary.key_id
     }
 
-    /// Whether the store's key is among these.
+    /// Fails unless the key of the store is in the key ring.
     pub(crate) fn check(&self, ring: &Ring, path: &Path) -> Result<()> {
         if ring.find(self.key_id())?.is_none() {
             let message =
                 format!("the store was made with the key {}, but the key here is {}", self.key_id(), ring.ids());
             let hint = match ring.source() {
                 KeySource::File(file) => format!(
-                    "start with the key that this store was made with; if `trunkline key rotate` changed the key file for \
-                     another data directory, put the content of {}.{}.old into the key file as a second line. To begin \
-                     anew, move the data directory away",
+                    "start with the key of this store; if `trunkline key rotate` changed the key file for another data \
+                     directory, add the content of {}.{}.old to the key file as a second line. To start with an empty \
+                     store, move the data directory away",
                     file.display(),
                     self.key_id()
                 ),
                 KeySource::Value(_) => {
-                    "start with the key that this store was made with, or has been changed to since; to begin anew, move \
-                     the data directory away"
+                    "start with the current key of this store; to start with an empty store, move the data directory \
+                     away"
                         .to_owned()
                 }
             };
@@ -71,7 +71,7 @@ impl Meta {
         Ok(())
     }
 
-    /// The seal of the store.
+    /// Returns the seal of the store, after it has decrypted the canary.
     pub(crate) fn unlock(&self, ring: Ring, path: &Path) -> Result<Seal> {
         self.check(&ring, path)?;
         let seal = Seal::new(ring, &self.instance);
@@ -84,12 +84,12 @@ fn canary(key: &Key, instance: &str) -> Result<Sealed> {
     seal::seal(key, instance, &CANARY, CANARY_TEXT)
 }
 
-/// The id of the key that seals.
+/// Returns the id of the current key.
 pub(crate) fn key_id(store: &Connection) -> rusqlite::Result<String> {
     store.prepare_cached("SELECT value FROM meta WHERE name = 'key'")?.query_row([], |row| row.get(0))
 }
 
-/// From this transaction on, another key seals.
+/// Makes another key the current one, from this transaction on.
 pub(crate) fn change_key(store: &Connection, key: &Key) -> rusqlite::Result<Result<()>> {
     let instance: String = store.query_row("SELECT value FROM meta WHERE name = 'instance'", [], |row| row.get(0))?;
     let canary = match canary(key, &instance) {
@@ -102,26 +102,26 @@ pub(crate) fn change_key(store: &Connection, key: &Key) -> rusqlite::Result<Resu
     Ok(Ok(()))
 }
 
-/// Looks at the file without changing a byte of it: nothing if there is no store yet.
+/// Reads the metadata of a file without changing it. Returns `None` if there is no store yet.
 pub(crate) fn inspect(path: &Path) -> Result<Option<Meta>> {
     Ok(look(path)?.map(|(_, meta)| meta))
 }
 
-/// The same for a file that cannot be brought up to date: it has to be so already.
+/// Reads the metadata of a file that cannot be migrated. Fails unless it has the current version.
 pub(crate) fn current(path: &Path) -> Result<Option<Meta>> {
     let Some((applied, meta)) = look(path)? else { return Ok(None) };
     if applied < MIGRATIONS.len() {
         let message = format!(
-            "the store has version {applied}, has to be brought to version {} first, and cannot be written",
+            "the store has version {applied}, must be migrated to version {}, and is read-only",
             MIGRATIONS.len()
         );
-        let hint = "make its file and its directory writable, and start Trunkline once, or read it with the version that made it";
+        let hint = "make its file and directory writable and start Trunkline once, or use the version of Trunkline that wrote it";
         return Err(Error::new(ErrorKind::Store, message).hint(hint).with("file", path.display()));
     }
     Ok(Some(meta))
 }
 
-/// How many migrations have been applied, and what the store knows of itself.
+/// Returns the number of applied migrations, and the metadata.
 fn look(path: &Path) -> Result<Option<(usize, Meta)>> {
     if std::fs::metadata(path).map_or(0, |metadata| metadata.len()) == 0 {
         return Ok(None);
@@ -130,7 +130,7 @@ fn look(path: &Path) -> Result<Option<(usize, Meta)>> {
         let mut connection = open_as_it_lies(path)?;
         connection.set_db_config(DbConfig::SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, true)?;
         connection.busy_handler(Some(wait))?;
-        // One state of the file, even while another process makes the store.
+        // A snapshot of the file, even while another process creates the store.
         let transaction = connection.transaction()?;
         Ok(match version(&transaction, path)? {
             Ok(0) => Ok(None),
@@ -141,7 +141,7 @@ fn look(path: &Path) -> Result<Option<(usize, Meta)>> {
     read().map_err(|error| fault("opening the store", path, error))?
 }
 
-/// Brings the tables up to date; a new store gets its name and its canary in the same transaction.
+/// Applies missing migrations. A new store gets its instance id and its canary in the same transaction.
 pub(crate) fn migrate(connection: &mut Connection, path: &Path, ring: &Ring) -> Result<Meta> {
     let fresh = Meta::fresh(&*ring.first()?)?;
     let mut write = || -> rusqlite::Result<Result<Meta>> {
@@ -167,10 +167,10 @@ pub(crate) fn migrate(connection: &mut Connection, path: &Path, ring: &Ring) -> 
         transaction.commit()?;
         Ok(meta.ok_or_else(|| foreign(path)))
     };
-    write().map_err(|error| fault("bringing the store's tables up to date", path, error))?
+    write().map_err(|error| fault("migrating the store", path, error))?
 }
 
-/// How many migrations have been applied; refuses files of others and of later versions.
+/// Returns the number of applied migrations. Fails for foreign files and for later versions.
 fn version(connection: &Connection, path: &Path) -> rusqlite::Result<Result<usize>> {
     let number = |pragma: &str| connection.pragma_query_value(None, pragma, |row| row.get::<_, i64>(0));
     let (application, version) = (number("application_id")?, number("user_version")?);
@@ -184,7 +184,7 @@ fn version(connection: &Connection, path: &Path) -> rusqlite::Result<Result<usiz
             ErrorKind::Store,
             format!("the store has version {version}, this Trunkline knows versions up to {}", MIGRATIONS.len()),
         )
-        .hint("use the newer Trunkline that made it, or another data directory")
+        .hint("use the newer Trunkline that wrote it, or another data directory")
         .with("file", path.display())
     }))
 }
@@ -200,6 +200,6 @@ fn meta(connection: &Connection) -> rusqlite::Result<Option<Meta>> {
 
 fn foreign(path: &Path) -> Error {
     Error::new(ErrorKind::Store, "the file is an SQLite database, but not a store of Trunkline")
-        .hint("choose another data directory, or put back the last backup of this one")
+        .hint("choose another data directory, or restore the last backup of this one")
         .with("file", path.display())
 }

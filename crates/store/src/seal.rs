@@ -1,8 +1,9 @@
-//! Secrets at rest: each is sealed for itself with XChaCha20-Poly1305, and bound to its place.
+//! Encryption of secrets at rest. Each value is sealed (encrypted and authenticated) by itself with XChaCha20-Poly1305, and
+//! bound to its place.
 //!
-//! The place (store, table, row, field, key) goes into the seal as associated data. Somebody who can write to the file,
-//! but has no key, can thus neither read a secret nor put one where another belongs. The id of the key is part of the seal,
-//! too, and lies beside it.
+//! The place (store, table, row, field, key) is the associated data. An attacker who can write to the file but has no key can
+//! neither read a secret nor move one to another place. The id of the key is stored beside the value and is authenticated
+//! too.
 
 use std::sync::Arc;
 
@@ -21,20 +22,20 @@ use crate::{
 
 const NONCE: usize = 24;
 
-/// Where a sealed value belongs.
+/// The place of a sealed value, which its seal is bound to.
 pub(crate) struct AssociatedData<'a> {
     pub(crate) table: &'a str,
     pub(crate) row: &'a [&'a str],
     pub(crate) field: &'a str,
 }
 
-/// A sealed value as it is kept: the key's id beside nonce and ciphertext.
+/// A sealed value as it is stored: the id of its key, and nonce and ciphertext.
 pub(crate) struct Sealed {
     pub(crate) key_id: String,
     pub(crate) bytes: Vec<u8>,
 }
 
-/// Seals and opens for one store, with whatever key the store or the value names.
+/// Seals and opens values of one store.
 pub(crate) struct Seal {
     ring: Ring,
     instance: String,
@@ -49,8 +50,8 @@ impl Seal {
         &self.ring
     }
 
-    /// Seals with the key that the store names in this transaction. Once a transaction has named another key, nothing is
-    /// ever sealed with the one before, by whatever process: that is why an old key can be dropped in the end.
+    /// Seals with the key that is current in this transaction. After a rotation no process seals with the previous key, so that
+    /// key can be removed in the end.
     pub(crate) fn seal(
         &self,
         store: &Connection,
@@ -80,7 +81,7 @@ impl Seal {
         })
     }
 
-    /// The same for a text.
+    /// Opens a sealed text.
     pub(crate) fn open_text(&self, place: &AssociatedData<'_>, sealed: &Sealed) -> Result<Secret> {
         let plain = self.open(place, sealed)?;
         let text = std::str::from_utf8(&plain)
@@ -94,7 +95,7 @@ impl AssociatedData<'_> {
         error.with("table", self.table).with("row", self.row.join(" "))
     }
 
-    /// Every part with its length before it, so that no two places ever look the same.
+    /// Each part is preceded by its length, so that no two places have the same bytes.
     fn bound_to(&self, instance: &str, key_id: &str) -> Vec<u8> {
         let mut bytes = b"trunkline 1".to_vec();
         let parts = [instance, self.table].into_iter();
@@ -106,21 +107,21 @@ impl AssociatedData<'_> {
     }
 }
 
-/// Seals with this key.
+/// Seals a value with this key.
 pub(crate) fn seal(key: &Key, instance: &str, place: &AssociatedData<'_>, plain: &[u8]) -> Result<Sealed> {
     let nonce = random::<NONCE>()?;
     let payload = Payload { msg: plain, aad: &place.bound_to(instance, &key.id) };
     let sealed = XChaCha20Poly1305::new((&*key.bytes).into())
         .encrypt(&XNonce::from(nonce), payload)
-        .map_err(|_| Error::new(ErrorKind::Limit, "a secret is too long to be sealed"))?;
+        .map_err(|_| Error::new(ErrorKind::Limit, "a secret is too long to be encrypted"))?;
     Ok(Sealed { key_id: key.id.clone(), bytes: [&nonce[..], &sealed].concat() })
 }
 
 fn open(key: &Key, instance: &str, place: &AssociatedData<'_>, sealed: &Sealed) -> Result<Zeroizing<Vec<u8>>> {
     let damaged = || {
-        place.named(Error::new(ErrorKind::Store, "a sealed value was changed, or moved from where it belongs").hint(
-            "somebody or something wrote to the store: find out who, then put back the last backup of the data \
-             directory, or save the connection anew",
+        place.named(Error::new(ErrorKind::Store, "an encrypted value was changed, or moved from its place").hint(
+            "something other than Trunkline wrote to the store: find the cause, then restore the last backup of the data \
+             directory, or save the connection again",
         ))
     };
     let (nonce, bytes) = sealed.bytes.split_first_chunk::<NONCE>().ok_or_else(damaged)?;

@@ -1,4 +1,4 @@
-//! How this crate opens SQLite, reads from it, and what it says when SQLite or the system fails.
+//! Opening SQLite, reading from it, and turning errors of SQLite and the system into ours.
 
 use std::{
     path::{Path, PathBuf},
@@ -13,84 +13,83 @@ use trunkline_core::{Error, ErrorKind, Result};
 
 use crate::{Fault, checksum};
 
-/// How many reads may go on at once.
+/// The number of concurrent reads.
 const READERS: usize = 4;
 
-/// How many statements a connection keeps: more than there are.
+/// The number of prepared statements that a connection caches: more than there are.
 const STATEMENTS: usize = 200;
 
-/// What SQLite says, for a person: what was tried, on which file, why it failed, what to do next.
+/// Turns an SQLite error into ours: what was tried, on which file, why it failed, what to do next.
 pub(crate) fn fault(tried: &str, path: &Path, error: rusqlite::Error) -> Error {
     if let rusqlite::Error::ToSqlConversionFailure(inner) = &error
         && let Some(ours) = inner.downcast_ref::<Error>()
     {
         return ours.clone().with("file", path.display());
     }
-    let told = Error::new(ErrorKind::Store, format!("{tried} failed: {error}")).with("file", path.display());
-    let told = match (Fault::of(&error, path), error.sqlite_error_code()) {
-        (Some(fault), _) => fault.tell(told),
-        (None, Some(ErrorCode::NotADatabase | ErrorCode::DatabaseCorrupt)) => told.hint(
-            "the file is damaged, or is no store of Trunkline: stop every process that uses it, keep a copy of the \
-             data directory, and put back the last backup of it",
+    let failed = Error::new(ErrorKind::Store, format!("{tried} failed: {error}")).with("file", path.display());
+    let failed = match (Fault::of(&error, path), error.sqlite_error_code()) {
+        (Some(fault), _) => fault.describe(failed),
+        (None, Some(ErrorCode::NotADatabase | ErrorCode::DatabaseCorrupt)) => failed.hint(
+            "the file is damaged, or not a store of Trunkline: stop every process that uses it, keep a copy of the \
+             data directory, and restore the last backup of it",
         ),
-        (None, _) => {
-            told.hint("start Trunkline again, runs go on from what is on disk; if it happens again, please report it")
-        }
+        (None, _) => failed
+            .hint("start Trunkline again: runs continue from what is on disk; if it happens again, please report it"),
     };
-    told.source(error)
+    failed.source(error)
 }
 
-/// An error of ours on its way through SQLite; [`fault`] takes it out again.
+/// Wraps an error of ours to pass through SQLite; [`fault`] unwraps it.
 pub(crate) fn ours(error: Error) -> rusqlite::Error {
     rusqlite::Error::ToSqlConversionFailure(Box::new(error))
 }
 
-/// What the system says of a file.
+/// Turns a system error about a file into ours.
 pub(crate) fn file_fault(tried: &str, path: &Path, error: std::io::Error) -> Error {
-    let told = Error::new(ErrorKind::Store, format!("{tried} failed: {error}")).with("file", path.display());
-    let told = match Fault::of_file(&error) {
-        Some(fault) => fault.tell(told),
-        None => told.hint("the user that Trunkline runs as must be able to read and write there"),
+    let failed = Error::new(ErrorKind::Store, format!("{tried} failed: {error}")).with("file", path.display());
+    let failed = match Fault::of_file(&error) {
+        Some(fault) => fault.describe(failed),
+        None => failed.hint("the user that Trunkline runs as must be able to read and write there"),
     };
-    told.source(error)
+    failed.source(error)
 }
 
-/// Waits for another process's write lock in short steps: one that commits without pause must not starve the others, as
-/// SQLite's own, growing steps would. Gives up after about 30 seconds.
+/// Waits for another process's write lock, in short steps. With SQLite's own growing steps, a process that commits without a
+/// pause would starve the others. Gives up after about 30 seconds.
 pub(crate) fn wait(tries: i32) -> bool {
     thread::sleep(Duration::from_millis(if tries < 100 { 1 } else { 5 }));
     tries < 6_000
 }
 
-/// What every connection needs: the functions of the tables, and that no statement is planned twice. (With another value to
-/// compare with, SQLite would plan it anew each time.)
+/// Sets up a connection: the SQL functions of the tables, and stable query plans, which SQLite would otherwise make again for
+/// other parameter values.
 fn prepare(connection: &Connection) -> rusqlite::Result<()> {
     connection.set_prepared_statement_cache_capacity(STATEMENTS);
     connection.set_db_config(DbConfig::SQLITE_DBCONFIG_ENABLE_QPSG, true)?;
     checksum::functions(connection)
 }
 
-/// Runs a statement that returns nothing, and keeps it prepared.
+/// Runs a statement without a result, and keeps it prepared.
 pub(crate) fn execute(connection: &Connection, statement: &str) -> rusqlite::Result<()> {
     connection.prepare_cached(statement)?.execute([]).map(drop)
 }
 
-/// A store's file as it could be opened.
+/// An opened store file.
 pub(crate) enum Opened {
     ToWrite(Connection),
-    /// It can only be read; what is said to who wants more.
+    /// The file is read-only; the error is returned for every change.
     ToRead(Error),
 }
 
-/// A connection for the writer: what it has committed survives a power cut, and what it has deleted is wiped, so that no
-/// sealed value outlives its key in a free corner of the file.
+/// Opens a connection for the writer. What it commits survives a power cut, and what it deletes is overwritten, so no encrypted
+/// value outlives its key in unused pages of the file.
 pub(crate) fn open_writer(path: &Path) -> Result<Opened> {
     let open = || {
         let mut connection =
             Connection::open_with_flags(path, OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_NO_MUTEX)?;
         if connection.is_readonly(MAIN_DB)? {
-            let error = Error::new(ErrorKind::Store, "the store can be read here, but not written");
-            return Ok(Opened::ToRead(Fault::ReadOnly.tell(error.with("file", path.display()))));
+            let error = Error::new(ErrorKind::Store, "the store is read-only here");
+            return Ok(Opened::ToRead(Fault::ReadOnly.describe(error.with("file", path.display()))));
         }
         connection.busy_handler(Some(wait))?;
         prepare(&connection)?;
@@ -99,7 +98,7 @@ pub(crate) fn open_writer(path: &Path) -> Result<Opened> {
              PRAGMA foreign_keys = ON; PRAGMA trusted_schema = OFF; PRAGMA cell_size_check = ON;
              PRAGMA secure_delete = ON; PRAGMA journal_size_limit = 67108864;",
         )?;
-        // Two processes that make a new store at once: the slower one is told "busy" here without being made to wait.
+        // When two processes create a store at once, SQLite returns "busy" to the slower one without calling the handler.
         let mut tries = 0;
         loop {
             match connection.pragma_update_and_check(None, "journal_mode", "WAL", |row| row.get::<_, String>(0)) {
@@ -114,8 +113,8 @@ pub(crate) fn open_writer(path: &Path) -> Result<Opened> {
 
 const READ_ONLY: OpenFlags = OpenFlags::SQLITE_OPEN_READ_ONLY.union(OpenFlags::SQLITE_OPEN_NO_MUTEX);
 
-/// Opens the file without leaving others beside it, as even a reader would in the common way. Only if there is a log beside
-/// it already, that has to be read, too.
+/// Opens the file without creating others beside it, which a normal reader does. If there is a write-ahead log, it is opened
+/// normally, because the log has to be read too.
 pub(crate) fn open_as_it_lies(path: &Path) -> rusqlite::Result<Connection> {
     let mut wal = path.as_os_str().to_owned();
     wal.push("-wal");
@@ -126,10 +125,10 @@ pub(crate) fn open_as_it_lies(path: &Path) -> rusqlite::Result<Connection> {
     Connection::open_with_flags(format!("file:{name}?immutable=1"), READ_ONLY | OpenFlags::SQLITE_OPEN_URI)
 }
 
-/// Connections that only read, handed out one at a time.
+/// A pool of read-only connections.
 pub(crate) struct Readers {
     path: PathBuf,
-    /// Whether the file can change.
+    /// Whether the file can change while it is open.
     changes: bool,
     idle: Mutex<Vec<Connection>>,
     room: Semaphore,
@@ -140,8 +139,8 @@ impl Readers {
         Arc::new(Readers { path: path.to_owned(), changes, idle: Mutex::default(), room: Semaphore::new(READERS) })
     }
 
-    /// Runs `look` on one state of the store, where it is called: for a few rows that are found by their keys. These take
-    /// less time than it takes to wake another thread, and no writer ever keeps a reader waiting.
+    /// Runs `look` on a snapshot of the store, in the calling thread. It is for a few rows that are found by their keys, which
+    /// takes less time than waking another thread. A writer never makes a reader wait.
     pub(crate) fn look<T>(
         &self,
         tried: &'static str,
@@ -151,7 +150,7 @@ impl Readers {
     }
 
     fn on_one_state<T>(&self, read: impl FnOnce(&Connection) -> rusqlite::Result<T>) -> rusqlite::Result<T> {
-        // One that failed is not handed out again.
+        // A connection that failed is not returned to the pool.
         let connection = self.take()?;
         execute(&connection, "BEGIN")?;
         let value = read(&connection)?;
@@ -160,7 +159,7 @@ impl Readers {
         Ok(value)
     }
 
-    /// The same for whatever may take longer: off the async threads.
+    /// Runs `read` on a snapshot of the store, in a blocking thread: for reads that may take longer.
     pub(crate) async fn read<T: Send + 'static>(
         self: &Arc<Self>,
         tried: &'static str,
@@ -170,7 +169,7 @@ impl Readers {
         let readers = self.clone();
         match tokio::task::spawn_blocking(move || readers.on_one_state(read)).await {
             Ok(result) => result.map_err(|error| fault(tried, &self.path, error)),
-            Err(error) => Err(Error::new(ErrorKind::Internal, format!("{tried} was broken off")).source(error)),
+            Err(error) => Err(Error::new(ErrorKind::Internal, format!("{tried} was aborted")).source(error)),
         }
     }
 
@@ -184,7 +183,7 @@ impl Readers {
         };
         connection.busy_handler(Some(wait))?;
         prepare(&connection)?;
-        // A commit of the writer empties the cache anyway.
+        // A small cache: each commit of the writer invalidates it.
         connection
             .execute_batch("PRAGMA trusted_schema = OFF; PRAGMA cell_size_check = ON; PRAGMA cache_size = -512;")?;
         Ok(connection)

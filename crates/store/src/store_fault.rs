@@ -1,30 +1,31 @@
-//! What a disk or a system does to a store, in few words that may be told to anybody: no paths, no numbers.
+//! Faults of the disk or the system that keep a store from working. Their short names hold no paths or numbers, so they can
+//! be shown without authentication.
 
 use std::{fs::File, io, path::Path};
 
 use rusqlite::{ErrorCode, ffi};
 use trunkline_core::{Error, ErrorKind, Retry};
 
-/// The key under which an error says which fault it comes from.
+/// The context key of an error that names its fault.
 const FAULT: &str = "fault";
 
-/// Why a store cannot work now although nothing is wrong with what it holds.
+/// Why a store cannot work now although its content is intact.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Fault {
-    /// There is no space left, or no inode.
+    /// No space or no inode is left.
     Full,
-    /// The file system, or the file, can only be read.
+    /// The file system or the file is read-only.
     ReadOnly,
-    /// The process, or the system, has as many open files as it may.
+    /// The limit of open files of the process or the system is reached.
     Files,
-    /// Another process holds the write lock without letting go.
+    /// Another process keeps the write lock.
     Busy,
-    /// There is no answer: the disk hangs, or another process holds the write lock.
+    /// The store does not respond: the disk hangs, or another process keeps the write lock.
     Silent,
-    /// The disk refused a call.
+    /// The disk returned an error.
     Refused,
-    /// A flush failed. What was written before it may be gone, and the system may have forgotten that: nothing that this
-    /// process believes of the disk can be trusted any more, and another try would say nothing.
+    /// A flush failed. Earlier writes may be lost, and the system may have dropped them without a trace. This process can no
+    /// longer know what is on disk, and another flush would prove nothing.
     Flush,
 }
 
@@ -33,7 +34,7 @@ use Fault::{Busy, Files, Flush, Full, ReadOnly, Refused, Silent};
 impl Fault {
     const ALL: [Fault; 7] = [Full, ReadOnly, Files, Busy, Silent, Refused, Flush];
 
-    /// What is said of it to anybody who asks.
+    /// Returns its short public name.
     pub fn as_str(self) -> &'static str {
         match self {
             Full => "store: disk full",
@@ -46,53 +47,53 @@ impl Fault {
         }
     }
 
-    /// What to do about it.
+    /// Returns what to do about it.
     pub fn advice(self) -> &'static str {
         match self {
-            Full => "free some space on that disk, or inodes: what was begun can then go on",
+            Full => "free space or inodes on that disk: runs continue by themselves",
             ReadOnly => {
                 "the user that Trunkline runs as must be able to write this file and its directory; a file system that \
-                 became read-only by itself has met an error: look into the system's log"
+                 became read-only by itself has had an error: see the system's log"
             }
-            Files => "raise the limit of open files (`ulimit -n`), or close connections: what was begun can then go on",
-            Busy => "another process holds the store's write lock without letting go: find it, and end it",
+            Files => "raise the limit of open files (`ulimit -n`), or close connections: runs continue by themselves",
+            Busy => "another process keeps the store's write lock: find it, and end it",
             Silent => {
-                "another process may hold the store's write lock, or the disk hangs: look for other processes of Trunkline \
-                 on this data directory, and into the system's log"
+                "another process may hold the store's write lock, or the disk hangs: look for other Trunkline processes \
+                 on this data directory, and see the system's log"
             }
             Refused => {
-                "the disk failed or refused: look into the system's log and at the disk's free space, then start again"
+                "the disk returned an error: check the system's log and the disk's free space, then start Trunkline again"
             }
             Flush => {
-                "the disk failed or refused to keep what was written: look into the system's log and at the disk, then \
-                 start Trunkline again: runs go on from what is on disk"
+                "the disk did not keep what was written: check the system's log and the disk, then start Trunkline again: \
+                 runs continue from what is on disk"
             }
         }
     }
 
-    /// Whether this process can go on by itself when the cause is gone.
+    /// Returns whether this process can continue by itself when the cause is gone.
     pub fn passes(self) -> bool {
         self != Flush
     }
 
-    /// The fault that an error comes from.
+    /// Returns the fault that caused an error of kind `store`.
     pub fn behind(error: &Error) -> Option<Fault> {
-        let told = error.context(FAULT).filter(|_| error.kind() == ErrorKind::Store)?;
-        Fault::ALL.into_iter().find(|fault| fault.as_str() == told)
+        let name = error.context(FAULT).filter(|_| error.kind() == ErrorKind::Store)?;
+        Fault::ALL.into_iter().find(|fault| fault.as_str() == name)
     }
 
-    pub(crate) fn tell(self, error: Error) -> Error {
+    pub(crate) fn describe(self, error: Error) -> Error {
         error.hint(self.advice()).with(FAULT, self.as_str()).retry(Retry::Backoff)
     }
 
-    /// What SQLite's error about the store at this path comes from.
+    /// Returns the fault behind an SQLite error about the store at this path.
     pub(crate) fn of(error: &rusqlite::Error, path: &Path) -> Option<Fault> {
         let extended = error.sqlite_error().map(|error| error.extended_code);
         match error.sqlite_error_code()? {
             ErrorCode::DiskFull => Some(Full),
             ErrorCode::ReadOnly if extended == Some(ffi::SQLITE_READONLY_DBMOVED) => None,
             ErrorCode::ReadOnly | ErrorCode::PermissionDenied => Some(ReadOnly),
-            // The most common reason, unless the system knows better.
+            // Read-only is the most common cause, unless the system names another.
             ErrorCode::CannotOpen => Some(Fault::here(path).unwrap_or(ReadOnly)),
             ErrorCode::DatabaseBusy | ErrorCode::DatabaseLocked => Some(Busy),
             ErrorCode::SystemIoFailure => match extended {
@@ -103,8 +104,8 @@ impl Fault {
         }
     }
 
-    /// What keeps this process from opening anything beside the store. Not the store itself: to close that file would take
-    /// SQLite's locks on it away.
+    /// Returns the fault of opening the store's directory. The store itself is not opened for this: closing it would release
+    /// SQLite's locks.
     fn here(path: &Path) -> Option<Fault> {
         Fault::of_file(&File::open(path.parent()?).err()?)
     }
@@ -134,11 +135,11 @@ mod tests {
     use super::*;
 
     #[test]
-    fn an_error_tells_its_fault_to_who_asks_and_a_failed_flush_does_not_pass() {
+    fn an_error_names_its_fault_and_a_failed_flush_is_permanent() {
         for (number, fault) in [(28, Full), (30, ReadOnly), (24, Files), (23, Files), (5, Refused)] {
             let error = io::Error::from_raw_os_error(number);
-            let told = crate::sqlite::file_fault("claiming the run", "runs/a".as_ref(), error);
-            assert_eq!((Fault::behind(&told), told.retryable()), (Some(fault), Retry::Backoff), "{told:?}");
+            let error = crate::sqlite::file_fault("claiming the run", "runs/a".as_ref(), error);
+            assert_eq!((Fault::behind(&error), error.retryable()), (Some(fault), Retry::Backoff), "{error:?}");
         }
         for (code, fault) in [
             (ffi::SQLITE_FULL, Some(Full)),

@@ -1,5 +1,5 @@
-//! The vault of connections: compare-and-set in the writer, so that of several tasks and processes one wins. How the sign-in
-//! stands lies beside what is sealed, and each change of it is kept for those who watch.
+//! The vault of connections. A replacement is a compare-and-set in the writer, so one of several tasks and processes wins. The
+//! state of the sign-in is stored beside the encrypted tokens, and its changes are kept as events.
 
 use rusqlite::{OptionalExtension, params};
 use serde::{Deserialize, Serialize};
@@ -13,7 +13,7 @@ use crate::{
     seal::{AssociatedData, Seal, Sealed},
 };
 
-/// Each version is sealed for itself: an old one cannot be put back under a new number.
+/// The field is bound to the version, so an old value cannot be put back under a new version.
 pub(crate) fn field(version: i64) -> String {
     format!("version {version}")
 }
@@ -24,7 +24,7 @@ impl Vault for Store {
         self.readers.look("reading the vault", |store| entry(store, &self.inner.seal, connection))?.transpose()
     }
 
-    /// Also fails, with `not_found`, for a connection that has been removed: its tokens must not come back.
+    /// Fails with `not_found` for a removed connection too: its tokens must not come back.
     async fn replace(&self, connection: &str, expected: u64, content: &Secret, sign_in: &SignIn) -> Result<bool> {
         let Ok(expected) = i64::try_from(expected) else { return Ok(false) };
         let (name, content, seal) = (connection.to_owned(), content.clone(), self.inner.seal.clone());
@@ -61,7 +61,7 @@ impl Vault for Store {
     }
 }
 
-/// What the vault holds for a connection, opened.
+/// Returns the decrypted vault entry of a connection.
 fn entry(store: &rusqlite::Connection, seal: &Seal, connection: &str) -> rusqlite::Result<Option<Result<VaultEntry>>> {
     let mut statement = store.prepare_cached("SELECT version, key_id, sealed FROM good_vault WHERE connection = ?1")?;
     let sealed =
@@ -74,55 +74,59 @@ fn entry(store: &rusqlite::Connection, seal: &Seal, connection: &str) -> rusqlit
     }))
 }
 
-/// The same for those who can do without: nothing if it cannot be opened.
+/// Returns the decrypted vault entry of a connection, or `None` if it cannot be decrypted.
 pub(crate) fn open(store: &rusqlite::Connection, seal: &Seal, connection: &str) -> rusqlite::Result<Option<Secret>> {
     Ok(entry(store, seal, connection)?.and_then(Result::ok).map(|entry| entry.content))
 }
 
-/// A change of how a connection's sign-in stands.
+/// A change in the sign-in state of a connection.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct SignInEvent {
-    /// Grows with each event of whatever connection and process.
+    /// Grows with each event of any connection and process.
     pub id: u64,
     /// The connection.
     pub connection: String,
-    /// When.
+    /// When the state changed.
     pub at: Timestamp,
-    /// How it stood from then on.
+    /// The new state.
     #[serde(flatten)]
     pub state: SignInState,
 }
 
-/// How many changes are kept a connection.
-const KEPT: i64 = 200;
+/// The number of events kept for each connection.
+const EVENTS: i64 = 200;
 
 fn note(store: &rusqlite::Connection, connection: &str, at: i64, sign_in: &str) -> rusqlite::Result<()> {
     let insert = "INSERT INTO sign_ins (connection, at, sign_in) VALUES (?1, ?2, ?3)";
     store.prepare_cached(insert)?.execute(params![connection, at, sign_in])?;
     let old = "DELETE FROM sign_ins WHERE connection = ?1 AND id <=
                (SELECT id FROM sign_ins WHERE connection = ?1 ORDER BY id DESC LIMIT 1 OFFSET ?2)";
-    store.prepare_cached(old)?.execute(params![connection, KEPT])?;
+    store.prepare_cached(old)?.execute(params![connection, EVENTS])?;
     Ok(())
 }
 
-/// How a connection's sign-in stood when the vault was last written: nothing if it never was.
+/// Returns the sign-in state when the vault was last written, or `None` if it never was.
 fn sign_in_of(store: &rusqlite::Connection, connection: &str) -> rusqlite::Result<Option<SignIn>> {
     let mut statement = store.prepare_cached("SELECT sign_in FROM good_vault WHERE connection = ?1")?;
     let text: Option<Option<String>> = statement.query_row([connection], |row| row.get(0)).optional()?;
     Ok(text.map(|text| read(text.as_deref())))
 }
 
-/// Entries of before this was kept say nothing.
+/// Reads a stored sign-in state. Entries of versions before 3 have none.
 pub(crate) fn read(text: Option<&str>) -> SignIn {
     text.and_then(|text| serde_json::from_str(text).ok()).unwrap_or(SignIn { renewable: true, ..SignIn::default() })
 }
 
 impl Store {
-    /// How sign-ins have changed since the event `after` (0 = all that are kept), oldest first: of this connection, or of all.
-    /// Whoever watches asks again with the last id it has seen; changes that other processes made are there, too.
+    /// Returns the sign-in events after the id `after` (0 for all), oldest first, of one connection or of all. To follow them,
+    /// call again with the last id. Events of other processes are included.
+    ///
+    /// # Errors
+    ///
+    /// `store` if they cannot be read.
     pub async fn sign_in_events(&self, connection: Option<&str>, after: u64) -> Result<Vec<SignInEvent>> {
         let (name, after) = (connection.map(str::to_owned), i64::try_from(after).unwrap_or(i64::MAX));
-        let read = self.readers.read("reading how sign-ins changed", move |store| {
+        let read = self.readers.read("reading sign-in events", move |store| {
             let sql = "SELECT id, connection, at, sign_in FROM good_sign_ins
                        WHERE id > ?1 AND (?2 IS NULL OR connection = ?2) ORDER BY id";
             let event = |row: &rusqlite::Row<'_>| {

@@ -1,4 +1,4 @@
--- What a host may show of what the vault holds: how the sign-in stands, as JSON. Nothing until the entry is replaced.
+-- The state of the sign-in as JSON, for display. NULL until the entry is replaced.
 ALTER TABLE vault ADD COLUMN sign_in TEXT;
 
 -- When that changed, the newest 200 a connection.

@@ -1,9 +1,9 @@
--- Flows kept by name: the version that new runs get, and what they are started with.
+-- Saved flows: the version that new runs get, and what they are started with.
 CREATE TABLE kept_flows (
     name        TEXT PRIMARY KEY,
     version     TEXT NOT NULL REFERENCES flows (version),
-    connections TEXT NOT NULL, -- JSON: which connection fills which slot
-    input       TEXT NOT NULL, -- JSON: what every run gets beside what it is started with
+    connections TEXT NOT NULL, -- JSON: the connection of each binding
+    input       TEXT NOT NULL, -- JSON: the default input
     active      INTEGER NOT NULL,
     through     INTEGER,       -- the trigger has dealt with everything up to this time; NULL while it has yet to begin
     created_at  INTEGER NOT NULL,

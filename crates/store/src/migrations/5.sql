@@ -5,7 +5,7 @@ UPDATE runs SET connections =
     (SELECT json_extract(event, '$.connections') FROM events WHERE events.run = runs.id AND events.seq = 1);
 
 -- What runs have done with the items of an `each` that says `once`, across runs: the last time an item was done, and what
--- it was like; or that nobody knows whether it was done.
+-- it was like; or that its outcome is unknown.
 CREATE TABLE done_once (
     flow        TEXT NOT NULL,
     connections TEXT NOT NULL,

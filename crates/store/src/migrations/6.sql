@@ -1,4 +1,4 @@
--- The process log of runs: what actions were called with and what came of it, sealed. Bounded; the oldest entries go first.
+-- The process log of runs: the inputs and results of calls, encrypted. Bounded; the oldest entries are removed first.
 CREATE TABLE step_log (
     run    TEXT NOT NULL REFERENCES runs (id),
     seq    INTEGER NOT NULL, -- from 1: those missing before the first are gone

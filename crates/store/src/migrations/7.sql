@@ -1,5 +1,5 @@
--- Every row has a checksum of what is not sealed in it, kept up by triggers (that of events by who writes them), and is read through a view that compares: what
--- a disk has changed is an error, not a result. What is sealed guards itself.
+-- Every row has a checksum of its unencrypted columns. Triggers maintain it (the writer does for events), and a view checks it
+-- on reading: what a disk has changed is an error, not a result. Encrypted columns authenticate themselves.
 
 -- The numbers of the last event of a run and of the last entry of its log: those missing at the end are noticed.
 ALTER TABLE runs ADD COLUMN last INTEGER NOT NULL DEFAULT 0;
