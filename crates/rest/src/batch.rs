@@ -1,7 +1,7 @@
 //! Batches: many calls in one request to a service's batch endpoint.
 //!
-//! The body is `multipart/mixed` with a whole HTTP request in each part (RFC 2046 section 5.1, RFC 9112 section 10.1). Each
-//! call has an outcome of its own, and the batch is retried only where each of its calls could be.
+//! The body is `multipart/mixed` with a whole HTTP request in each part (RFC 2046 section 5.1, RFC 9112 section 10.1).
+//! Each call has an outcome of its own, and the batch is retried only where each of its calls could be.
 
 use std::sync::Arc;
 
@@ -23,15 +23,16 @@ use crate::{
 };
 
 impl Client {
-    /// Makes several calls in one request to `path`, the service's batch endpoint. Each call is the name of a row of the table
-    /// and its input. Returns the outcome of each call, its result or its own error, in the order of the calls.
+    /// Makes several calls in one request to `path`, the service's batch endpoint. Each call is the name of a row of
+    /// the table and its input. Returns the outcome of each call, its result or its own error, in the order of the
+    /// calls.
     ///
     /// # Errors
     ///
-    /// Before anything is sent: `not_found` for an unknown row, `invalid_input` for a wrong input or a row that lists page by
-    /// page; the error's facts `call` (from 1) and `action` name the call. Afterwards: the error of the request as a whole. It
-    /// is `unknown_outcome` if the outcome is unclear and a call creates something, or if the response has another number of
-    /// parts than there were calls.
+    /// Before anything is sent: `not_found` for an unknown row, `invalid_input` for a wrong input or a row that lists
+    /// page by page; the error's facts `call` (from 1) and `action` name the call. Afterwards: the error of the request
+    /// as a whole. It is `unknown_outcome` if the outcome is unclear and a call creates something, or if the response
+    /// has another number of parts than there were calls.
     pub async fn batch(&self, path: &str, calls: &[(String, Value)], cx: &Context) -> Result<Vec<Result<Value>>> {
         let mut parts = Vec::new();
         for (index, (name, input)) in calls.iter().enumerate() {
@@ -132,8 +133,8 @@ fn write_parts(requests: &[Request], boundary: &str, credentials: &Credentials) 
     bytes.into()
 }
 
-/// Reads the responses in a multipart text. It is lenient: the text may be quoted as a JSON string, lines may end in LF or
-/// CRLF, and text around the responses is ignored.
+/// Reads the responses in a multipart text. It is lenient: the text may be quoted as a JSON string, lines may end in LF
+/// or CRLF, and text around the responses is ignored.
 fn read_parts(text: &str) -> Vec<RawResponse> {
     let unwrapped: Option<String> = serde_json::from_str(text.trim()).ok();
     let text = unwrapped.as_deref().unwrap_or(text).replace("\r\n", "\n");

@@ -6,8 +6,8 @@ use trunkline_core::{Digest, Position, STAGED};
 
 use crate::digests::{DigestState, Digests};
 
-/// The progress of an upload in blocks: the blocks that are staged without a gap from the first one, the state of the digests
-/// after exactly their bytes, and the version of the source that they were read from.
+/// The progress of an upload in blocks: the blocks that are staged without a gap from the first one, the state of the
+/// digests after exactly their bytes, and the version of the source that they were read from.
 ///
 /// It does not contain the signed URL. The `Default` is an upload that has not begun.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -30,8 +30,8 @@ pub struct BlockCheckpoint {
     /// State of MD5 after these bytes, in base64; empty if no MD5 is declared for the source.
     #[serde(rename = "md5", skip_serializing_if = "String::is_empty")]
     pub(crate) md5_state: String,
-    /// The version of the source that the blocks were read from, if the source reports one; that of the copy, if the source
-    /// was staged on disk.
+    /// The version of the source that the blocks were read from, if the source reports one; that of the copy, if the
+    /// source was staged on disk.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) version: Option<String>,
     /// The digests that the source declares.

@@ -1,7 +1,7 @@
 //! The client of a connection.
 //!
-//! Every call goes through one stack of layers, which `Client::execute` builds and documents: span, deadline, retries, budget,
-//! credentials, transport.
+//! Every call goes through one stack of layers, which `Client::execute` builds and documents: span, deadline, retries,
+//! budget, credentials, transport.
 
 use std::{
     sync::{
@@ -105,8 +105,8 @@ struct Stage {
     waits_for_token: AtomicBool,
 }
 
-/// The wait for a permit ends this long before the deadline of the call, so that the error names the wait and not only the
-/// deadline.
+/// The wait for a permit ends this long before the deadline of the call, so that the error names the wait and not only
+/// the deadline.
 const QUEUE_MARGIN: Duration = Duration::from_millis(5);
 
 impl Client {
@@ -122,8 +122,8 @@ impl Client {
     /// # Errors
     ///
     /// `not_found` for an unknown operation, `config` for a broken table, `invalid_input` before anything is sent,
-    /// `unknown_outcome` for a `Create` whose outcome is unclear, `cancelled`, `unavailable` after the deadline, else the error
-    /// that the response stands for.
+    /// `unknown_outcome` for a `Create` whose outcome is unclear, `cancelled`, `unavailable` after the deadline, else
+    /// the error that the response stands for.
     pub async fn call(&self, operation: &str, input: Value, cx: &Context) -> Result<Value> {
         self.run(self.0.table.operation(operation)?, input, cx).await
     }
@@ -142,8 +142,8 @@ impl Client {
     ///
     /// # Errors
     ///
-    /// Those of [`Client::call`], and `config` if the operation does not return a list, `limit` for a list without end, and
-    /// `unexpected` if the service returns a page twice.
+    /// Those of [`Client::call`], and `config` if the operation does not return a list, `limit` for a list without end,
+    /// and `unexpected` if the service returns a page twice.
     pub async fn page(&self, operation: &str, input: Value, from: Option<Value>, cx: &Context) -> Result<Page> {
         self.page_of(self.0.table.operation(operation)?, input, from, cx).await
     }
@@ -216,13 +216,13 @@ impl Client {
         sign_in::begin(&self.0.signer, self.0.service, redirect_uri)
     }
 
-    /// Completes a sign-in with the URL of the callback. The tokens are in the vault when this returns. The host has to make
-    /// sure that each sign-in is completed at most once.
+    /// Completes a sign-in with the URL of the callback. The tokens are in the vault when this returns. The host has to
+    /// make sure that each sign-in is completed at most once.
     ///
     /// # Errors
     ///
-    /// The error that the callback carries or that the login server returns, and `auth` for a callback that does not belong to
-    /// this sign-in.
+    /// The error that the callback carries or that the login server returns, and `auth` for a callback that does not
+    /// belong to this sign-in.
     pub async fn finish_authorization(&self, begun: &Authorization, callback: &str) -> Result<()> {
         sign_in::finish(&self.0.signer, self.0.service, begun, callback).await
     }
@@ -252,13 +252,13 @@ impl Client {
     /// 1. span: log lines of the layers below name action, method and route, never bodies and never secrets
     /// 2. cancellation and overall deadline: the context's, else [`ClientLimits::call`]; no layer below outlives them
     /// 3. retries (`retry`): waits between attempts; a `Create` whose outcome is unclear is never repeated
-    /// 4. permit (`permit`): the connection's limits of requests in flight and per second, and the pause that the service
-    ///    asked for
+    /// 4. permit (`permit`): the connection's limits of requests in flight and per second, and the pause that the
+    ///    service asked for
     /// 5. credentials (`attempt`): a valid token; after a 401 that could mean expiry, once, a new one
     /// 6. timeout of the attempt and size limit of the response, then the transport itself (`transport::exchange`)
     ///
-    /// Responses are interpreted inside layer 3, so that a failure that the service reports with status 200 is retried like any
-    /// other.
+    /// Responses are interpreted inside layer 3, so that a failure that the service reports with status 200 is retried
+    /// like any other.
     pub(crate) async fn execute(
         &self,
         call: &Call<'_>,
@@ -402,8 +402,8 @@ impl Client {
         self.obey_throttle(&permit, response::interpret(&call.info, response, raw, self.0.classify))
     }
 
-    /// Pauses the connection until the time that a throttle names. The permit is still held, so no other call gets it before
-    /// the pause begins.
+    /// Pauses the connection until the time that a throttle names. The permit is still held, so no other call gets it
+    /// before the pause begins.
     fn obey_throttle(
         &self,
         permit: &Permit,

@@ -1,7 +1,7 @@
 //! Digests of a file, computed while its bytes pass: SHA-256 of every file, MD5 where the source declares one.
 //!
-//! A service declares the digests of a file in the headers of its response. They are read here and compared at the end with
-//! those of the bytes that arrived.
+//! A service declares the digests of a file in the headers of its response. They are read here and compared at the end
+//! with those of the bytes that arrived.
 
 use base64::{Engine, prelude::BASE64_STANDARD};
 use http::{HeaderMap, StatusCode};
@@ -39,7 +39,8 @@ impl Digests {
         self
     }
 
-    /// Restores digests from their saved state. Returns `None` if the state is invalid or has no MD5 although one is declared.
+    /// Restores digests from their saved state. Returns `None` if the state is invalid or has no MD5 although one is
+    /// declared.
     pub(crate) fn restored(bytes: u64, state: DigestState<&str>, declared: &[Digest]) -> Option<Digests> {
         let fresh = Digests::for_checking(declared);
         if bytes == 0 && state.sha256.is_empty() {
@@ -116,14 +117,14 @@ pub(crate) fn hex(bytes: &[u8]) -> String {
 fn mismatch(file: &str, expected: &Digest, found: &Digest) -> Error {
     let message = format!("{file} has the digest {found}, but its source declares {expected}; nothing of it was saved");
     Error::new(ErrorKind::Conflict, message).with("expected", expected).with("found", found).hint(
-        "the file was damaged on the way or has changed in the meantime: run the item again; if that does not help, the \
-         file is damaged at its source: compare it there with its digest",
+        "the file was damaged on the way or has changed in the meantime: run the item again; if that does not help, \
+         the file is damaged at its source: compare it there with its digest",
     )
 }
 
-/// Returns the digest of the whole file that a response declares: `Repr-Digest` (RFC 9530), Azure's `x-ms-blob-content-md5`
-/// ("Get Blob"), or the `Content-MD5` of a response with the whole file (RFC 1864). An ETag does not count: the services that
-/// we call do not document how they compute it.
+/// Returns the digest of the whole file that a response declares: `Repr-Digest` (RFC 9530), Azure's
+/// `x-ms-blob-content-md5` ("Get Blob"), or the `Content-MD5` of a response with the whole file (RFC 1864). An ETag
+/// does not count: the services that we call do not document how they compute it.
 pub(crate) fn declared(status: StatusCode, headers: &HeaderMap) -> Option<Digest> {
     let text = |name: &str| headers.get(name)?.to_str().ok();
     let of = |algorithm, base64: &str| Digest::new(algorithm, BASE64_STANDARD.decode(base64.trim()).ok()?);

@@ -1,8 +1,9 @@
 //! Downloads: reads a file at a signed URL in constant memory, and continues after a connection was cut.
 //!
-//! The reader gets one version of the file from its first byte to its last, or an error. If the server reports no version, the
-//! bytes that were read before a cut are read again and compared. The URL is looked up for each request, since it may have
-//! expired. It gets no credentials, unless the file is one of the API itself ([`generic::DownloadAction`]).
+//! The reader gets one version of the file from its first byte to its last, or an error. If the server reports no
+//! version, the bytes that were read before a cut are read again and compared. The URL is looked up for each request,
+//! since it may have expired. No credentials are sent to it, unless the file is one of the API itself
+//! ([`generic::DownloadAction`]).
 //!
 //! [`generic::DownloadAction`]: crate::generic::DownloadAction
 
@@ -33,17 +34,17 @@ type LocateUrl = Arc<dyn Fn() -> BoxFuture<'static, Result<Url>> + Send + Sync>;
 impl Client {
     /// Reads the file at the URL that `locate` finds, from byte `from` on.
     ///
-    /// `locate` is called for the first request and for each one after a cut. It should ask the service for a fresh URL. No
-    /// credentials and no headers of the API are sent to that URL. A body that is cut short is continued with `Range` and
-    /// `If-Range` (RFC 9110 section 14), at most [`ClientLimits::tries`](crate::ClientLimits::tries) times without a byte of
-    /// progress. If the server does not support ranges, the bytes that were read already are read again and skipped. If it sends
-    /// neither a strong ETag nor a `Last-Modified`, they are compared as well.
+    /// `locate` is called for the first request and for each one after a cut. It should ask the service for a fresh
+    /// URL. No credentials and no headers of the API are sent to that URL. A body that is cut short is continued with
+    /// `Range` and `If-Range` (RFC 9110 section 14), at most [`ClientLimits::tries`](crate::ClientLimits::tries) times
+    /// without a byte of progress. If the server does not support ranges, the bytes that were read already are read
+    /// again and skipped. If it sends neither a strong ETag nor a `Last-Modified`, they are compared as well.
     ///
     /// # Errors
     ///
-    /// `conflict` if the file changed while it was read, or has another version than the position; `config` for a URL that is
-    /// not https; `unavailable` when the tries are used up; `unexpected` if the server returns another part than the one asked
-    /// for.
+    /// `conflict` if the file changed while it was read, or has another version than the position; `config` for a URL
+    /// that is not https; `unavailable` when the tries are used up; `unexpected` if the server returns another part
+    /// than the one asked for.
     pub async fn download<F>(&self, locate: F, from: impl Into<Position>) -> Result<FileStream>
     where
         F: Fn() -> BoxFuture<'static, Result<Url>> + Send + Sync + 'static,
@@ -222,7 +223,8 @@ impl Download {
         Ok(Some(rest))
     }
 
-    /// Compares the bytes that were read again with those that the caller got. To be called when all of them have been read.
+    /// Compares the bytes that were read again with those that the caller got. To be called when all of them have been
+    /// read.
     fn compare_reread(&mut self) -> Result<()> {
         match self.reread.take() {
             Some(reread) if reread.clone().finalize() != self.delivered.clone().finalize() => Err(self.changed()),
@@ -234,7 +236,7 @@ impl Download {
     async fn wait_after(&mut self, error: Error) -> Result<()> {
         match self.waits.after(&error) {
             Some(wait) => {
-                tracing::debug!(service = self.client.0.service, at = self.at, %error, "continues a download after a failure");
+                tracing::debug!(service = self.client.0.service, at = self.at, %error, "continues after a failure");
                 sleep(wait).await;
                 Ok(())
             }
@@ -310,7 +312,8 @@ impl Download {
         client.guard.check_data("URL of the file", &url, &client.base)?;
         let mut request = reqwest::Request::new(Method::GET, url);
         request.headers_mut().extend(headers);
-        // Without a version, only the bytes of one response surely belong together: then the whole file is requested again.
+        // Without a version, only the bytes of one response surely belong together: then the whole file is requested
+        // again.
         if self.at > 0 && (self.version.is_some() || self.at == self.from) {
             let range = HeaderValue::from_str(&format!("bytes={}-", self.at));
             request.headers_mut().insert(header::RANGE, range.map_err(|error| internal(error.into()))?);
@@ -366,7 +369,8 @@ impl Download {
         let other = matches!((&self.etag, &etag), (Some(before), Some(now)) if before != now)
             || matches!((self.total, total), (Some(before), Some(now)) if before != now)
             || self.version.as_ref().is_some_and(|before| version::is_other(before, headers));
-        // A part in response to `If-Range` is of the same version; a whole file has to have the validator in its headers.
+        // A part in response to `If-Range` is of the same version; a whole file has to have the validator in its
+        // headers.
         let whole = matches!(status, StatusCode::OK | StatusCode::CREATED);
         if other || self.version.as_ref().is_some_and(|before| whole && !version::is_same(before, headers)) {
             return Err(self.changed());

@@ -1,7 +1,7 @@
 //! Reads the JSON of services, a little more strictly than usual.
 //!
-//! An object with two different values under one name is an error. RFC 8259 section 4 leaves open which value counts, so two
-//! readers could take different ones.
+//! An object with two different values under one name is an error. RFC 8259 section 4 leaves open which value counts,
+//! so two readers could take different ones.
 
 use std::fmt;
 

@@ -1,13 +1,14 @@
 //! Detects that a list changed while it was read page by page.
 //!
-//! With offsets, each page is requested from the last item of the page before: another item in that place means that items have
-//! moved. With page numbers, the page before is read a second time. Changes that cancel each other out between two pages are not
-//! detected. With cursors and links there is no such check: only the vendor's promise counts.
+//! With offsets, each page is requested from the last item of the page before: another item in that place means that
+//! items have moved. With page numbers, the page before is read a second time. Changes that cancel each other out
+//! between two pages are not detected. With cursors and links there is no such check: only the vendor's promise counts.
 
 use serde_json::Value;
 use sha2::{Digest, Sha256};
 
-/// Returns the identity of an item, which an edit does not change: a hash of its `id`, or of the whole item if it has none.
+/// Returns the identity of an item, which an edit does not change: a hash of its `id`, or of the whole item if it has
+/// none.
 pub(crate) fn item_identity(item: &Value) -> String {
     match item.get("id") {
         Some(id @ (Value::String(_) | Value::Number(_))) => fingerprint([id]),
@@ -26,8 +27,8 @@ pub(crate) fn fingerprint<'a>(values: impl IntoIterator<Item = &'a Value>) -> St
     digest.finalize()[..8].iter().map(|byte| format!("{byte:02x}")).collect()
 }
 
-/// Removes the overlap of two pages: the last item of the page before, which has to be the first of this one. Returns a message
-/// if it is not there.
+/// Removes the overlap of two pages: the last item of the page before, which has to be the first of this one. Returns a
+/// message if it is not there.
 pub(crate) fn remove_overlap(items: &mut Vec<Value>, last: &str) -> Option<String> {
     match items.iter().position(|item| item_identity(item) == last) {
         Some(0) => {

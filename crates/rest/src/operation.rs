@@ -1,7 +1,7 @@
 //! Operations: checked rows of a table, each of which is an action.
 //!
-//! Compiling a row decides where each input goes in the request, where the result is in the response, and how the action is
-//! described to the engine. All errors of a row are reported together.
+//! Compiling a row decides where each input goes in the request, where the result is in the response, and how the
+//! action is described to the engine. All errors of a row are reported together.
 
 use http::{HeaderName, Method};
 use serde_json::{Map, Value, json};
@@ -189,8 +189,8 @@ fn check_bodies(row: &OperationRow, pointer: &str, file: &mut TableFile<'_>) {
     }
 }
 
-/// Compiles the paging rule of a row, if it has one. Inputs that the rule needs and the row does not declare are added, at this
-/// location of the request.
+/// Compiles the paging rule of a row, if it has one. Inputs that the rule needs and the row does not declare are added,
+/// at this location of the request.
 fn paging(
     row: &OperationRow,
     location: InputLocation,

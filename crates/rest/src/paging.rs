@@ -1,7 +1,8 @@
 //! Lists that are read page by page: how to request the next page, and when the list ends.
 //!
-//! The position of the next page is a small JSON value that also holds the number of pages before it and a fingerprint of the
-//! last one. So a list that repeats itself or never ends is detected even if the host restarts in the middle of it.
+//! The position of the next page is a small JSON value that also holds the number of pages before it and a fingerprint
+//! of the last one. So a list that repeats itself or never ends is detected even if the host restarts in the middle of
+//! it.
 
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
@@ -95,10 +96,11 @@ impl Next {
 }
 
 impl Paging {
-    /// Compiles the paging rule of a row. Inputs that the rule needs and the row does not declare are added to `inputs`, at
-    /// this location of the request.
+    /// Compiles the paging rule of a row. Inputs that the rule needs and the row does not declare are added to
+    /// `inputs`, at this location of the request.
     pub(crate) fn compile(row: &PageRow, inputs: &mut Vec<Input>, location: InputLocation) -> Result<Paging, String> {
-        // A name that the row declares as an input, by its own or its wire name, is that input; else the client sends it.
+        // A name that the row declares as an input, by its own or its wire name, is that input; else the client sends
+        // it.
         let mut resolve = |name: &String| {
             if let Some(input) = inputs.iter().find(|input| input.name == *name || input.wire_name == *name) {
                 return input.name.clone();
@@ -260,8 +262,8 @@ impl Paging {
         .hint("the service seems to ignore the paging parameters; nothing was listed twice"))
     }
 
-    /// Returns the items of a page. There are none in an empty body and where the place for them is absent or null; an object in
-    /// the place of the list is a list of one.
+    /// Returns the items of a page. There are none in an empty body and where the place for them is absent or null; an
+    /// object in the place of the list is a list of one.
     fn items(&self, body: &Value) -> Result<Vec<Value>> {
         let parent = self.items.rfind('/').map_or("", |at| &self.items[..at]);
         match (body.pointer(&self.items), body.pointer(parent)) {
@@ -300,7 +302,8 @@ impl PageRequest {
         Next { at, last, total, maybe_incomplete, ..Next::default() }
     }
 
-    /// Finds the next page of a list with page numbers. `previous` has the items of the page before, if it was read again.
+    /// Finds the next page of a list with page numbers. `previous` has the items of the page before, if it was read
+    /// again.
     fn after_number(&self, items: &[Value], previous: Option<&[Value]>) -> Next {
         let changed = match (previous, &self.cursor.previous) {
             (Some(now), Some(before)) => page_identity(now) != *before,

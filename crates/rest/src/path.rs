@@ -1,8 +1,8 @@
-//! Routes and their parameters. A parameter is data: it becomes exactly one segment of the path, or the call is refused before
-//! anything is sent.
+//! Routes and their parameters. A parameter is data: it becomes exactly one segment of the path, or the call is refused
+//! before anything is sent.
 //!
-//! A server may decode a path more than once, take a backslash for a slash, or fold wide characters into narrow ones. So a value
-//! is checked in each form that some server might see, and the finished URL is compared with the route.
+//! A server may decode a path more than once, take a backslash for a slash, or fold wide characters into narrow ones.
+//! So a value is checked in each form that some server might see, and the finished URL is compared with the route.
 
 use std::borrow::Cow;
 
@@ -412,7 +412,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn any_value_becomes_one_segment_or_is_refused(value in "\\PC*|[./%\\\\2eEfF5cu0;]{1,12}|[a-z0-9 .%&#?/]{1,20}") {
+        fn a_value_is_one_segment_or_refused(value in "\\PC*|[./%\\\\2eEfF5cu0;]{1,12}|[a-z0-9 .%&#?/]{1,20}") {
             if let Ok(url) = fill(&json!(value)) {
                 let segments: Vec<_> = url.path_segments().unwrap().collect();
                 prop_assert_eq!(segments.len(), 4);

@@ -1,7 +1,7 @@
 //! Bodies of requests: bytes in memory, or a file.
 //!
-//! A file is read while it is sent and never held in memory as a whole. Its size and digests are checked before its last piece
-//! is sent, so that a server never takes a changed or truncated file for a complete one.
+//! A file is read while it is sent and never held in memory as a whole. Its size and digests are checked before its
+//! last piece is sent, so that a server never takes a changed or truncated file for a complete one.
 
 use std::{
     fmt,
@@ -37,7 +37,8 @@ impl Body {
         matches!(self, Body::File(_))
     }
 
-    /// Makes a body of a file, or of a form with the file in it. `sent` takes the digests of the bytes of the last attempt.
+    /// Makes a body of a file, or of a form with the file in it. `sent` takes the digests of the bytes of the last
+    /// attempt.
     pub(crate) fn file(file: FileRef, form: Option<FormFile>, sent: Arc<Mutex<Digests>>, cx: &Context) -> Body {
         let cx = cx.clone();
         Body::File(Arc::new(move || {
@@ -98,13 +99,13 @@ impl From<Bytes> for Payload {
 }
 
 impl Payload {
-    /// Makes a payload of the stream of a file. `sent` takes the digests of the bytes that were sent so far; `empty` are those
-    /// of no bytes.
+    /// Makes a payload of the stream of a file. `sent` takes the digests of the bytes that were sent so far; `empty`
+    /// are those of no bytes.
     ///
     /// # Errors
     ///
-    /// `conflict` if an empty file has another digest than the declared one, `invalid_input` if the file does not fit into a
-    /// form.
+    /// `conflict` if an empty file has another digest than the declared one, `invalid_input` if the file does not fit
+    /// into a form.
     pub(crate) fn of(
         file: &FileRef,
         stream: FileStream,
@@ -191,7 +192,8 @@ impl StreamCheck {
         })
     }
 
-    /// Checks a piece, or the end, before it is sent. Without its last piece, a server does not take the file for complete.
+    /// Checks a piece, or the end, before it is sent. Without its last piece, a server does not take the file for
+    /// complete.
     fn check(&self, piece: Option<&Bytes>) -> Result<()> {
         let mut sent = lock(&self.sent);
         sent.update(piece.map(Bytes::as_ref).unwrap_or_default());

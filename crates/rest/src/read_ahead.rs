@@ -1,7 +1,7 @@
 //! Reads a source ahead of its upload and computes its digests on the way.
 //!
-//! One task cuts the source into blocks and computes the digest of the whole file; another one computes the digest of each
-//! block. So neither reading nor hashing waits for the block that is being sent.
+//! One task cuts the source into blocks and computes the digest of the whole file; another one computes the digest of
+//! each block. So neither reading nor hashing waits for the block that is being sent.
 
 use base64::{Engine, prelude::BASE64_STANDARD};
 use bytes::{Bytes, BytesMut};
@@ -24,15 +24,16 @@ use crate::digests::Digests;
 /// A block that is ready to be sent.
 pub(crate) struct Block {
     pub(crate) bytes: Bytes,
-    /// MD5 of these bytes, if it was asked for. It is computed in a task of its own, since it costs more than the rest of the
-    /// work on a block.
+    /// MD5 of these bytes, if it was asked for. It is computed in a task of its own, since it costs more than the rest
+    /// of the work on a block.
     md5: Option<AbortOnDropHandle<String>>,
     /// Digests of the source up to the end of this block.
     pub(crate) digests: Digests,
 }
 
 impl Block {
-    /// Waits for the MD5 of this block and returns it as the header `Content-MD5` takes it; `None` if it was not asked for.
+    /// Waits for the MD5 of this block and returns it as the header `Content-MD5` takes it; `None` if it was not asked
+    /// for.
     pub(crate) async fn md5(&mut self) -> Result<Option<String>> {
         match self.md5.take() {
             Some(md5) => md5.await.map(Some).map_err(task_failed),
@@ -59,8 +60,8 @@ pub(crate) struct BlockReader {
 }
 
 impl BlockReader {
-    /// Starts to cut `bytes` into blocks of `length` bytes, each with its MD5 if `md5` is set. `digests` are those of the bytes
-    /// of the file that come before the stream.
+    /// Starts to cut `bytes` into blocks of `length` bytes, each with its MD5 if `md5` is set. `digests` are those of
+    /// the bytes of the file that come before the stream.
     pub(crate) fn start(
         bytes: BoxStream<'static, Result<Bytes>>,
         length: usize,
@@ -86,8 +87,8 @@ impl BlockReader {
         reader
     }
 
-    /// Returns the next block, or `None` at the end. Only the last block may be shorter than the length asked for. The task
-    /// reads another block into the memory of the block returned before this one.
+    /// Returns the next block, or `None` at the end. Only the last block may be shorter than the length asked for. The
+    /// task reads another block into the memory of the block returned before this one.
     pub(crate) async fn next(&mut self) -> Result<Option<Block>> {
         self.provide_buffer();
         match self.blocks.recv().await {
@@ -160,7 +161,8 @@ mod tests {
 
     const LENGTH: usize = 100;
 
-    /// A source of ten and a half blocks, in pieces that do not divide a block; its bytes; and how many of them were read.
+    /// A source of ten and a half blocks, in pieces that do not divide a block; its bytes; and how many of them were
+    /// read.
     fn source() -> (BlockReader, Vec<u8>, Arc<AtomicUsize>) {
         let (whole, read) =
             ((0..LENGTH * 21 / 2).map(|at| at as u8).collect::<Vec<_>>(), Arc::<AtomicUsize>::default());

@@ -1,7 +1,7 @@
 //! From an HTTP response to a result or an error: which kind, in which words, and what to do next.
 //!
-//! The connector's `classify` hook is asked first, since only it knows the error format of its vendor. Without its verdict the
-//! status decides.
+//! The connector's `classify` hook is asked first, since only it knows the error format of its vendor. Without its
+//! verdict the status decides.
 
 use std::time::Duration;
 
@@ -144,8 +144,8 @@ pub(crate) fn interpret(
     Err(Failure { error: request.annotate(error).with("status", status.as_u16()), refused, status: Some(status) })
 }
 
-/// Returns whether a response asks for fewer requests: 429, or 403 with `Retry-After`, which Azure API Management sends when
-/// a quota is used up.
+/// Returns whether a response asks for fewer requests: 429, or 403 with `Retry-After`, which Azure API Management sends
+/// when a quota is used up.
 pub(crate) fn is_throttle(status: u16, retry_after: Option<Duration>) -> bool {
     status == 429 || (status == 403 && retry_after.is_some())
 }

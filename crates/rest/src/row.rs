@@ -1,7 +1,7 @@
 //! Rows of an operation table as they are written, before they are checked. Keys are closed; there are no templates.
 //!
-//! `schemas/operation.json` is derived from these types ([`operation_schema`]). [`Operation`](crate::Operation) checks a row and
-//! gives it its meaning.
+//! `schemas/operation.json` is derived from these types ([`operation_schema`]). [`Operation`](crate::Operation) checks
+//! a row and gives it its meaning.
 
 use std::{collections::BTreeMap, fmt};
 
@@ -47,8 +47,8 @@ pub struct OperationRow {
     /// `METHOD /path/{parameter}` below the endpoint URL.
     #[schemars(with = "String", regex(pattern = "^(GET|HEAD|POST|PUT|PATCH|DELETE) /"))]
     pub route: Spanned<String>,
-    /// The effect of a call, which decides whether it may be repeated. If absent, it follows from the method: GET and HEAD read,
-    /// PUT and PATCH are idempotent, POST creates, DELETE deletes.
+    /// The effect of a call, which decides whether it may be repeated. If absent, it follows from the method: GET and
+    /// HEAD read, PUT and PATCH are idempotent, POST creates, DELETE deletes.
     pub effect: Option<Effect>,
     /// The OAuth scopes that the operation needs in addition to those of its connector.
     #[serde(default)]
@@ -59,8 +59,8 @@ pub struct OperationRow {
     pub input: InputRows,
     /// JSON Schema of the result, or of one item if the row has `page`. If absent, any shape.
     pub output: Option<Value>,
-    /// JSON pointer (RFC 6901) to the result in the body of the response. If absent or empty, the result is the whole body. If
-    /// the body has no such member, the result is null.
+    /// JSON pointer (RFC 6901) to the result in the body of the response. If absent or empty, the result is the whole
+    /// body. If the body has no such member, the result is null.
     #[schemars(with = "Option<String>")]
     pub result: Option<Spanned<String>>,
     /// The paging, if the operation returns one page of a list.
@@ -90,8 +90,8 @@ pub enum In {
 #[derive(Deserialize, Serialize, JsonSchema)]
 #[serde(deny_unknown_fields, rename_all = "camelCase")]
 pub struct InputRow {
-    /// The part of the request that the input goes into. If absent: the path if the route names the input, else the query for
-    /// GET, HEAD and DELETE, and the body for other methods.
+    /// The part of the request that the input goes into. If absent: the path if the route names the input, else the
+    /// query for GET, HEAD and DELETE, and the body for other methods.
     #[serde(rename = "in", skip_serializing)]
     pub location: Option<In>,
     /// Whether a call without the input is refused. Path parameters are always required.
@@ -172,8 +172,8 @@ pub struct InputRow {
     pub write_only: Option<bool>,
 }
 
-/// The paging of a list. JSON pointers refer to the whole body of a response. Names are those of inputs, or names in the request
-/// if the row has no such input.
+/// The paging of a list. JSON pointers refer to the whole body of a response. Names are those of inputs, or names in
+/// the request if the row has no such input.
 #[derive(Clone, Debug, PartialEq, Eq, Deserialize, JsonSchema)]
 #[serde(tag = "kind", rename_all = "lowercase", deny_unknown_fields)]
 pub enum PageRow {

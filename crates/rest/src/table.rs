@@ -29,9 +29,9 @@ use crate::{operation::Operation, row::OperationRow};
 
 /// The operations of a connector, by name.
 ///
-/// A compiled-in table is a `static` made by [`Table::new`], which is parsed at its first use. A table that is read at run time
-/// comes from [`Table::parse`]. A client takes a `&'static Table`, so a host that loads connectors at its start leaks their
-/// tables (`Box::leak`): they live as long as the program in any case.
+/// A compiled-in table is a `static` made by [`Table::new`], which is parsed at its first use. A table that is read at
+/// run time comes from [`Table::parse`]. A client takes a `&'static Table`, so a host that loads connectors at its
+/// start leaks their tables (`Box::leak`): they live as long as the program in any case.
 pub struct Table {
     connector: Cow<'static, str>,
     files: &'static [(&'static str, &'static str)],

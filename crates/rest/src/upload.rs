@@ -1,15 +1,16 @@
 //! Uploads: sends a file to a block blob at a signed URL, in constant memory, and resumes at the last staged block.
 //!
-//! A small file is sent in one request and read while it is sent. A larger one is staged block by block (Azure Blob Storage,
-//! "Put Block") and becomes visible with the list of its blocks ("Put Block List"). The storage keeps staged blocks for a week.
-//! So a checkpoint with the number of blocks and the state of the digests is enough to continue after a crash, or with a new URL
-//! after the old one has expired. If neither TLS nor the loopback interface protects the bytes, each block carries its MD5, and
-//! the storage compares it with what arrived.
+//! A small file is sent in one request and read while it is sent. A larger one is staged block by block (Azure Blob
+//! Storage, "Put Block") and becomes visible with the list of its blocks ("Put Block List"). The storage keeps staged
+//! blocks for a week. So a checkpoint with the number of blocks and the state of the digests is enough to continue
+//! after a crash, or with a new URL after the old one has expired. If neither TLS nor the loopback interface protects
+//! the bytes, each block carries its MD5, and the storage compares it with what arrived.
 //!
-//! One version of the source becomes visible, with the digest that the source declares. A source that changed while it was sent
-//! is sent again from its beginning, with new block ids. If its [`FileRef`] declares another size or digest, the upload fails
-//! instead, since the rest of the reference describes the old version, too. A source without versions is copied to disk first, if
-//! the context can stage files, and sent from the copy. Else it is sent as it is read, and an interrupted upload cannot continue.
+//! One version of the source becomes visible, with the digest that the source declares. A source that changed while it
+//! was sent is sent again from its beginning, with new block ids. If its [`FileRef`] declares another size or digest,
+//! the upload fails instead, since the rest of the reference describes the old version, too. A source without versions
+//! is copied to disk first, if the context can stage files, and sent from the copy. Else it is sent as it is read, and
+//! an interrupted upload cannot continue.
 
 use std::sync::{Arc, Mutex};
 
@@ -58,8 +59,8 @@ pub struct Uploaded {
 
 /// Returns whether an upload ended because its signed URL has expired or was refused.
 ///
-/// The caller then fetches a new URL and calls [`Client::upload_blocks`] again with the checkpoint that was saved last. Staged
-/// blocks are not sent again.
+/// The caller then fetches a new URL and calls [`Client::upload_blocks`] again with the checkpoint that was saved last.
+/// Staged blocks are not sent again.
 pub fn address_expired(error: &Error) -> bool {
     error.context("upload") == Some(ADDRESS_EXPIRED)
 }
@@ -67,21 +68,23 @@ pub fn address_expired(error: &Error) -> bool {
 impl Client {
     /// Sends a file to the block blob at `target`, a signed URL (SAS) of Azure Blob Storage.
     ///
-    /// A file of at most [`ClientLimits::one_put`](crate::ClientLimits::one_put) bytes (64 MB) is sent in one request. For a
-    /// larger one, and for one of unknown size, `save` is called with a checkpoint after each staged block
-    /// ([`ClientLimits::block`](crate::ClientLimits::block), 4 MiB). A later call with the last checkpoint as `begun` continues
-    /// there, also with a new URL of the same blob: at most one block is sent again. The next block is read while one is sent.
-    /// The upload starts from the beginning if `begun` is for another blob. Once per call, it also does so if the source has
-    /// another version than the staged blocks.
+    /// A file of at most [`ClientLimits::one_put`](crate::ClientLimits::one_put) bytes (64 MB) is sent in one request.
+    /// For a larger one, and for one of unknown size, `save` is called with a checkpoint after each staged block
+    /// ([`ClientLimits::block`](crate::ClientLimits::block), 4 MiB). A later call with the last checkpoint as `begun`
+    /// continues there, also with a new URL of the same blob: at most one block is sent again. The next block is read
+    /// while one is sent. The upload starts from the beginning if `begun` is for another blob. Once per call, it also
+    /// does so if the source has another version than the staged blocks.
     ///
     /// Neither credentials nor headers of the API are sent to the storage. Each request is tried at most
-    /// [`ClientLimits::tries`](crate::ClientLimits::tries) times. The progress of the context counts acknowledged bytes.
+    /// [`ClientLimits::tries`](crate::ClientLimits::tries) times. The progress of the context counts acknowledged
+    /// bytes.
     ///
     /// # Errors
     ///
-    /// `auth` for which [`address_expired`] is true if the URL has expired; `conflict` if the source has another size or digest
-    /// than its [`FileRef`] or its own headers declare, or changes repeatedly; `cancelled`; `unavailable` when the tries are used
-    /// up; the error of `save`. The file is not visible after an error, except after an unclear failure of the last request.
+    /// `auth` for which [`address_expired`] is true if the URL has expired; `conflict` if the source has another size
+    /// or digest than its [`FileRef`] or its own headers declare, or changes repeatedly; `cancelled`; `unavailable`
+    /// when the tries are used up; the error of `save`. The file is not visible after an error, except after an unclear
+    /// failure of the last request.
     pub async fn upload_blocks<S, F>(
         &self,
         target: &Secret,
@@ -181,7 +184,8 @@ impl Upload<'_> {
         Ok(Uploaded { bytes: blocks.bytes, sha256: digests.sha256() })
     }
 
-    /// Returns the size of a block in bytes: large enough that the file does not need more blocks than the storage allows.
+    /// Returns the size of a block in bytes: large enough that the file does not need more blocks than the storage
+    /// allows.
     fn block_size(&self) -> u64 {
         let usual = self.client.0.limits.block.max(1) as u64;
         let needed = self.file.size.unwrap_or(0).div_ceil(MOST_BLOCKS);
@@ -207,7 +211,8 @@ impl Upload<'_> {
         Ok((blocks, source))
     }
 
-    /// Opens the source at its beginning, or a copy of it if it reports no version. Returns also the digests that it declares.
+    /// Opens the source at its beginning, or a copy of it if it reports no version. Returns also the digests that it
+    /// declares.
     async fn open(&self) -> Result<(FileStream, Vec<Digest>)> {
         let mut copies = 1;
         loop {
@@ -392,8 +397,9 @@ struct Source {
     blocks: BlockReader,
 }
 
-/// Returns whether bytes cannot change unnoticed on the way to this URL: TLS authenticates every record (RFC 8446 section 5.2),
-/// and loopback traffic does not leave the machine. Then blocks carry no MD5, which costs more than the rest of the work on them.
+/// Returns whether bytes cannot change unnoticed on the way to this URL: TLS authenticates every record (RFC 8446
+/// section 5.2), and loopback traffic does not leave the machine. Then blocks carry no MD5, which costs more than the
+/// rest of the work on them.
 fn is_protected(url: &Url) -> bool {
     let loopback = match url.host() {
         Some(Host::Ipv4(address)) => address.is_loopback(),

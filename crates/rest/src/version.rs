@@ -3,9 +3,9 @@
 use http::{HeaderMap, HeaderValue, header};
 use std::time::Duration;
 
-/// Returns a validator that identifies this version byte for byte, for the header `If-Range` (RFC 9110 section 13.1.5): a strong
-/// ETag, or, in a response without any ETag, a `Last-Modified` that is strong because the response is at least a second younger
-/// (section 8.8.2.2).
+/// Returns a validator that identifies this version byte for byte, for the header `If-Range` (RFC 9110 section 13.1.5):
+/// a strong ETag, or, in a response without any ETag, a `Last-Modified` that is strong because the response is at least
+/// a second younger (section 8.8.2.2).
 pub(crate) fn version(headers: &HeaderMap) -> Option<HeaderValue> {
     if let Some(etag) = headers.get(header::ETAG) {
         return etag.as_bytes().starts_with(b"\"").then(|| etag.clone());

@@ -41,8 +41,8 @@ impl<C: Connector<Client = Client>> Action for DownloadAction<C> {
     const NAME: &'static str = "download";
     const TITLE: &'static str = "Download a file";
     const GROUP: &'static str = GROUP;
-    const ABOUT: &'static str = "Returns a reference to the file at a path below the endpoint URL; its bytes are read when a later \
-        step opens it. A redirect is followed without the connection's credentials. No copy is stored.";
+    const ABOUT: &'static str = "Returns a reference to the file at a path below the endpoint URL; its bytes are read \
+        when a later step opens it. A redirect is followed without the connection's credentials. No copy is stored.";
     const EFFECT: Effect = Effect::Read;
 
     async fn run(client: &Client, input: Input, cx: &Context) -> Result<Output> {
@@ -50,7 +50,8 @@ impl<C: Connector<Client = Client>> Action for DownloadAction<C> {
     }
 }
 
-/// Returns a reference to the file at a path, for [`open`]. The file is requested once for its name, type, size and digest.
+/// Returns a reference to the file at a path, for [`open`]. The file is requested once for its name, type, size and
+/// digest.
 ///
 /// # Errors
 ///
@@ -66,7 +67,8 @@ pub async fn file(client: &Client, target: Target, name: Option<String>, cx: &Co
     Ok(FileRef { name, media_type: found.media_type, size: found.size, digest: found.digest, connection, source })
 }
 
-/// Opens a file that [`DownloadAction`] or [`file`] returned, from byte `from` on. `source` is the field of its [`FileRef`].
+/// Opens a file that [`DownloadAction`] or [`file`] returned, from byte `from` on. `source` is the field of its
+/// [`FileRef`].
 ///
 /// # Errors
 ///

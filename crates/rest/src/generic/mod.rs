@@ -1,7 +1,7 @@
 //! Calls that no row describes: a path that the caller chooses, with the sign-in, limits and checks of the connection.
 //!
-//! The three actions are generic over the connector. A connector registers those that it offers:
-//! `submit! { ActionEntry::of::<generic::RequestAction<Shop>>() }`. If it offers [`DownloadAction`], its `open` calls [`open`].
+//! The three actions are generic over the connector. A connector registers those that it offers: `submit! {
+//! ActionEntry::of::<generic::RequestAction<Shop>>() }`. If it offers [`DownloadAction`], its `open` calls [`open`].
 
 mod download;
 mod request;

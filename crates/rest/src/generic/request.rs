@@ -36,8 +36,9 @@ pub struct Input {
     #[serde(default = "json")]
     content_type: String,
     /// # Effect
-    /// The effect of the call, which decides whether it may be repeated. If absent, it follows from the method: GET and HEAD
-    /// read, PUT is idempotent, DELETE deletes, POST and PATCH create. A `create` is never repeated after an unclear failure.
+    /// The effect of the call, which decides whether it may be repeated. If absent, it follows from the method: GET and
+    /// HEAD read, PUT is idempotent, DELETE deletes, POST and PATCH create. A `create` is never repeated after an
+    /// unclear failure.
     effect: Option<Effect>,
     /// # Response
     #[serde(default, rename = "answer")]
@@ -87,8 +88,8 @@ impl<C: Connector<Client = Client>> Action for RequestAction<C> {
     const NAME: &'static str = "request";
     const TITLE: &'static str = "Call any path";
     const GROUP: &'static str = GROUP;
-    const ABOUT: &'static str = "For calls that no other action makes: any method and path below the endpoint URL, with the sign-in \
-        and limits of the connection. Values belong in `parameters`, where they cannot change the path.";
+    const ABOUT: &'static str = "For calls that no other action makes: any method and path below the endpoint URL, with the \
+        sign-in and limits of the connection. Values belong in `parameters`, where they cannot change the path.";
     // The most careful effect: the effect of a call depends on its input.
     const EFFECT: Effect = Effect::Create;
 

@@ -110,8 +110,8 @@ impl<C: Connector<Client = Client>> Action for UploadAction<C> {
     const NAME: &'static str = "upload";
     const TITLE: &'static str = "Send a file";
     const GROUP: &'static str = GROUP;
-    const ABOUT: &'static str = "Sends a file of another step to a path below the endpoint URL, as the whole body or in a form. \
-        The file is not held in memory.";
+    const ABOUT: &'static str = "Sends a file of another step to a path below the endpoint URL, as the whole body or \
+        in a form. The file is not held in memory.";
     const EFFECT: Effect = Effect::Create;
 
     async fn run(client: &Client, input: Input, cx: &Context) -> Result<UploadResponse> {
