@@ -59,7 +59,11 @@ impl Table {
         self.parsed.get_or_init(|| parse(self.files))
     }
 
-    /// Returns all rows as actions for a registry, or all findings if the table is broken.
+    /// Returns all rows as actions for a registry.
+    ///
+    /// # Errors
+    ///
+    /// All findings if the table is broken.
     pub fn actions(&'static self) -> Actions {
         match self.parsed() {
             Ok(operations) => {
