@@ -93,7 +93,20 @@ struct RunningCall<'a> {
     request: &'a Request,
     cx: &'a Context,
     deadline: Instant,
-    stage: &'a Stage,
+    stage: Stage,
+}
+
+impl RunningCall<'_> {
+    /// Returns the error of a call that was cancelled or did not end in time.
+    fn stopped(&self, kind: ErrorKind, why: &str) -> Error {
+        let RequestInfo { call, service, .. } = &self.info;
+        let error = self.info.annotate(Error::new(kind, format!("{} at {service} {why}", call.name)));
+        match call.effect == Effect::Create && self.stage.in_flight.load(Ordering::Relaxed) {
+            true => unknown(error),
+            false if kind == ErrorKind::Cancelled => error,
+            false => error.retry(Retry::Backoff).hint("try again later, or give it more time"),
+        }
+    }
 }
 
 /// The stage of a call, for the error if it is stopped there.
@@ -227,14 +240,14 @@ impl Client {
         sign_in::finish(&self.0.signer, self.0.service, begun, callback).await
     }
 
-    /// Revokes at the login server the tokens that the vault held (RFC 7009), if the settings have a revocation URL.
+    /// Revokes the tokens in an entry of the vault at the login server (RFC 7009), if the settings have a revocation URL.
     ///
     /// # Errors
     ///
-    /// The error of the login server, or of the way to it.
-    pub async fn sign_out(&self, held: &Secret) -> Result<()> {
+    /// The error of the login server, or of the connection to it.
+    pub async fn sign_out(&self, vault_entry: &Secret) -> Result<()> {
         match &self.0.signer {
-            Signer::Tokens(tokens) => tokens.sign_out(held).await,
+            Signer::Tokens(tokens) => tokens.sign_out(vault_entry).await,
             Signer::Fixed(..) => Ok(()),
         }
     }
@@ -281,34 +294,25 @@ impl Client {
         let started = Instant::now();
         let usual = if request.body.is_file() { self.0.limits.file_call } else { self.0.limits.call };
         let deadline = cx.deadline().map_or_else(|| started + usual, Instant::from_std);
-        let stage = Stage::default();
-        let annotate = |error: Error| info.annotate(error);
-        let stopped = |kind: ErrorKind, why: String| {
-            let error = Error::new(kind, format!("{} at {} {why}", call.name, self.0.service));
-            match call.effect == Effect::Create && stage.in_flight.load(Ordering::Relaxed) {
-                true => unknown(annotate(error)),
-                false if kind == ErrorKind::Cancelled => annotate(error),
-                false => annotate(error.retry(Retry::Backoff).hint("try again later, or give it more time")),
-            }
-        };
+        let call = RunningCall { info, request: &request, cx, deadline, stage: Stage::default() };
         let layers = async {
-            let call = RunningCall { info: info.clone(), request: &request, cx, deadline, stage: &stage };
             let work = timeout_at(deadline, self.retry(&call));
             tokio::select! {
                 biased;
-                () = cx.cancellation().cancelled() => Err(stopped(ErrorKind::Cancelled, "was cancelled".into())),
+                () = cx.cancellation().cancelled() => Err(call.stopped(ErrorKind::Cancelled, "was cancelled")),
                 done = work => done.unwrap_or_else(|_| {
                     let time = deadline.saturating_duration_since(started);
-                    let waited = match stage.waits_for_token.load(Ordering::Relaxed) {
+                    let waited = match call.stage.waits_for_token.load(Ordering::Relaxed) {
                         true => ": it waited for a token from the login server",
                         false => "",
                     };
-                    Err(stopped(ErrorKind::Unavailable, format!("did not end within {time:.1?}{waited}")))
+                    let why = format!("did not end within {time:.1?}{waited}");
+                    Err(call.stopped(ErrorKind::Unavailable, &why))
                 }),
             }
         };
         let accepted = layers.instrument(span).await?;
-        self.record_warnings(&accepted.body, &info, cx);
+        self.record_warnings(&accepted.body, &call.info, cx);
         Ok(accepted)
     }
 

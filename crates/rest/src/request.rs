@@ -65,9 +65,9 @@ impl Operation {
         };
         let mut url = self.path.fill(base, value).map_err(|error| error.with("action", self.name()))?;
         let mut headers = HeaderMap::new();
-        let mut members = Map::new();
+        let mut members = self.inputs.iter().any(|one| one.location == InputLocation::Body).then(Map::new);
         let mut query = form_urlencoded::Serializer::new(String::new());
-        let (mut has_query, mut has_body) = (false, false);
+        let mut has_query = false;
         for one in &self.inputs {
             match one.location {
                 InputLocation::Path => {}
@@ -88,9 +88,9 @@ impl Operation {
                 }
                 // A null that the caller gives is sent: it may mean "clear this".
                 InputLocation::Body => {
-                    has_body = true;
-                    if let Some(value) = input.get(&one.name).cloned().or_else(|| one.default.clone()) {
-                        members.insert(one.wire_name.clone(), value);
+                    let value = input.get(&one.name).or(one.default.as_ref());
+                    if let (Some(members), Some(value)) = (&mut members, value) {
+                        members.insert(one.wire_name.clone(), value.clone());
                     }
                 }
             }
@@ -98,14 +98,13 @@ impl Operation {
         if has_query {
             url.set_query(Some(&query.finish()));
         }
-        let mut body = Bytes::new();
-        if let Some(name) = &self.body {
-            if let Some(value) = value(name) {
-                body = encode(self.name(), &self.content, value)?;
-            }
-        } else if has_body {
-            body = encode(self.name(), &self.content, &Value::Object(members))?;
-        }
+        let has_body = members.is_some();
+        // The input that is the whole body, or else an object of the inputs that go into the body.
+        let content = match &self.body {
+            Some(name) => value(name).cloned(),
+            None => members.map(Value::Object),
+        };
+        let body = content.map(|content| encode(self.name(), &self.content, &content)).transpose()?.unwrap_or_default();
         if !body.is_empty() || has_body {
             let content = HeaderValue::from_str(&self.content)
                 .map_err(|_| Error::new(ErrorKind::Config, format!("{} has no valid content type", self.name())))?;

@@ -93,7 +93,6 @@ pub(crate) enum ExpectedBody {
 }
 
 /// The call, the service and the host of a request, for messages.
-#[derive(Clone)]
 pub(crate) struct RequestInfo<'a> {
     pub(crate) call: Call<'a>,
     pub(crate) service: &'a str,
