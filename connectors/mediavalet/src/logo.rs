@@ -48,8 +48,9 @@ impl Action for SetLogo {
 
     async fn run(client: &Client, input: Input, cx: &Context) -> Result<Output> {
         let target = generic::Target::path("/organizationalunits/current/logo");
-        let what = (Self::NAME, Self::EFFECT);
-        Ok(Output { answer: generic::post_file(client, what, &target, input.file, input.form_field, cx).await? })
+        let (file, form_field) = (input.file, input.form_field);
+        let post = generic::FilePost { action: Self::NAME, effect: Self::EFFECT, target: &target, file, form_field };
+        Ok(Output { answer: generic::post_file(client, post, cx).await? })
     }
 }
 
@@ -87,8 +88,9 @@ impl Action for SetPortalLogo {
 
     async fn run(client: &Client, input: PortalInput, cx: &Context) -> Result<Output> {
         let target = generic::Target::path("/organizationalunits/{portal}/logo").parameter("portal", input.portal);
-        let what = (Self::NAME, Self::EFFECT);
-        Ok(Output { answer: generic::post_file(client, what, &target, input.file, input.form_field, cx).await? })
+        let (file, form_field) = (input.file, input.form_field);
+        let post = generic::FilePost { action: Self::NAME, effect: Self::EFFECT, target: &target, file, form_field };
+        Ok(Output { answer: generic::post_file(client, post, cx).await? })
     }
 }
 

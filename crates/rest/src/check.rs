@@ -18,8 +18,8 @@ use crate::{
     auth::Signer,
     discover, generic,
     payload::Body,
-    response::{Call, Reads},
-    transport::{self, Failure, Reply},
+    response::{Call, ExpectedBody},
+    transport::{self, Failure, RawResponse},
     url_policy,
 };
 
@@ -47,7 +47,7 @@ impl Client {
         let (path, setting) = (&self.0.check_path, "/checkPath");
         let route = format!("GET {path}");
         let call = async {
-            let call = Call { name: "check", route: &route, effect: Effect::Read, reads: Reads::Anything };
+            let call = Call { name: "check", route: &route, effect: Effect::Read, expects: ExpectedBody::Any };
             match generic::Target::path(path).request(self, generic::Verb::Get, Body::Bytes(Bytes::new())) {
                 Ok(request) => self.execute(&call, request, &self.check_context()).await.err(),
                 Err(error) => Some(error.setting(setting)),
@@ -167,7 +167,7 @@ impl Client {
     }
 
     /// One request without credentials.
-    async fn look(&self, method: Method, url: Url) -> Result<Reply, Failure> {
+    async fn look(&self, method: Method, url: Url) -> Result<RawResponse, Failure> {
         // The authorization URL is for the browser: nobody has looked yet where it leads.
         self.0.guard.check("address", &url).map_err(Failure::refused)?;
         let time = self.0.limits.attempt.min(transport::CONNECT * 2);

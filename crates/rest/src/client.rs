@@ -1,4 +1,7 @@
-//! The client of a connection: one stack of layers that every call goes through.
+//! The client of a connection.
+//!
+//! Every call goes through one stack of layers, which `Client::execute` builds and documents: span, deadline, retries,
+//! budget, credentials, transport.
 
 use std::{
     sync::{
@@ -19,19 +22,22 @@ use url::Url;
 use crate::{
     ClientLimits, Table,
     auth::{Credentials, Signer},
-    budget::{Budget, Lane, Turn},
+    budget::{Budget, Lane as FairnessKey, Turn as Permit},
     builder::ClientBuilder,
     operation::Operation,
+    paging::PageResponse,
     request::{self, Request},
-    response::{self, AcceptedResponse, Asked, Call, Classify},
+    response::{self, AcceptedResponse, Call, Classify, RequestInfo, Response},
     retry::Waits,
     sign_in,
     ssrf::SsrfPolicy,
-    transport::{self, Failure, Reply},
+    transport::{self, Failure, RawResponse},
     url_policy,
 };
 
-/// Calls the operations of a table on one connection. Clones are cheap and share everything: tokens, rate, sockets.
+/// Calls the operations of a [`Table`] on one connection.
+///
+/// Clones are cheap and share tokens, budget and connections.
 ///
 /// ```
 /// use trunkline_core::{Context, MemoryVault, VaultSlot};
@@ -46,7 +52,7 @@ use crate::{
 /// "#)]);
 /// # fn main() -> trunkline_core::Result<()> {
 /// let slot = VaultSlot::new("my shop", Arc::new(MemoryVault::default()));
-/// let base = "https://shop.example.com/v1".parse().expect("an address");
+/// let base = "https://shop.example.com/v1".parse().expect("a URL");
 /// let client = Client::builder("Shop", base, &OPERATIONS)
 ///     .auth(Auth::Bearer("token".into()), slot)
 ///     .rate(10)
@@ -70,44 +76,73 @@ pub(crate) struct Inner {
     pub(crate) signer: Signer,
     pub(crate) secrets: Vec<Secret>,
     pub(crate) budget: Arc<Budget>,
-    /// For what is no part of a run.
-    pub(crate) lane: Lane,
+    /// Place in the queue of requests that do not belong to a run.
+    pub(crate) lane: FairnessKey,
     pub(crate) classify: Option<Classify>,
     pub(crate) limits: ClientLimits,
     pub(crate) connection: String,
-    /// A path that can be read without harm.
+    /// A path to read in a check of the connection; reading it has no effect.
     pub(crate) check_path: String,
-    /// Texts that the service adds to a result, see [`ClientBuilder::warnings`].
+    /// JSON pointer to the warnings in a response, see [`ClientBuilder::warnings`].
     pub(crate) warnings: Option<&'static str>,
 }
 
-/// How far a call has come, for the words about its end.
-#[derive(Default)]
-struct Stage {
-    /// It was sent, and nothing is known of its outcome.
-    under_way: AtomicBool,
-    /// It waits for a token.
-    signing: AtomicBool,
+/// A call of [`Client::execute`] as its layers share it.
+struct RunningCall<'a> {
+    info: RequestInfo<'a>,
+    request: &'a Request,
+    cx: &'a Context,
+    deadline: Instant,
+    stage: Stage,
 }
 
-/// A call that waits for its turn says so this long before its time is over, and not only that it took too long.
-const TO_SAY_SO: Duration = Duration::from_millis(5);
+impl RunningCall<'_> {
+    /// Returns the error of a call that was cancelled or did not end in time.
+    fn stopped(&self, kind: ErrorKind, why: &str) -> Error {
+        let RequestInfo { call, service, .. } = &self.info;
+        let error = self.info.annotate(Error::new(kind, format!("{} at {service} {why}", call.name)));
+        match call.effect == Effect::Create && self.stage.in_flight.load(Ordering::Relaxed) {
+            true => unknown(error),
+            false if kind == ErrorKind::Cancelled => error,
+            false => error.retry(Retry::Backoff).hint("try again later, or give it more time"),
+        }
+    }
+}
+
+/// The stage of a call, for the error if it is stopped there.
+#[derive(Default)]
+struct Stage {
+    /// The request was sent and its outcome is not known.
+    in_flight: AtomicBool,
+    /// The call waits for a token.
+    waits_for_token: AtomicBool,
+}
+
+/// The wait for a permit ends this long before the deadline of the call, so that the error names the wait and not only
+/// the deadline.
+const QUEUE_MARGIN: Duration = Duration::from_millis(5);
 
 impl Client {
-    /// A client in the making. `service` is the product's name as messages say it; `base` is what routes are appended to.
+    /// Starts to build a client. `service` is the product's name for messages; routes are appended to `base`.
     pub fn builder(service: &'static str, base: Url, table: &'static Table) -> ClientBuilder {
         ClientBuilder::new(service, base, table)
     }
 
-    /// Calls an operation: its result, or one page as `{"items": [..], "next": ..}` if it lists.
+    /// Calls an operation and returns its result, or the first page as `{"items": [..], "next": ..}` if it lists.
     ///
-    /// Inputs are checked for what is missing and what is unknown, not against their schemas: that is the registry's part.
+    /// Missing and unknown inputs are refused. Inputs are not checked against their schemas: the registry does that.
+    ///
+    /// # Errors
+    ///
+    /// `not_found` for an unknown operation, `config` for a broken table, `invalid_input` before anything is sent,
+    /// `unknown_outcome` for a `Create` whose outcome is unclear, `cancelled`, `unavailable` after the deadline, else
+    /// the error that the response stands for.
     pub async fn call(&self, operation: &str, input: Value, cx: &Context) -> Result<Value> {
         self.run(self.0.table.operation(operation)?, input, cx).await
     }
 
     pub(crate) async fn run(&self, operation: &Operation, input: Value, cx: &Context) -> Result<Value> {
-        if operation.page.is_some() {
+        if operation.paging.is_some() {
             let page = self.page_of(operation, input, None, cx).await?;
             return Ok(json!({ "items": page.items, "next": page.next }));
         }
@@ -116,7 +151,12 @@ impl Client {
         Ok(accepted.body.pointer_mut(&operation.result).map(Value::take).unwrap_or_default())
     }
 
-    /// One page of a list, from its beginning or from where a page said that the next one begins.
+    /// Returns one page of a list: the first one, or the one that begins at `from`, the `next` of the page before it.
+    ///
+    /// # Errors
+    ///
+    /// Those of [`Client::call`], and `config` if the operation does not return a list, `limit` for a list without end,
+    /// and `unexpected` if the service returns a page twice.
     pub async fn page(&self, operation: &str, input: Value, from: Option<Value>, cx: &Context) -> Result<Page> {
         self.page_of(self.0.table.operation(operation)?, input, from, cx).await
     }
@@ -128,8 +168,8 @@ impl Client {
         from: Option<Value>,
         cx: &Context,
     ) -> Result<Page> {
-        let Some(page) = &operation.page else {
-            // What the service gives whole is its own only page.
+        let Some(paging) = &operation.paging else {
+            // A list without paging is one page.
             return match Box::pin(self.run(operation, input, cx)).await? {
                 Value::Array(items) => Ok(Page { items, ..Page::default() }),
                 _ => {
@@ -140,58 +180,79 @@ impl Client {
         };
         let named = |error: Error| error.with("action", operation.name()).with("service", self.0.service);
         let mut input: Map<String, Value> = operation.accept(input)?;
-        let ask = page.ask(&mut input, &operation.inputs, from).map_err(named)?;
+        let page_request = paging.request(&mut input, &operation.inputs, from).map_err(named)?;
         let mut request = operation.request(&self.0.base, &input)?;
-        if let Some(link) = &ask.link {
+        if let Some(link) = &page_request.link {
             let headers = request.headers;
             request = Request { headers, ..request::follow(&self.0.base, &request.url, link).map_err(named)? };
         }
         let current = request.url.clone();
         let accepted = self.execute(&operation.call(), request, cx).await?;
-        // Relative to the page it stands on, so that it can be followed from anywhere.
+        // A relative URL is resolved now, since the next call does not know this page.
         let link = accepted.link().map(|link| current.join(&link).map(String::from).unwrap_or(link));
-        let before = match page.ask_before(&ask, &mut input) {
+        let previous = match paging.request_previous(&page_request, &mut input) {
             true => Some(self.execute(&operation.call(), operation.request(&self.0.base, &input)?, cx).await?.body),
             false => None,
         };
-        page.split(&ask, &accepted.body, link, before.as_ref()).map_err(named)
+        let response = PageResponse { body: &accepted.body, link, previous: previous.as_ref() };
+        paging.read(&page_request, response).map_err(named)
     }
 
-    /// All pages of a list, one at a time as they are asked for.
+    /// Streams the pages of a list. Each page is requested when the stream is polled for it.
     pub fn pages<'a>(&'a self, operation: &'a str, input: Value, cx: &'a Context) -> BoxStream<'a, Result<Page>> {
-        // The outer option: whether there is a page to come. The inner one: where it begins.
-        let first = Some(None);
-        futures::stream::try_unfold((input, first), move |(input, from)| async move {
-            let Some(from) = from else { return Ok(None) };
+        enum Next {
+            First,
+            From(Value),
+            End,
+        }
+        futures::stream::try_unfold((input, Next::First), move |(input, next)| async move {
+            let from = match next {
+                Next::First => None,
+                Next::From(from) => Some(from),
+                Next::End => return Ok(None),
+            };
             cx.check_cancelled()?;
             let page = self.page(operation, input.clone(), from, cx).await?;
-            let next = page.next.clone().map(Some);
+            let next = page.next.clone().map_or(Next::End, Next::From);
             Ok(Some((page, (input, next))))
         })
         .into_stream()
         .boxed()
     }
 
-    /// Begins a sign-in in the browser that ends at `redirect_uri` ([`Grant::AuthorizationCode`](crate::Grant)).
+    /// Begins a sign-in in the browser ([`Grant::AuthorizationCode`](crate::Grant)) whose callback is `redirect_uri`.
+    ///
+    /// # Errors
+    ///
+    /// `config` if the connection does not sign in with a browser, or if a setting is missing for it.
     pub fn begin_authorization(&self, redirect_uri: &str) -> Result<Authorization> {
         sign_in::begin(&self.0.signer, self.0.service, redirect_uri)
     }
 
-    /// Ends a sign-in in the browser; the tokens are in the vault when this returns. Each begun sign-in ends once: that
-    /// nobody ends it twice is the host's part.
+    /// Completes a sign-in with the URL of the callback. The tokens are in the vault when this returns. The host has to
+    /// make sure that each sign-in is completed at most once.
+    ///
+    /// # Errors
+    ///
+    /// The error that the callback carries or that the login server returns, and `auth` for a callback that does not
+    /// belong to this sign-in.
     pub async fn finish_authorization(&self, begun: &Authorization, callback: &str) -> Result<()> {
         sign_in::finish(&self.0.signer, self.0.service, begun, callback).await
     }
 
-    /// Takes back at the login server what the vault held (RFC 7009), where the settings say how.
-    pub async fn sign_out(&self, held: &Secret) -> Result<()> {
+    /// Revokes the tokens in an entry of the vault at the login server (RFC 7009), if the settings have a revocation URL.
+    ///
+    /// # Errors
+    ///
+    /// The error of the login server, or of the connection to it.
+    pub async fn sign_out(&self, vault_entry: &Secret) -> Result<()> {
         match &self.0.signer {
-            Signer::Tokens(tokens) => tokens.sign_out(held).await,
+            Signer::Tokens(tokens) => tokens.sign_out(vault_entry).await,
             Signer::Fixed(..) => Ok(()),
         }
     }
 
-    /// How many tokens the login server has given to this client and its clones.
+    /// Returns the number of tokens that the login server has issued to this client and its clones.
     pub fn token_refreshes(&self) -> u64 {
         match &self.0.signer {
             Signer::Tokens(tokens) => tokens.refreshes(),
@@ -201,14 +262,16 @@ impl Client {
 
     /// The stack that every call of the API goes through, outermost layer first:
     ///
-    /// 1. span: whatever is logged below names the action; method and route, never bodies, never secrets
-    /// 2. cancellation and overall deadline: the context's, else [`ClientLimits::call`]; nothing below outlives them
-    /// 3. retry (`tries`): waits between tries; a `Create` whose outcome is unclear is never repeated
-    /// 4. turn (`turn`): the connection's budget of requests at once and a second, and the pause that the service asked for
-    /// 5. credentials (`attempt`): a token that is good for now; after a 401 that could mean expiry, once, another one
-    /// 6. time of one try and size of its answer, then the transport itself (`transport::exchange`)
+    /// 1. span: log lines of the layers below name action, method and route, never bodies and never secrets
+    /// 2. cancellation and overall deadline: the context's, else [`ClientLimits::call`]; no layer below outlives them
+    /// 3. retries (`retry`): waits between attempts; a `Create` whose outcome is unclear is never repeated
+    /// 4. permit (`permit`): the connection's limits of requests in flight and per second, and the pause that the
+    ///    service asked for
+    /// 5. credentials (`attempt`): a valid token; after a 401 that could mean expiry, once, a new one
+    /// 6. timeout of the attempt and size limit of the response, then the transport itself (`transport::exchange`)
     ///
-    /// What comes back is judged inside of 3, so that a failure told in a 200 can be tried again like any other.
+    /// Responses are interpreted inside layer 3, so that a failure that the service reports with status 200 is retried
+    /// like any other.
     pub(crate) async fn execute(
         &self,
         call: &Call<'_>,
@@ -219,7 +282,7 @@ impl Client {
             && call.effect != Effect::Read
             && !key.is_empty()
         {
-            // One that the caller chose stays.
+            // A key that the caller has set is kept.
             request.headers.entry(name).or_insert(key);
         }
         let host = url_policy::host(&request.url);
@@ -227,79 +290,67 @@ impl Client {
             "call", action = call.name, service = self.0.service, connection = %self.0.connection,
             host = %host, method = %request.method, route = call.route
         );
-        let asked = Asked { call: *call, service: self.0.service, host: &host };
-        let begun = Instant::now();
+        let info = RequestInfo { call: *call, service: self.0.service, host: &host };
+        let started = Instant::now();
         let usual = if request.body.is_file() { self.0.limits.file_call } else { self.0.limits.call };
-        let deadline = cx.deadline().map_or_else(|| begun + usual, Instant::from_std);
-        let stage = Stage::default();
-        let stopped = |kind: ErrorKind, why: String| {
-            let error = Error::new(kind, format!("{} at {} {why}", call.name, asked.service));
-            match call.effect == Effect::Create && stage.under_way.load(Ordering::Relaxed) {
-                true => unknown(asked.name(error)),
-                false if kind == ErrorKind::Cancelled => asked.name(error),
-                false => asked.name(error.retry(Retry::Backoff).hint("try again later, or give it more time")),
-            }
-        };
+        let deadline = cx.deadline().map_or_else(|| started + usual, Instant::from_std);
+        let call = RunningCall { info, request: &request, cx, deadline, stage: Stage::default() };
         let layers = async {
-            let work = timeout_at(deadline, self.tries(&asked, &request, cx, deadline, &stage));
+            let work = timeout_at(deadline, self.retry(&call));
             tokio::select! {
                 biased;
-                () = cx.cancellation().cancelled() => Err(stopped(ErrorKind::Cancelled, "was cancelled".into())),
+                () = cx.cancellation().cancelled() => Err(call.stopped(ErrorKind::Cancelled, "was cancelled")),
                 done = work => done.unwrap_or_else(|_| {
-                    let time = deadline.saturating_duration_since(begun);
-                    let waited = match stage.signing.load(Ordering::Relaxed) {
+                    let time = deadline.saturating_duration_since(started);
+                    let waited = match call.stage.waits_for_token.load(Ordering::Relaxed) {
                         true => ": it waited for a token from the login server",
                         false => "",
                     };
-                    Err(stopped(ErrorKind::Unavailable, format!("did not end within {time:.1?}{waited}")))
+                    let why = format!("did not end within {time:.1?}{waited}");
+                    Err(call.stopped(ErrorKind::Unavailable, &why))
                 }),
             }
         };
         let accepted = layers.instrument(span).await?;
-        self.pass_on_warnings(&accepted.body, &asked, cx);
+        self.record_warnings(&accepted.body, &call.info, cx);
         Ok(accepted)
     }
 
-    fn pass_on_warnings(&self, body: &Value, asked: &Asked<'_>, cx: &Context) {
+    fn record_warnings(&self, body: &Value, info: &RequestInfo<'_>, cx: &Context) {
         let list = self.0.warnings.and_then(|pointer| body.pointer(pointer)?.as_array());
         for warning in list.into_iter().flatten() {
             let text = warning.as_str().map_or_else(|| warning.to_string(), str::to_owned);
             let text = response::excerpt(text.as_bytes(), &self.secrets());
-            cx.warn(&format!("{} at {}: {text}", asked.call.name, asked.service));
+            cx.warn(&format!("{} at {}: {text}", info.call.name, info.service));
         }
     }
 
-    async fn tries(
-        &self,
-        asked: &Asked<'_>,
-        request: &Request,
-        cx: &Context,
-        deadline: Instant,
-        stage: &Stage,
-    ) -> Result<AcceptedResponse> {
+    /// Layer 3, the retries: makes attempts until one succeeds, one fails for good, or there were enough.
+    async fn retry(&self, call: &RunningCall<'_>) -> Result<AcceptedResponse> {
         let budget = &self.0.budget;
-        let effect = asked.call.effect;
-        let mut waits = Waits::new(&self.0.limits, Some(deadline));
+        let effect = call.info.call.effect;
+        let mut waits = Waits::new(&self.0.limits, Some(call.deadline));
         let mut maybe_done = false;
         let mut attempt = 1;
         loop {
-            let turn = self.turn(cx.cancellation(), deadline).await.map_err(|error| asked.name(error))?;
-            let begun = Instant::now();
-            let outcome = self.attempt(asked, request, turn, cx, deadline, stage).await;
-            stage.under_way.store(false, Ordering::Relaxed);
+            let permit = self.permit(call.cx.cancellation(), call.deadline).await;
+            let permit = permit.map_err(|error| call.info.annotate(error))?;
+            let started = Instant::now();
+            let outcome = self.attempt(call, permit).await;
+            call.stage.in_flight.store(false, Ordering::Relaxed);
             if outcome.as_ref().err().is_none_or(Failure::is_answer) {
                 budget.answered();
             }
             let failure = match outcome {
                 Ok(accepted) => {
-                    debug!(attempt, elapsed = ?begun.elapsed(), "done");
+                    debug!(attempt, elapsed = ?started.elapsed(), "done");
                     return Ok(accepted);
                 }
                 Err(failure) => failure,
             };
-            debug!(attempt, elapsed = ?begun.elapsed(), kind = failure.error.kind().as_str(), "failed");
+            debug!(attempt, elapsed = ?started.elapsed(), kind = failure.error.kind().as_str(), "failed");
             if maybe_done && effect == Effect::Delete && failure.status == Some(StatusCode::NOT_FOUND) {
-                // The try before took it away; only its answer was lost.
+                // An earlier attempt deleted it; only its response was lost.
                 return Ok(AcceptedResponse {
                     status: StatusCode::NO_CONTENT,
                     headers: HeaderMap::new(),
@@ -311,11 +362,11 @@ impl Client {
             }
             maybe_done |= !failure.refused;
             match waits.after(&failure.error) {
-                // It stands in line again, where the pause is kept for everybody.
+                // No wait here: the next attempt waits for its permit, and the budget holds the pause for all calls.
                 Some(_) if failure.is_throttle() => {}
                 Some(wait) if budget.may_repeat() => sleep(wait).await,
                 Some(_) => {
-                    let why = "used up: too many calls of this connection have failed of late";
+                    let why = "used up: too many recent calls of this connection have failed";
                     return Err(failure.error.with("tries", attempt).with("repetitions", why));
                 }
                 None if attempt > 1 => return Err(failure.error.with("tries", attempt)),
@@ -325,69 +376,67 @@ impl Client {
         }
     }
 
-    async fn attempt(
-        &self,
-        asked: &Asked<'_>,
-        request: &Request,
-        mut turn: Turn,
-        cx: &Context,
-        deadline: Instant,
-        stage: &Stage,
-    ) -> Result<AcceptedResponse, Failure> {
-        let named = |error: Error| Failure::refused(asked.name(error));
-        let again = || async { self.turn(cx.cancellation(), deadline).await.map_err(named) };
+    /// Layers 4 to 6: one attempt with a permit; a second request with new credentials after a 401 that means expiry.
+    async fn attempt(&self, call: &RunningCall<'_>, mut permit: Permit) -> Result<AcceptedResponse, Failure> {
+        let not_sent = |error: Error| Failure::refused(call.info.annotate(error));
+        let next_permit = || async { self.permit(call.cx.cancellation(), call.deadline).await.map_err(not_sent) };
         let credentials = loop {
-            stage.signing.store(true, Ordering::Relaxed);
+            call.stage.waits_for_token.store(true, Ordering::Relaxed);
             let credentials = self.0.signer.credentials().await;
-            stage.signing.store(false, Ordering::Relaxed);
-            let credentials = credentials.map_err(named)?;
+            call.stage.waits_for_token.store(false, Ordering::Relaxed);
+            let credentials = credentials.map_err(not_sent)?;
             if self.0.budget.is_open() {
                 break credentials;
             }
             // A pause began while a token was fetched.
-            drop(turn);
-            turn = again().await?;
+            drop(permit);
+            permit = next_permit().await?;
         };
-        stage.under_way.store(true, Ordering::Relaxed);
-        let (reply, answer) = self.send(asked, request, &credentials, deadline).await?;
-        // What the connector has a word for is no matter of tokens: a missing key gives a 401, too.
-        let expiry = reply.status.as_u16() == 401 && self.0.classify.is_none_or(|classify| classify(&answer).is_none());
-        if expiry && let Some(renewed) = self.0.signer.renewed(&credentials).await.map_err(named)? {
-            drop(turn);
-            turn = again().await?;
-            let (reply, answer) = self.send(asked, request, &renewed, deadline).await?;
-            return self.heed(&turn, response::judge(asked, answer, reply, self.0.classify));
+        call.stage.in_flight.store(true, Ordering::Relaxed);
+        let (raw, response) = self.send(call, &credentials).await?;
+        // A 401 that the connector's hook knows does not mean expiry: a missing key gives a 401, too.
+        let expired = raw.status == StatusCode::UNAUTHORIZED
+            && self.0.classify.is_none_or(|classify| classify(&response).is_none());
+        if expired && let Some(renewed) = self.0.signer.renewed(&credentials).await.map_err(not_sent)? {
+            drop(permit);
+            permit = next_permit().await?;
+            let (raw, response) = self.send(call, &renewed).await?;
+            return self.obey_throttle(&permit, response::interpret(&call.info, response, raw, self.0.classify));
         }
-        self.heed(&turn, response::judge(asked, answer, reply, self.0.classify))
+        self.obey_throttle(&permit, response::interpret(&call.info, response, raw, self.0.classify))
     }
 
-    /// Lets nobody go on before the time that a throttle names: the turn is still held.
-    fn heed(&self, turn: &Turn, judged: Result<AcceptedResponse, Failure>) -> Result<AcceptedResponse, Failure> {
-        if let Err(failure) = &judged
+    /// Pauses the connection until the time that a throttle names. The permit is still held, so no other call gets it
+    /// before the pause begins.
+    fn obey_throttle(
+        &self,
+        permit: &Permit,
+        outcome: Result<AcceptedResponse, Failure>,
+    ) -> Result<AcceptedResponse, Failure> {
+        if let Err(failure) = &outcome
             && failure.is_throttle()
         {
-            let asked = match failure.error.retryable() {
-                Retry::After(asked) => Some(asked),
+            let retry_after = match failure.error.retryable() {
+                Retry::After(wait) => Some(wait),
                 _ => None,
             };
-            self.0.budget.throttled(turn, asked);
+            self.0.budget.throttled(permit, retry_after);
         }
-        judged
+        outcome
     }
 
-    /// A turn to send one request to the API.
-    pub(crate) async fn turn(&self, lane: &Lane, deadline: Instant) -> Result<Turn> {
-        self.0.budget.turn(lane, deadline.checked_sub(TO_SAY_SO).unwrap_or(deadline)).await
+    /// Waits for a permit to send one request to the API.
+    pub(crate) async fn permit(&self, key: &FairnessKey, deadline: Instant) -> Result<Permit> {
+        self.0.budget.turn(key, deadline.checked_sub(QUEUE_MARGIN).unwrap_or(deadline)).await
     }
 
-    /// One request with these credentials, and what came back.
+    /// Sends the request once, with these credentials.
     async fn send(
         &self,
-        asked: &Asked<'_>,
-        request: &Request,
+        call: &RunningCall<'_>,
         credentials: &Credentials,
-        deadline: Instant,
-    ) -> Result<(Reply, response::Response), Failure> {
+    ) -> Result<(RawResponse, Response), Failure> {
+        let request = call.request;
         let mut http = reqwest::Request::new(request.method.clone(), request.url.clone());
         let headers = http.headers_mut();
         headers.insert(header::ACCEPT, HeaderValue::from_static("application/json"));
@@ -396,20 +445,20 @@ impl Client {
         if let Some((name, value)) = &credentials.header {
             headers.insert(name, value.clone());
         }
-        // A file that cannot be opened: nothing was sent.
+        // If a file cannot be opened, nothing was sent.
         let payload = request.body.payload(credentials).await.map_err(Failure::refused)?;
-        let time = self.0.limits.attempt.min(deadline.saturating_duration_since(Instant::now()));
+        let time = self.0.limits.attempt.min(call.deadline.saturating_duration_since(Instant::now()));
         let sent = transport::exchange(&self.0.http, http, payload, time, self.0.limits.answer).await;
-        let reply = sent.map_err(|failure| {
-            let error = asked.name(failure.error);
-            // Nobody there, or nobody to be trusted: the address is what to look at.
+        let raw = sent.map_err(|failure| {
+            let error = call.info.annotate(failure.error);
+            // No connection, or not to a server that can be trusted: the endpoint URL is the setting to look at.
             Failure { error: if failure.refused { error.setting("/endpointUrl") } else { error }, ..failure }
         })?;
-        let answer = response::answer(asked, &reply, self.secrets());
-        Ok((reply, answer))
+        let response = Response::new(&call.info, &raw, self.secrets());
+        Ok((raw, response))
     }
 
-    /// What must not be quoted.
+    /// Returns the secrets that no message may quote.
     pub(crate) fn secrets(&self) -> Vec<Secret> {
         let mut secrets = self.0.secrets.clone();
         if let Signer::Tokens(tokens) = &self.0.signer {
@@ -419,16 +468,16 @@ impl Client {
     }
 }
 
-/// A `Create` that may have taken effect: nobody repeats it on their own.
+/// Turns an error into the one of a `Create` that may have taken effect. Neither client nor engine repeats it.
 pub(crate) fn unknown(error: Error) -> Error {
     error
         .into_kind(ErrorKind::UnknownOutcome)
         .retry(Retry::Never)
         .with("outcome", "unknown")
-        .hint("it may have been done: look in the service before doing it again")
+        .hint("it may have taken effect: look in the service before you repeat it")
 }
 
-/// What connectors use for the slot of a connection that has no vault: nothing is kept.
+/// Returns the vault slot of a connection without a vault: nothing outlives the process.
 pub(crate) fn no_slot() -> VaultSlot {
     VaultSlot::new("", Arc::new(trunkline_core::MemoryVault::default()))
 }

@@ -1,7 +1,7 @@
-//! Digests of a file while its bytes pass: SHA-256 of every file, MD5 where the source tells one.
+//! Digests of a file, computed while its bytes pass: SHA-256 of every file, MD5 where the source declares one.
 //!
-//! What a service declares on opening a file stands in its headers; here they are read, and in the end held against what
-//! passed.
+//! A service declares the digests of a file in the headers of its response. They are read here and compared at the end
+//! with those of the bytes that arrived.
 
 use base64::{Engine, prelude::BASE64_STANDARD};
 use http::{HeaderMap, StatusCode};
@@ -12,7 +12,7 @@ use sha2::{
 };
 use trunkline_core::{Algorithm, Digest, Error, ErrorKind, Result};
 
-/// The digests of what has passed.
+/// The number of bytes that have passed, and their digests.
 #[derive(Clone, Default)]
 pub(crate) struct Digests {
     pub(crate) bytes: u64,
@@ -20,33 +20,43 @@ pub(crate) struct Digests {
     md5: Option<Md5>,
 }
 
+/// The states of the hash functions, in base64. That of MD5 is empty if it is not computed.
+pub(crate) struct DigestState<T> {
+    pub(crate) sha256: T,
+    pub(crate) md5: T,
+}
+
 impl Digests {
-    /// Of nothing yet; what is needed to check the declared ones.
+    /// Returns empty digests of the algorithms that a check against the declared ones needs.
     pub(crate) fn for_checking(declared: &[Digest]) -> Digests {
         let md5 = declared.iter().any(|digest| digest.algorithm() == Algorithm::Md5);
         Digests { md5: md5.then(Md5::default), ..Digests::default() }
     }
 
-    /// The same, with MD5 in any case.
+    /// Adds MD5 if it is not computed yet.
     pub(crate) fn with_md5(mut self) -> Digests {
         self.md5.get_or_insert_default();
         self
     }
 
-    /// Goes on from a state that was written down; `None` if it is none, or lacks what checking the declared ones needs.
-    pub(crate) fn restored(bytes: u64, [sha256, md5]: [&str; 2], declared: &[Digest]) -> Option<Digests> {
+    /// Restores digests from their saved state. Returns `None` if the state is invalid or has no MD5 although one is
+    /// declared.
+    pub(crate) fn restored(bytes: u64, state: DigestState<&str>, declared: &[Digest]) -> Option<Digests> {
         let fresh = Digests::for_checking(declared);
-        if bytes == 0 && sha256.is_empty() {
+        if bytes == 0 && state.sha256.is_empty() {
             return Some(fresh);
         }
-        let (sha256, md5) = (restored(sha256)?, fresh.md5.map_or(Some(None), |_| restored(md5).map(Some))?);
+        let sha256 = restored(state.sha256)?;
+        let md5 = match fresh.md5 {
+            Some(_) => Some(restored(state.md5)?),
+            None => None,
+        };
         Some(Digests { bytes, sha256, md5 })
     }
 
-    /// The state as texts: of SHA-256, and of MD5 if it is reckoned.
-    pub(crate) fn state(&self) -> [String; 2] {
+    pub(crate) fn state(&self) -> DigestState<String> {
         let md5 = self.md5.as_ref().map(|md5| BASE64_STANDARD.encode(md5.serialize()));
-        [BASE64_STANDARD.encode(self.sha256.serialize()), md5.unwrap_or_default()]
+        DigestState { sha256: BASE64_STANDARD.encode(self.sha256.serialize()), md5: md5.unwrap_or_default() }
     }
 
     pub(crate) fn update(&mut self, piece: &[u8]) {
@@ -57,17 +67,21 @@ impl Digests {
         }
     }
 
-    /// SHA-256 in lower-case hexadecimal digits.
+    /// Returns the SHA-256 in lower-case hexadecimal digits.
     pub(crate) fn sha256(&self) -> String {
         hex(&self.sha256.clone().finalize())
     }
 
-    /// MD5 as HTTP headers have it, if it is reckoned.
+    /// Returns the MD5 in base64, as HTTP headers have it, if it is computed.
     pub(crate) fn md5(&self) -> Option<String> {
         Some(BASE64_STANDARD.encode(self.md5.clone()?.finalize()))
     }
 
-    /// Holds what passed against what was declared of it.
+    /// Compares the bytes that have passed with the declared digests.
+    ///
+    /// # Errors
+    ///
+    /// `conflict` for a digest that differs.
     pub(crate) fn check(&self, file: &str, declared: &[Digest]) -> Result<()> {
         for expected in declared {
             let value = match expected.algorithm() {
@@ -77,8 +91,13 @@ impl Digests {
             let found = value.and_then(|value| Digest::new(expected.algorithm(), value));
             match found {
                 Some(found) if found == *expected => {}
-                Some(found) => return Err(other_digest(file, expected, &found)),
-                None => return Err(Error::new(ErrorKind::Internal, format!("no {expected} was reckoned of {file}"))),
+                Some(found) => return Err(mismatch(file, expected, &found)),
+                None => {
+                    return Err(Error::new(
+                        ErrorKind::Internal,
+                        format!("{file} was not hashed for a check against {expected}"),
+                    ));
+                }
             }
         }
         Ok(())
@@ -94,19 +113,18 @@ pub(crate) fn hex(bytes: &[u8]) -> String {
     bytes.iter().map(|byte| format!("{byte:02x}")).collect()
 }
 
-/// What is said of bytes that are not the ones their source has told of.
-fn other_digest(file: &str, expected: &Digest, found: &Digest) -> Error {
-    let message =
-        format!("{file} was read with the digest {found}, but its source says {expected}; nothing was kept of it");
+/// The error for bytes that do not have the digest their source declares.
+fn mismatch(file: &str, expected: &Digest, found: &Digest) -> Error {
+    let message = format!("{file} has the digest {found}, but its source declares {expected}; nothing of it was saved");
     Error::new(ErrorKind::Conflict, message).with("expected", expected).with("found", found).hint(
-        "it was damaged on the way or changed meanwhile: run the item again; if that does not help, the file is damaged \
-         where it lies: compare it there with its digest",
+        "the file was damaged on the way or has changed in the meantime: run the item again; if that does not help, \
+         the file is damaged at its source: compare it there with its digest",
     )
 }
 
-/// The digest of the whole file that an answer declares: `Repr-Digest` (RFC 9530), Azure's `x-ms-blob-content-md5` ("Get
-/// Blob"), or the `Content-MD5` of an answer that is the whole file (RFC 1864). An ETag is none: no service we talk to
-/// documents what it is made of.
+/// Returns the digest of the whole file that a response declares: `Repr-Digest` (RFC 9530), Azure's
+/// `x-ms-blob-content-md5` ("Get Blob"), or the `Content-MD5` of a response with the whole file (RFC 1864). An ETag
+/// does not count: the services that we call do not document how they compute it.
 pub(crate) fn declared(status: StatusCode, headers: &HeaderMap) -> Option<Digest> {
     let text = |name: &str| headers.get(name)?.to_str().ok();
     let of = |algorithm, base64: &str| Digest::new(algorithm, BASE64_STANDARD.decode(base64.trim()).ok()?);
@@ -133,26 +151,28 @@ mod tests {
     }
 
     #[test]
-    fn digests_go_on_after_a_restart() {
+    fn digests_continue_after_a_restart() {
         for declared in [vec![], vec![SHA256_OF_ABC], vec![MD5_OF_ABC], vec![SHA256_OF_ABC, MD5_OF_ABC]] {
             let declared: Vec<Digest> = declared.into_iter().map(|text| text.parse().unwrap()).collect();
             let mut digests = Digests::for_checking(&declared);
             digests.update(b"ab");
-            let [sha256, md5] = digests.state();
-            let mut on = Digests::restored(2, [&sha256, &md5], &declared).unwrap();
-            assert_eq!(on.check("a", &declared).is_err(), !declared.is_empty());
-            on.update(b"c");
-            on.check("a", &declared).unwrap();
-            assert_eq!((on.bytes, format!("sha-256:{}", on.sha256())), (3, SHA256_OF_ABC.to_owned()));
-            // What was written down without MD5 cannot check one.
-            assert!(md5.is_empty() || Digests::restored(2, [&sha256, ""], &declared).is_none());
+            let DigestState { sha256, md5 } = digests.state();
+            let restored = |md5| Digests::restored(2, DigestState { sha256: &sha256, md5 }, &declared);
+            let mut continued = restored(&md5).unwrap();
+            assert_eq!(continued.check("a", &declared).is_err(), !declared.is_empty());
+            continued.update(b"c");
+            continued.check("a", &declared).unwrap();
+            assert_eq!((continued.bytes, format!("sha-256:{}", continued.sha256())), (3, SHA256_OF_ABC.to_owned()));
+            // A state that was saved without MD5 cannot be checked against one.
+            assert!(md5.is_empty() || restored("").is_none());
         }
-        assert!(Digests::restored(3, ["", ""], &[]).is_none() && Digests::restored(3, ["AAAA", ""], &[]).is_none());
-        assert!(Digests::restored(0, ["", ""], &[]).is_some());
+        let restored = |bytes, sha256| Digests::restored(bytes, DigestState { sha256, md5: "" }, &[]);
+        assert!(restored(3, "").is_none() && restored(3, "AAAA").is_none());
+        assert!(restored(0, "").is_some());
     }
 
     #[test]
-    fn both_digests_are_named() {
+    fn a_mismatch_names_both_digests() {
         let declared = [SHA256_OF_ABC.parse().unwrap()];
         let error = Digests::for_checking(&declared).check("film.mp4", &declared).unwrap_err();
         for part in ["film.mp4", "sha-256:ba78", "sha-256:e3b0"] {
@@ -161,7 +181,7 @@ mod tests {
     }
 
     #[test]
-    fn what_headers_declare() {
+    fn the_digest_is_read_from_the_headers() {
         let (ok, part) = (StatusCode::OK, StatusCode::PARTIAL_CONTENT);
         let sha = "ungWv48Bz+pBQUDeXa4iI7ADYaOWF3qctBD/YfIAFa0=";
         let md5 = "kAFQmDzST7DWlj99KOF/cg==";
@@ -171,7 +191,7 @@ mod tests {
             (part, &[("repr-digest", &format!("md5=:{md5}:;q=1"))], Some(MD5_OF_ABC)),
             (part, &[("repr-digest", "sha-512=:AAAA:"), ("x-ms-blob-content-md5", md5)], Some(MD5_OF_ABC)),
             (ok, &[("content-md5", md5)], Some(MD5_OF_ABC)),
-            // That of the part.
+            // The digest of the part, not of the file.
             (part, &[("content-md5", md5)], None),
             (ok, &[("content-md5", "junk"), ("etag", "\"900150983cd24fb0d6963f7d28e17f72\"")], None),
         ] {

@@ -1,12 +1,18 @@
-//! Reading JSON of services, a little stricter than usual: an object that says two different things under one name says
-//! nothing, for another reader would take the other one (RFC 8259 section 4 leaves it open).
+//! Reads the JSON of services, a little more strictly than usual.
+//!
+//! An object with two different values under one name is an error. RFC 8259 section 4 leaves open which value counts,
+//! so two readers could take different ones.
 
 use std::fmt;
 
 use serde::de::{DeserializeSeed, Deserializer, Error as _, MapAccess, SeqAccess, Visitor};
 use serde_json::{Map, Value};
 
-/// The value, or why it is none.
+/// Parses a JSON document.
+///
+/// # Errors
+///
+/// A syntax error, or a name that occurs twice in an object with different values.
 pub(crate) fn read(bytes: &[u8]) -> serde_json::Result<Value> {
     let mut reader = serde_json::Deserializer::from_slice(bytes);
     let value = Strict.deserialize(&mut reader)?;
@@ -36,7 +42,7 @@ impl<'de> Visitor<'de> for Strict {
         while let Some(key) = pairs.next_key::<String>()? {
             let value = pairs.next_value_seed(Strict)?;
             if object.get(&key).is_some_and(|before| *before != value) {
-                return Err(A::Error::custom(format_args!("`{key}` is there twice, with different values")));
+                return Err(A::Error::custom(format_args!("`{key}` occurs twice, with different values")));
             }
             object.insert(key, value);
         }
@@ -88,16 +94,16 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_name_that_is_there_twice_has_to_say_the_same() {
+    fn a_name_that_occurs_twice_must_have_equal_values() {
         assert_eq!(read(br#"{"a": 1, "b": [{"a": 1}], "a": 1}"#).unwrap(), json!({ "a": 1, "b": [{ "a": 1 }] }));
         for text in [r#"{"id": 1, "id": 2}"#, r#"[{"a": {"id": "x", "b": null, "id": "y"}}]"#] {
-            assert!(read(text.as_bytes()).unwrap_err().to_string().contains("`id` is there twice"), "{text}");
+            assert!(read(text.as_bytes()).unwrap_err().to_string().contains("`id` occurs twice"), "{text}");
         }
     }
 
     proptest! {
         #[test]
-        fn all_else_is_read_as_by_everybody(text in "[\\[\\]{}:,\" a-c0-9.eE\\-ntrufls\\\\]{0,40}") {
+        fn other_documents_are_read_as_by_serde_json(text in "[\\[\\]{}:,\" a-c0-9.eE\\-ntrufls\\\\]{0,40}") {
             let usual = serde_json::from_str::<Value>(&text).ok();
             let ours = read(text.as_bytes()).ok();
             prop_assert!(ours == usual || ours.is_none() && text.contains('{'), "{:?} {:?}", ours, usual);

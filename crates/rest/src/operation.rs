@@ -1,4 +1,7 @@
-//! What a row means: where each input goes, what comes back, and what the engine gets to see of it.
+//! Operations: checked rows of a table, each of which is an action.
+//!
+//! Compiling a row decides where each input goes in the request, where the result is in the response, and how the
+//! action is described to the engine. All errors of a row are reported together.
 
 use http::{HeaderName, Method};
 use serde_json::{Map, Value, json};
@@ -10,15 +13,15 @@ use trunkline_core::{
 use crate::{
     Client,
     paging::Paging,
-    path::{Path, Segment, is_name},
-    response::{Call, Reads},
+    path::{Path, is_name},
+    response::{Call, ExpectedBody},
     row::{In, InputRow, OperationRow},
-    table::Source,
+    table::TableFile,
 };
 
-/// Where an input goes.
+/// The part of the request that an input goes into.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Spot {
+pub(crate) enum InputLocation {
     Path,
     Query,
     Body,
@@ -29,19 +32,19 @@ pub(crate) enum Spot {
 #[derive(Clone, Debug)]
 pub(crate) struct Input {
     pub(crate) name: String,
-    /// What it is called in the request.
-    pub(crate) wire: String,
-    pub(crate) spot: Spot,
+    /// Its name in the request.
+    pub(crate) wire_name: String,
+    pub(crate) location: InputLocation,
     pub(crate) required: bool,
-    /// Sent if the caller gives nothing.
+    /// Value to send if the caller gives none.
     pub(crate) default: Option<Value>,
 }
 
-/// One row of a [`Table`](crate::Table), checked: one call of a vendor's API. It is an action as it stands.
+/// One call of a vendor's API: a checked row of a [`Table`](crate::Table). It is an action without further code.
 #[derive(Debug)]
 pub struct Operation {
     spec: ActionSpec,
-    place: SourceLocation,
+    location: SourceLocation,
     pub(crate) method: Method,
     pub(crate) path: Path,
     pub(crate) inputs: Vec<Input>,
@@ -50,11 +53,11 @@ pub struct Operation {
     pub(crate) content: String,
     /// JSON pointer to the result within the body.
     pub(crate) result: String,
-    pub(crate) page: Option<Paging>,
-    reads: Reads,
+    pub(crate) paging: Option<Paging>,
+    expects: ExpectedBody,
 }
 
-/// Headers that belong to the client and to HTTP itself.
+/// Headers that only the client or HTTP itself sets.
 const OWN_HEADERS: &[&str] = &[
     "authorization",
     "connection",
@@ -71,115 +74,136 @@ const OWN_HEADERS: &[&str] = &[
 ];
 
 impl Operation {
-    /// `resource.verb`.
+    /// Returns the name, `resource.verb`.
     pub fn name(&self) -> &str {
         &self.spec.name
     }
 
-    /// What the engine and hosts get to see of it.
+    /// Returns the description of the action for the engine and for hosts.
     pub fn spec(&self) -> &ActionSpec {
         &self.spec
     }
 
-    /// `METHOD /path/{parameter}`, as the row says it.
+    /// Returns the route as the row has it: `METHOD /path/{parameter}`.
     pub fn route(&self) -> &str {
         self.spec.route.as_deref().unwrap_or_default()
     }
 
-    /// What calling it again would do.
+    /// Returns the effect, which decides whether a call may be repeated.
     pub fn effect(&self) -> Effect {
         self.spec.effect
     }
 
-    /// What the layers of the client need to know of it.
+    /// Returns the facts that the layers of the client need.
     pub(crate) fn call(&self) -> Call<'_> {
-        Call { name: self.name(), route: self.route(), effect: self.effect(), reads: self.reads }
+        Call { name: self.name(), route: self.route(), effect: self.effect(), expects: self.expects }
     }
 
-    /// Where the row stands.
-    pub fn place(&self) -> &SourceLocation {
-        &self.place
+    /// Returns the location of the row in its file.
+    pub fn location(&self) -> &SourceLocation {
+        &self.location
     }
 
-    /// Whether it lists, page by page.
+    /// Returns whether the operation returns a list page by page.
     pub fn lists(&self) -> bool {
-        self.page.is_some()
+        self.paging.is_some()
     }
 
-    /// Makes an operation of a row, or notes all that is wrong with it.
-    pub(crate) fn compile(row: OperationRow, pointer: &str, source: &mut Source<'_>) -> Option<Operation> {
-        let before = source.found.len();
-        let name_at = row.name.span().start;
-        if !row.name.get_ref().split('.').all(is_word) || !row.name.get_ref().contains('.') {
-            let message = format!("`{}` is not of the form resource.verb in lower case", row.name.get_ref());
-            source.fault(format!("{pointer}/name"), name_at, message);
-        }
-        // Without a route nothing can be said about the inputs.
-        let (method, path) = route(&row.route, pointer, source)?;
-        let mut compiled = inputs(&row, &method, &path, pointer, source);
-        for (field, value) in [("result", &row.result)] {
-            if let Some(value) = value
-                && let Err(message) = check_pointer(value.get_ref())
-            {
-                source.fault(format!("{pointer}/{field}"), value.span().start, message);
-            }
-        }
-        if let Some(content) = &row.content
-            && (!content.get_ref().contains('/') || content.get_ref().parse::<http::HeaderValue>().is_err())
-        {
-            let message = format!("`{}` is no content type", content.get_ref());
-            source.fault(format!("{pointer}/content"), content.span().start, message);
-        }
-        if row.output.as_ref().is_some_and(|schema| !schema.is_object() && !schema.is_boolean()) {
-            source.fault(format!("{pointer}/output"), name_at, "`output` is not a JSON Schema");
-        }
-        let shown = compiled.len();
-        let page = row.page.as_ref().and_then(|page| {
-            let found = Paging::compile(page.get_ref(), &mut compiled, default_spot(&method)).and_then(|compiled| {
-                match row.result.is_some() {
-                    true => Err("a row with a page has `items` in it and no `result`".into()),
-                    false => Ok(compiled),
-                }
-            });
-            let note = |message: String| source.fault(format!("{pointer}/page"), page.span().start, message);
-            found.map_err(note).ok()
-        });
-        if source.found.len() > before {
+    /// Makes an operation of a row. Returns `None` if the row has errors, which are then among the findings of `file`.
+    pub(crate) fn compile(row: OperationRow, pointer: &str, file: &mut TableFile<'_>) -> Option<Operation> {
+        let findings_before = file.findings.len();
+        check_name(&row, pointer, file);
+        // Without a route, nothing can be said about the inputs.
+        let (method, path) = route(&row.route, pointer, file)?;
+        let mut inputs = RoutedRow { row: &row, method: &method, path: &path }.inputs(pointer, file);
+        check_bodies(&row, pointer, file);
+        let declared = inputs.len();
+        let paging = paging(&row, default_location(&method), &mut inputs, pointer, file);
+        if file.findings.len() > findings_before {
             return None;
         }
-        let effect = row.effect.unwrap_or(match method {
-            Method::GET | Method::HEAD => Effect::Read,
-            Method::POST => Effect::Create,
-            Method::DELETE => Effect::Delete,
-            _ => Effect::Idempotent,
-        });
+        let location = file.location(row.name.span().start);
         let shape = row.output.unwrap_or(Value::Bool(true));
+        // An operation whose result is a text takes a text as the body of the response.
+        let is_text = shape.get("type").is_some_and(|kind| kind == "string");
         let spec = ActionSpec {
             name: row.name.into_inner(),
             title: row.title,
             group: row.group,
             about: row.about,
-            effect,
+            effect: row.effect.unwrap_or_else(|| default_effect(&method)),
             route: Some(row.route.into_inner()),
-            lists: page.is_some(),
+            lists: paging.is_some(),
             scopes: row.scopes,
-            input: input_schema(&row.input.0, &compiled[..shown]),
-            output: if page.is_some() { page_schema(&shape) } else { shape.clone() },
+            // Without the inputs that the client itself sends for paging.
+            input: input_schema(&row.input.0, &inputs[..declared]),
+            output: if paging.is_some() { page_schema(&shape) } else { shape },
         };
         Some(Operation {
             spec,
-            place: source.place(name_at),
+            location,
             method,
             path,
-            inputs: compiled,
+            inputs,
             body: row.body.map(Spanned::into_inner),
             content: row.content.map_or_else(|| "application/json".into(), Spanned::into_inner),
             result: row.result.map(Spanned::into_inner).unwrap_or_default(),
-            page,
-            // What is a text comes as one.
-            reads: if shape.get("type").is_some_and(|kind| kind == "string") { Reads::Text } else { Reads::Json },
+            paging,
+            expects: if is_text { ExpectedBody::Text } else { ExpectedBody::Json },
         })
     }
+}
+
+fn default_effect(method: &Method) -> Effect {
+    match *method {
+        Method::GET | Method::HEAD => Effect::Read,
+        Method::POST => Effect::Create,
+        Method::DELETE => Effect::Delete,
+        _ => Effect::Idempotent,
+    }
+}
+
+fn check_name(row: &OperationRow, pointer: &str, file: &mut TableFile<'_>) {
+    let name = row.name.get_ref();
+    if !name.split('.').all(is_word) || !name.contains('.') {
+        let message = format!("`{name}` is not of the form resource.verb in lower case");
+        file.error(format!("{pointer}/name"), row.name.span().start, message);
+    }
+}
+
+/// Checks what a row says about the bodies of its request and its response: `result`, `content` and `output`.
+fn check_bodies(row: &OperationRow, pointer: &str, file: &mut TableFile<'_>) {
+    if let Some(result) = &row.result
+        && let Err(message) = check_pointer(result.get_ref())
+    {
+        file.error(format!("{pointer}/result"), result.span().start, message);
+    }
+    if let Some(content) = &row.content
+        && (!content.get_ref().contains('/') || content.get_ref().parse::<http::HeaderValue>().is_err())
+    {
+        let message = format!("`{}` is not a content type", content.get_ref());
+        file.error(format!("{pointer}/content"), content.span().start, message);
+    }
+    if row.output.as_ref().is_some_and(|schema| !schema.is_object() && !schema.is_boolean()) {
+        file.error(format!("{pointer}/output"), row.name.span().start, "`output` is not a JSON Schema");
+    }
+}
+
+/// Compiles the paging rule of a row, if it has one. Inputs that the rule needs and the row does not declare are added,
+/// at this location of the request.
+fn paging(
+    row: &OperationRow,
+    location: InputLocation,
+    inputs: &mut Vec<Input>,
+    pointer: &str,
+    file: &mut TableFile<'_>,
+) -> Option<Paging> {
+    let page = row.page.as_ref()?;
+    let compiled = Paging::compile(page.get_ref(), inputs, location).and_then(|paging| match row.result.is_some() {
+        true => Err("a row with a page has `items` in it and no `result`".into()),
+        false => Ok(paging),
+    });
+    compiled.map_err(|message| file.error(format!("{pointer}/page"), page.span().start, message)).ok()
 }
 
 fn is_word(word: &str) -> bool {
@@ -187,100 +211,141 @@ fn is_word(word: &str) -> bool {
         && word.chars().all(|c| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '_')
 }
 
-fn default_spot(method: &Method) -> Spot {
-    if matches!(*method, Method::GET | Method::HEAD | Method::DELETE) { Spot::Query } else { Spot::Body }
+fn default_location(method: &Method) -> InputLocation {
+    match *method {
+        Method::GET | Method::HEAD | Method::DELETE => InputLocation::Query,
+        _ => InputLocation::Body,
+    }
 }
 
-fn route(route: &Spanned<String>, pointer: &str, source: &mut Source<'_>) -> Option<(Method, Path)> {
-    // Behind the opening quote.
+fn route(route: &Spanned<String>, pointer: &str, file: &mut TableFile<'_>) -> Option<(Method, Path)> {
+    // After the opening quote.
     let at = route.span().start + 1;
     let pointer = format!("{pointer}/route");
     let Some((method, path)) = route.get_ref().split_once(' ') else {
-        source.fault(pointer, at, "a route is `METHOD /path`");
+        file.error(pointer, at, "a route is `METHOD /path`");
         return None;
     };
     let known = ["GET", "HEAD", "POST", "PUT", "PATCH", "DELETE"];
-    let Some(method) = Method::from_bytes(method.as_bytes()).ok().filter(|one| known.contains(&one.as_str())) else {
-        source.fault(pointer, at, format!("{method} is none of {}", known.join(", ")));
+    let parsed = Method::from_bytes(method.as_bytes()).ok();
+    let Some(method) = parsed.filter(|method| known.contains(&method.as_str())) else {
+        file.error(pointer, at, format!("{method} is not one of {}", known.join(", ")));
         return None;
     };
     match Path::parse(path) {
         Ok(path) => Some((method, path)),
         Err((offset, message)) => {
-            source.fault(pointer, at + method.as_str().len() + 1 + offset, message);
+            file.error(pointer, at + method.as_str().len() + 1 + offset, message);
             None
         }
     }
 }
 
-fn inputs(row: &OperationRow, method: &Method, path: &Path, pointer: &str, source: &mut Source<'_>) -> Vec<Input> {
-    let mut compiled = Vec::<Input>::new();
-    let body = row.body.as_ref().map(|body| body.get_ref().as_str());
-    let can_have_body = !matches!(*method, Method::GET | Method::HEAD);
-    for (key, input) in &row.input.0 {
-        let (name, at) = (key.get_ref(), key.span().start);
-        let pointer = format!("{pointer}/input/{name}");
-        let in_path = path.0.contains(&Segment::Parameter(name.clone()));
-        let is_body = body == Some(name.as_str());
-        let spot = match input.place {
-            None if in_path => Spot::Path,
-            None if is_body => Spot::Body,
-            None => default_spot(method),
-            Some(In::Query) => Spot::Query,
-            Some(In::Body) => Spot::Body,
-            Some(In::Header) => Spot::Header,
-        };
-        let wire = input.wire.as_ref().map_or(name, Spanned::get_ref);
-        let wire_at = input.wire.as_ref().map_or(at, |wire| wire.span().start);
-        if !is_name(name) {
-            source.fault(&pointer, at, format!("`{name}` cannot be the name of an input"));
-        } else if in_path && (input.place.is_some() || input.wire.is_some() || is_body) {
-            source.fault(&pointer, at, format!("the route names {name}: it has neither `in` nor `as` and is no body"));
-        } else if is_body && spot != Spot::Body {
-            source.fault(&pointer, at, format!("{name} is the body and cannot go elsewhere"));
-        } else if spot == Spot::Body && !can_have_body {
-            source.fault(&pointer, at, format!("{method} has no body for {name}"));
-        } else if spot == Spot::Body && !is_body && body.is_some() {
-            source.fault(&pointer, at, format!("{name} cannot go into the body beside the input that is the body"));
-        } else if spot == Spot::Header && !header_is_free(wire) {
-            source.fault(&pointer, wire_at, format!("`{wire}` is not a header a row may set"));
-        } else if compiled.iter().any(|other| other.spot == spot && other.wire == *wire) {
-            source.fault(&pointer, at, format!("`{wire}` is sent twice"));
-        }
-        compiled.push(Input {
-            name: name.clone(),
-            wire: wire.clone(),
-            spot,
-            required: input.required || in_path,
-            default: input.default.clone(),
-        });
-    }
-    for name in path.parameters() {
-        if !compiled.iter().any(|input| input.name == name) {
-            let message = format!("the route names {name}, but there is no input {name}");
-            source.fault(format!("{pointer}/route"), row.route.span().start, message);
-        }
-    }
-    if let Some(body) = &row.body
-        && !compiled.iter().any(|input| input.name == *body.get_ref())
-    {
-        let message = format!("there is no input {}", body.get_ref());
-        source.fault(format!("{pointer}/body"), body.span().start, message);
-    }
-    compiled
+/// An error in an input, and the part of its row that it points to.
+enum InputProblem {
+    Input(String),
+    WireName(String),
 }
 
+/// A row whose route was parsed.
+struct RoutedRow<'a> {
+    row: &'a OperationRow,
+    method: &'a Method,
+    path: &'a Path,
+}
+
+impl RoutedRow<'_> {
+    fn in_path(&self, name: &str) -> bool {
+        self.path.parameters().any(|parameter| parameter == name)
+    }
+
+    fn is_body(&self, name: &str) -> bool {
+        self.row.body.as_ref().is_some_and(|body| body.get_ref() == name)
+    }
+
+    /// Compiles the inputs, and checks that the route and `body` name no others.
+    fn inputs(&self, pointer: &str, file: &mut TableFile<'_>) -> Vec<Input> {
+        let mut compiled = Vec::<Input>::new();
+        for (key, written) in &self.row.input.0 {
+            let input = self.input(key.get_ref(), written);
+            let at = key.span().start;
+            let wire_name_at = written.wire_name.as_ref().map_or(at, |wire_name| wire_name.span().start);
+            let pointer = format!("{pointer}/input/{}", input.name);
+            match self.problem(written, &input, &compiled) {
+                None => {}
+                Some(InputProblem::Input(message)) => file.error(pointer, at, message),
+                Some(InputProblem::WireName(message)) => file.error(pointer, wire_name_at, message),
+            }
+            compiled.push(input);
+        }
+        let is_missing = |name: &str| !compiled.iter().any(|input| input.name == name);
+        for name in self.path.parameters().filter(|name| is_missing(name)) {
+            let message = format!("the route names {name}, but there is no input {name}");
+            file.error(format!("{pointer}/route"), self.row.route.span().start, message);
+        }
+        if let Some(body) = self.row.body.as_ref().filter(|body| is_missing(body.get_ref())) {
+            let message = format!("there is no input {}", body.get_ref());
+            file.error(format!("{pointer}/body"), body.span().start, message);
+        }
+        compiled
+    }
+
+    fn input(&self, name: &String, written: &InputRow) -> Input {
+        let location = match written.location {
+            None if self.in_path(name) => InputLocation::Path,
+            None if self.is_body(name) => InputLocation::Body,
+            None => default_location(self.method),
+            Some(In::Query) => InputLocation::Query,
+            Some(In::Body) => InputLocation::Body,
+            Some(In::Header) => InputLocation::Header,
+        };
+        Input {
+            name: name.clone(),
+            wire_name: written.wire_name.as_ref().map_or(name, Spanned::get_ref).clone(),
+            location,
+            required: written.required || self.in_path(name),
+            default: written.default.clone(),
+        }
+    }
+
+    /// Returns the first error of an input; `others` are those before it.
+    fn problem(&self, written: &InputRow, input: &Input, others: &[Input]) -> Option<InputProblem> {
+        let Input { name, wire_name, location, .. } = input;
+        let (method, is_body, in_body) = (self.method, self.is_body(name), *location == InputLocation::Body);
+        let is_relocated = written.location.is_some() || written.wire_name.is_some() || is_body;
+        let message = if !is_name(name) {
+            format!("`{name}` cannot be the name of an input")
+        } else if self.in_path(name) && is_relocated {
+            format!("the route names {name}: it has neither `in` nor `as` and is not the body")
+        } else if is_body && !in_body {
+            format!("{name} is the body and cannot go elsewhere")
+        } else if in_body && matches!(*method, Method::GET | Method::HEAD) {
+            format!("{method} has no body for {name}")
+        } else if in_body && !is_body && self.row.body.is_some() {
+            format!("{name} cannot go into the body beside the input that is the body")
+        } else if *location == InputLocation::Header && !header_is_free(wire_name) {
+            return Some(InputProblem::WireName(format!("`{wire_name}` is not a header that a row may set")));
+        } else if others.iter().any(|other| other.location == *location && other.wire_name == *wire_name) {
+            format!("`{wire_name}` is sent twice")
+        } else {
+            return None;
+        };
+        Some(InputProblem::Input(message))
+    }
+}
+
+/// Returns whether a caller may set this header: it is a valid name, and neither the client nor HTTP itself sets it.
 pub(crate) fn header_is_free(name: &str) -> bool {
     name.parse::<HeaderName>().is_ok_and(|name| !OWN_HEADERS.contains(&name.as_str()))
 }
 
-/// Whether a text is a JSON pointer (RFC 6901).
+/// Checks that a text is a JSON pointer (RFC 6901); else returns a message.
 pub(crate) fn check_pointer(pointer: &str) -> Result<(), String> {
     let escapes_fit = pointer.split('~').skip(1).all(|rest| rest.starts_with(['0', '1']));
     if (pointer.is_empty() || pointer.starts_with('/')) && escapes_fit {
         return Ok(());
     }
-    Err(format!("`{pointer}` is no JSON pointer: it is empty or begins with /"))
+    Err(format!("`{pointer}` is not a JSON pointer: one is empty or begins with /"))
 }
 
 fn input_schema(rows: &[(Spanned<String>, InputRow)], inputs: &[Input]) -> Value {
@@ -288,7 +353,7 @@ fn input_schema(rows: &[(Spanned<String>, InputRow)], inputs: &[Input]) -> Value
         .iter()
         .map(|(key, row)| (key.get_ref().clone(), serde_json::to_value(row).unwrap_or(Value::Bool(true))))
         .collect();
-    let required: Vec<_> = inputs.iter().filter(|one| one.required).map(|one| one.name.as_str()).collect();
+    let required: Vec<_> = inputs.iter().filter(|input| input.required).map(|input| input.name.as_str()).collect();
     json!({ "type": "object", "properties": properties, "required": required, "additionalProperties": false })
 }
 
@@ -311,16 +376,16 @@ impl AnyAction for &'static Operation {
     }
 
     async fn run(&self, client: &AnyClient, input: Value, cx: &Context) -> Result<Value> {
-        own(self, client)?.run(self, input, cx).await
+        own_client(self, client)?.run(self, input, cx).await
     }
 
     async fn page(&self, client: &AnyClient, input: Value, from: Option<Value>, cx: &Context) -> Result<Page> {
-        own(self, client)?.page_of(self, input, from, cx).await
+        own_client(self, client)?.page_of(self, input, from, cx).await
     }
 }
 
-fn own<'a>(operation: &Operation, client: &'a AnyClient) -> Result<&'a Client> {
+fn own_client<'a>(operation: &Operation, client: &'a AnyClient) -> Result<&'a Client> {
     client.downcast_ref().ok_or_else(|| {
-        Error::new(ErrorKind::Internal, format!("{} was called with another connector's client", operation.name()))
+        Error::new(ErrorKind::Internal, format!("{} was called with the client of another connector", operation.name()))
     })
 }

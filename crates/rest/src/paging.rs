@@ -1,98 +1,132 @@
-//! Lists that come page by page: how to ask for the next one, and when to stop.
+//! Lists that are read page by page: how to request the next page, and when the list ends.
 //!
-//! Where the next page begins is a small JSON value that also says how many pages there were and what the last one looked
-//! like. So a list that repeats itself or never ends is noticed even if the host was restarted in its middle.
+//! The position of the next page is a small JSON value that also holds the number of pages before it and a fingerprint
+//! of the last one. So a list that repeats itself or never ends is detected even if the host restarts in the middle of
+//! it.
 
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 use trunkline_core::{Error, ErrorKind, Page, Result};
 
 use crate::{
-    list_changes::{fingerprint, mark, page_mark, pick_up, recounted},
-    operation::{Input, Spot, check_pointer},
+    list_changes::{fingerprint, item_identity, page_identity, remove_overlap, total_changed},
+    operation::{Input, InputLocation, check_pointer},
     row::PageRow,
 };
 
-/// More pages than this are no list but a loop.
+/// A list with more pages than this is taken for a loop.
 const MOST_PAGES: u64 = 100_000;
 
-/// How a list goes on, see [`PageRow`].
+/// The paging of an operation, see [`PageRow`].
 #[derive(Clone, Debug)]
 pub(crate) struct Paging {
-    kind: Kind,
-    /// Input that takes the number of items wanted.
+    rule: Rule,
+    /// Input that takes the number of items per page.
     count: Option<String>,
     size: Option<u64>,
+    /// JSON pointer to the items.
     items: String,
 }
 
+/// Names are those of inputs; `total` and `next` are JSON pointers into the body of a response.
 #[derive(Clone, Debug)]
-enum Kind {
+enum Rule {
     Offset { offset: String, total: Option<String> },
     Number { page: String, first: u64 },
     Cursor { cursor: String, next: String },
     Link { next: Option<String> },
 }
 
-/// Where a page begins: opaque to everybody else.
+/// The position of a page in a list. Callers treat it as opaque JSON, and may store it.
 #[derive(Clone, Debug, Default, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
-pub(crate) struct Cursor {
-    /// Offset, number, cursor or address of this page.
+pub(crate) struct PageCursor {
+    /// Offset, number, cursor or URL of this page.
     at: Value,
-    /// Pages before this one.
+    /// Number of pages before this one.
     page: u64,
     /// Fingerprint of the page before.
-    seen: String,
-    /// The last item of the page before, if this page is to begin with it.
+    #[serde(rename = "seen")]
+    fingerprint: String,
+    /// Identity of the last item of the page before, if this page has to begin with it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     last: Option<String>,
-    /// Which items the page before had, if it is to be read again.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    held: Option<String>,
-    /// How many items the list had by the page before.
+    /// Identity of the page before, if that page has to be read again.
+    #[serde(rename = "held", default, skip_serializing_if = "Option::is_none")]
+    previous: Option<String>,
+    /// Number of items of the list, as the page before reported it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     total: Option<u64>,
 }
 
-/// One page as it is about to be asked for.
-pub(crate) struct Ask {
-    cursor: Cursor,
-    /// Items asked for, if that is known.
+/// The request for one page.
+pub(crate) struct PageRequest {
+    cursor: PageCursor,
+    /// Number of items asked for, if it is known.
     count: Option<u64>,
-    /// The address of the page, where the page before gave one.
+    /// URL of the page, if the page before returned one.
     pub(crate) link: Option<String>,
 }
 
+/// The response to the request for one page.
+pub(crate) struct PageResponse<'a> {
+    pub(crate) body: &'a Value,
+    /// URL in the `Link` header with `rel=next`.
+    pub(crate) link: Option<String>,
+    /// Body of the page before, if it was read again.
+    pub(crate) previous: Option<&'a Value>,
+}
+
+/// What a page says about the one after it.
+#[derive(Default)]
+struct Next {
+    /// Offset, number, cursor or URL of the next page; null at the end of the list.
+    at: Value,
+    last: Option<String>,
+    previous: Option<String>,
+    total: Option<u64>,
+    /// The reason why items may be missing.
+    maybe_incomplete: Option<String>,
+}
+
+impl Next {
+    fn at(at: Value) -> Next {
+        Next { at, ..Next::default() }
+    }
+}
+
 impl Paging {
-    pub(crate) fn compile(row: &PageRow, inputs: &mut Vec<Input>, spot: Spot) -> Result<Paging, String> {
-        // A name that the row declares as an input, by its own or its wire name, is that input; else it is ours to send.
-        let mut resolve = |name: &String| match inputs.iter().find(|one| one.name == *name || one.wire == *name) {
-            Some(input) => input.name.clone(),
-            None => {
-                let (wire, default) = (name.clone(), None);
-                inputs.push(Input { name: name.clone(), wire, spot, required: false, default });
-                name.clone()
+    /// Compiles the paging rule of a row. Inputs that the rule needs and the row does not declare are added to
+    /// `inputs`, at this location of the request.
+    pub(crate) fn compile(row: &PageRow, inputs: &mut Vec<Input>, location: InputLocation) -> Result<Paging, String> {
+        // A name that the row declares as an input, by its own or its wire name, is that input; else the client sends
+        // it.
+        let mut resolve = |name: &String| {
+            if let Some(input) = inputs.iter().find(|input| input.name == *name || input.wire_name == *name) {
+                return input.name.clone();
             }
+            let (wire_name, default) = (name.clone(), None);
+            inputs.push(Input { name: name.clone(), wire_name, location, required: false, default });
+            name.clone()
         };
-        let (kind, count, size, items) = match row {
+        let (rule, count, size, items) = match row {
             PageRow::Offset { offset, count, size, items, total } => {
-                let kind = Kind::Offset { offset: resolve(offset), total: total.clone() };
-                (kind, count, size, items)
+                let rule = Rule::Offset { offset: resolve(offset), total: total.clone() };
+                (rule, count, size, items)
             }
             PageRow::Number { page, count, size, first, items } => {
-                (Kind::Number { page: resolve(page), first: *first }, count, size, items)
+                (Rule::Number { page: resolve(page), first: *first }, count, size, items)
             }
             PageRow::Cursor { cursor, next, count, size, items } => {
-                (Kind::Cursor { cursor: resolve(cursor), next: next.clone() }, count, size, items)
+                (Rule::Cursor { cursor: resolve(cursor), next: next.clone() }, count, size, items)
             }
-            PageRow::Link { next, count, size, items } => (Kind::Link { next: next.clone() }, count, size, items),
+            PageRow::Link { next, count, size, items } => (Rule::Link { next: next.clone() }, count, size, items),
         };
-        let further = match &kind {
-            Kind::Offset { total, .. } => total.as_ref(),
-            Kind::Cursor { next, .. } => Some(next),
-            Kind::Link { next } => next.as_ref(),
-            Kind::Number { .. } => None,
+        let further = match &rule {
+            Rule::Offset { total, .. } => total.as_ref(),
+            Rule::Cursor { next, .. } => Some(next),
+            Rule::Link { next } => next.as_ref(),
+            Rule::Number { .. } => None,
         };
         for pointer in [Some(items), further].into_iter().flatten() {
             check_pointer(pointer)?;
@@ -100,15 +134,24 @@ impl Paging {
         if *size == Some(0) || (size.is_some() && count.is_none()) {
             return Err("`size` is at least 1 and goes with `count`".into());
         }
-        Ok(Paging { kind, count: count.as_ref().map(resolve), size: *size, items: items.clone() })
+        Ok(Paging { rule, count: count.as_ref().map(resolve), size: *size, items: items.clone() })
     }
 
-    /// Puts into the input what asks for the page at `from`.
-    pub(crate) fn ask(&self, input: &mut Map<String, Value>, inputs: &[Input], from: Option<Value>) -> Result<Ask> {
+    /// Adds to the input the values that request the page at `from`, or the first page.
+    ///
+    /// # Errors
+    ///
+    /// `invalid_input` if `from` is not the position of a page, `limit` after too many pages.
+    pub(crate) fn request(
+        &self,
+        input: &mut Map<String, Value>,
+        inputs: &[Input],
+        from: Option<Value>,
+    ) -> Result<PageRequest> {
         let mut cursor = match from {
-            None => Cursor::default(),
+            None => PageCursor::default(),
             Some(from) => serde_json::from_value(from).map_err(|_| {
-                Error::new(ErrorKind::InvalidInput, "this is not where a page of the list begins")
+                Error::new(ErrorKind::InvalidInput, "this is not the position of a page of the list")
                     .hint("pass on `next` of the page before, unchanged")
             })?,
         };
@@ -118,20 +161,20 @@ impl Paging {
         }
         let default = |name: &str| inputs.iter().find(|one| one.name == name).and_then(|one| one.default.clone());
         let mut link = None;
-        match &self.kind {
-            Kind::Offset { offset: name, .. } | Kind::Number { page: name, .. } => {
+        match &self.rule {
+            Rule::Offset { offset: name, .. } | Rule::Number { page: name, .. } => {
                 if cursor.at.is_null() {
-                    let first = if let Kind::Number { first, .. } = self.kind { first } else { 0 };
+                    let first = if let Rule::Number { first, .. } = self.rule { first } else { 0 };
                     cursor.at = input.get(name).cloned().or_else(|| default(name)).unwrap_or(first.into());
                 }
                 input.insert(name.clone(), cursor.at.clone());
             }
-            Kind::Cursor { cursor: name, .. } => {
+            Rule::Cursor { cursor: name, .. } => {
                 if !cursor.at.is_null() {
                     input.insert(name.clone(), cursor.at.clone());
                 }
             }
-            Kind::Link { .. } => link = cursor.at.as_str().map(str::to_owned),
+            Rule::Link { .. } => link = cursor.at.as_str().map(str::to_owned),
         }
         let mut count = None;
         if let Some(name) = &self.count {
@@ -140,13 +183,13 @@ impl Paging {
             }
             count = input.get(name).cloned().or_else(|| default(name)).as_ref().and_then(number);
         }
-        Ok(Ask { cursor, count, link })
+        Ok(PageRequest { cursor, count, link })
     }
 
-    /// Puts into the input of a page what asks for the page before it, if that one has to be read again.
-    pub(crate) fn ask_before(&self, ask: &Ask, input: &mut Map<String, Value>) -> bool {
-        match (&self.kind, number(&ask.cursor.at), &ask.cursor.held) {
-            (Kind::Number { page, .. }, Some(number), Some(_)) if number > 0 => {
+    /// Changes the input of a page so that it requests the page before. Returns whether that page has to be read again.
+    pub(crate) fn request_previous(&self, request: &PageRequest, input: &mut Map<String, Value>) -> bool {
+        match (&self.rule, number(&request.cursor.at), &request.cursor.previous) {
+            (Rule::Number { page, .. }, Some(number), Some(_)) if number > 0 => {
                 input.insert(page.clone(), (number - 1).into());
                 true
             }
@@ -154,98 +197,73 @@ impl Paging {
         }
     }
 
-    /// Takes the items out of the body of an answer, and finds out where the next page begins. `header` is the address of a
-    /// `Link` header with `rel=next`; `before` is what the page before is now, if it was read again.
-    pub(crate) fn split(
-        &self,
-        ask: &Ask,
-        body: &Value,
-        header: Option<String>,
-        before: Option<&Value>,
-    ) -> Result<Page> {
-        let mut items = self.items(body)?;
-        let (seen, read) = (fingerprint(&items), items.len() as u64);
-        let at = number(&ask.cursor.at).unwrap_or(0);
-        if !items.is_empty() && seen == ask.cursor.seen {
-            // A service that knows no offset gives a short list whole, and again: that was all. A full page that comes again
-            // may be any part of an endless list.
-            let short = ask.count.is_some_and(|count| read < count);
-            if short && matches!(self.kind, Kind::Offset { .. }) {
-                return Ok(Page::default());
-            }
-            if ask.cursor.last.is_some() {
-                // A service that knows offsets of whole pages only: this one is asked for again, from its own first item.
-                let cursor = Cursor { at: (at + 1).into(), last: None, ..ask.cursor.clone() };
-                return Ok(Page { next: serde_json::to_value(cursor).ok(), ..Page::default() });
-            }
-            return Err(Error::new(
-                ErrorKind::Unexpected,
-                format!("page {} of the list is the same as the one before", ask.cursor.page + 1),
-            )
-            .hint("the service seems to ignore the paging parameters; nothing was listed twice"));
+    /// Reads the items of a page and the position of the next one.
+    ///
+    /// # Errors
+    ///
+    /// `unexpected` if there is no list in the body, or if the service returns the same page again.
+    pub(crate) fn read(&self, request: &PageRequest, response: PageResponse<'_>) -> Result<Page> {
+        let mut items = self.items(response.body)?;
+        let fingerprint = fingerprint(&items);
+        if !items.is_empty() && fingerprint == request.cursor.fingerprint {
+            return self.repeated_page(request, items.len() as u64);
         }
-        let (mut last, mut held, mut total) = (None, None, None);
-        let mut maybe_incomplete = match (before, &ask.cursor.held) {
-            (Some(before), Some(held)) if page_mark(&self.items(before)?) != *held => {
-                Some("a page of it changed while the next one was read".to_owned())
+        let next = match &self.rule {
+            Rule::Offset { total, .. } => {
+                let total = total.as_ref().and_then(|total| number(response.body.pointer(total)?));
+                // Some services report a total of 0 beside items: that is not a total.
+                request.after_offset(&mut items, total.filter(|total| *total > 0))
             }
-            _ => None,
-        };
-        if let Kind::Offset { total: pointer, .. } = &self.kind {
-            // A total of nothing beside items is no total.
-            total = pointer.as_ref().and_then(|total| number(body.pointer(total)?)).filter(|total| *total > 0);
-            last = items.last().filter(|_| read > 1).map(mark);
-            let moved = ask.cursor.last.as_ref().and_then(|last| pick_up(&mut items, last));
-            maybe_incomplete = recounted(ask.cursor.total, total).or(moved);
-        }
-        let next = match &self.kind {
-            Kind::Offset { .. } => {
-                let end = at.saturating_add(read);
-                match total {
-                    Some(total) if end >= total => Value::Null,
-                    Some(total) if items.is_empty() => {
-                        let ended = format!("it ended after {end} of {total} items");
-                        maybe_incomplete.get_or_insert(ended);
-                        Value::Null
-                    }
-                    _ if items.is_empty() => Value::Null,
-                    // From the last item on, which has to be there still.
-                    _ => (end - u64::from(last.is_some())).into(),
-                }
+            Rule::Number { .. } => {
+                let previous = response.previous.map(|body| self.items(body)).transpose()?;
+                request.after_number(&items, previous.as_deref())
             }
-            Kind::Number { .. } if items.is_empty() => Value::Null,
-            Kind::Number { .. } => match ask.count {
-                Some(count) if read < count => Value::Null,
-                _ => {
-                    held = Some(page_mark(&items));
-                    at.saturating_add(1).into()
-                }
-            },
-            Kind::Cursor { next, .. } => match body.pointer(next) {
+            Rule::Cursor { next, .. } => Next::at(match response.body.pointer(next) {
                 Some(Value::String(next)) if next.is_empty() => Value::Null,
                 Some(Value::Bool(false)) | None => Value::Null,
                 Some(next) => next.clone(),
-            },
-            Kind::Link { next: None } => header.map_or(Value::Null, Value::from),
-            Kind::Link { next: Some(next) } => match body.pointer(next) {
+            }),
+            Rule::Link { next: None } => Next::at(response.link.map_or(Value::Null, Value::from)),
+            Rule::Link { next: Some(next) } => Next::at(match response.body.pointer(next) {
                 Some(Value::String(next)) if !next.is_empty() => next.as_str().into(),
                 _ => Value::Null,
-            },
+            }),
         };
-        if !next.is_null() && next == ask.cursor.at {
+        if !next.at.is_null() && next.at == request.cursor.at {
             return Err(Error::new(
                 ErrorKind::Unexpected,
                 "the list gives the page that was just read as its next page",
             )
             .hint("report it to the vendor; nothing was listed twice"));
         }
-        let next = Cursor { at: next, page: ask.cursor.page + 1, seen, last, held, total };
-        let next = if next.at.is_null() { None } else { serde_json::to_value(next).ok() };
+        let Next { at, last, previous, total, maybe_incomplete } = next;
+        let cursor = PageCursor { at, page: request.cursor.page + 1, fingerprint, last, previous, total };
+        let next = if cursor.at.is_null() { None } else { serde_json::to_value(cursor).ok() };
         Ok(Page { items, next, maybe_incomplete })
     }
 
-    /// The items of a page. An answer without a body has none, nor has an envelope whose place for them is absent or null;
-    /// one object in the place of a list is a list of one.
+    /// Decides what a page means that has the same items as the one before it.
+    fn repeated_page(&self, request: &PageRequest, received: u64) -> Result<Page> {
+        // A service that ignores offsets returns a short list whole, each time: the list has ended. A full page that is
+        // repeated may be any part of an endless list.
+        let short = request.count.is_some_and(|count| received < count);
+        if short && matches!(self.rule, Rule::Offset { .. }) {
+            return Ok(Page::default());
+        }
+        if request.cursor.last.is_some() {
+            // The service may round offsets down to whole pages: this page is requested again, from its own first item.
+            let cursor = PageCursor { at: (request.at() + 1).into(), last: None, ..request.cursor.clone() };
+            return Ok(Page { next: serde_json::to_value(cursor).ok(), ..Page::default() });
+        }
+        Err(Error::new(
+            ErrorKind::Unexpected,
+            format!("page {} of the list is the same as the one before", request.cursor.page + 1),
+        )
+        .hint("the service seems to ignore the paging parameters; nothing was listed twice"))
+    }
+
+    /// Returns the items of a page. There are none in an empty body and where the place for them is absent or null; an
+    /// object in the place of the list is a list of one.
     fn items(&self, body: &Value) -> Result<Vec<Value>> {
         let parent = self.items.rfind('/').map_or("", |at| &self.items[..at]);
         match (body.pointer(&self.items), body.pointer(parent)) {
@@ -253,9 +271,53 @@ impl Paging {
             (Some(object @ Value::Object(_)), _) => Ok(vec![object.clone()]),
             (Some(Value::Null), _) | (None, Some(Value::Object(_) | Value::Null)) => Ok(Vec::new()),
             _ if body.is_null() => Ok(Vec::new()),
-            _ => Err(Error::new(ErrorKind::Unexpected, format!("the answer has no list at `{}`", self.items))
+            _ => Err(Error::new(ErrorKind::Unexpected, format!("the response has no list at `{}`", self.items))
                 .hint("compare the operation's row with the vendor's reference")),
         }
+    }
+}
+
+impl PageRequest {
+    fn at(&self) -> u64 {
+        number(&self.cursor.at).unwrap_or(0)
+    }
+
+    /// Finds the next page of a list with offsets. The item that this page shares with the one before it is removed.
+    fn after_offset(&self, items: &mut Vec<Value>, total: Option<u64>) -> Next {
+        let received = items.len() as u64;
+        let last = items.last().filter(|_| received > 1).map(item_identity);
+        let moved = self.cursor.last.as_ref().and_then(|last| remove_overlap(items, last));
+        let mut maybe_incomplete = total_changed(self.cursor.total, total).or(moved);
+        let end = self.at().saturating_add(received);
+        let at = match total {
+            Some(total) if end >= total => Value::Null,
+            Some(total) if items.is_empty() => {
+                maybe_incomplete.get_or_insert(format!("it ended after {end} of {total} items"));
+                Value::Null
+            }
+            _ if items.is_empty() => Value::Null,
+            // The next page begins with the last item of this one, as a check that no item has moved.
+            _ => (end - u64::from(last.is_some())).into(),
+        };
+        Next { at, last, total, maybe_incomplete, ..Next::default() }
+    }
+
+    /// Finds the next page of a list with page numbers. `previous` has the items of the page before, if it was read
+    /// again.
+    fn after_number(&self, items: &[Value], previous: Option<&[Value]>) -> Next {
+        let changed = match (previous, &self.cursor.previous) {
+            (Some(now), Some(before)) => page_identity(now) != *before,
+            _ => false,
+        };
+        let is_short = self.count.is_some_and(|count| (items.len() as u64) < count);
+        let mut next = match items.is_empty() || is_short {
+            true => Next::default(),
+            false => {
+                Next { at: self.at().saturating_add(1).into(), previous: Some(page_identity(items)), ..Next::default() }
+            }
+        };
+        next.maybe_incomplete = changed.then(|| "a page of it changed while the next one was read".to_owned());
+        next
     }
 }
 
@@ -263,7 +325,7 @@ fn number(value: &Value) -> Option<u64> {
     value.as_u64().or_else(|| value.as_str()?.trim().parse().ok())
 }
 
-/// The address of the next page in `Link` headers (RFC 8288 section 3).
+/// Returns the URL of the next page in `Link` headers (RFC 8288 section 3).
 pub(crate) fn next_link<'a>(headers: impl Iterator<Item = &'a str>) -> Option<String> {
     for header in headers {
         let mut rest = header;
@@ -290,22 +352,26 @@ mod tests {
     use super::*;
     use serde_json::json;
 
-    fn page(row: &str) -> (Paging, Vec<Input>) {
-        let row: PageRow = toml::from_str(row).unwrap();
-        let mut inputs = Vec::new();
-        (Paging::compile(&row, &mut inputs, Spot::Query).unwrap(), inputs)
+    fn read(paging: &Paging, request: &PageRequest, body: &Value) -> Result<Page> {
+        paging.read(request, PageResponse { body, link: None, previous: None })
     }
 
-    /// Walks a list to its end; each page is a function of what was asked.
-    fn walk(row: &str, answer: impl Fn(&Map<String, Value>) -> Value) -> Result<Vec<Vec<Value>>> {
-        let (page, inputs) = page(row);
+    fn paging(row: &str) -> (Paging, Vec<Input>) {
+        let row: PageRow = toml::from_str(row).unwrap();
+        let mut inputs = Vec::new();
+        (Paging::compile(&row, &mut inputs, InputLocation::Query).unwrap(), inputs)
+    }
+
+    /// Reads a list to its end; each page is a function of the input of its request.
+    fn walk(row: &str, respond: impl Fn(&Map<String, Value>) -> Value) -> Result<Vec<Vec<Value>>> {
+        let (paging, inputs) = paging(row);
         let (mut pages, mut from) = (Vec::new(), None);
         loop {
             let mut input = Map::new();
-            let ask = page.ask(&mut input, &inputs, from)?;
-            let items = page.split(&ask, &answer(&input), None, None)?;
-            pages.push(items.items);
-            from = items.next;
+            let request = paging.request(&mut input, &inputs, from)?;
+            let page = read(&paging, &request, &respond(&input))?;
+            pages.push(page.items);
+            from = page.next;
             if from.is_none() {
                 return Ok(pages);
             }
@@ -331,67 +397,71 @@ mod tests {
         assert_eq!(lengths(json!(120)), [50, 49, 21], "each page begins with the last item of the one before");
         assert_eq!(lengths(json!("120")), [50, 49, 21]);
         assert_eq!(lengths(Value::Null), [50, 49, 21, 0]);
-        assert_eq!(lengths(json!(0)), [50, 49, 21, 0], "a total of nothing beside items is no total");
+        assert_eq!(lengths(json!(0)), [50, 49, 21, 0], "a total of 0 beside items is ignored");
     }
 
     #[test]
-    fn a_service_that_gives_fewer_than_asked_loses_nothing() {
-        let answer = |input: &Map<String, Value>| {
+    fn no_item_is_lost_if_pages_are_shorter_than_asked_for() {
+        let respond = |input: &Map<String, Value>| {
             let items = slice(45, input["offset"].as_u64().unwrap(), 10);
             json!({ "a": { "b": items }, "total": 45 })
         };
-        assert_eq!(walk(OFFSET, answer).unwrap().concat().len(), 45);
+        assert_eq!(walk(OFFSET, respond).unwrap().concat().len(), 45);
     }
 
     #[test]
-    fn a_service_that_knows_offsets_of_whole_pages_only_gives_all_of_them() {
-        let answer = |input: &Map<String, Value>| {
+    fn no_item_is_lost_if_the_service_rounds_offsets_down_to_whole_pages() {
+        let respond = |input: &Map<String, Value>| {
             let items = slice(120, input["offset"].as_u64().unwrap() / 50 * 50, 50);
             json!({ "a": { "b": items }, "total": 120 })
         };
-        assert_eq!(walk(OFFSET, answer).unwrap().concat(), slice(120, 0, 120));
+        assert_eq!(walk(OFFSET, respond).unwrap().concat(), slice(120, 0, 120));
     }
 
     #[test]
-    fn a_list_that_changes_between_two_pages_says_so() {
-        let (page, inputs) = page(OFFSET);
+    fn a_list_that_changes_between_two_pages_may_be_incomplete() {
+        let (paging, inputs) = paging(OFFSET);
         let body = |items: Vec<u64>, total: u64| json!({ "a": { "b": items }, "total": total });
-        let ask = page.ask(&mut Map::new(), &inputs, None).unwrap();
-        let next = page.split(&ask, &body(slice(120, 0, 50), 120), None, None).unwrap().next;
-        let ask = page.ask(&mut Map::new(), &inputs, next).unwrap();
-        for (items, total, told) in [
+        let request = paging.request(&mut Map::new(), &inputs, None).unwrap();
+        let next = read(&paging, &request, &body(slice(120, 0, 50), 120)).unwrap().next;
+        let request = paging.request(&mut Map::new(), &inputs, next).unwrap();
+        for (items, total, reason) in [
             (slice(99, 49, 50), 120, None),
             (slice(99, 49, 50), 121, Some("it had 120 items, and then 121")),
             (slice(99, 47, 50), 120, Some("its items moved back by 2 between two pages")),
             (slice(99, 50, 50), 120, Some("its items moved between two pages")),
             (Vec::new(), 120, Some("its items moved between two pages")),
         ] {
-            let items = page.split(&ask, &body(items, total), None, None).unwrap();
-            assert_eq!(items.maybe_incomplete.as_deref(), told);
+            let page = read(&paging, &request, &body(items, total)).unwrap();
+            assert_eq!(page.maybe_incomplete.as_deref(), reason);
         }
     }
 
     #[test]
     fn number_ends_on_a_short_page() {
         let row = "kind = 'number'\npage = 'page'\ncount = 'per_page'\nsize = 10\nitems = ''";
-        let answer = |input: &Map<String, Value>| json!(slice(25, (input["page"].as_u64().unwrap() - 1) * 10, 10));
-        assert_eq!(walk(row, answer).unwrap().iter().map(Vec::len).collect::<Vec<_>>(), [10, 10, 5]);
+        let respond = |input: &Map<String, Value>| json!(slice(25, (input["page"].as_u64().unwrap() - 1) * 10, 10));
+        assert_eq!(walk(row, respond).unwrap().iter().map(Vec::len).collect::<Vec<_>>(), [10, 10, 5]);
         assert_eq!(walk(row, |_| json!([])).unwrap(), [Vec::<Value>::new()]);
     }
 
     #[test]
     fn cursor_ends_when_there_is_none() {
         let row = "kind = 'cursor'\ncursor = 'after'\nnext = '/next'\nitems = '/items'";
-        let answer = |input: &Map<String, Value>| match input.get("after") {
+        let respond = |input: &Map<String, Value>| match input.get("after") {
             None => json!({ "items": [1], "next": "x" }),
             Some(Value::String(x)) if x == "x" => json!({ "items": [], "next": "y" }),
             _ => json!({ "items": [2], "next": "" }),
         };
-        assert_eq!(walk(row, answer).unwrap().concat(), [json!(1), json!(2)], "an empty page in the middle is no end");
+        assert_eq!(
+            walk(row, respond).unwrap().concat(),
+            [json!(1), json!(2)],
+            "an empty page in the middle does not end the list"
+        );
     }
 
     #[test]
-    fn a_list_that_repeats_itself_is_noticed() {
+    fn a_list_that_repeats_itself_is_an_error() {
         for row in [OFFSET, "kind = 'number'\npage = 'p'\nitems = '/a/b'"] {
             let error = walk(row, |_| json!({ "a": { "b": slice(50, 0, 50) } })).unwrap_err();
             assert_eq!(error.kind(), ErrorKind::Unexpected);
@@ -403,31 +473,31 @@ mod tests {
     }
 
     #[test]
-    fn the_guard_survives_a_restart_and_so_does_the_limit() {
-        let (page, inputs) = page(OFFSET);
+    fn repetitions_and_the_limit_are_noticed_after_a_restart() {
+        let (paging, inputs) = paging(OFFSET);
         let body = json!({ "a": { "b": slice(50, 0, 50) } });
-        let ask = page.ask(&mut Map::new(), &inputs, None).unwrap();
-        let next = page.split(&ask, &body, None, None).unwrap().next.unwrap();
+        let request = paging.request(&mut Map::new(), &inputs, None).unwrap();
+        let next = read(&paging, &request, &body).unwrap().next.unwrap();
         let next: Value = serde_json::from_str(&next.to_string()).unwrap();
-        let ask = page.ask(&mut Map::new(), &inputs, Some(next.clone())).unwrap();
-        let whole = page.split(&ask, &body, None, None).unwrap();
-        assert!(whole.items.is_empty(), "it may know offsets of whole pages only");
-        let ask = page.ask(&mut Map::new(), &inputs, whole.next).unwrap();
-        assert_eq!(page.split(&ask, &body, None, None).unwrap_err().kind(), ErrorKind::Unexpected);
+        let request = paging.request(&mut Map::new(), &inputs, Some(next.clone())).unwrap();
+        let repeated = read(&paging, &request, &body).unwrap();
+        assert!(repeated.items.is_empty(), "the service may round offsets down to whole pages");
+        let request = paging.request(&mut Map::new(), &inputs, repeated.next).unwrap();
+        assert_eq!(read(&paging, &request, &body).unwrap_err().kind(), ErrorKind::Unexpected);
         let mut late = next;
         late["page"] = MOST_PAGES.into();
-        let error = page.ask(&mut Map::new(), &inputs, Some(late)).err().unwrap();
+        let error = paging.request(&mut Map::new(), &inputs, Some(late)).err().unwrap();
         assert_eq!(error.kind(), ErrorKind::Limit);
-        assert!(page.ask(&mut Map::new(), &inputs, Some(json!(7))).is_err());
+        assert!(paging.request(&mut Map::new(), &inputs, Some(json!(7))).is_err());
     }
 
     #[test]
-    fn where_the_items_are() {
-        let (page, _) = page(OFFSET);
-        assert_eq!(page.items(&Value::Null).unwrap(), [Value::Null; 0]);
-        assert_eq!(page.items(&json!({ "a": {} })).unwrap(), [Value::Null; 0]);
-        assert_eq!(page.items(&json!({ "a": { "b": { "id": 1 } } })).unwrap(), [json!({ "id": 1 })]);
-        assert!(page.items(&json!({ "x": 1 })).is_err() && page.items(&json!({ "a": { "b": "text" } })).is_err());
+    fn items_are_found_by_pointer() {
+        let (paging, _) = paging(OFFSET);
+        assert_eq!(paging.items(&Value::Null).unwrap(), [Value::Null; 0]);
+        assert_eq!(paging.items(&json!({ "a": {} })).unwrap(), [Value::Null; 0]);
+        assert_eq!(paging.items(&json!({ "a": { "b": { "id": 1 } } })).unwrap(), [json!({ "id": 1 })]);
+        assert!(paging.items(&json!({ "x": 1 })).is_err() && paging.items(&json!({ "a": { "b": "text" } })).is_err());
     }
 
     #[test]

@@ -1,7 +1,8 @@
-//! Path parameters are data: each becomes exactly one segment of the path, or the call is refused before anything is sent.
+//! Routes and their parameters. A parameter is data: it becomes exactly one segment of the path, or the call is refused
+//! before anything is sent.
 //!
-//! A server may decode a path more than once, take a backslash for a slash, or fold wide characters into narrow ones. So a
-//! value is looked at through all these glasses, and the finished URL is held against the route that was meant.
+//! A server may decode a path more than once, take a backslash for a slash, or fold wide characters into narrow ones.
+//! So a value is checked in each form that some server might see, and the finished URL is compared with the route.
 
 use std::borrow::Cow;
 
@@ -13,7 +14,7 @@ use url::Url;
 /// Everything but the unreserved characters of RFC 3986 section 2.3.
 const RESERVED: &AsciiSet = &NON_ALPHANUMERIC.remove(b'-').remove(b'.').remove(b'_').remove(b'~');
 
-/// Values nested deeper in percent signs than this are refused.
+/// Values that are percent-encoded more often than this are refused.
 const DECODINGS: usize = 8;
 
 /// Longest value in bytes; servers commonly refuse URLs beyond 8 KiB.
@@ -31,7 +32,11 @@ pub(crate) enum Segment {
 pub(crate) struct Path(pub(crate) Vec<Segment>);
 
 impl Path {
-    /// Reads a path; says what is wrong with it and at which byte.
+    /// Parses the path of a route.
+    ///
+    /// # Errors
+    ///
+    /// The byte at which the path is wrong, and a message.
     pub(crate) fn parse(text: &str) -> Result<Path, (usize, String)> {
         let Some(rest) = text.strip_prefix('/') else {
             return Err((0, "the path of a route begins with /".into()));
@@ -42,19 +47,19 @@ impl Path {
             let segment = match part.strip_prefix('{').and_then(|part| part.strip_suffix('}')) {
                 Some(name) if is_name(name) => Segment::Parameter(name.to_owned()),
                 Some(name) => return Err((at, format!("`{name}` is not the name of an input"))),
-                // A slash at the end makes another path to some services.
+                // To some services, a slash at the end makes another path.
                 None if part.is_empty() && at == text.len() => Segment::Fixed(String::new()),
-                None if part.is_empty() => return Err((at, "a route has no empty segment".into())),
+                None if part.is_empty() => return Err((at, "a route cannot have an empty segment".into())),
                 None if part.contains(['{', '}']) => {
                     return Err((at, format!("`{part}`: a parameter is a whole segment, such as /{{assetId}}/")));
                 }
                 None if part == "." || part == ".." || !part.chars().all(is_fixed) => {
-                    return Err((at, format!("`{part}` cannot stand in a route")));
+                    return Err((at, format!("`{part}` cannot be a segment of a route")));
                 }
                 None => Segment::Fixed(part.to_owned()),
             };
             if segments.contains(&segment) && matches!(segment, Segment::Parameter(_)) {
-                return Err((at, format!("{part} stands in the route twice")));
+                return Err((at, format!("{part} occurs twice in the route")));
             }
             segments.push(segment);
             at += part.len() + 1;
@@ -62,7 +67,7 @@ impl Path {
         Ok(Path(segments))
     }
 
-    /// Names of the parameters.
+    /// Returns the names of the parameters.
     pub(crate) fn parameters(&self) -> impl Iterator<Item = &str> {
         self.0.iter().filter_map(|segment| match segment {
             Segment::Parameter(name) => Some(name.as_str()),
@@ -70,7 +75,11 @@ impl Path {
         })
     }
 
-    /// The finished URL below `base`, checked to be the one that was meant.
+    /// Makes the URL below `base` with the values of the parameters.
+    ///
+    /// # Errors
+    ///
+    /// `invalid_input` for a value that is missing or cannot be one segment.
     pub(crate) fn fill<'a>(&self, base: &Url, mut value: impl FnMut(&str) -> Option<&'a Value>) -> Result<Url> {
         let mut segments = Vec::with_capacity(self.0.len());
         for segment in &self.0 {
@@ -86,7 +95,7 @@ impl Path {
     }
 }
 
-/// Whether this can be the name of an input.
+/// Returns whether this can be the name of an input.
 pub(crate) fn is_name(name: &str) -> bool {
     name.starts_with(|c: char| c.is_ascii_alphabetic())
         && name.chars().all(|c| c.is_ascii_alphanumeric() || c == '_' || c == '-')
@@ -96,77 +105,85 @@ fn is_fixed(c: char) -> bool {
     c.is_ascii_alphanumeric() || "-._~:@!$'()*+,;=".contains(c)
 }
 
-/// A value as one percent-encoded segment.
+/// Returns a value as one percent-encoded segment.
 fn encode(name: &str, value: Option<&Value>) -> Result<String> {
     let text: Cow<'_, str> = match value {
         Some(Value::String(text)) => text.as_str().into(),
         Some(Value::Number(number)) if number.is_i64() || number.is_u64() => number.to_string().into(),
         Some(Value::Bool(flag)) => flag.to_string().into(),
-        None | Some(Value::Null) => return Err(refused(name, "is missing")),
-        Some(_) => return Err(refused(name, "is neither a text nor a whole number")),
+        None | Some(Value::Null) => return Err(refused(name, "is missing", ADVICE)),
+        Some(_) => return Err(refused(name, "is neither a text nor an integer", ADVICE)),
     };
-    if let Some(why) = hostile(&text) {
-        return Err(refused(name, why));
+    match problem(&text) {
+        None => Ok(utf8_percent_encode(&text, RESERVED).to_string()),
+        Some(Problem::Slash) => {
+            let advice = "the service cannot be asked for a value with a slash in it; nothing was sent";
+            Err(refused(name, "has a slash", advice))
+        }
+        Some(Problem::Other(why)) => Err(refused(name, why, ADVICE)),
     }
-    Ok(utf8_percent_encode(&text, RESERVED).to_string())
 }
 
-fn refused(name: &str, why: &str) -> Error {
-    Error::new(ErrorKind::InvalidInput, format!("{name} {why}, and it has to become one segment of a path"))
+const ADVICE: &str = "give the id or the text itself; nothing was sent";
+
+fn refused(name: &str, why: &str, advice: &str) -> Error {
+    Error::new(ErrorKind::InvalidInput, format!("{name} {why}, but it has to become one segment of a path"))
         .with("input", name)
-        .hint(if why.contains("slash") {
-            "the service cannot be asked for a value with a slash in it; nothing was sent"
-        } else {
-            "give the id or the text itself; nothing was sent"
-        })
+        .hint(advice)
 }
 
-/// Why a value cannot be one segment, looked at as often as some server might decode it.
-fn hostile(text: &str) -> Option<&'static str> {
+/// The reason why a value cannot be one segment.
+enum Problem {
+    Slash,
+    Other(&'static str),
+}
+
+/// Checks a value in each form that it has after one decoding more, since a server may decode it repeatedly.
+fn problem(text: &str) -> Option<Problem> {
     if text.len() > LONGEST {
-        return Some("is longer than 2048 bytes");
+        return Some(Problem::Other("is longer than 2048 bytes"));
     }
-    // Through all glasses the same.
+    // Such a value has only one form.
     if !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'-' || byte == b'_') {
         return None;
     }
-    let mut seen = text.to_owned();
+    let mut form = text.to_owned();
     for _ in 0..DECODINGS {
-        if let Some(why) = hostile_as_is(&seen) {
-            return Some(why);
+        if let Some(problem) = problem_of_form(&form) {
+            return Some(problem);
         }
-        if overlong(&seen) {
-            return Some("holds a byte sequence that is no text");
+        if has_overlong_sequence(&form) {
+            return Some(Problem::Other("has a byte sequence that is not UTF-8"));
         }
-        let decoded = decode(&seen);
-        if decoded == seen {
+        let decoded = decode(&form);
+        if decoded == form {
             return None;
         }
-        seen = decoded;
+        form = decoded;
     }
-    Some("is percent-encoded over and over")
+    Some(Problem::Other("is percent-encoded too many times"))
 }
 
-fn hostile_as_is(text: &str) -> Option<&'static str> {
+fn problem_of_form(text: &str) -> Option<Problem> {
     if text.is_empty() {
-        return Some("is empty");
+        return Some(Problem::Other("is empty"));
     }
     if text.chars().any(|c| c.is_control() || matches!(c, '\u{2028}' | '\u{2029}' | '\u{feff}' | '\u{fffe}')) {
-        return Some("holds a control character");
+        return Some(Problem::Other("has a control character"));
     }
     if text.chars().any(|c| matches!(narrow(c), '/' | '\\')) {
-        return Some("holds a slash");
+        return Some(Problem::Slash);
     }
     // Some servers cut a segment at `;` and drop spaces at its ends before they look for dots.
     let before = text.split(';').next().unwrap_or_default();
     let bare: String = before.chars().map(narrow).filter(|c| !c.is_whitespace()).collect();
     if bare.chars().all(|c| c == '.') && (!bare.is_empty() || text.starts_with(';') || text.trim().is_empty()) {
-        return Some("is only dots or spaces");
+        return Some(Problem::Other("is only dots or spaces"));
     }
     None
 }
 
-/// The plain character that a careless server takes this one for.
+/// Returns the ASCII character that a careless server takes this one for.
 fn narrow(c: char) -> char {
     match c {
         '\u{ff0f}' | '\u{2044}' | '\u{2215}' | '\u{29f8}' | '\u{1735}' | '\u{2571}' => '/',
@@ -176,7 +193,7 @@ fn narrow(c: char) -> char {
     }
 }
 
-/// One decoding: `%2f`, and `%u002f` as some servers know it.
+/// Decodes once: `%2f`, and the form `%u002f` that some servers accept.
 fn decode(text: &str) -> String {
     let mut plain = String::with_capacity(text.len());
     let mut rest = text;
@@ -199,29 +216,29 @@ fn decode(text: &str) -> String {
     percent_decode_str(&plain).decode_utf8_lossy().into_owned()
 }
 
-/// Bytes that old decoders read as `/`, `\` or `.`, although they are no UTF-8.
-fn overlong(text: &str) -> bool {
+/// Returns whether a text has overlong sequences, which are not UTF-8 but which old decoders read as `/`, `\` or `.`.
+fn has_overlong_sequence(text: &str) -> bool {
     let bytes: Vec<u8> = percent_decode_str(text).collect();
     let lead = |window: &[u8]| matches!(window, [0xc0 | 0xc1, _] | [0xe0, 0x80..=0x9f] | [0xf0, 0x80..=0x8f]);
     bytes.windows(2).any(lead)
 }
 
-/// Holds a finished URL against what was meant: same server, same base path, same segments.
+/// Checks that a URL has the server and the path of `base`, and then exactly these segments.
 fn verify(url: &Url, base: &Url, segments: &[String]) -> Result<()> {
     let own = base.path_segments().into_iter().flatten().filter(|segment| !segment.is_empty());
-    let mut meant: Vec<&str> = own.chain(segments.iter().map(String::as_str)).collect();
+    let mut expected: Vec<&str> = own.chain(segments.iter().map(String::as_str)).collect();
     if segments.is_empty() {
         // The route `/` ends in a slash.
-        meant.push("");
+        expected.push("");
     }
     let found: Vec<&str> = url.path_segments().into_iter().flatten().collect();
     let server = |url: &Url| (url.scheme().to_owned(), url.host_str().map(str::to_owned), url.port_or_known_default());
-    let clean = url.username().is_empty() && url.password().is_none() && url.fragment().is_none();
-    if found == meant && server(url) == server(base) && clean {
+    let nothing_else = url.username().is_empty() && url.password().is_none() && url.fragment().is_none();
+    if found == expected && server(url) == server(base) && nothing_else {
         return Ok(());
     }
-    Err(Error::new(ErrorKind::InvalidInput, "the address that came of the inputs is not the one the operation means")
-        .hint("nothing was sent; look for odd characters in the ids"))
+    Err(Error::new(ErrorKind::InvalidInput, "the inputs would change the path or the host of the URL")
+        .hint("nothing was sent; look for unusual characters in the ids"))
 }
 
 #[cfg(test)]
@@ -242,7 +259,7 @@ mod tests {
         route().fill(&base(), |_| Some(value))
     }
 
-    /// What tries to leave its segment, in every dress known to us.
+    /// Values that try to leave their segment, in every encoding known to us.
     const HOSTILE: &[&str] = &[
         "",
         ".",
@@ -331,7 +348,7 @@ mod tests {
     fn refuses_hostile_values_before_anything_is_sent() {
         assert!(HOSTILE.len() >= 60);
         for value in HOSTILE {
-            let error = fill(&json!(value)).expect_err(&format!("{value:?} was let through"));
+            let error = fill(&json!(value)).expect_err(&format!("{value:?} was accepted"));
             assert_eq!(error.kind(), ErrorKind::InvalidInput, "{value:?}");
             assert!(error.message().contains("id"), "{value:?}: {error}");
         }
@@ -339,17 +356,17 @@ mod tests {
         assert!(fill(&json!(1.5)).is_err() && fill(&json!([1])).is_err() && fill(&Value::Null).is_err());
     }
 
-    /// The sabotage twin: what the plain ways of building a URL make of the same values.
+    /// The sabotage twin: the URLs that the usual ways of building one make of the same values.
     #[test]
-    fn without_the_defence_the_host_or_the_route_changes() {
+    fn without_the_check_the_host_or_the_route_changes() {
         let naive = |value: &str| Url::parse(&format!("https://api.example.com/1/assets/{value}/keywords")).unwrap();
         assert_eq!(naive("../../users").path(), "/users/keywords");
         assert_eq!(naive("%2e%2e").path(), "/1/keywords");
         let mut pushed = base();
         pushed.path_segments_mut().unwrap().extend(["assets", "..", "keywords"]);
-        assert_eq!(pushed.path(), "/1/assets/keywords", "the id is dropped without a word");
+        assert_eq!(pushed.path(), "/1/assets/keywords", "the id is dropped without an error");
         assert_eq!(base().join("//evil.example/x").unwrap().host_str(), Some("evil.example"));
-        // And the second line of defence would see it.
+        // The comparison of the finished URL would notice it, too.
         let segments = ["assets".into(), "%2e%2e".into(), "keywords".into()];
         assert!(verify(&naive("%2e%2e"), &base(), &segments).is_err());
         assert!(verify(&Url::parse("https://api.example.com/1/").unwrap(), &base(), &[]).is_ok());
@@ -359,7 +376,7 @@ mod tests {
     }
 
     #[test]
-    fn keywords_are_data() {
+    fn keywords_are_encoded_as_data() {
         for (value, path) in [
             ("red & blue", "/1/assets/red%20%26%20blue/keywords"),
             ("#1 ?", "/1/assets/%231%20%3F/keywords"),
@@ -378,7 +395,7 @@ mod tests {
     }
 
     #[test]
-    fn routes() {
+    fn routes_are_parsed_or_refused() {
         assert_eq!(Path::parse("/").unwrap().fill(&base(), |_| None).unwrap().as_str(), "https://api.example.com/1/");
         assert_eq!(
             Path::parse("/a/").unwrap().fill(&base(), |_| None).unwrap().as_str(),
@@ -395,7 +412,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn one_segment_or_refused(value in "\\PC*|[./%\\\\2eEfF5cu0;]{1,12}|[a-z0-9 .%&#?/]{1,20}") {
+        fn a_value_is_one_segment_or_refused(value in "\\PC*|[./%\\\\2eEfF5cu0;]{1,12}|[a-z0-9 .%&#?/]{1,20}") {
             if let Ok(url) = fill(&json!(value)) {
                 let segments: Vec<_> = url.path_segments().unwrap().collect();
                 prop_assert_eq!(segments.len(), 4);

@@ -1,4 +1,7 @@
-//! What a request carries: bytes that are there, or a file that is read while it is sent and never held whole.
+//! Bodies of requests: bytes in memory, or a file.
+//!
+//! A file is read while it is sent and never held in memory as a whole. Its size and digests are checked before its
+//! last piece is sent, so that a server never takes a changed or truncated file for a complete one.
 
 use std::{
     fmt,
@@ -13,15 +16,15 @@ use reqwest::multipart::{Form, Part};
 use tokio::time::{Instant, timeout_at};
 use trunkline_core::{Context, Digest, Error, ErrorKind, FileRef, FileStream, Result};
 
-use crate::{auth::Credentials, digests::Digests, upload::declared};
+use crate::{auth::Credentials, digests::Digests, upload::declared_digests};
 
 /// The body of a request.
 #[derive(Clone)]
 pub(crate) enum Body {
     Bytes(Bytes),
-    /// Holds the credentials of each try in itself.
+    /// A body that contains the credentials. It is written again for each attempt.
     Signed(Arc<dyn Fn(&Credentials) -> Bytes + Send + Sync>),
-    /// Opened anew for each try.
+    /// A file. It is opened again for each attempt.
     File(Arc<dyn Fn() -> BoxFuture<'static, Result<Payload>> + Send + Sync>),
 }
 
@@ -34,15 +37,16 @@ impl Body {
         matches!(self, Body::File(_))
     }
 
-    /// The file as it is, or as a part of a form; afterwards `seen` has the digests of what was sent.
-    pub(crate) fn file(file: FileRef, form: Option<FormFile>, seen: Arc<Mutex<Digests>>, cx: &Context) -> Body {
+    /// Makes a body of a file, or of a form with the file in it. `sent` takes the digests of the bytes of the last
+    /// attempt.
+    pub(crate) fn file(file: FileRef, form: Option<FormFile>, sent: Arc<Mutex<Digests>>, cx: &Context) -> Body {
         let cx = cx.clone();
         Body::File(Arc::new(move || {
-            let (cx, file, form, seen) = (cx.clone(), file.clone(), form.clone(), seen.clone());
+            let (cx, file, form, sent) = (cx.clone(), file.clone(), form.clone(), sent.clone());
             Box::pin(async move {
                 let stream = cx.open(&file, 0).await?;
-                let digests = Digests::for_checking(&declared(&file, &stream));
-                Payload::of(&file, stream, form, digests, seen)
+                let digests = Digests::for_checking(&declared_digests(&file, &stream));
+                Payload::of(&file, stream, form, digests, sent)
             })
         }))
     }
@@ -74,11 +78,11 @@ pub(crate) struct FormFile {
 /// A body that is ready to be sent, once.
 pub(crate) struct Payload {
     pub(crate) body: Option<reqwest::Body>,
-    /// What the body says of itself.
+    /// Headers that describe the body.
     pub(crate) headers: HeaderMap,
-    pub(crate) pulse: UploadProgress,
-    /// Why the source could not be read to its end.
-    pub(crate) fault: Arc<OnceLock<Error>>,
+    pub(crate) progress: UploadProgress,
+    /// The error that ended the reading of the source, if there was one.
+    pub(crate) read_error: Arc<OnceLock<Error>>,
 }
 
 impl From<Bytes> for Payload {
@@ -88,38 +92,44 @@ impl From<Bytes> for Payload {
         Payload {
             body: (!bytes.is_empty()).then(|| bytes.into()),
             headers,
-            pulse: UploadProgress::default(),
-            fault: Arc::default(),
+            progress: UploadProgress::default(),
+            read_error: Arc::default(),
         }
     }
 }
 
 impl Payload {
-    /// The bytes of a file's stream as they flow; `seen` has the digests of what has flowed, from none on.
+    /// Makes a payload of the stream of a file. `sent` takes the digests of the bytes that were sent so far; `empty`
+    /// are those of no bytes.
+    ///
+    /// # Errors
+    ///
+    /// `conflict` if an empty file has another digest than the declared one, `invalid_input` if the file does not fit
+    /// into a form.
     pub(crate) fn of(
         file: &FileRef,
         stream: FileStream,
         form: Option<FormFile>,
-        none: Digests,
-        seen: Arc<Mutex<Digests>>,
+        empty: Digests,
+        sent: Arc<Mutex<Digests>>,
     ) -> Result<Payload> {
-        let (pulse, fault) = (UploadProgress::default(), Arc::new(OnceLock::new()));
-        let beat = pulse.clone();
-        let whole = Whole {
+        let (progress, read_error) = (UploadProgress::default(), Arc::new(OnceLock::new()));
+        let recorder = progress.clone();
+        let check = StreamCheck {
             name: file.name.clone(),
             size: file.size.or(stream.size),
-            declared: declared(file, &stream),
-            fault: fault.clone(),
-            seen,
+            declared: declared_digests(file, &stream),
+            read_error: read_error.clone(),
+            sent,
         };
-        if whole.size == Some(0) {
-            // A body of no length is sent without being looked at.
-            none.check(&whole.name, &whole.declared)?;
+        if check.size == Some(0) {
+            // An empty body is sent without reading the stream.
+            empty.check(&check.name, &check.declared)?;
         }
-        *lock(&whole.seen) = none;
-        let size = whole.size;
-        let bytes = stream.bytes.inspect(move |_| beat.beat());
-        let body = reqwest::Body::wrap_stream(whole.of(bytes));
+        *lock(&check.sent) = empty;
+        let size = check.size;
+        let bytes = stream.bytes.inspect(move |_| recorder.record());
+        let body = reqwest::Body::wrap_stream(check.apply(bytes));
         let mut headers = HeaderMap::new();
         let kind = file.media_type.as_deref().unwrap_or("application/octet-stream");
         let Some(form) = form else {
@@ -128,86 +138,86 @@ impl Payload {
             if let Some(size) = size {
                 headers.insert(header::CONTENT_LENGTH, size.into());
             }
-            return Ok(Payload { body: Some(body), headers, pulse, fault });
+            return Ok(Payload { body: Some(body), headers, progress, read_error });
         };
         let part = match size {
             Some(size) => Part::stream_with_length(body, size),
             None => Part::stream(body),
         };
-        let odd = |error: reqwest::Error| {
+        let unfit = |error: reqwest::Error| {
             Error::new(ErrorKind::InvalidInput, format!("the file {} does not fit into a form", file.name))
                 .source(error.without_url())
         };
-        let part = part.file_name(file.name.clone()).mime_str(kind).map_err(odd)?;
+        let part = part.file_name(file.name.clone()).mime_str(kind).map_err(unfit)?;
         let fields = form.fields.into_iter().fold(Form::new(), |fields, (name, value)| fields.text(name, value));
-        // The builder knows how to write a form; only its body and headers are of use.
+        // Only this builder can write a form; its body and headers are taken from the request.
         #[allow(clippy::disallowed_methods, reason = "it sends nothing")]
-        let mut made = reqwest::Client::new()
+        let mut request = reqwest::Client::new()
             .post("http://localhost")
             .multipart(fields.part(form.field, part))
             .build()
-            .map_err(odd)?;
-        headers.extend(std::mem::take(made.headers_mut()));
-        Ok(Payload { body: made.body_mut().take(), headers, pulse, fault })
+            .map_err(unfit)?;
+        headers.extend(std::mem::take(request.headers_mut()));
+        Ok(Payload { body: request.body_mut().take(), headers, progress, read_error })
     }
 }
 
-/// What a stream is held against: a file that was changed meanwhile must not pass for the one that was meant, and a stream
-/// that cannot be read says why.
-struct Whole {
+/// Compares a stream with the size and the digests that its file declares, and keeps the error that ended it.
+struct StreamCheck {
     name: String,
     size: Option<u64>,
     declared: Vec<Digest>,
-    fault: Arc<OnceLock<Error>>,
-    seen: Arc<Mutex<Digests>>,
+    read_error: Arc<OnceLock<Error>>,
+    sent: Arc<Mutex<Digests>>,
 }
 
-impl Whole {
-    fn of(
+impl StreamCheck {
+    fn apply(
         self,
         bytes: impl Stream<Item = Result<Bytes>> + Send + 'static,
     ) -> impl Stream<Item = Result<Bytes>> + Send + 'static {
-        futures::stream::try_unfold((Box::pin(bytes), self), |(mut bytes, whole)| async move {
+        futures::stream::try_unfold((Box::pin(bytes), self), |(mut bytes, check)| async move {
             let piece = bytes.next().await.transpose().and_then(|piece| {
-                whole.check(piece.as_ref())?;
+                check.check(piece.as_ref())?;
                 Ok(piece)
             });
             match piece {
-                Ok(piece) => Ok(piece.map(|piece| (piece, (bytes, whole)))),
+                Ok(piece) => Ok(piece.map(|piece| (piece, (bytes, check)))),
                 Err(error) => {
-                    // The transport only says that it broke: why is kept for the one who asks.
-                    let _ = whole.fault.set(error.clone());
+                    // The transport only reports that the body ended early; the cause is kept for it here.
+                    let _ = check.read_error.set(error.clone());
                     Err(error)
                 }
             }
         })
     }
 
-    /// Sees each piece before it is sent: without the last one nobody takes the file for whole.
+    /// Checks a piece, or the end, before it is sent. Without its last piece, a server does not take the file for
+    /// complete.
     fn check(&self, piece: Option<&Bytes>) -> Result<()> {
-        let mut seen = lock(&self.seen);
-        seen.update(piece.map(Bytes::as_ref).unwrap_or_default());
-        let read = seen.bytes;
+        let mut sent = lock(&self.sent);
+        sent.update(piece.map(Bytes::as_ref).unwrap_or_default());
+        let read = sent.bytes;
         match self.size {
-            Some(size) if read > size || (piece.is_none() && read < size) => Err(other_size(&self.name, size, read)),
+            Some(size) if read > size || (piece.is_none() && read < size) => Err(size_mismatch(&self.name, size, read)),
             Some(size) if read < size => Ok(()),
             None if piece.is_some() => Ok(()),
-            _ => seen.check(&self.name, &self.declared),
+            _ => sent.check(&self.name, &self.declared),
         }
     }
 }
 
-pub(crate) fn lock(seen: &Mutex<Digests>) -> MutexGuard<'_, Digests> {
-    seen.lock().unwrap_or_else(PoisonError::into_inner)
+pub(crate) fn lock(digests: &Mutex<Digests>) -> MutexGuard<'_, Digests> {
+    digests.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-/// What is said of a source that turns out to have another size: it was changed, or its reader lost something.
-pub(crate) fn other_size(name: &str, size: u64, read: u64) -> Error {
+/// The error for a source that has another size than it declares: it was changed, or the stream lost bytes.
+pub(crate) fn size_mismatch(name: &str, size: u64, read: u64) -> Error {
     Error::new(ErrorKind::Conflict, format!("{name} has {size} bytes, but {read} were read"))
-        .hint("it was changed meanwhile: run the item again")
+        .hint("it was changed in the meantime: run the item again")
 }
 
-/// When the last piece of a body was sent on its way: a long body may take its time, silence may not.
+/// The time at which the last piece of a body was handed to the transport. A large body may take long; a pause may not.
 #[derive(Clone)]
 pub(crate) struct UploadProgress(Arc<Mutex<Instant>>);
 
@@ -222,12 +232,12 @@ impl UploadProgress {
         *self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn beat(&self) {
+    fn record(&self) {
         *self.0.lock().unwrap_or_else(PoisonError::into_inner) = Instant::now();
     }
 
-    /// Waits for the work, at most so long after the last beat: `None` if it fell silent.
-    pub(crate) async fn within<T>(&self, silence: Duration, work: impl Future<Output = T>) -> Option<T> {
+    /// Waits for the work. Returns `None` once no piece was sent for the time `silence`.
+    pub(crate) async fn with_idle_timeout<T>(&self, silence: Duration, work: impl Future<Output = T>) -> Option<T> {
         tokio::pin!(work);
         loop {
             let until = self.last() + silence;
@@ -245,19 +255,19 @@ mod tests {
     use super::*;
 
     #[tokio::test(start_paused = true)]
-    async fn silence_ends_the_wait_and_a_beat_prolongs_it() {
+    async fn silence_ends_the_wait_and_a_piece_prolongs_it() {
         let second = Duration::from_secs(1);
-        let pulse = UploadProgress::default();
-        assert_eq!(pulse.within(second, std::future::pending::<()>()).await, None);
-        let (pulse, beating) = (UploadProgress::default(), Instant::now());
-        let beat = pulse.clone();
+        let progress = UploadProgress::default();
+        assert_eq!(progress.with_idle_timeout(second, std::future::pending::<()>()).await, None);
+        let (progress, started) = (UploadProgress::default(), Instant::now());
+        let recorder = progress.clone();
         let work = async move {
             for _ in 0..5 {
                 tokio::time::sleep(second * 3 / 4).await;
-                beat.beat();
+                recorder.record();
             }
         };
-        assert_eq!(pulse.within(second, work).await, Some(()));
-        assert!(beating.elapsed() > second * 3);
+        assert_eq!(progress.with_idle_timeout(second, work).await, Some(()));
+        assert!(started.elapsed() > second * 3);
     }
 }

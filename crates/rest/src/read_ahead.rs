@@ -1,5 +1,7 @@
-//! Reading a source ahead of its upload: a task of its own cuts it into blocks and reckons the digest of the whole, another
-//! one that of each block, so that none of this waits for the block that is on its way.
+//! Reads a source ahead of its upload and computes its digests on the way.
+//!
+//! One task cuts the source into blocks and computes the digest of the whole file; another one computes the digest of
+//! each block. So neither reading nor hashing waits for the block that is being sent.
 
 use base64::{Engine, prelude::BASE64_STANDARD};
 use bytes::{Bytes, BytesMut};
@@ -22,47 +24,55 @@ use crate::digests::Digests;
 /// A block that is ready to be sent.
 pub(crate) struct Block {
     pub(crate) bytes: Bytes,
-    /// MD5 of these bytes, if it is wanted: the slowest of all that is done with a block.
+    /// MD5 of these bytes, if it was asked for. It is computed in a task of its own, since it costs more than the rest
+    /// of the work on a block.
     md5: Option<AbortOnDropHandle<String>>,
-    /// Of the source up to the end of this block.
+    /// Digests of the source up to the end of this block.
     pub(crate) digests: Digests,
 }
 
 impl Block {
-    /// As the header has it.
+    /// Waits for the MD5 of this block and returns it as the header `Content-MD5` takes it; `None` if it was not asked
+    /// for.
     pub(crate) async fn md5(&mut self) -> Result<Option<String>> {
         match self.md5.take() {
-            Some(md5) => md5.await.map(Some).map_err(broke_off),
+            Some(md5) => md5.await.map(Some).map_err(task_failed),
             None => Ok(None),
         }
     }
 }
 
-fn broke_off(error: JoinError) -> Error {
-    Error::new(ErrorKind::Internal, "the reading of a file broke off").source(error)
+fn task_failed(error: JoinError) -> Error {
+    Error::new(ErrorKind::Internal, "a task that reads a file ended unexpectedly").source(error)
 }
 
-/// How many blocks are in memory at once: one is sent while the next is read.
+/// Blocks in memory at once: one is sent while the next one is read.
 const BLOCKS: usize = 2;
 
-/// The blocks of a source, one of them read ahead; reading stops when this is dropped.
-pub(crate) struct Ahead {
+/// The blocks of a source, one of them read ahead. Reading stops when this is dropped.
+pub(crate) struct BlockReader {
     blocks: mpsc::Receiver<Result<Block>>,
-    /// The block that was given out last.
-    given: Bytes,
-    /// Where the next blocks are read into.
-    room: mpsc::Sender<BytesMut>,
+    /// The block that [`BlockReader::next`] returned last. Its memory is used again if the caller has dropped it.
+    last: Bytes,
+    /// Empty buffers for the task to read the next blocks into.
+    buffers: mpsc::Sender<BytesMut>,
     task: AbortOnDropHandle<()>,
 }
 
-impl Ahead {
-    /// Cuts the stream into blocks of this length, with their MD5 or without; the digests are those of what came before it.
-    pub(crate) fn read(bytes: BoxStream<'static, Result<Bytes>>, length: usize, md5: bool, digests: Digests) -> Ahead {
-        let ((sender, blocks), (room, mut rooms)) = (mpsc::channel(BLOCKS), mpsc::channel(BLOCKS));
-        let mut reader = Reader { bytes: bytes.fuse(), rest: Bytes::new(), length, md5, digests };
+impl BlockReader {
+    /// Starts to cut `bytes` into blocks of `length` bytes, each with its MD5 if `md5` is set. `digests` are those of
+    /// the bytes of the file that come before the stream.
+    pub(crate) fn start(
+        bytes: BoxStream<'static, Result<Bytes>>,
+        length: usize,
+        md5: bool,
+        digests: Digests,
+    ) -> BlockReader {
+        let ((sender, blocks), (buffers, mut free)) = (mpsc::channel(BLOCKS), mpsc::channel(BLOCKS));
+        let mut source = BlockSource { bytes: bytes.fuse(), rest: Bytes::new(), length, md5, digests };
         let work = async move {
-            while let Some(room) = rooms.recv().await {
-                let Some(block) = reader.block(room).await.transpose() else { return };
+            while let Some(buffer) = free.recv().await {
+                let Some(block) = source.block(buffer).await.transpose() else { return };
                 let failed = block.is_err();
                 if sender.send(block).await.is_err() || failed {
                     return;
@@ -70,47 +80,47 @@ impl Ahead {
             }
         };
         let task = AbortOnDropHandle::new(tokio::spawn(work.in_current_span()));
-        let mut ahead = Ahead { blocks, given: Bytes::new(), room, task };
+        let mut reader = BlockReader { blocks, last: Bytes::new(), buffers, task };
         for _ in 1..BLOCKS {
-            ahead.make_room();
+            reader.provide_buffer();
         }
-        ahead
+        reader
     }
 
-    /// The next block: as long as was asked for, shorter only at the end; `None` after it. Another one is read to where the one
-    /// before it was.
+    /// Returns the next block, or `None` at the end. Only the last block may be shorter than the length asked for. The
+    /// task reads another block into the memory of the block returned before this one.
     pub(crate) async fn next(&mut self) -> Result<Option<Block>> {
-        self.make_room();
+        self.provide_buffer();
         match self.blocks.recv().await {
             Some(block) => block.map(|block| {
-                self.given = block.bytes.clone();
+                self.last = block.bytes.clone();
                 Some(block)
             }),
-            // A reader that panicked has not read to the end.
-            None => (&mut self.task).await.map(|()| None).map_err(broke_off),
+            // The task ended. If it panicked, it has not read the source to its end.
+            None => (&mut self.task).await.map(|()| None).map_err(task_failed),
         }
     }
 
-    fn make_room(&mut self) {
-        // New room if somebody still holds the old one.
-        let mut room = std::mem::take(&mut self.given).try_into_mut().unwrap_or_default();
-        room.clear();
-        // There is a place for it; a reader that has ended needs none.
-        let _ = self.room.try_send(room);
+    fn provide_buffer(&mut self) {
+        // New memory if the caller still holds the last block.
+        let mut buffer = std::mem::take(&mut self.last).try_into_mut().unwrap_or_default();
+        buffer.clear();
+        // The channel has room for it; a task that has ended needs no buffer.
+        let _ = self.buffers.try_send(buffer);
     }
 }
 
-struct Reader {
+struct BlockSource {
     bytes: Fuse<BoxStream<'static, Result<Bytes>>>,
-    /// What was read of the next block already.
+    /// Bytes of the next block that were read already.
     rest: Bytes,
     length: usize,
     md5: bool,
     digests: Digests,
 }
 
-impl Reader {
-    /// The next block, read into this room.
+impl BlockSource {
+    /// Reads the next block into this buffer; `None` at the end of the source.
     async fn block(&mut self, mut block: BytesMut) -> Result<Option<Block>> {
         while block.len() < self.length {
             if self.rest.is_empty() {
@@ -151,8 +161,9 @@ mod tests {
 
     const LENGTH: usize = 100;
 
-    /// Ten blocks and a half, in pieces that fit no block, and how many bytes of them were asked for.
-    fn source() -> (Ahead, Vec<u8>, Arc<AtomicUsize>) {
+    /// A source of ten and a half blocks, in pieces that do not divide a block; its bytes; and how many of them were
+    /// read.
+    fn source() -> (BlockReader, Vec<u8>, Arc<AtomicUsize>) {
         let (whole, read) =
             ((0..LENGTH * 21 / 2).map(|at| at as u8).collect::<Vec<_>>(), Arc::<AtomicUsize>::default());
         let count = read.clone();
@@ -161,14 +172,14 @@ mod tests {
             count.fetch_add(piece.len(), Relaxed);
             Ok(piece)
         });
-        (Ahead::read(bytes.boxed(), LENGTH, false, Digests::default()), whole, read)
+        (BlockReader::start(bytes.boxed(), LENGTH, false, Digests::default()), whole, read)
     }
 
     #[tokio::test]
-    async fn two_blocks_are_in_memory_at_most() {
-        let (mut ahead, _, read) = source();
+    async fn at_most_two_blocks_are_in_memory() {
+        let (mut reader, _, read) = source();
         for number in 1.. {
-            let Some(block) = ahead.next().await.unwrap() else { break };
+            let Some(block) = reader.next().await.unwrap() else { break };
             for _ in 0..1_000 {
                 tokio::task::yield_now().await;
             }
@@ -178,12 +189,12 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_block_that_somebody_keeps_stays_as_it_is() {
-        let (mut ahead, whole, _) = source();
-        let mut kept = Vec::new();
-        while let Some(block) = ahead.next().await.unwrap() {
-            kept.push(block.bytes);
+    async fn a_block_that_the_caller_holds_is_not_overwritten() {
+        let (mut reader, whole, _) = source();
+        let mut held = Vec::new();
+        while let Some(block) = reader.next().await.unwrap() {
+            held.push(block.bytes);
         }
-        assert_eq!((kept.len(), kept.concat()), (11, whole));
+        assert_eq!((held.len(), held.concat()), (11, whole));
     }
 }

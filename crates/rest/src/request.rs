@@ -1,4 +1,4 @@
-//! From an operation and its input to the request: every input goes to the place its row gives it, and nothing else goes.
+//! Requests of operations: each input goes into the part of the request that its row gives, and nothing else is sent.
 
 use bytes::Bytes;
 use http::{HeaderMap, HeaderName, HeaderValue, Method, header};
@@ -7,12 +7,12 @@ use trunkline_core::{Error, ErrorKind, Result};
 use url::{Url, form_urlencoded};
 
 use crate::{
-    operation::{Input, Operation, Spot},
+    operation::{Input, InputLocation, Operation},
     payload::Body,
     url_policy,
 };
 
-/// A request as the operation means it, before the client adds its own headers.
+/// The request of an operation, before the client adds its own headers.
 #[derive(Clone, Debug)]
 pub(crate) struct Request {
     pub(crate) method: Method,
@@ -22,7 +22,7 @@ pub(crate) struct Request {
 }
 
 impl Operation {
-    /// Checks that the input has what is required and nothing unknown.
+    /// Checks that each required input is there and that there is no unknown one.
     pub(crate) fn accept(&self, input: Value) -> Result<Map<String, Value>> {
         let refuse = |message: String| {
             Error::new(ErrorKind::InvalidInput, format!("{}: {message}", self.name())).with("action", self.name())
@@ -44,47 +44,53 @@ impl Operation {
         }
     }
 
-    /// The request for this input. Inputs that are absent take their default; absent without one, they are not sent.
+    /// Makes the request for this input. An absent input takes its default; without one, it is not sent.
+    ///
+    /// # Errors
+    ///
+    /// `invalid_input` for a value that cannot go where its row puts it.
     pub(crate) fn request(&self, base: &Url, input: &Map<String, Value>) -> Result<Request> {
-        let value = |one: &Input| input.get(&one.name).filter(|value| !value.is_null()).cloned();
+        let given = |one: &Input| input.get(&one.name).filter(|value| !value.is_null());
+        let value = |name: &str| {
+            let one = self.inputs.iter().find(|one| one.name == name)?;
+            given(one).or(one.default.as_ref())
+        };
         let refuse = |one: &Input, why: &str| {
             Error::new(ErrorKind::InvalidInput, format!("{} {why}", one.name)).with("input", &one.name)
         };
-        let of = |name: &str| {
-            let one = self.inputs.iter().find(|one| one.name == name)?;
-            input.get(name).filter(|value| !value.is_null()).or(one.default.as_ref())
+        // The text of an input for this part of the request; `None` if it is not sent.
+        let text = |one: &Input, part: &str| match given(one).or(one.default.as_ref()).map(plain_text) {
+            None => Ok(None),
+            Some(text) => text.map_err(|_| refuse(one, &format!("does not fit into a {part}"))),
         };
-        let mut url = self.path.fill(base, of).map_err(|error| error.with("action", self.name()))?;
+        let mut url = self.path.fill(base, value).map_err(|error| error.with("action", self.name()))?;
         let mut headers = HeaderMap::new();
-        let mut members = Map::new();
+        let mut members = self.inputs.iter().any(|one| one.location == InputLocation::Body).then(Map::new);
         let mut query = form_urlencoded::Serializer::new(String::new());
-        let (mut has_query, mut has_body) = (false, false);
+        let mut has_query = false;
         for one in &self.inputs {
-            match one.spot {
-                Spot::Path => {}
-                Spot::Query => {
-                    if let Some(value) = value(one).or_else(|| one.default.clone())
-                        && let Some(text) = plain(&value).ok_or_else(|| refuse(one, "does not fit into a query"))?
-                    {
-                        query.append_pair(&one.wire, &text);
+            match one.location {
+                InputLocation::Path => {}
+                InputLocation::Query => {
+                    if let Some(text) = text(one, "query")? {
+                        query.append_pair(&one.wire_name, &text);
                         has_query = true;
                     }
                 }
-                Spot::Header => {
-                    if let Some(value) = value(one).or_else(|| one.default.clone())
-                        && let Some(text) = plain(&value).ok_or_else(|| refuse(one, "does not fit into a header"))?
-                    {
-                        let name: HeaderName = one.wire.parse().map_err(|_| refuse(one, "is no header"))?;
+                InputLocation::Header => {
+                    if let Some(text) = text(one, "header")? {
+                        let name: HeaderName =
+                            one.wire_name.parse().map_err(|_| refuse(one, "is not a valid header name"))?;
                         let text =
                             HeaderValue::from_str(&text).map_err(|_| refuse(one, "does not fit into a header"))?;
                         headers.insert(name, text);
                     }
                 }
-                // A null that is given on purpose is sent: it may mean "clear this".
-                Spot::Body => {
-                    has_body = true;
-                    if let Some(value) = input.get(&one.name).cloned().or_else(|| one.default.clone()) {
-                        members.insert(one.wire.clone(), value);
+                // A null that the caller gives is sent: it may mean "clear this".
+                InputLocation::Body => {
+                    let value = input.get(&one.name).or(one.default.as_ref());
+                    if let (Some(members), Some(value)) = (&mut members, value) {
+                        members.insert(one.wire_name.clone(), value.clone());
                     }
                 }
             }
@@ -92,14 +98,13 @@ impl Operation {
         if has_query {
             url.set_query(Some(&query.finish()));
         }
-        let mut body = Bytes::new();
-        if let Some(name) = &self.body {
-            if let Some(value) = of(name) {
-                body = encode(self.name(), &self.content, value)?;
-            }
-        } else if has_body {
-            body = encode(self.name(), &self.content, &Value::Object(members))?;
-        }
+        let has_body = members.is_some();
+        // The input that is the whole body, or else an object of the inputs that go into the body.
+        let content = match &self.body {
+            Some(name) => value(name).cloned(),
+            None => members.map(Value::Object),
+        };
+        let body = content.map(|content| encode(self.name(), &self.content, &content)).transpose()?.unwrap_or_default();
         if !body.is_empty() || has_body {
             let content = HeaderValue::from_str(&self.content)
                 .map_err(|_| Error::new(ErrorKind::Config, format!("{} has no valid content type", self.name())))?;
@@ -109,7 +114,11 @@ impl Operation {
     }
 }
 
-/// A body in a content type: JSON, a form, or a text as it is. `name` is the action's.
+/// Encodes a body for its content type: JSON, a form, or a text unchanged. `name` is the action's, for messages.
+///
+/// # Errors
+///
+/// `invalid_input` if the content type needs a text and the value is not one.
 pub(crate) fn encode(name: &str, content: &str, value: &Value) -> Result<Bytes> {
     let kind = content.split(';').next().unwrap_or_default().trim().to_ascii_lowercase();
     if kind == "application/json" || kind.ends_with("+json") {
@@ -120,39 +129,49 @@ pub(crate) fn encode(name: &str, content: &str, value: &Value) -> Result<Bytes> 
         Value::Object(members) if kind == "application/x-www-form-urlencoded" => {
             let mut form = form_urlencoded::Serializer::new(String::new());
             for (name, value) in members {
-                if let Some(text) = plain(value).flatten() {
+                if let Ok(Some(text)) = plain_text(value) {
                     form.append_pair(name, &text);
                 }
             }
             Ok(form.finish().into())
         }
-        _ => Err(Error::new(ErrorKind::InvalidInput, format!("the body of {name} has to be a text for {content}"))),
+        _ => Err(Error::new(
+            ErrorKind::InvalidInput,
+            format!("the body of {name} has to be a text, since its content type is {content}"),
+        )),
     }
 }
 
-/// A value as one text, arrays with commas: `None` if it cannot be one, `Some(None)` if there is nothing to send.
-pub(crate) fn plain(value: &Value) -> Option<Option<String>> {
-    let one = |value: &Value| match value {
-        Value::String(text) => Some(text.clone()),
-        Value::Number(number) => Some(number.to_string()),
-        Value::Bool(flag) => Some(flag.to_string()),
-        _ => None,
+/// A value with an object in it, or with an array or a null in an array.
+pub(crate) struct NotPlain;
+
+/// Returns a value as one text, with commas between the elements of an array; `None` for null and for an empty array.
+pub(crate) fn plain_text(value: &Value) -> Result<Option<String>, NotPlain> {
+    let scalar = |value: &Value| match value {
+        Value::String(text) => Ok(text.clone()),
+        Value::Number(number) => Ok(number.to_string()),
+        Value::Bool(flag) => Ok(flag.to_string()),
+        _ => Err(NotPlain),
     };
     match value {
-        Value::Null => Some(None),
-        Value::Array(elements) if elements.is_empty() => Some(None),
-        Value::Array(elements) => Some(Some(elements.iter().map(one).collect::<Option<Vec<_>>>()?.join(","))),
-        other => one(other).map(Some),
+        Value::Null => Ok(None),
+        Value::Array(elements) if elements.is_empty() => Ok(None),
+        Value::Array(elements) => Ok(Some(elements.iter().map(scalar).collect::<Result<Vec<_>, _>>()?.join(","))),
+        other => scalar(other).map(Some),
     }
 }
 
-/// The request for a page whose address the page before gave: it has to stay where the list began.
+/// Makes the request for the next page from the URL that the current page returned.
+///
+/// # Errors
+///
+/// `unexpected` if the URL leaves the server or the path of the endpoint.
 pub(crate) fn follow(base: &Url, current: &Url, link: &str) -> Result<Request> {
     let refuse = |why: &str| {
-        Error::new(ErrorKind::Unexpected, format!("the address of the next page {why}"))
-            .hint("it was not followed, for the credentials would have gone along; report it to the vendor")
+        Error::new(ErrorKind::Unexpected, format!("the URL of the next page {why}"))
+            .hint("it was not followed, since that would send the credentials there; report it to the vendor")
     };
-    let url = current.join(link).map_err(|_| refuse("is no address"))?;
+    let url = current.join(link).map_err(|_| refuse("is not a valid URL"))?;
     if !url_policy::same_origin(&url, base) {
         return Err(refuse("is on another server").with("host", url_policy::host(&url)));
     }
@@ -162,7 +181,7 @@ pub(crate) fn follow(base: &Url, current: &Url, link: &str) -> Result<Request> {
         return Err(refuse("leaves the endpoint's path"));
     }
     if !url.username().is_empty() || url.password().is_some() {
-        return Err(refuse("holds a user name"));
+        return Err(refuse("has a user name"));
     }
     Ok(Request { method: Method::GET, url, headers: HeaderMap::new(), body: Body::Bytes(Bytes::new()) })
 }
@@ -176,7 +195,7 @@ mod tests {
     fn text(request: Result<Request>) -> Bytes {
         match request.unwrap().body {
             Body::Bytes(bytes) => bytes,
-            _ => unreachable!("rows have bodies of bytes"),
+            _ => unreachable!("the body of a row is bytes"),
         }
     }
 
@@ -206,7 +225,7 @@ mod tests {
     }
 
     #[test]
-    fn queries() {
+    fn query_values_are_encoded() {
         let row = "route = 'GET /a'\ninput.fields = {}\ninput.n = { default = 5 }\ninput.q = {}";
         let url = |input| request(row, input).unwrap().url.to_string();
         assert_eq!(url(json!({ "fields": ["id", "name"] })), "https://api.example.com/1/a?fields=id%2Cname&n=5");
@@ -219,7 +238,7 @@ mod tests {
     }
 
     #[test]
-    fn bodies() {
+    fn bodies_follow_the_content_type() {
         let whole = "route = 'DELETE /a'\nbody = 'ids'\ninput.ids = {}";
         assert_eq!(text(request(whole, json!({ "ids": ["x"] }))), r#"["x"]"#);
         let plain = "route = 'POST /a'\nbody = 'name'\ncontent = 'text/plain'\ninput.name = {}";
@@ -244,7 +263,7 @@ mod tests {
     }
 
     #[test]
-    fn refuses_what_is_missing_or_unknown() {
+    fn missing_and_unknown_inputs_are_refused() {
         let row = "route = 'GET /a/{id}'\ninput.id = {}\ninput.q = { required = true }";
         assert!(request(row, json!({ "q": 1 })).unwrap_err().message().contains("id is missing"));
         assert!(request(row, json!({ "id": 1, "q": null })).unwrap_err().message().contains("q is missing"));
@@ -253,7 +272,7 @@ mod tests {
     }
 
     #[test]
-    fn links_stay_below_the_endpoint() {
+    fn links_cannot_leave_the_endpoint() {
         let current = Url::parse("https://api.example.com/1/files?page=1").unwrap();
         for good in ["https://api.example.com/1/files?page=2", "?page=2", "/1/files?page=2&u=%2F"] {
             assert_eq!(follow(&base(), &current, good).unwrap().url.path(), "/1/files", "{good}");

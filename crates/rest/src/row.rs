@@ -1,7 +1,7 @@
-//! One row of an operation table as a person writes it, before it is checked: closed keys, nothing clever.
+//! Rows of an operation table as they are written, before they are checked. Keys are closed; there are no templates.
 //!
-//! These types are what `schemas/operation.json` is derived from ([`operation_schema`]). What a row *means* is the
-//! business of [`Operation`](crate::Operation).
+//! `schemas/operation.json` is derived from these types ([`operation_schema`]). [`Operation`](crate::Operation) checks
+//! a row and gives it its meaning.
 
 use std::{collections::BTreeMap, fmt};
 
@@ -14,7 +14,7 @@ use serde_json::Value;
 use toml::Spanned;
 use trunkline_core::{Effect, schema_of};
 
-/// JSON Schema (draft 2020-12) of one table file: a list of rows under `operation`.
+/// Returns the JSON Schema (draft 2020-12) of a table file: a list of rows under `operation`.
 pub fn operation_schema() -> Value {
     schema_of::<OperationFile>()
 }
@@ -29,60 +29,60 @@ struct OperationFile {
     operation: Vec<OperationRow>,
 }
 
-/// One row: one call of a vendor's API.
+/// One call of a vendor's API.
 #[derive(Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct OperationRow {
     /// `resource.verb`, unique within the connector.
     #[schemars(with = "String", regex(pattern = r"^[a-z][a-z0-9_]*(\.[a-z][a-z0-9_]*)+$"))]
     pub name: Spanned<String>,
-    /// The heading it stands under in a menu.
+    /// The heading under which a menu lists the operation.
     #[serde(default)]
     pub group: String,
-    /// A few words for a menu.
+    /// A short title for a menu.
     pub title: String,
-    /// One or two sentences: what it does, what it does not.
+    /// One or two sentences on what the operation does and does not do.
     #[serde(default)]
     pub about: String,
     /// `METHOD /path/{parameter}` below the endpoint URL.
     #[schemars(with = "String", regex(pattern = "^(GET|HEAD|POST|PUT|PATCH|DELETE) /"))]
     pub route: Spanned<String>,
-    /// What calling it again would do; follows from the method if absent (GET and HEAD read, PUT and PATCH are idempotent,
-    /// POST creates, DELETE deletes).
+    /// The effect of a call, which decides whether it may be repeated. If absent, it follows from the method: GET and
+    /// HEAD read, PUT and PATCH are idempotent, POST creates, DELETE deletes.
     pub effect: Option<Effect>,
-    /// The OAuth scopes it needs beside those of its connector.
+    /// The OAuth scopes that the operation needs in addition to those of its connector.
     #[serde(default)]
     pub scopes: Vec<String>,
-    /// What the caller gives, in the order of the form.
+    /// The inputs, in the order of the form.
     #[serde(default)]
     #[schemars(with = "BTreeMap<String, InputRow>")]
     pub input: InputRows,
-    /// JSON Schema of the result; of one item if the row has a page. Absent: any shape.
+    /// JSON Schema of the result, or of one item if the row has `page`. If absent, any shape.
     pub output: Option<Value>,
-    /// JSON pointer (RFC 6901) to the result within the answer's body; absent or empty for all of it. An answer that lacks
-    /// the place gives null.
+    /// JSON pointer (RFC 6901) to the result in the body of the response. If absent or empty, the result is the whole
+    /// body. If the body has no such member, the result is null.
     #[schemars(with = "Option<String>")]
     pub result: Option<Spanned<String>>,
-    /// How the list goes on, if the operation answers one page of a list.
+    /// The paging, if the operation returns one page of a list.
     #[schemars(with = "Option<PageRow>")]
     pub page: Option<Spanned<PageRow>>,
-    /// The one input that is the whole body, instead of an object of all body inputs.
+    /// The input that is the whole body, instead of an object with all inputs of the body.
     #[schemars(with = "Option<String>")]
     pub body: Option<Spanned<String>>,
-    /// Content type of the body; `application/json` if absent.
+    /// Content type of the body. If absent, `application/json`.
     #[schemars(with = "Option<String>")]
     pub content: Option<Spanned<String>>,
 }
 
-/// Where in the request an input goes, if not where its method would put it.
+/// The part of the request that an input goes into.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize, JsonSchema)]
 #[serde(rename_all = "lowercase")]
 pub enum In {
-    /// Into the query; arrays with commas between their elements.
+    /// The query; the elements of an array are separated by commas.
     Query,
-    /// Into the JSON body, as a member of its object.
+    /// The JSON body, as a member of its object.
     Body,
-    /// Into a header of the request.
+    /// A header of the request.
     Header,
 }
 
@@ -90,21 +90,21 @@ pub enum In {
 #[derive(Deserialize, Serialize, JsonSchema)]
 #[serde(deny_unknown_fields, rename_all = "camelCase")]
 pub struct InputRow {
-    /// Where it goes; absent: into the path if the route names it, else into the query for GET, HEAD and DELETE, into the
-    /// body for the rest.
+    /// The part of the request that the input goes into. If absent: the path if the route names the input, else the
+    /// query for GET, HEAD and DELETE, and the body for other methods.
     #[serde(rename = "in", skip_serializing)]
-    pub place: Option<In>,
-    /// Whether a call without it is refused. Path parameters always are required.
+    pub location: Option<In>,
+    /// Whether a call without the input is refused. Path parameters are always required.
     #[serde(default, skip_serializing)]
     pub required: bool,
-    /// Its name in the request, where that differs from the input's.
+    /// Name in the request, if it differs from that of the input.
     #[serde(rename = "as", skip_serializing)]
     #[schemars(with = "Option<String>")]
-    pub wire: Option<Spanned<String>>,
+    pub wire_name: Option<Spanned<String>>,
     /// JSON type, or a list of them.
     #[serde(rename = "type", skip_serializing_if = "Option::is_none")]
     pub kind: Option<Value>,
-    /// A few words for a form.
+    /// A short label for a form.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub title: Option<String>,
     /// Help text for a form.
@@ -113,90 +113,90 @@ pub struct InputRow {
     /// Format by JSON Schema: `uuid`, `date-time`, `uri`, ...
     #[serde(skip_serializing_if = "Option::is_none")]
     pub format: Option<String>,
-    /// Sent if the caller gives nothing.
+    /// The value to send if the caller gives none.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub default: Option<Value>,
     /// Examples for a form.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub examples: Option<Vec<Value>>,
-    /// The values that are allowed.
+    /// The allowed values.
     #[serde(rename = "enum", skip_serializing_if = "Option::is_none")]
     pub choices: Option<Vec<Value>>,
-    /// The one value that is allowed.
+    /// The only allowed value.
     #[serde(rename = "const", skip_serializing_if = "Option::is_none")]
     pub constant: Option<Value>,
-    /// Schema of an array's elements.
+    /// Schema of the elements of an array.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub items: Option<Value>,
-    /// Schemas of an object's members.
+    /// Schemas of the members of an object.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub properties: Option<Value>,
-    /// Schema of an object's other members, or false for none.
+    /// Schema of the other members of an object, or false to allow none.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub additional_properties: Option<Value>,
-    /// Several schemas of which one holds.
+    /// Schemas of which exactly one holds.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub one_of: Option<Value>,
-    /// Several schemas of which at least one holds.
+    /// Schemas of which at least one holds.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub any_of: Option<Value>,
-    /// Smallest number.
+    /// Smallest allowed number.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub minimum: Option<Value>,
-    /// Largest number.
+    /// Largest allowed number.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub maximum: Option<Value>,
-    /// Shortest text.
+    /// Least length of a text.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub min_length: Option<u64>,
-    /// Longest text.
+    /// Greatest length of a text.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub max_length: Option<u64>,
-    /// Regular expression a text has to match.
+    /// Regular expression that a text has to match.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub pattern: Option<String>,
-    /// Fewest elements.
+    /// Least number of elements.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub min_items: Option<u64>,
-    /// Most elements.
+    /// Greatest number of elements.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub max_items: Option<u64>,
-    /// Whether elements have to differ.
+    /// Whether the elements have to differ.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub unique_items: Option<bool>,
-    /// Marks what the vendor is about to remove.
+    /// Marks an input that the vendor will remove.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub deprecated: Option<bool>,
-    /// Marks what is not shown again.
+    /// Marks a value that is not shown again.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub write_only: Option<bool>,
 }
 
-/// How a list goes on. Pointers go into the whole body of an answer; names are names of inputs, or names in the request
-/// where the row has no such input.
+/// The paging of a list. JSON pointers refer to the whole body of a response. Names are those of inputs, or names in
+/// the request if the row has no such input.
 #[derive(Clone, Debug, PartialEq, Eq, Deserialize, JsonSchema)]
 #[serde(tag = "kind", rename_all = "lowercase", deny_unknown_fields)]
 pub enum PageRow {
-    /// The next page begins after so many items. Ends on an empty page, or when the total is reached.
+    /// The next page begins after a number of items. The list ends with an empty page, or when the total is reached.
     Offset {
-        /// Takes the number of items to pass over.
+        /// Takes the number of items to skip.
         offset: String,
-        /// Takes the number of items wanted.
+        /// Takes the number of items per page.
         count: Option<String>,
-        /// How many are wanted, unless the caller says so.
+        /// Number of items per page, unless the caller gives one.
         size: Option<u64>,
         /// JSON pointer to the items.
         items: String,
-        /// JSON pointer to the number of items of the whole list.
+        /// JSON pointer to the number of items in the whole list.
         total: Option<String>,
     },
-    /// Pages have numbers. Ends on a page that is empty or shorter than was asked for.
+    /// Pages have numbers. The list ends with a page that is empty or shorter than was asked for.
     Number {
         /// Takes the number of the page.
         page: String,
-        /// Takes the number of items wanted.
+        /// Takes the number of items per page.
         count: Option<String>,
-        /// How many are wanted, unless the caller says so.
+        /// Number of items per page, unless the caller gives one.
         size: Option<u64>,
         /// Number of the first page.
         #[serde(default = "one")]
@@ -204,26 +204,26 @@ pub enum PageRow {
         /// JSON pointer to the items.
         items: String,
     },
-    /// Each page says what to pass for the next. Ends when it says nothing.
+    /// Each page returns a cursor for the next one. The list ends with a page that returns none.
     Cursor {
-        /// Takes what the page before said.
+        /// Takes the cursor that the page before returned.
         cursor: String,
-        /// JSON pointer to what the next call is to pass.
+        /// JSON pointer to the cursor of the next page.
         next: String,
-        /// Takes the number of items wanted.
+        /// Takes the number of items per page.
         count: Option<String>,
-        /// How many are wanted, unless the caller says so.
+        /// Number of items per page, unless the caller gives one.
         size: Option<u64>,
         /// JSON pointer to the items.
         items: String,
     },
-    /// Each page gives the address of the next, below the same endpoint. Ends when it gives none.
+    /// Each page returns the URL of the next one, below the same endpoint. The list ends with a page that returns none.
     Link {
-        /// JSON pointer to the address; absent: the `Link` header with `rel=next` (RFC 8288).
+        /// JSON pointer to the URL. If absent, the `Link` header with `rel=next` is read (RFC 8288).
         next: Option<String>,
-        /// Takes the number of items wanted.
+        /// Takes the number of items per page.
         count: Option<String>,
-        /// How many are wanted, unless the caller says so.
+        /// Number of items per page, unless the caller gives one.
         size: Option<u64>,
         /// JSON pointer to the items.
         items: String,
@@ -234,7 +234,7 @@ fn one() -> u64 {
     1
 }
 
-/// The inputs of a row in the order they are written, each with its place in the file.
+/// The inputs of a row in the order in which they are written, each with its position in the file.
 #[derive(Default)]
 pub struct InputRows(pub Vec<(Spanned<String>, InputRow)>);
 

@@ -1,4 +1,6 @@
-//! An operation table: rows from TOML files, parsed once, every fault reported at once with file, line and column.
+//! Operation tables: rows in TOML files, which become the operations of a connector.
+//!
+//! A table is parsed once. All findings are reported together, each with file, line and column.
 //!
 //! ```
 //! use trunkline_rest::Table;
@@ -27,9 +29,9 @@ use crate::{operation::Operation, row::OperationRow};
 
 /// The operations of a connector, by name.
 ///
-/// A compiled-in table is a `static` made by [`Table::new`] and is parsed when first used. A table that is read at run time
-/// comes from [`Table::parse`]; a client wants a `&'static Table`, so a host that loads connectors at its start leaks theirs
-/// (`Box::leak`): they live as long as the program anyway.
+/// A compiled-in table is a `static` made by [`Table::new`], which is parsed at its first use. A table that is read at
+/// run time comes from [`Table::parse`]. A client takes a `&'static Table`, so a host that loads connectors at its
+/// start leaks their tables (`Box::leak`): they live as long as the program in any case.
 pub struct Table {
     connector: Cow<'static, str>,
     files: &'static [(&'static str, &'static str)],
@@ -37,12 +39,16 @@ pub struct Table {
 }
 
 impl Table {
-    /// A table of compiled-in files: the path that faults name, and the text.
+    /// Makes a table of compiled-in files. Each file is its path, for messages, and its text.
     pub const fn new(connector: &'static str, files: &'static [(&'static str, &'static str)]) -> Table {
         Table { connector: Cow::Borrowed(connector), files, parsed: OnceLock::new() }
     }
 
-    /// A table of files that were read at run time, or everything that is wrong with them.
+    /// Parses files that were read at run time. Each file is its path, for messages, and its text.
+    ///
+    /// # Errors
+    ///
+    /// All findings of all files.
     pub fn parse(connector: &str, files: &[(String, String)]) -> Result<Table, Vec<Diagnostic>> {
         let files: Vec<_> = files.iter().map(|(path, text)| (path.as_str(), text.as_str())).collect();
         let operations = parse(&files)?;
@@ -53,19 +59,29 @@ impl Table {
         self.parsed.get_or_init(|| parse(self.files))
     }
 
-    /// All rows as actions for a registry, or everything that is wrong with them.
+    /// Returns all rows as actions for a registry.
+    ///
+    /// # Errors
+    ///
+    /// All findings if the table is broken.
     pub fn actions(&'static self) -> Actions {
         match self.parsed() {
-            Ok(operations) => Ok(operations.values().map(|one| Box::new(one) as Box<dyn AnyAction>).collect()),
-            Err(found) => Err(found.clone()),
+            Ok(operations) => {
+                Ok(operations.values().map(|operation| Box::new(operation) as Box<dyn AnyAction>).collect())
+            }
+            Err(findings) => Err(findings.clone()),
         }
     }
 
-    /// The row of this name. A broken table is an error of kind `config` that names all its faults.
+    /// Returns the operation with this name.
+    ///
+    /// # Errors
+    ///
+    /// `not_found`, or `config` with all findings if the table is broken.
     pub fn operation(&self, name: &str) -> Result<&Operation> {
-        let operations = self.parsed().as_ref().map_err(|found| {
+        let operations = self.parsed().as_ref().map_err(|findings| {
             let what = format!("the operations of {}", self.connector);
-            Diagnostic::into_error(&what, found).unwrap_or_else(|| Error::new(ErrorKind::Config, what))
+            Diagnostic::into_error(&what, findings).unwrap_or_else(|| Error::new(ErrorKind::Config, what))
         })?;
         operations.get(name).ok_or_else(|| {
             Error::new(ErrorKind::NotFound, format!("there is no operation {name}"))
@@ -73,73 +89,74 @@ impl Table {
         })
     }
 
-    /// All rows, sorted by name; none if the table is broken.
+    /// Returns all operations, sorted by name; none if the table is broken.
     pub fn operations(&self) -> impl Iterator<Item = &Operation> {
         self.parsed().iter().flat_map(BTreeMap::values)
     }
 }
 
-/// One file while it is read: knows where its bytes are and collects what is wrong.
-pub(crate) struct Source<'a> {
+/// A file while it is parsed, and its findings.
+pub(crate) struct TableFile<'a> {
     path: &'a str,
     text: &'a str,
-    pub(crate) found: Vec<Diagnostic>,
+    pub(crate) findings: Vec<Diagnostic>,
 }
 
-impl Source<'_> {
-    pub(crate) fn place(&self, offset: usize) -> SourceLocation {
+impl TableFile<'_> {
+    /// Returns the location of a byte of the file.
+    pub(crate) fn location(&self, offset: usize) -> SourceLocation {
         SourceLocation::of(self.path, self.text, offset)
     }
 
-    /// Notes a fault at a byte of the file.
-    pub(crate) fn fault(&mut self, pointer: impl Into<String>, offset: usize, message: impl Into<String>) {
-        self.found.push(Diagnostic::error(pointer, message).at(self.place(offset)));
+    /// Reports an error at a byte of the file.
+    pub(crate) fn error(&mut self, pointer: impl Into<String>, offset: usize, message: impl Into<String>) {
+        self.findings.push(Diagnostic::error(pointer, message).at(self.location(offset)));
     }
 
-    fn toml(&mut self, pointer: String, error: &toml::de::Error, within: Range<usize>) {
-        // A missing key has no place of its own: the row's is the nearest.
+    fn toml_error(&mut self, pointer: String, error: &toml::de::Error, within: Range<usize>) {
+        // A missing key has no location of its own: that of its row is the nearest.
         let span = error.span().filter(|span| span.start != 0 || within.start == 0).unwrap_or(within);
-        self.fault(pointer, span.start, error.message().trim().replace('\n', ", "));
+        self.error(pointer, span.start, error.message().trim().replace('\n', ", "));
     }
 }
 
 fn parse(files: &[(&str, &str)]) -> Result<BTreeMap<String, Operation>, Vec<Diagnostic>> {
     let mut operations = BTreeMap::<String, Operation>::new();
-    let mut found = Vec::new();
+    let mut findings = Vec::new();
     for (path, text) in files {
-        let mut source = Source { path, text, found: Vec::new() };
-        for (index, row) in rows(&mut source).into_iter().enumerate() {
+        let mut file = TableFile { path, text, findings: Vec::new() };
+        for (index, row) in rows(&mut file).into_iter().enumerate() {
             let pointer = format!("/operation/{index}");
             let span = row.span();
             let row = match OperationRow::deserialize(ValueDeserializer::from(row)) {
                 Ok(row) => row,
                 Err(error) => {
-                    source.toml(pointer, &error, span);
+                    file.toml_error(pointer, &error, span);
                     continue;
                 }
             };
             let named_at = row.name.span().start;
-            let Some(operation) = Operation::compile(row, &pointer, &mut source) else { continue };
+            let Some(operation) = Operation::compile(row, &pointer, &mut file) else { continue };
             let name = operation.name().to_owned();
             match operations.get(&name) {
                 Some(first) => {
-                    let message = format!("the operation {name} is there already, at {}", first.place());
-                    source.fault(format!("{pointer}/name"), named_at, message);
+                    let message = format!("the operation {name} is already defined at {}", first.location());
+                    file.error(format!("{pointer}/name"), named_at, message);
                 }
                 None => drop(operations.insert(name, operation)),
             }
         }
-        found.append(&mut source.found);
+        findings.append(&mut file.findings);
     }
-    if found.is_empty() { Ok(operations) } else { Err(found) }
+    if findings.is_empty() { Ok(operations) } else { Err(findings) }
 }
 
-/// The rows of a file, each still as TOML: a fault in one does not hide those of the others.
-fn rows<'a>(source: &mut Source<'a>) -> Vec<Spanned<DeValue<'a>>> {
-    let table = match DeTable::parse(source.text) {
+/// Returns the rows of a file, each still as TOML, so that an error in one row does not hide those of the others.
+fn rows<'a>(file: &mut TableFile<'a>) -> Vec<Spanned<DeValue<'a>>> {
+    let table = match DeTable::parse(file.text) {
         Ok(table) => table.into_inner(),
         Err(error) => {
-            source.toml(String::new(), &error, 0..0);
+            file.toml_error(String::new(), &error, 0..0);
             return Vec::new();
         }
     };
@@ -149,8 +166,8 @@ fn rows<'a>(source: &mut Source<'a>) -> Vec<Spanned<DeValue<'a>>> {
         match (key.get_ref().as_ref(), value.into_inner()) {
             ("operation", DeValue::Array(array)) => rows.extend(array),
             (name, _) => {
-                let message = format!("`{name}` is not known here; rows stand under [[operation]]");
-                source.fault("", span.start, message);
+                let message = format!("unknown key `{name}`: rows go under [[operation]]");
+                file.error("", span.start, message);
             }
         }
     }
@@ -161,21 +178,21 @@ fn rows<'a>(source: &mut Source<'a>) -> Vec<Spanned<DeValue<'a>>> {
 mod tests {
     use super::*;
 
-    fn faults(text: &str) -> Vec<String> {
-        let found = Table::parse("shop", &[("shop.toml".into(), text.into())]).err().expect("was accepted");
-        found.iter().map(|one| format!("{}: {}", one.place.as_ref().expect("a place"), one.message)).collect()
+    fn findings(text: &str) -> Vec<String> {
+        let found = Table::parse("shop", &[("shop.toml".into(), text.into())]).err().expect("findings");
+        found.iter().map(|one| format!("{}: {}", one.place.as_ref().expect("a location"), one.message)).collect()
     }
 
-    /// The row of the tests, with lines put in place of its last.
+    /// The row of the tests, with these lines at its end.
     fn row(lines: &str) -> String {
         format!("[[operation]]\nname = \"a.get\"\ntitle = \"A\"\n{lines}\n")
     }
 
     #[test]
-    fn each_fault_has_its_place() {
+    fn each_finding_has_its_location() {
         for (text, place, words) in [
             ("[[operation]\n".to_owned(), "shop.toml:1:13", "]"),
-            ("operations = 1\n".into(), "shop.toml:1:1", "not known here"),
+            ("operations = 1\n".into(), "shop.toml:1:1", "unknown key"),
             (row("route = \"GET /a\"\ncolour = 1"), "shop.toml:5:1", "unknown field `colour`"),
             (row("route = 7"), "shop.toml:4:9", "invalid type"),
             (row(""), "shop.toml:1:1", "missing field `route`"),
@@ -206,9 +223,9 @@ mod tests {
             (row("route = \"GET /a\"\ninput.\"b c\" = {}"), "shop.toml:5:7", "name of an input"),
             (row("route = \"GET /a\"\neffect = \"maybe\""), "shop.toml:5:10", "maybe"),
             (row("route = \"GET /a\"").replace("a.get", "Get"), "shop.toml:2:8", "resource.verb"),
-            (row("route = \"GET /a\"").repeat(2), "shop.toml:6:8", "there already, at shop.toml:2:8"),
+            (row("route = \"GET /a\"").repeat(2), "shop.toml:6:8", "already defined at shop.toml:2:8"),
         ] {
-            let found = faults(&text);
+            let found = findings(&text);
             assert_eq!(found.len(), 1, "{text}\n{found:#?}");
             assert!(found[0].starts_with(&format!("{place}:")), "{text}\nwanted {place}, found {found:#?}");
             assert!(found[0].contains(words), "{text}\nwanted {words}, found {found:#?}");
@@ -216,7 +233,7 @@ mod tests {
     }
 
     #[test]
-    fn all_faults_of_all_files_at_once() {
+    fn findings_of_all_files_are_reported_together() {
         let broken = row("route = \"GET /{b}\"\nresult = \"x\"") + &row("route = \"NO /\"").replace("a.get", "b.get");
         let files = [("one.toml".to_owned(), broken), ("two.toml".to_owned(), "x = ".to_owned())];
         let found = Table::parse("shop", &files).err().unwrap();
@@ -226,7 +243,7 @@ mod tests {
     }
 
     #[test]
-    fn a_static_table_reports_when_used() {
+    fn a_static_table_is_parsed_at_its_first_use() {
         static BROKEN: Table = Table::new("shop", &[("a.toml", "[[operation]]\n")]);
         assert!(BROKEN.actions().is_err());
         assert_eq!(BROKEN.operation("a.get").unwrap_err().kind(), ErrorKind::Config);

@@ -19,9 +19,9 @@ pub(crate) const CONNECT: Duration = Duration::from_secs(10);
 /// Connections that were idle longer are not used again: a server may be about to close them, and a lost `Create` is dear.
 const POOL_IDLE: Duration = Duration::from_secs(20);
 
-/// What came back.
+/// A response with its whole body.
 #[derive(Debug)]
-pub(crate) struct Reply {
+pub(crate) struct RawResponse {
     pub(crate) status: StatusCode,
     pub(crate) headers: HeaderMap,
     pub(crate) body: Bytes,
@@ -92,9 +92,9 @@ pub(crate) async fn exchange(
     payload: Payload,
     time: Duration,
     most: usize,
-) -> Result<Reply, Failure> {
+) -> Result<RawResponse, Failure> {
     let host = url_policy::host(request.url());
-    let Payload { body, headers, pulse, fault } = payload;
+    let Payload { body, headers, progress, read_error } = payload;
     // Some servers answer 411 to a call without a length, also where it is zero; a reading call has no body at all.
     if body.is_some() || !request.method().is_safe() {
         // What the caller has set goes before what the body says of itself.
@@ -117,10 +117,11 @@ pub(crate) async fn exchange(
             }
             body.extend_from_slice(&chunk);
         }
-        Ok(Reply { status, headers, body: body.freeze() })
+        Ok(RawResponse { status, headers, body: body.freeze() })
     };
-    let done = pulse.within(time, whole).await.unwrap_or_else(|| Err(Failure::unclear(slow(&host, time))));
-    done.map_err(|failure| match fault.get() {
+    let done =
+        progress.with_idle_timeout(time, whole).await.unwrap_or_else(|| Err(Failure::unclear(slow(&host, time))));
+    done.map_err(|failure| match read_error.get() {
         // It broke because there was nothing more to send.
         Some(source) => Failure { error: source.clone(), ..failure },
         None => failure,

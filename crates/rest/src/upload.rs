@@ -1,16 +1,16 @@
-//! Sending a file to a block blob at a signed address: constant memory, resumable to the block.
+//! Uploads: sends a file to a block blob at a signed URL, in constant memory, and resumes at the last staged block.
 //!
-//! A file of moderate size goes in one request, read while it is sent. A larger one is staged block by block (Azure Blob
-//! Storage, "Put Block") and becomes visible with the list of its blocks ("Put Block List"). What is staged stays for a
-//! week, so a checkpoint of block count and digest is all that is needed to go on after a crash, or with a new address
-//! after the old one ran out. Where neither TLS nor the machine itself guards the bytes on their way, the storage compares
-//! the MD5 of each block that arrived with that of what was sent.
+//! A small file is sent in one request and read while it is sent. A larger one is staged block by block (Azure Blob
+//! Storage, "Put Block") and becomes visible with the list of its blocks ("Put Block List"). The storage keeps staged
+//! blocks for a week. So a checkpoint with the number of blocks and the state of the digests is enough to continue
+//! after a crash, or with a new URL after the old one has expired. If neither TLS nor the loopback interface protects
+//! the bytes, each block carries its MD5, and the storage compares it with what arrived.
 //!
-//! What becomes visible is one version of the source, with the digest it was said to have. A source that changed while it
-//! was sent is sent again from its beginning, under new names of blocks, unless it was handed over with another size or
-//! digest: then that is an error, for whatever else is known of it is of the old version, too. A source that tells no
-//! versions is spilled first, where the context has a place for that, and sent from the copy; else it is sent as it is read,
-//! and nothing that was interrupted can be gone on with.
+//! One version of the source becomes visible, with the digest that the source declares. A source that changed while it
+//! was sent is sent again from its beginning, with new block ids. If its [`FileRef`] declares another size or digest,
+//! the upload fails instead, since the rest of the reference describes the old version, too. A source without versions
+//! is copied to disk first, if the context can stage files, and sent from the copy. Else it is sent as it is read, and
+//! an interrupted upload cannot continue.
 
 use std::sync::{Arc, Mutex};
 
@@ -24,61 +24,67 @@ use url::{Host, Url};
 use crate::{
     BlockCheckpoint, Client,
     digests::Digests,
-    download::{cannot_go_on, changed, source_changed},
-    payload::{Payload, lock, other_size},
-    read_ahead::Ahead,
+    download::{cannot_continue, changed, source_changed},
+    payload::{Payload, lock, size_mismatch},
+    read_ahead::BlockReader,
     response::excerpt,
     retry::{Waits, retry_after},
-    transport::{self, Reply},
+    transport::{self, RawResponse},
     url_policy, with_deadline,
 };
 
-/// Version of the storage service's interface that the requests below are written for.
+/// Version of the API of the storage that the requests below are written for (header `x-ms-version`).
 const VERSION: &str = "2021-12-02";
 
-/// Most blocks of a blob; larger files get larger blocks.
+/// The storage allows this many blocks in a blob. Larger files get larger blocks.
 const MOST_BLOCKS: u64 = 50_000;
 
-/// How often a source is copied anew that changed while it was copied.
+/// Attempts to copy a source that changes while it is copied.
 const COPIES: usize = 3;
 
-/// What the `upload` fact of an error says when the signed address has run out.
+/// Value of the fact `upload` in an error because the signed URL has expired.
 const ADDRESS_EXPIRED: &str = "address expired";
 
-/// What it says when the storage does not know the blocks any more.
+/// Value of the fact `upload` in an error because the storage does not know the staged blocks any more.
 const BLOCKS_LOST: &str = "blocks lost";
 
-/// What was uploaded.
+/// The result of an upload.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Uploaded {
     /// Size of the file in bytes.
     pub bytes: u64,
-    /// SHA-256 of the file, in lower-case hex.
+    /// SHA-256 of the file, in lower-case hexadecimal digits.
     pub sha256: String,
 }
 
-/// Whether an upload ended because its signed address ran out or was refused: fetch a new one and call
-/// [`Client::upload_blocks`] again with the blocks saved last; nothing that is staged is sent again.
+/// Returns whether an upload ended because its signed URL has expired or was refused.
+///
+/// The caller then fetches a new URL and calls [`Client::upload_blocks`] again with the checkpoint that was saved last.
+/// Staged blocks are not sent again.
 pub fn address_expired(error: &Error) -> bool {
     error.context("upload") == Some(ADDRESS_EXPIRED)
 }
 
 impl Client {
-    /// Sends a file to the block blob at `target`, a signed address (SAS) of Azure Blob Storage.
+    /// Sends a file to the block blob at `target`, a signed URL (SAS) of Azure Blob Storage.
     ///
-    /// A file of at most [`ClientLimits::one_put`](crate::Limits) bytes (64 MB) goes in one request. For a larger one, and one of
-    /// unknown size, `save` is called after each block ([`ClientLimits::block`](crate::Limits), 4 MiB) that is staged; handing
-    /// what it was given last to another call continues there, also with a new address of the same blob: at most one block
-    /// is sent again. While a block is on its way the next one is read. `begun` for another blob begins anew, and so does
-    /// a source that is not the version any more that the staged blocks are of: once in a call.
+    /// A file of at most [`ClientLimits::one_put`](crate::ClientLimits::one_put) bytes (64 MB) is sent in one request.
+    /// For a larger one, and for one of unknown size, `save` is called with a checkpoint after each staged block
+    /// ([`ClientLimits::block`](crate::ClientLimits::block), 4 MiB). A later call with the last checkpoint as `begun`
+    /// continues there, also with a new URL of the same blob: at most one block is sent again. The next block is read
+    /// while one is sent. The upload starts from the beginning if `begun` is for another blob. Once per call, it also
+    /// does so if the source has another version than the staged blocks.
     ///
-    /// Neither credentials nor headers of the API go to the storage. Each request is tried
-    /// [`ClientLimits::tries`](crate::Limits) times; the context's progress counts what was acknowledged.
+    /// Neither credentials nor headers of the API are sent to the storage. Each request is tried at most
+    /// [`ClientLimits::tries`](crate::ClientLimits::tries) times. The progress of the context counts acknowledged
+    /// bytes.
     ///
     /// # Errors
-    /// `auth` for which [`address_expired`] is true if the address has run out; `conflict` if the source has another size
-    /// or digest than it was handed over with or tells itself, or changes again and again; `cancelled`; `unavailable` when
-    /// the tries are used up. Nothing is visible after an error, unless it is an unclear one of the last request.
+    ///
+    /// `auth` for which [`address_expired`] is true if the URL has expired; `conflict` if the source has another size
+    /// or digest than its [`FileRef`] or its own headers declare, or changes repeatedly; `cancelled`; `unavailable`
+    /// when the tries are used up; the error of `save`. The file is not visible after an error, except after an unclear
+    /// failure of the last request.
     pub async fn upload_blocks<S, F>(
         &self,
         target: &Secret,
@@ -92,14 +98,14 @@ impl Client {
         F: Future<Output = Result<()>> + Send,
     {
         let url = Url::parse(target.expose()).map_err(|_| {
-            Error::new(ErrorKind::Unexpected, format!("{} gave no address to upload to", self.0.service))
+            Error::new(ErrorKind::Unexpected, format!("{} returned no valid URL to upload to", self.0.service))
         })?;
-        self.0.guard.check_data("address to upload to", &url, &self.0.base)?;
+        self.0.guard.check_data("URL to upload to", &url, &self.0.base)?;
         let upload = Upload { client: self, url, file, cx };
         let work = async {
             let (resumed, unsent) = (begun.staged > 0, begun.unsent());
             match upload.run(begun, &save).await {
-                // Staged too long ago, and swept up by the storage.
+                // The blocks were staged too long ago, and the storage has removed them.
                 Err(error) if resumed && error.context("upload") == Some(BLOCKS_LOST) => {
                     upload.run(unsent, &save).await
                 }
@@ -115,7 +121,7 @@ impl Client {
     }
 }
 
-/// One upload under way.
+/// A running upload.
 struct Upload<'a> {
     client: &'a Client,
     url: Url,
@@ -131,8 +137,8 @@ impl Upload<'_> {
     {
         let blob = format!("{}{}", url_policy::host(&self.url), self.url.path());
         let (mut blocks, mut source) = match begun.digests() {
-            Some(digests) if begun.block > 0 && begun.blob == blob => {
-                let source = self.again(&begun, digests).await?;
+            Some(digests) if begun.block_size > 0 && begun.blob == blob => {
+                let source = self.reopen(&begun, digests).await?;
                 (begun, source)
             }
             _ if self.file.size.is_some_and(|size| size <= self.client.0.limits.one_put) => {
@@ -141,7 +147,7 @@ impl Upload<'_> {
             _ => {
                 let (blocks, source) = self.begin(blob, &begun).await?;
                 if blocks.position().is_spilled() {
-                    // From here on the source is needed no more.
+                    // From here on, the upload does not need the source.
                     save(blocks.clone()).await?;
                 }
                 (blocks, source)
@@ -151,25 +157,26 @@ impl Upload<'_> {
         while let Some(mut block) = source.blocks.next().await? {
             if blocks.staged >= MOST_BLOCKS {
                 let message =
-                    format!("{} has more than {MOST_BLOCKS} blocks of {} bytes", self.file.name, blocks.block);
-                return Err(Error::new(ErrorKind::Limit, message).hint("hand the file over with its size"));
+                    format!("{} has more than {MOST_BLOCKS} blocks of {} bytes", self.file.name, blocks.block_size);
+                return Err(Error::new(ErrorKind::Limit, message)
+                    .hint("pass the size of the file, so that its blocks can be larger"));
             }
             let (sent, md5) = (ByteProgress { bytes: block.bytes.len() as u64 }, block.md5().await?);
             self.put_block(&blocks.id(blocks.staged), block.bytes, md5).await?;
-            blocks.staged(&block.digests);
+            blocks.add_block(&block.digests);
             digests = block.digests;
             self.cx.progress(sent);
-            // The next block has to wait for this: so a crash costs one block, and not two.
+            // The next block waits for this, so that a crash costs one block and not two.
             save(blocks.clone()).await?;
         }
         if blocks.is_damaged(&digests) {
-            return Err(cannot_go_on("its copy on disk was damaged"));
+            return Err(cannot_continue("its copy on disk was damaged"));
         }
         if let Some(size) = self.file.size.or(source.size).filter(|size| *size != blocks.bytes) {
-            return Err(other_size(&self.file.name, size, blocks.bytes));
+            return Err(size_mismatch(&self.file.name, size, blocks.bytes));
         }
         if let Err(error) = digests.check(&self.file.name, &blocks.declared) {
-            // What is staged would be found wrong again.
+            // The staged blocks would fail the same check again.
             save(BlockCheckpoint::default()).await?;
             return Err(error);
         }
@@ -177,23 +184,24 @@ impl Upload<'_> {
         Ok(Uploaded { bytes: blocks.bytes, sha256: digests.sha256() })
     }
 
-    /// Bytes a block, so that the file does not need more than the storage allows.
-    fn block(&self) -> u64 {
+    /// Returns the size of a block in bytes: large enough that the file does not need more blocks than the storage
+    /// allows.
+    fn block_size(&self) -> u64 {
         let usual = self.client.0.limits.block.max(1) as u64;
         let needed = self.file.size.unwrap_or(0).div_ceil(MOST_BLOCKS);
         if needed <= usual { usual } else { needed.next_multiple_of(1 << 20) }
     }
 
-    /// An upload that begins, and its source; of what was begun before, a copy may be left.
-    async fn begin(&self, blob: String, before: &BlockCheckpoint) -> Result<(BlockCheckpoint, Source)> {
-        let (stream, declared) = match self.cx.staged(&before.unsent().position()).await? {
-            Some(copy) => (copy, before.declared.clone()),
+    /// Begins an upload and opens its source. The copy that an earlier upload has staged is used if it still exists.
+    async fn begin(&self, blob: String, earlier: &BlockCheckpoint) -> Result<(BlockCheckpoint, Source)> {
+        let (stream, declared) = match self.cx.staged(&earlier.unsent().position()).await? {
+            Some(copy) => (copy, earlier.declared.clone()),
             None => self.open().await?,
         };
         let blocks = BlockCheckpoint {
             name: format!("{:016x}", rand::random::<u64>()),
             blob,
-            block: self.block(),
+            block_size: self.block_size(),
             version: stream.version.clone(),
             declared,
             ..BlockCheckpoint::default()
@@ -203,12 +211,13 @@ impl Upload<'_> {
         Ok((blocks, source))
     }
 
-    /// The source, or its copy if it tells no versions, from its beginning; and the digests it is said to have.
+    /// Opens the source at its beginning, or a copy of it if it reports no version. Returns also the digests that it
+    /// declares.
     async fn open(&self) -> Result<(FileStream, Vec<Digest>)> {
         let mut copies = 1;
         loop {
             let stream = self.cx.open(self.file, 0).await?;
-            let (declared, size) = (declared(self.file, &stream), self.file.size.or(stream.size));
+            let (declared, size) = (declared_digests(self.file, &stream), self.file.size.or(stream.size));
             if stream.version.is_some() {
                 return Ok((stream, declared));
             }
@@ -217,7 +226,7 @@ impl Upload<'_> {
                 Err(error) => return Err(error),
                 Ok(copy) => match (size, copy.size) {
                     (Some(size), Some(copied)) if size != copied => {
-                        return Err(other_size(&self.file.name, size, copied));
+                        return Err(size_mismatch(&self.file.name, size, copied));
                     }
                     _ => return Ok((copy, declared)),
                 },
@@ -225,18 +234,18 @@ impl Upload<'_> {
         }
     }
 
-    /// The source where the staged blocks end, if it is still the one they are of.
-    async fn again(&self, blocks: &BlockCheckpoint, digests: Digests) -> Result<Source> {
+    /// Opens the source where the staged blocks end. Fails if it is not the version that they were read from.
+    async fn reopen(&self, blocks: &BlockCheckpoint, digests: Digests) -> Result<Source> {
         if self.file.size == Some(blocks.bytes) {
-            // All of it is staged, of one version: nothing has to be read.
+            // The whole file is staged, of one version: there is nothing to read.
             let nothing = FileStream::new(self.file.size, futures::stream::empty().boxed());
             return Ok(self.source(nothing, blocks, digests));
         }
         let position = blocks.position();
         let stream = match &position.version {
-            None => return Err(cannot_go_on("its source does not tell whether it is still the same file")),
+            None => return Err(cannot_continue("its source does not report whether it is still the same file")),
             Some(_) if position.is_spilled() => {
-                self.cx.staged(&position).await?.ok_or_else(|| cannot_go_on("its copy on disk is gone"))?
+                self.cx.staged(&position).await?.ok_or_else(|| cannot_continue("its copy on disk is gone"))?
             }
             Some(_) => self.cx.open(self.file, position).await?,
         };
@@ -247,29 +256,29 @@ impl Upload<'_> {
     }
 
     fn source(&self, stream: FileStream, blocks: &BlockCheckpoint, digests: Digests) -> Source {
-        let ahead = Ahead::read(stream.bytes, blocks.block as usize, !is_guarded(&self.url), digests.clone());
-        Source { size: stream.size, digests, blocks: ahead }
+        let (length, md5) = (blocks.block_size as usize, !is_protected(&self.url));
+        Source { size: stream.size, blocks: BlockReader::start(stream.bytes, length, md5, digests.clone()), digests }
     }
 
-    /// The whole file in one request.
+    /// Sends the whole file in one request.
     async fn put_file(&self) -> Result<Uploaded> {
         let mut headers = self.media_type();
         headers.insert(HeaderName::from_static("x-ms-blob-type"), HeaderValue::from_static("BlockBlob"));
-        // Of the bytes of the last try.
-        let seen = Arc::new(Mutex::new(Digests::default()));
-        let reply = self.put(&[], headers, || {
-            let seen = seen.clone();
+        // The digests of the bytes of the last attempt.
+        let sent = Arc::new(Mutex::new(Digests::default()));
+        let response = self.put(&[], headers, || {
+            let sent = sent.clone();
             Box::pin(async move {
                 let stream = self.cx.open(self.file, 0).await?;
-                let digests = Digests::for_checking(&declared(self.file, &stream)).with_md5();
-                Payload::of(self.file, stream, None, digests, seen)
+                let digests = Digests::for_checking(&declared_digests(self.file, &stream)).with_md5();
+                Payload::of(self.file, stream, None, digests, sent)
             })
         });
-        let reply = reply.await?;
-        let digests = lock(&seen).clone();
-        let arrived = reply.headers.get("content-md5").and_then(|arrived| arrived.to_str().ok());
+        let response = response.await?;
+        let digests = lock(&sent).clone();
+        let arrived = response.headers.get("content-md5").and_then(|arrived| arrived.to_str().ok());
         if arrived.is_some() && arrived != digests.md5().as_deref() {
-            let message = format!("the storage got other bytes of {} than were sent", self.file.name);
+            let message = format!("the storage received other bytes of {} than were sent", self.file.name);
             return Err(Error::new(ErrorKind::Unavailable, message).retry(Retry::Backoff).hint("upload it again"));
         }
         self.cx.progress(ByteProgress { bytes: digests.bytes });
@@ -283,7 +292,7 @@ impl Upload<'_> {
         self.put(&[("comp", "block"), ("blockid", id)], headers, || ready(block.clone())).await.map(drop)
     }
 
-    /// Committing the same list twice is harmless, so a lost answer is no trouble.
+    /// Commits the list of blocks. To commit it twice is harmless, so a lost response is too.
     async fn put_list(&self, blocks: &BlockCheckpoint) -> Result<()> {
         let mut list = String::from("<?xml version=\"1.0\" encoding=\"utf-8\"?><BlockList>");
         for index in 0..blocks.staged {
@@ -306,17 +315,17 @@ impl Upload<'_> {
         headers
     }
 
-    /// One request to the storage, tried again while that may help: all of them can be repeated.
+    /// Sends a request to the storage, and repeats it while that may help: all of these requests can be repeated.
     async fn put<'a>(
         &'a self,
         query: &[(&str, &str)],
         headers: HeaderMap,
         payload: impl Fn() -> BoxFuture<'a, Result<Payload>> + Send + Sync,
-    ) -> Result<Reply> {
+    ) -> Result<RawResponse> {
         let limits = &self.client.0.limits;
         let mut waits = Waits::new(limits, self.cx.deadline().map(Instant::from_std));
         let mut url = self.url.clone();
-        // The signature is over what is there; appending leaves that as it is.
+        // The signature covers the query as it is, so parameters are only appended.
         if !query.is_empty() {
             url.query_pairs_mut().extend_pairs(query);
         }
@@ -326,13 +335,13 @@ impl Upload<'_> {
             request.headers_mut().insert(HeaderName::from_static("x-ms-version"), HeaderValue::from_static(VERSION));
             let (http, payload) = (&self.client.0.storage, payload().await?);
             let error = match transport::exchange(http, request, payload, limits.block_attempt, 1 << 20).await {
-                Ok(reply) if reply.status.is_success() => return Ok(reply),
-                Ok(reply) => self.refusal(&reply),
+                Ok(response) if response.status.is_success() => return Ok(response),
+                Ok(response) => self.error_response(&response),
                 Err(failure) => failure.error,
             };
             match waits.after(&error) {
                 Some(wait) => {
-                    tracing::debug!(service = self.client.0.service, %error, "sending to the storage again");
+                    tracing::debug!(service = self.client.0.service, %error, "repeats a request to the storage");
                     sleep(wait).await;
                 }
                 None => return Err(error),
@@ -340,15 +349,16 @@ impl Upload<'_> {
         }
     }
 
-    fn refusal(&self, reply: &Reply) -> Error {
+    /// The error that a response of the storage stands for.
+    fn error_response(&self, response: &RawResponse) -> Error {
         let host = url_policy::host(&self.url);
-        let text = String::from_utf8_lossy(&reply.body);
-        let code = reply.headers.get("x-ms-error-code").and_then(|code| code.to_str().ok());
+        let text = String::from_utf8_lossy(&response.body);
+        let code = response.headers.get("x-ms-error-code").and_then(|code| code.to_str().ok());
         let code = code.or_else(|| text.split_once("<Code>")?.1.split_once("</Code>").map(|(code, _)| code));
         let code = excerpt(code.unwrap_or_default().as_bytes(), &[]);
-        let later = retry_after(&reply.headers).map_or(Retry::Backoff, Retry::After);
-        let status = reply.status;
-        let mut message = format!("the storage {host} answered {status} to the upload of {}", self.file.name);
+        let later = retry_after(&response.headers).map_or(Retry::Backoff, Retry::After);
+        let status = response.status;
+        let mut message = format!("the storage {host} returned {status} for the upload of {}", self.file.name);
         if !code.is_empty() {
             message += &format!(": {code}");
         }
@@ -359,10 +369,10 @@ impl Upload<'_> {
             }
             401 | 403 => error(ErrorKind::Auth)
                 .with("upload", ADDRESS_EXPIRED)
-                .hint("the signed address has run out: ask for a new one and go on with the same blocks"),
-            404 => error(ErrorKind::NotFound).hint("what the address was for is gone: begin the upload again"),
-            409 | 412 => error(ErrorKind::Conflict).hint("somebody else writes to the same file"),
-            413 => error(ErrorKind::Limit).hint("the storage takes no blocks of this size"),
+                .hint("the signed URL has expired: ask for a new one and continue with the same blocks"),
+            404 => error(ErrorKind::NotFound).hint("the target of the URL is gone: begin the upload again"),
+            409 | 412 => error(ErrorKind::Conflict).hint("another client writes to the same file"),
+            413 => error(ErrorKind::Limit).hint("the storage does not accept blocks of this size"),
             429 | 503 => error(ErrorKind::RateLimited).retry(later).hint("wait, or send fewer files at once"),
             408 | 500..=599 => error(ErrorKind::Unavailable).retry(later).hint("try again later"),
             _ if code == "Md5Mismatch" => {
@@ -379,17 +389,18 @@ fn ready<'a>(bytes: Bytes) -> BoxFuture<'a, Result<Payload>> {
     Box::pin(std::future::ready(Ok(bytes.into())))
 }
 
-/// The file as it is read from where its blocks end.
+/// The source of an upload, opened where the staged blocks end.
 struct Source {
     size: Option<u64>,
-    /// Of what comes before.
+    /// Digests of the bytes before the first block.
     digests: Digests,
-    blocks: Ahead,
+    blocks: BlockReader,
 }
 
-/// Whether what is sent there cannot change on its way unnoticed: TLS proves every record (RFC 8446 section 5.2), and what
-/// stays on the machine is on no way. MD5 costs more than all else that is done with a block.
-fn is_guarded(url: &Url) -> bool {
+/// Returns whether bytes cannot change unnoticed on the way to this URL: TLS authenticates every record (RFC 8446
+/// section 5.2), and loopback traffic does not leave the machine. Then blocks carry no MD5, which costs more than the
+/// rest of the work on them.
+fn is_protected(url: &Url) -> bool {
     let loopback = match url.host() {
         Some(Host::Ipv4(address)) => address.is_loopback(),
         Some(Host::Ipv6(address)) => address.is_loopback(),
@@ -398,8 +409,8 @@ fn is_guarded(url: &Url) -> bool {
     url.scheme() == "https" || loopback
 }
 
-/// All digests that the file is said to have, by who handed it over and by who has it.
-pub(crate) fn declared(file: &FileRef, stream: &FileStream) -> Vec<Digest> {
+/// Returns the digests of a file that its reference and the service that has it declare.
+pub(crate) fn declared_digests(file: &FileRef, stream: &FileStream) -> Vec<Digest> {
     let mut declared: Vec<_> = file.digest.iter().chain(&stream.digest).cloned().collect();
     declared.dedup();
     declared

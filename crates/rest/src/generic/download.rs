@@ -1,4 +1,4 @@
-//! `download`: what a path answers is handed to later steps by reference; its bytes flow when a step opens it.
+//! The action `download`: returns a reference to the file at a path. Its bytes are read when a later step opens it.
 
 use std::marker::PhantomData;
 
@@ -12,21 +12,21 @@ use trunkline_core::{
 use super::{GROUP, target::Target};
 use crate::{Client, with_deadline};
 
-/// The action.
+/// The action `download`, for the connector `C`.
 pub struct DownloadAction<C>(PhantomData<fn() -> C>);
 
-/// Which file.
+/// The file to download.
 #[derive(Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct Input {
     #[serde(flatten)]
     target: Target,
     /// # File name
-    /// What later steps call it; what the service calls it if absent, else the end of the path.
+    /// Name of the file for later steps. If absent, the name that the service gives, else the last segment of the path.
     name: Option<String>,
 }
 
-/// The file, for another step's input.
+/// A reference to the file, for the input of a later step.
 #[derive(Serialize, JsonSchema)]
 pub struct Output {
     /// # File
@@ -41,8 +41,8 @@ impl<C: Connector<Client = Client>> Action for DownloadAction<C> {
     const NAME: &'static str = "download";
     const TITLE: &'static str = "Download a file";
     const GROUP: &'static str = GROUP;
-    const ABOUT: &'static str = "Hands what a path below the endpoint URL answers to later steps by reference; its bytes flow \
-        when a step opens it. A redirect is followed without the connection's credentials. Does not keep a copy.";
+    const ABOUT: &'static str = "Returns a reference to the file at a path below the endpoint URL; its bytes are read \
+        when a later step opens it. A redirect is followed without the connection's credentials. No copy is stored.";
     const EFFECT: Effect = Effect::Read;
 
     async fn run(client: &Client, input: Input, cx: &Context) -> Result<Output> {
@@ -50,9 +50,14 @@ impl<C: Connector<Client = Client>> Action for DownloadAction<C> {
     }
 }
 
-/// A reference to what a path answers, for [`open`]. Its beginning is asked for, so that what is not there is noticed now.
+/// Returns a reference to the file at a path, for [`open`]. The file is requested once for its name, type, size and
+/// digest.
+///
+/// # Errors
+///
+/// `invalid_input` for a path that cannot be used, `not_found`, else the error of the request.
 pub async fn file(client: &Client, target: Target, name: Option<String>, cx: &Context) -> Result<FileRef> {
-    let found = with_deadline(cx, "looking for the file", client.look_at(target.clone())).await?;
+    let found = with_deadline(cx, "the request for the file", client.file_metadata(target.clone())).await?;
     let url = target.url(&client.0.base)?;
     let last = url.path_segments().and_then(|mut all| all.next_back()).unwrap_or_default();
     let last = percent_encoding::percent_decode_str(last).decode_utf8_lossy().into_owned();
@@ -62,11 +67,16 @@ pub async fn file(client: &Client, target: Target, name: Option<String>, cx: &Co
     Ok(FileRef { name, media_type: found.media_type, size: found.size, digest: found.digest, connection, source })
 }
 
-/// Opens what [`DownloadAction`] or [`file`] handed out, from byte `from` on.
+/// Opens a file that [`DownloadAction`] or [`file`] returned, from byte `from` on. `source` is the field of its
+/// [`FileRef`].
+///
+/// # Errors
+///
+/// `invalid_input` if `source` is from another action, else those of [`Client::download`].
 pub async fn open(client: &Client, source: &Value, from: Position) -> Result<FileStream> {
     let target: Target = serde_json::from_value(source.clone()).map_err(|error| {
-        Error::new(ErrorKind::InvalidInput, format!("this is no file of a `download` step: {error}"))
-            .hint("pass the `file` of the step as it is")
+        Error::new(ErrorKind::InvalidInput, format!("this is not a file of a `download` step: {error}"))
+            .hint("pass the `file` of the step unchanged")
     })?;
     client.fetch(target, from).await
 }

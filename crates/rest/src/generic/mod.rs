@@ -1,7 +1,7 @@
-//! Calls that no row describes: a path of the caller's own, with the connection's sign-in, limits and guards.
+//! Calls that no row describes: a path that the caller chooses, with the sign-in, limits and checks of the connection.
 //!
-//! The three actions are generic over the connector; one registers what it wants of them:
-//! `submit! { ActionEntry::of::<generic::RequestAction<Shop>>() }`. A connector that hands out [`DownloadAction`]s opens them with [`open`].
+//! The three actions are generic over the connector. A connector registers those that it offers: `submit! {
+//! ActionEntry::of::<generic::RequestAction<Shop>>() }`. If it offers [`DownloadAction`], its `open` calls [`open`].
 
 mod download;
 mod request;
@@ -12,7 +12,7 @@ pub use download::{DownloadAction, file, open};
 pub use request::RequestAction;
 pub use target::Target;
 pub(crate) use target::Verb;
-pub use upload::{UploadAction, post_file};
+pub use upload::{FilePost, UploadAction, post_file};
 
-/// What the actions stand under in a menu.
+/// The heading under which a menu lists the actions.
 const GROUP: &str = "Any call";

@@ -1,4 +1,4 @@
-//! `request`: any method and path of the service.
+//! The action `request`: any method and path of the service.
 
 use std::marker::PhantomData;
 
@@ -10,17 +10,17 @@ use trunkline_core::{Action, Connector, Context, Effect, Error, ErrorKind, Resul
 
 use super::{
     GROUP,
-    target::{Answered, Target, Verb, body},
+    target::{CallResponse, Target, Verb, body},
 };
 use crate::{
     Client,
-    response::{Call, Reads},
+    response::{Call, ExpectedBody},
 };
 
-/// The action.
+/// The action `request`, for the connector `C`.
 pub struct RequestAction<C>(PhantomData<fn() -> C>);
 
-/// What to call, and how its answer is read.
+/// The call, and the form of its response.
 #[derive(Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct Input {
@@ -30,50 +30,51 @@ pub struct Input {
     #[serde(flatten)]
     target: Target,
     /// # Body
-    /// JSON; a text if the content type is another.
+    /// JSON, or a text if the content type is not JSON.
     body: Option<Value>,
     /// # Content type
     #[serde(default = "json")]
     content_type: String,
     /// # Effect
-    /// What making the call again would do. Follows from the method if absent: GET and HEAD read, PUT is idempotent, DELETE
-    /// deletes, POST and PATCH create. A `create` is never repeated after an unclear failure.
+    /// The effect of the call, which decides whether it may be repeated. If absent, it follows from the method: GET and
+    /// HEAD read, PUT is idempotent, DELETE deletes, POST and PATCH create. A `create` is never repeated after an
+    /// unclear failure.
     effect: Option<Effect>,
-    /// # Answer
-    #[serde(default)]
-    answer: Form,
+    /// # Response
+    #[serde(default, rename = "answer")]
+    response: ResponseForm,
 }
 
 fn json() -> String {
     "application/json".to_owned()
 }
 
-/// What the answer has to be.
+/// The form that the response has to have.
 #[derive(Clone, Copy, Default, Deserialize, JsonSchema)]
 #[serde(rename_all = "lowercase")]
-enum Form {
-    /// JSON or nothing; anything else is an error.
+enum ResponseForm {
+    /// JSON or an empty body; anything else is an error.
     #[default]
     Json,
-    /// A text of any kind, as it is.
+    /// A text of any kind, unchanged.
     Text,
 }
 
 impl Input {
     fn effect(&self) -> Effect {
-        Said { method: self.method, effect: self.effect }.effect()
+        MethodAndEffect { method: self.method, effect: self.effect }.effect()
     }
 }
 
-/// What an input says of its effect.
+/// The members of an input that decide the effect of the call.
 #[derive(Deserialize)]
-struct Said {
+struct MethodAndEffect {
     #[serde(default)]
     method: Verb,
     effect: Option<Effect>,
 }
 
-impl Said {
+impl MethodAndEffect {
     fn effect(&self) -> Effect {
         self.effect.unwrap_or(self.method.effect())
     }
@@ -83,41 +84,41 @@ impl Said {
 impl<C: Connector<Client = Client>> Action for RequestAction<C> {
     type Connector = C;
     type Input = Input;
-    type Output = Answered;
+    type Output = CallResponse;
     const NAME: &'static str = "request";
     const TITLE: &'static str = "Call any path";
     const GROUP: &'static str = GROUP;
-    const ABOUT: &'static str = "For what no other action does: sends any method and path below the endpoint URL, with the \
-        connection's sign-in and limits. Values belong into `parameters`, where they cannot change the path.";
-    // The most careful one; what a call really does is known of its input only.
+    const ABOUT: &'static str = "For calls that no other action makes: any method and path below the endpoint URL, with the \
+        sign-in and limits of the connection. Values belong in `parameters`, where they cannot change the path.";
+    // The most careful effect: the effect of a call depends on its input.
     const EFFECT: Effect = Effect::Create;
 
     fn effect(input: &Value) -> Effect {
-        Said::deserialize(input).map_or(Self::EFFECT, |said| said.effect())
+        MethodAndEffect::deserialize(input).map_or(Self::EFFECT, |input| input.effect())
     }
 
-    async fn run(client: &Client, input: Input, cx: &Context) -> Result<Answered> {
-        let (sent, kind) = body(Self::NAME, input.body.as_ref(), &input.content_type)?;
-        let mut request = input.target.request(client, input.method, sent)?;
-        request.headers.extend(kind.map(|kind| (CONTENT_TYPE, kind)));
-        let reads = match input.answer {
-            Form::Json => Reads::Maybe,
-            Form::Text => Reads::Anything,
+    async fn run(client: &Client, input: Input, cx: &Context) -> Result<CallResponse> {
+        let (body, content_type) = body(Self::NAME, input.body.as_ref(), &input.content_type)?;
+        let mut request = input.target.request(client, input.method, body)?;
+        request.headers.extend(content_type.map(|content_type| (CONTENT_TYPE, content_type)));
+        let expects = match input.response {
+            ResponseForm::Json => ExpectedBody::JsonOrEmpty,
+            ResponseForm::Text => ExpectedBody::Any,
         };
         let route = input.target.route(input.method);
-        let call = Call { name: Self::NAME, route: &route, effect: input.effect(), reads };
-        let answer = client.execute(&call, request, cx).await?;
-        Ok(answer.into())
+        let call = Call { name: Self::NAME, route: &route, effect: input.effect(), expects };
+        let accepted = client.execute(&call, request, cx).await?;
+        Ok(accepted.into())
     }
 
-    async fn reconcile(_: &Client, input: Input, _: &Context) -> Result<Option<Answered>> {
+    async fn reconcile(_: &Client, input: Input, _: &Context) -> Result<Option<CallResponse>> {
         if input.effect().repeatable() {
             return Ok(None);
         }
         Err(Error::new(
             ErrorKind::UnknownOutcome,
-            "whether an earlier attempt of this call took effect cannot be known",
+            "it is not known whether an earlier attempt of this call took effect",
         )
-        .hint("look in the system itself; say `effect` if the call may be repeated"))
+        .hint("look in the system itself; set `effect` if the call may be repeated"))
     }
 }

@@ -1,4 +1,6 @@
-//! Where a call goes that no row describes: checked like a row, for what fills it in may come from anywhere.
+//! The target and the response of a call that no row describes.
+//!
+//! A target is checked like a row, since its values may come from any source.
 
 use std::collections::BTreeMap;
 
@@ -15,14 +17,14 @@ use crate::{
     operation::header_is_free,
     path::Path,
     payload::Body,
-    request::{Request, plain},
+    request::{Request, plain_text},
     response::AcceptedResponse,
 };
 
-/// Headers of an answer that are not handed on: they let in whoever has them.
-const KEPT_BACK: &[&str] = &["set-cookie", "www-authenticate", "proxy-authenticate", "authentication-info"];
+/// Headers of a response that are not returned: they carry credentials.
+const CREDENTIAL_HEADERS: &[&str] = &["set-cookie", "www-authenticate", "proxy-authenticate", "authentication-info"];
 
-/// A path below the endpoint URL, and what goes with it.
+/// A path below the endpoint URL, with its parameters, query and headers.
 #[derive(Clone, Debug, Default, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct Target {
@@ -31,20 +33,20 @@ pub struct Target {
     #[schemars(regex(pattern = "^/"), extend("examples" = ["/"]))]
     pub(crate) path: String,
     /// # Parameters
-    /// A value for each name in the path. It is data: it stays one segment, whatever is in it.
+    /// A value for each name in the path. It is data: it becomes one segment of the path, whatever it contains.
     #[serde(default, skip_serializing_if = "Map::is_empty")]
     pub(crate) parameters: Map<String, Value>,
     /// # Query
-    /// Values by name; a list is sent with commas between.
+    /// Values by name; the elements of a list are separated by commas.
     #[serde(default, skip_serializing_if = "Map::is_empty")]
     pub(crate) query: Map<String, Value>,
     /// # Headers
-    /// Values by name; those of sign-in and of HTTP itself cannot be set.
+    /// Values by name. Headers of the sign-in and of HTTP itself cannot be set.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub(crate) headers: BTreeMap<String, String>,
 }
 
-/// What a call does.
+/// The method of a call.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "UPPERCASE")]
 #[allow(missing_docs)]
@@ -70,7 +72,7 @@ impl Verb {
         }
     }
 
-    /// What making the call again would do, unless the caller knows better (RFC 9110 section 9.2).
+    /// Returns the effect of a call with this method (RFC 9110 section 9.2), unless the caller gives another one.
     pub(crate) fn effect(self) -> Effect {
         match self {
             Verb::Get | Verb::Head => Effect::Read,
@@ -86,18 +88,22 @@ fn refused(input: &str, message: String) -> Error {
 }
 
 impl Target {
-    /// A path, without anything else.
+    /// Makes a target of a path, without parameters, query and headers.
     pub fn path(path: &str) -> Target {
         Target { path: path.to_owned(), ..Target::default() }
     }
 
-    /// The same with a value for a name in the path.
+    /// Sets the value for a name in the path.
     pub fn parameter(mut self, name: &str, value: impl Into<Value>) -> Target {
         self.parameters.insert(name.to_owned(), value.into());
         self
     }
 
-    /// The finished address, below the endpoint or not at all.
+    /// Makes the URL, which is always below the endpoint.
+    ///
+    /// # Errors
+    ///
+    /// `invalid_input` for a path, a parameter or a query that cannot be used.
     pub(crate) fn url(&self, base: &Url) -> Result<Url> {
         let path = Path::parse(&self.path).map_err(|(at, why)| {
             refused("path", format!("the path cannot be used: {why} (at byte {at})"))
@@ -109,7 +115,7 @@ impl Target {
         let mut url = path.fill(base, |name| self.parameters.get(name))?;
         let mut query = form_urlencoded::Serializer::new(String::new());
         for (name, value) in &self.query {
-            let text = plain(value).ok_or_else(|| refused("query", format!("{name} does not fit into a query")))?;
+            let text = plain_text(value).map_err(|_| refused("query", format!("{name} does not fit into a query")))?;
             if let Some(text) = text {
                 query.append_pair(name, &text);
             }
@@ -121,17 +127,21 @@ impl Target {
         Ok(url)
     }
 
-    /// The headers that the caller may set, beside those of the client's own.
+    /// Returns the headers; `own` are those of the client.
+    ///
+    /// # Errors
+    ///
+    /// `invalid_input` for a header that the caller may not set.
     pub(crate) fn headers(&self, own: &HeaderMap) -> Result<HeaderMap> {
         let mut headers = HeaderMap::new();
         for (name, value) in &self.headers {
-            let odd = || refused("headers", format!("the header {name} cannot be sent like this"));
-            let key: HeaderName = name.parse().map_err(|_| odd())?;
+            let invalid = || refused("headers", format!("the header {name} or its value is not valid"));
+            let key: HeaderName = name.parse().map_err(|_| invalid())?;
             if !header_is_free(name) || own.contains_key(&key) {
-                return Err(refused("headers", format!("the header {name} is the connection's own"))
-                    .hint("sign-in and keys belong into the settings of the connection"));
+                return Err(refused("headers", format!("the connection itself sets the header {name}"))
+                    .hint("sign-in and keys belong in the settings of the connection"));
             }
-            headers.insert(key, HeaderValue::from_str(value).map_err(|_| odd())?);
+            headers.insert(key, HeaderValue::from_str(value).map_err(|_| invalid())?);
         }
         Ok(headers)
     }
@@ -141,49 +151,49 @@ impl Target {
         Ok(Request { method: verb.method(), url: self.url(&client.0.base)?, headers, body })
     }
 
-    /// `METHOD /path/{parameter}`, for logs: without any value.
+    /// Returns `METHOD /path/{parameter}` for logs, without any value.
     pub(crate) fn route(&self, verb: Verb) -> String {
         format!("{} {}", verb.method(), self.path)
     }
 }
 
-/// A body as bytes, and its content type.
+/// Returns a body as bytes and its content type. `action` is for messages.
 pub(crate) fn body(action: &str, value: Option<&Value>, content: &str) -> Result<(Body, Option<HeaderValue>)> {
     let Some(value) = value else { return Ok((Body::Bytes(Bytes::new()), None)) };
-    let kind = HeaderValue::from_str(content)
-        .map_err(|_| refused("contentType", format!("`{content}` is no content type")))?;
+    let content_type = HeaderValue::from_str(content)
+        .map_err(|_| refused("contentType", format!("`{content}` is not a content type")))?;
     let bytes = crate::request::encode(action, content, value).map_err(|error| error.with("input", "body"))?;
-    Ok((Body::Bytes(bytes), Some(kind)))
+    Ok((Body::Bytes(bytes), Some(content_type)))
 }
 
-/// What the service answered; a status of 300 and more is an error instead.
+/// The response of the service. A status of 300 and above is an error instead.
 #[derive(Serialize, JsonSchema)]
-pub struct Answered {
+pub struct CallResponse {
     /// # Status
     status: u16,
     /// # Headers
     /// By name, in lower case; without cookies.
     headers: BTreeMap<String, String>,
     /// # Body
-    /// JSON, or a text where one is taken; null if there was none.
+    /// JSON, or a text if the call accepts one; null if the body was empty.
     body: Value,
 }
 
-impl From<AcceptedResponse> for Answered {
-    fn from(answer: AcceptedResponse) -> Answered {
-        Answered { status: answer.status.as_u16(), headers: told(&answer.headers), body: answer.body }
+impl From<AcceptedResponse> for CallResponse {
+    fn from(accepted: AcceptedResponse) -> CallResponse {
+        let headers = headers_without_credentials(&accepted.headers);
+        CallResponse { status: accepted.status.as_u16(), headers, body: accepted.body }
     }
 }
 
-/// Headers of an answer by name, without those that let somebody in.
-fn told(headers: &HeaderMap) -> BTreeMap<String, String> {
-    let free = headers.iter().filter(|(name, _)| !KEPT_BACK.contains(&name.as_str()));
-    let mut told = BTreeMap::<String, String>::new();
-    for (name, value) in free {
+/// Returns the headers of a response by name, without those that carry credentials. Repeated ones are joined by commas.
+fn headers_without_credentials(headers: &HeaderMap) -> BTreeMap<String, String> {
+    let mut joined = BTreeMap::<String, String>::new();
+    for (name, value) in headers.iter().filter(|(name, _)| !CREDENTIAL_HEADERS.contains(&name.as_str())) {
         let text = String::from_utf8_lossy(value.as_bytes());
-        told.entry(name.as_str().to_owned()).and_modify(|all| *all += &format!(", {text}")).or_insert(text.into());
+        joined.entry(name.as_str().to_owned()).and_modify(|all| *all += &format!(", {text}")).or_insert(text.into());
     }
-    told
+    joined
 }
 
 #[cfg(test)]
@@ -200,7 +210,7 @@ mod tests {
     }
 
     #[test]
-    fn paths_stay_below_the_endpoint() {
+    fn paths_cannot_leave_the_endpoint() {
         let good = json!({ "path": "/a/{b}/", "parameters": { "b": "x y" }, "query": { "q": ["1", 2], "n": null } });
         assert_eq!(url(good).unwrap(), "https://api.example.com/1/a/x%20y/?q=1%2C2");
         for bad in [
@@ -227,7 +237,10 @@ mod tests {
         for bad in ["", "..", "x/y", "x%2fy", "..\\x"] {
             assert!(hostile(bad).is_err(), "{bad}");
         }
-        assert!(url(json!({ "path": "/a", "parameters": { "b": 1 } })).is_err(), "a parameter without a place");
+        assert!(
+            url(json!({ "path": "/a", "parameters": { "b": 1 } })).is_err(),
+            "a parameter that the path does not name"
+        );
     }
 
     #[test]
@@ -243,11 +256,11 @@ mod tests {
     }
 
     #[test]
-    fn what_lets_somebody_in_is_not_told() {
+    fn headers_with_credentials_are_not_returned() {
         let mut headers = HeaderMap::new();
         headers.insert("set-cookie", HeaderValue::from_static("session=canary"));
         headers.append("x-a", HeaderValue::from_static("1"));
         headers.append("x-a", HeaderValue::from_static("2"));
-        assert_eq!(told(&headers), BTreeMap::from([("x-a".to_owned(), "1, 2".to_owned())]));
+        assert_eq!(headers_without_credentials(&headers), BTreeMap::from([("x-a".to_owned(), "1, 2".to_owned())]));
     }
 }

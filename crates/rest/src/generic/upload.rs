@@ -1,4 +1,4 @@
-//! `upload`: a file of another step becomes the body of a call, read while it is sent.
+//! The action `upload`: sends a file of another step as the body of a call. The file is read while it is sent.
 
 use std::{collections::BTreeMap, marker::PhantomData, sync::Arc};
 
@@ -9,23 +9,23 @@ use trunkline_core::{Action, Connector, Context, Effect, Error, ErrorKind, FileR
 
 use super::{
     GROUP,
-    target::{Answered, Target, Verb},
+    target::{CallResponse, Target, Verb},
 };
 use crate::{
     Client,
     payload::{Body, FormFile, lock},
-    response::{AcceptedResponse, Call, Reads},
+    response::{Call, ExpectedBody},
 };
 
-/// The action.
+/// The action `upload`, for the connector `C`.
 pub struct UploadAction<C>(PhantomData<fn() -> C>);
 
-/// Which file goes where.
+/// The file and its target.
 #[derive(Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct Input {
     /// # File
-    /// From a step that hands out files, such as `{{ steps.original.file }}`.
+    /// A file of an earlier step, such as `{{ steps.original.file }}`.
     file: FileRef,
     /// # Method
     #[serde(default)]
@@ -33,35 +33,35 @@ pub struct Input {
     #[serde(flatten)]
     target: Target,
     /// # Form field
-    /// Sends a form (`multipart/form-data`) with the file in this field; without it the file is the whole body.
+    /// Name of the field that takes the file in a form (`multipart/form-data`). If absent, the file is the whole body.
     form_field: Option<String>,
     /// # Other form fields
-    /// Texts by name; with a form field only.
+    /// Texts by name; only together with a form field.
     #[serde(default)]
     form: BTreeMap<String, String>,
 }
 
-/// What the service answered, and what it was sent.
+/// The response of the service, and the size and digest of the file that was sent.
 #[derive(Serialize, JsonSchema)]
-pub struct Sent {
+pub struct UploadResponse {
     #[serde(flatten)]
-    answered: Answered,
+    response: CallResponse,
     /// # Size in bytes
-    /// Of the file.
+    /// Size of the file.
     bytes: u64,
     /// # SHA-256
-    /// Of the file's bytes that were sent, in lower-case hexadecimal.
+    /// SHA-256 of the bytes that were sent, in lower-case hexadecimal digits.
     sha256: String,
 }
 
-/// How a file is sent.
+/// The method of an upload.
 #[derive(Clone, Copy, Default, Deserialize, JsonSchema)]
 #[serde(rename_all = "UPPERCASE")]
 enum Method {
-    /// The same call again leaves the same file: tried again after a failure.
+    /// A second call leaves the same file: it is repeated after a failure.
     #[default]
     Put,
-    /// The same call again may make a second one: never repeated after an unclear failure.
+    /// A second call may make a second file: it is never repeated after an unclear failure.
     Post,
 }
 
@@ -74,45 +74,47 @@ impl Method {
     }
 }
 
-async fn send(
-    client: &Client,
-    call: Call<'_>,
-    verb: Verb,
-    target: &Target,
-    body: Body,
-    cx: &Context,
-) -> Result<AcceptedResponse> {
-    client.execute(&call, target.request(client, verb, body)?, cx).await
+/// A file to post, for [`post_file`].
+pub struct FilePost<'a> {
+    /// Name of the action, for messages.
+    pub action: &'a str,
+    /// The effect of the call, which decides whether it may be repeated.
+    pub effect: Effect,
+    /// The path to post to.
+    pub target: &'a Target,
+    /// The file.
+    pub file: FileRef,
+    /// Name of the field that takes the file in a form (`multipart/form-data`); the file is the whole body if `None`.
+    pub form_field: Option<String>,
 }
 
-/// Posts a file for the action `name`, as the whole body or in this field of a form, and gives the answer's body back.
-pub async fn post_file(
-    client: &Client,
-    (name, effect): (&str, Effect),
-    target: &Target,
-    file: FileRef,
-    form_field: Option<String>,
-    cx: &Context,
-) -> Result<Value> {
+/// Posts a file and returns the body of the response.
+///
+/// # Errors
+///
+/// Those of [`Client::call`], and `conflict` if the file has another size or digest than it declares.
+pub async fn post_file(client: &Client, post: FilePost<'_>, cx: &Context) -> Result<Value> {
+    let FilePost { action, effect, target, file, form_field } = post;
     let route = target.route(Verb::Post);
-    let call = Call { name, route: &route, effect, reads: Reads::Text };
+    let call = Call { name: action, route: &route, effect, expects: ExpectedBody::Text };
     let form = form_field.map(|field| FormFile { field, fields: Vec::new() });
-    Ok(send(client, call, Verb::Post, target, Body::file(file, form, Arc::default(), cx), cx).await?.body)
+    let request = target.request(client, Verb::Post, Body::file(file, form, Arc::default(), cx))?;
+    Ok(client.execute(&call, request, cx).await?.body)
 }
 
 #[async_trait]
 impl<C: Connector<Client = Client>> Action for UploadAction<C> {
     type Connector = C;
     type Input = Input;
-    type Output = Sent;
+    type Output = UploadResponse;
     const NAME: &'static str = "upload";
     const TITLE: &'static str = "Send a file";
     const GROUP: &'static str = GROUP;
-    const ABOUT: &'static str = "Sends a file of another step to a path below the endpoint URL, as the whole body or in a \
-        form, without holding it in memory.";
+    const ABOUT: &'static str = "Sends a file of another step to a path below the endpoint URL, as the whole body or \
+        in a form. The file is not held in memory.";
     const EFFECT: Effect = Effect::Create;
 
-    async fn run(client: &Client, input: Input, cx: &Context) -> Result<Sent> {
+    async fn run(client: &Client, input: Input, cx: &Context) -> Result<UploadResponse> {
         if input.form_field.is_none() && !input.form.is_empty() {
             return Err(Error::new(ErrorKind::InvalidInput, "other form fields need a form field for the file")
                 .with("input", "formField")
@@ -121,19 +123,22 @@ impl<C: Connector<Client = Client>> Action for UploadAction<C> {
         let form = input.form_field.map(|field| FormFile { field, fields: input.form.into_iter().collect() });
         let verb = input.method.verb();
         let route = input.target.route(verb);
-        let call = Call { name: Self::NAME, route: &route, effect: verb.effect(), reads: Reads::Text };
-        let seen = Arc::default();
-        let body = Body::file(input.file, form, Arc::clone(&seen), cx);
-        let answered = send(client, call, verb, &input.target, body, cx).await?.into();
-        let seen = lock(&seen);
-        Ok(Sent { answered, bytes: seen.bytes, sha256: seen.sha256() })
+        let call = Call { name: Self::NAME, route: &route, effect: verb.effect(), expects: ExpectedBody::Text };
+        let sent = Arc::default();
+        let body = Body::file(input.file, form, Arc::clone(&sent), cx);
+        let response = client.execute(&call, input.target.request(client, verb, body)?, cx).await?.into();
+        let sent = lock(&sent);
+        Ok(UploadResponse { response, bytes: sent.bytes, sha256: sent.sha256() })
     }
 
-    async fn reconcile(_: &Client, input: Input, _: &Context) -> Result<Option<Sent>> {
+    async fn reconcile(_: &Client, input: Input, _: &Context) -> Result<Option<UploadResponse>> {
         if input.method.verb().effect().repeatable() {
             return Ok(None);
         }
-        Err(Error::new(ErrorKind::UnknownOutcome, "whether an earlier attempt of this upload arrived cannot be known")
-            .hint("look in the system itself before you send it again"))
+        Err(Error::new(
+            ErrorKind::UnknownOutcome,
+            "it is not known whether an earlier attempt of this upload took effect",
+        )
+        .hint("look in the system itself before you send the file again"))
     }
 }

@@ -1,4 +1,4 @@
-//! Many calls in one request: each has its own outcome, and none is made twice.
+//! Batches: each call in the request has its own outcome, and no call is made twice.
 #![allow(clippy::unwrap_used)]
 
 use crate::support::*;
@@ -37,9 +37,9 @@ static TABLE: Table = Table::new(
     )],
 );
 
-async fn rig(answer: ResponseTemplate) -> (MockServer, Client) {
+async fn rig(response: ResponseTemplate) -> (MockServer, Client) {
     let server = MockServer::start().await;
-    Mock::given(any()).respond_with(answer).mount(&server).await;
+    Mock::given(any()).respond_with(response).mount(&server).await;
     let base = format!("{}/api", server.uri()).parse().unwrap();
     let vault = Default::default();
     let client =
@@ -64,14 +64,14 @@ fn calls() -> Vec<(String, Value)> {
 
 #[tokio::test]
 async fn each_call_has_its_own_outcome() {
-    let answer = multipart(&[("200 OK", r#"{"payload":["x"]}"#), ("409 Conflict", r#"{"message":"there"}"#)]);
-    let (server, client) = rig(answer).await;
+    let response = multipart(&[("200 OK", r#"{"payload":["x"]}"#), ("409 Conflict", r#"{"message":"there"}"#)]);
+    let (server, client) = rig(response).await;
     let outcomes = client.batch("/bulk", &calls(), &Context::default()).await.unwrap();
     assert_eq!(outcomes[0].as_ref().unwrap(), &json!(["x"]));
     assert_eq!(outcomes[1].as_ref().unwrap_err().kind(), ErrorKind::Conflict);
-    let seen: &Request = &server.received_requests().await.unwrap()[0];
-    assert_eq!((seen.method.as_str(), seen.url.path()), ("POST", "/api/bulk"));
-    let kind = seen.headers["content-type"].to_str().unwrap();
+    let received: &Request = &server.received_requests().await.unwrap()[0];
+    assert_eq!((received.method.as_str(), received.url.path()), ("POST", "/api/bulk"));
+    let kind = received.headers["content-type"].to_str().unwrap();
     let boundary = kind.strip_prefix("multipart/mixed; boundary=").unwrap();
     let host = server.uri().replace("http://", "");
     let expected = format!(
@@ -82,29 +82,29 @@ async fn each_call_has_its_own_outcome() {
          POST /api/words HTTP/1.1\r\nhost: {host}\r\nauthorization: Bearer canary\r\n\
          content-type: application/json\r\n\r\n{{\"text\":\"y\"}}\r\n--{boundary}--\r\n"
     );
-    assert_eq!(String::from_utf8(seen.body.clone()).unwrap(), expected);
+    assert_eq!(String::from_utf8(received.body.clone()).unwrap(), expected);
 }
 
 #[tokio::test]
-async fn a_result_that_came_out_damaged_was_still_done() {
-    let answer = multipart(&[("200 OK", r#"{"payload":["x","#), ("201 Created", "")]);
-    let (_server, client) = rig(answer).await;
+async fn a_call_with_a_damaged_result_has_succeeded() {
+    let response = multipart(&[("200 OK", r#"{"payload":["x","#), ("201 Created", "")]);
+    let (_server, client) = rig(response).await;
     let outcomes = client.batch("/bulk", &calls(), &Context::default()).await.unwrap();
     assert_eq!(outcomes[0].as_ref().unwrap(), r#"{"payload":["x","#);
     assert_eq!(outcomes[1].as_ref().unwrap(), &Value::Null);
 }
 
 #[tokio::test]
-async fn a_create_that_may_have_been_made_is_unknown() {
-    let answer = multipart(&[("500 Oops", ""), ("500 Oops", "")]);
-    let (_server, client) = rig(answer).await;
+async fn a_create_with_an_unclear_failure_has_an_unknown_outcome() {
+    let response = multipart(&[("500 Oops", ""), ("500 Oops", "")]);
+    let (_server, client) = rig(response).await;
     let outcomes = client.batch("/bulk", &calls(), &Context::default()).await.unwrap();
     let kinds: Vec<_> = outcomes.iter().map(|one| one.as_ref().unwrap_err().kind()).collect();
     assert_eq!(kinds, [ErrorKind::Unavailable, ErrorKind::UnknownOutcome]);
 }
 
 #[tokio::test]
-async fn a_batch_is_repeated_only_where_all_its_calls_may_be() {
+async fn a_batch_is_repeated_only_if_each_of_its_calls_may_be() {
     for (calls, kind, times) in [
         (calls(), ErrorKind::UnknownOutcome, 1),
         (calls()[..1].to_vec(), ErrorKind::Unavailable, quick().tries as usize),
@@ -117,7 +117,7 @@ async fn a_batch_is_repeated_only_where_all_its_calls_may_be() {
 }
 
 #[tokio::test]
-async fn an_answer_with_another_number_of_parts_is_unknown() {
+async fn a_response_with_another_number_of_parts_is_an_unknown_outcome() {
     for parts in [vec![("200 OK", "{}")], vec![("200 OK", "{}"); 3], vec![]] {
         let (_server, client) = rig(multipart(&parts)).await;
         let error = client.batch("/bulk", &calls(), &Context::default()).await.unwrap_err();
@@ -126,7 +126,7 @@ async fn an_answer_with_another_number_of_parts_is_unknown() {
 }
 
 #[tokio::test]
-async fn what_cannot_be_sent_is_refused_before_anything_is() {
+async fn an_invalid_call_is_refused_before_anything_is_sent() {
     for (name, input) in [
         ("word.list", json!({})),
         ("word.nothing", json!({})),

@@ -1,4 +1,4 @@
-//! One call after another: what is sent, what comes back, what is tried again and what never is.
+//! Single calls: requests, responses, and which failures are retried.
 #![allow(clippy::unwrap_used)]
 
 use std::time::{Duration, Instant};
@@ -16,7 +16,7 @@ fn id() -> Value {
     json!({ "id": "7" })
 }
 
-async fn answering(response: ResponseTemplate) -> MockServer {
+async fn server_with(response: ResponseTemplate) -> MockServer {
     let server = MockServer::start().await;
     Mock::given(any()).respond_with(response).mount(&server).await;
     server
@@ -27,7 +27,7 @@ async fn requests(server: &MockServer) -> usize {
 }
 
 #[tokio::test]
-async fn calls_an_operation() {
+async fn an_operation_is_called() {
     let server = MockServer::start().await;
     Mock::given(method("PUT"))
         .and(path("/v1/things/a%20b"))
@@ -72,7 +72,7 @@ async fn results_are_found_by_pointer() {
 }
 
 #[tokio::test]
-async fn every_status_has_its_kind() {
+async fn each_status_has_its_kind() {
     use ErrorKind::*;
     for (status, kind) in [
         (300, Unexpected),
@@ -93,7 +93,7 @@ async fn every_status_has_its_kind() {
         (503, Unavailable),
     ] {
         let body = "no\u{7} such\r\nthing s3cret-key ";
-        let server = answering(ResponseTemplate::new(status).set_body_string(body)).await;
+        let server = server_with(ResponseTemplate::new(status).set_body_string(body)).await;
         let client = builder(&server.uri()).header("x-key", "s3cret-key".into(), None).build().unwrap();
         let error = client.call("thing.get", id(), &cx()).await.unwrap_err();
         assert_eq!(error.kind(), kind, "{status}");
@@ -119,8 +119,8 @@ async fn a_call_without_a_body_has_a_length() {
 }
 
 #[tokio::test]
-async fn refused_before_anything_is_sent() {
-    let server = answering(ResponseTemplate::new(200)).await;
+async fn invalid_inputs_are_refused_before_anything_is_sent() {
+    let server = server_with(ResponseTemplate::new(200)).await;
     let client = client(&server.uri());
     for hostile in ["..", "a/b", "%2e%2e", "", "a\\b", "%252f", "a\0"] {
         let error = client.call("thing.get", json!({ "id": hostile }), &cx()).await.unwrap_err();
@@ -134,9 +134,9 @@ async fn refused_before_anything_is_sent() {
 
 #[tokio::test]
 async fn redirects_are_not_followed() {
-    let trap = answering(ResponseTemplate::new(200).set_body_json(json!({}))).await;
+    let trap = server_with(ResponseTemplate::new(200).set_body_json(json!({}))).await;
     let target = format!("{}/stolen?sig=secret", trap.uri());
-    let server = answering(ResponseTemplate::new(302).insert_header("location", &*target)).await;
+    let server = server_with(ResponseTemplate::new(302).insert_header("location", &*target)).await;
     let client = builder(&server.uri()).header("x-key", "k".into(), None).build().unwrap();
     let error = client.call("thing.get", id(), &cx()).await.unwrap_err();
     assert_eq!((error.kind(), error.context("setting")), (ErrorKind::Unexpected, Some("/endpointUrl")));
@@ -149,9 +149,9 @@ async fn redirects_are_not_followed() {
 
 /// The sabotage twin: a client that follows redirects carries a custom key header to the other host.
 #[tokio::test]
-async fn following_a_redirect_would_give_the_key_away() {
-    let trap = answering(ResponseTemplate::new(200)).await;
-    let server = answering(ResponseTemplate::new(302).insert_header("location", trap.uri())).await;
+async fn a_client_that_follows_redirects_leaks_the_key() {
+    let trap = server_with(ResponseTemplate::new(200)).await;
+    let server = server_with(ResponseTemplate::new(302).insert_header("location", trap.uri())).await;
     #[allow(clippy::disallowed_methods)]
     let naive = reqwest::Client::new();
     naive.get(server.uri()).header("x-key", "k").bearer_auth("t").send().await.unwrap();
@@ -160,7 +160,7 @@ async fn following_a_redirect_would_give_the_key_away() {
 }
 
 #[tokio::test]
-async fn what_is_no_json_is_no_success() {
+async fn a_success_without_json_is_an_error() {
     for (body, kind) in [
         ("<html>Sign in</html>", "text/html"),
         ("{\"a\":1}", "text/html; charset=utf-8"),
@@ -172,18 +172,22 @@ async fn what_is_no_json_is_no_success() {
         ("\u{fffd}", "application/octet-stream"),
         ("[".repeat(1000).leak(), "application/json"),
     ] {
-        let server = answering(ResponseTemplate::new(200).set_body_raw(body, kind)).await;
+        let server = server_with(ResponseTemplate::new(200).set_body_raw(body, kind)).await;
         let client = client(&server.uri());
         let error = client.call("thing.get", id(), &cx()).await.unwrap_err();
         assert_eq!((error.kind(), error.retryable()), (ErrorKind::Unexpected, Retry::Never), "{body}");
         assert_eq!(requests(&server).await, 1);
         let error = client.call("thing.create", json!({}), &cx()).await.unwrap_err();
-        assert_eq!(error.kind(), ErrorKind::UnknownOutcome, "it was accepted, and what came of it is not known");
+        assert_eq!(
+            error.kind(),
+            ErrorKind::UnknownOutcome,
+            "the service accepted the call, so it may have taken effect"
+        );
     }
 }
 
 #[tokio::test]
-async fn transient_failures_are_tried_again() {
+async fn transient_failures_are_retried() {
     for status in [429, 500, 502, 503, 504] {
         for operation in ["thing.get", "thing.rename", "thing.delete"] {
             let server = MockServer::start().await;
@@ -193,7 +197,7 @@ async fn transient_failures_are_tried_again() {
             assert_eq!(requests(&server).await, 3);
         }
     }
-    let server = answering(ResponseTemplate::new(500)).await;
+    let server = server_with(ResponseTemplate::new(500)).await;
     let error = client(&server.uri()).call("thing.get", id(), &cx()).await.unwrap_err();
     assert_eq!(
         (error.kind(), error.retryable(), error.context("tries")),
@@ -205,21 +209,21 @@ async fn transient_failures_are_tried_again() {
 #[tokio::test]
 async fn a_create_is_never_repeated_after_an_unclear_failure() {
     for status in [500, 502, 503, 504, 408, 303] {
-        let server = answering(ResponseTemplate::new(status)).await;
+        let server = server_with(ResponseTemplate::new(status)).await;
         let error = client(&server.uri()).call("thing.create", json!({ "name": "n" }), &cx()).await.unwrap_err();
         assert_eq!((error.kind(), error.retryable()), (ErrorKind::UnknownOutcome, Retry::Never), "{status}");
         assert_eq!(requests(&server).await, 1, "{status}");
     }
-    // What was surely not done keeps its kind.
+    // A call that was surely refused keeps its kind.
     for (status, kind) in [(400, ErrorKind::InvalidInput), (409, ErrorKind::Conflict), (403, ErrorKind::Permission)] {
-        let server = answering(ResponseTemplate::new(status)).await;
+        let server = server_with(ResponseTemplate::new(status)).await;
         let error = client(&server.uri()).call("thing.create", json!({}), &cx()).await.unwrap_err();
         assert_eq!((error.kind(), requests(&server).await), (kind, 1), "{status}");
     }
 }
 
 #[tokio::test]
-async fn a_create_that_was_throttled_was_not_done_and_is_tried_again() {
+async fn a_throttled_create_did_not_take_effect_and_is_retried() {
     for (status, wait) in [(429, None), (429, Some("0")), (403, Some("0")), (503, Some("0"))] {
         let server = MockServer::start().await;
         let mut throttle = ResponseTemplate::new(status);
@@ -234,31 +238,31 @@ async fn a_create_that_was_throttled_was_not_done_and_is_tried_again() {
 }
 
 #[tokio::test]
-async fn retry_after_is_obeyed_by_all_calls_of_the_connection() {
+async fn all_calls_of_the_connection_obey_retry_after() {
     let server = MockServer::start().await;
     let throttle = ResponseTemplate::new(429).insert_header("retry-after", "1");
     Mock::given(path("/things/7")).respond_with(throttle).up_to_n_times(1).mount(&server).await;
     Mock::given(any()).respond_with(ResponseTemplate::new(200).set_body_json(json!(1))).mount(&server).await;
     let client = client(&server.uri());
-    let begun = Instant::now();
+    let started = Instant::now();
     let other = async {
         tokio::time::sleep(Duration::from_millis(200)).await;
         client.call("thing.get", json!({ "id": "8" }), &cx()).await.unwrap();
-        assert!(begun.elapsed() >= Duration::from_secs(1), "sent during the pause");
+        assert!(started.elapsed() >= Duration::from_secs(1), "sent during the pause");
     };
     let cx = cx();
     let (first, ()) = tokio::join!(client.call("thing.get", id(), &cx), other);
     first.unwrap();
-    assert!(begun.elapsed() >= Duration::from_secs(1) && begun.elapsed() < Duration::from_secs(3));
+    assert!(started.elapsed() >= Duration::from_secs(1) && started.elapsed() < Duration::from_secs(3));
 }
 
 #[tokio::test]
-async fn a_wait_beyond_the_deadline_is_given_back_at_once() {
-    let server = answering(ResponseTemplate::new(429).insert_header("retry-after", "100")).await;
+async fn a_wait_beyond_the_deadline_fails_at_once() {
+    let server = server_with(ResponseTemplate::new(429).insert_header("retry-after", "100")).await;
     let client = client(&server.uri());
-    let begun = Instant::now();
+    let started = Instant::now();
     let error = client.call("thing.get", id(), &cx().with_timeout(Duration::from_secs(5))).await.unwrap_err();
-    assert!(begun.elapsed() < Duration::from_secs(2));
+    assert!(started.elapsed() < Duration::from_secs(2));
     assert_eq!((error.kind(), error.retryable()), (ErrorKind::RateLimited, Retry::After(Duration::from_secs(100))));
     let error = client.call("thing.get", id(), &cx().with_timeout(Duration::from_secs(5))).await.unwrap_err();
     assert!(matches!(error.retryable(), Retry::After(wait) if wait > Duration::from_secs(90)));
@@ -266,8 +270,8 @@ async fn a_wait_beyond_the_deadline_is_given_back_at_once() {
 }
 
 #[tokio::test]
-async fn lost_answers() {
-    // Nothing at all, half a head, half a body, a chunked body without its end.
+async fn lost_responses() {
+    // No byte, half a head, half a body, a chunked body without its end.
     let full = ok_json("{\"a\": \"0123456789\"}");
     let chunked = b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n5\r\n{\"a\":".to_vec();
     for lost in [Vec::new(), full[..20].to_vec(), full[..full.len() - 3].to_vec(), chunked] {
@@ -282,12 +286,12 @@ async fn lost_answers() {
 }
 
 #[tokio::test]
-async fn a_second_delete_finds_it_gone() {
+async fn a_repeated_delete_that_finds_nothing_has_succeeded() {
     let gone = b"HTTP/1.1 404 Not Found\r\nContent-Length: 0\r\n\r\n".to_vec();
     let server = Raw::new(vec![Vec::new(), gone.clone()]).await;
     assert_eq!(client(&server.base).call("thing.delete", id(), &cx()).await.unwrap(), Value::Null);
     assert_eq!(server.count(), 2);
-    // At the first try, or after a try that was surely refused, it never was there.
+    // A 404 to the first attempt, or after one that was surely refused, means that it never existed.
     let throttled = b"HTTP/1.1 429 Slow Down\r\nContent-Length: 0\r\n\r\n".to_vec();
     for script in [vec![gone.clone()], vec![throttled, gone]] {
         let server = Raw::new(script).await;
@@ -297,7 +301,7 @@ async fn a_second_delete_finds_it_gone() {
 }
 
 #[tokio::test]
-async fn nothing_was_sent_so_even_a_create_may_be_tried_later() {
+async fn a_create_may_be_retried_if_nothing_was_sent() {
     let client = client(&nobody().await);
     let error = client.call("thing.create", json!({}), &cx()).await.unwrap_err();
     assert_eq!((error.kind(), error.retryable()), (ErrorKind::Unavailable, Retry::Backoff));
@@ -305,10 +309,10 @@ async fn nothing_was_sent_so_even_a_create_may_be_tried_later() {
 }
 
 #[tokio::test]
-async fn deadline_and_cancellation_end_a_call() {
-    let server = answering(ResponseTemplate::new(200).set_delay(Duration::from_secs(20))).await;
+async fn a_deadline_or_a_cancellation_ends_a_call() {
+    let server = server_with(ResponseTemplate::new(200).set_delay(Duration::from_secs(20))).await;
     let client = client(&server.uri());
-    let begun = Instant::now();
+    let started = Instant::now();
     let short = || cx().with_timeout(Duration::from_millis(300));
     let error = client.call("thing.get", id(), &short()).await.unwrap_err();
     assert_eq!((error.kind(), error.retryable()), (ErrorKind::Unavailable, Retry::Backoff));
@@ -330,11 +334,11 @@ async fn deadline_and_cancellation_end_a_call() {
     let before = requests(&server).await;
     let error = client.call("thing.create", json!({}), &cx().with_cancellation(cancelled)).await.unwrap_err();
     assert_eq!((error.kind(), requests(&server).await), (ErrorKind::Cancelled, before));
-    assert!(begun.elapsed() < Duration::from_secs(5));
+    assert!(started.elapsed() < Duration::from_secs(5));
 }
 
 #[tokio::test]
-async fn a_slow_try_ends_and_another_one_follows() {
+async fn an_attempt_that_times_out_is_retried() {
     let server = MockServer::start().await;
     let slow = ResponseTemplate::new(200).set_delay(Duration::from_secs(20));
     Mock::given(any()).respond_with(slow).up_to_n_times(1).mount(&server).await;
@@ -345,22 +349,22 @@ async fn a_slow_try_ends_and_another_one_follows() {
 }
 
 #[tokio::test]
-async fn answers_are_bounded_after_decompression() {
+async fn the_size_of_a_response_is_limited_after_decompression() {
     let limits = ClientLimits { answer: 1000, ..quick() };
-    let server = answering(ResponseTemplate::new(200).set_body_json(json!("x".repeat(2000)))).await;
+    let server = server_with(ResponseTemplate::new(200).set_body_json(json!("x".repeat(2000)))).await;
     let client = builder(&server.uri()).limits(limits.clone()).build().unwrap();
     assert_eq!(client.call("thing.get", id(), &cx()).await.unwrap_err().kind(), ErrorKind::Limit);
 
     let zipped =
         ResponseTemplate::new(200).insert_header("content-encoding", "gzip").set_body_raw(bomb(), "application/json");
-    let server = answering(zipped).await;
+    let server = server_with(zipped).await;
     let client = builder(&server.uri()).limits(limits).build().unwrap();
     let error = client.call("thing.get", id(), &cx()).await.unwrap_err();
     assert_eq!(error.kind(), ErrorKind::Limit, "{error:?}");
     assert_eq!(requests(&server).await, 1);
 }
 
-/// gzip of 100,000 spaces, by deflate's fixed codes: one literal, then as many copies of 258 as needed.
+/// 100,000 spaces in gzip, with the fixed codes of deflate: one literal, then copies of 258 bytes.
 fn bomb() -> Vec<u8> {
     let mut bits: Vec<u8> = vec![1, 1, 0];
     let huffman = |bits: &mut Vec<u8>, code: u16, length: u8| {
@@ -379,10 +383,10 @@ fn bomb() -> Vec<u8> {
 }
 
 #[tokio::test]
-async fn the_connector_has_the_first_word() {
-    fn classify(answer: &Response) -> Option<Error> {
-        let message = answer.body.as_ref()?.pointer("/errors/0")?.as_str()?.to_owned();
-        let retry = if answer.status == 500 { Retry::Backoff } else { Retry::Never };
+async fn the_classify_hook_is_asked_first() {
+    fn classify(response: &Response) -> Option<Error> {
+        let message = response.body.as_ref()?.pointer("/errors/0")?.as_str()?.to_owned();
+        let retry = if response.status == 500 { Retry::Backoff } else { Retry::Never };
         Some(Error::new(ErrorKind::Conflict, message).retry(retry))
     }
     let server = MockServer::start().await;
@@ -400,32 +404,32 @@ async fn the_connector_has_the_first_word() {
 }
 
 #[tokio::test]
-async fn the_rate_is_kept() {
-    let server = answering(ResponseTemplate::new(200).set_body_json(json!(1))).await;
+async fn the_rate_limit_is_obeyed() {
+    let server = server_with(ResponseTemplate::new(200).set_body_json(json!(1))).await;
     let client = builder(&server.uri()).rate(20).build().unwrap();
-    let begun = Instant::now();
+    let started = Instant::now();
     let calls = (0..40).map(|_| async { client.call("thing.get", id(), &cx()).await.unwrap() });
     futures::future::join_all(calls).await;
-    assert!(begun.elapsed() >= Duration::from_millis(900), "{:?}", begun.elapsed());
+    assert!(started.elapsed() >= Duration::from_millis(900), "{:?}", started.elapsed());
 }
 
 #[tokio::test]
-async fn a_check_names_the_setting() {
+async fn a_failed_check_names_the_setting() {
     let found = client(&nobody().await).check("thing.get", id()).await.findings;
     assert_eq!(found[0].pointer, "/endpointUrl");
-    let server = answering(ResponseTemplate::new(404)).await;
+    let server = server_with(ResponseTemplate::new(404)).await;
     assert_eq!(client(&server.uri()).check("thing.get", id()).await.findings[0].pointer, "/endpointUrl");
-    let server = answering(ResponseTemplate::new(401)).await;
+    let server = server_with(ResponseTemplate::new(401)).await;
     let vault = Default::default();
     let basic = Auth::Basic { username: "u".into(), password: "p".into() };
     let client = builder(&server.uri()).auth(basic, slot(&vault)).build().unwrap();
     assert_eq!(client.check("thing.get", id()).await.findings[0].pointer, "/password");
-    let server = answering(ResponseTemplate::new(200).set_body_json(json!(1))).await;
+    let server = server_with(ResponseTemplate::new(200).set_body_json(json!(1))).await;
     assert!(crate::support::client(&server.uri()).check("thing.get", id()).await.findings.is_empty());
 }
 
 #[tokio::test]
-async fn wrong_settings_are_named_when_the_client_is_made() {
+async fn build_errors_name_the_setting() {
     let build = |base: &str, auth| {
         let vault = Default::default();
         builder(base).auth(auth, slot(&vault)).build().err().unwrap()
@@ -454,8 +458,8 @@ async fn wrong_settings_are_named_when_the_client_is_made() {
 }
 
 #[tokio::test]
-async fn other_schemes() {
-    let server = answering(ResponseTemplate::new(200).set_body_json(json!(1))).await;
+async fn basic_and_api_key_authentication() {
+    let server = server_with(ResponseTemplate::new(200).set_body_json(json!(1))).await;
     let vault = Default::default();
     for (auth, name, value) in [
         (Auth::Basic { username: "u".into(), password: "p".into() }, "authorization", "Basic dTpw"),

@@ -1,4 +1,5 @@
-//! Files from servers that cut, change their mind, or know no ranges: what arrives is the file or an error, never less.
+//! Downloads from servers that cut connections, change the file or do not support ranges: the reader gets the whole
+//! file or an error.
 #![allow(clippy::unwrap_used)]
 
 use std::{
@@ -14,7 +15,7 @@ use futures::{FutureExt, TryStreamExt};
 use trunkline_core::*;
 use trunkline_rest::*;
 
-/// How a file server behaves.
+/// The behaviour of a file server.
 #[derive(Clone, Copy)]
 struct Server {
     length: u64,
@@ -22,7 +23,7 @@ struct Server {
     /// Bytes of the body before the connection is cut.
     cut: Option<u64>,
     etag: bool,
-    /// Says when the file was modified.
+    /// Sends `Last-Modified`.
     dated: bool,
 }
 
@@ -30,7 +31,7 @@ const GOOD: Server = Server { length: 50_000, ranges: true, cut: None, etag: tru
 const MODIFIED: &str = "Sat, 21 Nov 2026 10:00:00 GMT";
 
 impl Server {
-    fn answer(self, _: usize, request: &str) -> Vec<u8> {
+    fn respond(self, _: usize, request: &str) -> Vec<u8> {
         let lower = request.to_ascii_lowercase();
         assert!(!lower.contains("authorization") && !lower.contains("x-key"), "{request}");
         let from = lower.split("range: bytes=").nth(1).and_then(|rest| rest.split('-').next()?.parse().ok());
@@ -86,10 +87,10 @@ async fn read_with(server: &Raw, from: impl Into<Position>, limits: ClientLimits
 }
 
 #[tokio::test]
-async fn whole_files_and_tails() {
+async fn whole_files_and_tails_are_read() {
     for server in [GOOD, Server { ranges: false, ..GOOD }, Server { etag: false, ..GOOD }, Server { length: 0, ..GOOD }]
     {
-        let raw = Raw::answering(move |index, request| server.answer(index, request)).await;
+        let raw = Raw::answering(move |index, request| server.respond(index, request)).await;
         for from in [0, 1, 33_333, server.length] {
             if from <= server.length {
                 let bytes = read(&raw, from).await.unwrap();
@@ -97,37 +98,37 @@ async fn whole_files_and_tails() {
             }
         }
     }
-    let raw = Raw::answering(|index, request| GOOD.answer(index, request)).await;
+    let raw = Raw::answering(|index, request| GOOD.respond(index, request)).await;
     assert_eq!(read(&raw, GOOD.length + 1).await.unwrap_err().kind(), ErrorKind::Conflict);
 }
 
 #[tokio::test]
-async fn a_cut_is_mended_from_where_it_was() {
+async fn a_download_continues_where_it_was_cut() {
     for cut in [1_000, 7_777, 49_999] {
         for server in [Server { cut: Some(cut), ..GOOD }, Server { cut: Some(cut), etag: false, dated: true, ..GOOD }] {
-            let raw = Raw::answering(move |index, request| server.answer(index, request)).await;
+            let raw = Raw::answering(move |index, request| server.respond(index, request)).await;
             assert!(read(&raw, 0).await.unwrap() == content(GOOD.length));
             let requests = raw.requests.lock().unwrap();
             assert_eq!(requests.len() as u64, GOOD.length.div_ceil(cut));
-            assert!(requests[1].contains("sig=secret1"), "the address is found anew each time");
+            assert!(requests[1].contains("sig=secret1"), "the URL is looked up for each request");
         }
     }
 }
 
-/// Two parts of a file that does not tell its versions apart may be of two versions.
+/// Two parts of a file without a version may be of two versions.
 #[tokio::test]
-async fn what_tells_no_versions_is_read_again_and_compared() {
+async fn a_file_without_a_version_is_read_again_and_compared() {
     for from in [0, 3_000] {
         for changed in [false, true] {
             let server = Server { etag: false, ..GOOD };
             let raw = Raw::answering(move |index, request| {
-                let mut answer = Server { cut: (index == 0).then_some(20_000), ..server }.answer(index, request);
+                let mut response = Server { cut: (index == 0).then_some(20_000), ..server }.respond(index, request);
                 if index > 0 && changed {
-                    // One byte, and one that was given out before.
-                    let body = answer.len() - GOOD.length as usize;
-                    answer[body + 5_000] ^= 1;
+                    // One byte changes, among those that the reader got before.
+                    let body = response.len() - GOOD.length as usize;
+                    response[body + 5_000] ^= 1;
                 }
-                answer
+                response
             })
             .await;
             match read(&raw, from).await {
@@ -141,23 +142,23 @@ async fn what_tells_no_versions_is_read_again_and_compared() {
 }
 
 #[tokio::test]
-async fn a_position_in_another_version_is_not_opened() {
+async fn a_position_in_another_version_is_refused() {
     let dated = Server { etag: false, dated: true, ..GOOD };
     for (server, version) in [(GOOD, "\"v1\""), (dated, MODIFIED)] {
         let known = |version: &str| Position { byte: 20_000, version: Some(version.to_owned()) };
         for ranges in [true, false] {
             let server = Server { ranges, ..server };
-            let raw = Raw::answering(move |index, request| server.answer(index, request)).await;
+            let raw = Raw::answering(move |index, request| server.respond(index, request)).await;
             assert!(read(&raw, known(version)).await.unwrap() == content(GOOD.length)[20_000..]);
             assert!(raw.requests.lock().unwrap()[0].to_ascii_lowercase().contains("if-range: "));
         }
-        // The server gives the whole of another version, or what it has of the part as though nothing had been asked.
-        for heeds in [true, false] {
+        // The server returns the whole of another version, or it ignores `If-Range` and returns the part.
+        for obeys in [true, false] {
             let raw = Raw::answering(move |index, request| {
                 let lower = request
                     .to_ascii_lowercase()
-                    .replace("range: bytes", if heeds { "x-range" } else { "range: bytes" });
-                server.answer(index, &lower)
+                    .replace("range: bytes", if obeys { "x-range" } else { "range: bytes" });
+                server.respond(index, &lower)
             })
             .await;
             let other = if version.starts_with('"') { "\"v0\"" } else { "Fri, 20 Nov 2026 10:00:00 GMT" };
@@ -168,7 +169,7 @@ async fn a_position_in_another_version_is_not_opened() {
 }
 
 #[tokio::test]
-async fn digests_are_told() {
+async fn declared_digests_are_reported() {
     let raw = Raw::new(vec![
         b"HTTP/1.1 200 OK\r\nContent-Length: 3\r\nContent-MD5: kAFQmDzST7DWlj99KOF/cg==\r\nETag: \"a\"\r\n\r\nabc"
             .to_vec(),
@@ -182,10 +183,10 @@ async fn digests_are_told() {
 }
 
 #[tokio::test]
-async fn without_ranges_what_was_read_is_passed_over() {
+async fn without_ranges_the_bytes_that_were_read_are_skipped() {
     let server = move |index: usize, request: &str| {
         let cut = (index == 0).then_some(20_000);
-        Server { ranges: false, cut, ..GOOD }.answer(0, request)
+        Server { ranges: false, cut, ..GOOD }.respond(0, request)
     };
     let raw = Raw::answering(server).await;
     assert!(read(&raw, 5).await.unwrap() == content(GOOD.length)[5..]);
@@ -193,30 +194,30 @@ async fn without_ranges_what_was_read_is_passed_over() {
 }
 
 #[tokio::test]
-async fn no_progress_ends_after_a_few_tries() {
+async fn a_download_without_progress_ends_after_a_few_tries() {
     let server = Server { cut: Some(0), ..GOOD };
-    let raw = Raw::answering(move |index, request| server.answer(index, request)).await;
+    let raw = Raw::answering(move |index, request| server.respond(index, request)).await;
     let error = read(&raw, 0).await.unwrap_err();
     assert_eq!((error.kind(), error.retryable(), raw.count()), (ErrorKind::Unavailable, Retry::Backoff, 5));
     assert!(!format!("{error:?}").contains("secret"), "{error:?}");
 }
 
 #[tokio::test]
-async fn a_file_that_changes_while_it_is_read_is_no_file() {
-    // Another tag, another length, or another tag with the whole file.
+async fn a_file_that_changes_while_it_is_read_is_a_conflict() {
+    // Another ETag, another length, or another ETag with the whole file.
     for changed in ["v2", "v1"] {
         let server = move |index: usize, request: &str| {
             let length = if changed == "v1" && index > 0 { GOOD.length + 1 } else { GOOD.length };
-            let answer = Server { cut: (index == 0).then_some(9_000), length, ..GOOD }.answer(index, request);
-            if index == 0 { answer } else { replace(answer, b"\"v1\"", format!("\"{changed}\"").as_bytes()) }
+            let response = Server { cut: (index == 0).then_some(9_000), length, ..GOOD }.respond(index, request);
+            if index == 0 { response } else { replace(response, b"\"v1\"", format!("\"{changed}\"").as_bytes()) }
         };
         let raw = Raw::answering(server).await;
         assert_eq!(read(&raw, 0).await.unwrap_err().kind(), ErrorKind::Conflict, "{changed}");
     }
     let raw = Raw::answering(|index, request| {
         let ranges = index == 0;
-        let answer = Server { cut: ranges.then_some(9_000), ranges, ..GOOD }.answer(index, request);
-        if ranges { answer } else { replace(answer, b"\"v1\"", b"\"v2\"") }
+        let response = Server { cut: ranges.then_some(9_000), ranges, ..GOOD }.respond(index, request);
+        if ranges { response } else { replace(response, b"\"v1\"", b"\"v2\"") }
     })
     .await;
     assert_eq!(read(&raw, 0).await.unwrap_err().kind(), ErrorKind::Conflict);
@@ -228,7 +229,7 @@ fn replace(bytes: Vec<u8>, from: &[u8], to: &[u8]) -> Vec<u8> {
 }
 
 #[tokio::test]
-async fn another_part_than_asked_for_is_refused() {
+async fn another_part_than_the_one_asked_for_is_refused() {
     let raw = Raw::answering(|_, _| {
         b"HTTP/1.1 206 Part\r\nContent-Range: bytes 0-4/10\r\nContent-Length: 5\r\n\r\n01234".to_vec()
     })
@@ -237,11 +238,11 @@ async fn another_part_than_asked_for_is_refused() {
 }
 
 #[tokio::test]
-async fn an_address_that_ran_out_is_found_anew() {
+async fn an_expired_url_is_looked_up_again() {
     let refused = b"HTTP/1.1 403 Forbidden\r\nContent-Length: 0\r\n\r\n".to_vec();
     let once = refused.clone();
     let raw =
-        Raw::answering(move |index, request| if index == 0 { once.clone() } else { GOOD.answer(0, request) }).await;
+        Raw::answering(move |index, request| if index == 0 { once.clone() } else { GOOD.respond(0, request) }).await;
     assert!(read(&raw, 0).await.unwrap() == content(GOOD.length));
     let raw = Raw::new(vec![refused]).await;
     let error = read(&raw, 0).await.unwrap_err();
@@ -249,7 +250,7 @@ async fn an_address_that_ran_out_is_found_anew() {
 }
 
 #[tokio::test]
-async fn statuses() {
+async fn each_status_has_its_kind_and_its_number_of_tries() {
     for (status, kind, tries) in [
         ("404 Not Found", ErrorKind::NotFound, 1),
         ("302 Found\r\nLocation: https://other.example/x?sig=1", ErrorKind::Unexpected, 1),
@@ -264,7 +265,7 @@ async fn statuses() {
 }
 
 #[tokio::test]
-async fn addresses_in_the_open_are_refused() {
+async fn urls_without_https_are_refused() {
     let client = client("http://127.0.0.1:1");
     for bad in ["http://storage.example.com/x", "ftp://storage.example.com/x", "https://u:p@storage.example.com/x"] {
         let error = client.download(move || async move { Ok(bad.parse().unwrap()) }.boxed(), 0).await.unwrap_err();
@@ -273,21 +274,21 @@ async fn addresses_in_the_open_are_refused() {
 }
 
 #[tokio::test]
-async fn silence_ends() {
+async fn a_silent_server_is_given_up() {
     let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
     let base = format!("http://{}", listener.local_addr().unwrap());
     tokio::spawn(async move {
-        let mut kept = Vec::new();
+        let mut open = Vec::new();
         loop {
             let (mut stream, _) = listener.accept().await.unwrap();
             use tokio::io::AsyncWriteExt;
             stream.write_all(b"HTTP/1.1 200 OK\r\nContent-Length: 10\r\n\r\n").await.unwrap();
-            kept.push(stream);
+            open.push(stream);
         }
     });
     let raw = Raw { base, requests: Default::default() };
     let limits = ClientLimits { idle: Duration::from_millis(200), tries: 2, ..quick() };
-    let begun = Instant::now();
+    let started = Instant::now();
     assert_eq!(read_with(&raw, 0, limits).await.unwrap_err().kind(), ErrorKind::Unavailable);
-    assert!(begun.elapsed() < Duration::from_secs(2));
+    assert!(started.elapsed() < Duration::from_secs(2));
 }

@@ -1,4 +1,4 @@
-//! The REST client seen from outside, against servers on loopback.
+//! Tests of the REST client through its public API, against servers on the loopback interface.
 
 mod batch;
 mod calls;

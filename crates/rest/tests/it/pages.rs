@@ -1,4 +1,4 @@
-//! Lists over real requests, as calls, as pages and as actions of a registry.
+//! Lists over real requests: through calls, pages and the actions of a registry.
 #![allow(clippy::unwrap_used)]
 
 use crate::support::*;
@@ -40,7 +40,7 @@ fn number(request: &Request, name: &str) -> Option<u64> {
 
 async fn library(size: u64) -> (MockServer, Client) {
     let server = MockServer::start().await;
-    let answer = move |request: &Request| {
+    let respond = move |request: &Request| {
         let body: Value = serde_json::from_slice(&request.body).unwrap_or_default();
         let given = |name| number(request, name).or_else(|| body[name].as_u64());
         let from = given("offset").unwrap_or(0);
@@ -49,7 +49,7 @@ async fn library(size: u64) -> (MockServer, Client) {
         let body = json!({ "payload": { "assets": assets }, "recordCount": { "totalRecordsFound": size } });
         ResponseTemplate::new(200).set_body_json(body)
     };
-    Mock::given(path("/assets")).respond_with(answer).mount(&server).await;
+    Mock::given(path("/assets")).respond_with(respond).mount(&server).await;
     let client = Client::builder("Library", server.uri().parse().unwrap(), table(LISTS))
         .private_network(true)
         .limits(quick())
@@ -59,7 +59,7 @@ async fn library(size: u64) -> (MockServer, Client) {
 }
 
 #[tokio::test]
-async fn pages_in_query_and_body() {
+async fn paging_parameters_go_into_the_query_or_the_body() {
     for (operation, requests) in [("asset.list", 3), ("asset.search", 4)] {
         let (server, client) = library(120).await;
         let cx = cx();
@@ -71,12 +71,12 @@ async fn pages_in_query_and_body() {
 }
 
 #[tokio::test]
-async fn a_short_list_of_a_service_that_knows_no_offset_ends_and_a_full_page_that_repeats_is_an_error() {
+async fn a_repeated_short_page_ends_the_list_and_a_repeated_full_page_is_an_error() {
     for (size, ends) in [(49, true), (50, false)] {
         let server = MockServer::start().await;
         let assets: Vec<_> = (0..size).map(|id| json!({ "id": id })).collect();
-        let answer = ResponseTemplate::new(200).set_body_json(json!({ "payload": { "assets": assets } }));
-        Mock::given(path("/assets")).respond_with(answer).mount(&server).await;
+        let response = ResponseTemplate::new(200).set_body_json(json!({ "payload": { "assets": assets } }));
+        Mock::given(path("/assets")).respond_with(response).mount(&server).await;
         let base = server.uri().parse().unwrap();
         let client =
             Client::builder("Library", base, table(LISTS)).private_network(true).limits(quick()).build().unwrap();
@@ -90,28 +90,27 @@ async fn a_short_list_of_a_service_that_knows_no_offset_ends_and_a_full_page_tha
 }
 
 #[tokio::test]
-async fn a_list_goes_on_from_a_cursor_that_was_written_down() {
+async fn a_list_continues_from_a_cursor_that_was_saved() {
     let (_server, client) = library(25).await;
     let input = json!({ "count": 10 });
     let first = client.page("asset.list", input.clone(), None, &cx()).await.unwrap();
     assert_eq!(first.items.len(), 10);
-    let written = first.next.unwrap().to_string();
-    let second =
-        client.page("asset.list", input.clone(), serde_json::from_str(&written).unwrap(), &cx()).await.unwrap();
+    let saved = first.next.unwrap().to_string();
+    let second = client.page("asset.list", input.clone(), serde_json::from_str(&saved).unwrap(), &cx()).await.unwrap();
     assert_eq!(second.items[0]["id"], 10);
     let last = client.page("asset.list", input, second.next, &cx()).await.unwrap();
     assert_eq!((last.items.len(), last.next, last.maybe_incomplete), (6, None, None));
 }
 
 #[tokio::test]
-async fn a_row_is_an_action_as_it_stands() {
+async fn a_row_is_an_action_without_further_code() {
     let (_server, client) = library(60).await;
     let actions = table(LISTS).actions().unwrap();
     let list = actions.iter().find(|action| action.spec().name == "asset.list").unwrap();
     let spec = list.spec();
     assert!(spec.lists && spec.effect == Effect::Read);
     let inputs: Vec<_> = spec.input["properties"].as_object().unwrap().keys().collect();
-    assert_eq!(inputs, ["search", "count"], "in the order of the row, without what the client sends itself");
+    assert_eq!(inputs, ["search", "count"], "in the order of the row, without those that the client sends itself");
     assert_eq!(spec.input["additionalProperties"], false);
     assert_eq!(spec.output["properties"]["items"]["items"]["properties"]["id"]["type"], "integer");
     let page = list.run(&client, json!({}), &cx()).await.unwrap();
@@ -119,7 +118,11 @@ async fn a_row_is_an_action_as_it_stands() {
     assert!(Schema::from(spec.output.clone()).check(&page).is_empty());
     let rest = list.page(&client, json!({}), Some(page["next"].clone()), &cx()).await.unwrap();
     assert_eq!((rest.items.len(), rest.next), (10, None));
-    assert_eq!(client.call("asset.list", json!({}), &cx()).await.unwrap(), page, "a call is what the action does");
+    assert_eq!(
+        client.call("asset.list", json!({}), &cx()).await.unwrap(),
+        page,
+        "a call and the action have the same result"
+    );
     let wrong = list.run(&(), json!({}), &cx()).await.unwrap_err();
     assert_eq!(wrong.kind(), ErrorKind::Internal);
 }
@@ -129,7 +132,7 @@ async fn links_are_followed_on_the_same_server_only() {
     let server = MockServer::start().await;
     let trap = MockServer::start().await;
     let elsewhere = format!("<{}/files?page=4>; rel=\"next\"", trap.uri());
-    let answer = move |request: &Request| {
+    let respond = move |request: &Request| {
         let page = number(request, "page").unwrap_or(1);
         let body = ResponseTemplate::new(200).set_body_json(json!({ "files": [page] }));
         match page {
@@ -138,7 +141,7 @@ async fn links_are_followed_on_the_same_server_only() {
             _ => body.insert_header("link", &*elsewhere),
         }
     };
-    Mock::given(path("/files")).respond_with(answer).mount(&server).await;
+    Mock::given(path("/files")).respond_with(respond).mount(&server).await;
     let client = Client::builder("Library", server.uri().parse().unwrap(), table(LISTS))
         .private_network(true)
         .header("x-key", "k".into(), None)

@@ -1,4 +1,4 @@
-//! Files to a storage that forgets, refuses and loses answers: every byte arrives once, in one file.
+//! Uploads to a storage that loses blocks, refuses requests and loses responses: each byte arrives once, in one file.
 #![allow(clippy::unwrap_used)]
 
 use std::{
@@ -19,7 +19,7 @@ use wiremock::{Mock, MockServer, Request, Respond, ResponseTemplate, matchers::a
 
 const BLOCK: u64 = 65_536;
 
-/// A block blob as Azure keeps it.
+/// A block blob that behaves as in Azure Blob Storage.
 #[derive(Clone, Default)]
 struct Blob(Arc<State>);
 
@@ -30,14 +30,14 @@ struct State {
     media_type: Mutex<String>,
     received: AtomicU64,
     commits: AtomicU64,
-    /// Requests answered so far.
+    /// Requests received so far.
     requests: AtomicU64,
-    /// From this request on the signature has run out.
+    /// The request from which on this signature has expired.
     expires: Mutex<Option<(u64, String)>>,
-    /// Requests that get this answer, after what they ask for was done.
+    /// Status of the responses to these requests, after the request has taken effect.
     lost: Mutex<HashMap<u64, u16>>,
     delay: Mutex<Duration>,
-    /// What the storage says it got in one request, if it is not what it got.
+    /// The bytes whose MD5 the storage reports, if it is not that of the bytes that it received.
     arrived: Mutex<Option<Vec<u8>>>,
 }
 
@@ -63,7 +63,7 @@ impl Respond for Blob {
             let code = "<?xml version=\"1.0\"?><Error><Code>AuthenticationFailed</Code></Error>";
             return ResponseTemplate::new(403).set_body_raw(code, "application/xml");
         }
-        assert!(request.url.query().unwrap().starts_with("sv=2021&sig=a%2Fb%3D"), "the signature is left as it was");
+        assert!(request.url.query().unwrap().starts_with("sv=2021&sig=a%2Fb%3D"), "the signature is unchanged");
         let kind =
             || request.headers.get("x-ms-blob-content-type").map_or("", |kind| kind.to_str().unwrap()).to_owned();
         match query.get("comp").map(String::as_str) {
@@ -77,7 +77,10 @@ impl Respond for Blob {
                 let host = request.headers["host"].to_str().unwrap();
                 match request.headers.get("content-md5") {
                     Some(sent) => assert_eq!(*sent, md5(&request.body), "the storage can compare"),
-                    None => assert!(host.starts_with("127.0.0.1"), "what leaves the machine in the open is guarded"),
+                    None => assert!(
+                        host.starts_with("127.0.0.1"),
+                        "unencrypted blocks that may leave the machine carry their MD5"
+                    ),
                 }
                 state.blocks.lock().unwrap().insert(query["blockid"].clone(), request.body.clone());
             }
@@ -98,9 +101,9 @@ impl Respond for Blob {
             Some(other) => panic!("{other}"),
         }
         let status = state.lost.lock().unwrap().get(&number).copied().unwrap_or(201);
-        let got = state.arrived.lock().unwrap();
-        let answer = ResponseTemplate::new(status).set_delay(*state.delay.lock().unwrap());
-        answer.insert_header("content-md5", md5(got.as_ref().unwrap_or(&request.body)))
+        let reported = state.arrived.lock().unwrap();
+        let response = ResponseTemplate::new(status).set_delay(*state.delay.lock().unwrap());
+        response.insert_header("content-md5", md5(reported.as_ref().unwrap_or(&request.body)))
     }
 }
 
@@ -142,13 +145,13 @@ impl Rig {
     }
 
     fn last(&self) -> BlockCheckpoint {
-        // As another process finds it.
+        // As another process reads it.
         let last = self.saved.lock().unwrap().last().cloned().unwrap_or_default();
         serde_json::from_str(&serde_json::to_string(&last).unwrap()).unwrap()
     }
 
     fn arrived(&self, length: u64) {
-        assert!(self.blob.0.file.lock().unwrap().as_deref() == Some(&*content(length)), "the file is another");
+        assert!(self.blob.0.file.lock().unwrap().as_deref() == Some(&*content(length)), "the file has other bytes");
     }
 }
 
@@ -157,25 +160,25 @@ fn hash(length: u64) -> String {
 }
 
 #[tokio::test]
-async fn files_of_all_sizes() {
+async fn files_of_all_sizes_arrive() {
     for length in [0, 1, BLOCK - 1, BLOCK, BLOCK + 1, 3 * BLOCK, 5 * BLOCK + 77] {
-        for told in [Some(length), None] {
+        for size in [Some(length), None] {
             let rig = Rig::new().await;
-            let (file, cx) = file(length, told);
+            let (file, cx) = file(length, size);
             let uploaded = rig.upload(&file, BlockCheckpoint::default(), "1", &cx).await.unwrap();
             assert_eq!(uploaded, Uploaded { bytes: length, sha256: hash(length) });
             rig.arrived(length);
             assert_eq!(*rig.blob.0.media_type.lock().unwrap(), "video/mp4");
-            let whole = told.is_some() && length <= BLOCK;
+            let whole = size.is_some() && length <= BLOCK;
             assert_eq!(rig.blob.0.commits.load(Ordering::SeqCst) == 0, whole);
             assert_eq!(rig.saved.lock().unwrap().len() as u64, if whole { 0 } else { length.div_ceil(BLOCK) });
         }
     }
 }
 
-/// By this name it is not sure to stay on the machine.
+/// Blocks to `localhost` carry their MD5, since a name may resolve to another machine.
 #[tokio::test]
-async fn blocks_that_nothing_else_guards_carry_their_md5() {
+async fn blocks_without_other_protection_carry_their_md5() {
     let rig = Rig::new().await;
     let base = format!("http://localhost:{}", rig.server.address().port());
     let target = format!("{base}/container/blob?sv=2021&sig=a%2Fb%3D").into();
@@ -185,12 +188,12 @@ async fn blocks_that_nothing_else_guards_carry_their_md5() {
     let save = |_| async { Ok(()) };
     client.upload_blocks(&target, &file, BlockCheckpoint::default(), save, &cx).await.unwrap();
     rig.arrived(3 * BLOCK + 1);
-    let seen = rig.server.received_requests().await.unwrap();
-    assert_eq!(seen.iter().filter(|request| request.headers.contains_key("content-md5")).count(), 4);
+    let received = rig.server.received_requests().await.unwrap();
+    assert_eq!(received.iter().filter(|request| request.headers.contains_key("content-md5")).count(), 4);
 }
 
 #[tokio::test]
-async fn trouble_at_any_request_costs_one_block_at_most() {
+async fn a_failure_of_any_request_costs_one_block_at_most() {
     let length = 6 * BLOCK + 5;
     for status in [500, 503, 429, 408] {
         for at in 0..8 {
@@ -205,7 +208,7 @@ async fn trouble_at_any_request_costs_one_block_at_most() {
 }
 
 #[tokio::test]
-async fn a_new_address_goes_on_where_the_old_one_ran_out() {
+async fn a_new_url_continues_where_the_old_one_expired() {
     let length = 6 * BLOCK + 5;
     for at in 0..8 {
         let rig = Rig::new().await;
@@ -237,7 +240,7 @@ async fn a_crash_costs_one_block() {
     assert_eq!(uploaded, Uploaded { bytes: length, sha256: hash(length) });
     rig.arrived(length);
     let twice = rig.blob.0.received.load(Ordering::SeqCst) - length;
-    assert!(twice <= 4 * BLOCK + 5000, "one block a crash at most, but {twice} bytes went twice");
+    assert!(twice <= 4 * BLOCK + 5000, "at most one block per crash, but {twice} bytes were sent twice");
 }
 
 #[tokio::test]
@@ -249,14 +252,14 @@ async fn a_lost_commit_is_committed_again() {
     rig.upload(&file, BlockCheckpoint::default(), "1", &cx).await.unwrap();
     assert_eq!(rig.blob.0.commits.load(Ordering::SeqCst), 2);
     rig.arrived(length);
-    // Crashed after the last block: only the list is sent.
+    // After a crash behind the last block, only the list is sent.
     let before = rig.blob.0.requests.load(Ordering::SeqCst);
     let again = rig.upload(&file, rig.last(), "1", &cx).await.unwrap();
     assert_eq!((again.bytes, rig.blob.0.requests.load(Ordering::SeqCst)), (length, before + 1));
 }
 
 #[tokio::test]
-async fn blocks_that_were_swept_up_are_sent_again() {
+async fn blocks_that_the_storage_has_removed_are_sent_again() {
     let length = 4 * BLOCK;
     let rig = Rig::new().await;
     *rig.blob.0.expires.lock().unwrap() = Some((2, "a/b=1".into()));
@@ -277,7 +280,7 @@ async fn blocks_of_another_blob_are_not_mixed_in() {
 }
 
 #[tokio::test]
-async fn a_source_of_another_size_is_refused_before_it_is_visible() {
+async fn a_source_of_another_size_does_not_become_visible() {
     for length in [100, 3 * BLOCK] {
         let rig = Rig::new().await;
         let (mut file, cx) = file(length, None);
@@ -289,12 +292,12 @@ async fn a_source_of_another_size_is_refused_before_it_is_visible() {
 }
 
 #[tokio::test]
-async fn a_small_file_whose_answer_is_lost_goes_again_and_another_digest_is_noticed() {
+async fn a_small_file_is_sent_again_after_a_lost_response_and_a_wrong_digest_is_noticed() {
     let rig = Rig::new().await;
     rig.blob.0.lost.lock().unwrap().insert(0, 500);
     let (file, cx) = file(BLOCK, Some(BLOCK));
     let uploaded = rig.upload(&file, BlockCheckpoint::default(), "1", &cx).await.unwrap();
-    assert_eq!(uploaded, Uploaded { bytes: BLOCK, sha256: hash(BLOCK) }, "the digest is that of one try");
+    assert_eq!(uploaded, Uploaded { bytes: BLOCK, sha256: hash(BLOCK) }, "the digest is that of one attempt");
     rig.arrived(BLOCK);
     *rig.blob.0.arrived.lock().unwrap() = Some(b"something else".to_vec());
     let error = rig.upload(&file, BlockCheckpoint::default(), "1", &cx).await.unwrap_err();
@@ -303,7 +306,7 @@ async fn a_small_file_whose_answer_is_lost_goes_again_and_another_digest_is_noti
 }
 
 #[tokio::test]
-async fn cancelled() {
+async fn an_upload_can_be_cancelled() {
     let rig = Rig::new().await;
     *rig.blob.0.delay.lock().unwrap() = Duration::from_millis(100);
     let (file, cx) = file(20 * BLOCK, None);
@@ -343,7 +346,7 @@ async fn progress_counts_acknowledged_bytes() {
 }
 
 #[tokio::test]
-async fn addresses_in_the_open_are_refused() {
+async fn urls_without_https_are_refused() {
     let client = client("http://127.0.0.1:1");
     let (file, cx) = file(10, None);
     for (bad, kind) in [
@@ -358,12 +361,12 @@ async fn addresses_in_the_open_are_refused() {
     }
 }
 
-/// What the storage answers to a block and to the list, and what that means.
+/// Error responses of the storage to a block and to the list, and their meaning.
 #[tokio::test]
-async fn refusals_of_the_storage() {
+async fn each_error_of_the_storage_has_its_kind() {
     use ErrorKind::*;
-    // Status, code, kind, whether it is tried again, whether a new address helps.
-    for (status, code, kind, again, address) in [
+    // Status, code, kind, whether the request is retried, whether a new URL helps.
+    for (status, code, kind, retried, expired) in [
         (400, "", InvalidInput, false, false),
         (400, "InvalidBlockList", Conflict, false, false),
         (400, "InvalidBlockId", Conflict, false, false),
@@ -384,11 +387,11 @@ async fn refusals_of_the_storage() {
     ] {
         for at in ["block", "blocklist"] {
             let server = MockServer::start().await;
-            let refused = match code {
+            let response = match code {
                 "" => ResponseTemplate::new(status),
                 code => ResponseTemplate::new(status).insert_header("x-ms-error-code", code),
             };
-            Mock::given(wiremock::matchers::query_param("comp", at)).respond_with(refused).mount(&server).await;
+            Mock::given(wiremock::matchers::query_param("comp", at)).respond_with(response).mount(&server).await;
             Mock::given(any()).respond_with(ResponseTemplate::new(201)).mount(&server).await;
             let limits =
                 ClientLimits { block: BLOCK as usize, tries: 3, first_wait: Duration::from_millis(1), ..quick() };
@@ -398,18 +401,18 @@ async fn refusals_of_the_storage() {
             let save = |_| async { Ok(()) };
             let error = client.upload_blocks(&target, &file, BlockCheckpoint::default(), save, &cx).await.unwrap_err();
             let case = format!("{status} {code} to a {at}: {error:?}");
-            assert_eq!((error.kind(), address_expired(&error)), (kind, address), "{case}");
+            assert_eq!((error.kind(), address_expired(&error)), (kind, expired), "{case}");
             assert!(error.advice().is_some() && error.message().contains(code), "{case}");
-            assert_eq!(error.retryable() != Retry::Never, again, "{case}");
+            assert_eq!(error.retryable() != Retry::Never, retried, "{case}");
             let query = |request: &Request| request.url.query().unwrap_or_default().to_owned();
-            let seen = server.received_requests().await.unwrap();
-            let tries = seen
+            let received = server.received_requests().await.unwrap();
+            let tries = received
                 .iter()
                 .filter(|request| {
                     query(request).ends_with(&format!("comp={at}")) || query(request).contains(&format!("comp={at}&"))
                 })
                 .count();
-            assert_eq!(tries, if again { 3 } else { 1 }, "{case}");
+            assert_eq!(tries, if retried { 3 } else { 1 }, "{case}");
         }
     }
 }
