@@ -19,7 +19,7 @@ use url::Url;
 use crate::{
     ClientLimits, Table,
     auth::{Credentials, Signer},
-    budget::{Budget, Lane, Turn},
+    budget::{Budget, FairnessKey, Permit},
     builder::ClientBuilder,
     operation::Operation,
     request::{self, Request},
@@ -71,7 +71,7 @@ pub(crate) struct Inner {
     pub(crate) secrets: Vec<Secret>,
     pub(crate) budget: Arc<Budget>,
     /// For what is no part of a run.
-    pub(crate) lane: Lane,
+    pub(crate) lane: FairnessKey,
     pub(crate) classify: Option<Classify>,
     pub(crate) limits: ClientLimits,
     pub(crate) connection: String,
@@ -187,7 +187,7 @@ impl Client {
     pub async fn sign_out(&self, held: &Secret) -> Result<()> {
         match &self.0.signer {
             Signer::Tokens(tokens) => tokens.sign_out(held).await,
-            Signer::Fixed(..) => Ok(()),
+            Signer::Fixed { .. } => Ok(()),
         }
     }
 
@@ -195,7 +195,7 @@ impl Client {
     pub fn token_refreshes(&self) -> u64 {
         match &self.0.signer {
             Signer::Tokens(tokens) => tokens.refreshes(),
-            Signer::Fixed(..) => 0,
+            Signer::Fixed { .. } => 0,
         }
     }
 
@@ -329,7 +329,7 @@ impl Client {
         &self,
         asked: &Asked<'_>,
         request: &Request,
-        mut turn: Turn,
+        mut turn: Permit,
         cx: &Context,
         deadline: Instant,
         stage: &Stage,
@@ -362,7 +362,7 @@ impl Client {
     }
 
     /// Lets nobody go on before the time that a throttle names: the turn is still held.
-    fn heed(&self, turn: &Turn, judged: Result<AcceptedResponse, Failure>) -> Result<AcceptedResponse, Failure> {
+    fn heed(&self, turn: &Permit, judged: Result<AcceptedResponse, Failure>) -> Result<AcceptedResponse, Failure> {
         if let Err(failure) = &judged
             && failure.is_throttle()
         {
@@ -376,8 +376,8 @@ impl Client {
     }
 
     /// A turn to send one request to the API.
-    pub(crate) async fn turn(&self, lane: &Lane, deadline: Instant) -> Result<Turn> {
-        self.0.budget.turn(lane, deadline.checked_sub(TO_SAY_SO).unwrap_or(deadline)).await
+    pub(crate) async fn turn(&self, lane: &FairnessKey, deadline: Instant) -> Result<Permit> {
+        self.0.budget.permit(lane, deadline.checked_sub(TO_SAY_SO).unwrap_or(deadline)).await
     }
 
     /// One request with these credentials, and what came back.
