@@ -62,10 +62,7 @@ impl Auth {
 #[derive(Clone)]
 pub(crate) enum Signer {
     /// A fixed header, and the setting that its value comes from.
-    Fixed {
-        header: Option<(HeaderName, HeaderValue)>,
-        setting: Option<&'static str>,
-    },
+    Fixed { header: Option<(HeaderName, HeaderValue)>, setting: Option<&'static str> },
     /// Access tokens from a login server.
     Tokens(Tokens),
 }

@@ -81,10 +81,10 @@ impl Client {
                 report.stage("token", host, StageOutcome::Skipped);
                 blocked = true;
             } else {
-                match tokens.try_again().and_then(|()| tokens.access()).await {
+                match tokens.end_backoff().and_then(|()| tokens.access()).await {
                     Ok(token) => {
                         report.stage("token", host, StageOutcome::Ok);
-                        let missing = token.missing(&oauth.scopes);
+                        let missing = token.missing_scopes(&oauth.scopes);
                         scopes_missing = !missing.is_empty();
                         report.findings.extend(scopes_missing.then(|| not_granted(&missing)));
                     }
@@ -190,7 +190,8 @@ impl Client {
             return;
         }
         url.query_pairs_mut().append_pair("response_type", "code").append_pair("client_id", &oauth.client_id);
-        let Some(reply) = self.request(Method::GET, url).await.ok().filter(|reply| reply.status.is_client_error()) else {
+        let Some(reply) = self.request(Method::GET, url).await.ok().filter(|reply| reply.status.is_client_error())
+        else {
             return;
         };
         let text = String::from_utf8_lossy(&reply.body).to_lowercase();
@@ -204,7 +205,7 @@ impl Client {
 
     async fn check_issuer(&self, issuer: &str, token_url: &Url, report: &mut CheckReport) {
         let host = Url::parse(issuer).map_or_else(|_| issuer.to_owned(), |url| url_policy::host(&url));
-        match discover(issuer, self.0.guard.private()).await {
+        match discover(issuer, self.0.guard.allows_private()).await {
             Err(error) => report.failed("discovery", host, &error.setting("/issuer")),
             Ok(found) => {
                 report.stage("discovery", host, StageOutcome::Ok);

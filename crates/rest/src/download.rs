@@ -183,7 +183,7 @@ impl Reader {
                 }
                 Ok(Ok(None)) => self.error(ErrorKind::Unavailable, format!("{host} ended the file before its end")),
                 Ok(Err(error)) => transport::cut(&host, error).error,
-                Err(_) => transport::slow(&host, self.client.0.limits.idle),
+                Err(_) => transport::timed_out(&host, self.client.0.limits.idle),
             };
             self.body = None;
             self.again(error.retry(Retry::Backoff)).await?;
@@ -313,7 +313,7 @@ impl Reader {
             }
         }
         let sent = timeout(self.client.0.limits.idle, client.storage.execute(request).boxed()).await;
-        sent.map_err(|_| transport::slow(&host, self.client.0.limits.idle))?
+        sent.map_err(|_| transport::timed_out(&host, self.client.0.limits.idle))?
             .map_err(|error| transport::failed(&host, error).error.retry(Retry::Backoff))
     }
 

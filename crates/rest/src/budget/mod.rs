@@ -252,7 +252,8 @@ impl Budget {
             }
             _ => {
                 let in_flight = state.in_flight;
-                let limit = format!("{in_flight} of its requests are in flight, and at most {most} at once are allowed");
+                let limit =
+                    format!("{in_flight} of its requests are in flight, and at most {most} at once are allowed");
                 (limit, "/requestsAtOnce")
             }
         };

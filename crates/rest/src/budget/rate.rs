@@ -9,7 +9,7 @@ use std::time::Duration;
 use tokio::time::Instant;
 
 /// The time without a throttle after which the rate is back at its value before the last throttle. Later it grows to at most
-/// twice that value. After four times this time it is no longer limited.
+/// twice that value. After four times this time the limit ends.
 const RECOVERY: Duration = Duration::from_secs(30);
 
 /// The factor by which a throttle reduces the rate.

@@ -62,7 +62,7 @@ async fn silence_is_told_at_the_address() {
     let (ok, failed, skipped) = (StageOutcome::Ok, StageOutcome::Failed, StageOutcome::Skipped);
     assert_eq!(outcomes(&checked), [("tcp", ok), ("tcp", ok), ("token", failed), ("call", skipped)]);
     assert_eq!(checked.findings[0].pointer, "/tokenUrl");
-    assert!(checked.findings[0].message.contains("gave no answer"), "{checked:?}");
+    assert!(checked.findings[0].message.contains("did not respond"), "{checked:?}");
 }
 
 #[tokio::test]
