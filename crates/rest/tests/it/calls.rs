@@ -298,7 +298,7 @@ async fn a_second_delete_finds_it_gone() {
 
 #[tokio::test]
 async fn nothing_was_sent_so_even_a_create_may_be_tried_later() {
-    let client = client(&nobody().await);
+    let client = client(&unused_port().await);
     let error = client.call("thing.create", json!({}), &cx()).await.unwrap_err();
     assert_eq!((error.kind(), error.retryable()), (ErrorKind::Unavailable, Retry::Backoff));
     assert_eq!((error.context("tries"), error.context("setting")), (Some("5"), Some("/endpointUrl")));
@@ -411,7 +411,7 @@ async fn the_rate_is_kept() {
 
 #[tokio::test]
 async fn a_check_names_the_setting() {
-    let found = client(&nobody().await).check("thing.get", id()).await.findings;
+    let found = client(&unused_port().await).check("thing.get", id()).await.findings;
     assert_eq!(found[0].pointer, "/endpointUrl");
     let server = answering(ResponseTemplate::new(404)).await;
     assert_eq!(client(&server.uri()).check("thing.get", id()).await.findings[0].pointer, "/endpointUrl");
