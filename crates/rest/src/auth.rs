@@ -1,7 +1,7 @@
 //! The authentication schemes of connections, and the header that each puts on a request.
 //!
-//! The idea: a connection chooses an [`Auth`] once. The client makes a [`Signer`] of it, which yields the [`Credentials`] of
-//! each request; only the signer knows whether they can be renewed.
+//! The idea: a connection chooses an [`Auth`] once. The client makes a [`Signer`] of it, which yields the
+//! [`Credentials`] of each request; only the signer knows whether they can be renewed.
 
 use base64::{Engine, prelude::BASE64_STANDARD};
 use http::{HeaderName, HeaderValue, header};

@@ -71,16 +71,17 @@ impl ClientBuilder {
         }
     }
 
-    /// Sets the authentication scheme of the connection, and the vault entry that holds its tokens. Without it, requests carry
-    /// no credentials.
+    /// Sets the authentication scheme of the connection, and the vault entry that holds its tokens. Without it,
+    /// requests carry no credentials.
     pub fn auth(mut self, auth: Auth, slot: VaultSlot) -> Self {
         self.auth = auth;
         self.slot = Some(slot);
         self
     }
 
-    /// Sets the issuer of the login server, from the setting `/issuer`; [`discover`](crate::discover) returns it. The client
-    /// then refuses a sign-in in the browser that another issuer answers (RFC 9207), and an ID token of another issuer.
+    /// Sets the issuer of the login server, from the setting `/issuer`; [`discover`](crate::discover) returns it. The
+    /// client then refuses a sign-in in the browser that another issuer answers (RFC 9207), and an ID token of another
+    /// issuer.
     pub fn issuer(mut self, issuer: Option<String>) -> Self {
         self.issuer = issuer;
         self
@@ -99,8 +100,8 @@ impl ClientBuilder {
         self
     }
 
-    /// Sets the JSON pointer of the list of warnings in a response, such as `/warnings`. Warnings of a successful call are
-    /// recorded and shown with its step.
+    /// Sets the JSON pointer of the list of warnings in a response, such as `/warnings`. Warnings of a successful call
+    /// are recorded and shown with its step.
     pub fn warnings(mut self, pointer: &'static str) -> Self {
         self.warnings = Some(pointer);
         self
@@ -112,23 +113,23 @@ impl ClientBuilder {
         self
     }
 
-    /// Sets the header in which the service accepts an idempotency key, from the setting `/idempotencyHeader`. Each call that
-    /// does more than read carries the key of its context; all tries of a call carry the same key.
+    /// Sets the header in which the service accepts an idempotency key, from the setting `/idempotencyHeader`. Each
+    /// call that does more than read carries the key of its context; all tries of a call carry the same key.
     pub fn idempotency_header(mut self, name: Option<String>) -> Self {
         self.idempotency_header = name;
         self
     }
 
-    /// Sets the most requests per second on this connection, from the setting `/requestsPerSecond`. The limit holds for all
-    /// clients of the connection in this process together; after an idle second, that many requests may be sent at once.
-    /// 0 = no limit but the service's own throttling.
+    /// Sets the most requests per second on this connection, from the setting `/requestsPerSecond`. The limit holds for
+    /// all clients of the connection in this process together; after an idle second, that many requests may be sent at
+    /// once. 0 = no limit but the service's own throttling.
     pub fn rate(mut self, per_second: u32) -> Self {
         self.rate = per_second;
         self
     }
 
-    /// Sets the most requests in flight on this connection, from the setting `/requestsAtOnce`. The limit holds for all clients
-    /// of the connection in this process together. 0 = [`ClientLimits::at_once`].
+    /// Sets the most requests in flight on this connection, from the setting `/requestsAtOnce`. The limit holds for all
+    /// clients of the connection in this process together. 0 = [`ClientLimits::at_once`].
     pub fn at_once(mut self, requests: u32) -> Self {
         self.at_once = requests;
         self
@@ -142,16 +143,16 @@ impl ClientBuilder {
         self
     }
 
-    /// Sets whether the connection may reach private networks and this machine, from the setting `/allowPrivateNetwork`. By
-    /// default, such addresses are refused, also if a name resolves to one.
+    /// Sets whether the connection may reach private networks and this machine, from the setting
+    /// `/allowPrivateNetwork`. By default, such addresses are refused, also if a name resolves to one.
     pub fn private_network(mut self, allowed: bool) -> Self {
         self.private_network = allowed;
         self
     }
 
-    /// Adds hosts of files besides the host of the endpoint: names, suffixes of names (`*.blob.core.windows.net`), or `*` for
-    /// any public host if the vendor does not document its hosts. Signed URLs on other hosts, and redirects to them, are
-    /// refused. A second call adds more hosts, such as those of the setting `/dataHosts`.
+    /// Adds hosts of files besides the host of the endpoint: names, suffixes of names (`*.blob.core.windows.net`), or
+    /// `*` for any public host if the vendor does not document its hosts. Signed URLs on other hosts, and redirects to
+    /// them, are refused. A second call adds more hosts, such as those of the setting `/dataHosts`.
     pub fn data_hosts<H: Into<String>>(mut self, hosts: impl IntoIterator<Item = H>) -> Self {
         self.data_hosts.extend(hosts.into_iter().map(Into::into));
         self
@@ -167,9 +168,9 @@ impl ClientBuilder {
     ///
     /// # Errors
     ///
-    /// `config`, with the setting, if an endpoint, token, authorization or issuer URL is not https (http is allowed on this
-    /// machine) or leads to a private network without permission, if a header has an invalid name, or if a header cannot
-    /// carry its value.
+    /// `config`, with the setting, if an endpoint, token, authorization or issuer URL is not https (http is allowed on
+    /// this machine) or leads to a private network without permission, if a header has an invalid name, or if a header
+    /// cannot carry its value.
     pub fn build(self) -> Result<Client> {
         url_policy::check_base("endpoint URL", &self.base).map_err(|error| error.setting("/endpointUrl"))?;
         if let Some(issuer) = &self.issuer {

@@ -1,9 +1,9 @@
-//! The check of a connection, in stages: name, TCP and TLS of every host that it needs, a token, the discovery document of the
-//! login server, and last a harmless call. Each failure names the setting to look at.
+//! The check of a connection, in stages: name, TCP and TLS of every host that it needs, a token, the discovery document
+//! of the login server, and last a harmless call. Each failure names the setting to look at.
 //!
 //! The idea: a failed call alone does not show which of ten settings is wrong, but the first stage that fails does.
-//! Credentials are used as in every call: a check uses a valid token that the connection already has and does not ask for
-//! another one.
+//! Credentials are used as in every call: a check uses a valid token that the connection already has and does not ask
+//! for another one.
 
 use std::{cmp::Ordering, future::Future};
 
@@ -35,8 +35,8 @@ struct Host<'a> {
 }
 
 impl Client {
-    /// Checks the connection in stages, of which the last one calls a harmless `operation` with this `input`. Returns the outcome
-    /// of each stage, and a finding with its setting for each failure.
+    /// Checks the connection in stages, of which the last one calls a harmless `operation` with this `input`. Returns
+    /// the outcome of each stage, and a finding with its setting for each failure.
     pub async fn check(&self, operation: &str, input: Value) -> CheckReport {
         let cx = self.check_context();
         let call = async { self.call(operation, input, &cx).await.err() };
@@ -62,8 +62,8 @@ impl Client {
         Context::new("check", &self.0.connection, Connections::default()).with_timeout(self.0.limits.attempt)
     }
 
-    /// Runs all stages; `call` is the last one. `not_found` is the setting to look at if the service does not have what it
-    /// calls.
+    /// Runs all stages; `call` is the last one. `not_found` is the setting to look at if the service does not have what
+    /// it calls.
     async fn stages(
         &self,
         name: &str,
@@ -162,8 +162,8 @@ impl Client {
         unreachable
     }
 
-    /// Connects to this host. Returns the error if no connection is possible. The response does not matter, nor does a missing
-    /// one.
+    /// Connects to this host. Returns the error if no connection is possible. The response does not matter, nor does a
+    /// missing one.
     async fn probe(&self, url: &Url) -> Option<Error> {
         let root = Url::parse(&url[..Position::BeforePath]).ok()?;
         let sent = self.request(Method::HEAD, root).await;
@@ -179,8 +179,9 @@ impl Client {
         transport::exchange(&self.0.http, request, Bytes::new().into(), time, self.0.limits.answer).await
     }
 
-    /// Checks whether the login server knows the client ID, after it refused the client. A token endpoint seldom says whether
-    /// the ID or the secret is wrong. The authorization page takes the client ID alone, so its error response may say.
+    /// Checks whether the login server knows the client ID, after it refused the client. A token endpoint seldom says
+    /// whether the ID or the secret is wrong. The authorization page takes the client ID alone, so its error response
+    /// may say.
     async fn check_client_id(&self, oauth: &OAuth, report: &mut CheckReport) {
         let Some(mut url) = oauth.authorization_url.clone() else { return };
         // Another server is asked only if the connection needs it.

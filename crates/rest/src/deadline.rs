@@ -5,13 +5,13 @@
 use tokio::time::{Instant, timeout_at};
 use trunkline_core::{Context, Error, ErrorKind, Result, Retry};
 
-/// Awaits `work` until the context is cancelled or its deadline has passed, and returns its result. `what` names the work in the
-/// error.
+/// Awaits `work` until the context is cancelled or its deadline has passed, and returns its result. `what` names the
+/// work in the error.
 ///
 /// # Errors
 ///
-/// The error of the work, `cancelled` if the context is cancelled, or `unavailable` if the deadline has passed. In the last two
-/// cases the work is dropped, and what it has done by then is not undone.
+/// The error of the work, `cancelled` if the context is cancelled, or `unavailable` if the deadline has passed. In the
+/// last two cases the work is dropped, and what it has done by then is not undone.
 pub async fn with_deadline<T>(cx: &Context, what: &str, work: impl Future<Output = Result<T>>) -> Result<T> {
     let in_time = async {
         match cx.deadline().map(Instant::from_std) {

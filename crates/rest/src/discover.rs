@@ -1,7 +1,7 @@
 //! Discovery of the URLs of a login server from its issuer (OpenID Connect Discovery 1.0, RFC 8414).
 //!
-//! The idea: a user knows one URL of a login server and should not have to find the others. The document decides where secrets
-//! are sent, so it is accepted only if it names the issuer that was issuer_url and only secure URLs.
+//! The idea: a user knows one URL of a login server and should not have to find the others. The document decides where
+//! secrets are sent, so it is accepted only if it names the issuer that was asked, and only secure URLs.
 
 use std::time::Duration;
 
@@ -45,8 +45,8 @@ pub struct Discovered {
 }
 
 impl Discovered {
-    /// Returns the settings of a connection, under the names that connectors give them. Settings for endpoints that the login
-    /// server does not have are left out.
+    /// Returns the settings of a connection, under the names that connectors give them. Settings for endpoints that the
+    /// login server does not have are left out.
     pub fn settings(&self) -> Map<String, Value> {
         let all = json!({
             "tokenUrl": self.token_url,
@@ -75,8 +75,8 @@ struct Document {
 
 /// Reads the discovery document of a login server.
 ///
-/// `issuer` is the URL of the login server, such as `https://login.example.com`, with or without the path of the document.
-/// `private_network` allows a login server in a private network or on this machine.
+/// `issuer` is the URL of the login server, such as `https://login.example.com`, with or without the path of the
+/// document. `private_network` allows a login server in a private network or on this machine.
 ///
 /// # Errors
 ///
@@ -84,8 +84,8 @@ struct Document {
 /// - `config` if the issuer leads to a private address and `private_network` is false
 /// - `not_found` if there is no document
 /// - `unavailable` if the login server does not respond or is down
-/// - `unexpected` if the response is not a document of this login server: it cannot be read, is too long, is a redirect, or
-///   names another issuer or a URL that is not https
+/// - `unexpected` if the response is not a document of this login server: it cannot be read, is too long, is a
+///   redirect, or names another issuer or a URL that is not https
 pub async fn discover(issuer: &str, private_network: bool) -> Result<Discovered> {
     let issuer_url = issuer.trim();
     // An issuer with a slash at its end has the same document (section 4.1).
@@ -124,12 +124,12 @@ async fn fetch(url: Url, host: &str, ssrf: &SsrfPolicy) -> Result<Bytes> {
         // Not followed: the caller did not name the server that it points to.
         300..400 => failed(
             ErrorKind::Unexpected,
-            "redirects are not followed: open the URL in a browser, and use the final URL as the issuer if you trust it",
+            "redirects are not followed: open the URL in a browser, and use the final URL if you trust it",
         ),
         429 | 500.. => failed(ErrorKind::Unavailable, "try again later").map_err(|error| error.retry(Retry::Backoff)),
         _ => failed(
             ErrorKind::NotFound,
-            "check the issuer; if the login server has no discovery document, its URLs are in the vendor's documentation",
+            "check the issuer; if there is no discovery document, the URLs are in the vendor's documentation",
         ),
     }
 }

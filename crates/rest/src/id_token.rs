@@ -1,8 +1,10 @@
-//! Validation of the ID token that a login server returns for an authorization code (OpenID Connect Core 1.0 section 3.1.3.7).
+//! Validation of the ID token that a login server returns for an authorization code (OpenID Connect Core 1.0 section
+//! 3.1.3.7).
 //!
-//! The idea: a connection does not use the ID token, but its claims name the issuer, the client and the sign-in that the tokens
-//! were issued for. If one of them is not as expected, the tokens beside it are not used. The signature is not verified: the
-//! token comes directly from the token endpoint, and item 6 of that section then accepts TLS instead of the signature.
+//! The idea: a connection does not use the ID token, but its claims name the issuer, the client and the sign-in that
+//! the tokens were issued for. If one of them is not as expected, the tokens beside it are not used. The signature is
+//! not verified: the token comes directly from the token endpoint, and item 6 of that section then accepts TLS instead
+//! of the signature.
 
 use base64::{Engine, prelude::BASE64_URL_SAFE_NO_PAD};
 use serde::Deserialize;
@@ -45,11 +47,12 @@ impl ExpectedClaims {
     ///
     /// # Errors
     ///
-    /// `auth` if the token cannot be read or was not issued for this sign-in. The caller adds the login server to the error.
+    /// `auth` if the token cannot be read or was not issued for this sign-in. The caller adds the login server to the
+    /// error.
     pub(crate) fn issuer_of(&self, token: &Value, now: u64) -> Result<String, Error> {
         let Some(claims) = token.as_str().and_then(read) else {
             return Err(rejected("it cannot be read").hint(
-                "remove openid from the scopes if the API does not need it, or ask the vendor for an ID token without encryption",
+                "remove openid from the scopes if the API does not need it, or ask the vendor for a plain ID token",
             ));
         };
         if self.issuer.as_ref().is_some_and(|issuer| *issuer != claims.iss) {

@@ -1,10 +1,10 @@
-//! The REST client that connectors of HTTP services share: a table of operations, a client that calls them, and the transfer of
-//! files.
+//! The REST client that connectors of HTTP services share: a table of operations, a client that calls them, and the
+//! transfer of files.
 //!
-//! The idea: the calls of a connector are rows of a [`Table`], and each row is an action without further code. A [`Client`]
-//! belongs to a connection and knows its credentials ([`Auth`]), its rate and its limits ([`ClientLimits`]). Network failures
-//! are handled here, once: a call is repeated only if it is safe, a call that may have taken effect is never repeated, and an
-//! error explains a decision that is left to an operator.
+//! The idea: the calls of a connector are rows of a [`Table`], and each row is an action without further code. A
+//! [`Client`] belongs to a connection and knows its credentials ([`Auth`]), its rate and its limits ([`ClientLimits`]).
+//! Network failures are handled here, once: a call is repeated only if it is safe, a call that may have taken effect is
+//! never repeated, and an error explains a decision that is left to an operator.
 //!
 //! Hand-written actions call rows (`client.call("upload.create", ..)`) and transfer files with [`Client::download`] and
 //! [`Client::upload_blocks`]; they do not repeat routes.

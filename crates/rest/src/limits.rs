@@ -9,8 +9,8 @@ pub struct ClientLimits {
     pub call: Duration,
     /// The time of a call that sends a file, with all its tries. Default: 24 hours.
     pub file_call: Duration,
-    /// The time of one try, from sending the request to the last byte of the response. If a file is sent, the time starts
-    /// again with each piece that was sent. Default: 30 seconds.
+    /// The time of one try, from sending the request to the last byte of the response. If a file is sent, the time
+    /// starts again with each piece that was sent. Default: 30 seconds.
     pub attempt: Duration,
     /// The time of one try of a request to storage, counted in the same way. Default: 2 minutes.
     pub block_attempt: Duration,
@@ -32,7 +32,8 @@ pub struct ClientLimits {
     pub one_put: u64,
     /// The size of a block of an upload in bytes. Default: 4 MiB.
     pub block: usize,
-    /// The shortest time between two token refreshes because of a 401, unless the token has expired. Default: 30 seconds.
+    /// The shortest time between two token refreshes because of a 401, unless the token has expired. Default: 30
+    /// seconds.
     pub between_forced: Duration,
 }
 

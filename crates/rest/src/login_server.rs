@@ -20,8 +20,8 @@ pub(crate) trait LoginServer: Send + Sync {
     ///
     /// # Errors
     ///
-    /// The error response of the login server, or `unavailable` if there was none. The detail `sent` is then `no` if the
-    /// request cannot have arrived, and `unclear` otherwise.
+    /// The error response of the login server, or `unavailable` if there was none. The detail `sent` is then `no` if
+    /// the request cannot have arrived, and `unclear` otherwise.
     fn request_tokens(&self, request: TokenRequest) -> BoxFuture<'static, Result<GrantedTokens>>;
     /// Revokes a token. `type_hint` is its type as in RFC 7009 section 2.1.
     ///
@@ -32,8 +32,8 @@ pub(crate) trait LoginServer: Send + Sync {
 }
 
 impl LoginServer for Endpoint {
-    /// Repeats the request once if the first one cannot have arrived, or if a repetition is harmless. A refresh token or a code
-    /// may have been used by a request whose response was lost, so those requests are not repeated.
+    /// Repeats the request once if the first one cannot have arrived, or if a repetition is harmless. A refresh token
+    /// or a code may have been used by a request whose response was lost, so those requests are not repeated.
     fn request_tokens(&self, request: TokenRequest) -> BoxFuture<'static, Result<GrantedTokens>> {
         let endpoint = self.clone();
         Box::pin(async move {

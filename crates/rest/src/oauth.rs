@@ -1,7 +1,7 @@
 //! The OAuth 2 settings of a connection, its token requests, and the meaning of the responses (RFC 6749).
 //!
-//! The idea: the `oauth2` crate builds the requests and parses the error responses, and our own transport with its limits sends
-//! them. Secrets go into the form or into a Basic header, never into a URL.
+//! The idea: the `oauth2` crate builds the requests and parses the error responses, and our own transport with its
+//! limits sends them. Secrets go into the form or into a Basic header, never into a URL.
 
 use std::{
     borrow::Cow,
@@ -36,7 +36,8 @@ use crate::{
 /// The size limit of a response of a login server in bytes.
 pub(crate) const MAX_RESPONSE_SIZE: usize = 1 << 20;
 
-/// The hint of errors that may be a fault of the login server, or that may come from a server that is not a login server.
+/// The hint of errors that may be a fault of the login server, or that may come from a server that is not a login
+/// server.
 const CHECK_TOKEN_URL: &str = "the sign-in is kept; if the error persists, check the token URL";
 
 /// An OAuth 2 client and the grant that it uses.
@@ -83,8 +84,8 @@ pub enum Grant {
         /// The refresh token of the settings. A newer one in the vault takes precedence.
         refresh_token: Secret,
     },
-    /// The user name and password of a user (RFC 6749 section 4.3). RFC 9700 discourages it, but some services offer nothing else
-    /// for unattended use.
+    /// The user name and password of a user (RFC 6749 section 4.3). RFC 9700 discourages it, but some services offer
+    /// nothing else for unattended use.
     Password {
         /// The user whose rights the connection has.
         username: String,
@@ -127,11 +128,12 @@ impl OAuth {
         self.client_secret.iter().chain(grant).cloned().collect()
     }
 
-    /// Returns the fingerprint of the settings that the tokens belong to. If it changes, earlier tokens no longer belong to this
-    /// connection.
+    /// Returns the fingerprint of the settings that the tokens belong to. If it changes, earlier tokens no longer
+    /// belong to this connection.
     pub(crate) fn settings_fingerprint(&self) -> String {
         let scopes = self.scopes.join(" ");
-        // Another login server issues other tokens. These grants can request a token at any time, so a change loses nothing.
+        // Another login server issues other tokens. These grants can request a token at any time, so a change loses
+        // nothing.
         let server = url_policy::host(&self.token_url);
         let parts: Vec<&str> = match &self.grant {
             Grant::AuthorizationCode => vec!["code", &self.client_id],
@@ -224,8 +226,8 @@ impl Endpoint {
 
     /// Sends one token request.
     ///
-    /// The future owns everything and is boxed, because the borrowing futures of the `oauth2` crate are not `Send` in the task
-    /// that runs them.
+    /// The future owns everything and is boxed, because the borrowing futures of the `oauth2` crate are not `Send` in
+    /// the task that runs them.
     ///
     /// # Errors
     ///
@@ -347,8 +349,8 @@ impl Endpoint {
             .hint(hint)
     }
 
-    /// Returns kind, setting and hint of an `invalid_client` error. Login servers seldom say whether the ID or the secret is
-    /// wrong; `description` may.
+    /// Returns kind, setting and hint of an `invalid_client` error. Login servers seldom say whether the ID or the
+    /// secret is wrong; `description` may.
     fn invalid_client(&self, description: &str) -> (ErrorKind, &'static str, &'static str) {
         let description = description.to_lowercase();
         let id_phrases = ["client_id", "client id", "unknown client", "client not found", "no such client"];

@@ -1,9 +1,10 @@
 //! One token refresh, from reading the vault to storing new tokens in it.
 //!
-//! The idea: an attempt has an id, and the vault entry lists the attempts to replace its tokens. The id is stored, with the
-//! lease, before the login server is asked. New tokens are stored only if the entry still lists the id, and they clear the
-//! list. So an attempt that resumes late cannot overwrite what others have stored meanwhile, and a response that was only slow
-//! is still used. If the login server takes a refresh token as used and the list has another id, a response was lost.
+//! The idea: an attempt has an id, and the vault entry lists the attempts to replace its tokens. The id is stored, with
+//! the lease, before the login server is asked. New tokens are stored only if the entry still lists the id, and they
+//! clear the list. So an attempt that resumes late cannot overwrite what others have stored meanwhile, and a response
+//! that was only slow is still used. If the login server takes a refresh token as used and the list has another id, a
+//! response was lost.
 
 use std::time::Duration;
 
@@ -25,7 +26,8 @@ const POLL_INTERVAL: Duration = Duration::from_millis(50);
 /// The number of tries to store new tokens in a vault that fails.
 const STORE_TRIES: u32 = 5;
 
-/// The first backoff after the login server refused a request, because login servers lock accounts. It doubles each time.
+/// The first backoff after the login server refused a request, because login servers lock accounts. It doubles each
+/// time.
 const REFUSED_BACKOFF: Duration = Duration::from_secs(60);
 
 /// The longest backoff after the login server refused a request.
@@ -85,8 +87,8 @@ impl Tokens {
             }
             let asked_at = self.now();
             if asked_at.saturating_sub(started_at) > refresh_lease::millis(limits.attempt) {
-                // The process was suspended or the disk is slow. The response could arrive after the lease has expired and
-                // another process has begun.
+                // The process was suspended or the disk is slow. The response could arrive after the lease has expired
+                // and another process has begun.
                 self.withdraw(&attempt).await?;
                 if Instant::now() >= give_up {
                     return Err(self.delayed());
@@ -114,7 +116,8 @@ impl Tokens {
         }
     }
 
-    /// Returns a token that can be used without asking the login server. `valid` is the token of the record if it has not expired.
+    /// Returns a token that can be used without asking the login server. `valid` is the token of the record if it has
+    /// not expired.
     fn usable(
         &self,
         reason: &RefreshReason,
@@ -169,8 +172,8 @@ impl Tokens {
         }
     }
 
-    /// Stores an attempt with its lease, before anything is sent. Returns `false` if another process holds the lease or has
-    /// changed the entry.
+    /// Stores an attempt with its lease, before anything is sent. Returns `false` if another process holds the lease or
+    /// has changed the entry.
     async fn acquire_lease(&self, version: u64, record: Option<&TokenRecord>, attempt: &str) -> Result<bool> {
         let timeout = self.0.endpoint.limits.attempt;
         if record.and_then(|record| record.lease.as_ref()).is_some_and(|lease| lease.is_held(self.now(), timeout)) {
@@ -192,8 +195,8 @@ impl Tokens {
         self.write(without).await.map(drop)
     }
 
-    /// Returns the version of the vault entry (0 = none) and its record. There is no record if it cannot be read or belongs to
-    /// other settings.
+    /// Returns the version of the vault entry (0 = none) and its record. There is no record if it cannot be read or
+    /// belongs to other settings.
     async fn load(&self) -> Result<(u64, Option<TokenRecord>)> {
         let Some(entry) = self.0.slot.load().await? else { return Ok((0, None)) };
         // The next sign-in or refresh replaces such a record.
@@ -207,8 +210,8 @@ impl Tokens {
         self.0.slot.replace(version, &record.content()?, &record.sign_in(interactive)).await
     }
 
-    /// Changes the record to the one that `next` returns, and repeats that if another process changed the entry meanwhile.
-    /// Returns the new record, or `None` if `next` returned none.
+    /// Changes the record to the one that `next` returns, and repeats that if another process changed the entry
+    /// meanwhile. Returns the new record, or `None` if `next` returned none.
     async fn write(&self, next: impl Fn(Option<TokenRecord>) -> Option<TokenRecord>) -> Result<Option<TokenRecord>> {
         loop {
             let (version, record) = self.load().await?;
@@ -246,7 +249,8 @@ impl Tokens {
         }
     }
 
-    /// Stores new tokens in the vault; only then may they be used. Returns `None` if the entry no longer lists their attempt.
+    /// Stores new tokens in the vault; only then may they be used. Returns `None` if the entry no longer lists their
+    /// attempt.
     async fn store(&self, tokens: NewTokens) -> Result<Option<Token>> {
         self.state().unstored = Some(tokens.clone());
         let mut last = None;
@@ -282,8 +286,8 @@ impl Tokens {
         })
     }
 
-    /// Revokes the tokens of a connection that was removed during the refresh, because nothing else ever would, and returns the
-    /// error.
+    /// Revokes the tokens of a connection that was removed during the refresh, because nothing else ever would, and
+    /// returns the error.
     async fn removed(&self, record: &TokenRecord) -> Error {
         self.state().unstored = None;
         self.revoke(record).await.ok();
@@ -292,11 +296,12 @@ impl Tokens {
             .hint("its new tokens were revoked; add the connection again to continue")
     }
 
-    /// Stores the failure of an attempt and the backoff after it, and returns the error for the callers. Returns `None` if the
-    /// entry has other tokens meanwhile, so that the failure no longer matters.
+    /// Stores the failure of an attempt and the backoff after it, and returns the error for the callers. Returns `None`
+    /// if the entry has other tokens meanwhile, so that the failure no longer matters.
     async fn record_failure(&self, error: &Error, attempt: &str, fingerprint: String) -> Option<Error> {
         let limits = &self.0.endpoint.limits;
-        // The outcome is known if the request did not arrive or the login server sent an OAuth error: then it used nothing up.
+        // The outcome is known if the request did not arrive or the login server sent an OAuth error: then it used
+        // nothing up.
         let outcome_known = error.context("sent") == Some("no") || error.context("oauth").is_some();
         let single_use = !matches!(self.0.endpoint.oauth.grant, Grant::Password { .. } | Grant::ClientCredentials);
         let doubled = |first: Duration, times: u32, longest| first.saturating_mul(1 << times.min(16)).min(longest);
@@ -342,13 +347,14 @@ impl Tokens {
                 .failed
                 .map(|failed| failed.blocking_error(self.now(), &failed.request_fingerprint).unwrap_or(failed.error)),
             Ok(None) => None,
-            // The failure cannot be stored. The error of the login server is more useful to the caller than that of the vault.
+            // The failure cannot be stored. The error of the login server is more useful to the caller than that of the
+            // vault.
             Err(_) => Some(error.clone()),
         }
     }
 
-    /// Ends the backoff after a failure, so that the next refresh asks the login server immediately. A check of the connection
-    /// does this, because the user may have corrected the cause.
+    /// Ends the backoff after a failure, so that the next refresh asks the login server immediately. A check of the
+    /// connection does this, because the user may have corrected the cause.
     ///
     /// # Errors
     ///
@@ -381,7 +387,8 @@ impl Tokens {
         stored.ok_or_else(|| Error::new(ErrorKind::Internal, "the tokens of the sign-in were not stored"))
     }
 
-    /// Revokes these tokens at the login server (RFC 7009), the refresh token first. Does nothing without a revocation URL.
+    /// Revokes these tokens at the login server (RFC 7009), the refresh token first. Does nothing without a revocation
+    /// URL.
     ///
     /// # Errors
     ///

@@ -1,11 +1,11 @@
-//! The lease on a connection's refresh token. It is stored in the vault: of all processes that share the vault, one at a time
-//! asks the login server for tokens.
+//! The lease on a connection's refresh token. It is stored in the vault: of all processes that share the vault, one at
+//! a time asks the login server for tokens.
 //!
-//! The idea: a refresh token may be valid for one use only, and some login servers end the whole sign-in when it is used
-//! twice. A process therefore records the lease by compare-and-set before it uses the refresh token, and all others wait for
-//! the outcome. A lease lasts twice as long as the longest token request and is renewed during the request, so a live owner
-//! keeps it. The lease of a dead owner must expire first, because its request may have arrived. The version of the vault entry
-//! is the epoch of the lease: an owner that resumes late finds another version.
+//! The idea: a refresh token may be valid for one use only, and some login servers end the whole sign-in when it is
+//! used twice. A process therefore records the lease by compare-and-set before it uses the refresh token, and all
+//! others wait for the outcome. A lease lasts twice as long as the longest token request and is renewed during the
+//! request, so a live owner keeps it. The lease of a dead owner must expire first, because its request may have
+//! arrived. The version of the vault entry is the epoch of the lease: an owner that resumes late finds another version.
 
 use std::time::Duration;
 
@@ -26,8 +26,8 @@ impl Lease {
         Lease { owner: owner.to_owned(), until: now.saturating_add(millis(duration(timeout))) }
     }
 
-    /// Returns whether the lease is in force. A lease that seems to last far longer than any lease was written with another
-    /// clock and is ignored. Up to twice the duration is accepted, because clocks are corrected now and then.
+    /// Returns whether the lease is in force. A lease that seems to last far longer than any lease was written with
+    /// another clock and is ignored. Up to twice the duration is accepted, because clocks are corrected now and then.
     pub(crate) fn is_held(&self, now: u64, timeout: Duration) -> bool {
         now < self.until && self.until - now <= millis(duration(timeout)).saturating_mul(2)
     }

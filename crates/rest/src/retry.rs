@@ -29,8 +29,8 @@ impl Waits {
         Waits { steps, longest: limits.longest_wait, deadline }
     }
 
-    /// Returns the wait after this failure. Returns `None` if the call should fail: the failure is final, there are no tries
-    /// left, or the wait would be too long or would pass the deadline.
+    /// Returns the wait after this failure. Returns `None` if the call should fail: the failure is final, there are no
+    /// tries left, or the wait would be too long or would pass the deadline.
     pub(crate) fn after(&mut self, error: &Error) -> Option<Duration> {
         let asked = match error.retryable() {
             Retry::Never => return None,
@@ -53,9 +53,9 @@ const LONGEST_RETRY_AFTER: Duration = Duration::from_secs(24 * 60 * 60);
 /// The headers of services on Azure with the same meaning in milliseconds. They are more precise and take precedence.
 const IN_MILLISECONDS: [&str; 2] = ["retry-after-ms", "x-ms-retry-after-ms"];
 
-/// Returns the wait of a `Retry-After` header (RFC 9110 section 10.2.3) in seconds or as a date, at most one day. A date is
-/// compared with the `Date` of the same response, because the clock of this machine may be wrong. A date in the past means no
-/// wait. Returns `None` without a valid header.
+/// Returns the wait of a `Retry-After` header (RFC 9110 section 10.2.3) in seconds or as a date, at most one day. A
+/// date is compared with the `Date` of the same response, because the clock of this machine may be wrong. A date in the
+/// past means no wait. Returns `None` without a valid header.
 pub(crate) fn retry_after(headers: &HeaderMap) -> Option<Duration> {
     let text = |name: &str| headers.get(name).and_then(|value| value.to_str().ok()).map(str::trim);
     let number = |text: &str| {

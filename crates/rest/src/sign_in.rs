@@ -1,4 +1,5 @@
-//! Sign-in in the browser: authorization code with PKCE (RFC 6749 section 4.1, RFC 7636), bound to one attempt by `state`.
+//! Sign-in in the browser: authorization code with PKCE (RFC 6749 section 4.1, RFC 7636), bound to one attempt by
+//! `state`.
 //!
 //! The idea: an attempt accepts one callback, within ten minutes. The first callback with its `state` ends the attempt,
 //! whatever its result, so a code is sent to the login server only once, even if the user clicks twice.
@@ -54,9 +55,9 @@ pub(crate) fn begin(signer: &Signer, service: &str, redirect_uri: &str) -> Resul
 ///
 /// # Errors
 ///
-/// `auth` if the callback does not belong to this sign-in, came too late or a second time, or if the login server refused the
-/// sign-in. `config` if the login server refused the client or the scopes, and otherwise the error of the token request or of
-/// the vault.
+/// `auth` if the callback does not belong to this sign-in, came too late or a second time, or if the login server
+/// refused the sign-in. `config` if the login server refused the client or the scopes, and otherwise the error of the
+/// token request or of the vault.
 pub(crate) async fn finish(signer: &Signer, service: &str, begun: &Authorization, callback: &str) -> Result<()> {
     let tokens = tokens(signer, service)?;
     let callback = Callback::read(begun, callback)?;

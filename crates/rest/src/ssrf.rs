@@ -1,8 +1,8 @@
-//! Protection against server-side request forgery: the servers that a connection may reach. URLs come from settings, and URLs
-//! of files come from a service. Neither may lead to servers that only this machine or its network can reach.
+//! Protection against server-side request forgery: the servers that a connection may reach. URLs come from settings,
+//! and URLs of files come from a service. Neither may lead to servers that only this machine or its network can reach.
 //!
-//! The idea: a name is resolved once, its addresses are checked, and the connection goes to one of the checked addresses. A
-//! later change of the name in DNS has no effect.
+//! The idea: a name is resolved once, its addresses are checked, and the connection goes to one of the checked
+//! addresses. A later change of the name in DNS has no effect.
 
 use std::{
     collections::BTreeSet,
@@ -24,8 +24,8 @@ use crate::url_policy;
 pub(crate) struct SsrfPolicy {
     /// Whether private networks and this machine are allowed.
     allow_private: bool,
-    /// Hosts of files besides the host of the endpoint: names, suffixes of names such as `*.example.com`, or `*` for any public
-    /// host.
+    /// Hosts of files besides the host of the endpoint: names, suffixes of names such as `*.example.com`, or `*` for
+    /// any public host.
     data_hosts: Vec<String>,
 }
 
@@ -39,8 +39,9 @@ impl SsrfPolicy {
         self.allow_private
     }
 
-    /// Checks a URL from the settings or from a service: https, without a user name, and not in a private network. Names are
-    /// not resolved here; the [resolver](SsrfPolicy::resolver) checks their addresses. `what` names the URL in the error.
+    /// Checks a URL from the settings or from a service: https, without a user name, and not in a private network.
+    /// Names are not resolved here; the [resolver](SsrfPolicy::resolver) checks their addresses. `what` names the URL
+    /// in the error.
     ///
     /// # Errors
     ///
@@ -84,7 +85,8 @@ impl SsrfPolicy {
             .hint(format!("if the service stores files there, add {host} to the Data Hosts of the connection")))
     }
 
-    /// Returns the DNS resolver for the HTTP clients of the connection. It yields only addresses that the policy allows.
+    /// Returns the DNS resolver for the HTTP clients of the connection. It yields only addresses that the policy
+    /// allows.
     pub(crate) fn resolver(&self) -> Arc<dyn Resolve> {
         Arc::new(Resolver { allow_private: self.allow_private, proxies: proxies() })
     }
@@ -128,8 +130,8 @@ impl StdError for UnresolvedName {}
 
 struct Resolver {
     allow_private: bool,
-    /// Proxies of the environment may have private addresses: the operator chose them, and a proxy decides itself what it
-    /// fetches.
+    /// Proxies of the environment may have private addresses: the operator chose them, and a proxy decides itself what
+    /// it fetches.
     proxies: BTreeSet<String>,
 }
 
@@ -171,8 +173,8 @@ fn proxies() -> BTreeSet<String> {
     hosts.collect()
 }
 
-/// Returns whether an address is public (IANA special-purpose registries, RFC 6890). An address that embeds another address is
-/// public if the embedded one is.
+/// Returns whether an address is public (IANA special-purpose registries, RFC 6890). An address that embeds another
+/// address is public if the embedded one is.
 fn is_public(address: IpAddr) -> bool {
     match address {
         IpAddr::V4(address) => is_public_v4(address),
@@ -210,7 +212,8 @@ fn is_public_v6(address: Ipv6Addr) -> bool {
         [0, 0, 0, 0, 0, 0xffff, high, low] | [0x64, 0xff9b, 0, 0, 0, 0, high, low] => embedded(high, low),
         // 6to4 (RFC 3056).
         [0x2002, high, low, ..] => embedded(high, low),
-        // Loopback, unspecified, compatible, discard, local NAT64, Teredo and other protocol assignments, documentation.
+        // Loopback, unspecified, compatible, discard, local NAT64, Teredo and other protocol assignments,
+        // documentation.
         [0, 0, 0, 0, 0, 0, ..] | [0, 0, 0, 0, 0xffff, 0, ..] => false,
         [0x100, 0, 0, 0, ..] | [0x64, 0xff9b, 1, ..] | [0x2001, 0..=0x1ff, ..] => false,
         [0x2001, 0xdb8, ..] | [0x3fff, 0..=0xfff, ..] | [0x5f00, ..] => false,

@@ -1,7 +1,7 @@
 //! The tokens of a connection, as stored in the vault ([`TokenRecord`]) and as used by calls ([`Token`]).
 //!
-//! The idea: the record holds more than the tokens. It also holds the lease and the unfinished attempts to replace the tokens,
-//! so that all processes that share the vault see the same state and change it by compare-and-set.
+//! The idea: the record holds more than the tokens. It also holds the lease and the unfinished attempts to replace the
+//! tokens, so that all processes that share the vault see the same state and change it by compare-and-set.
 
 use std::{
     sync::Arc,
@@ -37,8 +37,8 @@ pub(crate) struct TokenRecord {
     /// The fingerprint of the settings that the tokens belong to.
     #[serde(rename = "settings", default)]
     pub(crate) settings_fingerprint: String,
-    /// The fingerprint of all settings that were sent to the login server. Changed settings are tried immediately, not when the
-    /// token expires.
+    /// The fingerprint of all settings that were sent to the login server. Changed settings are tried immediately, not
+    /// when the token expires.
     #[serde(rename = "sent", default, skip_serializing_if = "Option::is_none")]
     pub(crate) request_fingerprint: Option<String>,
     /// The issuer that signed the user in, if the callback or the ID token named it (RFC 9207).
@@ -50,15 +50,15 @@ pub(crate) struct TokenRecord {
     /// The lease of the process that is about to use the refresh token, or has used it and waits for the outcome.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(crate) lease: Option<Lease>,
-    /// The attempts to replace these tokens whose outcome is not recorded: they are running, died, or got no response. Only
-    /// they may replace these tokens. Once one has, the others are too late.
+    /// The attempts to replace these tokens whose outcome is not recorded: they are running, died, or got no response.
+    /// Only they may replace these tokens. Once one has, the others are too late.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub(crate) attempts: Vec<String>,
     /// The failure of the last attempt.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(crate) failed: Option<FailedAttempt>,
-    /// Whether another attempt may have used the same refresh token. The login server may then have ended the whole sign-in,
-    /// including these tokens, so a 401 causes a refresh immediately.
+    /// Whether another attempt may have used the same refresh token. The login server may then have ended the whole
+    /// sign-in, including these tokens, so a 401 causes a refresh immediately.
     #[serde(rename = "doubted", default, skip_serializing_if = "std::ops::Not::not")]
     pub(crate) maybe_revoked: bool,
 }
@@ -106,8 +106,8 @@ impl TokenRecord {
         self.attempts.iter().any(|one| one == attempt)
     }
 
-    /// Returns whether another attempt may have used the same refresh token: its outcome is unknown, or the login server refused
-    /// the token as used.
+    /// Returns whether another attempt may have used the same refresh token: its outcome is unknown, or the login
+    /// server refused the token as used.
     pub(crate) fn is_contested(&self, attempt: &str) -> bool {
         let refused = self.failed.as_ref().is_some_and(|failed| failed.cause == Some(ReauthCause::Interrupted));
         refused || self.attempts.iter().any(|one| one != attempt)
@@ -119,8 +119,8 @@ impl TokenRecord {
         self
     }
 
-    /// Returns the status that a host may show. `interactive` is whether the connection needs a sign-in in the browser when its
-    /// refresh token is gone.
+    /// Returns the status that a host may show. `interactive` is whether the connection needs a sign-in in the browser
+    /// when its refresh token is gone.
     pub(crate) fn sign_in(&self, interactive: bool) -> SignIn {
         let state = match (&self.failed, &self.lease) {
             (Some(FailedAttempt { cause: Some(cause), error, .. }), _) => {
@@ -170,8 +170,8 @@ pub(crate) struct TokenData {
 }
 
 impl Token {
-    /// Returns the token of a record, with the time of its renewal: a fifth of its lifetime before it expires, and at most five
-    /// minutes.
+    /// Returns the token of a record, with the time of its renewal: a fifth of its lifetime before it expires, and at
+    /// most five minutes.
     pub(crate) fn of(record: &TokenRecord) -> Token {
         let lifetime = record.expires_at.saturating_sub(record.obtained_at);
         // The jitter keeps connections that were made together from being renewed together.
@@ -199,8 +199,8 @@ impl Token {
         now < self.0.expires_at
     }
 
-    /// Returns whether a 401 could mean that the token has expired. It could also mean a missing permission or key, and then a
-    /// new token does not help.
+    /// Returns whether a 401 could mean that the token has expired. It could also mean a missing permission or key, and
+    /// then a new token does not help.
     pub(crate) fn may_have_expired(&self, now: u64) -> bool {
         let lifetime = self.0.expires_at.saturating_sub(self.0.obtained_at);
         // The token is from the future: the clock was set back, so the age is not known.
@@ -208,8 +208,8 @@ impl Token {
         age >= YOUNG.as_millis() as u64 || age > lifetime / 5
     }
 
-    /// Returns the requested scopes that the login server did not grant; none if it did not name the granted ones. A refresh
-    /// token shows that `offline_access` was granted, which not all login servers name.
+    /// Returns the requested scopes that the login server did not grant; none if it did not name the granted ones. A
+    /// refresh token shows that `offline_access` was granted, which not all login servers name.
     pub(crate) fn missing_scopes<'a>(&self, requested: &'a [String]) -> Vec<&'a str> {
         let Some(granted) = &self.0.scope else { return Vec::new() };
         let granted: Vec<_> = granted.split_whitespace().collect();

@@ -58,8 +58,8 @@ impl LoginServer for SimulatedLogin {
     }
 }
 
-/// Simulates a thousand calls over two lifetimes, alternately by two processes. Returns the number of requests to the login
-/// server and the number of calls that got an expired token.
+/// Simulates a thousand calls over two lifetimes, alternately by two processes. Returns the number of requests to the
+/// login server and the number of calls that got an expired token.
 async fn simulate(lifetime: u64, latency: Duration) -> (u64, usize) {
     let (vault, requests) = (Arc::<MemoryVault>::default(), Arc::<AtomicU64>::default());
     let http = transport::api(&SsrfPolicy::new(true, Vec::new())).unwrap();
@@ -104,8 +104,8 @@ async fn tokens_of_all_lifetimes_are_renewed_about_once_a_lifetime() {
     }
 }
 
-/// The tokens expire before the response arrives, so an early renewal does not help. Each caller still gets the token that it
-/// waited for, and there is one request at a time.
+/// The tokens expire before the response arrives, so an early renewal does not help. Each caller still gets the token
+/// that it waited for, and there is one request at a time.
 #[tokio::test(start_paused = true)]
 async fn tokens_that_expire_before_they_arrive_cause_no_busy_loop() {
     let latency = Duration::from_millis(1_200);

@@ -56,8 +56,8 @@ impl TokenResponse for GrantedTokens {
     fn token_type(&self) -> &BasicTokenType {
         &self.token_type
     }
-    /// Returns the lifetime. Five minutes are assumed for an absent, zero, negative or unreadable lifetime; a 401 then corrects
-    /// a wrong assumption.
+    /// Returns the lifetime. Five minutes are assumed for an absent, zero, negative or unreadable lifetime; a 401 then
+    /// corrects a wrong assumption.
     fn expires_in(&self) -> Option<Duration> {
         Some(Duration::from_secs(self.expires_in.unwrap_or(UNKNOWN_LIFETIME)))
     }

@@ -1,5 +1,6 @@
-//! Simulations of three processes that share a vault and a login server. Time is simulated, processes die at any moment, and a
-//! simulation of two minutes takes little time. Only the environment is simulated; the code under test is the real one.
+//! Simulations of three processes that share a vault and a login server. Time is simulated, processes die at any
+//! moment, and a simulation of two minutes takes little time. Only the environment is simulated; the code under test is
+//! the real one.
 #![allow(clippy::unwrap_used)]
 
 use std::{
@@ -207,8 +208,8 @@ struct Outcome {
     last: SignInState,
 }
 
-/// Simulates two minutes of three processes that use tokens with a lifetime of 20 seconds. Some processes die and are started
-/// again.
+/// Simulates two minutes of three processes that use tokens with a lifetime of 20 seconds. Some processes die and are
+/// started again.
 fn simulate(seed: u64, policy: ReusePolicy, crashes: u32, hides_leases: bool) -> Outcome {
     let mut random = StdRng::seed_from_u64(seed);
     let world = World {
@@ -327,7 +328,8 @@ fn a_death_at_any_moment_keeps_tokens_paired_and_is_reported_in_1000_simulations
     with_crashes(1_000);
 }
 
-/// The sabotage twin: processes that do not see the leases of others request tokens at the same time, and the sign-in is lost.
+/// The sabotage twin: processes that do not see the leases of others request tokens at the same time, and the sign-in
+/// is lost.
 #[test]
 fn without_leases_the_sign_in_is_lost() {
     let lost =

@@ -1,8 +1,8 @@
 //! The tokens of a connection: renewed before they expire, by one task at a time, and stored in the vault before use.
 //!
-//! The idea: a refresh token may be valid for one use only, so a lost response loses the sign-in. Hence two rules. All callers
-//! that need a token wait for the same refresh (single flight). A refresh runs to its end in its own task, even if all callers
-//! that wait for it are dropped. `refresh.rs` has the refresh itself.
+//! The idea: a refresh token may be valid for one use only, so a lost response loses the sign-in. Hence two rules. All
+//! callers that need a token wait for the same refresh (single flight). A refresh runs to its end in its own task, even
+//! if all callers that wait for it are dropped. `refresh.rs` has the refresh itself.
 
 use std::sync::{
     Arc, LazyLock, Mutex, MutexGuard, PoisonError,
@@ -35,8 +35,8 @@ static TASKS: LazyLock<TaskTracker> = LazyLock::new(|| {
 
 /// Waits until no token request is running in this process. Returns immediately if there is none.
 ///
-/// Call it before the process ends: the response of a token request that is not stored may cost a connection its sign-in. It
-/// takes no longer than a token request may take.
+/// Call it before the process ends: the response of a token request that is not stored may cost a connection its
+/// sign-in. It takes no longer than a token request may take.
 pub async fn drain_token_refreshes() {
     TASKS.wait().await;
 }
@@ -222,11 +222,13 @@ impl Tokens {
         }
     }
 
-    /// Redeems the authorization code of a sign-in and stores the tokens. It runs to its end even if the caller is dropped.
+    /// Redeems the authorization code of a sign-in and stores the tokens. It runs to its end even if the caller is
+    /// dropped.
     ///
     /// # Errors
     ///
-    /// `auth` if the ID token does not have the expected claims, and otherwise the error of the login server or of the vault.
+    /// `auth` if the ID token does not have the expected claims, and otherwise the error of the login server or of the
+    /// vault.
     pub(crate) async fn sign_in(&self, request: TokenRequest, expected: ExpectedClaims) -> Result<()> {
         let tokens = self.clone();
         let redeemed = detached("the sign-in", async move {
@@ -261,8 +263,8 @@ impl Tokens {
     }
 }
 
-/// Runs work in its own task, which [`drain_token_refreshes`] waits for. The response of a login server that has invalidated the
-/// old token must not be lost because the caller was dropped.
+/// Runs work in its own task, which [`drain_token_refreshes`] waits for. The response of a login server that has
+/// invalidated the old token must not be lost because the caller was dropped.
 fn detached<T: Send + 'static>(
     what: &'static str,
     work: impl Future<Output = Result<T>> + Send + 'static,

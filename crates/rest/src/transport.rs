@@ -19,8 +19,8 @@ use crate::{
 /// The time limit for a connection, including the TLS handshake.
 pub(crate) const CONNECT: Duration = Duration::from_secs(10);
 
-/// Connections that were idle for longer are not reused: the server may be about to close them, and the outcome of a `Create`
-/// would then be unknown.
+/// Connections that were idle for longer are not reused: the server may be about to close them, and the outcome of a
+/// `Create` would then be unknown.
 const POOL_IDLE: Duration = Duration::from_secs(20);
 
 /// A response that was read completely.
@@ -65,8 +65,8 @@ impl Failure {
     }
 }
 
-/// Returns an HTTP client for calls with credentials. It follows no redirects, because a custom header with a key would be sent
-/// along, and it accepts gzip.
+/// Returns an HTTP client for calls with credentials. It follows no redirects, because a custom header with a key would
+/// be sent along, and it accepts gzip.
 ///
 /// # Errors
 ///
@@ -100,13 +100,13 @@ fn build(builder: reqwest::ClientBuilder, ssrf: &SsrfPolicy) -> Result<reqwest::
 
 /// Sends a request and reads the whole response.
 ///
-/// The response must be complete within `time` after the last piece of the body was sent, and it must not be longer than `most`
-/// bytes after decompression.
+/// The response must be complete within `time` after the last piece of the body was sent, and it must not be longer
+/// than `most` bytes after decompression.
 ///
 /// # Errors
 ///
-/// A [`Failure`] if there is no connection, no complete response in time, or a response that is too long, or if the source of
-/// the body failed. Any status is a success here.
+/// A [`Failure`] if there is no connection, no complete response in time, or a response that is too long, or if the
+/// source of the body failed. Any status is a success here.
 pub(crate) async fn exchange(
     client: &reqwest::Client,
     mut request: reqwest::Request,
@@ -172,8 +172,8 @@ pub(crate) fn cut(host: &str, error: reqwest::Error) -> Failure {
     )
 }
 
-/// Returns the failure of a request. If it failed before it was sent, the detail `stage` is the stage that failed: `name`, `tcp`
-/// or `tls`.
+/// Returns the failure of a request. If it failed before it was sent, the detail `stage` is the stage that failed:
+/// `name`, `tcp` or `tls`.
 pub(crate) fn failed(host: &str, error: reqwest::Error) -> Failure {
     let error = error.without_url();
     if let Some(private) = causes(&error).find_map(|cause| cause.downcast_ref::<PrivateAddress>()) {

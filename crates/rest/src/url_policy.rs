@@ -1,13 +1,14 @@
 //! The rules for URLs and for naming them in messages.
 //!
-//! The idea: credentials and signed URLs never travel unencrypted, so https is required, and http is allowed only on this
-//! machine. Messages name a host, never a path or a query, because those may be signed.
+//! The idea: credentials and signed URLs never travel unencrypted, so https is required, and http is allowed only on
+//! this machine. Messages name a host, never a path or a query, because those may be signed.
 
 use http::{HeaderMap, header};
 use trunkline_core::{Error, ErrorKind, Result};
 use url::{Host, Url};
 
-/// Checks that a URL is https (or http on this machine) and has no user name or password. `what` names the URL in the error.
+/// Checks that a URL is https (or http on this machine) and has no user name or password. `what` names the URL in the
+/// error.
 ///
 /// # Errors
 ///
@@ -62,8 +63,8 @@ pub(crate) fn host(url: &Url) -> String {
     }
 }
 
-/// Returns the target of a redirect for messages. Only its host is named, because the rest of the URL may be signed. `host` is
-/// the host that sent the response.
+/// Returns the target of a redirect for messages. Only its host is named, because the rest of the URL may be signed.
+/// `host` is the host that sent the response.
 pub(crate) fn redirect(headers: &HeaderMap, host: &str) -> String {
     let Some(location) = headers.get(header::LOCATION) else { return "a redirect without a target".into() };
     let location = String::from_utf8_lossy(location.as_bytes());

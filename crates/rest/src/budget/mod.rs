@@ -1,10 +1,10 @@
-//! The request budget of a connection, shared by all runs of this process. It limits the requests in flight and the requests
-//! per second, pauses while the service asks for a pause, and limits retries while the service is down.
+//! The request budget of a connection, shared by all runs of this process. It limits the requests in flight and the
+//! requests per second, pauses while the service asks for a pause, and limits retries while the service is down.
 //!
-//! The idea: a request needs a [`Permit`], and requests wait for permits in a queue that is fair between runs, not between
-//! calls. The second waiting call of a run comes after the first waiting call of every other run, so 10,000 items of one run
-//! do not hold up a single call of another. Only the first request in the queue watches the clock; the others sleep until it
-//! wakes them. There is no background task, and no lock is held across an `await`.
+//! The idea: a request needs a [`Permit`], and requests wait for permits in a queue that is fair between runs, not
+//! between calls. The second waiting call of a run comes after the first waiting call of every other run, so 10,000
+//! items of one run do not hold up a single call of another. Only the first request in the queue watches the clock; the
+//! others sleep until it wakes them. There is no background task, and no lock is held across an `await`.
 
 mod queue;
 mod rate;
@@ -29,8 +29,8 @@ use rate::AdaptiveRate;
 
 pub(crate) use shared::Identity;
 
-/// The key by which the queue is fair. Requests that are cancelled together belong to one run, so the run's cancellation
-/// token identifies it.
+/// The key by which the queue is fair. Requests that are cancelled together belong to one run, so the run's
+/// cancellation token identifies it.
 pub(crate) type FairnessKey = CancellationToken;
 
 /// Retries that all calls of a connection together may spend on a service that never responds.
@@ -39,8 +39,8 @@ const MAX_RETRIES: f64 = 50.0;
 /// The part of a retry that each response of a working service adds again: one call of five may fail.
 const RETRIES_REGAINED: f64 = 0.25;
 
-/// If a service accepts this many requests between two throttles, the rate is not too high. A single throttle then causes a
-/// pause and leaves the rate as it is.
+/// If a service accepts this many requests between two throttles, the rate is not too high. A single throttle then
+/// causes a pause and leaves the rate as it is.
 const RARE_THROTTLE: u32 = 100;
 
 /// The number of successive throttles without a `Retry-After` that each double the pause: up to 4 seconds.
@@ -126,8 +126,8 @@ impl Budget {
     ///
     /// # Errors
     ///
-    /// `rate_limited`, and nothing was sent. It is returned immediately if the service asked for a pause that ends after the
-    /// deadline or is longer than any call waits, and otherwise when the deadline has passed.
+    /// `rate_limited`, and nothing was sent. It is returned immediately if the service asked for a pause that ends
+    /// after the deadline or is longer than any call waits, and otherwise when the deadline has passed.
     pub(crate) async fn permit(self: &Arc<Self>, key: &FairnessKey, deadline: Instant) -> Result<Permit> {
         let queued = self.enqueue(key);
         loop {
@@ -169,8 +169,8 @@ impl Budget {
         self.state().paused_until.is_none_or(|until| until <= Instant::now())
     }
 
-    /// Records that the service throttled the request of this permit. `retry_after` is the pause that the service asked for,
-    /// if it named one. Requests that were sent before the throttle arrived slow the connection down only once.
+    /// Records that the service throttled the request of this permit. `retry_after` is the pause that the service asked
+    /// for, if it named one. Requests that were sent before the throttle arrived slow the connection down only once.
     ///
     /// Call it while the permit is held: otherwise the next request could be sent before the pause begins.
     pub(crate) fn throttled(&self, permit: &Permit, retry_after: Option<Duration>) {
@@ -187,7 +187,8 @@ impl Budget {
         let resume_at = state.paused_until.unwrap_or(now);
         if is_new {
             state.rate_spared = state.accepted >= RARE_THROTTLE;
-            // While the service accepts nothing at all, only the pauses grow: its throttles do not show which rate it allows.
+            // While the service accepts nothing at all, only the pauses grow: its throttles do not show which rate it
+            // allows.
             match state.throttles_in_a_row {
                 _ if state.rate_spared => {}
                 0 => state.rate.slow_down(now, resume_at),
@@ -212,8 +213,8 @@ impl Budget {
         state.retries_left = (state.retries_left + RETRIES_REGAINED).min(MAX_RETRIES);
     }
 
-    /// Spends one retry on a call whose service failed. Returns `false` if no retries are left: retries must not keep down a
-    /// service that is down.
+    /// Spends one retry on a call whose service failed. Returns `false` if no retries are left: retries must not keep
+    /// down a service that is down.
     pub(crate) fn may_repeat(&self) -> bool {
         let mut state = self.state();
         let may = state.retries_left >= 1.0;

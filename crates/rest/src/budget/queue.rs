@@ -1,6 +1,7 @@
 //! The queue of requests that wait for a permit.
 //!
-//! The idea is a round robin between runs: the queue is ordered by rounds, and each run has at most one request in a round.
+//! The idea is a round robin between runs: the queue is ordered by rounds, and each run has at most one request in a
+//! round.
 
 use std::{
     collections::{BTreeMap, HashMap},

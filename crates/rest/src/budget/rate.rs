@@ -1,15 +1,15 @@
 //! The request rate of a connection: the user's own limit, and below it the rate that the service turns out to allow.
 //!
-//! The idea is the congestion control of TCP CUBIC (RFC 9438). A throttle halves the rate. The rate then recovers as a cubic
-//! function of time: quickly at first, slowly near the rate that was too high, and slowly beyond it. A connection is then
-//! throttled a few times a minute and still uses most of the rate that it is allowed.
+//! The idea is the congestion control of TCP CUBIC (RFC 9438). A throttle halves the rate. The rate then recovers as a
+//! cubic function of time: quickly at first, slowly near the rate that was too high, and slowly beyond it. A connection
+//! is then throttled a few times a minute and still uses most of the rate that it is allowed.
 
 use std::time::Duration;
 
 use tokio::time::Instant;
 
-/// The time without a throttle after which the rate is back at its value before the last throttle. Later it grows to at most
-/// twice that value. After four times this time the limit ends.
+/// The time without a throttle after which the rate is back at its value before the last throttle. Later it grows to at
+/// most twice that value. After four times this time the limit ends.
 const RECOVERY: Duration = Duration::from_secs(30);
 
 /// The factor by which a throttle reduces the rate.
@@ -21,8 +21,8 @@ const LOWEST_ESTIMATE: f64 = 20.0;
 /// The lowest rate of a connection, in requests per second.
 const LOWEST_RATE: f64 = 0.1;
 
-/// The time by which requests may be ahead of an even schedule. It makes up for timers that fire late, and a caller with only
-/// a few requests does not have to wait.
+/// The time by which requests may be ahead of an even schedule. It makes up for timers that fire late, and a caller
+/// with only a few requests does not have to wait.
 const BURST: Duration = Duration::from_millis(250);
 
 /// A request rate that adapts to throttles; see the module.
@@ -93,7 +93,8 @@ impl AdaptiveRate {
         self.next = Some(resume_at);
     }
 
-    /// Begins the recovery again at `resume_at` because the service still accepts nothing; the rate is not lowered further.
+    /// Begins the recovery again at `resume_at` because the service still accepts nothing; the rate is not lowered
+    /// further.
     pub(super) fn restart_recovery(&mut self, resume_at: Instant) {
         if let Some(slowdown) = &mut self.slowdown {
             slowdown.since = resume_at;

@@ -37,9 +37,9 @@ impl Identity {
 }
 
 impl Budget {
-    /// Returns the budget that the clients of this connection share. It lives as long as one of its clients, or as long as it
-    /// holds a pause or a lowered rate. Other bounds, as after a change of settings, make a new budget. A connection without a
-    /// name shares nothing.
+    /// Returns the budget that the clients of this connection share. It lives as long as one of its clients, or as long
+    /// as it holds a pause or a lowered rate. Other bounds, as after a change of settings, make a new budget. A
+    /// connection without a name shares nothing.
     pub(crate) fn shared(service: &'static str, identity: Identity, bounds: Bounds) -> Arc<Budget> {
         let fresh = || Arc::new(Budget::new(service, &identity.connection, bounds.clone()));
         if identity.connection.is_empty() {

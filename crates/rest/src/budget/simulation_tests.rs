@@ -23,8 +23,8 @@ const LATENCY: Duration = Duration::from_millis(20);
 /// How a service limits its rate.
 #[derive(Clone, Copy, Debug)]
 enum Kind {
-    /// A fixed number of requests in each window of this length. `Retry-After` is the time until the next window, rounded up
-    /// to seconds.
+    /// A fixed number of requests in each window of this length. `Retry-After` is the time until the next window,
+    /// rounded up to seconds.
     Windows(Duration),
     /// A token bucket that fills evenly and holds the requests of one second. `Retry-After` is one second.
     Bucket,
@@ -202,7 +202,8 @@ async fn three_runs(kind: Kind, allowed: f64, with_budget: bool) -> Figures {
         most_in_flight: state.most_in_flight,
     };
     println!(
-        "{kind:?} {allowed}/s, budget {with_budget}: {} throttled ({:.1} %), {:.0} % of the allowed rate used, {} too early, {} at once",
+        "{kind:?} {allowed}/s, budget {with_budget}: {} throttled ({:.1} %), {:.0} % of the rate used, \
+         {} too early, {} at once",
         state.throttled,
         100.0 * figures.throttled,
         100.0 * figures.used,
@@ -232,8 +233,8 @@ async fn three_runs_are_seldom_throttled_and_use_most_of_the_allowed_rate() {
     }
 }
 
-/// A throttle that does not depend on the rate costs its pause and leaves the rate as it is: 3,000 calls of 20 ms, 16 at a
-/// time, take less than four seconds, and there are fifteen pauses.
+/// A throttle that does not depend on the rate costs its pause and leaves the rate as it is: 3,000 calls of 20 ms, 16
+/// at a time, take less than four seconds, and there are fifteen pauses.
 #[tokio::test(start_paused = true)]
 async fn an_occasional_throttle_costs_its_pause_and_keeps_the_rate() {
     let started = Instant::now();

@@ -1,5 +1,5 @@
-//! Checks of connections against servers that do not respond, and what a check sends. Most findings of a check are tested in
-//! `tests/check` of the workspace.
+//! Checks of connections against servers that do not respond, and what a check sends. Most findings of a check are
+//! tested in `tests/check` of the workspace.
 #![allow(clippy::unwrap_used)]
 
 use std::{sync::Arc, time::Duration};

@@ -1,4 +1,5 @@
-//! Faults of networks and services: throttles, responses that are cut off, slow servers, and responses that are not JSON.
+//! Faults of networks and services: throttles, responses that are cut off, slow servers, and responses that are not
+//! JSON.
 #![allow(clippy::unwrap_used)]
 
 use std::{
@@ -30,7 +31,8 @@ fn refusal(status: u16, headers: &str) -> Vec<u8> {
     format!("HTTP/1.1 {status} X\r\n{headers}Content-Length: 0\r\nConnection: close\r\n\r\n").into_bytes()
 }
 
-/// Returns a service that refuses the first call with this response and accepts the next one, and the times of the calls.
+/// Returns a service that refuses the first call with this response and accepts the next one, and the times of the
+/// calls.
 async fn refusing(refusal: Vec<u8>) -> (Raw, Arc<Mutex<Vec<Instant>>>) {
     let times = Arc::<Mutex<Vec<Instant>>>::default();
     let seen = times.clone();
@@ -65,7 +67,8 @@ async fn no_call_is_sent_before_the_retry_after_of_a_throttle() {
     let (mut cases, mut tried) = (Vec::new(), 0);
     for status in [429, 503, 403] {
         for (form, headers, wait) in forms() {
-            // Without a valid `Retry-After`, a 403 is about permissions, and a create may have taken effect before a 503.
+            // Without a valid `Retry-After`, a 403 is about permissions, and a create may have taken effect before a
+            // 503.
             let has_wait = !matches!(form, "junk" | "nothing");
             for operation in OPERATIONS.into_iter().filter(|one| has_wait || status == 429 || *one == "thing.get") {
                 cases.push((status, form, headers.clone(), wait, has_wait, operation));

@@ -1,5 +1,5 @@
-//! A simulated login server that rotates refresh tokens, with an API that accepts its access tokens. A refresh token that is
-//! used twice ends the sign-in.
+//! A simulated login server that rotates refresh tokens, with an API that accepts its access tokens. A refresh token
+//! that is used twice ends the sign-in.
 
 use std::{
     collections::HashMap,

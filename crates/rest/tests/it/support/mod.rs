@@ -1,4 +1,5 @@
-//! What the tests of this crate share: short constructors of tables and clients, files to send, and servers that misbehave.
+//! What the tests of this crate share: short constructors of tables and clients, files to send, and servers that
+//! misbehave.
 #![allow(dead_code, clippy::unwrap_used)]
 
 pub mod login;
