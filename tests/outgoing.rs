@@ -237,7 +237,7 @@ async fn a_redirect_takes_no_secret_along_and_goes_nowhere_new() {
 
 /// What `Location` says, and what may be told of it.
 const LOCATIONS: &[(Option<&str>, &str)] = &[
-    (None, "a redirect that does not say where to"),
+    (None, "a redirect without a target"),
     (
         Some("https://user:canary-of-location@new.example:8443/canary-of-location?sig=canary-of-location#x"),
         "a redirect to new.example:8443",
@@ -245,7 +245,7 @@ const LOCATIONS: &[(Option<&str>, &str)] = &[
     (Some("//new.example/canary-of-location"), "a redirect to new.example"),
     (Some("/canary-of-location?sig=canary-of-location"), "a redirect to the same host"),
     (Some("canary-of-location"), "a redirect to the same host"),
-    (Some("https://[canary-of-location"), "a redirect to something that is no address"),
+    (Some("https://[canary-of-location"), "a redirect to an invalid URL"),
 ];
 
 #[tokio::test]

@@ -179,11 +179,11 @@ fn mediavalet(parts: &Parts) -> Vec<Broken> {
             &["invalid_grant", "from the vendor"],
         ),
         row("a withdrawn refresh token", by_refresh(&parts.revoked), "token", "/refreshToken", &["revoked"]),
-        row("nobody signed in", valet(by_browser), "token", "/flows", &["nobody has signed in", "in the browser"]),
+        row("nobody signed in", valet(by_browser), "token", "/flows", &["no user has signed in", "in the browser"]),
         Broken {
             severity: Severity::Warning,
             beside: vec!["/flows"],
-            ..row("no host for the browser", valet(away), "name", "/authorizationUrl", &["its name is not known"])
+            ..row("no host for the browser", valet(away), "name", "/authorizationUrl", &["cannot resolve its name"])
         },
         row(
             "another path of the token URL",
@@ -204,7 +204,7 @@ fn mediavalet(parts: &Parts) -> Vec<Broken> {
             valet(json!({ "tokenUrl": "https://login.example.invalid/token" })),
             "name",
             "/tokenUrl",
-            &["login.example.invalid", "its name is not known", "spelled"],
+            &["login.example.invalid", "cannot resolve its name", "spelling"],
         ),
         row(
             "a token URL of a page",
@@ -318,7 +318,7 @@ fn mediaflow(parts: &Parts) -> Vec<Broken> {
             flow(json!({ "endpointUrl": "https://api.example.invalid/1" })),
             "name",
             "/endpointUrl",
-            &["its name is not known"],
+            &["cannot resolve its name"],
         ),
         row(
             "nobody at the endpoint",
@@ -379,7 +379,7 @@ fn any_service(parts: &Parts) -> Vec<Broken> {
             http(json!({ "issuer": parts.url("/mediavalet-login").replace("127.0.0.1", "localhost") })),
             "discovery",
             "/issuer",
-            &["it is the one of http://127.0.0.1"],
+            &["it belongs to http://127.0.0.1"],
         ),
         Broken {
             severity: Severity::Warning,
@@ -400,7 +400,7 @@ fn any_service(parts: &Parts) -> Vec<Broken> {
             http(json!({ "endpointUrl": flow["endpointUrl"], "checkPath": "/users/me" })),
             "call",
             "",
-            &["401", "does not take", "same environment"],
+            &["401", "does not accept", "same environment"],
         ),
         row(
             "a user without the right",

@@ -1,4 +1,7 @@
-//! How a connection says who it is, and the header that comes of it.
+//! The authentication schemes of connections, and the header that each puts on a request.
+//!
+//! The idea: a connection chooses an [`Auth`] once. The client makes a [`Signer`] of it, which yields the
+//! [`Credentials`] of each request; only the signer knows whether they can be renewed.
 
 use base64::{Engine, prelude::BASE64_STANDARD};
 use http::{HeaderName, HeaderValue, header};
@@ -8,39 +11,39 @@ use crate::{
     oauth::{Grant, OAuth},
     ssrf::SsrfPolicy,
     token::Token,
-    tokens::Tokens,
+    tokens::{ClientParts, Tokens},
 };
 
-/// A scheme a connection can use.
+/// The authentication scheme of a connection.
 #[derive(Clone)]
-// Made once a connection: a box would only be in the way of those who write it down.
+// One value per connection: a `Box` would only complicate the code of connector authors.
 #[allow(clippy::large_enum_variant)]
 pub enum Auth {
-    /// OAuth 2 (RFC 6749): an access token that is renewed.
+    /// OAuth 2 (RFC 6749): an access token that the client renews.
     OAuth(OAuth),
-    /// A token that never changes, in `Authorization: Bearer` (RFC 6750).
+    /// A fixed token in `Authorization: Bearer` (RFC 6750).
     Bearer(Secret),
     /// User name and password in `Authorization: Basic` (RFC 7617).
     Basic {
-        /// Without a colon.
+        /// The user name. It must not contain a colon.
         username: String,
-        /// Whatever the user chose.
+        /// The password.
         password: Secret,
     },
-    /// A key in a header of the service's own.
+    /// A key in a header that the service defines.
     ApiKey {
-        /// Name of the header.
+        /// The name of the header.
         header: String,
         /// The key.
         key: Secret,
     },
-    /// Nothing.
+    /// No authentication.
     None,
 }
 
 impl Auth {
-    /// What tells one user of a service from another, as far as the settings say.
-    pub(crate) fn shown(&self) -> Vec<&str> {
+    /// Returns the settings that distinguish one user of a service from another.
+    pub(crate) fn identifying(&self) -> Vec<&str> {
         match self {
             Auth::OAuth(oauth) => match &oauth.grant {
                 Grant::RefreshToken { refresh_token } => vec![&oauth.client_id, refresh_token.expose()],
@@ -55,40 +58,46 @@ impl Auth {
     }
 }
 
-/// What puts the credentials on a request.
+/// The source of the credentials of requests.
 #[derive(Clone)]
 pub(crate) enum Signer {
-    /// A header, and the setting its value comes from.
-    Fixed(Option<(HeaderName, HeaderValue)>, Option<&'static str>),
+    /// A fixed header, and the setting that its value comes from.
+    Fixed { header: Option<(HeaderName, HeaderValue)>, setting: Option<&'static str> },
+    /// Access tokens from a login server.
     Tokens(Tokens),
 }
 
 /// The credentials of one request.
 pub(crate) struct Credentials {
     pub(crate) header: Option<(HeaderName, HeaderValue)>,
-    /// The token they are made of, where it can be renewed.
+    /// The access token in the header, if it can be renewed.
     pub(crate) token: Option<Token>,
 }
 
 impl Signer {
+    /// Returns the signer of a connection, and the secrets that must not appear in messages.
+    ///
+    /// # Errors
+    ///
+    /// `config`, with the setting, if a header cannot carry a value or if a URL of the login server is not allowed.
     pub(crate) fn new(
         auth: Auth,
         slot: VaultSlot,
-        parts: crate::tokens::Parts,
-        guard: &SsrfPolicy,
+        parts: ClientParts,
+        ssrf: &SsrfPolicy,
     ) -> Result<(Signer, Vec<Secret>)> {
         let fixed = |name: HeaderName, value: &str, setting| match secret_header(value) {
-            Ok(value) => Ok(Signer::Fixed(Some((name, value)), Some(setting))),
+            Ok(value) => Ok(Signer::Fixed { header: Some((name, value)), setting: Some(setting) }),
             Err(error) => Err(error.setting(setting)),
         };
         Ok(match auth {
-            Auth::None => (Signer::Fixed(None, None), Vec::new()),
+            Auth::None => (Signer::Fixed { header: None, setting: None }, Vec::new()),
             Auth::Bearer(token) => {
                 (fixed(header::AUTHORIZATION, &format!("Bearer {}", token.expose()), "/token")?, vec![token])
             }
             Auth::Basic { username, password } => {
                 if username.contains(':') {
-                    let message = "the user name has a colon in it, which Basic authentication cannot carry";
+                    let message = "the user name contains a colon, which Basic authentication does not allow";
                     return Err(Error::new(ErrorKind::Config, message).setting("/username"));
                 }
                 let encoded = BASE64_STANDARD.encode(format!("{username}:{}", password.expose()));
@@ -98,22 +107,22 @@ impl Signer {
             Auth::ApiKey { header, key } => {
                 let name = header
                     .parse::<HeaderName>()
-                    .map_err(|_| Error::new(ErrorKind::Config, format!("`{header}` is no name of a header")))?;
+                    .map_err(|_| Error::new(ErrorKind::Config, format!("`{header}` is not a valid header name")))?;
                 (fixed(name, key.expose(), "/apiKey")?, vec![key])
             }
             Auth::OAuth(oauth) => {
-                oauth.check(guard)?;
+                oauth.check(ssrf)?;
                 let secrets = oauth.secrets();
                 (Signer::Tokens(Tokens::new(oauth, slot, parts)), secrets)
             }
         })
     }
 
-    /// The setting that says whose rights the connection has.
-    pub(crate) fn owner(&self) -> Option<&'static str> {
+    /// Returns the setting of the user whose rights the connection has.
+    pub(crate) fn owner_setting(&self) -> Option<&'static str> {
         match self {
-            Signer::Fixed(_, Some("/password")) => Some("/username"),
-            Signer::Fixed(_, setting) => *setting,
+            Signer::Fixed { setting: Some("/password"), .. } => Some("/username"),
+            Signer::Fixed { setting, .. } => *setting,
             Signer::Tokens(tokens) => Some(match tokens.endpoint().oauth.grant_setting() {
                 "/password" => "/username",
                 setting => setting,
@@ -121,17 +130,25 @@ impl Signer {
         }
     }
 
-    /// Credentials that are good for now.
+    /// Returns credentials that are valid now.
+    ///
+    /// # Errors
+    ///
+    /// The error of the login server or of the vault if an access token is needed and cannot be obtained.
     pub(crate) async fn credentials(&self) -> Result<Credentials> {
         match self {
-            Signer::Fixed(header, _) => Ok(Credentials { header: header.clone(), token: None }),
+            Signer::Fixed { header, .. } => Ok(Credentials { header: header.clone(), token: None }),
             Signer::Tokens(tokens) => bearer(tokens.access().await?),
         }
     }
 
-    /// Other credentials after a 401, if it could mean that these ran out.
-    pub(crate) async fn renewed(&self, refused: &Credentials) -> Result<Option<Credentials>> {
-        match (self, &refused.token) {
+    /// Returns other credentials after a 401, or `None` if these cannot have expired.
+    ///
+    /// # Errors
+    ///
+    /// As [`Signer::credentials`].
+    pub(crate) async fn renewed(&self, rejected: &Credentials) -> Result<Option<Credentials>> {
+        match (self, &rejected.token) {
             (Signer::Tokens(tokens), Some(token)) => tokens.renew(token).await?.map(bearer).transpose(),
             _ => Ok(None),
         }
@@ -143,11 +160,15 @@ fn bearer(token: Token) -> Result<Credentials> {
     Ok(Credentials { header: Some((header::AUTHORIZATION, value)), token: Some(token) })
 }
 
-/// A header value that is a secret: HTTP/2 does not index it, and it prints as `Sensitive`.
+/// Returns a header value for a secret: HTTP/2 does not index it, and it prints as `Sensitive`.
+///
+/// # Errors
+///
+/// `config` if the secret contains characters that a header cannot carry.
 pub(crate) fn secret_header(value: &str) -> Result<HeaderValue> {
     let mut value = HeaderValue::from_str(value).map_err(|_| {
-        Error::new(ErrorKind::Config, "a secret has characters in it that no header can carry")
-            .hint("copy it again, without line breaks and spaces at its ends")
+        Error::new(ErrorKind::Config, "a secret contains characters that a header cannot carry")
+            .hint("copy it again, without line breaks and without spaces at either end")
     })?;
     value.set_sensitive(true);
     Ok(value)

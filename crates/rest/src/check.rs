@@ -1,8 +1,9 @@
-//! The check of a connection, in stages: name, TCP and TLS of every host it needs, a token, the login server's own account of
-//! itself, and last a harmless call. What fails is told at the setting to look at.
+//! The check of a connection, in stages: name, TCP and TLS of every host that it needs, a token, the discovery document
+//! of the login server, and last a harmless call. Each failure names the setting to look at.
 //!
-//! The idea: a call that fails says little about which of ten settings is to blame; the first stage that fails says much.
-//! Credentials go the way they go with every call: a token that is good is used, so a check spends none.
+//! The idea: a failed call alone does not show which of ten settings is wrong, but the first stage that fails does.
+//! Credentials are used as in every call: a check uses a valid token that the connection already has and does not ask
+//! for another one.
 
 use std::{cmp::Ordering, future::Future};
 
@@ -27,22 +28,23 @@ const ENDPOINT: &str = "/endpointUrl";
 const TOKEN: &str = "/tokenUrl";
 const AUTHORIZATION: &str = "/authorizationUrl";
 
-/// A host of the connection and the settings it stands in.
+/// A host of the connection, and the settings that name it.
 struct Host<'a> {
     url: &'a Url,
     settings: Vec<&'static str>,
 }
 
 impl Client {
-    /// Tries the connection in stages; the last one calls an operation that does no harm.
+    /// Checks the connection in stages, of which the last one calls a harmless `operation` with this `input`. Returns
+    /// the outcome of each stage, and a finding with its setting for each failure.
     pub async fn check(&self, operation: &str, input: Value) -> CheckReport {
         let cx = self.check_context();
         let call = async { self.call(operation, input, &cx).await.err() };
         self.stages(operation, ENDPOINT, call).await
     }
 
-    /// The same with the path that [`ClientBuilder::check_path`](crate::ClientBuilder::check_path) was given, whatever it
-    /// answers as long as that is no refusal.
+    /// Checks the connection as [`Client::check`] does; the last stage reads the path of
+    /// [`ClientBuilder::check_path`](crate::ClientBuilder::check_path). Any response with a successful status will do.
     pub async fn check_path(&self) -> CheckReport {
         let (path, setting) = (&self.0.check_path, "/checkPath");
         let route = format!("GET {path}");
@@ -60,70 +62,71 @@ impl Client {
         Context::new("check", &self.0.connection, Connections::default()).with_timeout(self.0.limits.attempt)
     }
 
-    /// `not_found` is the setting to look at if the service does not know what is called.
+    /// Runs all stages; `call` is the last one. `not_found` is the setting to look at if the service does not have what
+    /// it calls.
     async fn stages(
         &self,
         name: &str,
         not_found: &'static str,
         call: impl Future<Output = Option<Error>> + Send,
     ) -> CheckReport {
-        let mut checked = CheckReport::default();
-        let unreachable = self.check_hosts(&mut checked).await;
+        let mut report = CheckReport::default();
+        let unreachable = self.check_hosts(&mut report).await;
         let mut blocked = unreachable.contains(&ENDPOINT);
-        let mut narrow = false;
+        let mut scopes_missing = false;
         if let Signer::Tokens(tokens) = &self.0.signer {
             let (oauth, issuer) = (&tokens.endpoint().oauth, &tokens.endpoint().issuer);
             let host = url_policy::host(&oauth.token_url);
             if unreachable.contains(&TOKEN) {
-                checked.stage("token", host, StageOutcome::Skipped);
+                report.stage("token", host, StageOutcome::Skipped);
                 blocked = true;
             } else {
-                match tokens.try_again().and_then(|()| tokens.access()).await {
+                match tokens.end_backoff().and_then(|()| tokens.access()).await {
                     Ok(token) => {
-                        checked.stage("token", host, StageOutcome::Ok);
-                        let missing = token.missing(&oauth.scopes);
-                        narrow = !missing.is_empty();
-                        checked.findings.extend(narrow.then(|| not_granted(&missing)));
+                        report.stage("token", host, StageOutcome::Ok);
+                        let missing = token.missing_scopes(&oauth.scopes);
+                        scopes_missing = !missing.is_empty();
+                        report.findings.extend(scopes_missing.then(|| not_granted(&missing)));
                     }
                     Err(error) => {
                         let down = error.kind() == ErrorKind::Unavailable;
                         let error = if down { error.setting(TOKEN) } else { error };
-                        checked.failed("token", host, &error);
+                        report.failed("token", host, &error);
                         if error.context("oauth") == Some("invalid_client") && !unreachable.contains(&AUTHORIZATION) {
-                            self.tell_id_from_secret(oauth, &mut checked).await;
+                            self.check_client_id(oauth, &mut report).await;
                         }
                         blocked = true;
                     }
                 }
             }
             if let Some(issuer) = issuer {
-                self.check_issuer(issuer, &oauth.token_url, &mut checked).await;
+                self.check_issuer(issuer, &oauth.token_url, &mut report).await;
             }
         }
         let target = format!("{name} at {}", url_policy::host(&self.0.base));
         if blocked {
-            checked.stage("call", target, StageOutcome::Skipped);
-            return checked;
+            report.stage("call", target, StageOutcome::Skipped);
+            return report;
         }
         match call.await {
-            None => checked.stage("call", target, StageOutcome::Ok),
-            Some(error) => checked.failed("call", target, &self.blame(error, not_found, narrow)),
+            None => report.stage("call", target, StageOutcome::Ok),
+            Some(error) => report.failed("call", target, &self.name_setting(error, not_found, scopes_missing)),
         }
-        checked
+        report
     }
 
-    /// Name, TCP and TLS of the hosts: the settings whose host cannot be reached.
-    async fn check_hosts(&self, checked: &mut CheckReport) -> Vec<&'static str> {
-        let mut addresses = vec![(ENDPOINT, &self.0.base)];
+    /// Checks name, TCP and TLS of all hosts. Returns the settings whose host cannot be reached.
+    async fn check_hosts(&self, report: &mut CheckReport) -> Vec<&'static str> {
+        let mut urls = vec![(ENDPOINT, &self.0.base)];
         if let Signer::Tokens(tokens) = &self.0.signer {
             let oauth = &tokens.endpoint().oauth;
-            addresses.push((TOKEN, &oauth.token_url));
+            urls.push((TOKEN, &oauth.token_url));
             if let (Grant::AuthorizationCode, Some(url)) = (&oauth.grant, &oauth.authorization_url) {
-                addresses.push((AUTHORIZATION, url));
+                urls.push((AUTHORIZATION, url));
             }
         }
         let mut hosts: Vec<Host<'_>> = Vec::new();
-        for (setting, url) in addresses {
+        for (setting, url) in urls {
             match hosts.iter_mut().find(|known| url_policy::same_origin(known.url, url)) {
                 Some(known) => known.settings.push(setting),
                 None => hosts.push(Host { url, settings: vec![setting] }),
@@ -145,78 +148,81 @@ impl Client {
                     Some(Ordering::Equal) => StageOutcome::Failed,
                     Some(Ordering::Greater) => StageOutcome::Skipped,
                 };
-                checked.stage(stage, url_policy::host(host.url), outcome);
+                report.stage(stage, url_policy::host(host.url), outcome);
             }
             let Some(error) = error else { continue };
             for setting in host.settings {
                 let found = Diagnostic { pointer: setting.to_owned(), ..Diagnostic::from(&error) };
-                // There a browser goes, which may reach what this machine does not.
+                // Only the browser uses this URL, and it may reach hosts that this machine does not.
                 let severity = if setting == AUTHORIZATION { Severity::Warning } else { Severity::Error };
-                checked.findings.push(Diagnostic { severity, ..found });
+                report.findings.push(Diagnostic { severity, ..found });
                 unreachable.push(setting);
             }
         }
         unreachable
     }
 
-    /// Whether a connection to this host comes about. What is answered then is not looked at, nor is it whether anything is.
+    /// Connects to this host. Returns the error if no connection is possible. The response does not matter, nor does a
+    /// missing one.
     async fn probe(&self, url: &Url) -> Option<Error> {
         let root = Url::parse(&url[..Position::BeforePath]).ok()?;
-        let sent = self.look(Method::HEAD, root).await;
+        let sent = self.request(Method::HEAD, root).await;
         sent.err().filter(|failure| failure.refused).map(|failure| failure.error)
     }
 
-    /// One request without credentials.
-    async fn look(&self, method: Method, url: Url) -> Result<RawResponse, Failure> {
-        // The authorization URL is for the browser: nobody has looked yet where it leads.
-        self.0.guard.check("address", &url).map_err(Failure::refused)?;
+    /// Sends one request without credentials.
+    async fn request(&self, method: Method, url: Url) -> Result<RawResponse, Failure> {
+        // The client is built without this check of the authorization URL, because only the browser uses it.
+        self.0.guard.check("URL", &url).map_err(Failure::refused)?;
         let time = self.0.limits.attempt.min(transport::CONNECT * 2);
         let request = reqwest::Request::new(method, url);
         transport::exchange(&self.0.http, request, Bytes::new().into(), time, self.0.limits.answer).await
     }
 
-    /// A token endpoint that refuses the client seldom says whether it knows the client ID. The page for the browser, which
-    /// is given the client ID alone, may.
-    async fn tell_id_from_secret(&self, oauth: &OAuth, checked: &mut CheckReport) {
+    /// Checks whether the login server knows the client ID, after it refused the client. A token endpoint seldom says
+    /// whether the ID or the secret is wrong. The authorization page takes the client ID alone, so its error response
+    /// may say.
+    async fn check_client_id(&self, oauth: &OAuth, report: &mut CheckReport) {
         let Some(mut url) = oauth.authorization_url.clone() else { return };
-        // Elsewhere it is asked only if the connection does need it.
-        let its_own =
+        // Another server is asked only if the connection needs it.
+        let allowed =
             url_policy::same_origin(&url, &oauth.token_url) || matches!(oauth.grant, Grant::AuthorizationCode);
-        if !its_own {
+        if !allowed {
             return;
         }
         url.query_pairs_mut().append_pair("response_type", "code").append_pair("client_id", &oauth.client_id);
-        let Some(reply) = self.look(Method::GET, url).await.ok().filter(|reply| reply.status.is_client_error()) else {
+        let Some(reply) = self.request(Method::GET, url).await.ok().filter(|reply| reply.status.is_client_error())
+        else {
             return;
         };
-        let said = String::from_utf8_lossy(&reply.body).to_lowercase();
+        let text = String::from_utf8_lossy(&reply.body).to_lowercase();
         let unknown = ["invalid_client", "unknown client", "client not found", "no such client", "client is invalid"];
-        if let Some(found) = checked.findings.last_mut().filter(|_| unknown.iter().any(|words| said.contains(words))) {
+        if let Some(found) = report.findings.last_mut().filter(|_| unknown.iter().any(|words| text.contains(words))) {
             found.pointer = "/clientId".to_owned();
-            found.message += "; its page for the browser does not know the client ID";
-            found.hint = Some("copy the client ID again; it has to be one of this login server".to_owned());
+            found.message += "; its authorization page does not know the client ID";
+            found.hint = Some("copy the client ID again; it must be registered at this login server".to_owned());
         }
     }
 
-    async fn check_issuer(&self, issuer: &str, token_url: &Url, checked: &mut CheckReport) {
+    async fn check_issuer(&self, issuer: &str, token_url: &Url, report: &mut CheckReport) {
         let host = Url::parse(issuer).map_or_else(|_| issuer.to_owned(), |url| url_policy::host(&url));
-        match discover(issuer, self.0.guard.private()).await {
-            Err(error) => checked.failed("discovery", host, &error.setting("/issuer")),
+        match discover(issuer, self.0.guard.allows_private()).await {
+            Err(error) => report.failed("discovery", host, &error.setting("/issuer")),
             Ok(found) => {
-                checked.stage("discovery", host, StageOutcome::Ok);
+                report.stage("discovery", host, StageOutcome::Ok);
                 if found.token_url != *token_url {
-                    let message = format!("the login server {issuer} gives out its tokens at {}", found.token_url);
+                    let message = format!("the login server {issuer} issues its tokens at {}", found.token_url);
                     let found = Diagnostic::warning("/issuer", format!("{message}, not at {token_url}"));
-                    checked
+                    report
                         .findings
-                        .push(found.hint("compare issuer and token URL: they have to be of one login server"));
+                        .push(found.hint("compare issuer and token URL: they must belong to the same login server"));
                 }
             }
         }
     }
 
-    /// The setting to look at when the harmless call fails, and what to do there.
-    fn blame(&self, error: Error, not_found: &'static str, narrow: bool) -> Error {
+    /// Adds the setting to look at when the harmless call fails, and what to do there.
+    fn name_setting(&self, error: Error, not_found: &'static str, scopes_missing: bool) -> Error {
         if error.context("setting").is_some() {
             return error;
         }
@@ -224,20 +230,20 @@ impl Client {
             (ErrorKind::NotFound | ErrorKind::InvalidInput | ErrorKind::Unexpected, _) => {
                 let hint = match not_found {
                     ENDPOINT => "compare the endpoint URL, path included, with the vendor's documentation",
-                    _ => "choose a path that this service has, and that may be read without harm",
+                    _ => "choose a path that this service has and that is harmless to read",
                 };
                 error.setting(not_found).hint(hint)
             }
             (ErrorKind::Unavailable, _) => error.setting(ENDPOINT),
-            (ErrorKind::Auth, Signer::Fixed(_, Some(setting))) => error.setting(setting),
+            (ErrorKind::Auth, Signer::Fixed { setting: Some(setting), .. }) => error.setting(setting),
             (ErrorKind::Auth, Signer::Tokens(_)) => {
-                let error = if narrow { error.setting("/scopes") } else { error };
+                let error = if scopes_missing { error.setting("/scopes") } else { error };
                 error.hint(
-                    "the login server gave a token that the API does not take: endpoint URL, token URL and scopes have to \
-                     be of the same environment at the vendor",
+                    "the API does not accept the token of the login server: endpoint URL, token URL and scopes must belong \
+                     to the same environment of the vendor",
                 )
             }
-            (ErrorKind::Permission, signer) => match signer.owner() {
+            (ErrorKind::Permission, signer) => match signer.owner_setting() {
                 Some(setting) => error.setting(setting),
                 None => error,
             },
@@ -246,8 +252,9 @@ impl Client {
     }
 }
 
+/// Returns the warning about scopes that the login server did not grant.
 fn not_granted(missing: &[&str]) -> Diagnostic {
-    let message = format!("the login server gave a token without {}", missing.join(" "));
+    let message = format!("the login server granted a token without {}", missing.join(" "));
     Diagnostic::warning("/scopes", message)
-        .hint("have the vendor allow these scopes to the client, or do not ask for them")
+        .hint("ask the vendor to allow these scopes for the client, or remove them from the settings")
 }

@@ -22,7 +22,7 @@ use url::Url;
 use crate::{
     ClientLimits, Table,
     auth::{Credentials, Signer},
-    budget::{Budget, Lane as FairnessKey, Turn as Permit},
+    budget::{Budget, FairnessKey, Permit},
     builder::ClientBuilder,
     operation::Operation,
     paging::PageResponse,
@@ -248,7 +248,7 @@ impl Client {
     pub async fn sign_out(&self, vault_entry: &Secret) -> Result<()> {
         match &self.0.signer {
             Signer::Tokens(tokens) => tokens.sign_out(vault_entry).await,
-            Signer::Fixed(..) => Ok(()),
+            Signer::Fixed { .. } => Ok(()),
         }
     }
 
@@ -256,7 +256,7 @@ impl Client {
     pub fn token_refreshes(&self) -> u64 {
         match &self.0.signer {
             Signer::Tokens(tokens) => tokens.refreshes(),
-            Signer::Fixed(..) => 0,
+            Signer::Fixed { .. } => 0,
         }
     }
 
@@ -427,7 +427,7 @@ impl Client {
 
     /// Waits for a permit to send one request to the API.
     pub(crate) async fn permit(&self, key: &FairnessKey, deadline: Instant) -> Result<Permit> {
-        self.0.budget.turn(key, deadline.checked_sub(QUEUE_MARGIN).unwrap_or(deadline)).await
+        self.0.budget.permit(key, deadline.checked_sub(QUEUE_MARGIN).unwrap_or(deadline)).await
     }
 
     /// Sends the request once, with these credentials.

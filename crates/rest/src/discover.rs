@@ -1,7 +1,7 @@
-//! What a login server says of itself (OpenID Connect Discovery 1.0, RFC 8414): the addresses a connection needs.
+//! Discovery of the URLs of a login server from its issuer (OpenID Connect Discovery 1.0, RFC 8414).
 //!
-//! The idea: a person knows one address of a login server and should not have to find the others. What comes back decides
-//! where secrets will be sent, so it is believed only as far as it speaks of the server that was asked.
+//! The idea: a user knows one URL of a login server and should not have to find the others. The document decides where
+//! secrets are sent, so it is accepted only if it names the issuer that was asked, and only secure URLs.
 
 use std::time::Duration;
 
@@ -14,38 +14,39 @@ use url::Url;
 
 use crate::{ClientAuth, response::excerpt, ssrf::SsrfPolicy, transport, url_policy};
 
-/// Where the document is, below the issuer.
-const PLACE: &str = "/.well-known/openid-configuration";
+/// The path of the document below the issuer.
+const DOCUMENT_PATH: &str = "/.well-known/openid-configuration";
 
-/// Longest document in bytes.
-const LONGEST: usize = 256 << 10;
+/// The size limit of the document in bytes.
+const MAX_SIZE: usize = 256 << 10;
 
-/// Time for the whole answer.
-const TIME: Duration = Duration::from_secs(20);
+/// The time limit of the request, including the response body.
+const TIMEOUT: Duration = Duration::from_secs(20);
 
 /// A login server as it describes itself.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Discovered {
-    /// Who it is, spelled as in what it sends.
+    /// The issuer, spelled as in the document.
     pub issuer: String,
-    /// Where tokens come from.
+    /// The token endpoint.
     pub token_url: Url,
-    /// Where a person signs in.
+    /// The authorization endpoint, where users sign in.
     pub authorization_url: Option<Url>,
-    /// Where tokens are withdrawn (RFC 7009).
+    /// The revocation endpoint (RFC 7009).
     pub revocation_url: Option<Url>,
-    /// Where a token's owner can be asked for.
+    /// The user-info endpoint.
     pub user_info_url: Option<Url>,
-    /// Scopes it tells of; there may be others.
+    /// The scopes that the document lists; the server may support others.
     pub scopes: Vec<String>,
-    /// Grant types it takes.
+    /// The supported grant types.
     pub grants: Vec<String>,
-    /// How it wants client ID and secret: as form fields if that will do.
+    /// How the client sends its ID and secret: as form fields if the server accepts that.
     pub client_auth: ClientAuth,
 }
 
 impl Discovered {
-    /// As settings of a connection, under the names that connectors give them; what the login server does not have is none.
+    /// Returns the settings of a connection, under the names that connectors give them. Settings for endpoints that the
+    /// login server does not have are left out.
     pub fn settings(&self) -> Map<String, Value> {
         let all = json!({
             "tokenUrl": self.token_url,
@@ -72,40 +73,46 @@ struct Document {
     token_endpoint_auth_methods_supported: Option<Vec<String>>,
 }
 
-/// Asks a login server for its addresses; one in a private network or on this machine only if that is allowed. `issuer` is its own address, such as `https://login.example.com`; with the path of
-/// the document behind it, it will do as well.
+/// Reads the discovery document of a login server.
+///
+/// `issuer` is the URL of the login server, such as `https://login.example.com`, with or without the path of the
+/// document. `private_network` allows a login server in a private network or on this machine.
 ///
 /// # Errors
-/// Of kind `invalid_input` where the address cannot be asked, `not_found` where no document is there, `unavailable` where
-/// nobody answers, `unexpected` where what is there is no document of this login server: it names another issuer, or an
-/// address that is not https.
+///
+/// - `invalid_input` if the issuer is not a URL that may be used: not https, or with a user name, a query or a fragment
+/// - `config` if the issuer leads to a private address and `private_network` is false
+/// - `not_found` if there is no document
+/// - `unavailable` if the login server does not respond or is down
+/// - `unexpected` if the response is not a document of this login server: it cannot be read, is too long, is a
+///   redirect, or names another issuer or a URL that is not https
 pub async fn discover(issuer: &str, private_network: bool) -> Result<Discovered> {
-    let asked = issuer.trim();
-    // The document of an issuer with a slash at its end is the same one (section 4.1).
-    let asked = asked.strip_suffix(PLACE).unwrap_or(asked).trim_end_matches('/');
-    let hint = "write it as https://host/path, as the vendor calls its issuer or authority";
-    let base = Url::parse(asked).map_err(|_| {
-        let said = excerpt(asked.as_bytes(), &[]);
-        Error::new(ErrorKind::InvalidInput, format!("`{said}` is no address of a login server")).hint(hint)
+    let issuer_url = issuer.trim();
+    // An issuer with a slash at its end has the same document (section 4.1).
+    let issuer_url = issuer_url.strip_suffix(DOCUMENT_PATH).unwrap_or(issuer_url).trim_end_matches('/');
+    let hint = "write it as https://host/path; the vendor calls it issuer or authority";
+    let base = Url::parse(issuer_url).map_err(|_| {
+        let excerpt = excerpt(issuer_url.as_bytes(), &[]);
+        Error::new(ErrorKind::InvalidInput, format!("`{excerpt}` is not the URL of a login server")).hint(hint)
     })?;
     url_policy::check_base("issuer", &base).map_err(|error| error.into_kind(ErrorKind::InvalidInput))?;
-    let url = Url::parse(&format!("{asked}{PLACE}")).map_err(|error| {
-        Error::new(ErrorKind::InvalidInput, "the issuer is no address that a path can follow").hint(hint).source(error)
+    let url = Url::parse(&format!("{issuer_url}{DOCUMENT_PATH}")).map_err(|error| {
+        Error::new(ErrorKind::InvalidInput, "a path cannot be appended to the issuer").hint(hint).source(error)
     })?;
     let host = url_policy::host(&url);
     let document = fetch(url, &host, &SsrfPolicy::new(private_network, Vec::new()))
         .await
-        .map_err(|error| error.with("issuer", asked).with("host", &host))?;
-    read(&document, asked, &base).map_err(|error| error.with("issuer", asked).with("host", &host))
+        .map_err(|error| error.with("issuer", issuer_url).with("host", &host))?;
+    read(&document, issuer_url, &base).map_err(|error| error.with("issuer", issuer_url).with("host", &host))
 }
 
-async fn fetch(url: Url, host: &str, guard: &SsrfPolicy) -> Result<Bytes> {
-    guard.check("issuer", &url)?;
+async fn fetch(url: Url, host: &str, ssrf: &SsrfPolicy) -> Result<Bytes> {
+    ssrf.check("issuer", &url)?;
     let mut request = reqwest::Request::new(Method::GET, url);
     request.headers_mut().insert(header::ACCEPT, HeaderValue::from_static("application/json"));
-    let sent = transport::exchange(&transport::api(guard)?, request, Bytes::new().into(), TIME, LONGEST).await;
+    let sent = transport::exchange(&transport::api(ssrf)?, request, Bytes::new().into(), TIMEOUT, MAX_SIZE).await;
     let reply = sent.map_err(|failure| match failure.error.kind() {
-        ErrorKind::Limit => odd(host, &format!("it is longer than {LONGEST} bytes")),
+        ErrorKind::Limit => invalid_document(host, &format!("it is longer than {MAX_SIZE} bytes")),
         _ => failure.error,
     })?;
     let status = reply.status;
@@ -114,55 +121,58 @@ async fn fetch(url: Url, host: &str, guard: &SsrfPolicy) -> Result<Bytes> {
     }
     let failed = |kind, hint| Err(Error::new(kind, format!("the login server {host} answered {status}")).hint(hint));
     match status.as_u16() {
-        // Not followed: whoever it points to was not asked for.
+        // Not followed: the caller did not name the server that it points to.
         300..400 => failed(
             ErrorKind::Unexpected,
-            "redirects are not followed: open the address in a browser, and ask where it ends if you trust that",
+            "redirects are not followed: open the URL in a browser, and use the final URL if you trust it",
         ),
         429 | 500.. => failed(ErrorKind::Unavailable, "try again later").map_err(|error| error.retry(Retry::Backoff)),
         _ => failed(
             ErrorKind::NotFound,
-            "check the issuer; if the login server has no discovery, the vendor's documentation has its addresses",
+            "check the issuer; if there is no discovery document, the URLs are in the vendor's documentation",
         ),
     }
 }
 
-fn read(document: &[u8], asked: &str, base: &Url) -> Result<Discovered> {
+fn read(document: &[u8], issuer_url: &str, base: &Url) -> Result<Discovered> {
     let host = url_policy::host(base);
     let document: Document =
-        serde_json::from_slice(document).map_err(|error| odd(&host, "it cannot be read").source(error))?;
-    if document.issuer.trim_end_matches('/') != asked {
-        let said = excerpt(document.issuer.as_bytes(), &[]);
-        return Err(odd(&host, &format!("it is the one of {said}, not of {asked}")));
+        serde_json::from_slice(document).map_err(|error| invalid_document(&host, "it cannot be read").source(error))?;
+    if document.issuer.trim_end_matches('/') != issuer_url {
+        let other = excerpt(document.issuer.as_bytes(), &[]);
+        return Err(invalid_document(&host, &format!("it belongs to {other}, not to {issuer_url}")));
     }
-    let address = |what: &str, text: Option<String>| -> Result<Option<Url>> {
+    let endpoint = |what: &str, text: Option<String>| -> Result<Option<Url>> {
         let Some(text) = text else { return Ok(None) };
-        let bad = |why: &str| odd(&host, &format!("its {what} {why}"));
-        let url = Url::parse(&text).map_err(|_| bad("is no address"))?;
-        url_policy::check(what, &url).map_err(|error| bad("is not one that secrets may go to").source(error))?;
-        // A server on the net has no business on this machine.
+        let bad = |why: &str| invalid_document(&host, &format!("its {what} {why}"));
+        let url = Url::parse(&text).map_err(|_| bad("is not a URL"))?;
+        url_policy::check(what, &url).map_err(|error| bad("must not receive secrets").source(error))?;
+        // A public login server must not lead to a service on this machine.
         if url.scheme() != base.scheme() && url.scheme() != "https" {
             return Err(bad("is on this machine, and the login server is not"));
         }
         Ok(Some(url))
     };
-    let token_url = address("token endpoint", document.token_endpoint)?;
+    let token_url = endpoint("token endpoint", document.token_endpoint)?;
     let methods = document.token_endpoint_auth_methods_supported;
     let by_form = methods.is_some_and(|methods| methods.iter().any(|one| one == "client_secret_post"));
     Ok(Discovered {
-        token_url: token_url.ok_or_else(|| odd(&host, "it has no token endpoint"))?,
-        authorization_url: address("authorization endpoint", document.authorization_endpoint)?,
-        revocation_url: address("revocation endpoint", document.revocation_endpoint)?,
-        user_info_url: address("user-info endpoint", document.userinfo_endpoint)?,
+        token_url: token_url.ok_or_else(|| invalid_document(&host, "it has no token endpoint"))?,
+        authorization_url: endpoint("authorization endpoint", document.authorization_endpoint)?,
+        revocation_url: endpoint("revocation endpoint", document.revocation_endpoint)?,
+        user_info_url: endpoint("user-info endpoint", document.userinfo_endpoint)?,
         scopes: document.scopes_supported,
-        // What goes without saying (section 3).
+        // The default (section 3).
         grants: document.grant_types_supported.unwrap_or_else(|| vec!["authorization_code".to_owned()]),
         client_auth: if by_form { ClientAuth::Form } else { ClientAuth::Basic },
         issuer: document.issuer,
     })
 }
 
-fn odd(host: &str, why: &str) -> Error {
-    Error::new(ErrorKind::Unexpected, format!("what {host} has is no discovery document of this login server: {why}"))
-        .hint("check the issuer with the vendor; its documentation has the addresses, too")
+fn invalid_document(host: &str, why: &str) -> Error {
+    Error::new(
+        ErrorKind::Unexpected,
+        format!("the response of {host} is not a discovery document of this login server: {why}"),
+    )
+    .hint("check the issuer with the vendor; the URLs are also in its documentation")
 }

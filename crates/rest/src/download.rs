@@ -191,7 +191,7 @@ impl Download {
                     self.error(ErrorKind::Unavailable, format!("{host} ended the response before the end of the file"))
                 }
                 Ok(Err(error)) => transport::cut(&host, error).error,
-                Err(_) => transport::slow(&host, self.client.0.limits.idle),
+                Err(_) => transport::timed_out(&host, self.client.0.limits.idle),
             };
             self.body = None;
             self.wait_after(error.retry(Retry::Backoff)).await?;
@@ -322,7 +322,7 @@ impl Download {
             }
         }
         let sent = timeout(self.client.0.limits.idle, client.storage.execute(request).boxed()).await;
-        sent.map_err(|_| transport::slow(&host, self.client.0.limits.idle))?
+        sent.map_err(|_| transport::timed_out(&host, self.client.0.limits.idle))?
             .map_err(|error| transport::failed(&host, error).error.retry(Retry::Backoff))
     }
 

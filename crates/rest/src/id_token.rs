@@ -1,9 +1,10 @@
-//! The ID token that comes with a code's redemption: whether it was made for this sign-in (OpenID Connect Core 1.0 section
+//! Validation of the ID token that a login server returns for an authorization code (OpenID Connect Core 1.0 section
 //! 3.1.3.7).
 //!
-//! The idea: it is not what a connection works with, but it says who gave the tokens, to which client and in answer to which
-//! attempt. If any of that is not what was asked for, the tokens beside it are not ours. Its signature is not looked at: it
-//! comes straight from the token endpoint over TLS, and then item 6 of that section lets TLS stand for the signature.
+//! The idea: a connection does not use the ID token, but its claims name the issuer, the client and the sign-in that
+//! the tokens were issued for. If one of them is not as expected, the tokens beside it are not used. The signature is
+//! not verified: the token comes directly from the token endpoint, and item 6 of that section then accepts TLS instead
+//! of the signature.
 
 use base64::{Engine, prelude::BASE64_URL_SAFE_NO_PAD};
 use serde::Deserialize;
@@ -11,13 +12,13 @@ use serde_json::Value;
 use sha2::{Digest, Sha256};
 use trunkline_core::{Error, ErrorKind, Secret};
 
-/// How far the login server's clock and ours may be apart, in seconds.
+/// The permitted difference between the clock of the login server and that of this machine, in seconds.
 const SKEW: f64 = 300.0;
 
-/// What an ID token is held against.
-pub(crate) struct Expected {
+/// The expected claims of an ID token.
+pub(crate) struct ExpectedClaims {
     pub(crate) client_id: String,
-    /// From the settings, or else from the callback; where neither has one, any will do.
+    /// From the settings, or else from the callback. If neither has one, any issuer is accepted.
     pub(crate) issuer: Option<String>,
     pub(crate) nonce: Option<Secret>,
 }
@@ -41,18 +42,22 @@ enum Audience {
     Many(Vec<String>),
 }
 
-impl Expected {
-    /// The issuer of a token that was made for this sign-in; else an error that lacks who gave it. `now` is in
-    /// milliseconds since 1970.
+impl ExpectedClaims {
+    /// Validates an ID token and returns its issuer. `now` is in milliseconds since 1970.
+    ///
+    /// # Errors
+    ///
+    /// `auth` if the token cannot be read or was not issued for this sign-in. The caller adds the login server to the
+    /// error.
     pub(crate) fn issuer_of(&self, token: &Value, now: u64) -> Result<String, Error> {
         let Some(claims) = token.as_str().and_then(read) else {
-            return Err(odd("it cannot be read").hint(
-                "leave openid out of the scopes if the API does without it, or ask the vendor for a plain ID token",
+            return Err(rejected("it cannot be read").hint(
+                "remove openid from the scopes if the API does not need it, or ask the vendor for a plain ID token",
             ));
         };
         if self.issuer.as_ref().is_some_and(|issuer| *issuer != claims.iss) {
-            let hint = "check that token URL and authorization URL belong to the same login server; begin again";
-            return Err(odd("its issuer is another login server").hint(hint).setting("/tokenUrl"));
+            let hint = "check that token URL and authorization URL belong to the same login server, then sign in again";
+            return Err(rejected("its issuer is another login server").hint(hint).setting("/tokenUrl"));
         }
         let ours = |id: &String| *id == self.client_id;
         let audience = match &claims.aud {
@@ -60,18 +65,17 @@ impl Expected {
             Audience::Many(many) => many.iter().any(ours),
         };
         if !audience || claims.azp.as_ref().is_some_and(|party| !ours(party)) {
-            return Err(odd("it was made for another client").hint("check the client ID").setting("/clientId"));
+            return Err(rejected("it was issued for another client").hint("check the client ID").setting("/clientId"));
         }
         if claims.exp + SKEW <= now as f64 / 1000.0 {
-            return Err(odd("it has run out").hint("check the clock of this machine, then begin the sign-in again"));
+            return Err(rejected("it has expired").hint("check the clock of this machine, then sign in again"));
         }
         let answers = |sent: &Secret| {
             claims.nonce.as_ref().is_some_and(|found| Sha256::digest(found) == Sha256::digest(sent.expose()))
         };
         if !self.nonce.as_ref().is_none_or(answers) {
-            return Err(
-                odd("it answers another sign-in").hint("begin the sign-in again, and end it in the same browser")
-            );
+            return Err(rejected("it belongs to another sign-in")
+                .hint("sign in again, and use the same browser for the whole sign-in"));
         }
         Ok(claims.iss)
     }
@@ -80,7 +84,7 @@ impl Expected {
 fn read(token: &str) -> Option<Claims> {
     let mut parts = token.split('.');
     let (_, claims, _) = (parts.next()?, parts.next()?, parts.next()?);
-    // Five parts are an encrypted one.
+    // An encrypted token has five parts.
     if parts.next().is_some() {
         return None;
     }
@@ -88,8 +92,11 @@ fn read(token: &str) -> Option<Claims> {
     serde_json::from_slice(&claims).ok()
 }
 
-fn odd(why: &str) -> Error {
-    Error::new(ErrorKind::Auth, format!("the ID token is not one of this sign-in, so nothing is kept: {why}"))
+fn rejected(why: &str) -> Error {
+    Error::new(
+        ErrorKind::Auth,
+        format!("the ID token does not belong to this sign-in, so no tokens were stored: {why}"),
+    )
 }
 
 #[cfg(test)]
@@ -102,9 +109,9 @@ mod tests {
         format!("e30.{}.c2ln", BASE64_URL_SAFE_NO_PAD.encode(claims.to_string())).into()
     }
 
-    fn expected() -> Expected {
+    fn expected() -> ExpectedClaims {
         let issuer = Some("https://login.example.com".to_owned());
-        Expected { client_id: "me".into(), issuer, nonce: Some("n0nce".into()) }
+        ExpectedClaims { client_id: "me".into(), issuer, nonce: Some("n0nce".into()) }
     }
 
     fn good() -> Value {
@@ -112,22 +119,22 @@ mod tests {
     }
 
     #[test]
-    fn takes_what_was_asked_for() {
+    fn tokens_of_this_sign_in_are_accepted() {
         let mut several = good();
         (several["aud"], several["azp"], several["exp"]) = (json!(["other", "me"]), json!("me"), json!(2_000.5));
         for claims in [good(), several] {
             let issuer = expected().issuer_of(&token(&claims), 1_999_000).unwrap();
             assert_eq!(issuer, "https://login.example.com");
         }
-        let anybody = Expected { issuer: None, ..expected() };
-        assert!(anybody.issuer_of(&token(&good()), 1_999_000).is_ok());
-        // The clocks may be five minutes apart, and no more.
+        let any_issuer = ExpectedClaims { issuer: None, ..expected() };
+        assert!(any_issuer.issuer_of(&token(&good()), 1_999_000).is_ok());
+        // The clocks may differ by up to five minutes.
         assert!(expected().issuer_of(&token(&good()), 2_299_000).is_ok());
         assert!(expected().issuer_of(&token(&good()), 2_300_000).is_err());
     }
 
     #[test]
-    fn refuses_everything_else() {
+    fn other_tokens_are_refused() {
         for (claim, value, why) in [
             ("iss", json!("https://login.example.com/"), "another login server"),
             ("iss", json!(7), "cannot be read"),
@@ -135,7 +142,7 @@ mod tests {
             ("aud", json!(["you"]), "another client"),
             ("aud", json!([]), "another client"),
             ("azp", json!("you"), "another client"),
-            ("exp", json!(1), "has run out"),
+            ("exp", json!(1), "has expired"),
             ("exp", json!("2000"), "cannot be read"),
             ("exp", json!(null), "cannot be read"),
             ("nonce", json!("another"), "another sign-in"),

@@ -1,12 +1,13 @@
-//! What connectors of HTTP services share: a table of operations, a client that calls them, and the transfer of files.
+//! The REST client that connectors of HTTP services share: a table of operations, a client that calls them, and the
+//! transfer of files.
 //!
-//! A connector's calls are rows of a [`Table`]; each row is an action as it stands. A [`Client`] knows the connection: its
-//! credentials ([`Auth`]), its rate, its bounds ([`ClientLimits`]). All that goes wrong on a network is dealt with here, once:
-//! what may be tried again is, what may have been done is never done twice, and what a person has to decide is said in
-//! words.
+//! The idea: the calls of a connector are rows of a [`Table`], and each row is an action without further code. A
+//! [`Client`] belongs to a connection and knows its credentials ([`Auth`]), its rate and its limits ([`ClientLimits`]).
+//! Network failures are handled here, once: a call is repeated only if it is safe, a call that may have taken effect is
+//! never repeated, and an error explains a decision that is left to an operator.
 //!
-//! Hand-written actions call rows (`client.call("upload.create", ..)`) and move bytes with [`Client::download`] and
-//! [`Client::upload_blocks`]; they write no route again.
+//! Hand-written actions call rows (`client.call("upload.create", ..)`) and transfer files with [`Client::download`] and
+//! [`Client::upload_blocks`]; they do not repeat routes.
 
 mod auth;
 mod batch;

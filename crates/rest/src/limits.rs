@@ -1,38 +1,39 @@
-//! How long, how much, how often: all bounds of a client in one place.
+//! All limits of a client in one place: times, sizes and numbers of tries.
 
 use std::time::Duration;
 
-/// The bounds of a [`Client`](crate::Client); the defaults fit services that people use, too.
+/// The limits of a [`Client`](crate::Client). The defaults suit services that people use at the same time.
 #[derive(Clone, Debug)]
 pub struct ClientLimits {
-    /// A call with all its tries, unless its context has a deadline. 2 minutes.
+    /// The time of a call with all its tries, unless its context has a deadline. Default: 2 minutes.
     pub call: Duration,
-    /// A call that sends a file, with all its tries. 24 hours.
+    /// The time of a call that sends a file, with all its tries. Default: 24 hours.
     pub file_call: Duration,
-    /// One try: from sending to the last byte of the answer; where a file is sent, from its last piece that went out.
-    /// 30 seconds.
+    /// The time of one try, from sending the request to the last byte of the response. If a file is sent, the time
+    /// starts again with each piece that was sent. Default: 30 seconds.
     pub attempt: Duration,
-    /// The same for what goes to storage. 2 minutes.
+    /// The time of one try of a request to storage, counted in the same way. Default: 2 minutes.
     pub block_attempt: Duration,
-    /// Silence in the middle of a download. 30 seconds.
+    /// The time that a download may receive nothing. Default: 30 seconds.
     pub idle: Duration,
-    /// Tries of a call, a block, or a download that makes no progress. 5.
+    /// The number of tries of a call, of a block, or of a download that makes no progress. Default: 5.
     pub tries: u32,
-    /// Longest wait after the first try; doubles with each further one. 250 milliseconds.
+    /// The longest wait after the first try. It doubles with each further try. Default: 250 milliseconds.
     pub first_wait: Duration,
-    /// Longest wait of our own. 20 seconds.
+    /// The longest wait between tries if the service does not ask for one. Default: 20 seconds.
     pub own_wait: Duration,
-    /// Longest wait because the service asked for one; a call that would have to wait longer ends. 15 minutes.
+    /// The longest wait that the service may ask for. A call that would have to wait longer fails. Default: 15 minutes.
     pub longest_wait: Duration,
-    /// Requests to the API that are under way at once. 16: systems that people use at the same time answer more with 429.
+    /// The number of requests to the API in flight. Default: 16; many systems answer more with 429.
     pub at_once: usize,
-    /// Size of an answer in bytes, after decompression. 32 MiB.
+    /// The size of a response in bytes, after decompression. Default: 32 MiB.
     pub answer: usize,
-    /// Size in bytes up to which a file goes to storage in one request, without blocks. 64 MB.
+    /// The size in bytes up to which a file is uploaded to storage in one request, without blocks. Default: 64 MB.
     pub one_put: u64,
-    /// Size of a block of an upload in bytes. 4 MiB.
+    /// The size of a block of an upload in bytes. Default: 4 MiB.
     pub block: usize,
-    /// Least time between two token refreshes that a 401 asked for, unless the token had expired. 30 seconds.
+    /// The shortest time between two token refreshes because of a 401, unless the token has expired. Default: 30
+    /// seconds.
     pub between_forced: Duration,
 }
 

@@ -1,4 +1,6 @@
-//! The login server: who gives tokens and takes them back.
+//! The login server, which issues tokens and revokes them.
+//!
+//! The idea: everything that refreshes tokens talks to the trait [`LoginServer`], so tests can simulate one.
 
 use bytes::Bytes;
 use futures::future::BoxFuture;
@@ -7,41 +9,52 @@ use trunkline_core::{Error, ErrorKind, Result, Secret};
 
 use crate::{
     ClientAuth,
-    oauth::{Ask, Endpoint, LONGEST},
+    oauth::{Endpoint, MAX_RESPONSE_SIZE, TokenRequest},
     token_response::GrantedTokens,
     transport, url_policy,
 };
 
-/// Who gives tokens: the token endpoint, or a test's idea of one.
+/// A login server: the real token endpoint, or the simulation of a test.
 pub(crate) trait LoginServer: Send + Sync {
-    /// Asks for tokens.
-    fn ask(&self, ask: Ask) -> BoxFuture<'static, Result<GrantedTokens>>;
-    /// Takes a token back; the second is its kind in the words of RFC 7009.
-    fn revoke(&self, token: Secret, kind: &'static str) -> BoxFuture<'static, Result<()>>;
+    /// Requests tokens.
+    ///
+    /// # Errors
+    ///
+    /// The error response of the login server, or `unavailable` if there was none. The detail `sent` is then `no` if
+    /// the request cannot have arrived, and `unclear` otherwise.
+    fn request_tokens(&self, request: TokenRequest) -> BoxFuture<'static, Result<GrantedTokens>>;
+    /// Revokes a token. `type_hint` is its type as in RFC 7009 section 2.1.
+    ///
+    /// # Errors
+    ///
+    /// `unavailable` if the login server did not revoke it.
+    fn revoke(&self, token: Secret, type_hint: &'static str) -> BoxFuture<'static, Result<()>>;
 }
 
 impl LoginServer for Endpoint {
-    /// It is asked a second time only where the first cannot have been heard, or where asking twice does no harm: a refresh
-    /// token or a code may be spent by a request whose answer was lost.
-    fn ask(&self, ask: Ask) -> BoxFuture<'static, Result<GrantedTokens>> {
+    /// Repeats the request once if the first one cannot have arrived, or if a repetition is harmless. A refresh token
+    /// or a code may have been used by a request whose response was lost, so those requests are not repeated.
+    fn request_tokens(&self, request: TokenRequest) -> BoxFuture<'static, Result<GrantedTokens>> {
         let endpoint = self.clone();
         Box::pin(async move {
-            let harmless = matches!(ask, Ask::Settings);
-            match endpoint.clone().ask_once(ask.clone()).await {
-                Err(error) if error.context("sent") == Some("no") => endpoint.ask_once(ask).await,
-                Err(error) if harmless && error.context("sent") == Some("unclear") => endpoint.ask_once(ask).await,
+            let harmless = matches!(request, TokenRequest::Settings);
+            match endpoint.clone().request_once(request.clone()).await {
+                Err(error) if error.context("sent") == Some("no") => endpoint.request_once(request).await,
+                Err(error) if harmless && error.context("sent") == Some("unclear") => {
+                    endpoint.request_once(request).await
+                }
                 other => other,
             }
         })
     }
 
-    fn revoke(&self, token: Secret, kind: &'static str) -> BoxFuture<'static, Result<()>> {
+    fn revoke(&self, token: Secret, type_hint: &'static str) -> BoxFuture<'static, Result<()>> {
         let endpoint = self.clone();
         Box::pin(async move {
             let Some(url) = endpoint.oauth.revocation_url.clone() else { return Ok(()) };
             let (id, secret) = (&endpoint.oauth.client_id, &endpoint.oauth.client_secret);
             let secret = secret.as_ref().map(|secret| secret.expose());
-            let mut form = vec![("token", token.expose()), ("token_type_hint", kind)];
+            let mut form = vec![("token", token.expose()), ("token_type_hint", type_hint)];
             let mut request = endpoint.http.post(url.clone());
             match endpoint.oauth.client_auth {
                 ClientAuth::Basic => {
@@ -56,28 +69,29 @@ impl LoginServer for Endpoint {
             let form = HeaderValue::from_static("application/x-www-form-urlencoded");
             let request = request.header(header::CONTENT_TYPE, form).build();
             let request = request
-                .map_err(|error| Error::new(ErrorKind::Config, "the revocation cannot be made").source(error))?;
+                .map_err(|error| Error::new(ErrorKind::Config, "the revocation request is not valid").source(error))?;
             let sent =
-                transport::exchange(&endpoint.http, request, body.into(), endpoint.limits.attempt, LONGEST).await;
+                transport::exchange(&endpoint.http, request, body.into(), endpoint.limits.attempt, MAX_RESPONSE_SIZE)
+                    .await;
             let reply = sent.map_err(|failure| failure.error.with("setting", "/revocationUrl"))?;
             let host = url_policy::host(&url);
             if reply.status.is_success() {
                 return Ok(());
             }
             let message = format!(
-                "{host} did not take the {} of {} back: {}",
-                kind.replace('_', " "),
+                "{host} did not revoke the {} of {}: {}",
+                type_hint.replace('_', " "),
                 endpoint.service,
                 reply.status
             );
             Err(Error::new(ErrorKind::Unavailable, message)
                 .setting("/revocationUrl")
-                .hint("withdraw the access at the vendor, in the list of applications that may use the account"))
+                .hint("revoke the access at the vendor, in the list of applications that may use the account"))
         })
     }
 }
 
-/// As Basic headers of OAuth 2 want their parts (RFC 6749 section 2.3.1).
+/// Encodes a part of a Basic header as OAuth 2 requires (RFC 6749 section 2.3.1).
 fn encoded(text: &str) -> String {
     url::form_urlencoded::byte_serialize(text.as_bytes()).collect()
 }

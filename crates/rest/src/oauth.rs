@@ -1,7 +1,7 @@
-//! OAuth 2 (RFC 6749) towards the login server: what is asked, in which words, and what its answers mean.
+//! The OAuth 2 settings of a connection, its token requests, and the meaning of the responses (RFC 6749).
 //!
-//! Requests are built and errors are read by the `oauth2` crate; they travel through our own bounded transport. Secrets go
-//! into the form or into a Basic header, never into an address.
+//! The idea: the `oauth2` crate builds the requests and parses the error responses, and our own transport with its
+//! limits sends them. Secrets go into the form or into a Basic header, never into a URL.
 
 use std::{
     borrow::Cow,
@@ -33,36 +33,37 @@ use crate::{
     url_policy,
 };
 
-/// Longest answer of a token endpoint in bytes.
-pub(crate) const LONGEST: usize = 1 << 20;
+/// The size limit of a response of a login server in bytes.
+pub(crate) const MAX_RESPONSE_SIZE: usize = 1 << 20;
 
-/// What to do where it may be the login server's trouble, or not be a token endpoint at all.
-const KEPT: &str = "the sign-in is kept; if it stays like this, check the token URL";
+/// The hint of errors that may be a fault of the login server, or that may come from a server that is not a login
+/// server.
+const CHECK_TOKEN_URL: &str = "the sign-in is kept; if the error persists, check the token URL";
 
-/// An OAuth 2 client and the grant it uses.
+/// An OAuth 2 client and the grant that it uses.
 #[derive(Clone)]
 pub struct OAuth {
-    /// Client ID.
+    /// The client ID.
     pub client_id: String,
-    /// Client secret; public clients have none.
+    /// The client secret; public clients have none.
     pub client_secret: Option<Secret>,
-    /// How id and secret reach the login server.
+    /// How the client sends its ID and secret.
     pub client_auth: ClientAuth,
-    /// Token endpoint.
+    /// The token endpoint.
     pub token_url: Url,
-    /// Page the browser is sent to; needed for [`Grant::AuthorizationCode`] only.
+    /// The authorization endpoint, where the user signs in; needed for [`Grant::AuthorizationCode`] only.
     pub authorization_url: Option<Url>,
-    /// Where tokens are taken back (RFC 7009), for when the connection is removed.
+    /// The revocation endpoint (RFC 7009), used when the connection is removed.
     pub revocation_url: Option<Url>,
-    /// Where the browser comes back to, if that is another address than the host's own: exactly as it is registered.
+    /// The redirect URI exactly as it is registered, if it differs from the URL of the host's own callback.
     pub redirect_uri: Option<Url>,
-    /// Scopes that are asked for.
+    /// The requested scopes.
     pub scopes: Vec<String>,
-    /// How the first token is had.
+    /// How the connection obtains its first token.
     pub grant: Grant,
 }
 
-/// How client id and secret reach the token endpoint (RFC 6749 section 2.3.1).
+/// How a client sends its ID and secret to the token endpoint (RFC 6749 section 2.3.1).
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum ClientAuth {
@@ -73,39 +74,43 @@ pub enum ClientAuth {
     Basic,
 }
 
-/// How the first token is had; the flow of the connection.
+/// How a connection obtains its first token.
 #[derive(Clone)]
 pub enum Grant {
-    /// A person signs in in the browser (RFC 6749 section 4.1, with PKCE by RFC 7636).
+    /// A user signs in in the browser (RFC 6749 section 4.1, with PKCE by RFC 7636).
     AuthorizationCode,
-    /// From a refresh token that the vendor handed out.
+    /// A refresh token that the vendor issued.
     RefreshToken {
-        /// The one in the settings; a newer one in the vault goes before it.
+        /// The refresh token of the settings. A newer one in the vault takes precedence.
         refresh_token: Secret,
     },
-    /// With a user's name and password (RFC 6749 section 4.3; discouraged by RFC 9700, but some services have nothing else
-    /// for unattended use).
+    /// The user name and password of a user (RFC 6749 section 4.3). RFC 9700 discourages it, but some services offer
+    /// nothing else for unattended use.
     Password {
-        /// Whose rights the connection has.
+        /// The user whose rights the connection has.
         username: String,
-        /// That user's password.
+        /// The password of that user.
         password: Secret,
     },
-    /// The client for itself (RFC 6749 section 4.4).
+    /// The credentials of the client itself (RFC 6749 section 4.4).
     ClientCredentials,
 }
 
 impl OAuth {
-    /// Refuses addresses that would carry secrets in the open.
-    pub(crate) fn check(&self, guard: &SsrfPolicy) -> Result<()> {
+    /// Checks the client ID and the URLs.
+    ///
+    /// # Errors
+    ///
+    /// `config`, with the setting, if the client ID is empty or a URL is not allowed.
+    pub(crate) fn check(&self, ssrf: &SsrfPolicy) -> Result<()> {
         url_policy::check_base("token URL", &self.token_url).map_err(|error| error.setting("/tokenUrl"))?;
-        guard.check("token URL", &self.token_url).map_err(|error| error.setting("/tokenUrl"))?;
+        ssrf.check("token URL", &self.token_url).map_err(|error| error.setting("/tokenUrl"))?;
         if let Some(url) = &self.authorization_url {
             url_policy::check("authorization URL", url).map_err(|error| error.setting("/authorizationUrl"))?;
         }
         if let Some(url) = &self.revocation_url {
             url_policy::check_base("revocation URL", url).map_err(|error| error.setting("/revocationUrl"))?;
-            guard.check("revocation URL", url).map_err(|error| error.setting("/revocationUrl"))?;
+            ssrf.check("revocation URL", url).map_err(|error| error.setting("/revocationUrl"))?;
         }
         if self.client_id.is_empty() {
             return Err(Error::new(ErrorKind::Config, "the client ID is empty").setting("/clientId"));
@@ -113,7 +118,7 @@ impl OAuth {
         Ok(())
     }
 
-    /// All secrets of the settings, to be kept out of messages.
+    /// Returns all secrets of the settings; messages must not contain them.
     pub(crate) fn secrets(&self) -> Vec<Secret> {
         let grant = match &self.grant {
             Grant::RefreshToken { refresh_token } => Some(refresh_token),
@@ -123,10 +128,12 @@ impl OAuth {
         self.client_secret.iter().chain(grant).cloned().collect()
     }
 
-    /// Fingerprint of what tokens are got with: if it changes, tokens from before are not this connection's any more.
-    pub(crate) fn fingerprint(&self) -> String {
+    /// Returns the fingerprint of the settings that the tokens belong to. If it changes, earlier tokens no longer
+    /// belong to this connection.
+    pub(crate) fn settings_fingerprint(&self) -> String {
         let scopes = self.scopes.join(" ");
-        // Another login server gives other tokens; where a token can be had again at any time, nothing is lost by asking.
+        // Another login server issues other tokens. These grants can request a token at any time, so a change loses
+        // nothing.
         let server = url_policy::host(&self.token_url);
         let parts: Vec<&str> = match &self.grant {
             Grant::AuthorizationCode => vec!["code", &self.client_id],
@@ -139,19 +146,19 @@ impl OAuth {
         fingerprint(&parts.join("\0"))
     }
 
-    /// Fingerprint of all that is sent to the login server.
-    pub(crate) fn everything(&self) -> String {
+    /// Returns the fingerprint of all settings that are sent to the login server.
+    pub(crate) fn request_fingerprint(&self) -> String {
         let secret = self.client_secret.as_ref().map_or("", |secret| secret.expose());
         let client = format!("{}\0{:?}\0{}\0{secret}", self.client_id, self.client_auth, self.token_url);
-        fingerprint(&format!("{client}\0{}\0{}", self.scopes.join(" "), self.fingerprint()))
+        fingerprint(&format!("{client}\0{}\0{}", self.scopes.join(" "), self.settings_fingerprint()))
     }
 
-    /// Whether this scope is asked for.
-    pub(crate) fn asks_for(&self, scope: &str) -> bool {
+    /// Returns whether this scope is requested.
+    pub(crate) fn requests_scope(&self, scope: &str) -> bool {
         self.scopes.iter().any(|one| one == scope)
     }
 
-    /// The setting to look at when the grant is refused.
+    /// Returns the setting to look at when the login server refuses the grant.
     pub(crate) fn grant_setting(&self) -> &'static str {
         match self.grant {
             Grant::AuthorizationCode => "/flows",
@@ -162,36 +169,34 @@ impl OAuth {
     }
 }
 
-/// SHA-256 in hex.
-pub(crate) fn fingerprint(text: &str) -> String {
+/// Returns the SHA-256 of a text in hexadecimal.
+fn fingerprint(text: &str) -> String {
     Sha256::digest(text).iter().map(|byte| format!("{byte:02x}")).collect()
 }
 
-/// What is handed in for a token.
+/// A request for tokens.
 #[derive(Clone)]
-pub(crate) enum Ask {
-    /// What the settings have: password, or the client's own credentials.
+pub(crate) enum TokenRequest {
+    /// With the credentials of the settings: user name and password, or those of the client.
     Settings,
+    /// With a refresh token.
     Refresh(Secret),
-    Code {
-        code: Secret,
-        redirect_uri: String,
-        verifier: Secret,
-    },
+    /// With an authorization code.
+    Code { code: Secret, redirect_uri: String, verifier: Secret },
 }
 
-/// A token endpoint and how to talk to it.
+/// A token endpoint and the means to send requests to it.
 #[derive(Clone)]
 pub(crate) struct Endpoint {
     pub(crate) oauth: OAuth,
     pub(crate) http: reqwest::Client,
     pub(crate) service: &'static str,
     pub(crate) limits: ClientLimits,
-    /// Who the login server says it is, where the settings know.
+    /// The issuer of the login server, if the settings have it.
     pub(crate) issuer: Option<String>,
 }
 
-type Talker = oauth2::Client<
+type OAuthClient = oauth2::Client<
     BasicErrorResponse,
     GrantedTokens,
     BasicTokenIntrospectionResponse,
@@ -205,7 +210,7 @@ type Talker = oauth2::Client<
 >;
 
 impl Endpoint {
-    fn talker(&self) -> Talker {
+    fn client(&self) -> OAuthClient {
         let oauth = &self.oauth;
         let client = oauth2::Client::new(ClientId::new(oauth.client_id.clone()))
             .set_auth_type(match oauth.client_auth {
@@ -219,56 +224,63 @@ impl Endpoint {
         }
     }
 
-    /// Boxed and owning: the crate's futures, borrowing, would not be `Send` enough for the task they run in.
-    pub(crate) fn ask_once(self, ask: Ask) -> BoxFuture<'static, Result<GrantedTokens>> {
+    /// Sends one token request.
+    ///
+    /// The future owns everything and is boxed, because the borrowing futures of the `oauth2` crate are not `Send` in
+    /// the task that runs them.
+    ///
+    /// # Errors
+    ///
+    /// As [`LoginServer::request_tokens`](crate::login_server::LoginServer::request_tokens).
+    pub(crate) fn request_once(self, request: TokenRequest) -> BoxFuture<'static, Result<GrantedTokens>> {
         Box::pin(async move {
-            let http = Post { endpoint: self.clone(), status: Arc::default() };
-            let talker = self.talker();
+            let http = TokenTransport { endpoint: self.clone(), status: Arc::default() };
+            let client = self.client();
             let scopes: Vec<_> = self.oauth.scopes.iter().cloned().map(Scope::new).collect();
-            let answer = match (ask, &self.oauth.grant) {
-                (Ask::Refresh(token), _) => {
+            let response = match (request, &self.oauth.grant) {
+                (TokenRequest::Refresh(token), _) => {
                     let token = RefreshToken::new(token.expose().to_owned());
-                    talker.exchange_refresh_token(&token).request_async(&http).await
+                    client.exchange_refresh_token(&token).request_async(&http).await
                 }
-                (Ask::Code { code, redirect_uri, verifier }, _) => {
+                (TokenRequest::Code { code, redirect_uri, verifier }, _) => {
                     let redirect = RedirectUrl::new(redirect_uri)
-                        .map_err(|_| Error::new(ErrorKind::Config, "the redirect URI is no address"))?;
-                    talker
+                        .map_err(|_| Error::new(ErrorKind::Config, "the redirect URI is not a URL"))?;
+                    client
                         .exchange_code(AuthorizationCode::new(code.expose().to_owned()))
                         .set_redirect_uri(Cow::Owned(redirect))
                         .set_pkce_verifier(PkceCodeVerifier::new(verifier.expose().to_owned()))
                         .request_async(&http)
                         .await
                 }
-                (Ask::Settings, Grant::Password { username, password }) => {
+                (TokenRequest::Settings, Grant::Password { username, password }) => {
                     let username = ResourceOwnerUsername::new(username.clone());
                     let password = ResourceOwnerPassword::new(password.expose().to_owned());
-                    talker.exchange_password(&username, &password).add_scopes(scopes).request_async(&http).await
+                    client.exchange_password(&username, &password).add_scopes(scopes).request_async(&http).await
                 }
-                (Ask::Settings, _) => {
-                    talker.exchange_client_credentials().add_scopes(scopes).request_async(&http).await
+                (TokenRequest::Settings, _) => {
+                    client.exchange_client_credentials().add_scopes(scopes).request_async(&http).await
                 }
             };
-            answer.map_err(|error| self.explain(error, http.status.load(Ordering::Relaxed)))
+            response.map_err(|error| self.to_error(error, http.status.load(Ordering::Relaxed)))
         })
     }
 
-    /// Sends what the `oauth2` crate built. Trouble that has nothing to do with OAuth ends here.
+    /// Sends a request that the `oauth2` crate built. Failures that have nothing to do with OAuth become errors here.
     async fn post(&self, request: HttpRequest, status: &AtomicU16) -> Result<HttpResponse> {
         let host = url_policy::host(&self.oauth.token_url);
         let (parts, body) = request.into_parts();
         let request = reqwest::Request::try_from(http::Request::from_parts(parts, ""))
-            .map_err(|error| Error::new(ErrorKind::Config, "the token request cannot be made").source(error))?;
+            .map_err(|error| Error::new(ErrorKind::Config, "the token request is not valid").source(error))?;
         let payload = Bytes::from(body).into();
-        let sent = transport::exchange(&self.http, request, payload, self.limits.attempt, LONGEST).await;
+        let sent = transport::exchange(&self.http, request, payload, self.limits.attempt, MAX_RESPONSE_SIZE).await;
         let reply = sent.map_err(|failure| {
             if failure.error.kind() == ErrorKind::Config {
-                // It leads where the connection may not go: no other try changes that.
+                // The token URL is not allowed, and another try does not change that.
                 return failure.error.setting("/tokenUrl");
             }
             let sent = if failure.refused { "no" } else { "unclear" };
             let error = match failure.error.kind() {
-                // This machine is at fault, not the login server.
+                // The fault is on this machine, not at the login server.
                 ErrorKind::Store => failure.error,
                 _ => failure.error.into_kind(ErrorKind::Unavailable),
             };
@@ -286,17 +298,17 @@ impl Endpoint {
             return Err(Error::new(ErrorKind::Config, message).setting("/tokenUrl").hint("check the token URL"));
         }
         let mut response = HttpResponse::new(reply.body.to_vec());
-        // Any 2xx with a token in it is one.
+        // Any 2xx status with a token is accepted.
         *response.status_mut() = if reply.status.is_success() { http::StatusCode::OK } else { reply.status };
         *response.headers_mut() = reply.headers;
         Ok(response)
     }
 
-    /// What an answer that is no token means, in words for the person who has the settings.
-    fn explain(&self, error: RequestTokenError<Error, BasicErrorResponse>, status: u16) -> Error {
+    /// Returns the error for a response without a token, with the setting to look at.
+    fn to_error(&self, error: RequestTokenError<Error, BasicErrorResponse>, status: u16) -> Error {
         let host = url_policy::host(&self.oauth.token_url);
         let refused = match error {
-            RequestTokenError::Request(error) => return self.name(error),
+            RequestTokenError::Request(error) => return self.with_login_server(error),
             RequestTokenError::ServerResponse(refused) => refused,
             RequestTokenError::Parse(..) | RequestTokenError::Other(_) => {
                 let message = format!("the login server {host} of {} answered {status}, but no token", self.service);
@@ -305,20 +317,22 @@ impl Endpoint {
                     .with("service", self.service)
                     .with("host", host)
                     .with("setting", "/tokenUrl")
-                    .hint(KEPT);
+                    .hint(CHECK_TOKEN_URL);
             }
         };
         let (kind, setting, hint) = match refused.error() {
             Code::InvalidGrant => (ErrorKind::Auth, self.oauth.grant_setting(), self.grant_hint()),
-            Code::InvalidClient => self.unknown_client(refused.error_description().map_or("", |text| text)),
+            Code::InvalidClient => self.invalid_client(refused.error_description().map_or("", |text| text)),
             Code::InvalidScope => (ErrorKind::Config, "/scopes", "check the scopes: the login server refuses them"),
             Code::UnauthorizedClient | Code::UnsupportedGrantType => (
                 ErrorKind::Config,
                 "/flows",
-                "this client may not sign in this way: choose another flow, or ask the vendor",
+                "the login server does not allow this flow for the client: choose another flow, or ask the vendor",
             ),
-            Code::Extension(code) if code == "access_denied" => (ErrorKind::Auth, "/flows", "sign in again and agree"),
-            _ => (ErrorKind::Unavailable, "/tokenUrl", KEPT),
+            Code::Extension(code) if code == "access_denied" => {
+                (ErrorKind::Auth, "/flows", "sign in again and grant the access")
+            }
+            _ => (ErrorKind::Unavailable, "/tokenUrl", CHECK_TOKEN_URL),
         };
         let code = excerpt(refused.error().as_ref().as_bytes(), &self.oauth.secrets());
         let mut message = format!("the login server {host} of {} refused: {code}", self.service);
@@ -335,29 +349,31 @@ impl Endpoint {
             .hint(hint)
     }
 
-    /// Login servers seldom say whether it is ID or secret that they do not know.
-    fn unknown_client(&self, said: &str) -> (ErrorKind, &'static str, &'static str) {
-        let said = said.to_lowercase();
-        let of_id = ["client_id", "client id", "unknown client", "client not found", "no such client"];
-        let is_id = of_id.iter().any(|words| said.contains(words)) && !said.contains("secret");
+    /// Returns kind, setting and hint of an `invalid_client` error. Login servers seldom say whether the ID or the
+    /// secret is wrong; `description` may.
+    fn invalid_client(&self, description: &str) -> (ErrorKind, &'static str, &'static str) {
+        let description = description.to_lowercase();
+        let id_phrases = ["client_id", "client id", "unknown client", "client not found", "no such client"];
+        let is_id = id_phrases.iter().any(|phrase| description.contains(phrase)) && !description.contains("secret");
         let hint = match &self.oauth.client_secret {
-            None => "check the client ID, and whether the vendor has given a client secret with it",
+            None => "check the client ID, and whether the vendor issued a client secret with it",
             Some(secret) if secret.expose().trim() != secret.expose() => {
                 "the client secret begins or ends with white space: copy it again"
             }
-            Some(_) => "check client ID and client secret, and how the vendor wants them sent (Client Authentication)",
+            Some(_) => "check client ID and client secret, and how the vendor expects them (Client Authentication)",
         };
         (ErrorKind::Config, if is_id { "/clientId" } else { "/clientSecret" }, hint)
     }
 
-    /// Adds to an error whose login server it is about.
-    pub(crate) fn name(&self, error: Error) -> Error {
+    /// Adds the service and the login server to an error.
+    pub(crate) fn with_login_server(&self, error: Error) -> Error {
         error.with("service", self.service).with("host", url_policy::host(&self.oauth.token_url))
     }
 
+    /// Returns the hint of an error in which the login server refuses the grant.
     pub(crate) fn grant_hint(&self) -> &'static str {
         match self.oauth.grant {
-            Grant::AuthorizationCode => "sign in again: the sign-in has run out or was withdrawn",
+            Grant::AuthorizationCode => "sign in again: the sign-in has expired or was revoked",
             Grant::RefreshToken { .. } => "get a new refresh token from the vendor and put it into the settings",
             Grant::Password { .. } => "check user name and password by signing in to the service",
             Grant::ClientCredentials => "check client ID and client secret",
@@ -365,14 +381,14 @@ impl Endpoint {
     }
 }
 
-/// The transport the `oauth2` crate talks through.
-struct Post {
+/// The transport of the `oauth2` crate.
+struct TokenTransport {
     endpoint: Endpoint,
-    /// Of the last answer.
+    /// The status of the last response.
     status: Arc<AtomicU16>,
 }
 
-impl<'c> AsyncHttpClient<'c> for Post {
+impl<'c> AsyncHttpClient<'c> for TokenTransport {
     type Error = Error;
     type Future = BoxFuture<'static, Result<HttpResponse>>;
 

@@ -1,9 +1,10 @@
-//! One refresh: from the look into the vault to new tokens in it.
+//! One token refresh, from reading the vault to storing new tokens in it.
 //!
-//! The idea: an attempt has a name, and the vault's entry lists the attempts that set out to replace the tokens in it. The
-//! name goes in, with the lease, before the login server is asked; new tokens go in only while it still stands there, and
-//! clear the list. So whoever comes late, woken up or slow, cannot overwrite what others did meanwhile; an answer that was
-//! only slow is kept; and a name that is left over when a refresh token turns out to be spent says that an answer was lost.
+//! The idea: an attempt has an id, and the vault entry lists the attempts to replace its tokens. The id is stored, with
+//! the lease, before the login server is asked. New tokens are stored only if the entry still lists the id, and they
+//! clear the list. So an attempt that resumes late cannot overwrite what others have stored meanwhile, and a response
+//! that was only slow is still used. If the login server takes a refresh token as used and the list has another id, a
+//! response was lost.
 
 use std::time::Duration;
 
@@ -12,173 +13,206 @@ use tokio::time::Instant;
 use trunkline_core::{Error, ErrorKind, ReauthCause, Result, Retry, Secret};
 
 use crate::{
-    oauth::{Ask, Grant},
+    oauth::{Grant, TokenRequest},
     refresh_lease::{self, Lease},
-    token::{Failed, Record, Token},
+    token::{FailedAttempt, Token, TokenRecord},
     token_response::GrantedTokens,
-    tokens::{Tokens, Why},
+    tokens::{RefreshReason, Tokens},
 };
 
-/// How often somebody who waits for another one's refresh looks for what became of it.
-const LOOK: Duration = Duration::from_millis(50);
+/// The interval in which a process checks the outcome of a refresh by another process.
+const POLL_INTERVAL: Duration = Duration::from_millis(50);
 
-/// Tries to put new tokens into a vault that fails.
+/// The number of tries to store new tokens in a vault that fails.
 const STORE_TRIES: u32 = 5;
 
-/// How long what the login server refused is not offered again, at first: it locks accounts. Doubles each time.
-const REFUSED: Duration = Duration::from_secs(60);
+/// The first backoff after the login server refused a request, because login servers lock accounts. It doubles each
+/// time.
+const REFUSED_BACKOFF: Duration = Duration::from_secs(60);
 
-/// Longest such time.
-const REFUSED_LONGEST: Duration = Duration::from_secs(60 * 60);
+/// The longest backoff after the login server refused a request.
+const LONGEST_REFUSED_BACKOFF: Duration = Duration::from_secs(60 * 60);
 
-/// New tokens on their way into the vault, and the attempt that they came of; none for a sign-in, which goes before all.
+/// New tokens that are not stored yet.
 #[derive(Clone)]
-pub(crate) struct Landing {
-    record: Record,
+pub(crate) struct NewTokens {
+    record: TokenRecord,
+    /// The attempt that obtained them; `None` for a sign-in, which takes precedence over all attempts.
     attempt: Option<String>,
 }
 
 impl Tokens {
-    /// Gets a token that is good, from the vault or from the login server.
-    pub(crate) async fn refresh(&self, why: Why) -> Result<Token> {
+    /// Returns a valid token, from the vault or from the login server.
+    ///
+    /// # Errors
+    ///
+    /// - the error of the login server, also if another process got it and its backoff has not ended
+    /// - `auth` if the user has to sign in first
+    /// - `unavailable` if other processes, or delays of this one, left no time
+    /// - the error of the vault
+    pub(crate) async fn refresh(&self, reason: RefreshReason) -> Result<Token> {
         let limits = &self.0.endpoint.limits;
-        let give_up = Instant::now() + refresh_lease::length(limits.attempt) + limits.attempt;
+        let give_up = Instant::now() + refresh_lease::duration(limits.attempt) + limits.attempt;
         loop {
-            // Tokens the vault did not take: the old ones may be spent, so nothing goes on without them.
-            let unsaved = self.state().unsaved.clone();
-            if let Some(landing) = unsaved
-                && let Some(token) = self.land(landing).await?
+            // Tokens that could not be stored come first, because the old ones may be used up.
+            let unstored = self.state().unstored.clone();
+            if let Some(tokens) = unstored
+                && let Some(token) = self.store(tokens).await?
             {
                 return Ok(token);
             }
             let (version, record) = self.load().await?;
-            let good = record.as_ref().map(Token::of).filter(|token| token.is_good(self.now()));
-            let sent = self.0.endpoint.oauth.everything();
-            let changed = record.as_ref().is_some_and(|one| one.sent.as_ref().is_some_and(|before| *before != sent));
-            match (&why, &good) {
-                (Why::Due, Some(token)) if self.now() < token.0.renew_at && !changed => return Ok(token.clone()),
-                (Why::Refused { token: refused, .. }, Some(token)) if !token.is_same(refused) => {
-                    return Ok(token.clone());
-                }
-                (Why::Refused { token, ask: false }, _) if record.as_ref().is_none_or(|record| !record.doubted) => {
-                    return Ok(token.clone());
-                }
-                _ => {}
+            let fingerprint = self.0.endpoint.oauth.request_fingerprint();
+            let valid = record.as_ref().map(Token::of).filter(|token| token.is_valid(self.now()));
+            if let Some(token) = self.usable(&reason, record.as_ref(), valid.as_ref(), &fingerprint) {
+                return Ok(token);
             }
             let failed = record.as_ref().and_then(|record| record.failed.as_ref());
-            if let Some(error) = failed.and_then(|failed| failed.holds(self.now(), &sent)) {
+            if let Some(error) = failed.and_then(|failed| failed.blocking_error(self.now(), &fingerprint)) {
                 return Err(error);
             }
-            let ask = self.offer(record.as_ref())?;
-            let attempt = refresh_lease::attempt();
-            let begun = self.now();
-            if !self.lease(version, record.as_ref(), &attempt).await? {
-                // Somebody else is at it. While the token there is good, nobody has to wait.
-                if let (Why::Due, Some(token)) = (&why, good) {
+            let request = self.token_request(record.as_ref())?;
+            let attempt = refresh_lease::new_attempt();
+            let started_at = self.now();
+            if !self.acquire_lease(version, record.as_ref(), &attempt).await? {
+                // Another process is refreshing. A caller with a valid token does not have to wait.
+                if let (RefreshReason::Due, Some(token)) = (&reason, valid) {
                     return Ok(token);
                 }
                 if Instant::now() >= give_up {
-                    return Err(self.takes_long());
+                    return Err(self.busy());
                 }
-                tokio::time::sleep(LOOK).await;
+                tokio::time::sleep(POLL_INTERVAL).await;
                 continue;
             }
             let asked_at = self.now();
-            if asked_at.saturating_sub(begun) > refresh_lease::millis(limits.attempt) {
-                // Frozen, or with a slow disk: the answer could come after the lease, and another one be at it by then.
+            if asked_at.saturating_sub(started_at) > refresh_lease::millis(limits.attempt) {
+                // The process was suspended or the disk is slow. The response could arrive after the lease has expired
+                // and another process has begun.
                 self.withdraw(&attempt).await?;
                 if Instant::now() >= give_up {
-                    return Err(self.held_up());
+                    return Err(self.delayed());
                 }
                 continue;
             }
-            let landed = match self.ask(&ask, &attempt).await {
+            let stored = match self.ask(&request, &attempt).await {
                 Ok(granted) => {
-                    let record = self.record(&granted, asked_at, &ask, record);
-                    self.count();
-                    self.land(Landing { record, attempt: Some(attempt) }).await?
+                    let record = self.record(&granted, asked_at, &request, record);
+                    self.count_refresh();
+                    self.store(NewTokens { record, attempt: Some(attempt) }).await?
                 }
-                Err(error) => match self.fail(&error, &attempt, sent).await {
+                Err(error) => match self.record_failure(&error, &attempt, fingerprint).await {
                     Some(error) => return Err(error),
                     None => None,
                 },
             };
-            // None: somebody else has put other tokens there meanwhile, and those go before.
-            if let Some(token) = landed {
+            // Without a token, another process has stored other tokens meanwhile, and those take precedence.
+            if let Some(token) = stored {
                 return Ok(token);
             }
             if Instant::now() >= give_up {
-                return Err(self.takes_long());
+                return Err(self.busy());
             }
         }
     }
 
-    /// What is handed in for new tokens.
-    fn offer(&self, record: Option<&Record>) -> Result<Ask> {
+    /// Returns a token that can be used without asking the login server. `valid` is the token of the record if it has
+    /// not expired.
+    fn usable(
+        &self,
+        reason: &RefreshReason,
+        record: Option<&TokenRecord>,
+        valid: Option<&Token>,
+        fingerprint: &str,
+    ) -> Option<Token> {
+        let used = record.and_then(|record| record.request_fingerprint.as_deref());
+        let changed = used.is_some_and(|used| used != fingerprint);
+        match (reason, valid) {
+            (RefreshReason::Due, Some(token)) if self.now() < token.0.renew_at && !changed => Some(token.clone()),
+            (RefreshReason::Rejected { token: rejected, .. }, Some(token)) if !token.is_same(rejected) => {
+                Some(token.clone())
+            }
+            (RefreshReason::Rejected { token, may_ask: false }, _)
+                if record.is_none_or(|record| !record.maybe_revoked) =>
+            {
+                Some(token.clone())
+            }
+            _ => None,
+        }
+    }
+
+    /// Returns the request for new tokens.
+    fn token_request(&self, record: Option<&TokenRecord>) -> Result<TokenRequest> {
         let stored = record.and_then(|record| record.refresh_token.as_deref());
         match (&self.0.endpoint.oauth.grant, stored) {
-            (Grant::Password { .. } | Grant::ClientCredentials, _) => Ok(Ask::Settings),
-            (Grant::AuthorizationCode | Grant::RefreshToken { .. }, Some(stored)) => Ok(Ask::Refresh(stored.into())),
-            (Grant::RefreshToken { refresh_token }, None) => Ok(Ask::Refresh(refresh_token.clone())),
-            (Grant::AuthorizationCode, None) => Err(self.sign_in_first()),
+            (Grant::Password { .. } | Grant::ClientCredentials, _) => Ok(TokenRequest::Settings),
+            (Grant::AuthorizationCode | Grant::RefreshToken { .. }, Some(stored)) => {
+                Ok(TokenRequest::Refresh(stored.into()))
+            }
+            (Grant::RefreshToken { refresh_token }, None) => Ok(TokenRequest::Refresh(refresh_token.clone())),
+            (Grant::AuthorizationCode, None) => Err(self.sign_in_required()),
         }
     }
 
-    /// Asks the login server, and renews the lease while its answer is awaited.
-    async fn ask(&self, ask: &Ask, attempt: &str) -> Result<GrantedTokens> {
-        let call = self.0.endpoint.limits.attempt;
-        let mut answer = self.0.login.ask(ask.clone());
+    /// Sends a token request, and renews the lease while it waits for the response.
+    async fn ask(&self, request: &TokenRequest, attempt: &str) -> Result<GrantedTokens> {
+        let timeout = self.0.endpoint.limits.attempt;
+        let mut response = self.0.login.request_tokens(request.clone());
         loop {
-            if let Ok(answer) = tokio::time::timeout(refresh_lease::length(call) / 3, &mut answer).await {
-                return answer;
+            if let Ok(response) = tokio::time::timeout(refresh_lease::duration(timeout) / 3, &mut response).await {
+                return response;
             }
             let renewed = self.write(|record| {
-                let mut record = record.filter(|one| one.lease.as_ref().is_some_and(|held| held.owner == attempt))?;
-                record.lease = Some(Lease::new(attempt, self.now(), call));
+                let mut record = record.filter(|one| one.lease.as_ref().is_some_and(|lease| lease.owner == attempt))?;
+                record.lease = Some(Lease::new(attempt, self.now(), timeout));
                 Some(record)
             });
-            // Where that fails, the answer is awaited all the same: it may hold the only good token.
+            // If the lease cannot be renewed, the response is still awaited: it may hold the only valid token.
             renewed.await.ok();
         }
     }
 
-    /// Writes down that an attempt begins, with its lease: before anything is sent. False if somebody else has the lease, or
-    /// has written anything since.
-    async fn lease(&self, version: u64, record: Option<&Record>, attempt: &str) -> Result<bool> {
-        let call = self.0.endpoint.limits.attempt;
-        if record.and_then(|record| record.lease.as_ref()).is_some_and(|lease| lease.holds(self.now(), call)) {
+    /// Stores an attempt with its lease, before anything is sent. Returns `false` if another process holds the lease or
+    /// has changed the entry.
+    async fn acquire_lease(&self, version: u64, record: Option<&TokenRecord>, attempt: &str) -> Result<bool> {
+        let timeout = self.0.endpoint.limits.attempt;
+        if record.and_then(|record| record.lease.as_ref()).is_some_and(|lease| lease.is_held(self.now(), timeout)) {
             return Ok(false);
         }
-        let fresh = || Record { settings: self.0.settings.clone(), ..Record::default() };
-        let leased = record.cloned().unwrap_or_else(fresh).begun(Lease::new(attempt, self.now(), call));
+        let fresh =
+            || TokenRecord { settings_fingerprint: self.0.settings_fingerprint.clone(), ..TokenRecord::default() };
+        let leased = record.cloned().unwrap_or_else(fresh).with_attempt(Lease::new(attempt, self.now(), timeout));
         self.replace(version, &leased).await
     }
 
-    /// Takes back what an attempt wrote down that has sent nothing.
+    /// Removes an attempt that has sent nothing.
     async fn withdraw(&self, attempt: &str) -> Result<()> {
-        let without = |record: Option<Record>| {
-            let mut record = record.filter(|record| record.awaits(attempt))?.released(attempt);
+        let without = |record: Option<TokenRecord>| {
+            let mut record = record.filter(|record| record.awaits(attempt))?.without_lease(attempt);
             record.attempts.retain(|one| one != attempt);
             Some(record)
         };
         self.write(without).await.map(drop)
     }
 
-    /// The entry's version (0 = none) and what it holds for the settings as they are now.
-    async fn load(&self) -> Result<(u64, Option<Record>)> {
+    /// Returns the version of the vault entry (0 = none) and its record. There is no record if it cannot be read or
+    /// belongs to other settings.
+    async fn load(&self) -> Result<(u64, Option<TokenRecord>)> {
         let Some(entry) = self.0.slot.load().await? else { return Ok((0, None)) };
-        // What cannot be read, or came of other settings, is replaced by the next sign-in.
-        let record = serde_json::from_str::<Record>(entry.content.expose()).ok();
-        Ok((entry.version, record.filter(|record| record.settings == self.0.settings)))
+        // The next sign-in or refresh replaces such a record.
+        let record = serde_json::from_str::<TokenRecord>(entry.content.expose()).ok();
+        Ok((entry.version, record.filter(|record| record.settings_fingerprint == self.0.settings_fingerprint)))
     }
 
-    async fn replace(&self, version: u64, record: &Record) -> Result<bool> {
-        let person = matches!(self.0.endpoint.oauth.grant, Grant::AuthorizationCode);
-        self.0.slot.replace(version, &record.content()?, &record.sign_in(person)).await
+    /// Replaces the entry. Returns `false` if its version is another one.
+    async fn replace(&self, version: u64, record: &TokenRecord) -> Result<bool> {
+        let interactive = matches!(self.0.endpoint.oauth.grant, Grant::AuthorizationCode);
+        self.0.slot.replace(version, &record.content()?, &record.sign_in(interactive)).await
     }
 
-    /// Changes the entry to what `next` makes of it, however many others do; nothing if it makes nothing of it.
-    async fn write(&self, next: impl Fn(Option<Record>) -> Option<Record>) -> Result<Option<Record>> {
+    /// Changes the record to the one that `next` returns, and repeats that if another process changed the entry
+    /// meanwhile. Returns the new record, or `None` if `next` returned none.
+    async fn write(&self, next: impl Fn(Option<TokenRecord>) -> Option<TokenRecord>) -> Result<Option<TokenRecord>> {
         loop {
             let (version, record) = self.load().await?;
             let Some(next) = next(record) else { return Ok(None) };
@@ -188,46 +222,54 @@ impl Tokens {
         }
     }
 
-    fn record(&self, granted: &GrantedTokens, obtained_at: u64, ask: &Ask, old: Option<Record>) -> Record {
+    /// Returns the record of new tokens.
+    fn record(
+        &self,
+        granted: &GrantedTokens,
+        obtained_at: u64,
+        request: &TokenRequest,
+        old: Option<TokenRecord>,
+    ) -> TokenRecord {
         let lifetime = granted.expires_in().unwrap_or_default();
-        let offered = match ask {
-            Ask::Refresh(token) => Some(token.expose().to_owned()),
-            Ask::Settings | Ask::Code { .. } => None,
+        let used = match request {
+            TokenRequest::Refresh(token) => Some(token.expose().to_owned()),
+            TokenRequest::Settings | TokenRequest::Code { .. } => None,
         };
-        Record {
+        TokenRecord {
             access_token: granted.access_token().secret().clone(),
-            // An answer without a refresh token leaves the one there is in force.
-            refresh_token: granted.refresh_token().map(|token| token.secret().clone()).or(offered),
+            // Without a new refresh token in the response, the old one stays valid.
+            refresh_token: granted.refresh_token().map(|token| token.secret().clone()).or(used),
             obtained_at,
             expires_at: obtained_at.saturating_add(refresh_lease::millis(lifetime)),
-            settings: self.0.settings.clone(),
-            sent: Some(self.0.endpoint.oauth.everything()),
+            settings_fingerprint: self.0.settings_fingerprint.clone(),
+            request_fingerprint: Some(self.0.endpoint.oauth.request_fingerprint()),
             issuer: old.and_then(|old| old.issuer),
             scope: granted.scope(),
-            ..Record::default()
+            ..TokenRecord::default()
         }
     }
 
-    /// Puts new tokens into the vault; only then may they be used. Nothing if the entry does not wait for them any more.
-    async fn land(&self, landing: Landing) -> Result<Option<Token>> {
-        self.state().unsaved = Some(landing.clone());
+    /// Stores new tokens in the vault; only then may they be used. Returns `None` if the entry no longer lists their
+    /// attempt.
+    async fn store(&self, tokens: NewTokens) -> Result<Option<Token>> {
+        self.state().unstored = Some(tokens.clone());
         let mut last = None;
         for number in 0..STORE_TRIES {
-            let stored = self.write(|record| match &landing.attempt {
+            let stored = self.write(|record| match &tokens.attempt {
                 Some(attempt) => record
                     .filter(|record| record.awaits(attempt))
-                    .map(|old| Record { doubted: old.is_contested(attempt), ..landing.record.clone() }),
-                None => Some(landing.record.clone()),
+                    .map(|old| TokenRecord { maybe_revoked: old.is_contested(attempt), ..tokens.record.clone() }),
+                None => Some(tokens.record.clone()),
             });
             match stored.await {
-                Ok(None) if landing.attempt.is_some() && matches!(self.load().await, Ok((0, _))) => {
-                    return Err(self.removed(&landing.record).await);
+                Ok(None) if tokens.attempt.is_some() && matches!(self.load().await, Ok((0, _))) => {
+                    return Err(self.removed(&tokens.record).await);
                 }
                 Ok(stored) => {
-                    self.state().unsaved = None;
+                    self.state().unstored = None;
                     return Ok(stored.as_ref().map(Token::of));
                 }
-                Err(error) if error.kind() == ErrorKind::NotFound => return Err(self.removed(&landing.record).await),
+                Err(error) if error.kind() == ErrorKind::NotFound => return Err(self.removed(&tokens.record).await),
                 Err(error) => {
                     last = Some(error);
                     tokio::time::sleep(Duration::from_millis(100 << number)).await;
@@ -235,46 +277,51 @@ impl Tokens {
             }
         }
         let error =
-            Error::new(ErrorKind::Store, "the new tokens could not be put into the vault, so they are not used")
+            Error::new(ErrorKind::Store, "the new tokens could not be stored in the vault, so they are not used")
                 .retry(Retry::Backoff)
-                .hint("they are kept in memory; make room for the store before stopping the host");
+                .hint("they are kept in memory; repair or free space in the store before you stop the host");
         Err(match last {
             Some(last) => error.source(last),
             None => error,
         })
     }
 
-    /// The connection was removed while it was signed in anew: nobody would ever take these tokens back.
-    async fn removed(&self, record: &Record) -> Error {
-        self.state().unsaved = None;
+    /// Revokes the tokens of a connection that was removed during the refresh, because nothing else ever would, and
+    /// returns the error.
+    async fn removed(&self, record: &TokenRecord) -> Error {
+        self.state().unstored = None;
         self.revoke(record).await.ok();
         let message = format!("the connection {} was removed meanwhile", self.0.slot.connection());
-        Error::new(ErrorKind::NotFound, message).hint("its new tokens were taken back; add it again to go on")
+        Error::new(ErrorKind::NotFound, message)
+            .hint("its new tokens were revoked; add the connection again to continue")
     }
 
-    /// Writes down how an attempt failed, and until when nobody tries again. Nothing if the entry holds other tokens
-    /// meanwhile: then the failure is no matter any more.
-    async fn fail(&self, error: &Error, attempt: &str, sent: String) -> Option<Error> {
+    /// Stores the failure of an attempt and the backoff after it, and returns the error for the callers. Returns `None`
+    /// if the entry has other tokens meanwhile, so that the failure no longer matters.
+    async fn record_failure(&self, error: &Error, attempt: &str, fingerprint: String) -> Option<Error> {
         let limits = &self.0.endpoint.limits;
-        // Whether the login server cannot have spent anything: it was not reached, or said so in OAuth's own words.
-        let known = error.context("sent") == Some("no") || error.context("oauth").is_some();
-        let spendable = !matches!(self.0.endpoint.oauth.grant, Grant::Password { .. } | Grant::ClientCredentials);
+        // The outcome is known if the request did not arrive or the login server sent an OAuth error: then it used
+        // nothing up.
+        let outcome_known = error.context("sent") == Some("no") || error.context("oauth").is_some();
+        let single_use = !matches!(self.0.endpoint.oauth.grant, Grant::Password { .. } | Grant::ClientCredentials);
         let doubled = |first: Duration, times: u32, longest| first.saturating_mul(1 << times.min(16)).min(longest);
         let written = self.write(|record| {
-            let mut record = record.filter(|record| record.awaits(attempt))?.released(attempt);
-            let interrupted = spendable && (record.doubted || record.is_contested(attempt));
-            if known {
+            let mut record = record.filter(|record| record.awaits(attempt))?.without_lease(attempt);
+            let interrupted = single_use && (record.maybe_revoked || record.is_contested(attempt));
+            if outcome_known {
                 record.attempts.retain(|one| one != attempt);
             }
-            // What somebody else was told meanwhile goes before an answer that did not come.
-            let told = |failed: &Failed| failed.cause.is_some() && failed.holds(self.now(), &sent).is_some();
-            if error.kind() != ErrorKind::Auth && record.failed.as_ref().is_some_and(told) {
+            // A refusal that another process received meanwhile takes precedence over a missing response.
+            let refused = |failed: &FailedAttempt| {
+                failed.cause.is_some() && failed.blocking_error(self.now(), &fingerprint).is_some()
+            };
+            if error.kind() != ErrorKind::Auth && record.failed.as_ref().is_some_and(refused) {
                 return Some(record);
             }
             let times = record.failed.take().map_or(0, |failed| failed.times);
             let own = doubled(limits.first_wait, times, limits.own_wait);
             let wait = match error.retryable() {
-                Retry::Never => doubled(REFUSED, times, REFUSED_LONGEST),
+                Retry::Never => doubled(REFUSED_BACKOFF, times, LONGEST_REFUSED_BACKOFF),
                 Retry::Backoff => own,
                 Retry::After(asked) => asked.min(limits.longest_wait).max(own),
             };
@@ -285,79 +332,97 @@ impl Tokens {
             };
             let error = match cause {
                 Some(ReauthCause::Interrupted) => error.clone().with("cause", "interrupted").hint(format!(
-                    "the answer to an earlier refresh was lost, and the login server takes its token as used; {}",
+                    "the response to an earlier refresh was lost, and the login server regards its token as used; {}",
                     self.0.endpoint.grant_hint()
                 )),
                 _ => error.clone(),
             };
             let until = self.now().saturating_add(refresh_lease::millis(wait));
-            record.failed = Some(Failed { until, times: times + 1, error, cause, sent: sent.clone() });
+            record.failed =
+                Some(FailedAttempt { until, times: times + 1, error, cause, request_fingerprint: fingerprint.clone() });
             Some(record)
         });
         match written.await {
-            Ok(Some(record)) => {
-                record.failed.map(|failed| failed.holds(self.now(), &failed.sent).unwrap_or(failed.error))
-            }
+            Ok(Some(record)) => record
+                .failed
+                .map(|failed| failed.blocking_error(self.now(), &failed.request_fingerprint).unwrap_or(failed.error)),
             Ok(None) => None,
-            // It cannot be written down; what the login server said is worth more than that.
+            // The failure cannot be stored. The error of the login server is more useful to the caller than that of the
+            // vault.
             Err(_) => Some(error.clone()),
         }
     }
 
-    /// Lets the next refresh ask at once, whatever the last one was told: a person is there, who may have put it right.
-    pub(crate) async fn try_again(&self) -> Result<()> {
-        self.state().hold = None;
-        let asked_again = self.write(|record| {
+    /// Ends the backoff after a failure, so that the next refresh asks the login server immediately. A check of the
+    /// connection does this, because the user may have corrected the cause.
+    ///
+    /// # Errors
+    ///
+    /// The error of the vault.
+    pub(crate) async fn end_backoff(&self) -> Result<()> {
+        self.state().backoff = None;
+        let changed = self.write(|record| {
             let mut record =
                 record.filter(|one| one.failed.as_ref().is_some_and(|failed| failed.until > self.now()))?;
             record.failed.as_mut()?.until = self.now();
             Some(record)
         });
-        asked_again.await.map(drop)
+        changed.await.map(drop)
     }
 
-    /// Stores what a person's sign-in gave: it goes before whatever is there.
-    pub(crate) async fn land_sign_in(
+    /// Stores the tokens of a sign-in, which take precedence over those in the vault.
+    ///
+    /// # Errors
+    ///
+    /// The error of the vault, or `not_found` if the connection was removed meanwhile.
+    pub(crate) async fn store_sign_in(
         &self,
         granted: &GrantedTokens,
         obtained_at: u64,
         issuer: Option<String>,
     ) -> Result<Token> {
-        let record = Record { issuer, ..self.record(granted, obtained_at, &Ask::Settings, None) };
-        self.count();
-        let landed = self.land(Landing { record, attempt: None }).await?;
-        landed.ok_or_else(|| Error::new(ErrorKind::Internal, "the tokens of the sign-in were not stored"))
+        let record = TokenRecord { issuer, ..self.record(granted, obtained_at, &TokenRequest::Settings, None) };
+        self.count_refresh();
+        let stored = self.store(NewTokens { record, attempt: None }).await?;
+        stored.ok_or_else(|| Error::new(ErrorKind::Internal, "the tokens of the sign-in were not stored"))
     }
 
-    /// Takes these tokens back at the login server (RFC 7009), where it can: the one that others come of first.
-    pub(crate) async fn revoke(&self, record: &Record) -> Result<()> {
-        for (token, kind) in
+    /// Revokes these tokens at the login server (RFC 7009), the refresh token first. Does nothing without a revocation
+    /// URL.
+    ///
+    /// # Errors
+    ///
+    /// `unavailable` if the login server did not revoke them.
+    pub(crate) async fn revoke(&self, record: &TokenRecord) -> Result<()> {
+        for (token, type_hint) in
             [(record.refresh_token.as_deref(), "refresh_token"), (Some(&*record.access_token), "access_token")]
         {
             if let Some(token) = token.filter(|token| !token.is_empty()) {
-                self.0.login.revoke(Secret::from(token), kind).await?;
+                self.0.login.revoke(Secret::from(token), type_hint).await?;
             }
         }
         Ok(())
     }
 
-    fn held_up(&self) -> Error {
+    fn delayed(&self) -> Error {
         let service = self.0.endpoint.service;
-        let message = format!("this process was held up each time it was about to ask the login server of {service}");
+        let message = format!("this process was delayed each time before it could ask the login server of {service}");
         Error::new(ErrorKind::Unavailable, message)
             .retry(Retry::Backoff)
-            .hint("look at the load of the machine and at its disk; the sign-in is kept")
+            .hint("check the load of the machine and its disk; the sign-in is kept")
     }
 
-    fn takes_long(&self) -> Error {
-        let message =
-            format!("others have been asking the login server of {} for this connection", self.0.endpoint.service);
+    fn busy(&self) -> Error {
+        let message = format!(
+            "other processes are still asking the login server of {} for this connection",
+            self.0.endpoint.service
+        );
         Error::new(ErrorKind::Unavailable, message).retry(Retry::Backoff).hint("try again later; the sign-in is kept")
     }
 
-    fn sign_in_first(&self) -> Error {
+    fn sign_in_required(&self) -> Error {
         let message =
-            format!("nobody has signed in to {} for this connection, or the sign-in ran out", self.0.endpoint.service);
+            format!("no user has signed in to {} for this connection, or the sign-in expired", self.0.endpoint.service);
         Error::new(ErrorKind::Auth, message)
             .setting(self.0.endpoint.oauth.grant_setting())
             .hint("sign in to this connection in the browser")

@@ -1,48 +1,49 @@
-//! The right to spend a connection's refresh token, written into the vault: of all processes that share it, one asks the
-//! login server at a time.
+//! The lease on a connection's refresh token. It is stored in the vault: of all processes that share the vault, one at
+//! a time asks the login server for tokens.
 //!
-//! A refresh token may be good for one use, and some login servers end the whole sign-in when it is used twice. So whoever
-//! wants to use it first writes down, by compare-and-set, that it is about to; everybody else waits for what becomes of it.
-//! A lease outlasts the longest token call twice over and is renewed while the call goes on, so an owner that is alive is
-//! never overtaken. One that died is waited for until its lease ends, because nobody can know whether its call arrived. The
-//! version of the vault's entry is the lease's epoch: whoever comes back late finds another one.
+//! The idea: a refresh token may be valid for one use only, and some login servers end the whole sign-in when it is
+//! used twice. A process therefore records the lease by compare-and-set before it uses the refresh token, and all
+//! others wait for the outcome. A lease lasts twice as long as the longest token request and is renewed during the
+//! request, so a live owner keeps it. The lease of a dead owner must expire first, because its request may have
+//! arrived. The version of the vault entry is the epoch of the lease: an owner that resumes late finds another version.
 
 use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
-/// Somebody is asking the login server.
+/// The lease of a process that asks the login server.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub(crate) struct Lease {
-    /// The attempt it is held for, see [`attempt`].
+    /// The attempt that holds the lease; see [`new_attempt`].
     pub(crate) owner: String,
-    /// Milliseconds since 1970.
+    /// The end of the lease in milliseconds since 1970.
     pub(crate) until: u64,
 }
 
 impl Lease {
-    /// A lease for token calls that end within this time.
-    pub(crate) fn new(owner: &str, now: u64, call: Duration) -> Lease {
-        Lease { owner: owner.to_owned(), until: now.saturating_add(millis(length(call))) }
+    /// Returns a lease for token requests that take at most `timeout`.
+    pub(crate) fn new(owner: &str, now: u64, timeout: Duration) -> Lease {
+        Lease { owner: owner.to_owned(), until: now.saturating_add(millis(duration(timeout))) }
     }
 
-    /// Whether it is in force. One that seems to last far longer than any lease was written under another clock; a little
-    /// longer it may seem, for clocks are set right now and then.
-    pub(crate) fn holds(&self, now: u64, call: Duration) -> bool {
-        now < self.until && self.until - now <= millis(length(call)).saturating_mul(2)
+    /// Returns whether the lease is in force. A lease that seems to last far longer than any lease was written with
+    /// another clock and is ignored. Up to twice the duration is accepted, because clocks are corrected now and then.
+    pub(crate) fn is_held(&self, now: u64, timeout: Duration) -> bool {
+        now < self.until && self.until - now <= millis(duration(timeout)).saturating_mul(2)
     }
 }
 
-/// How long a lease lasts, for token calls that end within this time.
-pub(crate) fn length(call: Duration) -> Duration {
-    call.saturating_mul(2)
+/// Returns the duration of a lease for token requests that take at most `timeout`.
+pub(crate) fn duration(timeout: Duration) -> Duration {
+    timeout.saturating_mul(2)
 }
 
-/// A name for an attempt to get tokens that nobody else has: 128 random bits.
-pub(crate) fn attempt() -> String {
+/// Returns a unique id for an attempt to get tokens: 128 random bits.
+pub(crate) fn new_attempt() -> String {
     format!("{:032x}", rand::random::<u128>())
 }
 
+/// Returns a duration in milliseconds.
 pub(crate) fn millis(time: Duration) -> u64 {
     u64::try_from(time.as_millis()).unwrap_or(u64::MAX)
 }
@@ -52,13 +53,13 @@ mod tests {
     use super::*;
 
     #[test]
-    fn holds_for_two_calls_and_not_for_ever() {
-        let call = Duration::from_secs(30);
-        let lease = Lease::new("me", 1_000, call);
-        assert!(lease.holds(1_000, call) && lease.holds(60_999, call));
-        assert!(!lease.holds(61_000, call), "it ends");
-        assert!(lease.holds(0, call), "our clock was set right");
-        let ahead = Lease::new("me", 3_600_000, call);
-        assert!(!ahead.holds(1_000, call), "our clock was set back");
+    fn a_lease_lasts_for_two_requests() {
+        let timeout = Duration::from_secs(30);
+        let lease = Lease::new("me", 1_000, timeout);
+        assert!(lease.is_held(1_000, timeout) && lease.is_held(60_999, timeout));
+        assert!(!lease.is_held(61_000, timeout), "the lease has ended");
+        assert!(lease.is_held(0, timeout), "the clock of this machine was corrected");
+        let ahead = Lease::new("me", 3_600_000, timeout);
+        assert!(!ahead.is_held(1_000, timeout), "the clock of this machine was set back");
     }
 }

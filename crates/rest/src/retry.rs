@@ -1,4 +1,6 @@
-//! How long to wait before the next try: full jitter of our own, never less than the service asks for.
+//! The waits between the tries of a call.
+//!
+//! The idea: exponential backoff with full jitter, but never less than the service asks for.
 
 use std::time::{Duration, SystemTime};
 
@@ -27,17 +29,17 @@ impl Waits {
         Waits { steps, longest: limits.longest_wait, deadline }
     }
 
-    /// How long to wait after this failure, or `None` to give up: the failure is final, there were enough tries, or the
-    /// wait would be too long or pass the deadline.
+    /// Returns the wait after this failure. Returns `None` if the call should fail: the failure is final, there are no
+    /// tries left, or the wait would be too long or would pass the deadline.
     pub(crate) fn after(&mut self, error: &Error) -> Option<Duration> {
         let asked = match error.retryable() {
             Retry::Never => return None,
             Retry::Backoff => Duration::ZERO,
-            // Whoever can wait that long without holding anything may come back.
+            // The engine can wait that long without holding a permit, and repeats the call later.
             Retry::After(asked) if asked > self.longest => return None,
             Retry::After(asked) => asked,
         };
-        // backon adds its jitter to the step; full jitter spreads callers over the whole of it.
+        // backon would add its jitter to the step. Full jitter spreads callers over the whole step.
         let own = self.steps.next()?.mul_f64(rand::random::<f64>());
         let wait = if asked.is_zero() { own } else { asked.max(own) + own / 10 };
         let in_time = self.deadline.is_none_or(|deadline| Instant::now() + wait < deadline);
@@ -45,14 +47,15 @@ impl Waits {
     }
 }
 
-/// Nobody means to be left alone for longer than this: a slip of theirs would shut the connection for years.
-const A_DAY: Duration = Duration::from_secs(24 * 60 * 60);
+/// The longest `Retry-After` that is believed. A larger value is a mistake that would block the connection for years.
+const LONGEST_RETRY_AFTER: Duration = Duration::from_secs(24 * 60 * 60);
 
-/// The same in milliseconds, as services on Azure write it: finer, so they go first.
+/// The headers of services on Azure with the same meaning in milliseconds. They are more precise and take precedence.
 const IN_MILLISECONDS: [&str; 2] = ["retry-after-ms", "x-ms-retry-after-ms"];
 
-/// What `Retry-After` asks for (RFC 9110 section 10.2.3), in seconds or as a date, which is measured against the answer's
-/// own `Date`: our clock may be wrong. Junk is nothing, the past is no wait, and a day is the most.
+/// Returns the wait of a `Retry-After` header (RFC 9110 section 10.2.3) in seconds or as a date, at most one day. A
+/// date is compared with the `Date` of the same response, because the clock of this machine may be wrong. A date in the
+/// past means no wait. Returns `None` without a valid header.
 pub(crate) fn retry_after(headers: &HeaderMap) -> Option<Duration> {
     let text = |name: &str| headers.get(name).and_then(|value| value.to_str().ok()).map(str::trim);
     let number = |text: &str| {
@@ -68,7 +71,7 @@ pub(crate) fn retry_after(headers: &HeaderMap) -> Option<Duration> {
             Some(until.duration_since(date.unwrap_or_else(SystemTime::now)).unwrap_or_default())
         })
     });
-    asked.map(|asked| asked.min(A_DAY))
+    asked.map(|asked| asked.min(LONGEST_RETRY_AFTER))
 }
 
 #[cfg(test)]
@@ -81,19 +84,19 @@ mod tests {
     }
 
     #[test]
-    fn retry_after_in_all_its_forms() {
+    fn retry_after_in_all_forms() {
         let seconds = |value: &str| retry_after(&headers(&[("retry-after", value)])).map(|wait| wait.as_secs());
         assert_eq!(seconds("120"), Some(120));
         assert_eq!(seconds(" 5 "), Some(5));
         assert_eq!(seconds("0"), Some(0));
         assert_eq!(seconds("99999999999999999999999"), Some(86_400));
         assert_eq!(seconds("Fri, 31 Dec 9999 23:59:59 GMT"), Some(86_400));
-        assert_eq!(seconds("Wed, 21 Oct 2015 07:28:00 GMT"), Some(0), "the past");
-        for junk in ["", "soon", "-5", "1.5", "12 s"] {
-            assert_eq!(seconds(junk), None, "{junk:?}");
+        assert_eq!(seconds("Wed, 21 Oct 2015 07:28:00 GMT"), Some(0), "a date in the past");
+        for invalid in ["", "soon", "-5", "1.5", "12 s"] {
+            assert_eq!(seconds(invalid), None, "{invalid:?}");
         }
         assert_eq!(retry_after(&HeaderMap::new()), None);
-        // The service's clock counts, though it stands years behind ours.
+        // The clock of the service counts, although it is years behind this one.
         let dated = [("date", "Wed, 21 Oct 2015 07:28:00 GMT"), ("retry-after", "Wed, 21 Oct 2015 07:30:00 GMT")];
         assert_eq!(retry_after(&headers(&dated)), Some(Duration::from_secs(120)));
         for name in IN_MILLISECONDS {
@@ -124,7 +127,7 @@ mod tests {
     }
 
     #[test]
-    fn never_less_than_asked_and_nobody_waits_beyond_the_cap() {
+    fn waits_at_least_as_long_as_asked_and_never_longer_than_the_limit() {
         let limits = ClientLimits::default();
         let wait = |seconds| Waits::new(&limits, None).after(&error(Retry::After(Duration::from_secs(seconds))));
         assert!(wait(7).is_some_and(|wait| wait >= Duration::from_secs(7) && wait < Duration::from_secs(8)));
@@ -133,7 +136,7 @@ mod tests {
     }
 
     #[test]
-    fn gives_up_at_once_if_the_deadline_would_pass() {
+    fn gives_up_immediately_if_the_deadline_would_pass() {
         let deadline = Some(Instant::now() + Duration::from_secs(3));
         let mut waits = Waits::new(&ClientLimits::default(), deadline);
         assert_eq!(waits.after(&error(Retry::After(Duration::from_secs(10)))), None);

@@ -1,7 +1,8 @@
-//! Sign-in in the browser: authorization code with PKCE (RFC 6749 section 4.1, RFC 7636), bound to one attempt by `state`.
+//! Sign-in in the browser: authorization code with PKCE (RFC 6749 section 4.1, RFC 7636), bound to one attempt by
+//! `state`.
 //!
-//! The idea: an attempt has one answer. It has ten minutes for it, and the first one that knows its `state` ends it, whatever
-//! it says; so a code goes to the login server once, also if a person clicks twice.
+//! The idea: an attempt accepts one callback, within ten minutes. The first callback with its `state` ends the attempt,
+//! whatever its result, so a code is sent to the login server only once, even if the user clicks twice.
 
 use std::borrow::Cow;
 
@@ -12,21 +13,25 @@ use url::Url;
 
 use crate::{
     auth::Signer,
-    id_token::Expected,
-    oauth::{Ask, Grant, OAuth},
+    id_token::ExpectedClaims,
+    oauth::{Grant, OAuth, TokenRequest},
     response::excerpt,
     tokens::Tokens,
     url_policy,
 };
 
-/// Begins a sign-in: where the browser goes, and what to hold against what it comes back with. Sends nothing.
-/// `redirect_uri` is the host's own address; one in the settings goes before it.
+/// Begins a sign-in. Returns the URL for the browser and the values that the callback must match. Sends nothing.
+/// `redirect_uri` is the callback of the host; one in the settings takes precedence.
+///
+/// # Errors
+///
+/// `config`, with the setting, if the connection does not use this flow or if a URL is missing or not allowed.
 pub(crate) fn begin(signer: &Signer, service: &str, redirect_uri: &str) -> Result<Authorization> {
     let oauth = &tokens(signer, service)?.endpoint().oauth;
     let url = authorization_url(oauth)?;
     let redirect_uri = oauth.redirect_uri.as_ref().map_or(redirect_uri, Url::as_str);
     let parsed = RedirectUrl::new(redirect_uri.to_owned())
-        .map_err(|_| Error::new(ErrorKind::Config, "the redirect URI is no address").setting("/redirectUri"))?;
+        .map_err(|_| Error::new(ErrorKind::Config, "the redirect URI is not a URL").setting("/redirectUri"))?;
     url_policy::check("redirect URI", parsed.url()).map_err(|error| error.setting("/redirectUri"))?;
     let (challenge, verifier) = PkceCodeChallenge::new_random_sha256();
     let client = BasicClient::new(ClientId::new(oauth.client_id.clone())).set_auth_uri(AuthUrl::from_url(url));
@@ -35,8 +40,8 @@ pub(crate) fn begin(signer: &Signer, service: &str, redirect_uri: &str) -> Resul
         .set_redirect_uri(Cow::Owned(parsed))
         .add_scopes(oauth.scopes.iter().cloned().map(Scope::new))
         .set_pkce_challenge(challenge);
-    // Only OpenID Connect knows it; there it comes back in the ID token.
-    let nonce = oauth.asks_for("openid").then(|| CsrfToken::new_random_len(32).into_secret());
+    // Only OpenID Connect defines the nonce. The ID token returns it.
+    let nonce = oauth.requests_scope("openid").then(|| CsrfToken::new_random_len(32).into_secret());
     if let Some(nonce) = &nonce {
         request = request.add_extra_param("nonce", nonce.clone());
     }
@@ -46,65 +51,80 @@ pub(crate) fn begin(signer: &Signer, service: &str, redirect_uri: &str) -> Resul
     Ok(begun.with_nonce(nonce.map(Secret::from)))
 }
 
-/// Ends a sign-in: checks what the browser came back with, redeems the code, stores the tokens.
+/// Ends a sign-in: checks the URL of the callback, redeems the code, and stores the tokens.
+///
+/// # Errors
+///
+/// `auth` if the callback does not belong to this sign-in, came too late or a second time, or if the login server
+/// refused the sign-in. `config` if the login server refused the client or the scopes, and otherwise the error of the
+/// token request or of the vault.
 pub(crate) async fn finish(signer: &Signer, service: &str, begun: &Authorization, callback: &str) -> Result<()> {
     let tokens = tokens(signer, service)?;
     let callback = Callback::read(begun, callback)?;
     if begun.has_expired() {
         let minutes = Authorization::LASTS.as_secs() / 60;
-        return Err(odd(&format!("it was begun more than {minutes} minutes ago")));
+        return Err(invalid_callback(&format!("the sign-in began more than {minutes} minutes ago")));
     }
     if !begun.answer() {
-        return Err(odd("it has been answered before"));
+        return Err(invalid_callback("the sign-in was answered before"));
     }
-    let known = &tokens.endpoint().issuer;
-    if let (Some(known), Some(said)) = (known, &callback.issuer)
-        && known != said
+    let expected_issuer = &tokens.endpoint().issuer;
+    if let (Some(expected), Some(other)) = (expected_issuer, &callback.issuer)
+        && expected != other
     {
-        let said = excerpt(said.as_bytes(), &[]);
-        let message = format!("the sign-in to {service} was answered by the login server {said} instead of {known}");
-        return Err(Error::new(ErrorKind::Auth, message).setting("/issuer").hint(
-            "nothing was sent there; if it is the right one, put it into the settings as it is, and begin again",
-        ));
+        let other = excerpt(other.as_bytes(), &[]);
+        let message =
+            format!("the sign-in to {service} was answered by the login server {other} instead of {expected}");
+        return Err(Error::new(ErrorKind::Auth, message)
+            .setting("/issuer")
+            .hint("nothing was sent there; if it is the right one, copy it into the settings and sign in again"));
     }
-    if let Some(code) = callback.error {
-        let secrets = [begun.state.clone(), begun.verifier.clone()];
-        let mut message = format!("{service} ended the sign-in: {}", excerpt(code.as_bytes(), &secrets));
-        if let Some(text) = callback.description {
-            message += &format!(" ({})", excerpt(text.as_bytes(), &secrets));
-        }
-        let error = Error::new(ErrorKind::Auth, message);
-        return Err(match &*code {
-            "access_denied" => error.hint("sign in again and agree"),
-            "invalid_scope" => error.into_kind(ErrorKind::Config).setting("/scopes").hint("check the scopes"),
-            "unauthorized_client" | "unsupported_response_type" => {
-                error.into_kind(ErrorKind::Config).setting("/flows").hint("this client may not sign in in the browser")
-            }
-            "server_error" | "temporarily_unavailable" => {
-                error.into_kind(ErrorKind::Unavailable).hint("try again later")
-            }
-            _ => error.hint("begin the sign-in again"),
-        });
+    if let Some(code) = &callback.error {
+        return Err(refused(service, code, callback.description.as_deref(), begun));
     }
-    let Some(code) = callback.code else { return Err(odd("it holds no code")) };
-    let ask =
-        Ask::Code { code: code.into(), redirect_uri: begun.redirect_uri.clone(), verifier: begun.verifier.clone() };
-    let expected = Expected {
+    let Some(code) = callback.code else { return Err(invalid_callback("it has no code")) };
+    let request = TokenRequest::Code {
+        code: code.into(),
+        redirect_uri: begun.redirect_uri.clone(),
+        verifier: begun.verifier.clone(),
+    };
+    let expected = ExpectedClaims {
         client_id: tokens.endpoint().oauth.client_id.clone(),
-        issuer: known.clone().or(callback.issuer),
+        issuer: expected_issuer.clone().or(callback.issuer),
         nonce: begun.nonce.clone(),
     };
-    tokens.sign_in(ask, expected).await
+    tokens.sign_in(request, expected).await
+}
+
+/// Returns the error of a callback with an error code (RFC 6749 section 4.1.2.1).
+fn refused(service: &str, code: &str, description: Option<&str>, begun: &Authorization) -> Error {
+    let secrets = [begun.state.clone(), begun.verifier.clone()];
+    let mut message = format!("{service} ended the sign-in: {}", excerpt(code.as_bytes(), &secrets));
+    if let Some(text) = description {
+        message += &format!(" ({})", excerpt(text.as_bytes(), &secrets));
+    }
+    let error = Error::new(ErrorKind::Auth, message);
+    match code {
+        "access_denied" => error.hint("sign in again and grant the access"),
+        "invalid_scope" => error.into_kind(ErrorKind::Config).setting("/scopes").hint("check the scopes"),
+        "unauthorized_client" | "unsupported_response_type" => error
+            .into_kind(ErrorKind::Config)
+            .setting("/flows")
+            .hint("the login server does not allow this client to sign in in the browser"),
+        "server_error" | "temporarily_unavailable" => error.into_kind(ErrorKind::Unavailable).hint("try again later"),
+        _ => error.hint("sign in again"),
+    }
 }
 
 fn tokens<'a>(signer: &'a Signer, service: &str) -> Result<&'a Tokens> {
     match signer {
         Signer::Tokens(tokens) if matches!(tokens.endpoint().oauth.grant, Grant::AuthorizationCode) => Ok(tokens),
-        _ => {
-            Err(Error::new(ErrorKind::Config, format!("this connection to {service} needs no sign-in in the browser"))
-                .setting("/flows")
-                .hint("a check of the connection says whether it works as it is"))
-        }
+        _ => Err(Error::new(
+            ErrorKind::Config,
+            format!("this connection to {service} does not use a sign-in in the browser"),
+        )
+        .setting("/flows")
+        .hint("check the connection: it may work without a sign-in")),
     }
 }
 
@@ -114,7 +134,7 @@ fn authorization_url(oauth: &OAuth) -> Result<Url> {
     })
 }
 
-/// What came back in the query of the redirect URI.
+/// The query of a callback.
 #[derive(Default)]
 struct Callback {
     code: Option<String>,
@@ -124,16 +144,22 @@ struct Callback {
 }
 
 impl Callback {
+    /// Reads the URL of a callback.
+    ///
+    /// # Errors
+    ///
+    /// `auth` if it is not the redirect URI of this sign-in, has a parameter twice, or has another `state`.
     fn read(begun: &Authorization, callback: &str) -> Result<Callback> {
-        let found = Url::parse(callback).map_err(|_| odd("it is no address"))?;
-        let meant = Url::parse(&begun.redirect_uri).map_err(|_| odd("its redirect URI is no address"))?;
-        if !url_policy::same_origin(&found, &meant) || found.path() != meant.path() {
-            return Err(odd("it is not the redirect URI that was announced"));
+        let found = Url::parse(callback).map_err(|_| invalid_callback("it is not a URL"))?;
+        let announced = Url::parse(&begun.redirect_uri)
+            .map_err(|_| invalid_callback("the redirect URI of the sign-in is not a URL"))?;
+        if !url_policy::same_origin(&found, &announced) || found.path() != announced.path() {
+            return Err(invalid_callback("it is not the redirect URI that was announced"));
         }
         let mut read = Callback::default();
         let mut state = None;
         for (name, value) in found.query_pairs() {
-            let slot = match &*name {
+            let field = match &*name {
                 "code" => &mut read.code,
                 "state" => &mut state,
                 "error" => &mut read.error,
@@ -141,23 +167,23 @@ impl Callback {
                 "iss" => &mut read.issuer,
                 _ => continue,
             };
-            if slot.replace(value.into_owned()).is_some() {
-                return Err(odd("it says something twice"));
+            if field.replace(value.into_owned()).is_some() {
+                return Err(invalid_callback("it has a parameter twice"));
             }
         }
         match state {
-            Some(state) if same(&state, &begun.state) => Ok(read),
-            _ => Err(odd("it belongs to another sign-in")),
+            Some(state) if is_equal(&state, &begun.state) => Ok(read),
+            _ => Err(invalid_callback("it belongs to another sign-in")),
         }
     }
 }
 
-/// Compares in a time that says nothing about where the two differ.
-fn same(one: &str, other: &Secret) -> bool {
+/// Compares two secrets in a time that does not depend on where they differ.
+fn is_equal(one: &str, other: &Secret) -> bool {
     Sha256::digest(one) == Sha256::digest(other.expose())
 }
 
-fn odd(why: &str) -> Error {
-    Error::new(ErrorKind::Auth, format!("what the browser came back with does not end this sign-in: {why}"))
-        .hint("begin the sign-in again, and end it in the same browser")
+fn invalid_callback(why: &str) -> Error {
+    Error::new(ErrorKind::Auth, format!("the callback does not end this sign-in: {why}"))
+        .hint("sign in again, and use the same browser for the whole sign-in")
 }

@@ -1,8 +1,8 @@
-//! Which servers a connection may talk to. Addresses come from settings, and addresses of files come from a service: neither
-//! may lead to what only this machine, or its network, can see.
+//! Protection against server-side request forgery: the servers that a connection may reach. URLs come from settings,
+//! and URLs of files come from a service. Neither may lead to servers that only this machine or its network can reach.
 //!
-//! A name is resolved once, its addresses are looked at, and the connection goes to one of those: what the name says a
-//! moment later does not matter.
+//! The idea: a name is resolved once, its addresses are checked, and the connection goes to one of the checked
+//! addresses. A later change of the name in DNS has no effect.
 
 use std::{
     collections::BTreeSet,
@@ -19,27 +19,33 @@ use url::{Host, Url};
 
 use crate::url_policy;
 
-/// What a connection may reach.
+/// The servers that a connection may reach.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct SsrfPolicy {
-    /// Addresses of private networks and of this machine, too.
-    private: bool,
-    /// Where files may lie, beside the endpoint's own host: names, `*.` and the end of names, or `*` for any public host.
-    data: Vec<String>,
+    /// Whether private networks and this machine are allowed.
+    allow_private: bool,
+    /// Hosts of files besides the host of the endpoint: names, suffixes of names such as `*.example.com`, or `*` for
+    /// any public host.
+    data_hosts: Vec<String>,
 }
 
 impl SsrfPolicy {
-    pub(crate) fn new(private: bool, data: Vec<String>) -> SsrfPolicy {
-        SsrfPolicy { private, data }
+    pub(crate) fn new(allow_private: bool, data_hosts: Vec<String>) -> SsrfPolicy {
+        SsrfPolicy { allow_private, data_hosts }
     }
 
-    /// Whether it may reach private networks and this machine.
-    pub(crate) fn private(&self) -> bool {
-        self.private
+    /// Returns whether private networks and this machine are allowed.
+    pub(crate) fn allows_private(&self) -> bool {
+        self.allow_private
     }
 
-    /// An address of the settings, or one that a service gave: https, without a user name, and not of a private network. A
-    /// name is not resolved yet; the [resolver](Guard::resolver) looks at what comes of it.
+    /// Checks a URL from the settings or from a service: https, without a user name, and not in a private network.
+    /// Names are not resolved here; the [resolver](SsrfPolicy::resolver) checks their addresses. `what` names the URL
+    /// in the error.
+    ///
+    /// # Errors
+    ///
+    /// `config` if the URL is not allowed.
     pub(crate) fn check(&self, what: &str, url: &Url) -> Result<()> {
         url_policy::check(what, url)?;
         let literal = match url.host() {
@@ -47,17 +53,21 @@ impl SsrfPolicy {
             Some(Host::Ipv6(address)) => Some(IpAddr::V6(address)),
             _ => None,
         };
-        match literal.filter(|address| !self.private && !is_public(*address)) {
-            Some(_) => Err(Private { host: url_policy::host(url) }.explain(what)),
+        match literal.filter(|address| !self.allow_private && !is_public(*address)) {
+            Some(_) => Err(PrivateAddress { host: url_policy::host(url) }.to_error(what)),
             None => Ok(()),
         }
     }
 
-    /// The same for the address of a file: on the endpoint's host, or on one that is known for files.
+    /// Checks the URL of a file, which must be on the host of the endpoint or on one of the hosts of files.
+    ///
+    /// # Errors
+    ///
+    /// `config`, with the setting, if the URL is not allowed.
     pub(crate) fn check_data(&self, what: &str, url: &Url, endpoint: &Url) -> Result<()> {
         self.check(what, url).map_err(|error| error.setting("/allowPrivateNetwork"))?;
         let host = url.host_str().unwrap_or_default().trim_end_matches('.').to_ascii_lowercase();
-        let fits = |pattern: &String| {
+        let matches = |pattern: &String| {
             let pattern = pattern.trim_end_matches('.').to_ascii_lowercase();
             match pattern.strip_prefix('*') {
                 Some("") => true,
@@ -65,30 +75,32 @@ impl SsrfPolicy {
                 None => host == pattern,
             }
         };
-        if endpoint.host_str() == url.host_str() || self.data.iter().any(fits) {
+        if endpoint.host_str() == url.host_str() || self.data_hosts.iter().any(matches) {
             return Ok(());
         }
-        let message = format!("the {what} is on {host}, which this connection does not know as a host of files");
+        let message = format!("the {what} is on {host}, which is not one of the data hosts of this connection");
         Err(Error::new(ErrorKind::Config, message)
             .setting("/dataHosts")
             .with("host", &host)
-            .hint(format!("if files may lie there, add {host} to the Data Hosts of the connection")))
+            .hint(format!("if the service stores files there, add {host} to the Data Hosts of the connection")))
     }
 
-    /// What turns names into addresses for the HTTP clients of the connection.
+    /// Returns the DNS resolver for the HTTP clients of the connection. It yields only addresses that the policy
+    /// allows.
     pub(crate) fn resolver(&self) -> Arc<dyn Resolve> {
-        Arc::new(Resolver { private: self.private, proxies: proxies() })
+        Arc::new(Resolver { allow_private: self.allow_private, proxies: proxies() })
     }
 }
 
-/// A name or an address that leads into a private network.
+/// The failure of a name or an address that leads into a private network.
 #[derive(Debug)]
-pub(crate) struct Private {
+pub(crate) struct PrivateAddress {
     host: String,
 }
 
-impl Private {
-    pub(crate) fn explain(&self, what: &str) -> Error {
+impl PrivateAddress {
+    /// Returns the error for the user; `what` names the URL.
+    pub(crate) fn to_error(&self, what: &str) -> Error {
         let message = format!("the {what} leads to a private address: {}", self.host);
         Error::new(ErrorKind::Config, message).with("host", &self.host).with("stage", "tcp").hint(
             "nothing was sent; set allowPrivateNetwork if the connection is meant to reach this network or machine",
@@ -96,51 +108,61 @@ impl Private {
     }
 }
 
-impl fmt::Display for Private {
+impl fmt::Display for PrivateAddress {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{} leads to a private address", self.host)
     }
 }
 
-impl StdError for Private {}
+impl StdError for PrivateAddress {}
 
-/// A name that no address was found for.
+/// The failure of a name without addresses.
 #[derive(Debug)]
-pub(crate) struct Unresolved(io::Error);
+pub(crate) struct UnresolvedName(io::Error);
 
-impl fmt::Display for Unresolved {
+impl fmt::Display for UnresolvedName {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         self.0.fmt(f)
     }
 }
 
-impl StdError for Unresolved {}
+impl StdError for UnresolvedName {}
 
 struct Resolver {
-    private: bool,
-    /// Who runs a proxy has put it where it is, and it decides itself what it fetches.
+    allow_private: bool,
+    /// Proxies of the environment may have private addresses: the operator chose them, and a proxy decides itself what
+    /// it fetches.
     proxies: BTreeSet<String>,
 }
 
 impl Resolve for Resolver {
     fn resolve(&self, name: Name) -> Resolving {
         let host = name.as_str().to_owned();
-        let private = self.private || self.proxies.contains(&host.to_ascii_lowercase());
+        let allow_private = self.allow_private || self.proxies.contains(&host.to_ascii_lowercase());
         Box::pin(async move {
-            let found: Vec<_> = tokio::net::lookup_host((host.as_str(), 0)).await.map_err(Unresolved)?.collect();
-            let allowed = vetted(&host, found, private)?;
+            let found: Vec<_> = tokio::net::lookup_host((host.as_str(), 0)).await.map_err(UnresolvedName)?.collect();
+            let allowed = allowed_addresses(&host, found, allow_private)?;
             Ok(Box::new(allowed.into_iter()) as Addrs)
         })
     }
 }
 
-/// The addresses of a name that may be used.
-fn vetted(host: &str, found: Vec<SocketAddr>, private: bool) -> Result<Vec<SocketAddr>, Private> {
-    let there = !found.is_empty();
-    let allowed: Vec<_> = found.into_iter().filter(|one| private || is_public(one.ip())).collect();
-    if there && allowed.is_empty() { Err(Private { host: host.to_owned() }) } else { Ok(allowed) }
+/// Returns the addresses of a name that may be used.
+///
+/// # Errors
+///
+/// A [`PrivateAddress`] if the name has addresses and none of them may be used.
+fn allowed_addresses(
+    host: &str,
+    found: Vec<SocketAddr>,
+    allow_private: bool,
+) -> Result<Vec<SocketAddr>, PrivateAddress> {
+    let resolved = !found.is_empty();
+    let allowed: Vec<_> = found.into_iter().filter(|one| allow_private || is_public(one.ip())).collect();
+    if resolved && allowed.is_empty() { Err(PrivateAddress { host: host.to_owned() }) } else { Ok(allowed) }
 }
 
+/// Returns the host names of the proxies that the environment names.
 fn proxies() -> BTreeSet<String> {
     let names = ["http_proxy", "https_proxy", "all_proxy"];
     let values = names.iter().flat_map(|name| [env::var(name), env::var(name.to_ascii_uppercase())]);
@@ -151,8 +173,8 @@ fn proxies() -> BTreeSet<String> {
     hosts.collect()
 }
 
-/// Whether an address is one of the internet (IANA special-purpose registries, RFC 6890). Addresses that carry another one
-/// inside are as public as that.
+/// Returns whether an address is public (IANA special-purpose registries, RFC 6890). An address that embeds another
+/// address is public if the embedded one is.
 fn is_public(address: IpAddr) -> bool {
     match address {
         IpAddr::V4(address) => is_public_v4(address),
@@ -170,7 +192,7 @@ fn is_public_v4(address: Ipv4Addr) -> bool {
         // Shared between carrier and customer (RFC 6598).
         || (a == 100 && (64..128).contains(&b))
         || (a == 192 && b == 0 && c == 0)
-        // The old way to a 6to4 relay (RFC 7526).
+        // The deprecated 6to4 relay anycast (RFC 7526).
         || (a == 192 && b == 88 && c == 99)
         // Benchmarks (RFC 2544).
         || (a == 198 && (b == 18 || b == 19))
@@ -180,21 +202,22 @@ fn is_public_v4(address: Ipv4Addr) -> bool {
 }
 
 fn is_public_v6(address: Ipv6Addr) -> bool {
-    let inside = |high: u16, low: u16| {
+    let embedded = |high: u16, low: u16| {
         let [a, b] = high.to_be_bytes();
         let [c, d] = low.to_be_bytes();
         is_public_v4(Ipv4Addr::new(a, b, c, d))
     };
     match address.segments() {
         // Mapped, and NAT64 (RFC 6052).
-        [0, 0, 0, 0, 0, 0xffff, high, low] | [0x64, 0xff9b, 0, 0, 0, 0, high, low] => inside(high, low),
+        [0, 0, 0, 0, 0, 0xffff, high, low] | [0x64, 0xff9b, 0, 0, 0, 0, high, low] => embedded(high, low),
         // 6to4 (RFC 3056).
-        [0x2002, high, low, ..] => inside(high, low),
-        // Loopback, unspecified, compatible, discard, local NAT64, Teredo and other protocol assignments, documentation.
+        [0x2002, high, low, ..] => embedded(high, low),
+        // Loopback, unspecified, compatible, discard, local NAT64, Teredo and other protocol assignments,
+        // documentation.
         [0, 0, 0, 0, 0, 0, ..] | [0, 0, 0, 0, 0xffff, 0, ..] => false,
         [0x100, 0, 0, 0, ..] | [0x64, 0xff9b, 1, ..] | [0x2001, 0..=0x1ff, ..] => false,
         [0x2001, 0xdb8, ..] | [0x3fff, 0..=0xfff, ..] | [0x5f00, ..] => false,
-        // What is routed at all.
+        // Global unicast.
         [first, ..] => (0x2000..0x4000).contains(&first),
     }
 }
@@ -208,7 +231,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_public() {
+    fn special_purpose_addresses_are_not_public() {
         for address in [
             "1.1.1.1",
             "8.8.8.8",
@@ -274,29 +297,32 @@ mod tests {
     }
 
     #[test]
-    fn of_a_name_only_public_addresses_are_used() {
+    fn a_name_yields_only_its_public_addresses() {
         let at = |text: &str| SocketAddr::new(text.parse().unwrap(), 0);
         let both = vec![at("127.0.0.1"), at("1.1.1.1"), at("::1")];
-        assert_eq!(vetted("x.example", both.clone(), false).unwrap(), [at("1.1.1.1")], "also where a name has both");
-        assert_eq!(vetted("x.example", both.clone(), true).unwrap(), both);
-        assert!(vetted("x.example", vec![at("10.0.0.1")], false).is_err());
-        assert!(vetted("x.example", Vec::new(), false).unwrap().is_empty(), "no address is another matter");
+        assert_eq!(allowed_addresses("x.example", both.clone(), false).unwrap(), [at("1.1.1.1")], "if a name has both");
+        assert_eq!(allowed_addresses("x.example", both.clone(), true).unwrap(), both);
+        assert!(allowed_addresses("x.example", vec![at("10.0.0.1")], false).is_err());
+        assert!(
+            allowed_addresses("x.example", Vec::new(), false).unwrap().is_empty(),
+            "a name without addresses is not a private address"
+        );
     }
 
     #[test]
-    fn any_host_is_any_public_one() {
-        let (guard, endpoint) =
+    fn the_wildcard_allows_any_public_host() {
+        let (policy, endpoint) =
             (SsrfPolicy::new(false, vec!["*".into()]), Url::parse("https://api.example.com").unwrap());
-        let fits = |text: &str| guard.check_data("address", &Url::parse(text).unwrap(), &endpoint).is_ok();
+        let fits = |text: &str| policy.check_data("URL", &Url::parse(text).unwrap(), &endpoint).is_ok();
         assert!(fits("https://anywhere.example/7"));
         assert!(!fits("https://10.0.0.1/7") && !fits("https://[::1]/7") && !fits("http://anywhere.example/7"));
     }
 
     #[test]
-    fn files_lie_on_the_endpoint_or_where_it_is_said() {
-        let guard = SsrfPolicy::new(false, vec!["*.blob.core.windows.net".into(), "files.example.com".into()]);
+    fn files_are_on_the_endpoint_or_on_a_data_host() {
+        let policy = SsrfPolicy::new(false, vec!["*.blob.core.windows.net".into(), "files.example.com".into()]);
         let endpoint = Url::parse("https://api.example.com/1").unwrap();
-        let fits = |text: &str| guard.check_data("address", &Url::parse(text).unwrap(), &endpoint).is_ok();
+        let fits = |text: &str| policy.check_data("URL", &Url::parse(text).unwrap(), &endpoint).is_ok();
         for good in [
             "https://api.example.com/files/7",
             "https://x.blob.core.windows.net/c/b?sig=s",

@@ -1,4 +1,7 @@
-//! A connection's tokens as the vault keeps them, and as they are used.
+//! The tokens of a connection, as stored in the vault ([`TokenRecord`]) and as used by calls ([`Token`]).
+//!
+//! The idea: the record holds more than the tokens. It also holds the lease and the unfinished attempts to replace the
+//! tokens, so that all processes that share the vault see the same state and change it by compare-and-set.
 
 use std::{
     sync::Arc,
@@ -10,111 +13,117 @@ use trunkline_core::{Error, ErrorKind, ReauthCause, Result, Retry, Secret, SignI
 
 use crate::refresh_lease::Lease;
 
-/// A token younger than this is not renewed because of a 401, unless that is much of its lifetime.
+/// A token younger than this is not renewed because of a 401, unless this is a large part of its lifetime.
 const YOUNG: Duration = Duration::from_secs(60);
 
-/// How many attempts without a known end are remembered.
-const ATTEMPTS: usize = 8;
+/// The number of attempts without a known outcome that a record lists.
+const MAX_ATTEMPTS: usize = 8;
 
-/// Longest hold that is believed: one that seems to last longer was written under another clock.
-const LONGEST_HOLD: u64 = 2 * 60 * 60 * 1000;
+/// The longest backoff in milliseconds that is believed. One that seems to last longer was written with another clock.
+const LONGEST_BACKOFF: u64 = 2 * 60 * 60 * 1000;
 
-/// What the vault holds for a connection that uses OAuth 2, as JSON.
+/// The content of the vault entry of a connection that uses OAuth 2, as JSON.
 #[derive(Clone, Default, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
-pub(crate) struct Record {
+pub(crate) struct TokenRecord {
+    /// Empty if there is no token yet.
     pub(crate) access_token: String,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(crate) refresh_token: Option<String>,
-    /// Milliseconds since 1970, from before the token was asked for; 0 if there is none yet.
+    /// The time just before the token was requested, in milliseconds since 1970; 0 if there is no token yet.
     pub(crate) obtained_at: u64,
-    /// Milliseconds since 1970.
+    /// In milliseconds since 1970.
     pub(crate) expires_at: u64,
-    /// Fingerprint of the settings the tokens came of.
-    #[serde(default)]
-    pub(crate) settings: String,
-    /// Fingerprint of all that was sent for them: other settings are tried at once, not when the token runs out.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub(crate) sent: Option<String>,
-    /// Who signed the person in, as far as the callback says (RFC 9207).
+    /// The fingerprint of the settings that the tokens belong to.
+    #[serde(rename = "settings", default)]
+    pub(crate) settings_fingerprint: String,
+    /// The fingerprint of all settings that were sent to the login server. Changed settings are tried immediately, not
+    /// when the token expires.
+    #[serde(rename = "sent", default, skip_serializing_if = "Option::is_none")]
+    pub(crate) request_fingerprint: Option<String>,
+    /// The issuer that signed the user in, if the callback or the ID token named it (RFC 9207).
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(crate) issuer: Option<String>,
-    /// What was granted, if the login server said.
+    /// The granted scopes, if the login server named them.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(crate) scope: Option<String>,
-    /// Somebody is about to spend the refresh token, or has and does not know yet what became of it.
+    /// The lease of the process that is about to use the refresh token, or has used it and waits for the outcome.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(crate) lease: Option<Lease>,
-    /// Attempts to get newer tokens than these whose end nobody has written down: under way, dead, or without an answer.
-    /// Only they may replace these tokens; once one has, the others are too late.
+    /// The attempts to replace these tokens whose outcome is not recorded: they are running, died, or got no response.
+    /// Only they may replace these tokens. Once one has, the others are too late.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub(crate) attempts: Vec<String>,
-    /// How the last attempt failed.
+    /// The failure of the last attempt.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub(crate) failed: Option<Failed>,
-    /// Another attempt may have spent the same refresh token, and the login server may have ended the whole sign-in for it,
-    /// these tokens included: a 401 is worth a question at once.
-    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
-    pub(crate) doubted: bool,
+    pub(crate) failed: Option<FailedAttempt>,
+    /// Whether another attempt may have used the same refresh token. The login server may then have ended the whole
+    /// sign-in, including these tokens, so a 401 causes a refresh immediately.
+    #[serde(rename = "doubted", default, skip_serializing_if = "std::ops::Not::not")]
+    pub(crate) maybe_revoked: bool,
 }
 
-/// An attempt that got no tokens: until when nobody tries again, and why.
+/// A failed attempt, and the backoff after it.
 #[derive(Clone, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
-pub(crate) struct Failed {
+pub(crate) struct FailedAttempt {
+    /// No attempt starts before this time, in milliseconds since 1970.
     pub(crate) until: u64,
-    /// How many in a row.
+    /// The number of failures in a row.
     pub(crate) times: u32,
     pub(crate) error: Error,
-    /// If a person has to sign in again.
+    /// The reason, if the user has to sign in again.
     pub(crate) cause: Option<ReauthCause>,
-    /// Fingerprint of all that was sent with it: what has been changed since is worth another try.
-    pub(crate) sent: String,
+    /// The fingerprint of all settings that were sent. Settings that have changed since are tried immediately.
+    #[serde(rename = "sent")]
+    pub(crate) request_fingerprint: String,
 }
 
-impl Failed {
-    /// The failure, if nobody may try again yet with what would be sent.
-    pub(crate) fn holds(&self, now: u64, sent: &str) -> Option<Error> {
-        let rest = self.until.checked_sub(now).filter(|rest| (1..=LONGEST_HOLD).contains(rest))?;
+impl FailedAttempt {
+    /// Returns the error if another attempt with this request fingerprint must still wait.
+    pub(crate) fn blocking_error(&self, now: u64, request_fingerprint: &str) -> Option<Error> {
+        let rest = self.until.checked_sub(now).filter(|rest| (1..=LONGEST_BACKOFF).contains(rest))?;
         let error = self.error.clone();
-        (self.sent == sent).then(|| match error.retryable() {
+        (self.request_fingerprint == request_fingerprint).then(|| match error.retryable() {
             Retry::Never => error,
             _ => error.retry(Retry::After(Duration::from_millis(rest))),
         })
     }
 }
 
-impl Record {
-    /// With this attempt begun and leased.
-    pub(crate) fn begun(mut self, lease: Lease) -> Record {
+impl TokenRecord {
+    /// Adds an attempt that holds this lease.
+    pub(crate) fn with_attempt(mut self, lease: Lease) -> TokenRecord {
         self.attempts.push(lease.owner.clone());
-        let old = self.attempts.len().saturating_sub(ATTEMPTS);
+        let old = self.attempts.len().saturating_sub(MAX_ATTEMPTS);
         self.attempts.drain(..old);
         self.lease = Some(lease);
         self
     }
 
-    /// Whether these still are the tokens that the attempt set out to replace.
+    /// Returns whether these are still the tokens that the attempt is to replace.
     pub(crate) fn awaits(&self, attempt: &str) -> bool {
         self.attempts.iter().any(|one| one == attempt)
     }
 
-    /// Whether another attempt may have spent the same refresh token: it has no known end, or was refused as the second.
+    /// Returns whether another attempt may have used the same refresh token: its outcome is unknown, or the login
+    /// server refused the token as used.
     pub(crate) fn is_contested(&self, attempt: &str) -> bool {
         let refused = self.failed.as_ref().is_some_and(|failed| failed.cause == Some(ReauthCause::Interrupted));
         refused || self.attempts.iter().any(|one| one != attempt)
     }
 
-    /// With the attempt's lease given back.
-    pub(crate) fn released(mut self, attempt: &str) -> Record {
+    /// Removes the lease of the attempt.
+    pub(crate) fn without_lease(mut self, attempt: &str) -> TokenRecord {
         self.lease = self.lease.filter(|lease| lease.owner != attempt);
         self
     }
 
-    /// What a host may show. `person` says whether it takes a person to begin anew.
-    pub(crate) fn sign_in(&self, person: bool) -> SignIn {
+    /// Returns the status that a host may show. `interactive` is whether the connection needs a sign-in in the browser
+    /// when its refresh token is gone.
+    pub(crate) fn sign_in(&self, interactive: bool) -> SignIn {
         let state = match (&self.failed, &self.lease) {
-            (Some(Failed { cause: Some(cause), error, .. }), _) => {
+            (Some(FailedAttempt { cause: Some(cause), error, .. }), _) => {
                 SignInState::ReauthRequired { cause: *cause, reason: redact(error.message()).into_owned() }
             }
             (_, Some(lease)) => SignInState::Refreshing { until: Timestamp::from_millis(lease.until) },
@@ -124,43 +133,51 @@ impl Record {
             },
             (None, None) => SignInState::Ok,
         };
-        let had = self.obtained_at > 0;
+        let has_token = self.obtained_at > 0;
         SignIn {
             state,
-            last_success: had.then_some(Timestamp::from_millis(self.obtained_at)),
-            expires_at: had.then_some(Timestamp::from_millis(self.expires_at)),
-            renewable: !person || self.refresh_token.is_some(),
+            last_success: has_token.then_some(Timestamp::from_millis(self.obtained_at)),
+            expires_at: has_token.then_some(Timestamp::from_millis(self.expires_at)),
+            renewable: !interactive || self.refresh_token.is_some(),
             scopes: self.scope.as_ref().map(|scope| scope.split_whitespace().map(str::to_owned).collect()),
         }
     }
 
+    /// Returns the record as JSON.
+    ///
+    /// # Errors
+    ///
+    /// `internal` if it cannot be serialized.
     pub(crate) fn content(&self) -> Result<Secret> {
         serde_json::to_string(self)
             .map(Secret::from)
-            .map_err(|error| Error::new(ErrorKind::Internal, "the tokens cannot be written down").source(error))
+            .map_err(|error| Error::new(ErrorKind::Internal, "the tokens cannot be serialized").source(error))
     }
 }
 
 /// An access token in use.
 #[derive(Clone)]
-pub(crate) struct Token(pub(crate) Arc<Held>);
+pub(crate) struct Token(pub(crate) Arc<TokenData>);
 
-pub(crate) struct Held {
+/// The data of a [`Token`]; times are in milliseconds since 1970.
+pub(crate) struct TokenData {
     pub(crate) access: Secret,
     pub(crate) refresh: Option<Secret>,
     pub(crate) obtained_at: u64,
     pub(crate) expires_at: u64,
     pub(crate) scope: Option<String>,
-    /// When to begin to renew it.
+    /// The time from which the token is renewed.
     pub(crate) renew_at: u64,
 }
 
 impl Token {
-    pub(crate) fn of(record: &Record) -> Token {
+    /// Returns the token of a record, with the time of its renewal: a fifth of its lifetime before it expires, and at
+    /// most five minutes.
+    pub(crate) fn of(record: &TokenRecord) -> Token {
         let lifetime = record.expires_at.saturating_sub(record.obtained_at);
-        // Jitter, so that connections made together are not renewed together for ever.
+        // The jitter keeps connections that were made together from being renewed together.
         let margin = (lifetime / 5).min(300_000) as f64 * (0.9 + 0.2 * rand::random::<f64>());
-        Token(Arc::new(Held {
+        Token(Arc::new(TokenData {
             access: record.access_token.as_str().into(),
             refresh: record.refresh_token.as_deref().map(Secret::from),
             scope: record.scope.clone(),
@@ -178,30 +195,32 @@ impl Token {
         self.0.access.expose() == other.0.access.expose()
     }
 
-    pub(crate) fn is_good(&self, now: u64) -> bool {
+    /// Returns whether the token has not expired.
+    pub(crate) fn is_valid(&self, now: u64) -> bool {
         now < self.0.expires_at
     }
 
-    /// Whether a 401 could mean that it ran out. Permissions and keys can be missing too, and no new token helps there.
-    pub(crate) fn may_have_run_out(&self, now: u64) -> bool {
+    /// Returns whether a 401 could mean that the token has expired. It could also mean a missing permission or key, and
+    /// then a new token does not help.
+    pub(crate) fn may_have_expired(&self, now: u64) -> bool {
         let lifetime = self.0.expires_at.saturating_sub(self.0.obtained_at);
-        // A token from the future: our clock was set back and says nothing about its age.
+        // The token is from the future: the clock was set back, so the age is not known.
         let Some(age) = now.checked_sub(self.0.obtained_at) else { return true };
         age >= YOUNG.as_millis() as u64 || age > lifetime / 5
     }
 
-    /// Those of the scopes asked for that were not granted, as far as the login server said. That `offline_access` was shows
-    /// in a refresh token, and not all name it.
-    pub(crate) fn missing<'a>(&self, asked: &'a [String]) -> Vec<&'a str> {
+    /// Returns the requested scopes that the login server did not grant; none if it did not name the granted ones. A
+    /// refresh token shows that `offline_access` was granted, which not all login servers name.
+    pub(crate) fn missing_scopes<'a>(&self, requested: &'a [String]) -> Vec<&'a str> {
         let Some(granted) = &self.0.scope else { return Vec::new() };
         let granted: Vec<_> = granted.split_whitespace().collect();
-        let is_there =
+        let is_granted =
             |scope: &str| granted.contains(&scope) || (scope == "offline_access" && self.0.refresh.is_some());
-        asked.iter().map(String::as_str).filter(|scope| !is_there(scope)).collect()
+        requested.iter().map(String::as_str).filter(|scope| !is_granted(scope)).collect()
     }
 }
 
-/// Milliseconds since 1970.
+/// Returns the current time in milliseconds since 1970.
 pub(crate) fn now() -> u64 {
     SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_millis() as u64)
 }

@@ -1,4 +1,4 @@
-//! How often tokens of all lifetimes are renewed: time is made up, so hours pass at once.
+//! Counts how often tokens of all lifetimes are renewed, in simulated time, in which hours take no time.
 #![allow(clippy::unwrap_used)]
 
 use std::{
@@ -17,7 +17,7 @@ use trunkline_core::{MemoryVault, Result, Secret, VaultSlot};
 use crate::{
     ClientAuth, ClientLimits, Grant, OAuth,
     login_server::LoginServer,
-    oauth::{Ask, Endpoint},
+    oauth::{Endpoint, TokenRequest},
     ssrf::SsrfPolicy,
     token_response::GrantedTokens,
     tokens::Tokens,
@@ -25,29 +25,31 @@ use crate::{
 };
 
 thread_local! {
-    static BEGUN: Instant = Instant::now();
+    static STARTED: Instant = Instant::now();
 }
 
 fn clock() -> u64 {
-    1_700_000_000_000 + BEGUN.with(|begun| begun.elapsed().as_millis() as u64)
+    1_700_000_000_000 + STARTED.with(|started| started.elapsed().as_millis() as u64)
 }
 
-/// Gives tokens of this lifetime, each after a while.
-struct Login {
+/// A login server that issues tokens.
+struct SimulatedLogin {
+    /// The lifetime of its tokens in seconds.
     lifetime: u64,
-    takes: Duration,
-    asked: Arc<AtomicU64>,
+    /// The time of each response.
+    latency: Duration,
+    requests: Arc<AtomicU64>,
 }
 
-impl LoginServer for Login {
-    fn ask(&self, _: Ask) -> BoxFuture<'static, Result<GrantedTokens>> {
-        let number = self.asked.fetch_add(1, Ordering::SeqCst);
-        let answer = json!({ "access_token": format!("access-{number}"), "refresh_token": format!("refresh-{number}"),
+impl LoginServer for SimulatedLogin {
+    fn request_tokens(&self, _: TokenRequest) -> BoxFuture<'static, Result<GrantedTokens>> {
+        let number = self.requests.fetch_add(1, Ordering::SeqCst);
+        let response = json!({ "access_token": format!("access-{number}"), "refresh_token": format!("refresh-{number}"),
             "token_type": "bearer", "expires_in": self.lifetime });
-        let takes = self.takes;
+        let latency = self.latency;
         Box::pin(async move {
-            tokio::time::sleep(takes).await;
-            Ok(serde_json::from_value(answer).unwrap())
+            tokio::time::sleep(latency).await;
+            Ok(serde_json::from_value(response).unwrap())
         })
     }
 
@@ -56,10 +58,10 @@ impl LoginServer for Login {
     }
 }
 
-/// How often the login server is asked by a thousand calls over two lifetimes, by two processes in turns, and how many of
-/// the calls get a token that has run out.
-async fn asked(lifetime: u64, takes: Duration) -> (u64, usize) {
-    let (vault, asked) = (Arc::<MemoryVault>::default(), Arc::<AtomicU64>::default());
+/// Simulates a thousand calls over two lifetimes, alternately by two processes. Returns the number of requests to the
+/// login server and the number of calls that got an expired token.
+async fn simulate(lifetime: u64, latency: Duration) -> (u64, usize) {
+    let (vault, requests) = (Arc::<MemoryVault>::default(), Arc::<AtomicU64>::default());
     let http = transport::api(&SsrfPolicy::new(true, Vec::new())).unwrap();
     let process = || {
         let oauth = OAuth {
@@ -75,40 +77,40 @@ async fn asked(lifetime: u64, takes: Duration) -> (u64, usize) {
         };
         let limits = ClientLimits::default();
         let endpoint = Endpoint { oauth, http: http.clone(), service: "DAM", limits, issuer: None };
-        let login = Login { lifetime, takes, asked: asked.clone() };
+        let login = SimulatedLogin { lifetime, latency, requests: requests.clone() };
         Tokens::with(endpoint, Box::new(login), VaultSlot::new("dam", vault.clone()), clock)
     };
     let processes = [process(), process()];
     let pause = Duration::from_secs(2 * lifetime) / 1_000;
-    let begun = Instant::now();
+    let started = Instant::now();
     let calls = (0..1_000).map(async |number: u32| {
-        tokio::time::sleep_until(begun + pause * number).await;
+        tokio::time::sleep_until(started + pause * number).await;
         let token = processes[number as usize % 2].access().await.unwrap();
-        token.is_good(clock())
+        token.is_valid(clock())
     });
-    let stale = join_all(calls).await.into_iter().filter(|good| !good).count();
-    (asked.load(Ordering::SeqCst), stale)
+    let expired = join_all(calls).await.into_iter().filter(|valid| !valid).count();
+    (requests.load(Ordering::SeqCst), expired)
 }
 
 #[tokio::test(start_paused = true)]
 async fn tokens_of_all_lifetimes_are_renewed_about_once_a_lifetime() {
     for lifetime in [1, 5, 60, 299, 300, 3_600] {
-        for takes in [20, 150] {
-            let (asked, stale) = asked(lifetime, Duration::from_millis(takes)).await;
-            println!("{lifetime} s, answers after {takes} ms: asked {asked} times in two lifetimes");
-            assert!((2..=4).contains(&asked), "{lifetime} s, {takes} ms: asked {asked} times");
-            assert_eq!(stale, 0, "{lifetime} s, {takes} ms: tokens that had run out");
+        for latency in [20, 150] {
+            let (requests, expired) = simulate(lifetime, Duration::from_millis(latency)).await;
+            println!("{lifetime} s, responses after {latency} ms: {requests} requests in two lifetimes");
+            assert!((2..=4).contains(&requests), "{lifetime} s, {latency} ms: {requests} requests");
+            assert_eq!(expired, 0, "{lifetime} s, {latency} ms: expired tokens");
         }
     }
 }
 
-/// No renewing ahead helps here: each caller who waited gets the token all the same, and the login server is asked by one at
-/// a time.
+/// The tokens expire before the response arrives, so an early renewal does not help. Each caller still gets the token
+/// that it waited for, and there is one request at a time.
 #[tokio::test(start_paused = true)]
-async fn tokens_that_run_out_on_their_way_make_no_busy_loop() {
-    let takes = Duration::from_millis(1_200);
-    let begun = Instant::now();
-    let (asked, _) = asked(1, takes).await;
-    let most = begun.elapsed().div_duration_f64(takes).ceil() as u64;
-    assert!(asked <= most, "asked {asked} times, and {most} one after the other are the most");
+async fn tokens_that_expire_before_they_arrive_cause_no_busy_loop() {
+    let latency = Duration::from_millis(1_200);
+    let started = Instant::now();
+    let (requests, _) = simulate(1, latency).await;
+    let most = started.elapsed().div_duration_f64(latency).ceil() as u64;
+    assert!(requests <= most, "{requests} requests, but at most {most} fit one after the other");
 }

@@ -1,4 +1,6 @@
-//! A token answer (RFC 6749 section 5.1): strict where it matters, patient where servers are sloppy.
+//! The response of a token endpoint (RFC 6749 section 5.1).
+//!
+//! The idea: the parser is strict about the tokens and lenient about the other members, which servers often get wrong.
 
 use std::{fmt, time::Duration};
 
@@ -7,10 +9,10 @@ use serde::{Deserialize, Deserializer, Serialize, de::Error as _};
 use serde_json::Value;
 use trunkline_core::Result;
 
-/// What is assumed where a token answer does not say how long it is good for.
+/// The lifetime in seconds that is assumed if the response has none.
 const UNKNOWN_LIFETIME: u64 = 300;
 
-/// What the login server gave.
+/// The tokens that the login server granted.
 #[derive(Deserialize, Serialize)]
 pub(crate) struct GrantedTokens {
     #[serde(deserialize_with = "visible")]
@@ -21,7 +23,7 @@ pub(crate) struct GrantedTokens {
     expires_in: Option<u64>,
     #[serde(default, deserialize_with = "not_empty")]
     refresh_token: Option<RefreshToken>,
-    /// Of any type, for one that is no text must not spoil a refresh, which has no use for it.
+    /// Of any type: a malformed ID token must not fail a refresh, which does not use it.
     #[serde(default, skip_serializing)]
     id_token: Value,
     #[serde(default, skip_serializing)]
@@ -29,12 +31,12 @@ pub(crate) struct GrantedTokens {
 }
 
 impl GrantedTokens {
-    /// What was granted, if the login server says.
+    /// Returns the granted scopes, if the response has them.
     pub(crate) fn scope(&self) -> Option<String> {
         self.scope.as_str().map(str::to_owned)
     }
 
-    /// The ID token, if there is one.
+    /// Returns the ID token, if there is one.
     pub(crate) fn id_token(&self) -> Option<&Value> {
         Some(&self.id_token).filter(|token| !token.is_null() && *token != "")
     }
@@ -42,7 +44,7 @@ impl GrantedTokens {
 
 impl fmt::Debug for GrantedTokens {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Granted").field("expires_in", &self.expires_in).finish_non_exhaustive()
+        f.debug_struct("GrantedTokens").field("expires_in", &self.expires_in).finish_non_exhaustive()
     }
 }
 
@@ -54,7 +56,8 @@ impl TokenResponse for GrantedTokens {
     fn token_type(&self) -> &BasicTokenType {
         &self.token_type
     }
-    /// Absent, zero, negative and unreadable lifetimes say nothing: five minutes are assumed, and a 401 tells better.
+    /// Returns the lifetime. Five minutes are assumed for an absent, zero, negative or unreadable lifetime; a 401 then
+    /// corrects a wrong assumption.
     fn expires_in(&self) -> Option<Duration> {
         Some(Duration::from_secs(self.expires_in.unwrap_or(UNKNOWN_LIFETIME)))
     }
@@ -66,11 +69,11 @@ impl TokenResponse for GrantedTokens {
     }
 }
 
-/// A token that fits into a header.
+/// Reads a token that a header can carry.
 fn visible<'de, D: Deserializer<'de>>(deserializer: D) -> Result<AccessToken, D::Error> {
     let token = String::deserialize(deserializer)?;
     if token.is_empty() || !token.bytes().all(|byte| byte.is_ascii_graphic()) {
-        return Err(D::Error::custom("the access token is empty or has odd characters"));
+        return Err(D::Error::custom("the access token is empty or contains characters that a header cannot carry"));
     }
     Ok(AccessToken::new(token))
 }
@@ -88,11 +91,11 @@ fn lifetime<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<u64>, D
         Value::String(text) => text.trim().parse().ok(),
         _ => None,
     };
-    // Ten years are for ever.
+    // Ten years are long enough.
     Ok(seconds.filter(|seconds| *seconds >= 1.0).map(|seconds| seconds.min(315_360_000.0) as u64))
 }
 
-/// Some servers send an empty refresh token instead of none: it must never replace a real one.
+/// Reads a refresh token. Some servers send an empty one instead of none, which must never replace a real one.
 fn not_empty<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<RefreshToken>, D::Error> {
     let token = Option::<String>::deserialize(deserializer)?;
     Ok(token.filter(|token| !token.trim().is_empty()).map(RefreshToken::new))
@@ -103,7 +106,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn token_answers() {
+    fn token_responses() {
         let parse = |text: &str| serde_json::from_str::<GrantedTokens>(text);
         let seconds = |lifetime: &str| {
             let text = format!(r#"{{"access_token":"a","token_type":"BEARER","expires_in":{lifetime}}}"#);
@@ -112,8 +115,8 @@ mod tests {
         assert_eq!(seconds("3600"), 3600);
         assert_eq!(seconds("\"1055\""), 1055);
         assert_eq!(seconds("59.9"), 59);
-        for nothing in ["0", "-1", "null", "\"soon\"", "\"\"", "{}"] {
-            assert_eq!(seconds(nothing), UNKNOWN_LIFETIME, "{nothing}");
+        for unusable in ["0", "-1", "null", "\"soon\"", "\"\"", "{}"] {
+            assert_eq!(seconds(unusable), UNKNOWN_LIFETIME, "{unusable}");
         }
         assert_eq!(seconds("1e300"), 315_360_000);
         let empty = parse(r#"{"access_token":"a","token_type":"Bearer","refresh_token":""}"#).unwrap();

@@ -1,5 +1,6 @@
-//! Three processes, one vault, one login server, simulated: time is made up, processes die at any instant, and thousands of
-//! courses are gone through in seconds. What is simulated is only the world; the tokens are the real ones.
+//! Simulations of three processes that share a vault and a login server. Time is simulated, processes die at any
+//! moment, and a simulation of two minutes takes little time. Only the environment is simulated; the code under test is
+//! the real one.
 #![allow(clippy::unwrap_used)]
 
 use std::{
@@ -17,44 +18,48 @@ use trunkline_core::{
 };
 
 use crate::{
-    ClientAuth, ClientLimits, Grant, OAuth, login_server::LoginServer, oauth::Ask, oauth::Endpoint, ssrf::SsrfPolicy,
-    token_response::GrantedTokens, tokens::Tokens, transport,
+    ClientAuth, ClientLimits, Grant, OAuth, login_server::LoginServer, oauth::Endpoint, oauth::TokenRequest,
+    ssrf::SsrfPolicy, token_response::GrantedTokens, tokens::Tokens, transport,
 };
 
 const CONNECTION: &str = "dam";
-/// Longest token call; a lease is twice as long.
-const CALL: Duration = Duration::from_secs(4);
+/// The time limit of a token request; a lease lasts twice as long.
+const TIMEOUT: Duration = Duration::from_secs(4);
+/// The lifetime of access tokens in seconds.
 const LIFETIME: u64 = 20;
 
 fn clock() -> u64 {
     1_700_000_000_000 + turmoil::sim_elapsed().unwrap_or_default().as_millis() as u64
 }
 
-/// What a login server does with a refresh token that comes again.
+/// What a login server does when a refresh token is used twice.
 #[derive(Clone, Copy, Debug, PartialEq)]
-enum Policy {
-    /// Ends the whole sign-in.
-    Strict,
-    /// Answers as if it came the first time.
-    Reuse,
+enum ReusePolicy {
+    /// It ends the whole sign-in.
+    Revoke,
+    /// It issues tokens as for the first use.
+    Accept,
 }
 
-/// The login server, and all that is to be known of the world afterwards.
+/// The state of the login server, and the counters of the simulation.
 struct World {
-    policy: Policy,
-    /// The number in the refresh token that is good.
-    good: u64,
+    policy: ReusePolicy,
+    /// The number of the valid refresh token.
+    current: u64,
     revoked: bool,
-    /// Requests that are with the login server or on their way, and the most of them at a time.
-    under_way: Vec<u64>,
-    /// Answers that were given, and what came of the sign-in.
+    /// The start times of the requests in flight, in milliseconds.
+    in_flight: Vec<u64>,
+    /// The number of requests that were granted.
     granted: u64,
+    /// The number of requests that were refused.
     refused: u64,
     random: StdRng,
-    /// The most entries the vault ever held of another kind than a pair of one answer.
-    torn: u64,
+    /// The number of stored records whose two tokens are not from the same response.
+    mismatched: u64,
+    /// The number of requests that began during another one.
     overlaps: u64,
-    events: Vec<SignIn>,
+    /// The status after each change of the vault.
+    statuses: Vec<SignIn>,
 }
 
 #[derive(Clone)]
@@ -71,34 +76,36 @@ impl Shared {
     }
 }
 
-/// One process's way to the login server.
-struct Login(Shared);
+/// The login server as one process sees it.
+struct SimulatedLogin(Shared);
 
-impl LoginServer for Login {
-    fn ask(&self, ask: Ask) -> BoxFuture<'static, Result<GrantedTokens>> {
+impl LoginServer for SimulatedLogin {
+    fn request_tokens(&self, request: TokenRequest) -> BoxFuture<'static, Result<GrantedTokens>> {
         let shared = self.0.clone();
         Box::pin(async move {
-            let Ask::Refresh(offered) = ask else { unreachable!("only refresh tokens are used here") };
-            let begun = clock();
+            let TokenRequest::Refresh(refresh_token) = request else {
+                unreachable!("the simulation uses refresh tokens only")
+            };
+            let started = clock();
             shared.with(|world| {
-                // Whoever began so long ago has given up, or is dead.
-                world.under_way.retain(|at| begun.saturating_sub(*at) < CALL.as_millis() as u64);
-                world.overlaps += u64::from(!world.under_way.is_empty());
-                world.under_way.push(begun);
+                // The owners of older requests have timed out or are dead.
+                world.in_flight.retain(|at| started.saturating_sub(*at) < TIMEOUT.as_millis() as u64);
+                world.overlaps += u64::from(!world.in_flight.is_empty());
+                world.in_flight.push(started);
             });
-            let answered = tokio::time::timeout(CALL, async {
+            let responded = tokio::time::timeout(TIMEOUT, async {
                 shared.pause(1_500).await;
-                let answer = shared.with(|world| world.answer(offered.expose()));
+                let response = shared.with(|world| world.respond(refresh_token.expose()));
                 shared.pause(1_500).await;
-                answer
+                response
             });
             let lost = |_| {
-                let error = Error::new(ErrorKind::Unavailable, "no answer");
+                let error = Error::new(ErrorKind::Unavailable, "no response");
                 error.retry(Retry::Backoff).with("sent", "unclear")
             };
-            let answer = answered.await.map_err(lost).flatten();
-            shared.with(|world| world.under_way.retain(|at| *at != begun));
-            answer
+            let response = responded.await.map_err(lost).flatten();
+            shared.with(|world| world.in_flight.retain(|at| *at != started));
+            response
         })
     }
 
@@ -108,41 +115,42 @@ impl LoginServer for Login {
 }
 
 impl World {
-    fn answer(&mut self, offered: &str) -> Result<GrantedTokens> {
-        let offered: u64 = offered.strip_prefix("refresh-").unwrap().parse().unwrap();
-        let known = !self.revoked && (offered == self.good || (self.policy == Policy::Reuse && offered <= self.good));
-        if !known {
+    fn respond(&mut self, refresh_token: &str) -> Result<GrantedTokens> {
+        let number: u64 = refresh_token.strip_prefix("refresh-").unwrap().parse().unwrap();
+        let accepted =
+            !self.revoked && (number == self.current || (self.policy == ReusePolicy::Accept && number <= self.current));
+        if !accepted {
             self.revoked = true;
             self.refused += 1;
             return Err(Error::new(ErrorKind::Auth, "refused: invalid_grant").with("oauth", "invalid_grant"));
         }
         if self.random.random_range(0..20) == 0 {
-            // Told by what stands before the login server: nothing was spent.
+            // The response comes from a proxy of the login server: the refresh token was not used.
             return Err(Error::new(ErrorKind::Unavailable, "503").retry(Retry::Backoff));
         }
-        self.good += 1;
+        self.current += 1;
         self.granted += 1;
-        let number = self.good;
-        let answer = json!({ "access_token": format!("access-{number}"), "refresh_token": format!("refresh-{number}"),
+        let number = self.current;
+        let response = json!({ "access_token": format!("access-{number}"), "refresh_token": format!("refresh-{number}"),
             "token_type": "bearer", "expires_in": LIFETIME });
-        Ok(serde_json::from_value(answer).unwrap())
+        Ok(serde_json::from_value(response).unwrap())
     }
 }
 
-/// The vault that all processes share: each look and each change takes its time.
-struct Slow {
+/// The vault that all processes share. Each load and each change takes some time.
+struct SlowVault {
     inner: MemoryVault,
     shared: Shared,
-    /// Sabotage: nobody sees the lease of another.
-    blind: bool,
+    /// Sabotage: processes do not see the leases of others.
+    hides_leases: bool,
 }
 
 #[async_trait]
-impl Vault for Slow {
+impl Vault for SlowVault {
     async fn load(&self, connection: &str) -> Result<Option<VaultEntry>> {
         self.shared.pause(3).await;
         let mut found = self.inner.load(connection).await?;
-        if let (true, Some(entry)) = (self.blind, &mut found) {
+        if let (true, Some(entry)) = (self.hides_leases, &mut found) {
             let mut record: Value = serde_json::from_str(entry.content.expose()).unwrap();
             record.as_object_mut().unwrap().remove("lease");
             entry.content = Secret::from(record.to_string());
@@ -159,9 +167,9 @@ impl Vault for Slow {
         };
         let pair = number("accessToken", "access-") == number("refreshToken", "refresh-");
         self.shared.with(|world| {
-            world.torn += u64::from(done && !pair);
+            world.mismatched += u64::from(done && !pair);
             if done {
-                world.events.push(sign_in.clone());
+                world.statuses.push(sign_in.clone());
             }
         });
         Ok(done)
@@ -170,7 +178,7 @@ impl Vault for Slow {
 
 static HTTP: LazyLock<reqwest::Client> = LazyLock::new(|| transport::api(&SsrfPolicy::new(true, Vec::new())).unwrap());
 
-fn tokens(shared: &Shared, vault: &Arc<Slow>) -> Tokens {
+fn tokens(shared: &Shared, vault: &Arc<SlowVault>) -> Tokens {
     let oauth = OAuth {
         client_id: "client".into(),
         client_secret: None,
@@ -182,41 +190,42 @@ fn tokens(shared: &Shared, vault: &Arc<Slow>) -> Tokens {
         scopes: Vec::new(),
         grant: Grant::RefreshToken { refresh_token: "refresh-0".into() },
     };
-    let limits = ClientLimits { attempt: CALL, ..ClientLimits::default() };
+    let limits = ClientLimits { attempt: TIMEOUT, ..ClientLimits::default() };
     let endpoint = Endpoint { oauth, http: HTTP.clone(), service: "DAM", limits, issuer: None };
     let slot = VaultSlot::new(CONNECTION, vault.clone());
-    Tokens::with(endpoint, Box::new(Login(shared.clone())), slot, clock)
+    Tokens::with(endpoint, Box::new(SimulatedLogin(shared.clone())), slot, clock)
 }
 
-/// What became of one course of the world.
+/// The outcome of one simulation.
 #[derive(Debug)]
-struct Course {
-    torn: u64,
+struct Outcome {
+    mismatched: u64,
     overlaps: u64,
     granted: u64,
     refused: u64,
     revoked: bool,
-    /// The last state that was written.
+    /// The last status that was stored.
     last: SignInState,
 }
 
-/// Two minutes with three processes that use tokens good for 20 seconds; some die and are started again.
-fn course(seed: u64, policy: Policy, crashes: u32, blind: bool) -> Course {
+/// Simulates two minutes of three processes that use tokens with a lifetime of 20 seconds. Some processes die and are
+/// started again.
+fn simulate(seed: u64, policy: ReusePolicy, crashes: u32, hides_leases: bool) -> Outcome {
     let mut random = StdRng::seed_from_u64(seed);
     let world = World {
         policy,
-        good: 0,
+        current: 0,
         revoked: false,
-        under_way: Vec::new(),
+        in_flight: Vec::new(),
         granted: 0,
         refused: 0,
         random: StdRng::seed_from_u64(!seed),
-        torn: 0,
+        mismatched: 0,
         overlaps: 0,
-        events: Vec::new(),
+        statuses: Vec::new(),
     };
     let shared = Shared(Arc::new(Mutex::new(world)));
-    let vault = Arc::new(Slow { inner: MemoryVault::default(), shared: shared.clone(), blind });
+    let vault = Arc::new(SlowVault { inner: MemoryVault::default(), shared: shared.clone(), hides_leases });
     let mut sim = turmoil::Builder::new()
         .rng_seed(seed)
         .tick_duration(Duration::from_millis(5))
@@ -235,13 +244,13 @@ fn course(seed: u64, policy: Policy, crashes: u32, blind: bool) -> Course {
             }
         });
     }
-    // The last 20 seconds are left for what comes of them.
+    // No process dies in the last 20 seconds, so that the others can recover.
     let mut deaths: Vec<u64> = (0..crashes).map(|_| random.random_range(0..16_000)).collect();
     deaths.sort();
     for step in 0..24_000 {
-        // Most deaths strike while the login server is being asked: elsewhere little can go wrong.
-        let asked = shared.with(|world| !world.under_way.is_empty() && world.random.random_range(0..100) == 0);
-        while deaths.first().is_some_and(|death| *death + 4_000 == step || (*death <= step && asked)) {
+        // Most processes die during a token request: at other times little can go wrong.
+        let requesting = shared.with(|world| !world.in_flight.is_empty() && world.random.random_range(0..100) == 0);
+        while deaths.first().is_some_and(|death| *death + 4_000 == step || (*death <= step && requesting)) {
             deaths.remove(0);
             let name = names[random.random_range(0..3)];
             sim.crash(name);
@@ -249,13 +258,13 @@ fn course(seed: u64, policy: Policy, crashes: u32, blind: bool) -> Course {
         }
         sim.step().unwrap();
     }
-    shared.with(|world| Course {
-        torn: world.torn,
+    shared.with(|world| Outcome {
+        mismatched: world.mismatched,
         overlaps: world.overlaps,
         granted: world.granted,
         refused: world.refused,
         revoked: world.revoked,
-        last: world.events.last().unwrap().state.clone(),
+        last: world.statuses.last().unwrap().state.clone(),
     })
 }
 
@@ -265,62 +274,65 @@ fn seeds(count: u64) -> impl Iterator<Item = u64> {
 
 fn without_crashes(count: u64) {
     for seed in seeds(count) {
-        let course = course(seed, Policy::Strict, 0, false);
-        assert_eq!((course.torn, course.overlaps, course.refused), (0, 0, 0), "{seed}: {course:?}");
-        assert!(course.granted >= 6, "{seed}: the tokens are renewed all the time: {course:?}");
+        let outcome = simulate(seed, ReusePolicy::Revoke, 0, false);
+        assert_eq!((outcome.mismatched, outcome.overlaps, outcome.refused), (0, 0, 0), "{seed}: {outcome:?}");
+        assert!(outcome.granted >= 6, "{seed}: the tokens are renewed all the time: {outcome:?}");
     }
 }
 
 #[test]
-fn processes_that_live_never_ask_at_the_same_time() {
+fn live_processes_never_request_tokens_at_the_same_time() {
     without_crashes(15);
 }
 
 #[test]
-#[ignore = "half an hour, or four minutes with --release: 1,000 courses"]
-fn processes_that_live_never_ask_at_the_same_time_for_long() {
+#[ignore = "half an hour, or four minutes with --release: 1,000 simulations"]
+fn live_processes_never_request_tokens_at_the_same_time_in_1000_simulations() {
     without_crashes(1_000);
 }
 
 fn with_crashes(count: u64) {
     let mut lost = 0;
-    // More than asked for, if no death came at the wrong moment: nothing would be shown.
+    // If no process died at the critical moment, more simulations follow; otherwise the test would prove nothing.
     for (number, seed) in (0..).zip(seeds(count * 6)) {
         if number >= count && lost > 0 {
             break;
         }
-        let course = course(seed, Policy::Reuse, 5, false);
-        assert_eq!((course.torn, course.refused), (0, 0), "{seed}: {course:?}");
-        assert!(course.granted >= 3, "{seed}: it goes on after every death: {course:?}");
-        let strict = self::course(seed, Policy::Strict, 5, false);
-        assert_eq!(strict.torn, 0, "{seed}: {strict:?}");
+        let outcome = simulate(seed, ReusePolicy::Accept, 5, false);
+        assert_eq!((outcome.mismatched, outcome.refused), (0, 0), "{seed}: {outcome:?}");
+        assert!(outcome.granted >= 3, "{seed}: refreshes continue after every death: {outcome:?}");
+        let strict = simulate(seed, ReusePolicy::Revoke, 5, false);
+        assert_eq!(strict.mismatched, 0, "{seed}: {strict:?}");
         if strict.revoked {
             lost += 1;
-            // Only an answer that died with its process loses it, and it is told so.
-            let told = matches!(&strict.last, SignInState::ReauthRequired { cause: ReauthCause::Interrupted, .. });
-            assert!(told, "{seed}: {strict:?}");
-            // Once a minute at most, but for those who were told and died before they could write it down.
+            // Only a response that died with its process loses the sign-in, and the status says so.
+            let interrupted =
+                matches!(&strict.last, SignInState::ReauthRequired { cause: ReauthCause::Interrupted, .. });
+            assert!(interrupted, "{seed}: {strict:?}");
+            // At most one request per minute, except by processes that died before they could store the refusal.
             assert!(strict.refused <= 2 + 5, "{seed}: {strict:?}");
         }
     }
     println!("{lost} sign-ins were lost to a death between the login server and the vault");
-    assert!(lost > 0, "no death was ever at the wrong moment");
+    assert!(lost > 0, "no process died at the critical moment");
 }
 
 #[test]
-fn a_death_at_any_instant_tears_nothing_and_is_told() {
+fn a_death_at_any_moment_keeps_tokens_paired_and_is_reported() {
     with_crashes(15);
 }
 
 #[test]
-#[ignore = "half an hour, or four minutes with --release: 1,000 courses"]
-fn a_death_at_any_instant_tears_nothing_and_is_told_for_long() {
+#[ignore = "half an hour, or four minutes with --release: 1,000 simulations"]
+fn a_death_at_any_moment_keeps_tokens_paired_and_is_reported_in_1000_simulations() {
     with_crashes(1_000);
 }
 
-/// The sabotage twin: who does not see the lease of another asks at the same time, and the sign-in is lost.
+/// The sabotage twin: processes that do not see the leases of others request tokens at the same time, and the sign-in
+/// is lost.
 #[test]
-fn without_the_lease_the_sign_in_would_be_lost() {
-    let lost = seeds(5).map(|seed| course(seed, Policy::Strict, 0, true)).filter(|course| course.revoked).count();
+fn without_leases_the_sign_in_is_lost() {
+    let lost =
+        seeds(5).map(|seed| simulate(seed, ReusePolicy::Revoke, 0, true)).filter(|outcome| outcome.revoked).count();
     assert!(lost > 0);
 }

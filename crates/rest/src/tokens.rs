@@ -1,8 +1,8 @@
-//! The tokens of a connection: renewed ahead of time, by one task at a time, and in the vault before they are used.
+//! The tokens of a connection: renewed before they expire, by one task at a time, and stored in the vault before use.
 //!
-//! A refresh token may be good for one use only, so losing an answer loses the connection. Hence the two rules of this
-//! module: whoever needs a token waits for the one refresh that is under way; and that refresh, once begun, runs to its end
-//! in a task of its own, whatever becomes of those who wait. What it does is `refresh.rs`.
+//! The idea: a refresh token may be valid for one use only, so a lost response loses the sign-in. Hence two rules. All
+//! callers that need a token wait for the same refresh (single flight). A refresh runs to its end in its own task, even
+//! if all callers that wait for it are dropped. `refresh.rs` has the refresh itself.
 
 use std::sync::{
     Arc, LazyLock, Mutex, MutexGuard, PoisonError,
@@ -19,35 +19,37 @@ use trunkline_core::{Error, ErrorKind, Result, Retry, Secret, VaultSlot};
 
 use crate::{
     ClientLimits,
-    id_token::Expected,
+    id_token::ExpectedClaims,
     login_server::LoginServer,
-    oauth::{Ask, Endpoint, OAuth},
-    refresh::Landing,
-    token::{self, Record, Token},
+    oauth::{Endpoint, OAuth, TokenRequest},
+    refresh::NewTokens,
+    token::{self, Token, TokenRecord},
 };
 
-/// The refreshes that are under way in this process.
-static UNDER_WAY: LazyLock<TaskTracker> = LazyLock::new(|| {
+/// The tasks of all refreshes and sign-ins of this process.
+static TASKS: LazyLock<TaskTracker> = LazyLock::new(|| {
     let tracker = TaskTracker::new();
     tracker.close();
     tracker
 });
 
-/// Waits until no token is being fetched in this process: to be called before it ends, for an answer that nobody stores may
-/// cost a connection its sign-in. Takes no longer than a token request may take, and nothing if none is under way.
+/// Waits until no token request is running in this process. Returns immediately if there is none.
+///
+/// Call it before the process ends: the response of a token request that is not stored may cost a connection its
+/// sign-in. It takes no longer than a token request may take.
 pub async fn drain_token_refreshes() {
-    UNDER_WAY.wait().await;
+    TASKS.wait().await;
 }
 
-/// What [`Tokens`] need of the client they belong to.
-pub(crate) struct Parts {
+/// What [`Tokens`] share with the client that they belong to.
+pub(crate) struct ClientParts {
     pub(crate) http: reqwest::Client,
     pub(crate) service: &'static str,
     pub(crate) limits: ClientLimits,
     pub(crate) issuer: Option<String>,
 }
 
-type Flight = Shared<BoxFuture<'static, Result<Token, Error>>>;
+type RefreshTask = Shared<BoxFuture<'static, Result<Token, Error>>>;
 
 /// The tokens of one connection, shared by all clones of its client.
 #[derive(Clone)]
@@ -57,8 +59,8 @@ pub(crate) struct Inner {
     pub(crate) endpoint: Endpoint,
     pub(crate) login: Box<dyn LoginServer>,
     pub(crate) slot: VaultSlot,
-    /// Fingerprint of the settings that tokens come of.
-    pub(crate) settings: String,
+    /// The fingerprint of the settings that the tokens belong to.
+    pub(crate) settings_fingerprint: String,
     clock: fn() -> u64,
     state: Mutex<State>,
     refreshes: AtomicU64,
@@ -67,59 +69,59 @@ pub(crate) struct Inner {
 #[derive(Default)]
 pub(crate) struct State {
     current: Option<Token>,
-    /// The one refresh that is under way.
-    flight: Option<Flight>,
+    /// The running refresh.
+    running: Option<RefreshTask>,
+    /// The time of the last refresh because of a 401.
     forced_at: Option<Instant>,
-    /// After a failure that may pass: nobody asks again before this.
-    pub(crate) hold: Option<(Instant, Error)>,
-    /// Tokens the vault did not take: the next refresh begins with them, for the old ones may be spent.
-    pub(crate) unsaved: Option<Landing>,
+    /// The end of the backoff after a temporary failure, and that failure.
+    pub(crate) backoff: Option<(Instant, Error)>,
+    /// Tokens that could not be stored. The next refresh begins with them, because the old ones may be used up.
+    pub(crate) unstored: Option<NewTokens>,
 }
 
-/// Why a refresh begins.
+/// The reason for a refresh.
 #[derive(Clone)]
-pub(crate) enum Why {
+pub(crate) enum RefreshReason {
+    /// The token has expired or expires soon.
     Due,
-    /// The API refused this token; whether the login server may be asked for another one.
-    Refused {
-        token: Token,
-        ask: bool,
-    },
+    /// The API rejected this token. `may_ask` is whether the login server may be asked for another one.
+    Rejected { token: Token, may_ask: bool },
 }
 
 impl Tokens {
-    pub(crate) fn new(oauth: OAuth, slot: VaultSlot, parts: Parts) -> Tokens {
-        let Parts { http, service, limits, issuer } = parts;
+    pub(crate) fn new(oauth: OAuth, slot: VaultSlot, parts: ClientParts) -> Tokens {
+        let ClientParts { http, service, limits, issuer } = parts;
         let endpoint = Endpoint { oauth, http, service, limits, issuer };
         Tokens::with(endpoint.clone(), Box::new(endpoint), slot, token::now)
     }
 
-    /// The same with another login server and another clock, in milliseconds since 1970.
+    /// Returns tokens with this login server, and with this clock in milliseconds since 1970.
     pub(crate) fn with(endpoint: Endpoint, login: Box<dyn LoginServer>, slot: VaultSlot, clock: fn() -> u64) -> Tokens {
-        let settings = endpoint.oauth.fingerprint();
+        let settings_fingerprint = endpoint.oauth.settings_fingerprint();
         let (state, refreshes) = (Mutex::default(), AtomicU64::new(0));
-        Tokens(Arc::new(Inner { endpoint, login, slot, settings, clock, state, refreshes }))
+        Tokens(Arc::new(Inner { endpoint, login, slot, settings_fingerprint, clock, state, refreshes }))
     }
 
     pub(crate) fn endpoint(&self) -> &Endpoint {
         &self.0.endpoint
     }
 
+    /// Returns the current time in milliseconds since 1970.
     pub(crate) fn now(&self) -> u64 {
         (self.0.clock)()
     }
 
-    /// How many tokens the login server has given out.
+    /// Returns how often the login server has issued tokens.
     pub(crate) fn refreshes(&self) -> u64 {
         self.0.refreshes.load(Ordering::Relaxed)
     }
 
-    /// The login server has given out another one.
-    pub(crate) fn count(&self) {
+    /// Counts tokens that the login server has issued.
+    pub(crate) fn count_refresh(&self) {
         self.0.refreshes.fetch_add(1, Ordering::Relaxed);
     }
 
-    /// The tokens in use, to be kept out of messages.
+    /// Returns the current tokens; messages must not contain them.
     pub(crate) fn secrets(&self) -> Vec<Secret> {
         let current = self.state().current.clone();
         current.iter().flat_map(|token| [Some(token.0.access.clone()), token.0.refresh.clone()]).flatten().collect()
@@ -129,76 +131,85 @@ impl Tokens {
         self.0.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// A token that is good for now. While the current one still is, a refresh goes on behind the caller's back.
+    /// Returns a valid token. If the current one expires soon, it is returned while a refresh runs in the background.
+    ///
+    /// # Errors
+    ///
+    /// The error of the refresh that the caller had to wait for, or that of a previous refresh during its backoff.
     pub(crate) async fn access(&self) -> Result<Token> {
-        let flight = {
+        let refresh = {
             let mut state = self.state();
-            let held = state.hold.as_ref().filter(|(until, _)| Instant::now() < *until).cloned();
-            match state.current.clone().filter(|token| token.is_good(self.now())) {
-                Some(token) if self.now() < token.0.renew_at || held.is_some() => return Ok(token),
+            let backoff = state.backoff.as_ref().filter(|(until, _)| Instant::now() < *until).cloned();
+            match state.current.clone().filter(|token| token.is_valid(self.now())) {
+                Some(token) if self.now() < token.0.renew_at || backoff.is_some() => return Ok(token),
                 Some(token) => {
-                    drop(self.begin(&mut state, Why::Due));
+                    drop(self.begin(&mut state, RefreshReason::Due));
                     return Ok(token);
                 }
-                None => match held {
+                None => match backoff {
                     Some((until, error)) => {
                         let rest = until.saturating_duration_since(Instant::now());
                         return Err(error.retry(Retry::After(rest)));
                     }
-                    None => self.begin(&mut state, Why::Due),
+                    None => self.begin(&mut state, RefreshReason::Due),
                 },
             }
         };
-        flight.await
+        refresh.await
     }
 
-    /// Another token after the API refused this one with a 401, or `None` if no other one would help.
-    pub(crate) async fn renew(&self, refused: &Token) -> Result<Option<Token>> {
-        let flight = {
+    /// Returns another token after the API rejected this one with a 401, or `None` if another one would not help.
+    ///
+    /// # Errors
+    ///
+    /// The error of the refresh.
+    pub(crate) async fn renew(&self, rejected: &Token) -> Result<Option<Token>> {
+        let refresh = {
             let mut state = self.state();
-            let newer = state.current.clone().filter(|token| !token.is_same(refused) && token.is_good(self.now()));
+            let newer = state.current.clone().filter(|token| !token.is_same(rejected) && token.is_valid(self.now()));
             if let Some(newer) = newer {
                 return Ok(Some(newer));
             }
-            match state.flight.clone() {
-                Some(under_way) => under_way,
+            match state.running.clone() {
+                Some(running) => running,
                 None => {
                     let rested = state.forced_at.is_none_or(|at| at.elapsed() >= self.0.endpoint.limits.between_forced);
-                    let ask = !refused.is_good(self.now()) || (rested && refused.may_have_run_out(self.now()));
-                    if ask {
+                    let may_ask = !rejected.is_valid(self.now()) || (rested && rejected.may_have_expired(self.now()));
+                    if may_ask {
                         state.forced_at = Some(Instant::now());
                     }
-                    self.begin(&mut state, Why::Refused { token: refused.clone(), ask })
+                    self.begin(&mut state, RefreshReason::Rejected { token: rejected.clone(), may_ask })
                 }
             }
         };
-        let token = flight.await?;
-        Ok(if token.is_same(refused) { None } else { Some(token) })
+        let token = refresh.await?;
+        Ok(if token.is_same(rejected) { None } else { Some(token) })
     }
 
-    /// Joins the refresh that is under way, or begins one.
-    fn begin(&self, state: &mut State, why: Why) -> Flight {
-        if let Some(flight) = &state.flight {
-            return flight.clone();
+    /// Returns the running refresh, or begins one.
+    fn begin(&self, state: &mut State, reason: RefreshReason) -> RefreshTask {
+        if let Some(running) = &state.running {
+            return running.clone();
         }
         let tokens = self.clone();
-        let flight = detached("the token refresh", async move {
-            let outcome = tokens.refresh(why).await;
-            tokens.landed(&outcome);
+        let task = detached("the token refresh", async move {
+            let outcome = tokens.refresh(reason).await;
+            tokens.finish(&outcome);
             outcome
         });
-        let flight = flight.boxed().shared();
-        state.flight = Some(flight.clone());
-        flight
+        let task = task.boxed().shared();
+        state.running = Some(task.clone());
+        task
     }
 
-    fn landed(&self, outcome: &Result<Token, Error>) {
+    /// Records the outcome of a refresh.
+    fn finish(&self, outcome: &Result<Token, Error>) {
         let mut state = self.state();
-        state.flight = None;
+        state.running = None;
         match outcome {
             Ok(token) => {
                 state.current = Some(token.clone());
-                state.hold = None;
+                state.backoff = None;
             }
             Err(error) => {
                 let wait = match error.retryable() {
@@ -206,47 +217,59 @@ impl Tokens {
                     Retry::Backoff => self.0.endpoint.limits.first_wait,
                     Retry::After(wait) => wait,
                 };
-                state.hold = Some((Instant::now() + wait, error.clone()));
+                state.backoff = Some((Instant::now() + wait, error.clone()));
             }
         }
     }
 
-    /// Redeems what a person's sign-in gave. Runs to its end on its own.
-    pub(crate) async fn sign_in(&self, ask: Ask, expected: Expected) -> Result<()> {
+    /// Redeems the authorization code of a sign-in and stores the tokens. It runs to its end even if the caller is
+    /// dropped.
+    ///
+    /// # Errors
+    ///
+    /// `auth` if the ID token does not have the expected claims, and otherwise the error of the login server or of the
+    /// vault.
+    pub(crate) async fn sign_in(&self, request: TokenRequest, expected: ExpectedClaims) -> Result<()> {
         let tokens = self.clone();
         let redeemed = detached("the sign-in", async move {
             let endpoint = &tokens.0.endpoint;
             let obtained_at = tokens.now();
-            let granted = tokens.0.login.ask(ask).await?;
-            // An API may do without: only what is there is checked.
-            let issuer = match granted.id_token().filter(|_| endpoint.oauth.asks_for("openid")) {
-                Some(token) => Some(expected.issuer_of(token, tokens.now()).map_err(|error| endpoint.name(error))?),
+            let granted = tokens.0.login.request_tokens(request).await?;
+            // The ID token is optional: some login servers leave it out.
+            let issuer = match granted.id_token().filter(|_| endpoint.oauth.requests_scope("openid")) {
+                Some(token) => {
+                    Some(expected.issuer_of(token, tokens.now()).map_err(|error| endpoint.with_login_server(error))?)
+                }
                 None => expected.issuer,
             };
-            let token = tokens.land_sign_in(&granted, obtained_at, issuer).await?;
+            let token = tokens.store_sign_in(&granted, obtained_at, issuer).await?;
             let mut state = tokens.state();
-            (state.current, state.hold) = (Some(token), None);
+            (state.current, state.backoff) = (Some(token), None);
             Ok(())
         });
         redeemed.await
     }
 
-    /// Takes back at the login server what the vault held for this connection.
+    /// Revokes the tokens of this connection at the login server; `content` is the content of the vault entry.
+    ///
+    /// # Errors
+    ///
+    /// `unavailable` if the login server did not revoke them.
     pub(crate) async fn sign_out(&self, content: &Secret) -> Result<()> {
-        match serde_json::from_str::<Record>(content.expose()) {
-            Ok(record) if record.settings == self.0.settings => self.revoke(&record).await,
+        match serde_json::from_str::<TokenRecord>(content.expose()) {
+            Ok(record) if record.settings_fingerprint == self.0.settings_fingerprint => self.revoke(&record).await,
             _ => Ok(()),
         }
     }
 }
 
-/// Does this in a task of its own, which [`drain_token_refreshes`] waits for: a dropped caller must not lose the answer of a login server
-/// that has spent the old token.
+/// Runs work in its own task, which [`drain_token_refreshes`] waits for. The response of a login server that has
+/// invalidated the old token must not be lost because the caller was dropped.
 fn detached<T: Send + 'static>(
     what: &'static str,
     work: impl Future<Output = Result<T>> + Send + 'static,
 ) -> impl Future<Output = Result<T>> {
-    let task = UNDER_WAY.spawn(work);
+    let task = TASKS.spawn(work);
     async move {
         let lost = |error| Error::new(ErrorKind::Internal, format!("{what} ended without a result")).source(error);
         task.await.map_err(lost)?

@@ -1,34 +1,46 @@
-//! Which addresses may be used at all: https everywhere, http only towards this machine.
+//! The rules for URLs and for naming them in messages.
+//!
+//! The idea: credentials and signed URLs never travel unencrypted, so https is required, and http is allowed only on
+//! this machine. Messages name a host, never a path or a query, because those may be signed.
 
 use http::{HeaderMap, header};
 use trunkline_core::{Error, ErrorKind, Result};
 use url::{Host, Url};
 
-/// Refuses an address that would carry secrets in the open or hides something in itself. `what` names it.
+/// Checks that a URL is https (or http on this machine) and has no user name or password. `what` names the URL in the
+/// error.
+///
+/// # Errors
+///
+/// `config` if the URL is not allowed.
 pub(crate) fn check(what: &str, url: &Url) -> Result<()> {
     let refuse = |why: &str| {
         Err(Error::new(ErrorKind::Config, format!("the {what} {why}"))
             .with("host", host(url))
-            .hint("write it as https://host/path; http is for this machine only"))
+            .hint("write it as https://host/path; http is allowed on this machine only"))
     };
     match (url.scheme(), url.host()) {
         (_, None) => refuse("has no host"),
         ("https", _) => Ok(()),
         ("http", Some(host)) if is_loopback(&host) => Ok(()),
-        ("http", _) => refuse("is http: everybody on the way could read along"),
-        _ => refuse("is not an https address"),
+        ("http", _) => refuse("is http, which others on the network can read"),
+        _ => refuse("is not an https URL"),
     }?;
     if !url.username().is_empty() || url.password().is_some() {
-        return refuse("holds a user name or password");
+        return refuse("contains a user name or password");
     }
     Ok(())
 }
 
-/// The same for an address that others are built on: it has no query and no fragment either.
+/// Checks a URL that other URLs are built on: as [`check`], and it has no query and no fragment.
+///
+/// # Errors
+///
+/// `config` if the URL is not allowed.
 pub(crate) fn check_base(what: &str, url: &Url) -> Result<()> {
     check(what, url)?;
     if url.query().is_some() || url.fragment().is_some() {
-        let hint = "leave out everything from ? or # on";
+        let hint = "remove everything from ? or # on";
         return Err(Error::new(ErrorKind::Config, format!("the {what} has a query or a fragment")).hint(hint));
     }
     Ok(())
@@ -42,7 +54,7 @@ fn is_loopback(host: &Host<&str>) -> bool {
     }
 }
 
-/// Host and port as messages name them: never a path or a query, for those may be signed.
+/// Returns host and port for messages, without path and query, which may be signed.
 pub(crate) fn host(url: &Url) -> String {
     match (url.host_str(), url.port()) {
         (Some(host), Some(port)) => format!("{host}:{port}"),
@@ -51,20 +63,20 @@ pub(crate) fn host(url: &Url) -> String {
     }
 }
 
-/// Where an answer sends its reader on to, for messages: the host at most, for the rest of the address may be signed. `host`
-/// is the one that answered.
+/// Returns the target of a redirect for messages. Only its host is named, because the rest of the URL may be signed.
+/// `host` is the host that sent the response.
 pub(crate) fn redirect(headers: &HeaderMap, host: &str) -> String {
-    let Some(location) = headers.get(header::LOCATION) else { return "a redirect that does not say where to".into() };
+    let Some(location) = headers.get(header::LOCATION) else { return "a redirect without a target".into() };
     let location = String::from_utf8_lossy(location.as_bytes());
     let from = Url::parse(&format!("https://{host}"));
     match from.and_then(|from| from.join(&location)).map(|to| self::host(&to)) {
         Ok(same) if same == host => "a redirect to the same host".into(),
         Ok(other) => format!("a redirect to {other}"),
-        Err(_) => "a redirect to something that is no address".into(),
+        Err(_) => "a redirect to an invalid URL".into(),
     }
 }
 
-/// Whether two addresses are on the same server: scheme, host and port.
+/// Returns whether two URLs have the same origin: scheme, host and port.
 pub(crate) fn same_origin(one: &Url, other: &Url) -> bool {
     let origin = |url: &Url| (url.scheme().to_owned(), url.host_str().map(str::to_owned), url.port_or_known_default());
     origin(one) == origin(other)
@@ -75,7 +87,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn https_or_this_machine() {
+    fn http_is_allowed_on_this_machine_only() {
         let accepted = |text: &str| check_base("endpoint URL", &Url::parse(text).unwrap()).is_ok();
         for good in [
             "https://api.example.com/1",

@@ -1,9 +1,10 @@
-//! What a connection may ask of its service, shared by all runs of this process: so many requests under way at once, so many
-//! a second, none while the service wants a pause, and only so many repetitions while it is down.
+//! The request budget of a connection, shared by all runs of this process. It limits the requests in flight and the
+//! requests per second, pauses while the service asks for a pause, and limits retries while the service is down.
 //!
-//! Who wants to send takes a [`Turn`]. The line is fair between runs, not between calls: the second call of a run that waits
-//! stands behind the first call of every other, so that 10,000 items hold up nobody's single call. Whoever is first in line
-//! watches the clock; all others sleep until they are told. There is no task of its own and no lock across an `await`.
+//! The idea: a request needs a [`Permit`], and requests wait for permits in a queue that is fair between runs, not
+//! between calls. The second waiting call of a run comes after the first waiting call of every other run, so 10,000
+//! items of one run do not hold up a single call of another. Only the first request in the queue watches the clock; the
+//! others sleep until it wakes them. There is no background task, and no lock is held across an `await`.
 
 mod queue;
 mod rate;
@@ -23,49 +24,51 @@ use tokio::{
 use trunkline_core::{CancellationToken, Error, ErrorKind, Result, Retry};
 
 use crate::ClientLimits;
-use queue::{Line, QueuePosition};
-use rate::Pace;
+use queue::{Queue, QueuePosition};
+use rate::AdaptiveRate;
 
 pub(crate) use shared::Identity;
 
-/// Requests that are stopped together belong to one run: that is how runs are told apart.
-pub(crate) type Lane = CancellationToken;
+/// The key by which the queue is fair. Requests that are cancelled together belong to one run, so the run's
+/// cancellation token identifies it.
+pub(crate) type FairnessKey = CancellationToken;
 
-/// Repetitions that a service which never answers gets from all calls of a connection together.
-const REPETITIONS: f64 = 50.0;
+/// Retries that all calls of a connection together may spend on a service that never responds.
+const MAX_RETRIES: f64 = 50.0;
 
-/// What each answer of a service that works adds to them again: so that one call of five may fail.
-const REGAINED: f64 = 0.25;
+/// The part of a retry that each response of a working service adds again: one call of five may fail.
+const RETRIES_REGAINED: f64 = 0.25;
 
-/// Requests that a service takes between two throttles without being called too fast: one that throws back a single request
-/// now and then wants a pause, not another pace.
-const RARE: u32 = 100;
+/// If a service accepts this many requests between two throttles, the rate is not too high. A single throttle then
+/// causes a pause and leaves the rate as it is.
+const RARE_THROTTLE: u32 = 100;
 
-/// Of throttles in a row that name no time, so many make the pause twice as long: up to 4 seconds.
-const MOST_DOUBLED: u32 = 4;
+/// The number of successive throttles without a `Retry-After` that each double the pause: up to 4 seconds.
+const MAX_DOUBLINGS: u32 = 4;
 
-/// The bounds of a budget.
+/// The limits of a budget.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub(crate) struct Bounds {
-    /// Requests under way at once.
-    pub(crate) at_once: usize,
-    /// Requests a second; 0 = no limit of the user's own.
+    /// The most requests in flight.
+    pub(crate) max_in_flight: usize,
+    /// The most requests per second; 0 = the user sets no limit.
     pub(crate) per_second: u32,
-    /// Shortest pause after a throttle that does not say how long.
+    /// The shortest pause after a throttle without a `Retry-After`.
     pub(crate) first_wait: Duration,
-    /// Longest pause that a call waits for, whatever its deadline.
+    /// The longest pause that a call waits for, even if its deadline is later.
     pub(crate) longest_wait: Duration,
 }
 
 impl Bounds {
-    pub(crate) fn new(limits: &ClientLimits, at_once: u32, per_second: u32) -> Bounds {
-        let at_once = if at_once == 0 { limits.at_once } else { at_once as usize };
+    /// Returns the limits of a client. A `max_in_flight` of 0 means [`ClientLimits::at_once`].
+    pub(crate) fn new(limits: &ClientLimits, max_in_flight: u32, per_second: u32) -> Bounds {
+        let max_in_flight = if max_in_flight == 0 { limits.at_once } else { max_in_flight as usize };
         let ClientLimits { first_wait, longest_wait, .. } = *limits;
-        Bounds { at_once: at_once.max(1), per_second, first_wait, longest_wait }
+        Bounds { max_in_flight: max_in_flight.max(1), per_second, first_wait, longest_wait }
     }
 }
 
-/// See the module.
+/// The request budget of a connection; see the module.
 pub(crate) struct Budget {
     connection: String,
     service: &'static str,
@@ -74,42 +77,43 @@ pub(crate) struct Budget {
 }
 
 struct State {
-    line: Line,
-    under_way: usize,
-    /// The service asked everybody to wait until then.
-    held: Option<Instant>,
-    /// When a throttle last slowed the connection down, and how often that happened in a row.
-    slowed: Option<Instant>,
-    in_a_row: u32,
-    /// Requests that were taken since the last throttle.
-    taken: u32,
-    /// The last throttle came alone, and left the pace as it was.
-    spared: bool,
-    pace: Pace,
-    repetitions: f64,
+    queue: Queue,
+    in_flight: usize,
+    /// The end of the pause that the service asked for.
+    paused_until: Option<Instant>,
+    /// The time of the last throttle that slowed the connection down.
+    slowed_at: Option<Instant>,
+    /// The number of throttles since the last request that the service accepted.
+    throttles_in_a_row: u32,
+    /// The number of requests that the service accepted since the last throttle.
+    accepted: u32,
+    /// Whether the last throttle was rare, so that it left the rate as it was.
+    rate_spared: bool,
+    rate: AdaptiveRate,
+    retries_left: f64,
 }
 
-/// What somebody in the line has to do next.
-enum Next {
-    Go,
-    /// First in line: look again then.
-    At(Instant),
-    /// Sleep until told.
-    Sleep,
+/// What a queued request does next.
+enum Admission {
+    Granted,
+    /// The request is the first in the queue and checks again at this time.
+    NotBefore(Instant),
+    /// The request sleeps until it is woken.
+    Wait,
 }
 
 impl Budget {
     pub(crate) fn new(service: &'static str, connection: &str, bounds: Bounds) -> Budget {
         let state = State {
-            line: Line::default(),
-            under_way: 0,
-            held: None,
-            slowed: None,
-            in_a_row: 0,
-            taken: 0,
-            spared: false,
-            pace: Pace::new(bounds.per_second),
-            repetitions: REPETITIONS,
+            queue: Queue::default(),
+            in_flight: 0,
+            paused_until: None,
+            slowed_at: None,
+            throttles_in_a_row: 0,
+            accepted: 0,
+            rate_spared: false,
+            rate: AdaptiveRate::new(bounds.per_second),
+            retries_left: MAX_RETRIES,
         };
         Budget { connection: connection.to_owned(), service, bounds, state: Mutex::new(state) }
     }
@@ -118,107 +122,112 @@ impl Budget {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Waits for a turn to send one request.
+    /// Waits for the permit to send one request.
     ///
     /// # Errors
-    /// `rate_limited`: at once if the service wants a pause that is longer than the time there is, or longer than any call
-    /// waits; else when the time is over. Nothing was sent.
-    pub(crate) async fn turn(self: &Arc<Self>, lane: &Lane, deadline: Instant) -> Result<Turn> {
-        let waiting = self.line_up(lane);
+    ///
+    /// `rate_limited`, and nothing was sent. It is returned immediately if the service asked for a pause that ends
+    /// after the deadline or is longer than any call waits, and otherwise when the deadline has passed.
+    pub(crate) async fn permit(self: &Arc<Self>, key: &FairnessKey, deadline: Instant) -> Result<Permit> {
+        let queued = self.enqueue(key);
         loop {
-            let (now, next) = {
+            let (now, admission) = {
                 let (mut state, now) = (self.state(), Instant::now());
-                if let Some(until) = state.held.filter(|until| *until > now) {
+                if let Some(until) = state.paused_until.filter(|until| *until > now) {
                     let rest = until - now;
                     if until > deadline || rest > self.bounds.longest_wait + self.bounds.first_wait {
                         return Err(self.paused(rest));
                     }
                 }
-                (now, state.next(waiting.place, &self.bounds, now))
+                (now, state.admit(queued.position, &self.bounds, now))
             };
-            let more = match next {
-                Next::Go => {
-                    waiting.go();
-                    return Ok(Turn { budget: self.clone(), begun: now });
+            let in_time = match admission {
+                Admission::Granted => {
+                    queued.serve();
+                    return Ok(Permit { budget: self.clone(), granted_at: now });
                 }
-                Next::At(time) => {
-                    let told = timeout_at(time.min(deadline), waiting.told.notified()).await;
-                    told.is_ok() || time <= deadline
+                Admission::NotBefore(time) => {
+                    let woken = timeout_at(time.min(deadline), queued.wake.notified()).await;
+                    woken.is_ok() || time <= deadline
                 }
-                Next::Sleep => timeout_at(deadline, waiting.told.notified()).await.is_ok(),
+                Admission::Wait => timeout_at(deadline, queued.wake.notified()).await.is_ok(),
             };
-            if !more {
-                return Err(self.late());
+            if !in_time {
+                return Err(self.timed_out());
             }
         }
     }
 
-    fn line_up(&self, lane: &Lane) -> Waiting<'_> {
-        let told = Arc::new(Notify::new());
-        let place = self.state().line.join(lane, told.clone());
-        Waiting { budget: self, place, told }
+    fn enqueue(&self, key: &FairnessKey) -> QueuedRequest<'_> {
+        let wake = Arc::new(Notify::new());
+        let position = self.state().queue.join(key, wake.clone());
+        QueuedRequest { budget: self, position, wake }
     }
 
-    /// Whether no pause has begun meanwhile.
+    /// Returns whether the connection is not paused.
     pub(crate) fn is_open(&self) -> bool {
-        self.state().held.is_none_or(|until| until <= Instant::now())
+        self.state().paused_until.is_none_or(|until| until <= Instant::now())
     }
 
-    /// Takes note that the service threw a request back, and wants everybody to wait that long. Requests that were sent
-    /// before it said so slow the connection down only once. To be called before the turn is given back.
-    pub(crate) fn throttled(&self, turn: &Turn, asked: Option<Duration>) {
+    /// Records that the service throttled the request of this permit. `retry_after` is the pause that the service asked
+    /// for, if it named one. Requests that were sent before the throttle arrived slow the connection down only once.
+    ///
+    /// Call it while the permit is held: otherwise the next request could be sent before the pause begins.
+    pub(crate) fn throttled(&self, permit: &Permit, retry_after: Option<Duration>) {
         let mut state = self.state();
         let now = Instant::now();
-        let news = state.slowed.is_none_or(|slowed| turn.begun > slowed);
-        let own = self.bounds.first_wait.saturating_mul(1 << state.in_a_row.min(MOST_DOUBLED));
-        // Not all processes at the very same moment.
-        let wait = asked.unwrap_or_default().max(own) + self.bounds.first_wait.mul_f64(rand::random::<f64>() / 4.0);
-        let until = now + wait;
-        if news || asked.is_some() {
-            state.held = Some(state.held.map_or(until, |held| held.max(until)));
+        let is_new = state.slowed_at.is_none_or(|slowed_at| permit.granted_at > slowed_at);
+        let own = self.bounds.first_wait.saturating_mul(1 << state.throttles_in_a_row.min(MAX_DOUBLINGS));
+        // The jitter keeps several processes from resuming at the same moment.
+        let jitter = self.bounds.first_wait.mul_f64(rand::random::<f64>() / 4.0);
+        let until = now + retry_after.unwrap_or_default().max(own) + jitter;
+        if is_new || retry_after.is_some() {
+            state.paused_until = Some(state.paused_until.map_or(until, |paused| paused.max(until)));
         }
-        let from = state.held.unwrap_or(now);
-        if news {
-            state.spared = state.taken >= RARE;
-            // Where it takes nothing at all, the pauses grow, and nothing is learnt of how fast it would be asked.
-            match state.in_a_row {
-                _ if state.spared => {}
-                0 => state.pace.slow_down(now, from),
-                _ => state.pace.slow_again(from),
+        let resume_at = state.paused_until.unwrap_or(now);
+        if is_new {
+            state.rate_spared = state.accepted >= RARE_THROTTLE;
+            // While the service accepts nothing at all, only the pauses grow: its throttles do not show which rate it
+            // allows.
+            match state.throttles_in_a_row {
+                _ if state.rate_spared => {}
+                0 => state.rate.slow_down(now, resume_at),
+                _ => state.rate.restart_recovery(resume_at),
             }
-            state.slowed = Some(now);
-            state.in_a_row += 1;
-            state.taken = 0;
-        } else if std::mem::take(&mut state.spared) {
-            state.pace.slow_down(now, from);
+            state.slowed_at = Some(now);
+            state.throttles_in_a_row += 1;
+            state.accepted = 0;
+        } else if std::mem::take(&mut state.rate_spared) {
+            state.rate.slow_down(now, resume_at);
         }
-        // They may have no time to wait for the end of it.
-        state.line.tell_all();
+        // Requests whose deadline is before the end of the pause fail now.
+        state.queue.wake_all();
     }
 
-    /// Takes note that the service works.
+    /// Records a response that shows that the service works.
     pub(crate) fn answered(&self) {
         let mut state = self.state();
-        state.in_a_row = 0;
-        state.taken = state.taken.saturating_add(1);
-        state.pace.taken(Instant::now());
-        state.repetitions = (state.repetitions + REGAINED).min(REPETITIONS);
+        state.throttles_in_a_row = 0;
+        state.accepted = state.accepted.saturating_add(1);
+        state.rate.record_accepted(Instant::now());
+        state.retries_left = (state.retries_left + RETRIES_REGAINED).min(MAX_RETRIES);
     }
 
-    /// Whether a call may be repeated whose service failed: a service that is down is not kept down by repetitions.
+    /// Spends one retry on a call whose service failed. Returns `false` if no retries are left: retries must not keep
+    /// down a service that is down.
     pub(crate) fn may_repeat(&self) -> bool {
         let mut state = self.state();
-        let may = state.repetitions >= 1.0;
+        let may = state.retries_left >= 1.0;
         if may {
-            state.repetitions -= 1.0;
+            state.retries_left -= 1.0;
         }
         may
     }
 
-    /// Whether something is known of the service that the next call has to heed.
+    /// Returns whether the budget holds a pause or a lowered rate that the next call has to respect.
     fn remembers(&self) -> bool {
         let (state, now) = (self.state(), Instant::now());
-        state.held.is_some_and(|until| until > now) || state.pace.is_slowed(now)
+        state.paused_until.is_some_and(|until| until > now) || state.rate.is_slowed(now)
     }
 
     fn name(&self) -> &str {
@@ -226,88 +235,88 @@ impl Budget {
     }
 
     fn paused(&self, rest: Duration) -> Error {
-        let message =
-            format!("{} asked the connection {} for a pause of another {rest:.0?}", self.service, self.name());
+        let message = format!("{} asked the connection {} to pause for another {rest:.0?}", self.service, self.name());
         Error::new(ErrorKind::RateLimited, message)
             .retry(Retry::After(rest))
             .hint("wait, or lower the rate of the connection")
             .setting("/requestsPerSecond")
     }
 
-    /// There was no turn in time: what the limit was, and which setting it comes from.
-    fn late(&self) -> Error {
+    /// The error of a request that got no permit before its deadline. It names the limit and the setting of the limit.
+    fn timed_out(&self) -> Error {
         let (state, now) = (self.state(), Instant::now());
-        let most = self.bounds.at_once;
-        let (limit, setting, retry) = match (state.held.filter(|until| *until > now), state.pace.rate(now)) {
+        let most = self.bounds.max_in_flight;
+        let (limit, setting) = match (state.paused_until.filter(|until| *until > now), state.rate.rate(now)) {
             (Some(until), _) => return self.paused(until - now),
-            (None, Some(rate)) if state.under_way < most => {
-                (format!("{rate:.1} requests a second are what it may make"), "/requestsPerSecond", Retry::Backoff)
+            (None, Some(rate)) if state.in_flight < most => {
+                (format!("its rate is limited to {rate:.1} requests a second"), "/requestsPerSecond")
             }
-            _ => (
-                format!("{} of its requests are under way, {most} at once are what it may have", state.under_way),
-                "/requestsAtOnce",
-                Retry::Backoff,
-            ),
+            _ => {
+                let in_flight = state.in_flight;
+                let limit =
+                    format!("{in_flight} of its requests are in flight, and at most {most} at once are allowed");
+                (limit, "/requestsAtOnce")
+            }
         };
         let message = format!(
-            "there was no turn in time for a call of {} on the connection {}: {limit}; {} more wait",
+            "a call of {} got no permit in time on the connection {}: {limit}; {} more calls are waiting",
             self.service,
             self.name(),
-            state.line.len()
+            state.queue.len()
         );
-        let hint = "give it more time, run fewer at once, or raise the limit if the service allows it";
-        Error::new(ErrorKind::RateLimited, message).retry(retry).hint(hint).setting(setting)
+        let hint = "allow more time, run fewer calls at once, or raise the limit if the service permits it";
+        Error::new(ErrorKind::RateLimited, message).retry(Retry::Backoff).hint(hint).setting(setting)
     }
 }
 
 impl State {
-    fn next(&mut self, place: QueuePosition, bounds: &Bounds, now: Instant) -> Next {
-        if !self.line.is_first(place) || self.under_way >= bounds.at_once {
-            return Next::Sleep;
+    fn admit(&mut self, position: QueuePosition, bounds: &Bounds, now: Instant) -> Admission {
+        if !self.queue.is_first(position) || self.in_flight >= bounds.max_in_flight {
+            return Admission::Wait;
         }
-        let ready = self.held.max(self.pace.ready(now));
+        let ready = self.paused_until.max(self.rate.ready(now));
         match ready.filter(|ready| *ready > now) {
-            Some(ready) => Next::At(ready),
+            Some(ready) => Admission::NotBefore(ready),
             None => {
-                self.held = None;
-                self.under_way += 1;
-                self.pace.go(now);
-                Next::Go
+                self.paused_until = None;
+                self.in_flight += 1;
+                self.rate.record_sent(now);
+                Admission::Granted
             }
         }
     }
 }
 
-/// A place in the line, given up when dropped.
-struct Waiting<'a> {
+/// A request in the queue. Dropping it leaves the queue.
+struct QueuedRequest<'a> {
     budget: &'a Budget,
-    place: QueuePosition,
-    told: Arc<Notify>,
+    position: QueuePosition,
+    wake: Arc<Notify>,
 }
 
-impl Waiting<'_> {
-    /// Leaves the line from its front.
-    fn go(self) {
-        self.budget.state().line.serve(self.place);
+impl QueuedRequest<'_> {
+    /// Leaves the front of the queue with a permit.
+    fn serve(self) {
+        self.budget.state().queue.serve(self.position);
     }
 }
 
-impl Drop for Waiting<'_> {
+impl Drop for QueuedRequest<'_> {
     fn drop(&mut self) {
-        self.budget.state().line.leave(self.place);
+        self.budget.state().queue.leave(self.position);
     }
 }
 
-/// The right to have one request under way, given back when dropped.
-pub(crate) struct Turn {
+/// The permit to have one request in flight. Dropping it returns it to the budget.
+pub(crate) struct Permit {
     budget: Arc<Budget>,
-    begun: Instant,
+    granted_at: Instant,
 }
 
-impl Drop for Turn {
+impl Drop for Permit {
     fn drop(&mut self) {
         let mut state = self.budget.state();
-        state.under_way -= 1;
-        state.line.tell_first();
+        state.in_flight -= 1;
+        state.queue.wake_first();
     }
 }

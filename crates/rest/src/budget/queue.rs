@@ -1,4 +1,7 @@
-//! Who waits, in what order: round by round, and each lane once a round.
+//! The queue of requests that wait for a permit.
+//!
+//! The idea is a round robin between runs: the queue is ordered by rounds, and each run has at most one request in a
+//! round.
 
 use std::{
     collections::{BTreeMap, HashMap},
@@ -7,69 +10,71 @@ use std::{
 
 use tokio::sync::Notify;
 
-use super::Lane;
+use super::FairnessKey;
 
-/// A place in the line: the round, then who came first.
+/// A position in the queue, ordered by round and then by arrival.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) struct QueuePosition {
     round: u64,
     ticket: u64,
 }
 
-/// See the module.
+/// A round-robin queue of waiting requests.
 #[derive(Default)]
-pub(super) struct Line {
+pub(super) struct Queue {
     waiting: BTreeMap<QueuePosition, Arc<Notify>>,
-    /// The first round that has room for another call of a lane.
-    lanes: HashMap<Lane, u64>,
-    /// The round of who went last.
+    /// For each key, the first round that has room for another of its requests.
+    next_rounds: HashMap<FairnessKey, u64>,
+    /// The round of the request that was served last.
     round: u64,
     tickets: u64,
 }
 
-impl Line {
-    pub(super) fn join(&mut self, lane: &Lane, told: Arc<Notify>) -> QueuePosition {
+impl Queue {
+    /// Adds a request with this key. `wake` is notified when the request should check its position again.
+    pub(super) fn join(&mut self, key: &FairnessKey, wake: Arc<Notify>) -> QueuePosition {
         if self.waiting.is_empty() {
-            self.lanes.clear();
+            self.next_rounds.clear();
         }
-        let next = self.lanes.entry(lane.clone()).or_default();
+        let next = self.next_rounds.entry(key.clone()).or_default();
         let round = self.round.max(*next);
         *next = round + 1;
         self.tickets += 1;
-        let place = QueuePosition { round, ticket: self.tickets };
-        self.waiting.insert(place, told);
-        place
+        let position = QueuePosition { round, ticket: self.tickets };
+        self.waiting.insert(position, wake);
+        position
     }
 
-    pub(super) fn is_first(&self, place: QueuePosition) -> bool {
-        self.waiting.first_key_value().is_some_and(|(first, _)| *first == place)
+    pub(super) fn is_first(&self, position: QueuePosition) -> bool {
+        self.waiting.first_key_value().is_some_and(|(first, _)| *first == position)
     }
 
-    /// Its turn has come.
-    pub(super) fn serve(&mut self, place: QueuePosition) {
-        self.round = self.round.max(place.round);
-        self.leave(place);
+    /// Removes a request that got its permit, and moves on to its round.
+    pub(super) fn serve(&mut self, position: QueuePosition) {
+        self.round = self.round.max(position.round);
+        self.leave(position);
     }
 
-    pub(super) fn leave(&mut self, place: QueuePosition) {
-        if self.waiting.remove(&place).is_some() {
-            self.tell_first();
+    /// Removes a request, if it is still in the queue, and wakes the first of the others.
+    pub(super) fn leave(&mut self, position: QueuePosition) {
+        if self.waiting.remove(&position).is_some() {
+            self.wake_first();
         }
-        // Lanes that nobody waits in any more are forgotten now and then.
-        if self.lanes.len() > 2 * self.waiting.len() + 64 {
+        // Now and then, keys without waiting requests are removed.
+        if self.next_rounds.len() > 2 * self.waiting.len() + 64 {
             let round = self.round;
-            self.lanes.retain(|_, next| *next > round);
+            self.next_rounds.retain(|_, next| *next > round);
         }
     }
 
-    pub(super) fn tell_first(&self) {
+    pub(super) fn wake_first(&self) {
         if let Some((_, first)) = self.waiting.first_key_value() {
             first.notify_one();
         }
     }
 
-    pub(super) fn tell_all(&self) {
-        self.waiting.values().for_each(|told| told.notify_one());
+    pub(super) fn wake_all(&self) {
+        self.waiting.values().for_each(|wake| wake.notify_one());
     }
 
     pub(super) fn len(&self) -> usize {

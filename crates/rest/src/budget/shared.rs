@@ -1,4 +1,4 @@
-//! One budget for all clients of a connection in this process, whichever run made them.
+//! The budgets of this process: one for all clients of a connection, whichever run made them.
 
 use std::{
     collections::HashMap,
@@ -12,10 +12,11 @@ use super::{Bounds, Budget};
 
 type Budgets = HashMap<(Identity, Bounds), Arc<Budget>>;
 
-/// Looked at when a client is made, never when one is used.
+/// Locked when a client is made, never when one is used.
 static ALL: LazyLock<Mutex<Budgets>> = LazyLock::new(Mutex::default);
 
-/// Who a service takes a connection for: two hosts in one process may have connections of the same name.
+/// The identity of a connection towards its service. The name alone is not enough: two hosts in one process may have
+/// connections of the same name.
 #[derive(Clone, PartialEq, Eq, Hash)]
 pub(crate) struct Identity {
     connection: String,
@@ -24,7 +25,7 @@ pub(crate) struct Identity {
 }
 
 impl Identity {
-    /// Of a connection, by its name, its endpoint, and whatever it shows of itself.
+    /// Returns the identity of a connection, from its name, its endpoint and the credentials that distinguish its user.
     pub(crate) fn new<'a>(connection: &str, base: &Url, credentials: impl IntoIterator<Item = &'a str>) -> Identity {
         let mut digest = Sha256::new();
         for part in credentials {
@@ -36,8 +37,9 @@ impl Identity {
 }
 
 impl Budget {
-    /// The budget that clients of this connection share while there are any, and while what the service said still holds.
-    /// Without a name there is nothing to share. Other bounds, as after a change of settings, begin anew.
+    /// Returns the budget that the clients of this connection share. It lives as long as one of its clients, or as long
+    /// as it holds a pause or a lowered rate. Other bounds, as after a change of settings, make a new budget. A
+    /// connection without a name shares nothing.
     pub(crate) fn shared(service: &'static str, identity: Identity, bounds: Bounds) -> Arc<Budget> {
         let fresh = || Arc::new(Budget::new(service, &identity.connection, bounds.clone()));
         if identity.connection.is_empty() {

@@ -302,7 +302,7 @@ async fn a_repeated_delete_that_finds_nothing_has_succeeded() {
 
 #[tokio::test]
 async fn a_create_may_be_retried_if_nothing_was_sent() {
-    let client = client(&nobody().await);
+    let client = client(&unused_port().await);
     let error = client.call("thing.create", json!({}), &cx()).await.unwrap_err();
     assert_eq!((error.kind(), error.retryable()), (ErrorKind::Unavailable, Retry::Backoff));
     assert_eq!((error.context("tries"), error.context("setting")), (Some("5"), Some("/endpointUrl")));
@@ -415,7 +415,7 @@ async fn the_rate_limit_is_obeyed() {
 
 #[tokio::test]
 async fn a_failed_check_names_the_setting() {
-    let found = client(&nobody().await).check("thing.get", id()).await.findings;
+    let found = client(&unused_port().await).check("thing.get", id()).await.findings;
     assert_eq!(found[0].pointer, "/endpointUrl");
     let server = server_with(ResponseTemplate::new(404)).await;
     assert_eq!(client(&server.uri()).check("thing.get", id()).await.findings[0].pointer, "/endpointUrl");

@@ -1,5 +1,5 @@
-//! A check against servers that say nothing, and what it costs a login server. Most of what a check tells is in the suite of
-//! all crates (`tests/check`).
+//! Checks of connections against servers that do not respond, and what a check sends. Most findings of a check are
+//! tested in `tests/check` of the workspace.
 #![allow(clippy::unwrap_used)]
 
 use std::{sync::Arc, time::Duration};
@@ -10,14 +10,14 @@ use tokio::net::TcpListener;
 use trunkline_core::*;
 use trunkline_rest::*;
 
-/// The port of a server that takes connections and never says a word.
+/// Returns the port of a server that accepts connections and never responds.
 async fn silent() -> u16 {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let port = listener.local_addr().unwrap().port();
     tokio::spawn(async move {
-        let mut held = Vec::new();
+        let mut open = Vec::new();
         while let Ok((stream, _)) = listener.accept().await {
-            held.push(stream);
+            open.push(stream);
         }
     });
     port
@@ -41,54 +41,54 @@ async fn check(client: &Client) -> CheckReport {
     client.check("thing.get", json!({ "id": 1 })).await
 }
 
-fn outcomes(checked: &CheckReport) -> Vec<(&'static str, StageOutcome)> {
-    checked.stages.iter().map(|one| (one.stage, one.outcome)).collect()
+fn outcomes(report: &CheckReport) -> Vec<(&'static str, StageOutcome)> {
+    report.stages.iter().map(|one| (one.stage, one.outcome)).collect()
 }
 
 #[tokio::test]
-async fn silence_is_told_at_the_address() {
+async fn a_silent_server_is_reported_with_its_setting() {
     let limits = ClientLimits { attempt: Duration::from_millis(300), ..quick() };
     let base = format!("http://127.0.0.1:{}", silent().await);
-    let checked = check(&builder(&base).limits(limits.clone()).build().unwrap()).await;
-    assert_eq!(outcomes(&checked), [("tcp", StageOutcome::Ok), ("call", StageOutcome::Failed)]);
-    assert_eq!(checked.findings[0].pointer, "/endpointUrl");
-    assert!(checked.findings[0].hint.is_some(), "{checked:?}");
+    let report = check(&builder(&base).limits(limits.clone()).build().unwrap()).await;
+    assert_eq!(outcomes(&report), [("tcp", StageOutcome::Ok), ("call", StageOutcome::Failed)]);
+    assert_eq!(report.findings[0].pointer, "/endpointUrl");
+    assert!(report.findings[0].hint.is_some(), "{report:?}");
 
     let server = Raw::new(vec![ok_json("1")]).await;
     let oauth = oauth(&format!("{base}/token"), None, Grant::ClientCredentials);
     let vault = Arc::<MemoryVault>::default();
     let client = builder(&server.base).limits(limits).auth(Auth::OAuth(oauth), slot(&vault)).build().unwrap();
-    let checked = check(&client).await;
+    let report = check(&client).await;
     let (ok, failed, skipped) = (StageOutcome::Ok, StageOutcome::Failed, StageOutcome::Skipped);
-    assert_eq!(outcomes(&checked), [("tcp", ok), ("tcp", ok), ("token", failed), ("call", skipped)]);
-    assert_eq!(checked.findings[0].pointer, "/tokenUrl");
-    assert!(checked.findings[0].message.contains("gave no answer"), "{checked:?}");
+    assert_eq!(outcomes(&report), [("tcp", ok), ("tcp", ok), ("token", failed), ("call", skipped)]);
+    assert_eq!(report.findings[0].pointer, "/tokenUrl");
+    assert!(report.findings[0].message.contains("did not respond"), "{report:?}");
 }
 
 #[tokio::test]
 #[ignore = "10 seconds: the time to connect"]
-async fn silence_instead_of_tls_is_told_at_the_address() {
-    let checked = check(&client(&format!("https://127.0.0.1:{}", silent().await))).await;
+async fn silence_instead_of_tls_is_reported_with_the_host() {
+    let report = check(&client(&format!("https://127.0.0.1:{}", silent().await))).await;
     assert_eq!(
-        outcomes(&checked),
+        outcomes(&report),
         [("tcp", StageOutcome::Failed), ("tls", StageOutcome::Skipped), ("call", StageOutcome::Skipped)]
     );
-    assert!(checked.findings[0].message.contains("within 10s"), "{checked:?}");
+    assert!(report.findings[0].message.contains("within 10s"), "{report:?}");
 }
 
 #[tokio::test]
-async fn a_host_that_answers_nonsense_to_the_first_question_is_reached() {
-    // What the first, empty question is answered does not matter: only the call does.
+async fn a_host_that_responds_with_nonsense_to_the_probe_is_reachable() {
+    // The response to the probe of the host does not matter, only that to the call.
     let server = Raw::answering(|_, request| match request.starts_with("HEAD ") {
         true => b"junk\r\n\r\n".to_vec(),
         false => ok_json("1"),
     });
-    let checked = check(&client(&server.await.base)).await;
-    assert_eq!((checked.is_ok(), &checked.findings[..]), (true, &[][..]));
+    let report = check(&client(&server.await.base)).await;
+    assert_eq!((report.is_ok(), &report.findings[..]), (true, &[][..]));
 }
 
 #[tokio::test]
-async fn no_host_sees_a_credential_before_its_turn() {
+async fn the_probe_of_a_host_carries_no_credentials() {
     let server = Raw::new(vec![ok_json("1")]).await;
     let vault = Arc::<MemoryVault>::default();
     let auth = Auth::ApiKey { header: "X-Key".into(), key: "canary-1".into() };
@@ -100,16 +100,16 @@ async fn no_host_sees_a_credential_before_its_turn() {
 }
 
 #[tokio::test]
-async fn the_address_for_the_browser_leads_a_check_nowhere_else() {
+async fn the_authorization_url_leads_a_check_to_no_private_host() {
     for allowed in [false, true] {
         let inside = Raw::new(vec![ok_json("1")]).await;
         let oauth = oauth("https://login.example.invalid/token", Some(&inside.base), Grant::AuthorizationCode);
         let vault = Arc::<MemoryVault>::default();
         let client = builder("https://api.example.invalid").auth(Auth::OAuth(oauth), slot(&vault));
-        let checked = check(&client.private_network(allowed).build().unwrap()).await;
-        let found = checked.findings.iter().find(|one| one.pointer == "/authorizationUrl");
-        // Twin: where it is allowed, somebody knocks.
-        assert_eq!((found.is_none(), inside.count() > 0), (allowed, allowed), "{checked:#?}");
+        let report = check(&client.private_network(allowed).build().unwrap()).await;
+        let found = report.findings.iter().find(|one| one.pointer == "/authorizationUrl");
+        // The twin: the check connects to the host if that is allowed.
+        assert_eq!((found.is_none(), inside.count() > 0), (allowed, allowed), "{report:#?}");
         assert!(found.is_none_or(|one| one.severity == Severity::Warning), "{found:?}");
     }
 }

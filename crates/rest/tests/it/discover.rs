@@ -1,4 +1,4 @@
-//! Discovery: what a login server says of itself, and what is not believed.
+//! Discovery: the URLs of a login server, and the documents that are not accepted.
 #![allow(clippy::unwrap_used)]
 
 use std::time::Duration;
@@ -8,7 +8,7 @@ use trunkline_core::ErrorKind;
 use trunkline_rest::{ClientAuth, discover};
 use wiremock::{Mock, MockServer, ResponseTemplate, matchers::path};
 
-/// A server that gives this answer below `/tenant`, where a document is looked for.
+/// Returns a server with this response in the place of the document, and its issuer below `/tenant`.
 async fn serves(answer: impl FnOnce(&str) -> ResponseTemplate) -> (MockServer, String) {
     let server = MockServer::start().await;
     let issuer = format!("{}/tenant", server.uri());
@@ -32,7 +32,7 @@ fn document(issuer: &str) -> Value {
 }
 
 #[tokio::test]
-async fn the_addresses_of_a_login_server() {
+async fn a_document_has_the_urls_of_the_login_server() {
     let (_server, issuer) = serves(|issuer| ResponseTemplate::new(200).set_body_json(document(issuer))).await;
     let found = discover(&issuer, true).await.unwrap();
     assert_eq!(found.issuer, issuer);
@@ -41,7 +41,7 @@ async fn the_addresses_of_a_login_server() {
     assert_eq!(found.revocation_url.as_ref().unwrap().as_str(), format!("{issuer}/revoke"));
     assert_eq!(found.user_info_url.as_ref().unwrap().as_str(), format!("{issuer}/me"));
     assert_eq!((found.scopes.len(), found.grants.len(), found.client_auth), (3, 2, ClientAuth::Form));
-    // However a person has copied it.
+    // The issuer may be copied in several ways.
     for spelled in [format!("{issuer}/"), format!(" {issuer}\n"), format!("{issuer}/.well-known/openid-configuration")]
     {
         assert_eq!(discover(&spelled, true).await.unwrap(), found, "{spelled}");
@@ -49,17 +49,17 @@ async fn the_addresses_of_a_login_server() {
 }
 
 #[tokio::test]
-async fn what_a_document_leaves_out() {
+async fn missing_members_have_defaults() {
     let bare = |issuer: &str| json!({ "issuer": format!("{issuer}/"), "token_endpoint": format!("{issuer}/token") });
     let (_server, issuer) = serves(|issuer| ResponseTemplate::new(200).set_body_json(bare(issuer))).await;
     let found = discover(&issuer, true).await.unwrap();
-    assert_eq!(found.issuer, format!("{issuer}/"), "as the server spells itself");
+    assert_eq!(found.issuer, format!("{issuer}/"), "spelled as in the document");
     assert_eq!((found.grants, found.client_auth), (vec!["authorization_code".to_owned()], ClientAuth::Basic));
     assert!(found.authorization_url.is_none() && found.revocation_url.is_none() && found.scopes.is_empty());
 }
 
 #[tokio::test]
-async fn what_is_not_believed() {
+async fn untrustworthy_documents_are_refused() {
     let with = |name: &str, value: Value| {
         let name = name.to_owned();
         move |issuer: &str| {
@@ -98,10 +98,10 @@ async fn what_is_not_believed() {
         ("404", ErrorKind::NotFound, Box::new(|_| ResponseTemplate::new(404))),
         ("503", ErrorKind::Unavailable, Box::new(|_| ResponseTemplate::new(503))),
     ];
-    for (said, kind, answer) in cases {
+    for (text, kind, answer) in cases {
         let (_server, issuer) = serves(answer).await;
         let error = discover(&issuer, true).await.unwrap_err();
-        assert!(error.message().contains(said), "{said}: {error:?}");
+        assert!(error.message().contains(text), "{text}: {error:?}");
         assert_eq!((error.kind(), error.context("issuer")), (kind, Some(&*issuer)), "{error:?}");
         assert!(error.advice().is_some(), "{error:?}");
     }
@@ -120,7 +120,7 @@ async fn redirects_are_not_followed() {
 }
 
 #[tokio::test]
-async fn addresses_that_are_not_asked() {
+async fn invalid_issuers_are_not_asked() {
     for issuer in [
         "",
         "login.example.com",
@@ -136,10 +136,10 @@ async fn addresses_that_are_not_asked() {
         assert_eq!(error.kind(), ErrorKind::InvalidInput, "{issuer}: {error:?}");
         assert!(!format!("{error:?}").contains("user:pw"), "{error:?}");
     }
-    // Nobody is there.
+    // No server listens on this port.
     let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
-    let nobody = format!("http://{}", listener.local_addr().unwrap());
+    let unused = format!("http://{}", listener.local_addr().unwrap());
     drop(listener);
-    let asked = tokio::time::timeout(Duration::from_secs(60), discover(&nobody, true)).await.unwrap();
+    let asked = tokio::time::timeout(Duration::from_secs(60), discover(&unused, true)).await.unwrap();
     assert_eq!(asked.unwrap_err().kind(), ErrorKind::Unavailable);
 }

@@ -1,4 +1,5 @@
-//! What a network and a service on it may do wrong, form by form: throttles, cuts, silence, answers that are none.
+//! Faults of networks and services: throttles, responses that are cut off, slow servers, and responses that are not
+//! JSON.
 #![allow(clippy::unwrap_used)]
 
 use std::{
@@ -30,7 +31,8 @@ fn refusal(status: u16, headers: &str) -> Vec<u8> {
     format!("HTTP/1.1 {status} X\r\n{headers}Content-Length: 0\r\nConnection: close\r\n\r\n").into_bytes()
 }
 
-/// A service that refuses the first call like this and takes the next one, and when they came.
+/// Returns a service that refuses the first call with this response and accepts the next one, and the times of the
+/// calls.
 async fn refusing(refusal: Vec<u8>) -> (Raw, Arc<Mutex<Vec<Instant>>>) {
     let times = Arc::<Mutex<Vec<Instant>>>::default();
     let seen = times.clone();
@@ -41,17 +43,17 @@ async fn refusing(refusal: Vec<u8>) -> (Raw, Arc<Mutex<Vec<Instant>>>) {
     (server.await, times)
 }
 
-/// The forms that a `Retry-After` comes in, and how long nobody may call after each.
+/// Returns the forms of a `Retry-After` header, each with the time in which no call may follow.
 fn forms() -> Vec<(&'static str, String, Duration)> {
     let second = Duration::from_secs(1);
     let date = |at: SystemTime| httpdate::fmt_http_date(at);
-    // Years behind ours: what counts is the answer's own clock.
+    // This date is years in the past: the `Date` of the response counts, not the clock of this machine.
     let then = SystemTime::UNIX_EPOCH + Duration::from_secs(1_000_000_000);
     let now = SystemTime::now();
     vec![
         ("seconds", "Retry-After: 1\r\n".to_owned(), second),
         ("a date", format!("Date: {}\r\nRetry-After: {}\r\n", date(then), date(then + second)), second),
-        ("a date that is past", format!("Retry-After: {}\r\n", date(now - 60 * second)), Duration::ZERO),
+        ("a date in the past", format!("Retry-After: {}\r\n", date(now - 60 * second)), Duration::ZERO),
         ("zero", "Retry-After: 0\r\n".to_owned(), Duration::ZERO),
         ("junk", "Retry-After: soon\r\n".to_owned(), Duration::ZERO),
         ("nothing", String::new(), Duration::ZERO),
@@ -61,23 +63,24 @@ fn forms() -> Vec<(&'static str, String, Duration)> {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn nobody_calls_before_the_time_that_a_throttle_names() {
+async fn no_call_is_sent_before_the_retry_after_of_a_throttle() {
     let (mut cases, mut tried) = (Vec::new(), 0);
     for status in [429, 503, 403] {
         for (form, headers, wait) in forms() {
-            // Without a time to come back, a 403 is about rights, and a 503 may have come too late for a create.
-            let told = !matches!(form, "junk" | "nothing");
-            for operation in OPERATIONS.into_iter().filter(|one| told || status == 429 || *one == "thing.get") {
-                cases.push((status, form, headers.clone(), wait, told, operation));
+            // Without a valid `Retry-After`, a 403 is about permissions, and a create may have taken effect before a
+            // 503.
+            let has_wait = !matches!(form, "junk" | "nothing");
+            for operation in OPERATIONS.into_iter().filter(|one| has_wait || status == 429 || *one == "thing.get") {
+                cases.push((status, form, headers.clone(), wait, has_wait, operation));
                 tried += 1;
             }
         }
     }
-    let one = async |(status, form, headers, wait, told, operation): (u16, &str, String, Duration, bool, &str)| {
+    let one = async |(status, form, headers, wait, has_wait, operation): (u16, &str, String, Duration, bool, &str)| {
         let (server, times) = refusing(refusal(status, &headers)).await;
         let result = client(&server.base).call(operation, input(operation), &cx()).await;
         let case = format!("{status} with {form} to {operation}");
-        if status == 403 && !told {
+        if status == 403 && !has_wait {
             assert_eq!(result.unwrap_err().kind(), ErrorKind::Permission, "{case}");
             return;
         }
@@ -87,12 +90,14 @@ async fn nobody_calls_before_the_time_that_a_throttle_names() {
         assert!(times[1] - times[0] >= wait, "{case}: {:?}", times[1] - times[0]);
     };
     stream::iter(cases).for_each_concurrent(16, one).await;
-    println!("{tried} throttles, 0 calls before the time");
+    println!("{tried} throttles, 0 early calls");
 }
 
 #[tokio::test]
-async fn a_pause_beyond_all_patience_is_told_at_once_and_kept_by_all() {
-    for (asked, told) in [("1200", 1200), ("99999999999999999999", 86_400), ("Fri, 31 Dec 9999 23:59:59 GMT", 86_400)] {
+async fn a_pause_that_is_too_long_fails_all_calls_immediately() {
+    for (asked, expected) in
+        [("1200", 1200), ("99999999999999999999", 86_400), ("Fri, 31 Dec 9999 23:59:59 GMT", 86_400)]
+    {
         let (server, _) = refusing(refusal(429, &format!("Retry-After: {asked}\r\n"))).await;
         let client = client(&server.base);
         let hours = cx().with_timeout(Duration::from_secs(6 * 60 * 60));
@@ -100,14 +105,14 @@ async fn a_pause_beyond_all_patience_is_told_at_once_and_kept_by_all() {
             let error = client.call(operation, input(operation), &hours).await.unwrap_err();
             assert_eq!(error.kind(), ErrorKind::RateLimited, "{asked}");
             let Retry::After(wait) = error.retryable() else { panic!("{error:?}") };
-            assert!((told - 5..=told + 1).contains(&wait.as_secs()), "{asked}: {wait:?}");
+            assert!((expected - 5..=expected + 1).contains(&wait.as_secs()), "{asked}: {wait:?}");
         }
         assert_eq!(server.count(), 1, "{asked}");
     }
 }
 
 #[tokio::test]
-async fn a_thousand_steps_on_a_service_that_is_down_are_little_more_than_a_thousand_calls() {
+async fn a_thousand_steps_on_a_service_that_is_down_send_few_retries() {
     let quick = || ClientLimits { first_wait: Duration::from_millis(1), ..ClientLimits::default() };
     let steps = async |client: &Client| {
         let one = |_| async {
@@ -124,17 +129,17 @@ async fn a_thousand_steps_on_a_service_that_is_down_are_little_more_than_a_thous
     assert!((1000..=1100).contains(&down.count()), "{}", down.count());
     assert!(without > 900);
 
-    // Nobody there: the same.
-    let client = builder(&nobody().await).limits(quick()).build().unwrap();
+    // The same holds if no server listens.
+    let client = builder(&unused_port().await).limits(quick()).build().unwrap();
     assert!(steps(&client).await > 900);
 }
 
-/// The sabotage twin: five tries each.
+/// The sabotage twin: without a shared budget, each call has five tries.
 #[tokio::test]
-async fn without_it_they_would_be_five_thousand() {
+async fn without_a_shared_budget_each_call_has_five_tries() {
     let down = Raw::new(vec![refusal(500, "")]).await;
     let one = |_| async {
-        // A client of its own each: nobody knows of the failures of the others.
+        // Each call has its own client, so they do not share their failures.
         let limits = ClientLimits { first_wait: Duration::from_millis(1), ..ClientLimits::default() };
         let client = builder(&down.base).limits(limits).build().unwrap();
         client.call("thing.get", input("thing.get"), &cx()).await.unwrap_err();
@@ -144,10 +149,10 @@ async fn without_it_they_would_be_five_thousand() {
 }
 
 #[tokio::test]
-async fn where_nothing_was_sent_a_call_is_tried_again_whatever_it_does() {
+async fn a_call_that_was_not_sent_is_repeated_whatever_its_effect() {
     let unknown = "http://no-such-host.invalid".to_owned();
-    for (base, stage) in [(nobody().await, "tcp"), (unknown, "name")] {
-        // Plain http goes to this machine only.
+    for (base, stage) in [(unused_port().await, "tcp"), (unknown, "name")] {
+        // http is allowed on this machine only.
         let base = if stage == "name" { base.replace("http:", "https:") } else { base };
         for operation in OPERATIONS {
             let error = client(&base).call(operation, input(operation), &cx()).await.unwrap_err();
@@ -157,14 +162,14 @@ async fn where_nothing_was_sent_a_call_is_tried_again_whatever_it_does() {
     }
 }
 
-/// How a connection ends in the middle.
+/// How a connection ends in the middle of a response.
 #[derive(Clone, Copy, Debug)]
 enum End {
     Closed,
     Reset,
 }
 
-/// A server that cuts its answer off at the byte that the path names.
+/// Returns a server that cuts its response off at the byte that the path names.
 async fn cutting(full: Vec<u8>, end: End) -> String {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let base = format!("http://{}", listener.local_addr().unwrap());
@@ -180,7 +185,7 @@ async fn cutting(full: Vec<u8>, end: End) -> String {
                 stream.write_all(&full[..at]).await.ok();
                 match end {
                     End::Closed => drop(stream.shutdown().await),
-                    // What was sent gets there first, mostly.
+                    // The bytes sent so far mostly arrive before the reset.
                     End::Reset => {
                         sleep(Duration::from_millis(1)).await;
                         stream.set_zero_linger().unwrap();
@@ -193,7 +198,7 @@ async fn cutting(full: Vec<u8>, end: End) -> String {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn no_cut_at_any_byte_is_taken_for_an_answer() {
+async fn a_response_cut_off_at_any_byte_is_an_error() {
     let body = json!({ "items": vec!["0123456789"; 146] }).to_string();
     let head = "HTTP/1.1 200 OK\r\nContent-Type: application/json\r\n";
     let sized = format!("{head}Content-Length: {}\r\n\r\n{body}", body.len());
@@ -205,7 +210,7 @@ async fn no_cut_at_any_byte_is_taken_for_an_answer() {
     );
     let mut cuts = 0;
     for full in [sized, chunked] {
-        // A little less is not an end either; all of it is.
+        // The header pads both responses to the same length. Only the whole response is accepted.
         let pad = 2049 - full.len();
         let full = full.replacen("\r\n", &format!("\r\nX-Pad: {}\r\n", "x".repeat(pad - "X-Pad: \r\n".len())), 1);
         assert_eq!(full.len(), 2049);
@@ -229,8 +234,8 @@ async fn no_cut_at_any_byte_is_taken_for_an_answer() {
     println!("{cuts} cuts, 0 accepted");
 }
 
-/// A server that dawdles in one of three ways, and how many sockets it has open.
-async fn dawdling() -> (String, Arc<AtomicUsize>) {
+/// Returns a server that responds slowly in one of three ways, and the number of its open sockets.
+async fn slow_server() -> (String, Arc<AtomicUsize>) {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let base = format!("http://{}", listener.local_addr().unwrap());
     let open = Arc::new(AtomicUsize::new(0));
@@ -241,7 +246,7 @@ async fn dawdling() -> (String, Arc<AtomicUsize>) {
             counted.fetch_add(1, Ordering::SeqCst);
             let counted = counted.clone();
             tokio::spawn(async move {
-                dawdle(stream, count % 3).await;
+                respond_slowly(stream, count % 3).await;
                 counted.fetch_sub(1, Ordering::SeqCst);
             });
         }
@@ -249,14 +254,14 @@ async fn dawdling() -> (String, Arc<AtomicUsize>) {
     (base, open)
 }
 
-async fn dawdle(mut stream: TcpStream, way: usize) {
+async fn respond_slowly(mut stream: TcpStream, way: usize) {
     let head = "HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nContent-Length: 1000\r\n\r\n";
     let mut request = [0; 4096];
     if stream.read(&mut request).await.unwrap_or(0) == 0 {
         return;
     }
     let slow = match way {
-        // Headers, byte by byte; a body, byte by byte; then nothing any more.
+        // The headers byte by byte, the body byte by byte, or a body that does not continue.
         0 => head.to_owned(),
         1 => {
             stream.write_all(head.as_bytes()).await.ok();
@@ -279,15 +284,15 @@ async fn dawdle(mut stream: TcpStream, way: usize) {
     };
     tokio::select! {
         () = sending => {}
-        // The client hangs up.
+        // The client closes the connection.
         _ = from.read(&mut request) => {}
     }
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn who_dawdles_is_left_in_time_and_no_socket_stays_open() {
-    let (base, open) = dawdling().await;
-    // The time of one try, then the time of the whole call.
+async fn a_slow_response_ends_in_time_and_leaves_no_socket_open() {
+    let (base, open) = slow_server().await;
+    // First the time of one try is short, then the time of the whole call.
     for (attempt, call) in [(300, 60_000), (60_000, 300)] {
         let limits = ClientLimits { tries: 1, at_once: 128, attempt: Duration::from_millis(attempt), ..quick() };
         let client = builder(&base).limits(limits).build().unwrap();
@@ -310,7 +315,7 @@ async fn who_dawdles_is_left_in_time_and_no_socket_stays_open() {
 }
 
 #[tokio::test]
-async fn what_is_no_answer_is_told_with_a_short_excerpt_that_gives_nothing_away() {
+async fn an_invalid_response_is_reported_with_a_short_excerpt_without_secrets() {
     let utf16 = |text: &str| -> Vec<u8> {
         [0xfeff].into_iter().chain(text.encode_utf16()).flat_map(u16::to_le_bytes).collect()
     };
@@ -320,19 +325,19 @@ async fn what_is_no_answer_is_told_with_a_short_excerpt_that_gives_nothing_away(
         ("a page with the key", "text/html", b"<html>key s3cret-key</html>".to_vec()),
         ("JSON as a page", "text/html; charset=utf-8", b"{\"a\":1}".to_vec()),
         ("nothing", "application/json", Vec::new()),
-        ("only a mark of bytes", "application/json", b"\xef\xbb\xbf".to_vec()),
-        ("blanks", "application/json", b" \r\n ".to_vec()),
+        ("only a byte order mark", "application/json", b"\xef\xbb\xbf".to_vec()),
+        ("white space", "application/json", b" \r\n ".to_vec()),
         ("a text", "text/plain", b"ok".to_vec()),
         ("Latin 1", "application/json; charset=iso-8859-1", b"{\"name\":\"\xe5ngstr\xf6m\"}".to_vec()),
         ("UTF-16", "application/json; charset=utf-16", utf16("{\"a\":1}")),
         ("bytes", "application/octet-stream", vec![0, 159, 146, 150]),
-        ("half of it", "application/json", b"{\"a\":[1,2".to_vec()),
-        ("more than it", "application/json", b"{\"a\":1}{\"a\":2}".to_vec()),
-        ("two things under one name", "application/json", b"{\"id\":\"1\",\"id\":\"2\"}".to_vec()),
+        ("half a document", "application/json", b"{\"a\":[1,2".to_vec()),
+        ("more than one document", "application/json", b"{\"a\":1}{\"a\":2}".to_vec()),
+        ("two values of one member", "application/json", b"{\"id\":\"1\",\"id\":\"2\"}".to_vec()),
         ("NaN", "application/json", b"{\"a\":NaN}".to_vec()),
         ("Infinity", "application/json", b"{\"a\":-Infinity}".to_vec()),
-        ("a number without an end", "application/json", format!("{{\"a\":{}}}", "9".repeat(400)).into_bytes()),
-        ("a number beyond all numbers", "application/json", b"{\"a\":1e999}".to_vec()),
+        ("a number with very many digits", "application/json", format!("{{\"a\":{}}}", "9".repeat(400)).into_bytes()),
+        ("a number out of range", "application/json", b"{\"a\":1e999}".to_vec()),
         ("a deep list", "application/json", format!("{}{}", "[".repeat(5000), "]".repeat(5000)).into_bytes()),
         ("a deep object", "application/json", format!("{}1{}", "{\"a\":".repeat(5000), "}".repeat(5000)).into_bytes()),
         ("half a character", "application/json", b"{\"a\":\"\\ud800\"}".to_vec()),
@@ -349,7 +354,7 @@ async fn what_is_no_answer_is_told_with_a_short_excerpt_that_gives_nothing_away(
 }
 
 #[tokio::test]
-async fn what_only_looks_odd_is_an_answer_and_ids_come_unharmed() {
+async fn unusual_but_valid_responses_are_accepted_and_ids_stay_exact() {
     for (body, at, value) in [
         ("\u{feff}{\"id\":\"00123\"}", "/id", json!("00123")),
         ("{\"id\":\"123456789012345678901234567890\"}", "/id", json!("123456789012345678901234567890")),
@@ -368,7 +373,7 @@ async fn what_only_looks_odd_is_an_answer_and_ids_come_unharmed() {
     }
 }
 
-/// A server that keeps its connections, takes its time, and counts.
+/// Returns a server with persistent connections, the number of its requests in progress, and the highest such number.
 async fn counting() -> (String, Arc<AtomicUsize>, Arc<AtomicUsize>) {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let base = format!("http://{}", listener.local_addr().unwrap());
@@ -392,9 +397,9 @@ async fn counting() -> (String, Arc<AtomicUsize>, Arc<AtomicUsize>) {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn ten_thousand_calls_at_once_are_as_many_at_a_time_as_the_connection_may() {
+async fn ten_thousand_calls_stay_within_the_requests_at_once_of_the_connection() {
     let (base, now, most) = counting().await;
-    // Two clients of one connection, as two runs have them.
+    // The two clients belong to one connection, like those of two runs.
     let vault = Arc::default();
     let make = || builder(&base).auth(Auth::Bearer("t".into()), slot(&vault)).at_once(7).build().unwrap();
     let clients = [make(), make()];
@@ -408,8 +413,8 @@ async fn ten_thousand_calls_at_once_are_as_many_at_a_time_as_the_connection_may(
 }
 
 #[tokio::test]
-async fn a_call_that_waits_for_its_turn_can_be_cancelled_and_keeps_its_deadline() {
-    let (base, _) = dawdling().await;
+async fn a_call_that_waits_for_a_permit_can_be_cancelled_and_keeps_its_deadline() {
+    let (base, _) = slow_server().await;
     let vault = Arc::default();
     let client = builder(&base).auth(Auth::Bearer("t".into()), slot(&vault)).at_once(1).build().unwrap();
     let call = async |cx: Context| client.call("thing.create", json!({}), &cx).await.unwrap_err();
@@ -418,7 +423,7 @@ async fn a_call_that_waits_for_its_turn_can_be_cancelled_and_keeps_its_deadline(
         sleep(Duration::from_millis(300)).await;
         waiting.cancel();
         let error = call(cx().with_timeout(Duration::from_millis(200))).await;
-        // Nothing was sent, so nothing is unclear, though it creates something.
+        // Nothing was sent, so the outcome is known, although the call creates something.
         assert_eq!((error.kind(), error.context("setting")), (ErrorKind::RateLimited, Some("/requestsAtOnce")));
         assert!(error.message().contains("connection conn") && error.message().contains("1 at once"), "{error:?}");
         first.cancel();

@@ -1,4 +1,4 @@
-//! Sign-in in the browser: what it asks for, and what it takes for its answer.
+//! Sign-in in the browser: the authorization URL, and the callbacks that are accepted.
 #![allow(clippy::unwrap_used)]
 
 use std::{collections::HashMap, sync::Arc, time::Duration};
@@ -18,14 +18,14 @@ fn query(url: &str) -> HashMap<String, String> {
 const CALLBACK: &str = "http://127.0.0.1:8700/rest/v1/oauth2/callback";
 
 #[tokio::test]
-async fn sign_in_in_the_browser() {
+async fn a_sign_in_in_the_browser_stores_tokens() {
     let (login, server) = login().await;
     let vault = Arc::<MemoryVault>::default();
     let client = with(&server, oauth(&server, Grant::AuthorizationCode), &vault);
     let error = get(&client).await.unwrap_err();
     assert_eq!((error.kind(), login.asked()), (ErrorKind::Auth, 0));
     let begun = client.begin_authorization(CALLBACK).unwrap();
-    let asked = query(&begun.url);
+    let sent = query(&begun.url);
     assert!(begun.url.starts_with("https://login.example.com/authorize?audience=api&"));
     for (name, value) in [
         ("response_type", "code"),
@@ -35,7 +35,7 @@ async fn sign_in_in_the_browser() {
         ("code_challenge_method", "S256"),
         ("state", begun.state.expose()),
     ] {
-        assert_eq!(asked[name], value);
+        assert_eq!(sent[name], value);
     }
     assert!(!begun.url.contains("client-secret") && begun.state.expose().len() >= 43);
     let back = format!("{CALLBACK}?code=c0de&state={}&iss=https%3A%2F%2Fiam.example.com", begun.state.expose());
@@ -52,7 +52,7 @@ async fn sign_in_in_the_browser() {
 }
 
 #[tokio::test]
-async fn callbacks_that_are_not_ours() {
+async fn callbacks_of_other_sign_ins_are_refused() {
     let (login, server) = login().await;
     let vault = Arc::<MemoryVault>::default();
     let client = with(&server, oauth(&server, Grant::AuthorizationCode), &vault);
@@ -93,22 +93,22 @@ fn back(begun: &Authorization) -> String {
 }
 
 #[tokio::test]
-async fn an_attempt_has_one_answer() {
+async fn a_sign_in_accepts_one_callback() {
     let (login, server) = login().await;
     login.delay(Duration::from_millis(50));
     let vault = Arc::<MemoryVault>::default();
     let client = with(&server, oauth(&server, Grant::AuthorizationCode), &vault);
     let begun = client.begin_authorization(CALLBACK).unwrap();
-    // A stray call of the callback is no answer.
+    // A callback with another state does not end the attempt.
     client.finish_authorization(&begun, &format!("{CALLBACK}?code=c0de&state=guessed")).await.unwrap_err();
     let back = back(&begun);
     let all = futures::future::join_all((0..50).map(|_| client.finish_authorization(&begun, &back))).await;
     assert_eq!(all.iter().filter(|one| one.is_ok()).count(), 1);
     assert!(all.iter().filter_map(|one| one.as_ref().err()).all(|error| error.message().contains("before")), "{all:?}");
-    assert_eq!(login.asked(), 1, "the code goes out once");
+    assert_eq!(login.asked(), 1, "the code is sent once");
     get(&client).await.unwrap();
 
-    // Nor is there a second one after a refusal.
+    // A refusal ends the attempt, too.
     let begun = client.begin_authorization(CALLBACK).unwrap();
     let denied = format!("{CALLBACK}?error=access_denied&state={}", begun.state.expose());
     client.finish_authorization(&begun, &denied).await.unwrap_err();
@@ -117,7 +117,7 @@ async fn an_attempt_has_one_answer() {
 }
 
 #[tokio::test]
-async fn an_attempt_has_ten_minutes() {
+async fn a_sign_in_expires_after_ten_minutes() {
     let (login, server) = login().await;
     let vault = Arc::<MemoryVault>::default();
     let client = with(&server, oauth(&server, Grant::AuthorizationCode), &vault);
@@ -125,16 +125,16 @@ async fn an_attempt_has_ten_minutes() {
     begun.begun_at -= Authorization::LASTS + Duration::from_secs(1);
     let error = client.finish_authorization(&begun, &back(&begun)).await.unwrap_err();
     assert!(error.message().contains("10 minutes ago") && error.advice().is_some(), "{error:?}");
-    // The clock was set back since: how old it is cannot be said.
+    // The clock was set back since, so the age of the attempt is not known.
     begun.begun_at = std::time::SystemTime::now() + Authorization::LASTS * 2;
     client.finish_authorization(&begun, &back(&begun)).await.unwrap_err();
-    assert_eq!(login.asked(), 0, "the code goes nowhere");
+    assert_eq!(login.asked(), 0, "the code is not sent");
     begun.begun_at = std::time::SystemTime::now() - Authorization::LASTS + Duration::from_secs(60);
     client.finish_authorization(&begun, &back(&begun)).await.unwrap();
 }
 
 #[tokio::test]
-async fn another_login_server_does_not_answer_for_the_known_one() {
+async fn a_callback_of_another_issuer_is_refused() {
     let (login, server) = login().await;
     let vault = Arc::<MemoryVault>::default();
     let auth = || Auth::OAuth(oauth(&server, Grant::AuthorizationCode));
@@ -147,21 +147,21 @@ async fn another_login_server_does_not_answer_for_the_known_one() {
         let error = client.finish_authorization(&begun, &format!("{}&iss={iss}", back(&begun))).await.unwrap_err();
         assert_eq!((error.kind(), error.context("setting")), (ErrorKind::Auth, Some("/issuer")), "{error:?}");
         assert!(error.message().contains(other) && error.message().contains("https://login.example.com"), "{error:?}");
-        // An error, too, is the other one's word.
+        // An error of the other issuer is refused as well.
         let begun = client.begin_authorization(CALLBACK).unwrap();
         let denied = format!("{CALLBACK}?error=access_denied&state={}&iss={iss}", begun.state.expose());
         let error = client.finish_authorization(&begun, &denied).await.unwrap_err();
         assert_eq!(error.context("setting"), Some("/issuer"), "{error:?}");
     }
-    assert_eq!(login.asked(), 0, "no code goes out");
-    // The right one, and one that does not say who it is.
+    assert_eq!(login.asked(), 0, "no code is sent");
+    // The right issuer, and a callback without an issuer.
     for iss in ["&iss=https%3A%2F%2Flogin.example.com", ""] {
         let begun = client.begin_authorization(CALLBACK).unwrap();
         client.finish_authorization(&begun, &format!("{}{iss}", back(&begun))).await.unwrap();
         assert_eq!(record(&vault).await["issuer"], "https://login.example.com");
     }
-    for odd in ["login.example.com", "http://login.example.com"] {
-        assert_eq!(known(odd).build().err().unwrap().context("setting"), Some("/issuer"), "{odd}");
+    for invalid in ["login.example.com", "http://login.example.com"] {
+        assert_eq!(known(invalid).build().err().unwrap().context("setting"), Some("/issuer"), "{invalid}");
     }
 }
 
@@ -206,14 +206,14 @@ async fn an_id_token_of_another_sign_in_is_refused() {
         ("nonce", json!("another"), None),
         ("exp", json!(1_000_000_000), None),
     ] {
-        let (done, kept) = attempt(claim, value, &["openid", "api"]).await;
+        let (done, stored) = attempt(claim, value, &["openid", "api"]).await;
         let error = done.unwrap_err();
         assert_eq!((error.kind(), error.context("setting")), (ErrorKind::Auth, setting), "{claim}: {error:?}");
-        assert!(error.context("host").is_some() && kept.is_none(), "{claim}: nothing is stored");
+        assert!(error.context("host").is_some() && stored.is_none(), "{claim}: nothing is stored");
     }
-    let (done, kept) = attempt("sub", json!("ada"), &["openid", "api"]).await;
+    let (done, stored) = attempt("sub", json!("ada"), &["openid", "api"]).await;
     done.unwrap();
-    assert!(kept.is_some_and(|entry| !entry.content.expose().contains("idToken")));
-    // Who did not ask for one does not look at it.
+    assert!(stored.is_some_and(|entry| !entry.content.expose().contains("idToken")));
+    // Without the scope openid, the ID token is ignored.
     attempt("sub", json!("ada"), &["api"]).await.0.unwrap();
 }

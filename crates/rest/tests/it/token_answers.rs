@@ -1,4 +1,4 @@
-//! Whatever a login server answers to a refresh, it is told for what it is, and the sign-in is kept.
+//! Every response of a login server to a refresh is classified correctly, and the sign-in is kept.
 #![allow(clippy::unwrap_used)]
 
 use std::sync::Arc;
@@ -9,16 +9,16 @@ use trunkline_core::*;
 use trunkline_rest::*;
 use wiremock::ResponseTemplate;
 
-/// What the answer has to be taken for.
+/// The expected classification of a response.
 #[derive(Clone, Copy, Debug, PartialEq)]
 enum Class {
-    /// New tokens.
+    /// The response has new tokens.
     Token,
-    /// A person has to sign in again.
+    /// The user has to sign in again.
     Reauth,
-    /// A person has to change the settings.
+    /// The user has to change the settings.
     Config,
-    /// It may pass.
+    /// The failure may be temporary.
     Later,
 }
 
@@ -42,21 +42,21 @@ fn table() -> Vec<(&'static str, ResponseTemplate, Class)> {
         ("unauthorized_client", error(400, "unauthorized_client"), Config),
         ("unsupported_grant_type", error(400, "unsupported_grant_type"), Config),
         ("invalid_scope", error(400, "invalid_scope"), Config),
-        ("another address", ResponseTemplate::new(302).insert_header("location", "https://example.com/"), Config),
-        ("nothing there", ResponseTemplate::new(404), Config),
+        ("a redirect", ResponseTemplate::new(302).insert_header("location", "https://example.com/"), Config),
+        ("not found", ResponseTemplate::new(404), Config),
         ("invalid_request", error(400, "invalid_request"), Later),
         ("temporarily_unavailable", error(400, "temporarily_unavailable"), Later),
-        ("an error nobody knows", error(400, "weather"), Later),
-        ("too many", ResponseTemplate::new(429), Later),
-        ("too many, with a time", ResponseTemplate::new(429).insert_header("retry-after", "1"), Later),
-        ("broken", ResponseTemplate::new(500), Later),
+        ("an unknown error", error(400, "weather"), Later),
+        ("throttled", ResponseTemplate::new(429), Later),
+        ("throttled, with a time", ResponseTemplate::new(429).insert_header("retry-after", "1"), Later),
+        ("an internal error", ResponseTemplate::new(500), Later),
         ("a bad gateway's page", raw(502, "<html>Bad gateway</html>", "text/html"), Later),
-        ("down for now", ResponseTemplate::new(503).insert_header("retry-after", "1"), Later),
-        ("too slow behind", ResponseTemplate::new(504), Later),
+        ("unavailable for now", ResponseTemplate::new(503).insert_header("retry-after", "1"), Later),
+        ("a gateway timeout", ResponseTemplate::new(504), Later),
         ("invalid_grant in a 500", error(500, "invalid_grant"), Later),
         ("a page instead of a token", raw(200, "<html>Sign in</html>", "text/html"), Later),
         ("a page that refuses", raw(403, "<html>Forbidden</html>", "text/html"), Later),
-        ("nothing in it", ResponseTemplate::new(200), Later),
+        ("an empty response", ResponseTemplate::new(200), Later),
         ("cut short", text(r#"{"access_token":"access-x","token_type":"bear"#), Later),
         ("no access token", json(200, json!({ "token_type": "bearer", "refresh_token": "refresh-x" })), Later),
         ("an access token that is a number", json(200, json!({ "access_token": 7, "token_type": "bearer" })), Later),
@@ -67,16 +67,16 @@ fn table() -> Vec<(&'static str, ResponseTemplate, Class)> {
         ("the same key twice", text(r#"{"access_token":"a","access_token":"b","token_type":"bearer"}"#), Later),
         ("an array", json(200, json!(["access-x"])), Later),
         ("a lifetime as text", token(json!({ "expires_in": "3600" })), Token),
-        ("a lifetime of nothing", token(json!({ "expires_in": 0 })), Token),
+        ("a lifetime of zero", token(json!({ "expires_in": 0 })), Token),
         ("a negative lifetime", token(json!({ "expires_in": -1 })), Token),
-        ("a lifetime of no kind", token(json!({ "expires_in": { "seconds": 1 } })), Token),
+        ("a lifetime that is an object", token(json!({ "expires_in": { "seconds": 1 } })), Token),
         ("no lifetime", token(json!({})), Token),
-        ("more than asked for", token(json!({ "expires_in": 3600, "weather": [1, 2, 3] })), Token),
+        ("unknown members", token(json!({ "expires_in": 3600, "weather": [1, 2, 3] })), Token),
     ]
 }
 
 #[tokio::test]
-async fn every_answer_is_told_for_what_it_is_and_the_sign_in_is_kept() {
+async fn every_response_is_classified_and_the_sign_in_is_kept() {
     let table = table();
     assert!(table.len() >= 30);
     futures::future::join_all(table.into_iter().map(|(what, answer, class)| judge(what, answer, class))).await;
@@ -85,7 +85,7 @@ async fn every_answer_is_told_for_what_it_is_and_the_sign_in_is_kept() {
 async fn judge(what: &str, answer: ResponseTemplate, class: Class) {
     let (login, server) = login().await;
     let vault = Arc::<MemoryVault>::default();
-    // Signed in with one token that is about to be renewed, so that there is something to lose.
+    // The connection has tokens that are about to be renewed, so a wrong classification would lose them.
     login.lifetime(1);
     let limits = ClientLimits { tries: 1, ..quick() };
     let auth = |grant| Auth::OAuth(oauth(&server, grant));
@@ -108,13 +108,13 @@ async fn judge(what: &str, answer: ResponseTemplate, class: Class) {
         return;
     }
     let error = found.unwrap_err();
-    let taken = match (error.kind(), error.retryable() != Retry::Never) {
+    let found_class = match (error.kind(), error.retryable() != Retry::Never) {
         (ErrorKind::Auth, false) => Class::Reauth,
         (ErrorKind::Config, false) => Class::Config,
         (ErrorKind::Unavailable | ErrorKind::RateLimited, true) => Class::Later,
         other => panic!("{what}: {other:?} {error:?}"),
     };
-    assert_eq!(taken, class, "{what}: {error:?}");
+    assert_eq!(found_class, class, "{what}: {error:?}");
     assert!(
         error.advice().is_some() && error.context("setting").is_some_and(|one| one.starts_with('/'))
             || class == Class::Later,
@@ -124,5 +124,5 @@ async fn judge(what: &str, answer: ResponseTemplate, class: Class) {
         assert_eq!(before[kept], after[kept], "{what}: {kept} is lost");
     }
     assert_eq!(after["failed"]["cause"] == "revoked", class == Class::Reauth, "{what}: {after}");
-    assert!(after.get("lease").is_none(), "{what}: somebody would be waited for");
+    assert!(after.get("lease").is_none(), "{what}: a lease is left");
 }

@@ -1,4 +1,4 @@
-//! OAuth 2 against a login server that rotates strictly: a refresh token used twice kills the whole grant.
+//! OAuth 2 against a login server that rotates refresh tokens: a refresh token that is used twice ends the sign-in.
 #![allow(clippy::unwrap_used)]
 
 use std::{
@@ -16,11 +16,11 @@ use trunkline_rest::*;
 use wiremock::ResponseTemplate;
 
 #[tokio::test]
-async fn a_herd_asks_once() {
+async fn concurrent_calls_share_one_refresh() {
     let (login, server) = login().await;
     login.delay(Duration::from_millis(100));
     for round in 1..=3 {
-        // A new client each round: it begins with an expired token from the vault, or with none.
+        // Each round has a new client and an empty vault.
         let vault = Arc::<MemoryVault>::default();
         let settings = login.0.refresh.lock().unwrap().clone();
         let grant = Grant::RefreshToken { refresh_token: settings.as_str().into() };
@@ -31,9 +31,9 @@ async fn a_herd_asks_once() {
     }
 }
 
-/// The sabotage twin: what becomes of the grant if two ask with the same token.
+/// The sabotage twin: two requests with the same refresh token end the sign-in.
 #[tokio::test]
-async fn without_single_flight_the_grant_would_die() {
+async fn without_single_flight_the_sign_in_is_lost() {
     let (login, server) = login().await;
     #[allow(clippy::disallowed_methods)]
     let naive = reqwest::Client::new();
@@ -56,7 +56,7 @@ async fn two_clients_of_a_connection_share_the_refresh() {
 }
 
 #[tokio::test]
-async fn a_dropped_caller_does_not_lose_the_grant() {
+async fn a_dropped_caller_does_not_lose_the_sign_in() {
     let (login, server) = login().await;
     login.delay(Duration::from_millis(200));
     let vault = Arc::<MemoryVault>::default();
@@ -66,14 +66,14 @@ async fn a_dropped_caller_does_not_lose_the_grant() {
     }
     drop(client);
     tokio::time::sleep(Duration::from_millis(500)).await;
-    assert_eq!(record(&vault).await["refreshToken"], "refresh-1", "stored, though nobody waited any more");
+    assert_eq!(record(&vault).await["refreshToken"], "refresh-1", "stored, although no caller was waiting");
     let client = with(&server, oauth(&server, refresh_token()), &vault);
     get(&client).await.unwrap();
     assert_eq!((login.asked(), client.token_refreshes()), (1, 0));
 }
 
 #[tokio::test]
-async fn the_vault_goes_before_the_settings_until_the_settings_change() {
+async fn the_vault_takes_precedence_until_the_settings_change() {
     let (login, server) = login().await;
     login.lifetime(1);
     let vault = Arc::<MemoryVault>::default();
@@ -85,12 +85,12 @@ async fn the_vault_goes_before_the_settings_until_the_settings_change() {
     *login.0.refresh.lock().unwrap() = "by-hand".into();
     let grant = Grant::RefreshToken { refresh_token: "by-hand".into() };
     get(&with(&server, oauth(&server, grant), &vault)).await.unwrap();
-    assert_eq!(login.form()["refresh_token"], "by-hand", "the user has put in another one");
+    assert_eq!(login.form()["refresh_token"], "by-hand", "the user has entered another one");
     assert!(!login.0.revoked.load(Ordering::SeqCst));
 }
 
 #[tokio::test]
-async fn an_empty_refresh_token_leaves_the_old_one() {
+async fn an_empty_refresh_token_does_not_replace_the_old_one() {
     let (login, server) = login().await;
     login.0.rotates.store(false, Ordering::SeqCst);
     login.lifetime(1);
@@ -104,14 +104,14 @@ async fn an_empty_refresh_token_leaves_the_old_one() {
 }
 
 #[tokio::test]
-async fn renewed_ahead_of_expiry_without_anybody_waiting() {
+async fn a_token_is_renewed_before_it_expires_without_a_waiting_caller() {
     let (login, server) = login().await;
     login.lifetime(2);
     let vault = Arc::<MemoryVault>::default();
     let client = with(&server, oauth(&server, refresh_token()), &vault);
     get(&client).await.unwrap();
     tokio::time::sleep(Duration::from_millis(1700)).await;
-    // Still good, within the last fifth: the old token is used while a new one is fetched.
+    // The token is valid and in the last fifth of its lifetime: it is used while a new one is requested.
     login.lifetime(3600);
     get(&client).await.unwrap();
     tokio::time::sleep(Duration::from_millis(200)).await;
@@ -122,7 +122,7 @@ async fn renewed_ahead_of_expiry_without_anybody_waiting() {
 }
 
 #[tokio::test]
-async fn short_tokens_make_no_busy_loop() {
+async fn short_lifetimes_cause_no_busy_loop() {
     let (login, server) = login().await;
     login.lifetime(1);
     let vault = Arc::<MemoryVault>::default();
@@ -135,28 +135,28 @@ async fn short_tokens_make_no_busy_loop() {
 }
 
 #[tokio::test]
-async fn a_401_that_could_mean_expiry_renews_once() {
+async fn a_401_that_could_mean_expiry_causes_one_refresh() {
     let (login, server) = login().await;
     login.lifetime(2);
     let vault = Arc::<MemoryVault>::default();
     let client = with(&server, oauth(&server, refresh_token()), &vault);
     get(&client).await.unwrap();
-    // Old enough for its lifetime, and withdrawn by the server.
+    // The token is old enough for its lifetime, and the server has revoked it.
     tokio::time::sleep(Duration::from_millis(600)).await;
-    *login.0.access.lock().unwrap() = "withdrawn".into();
+    *login.0.access.lock().unwrap() = "revoked".into();
     login.lifetime(3600);
     get(&client).await.unwrap();
     assert_eq!(login.asked(), 2);
-    // Now the API refuses everything: the token is young, so it cannot be the token.
+    // Now the API refuses all calls. The token is young, so it cannot be the cause.
     login.0.closed.store(true, Ordering::SeqCst);
     for _ in 0..20 {
         assert_eq!(get(&client).await.unwrap_err().kind(), ErrorKind::Auth);
     }
-    assert_eq!(login.asked(), 2, "no storm");
+    assert_eq!(login.asked(), 2, "no further refresh");
 }
 
 #[tokio::test]
-async fn a_401_storm_asks_at_most_once_in_the_interval() {
+async fn many_401_responses_cause_one_refresh_per_interval() {
     let (login, server) = login().await;
     login.lifetime(3);
     let vault = Arc::<MemoryVault>::default();
@@ -172,12 +172,12 @@ async fn a_401_storm_asks_at_most_once_in_the_interval() {
 }
 
 #[tokio::test]
-async fn a_newer_token_in_the_vault_is_used_instead_of_asking() {
+async fn a_newer_token_in_the_vault_is_used_without_a_request() {
     let (login, server) = login().await;
     let vault = Arc::<MemoryVault>::default();
     let client = with(&server, oauth(&server, refresh_token()), &vault);
     get(&client).await.unwrap();
-    // Another process has renewed meanwhile.
+    // Another process has refreshed the token meanwhile.
     let entry = slot(&vault).load().await.unwrap().unwrap();
     let newer = entry.content.expose().replace("access-1", "access-x").replace("refresh-1", "refresh-x");
     assert!(slot(&vault).replace(entry.version, &newer.as_str().into(), &SignIn::default()).await.unwrap());
@@ -187,7 +187,7 @@ async fn a_newer_token_in_the_vault_is_used_instead_of_asking() {
 }
 
 #[tokio::test]
-async fn what_the_login_server_refuses_names_the_setting() {
+async fn a_refusal_of_the_login_server_names_the_setting() {
     use ErrorKind::*;
     for (code, kind, setting) in [
         ("invalid_grant", Auth, "/refreshToken"),
@@ -211,20 +211,20 @@ async fn what_the_login_server_refuses_names_the_setting() {
             let error = get(&client).await.unwrap_err();
             assert_eq!(error.kind(), kind, "{code}");
             if kind != Unavailable {
-                assert_eq!(login.asked(), 1, "{code}: a refused grant is not offered again and again");
+                assert_eq!(login.asked(), 1, "{code}: a refused request is not repeated");
             }
-            let kept = slot(&vault).load().await.unwrap().map(|entry| entry.content.expose().to_owned());
-            let none = |kept: String| {
+            let stored = slot(&vault).load().await.unwrap().map(|entry| entry.content.expose().to_owned());
+            let empty = |stored: String| {
                 let gone = ["\"refreshToken\":", "\"lease\"", "\"attempts\""];
-                kept.contains("\"accessToken\":\"\"") && gone.iter().all(|one| !kept.contains(one))
+                stored.contains("\"accessToken\":\"\"") && gone.iter().all(|one| !stored.contains(one))
             };
-            assert!(kept.clone().is_none_or(none), "no tokens, and no lease is left: {kept:?}");
+            assert!(stored.clone().is_none_or(empty), "no tokens and no lease are left: {stored:?}");
         }
     }
 }
 
 #[tokio::test]
-async fn changed_settings_are_tried_at_once() {
+async fn changed_settings_are_tried_immediately() {
     let (login, server) = login().await;
     let vault = Arc::<MemoryVault>::default();
     let secret = |text: &str| OAuth { client_secret: Some(text.into()), ..oauth(&server, refresh_token()) };
@@ -233,7 +233,7 @@ async fn changed_settings_are_tried_at_once() {
     assert_eq!(login.asked(), 1, "the same settings");
     login.instead(ResponseTemplate::new(401).set_body_json(json!({ "error": "invalid_client" })));
     let error = get(&with(&server, secret("wrong"), &vault)).await.unwrap_err();
-    assert_eq!(error.context("setting"), Some("/clientSecret"), "a token that is good hides nothing: {error:?}");
+    assert_eq!(error.context("setting"), Some("/clientSecret"), "a valid token does not hide the error: {error:?}");
     assert_eq!(record(&vault).await["refreshToken"], "refresh-1", "and nothing is lost");
     get(&with(&server, secret("two"), &vault)).await.unwrap();
     get(&with(&server, secret("two"), &vault)).await.unwrap();
@@ -241,13 +241,13 @@ async fn changed_settings_are_tried_at_once() {
 }
 
 #[tokio::test]
-async fn what_was_refused_is_asked_again_by_a_check() {
+async fn a_check_repeats_a_request_that_was_refused() {
     let (login, server) = login().await;
     let vault = Arc::<MemoryVault>::default();
     let client = with(&server, oauth(&server, refresh_token()), &vault);
     login.instead(ResponseTemplate::new(400).set_body_json(json!({ "error": "unauthorized_client" })));
     assert_eq!(get(&client).await.unwrap_err().kind(), ErrorKind::Config);
-    // The vendor has put it right; nobody knows yet, also not another process.
+    // The vendor has corrected the cause, but neither this client nor that of another process has noticed.
     for client in [&client, &with(&server, oauth(&server, refresh_token()), &vault)] {
         assert_eq!(get(client).await.unwrap_err().kind(), ErrorKind::Config);
     }
@@ -255,7 +255,7 @@ async fn what_was_refused_is_asked_again_by_a_check() {
     let checked = client.check("thing.get", json!({ "id": 1 })).await;
     assert!(checked.findings.is_empty(), "{checked:?}");
     get(&client).await.unwrap();
-    // Other settings are worth another try without anybody asking for it.
+    // Other settings are tried without a check.
     login.lifetime(1);
     let vault = Arc::<MemoryVault>::default();
     let wrong = Grant::Password { username: "ann".into(), password: "wrong".into() };
@@ -265,9 +265,9 @@ async fn what_was_refused_is_asked_again_by_a_check() {
 }
 
 #[tokio::test]
-async fn trouble_at_the_login_server_keeps_the_grant() {
+async fn a_fault_of_the_login_server_keeps_the_sign_in() {
     let html = ResponseTemplate::new(200).set_body_raw("<html>", "text/html");
-    for trouble in [
+    for fault in [
         ResponseTemplate::new(500),
         ResponseTemplate::new(503).insert_header("retry-after", "0"),
         ResponseTemplate::new(429),
@@ -281,16 +281,16 @@ async fn trouble_at_the_login_server_keeps_the_grant() {
         let (login, server) = login().await;
         let vault = Arc::<MemoryVault>::default();
         let client = with(&server, oauth(&server, refresh_token()), &vault);
-        login.instead(trouble);
-        // The call's own retries get it through once the trouble is over, with the same refresh token.
+        login.instead(fault);
+        // The retries of the call succeed after the fault, with the same refresh token.
         get(&client).await.unwrap();
         assert_eq!(login.asked(), 2);
     }
 }
 
 #[tokio::test]
-async fn a_lost_refresh_is_not_repeated_at_once() {
-    // The answer of the token endpoint is lost; whether the token is spent is not known.
+async fn a_refresh_with_a_lost_response_is_not_repeated_immediately() {
+    // The response of the token endpoint is lost, so it is not known whether the refresh token was used.
     let server = Raw::new(vec![Vec::new()]).await;
     let oauth = |grant| OAuth {
         client_id: "c".into(),
@@ -314,13 +314,13 @@ async fn a_lost_refresh_is_not_repeated_at_once() {
     };
     let vault = Arc::<MemoryVault>::default();
     assert_eq!(call(refresh_token(), &vault).await, 1);
-    assert_eq!(call(Grant::ClientCredentials, &vault).await, 2, "asking twice does no harm here");
+    assert_eq!(call(Grant::ClientCredentials, &vault).await, 2, "a second request is harmless here");
     let password = Grant::Password { username: "u".into(), password: "p".into() };
     assert_eq!(call(password, &vault).await, 2);
 }
 
 #[tokio::test]
-async fn password_and_client_credentials() {
+async fn the_password_and_client_credentials_flows_send_their_credentials() {
     let (login, server) = login().await;
     let vault = Arc::<MemoryVault>::default();
     let password = |word: &str| Grant::Password { username: "ann".into(), password: word.into() };
@@ -348,40 +348,43 @@ async fn password_and_client_credentials() {
         let error = get(&client).await.unwrap_err();
         assert_eq!((error.kind(), error.context("setting")), (ErrorKind::Auth, Some("/password")));
     }
-    assert_eq!(login.asked(), asked + 1, "a wrong password is not tried until the account is locked");
+    assert_eq!(login.asked(), asked + 1, "a wrong password is not repeated, because that could lock the account");
 }
 
 #[tokio::test]
-async fn a_vault_that_fails_loses_nothing() {
-    struct Full(MemoryVault, AtomicBool);
+async fn a_vault_that_fails_loses_no_tokens() {
+    struct FullVault {
+        inner: MemoryVault,
+        is_full: AtomicBool,
+    }
     #[async_trait]
-    impl Vault for Full {
+    impl Vault for FullVault {
         async fn load(&self, connection: &str) -> Result<Option<VaultEntry>> {
-            self.0.load(connection).await
+            self.inner.load(connection).await
         }
         async fn replace(&self, connection: &str, expected: u64, content: &Secret, sign_in: &SignIn) -> Result<bool> {
-            match self.1.load(Ordering::SeqCst) {
+            match self.is_full.load(Ordering::SeqCst) {
                 true => Err(Error::new(ErrorKind::Store, "the disk is full")),
-                false => self.0.replace(connection, expected, content, sign_in).await,
+                false => self.inner.replace(connection, expected, content, sign_in).await,
             }
         }
     }
     let (login, server) = login().await;
-    let vault = Arc::new(Full(MemoryVault::default(), AtomicBool::new(true)));
+    let vault = Arc::new(FullVault { inner: MemoryVault::default(), is_full: AtomicBool::new(true) });
     let limits = ClientLimits { tries: 1, ..quick() };
     let auth = Auth::OAuth(oauth(&server, refresh_token()));
     let slot = VaultSlot::new("conn", vault.clone());
     let client = builder(&server.uri()).limits(limits).auth(auth, slot.clone()).build().unwrap();
     assert_eq!(get(&client).await.unwrap_err().kind(), ErrorKind::Store);
-    vault.1.store(false, Ordering::SeqCst);
+    vault.is_full.store(false, Ordering::SeqCst);
     tokio::time::sleep(Duration::from_millis(100)).await;
     get(&client).await.unwrap();
-    assert_eq!(login.asked(), 1, "the spent token is not offered again");
+    assert_eq!(login.asked(), 1, "the used refresh token is not sent again");
     assert!(slot.load().await.unwrap().unwrap().content.expose().contains("refresh-1"));
 }
 
-/// Changes the entry as another process would that was at it meanwhile.
-async fn meanwhile(vault: &Arc<MemoryVault>, change: impl Fn(&mut Value)) {
+/// Changes the vault entry as another process would, and removes the lease.
+async fn change_elsewhere(vault: &Arc<MemoryVault>, change: impl Fn(&mut Value)) {
     loop {
         let Some(entry) = slot(vault).load().await.unwrap() else { continue };
         let mut record: Value = serde_json::from_str(entry.content.expose()).unwrap();
@@ -395,7 +398,7 @@ async fn meanwhile(vault: &Arc<MemoryVault>, change: impl Fn(&mut Value)) {
 }
 
 #[tokio::test]
-async fn a_late_answer_after_a_refusal_is_asked_about_at_the_first_401() {
+async fn tokens_of_a_late_response_are_refreshed_at_the_first_401_after_a_refusal() {
     for interrupted in [true, false] {
         let error = Error::new(ErrorKind::Auth, "refused: invalid_grant");
         let refusal = json!({ "until": 0, "times": 1, "error": error, "cause": "interrupted", "sent": "" });
@@ -408,23 +411,23 @@ async fn a_late_answer_after_a_refusal_is_asked_about_at_the_first_401() {
         while login.asked() == 0 {
             tokio::time::sleep(Duration::from_millis(5)).await;
         }
-        // Another process has spent the token as well, and was refused.
+        // Another process has used the same refresh token and was refused.
         if interrupted {
-            meanwhile(&vault, |record| record["failed"] = refusal.clone()).await;
+            change_elsewhere(&vault, |record| record["failed"] = refusal.clone()).await;
         }
         late.await.unwrap().unwrap();
-        assert_eq!(record(&vault).await["refreshToken"], "refresh-1", "it may be the only one that is good");
-        // Or the login server has ended the sign-in.
+        assert_eq!(record(&vault).await["refreshToken"], "refresh-1", "it may be the only valid one");
+        // The login server has ended the sign-in.
         login.0.revoked.store(true, Ordering::SeqCst);
         let error = get(&client).await.unwrap_err();
         assert_eq!((error.kind(), error.context("cause")), (ErrorKind::Auth, interrupted.then_some("interrupted")));
-        // The twin: a young token that nobody has reason to doubt is not asked about.
+        // The twin: without the refusal, a young token is not refreshed.
         assert_eq!(login.asked(), if interrupted { 2 } else { 1 }, "{error:?}");
     }
 }
 
 #[tokio::test]
-async fn an_answer_that_does_not_come_hides_no_refusal() {
+async fn a_missing_response_does_not_hide_a_refusal() {
     let (login, server) = login().await;
     login.delay(Duration::from_millis(600));
     let vault = Arc::<MemoryVault>::default();
@@ -439,14 +442,14 @@ async fn an_answer_that_does_not_come_hides_no_refusal() {
     while login.asked() == 1 {
         tokio::time::sleep(Duration::from_millis(5)).await;
     }
-    meanwhile(&vault, |record| record["failed"] = refusal.clone()).await;
+    change_elsewhere(&vault, |record| record["failed"] = refusal.clone()).await;
     let error = slow.await.unwrap().unwrap_err();
     assert_eq!((error.kind(), error.context("oauth")), (ErrorKind::Auth, Some("invalid_grant")), "{error:?}");
     assert_eq!((login.asked(), &record(&vault).await["failed"]["cause"]), (2, &"revoked".into()));
 }
 
 #[tokio::test]
-async fn a_call_that_ends_while_it_waits_for_a_token_says_so() {
+async fn a_call_that_times_out_while_it_waits_for_a_token_says_so() {
     let (login, server) = login().await;
     login.delay(Duration::from_secs(2));
     let client = with(&server, oauth(&server, refresh_token()), &Arc::default());
@@ -457,7 +460,7 @@ async fn a_call_that_ends_while_it_waits_for_a_token_says_so() {
 }
 
 #[tokio::test]
-async fn a_login_server_that_hangs_holds_up_nobody_else() {
+async fn a_login_server_that_hangs_does_not_delay_other_connections() {
     let ((slow, slow_server), (_, server)) = (login().await, login().await);
     slow.delay(Duration::from_secs(20));
     let client = |server| with(server, oauth(server, Grant::ClientCredentials), &Arc::default());
@@ -466,9 +469,9 @@ async fn a_login_server_that_hangs_holds_up_nobody_else() {
     while slow.asked() == 0 {
         tokio::time::sleep(Duration::from_millis(5)).await;
     }
-    // One after the other: a token of this login server is good until it gives the next.
+    // One after the other, because this login server invalidates a token when it issues the next one.
     for _ in 0..49 {
         get(&client(&server)).await.unwrap();
     }
-    assert!(!hanging.is_finished(), "it hung all the while");
+    assert!(!hanging.is_finished(), "it was hanging the whole time");
 }

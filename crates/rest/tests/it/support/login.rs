@@ -1,4 +1,5 @@
-//! A login server that rotates strictly, with the API that believes its tokens: a refresh token used twice kills the grant.
+//! A simulated login server that rotates refresh tokens, with an API that accepts its access tokens. A refresh token
+//! that is used twice ends the sign-in.
 
 use std::{
     collections::HashMap,
@@ -19,7 +20,7 @@ use wiremock::{
 
 use super::{builder, cx, slot};
 
-/// Login server and API in one.
+/// The login server; its state is shared with the API.
 #[derive(Clone)]
 pub struct Login(pub Arc<State>);
 
@@ -28,21 +29,21 @@ pub struct State {
     pub access: Mutex<String>,
     pub revoked: AtomicBool,
     pub asked: AtomicUsize,
-    /// Seconds a token is good for.
+    /// The lifetime of access tokens in seconds.
     pub lifetime: Mutex<Value>,
     pub delay: Mutex<Duration>,
-    /// Answers given instead, one after the other.
+    /// Responses to send instead, the last one first.
     pub instead: Mutex<Vec<ResponseTemplate>>,
     pub forms: Mutex<Vec<HashMap<String, String>>>,
     pub rotates: AtomicBool,
-    /// The API refuses everybody.
+    /// Whether the API refuses all calls.
     pub closed: AtomicBool,
 }
 
 impl Respond for Login {
     fn respond(&self, request: &Request) -> ResponseTemplate {
         let state = &self.0;
-        assert!(request.url.query().is_none(), "a secret in an address: {}", request.url);
+        assert!(request.url.query().is_none(), "a secret in a URL: {}", request.url);
         let form: HashMap<String, String> = url::form_urlencoded::parse(&request.body).into_owned().collect();
         state.forms.lock().unwrap().push(form.clone());
         let number = state.asked.fetch_add(1, Ordering::SeqCst) + 1;
@@ -73,7 +74,7 @@ impl Respond for Login {
     }
 }
 
-/// The API's side of it.
+/// The API that accepts the current access token.
 pub struct Api(Login);
 
 impl Respond for Api {

@@ -1,4 +1,5 @@
-//! What the suites of this crate share: tables and clients in one line, files to send, servers that misbehave.
+//! What the tests of this crate share: short constructors of tables and clients, files to send, and servers that
+//! misbehave.
 #![allow(dead_code, clippy::unwrap_used)]
 
 pub mod login;
@@ -16,13 +17,13 @@ use tokio::{
 use trunkline_core::*;
 use trunkline_rest::*;
 
-/// Rows as a table that lives as long as the tests.
+/// Returns the table of these rows; it is leaked and lives as long as the tests.
 pub fn table(rows: &str) -> &'static Table {
     let parsed = Table::parse("test", &[("test.toml".into(), rows.into())]);
     Box::leak(Box::new(parsed.unwrap_or_else(|found| panic!("{found:#?}"))))
 }
 
-/// Five rows that cover the effects.
+/// Rows that cover all effects and ways to read a result.
 pub const ROWS: &str = r#"
 [[operation]]
 name = "thing.get"
@@ -72,7 +73,7 @@ pub fn cx() -> Context {
     Context::new("key", "conn", Connections::default())
 }
 
-/// The usual bounds with shorter waits.
+/// Returns the default limits with shorter waits.
 pub fn quick() -> ClientLimits {
     ClientLimits { first_wait: Duration::from_millis(10), ..ClientLimits::default() }
 }
@@ -85,7 +86,7 @@ pub fn client(base: &str) -> Client {
     builder(base).build().unwrap()
 }
 
-/// A server that answers each connection with the next of these texts, then closes it; the last one again and again.
+/// A server that answers each connection with the next of these texts and closes it. It repeats the last text.
 pub struct Raw {
     pub base: String,
     pub requests: Arc<Mutex<Vec<String>>>,
@@ -96,23 +97,23 @@ impl Raw {
         Raw::answering(move |index, _| script[index.min(script.len() - 1)].clone()).await
     }
 
-    /// A server that answers with what this makes of the number of the request (from 0) and its text.
+    /// Returns a server whose responses this function makes from the number of the request (from 0) and its text.
     pub async fn answering(answer: impl Fn(usize, &str) -> Vec<u8> + Send + Sync + 'static) -> Raw {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let base = format!("http://{}", listener.local_addr().unwrap());
         let requests = Arc::new(Mutex::new(Vec::new()));
-        let seen = requests.clone();
+        let received = requests.clone();
         tokio::spawn(async move {
             let answer = Arc::new(answer);
             loop {
                 let Ok((mut stream, _)) = listener.accept().await else { return };
-                let (seen, answer) = (seen.clone(), answer.clone());
+                let (received, answer) = (received.clone(), answer.clone());
                 tokio::spawn(async move {
                     let request = read_request(&mut stream).await;
                     let index = {
-                        let mut seen = seen.lock().unwrap();
-                        seen.push(request.clone());
-                        seen.len() - 1
+                        let mut received = received.lock().unwrap();
+                        received.push(request.clone());
+                        received.len() - 1
                     };
                     stream.write_all(&answer(index, &request)).await.ok();
                     stream.shutdown().await.ok();
@@ -154,20 +155,20 @@ pub fn ok_json(body: &str) -> Vec<u8> {
     [head.as_bytes(), body.as_bytes()].concat()
 }
 
-/// A port where nobody listens.
-pub async fn nobody() -> String {
+/// Returns the URL of a port on which no server listens.
+pub async fn unused_port() -> String {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     format!("http://{}", listener.local_addr().unwrap())
 }
 
-/// A connector whose one file has a given length and bytes that follow from their position.
+/// A connector with one file of a given length; each byte follows from its position ([`byte_at`]).
 pub struct Files;
 
 #[derive(serde::Deserialize, schemars::JsonSchema)]
 pub struct FilesSettings {
     length: u64,
-    /// Length that is told.
-    told: Option<u64>,
+    /// The length that the connector reports.
+    reported: Option<u64>,
 }
 
 pub fn byte_at(position: u64) -> u8 {
@@ -194,21 +195,21 @@ impl Connector for Files {
             (at < end).then(|| (Ok((at..end).map(byte_at).collect::<Vec<_>>().into()), end))
         });
         let version = Some("\"1\"".to_owned());
-        Ok(FileStream { version, ..FileStream::new(client.told, Box::pin(bytes)) })
+        Ok(FileStream { version, ..FileStream::new(client.reported, Box::pin(bytes)) })
     }
 }
 
-/// A file of this length, and a context that can open it.
-pub fn file(length: u64, told: Option<u64>) -> (FileRef, Context) {
+/// Returns a file of this length, and a context that can open it. `reported` is the length that its connector reports.
+pub fn file(length: u64, reported: Option<u64>) -> (FileRef, Context) {
     let registry = Registry::empty().with_connector::<Files>().checked().unwrap();
-    let document = json!({ "name": "source", "connector": "files-v1.0", "length": length, "told": told });
+    let document = json!({ "name": "source", "connector": "files-v1.0", "length": length, "reported": reported });
     let connection = Connection::from_value(document).unwrap();
     let vault = Arc::new(MemoryVault::default());
     let connected = registry.connect(&connection, vault, &|_| unreachable!()).unwrap();
     let file = FileRef {
         name: "film.mp4".into(),
         media_type: Some("video/mp4".into()),
-        size: told,
+        size: reported,
         connection: "source".into(),
         digest: None,
         source: Value::Null,
