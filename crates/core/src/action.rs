@@ -1,8 +1,8 @@
 //! Actions: the operations that a flow can call on a connector.
 //!
 //! An action has two faces. Connector authors implement [`Action`], with typed input and output. The engine holds
-//! [`AnyAction`], which is object safe and takes and returns JSON. [`any_action`] turns the first into the second, and an
-//! [`ActionEntry`] registers it.
+//! [`AnyAction`], which is object safe and takes and returns JSON. [`any_action`] turns the first into the second, and
+//! an [`ActionEntry`] registers it.
 
 use std::{any::Any, marker::PhantomData};
 
@@ -70,12 +70,12 @@ pub trait Action: Send + Sync + 'static {
     ///
     /// # Errors
     ///
-    /// Any [`ErrorKind`]. [`Error::retryable`] says whether the call may be repeated; `unknown_outcome` says that the call
-    /// may have taken effect.
+    /// Any [`ErrorKind`]. [`Error::retryable`] says whether the call may be repeated; `unknown_outcome` says that the
+    /// call may have taken effect.
     async fn run(client: &ClientOf<Self>, input: Self::Input, cx: &Context) -> Result<Self::Output>;
 
-    /// Finds out whether an earlier attempt with an unknown outcome took effect. Returns its output if it did, or `None`
-    /// if the action can safely be run again.
+    /// Finds out whether an earlier attempt with an unknown outcome took effect. Returns its output if it did, or
+    /// `None` if the action can safely be run again.
     ///
     /// # Errors
     ///
@@ -154,8 +154,8 @@ pub trait AnyAction: Send + Sync {
     ///
     /// # Errors
     ///
-    /// Those of [`Action::run`]; `invalid_input` if the input does not fit the action, and `internal` if the client belongs
-    /// to another connector.
+    /// Those of [`Action::run`]; `invalid_input` if the input does not fit the action, and `internal` if the client
+    /// belongs to another connector.
     async fn run(&self, client: &AnyClient, input: Value, cx: &Context) -> Result<Value>;
 
     /// Returns one page of the list: the first page if `from` is `None`, else the page at that [`Page::next`].

@@ -101,8 +101,8 @@ impl Connected {
     }
 
     /// Completes a sign-in in the browser, see
-    /// [`Connector::finish_authorization`](crate::Connector::finish_authorization). `callback` is the whole URL that the
-    /// browser was redirected to.
+    /// [`Connector::finish_authorization`](crate::Connector::finish_authorization). `callback` is the whole URL that
+    /// the browser was redirected to.
     ///
     /// # Errors
     ///
@@ -126,8 +126,8 @@ impl Connected {
     ///
     /// # Errors
     ///
-    /// `not_found` if the connector has no such action, `invalid_input` if the input does not fit its schema, and the errors
-    /// of [`Action::run`](crate::Action::run), redacted and with the names of connection and action.
+    /// `not_found` if the connector has no such action, `invalid_input` if the input does not fit its schema, and the
+    /// errors of [`Action::run`](crate::Action::run), redacted and with the names of connection and action.
     pub async fn run(&self, action: &str, input: Value, cx: &Context) -> Result<Value> {
         let (action, spec) = self.action_for(action, &input)?;
         let result = action.run(&*self.client, input, cx).await;
@@ -145,8 +145,8 @@ impl Connected {
         result.map_err(|error| self.with_names(error, spec))
     }
 
-    /// Finds out whether an earlier attempt with an unknown outcome took effect: its output if it did, `None` if not. See
-    /// [`Action::reconcile`](crate::Action::reconcile).
+    /// Finds out whether an earlier attempt with an unknown outcome took effect: its output if it did, `None` if not.
+    /// See [`Action::reconcile`](crate::Action::reconcile).
     ///
     /// # Errors
     ///
@@ -207,8 +207,8 @@ impl Connections {
     ///
     /// # Errors
     ///
-    /// `config` if the run does not have the file's connection, `conflict` if the file's size or digest differs from the
-    /// reference because the file has changed since, and the errors of [`Connector::open`](crate::Connector::open).
+    /// `config` if the run does not have the file's connection, `conflict` if the file's size or digest differs from
+    /// the reference because the file has changed since, and the errors of [`Connector::open`](crate::Connector::open).
     pub async fn open(&self, file: &FileRef, from: impl Into<Position>) -> Result<FileStream> {
         let connected = self.get(&file.connection)?;
         let opened = connected.registered.connector.open(&*connected.client, &file.source, from.into()).await;

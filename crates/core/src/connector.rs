@@ -1,8 +1,8 @@
 //! Connectors: the systems that flows can reach.
 //!
 //! A connector has two faces. Authors implement [`Connector`], with typed settings and a typed client. Hosts hold
-//! [`AnyConnector`], which is object safe and takes settings as JSON. [`any_connector`] turns the first into the second,
-//! and a [`ConnectorEntry`] registers it. The example at the top of the [crate](crate) shows a whole connector.
+//! [`AnyConnector`], which is object safe and takes settings as JSON. [`any_connector`] turns the first into the
+//! second, and a [`ConnectorEntry`] registers it. The example at the top of the [crate](crate) shows a whole connector.
 
 use std::{
     marker::PhantomData,
@@ -34,8 +34,8 @@ pub trait Connector: Send + Sync + 'static {
     const TITLE: &'static str;
     /// The URL of the vendor's API documentation; empty if there is none.
     const DOCUMENTATION: &'static str = "";
-    /// The OAuth scopes that every action needs. Before a flow runs, its actions are checked against the scopes that the
-    /// connection was granted.
+    /// The OAuth scopes that every action needs. Before a flow runs, its actions are checked against the scopes that
+    /// the connection was granted.
     const SCOPES: &'static [&'static str] = &[];
     /// The settings that a user fills in. Their doc comments become the form; secrets are [`Secret`](crate::Secret)s.
     type Settings: DeserializeOwned + JsonSchema + Send;
@@ -49,8 +49,8 @@ pub trait Connector: Send + Sync + 'static {
     /// `config` if the settings contradict each other in a way that the schema cannot express.
     fn connect(settings: Self::Settings, vault: VaultSlot) -> Result<Self::Client>;
 
-    /// Returns settings that were saved with the earlier version `from`, in the form of this version. The default returns
-    /// them unchanged.
+    /// Returns settings that were saved with the earlier version `from`, in the form of this version. The default
+    /// returns them unchanged.
     ///
     /// An author that raises `VERSION` because settings have changed adds a branch for each earlier version here.
     /// Connections that were saved with an earlier version then keep working without being saved again. The result is
@@ -65,8 +65,8 @@ pub trait Connector: Send + Sync + 'static {
         Ok(settings)
     }
 
-    /// Checks the connection in stages, of which the last is a harmless call. Returns the stages and, by JSON pointer, the
-    /// settings that are wrong.
+    /// Checks the connection in stages, of which the last is a harmless call. Returns the stages and, by JSON pointer,
+    /// the settings that are wrong.
     async fn check(client: &Self::Client) -> CheckReport;
 
     /// Starts a sign-in in the browser that ends at `redirect_uri`. Sends nothing.
@@ -102,15 +102,16 @@ pub trait Connector: Send + Sync + 'static {
         Ok(())
     }
 
-    /// Opens a file from a position on. `source` is the member of a [`FileRef`](crate::FileRef) that this connector made.
+    /// Opens a file from a position on. `source` is the member of a [`FileRef`](crate::FileRef) that this connector
+    /// made.
     ///
-    /// If the position names a version, the caller continues only with a stream of the same version. It does not trust a
-    /// stream that has another version or none.
+    /// If the position names a version, the caller continues only with a stream of the same version. It does not trust
+    /// a stream that has another version or none.
     ///
     /// # Errors
     ///
-    /// `conflict` if the file is not the version that the position names; `config` if the connector has no files, which is
-    /// the default.
+    /// `conflict` if the file is not the version that the position names; `config` if the connector has no files, which
+    /// is the default.
     async fn open(_client: &Self::Client, _source: &Value, _from: Position) -> Result<FileStream> {
         Err(Error::new(ErrorKind::Config, format!("{} does not provide files", Self::TITLE)))
     }
@@ -121,7 +122,8 @@ fn no_browser(title: &str) -> Error {
         .hint("`trunkline connection check NAME` says whether it works without one")
 }
 
-/// A sign-in in the browser that has started. The host keeps it until the browser returns; it is valid for one callback.
+/// A sign-in in the browser that has started. The host keeps it until the browser returns; it is valid for one
+/// callback.
 #[derive(Debug)]
 pub struct Authorization {
     /// The URL to open in the browser.
@@ -162,9 +164,9 @@ impl Authorization {
         distance > Authorization::LASTS
     }
 
-    /// Claims the one callback that the sign-in is valid for. Returns true for the first caller and false for every other,
-    /// also for concurrent ones. A login server may revoke the tokens of a code that is redeemed twice (RFC 6749 section
-    /// 4.1.2).
+    /// Claims the one callback that the sign-in is valid for. Returns true for the first caller and false for every
+    /// other, also for concurrent ones. A login server may revoke the tokens of a code that is redeemed twice (RFC 6749
+    /// section 4.1.2).
     pub fn answer(&self) -> bool {
         !self.answered.swap(true, Ordering::SeqCst)
     }
@@ -223,8 +225,8 @@ pub trait AnyConnector: Send + Sync {
     fn migrate(&self, _from: &str, settings: Map<String, Value>) -> Result<Map<String, Value>> {
         Ok(settings)
     }
-    /// Makes a client, see [`Connector::connect`]. The settings have been checked, and their secret references have been
-    /// replaced by the secrets.
+    /// Makes a client, see [`Connector::connect`]. The settings have been checked, and their secret references have
+    /// been replaced by the secrets.
     ///
     /// # Errors
     ///

@@ -1,7 +1,7 @@
 //! The context of a call: what an action receives besides its client and its input.
 //!
-//! A [`Context`] holds the idempotency key, the deadline, the cancellation of the run and the connections whose files may
-//! be opened. Through it an action saves checkpoints that survive a crash, stages files, and reports progress and
+//! A [`Context`] holds the idempotency key, the deadline, the cancellation of the run and the connections whose files
+//! may be opened. Through it an action saves checkpoints that survive a crash, stages files, and reports progress and
 //! warnings to a [`Recorder`].
 
 use std::{
@@ -116,7 +116,8 @@ impl Context {
         &self.idempotency_key
     }
 
-    /// Returns the name of the connection that the action runs on. It goes into the [`FileRef`]s that the action returns.
+    /// Returns the name of the connection that the action runs on. It goes into the [`FileRef`]s that the action
+    /// returns.
     pub fn connection(&self) -> &str {
         &self.connection
     }
@@ -163,8 +164,8 @@ impl Context {
         self.recorder.progress(progress);
     }
 
-    /// Records a warning that is shown with the step, such as one that a service sent although the call succeeded. Secrets
-    /// in it are redacted.
+    /// Records a warning that is shown with the step, such as one that a service sent although the call succeeded.
+    /// Secrets in it are redacted.
     pub fn warn(&self, message: &str) {
         self.recorder.warning(&crate::redact(message));
     }
@@ -178,8 +179,8 @@ impl Context {
         self.connections.open(file, from).await
     }
 
-    /// Stages a file: writes the whole stream to disk and returns a stream that reads the copy from its beginning. The copy
-    /// has a version of its own. Without a staging area, the stream is returned unchanged.
+    /// Stages a file: writes the whole stream to disk and returns a stream that reads the copy from its beginning. The
+    /// copy has a version of its own. Without a staging area, the stream is returned unchanged.
     ///
     /// # Errors
     ///
@@ -191,8 +192,8 @@ impl Context {
         }
     }
 
-    /// Opens the copy that this step or an earlier attempt of it has staged, from a position on. Returns `None` if there is
-    /// no copy of that version.
+    /// Opens the copy that this step or an earlier attempt of it has staged, from a position on. Returns `None` if
+    /// there is no copy of that version.
     ///
     /// # Errors
     ///

@@ -1,7 +1,7 @@
 //! Findings on a document that a user wrote: what is wrong, and where.
 //!
-//! A [`Diagnostic`] names the value by JSON pointer and, if the document came from a file, by line and column. Validation
-//! returns all findings at once; [`Diagnostic::accept`] turns them into one error where only that is wanted.
+//! A [`Diagnostic`] names the value by JSON pointer and, if the document came from a file, by line and column.
+//! Validation returns all findings at once; [`Diagnostic::accept`] turns them into one error where only that is wanted.
 
 use std::fmt;
 

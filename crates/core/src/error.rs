@@ -1,7 +1,8 @@
 //! The error type of Trunkline: its kind, a message, whether to retry, and what to do next.
 //!
-//! There is one closed struct instead of one error type per module, because callers ask only two questions: which kind it
-//! is (to show, count or branch on it in a flow), and whether the call may be retried. The form follows `opendal::Error`.
+//! There is one closed struct instead of one error type per module, because callers ask only two questions: which kind
+//! it is (to show, count or branch on it in a flow), and whether the call may be retried. The form follows
+//! `opendal::Error`.
 
 use std::{borrow::Cow, fmt, sync::Arc, time::Duration};
 
@@ -45,8 +46,8 @@ pub enum ErrorKind {
     Cancelled,
     /// A `fail` step ended the flow.
     Failed,
-    /// The store is damaged, full or unreadable, or the machine has run out of something that all work needs, such as open
-    /// files.
+    /// The store is damaged, full or unreadable, or the machine has run out of something that all work needs, such as
+    /// open files.
     Store,
     /// A bug in Trunkline or in a connector.
     Internal,
@@ -110,7 +111,8 @@ fn is_never(retry: &Retry) -> bool {
 }
 
 impl Error {
-    /// Returns an error of this kind that is not to be retried. `message` says what was tried, on what, and why it failed.
+    /// Returns an error of this kind that is not to be retried. `message` says what was tried, on what, and why it
+    /// failed.
     pub fn new(kind: ErrorKind, message: impl Into<String>) -> Self {
         Error { kind, message: message.into(), hint: None, retry: Retry::Never, context: Vec::new(), source: None }
     }

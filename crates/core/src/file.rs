@@ -1,7 +1,8 @@
 //! Files, which pass from step to step by reference.
 //!
-//! A [`FileRef`] says which connection can open a file and how to find it there. The journal stores the reference, never
-//! bytes and never a signed URL. A step opens the file as a [`FileStream`], from the start or from a [`Position`].
+//! A [`FileRef`] says which connection can open a file and how to find it there. The journal stores the reference,
+//! never bytes and never a signed URL. A step opens the file as a [`FileStream`], from the start or from a
+//! [`Position`].
 
 use std::fmt;
 

@@ -1,8 +1,9 @@
 //! The redactor: it replaces secrets in texts that are about to be shown or stored, such as log lines and errors.
 //!
 //! [`Secret`](crate::Secret) does not print itself, but it has to leave its type to become a header or a form, and a
-//! library may then quote it in a message. The redactor is the second protection. It knows every [`Secret`](crate::Secret)
-//! of the process while it is in use and for some time after, and finds it as it is or in one of the common encodings.
+//! library may then quote it in a message. The redactor is the second protection. It knows every
+//! [`Secret`](crate::Secret) of the process while it is in use and for some time after, and finds it as it is or in one
+//! of the common encodings.
 //!
 //! ```
 //! use trunkline_core::{Secret, redact};
@@ -40,8 +41,8 @@ struct Redactor {
     last: u64,
     /// The number of known secrets above which unused ones are removed.
     capacity: usize,
-    /// Secrets that are not in the index yet. Their encodings are computed at the next redaction, which in most processes
-    /// never happens.
+    /// Secrets that are not in the index yet. Their encodings are computed at the next redaction, which in most
+    /// processes never happens.
     unindexed: Vec<Arc<SecretString>>,
     index: Index,
 }
@@ -112,15 +113,16 @@ impl Redactor {
 #[derive(Default)]
 struct Index {
     encodings: HashMap<[u8; MIN_LENGTH], Vec<Encoding>>,
-    /// For each pair of bytes, whether an encoding starts with it. This rules out most positions in a text with one look-up.
+    /// For each pair of bytes, whether an encoding starts with it. This rules out most positions in a text with one
+    /// look-up.
     starts: Vec<bool>,
 }
 
 /// One way in which a secret may be written.
 struct Encoding {
     bytes: Zeroizing<Vec<u8>>,
-    /// Whether base64 characters directly before and after it are replaced as well: within a longer base64 text, they hold
-    /// the ends of the secret.
+    /// Whether base64 characters directly before and after it are replaced as well: within a longer base64 text, they
+    /// hold the ends of the secret.
     with_neighbours: bool,
 }
 
@@ -158,8 +160,8 @@ pub fn redact(text: &str) -> Cow<'_, str> {
     }
 }
 
-/// Returns the bytes with `***` in place of every secret, as [`redact`] does. `text` has to consist of whole lines, because
-/// a secret that is split over two calls is not found.
+/// Returns the bytes with `***` in place of every secret, as [`redact`] does. `text` has to consist of whole lines,
+/// because a secret that is split over two calls is not found.
 pub fn redact_bytes(text: &[u8]) -> Cow<'_, [u8]> {
     let mut redactor = REDACTOR.lock().unwrap_or_else(PoisonError::into_inner);
     let unindexed = std::mem::take(&mut redactor.unindexed);
@@ -221,8 +223,8 @@ fn encodings(secret: &str) -> Vec<Encoding> {
     all.push(bytes.iter().map(|byte| format!("{byte:02X}")).collect());
     let plain = |text: String| Encoding { bytes: Zeroizing::new(text.into_bytes()), with_neighbours: false };
     let mut encodings: Vec<_> = all.into_iter().map(plain).collect();
-    // In base64, a secret looks different at each of three offsets, and its first and last characters also depend on the
-    // bytes around it.
+    // In base64, a secret looks different at each of three offsets, and its first and last characters also depend on
+    // the bytes around it.
     for offset in 0..3 {
         let mut padded = Zeroizing::new(vec![0; offset]);
         padded.extend_from_slice(bytes);

@@ -1,8 +1,8 @@
 //! The registry: all connectors and actions of a host, found through `inventory` or added by the host.
 //!
-//! Only [`Registry::discover`] reads `inventory`; all other code is given a registry. The linker drops a connector crate
-//! that the host does not refer to, and its connector is then missing here without an error. A host therefore names each
-//! connector crate with `use connector as _;`.
+//! Only [`Registry::discover`] reads `inventory`; all other code is given a registry. The linker drops a connector
+//! crate that the host does not refer to, and its connector is then missing here without an error. A host therefore
+//! names each connector crate with `use connector as _;`.
 
 use std::{
     collections::BTreeMap,
@@ -174,8 +174,8 @@ impl Registry {
     }
 
     /// Returns the connection with settings of the connector's current version. A connection of an earlier version is
-    /// migrated, see [`Connector::migrate`]; the saved connection does not change. A connection to an unknown connector is
-    /// returned unchanged.
+    /// migrated, see [`Connector::migrate`]; the saved connection does not change. A connection to an unknown connector
+    /// is returned unchanged.
     ///
     /// # Errors
     ///
@@ -241,8 +241,8 @@ impl Registry {
         Ok(Connected { name: connection.name.as_str().into(), registered, client })
     }
 
-    /// Returns everything that a client is made from, as one secret: the connection document with the values of the secrets
-    /// that it refers to. As long as it is the same, [`Registry::connect`] makes an equivalent client.
+    /// Returns everything that a client is made from, as one secret: the connection document with the values of the
+    /// secrets that it refers to. As long as it is the same, [`Registry::connect`] makes an equivalent client.
     ///
     /// # Errors
     ///

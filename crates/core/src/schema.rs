@@ -1,7 +1,8 @@
 //! JSON Schemas: they are derived from Rust types, and documents are checked against them.
 //!
-//! A [`Schema`] reports every error of a document at its JSON pointer and in plain words. Where a schema offers a choice of
-//! branches, only the branch that the document has chosen is checked, so that the findings concern that branch.
+//! A [`Schema`] reports every error of a document at its JSON pointer and in plain words. Where a schema offers a
+//! choice of branches, only the branch that the document has chosen is checked, so that the findings concern that
+//! branch.
 
 use std::sync::OnceLock;
 

@@ -1,7 +1,7 @@
 //! Secrets as a type: a [`Secret`] can be deserialized but not serialized, and its memory is wiped after its last use.
 //!
-//! Each secret is also known to [`redact`](crate::redact), which replaces it in texts that it should not have reached. For
-//! that purpose, the latest few hundred secrets are kept longer than they are used.
+//! Each secret is also known to [`redact`](crate::redact), which replaces it in texts that it should not have reached.
+//! For that purpose, the latest few hundred secrets are kept longer than they are used.
 //!
 //! ```
 //! use trunkline_core::Secret;

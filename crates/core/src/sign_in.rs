@@ -1,7 +1,7 @@
 //! The state of a connection's sign-in, for a host to show beside the connection and to report when it changes.
 //!
-//! The state is stored when a token is requested or received. Time changes it as well: [`SignIn::at`] computes the state
-//! at a given time from the stored one.
+//! The state is stored when a token is requested or received. Time changes it as well: [`SignIn::at`] computes the
+//! state at a given time from the stored one.
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -12,7 +12,8 @@ pub struct SignIn {
     /// The state when this was stored; [`SignIn::at`] returns the present state.
     #[serde(flatten)]
     pub state: SignInState,
-    /// The time at which the login server issued the current token, by the host's clock. The token's age counts from here.
+    /// The time at which the login server issued the current token, by the host's clock. The token's age counts from
+    /// here.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub last_success: Option<u64>,
     /// The time at which that token expires.
@@ -60,16 +61,16 @@ pub enum SignInState {
 pub enum ReauthCause {
     /// The login server rejects the token or the password: revoked, expired on its side, or wrong.
     Revoked,
-    /// The response to an earlier refresh was lost, in a process or on the network, and the login server treats the previous
-    /// token as used.
+    /// The response to an earlier refresh was lost, in a process or on the network, and the login server treats the
+    /// previous token as used.
     Interrupted,
     /// The token expired and cannot be renewed.
     Expired,
 }
 
 impl SignIn {
-    /// Returns the state at the time `now`. Since the state was stored, a token that cannot be renewed may have expired, or
-    /// the process that was refreshing a token may have exceeded its time.
+    /// Returns the state at the time `now`. Since the state was stored, a token that cannot be renewed may have
+    /// expired, or the process that was refreshing a token may have exceeded its time.
     pub fn at(&self, now: u64) -> SignInState {
         match &self.state {
             SignInState::Ok if !self.renewable && self.expires_at.is_some_and(|at| at <= now) => {

@@ -7,8 +7,8 @@ use async_trait::async_trait;
 
 use crate::{FileRef, FileStream, Position, Result};
 
-/// The prefix of a staged copy's version. The SHA-256 digest of the copy follows, in lower-case hexadecimal digits. Stores
-/// of earlier versions hold the prefix, so it does not change.
+/// The prefix of a staged copy's version. The SHA-256 digest of the copy follows, in lower-case hexadecimal digits.
+/// Stores of earlier versions hold the prefix, so it does not change.
 pub const STAGED: &str = "spilled:";
 
 impl Position {
@@ -36,7 +36,7 @@ pub trait Staging: Send + Sync {
     /// `store` if the copy cannot be read.
     async fn staged(&self, run: &str, step: &str, from: &Position) -> Result<Option<FileStream>>;
 
-    /// Removes the copy of one step of the run, or the copies of all its steps if `step` is `None`. A copy that cannot be
-    /// removed now is removed later by the host.
+    /// Removes the copy of one step of the run, or the copies of all its steps if `step` is `None`. A copy that cannot
+    /// be removed now is removed later by the host.
     async fn unstage(&self, run: &str, step: Option<&str>);
 }

@@ -1,9 +1,9 @@
 //! The vault, which holds the tokens of connections between calls.
 //!
-//! The vault knows nothing about OAuth: it has one opaque secret for each connection, and the authentication scheme decides
-//! what that is. Entries are versioned and replaced by compare-and-set, so that several tasks and processes can share a
-//! connection. An implementation that stores entries encrypts them. Each replacement comes with the [`SignIn`] that a host
-//! may show.
+//! The vault knows nothing about OAuth: it has one opaque secret for each connection, and the authentication scheme
+//! decides what that is. Entries are versioned and replaced by compare-and-set, so that several tasks and processes can
+//! share a connection. An implementation that stores entries encrypts them. Each replacement comes with the [`SignIn`]
+//! that a host may show.
 
 use std::{
     collections::HashMap,
@@ -33,9 +33,9 @@ pub trait Vault: Send + Sync {
     /// `store` if the entry cannot be read or decrypted.
     async fn load(&self, connection: &str) -> Result<Option<VaultEntry>>;
 
-    /// Replaces the entry if its version is still `expected` (0 if there is no entry yet). `sign_in` is what a host may show
-    /// of it. The entry is durable when this returns. Returns false if another task or process has replaced the entry
-    /// first: the caller loads it again.
+    /// Replaces the entry if its version is still `expected` (0 if there is no entry yet). `sign_in` is what a host may
+    /// show of it. The entry is durable when this returns. Returns false if another task or process has replaced the
+    /// entry first: the caller loads it again.
     ///
     /// # Errors
     ///
