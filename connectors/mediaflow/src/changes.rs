@@ -82,9 +82,9 @@ impl Action for Changes {
     const NAME: &'static str = "file.changes";
     const TITLE: &'static str = "List new and removed files";
     const GROUP: &'static str = "Files";
-    const ABOUT: &'static str = "Lists files that were added to a folder or to the whole library since the previous call, \
-        and files that were removed from the folder. The first call only returns a cursor. Changes to a file itself are not \
-        detected.";
+    const ABOUT: &'static str = "Lists files that were added to a folder or to the whole library since the previous \
+        call, and files that were removed from the folder. The first call only returns a cursor. Changes to a file \
+        itself are not detected.";
     const EFFECT: Effect = Effect::Read;
 
     async fn run(client: &Client, input: Input, cx: &Context) -> Result<Output> {

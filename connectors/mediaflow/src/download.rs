@@ -51,8 +51,8 @@ impl Action for FileDownload {
     const NAME: &'static str = "file.download";
     const TITLE: &'static str = "Download a file";
     const GROUP: &'static str = "Files";
-    const ABOUT: &'static str = "Returns a reference to a file for later steps: the original, a preset or a custom size. Its \
-        bytes are read when a step opens it. No copy is kept.";
+    const ABOUT: &'static str = "Returns a reference to a file for later steps: the original, a preset or a custom \
+        size. Its bytes are read when a step opens it. No copy is kept.";
     const EFFECT: Effect = Effect::Read;
 
     async fn run(client: &Client, input: Input, cx: &Context) -> Result<Output> {

@@ -63,8 +63,8 @@ impl Action for Permalink {
     const NAME: &'static str = "file.permalink";
     const TITLE: &'static str = "Publish a file at a permanent URL";
     const GROUP: &'static str = "Files";
-    const ABOUT: &'static str = "Makes the file public: anyone with the URL can read it without signing in. No call is known \
-        that undoes this. Pictures, PDF, SVG and fonts only. A second call may return another URL.";
+    const ABOUT: &'static str = "Makes the file public: anyone with the URL can read it without signing in. No call is \
+        known that undoes this. Pictures, PDF, SVG and fonts only. A second call may return another URL.";
     const EFFECT: Effect = Effect::Idempotent;
 
     async fn run(client: &Client, input: Input, cx: &Context) -> Result<Output> {

@@ -72,8 +72,8 @@ impl Action for ReportUsage {
     const NAME: &'static str = "file.report_usage";
     const TITLE: &'static str = "Report where files are used";
     const GROUP: &'static str = "Usage";
-    const ABOUT: &'static str = "Reports that files are used on a web page, or withdraws the report. If the response to a \
-        report was lost, the usage is looked up before it is reported again.";
+    const ABOUT: &'static str = "Reports that files are used on a web page, or withdraws the report. If the response \
+        to a report was lost, the usage is looked up before it is reported again.";
     const EFFECT: Effect = Effect::Create;
 
     async fn run(client: &Client, input: Input, cx: &Context) -> Result<Output> {
