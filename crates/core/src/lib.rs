@@ -6,7 +6,7 @@
 //! [`Staging`] and [`Recorder`].
 //!
 //! ```
-//! use trunkline_core::{Action, Checked, Connector, Context, Effect, Registry, Result, VaultSlot, async_trait};
+//! use trunkline_core::{Action, CheckReport, Connector, Context, Effect, Registry, Result, VaultSlot, async_trait};
 //! use schemars::JsonSchema;
 //! use serde::{Deserialize, Serialize};
 //!
@@ -27,7 +27,7 @@
 //!     type Settings = Settings;
 //!     type Client = Settings;
 //!     fn connect(settings: Settings, _: VaultSlot) -> Result<Settings> { Ok(settings) }
-//!     async fn check(_: &Settings) -> Checked { Checked::default() }
+//!     async fn check(_: &Settings) -> CheckReport { CheckReport::default() }
 //! }
 //!
 //! pub struct Greet;

@@ -152,7 +152,8 @@ fn first_two(start: &[u8; MIN_LENGTH]) -> usize {
     usize::from(start[0]) << 8 | usize::from(start[1])
 }
 
-/// Returns the text with `***` in place of every secret that this process knows, see the [module](self).
+/// Returns the text with `***` in place of every [`Secret`](crate::Secret) that this process uses or has used lately. A
+/// secret is found as it is and in its common encodings: escaped for JSON, Rust or URLs, in hex and in base64.
 pub fn redact(text: &str) -> Cow<'_, str> {
     match redact_bytes(text.as_bytes()) {
         Cow::Borrowed(_) => Cow::Borrowed(text),
