@@ -144,11 +144,11 @@ async fn other_versions_are_told_clearly() {
         let error = runtime.add_connection(with(newer)).await.unwrap_err();
         assert_eq!((error.kind(), error.context("setting")), (ErrorKind::Config, Some("/connector")), "{newer}");
         assert!(error.message().contains(&format!("sample-v{newer}")) && error.message().contains("sample-v2.10"));
-        assert!(error.advice().unwrap().contains("newer Trunkline"), "{error:?}");
+        assert!(error.advice().unwrap().contains("later version of Trunkline"), "{error:?}");
     }
     let error = runtime.add_connection(with("1.7")).await.unwrap_err();
-    assert!(error.message().contains("cannot be made one to sample-v2.10"), "{error:?}");
-    assert!(error.advice().unwrap().contains("save the connection anew"), "{error:?}");
+    assert!(error.message().contains("cannot be migrated to sample-v2.10"), "{error:?}");
+    assert!(error.advice().unwrap().contains("save the connection again"), "{error:?}");
     // An earlier one in the order of numbers, with nothing to change.
     runtime.add_connection(with("2.9")).await.unwrap();
     assert_eq!(told(&runtime, "dam").await.unwrap()["token"], "t");

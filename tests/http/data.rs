@@ -100,7 +100,7 @@ fn every_fault_has_its_place() {
         ("connector.toml", "\"task.list\"", "\"task.lits\"", "/check: there is no operation task.lits"),
         ("connector.toml", "\"apiKey\"", "\"magic\"", "/settings/authentication: authentication must be"),
         ("connector.toml", "apiKeyHeader", "apiKeyHaeder", "connector.toml:13:1: /settings/apiKeyHaeder"),
-        ("connector.toml", "apiKeyHeader   = \"X-Todo-Key\"", "apiKey = \"secret\"", "belongs into a connection"),
+        ("connector.toml", "apiKeyHeader   = \"X-Todo-Key\"", "apiKey = \"secret\"", "belongs in a connection"),
         ("connector.toml", "[settings]", "[settings", "connector.toml:"),
         ("operations/tasks.toml", "PUT /tasks", "FETCH /tasks", "tasks.toml:13:10: /operation/1/route: FETCH"),
         ("connector.toml", "\"todo\"", "\"mediaflow\"", "the connector mediaflow is registered twice"),

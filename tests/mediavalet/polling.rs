@@ -146,7 +146,7 @@ async fn a_package_that_vanishes_is_told_and_another_one_is_made_only_by_another
     let (step, input) = (Arc::<Step>::default(), json!({ "assetIds": [asset] }));
     let error = bench.attempt(&step, "asset.package", &input).await.unwrap().unwrap_err();
     assert_eq!((error.kind(), error.retryable()), (ErrorKind::NotFound, Retry::Never), "{error:?}");
-    assert!(error.context("download").is_some() && error.advice().unwrap().contains("another one is made"));
+    assert!(error.context("download").is_some() && error.advice().unwrap().contains("to create another package"));
     assert_eq!(creates(&proxy, "asset.package"), 1);
     // The step itself goes on asking for the one it has.
     let briefly = json!({ "assetIds": [asset], "seconds": 1 });

@@ -150,7 +150,7 @@ async fn an_asset_that_somebody_else_has_checked_out_is_left_alone() {
     let input = json!({ "assetId": id, "file": bench.file(1).await });
     let error = bench.try_call("mediavalet", "asset.upload_version", input).await.unwrap_err();
     assert_eq!(error.kind(), ErrorKind::Conflict, "{error:?}");
-    assert!(error.message().contains("somebody else"), "{error:?}");
+    assert!(error.message().contains("another user"), "{error:?}");
     assert_eq!(asset(&bench, &id).await["assetCheckOutComment"], "mine");
 }
 

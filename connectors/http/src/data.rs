@@ -1,6 +1,9 @@
-//! Connectors that need no compiler: a folder with a `connector.toml`, and beside it a table of operations as any connector
-//! has one. What HTTP has for any service, they have for theirs: the same form with less to fill in, the same guards, and
-//! `request`, `download` and `upload` beside their rows.
+//! Connectors that are loaded from folders, without a compiler.
+//!
+//! Such a folder has a manifest, `connector.toml`, and a table of operations in the same format as that of any
+//! connector. The connector works like the connector `http` for one service: it has the same settings, except those
+//! that the manifest presets, the same protections, and the actions `request`, `download` and `upload` in addition to
+//! its rows.
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -21,50 +24,53 @@ use trunkline_rest::{Client, Table, generic};
 
 use crate::{Http, Settings};
 
-/// A `connector.toml`.
+/// The manifest of a connector, `connector.toml`.
 #[derive(Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 #[schemars(title = "Connector")]
 struct Manifest {
-    /// The product in lower case: what actions and connections refer to.
+    /// The product's name in lower case. Actions and connections refer to it.
     #[schemars(regex(pattern = "^[a-z][a-z0-9_]*$"))]
     name: String,
-    /// The product as its vendor writes it.
+    /// The product's name as its vendor writes it.
     title: String,
-    /// Of settings and operations together; part of what a connection refers to (`shop-v1.0`).
+    /// The version of settings and operations together. A connection names it in its `connector` (`shop-v1.0`).
     #[schemars(regex(pattern = r"^[0-9]+\.[0-9]+$"))]
     version: String,
-    /// Where the vendor documents the API, as a URL.
+    /// The URL of the vendor's API documentation.
     #[serde(default)]
     documentation: String,
     /// The OAuth scopes that every operation needs.
     #[serde(default)]
     scopes: Vec<String>,
-    /// Name of an operation without required inputs that reads without harm: what `connection check` calls.
+    /// The name of the operation that `connection check` calls: one without required inputs that only reads.
     check: Option<String>,
-    /// Headers that go with every call, such as the version of the API. They are no secrets.
+    /// Headers of every call, such as the version of the API. They must not hold secrets.
     #[serde(default)]
     headers: BTreeMap<String, String>,
-    /// What every connection has in common: settings of the connector `http`. They need not be filled in any more, and a
-    /// setting that picks a way (`authentication`, `flows`) leaves only that way.
+    /// Settings of the connector `http` that are the same in every connection. A connection may leave them out. A
+    /// preset choice (`authentication`, `flows`) is the only one that connections can make.
     #[serde(default)]
     settings: Map<String, Value>,
 }
 
-/// JSON Schema (draft 2020-12) of a `connector.toml`.
+/// Returns the JSON Schema (draft 2020-12) of a `connector.toml`.
 pub fn manifest_schema() -> Value {
     schema_of::<Manifest>()
 }
 
-/// Adds the connectors of a folder to a registry: each is a folder of its own with a `connector.toml` and `operations/*.toml`.
-/// They are read once and live as long as the program.
+/// Adds the connectors in a folder to a registry. Each of its sub-folders with a `connector.toml` is a connector; the
+/// rows are in `operations/*.toml` of the sub-folder. Connectors are read once and stay in memory until the program
+/// ends.
 ///
 /// # Errors
-/// Of kind `config`, with everything that is wrong in all files at once, each with file, line and column.
+///
+/// `config` if the folder has no connector, cannot be read, or has errors. One error lists all findings in all files,
+/// each with file, line and column.
 pub fn load(registry: Registry, folder: &Path) -> Result<Registry> {
     let unreadable = |error: std::io::Error| {
         Error::new(ErrorKind::Config, format!("the connectors in {} cannot be read: {error}", folder.display()))
-            .hint("give a folder that has a folder for each connector, with a connector.toml in it")
+            .hint("give a folder that has a sub-folder with a connector.toml for each connector")
     };
     let entries = fs::read_dir(folder).map_err(unreadable)?;
     let entries = entries.map(|entry| Ok(entry?.path())).collect::<std::io::Result<BTreeSet<PathBuf>>>();
@@ -72,24 +78,27 @@ pub fn load(registry: Registry, folder: &Path) -> Result<Registry> {
     folders.retain(|path| path.join(MANIFEST).is_file());
     if folders.is_empty() {
         let message = format!("there is no connector in {}", folder.display());
-        return Err(Error::new(ErrorKind::Config, message).hint(format!("each is a folder with a {MANIFEST} in it")));
+        return Err(
+            Error::new(ErrorKind::Config, message).hint(format!("each connector is a sub-folder with a {MANIFEST}"))
+        );
     }
-    let (mut registry, mut found) = (registry, Vec::new());
+    let (mut registry, mut findings) = (registry, Vec::new());
     for path in folders {
         match read(&path) {
             Ok((connector, actions)) => registry = registry.with_any(Box::new(connector), actions),
-            Err(faults) => found.extend(faults),
+            Err(more) => findings.extend(more),
         }
     }
-    Diagnostic::accept(&format!("the connectors in {}", folder.display()), &found)?;
+    Diagnostic::accept(&format!("the connectors in {}", folder.display()), &findings)?;
     registry.checked()
 }
 
 const MANIFEST: &str = "connector.toml";
 
-type Faults = Vec<Diagnostic>;
+type Findings = Vec<Diagnostic>;
 
-fn read(folder: &Path) -> Result<(DataConnector, Vec<Box<dyn AnyAction>>), Faults> {
+/// Reads one connector from its folder.
+fn read(folder: &Path) -> Result<(DataConnector, Vec<Box<dyn AnyAction>>), Findings> {
     let manifest = folder.join(MANIFEST);
     let text = text(&manifest)?;
     let file = manifest.display().to_string();
@@ -98,48 +107,49 @@ fn read(folder: &Path) -> Result<(DataConnector, Vec<Box<dyn AnyAction>>), Fault
         vec![Diagnostic::error("", error.message().replace('\n', ", ")).at(SourceLocation::of(&file, &text, at))]
     })?;
     let document: Value = toml::from_str(&text).unwrap_or_default();
-    let mut found = Schema::from(manifest_schema()).check(&document);
-    let connection = connection(&parsed, &mut found);
-    for fault in &mut found {
-        // The nearest place there is: where the last name of the pointer stands.
-        let name = fault.pointer.rsplit('/').next().filter(|name| !name.is_empty());
+    let mut findings = Schema::from(manifest_schema()).check(&document);
+    let connection = connection_schema(&parsed, &mut findings);
+    for finding in &mut findings {
+        // The pointer has no position in the text, so the first occurrence of its last name is used.
+        let name = finding.pointer.rsplit('/').next().filter(|name| !name.is_empty());
         let at = name.and_then(|name| text.find(name)).unwrap_or(0);
-        fault.place = Some(SourceLocation::of(&file, &text, at));
+        finding.place = Some(SourceLocation::of(&file, &text, at));
     }
     let operations = operations(folder).and_then(|files| Table::parse(&parsed.name, &files));
     match operations {
-        Ok(table) if found.is_empty() => finish(parsed, connection, table, &file),
-        Ok(_) => Err(found),
-        Err(more) => Err(found.into_iter().chain(more).collect()),
+        Ok(table) if findings.is_empty() => assemble(parsed, connection, table, &file),
+        Ok(_) => Err(findings),
+        Err(more) => Err(findings.into_iter().chain(more).collect()),
     }
 }
 
-fn text(path: &Path) -> Result<String, Faults> {
+fn text(path: &Path) -> Result<String, Findings> {
     fs::read_to_string(path)
         .map_err(|error| vec![Diagnostic::error("", format!("{} cannot be read: {error}", path.display()))])
 }
 
-/// The files of the table with their texts.
-fn operations(folder: &Path) -> Result<Vec<(String, String)>, Faults> {
+/// Returns the paths and texts of the operation table's files.
+fn operations(folder: &Path) -> Result<Vec<(String, String)>, Findings> {
     let Ok(entries) = fs::read_dir(folder.join("operations")) else { return Ok(Vec::new()) };
     let paths: BTreeSet<_> = entries.filter_map(|entry| Some(entry.ok()?.path())).collect();
     let tables = paths.iter().filter(|path| path.extension().is_some_and(|extension| extension == "toml"));
     tables.map(|path| Ok((path.display().to_string(), text(path)?))).collect()
 }
 
-fn finish(
+/// Makes the connector and its actions from a manifest without errors.
+fn assemble(
     manifest: Manifest,
     connection: Value,
     table: Table,
     file: &str,
-) -> Result<(DataConnector, Vec<Box<dyn AnyAction>>), Faults> {
-    // What is read at the start lives as long as the program.
+) -> Result<(DataConnector, Vec<Box<dyn AnyAction>>), Findings> {
+    // Connectors are loaded once, at the start of the program, and are used until it ends.
     let table: &'static Table = Box::leak(Box::new(table));
     if let Some(check) = &manifest.check
         && let Err(error) = table.operation(check)
     {
-        let fault = Diagnostic::error("/check", error.message()).hint("name one of its operations");
-        return Err(vec![fault.at(SourceLocation { file: file.to_owned(), line: 1, column: 1 })]);
+        let finding = Diagnostic::error("/check", error.message()).hint("name one of the connector's operations");
+        return Err(vec![finding.at(SourceLocation { file: file.to_owned(), line: 1, column: 1 })]);
     }
     let mut actions = table.actions()?;
     actions.push(any_action::<generic::RequestAction<Http>>());
@@ -163,15 +173,16 @@ fn finish(
     Ok((connector, actions))
 }
 
-/// The form of a connection: that of `http`, without what the manifest has settled.
-fn connection(manifest: &Manifest, found: &mut Faults) -> Value {
+/// Returns the schema of a connection: that of `http`, with the manifest's presets.
+fn connection_schema(manifest: &Manifest, findings: &mut Findings) -> Value {
     let mut schema = any_connector::<Http>().spec().connection.clone();
-    let mut known = BTreeSet::new();
-    settle(&mut schema, &manifest.settings, &mut known, found);
+    let mut presets = Presets { settings: &manifest.settings, known: BTreeSet::new(), findings };
+    presets.apply(&mut schema);
+    let Presets { known, .. } = presets;
     for name in manifest.settings.keys().filter(|name| !known.contains(*name)) {
-        let fault =
-            Diagnostic::error(format!("/settings/{name}"), format!("{name} is no setting that is left to choose"));
-        found.push(fault.hint("`trunkline connectors http` lists them"));
+        let finding =
+            Diagnostic::error(format!("/settings/{name}"), format!("{name} is not a setting that can be preset here"));
+        findings.push(finding.hint("`trunkline connectors http` lists the settings"));
     }
     if let (Some(_), Some(properties)) = (&manifest.check, schema["properties"].as_object_mut()) {
         properties.shift_remove("checkPath");
@@ -181,65 +192,78 @@ fn connection(manifest: &Manifest, found: &mut Faults) -> Value {
     schema
 }
 
-/// Puts what is settled into a schema as defaults, and the way that is picked in place of the choice.
-fn settle(schema: &mut Value, settled: &Map<String, Value>, known: &mut BTreeSet<String>, found: &mut Faults) {
-    if let Some(Value::Array(branches)) = schema.get_mut("oneOf") {
-        let fits = |branch: &Value| {
-            let properties = branch["properties"].as_object().into_iter().flatten();
-            let mut tags = properties.filter_map(|(name, property)| Some((settled.get(name)?, property.get("const")?)));
-            tags.all(|(wanted, tag)| wanted == tag)
+/// The settings that a manifest presets, while they are applied to the schema of a connection.
+struct Presets<'a> {
+    settings: &'a Map<String, Value>,
+    /// The names of settings that the schema has.
+    known: BTreeSet<String>,
+    findings: &'a mut Findings,
+}
+
+impl Presets<'_> {
+    /// Writes the presets into a schema as defaults, and replaces a choice that is preset by its branch.
+    fn apply(&mut self, schema: &mut Value) {
+        let settings = self.settings;
+        if let Some(Value::Array(branches)) = schema.get_mut("oneOf") {
+            let fits = |branch: &Value| {
+                let properties = branch["properties"].as_object().into_iter().flatten();
+                let mut tags =
+                    properties.filter_map(|(name, property)| Some((settings.get(name)?, property.get("const")?)));
+                tags.all(|(wanted, tag)| wanted == tag)
+            };
+            if branches.iter().any(fits) {
+                branches.retain(fits);
+            } else {
+                return self.no_such_choice(branches);
+            }
+            if let [only] = &branches[..] {
+                let Value::Object(only) = only.clone() else { return };
+                schema.as_object_mut().map(|schema| schema.remove("oneOf"));
+                merge(schema, only);
+                // The branch may have a choice of its own.
+                return self.apply(schema);
+            }
+            branches.iter_mut().for_each(|branch| self.apply(branch));
+        }
+        let properties = schema["properties"].as_object_mut().into_iter().flatten();
+        let own = properties.filter(|(name, _)| !["name", "connector"].contains(&name.as_str()));
+        for (name, property) in own {
+            let Some(value) = settings.get(name) else { continue };
+            let pointer = format!("/settings/{name}");
+            if property.get("writeOnly").is_some() {
+                self.findings
+                    .push(Diagnostic::error(pointer, format!("{name} is a secret and belongs in a connection")));
+            } else if let Err(error) = Schema::from(property.clone()).accept(name, value) {
+                self.findings.push(Diagnostic::error(pointer, error.message()));
+            }
+            property["default"] = value.clone();
+            if property.get("const").is_some() {
+                // The title of the choice is lost with the choice.
+                property["title"] = (name[..1].to_uppercase() + &name[1..]).into();
+            }
+            self.known.insert(name.clone());
+        }
+        if let Some(Value::Array(required)) = schema.get_mut("required") {
+            required.retain(|name| !name.as_str().is_some_and(|name| settings.contains_key(name)));
+        }
+    }
+
+    /// Reports a preset choice that is not one of the branches.
+    fn no_such_choice(&mut self, branches: &[Value]) {
+        let constants = |name: &str| {
+            let all = branches.iter().filter_map(|branch| branch["properties"][name].get("const"));
+            all.map(Value::to_string).collect::<Vec<_>>().join(", ")
         };
-        if branches.iter().any(fits) {
-            branches.retain(fits);
-        } else {
-            return no_such_choice(branches, settled, known, found);
+        for name in self.settings.keys().filter(|name| !constants(name).is_empty()) {
+            let message = format!("{name} must be one of {}", constants(name));
+            self.findings.push(Diagnostic::error(format!("/settings/{name}"), message));
         }
-        if let [only] = &branches[..] {
-            let Value::Object(only) = only.clone() else { return };
-            schema.as_object_mut().map(|schema| schema.remove("oneOf"));
-            merge(schema, only);
-            // The way that is picked may have a choice of its own.
-            return settle(schema, settled, known, found);
-        }
-        branches.iter_mut().for_each(|branch| settle(branch, settled, known, found));
-    }
-    let properties = schema["properties"].as_object_mut().into_iter().flatten();
-    let own = properties.filter(|(name, _)| !["name", "connector"].contains(&name.as_str()));
-    for (name, property) in own {
-        let Some(value) = settled.get(name) else { continue };
-        let pointer = format!("/settings/{name}");
-        if property.get("writeOnly").is_some() {
-            found.push(Diagnostic::error(pointer, format!("{name} is a secret and belongs into a connection")));
-        } else if let Err(error) = Schema::from(property.clone()).accept(name, value) {
-            found.push(Diagnostic::error(pointer, error.message()));
-        }
-        property["default"] = value.clone();
-        if property.get("const").is_some() {
-            // The choice had a heading for it.
-            property["title"] = (name[..1].to_uppercase() + &name[1..]).into();
-        }
-        known.insert(name.clone());
-    }
-    if let Some(Value::Array(required)) = schema.get_mut("required") {
-        required.retain(|name| !name.as_str().is_some_and(|name| settled.contains_key(name)));
+        // Without a branch, it is not known which other settings are valid, so none is reported as unknown.
+        self.known.extend(self.settings.keys().cloned());
     }
 }
 
-/// Says which ways there are, where what is settled is none of them.
-fn no_such_choice(branches: &[Value], settled: &Map<String, Value>, known: &mut BTreeSet<String>, found: &mut Faults) {
-    let constants = |name: &str| {
-        let all = branches.iter().filter_map(|branch| branch["properties"][name].get("const"));
-        all.map(Value::to_string).collect::<Vec<_>>().join(", ")
-    };
-    for name in settled.keys().filter(|name| !constants(name).is_empty()) {
-        let message = format!("{name} must be one of {}", constants(name));
-        found.push(Diagnostic::error(format!("/settings/{name}"), message));
-    }
-    // Which of the others would have been right is not known.
-    known.extend(settled.keys().cloned());
-}
-
-/// Puts one schema of an object into another.
+/// Adds the members of one object schema to another.
 fn merge(schema: &mut Value, other: Map<String, Value>) {
     for (key, value) in other {
         match (key.as_str(), schema.get_mut(&key), value) {
@@ -251,7 +275,7 @@ fn merge(schema: &mut Value, other: Map<String, Value>) {
     }
 }
 
-/// A connector made of a folder.
+/// A connector that was loaded from a folder.
 struct DataConnector {
     spec: ConnectorSpec,
     service: &'static str,
@@ -261,8 +285,10 @@ struct DataConnector {
     defaults: Map<String, Value>,
 }
 
-fn own(client: &AnyClient) -> Result<&Client> {
-    client.downcast_ref().ok_or_else(|| Error::new(ErrorKind::Internal, "this is another connector's client"))
+fn typed_client(client: &AnyClient) -> Result<&Client> {
+    client
+        .downcast_ref()
+        .ok_or_else(|| Error::new(ErrorKind::Internal, "the connector was called with another connector's client"))
 }
 
 #[async_trait]
@@ -276,7 +302,7 @@ impl AnyConnector for DataConnector {
         all.extend(settings.as_object().cloned().unwrap_or_default());
         let (connection, title) = (vault.connection().to_owned(), &self.spec.title);
         let settings: Settings = serde_json::from_value(all.into()).map_err(|_| {
-            // serde quotes the value it stumbled over, and that may be a secret.
+            // serde quotes the value that does not fit, which may be a secret, so its error is not used.
             Error::new(ErrorKind::Config, format!("the settings of connection {connection} do not fit {title}"))
                 .hint(format!("compare them with `trunkline schema connection {}`", self.spec.name))
         })?;
@@ -285,7 +311,7 @@ impl AnyConnector for DataConnector {
     }
 
     async fn check(&self, client: &AnyClient) -> CheckReport {
-        match (own(client), &self.check) {
+        match (typed_client(client), &self.check) {
             (Ok(client), Some(operation)) => client.check(operation, Value::Null).await,
             (Ok(client), None) => client.check_path().await,
             (Err(error), _) => CheckReport::from(&error),
@@ -293,18 +319,23 @@ impl AnyConnector for DataConnector {
     }
 
     fn begin_authorization(&self, client: &AnyClient, redirect_uri: &str) -> Result<Authorization> {
-        own(client)?.begin_authorization(redirect_uri)
+        typed_client(client)?.begin_authorization(redirect_uri)
     }
 
-    async fn finish_authorization(&self, client: &AnyClient, begun: &Authorization, callback: &str) -> Result<()> {
-        own(client)?.finish_authorization(begun, callback).await
+    async fn finish_authorization(
+        &self,
+        client: &AnyClient,
+        authorization: &Authorization,
+        callback: &str,
+    ) -> Result<()> {
+        typed_client(client)?.finish_authorization(authorization, callback).await
     }
 
-    async fn sign_out(&self, client: &AnyClient, held: &Secret) -> Result<()> {
-        own(client)?.sign_out(held).await
+    async fn sign_out(&self, client: &AnyClient, content: &Secret) -> Result<()> {
+        typed_client(client)?.sign_out(content).await
     }
 
     async fn open(&self, client: &AnyClient, source: &Value, from: Position) -> Result<FileStream> {
-        generic::open(own(client)?, source, from).await
+        generic::open(typed_client(client)?, source, from).await
     }
 }

@@ -1,7 +1,9 @@
-//! HTTP: any service without a connector of its own. See the crate's README for making a connection.
+//! The connector `http`, for any HTTP service without a connector of its own. The crate's README explains how to make a
+//! connection.
 //!
-//! It has three actions, [`raw`](trunkline_rest::raw): any call, a file from a path, a file to a path. With a table of
-//! operations beside it, a folder becomes a whole connector without a compiler: [`load`].
+//! It has the three [`generic`] actions: any call, a download from a path and an upload to a path. [`load`] goes
+//! further: it reads connectors from folders, each with a manifest and a table of operations, so that a connector needs
+//! no compiler.
 
 mod data;
 mod settings;
@@ -16,10 +18,10 @@ use trunkline_rest::{Client, Table, generic};
 pub use data::{load, manifest_schema};
 pub use settings::Settings;
 
-/// There are no rows: all calls are the user's own.
+/// The connector has no rows: the user writes every call.
 static NO_OPERATIONS: Table = Table::new("http", &[]);
 
-/// The connector.
+/// The connector `http`.
 pub struct Http;
 
 #[async_trait]
@@ -42,12 +44,12 @@ impl Connector for Http {
         client.begin_authorization(redirect_uri)
     }
 
-    async fn finish_authorization(client: &Client, begun: &Authorization, callback: &str) -> Result<()> {
-        client.finish_authorization(begun, callback).await
+    async fn finish_authorization(client: &Client, authorization: &Authorization, callback: &str) -> Result<()> {
+        client.finish_authorization(authorization, callback).await
     }
 
-    async fn sign_out(client: &Client, held: &Secret) -> Result<()> {
-        client.sign_out(held).await
+    async fn sign_out(client: &Client, content: &Secret) -> Result<()> {
+        client.sign_out(content).await
     }
 
     async fn open(client: &Client, source: &Value, from: Position) -> Result<FileStream> {

@@ -1,4 +1,7 @@
-//! What there is to fill in for any HTTP service, and the client that comes of it.
+//! The settings of a connection to any HTTP service.
+//!
+//! The form is derived from the doc comments of these types. [`Settings::client`] makes a client from the settings; it
+//! serves the connector `http` and the connectors that are loaded from folders.
 
 use schemars::JsonSchema;
 use serde::Deserialize;
@@ -6,35 +9,36 @@ use trunkline_core::{Error, ErrorKind, Result, Secret, VaultSlot};
 use trunkline_rest::{Auth, Client, ClientAuth, Grant, OAuth, Table};
 use url::Url;
 
-/// How to reach a service over HTTP.
+/// Settings of a connection to an HTTP service.
 #[derive(Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct Settings {
     /// # Endpoint URL
-    /// Address that all paths are appended to, such as `https://api.example.com/v1`.
+    /// URL that all paths are appended to, such as `https://api.example.com/v1`.
     endpoint_url: Url,
     #[serde(flatten)]
     authentication: Authentication,
     /// # Check Path
-    /// A path that can be read without harm: `connection check` asks for it.
+    /// A path that can be read without side effects: `connection check` requests it.
     #[serde(default = "root")]
     #[schemars(regex(pattern = "^/"))]
     check_path: String,
     /// # Requests a Second
-    /// How many calls the connection makes at most; without it, the service's own throttling sets the pace.
+    /// Maximum number of requests a second. If absent, the rate follows the service's throttling.
     #[schemars(range(min = 1, max = 1000))]
     requests_per_second: Option<u32>,
     /// # Requests at Once
-    /// How many calls the connection has under way at most, of all runs together; 16 if absent.
+    /// Maximum number of concurrent requests of all runs together; 16 if absent.
     #[schemars(range(min = 1, max = 100))]
     requests_at_once: Option<u32>,
     /// # Idempotency Header
-    /// Name of the header in which the service takes an idempotency key, such as `Idempotency-Key`. Each call that does more
-    /// than read then carries its step's key, the same however often it is sent.
+    /// Name of the header in which the service takes an idempotency key, such as `Idempotency-Key`. Each call that does
+    /// more than read then sends its step's key, which is the same in every attempt.
     #[schemars(regex(pattern = "^[A-Za-z0-9-]+$"))]
     idempotency_header: Option<String>,
     /// # Allow Private Network
-    /// Whether the addresses may lie in a private network or on this machine. Off: they are refused, whatever name they go by.
+    /// Whether the URLs may lead to a private network or to this machine. If off, such an address is rejected, whatever
+    /// host name leads to it.
     #[serde(default)]
     allow_private_network: bool,
     /// # Data Hosts
@@ -47,23 +51,23 @@ fn root() -> String {
     "/".to_owned()
 }
 
-/// How the connection says who it is.
+/// The way in which the connection authenticates its calls.
 #[derive(Deserialize, JsonSchema)]
 #[serde(tag = "authentication", rename_all = "camelCase")]
 #[allow(clippy::large_enum_variant, reason = "made once a connection")]
 enum Authentication {
     /// # None
-    /// Anybody may call the service.
+    /// The service needs no authentication.
     None {},
     /// # Bearer token
-    /// A token that never changes, in the header `Authorization`.
+    /// Sends a fixed token in the header `Authorization`.
     #[serde(rename_all = "camelCase")]
     Bearer {
         /// # Token
         token: Secret,
     },
     /// # Basic
-    /// A user's name and password with every call.
+    /// Sends a user's name and password with every call.
     #[serde(rename_all = "camelCase")]
     Basic {
         /// # Username
@@ -72,7 +76,7 @@ enum Authentication {
         password: Secret,
     },
     /// # API key
-    /// A key in a header of the service's own.
+    /// Sends a key in a header that the service defines.
     #[serde(rename_all = "camelCase")]
     ApiKey {
         /// # Header
@@ -84,7 +88,7 @@ enum Authentication {
         api_key: Secret,
     },
     /// # OAuth 2
-    /// A token that is renewed.
+    /// Requests a token and renews it.
     #[serde(rename = "oauth2", rename_all = "camelCase")]
     OAuth2 {
         #[serde(flatten)]
@@ -99,23 +103,23 @@ enum Authentication {
         #[serde(default)]
         client_authentication: ClientAuth,
         /// # Token URL
-        /// Where tokens come from.
+        /// URL that issues tokens.
         token_url: Url,
         /// # Authorization URL
-        /// Where a user signs in; only for the flow `authorization_code`.
+        /// URL at which a user signs in; used by the flow `authorization_code` only.
         authorization_url: Option<Url>,
         /// # Issuer
-        /// Who the login server says it is, as `trunkline connection discover` tells it: a sign-in that another one answers
-        /// is refused.
+        /// The login server's issuer identifier, which `trunkline connection discover` prints. A sign-in that another
+        /// issuer answers is rejected.
         issuer: Option<String>,
         /// # Revocation URL
-        /// Where tokens are taken back when the connection is removed.
+        /// URL at which tokens are revoked when the connection is removed.
         revocation_url: Option<Url>,
         /// # Redirect URI
-        /// Where the browser comes back to, if it is another address than the host's own.
+        /// URL that the browser returns to after the sign-in, if it is not the host's own.
         redirect_uri: Option<Url>,
         /// # Scopes
-        /// What to ask for, with spaces between.
+        /// The scopes to request, separated by spaces.
         #[serde(default)]
         scopes: String,
     },
@@ -125,7 +129,7 @@ fn api_key_header() -> String {
     "X-API-Key".to_owned()
 }
 
-/// How the first token is had.
+/// The OAuth 2 flow that gets the first token.
 #[derive(Deserialize, JsonSchema)]
 #[serde(tag = "flows", rename_all = "snake_case")]
 enum Flows {
@@ -133,14 +137,14 @@ enum Flows {
     /// A user signs in with the browser, once.
     AuthorizationCode {},
     /// # Refresh Token
-    /// With a refresh token that was made elsewhere.
+    /// Uses a refresh token that was issued elsewhere.
     RefreshToken {
         /// # Refresh Token
         #[serde(rename = "refreshToken")]
         refresh_token: Secret,
     },
     /// # Password
-    /// With a user's name and password.
+    /// Uses a user's name and password.
     Password {
         /// # Username
         username: String,
@@ -148,7 +152,7 @@ enum Flows {
         password: Secret,
     },
     /// # Client Credentials
-    /// The client for itself, without a user.
+    /// The client signs in as itself, without a user.
     ClientCredentials {},
 }
 
@@ -198,7 +202,7 @@ impl Authentication {
 }
 
 impl Settings {
-    /// A client of these settings for the rows of a table; `headers` go with every call.
+    /// Returns a client with these settings for the rows of a table. `headers` are sent with every call.
     pub(crate) fn client(
         self,
         service: &'static str,

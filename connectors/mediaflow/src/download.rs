@@ -1,5 +1,7 @@
-//! `file.download`: hands a file to later steps by reference. The bytes flow when a later step opens it, with a download
-//! link fetched for the occasion: links end after some minutes and are never stored.
+//! `file.download`: returns a reference to a file for later steps.
+//!
+//! The bytes are read when a later step opens the file. A new download link is requested each time, because links
+//! expire after some minutes; none is stored.
 
 use futures::FutureExt;
 use schemars::JsonSchema;
@@ -15,10 +17,10 @@ use crate::{
     rendition::{Custom, ORIGINAL, Rendition},
 };
 
-/// The action.
+/// The action `file.download`.
 pub struct FileDownload;
 
-/// Which file, in which form.
+/// The file and its format.
 #[derive(Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Input {
@@ -30,11 +32,11 @@ pub struct Input {
     #[serde(default)]
     format: i64,
     /// # Custom size
-    /// A picture in a size, a part or a file type of your own, in place of a preset.
+    /// A custom size, crop or file type of a picture, instead of a preset.
     custom: Option<Custom>,
 }
 
-/// The file, for another step's input.
+/// The file, for the input of another step.
 #[derive(Serialize, JsonSchema)]
 pub struct Output {
     /// # File
@@ -49,8 +51,8 @@ impl Action for FileDownload {
     const NAME: &'static str = "file.download";
     const TITLE: &'static str = "Download a file";
     const GROUP: &'static str = "Files";
-    const ABOUT: &'static str = "Hands a file to later steps by reference, as it was uploaded, in a preset or in a size of \
-        your own; its bytes flow when a step opens it. Does not keep a copy.";
+    const ABOUT: &'static str = "Returns a reference to a file for later steps: the original, a preset or a custom \
+        size. Its bytes are read when a step opens it. No copy is kept.";
     const EFFECT: Effect = Effect::Read;
 
     async fn run(client: &Client, input: Input, cx: &Context) -> Result<Output> {
@@ -65,11 +67,11 @@ impl Action for FileDownload {
             name = renamed(&name, kind.names().0);
             media_type = Some(kind.names().1.to_owned());
         } else if wanted.format != ORIGINAL {
-            let ask = json!({ "id": wanted.id, "formatId": wanted.format, "fields": ["id", "filetype"] });
-            let made = client.call("file.get_download", ask, cx).await?;
-            name = made.get("filetype").and_then(Value::as_str).map_or(name.clone(), |kind| renamed(&name, kind));
+            let preset = json!({ "id": wanted.id, "formatId": wanted.format, "fields": ["id", "filetype"] });
+            let download = client.call("file.get_download", preset, cx).await?;
+            name = download.get("filetype").and_then(Value::as_str).map_or(name.clone(), |kind| renamed(&name, kind));
         }
-        // A preset or a custom size makes a file of another size.
+        // A preset or a custom size has another number of bytes, which is not known.
         let size = file.get("filesize").and_then(Value::as_u64).filter(|_| wanted.format == ORIGINAL);
         let connection = cx.connection().into();
         Ok(Output { file: FileRef { name, media_type, size, digest: None, connection, source: json!(wanted) } })
@@ -78,13 +80,13 @@ impl Action for FileDownload {
 
 submit! { ActionEntry::of::<FileDownload>() }
 
-/// What is said of a file that is not there.
+/// Returns the error for a file that does not exist or is not visible.
 pub(crate) fn missing(id: i64) -> Error {
     Error::new(ErrorKind::NotFound, format!("Mediaflow has no file {id}"))
-        .hint("it was deleted, or the integration's group may not see it")
+        .hint("check the id: the file was deleted, or the integration's group has no access to it")
 }
 
-/// The file name with another extension, if it is one.
+/// Returns the file name with another extension, or unchanged if `extension` does not look like one.
 fn renamed(name: &str, extension: &str) -> String {
     let stem = name.rsplit_once('.').map_or(name, |(stem, _)| stem);
     match extension.trim_start_matches('.') {
@@ -94,11 +96,11 @@ fn renamed(name: &str, extension: &str) -> String {
     }
 }
 
-/// Opens what [`FileDownload`] handed out.
+/// Opens a file that [`FileDownload`] returned.
 pub(crate) async fn open(client: &Client, source: &Value, from: Position) -> Result<FileStream> {
     let wanted: Rendition = serde_json::from_value(source.clone()).map_err(|error| {
-        Error::new(ErrorKind::InvalidInput, format!("this is no file of Mediaflow: {error}"))
-            .hint("pass the `file` of a `file.download` step as it is")
+        Error::new(ErrorKind::InvalidInput, format!("this is not a file of Mediaflow: {error}"))
+            .hint("pass the `file` of a `file.download` step unchanged")
     })?;
     let link = client.clone();
     let locate = move || {

@@ -1,6 +1,7 @@
-//! Mediaflow: a digital asset management system. See the crate's README for making a connection.
+//! The connector of Mediaflow, a digital asset management system. The crate's README explains how to make a connection.
 //!
-//! What its API can do is in `operations/*.toml`, row by row; what does not fit a row is a file of its own here.
+//! The operations of Mediaflow's API are the rows of `operations/*.toml`. An action that does not fit a row has a
+//! module here.
 
 mod changes;
 mod download;
@@ -36,15 +37,16 @@ static OPERATIONS: Table = Table::new(
     ],
 );
 
-/// The connector.
+/// The connector of Mediaflow.
 pub struct Mediaflow;
 
-/// How to reach a Mediaflow account. The keys come from Mediaflow support, for each customer and integration.
+/// Settings of a connection to a Mediaflow account. Mediaflow support issues the keys, for each customer and
+/// integration.
 #[derive(Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct Settings {
     /// # Endpoint URL
-    /// Address of the API.
+    /// URL of the API.
     #[serde(default = "endpoint_url")]
     endpoint_url: Url,
     /// # Authentication
@@ -62,34 +64,35 @@ pub struct Settings {
     #[serde(default)]
     client_authentication: ClientAuth,
     /// # Token URL
-    /// Where tokens come from.
+    /// URL that issues tokens.
     #[serde(default = "token_url")]
     token_url: Url,
     /// # Authorization URL
-    /// Where a user signs in; only for the flow `authorization_code`.
+    /// URL at which a user signs in; used by the flow `authorization_code` only.
     #[serde(default = "authorization_url")]
     authorization_url: Url,
     /// # Revocation URL
-    /// Where tokens are taken back when the connection is removed, should Mediaflow have such an address.
+    /// URL at which tokens are revoked when the connection is removed. Mediaflow does not publish one.
     revocation_url: Option<Url>,
     /// # Redirect URI
-    /// Where the browser comes back to, if it is another address than the host's own.
+    /// URL that the browser returns to after the sign-in, if it is not the host's own.
     redirect_uri: Option<Url>,
     /// # Requests a Second
-    /// How many calls the connection makes at most; without it, the service's own throttling sets the pace.
+    /// Maximum number of requests a second. If absent, the rate follows the service's throttling.
     #[schemars(range(min = 1, max = 1000))]
     requests_per_second: Option<u32>,
     /// # Requests at Once
-    /// How many calls the connection has under way at most, of all runs together; 16 if absent.
+    /// Maximum number of concurrent requests of all runs together; 16 if absent.
     #[schemars(range(min = 1, max = 100))]
     requests_at_once: Option<u32>,
     /// # Allow Private Network
-    /// Whether the addresses may lie in a private network or on this machine. Off: they are refused, whatever name they go by.
+    /// Whether the URLs may lead to a private network or to this machine. If off, such an address is rejected, whatever
+    /// host name leads to it.
     #[serde(default)]
     allow_private_network: bool,
 }
 
-/// How to sign in.
+/// The way to sign in.
 #[derive(Deserialize, JsonSchema)]
 #[serde(rename_all = "lowercase")]
 enum Authentication {
@@ -97,12 +100,12 @@ enum Authentication {
     OAuth2,
 }
 
-/// The OAuth 2 flows that Mediaflow has.
+/// The OAuth 2 flows that Mediaflow supports.
 #[derive(Deserialize, JsonSchema)]
 #[serde(tag = "flows", rename_all = "snake_case")]
 enum Flows {
     /// # Refresh Token
-    /// With the long-lived token ("server key") from Mediaflow support: for unattended use.
+    /// Uses the long-lived token ("server key") from Mediaflow support; for unattended use.
     RefreshToken {
         /// # Refresh Token
         /// From Mediaflow support.
@@ -113,7 +116,7 @@ enum Flows {
     /// A user signs in with the browser, once.
     AuthorizationCode {},
     /// # Password
-    /// With a user's name and password; only some client IDs may do this.
+    /// Uses a user's name and password. Mediaflow allows it for some client IDs only.
     Password {
         /// # Username
         username: String,
@@ -169,7 +172,7 @@ impl Connector for Mediaflow {
             .rate(settings.requests_per_second.unwrap_or_default())
             .at_once(settings.requests_at_once.unwrap_or_default())
             .private_network(settings.allow_private_network)
-            // Where Mediaflow keeps files is not published.
+            // Mediaflow does not publish the hosts of its files.
             .data_hosts(["*"])
             .classify(errors::classify)
             .build()
@@ -183,12 +186,12 @@ impl Connector for Mediaflow {
         client.begin_authorization(redirect_uri)
     }
 
-    async fn finish_authorization(client: &Client, begun: &Authorization, callback: &str) -> Result<()> {
-        client.finish_authorization(begun, callback).await
+    async fn finish_authorization(client: &Client, authorization: &Authorization, callback: &str) -> Result<()> {
+        client.finish_authorization(authorization, callback).await
     }
 
-    async fn sign_out(client: &Client, held: &Secret) -> Result<()> {
-        client.sign_out(held).await
+    async fn sign_out(client: &Client, content: &Secret) -> Result<()> {
+        client.sign_out(content).await
     }
 
     async fn open(client: &Client, source: &Value, from: Position) -> Result<FileStream> {

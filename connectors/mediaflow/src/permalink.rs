@@ -1,7 +1,8 @@
-//! `file.permalink`: publishes a file at a lasting address, as the vendor's file picker does when a page embeds a picture.
+//! `file.permalink`: publishes a file at a permanent URL, as Mediaflow's file picker does when a page embeds a picture.
 //!
-//! It is a call of the file's own download link, on another host than the API: the answer is a line of JSON in place of the
-//! bytes. Asking twice at worst leaves a second address to what is public already, so it may be repeated.
+//! The action calls the file's download link, which is on another host than the API, with a parameter that returns one
+//! line of JSON instead of the bytes. The call may be repeated: in the worst case it makes a second URL of a file that
+//! is already public.
 
 use futures::{FutureExt, TryStreamExt};
 use schemars::JsonSchema;
@@ -12,21 +13,21 @@ use trunkline_rest::{Client, Url, with_deadline};
 
 use crate::{
     Mediaflow,
-    may_publish::weigh,
+    may_publish::check,
     rendition::{Custom, Rendition},
 };
 
-/// The answer is one address; more than this is something else.
-const LONGEST: usize = 64 << 10;
+/// The maximum size of the response in bytes. It has a single URL, so a longer one is not the expected response.
+const MAX_RESPONSE: usize = 64 << 10;
 
-/// What else than pictures the vendor's picker publishes in this way: PDF, SVG, fonts.
+/// The file types that Mediaflow's picker publishes in addition to pictures: PDF, SVG and fonts.
 const TYPES: [i64; 2] = [201, 230];
 const EXTENSIONS: [&str; 7] = ["pdf", "svg", "ttf", "otf", "woff", "woff2", "eot"];
 
-/// The action.
+/// The action `file.permalink`.
 pub struct Permalink;
 
-/// What to publish.
+/// The file to publish, and its format.
 #[derive(Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Input {
@@ -38,19 +39,19 @@ pub struct Input {
     #[serde(default)]
     format: i64,
     /// # Custom size
-    /// A picture in a size, a part or a file type of your own, in place of a preset.
+    /// A custom size, crop or file type of a picture, instead of a preset.
     custom: Option<Custom>,
     /// # Publish in spite of reasons against it
-    /// Else a file is refused that `file.may_publish` does not allow. Mediaflow may refuse it all the same.
+    /// If off, a file that `file.may_publish` does not allow is not published. If on, Mediaflow may still refuse it.
     #[serde(default)]
     force: bool,
 }
 
-/// Where everybody can read it now.
+/// The public URL.
 #[derive(Serialize, JsonSchema)]
 pub struct Output {
-    /// # Address
-    /// Its extension is that of the file made.
+    /// # URL
+    /// The permanent URL. Its extension is that of the published format.
     url: String,
 }
 
@@ -60,28 +61,29 @@ impl Action for Permalink {
     type Input = Input;
     type Output = Output;
     const NAME: &'static str = "file.permalink";
-    const TITLE: &'static str = "Publish a file at a lasting address";
+    const TITLE: &'static str = "Publish a file at a permanent URL";
     const GROUP: &'static str = "Files";
-    const ABOUT: &'static str = "Makes the file public: whoever has the address can read it without signing in, for good, \
-        for no call is known that takes it back. Pictures, PDF, SVG and fonts only; again may give another address.";
+    const ABOUT: &'static str = "Makes the file public: anyone with the URL can read it without signing in. No call is \
+        known that undoes this. Pictures, PDF, SVG and fonts only. A second call may return another URL.";
     const EFFECT: Effect = Effect::Idempotent;
 
     async fn run(client: &Client, input: Input, cx: &Context) -> Result<Output> {
         let wanted = Rendition::new(input.id, input.format, input.custom)?;
-        let (verdict, file) = weigh(client, input.id, cx).await?;
-        if !verdict.allowed && !input.force {
-            let reasons = verdict.reasons.join(", ");
+        let checked = check(client, input.id, cx).await?;
+        if !checked.result.allowed && !input.force {
+            let reasons = checked.result.reasons.join(", ");
             return Err(Error::new(
                 ErrorKind::Permission,
                 format!("file {} may not be published: {reasons}", input.id),
             )
             .with("reasons", reasons)
-            .hint("see `file.may_publish`; with `force` it is tried all the same"));
+            .hint("`file.may_publish` explains the reasons; set `force` to publish the file in spite of them"));
         }
-        if !can_be_published(&file) {
-            let message = format!("file {} is of a kind that Mediaflow gives no lasting address", input.id);
-            return Err(Error::new(ErrorKind::InvalidInput, message)
-                .hint("pictures, PDF, SVG and fonts have one; a video is shown by the player, with its `mediaId`"));
+        if !can_be_published(&checked.file) {
+            let message = format!("file {} is of a type that Mediaflow does not publish at a permanent URL", input.id);
+            return Err(Error::new(ErrorKind::InvalidInput, message).hint(
+                "pictures, PDF, SVG and fonts can be published; embed a video with the player and its `mediaId`",
+            ));
         }
         let what = format!("the publishing of file {} (which may be public already)", input.id);
         with_deadline(cx, &what, publish(client, wanted, cx)).await
@@ -90,7 +92,8 @@ impl Action for Permalink {
 
 submit! { ActionEntry::of::<Permalink>() }
 
-/// Whether it is of a kind the picker publishes. What does not say its kind is left to Mediaflow.
+/// Returns whether the file is of a type that Mediaflow's picker publishes. If the type is not known, Mediaflow
+/// decides.
 fn can_be_published(file: &Value) -> bool {
     let Some(kind) = file.get("type").filter(|kind| kind.is_object()) else { return true };
     let extension = kind["extension"].as_str().unwrap_or_default().to_lowercase();
@@ -98,10 +101,11 @@ fn can_be_published(file: &Value) -> bool {
     kind["type"] == "image" || id.is_some_and(|id| TYPES.contains(&id)) || EXTENSIONS.contains(&&*extension)
 }
 
+/// Calls the download link with the parameter that publishes the file, and reads the URL from the response.
 async fn publish(client: &Client, wanted: Rendition, cx: &Context) -> Result<Output> {
-    let (link, within) = (client.clone(), cx.clone());
+    let (link_client, link_cx) = (client.clone(), cx.clone());
     let locate = move || {
-        let (client, wanted, cx) = (link.clone(), wanted.clone(), within.clone());
+        let (client, wanted, cx) = (link_client.clone(), wanted.clone(), link_cx.clone());
         async move {
             let mut url = wanted.link(&client, &cx).await?;
             url.query_pairs_mut().append_pair("permalink", "true");
@@ -109,18 +113,18 @@ async fn publish(client: &Client, wanted: Rendition, cx: &Context) -> Result<Out
         }
         .boxed()
     };
-    let mut answer = client.download(locate, 0).await?;
+    let mut response = client.download(locate, 0).await?;
     let mut body = Vec::new();
-    while let Some(part) = answer.bytes.try_next().await? {
-        body.extend_from_slice(&part);
-        if body.len() > LONGEST {
+    while let Some(chunk) = response.bytes.try_next().await? {
+        body.extend_from_slice(&chunk);
+        if body.len() > MAX_RESPONSE {
             break;
         }
     }
-    let found: Option<Value> = serde_json::from_slice(&body).ok().filter(|_| body.len() <= LONGEST);
-    let url = found.as_ref().and_then(|found| found.get("url")?.as_str()).filter(|url| Url::parse(url).is_ok());
+    let response: Option<Value> = serde_json::from_slice(&body).ok().filter(|_| body.len() <= MAX_RESPONSE);
+    let url = response.as_ref().and_then(|json| json.get("url")?.as_str()).filter(|url| Url::parse(url).is_ok());
     url.map(|url| Output { url: url.to_owned() }).ok_or_else(|| {
-        Error::new(ErrorKind::Unexpected, "Mediaflow answered with something else than a lasting address")
-            .hint("it may not offer one for files of this kind; whether anything was published is not known")
+        Error::new(ErrorKind::Unexpected, "Mediaflow's response does not have a permanent URL")
+            .hint("files of this type may not have one; it is not known whether the file was published")
     })
 }

@@ -1,6 +1,6 @@
-//! One form of a file, the original, a preset or a custom size, and the link that leads to its bytes.
+//! Renditions of a file (the original, a preset or a custom size) and the links to their bytes.
 //!
-//! Links end after some minutes: what is kept is what to ask for, never the link.
+//! A link expires after some minutes, so a [`Rendition`] holds what is needed to request a link, never the link itself.
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -9,12 +9,12 @@ use trunkline_core::{Context, Error, ErrorKind, Result};
 use trunkline_rest::Client;
 use url::Url;
 
-/// The original as it was uploaded.
+/// The format id of the original as it was uploaded.
 pub(crate) const ORIGINAL: i64 = 0;
-/// A size and crop of one's own.
+/// The format id of a custom size or crop.
 const CUSTOM: i64 = -1;
 
-/// Which file, in which form. Together with the connection it opens the file again.
+/// A file in one format. It is the source of a file reference.
 #[derive(Clone, Serialize, Deserialize)]
 pub(crate) struct Rendition {
     pub(crate) id: i64,
@@ -23,36 +23,35 @@ pub(crate) struct Rendition {
     pub(crate) custom: Option<Custom>,
 }
 
-/// A picture in a size, a part or a file type of one's own.
+/// A picture in a custom size, crop or file type.
 #[derive(Clone, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, rename_all = "camelCase")]
 pub struct Custom {
     /// # Width
-    /// In pixels; goes with the height.
+    /// In pixels; needs the height.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(range(min = 1))]
     width: Option<u32>,
     /// # Height
-    /// In pixels; goes with the width.
+    /// In pixels; needs the width.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(range(min = 1))]
     height: Option<u32>,
     /// # Stretch
-    /// Fill width and height exactly, as the vendor's own picker always asks for. What Mediaflow does without is not
-    /// documented.
+    /// Fills width and height exactly, as Mediaflow's own picker always does. The result without it is not documented.
     #[serde(default = "yes")]
     stretch: bool,
     /// # File type
-    /// Mediaflow chooses if absent.
+    /// If absent, Mediaflow chooses.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(crate) format: Option<FileType>,
     /// # Crop
-    /// The part to take; all of the picture if absent.
+    /// The part of the picture to use; the whole picture if absent.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     crop: Option<Crop>,
 }
 
-/// File types a custom size can have.
+/// The file types of a custom size.
 #[derive(Clone, Copy, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "lowercase")]
 pub(crate) enum FileType {
@@ -61,7 +60,7 @@ pub(crate) enum FileType {
     Webp,
 }
 
-/// A box on the picture, in the pixels of the picture it was drawn on, such as the medium preview.
+/// A rectangle, in the pixels of the reference picture that it was drawn on, such as the medium preview.
 #[derive(Clone, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, rename_all = "camelCase")]
 pub(crate) struct Crop {
@@ -73,9 +72,9 @@ pub(crate) struct Crop {
     x2: u32,
     /// # Bottom
     y2: u32,
-    /// # Width of the picture it was drawn on
+    /// # Width of the reference picture
     reference_width: u32,
-    /// # Height of the picture it was drawn on
+    /// # Height of the reference picture
     reference_height: u32,
 }
 
@@ -84,7 +83,7 @@ fn yes() -> bool {
 }
 
 impl FileType {
-    /// Extension and media type.
+    /// Returns the extension and the media type.
     pub(crate) fn names(self) -> (&'static str, &'static str) {
         match self {
             FileType::Jpg => ("jpg", "image/jpeg"),
@@ -95,33 +94,34 @@ impl FileType {
 }
 
 impl Rendition {
-    /// Refuses what contradicts itself before anything is sent.
+    /// Returns a rendition, after checking that format and custom size fit together. Fails with `invalid_input`.
     pub(crate) fn new(id: i64, format: i64, custom: Option<Custom>) -> Result<Rendition> {
-        let refuse = |why: &str| Err(Error::new(ErrorKind::InvalidInput, format!("file {id}: {why}")));
-        let Some(own) = &custom else { return Ok(Rendition { id, format, custom }) };
+        let invalid = |why: &str| Err(Error::new(ErrorKind::InvalidInput, format!("file {id}: {why}")));
+        let Some(size) = &custom else { return Ok(Rendition { id, format, custom }) };
         if ![ORIGINAL, CUSTOM].contains(&format) {
-            return refuse("a preset has its own size: give either `format` or `custom`");
+            return invalid("a preset has its own size: give either `format` or `custom`");
         }
-        if own.width.is_some() != own.height.is_some() || own.width == Some(0) || own.height == Some(0) {
-            return refuse("width and height of a custom size go together and are at least 1");
+        if size.width.is_some() != size.height.is_some() || size.width == Some(0) || size.height == Some(0) {
+            return invalid("a custom size needs both width and height, each at least 1");
         }
-        if own.crop.as_ref().is_some_and(|crop| !crop.is_inside()) {
-            return refuse("the crop has no area, or is larger than the picture it was drawn on");
+        if size.crop.as_ref().is_some_and(|crop| !crop.is_inside()) {
+            return invalid("the crop has no area or exceeds its reference picture");
         }
         Ok(Rendition { id, format: CUSTOM, custom })
     }
 
-    /// A fresh link to the bytes.
+    /// Requests a new link to the bytes. Fails with `not_found` if the file does not have the format.
     pub(crate) async fn link(&self, client: &Client, cx: &Context) -> Result<Url> {
-        let found = client.call("file.get_download", json!({ "id": self.id, "formatId": self.format }), cx).await?;
-        if found.is_null() {
+        let download = client.call("file.get_download", json!({ "id": self.id, "formatId": self.format }), cx).await?;
+        if download.is_null() {
             let message = format!("Mediaflow has no download of file {} in format {}", self.id, self.format);
-            return Err(Error::new(ErrorKind::NotFound, message).hint("`file.list_downloads` shows what there is"));
+            return Err(Error::new(ErrorKind::NotFound, message).hint("`file.list_downloads` lists the formats"));
         }
-        let url = found.get("downloadURL").and_then(Value::as_str).and_then(|url| Url::parse(url).ok());
-        let mut url = url.ok_or_else(|| Error::new(ErrorKind::Unexpected, "Mediaflow gave no download link"))?;
+        let url = download.get("downloadURL").and_then(Value::as_str).and_then(|url| Url::parse(url).ok());
+        let mut url =
+            url.ok_or_else(|| Error::new(ErrorKind::Unexpected, "Mediaflow's response has no download link"))?;
         for (name, value) in self.custom.iter().flat_map(Custom::parameters) {
-            // Joined with `&`: the link has a query already.
+            // The link already has a query, to which the parameters are added.
             url.query_pairs_mut().append_pair(name, &value);
         }
         Ok(url)

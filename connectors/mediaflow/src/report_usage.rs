@@ -1,7 +1,8 @@
-//! `file.report_usage`: writes down in Mediaflow where files are used, or takes it back.
+//! `file.report_usage`: reports to Mediaflow where files are used, or withdraws a report.
 //!
-//! Mediaflow wants numbers and booleans of a report as texts; nobody who fills in a form has to know. Whether it takes a
-//! report twice is not documented, so a report whose answer was lost is looked up before it is made again.
+//! Mediaflow expects numbers and booleans of a report as strings; the action converts them. It is not documented
+//! whether a second report of the same usage is counted again, so after a lost response the action looks for the usage
+//! before it reports it again.
 
 use std::collections::BTreeSet;
 
@@ -14,10 +15,10 @@ use trunkline_rest::Client;
 
 use crate::Mediaflow;
 
-/// The action.
+/// The action `file.report_usage`.
 pub struct ReportUsage;
 
-/// Which files are used where.
+/// The files and the page on which they are used.
 #[derive(Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, rename_all = "camelCase")]
 pub struct Input {
@@ -26,7 +27,7 @@ pub struct Input {
     #[schemars(length(min = 1))]
     ids: BTreeSet<i64>,
     /// # Contact
-    /// Who is responsible for the usage.
+    /// The person who answers for the usage.
     #[schemars(length(min = 1))]
     contact: String,
     /// # Date of publication
@@ -37,7 +38,7 @@ pub struct Input {
     /// Name of the site or system.
     #[schemars(length(min = 1))]
     project: String,
-    /// # Page address
+    /// # Page URL
     #[schemars(extend("format" = "uri"))]
     page_url: String,
     /// # Page name
@@ -47,19 +48,19 @@ pub struct Input {
     #[serde(default)]
     description: String,
     /// # Removed
-    /// Takes the usage back: give otherwise the same as when it was reported.
+    /// Withdraws the usage. All other inputs have to be the same as in the report.
     #[serde(default)]
     removed: bool,
 }
 
-/// What was reported.
+/// The result of a report.
 #[derive(Serialize, JsonSchema)]
 pub struct Output {
     /// # Files
-    /// How many the report was for.
+    /// The number of files in the report.
     files: usize,
     /// # Removed
-    /// Whether the usage was taken back.
+    /// Whether the usage was withdrawn.
     removed: bool,
 }
 
@@ -71,8 +72,8 @@ impl Action for ReportUsage {
     const NAME: &'static str = "file.report_usage";
     const TITLE: &'static str = "Report where files are used";
     const GROUP: &'static str = "Usage";
-    const ABOUT: &'static str = "Writes down that files are used on a web page, or takes it back. A report whose answer was \
-        lost is looked up before it is made again.";
+    const ABOUT: &'static str = "Reports that files are used on a web page, or withdraws the report. If the response \
+        to a report was lost, the usage is looked up before it is reported again.";
     const EFFECT: Effect = Effect::Create;
 
     async fn run(client: &Client, input: Input, cx: &Context) -> Result<Output> {
@@ -86,27 +87,28 @@ impl Action for ReportUsage {
                 report["id"] = json!(input.ids);
                 client.call("usage.report_many", report, cx).await?;
             }
-            None => return Err(Error::new(ErrorKind::InvalidInput, "there is no file to report")),
+            None => return Err(Error::new(ErrorKind::InvalidInput, "the list of files is empty")),
         }
-        Ok(input.done())
+        Ok(input.output())
     }
 
-    /// Done if every file has the usage (or, taken back, none has); to be made if none has it. Something in between is for
-    /// a person to look at.
+    /// Done if every file has the usage, or if none has a usage to withdraw. To be sent again if no file has the usage.
+    /// If only some files have it, an operator has to decide.
     async fn reconcile(client: &Client, input: Input, cx: &Context) -> Result<Option<Output>> {
         let mut listed = 0;
         for id in &input.ids {
-            let found = client.call("file.usages", json!({ "id": id }), cx).await?;
-            listed += usize::from(found.as_array().into_iter().flatten().any(|usage| input.is(usage)));
+            let usages = client.call("file.usages", json!({ "id": id }), cx).await?;
+            listed += usize::from(usages.as_array().into_iter().flatten().any(|usage| input.matches(usage)));
         }
         match (listed, input.removed) {
-            (0, true) => Ok(Some(input.done())),
-            // To take back again what is still there changes nothing else.
+            (0, true) => Ok(Some(input.output())),
+            // Withdrawing a usage that is still listed changes nothing else.
             (_, true) | (0, false) => Ok(None),
-            (all, false) if all == input.ids.len() => Ok(Some(input.done())),
+            (all, false) if all == input.ids.len() => Ok(Some(input.output())),
             (some, false) => {
                 let message = format!("{some} of {} files have the usage on {}", input.ids.len(), input.page_url);
-                Err(Error::new(ErrorKind::UnknownOutcome, message).hint("report it for the others, see `file.usages`"))
+                Err(Error::new(ErrorKind::UnknownOutcome, message)
+                    .hint("find the other files with `file.usages` and report the usage for them"))
             }
         }
     }
@@ -115,11 +117,11 @@ impl Action for ReportUsage {
 submit! { ActionEntry::of::<ReportUsage>() }
 
 impl Input {
-    /// The report as Mediaflow takes it, without the files.
+    /// Returns the report in Mediaflow's form, without the files.
     fn report(&self) -> Result<Value> {
-        // A date and nothing else: the library would take a moment or a date without dashes, too.
+        // The length is checked because the parser also accepts a time of day and a date without dashes.
         if self.date.len() != 10 || self.date.parse::<Date>().is_err() {
-            let message = format!("`{}` is no date", self.date);
+            let message = format!("`{}` is not a date", self.date);
             return Err(Error::new(ErrorKind::InvalidInput, message).with("input", "date").hint("write YYYY-MM-DD"));
         }
         Ok(json!({
@@ -129,14 +131,14 @@ impl Input {
         }))
     }
 
-    /// Whether this is the usage, as Mediaflow gives it back.
-    fn is(&self, usage: &Value) -> bool {
+    /// Returns whether `usage`, as Mediaflow lists it, is the one of this report.
+    fn matches(&self, usage: &Value) -> bool {
         let text = |name: &str| usage.get(name).and_then(Value::as_str).unwrap_or_default();
         let same = text("url") == self.page_url && text("project") == self.project && text("contact") == self.contact;
         same && text("publishDate").starts_with(&self.date)
     }
 
-    fn done(&self) -> Output {
+    fn output(&self) -> Output {
         Output { files: self.ids.len(), removed: self.removed }
     }
 }

@@ -1,5 +1,7 @@
-//! `bulk`: many calls in one request. MediaValet publishes nothing about `POST /bulk`; its form is that of the vendor's own
-//! client code: `multipart/mixed` with a whole request in each part, and an answer of the same form.
+//! `bulk`: many calls in one request.
+//!
+//! MediaValet does not document `POST /bulk`. The form is that of the vendor's own client code: `multipart/mixed` with
+//! a whole request in each part, and a response of the same form.
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -9,15 +11,15 @@ use trunkline_rest::Client;
 
 use crate::{MediaValet, OPERATIONS};
 
-/// The action.
+/// The action `bulk`.
 pub struct Bulk;
 
-/// What to call.
+/// The calls to send.
 #[derive(Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Input {
     /// # Calls
-    /// At most 100 at once: MediaValet does not say how many it takes.
+    /// At most 100 calls. MediaValet does not document its own limit.
     #[schemars(length(min = 1, max = 100), extend("examples" = [[{ "action": "category.create",
         "input": { "treeName": "Spring" } }]]))]
     calls: Vec<Call>,
@@ -28,26 +30,26 @@ pub struct Input {
 #[serde(deny_unknown_fields)]
 pub struct Call {
     /// # Action
-    /// One that is a single call and does not list, such as `asset.add_keywords`.
+    /// An action that is a single call and does not list items, such as `asset.add_keywords`.
     action: String,
     /// # Input
-    /// What the action takes.
+    /// The input of that action.
     #[serde(default)]
     input: Map<String, Value>,
 }
 
-/// What became of the calls.
+/// The outcomes of the calls.
 #[derive(Serialize, JsonSchema)]
 pub struct Output {
     /// # Outcomes
-    /// In the order of the calls.
+    /// One for each call, in the order of the calls.
     outcomes: Vec<BulkOutcome>,
     /// # Failed
-    /// How many of them failed, or may have failed.
+    /// The number of calls that failed or may have failed.
     failed: usize,
 }
 
-/// What became of one call.
+/// The outcome of one call.
 #[derive(Serialize, JsonSchema)]
 pub struct BulkOutcome {
     /// # Action
@@ -55,10 +57,10 @@ pub struct BulkOutcome {
     /// # Done
     done: bool,
     /// # Output
-    /// What the action yields; a text if MediaValet's answer came out damaged.
+    /// The output of the action, or a string if MediaValet's response to the call was damaged.
     output: Value,
     /// # Error
-    /// Why it was not done: kind, message and what to do, as any error has them.
+    /// The error if the call failed, with kind, message and hint.
     error: Value,
 }
 
@@ -70,8 +72,8 @@ impl Action for Bulk {
     const NAME: &'static str = "bulk";
     const TITLE: &'static str = "Make many calls at once";
     const GROUP: &'static str = "Any call";
-    const ABOUT: &'static str = "Sends up to 100 calls in one request. Each has an outcome of its own: one that failed does \
-        not fail the others, nor this action.";
+    const ABOUT: &'static str = "Sends up to 100 calls in one request. Each call has its own outcome: a failed call \
+        fails neither the other calls nor this action.";
     const EFFECT: Effect = Effect::Create;
     const ROUTE: Option<&'static str> = Some("POST /bulk");
 
@@ -83,18 +85,18 @@ impl Action for Bulk {
             Err(error) => BulkOutcome { action, done: false, output: Value::Null, error: serde_json::json!(error) },
         };
         let outcomes: Vec<_> = calls.into_iter().zip(results).map(outcome).collect();
-        let failed = outcomes.iter().filter(|one| !one.done).count();
+        let failed = outcomes.iter().filter(|outcome| !outcome.done).count();
         Ok(Output { outcomes, failed })
     }
 
-    /// If none of the calls creates anything, all of them may be made again.
+    /// If all calls are repeatable, all of them may be sent again.
     async fn reconcile(_: &Client, input: Input, _: &Context) -> Result<Option<Output>> {
         let effects = input.calls.iter().map(|call| OPERATIONS.operation(&call.action).map(|row| row.effect()));
         if effects.collect::<Result<Vec<_>>>()?.into_iter().all(Effect::repeatable) {
             return Ok(None);
         }
-        Err(Error::new(ErrorKind::UnknownOutcome, "which of these calls were carried out cannot be known")
-            .hint("look in MediaValet; make calls that create something on their own"))
+        Err(Error::new(ErrorKind::UnknownOutcome, "it cannot be found out which of these calls took effect")
+            .hint("check the result in MediaValet; send calls that create an object as separate steps"))
     }
 }
 

@@ -1,5 +1,7 @@
-//! `asset.set_categories`: categories by their paths, as people know them. MediaValet has no look-up by name, so the tree is
-//! listed and compared.
+//! `asset.set_categories`: puts an asset into categories by their paths.
+//!
+//! Users know categories by their paths, but MediaValet has no look-up by name. So the action lists the whole tree and
+//! searches it.
 
 use std::collections::BTreeMap;
 
@@ -11,10 +13,10 @@ use trunkline_rest::Client;
 
 use crate::{MediaValet, id, metadata::all};
 
-/// The action.
+/// The action `asset.set_categories`.
 pub struct SetCategories;
 
-/// The categories that an asset shall be in.
+/// The asset and the categories to put it into.
 #[derive(Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, rename_all = "camelCase")]
 pub struct Input {
@@ -22,16 +24,16 @@ pub struct Input {
     #[schemars(extend("format" = "uuid"))]
     asset_id: String,
     /// # Categories
-    /// Paths from the top, names with backslashes between them, such as `Campaigns\2026\Spring`; at least one. The asset is
-    /// taken out of all others.
+    /// Paths from the top, with backslashes between the names, such as `Campaigns\2026\Spring`; at least one. The asset
+    /// is removed from all other categories.
     #[schemars(length(min = 1))]
     categories: Vec<String>,
-    /// # Create what is missing
+    /// # Create missing categories
     #[serde(default)]
     create_missing: bool,
 }
 
-/// Where the asset is now.
+/// The categories of the asset.
 #[derive(Serialize, JsonSchema)]
 pub struct Output {
     /// # Category ids
@@ -48,8 +50,8 @@ impl Action for SetCategories {
     const NAME: &'static str = "asset.set_categories";
     const TITLE: &'static str = "Put an asset into categories by path";
     const GROUP: &'static str = "Assets";
-    const ABOUT: &'static str = "Finds categories by their paths and puts the asset into these and no others. Creates missing \
-        ones only if it is told to.";
+    const ABOUT: &'static str = "Finds categories by their paths and puts the asset into these and no others. Missing \
+        categories are created only if `createMissing` is set.";
     const EFFECT: Effect = Effect::Idempotent;
 
     async fn run(client: &Client, input: Input, cx: &Context) -> Result<Output> {
@@ -66,7 +68,8 @@ impl Action for SetCategories {
         Ok(Output { categories, created })
     }
 
-    /// Categories are looked for before they are made, so that what an attempt made whose answer was lost is found now.
+    /// The action can always run again: it looks for a category before it creates one, so it finds those that an
+    /// earlier attempt has created.
     async fn reconcile(_: &Client, _: Input, _: &Context) -> Result<Option<Output>> {
         Ok(None)
     }
@@ -74,15 +77,16 @@ impl Action for SetCategories {
 
 submit! { ActionEntry::of::<SetCategories>() }
 
-/// How paths are compared: without regard to case and to backslashes at their ends.
+/// Returns a path in the form in which paths are compared: in lower case and without backslashes at its ends.
 fn folded(path: &str) -> String {
     path.trim_matches('\\').to_lowercase()
 }
 
 /// The categories of a library by their paths.
 struct Tree {
-    /// The one category that everything is in, if there is just one at the top: its path and id. Paths may leave it out.
+    /// Path and id of the category at the top, if there is exactly one. Paths may leave it out.
     top: Option<(String, String)>,
+    /// The ids of all categories, by folded path.
     known: BTreeMap<String, String>,
 }
 
@@ -101,7 +105,8 @@ impl Tree {
         Ok(Tree { top, known })
     }
 
-    /// The id of the category at this path; what is missing on the way is created if that is wanted.
+    /// Returns the id of the category at this path. With `create`, missing categories on the path are created and added
+    /// to `created`.
     async fn find(
         &mut self,
         client: &Client,
@@ -112,8 +117,8 @@ impl Tree {
     ) -> Result<String> {
         let names: Vec<_> = path.trim_matches('\\').split('\\').collect();
         if names.iter().any(|name| name.trim().is_empty()) {
-            return Err(Error::new(ErrorKind::InvalidInput, format!("{path:?} is no path of a category"))
-                .hint("write names with one backslash between them"));
+            return Err(Error::new(ErrorKind::InvalidInput, format!("{path:?} is not the path of a category"))
+                .hint("write the names with one backslash between them"));
         }
         let below_top = self.top.clone().filter(|(top, _)| folded(top) != folded(names[0]));
         let (mut so_far, mut parent) = below_top.map_or((String::new(), None), |(path, id)| (path, Some(id)));
@@ -123,17 +128,17 @@ impl Tree {
                 Some(found) => found.clone(),
                 None if !create => {
                     return Err(Error::new(ErrorKind::NotFound, format!("the library has no category {so_far}"))
-                        .hint("set createMissing, or check the spelling with `category.list`"));
+                        .hint("set `createMissing`, or check the spelling with `category.list`"));
                 }
                 None => {
                     let mut category = json!({ "treeName": name });
                     if let Some(parent) = &parent {
                         category["parentId"] = parent.as_str().into();
                     }
-                    let made = id(&client.call("category.create", category, cx).await?, "id")?;
-                    self.known.insert(folded(&so_far), made.clone());
+                    let new = id(&client.call("category.create", category, cx).await?, "id")?;
+                    self.known.insert(folded(&so_far), new.clone());
                     created.push(so_far.clone());
-                    made
+                    new
                 }
             });
         }

@@ -1,4 +1,7 @@
-//! `asset.download`: hands an asset's file, or one of the forms that are ready of every asset, to later steps by reference.
+//! `asset.download`: returns a reference to an asset's file for later steps.
+//!
+//! The file is the original, or one of the previews that MediaValet makes of every asset. Its bytes are read when a
+//! later step opens the reference.
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -8,10 +11,10 @@ use trunkline_rest::Client;
 
 use crate::{MediaValet, id, source::Source};
 
-/// The action.
+/// The action `asset.download`.
 pub struct AssetDownload;
 
-/// Which asset, in which form.
+/// The asset and its form.
 #[derive(Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, rename_all = "camelCase")]
 pub struct Input {
@@ -19,12 +22,12 @@ pub struct Input {
     #[schemars(extend("format" = "uuid"))]
     asset_id: String,
     /// # Form
-    /// The original, or one of the forms that MediaValet makes of every asset; `asset.rendition` has the others.
+    /// The original, or one of the previews that MediaValet makes of every asset; `asset.rendition` has other forms.
     #[serde(default)]
     form: Form,
 }
 
-/// The forms of an asset that MediaValet has ready.
+/// The forms in which MediaValet has every asset.
 #[derive(Clone, Copy, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "lowercase")]
 pub(crate) enum Form {
@@ -36,7 +39,7 @@ pub(crate) enum Form {
     Thumb,
 }
 
-/// The file, for another step's input.
+/// The file, for the input of another step.
 #[derive(Serialize, JsonSchema)]
 pub struct Output {
     /// # File
@@ -51,15 +54,15 @@ impl Action for AssetDownload {
     const NAME: &'static str = "asset.download";
     const TITLE: &'static str = "Download an asset";
     const GROUP: &'static str = "Assets";
-    const ABOUT: &'static str =
-        "Hands an asset's file to later steps by reference; its bytes flow when a step opens it. Does not keep a copy.";
+    const ABOUT: &'static str = "Returns a reference to an asset's file for later steps; its bytes are read when a \
+        step opens it. No copy is kept.";
     const EFFECT: Effect = Effect::Read;
 
     async fn run(client: &Client, input: Input, cx: &Context) -> Result<Output> {
         let Input { asset_id, form } = input;
         let asset = client.call("asset.get", json!({ "assetId": asset_id }), cx).await?;
         let name = id(asset.get("file").unwrap_or(&Value::Null), "fileName")?;
-        // Only the original has the size and the type that are told of the asset.
+        // The size and the type in the asset are those of the original only.
         let original = form == Form::Original;
         let size = asset.pointer("/file/sizeInBytes").and_then(Value::as_u64).filter(|_| original);
         let media_type =

@@ -1,4 +1,4 @@
-//! `direct_link.export`: the one answer of the API that is a file and no JSON.
+//! `direct_link.export`: the only call of the API whose response is a file instead of JSON.
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -7,15 +7,15 @@ use trunkline_rest::{Client, generic};
 
 use crate::MediaValet;
 
-/// The action.
+/// The action `direct_link.export`.
 pub struct Export;
 
-/// There is nothing to choose.
+/// The empty input.
 #[derive(Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Input {}
 
-/// The zip, for another step's input.
+/// The zip file, for the input of another step.
 #[derive(Serialize, JsonSchema)]
 pub struct Output {
     /// # File
@@ -30,15 +30,16 @@ impl Action for Export {
     const NAME: &'static str = "direct_link.export";
     const TITLE: &'static str = "Export all direct links";
     const GROUP: &'static str = "Direct links";
-    const ABOUT: &'static str = "Hands a zip with the list of all direct links to later steps by reference; `not_found` if \
-        there are none. Does not keep a copy: MediaValet makes it anew whenever it is opened.";
+    const ABOUT: &'static str = "Returns a reference to a zip file with the list of all direct links for later steps; \
+        `not_found` if there are none. No copy is kept: MediaValet makes a new zip file each time the reference is \
+        opened.";
     const EFFECT: Effect = Effect::Read;
     const ROUTE: Option<&'static str> = Some("GET /directlinks/export");
 
     async fn run(client: &Client, _: Input, cx: &Context) -> Result<Output> {
         let name = Some("direct-links.zip".to_owned());
         let mut file = generic::file(client, generic::Target::path("/directlinks/export"), name, cx).await?;
-        // The next zip may have another size.
+        // The next zip file may have another size.
         file.size = None;
         Ok(Output { file })
     }

@@ -1,6 +1,8 @@
-//! MediaValet: a digital asset management system. See the crate's README for making a connection.
+//! The connector of MediaValet, a digital asset management system. The crate's README explains how to make a
+//! connection.
 //!
-//! What its API can do is in `operations/*.toml`, row by row; what does not fit a row is an action of its own.
+//! The operations of MediaValet's API are the rows of `operations/*.toml`. An action that does not fit a row has a
+//! module here.
 
 mod bulk;
 mod categories;
@@ -43,7 +45,7 @@ pub use version::UploadVersion;
 pub use wait::WaitUntilProcessed;
 pub use webhook::{Subscribe, Unsubscribe};
 
-/// The connector.
+/// The connector of MediaValet.
 pub struct MediaValet;
 
 #[async_trait]
@@ -96,12 +98,12 @@ impl Connector for MediaValet {
         client.begin_authorization(redirect_uri)
     }
 
-    async fn finish_authorization(client: &Client, begun: &Authorization, callback: &str) -> Result<()> {
-        client.finish_authorization(begun, callback).await
+    async fn finish_authorization(client: &Client, authorization: &Authorization, callback: &str) -> Result<()> {
+        client.finish_authorization(authorization, callback).await
     }
 
-    async fn sign_out(client: &Client, held: &Secret) -> Result<()> {
-        client.sign_out(held).await
+    async fn sign_out(client: &Client, content: &Secret) -> Result<()> {
+        client.sign_out(content).await
     }
 
     async fn open(client: &Client, source: &Value, from: Position) -> Result<FileStream> {
@@ -109,35 +111,38 @@ impl Connector for MediaValet {
     }
 }
 
-/// What only MediaValet says: the gateway's 401 that means the key and not the token, and errors inside a 200.
-fn classify(answer: &Response) -> Option<Error> {
-    let what = &answer.operation;
-    if answer.status == 401 && answer.text().to_lowercase().contains("subscription key") {
+/// Returns the error of a response, if it is one that only MediaValet sends: the gateway's status 401 for a wrong
+/// subscription key, which does not mean the token, and errors in a response with the status 200.
+fn classify(response: &Response) -> Option<Error> {
+    let operation = &response.operation;
+    if response.status == 401 && response.text().to_lowercase().contains("subscription key") {
         return Some(
-            Error::new(ErrorKind::Config, format!("{what}: MediaValet's gateway refused the subscription key"))
+            Error::new(ErrorKind::Config, format!("{operation}: MediaValet's gateway rejected the subscription key"))
                 .setting("/subscriptionKey")
-                .hint("copy the key of your subscription from the developer portal; support has to have approved it"),
+                .hint(
+                    "copy the key of your subscription from the developer portal; MediaValet support has to approve it",
+                ),
         );
     }
-    let errors = answer.body.as_ref()?.get("errors")?.as_array().filter(|errors| !errors.is_empty())?;
-    (answer.status < 300).then(|| {
-        let told: Vec<_> =
+    let errors = response.body.as_ref()?.get("errors")?.as_array().filter(|errors| !errors.is_empty())?;
+    (response.status < 300).then(|| {
+        let errors: Vec<_> =
             errors.iter().map(|error| error.as_str().map_or_else(|| error.to_string(), str::to_owned)).collect();
         Error::new(
             ErrorKind::InvalidInput,
-            format!("{what}: MediaValet took the call but reports: {}", told.join("; ")),
+            format!("{operation}: MediaValet accepted the call but reports: {}", errors.join("; ")),
         )
-        .hint("parts of the call may have been carried out: look before you send it again")
+        .hint("parts of the call may have taken effect: check the result before you send it again")
     })
 }
 
-/// The id in a payload.
+/// Returns the string with this name in a payload, such as an id.
 fn id(payload: &Value, name: &str) -> Result<String> {
     payload
         .get(name)
         .and_then(Value::as_str)
         .map(str::to_owned)
-        .ok_or_else(|| Error::new(ErrorKind::Unexpected, format!("MediaValet's answer has no {name}")))
+        .ok_or_else(|| Error::new(ErrorKind::Unexpected, format!("MediaValet's response has no {name}")))
 }
 
 submit! { ConnectorEntry::of::<MediaValet>() }

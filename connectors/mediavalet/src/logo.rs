@@ -1,5 +1,7 @@
-//! `org_unit.set_logo` and `org_unit.set_portal_logo`. MediaValet names the calls and does not publish how the picture is
-//! sent: it goes as the whole body, or, should a library want that, in a field of a form.
+//! `org_unit.set_logo` and `org_unit.set_portal_logo`: send a picture as a logo.
+//!
+//! MediaValet lists these calls but does not document how the picture is sent. The actions send it as the whole body,
+//! or in a form field if the input names one.
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -9,28 +11,28 @@ use trunkline_rest::{Client, generic};
 
 use crate::MediaValet;
 
-const ABOUT: &str = "Sends a picture of another step. How MediaValet wants it is not published: as the whole body, unless a \
-    form field is given.";
+const ABOUT: &str = "Sends a picture from another step. MediaValet does not document the form: the picture is the \
+    whole body, unless a form field is given.";
 
-/// `org_unit.set_logo`.
+/// The action `org_unit.set_logo`.
 pub struct SetLogo;
 
-/// Which picture.
+/// The picture.
 #[derive(Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, rename_all = "camelCase")]
 pub struct Input {
     /// # Picture
-    /// From a step that hands out files, such as `{{ steps.original.file }}`.
+    /// A file from another step, such as `{{ steps.original.file }}`.
     file: FileRef,
     /// # Form field
-    /// Sends a form with the picture in this field.
+    /// Sends the picture in this field of a form.
     form_field: Option<String>,
 }
 
-/// What MediaValet says to it; not published.
+/// The response, which MediaValet does not document.
 #[derive(Serialize, JsonSchema)]
 pub struct Output {
-    /// # Answer
+    /// # Response
     answer: Value,
 }
 
@@ -56,10 +58,10 @@ impl Action for SetLogo {
 
 submit! { ActionEntry::of::<SetLogo>() }
 
-/// `org_unit.set_portal_logo`.
+/// The action `org_unit.set_portal_logo`.
 pub struct SetPortalLogo;
 
-/// Which picture for which portal.
+/// The picture and the portal.
 #[derive(Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, rename_all = "camelCase")]
 pub struct PortalInput {
@@ -67,10 +69,10 @@ pub struct PortalInput {
     #[schemars(length(min = 1))]
     portal: String,
     /// # Picture
-    /// From a step that hands out files, such as `{{ steps.original.file }}`.
+    /// A file from another step, such as `{{ steps.original.file }}`.
     file: FileRef,
     /// # Form field
-    /// Sends a form with the picture in this field.
+    /// Sends the picture in this field of a form.
     form_field: Option<String>,
 }
 

@@ -1,5 +1,6 @@
-//! Actions that bring an asset's metadata to a state: what is there already is not written again, so calling them twice
-//! does what calling them once does.
+//! `asset.update` and `asset.set_keywords`: bring an asset's metadata to a given state.
+//!
+//! A second call with the same input has no further effect. The module also has [`all`], which reads a whole list.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -12,16 +13,16 @@ use trunkline_rest::Client;
 
 use crate::{MediaValet, id};
 
-/// Everything an operation lists.
+/// Returns all items that an operation lists.
 pub(crate) async fn all(client: &Client, operation: &str, input: Value, cx: &Context) -> Result<Vec<Value>> {
     let pages: Vec<_> = client.pages(operation, input, cx).try_collect().await?;
     Ok(pages.into_iter().flat_map(|page| page.items).collect())
 }
 
-/// `asset.update`.
+/// The action `asset.update`.
 pub struct Update;
 
-/// What to change; what is left out stays as it is.
+/// The metadata to change. Members that are left out do not change.
 #[derive(Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, rename_all = "camelCase")]
 pub struct UpdateInput {
@@ -35,12 +36,12 @@ pub struct UpdateInput {
     /// # Alternative text
     alt_text: Option<String>,
     /// # Attributes
-    /// Values by the name that the library gives the attribute; null takes the value away.
+    /// Values by the attribute's name in the library; null removes the value.
     #[serde(default)]
     attributes: BTreeMap<String, Option<String>>,
 }
 
-/// What was changed.
+/// The number of changes.
 #[derive(Serialize, JsonSchema)]
 pub struct UpdateOutput {
     /// # Number of changes sent
@@ -56,7 +57,7 @@ impl Action for Update {
     const TITLE: &'static str = "Update an asset's metadata";
     const GROUP: &'static str = "Assets";
     const ABOUT: &'static str =
-        "Changes title, description, alternative text and attributes; attributes go by their names.";
+        "Changes title, description, alternative text and attributes of an asset; attributes are given by name.";
     const EFFECT: Effect = Effect::Idempotent;
 
     async fn run(client: &Client, input: UpdateInput, cx: &Context) -> Result<UpdateOutput> {
@@ -84,7 +85,7 @@ impl Action for Update {
 
 submit! { ActionEntry::of::<Update>() }
 
-/// The ids of the library's attributes by their names in lower case; a name may stand for several.
+/// Returns the ids of the library's attributes by their names in lower case. Several attributes may have the same name.
 async fn attributes(client: &Client, cx: &Context) -> Result<BTreeMap<String, Vec<String>>> {
     let mut known: BTreeMap<String, Vec<String>> = BTreeMap::new();
     for attribute in all(client, "attribute.list", json!({}), cx).await? {
@@ -98,14 +99,14 @@ fn attribute<'a>(known: &'a BTreeMap<String, Vec<String>>, name: &str) -> Result
     match known.get(&name.to_lowercase()).map(Vec::as_slice) {
         Some([id]) => Ok(id),
         Some(_) => Err(wrong("several attributes").hint("use `asset.patch` with the attribute's id")),
-        None => Err(wrong("no attribute").hint("`attribute.list` has them all")),
+        None => Err(wrong("no attribute").hint("`attribute.list` lists the attributes")),
     }
 }
 
-/// `asset.set_keywords`.
+/// The action `asset.set_keywords`.
 pub struct SetKeywords;
 
-/// The keywords that an asset shall have.
+/// The asset and its keywords.
 #[derive(Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, rename_all = "camelCase")]
 pub struct SetKeywordsInput {
@@ -113,11 +114,11 @@ pub struct SetKeywordsInput {
     #[schemars(extend("format" = "uuid"))]
     asset_id: String,
     /// # Keywords
-    /// All that the asset shall have, and no others; upper and lower case are the same.
+    /// All keywords of the asset; other keywords are removed. Case is ignored.
     keywords: Vec<String>,
 }
 
-/// What was changed.
+/// The keywords that were added and removed.
 #[derive(Serialize, JsonSchema)]
 pub struct SetKeywordsOutput {
     /// # Added
@@ -135,25 +136,25 @@ impl Action for SetKeywords {
     const TITLE: &'static str = "Set an asset's keywords";
     const GROUP: &'static str = "Assets";
     const ABOUT: &'static str =
-        "Adds what is missing and removes what is too much; what is right already is not written.";
+        "Adds missing keywords and removes all others; keywords that the asset already has are not written again.";
     const EFFECT: Effect = Effect::Idempotent;
 
     async fn run(client: &Client, input: SetKeywordsInput, cx: &Context) -> Result<SetKeywordsOutput> {
         let asset = &input.asset_id;
-        let found = all(client, "asset.keywords", json!({ "assetId": asset }), cx).await?;
-        let found =
-            found.iter().map(|one| one.as_str().map_or_else(|| id(one, "keywordName"), |name| Ok(name.to_owned())));
-        let found: Vec<String> = found.collect::<Result<_>>()?;
-        let folded = |all: &[String]| all.iter().map(|one| one.to_lowercase()).collect::<BTreeSet<_>>();
-        let (there, wanted) = (folded(&found), folded(&input.keywords));
+        let listed = all(client, "asset.keywords", json!({ "assetId": asset }), cx).await?;
+        let names =
+            listed.iter().map(|item| item.as_str().map_or_else(|| id(item, "keywordName"), |name| Ok(name.to_owned())));
+        let current: Vec<String> = names.collect::<Result<_>>()?;
+        let folded = |names: &[String]| names.iter().map(|name| name.to_lowercase()).collect::<BTreeSet<_>>();
+        let (known, wanted) = (folded(&current), folded(&input.keywords));
         let mut added: Vec<String> = Vec::new();
         for keyword in input.keywords {
-            let new = !there.contains(&keyword.to_lowercase());
-            if new && !added.iter().any(|one| one.to_lowercase() == keyword.to_lowercase()) {
+            let new = !known.contains(&keyword.to_lowercase());
+            if new && !added.iter().any(|other| other.to_lowercase() == keyword.to_lowercase()) {
                 added.push(keyword);
             }
         }
-        let removed: Vec<_> = found.into_iter().filter(|one| !wanted.contains(&one.to_lowercase())).collect();
+        let removed: Vec<_> = current.into_iter().filter(|name| !wanted.contains(&name.to_lowercase())).collect();
         if !added.is_empty() {
             client.call("asset.add_keywords", json!({ "assetId": asset, "keywords": added }), cx).await?;
         }

@@ -1,4 +1,6 @@
-//! The operation table: every file of `operations/`, compiled in. `tests/coverage.rs` holds it against the vendor's list.
+//! The operation table: all files of `operations/`, compiled into the connector.
+//!
+//! `tests/coverage.rs` compares the rows with the vendor's list of operations.
 
 use trunkline_rest::Table;
 

@@ -1,4 +1,7 @@
-//! `asset.package`: many assets as one zip. MediaValet makes it in the background and says how many assets are in it.
+//! `asset.package`: packages many assets as one zip file.
+//!
+//! MediaValet makes the zip file in the background and reports how many assets it has processed. The action creates the
+//! package once, keeps its id in the checkpoint, and waits.
 
 use std::{collections::BTreeSet, time::Duration};
 
@@ -13,16 +16,16 @@ use trunkline_rest::Client;
 use crate::{
     MediaValet, id,
     source::Source,
-    wait::{Shown, until},
+    wait::{Visibility, until},
 };
 
-/// How long to look for a package whose making was not answered.
+/// The time to look for a package in the list if the response to its creation was lost.
 const LISTED_TIMEOUT: Duration = Duration::from_secs(5);
 
-/// The action.
+/// The action `asset.package`.
 pub struct Package;
 
-/// Which assets, and how.
+/// The assets and the form of the package.
 #[derive(Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, rename_all = "camelCase")]
 pub struct Input {
@@ -33,16 +36,16 @@ pub struct Input {
         extend("examples" = [["5a0d0001-7c1e-4b3a-9f00-000000000002"]])
     )]
     asset_ids: Vec<String>,
-    /// # Name of the zip
-    /// With or without `.zip`; one that says which step made it if absent.
+    /// # Name of the zip file
+    /// With or without `.zip`. If absent, the name is derived from the step.
     #[schemars(length(min = 1))]
     zip_file_name: Option<String>,
     /// # Settings
-    /// Formats and sizes by kind of asset, as `downloadSettingsPostDetail` of `download.create` has them; originals if
-    /// absent.
+    /// Formats and sizes by kind of asset, in the form of `downloadSettingsPostDetail` in `download.create`; originals
+    /// if absent.
     #[serde(default)]
     settings: Map<String, Value>,
-    /// # Seconds to wait at most
+    /// # Maximum wait in seconds
     #[serde(default = "an_hour")]
     #[schemars(range(min = 1, max = 86_400))]
     seconds: u64,
@@ -52,27 +55,29 @@ fn an_hour() -> u64 {
     60 * 60
 }
 
-/// The zip, for another step's input.
+/// The zip file, for the input of another step.
 #[derive(Serialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct Output {
     /// # File
     file: FileRef,
     /// # Download
-    /// Id of the package; `download.delete` takes it away.
+    /// Id of the package; `download.delete` deletes it.
     download_id: String,
-    /// # Number of assets in it
+    /// # Number of assets in the package
     item_count: u64,
 }
 
-/// What a later attempt has to know.
+/// The checkpoint for a later attempt.
 #[derive(Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 enum PackageProgress {
-    /// The package was asked for, and these were there before.
-    Asked(BTreeSet<String>),
-    /// It is being made.
-    Made(String),
+    /// The creation is being requested. The ids are those of earlier packages with the same name.
+    #[serde(rename = "asked")]
+    Requested(BTreeSet<String>),
+    /// MediaValet makes the package with this id.
+    #[serde(rename = "made")]
+    Created(String),
 }
 
 #[async_trait]
@@ -81,35 +86,37 @@ impl Action for Package {
     type Input = Input;
     type Output = Output;
     const NAME: &'static str = "asset.package";
-    const TITLE: &'static str = "Package assets as one zip";
+    const TITLE: &'static str = "Package assets as one zip file";
     const GROUP: &'static str = "Assets";
-    const ABOUT: &'static str = "Has MediaValet package assets, waits until it is done, and hands the zip to later steps by \
-        reference. Goes on waiting after an interruption, and never has a second package made of one item.";
+    const ABOUT: &'static str = "Lets MediaValet package assets, waits until the zip file is ready, and returns a \
+        reference to it for later steps. After an interruption it continues to wait, and it never creates a second \
+        package for an item.";
     const EFFECT: Effect = Effect::Create;
 
     async fn run(client: &Client, input: Input, cx: &Context) -> Result<Output> {
         let name = zip_name(&input, cx);
         let download = match progress(cx) {
-            Some(PackageProgress::Made(download)) => download,
+            Some(PackageProgress::Created(download)) => download,
             _ => create(client, &input, &name, cx).await?,
         };
         let download = &download;
-        let shown = &Shown::new();
-        let look = || async move {
-            let found = shown.read(client.call("download.get", json!({ "id": download }), cx).await)?;
-            Ok(found.and_then(|found| done(&found).map(|items| (found, items))))
+        let visibility = &Visibility::new();
+        let poll = || async move {
+            let package = visibility.check(client.call("download.get", json!({ "id": download }), cx).await)?;
+            Ok(package.and_then(|package| finished_items(&package).map(|items| (package, items))))
         };
-        let Some((found, item_count)) =
-            until(Duration::from_secs(input.seconds), cx, look).await.map_err(|error| gone(error, download, shown))?
+        let Some((package, item_count)) = until(Duration::from_secs(input.seconds), cx, poll)
+            .await
+            .map_err(|error| explain_missing(error, download, visibility))?
         else {
             let message = format!("MediaValet has not made package {download} within {} s", input.seconds);
-            return Err(waits_on(Error::new(ErrorKind::Unavailable, message), download));
+            return Err(resumable(Error::new(ErrorKind::Unavailable, message), download));
         };
-        let name = found.get("fileName").and_then(Value::as_str).map_or(name, with_extension);
+        let name = package.get("fileName").and_then(Value::as_str).map_or(name, with_extension);
         let file = FileRef {
             name,
             media_type: Some("application/zip".to_owned()),
-            // The unit of `fileSize` is not published.
+            // The unit of `fileSize` is not documented.
             size: None,
             digest: None,
             connection: cx.connection().into(),
@@ -118,21 +125,23 @@ impl Action for Package {
         Ok(Output { file, download_id: download.clone(), item_count })
     }
 
-    /// A package that is new and has the name is the one; with its id in the checkpoint, the next attempt waits for it.
+    /// Looks for a new package with the name of this one. Its id goes into the checkpoint, and the next attempt waits
+    /// for it.
     async fn reconcile(client: &Client, input: Input, cx: &Context) -> Result<Option<Output>> {
-        let Some(PackageProgress::Asked(before)) = progress(cx) else { return Ok(None) };
+        let Some(PackageProgress::Requested(before)) = progress(cx) else { return Ok(None) };
         let (name, before) = (&zip_name(&input, cx), &before);
-        let look = || async move {
+        let poll = || async move {
             let new: Vec<_> = packages(client, name, cx).await?.into_iter().filter(|id| !before.contains(id)).collect();
             Ok((!new.is_empty()).then_some(new))
         };
-        match until(LISTED_TIMEOUT, cx, look).await?.as_deref() {
+        match until(LISTED_TIMEOUT, cx, poll).await?.as_deref() {
             None => {}
-            Some([download]) => cx.save_checkpoint(json!(PackageProgress::Made(download.clone()))).await?,
+            Some([download]) => cx.save_checkpoint(json!(PackageProgress::Created(download.clone()))).await?,
             Some(several) => {
-                let message = format!("{} packages called {name} are new, and one of them is this one", several.len());
+                let message =
+                    format!("{} packages called {name} are new, so it is not known which is this one", several.len());
                 return Err(Error::new(ErrorKind::UnknownOutcome, message)
-                    .hint("give packages that are made at the same time different names"));
+                    .hint("give different names to packages that are made at the same time"));
             }
         }
         Ok(None)
@@ -154,45 +163,47 @@ fn zip_name(input: &Input, cx: &Context) -> String {
     with_extension(&input.zip_file_name.clone().unwrap_or_else(|| format!("package-{}", key())))
 }
 
-/// The package is there, and the step goes on waiting for it whenever it is run again.
-fn waits_on(error: Error, download: &str) -> Error {
+/// Makes the error retryable: a further attempt waits for the same package.
+fn resumable(error: Error, download: &str) -> Error {
     error
         .retry(Retry::Backoff)
         .with("download", download)
-        .hint("run the step again: it goes on waiting for the same package")
+        .hint("run the step again: it continues to wait for the same package")
 }
 
-/// What a package says that is not there: nothing is left of one that was, and one that never was may still come.
-fn gone(error: Error, download: &str, shown: &Shown) -> Error {
-    match (error.kind(), shown.was_seen()) {
+/// Explains why a package is not found: one that was visible has been deleted, and one that was not may still appear.
+fn explain_missing(error: Error, download: &str, visibility: &Visibility) -> Error {
+    match (error.kind(), visibility.was_visible()) {
         (ErrorKind::NotFound, true) => {
-            let message = format!("MediaValet has package {download} no more, although it was not made yet");
+            let message = format!("package {download} was removed from MediaValet before it was ready");
             Error::new(ErrorKind::NotFound, message)
                 .with("download", download)
-                .hint("somebody may have deleted it: run the item again, and another one is made")
+                .hint("a user may have deleted it: run the item again to create another package")
                 .source(error)
         }
         (ErrorKind::NotFound, false) => {
-            let message = format!("MediaValet does not show package {download}, which it said it would make: {error}");
-            waits_on(Error::new(ErrorKind::Unavailable, message).source(error), download)
+            let message = format!("MediaValet accepted package {download} but does not show it: {error}");
+            resumable(Error::new(ErrorKind::Unavailable, message).source(error), download)
         }
         _ => error,
     }
 }
 
-/// The ids of all packages of this name.
+/// Returns the ids of all packages with this name.
 async fn packages(client: &Client, name: &str, cx: &Context) -> Result<BTreeSet<String>> {
     let list = client.call("download.list", json!({}), cx).await?;
-    let called =
-        |one: &&Value| one.get("fileName").and_then(Value::as_str).is_some_and(|own| with_extension(own) == name);
+    let has_name = |package: &&Value| {
+        package.get("fileName").and_then(Value::as_str).is_some_and(|file_name| with_extension(file_name) == name)
+    };
     let all = list.get("data").and_then(Value::as_array).into_iter().flatten();
-    all.filter(called).map(|one| id(one, "id")).collect()
+    all.filter(has_name).map(|package| id(package, "id")).collect()
 }
 
-/// Has the package made. What was there before is kept, so that a package whose id was lost on the way can be told.
+/// Creates the package and returns its id. The ids of earlier packages with the same name go into the checkpoint first,
+/// so that the new package can be found if the response is lost.
 async fn create(client: &Client, input: &Input, name: &str, cx: &Context) -> Result<String> {
     let before = packages(client, name, cx).await?;
-    cx.save_checkpoint(json!(PackageProgress::Asked(before))).await?;
+    cx.save_checkpoint(json!(PackageProgress::Requested(before))).await?;
     let originals = json!({ "shareOriginals": true });
     let mut settings = Map::from_iter([("allowsAssetDownload".to_owned(), json!(true))]);
     for kind in ["images", "videos", "audio", "documents"] {
@@ -201,15 +212,16 @@ async fn create(client: &Client, input: &Input, name: &str, cx: &Context) -> Res
     settings.extend(input.settings.clone());
     settings.insert("zipFileName".to_owned(), name.into());
     settings.insert("ids".to_owned(), json!(input.asset_ids));
-    let made = client.call("download.create", json!({ "downloadSettingsPostDetail": settings }), cx).await?;
-    // It is being made, though nobody was told its name: the look-up finds it.
-    let download = id(&made, "batchId").map_err(|error| error.into_kind(ErrorKind::UnknownOutcome))?;
-    cx.save_checkpoint(json!(PackageProgress::Made(download.clone()))).await?;
+    let created = client.call("download.create", json!({ "downloadSettingsPostDetail": settings }), cx).await?;
+    // Without an id in the response, the package still exists: `reconcile` finds it in the list.
+    let download = id(&created, "batchId").map_err(|error| error.into_kind(ErrorKind::UnknownOutcome))?;
+    cx.save_checkpoint(json!(PackageProgress::Created(download.clone()))).await?;
     Ok(download)
 }
 
-/// How many assets are in the package, once all are. The words for its status are not published, so it is counted.
-fn done(download: &Value) -> Option<u64> {
+/// Returns the number of assets in the package if it is ready, else `None`. The values of its status are not
+/// documented, so the processed assets are counted.
+fn finished_items(download: &Value) -> Option<u64> {
     let count = |member: &str| download.get(member).and_then(Value::as_u64).unwrap_or_default();
     let items = count("itemCount");
     let path = download.get("filePath").and_then(Value::as_str).is_some_and(|path| !path.is_empty());

@@ -1,5 +1,6 @@
-//! `asset.rendition`: hands a rendition of an asset to later steps by reference. People know the kinds of rendition by
-//! their names, MediaValet by their ids: either will do.
+//! `asset.rendition`: returns a reference to a rendition of an asset for later steps.
+//!
+//! Users know the kinds of rendition by name, and MediaValet's API by id: the action takes either.
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -9,10 +10,10 @@ use trunkline_rest::Client;
 
 use crate::{MediaValet, id, metadata::all, source::Source, transfer::stem};
 
-/// The action.
+/// The action `asset.rendition`.
 pub struct Rendition;
 
-/// Which asset, as which kind of rendition.
+/// The asset and the kind of rendition.
 #[derive(Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, rename_all = "camelCase")]
 pub struct Input {
@@ -20,12 +21,12 @@ pub struct Input {
     #[schemars(extend("format" = "uuid"))]
     asset_id: String,
     /// # Kind
-    /// Name or id of a kind of rendition; `config.rendition_kinds` has them.
+    /// Name or id of a kind of rendition; `config.rendition_kinds` lists them.
     #[schemars(length(min = 1), example = &"large")]
     kind: String,
 }
 
-/// The file, for another step's input.
+/// The file, for the input of another step.
 #[derive(Serialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct Output {
@@ -43,8 +44,8 @@ impl Action for Rendition {
     const NAME: &'static str = "asset.rendition";
     const TITLE: &'static str = "Download a rendition of an asset";
     const GROUP: &'static str = "Assets";
-    const ABOUT: &'static str = "Hands a rendition to later steps by reference; its bytes flow when a step opens it. Does not \
-        have one made that is not there.";
+    const ABOUT: &'static str = "Returns a reference to a rendition for later steps; its bytes are read when a step \
+        opens it. A rendition that does not exist is not made.";
     const EFFECT: Effect = Effect::Read;
 
     async fn run(client: &Client, input: Input, cx: &Context) -> Result<Output> {
@@ -66,15 +67,15 @@ impl Action for Rendition {
 
 submit! { ActionEntry::of::<Rendition>() }
 
-/// The kind of rendition of this id or name; names are compared without regard to case.
+/// Returns the kind of rendition with this id or name. Case is ignored.
 async fn kind(client: &Client, wanted: &str, cx: &Context) -> Result<Value> {
     let kinds = all(client, "config.rendition_kinds", json!({}), cx).await?;
-    let of = |member: &str| {
-        let is = |kind: &&Value| kind.get(member).and_then(Value::as_str).is_some_and(|text| same(text, wanted));
-        kinds.iter().filter(is).collect::<Vec<_>>()
+    let find_by = |member: &str| {
+        let matches = |kind: &&Value| kind.get(member).and_then(Value::as_str).is_some_and(|text| same(text, wanted));
+        kinds.iter().filter(matches).collect::<Vec<_>>()
     };
-    let by_id = of("renditionKindId");
-    let found = if by_id.is_empty() { of("name") } else { by_id };
+    let by_id = find_by("renditionKindId");
+    let found = if by_id.is_empty() { find_by("name") } else { by_id };
     let wrong = |kind, what: &str| Error::new(kind, format!("the library has {what} {wanted:?}"));
     match found[..] {
         [kind] => Ok(kind.clone()),
@@ -83,7 +84,7 @@ async fn kind(client: &Client, wanted: &str, cx: &Context) -> Result<Value> {
             Err(wrong(ErrorKind::NotFound, "no kind of rendition").hint(format!("it has {}", names.join(", "))))
         }
         _ => Err(wrong(ErrorKind::InvalidInput, "several kinds of rendition called")
-            .hint("give the id; `config.rendition_kinds` has it")),
+            .hint("give the id instead; `config.rendition_kinds` lists the ids")),
     }
 }
 

@@ -1,4 +1,6 @@
-//! The settings of a connection, in the words and the order of MediaValet's own pages: from them the form is derived.
+//! The settings of a connection, with the names and in the order of MediaValet's own pages.
+//!
+//! The form of a connection is derived from the doc comments of these types.
 
 use schemars::JsonSchema;
 use serde::Deserialize;
@@ -6,13 +8,13 @@ use trunkline_core::Secret;
 use trunkline_rest::ClientAuth;
 use url::Url;
 
-/// How to reach a MediaValet library. Client ID, client secret and subscription key come from MediaValet support and the
-/// developer portal; support also registers each redirect URI.
+/// Settings of a connection to a MediaValet library. MediaValet support issues client ID and client secret and
+/// registers each redirect URI; the developer portal shows the subscription key.
 #[derive(Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct Settings {
     /// # Endpoint URL
-    /// Address of the API.
+    /// URL of the API.
     #[serde(default = "endpoint_url")]
     pub(crate) endpoint_url: Url,
     /// # Subscription Key
@@ -33,42 +35,46 @@ pub struct Settings {
     #[serde(default)]
     pub(crate) client_authentication: ClientAuth,
     /// # Token URL
-    /// Where tokens come from.
+    /// URL that issues tokens.
     #[serde(default = "token_url")]
     pub(crate) token_url: Url,
     /// # Authorization URL
-    /// Where a user signs in; only for the flow `authorization_code`.
+    /// URL at which a user signs in; used by the flow `authorization_code` only.
     #[serde(default = "authorization_url")]
     pub(crate) authorization_url: Url,
     /// # Revocation URL
-    /// Where tokens are taken back when the connection is removed; `revocation` beside the token URL if absent.
+    /// URL at which tokens are revoked when the connection is removed. If absent, the token URL with `revocation` as
+    /// its last segment.
     pub(crate) revocation_url: Option<Url>,
     /// # Redirect URI
-    /// Where the browser comes back to, exactly as MediaValet support has registered it; the host's own address if absent.
+    /// URL that the browser returns to after the sign-in, exactly as MediaValet support has registered it. If absent,
+    /// the host's own.
     pub(crate) redirect_uri: Option<Url>,
     /// # Scopes
-    /// What to ask for, with spaces between; `offline_access` is what gives a refresh token.
+    /// The scopes to request, separated by spaces; `offline_access` requests a refresh token.
     #[serde(default = "scopes")]
     pub(crate) scopes: String,
     /// # Requests a Second
-    /// How many calls the connection makes at most; without it, the service's own throttling sets the pace.
+    /// Maximum number of requests a second. If absent, the rate follows the service's throttling.
     #[schemars(range(min = 1, max = 1000))]
     pub(crate) requests_per_second: Option<u32>,
     /// # Requests at Once
-    /// How many calls the connection has under way at most, of all runs together; 16 if absent.
+    /// Maximum number of concurrent requests of all runs together; 16 if absent.
     #[schemars(range(min = 1, max = 100))]
     pub(crate) requests_at_once: Option<u32>,
     /// # Allow Private Network
-    /// Whether the addresses may lie in a private network or on this machine. Off: they are refused, whatever name they go by.
+    /// Whether the URLs may lead to a private network or to this machine. If off, such an address is rejected, whatever
+    /// host name leads to it.
     #[serde(default)]
     pub(crate) allow_private_network: bool,
     /// # Data Hosts
-    /// Further hosts where files may lie, such as `files.example.com` or `*.example.com`, should MediaValet move its storage.
+    /// Further hosts that may have files, such as `files.example.com` or `*.example.com`, in case MediaValet moves its
+    /// storage.
     #[serde(default)]
     pub(crate) data_hosts: Vec<String>,
 }
 
-/// How to sign in.
+/// The way to sign in.
 #[derive(Deserialize, JsonSchema)]
 #[serde(rename_all = "lowercase")]
 pub(crate) enum Authentication {
@@ -76,7 +82,7 @@ pub(crate) enum Authentication {
     OAuth2,
 }
 
-/// The OAuth 2 flows that MediaValet has.
+/// The OAuth 2 flows that MediaValet supports.
 #[derive(Deserialize, JsonSchema)]
 #[serde(tag = "flows", rename_all = "snake_case")]
 pub(crate) enum Flows {
@@ -84,14 +90,14 @@ pub(crate) enum Flows {
     /// A user signs in with the browser, once; the refresh token keeps the connection alive.
     AuthorizationCode {},
     /// # Refresh Token
-    /// With a refresh token that was made elsewhere. MediaValet may give a new one each time: it is kept.
+    /// Uses a refresh token that was issued elsewhere. If MediaValet returns a new one, it replaces the old one.
     RefreshToken {
         /// # Refresh Token
         #[serde(rename = "refreshToken")]
         refresh_token: Secret,
     },
     /// # Password
-    /// With a user's name and password: for unattended use. A user of its own is advisable.
+    /// Uses a user's name and password; for unattended use. Create a separate user for it.
     Password {
         /// # Username
         username: String,
@@ -99,7 +105,7 @@ pub(crate) enum Flows {
         password: Secret,
     },
     /// # Client Credentials
-    /// Without a user. Announced by MediaValet; ask support whether your client may use it.
+    /// Signs in without a user. MediaValet has announced this flow; ask support whether your client may use it.
     ClientCredentials {},
 }
 

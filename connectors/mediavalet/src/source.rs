@@ -1,5 +1,7 @@
-//! What a file that this connector hands out is opened by. Signed addresses end, so one is asked for whenever the bytes are
-//! needed, and none is stored.
+//! The source of a file reference that this connector returns.
+//!
+//! A source has ids only. Signed URLs expire, so a new one is requested each time the bytes are read, and none is
+//! stored.
 
 use futures::FutureExt;
 use serde::{Deserialize, Serialize};
@@ -9,7 +11,7 @@ use trunkline_rest::{Client, Url, generic};
 
 use crate::download::Form;
 
-/// Ids, and nothing that ends. Each kind has members of its own, which tell it.
+/// The ids from which a file is found. Each variant has different members, which identify it in JSON.
 #[derive(Serialize, Deserialize)]
 #[serde(untagged, rename_all_fields = "camelCase")]
 pub(crate) enum Source {
@@ -19,41 +21,58 @@ pub(crate) enum Source {
 }
 
 impl Source {
-    /// The row that knows the address, its input, and where in the answer the address is.
-    fn locate(self) -> (&'static str, Value, String) {
+    /// Returns the call whose response has the URL of the file.
+    fn locate(self) -> UrlCall {
         match self {
-            Source::Rendition { asset_id, rendition_kind_id } => {
-                let input = json!({ "assetId": asset_id, "renditionKindId": rendition_kind_id });
-                ("asset.get_rendition", input, "/renditionUrl".to_owned())
-            }
-            Source::Asset { asset_id, form } => {
-                let place = format!("/media/{}", json!(form).as_str().unwrap_or_default());
-                ("asset.get", json!({ "assetId": asset_id }), place)
-            }
-            Source::Package { download_id } => ("download.get", json!({ "id": download_id }), "/filePath".to_owned()),
+            Source::Rendition { asset_id, rendition_kind_id } => UrlCall {
+                operation: "asset.get_rendition",
+                input: json!({ "assetId": asset_id, "renditionKindId": rendition_kind_id }),
+                pointer: "/renditionUrl".to_owned(),
+            },
+            Source::Asset { asset_id, form } => UrlCall {
+                operation: "asset.get",
+                input: json!({ "assetId": asset_id }),
+                pointer: format!("/media/{}", json!(form).as_str().unwrap_or_default()),
+            },
+            Source::Package { download_id } => UrlCall {
+                operation: "download.get",
+                input: json!({ "id": download_id }),
+                pointer: "/filePath".to_owned(),
+            },
         }
     }
 }
 
-/// Opens a file from byte `from` on.
+/// A call whose response has the URL of a file.
+struct UrlCall {
+    operation: &'static str,
+    input: Value,
+    /// The JSON pointer of the URL in the response.
+    pointer: String,
+}
+
+/// Opens a file from a position on.
 pub(crate) async fn open(client: &Client, source: &Value, from: Position) -> Result<FileStream> {
     if source.get("path").is_some() {
         return generic::open(client, source, from).await;
     }
     let source: Source = serde_json::from_value(source.clone()).map_err(|error| {
-        Error::new(ErrorKind::InvalidInput, format!("this is no file of MediaValet: {error}"))
-            .hint("pass the `file` of a step that hands out files, such as `asset.download`, as it is")
+        Error::new(ErrorKind::InvalidInput, format!("this is not a file of MediaValet: {error}"))
+            .hint("pass the `file` of another step, such as `asset.download`, unchanged")
     })?;
-    let (operation, input, place) = source.locate();
-    let own = client.clone();
+    let UrlCall { operation, input, pointer } = source.locate();
+    let url_client = client.clone();
     let locate = move || {
-        let (client, input, place) = (own.clone(), input.clone(), place.clone());
+        let (client, input, pointer) = (url_client.clone(), input.clone(), pointer.clone());
         async move {
-            let found = client.call(operation, input, &Context::default()).await?;
-            let url = found.pointer(&place).and_then(Value::as_str).and_then(|url| Url::parse(url).ok());
+            let response = client.call(operation, input, &Context::default()).await?;
+            let url = response.pointer(&pointer).and_then(Value::as_str).and_then(|url| Url::parse(url).ok());
             url.ok_or_else(|| {
-                Error::new(ErrorKind::NotFound, format!("{operation} has no address of the file in {place}"))
-                    .hint("an asset may not be processed yet: `asset.wait_until_processed` waits for that")
+                Error::new(
+                    ErrorKind::NotFound,
+                    format!("the response of {operation} has no URL of the file at {pointer}"),
+                )
+                .hint("MediaValet may not have processed the asset yet: `asset.wait_until_processed` waits for that")
             })
         }
         .boxed()

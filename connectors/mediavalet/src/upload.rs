@@ -1,10 +1,12 @@
-//! `asset.upload`: from a file of another step to a finished asset, as the vendor's guide "Upload an Asset" has it: begin,
-//! send the bytes to the signed address, describe, categorize, finalize, wait.
+//! `asset.upload`: uploads a file from another step as an asset.
 //!
-//! Nobody sees the asset before it is finalized, and that call can be repeated. So an upload that broke off goes on from
-//! its checkpoint, and one that broke off before it had a checkpoint begins anew: at worst an empty upload is left behind,
-//! never a second asset. Once it is finalized the step is done, whether MediaValet has processed the asset or not: a failure
-//! would be an invitation to upload it again.
+//! The sequence is that of the vendor's guide "Upload an Asset": start the upload, send the bytes to the signed URL,
+//! describe, categorize, finalize, wait.
+//!
+//! The asset is not visible before it is finalized, and that call can be repeated. So an interrupted upload continues
+//! from its checkpoint, and one without a checkpoint starts again: the worst result is an abandoned empty upload, never
+//! a second asset. Once the asset is finalized, the step succeeds even if MediaValet has not processed the asset yet,
+//! because after a failure the user might upload the file a second time.
 
 use std::{collections::BTreeMap, time::Duration};
 
@@ -16,30 +18,30 @@ use trunkline_rest::Client;
 
 use crate::{
     MediaValet,
-    transfer::{Begin, Sent, Transfer, stem},
+    transfer::{Call, Sent, StartCalls, Transfer, WaitFor, stem},
     wait::{processed_and, quarter_of_an_hour},
 };
 
-/// How long to look for an asset that an earlier attempt may have finalized.
+/// The time to look for an asset that an earlier attempt may have finalized.
 const FINALIZED_TIMEOUT: Duration = Duration::from_secs(30);
 
-/// The action.
+/// The action `asset.upload`.
 pub struct AssetUpload;
 
-/// What to upload, and what to call it.
+/// The file to upload, and the asset's metadata.
 #[derive(Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, rename_all = "camelCase")]
 pub struct Input {
     /// # File
-    /// From a step that hands out files, such as `{{ steps.original.file }}`.
+    /// A file from another step, such as `{{ steps.original.file }}`.
     file: FileRef,
     /// # Title
-    /// The file name without its extension if absent.
+    /// If absent, the file name without its extension.
     title: Option<String>,
     /// # Description
     description: Option<String>,
     /// # Categories
-    /// Ids of the categories to put the asset into; at least one.
+    /// Ids of the asset's categories; at least one.
     #[schemars(
         length(min = 1),
         inner(regex(pattern = "^[0-9a-fA-F]{8}(-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12}$")),
@@ -50,11 +52,11 @@ pub struct Input {
     #[serde(default)]
     keywords: Vec<String>,
     /// # Attributes
-    /// Values by attribute id; `attribute.list` has the ids.
+    /// Values by attribute id; `attribute.list` lists the ids.
     #[serde(default)]
     attributes: BTreeMap<String, String>,
-    /// # Seconds to wait at most
-    /// For MediaValet to process the asset; 0 to go on at once.
+    /// # Maximum wait in seconds
+    /// The time to wait for MediaValet to process the asset; 0 to continue at once.
     #[serde(default = "quarter_of_an_hour")]
     #[schemars(range(max = 86_400))]
     seconds: u64,
@@ -69,10 +71,10 @@ pub struct Output {
     /// # Size in bytes
     bytes: u64,
     /// # SHA-256
-    /// Of the bytes that were sent, in lower-case hexadecimal.
+    /// SHA-256 digest of the bytes that were sent, in lower-case hexadecimal digits.
     sha256: String,
     /// # Processed
-    /// Whether MediaValet has made the previews; if not, `asset.wait_until_processed` waits for them.
+    /// Whether MediaValet has made the previews. If not, `asset.wait_until_processed` waits for them.
     processed: bool,
 }
 
@@ -84,9 +86,9 @@ impl Action for AssetUpload {
     const NAME: &'static str = "asset.upload";
     const TITLE: &'static str = "Upload a file as an asset";
     const GROUP: &'static str = "Assets";
-    const ABOUT: &'static str = "Sends a file of another step, describes and categorizes it, and waits until MediaValet has \
-        processed it, or the time for that is over. Goes on where it was after an interruption, and never makes a second \
-        asset of one item.";
+    const ABOUT: &'static str = "Uploads a file from another step, describes and categorizes it, and waits until \
+        MediaValet has processed it or the maximum wait is over. An interrupted upload is resumed, and an item never \
+        gets a second asset.";
     const EFFECT: Effect = Effect::Create;
 
     async fn run(client: &Client, input: Input, cx: &Context) -> Result<Output> {
@@ -94,63 +96,72 @@ impl Action for AssetUpload {
         if let Some(size) = input.file.size {
             upload["fileSizeInBytes"] = size.into();
         }
-        // The size has to be there; the true one is told in the end.
-        let described = json!({ "filename": input.file.name, "fileSizeInBytes": input.file.size.unwrap_or(0) });
-        let begin = Begin { operation: "upload.create", input: upload, renew: ("upload.update", described) };
-        let (transfer, maybe_finalized) = match Transfer::left(cx) {
+        // The call requires a size. The actual size is sent when the upload is described, after the bytes.
+        let update = json!({ "filename": input.file.name, "fileSizeInBytes": input.file.size.unwrap_or(0) });
+        let calls = StartCalls {
+            start: Call { operation: "upload.create", input: upload },
+            renew: Call { operation: "upload.update", input: update },
+        };
+        let (transfer, maybe_finalized) = match Transfer::saved(cx) {
             Some(transfer) => {
                 let sent = transfer.sent.is_some();
                 (transfer, sent)
             }
-            None => (Transfer::begin(client, &begin, cx).await?, false),
+            None => (Transfer::start(client, &calls, cx).await?, false),
         };
-        let (transfer, sent) = transfer.send(client, &input.file, &begin, cx).await?;
+        let (transfer, sent) = transfer.send(client, &input.file, &calls, cx).await?;
         if !transfer.handed_over
-            && let Some(refused) = publish(client, &transfer.asset_id, &input, &sent, maybe_finalized, cx).await?
+            && let Some(rejection) = publish(client, &transfer.asset_id, &input, &sent, maybe_finalized, cx).await?
         {
-            return match found(client, &transfer.asset_id, &sent, input.seconds, cx).await {
+            return match find_finalized(client, &transfer.asset_id, &sent, input.seconds, cx).await {
                 Err(cancelled) if cancelled.kind() == ErrorKind::Cancelled => Err(cancelled),
-                found => found.ok().flatten().ok_or_else(|| nobody_knows(&transfer.asset_id, refused)),
+                found => found.ok().flatten().ok_or_else(|| unknown_outcome(&transfer.asset_id, rejection)),
             };
         }
         finish(client, transfer, sent, input.seconds, cx).await
     }
 
-    /// What is finalized is done. Else the next attempt goes on from the checkpoint, or begins with an upload that nobody
-    /// sees: it can always be run again.
+    /// Done if the asset is finalized. Otherwise the action can run again: it continues from the checkpoint, or starts
+    /// with a new upload while the earlier one stays invisible.
     async fn reconcile(client: &Client, input: Input, cx: &Context) -> Result<Option<Output>> {
-        let Some((left, sent)) = Transfer::left(cx).and_then(|left| Some((left.clone(), left.sent?))) else {
+        let Some((transfer, sent)) = Transfer::saved(cx).and_then(|saved| Some((saved.clone(), saved.sent?))) else {
             return Ok(None);
         };
-        match left.handed_over {
-            true => finish(client, left, sent, input.seconds, cx).await.map(Some),
-            false => found(client, &left.asset_id, &sent, 0, cx).await,
+        match transfer.handed_over {
+            true => finish(client, transfer, sent, input.seconds, cx).await.map(Some),
+            false => find_finalized(client, &transfer.asset_id, &sent, 0, cx).await,
         }
     }
 }
 
 submit! { ActionEntry::of::<AssetUpload>() }
 
-/// Waits for what is finalized.
+/// Waits until the finalized asset is processed.
 async fn finish(client: &Client, transfer: Transfer, sent: Sent, seconds: u64, cx: &Context) -> Result<Output> {
     let asset_id = transfer.asset_id.clone();
-    let processed = transfer.wait(client, (&asset_id, seconds), cx, |_| true).await?;
+    let processed = transfer.wait(client, WaitFor { asset: &asset_id, seconds }, cx, |_| true).await?;
     Ok(Output { asset_id, bytes: sent.bytes, sha256: sent.sha256, processed })
 }
 
-/// The asset, if it turns out to be finalized: for a while it is looked for.
-async fn found(client: &Client, asset: &str, sent: &Sent, seconds: u64, cx: &Context) -> Result<Option<Output>> {
-    let within = FINALIZED_TIMEOUT.min(Duration::from_secs(seconds));
-    let found = match processed_and(client, asset, within, cx, |_| true).await {
-        Err(absent) if absent.kind() == ErrorKind::NotFound => None,
-        looked => looked?,
+/// Returns the asset if an earlier attempt has finalized it. It is looked for at most [`FINALIZED_TIMEOUT`].
+async fn find_finalized(
+    client: &Client,
+    asset: &str,
+    sent: &Sent,
+    seconds: u64,
+    cx: &Context,
+) -> Result<Option<Output>> {
+    let limit = FINALIZED_TIMEOUT.min(Duration::from_secs(seconds));
+    let found = match processed_and(client, asset, limit, cx, |_| true).await {
+        Err(error) if error.kind() == ErrorKind::NotFound => None,
+        result => result?,
     };
     let Sent { bytes, sha256 } = sent.clone();
     Ok(found.map(|_| Output { asset_id: asset.to_owned(), bytes, sha256, processed: true }))
 }
 
-/// Describes and categorizes the upload, then hands it over for processing. A refusal that can mean that it was handed over
-/// already is given back: an earlier attempt may have done that, or an earlier try of the same call.
+/// Describes, categorizes and finalizes the upload. Returns the rejection of a call if it may mean that the upload is
+/// already finalized, by an earlier attempt or by an earlier try of the same call.
 async fn publish(
     client: &Client,
     asset: &str,
@@ -167,8 +178,8 @@ async fn publish(
         upload["description"] = description.as_str().into();
     }
     match client.call("upload.update", upload, cx).await {
-        Err(refused) if maybe_finalized && is_closed(&refused) => return Ok(Some(refused)),
-        updated => updated?,
+        Err(rejection) if maybe_finalized && may_be_closed(&rejection) => return Ok(Some(rejection)),
+        result => result?,
     };
     client.call("upload.add_categories", json!({ "assetId": asset, "categories": input.categories }), cx).await?;
     if !input.keywords.is_empty() {
@@ -178,26 +189,27 @@ async fn publish(
         client.call("upload.add_attributes", json!({ "assetId": asset, "attributes": [input.attributes] }), cx).await?;
     }
     match client.call("upload.finalize", json!({ "assetId": asset }), cx).await {
-        Err(refused) if is_closed(&refused) && (maybe_finalized || refused.context("tries").is_some()) => {
-            Ok(Some(refused))
+        Err(rejection) if may_be_closed(&rejection) && (maybe_finalized || rejection.context("tries").is_some()) => {
+            Ok(Some(rejection))
         }
         Err(unclear) if matches!(unclear.kind(), ErrorKind::Unavailable | ErrorKind::Unexpected) => {
-            Err(nobody_knows(asset, unclear))
+            Err(unknown_outcome(asset, unclear))
         }
         finalized => finalized.map(|_| None),
     }
 }
 
-/// Whether a refusal can mean that the upload is no longer open.
-fn is_closed(refused: &Error) -> bool {
-    matches!(refused.kind(), ErrorKind::NotFound | ErrorKind::Conflict | ErrorKind::InvalidInput)
+/// Returns whether a rejection can mean that the upload is already finalized.
+fn may_be_closed(rejection: &Error) -> bool {
+    matches!(rejection.kind(), ErrorKind::NotFound | ErrorKind::Conflict | ErrorKind::InvalidInput)
 }
 
-/// The upload may be finalized without an asset to be seen: another upload might be a second one.
-fn nobody_knows(asset: &str, why: Error) -> Error {
-    let message = format!("whether upload {asset} became an asset is not known: {why}");
+/// Returns the error for an upload that may be finalized although no asset is visible, so that a further upload might
+/// make a second asset.
+fn unknown_outcome(asset: &str, cause: Error) -> Error {
+    let message = format!("it is not known whether upload {asset} became an asset: {cause}");
     Error::new(ErrorKind::UnknownOutcome, message)
         .with("asset", asset)
-        .hint("look in MediaValet for the asset of this id, or for one with this file's name")
-        .source(why)
+        .hint("look in MediaValet for an asset with this id or with the name of this file")
+        .source(cause)
 }

@@ -1,4 +1,8 @@
-//! `asset.wait_until_processed`: MediaValet makes previews after an upload has been answered; who needs them waits.
+//! `asset.wait_until_processed`: waits until MediaValet has made an asset's previews.
+//!
+//! MediaValet processes an asset in the background after the upload, and a new asset may not be visible at once. The
+//! module also has the functions with which other actions wait: [`until`] polls, and [`Visibility`] decides whether an
+//! object that is not found may still appear.
 
 use std::{
     sync::atomic::{AtomicBool, Ordering},
@@ -14,23 +18,23 @@ use trunkline_rest::Client;
 
 use crate::MediaValet;
 
-/// The action.
+/// The action `asset.wait_until_processed`.
 pub struct WaitUntilProcessed;
 
-/// Which asset, and how long.
+/// The asset, and the maximum wait.
 #[derive(Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, rename_all = "camelCase")]
 pub struct Input {
     /// # Asset
     #[schemars(extend("format" = "uuid"))]
     asset_id: String,
-    /// # Seconds to wait at most
+    /// # Maximum wait in seconds
     #[serde(default = "quarter_of_an_hour")]
     #[schemars(range(min = 1, max = 86_400))]
     seconds: u64,
 }
 
-/// The asset as it is now.
+/// The processed asset.
 #[derive(Serialize, JsonSchema)]
 pub struct Output {
     /// # Asset
@@ -45,8 +49,8 @@ impl Action for WaitUntilProcessed {
     const NAME: &'static str = "asset.wait_until_processed";
     const TITLE: &'static str = "Wait until an asset is processed";
     const GROUP: &'static str = "Assets";
-    const ABOUT: &'static str = "Looks again and again, less and less often, until MediaValet has made the asset's previews. \
-        An asset that was not there yet may be missing for ten seconds.";
+    const ABOUT: &'static str = "Polls at growing intervals until MediaValet has made the asset's previews. A new \
+        asset may take ten seconds to appear.";
     const EFFECT: Effect = Effect::Read;
 
     async fn run(client: &Client, input: Input, cx: &Context) -> Result<Output> {
@@ -54,7 +58,7 @@ impl Action for WaitUntilProcessed {
         let processed = processed_and(client, &asset_id, Duration::from_secs(seconds), cx, |_| true).await;
         let processed = processed.map_err(|error| match error.kind() {
             ErrorKind::NotFound => {
-                error.hint("the asset was removed, or did not appear within ten seconds: check the id")
+                error.hint("check the id: the asset was removed, or did not appear within ten seconds")
             }
             _ => error,
         })?;
@@ -70,23 +74,24 @@ impl Action for WaitUntilProcessed {
 
 submit! { ActionEntry::of::<WaitUntilProcessed>() }
 
-/// How long something that was made may not be shown yet: after that, or once it was shown, it is not there.
-const SHOWN_TIMEOUT: Duration = Duration::from_secs(10);
+/// The time in which a new object may still appear. An object that is not found after that time, or after it was
+/// visible, does not exist.
+const VISIBILITY_TIMEOUT: Duration = Duration::from_secs(10);
 
-/// How long a step waits for what MediaValet does in the background, unless it says otherwise.
+/// Returns the default maximum wait for processing in the background, in seconds.
 pub(crate) fn quarter_of_an_hour() -> u64 {
     15 * 60
 }
 
-/// Looks again and again, less and less often, until there is something to give; `None` when the time is over. It looks
-/// once at least, and when the time is over once more.
-pub(crate) async fn until<T, F>(within: Duration, cx: &Context, look: impl Fn() -> F) -> Result<Option<T>>
+/// Polls at growing intervals until `poll` returns a value, or returns `None` when `limit` is over. It polls at least
+/// once, and a last time at the end. Fails with the error of `poll`, or with `cancelled`.
+pub(crate) async fn until<T, F>(limit: Duration, cx: &Context, poll: impl Fn() -> F) -> Result<Option<T>>
 where
     F: Future<Output = Result<Option<T>>>,
 {
-    let (end, mut pause) = (Instant::now() + within, Duration::from_millis(100));
+    let (end, mut pause) = (Instant::now() + limit, Duration::from_millis(100));
     loop {
-        if let Some(found) = look().await? {
+        if let Some(found) = poll().await? {
             return Ok(Some(found));
         }
         let left = end.saturating_duration_since(Instant::now());
@@ -101,72 +106,74 @@ where
     }
 }
 
-/// What is known of something that may not be shown yet.
-pub(crate) struct Shown {
+/// The visibility of a new object: whether it was found before, and since when it has been looked for.
+pub(crate) struct Visibility {
     since: Instant,
-    seen: AtomicBool,
+    visible: AtomicBool,
 }
 
-impl Shown {
-    pub(crate) fn new() -> Shown {
-        Shown { since: Instant::now(), seen: AtomicBool::new(false) }
+impl Visibility {
+    pub(crate) fn new() -> Visibility {
+        Visibility { since: Instant::now(), visible: AtomicBool::new(false) }
     }
 
-    pub(crate) fn was_seen(&self) -> bool {
-        self.seen.load(Ordering::Relaxed)
+    /// Returns whether the object was found before.
+    pub(crate) fn was_visible(&self) -> bool {
+        self.visible.load(Ordering::Relaxed)
     }
 
-    /// What a look found; nothing as long as it may come still.
-    pub(crate) fn read(&self, found: Result<Value>) -> Result<Option<Value>> {
-        match found {
-            Err(absent) if absent.kind() == ErrorKind::NotFound => {
-                match !self.was_seen() && self.since.elapsed() < SHOWN_TIMEOUT {
+    /// Returns the object from the result of a look-up, or `None` if it is not found but may still appear.
+    pub(crate) fn check(&self, result: Result<Value>) -> Result<Option<Value>> {
+        match result {
+            Err(error) if error.kind() == ErrorKind::NotFound => {
+                match !self.was_visible() && self.since.elapsed() < VISIBILITY_TIMEOUT {
                     true => Ok(None),
-                    false => Err(absent),
+                    false => Err(error),
                 }
             }
             Err(error) => Err(error),
             Ok(found) => {
-                self.seen.store(true, Ordering::Relaxed);
+                self.visible.store(true, Ordering::Relaxed);
                 Ok(Some(found))
             }
         }
     }
 }
 
-/// The asset once it is processed and what was asked for holds; `None` when the time is over.
+/// Returns the asset when it is processed and satisfies `accept`, or `None` when `limit` is over.
 pub(crate) async fn processed_and(
     client: &Client,
     asset: &str,
-    within: Duration,
+    limit: Duration,
     cx: &Context,
-    holds: impl Fn(&Value) -> bool + Sync,
+    accept: impl Fn(&Value) -> bool + Sync,
 ) -> Result<Option<Value>> {
-    let (holds, shown) = (&holds, &Shown::new());
-    let look = || async move {
-        let found = shown.read(client.call("asset.get", json!({ "assetId": asset }), cx).await)?;
-        // Then it has something to show.
+    let (accept, visibility) = (&accept, &Visibility::new());
+    let poll = || async move {
+        let found = visibility.check(client.call("asset.get", json!({ "assetId": asset }), cx).await)?;
+        // A processed asset has a URL of its original.
         let processed =
             |asset: &Value| asset.pointer("/media/original").and_then(Value::as_str).is_some_and(|url| !url.is_empty());
-        Ok(found.filter(|found| processed(found) && holds(found)))
+        Ok(found.filter(|found| processed(found) && accept(found)))
     };
-    until(within, cx, look).await
+    until(limit, cx, poll).await
 }
 
-/// Whether an asset that was handed over is processed. It is there whatever a look says: only who cancels goes on later.
+/// Waits for an asset that MediaValet has accepted, and returns whether it is processed. The asset exists even if
+/// looking it up fails, so every error but `cancelled` becomes a warning.
 pub(crate) async fn is_processed(
     client: &Client,
     asset: &str,
-    within: Duration,
+    limit: Duration,
     cx: &Context,
-    holds: impl Fn(&Value) -> bool + Sync,
+    accept: impl Fn(&Value) -> bool + Sync,
 ) -> Result<bool> {
-    let why = match processed_and(client, asset, within, cx, holds).await {
+    let reason = match processed_and(client, asset, limit, cx, accept).await {
         Ok(Some(_)) => return Ok(true),
-        Ok(None) => format!("had not processed it within {} s", within.as_secs()),
+        Ok(None) => format!("it is not processed after {} s", limit.as_secs()),
         Err(error) if error.kind() == ErrorKind::Cancelled => return Err(error),
-        Err(error) => format!("could not be asked about it any more: {error}"),
+        Err(error) => format!("it is not known whether it is processed: {error}"),
     };
-    cx.warn(&format!("asset {asset} is in MediaValet, which {why}; `asset.wait_until_processed` waits for that"));
+    cx.warn(&format!("asset {asset} is in MediaValet, but {reason}; `asset.wait_until_processed` waits for it"));
     Ok(false)
 }

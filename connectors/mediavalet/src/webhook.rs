@@ -1,9 +1,12 @@
-//! `webhook.subscribe` and `webhook.unsubscribe`: bring the webhooks of a library to a state. What is there is listed
-//! first, so calling them twice does what calling them once does, and what a lost answer did is found.
+//! `webhook.subscribe` and `webhook.unsubscribe`: bring the webhooks of a library to a given state.
 //!
-//! What MediaValet's lists look like is not published. Assumed: the members have the names of the requests (`Events`,
-//! `Name`, `Data.webhook`), the id is called `id` or `subscriptionID`, case does not matter, and a list may be wrapped in an
-//! object. A list that cannot be read is an error, not an empty list, lest a second webhook is made.
+//! Both list the webhooks first. So a second call has no further effect, and a webhook that was created although the
+//! response was lost is found.
+//!
+//! MediaValet does not document the form of its lists. Assumed is that the members have the names of the requests
+//! (`Events`, `Name`, `Data.webhook`), that the id is called `id` or `subscriptionID`, that case does not matter, and
+//! that a list may be wrapped in an object. A list that cannot be read is an error and not an empty list, because
+//! otherwise a second webhook would be created.
 
 use std::collections::BTreeSet;
 
@@ -15,19 +18,19 @@ use trunkline_rest::{Client, Url};
 
 use crate::MediaValet;
 
-/// `webhook.subscribe`.
+/// The action `webhook.subscribe`.
 pub struct Subscribe;
 
-/// Which events go where.
+/// The events and the URL to send them to.
 #[derive(Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, rename_all = "camelCase")]
 pub struct SubscribeInput {
-    /// # Address
-    /// What MediaValet calls when an event happens.
+    /// # URL
+    /// The URL that MediaValet calls when an event occurs.
     #[schemars(extend("format" = "uri"), example = &"https://example.com/mediavalet")]
     address: Url,
     /// # Events
-    /// These and no others; `webhook.events` has them all.
+    /// The events to send, and no others; `webhook.events` lists all events.
     #[schemars(length(min = 1), example = ["Asset.StatusUpdated"])]
     events: Vec<String>,
 }
@@ -46,7 +49,7 @@ pub struct SubscribeOutput {
 enum Done {
     Created,
     Updated,
-    /// It was there as it should be.
+    /// The webhook already had this state.
     Nothing,
 }
 
@@ -56,19 +59,19 @@ impl Action for Subscribe {
     type Input = SubscribeInput;
     type Output = SubscribeOutput;
     const NAME: &'static str = "webhook.subscribe";
-    const TITLE: &'static str = "Have events sent to an address";
+    const TITLE: &'static str = "Subscribe a URL to events";
     const GROUP: &'static str = "Webhooks";
-    const ABOUT: &'static str = "Creates a webhook, or updates the one that the address has already. Only for libraries on \
-        the Enterprise plan.";
+    const ABOUT: &'static str =
+        "Creates a webhook, or updates the one that the URL already has. Only for libraries on the Enterprise plan.";
     const EFFECT: Effect = Effect::Idempotent;
 
     async fn run(client: &Client, input: SubscribeInput, cx: &Context) -> Result<SubscribeOutput> {
         let events = known(client, &input.events, cx).await?;
-        let of_address =
-            |all: Vec<Webhook>| all.into_iter().filter(|one| one.is_at(&input.address)).collect::<Vec<_>>();
+        let with_url =
+            |all: Vec<Webhook>| all.into_iter().filter(|webhook| webhook.has_url(&input.address)).collect::<Vec<_>>();
         let wanted: BTreeSet<_> = events.iter().map(|event| event.to_lowercase()).collect();
-        let found = of_address(webhooks(client, cx).await?);
-        if let Some(same) = found.iter().find(|one| one.events == wanted) {
+        let found = with_url(webhooks(client, cx).await?);
+        if let Some(same) = found.iter().find(|webhook| webhook.events == wanted) {
             return Ok(SubscribeOutput { id: same.id()?, done: Done::Nothing });
         }
         let names: Vec<_> = events.iter().map(|event| json!({ "Name": event })).collect();
@@ -79,18 +82,19 @@ impl Action for Subscribe {
             return Ok(SubscribeOutput { id: other.id()?, done: Done::Updated });
         }
         client.call("webhook.create", body, cx).await?;
-        // The answer has no published shape, so the id comes of the list.
-        match of_address(webhooks(client, cx).await?).first() {
+        // The form of the response is not documented, so the id is taken from the list.
+        match with_url(webhooks(client, cx).await?).first() {
             Some(created) => Ok(SubscribeOutput { id: created.id()?, done: Done::Created }),
             None => Err(Error::new(
                 ErrorKind::Unexpected,
-                format!("MediaValet took the webhook for {}, but does not list it", input.address),
+                format!("MediaValet accepted the webhook for {}, but does not list it", input.address),
             )
-            .hint("look at it with `webhook.list` before you run this again, or there may be two")),
+            .hint("check `webhook.list` before you run this again, because that might create a second webhook")),
         }
     }
 
-    /// What an attempt made whose answer was lost is in the list that the next one begins with.
+    /// The action can always run again: it starts with the list, which has a webhook that an earlier attempt has
+    /// created.
     async fn reconcile(_: &Client, _: SubscribeInput, _: &Context) -> Result<Option<SubscribeOutput>> {
         Ok(None)
     }
@@ -98,24 +102,24 @@ impl Action for Subscribe {
 
 submit! { ActionEntry::of::<Subscribe>() }
 
-/// `webhook.unsubscribe`.
+/// The action `webhook.unsubscribe`.
 pub struct Unsubscribe;
 
-/// Which webhooks: by address or by id.
+/// The webhooks to delete: those of a URL, or the one with an id.
 #[derive(Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, rename_all = "camelCase")]
 pub struct UnsubscribeInput {
-    /// # Address
-    /// All webhooks that call it.
+    /// # URL
+    /// Deletes all webhooks that call this URL.
     #[schemars(extend("format" = "uri"))]
     address: Option<Url>,
     /// # Webhook
-    /// Its id, in place of the address.
+    /// The id of a webhook, instead of the URL.
     #[schemars(length(min = 1))]
     id: Option<String>,
 }
 
-/// What was there.
+/// The deleted webhooks.
 #[derive(Serialize, JsonSchema)]
 pub struct UnsubscribeOutput {
     /// # Ids of deleted webhooks
@@ -128,22 +132,22 @@ impl Action for Unsubscribe {
     type Input = UnsubscribeInput;
     type Output = UnsubscribeOutput;
     const NAME: &'static str = "webhook.unsubscribe";
-    const TITLE: &'static str = "Have events sent to an address no more";
+    const TITLE: &'static str = "Unsubscribe a URL from events";
     const GROUP: &'static str = "Webhooks";
-    const ABOUT: &'static str = "Deletes the webhooks of an address, or one by its id. Gone already is fine.";
+    const ABOUT: &'static str = "Deletes the webhooks of a URL, or one by its id. Succeeds if there is none.";
     const EFFECT: Effect = Effect::Delete;
 
     async fn run(client: &Client, input: UnsubscribeInput, cx: &Context) -> Result<UnsubscribeOutput> {
         if input.address.is_some() == input.id.is_some() {
-            return Err(Error::new(ErrorKind::InvalidInput, "a webhook is told by its address or by its id")
+            return Err(Error::new(ErrorKind::InvalidInput, "the input needs either an address or an id")
                 .hint("give one of the two"));
         }
-        let is_meant = |one: &&Webhook| {
-            let has_id = |id: &String| one.id.as_ref().is_some_and(|own| own.eq_ignore_ascii_case(id));
-            input.address.as_ref().is_some_and(|address| one.is_at(address)) || input.id.as_ref().is_some_and(has_id)
+        let selected = |webhook: &&Webhook| {
+            let has_id = |id: &String| webhook.id.as_ref().is_some_and(|own| own.eq_ignore_ascii_case(id));
+            input.address.as_ref().is_some_and(|url| webhook.has_url(url)) || input.id.as_ref().is_some_and(has_id)
         };
         let mut deleted = Vec::new();
-        for webhook in webhooks(client, cx).await?.iter().filter(is_meant) {
+        for webhook in webhooks(client, cx).await?.iter().filter(selected) {
             let id = webhook.id()?;
             match client.call("webhook.delete", json!({ "subscriptionID": id }), cx).await {
                 Err(error) if error.kind() != ErrorKind::NotFound => return Err(error),
@@ -156,28 +160,30 @@ impl Action for Unsubscribe {
 
 submit! { ActionEntry::of::<Unsubscribe>() }
 
-/// A webhook as far as it can be read.
+/// A webhook of the list, with the members that are needed here.
 struct Webhook {
     id: Option<String>,
-    address: String,
-    /// In lower case.
+    url: String,
+    /// The names of its events in lower case.
     events: BTreeSet<String>,
 }
 
 impl Webhook {
+    /// Reads a webhook of the list. Returns `None` for one without a URL, such as one that delivers to Azure Event
+    /// Grid.
     fn read(listed: &Value) -> Option<Webhook> {
-        let address = member(member(listed, "data")?, "webhook")?.as_str()?.to_owned();
+        let url = member(member(listed, "data")?, "webhook")?.as_str()?.to_owned();
         let events = member(listed, "events").and_then(Value::as_array).into_iter().flatten();
         let id = ["id", "subscriptionId"].iter().find_map(|name| match member(listed, name)? {
             Value::String(text) => Some(text.clone()),
             Value::Number(number) => Some(number.to_string()),
             _ => None,
         });
-        Some(Webhook { id, address, events: events.filter_map(name).map(|name| name.to_lowercase()).collect() })
+        Some(Webhook { id, url, events: events.filter_map(name).map(|name| name.to_lowercase()).collect() })
     }
 
-    fn is_at(&self, address: &Url) -> bool {
-        Url::parse(&self.address).is_ok_and(|own| own == *address)
+    fn has_url(&self, url: &Url) -> bool {
+        Url::parse(&self.url).is_ok_and(|own| own == *url)
     }
 
     fn id(&self) -> Result<String> {
@@ -185,17 +191,18 @@ impl Webhook {
     }
 }
 
-/// A member whatever the case of its name.
+/// Returns a member of an object; the case of its name is ignored.
 fn member<'a>(object: &'a Value, name: &str) -> Option<&'a Value> {
     object.as_object()?.iter().find(|(key, _)| key.eq_ignore_ascii_case(name)).map(|(_, value)| value)
 }
 
-/// The name of an event, written as text or as an object.
+/// Returns the name of an event, which is a string or an object.
 fn name(event: &Value) -> Option<&str> {
     event.as_str().or_else(|| member(event, "name")?.as_str())
 }
 
-/// The items of a list, also of one in an object; none if there is nothing at all.
+/// Returns the items of a list, which may be wrapped in an object. Null is an empty list; `None` means that there is no
+/// list.
 fn items(list: &Value) -> Option<&[Value]> {
     match list {
         Value::Null => Some(&[]),
@@ -207,16 +214,17 @@ fn items(list: &Value) -> Option<&[Value]> {
 
 fn unreadable(what: &str) -> Error {
     Error::new(ErrorKind::Unexpected, format!("MediaValet's list of webhooks has {what}"))
-        .hint("look at it with `webhook.list`, and use `webhook.create`, `webhook.update` and `webhook.delete`")
+        .hint("look at it with `webhook.list`, and use `webhook.create`, `webhook.update` and `webhook.delete` instead")
 }
 
+/// Returns the webhooks of the library that have a URL.
 async fn webhooks(client: &Client, cx: &Context) -> Result<Vec<Webhook>> {
     let list = client.call("webhook.list", json!({}), cx).await?;
-    // Those that deliver elsewhere, such as to Azure Event Grid, have no address.
     items(&list).map(|all| all.iter().filter_map(Webhook::read).collect()).ok_or_else(|| unreadable("no list in it"))
 }
 
-/// The events as MediaValet writes them. Where it does not answer a list of names, they are taken as they are.
+/// Returns the events in MediaValet's spelling. If MediaValet does not return a list of names, they are returned
+/// unchanged.
 async fn known(client: &Client, events: &[String], cx: &Context) -> Result<Vec<String>> {
     let list = client.call("webhook.events", json!({}), cx).await?;
     let all: Vec<&str> = items(&list).into_iter().flatten().filter_map(name).collect();
@@ -224,7 +232,7 @@ async fn known(client: &Client, events: &[String], cx: &Context) -> Result<Vec<S
         return Ok(events.to_vec());
     }
     let find = |event: &String| {
-        let found = all.iter().find(|one| one.eq_ignore_ascii_case(event)).map(|one| (*one).to_owned());
+        let found = all.iter().find(|name| name.eq_ignore_ascii_case(event)).map(|name| (*name).to_owned());
         found.ok_or_else(|| {
             Error::new(ErrorKind::InvalidInput, format!("MediaValet has no event {event}"))
                 .hint(format!("it has {}", all.join(", ")))

@@ -1,4 +1,8 @@
-//! What a flow can do: [`Action`] is the face authors write, [`AnyAction`] the one the engine holds.
+//! Actions: the operations that a flow can call on a connector.
+//!
+//! An action has two faces. Connector authors implement [`Action`], with typed input and output. The engine holds
+//! [`AnyAction`], which is object safe and takes and returns JSON. [`any_action`] turns the first into the second, and
+//! an [`ActionEntry`] registers it.
 
 use std::{any::Any, marker::PhantomData};
 
@@ -9,63 +13,74 @@ use serde_json::Value;
 
 use crate::{Connector, Context, Diagnostic, Error, ErrorKind, Result, schema_of};
 
-/// What calling an action again would do. Retry and engine obey it.
+/// The effect of calling an action a second time with the same input. Retries and the engine obey it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "lowercase")]
 pub enum Effect {
-    /// Changes nothing.
+    /// The call changes nothing.
     Read,
-    /// The same call again leaves the same state.
+    /// A second call leaves the same state as the first.
     Idempotent,
-    /// The same call again makes a second thing: never repeated after an unclear failure.
+    /// A second call creates a second object, so the call is never repeated after an unclear failure.
     Create,
-    /// Takes something away; gone already counts as done.
+    /// The call removes something. An object that is already gone counts as removed.
     Delete,
 }
 
 impl Effect {
-    /// Whether an attempt that may or may not have arrived can simply be made again.
+    /// Returns whether a call may be repeated when it is not known if an earlier attempt took effect.
     pub fn repeatable(self) -> bool {
         self != Effect::Create
     }
 }
 
-/// One action of a connector, for its author: typed input and output, one function.
+/// One action of a connector, as its author writes it: typed input, typed output and one function.
 ///
 /// An action that fits a row of an operation table needs no type of its own.
 #[async_trait]
 pub trait Action: Send + Sync + 'static {
-    /// Whose action it is.
+    /// The connector that the action belongs to.
     type Connector: Connector;
-    /// What it takes. Doc comments become the form: `# Title` first, then the description.
+    /// The input. Its doc comments become the form: a first line `# Title`, then the description.
     type Input: DeserializeOwned + JsonSchema + Send;
-    /// What later steps can refer to.
+    /// The output, which later steps can refer to.
     type Output: Serialize + JsonSchema + Send;
-    /// `resource.verb`, such as `asset.upload`.
+    /// The name in the form `resource.verb`, such as `asset.upload`.
     const NAME: &'static str;
-    /// A few words for a menu.
+    /// A title of a few words, for menus.
     const TITLE: &'static str;
-    /// The heading it stands under in a menu.
+    /// The heading in menus under which the action is listed.
     const GROUP: &'static str = "";
-    /// One or two sentences: what it does, what it does not.
+    /// One or two sentences on what the action does and what it does not do.
     const ABOUT: &'static str = "";
-    /// What calling it again would do.
+    /// The effect of calling the action again.
     const EFFECT: Effect;
-    /// `METHOD /path` if it stands for one call of the vendor's API that no row can describe.
+    /// `METHOD /path` if the action is a single call of the vendor's API that no row can describe.
     const ROUTE: Option<&'static str> = None;
-    /// The OAuth scopes it needs beside those of its connector.
+    /// The OAuth scopes that the action needs in addition to those of its connector.
     const SCOPES: &'static [&'static str] = &[];
 
-    /// What calling it again with this input would do, where that is less than [`Action::EFFECT`] says.
+    /// Returns the effect of calling the action again with this input. An author overrides it where some inputs are
+    /// safer to repeat than [`Action::EFFECT`] says.
     fn effect(_input: &Value) -> Effect {
         Self::EFFECT
     }
 
-    /// Does it.
+    /// Runs the action with the connector's client and returns its output.
+    ///
+    /// # Errors
+    ///
+    /// Any [`ErrorKind`]. [`Error::retryable`] says whether the call may be repeated; `unknown_outcome` says that the
+    /// call may have taken effect.
     async fn run(client: &ClientOf<Self>, input: Self::Input, cx: &Context) -> Result<Self::Output>;
 
-    /// Finds out whether an attempt that ended unclear took effect: its output if it did, `None` if it can safely be run
-    /// again. Without one, a `Create` that ended unclear waits for a person.
+    /// Finds out whether an earlier attempt with an unknown outcome took effect. Returns its output if it did, or
+    /// `None` if the action can safely be run again.
+    ///
+    /// # Errors
+    ///
+    /// `unknown_outcome` if it cannot be found out. The default implementation always returns that error, so that a
+    /// `Create` with an unknown outcome waits for an operator.
     async fn reconcile(_client: &ClientOf<Self>, _input: Self::Input, _cx: &Context) -> Result<Option<Self::Output>> {
         Err(unreconcilable(Self::NAME))
     }
@@ -78,102 +93,116 @@ fn unreconcilable(action: &str) -> Error {
         ErrorKind::UnknownOutcome,
         format!("{action} has no way to find out whether an earlier attempt took effect"),
     )
-    .hint("look in the system itself; nothing is repeated on its own")
+    .hint("look in the system itself; the call is not repeated automatically")
 }
 
-/// A connector's client, for those who do not know its type.
+/// A connector's client without its type, as the engine holds it.
 pub type AnyClient = dyn Any + Send + Sync;
 
-/// What there is to know about an action without running it.
+/// The description of an action: everything that is known without running it.
 #[derive(Clone, Debug, Serialize)]
 pub struct ActionSpec {
-    /// `resource.verb`, unique within the connector.
+    /// The name in the form `resource.verb`, unique within the connector.
     pub name: String,
-    /// A few words for a menu.
+    /// A title of a few words, for menus.
     pub title: String,
-    /// The heading it stands under in a menu.
+    /// The heading in menus under which the action is listed.
     pub group: String,
-    /// One or two sentences.
+    /// One or two sentences on what the action does.
     #[serde(skip_serializing_if = "String::is_empty")]
     pub about: String,
-    /// What calling it again would do.
+    /// The effect of calling the action again.
     pub effect: Effect,
-    /// `METHOD /path` if the action is one call of a vendor's API.
+    /// `METHOD /path` if the action is a single call of a vendor's API.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub route: Option<String>,
-    /// Whether `each` can go through its items page by page.
+    /// Whether the action lists items page by page, so that `each` can iterate over them.
     pub lists: bool,
-    /// The OAuth scopes it needs beside those of its connector.
+    /// The OAuth scopes that the action needs in addition to those of its connector.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub scopes: Vec<String>,
     /// JSON Schema (draft 2020-12) of the input.
     pub input: Value,
-    /// JSON Schema of the output; `true` where the shape is not known.
+    /// JSON Schema of the output; `true` if the shape is not known.
     pub output: Value,
 }
 
-/// One page of a list, and where the next one begins.
+/// One page of a list, with a cursor to the next page.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct Page {
-    /// The items in the order of the service.
+    /// The items, in the order in which the service lists them.
     pub items: Vec<Value>,
-    /// What to pass to get the next page, opaque to everybody but the action; `None` after the last one.
+    /// The cursor of the next page, opaque to everything but the action; `None` on the last page.
     pub next: Option<Value>,
-    /// Why items may be missing, if the list seems to have changed since the page before.
+    /// The reason why items may be missing, if the list seems to have changed since the previous page.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub maybe_incomplete: Option<String>,
 }
 
-/// One action of a connector, for the engine: JSON in, JSON out.
+/// One action of a connector, as the engine holds it: JSON in, JSON out.
 #[async_trait]
 pub trait AnyAction: Send + Sync {
-    /// What it is.
+    /// Returns the description of the action.
     fn spec(&self) -> &ActionSpec;
 
-    /// See [`Action::effect`].
+    /// Returns the effect of calling the action again with this input, see [`Action::effect`].
     fn effect(&self, _input: &Value) -> Effect {
         self.spec().effect
     }
 
-    /// Does it.
+    /// Runs the action, see [`Action::run`].
+    ///
+    /// # Errors
+    ///
+    /// Those of [`Action::run`]; `invalid_input` if the input does not fit the action, and `internal` if the client
+    /// belongs to another connector.
     async fn run(&self, client: &AnyClient, input: Value, cx: &Context) -> Result<Value>;
 
-    /// One page of what it lists, from the beginning or from a page's `next`. An action that lists nothing page by page
-    /// but answers an array gives that array as its only page.
+    /// Returns one page of the list: the first page if `from` is `None`, else the page at that [`Page::next`].
+    ///
+    /// The default implementation is for actions without paging: an array that the action returns is its only page.
+    ///
+    /// # Errors
+    ///
+    /// Those of [`AnyAction::run`], and `config` if the action does not return a list.
     async fn page(&self, client: &AnyClient, input: Value, from: Option<Value>, cx: &Context) -> Result<Page> {
-        debug_assert!(from.is_none(), "an only page has no next");
+        debug_assert!(from.is_none(), "a list with a single page has no next page");
         match self.run(client, input, cx).await? {
             Value::Array(items) => Ok(Page { items, ..Page::default() }),
             _ => Err(Error::new(ErrorKind::Config, format!("{} does not list anything", self.spec().name))
-                .hint("use an action that lists, or an expression that gives an array")),
+                .hint("use an action that lists items, or an expression that returns an array")),
         }
     }
 
-    /// See [`Action::reconcile`].
+    /// Finds out whether an earlier attempt took effect, see [`Action::reconcile`].
+    ///
+    /// # Errors
+    ///
+    /// Those of [`Action::reconcile`].
     async fn reconcile(&self, _client: &AnyClient, _input: Value, _cx: &Context) -> Result<Option<Value>> {
         Err(unreconcilable(&self.spec().name))
     }
 }
 
-/// A hand-written action as the engine holds it, for those who put a connector together at run time; others submit an
-/// [`ActionEntry`].
+/// Returns a hand-written action as the engine holds it. Hosts need it to assemble a connector at run time; connector
+/// crates submit an [`ActionEntry`] instead.
 pub fn any_action<A: Action>() -> Box<dyn AnyAction> {
-    Box::new(Typed::<A>::new())
+    Box::new(TypedAction::<A>::new())
 }
 
-/// The one way from [`Action`] to [`AnyAction`].
-struct Typed<A> {
+/// The adapter from [`Action`] to [`AnyAction`].
+struct TypedAction<A> {
     spec: ActionSpec,
     action: PhantomData<A>,
 }
 
-impl<A: Action> Typed<A> {
+impl<A: Action> TypedAction<A> {
     fn new() -> Self {
         let mut input = schema_of::<A::Input>();
         if let Some(schema) = input.as_object_mut()
             && schema.contains_key("properties")
         {
-            // A misspelt input is a fault, not something to pass over.
+            // A misspelt input is reported as an error instead of being ignored.
             schema.entry("additionalProperties").or_insert(Value::Bool(false));
         }
         let spec = ActionSpec {
@@ -188,11 +217,11 @@ impl<A: Action> Typed<A> {
             input,
             output: schema_of::<A::Output>(),
         };
-        Typed { spec, action: PhantomData }
+        TypedAction { spec, action: PhantomData }
     }
 
     fn client<'a>(&self, client: &'a AnyClient) -> Result<&'a ClientOf<A>> {
-        client.downcast_ref().ok_or_else(|| foreign_client(A::NAME))
+        client.downcast_ref().ok_or_else(|| wrong_client(A::NAME))
     }
 
     fn input(&self, input: Value) -> Result<A::Input> {
@@ -203,8 +232,8 @@ impl<A: Action> Typed<A> {
     }
 }
 
-/// What an action says that was handed the client of another connector.
-pub(crate) fn foreign_client(action: &str) -> Error {
+/// Returns the error of an action that was called with the client of another connector.
+pub(crate) fn wrong_client(action: &str) -> Error {
     Error::new(ErrorKind::Internal, format!("{action} was called with another connector's client"))
 }
 
@@ -214,7 +243,7 @@ fn output<O: Serialize>(action: &str, output: O) -> Result<Value> {
 }
 
 #[async_trait]
-impl<A: Action> AnyAction for Typed<A> {
+impl<A: Action> AnyAction for TypedAction<A> {
     fn spec(&self) -> &ActionSpec {
         &self.spec
     }
@@ -228,15 +257,16 @@ impl<A: Action> AnyAction for Typed<A> {
     }
 
     async fn reconcile(&self, client: &AnyClient, input: Value, cx: &Context) -> Result<Option<Value>> {
-        let found = A::reconcile(self.client(client)?, self.input(input)?, cx).await?;
-        found.map(|found| output(A::NAME, found)).transpose()
+        let earlier = A::reconcile(self.client(client)?, self.input(input)?, cx).await?;
+        earlier.map(|earlier| output(A::NAME, earlier)).transpose()
     }
 }
 
-/// Actions as an entry makes them, or everything that is wrong with their table.
+/// The actions of an [`ActionEntry`], or every finding on their operation table.
 pub type Actions = Result<Vec<Box<dyn AnyAction>>, Vec<Diagnostic>>;
 
-/// What a connector crate submits for its actions: the connector's name, and how to make them.
+/// A registration of actions: the connector's name and a function that makes the actions. Connector crates pass it to
+/// [`submit!`](crate::submit).
 #[derive(Clone, Copy)]
 pub struct ActionEntry {
     pub(crate) connector: &'static str,
@@ -244,12 +274,12 @@ pub struct ActionEntry {
 }
 
 impl ActionEntry {
-    /// One hand-written action.
+    /// Returns an entry for one hand-written action.
     pub const fn of<A: Action>() -> Self {
         ActionEntry { connector: A::Connector::NAME, actions: || Ok(vec![any_action::<A>()]) }
     }
 
-    /// Many actions at once, such as the rows of an operation table; a broken row is a finding.
+    /// Returns an entry for many actions, such as the rows of an operation table. A broken row is a finding.
     pub const fn many<C: Connector>(actions: fn() -> Actions) -> Self {
         ActionEntry { connector: C::NAME, actions }
     }

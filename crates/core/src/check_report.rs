@@ -1,23 +1,26 @@
-//! What became of the check of a connection: the stages it went through, and what is wrong.
+//! The result of checking a connection: the stages that the check went through, and its findings.
+//!
+//! Stages are in the order in which they were tried, from the name look-up to a harmless call, so that the first failed
+//! stage shows where the connection breaks. A finding names the setting to change.
 
 use serde::Serialize;
 
 use crate::{Diagnostic, Error, Severity, redact};
 
-/// How a stage ended.
+/// The outcome of a stage.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "lowercase")]
 pub enum StageOutcome {
-    /// It works.
+    /// The stage succeeded.
     Ok,
-    /// It does not: a finding says why.
+    /// The stage failed; a finding says why.
     Failed,
-    /// It was not tried, for one before it failed.
+    /// The stage was not tried, because an earlier stage failed.
     Skipped,
 }
 
 impl StageOutcome {
-    /// The word that stands for it, such as `skipped`.
+    /// Returns the outcome as it is written in JSON, such as `skipped`.
     pub fn as_str(self) -> &'static str {
         match self {
             StageOutcome::Ok => "ok",
@@ -27,23 +30,23 @@ impl StageOutcome {
     }
 }
 
-/// One thing that a check tried.
+/// One stage of a check.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct Stage {
-    /// What was tried: `name`, `tcp`, `tls`, `token`, `discovery`, `call`, or a word of the connector's own.
+    /// The name of the stage: `name`, `tcp`, `tls`, `token`, `discovery`, `call`, or one that the connector defines.
     pub stage: &'static str,
-    /// On what: a host, or an action.
+    /// The host or the action that was tried.
     pub target: String,
-    /// What became of it.
+    /// The outcome.
     pub outcome: StageOutcome,
 }
 
-/// All that a check of a connection tells.
+/// The report on a connection.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
 pub struct CheckReport {
-    /// What was tried, in order.
+    /// The stages, in the order in which they were tried.
     pub stages: Vec<Stage>,
-    /// What is wrong, by the JSON pointer of the setting; empty if nothing is.
+    /// The findings, each with the JSON pointer of the setting; empty if the connection works.
     pub findings: Vec<Diagnostic>,
 }
 
@@ -53,32 +56,32 @@ impl CheckReport {
         self.stages.push(Stage { stage, target: target.into(), outcome });
     }
 
-    /// Adds a stage that failed, and why.
+    /// Adds a failed stage and the error as a finding.
     pub fn failed(&mut self, stage: &'static str, target: impl Into<String>, error: &Error) {
         self.stage(stage, target, StageOutcome::Failed);
         self.findings.push(Diagnostic::from(error));
     }
 
-    /// The same without the secrets that came into its words, see [`redact`].
+    /// Returns the report with `***` in place of secrets in its texts, see [`redact`].
     pub(crate) fn redacted(mut self) -> Self {
-        for one in &mut self.findings {
-            one.message = redact(&one.message).into_owned();
-            one.hint = one.hint.take().map(|hint| redact(&hint).into_owned());
+        for finding in &mut self.findings {
+            finding.message = redact(&finding.message).into_owned();
+            finding.hint = finding.hint.take().map(|hint| redact(&hint).into_owned());
         }
         self
     }
 
-    /// Whether the connection can be worked with: nothing is worse than a warning.
+    /// Returns whether the connection can be used: no finding is worse than a warning.
     pub fn is_ok(&self) -> bool {
-        self.findings.iter().all(|one| one.severity != Severity::Error)
+        self.findings.iter().all(|finding| finding.severity != Severity::Error)
     }
 }
 
-/// A check that ended before it could try anything.
+/// A check that failed before its first stage, because the settings are wrong.
 impl From<&Error> for CheckReport {
     fn from(error: &Error) -> Self {
-        let mut checked = CheckReport::default();
-        checked.failed("settings", error.context("connection").unwrap_or_default(), error);
-        checked.redacted()
+        let mut report = CheckReport::default();
+        report.failed("settings", error.context("connection").unwrap_or_default(), error);
+        report.redacted()
     }
 }

@@ -1,4 +1,7 @@
-//! What a user configures, and what becomes of it: a [`Connection`] is a document, a [`Connected`] can be worked with.
+//! Connections: a connector together with the settings of one user.
+//!
+//! A [`Connection`] is the document that a user writes. The [`Registry`](crate::Registry) checks it, makes a client and
+//! returns a [`Connected`], which runs actions. The connections of a run are its [`Connections`].
 
 use std::{collections::BTreeMap, fmt, sync::Arc};
 
@@ -12,35 +15,39 @@ use crate::{
 
 /// A named connector with its settings, as a user writes it: one flat JSON object in the order of the vendor's form.
 ///
-/// It may hold secrets, so it is never serialized as it is and its `Debug` shows no settings.
+/// It may hold secrets, so it does not implement `Serialize`, and its `Debug` output leaves the settings out.
 #[derive(Clone, Deserialize)]
 pub struct Connection {
-    /// What flows and commands call it.
+    /// The name by which flows and commands refer to the connection.
     pub name: String,
-    /// Connector and version, such as `mediavalet-v1.0`.
+    /// The connector's id: name and version, such as `mediavalet-v1.0`.
     pub connector: String,
-    /// Everything else.
+    /// All other members of the document: the connector's settings.
     #[serde(flatten)]
     pub settings: Map<String, Value>,
 }
 
 impl Connection {
-    /// Reads a connection document; what is missing or of the wrong type beyond name and connector is for the
-    /// [`Registry`](crate::Registry) to say.
+    /// Reads a connection document. Only `name` and `connector` are looked at;
+    /// [`Registry::check`](crate::Registry::check) checks the settings.
+    ///
+    /// # Errors
+    ///
+    /// `config` if the document is not an object with the strings `name` and `connector`.
     pub fn from_value(document: Value) -> Result<Self> {
         serde_json::from_value(document).map_err(|_| {
-            Error::new(ErrorKind::Config, "a connection is a JSON object with the texts `name` and `connector`").hint(
+            Error::new(ErrorKind::Config, "a connection is a JSON object with the strings `name` and `connector`").hint(
                 "`trunkline schema connection` lists the connectors, `trunkline schema connection NAME` shows one",
             )
         })
     }
 
-    /// The connector's name without its version.
+    /// Returns the connector's name without its version.
     pub fn connector_name(&self) -> &str {
         ConnectorSpec::name_in(&self.connector)
     }
 
-    /// The whole document again, secrets included: for checks and for the store only.
+    /// Returns the whole document, secrets included. It is meant for checks and for the store only.
     pub fn document(&self) -> Value {
         let mut document = Map::new();
         document.insert("name".into(), self.name.clone().into());
@@ -59,7 +66,7 @@ impl fmt::Debug for Connection {
     }
 }
 
-/// A connection with a client: ready to run its connector's actions.
+/// A connection with its client, ready to run the connector's actions.
 #[derive(Clone)]
 pub struct Connected {
     pub(crate) name: Arc<str>,
@@ -68,60 +75,90 @@ pub struct Connected {
 }
 
 impl Connected {
-    /// The connection's name.
+    /// Returns the connection's name.
     pub fn name(&self) -> &str {
         &self.name
     }
 
-    /// Its connector and that connector's actions.
+    /// Returns the connector with its actions.
     pub fn connector(&self) -> &Registered {
         &self.registered
     }
 
-    /// Tries the connection, see [`Connector::check`](crate::Connector::check).
+    /// Checks the connection, see [`Connector::check`](crate::Connector::check). Secrets in the report are redacted.
     pub async fn check(&self) -> CheckReport {
         self.registered.connector.check(&*self.client).await.redacted()
     }
 
-    /// Begins a sign-in in the browser that comes back to `redirect_uri`, unless the settings name another, see [`Connector::begin_authorization`](crate::Connector::begin_authorization).
+    /// Starts a sign-in in the browser that returns to `redirect_uri`, unless the settings name another URL, see
+    /// [`Connector::begin_authorization`](crate::Connector::begin_authorization).
+    ///
+    /// # Errors
+    ///
+    /// Those of the connector; `config` if the connection does not use a sign-in in the browser.
     pub fn begin_authorization(&self, redirect_uri: &str) -> Result<Authorization> {
         self.registered.connector.begin_authorization(&*self.client, redirect_uri)
     }
 
-    /// Ends a sign-in in the browser, see [`Connector::finish_authorization`](crate::Connector::finish_authorization).
-    pub async fn finish_authorization(&self, begun: &Authorization, callback: &str) -> Result<()> {
-        self.registered.connector.finish_authorization(&*self.client, begun, callback).await
+    /// Completes a sign-in in the browser, see
+    /// [`Connector::finish_authorization`](crate::Connector::finish_authorization). `callback` is the whole URL that
+    /// the browser was redirected to.
+    ///
+    /// # Errors
+    ///
+    /// Those of the connector, such as `auth` if the login server refuses the sign-in.
+    pub async fn finish_authorization(&self, authorization: &Authorization, callback: &str) -> Result<()> {
+        self.registered.connector.finish_authorization(&*self.client, authorization, callback).await
     }
 
-    /// Takes back what the vault held for this connection, now that it has been removed, see
+    /// Revokes the vault's former `content` at the service after the connection has been removed, see
     /// [`Connector::sign_out`](crate::Connector::sign_out).
-    pub async fn sign_out(&self, held: &Secret) -> Result<()> {
-        let signed_out = self.registered.connector.sign_out(&*self.client, held).await;
+    ///
+    /// # Errors
+    ///
+    /// Those of the connector, redacted and with the connection's name.
+    pub async fn sign_out(&self, content: &Secret) -> Result<()> {
+        let signed_out = self.registered.connector.sign_out(&*self.client, content).await;
         signed_out.map_err(|error| error.redacted().with("connection", &self.name))
     }
 
-    /// Runs an action with a checked input.
+    /// Checks the input against the action's schema, runs the action and returns its output.
+    ///
+    /// # Errors
+    ///
+    /// `not_found` if the connector has no such action, `invalid_input` if the input does not fit its schema, and the
+    /// errors of [`Action::run`](crate::Action::run), redacted and with the names of connection and action.
     pub async fn run(&self, action: &str, input: Value, cx: &Context) -> Result<Value> {
-        let (action, spec) = self.checked(action, &input)?;
+        let (action, spec) = self.action_for(action, &input)?;
         let result = action.run(&*self.client, input, cx).await;
-        result.map_err(|error| self.named(error, spec))
+        result.map_err(|error| self.with_names(error, spec))
     }
 
-    /// One page of what an action lists, from the beginning or from where a page said that the next one begins.
+    /// Returns one page of an action's list: the first page if `from` is `None`, else the page at that [`Page::next`].
+    ///
+    /// # Errors
+    ///
+    /// Those of [`Connected::run`], and `config` if the action does not return a list.
     pub async fn page(&self, action: &str, input: Value, from: Option<Value>, cx: &Context) -> Result<Page> {
-        let (action, spec) = self.checked(action, &input)?;
+        let (action, spec) = self.action_for(action, &input)?;
         let result = action.page(&*self.client, input, from, cx).await;
-        result.map_err(|error| self.named(error, spec))
+        result.map_err(|error| self.with_names(error, spec))
     }
 
-    /// Finds out what became of an attempt that ended unclear, see [`Action::reconcile`](crate::Action::reconcile).
+    /// Finds out whether an earlier attempt with an unknown outcome took effect: its output if it did, `None` if not.
+    /// See [`Action::reconcile`](crate::Action::reconcile).
+    ///
+    /// # Errors
+    ///
+    /// Those of [`Connected::run`], and `unknown_outcome` if it cannot be found out.
     pub async fn reconcile(&self, action: &str, input: Value, cx: &Context) -> Result<Option<Value>> {
-        let (action, spec) = self.checked(action, &input)?;
+        let (action, spec) = self.action_for(action, &input)?;
         let result = action.reconcile(&*self.client, input, cx).await;
-        result.map_err(|error| self.named(error, spec))
+        result.map_err(|error| self.with_names(error, spec))
     }
 
-    fn checked<'a>(&'a self, action: &str, input: &Value) -> Result<(&'a dyn crate::AnyAction, &'a ActionSpec)> {
+    /// Returns the action of this name after checking the input against its schema.
+    fn action_for<'a>(&'a self, action: &str, input: &Value) -> Result<(&'a dyn crate::AnyAction, &'a ActionSpec)> {
         let action = self.registered.action(action)?;
         let connector = &self.registered.spec().name;
         action.input().accept(&format!("the input of {connector}.{}", action.spec().name), input).map_err(|error| {
@@ -132,7 +169,7 @@ impl Connected {
         Ok((&*action.action, action.spec()))
     }
 
-    fn named(&self, error: Error, spec: &ActionSpec) -> Error {
+    fn with_names(&self, error: Error, spec: &ActionSpec) -> Error {
         error.redacted().with("connection", &self.name).with("action", &spec.name)
     }
 }
@@ -143,39 +180,50 @@ impl fmt::Debug for Connected {
     }
 }
 
-/// The connections of a run by their names: what a step runs on, and where files are opened.
+/// The connections of a run by name. Steps run on them, and files are opened through them.
 #[derive(Clone, Debug, Default)]
 pub struct Connections(Arc<BTreeMap<String, Connected>>);
 
 impl FromIterator<Connected> for Connections {
     fn from_iter<I: IntoIterator<Item = Connected>>(all: I) -> Self {
-        Connections(Arc::new(all.into_iter().map(|one| (one.name.to_string(), one)).collect()))
+        Connections(Arc::new(all.into_iter().map(|connected| (connected.name.to_string(), connected)).collect()))
     }
 }
 
 impl Connections {
-    /// The connection of this name.
+    /// Returns the connection of this name.
+    ///
+    /// # Errors
+    ///
+    /// `config` if the run has no such connection.
     pub fn get(&self, name: &str) -> Result<&Connected> {
         self.0.get(name).ok_or_else(|| {
             Error::new(ErrorKind::Config, format!("there is no connection {name} in this run"))
-                .hint("fill the slot with `--connection SLOT=NAME`")
+                .hint("bind it with `--connection BINDING=NAME`")
         })
     }
 
-    /// Opens a file where it lives, from a byte or a [`Position`] on. A file whose size or digest is not the one it was
-    /// handed over with is refused: it has changed meanwhile.
+    /// Opens a file through the connection that it belongs to, from a byte or a [`Position`] on.
+    ///
+    /// # Errors
+    ///
+    /// `config` if the run does not have the file's connection, `conflict` if the file's size or digest differs from
+    /// the reference because the file has changed since, and the errors of [`Connector::open`](crate::Connector::open).
     pub async fn open(&self, file: &FileRef, from: impl Into<Position>) -> Result<FileStream> {
         let connected = self.get(&file.connection)?;
         let opened = connected.registered.connector.open(&*connected.client, &file.source, from.into()).await;
         let opened = opened.map_err(|error| error.with("connection", &file.connection).with("file", &file.name))?;
-        let changed = |has: String, had: String| {
-            let message = format!("{} has {has} now, but had {had} when it was handed over", file.name);
-            Err(Error::new(ErrorKind::Conflict, message).hint("it was changed meanwhile: run the item again"))
+        let changed = |actual: String, expected: String| {
+            let message = format!("{} has {actual}, but the reference to it says {expected}", file.name);
+            Err(Error::new(ErrorKind::Conflict, message)
+                .hint("the file has changed since an earlier step listed it: run the item again"))
         };
         match (opened.size, file.size, &opened.digest, &file.digest) {
-            (Some(has), Some(had), ..) if has != had => changed(format!("{has} bytes"), had.to_string()),
-            (.., Some(has), Some(had)) if has.algorithm() == had.algorithm() && has != had => {
-                changed(format!("the digest {has}"), had.to_string())
+            (Some(actual), Some(expected), ..) if actual != expected => {
+                changed(format!("{actual} bytes"), expected.to_string())
+            }
+            (.., Some(actual), Some(expected)) if actual.algorithm() == expected.algorithm() && actual != expected => {
+                changed(format!("the digest {actual}"), expected.to_string())
             }
             _ => Ok(opened),
         }

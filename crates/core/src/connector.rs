@@ -1,4 +1,8 @@
-//! One system flows can reach: [`Connector`] is the face authors write, [`AnyConnector`] the one hosts hold.
+//! Connectors: the systems that flows can reach.
+//!
+//! A connector has two faces. Authors implement [`Connector`], with typed settings and a typed client. Hosts hold
+//! [`AnyConnector`], which is object safe and takes settings as JSON. [`any_connector`] turns the first into the
+//! second, and a [`ConnectorEntry`] registers it. The example at the top of the [crate](crate) shows a whole connector.
 
 use std::{
     marker::PhantomData,
@@ -15,132 +19,169 @@ use serde::{Serialize, de::DeserializeOwned};
 use serde_json::{Map, Value, json};
 
 use crate::{
-    AnyClient, CheckReport, Error, ErrorKind, FileStream, Position, Result, Secret, VaultSlot, action::foreign_client,
+    AnyClient, CheckReport, Error, ErrorKind, FileStream, Position, Result, Secret, VaultSlot, action::wrong_client,
     schema_of,
 };
 
-/// A system that flows can reach, for its author.
+/// A system that flows can reach, as its author writes it.
 #[async_trait]
 pub trait Connector: Send + Sync + 'static {
-    /// The product in lower case: what actions and connections refer to.
+    /// The product's name in lower case. Actions and connections refer to it.
     const NAME: &'static str;
-    /// Of the settings and the actions together; part of what a connection refers to (`mediavalet-v1.0`).
+    /// The version of settings and actions together. A connection names it in its `connector` (`mediavalet-v1.0`).
     const VERSION: &'static str;
-    /// The product as its vendor writes it.
+    /// The product's name as its vendor writes it.
     const TITLE: &'static str;
-    /// Where the vendor documents the API, as a URL; empty if nowhere.
+    /// The URL of the vendor's API documentation; empty if there is none.
     const DOCUMENTATION: &'static str = "";
-    /// The OAuth scopes without which the service refuses every action; a flow is held against what a connection was
-    /// granted before it runs.
+    /// The OAuth scopes that every action needs. Before a flow runs, its actions are checked against the scopes that
+    /// the connection was granted.
     const SCOPES: &'static [&'static str] = &[];
-    /// What a user fills in. Doc comments become the form; secrets are [`Secret`](crate::Secret)s.
+    /// The settings that a user fills in. Their doc comments become the form; secrets are [`Secret`](crate::Secret)s.
     type Settings: DeserializeOwned + JsonSchema + Send;
-    /// What actions get to work with.
+    /// The client that actions work with.
     type Client: Send + Sync + 'static;
 
-    /// Makes a client of checked settings. Sends nothing yet.
+    /// Makes a client from checked settings. Sends nothing.
+    ///
+    /// # Errors
+    ///
+    /// `config` if the settings contradict each other in a way that the schema cannot express.
     fn connect(settings: Self::Settings, vault: VaultSlot) -> Result<Self::Client>;
 
-    /// Settings of the earlier version `from` as this version has them: as they are, unless the author says otherwise. Who
-    /// raises `VERSION` because settings have changed writes a branch for each earlier version here; connections that were
-    /// saved with it go on working as they lie. What comes out is checked against today's schema.
+    /// Returns settings that were saved with the earlier version `from`, in the form of this version. The default
+    /// returns them unchanged.
     ///
-    /// Secrets are values to be moved, not looked at: they may be texts, references such as `{"env": "NAME"}`, or `***`.
+    /// An author that raises `VERSION` because settings have changed adds a branch for each earlier version here.
+    /// Connections that were saved with an earlier version then keep working without being saved again. The result is
+    /// checked against the current schema.
+    ///
+    /// Secrets may be moved but not interpreted: each is a string, a reference such as `{"env": "NAME"}`, or `***`.
+    ///
+    /// # Errors
+    ///
+    /// `config` if settings of that version cannot be migrated.
     fn migrate(_from: &str, settings: Map<String, Value>) -> Result<Map<String, Value>> {
         Ok(settings)
     }
 
-    /// Tries the connection in stages that end with a harmless call: what it went through, and the settings that are wrong,
-    /// by JSON pointer.
+    /// Checks the connection in stages, of which the last is a harmless call. Returns the stages and, by JSON pointer,
+    /// the settings that are wrong.
     async fn check(client: &Self::Client) -> CheckReport;
 
-    /// Begins a sign-in in the browser that ends at `redirect_uri`. Sends nothing yet.
+    /// Starts a sign-in in the browser that ends at `redirect_uri`. Sends nothing.
+    ///
+    /// # Errors
+    ///
+    /// `config` if connections with these settings do not use a sign-in in the browser, which is the default.
     fn begin_authorization(_client: &Self::Client, _redirect_uri: &str) -> Result<Authorization> {
         Err(no_browser(Self::TITLE))
     }
 
-    /// Ends a sign-in in the browser: `callback` is the whole address the browser was sent back to. The tokens are in the
-    /// vault when this returns.
-    async fn finish_authorization(_client: &Self::Client, _begun: &Authorization, _callback: &str) -> Result<()> {
+    /// Completes a sign-in in the browser. `callback` is the whole URL that the browser was redirected to. When this
+    /// returns, the tokens are in the vault.
+    ///
+    /// # Errors
+    ///
+    /// `auth` if the login server refuses the sign-in; `config` if there is no such sign-in, which is the default.
+    async fn finish_authorization(
+        _client: &Self::Client,
+        _authorization: &Authorization,
+        _callback: &str,
+    ) -> Result<()> {
         Err(no_browser(Self::TITLE))
     }
 
-    /// Takes back, at the service, what the vault held for a connection that has been removed.
-    async fn sign_out(_client: &Self::Client, _held: &Secret) -> Result<()> {
+    /// Revokes at the service the `content` that the vault had for a connection that has been removed. The default does
+    /// nothing.
+    ///
+    /// # Errors
+    ///
+    /// Those of the call to the service.
+    async fn sign_out(_client: &Self::Client, _content: &Secret) -> Result<()> {
         Ok(())
     }
 
-    /// Opens a file this connector handed out as a [`FileRef`](crate::FileRef), from a position on. Where the position
-    /// names a version, a stream that says the same version goes on from there; one that says another or none is not
-    /// trusted, and a `conflict` says that the file was changed.
+    /// Opens a file from a position on. `source` is the member of a [`FileRef`](crate::FileRef) that this connector
+    /// made.
+    ///
+    /// If the position names a version, the caller continues only with a stream of the same version. It does not trust
+    /// a stream that has another version or none.
+    ///
+    /// # Errors
+    ///
+    /// `conflict` if the file is not the version that the position names; `config` if the connector has no files, which
+    /// is the default.
     async fn open(_client: &Self::Client, _source: &Value, _from: Position) -> Result<FileStream> {
-        Err(Error::new(ErrorKind::Config, format!("{} hands out no files", Self::TITLE)))
+        Err(Error::new(ErrorKind::Config, format!("{} does not provide files", Self::TITLE)))
     }
 }
 
 fn no_browser(title: &str) -> Error {
-    Error::new(ErrorKind::Config, format!("this connection to {title} needs no sign-in in the browser"))
-        .hint("`trunkline connection check NAME` says whether it works as it is")
+    Error::new(ErrorKind::Config, format!("this connection to {title} does not use a sign-in in the browser"))
+        .hint("`trunkline connection check NAME` says whether it works without one")
 }
 
-/// A sign-in in the browser that has begun: good for one answer, kept by the host until the browser comes back.
+/// A sign-in in the browser that has started. The host keeps it until the browser returns; it is valid for one
+/// callback.
 #[derive(Debug)]
 pub struct Authorization {
-    /// Where the browser goes.
+    /// The URL to open in the browser.
     pub url: String,
-    /// Where it comes back to, exactly as announced.
+    /// The URL that the browser returns to, exactly as sent to the login server.
     pub redirect_uri: String,
-    /// Binds the answer to this attempt.
+    /// The `state` parameter, which binds the callback to this sign-in (RFC 6749 section 10.12).
     pub state: Secret,
-    /// Proves that whoever redeems the code is whoever began (RFC 7636).
+    /// The PKCE verifier: it proves that the process that redeems the code also started the sign-in (RFC 7636).
     pub verifier: Secret,
-    /// Binds an ID token to this attempt (OpenID Connect Core section 3.1.2.1), where one is asked for.
+    /// The nonce that binds an ID token to this sign-in (OpenID Connect Core section 3.1.2.1), if one is requested.
     pub nonce: Option<Secret>,
-    /// When it began: an answer that comes later than [`Authorization::LASTS`] is refused.
+    /// The start of the sign-in. A callback that comes later than [`Authorization::LASTS`] after it is refused.
     pub begun_at: SystemTime,
     answered: AtomicBool,
 }
 
 impl Authorization {
-    /// How long a person has for a sign-in: 10 minutes.
+    /// The time that a user has for a sign-in: 10 minutes.
     pub const LASTS: Duration = Duration::from_secs(600);
 
-    /// A sign-in that begins now, without a nonce.
+    /// Returns a sign-in that starts now, without a nonce.
     pub fn new(url: String, redirect_uri: String, state: Secret, verifier: Secret) -> Self {
         let (nonce, begun_at, answered) = (None, SystemTime::now(), AtomicBool::new(false));
         Authorization { url, redirect_uri, state, verifier, nonce, begun_at, answered }
     }
 
-    /// The same with a nonce.
+    /// Sets the nonce.
     pub fn with_nonce(self, nonce: Option<Secret>) -> Self {
         Authorization { nonce, ..self }
     }
 
-    /// Whether it is too late for an answer.
+    /// Returns whether the time for the callback is over.
     pub fn has_expired(&self) -> bool {
         let now = SystemTime::now();
-        // A beginning in the future: the clock was set back, and how long ago it was is not known.
-        let away = now.duration_since(self.begun_at).unwrap_or_else(|early| early.duration());
-        away > Authorization::LASTS
+        // A start in the future means that the clock was set back, so the true age is unknown: the distance counts.
+        let distance = now.duration_since(self.begun_at).unwrap_or_else(|early| early.duration());
+        distance > Authorization::LASTS
     }
 
-    /// Takes the one answer there is: true the first time, false ever after, however many ask at once. A code that is
-    /// redeemed twice makes a login server take back what it gave for it (RFC 6749 section 4.1.2).
+    /// Claims the one callback that the sign-in is valid for. Returns true for the first caller and false for every
+    /// other, also for concurrent ones. A login server may revoke the tokens of a code that is redeemed twice (RFC 6749
+    /// section 4.1.2).
     pub fn answer(&self) -> bool {
         !self.answered.swap(true, Ordering::SeqCst)
     }
 }
 
-/// What there is to know about a connector without connecting.
+/// The description of a connector: everything that is known without connecting.
 #[derive(Clone, Debug, Serialize)]
 pub struct ConnectorSpec {
-    /// The product in lower case.
+    /// The product's name in lower case.
     pub name: String,
-    /// Of settings and actions together.
+    /// The version of settings and actions together.
     pub version: String,
-    /// The product as its vendor writes it.
+    /// The product's name as its vendor writes it.
     pub title: String,
-    /// Where the vendor documents the API, as a URL; empty if nowhere.
+    /// The URL of the vendor's API documentation; empty if there is none.
     #[serde(skip_serializing_if = "String::is_empty")]
     pub documentation: String,
     /// The OAuth scopes that every action needs.
@@ -151,17 +192,17 @@ pub struct ConnectorSpec {
 }
 
 impl ConnectorSpec {
-    /// What a connection's `connector` says, such as `mediavalet-v1.0`.
+    /// Returns the connector's id as connections name it in `connector`, such as `mediavalet-v1.0`.
     pub fn id(&self) -> String {
         format!("{}-v{}", self.name, self.version)
     }
 
-    /// The connector's name in such an id.
+    /// Returns the connector's name in such an id.
     pub fn name_in(id: &str) -> &str {
         ConnectorSpec::parts(id).0
     }
 
-    /// The version in such an id; empty if there is none.
+    /// Returns the version in such an id; empty if there is none.
     pub fn version_in(id: &str) -> &str {
         ConnectorSpec::parts(id).1
     }
@@ -171,41 +212,72 @@ impl ConnectorSpec {
     }
 }
 
-/// A connector, for hosts: settings as JSON, client without a type.
+/// A connector, as hosts hold it: settings as JSON, a client without its type.
 #[async_trait]
 pub trait AnyConnector: Send + Sync {
-    /// What it is.
+    /// Returns the description of the connector.
     fn spec(&self) -> &ConnectorSpec;
-    /// See [`Connector::migrate`].
+    /// Migrates settings of an earlier version, see [`Connector::migrate`].
+    ///
+    /// # Errors
+    ///
+    /// Those of [`Connector::migrate`].
     fn migrate(&self, _from: &str, settings: Map<String, Value>) -> Result<Map<String, Value>> {
         Ok(settings)
     }
-    /// See [`Connector::connect`]; the settings have been checked and hold no secret references any more.
+    /// Makes a client, see [`Connector::connect`]. The settings have been checked, and their secret references have
+    /// been replaced by the secrets.
+    ///
+    /// # Errors
+    ///
+    /// Those of [`Connector::connect`], and `config` if the settings do not fit the connector's type.
     fn connect(&self, settings: Value, vault: VaultSlot) -> Result<Arc<AnyClient>>;
-    /// See [`Connector::check`].
+    /// Checks the connection, see [`Connector::check`].
     async fn check(&self, client: &AnyClient) -> CheckReport;
-    /// See [`Connector::begin_authorization`].
+    /// Starts a sign-in in the browser, see [`Connector::begin_authorization`].
+    ///
+    /// # Errors
+    ///
+    /// Those of [`Connector::begin_authorization`], and `internal` if the client belongs to another connector.
     fn begin_authorization(&self, client: &AnyClient, redirect_uri: &str) -> Result<Authorization>;
-    /// See [`Connector::finish_authorization`].
-    async fn finish_authorization(&self, client: &AnyClient, begun: &Authorization, callback: &str) -> Result<()>;
-    /// See [`Connector::sign_out`].
-    async fn sign_out(&self, client: &AnyClient, held: &Secret) -> Result<()>;
-    /// See [`Connector::open`].
+    /// Completes a sign-in in the browser, see [`Connector::finish_authorization`].
+    ///
+    /// # Errors
+    ///
+    /// Those of [`Connector::finish_authorization`], and `internal` if the client belongs to another connector.
+    async fn finish_authorization(
+        &self,
+        client: &AnyClient,
+        authorization: &Authorization,
+        callback: &str,
+    ) -> Result<()>;
+    /// Revokes the vault's former content at the service, see [`Connector::sign_out`].
+    ///
+    /// # Errors
+    ///
+    /// Those of [`Connector::sign_out`], and `internal` if the client belongs to another connector.
+    async fn sign_out(&self, client: &AnyClient, content: &Secret) -> Result<()>;
+    /// Opens a file, see [`Connector::open`].
+    ///
+    /// # Errors
+    ///
+    /// Those of [`Connector::open`], and `internal` if the client belongs to another connector.
     async fn open(&self, client: &AnyClient, source: &Value, from: Position) -> Result<FileStream>;
 }
 
-/// A connector as a host holds it, for those who put one together at run time; others submit a [`ConnectorEntry`].
+/// Returns a connector as hosts hold it. Hosts need it to assemble a connector at run time; connector crates submit a
+/// [`ConnectorEntry`] instead.
 pub fn any_connector<C: Connector>() -> Box<dyn AnyConnector> {
-    Box::new(Typed::<C>::new())
+    Box::new(TypedConnector::<C>::new())
 }
 
-/// The one way from [`Connector`] to [`AnyConnector`].
-struct Typed<C> {
+/// The adapter from [`Connector`] to [`AnyConnector`].
+struct TypedConnector<C> {
     spec: ConnectorSpec,
     connector: PhantomData<C>,
 }
 
-impl<C: Connector> Typed<C> {
+impl<C: Connector> TypedConnector<C> {
     fn new() -> Self {
         let mut spec = ConnectorSpec {
             name: C::NAME.into(),
@@ -216,17 +288,18 @@ impl<C: Connector> Typed<C> {
             connection: Value::Null,
         };
         spec.connection = connection_schema(&spec.id(), C::TITLE, schema_of::<C::Settings>());
-        Typed { spec, connector: PhantomData }
+        TypedConnector { spec, connector: PhantomData }
     }
 }
 
-/// Puts name and connector in front of the settings, as the forms of the field do, and refuses what is neither.
+/// Returns the schema of a connection document: `name` and `connector` in front of the settings, as in the forms of
+/// comparable products. Other members are not allowed.
 fn connection_schema(id: &str, title: &str, settings: Value) -> Value {
     let Value::Object(mut schema) = settings else { return settings };
     let mut properties = json!({
         "name": {
             "type": "string", "title": "Connection Name", "pattern": "^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$",
-            "description": "What flows and commands call this connection: letters, digits, dots, dashes and underscores."
+            "description": "The name flows and commands use for this connection: letters, digits, dots, dashes and underscores."
         },
         "connector": { "const": id, "title": "Connector" }
     });
@@ -245,12 +318,12 @@ fn connection_schema(id: &str, title: &str, settings: Value) -> Value {
     schema.into()
 }
 
-fn own<C: Connector>(client: &AnyClient) -> Result<&C::Client> {
-    client.downcast_ref().ok_or_else(|| foreign_client(C::NAME))
+fn typed_client<C: Connector>(client: &AnyClient) -> Result<&C::Client> {
+    client.downcast_ref().ok_or_else(|| wrong_client(C::NAME))
 }
 
 #[async_trait]
-impl<C: Connector> AnyConnector for Typed<C> {
+impl<C: Connector> AnyConnector for TypedConnector<C> {
     fn spec(&self) -> &ConnectorSpec {
         &self.spec
     }
@@ -262,7 +335,7 @@ impl<C: Connector> AnyConnector for Typed<C> {
     fn connect(&self, settings: Value, vault: VaultSlot) -> Result<Arc<AnyClient>> {
         let connection = vault.connection().to_owned();
         let settings = serde_json::from_value(settings).map_err(|error| {
-            // serde quotes the value it stumbled over, and that may be a secret: only the place is told.
+            // serde quotes the value that does not fit, which may be a secret: only the category is reported.
             Error::new(ErrorKind::Config, format!("the settings of connection {connection} do not fit {}", C::TITLE))
                 .with("category", format!("{:?}", error.classify()))
                 .hint(format!("compare them with `trunkline schema connection {}`", C::NAME))
@@ -271,37 +344,42 @@ impl<C: Connector> AnyConnector for Typed<C> {
     }
 
     async fn check(&self, client: &AnyClient) -> CheckReport {
-        match own::<C>(client) {
+        match typed_client::<C>(client) {
             Ok(client) => C::check(client).await,
             Err(error) => CheckReport::from(&error),
         }
     }
 
     fn begin_authorization(&self, client: &AnyClient, redirect_uri: &str) -> Result<Authorization> {
-        C::begin_authorization(own::<C>(client)?, redirect_uri)
+        C::begin_authorization(typed_client::<C>(client)?, redirect_uri)
     }
 
-    async fn finish_authorization(&self, client: &AnyClient, begun: &Authorization, callback: &str) -> Result<()> {
-        C::finish_authorization(own::<C>(client)?, begun, callback).await
+    async fn finish_authorization(
+        &self,
+        client: &AnyClient,
+        authorization: &Authorization,
+        callback: &str,
+    ) -> Result<()> {
+        C::finish_authorization(typed_client::<C>(client)?, authorization, callback).await
     }
 
-    async fn sign_out(&self, client: &AnyClient, held: &Secret) -> Result<()> {
-        C::sign_out(own::<C>(client)?, held).await
+    async fn sign_out(&self, client: &AnyClient, content: &Secret) -> Result<()> {
+        C::sign_out(typed_client::<C>(client)?, content).await
     }
 
     async fn open(&self, client: &AnyClient, source: &Value, from: Position) -> Result<FileStream> {
-        C::open(own::<C>(client)?, source, from).await
+        C::open(typed_client::<C>(client)?, source, from).await
     }
 }
 
-/// What a connector crate submits for the connector itself.
+/// A registration of a connector. Connector crates pass it to [`submit!`](crate::submit).
 #[derive(Clone, Copy)]
 pub struct ConnectorEntry {
     pub(crate) connector: fn() -> Box<dyn AnyConnector>,
 }
 
 impl ConnectorEntry {
-    /// The entry of a connector.
+    /// Returns the entry of a connector.
     pub const fn of<C: Connector>() -> Self {
         ConnectorEntry { connector: any_connector::<C> }
     }

@@ -1,4 +1,8 @@
-//! What an action gets beside client and input: who it is, how long it may take, where to leave a mark for after a crash.
+//! The context of a call: what an action receives besides its client and its input.
+//!
+//! A [`Context`] holds the idempotency key, the deadline, the cancellation of the run and the connections whose files
+//! may be opened. Through it an action saves checkpoints that survive a crash, stages files, and reports progress and
+//! warnings to a [`Recorder`].
 
 use std::{
     sync::Arc,
@@ -11,29 +15,33 @@ use tokio_util::sync::CancellationToken;
 
 use crate::{Connections, Error, ErrorKind, FileRef, FileStream, Position, Result, Staging};
 
-/// Progress of a step: bytes that went from one system to another.
+/// Progress of a step: bytes that were transferred between two systems.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct ByteProgress {
     /// Bytes since the last report.
     pub bytes: u64,
 }
 
-/// What the engine keeps of a step while it runs.
+/// The receiver of what a running action reports: checkpoints, progress and warnings. The engine implements it.
 #[async_trait]
 pub trait Recorder: Send + Sync {
-    /// Keeps the checkpoint durably, in place of an earlier one.
+    /// Stores the checkpoint of the step in place of an earlier one. It is durable when this returns.
+    ///
+    /// # Errors
+    ///
+    /// `store` if it cannot be written.
     async fn checkpoint(&self, value: Value) -> Result<()>;
-    /// Takes note of progress; never waits.
+    /// Records progress. Never blocks.
     fn progress(&self, progress: ByteProgress);
-    /// Takes note of what a service said although the call succeeded; never waits.
+    /// Records a warning of a service about a call that succeeded. Never blocks.
     fn warning(&self, message: &str);
 }
 
-/// A recorder that keeps nothing: for single calls outside a flow.
-struct Nothing;
+/// A recorder that discards everything, for single calls outside a flow.
+struct NoopRecorder;
 
 #[async_trait]
-impl Recorder for Nothing {
+impl Recorder for NoopRecorder {
     async fn checkpoint(&self, _: Value) -> Result<()> {
         Ok(())
     }
@@ -41,7 +49,7 @@ impl Recorder for Nothing {
     fn warning(&self, _: &str) {}
 }
 
-/// What an action gets beside its client and its input.
+/// What an action receives besides its client and its input.
 #[derive(Clone)]
 pub struct Context {
     idempotency_key: Arc<str>,
@@ -51,11 +59,11 @@ pub struct Context {
     deadline: Option<Instant>,
     checkpoint: Option<Value>,
     recorder: Arc<dyn Recorder>,
-    /// Where it spills files, and in the name of which run.
+    /// The staging area and the id of the run that it is used for.
     staging: Option<(Arc<dyn Staging>, Arc<str>)>,
 }
 
-/// For a call outside any run: nothing is kept, no files can be opened.
+/// A context for a call outside a run: nothing is recorded, and no files can be opened.
 impl Default for Context {
     fn default() -> Self {
         Context::new("", "", Connections::default())
@@ -63,8 +71,8 @@ impl Default for Context {
 }
 
 impl Context {
-    /// For one call on this connection. The key stays the same however often the call is attempted; the connections are
-    /// those whose files may be opened.
+    /// Returns a context for one call on this connection. The idempotency key is the same for all attempts of the call;
+    /// `connections` are those whose files may be opened.
     pub fn new(idempotency_key: &str, connection: &str, connections: Connections) -> Self {
         Context {
             idempotency_key: idempotency_key.into(),
@@ -73,7 +81,7 @@ impl Context {
             cancellation: CancellationToken::new(),
             deadline: None,
             checkpoint: None,
-            recorder: Arc::new(Nothing),
+            recorder: Arc::new(NoopRecorder),
             staging: None,
         }
     }
@@ -84,46 +92,51 @@ impl Context {
         self
     }
 
-    /// Gives the call this long in all.
+    /// Limits the whole call to this duration, from now on.
     pub fn with_timeout(mut self, timeout: Duration) -> Self {
         self.deadline = Instant::now().checked_add(timeout);
         self
     }
 
-    /// Hands over what an earlier attempt left, and where to leave more.
+    /// Sets the recorder and the checkpoint that an earlier attempt saved.
     pub fn with_recorder(mut self, recorder: Arc<dyn Recorder>, checkpoint: Option<Value>) -> Self {
         self.recorder = recorder;
         self.checkpoint = checkpoint;
         self
     }
 
-    /// Gives it a place to spill files to, in the name of this run.
+    /// Sets the staging area and the id of the run that staged copies belong to.
     pub fn with_staging(mut self, staging: Arc<dyn Staging>, run: &str) -> Self {
         self.staging = Some((staging, run.into()));
         self
     }
 
-    /// The same for all attempts of one step for one item, and for no other.
+    /// Returns the idempotency key: the same for all attempts of one step for one item, and different from all others.
     pub fn idempotency_key(&self) -> &str {
         &self.idempotency_key
     }
 
-    /// Name of the connection the action runs on: what goes into the [`FileRef`]s it hands out.
+    /// Returns the name of the connection that the action runs on. It goes into the [`FileRef`]s that the action
+    /// returns.
     pub fn connection(&self) -> &str {
         &self.connection
     }
 
-    /// Resolves when the run is cancelled.
+    /// Returns the token that is cancelled with the run.
     pub fn cancellation(&self) -> &CancellationToken {
         &self.cancellation
     }
 
-    /// When the call has to have ended.
+    /// Returns the time by which the call has to end, if it is limited.
     pub fn deadline(&self) -> Option<Instant> {
         self.deadline
     }
 
-    /// `Ok` while the run goes on; for loops between awaits.
+    /// Checks for cancellation in loops that do not wait for the token.
+    ///
+    /// # Errors
+    ///
+    /// `cancelled` if the run was cancelled.
     pub fn check_cancelled(&self) -> Result<()> {
         if self.cancellation.is_cancelled() {
             return Err(Error::new(ErrorKind::Cancelled, "the run was cancelled"));
@@ -131,13 +144,17 @@ impl Context {
         Ok(())
     }
 
-    /// What an earlier attempt of this step left behind.
+    /// Returns the checkpoint that an earlier attempt of this step saved.
     pub fn checkpoint(&self) -> Option<&Value> {
         self.checkpoint.as_ref()
     }
 
-    /// Leaves a mark that a later attempt finds, also after a crash; durable when this returns. It may hold signed URLs:
-    /// a store keeps it encrypted.
+    /// Saves a checkpoint that a later attempt finds, also after a crash. It is durable when this returns. It may hold
+    /// signed URLs, because a store keeps it encrypted.
+    ///
+    /// # Errors
+    ///
+    /// `store` if it cannot be written.
     pub async fn save_checkpoint(&self, value: Value) -> Result<()> {
         self.recorder.checkpoint(value).await
     }
@@ -147,18 +164,27 @@ impl Context {
         self.recorder.progress(progress);
     }
 
-    /// Keeps what a service said although the call succeeded: it is shown with the step.
+    /// Records a warning that is shown with the step, such as one that a service sent although the call succeeded.
+    /// Secrets in it are redacted.
     pub fn warn(&self, message: &str) {
         self.recorder.warning(&crate::redact(message));
     }
 
-    /// Opens a file that another step handed over, from a byte or a [`Position`] on.
+    /// Opens a file that another step returned, from a byte or a [`Position`] on.
+    ///
+    /// # Errors
+    ///
+    /// Those of [`Connections::open`].
     pub async fn open(&self, file: &FileRef, from: impl Into<Position>) -> Result<FileStream> {
         self.connections.open(file, from).await
     }
 
-    /// Spills a file: all of the stream goes to disk, and what comes back reads that copy, which has a version of its own,
-    /// from its beginning. Where there is no place for it, the stream comes back as it is.
+    /// Stages a file: writes the whole stream to disk and returns a stream that reads the copy from its beginning. The
+    /// copy has a version of its own. Without a staging area, the stream is returned unchanged.
+    ///
+    /// # Errors
+    ///
+    /// Those of [`Staging::staging`].
     pub async fn staging(&self, file: &FileRef, stream: FileStream) -> Result<FileStream> {
         match &self.staging {
             Some((staging, run)) => staging.staging(run, &self.idempotency_key, file, stream).await,
@@ -166,8 +192,12 @@ impl Context {
         }
     }
 
-    /// What this step, or an earlier attempt of it, has spilled, from a position on; `None` if there is no copy of that
-    /// version.
+    /// Opens the copy that this step or an earlier attempt of it has staged, from a position on. Returns `None` if
+    /// there is no copy of that version.
+    ///
+    /// # Errors
+    ///
+    /// Those of [`Staging::staged`].
     pub async fn staged(&self, from: &Position) -> Result<Option<FileStream>> {
         match &self.staging {
             Some((staging, run)) if from.is_spilled() => staging.staged(run, &self.idempotency_key, from).await,
@@ -175,7 +205,7 @@ impl Context {
         }
     }
 
-    /// Removes what this step has spilled, once it needs that no more. The end of the step does so, too.
+    /// Removes the staged copy of this step when it is not needed any more. The end of the step also removes it.
     pub async fn unstage(&self) {
         if let Some((staging, run)) = &self.staging {
             staging.unstage(run, Some(&self.idempotency_key)).await;

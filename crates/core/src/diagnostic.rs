@@ -1,4 +1,7 @@
-//! What is wrong with something a person wrote, and where: validation returns all of them at once.
+//! Findings on a document that a user wrote: what is wrong, and where.
+//!
+//! A [`Diagnostic`] names the value by JSON pointer and, if the document came from a file, by line and column.
+//! Validation returns all findings at once; [`Diagnostic::accept`] turns them into one error where only that is wanted.
 
 use std::fmt;
 
@@ -6,24 +9,24 @@ use serde::{Deserialize, Serialize};
 
 use crate::{Error, ErrorKind, Result};
 
-/// How bad it is.
+/// The severity of a finding.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Severity {
-    /// Worth knowing; nothing is stopped.
+    /// The document can be used as it is.
     Warning,
-    /// It cannot work like this.
+    /// The document cannot be used.
     Error,
 }
 
-/// A place in a file, counted from 1.
+/// A position in a file.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 pub struct SourceLocation {
-    /// The file's path as the user gave it, or as it stands in the project.
+    /// The file's path as the user gave it, or relative to the project.
     pub file: String,
-    /// Line, from 1.
+    /// The line, counted from 1.
     pub line: usize,
-    /// Column in characters, from 1.
+    /// The column in characters, counted from 1.
     pub column: usize,
 }
 
@@ -34,7 +37,7 @@ impl fmt::Display for SourceLocation {
 }
 
 impl SourceLocation {
-    /// The place of a byte offset in a text.
+    /// Returns the location of a byte offset in the text of a file.
     pub fn of(file: &str, text: &str, offset: usize) -> SourceLocation {
         let before = &text[..text.floor_char_boundary(offset)];
         let line_start = before.rfind('\n').map_or(0, |at| at + 1);
@@ -46,25 +49,25 @@ impl SourceLocation {
     }
 }
 
-/// One finding about a document: a connection, a flow, a row.
+/// One finding on a document: a connection, a flow or an operation row.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Diagnostic {
-    /// How bad it is.
+    /// The severity.
     pub severity: Severity,
-    /// JSON pointer (RFC 6901) to the value at fault; empty for the document as a whole.
+    /// The JSON pointer (RFC 6901) of the value; empty for the document as a whole.
     pub pointer: String,
-    /// File, line and column, where the document came from a file.
+    /// File, line and column, if the document came from a file.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub place: Option<SourceLocation>,
     /// What is wrong.
     pub message: String,
-    /// What to do about it.
+    /// What the user can do about it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub hint: Option<String>,
 }
 
 impl Diagnostic {
-    /// An error at this JSON pointer.
+    /// Returns an error at this JSON pointer.
     pub fn error(pointer: impl Into<String>, message: impl Into<String>) -> Self {
         Diagnostic {
             severity: Severity::Error,
@@ -75,39 +78,43 @@ impl Diagnostic {
         }
     }
 
-    /// A warning at this JSON pointer.
+    /// Returns a warning at this JSON pointer.
     pub fn warning(pointer: impl Into<String>, message: impl Into<String>) -> Self {
         Diagnostic { severity: Severity::Warning, ..Diagnostic::error(pointer, message) }
     }
 
-    /// Says what to do about it.
+    /// Sets what the user can do about it.
     pub fn hint(mut self, hint: impl Into<String>) -> Self {
         self.hint = Some(hint.into());
         self
     }
 
-    /// Says where in a file it is.
+    /// Sets the location in a file.
     pub fn at(mut self, place: SourceLocation) -> Self {
         self.place = Some(place);
         self
     }
 
-    /// `Ok` if nothing is worse than a warning, else [`Diagnostic::into_error`].
+    /// Accepts a document if none of its findings is worse than a warning. `what` names the document.
+    ///
+    /// # Errors
+    ///
+    /// The error of [`Diagnostic::into_error`].
     pub fn accept(what: &str, found: &[Diagnostic]) -> Result<()> {
         Diagnostic::into_error(what, found).map_or(Ok(()), Err)
     }
 
-    /// All errors among the findings as one [`Error`] of kind `config`; `what` names the document. `None` if nothing is
-    /// worse than a warning.
+    /// Returns all errors among the findings as one [`Error`] of kind `config`, or `None` if no finding is worse than a
+    /// warning. `what` names the document.
     pub fn into_error(what: &str, found: &[Diagnostic]) -> Option<Error> {
-        let errors: Vec<_> = found.iter().filter(|one| one.severity == Severity::Error).collect();
+        let errors: Vec<_> = found.iter().filter(|finding| finding.severity == Severity::Error).collect();
         let first = errors.first()?;
         let message = match errors.len() {
             1 => format!("{what}: {first}"),
             many => {
                 let hint = |one: &Diagnostic| one.hint.as_ref().map_or_else(String::new, |hint| format!(" -- {hint}"));
                 let lines: Vec<_> = errors.iter().map(|one| format!("\n  {one}{}", hint(one))).collect();
-                format!("{what} has {many} faults:{}", lines.concat())
+                format!("{what} has {many} errors:{}", lines.concat())
             }
         };
         let error = Error::new(ErrorKind::Config, message);
@@ -130,7 +137,7 @@ impl fmt::Display for Diagnostic {
     }
 }
 
-/// What a failed check says: the setting the error names, what was seen, what to do.
+/// The finding of a failed check: the setting that the error names, its message and its hint.
 impl From<&Error> for Diagnostic {
     fn from(error: &Error) -> Self {
         let found = Diagnostic::error(error.context("setting").unwrap_or_default(), error.message());

@@ -1,6 +1,6 @@
-//! What a service says the bytes of a file add up to: an algorithm and its value, written `sha-256:2c26b4...`.
+//! The digest of a file as a service reports it: an algorithm and a value, written `sha-256:2c26b4...`.
 //!
-//! Only the word is here; who moves bytes reckons the digest and holds it against this one.
+//! This module only reads and writes digests. The code that transfers a file computes its digest and compares the two.
 //!
 //! ```
 //! # use trunkline_core::{Algorithm, Digest};
@@ -17,17 +17,17 @@ use serde::{Deserialize, Serialize};
 
 use crate::{Error, ErrorKind, Result};
 
-/// How a digest is reckoned.
+/// The algorithm of a digest.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Algorithm {
-    /// 16 bytes; finds accidents, not forgeries (RFC 1321).
+    /// MD5 (RFC 1321), 16 bytes. It detects accidental changes, not forgeries.
     Md5,
-    /// 32 bytes (FIPS 180-4).
+    /// SHA-256 (FIPS 180-4), 32 bytes.
     Sha256,
 }
 
 impl Algorithm {
-    /// Its name in the registry of HTTP digest algorithms (RFC 9530 section 7.2).
+    /// Returns the algorithm's name in the registry of HTTP digest algorithms (RFC 9530 section 7.2).
     pub fn name(self) -> &'static str {
         match self {
             Algorithm::Md5 => "md5",
@@ -52,18 +52,18 @@ pub struct Digest {
 }
 
 impl Digest {
-    /// A digest of this value; `None` if it does not have as many bytes as the algorithm makes.
+    /// Returns a digest with this value, or `None` if the value does not have the length of the algorithm's digests.
     pub fn new(algorithm: Algorithm, value: impl Into<Vec<u8>>) -> Option<Digest> {
         let value = value.into();
         (value.len() == algorithm.bytes()).then_some(Digest { algorithm, value })
     }
 
-    /// How it was reckoned.
+    /// Returns the algorithm.
     pub fn algorithm(&self) -> Algorithm {
         self.algorithm
     }
 
-    /// The value in lower-case hexadecimal digits.
+    /// Returns the value in lower-case hexadecimal digits.
     pub fn hex(&self) -> String {
         self.value.iter().map(|byte| format!("{byte:02x}")).collect()
     }
@@ -96,7 +96,7 @@ impl FromStr for Digest {
             Digest::new(algorithm, value.collect::<Option<Vec<_>>>()?)
         };
         read().ok_or_else(|| {
-            Error::new(ErrorKind::InvalidInput, format!("`{text}` is no digest"))
+            Error::new(ErrorKind::InvalidInput, format!("`{text}` is not a digest"))
                 .hint("write `sha-256:` and 64 hexadecimal digits, or `md5:` and 32")
         })
     }
@@ -137,7 +137,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_is_no_digest_is_refused() {
+    fn malformed_digests_are_rejected() {
         let good = format!("sha-256:{}", "0a".repeat(32));
         assert_eq!(good.parse::<Digest>().unwrap().to_string(), good);
         for bad in ["", "md5", "md5:", "md5:00", "sha-1:00", "md5:+10150983cd24fb0d6963f7d28e17f72", "md5:\u{e9}\u{e9}"]
@@ -149,7 +149,7 @@ mod tests {
     }
 
     #[test]
-    fn a_reference_of_before_has_no_digest() {
+    fn file_references_of_earlier_versions_have_no_digest() {
         let old = serde_json::json!({ "name": "a", "size": 3, "connection": "c", "source": {} });
         let file: crate::FileRef = serde_json::from_value(old.clone()).unwrap();
         assert_eq!((file.digest.clone(), serde_json::json!(file)), (None, old));

@@ -1,7 +1,8 @@
-//! One error for everything: what kind, what was tried on what and why it failed, whether to try again, what to do next.
+//! The error type of Trunkline: its kind, a message, whether to retry, and what to do next.
 //!
-//! One closed struct instead of an error type a module: callers ask only two questions, "which kind is it?" (to show, to
-//! count, to branch in a flow) and "may it be tried again?". The form follows `opendal::Error`.
+//! There is one closed struct instead of one error type per module, because callers ask only two questions: which kind
+//! it is (to show, count or branch on it in a flow), and whether the call may be retried. The form follows
+//! `opendal::Error`.
 
 use std::{borrow::Cow, fmt, sync::Arc, time::Duration};
 
@@ -9,50 +10,51 @@ use serde::{Deserialize, Serialize};
 
 use crate::redact;
 
-/// What all fallible functions of Trunkline return.
+/// The result of fallible functions in Trunkline.
 pub type Result<T, E = Error> = std::result::Result<T, E>;
 
-/// The kinds of failure a host can show, count and branch on.
+/// The kinds of failure that a host can show, count and branch on.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 #[non_exhaustive]
 pub enum ErrorKind {
-    /// A setting of the connection, a row or a flow is wrong: a person has to change it.
+    /// A setting of a connection, an operation row or a flow is wrong. A user has to change it.
     Config,
-    /// The sign-in failed or ran out: the connection has to be authorized anew.
+    /// The sign-in failed or has expired. The connection has to be authorized again.
     Auth,
-    /// Signed in, but not allowed to do this.
+    /// The connection is signed in but not allowed to make this call.
     Permission,
-    /// The thing asked for does not exist.
+    /// The requested object does not exist.
     NotFound,
-    /// The input was refused, by us or by the service.
+    /// The input was rejected, by Trunkline or by the service.
     InvalidInput,
-    /// The service says that it collides with what is there.
+    /// The call conflicts with the present state of an object.
     Conflict,
-    /// Too many calls for now.
+    /// The service limits the rate of calls; a later call may succeed.
     RateLimited,
-    /// The service or the way to it is down for now.
+    /// The service or the network to it is down; a later call may succeed.
     Unavailable,
-    /// The call may or may not have taken effect; nobody may repeat it blindly.
+    /// The call may or may not have taken effect, so it must not simply be repeated.
     UnknownOutcome,
-    /// The service answered something that its reference does not allow.
+    /// The service sent a response that its reference does not allow.
     Unexpected,
-    /// A limit of ours was reached: size, depth, pages, time.
+    /// A limit of Trunkline was reached: size, depth, number of pages or time.
     Limit,
     /// A step, a wait or a run took longer than the flow allows.
     Timeout,
     /// The run was cancelled.
     Cancelled,
-    /// A flow ended itself with a `fail` step.
+    /// A `fail` step ended the flow.
     Failed,
-    /// The store is damaged, full or cannot be read, or the machine does not give what all work needs, such as open files.
+    /// The store is damaged, full or unreadable, or the machine has run out of something that all work needs, such as
+    /// open files.
     Store,
-    /// A fault of Trunkline or of a connector.
+    /// A bug in Trunkline or in a connector.
     Internal,
 }
 
 impl ErrorKind {
-    /// The word that stands for this kind in JSON, such as `rate_limited`.
+    /// Returns the kind as it is written in JSON, such as `rate_limited`.
     pub fn as_str(self) -> &'static str {
         use ErrorKind::*;
         match self {
@@ -76,20 +78,20 @@ impl ErrorKind {
     }
 }
 
-/// Whether the same call may succeed later.
+/// The advice of an error on retrying the same call.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Retry {
-    /// It will fail again until somebody changes something.
+    /// Do not retry: the call will fail again until something is changed.
     #[default]
     Never,
-    /// Try again, waiting longer each time.
+    /// Retry, with a longer delay each time.
     Backoff,
-    /// Try again, not before this has passed.
+    /// Retry when this duration has passed.
     After(Duration),
 }
 
-/// A failure, for the person at the console and for the engine.
+/// A failure, described for users and for the engine.
 #[derive(Clone, Serialize, Deserialize)]
 pub struct Error {
     kind: ErrorKind,
@@ -109,24 +111,25 @@ fn is_never(retry: &Retry) -> bool {
 }
 
 impl Error {
-    /// An error of this kind; `message` says what was tried, on what, and why it failed.
+    /// Returns an error of this kind that is not to be retried. `message` says what was tried, on what, and why it
+    /// failed.
     pub fn new(kind: ErrorKind, message: impl Into<String>) -> Self {
         Error { kind, message: message.into(), hint: None, retry: Retry::Never, context: Vec::new(), source: None }
     }
 
-    /// Says what the user can do next.
+    /// Sets what the user can do next.
     pub fn hint(mut self, hint: impl Into<String>) -> Self {
         self.hint = Some(hint.into());
         self
     }
 
-    /// Says whether the same call may succeed later.
+    /// Sets whether the same call may be retried.
     pub fn retry(mut self, retry: Retry) -> Self {
         self.retry = retry;
         self
     }
 
-    /// Adds a fact: which connection, action, host, status, setting. A key that is there already is kept.
+    /// Adds a fact, such as the connection, action, host, status or setting. The first value of a key is kept.
     pub fn with(mut self, key: impl Into<Cow<'static, str>>, value: impl fmt::Display) -> Self {
         let key = key.into();
         if self.context(&key).is_none() {
@@ -135,25 +138,25 @@ impl Error {
         self
     }
 
-    /// Keeps the error underneath.
+    /// Sets the underlying error. It is not serialized.
     pub fn source(mut self, source: impl Into<Box<dyn std::error::Error + Send + Sync>>) -> Self {
         self.source = Some(source.into().into());
         self
     }
 
-    /// Names the connection setting at fault by its JSON pointer, such as `/clientSecret`.
+    /// Names the wrong connection setting by its JSON pointer, such as `/clientSecret`.
     pub fn setting(self, pointer: &'static str) -> Self {
         self.with("setting", pointer)
     }
 
-    /// Turns this error into another kind and keeps all else, as when a lost answer makes an outcome unknown.
+    /// Changes the kind and keeps everything else. For example, a lost response makes an outcome unknown.
     pub fn into_kind(mut self, kind: ErrorKind) -> Self {
         self.kind = kind;
         self
     }
 
-    /// This error without the secrets that came into its words, see [`redact`]: services like to say back what they were
-    /// sent.
+    /// Returns the error with `***` in place of secrets in its texts, see [`redact`]. Services often quote in an error
+    /// response what they were sent.
     pub(crate) fn redacted(mut self) -> Self {
         let clean = |text: &mut String| {
             if let Cow::Owned(clean) = redact(text) {
@@ -166,40 +169,40 @@ impl Error {
         self
     }
 
-    /// Which kind it is.
+    /// Returns the kind.
     pub fn kind(&self) -> ErrorKind {
         self.kind
     }
 
-    /// What was tried, on what, and why it failed.
+    /// Returns the message: what was tried, on what, and why it failed.
     pub fn message(&self) -> &str {
         &self.message
     }
 
-    /// What the user can do next, if anything is known.
+    /// Returns the hint: what the user can do next, if that is known.
     pub fn advice(&self) -> Option<&str> {
         self.hint.as_deref()
     }
 
-    /// Whether to try again.
+    /// Returns whether the same call may be retried, and when.
     pub fn retryable(&self) -> Retry {
         self.retry
     }
 
-    /// A fact that was added under this key.
+    /// Returns the fact that was added under this key.
     pub fn context(&self, key: &str) -> Option<&str> {
         self.context.iter().find(|(known, _)| known == key).map(|(_, value)| value.as_str())
     }
 }
 
-/// The message alone: one line.
+/// Writes the message only.
 impl fmt::Display for Error {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(&self.message)
     }
 }
 
-/// All that is known, over several lines: message, facts, cause, what to do next.
+/// Writes everything that is known, on several lines: message, kind, facts, causes and hint.
 impl fmt::Debug for Error {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{} ({})", self.message, self.kind.as_str())?;
@@ -224,7 +227,7 @@ impl std::error::Error for Error {
     }
 }
 
-/// Context pairs are an object in JSON, in the order they were added.
+/// Serializes the facts as a JSON object, in the order in which they were added.
 mod pairs {
     use super::Cow;
     use serde::{Deserialize, Deserializer, Serialize, Serializer};
@@ -252,7 +255,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn journals_and_comes_back() {
+    fn errors_survive_serialization() {
         let error = Error::new(ErrorKind::RateLimited, "asset.get was refused")
             .retry(Retry::After(Duration::from_secs(2)))
             .with("status", 429)

@@ -1,4 +1,8 @@
-//! Files go from step to step by reference: a journal holds a few words, never bytes and never a signed URL.
+//! Files, which pass from step to step by reference.
+//!
+//! A [`FileRef`] says which connection can open a file and how to find it there. The journal stores the reference,
+//! never bytes and never a signed URL. A step opens the file as a [`FileStream`], from the start or from a
+//! [`Position`].
 
 use std::fmt;
 
@@ -10,63 +14,64 @@ use serde_json::Value;
 
 use crate::{Digest, Result};
 
-/// A file in one of the connected systems, and how to open it again from any byte.
+/// A reference to a file in one of the connected systems. It can be opened again from any byte.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct FileRef {
     /// # File name
-    /// With its extension, without a path.
+    /// The file name with its extension and without a path.
     pub name: String,
     /// # Media type
-    /// Such as `image/jpeg`, if known.
+    /// The media type, such as `image/jpeg`, if known.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub media_type: Option<String>,
     /// # Size in bytes
-    /// If known. A source that turns out to have another size is refused.
+    /// The size in bytes, if known. A file that turns out to have another size is rejected.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub size: Option<u64>,
     /// # Digest
-    /// `sha-256:` or `md5:` and hexadecimal digits, if known. Bytes that turn out to have another digest are refused.
+    /// `sha-256:` or `md5:` and hexadecimal digits, if known. A file that turns out to have another digest is rejected.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub digest: Option<Digest>,
     /// # Connection
-    /// Name of the connection that can open the file.
+    /// The name of the connection that can open the file.
     pub connection: String,
     /// # Source
-    /// What that connection's connector needs to find the file: ids, never a signed address.
+    /// What the connector needs to find the file: ids, never a signed URL.
     pub source: Value,
 }
 
-/// Where reading begins, and in which version of the file: a file that has another one by then is not opened.
+/// The position at which reading starts, and the expected version of the file. A file of another version is not opened.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Position {
-    /// The first byte that is wanted.
+    /// The offset of the first byte to read.
     pub byte: u64,
-    /// What [`FileStream::version`] said when the bytes before it were read.
+    /// The [`FileStream::version`] from which the bytes before this position were read; `None` accepts any version.
     pub version: Option<String>,
 }
 
 impl From<u64> for Position {
-    /// This byte of whatever version there is.
+    /// Returns the position of this byte in any version of the file.
     fn from(byte: u64) -> Position {
         Position { byte, version: None }
     }
 }
 
-/// A file being read: constant memory whatever its size.
+/// A file that is being read. It takes constant memory for a file of any size.
 pub struct FileStream {
-    /// Size of the whole file in bytes, if the service says so.
+    /// The size of the whole file in bytes, if the service reports it.
     pub size: Option<u64>,
-    /// Tells this version of the file from every other one, byte for byte, if the service says so. For a [`Position`].
+    /// The version of the file, if the service reports one: two files of the same version have the same bytes. A
+    /// [`Position`] takes it.
     pub version: Option<String>,
-    /// Digest of the whole file, if the service says so.
+    /// The digest of the whole file, if the service reports it.
     pub digest: Option<Digest>,
-    /// The bytes from the requested position on, in pieces of any size.
+    /// The bytes from the requested position on, in chunks of any size.
     pub bytes: BoxStream<'static, Result<Bytes>>,
 }
 
 impl FileStream {
-    /// A stream of which nothing is known but its size, if that is.
+    /// Returns a stream without a version and a digest.
     pub fn new(size: Option<u64>, bytes: BoxStream<'static, Result<Bytes>>) -> FileStream {
         FileStream { size, version: None, digest: None, bytes }
     }

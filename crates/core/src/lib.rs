@@ -1,11 +1,12 @@
-//! The words of Trunkline as types, without any I/O: what a connector is, what an action promises, what a user configures.
+//! The core types of Trunkline, without any I/O: connectors, actions, connections, errors, files and secrets.
 //!
-//! A connector author implements [`Connector`] and [`Action`] and submits both with [`submit!`]; a host calls
+//! A connector author implements [`Connector`] and [`Action`] and registers both with [`submit!`]. A host calls
 //! [`Registry::discover`], checks a [`Connection`] against the connector's schema and gets a [`Connected`], which runs
-//! actions by name with JSON in and JSON out.
+//! actions by name, with JSON input and JSON output. The host provides what needs I/O through the traits [`Vault`],
+//! [`Staging`] and [`Recorder`].
 //!
 //! ```
-//! use trunkline_core::{Action, Checked, Connector, Context, Effect, Registry, Result, VaultSlot, async_trait};
+//! use trunkline_core::{Action, CheckReport, Connector, Context, Effect, Registry, Result, VaultSlot, async_trait};
 //! use schemars::JsonSchema;
 //! use serde::{Deserialize, Serialize};
 //!
@@ -14,7 +15,7 @@
 //! #[derive(Deserialize, JsonSchema)]
 //! pub struct Settings {
 //!     /// # Greeting
-//!     /// The word every greeting begins with.
+//!     /// The first word of every greeting.
 //!     greeting: String,
 //! }
 //!
@@ -26,7 +27,7 @@
 //!     type Settings = Settings;
 //!     type Client = Settings;
 //!     fn connect(settings: Settings, _: VaultSlot) -> Result<Settings> { Ok(settings) }
-//!     async fn check(_: &Settings) -> Checked { Checked::default() }
+//!     async fn check(_: &Settings) -> CheckReport { CheckReport::default() }
 //! }
 //!
 //! pub struct Greet;

@@ -1,8 +1,9 @@
-//! The second net: texts of secrets are found and replaced in what is about to be said, whoever put them there.
+//! The redactor: it replaces secrets in texts that are about to be shown or stored, such as log lines and errors.
 //!
-//! [`Secret`](crate::Secret) is the first: it does not print. But a secret leaves its type to become a header or a form, and
-//! what a library then says of it is nobody's choice. So every secret that is made is known here, as long as anybody has
-//! it and some time after, and [`redact`] looks for it, written as it is or in one of the common ways to encode it.
+//! [`Secret`](crate::Secret) does not print itself, but it has to leave its type to become a header or a form, and a
+//! library may then quote it in a message. The redactor is the second protection. It knows every
+//! [`Secret`](crate::Secret) of the process while it is in use and for some time after, and finds it as it is or in one
+//! of the common encodings.
 //!
 //! ```
 //! use trunkline_core::{Secret, redact};
@@ -24,130 +25,135 @@ use base64::{
 use secrecy::{ExposeSecret, SecretString};
 use zeroize::{Zeroize, Zeroizing};
 
-/// Shorter ones are not looked for: they would be found in innocent words.
-const SHORTEST: usize = 8;
-/// How many secrets that nobody has any more are still looked for. Those that somebody has are all looked for.
-const REMEMBERED: usize = 256;
+/// The minimum length in bytes of a secret to look for. Shorter ones would be found in ordinary words.
+const MIN_LENGTH: usize = 8;
+/// The number of secrets that are still looked for after their last use. All secrets in use are looked for.
+const MAX_UNUSED: usize = 256;
 const MASK: &[u8] = b"***";
 
-static NET: LazyLock<Mutex<Net>> = LazyLock::new(Mutex::default);
+static REDACTOR: LazyLock<Mutex<Redactor>> = LazyLock::new(Mutex::default);
 
 #[derive(Default)]
-struct Net {
-    /// With the number of their last making.
-    known: HashMap<Known, u64>,
+struct Redactor {
+    /// All known secrets, each with the number of its latest registration.
+    known: HashMap<KnownSecret, u64>,
+    /// The number of the latest registration.
     last: u64,
-    /// At how many to look for those that can be forgotten.
-    full: usize,
-    /// Those whose forms are not in the index yet: it is made when something is said, in most processes never.
-    fresh: Vec<Arc<SecretString>>,
+    /// The number of known secrets above which unused ones are removed.
+    capacity: usize,
+    /// Secrets that are not in the index yet. Their encodings are computed at the next redaction, which in most
+    /// processes never happens.
+    unindexed: Vec<Arc<SecretString>>,
     index: Index,
 }
 
-struct Known(Arc<SecretString>);
+struct KnownSecret(Arc<SecretString>);
 
-impl Borrow<str> for Known {
+impl Borrow<str> for KnownSecret {
     fn borrow(&self) -> &str {
         self.0.expose_secret()
     }
 }
 
-impl PartialEq for Known {
+impl PartialEq for KnownSecret {
     fn eq(&self, other: &Self) -> bool {
         self.0.expose_secret() == other.0.expose_secret()
     }
 }
 
-impl Eq for Known {}
+impl Eq for KnownSecret {}
 
-impl Hash for Known {
+impl Hash for KnownSecret {
     fn hash<H: Hasher>(&self, state: &mut H) {
         self.0.expose_secret().hash(state);
     }
 }
 
-/// Keeps the text of a secret, and has it looked for from now on.
-pub(crate) fn remember(mut text: String) -> Arc<SecretString> {
-    if text.len() < SHORTEST {
+/// Registers a secret, so that it is looked for from now on. Equal secrets share one string.
+pub(crate) fn register(mut text: String) -> Arc<SecretString> {
+    if text.len() < MIN_LENGTH {
         return Arc::new(text.into());
     }
-    let mut net = NET.lock().unwrap_or_else(PoisonError::into_inner);
-    net.last += 1;
-    let last = net.last;
-    let same = net.known.get_key_value(text.as_str()).map(|(known, _)| known.0.clone());
+    let mut redactor = REDACTOR.lock().unwrap_or_else(PoisonError::into_inner);
+    redactor.last += 1;
+    let last = redactor.last;
+    let same = redactor.known.get_key_value(text.as_str()).map(|(known, _)| known.0.clone());
     if let Some(same) = same {
-        net.known.insert(Known(same.clone()), last);
+        redactor.known.insert(KnownSecret(same.clone()), last);
         text.zeroize();
         return same;
     }
     let secret: Arc<SecretString> = Arc::new(text.into());
-    net.known.insert(Known(secret.clone()), last);
-    net.fresh.push(secret.clone());
-    if net.known.len() > net.full.max(2 * REMEMBERED) {
-        net.forget();
+    redactor.known.insert(KnownSecret(secret.clone()), last);
+    redactor.unindexed.push(secret.clone());
+    if redactor.known.len() > redactor.capacity.max(2 * MAX_UNUSED) {
+        redactor.remove_unused();
     }
     secret
 }
 
-impl Net {
-    /// Forgets those that nobody has, but for the latest.
-    fn forget(&mut self) {
-        // The net itself has each of them once while they are not among the fresh.
-        self.fresh.clear();
-        let dead = |known: &Known| Arc::strong_count(&known.0) == 1;
-        let mut numbers: Vec<_> = self.known.iter().filter(|(known, _)| dead(known)).map(|(_, last)| *last).collect();
+impl Redactor {
+    /// Removes the secrets that are no longer in use, except the latest [`MAX_UNUSED`].
+    fn remove_unused(&mut self) {
+        // With `unindexed` empty, the redactor has one reference to each secret: a count of 1 means no other user.
+        self.unindexed.clear();
+        let unused = |known: &KnownSecret| Arc::strong_count(&known.0) == 1;
+        let mut numbers: Vec<_> = self.known.iter().filter(|(known, _)| unused(known)).map(|(_, last)| *last).collect();
         numbers.sort_unstable_by(|one, other| other.cmp(one));
-        if let Some(oldest) = numbers.get(REMEMBERED) {
-            self.known.retain(|known, last| !dead(known) || *last > *oldest);
+        if let Some(oldest) = numbers.get(MAX_UNUSED) {
+            self.known.retain(|known, last| !unused(known) || *last > *oldest);
         }
-        self.full = self.known.len() + REMEMBERED;
+        self.capacity = self.known.len() + MAX_UNUSED;
         self.index = Index::default();
-        self.fresh = self.known.keys().map(|known| known.0.clone()).collect();
+        self.unindexed = self.known.keys().map(|known| known.0.clone()).collect();
     }
 }
 
-/// All forms by their first bytes.
+/// The encodings of all known secrets, by their first bytes.
 #[derive(Default)]
 struct Index {
-    forms: HashMap<[u8; SHORTEST], Vec<Form>>,
-    /// Whether some form begins with these two bytes: most places in a text are passed over with one look.
-    begins: Vec<bool>,
+    encodings: HashMap<[u8; MIN_LENGTH], Vec<Encoding>>,
+    /// For each pair of bytes, whether an encoding starts with it. This rules out most positions in a text with one
+    /// look-up.
+    starts: Vec<bool>,
 }
 
-struct Form {
+/// One way in which a secret may be written.
+struct Encoding {
     bytes: Zeroizing<Vec<u8>>,
-    /// Whether what stands around it belongs to it, too: the ends of a secret within a longer text in base64.
+    /// Whether base64 characters directly before and after it are replaced as well: within a longer base64 text, they
+    /// hold the ends of the secret.
     with_neighbours: bool,
 }
 
 impl Index {
     fn add(&mut self, secret: &str) {
-        self.begins.resize(1 << 16, false);
-        for (bytes, with_neighbours) in forms(secret) {
-            let Some(start) = bytes.first_chunk::<SHORTEST>() else { continue };
-            self.begins[two(start)] = true;
-            let same_start = self.forms.entry(*start).or_default();
-            if same_start.iter().all(|known| known.bytes != bytes) {
-                same_start.push(Form { bytes, with_neighbours });
-                // The longest first: what is left of it would else be seen.
-                same_start.sort_by_key(|form| std::cmp::Reverse(form.bytes.len()));
+        self.starts.resize(1 << 16, false);
+        for encoding in encodings(secret) {
+            let Some(start) = encoding.bytes.first_chunk::<MIN_LENGTH>() else { continue };
+            self.starts[first_two(start)] = true;
+            let same_start = self.encodings.entry(*start).or_default();
+            if same_start.iter().all(|known| known.bytes != encoding.bytes) {
+                same_start.push(encoding);
+                // The longest first: else a shorter match would leave the rest of a longer secret visible.
+                same_start.sort_by_key(|encoding| std::cmp::Reverse(encoding.bytes.len()));
             }
         }
     }
 
-    /// Where the form ends that begins here.
-    fn at(&self, text: &[u8]) -> Option<(usize, bool)> {
-        let start = text.first_chunk::<SHORTEST>().filter(|start| self.begins[two(start)])?;
-        let form = self.forms.get(start)?.iter().find(|form| text.starts_with(&form.bytes))?;
-        Some((form.bytes.len(), form.with_neighbours))
+    /// Returns the encoding that `text` starts with, if any.
+    fn at(&self, text: &[u8]) -> Option<&Encoding> {
+        let start = text.first_chunk::<MIN_LENGTH>().filter(|start| self.starts[first_two(start)])?;
+        self.encodings.get(start)?.iter().find(|encoding| text.starts_with(&encoding.bytes))
     }
 }
 
-fn two(start: &[u8; SHORTEST]) -> usize {
+fn first_two(start: &[u8; MIN_LENGTH]) -> usize {
     usize::from(start[0]) << 8 | usize::from(start[1])
 }
 
-/// A text with `***` in place of every secret that this process knows, see [the net](self).
+/// Returns the text with `***` in place of every [`Secret`](crate::Secret) that this process uses or has used lately. A
+/// secret is found as it is and in its common encodings: escaped for JSON, Rust or URLs, in hex and in base64.
 pub fn redact(text: &str) -> Cow<'_, str> {
     match redact_bytes(text.as_bytes()) {
         Cow::Borrowed(_) => Cow::Borrowed(text),
@@ -155,47 +161,48 @@ pub fn redact(text: &str) -> Cow<'_, str> {
     }
 }
 
-/// The same for bytes on their way out; they have to hold whole lines.
+/// Returns the bytes with `***` in place of every secret, as [`redact`] does. `text` has to consist of whole lines,
+/// because a secret that is split over two calls is not found.
 pub fn redact_bytes(text: &[u8]) -> Cow<'_, [u8]> {
-    let mut net = NET.lock().unwrap_or_else(PoisonError::into_inner);
-    let fresh = std::mem::take(&mut net.fresh);
-    fresh.iter().for_each(|secret| net.index.add(secret.expose_secret()));
-    if net.index.forms.is_empty() {
+    let mut redactor = REDACTOR.lock().unwrap_or_else(PoisonError::into_inner);
+    let unindexed = std::mem::take(&mut redactor.unindexed);
+    unindexed.iter().for_each(|secret| redactor.index.add(secret.expose_secret()));
+    if redactor.index.encodings.is_empty() {
         return Cow::Borrowed(text);
     }
-    let (mut said, mut copied, mut at) = (Vec::new(), 0, 0);
+    let (mut redacted, mut copied, mut at) = (Vec::new(), 0, 0);
     while at < text.len() {
-        let Some((length, with_neighbours)) = net.index.at(&text[at..]) else {
+        let Some(encoding) = redactor.index.at(&text[at..]) else {
             at += 1;
             continue;
         };
-        let (mut from, mut to) = (at, at + length);
-        if with_neighbours {
+        let (mut from, mut to) = (at, at + encoding.bytes.len());
+        if encoding.with_neighbours {
             from -= text[copied..from].iter().rev().take_while(|byte| is_base64(**byte)).count();
             to += text[to..].iter().take_while(|byte| is_base64(**byte)).count();
         }
-        said.extend_from_slice(&text[copied..from]);
-        said.extend_from_slice(MASK);
+        redacted.extend_from_slice(&text[copied..from]);
+        redacted.extend_from_slice(MASK);
         (copied, at) = (to, to);
     }
     if copied == 0 {
         return Cow::Borrowed(text);
     }
-    said.extend_from_slice(&text[copied..]);
-    Cow::Owned(said)
+    redacted.extend_from_slice(&text[copied..]);
+    Cow::Owned(redacted)
 }
 
 fn is_base64(byte: u8) -> bool {
     byte.is_ascii_alphanumeric() || b"+/-_=".contains(&byte)
 }
 
-/// The ways a text may be written: as it is, escaped for JSON, Rust and URLs, in hex, and in base64.
-fn forms(secret: &str) -> Vec<(Zeroizing<Vec<u8>>, bool)> {
+/// Returns the ways in which a secret may be written: as it is, escaped for JSON, Rust and URLs, in hex, and in base64.
+fn encodings(secret: &str) -> Vec<Encoding> {
     let bytes = secret.as_bytes();
     let mut all = vec![secret.to_owned()];
     if let Ok(mut json) = serde_json::to_string(secret) {
         all.push(json[1..json.len() - 1].to_owned());
-        // As some others write it.
+        // Some JSON writers escape the slash.
         all.push(json[1..json.len() - 1].replace('/', "\\/"));
         json.zeroize();
     }
@@ -215,25 +222,28 @@ fn forms(secret: &str) -> Vec<(Zeroizing<Vec<u8>>, bool)> {
     }
     all.push(bytes.iter().map(|byte| format!("{byte:02x}")).collect());
     all.push(bytes.iter().map(|byte| format!("{byte:02X}")).collect());
-    let mut forms: Vec<_> = all.into_iter().map(|text| (Zeroizing::new(text.into_bytes()), false)).collect();
-    // In base64 it looks different at each of three offsets; at its ends, neighbours show through.
+    let plain = |text: String| Encoding { bytes: Zeroizing::new(text.into_bytes()), with_neighbours: false };
+    let mut encodings: Vec<_> = all.into_iter().map(plain).collect();
+    // In base64, a secret looks different at each of three offsets, and its first and last characters also depend on
+    // the bytes around it.
     for offset in 0..3 {
         let mut padded = Zeroizing::new(vec![0; offset]);
         padded.extend_from_slice(bytes);
         let inner = if offset == 0 { 0 } else { 4 }..padded.len() / 3 * 4;
         for mut text in [BASE64_STANDARD.encode(&*padded), BASE64_URL_SAFE.encode(&*padded)] {
-            forms.push((Zeroizing::new(text.as_bytes()[inner.clone()].to_vec()), true));
+            let bytes = Zeroizing::new(text.as_bytes()[inner.clone()].to_vec());
+            encodings.push(Encoding { bytes, with_neighbours: true });
             text.zeroize();
         }
     }
-    forms
+    encodings
 }
 
 fn unicode_escaped(c: char) -> String {
     c.encode_utf16(&mut [0; 2]).iter().map(|unit| format!("\\u{unit:04x}")).collect()
 }
 
-/// `%2F` as `%2f`; what is not an escape stays.
+/// Returns the text with percent escapes in lower case: `%2F` becomes `%2f`.
 fn lower_escapes(text: &str) -> String {
     let mut parts = text.split('%');
     let mut lower = parts.next().unwrap_or_default().to_owned();
@@ -252,24 +262,24 @@ mod tests {
     use crate::Secret;
 
     #[test]
-    fn every_form_of_a_secret_is_replaced() {
+    fn every_encoding_of_a_secret_is_redacted() {
         let text = "canary of \"the\" häuse/1+2=?&";
         let _secret = Secret::from(text);
-        for (form, with_neighbours) in forms(text) {
-            let form = String::from_utf8(form.to_vec()).unwrap();
-            assert_eq!(redact(&format!("a line: {form}, and more")), "a line: ***, and more", "{form}");
-            assert_eq!(redact(&form), "***");
-            assert_eq!(redact(&format!("\u{e4}:{form}:{form}")), "\u{e4}:***:***", "{with_neighbours}");
+        for Encoding { bytes, with_neighbours } in encodings(text) {
+            let encoded = String::from_utf8(bytes.to_vec()).unwrap();
+            assert_eq!(redact(&format!("a line: {encoded}, and more")), "a line: ***, and more", "{encoded}");
+            assert_eq!(redact(&encoded), "***");
+            assert_eq!(redact(&format!("\u{e4}:{encoded}:{encoded}")), "\u{e4}:***:***", "{with_neighbours}");
         }
         for before in ["", "u", "us", "user:"] {
             let basic = BASE64_STANDARD.encode(format!("{before}{text}"));
             assert_eq!(redact(&format!("Authorization: Basic {basic}\n")), "Authorization: Basic ***\n");
         }
-        assert!(matches!(redact("nothing of the kind: canary of nobody"), Cow::Borrowed(_)));
+        assert!(matches!(redact("a line without a secret: canary of the mine"), Cow::Borrowed(_)));
     }
 
     #[test]
-    fn short_ones_and_what_is_no_secret_stay() {
+    fn short_secrets_and_other_words_are_not_redacted() {
         let _short = Secret::from("seven77");
         assert_eq!(redact("seven77 eight888"), "seven77 eight888");
         let _eight = Secret::from("eight888");
@@ -279,16 +289,16 @@ mod tests {
     }
 
     #[test]
-    fn what_somebody_has_is_never_forgotten() {
-        let held = Secret::from("canary that is held");
-        for number in 0..5 * REMEMBERED {
+    fn secrets_in_use_are_always_redacted() {
+        let used = Secret::from("canary that is in use");
+        for number in 0..5 * MAX_UNUSED {
             drop(Secret::from(format!("canary number {number:08}.")));
         }
-        assert_eq!(redact("canary that is held"), "***");
-        let latest = format!("canary number {:08}.", 5 * REMEMBERED - 1);
-        assert_eq!(redact(&latest), "***", "and the latest are known after they are gone");
+        assert_eq!(redact("canary that is in use"), "***");
+        let latest = format!("canary number {:08}.", 5 * MAX_UNUSED - 1);
+        assert_eq!(redact(&latest), "***", "the latest secrets are redacted after their last use");
         assert_eq!(redact("canary number 00000000."), "canary number 00000000.");
-        assert!(NET.lock().unwrap().known.len() <= 4 * REMEMBERED);
-        assert_eq!(held.expose(), "canary that is held");
+        assert!(REDACTOR.lock().unwrap().known.len() <= 4 * MAX_UNUSED);
+        assert_eq!(used.expose(), "canary that is in use");
     }
 }

@@ -1,7 +1,8 @@
-//! All connectors and actions a host has, found through `inventory` or put together by hand.
+//! The registry: all connectors and actions of a host, found through `inventory` or added by the host.
 //!
-//! `inventory` is read in [`Registry::discover`] only; everything else is handed a registry. A connector crate that nobody
-//! refers to is not linked and is missing here without a word: hosts name theirs with `use connector as _;`.
+//! Only [`Registry::discover`] reads `inventory`; all other code is given a registry. The linker drops a connector
+//! crate that the host does not refer to, and its connector is then missing here without an error. A host therefore
+//! names each connector crate with `use connector as _;`.
 
 use std::{
     collections::BTreeMap,
@@ -19,7 +20,7 @@ use crate::{
 #[derive(Default)]
 pub struct Registry {
     connectors: BTreeMap<String, Arc<Registered>>,
-    faults: Vec<Diagnostic>,
+    findings: Vec<Diagnostic>,
 }
 
 /// A connector with its actions, sorted by name.
@@ -31,7 +32,7 @@ pub struct Registered {
 
 pub(crate) struct RegisteredAction {
     pub(crate) action: Box<dyn AnyAction>,
-    /// Made when it is needed: hundreds of actions are registered, and a flow calls a few.
+    /// The input schema, made when it is first needed: a flow calls a few of the hundreds of registered actions.
     input: OnceLock<Schema>,
 }
 
@@ -46,7 +47,12 @@ impl RegisteredAction {
 }
 
 impl Registry {
-    /// Everything that is linked into this program. Doubled names and broken rows are refused, all of them in one error.
+    /// Returns a registry of all connectors and actions that are linked into this program.
+    ///
+    /// # Errors
+    ///
+    /// `config` if two connectors or two actions have the same name or an operation row is broken. One error lists all
+    /// findings.
     pub fn discover() -> Result<Registry> {
         let mut registry = Registry::empty();
         for entry in inventory::iter::<ConnectorEntry> {
@@ -58,17 +64,17 @@ impl Registry {
         registry.checked()
     }
 
-    /// A registry with nothing in it, for tests and for hosts that choose.
+    /// Returns an empty registry, for tests and for hosts that add connectors themselves.
     pub fn empty() -> Registry {
         Registry::default()
     }
 
-    /// Adds a connector.
+    /// Adds a connector. [`Registry::checked`] reports a name that is registered twice.
     pub fn with_connector<C: Connector>(self) -> Registry {
         self.with_connector_entry(ConnectorEntry::of::<C>())
     }
 
-    /// Adds a hand-written action; its connector has to be there already.
+    /// Adds a hand-written action. Its connector has to be registered before.
     pub fn with_action<A: Action>(self) -> Registry {
         self.with_entry(ActionEntry::of::<A>())
     }
@@ -77,53 +83,61 @@ impl Registry {
         self.with_any((entry.connector)(), Vec::new())
     }
 
-    /// Adds a connector that was put together at run time, with its actions.
+    /// Adds a connector that was assembled at run time, with its actions.
     pub fn with_any(mut self, connector: Box<dyn AnyConnector>, actions: Vec<Box<dyn AnyAction>>) -> Registry {
         let name = connector.spec().name.clone();
         let settings = Schema::from(connector.spec().connection.clone());
         let registered = Registered { connector, settings, actions: BTreeMap::new() };
         if self.connectors.insert(name.clone(), Arc::new(registered)).is_some() {
-            self.faults.push(Diagnostic::error("", format!("the connector {name} is registered twice")));
+            self.findings.push(Diagnostic::error("", format!("the connector {name} is registered twice")));
         }
         self.with_actions(&name, actions)
     }
 
-    /// Adds the actions of an entry; their connector has to be there already.
+    /// Adds the actions of an entry. Their connector has to be registered before.
     pub fn with_entry(mut self, entry: ActionEntry) -> Registry {
         match (entry.actions)() {
             Ok(actions) => return self.with_actions(entry.connector, actions),
-            Err(broken) => self.faults.extend(broken),
+            Err(broken) => self.findings.extend(broken),
         }
         self
     }
 
     fn with_actions(mut self, connector: &str, actions: Vec<Box<dyn AnyAction>>) -> Registry {
         let Some(registered) = self.connectors.get_mut(connector).and_then(Arc::get_mut) else {
-            let message = format!("actions are registered for {connector}, which is no connector here");
-            self.faults.push(Diagnostic::error("", message));
+            let message = format!("actions are registered for {connector}, but there is no such connector");
+            self.findings.push(Diagnostic::error("", message));
             return self;
         };
         for action in actions {
             let name = action.spec().name.clone();
             let twice = format!("the action {connector}.{name} is registered twice");
             if registered.actions.insert(name, RegisteredAction { action, input: OnceLock::new() }).is_some() {
-                self.faults.push(Diagnostic::error("", twice));
+                self.findings.push(Diagnostic::error("", twice));
             }
         }
         self
     }
 
-    /// The registry if nothing was wrong while it was filled.
+    /// Returns the registry if there were no findings while it was filled.
+    ///
+    /// # Errors
+    ///
+    /// `config` with all findings, see [`Registry::discover`].
     pub fn checked(self) -> Result<Registry> {
-        Diagnostic::accept("the registry", &self.faults).map(|()| self)
+        Diagnostic::accept("the registry", &self.findings).map(|()| self)
     }
 
-    /// All connectors by name.
+    /// Returns all connectors, sorted by name.
     pub fn connectors(&self) -> impl Iterator<Item = &Registered> {
-        self.connectors.values().map(|one| &**one)
+        self.connectors.values().map(|registered| &**registered)
     }
 
-    /// The connector of this name.
+    /// Returns the connector of this name.
+    ///
+    /// # Errors
+    ///
+    /// `not_found` if there is none; the hint names a similar one.
     pub fn connector(&self, name: &str) -> Result<&Arc<Registered>> {
         self.connectors.get(name).ok_or_else(|| {
             let error = Error::new(ErrorKind::NotFound, format!("there is no connector {name}"));
@@ -134,29 +148,38 @@ impl Registry {
         })
     }
 
-    /// An action by its whole name, `connector.resource.verb`, and its connector.
+    /// Returns an action by its full name, `connector.resource.verb`, together with its connector.
+    ///
+    /// # Errors
+    ///
+    /// `invalid_input` if the name does not have that form, and `not_found` if there is no such connector or action.
     pub fn action(&self, name: &str) -> Result<(&Arc<Registered>, &ActionSpec)> {
         let Some((connector, action)) = name.split_once('.') else {
-            return Err(Error::new(ErrorKind::InvalidInput, format!("{name} is no action of a connector"))
+            return Err(Error::new(ErrorKind::InvalidInput, format!("{name} does not name an action of a connector"))
                 .hint("write CONNECTOR.RESOURCE.VERB, such as mediavalet.asset.get"));
         };
         let connector = self.connector(connector)?;
         Ok((connector, connector.action_spec(action)?))
     }
 
-    /// Everything that is wrong with a connection document: an unknown connector, another version, wrong settings.
+    /// Returns all findings on a connection document: an unknown connector, another version, wrong settings.
     pub fn check(&self, connection: &Connection) -> Vec<Diagnostic> {
         match self.connector(connection.connector_name()) {
             Ok(registered) => registered.settings.check(&connection.document()),
             Err(error) => {
-                let ids: Vec<_> = self.connectors().map(|one| one.spec().id()).collect();
+                let ids: Vec<_> = self.connectors().map(|registered| registered.spec().id()).collect();
                 vec![Diagnostic::error("/connector", error.message()).hint(format!("choose one of {}", ids.join(", ")))]
             }
         }
     }
 
-    /// A connection with the settings of its connector's version of today; one that was saved with an earlier version is
-    /// migrated, see [`Connector::migrate`]. What is kept stays as it is.
+    /// Returns the connection with settings of the connector's current version. A connection of an earlier version is
+    /// migrated, see [`Connector::migrate`]; the saved connection does not change. A connection to an unknown connector
+    /// is returned unchanged.
+    ///
+    /// # Errors
+    ///
+    /// `config` if the connection was saved with a later version, and the error of [`Connector::migrate`].
     pub fn current(&self, connection: &Connection) -> Result<Connection> {
         let (id, mut current) = (&connection.connector, connection.clone());
         let Ok(registered) = self.connector(connection.connector_name()) else { return Ok(current) };
@@ -166,16 +189,18 @@ impl Registry {
         }
         let known = spec.id();
         if numbers(from) > numbers(&spec.version) {
-            let message = format!("connection {} is one to {id}, and this Trunkline knows {known}", connection.name);
+            let message =
+                format!("connection {} was saved for {id}, but this version of Trunkline has {known}", connection.name);
             return Err(Error::new(ErrorKind::Config, message)
-                .hint("use the newer Trunkline that it was saved with, or save the connection anew with this one")
+                .hint("use the later version of Trunkline, or save the connection again with this one")
                 .with("connection", &connection.name)
                 .setting("/connector"));
         }
         current.settings = registered.connector.migrate(from, current.settings).map_err(|error| {
-            let message = format!("connection {} is one to {id}, and cannot be made one to {known}", connection.name);
+            let message =
+                format!("connection {} was saved for {id} and cannot be migrated to {known}", connection.name);
             Error::new(error.kind(), message)
-                .hint(format!("save the connection anew, with \"connector\": \"{known}\""))
+                .hint(format!("save the connection again, with \"connector\": \"{known}\""))
                 .with("connection", &connection.name)
                 .setting("/connector")
                 .source(error)
@@ -184,7 +209,12 @@ impl Registry {
         Ok(current)
     }
 
-    /// Makes a client for a connection. `lookup` fetches the secrets that the settings only refer to. Sends nothing yet.
+    /// Makes a client for a connection. `lookup` fetches the secrets that the settings only refer to. Sends nothing.
+    ///
+    /// # Errors
+    ///
+    /// `config` if the settings are wrong, and the errors of [`Registry::current`], of `lookup` and of
+    /// [`Connector::connect`].
     pub fn connect(
         &self,
         connection: &Connection,
@@ -195,14 +225,14 @@ impl Registry {
         let what = if current.connector == connection.connector {
             format!("connection {}", connection.name)
         } else {
-            let (saved, today) = (&connection.connector, &current.connector);
-            format!("connection {}, which was saved for {saved} and is one to {today} now", connection.name)
+            let (saved, migrated) = (&connection.connector, &current.connector);
+            format!("connection {}, which was saved for {saved} and migrated to {migrated}", connection.name)
         };
         let connection = &current;
         Diagnostic::accept(&what, &self.check(connection))?;
         let registered = self.connector(connection.connector_name())?.clone();
         let mut document = connection.document();
-        registered.look_up(&mut document, &what, lookup)?;
+        registered.resolve_secrets(&mut document, &what, lookup)?;
         if let Some(settings) = document.as_object_mut() {
             settings.shift_remove("name");
             settings.shift_remove("connector");
@@ -211,8 +241,12 @@ impl Registry {
         Ok(Connected { name: connection.name.as_str().into(), registered, client })
     }
 
-    /// All that a client is made of, with the values of the secrets that the settings refer to: as long as it is the same,
-    /// [`Registry::connect`] makes a client that works the same.
+    /// Returns everything that a client is made from, as one secret: the connection document with the values of the
+    /// secrets that it refers to. As long as it is the same, [`Registry::connect`] makes an equivalent client.
+    ///
+    /// # Errors
+    ///
+    /// `not_found` if there is no such connector, and the errors of `lookup`.
     pub fn resolved(
         &self,
         connection: &Connection,
@@ -220,14 +254,14 @@ impl Registry {
     ) -> Result<Secret> {
         let mut document = connection.document();
         let registered = self.connector(connection.connector_name())?;
-        registered.look_up(&mut document, &format!("connection {}", connection.name), lookup)?;
+        registered.resolve_secrets(&mut document, &format!("connection {}", connection.name), lookup)?;
         Ok(Secret::from(document.to_string()))
     }
 }
 
 impl Registered {
-    /// Puts the secrets that a connection only refers to into their places.
-    fn look_up(
+    /// Replaces references to secrets in a connection document by the secrets.
+    fn resolve_secrets(
         &self,
         document: &mut Value,
         what: &str,
@@ -238,7 +272,10 @@ impl Registered {
                 && value.is_object()
             {
                 let source: SecretSource = serde_json::from_value(value.clone()).map_err(|error| {
-                    Error::new(ErrorKind::Config, format!("{what}: {pointer} refers to nothing: {error}"))
+                    Error::new(
+                        ErrorKind::Config,
+                        format!("{what}: {pointer} is not a valid reference to a secret: {error}"),
+                    )
                 })?;
                 let secret = lookup(&source).map_err(|error| error.with("setting", pointer))?;
                 *value = Value::from(secret.expose());
@@ -247,32 +284,44 @@ impl Registered {
         Ok(())
     }
 
-    /// What the connector is.
+    /// Returns the description of the connector.
     pub fn spec(&self) -> &ConnectorSpec {
         self.connector.spec()
     }
 
-    /// The schema of its connection documents.
+    /// Returns the schema of its connection documents.
     pub fn settings(&self) -> &Schema {
         &self.settings
     }
 
-    /// All its actions by name.
+    /// Returns the descriptions of all its actions, sorted by name.
     pub fn actions(&self) -> impl Iterator<Item = &ActionSpec> {
         self.actions.values().map(RegisteredAction::spec)
     }
 
-    /// What an action of this name is.
+    /// Returns the description of the action of this name.
+    ///
+    /// # Errors
+    ///
+    /// `not_found` if the connector has no such action; the hint names a similar one.
     pub fn action_spec(&self, name: &str) -> Result<&ActionSpec> {
         self.action(name).map(RegisteredAction::spec)
     }
 
-    /// What calling an action with this input again would do.
+    /// Returns the effect of calling an action again with this input.
+    ///
+    /// # Errors
+    ///
+    /// `not_found` if the connector has no such action.
     pub fn effect(&self, action: &str, input: &Value) -> Result<Effect> {
         self.action(action).map(|action| action.action.effect(input))
     }
 
-    /// The compiled input schema of an action.
+    /// Returns the input schema of an action.
+    ///
+    /// # Errors
+    ///
+    /// `not_found` if the connector has no such action.
     pub fn action_input(&self, name: &str) -> Result<&Schema> {
         self.action(name).map(RegisteredAction::input)
     }
@@ -289,12 +338,12 @@ impl Registered {
     }
 }
 
-/// A version in the order of its numbers: 1.10 is after 1.9.
+/// Returns the numbers of a version, so that versions compare in numerical order: 1.10 is after 1.9.
 fn numbers(version: &str) -> Vec<u64> {
     version.split('.').map(|part| part.parse().unwrap_or_default()).collect()
 }
 
-/// The known word a misspelt one is nearest to, if it is near enough to be meant.
+/// Returns the known word that is nearest to a misspelt one, or `None` if none of them is near.
 pub fn closest<'a>(word: &str, known: impl Iterator<Item = &'a str>) -> Option<&'a str> {
     known
         .map(|candidate| (strsim::damerau_levenshtein(&word.to_lowercase(), &candidate.to_lowercase()), candidate))

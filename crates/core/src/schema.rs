@@ -1,4 +1,8 @@
-//! JSON Schemas made of our types, and documents held against them: every fault at its JSON pointer, in plain words.
+//! JSON Schemas: they are derived from Rust types, and documents are checked against them.
+//!
+//! A [`Schema`] reports every error of a document at its JSON pointer and in plain words. Where a schema offers a
+//! choice of branches, only the branch that the document has chosen is checked, so that the findings concern that
+//! branch.
 
 use std::sync::OnceLock;
 
@@ -11,7 +15,7 @@ use serde_json::{Value, json};
 
 use crate::{Diagnostic, ErrorKind, Result};
 
-/// The JSON Schema (draft 2020-12) of a type, with everything it refers to in place.
+/// Returns the JSON Schema (draft 2020-12) of a type, with all references inlined.
 pub fn schema_of<T: JsonSchema>() -> Value {
     let settings = SchemaSettings::draft2020_12().with(|settings| {
         settings.inline_subschemas = true;
@@ -20,7 +24,7 @@ pub fn schema_of<T: JsonSchema>() -> Value {
     settings.into_generator().into_root_schema_for::<T>().to_value()
 }
 
-/// A schema that documents are checked against; compiled once, when first needed.
+/// A schema to check documents against. It is compiled when it is first needed.
 #[derive(Debug)]
 pub struct Schema {
     value: Value,
@@ -35,12 +39,12 @@ impl From<Value> for Schema {
 }
 
 impl Schema {
-    /// The schema itself.
+    /// Returns the schema as JSON.
     pub fn value(&self) -> &Value {
         &self.value
     }
 
-    /// Everything that is wrong with a document, in the order of the document.
+    /// Returns all findings on a document. No finding quotes a value of the document.
     pub fn check(&self, document: &Value) -> Vec<Diagnostic> {
         let mut found = Vec::new();
         if self.has_choice {
@@ -58,12 +62,16 @@ impl Schema {
         found
     }
 
-    /// The same as one error that names `what` was checked.
+    /// Accepts a document without errors. `what` names the document.
+    ///
+    /// # Errors
+    ///
+    /// `invalid_input` with all findings of [`Schema::check`].
     pub fn accept(&self, what: &str, document: &Value) -> Result<()> {
         Diagnostic::accept(what, &self.check(document)).map_err(|error| error.into_kind(ErrorKind::InvalidInput))
     }
 
-    /// The JSON pointers of all places in the document that the schema marks `writeOnly`: its secrets.
+    /// Returns the JSON pointers of the document's secrets: the values that the schema marks as `writeOnly`.
     pub fn secrets(&self, document: &Value) -> Vec<String> {
         let mut found = Vec::new();
         secrets(&self.value, document, "", &mut found);
@@ -112,12 +120,12 @@ fn child(pointer: &str, name: &str) -> String {
     format!("{pointer}/{}", pointer_part(name))
 }
 
-/// A name as it stands in a JSON pointer: `~` as `~0` and `/` as `~1` (RFC 6901).
+/// Returns a name as it is written in a JSON pointer: `~` as `~0` and `/` as `~1` (RFC 6901).
 pub fn pointer_part(name: &str) -> String {
     name.replace('~', "~0").replace('/', "~1")
 }
 
-/// The property by which the branches of a `oneOf` are told apart: the one that is a `const` in all of them.
+/// Returns the property that distinguishes the branches of a `oneOf`: the first one that is a `const` in all of them.
 fn tag(branches: &[Value]) -> Option<&str> {
     let first = branches.first()?.get("properties")?.as_object()?;
     first
@@ -137,8 +145,8 @@ fn has_choice(schema: &Value) -> bool {
     }
 }
 
-/// Puts the branch that a document's tag picks in place of a `oneOf`: a failing `oneOf` only says "none of them", the
-/// branch says what is wrong.
+/// Returns the schema with each `oneOf` replaced by the branch that the document's tag selects. A failed `oneOf` only
+/// reports that no branch fits; the selected branch reports what is wrong.
 fn narrow(schema: &Value, document: &Value, pointer: &str, found: &mut Vec<Diagnostic>) -> Value {
     let Value::Object(object) = schema else { return schema.clone() };
     let mut narrowed = object.clone();
@@ -156,7 +164,7 @@ fn narrow(schema: &Value, document: &Value, pointer: &str, found: &mut Vec<Diagn
             }
             None => {
                 let choices: Vec<_> = branches.iter().filter_map(|branch| branch.pointer(&constant)).collect();
-                let what = value.map_or("is missing".to_owned(), |_| "is none of the choices".to_owned());
+                let what = value.map_or("is missing", |_| "does not have an allowed value");
                 found.push(
                     Diagnostic::error(child(pointer, tag), format!("{tag} {what}"))
                         .hint(format!("choose one of {}", list(&choices))),
@@ -165,7 +173,7 @@ fn narrow(schema: &Value, document: &Value, pointer: &str, found: &mut Vec<Diagn
         }
     }
     if found.len() > before {
-        // What belongs to which choice is not known: nothing further is said about unknown members.
+        // Without a selected branch, it is not known which members belong to it, so unknown members are not reported.
         narrowed.remove("unevaluatedProperties");
     }
     if let (Some(Value::Object(properties)), Some(members)) = (narrowed.get_mut("properties"), document.as_object()) {
@@ -189,7 +197,7 @@ fn collect(validator: &Validator, schema: &Value, document: &Value, found: &mut 
     found.dedup();
 }
 
-/// Says one finding in plain words. Values are never quoted: one of them may be a secret.
+/// Adds a validation error as a finding in plain words. Values are never quoted, because one of them may be a secret.
 fn describe(error: &ValidationError<'_>, schema: &Value, found: &mut Vec<Diagnostic>) {
     let pointer = error.instance_path().to_string();
     let name = pointer.rsplit('/').next().filter(|name| !name.is_empty()).unwrap_or("the document").to_owned();
@@ -202,12 +210,12 @@ fn describe(error: &ValidationError<'_>, schema: &Value, found: &mut Vec<Diagnos
         }
         Kind::AdditionalProperties { unexpected } | Kind::UnevaluatedProperties { unexpected } => {
             let known = lookup(schema, &pointer).iter().flat_map(|node| names(node)).collect::<Vec<_>>();
-            // Where a branch has a fault, the validator does not count what it knows: that is no fault of its own.
+            // If a branch has an error, the validator reports the members of that branch as unknown: those are skipped.
             for property in unexpected.iter().filter(|property| !known.contains(&property.as_str())) {
-                let one = Diagnostic::error(child(&pointer, property), format!("{property} is not known here"));
+                let finding = Diagnostic::error(child(&pointer, property), format!("{property} is not known here"));
                 found.push(match crate::registry::closest(property, known.iter().copied()) {
-                    Some(close) => one.hint(format!("did you mean {close}?")),
-                    None => one.hint("remove it, or check its spelling"),
+                    Some(close) => finding.hint(format!("did you mean {close}?")),
+                    None => finding.hint("remove it, or check its spelling"),
                 });
             }
             return;
@@ -233,19 +241,19 @@ fn describe(error: &ValidationError<'_>, schema: &Value, found: &mut Vec<Diagnos
             format!("{name} must be one of {}", list(&choices(schema, &pointer)))
         }
         Kind::AnyOf { .. } if lookup(schema, &pointer).iter().any(|node| node.get("writeOnly").is_some()) => {
-            format!("{name} must be a text, {{\"env\": \"NAME\"}} or {{\"file\": \"path\"}}")
+            format!("{name} must be a string, {{\"env\": \"NAME\"}} or {{\"file\": \"path\"}}")
         }
         _ => format!("{name}: {}", error.masked()),
     };
     found.push(advise(Diagnostic::error(pointer, message), schema));
 }
 
-/// The values that a documented enumeration allows at a place: a `oneOf` of constants.
+/// Returns the values that a documented enumeration, which is a `oneOf` of constants, allows at a pointer.
 fn choices<'a>(schema: &'a Value, pointer: &str) -> Vec<&'a Value> {
     lookup(schema, pointer).iter().filter_map(|node| node.get("const")).collect()
 }
 
-/// Adds the help text of the property at fault.
+/// Adds the description of the property to a finding, as its hint.
 fn advise(found: Diagnostic, schema: &Value) -> Diagnostic {
     let help =
         lookup(schema, &found.pointer).iter().find_map(|node| node.get("description")?.as_str().map(str::to_owned));
@@ -260,7 +268,7 @@ fn article(kind: &str) -> String {
     format!("{article} {kind}")
 }
 
-/// All sub-schemas that speak of the place a pointer names.
+/// Returns all sub-schemas that apply to the value at a pointer.
 fn lookup<'a>(schema: &'a Value, pointer: &str) -> Vec<&'a Value> {
     let mut nodes = with_branches(schema);
     for segment in pointer.split('/').skip(1) {
@@ -296,7 +304,7 @@ mod tests {
     enum Flows {
         Password {
             /// # Username
-            /// Whose rights the connection has.
+            /// The user whose rights the connection has.
             username: String,
             password: Secret,
         },
@@ -317,14 +325,14 @@ mod tests {
     }
 
     #[test]
-    fn all_faults_at_once_in_the_chosen_branch() {
+    fn all_errors_of_the_selected_branch_are_reported() {
         let schema = Schema::from(schema_of::<Settings>());
         let found = schema.check(&json!({ "endpointUrl": 7, "flows": "password", "password": {} }));
-        let mut places = pointers(&found);
-        places.sort_unstable();
-        assert_eq!(places, ["/endpointUrl", "/password", "/username"], "{found:#?}");
+        let mut pointers = pointers(&found);
+        pointers.sort_unstable();
+        assert_eq!(pointers, ["/endpointUrl", "/password", "/username"], "{found:#?}");
         let username = found.iter().find(|one| one.pointer == "/username").unwrap();
-        assert_eq!(username.hint.as_deref(), Some("Whose rights the connection has."));
+        assert_eq!(username.hint.as_deref(), Some("The user whose rights the connection has."));
     }
 
     #[test]

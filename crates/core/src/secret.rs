@@ -1,7 +1,7 @@
-//! A secret is a type, not a flag: it is read, never written, and wiped when nobody has it any more.
+//! Secrets as a type: a [`Secret`] can be deserialized but not serialized, and its memory is wiped after its last use.
 //!
-//! It is also known to [`redact`](crate::redact), which finds it in texts that it should never have come into; for that,
-//! the latest few hundred are kept a while longer.
+//! Each secret is also known to [`redact`](crate::redact), which replaces it in texts that it should not have reached.
+//! For that purpose, the latest few hundred secrets are kept longer than they are used.
 //!
 //! ```
 //! use trunkline_core::Secret;
@@ -16,19 +16,19 @@ use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 use secrecy::{ExposeSecret, SecretString};
 use serde::{Deserialize, Deserializer};
 
-use crate::redact::remember;
+use crate::redact::register;
 
-/// A text that must not be seen: it can be deserialized but not serialized, and prints as `***`.
+/// A string that must not be shown. It can be deserialized but not serialized, and it prints as `***`.
 #[derive(Clone)]
 pub struct Secret(Arc<SecretString>);
 
 impl Secret {
-    /// The text itself, for the one place that needs it: never for a log, an error or a URL.
+    /// Returns the secret itself, for the one place that needs it. Never put it into a log, an error or a URL.
     pub fn expose(&self) -> &str {
         self.0.expose_secret()
     }
 
-    /// True for the empty text, as some login servers send instead of no token.
+    /// Returns whether the secret is the empty string, which some login servers send instead of omitting a token.
     pub fn is_empty(&self) -> bool {
         self.expose().is_empty()
     }
@@ -36,13 +36,13 @@ impl Secret {
 
 impl From<String> for Secret {
     fn from(text: String) -> Self {
-        Secret(remember(text))
+        Secret(register(text))
     }
 }
 
 impl From<&str> for Secret {
     fn from(text: &str) -> Self {
-        Secret(remember(text.to_owned()))
+        Secret(register(text.to_owned()))
     }
 }
 
@@ -64,13 +64,13 @@ impl<'de> Deserialize<'de> for Secret {
     }
 }
 
-/// Where a secret that is not written out comes from: `{"env": "NAME"}` or `{"file": "path"}` in the settings.
+/// The source of a secret that the settings only refer to: `{"env": "NAME"}` or `{"file": "path"}`.
 #[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
 #[serde(rename_all = "snake_case", deny_unknown_fields)]
 pub enum SecretSource {
-    /// An environment variable of the host.
+    /// The name of an environment variable of the host.
     Env(String),
-    /// A file the host can read; one line break at its end does not count.
+    /// The path of a file that the host can read. One line break at its end is ignored.
     File(String),
 }
 

@@ -1,81 +1,86 @@
-//! How the sign-in of a connection stands: what a host shows beside a connection, and tells when it changes.
+//! The state of a connection's sign-in, for a host to show beside the connection and to report when it changes.
+//!
+//! The state is stored when a token is requested or received. Time changes it as well: [`SignIn::at`] computes the
+//! state at a given time from the stored one.
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use crate::Timestamp;
 
-/// How the sign-in of a connection stands, for a host to show. Holds no secret.
+/// The sign-in of a connection, for a host to show. It holds no secret.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct SignIn {
-    /// How it stood when this was written down; [`SignIn::at`] knows how it stands now.
+    /// The state when this was stored; [`SignIn::at`] returns the present state.
     #[serde(flatten)]
     pub state: SignInState,
-    /// When the login server gave the token that is there, by our clock: its age counts from here.
+    /// The time at which the login server issued the current token, by the host's clock. The token's age counts from
+    /// here.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub last_success: Option<Timestamp>,
-    /// When that token runs out.
+    /// The time at which that token expires.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub expires_at: Option<Timestamp>,
-    /// Whether another one can be had then without a person.
+    /// Whether the token can then be renewed without a user.
     #[serde(default)]
     pub renewable: bool,
-    /// The scopes of that token, if the login server said; else those asked for (RFC 6749 section 5.1).
+    /// The scopes of that token as the login server returned them, else those requested (RFC 6749 section 5.1).
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub scopes: Option<Vec<String>>,
 }
 
-/// What [`SignIn`] can say.
+/// The states of a sign-in.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(tag = "state", rename_all = "snake_case")]
 pub enum SignInState {
-    /// Tokens are there, or can be had.
+    /// There is a token, or one can be requested.
     #[default]
     Ok,
-    /// The login server is being asked.
+    /// A process is requesting a token from the login server.
     Refreshing {
-        /// When others may take over, should whoever asks be dead.
+        /// The time from which another process may request one, in case the requesting process has died.
         until: Timestamp,
     },
-    /// The login server did not give a token; the sign-in is kept.
+    /// The login server did not issue a token. The sign-in is kept.
     Backoff {
-        /// Nobody asks again before this.
+        /// The time before which no process requests a token again.
         until: Timestamp,
-        /// What was wrong.
+        /// The reason for the failure.
         reason: String,
     },
-    /// A person has to sign in again, or to change the settings.
+    /// A user has to sign in again or to change the settings.
     ReauthRequired {
-        /// Why.
+        /// The cause.
         cause: ReauthCause,
-        /// What the login server said.
+        /// The reason, such as the message of the login server.
         reason: String,
     },
 }
 
-/// Why a person has to sign in again.
+/// The cause for which a user has to sign in again.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum ReauthCause {
-    /// The login server refuses what it gave or was given: withdrawn, run out at its side, or a wrong password.
+    /// The login server rejects the token or the password: revoked, expired on its side, or wrong.
     Revoked,
-    /// The answer to an earlier refresh was lost, with a process or on the way, and the login server takes the old token as
-    /// spent.
+    /// The response to an earlier refresh was lost, in a process or on the network, and the login server treats the
+    /// previous token as used.
     Interrupted,
-    /// The token ran out, and there is nothing to renew it with.
+    /// The token expired and cannot be renewed.
     Expired,
 }
 
 impl SignIn {
-    /// The state at this time: a token that could not be renewed has run out meanwhile, a refresh has been left alone.
+    /// Returns the state at the time `now`. Since the state was stored, a token that cannot be renewed may have
+    /// expired, or the process that was refreshing a token may have exceeded its time.
     pub fn at(&self, now: Timestamp) -> SignInState {
         match &self.state {
             SignInState::Ok if !self.renewable && self.expires_at.is_some_and(|at| at <= now) => {
-                let reason = "the token ran out, and the login server gave nothing to renew it with".to_owned();
+                let reason = "the token expired, and the login server gave no means to renew it".to_owned();
                 SignInState::ReauthRequired { cause: ReauthCause::Expired, reason }
             }
             SignInState::Refreshing { until } if *until <= now => {
-                let reason = "a refresh was interrupted: the next call asks again".to_owned();
+                let reason = "a refresh was interrupted: the next call requests a token again".to_owned();
                 SignInState::Backoff { until: *until, reason }
             }
             state => state.clone(),
@@ -84,7 +89,7 @@ impl SignIn {
 }
 
 impl SignInState {
-    /// The word for it: `ok`, `refreshing`, `backoff` or `reauth_required`.
+    /// Returns the state as it is written in JSON: `ok`, `refreshing`, `backoff` or `reauth_required`.
     pub fn as_str(&self) -> &'static str {
         match self {
             SignInState::Ok => "ok",
@@ -94,7 +99,7 @@ impl SignInState {
         }
     }
 
-    /// Whether a person who watches would call these two different: by word and cause, not by times.
+    /// Returns whether two states differ for a user: in state or cause. Times and reasons are not compared.
     pub fn differs(&self, other: &SignInState) -> bool {
         let cause = |state: &SignInState| match state {
             SignInState::ReauthRequired { cause, .. } => Some(*cause),
@@ -109,7 +114,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn time_changes_the_state_without_anybody_writing() {
+    fn time_changes_the_state_without_a_write() {
         let at = Timestamp::from_millis;
         let signed_in = SignIn { expires_at: Some(at(100)), ..SignIn::default() };
         assert_eq!(signed_in.at(at(99)), SignInState::Ok);

@@ -1,8 +1,9 @@
-//! Where a connection's tokens live between calls: versioned, changed by compare-and-set, encrypted by whoever stores them.
+//! The vault, which holds the tokens of connections between calls.
 //!
-//! The vault knows nothing of OAuth: an entry is one opaque secret text a connection. What it holds is up to the
-//! authentication scheme. Compare-and-set is what lets several tasks and processes share one connection. What a host may show
-//! of it goes along with each replacement, as [`SignIn`].
+//! The vault knows nothing about OAuth: it has one opaque secret for each connection, and the authentication scheme
+//! decides what that is. Entries are versioned and replaced by compare-and-set, so that several tasks and processes can
+//! share a connection. An implementation that stores entries encrypts them. Each replacement comes with the [`SignIn`]
+//! that a host may show.
 
 use std::{
     collections::HashMap,
@@ -13,28 +14,36 @@ use async_trait::async_trait;
 
 use crate::{Result, Secret, SignIn};
 
-/// What the vault holds for a connection.
+/// The vault's entry for a connection.
 #[derive(Clone, Debug)]
 pub struct VaultEntry {
-    /// Grows by one with each replacement, from 1.
+    /// The version: 1 for the first entry, one more with each replacement.
     pub version: u64,
-    /// The content, opaque to the vault.
+    /// The content, which is opaque to the vault.
     pub content: Secret,
 }
 
-/// Keeps one versioned secret a connection.
+/// A store of one versioned secret for each connection.
 #[async_trait]
 pub trait Vault: Send + Sync {
-    /// The entry of a connection, if there is one.
+    /// Returns the entry of a connection, if there is one.
+    ///
+    /// # Errors
+    ///
+    /// `store` if the entry cannot be read or decrypted.
     async fn load(&self, connection: &str) -> Result<Option<VaultEntry>>;
 
-    /// Replaces the entry if its version still is `expected` (0 = there is none yet), and is durable before it returns;
-    /// `sign_in` is what a host may show of it. False means that somebody else was faster: load again. `not_found` means that
-    /// the connection has been removed.
+    /// Replaces the entry if its version is still `expected` (0 if there is no entry yet). `sign_in` is what a host may
+    /// show of it. The entry is durable when this returns. Returns false if another task or process has replaced the
+    /// entry first: the caller loads it again.
+    ///
+    /// # Errors
+    ///
+    /// `not_found` if the connection has been removed, and `store` if the entry cannot be written.
     async fn replace(&self, connection: &str, expected: u64, content: &Secret, sign_in: &SignIn) -> Result<bool>;
 }
 
-/// One connection's own place in the vault: all that a connector gets to see of it.
+/// The vault's slot of one connection. A connector can use only the slot of its own connection.
 #[derive(Clone)]
 pub struct VaultSlot {
     connection: Arc<str>,
@@ -42,28 +51,36 @@ pub struct VaultSlot {
 }
 
 impl VaultSlot {
-    /// The place of this connection.
+    /// Returns the slot of this connection.
     pub fn new(connection: &str, vault: Arc<dyn Vault>) -> Self {
         VaultSlot { connection: connection.into(), vault }
     }
 
-    /// The connection's name.
+    /// Returns the connection's name.
     pub fn connection(&self) -> &str {
         &self.connection
     }
 
-    /// See [`Vault::load`].
+    /// Returns the entry, if there is one, see [`Vault::load`].
+    ///
+    /// # Errors
+    ///
+    /// Those of [`Vault::load`].
     pub async fn load(&self) -> Result<Option<VaultEntry>> {
         self.vault.load(&self.connection).await
     }
 
-    /// See [`Vault::replace`].
+    /// Replaces the entry if its version is still `expected`, see [`Vault::replace`].
+    ///
+    /// # Errors
+    ///
+    /// Those of [`Vault::replace`].
     pub async fn replace(&self, expected: u64, content: &Secret, sign_in: &SignIn) -> Result<bool> {
         self.vault.replace(&self.connection, expected, content, sign_in).await
     }
 }
 
-/// A vault that forgets: for tests and for trying a connection before it is saved.
+/// A vault in memory, for tests and for checking a connection before it is saved.
 #[derive(Default)]
 pub struct MemoryVault(Mutex<HashMap<String, VaultEntry>>);
 

@@ -1,8 +1,8 @@
-//! What is new in the whole library, by the list of the newest files.
+//! Changes in the whole library, found with the list of the newest files.
 //!
-//! Some of the newest files are remembered, and the moment before which everything is known. Uploads of the same moment
-//! stay together, so that neither a second one within it is lost nor a first one given twice; and a file that shows up late
-//! among those remembered is still found.
+//! The cursor holds the ids of some of the newest files and the upload time before which all files are known. Files
+//! with the same upload time stay together in it, so that a second file with that time is not missed and the first is
+//! not returned twice. A file that appears late between the known ones is still found.
 
 use std::collections::{BTreeSet, VecDeque};
 
@@ -11,61 +11,67 @@ use serde_json::{Value, json};
 use trunkline_core::{Context, Error, ErrorKind, Result};
 use trunkline_rest::Client;
 
-use super::{Cursor, FIELDS, MOST, Output, file_id};
+use super::{Cursor, FIELDS, MAX_FILES, Output, file_id};
 
-/// How many of the newest files are remembered: half a page, so that finding nothing new takes one call.
-const REMEMBERED: usize = 50;
+/// The number of newest files in the cursor: half a page, so that a call without new files takes one request.
+const CURSOR_FILES: usize = 50;
 
-/// What was seen the last time.
+/// The cursor of the whole library.
 #[derive(Default, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
-pub(super) struct Seen {
-    /// The newest files.
+pub(super) struct FeedCursor {
+    /// The ids of the newest files.
     files: BTreeSet<i64>,
-    /// What was uploaded before this is known; absent if the whole library is in `files`.
+    /// The upload time before which all files are known; absent if `files` has the whole library.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     before: Option<String>,
 }
 
-/// A file on the way through the list.
-struct Passed {
+/// A file of the list.
+struct ListedFile {
     id: i64,
-    /// When it was uploaded, as Mediaflow writes it: texts of one form, which compare as the moments do.
+    /// The upload time as Mediaflow writes it. All of them have the same form, so they compare as strings.
     uploaded: String,
 }
 
-pub(super) async fn changes(client: &Client, since: Option<Seen>, limit: usize, cx: &Context) -> Result<Output> {
-    let mut passed: Vec<Passed> = Vec::new();
-    let (mut ids, mut met, mut more) = (BTreeSet::new(), false, false);
+/// Reads the list of the newest files until it reaches files that are known from the cursor.
+pub(super) async fn changes(client: &Client, since: Option<FeedCursor>, limit: usize, cx: &Context) -> Result<Output> {
+    let mut listed: Vec<ListedFile> = Vec::new();
+    let (mut ids, mut reached_known, mut more) = (BTreeSet::new(), false, false);
     let mut added = VecDeque::new();
     let mut from = None;
-    let ended = 'list: loop {
+    let whole_library = 'list: loop {
         cx.check_cancelled()?;
         let page = client.page("file.latest", json!({ "fields": FIELDS }), from, cx).await?;
         for file in page.items {
-            let (id, uploaded) = (file_id(&file)?, moment(&file));
-            let known = since.as_ref().is_some_and(|seen| seen.files.contains(&id));
+            let (id, uploaded) = (file_id(&file)?, upload_time(&file));
+            let known = since.as_ref().is_some_and(|since| since.files.contains(&id));
             let end = match &since {
-                None => passed.get(REMEMBERED - 1).is_some_and(|last| uploaded.is_empty() || uploaded != last.uploaded),
-                Some(seen) => !known && seen.is_old(&uploaded, met),
+                None => {
+                    listed.get(CURSOR_FILES - 1).is_some_and(|last| uploaded.is_empty() || uploaded != last.uploaded)
+                }
+                Some(since) => !known && since.is_older(&uploaded, reached_known),
             };
             if end {
                 break 'list false;
             }
-            // An upload in the meantime moves a file to the next page: it comes a second time.
+            // An upload between two pages moves a file to the next page, so that it is listed twice.
             if !ids.insert(id) {
                 continue;
             }
-            if passed.len() == MOST {
-                return Err(Error::new(ErrorKind::Limit, format!("more than {MOST} files are new since the cursor"))
-                    .hint("list what is there with `folder.files`, and begin anew without a cursor"));
+            if listed.len() == MAX_FILES {
+                return Err(Error::new(
+                    ErrorKind::Limit,
+                    format!("more than {MAX_FILES} files are new since the cursor"),
+                )
+                .hint("list the files with `folder.files`, then start again without a cursor"));
             }
-            met |= known;
-            passed.push(Passed { id, uploaded });
+            reached_known |= known;
+            listed.push(ListedFile { id, uploaded });
             if since.is_some() && !known {
                 added.push_back(file);
                 if added.len() > limit {
-                    // The newest wait for the next call.
+                    // The newest files are left to the next call.
                     added.pop_front();
                     more = true;
                 }
@@ -76,45 +82,46 @@ pub(super) async fn changes(client: &Client, since: Option<Seen>, limit: usize, 
             None => break true,
         }
     };
-    let given = added.iter().map(file_id).collect::<Result<BTreeSet<_>>>()?;
-    if let Some(seen) = &since {
-        passed.retain(|one| seen.files.contains(&one.id) || given.contains(&one.id));
+    let returned = added.iter().map(file_id).collect::<Result<BTreeSet<_>>>()?;
+    if let Some(since) = &since {
+        listed.retain(|file| since.files.contains(&file.id) || returned.contains(&file.id));
     }
-    let cursor = remember(passed, since, ended);
+    let cursor = next_cursor(listed, since, whole_library);
     let added = added.into_iter().rev().collect();
     Ok(Output { added, removed: Vec::new(), more, cursor: json!(Cursor::Library(cursor)) })
 }
 
-impl Seen {
-    /// Whether a file that is not among those remembered is older than they are. `met` tells whether one of them came
-    /// before it in the list: all there is to go by if Mediaflow does not say when it was uploaded.
-    fn is_old(&self, uploaded: &str, met: bool) -> bool {
+impl FeedCursor {
+    /// Returns whether a file that is not in the cursor is older than those in it. `reached_known` says whether the
+    /// list had a file of the cursor before this one; it decides if Mediaflow does not report the upload time.
+    fn is_older(&self, uploaded: &str, reached_known: bool) -> bool {
         match &self.before {
-            Some(before) if uploaded.is_empty() || before.is_empty() => met,
+            Some(before) if uploaded.is_empty() || before.is_empty() => reached_known,
             Some(before) => uploaded < before.as_str(),
             None => false,
         }
     }
 }
 
-/// What to remember of the known files, newest first.
-fn remember(mut known: Vec<Passed>, since: Option<Seen>, whole: bool) -> Seen {
-    let last = known.get(REMEMBERED - 1).map(|last| last.uploaded.clone());
+/// Returns the cursor after the known files, which are sorted newest first.
+fn next_cursor(mut known: Vec<ListedFile>, since: Option<FeedCursor>, whole_library: bool) -> FeedCursor {
+    let last = known.get(CURSOR_FILES - 1).map(|last| last.uploaded.clone());
     let keep = last.map_or(known.len(), |last| {
-        let of_the_same_moment = |one: &&Passed| !last.is_empty() && one.uploaded == last;
-        REMEMBERED + known[REMEMBERED..].iter().take_while(of_the_same_moment).count()
+        let same_time = |file: &&ListedFile| !last.is_empty() && file.uploaded == last;
+        CURSOR_FILES + known[CURSOR_FILES..].iter().take_while(same_time).count()
     });
     let first = since.is_none();
-    let before = if keep < known.len() || (first && !whole) {
+    let before = if keep < known.len() || (first && !whole_library) {
         Some(known[keep - 1].uploaded.clone())
     } else {
-        since.and_then(|seen| seen.before)
+        since.and_then(|since| since.before)
     };
     known.truncate(keep);
-    Seen { files: known.into_iter().map(|one| one.id).collect(), before }
+    FeedCursor { files: known.into_iter().map(|file| file.id).collect(), before }
 }
 
-fn moment(file: &Value) -> String {
+/// Returns the upload time of a file; empty if Mediaflow does not report it.
+fn upload_time(file: &Value) -> String {
     match file.get("uploaded") {
         Some(Value::String(text)) => text.clone(),
         Some(Value::Number(number)) => number.to_string(),
