@@ -7,8 +7,8 @@ use std::sync::{
     atomic::{AtomicUsize, Ordering},
 };
 
-/// Reports whether a run calls actions or only waits: for a time, for a signal, for its next attempt. A clone reports on the
-/// same run.
+/// Reports whether a run calls actions or only waits: for a time, for a signal, for its next attempt. A clone reports
+/// on the same run.
 #[derive(Clone, Debug, Default)]
 pub struct ActivityMonitor(Arc<Counts>);
 

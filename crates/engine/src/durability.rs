@@ -1,7 +1,7 @@
 //! The [`Durability`] trait that the interpreter runs on, and its implementation with a [`Journal`].
 //!
-//! The interpreter is deterministic except for what it receives through this trait. Every result, time and outcome that it
-//! depends on is recorded here, so a resumed run takes the same path and repeats nothing that is recorded.
+//! The interpreter is deterministic except for what it receives through this trait. Every result, time and outcome that
+//! it depends on is recorded here, so a resumed run takes the same path and repeats nothing that is recorded.
 
 use std::{
     sync::{Arc, Mutex, MutexGuard, PoisonError},
@@ -23,8 +23,8 @@ use crate::{
     time::{Clock, ends_the_run},
 };
 
-/// How often a step is attempted again after a look-up has found that the last attempt had no effect. After that, an operator
-/// has to check.
+/// How often a step is attempted again after a look-up has found that the last attempt had no effect. After that, an
+/// operator has to check.
 const MAX_RECONCILED_ATTEMPTS: usize = 3;
 
 /// A step's call, attempted as often as durability requires.
@@ -73,8 +73,8 @@ pub(crate) trait Durability: Send + Sync {
     async fn wants(&self, each: &StepPath, key: &str) -> Result<bool>;
     /// Returns the name of the batch in which an earlier run worked on an item.
     fn batch(&self, each: &StepPath, key: &str) -> Option<String>;
-    /// Returns the outcome of an item that need not be worked on, because an earlier run has done it, or may have done it,
-    /// when it had the same fingerprint.
+    /// Returns the outcome of an item that must not be worked on: an earlier run has done it and its fingerprint is
+    /// unchanged, or an earlier run may have done it.
     async fn unchanged(&self, each: &StepPath, key: &str, fingerprint: &str) -> Result<Option<ItemOutcome>>;
     /// Returns the run whose id is part of a step's idempotency key: an earlier run, if this one continues its attempt.
     fn begun_in(&self, step: &StepPath) -> RunId;
@@ -188,7 +188,8 @@ impl JournaledRun {
         Err(ends_the_run(error.hint("divide the work among several runs")))
     }
 
-    /// Attempts a step until its outcome is clear. A `Create` with an unknown outcome is looked up before it is repeated.
+    /// Attempts a step until its outcome is clear. A `Create` with an unknown outcome is looked up before it is
+    /// repeated.
     async fn attempt(
         &self,
         step: &StepPath,
@@ -234,8 +235,8 @@ pub(crate) fn stops_the_run(error: &Error) -> bool {
     matches!(error.kind(), ErrorKind::Config | ErrorKind::Auth | ErrorKind::Store | ErrorKind::Cancelled)
 }
 
-/// Returns whether an error says nothing about the run, but only about the machine at this time: a full disk, too many open
-/// files. The run is left to be resumed.
+/// Returns whether an error says nothing about the run, but only about the machine at this time: a full disk, too many
+/// open files. The run is left to be resumed.
 pub(crate) fn is_transient(error: &Error) -> bool {
     error.kind() == ErrorKind::Store && error.retryable() != Retry::Never
 }

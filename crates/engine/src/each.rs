@@ -1,8 +1,8 @@
-//! Executes the steps of an `each` for every item of its list: page by page, a limited number at the same time, each item
-//! once.
+//! Executes the steps of an `each` for every item of its list: page by page, a limited number at the same time, each
+//! item once.
 //!
-//! The position in the list moves only over pages whose items all have an outcome. After a crash, the list is read again from
-//! there, and items that have an outcome already are passed over.
+//! The position in the list moves only over pages whose items all have an outcome. After a crash, the list is read
+//! again from there, and items that have an outcome already are passed over.
 
 use std::{
     collections::{BTreeMap, HashMap, HashSet, VecDeque},
@@ -101,8 +101,8 @@ struct Reading {
     index: u64,
     /// The number of items listed so far, with those of earlier processes.
     listed: u64,
-    /// The number of items after the recorded position that an earlier process has finished and that were not read again yet;
-    /// nothing if it is not known. That they occur again does not mean that the list has changed.
+    /// The number of items after the recorded position that an earlier process has finished and that were not read
+    /// again yet; nothing if it is not known. That they occur again does not mean that the list has changed.
     ahead: Option<u64>,
 }
 
@@ -110,7 +110,7 @@ struct Reading {
 #[derive(Default)]
 struct Selection {
     pending: Vec<PendingItem>,
-    /// Items that an earlier run has done and that have not changed since.
+    /// Items that must not be worked on because of their outcome in an earlier run.
     unchanged: Vec<FinishedItem>,
     /// The number of items that have an outcome already.
     ended: usize,
@@ -134,7 +134,8 @@ impl<'a> Each<'a> {
     /// Works on all items of the list.
     pub(crate) async fn run(&mut self, scope: &Scope) -> Result<()> {
         let mut result = self.run_pages(scope).await;
-        // After an error that concerns the whole run, the items in flight still get their outcomes: none is torn off midway.
+        // After an error that concerns the whole run, the items in flight still get their outcomes: none is
+        // interrupted.
         while let Some(ended) = self.tasks.join_next_with_id().await {
             result = result.and(self.finish(ended).await);
         }
@@ -212,7 +213,8 @@ impl<'a> Each<'a> {
         Ok(selection)
     }
 
-    /// Records a page, its unchanged items and a change of the list. Returns the page's number and the items to work on.
+    /// Records a page, its unchanged items and a change of the list. Returns the page's number and the items to work
+    /// on.
     async fn open_page(
         &mut self,
         selection: Selection,
@@ -238,7 +240,8 @@ impl<'a> Each<'a> {
     /// Starts the steps of a page's items, as soon as the limit of concurrent groups allows it.
     async fn start(&mut self, page: u64, pending: Vec<PendingItem>, scope: &Scope) -> Result<()> {
         for Group { name, items, scope } in self.group(pending, scope) {
-            // If a rerun reads the items of a batch on two pages, both groups have the same step paths: one after the other.
+            // If a rerun reads the items of a batch on two pages, both groups have the same step paths: one after the
+            // other.
             let same_name = |group: &OpenGroup| group.name == name;
             while self.tasks.len() >= self.list.concurrency || self.groups.values().any(same_name) {
                 let Some(ended) = self.tasks.join_next_with_id().await else { break };
@@ -258,8 +261,8 @@ impl<'a> Each<'a> {
 
     /// Groups items into batches, if the `each` has any.
     ///
-    /// A batch is named after its keys, so the same items have the same name after a crash, and other items have another one.
-    /// In a rerun, a batch of the earlier run stays together and keeps its name.
+    /// A batch is named after its keys, so the same items have the same name after a crash, and other items have
+    /// another one. In a rerun, a batch of the earlier run stays together and keeps its name.
     fn group(&self, pending: Vec<PendingItem>, scope: &Scope) -> Vec<Group> {
         let Some(size) = self.list.batch else {
             let single = |PendingItem { id, value }: PendingItem| Group {

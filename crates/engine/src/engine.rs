@@ -1,7 +1,7 @@
 //! The engine: accepts runs, executes them in the background, resumes and stops them.
 //!
-//! An engine holds no state that is not in the journal. Any engine on the same journal can resume a run, and a claim makes sure
-//! that only one process works on it.
+//! An engine holds no state that is not in the journal. Any engine on the same journal can resume a run, and a claim
+//! makes sure that only one process works on it.
 
 use std::{
     collections::BTreeMap,
@@ -40,15 +40,16 @@ const MAX_SIGNAL_NAME: usize = 200;
 ///
 /// # Life of a run
 ///
-/// [`start`](Engine::start) accepts a run and works on it in a background task. A host that decides itself when a run begins
-/// calls [`accept`](Engine::accept) or [`accept_triggered`](Engine::accept_triggered), and then [`begin`](Engine::begin).
-/// After a crash, an error of the whole run or a [`drain`](Engine::drain), [`resume`](Engine::resume) continues it. An ended
-/// run with failed items is repeated by [`rerun_failed`](Engine::rerun_failed), and an unknown outcome is resolved by
+/// [`start`](Engine::start) accepts a run and works on it in a background task. A host that decides itself when a run
+/// begins calls [`accept`](Engine::accept) or [`accept_triggered`](Engine::accept_triggered), and then
+/// [`begin`](Engine::begin). After a crash, an error of the whole run or a [`drain`](Engine::drain),
+/// [`resume`](Engine::resume) continues it. An ended run with failed items is repeated by
+/// [`rerun_failed`](Engine::rerun_failed), and an unknown outcome is resolved by
 /// [`resolve_unknown`](Engine::resolve_unknown).
 ///
 /// [`cancel`](Engine::cancel) and [`signal`](Engine::signal) reach a run in whatever process works on it.
-/// [`run`](Engine::run), [`watch`](Engine::watch), [`timeline`](Engine::timeline) and [`log`](Engine::log) read the journal
-/// only.
+/// [`run`](Engine::run), [`watch`](Engine::watch), [`timeline`](Engine::timeline) and [`log`](Engine::log) read the
+/// journal only.
 ///
 /// # Errors
 ///
@@ -62,7 +63,8 @@ pub struct Engine {
     staging: Option<Arc<dyn Staging>>,
 }
 
-/// A run that is accepted and has not begun. [`Engine::begin`] works on it; if it is dropped, the run waits to be resumed.
+/// A run that is accepted and has not begun. [`Engine::begin`] works on it; if it is dropped, the run waits to be
+/// resumed.
 pub struct AcceptedRun {
     flow: Flow,
     run: Run,
@@ -125,13 +127,13 @@ impl RunHandle {
         self.cancellation.cancel();
     }
 
-    /// Waits until the run ends or is drained, and returns its state. A failed run does not return an error: see [`Run::status`] and
-    /// [`Run::error`].
+    /// Waits until the run ends or is drained, and returns its state. A failed run does not return an error: see
+    /// [`Run::status`] and [`Run::error`].
     ///
     /// # Errors
     ///
-    /// `store` if the end could not be recorded, or if the machine prevents the run from continuing (a full disk, too many open
-    /// files). The run is left to be resumed. `internal` if the run's task panicked.
+    /// `store` if the end could not be recorded, or if the machine prevents the run from continuing (a full disk, too
+    /// many open files). The run is left to be resumed. `internal` if the run's task panicked.
     pub async fn wait(self) -> Result<Run> {
         self.task.await.map_err(|error| Error::new(ErrorKind::Internal, "the run's task was lost").source(error))?
     }
@@ -176,8 +178,9 @@ impl Engine {
         (self.clock)()
     }
 
-    /// Suspends all runs of this engine at their next safe point: steps in flight run to their ends, and nothing new is begun.
-    /// It cannot be undone; another engine can resume the runs. [`RunHandle::wait`] returns them with the status `Running`.
+    /// Suspends all runs of this engine at their next safe point: steps in flight run to their ends, and nothing new is
+    /// begun. It cannot be undone; another engine can resume the runs. [`RunHandle::wait`] returns them with the status
+    /// `Running`.
     pub fn drain(&self) {
         self.draining.cancel();
     }
@@ -193,14 +196,14 @@ impl Engine {
 
     /// Accepts a run. [`Engine::begin`] works on it; if it is dropped instead, the run waits to be resumed.
     ///
-    /// With [`Flush::Now`], the run is on disk when this returns. [`Flush::Later`] is for a run whose id is not returned to
-    /// any caller before it ends: it is written to disk soon, and always before it creates or deletes anything. A crash before
-    /// that may undo it.
+    /// With [`Flush::Now`], the run is on disk when this returns. [`Flush::Later`] is for a run whose id is not
+    /// returned to any caller before it ends: it is written to disk soon, and always before it creates or deletes
+    /// anything. A crash before that may undo it.
     ///
     /// # Errors
     ///
-    /// - `config` if a connection binding has no connection or one of another connector, or if the flow is not linked with the
-    ///   flows it calls.
+    /// - `config` if a connection binding has no connection or one of another connector, or if the flow is not linked
+    ///   with the flows it calls.
     /// - `invalid_input` if the input does not match the flow's schema.
     /// - `limit` if the input is too large or the flow's timeout too long.
     pub async fn accept(
@@ -216,8 +219,8 @@ impl Engine {
         Ok(accepted)
     }
 
-    /// Accepts a run for a trigger's event, unless an earlier run has taken one of its deduplication keys. The run and the keys
-    /// are on disk when this returns.
+    /// Accepts a run for a trigger's event, unless an earlier run has taken one of its deduplication keys. The run and
+    /// the keys are on disk when this returns.
     ///
     /// # Errors
     ///
@@ -304,7 +307,8 @@ impl Engine {
         pinned_flow(&*self.journal, run).await
     }
 
-    /// Resumes a run that a crash, a drain or an error of the whole run has stopped. Recorded steps are not called again.
+    /// Resumes a run that a crash, a drain or an error of the whole run has stopped. Recorded steps are not called
+    /// again.
     ///
     /// # Errors
     ///

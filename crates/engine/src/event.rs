@@ -1,7 +1,7 @@
 //! The events of a run: the facts that its journal stores.
 //!
-//! An event is written once and never changed, so an event of an earlier version has to stay readable: an old name is an
-//! `alias`, a new member has a default, and a time may be a number of milliseconds since 1970.
+//! An event is written once and never changed, so an event of an earlier version has to stay readable: an old name is
+//! an `alias`, a new member has a default, and a time may be a number of milliseconds since 1970.
 
 use std::collections::BTreeMap;
 
@@ -182,7 +182,8 @@ pub enum RunEvent {
         /// When the attempt began.
         at: Timestamp,
     },
-    /// The state that a step in flight saved for its next attempt. A store keeps it encrypted: it may contain signed URLs.
+    /// The state that a step in flight saved for its next attempt. A store keeps it encrypted: it may contain signed
+    /// URLs.
     Checkpoint {
         /// The step.
         step: StepPath,
@@ -251,7 +252,8 @@ pub enum RunEvent {
         #[serde(flatten)]
         wait: Waiting,
     },
-    /// A signal was sent to the run. The first signal of a name counts, for all steps that wait for it, also later ones.
+    /// A signal was sent to the run. The first signal of a name counts, for all steps that wait for it, also later
+    /// ones.
     Signalled {
         /// The name of the signal.
         name: String,
@@ -298,7 +300,8 @@ pub enum RunEvent {
         key: String,
         /// The item's outcome.
         outcome: ItemOutcome,
-        /// The item's fingerprint, if the flow says `once`. It is remembered across runs if the item is done or unknown.
+        /// The item's fingerprint, if the flow says `once`. It is remembered across runs if the item is done or
+        /// unknown.
         #[serde(default, skip_serializing_if = "Option::is_none")]
         once: Option<String>,
         /// When the item ended.
@@ -374,8 +377,8 @@ impl RunEvent {
         }
     }
 
-    /// Returns the event as a subscriber may see it: without the values that a store keeps encrypted, the run's input and
-    /// the cursors of its lists.
+    /// Returns the event as a subscriber may see it: without the values that a store keeps encrypted, the run's input
+    /// and the cursors of its lists.
     pub fn shown(mut self) -> RunEvent {
         self.encrypted_value().map(Value::take);
         match &mut self {

@@ -1,8 +1,8 @@
 //! The interpreter: executes the steps of a flow.
 //!
-//! It is deterministic except for what it receives through [`Durability`]. After a crash it takes the same path through the
-//! flow again, and what is recorded is not executed again. An error that a step has handled is recorded as the step's result,
-//! so the path after it is the same the next time.
+//! It is deterministic except for what it receives through [`Durability`]. After a crash it takes the same path through
+//! the flow again, and what is recorded is not executed again. An error that a step has handled is recorded as the
+//! step's result, so the path after it is the same the next time.
 
 use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
@@ -25,7 +25,8 @@ use crate::{
 
 /// The longest duration of a step, retries included, if its flow sets no timeout.
 const STEP_TIMEOUT: Duration = Duration::from_secs(6 * 60 * 60);
-/// The retries of a step without `retry` after a throttled service has asked for a longer wait than a call makes itself.
+/// The retries of a step without `retry` after a throttled service has asked for a longer wait than a call makes
+/// itself.
 const THROTTLED: Tries = Tries { tries: 10, wait: Duration::from_secs(1), longest: Duration::from_secs(900) };
 /// The time that a call has to stop by itself after the run was cancelled.
 const GRACE_PERIOD: Duration = Duration::from_secs(10);
@@ -72,8 +73,8 @@ impl Interpreter {
         Interpreter(Arc::new(Inner { parts, files }))
     }
 
-    /// Executes the flow at this path; the empty path is the run itself. The steps have to end within `bounds`. If they fail,
-    /// the failure handler runs within `outside`. Returns the flow's output.
+    /// Executes the flow at this path; the empty path is the run itself. The steps have to end within `bounds`. If they
+    /// fail, the failure handler runs within `outside`. Returns the flow's output.
     pub(crate) fn flow(
         self,
         input: Value,
@@ -244,8 +245,8 @@ impl Interpreter {
 
     /// Executes all branches to their ends.
     ///
-    /// If several fail, the first error that the step cannot handle counts, or else the first one, both in the order of the
-    /// document: so it is the same error after a crash.
+    /// If several fail, the first error that the step cannot handle counts, or else the first one, both in the order of
+    /// the document: so it is the same error after a crash.
     async fn parallel(
         &self,
         branches: &[(String, Arc<[Step]>)],
@@ -363,8 +364,8 @@ impl Interpreter {
         }
     }
 
-    /// Resolves when the clock reaches the timer's time, or when its longest duration has passed: the clock may have been set
-    /// back since.
+    /// Resolves when the clock reaches the timer's time, or when its longest duration has passed: the clock may have
+    /// been set back since.
     pub(crate) async fn until(&self, timer: Timer) {
         let began = tokio::time::Instant::now();
         loop {
@@ -466,8 +467,8 @@ impl Interpreter {
     }
 }
 
-/// Returns whether the step or flow at this path may handle an error. Errors that stop the run are handled by the run's flow
-/// only.
+/// Returns whether the step or flow at this path may handle an error. Errors that stop the run are handled by the run's
+/// flow only.
 fn can_handle(error: &Error, path: &StepPath) -> bool {
     match *path == StepPath::default() {
         true => !matches!(error.kind(), ErrorKind::Cancelled | ErrorKind::Store),

@@ -1,7 +1,7 @@
 //! The journal: the port through which the engine stores the events of runs.
 //!
-//! Events are only appended, and the state of a run is the fold of its events and nothing else. An event that must not be
-//! lost is appended with [`Flush::Now`]. An event whose loss would only repeat harmless work is appended with
+//! Events are only appended, and the state of a run is the fold of its events and nothing else. An event that must not
+//! be lost is appended with [`Flush::Now`]. An event whose loss would only repeat harmless work is appended with
 //! [`Flush::Later`] and reaches the disk with the next group.
 
 use std::{any::Any, collections::BTreeMap, fmt};
@@ -26,8 +26,8 @@ pub struct RunId(String);
 impl RunId {
     /// Returns a new id for a run that is accepted now.
     ///
-    /// Ids grow with time, so a journal finds the rows of a run side by side. Ids of the same millisecond differ in 30 random
-    /// bits.
+    /// Ids grow with time, so a journal finds the rows of a run side by side. Ids of the same millisecond differ in 30
+    /// random bits.
     pub(crate) fn new(now: Timestamp) -> RunId {
         const DIGITS: &[u8; 32] = b"0123456789abcdefghjkmnpqrstvwxyz";
         let random = Uuid::new_v4().as_u128() & ((1 << 30) - 1);
@@ -60,10 +60,11 @@ impl fmt::Display for RunId {
     }
 }
 
-/// The path of a step in a run: step ids from the outermost to the innermost, and between them the keys of items, such as
-/// `files/4711/asset`. The empty path is the run itself.
+/// The path of a step in a run: step ids from the outermost to the innermost, and between them the keys of items, such
+/// as `files/4711/asset`. The empty path is the run itself.
 ///
-/// Keys are escaped as in a JSON pointer (`~` as `~0`, `/` as `~1`, RFC 6901), so a key is never mistaken for another step.
+/// Keys are escaped as in a JSON pointer (`~` as `~0`, `/` as `~1`, RFC 6901), so a key is never mistaken for another
+/// step.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize, JsonSchema)]
 #[serde(transparent)]
 pub struct StepPath(String);
@@ -75,8 +76,8 @@ impl StepPath {
         StepPath(if self.0.is_empty() { part } else { format!("{}/{part}", self.0) })
     }
 
-    /// Returns the path under which the deadline, the failure and the failure handler of the flow at this path are recorded.
-    /// No step and no item can have this path.
+    /// Returns the path under which the deadline, the failure and the failure handler of the flow at this path are
+    /// recorded. No step and no item can have this path.
     pub(crate) fn of_flow(&self) -> StepPath {
         StepPath(if self.0.is_empty() { "~flow".to_owned() } else { format!("{}/~flow", self.0) })
     }
@@ -87,7 +88,8 @@ impl StepPath {
         other.0.is_empty() || rest.is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
     }
 
-    /// Returns the range of all paths below this one: '0' follows '/', so it contains exactly the paths with the prefix "PATH/".
+    /// Returns the range of all paths below this one: '0' follows '/', so it contains exactly the paths with the prefix
+    /// "PATH/".
     pub(crate) fn below(&self) -> std::ops::Range<StepPath> {
         StepPath(format!("{}/", self.0))..StepPath(format!("{}0", self.0))
     }
@@ -103,8 +105,8 @@ impl StepPath {
         Some((StepPath(outer.to_owned()), last.replace("~1", "/").replace("~0", "~")))
     }
 
-    /// Returns whether this path matches the path of an `each` step in [`Run::ledger`](crate::Run::ledger), where `*` stands
-    /// for any item.
+    /// Returns whether this path matches the path of an `each` step in [`Run::ledger`](crate::Run::ledger), where `*`
+    /// stands for any item.
     pub fn is_like(&self, pattern: &str) -> bool {
         let (mut parts, mut like) = (self.0.split('/'), pattern.split('/'));
         loop {
@@ -189,8 +191,8 @@ pub struct PreviousOutcome {
 
 /// The exclusive right to work on a run. One process holds it at a time.
 ///
-/// It is given back when it is dropped. A journal in which processes share runs must also give it back when the process that
-/// holds it is killed.
+/// It is given back when it is dropped. A journal in which processes share runs must also give it back when the process
+/// that holds it is killed.
 pub struct RunClaim(Box<dyn Any + Send + Sync>);
 
 impl RunClaim {
@@ -208,26 +210,27 @@ impl fmt::Debug for RunClaim {
 
 /// Stores the events of runs, and what is derived from them: item outcomes, deduplication keys, the process log.
 ///
-/// Implement it to store runs elsewhere. `trunkline_engine::journal_suite` (feature `suite`) checks an implementation, and
-/// [`MemoryJournal`](crate::MemoryJournal) is a short example.
+/// Implement it to store runs elsewhere. `trunkline_engine::journal_suite` (feature `suite`) checks an implementation,
+/// and [`MemoryJournal`](crate::MemoryJournal) is a short example.
 ///
 /// # Errors
 ///
-/// Besides the errors that it lists, each method may return `store` if the storage cannot be read or written. If the cause may
-/// go away, such as a full disk, that error is retryable ([`Error::retryable`](trunkline_core::Error::retryable)): the engine
-/// then leaves the run to be resumed instead of ending it as failed.
+/// Besides the errors that it lists, each method may return `store` if the storage cannot be read or written. If the
+/// cause may go away, such as a full disk, that error is retryable
+/// ([`Error::retryable`](trunkline_core::Error::retryable)): the engine then leaves the run to be resumed instead of
+/// ending it as failed.
 #[async_trait]
 pub trait Journal: Send + Sync {
-    /// Accepts a run: stores its flow's document under `version`, and its first event. If [`Flush::Later`] is given and the
-    /// write fails afterwards, all later appends to the run fail.
+    /// Accepts a run: stores its flow's document under `version`, and its first event. If [`Flush::Later`] is given and
+    /// the write fails afterwards, all later appends to the run fail.
     ///
     /// # Errors
     ///
     /// `conflict` if the run exists already, or if another document has this version. Nothing is stored then.
     async fn accept(&self, run: &RunId, version: &str, flow: &Value, started: RunEvent, flush: Flush) -> Result<()>;
 
-    /// Accepts a run that a trigger starts, and stores the trigger's deduplication keys in the same transaction. All of it is
-    /// on disk when this returns.
+    /// Accepts a run that a trigger starts, and stores the trigger's deduplication keys in the same transaction. All of
+    /// it is on disk when this returns.
     ///
     /// If an earlier run has taken one of the keys, nothing is accepted and the id of that run is returned.
     ///
@@ -254,8 +257,8 @@ pub trait Journal: Send + Sync {
     ///
     /// # Errors
     ///
-    /// `not_found` if there is no such run. After an append has failed for another reason, all later appends to the run fail
-    /// too, because it is not clear which events are on disk.
+    /// `not_found` if there is no such run. After an append has failed for another reason, all later appends to the run
+    /// fail too, because it is not clear which events are on disk.
     async fn append(&self, run: &RunId, events: Vec<RunEvent>, flush: Flush) -> Result<()>;
 
     /// Passes all events of a run to `visit`, in order, without holding them all in memory.
@@ -265,11 +268,11 @@ pub trait Journal: Send + Sync {
     /// `not_found` if there is no such run, and `store` if an event cannot be read.
     async fn replay(&self, run: &RunId, visit: &mut (dyn FnMut(RunEvent) + Send)) -> Result<()>;
 
-    /// Returns the status of a run, and a page of its events after the event of this number, as [`RunEvent::shown`] leaves
-    /// them. Each comes with its number, from 1.
+    /// Returns the status of a run, and a page of its events after the event of this number, as [`RunEvent::shown`]
+    /// leaves them. Each comes with its number, from 1.
     ///
-    /// Events that another process has not flushed yet may be missing. The status of an ended run is returned only if all of
-    /// its events can be read. The default implementation replays the whole run.
+    /// Events that another process has not flushed yet may be missing. The status of an ended run is returned only if
+    /// all of its events can be read. The default implementation replays the whole run.
     ///
     /// # Errors
     ///
@@ -291,9 +294,9 @@ pub trait Journal: Send + Sync {
         Ok((status, page))
     }
 
-    /// Adds an entry to the process log of a run. The newest [`LOG_ENTRIES`](crate::LOG_ENTRIES) entries are kept, and of
-    /// these at most [`LOG_BYTES`](crate::LOG_BYTES). It returns without waiting for the disk. The default implementation
-    /// stores nothing.
+    /// Adds an entry to the process log of a run. The newest [`LOG_ENTRIES`](crate::LOG_ENTRIES) entries are kept, and
+    /// of these at most [`LOG_BYTES`](crate::LOG_BYTES). It returns without waiting for the disk. The default
+    /// implementation stores nothing.
     ///
     /// # Errors
     ///
@@ -302,8 +305,8 @@ pub trait Journal: Send + Sync {
         Ok(())
     }
 
-    /// Returns a page of the process log of a run: the entries after the entry of this number. The default implementation
-    /// returns an empty page.
+    /// Returns a page of the process log of a run: the entries after the entry of this number. The default
+    /// implementation returns an empty page.
     ///
     /// # Errors
     ///
@@ -327,8 +330,8 @@ pub trait Journal: Send + Sync {
     /// `store` if the outcome cannot be read.
     async fn item(&self, run: &RunId, step: &StepPath, key: &str) -> Result<Option<ItemOutcome>>;
 
-    /// Returns a page of the items of a run that have an outcome, ordered by step and key: those after the item `after`, with
-    /// this status only (such as `failed`) if one is given, and at most `most`.
+    /// Returns a page of the items of a run that have an outcome, ordered by step and key: those after the item
+    /// `after`, with this status only (such as `failed`) if one is given, and at most `most`.
     ///
     /// # Errors
     ///
@@ -341,8 +344,8 @@ pub trait Journal: Send + Sync {
         most: usize,
     ) -> Result<Vec<Item>>;
 
-    /// Returns what is remembered of an item across all runs of this run's flow on the same connections: the last run in which
-    /// it was done, or in which its outcome was unknown.
+    /// Returns what is remembered of an item across all runs of this run's flow on the same connections: the last run
+    /// in which it was done, or in which its outcome was unknown.
     ///
     /// It changes in the same transaction as the outcomes of items that have `once`.
     ///
@@ -372,8 +375,8 @@ pub trait Journal: Send + Sync {
     /// `not_found` if there is no such run.
     async fn cancel_requested(&self, run: &RunId) -> Result<bool>;
 
-    /// Returns the [`RunEvent::Signalled`] events that any process has appended after the event of this number, and the number
-    /// of the last event, to pass the next time. Numbers start at 1.
+    /// Returns the [`RunEvent::Signalled`] events that any process has appended after the event of this number, and the
+    /// number of the last event, to pass the next time. Numbers start at 1.
     ///
     /// # Errors
     ///

@@ -1,5 +1,5 @@
-//! The outcomes of items after their run: failed items are repeated by another run, missing ones are reported, and unknown
-//! ones are left to an operator.
+//! The outcomes of items after their run: failed items are repeated by another run, missing ones are reported, and
+//! unknown ones are left to an operator.
 //!
 //! No item is lost silently, and nothing is created twice because its outcome was not known.
 
@@ -96,25 +96,26 @@ pub(crate) fn tally(reasons: &mut BTreeMap<String, u64>, reason: &str, count: u6
 }
 
 impl Engine {
-    /// Starts a run that repeats the failed items of an earlier one, and no others. With `unknown`, it also repeats items with
-    /// an unknown outcome, after their actions have looked them up. Without another flow, the new run is pinned to the versions
-    /// of the earlier run.
+    /// Starts a run that repeats the failed items of an earlier one, and no others. With `unknown`, it also repeats
+    /// items with an unknown outcome, after their actions have looked them up. Without another flow, the new run is
+    /// pinned to the versions of the earlier run.
     ///
-    /// A corrected flow has the same name, and its `each` steps with failed items have the same ids. A step that created or
-    /// deleted something in the earlier run, and has recorded it, is not called again, as long as it has the same path and
-    /// calls the same action on the same connection binding. Waits that have ended are not repeated either. Everything else
-    /// is executed again: lists are read again, and a failed item that a list no longer contains is reported as failed.
+    /// A corrected flow has the same name, and its `each` steps with failed items have the same ids. A step that
+    /// created or deleted something in the earlier run, and has recorded it, is not called again, as long as it has the
+    /// same path and calls the same action on the same connection binding. Waits that have ended are not repeated
+    /// either. Everything else is executed again: lists are read again, and a failed item that a list no longer
+    /// contains is reported as failed.
     ///
-    /// If an error has stopped the earlier run, a corrected flow also works on the items that the run did not reach. The
-    /// earlier run cannot be resumed after that.
+    /// If an error has stopped the earlier run, a corrected flow also works on the items that the run did not reach.
+    /// The earlier run cannot be resumed after that.
     ///
     /// # Errors
     ///
-    /// - `conflict` if another process works on the run, if it has not ended or can be resumed as it is, if no item failed, or
-    ///   if it was rerun before: only the latest rerun can be rerun.
+    /// - `conflict` if another process works on the run, if it has not ended or can be resumed as it is, if no item
+    ///   failed, or if it was rerun before: only the latest rerun can be rerun.
     /// - `not_found` if there is no such run.
-    /// - `config` if the flow has another name or lacks an `each` step with failed items, or if a connection binding has no
-    ///   connection.
+    /// - `config` if the flow has another name or lacks an `each` step with failed items, or if a connection binding
+    ///   has no connection.
     pub async fn rerun_failed(
         &self,
         id: &RunId,
@@ -125,7 +126,8 @@ impl Engine {
         Ok(self.begin(self.accept_rerun(id, flow, bindings, unknown).await?))
     }
 
-    /// Accepts a rerun as [`rerun_failed`](Engine::rerun_failed) does, without starting it. [`Engine::begin`] starts it.
+    /// Accepts a rerun as [`rerun_failed`](Engine::rerun_failed) does, without starting it. [`Engine::begin`] starts
+    /// it.
     ///
     /// # Errors
     ///
@@ -178,8 +180,8 @@ impl Engine {
         let stopped = run.status == RunStatus::Failed;
         if stopped && !with_flow && self.bounds(&self.flow_of(run).await?, run).check(self.now()).is_ok() {
             return Err(conflict(format!("run {id} was stopped by an error")).hint(format!(
-                "`trunkline runs resume {id}` continues it; `trunkline runs rerun {id} --failed --flow NAME|FILE` does so \
-                 with a corrected flow"
+                "`trunkline runs resume {id}` continues it; `trunkline runs rerun {id} --failed --flow NAME|FILE` does \
+                 so with a corrected flow"
             )));
         }
         Ok(())
@@ -224,8 +226,8 @@ fn check_failed_items(run: &Run, previous: &PreviousRun, flow: &Flow, unknown: b
 }
 
 impl JournaledRun {
-    /// Records the items that a rerun should have repeated and did not encounter as failed, so that none is lost silently. It is
-    /// called when all steps have ended: no list can yield such an item any more.
+    /// Records the items that a rerun should have repeated and did not encounter as failed, so that none is lost
+    /// silently. It is called when all steps have ended: no list can yield such an item any more.
     pub(crate) async fn record_missing_items(&self, previous: Arc<PreviousRun>) -> Result<()> {
         for failed in previous.all_wanted() {
             let mut has_outcome = self.item(&failed.step, &failed.key).await?.is_some();
@@ -245,8 +247,8 @@ impl JournaledRun {
         Ok(())
     }
 
-    /// Returns the outcome of an item that must not be worked on because of its outcome in an earlier run: it is unchanged
-    /// since, or it may have been done.
+    /// Returns the outcome of an item that must not be worked on because of its outcome in an earlier run: it is
+    /// unchanged since, or it may have been done.
     pub(crate) fn outcome_without_work(
         &self,
         before: PreviousOutcome,
@@ -264,8 +266,8 @@ impl JournaledRun {
         }
         let message = format!("run {run} may have done it; the outcome is unknown, so it is not repeated");
         let hint = format!(
-            "`trunkline runs resolve {run} {item} done|retry|fail` records its outcome; `trunkline runs rerun {run} --failed \
-             --unknown` looks it up, where the action can do that"
+            "`trunkline runs resolve {run} {item} done|retry|fail` records its outcome; `trunkline runs rerun {run} \
+             --failed --unknown` looks it up, where the action can do that"
         );
         Some(ItemOutcome::Unknown { error: Error::new(ErrorKind::UnknownOutcome, message).hint(hint).with("run", run) })
     }

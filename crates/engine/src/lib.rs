@@ -1,29 +1,29 @@
 //! Flows and their durable runs: the document that a user writes, the steps of a run, and the journal from which a run
 //! recovers after a crash.
 //!
-//! A [`Flow`] is read and checked. An [`Engine`] accepts a run of it and executes the steps. A [`Journal`] stores the events
-//! of the run, and a [`Run`] is the fold of these events: after a crash, any engine on the same journal continues where the
-//! events end. A [`Trigger`] describes what else starts runs; the host watches clocks, lists and webhooks, and passes each
-//! [`TriggerEvent`] to the engine.
+//! A [`Flow`] is read and checked. An [`Engine`] accepts a run of it and executes the steps. A [`Journal`] stores the
+//! events of the run, and a [`Run`] is the fold of these events: after a crash, any engine on the same journal
+//! continues where the events end. A [`Trigger`] describes what else starts runs; the host watches clocks, lists and
+//! webhooks, and passes each [`TriggerEvent`] to the engine.
 //!
 //! # Guarantees of one run
 //!
-//! - A run is on disk before its id is returned ([`Flush::Later`] is the exception), and always before it creates or deletes
-//!   anything.
+//! - A run is on disk before its id is returned ([`Flush::Later`] is the exception), and always before it creates or
+//!   deletes anything.
 //! - A step whose result is recorded is not called again.
-//! - A step that was in flight when the process died may be called again, with the same idempotency key. A `Create` is first
-//!   looked up; if the look-up finds no answer, the step ends as `unknown`.
-//! - A wait and a timeout end when they would have ended without the crash. Recorded attempts count, an attempt in flight
-//!   does not. An error that `on_error` has handled stays handled.
+//! - A step that was in flight when the process died may be called again, with the same idempotency key. A `Create` is
+//!   first looked up; if the look-up finds no answer, the step ends as `unknown`.
+//! - A wait and a timeout end when they would have ended without the crash. Recorded attempts count, an attempt in
+//!   flight does not. An error that `on_error` has handled stays handled.
 //! - A signal is not lost, however early it arrives. The first signal of a name counts.
 //! - A run is pinned to the versions of its flow and of all flows that it calls ([`Flow::link`]).
-//! - A power cut may undo the last milliseconds of work that neither created nor deleted anything; this work is repeated. A
-//!   flow with `"durability": "every_step"` excludes that.
+//! - A power cut may undo the last milliseconds of work that neither created nor deleted anything; this work is
+//!   repeated. A flow with `"durability": "every_step"` excludes that.
 //!
 //! # Guarantees across runs
 //!
-//! - [`Engine::rerun_failed`] repeats the failed items of a run and writes no others. What a run has recorded as created is
-//!   not created again.
+//! - [`Engine::rerun_failed`] repeats the failed items of a run and writes no others. What a run has recorded as
+//!   created is not created again.
 //! - An `unknown` outcome is looked up by the action, or resolved by an operator ([`Engine::resolve_unknown`]).
 //! - An `each` with `once` repeats an item only if the item has changed.
 //!

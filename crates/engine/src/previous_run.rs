@@ -1,8 +1,9 @@
 //! What a rerun takes from the runs before it: the items to repeat, and the recorded results that stay valid.
 //!
-//! A rerun may repeat another rerun; the last outcome of an item among them counts. Calls that created or deleted something,
-//! and waits that have ended, keep their recorded results, so nothing is written twice. Everything else is executed again and
-//! sees the current data. All of this is a fold of the earlier runs' events, so it is the same after a crash.
+//! A rerun may repeat another rerun; the last outcome of an item among them counts. Calls that created or deleted
+//! something, and waits that have ended, keep their recorded results, so nothing is written twice. Everything else is
+//! executed again and sees the current data. All of this is a fold of the earlier runs' events, so it is the same after
+//! a crash.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -28,7 +29,8 @@ pub(crate) struct PreviousRun {
     finished_lists: BTreeMap<StepPath, ()>,
     /// Whether an error stopped the last run. The items that it did not reach are left to do, too.
     stopped: bool,
-    /// The failed items that were recorded last, one after the other. They belong to a batch if its end is recorded next.
+    /// The failed items that were recorded last, one after the other. They belong to a batch if its end is recorded
+    /// next.
     recent: Vec<StepPath>,
 }
 
@@ -193,8 +195,8 @@ impl PreviousRun {
         }
     }
 
-    /// Ends the fold of one run. Successful results, unclear calls, and checkpoints of calls whose retryable error may go away
-    /// are kept.
+    /// Ends the fold of one run. Successful results, unclear calls, and checkpoints of calls whose retryable error may
+    /// go away are kept.
     fn conclude(&mut self, same_version: bool) {
         self.recent.clear();
         self.steps.retain(|path, previous| {
@@ -231,8 +233,8 @@ impl PreviousRun {
         (self.failed_items.len() - unknown, unknown)
     }
 
-    /// Returns the ids of `each` steps that have items to repeat, and that this flow and the flows it calls do not have, or
-    /// where only one of the two versions works on batches.
+    /// Returns the ids of `each` steps that have items to repeat, and that this flow and the flows it calls do not
+    /// have, or where only one of the two versions works on batches.
     pub(crate) fn missing(&self, flow: &Flow) -> BTreeSet<&str> {
         let mut present = BTreeSet::new();
         visit_steps(flow, &mut |step| {
@@ -253,8 +255,8 @@ impl PreviousRun {
         self.failed_items.values().filter(|item| self.is_wanted(item))
     }
 
-    /// Returns whether the rerun repeats an item. Returns nothing if that depends on whether an earlier run has done the item:
-    /// if an item around it failed, or if its list was not finished.
+    /// Returns whether the rerun repeats an item. Returns nothing if that depends on whether an earlier run has done
+    /// the item: if an item around it failed, or if its list was not finished.
     pub(crate) fn wants(&self, each: &StepPath, key: &str) -> Option<bool> {
         let item = each.join(key);
         if let Some(failed) = self.failed_items.get(&item) {

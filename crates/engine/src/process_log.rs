@@ -1,8 +1,10 @@
-//! The process log: inputs, outputs and errors of the actions that a run called, for an operator who examines a failure.
+//! The process log: inputs, outputs and errors of the actions that a run called, for an operator who examines a
+//! failure.
 //!
-//! The log is not part of a run's state: it is bounded, the oldest entries are dropped first, no step waits until an entry is
-//! on disk, and a resumed run reads nothing from it. It contains no secrets: neither values that this process knows to be
-//! secret, nor members that a schema marks `writeOnly` or `password` or whose names say so, nor the query of a URL.
+//! The log is not part of a run's state: it is bounded, the oldest entries are dropped first, no step waits until an
+//! entry is on disk, and a resumed run reads nothing from it. It contains no secrets: neither values that this process
+//! knows to be secret, nor members that a schema marks `writeOnly` or `password` or whose names say so, nor the query
+//! of a URL.
 
 use std::time::Duration;
 

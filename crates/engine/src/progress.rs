@@ -1,4 +1,5 @@
-//! The progress of a list: how many items it has, how many have ended and at which rate, and how long the rest may take.
+//! The progress of a list: how many items it has, how many have ended and at which rate, and how long the rest may
+//! take.
 //!
 //! It is derived from the times of events, so a process that only reads the journal computes the same figures.
 

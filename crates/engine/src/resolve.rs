@@ -1,7 +1,7 @@
 //! Resolving an unknown outcome: an operator decides about a step, and the decision is recorded as an event.
 //!
-//! If the run can be resumed, it continues with the decision. If the run has ended, the items that are unknown because of the
-//! step get another outcome, and a rerun repeats those that are failed then.
+//! If the run can be resumed, it continues with the decision. If the run has ended, the items that are unknown because
+//! of the step get another outcome, and a rerun repeats those that are failed then.
 
 use serde::Serialize;
 use serde_json::Value;
@@ -31,8 +31,8 @@ pub struct Resolution {
 impl Engine {
     /// Resolves a step whose outcome is unknown, as an operator has decided.
     ///
-    /// `step` is the path of the step or of its item. `output` is the output that later steps refer to; it has to be null
-    /// unless the verdict is [`Verdict::Done`].
+    /// `step` is the path of the step or of its item. `output` is the output that later steps refer to; it has to be
+    /// null unless the verdict is [`Verdict::Done`].
     ///
     /// # Errors
     ///
@@ -76,7 +76,8 @@ impl Engine {
         Ok(Resolution { run: id.clone(), step: of, verdict, items })
     }
 
-    /// Returns the items that are unknown because of this step, and the step's path: `named` may be the path of an item.
+    /// Returns the items that are unknown because of this step, and the step's path: `named` may be the path of an
+    /// item.
     async fn unknown_items(&self, id: &RunId, named: &StepPath) -> Result<(StepPath, Vec<Item>)> {
         let mut of = named.clone();
         if let Some((each, key)) = named.split()

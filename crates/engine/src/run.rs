@@ -57,7 +57,8 @@ pub struct Run {
     pub finished_at: Option<Timestamp>,
     /// Whether an operator has asked the run to stop.
     pub cancel_requested: bool,
-    /// The outcomes of items, by the path of their `each` step. In the path of a list inside an item, `*` stands for the key.
+    /// The outcomes of items, by the path of their `each` step. In the path of a list inside an item, `*` stands for
+    /// the key.
     pub ledger: BTreeMap<StepPath, Ledger>,
     /// The warnings of services whose calls succeeded, and how often each occurred.
     #[serde(skip_serializing_if = "BTreeMap::is_empty")]
@@ -259,7 +260,8 @@ impl Run {
         }
     }
 
-    /// Warns of steps that saved a checkpoint and never ended. What they had begun, such as an upload, is left as it is.
+    /// Warns of steps that saved a checkpoint and never ended. What they had begun, such as an upload, is left as it
+    /// is.
     fn warn_of_interrupted_steps(&mut self) {
         for (path, state) in &self.steps {
             if state.checkpoint.is_some() && state.result.is_none() {
@@ -275,8 +277,8 @@ impl Run {
         self.steps.entry(step).or_default().result = Some(result);
     }
 
-    /// Replaces the unknown result of a step by the operator's verdict, and resets the steps around it that failed because
-    /// of it.
+    /// Replaces the unknown result of a step by the operator's verdict, and resets the steps around it that failed
+    /// because of it.
     fn resolve(&mut self, step: StepPath, verdict: Verdict, output: Value) {
         let unknown =
             |state: &StepState| matches!(&state.result, Some(Err(error)) if error.kind() == ErrorKind::UnknownOutcome);
@@ -293,8 +295,8 @@ impl Run {
         }
     }
 
-    /// Resets the steps whose errors stopped the run, since the cause may be gone, and the failure handler, which has to run
-    /// again if the run fails again. After a crash there are no such steps.
+    /// Resets the steps whose errors stopped the run, since the cause may be gone, and the failure handler, which has
+    /// to run again if the run fails again. After a crash there are no such steps.
     fn resume(&mut self) {
         self.counters.values_mut().for_each(ProgressCounter::restart);
         if self.finished_at.take().is_some() {
@@ -333,7 +335,8 @@ impl Run {
         state.deadline = deadline;
     }
 
-    /// Drops the state of an item's steps. The ledgers of lists inside the item are added to those of all items, under `*`.
+    /// Drops the state of an item's steps. The ledgers of lists inside the item are added to those of all items, under
+    /// `*`.
     fn forget_item(&mut self, each: &StepPath, key: &str) {
         let item = each.join(key);
         let below = item.below();

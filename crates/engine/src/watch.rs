@@ -1,6 +1,7 @@
 //! Watching a run: its past events, then new ones as they come, in whatever process the run is worked on.
 //!
-//! A [`Watch`] reads the journal page by page and never holds more than one page. It does not show the outputs of steps.
+//! A [`Watch`] reads the journal page by page and never holds more than one page. It does not show the outputs of
+//! steps.
 
 use std::{collections::VecDeque, sync::Arc, time::Duration};
 
