@@ -204,7 +204,7 @@ impl RunClaim {
 
 impl fmt::Debug for RunClaim {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("RunClaim").field("guard", &(*self.0).type_id()).finish()
+        f.debug_struct("RunClaim").finish_non_exhaustive()
     }
 }
 
