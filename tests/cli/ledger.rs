@@ -73,7 +73,7 @@ async fn what_failed_is_gone_over_with_the_same_flow_and_with_a_corrected_one() 
     assert_eq!((&second["retry"]["run"], &second["ledger"]["all"]["done"]), (&json!(id), &json!(0)));
     let error = cli.run(&["runs", "rerun", "--failed", &id, "--json"]).await.expect(1).error();
     let newer = second["id"].as_str().unwrap();
-    assert_eq!(error["message"], format!("run {id} was gone over by run {newer} already"));
+    assert_eq!(error["message"], format!("run {id} was already rerun as run {newer}"));
     let shown = cli.run(&["runs", "show", &id]).await.expect(0).stdout;
     assert!(shown.contains(&format!("what failed was gone over by run {newer}")), "{shown}");
 
@@ -101,7 +101,7 @@ async fn what_failed_is_gone_over_with_the_same_flow_and_with_a_corrected_one() 
         .run(&["runs", "rerun", "--failed", last["id"].as_str().unwrap(), "--flow", &other, "--json"])
         .await
         .expect(1);
-    assert!(error.error()["message"].as_str().unwrap().contains("is one of flow names, not of mixed"));
+    assert!(error.error()["message"].as_str().unwrap().contains("is a run of flow names, not of mixed"));
 }
 
 /// A service that takes every order, and loses its first three answers.
@@ -133,9 +133,7 @@ async fn a_person_settles_creates_whose_answers_were_lost() {
     let unknown = lines(&cli.run(&["runs", "items", &id, "--status", "unknown", "--json"]).await.expect(0).stdout);
     assert_eq!(unknown.len(), 3);
     let hint = unknown[0]["error"]["hint"].as_str().unwrap();
-    assert!(
-        hint.ends_with(&format!("`trunkline runs settle {id} all/a/order done|retry|fail` says what became of it"))
-    );
+    assert!(hint.ends_with(&format!("`trunkline runs resolve {id} all/a/order done|retry|fail` records its outcome")));
     let orders = async || server.received_requests().await.unwrap().len();
     assert_eq!(orders().await, 4);
 
@@ -147,7 +145,7 @@ async fn a_person_settles_creates_whose_answers_were_lost() {
     assert_eq!(orders().await, 4);
     let night = night["id"].as_str().unwrap();
     let error = cli.run(&["runs", "resolve", night, "all/a", "done", "--json"]).await.expect(1).error();
-    assert!(error["hint"].as_str().unwrap().contains(&format!("runs settle {id} all/a")), "{error}");
+    assert!(error["hint"].as_str().unwrap().contains(&format!("runs resolve {id} all/a")), "{error}");
 
     let settle = async |step: &str, verdict: &str, code: i32| {
         cli.run(&["runs", "resolve", &id, step, verdict, "--json"]).await.expect(code)

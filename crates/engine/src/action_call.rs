@@ -1,4 +1,6 @@
-//! A step's call of an action, within its time.
+//! A step's call of an action, within the step's time limit.
+//!
+//! A `Create` that runs out of time has an unknown outcome, so it is looked up before anything else happens.
 
 use std::{sync::Arc, time::Duration};
 
@@ -10,12 +12,12 @@ use crate::{
     StepPath,
     durability::Attempt,
     interpreter::{Interpreter, cancelled},
-    process_log::About,
+    process_log::LoggedCall,
     time::Bounds,
 };
 
-/// How long the look-up of an outcome may take after a step's time is over.
-const LOOK_UP: Duration = Duration::from_secs(60);
+/// The time that a look-up has, even if the step's deadline has passed.
+const LOOK_UP_TIME: Duration = Duration::from_secs(60);
 
 /// A step's call of an action.
 pub(crate) struct ActionCall<'a> {
@@ -32,12 +34,12 @@ pub(crate) struct ActionCall<'a> {
 impl Attempt for ActionCall<'_> {
     async fn run(&self, checkpoint: Option<Value>, recorder: Arc<dyn Recorder>) -> Result<Value> {
         let now = || self.interpreter.durability().now();
-        // An attempt whose outcome was looked up comes here again; one of a run that is parked still goes to its end.
+        // An attempt is repeated here after its look-up. In a run that is drained, it still runs to its end.
         if self.interpreter.is_cancelled() {
             return Err(cancelled());
         }
         self.bounds.check(now())?;
-        let _works = self.interpreter.activity().call();
+        let _activity = self.interpreter.activity().call();
         let cx = self.interpreter.context(self.connected, self.path, self.bounds).with_recorder(recorder, checkpoint);
         let result = tokio::select! {
             biased;
@@ -46,10 +48,10 @@ impl Attempt for ActionCall<'_> {
                 Effect::Create => self.bounds.error().into_kind(ErrorKind::UnknownOutcome),
                 _ => self.bounds.error(),
             }),
-            () = self.interpreter.out_of_patience() => Err(cancelled()),
+            () = self.interpreter.grace_period_over() => Err(cancelled()),
         };
         match result {
-            // The action may be the first to notice.
+            // The action may notice the deadline before the timer does.
             Err(error) if self.bounds.check(now()).is_err() && error.kind() != ErrorKind::Cancelled => {
                 let kind = if error.kind() == ErrorKind::UnknownOutcome { error.kind() } else { ErrorKind::Timeout };
                 Err(self.bounds.error().into_kind(kind).source(error))
@@ -58,21 +60,21 @@ impl Attempt for ActionCall<'_> {
         }
     }
 
-    fn about(&self) -> About<'_> {
+    fn logged_call(&self) -> LoggedCall<'_> {
         let spec = self.connected.connector().action_spec(self.action).ok();
-        About { action: self.action, connection: self.connected.name(), input: &self.input, spec }
+        LoggedCall { action: self.action, connection: self.connected.name(), input: &self.input, spec }
     }
 
     async fn reconcile(&self, checkpoint: Option<Value>, recorder: Arc<dyn Recorder>) -> Result<Option<Value>> {
-        let _works = self.interpreter.activity().call();
-        // What the step may have done is looked up even if its time is over.
-        let bounds = self.bounds.at_least(self.interpreter.durability().now(), LOOK_UP);
+        let _activity = self.interpreter.activity().call();
+        // A possible effect of the step is looked up even if its deadline has passed.
+        let bounds = self.bounds.at_least(self.interpreter.durability().now(), LOOK_UP_TIME);
         let cx = self.interpreter.context(self.connected, self.path, &bounds).with_recorder(recorder, checkpoint);
         tokio::select! {
             biased;
             result = self.connected.reconcile(self.action, self.input.clone(), &cx) => result,
             () = self.interpreter.until(bounds.timer()) => {
-                let message = format!("what became of {} could not be looked up in time", self.action);
+                let message = format!("the outcome of {} could not be looked up in time", self.action);
                 Err(Error::new(ErrorKind::UnknownOutcome, message))
             }
         }

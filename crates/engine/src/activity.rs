@@ -1,11 +1,14 @@
-//! Whether a run works, or only waits.
+//! The activity of a run: it calls actions, or it only waits.
+//!
+//! A host limits how many runs work at the same time. A waiting run costs next to nothing, so it need not count.
 
 use std::sync::{
     Arc,
     atomic::{AtomicUsize, Ordering},
 };
 
-/// Tells whether a run works, or only waits: for a time, for a signal, for its next try. One that waits costs next to nothing.
+/// Reports whether a run calls actions or only waits: for a time, for a signal, for its next attempt. A clone reports
+/// on the same run.
 #[derive(Clone, Debug, Default)]
 pub struct ActivityMonitor(Arc<Counts>);
 
@@ -16,26 +19,26 @@ struct Counts {
 }
 
 impl ActivityMonitor {
-    /// Whether all that is in flight is waiting.
+    /// Returns whether everything in flight is waiting.
     pub fn is_idle(&self) -> bool {
         self.0.calls.load(Ordering::SeqCst) == 0 && self.0.waits.load(Ordering::SeqCst) > 0
     }
 
-    /// An action is at work until this is dropped.
+    /// Counts a call of an action until the guard is dropped.
     pub(crate) fn call(&self) -> ActivityGuard<'_> {
-        ActivityGuard::of(&self.0.calls)
+        ActivityGuard::new(&self.0.calls)
     }
 
-    /// A step waits until this is dropped.
+    /// Counts a waiting step until the guard is dropped.
     pub(crate) fn wait(&self) -> ActivityGuard<'_> {
-        ActivityGuard::of(&self.0.waits)
+        ActivityGuard::new(&self.0.waits)
     }
 }
 
 pub(crate) struct ActivityGuard<'a>(&'a AtomicUsize);
 
 impl<'a> ActivityGuard<'a> {
-    fn of(count: &'a AtomicUsize) -> Self {
+    fn new(count: &'a AtomicUsize) -> Self {
         count.fetch_add(1, Ordering::SeqCst);
         ActivityGuard(count)
     }

@@ -1,29 +1,29 @@
-//! How runs are made to stop: for good, or to be resumed.
+//! The two signals that stop a run: cancellation ends it, draining leaves it to be resumed.
 
 use trunkline_core::CancellationToken;
 
-/// What makes a run stop.
+/// The signals that stop a run.
 #[derive(Clone)]
 pub(crate) struct Stop {
-    /// Ends it, and breaks off steps in flight.
+    /// Ends the run and interrupts steps in flight.
     pub(crate) cancellation: CancellationToken,
-    /// Lets steps in flight end and begins nothing new: the run is left to be resumed.
+    /// Starts nothing new and lets steps in flight end; the run is left to be resumed.
     pub(crate) draining: CancellationToken,
 }
 
 impl Stop {
-    /// Whether it is to stop.
-    pub(crate) fn is_asked(&self) -> bool {
+    /// Returns whether the run has to stop.
+    pub(crate) fn is_requested(&self) -> bool {
         self.cancellation.is_cancelled() || self.draining.is_cancelled()
     }
 
-    /// Whether the run is left to be resumed rather than ended.
-    pub(crate) fn parks(&self) -> bool {
+    /// Returns whether the run is left to be resumed rather than ended.
+    pub(crate) fn suspends(&self) -> bool {
         self.draining.is_cancelled() && !self.cancellation.is_cancelled()
     }
 
-    /// Resolves as soon as it is to stop.
-    pub(crate) async fn asked(&self) {
+    /// Resolves as soon as the run has to stop.
+    pub(crate) async fn requested(&self) {
         tokio::select! {
             () = self.cancellation.cancelled() => {}
             () = self.draining.cancelled() => {}

@@ -1,4 +1,7 @@
-//! Accepts runs, works on them, takes them up again, stops them.
+//! The engine: accepts runs, executes them in the background, resumes and stops them.
+//!
+//! An engine holds no state that is not in the journal. Any engine on the same journal can resume a run, and a claim
+//! makes sure that only one process works on it.
 
 use std::{
     collections::BTreeMap,
@@ -15,23 +18,42 @@ use tracing::Instrument;
 use trunkline_core::{CancellationToken, Connected, Diagnostic, Error, ErrorKind, Result, Staging, Timestamp};
 
 use crate::{
-    ActivityMonitor, Claim, Flow, Flush, Journal, RerunOf, Run, RunEvent, RunId, RunLimits, RunNotification, RunStatus,
-    StepPath, TriggerEvent,
+    ActivityMonitor, Flow, Flush, Journal, RerunOf, Run, RunClaim, RunEvent, RunId, RunLimits, RunNotification,
+    RunStatus, StepPath, TriggerEvent,
     cancellation::Stop,
-    durability::{Durability, Journaled, concerns_the_run, passes},
-    interpreter::{Interpreter, joined},
+    durability::{Durability, JournaledRun, JournaledRunParts, is_transient, stops_the_run},
+    interpreter::{Interpreter, InterpreterParts, joined},
     notification::Subscribers,
     previous_run::{PreviousRun, versions},
     time::{Bounds, Clock, system},
 };
 
-/// How often a run looks whether another process wants it to stop, or has sent a signal that it waits for.
+/// How often a run checks whether another process has asked it to stop, or has sent a signal that it waits for.
 const POLL: Duration = Duration::from_millis(500);
 
-/// How long a signal's name may be.
-const LONGEST_NAME: usize = 200;
+/// The longest name of a signal, in bytes.
+const MAX_SIGNAL_NAME: usize = 200;
 
-/// Runs flows durably: what it accepts is in the journal, and can be resumed by any engine on the same journal.
+/// Executes flows durably. Accepted runs are in the journal, and any engine on the same journal can resume them.
+///
+/// A clone is the same engine: it has the same journal and is drained together with the original.
+///
+/// # Life of a run
+///
+/// [`start`](Engine::start) accepts a run and works on it in a background task. A host that decides itself when a run
+/// begins calls [`accept`](Engine::accept) or [`accept_triggered`](Engine::accept_triggered), and then
+/// [`begin`](Engine::begin). After a crash, an error of the whole run or a [`drain`](Engine::drain),
+/// [`resume`](Engine::resume) continues it. An ended run with failed items is repeated by
+/// [`rerun_failed`](Engine::rerun_failed), and an unknown outcome is resolved by
+/// [`resolve_unknown`](Engine::resolve_unknown).
+///
+/// [`cancel`](Engine::cancel) and [`signal`](Engine::signal) reach a run in whatever process works on it.
+/// [`run`](Engine::run), [`watch`](Engine::watch), [`timeline`](Engine::timeline) and [`log`](Engine::log) read the
+/// journal only.
+///
+/// # Errors
+///
+/// Each method lists its errors. Those that read or write the journal may also return `store`, see [`Journal`].
 #[derive(Clone)]
 pub struct Engine {
     journal: Arc<dyn Journal>,
@@ -41,75 +63,84 @@ pub struct Engine {
     staging: Option<Arc<dyn Staging>>,
 }
 
-/// A run that is on disk and has not begun.
+/// A run that is accepted and has not begun. [`Engine::begin`] works on it; if it is dropped, the run waits to be
+/// resumed.
 pub struct AcceptedRun {
     flow: Flow,
     run: Run,
-    slots: BTreeMap<String, Connected>,
-    claim: Claim,
-    pub(crate) earlier: Option<Arc<PreviousRun>>,
+    bindings: BTreeMap<String, Connected>,
+    claim: RunClaim,
+    /// The earlier runs, if this run is a rerun.
+    pub(crate) previous: Option<Arc<PreviousRun>>,
 }
 
 impl AcceptedRun {
-    /// The run's name.
+    /// Returns the run's id.
     pub fn id(&self) -> &RunId {
         &self.run.id
     }
 
-    /// The flow that it is a run of.
+    /// Returns the flow of the run.
     pub fn flow(&self) -> &Flow {
         &self.flow
     }
 }
 
-/// What became of a run that a trigger wants to start.
+/// The outcome of [`Engine::accept_triggered`].
 pub enum AcceptOutcome {
-    /// It is on disk.
+    /// The run is accepted and on disk.
     New(Box<AcceptedRun>),
-    /// There is none: this earlier run has taken what it was to be handed.
+    /// No run was accepted, because this earlier run has taken one of the deduplication keys.
     Duplicate(RunId),
 }
 
-/// A run being worked on in the background.
+/// A running run, which a background task works on. Dropping the handle does not stop the run.
 pub struct RunHandle {
     id: RunId,
-    // Weak, so that watchers hear the end of it however the run ends.
-    watchers: Weak<Subscribers>,
+    /// Weak, so the channel closes with the run, however the run ends.
+    subscribers: Weak<Subscribers>,
     cancellation: CancellationToken,
     activity: ActivityMonitor,
     task: JoinHandle<Result<Run>>,
 }
 
 impl RunHandle {
-    /// The run's name; it is on disk.
+    /// Returns the run's id.
     pub fn id(&self) -> &RunId {
         &self.id
     }
 
-    /// What happens from now on; a watcher that is too slow misses some notices, never outcomes: those are in the journal.
+    /// Subscribes to the run's notifications from now on. The channel closes when the run ends.
+    ///
+    /// A slow subscriber misses some of them; the outcomes are in the journal in any case.
     pub fn notifications(&self) -> broadcast::Receiver<RunNotification> {
-        self.watchers.upgrade().map_or_else(Subscribers::over, |watchers| watchers.watch())
+        self.subscribers.upgrade().map_or_else(Subscribers::closed, |subscribers| subscribers.subscribe())
     }
 
-    /// Tells whether it works, or only waits.
+    /// Returns a monitor that reports whether the run calls actions or only waits.
     pub fn activity(&self) -> ActivityMonitor {
         self.activity.clone()
     }
 
-    /// Stops the run: nothing new is begun, and steps in flight are broken off.
+    /// Cancels the run: nothing new is begun, and steps in flight are interrupted.
     pub fn cancel(&self) {
         self.cancellation.cancel();
     }
 
-    /// Waits for the end. An `Err` means that the end could not be recorded, or that the machine kept the run from going on
-    /// (a full disk, too many open files): it is left to be resumed. How it ended otherwise is in [`Run::status`].
+    /// Waits until the run ends or is drained, and returns its state. A failed run does not return an error: see
+    /// [`Run::status`] and [`Run::error`].
+    ///
+    /// # Errors
+    ///
+    /// `store` if the end could not be recorded, or if the machine prevents the run from continuing (a full disk, too
+    /// many open files). The run is left to be resumed. `internal` if the run's task panicked.
     pub async fn wait(self) -> Result<Run> {
         self.task.await.map_err(|error| Error::new(ErrorKind::Internal, "the run's task was lost").source(error))?
     }
 }
 
 impl Engine {
-    /// An engine on this journal.
+    /// Returns an engine on this journal, with the default limits, the system's clock and no staging.
     pub fn new(journal: Arc<dyn Journal>) -> Self {
         Engine {
             journal,
@@ -120,17 +151,17 @@ impl Engine {
         }
     }
 
-    /// The same with other limits.
+    /// Returns the engine with other limits.
     pub fn with_limits(self, limits: RunLimits) -> Self {
         Engine { limits, ..self }
     }
 
-    /// The same with another clock. For tests of what takes days.
+    /// Returns the engine with another clock, for tests in simulated time.
     pub fn with_clock(self, clock: impl Fn() -> Timestamp + Send + Sync + 'static) -> Self {
         Engine { clock: Arc::new(clock), ..self }
     }
 
-    /// The same with a place where steps spill files.
+    /// Returns the engine with a place where steps stage copies of files.
     pub fn with_staging(self, staging: Arc<dyn Staging>) -> Self {
         Engine { staging: Some(staging), ..self }
     }
@@ -147,64 +178,82 @@ impl Engine {
         (self.clock)()
     }
 
-    /// Stops all runs of this engine at their next safe point, for good: steps in flight go on to their ends, nothing new is
-    /// begun, and the runs can be resumed by another engine. [`RunHandle::wait`] gives them back as running.
+    /// Suspends all runs of this engine at their next safe point: steps in flight run to their ends, and nothing new is
+    /// begun. It cannot be undone; another engine can resume the runs. [`RunHandle::wait`] returns them with the status
+    /// `Running`.
     pub fn drain(&self) {
         self.draining.cancel();
     }
 
-    /// Accepts a run and begins to work on it. `slots` says which connection fills which slot of the flow.
-    pub async fn start(&self, flow: &Flow, input: Value, slots: BTreeMap<String, Connected>) -> Result<RunHandle> {
-        Ok(self.begin(self.accept(flow, input, slots, Flush::Now).await?))
+    /// Accepts a run and begins to work on it. `bindings` has a connection for each connection binding of the flow.
+    ///
+    /// # Errors
+    ///
+    /// As [`accept`](Engine::accept).
+    pub async fn start(&self, flow: &Flow, input: Value, bindings: BTreeMap<String, Connected>) -> Result<RunHandle> {
+        Ok(self.begin(self.accept(flow, input, bindings, Flush::Now).await?))
     }
 
-    /// Accepts a run: it is on disk. [`Engine::begin`] works on it; if it is dropped instead, it waits to be resumed.
+    /// Accepts a run. [`Engine::begin`] works on it; if it is dropped instead, the run waits to be resumed.
     ///
-    /// [`Flush::Later`] is for a run that nobody hears of before it ends: it comes to disk with the first of its events that
-    /// have to, before anything is created or deleted, and else soon. A crash may undo it up to there.
+    /// With [`Flush::Now`], the run is on disk when this returns. [`Flush::Later`] is for a run whose id is not
+    /// returned to any caller before it ends: it is written to disk soon, and always before it creates or deletes
+    /// anything. A crash before that may undo it.
+    ///
+    /// # Errors
+    ///
+    /// - `config` if a connection binding has no connection or one of another connector, or if the flow is not linked
+    ///   with the flows it calls.
+    /// - `invalid_input` if the input does not match the flow's schema.
+    /// - `limit` if the input is too large or the flow's timeout too long.
     pub async fn accept(
         &self,
         flow: &Flow,
         input: Value,
-        slots: BTreeMap<String, Connected>,
+        bindings: BTreeMap<String, Connected>,
         flush: Flush,
     ) -> Result<AcceptedRun> {
-        let (accepted, started) = self.prepare(flow, input, slots, None).await?;
+        let (accepted, started) = self.prepare(flow, input, bindings, None).await?;
         let flush = if flow.flushes_every_step() { Flush::Now } else { flush };
         self.journal.accept(accepted.id(), flow.version(), flow.document(), started, flush).await?;
         Ok(accepted)
     }
 
-    /// The same, on disk, for what a trigger has seen, unless an earlier run has taken that.
+    /// Accepts a run for a trigger's event, unless an earlier run has taken one of its deduplication keys. The run and
+    /// the keys are on disk when this returns.
+    ///
+    /// # Errors
+    ///
+    /// As [`accept`](Engine::accept).
     pub async fn accept_triggered(
         &self,
         flow: &Flow,
         input: Value,
-        slots: BTreeMap<String, Connected>,
-        fired: &TriggerEvent,
+        bindings: BTreeMap<String, Connected>,
+        trigger: &TriggerEvent,
     ) -> Result<AcceptOutcome> {
-        let (accepted, started) = self.prepare(flow, input, slots, None).await?;
+        let (accepted, started) = self.prepare(flow, input, bindings, None).await?;
         let journal = &self.journal;
-        Ok(match journal.accept_triggered(accepted.id(), flow.version(), flow.document(), started, fired).await? {
+        Ok(match journal.accept_triggered(accepted.id(), flow.version(), flow.document(), started, trigger).await? {
             None => AcceptOutcome::New(Box::new(accepted)),
             Some(earlier) => AcceptOutcome::Duplicate(earlier),
         })
     }
 
-    /// Begins to work on an accepted run.
+    /// Begins to work on an accepted run, in a background task.
     pub fn begin(&self, accepted: AcceptedRun) -> RunHandle {
-        let AcceptedRun { flow, run, slots, claim, earlier } = accepted;
-        self.work(flow, run, slots, claim, earlier)
+        self.work(accepted)
     }
 
+    /// Checks and claims a new run. Returns it with its first event, which is not stored yet.
     pub(crate) async fn prepare(
         &self,
         flow: &Flow,
         input: Value,
-        slots: BTreeMap<String, Connected>,
+        bindings: BTreeMap<String, Connected>,
         retry: Option<RerunOf>,
     ) -> Result<(AcceptedRun, RunEvent)> {
-        fill(flow, &slots)?;
+        check_bindings(flow, &bindings)?;
         if let Some(name) = flow.calls().find(|name| !flow.linked().contains_key(*name)) {
             let message = format!("the flow {} calls {name}, and was not linked with it", flow.name());
             return Err(Error::new(ErrorKind::Config, message).hint("link it with the flows it calls before a run"));
@@ -225,7 +274,7 @@ impl Engine {
             flow: flow.name().to_owned(),
             version: flow.version().to_owned(),
             input,
-            connections: slots.iter().map(|(slot, connected)| (slot.clone(), connected.name().to_owned())).collect(),
+            connections: bindings.iter().map(|(name, connected)| (name.clone(), connected.name().to_owned())).collect(),
             calls: versions(flow),
             retry,
             at: self.now(),
@@ -235,37 +284,54 @@ impl Engine {
         }
         let mut run = Run::new(id);
         run.apply(started.clone());
-        Ok((AcceptedRun { flow: flow.clone(), run, slots, claim, earlier: None }, started))
+        Ok((AcceptedRun { flow: flow.clone(), run, bindings, claim, previous: None }, started))
     }
 
-    /// A run as it stands.
+    /// Returns the current state of a run.
+    ///
+    /// # Errors
+    ///
+    /// `not_found` if there is no such run, and `store` if an event cannot be read.
     pub async fn run(&self, id: &RunId) -> Result<Run> {
         let mut run = Run::new(id.clone());
         self.journal.replay(id, &mut |event| run.apply(event)).await?;
         Ok(run)
     }
 
-    /// The flow a run is pinned to, linked with those it calls.
+    /// Returns the flow version that a run is pinned to, linked with the flows it calls.
+    ///
+    /// # Errors
+    ///
+    /// `not_found` if the journal does not have the version, and `config` if it can no longer be read.
     pub async fn flow_of(&self, run: &Run) -> Result<Flow> {
-        flow_of(&*self.journal, run).await
+        pinned_flow(&*self.journal, run).await
     }
 
-    /// Takes up a run that a crash, or an error that concerned all of it, has stopped. Recorded steps are not called again.
-    pub async fn resume(&self, id: &RunId, slots: BTreeMap<String, Connected>) -> Result<RunHandle> {
+    /// Resumes a run that a crash, a drain or an error of the whole run has stopped. Recorded steps are not called
+    /// again.
+    ///
+    /// # Errors
+    ///
+    /// - `conflict` if another process works on the run, or if the run has ended, was rerun or is past its timeout.
+    /// - `not_found` if there is no such run.
+    /// - `config` if a connection binding has no connection, or if the flow version can no longer be read.
+    pub async fn resume(&self, id: &RunId, bindings: BTreeMap<String, Connected>) -> Result<RunHandle> {
         let claim = self.journal.claim(id).await?;
-        // Read under the claim: nobody else adds to it now.
+        // Read under the claim: no other process appends to the run now.
         let mut run = self.run(id).await?;
         if let RunStatus::Succeeded | RunStatus::Partial | RunStatus::Cancelled = run.status {
             let message = format!("run {id} has ended ({}) and cannot be resumed", run.status.as_str());
             return Err(Error::new(ErrorKind::Conflict, message).hint("start a new run of its flow"));
         }
         if let Some(by) = &run.rerun_by {
-            let message = format!("run {id} was gone over by run {by} and cannot be resumed");
-            return Err(Error::new(ErrorKind::Conflict, message).hint(format!("`trunkline runs resume {by}` goes on")));
+            let message = format!("run {id} was rerun as run {by} and cannot be resumed");
+            return Err(
+                Error::new(ErrorKind::Conflict, message).hint(format!("`trunkline runs resume {by}` continues it"))
+            );
         }
         let flow = self.flow_of(&run).await?;
-        fill(&flow, &slots)?;
-        // One that was only interrupted still has to come to its end.
+        check_bindings(&flow, &bindings)?;
+        // A run that was only interrupted is resumed in any case: its end has to be recorded.
         if run.status == RunStatus::Failed
             && let Err(over) = self.bounds(&flow, &run).check(self.now())
         {
@@ -275,21 +341,25 @@ impl Engine {
         let resumed = RunEvent::Resumed { at: self.now() };
         self.journal.append(id, vec![resumed.clone()], Flush::Now).await?;
         run.apply(resumed);
-        let earlier = match &run.retry {
+        let previous = match &run.retry {
             Some(retry) => Some(Arc::new(PreviousRun::read(&*self.journal, retry, &flow).await?)),
             None => None,
         };
-        Ok(self.work(flow, run, slots, claim, earlier))
+        Ok(self.work(AcceptedRun { flow, run, bindings, claim, previous }))
     }
 
-    /// Asks a run to stop, in whatever process it is worked on. A run that nobody works on is ended at once.
+    /// Asks a run to stop, in whatever process works on it. A run that no process works on is ended at once.
+    ///
+    /// # Errors
+    ///
+    /// `conflict` if the run has ended, and `not_found` if there is no such run.
     pub async fn cancel(&self, id: &RunId) -> Result<()> {
-        not_ended(&self.run(id).await?)?;
+        check_not_ended(&self.run(id).await?)?;
         self.journal.append(id, vec![RunEvent::CancelRequested { at: self.now() }], Flush::Now).await?;
         match self.journal.claim(id).await {
             Ok(_claim) => {
-                // It may have come to its own end since it was looked at.
-                not_ended(&self.run(id).await?)?;
+                // It may have ended by itself since the first check.
+                check_not_ended(&self.run(id).await?)?;
                 let finished = RunEvent::Finished { status: RunStatus::Cancelled, error: None, at: self.now() };
                 self.journal.append(id, vec![finished], Flush::Now).await?;
                 unstage(self.staging.as_ref(), id).await;
@@ -300,20 +370,27 @@ impl Engine {
         }
     }
 
-    /// Sends a run a signal, in whatever process it is worked on, also before it waits for it. Whether somebody works on it;
-    /// otherwise it hears the signal when it is resumed.
+    /// Sends a signal to a run, in whatever process works on it, also before the run waits for it.
+    ///
+    /// Returns whether a process works on the run. Otherwise, the run receives the signal when it is resumed.
+    ///
+    /// # Errors
+    ///
+    /// - `conflict` if the run has ended, or if it was sent a signal of this name before.
+    /// - `not_found` if there is no such run.
+    /// - `invalid_input` if the name is empty or longer than 200 bytes, and `limit` if the payload is too large.
     pub async fn signal(&self, id: &RunId, name: &str, payload: Value) -> Result<bool> {
-        if name.is_empty() || name.len() > LONGEST_NAME {
-            let message = format!("a signal's name has 1 to {LONGEST_NAME} bytes, not {}", name.len());
+        if name.is_empty() || name.len() > MAX_SIGNAL_NAME {
+            let message = format!("a signal's name has 1 to {MAX_SIGNAL_NAME} bytes, not {}", name.len());
             return Err(Error::new(ErrorKind::InvalidInput, message));
         }
         let run = self.run(id).await?;
-        not_ended(&run)?;
+        check_not_ended(&run)?;
         if run.signal(name).is_some() {
-            let message = format!("run {id} was sent the signal {name} already: the first one counts");
+            let message = format!("run {id} was already sent the signal {name}; the first one counts");
             return Err(Error::new(ErrorKind::Conflict, message));
         }
-        self.limits.payload(&format!("what comes with the signal {name}"), &payload)?;
+        self.limits.payload(&format!("the payload of the signal {name}"), &payload)?;
         let signalled = RunEvent::Signalled { name: name.to_owned(), payload, at: self.now() };
         self.journal.append(id, vec![signalled], Flush::Now).await?;
         match self.journal.claim(id).await {
@@ -328,90 +405,72 @@ impl Engine {
         Bounds::of_run(run.started_at + length, length)
     }
 
-    fn work(
-        &self,
-        flow: Flow,
-        run: Run,
-        slots: BTreeMap<String, Connected>,
-        claim: Claim,
-        earlier: Option<Arc<PreviousRun>>,
-    ) -> RunHandle {
-        let watchers = Arc::<Subscribers>::default();
+    /// Starts the background task of a run.
+    fn work(&self, accepted: AcceptedRun) -> RunHandle {
+        let AcceptedRun { flow, run, bindings, claim, previous } = accepted;
+        let subscribers = Arc::<Subscribers>::default();
         let cancellation = CancellationToken::new();
         if run.cancel_requested {
             cancellation.cancel();
         }
         let (id, input, name) = (run.id.clone(), run.input.clone(), run.flow.clone());
         let bounds = self.bounds(&flow, &run);
-        let given = (self.clock.clone(), self.limits.clone());
-        let journaled = Journaled::new(
-            self.journal.clone(),
+        let journaled = JournaledRun::new(
             run,
-            earlier.clone(),
-            watchers.clone(),
-            given,
-            (flow.flushes_every_step(), flow.logging()),
+            JournaledRunParts {
+                journal: self.journal.clone(),
+                previous: previous.clone(),
+                subscribers: subscribers.clone(),
+                clock: self.clock.clone(),
+                limits: self.limits.clone(),
+                flush_every_step: flow.flushes_every_step(),
+                logging: flow.logging(),
+            },
         );
-        let poll = Abort(self.poll(&id, journaled.clone(), cancellation.clone()));
+        let poll = AbortOnDrop(self.poll(&id, journaled.clone(), cancellation.clone()));
         let stop = Stop { cancellation: cancellation.clone(), draining: self.draining.clone() };
-        let (durability, limits) = (Arc::new(journaled.clone()), self.limits.clone());
         let activity = ActivityMonitor::default();
-        let given = (stop.clone(), activity.clone());
-        let interpreter = Interpreter::new(id.clone(), flow, slots, durability, given, limits, self.staging.clone());
-        let (staging, of) = (self.staging.clone(), id.clone());
+        let interpreter = Interpreter::new(InterpreterParts {
+            run: id.clone(),
+            flow,
+            bindings,
+            durability: Arc::new(journaled.clone()),
+            stop: stop.clone(),
+            activity: activity.clone(),
+            limits: self.limits.clone(),
+            staging: self.staging.clone(),
+        });
+        let staging = self.staging.clone();
         let span = tracing::info_span!("run", run = %id, flow = name);
         let task = tokio::spawn(async move {
             let (_claim, _poll) = (claim, poll);
-            // In a task of its own, so that a panic ends the run as failed instead of leaving it open.
             // A run that is out of time still runs its failure handler.
             let outside = Bounds::of_run(Timestamp::MAX, Duration::MAX);
-            let end = interpreter.flow(input, StepPath::default(), bounds, outside).instrument(span);
-            let end = joined(tokio::spawn(end)).await;
-            if matches!(&end, Err(error) if error.kind() == ErrorKind::Cancelled) && stop.parks() {
-                return journaled.park().await;
-            }
-            let end = match end {
-                Ok(output) => match earlier {
-                    Some(earlier) => journaled.tell_missing(earlier).await.map(|()| output),
-                    None => Ok(output),
-                },
-                failed => failed,
-            };
-            if let Err(error) = &end
-                && passes(error)
-                && !stop.cancellation.is_cancelled()
-            {
-                tracing::warn!("the run is left to be resumed: {error}");
-                let _ = journaled.park().await;
-                return Err(error.clone());
-            }
-            let run = finish(&journaled, end, &stop).await?;
-            // What stopped it may pass, and its steps go on from their checkpoints then.
-            if run.status != RunStatus::Failed || !run.error.as_ref().is_some_and(concerns_the_run) {
-                unstage(staging.as_ref(), &of).await;
-            }
-            Ok(run)
+            let result = interpreter.flow(input, StepPath::default(), bounds, outside).instrument(span);
+            // A task of its own, so a panic ends the run as failed instead of leaving it open.
+            let result = joined(tokio::spawn(result)).await;
+            conclude(&journaled, result, previous, &stop, staging.as_ref()).await
         });
-        RunHandle { id, watchers: Arc::downgrade(&watchers), cancellation, activity, task }
+        RunHandle { id, subscribers: Arc::downgrade(&subscribers), cancellation, activity, task }
     }
 
-    /// Looks what other processes want of the run.
-    fn poll(&self, id: &RunId, journaled: Journaled, cancellation: CancellationToken) -> AbortHandle {
+    /// Polls the journal for cancellations and signals from other processes.
+    fn poll(&self, id: &RunId, journaled: JournaledRun, cancellation: CancellationToken) -> AbortHandle {
         let (journal, id) = (self.journal.clone(), id.clone());
         tokio::spawn(async move {
-            let mut seen = 0;
+            let mut last_seen = 0;
             loop {
                 tokio::time::sleep(POLL).await;
                 if let Ok(true) = journal.cancel_requested(&id).await {
-                    // The other process has recorded it; here it is only taken into account.
+                    // The other process has recorded it; here it is only applied.
                     journaled.with_run(|run| run.cancel_requested = true);
                     return cancellation.cancel();
                 }
                 if journaled.with_run(|run| run.awaits_signal())
-                    && let Ok((signals, last)) = journal.signals(&id, seen).await
+                    && let Ok((signals, last)) = journal.signals(&id, last_seen).await
                 {
-                    seen = last;
-                    journaled.heard(signals);
+                    last_seen = last;
+                    journaled.receive_signals(signals);
                 }
             }
         })
@@ -419,53 +478,86 @@ impl Engine {
     }
 }
 
-/// The flow a run is pinned to, linked with those it calls.
-pub(crate) async fn flow_of(journal: &dyn Journal, run: &Run) -> Result<Flow> {
-    let faulty = |found: Vec<Diagnostic>| {
+/// Returns the flow version that a run is pinned to, linked with the flows it calls.
+pub(crate) async fn pinned_flow(journal: &dyn Journal, run: &Run) -> Result<Flow> {
+    let invalid = |found: Vec<Diagnostic>| {
         let error = Diagnostic::into_error(&format!("the flow of run {}", run.id), &found);
-        error.unwrap_or_else(|| Error::new(ErrorKind::Config, "the flow cannot be read any more"))
+        error.unwrap_or_else(|| Error::new(ErrorKind::Config, "the flow can no longer be read"))
     };
     let mut called = BTreeMap::new();
     for (name, version) in &run.calls {
-        let flow = Flow::from_value(journal.flow(version).await?).map_err(faulty)?;
+        let flow = Flow::from_value(journal.flow(version).await?).map_err(invalid)?;
         called.insert(name.clone(), flow);
     }
-    let flow = Flow::from_value(journal.flow(&run.version).await?).map_err(faulty)?;
-    flow.link(&|name| called.get(name).cloned()).map_err(faulty)
+    let flow = Flow::from_value(journal.flow(&run.version).await?).map_err(invalid)?;
+    flow.link(&|name| called.get(name).cloned()).map_err(invalid)
 }
 
-/// Removes what the steps of a run have spilled.
+/// Removes the staged copies of a run.
 async fn unstage(staging: Option<&Arc<dyn Staging>>, run: &RunId) {
     if let Some(staging) = staging {
         staging.unstage(run.as_str(), None).await;
     }
 }
 
-/// A run that has ended for good takes nothing any more; a failed one can still be resumed.
-fn not_ended(run: &Run) -> Result<()> {
+/// Fails if the run has ended for good. A failed run can still be resumed.
+fn check_not_ended(run: &Run) -> Result<()> {
     if run.finished_at.is_some() && run.status != RunStatus::Failed {
-        let message = format!("run {} has ended already ({})", run.id, run.status.as_str());
+        let message = format!("run {} has already ended ({})", run.id, run.status.as_str());
         return Err(Error::new(ErrorKind::Conflict, message));
     }
     Ok(())
 }
 
-/// Ends a background task with its owner.
-struct Abort(AbortHandle);
+/// Aborts a background task when it is dropped.
+struct AbortOnDrop(AbortHandle);
 
-impl Drop for Abort {
+impl Drop for AbortOnDrop {
     fn drop(&mut self) {
         self.0.abort();
     }
 }
 
-async fn finish(journaled: &Journaled, end: Result<Value>, stop: &Stop) -> Result<Run> {
-    let faults = journaled.with_run(|run| run.ledger.values().map(crate::Ledger::faults).sum::<u64>());
-    let (status, error) = match end {
-        Ok(_) if faults > 0 => (RunStatus::Partial, None),
+/// Ends a run whose steps have ended, or leaves it to be resumed.
+async fn conclude(
+    journaled: &JournaledRun,
+    result: Result<Value>,
+    previous: Option<Arc<PreviousRun>>,
+    stop: &Stop,
+    staging: Option<&Arc<dyn Staging>>,
+) -> Result<Run> {
+    if matches!(&result, Err(error) if error.kind() == ErrorKind::Cancelled) && stop.suspends() {
+        return journaled.suspend().await;
+    }
+    let result = match (result, previous) {
+        (Ok(output), Some(previous)) => journaled.record_missing_items(previous).await.map(|()| output),
+        (result, _) => result,
+    };
+    if let Err(error) = &result
+        && is_transient(error)
+        && !stop.cancellation.is_cancelled()
+    {
+        tracing::warn!("the run is left to be resumed: {error}");
+        let _ = journaled.suspend().await;
+        return Err(error.clone());
+    }
+    let id = journaled.with_run(|run| run.id.clone());
+    let run = finish(journaled, result, stop).await?;
+    // The staged copies stay if the run can be resumed: its steps continue from their checkpoints then.
+    if run.status != RunStatus::Failed || !run.error.as_ref().is_some_and(stops_the_run) {
+        unstage(staging, &id).await;
+    }
+    Ok(run)
+}
+
+/// Records the end of a run.
+async fn finish(journaled: &JournaledRun, result: Result<Value>, stop: &Stop) -> Result<Run> {
+    let failed_items = journaled.with_run(|run| run.ledger.values().map(crate::Ledger::faults).sum::<u64>());
+    let (status, error) = match result {
+        Ok(_) if failed_items > 0 => (RunStatus::Partial, None),
         Ok(_) => (RunStatus::Succeeded, None),
         Err(error) if error.kind() == ErrorKind::Cancelled => (RunStatus::Cancelled, None),
-        // A failed run could be resumed; nobody wants that of this one.
+        // Not failed: a failed run could be resumed, and the operator has cancelled this one.
         Err(error) if stop.cancellation.is_cancelled() => (RunStatus::Cancelled, Some(error)),
         Err(error) => (RunStatus::Failed, Some(error)),
     };
@@ -479,22 +571,28 @@ async fn finish(journaled: &Journaled, end: Result<Value>, stop: &Stop) -> Resul
     Ok(journaled.with_run(|run| std::mem::replace(run, Run::new(run.id.clone()))))
 }
 
-/// Every slot has a connection, and of the right connector.
-fn fill(flow: &Flow, slots: &BTreeMap<String, Connected>) -> Result<()> {
-    for (slot, connector) in flow.connections() {
-        let Some(connected) = slots.get(slot) else {
-            return Err(Error::new(ErrorKind::Config, format!("flow {} needs a connection for {slot}", flow.name()))
-                .hint(format!("name one of {connector} with `--connection {slot}=NAME`")));
+/// Fails unless exactly the connection bindings of the flow have connections, each of the right connector.
+fn check_bindings(flow: &Flow, bindings: &BTreeMap<String, Connected>) -> Result<()> {
+    for (binding, connector) in flow.connections() {
+        let Some(connected) = bindings.get(binding) else {
+            return Err(Error::new(
+                ErrorKind::Config,
+                format!("flow {} needs a connection for {binding}", flow.name()),
+            )
+            .hint(format!("name a connection to {connector} with `--connection {binding}=NAME`")));
         };
         let found = &connected.connector().spec().name;
         if found != connector {
             let message =
-                format!("{} is a connection to {found}, but {slot} needs one to {connector}", connected.name());
+                format!("{} is a connection to {found}, but {binding} needs one to {connector}", connected.name());
             return Err(Error::new(ErrorKind::Config, message).hint("`trunkline connection list` shows them all"));
         }
     }
-    match slots.keys().find(|slot| !flow.connections().contains_key(*slot)) {
-        Some(slot) => Err(Error::new(ErrorKind::Config, format!("flow {} has no slot {slot}", flow.name()))),
+    match bindings.keys().find(|binding| !flow.connections().contains_key(*binding)) {
+        Some(binding) => {
+            let message = format!("flow {} has no connection binding {binding}", flow.name());
+            Err(Error::new(ErrorKind::Config, message))
+        }
         None => Ok(()),
     }
 }

@@ -1,4 +1,7 @@
-//! What happens in a run, as the facts its journal keeps.
+//! The events of a run: the facts that its journal stores.
+//!
+//! An event is written once and never changed, so an event of an earlier version has to stay readable: an old name is
+//! an `alias`, a new member has a default, and a time may be a number of milliseconds since 1970.
 
 use std::collections::BTreeMap;
 
@@ -9,31 +12,31 @@ use trunkline_core::{Error, Timestamp};
 
 use crate::{RunId, StepPath};
 
-/// What became of one item of an `each`.
+/// The outcome of one item of an `each` step.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 #[serde(tag = "status", rename_all = "snake_case")]
 pub enum ItemOutcome {
-    /// All steps ran.
+    /// All steps of the item ran.
     Done,
-    /// A `skip` step ended it.
+    /// A `skip` step ended the item.
     Skipped {
-        /// What the step said.
+        /// The reason that the step gives.
         reason: String,
     },
     /// A step failed.
     Failed {
-        /// Which and why.
+        /// The error, with the step's path in its context.
         error: Error,
     },
-    /// A step may or may not have taken effect; a person has to look.
+    /// A step may or may not have taken effect; an operator has to check.
     Unknown {
-        /// Which and why.
+        /// The error, with the step's path in its context.
         error: Error,
     },
 }
 
 impl ItemOutcome {
-    /// `done`, `skipped`, `failed` or `unknown`.
+    /// Returns `done`, `skipped`, `failed` or `unknown`.
     pub fn status(&self) -> &'static str {
         match self {
             ItemOutcome::Done => "done",
@@ -43,7 +46,7 @@ impl ItemOutcome {
         }
     }
 
-    /// What went wrong, if something did.
+    /// Returns the error of a failed or unknown item.
     pub fn error(&self) -> Option<&Error> {
         match self {
             ItemOutcome::Failed { error } | ItemOutcome::Unknown { error } => Some(error),
@@ -51,7 +54,7 @@ impl ItemOutcome {
         }
     }
 
-    /// Why it did not end as done.
+    /// Returns why the item is not done: the reason of the skip or the message of the error.
     pub fn reason(&self) -> Option<&str> {
         match self {
             ItemOutcome::Done => None,
@@ -61,20 +64,20 @@ impl ItemOutcome {
     }
 }
 
-/// What a person says of something whose outcome nobody knows.
+/// An operator's decision about a step with an unknown outcome.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum Verdict {
-    /// It took effect.
+    /// The step took effect.
     Done,
-    /// It did not take effect, and may be tried again.
+    /// The step did not take effect and may be repeated.
     Retry,
-    /// It counts as failed, and is not tried again.
+    /// The step counts as failed and is not repeated.
     Fail,
 }
 
 impl Verdict {
-    /// The word that stands for it in JSON.
+    /// Returns the verdict as JSON writes it.
     pub fn as_str(self) -> &'static str {
         match self {
             Verdict::Done => "done",
@@ -84,44 +87,44 @@ impl Verdict {
     }
 }
 
-/// That a run goes over what failed in an earlier one.
+/// The earlier run whose failed items a run repeats.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct RerunOf {
     /// The earlier run.
     pub run: RunId,
-    /// Whether what nobody knows the outcome of is looked up, too.
+    /// Whether items with an unknown outcome are looked up and repeated, too.
     #[serde(default)]
     pub unknown: bool,
 }
 
-/// What a `wait` step waits for.
+/// The condition that a `wait` step waits for.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Waiting {
-    /// A signal of this name.
+    /// The name of the signal, if the step waits for one.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub signal: Option<String>,
-    /// Until when at most.
+    /// The time at which the wait ends at the latest.
     pub until: Timestamp,
 }
 
-/// How a run stands.
+/// The status of a run.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum RunStatus {
-    /// Accepted and not ended: somebody works on it, or it waits to be resumed.
+    /// Accepted and not ended: a process works on the run, or it waits to be resumed.
     Running,
     /// Ended, and no item failed.
     Succeeded,
     /// Ended, but some items failed or are unknown.
     Partial,
-    /// Stopped by an error that concerns the whole run; it can be resumed.
+    /// Stopped by an error that concerns the whole run; the run can be resumed.
     Failed,
-    /// Stopped by a person.
+    /// Stopped by an operator.
     Cancelled,
 }
 
 impl RunStatus {
-    /// The word that stands for it in JSON.
+    /// Returns the status as JSON writes it.
     pub fn as_str(self) -> &'static str {
         match self {
             RunStatus::Running => "running",
@@ -137,154 +140,156 @@ impl RunStatus {
 #[derive(Clone, Debug, Serialize, Deserialize)]
 #[serde(tag = "event", rename_all = "snake_case")]
 pub enum RunEvent {
-    /// The run was accepted; it is pinned to this version of its flow.
+    /// The run was accepted. It is pinned to this version of its flow.
     Started {
         /// The flow's name.
         flow: String,
-        /// The flow's version, under which the journal keeps the document.
+        /// The flow's version, under which the journal stores the document.
         version: String,
         /// The run's input.
         input: Value,
-        /// Which connection fills which slot.
+        /// The name of the connection for each connection binding of the flow.
         connections: BTreeMap<String, String>,
-        /// The versions of the flows it calls, by their names: it is pinned to them too.
+        /// The versions of the called flows, by name. The run is pinned to them too.
         #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
         calls: BTreeMap<String, String>,
-        /// The run whose failed items it goes over, if it is for those.
+        /// The run whose failed items this run repeats, if it is a rerun.
         #[serde(default, skip_serializing_if = "Option::is_none")]
         retry: Option<RerunOf>,
-        /// When.
+        /// When the run was accepted.
         at: Timestamp,
     },
-    /// Another run goes over what failed in this one.
+    /// Another run repeats the failed items of this run.
     #[serde(alias = "retried")]
     Rerun {
-        /// Which.
+        /// The other run.
         by: RunId,
-        /// When.
+        /// When the other run was accepted.
         at: Timestamp,
     },
-    /// Somebody took the run up again after a crash or a failure.
+    /// The run was resumed after a crash or a failure.
     Resumed {
-        /// When.
+        /// When it was resumed.
         at: Timestamp,
     },
     /// A step that must not be repeated blindly is about to be attempted.
     StepStarted {
-        /// Which step.
+        /// The step.
         step: StepPath,
-        /// Which try of it, from 1.
+        /// The number of the attempt, from 1.
         #[serde(default = "first", skip_serializing_if = "is_first")]
         attempt: u32,
-        /// When.
+        /// When the attempt began.
         at: Timestamp,
     },
-    /// What a step in flight left for its next attempt. A store keeps it encrypted: it may hold signed URLs.
+    /// The state that a step in flight saved for its next attempt. A store keeps it encrypted: it may contain signed
+    /// URLs.
     Checkpoint {
-        /// Which step.
+        /// The step.
         step: StepPath,
-        /// The action's own business.
+        /// The saved state, in a form that only the action reads.
         value: Value,
     },
-    /// A step ended well: it is never called again.
+    /// A step succeeded. It is not called again.
     StepFinished {
-        /// Which step; nothing stands for the run itself, whose result this is.
+        /// The step; the empty path for the run itself, whose result this is.
         step: StepPath,
-        /// What later steps refer to. A store keeps it encrypted: it may hold signed URLs.
+        /// The output that later steps refer to. A store keeps it encrypted: it may contain signed URLs.
         output: Value,
-        /// What services said although their calls succeeded; the first 20.
+        /// The first 20 warnings of services whose calls succeeded.
         #[serde(default, skip_serializing_if = "Vec::is_empty")]
         warnings: Vec<String>,
-        /// Which try of it, from 1.
+        /// The number of the attempt, from 1.
         #[serde(default = "first", skip_serializing_if = "is_first")]
         attempt: u32,
-        /// When this try began, where that is known.
+        /// When this attempt began, if that is known.
         #[serde(default, skip_serializing_if = "Option::is_none")]
         began: Option<Timestamp>,
-        /// When.
+        /// When the step ended.
         at: Timestamp,
     },
-    /// A step ended badly: it is not called again in this run, unless its `retry`, or that of a step around it, says so.
+    /// A step failed. This run does not call it again, unless its `retry`, or that of a step around it, says so.
     StepFailed {
-        /// Which step.
+        /// The step.
         step: StepPath,
-        /// Why.
+        /// The error of the attempt.
         error: Error,
-        /// Which try of it, from 1.
+        /// The number of the attempt, from 1.
         #[serde(default = "first", skip_serializing_if = "is_first")]
         attempt: u32,
-        /// When this try began, where that is known.
+        /// When this attempt began, if that is known.
         #[serde(default, skip_serializing_if = "Option::is_none")]
         began: Option<Timestamp>,
-        /// When.
+        /// When the step ended.
         at: Timestamp,
     },
-    /// A step is tried again later. What failed in it is forgotten, but for outcomes that nobody knows.
+    /// A step will be tried again. Failures inside it are forgotten, except for unknown outcomes.
     StepRetried {
-        /// Which step.
+        /// The step.
         step: StepPath,
-        /// Why the try before failed.
+        /// The error of the failed attempt.
         error: Error,
-        /// Which try that was, from 1.
+        /// The number of the failed attempt, from 1.
         #[serde(default = "first", skip_serializing_if = "is_first")]
         attempt: u32,
-        /// When the next try begins.
+        /// When the next attempt begins.
         until: Timestamp,
-        /// When.
+        /// When the attempt failed.
         at: Timestamp,
     },
     /// A step that has a timeout has begun.
     DeadlineSet {
-        /// Which step.
+        /// The step.
         step: StepPath,
-        /// When its time is over, however often the process is started anew meanwhile.
+        /// The end of its time. A restart of the process does not extend it.
         until: Timestamp,
     },
     /// A `wait` step has begun.
     WaitBegan {
-        /// Which step.
+        /// The step.
         step: StepPath,
-        /// What it waits for, and how long.
+        /// The condition and the end of the wait.
         #[serde(flatten)]
         wait: Waiting,
     },
-    /// Somebody sent the run a signal. The first of a name counts, for all that wait for it, also later.
+    /// A signal was sent to the run. The first signal of a name counts, for all steps that wait for it, also later
+    /// ones.
     Signalled {
-        /// Which signal.
+        /// The name of the signal.
         name: String,
-        /// What came with it. A store keeps it encrypted.
+        /// The payload of the signal. A store keeps it encrypted.
         payload: Value,
-        /// When.
+        /// When the signal was sent.
         at: Timestamp,
     },
-    /// An `each` knows of more items to work on.
+    /// An `each` step has read more items of its list.
     Listed {
         /// The `each` step.
         step: StepPath,
-        /// How many there are, as far as the list has been read, with those that have an outcome.
+        /// The number of items read so far, including those that have an outcome.
         items: u64,
-        /// Whether it has been read to its end.
+        /// Whether the list has been read to its end.
         last: bool,
-        /// When.
+        /// When the items were read.
         at: Timestamp,
     },
-    /// All items of a list up to here have an outcome; a resumed run goes on with the page after it.
+    /// All items of a list up to here have an outcome. A resumed run continues with the page after it.
     PageFinished {
         /// The `each` step.
         step: StepPath,
-        /// Where the next page begins; nothing if that was the last one.
+        /// The cursor of the next page; nothing after the last page.
         next: Option<Value>,
-        /// How many items of pages after it have an outcome already; not told by old versions.
+        /// The number of items on later pages that have an outcome already. Early versions did not write it.
         #[serde(default, skip_serializing_if = "Option::is_none")]
         ahead: Option<u64>,
     },
-    /// A list seems to have changed while it was read: items of it may be missing. Told once a list.
+    /// A list seems to have changed while it was read, so items of it may be missing. Recorded once for each list.
     ListChanged {
         /// The `each` step.
         step: StepPath,
-        /// What was noticed.
+        /// The evidence of the change.
         reason: String,
-        /// When.
+        /// When the change was noticed.
         at: Timestamp,
     },
     /// An item of an `each` has its outcome.
@@ -293,61 +298,62 @@ pub enum RunEvent {
         step: StepPath,
         /// The item's key.
         key: String,
-        /// What became of it.
+        /// The item's outcome.
         outcome: ItemOutcome,
-        /// What the item was like, where the flow says `once`: remembered across runs if it is done or unknown.
+        /// The item's fingerprint, if the flow says `once`. It is remembered across runs if the item is done or
+        /// unknown.
         #[serde(default, skip_serializing_if = "Option::is_none")]
         once: Option<String>,
-        /// When.
+        /// When the item ended.
         at: Timestamp,
     },
-    /// A person has said what became of a step whose outcome nobody knew.
+    /// An operator has resolved a step whose outcome was unknown.
     #[serde(alias = "step_settled")]
     StepResolved {
-        /// Which step.
+        /// The step.
         step: StepPath,
-        /// What became of it.
+        /// The operator's decision.
         verdict: Verdict,
-        /// What later steps refer to, if it is done. A store keeps it encrypted.
+        /// The output that later steps refer to, if the step is done. A store keeps it encrypted.
         output: Value,
-        /// When.
+        /// When it was resolved.
         at: Timestamp,
     },
-    /// An item whose outcome nobody knew has another one: one of its steps was settled.
+    /// An item whose outcome was unknown has another one, because one of its steps was resolved.
     #[serde(alias = "item_settled")]
     ItemResolved {
         /// The `each` step.
         step: StepPath,
         /// The item's key.
         key: String,
-        /// What was said of the step.
+        /// The operator's decision about the step.
         verdict: Verdict,
-        /// What had become of the item before.
+        /// The item's previous outcome.
         before: ItemOutcome,
-        /// What has become of it.
+        /// The item's outcome now.
         outcome: ItemOutcome,
-        /// When.
+        /// When it was resolved.
         at: Timestamp,
     },
-    /// Items that were worked on together have their outcomes.
+    /// All items of a batch have their outcomes.
     BatchFinished {
         /// The `each` step.
         step: StepPath,
-        /// What the batch was called in the paths of its steps.
+        /// The name of the batch in the paths of its steps.
         batch: String,
     },
-    /// A person wants the run to stop.
+    /// An operator has asked the run to stop.
     CancelRequested {
         /// When.
         at: Timestamp,
     },
     /// The run ended.
     Finished {
-        /// How.
+        /// The status of the run from now on.
         status: RunStatus,
-        /// Why, if it failed.
+        /// The error that stopped the run, if one did.
         error: Option<Error>,
-        /// When.
+        /// When the run ended.
         at: Timestamp,
     },
 }
@@ -361,8 +367,8 @@ fn is_first(attempt: &u32) -> bool {
 }
 
 impl RunEvent {
-    /// The part that a store keeps encrypted.
-    fn sealed(&mut self) -> Option<&mut Value> {
+    /// Returns the member that a store keeps encrypted.
+    fn encrypted_value(&mut self) -> Option<&mut Value> {
         match self {
             RunEvent::Checkpoint { value, .. } => Some(value),
             RunEvent::StepFinished { output, .. } | RunEvent::StepResolved { output, .. } => Some(output),
@@ -371,15 +377,65 @@ impl RunEvent {
         }
     }
 
-    /// The event as those may see it who watch: without what a store keeps encrypted, and without what a run was handed and
-    /// where its lists go on.
+    /// Returns the event as a subscriber may see it: without the values that a store keeps encrypted, the run's input
+    /// and the cursors of its lists.
     pub fn shown(mut self) -> RunEvent {
-        self.sealed().map(Value::take);
+        self.encrypted_value().map(Value::take);
         match &mut self {
             RunEvent::Started { input, .. } => *input = Value::Null,
             RunEvent::PageFinished { next: Some(next), .. } => *next = Value::Null,
             _ => {}
         }
         self
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::{from_value, json, to_value};
+
+    use super::*;
+
+    #[test]
+    fn events_of_earlier_versions_are_read_and_written_in_the_current_form() {
+        let error = json!({ "kind": "unknown_outcome", "message": "lost" });
+        let unknown = json!({ "status": "unknown", "error": error });
+        for (old, name) in [
+            (json!({ "event": "retried", "by": "r2", "at": 1500 }), "rerun"),
+            (
+                json!({ "event": "step_settled", "step": "all", "verdict": "done", "output": 1, "at": 1500 }),
+                "step_resolved",
+            ),
+            (
+                json!({
+                    "event": "item_settled", "step": "all", "key": "a", "verdict": "fail", "before": unknown,
+                    "outcome": { "status": "done" }, "at": 1500
+                }),
+                "item_resolved",
+            ),
+            (json!({ "event": "step_started", "step": "copy", "at": 1500 }), "step_started"),
+        ] {
+            let event: RunEvent = from_value(old.clone()).unwrap();
+            let new = to_value(&event).unwrap();
+            assert_eq!((&new["event"], &new["at"]), (&json!(name), &json!("1970-01-01T00:00:01.500Z")), "{old}");
+            let again: RunEvent = from_value(new.clone()).unwrap();
+            assert_eq!(to_value(&again).unwrap(), new, "{old}");
+        }
+    }
+
+    #[test]
+    fn times_in_milliseconds_are_read_in_every_member() {
+        let old = json!({
+            "event": "step_retried", "step": "copy", "error": { "kind": "unavailable", "message": "busy" }, "attempt": 2,
+            "until": 3000, "at": 1500
+        });
+        let new = to_value(from_value::<RunEvent>(old).unwrap()).unwrap();
+        assert_eq!(new["until"], "1970-01-01T00:00:03.000Z");
+        let old = json!({ "event": "step_finished", "step": "copy", "output": 1, "began": 500, "at": 1500 });
+        let new = to_value(from_value::<RunEvent>(old).unwrap()).unwrap();
+        assert_eq!(new["began"], "1970-01-01T00:00:00.500Z");
+        let old = json!({ "event": "wait_began", "step": "pause", "signal": "go", "until": 3000 });
+        let new = to_value(from_value::<RunEvent>(old).unwrap()).unwrap();
+        assert_eq!((&new["signal"], &new["until"]), (&json!("go"), &json!("1970-01-01T00:00:03.000Z")));
     }
 }

@@ -1,7 +1,8 @@
-//! Goes through a flow's steps. Deterministic but for what it gets through [`Durability`]: after a crash it goes the same
-//! way again, and what was recorded is not done again.
+//! The interpreter: executes the steps of a flow.
 //!
-//! Every error that a step has dealt with is recorded as the step's end, so that the way after it is the same the next time.
+//! It is deterministic except for what it receives through [`Durability`]. After a crash it takes the same path through
+//! the flow again, and what is recorded is not executed again. An error that a step has handled is recorded as the
+//! step's result, so the path after it is the same the next time.
 
 use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
@@ -15,64 +16,65 @@ use crate::{
     ActivityMonitor, Flow, RunId, RunLimits, StepPath, Waiting,
     action_call::ActionCall,
     cancellation::Stop,
-    durability::{Durability, concerns_the_run},
-    each::{Each, Marks},
+    durability::{Durability, stops_the_run},
+    each::{Each, ItemTemplates, List},
     step::{Call, OnError, Step, StepKind, SubFlow, Tries, Wait},
     template::Scope,
     time::{self, Bounds, Timer, ends_more_than},
 };
 
-/// How long one step may take in all, retries included, if its flow does not say.
+/// The longest duration of a step, retries included, if its flow sets no timeout.
 const STEP_TIMEOUT: Duration = Duration::from_secs(6 * 60 * 60);
-/// How a step that does not say is tried again when the service says to come back later than a call can wait for.
-const PATIENCE: Tries = Tries { tries: 10, wait: Duration::from_secs(1), longest: Duration::from_secs(900) };
-/// How long a call may take to break itself off when the run is cancelled.
-const GRACE: Duration = Duration::from_secs(10);
-/// The clock is looked at so often: it may have been set, or the machine may have slept.
+/// The retries of a step without `retry` after a throttled service has asked for a longer wait than a call makes
+/// itself.
+const THROTTLED: Tries = Tries { tries: 10, wait: Duration::from_secs(1), longest: Duration::from_secs(900) };
+/// The time that a call has to stop by itself after the run was cancelled.
+const GRACE_PERIOD: Duration = Duration::from_secs(10);
+/// The longest sleep before the clock is read again: it may have been set, or the machine may have been suspended.
 const TICK: Duration = Duration::from_secs(60);
 
-/// How a list of steps ended, if not by an error.
+/// The end of a list of steps without an error.
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) enum End {
-    /// All of them ran.
+    /// All steps ran.
     Completed,
-    /// A `skip` step ended them.
+    /// A `skip` step ended the list, for this reason.
     Skipped(String),
 }
 
-/// Runs the steps of one run.
+/// Executes the steps of one run.
 #[derive(Clone)]
 pub(crate) struct Interpreter(Arc<Inner>);
 
 #[derive(Clone)]
 struct Inner {
-    run: RunId,
-    flow: Flow,
-    slots: BTreeMap<String, Connected>,
+    parts: InterpreterParts,
+    /// All connections of the run: a file may be read through another connection than that of the step.
     files: Connections,
-    durability: Arc<dyn Durability>,
-    stop: Stop,
-    activity: ActivityMonitor,
-    limits: RunLimits,
-    staging: Option<Arc<dyn Staging>>,
+}
+
+/// The parts of an [`Interpreter`].
+#[derive(Clone)]
+pub(crate) struct InterpreterParts {
+    pub(crate) run: RunId,
+    pub(crate) flow: Flow,
+    /// The connection of each connection binding of the flow.
+    pub(crate) bindings: BTreeMap<String, Connected>,
+    pub(crate) durability: Arc<dyn Durability>,
+    pub(crate) stop: Stop,
+    pub(crate) activity: ActivityMonitor,
+    pub(crate) limits: RunLimits,
+    pub(crate) staging: Option<Arc<dyn Staging>>,
 }
 
 impl Interpreter {
-    pub(crate) fn new(
-        run: RunId,
-        flow: Flow,
-        slots: BTreeMap<String, Connected>,
-        durability: Arc<dyn Durability>,
-        (stop, activity): (Stop, ActivityMonitor),
-        limits: RunLimits,
-        staging: Option<Arc<dyn Staging>>,
-    ) -> Self {
-        let files = slots.values().cloned().collect();
-        Interpreter(Arc::new(Inner { run, flow, slots, files, durability, stop, activity, limits, staging }))
+    pub(crate) fn new(parts: InterpreterParts) -> Self {
+        let files = parts.bindings.values().cloned().collect();
+        Interpreter(Arc::new(Inner { parts, files }))
     }
 
-    /// Runs the flow: its steps within their bounds, then its output, or else its failure handler within the bounds outside.
-    /// The empty path is that of the run.
+    /// Executes the flow at this path; the empty path is the run itself. The steps have to end within `bounds`. If they
+    /// fail, the failure handler runs within `outside`. Returns the flow's output.
     pub(crate) fn flow(
         self,
         input: Value,
@@ -81,7 +83,7 @@ impl Interpreter {
         outside: Bounds,
     ) -> BoxFuture<'static, Result<Value>> {
         Box::pin(async move {
-            let (durability, handler) = (self.0.durability.clone(), path.of_flow());
+            let (durability, handler) = (self.0.parts.durability.clone(), path.of_flow());
             if let Some(Ok(output)) = durability.result(&path) {
                 return Ok(output);
             }
@@ -89,14 +91,14 @@ impl Interpreter {
                 Some(Err(error)) => Err(error),
                 _ => self.flow_steps(&input, &path, &bounds).await,
             };
-            let on_failure = self.0.flow.on_failure().clone();
+            let on_failure = self.0.parts.flow.on_failure().clone();
             match result {
-                Err(error) if !on_failure.is_empty() && handles(&error, &path) => {
+                Err(error) if !on_failure.is_empty() && can_handle(&error, &path) => {
                     durability.fail(&handler, &error).await?;
-                    let scope =
-                        Scope::new(&input, self.0.run.as_str(), self.0.flow.tables()).with("error", &described(&error));
+                    let scope = Scope::new(&input, self.0.parts.run.as_str(), self.0.parts.flow.tables())
+                        .with("error", &error_value(&error));
                     match self.steps(on_failure, scope, handler, outside).await {
-                        Err(second) if !handles(&second, &path) => Err(second),
+                        Err(second) if !can_handle(&second, &path) => Err(second),
                         Err(second) => Err(error.with("on_failure", second)),
                         Ok(_) => Err(error),
                     }
@@ -107,19 +109,19 @@ impl Interpreter {
     }
 
     async fn flow_steps(&self, input: &Value, path: &StepPath, bounds: &Bounds) -> Result<Value> {
-        let scope = Scope::new(input, self.0.run.as_str(), self.0.flow.tables());
-        let steps = self.clone().steps(self.0.flow.steps().clone(), scope.clone(), path.clone(), bounds.clone());
-        // In a task of its own, so that a panic ends the flow as failed instead of leaving it open.
+        let scope = Scope::new(input, self.0.parts.run.as_str(), self.0.parts.flow.tables());
+        let steps = self.clone().steps(self.0.parts.flow.steps().clone(), scope.clone(), path.clone(), bounds.clone());
+        // A task of its own, so a panic ends the flow as failed instead of leaving it open.
         if let End::Skipped(_) = joined(tokio::spawn(steps.in_current_span())).await? {
             return Ok(Value::Null);
         }
-        let Some(output) = self.0.flow.output() else { return Ok(Value::Null) };
+        let Some(output) = self.0.parts.flow.output() else { return Ok(Value::Null) };
         let output = output.render(&scope)?;
-        self.0.durability.finish(path, output.clone(), None).await?;
+        self.0.parts.durability.finish(path, output.clone(), None).await?;
         Ok(output)
     }
 
-    /// Runs steps one after the other.
+    /// Executes steps one after the other.
     pub(crate) fn steps(
         self,
         steps: Arc<[Step]>,
@@ -129,8 +131,8 @@ impl Interpreter {
     ) -> BoxFuture<'static, Result<End>> {
         Box::pin(async move {
             for step in steps.iter() {
-                self.cancelled()?;
-                match self.guarded(step, &scope, &path, &bounds).await? {
+                self.check_stop()?;
+                match self.step_with_policy(step, &scope, &path, &bounds).await? {
                     End::Completed => {}
                     skipped => return Ok(skipped),
                 }
@@ -139,17 +141,17 @@ impl Interpreter {
         })
     }
 
-    /// Runs a step as often as it may be tried, as long as it may take, and what stands in for it if it fails.
-    async fn guarded(&self, step: &Step, scope: &Scope, outer: &StepPath, outside: &Bounds) -> Result<End> {
-        let (durability, guard, path) = (&*self.0.durability, &step.guard, outer.join(&step.id));
-        let bounds = match guard.timeout {
+    /// Executes a step with its policy: its timeout, its retries, and what happens if it fails.
+    async fn step_with_policy(&self, step: &Step, scope: &Scope, outer: &StepPath, outside: &Bounds) -> Result<End> {
+        let (durability, policy, path) = (&*self.0.parts.durability, &step.guard, outer.join(&step.id));
+        let bounds = match policy.timeout {
             Some(length) => outside.within(&path, durability.deadline(&path, length).await?, length),
             None => outside.clone(),
         };
         let error = loop {
             let result = match durability.result(&path) {
                 Some(Err(error)) => Err(error),
-                // Even then its output has to become known to the steps after it.
+                // Also if it is recorded: the steps after it need its output.
                 _ => self.step(step, scope, outer, &path, &bounds).await,
             };
             let error = match result {
@@ -159,26 +161,26 @@ impl Interpreter {
                 }
                 Err(error) => error.with("step", &path).with("pointer", &step.pointer),
             };
-            if !handles(&error, &path) {
+            if !can_handle(&error, &path) {
                 return Err(error);
             }
             let calls = matches!(step.kind, StepKind::Action(_) | StepKind::Each { .. });
             let throttled =
                 calls && matches!((error.kind(), error.retryable()), (ErrorKind::RateLimited, Retry::After(_)));
-            let tries = guard.retry.as_ref().or(throttled.then_some(&PATIENCE));
+            let tries = policy.retry.as_ref().or(throttled.then_some(&THROTTLED));
             let wait = tries.filter(|_| error.kind() != ErrorKind::UnknownOutcome);
-            match wait.and_then(|tries| tries.next(durability.tries(&path).0 + 1, &error)) {
+            match wait.and_then(|tries| tries.next(durability.failed_attempts(&path).count + 1, &error)) {
                 Some(wait) => durability.retry(&path, &error, wait).await?,
                 None => break error,
             }
         };
         self.unstage(step, &path).await;
-        match &guard.on_error {
+        match &policy.on_error {
             OnError::Fail => return Err(error),
             OnError::Continue => durability.fail(&path, &error).await?,
             OnError::Steps(steps) => {
                 durability.fail(&path, &error).await?;
-                let inside = scope.with("error", &described(&error));
+                let inside = scope.with("error", &error_value(&error));
                 let end = self.clone().steps(steps.clone(), inside.clone(), outer.clone(), outside.clone()).await?;
                 scope.adopt(&inside);
                 return Ok(end);
@@ -187,6 +189,7 @@ impl Interpreter {
         Ok(End::Completed)
     }
 
+    /// Executes one attempt of a step.
     async fn step(
         &self,
         step: &Step,
@@ -195,8 +198,8 @@ impl Interpreter {
         path: &StepPath,
         bounds: &Bounds,
     ) -> Result<End> {
-        let durability = &*self.0.durability;
-        self.sleep(durability.tries(path).1, bounds).await?;
+        let durability = &*self.0.parts.durability;
+        self.sleep(durability.failed_attempts(path).next, bounds).await?;
         match &step.kind {
             StepKind::Set(values) => scope.set_step(&step.id, &values.render(scope)?),
             StepKind::Skip(reason) => return Ok(End::Skipped(reason.render_text(scope)?)),
@@ -224,8 +227,9 @@ impl Interpreter {
                 scope.set_step(&step.id, &output);
             }
             StepKind::Each { over, key, once, concurrency, batch, steps } => {
-                let marks = Marks { key: key.as_ref(), once: once.as_deref() };
-                Each::new(self, path, bounds, *concurrency, *batch, steps).run(over, marks, scope).await?;
+                let templates = ItemTemplates { key: key.as_ref(), once: once.as_deref() };
+                let list = List { path, bounds, over, templates, concurrency: *concurrency, batch: *batch, steps };
+                Each::new(self, list).run(scope).await?;
                 let ledger = durability.ledger(path);
                 let sum = |reasons: &BTreeMap<String, u64>| reasons.values().sum::<u64>();
                 let output = json!({
@@ -239,8 +243,10 @@ impl Interpreter {
         Ok(End::Completed)
     }
 
-    /// Runs all branches to their ends. What counts is the first error in the order of the document, so that it is the same
-    /// one after a crash; one that the step cannot deal with goes before.
+    /// Executes all branches to their ends.
+    ///
+    /// If several fail, the first error that the step cannot handle counts, or else the first one, both in the order of
+    /// the document: so it is the same error after a crash.
     async fn parallel(
         &self,
         branches: &[(String, Arc<[Step]>)],
@@ -265,7 +271,7 @@ impl Interpreter {
             scopes.push(inside);
         }
         if !errors.is_empty() {
-            let first = errors.iter().position(|(_, error)| !handles(error, path)).unwrap_or_default();
+            let first = errors.iter().position(|(_, error)| !can_handle(error, path)).unwrap_or_default();
             let (_, error) = errors.remove(first);
             return Err(errors
                 .into_iter()
@@ -275,44 +281,50 @@ impl Interpreter {
         Ok(skipped.unwrap_or(End::Completed))
     }
 
+    /// Returns the flow that a step calls.
     fn callee(&self, sub: &SubFlow) -> Result<Flow> {
         let name = &sub.called.flow;
-        self.0.flow.callee(name).ok_or_else(|| {
-            let message = format!("the flow {} calls {name}, and was not linked with it", self.0.flow.name());
+        self.0.parts.flow.callee(name).ok_or_else(|| {
+            let message = format!("the flow {} calls {name}, and was not linked with it", self.0.parts.flow.name());
             Error::new(ErrorKind::Internal, message)
         })
     }
 
+    /// Executes a called flow.
     async fn sub_flow(&self, sub: &SubFlow, scope: &Scope, path: &StepPath, bounds: &Bounds) -> Result<Value> {
         let flow = self.callee(sub)?;
         let input = sub.input.render(scope)?;
         if let Some(schema) = flow.input() {
             schema.accept(&format!("the input of flow {}", flow.name()), &input)?;
         }
-        let slots = flow.connections().keys().map(|its| {
-            let connected = self.connected(sub.called.slot(its))?;
-            Ok((its.clone(), connected.clone()))
+        let bindings = flow.connections().keys().map(|binding| {
+            let connected = self.connected(sub.called.slot(binding))?;
+            Ok((binding.clone(), connected.clone()))
         });
-        let slots = slots.collect::<Result<_>>()?;
+        let bindings = bindings.collect::<Result<_>>()?;
         let inside = match flow.timeout() {
-            Some(length) => bounds.within(path, self.0.durability.deadline(&path.of_flow(), length).await?, length),
+            Some(length) => {
+                bounds.within(path, self.0.parts.durability.deadline(&path.of_flow(), length).await?, length)
+            }
             None => bounds.clone(),
         };
-        let interpreter = Interpreter(Arc::new(Inner { flow, slots, ..Inner::clone(&self.0) }));
+        let parts = InterpreterParts { flow, bindings, ..self.0.parts.clone() };
+        let interpreter = Interpreter(Arc::new(Inner { parts, files: self.0.files.clone() }));
         let result = interpreter.flow(input, path.clone(), inside, bounds.clone()).await;
-        // Whose document the pointer is into.
+        // Names the document that the error's pointer refers to.
         result.map_err(|error| error.with("flow", &sub.called.flow))
     }
 
+    /// Executes a `wait` step.
     async fn wait(&self, wait: &Wait, scope: &Scope, path: &StepPath, bounds: &Bounds) -> Result<Value> {
-        let durability = &*self.0.durability;
+        let durability = &*self.0.parts.durability;
         let began = durability.now();
         let output = match wait {
             Wait::Signal(name) => {
                 let name = name.render_text(scope)?;
                 let wait = Waiting { signal: Some(name.clone()), until: bounds.until };
                 durability.wait(path, wait).await?;
-                let _waits = self.0.activity.wait();
+                let _waits = self.0.parts.activity.wait();
                 tokio::select! {
                     biased;
                     payload = durability.signal(&name) => payload,
@@ -323,7 +335,7 @@ impl Interpreter {
                 let until = durability.now() + *length;
                 self.wait_until(Timer { until, longest: *length }, path, bounds).await?
             }
-            // A time of the calendar: the clock decides, however it is set.
+            // A calendar time: only the clock counts, even if it is set back.
             Wait::Until(time) => {
                 let until = time::moment(&time.render(scope)?)?;
                 self.wait_until(Timer { until, longest: Duration::MAX }, path, bounds).await?
@@ -334,17 +346,17 @@ impl Interpreter {
     }
 
     async fn wait_until(&self, timer: Timer, path: &StepPath, bounds: &Bounds) -> Result<Value> {
-        let wait = self.0.durability.wait(path, Waiting { signal: None, until: timer.until }).await?;
+        let wait = self.0.parts.durability.wait(path, Waiting { signal: None, until: timer.until }).await?;
         self.sleep(Timer { until: wait.until, ..timer }, bounds).await?;
         Ok(Value::Null)
     }
 
-    /// Waits until then, unless the run is stopped or the time is over before.
+    /// Sleeps until the timer ends. Fails if the run is stopped or the deadline passes before.
     async fn sleep(&self, timer: Timer, bounds: &Bounds) -> Result<()> {
-        if timer.until <= self.0.durability.now() {
+        if timer.until <= self.0.parts.durability.now() {
             return Ok(());
         }
-        let _waits = self.0.activity.wait();
+        let _waits = self.0.parts.activity.wait();
         tokio::select! {
             biased;
             () = self.until(timer) => Ok(()),
@@ -352,11 +364,12 @@ impl Interpreter {
         }
     }
 
-    /// Waits until the clock says so, and no longer than the timer runs: the clock may have been set back since it began.
+    /// Resolves when the clock reaches the timer's time, or when its longest duration has passed: the clock may have
+    /// been set back since.
     pub(crate) async fn until(&self, timer: Timer) {
         let began = tokio::time::Instant::now();
         loop {
-            let left = timer.until.since(self.0.durability.now());
+            let left = timer.until.since(self.0.parts.durability.now());
             let left = left.min(timer.longest.saturating_sub(began.elapsed()));
             if left.is_zero() {
                 return;
@@ -365,112 +378,122 @@ impl Interpreter {
         }
     }
 
-    /// Resolves when the time is over or the run is stopped, to the error that says so.
+    /// Resolves when the run is stopped or the deadline has passed, with the error for that.
     pub(crate) async fn over(&self, bounds: &Bounds) -> Error {
         tokio::select! {
             biased;
-            () = self.0.stop.asked() => cancelled(),
+            () = self.0.parts.stop.requested() => cancelled(),
             () = self.until(bounds.timer()) => bounds.error(),
         }
     }
 
-    /// Resolves some time after the run was cancelled.
-    pub(crate) async fn out_of_patience(&self) {
-        self.0.stop.cancellation.cancelled().await;
-        tokio::time::sleep(GRACE).await;
+    /// Resolves when a call has had its grace period after the run was cancelled.
+    pub(crate) async fn grace_period_over(&self) {
+        self.0.parts.stop.cancellation.cancelled().await;
+        tokio::time::sleep(GRACE_PERIOD).await;
     }
 
-    /// An error if the run is to stop.
-    pub(crate) fn cancelled(&self) -> Result<()> {
-        if self.0.stop.is_asked() { Err(cancelled()) } else { Ok(()) }
+    /// Fails if the run has to stop.
+    pub(crate) fn check_stop(&self) -> Result<()> {
+        if self.0.parts.stop.is_requested() { Err(cancelled()) } else { Ok(()) }
     }
 
     pub(crate) fn durability(&self) -> &dyn Durability {
-        &*self.0.durability
+        &*self.0.parts.durability
     }
 
     pub(crate) fn is_cancelled(&self) -> bool {
-        self.0.stop.cancellation.is_cancelled()
+        self.0.parts.stop.cancellation.is_cancelled()
     }
 
     pub(crate) fn activity(&self) -> &ActivityMonitor {
-        &self.0.activity
+        &self.0.parts.activity
     }
 
     pub(crate) fn limits(&self) -> &RunLimits {
-        &self.0.limits
+        &self.0.parts.limits
     }
 
-    pub(crate) fn connected(&self, slot: &str) -> Result<&Connected> {
-        self.0.slots.get(slot).ok_or_else(|| Error::new(ErrorKind::Config, format!("the slot {slot} is not filled")))
+    /// Returns the connection of a connection binding.
+    pub(crate) fn connected(&self, binding: &str) -> Result<&Connected> {
+        self.0
+            .parts
+            .bindings
+            .get(binding)
+            .ok_or_else(|| Error::new(ErrorKind::Config, format!("the connection binding {binding} has no connection")))
     }
 
-    /// What an action gets that has this long.
+    /// Returns the context for a call of an action within these bounds.
     pub(crate) fn context(&self, connected: &Connected, path: &StepPath, bounds: &Bounds) -> Context {
-        let (run, key) = self.begun_as(path);
-        let left = bounds.left(self.0.durability.now());
+        let (run, key) = self.idempotency_key(path);
+        let left = bounds.left(self.0.parts.durability.now());
         let cx = Context::new(&key, connected.name(), self.0.files.clone())
-            .with_cancellation(self.0.stop.cancellation.clone())
+            .with_cancellation(self.0.parts.stop.cancellation.clone())
             .with_timeout(left.min(STEP_TIMEOUT));
-        match &self.0.staging {
+        match &self.0.parts.staging {
             Some(staging) => cx.with_staging(staging.clone(), run.as_str()),
             None => cx,
         }
     }
 
-    /// The run that a step was begun in, and its idempotency key: the same whenever it is tried.
-    fn begun_as(&self, path: &StepPath) -> (RunId, String) {
-        let run = self.0.durability.begun_in(path);
+    /// Returns the run in which a step was begun, and its idempotency key, which is the same for each attempt.
+    fn idempotency_key(&self, path: &StepPath) -> (RunId, String) {
+        let run = self.0.parts.durability.begun_in(path);
         let key = Uuid::new_v5(&Uuid::NAMESPACE_OID, format!("{run}/{path}").as_bytes());
         (run, key.to_string())
     }
 
-    /// Removes what a step has spilled that has ended.
+    /// Removes the staged copies of a step that has ended.
     async fn unstage(&self, step: &Step, path: &StepPath) {
-        if let (Some(staging), StepKind::Action(_)) = (&self.0.staging, &step.kind) {
-            let (run, key) = self.begun_as(path);
+        if let (Some(staging), StepKind::Action(_)) = (&self.0.parts.staging, &step.kind) {
+            let (run, key) = self.idempotency_key(path);
             staging.unstage(run.as_str(), Some(&key)).await;
         }
     }
 
+    /// Calls the action of a step, unless its result is recorded.
     async fn call(&self, call: &Call, scope: &Scope, path: &StepPath, bounds: &Bounds) -> Result<Value> {
         let connected = self.connected(&call.slot)?;
         let input = call.input.render(scope)?;
         let effect = connected.connector().effect(&call.action, &input)?;
-        let calling = ActionCall { interpreter: self, connected, action: &call.action, effect, input, path, bounds };
-        let attempt = self.0.durability.tries(path).0 + 1;
+        let action_call =
+            ActionCall { interpreter: self, connected, action: &call.action, effect, input, path, bounds };
+        let attempt = self.0.parts.durability.failed_attempts(path).count + 1;
         let span = tracing::info_span!(
-            "step", run = %self.0.run, flow = self.0.flow.name(), step = %path, attempt,
+            "step", run = %self.0.parts.run, flow = self.0.parts.flow.name(), step = %path, attempt,
             action = %call.action, connection = connected.name(),
         );
-        self.0.durability.step(path, effect, &calling).instrument(span).await
+        self.0.parts.durability.step(path, effect, &action_call).instrument(span).await
     }
 }
 
-/// Whether the step at this path, or the flow, may deal with an error. The flow of the run deals with what concerns the run.
-fn handles(error: &Error, path: &StepPath) -> bool {
+/// Returns whether the step or flow at this path may handle an error. Errors that stop the run are handled by the run's
+/// flow only.
+fn can_handle(error: &Error, path: &StepPath) -> bool {
     match *path == StepPath::default() {
         true => !matches!(error.kind(), ErrorKind::Cancelled | ErrorKind::Store),
-        false => !concerns_the_run(error) && !ends_more_than(error, path),
+        false => !stops_the_run(error) && !ends_more_than(error, path),
     }
 }
 
-/// What expressions see of an error.
-fn described(error: &Error) -> Value {
+/// Returns an error as expressions see it.
+fn error_value(error: &Error) -> Value {
     json!({
         "kind": error.kind().as_str(), "message": error.message(), "hint": error.advice(), "step": error.context("step")
     })
 }
 
+/// Returns the error of a stopped run.
 pub(crate) fn cancelled() -> Error {
     Error::new(ErrorKind::Cancelled, "the run was cancelled")
 }
 
-/// What a task came to; a panic is an error.
+/// Waits for a task and returns its result; a panic is an error.
 pub(crate) async fn joined<T>(task: tokio::task::JoinHandle<Result<T>>) -> Result<T> {
     task.await.unwrap_or_else(|panic| Err(Error::new(ErrorKind::Internal, "a step panicked").source(panic)))
 }
 
+/// Returns the type of a JSON value, for messages.
 pub(crate) fn kind_of(value: &Value) -> &'static str {
     match value {
         Value::Null => "null",

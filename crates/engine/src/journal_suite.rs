@@ -1,6 +1,6 @@
-//! The behaviours every [`Journal`] must have, as one suite for all implementations: `run(async || MyJournal::new())`.
+//! A test suite for implementations of [`Journal`]: the behaviours that the engine relies on.
 //!
-//! `fresh` gives an empty journal each time. A behaviour that fails panics and names itself.
+//! Call it in a test of the implementation: `journal_suite::run(async || MyJournal::new()).await`.
 #![allow(clippy::unwrap_used, reason = "this is a test")]
 
 mod sample;
@@ -16,29 +16,33 @@ use crate::{
     TriggerEvent, Verdict, Waiting,
 };
 
-/// Holds a journal against all behaviours.
+/// Checks all behaviours of a journal. `fresh` returns an empty journal each time it is called.
+///
+/// # Panics
+///
+/// If the journal lacks a behaviour. The backtrace names it.
 pub async fn run<J: Journal, F: AsyncFn() -> J>(fresh: F) {
-    an_accepted_run_is_there(&fresh().await).await;
+    an_accepted_run_can_be_read(&fresh().await).await;
     a_run_is_accepted_once(&fresh().await).await;
-    a_run_that_is_flushed_later_is_there_at_once(&fresh().await).await;
+    a_run_that_is_flushed_later_can_be_read_at_once(&fresh().await).await;
     a_flow_version_never_changes(&fresh().await).await;
-    what_a_trigger_hands_over_is_taken_once(&fresh().await).await;
-    events_come_back_as_they_were(&fresh().await).await;
+    a_trigger_event_is_accepted_once(&fresh().await).await;
+    events_are_replayed_unchanged(&fresh().await).await;
     events_keep_their_order(&fresh().await).await;
-    events_are_watched_page_by_page(&fresh().await).await;
+    events_are_read_page_by_page(&fresh().await).await;
     an_item_is_found_under_its_exact_key_only(&fresh().await).await;
     the_last_outcome_of_an_item_counts(&fresh().await).await;
     items_are_listed_page_by_page(&fresh().await).await;
-    what_is_done_once_is_remembered_across_runs(&fresh().await).await;
-    what_is_flushed_later_is_seen_at_once(&fresh().await).await;
+    items_with_once_are_remembered_across_runs(&fresh().await).await;
+    events_that_are_flushed_later_can_be_read_at_once(&fresh().await).await;
     runs_are_listed_newest_first(&fresh().await).await;
-    a_cancellation_is_seen(&fresh().await).await;
-    signals_are_seen_from_where_the_last_look_ended(&fresh().await).await;
+    a_cancellation_is_reported(&fresh().await).await;
+    signals_are_read_after_the_last_event_seen(&fresh().await).await;
     a_claim_is_exclusive_until_dropped(&fresh().await).await;
     an_unknown_run_is_not_found(&fresh().await).await;
 }
 
-async fn an_accepted_run_is_there(journal: &impl Journal) {
+async fn an_accepted_run_can_be_read(journal: &impl Journal) {
     let (run, flow) = (id("a1"), json!({ "name": "copy", "steps": [], "title": "Ärger \"/~\u{0}" }));
     journal.accept(&run, "v1", &flow, started("v1", 7), Flush::Now).await.unwrap();
     assert_eq!(replayed(journal, &run).await, [json(&started("v1", 7))]);
@@ -57,7 +61,7 @@ async fn an_accepted_run_is_there(journal: &impl Journal) {
     assert_eq!(journal.runs().await.unwrap(), [expected]);
 }
 
-async fn a_run_that_is_flushed_later_is_there_at_once(journal: &impl Journal) {
+async fn a_run_that_is_flushed_later_can_be_read_at_once(journal: &impl Journal) {
     let begin = async |name: &str| {
         let flow = json!({ "name": "copy" });
         journal.accept(&id(name), "v1", &flow, started("v1", 1), Flush::Later).await.unwrap();
@@ -70,7 +74,7 @@ async fn a_run_that_is_flushed_later_is_there_at_once(journal: &impl Journal) {
     assert_eq!(replayed(journal, &run).await, [json(&started("v1", 1)), json(&end)]);
     begin("a4").await;
     assert_eq!(journal.runs().await.unwrap().len(), 4);
-    // What an earlier run has done is known to one that has only just begun.
+    // A run that was accepted just now already sees the items of earlier runs.
     journal.append(&run, vec![done_once(&"files".into(), "a", "v1")], Flush::Now).await.unwrap();
     let before = journal.before(&begin("a5").await, &"files".into(), "a").await.unwrap();
     assert_eq!(before.map(|one| one.run), Some(run));
@@ -80,8 +84,8 @@ async fn a_run_is_accepted_once(journal: &impl Journal) {
     let run = accepted(journal, "a1", 1).await;
     let again = journal.accept(&run, "v1", &json!({}), started("v1", 2), Flush::Now).await;
     assert_eq!(kind(again), ErrorKind::Conflict);
-    assert_eq!(replayed(journal, &run).await, [json(&started("v1", 1))], "the refused run left nothing behind");
-    // Another run of the same flow is no conflict.
+    assert_eq!(replayed(journal, &run).await, [json(&started("v1", 1))], "the rejected run left nothing behind");
+    // Another run of the same flow does not conflict.
     accepted(journal, "a2", 3).await;
     assert_eq!(journal.runs().await.unwrap().len(), 2);
 }
@@ -91,36 +95,36 @@ async fn a_flow_version_never_changes(journal: &impl Journal) {
     let other = journal.accept(&id("a2"), "v1", &json!({ "name": "changed" }), started("v1", 2), Flush::Now).await;
     assert_eq!(kind(other), ErrorKind::Conflict, "a run is pinned to its flow");
     assert_eq!(journal.flow("v1").await.unwrap(), json!({ "name": "copy" }));
-    assert_eq!(journal.runs().await.unwrap().len(), 1, "the refused run left nothing behind");
-    // The same is true of flows that are only called.
+    assert_eq!(journal.runs().await.unwrap().len(), 1, "the rejected run left nothing behind");
+    // The same applies to flows that are only called.
     assert_eq!(kind(journal.keep_version("v1", &json!({ "name": "changed" })).await), ErrorKind::Conflict);
     journal.keep_version("v1", &json!({ "name": "copy" })).await.unwrap();
     journal.keep_version("v2", &json!({ "name": "called" })).await.unwrap();
     assert_eq!(journal.flow("v2").await.unwrap(), json!({ "name": "called" }));
 }
 
-async fn what_a_trigger_hands_over_is_taken_once(journal: &impl Journal) {
-    let fired = |flow: &str, keys: &[&str]| TriggerEvent {
+async fn a_trigger_event_is_accepted_once(journal: &impl Journal) {
+    let event = |flow: &str, keys: &[&str]| TriggerEvent {
         flow: flow.into(),
         keys: keys.iter().map(|key| (*key).to_owned()).collect(),
         through: None,
     };
-    let accept = async |name: &str, fired: TriggerEvent| {
-        journal.accept_triggered(&id(name), "v1", &json!({ "name": "copy" }), started("v1", 1), &fired).await
+    let accept = async |name: &str, event: TriggerEvent| {
+        journal.accept_triggered(&id(name), "v1", &json!({ "name": "copy" }), started("v1", 1), &event).await
     };
-    assert_eq!(accept("a1", fired("copy", &["a", "b"])).await.unwrap(), None);
-    assert_eq!(accept("a2", fired("copy", &["c", "b"])).await.unwrap(), Some(id("a1")), "b is taken");
+    assert_eq!(accept("a1", event("copy", &["a", "b"])).await.unwrap(), None);
+    assert_eq!(accept("a2", event("copy", &["c", "b"])).await.unwrap(), Some(id("a1")), "an earlier run has taken b");
     assert_eq!(kind(journal.replay(&id("a2"), &mut |_| {}).await), ErrorKind::NotFound, "and nothing was accepted");
-    assert_eq!(accept("a3", fired("copy", &["c"])).await.unwrap(), None, "nor was c taken");
-    assert_eq!(accept("a4", fired("other", &["a"])).await.unwrap(), None, "each flow has keys of its own");
-    assert_eq!(accept("a5", fired("copy", &[])).await.unwrap(), None);
-    assert_eq!(accept("a6", fired("copy", &[])).await.unwrap(), None, "no key, nothing to take");
-    // A run that is refused takes nothing.
-    assert_eq!(kind(accept("a6", fired("copy", &["d"])).await), ErrorKind::Conflict);
-    assert_eq!(accept("a7", fired("copy", &["d"])).await.unwrap(), None);
+    assert_eq!(accept("a3", event("copy", &["c"])).await.unwrap(), None, "and c was not taken");
+    assert_eq!(accept("a4", event("other", &["a"])).await.unwrap(), None, "each flow has keys of its own");
+    assert_eq!(accept("a5", event("copy", &[])).await.unwrap(), None);
+    assert_eq!(accept("a6", event("copy", &[])).await.unwrap(), None, "without keys, nothing is taken");
+    // A rejected run takes no keys.
+    assert_eq!(kind(accept("a6", event("copy", &["d"])).await), ErrorKind::Conflict);
+    assert_eq!(accept("a7", event("copy", &["d"])).await.unwrap(), None);
 }
 
-async fn events_come_back_as_they_were(journal: &impl Journal) {
+async fn events_are_replayed_unchanged(journal: &impl Journal) {
     let run = accepted(journal, "a1", 0).await;
     let mut expected = vec![json(&started("v1", 0))];
     for (number, (once, again)) in one_of_each().into_iter().zip(one_of_each()).enumerate() {
@@ -133,7 +137,7 @@ async fn events_come_back_as_they_were(journal: &impl Journal) {
     assert_eq!(replayed(journal, &run).await, expected);
 }
 
-async fn events_are_watched_page_by_page(journal: &impl Journal) {
+async fn events_are_read_page_by_page(journal: &impl Journal) {
     let run = accepted(journal, "a1", 0).await;
     for event in one_of_each().into_iter().filter(|event| !matches!(event, RunEvent::Finished { .. })) {
         journal.append(&run, vec![event], Flush::Later).await.unwrap();
@@ -152,7 +156,7 @@ async fn events_are_watched_page_by_page(journal: &impl Journal) {
     }
     assert!(pages >= 4, "{pages}");
     assert!(watched.iter().map(|(seq, _)| *seq).eq(1..=watched.len() as u64));
-    // As they were, but for what is nobody's business.
+    // Unchanged, except for the values that subscribers may not see.
     let mut shown = Vec::new();
     journal.replay(&run, &mut |event| shown.push(json(&event.shown()))).await.unwrap();
     assert_eq!(watched.iter().map(|(_, event)| json(event)).collect::<Vec<_>>(), shown);
@@ -162,7 +166,7 @@ async fn events_are_watched_page_by_page(journal: &impl Journal) {
     let finished = RunEvent::Finished { status: RunStatus::Partial, error: None, at: Timestamp::from_millis(1) };
     journal.append(&run, vec![finished], Flush::Now).await.unwrap();
     let (status, page) = journal.events(&run, watched.len() as u64).await.unwrap();
-    assert_eq!((status, page.len()), (RunStatus::Partial, 1), "who sees the end has seen everything");
+    assert_eq!((status, page.len()), (RunStatus::Partial, 1), "the end comes after all other events");
     assert_eq!(kind(journal.events(&id("a2"), 0).await.map(drop)), ErrorKind::NotFound);
 }
 
@@ -258,13 +262,13 @@ async fn items_are_listed_page_by_page(journal: &impl Journal) {
     let expected: Vec<_> = everything.into_iter().filter(|(_, _, status, _)| *status == "failed").collect();
     assert_eq!((expected.len(), all(Some("failed"), 2).await), (9, expected));
     assert!(all(Some("unknown"), 10).await.is_empty());
-    // A verdict is an outcome like others.
-    journal.append(&one, vec![settled(&steps[2], "00 '\u{0}/", failed())], Flush::Now).await.unwrap();
+    // A resolved item counts like any other one.
+    journal.append(&one, vec![resolved(&steps[2], "00 '\u{0}/", failed())], Flush::Now).await.unwrap();
     assert_eq!(all(Some("failed"), 100).await.len(), 10);
     assert_eq!(journal.runs().await.unwrap().iter().find(|run| run.id == one).unwrap().items["failed"], 10);
 }
 
-async fn what_is_done_once_is_remembered_across_runs(journal: &impl Journal) {
+async fn items_with_once_are_remembered_across_runs(journal: &impl Journal) {
     let step = StepPath::from("files");
     let first = accepted(journal, "a1", 1).await;
     let remembered = |run: &RunId, fingerprint: &str, unknown| {
@@ -281,10 +285,10 @@ async fn what_is_done_once_is_remembered_across_runs(journal: &impl Journal) {
     let second = accepted(journal, "a2", 2).await;
     let before = async |run: &RunId, key: &str| journal.before(run, &step, key).await.unwrap();
     assert_eq!(before(&second, "a").await, remembered(&first, "v1", false));
-    assert_eq!(before(&second, "b").await, None, "the flow did not say so");
+    assert_eq!(before(&second, "b").await, None, "it has no fingerprint");
     assert_eq!(before(&second, "c").await, remembered(&first, "v1", true));
     assert_eq!(journal.before(&second, &"other".into(), "a").await.unwrap(), None);
-    // Other flows and other connections have memories of their own.
+    // Nothing is remembered for other flows and other connections.
     for (name, flow, connection) in [("a3", "other", "mediaflow"), ("a4", "copy", "staging")] {
         let mut start = started("v1", 3);
         if let RunEvent::Started { flow: of, connections, .. } = &mut start {
@@ -294,7 +298,7 @@ async fn what_is_done_once_is_remembered_across_runs(journal: &impl Journal) {
         journal.accept(&id(name), "v1", &json!({ "name": "copy" }), start, Flush::Now).await.unwrap();
         assert_eq!(before(&id(name), "a").await, None, "{name}");
     }
-    // What failed or was skipped since changes nothing; what was done again does.
+    // A later failure or skip changes nothing; a later success does.
     let failed_once = match done_once(&step, "a", "v2") {
         RunEvent::ItemFinished { step, key, once, at, .. } => {
             RunEvent::ItemFinished { step, key, outcome: failed(), once, at }
@@ -305,14 +309,14 @@ async fn what_is_done_once_is_remembered_across_runs(journal: &impl Journal) {
     assert_eq!(before(&second, "a").await, remembered(&first, "v1", false));
     journal.append(&second, vec![done_once(&step, "a", "v2")], Flush::Now).await.unwrap();
     assert_eq!(before(&first, "a").await, remembered(&second, "v2", false));
-    // A person has looked.
-    let verdicts = vec![settled(&step, "c", ItemOutcome::Done), settled(&step, "d", failed())];
+    // An operator resolves the unknown items.
+    let verdicts = vec![resolved(&step, "c", ItemOutcome::Done), resolved(&step, "d", failed())];
     journal.append(&first, verdicts, Flush::Now).await.unwrap();
     assert_eq!(before(&second, "c").await, remembered(&first, "v1", false));
     assert_eq!(before(&second, "d").await, None);
 }
 
-async fn what_is_flushed_later_is_seen_at_once(journal: &impl Journal) {
+async fn events_that_are_flushed_later_can_be_read_at_once(journal: &impl Journal) {
     let (run, step) = (accepted(journal, "a1", 0).await, StepPath::from("files"));
     for number in 0..100_u64 {
         let key = number.to_string();
@@ -344,31 +348,31 @@ async fn runs_are_listed_newest_first(journal: &impl Journal) {
     journal.append(&middle, vec![finished(RunStatus::Partial, 250)], Flush::Now).await.unwrap();
     journal.append(&oldest, vec![finished(RunStatus::Failed, 150)], Flush::Now).await.unwrap();
     let listed = journal.runs().await.unwrap();
-    let line = |run: &RunSummary| {
+    let row = |run: &RunSummary| {
         let ended = run.finished_at.map(Timestamp::as_millis);
         (run.id.clone(), run.status, run.started_at.as_millis(), ended)
     };
-    let lines: Vec<_> = listed.iter().map(line).collect();
+    let rows: Vec<_> = listed.iter().map(row).collect();
     let expected = [
         (newest, RunStatus::Running, 300, None),
         (middle.clone(), RunStatus::Partial, 200, Some(250)),
         (oldest.clone(), RunStatus::Failed, 100, Some(150)),
     ];
-    assert_eq!(lines, expected);
+    assert_eq!(rows, expected);
     assert_eq!(json!(listed[1].items), json!({ "done": 2, "failed": 1, "skipped": 1 }));
     assert!(listed[0].items.is_empty() && listed[2].items.is_empty());
 
     journal.append(&oldest, vec![resumed(400)], Flush::Now).await.unwrap();
     let listed = journal.runs().await.unwrap();
-    assert_eq!(line(&listed[2]), (oldest.clone(), RunStatus::Running, 100, None), "taken up again");
+    assert_eq!(row(&listed[2]), (oldest.clone(), RunStatus::Running, 100, None), "resumed");
     journal.append(&oldest, vec![finished(RunStatus::Succeeded, 500)], Flush::Now).await.unwrap();
     let listed = journal.runs().await.unwrap();
-    assert_eq!(line(&listed[2]), (oldest, RunStatus::Succeeded, 100, Some(500)));
+    assert_eq!(row(&listed[2]), (oldest, RunStatus::Succeeded, 100, Some(500)));
 }
 
-async fn a_cancellation_is_seen(journal: &impl Journal) {
+async fn a_cancellation_is_reported(journal: &impl Journal) {
     let (one, other) = (accepted(journal, "a1", 0).await, accepted(journal, "a2", 0).await);
-    // Text that looks like one is none.
+    // An output that looks like such an event is not one.
     let look = json!({ "event": "cancel_requested", "text": "\"event\":\"cancel_requested\"" });
     let event = RunEvent::StepFinished {
         step: "cancel_requested".into(),
@@ -379,7 +383,7 @@ async fn a_cancellation_is_seen(journal: &impl Journal) {
         at: Timestamp::from_millis(1),
     };
     journal.append(&one, vec![event], Flush::Now).await.unwrap();
-    assert!(!journal.cancel_requested(&one).await.unwrap(), "an output is no request");
+    assert!(!journal.cancel_requested(&one).await.unwrap(), "an output does not count as a request");
     journal
         .append(&one, vec![RunEvent::CancelRequested { at: Timestamp::from_millis(2) }, resumed(3)], Flush::Now)
         .await
@@ -388,12 +392,12 @@ async fn a_cancellation_is_seen(journal: &impl Journal) {
     assert!(!journal.cancel_requested(&other).await.unwrap());
 }
 
-async fn signals_are_seen_from_where_the_last_look_ended(journal: &impl Journal) {
+async fn signals_are_read_after_the_last_event_seen(journal: &impl Journal) {
     let (one, other) = (accepted(journal, "a1", 0).await, accepted(journal, "a2", 0).await);
     let signal =
         |name: &str, payload: Value| RunEvent::Signalled { name: name.into(), payload, at: Timestamp::from_millis(1) };
     assert_eq!(journal.signals(&one, 0).await.unwrap().1, 1, "the run has begun");
-    // Text that looks like one is none.
+    // An output that looks like such an event is not one.
     let look = json!({ "event": "signalled", "name": "approved", "payload": 1 });
     let event = RunEvent::StepFinished {
         step: "signalled".into(),
@@ -440,14 +444,13 @@ async fn an_unknown_run_is_not_found(journal: &impl Journal) {
     assert_eq!(kind(journal.append(&unknown, vec![resumed(1)], Flush::Later).await), ErrorKind::NotFound);
     let outcome = vec![item(&"files".into(), "1", ItemOutcome::Done)];
     assert_eq!(kind(journal.append(&unknown, outcome, Flush::Later).await), ErrorKind::NotFound);
-    assert!(journal.item(&unknown, &"files".into(), "1").await.unwrap().is_none(), "a refused append leaves nothing");
+    assert!(journal.item(&unknown, &"files".into(), "1").await.unwrap().is_none(), "a rejected append leaves nothing");
     assert_eq!(kind(journal.cancel_requested(&unknown).await), ErrorKind::NotFound);
-    // None of this was a failed append: the journal goes on.
+    // A rejected append does not count as a failed one: later appends succeed.
     journal.append(&id("a1"), vec![resumed(1)], Flush::Now).await.unwrap();
     assert_eq!(journal.runs().await.unwrap().len(), 1);
 }
 
-/// Every kind of event, with values that are easily lost on the way.
 fn resumed(at: u64) -> RunEvent {
     RunEvent::Resumed { at: Timestamp::from_millis(at) }
 }
@@ -496,5 +499,5 @@ fn json(event: &RunEvent) -> String {
 }
 
 fn kind<T>(result: trunkline_core::Result<T>) -> ErrorKind {
-    result.err().expect("this must be refused").kind()
+    result.err().expect("this must fail").kind()
 }

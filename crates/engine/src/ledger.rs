@@ -1,5 +1,7 @@
-//! What becomes of items after their run: gone over again by another one, told instead of lost, left to a person instead of
-//! done blindly.
+//! The outcomes of items after their run: failed items are repeated by another run, missing ones are reported, and
+//! unknown ones are left to an operator.
+//!
+//! No item is lost silently, and nothing is created twice because its outcome was not known.
 
 use std::{collections::BTreeMap, sync::Arc};
 
@@ -7,39 +9,39 @@ use serde::Serialize;
 use trunkline_core::{Connected, Error, ErrorKind, Result};
 
 use crate::{
-    AcceptedRun, Engine, Flow, Flush, ItemOutcome, PreviousOutcome, RerunOf, RunEvent, RunHandle, RunId, RunStatus,
-    StepPath, TriggerEvent,
-    durability::{Durability, Ended, Journaled},
+    AcceptedRun, Engine, Flow, Flush, ItemOutcome, PreviousOutcome, RerunOf, Run, RunEvent, RunHandle, RunId,
+    RunStatus, StepPath, TriggerEvent,
+    durability::{Durability, FinishedItem, JournaledRun},
     previous_run::PreviousRun,
 };
 
-/// How many different reasons a ledger tells apart; the rest is counted together.
+/// The number of different reasons that a ledger counts; further ones are counted together.
 const MAX_REASONS: usize = 50;
 
-/// What became of the items of one `each` step: how many, and why.
+/// The outcomes of the items of one `each` step: how many, and why.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
 pub struct Ledger {
-    /// Items whose steps all ran.
+    /// The number of items whose steps all ran.
     pub done: u64,
-    /// Skipped items, counted by reason.
+    /// The numbers of skipped items, by reason.
     pub skipped: BTreeMap<String, u64>,
-    /// Failed items, counted by reason.
+    /// The numbers of failed items, by reason.
     pub failed: BTreeMap<String, u64>,
-    /// Items of which nobody knows, counted by reason.
+    /// The numbers of items with an unknown outcome, by reason.
     pub unknown: BTreeMap<String, u64>,
-    /// What was noticed, if the list changed while it was read: items of it may be missing.
+    /// The evidence, if the list seems to have changed while it was read: items of it may be missing.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub maybe_incomplete: Option<String>,
 }
 
 impl Ledger {
-    /// How many items have an outcome.
+    /// Returns the number of items that have an outcome.
     pub fn total(&self) -> u64 {
         self.done
             + [&self.skipped, &self.failed, &self.unknown].iter().flat_map(|reasons| reasons.values()).sum::<u64>()
     }
 
-    /// How many items failed or are unknown.
+    /// Returns the number of items that failed or are unknown.
     pub fn faults(&self) -> u64 {
         self.failed.values().chain(self.unknown.values()).sum()
     }
@@ -60,21 +62,21 @@ impl Ledger {
         }
     }
 
-    /// An outcome that was counted and is none any more.
+    /// Removes an outcome that was counted before.
     pub(crate) fn discount(&mut self, outcome: &ItemOutcome) {
         let Some(reasons) = self.reasons(outcome) else {
             self.done = self.done.saturating_sub(1);
             return;
         };
         let reason = outcome.reason().unwrap_or_default();
-        let reason = if reasons.contains_key(reason) { reason } else { OTHERS };
+        let reason = if reasons.contains_key(reason) { reason } else { OTHER_REASONS };
         if let Some(count) = reasons.get_mut(reason) {
             *count -= 1;
         }
         reasons.retain(|_, count| *count > 0);
     }
 
-    /// What counts outcomes of this kind by their reasons.
+    /// Returns the counts by reason for outcomes of this kind; nothing for `Done`, which has no reasons.
     fn reasons(&mut self, outcome: &ItemOutcome) -> Option<&mut BTreeMap<String, u64>> {
         match outcome {
             ItemOutcome::Done => None,
@@ -85,141 +87,172 @@ impl Ledger {
     }
 }
 
-/// What reasons are counted under that are too many.
-const OTHERS: &str = "other reasons";
+/// The name under which further reasons are counted.
+const OTHER_REASONS: &str = "other reasons";
 
 pub(crate) fn tally(reasons: &mut BTreeMap<String, u64>, reason: &str, count: u64) {
-    let known = reasons.len() < MAX_REASONS || reasons.contains_key(reason);
-    *reasons.entry(if known { reason } else { OTHERS }.to_owned()).or_default() += count;
+    let counted = reasons.len() < MAX_REASONS || reasons.contains_key(reason);
+    *reasons.entry(if counted { reason } else { OTHER_REASONS }.to_owned()).or_default() += count;
 }
 
 impl Engine {
-    /// Begins a run that goes over the items that failed in an earlier one, and no others; with `unknown` also over those of
-    /// which nobody knows: they are looked up first. Without another flow it is pinned to the versions of the earlier run.
+    /// Starts a run that repeats the failed items of an earlier one, and no others. With `unknown`, it also repeats
+    /// items with an unknown outcome, after their actions have looked them up. Without another flow, the new run is
+    /// pinned to the versions of the earlier run.
     ///
-    /// A corrected flow has the same name, and the `each` steps with failed items under the same ids. What the earlier run
-    /// created or deleted and has recorded is not called again, as long as the step has the same path and calls the same
-    /// action on the same slot; waits that are over stay so. All else runs again: lists are read anew, and an item that is
-    /// not in them any more is told as failed.
+    /// A corrected flow has the same name, and its `each` steps with failed items have the same ids. A step that
+    /// created or deleted something in the earlier run, and has recorded it, is not called again, as long as it has the
+    /// same path and calls the same action on the same connection binding. Waits that have ended are not repeated
+    /// either. Everything else is executed again: lists are read again, and a failed item that a list no longer
+    /// contains is reported as failed.
     ///
-    /// A run that an error has stopped is taken to its end with a corrected flow in this way, also where it has not come to
-    /// all items; it cannot be resumed after that.
+    /// If an error has stopped the earlier run, a corrected flow also works on the items that the run did not reach.
+    /// The earlier run cannot be resumed after that.
     ///
-    /// Fails with `conflict` if somebody works on the run, if it has not ended or can be resumed as it is, if nothing failed,
-    /// or if it was gone over before: then it is the later run that can be gone over.
+    /// # Errors
+    ///
+    /// - `conflict` if another process works on the run, if it has not ended or can be resumed as it is, if no item
+    ///   failed, or if it was rerun before: only the latest rerun can be rerun.
+    /// - `not_found` if there is no such run.
+    /// - `config` if the flow has another name or lacks an `each` step with failed items, or if a connection binding
+    ///   has no connection.
     pub async fn rerun_failed(
         &self,
         id: &RunId,
         flow: Option<Flow>,
-        slots: BTreeMap<String, Connected>,
+        bindings: BTreeMap<String, Connected>,
         unknown: bool,
     ) -> Result<RunHandle> {
-        Ok(self.begin(self.accept_rerun(id, flow, slots, unknown).await?))
+        Ok(self.begin(self.accept_rerun(id, flow, bindings, unknown).await?))
     }
 
-    /// The same without beginning it: for hosts that say when.
+    /// Accepts a rerun as [`rerun_failed`](Engine::rerun_failed) does, without starting it. [`Engine::begin`] starts
+    /// it.
+    ///
+    /// # Errors
+    ///
+    /// As [`rerun_failed`](Engine::rerun_failed).
     pub async fn accept_rerun(
         &self,
         id: &RunId,
         flow: Option<Flow>,
-        slots: BTreeMap<String, Connected>,
+        bindings: BTreeMap<String, Connected>,
         unknown: bool,
     ) -> Result<AcceptedRun> {
         let _claim = self.journal().claim(id).await?;
         let run = self.run(id).await?;
-        let conflict = |message: String| Error::new(ErrorKind::Conflict, message);
-        let twice = |by: &RunId| {
-            conflict(format!("run {id} was gone over by run {by} already"))
-                .hint(format!("`trunkline runs retry {by}` goes over what failed in both"))
-        };
-        if let Some(by) = &run.rerun_by {
-            return Err(twice(by));
-        }
-        if run.status == RunStatus::Running {
-            return Err(conflict(format!("run {id} has not ended"))
-                .hint(format!("`trunkline runs resume {id}` takes it to its end")));
-        }
-        let stopped = run.status == RunStatus::Failed;
-        if stopped && flow.is_none() && self.bounds(&self.flow_of(&run).await?, &run).check(self.now()).is_ok() {
-            return Err(conflict(format!("run {id} was stopped by an error")).hint(format!(
-                "`trunkline runs resume {id}` goes on with it; `trunkline runs retry {id} --flow NAME|FILE` does so with a \
-                 corrected flow"
-            )));
-        }
+        self.check_rerun(&run, flow.is_some()).await?;
         let flow = match flow {
             Some(flow) if flow.name() != run.flow => {
-                let message = format!("run {id} is one of flow {}, not of {}", run.flow, flow.name());
+                let message = format!("run {id} is a run of flow {}, not of {}", run.flow, flow.name());
                 return Err(Error::new(ErrorKind::Config, message).hint("a corrected flow keeps its name"));
             }
             Some(flow) => flow,
             None => self.flow_of(&run).await?,
         };
         let retry = RerunOf { run: id.clone(), unknown };
-        let earlier = PreviousRun::read(&**self.journal(), &retry, &flow).await?;
-        match earlier.count() {
-            _ if stopped => {}
-            (0, 0) => return Err(conflict(format!("no item of run {id} has failed"))),
-            (0, left) if !unknown => {
-                let message = format!("no item of run {id} has failed; of {left} nobody knows the outcome");
-                return Err(conflict(message).hint(format!(
-                    "--unknown looks them up, where the action can do that; `trunkline runs settle {id} STEP \
-                     done|retry|fail` says what became of one"
-                )));
-            }
-            _ => {}
-        }
-        let missing: Vec<_> = earlier.missing(&flow).into_iter().collect();
-        if !missing.is_empty() {
-            let message = format!(
-                "items failed in steps that version {} of flow {} does not have, or not in the same way (batch): {}",
-                flow.version(),
-                flow.name(),
-                missing.join(", ")
-            );
-            return Err(Error::new(ErrorKind::Config, message).hint("an `each` keeps its id when a flow is corrected"));
-        }
-        let (mut accepted, started) = self.prepare(&flow, run.input.clone(), slots, Some(retry)).await?;
-        // No flow has such a name.
+        let previous = PreviousRun::read(&**self.journal(), &retry, &flow).await?;
+        check_failed_items(&run, &previous, &flow, unknown)?;
+        let (mut accepted, started) = self.prepare(&flow, run.input.clone(), bindings, Some(retry)).await?;
+        // A deduplication key, so that two processes cannot rerun the same run. No flow has such a name.
         let once = TriggerEvent { flow: format!("~retry {id}"), keys: vec!["retry".to_owned()], through: None };
-        let before =
+        let other =
             self.journal().accept_triggered(accepted.id(), flow.version(), flow.document(), started, &once).await?;
-        let by = before.clone().unwrap_or_else(|| accepted.id().clone());
+        let by = other.clone().unwrap_or_else(|| accepted.id().clone());
         self.journal().append(id, vec![RunEvent::Rerun { by: by.clone(), at: self.now() }], Flush::Now).await?;
-        if before.is_some() {
-            return Err(twice(&by));
+        if other.is_some() {
+            return Err(rerun_already(id, &by));
         }
-        accepted.earlier = Some(Arc::new(earlier));
+        accepted.previous = Some(Arc::new(previous));
         Ok(accepted)
+    }
+
+    /// Fails if a run is not in a state in which it can be rerun.
+    async fn check_rerun(&self, run: &Run, with_flow: bool) -> Result<()> {
+        let id = &run.id;
+        if let Some(by) = &run.rerun_by {
+            return Err(rerun_already(id, by));
+        }
+        if run.status == RunStatus::Running {
+            return Err(conflict(format!("run {id} has not ended"))
+                .hint(format!("`trunkline runs resume {id}` continues it to its end")));
+        }
+        let stopped = run.status == RunStatus::Failed;
+        if stopped && !with_flow && self.bounds(&self.flow_of(run).await?, run).check(self.now()).is_ok() {
+            return Err(conflict(format!("run {id} was stopped by an error")).hint(format!(
+                "`trunkline runs resume {id}` continues it; `trunkline runs rerun {id} --failed --flow NAME|FILE` does \
+                 so with a corrected flow"
+            )));
+        }
+        Ok(())
     }
 }
 
-impl Journaled {
-    /// Records of the items that were to be gone over and have not been met that they are still at fault: none is lost
-    /// silently. A flow that is through has met all that it could.
-    pub(crate) async fn tell_missing(&self, earlier: Arc<PreviousRun>) -> Result<()> {
-        for fault in earlier.all_wanted() {
-            let mut told = self.item(&fault.step, &fault.key).await?.is_some();
-            for (each, key) in fault.step.around().iter().filter_map(StepPath::split) {
-                let around = self.item(&each, &key).await?;
-                told |= around.is_some_and(|outcome| !matches!(outcome, ItemOutcome::Done));
+fn conflict(message: String) -> Error {
+    Error::new(ErrorKind::Conflict, message)
+}
+
+fn rerun_already(id: &RunId, by: &RunId) -> Error {
+    conflict(format!("run {id} was already rerun as run {by}"))
+        .hint(format!("`trunkline runs rerun {by} --failed` repeats the items that failed in both"))
+}
+
+/// Fails if there is no item to repeat, or if the flow has no step for one.
+fn check_failed_items(run: &Run, previous: &PreviousRun, flow: &Flow, unknown: bool) -> Result<()> {
+    let id = &run.id;
+    match previous.count() {
+        _ if run.status == RunStatus::Failed => {}
+        (0, 0) => return Err(conflict(format!("no item of run {id} has failed"))),
+        (0, left) if !unknown => {
+            let message = format!("no item of run {id} has failed, but the outcome of {left} is unknown");
+            return Err(conflict(message).hint(format!(
+                "--unknown looks them up, where the action can do that; `trunkline runs resolve {id} STEP \
+                 done|retry|fail` records the outcome of one"
+            )));
+        }
+        _ => {}
+    }
+    let missing: Vec<_> = previous.missing(flow).into_iter().collect();
+    if !missing.is_empty() {
+        let message = format!(
+            "items failed in steps that version {} of flow {} does not have, or not in the same way (batch): {}",
+            flow.version(),
+            flow.name(),
+            missing.join(", ")
+        );
+        return Err(Error::new(ErrorKind::Config, message).hint("an `each` keeps its id when a flow is corrected"));
+    }
+    Ok(())
+}
+
+impl JournaledRun {
+    /// Records the items that a rerun should have repeated and did not encounter as failed, so that none is lost
+    /// silently. It is called when all steps have ended: no list can yield such an item any more.
+    pub(crate) async fn record_missing_items(&self, previous: Arc<PreviousRun>) -> Result<()> {
+        for failed in previous.all_wanted() {
+            let mut has_outcome = self.item(&failed.step, &failed.key).await?.is_some();
+            for (each, key) in failed.step.ancestors().iter().filter_map(StepPath::split) {
+                let outer = self.item(&each, &key).await?;
+                has_outcome |= outer.is_some_and(|outcome| !matches!(outcome, ItemOutcome::Done));
             }
-            if !told {
-                let message = "the item was not met again: it is not in the list any more, or the flow passes it by";
+            if !has_outcome {
+                let message =
+                    "the item did not occur again: its list no longer contains it, or the flow skips its list";
                 let error = Error::new(ErrorKind::NotFound, message)
-                    .hint("if it was taken out of the list on purpose, nothing is left to do");
-                let (key, outcome) = (fault.key.clone(), ItemOutcome::Failed { error });
-                self.finish_items(&fault.step, None, vec![Ended { key, once: None, outcome }]).await?;
+                    .hint("if it was removed from the list on purpose, nothing is left to do");
+                let (key, outcome) = (failed.key.clone(), ItemOutcome::Failed { error });
+                self.finish_items(&failed.step, None, vec![FinishedItem { key, once: None, outcome }]).await?;
             }
         }
         Ok(())
     }
 
-    /// What an item comes to without being worked on.
-    pub(crate) fn since(
+    /// Returns the outcome of an item that must not be worked on because of its outcome in an earlier run: it is
+    /// unchanged since, or it may have been done.
+    pub(crate) fn outcome_without_work(
         &self,
         before: PreviousOutcome,
-        each: &StepPath,
-        key: &str,
+        item: &StepPath,
         fingerprint: &str,
     ) -> Option<ItemOutcome> {
         let run = &before.run;
@@ -227,25 +260,24 @@ impl Journaled {
             let reason = format!("unchanged since run {run}");
             return (before.fingerprint == fingerprint).then_some(ItemOutcome::Skipped { reason });
         }
-        // A run that goes over that one looks it up.
-        if self.earlier(|earlier| Some(earlier.runs().contains(run))) == Some(true) {
+        // A rerun of that run looks it up.
+        if self.with_previous(|previous| Some(previous.runs().contains(run))) == Some(true) {
             return None;
         }
-        let message = format!("run {run} may have done it: nobody knows, and it is not done again blindly");
+        let message = format!("run {run} may have done it; the outcome is unknown, so it is not repeated");
         let hint = format!(
-            "`trunkline runs settle {run} {} done|retry|fail` says what became of it; `trunkline runs retry {run} --unknown` \
-             looks it up, where the action can do that",
-            each.join(key)
+            "`trunkline runs resolve {run} {item} done|retry|fail` records its outcome; `trunkline runs rerun {run} \
+             --failed --unknown` looks it up, where the action can do that"
         );
         Some(ItemOutcome::Unknown { error: Error::new(ErrorKind::UnknownOutcome, message).hint(hint).with("run", run) })
     }
 }
 
-/// What nobody knows says how a person settles it.
-pub(crate) fn left_to_a_person(run: &RunId, step: &StepPath, error: Error) -> Error {
+/// Adds to an error with an unknown outcome how an operator resolves it.
+pub(crate) fn with_resolve_hint(run: &RunId, step: &StepPath, error: Error) -> Error {
     if error.kind() != ErrorKind::UnknownOutcome {
         return error;
     }
     let before = error.advice().map(|advice| format!("{advice}; then ")).unwrap_or_default();
-    error.hint(format!("{before}`trunkline runs settle {run} {step} done|retry|fail` says what became of it"))
+    error.hint(format!("{before}`trunkline runs resolve {run} {step} done|retry|fail` records its outcome"))
 }

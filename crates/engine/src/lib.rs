@@ -1,22 +1,33 @@
-//! Flows and their runs: the document a user writes, the steps it takes, and a journal from which a crash recovers.
+//! Flows and their durable runs: the document that a user writes, the steps of a run, and the journal from which a run
+//! recovers after a crash.
 //!
-//! A [`Flow`] is read and checked, an [`Engine`] accepts a run of it and works on it, a [`Journal`] keeps what happened. A
-//! [`Run`] is the fold of its events: after a crash any engine on the same journal goes on where the events end.
-//! A [`Trigger`] says what starts runs beside a person; a host looks at clocks, lists and calls, and hands over what is new.
+//! A [`Flow`] is read and checked. An [`Engine`] accepts a run of it and executes the steps. A [`Journal`] stores the
+//! events of the run, and a [`Run`] is the fold of these events: after a crash, any engine on the same journal
+//! continues where the events end. A [`Trigger`] describes what else starts runs; the host watches clocks, lists and
+//! webhooks, and passes each [`TriggerEvent`] to the engine.
 //!
-//! What a run promises: an accepted run is on disk before somebody hears of it, and before it creates or deletes anything; a
-//! step whose result is recorded is never called again; a step in flight when the process died may be called again under the
-//! same idempotency key, except for a `Create`, which is looked up first and otherwise ends as `unknown`.
+//! # Guarantees of one run
 //!
-//! Across runs: [`Engine::retry`] goes over the items that failed in a run and writes no others; what a run has recorded as
-//! created stays so. What ended as `unknown` is looked up or left to a person ([`Engine::settle`]). An `each` with `once`
-//! does an item again only if it has changed.
+//! - A run is on disk before its id is returned ([`Flush::Later`] is the exception), and always before it creates or
+//!   deletes anything.
+//! - A step whose result is recorded is not called again.
+//! - A step that was in flight when the process died may be called again, with the same idempotency key. A `Create` is
+//!   first looked up; if the look-up finds no answer, the step ends as `unknown`.
+//! - A wait and a timeout end when they would have ended without the crash. Recorded attempts count, an attempt in
+//!   flight does not. An error that `on_error` has handled stays handled.
+//! - A signal is not lost, however early it arrives. The first signal of a name counts.
+//! - A run is pinned to the versions of its flow and of all flows that it calls ([`Flow::link`]).
+//! - A power cut may undo the last milliseconds of work that neither created nor deleted anything; this work is
+//!   repeated. A flow with `"durability": "every_step"` excludes that.
 //!
-//! The same is true of what a flow says about time and failure: a wait and a timeout end when they would have ended without
-//! the crash; tries that were recorded count, one in flight does not; an error that `on_error` has dealt with stays dealt
-//! with; a signal is heard however early it comes, and the first of its name counts. A run is pinned to the versions of its
-//! flow and of all flows that it calls ([`Flow::link`]). Of the milliseconds before a power cut, what did not create or delete
-//! anything may be done again, unless the flow says `"durability": "every_step"`.
+//! # Guarantees across runs
+//!
+//! - [`Engine::rerun_failed`] repeats the failed items of a run and writes no others. What a run has recorded as
+//!   created is not created again.
+//! - An `unknown` outcome is looked up by the action, or resolved by an operator ([`Engine::resolve_unknown`]).
+//! - An `each` with `once` repeats an item only if the item has changed.
+//!
+//! # Example
 //!
 //! ```
 //! # tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap().block_on(async {
@@ -33,8 +44,8 @@
 //! })).unwrap();
 //!
 //! let engine = Engine::new(Arc::new(MemoryJournal::default()));
-//! let running = engine.start(&flow, serde_json::json!({ "numbers": [1, 2, 3] }), BTreeMap::new()).await?;
-//! let run = running.wait().await?;
+//! let handle = engine.start(&flow, serde_json::json!({ "numbers": [1, 2, 3] }), BTreeMap::new()).await?;
+//! let run = handle.wait().await?;
 //! let ledger = &run.ledger[&StepPath::from("numbers")];
 //! assert_eq!(run.status, RunStatus::Succeeded);
 //! assert_eq!((ledger.done, ledger.skipped["odd"]), (1, 2));
@@ -86,7 +97,7 @@ pub use engine::{AcceptOutcome, AcceptedRun, Engine, RunHandle};
 pub use event::{ItemOutcome, RerunOf, RunEvent, RunStatus, Verdict, Waiting};
 pub use filters::{Argument, Example, FILTERS, Filter};
 pub use flow::Flow;
-pub use journal::{Claim, Flush, Item, Journal, PreviousOutcome, RunId, RunSummary, StepPath};
+pub use journal::{Flush, Item, Journal, PreviousOutcome, RunClaim, RunId, RunSummary, StepPath};
 pub use ledger::Ledger;
 pub use limits::RunLimits;
 pub use memory::MemoryJournal;

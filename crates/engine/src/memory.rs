@@ -1,4 +1,6 @@
-//! The journal that forgets: for tests, and for runs that need not survive their process.
+//! A journal in memory, for tests and for runs that need not survive their process.
+//!
+//! It stores events as JSON text, so a replay returns what a store on disk would return.
 
 use std::{
     collections::{BTreeMap, HashMap, HashSet, VecDeque},
@@ -12,11 +14,11 @@ use serde_json::Value;
 use trunkline_core::{Error, ErrorKind, Result, Timestamp};
 
 use crate::{
-    Claim, Flush, Item, ItemOutcome, Journal, LOG_ENTRIES, LOG_PAGE, LogEntry, LogPage, PreviousOutcome, RunEvent,
+    Flush, Item, ItemOutcome, Journal, LOG_ENTRIES, LOG_PAGE, LogEntry, LogPage, PreviousOutcome, RunClaim, RunEvent,
     RunId, RunStatus, RunSummary, StepPath, TriggerEvent,
 };
 
-/// A journal that forgets: for tests, and for hosts that need no durability.
+/// A [`Journal`] in memory, for tests and for hosts that need no durability. Its runs end with the process.
 #[derive(Default)]
 pub struct MemoryJournal {
     inner: Mutex<Memory>,
@@ -26,14 +28,14 @@ pub struct MemoryJournal {
 #[derive(Default)]
 struct Memory {
     flows: HashMap<String, Value>,
-    // As text, so that what comes back is what a store would give back.
     events: BTreeMap<RunId, Vec<String>>,
     items: BTreeMap<(RunId, StepPath, String), (String, Timestamp)>,
-    /// The flow of each run and its connections, as text.
-    of: HashMap<RunId, String>,
-    /// By those, step and key.
-    before: HashMap<(String, StepPath, String), PreviousOutcome>,
-    taken: HashMap<(String, String), RunId>,
+    /// The flow of each run and its connections, as text: the scope in which items with `once` are remembered.
+    scopes: HashMap<RunId, String>,
+    /// By scope, step and key.
+    previous: HashMap<(String, StepPath, String), PreviousOutcome>,
+    /// The run that has taken each deduplication key, by flow and key.
+    deduplication: HashMap<(String, String), RunId>,
     log: HashMap<RunId, VecDeque<(u64, String)>>,
 }
 
@@ -46,30 +48,30 @@ impl Memory {
             return Err(Error::new(ErrorKind::Internal, "a run has to begin with a `started` event"));
         };
         self.keep_version(version, flow)?;
-        self.of.insert(run.clone(), text(&(name, connections))?);
+        self.scopes.insert(run.clone(), text(&(name, connections))?);
         self.events.insert(run.clone(), vec![text(started)?]);
         Ok(())
     }
 
-    /// Takes the outcome of an item into account.
-    fn outcome(&mut self, run: &RunId, event: &RunEvent) -> Result<()> {
+    /// Applies the outcome of an item, if the event has one.
+    fn apply_outcome(&mut self, run: &RunId, event: &RunEvent) -> Result<()> {
         let (step, key, outcome, at) = match event {
             RunEvent::ItemFinished { step, key, outcome, at, .. }
             | RunEvent::ItemResolved { step, key, outcome, at, .. } => (step.clone(), key.clone(), outcome, *at),
             _ => return Ok(()),
         };
-        let place = (self.flow_of(run)?, step.clone(), key.clone());
+        let item = (self.scope(run)?, step.clone(), key.clone());
         let done = matches!(outcome, ItemOutcome::Done);
         match event {
             RunEvent::ItemFinished { once: Some(fingerprint), .. } if done || outcome.status() == "unknown" => {
                 let (run, fingerprint) = (run.clone(), fingerprint.clone());
-                self.before.insert(place, PreviousOutcome { run, fingerprint, unknown: !done });
+                self.previous.insert(item, PreviousOutcome { run, fingerprint, unknown: !done });
             }
             RunEvent::ItemResolved { .. } => {
-                if let Some(before) = self.before.get_mut(&place).filter(|before| before.run == *run) {
-                    before.unknown = false;
+                if let Some(previous) = self.previous.get_mut(&item).filter(|previous| previous.run == *run) {
+                    previous.unknown = false;
                     if !done {
-                        self.before.remove(&place);
+                        self.previous.remove(&item);
                     }
                 }
             }
@@ -79,9 +81,9 @@ impl Memory {
         Ok(())
     }
 
-    /// The flow of a run and its connections.
-    fn flow_of(&self, run: &RunId) -> Result<String> {
-        self.of.get(run).cloned().ok_or_else(|| no_run(run))
+    /// Returns the flow of a run and its connections, as text.
+    fn scope(&self, run: &RunId) -> Result<String> {
+        self.scopes.get(run).cloned().ok_or_else(|| no_run(run))
     }
 
     fn keep_version(&mut self, version: &str, flow: &Value) -> Result<()> {
@@ -124,15 +126,15 @@ impl Journal for MemoryJournal {
         version: &str,
         flow: &Value,
         started: RunEvent,
-        fired: &TriggerEvent,
+        trigger: &TriggerEvent,
     ) -> Result<Option<RunId>> {
         let mut memory = self.lock();
-        let key = |key: &String| (fired.flow.clone(), key.clone());
-        if let Some(earlier) = fired.keys.iter().find_map(|one| memory.taken.get(&key(one))) {
+        let key = |key: &String| (trigger.flow.clone(), key.clone());
+        if let Some(earlier) = trigger.keys.iter().find_map(|one| memory.deduplication.get(&key(one))) {
             return Ok(Some(earlier.clone()));
         }
         memory.accept(run, version, flow, &started)?;
-        memory.taken.extend(fired.keys.iter().map(|one| (key(one), run.clone())));
+        memory.deduplication.extend(trigger.keys.iter().map(|one| (key(one), run.clone())));
         Ok(None)
     }
 
@@ -146,7 +148,7 @@ impl Journal for MemoryJournal {
             return Err(no_run(run));
         }
         for event in events {
-            memory.outcome(run, &event)?;
+            memory.apply_outcome(run, &event)?;
             memory.events.get_mut(run).ok_or_else(|| no_run(run))?.push(text(&event)?);
         }
         Ok(())
@@ -216,7 +218,7 @@ impl Journal for MemoryJournal {
 
     async fn before(&self, run: &RunId, step: &StepPath, key: &str) -> Result<Option<PreviousOutcome>> {
         let memory = self.lock();
-        Ok(memory.before.get(&(memory.flow_of(run)?, step.clone(), key.to_owned())).cloned())
+        Ok(memory.previous.get(&(memory.scope(run)?, step.clone(), key.to_owned())).cloned())
     }
 
     async fn runs(&self) -> Result<Vec<RunSummary>> {
@@ -244,18 +246,21 @@ impl Journal for MemoryJournal {
         Ok(runs)
     }
 
-    async fn claim(&self, run: &RunId) -> Result<Claim> {
-        struct Held(Arc<Mutex<HashSet<RunId>>>, RunId);
-        impl Drop for Held {
+    async fn claim(&self, run: &RunId) -> Result<RunClaim> {
+        struct ClaimGuard {
+            claimed: Arc<Mutex<HashSet<RunId>>>,
+            run: RunId,
+        }
+        impl Drop for ClaimGuard {
             fn drop(&mut self) {
-                self.0.lock().unwrap_or_else(PoisonError::into_inner).remove(&self.1);
+                self.claimed.lock().unwrap_or_else(PoisonError::into_inner).remove(&self.run);
             }
         }
         let mut claimed = self.claimed.lock().unwrap_or_else(PoisonError::into_inner);
         if !claimed.insert(run.clone()) {
             return Err(Error::new(ErrorKind::Conflict, format!("run {run} is being worked on already")));
         }
-        Ok(Box::new(Held(self.claimed.clone(), run.clone())))
+        Ok(RunClaim::new(ClaimGuard { claimed: self.claimed.clone(), run: run.clone() }))
     }
 
     async fn cancel_requested(&self, run: &RunId) -> Result<bool> {

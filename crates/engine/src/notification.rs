@@ -1,4 +1,6 @@
-//! What those hear who watch a run in the process that works on it.
+//! Notifications for subscribers in the same process as the run.
+//!
+//! They are for displays. A slow subscriber misses some; outcomes are in the journal in any case.
 
 use std::sync::OnceLock;
 
@@ -8,85 +10,85 @@ use trunkline_core::Timestamp;
 
 use crate::{RunStatus, StepPath, Waiting};
 
-/// How many notices a slow watcher may lag behind before it misses some.
-const NOTICES: usize = 4096;
+/// The number of notifications that a slow subscriber may lag behind before it misses some.
+const CAPACITY: usize = 4096;
 
-/// Those who watch a run. Most runs nobody watches: room for notices is made for the first who does.
+/// The subscribers of a run. Most runs have none, so the channel is created for the first one.
 #[derive(Default)]
 pub(crate) struct Subscribers(OnceLock<Sender<RunNotification>>);
 
 impl Subscribers {
-    /// What happens from now on.
-    pub(crate) fn watch(&self) -> Receiver<RunNotification> {
-        self.0.get_or_init(|| Sender::new(NOTICES)).subscribe()
+    /// Returns a receiver of all notifications from now on.
+    pub(crate) fn subscribe(&self) -> Receiver<RunNotification> {
+        self.0.get_or_init(|| Sender::new(CAPACITY)).subscribe()
     }
 
-    pub(crate) fn tell(&self, notice: RunNotification) {
+    pub(crate) fn send(&self, notification: RunNotification) {
         if let Some(sender) = self.0.get() {
-            // That they have left meanwhile is fine.
-            let _ = sender.send(notice);
+            // An error means that all subscribers have left.
+            let _ = sender.send(notification);
         }
     }
 
-    /// For who comes when all is over.
-    pub(crate) fn over() -> Receiver<RunNotification> {
+    /// Returns a closed channel, for subscribers that come after the run has ended.
+    pub(crate) fn closed() -> Receiver<RunNotification> {
         broadcast::channel(1).1
     }
 }
 
-/// What somebody who watches a run sees.
+/// A notification about a run, for subscribers in the process that works on it.
 #[derive(Clone, Debug, Serialize)]
 #[serde(tag = "notice", rename_all = "snake_case")]
 pub enum RunNotification {
-    /// An `each` step knows of more items to work on.
+    /// An `each` step has read more items of its list.
     Listed {
         /// The `each` step.
         step: StepPath,
-        /// How many more.
+        /// The number of further items.
         items: u64,
         /// Whether these were the last.
         last: bool,
     },
-    /// Bytes went from one system to another.
+    /// Bytes were transferred from one system to another.
     Progress {
-        /// The step that moved them.
+        /// The step that transfers them.
         step: StepPath,
-        /// How many since the last notice.
+        /// The number of bytes since the last notification.
         bytes: u64,
     },
-    /// A step ended well.
+    /// A step succeeded.
     StepFinished {
-        /// Which.
+        /// The step.
         step: StepPath,
     },
     /// A step waits.
     Waiting {
-        /// Which.
+        /// The step.
         step: StepPath,
-        /// For what, and until when.
+        /// The condition and the end of the wait.
         wait: Waiting,
     },
-    /// A step failed and is tried again.
+    /// A step failed and will be tried again.
     StepRetried {
-        /// Which.
+        /// The step.
         step: StepPath,
-        /// Why it failed.
+        /// The message of the error.
         message: String,
-        /// When it is tried again.
+        /// When the next attempt begins.
         until: Timestamp,
     },
-    /// A service said something although its call succeeded.
+    /// A service reported a warning although its call succeeded.
     Warning {
         /// The step that called it.
         step: StepPath,
-        /// What it said.
+        /// The text of the warning.
         message: String,
     },
-    /// A step ended badly.
+    /// A step failed.
     StepFailed {
-        /// Which.
+        /// The step.
         step: StepPath,
-        /// Why.
+        /// The message of the error.
         message: String,
     },
     /// An item has its outcome.
@@ -97,12 +99,12 @@ pub enum RunNotification {
         key: String,
         /// `done`, `skipped`, `failed` or `unknown`.
         status: &'static str,
-        /// Why it is not done.
+        /// Why the item is not done.
         reason: Option<String>,
     },
     /// The run ended.
     Finished {
-        /// How.
+        /// The run's status from now on.
         status: RunStatus,
     },
 }

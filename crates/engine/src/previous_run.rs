@@ -1,8 +1,9 @@
-//! Runs that go over what failed in an earlier one: which items that are, and what of the earlier work stands.
+//! What a rerun takes from the runs before it: the items to repeat, and the recorded results that stay valid.
 //!
-//! A run may go over another one that went over a third: what counts of an item is its last outcome among them. Calls that
-//! created or deleted something, and waits that are over, keep their recorded results, so that nothing is written twice;
-//! everything else runs again and sees the present. This is a fold of the earlier runs' events: it is the same after a crash.
+//! A rerun may repeat another rerun; the last outcome of an item among them counts. Calls that created or deleted
+//! something, and waits that have ended, keep their recorded results, so nothing is written twice. Everything else is
+//! executed again and sees the current data. All of this is a fold of the earlier runs' events, so it is the same after
+//! a crash.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -10,39 +11,41 @@ use serde_json::Value;
 use trunkline_core::{Error, ErrorKind, Result, Retry};
 
 use crate::{
-    Flow, ItemOutcome, Journal, RerunOf, Run, RunEvent, RunId, RunStatus, Step, StepPath, Verdict, engine::flow_of,
+    Flow, ItemOutcome, Journal, RerunOf, Run, RunEvent, RunId, RunStatus, Step, StepPath, Verdict, engine::pinned_flow,
     step::StepKind,
 };
 
-/// What earlier runs have left to a run that goes over what failed in them. It grows with what failed, not with what was done.
+/// The fold of the runs before a rerun. Its size grows with the number of failed items, not of all items.
 #[derive(Debug, Default)]
 pub(crate) struct PreviousRun {
     /// The runs, oldest first.
     runs: Vec<RunId>,
-    steps: BTreeMap<StepPath, Kept>,
-    faults: BTreeMap<StepPath, Fault>,
-    /// Whether items are gone over of which nobody knows.
+    steps: BTreeMap<StepPath, PreviousStep>,
+    /// The items that failed or have an unknown outcome, by path.
+    failed_items: BTreeMap<StepPath, FailedItem>,
+    /// Whether the rerun repeats items with an unknown outcome, too.
     unknown: bool,
-    /// Lists that have been gone through.
-    through: BTreeMap<StepPath, ()>,
-    /// Whether the last of the runs was stopped by an error: what it has not come to is left to do, too.
+    /// The lists that were read to their ends and whose items all have outcomes.
+    finished_lists: BTreeMap<StepPath, ()>,
+    /// Whether an error stopped the last run. The items that it did not reach are left to do, too.
     stopped: bool,
-    /// Items at fault that were recorded one after the other: those of a batch, when its end is recorded.
+    /// The failed items that were recorded last, one after the other. They belong to a batch if its end is recorded
+    /// next.
     recent: Vec<StepPath>,
 }
 
-/// A call that creates or deletes, or a wait.
+/// A call that creates or deletes something, or a wait.
 #[derive(Debug)]
-struct Kept {
-    /// The run it was begun in, whose idempotency key it has.
+struct PreviousStep {
+    /// The run in which it was begun, whose id is part of its idempotency key.
     run: RunId,
     started: bool,
     checkpoint: Option<Value>,
     result: Option<Result<Value>>,
 }
 
-impl Kept {
-    /// Whether nobody knows if it took effect.
+impl PreviousStep {
+    /// Returns whether it may have taken effect.
     fn is_unclear(&self) -> bool {
         let known = |result: &Result<Value>| {
             result.as_ref().err().is_none_or(|error| error.kind() != ErrorKind::UnknownOutcome)
@@ -51,18 +54,18 @@ impl Kept {
     }
 }
 
-/// An item that failed, or of which nobody knows.
+/// An item that failed, or whose outcome is unknown.
 #[derive(Clone, Debug)]
-pub(crate) struct Fault {
+pub(crate) struct FailedItem {
     pub(crate) step: StepPath,
     pub(crate) key: String,
-    /// What it was called in paths together with others, if it was worked on in a batch.
+    /// The name of its batch, if it was worked on in one.
     batch: Option<String>,
     unknown: bool,
 }
 
 impl PreviousRun {
-    /// Reads what the runs before have left to a run of this flow.
+    /// Reads the runs before a rerun with this flow.
     pub(crate) async fn read(journal: &dyn Journal, retry: &RerunOf, flow: &Flow) -> Result<PreviousRun> {
         let (mut runs, mut next) = (Vec::new(), Some(retry.run.clone()));
         while let Some(id) = next {
@@ -76,82 +79,83 @@ impl PreviousRun {
             next = run.retry.clone().map(|retry| retry.run);
             runs.push(run);
         }
-        let mut earlier = PreviousRun { unknown: retry.unknown, ..PreviousRun::default() };
+        let mut previous = PreviousRun { unknown: retry.unknown, ..PreviousRun::default() };
         for run in runs.into_iter().rev() {
-            journal.replay(&run.id, &mut |event| earlier.apply(&run.id, event)).await?;
-            let same = run.version == flow.version() && run.calls == versions(flow);
-            earlier.conclude(same);
-            if !same && let Ok(before) = flow_of(journal, &run).await {
-                earlier.leave_out_changed(&actions(&before), &actions(flow));
+            journal.replay(&run.id, &mut |event| previous.apply(&run.id, event)).await?;
+            let same_version = run.version == flow.version() && run.calls == versions(flow);
+            previous.conclude(same_version);
+            if !same_version && let Ok(previous_flow) = pinned_flow(journal, &run).await {
+                previous.drop_changed_steps(&actions(&previous_flow), &actions(flow));
             }
-            earlier.runs.push(run.id);
+            previous.runs.push(run.id);
         }
-        Ok(earlier)
+        Ok(previous)
     }
 
     fn apply(&mut self, run: &RunId, event: RunEvent) {
-        let begun = |started| Kept { run: run.clone(), started, checkpoint: None, result: None };
+        let begun = |started| PreviousStep { run: run.clone(), started, checkpoint: None, result: None };
         let recent = std::mem::take(&mut self.recent);
         match event {
             RunEvent::StepStarted { step, .. } => {
-                let kept = self.steps.entry(step).or_insert_with(|| begun(true));
-                (kept.started, kept.result) = (true, None);
+                let previous = self.steps.entry(step).or_insert_with(|| begun(true));
+                (previous.started, previous.result) = (true, None);
             }
             RunEvent::WaitBegan { step, .. } => {
                 self.steps.entry(step).or_insert_with(|| begun(false));
             }
             RunEvent::Checkpoint { step, value } => {
-                if let Some(kept) = self.steps.get_mut(&step) {
-                    kept.checkpoint = Some(value);
+                if let Some(previous) = self.steps.get_mut(&step) {
+                    previous.checkpoint = Some(value);
                 }
             }
             RunEvent::StepFinished { step, output, .. } => self.end(&step, Ok(output)),
             RunEvent::StepFailed { step, error, .. } => self.end(&step, Err(error)),
             RunEvent::StepRetried { step, .. } => {
                 self.steps.extract_if(step.of_flow().below(), |_, _| true).for_each(drop);
-                let failed = |kept: &Kept| matches!(kept.result, Some(Err(_))) && !kept.is_unclear();
-                let tried = self.steps.range_mut(step.clone()..=step.clone()).map(|(_, kept)| kept);
-                tried.filter(|kept| failed(kept)).for_each(|kept| (kept.started, kept.result) = (false, None));
-                let inside = self.steps.range_mut(step.below()).map(|(_, kept)| kept);
-                inside.filter(|kept| failed(kept)).for_each(|kept| (kept.started, kept.result) = (false, None));
+                let failed =
+                    |previous: &PreviousStep| matches!(previous.result, Some(Err(_))) && !previous.is_unclear();
+                let reset = |previous: &mut PreviousStep| (previous.started, previous.result) = (false, None);
+                self.steps.get_mut(&step).filter(|previous| failed(previous)).into_iter().for_each(reset);
+                let inside = self.steps.range_mut(step.below()).map(|(_, previous)| previous);
+                inside.filter(|previous| failed(previous)).for_each(reset);
             }
             RunEvent::StepResolved { step, verdict, output, .. } => match verdict {
                 Verdict::Done => self.end(&step, Ok(output)),
                 Verdict::Retry | Verdict::Fail => {
-                    let error = Error::new(ErrorKind::Failed, "settled").retry(Retry::Backoff);
+                    let error = Error::new(ErrorKind::Failed, "resolved").retry(Retry::Backoff);
                     self.end(&step, Err(error));
                 }
             },
             RunEvent::ItemFinished { step, key, outcome, .. } => {
                 self.recent = recent;
-                self.outcome(step, key, &outcome);
+                self.apply_outcome(step, key, &outcome);
             }
             RunEvent::ItemResolved { step, key, verdict, outcome, .. } => {
-                let batch = self.faults.get(&step.join(&key)).and_then(|fault| fault.batch.clone());
+                let batch = self.failed_items.get(&step.join(&key)).and_then(|item| item.batch.clone());
                 match verdict {
-                    Verdict::Fail => self.outcome(step, key, &ItemOutcome::Done),
+                    Verdict::Fail => self.apply_outcome(step, key, &ItemOutcome::Done),
                     Verdict::Done | Verdict::Retry => {
-                        self.outcome(step.clone(), key.clone(), &outcome);
-                        if let Some(fault) = self.faults.get_mut(&step.join(&key)) {
-                            fault.batch = batch;
+                        self.apply_outcome(step.clone(), key.clone(), &outcome);
+                        if let Some(item) = self.failed_items.get_mut(&step.join(&key)) {
+                            item.batch = batch;
                         }
                     }
                 }
                 self.recent.clear();
             }
             RunEvent::PageFinished { step, next: None, .. } => {
-                self.through.insert(step, ());
+                self.finished_lists.insert(step, ());
             }
             RunEvent::Finished { status, .. } => self.stopped = status == RunStatus::Failed,
             RunEvent::BatchFinished { step, batch } => {
-                let of_batch = recent.into_iter().filter(|item| self.faults.get(item).is_some_and(|f| f.step == step));
-                let of_batch: Vec<_> = of_batch.collect();
-                for item in &of_batch {
-                    if let Some(fault) = self.faults.get_mut(item) {
-                        fault.batch = Some(batch.clone());
+                let mut has_failed_items = false;
+                for path in recent {
+                    if let Some(item) = self.failed_items.get_mut(&path).filter(|item| item.step == step) {
+                        item.batch = Some(batch.clone());
+                        has_failed_items = true;
                     }
                 }
-                if of_batch.is_empty() {
+                if !has_failed_items {
                     self.forget(&step.join(&batch));
                 }
             }
@@ -160,50 +164,54 @@ impl PreviousRun {
     }
 
     fn end(&mut self, step: &StepPath, result: Result<Value>) {
-        if let Some(kept) = self.steps.get_mut(step) {
-            kept.result = Some(result);
+        if let Some(previous) = self.steps.get_mut(step) {
+            previous.result = Some(result);
         }
     }
 
-    fn outcome(&mut self, step: StepPath, key: String, outcome: &ItemOutcome) {
+    /// Applies the outcome of an item.
+    fn apply_outcome(&mut self, step: StepPath, key: String, outcome: &ItemOutcome) {
         let item = step.join(&key);
         let unknown = match outcome {
             ItemOutcome::Failed { .. } => false,
             ItemOutcome::Unknown { .. } => true,
             ItemOutcome::Done | ItemOutcome::Skipped { .. } => {
-                self.faults.remove(&item);
+                self.failed_items.remove(&item);
                 if matches!(outcome, ItemOutcome::Skipped { .. }) {
-                    self.faults.extract_if(item.below(), |_, _| true).for_each(drop);
+                    self.failed_items.extract_if(item.below(), |_, _| true).for_each(drop);
                 }
                 return self.forget(&item);
             }
         };
         self.recent.push(item.clone());
-        self.faults.insert(item, Fault { step, key, batch: None, unknown });
+        self.failed_items.insert(item, FailedItem { step, key, batch: None, unknown });
     }
 
-    /// Drops what is kept of an item, unless items inside of it are at fault.
+    /// Drops the steps of an item, unless items inside it have failed.
     fn forget(&mut self, item: &StepPath) {
-        if self.faults.range(item.below()).next().is_none() {
+        if self.failed_items.range(item.below()).next().is_none() {
             self.steps.extract_if(item.below(), |_, _| true).for_each(drop);
-            self.through.extract_if(item.below(), |_, _| true).for_each(drop);
+            self.finished_lists.extract_if(item.below(), |_, _| true).for_each(drop);
         }
     }
 
-    /// Keeps of a run what stands: what is recorded, what nobody knows, and where a failed call that may pass left off.
+    /// Ends the fold of one run. Successful results, unclear calls, and checkpoints of calls whose retryable error may
+    /// go away are kept.
     fn conclude(&mut self, same_version: bool) {
         self.recent.clear();
-        self.steps.retain(|path, kept| {
-            // What was done because a run failed is done again if the next one fails.
+        self.steps.retain(|path, previous| {
+            // A failure handler runs again if the next run fails.
             if path.as_str().split('/').any(|part| part == "~flow") {
                 return false;
             }
-            let unclear = kept.is_unclear();
-            match &kept.result {
+            let unclear = previous.is_unclear();
+            match &previous.result {
                 Some(Ok(_)) => true,
                 _ if unclear => true,
-                Some(Err(error)) if same_version && kept.checkpoint.is_some() && error.retryable() != Retry::Never => {
-                    (kept.started, kept.result) = (false, None);
+                Some(Err(error))
+                    if same_version && previous.checkpoint.is_some() && error.retryable() != Retry::Never =>
+                {
+                    (previous.started, previous.result) = (false, None);
                     true
                 }
                 _ => false,
@@ -211,109 +219,111 @@ impl PreviousRun {
         });
     }
 
-    /// Results of steps that call something else now do not stand for it.
-    fn leave_out_changed(&mut self, before: &Actions, now: &Actions) {
-        self.steps.retain(|path, kept| {
+    /// Drops the results of steps that call another action in the corrected flow.
+    fn drop_changed_steps(&mut self, before: &Actions, now: &Actions) {
+        self.steps.retain(|path, previous| {
             let id = path.as_str().rsplit('/').next().unwrap_or_default();
-            before.get(id) == now.get(id) || !matches!(kept.result, Some(Ok(_)))
+            before.get(id) == now.get(id) || !matches!(previous.result, Some(Ok(_)))
         });
     }
 
-    /// How many items failed, and of how many nobody knows.
+    /// Returns how many items failed, and how many have an unknown outcome.
     pub(crate) fn count(&self) -> (usize, usize) {
-        let unknown = self.faults.values().filter(|fault| fault.unknown).count();
-        (self.faults.len() - unknown, unknown)
+        let unknown = self.failed_items.values().filter(|item| item.unknown).count();
+        (self.failed_items.len() - unknown, unknown)
     }
 
-    /// The `each` steps that have items to go over and are not in this flow or one that it calls, or work on batches in one
-    /// of the two only.
+    /// Returns the ids of `each` steps that have items to repeat, and that this flow and the flows it calls do not
+    /// have, or where only one of the two versions works on batches.
     pub(crate) fn missing(&self, flow: &Flow) -> BTreeSet<&str> {
-        let mut there = BTreeSet::new();
-        each_flow(flow, &mut |step| {
+        let mut present = BTreeSet::new();
+        visit_steps(flow, &mut |step| {
             if let StepKind::Each { batch, .. } = &step.kind {
-                there.insert((step.id.to_string(), batch.is_some()));
+                present.insert((step.id.to_string(), batch.is_some()));
             }
         });
-        let is_there = |fault: &&Fault, id: &str| there.contains(&(id.to_owned(), fault.batch.is_some()));
-        let wanted = self.wanted_faults().filter_map(|fault| Some((fault, fault.step.as_str().rsplit('/').next()?)));
-        wanted.filter(|(fault, id)| !is_there(fault, id)).map(|(_, id)| id).collect()
+        let is_present = |item: &FailedItem, id: &str| present.contains(&(id.to_owned(), item.batch.is_some()));
+        let wanted = self.wanted_items().filter_map(|item| Some((item, item.step.as_str().rsplit('/').next()?)));
+        wanted.filter(|(item, id)| !is_present(item, id)).map(|(_, id)| id).collect()
     }
 
-    fn is_wanted(&self, fault: &Fault) -> bool {
-        !fault.unknown || self.unknown
+    fn is_wanted(&self, item: &FailedItem) -> bool {
+        !item.unknown || self.unknown
     }
 
-    fn wanted_faults(&self) -> impl Iterator<Item = &Fault> {
-        self.faults.values().filter(|fault| self.is_wanted(fault))
+    fn wanted_items(&self) -> impl Iterator<Item = &FailedItem> {
+        self.failed_items.values().filter(|item| self.is_wanted(item))
     }
 
-    /// Whether an item is gone over; nothing if that depends on whether it was done, since something around it failed or the
-    /// list was not gone through.
+    /// Returns whether the rerun repeats an item. Returns nothing if that depends on whether an earlier run has done
+    /// the item: if an item around it failed, or if its list was not finished.
     pub(crate) fn wants(&self, each: &StepPath, key: &str) -> Option<bool> {
         let item = each.join(key);
-        if let Some(fault) = self.faults.get(&item) {
-            return Some(self.is_wanted(fault));
+        if let Some(failed) = self.failed_items.get(&item) {
+            return Some(self.is_wanted(failed));
         }
-        if self.faults.range(item.below()).any(|(_, fault)| self.is_wanted(fault)) {
+        if self.failed_items.range(item.below()).any(|(_, inner)| self.is_wanted(inner)) {
             return Some(true);
         }
-        let left = self.stopped && !self.through.contains_key(each);
-        if left || self.is_inside(each) { None } else { Some(false) }
+        let unfinished = self.stopped && !self.finished_lists.contains_key(each);
+        if unfinished || self.is_inside(each) { None } else { Some(false) }
     }
 
-    /// Whether something around this path is at fault itself.
+    /// Returns whether this path lies in an item, or in a batch with an item, that failed itself.
     fn is_inside(&self, path: &StepPath) -> bool {
-        let mut around = path.around();
-        around.push(path.clone());
+        let mut ancestors = path.ancestors();
+        ancestors.push(path.clone());
         let batch = |part: &StepPath| {
             let (each, name) = part.split()?;
-            self.faults.range(each.below()).find(|(_, fault)| fault.step == each && fault.batch.as_ref() == Some(&name))
+            self.failed_items
+                .range(each.below())
+                .find(|(_, item)| item.step == each && item.batch.as_ref() == Some(&name))
         };
-        around.iter().any(|part| self.faults.contains_key(part) || batch(part).is_some())
+        ancestors.iter().any(|part| self.failed_items.contains_key(part) || batch(part).is_some())
     }
 
-    /// What the item was called together with others.
+    /// Returns the name of the batch that the item was in.
     pub(crate) fn batch(&self, each: &StepPath, key: &str) -> Option<&str> {
-        self.faults.get(&each.join(key))?.batch.as_deref()
+        self.failed_items.get(&each.join(key))?.batch.as_deref()
     }
 
-    /// The items to go over that have to have an outcome of their own: what is inside of others at fault is theirs.
-    pub(crate) fn all_wanted(&self) -> impl Iterator<Item = &Fault> {
-        self.wanted_faults().filter(|fault| !self.is_inside(&fault.step))
+    /// Returns the items to repeat that need an outcome of their own: not those inside other failed items.
+    pub(crate) fn all_wanted(&self) -> impl Iterator<Item = &FailedItem> {
+        self.wanted_items().filter(|item| !self.is_inside(&item.step))
     }
 
-    /// The runs, oldest first.
+    /// Returns the runs, oldest first.
     pub(crate) fn runs(&self) -> &[RunId] {
         &self.runs
     }
 
-    /// The recorded result of a step that is not called again.
+    /// Returns the recorded output of a step that is not called again.
     pub(crate) fn result(&self, step: &StepPath) -> Option<Result<Value>> {
         self.steps.get(step)?.result.as_ref()?.as_ref().ok().cloned().map(Ok)
     }
 
-    /// Whether nobody knows if a step took effect.
+    /// Returns whether a step may have taken effect.
     pub(crate) fn is_unclear(&self, step: &StepPath) -> bool {
-        self.steps.get(step).is_some_and(Kept::is_unclear)
+        self.steps.get(step).is_some_and(PreviousStep::is_unclear)
     }
 
-    /// What the last attempt of a step left behind.
+    /// Returns the checkpoint of the last attempt of a step.
     pub(crate) fn checkpoint(&self, step: &StepPath) -> Option<Value> {
         self.steps.get(step)?.checkpoint.clone()
     }
 
-    /// The run whose idempotency key a step goes on with.
+    /// Returns the run whose id is part of the idempotency key that a step continues with.
     pub(crate) fn run_of(&self, step: &StepPath) -> Option<&RunId> {
-        self.steps.get(step).map(|kept| &kept.run)
+        self.steps.get(step).map(|previous| &previous.run)
     }
 }
 
-/// What the steps of a flow call, by their ids.
+/// The actions that the steps of a flow call, by step id.
 type Actions = BTreeMap<String, BTreeSet<String>>;
 
 fn actions(flow: &Flow) -> Actions {
     let mut found = Actions::new();
-    each_flow(flow, &mut |step| {
+    visit_steps(flow, &mut |step| {
         if let StepKind::Action(call) = &step.kind {
             found.entry(step.id.to_string()).or_default().insert(format!("{} {}", call.slot, call.action));
         }
@@ -321,14 +331,14 @@ fn actions(flow: &Flow) -> Actions {
     found
 }
 
-/// The versions of the flows that a flow calls, by their names.
+/// Returns the versions of the flows that a flow calls, by name.
 pub(crate) fn versions(flow: &Flow) -> BTreeMap<String, String> {
     flow.linked().iter().map(|(name, flow)| (name.clone(), flow.version().to_owned())).collect()
 }
 
-/// Shows all steps of a flow and of those it calls.
-pub(crate) fn each_flow(flow: &Flow, look: &mut dyn FnMut(&Step)) {
+/// Passes all steps of a flow, and of the flows it calls, to a function.
+pub(crate) fn visit_steps(flow: &Flow, visit: &mut dyn FnMut(&Step)) {
     for flow in [flow].into_iter().chain(flow.linked().values()) {
-        flow.steps().iter().chain(flow.on_failure().iter()).for_each(|step| step.visit(look));
+        flow.steps().iter().chain(flow.on_failure().iter()).for_each(|step| step.visit(visit));
     }
 }

@@ -1,90 +1,104 @@
-//! The process log: what actions were called with and what came of it, for whoever looks into a run that went wrong.
+//! The process log: inputs, outputs and errors of the actions that a run called, for an operator who examines a
+//! failure.
 //!
-//! It is no part of what a run is made of: it is bounded, the oldest entries go first, nobody waits until it is on disk, and
-//! nothing is ever read from it to go on. It shows no secrets: neither values that this process knows to be some, nor
-//! members that a schema marks `writeOnly` or `password` or that are named like one, nor the query of an address.
+//! The log is not part of a run's state: it is bounded, the oldest entries are dropped first, no step waits until an
+//! entry is on disk, and a resumed run reads nothing from it. It contains no secrets: neither values that this process
+//! knows to be secret, nor members that a schema marks `writeOnly` or `password` or whose names say so, nor the query
+//! of a URL.
+
+use std::time::Duration;
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 use trunkline_core::{ActionSpec, Error, Timestamp, redact};
 
-use crate::StepPath;
+use crate::{StepPath, time::milliseconds};
 
-/// How many bytes of JSON are kept of an input, an output or an error.
+/// The largest size of an input, an output or an error in the log, in bytes of JSON. Longer values are cut.
 pub const LOG_VALUE: usize = 16 * 1024;
-/// How many entries are kept of a run.
+/// The largest number of entries kept for a run.
 pub const LOG_ENTRIES: u64 = 1_000;
-/// How many bytes of entries are kept of a run.
+/// The largest size of the entries kept for a run, in bytes.
 pub const LOG_BYTES: u64 = 10 * 1024 * 1024;
-/// How many entries those get at a time who read the log.
+/// The largest number of entries in a [`LogPage`].
 pub const LOG_PAGE: usize = 100;
 
 const MASK: &str = "***";
 
-/// Which calls are logged.
+/// The calls that a flow logs.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub(crate) enum Logging {
-    /// All of them.
+    /// All calls.
     All,
-    /// Those that failed, also if they are tried again.
+    /// Failed calls, also if they are tried again.
     #[default]
     Failures,
-    /// None.
+    /// No calls.
     None,
 }
 
 /// One call of an action.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct LogEntry {
-    /// The step's path in the run, keys and all.
+    /// The step's path in the run, with the keys of items.
     pub path: StepPath,
     /// The step's path in the flow, with `*` in place of keys.
     pub step: String,
-    /// The key of the item it belongs to; with those of the items around it before it.
+    /// The key of the item it belongs to. The keys of enclosing items stand before it, separated by `/`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub item: Option<String>,
-    /// Which try, from 1.
+    /// The number of the attempt, from 1.
     pub attempt: u32,
-    /// When it began.
+    /// When the call began.
     pub at: Timestamp,
-    /// How long it took, in milliseconds.
+    /// The duration of the call, in milliseconds.
     pub took: u64,
-    /// The action.
+    /// The name of the action.
     pub action: String,
-    /// The connection it was called on.
+    /// The name of the connection.
     pub connection: String,
-    /// What it was called with.
+    /// The redacted input of the call.
     pub input: Value,
-    /// What it yielded, if it went well.
+    /// The redacted output, if the call succeeded.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub output: Option<Value>,
-    /// Why it failed.
+    /// The redacted error, if the call failed.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub error: Option<Value>,
 }
 
-/// A part of a run's log.
+/// A page of a run's process log.
 #[derive(Clone, Debug, Default, PartialEq, Serialize)]
 pub struct LogPage {
-    /// How many of the oldest entries are gone: there was no more room.
+    /// The number of oldest entries that were dropped because the log was full.
     pub dropped: u64,
-    /// Entries with their numbers, oldest first.
+    /// The entries with their numbers, oldest first.
     pub entries: Vec<(u64, LogEntry)>,
 }
 
-/// What is called.
-pub(crate) struct About<'a> {
+/// A call to log: the action, its connection and its input.
+pub(crate) struct LoggedCall<'a> {
     pub(crate) action: &'a str,
     pub(crate) connection: &'a str,
     pub(crate) input: &'a Value,
+    /// The schemas of the action, which say what is secret.
     pub(crate) spec: Option<&'a ActionSpec>,
 }
 
+/// One attempt of a step: when it began, and how long it took.
+pub(crate) struct LoggedAttempt<'a> {
+    pub(crate) step: &'a StepPath,
+    /// The number of the attempt, from 1.
+    pub(crate) number: u32,
+    pub(crate) began: Timestamp,
+    pub(crate) took: Duration,
+}
+
 impl Logging {
-    /// Whether a call that ended like this is logged.
-    pub(crate) fn takes(self, ok: bool) -> bool {
+    /// Returns whether a call with this end is logged.
+    pub(crate) fn includes(self, ok: bool) -> bool {
         match self {
             Logging::All => true,
             Logging::Failures => !ok,
@@ -94,42 +108,33 @@ impl Logging {
 }
 
 impl LogEntry {
-    /// What may be kept of a call, see [this module](self).
-    pub(crate) fn new(path: &StepPath, attempt: u32, (at, took): (Timestamp, u64), about: &About<'_>) -> LogEntry {
+    /// Returns the entry for a call that has ended, redacted and cut as [this module](self) says.
+    pub(crate) fn new(attempt: LoggedAttempt<'_>, call: &LoggedCall<'_>, result: Result<&Value, &Error>) -> LogEntry {
+        let json = |error: &Error| serde_json::to_value(error).unwrap_or_else(|_| error.to_string().into());
         LogEntry {
-            path: path.clone(),
-            step: path.as_str().to_owned(),
+            path: attempt.step.clone(),
+            step: attempt.step.as_str().to_owned(),
             item: None,
-            attempt,
-            at,
-            took,
-            action: about.action.to_owned(),
-            connection: about.connection.to_owned(),
-            input: shown(about.input, about.spec.map(|spec| &spec.input)),
-            output: None,
-            error: None,
-        }
-    }
-
-    pub(crate) fn ended(self, result: Result<&Value, &Error>, about: &About<'_>) -> LogEntry {
-        match result {
-            Ok(output) => LogEntry { output: Some(shown(output, about.spec.map(|spec| &spec.output))), ..self },
-            Err(error) => {
-                let error = serde_json::to_value(error).unwrap_or_else(|_| error.to_string().into());
-                LogEntry { error: Some(shown(&error, None)), ..self }
-            }
+            attempt: attempt.number,
+            at: attempt.began,
+            took: milliseconds(attempt.took),
+            action: call.action.to_owned(),
+            connection: call.connection.to_owned(),
+            input: redacted(call.input, call.spec.map(|spec| &spec.input)),
+            output: result.ok().map(|output| redacted(output, call.spec.map(|spec| &spec.output))),
+            error: result.err().map(|error| redacted(&json(error), None)),
         }
     }
 }
 
-/// A value without secrets, and not too long.
-fn shown(value: &Value, schema: Option<&Value>) -> Value {
+/// Returns a value without secrets and cut to [`LOG_VALUE`] bytes.
+fn redacted(value: &Value, schema: Option<&Value>) -> Value {
     let mut schemas = Vec::new();
     schema.into_iter().for_each(|schema| expand(schema, &mut schemas));
-    copy(value, &schemas, "", &mut LOG_VALUE.clone())
+    redact_value(value, &schemas, "", &mut LOG_VALUE.clone())
 }
 
-/// A schema and those that it combines.
+/// Adds a schema, and the schemas that it combines, to `all`.
 fn expand<'a>(schema: &'a Value, all: &mut Vec<&'a Value>) {
     all.push(schema);
     for part in ["oneOf", "anyOf", "allOf"] {
@@ -141,7 +146,7 @@ fn is_secret(schema: &Value) -> bool {
     schema["writeOnly"] == true || schema["format"] == "password"
 }
 
-/// Whether a member of this name is none of anybody's business, whatever its schema says.
+/// Returns whether a member of this name is secret, whatever its schema says.
 fn names_a_secret(name: &str) -> bool {
     const NAMES: [&str; 9] =
         ["password", "passwd", "secret", "token", "authorization", "apikey", "subscriptionkey", "cookie", "signature"];
@@ -149,7 +154,7 @@ fn names_a_secret(name: &str) -> bool {
     NAMES.iter().any(|secret| plain.contains(secret))
 }
 
-fn copy(value: &Value, schemas: &[&Value], name: &str, left: &mut usize) -> Value {
+fn redact_value(value: &Value, schemas: &[&Value], name: &str, left: &mut usize) -> Value {
     if schemas.iter().any(|schema| is_secret(schema))
         || (names_a_secret(name) && !matches!(value, Value::Null | Value::Bool(_)))
     {
@@ -164,7 +169,7 @@ fn copy(value: &Value, schemas: &[&Value], name: &str, left: &mut usize) -> Valu
         below
     };
     match value {
-        Value::String(text) => cut(&without_signatures(&redact(text)), left).into(),
+        Value::String(text) => truncate(&without_signatures(&redact(text)), left).into(),
         Value::Array(all) => {
             let mut items = Vec::new();
             schemas.iter().filter_map(|schema| schema.get("items")).for_each(|schema| expand(schema, &mut items));
@@ -174,8 +179,8 @@ fn copy(value: &Value, schemas: &[&Value], name: &str, left: &mut usize) -> Valu
                     some.push(format!("… and {} more", all.len() - number).into());
                     break;
                 }
-                take(left, 3);
-                some.push(copy(one, &items, name, left));
+                use_up(left, 3);
+                some.push(redact_value(one, &items, name, left));
             }
             some.into()
         }
@@ -186,27 +191,27 @@ fn copy(value: &Value, schemas: &[&Value], name: &str, left: &mut usize) -> Valu
                     some.insert("…".into(), format!("and {} more", all.len() - number).into());
                     break;
                 }
-                let key = cut(&without_signatures(&redact(name)), left);
-                take(left, 6);
-                some.insert(key, copy(one, &below(name), name, left));
+                let key = truncate(&without_signatures(&redact(name)), left);
+                use_up(left, 6);
+                some.insert(key, redact_value(one, &below(name), name, left));
             }
             some.into()
         }
         other => {
-            take(left, 8);
+            use_up(left, 8);
             other.clone()
         }
     }
 }
 
-fn take(left: &mut usize, bytes: usize) {
+fn use_up(left: &mut usize, bytes: usize) {
     *left = left.saturating_sub(bytes);
 }
 
-/// As much of a text as there is room for, with a mark where it was cut.
-fn cut(text: &str, left: &mut usize) -> String {
+/// Returns as much of a text as fits into the bytes that are left, with a mark where it was cut.
+fn truncate(text: &str, left: &mut usize) -> String {
     if text.len() <= *left {
-        take(left, text.len());
+        use_up(left, text.len());
         return text.to_owned();
     }
     let end = text.floor_char_boundary(*left);
@@ -214,42 +219,43 @@ fn cut(text: &str, left: &mut usize) -> String {
     format!("{}… (cut: {} bytes in all)", &text[..end], text.len())
 }
 
-/// A text whose addresses have no queries, no fragments and no passwords, and that has no signatures outside of addresses.
+/// Returns a text without the queries, fragments and passwords of URLs, and without signatures outside of URLs.
 fn without_signatures(text: &str) -> String {
     let ends = |c: char| c.is_whitespace() || "\"'<>`\\".contains(c);
-    let (mut said, mut rest) = (String::with_capacity(text.len()), text);
+    let (mut clean, mut rest) = (String::with_capacity(text.len()), text);
     while let Some(at) = rest.find("://") {
         let start = at + "://".len();
         let end = rest[start..].find(ends).map_or(rest.len(), |end| start + end);
-        let (address, after) = match rest[start..end].find(['?', '#']) {
+        let (url, after) = match rest[start..end].find(['?', '#']) {
             Some(query) => (&rest[start..start + query], "?***"),
             None => (&rest[start..end], ""),
         };
-        let host = address.find('/').unwrap_or(address.len());
-        let user = address[..host].rfind('@').map_or(0, |user| user + 1);
-        said += &rest[..start];
-        said += if user > 0 { "***@" } else { "" };
-        said += &address[user..];
-        said += after;
+        let host = url.find('/').unwrap_or(url.len());
+        let user = url[..host].rfind('@').map_or(0, |user| user + 1);
+        clean += &rest[..start];
+        clean += if user > 0 { "***@" } else { "" };
+        clean += &url[user..];
+        clean += after;
         rest = &rest[end..];
     }
-    said += rest;
+    clean += rest;
     for name in ["sig=", "signature=", "token="] {
-        let (lower, mut masked, mut last) = (said.to_ascii_lowercase(), String::new(), 0);
-        for (at, _) in lower.match_indices(name).filter(|(at, _)| said.is_char_boundary(*at)) {
+        let (lower, mut masked, mut last) = (clean.to_ascii_lowercase(), String::new(), 0);
+        for (at, _) in lower.match_indices(name).filter(|(at, _)| clean.is_char_boundary(*at)) {
             let start = at + name.len();
             if at < last {
                 continue;
             }
-            let end = said[start..].find(|c: char| ends(c) || "&;,".contains(c)).map_or(said.len(), |end| start + end);
-            masked += &said[last..start];
+            let end =
+                clean[start..].find(|c: char| ends(c) || "&;,".contains(c)).map_or(clean.len(), |end| start + end);
+            masked += &clean[last..start];
             masked += if end > start { MASK } else { "" };
             last = end;
         }
-        masked += &said[last..];
-        said = masked;
+        masked += &clean[last..];
+        clean = masked;
     }
-    said
+    clean
 }
 
 #[cfg(test)]
@@ -259,7 +265,7 @@ mod tests {
     use trunkline_core::Secret;
 
     #[test]
-    fn what_is_secret_is_not_shown() {
+    fn secrets_are_not_logged() {
         let _known = Secret::from("canary in a text");
         let schema = json!({ "properties": {
             "pin": { "type": "string", "format": "password" },
@@ -280,28 +286,28 @@ mod tests {
             "url": "https://blob.test/c/b?***", "path": "/c/b?se=1&Signature=***&x=1",
             "body": "{\"link\":\"https://***@blob.test/x?***\",\"n\":1} ftp://h"
         });
-        assert_eq!(shown(&value, Some(&schema)), expected);
+        assert_eq!(redacted(&value, Some(&schema)), expected);
     }
 
     #[test]
-    fn what_is_long_is_cut_with_a_mark() {
+    fn long_values_are_cut_with_a_mark() {
         let long = "ä".repeat(LOG_VALUE);
-        let text = shown(&json!({ "a": long, "b": 1, "c": 2 }), None);
+        let text = redacted(&json!({ "a": long, "b": 1, "c": 2 }), None);
         assert!(text["a"].as_str().unwrap().ends_with(&format!("… (cut: {} bytes in all)", 2 * LOG_VALUE)));
         assert_eq!(text["…"], "and 2 more");
-        let list = shown(&json!((0..100_000).collect::<Vec<_>>()), None);
+        let list = redacted(&json!((0..100_000).collect::<Vec<_>>()), None);
         let list = list.as_array().unwrap();
         assert!(list.len() < LOG_VALUE && list.last().unwrap().as_str().unwrap().ends_with(" more"));
         for value in [json!({ "a": long }), json!([[long], long]), json!(vec!["x"; 50_000])] {
-            assert!(shown(&value, None).to_string().len() < LOG_VALUE * 2);
+            assert!(redacted(&value, None).to_string().len() < LOG_VALUE * 2);
         }
     }
 
-    /// A secret must not come into sight by being cut in two.
+    /// Half a secret would not be recognized.
     #[test]
-    fn what_is_cut_was_redacted_before() {
+    fn values_are_redacted_before_they_are_cut() {
         let _known = Secret::from("canary-at-the-cut");
         let text = format!("{}canary-at-the-cut", "x".repeat(LOG_VALUE - 8));
-        assert!(!shown(&json!(text), None).to_string().contains("canary"));
+        assert!(!redacted(&json!(text), None).to_string().contains("canary"));
     }
 }

@@ -1,66 +1,71 @@
-//! How far a list is: how many items there are, how many have ended, how many a second do, and how long the rest may take.
+//! The progress of a list: how many items it has, how many have ended and at which rate, and how long the rest may
+//! take.
+//!
+//! It is derived from the times of events, so a process that only reads the journal computes the same figures.
 
 use serde::Serialize;
 use trunkline_core::Timestamp;
 
 use crate::time::milliseconds;
 
-/// A rate is that of the last minute, counted in parts of five seconds.
-const PART: u64 = 5_000;
-const PARTS: usize = 12;
+/// The length of one interval of a [`Rate`], in milliseconds.
+const INTERVAL: u64 = 5_000;
+/// The number of intervals that a [`Rate`] covers: one minute in all.
+const INTERVALS: usize = 12;
 
-/// How many a second, over the last minute. All times of one rate come from the same clock.
+/// A rate per second over the last minute. All times of one rate must come from the same clock.
 #[derive(Clone, Debug, Default)]
 pub struct Rate {
-    since: Option<Timestamp>,
-    parts: [(u64, u64); PARTS],
+    began: Option<Timestamp>,
+    /// The number of each interval since 1970, and the count in it.
+    intervals: [(u64, u64); INTERVALS],
 }
 
 impl Rate {
-    /// Begins to count, if it has not begun.
+    /// Starts counting at this time, unless counting has started.
     pub fn begin(&mut self, at: Timestamp) {
-        self.since.get_or_insert(at);
+        self.began.get_or_insert(at);
     }
 
-    /// So many more.
+    /// Counts this many more at this time.
     pub fn add(&mut self, count: u64, at: Timestamp) {
         self.begin(at);
-        let number = at.as_millis() / PART;
-        let part = &mut self.parts[number as usize % PARTS];
-        match part.0 == number {
-            true => part.1 += count,
-            false => *part = (number, count),
+        let number = at.as_millis() / INTERVAL;
+        let interval = &mut self.intervals[number as usize % INTERVALS];
+        match interval.0 == number {
+            true => interval.1 += count,
+            false => *interval = (number, count),
         }
     }
 
-    /// How many a second; nothing until there was one.
+    /// Returns the rate per second; nothing if there was nothing to count in the last minute.
     pub fn per_second(&self, now: Timestamp) -> Option<f64> {
-        let first = (now.as_millis() / PART).saturating_sub(PARTS as u64 - 1);
-        let count: u64 = self.parts.iter().filter(|(number, _)| *number >= first).map(|(_, count)| count).sum();
-        let since = self.since?.max(Timestamp::from_millis(first * PART));
-        (count > 0).then(|| count as f64 / (milliseconds(now.since(since)).max(1) as f64 / 1e3))
+        let first = (now.as_millis() / INTERVAL).saturating_sub(INTERVALS as u64 - 1);
+        let count: u64 = self.intervals.iter().filter(|(number, _)| *number >= first).map(|(_, count)| count).sum();
+        let began = self.began?.max(Timestamp::from_millis(first * INTERVAL));
+        (count > 0).then(|| count as f64 / (milliseconds(now.since(began)).max(1) as f64 / 1e3))
     }
 }
 
-/// How far a list is.
+/// The progress of a list.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct ListProgress {
-    /// How many items it has, as far as it has been read.
+    /// The number of items read so far.
     pub listed: u64,
-    /// Whether it has been read to its end: else there may be more.
+    /// Whether the list has been read to its end; otherwise, it may have more items.
     pub complete: bool,
-    /// How many items have an outcome.
+    /// The number of items that have an outcome.
     pub ended: u64,
-    /// How many a second got one in the last minute.
+    /// The number of items per second that got an outcome in the last minute.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub per_second: Option<f64>,
-    /// How long the others may take, in milliseconds; at least that long, while the list is not `complete`.
+    /// The estimated time for the other items, in milliseconds; a lower bound while the list is not `complete`.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub left: Option<u64>,
 }
 
 impl ListProgress {
-    /// With the time left, reckoned by the rate.
+    /// Returns the progress with the time left as the rate suggests.
     pub fn new(listed: u64, complete: bool, ended: u64, per_second: Option<f64>) -> ListProgress {
         let listed = listed.max(ended);
         let left = match (listed - ended, complete) {
@@ -71,45 +76,45 @@ impl ListProgress {
     }
 }
 
-/// What the events of an `each` say of that.
+/// The progress of an `each` step as its events report it.
 #[derive(Clone, Debug, Default)]
-pub(crate) struct Listed {
+pub(crate) struct ProgressCounter {
     listed: u64,
     complete: bool,
     ended: u64,
     rate: Rate,
 }
 
-impl Listed {
-    /// The list has so many items as far as it has been read. Whether that was not known before.
+impl ProgressCounter {
+    /// Returns whether it is new that the list has at least this many items, or that it ends there.
     pub(crate) fn is_news(&self, items: u64, last: bool) -> bool {
         items > self.listed || (last && !self.complete)
     }
 
-    pub(crate) fn known(&mut self, items: u64, last: bool, at: Timestamp) {
+    pub(crate) fn listed(&mut self, items: u64, last: bool, at: Timestamp) {
         self.listed = self.listed.max(items);
         self.complete |= last;
         self.rate.begin(at);
     }
 
-    /// How many items have an outcome.
-    pub(crate) fn count(&self) -> u64 {
+    /// Returns the number of items that have an outcome.
+    pub(crate) fn ended(&self) -> u64 {
         self.ended
     }
 
-    pub(crate) fn ended(&mut self, at: Timestamp) {
+    pub(crate) fn item_ended(&mut self, at: Timestamp) {
         self.ended += 1;
         self.rate.add(1, at);
     }
 
-    /// It goes on after a while in which nothing could end.
-    pub(crate) fn again(&mut self) {
+    /// Restarts the rate after a pause in which nothing could end.
+    pub(crate) fn restart(&mut self) {
         self.rate = Rate::default();
     }
 
-    /// `through`: whether all pages have been dealt with, so that nothing is listed any more.
-    pub(crate) fn progress(&self, through: bool, now: Timestamp) -> ListProgress {
-        ListProgress::new(self.listed, self.complete || through, self.ended, self.rate.per_second(now))
+    /// `finished` says that all pages are finished, so no more items will be listed.
+    pub(crate) fn progress(&self, finished: bool, now: Timestamp) -> ListProgress {
+        ListProgress::new(self.listed, self.complete || finished, self.ended, self.rate.per_second(now))
     }
 }
 
@@ -133,7 +138,7 @@ mod tests {
     }
 
     #[test]
-    fn time_left_is_reckoned_only_from_what_is_known() {
+    fn time_left_is_estimated_only_with_a_rate() {
         let left = |listed, complete, ended, rate| ListProgress::new(listed, complete, ended, rate).left;
         assert_eq!(left(100, true, 40, Some(2.0)), Some(30_000));
         assert_eq!(left(100, true, 40, None), None, "no rate, no time");

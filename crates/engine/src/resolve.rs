@@ -1,4 +1,7 @@
-//! What a person says of a step whose outcome nobody knows: it is recorded, and what depends on it goes on from there.
+//! Resolving an unknown outcome: an operator decides about a step, and the decision is recorded as an event.
+//!
+//! If the run can be resumed, it continues with the decision. If the run has ended, the items that are unknown because
+//! of the step get another outcome, and a rerun repeats those that are failed then.
 
 use serde::Serialize;
 use serde_json::Value;
@@ -6,30 +9,36 @@ use trunkline_core::{Error, ErrorKind, Result};
 
 use crate::{
     Engine, Flow, Flush, Item, ItemOutcome, Run, RunEvent, RunId, RunStatus, Step, StepPath, Verdict,
-    previous_run::each_flow, step::StepKind,
+    previous_run::visit_steps, step::StepKind,
 };
 
-/// How many items are looked at at a time.
+/// The number of items that are read at a time.
 const PAGE: usize = 500;
 
-/// What came of a verdict.
+/// The effect of a [`Verdict`].
 #[derive(Clone, Debug, Serialize)]
 pub struct Resolution {
-    /// The run.
+    /// The run of the step.
     pub run: RunId,
     /// The step whose outcome was unknown.
     pub step: StepPath,
-    /// What was said of it.
+    /// The operator's decision.
     pub verdict: Verdict,
-    /// The items that have another outcome now; none if the run itself goes on with the step when it is resumed.
+    /// The items that have another outcome now; none if the run continues with the step when it is resumed.
     pub items: Vec<Item>,
 }
 
 impl Engine {
-    /// Takes down what became of a step whose outcome nobody knows. It is named by its path or that of its item; `output` is
-    /// what the steps after it refer to.
+    /// Resolves a step whose outcome is unknown, as an operator has decided.
     ///
-    /// Fails with `conflict` if its outcome is known, or somebody works on the run.
+    /// `step` is the path of the step or of its item. `output` is the output that later steps refer to; it has to be
+    /// null unless the verdict is [`Verdict::Done`].
+    ///
+    /// # Errors
+    ///
+    /// - `conflict` if the outcome is known, or if another process works on the run.
+    /// - `not_found` if there is no such run, or no such step or item with an unknown outcome.
+    /// - `invalid_input` if there is an output and the verdict is not `Done`, and `limit` if the output is too large.
     pub async fn resolve_unknown(
         &self,
         id: &RunId,
@@ -41,21 +50,21 @@ impl Engine {
         let _claim = journal.claim(id).await?;
         let (run, at) = (self.run(id).await?, self.now());
         if verdict != Verdict::Done && !output.is_null() {
-            return Err(Error::new(ErrorKind::InvalidInput, "only what is done has an output"));
+            return Err(Error::new(ErrorKind::InvalidInput, "only the verdict `done` has an output"));
         }
         self.limits().payload(&format!("the output of step {step}"), &output)?;
-        let settled =
+        let resolved =
             |step: &StepPath| RunEvent::StepResolved { step: step.clone(), verdict, output: output.clone(), at };
         if is_open(&run) && run.result(step).is_some_and(|result| is_unknown(&result)) {
-            journal.append(id, vec![settled(step)], Flush::Now).await?;
+            journal.append(id, vec![resolved(step)], Flush::Now).await?;
             return Ok(Resolution { run: id.clone(), step: step.clone(), verdict, items: Vec::new() });
         }
         let (of, found) = self.unknown_items(id, step).await?;
         if found.is_empty() {
-            return Err(self.why_not(&run, step).await?);
+            return Err(self.resolve_error(&run, step).await?);
         }
         let flow = self.flow_of(&run).await?;
-        let mut events = vec![settled(&of)];
+        let mut events = vec![resolved(&of)];
         let mut items = Vec::new();
         for item in found {
             let outcome = outcome(&flow, &item, &of, verdict, id);
@@ -67,7 +76,8 @@ impl Engine {
         Ok(Resolution { run: id.clone(), step: of, verdict, items })
     }
 
-    /// The items that are unknown because of this step, and the step: it may be named by the path of an item.
+    /// Returns the items that are unknown because of this step, and the step's path: `named` may be the path of an
+    /// item.
     async fn unknown_items(&self, id: &RunId, named: &StepPath) -> Result<(StepPath, Vec<Item>)> {
         let mut of = named.clone();
         if let Some((each, key)) = named.split()
@@ -75,8 +85,8 @@ impl Engine {
         {
             if let Some(run) = error.context("run") {
                 let message =
-                    format!("what became of {named} is unknown since run {run}: nothing was tried in run {id}");
-                let hint = format!("settle it there: `trunkline runs settle {run} {named} done|retry|fail`");
+                    format!("the outcome of {named} is unknown since run {run}; run {id} has not tried anything");
+                let hint = format!("resolve it there: `trunkline runs resolve {run} {named} done|retry|fail`");
                 return Err(Error::new(ErrorKind::Conflict, message).hint(hint));
             }
             of = error.context("step").map_or(of, StepPath::from);
@@ -93,36 +103,38 @@ impl Engine {
         }
     }
 
-    /// Why there is nothing to settle.
-    async fn why_not(&self, run: &Run, step: &StepPath) -> Result<Error> {
+    /// Returns the error that says why there is nothing to resolve.
+    async fn resolve_error(&self, run: &Run, step: &StepPath) -> Result<Error> {
         let id = &run.id;
         let conflict = |state: String| Error::new(ErrorKind::Conflict, format!("{step} of run {id} {state}"));
-        let mut items = step.around();
+        let mut items = step.ancestors();
         items.push(step.clone());
         for (each, key) in items.iter().filter_map(StepPath::split) {
             if let Some(outcome) = self.journal().item(id, &each, &key).await? {
                 let is = format!("needs no verdict: item {key} of {each} is {}", outcome.status());
-                let error = conflict(is).hint("only what nobody knows the outcome of can be settled");
+                let error = conflict(is).hint("only an unknown outcome can be resolved");
                 return Ok(outcome.reason().into_iter().fold(error, |error, reason| error.with("reason", reason)));
             }
         }
         Ok(match run.result(step) {
             Some(Ok(_)) => conflict("is done".into()),
             Some(Err(error)) if is_unknown(&Err(error.clone())) => conflict(format!(
-                "is unknown, but the run has ended ({}) and nothing waits for it",
+                "is unknown, but the run has ended ({}) and does not depend on it",
                 run.status.as_str()
             )),
             Some(Err(error)) => conflict(format!("has failed: {error}")),
             None if run.started(step) => conflict("was interrupted".into()).hint(format!(
-                "`trunkline runs resume {id}` looks up what became of it; if that cannot be known, settle it"
+                "`trunkline runs resume {id}` looks up its outcome; resolve it if it is unknown after that"
             )),
-            None => Error::new(ErrorKind::NotFound, format!("run {id} has no step or item {step} that is unknown"))
-                .hint(format!("`trunkline runs items {id} --status unknown` lists them")),
+            None => {
+                Error::new(ErrorKind::NotFound, format!("run {id} has no step or item {step} with an unknown outcome"))
+                    .hint(format!("`trunkline runs items {id} --status unknown` lists them"))
+            }
         })
     }
 }
 
-/// Whether a run goes on with its steps when it is resumed.
+/// Returns whether a run continues with its steps when it is resumed.
 fn is_open(run: &Run) -> bool {
     matches!(run.status, RunStatus::Running | RunStatus::Failed)
 }
@@ -131,31 +143,31 @@ fn is_unknown(result: &Result<Value>) -> bool {
     matches!(result, Err(error) if error.kind() == ErrorKind::UnknownOutcome)
 }
 
-/// What a verdict on one of its steps makes of an item.
+/// Returns the outcome of an item after a verdict about one of its steps.
 fn outcome(flow: &Flow, item: &Item, step: &StepPath, verdict: Verdict, run: &RunId) -> ItemOutcome {
     let error = match verdict {
         Verdict::Done if is_last(flow, item, step) => return ItemOutcome::Done,
-        Verdict::Done => Error::new(ErrorKind::Failed, "settled as done, but the steps after it have yet to run")
-            .hint(format!("`trunkline runs retry {run}` runs them")),
-        Verdict::Retry => Error::new(ErrorKind::Failed, "settled: it did not take effect")
-            .hint(format!("`trunkline runs retry {run}` tries it again")),
-        Verdict::Fail => given_up(step),
+        Verdict::Done => Error::new(ErrorKind::Failed, "resolved as done, but the steps after it have not run yet")
+            .hint(format!("`trunkline runs rerun {run} --failed` runs them")),
+        Verdict::Retry => Error::new(ErrorKind::Failed, "resolved: it did not take effect")
+            .hint(format!("`trunkline runs rerun {run} --failed` tries it again")),
+        Verdict::Fail => resolved_as_failed(step),
     };
     ItemOutcome::Failed { error: error.with("step", step) }
 }
 
-/// The failure that a person has decided on.
-pub(crate) fn given_up(step: &StepPath) -> Error {
-    Error::new(ErrorKind::Failed, "settled as failed").with("step", step)
+/// Returns the error of a step that an operator has resolved as failed.
+pub(crate) fn resolved_as_failed(step: &StepPath) -> Error {
+    Error::new(ErrorKind::Failed, "resolved as failed").with("step", step)
 }
 
-/// Whether nothing of an item is left to do after this step. Where that is not plain to see, it is not.
+/// Returns whether this step is the last one of an item. In cases that are not obvious, the answer is no.
 fn is_last(flow: &Flow, item: &Item, step: &StepPath) -> bool {
-    let Some((around, id)) = step.split() else { return false };
-    let (each, batch) = (item.step.as_str().rsplit('/').next().unwrap_or_default(), around.split());
-    let directly = around == item.step.join(&item.key) || batch.is_some_and(|(of, _)| of == item.step);
+    let Some((parent, id)) = step.split() else { return false };
+    let (each, batch) = (item.step.as_str().rsplit('/').next().unwrap_or_default(), parent.split());
+    let directly = parent == item.step.join(&item.key) || batch.is_some_and(|(of, _)| of == item.step);
     let mut last = directly.then_some(true);
-    each_flow(flow, &mut |found| match &found.kind {
+    visit_steps(flow, &mut |found| match &found.kind {
         StepKind::Each { steps, .. } if *found.id == *each => last = last.map(|last| last && ends_with(steps, &id)),
         _ => {}
     });

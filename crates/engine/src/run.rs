@@ -1,4 +1,6 @@
-//! A run's state: the fold of its events. What a crash leaves on disk is all there is, so it is all that is looked at.
+//! The state of a run: the fold of its events.
+//!
+//! After a crash only the events are left, so nothing else may influence the state.
 
 use std::collections::BTreeMap;
 
@@ -8,96 +10,115 @@ use trunkline_core::{Error, ErrorKind, Result, Timestamp};
 
 use crate::{
     Ledger, ListProgress, RerunOf, RunEvent, RunId, RunStatus, StepPath, Verdict, Waiting,
-    durability::{concerns_the_run, passes},
+    durability::{is_transient, stops_the_run},
     ledger::tally,
-    progress::Listed,
+    progress::ProgressCounter,
     resolve,
     time::Timer,
 };
 
-/// A run as its events tell it.
+/// The state of a run, folded from its events.
 #[derive(Debug, Serialize)]
 pub struct Run {
-    /// Its name.
+    /// The run's id.
     pub id: RunId,
-    /// Its flow's name.
+    /// The flow's name.
     pub flow: String,
-    /// The version of its flow it is pinned to.
+    /// The version of the flow that the run is pinned to.
     pub version: String,
-    /// How it stands.
+    /// The run's status.
     pub status: RunStatus,
-    /// Why it failed, if it did.
+    /// The error that stopped the run, if one did.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub error: Option<Error>,
-    /// What it was started with.
+    /// The run's input.
     pub input: Value,
-    /// Which connection fills which slot.
+    /// The name of the connection for each connection binding of the flow.
     pub connections: BTreeMap<String, String>,
-    /// The versions of the flows it calls, by their names.
+    /// The versions of the called flows, by name.
     #[serde(skip_serializing_if = "BTreeMap::is_empty")]
     pub calls: BTreeMap<String, String>,
-    /// The run whose failed items it goes over, if it is for those.
+    /// The run whose failed items this run repeats, if it is a rerun.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub retry: Option<RerunOf>,
-    /// The run that goes over what failed in this one.
+    /// The run that repeats the failed items of this run.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub rerun_by: Option<RunId>,
-    /// What it yields, if its flow says so and it is through.
+    /// The output, if the flow has one and its steps have ended.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub output: Option<Value>,
-    /// What its `wait` steps wait for.
+    /// The conditions that `wait` steps wait for.
     #[serde(skip_serializing_if = "BTreeMap::is_empty")]
     pub waiting: BTreeMap<StepPath, Waiting>,
-    /// When it was accepted.
+    /// When the run was accepted.
     pub started_at: Timestamp,
-    /// When it ended.
+    /// When the run ended.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub finished_at: Option<Timestamp>,
-    /// Whether somebody wants it to stop.
+    /// Whether an operator has asked the run to stop.
     pub cancel_requested: bool,
-    /// What became of the items, by the path of their `each` step; `*` stands for the items of the lists around it.
+    /// The outcomes of items, by the path of their `each` step. In the path of a list inside an item, `*` stands for
+    /// the key.
     pub ledger: BTreeMap<StepPath, Ledger>,
-    /// What services said although their calls succeeded, and how often.
+    /// The warnings of services whose calls succeeded, and how often each occurred.
     #[serde(skip_serializing_if = "BTreeMap::is_empty")]
     pub warnings: BTreeMap<String, u64>,
     #[serde(skip)]
     steps: BTreeMap<StepPath, StepState>,
     #[serde(skip)]
-    positions: BTreeMap<StepPath, Option<Value>>,
-    /// How many items after that have an outcome; nothing where that is not known.
+    positions: BTreeMap<StepPath, ListPosition>,
+    /// The number of items after the position that have an outcome; nothing where that is not known.
     #[serde(skip)]
     ahead: BTreeMap<StepPath, Option<u64>>,
     #[serde(skip)]
-    listed: BTreeMap<StepPath, Listed>,
+    counters: BTreeMap<StepPath, ProgressCounter>,
     #[serde(skip)]
     signals: BTreeMap<String, Value>,
-    /// How many results of steps have been recorded.
+    /// The number of recorded step results.
     #[serde(skip)]
     recorded: u64,
 }
 
-/// What is known of a step that matters for going on.
+/// The state of a step that matters to a resumed run.
 #[derive(Debug, Default)]
 struct StepState {
     started: bool,
     checkpoint: Option<Value>,
     result: Option<Result<Value, Error>>,
-    /// How many tries have failed, and when the next one may begin.
-    tries: u32,
-    again: Timer,
+    failed_attempts: FailedAttempts,
     deadline: Option<Timestamp>,
     wait: Option<Waiting>,
 }
 
+/// The failed attempts of a step that is tried again.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct FailedAttempts {
+    /// How many have failed.
+    pub(crate) count: u32,
+    /// When the next attempt may begin.
+    pub(crate) next: Timer,
+}
+
+/// Where a resumed run continues a list.
+#[derive(Clone, Debug, PartialEq)]
+pub(crate) enum ListPosition {
+    /// At the beginning: no page is finished.
+    Start,
+    /// At the page with this cursor.
+    Page(Value),
+    /// Nowhere: all pages are finished.
+    End,
+}
+
 impl StepState {
-    /// As if it had never been tried, but for what an attempt left behind.
-    fn forget(&mut self) {
+    /// Resets the step as if it had never been tried. Only its checkpoint stays.
+    fn reset(&mut self) {
         *self = StepState { checkpoint: self.checkpoint.take(), ..StepState::default() };
     }
 }
 
 impl Run {
-    /// A run of which no event is known yet.
+    /// Returns the state of a run before its first event.
     pub fn new(id: RunId) -> Run {
         Run {
             id,
@@ -120,14 +141,15 @@ impl Run {
             steps: BTreeMap::new(),
             positions: BTreeMap::new(),
             ahead: BTreeMap::new(),
-            listed: BTreeMap::new(),
+            counters: BTreeMap::new(),
             signals: BTreeMap::new(),
             recorded: 0,
         }
     }
 
-    /// Takes the next event into account. What is kept of steps does not grow with the number of items: an item that has
-    /// an outcome needs its steps no more.
+    /// Applies the next event.
+    ///
+    /// The state does not grow with the number of items: the steps of an item are dropped as soon as it has an outcome.
     pub fn apply(&mut self, event: RunEvent) {
         match event {
             RunEvent::Started { flow, version, input, connections, calls, retry, at } => {
@@ -141,6 +163,38 @@ impl Run {
             }
             RunEvent::Rerun { by, .. } => self.rerun_by = Some(by),
             RunEvent::Resumed { .. } => self.resume(),
+            RunEvent::Signalled { name, payload, .. } => {
+                self.signals.entry(name).or_insert(payload);
+            }
+            RunEvent::CancelRequested { .. } => self.cancel_requested = true,
+            RunEvent::Finished { status, error, at } => {
+                self.status = status;
+                self.error = error;
+                self.finished_at = Some(at);
+                self.waiting.clear();
+                if status == RunStatus::Cancelled {
+                    self.warn_of_interrupted_steps();
+                }
+            }
+            RunEvent::StepStarted { .. }
+            | RunEvent::Checkpoint { .. }
+            | RunEvent::StepFinished { .. }
+            | RunEvent::StepFailed { .. }
+            | RunEvent::StepRetried { .. }
+            | RunEvent::StepResolved { .. }
+            | RunEvent::DeadlineSet { .. }
+            | RunEvent::WaitBegan { .. } => self.apply_to_step(event),
+            RunEvent::Listed { .. }
+            | RunEvent::PageFinished { .. }
+            | RunEvent::ListChanged { .. }
+            | RunEvent::ItemFinished { .. }
+            | RunEvent::ItemResolved { .. }
+            | RunEvent::BatchFinished { .. } => self.apply_to_list(event),
+        }
+    }
+
+    fn apply_to_step(&mut self, event: RunEvent) {
+        match event {
             RunEvent::StepStarted { step, .. } => self.steps.entry(step).or_default().started = true,
             RunEvent::Checkpoint { step, value } => self.steps.entry(step).or_default().checkpoint = Some(value),
             RunEvent::StepFinished { step, output, warnings, .. } => {
@@ -150,47 +204,50 @@ impl Run {
                 }
                 self.end(step, Ok(output));
             }
-            // Nothing is known but that it did not happen.
-            RunEvent::StepFailed { step, error, .. } if passes(&error) => {
+            // The call had no effect, and its error says nothing about the step: it is as if it had not been tried.
+            RunEvent::StepFailed { step, error, .. } if is_transient(&error) => {
                 self.steps.entry(step).or_default().started = false;
             }
             RunEvent::StepFailed { step, error, .. } => self.end(step, Err(error)),
             RunEvent::StepRetried { step, until, at, .. } => {
                 self.retry(step, Timer { until, longest: until.since(at) });
             }
+            RunEvent::StepResolved { step, verdict, output, .. } => self.resolve(step, verdict, output),
             RunEvent::DeadlineSet { step, until } => self.steps.entry(step).or_default().deadline = Some(until),
             RunEvent::WaitBegan { step, wait } => {
                 self.steps.entry(step.clone()).or_default().wait = Some(wait.clone());
                 self.waiting.insert(step, wait);
             }
-            RunEvent::Signalled { name, payload, .. } => {
-                self.signals.entry(name).or_insert(payload);
-            }
+            _ => {}
+        }
+    }
+
+    fn apply_to_list(&mut self, event: RunEvent) {
+        match event {
             RunEvent::Listed { step, items, last, at } => {
-                self.listed.entry(step).or_default().known(items, last, at);
+                self.counters.entry(step).or_default().listed(items, last, at);
             }
             RunEvent::PageFinished { step, next, ahead } => {
-                self.positions.insert(step.clone(), next);
+                self.positions.insert(step.clone(), next.map_or(ListPosition::End, ListPosition::Page));
                 self.ahead.insert(step, ahead);
             }
             RunEvent::ListChanged { step, reason, .. } => {
                 self.ledger.entry(step).or_default().maybe_incomplete.get_or_insert(reason);
             }
             RunEvent::ItemFinished { step, key, outcome, at, .. } => {
-                if let Some(listed) = self.listed.get_mut(&step) {
-                    listed.ended(at);
-                } else if !self.is_part_of_an_item(&step) {
-                    self.listed.entry(step.clone()).or_default().ended(at);
+                if let Some(counter) = self.counters.get_mut(&step) {
+                    counter.item_ended(at);
+                } else if !self.is_inside_an_item(&step) {
+                    self.counters.entry(step.clone()).or_default().item_ended(at);
                 }
                 self.forget_item(&step, &key);
                 let ahead = self.ahead.entry(step.clone()).or_insert(Some(0));
                 *ahead = ahead.map(|ahead| ahead + 1);
                 self.ledger.entry(step).or_default().count(&outcome);
             }
-            RunEvent::StepResolved { step, verdict, output, .. } => self.settle(step, verdict, output),
             RunEvent::ItemResolved { step, key, before, outcome, .. } => {
                 self.forget_item(&step, &key);
-                // Summed up with those of other items by now, or not yet.
+                // The ledger of this list, or the sum over all items if the item around the list has ended.
                 let summed = self.ledger.keys().find(|of| step.is_like(of.as_str())).cloned().unwrap_or_default();
                 let of = if self.ledger.contains_key(&step) { step } else { summed };
                 if let Some(ledger) = self.ledger.get_mut(&of) {
@@ -199,24 +256,16 @@ impl Run {
                 }
             }
             RunEvent::BatchFinished { step, batch } => self.forget_item(&step, &batch),
-            RunEvent::CancelRequested { .. } => self.cancel_requested = true,
-            RunEvent::Finished { status, error, at } => {
-                self.status = status;
-                self.error = error;
-                self.finished_at = Some(at);
-                self.waiting.clear();
-                if status == RunStatus::Cancelled {
-                    self.name_what_is_left();
-                }
-            }
+            _ => {}
         }
     }
 
-    /// What was begun and noted by a step that never ended, such as an upload, stays where it is.
-    fn name_what_is_left(&mut self) {
+    /// Warns of steps that saved a checkpoint and never ended. What they had begun, such as an upload, is left as it
+    /// is.
+    fn warn_of_interrupted_steps(&mut self) {
         for (path, state) in &self.steps {
             if state.checkpoint.is_some() && state.result.is_none() {
-                let left = format!("{path} was broken off: what it had begun, such as an upload, is left as it is");
+                let left = format!("{path} was interrupted: what it had begun, such as an upload, is left as it is");
                 tally(&mut self.warnings, &left, 1);
             }
         }
@@ -228,32 +277,33 @@ impl Run {
         self.steps.entry(step).or_default().result = Some(result);
     }
 
-    /// What a person has said of a step stands for its result; what failed because of it has not failed.
-    fn settle(&mut self, step: StepPath, verdict: Verdict, output: Value) {
+    /// Replaces the unknown result of a step by the operator's verdict, and resets the steps around it that failed
+    /// because of it.
+    fn resolve(&mut self, step: StepPath, verdict: Verdict, output: Value) {
         let unknown =
             |state: &StepState| matches!(&state.result, Some(Err(error)) if error.kind() == ErrorKind::UnknownOutcome);
-        for outer in step.around() {
+        for outer in step.ancestors() {
             let handler = outer.of_flow();
             self.steps.retain(|path, _| !path.is_within(&handler));
-            self.steps.get_mut(&outer).filter(|state| unknown(state)).into_iter().for_each(StepState::forget);
+            self.steps.get_mut(&outer).filter(|state| unknown(state)).into_iter().for_each(StepState::reset);
         }
         let state = self.steps.entry(step.clone()).or_default();
         match verdict {
             Verdict::Done => state.result = Some(Ok(output)),
-            Verdict::Retry => state.forget(),
-            Verdict::Fail => state.result = Some(Err(resolve::given_up(&step))),
+            Verdict::Retry => state.reset(),
+            Verdict::Fail => state.result = Some(Err(resolve::resolved_as_failed(&step))),
         }
     }
 
-    /// What stopped the run may have passed, and its failure handler runs anew if it fails again. After a crash there is
-    /// nothing of that kind: the run goes on to the end it would have had.
+    /// Resets the steps whose errors stopped the run, since the cause may be gone, and the failure handler, which has
+    /// to run again if the run fails again. After a crash there are no such steps.
     fn resume(&mut self) {
-        self.listed.values_mut().for_each(Listed::again);
+        self.counters.values_mut().for_each(ProgressCounter::restart);
         if self.finished_at.take().is_some() {
             let handler = StepPath::default().of_flow();
             self.steps.retain(|path, _| !path.is_within(&handler));
-            let stopped = |state: &StepState| matches!(&state.result, Some(Err(error)) if concerns_the_run(error));
-            self.steps.values_mut().filter(|state| stopped(state)).for_each(StepState::forget);
+            let stopped = |state: &StepState| matches!(&state.result, Some(Err(error)) if stops_the_run(error));
+            self.steps.values_mut().filter(|state| stopped(state)).for_each(StepState::reset);
         }
         self.status = RunStatus::Running;
         self.error = None;
@@ -264,8 +314,8 @@ impl Run {
         }
     }
 
-    /// What failed in a step is tried again; what nobody knows the outcome of stays so, and what went well is not done anew.
-    fn retry(&mut self, step: StepPath, again: Timer) {
+    /// Resets a step, and what failed inside it, for its next attempt. Unknown outcomes and successful results stay.
+    fn retry(&mut self, step: StepPath, next: Timer) {
         let failed = |state: &StepState| match &state.result {
             Some(Err(error)) => error.kind() != ErrorKind::UnknownOutcome,
             Some(Ok(_)) => false,
@@ -275,16 +325,18 @@ impl Run {
         for (path, state) in self.steps.range_mut(step.below()) {
             if failed(state) || path.is_within(&handler) {
                 self.waiting.remove(path);
-                state.forget();
+                state.reset();
             }
         }
         let state = self.steps.entry(step).or_default();
-        let (tries, deadline) = (state.tries, state.deadline);
-        state.forget();
-        (state.tries, state.again, state.deadline) = (tries + 1, again, deadline);
+        let (failed, deadline) = (state.failed_attempts.count, state.deadline);
+        state.reset();
+        state.failed_attempts = FailedAttempts { count: failed + 1, next };
+        state.deadline = deadline;
     }
 
-    /// Drops what is kept of an item's steps. Ledgers of lists inside of it are summed up over all items, under `*`.
+    /// Drops the state of an item's steps. The ledgers of lists inside the item are added to those of all items, under
+    /// `*`.
     fn forget_item(&mut self, each: &StepPath, key: &str) {
         let item = each.join(key);
         let below = item.below();
@@ -299,88 +351,88 @@ impl Run {
         }
     }
 
-    /// How far its lists are at this time: those that belong to no item.
+    /// Returns the progress of the run's lists at this time, except of lists inside the items of other lists.
     pub fn progress(&self, now: Timestamp) -> BTreeMap<StepPath, ListProgress> {
-        let far = |(path, listed): (&StepPath, &Listed)| {
-            let through = self.positions.get(path) == Some(&None);
-            (path.clone(), listed.progress(through, now))
+        let progress = |(path, counter): (&StepPath, &ProgressCounter)| {
+            let finished = self.positions.get(path) == Some(&ListPosition::End);
+            (path.clone(), counter.progress(finished, now))
         };
-        self.listed.iter().map(far).collect()
+        self.counters.iter().map(progress).collect()
     }
 
-    /// Whether an `each` is worked on within an item of another, so that how far it is is nobody's concern.
-    fn is_part_of_an_item(&self, each: &StepPath) -> bool {
-        self.listed.keys().any(|around| around != each && each.is_within(around))
+    /// Returns whether an `each` belongs to an item of another one. Its progress is not reported then.
+    fn is_inside_an_item(&self, each: &StepPath) -> bool {
+        self.counters.keys().any(|outer| outer != each && each.is_within(outer))
     }
 
-    /// Whether it is worth recording that a list has so many items.
+    /// Returns whether it has to be recorded that a list has this many items.
     pub(crate) fn is_news(&self, each: &StepPath, items: u64, last: bool) -> bool {
-        !self.is_part_of_an_item(each) && self.listed(each).is_news(items, last)
+        !self.is_inside_an_item(each) && self.counter(each).is_news(items, last)
     }
 
-    /// What is known of how many items a list has.
-    pub(crate) fn listed(&self, step: &StepPath) -> Listed {
-        self.listed.get(step).cloned().unwrap_or_default()
+    /// Returns the progress of a list.
+    pub(crate) fn counter(&self, step: &StepPath) -> ProgressCounter {
+        self.counters.get(step).cloned().unwrap_or_default()
     }
 
-    /// The recorded result of a step.
+    /// Returns the recorded result of a step.
     pub(crate) fn result(&self, step: &StepPath) -> Option<Result<Value>> {
         self.steps.get(step)?.result.clone()
     }
 
-    /// Whether an attempt that must not be repeated blindly was begun.
+    /// Returns whether an attempt that must not be repeated blindly has begun.
     pub(crate) fn started(&self, step: &StepPath) -> bool {
         self.steps.get(step).is_some_and(|state| state.started)
     }
 
-    /// What the last attempt left behind.
+    /// Returns the checkpoint of the last attempt.
     pub(crate) fn checkpoint(&self, step: &StepPath) -> Option<Value> {
         self.steps.get(step)?.checkpoint.clone()
     }
 
-    /// How many tries of a step have failed, and when the next one may begin.
-    pub(crate) fn tries(&self, step: &StepPath) -> (u32, Timer) {
-        self.steps.get(step).map_or_else(Default::default, |state| (state.tries, state.again))
+    /// Returns how many attempts of a step have failed, and when the next one may begin.
+    pub(crate) fn failed_attempts(&self, step: &StepPath) -> FailedAttempts {
+        self.steps.get(step).map_or_else(Default::default, |state| state.failed_attempts)
     }
 
-    /// When a step's time is over.
+    /// Returns the deadline of a step.
     pub(crate) fn deadline(&self, step: &StepPath) -> Option<Timestamp> {
         self.steps.get(step)?.deadline
     }
 
-    /// What a `wait` step that has begun waits for.
+    /// Returns the condition of a `wait` step that has begun.
     pub(crate) fn wait(&self, step: &StepPath) -> Option<Waiting> {
         self.steps.get(step)?.wait.clone()
     }
 
-    /// What came with a signal.
+    /// Returns the payload of a signal.
     pub(crate) fn signal(&self, name: &str) -> Option<Value> {
         self.signals.get(name).cloned()
     }
 
-    /// Whether a step waits for a signal.
+    /// Returns whether a step waits for a signal.
     pub(crate) fn awaits_signal(&self) -> bool {
         self.waiting.values().any(|wait| wait.signal.is_some())
     }
 
-    /// How many results of steps have been recorded.
+    /// Returns the number of recorded step results.
     pub(crate) fn recorded(&self) -> u64 {
         self.recorded
     }
 
-    /// Where a list goes on: `Some(None)` if it is through.
-    pub(crate) fn position(&self, step: &StepPath) -> Option<&Option<Value>> {
-        self.positions.get(step)
+    /// Returns where a list continues.
+    pub(crate) fn position(&self, step: &StepPath) -> ListPosition {
+        self.positions.get(step).cloned().unwrap_or(ListPosition::Start)
     }
 
-    /// How many items after that position have an outcome already, if that is known.
+    /// Returns the number of items after that position that have an outcome already, if it is known.
     pub(crate) fn ahead(&self, step: &StepPath) -> Option<u64> {
         self.ahead.get(step).copied().unwrap_or(Some(0))
     }
 
-    /// How many steps are kept in memory.
+    /// Returns the number of steps and lists in memory.
     #[cfg(test)]
-    pub(crate) fn kept(&self) -> usize {
+    pub(crate) fn tracked(&self) -> usize {
         self.steps.len() + self.positions.len() + self.ahead.keys().filter(|path| path.as_str().contains('/')).count()
     }
 }
@@ -392,7 +444,7 @@ mod tests {
     use serde_json::json;
 
     #[test]
-    fn an_item_with_an_outcome_leaves_nothing_but_a_count() {
+    fn an_item_with_an_outcome_leaves_only_a_count() {
         let mut run = Run::new(RunId::from("r"));
         let files = StepPath::default().join("files");
         for key in ["a", "a/b", "a0", "~"] {
@@ -408,7 +460,7 @@ mod tests {
                 at: Timestamp::from_millis(2),
             });
         }
-        assert_eq!(run.kept(), 4);
+        assert_eq!(run.tracked(), 4);
         assert_eq!(run.warnings["odd"], 4);
         let end = |key: &str| RunEvent::ItemFinished {
             step: files.clone(),
@@ -418,11 +470,11 @@ mod tests {
             at: Timestamp::from_millis(3),
         };
         run.apply(end("a"));
-        assert_eq!(run.kept(), 3, "a/b and a0 are other items");
+        assert_eq!(run.tracked(), 3, "a/b and a0 are other items");
         run.apply(end("a/b"));
         run.apply(end("a0"));
         run.apply(end("~"));
-        assert_eq!((run.kept(), run.ledger[&files].done), (0, 4));
+        assert_eq!((run.tracked(), run.ledger[&files].done), (0, 4));
     }
 
     #[test]
@@ -440,7 +492,7 @@ mod tests {
                 at: Timestamp::from_millis(1),
             });
         }
-        let settled = |key: &str| RunEvent::ItemResolved {
+        let resolved = |key: &str| RunEvent::ItemResolved {
             step: inner.clone(),
             key: key.into(),
             verdict: Verdict::Done,
@@ -448,17 +500,17 @@ mod tests {
             outcome: ItemOutcome::Done,
             at: Timestamp::from_millis(2),
         };
-        run.apply(settled("1"));
+        run.apply(resolved("1"));
         assert_eq!((run.ledger[&inner].done, run.ledger[&inner].unknown["lost"]), (1, 1));
         let (step, outcome) = ("folders".into(), ItemOutcome::Done);
         run.apply(RunEvent::ItemFinished { step, key: "a".into(), outcome, once: None, at: Timestamp::from_millis(3) });
-        run.apply(settled("2"));
+        run.apply(resolved("2"));
         let summed = &run.ledger[&StepPath::from("folders/*/files")];
         assert_eq!((summed.done, summed.unknown.len(), run.ledger.len()), (2, 0, 2));
     }
 
     #[test]
-    fn pages_of_old_journals_say_nothing_of_what_was_done_after_them() {
+    fn pages_of_early_journals_leave_the_items_ahead_unknown() {
         let mut run = Run::new(RunId::from("r"));
         let files = StepPath::from("files");
         assert_eq!(run.ahead(&files), Some(0));
@@ -482,7 +534,7 @@ mod tests {
     }
 
     #[test]
-    fn lists_inside_of_items_are_summed_up_over_the_items() {
+    fn lists_inside_items_are_summed_up_over_the_items() {
         let mut run = Run::new(RunId::from("r"));
         let outer = StepPath::from("folders");
         for folder in ["a", "b", "*"] {
@@ -508,7 +560,7 @@ mod tests {
             });
         }
         let paths: Vec<_> = run.ledger.keys().map(StepPath::as_str).collect();
-        assert_eq!((paths, run.kept()), (vec!["folders", "folders/*/files"], 0));
+        assert_eq!((paths, run.tracked()), (vec!["folders", "folders/*/files"], 0));
         assert_eq!(run.ledger[&StepPath::from("folders/*/files")].skipped["odd"], 6);
     }
 }

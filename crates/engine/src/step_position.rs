@@ -1,6 +1,6 @@
-//! Where in its flow a path of a run lies: which step, and in which items.
+//! Maps a path of a run to its position in the flow: the step, and the items around it.
 //!
-//! A path is made of step ids and keys of items, and does not say which is which: only the flow does.
+//! A path consists of step ids and keys of items, and only the flow distinguishes the two.
 
 use std::sync::Arc;
 
@@ -9,26 +9,26 @@ use crate::{
     step::{OnError, Step, StepKind},
 };
 
-/// Where a path lies.
+/// The position of a path in its flow.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(crate) struct StepPosition {
     /// The path with `*` in place of keys: the same for all items.
     pub(crate) step: String,
-    /// The items around it, from the outside in.
+    /// The items around it, from the outermost to the innermost.
     pub(crate) items: Vec<EnclosingItem>,
 }
 
 /// An item, or a batch, that a path leads through.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct EnclosingItem {
-    /// Its own path.
+    /// The path of the item.
     pub(crate) path: StepPath,
-    /// What it is called: its key.
+    /// The key of the item, or the name of the batch.
     pub(crate) key: String,
 }
 
 impl StepPosition {
-    /// The keys of the items around it.
+    /// Returns the keys of the items around it, separated by `/`.
     pub(crate) fn item(&self) -> Option<String> {
         let keys: Vec<_> = self.items.iter().map(|item| item.key.as_str()).collect();
         (!keys.is_empty()).then(|| keys.join("/"))
@@ -36,39 +36,39 @@ impl StepPosition {
 }
 
 impl Flow {
-    /// Where a path of a run of this flow lies. What the flow does not know stands as it is.
-    pub(crate) fn place(&self, path: &StepPath) -> StepPosition {
+    /// Returns the position of a path of a run of this flow. Parts that the flow does not know are kept as they are.
+    pub(crate) fn position(&self, path: &StepPath) -> StepPosition {
         let parts: Vec<_> = path.as_str().split('/').filter(|part| !part.is_empty()).collect();
-        let mut place = StepPosition::default();
-        follow(self, &[self.steps()], &parts, 0, &mut place);
-        place
+        let mut position = StepPosition::default();
+        follow(self, &[self.steps()], &parts, 0, &mut position);
+        position
     }
 }
 
-fn follow(flow: &Flow, lists: &[&Arc<[Step]>], parts: &[&str], at: usize, place: &mut StepPosition) {
+fn follow(flow: &Flow, lists: &[&Arc<[Step]>], parts: &[&str], at: usize, position: &mut StepPosition) {
     let Some(id) = parts.get(at) else { return };
-    push(&mut place.step, id);
+    push(&mut position.step, id);
     if *id == "~flow" {
-        return follow(flow, &[flow.on_failure()], parts, at + 1, place);
+        return follow(flow, &[flow.on_failure()], parts, at + 1, position);
     }
     let step = lists.iter().find_map(|steps| find(steps, id));
     match step.map(|step| &step.kind) {
         Some(StepKind::Each { steps, .. }) => {
             let Some(key) = parts.get(at + 1) else { return };
-            push(&mut place.step, "*");
+            push(&mut position.step, "*");
             let path = StepPath::from(&*parts[..at + 2].join("/"));
-            place.items.push(EnclosingItem { path, key: key.replace("~1", "/").replace("~0", "~") });
-            follow(flow, &[steps], parts, at + 2, place);
+            position.items.push(EnclosingItem { path, key: key.replace("~1", "/").replace("~0", "~") });
+            follow(flow, &[steps], parts, at + 2, position);
         }
         Some(StepKind::Parallel(branches)) => {
             let branches: Vec<_> = branches.iter().map(|(_, steps)| steps).collect();
-            follow(flow, &branches, parts, at + 1, place);
+            follow(flow, &branches, parts, at + 1, position);
         }
         Some(StepKind::Call(sub)) => match flow.callee(&sub.called.flow) {
-            Some(callee) => follow(&callee, &[callee.steps()], parts, at + 1, place),
-            None => parts[at + 1..].iter().for_each(|part| push(&mut place.step, part)),
+            Some(callee) => follow(&callee, &[callee.steps()], parts, at + 1, position),
+            None => parts[at + 1..].iter().for_each(|part| push(&mut position.step, part)),
         },
-        _ => parts[at + 1..].iter().for_each(|part| push(&mut place.step, part)),
+        _ => parts[at + 1..].iter().for_each(|part| push(&mut position.step, part)),
     }
 }
 
@@ -79,7 +79,8 @@ fn push(path: &mut String, part: &str) {
     path.push_str(part);
 }
 
-/// The step of this id among these, and those that stand in their place or under their conditions: all have the same path.
+/// Returns the step of this id among these steps, the steps that replace them when they fail, and the steps under their
+/// conditions: all of these have the same parent path.
 fn find<'a>(steps: &'a [Step], id: &str) -> Option<&'a Step> {
     steps.iter().find_map(|step| {
         if &*step.id == id {
@@ -102,16 +103,16 @@ mod tests {
     use serde_json::json;
 
     #[test]
-    fn keys_are_told_from_steps() {
+    fn keys_are_distinguished_from_steps() {
         let called = Flow::from_value(json!({ "name": "sub", "steps": [
             { "id": "all", "each": [1], "steps": [{ "id": "one", "set": {} }] }
-        ], "on_failure": [{ "id": "tell", "set": {} }] }));
+        ], "on_failure": [{ "id": "report", "set": {} }] }));
         let called = called.unwrap();
         let flow = Flow::from_value(json!({ "name": "f", "steps": [
             { "id": "if", "if": "{{ true }}", "then": [{ "id": "files", "each": [1], "steps": [
                 { "id": "both", "parallel": { "a": [{ "id": "left", "set": {} }],
                     "b": [{ "id": "parts", "each": [1], "steps": [{ "id": "put", "set": {} }] }] },
-                  "on_error": [{ "id": "mend", "each": [1], "steps": [{ "id": "by", "set": {} }] }] }
+                  "on_error": [{ "id": "repair", "each": [1], "steps": [{ "id": "by", "set": {} }] }] }
             ] }] },
             { "id": "sub", "call": "sub" }
         ] }));
@@ -123,16 +124,16 @@ mod tests {
             ("files/both", "files/*", Some("both")),
             ("files/both/both/left", "files/*/both/left", Some("both")),
             ("files/7/both/parts/~0flow/put", "files/*/both/parts/*/put", Some("7/~flow")),
-            ("files/7/mend/by/by", "files/*/mend/*/by", Some("7/by")),
+            ("files/7/repair/by/by", "files/*/repair/*/by", Some("7/by")),
             ("sub/all/1/one", "sub/all/*/one", Some("1")),
-            ("sub/~flow/tell", "sub/~flow/tell", None),
+            ("sub/~flow/report", "sub/~flow/report", None),
             ("gone/7/one", "gone/7/one", None),
         ] {
-            let place = flow.place(&path.into());
-            assert_eq!((&*place.step, place.item().as_deref()), (step, item), "{path}");
+            let position = flow.position(&path.into());
+            assert_eq!((&*position.step, position.item().as_deref()), (step, item), "{path}");
         }
-        let place = flow.place(&"files/7/both/parts/8/put".into());
-        let paths: Vec<_> = place.items.iter().map(|item| item.path.as_str()).collect();
+        let position = flow.position(&"files/7/both/parts/8/put".into());
+        let paths: Vec<_> = position.items.iter().map(|item| item.path.as_str()).collect();
         assert_eq!(paths, ["files/7", "files/7/both/parts/8"]);
     }
 }

@@ -1,4 +1,6 @@
-//! Times as flows write them, and how long something may still take.
+//! Durations and times as flows write them, and the time that a step has left.
+//!
+//! A deadline is a time of the clock and a longest duration: setting the clock back never makes a wait longer.
 
 use std::{sync::Arc, time::Duration};
 
@@ -8,71 +10,72 @@ use trunkline_core::{Error, ErrorKind, Result, Timestamp};
 
 use crate::StepPath;
 
-/// How long anything may take or wait: a year.
+/// The longest timeout and the longest wait: a leap year.
 const LONGEST: Duration = Duration::from_secs(366 * 24 * 60 * 60);
 
 /// Returns the current time.
 pub(crate) type Clock = Arc<dyn Fn() -> Timestamp + Send + Sync>;
 
-/// The system's clock.
+/// Returns the system's clock.
 pub(crate) fn system() -> Clock {
     Arc::new(Timestamp::now)
 }
 
+/// Returns a duration in milliseconds.
 pub(crate) fn milliseconds(duration: Duration) -> u64 {
     u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)
 }
 
-/// How long a text such as `90s`, `10m` or `3d` is; a day has 24 hours. The error is a sentence.
+/// Parses a duration such as `90s`, `10m` or `3d`; a day has 24 hours. The error is a sentence for the user.
 pub(crate) fn duration(text: &str) -> Result<Duration, String> {
-    let span: Span = text.parse().map_err(|_| format!("\"{text}\" is no length of time"))?;
+    let span: Span = text.parse().map_err(|_| format!("\"{text}\" is not a duration"))?;
     let length = span.to_duration(SpanRelativeTo::days_are_24_hours()).ok();
     let length = length.and_then(|length| Duration::try_from(length).ok());
-    match length.ok_or_else(|| format!("\"{text}\" is no length of time that is the same on every day"))? {
-        Duration::ZERO => Err("a length of time has to be more than nothing".to_owned()),
+    match length.ok_or_else(|| format!("\"{text}\" is not a duration of a fixed length"))? {
+        Duration::ZERO => Err("a duration must be longer than zero".to_owned()),
         long if long > LONGEST => Err(format!("{text} is longer than 366 days, the limit")),
         length => Ok(length),
     }
 }
 
-/// A time as an RFC 3339 text or as milliseconds since 1970.
+/// Reads a time from an RFC 3339 text or from milliseconds since 1970.
 pub(crate) fn moment(value: &Value) -> Result<Timestamp> {
     serde_json::from_value(value.clone()).map_err(|_| {
-        Error::new(ErrorKind::InvalidInput, format!("{value} is no time to wait until"))
+        Error::new(ErrorKind::InvalidInput, format!("{value} is not a time"))
             .hint("write it like 2026-11-21T08:00:00Z, or as milliseconds since 1970")
     })
 }
 
-/// A time to wait for, and how long that is from the beginning: a clock that is set back makes no wait longer.
+/// A time to wait for, and the longest duration of the wait: a clock that is set back does not make it longer.
 #[derive(Clone, Copy, Debug, Default)]
 pub(crate) struct Timer {
     pub(crate) until: Timestamp,
     pub(crate) longest: Duration,
 }
 
-/// How long steps may go on: the tightest of the timeouts around them.
+/// The time limit of a step: the earliest deadline of the timeouts around it.
 #[derive(Clone, Debug)]
 pub(crate) struct Bounds {
-    /// When the time is over.
+    /// The deadline.
     pub(crate) until: Timestamp,
-    /// The step whose timeout that is; the empty path for the run.
+    /// The step whose timeout it is; the empty path for the run.
     of: StepPath,
-    /// How long it had.
+    /// The length of that timeout.
     length: Duration,
 }
 
-/// Under this key an error says which step it ends: only that step, or one around it, may deal with it.
+/// The context key under which an error names the step that it ends. Only that step, or one around it, may handle it.
 const ENDS: &str = "ends";
-/// What it says if it ends the run: no path is like this.
+/// The value for an error that ends the run. No path has this form.
 const THE_RUN: &str = "the run";
 
 impl Bounds {
-    /// Those of a whole run.
+    /// Returns the limit of a whole run.
     pub(crate) fn of_run(until: Timestamp, length: Duration) -> Bounds {
         Bounds { until, of: StepPath::default(), length }
     }
 
-    /// These, or tighter ones.
+    /// Returns this limit, or that of a step inside if its deadline is earlier.
     pub(crate) fn within(&self, of: &StepPath, until: Timestamp, length: Duration) -> Bounds {
         match until < self.until {
             true => Bounds { until, of: of.clone(), length },
@@ -80,7 +83,7 @@ impl Bounds {
         }
     }
 
-    /// What to say when the time is over.
+    /// Returns the error for a deadline that has passed.
     pub(crate) fn error(&self) -> Error {
         let message = |what: &str| format!("{what} took longer than its timeout of {:?}", self.length);
         match self.of.as_str() {
@@ -89,34 +92,34 @@ impl Bounds {
         }
     }
 
-    /// When the time is over.
+    /// Returns a timer that ends at the deadline.
     pub(crate) fn timer(&self) -> Timer {
         Timer { until: self.until, longest: self.length }
     }
 
-    /// How much time is left.
+    /// Returns the time left.
     pub(crate) fn left(&self, now: Timestamp) -> Duration {
         self.until.since(now).min(self.length)
     }
 
-    /// These, or wider ones that leave at least so much time.
+    /// Returns this limit, extended where needed so that at least `length` is left.
     pub(crate) fn at_least(&self, now: Timestamp, length: Duration) -> Bounds {
         let until = self.until.max(now + length);
         Bounds::of_run(until, self.length.max(length))
     }
 
-    /// An error if the time is over.
+    /// Returns an error if the deadline has passed.
     pub(crate) fn check(&self, now: Timestamp) -> Result<()> {
         if now < self.until { Ok(()) } else { Err(self.error()) }
     }
 }
 
-/// The error of a limit of the whole run.
+/// Marks an error as one that ends the whole run.
 pub(crate) fn ends_the_run(error: Error) -> Error {
     error.with(ENDS, THE_RUN)
 }
 
-/// Whether an error ends more than what is at this path.
+/// Returns whether an error ends more than the step or item at this path.
 pub(crate) fn ends_more_than(error: &Error, path: &StepPath) -> bool {
     error.context(ENDS).is_some_and(|of| of == THE_RUN || !StepPath::from(of).is_within(path))
 }
@@ -127,7 +130,7 @@ mod tests {
     use serde_json::json;
 
     #[test]
-    fn lengths_of_time_are_read_as_people_write_them() {
+    fn durations_are_read_as_users_write_them() {
         for (text, seconds) in [("90s", 90), ("10m", 600), ("3d", 259_200), ("1h 30m", 5400), ("2 weeks", 1_209_600)] {
             assert_eq!(duration(text).ok(), Some(Duration::from_secs(seconds)), "{text}");
         }

@@ -1,5 +1,6 @@
-//! Where a run's time went: for each step when it began, when it ended, how long it took and how often it was tried; for
-//! the steps of items, and the items themselves, in sum. What it holds does not grow with the number of items.
+//! The timeline of a run: for each step, when it began and ended, how long its calls took and how often it was tried.
+//!
+//! Steps of items, and the items themselves, are summed up, so its size does not grow with the number of items.
 
 use std::{
     cmp::Reverse,
@@ -11,74 +12,75 @@ use trunkline_core::{Result, Timestamp};
 
 use crate::{Engine, RunEvent, RunId, RunStatus, StepPath, step_position::StepPosition, time::milliseconds};
 
-/// How many of the slowest items are named.
+/// The number of slowest items that are named.
 const SLOWEST: usize = 5;
 
-/// A run's time.
+/// The times of a run and its steps.
 #[derive(Clone, Debug, Serialize)]
 pub struct Timeline {
     /// The run.
     pub run: RunId,
-    /// How it stands.
+    /// The run's status.
     pub status: RunStatus,
-    /// When it was accepted.
+    /// When the run was accepted.
     pub began: Option<Timestamp>,
-    /// When it ended.
+    /// When the run ended.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub ended: Option<Timestamp>,
-    /// Its steps in the order in which they began. Steps that are not journaled (`set`, `if`) are not among them.
+    /// The steps, in the order in which they began. Steps without an event (`set`, `if`) are left out.
     pub steps: Vec<StepTime>,
 }
 
-/// A step's time; that of all of its calls, if it belongs to the items of a list.
+/// The times of a step. For a step inside the items of a list, all calls are taken together.
 #[derive(Clone, Debug, Default, Serialize)]
 pub struct StepTime {
     /// The step's path in the flow, with `*` in place of keys.
     pub step: String,
-    /// When it first began, as far as that is known.
+    /// When the step first began, if that is known.
     pub began: Option<Timestamp>,
-    /// When something last happened in it.
+    /// The time of the last event in the step.
     pub ended: Option<Timestamp>,
-    /// How many calls of it, or of steps in it, ended well.
+    /// The number of its calls that succeeded.
     pub done: u64,
-    /// How many ended badly, all tries taken together.
+    /// The number of its calls that failed after all attempts.
     pub failed: u64,
-    /// How many tries were made.
+    /// The number of attempts.
     pub tries: u64,
-    /// How long its calls took.
+    /// The durations of its calls.
     #[serde(flatten)]
     pub took: DurationStats,
-    /// What became of its items, if it is an `each`.
+    /// The items, if the step is an `each`.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub items: Option<ItemTimes>,
 }
 
-/// What became of the items of an `each`, and how long they took.
+/// The items of an `each` step, and their durations.
 #[derive(Clone, Debug, Default, Serialize)]
 pub struct ItemTimes {
-    /// How many, by status.
+    /// The number of items by status.
     pub count: BTreeMap<&'static str, u64>,
-    /// How long those took that called something.
+    /// The durations of the items in which a step has an event.
     #[serde(flatten)]
     pub took: DurationStats,
-    /// The slowest, slowest first: their keys, and how long each took in milliseconds.
+    /// The slowest items, slowest first: the key, and the duration in milliseconds.
     pub slowest: Vec<(String, u64)>,
 }
 
-/// How long several things took, in milliseconds. The median is exact below 64, and within 3 % above.
+/// Statistics of durations, in milliseconds. The median is exact below 64, and within 3 % above.
 #[derive(Clone, Debug, Default, Serialize)]
 pub struct DurationStats {
-    /// The fastest.
+    /// The shortest duration.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub fastest: Option<u64>,
-    /// As many took longer as took less.
+    /// The median.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub median: Option<u64>,
-    /// The slowest.
+    /// The longest duration.
     #[serde(skip_serializing_if = "Option::is_none", rename = "longest")]
     pub slowest: Option<u64>,
-    /// All together.
+    /// The sum of all durations.
     pub total: u64,
+    /// The number of durations by their rounded value.
     #[serde(skip)]
     counts: BTreeMap<u64, u64>,
 }
@@ -104,29 +106,30 @@ impl DurationStats {
     }
 }
 
+/// The fold of a run's events into a timeline.
 #[derive(Default)]
-struct Fold {
+struct TimelineBuilder {
     began: Option<Timestamp>,
     ended: Option<Timestamp>,
-    /// By step, with the number of its first event: the order in which they began.
+    /// The steps by path, with the number of their first event, which orders them.
     steps: HashMap<String, (u64, StepTime)>,
-    /// When the items at work began, by their paths.
+    /// The beginnings of the items that have not ended, by path.
     open: HashMap<StepPath, Timestamp>,
-    /// Steps that have failed and may be tried again: not counted yet.
+    /// Steps whose last attempt failed and may be followed by another one.
     failing: HashMap<StepPath, String>,
 }
 
-impl Fold {
-    /// Something happened in a step, and in those around it.
-    fn touch(&mut self, seq: u64, place: &StepPosition, began: Option<Timestamp>, at: Timestamp) {
+impl TimelineBuilder {
+    /// Extends the times of a step and of the steps and items around it.
+    fn extend(&mut self, seq: u64, position: &StepPosition, began: Option<Timestamp>, at: Timestamp) {
         let began = began.unwrap_or(at);
-        for item in &place.items {
+        for item in &position.items {
             let first = self.open.entry(item.path.clone()).or_insert(began);
             *first = (*first).min(began);
         }
-        let ends = place.step.match_indices('/').map(|(end, _)| end).chain([place.step.len()]);
+        let ends = position.step.match_indices('/').map(|(end, _)| end).chain([position.step.len()]);
         for end in ends {
-            let step = &place.step[..end];
+            let step = &position.step[..end];
             if step.is_empty() || step.ends_with("/*") {
                 continue;
             }
@@ -140,50 +143,50 @@ impl Fold {
         &mut self.steps.entry(step.to_owned()).or_default().1
     }
 
-    fn take(&mut self, seq: u64, event: RunEvent, place: impl Fn(&StepPath) -> StepPosition) {
+    fn apply(&mut self, seq: u64, event: RunEvent, locate: impl Fn(&StepPath) -> StepPosition) {
         match event {
             RunEvent::Started { at, .. } => self.began = Some(at),
             RunEvent::Resumed { .. } => self.ended = None,
             RunEvent::Finished { at, .. } => self.ended = Some(at),
-            RunEvent::StepStarted { step, at, .. } => self.touch(seq, &place(&step), Some(at), at),
+            RunEvent::StepStarted { step, at, .. } => self.extend(seq, &locate(&step), Some(at), at),
             RunEvent::StepFinished { step, began, at, .. } if step != StepPath::default() => {
-                let place = place(&step);
-                self.touch(seq, &place, began, at);
-                let time = self.step(&place.step);
+                let position = locate(&step);
+                self.extend(seq, &position, began, at);
+                let time = self.step(&position.step);
                 (time.done, time.tries) = (time.done + 1, time.tries + 1);
                 began.into_iter().for_each(|began| time.took.add(milliseconds(at.since(began))));
             }
             RunEvent::StepFailed { step, began, at, .. } => {
-                let place = place(&step);
-                self.touch(seq, &place, began, at);
-                let time = self.step(&place.step);
+                let position = locate(&step);
+                self.extend(seq, &position, began, at);
+                let time = self.step(&position.step);
                 time.tries += 1;
                 began.into_iter().for_each(|began| time.took.add(milliseconds(at.since(began))));
                 time.failed += 1;
-                self.failing.insert(step, place.step);
+                self.failing.insert(step, position.step);
             }
-            // It may yet end well.
+            // The failed attempt does not count as a failed call: a later one may succeed.
             RunEvent::StepRetried { step, .. } => match self.failing.remove(&step) {
                 Some(step) => self.step(&step).failed -= 1,
                 None => {
-                    let place = place(&step);
-                    self.step(&place.step).tries += 1;
+                    let position = locate(&step);
+                    self.step(&position.step).tries += 1;
                 }
             },
-            RunEvent::Listed { step, at, .. } => self.touch(seq, &place(&step), None, at),
+            RunEvent::Listed { step, at, .. } => self.extend(seq, &locate(&step), None, at),
             RunEvent::ItemFinished { step, key, outcome, at, .. } => {
-                let place = place(&step);
-                self.touch(seq, &place, None, at);
+                let position = locate(&step);
+                self.extend(seq, &position, None, at);
                 let item = step.join(&key);
                 let began = self.open.remove(&item);
                 self.failing.retain(|path, _| !path.is_within(&item));
-                let items = self.step(&place.step).items.get_or_insert_default();
+                let items = self.step(&position.step).items.get_or_insert_default();
                 *items.count.entry(outcome.status()).or_default() += 1;
                 if let Some(began) = began {
                     let took = milliseconds(at.since(began));
                     items.took.add(took);
-                    let slot = items.slowest.partition_point(|(_, other)| Reverse(*other) <= Reverse(took));
-                    items.slowest.insert(slot, (key, took));
+                    let index = items.slowest.partition_point(|(_, other)| Reverse(*other) <= Reverse(took));
+                    items.slowest.insert(index, (key, took));
                     items.slowest.truncate(SLOWEST);
                 }
             }
@@ -198,21 +201,25 @@ impl Fold {
 }
 
 impl Engine {
-    /// Where a run's time went, up to now.
+    /// Returns the timeline of a run, up to now.
+    ///
+    /// # Errors
+    ///
+    /// `not_found` if there is no such run, and `store` if the journal cannot be read.
     pub async fn timeline(&self, id: &RunId) -> Result<Timeline> {
         let (_, flow) = self.pinned(id).await?;
-        let place = |path: &StepPath| match &flow {
-            Some(flow) => flow.place(path),
+        let locate = |path: &StepPath| match &flow {
+            Some(flow) => flow.position(path),
             None => StepPosition { step: path.as_str().to_owned(), items: Vec::new() },
         };
-        let (mut fold, mut last) = (Fold::default(), 0);
+        let (mut builder, mut last) = (TimelineBuilder::default(), 0);
         let status = loop {
             let (status, events) = self.journal().events(id, last).await?;
             let Some((end, _)) = events.last() else { break status };
             last = *end;
-            events.into_iter().for_each(|(seq, event)| fold.take(seq, event, place));
+            events.into_iter().for_each(|(seq, event)| builder.apply(seq, event, locate));
         };
-        let mut steps: Vec<_> = fold.steps.into_iter().collect();
+        let mut steps: Vec<_> = builder.steps.into_iter().collect();
         steps.sort_by(|(one, (first, _)), (other, (second, _))| (first, one).cmp(&(second, other)));
         let close = |(step, (_, mut time)): (String, (u64, StepTime))| {
             time.took.close();
@@ -220,6 +227,6 @@ impl Engine {
             StepTime { step, ..time }
         };
         let steps = steps.into_iter().map(close).collect();
-        Ok(Timeline { run: id.clone(), status, began: fold.began, ended: fold.ended, steps })
+        Ok(Timeline { run: id.clone(), status, began: builder.began, ended: builder.ended, steps })
     }
 }

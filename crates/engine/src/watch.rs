@@ -1,6 +1,7 @@
-//! What happens in a run, told event by event: what was, and then what comes, in whatever process it is worked on.
+//! Watching a run: its past events, then new ones as they come, in whatever process the run is worked on.
 //!
-//! Who watches reads the journal a page at a time and never holds more than that. Nothing is told of what steps yielded.
+//! A [`Watch`] reads the journal page by page and never holds more than one page. It does not show the outputs of
+//! steps.
 
 use std::{collections::VecDeque, sync::Arc, time::Duration};
 
@@ -10,50 +11,50 @@ use trunkline_core::{ErrorKind, Result, Timestamp};
 
 use crate::{Engine, Flow, Journal, LogPage, Run, RunEvent, RunId, RunStatus, StepPath, time::milliseconds};
 
-/// How often somebody who watches looks for more.
-const LOOK: Duration = Duration::from_millis(250);
+/// How often a [`Watch`] looks for new events.
+const POLL: Duration = Duration::from_millis(250);
 
-/// An event of a run as those are told of it who watch.
+/// A run event as it is sent to subscribers.
 #[derive(Clone, Debug, Default, PartialEq, Serialize)]
 pub struct RunEventView {
-    /// Its number in the run, from 1.
+    /// The number of the event in the run, from 1.
     pub seq: u64,
-    /// When; some events have no time of their own.
+    /// The time of the event; some events have none.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub at: Option<Timestamp>,
-    /// What happened, such as `step_finished`.
+    /// The name of the event, such as `step_finished`.
     pub event: String,
     /// The step's path in the flow, with `*` in place of keys: `files/*/asset`.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub step: Option<String>,
-    /// The key of the item it belongs to; with those of the items around it before it.
+    /// The key of the item it belongs to. The keys of enclosing items stand before it, separated by `/`.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub item: Option<String>,
-    /// The path in this run, keys and all.
+    /// The path in this run, with the keys of items.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub path: Option<StepPath>,
-    /// Which try, from 1.
+    /// The number of the attempt, from 1.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub attempt: Option<u32>,
-    /// How long it took, in milliseconds.
+    /// The duration, in milliseconds.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub took: Option<u64>,
-    /// What became of the item, or of the run.
+    /// The outcome of the item, or the status of the run.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub status: Option<String>,
     /// The kind of the error, such as `rate_limited`.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub kind: Option<String>,
-    /// Why it failed or was skipped, or what it is about.
+    /// Why it failed or was skipped; the flow of a `started` event; the name of a signal.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub message: Option<String>,
-    /// Until when it waits.
+    /// The time until which the step waits.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub until: Option<Timestamp>,
-    /// How many items were found.
+    /// The number of items found.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub items: Option<u64>,
-    /// What services said although their calls succeeded.
+    /// The warnings of services whose calls succeeded.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub warnings: Vec<String>,
 }
@@ -66,34 +67,34 @@ impl RunEventView {
         let number = |name: &str| event[name].as_u64();
         let kind = text(&event["event"]).unwrap_or_default();
         let path = event["step"].as_str().filter(|path| !path.is_empty()).map(StepPath::from);
-        let place = path.as_ref().map(|path| match flow {
-            Some(flow) => flow.place(path),
+        let position = path.as_ref().map(|path| match flow {
+            Some(flow) => flow.position(path),
             None => crate::step_position::StepPosition { step: path.as_str().to_owned(), items: Vec::new() },
         });
-        let around = place.as_ref().and_then(crate::step_position::StepPosition::item);
+        let around = position.as_ref().and_then(crate::step_position::StepPosition::item);
         let item = match (around, event["key"].as_str()) {
             (Some(around), Some(key)) => Some(format!("{around}/{key}")),
             (around, key) => key.map(str::to_owned).or(around),
         };
         let outcome = &event["outcome"];
         let error = [&event["error"], &outcome["error"]].into_iter().find(|error| error.is_object());
-        let about = || match kind.as_str() {
+        let subject = || match kind.as_str() {
             "started" => Some(format!("{}, version {}", text(&event["flow"])?, text(&event["version"])?)),
             _ => text(&outcome["reason"]).or_else(|| text(&event["name"])).or_else(|| text(&event["signal"])),
         };
-        let tried = matches!(kind.as_str(), "step_started" | "step_finished" | "step_failed" | "step_retried");
+        let has_attempt = matches!(kind.as_str(), "step_started" | "step_finished" | "step_failed" | "step_retried");
         RunEventView {
             seq,
             at: time("at"),
-            attempt: tried.then(|| number("attempt").and_then(|n| u32::try_from(n).ok()).unwrap_or(1)),
+            attempt: has_attempt.then(|| number("attempt").and_then(|n| u32::try_from(n).ok()).unwrap_or(1)),
             took: time("began").and_then(|began| Some(milliseconds(time("at")?.since(began)))),
             status: text(&event["status"]).or_else(|| text(&outcome["status"])),
             kind: error.and_then(|error| text(&error["kind"])),
-            message: error.and_then(|error| text(&error["message"])).or_else(about),
+            message: error.and_then(|error| text(&error["message"])).or_else(subject),
             until: time("until"),
             items: number("items"),
             warnings: serde_json::from_value(event["warnings"].clone()).unwrap_or_default(),
-            step: place.map(|place| place.step),
+            step: position.map(|position| position.step),
             item,
             path,
             event: kind,
@@ -101,68 +102,85 @@ impl RunEventView {
     }
 }
 
-/// Follows a run. Dropped at any time, it leaves nothing behind.
+/// The events of a run as a stream, see [`Engine::watch`]. It can be dropped at any time.
 pub struct Watch {
     journal: Arc<dyn Journal>,
     run: RunId,
     flow: Option<Flow>,
     after: u64,
-    told: VecDeque<RunEventView>,
+    /// Events that were read and not returned yet.
+    pending: VecDeque<RunEventView>,
     status: RunStatus,
 }
 
 impl Watch {
-    /// The next event, as soon as there is one; nothing once the run is over and everything has been told.
+    /// Waits for the next event and returns it; nothing once the run has ended and all of its events were returned.
+    ///
+    /// # Errors
+    ///
+    /// `store` if the journal cannot be read. The call can be repeated.
     pub async fn next(&mut self) -> Result<Option<RunEventView>> {
         loop {
-            if let Some(told) = self.now().await? {
-                return Ok(Some(told));
+            if let Some(event) = self.now().await? {
+                return Ok(Some(event));
             }
             if self.status != RunStatus::Running {
                 return Ok(None);
             }
-            tokio::time::sleep(LOOK).await;
+            tokio::time::sleep(POLL).await;
         }
     }
 
-    /// The next event, if there is one already.
+    /// Returns the next event, if there is one already.
+    ///
+    /// # Errors
+    ///
+    /// As [`next`](Watch::next).
     pub async fn now(&mut self) -> Result<Option<RunEventView>> {
-        if self.told.is_empty() {
+        if self.pending.is_empty() {
             let (status, events) = self.journal.events(&self.run, self.after).await?;
             self.status = status;
             self.after = events.last().map_or(self.after, |(seq, _)| *seq);
-            self.told =
+            self.pending =
                 events.into_iter().map(|(seq, event)| RunEventView::new(seq, event, self.flow.as_ref())).collect();
         }
-        Ok(self.told.pop_front())
+        Ok(self.pending.pop_front())
     }
 
-    /// How the run stood at the last look.
+    /// Returns the run's status when its events were last read.
     pub fn status(&self) -> RunStatus {
         self.status
     }
 }
 
 impl Engine {
-    /// Follows a run from the event after this number on: 0 for all of it.
+    /// Watches a run from the event after this number on; 0 returns all events.
+    ///
+    /// # Errors
+    ///
+    /// `not_found` if there is no such run, and `store` if the journal cannot be read.
     pub async fn watch(&self, id: &RunId, after: u64) -> Result<Watch> {
         let (status, flow) = self.pinned(id).await?;
-        Ok(Watch { journal: self.journal().clone(), run: id.clone(), flow, after, told: VecDeque::new(), status })
+        Ok(Watch { journal: self.journal().clone(), run: id.clone(), flow, after, pending: VecDeque::new(), status })
     }
 
-    /// A page of a run's process log: what actions were called with and what came of it, after the entry of this number.
+    /// Returns a page of a run's process log: the entries after the entry of this number; 0 for the oldest.
+    ///
+    /// # Errors
+    ///
+    /// `not_found` if there is no such run, and `store` if the journal cannot be read.
     pub async fn log(&self, id: &RunId, after: u64) -> Result<LogPage> {
         let (_, flow) = self.pinned(id).await?;
         let mut page = self.journal().logged(id, after).await?;
         for (_, entry) in &mut page.entries {
-            if let Some(place) = flow.as_ref().map(|flow| flow.place(&entry.path)) {
-                (entry.item, entry.step) = (place.item(), place.step);
+            if let Some(position) = flow.as_ref().map(|flow| flow.position(&entry.path)) {
+                (entry.item, entry.step) = (position.item(), position.step);
             }
         }
         Ok(page)
     }
 
-    /// How a run stands, and the flow it is pinned to, if that can still be read.
+    /// Returns the status of a run, and the flow it is pinned to, if that can still be read.
     pub(crate) async fn pinned(&self, id: &RunId) -> Result<(RunStatus, Option<Flow>)> {
         let (status, events) = self.journal().events(id, 0).await?;
         let mut run = Run::new(id.clone());

@@ -10,7 +10,7 @@ use rusqlite::{Connection, OptionalExtension, Row as SqlRow, params};
 use serde_json::Value;
 use trunkline_core::{Error, ErrorKind, Result, async_trait};
 use trunkline_engine::{
-    Claim, Flush, Item, ItemOutcome, Journal, LogEntry, LogPage, PreviousOutcome, RunEvent, RunId, RunStatus,
+    Flush, Item, ItemOutcome, Journal, LogEntry, LogPage, PreviousOutcome, RunClaim, RunEvent, RunId, RunStatus,
     RunSummary, StepPath, TriggerEvent,
 };
 
@@ -193,7 +193,7 @@ impl Journal for Store {
         read.await
     }
 
-    async fn claim(&self, run: &RunId) -> Result<Claim> {
+    async fn claim(&self, run: &RunId) -> Result<RunClaim> {
         let claimed = run_lock::claim(&self.inner.dir, run)?;
         if self.inner.pending.check(run).is_err() {
             // What the previous worker queued is dropped first, while the run still counts as failed.

@@ -8,7 +8,7 @@ use std::{
 };
 
 use trunkline_core::{Error, ErrorKind, Result};
-use trunkline_engine::{Claim, RunId};
+use trunkline_engine::{RunClaim, RunId};
 
 use crate::{key, sqlite::file_fault};
 
@@ -29,7 +29,7 @@ pub(crate) struct FileLock {
     path: PathBuf,
 }
 
-pub(crate) fn claim(dir: &Path, run: &RunId) -> Result<Claim> {
+pub(crate) fn claim(dir: &Path, run: &RunId) -> Result<RunClaim> {
     check(run)?;
     let dir = dir.join("runs");
     let failed = |error| file_fault("claiming the run", &dir, error).with("run", run);
@@ -47,7 +47,7 @@ pub(crate) fn claim(dir: &Path, run: &RunId) -> Result<Claim> {
 /// Locks one byte of a file that all runs share, so a run needs no file of its own. It is an open file description lock, see
 /// fcntl(2), and belongs to the open file. Returns `None` if another process holds it.
 #[cfg(target_os = "linux")]
-fn hold_run(dir: &Path, run: &RunId) -> std::io::Result<Option<Claim>> {
+fn hold_run(dir: &Path, run: &RunId) -> std::io::Result<Option<RunClaim>> {
     use nix::{
         errno::Errno,
         fcntl::{FcntlArg, fcntl},
@@ -62,15 +62,15 @@ fn hold_run(dir: &Path, run: &RunId) -> std::io::Result<Option<Claim>> {
     let start = checksum::number(Sha256::new_with_prefix(run.as_str())) & i64::MAX;
     let byte = flock { l_type: F_WRLCK as _, l_whence: SEEK_SET as _, l_start: start as _, l_len: 1, l_pid: 0 };
     match fcntl(&file, FcntlArg::F_OFD_SETLK(&byte)) {
-        Ok(_) => Ok(Some(Box::new(file))),
+        Ok(_) => Ok(Some(RunClaim::new(file))),
         Err(Errno::EAGAIN | Errno::EACCES) => Ok(None),
         Err(error) => Err(error.into()),
     }
 }
 
 #[cfg(not(target_os = "linux"))]
-fn hold_run(dir: &Path, run: &RunId) -> std::io::Result<Option<Claim>> {
-    Ok(hold(&dir.join(format!("{run}.lock")))?.map(|held| Box::new(held) as Claim))
+fn hold_run(dir: &Path, run: &RunId) -> std::io::Result<Option<RunClaim>> {
+    Ok(hold(&dir.join(format!("{run}.lock")))?.map(RunClaim::new))
 }
 
 /// Locks a file. Returns `None` if another process holds it.

@@ -1,4 +1,4 @@
-//! An event of each kind, and outcomes.
+//! An event of each kind, with values that are easily lost when they are stored, and outcomes of items.
 
 use serde_json::{Value, json};
 use trunkline_core::{Error, ErrorKind, Retry, Timestamp};
@@ -53,7 +53,7 @@ pub(super) fn one_of_each() -> Vec<RunEvent> {
             output: value.clone(),
             at: Timestamp::from_millis(8),
         },
-        settled(&"files".into(), "a/b~c", ItemOutcome::Done),
+        resolved(&"files".into(), "a/b~c", ItemOutcome::Done),
         done_once(&step, "4711", "v\u{0}1"),
         RunEvent::BatchFinished { step: "files".into(), batch: "batch-1".into() },
         RunEvent::PageFinished { step: "files".into(), next: Some(json!({ "offset": 100 })), ahead: Some(3) },
@@ -106,7 +106,7 @@ pub(super) fn done_once(step: &StepPath, key: &str, once: &str) -> RunEvent {
     RunEvent::ItemFinished { step, key, outcome: ItemOutcome::Done, once, at: Timestamp::from_millis(9) }
 }
 
-pub(super) fn settled(step: &StepPath, key: &str, outcome: ItemOutcome) -> RunEvent {
+pub(super) fn resolved(step: &StepPath, key: &str, outcome: ItemOutcome) -> RunEvent {
     let (step, key, before) = (step.clone(), key.to_owned(), ItemOutcome::Unknown { error: error() });
     RunEvent::ItemResolved { step, key, verdict: Verdict::Retry, before, outcome, at: Timestamp::from_millis(10) }
 }

@@ -254,5 +254,5 @@ async fn what_was_broken_off_in_the_middle_is_named() {
     let run = engine.run(&id).await.unwrap();
     let told: Vec<_> = run.warnings.keys().collect();
     assert_eq!((run.status, told.len()), (RunStatus::Cancelled, 1), "{told:?}");
-    assert!(told[0].starts_with("files/a/asset was broken off"), "{told:?}");
+    assert!(told[0].starts_with("files/a/asset was interrupted"), "{told:?}");
 }

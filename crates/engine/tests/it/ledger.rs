@@ -86,7 +86,7 @@ async fn of_ten_thousand_items_with_37_failures_the_second_run_makes_exactly_37_
 
         // Once is enough.
         let error = engine.rerun_failed(&first.id, None, slots(place), false).await.err().unwrap();
-        assert!(error.message().contains(&format!("gone over by run {}", second.id)), "{error}");
+        assert!(error.message().contains(&format!("rerun as run {}", second.id)), "{error}");
         let error = engine.rerun_failed(&second.id, None, slots(place), false).await.err().unwrap();
         assert_eq!(error.message(), format!("no item of run {} has failed", second.id));
     }
@@ -134,15 +134,15 @@ async fn of_500_creates_whose_answers_were_lost_none_is_repeated_blindly_and_non
     let first = run(&engine, &blind, place).await;
     assert_eq!((first.status, counts(&first, "all")), (RunStatus::Partial, [0, 0, 0, 500]));
     let error = engine.rerun_failed(&first.id, None, slots(place), false).await.err().unwrap();
-    assert_eq!(error.message(), format!("no item of run {} has failed; of 500 nobody knows the outcome", first.id));
-    assert!(error.advice().unwrap().contains("trunkline runs settle"), "{error:?}");
+    assert_eq!(error.message(), format!("no item of run {} has failed, but the outcome of 500 is unknown", first.id));
+    assert!(error.advice().unwrap().contains("trunkline runs resolve"), "{error:?}");
     let night = run(&engine, &blind, place).await;
     assert_eq!(counts(&night, "all"), [0, 0, 0, 500], "not done again blindly");
     let second = retry(&engine, &first.id, None, place, true).await;
     assert_eq!(counts(&second, "all"), [0, 0, 0, 500], "the look-up does not know either");
     assert_eq!(written(&world(place)), (1, 500, 500), "no call was repeated");
     let left = items(&*journal, &second.id, "unknown").await;
-    assert!(left[0].outcome.error().unwrap().advice().unwrap().contains("trunkline runs settle"), "{left:?}");
+    assert!(left[0].outcome.error().unwrap().advice().unwrap().contains("trunkline runs resolve"), "{left:?}");
     for item in &left[..20] {
         let path = item.step.join(&item.key).join("make");
         let settled = engine.resolve_unknown(&second.id, &path, Verdict::Done, json!({ "name": "x" })).await.unwrap();
@@ -265,7 +265,7 @@ async fn an_item_that_is_not_in_the_list_any_more_is_told() {
     assert_eq!((second.status, counts(&second, "all")), (RunStatus::Partial, [1, 0, 2, 0]));
     let told = items(&*journal, &second.id, "failed").await;
     assert_eq!(told.iter().map(|item| &*item.key).collect::<Vec<_>>(), ["a", "b/~"]);
-    assert!(told[0].outcome.reason().unwrap().contains("not in the list any more"), "{told:?}");
+    assert!(told[0].outcome.reason().unwrap().contains("list no longer contains it"), "{told:?}");
     assert_eq!(world.calls("make new"), 0, "a new item is nothing that failed");
     // They are not lost: back in the list, they are gone over.
     let third = retry(&engine, &second.id, None, "gone", false).await;
@@ -286,7 +286,7 @@ async fn a_corrected_flow_keeps_its_name_and_its_lists() {
     };
     let mut renamed = good.document().clone();
     renamed["name"] = "another".into();
-    assert_eq!(refused(renamed).await.message(), format!("run {} is one of flow test, not of another", first.id));
+    assert_eq!(refused(renamed).await.message(), format!("run {} is a run of flow test, not of another", first.id));
     let mut without = good.document().clone();
     without["steps"][0]["id"] = "every".into();
     let error = refused(without).await;
@@ -324,7 +324,7 @@ async fn a_person_settles_what_nobody_knows_and_nothing_else() {
     let made = json!({ "name": "by hand" });
     let done = engine.resolve_unknown(&first.id, &"all/a/make".into(), Verdict::Done, made).await.unwrap();
     let outcome = &done.items[0].outcome;
-    assert_eq!((outcome.status(), outcome.reason().unwrap().contains("have yet to run")), ("failed", true));
+    assert_eq!((outcome.status(), outcome.reason().unwrap().contains("have not run yet")), ("failed", true));
     // By the path of the item, too.
     assert_eq!(settle("all/b", Verdict::Retry).await.unwrap().step.as_str(), "all/b/make");
     settle("all/c", Verdict::Fail).await.unwrap();
@@ -439,7 +439,7 @@ async fn a_run_that_an_error_has_stopped_is_taken_to_its_end_with_a_corrected_fl
     assert_eq!((second.status, counts(&second, "all")), (RunStatus::Succeeded, [2, 0, 0, 0]), "c and d");
     assert_eq!(written(&world("stopped")), (1, 6, 6));
     let error = engine.resume(&first.id, slots("stopped")).await.err().unwrap();
-    assert!(error.message().contains(&format!("was gone over by run {}", second.id)), "{error}");
+    assert!(error.message().contains(&format!("was rerun as run {}", second.id)), "{error}");
 }
 
 #[test]

@@ -80,7 +80,7 @@ async fn what_a_run_may_take_is_limited_and_each_limit_is_named() {
     assert_eq!(error.message(), "the input of flow test is 1011 bytes of JSON; the limit is 1000");
     let running = engine.start(&flow, json!({}), slots("limit input")).await.unwrap();
     let error = engine.signal(running.id(), "x", big).await.unwrap_err();
-    assert_eq!(error.message(), "what comes with the signal x is 1011 bytes of JSON; the limit is 1000");
+    assert_eq!(error.message(), "the payload of the signal x is 1011 bytes of JSON; the limit is 1000");
     for name in ["", &"x".repeat(201)] {
         let error = engine.signal(running.id(), name, json!(null)).await.unwrap_err();
         assert_eq!(error.message(), format!("a signal's name has 1 to 200 bytes, not {}", name.len()));

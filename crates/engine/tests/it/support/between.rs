@@ -5,7 +5,7 @@ use std::sync::Arc;
 use serde_json::Value;
 use trunkline_core::{Error, ErrorKind, Result, async_trait};
 use trunkline_engine::{
-    Claim, Flush, Item, ItemOutcome, Journal, PreviousOutcome, RunEvent, RunId, RunSummary, StepPath, TriggerEvent,
+    Flush, Item, ItemOutcome, Journal, PreviousOutcome, RunClaim, RunEvent, RunId, RunSummary, StepPath, TriggerEvent,
 };
 
 /// What a journal is asked for that changes something.
@@ -96,7 +96,7 @@ impl<W: Watcher> Journal for Between<W> {
     async fn runs(&self) -> Result<Vec<RunSummary>> {
         self.inner.runs().await
     }
-    async fn claim(&self, run: &RunId) -> Result<Claim> {
+    async fn claim(&self, run: &RunId) -> Result<RunClaim> {
         self.watcher.before(Asked::Claim)?;
         // Dropped with the process: the system gives it back.
         let claim = self.inner.claim(run).await?;
