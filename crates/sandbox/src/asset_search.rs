@@ -1,8 +1,8 @@
 //! MediaValet's asset search, as the reference describes it.
 //!
-//! A search has words (all have to match), `OR` and `NOT`, exact phrases, and `*` at either end of a word. It can be limited
-//! by filters of the form `Field OP value` and by containers, and is paged by count and offset. Everything that the
-//! reference does not describe is rejected.
+//! A search has words (all have to match), `OR` and `NOT`, exact phrases, and `*` at either end of a word. It can be
+//! limited by filters of the form `Field OP value` and by containers, and is paged by count and offset. Everything that
+//! the reference does not describe is rejected.
 
 use serde_json::{Value, json};
 use uuid::Uuid;

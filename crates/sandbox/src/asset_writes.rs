@@ -186,8 +186,8 @@ pub(crate) fn delete(app: &App, call: &Call, id: Uuid) -> ApiResult {
     })
 }
 
-/// Applies a JSON Patch (RFC 6902) as MediaValet does: an operation that is not possible is skipped, and the response has
-/// status 200 with an entry in `errors`.
+/// Applies a JSON Patch (RFC 6902) as MediaValet does: an operation that is not possible is skipped, and the response
+/// has status 200 with an entry in `errors`.
 pub(crate) fn patch(app: &App, auth: &AuthContext, id: Uuid, body: &Value) -> ApiResult {
     let operations = body.as_array().ok_or_else(|| ApiError::new(400, "The body has to be an array of operations"))?;
     let (errors, asset) = change(app, id, |asset| {

@@ -76,8 +76,8 @@ pub(crate) async fn serve(app: &App, mut call: Call) -> HttpResponse {
     }
 }
 
-/// Checks what every request needs: no credential header, a valid signature that has not expired, and the permission for
-/// the method. The error is the response to send.
+/// Checks what every request needs: no credential header, a valid signature that has not expired, and the permission
+/// for the method. The error is the response to send.
 fn check_request(app: &App, call: &Call) -> Result<(), Box<HttpResponse>> {
     if ["authorization", "ocp-apim-subscription-key"].iter().any(|name| call.headers.contains_key(*name)) {
         app.count_leak();

@@ -1,7 +1,7 @@
 //! New versions of assets: one user checks the asset out, uploads to a signed URL, and checks it in.
 //!
-//! The reference has no call that cancels a check-out, so the simulator has none either: an asset stays checked out until
-//! its check-in.
+//! The reference has no call that cancels a check-out, so the simulator has none either: an asset stays checked out
+//! until its check-in.
 
 use serde_json::{Value, json};
 use uuid::Uuid;

@@ -1,5 +1,5 @@
-//! The sandbox's control pages: a description, the report, the request log and the fault switches, for programs in other
-//! processes.
+//! The sandbox's control pages: a description, the report, the request log and the fault switches, for programs in
+//! other processes.
 
 use std::sync::PoisonError;
 

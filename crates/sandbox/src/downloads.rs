@@ -1,7 +1,7 @@
 //! MediaValet's packages: many assets in one zip archive, created in the background and downloaded from a signed URL.
 //!
-//! Nothing is created ahead. A package is ready after [`Options::processing`](crate::Options::processing), like an uploaded
-//! asset, and its archive is built for each download.
+//! Nothing is created ahead. A package is ready after [`Options::processing`](crate::Options::processing), like an
+//! uploaded asset, and its archive is built for each download.
 
 use std::collections::HashSet;
 

@@ -1,8 +1,8 @@
 //! The fault injector.
 //!
-//! One middleware in front of all services counts and logs each request, decides whether it fails, and makes the failure
-//! happen on the connection. The services do not know about faults; only the blob storage asks whether an upload URL has
-//! expired.
+//! One middleware in front of all services counts and logs each request, decides whether it fails, and makes the
+//! failure happen on the connection. The services do not know about faults; only the blob storage asks whether an
+//! upload URL has expired.
 
 use std::collections::{HashMap, HashSet, VecDeque};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -40,16 +40,16 @@ pub struct Faults {
     pub every_429: Option<u64>,
     /// Every n-th request to the two APIs is rejected with status 500.
     pub every_500: Option<u64>,
-    /// Every n-th API, blob or download response breaks off in the middle of its body, or of its head if it has no body.
-    /// The request was carried out.
+    /// Every n-th API, blob or download response breaks off in the middle of its body, or of its head if it has no
+    /// body. The request was carried out.
     pub every_cut: Option<u64>,
     /// Every n-th API, blob or download request is carried out, and the connection is closed without a response.
     pub every_lost: Option<u64>,
-    /// The first response to each request that makes a blob or an asset visible (the put of a blob or of its block list,
-    /// the finalisation) is lost: the request is carried out, and the connection is closed without a response.
+    /// The first response to each request that makes a blob or an asset visible (the put of a blob or of its block
+    /// list, the finalisation) is lost: the request is carried out, and the connection is closed without a response.
     pub lost_commits: bool,
-    /// How many blocks a signed upload URL accepts before it expires. Later blocks get status 403, half of the URLs with
-    /// the error code that Azure has for this (`AuthenticationFailed`), half with the one that its emulator has
+    /// How many blocks a signed upload URL accepts before it expires. Later blocks get status 403, half of the URLs
+    /// with the error code that Azure has for this (`AuthenticationFailed`), half with the one that its emulator has
     /// (`AuthorizationFailure`).
     pub address_blocks: Option<u64>,
 }

@@ -94,8 +94,8 @@ pub(crate) fn zip_content(call: &Call, zip: Bytes) -> HttpResponse {
     ranged(call, size, &etag, "application/zip", |start, end| Body::from(zip.slice(start as usize..end as usize)))
 }
 
-/// Returns a response with the whole content or the requested range. `body` returns the bytes from the first offset to the
-/// second, which is excluded.
+/// Returns a response with the whole content or the requested range. `body` returns the bytes from the first offset to
+/// the second, which is excluded.
 fn ranged(call: &Call, size: u64, etag: &str, media_type: &str, body: impl FnOnce(u64, u64) -> Body) -> HttpResponse {
     let (status, start, end) = match http::range(call, size, etag) {
         Range::Whole => (200, 0, size),

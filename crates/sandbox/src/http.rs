@@ -1,7 +1,7 @@
 //! Strict parsing of requests, and the few kinds of response that the services send.
 //!
-//! There is no router: each service matches on the decoded path segments, so a path that is not in the vendor's reference
-//! is not served by accident.
+//! There is no router: each service matches on the decoded path segments, so a path that is not in the vendor's
+//! reference is not served by accident.
 
 use axum::body::Body;
 use axum::http::{HeaderMap, Method, Request, Response, StatusCode, header};

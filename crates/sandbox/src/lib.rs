@@ -220,7 +220,8 @@ impl Sandbox {
         self.app.credentials.clone()
     }
 
-    /// Returns two connection documents, first Mediaflow, then MediaValet. They are also served at `GET /_sandbox/settings`.
+    /// Returns two connection documents, first Mediaflow, then MediaValet. They are also served at `GET
+    /// /_sandbox/settings`.
     #[must_use]
     pub fn settings(&self) -> Vec<serde_json::Value> {
         options::settings(&self.app.endpoints, &self.app.credentials)

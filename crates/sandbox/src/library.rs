@@ -1,7 +1,7 @@
 //! The generated source files of the Mediaflow library.
 //!
-//! Nothing is stored. All metadata and all bytes of a file are a function of the seed and the file's number. So a library of
-//! a million files costs no memory, and the same seed gives the same library again.
+//! Nothing is stored. All metadata and all bytes of a file are a function of the seed and the file's number. So a
+//! library of a million files costs no memory, and the same seed gives the same library again.
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -163,8 +163,8 @@ impl Library {
         Some(self.file(index)).filter(|file| file.filename == filename)
     }
 
-    /// Returns the bytes from offset `start` to `end` (excluded) of the file with this key, in chunks of at most [`BLOCK`]
-    /// bytes. `variant` 0 is the original; every other variant is the content of a rendition.
+    /// Returns the bytes from offset `start` to `end` (excluded) of the file with this key, in chunks of at most
+    /// [`BLOCK`] bytes. `variant` 0 is the original; every other variant is the content of a rendition.
     pub(crate) fn content(
         &self,
         key: u64,

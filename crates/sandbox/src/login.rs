@@ -1,5 +1,5 @@
-//! The other pages of both login servers: sign-in and its redirect (RFC 6749, section 4.1), OpenID Connect discovery, user
-//! info, and revocation (RFC 7009). The token endpoints are in [`token_endpoint`].
+//! The other pages of both login servers: sign-in and its redirect (RFC 6749, section 4.1), OpenID Connect discovery,
+//! user info, and revocation (RFC 7009). The token endpoints are in [`token_endpoint`].
 
 use serde_json::json;
 

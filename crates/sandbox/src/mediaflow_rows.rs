@@ -1,5 +1,5 @@
-//! The JSON rows of the Mediaflow simulator: folders and files with all fields whose names are known, and the selection of
-//! fields that a request asks for.
+//! The JSON rows of the Mediaflow simulator: folders and files with all fields whose names are known, and the selection
+//! of fields that a request asks for.
 
 use serde_json::{Map, Value, json};
 

@@ -1,7 +1,7 @@
 //! The simulator of the MediaValet API: its gateway and its routes.
 //!
-//! The gateway checks the two credentials and the version, and wraps every response in the envelope. The handlers are in
-//! the modules that are named after their resources.
+//! The gateway checks the two credentials and the version, and wraps every response in the envelope. The handlers are
+//! in the modules that are named after their resources.
 
 use std::time::Instant;
 
@@ -133,7 +133,9 @@ fn envelope(auth: &AuthContext, response: ApiResponse, started: Instant) -> Valu
         "warnings": response.warnings,
         "errors": response.errors,
         "payload": response.payload,
-        "recordCount": { "totalRecordsFound": count.total, "startingRecord": count.start, "recordsReturned": count.returned },
+        "recordCount": {
+            "totalRecordsFound": count.total, "startingRecord": count.start, "recordsReturned": count.returned,
+        },
         "meta": {
             "metaInformation": { "ElapsedTimeInMS": u64::try_from(started.elapsed().as_millis()).unwrap_or(0) },
             "createdAt": timestamp(now()),

@@ -1,7 +1,7 @@
 //! The JSON rows of the MediaValet simulator, and the handlers that only return one of them.
 //!
-//! The reference has no numbers for the states before approval. So while an upload is not finalised, and while the asset
-//! is being processed, `status` is null and `media` has no URL. Afterwards `status` is 0 (approved).
+//! The reference has no numbers for the states before approval. So while an upload is not finalised, and while the
+//! asset is being processed, `status` is null and `media` has no URL. Afterwards `status` is 0 (approved).
 
 use serde_json::{Map, Value, json};
 use uuid::Uuid;
@@ -110,9 +110,12 @@ pub(crate) fn attributes(version: u8) -> Vec<Value> {
     let shown = ATTRIBUTES.iter().enumerate().filter(|(_, attribute)| version >= 1 || attribute.kind != "Status");
     shown
         .map(|(index, Attribute { name, kind, system, choices })| {
-            let option =
-                |(index, text): (usize, &&str)| json!({ "optionValue": text, "isDefault": index == 0, "sequence": index });
-            let state = |(index, text): (usize, &&str)| json!({ "statusName": text, "statusValue": index, "sequence": index });
+            let option = |(position, text): (usize, &&str)| {
+                json!({ "optionValue": text, "isDefault": position == 0, "sequence": position })
+            };
+            let state = |(position, text): (usize, &&str)| {
+                json!({ "statusName": text, "statusValue": position, "sequence": position })
+            };
             let numbered = || choices.iter().enumerate();
             json!({
                 "id": attribute_id(index), "attributeType": kind, "name": name, "tagName": name,
@@ -311,7 +314,8 @@ pub(crate) fn asset_renditions(app: &App, call: &Call, id: Uuid) -> ApiResult {
     let row = |(index, RenditionKind { width, height, .. }): (usize, &RenditionKind)| {
         json!({
             "id": Uuid::from_u128(asset.id.as_u128() ^ (index as u128 + 1)), "renditionTypeId": rendition_id(index),
-            "height": height, "width": width, "length": 0, "mimeType": "image/jpeg", "watermarked": false, "permissions": [],
+            "height": height, "width": width, "length": 0, "mimeType": "image/jpeg", "watermarked": false,
+            "permissions": [],
         })
     };
     page(call, rows.map(row).collect())

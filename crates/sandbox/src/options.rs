@@ -57,8 +57,8 @@ impl Default for Options {
     }
 }
 
-/// How MediaValet's login server treats a refresh token that was used. Under each policy, every token response has a new
-/// refresh token.
+/// How MediaValet's login server treats a refresh token that was used. Under each policy, every token response has a
+/// new refresh token.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub enum RefreshPolicy {
     /// The old token stays valid.

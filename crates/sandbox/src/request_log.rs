@@ -1,7 +1,7 @@
 //! The log of the last requests, for tests in other processes.
 //!
-//! It contains no secret: of headers only the names, of the query no values of secret parameters, and of bodies only the
-//! grant type of a token request.
+//! It contains no secret: of headers only the names, of the query no values of secret parameters, and of bodies only
+//! the grant type of a token request.
 
 use std::collections::VecDeque;
 use std::sync::{Mutex, PoisonError};

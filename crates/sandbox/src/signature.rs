@@ -1,7 +1,7 @@
 //! Signatures of the expiring URLs of the download host and of the blob storage.
 //!
-//! The signing key is derived from the seed, so an issued URL stays valid after a restart. The key protects nothing but a
-//! sandbox, so it need not be secret.
+//! The signing key is derived from the seed, so an issued URL stays valid after a restart. The key protects nothing but
+//! a sandbox, so it need not be secret.
 
 use std::sync::atomic::Ordering;
 

@@ -119,7 +119,7 @@ impl State {
                 log.write_all(&line)
             });
             if let Err(error) = written {
-                tracing::error!(%error, "sandbox: the state folder cannot be written; this change will be lost when the process ends");
+                tracing::error!(%error, "sandbox: cannot write the state folder; a change will not survive a restart");
             }
         }
         self.apply(event);
@@ -223,8 +223,8 @@ pub(crate) struct StateStore {
 }
 
 impl StateStore {
-    /// Opens the state folder, or creates a temporary one, and restores the state: first from the events in `seed`, then
-    /// from the log.
+    /// Opens the state folder, or creates a temporary one, and restores the state: first from the events in `seed`,
+    /// then from the log.
     pub(crate) fn open(folder: Option<&Path>, seed: Vec<Event>) -> io::Result<StateStore> {
         let mut state = State::default();
         seed.into_iter().for_each(|event| state.apply(event));

@@ -1,7 +1,7 @@
 //! The token endpoints of both login servers (RFC 6749).
 //!
-//! Errors have the codes of RFC 6749, section 5.2: `invalid_client` has status 401, all others 400. A request with a secret
-//! in its query is rejected even if it is correct otherwise.
+//! Errors have the codes of RFC 6749, section 5.2: `invalid_client` has status 401, all others 400. A request with a
+//! secret in its query is rejected even if it is correct otherwise.
 
 use base64::Engine as _;
 use base64::prelude::{BASE64_STANDARD, BASE64_URL_SAFE_NO_PAD};
@@ -93,8 +93,8 @@ pub(crate) async fn serve(app: &App, server: LoginServer, call: &mut Call) -> Ht
     response
 }
 
-/// Reads the form of a request to a token or revocation endpoint, and authenticates its client. The error is the response
-/// to send.
+/// Reads the form of a request to a token or revocation endpoint, and authenticates its client. The error is the
+/// response to send.
 pub(crate) async fn authenticated_form(app: &App, server: LoginServer, call: &mut Call) -> Result<Form, HttpResponse> {
     let secrets = ["client_secret", "password", "refresh_token", "code", "token", "code_verifier"];
     if secrets.iter().any(|name| call.query(name).is_some()) {

@@ -1,7 +1,7 @@
 //! MediaValet's uploads.
 //!
-//! An upload has four steps: create a placeholder with an upload URL, set its properties, add categories, and finalise it
-//! with a patch that checks everything. An existing asset gets a new version by the same steps.
+//! An upload has four steps: create a placeholder with an upload URL, set its properties, add categories, and finalise
+//! it with a patch that checks everything. An existing asset gets a new version by the same steps.
 
 use serde_json::{Value, json};
 use uuid::Uuid;
@@ -95,7 +95,8 @@ fn change_upload<R>(
     })
 }
 
-/// Sets one property of an upload. The temporary name leaves the file name unchanged, because the vendor's sample sends it.
+/// Sets one property of an upload. The temporary name leaves the file name unchanged, because the vendor's sample sends
+/// it.
 fn set(asset: &mut Asset, name: &str, value: &Value) -> Result<(), ApiError> {
     let text = || value.as_str().ok_or_else(|| ApiError::new(400, format!("{name} has to be a string")));
     match name {

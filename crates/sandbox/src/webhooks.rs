@@ -1,7 +1,7 @@
 //! SkyHOOK, MediaValet's webhooks: subscriptions to events. No event is ever delivered.
 //!
-//! The members have the upper-case initials that the vendor uses in requests. The vendor does not publish the form of its
-//! responses.
+//! The members have the upper-case initials that the vendor uses in requests. The vendor does not publish the form of
+//! its responses.
 
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
