@@ -1,35 +1,35 @@
-//! Rows of the MediaValet look-alike: assets, their media files, categories and blobs, and what every library starts
-//! with.
+//! The data of the MediaValet simulator: assets, their media files, categories and blobs, and what a library has at the
+//! start.
 
 use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
-use crate::library::{Fate, Library, mix};
+use crate::library::{FileCondition, Library, mix};
 use crate::state::Event;
 
-/// The top of the category tree.
+/// The root of the category tree.
 pub(crate) const ROOT_CATEGORY: Uuid = Uuid::from_u128(0x5a0d_0001_7c1e_4b3a_9f00_0000_0000_0001);
-/// The category meant as target of a migration.
+/// The category that demos and tests migrate to.
 pub(crate) const TARGET_CATEGORY: Uuid = Uuid::from_u128(0x5a0d_0001_7c1e_4b3a_9f00_0000_0000_0002);
-/// When the seeded rows were made.
+/// The creation time of the initial data, in milliseconds since 1970.
 pub(crate) const EPOCH: i64 = 1_735_689_600_000;
 
-/// One media file of an asset: the finished one, or the one being uploaded.
+/// One media file of an asset: a version, or the file that is being uploaded.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub(crate) struct MediaFile {
-    /// Names the blob.
+    /// The id of the file and of its blob.
     pub id: Uuid,
-    /// The temporary name the answer to an upload carries.
+    /// The temporary name in the response that starts an upload.
     pub temporary: String,
     pub filename: String,
-    /// The size the client gave.
+    /// The size that the client has declared, in bytes.
     pub size: Option<u64>,
 }
 
 impl MediaFile {
-    /// A file that is to come, with a temporary name of its own.
+    /// Returns a file that will be uploaded, with a new id and temporary name.
     pub(crate) fn new(filename: &str) -> MediaFile {
         let id = Uuid::new_v4();
         let temporary = match filename.rsplit_once('.') {
@@ -43,12 +43,13 @@ impl MediaFile {
 /// A reservation of an asset for a new version.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub(crate) struct CheckOut {
-    /// Name of the user who has it.
-    pub by: String,
+    /// The name of the user that has reserved the asset.
+    #[serde(rename = "by")]
+    pub user: String,
     pub comment: String,
 }
 
-/// One asset, or the holder of one whose upload has not been finalised.
+/// One asset, or the placeholder of one whose upload is not finalised. Times are in milliseconds since 1970.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub(crate) struct Asset {
     pub id: Uuid,
@@ -63,7 +64,7 @@ pub(crate) struct Asset {
     pub created_at: i64,
     pub created_by: String,
     pub modified_at: i64,
-    /// When the processing of the current file ends.
+    /// The end of the processing of the current file.
     pub ready_at: i64,
     pub deleted_at: Option<i64>,
     pub preexisting: bool,
@@ -71,17 +72,17 @@ pub(crate) struct Asset {
     pub checked_out: Option<CheckOut>,
     #[serde(default)]
     pub check_in_comment: String,
-    /// Files that newer versions took the place of, oldest first.
+    /// Earlier versions, oldest first.
     #[serde(default)]
     pub earlier: Vec<MediaFile>,
-    /// Lower-case copies for searching.
+    /// Lower-case copies of the texts that a search looks through.
     #[serde(skip)]
-    pub lower: Lower,
+    pub search_text: SearchText,
 }
 
-/// What a search looks through.
+/// The texts that a search looks through, in lower case.
 #[derive(Clone, Debug, Default)]
-pub(crate) struct Lower {
+pub(crate) struct SearchText {
     pub filename: String,
     pub title: String,
     pub description: String,
@@ -89,8 +90,8 @@ pub(crate) struct Lower {
 }
 
 impl Asset {
-    /// A holder, state Uploading.
-    pub(crate) fn holder(id: Uuid, pending: MediaFile, user: &str, now: i64) -> Asset {
+    /// Returns a placeholder for an asset that is being uploaded.
+    pub(crate) fn placeholder(id: Uuid, pending: MediaFile, user: &str, now: i64) -> Asset {
         Asset {
             id,
             title: stem(&pending.filename).to_owned(),
@@ -110,13 +111,13 @@ impl Asset {
             checked_out: None,
             check_in_comment: String::new(),
             earlier: Vec::new(),
-            lower: Lower::default(),
+            search_text: SearchText::default(),
         }
     }
 
-    /// Brings the copies for searching up to date.
+    /// Updates [`Asset::search_text`].
     pub(crate) fn index(&mut self) {
-        self.lower = Lower {
+        self.search_text = SearchText {
             filename: self.filename().to_lowercase(),
             title: self.title.to_lowercase(),
             description: self.description.to_lowercase(),
@@ -124,21 +125,23 @@ impl Asset {
         };
     }
 
+    /// Returns the name of the current file, or of the one that is being uploaded.
     pub(crate) fn filename(&self) -> &str {
         self.current.as_ref().or(self.pending.as_ref()).map_or("", |file| &file.filename)
     }
 
-    /// Finalised and not deleted.
+    /// Returns whether the asset is finalised and not deleted.
     pub(crate) fn is_alive(&self) -> bool {
         self.current.is_some() && self.deleted_at.is_none()
     }
 
+    /// Returns whether the current file has been processed.
     pub(crate) fn is_ready(&self, now: i64) -> bool {
         self.current.is_some() && self.ready_at <= now
     }
 }
 
-/// A file name without its extension.
+/// Returns a file name without its extension.
 pub(crate) fn stem(filename: &str) -> &str {
     filename.rsplit_once('.').map_or(filename, |(stem, _)| stem)
 }
@@ -153,15 +156,15 @@ pub(crate) struct Category {
     pub created_at: i64,
 }
 
-/// What is known of the bytes behind a media file. The bytes themselves are not kept.
+/// The size and digest of the bytes of a media file. The bytes themselves are not stored.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub(crate) struct Blob {
     pub id: Uuid,
     /// The committed content, if any.
     pub content: Option<Content>,
-    /// Committed blocks, in order.
+    /// Ids and sizes of the committed blocks, in order.
     pub committed: Vec<(String, u64)>,
-    /// Blocks that were put and not committed.
+    /// Ids and sizes of the blocks that are not committed.
     pub staged: BTreeMap<String, u64>,
 }
 
@@ -169,9 +172,9 @@ pub(crate) struct Blob {
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub(crate) struct Content {
     pub size: u64,
-    /// Empty for content that was never uploaded.
+    /// The digest in hexadecimal digits. Empty for content that was not uploaded.
     pub sha256: String,
-    /// The source file all bytes were equal to, as far as it was compared.
+    /// The number of the source file with the same bytes, if a comparison has found one.
     pub same_as: Option<u64>,
 }
 
@@ -181,7 +184,7 @@ impl Blob {
     }
 }
 
-/// The world before anybody called: categories, and assets that are there already.
+/// Returns the events that create the initial state: categories, and with `refusals` the assets that already exist.
 pub(crate) fn seed(library: &Library, refusals: bool) -> Vec<Event> {
     let id = |number: u128| Uuid::from_u128(ROOT_CATEGORY.as_u128() - 1 + number);
     let rows =
@@ -200,7 +203,7 @@ pub(crate) fn seed(library: &Library, refusals: bool) -> Vec<Event> {
     if !refusals {
         return events;
     }
-    for file in library.all().filter(|file| file.fate == Fate::Preexisting) {
+    for file in library.all().filter(|file| file.condition == FileCondition::Preexisting) {
         let guid = |salt: u64| {
             let bits = u128::from(mix(file.key ^ salt)) << 64 | u128::from(mix(file.key ^ salt ^ 0xFF));
             uuid::Builder::from_random_bytes(bits.to_be_bytes()).into_uuid()
@@ -213,7 +216,7 @@ pub(crate) fn seed(library: &Library, refusals: bool) -> Vec<Event> {
         };
         let mut blob = Blob::new(media.id);
         blob.content = Some(Content { size: file.size, sha256: String::new(), same_as: Some(file.index) });
-        let mut asset = Asset::holder(guid(23), media, "archive@example.com", EPOCH + file.index as i64 * 1000);
+        let mut asset = Asset::placeholder(guid(23), media, "archive@example.com", EPOCH + file.index as i64 * 1000);
         asset.current = asset.pending.take();
         asset.categories = vec![TARGET_CATEGORY];
         asset.keywords = vec!["archive".to_owned()];

@@ -1,9 +1,10 @@
-//! The filter language of MediaValet's search: `Field OP value`, joined by AND and OR, with brackets.
+//! The filter language of MediaValet's search: conditions of the form `Field OP value`, joined by AND and OR, with
+//! brackets.
 
 use crate::asset::Asset;
 use crate::mediavalet_rows::asset_type;
 
-/// A filter that was understood.
+/// A parsed filter.
 #[derive(Debug, PartialEq)]
 pub(crate) enum Filter {
     All(Vec<Filter>),
@@ -31,14 +32,15 @@ pub(crate) enum Operator {
 }
 
 impl Filter {
-    /// Reads a filter; the error is a sentence.
+    /// Parses a filter. The error is a sentence for the response.
     pub(crate) fn parse(text: &str) -> Result<Filter, String> {
         let tokens = tokens(text)?;
         let mut rest = tokens.as_slice();
-        let filter = any(&mut rest)?;
-        if rest.is_empty() { Ok(filter) } else { Err(format!("The filter goes on unexpectedly at {:?}", rest[0])) }
+        let filter = parse_any(&mut rest)?;
+        if rest.is_empty() { Ok(filter) } else { Err(format!("The filter has an unexpected {:?}", rest[0])) }
     }
 
+    /// Returns whether the asset passes the filter at the time `now`, in milliseconds since 1970.
     pub(crate) fn matches(&self, asset: &Asset, now: i64) -> bool {
         match self {
             Filter::All(parts) => parts.iter().all(|part| part.matches(asset, now)),
@@ -65,6 +67,7 @@ impl Filter {
     }
 }
 
+/// Splits a filter into brackets, quoted texts and words.
 fn tokens(text: &str) -> Result<Vec<String>, String> {
     let mut tokens = Vec::new();
     let mut rest = text.trim_start();
@@ -80,28 +83,31 @@ fn tokens(text: &str) -> Result<Vec<String>, String> {
     Ok(tokens)
 }
 
-fn any(rest: &mut &[String]) -> Result<Filter, String> {
-    let mut parts = vec![all(rest)?];
+/// Parses conditions joined by OR.
+fn parse_any(rest: &mut &[String]) -> Result<Filter, String> {
+    let mut parts = vec![parse_all(rest)?];
     while rest.first().is_some_and(|token| token.eq_ignore_ascii_case("OR")) {
         *rest = &rest[1..];
-        parts.push(all(rest)?);
+        parts.push(parse_all(rest)?);
     }
     Ok(Filter::Any(parts))
 }
 
-fn all(rest: &mut &[String]) -> Result<Filter, String> {
-    let mut parts = vec![term(rest)?];
+/// Parses conditions joined by AND.
+fn parse_all(rest: &mut &[String]) -> Result<Filter, String> {
+    let mut parts = vec![parse_condition(rest)?];
     while rest.first().is_some_and(|token| token.eq_ignore_ascii_case("AND")) {
         *rest = &rest[1..];
-        parts.push(term(rest)?);
+        parts.push(parse_condition(rest)?);
     }
     Ok(Filter::All(parts))
 }
 
-fn term(rest: &mut &[String]) -> Result<Filter, String> {
+/// Parses one condition or a filter in brackets.
+fn parse_condition(rest: &mut &[String]) -> Result<Filter, String> {
     if rest.first().is_some_and(|token| token == "(") {
         *rest = &rest[1..];
-        let inner = any(rest)?;
+        let inner = parse_any(rest)?;
         if rest.first().is_none_or(|token| token != ")") {
             return Err("A bracket of the filter is not closed".to_owned());
         }
@@ -117,7 +123,7 @@ fn term(rest: &mut &[String]) -> Result<Filter, String> {
         "GT" => Operator::Gt,
         "LE" => Operator::Le,
         "GE" => Operator::Ge,
-        other => return Err(format!("The operator {other} cannot be used here")),
+        other => return Err(format!("Unknown operator {other}")),
     };
     let equal = match operator {
         Operator::Eq => Ok(true),
@@ -125,13 +131,13 @@ fn term(rest: &mut &[String]) -> Result<Filter, String> {
         _ => Err(format!("{field} can only be compared with EQ and NE")),
     };
     let date = |field| -> Result<Filter, String> {
-        let at: jiff::Timestamp = value.parse().map_err(|_| format!("{value} is no point in time"))?;
+        let at: jiff::Timestamp = value.parse().map_err(|_| format!("{value} is not a point in time"))?;
         Ok(Filter::Date { field, operator, value: at.as_millisecond() })
     };
     let filter = match field.to_ascii_lowercase().as_str() {
         "assettype" => Filter::AssetType { equal: equal?, value: value.to_owned() },
         "status" => {
-            let value = value.parse().map_err(|_| format!("{value} is no number of a status"))?;
+            let value = value.parse().map_err(|_| format!("{value} is not the number of a status"))?;
             Filter::Status { equal: equal?, value }
         }
         "createdby" => Filter::CreatedBy { equal: equal?, value: value.to_owned() },

@@ -1,51 +1,71 @@
-//! Changes of assets that exist: JSON Patch, keywords, categories, attributes, deletion.
+//! Changes of existing assets: JSON Patch, keywords, categories, attributes, deletion.
 
 use serde_json::{Value, json};
 use uuid::Uuid;
 
 use crate::App;
+use crate::api_error::ApiError;
 use crate::asset::Asset;
 use crate::http::Call;
-use crate::mediavalet::{Gate, Outcome, Refusal, Reply, guid};
+use crate::mediavalet::{ApiResponse, ApiResult, AuthContext, guid};
 use crate::mediavalet_rows::{asset_row, attribute};
 use crate::state::{Event, now};
 use crate::uploads::check_filename;
 
-/// Changes an asset under the lock and records it. Soft-deleted assets are not found.
+/// Changes an asset under the lock and records the change. A soft-deleted asset is not found. If `act` fails, nothing
+/// changes.
 pub(crate) fn change<R>(
     app: &App,
     id: Uuid,
-    act: impl FnOnce(&mut Asset) -> Result<R, Refusal>,
-) -> Result<(R, Asset), Refusal> {
-    app.state.with(|world| {
-        let found = world.asset(id).filter(|asset| asset.deleted_at.is_none());
-        let mut asset = found.cloned().ok_or_else(|| Refusal::not_found("The asset"))?;
+    act: impl FnOnce(&mut Asset) -> Result<R, ApiError>,
+) -> Result<(R, Asset), ApiError> {
+    app.state.with(|state| {
+        let found = state.asset(id).filter(|asset| asset.deleted_at.is_none());
+        let mut asset = found.cloned().ok_or_else(|| ApiError::not_found("The asset"))?;
         let result = act(&mut asset)?;
         asset.modified_at = now();
-        world.record(Event::Asset(Box::new(asset.clone())));
+        state.record(Event::Asset(Box::new(asset.clone())));
         Ok((result, asset))
     })
 }
 
+/// Returns the size of the current file of the asset, in bytes.
 fn size(app: &App, asset: &Asset) -> Option<u64> {
     let file = asset.current.as_ref()?;
-    app.state.with(|world| world.blobs.get(&file.id)?.content.as_ref().map(|content| content.size))
+    app.state.with(|state| state.blobs.get(&file.id)?.content.as_ref().map(|content| content.size))
 }
 
-/// The array of strings a body has to be.
-pub(crate) fn strings(body: &Value) -> Result<Vec<String>, Refusal> {
-    let wrong = || Refusal::new(400, "The body has to be an array of strings");
+/// Parses a body that has to be an array of strings.
+pub(crate) fn strings(body: &Value) -> Result<Vec<String>, ApiError> {
+    let wrong = || ApiError::new(400, "The body has to be an array of strings");
     let items = body.as_array().ok_or_else(wrong)?;
     items.iter().map(|item| item.as_str().map(str::to_owned).ok_or_else(wrong)).collect()
 }
 
-/// Ids of a body, parted into known and unknown categories.
-pub(crate) fn category_ids(app: &App, body: &Value) -> Result<(Vec<Uuid>, Vec<Uuid>), Refusal> {
-    let ids = strings(body)?.iter().map(|text| guid(text)).collect::<Result<Vec<_>, _>>()?;
-    Ok(app.state.with(|world| ids.into_iter().partition(|id| world.categories.contains_key(id))))
+/// The category ids of a body.
+pub(crate) struct CategoryIds {
+    /// Ids of existing categories.
+    pub known: Vec<Uuid>,
+    /// Ids without a category.
+    pub unknown: Vec<Uuid>,
 }
 
-/// Adds what is not there yet.
+impl CategoryIds {
+    /// Parses a body that has to be an array of GUIDs.
+    pub(crate) fn parse(app: &App, body: &Value) -> Result<CategoryIds, ApiError> {
+        let ids = strings(body)?.iter().map(|text| guid(text)).collect::<Result<Vec<_>, _>>()?;
+        let (known, unknown) =
+            app.state.with(|state| ids.into_iter().partition(|id| state.categories.contains_key(id)));
+        Ok(CategoryIds { known, unknown })
+    }
+
+    /// Returns a sentence for each unknown category.
+    fn errors(&self) -> Vec<String> {
+        self.unknown.iter().map(|id| format!("There is no category {id}")).collect()
+    }
+}
+
+/// Appends the items that the list does not contain yet.
 pub(crate) fn add<T: PartialEq>(list: &mut Vec<T>, more: Vec<T>) {
     for item in more {
         if !list.contains(&item) {
@@ -54,147 +74,162 @@ pub(crate) fn add<T: PartialEq>(list: &mut Vec<T>, more: Vec<T>) {
     }
 }
 
-/// Attribute values, and a sentence for each that was skipped.
-type Attributes = (Vec<(Uuid, String)>, Vec<String>);
+/// The attribute values of a body.
+pub(crate) struct AttributeValues {
+    pub values: Vec<(Uuid, String)>,
+    /// A sentence for each value that was skipped.
+    pub errors: Vec<String>,
+}
 
-/// The attribute values of a body, which is an array of maps.
-pub(crate) fn attribute_values(body: &Value) -> Result<Attributes, Refusal> {
-    let wrong = || Refusal::new(400, "The body has to be an array of maps from attribute ids to strings");
+/// Parses a body that has to be an array of maps from attribute ids to strings.
+pub(crate) fn attribute_values(body: &Value) -> Result<AttributeValues, ApiError> {
+    let wrong = || ApiError::new(400, "The body has to be an array of maps from attribute ids to strings");
     let (mut values, mut errors) = (Vec::new(), Vec::new());
     for map in body.as_array().ok_or_else(wrong)? {
         for (id, value) in map.as_object().ok_or_else(wrong)? {
             let value = value.as_str().ok_or_else(wrong)?;
             match attribute(guid(id)?) {
-                Some(false) => values.push((guid(id)?, value.to_owned())),
-                Some(true) => errors.push(format!("The attribute {id} belongs to the system and was skipped")),
-                None => return Err(Refusal::new(400, format!("There is no attribute {id}"))),
+                Some(attribute) if !attribute.system => values.push((guid(id)?, value.to_owned())),
+                Some(_) => errors.push(format!("The system attribute {id} was skipped")),
+                None => return Err(ApiError::new(400, format!("There is no attribute {id}"))),
             }
         }
     }
-    Ok((values, errors))
+    Ok(AttributeValues { values, errors })
 }
 
-pub(crate) fn add_keywords(app: &App, id: Uuid, body: &Value) -> Outcome {
+/// Adds keywords to an asset.
+pub(crate) fn add_keywords(app: &App, id: Uuid, body: &Value) -> ApiResult {
     let words = strings(body)?;
     if words.iter().any(|word| word.trim().is_empty()) {
-        return Err(Refusal::new(400, "A keyword is empty"));
+        return Err(ApiError::new(400, "A keyword is empty"));
     }
     let ((), asset) = change(app, id, |asset| {
         add(&mut asset.keywords, words);
         Ok(())
     })?;
-    Ok(Reply::new(202, json!({ "assetId": id, "keywords": asset.keywords, "permissions": [] })))
+    Ok(ApiResponse::new(202, json!({ "assetId": id, "keywords": asset.keywords, "permissions": [] })))
 }
 
-pub(crate) fn remove_keyword(app: &App, id: Uuid, keyword: &str) -> Outcome {
+/// Removes a keyword from an asset.
+pub(crate) fn remove_keyword(app: &App, id: Uuid, keyword: &str) -> ApiResult {
     change(app, id, |asset| {
         let before = asset.keywords.len();
         asset.keywords.retain(|word| word != keyword);
-        if asset.keywords.len() == before { Err(Refusal::not_found("The keyword")) } else { Ok(()) }
+        if asset.keywords.len() == before { Err(ApiError::not_found("The keyword")) } else { Ok(()) }
     })?;
-    Ok(Reply::new(202, Value::Null))
+    Ok(ApiResponse::new(202, Value::Null))
 }
 
-/// 202 when all categories were accepted, 200 when only some were.
-pub(crate) fn add_categories(app: &App, id: Uuid, body: &Value) -> Outcome {
-    let (known, unknown) = category_ids(app, body)?;
+/// Adds categories to an asset. The status is 202 if all categories exist, and 200 if only some do.
+pub(crate) fn add_categories(app: &App, id: Uuid, body: &Value) -> ApiResult {
+    let categories = CategoryIds::parse(app, body)?;
+    let status = if categories.unknown.is_empty() { 202 } else { 200 };
+    let errors = categories.errors();
     let ((), asset) = change(app, id, |asset| {
-        add(&mut asset.categories, known);
+        add(&mut asset.categories, categories.known);
         Ok(())
     })?;
-    let errors = unknown.iter().map(|id| format!("There is no category {id}")).collect();
     let payload = json!({ "assetId": id, "categoryIds": asset.categories, "permissions": [] });
-    Ok(Reply { errors, ..Reply::new(if unknown.is_empty() { 202 } else { 200 }, payload) })
+    Ok(ApiResponse { errors, ..ApiResponse::new(status, payload) })
 }
 
-pub(crate) fn replace_categories(app: &App, id: Uuid, body: &Value) -> Outcome {
-    let (known, unknown) = category_ids(app, body)?;
+/// Replaces the categories of an asset.
+pub(crate) fn replace_categories(app: &App, id: Uuid, body: &Value) -> ApiResult {
+    let categories = CategoryIds::parse(app, body)?;
+    let errors = categories.errors();
     let ((), asset) = change(app, id, |asset| {
         asset.categories.clear();
-        add(&mut asset.categories, known);
+        add(&mut asset.categories, categories.known);
         Ok(())
     })?;
-    let errors = unknown.iter().map(|id| format!("There is no category {id}")).collect();
-    Ok(Reply { errors, ..Reply::new(200, json!({ "assetId": id, "categoryIds": asset.categories })) })
+    Ok(ApiResponse { errors, ..ApiResponse::new(200, json!({ "assetId": id, "categoryIds": asset.categories })) })
 }
 
-pub(crate) fn remove_category(app: &App, id: Uuid, category: Uuid) -> Outcome {
+/// Removes an asset from a category.
+pub(crate) fn remove_category(app: &App, id: Uuid, category: Uuid) -> ApiResult {
     change(app, id, |asset| {
         let before = asset.categories.len();
         asset.categories.retain(|other| *other != category);
-        if asset.categories.len() == before { Err(Refusal::not_found("The category")) } else { Ok(()) }
+        if asset.categories.len() == before { Err(ApiError::not_found("The category")) } else { Ok(()) }
     })?;
-    Ok(Reply::new(202, Value::Null))
+    Ok(ApiResponse::new(202, Value::Null))
 }
 
-pub(crate) fn set_attributes(app: &App, gate: &Gate, id: Uuid, body: &Value) -> Outcome {
-    let (values, errors) = attribute_values(body)?;
+/// Sets attributes of an asset.
+pub(crate) fn set_attributes(app: &App, auth: &AuthContext, id: Uuid, body: &Value) -> ApiResult {
+    let AttributeValues { values, errors } = attribute_values(body)?;
     let ((), asset) = change(app, id, |asset| {
         asset.attributes.extend(values);
         Ok(())
     })?;
-    Ok(Reply { errors, ..Reply::new(200, asset_row(app, gate, &asset, size(app, &asset))) })
+    Ok(ApiResponse { errors, ..ApiResponse::new(200, asset_row(app, auth, &asset, size(app, &asset))) })
 }
 
-/// Soft, unless `isHardDelete=true`.
-pub(crate) fn delete(app: &App, call: &Call, id: Uuid) -> Outcome {
+/// Soft-deletes an asset, or removes it if `isHardDelete=true`.
+pub(crate) fn delete(app: &App, call: &Call, id: Uuid) -> ApiResult {
     let hard = match call.query_any_case("isHardDelete") {
         None | Some("false") => false,
         Some("true") => true,
-        Some(_) => return Err(Refusal::new(400, "isHardDelete is neither true nor false")),
+        Some(_) => return Err(ApiError::new(400, "isHardDelete has to be true or false")),
     };
-    app.state.with(|world| {
-        let found = world.asset(id).filter(|asset| hard || asset.deleted_at.is_none());
-        let mut asset = found.cloned().ok_or_else(|| Refusal::not_found("The asset"))?;
+    app.state.with(|state| {
+        let found = state.asset(id).filter(|asset| hard || asset.deleted_at.is_none());
+        let mut asset = found.cloned().ok_or_else(|| ApiError::not_found("The asset"))?;
         if hard {
-            world.record(Event::AssetGone(id));
+            state.record(Event::AssetGone(id));
         } else {
             asset.deleted_at = Some(now());
-            world.record(Event::Asset(Box::new(asset)));
+            state.record(Event::Asset(Box::new(asset)));
         }
-        Ok(Reply::new(200, Value::Null))
+        Ok(ApiResponse::new(200, Value::Null))
     })
 }
 
-/// JSON Patch in MediaValet's reading: what is not understood is skipped, with an entry in `errors` on a 200.
-pub(crate) fn patch(app: &App, gate: &Gate, id: Uuid, body: &Value) -> Outcome {
-    let operations = body.as_array().ok_or_else(|| Refusal::new(400, "The body has to be an array of operations"))?;
+/// Applies a JSON Patch (RFC 6902) as MediaValet does: an operation that is not possible is skipped, and the response
+/// has status 200 with an entry in `errors`.
+pub(crate) fn patch(app: &App, auth: &AuthContext, id: Uuid, body: &Value) -> ApiResult {
+    let operations = body.as_array().ok_or_else(|| ApiError::new(400, "The body has to be an array of operations"))?;
     let (errors, asset) = change(app, id, |asset| {
         let mut errors = Vec::new();
         for (number, operation) in operations.iter().enumerate() {
-            match step(asset, operation) {
+            match apply(asset, operation) {
                 Ok(()) => {}
-                Err(Step::Skip(reason)) => errors.push(format!("Operation {number} was skipped: {reason}")),
-                Err(Step::Refuse(refusal)) => return Err(refusal),
+                Err(PatchError::Skip(reason)) => errors.push(format!("Operation {number} was skipped: {reason}")),
+                Err(PatchError::Reject(error)) => return Err(error),
             }
         }
         Ok(errors)
     })?;
-    Ok(Reply { errors, ..Reply::new(200, asset_row(app, gate, &asset, size(app, &asset))) })
+    Ok(ApiResponse { errors, ..ApiResponse::new(200, asset_row(app, auth, &asset, size(app, &asset))) })
 }
 
-enum Step {
+/// The reason why an operation of a patch is not applied.
+enum PatchError {
+    /// Only this operation is skipped, for the given reason.
     Skip(String),
-    Refuse(Refusal),
+    /// The whole patch fails.
+    Reject(ApiError),
 }
 
-impl From<String> for Step {
-    fn from(reason: String) -> Step {
-        Step::Skip(reason)
+impl From<String> for PatchError {
+    fn from(reason: String) -> PatchError {
+        PatchError::Skip(reason)
     }
 }
 
-fn step(asset: &mut Asset, operation: &Value) -> Result<(), Step> {
-    let path = operation["path"].as_str().ok_or_else(|| "there is no path".to_owned())?;
-    let value = || -> Result<String, Step> {
+/// Applies one operation of a patch.
+fn apply(asset: &mut Asset, operation: &Value) -> Result<(), PatchError> {
+    let path = operation["path"].as_str().ok_or_else(|| "the path is missing".to_owned())?;
+    let value = || -> Result<String, PatchError> {
         match &operation["value"] {
             Value::String(text) => Ok(text.clone()),
-            Value::Null => Err("there is no value".to_owned().into()),
+            Value::Null => Err("the value is missing".to_owned().into()),
             other => Ok(other.to_string()),
         }
     };
-    let from = |asset: &Asset| -> Result<String, Step> {
-        let from = operation["from"].as_str().ok_or_else(|| "there is no from".to_owned())?;
+    let from = |asset: &Asset| -> Result<String, PatchError> {
+        let from = operation["from"].as_str().ok_or_else(|| "from is missing".to_owned())?;
         Ok(read(asset, from)?)
     };
     match operation["op"].as_str().unwrap_or_default() {
@@ -214,20 +249,22 @@ fn step(asset: &mut Asset, operation: &Value) -> Result<(), Step> {
             write(asset, path, value)?;
             clear(asset, operation["from"].as_str().unwrap_or_default())
         }
-        other => Err(format!("the operation {other:?} is not known").into()),
+        other => Err(format!("unknown operation {other:?}").into()),
     }
 }
 
+/// Returns the attribute id of a path `/attributes/ID`. The error is the reason to skip the operation.
 fn attribute_of(path: &str) -> Result<Uuid, String> {
     let id = path.strip_prefix("/attributes/").and_then(|id| guid(id).ok());
     let id = id.ok_or_else(|| format!("there is no field {path}"))?;
     match attribute(id) {
-        Some(false) => Ok(id),
-        Some(true) => Err("an attribute of the system is set by its own path".to_owned()),
+        Some(attribute) if !attribute.system => Ok(id),
+        Some(_) => Err("a system attribute has a path of its own".to_owned()),
         None => Err(format!("there is no attribute {id}")),
     }
 }
 
+/// Returns the value at a path.
 fn read(asset: &Asset, path: &str) -> Result<String, String> {
     Ok(match path {
         "/title" => asset.title.clone(),
@@ -238,7 +275,8 @@ fn read(asset: &Asset, path: &str) -> Result<String, String> {
     })
 }
 
-fn clear(asset: &mut Asset, path: &str) -> Result<(), Step> {
+/// Removes the value at a path.
+fn clear(asset: &mut Asset, path: &str) -> Result<(), PatchError> {
     match path {
         "/description" | "/altText" => write(asset, path, String::new()),
         other => {
@@ -249,13 +287,14 @@ fn clear(asset: &mut Asset, path: &str) -> Result<(), Step> {
     }
 }
 
-fn write(asset: &mut Asset, path: &str, value: String) -> Result<(), Step> {
+/// Sets the value at a path.
+fn write(asset: &mut Asset, path: &str, value: String) -> Result<(), PatchError> {
     match path {
         "/title" => asset.title = value,
         "/description" => asset.description = value,
         "/altText" => asset.alt_text = value,
         "/filename" => {
-            check_filename(&value).map_err(Step::Refuse)?;
+            check_filename(&value).map_err(PatchError::Reject)?;
             if let Some(file) = asset.current.as_mut().or(asset.pending.as_mut()) {
                 file.filename = value;
             }

@@ -1,48 +1,49 @@
-//! Categories, which MediaValet also calls folders: listed, made and removed.
+//! MediaValet's categories, which it also calls folders: list, create and delete.
 
 use serde_json::{Value, json};
 use uuid::Uuid;
 
 use crate::App;
+use crate::api_error::ApiError;
 use crate::asset::{Category, ROOT_CATEGORY};
 use crate::http::Call;
-use crate::mediavalet::{Gate, Outcome, Refusal, Reply, guid, page};
+use crate::mediavalet::{ApiResponse, ApiResult, AuthContext, guid, page};
 use crate::mediavalet_rows::{self as rows, record};
-use crate::state::{Event, World, now};
+use crate::state::{Event, State, now};
 
-fn children_of(world: &World, id: Uuid) -> Vec<&Category> {
-    world.categories.values().filter(|category| category.parent == Some(id)).collect()
+fn children_of(state: &State, id: Uuid) -> Vec<&Category> {
+    state.categories.values().filter(|category| category.parent == Some(id)).collect()
 }
 
-/// The category and everything below it.
-pub(crate) fn subtree(world: &World, id: Uuid) -> Vec<Uuid> {
+/// Returns the ids of the category and of all categories below it.
+pub(crate) fn subtree(state: &State, id: Uuid) -> Vec<Uuid> {
     let mut found = vec![id];
     let mut at = 0;
     while let Some(id) = found.get(at).copied() {
-        found.extend(children_of(world, id).iter().map(|category| category.id));
+        found.extend(children_of(state, id).iter().map(|category| category.id));
         at += 1;
     }
     found
 }
 
-/// Names and ids from the top down to the category.
-fn ancestry<'a>(world: &'a World, category: &'a Category) -> Vec<&'a Category> {
-    let mut line = vec![category];
-    while let Some(parent) = line[0].parent.and_then(|id| world.categories.get(&id)) {
-        line.insert(0, parent);
+/// Returns the categories from the root down to this one.
+fn ancestry<'a>(state: &'a State, category: &'a Category) -> Vec<&'a Category> {
+    let mut path = vec![category];
+    while let Some(parent) = path[0].parent.and_then(|id| state.categories.get(&id)) {
+        path.insert(0, parent);
     }
-    line
+    path
 }
 
-fn row(world: &World, gate: &Gate, category: &Category) -> Value {
-    let line = ancestry(world, category);
-    let path: Vec<&str> = line.iter().map(|category| category.name.as_str()).collect();
-    let ids: Vec<String> = line.iter().map(|category| category.id.to_string()).collect();
-    let below = children_of(world, category.id).len();
+fn row(state: &State, auth: &AuthContext, category: &Category) -> Value {
+    let ancestry = ancestry(state, category);
+    let path: Vec<&str> = ancestry.iter().map(|category| category.name.as_str()).collect();
+    let ids: Vec<String> = ancestry.iter().map(|category| category.id.to_string()).collect();
+    let below = children_of(state, category.id).len();
     let assets =
-        world.assets.values().filter(|asset| asset.is_alive() && asset.categories.contains(&category.id)).count();
+        state.assets.values().filter(|asset| asset.is_alive() && asset.categories.contains(&category.id)).count();
     let mut names = vec!["category:view"];
-    if gate.may_write {
+    if auth.may_write {
         names.push("category:edit");
     }
     json!({
@@ -56,67 +57,73 @@ fn row(world: &World, gate: &Gate, category: &Category) -> Value {
         "subfolderCount": below,
         "assetCount": assets,
         "record": record(category.created_at, "integration@example.com", category.created_at, None, 1),
-        "permissions": rows::permissions(gate, &names),
+        "permissions": rows::permissions(auth, &names),
     })
 }
 
-pub(crate) fn list(app: &App, gate: &Gate, call: &Call) -> Outcome {
-    page(call, app.state.with(|world| world.categories.values().map(|category| row(world, gate, category)).collect()))
+/// Lists all categories.
+pub(crate) fn list(app: &App, auth: &AuthContext, call: &Call) -> ApiResult {
+    page(call, app.state.with(|state| state.categories.values().map(|category| row(state, auth, category)).collect()))
 }
 
-pub(crate) fn of_root(app: &App, gate: &Gate, call: &Call) -> Outcome {
-    let rows: Vec<Value> = below(app, gate, ROOT_CATEGORY);
-    if rows.is_empty() { Ok(Reply::new(204, Value::Null)) } else { page(call, rows) }
+/// Lists the categories below the root: 204 if there are none.
+pub(crate) fn of_root(app: &App, auth: &AuthContext, call: &Call) -> ApiResult {
+    let rows: Vec<Value> = below(app, auth, ROOT_CATEGORY);
+    if rows.is_empty() { Ok(ApiResponse::new(204, Value::Null)) } else { page(call, rows) }
 }
 
-fn below(app: &App, gate: &Gate, id: Uuid) -> Vec<Value> {
-    app.state.with(|world| children_of(world, id).into_iter().map(|category| row(world, gate, category)).collect())
+fn below(app: &App, auth: &AuthContext, id: Uuid) -> Vec<Value> {
+    app.state.with(|state| children_of(state, id).into_iter().map(|category| row(state, auth, category)).collect())
 }
 
-pub(crate) fn children(app: &App, gate: &Gate, call: &Call, id: Uuid) -> Outcome {
-    known(app, id)?;
-    page(call, below(app, gate, id))
+/// Lists the categories directly below one.
+pub(crate) fn children(app: &App, auth: &AuthContext, call: &Call, id: Uuid) -> ApiResult {
+    check_exists(app, id)?;
+    page(call, below(app, auth, id))
 }
 
-pub(crate) fn one(app: &App, gate: &Gate, id: Uuid) -> Outcome {
-    let found = app.state.with(|world| {
-        let category = world.categories.get(&id)?;
-        let mut found = row(world, gate, category);
-        found["subfolders"] = children_of(world, id).into_iter().map(|category| row(world, gate, category)).collect();
+/// Returns one category with those directly below it.
+pub(crate) fn one(app: &App, auth: &AuthContext, id: Uuid) -> ApiResult {
+    let found = app.state.with(|state| {
+        let category = state.categories.get(&id)?;
+        let mut found = row(state, auth, category);
+        found["subfolders"] = children_of(state, id).into_iter().map(|category| row(state, auth, category)).collect();
         Some(found)
     });
-    found.map(|row| Reply::new(200, row)).ok_or_else(|| Refusal::not_found("The category"))
+    found.map(|row| ApiResponse::new(200, row)).ok_or_else(|| ApiError::not_found("The category"))
 }
 
-pub(crate) fn of_asset(app: &App, gate: &Gate, call: &Call, id: Uuid) -> Outcome {
+/// Lists the categories of an asset.
+pub(crate) fn of_asset(app: &App, auth: &AuthContext, call: &Call, id: Uuid) -> ApiResult {
     let (asset, _) = rows::find(app, call, id)?;
-    let found = app.state.with(|world| {
-        let categories = asset.categories.iter().filter_map(|id| world.categories.get(id));
-        categories.map(|category| row(world, gate, category)).collect()
+    let found = app.state.with(|state| {
+        let categories = asset.categories.iter().filter_map(|id| state.categories.get(id));
+        categories.map(|category| row(state, auth, category)).collect()
     });
     page(call, found)
 }
 
-pub(crate) fn known(app: &App, id: Uuid) -> Result<(), Refusal> {
-    let known = app.state.with(|world| world.categories.contains_key(&id));
-    if known { Ok(()) } else { Err(Refusal::not_found("The category")) }
+/// Fails unless there is such a category.
+pub(crate) fn check_exists(app: &App, id: Uuid) -> Result<(), ApiError> {
+    let known = app.state.with(|state| state.categories.contains_key(&id));
+    if known { Ok(()) } else { Err(ApiError::not_found("The category")) }
 }
 
-/// Makes a category. The name goes into `treeName`; the id may be chosen with `categoryId`.
-pub(crate) fn create(app: &App, gate: &Gate, body: &Value) -> Outcome {
+/// Creates a category named `treeName`. The caller may choose its id with `categoryId`.
+pub(crate) fn create(app: &App, auth: &AuthContext, body: &Value) -> ApiResult {
     let name = body["treeName"].as_str().map(str::trim).filter(|name| !name.is_empty());
-    let name = name.ok_or_else(|| Refusal::new(400, "treeName is needed"))?;
+    let name = name.ok_or_else(|| ApiError::new(400, "treeName is required"))?;
     if name.contains('\\') {
-        return Err(Refusal::new(400, "treeName contains a backslash"));
+        return Err(ApiError::new(400, "treeName contains a backslash"));
     }
-    let parent = guid(body["parentId"].as_str().ok_or_else(|| Refusal::new(400, "parentId is needed"))?)?;
+    let parent = guid(body["parentId"].as_str().ok_or_else(|| ApiError::new(400, "parentId is required"))?)?;
     let id = body["categoryId"].as_str().map_or_else(|| Ok(Uuid::new_v4()), guid)?;
-    app.state.with(|world| {
-        if !world.categories.contains_key(&parent) {
-            return Err(Refusal::new(400, "There is no category of that parentId"));
+    app.state.with(|state| {
+        if !state.categories.contains_key(&parent) {
+            return Err(ApiError::new(400, "There is no category with this parentId"));
         }
-        if world.categories.contains_key(&id) {
-            return Err(Refusal::new(409, "The categoryId is taken"));
+        if state.categories.contains_key(&id) {
+            return Err(ApiError::new(409, "The categoryId is in use"));
         }
         let category = Category {
             id,
@@ -125,21 +132,21 @@ pub(crate) fn create(app: &App, gate: &Gate, body: &Value) -> Outcome {
             description: body["description"].as_str().unwrap_or_default().to_owned(),
             created_at: now(),
         };
-        world.record(Event::Category(category.clone()));
-        Ok(Reply::new(201, row(world, gate, &category)))
+        state.record(Event::Category(category.clone()));
+        Ok(ApiResponse::new(201, row(state, auth, &category)))
     })
 }
 
-/// Removes a category and everything below it; the assets stay.
-pub(crate) fn delete(app: &App, id: Uuid) -> Outcome {
-    known(app, id)?;
+/// Deletes a category and all categories below it. Their assets stay.
+pub(crate) fn delete(app: &App, id: Uuid) -> ApiResult {
+    check_exists(app, id)?;
     if id == ROOT_CATEGORY {
-        return Err(Refusal::new(400, "The top of the tree cannot be removed"));
+        return Err(ApiError::new(400, "The root category cannot be deleted"));
     }
-    app.state.with(|world| {
-        for gone in subtree(world, id) {
-            world.record(Event::CategoryGone(gone));
+    app.state.with(|state| {
+        for deleted in subtree(state, id) {
+            state.record(Event::CategoryGone(deleted));
         }
     });
-    Ok(Reply::new(200, Value::Null))
+    Ok(ApiResponse::new(200, Value::Null))
 }

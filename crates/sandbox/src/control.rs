@@ -1,14 +1,16 @@
-//! The sandbox's own pages: what it is, what happened, and the switches, for programs that run in other processes.
+//! The sandbox's control pages: a description, the report, the request log and the fault switches, for programs in
+//! other processes.
 
 use std::sync::PoisonError;
 
 use serde_json::json;
 
-use crate::http::{self, Answer, Call};
+use crate::http::{self, Call, HttpResponse};
 use crate::state::Event;
 use crate::{App, Service, asset, mediaflow_rows, options, report};
 
-pub(crate) async fn serve(app: &App, mut call: Call) -> Answer {
+/// Serves the control pages.
+pub(crate) async fn serve(app: &App, mut call: Call) -> HttpResponse {
     let path = call.path.clone();
     let (method, _) = call.route();
     match (method, path.as_str()) {
@@ -16,21 +18,21 @@ pub(crate) async fn serve(app: &App, mut call: Call) -> Answer {
         ("GET", "/_sandbox/report") => http::json(200, &json!(report::report(app))),
         ("GET", "/_sandbox/settings") => http::json(200, &options::settings(&app.endpoints, &app.credentials).into()),
         ("GET", "/_sandbox/requests") => {
-            let seen = app.guard.seen.lock().unwrap_or_else(PoisonError::into_inner).clone();
-            http::json(200, &json!(seen))
+            let requests = app.fault_injector.requests.lock().unwrap_or_else(PoisonError::into_inner).clone();
+            http::json(200, &json!(requests))
         }
         ("PUT", "/_sandbox/faults") => {
             let faults = call.json().await.and_then(|body| serde_json::from_value(body).map_err(|e| e.to_string()));
             match faults {
                 Ok(faults) => {
-                    app.guard.set(faults);
+                    app.fault_injector.set(faults);
                     http::empty(204)
                 }
                 Err(text) => http::json(400, &json!({ "error": text })),
             }
         }
         ("POST", "/_sandbox/expire-tokens") => {
-            app.state.with(|world| world.record(Event::ExpireAccess));
+            app.state.with(|state| state.record(Event::ExpireAccess));
             http::empty(204)
         }
         _ => http::empty(404),
@@ -45,7 +47,7 @@ fn about(app: &App) -> serde_json::Value {
         })
         .collect();
     json!({
-        "about": "Look-alikes of MediaValet and Mediaflow for demos and tests. Nothing here is a real service.",
+        "about": "Simulators of MediaValet and Mediaflow for demos and tests. Nothing here is a real service.",
         "bases": bases,
         "endpoints": app.endpoints,
         "rootFolder": mediaflow_rows::ROOT_FOLDER,

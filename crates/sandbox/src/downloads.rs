@@ -1,7 +1,7 @@
-//! Packages: many assets as one zip, made in the background and fetched at a signed URL.
+//! MediaValet's packages: many assets in one zip archive, created in the background and downloaded from a signed URL.
 //!
-//! Nothing is really made ahead: a package is ready some time after it was asked for, as an asset is after its upload,
-//! and its zip is put together whenever it is fetched.
+//! Nothing is created ahead. A package is ready after [`Options::processing`](crate::Options::processing), like an
+//! uploaded asset, and its archive is built for each download.
 
 use std::collections::HashSet;
 
@@ -10,15 +10,16 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 use uuid::Uuid;
 
+use crate::api_error::ApiError;
 use crate::asset::{MediaFile, stem};
 use crate::asset_writes::strings;
-use crate::mediavalet::{Gate, Outcome, Refusal, Reply, guid};
+use crate::mediavalet::{ApiResponse, ApiResult, AuthContext, guid};
 use crate::signature::blob_url;
 use crate::state::{Event, now, timestamp};
 use crate::uploads::check_filename;
 use crate::{App, blob, zip};
 
-/// Most bytes of a package: a zip is put together in memory.
+/// The largest size of a package, in bytes. The archive is built in memory.
 const MAX_PACKAGE: u64 = 256 * 1024 * 1024;
 
 /// One package.
@@ -26,41 +27,50 @@ const MAX_PACKAGE: u64 = 256 * 1024 * 1024;
 pub(crate) struct Package {
     pub id: Uuid,
     pub name: String,
-    /// The files as they were when the package was asked for.
+    /// The current files of the assets at the time of the request.
     pub files: Vec<MediaFile>,
     pub created_at: i64,
-    /// Name of the user whose it is.
-    pub by: String,
+    /// The name of the user that created it.
+    #[serde(rename = "by")]
+    pub owner: String,
 }
 
-pub(crate) fn create(app: &App, gate: &Gate, body: &Value) -> Outcome {
+/// Creates a package.
+pub(crate) fn create(app: &App, auth: &AuthContext, body: &Value) -> ApiResult {
     let settings = &body["downloadSettingsPostDetail"];
-    let ids = strings(&settings["ids"]).map_err(|_| Refusal::new(400, "downloadSettingsPostDetail.ids is needed"))?;
+    let ids =
+        strings(&settings["ids"]).map_err(|_| ApiError::new(400, "downloadSettingsPostDetail.ids is required"))?;
     if ids.is_empty() {
-        return Err(Refusal::new(400, "There is nothing to package"));
+        return Err(ApiError::new(400, "There is nothing to package"));
     }
     let name = settings["zipFileName"].as_str().unwrap_or("download.zip");
     check_filename(name)?;
-    let mut package =
-        Package { id: Uuid::new_v4(), name: name.to_owned(), files: vec![], created_at: now(), by: gate.user.clone() };
+    let mut package = Package {
+        id: Uuid::new_v4(),
+        name: name.to_owned(),
+        files: vec![],
+        created_at: now(),
+        owner: auth.user.clone(),
+    };
     for id in ids {
         let id = guid(&id)?;
-        let file = app.state.with(|world| world.asset(id).filter(|asset| asset.is_alive())?.current.clone());
-        package.files.push(file.ok_or_else(|| Refusal::not_found("An asset"))?);
+        let file = app.state.with(|state| state.asset(id).filter(|asset| asset.is_alive())?.current.clone());
+        package.files.push(file.ok_or_else(|| ApiError::not_found("An asset"))?);
     }
     let size = package.files.iter().filter_map(|file| file.size).sum::<u64>();
     if size > MAX_PACKAGE {
-        return Err(Refusal::new(400, "The package would be too large for the sandbox"));
+        return Err(ApiError::new(400, "The package is too large for the sandbox"));
     }
     let id = package.id;
-    app.state.with(|world| world.record(Event::Package(package)));
-    Ok(Reply::new(202, json!({ "batchId": id, "permissions": [] })))
+    app.state.with(|state| state.record(Event::Package(package)));
+    Ok(ApiResponse::new(202, json!({ "batchId": id, "permissions": [] })))
 }
 
 fn row(app: &App, package: &Package) -> Value {
-    let (items, since) = (package.files.len() as u64, u128::from(now().abs_diff(package.created_at)));
+    let items = package.files.len() as u64;
+    let elapsed = u128::from(now().abs_diff(package.created_at));
     let processing = app.options.processing.as_millis();
-    let done = if since >= processing { items } else { (u128::from(items) * since / processing) as u64 };
+    let done = if elapsed >= processing { items } else { (u128::from(items) * elapsed / processing) as u64 };
     let ready = done == items;
     json!({
         "id": package.id,
@@ -75,31 +85,34 @@ fn row(app: &App, package: &Package) -> Value {
     })
 }
 
-pub(crate) fn list(app: &App, gate: &Gate) -> Reply {
-    let packages: Vec<_> = app.state.with(|world| world.packages.values().cloned().collect());
+/// Lists the packages of the user.
+pub(crate) fn list(app: &App, auth: &AuthContext) -> ApiResponse {
+    let packages: Vec<_> = app.state.with(|state| state.packages.values().cloned().collect());
     let data: Vec<_> =
-        packages.iter().filter(|package| package.by == gate.user).map(|package| row(app, package)).collect();
-    Reply::new(200, json!({ "hash": "", "data": data, "permissions": [] }))
+        packages.iter().filter(|package| package.owner == auth.user).map(|package| row(app, package)).collect();
+    ApiResponse::new(200, json!({ "hash": "", "data": data, "permissions": [] }))
 }
 
-fn find(app: &App, gate: &Gate, id: Uuid) -> Result<Package, Refusal> {
-    let found = app.state.with(|world| world.packages.get(&id).cloned());
-    found.filter(|package| package.by == gate.user).ok_or_else(|| Refusal::not_found("The download"))
+fn find(app: &App, auth: &AuthContext, id: Uuid) -> Result<Package, ApiError> {
+    let found = app.state.with(|state| state.packages.get(&id).cloned());
+    found.filter(|package| package.owner == auth.user).ok_or_else(|| ApiError::not_found("The download"))
 }
 
-pub(crate) fn one(app: &App, gate: &Gate, id: Uuid) -> Outcome {
-    Ok(Reply::new(200, row(app, &find(app, gate, id)?)))
+/// Returns one package of the user.
+pub(crate) fn one(app: &App, auth: &AuthContext, id: Uuid) -> ApiResult {
+    Ok(ApiResponse::new(200, row(app, &find(app, auth, id)?)))
 }
 
-pub(crate) fn delete(app: &App, gate: &Gate, id: Uuid) -> Outcome {
-    find(app, gate, id)?;
-    app.state.with(|world| world.record(Event::PackageGone(id)));
-    Ok(Reply::new(200, Value::Null))
+/// Deletes a package of the user.
+pub(crate) fn delete(app: &App, auth: &AuthContext, id: Uuid) -> ApiResult {
+    find(app, auth, id)?;
+    app.state.with(|state| state.record(Event::PackageGone(id)));
+    Ok(ApiResponse::new(200, Value::Null))
 }
 
-/// The zip, unless the package or the bytes of one of its files are not there.
-pub(crate) fn bytes(app: &App, id: Uuid) -> Option<Bytes> {
-    let package = app.state.with(|world| world.packages.get(&id).cloned())?;
+/// Builds the archive. Returns `None` if the package or the bytes of one of its files are not available.
+pub(crate) fn archive(app: &App, id: Uuid) -> Option<Bytes> {
+    let package = app.state.with(|state| state.packages.get(&id).cloned())?;
     let mut names = HashSet::new();
     let mut files = Vec::new();
     for file in &package.files {
@@ -110,7 +123,7 @@ pub(crate) fn bytes(app: &App, id: Uuid) -> Option<Bytes> {
             let extension = file.filename.strip_prefix(stem(&file.filename)).unwrap_or_default();
             name = format!("{} ({number}){extension}", stem(&file.filename));
         }
-        files.push((name, app.library.bytes(&blob::source(app, file.id)?)));
+        files.push((name, app.library.bytes(&blob::source_file(app, file.id)?)));
     }
     Some(zip::stored(&files).into())
 }

@@ -1,5 +1,7 @@
-//! A request taken apart strictly, and the few kinds of answer. The services match on the decoded path segments
-//! themselves, so that what is not listed in a vendor's reference is not served by accident.
+//! Strict parsing of requests, and the few kinds of response that the services send.
+//!
+//! There is no router: each service matches on the decoded path segments, so a path that is not in the vendor's
+//! reference is not served by accident.
 
 use axum::body::Body;
 use axum::http::{HeaderMap, Method, Request, Response, StatusCode, header};
@@ -8,18 +10,18 @@ use futures::StreamExt;
 use percent_encoding::percent_decode_str;
 use serde_json::Value;
 
-/// Answers of every service.
-pub(crate) type Answer = Response<Body>;
+/// The response of every service.
+pub(crate) type HttpResponse = Response<Body>;
 
-/// Longest body of a JSON or form request, in bytes.
+/// The largest body of a JSON or form request, in bytes.
 const MAX_BODY: usize = 4 * 1024 * 1024;
 
-/// One request.
+/// One request to a service.
 pub(crate) struct Call {
     pub method: Method,
-    /// Path below the service's base, decoded segment by segment.
+    /// The path below the service's base, split at `/` and then percent-decoded.
     pub segments: Vec<String>,
-    /// Path below the service's base, as sent.
+    /// The path below the service's base, as sent.
     pub path: String,
     pub query: Vec<(String, String)>,
     pub headers: HeaderMap,
@@ -27,7 +29,7 @@ pub(crate) struct Call {
 }
 
 impl Call {
-    /// Takes a request apart; `None` when the path is not valid UTF-8 after decoding.
+    /// Parses a request. Returns `None` if the path is not below `base` or not valid UTF-8 after decoding.
     pub(crate) fn new(request: Request<Body>, base: &str) -> Option<Call> {
         let (parts, body) = request.into_parts();
         let path = parts.uri.path().strip_prefix(base)?.to_owned();
@@ -41,17 +43,18 @@ impl Call {
         Some(Call { method: parts.method, segments, path, query, headers: parts.headers, body })
     }
 
+    /// Returns the method, with `HEAD` as `GET`, and the path segments.
     pub(crate) fn route(&self) -> (&str, Vec<&str>) {
         let method = if self.method == Method::HEAD { "GET" } else { self.method.as_str() };
         (method, self.segments.iter().map(String::as_str).collect())
     }
 
-    /// A query parameter by its exact name.
+    /// Returns the first query parameter with exactly this name.
     pub(crate) fn query(&self, name: &str) -> Option<&str> {
         find(&self.query, name)
     }
 
-    /// A query parameter whose name is not case sensitive.
+    /// Returns the first query parameter with this name, without regard to case.
     pub(crate) fn query_any_case(&self, name: &str) -> Option<&str> {
         self.query.iter().find(|(key, _)| key.eq_ignore_ascii_case(name)).map(|(_, value)| value.as_str())
     }
@@ -60,40 +63,43 @@ impl Call {
         self.headers.get(name).and_then(|value| value.to_str().ok())
     }
 
+    /// Returns the token of an `Authorization: Bearer` header.
     pub(crate) fn bearer(&self) -> Option<&str> {
         let (scheme, token) = self.header("authorization")?.split_once(' ')?;
         scheme.eq_ignore_ascii_case("bearer").then(|| token.trim())
     }
 
-    /// Media type of the body, lower case, without parameters.
+    /// Returns the media type of the body in lower case, without parameters.
     pub(crate) fn content_type(&self) -> String {
         let text = self.header("content-type").unwrap_or_default();
         text.split(';').next().unwrap_or_default().trim().to_ascii_lowercase()
     }
 
+    /// Takes the body. The error is a sentence for the response.
     pub(crate) async fn bytes(&mut self) -> Result<Bytes, String> {
         axum::body::to_bytes(std::mem::take(&mut self.body), MAX_BODY)
             .await
             .map_err(|error| format!("the request body cannot be read: {error}"))
     }
 
+    /// Takes the body and parses it. The error is a sentence for the response.
     pub(crate) async fn json(&mut self) -> Result<Value, String> {
         let bytes = self.bytes().await?;
         serde_json::from_slice(&bytes).map_err(|error| format!("the request body is not JSON: {error}"))
     }
 }
 
-/// Pairs of a query or of an `application/x-www-form-urlencoded` body.
+/// Parses the pairs of a query or of an `application/x-www-form-urlencoded` body.
 pub(crate) fn form(text: &str) -> Vec<(String, String)> {
     url::form_urlencoded::parse(text.as_bytes()).into_owned().collect()
 }
 
-/// The first value of that name.
+/// Returns the first value with this name.
 pub(crate) fn find<'a>(pairs: &'a [(String, String)], name: &str) -> Option<&'a str> {
     pairs.iter().find(|(key, _)| key == name).map(|(_, value)| value.as_str())
 }
 
-/// Reads what is left of a body, so that a refusal reaches a client that is still sending.
+/// Reads the rest of a body, at most 512 MiB, so that an error response reaches a client that is still sending.
 pub(crate) async fn drain(body: Body) {
     let mut stream = body.into_data_stream();
     let mut left: usize = 512 * 1024 * 1024;
@@ -105,49 +111,53 @@ pub(crate) async fn drain(body: Body) {
     }
 }
 
-pub(crate) fn answer(status: u16, content_type: &str, body: impl Into<Bytes>) -> Answer {
+/// Returns a response with a body.
+pub(crate) fn response(status: u16, content_type: &str, body: impl Into<Bytes>) -> HttpResponse {
     let mut response = Response::new(Body::from(body.into()));
     *response.status_mut() = StatusCode::from_u16(status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
     set(&mut response, header::CONTENT_TYPE.as_str(), content_type);
     response
 }
 
-pub(crate) fn json(status: u16, body: &Value) -> Answer {
-    answer(status, "application/json; charset=utf-8", body.to_string())
+/// Returns a response with a JSON body.
+pub(crate) fn json(status: u16, body: &Value) -> HttpResponse {
+    response(status, "application/json; charset=utf-8", body.to_string())
 }
 
-pub(crate) fn html(status: u16, body: String) -> Answer {
-    let mut response = answer(status, "text/html; charset=utf-8", body);
+/// Returns an HTML page that is not cached.
+pub(crate) fn html(status: u16, body: String) -> HttpResponse {
+    let mut response = response(status, "text/html; charset=utf-8", body);
     set(&mut response, "cache-control", "no-store");
     response
 }
 
-pub(crate) fn empty(status: u16) -> Answer {
+/// Returns a response without a body.
+pub(crate) fn empty(status: u16) -> HttpResponse {
     let mut response = Response::new(Body::empty());
     *response.status_mut() = StatusCode::from_u16(status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
     response
 }
 
-/// Sets a header; a value that is no legal header value is left out.
-pub(crate) fn set(response: &mut Answer, name: &str, value: &str) {
+/// Sets a header. A name or value that HTTP does not allow is left out.
+pub(crate) fn set(response: &mut HttpResponse, name: &str, value: &str) {
     let name = header::HeaderName::from_bytes(name.as_bytes());
     if let (Ok(name), Ok(value)) = (name, header::HeaderValue::from_str(value)) {
         response.headers_mut().insert(name, value);
     }
 }
 
-/// What a `Range` header asks for.
+/// The part of the content that a `Range` header asks for.
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) enum Range {
-    /// No range, or one that is to be ignored: everything.
+    /// The whole content: there is no range, or it has to be ignored.
     Whole,
-    /// From the first to the second offset, the second excluded.
+    /// From the first offset to the second, which is excluded.
     Part(u64, u64),
-    /// Outside the content.
+    /// A range outside the content.
     Unsatisfiable,
 }
 
-/// Reads `Range` and `If-Range` by RFC 9110; several ranges at once are answered with everything.
+/// Evaluates `Range` and `If-Range` (RFC 9110, sections 14.2 and 13.1.5). Several ranges in one request count as none.
 pub(crate) fn range(call: &Call, size: u64, etag: &str) -> Range {
     let Some(spec) = call.header("range").and_then(|value| value.strip_prefix("bytes=")) else { return Range::Whole };
     if call.header("if-range").is_some_and(|tag| tag != etag) {

@@ -1,9 +1,9 @@
-//! Look-alikes of two digital asset management systems, MediaValet and Mediaflow, with their login servers, MediaValet's
-//! blob storage and Mediaflow's download host, in one process on loopback.
+//! Simulators of two digital asset management systems, MediaValet and Mediaflow, with their login servers, MediaValet's
+//! blob storage and Mediaflow's download host. One process on loopback serves all of them, for demos and tests.
 //!
-//! They are strict: they refuse what the real services would refuse, and notice what those might not (a bearer token sent
-//! to the storage, a replayed code). Faults can be switched on, and a state folder makes everything that was answered
-//! survive the death of the process.
+//! The simulators are strict. They reject what the real services would reject, and they also detect mistakes that the
+//! real services might not (a bearer token sent to the storage, a replayed authorization code). Faults can be switched
+//! on. With a state folder, every change that a client has received a response for survives a crash of the process.
 //!
 //! ```
 //! # #[tokio::main(flavor = "current_thread")]
@@ -18,6 +18,7 @@
 //! # }
 //! ```
 
+mod api_error;
 mod asset;
 mod asset_filter;
 mod asset_search;
@@ -38,14 +39,14 @@ mod mediavalet;
 mod mediavalet_rows;
 mod options;
 mod report;
-mod requests;
+mod request_log;
 mod signature;
 mod state;
+mod throttled_stream;
 mod token_endpoint;
 mod tokens;
 mod uploads;
 mod webhooks;
-mod wire;
 mod zip;
 
 use std::io;
@@ -67,33 +68,33 @@ pub use options::{
 };
 pub use report::Report;
 
-use http::{Answer, Call};
+use http::{Call, HttpResponse};
 use library::Library;
-use state::{Event, State};
+use state::{Event, StateStore};
 
-/// What every handler can reach.
+/// The shared context of all request handlers.
 #[derive(Debug)]
 pub(crate) struct App {
     options: Options,
     credentials: Credentials,
     endpoints: Endpoints,
-    /// `http://address`, without a slash at the end.
+    /// The base URL `http://ADDRESS`, without a trailing slash.
     base: String,
     library: Library,
-    state: State,
-    guard: faults::Guard,
-    /// Signed addresses of blobs that were handed out.
-    addresses: AtomicU64,
+    state: StateStore,
+    fault_injector: faults::FaultInjector,
+    /// The number of signed blob URLs issued so far.
+    signed_urls: AtomicU64,
 }
 
 impl App {
-    /// A credential arrived where none may be sent.
+    /// Counts a credential that arrived at a host where no credential may be sent.
     pub(crate) fn count_leak(&self) {
-        self.state.with(|world| world.record(Event::Fault("credential_leak".to_owned())));
+        self.state.with(|state| state.record(Event::Fault("credential_leak".to_owned())));
     }
 }
 
-/// The services on the listener.
+/// The services that share the listener, each below its own base path.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "kebab-case")]
 pub(crate) enum Service {
@@ -105,7 +106,7 @@ pub(crate) enum Service {
     Blob,
     /// The sandbox's own pages.
     Sandbox,
-    /// Nothing is served there.
+    /// A path outside all services: the response is 404.
     Unknown,
 }
 
@@ -119,6 +120,7 @@ impl Service {
         ("/blob", Service::Blob),
     ];
 
+    /// Returns the service that serves `path`.
     pub(crate) fn of(path: &str) -> Service {
         if path == "/" || path.starts_with("/_sandbox/") {
             return Service::Sandbox;
@@ -140,22 +142,26 @@ impl Service {
     }
 }
 
-/// A running sandbox. Dropping it is like killing the process: connections break, and a state folder stays as it is.
+/// A running sandbox.
+///
+/// Dropping it is like killing the process: connections break, and a state folder keeps its content.
 #[derive(Debug)]
 pub struct Sandbox {
     app: Arc<App>,
     address: SocketAddr,
-    socket: wire::Socket,
+    listener: throttled_stream::SharedListener,
     shutdown: watch::Sender<bool>,
     closed: Arc<AtomicBool>,
     server: Option<JoinHandle<()>>,
 }
 
 impl Sandbox {
-    /// Listens and serves until [`stop`](Sandbox::stop) or drop.
+    /// Starts the services on `options.bind` and serves until [`stop`](Sandbox::stop) or drop.
     ///
     /// # Errors
-    /// The address cannot be bound, or the state folder cannot be read or written.
+    ///
+    /// The error of the operating system if the address cannot be bound or the state folder cannot be read or written,
+    /// and [`io::ErrorKind::InvalidData`] if a line of the state folder's log is not a valid event.
     pub async fn start(options: Options) -> io::Result<Sandbox> {
         let listener = TcpListener::bind(options.bind).await?;
         let address = listener.local_addr()?;
@@ -165,99 +171,103 @@ impl Sandbox {
         let credentials = Credentials::default();
         let mut seed = asset::seed(&library, options.refusals);
         seed.push(token_endpoint::server_key(&credentials));
-        let state = State::open(options.state.as_deref(), seed)?;
+        let state = StateStore::open(options.state.as_deref(), seed)?;
         let app = Arc::new(App {
-            guard: faults::Guard::new(options.seed, options.faults.clone()),
+            fault_injector: faults::FaultInjector::new(options.seed, options.faults.clone()),
             endpoints: Endpoints::at(&base),
             options,
             credentials,
             base,
             library,
             state,
-            addresses: AtomicU64::default(),
+            signed_urls: AtomicU64::default(),
         });
         let closed = Arc::new(AtomicBool::new(false));
         let (shutdown, mut ended) = watch::channel(false);
         let router = Router::new()
             .fallback(dispatch)
-            .layer(axum::middleware::from_fn_with_state(app.clone(), faults::guard))
+            .layer(axum::middleware::from_fn_with_state(app.clone(), faults::inject))
             .with_state(app.clone())
-            .into_make_service_with_connect_info::<wire::Wire>();
-        let socket = Arc::new(Mutex::new(Some(listener)));
-        let door = wire::Door::new(socket.clone(), address, closed.clone());
+            .into_make_service_with_connect_info::<throttled_stream::ByteLimit>();
+        let listener = Arc::new(Mutex::new(Some(listener)));
+        let throttled = throttled_stream::SandboxListener::new(listener.clone(), address, closed.clone());
         let server = tokio::spawn(async move {
-            let serving = axum::serve(door, router).with_graceful_shutdown(async move {
+            let serving = axum::serve(throttled, router).with_graceful_shutdown(async move {
                 let _ = ended.wait_for(|ended| *ended).await;
             });
             if let Err(error) = serving.await {
-                tracing::error!(%error, "sandbox: the server ended");
+                tracing::error!(%error, "sandbox: the server has stopped");
             }
         });
-        Ok(Sandbox { app, address, socket, shutdown, closed, server: Some(server) })
+        Ok(Sandbox { app, address, listener, shutdown, closed, server: Some(server) })
     }
 
-    /// The address listened on.
+    /// Returns the address of the listener, with the port that was chosen if `bind` had port 0.
     #[must_use]
     pub fn address(&self) -> SocketAddr {
         self.address
     }
 
-    /// Where the systems are.
+    /// Returns the URLs of both systems.
     #[must_use]
     pub fn endpoints(&self) -> Endpoints {
         self.app.endpoints.clone()
     }
 
-    /// What the systems accept.
+    /// Returns the credentials that the systems accept.
     #[must_use]
     pub fn credentials(&self) -> Credentials {
         self.app.credentials.clone()
     }
 
-    /// Two connection documents, first Mediaflow, then MediaValet; also at `GET /_sandbox/settings`.
+    /// Returns two connection documents, first Mediaflow, then MediaValet. They are also served at `GET
+    /// /_sandbox/settings`.
     #[must_use]
     pub fn settings(&self) -> Vec<serde_json::Value> {
         options::settings(&self.app.endpoints, &self.app.credentials)
     }
 
-    /// The Mediaflow folder that holds all files.
+    /// Returns the id of the Mediaflow folder that contains all files.
     #[must_use]
     pub fn root_folder(&self) -> i64 {
         mediaflow_rows::ROOT_FOLDER
     }
 
-    /// The MediaValet category meant as target.
+    /// Returns the id of the MediaValet category that demos and tests migrate to.
     #[must_use]
     pub fn category(&self) -> String {
         asset::TARGET_CATEGORY.to_string()
     }
 
-    /// Changes the faults, and counts for them from the beginning.
+    /// Replaces the faults in force, and starts their counts from zero.
     pub fn set_faults(&self, faults: Faults) {
-        self.app.guard.set(faults);
+        self.app.fault_injector.set(faults);
     }
 
-    /// All access tokens of both systems die now: the next call with one is answered 401.
+    /// Expires all access tokens of both systems: the next call that uses one gets status 401.
     pub fn expire_tokens(&self) {
-        self.app.state.with(|world| world.record(Event::ExpireAccess));
+        self.app.state.with(|state| state.record(Event::ExpireAccess));
     }
 
-    /// What happened so far. May have to compute digests of source files: some milliseconds a megabyte, once a file.
+    /// Returns the counts so far, including what a state folder restored.
+    ///
+    /// The call may compute SHA-256 digests of source files: some milliseconds per megabyte, once for each file.
     #[must_use]
     pub fn report(&self) -> Report {
         report::report(&self.app)
     }
 
-    /// SHA-256 of the files of all assets of that file name, in lower-case hexadecimal digits.
+    /// Returns the SHA-256 of the current file of each MediaValet asset with this file name, in lower-case hexadecimal
+    /// digits. The digest is empty for an asset that was in the library from the start.
     pub fn sha256(&self, filename: &str) -> Vec<String> {
-        self.app.state.with(|world| {
-            let files = world.assets.values().filter_map(|asset| asset.current.as_ref());
+        self.app.state.with(|state| {
+            let files = state.assets.values().filter_map(|asset| asset.current.as_ref());
             let named = files.filter(|file| file.filename == filename);
-            named.filter_map(|file| Some(world.blobs.get(&file.id)?.content.as_ref()?.sha256.clone())).collect()
+            named.filter_map(|file| Some(state.blobs.get(&file.id)?.content.as_ref()?.sha256.clone())).collect()
         })
     }
 
-    /// Ends the sandbox: running requests have two seconds, a temporary folder is removed.
+    /// Stops the sandbox. Running requests have two seconds to finish, and a temporary state folder is removed.
     pub async fn stop(mut self) {
         let _ = self.shutdown.send(true);
         if let Some(mut server) = self.server.take()
@@ -271,7 +281,7 @@ impl Sandbox {
 impl Drop for Sandbox {
     fn drop(&mut self) {
         self.closed.store(true, Ordering::SeqCst);
-        self.socket.lock().unwrap_or_else(PoisonError::into_inner).take();
+        self.listener.lock().unwrap_or_else(PoisonError::into_inner).take();
         let _ = self.shutdown.send(true);
         if let Some(server) = self.server.take() {
             server.abort();
@@ -280,7 +290,7 @@ impl Drop for Sandbox {
     }
 }
 
-async fn dispatch(Shared(app): Shared<Arc<App>>, request: Request) -> Answer {
+async fn dispatch(Shared(app): Shared<Arc<App>>, request: Request) -> HttpResponse {
     let service = Service::of(request.uri().path());
     let Some(call) = Call::new(request, service.base()) else { return http::empty(400) };
     match service {

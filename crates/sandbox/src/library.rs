@@ -1,6 +1,7 @@
-//! The generated source files of the Mediaflow library. Nothing is stored: every fact about a file, and every byte of
-//! it, is a function of the seed and the file's number, so a library of a million files costs no memory and the same
-//! seed gives the same library again.
+//! The generated source files of the Mediaflow library.
+//!
+//! Nothing is stored. All metadata and all bytes of a file are a function of the seed and the file's number. So a
+//! library of a million files costs no memory, and the same seed gives the same library again.
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -11,15 +12,16 @@ use sha2::{Digest, Sha256};
 
 use crate::Options;
 
-/// Length of one generated block; offsets inside a file are computed block by block.
+/// The size of one generated block, in bytes.
 pub(crate) const BLOCK: u64 = 64 * 1024;
+/// The absolute value of the id of the first file, and the distance to the next one.
 const FIRST_ID: i64 = 100_001;
 const ID_STEP: i64 = 3;
 
-/// Reasons the permission check gives for files that may not be downloaded.
+/// The reasons that the permission check gives for files that must not be downloaded.
 const DENIALS: [&str; 5] = ["MARKING_DENIED", "LICENCE_RIGHTS", "FILE_DENIED", "FOLDER_DENIED", "DATE_DENIED"];
 
-/// One number out of another, well spread (the finaliser of SplitMix64).
+/// The random generator: maps a number to a pseudo-random one (the finaliser of SplitMix64).
 pub(crate) fn mix(value: u64) -> u64 {
     let mut z = value.wrapping_add(0x9E37_79B9_7F4A_7C15);
     z = (z ^ (z >> 30)).wrapping_mul(0xBF58_476D_1CE4_E5B9);
@@ -27,9 +29,9 @@ pub(crate) fn mix(value: u64) -> u64 {
     z ^ (z >> 31)
 }
 
-/// What happens to a file beyond the ordinary, when refusals are switched on.
+/// What is special about a file if [`Options::refusals`] is on.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Fate {
+pub(crate) enum FileCondition {
     Ordinary,
     Denied,
     NoConsent,
@@ -45,15 +47,15 @@ pub(crate) struct SourceFile {
     pub filename: String,
     pub extension: &'static str,
     pub size: u64,
-    pub fate: Fate,
-    /// A stable number to draw further facts from.
+    pub condition: FileCondition,
+    /// A number from which more properties of the file are derived with [`mix`].
     pub key: u64,
 }
 
 impl SourceFile {
-    /// Why the file may not be downloaded, if so.
+    /// Returns the reason why the file must not be downloaded, if there is one.
     pub(crate) fn denial(&self) -> Option<&'static str> {
-        (self.fate == Fate::Denied).then(|| DENIALS[(self.key % 5) as usize])
+        (self.condition == FileCondition::Denied).then(|| DENIALS[(self.key % 5) as usize])
     }
 
     pub(crate) fn media_type(&self) -> &'static str {
@@ -65,13 +67,13 @@ impl SourceFile {
         }
     }
 
-    /// The entity tag of the original.
+    /// Returns the entity tag of the original.
     pub(crate) fn etag(&self) -> String {
         format!("\"{:016x}-{:x}\"", self.key, self.size)
     }
 }
 
-/// The whole library as a function.
+/// The library: the parameters that all files are generated from.
 #[derive(Debug)]
 pub(crate) struct Library {
     pub files: u64,
@@ -79,7 +81,9 @@ pub(crate) struct Library {
     min_size: u64,
     max_size: u64,
     refusals: bool,
+    /// The random block that all blocks of content are derived from.
     base: Arc<Vec<u8>>,
+    /// SHA-256 digests of originals, by file number.
     digests: Mutex<HashMap<u64, String>>,
 }
 
@@ -100,7 +104,7 @@ impl Library {
         }
     }
 
-    /// The file of that number (0-based).
+    /// Returns the file with this number, counted from 0.
     pub(crate) fn file(&self, index: u64) -> SourceFile {
         let key = mix(mix(self.seed).wrapping_add(index));
         let extension = match mix(key ^ 1) % 100 {
@@ -122,23 +126,23 @@ impl Library {
         let share = (mix(key ^ 2) >> 11) as f64 / (1u64 << 53) as f64;
         let (low, high) = (self.min_size as f64, self.max_size as f64);
         let size = ((low * (high / low).powf(share)).round() as u64).clamp(self.min_size, self.max_size);
-        let fate = match mix(key ^ 3) % 100 {
-            0..4 if self.refusals => Fate::Denied,
-            4..8 if self.refusals => Fate::NoConsent,
-            8..14 if self.refusals => Fate::Preexisting,
-            _ => Fate::Ordinary,
+        let condition = match mix(key ^ 3) % 100 {
+            0..4 if self.refusals => FileCondition::Denied,
+            4..8 if self.refusals => FileCondition::NoConsent,
+            8..14 if self.refusals => FileCondition::Preexisting,
+            _ => FileCondition::Ordinary,
         };
         let magnitude = FIRST_ID + ID_STEP * i64::try_from(index).unwrap_or(0);
         let id = if mix(key ^ 4).is_multiple_of(8) { -magnitude } else { magnitude };
-        SourceFile { index, id, title, filename: format!("{stem}.{extension}"), extension, size, fate, key }
+        SourceFile { index, id, title, filename: format!("{stem}.{extension}"), extension, size, condition, key }
     }
 
-    /// All files, in the order they were uploaded.
+    /// Iterates over all files in the order of their uploads.
     pub(crate) fn all(&self) -> impl DoubleEndedIterator<Item = SourceFile> + '_ {
         (0..self.files).map(|index| self.file(index))
     }
 
-    /// The file of that id.
+    /// Returns the file with this id.
     pub(crate) fn by_id(&self, id: i64) -> Option<SourceFile> {
         let distance = id.checked_abs()?.checked_sub(FIRST_ID)?;
         if distance < 0 || distance % ID_STEP != 0 {
@@ -148,7 +152,7 @@ impl Library {
         Some(self.file(index)).filter(|file| file.id == id)
     }
 
-    /// The file of that file name.
+    /// Returns the file with this file name.
     pub(crate) fn by_filename(&self, filename: &str) -> Option<SourceFile> {
         let stem = filename.rsplit_once('.')?.0;
         let digits = stem.rfind(|c: char| !c.is_ascii_digit()).map_or(stem, |at| {
@@ -159,8 +163,8 @@ impl Library {
         Some(self.file(index)).filter(|file| file.filename == filename)
     }
 
-    /// The file's bytes of `range`, in pieces of at most [`BLOCK`] bytes. `variant` 0 is the original; renditions are
-    /// other byte runs.
+    /// Returns the bytes from offset `start` to `end` (excluded) of the file with this key, in chunks of at most
+    /// [`BLOCK`] bytes. `variant` 0 is the original; every other variant is the content of a rendition.
     pub(crate) fn content(
         &self,
         key: u64,
@@ -170,29 +174,29 @@ impl Library {
     ) -> impl Stream<Item = Result<Bytes, std::convert::Infallible>> + Send + use<> {
         let base = self.base.clone();
         let key = if variant == 0 { key } else { mix(key ^ variant) };
-        futures::stream::unfold(start, move |at| {
-            let piece = (at < end).then(|| {
-                let number = at / BLOCK;
+        futures::stream::unfold(start, move |position| {
+            let chunk = (position < end).then(|| {
+                let number = position / BLOCK;
                 let last = ((number + 1) * BLOCK).min(end);
                 let block = Bytes::from(block(&base, key, number));
-                let from = (at - number * BLOCK) as usize;
+                let from = (position - number * BLOCK) as usize;
                 let to = (last - number * BLOCK) as usize;
                 (Ok(block.slice(from..to)), last)
             });
-            async move { piece }
+            async move { chunk }
         })
     }
 
-    /// The whole of a file.
+    /// Returns all bytes of a file.
     pub(crate) fn bytes(&self, file: &SourceFile) -> Vec<u8> {
         let blocks = (0..file.size.div_ceil(BLOCK)).flat_map(|number| block(&self.base, file.key, number));
         blocks.take(usize::try_from(file.size).unwrap_or(usize::MAX)).collect()
     }
 
-    /// The SHA-256 of a file, as lower-case hexadecimal digits; computed once.
+    /// Returns the SHA-256 of a file in lower-case hexadecimal digits. It is computed once.
     pub(crate) fn digest(&self, index: u64) -> String {
-        let known = self.digests.lock().unwrap_or_else(PoisonError::into_inner).get(&index).cloned();
-        known.unwrap_or_else(|| {
+        let cached = self.digests.lock().unwrap_or_else(PoisonError::into_inner).get(&index).cloned();
+        cached.unwrap_or_else(|| {
             let file = self.file(index);
             let mut hash = Sha256::new();
             for number in 0..file.size.div_ceil(BLOCK) {
@@ -205,30 +209,31 @@ impl Library {
         })
     }
 
-    /// Keeps a digest that was found on the way (an upload that was compared byte by byte).
+    /// Caches a digest that an upload has computed whose bytes are those of the file.
     pub(crate) fn remember_digest(&self, index: u64, digest: &str) {
         self.digests.lock().unwrap_or_else(PoisonError::into_inner).insert(index, digest.to_owned());
     }
 
-    /// Compares a stream of bytes with the file of that name while it passes.
+    /// Returns a comparer for a stream of bytes and the file with this name.
     pub(crate) fn comparer(&self, filename: &str) -> Comparer {
         Comparer { base: self.base.clone(), file: self.by_filename(filename), at: 0, block: None }
     }
 }
 
+/// Returns one block of content: the base block, rotated, with a header that no other block has.
 fn block(base: &[u8], key: u64, number: u64) -> Vec<u8> {
-    let spread = mix(key ^ number.wrapping_mul(0xD6E8_FEB8_6659_FD93));
-    let turn = (spread & (BLOCK - 8)) as usize;
+    let bits = mix(key ^ number.wrapping_mul(0xD6E8_FEB8_6659_FD93));
+    let rotation = (bits & (BLOCK - 8)) as usize;
     let mut bytes = Vec::with_capacity(BLOCK as usize);
-    bytes.extend_from_slice(&base[turn..]);
-    bytes.extend_from_slice(&base[..turn]);
-    for (at, word) in [key, number, spread, !spread].into_iter().enumerate() {
+    bytes.extend_from_slice(&base[rotation..]);
+    bytes.extend_from_slice(&base[..rotation]);
+    for (at, word) in [key, number, bits, !bits].into_iter().enumerate() {
         bytes[at * 8..at * 8 + 8].copy_from_slice(&word.to_le_bytes());
     }
     bytes
 }
 
-/// Tells whether bytes that pass are those of a source file, much cheaper than a second digest.
+/// Finds out whether the bytes of a stream are those of a source file. This is much cheaper than a second digest.
 pub(crate) struct Comparer {
     base: Arc<Vec<u8>>,
     file: Option<SourceFile>,
@@ -237,6 +242,7 @@ pub(crate) struct Comparer {
 }
 
 impl Comparer {
+    /// Compares the next bytes of the stream.
     pub(crate) fn update(&mut self, mut bytes: &[u8]) {
         while let Some(file) = self.file.as_ref().filter(|_| !bytes.is_empty()) {
             let number = self.at / BLOCK;
@@ -255,13 +261,13 @@ impl Comparer {
         }
     }
 
-    /// The number of the file all bytes were equal to.
+    /// Returns the number of the file if the stream had exactly its bytes.
     pub(crate) fn finish(self) -> Option<u64> {
         self.file.filter(|file| file.size == self.at).map(|file| file.index)
     }
 }
 
-/// Lower-case hexadecimal digits.
+/// Formats bytes as lower-case hexadecimal digits.
 pub(crate) fn hex(bytes: &[u8]) -> String {
     use std::fmt::Write as _;
     bytes.iter().fold(String::with_capacity(bytes.len() * 2), |mut text, byte| {
@@ -275,7 +281,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn names_and_ids_lead_back_to_the_file() {
+    fn a_file_is_found_by_its_name_and_by_its_id() {
         let library = Library::new(&Options { files: 2000, refusals: true, ..Options::default() });
         for file in library.all() {
             assert_eq!(library.by_id(file.id).map(|found| found.index), Some(file.index));
@@ -287,22 +293,22 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn content_digest_and_comparison_agree() {
+    async fn the_comparer_accepts_exactly_the_bytes_that_the_digest_covers() {
         use futures::StreamExt;
         let library = Library::new(&Options { files: 9, min_size: 200_000, max_size: 200_001, ..Options::default() });
         let file = library.file(4);
-        let pieces: Vec<_> = library.content(file.key, 0, 0, file.size).collect().await;
-        let whole: Vec<u8> = pieces.into_iter().flat_map(Result::unwrap).collect();
-        assert_eq!(hex(&Sha256::digest(&whole)), library.digest(4));
+        let chunks: Vec<_> = library.content(file.key, 0, 0, file.size).collect().await;
+        let content: Vec<u8> = chunks.into_iter().flat_map(Result::unwrap).collect();
+        assert_eq!(hex(&Sha256::digest(&content)), library.digest(4));
         let compare = |bytes: &[u8]| {
             let mut comparer = library.comparer(&file.filename);
             bytes.chunks(777).for_each(|chunk| comparer.update(chunk));
             comparer.finish()
         };
-        assert_eq!(compare(&whole), Some(4));
-        assert_eq!(compare(&whole[..whole.len() - 1]), None);
-        assert_eq!(compare(&[&whole[..], b"x"].concat()), None);
-        let mut swapped = whole.clone();
+        assert_eq!(compare(&content), Some(4));
+        assert_eq!(compare(&content[..content.len() - 1]), None);
+        assert_eq!(compare(&[&content[..], b"x"].concat()), None);
+        let mut swapped = content.clone();
         swapped[100_000] ^= 1;
         assert_eq!(compare(&swapped), None);
     }

@@ -1,32 +1,33 @@
-//! The pages of both login servers: sign-in with its redirect, discovery, user info and revocation. The token endpoints
-//! are next door.
+//! The other pages of both login servers: sign-in and its redirect (RFC 6749, section 4.1), OpenID Connect discovery,
+//! user info, and revocation (RFC 7009). The token endpoints are in [`token_endpoint`].
 
 use serde_json::json;
 
-use crate::http::{self, Answer, Call};
+use crate::http::{self, Call, HttpResponse};
 use crate::state::{Event, now};
-use crate::token_endpoint::{self, Client, scopes};
-use crate::tokens::{CODE_LIFETIME, Code, Server, random};
+use crate::token_endpoint::{self, Client, check_scopes};
+use crate::tokens::{AuthorizationCode, CODE_LIFETIME, LoginServer, random};
 use crate::{App, Service};
 
-/// Path of the only redirect URI that is registered, at any port of 127.0.0.1 (RFC 8252, section 7.3).
+/// The path of the only registered redirect URI. Any port of 127.0.0.1 is allowed (RFC 8252, section 7.3).
 const CALLBACK: &str = "/rest/v1/oauth2/callback";
 
-pub(crate) async fn serve(app: &App, service: Service, mut call: Call) -> Answer {
-    let server = if service == Service::MediaflowLogin { Server::Mediaflow } else { Server::Mediavalet };
+/// Serves a login server.
+pub(crate) async fn serve(app: &App, service: Service, mut call: Call) -> HttpResponse {
+    let server = if service == Service::MediaflowLogin { LoginServer::Mediaflow } else { LoginServer::Mediavalet };
     let (method, path) = call.route();
     match (server, method, path.as_slice()) {
-        (Server::Mediaflow, "GET", ["authorize"]) | (Server::Mediavalet, "GET", ["connect", "authorize"]) => {
+        (LoginServer::Mediaflow, "GET", ["authorize"]) | (LoginServer::Mediavalet, "GET", ["connect", "authorize"]) => {
             authorize(app, server, &call)
         }
-        (Server::Mediaflow, _, ["1", "oauth2", "token"] | ["oauth2", "token"])
-        | (Server::Mediavalet, _, ["connect", "token"]) => token_endpoint::serve(app, server, &mut call).await,
-        (Server::Mediavalet, "GET", [".well-known", "openid-configuration"]) => http::json(200, &discovery(app)),
-        (Server::Mediavalet, "GET", [".well-known", "openid-configuration", "jwks"]) => {
+        (LoginServer::Mediaflow, _, ["1", "oauth2", "token"] | ["oauth2", "token"])
+        | (LoginServer::Mediavalet, _, ["connect", "token"]) => token_endpoint::serve(app, server, &mut call).await,
+        (LoginServer::Mediavalet, "GET", [".well-known", "openid-configuration"]) => http::json(200, &discovery(app)),
+        (LoginServer::Mediavalet, "GET", [".well-known", "openid-configuration", "jwks"]) => {
             http::json(200, &json!({ "keys": [] }))
         }
-        (Server::Mediavalet, "GET" | "POST", ["connect", "userinfo"]) => userinfo(app, &call),
-        (Server::Mediavalet, "POST", ["connect", "revocation"]) => revoke(app, &mut call).await,
+        (LoginServer::Mediavalet, "GET" | "POST", ["connect", "userinfo"]) => userinfo(app, &call),
+        (LoginServer::Mediavalet, "POST", ["connect", "revocation"]) => revoke(app, &mut call).await,
         _ => http::empty(404),
     }
 }
@@ -52,8 +53,10 @@ fn discovery(app: &App) -> serde_json::Value {
     })
 }
 
-fn userinfo(app: &App, call: &Call) -> Answer {
-    let access = call.bearer().and_then(|token| app.state.with(|world| world.owner(Server::Mediavalet, token)));
+fn userinfo(app: &App, call: &Call) -> HttpResponse {
+    let access = call
+        .bearer()
+        .and_then(|token| app.state.with(|state| state.valid_access_token(LoginServer::Mediavalet, token)));
     match access {
         Some(access) => http::json(
             200,
@@ -67,66 +70,66 @@ fn userinfo(app: &App, call: &Call) -> Answer {
     }
 }
 
-async fn revoke(app: &App, call: &mut Call) -> Answer {
-    let form = match token_endpoint::form_of(app, Server::Mediavalet, call).await {
-        Ok(read) => read,
-        Err(refused) => return refused,
+async fn revoke(app: &App, call: &mut Call) -> HttpResponse {
+    let form = match token_endpoint::authenticated_form(app, LoginServer::Mediavalet, call).await {
+        Ok(form) => form,
+        Err(response) => return response,
     };
     let Some(token) = http::find(&form, "token") else {
         return token_endpoint::error(400, "invalid_request", "the token is missing");
     };
-    app.state.with(|world| {
-        let family = world.refresh.get(token).filter(|refresh| refresh.server == Server::Mediavalet);
+    app.state.with(|state| {
+        let family = state.refresh.get(token).filter(|refresh| refresh.server == LoginServer::Mediavalet);
         if let Some(family) = family.map(|refresh| refresh.family.clone()) {
-            world.record(Event::RevokeFamily(family));
+            state.record(Event::RevokeFamily(family));
         }
-        if world.access.contains_key(token) {
-            world.record(Event::RevokeAccess(token.to_owned()));
+        if state.access.contains_key(token) {
+            state.record(Event::RevokeAccess(token.to_owned()));
         }
     });
     http::empty(200)
 }
 
-fn authorize(app: &App, server: Server, call: &Call) -> Answer {
+fn authorize(app: &App, server: LoginServer, call: &Call) -> HttpResponse {
     let client = Client::of(app, server);
     if call.query("client_id") != Some(client.id.as_str()) {
-        return page(400, "Unknown client", "<p>The client_id is missing or not known here.</p>");
+        return page(400, "Unknown client", "<p>The client_id is missing or unknown.</p>");
     }
     let redirect_uri = match call.query("redirect_uri") {
         Some(uri) if is_registered(uri) => uri,
         _ => {
             let text =
                 format!("<p>The redirect_uri is not registered. Registered: http://127.0.0.1:PORT{CALLBACK}</p>");
-            return page(400, "Redirect URI refused", &text);
+            return page(400, "Redirect URI rejected", &text);
         }
     };
     if call.query("response_type") != Some("code") {
-        return back(redirect_uri, &[("error", "unsupported_response_type")], call);
+        return redirect(redirect_uri, &[("error", "unsupported_response_type")], call);
     }
-    let asked = call.query("scope").unwrap_or_default();
-    if server == Server::Mediavalet
-        && let Err(reason) = scopes(asked)
+    let scope = call.query("scope").unwrap_or_default();
+    if server == LoginServer::Mediavalet
+        && let Err(reason) = check_scopes(scope)
     {
-        return back(redirect_uri, &[("error", "invalid_scope"), ("error_description", &reason)], call);
+        return redirect(redirect_uri, &[("error", "invalid_scope"), ("error_description", &reason)], call);
     }
     let method = call.query("code_challenge_method").unwrap_or("plain");
     let challenge = call.query("code_challenge").map(|text| (text.to_owned(), method.to_owned()));
     if challenge.is_some() && !matches!(method, "plain" | "S256") {
-        let text = "the code_challenge_method is neither plain nor S256";
-        return back(redirect_uri, &[("error", "invalid_request"), ("error_description", text)], call);
+        let text = "the code_challenge_method has to be plain or S256";
+        return redirect(redirect_uri, &[("error", "invalid_request"), ("error_description", text)], call);
     }
     if call.query("approve") != Some("1") {
-        return approval(call);
+        return approval_page(call);
     }
     let user = match call.query("login_hint") {
         Some(hint) if client.users.iter().any(|(name, _)| name == hint) => hint,
         _ => &client.users[0].0,
     };
-    let code = Code {
+    let code = AuthorizationCode {
         code: format!("code-{}", random()),
         server,
         user: user.to_owned(),
-        scope: asked.to_owned(),
+        scope: scope.to_owned(),
         redirect_uri: redirect_uri.to_owned(),
         challenge,
         nonce: call.query("nonce").map(str::to_owned),
@@ -135,25 +138,26 @@ fn authorize(app: &App, server: Server, call: &Call) -> Answer {
         used: false,
     };
     let text = code.code.clone();
-    app.state.with(|world| world.record(Event::Code(code)));
+    app.state.with(|state| state.record(Event::Code(code)));
     let issuer = format!("{}/mediavalet-login", app.base);
     let session = random();
     match server {
-        Server::Mediaflow => back(redirect_uri, &[("code", &text)], call),
-        Server::Mediavalet => {
-            let pairs = [("code", text.as_str()), ("scope", asked), ("session_state", &session), ("iss", &issuer)];
-            back(redirect_uri, &pairs, call)
+        LoginServer::Mediaflow => redirect(redirect_uri, &[("code", &text)], call),
+        LoginServer::Mediavalet => {
+            let pairs = [("code", text.as_str()), ("scope", scope), ("session_state", &session), ("iss", &issuer)];
+            redirect(redirect_uri, &pairs, call)
         }
     }
 }
 
-/// Exactly `http://127.0.0.1:PORT/rest/v1/oauth2/callback`.
+/// Returns whether the URI is exactly `http://127.0.0.1:PORT/rest/v1/oauth2/callback`.
 fn is_registered(uri: &str) -> bool {
     let port = uri.strip_prefix("http://127.0.0.1:").and_then(|rest| rest.strip_suffix(CALLBACK));
     port.is_some_and(|port| port.bytes().all(|byte| byte.is_ascii_digit()) && port.parse::<u16>().is_ok())
 }
 
-fn back(redirect_uri: &str, pairs: &[(&str, &str)], call: &Call) -> Answer {
+/// Redirects the browser to the redirect URI, with `pairs` and the `state` of the request in the query.
+fn redirect(redirect_uri: &str, pairs: &[(&str, &str)], call: &Call) -> HttpResponse {
     let mut query = url::form_urlencoded::Serializer::new(String::new());
     query.extend_pairs(pairs);
     if let Some(state) = call.query("state") {
@@ -165,21 +169,22 @@ fn back(redirect_uri: &str, pairs: &[(&str, &str)], call: &Call) -> Answer {
     response
 }
 
-fn approval(call: &Call) -> Answer {
+/// Returns the page that asks the user to approve the sign-in. Its form repeats the parameters of the request.
+fn approval_page(call: &Call) -> HttpResponse {
     let fields: String = call
         .query
         .iter()
         .map(|(name, value)| format!("<input type=\"hidden\" name=\"{}\" value=\"{}\">", escape(name), escape(value)))
         .collect();
     let body = format!(
-        "<p>An application wants to work with this sandbox in your name.</p>\
+        "<p>An application requests access to this sandbox on your behalf.</p>\
          <form method=\"get\">{fields}<input type=\"hidden\" name=\"approve\" value=\"1\">\
          <button type=\"submit\">Approve</button></form>"
     );
     page(200, "Sign in to the sandbox", &body)
 }
 
-fn page(status: u16, title: &str, body: &str) -> Answer {
+fn page(status: u16, title: &str, body: &str) -> HttpResponse {
     let text = format!(
         "<!doctype html><html lang=\"en\"><meta charset=\"utf-8\"><title>{title}</title><h1>{title}</h1>{body}</html>"
     );

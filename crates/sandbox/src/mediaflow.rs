@@ -1,16 +1,20 @@
-//! The Mediaflow API look-alike: the calls that stored public material shows, and nothing else. Every answer is an array,
-//! empty when there is nothing; errors are objects with `status` and `error`.
+//! The simulator of the Mediaflow API.
+//!
+//! It has the calls that are documented in public, and no others. Every success response is an array, which is empty if
+//! nothing is found. Errors are objects with `status` and `error`.
 
 use serde_json::{Map, Value, json};
 
 use crate::App;
+use crate::api_error::ApiError;
 use crate::files;
-use crate::http::{self, Answer, Call};
+use crate::http::{self, Call, HttpResponse};
 use crate::library::SourceFile;
 use crate::mediaflow_rows::{CUSTOMER, FOLDERS, Folder, USER, file_row, is_of_type, object, select};
 use crate::state::{Event, timestamp};
-use crate::tokens::Server;
+use crate::tokens::LoginServer;
 
+// The fields of a row if the request does not select fields.
 const FOLDER_DEFAULT: &[&str] = &["name", "type", "parent"];
 const FILE_DEFAULT: &[&str] = &["name", "filename", "type"];
 const LICENSE_DEFAULT: &[&str] = &["rightsExists", "rightsInformation", "useFrom", "useTo"];
@@ -18,45 +22,69 @@ const FORMAT_DEFAULT: &[&str] = &["name", "filetype"];
 const DOWNLOAD_DEFAULT: &[&str] = &["format", "filetype", "expiresIn", "downloadURL"];
 const ANY: &[&str] = &["any"];
 
-/// Presets: id, name, suffix, file type, width, height, keep ratio.
-pub(crate) const FORMATS: [(i64, &str, &str, &str, i64, i64, bool); 4] = [
-    (0, "Original", "", "original", -1, -1, true),
-    (-1, "Custom", "_custom", "jpg", 0, 0, false),
-    (31, "Web large", "_web", "jpg", 1920, 0, true),
-    (32, "Thumbnail", "_thumb", "jpg", 320, 240, false),
+/// A format that files can be downloaded in.
+#[derive(Clone, Copy)]
+pub(crate) struct Format {
+    pub id: i64,
+    name: &'static str,
+    suffix: &'static str,
+    file_type: &'static str,
+    width: i64,
+    height: i64,
+    keep_ratio: bool,
+}
+
+/// The formats. Id 0 is the original.
+pub(crate) const FORMATS: [Format; 4] = [
+    Format { id: 0, name: "Original", suffix: "", file_type: "original", width: -1, height: -1, keep_ratio: true },
+    Format { id: -1, name: "Custom", suffix: "_custom", file_type: "jpg", width: 0, height: 0, keep_ratio: false },
+    Format { id: 31, name: "Web large", suffix: "_web", file_type: "jpg", width: 1920, height: 0, keep_ratio: true },
+    Format {
+        id: 32,
+        name: "Thumbnail",
+        suffix: "_thumb",
+        file_type: "jpg",
+        width: 320,
+        height: 240,
+        keep_ratio: false,
+    },
 ];
 
-type Outcome = Result<Value, (u16, String)>;
+/// The result of a handler.
+type ApiResult = Result<Value, ApiError>;
 
-pub(crate) async fn serve(app: &App, mut call: Call) -> Answer {
+/// Serves the API.
+pub(crate) async fn serve(app: &App, mut call: Call) -> HttpResponse {
     if call.segments.iter().any(|segment| segment == "oauth2") {
-        return failure(400, "tokens are at the login host, by POST; secrets do not belong into a URL");
+        return failure(400, "get a token from the login host with POST; a secret in a URL is not accepted");
     }
     let token = call.bearer().or(call.query("access_token")).unwrap_or_default();
-    let Some(owner) = app.state.with(|world| world.owner(Server::Mediaflow, token)) else {
+    let Some(owner) = app.state.with(|state| state.valid_access_token(LoginServer::Mediaflow, token)) else {
         let mut response = failure(401, "The access token is missing, wrong or expired");
         http::set(&mut response, "www-authenticate", "Bearer error=\"invalid_token\"");
         return response;
     };
-    let outcome =
+    let result =
         if call.method == axum::http::Method::POST { post(app, &mut call, &owner.user).await } else { get(app, &call) };
-    match outcome {
+    match result {
         Ok(value) => http::json(200, &value),
-        Err((status, text)) => failure(status, &text),
+        Err(error) => failure(error.status, &error.message),
     }
 }
 
-fn failure(status: u16, text: &str) -> Answer {
+/// Returns an error response in the form of the API.
+fn failure(status: u16, text: &str) -> HttpResponse {
     http::json(status, &json!({ "status": status, "error": text }))
 }
 
-fn get(app: &App, call: &Call) -> Outcome {
+/// Serves a GET request.
+fn get(app: &App, call: &Call) -> ApiResult {
     let (method, path) = call.route();
     if method != "GET" {
-        return Err((405, "Method not allowed".to_owned()));
+        return Err(ApiError::new(405, "Method not allowed"));
     }
     let fields = call.query("fields");
-    let rows = |rows: Vec<Map<String, Value>>, default: &[&str]| -> Outcome {
+    let rows = |rows: Vec<Map<String, Value>>, default: &[&str]| -> ApiResult {
         Ok(rows.into_iter().map(|row| select(row, fields, default)).collect())
     };
     match path.as_slice() {
@@ -76,7 +104,7 @@ fn get(app: &App, call: &Call) -> Outcome {
         ["folder" | "folders", id, "files"] => {
             let Some(folder) = Folder::by_id(number(id)?) else { return Ok(json!([])) };
             let wanted = file_type(call)?;
-            let files = app.library.all().filter(|file| folder.holds(file) && is_of_type(file, wanted));
+            let files = app.library.all().filter(|file| folder.contains(file) && is_of_type(file, wanted));
             Ok(files.map(|file| select(file_row(app, &file), fields, FILE_DEFAULT)).collect())
         }
         ["file", "latest"] => {
@@ -89,13 +117,13 @@ fn get(app: &App, call: &Call) -> Outcome {
         }
         ["file" | "files", id, rest @ ..] => match app.library.by_id(number(id)?) {
             Some(file) => of_file(app, call, &file, rest),
-            None if known_below_file(rest) => Ok(json!([])),
+            None if is_file_route(rest) => Ok(json!([])),
             None => Err(no_such_path()),
         },
         ["formats" | "format"] => rows(FORMATS.map(format_row).to_vec(), FORMAT_DEFAULT),
         ["format" | "formats", id] => {
             let id = number(id)?;
-            let format = FORMATS.iter().find(|format| format.0 == id);
+            let format = FORMATS.iter().find(|format| format.id == id);
             rows(format.map(|format| format_row(*format)).into_iter().collect(), FORMAT_DEFAULT)
         }
         ["marks"] => {
@@ -114,7 +142,8 @@ fn get(app: &App, call: &Call) -> Outcome {
     }
 }
 
-fn known_below_file(rest: &[&str]) -> bool {
+/// Returns whether the API has a route with these segments after the file id.
+fn is_file_route(rest: &[&str]) -> bool {
     matches!(
         rest,
         [] | ["folders" | "checkpermissions" | "license" | "aialttext" | "downloads" | "usage" | "usages"]
@@ -122,13 +151,14 @@ fn known_below_file(rest: &[&str]) -> bool {
     )
 }
 
-fn of_file(app: &App, call: &Call, file: &SourceFile, rest: &[&str]) -> Outcome {
+/// Serves a GET request for a file. `rest` are the segments after the file id.
+fn of_file(app: &App, call: &Call, file: &SourceFile, rest: &[&str]) -> ApiResult {
     let fields = call.query("fields");
-    let one = |row: Value, default: &[&str]| -> Outcome { Ok(json!([select(object(row), fields, default)])) };
+    let one = |row: Value, default: &[&str]| -> ApiResult { Ok(json!([select(object(row), fields, default)])) };
     match rest {
         [] => one(Value::Object(file_row(app, file)), FILE_DEFAULT),
         ["folders"] => {
-            let folders = FOLDERS.into_iter().filter(|folder| folder.holds(file));
+            let folders = FOLDERS.into_iter().filter(|folder| folder.contains(file));
             Ok(folders.map(|folder| select(folder.row(), fields, FOLDER_DEFAULT)).collect())
         }
         ["checkpermissions"] => {
@@ -161,71 +191,72 @@ fn of_file(app: &App, call: &Call, file: &SourceFile, rest: &[&str]) -> Outcome 
                 let text = (file.extension == "jpg").then(|| format!("A picture, number {}", file.index + 1));
                 Ok(json!({ "alttext": text }))
             }
-            _ => Err((400, "either check=1 or a known lang is needed".to_owned())),
+            _ => Err(ApiError::new(400, "check=1 or a known lang is required")),
         },
         ["downloads"] => {
-            allowed(file)?;
-            let rows = FORMATS.iter().filter(|format| format.0 >= 0);
+            check_download_allowed(file)?;
+            let rows = FORMATS.iter().filter(|format| format.id >= 0);
             Ok(rows.map(|format| select(download_row(app, file, *format), fields, DOWNLOAD_DEFAULT)).collect())
         }
         ["downloads", id] => {
             let id = number(id)?;
-            allowed(file)?;
-            let Some(format) = FORMATS.iter().find(|format| format.0 == id) else { return Ok(json!([])) };
+            check_download_allowed(file)?;
+            let Some(format) = FORMATS.iter().find(|format| format.id == id) else { return Ok(json!([])) };
             one(Value::Object(download_row(app, file, *format)), DOWNLOAD_DEFAULT)
         }
         ["usage" | "usages"] => {
-            let usages = app.state.with(|world| world.usages.get(&file.id).cloned()).unwrap_or_default();
+            let usages = app.state.with(|state| state.usages.get(&file.id).cloned()).unwrap_or_default();
             Ok(usages.into_iter().map(|usage| select(object(usage), fields, ANY)).collect())
         }
         _ => Err(no_such_path()),
     }
 }
 
-fn allowed(file: &SourceFile) -> Result<(), (u16, String)> {
+/// Fails with status 403 if the file must not be downloaded.
+fn check_download_allowed(file: &SourceFile) -> Result<(), ApiError> {
     match file.denial() {
         None => Ok(()),
-        Some(reason) => Err((403, format!("Download not allowed: {reason}"))),
+        Some(reason) => Err(ApiError::new(403, format!("Download not allowed: {reason}"))),
     }
 }
 
-fn format_row(format: (i64, &str, &str, &str, i64, i64, bool)) -> Map<String, Value> {
-    let (id, name, suffix, filetype, width, height, keep_ratio) = format;
+fn format_row(format: Format) -> Map<String, Value> {
     object(json!({
-        "id": id, "name": name, "suffix": suffix, "filetype": filetype,
-        "width": width, "height": height, "keepRatio": keep_ratio,
+        "id": format.id, "name": format.name, "suffix": format.suffix, "filetype": format.file_type,
+        "width": format.width, "height": format.height, "keepRatio": format.keep_ratio,
     }))
 }
 
-fn download_row(app: &App, file: &SourceFile, format: (i64, &str, &str, &str, i64, i64, bool)) -> Map<String, Value> {
-    let filetype = if format.0 == 0 { file.extension } else { format.3 };
+fn download_row(app: &App, file: &SourceFile, format: Format) -> Map<String, Value> {
+    let filetype = if format.id == 0 { file.extension } else { format.file_type };
     object(json!({
-        "id": format.0,
-        "format": format.1,
+        "id": format.id,
+        "format": format.name,
         "watermark": false,
         "isPreview": false,
         "filetype": filetype,
         "expiresIn": files::LIFETIME,
-        "downloadURL": files::download_url(app, file, format.0),
+        "downloadURL": files::download_url(app, file, format.id),
         "downloadWarning": false,
     }))
 }
 
-async fn post(app: &App, call: &mut Call, user: &str) -> Outcome {
+/// Serves a POST request.
+async fn post(app: &App, call: &mut Call, user: &str) -> ApiResult {
     let segments = call.segments.clone();
     let path: Vec<&str> = segments.iter().map(String::as_str).collect();
     if !matches!(path.as_slice(), ["search", "file"] | ["file" | "files", _, "usage" | "usages"]) {
         return Err(no_such_path());
     }
     if call.content_type() != "application/json" {
-        return Err((400, "POST needs Content-Type: application/json".to_owned()));
+        return Err(ApiError::new(400, "POST needs Content-Type: application/json"));
     }
-    let body = call.json().await.map_err(|text| (400, text))?;
+    let body = call.json().await.map_err(|text| ApiError::new(400, text))?;
     match path.as_slice() {
         ["search", "file"] => search(app, call, &body),
         ["files", "multiple", "usages"] => {
-            let ids = body["id"].as_array().ok_or((400, "id has to be an array of file ids".to_owned()))?;
-            let ids = ids.iter().map(|id| id.as_i64().ok_or((400, "an id is no integer".to_owned())));
+            let ids = body["id"].as_array().ok_or_else(|| ApiError::new(400, "id has to be an array of file ids"))?;
+            let ids = ids.iter().map(|id| id.as_i64().ok_or_else(|| ApiError::new(400, "an id is not an integer")));
             report_usage(app, &ids.collect::<Result<Vec<_>, _>>()?, &body, user)
         }
         [_, id, _] => report_usage(app, &[number(id)?], &body, user),
@@ -233,11 +264,12 @@ async fn post(app: &App, call: &mut Call, user: &str) -> Outcome {
     }
 }
 
-fn search(app: &App, call: &Call, body: &Value) -> Outcome {
-    let term = body["searchTerm"].as_str().ok_or((400, "searchTerm is needed".to_owned()))?.to_lowercase();
+/// Finds the files whose title or file name contains all words of the search term.
+fn search(app: &App, call: &Call, body: &Value) -> ApiResult {
+    let term = body["searchTerm"].as_str().ok_or_else(|| ApiError::new(400, "searchTerm is required"))?.to_lowercase();
     let lang = body["lang"].as_str().unwrap_or_default();
     if !["sv-SE", "en-GB", "fi-FI", "nb-NO", "de-DE"].contains(&lang) {
-        return Err((400, "lang is needed, in the form en-GB".to_owned()));
+        return Err(ApiError::new(400, "lang is required, in a form like en-GB"));
     }
     let words: Vec<&str> = term.split_whitespace().collect();
     let found = app.library.all().filter(|file| {
@@ -247,18 +279,18 @@ fn search(app: &App, call: &Call, body: &Value) -> Outcome {
     Ok(found.map(|file| select(file_row(app, &file), call.query("fields"), FILE_DEFAULT)).collect())
 }
 
-/// Writes a usage down in the form it is read back in, or withdraws it.
-fn report_usage(app: &App, ids: &[i64], body: &Value, user: &str) -> Outcome {
+/// Records a usage of each file in the form in which it is returned, or removes it.
+fn report_usage(app: &App, ids: &[i64], body: &Value, user: &str) -> ApiResult {
     for name in ["contact", "date", "project"] {
         if body[name].as_str().is_none_or(str::is_empty) {
-            return Err((400, format!("{name} is needed")));
+            return Err(ApiError::new(400, format!("{name} is required")));
         }
     }
     if !body["types"].is_array() || !body["web"].is_object() {
-        return Err((400, "types and web are needed".to_owned()));
+        return Err(ApiError::new(400, "types and web are required"));
     }
     if ids.iter().any(|id| app.library.by_id(*id).is_none()) {
-        return Err((404, "No such file".to_owned()));
+        return Err(ApiError::new(404, "No such file"));
     }
     let removed = body["removed"].as_bool().unwrap_or(body["removed"] == "true");
     for id in ids {
@@ -267,36 +299,36 @@ fn report_usage(app: &App, ids: &[i64], body: &Value, user: &str) -> Outcome {
             "type": "WEB", "url": body["web"]["page"],
             "created": timestamp(crate::state::now()), "createdBy": { "name": user },
         });
-        app.state.with(|world| world.record(Event::Usage { file: *id, usage, removed }));
+        app.state.with(|state| state.record(Event::Usage { file: *id, usage, removed }));
     }
     Ok(json!([]))
 }
 
-fn no_such_path() -> (u16, String) {
-    (404, "No such resource".to_owned())
+fn no_such_path() -> ApiError {
+    ApiError::new(404, "No such resource")
 }
 
-fn number(text: &str) -> Result<i64, (u16, String)> {
-    text.parse().map_err(|_| (400, "the id is no integer".to_owned()))
+fn number(text: &str) -> Result<i64, ApiError> {
+    text.parse().map_err(|_| ApiError::new(400, "the id is not an integer"))
 }
 
-fn flag(call: &Call, name: &str) -> Result<bool, (u16, String)> {
+fn flag(call: &Call, name: &str) -> Result<bool, ApiError> {
     match call.query(name) {
         None | Some("true") => Ok(true),
         Some("false") => Ok(false),
-        Some(_) => Err((400, format!("{name} is neither true nor false"))),
+        Some(_) => Err(ApiError::new(400, format!("{name} has to be true or false"))),
     }
 }
 
-fn file_type(call: &Call) -> Result<&str, (u16, String)> {
+fn file_type(call: &Call) -> Result<&str, ApiError> {
     match call.query("type") {
         None => Ok("any"),
         Some(kind @ ("any" | "image" | "video" | "sound" | "file")) => Ok(kind),
-        Some(_) => Err((400, "the type is none of any, image, video, sound, file".to_owned())),
+        Some(_) => Err(ApiError::new(400, "type has to be any, image, video, sound or file")),
     }
 }
 
-fn positive(call: &Call, name: &str, default: usize) -> Result<usize, (u16, String)> {
+fn positive(call: &Call, name: &str, default: usize) -> Result<usize, ApiError> {
     let text = call.query(name).map(str::parse::<usize>).unwrap_or(Ok(default));
-    text.ok().filter(|number| *number > 0).ok_or((400, format!("{name} is no positive number")))
+    text.ok().filter(|number| *number > 0).ok_or_else(|| ApiError::new(400, format!("{name} is not a positive number")))
 }

@@ -1,23 +1,24 @@
-//! The rows the Mediaflow look-alike shows: folders and files with every field that is known by name, and the selection
-//! of fields a caller asked for.
+//! The JSON rows of the Mediaflow simulator: folders and files with all fields whose names are known, and the selection
+//! of fields that a request asks for.
 
 use serde_json::{Map, Value, json};
 
 use crate::App;
-use crate::library::{Fate, SourceFile, mix};
+use crate::library::{FileCondition, SourceFile, mix};
 use crate::state::timestamp;
 
-/// The folder that holds all files.
+/// The folder that contains all files.
 pub(crate) const ROOT_FOLDER: i64 = 1001;
-/// A second folder, for some of the files.
+/// A second folder, which contains some of the files.
 pub(crate) const SELECTION_FOLDER: i64 = -1004;
-/// Every how many files one lies in the second folder as well.
+/// One file of this many is also in the second folder.
 const SELECTED: u64 = 25;
-/// Number of the customer account.
+/// The number of the customer account.
 pub(crate) const CUSTOMER: i64 = 4711;
-/// Number of the signed-in user.
+/// The number of the signed-in user.
 pub(crate) const USER: i64 = 9001;
 
+/// The upload time of the first file, in milliseconds since 1970.
 const UPLOADED_FIRST: i64 = 1_736_000_000_000;
 
 /// One folder.
@@ -36,7 +37,7 @@ const fn folder(id: i64, parent: Option<i64>, name: &'static str, depth: i64) ->
     Folder { id, parent, name, depth, archived: false, separator: false, private: false }
 }
 
-/// The tree, in display order.
+/// The folder tree, in display order.
 pub(crate) const FOLDERS: [Folder; 7] = [
     folder(ROOT_FOLDER, None, "Media bank", 0),
     folder(1002, Some(ROOT_FOLDER), "Products", 1),
@@ -56,8 +57,8 @@ impl Folder {
         FOLDERS.into_iter().filter(move |folder| folder.parent == Some(self.id))
     }
 
-    /// Whether the file lies in the folder.
-    pub(crate) fn holds(self, file: &SourceFile) -> bool {
+    /// Returns whether the folder contains the file.
+    pub(crate) fn contains(self, file: &SourceFile) -> bool {
         self.id == ROOT_FOLDER || (self.id == SELECTION_FOLDER && file.index % SELECTED == SELECTED / 2)
     }
 
@@ -92,7 +93,7 @@ impl Folder {
     }
 }
 
-/// The members of an object; none of anything else.
+/// Returns the members of an object, and none for any other value.
 pub(crate) fn object(value: Value) -> Map<String, Value> {
     match value {
         Value::Object(map) => map,
@@ -100,7 +101,7 @@ pub(crate) fn object(value: Value) -> Map<String, Value> {
     }
 }
 
-/// The number of the class a file is of, and the class: image, video or file.
+/// Returns the type of a file: its number, its class (image, video or file) and its description.
 fn kind(file: &SourceFile) -> (i64, &'static str, &'static str) {
     match file.extension {
         "jpg" => (1, "image", "JPEG image"),
@@ -110,12 +111,12 @@ fn kind(file: &SourceFile) -> (i64, &'static str, &'static str) {
     }
 }
 
-/// Whether a file passes the `type` filter.
+/// Returns whether a file passes the filter `type`.
 pub(crate) fn is_of_type(file: &SourceFile, wanted: &str) -> bool {
     wanted == "any" || kind(file).1 == wanted
 }
 
-/// One file with all its fields.
+/// Returns the row of a file with all its fields.
 pub(crate) fn file_row(app: &App, file: &SourceFile) -> Map<String, Value> {
     let (type_id, class, about) = kind(file);
     let fact = |salt: u64, modulus: u64| mix(file.key ^ salt) % modulus;
@@ -146,6 +147,7 @@ pub(crate) fn file_row(app: &App, file: &SourceFile) -> Map<String, Value> {
     row
 }
 
+/// Returns the descriptive and legal fields of a file, and its previews.
 fn more_of_file(file: &SourceFile, class: &str, preview: impl Fn(&str) -> String) -> Map<String, Value> {
     let fact = |salt: u64, modulus: u64| mix(file.key ^ salt) % modulus;
     let campaign = ["Spring", "Autumn", "Always on"][fact(22, 3) as usize];
@@ -170,8 +172,8 @@ fn more_of_file(file: &SourceFile, class: &str, preview: impl Fn(&str) -> String
         "thumbPreview": preview("thumb"),
         "mediaId": if class == "video" { format!("M{:010X}", fact(21, 1 << 40)) } else { String::new() },
         "poster": if class == "video" { preview("poster") } else { String::new() },
-        "gdprStatus": if file.fate == Fate::NoConsent { no_consent(file) } else { "OK" },
-        "gdprType": if file.fate == Fate::NoConsent { "UNKNOWN" } else { "" },
+        "gdprStatus": if file.condition == FileCondition::NoConsent { no_consent(file) } else { "OK" },
+        "gdprType": if file.condition == FileCondition::NoConsent { "UNKNOWN" } else { "" },
         "rights": {
             "rightsType": if denied == Some("LICENCE_RIGHTS") { "NO" } else { "" },
             "useTom": if denied == Some("DATE_DENIED") { "2025-01-31" } else { "" },
@@ -188,15 +190,16 @@ fn no_consent(file: &SourceFile) -> &'static str {
     ["MISSING_CONSENT", "INVALID_CONSENT", "AWAIT_CONSENT"][(file.key % 3) as usize]
 }
 
-/// The fields asked for with `fields=`, without regard to case; `id` always, `default` when nothing was asked.
+/// Returns the fields that the parameter `fields` selects, without regard to case, or those of `default` if it is
+/// missing. The field `id` is always selected.
 pub(crate) fn select(row: Map<String, Value>, fields: Option<&str>, default: &[&str]) -> Value {
-    let asked: Vec<&str> = match fields {
+    let selected: Vec<&str> = match fields {
         Some(text) => text.split(',').map(str::trim).filter(|name| !name.is_empty()).collect(),
         None => default.to_vec(),
     };
-    if asked.iter().any(|name| name.eq_ignore_ascii_case("any") || name.eq_ignore_ascii_case("all")) {
+    if selected.iter().any(|name| name.eq_ignore_ascii_case("any") || name.eq_ignore_ascii_case("all")) {
         return Value::Object(row);
     }
-    let keep = |name: &str| name == "id" || asked.iter().any(|wanted| wanted.eq_ignore_ascii_case(name));
+    let keep = |name: &str| name == "id" || selected.iter().any(|wanted| wanted.eq_ignore_ascii_case(name));
     row.into_iter().filter(|(name, _)| keep(name)).collect::<Map<_, _>>().into()
 }

@@ -1,5 +1,7 @@
-//! The MediaValet API look-alike: the gateway with its two credentials, versions and envelope, and the list of calls.
-//! What the calls do is in the modules named after their subject.
+//! The simulator of the MediaValet API: its gateway and its routes.
+//!
+//! The gateway checks the two credentials and the version, and wraps every response in the envelope. The handlers are
+//! in the modules that are named after their resources.
 
 use std::time::Instant;
 
@@ -8,93 +10,95 @@ use serde_json::{Value, json};
 use uuid::Uuid;
 
 use crate::App;
-use crate::http::{self, Answer, Call};
+use crate::api_error::ApiError;
+use crate::http::{self, Call, HttpResponse};
 use crate::state::{now, timestamp};
-use crate::tokens::Server;
+use crate::tokens::LoginServer;
 use crate::{asset_search, asset_writes, categories, check_in, downloads, mediavalet_rows as rows, uploads, webhooks};
 
-/// Default and largest number of rows of a page.
+/// The default number of rows of a page.
 const DEFAULT_COUNT: usize = 50;
+/// The largest number of rows of a page.
 const MAX_COUNT: usize = 1000;
 
-/// What the gateway found out about a request.
-pub(crate) struct Gate {
-    /// 0, 1 or 2, for 1.0, 1.1 and 1.2.
+/// The API version and the user of a request, as checked by the gateway.
+pub(crate) struct AuthContext {
+    /// The minor version: 0, 1 or 2 for 1.0, 1.1 or 1.2.
     pub version: u8,
     pub user: String,
     pub may_write: bool,
 }
 
-/// A good answer.
+/// A success response, before it is wrapped in the envelope.
 #[derive(Default)]
-pub(crate) struct Reply {
+pub(crate) struct ApiResponse {
     pub status: u16,
     pub payload: Value,
-    /// Total, first and returned number of records.
-    pub count: Option<(usize, usize, usize)>,
+    /// The record count of a list.
+    pub count: Option<RecordCount>,
     pub warnings: Vec<String>,
     pub errors: Vec<String>,
 }
 
-impl Reply {
-    pub(crate) fn new(status: u16, payload: Value) -> Reply {
-        Reply { status, payload, ..Reply::default() }
+impl ApiResponse {
+    pub(crate) fn new(status: u16, payload: Value) -> ApiResponse {
+        ApiResponse { status, payload, ..ApiResponse::default() }
     }
 }
 
-/// A bad answer.
-pub(crate) struct Refusal {
-    pub status: u16,
-    pub text: String,
+/// The member `recordCount` of the envelope.
+pub(crate) struct RecordCount {
+    pub total: usize,
+    /// The index of the first returned record.
+    pub start: usize,
+    pub returned: usize,
 }
 
-impl Refusal {
-    pub(crate) fn new(status: u16, text: impl Into<String>) -> Refusal {
-        Refusal { status, text: text.into() }
-    }
-
-    pub(crate) fn not_found(what: &str) -> Refusal {
-        Refusal::new(404, format!("{what} was not found"))
-    }
+/// The part of a list that a request asks for.
+pub(crate) struct PageRange {
+    pub offset: usize,
+    pub count: usize,
 }
 
-pub(crate) type Outcome = Result<Reply, Refusal>;
+/// The result of a handler.
+pub(crate) type ApiResult = Result<ApiResponse, ApiError>;
 
-pub(crate) async fn serve(app: &App, mut call: Call) -> Answer {
+/// Serves the API.
+pub(crate) async fn serve(app: &App, mut call: Call) -> HttpResponse {
     let started = Instant::now();
-    let gate = match enter(app, &call) {
-        Ok(gate) => gate,
-        Err(answer) => return *answer,
+    let auth = match authenticate(app, &call) {
+        Ok(auth) => auth,
+        Err(response) => return *response,
     };
-    // Beginning a check-in is a GET that changes something.
-    let reading = matches!(call.method, Method::GET | Method::HEAD) && !call.path.starts_with("/assetCheckIn/")
+    // Starting a check-in is a GET, but it changes the asset.
+    let read_only = matches!(call.method, Method::GET | Method::HEAD) && !call.path.starts_with("/assetCheckIn/")
         || (call.method == Method::POST && matches!(call.path.as_str(), "/assets/search" | "/downloads"));
-    let outcome = if reading || gate.may_write {
-        route(app, &gate, &mut call).await
+    let result = if read_only || auth.may_write {
+        route(app, &auth, &mut call).await
     } else {
-        let status = if gate.version >= 2 { 403 } else { 401 };
-        Err(Refusal::new(status, "The user does not have the permission for this operation"))
+        let status = if auth.version >= 2 { 403 } else { 401 };
+        Err(ApiError::new(status, "The user does not have the permission for this operation"))
     };
-    match outcome {
-        Err(refusal) => http::json(refusal.status, &json!({ "message": refusal.text })),
-        Ok(reply) if reply.status == 204 => http::empty(204),
-        Ok(reply) => http::json(reply.status, &envelope(&gate, reply, started)),
+    match result {
+        Err(error) => http::json(error.status, &json!({ "message": error.message })),
+        Ok(response) if response.status == 204 => http::empty(204),
+        Ok(response) => http::json(response.status, &envelope(&auth, response, started)),
     }
 }
 
-/// Checks the subscription key, the token and the version, in that order.
-fn enter(app: &App, call: &Call) -> Result<Gate, Box<Answer>> {
-    let refuse = |text: &str| Box::new(http::json(401, &json!({ "statusCode": 401, "message": text })));
+/// Checks the subscription key, the token and the version, in that order. The error is the response to send.
+fn authenticate(app: &App, call: &Call) -> Result<AuthContext, Box<HttpResponse>> {
+    let unauthorized = |text: &str| Box::new(http::json(401, &json!({ "statusCode": 401, "message": text })));
     let valet = &app.credentials.mediavalet;
     match call.header("ocp-apim-subscription-key") {
         None => {
-            return Err(refuse(
+            return Err(unauthorized(
                 "Access denied due to missing subscription key. Make sure to include subscription key when making \
                  requests to an API.",
             ));
         }
         Some(key) if key != valet.subscription_key => {
-            return Err(refuse(
+            return Err(unauthorized(
                 "Access denied due to invalid subscription key. Make sure to provide a valid key for an active \
                  subscription.",
             ));
@@ -102,7 +106,7 @@ fn enter(app: &App, call: &Call) -> Result<Gate, Box<Answer>> {
         Some(_) => {}
     }
     let token = call.bearer().unwrap_or_default();
-    let Some(owner) = app.state.with(|world| world.owner(Server::Mediavalet, token)) else {
+    let Some(owner) = app.state.with(|state| state.valid_access_token(LoginServer::Mediavalet, token)) else {
         let mut response = http::empty(401);
         let text = "Bearer error=\"invalid_token\", error_description=\"The token is missing, wrong or expired\"";
         http::set(&mut response, "www-authenticate", text);
@@ -117,18 +121,21 @@ fn enter(app: &App, call: &Call) -> Result<Gate, Box<Answer>> {
             return Err(Box::new(http::json(400, &json!({ "message": text }))));
         }
     };
-    Ok(Gate { version, may_write: owner.user != valet.viewer_username, user: owner.user })
+    Ok(AuthContext { version, may_write: owner.user != valet.viewer_username, user: owner.user })
 }
 
-fn envelope(gate: &Gate, reply: Reply, started: Instant) -> Value {
-    let (total, start, returned) = reply.count.unwrap_or((1, 0, 1));
+/// Wraps a response in the envelope that all responses of the API have.
+fn envelope(auth: &AuthContext, response: ApiResponse, started: Instant) -> Value {
+    let count = response.count.unwrap_or(RecordCount { total: 1, start: 0, returned: 1 });
     json!({
-        "apiVersion": format!("1.{}", gate.version),
+        "apiVersion": format!("1.{}", auth.version),
         "buildVersion": concat!("sandbox-", env!("CARGO_PKG_VERSION")),
-        "warnings": reply.warnings,
-        "errors": reply.errors,
-        "payload": reply.payload,
-        "recordCount": { "totalRecordsFound": total, "startingRecord": start, "recordsReturned": returned },
+        "warnings": response.warnings,
+        "errors": response.errors,
+        "payload": response.payload,
+        "recordCount": {
+            "totalRecordsFound": count.total, "startingRecord": count.start, "recordsReturned": count.returned,
+        },
         "meta": {
             "metaInformation": { "ElapsedTimeInMS": u64::try_from(started.elapsed().as_millis()).unwrap_or(0) },
             "createdAt": timestamp(now()),
@@ -136,175 +143,237 @@ fn envelope(gate: &Gate, reply: Reply, started: Instant) -> Value {
     })
 }
 
-async fn route(app: &App, gate: &Gate, call: &mut Call) -> Outcome {
+/// Dispatches a request to the routes of its resource.
+async fn route(app: &App, auth: &AuthContext, call: &mut Call) -> ApiResult {
     let segments = call.segments.clone();
     let path: Vec<&str> = segments.iter().map(String::as_str).collect();
     let method = if call.method == Method::HEAD { Method::GET } else { call.method.clone() };
-    match (method.as_str(), path.as_slice()) {
-        ("GET", [""]) => Ok(Reply::new(200, rows::home())),
-        ("GET", ["users", "current"]) => Ok(Reply::new(200, rows::user(&gate.user, gate.may_write))),
-        ("GET", ["users", "current", "permissions"]) => {
-            Ok(Reply::new(200, json!({ "permissions": rows::user_permissions(gate.may_write) })))
+    let method = method.as_str();
+    match path.first() {
+        Some(&("categories" | "folders")) => route_categories(app, auth, call, method, &path).await,
+        Some(&"assets") if matches!(method, "POST" | "PUT" | "PATCH") => {
+            route_asset_writes(app, auth, call, method, &path).await
         }
-        ("GET", ["attributes"]) => page(call, rows::attributes(gate.version)),
+        Some(&"assets") => route_assets(app, auth, call, method, &path),
+        Some(&"assetCheckIn") => route_check_in(app, auth, call, method, &path).await,
+        Some(&("downloads" | "skyhook")) => route_packages_and_webhooks(app, auth, call, method, &path).await,
+        Some(&"uploads") => route_uploads(app, auth, call, method, &path).await,
+        _ => route_settings(app, auth, call, method, &path),
+    }
+}
+
+fn no_such_route() -> ApiError {
+    ApiError::new(404, "Resource not found")
+}
+
+fn route_settings(app: &App, auth: &AuthContext, call: &Call, method: &str, path: &[&str]) -> ApiResult {
+    match (method, path) {
+        ("GET", [""]) => Ok(ApiResponse::new(200, rows::home())),
+        ("GET", ["users", "current"]) => Ok(ApiResponse::new(200, rows::user(&auth.user, auth.may_write))),
+        ("GET", ["users", "current", "permissions"]) => {
+            Ok(ApiResponse::new(200, json!({ "permissions": rows::user_permissions(auth.may_write) })))
+        }
+        ("GET", ["attributes"]) => page(call, rows::attributes(auth.version)),
         ("GET", ["attributes", id]) => {
             let id = guid(id)?;
-            let found = rows::attributes(gate.version).into_iter().find(|row| row["id"] == json!(id));
-            found.map(|row| Reply::new(200, row)).ok_or_else(|| Refusal::not_found("The attribute"))
+            let found = rows::attributes(auth.version).into_iter().find(|row| row["id"] == json!(id));
+            found.map(|row| ApiResponse::new(200, row)).ok_or_else(|| ApiError::not_found("The attribute"))
         }
         ("GET", ["keywords"]) => page(call, rows::keywords(app)),
         ("GET", ["config", "renditionkinds"]) => page(call, rows::rendition_kinds()),
+        _ => Err(no_such_route()),
+    }
+}
 
-        ("GET", ["categories" | "folders"]) => categories::list(app, gate, call),
-        ("GET", ["categories", "subcategories"]) => categories::of_root(app, gate, call),
-        ("GET", ["categories" | "folders", id]) => categories::one(app, gate, guid(id)?),
+async fn route_categories(app: &App, auth: &AuthContext, call: &mut Call, method: &str, path: &[&str]) -> ApiResult {
+    match (method, path) {
+        ("GET", ["categories" | "folders"]) => categories::list(app, auth, call),
+        ("GET", ["categories", "subcategories"]) => categories::of_root(app, auth, call),
+        ("GET", ["categories" | "folders", id]) => categories::one(app, auth, guid(id)?),
         ("GET", ["categories", id, "subcategories"] | ["folders", id, "subfolders"]) => {
-            categories::children(app, gate, call, guid(id)?)
+            categories::children(app, auth, call, guid(id)?)
         }
-        ("GET", ["categories" | "folders", id, "assets"]) => asset_search::of_category(app, gate, call, guid(id)?),
+        ("GET", ["categories" | "folders", id, "assets"]) => asset_search::of_category(app, auth, call, guid(id)?),
         ("POST", ["categories" | "folders"]) => {
             let body = json_body(call).await?;
-            categories::create(app, gate, &body)
+            categories::create(app, auth, &body)
         }
         ("DELETE", ["categories", id]) => categories::delete(app, guid(id)?),
+        _ => Err(no_such_route()),
+    }
+}
 
-        ("GET", ["assets"]) => asset_search::by_query(app, gate, call),
-        ("POST", ["assets", "search"]) => {
-            let body = json_body(call).await?;
-            asset_search::by_body(app, gate, &body)
-        }
-        ("GET", ["assets", id]) => rows::asset(app, gate, call, guid(id)?),
+/// The routes of assets that need no body.
+fn route_assets(app: &App, auth: &AuthContext, call: &Call, method: &str, path: &[&str]) -> ApiResult {
+    match (method, path) {
+        ("GET", ["assets"]) => asset_search::by_query(app, auth, call),
+        ("GET", ["assets", id]) => rows::asset(app, auth, call, guid(id)?),
         ("GET", ["assets", id, "keywords"]) => rows::asset_keywords(app, call, guid(id)?),
-        ("GET", ["assets", id, "categories"]) => categories::of_asset(app, gate, call, guid(id)?),
-        ("GET", ["assets", id, "attributes"]) => rows::asset_attributes(app, gate, call, guid(id)?),
+        ("GET", ["assets", id, "categories"]) => categories::of_asset(app, auth, call, guid(id)?),
+        ("GET", ["assets", id, "attributes"]) => rows::asset_attributes(app, auth, call, guid(id)?),
         ("GET", ["assets", id, "renditions"]) => rows::asset_renditions(app, call, guid(id)?),
         ("GET", ["assets", id, "renditions", kind]) => rows::asset_rendition(app, call, guid(id)?, guid(kind)?),
+        ("GET", ["assets", id, "versions"]) => check_in::versions(app, call, guid(id)?),
         ("DELETE", ["assets", id]) => asset_writes::delete(app, call, guid(id)?),
         ("DELETE", ["assets", id, "keywords", keyword]) => asset_writes::remove_keyword(app, guid(id)?, keyword),
         ("DELETE", ["assets", id, "categories", category]) => {
             asset_writes::remove_category(app, guid(id)?, guid(category)?)
         }
+        _ => Err(no_such_route()),
+    }
+}
+
+/// The routes of assets that have a body.
+async fn route_asset_writes(app: &App, auth: &AuthContext, call: &mut Call, method: &str, path: &[&str]) -> ApiResult {
+    match (method, path) {
+        ("POST", ["assets", "search"]) => {
+            let body = json_body(call).await?;
+            asset_search::by_body(app, auth, &body)
+        }
         ("PATCH", ["assets", id]) => {
             let id = guid(id)?;
             let body = json_body(call).await?;
-            asset_writes::patch(app, gate, id, &body)
+            asset_writes::patch(app, auth, id, &body)
         }
-        ("POST" | "PUT", ["assets", id, what @ ("keywords" | "categories" | "attributes" | "uploads")]) => {
+        ("POST" | "PUT", ["assets", id, list @ ("keywords" | "categories" | "attributes" | "uploads")]) => {
             let id = guid(id)?;
             let body = json_body(call).await?;
-            match (method.as_str(), *what) {
+            match (method, *list) {
                 ("POST", "keywords") => asset_writes::add_keywords(app, id, &body),
                 ("POST", "categories") => asset_writes::add_categories(app, id, &body),
                 ("PUT", "categories") => asset_writes::replace_categories(app, id, &body),
-                ("POST", "attributes") => asset_writes::set_attributes(app, gate, id, &body),
-                ("POST", "uploads") => uploads::new_version(app, gate, id, &body),
-                _ => Err(Refusal::new(405, "The method is not offered here")),
+                ("POST", "attributes") => asset_writes::set_attributes(app, auth, id, &body),
+                ("POST", "uploads") => uploads::new_version(app, auth, id, &body),
+                _ => Err(ApiError::new(405, "Method not allowed")),
             }
         }
-
-        ("GET", ["assets", id, "versions"]) => check_in::versions(app, call, guid(id)?),
         ("POST", ["assets", id, "checkOut"]) => {
             let id = guid(id)?;
             let body = json_body(call).await?;
-            check_in::check_out(app, gate, id, &body)
+            check_in::check_out(app, auth, id, &body)
         }
+        _ => Err(no_such_route()),
+    }
+}
+
+async fn route_check_in(app: &App, auth: &AuthContext, call: &mut Call, method: &str, path: &[&str]) -> ApiResult {
+    match (method, path) {
         ("POST", ["assetCheckIn", id, "validate"]) => {
             let id = guid(id)?;
             let name = text_body(call).await?;
             check_in::validate(app, id, &name)
         }
-        ("GET", ["assetCheckIn", id]) => check_in::begin(app, gate, guid(id)?),
+        ("GET", ["assetCheckIn", id]) => check_in::start(app, auth, guid(id)?),
         ("PUT", ["assetCheckIn", id]) => {
             let id = guid(id)?;
             let body = json_body(call).await?;
-            check_in::finish(app, gate, id, &body)
+            check_in::finish(app, auth, id, &body)
         }
+        _ => Err(no_such_route()),
+    }
+}
 
-        ("GET", ["downloads"]) => Ok(downloads::list(app, gate)),
+async fn route_packages_and_webhooks(
+    app: &App,
+    auth: &AuthContext,
+    call: &mut Call,
+    method: &str,
+    path: &[&str],
+) -> ApiResult {
+    match (method, path) {
+        ("GET", ["downloads"]) => Ok(downloads::list(app, auth)),
         ("POST", ["downloads"]) => {
             let body = json_body(call).await?;
-            downloads::create(app, gate, &body)
+            downloads::create(app, auth, &body)
         }
-        ("GET", ["downloads", id]) => downloads::one(app, gate, guid(id)?),
-        ("DELETE", ["downloads", id]) => downloads::delete(app, gate, guid(id)?),
+        ("GET", ["downloads", id]) => downloads::one(app, auth, guid(id)?),
+        ("DELETE", ["downloads", id]) => downloads::delete(app, auth, guid(id)?),
 
         ("GET", ["skyhook", "events"]) => Ok(webhooks::events()),
-        ("GET", ["skyhook", "subscriptions", "list"]) => Ok(webhooks::list(app, gate)),
+        ("GET", ["skyhook", "subscriptions", "list"]) => Ok(webhooks::list(app, auth)),
         ("POST", ["skyhook", "subscriptions"]) => {
             let body = json_body(call).await?;
-            webhooks::create(app, gate, &body)
+            webhooks::create(app, auth, &body)
         }
         ("PUT", ["skyhook", "subscriptions", id]) => {
             let id = guid(id)?;
             let body = json_body(call).await?;
-            webhooks::replace(app, gate, id, &body)
+            webhooks::replace(app, auth, id, &body)
         }
-        ("DELETE", ["skyhook", "subscriptions", id]) => webhooks::delete(app, gate, guid(id)?),
+        ("DELETE", ["skyhook", "subscriptions", id]) => webhooks::delete(app, auth, guid(id)?),
+        _ => Err(no_such_route()),
+    }
+}
 
+async fn route_uploads(app: &App, auth: &AuthContext, call: &mut Call, method: &str, path: &[&str]) -> ApiResult {
+    match (method, path) {
         ("POST", ["uploads"]) => {
             let body = json_body(call).await?;
-            uploads::create(app, gate, &body)
+            uploads::create(app, auth, &body)
         }
         ("PUT" | "PATCH", ["uploads", id]) => {
             let id = guid(id)?;
             let body = json_body(call).await?;
-            if method == Method::PUT { uploads::describe(app, id, &body) } else { uploads::patch(app, id, &body) }
+            if method == "PUT" { uploads::describe(app, id, &body) } else { uploads::patch(app, id, &body) }
         }
-        ("POST", ["uploads", id, what @ ("categories" | "keywords" | "attributes")]) => {
+        ("POST", ["uploads", id, list @ ("categories" | "keywords" | "attributes")]) => {
             let id = guid(id)?;
             let body = json_body(call).await?;
-            uploads::associate(app, id, what, &body)
+            uploads::associate(app, id, list, &body)
         }
-        _ => Err(Refusal::new(404, "Resource not found")),
+        _ => Err(no_such_route()),
     }
 }
 
-/// A GUID in its usual form; everything else is refused.
-pub(crate) fn guid(text: &str) -> Result<Uuid, Refusal> {
+/// Parses a GUID in its hyphenated form. Everything else is an error.
+pub(crate) fn guid(text: &str) -> Result<Uuid, ApiError> {
     let usual = text.len() == 36;
     let id = usual.then(|| Uuid::try_parse(text).ok()).flatten();
-    id.ok_or_else(|| Refusal::new(400, format!("{text:?} is not a GUID")))
+    id.ok_or_else(|| ApiError::new(400, format!("{text:?} is not a GUID")))
 }
 
-async fn json_body(call: &mut Call) -> Result<Value, Refusal> {
+/// Reads a JSON body.
+async fn json_body(call: &mut Call) -> Result<Value, ApiError> {
     if !matches!(call.content_type().as_str(), "application/json" | "application/json-patch+json") {
-        return Err(Refusal::new(415, "The body has to be application/json"));
+        return Err(ApiError::new(415, "The body has to be application/json"));
     }
-    call.json().await.map_err(|text| Refusal::new(400, text))
+    call.json().await.map_err(|text| ApiError::new(400, text))
 }
 
-async fn text_body(call: &mut Call) -> Result<String, Refusal> {
+/// Reads a `text/plain` body.
+async fn text_body(call: &mut Call) -> Result<String, ApiError> {
     if call.content_type() != "text/plain" {
-        return Err(Refusal::new(415, "The body has to be text/plain"));
+        return Err(ApiError::new(415, "The body has to be text/plain"));
     }
-    let bytes = call.bytes().await.map_err(|text| Refusal::new(400, text))?;
-    String::from_utf8(bytes.to_vec()).map_err(|_| Refusal::new(400, "The body is not UTF-8"))
+    let bytes = call.bytes().await.map_err(|text| ApiError::new(400, text))?;
+    String::from_utf8(bytes.to_vec()).map_err(|_| ApiError::new(400, "The body is not UTF-8"))
 }
 
-/// Offset and count of a page; a count above 1000 is cut down.
-pub(crate) fn paging(offset: Option<&Value>, count: Option<&Value>) -> Result<(usize, usize), Refusal> {
+/// Returns the page that `offset` and `count` ask for. A count above 1000 counts as 1000.
+pub(crate) fn paging(offset: Option<&Value>, count: Option<&Value>) -> Result<PageRange, ApiError> {
     let read = |value: Option<&Value>, default: usize, name: &str| match value {
         None | Some(Value::Null) => Ok(default),
-        Some(Value::String(text)) => text.parse().map_err(|_| Refusal::new(400, format!("{name} is not a number"))),
+        Some(Value::String(text)) => text.parse().map_err(|_| ApiError::new(400, format!("{name} is not a number"))),
         Some(value) => value
             .as_u64()
             .and_then(|number| usize::try_from(number).ok())
-            .ok_or_else(|| Refusal::new(400, format!("{name} is not a number"))),
+            .ok_or_else(|| ApiError::new(400, format!("{name} is not a number"))),
     };
-    Ok((read(offset, 0, "offset")?, read(count, DEFAULT_COUNT, "count")?.min(MAX_COUNT)))
+    let offset = read(offset, 0, "offset")?;
+    Ok(PageRange { offset, count: read(count, DEFAULT_COUNT, "count")?.min(MAX_COUNT) })
 }
 
-/// Offset and count out of the query, whose names are not case sensitive.
-pub(crate) fn query_paging(call: &Call) -> Result<(usize, usize), Refusal> {
+/// Returns the page that the query asks for. The names of its parameters are not case-sensitive.
+pub(crate) fn query_paging(call: &Call) -> Result<PageRange, ApiError> {
     let value = |name: &str| call.query_any_case(name).map(Value::from);
     paging(value("offset").as_ref(), value("count").as_ref())
 }
 
-/// One page of rows, as an array.
-pub(crate) fn page(call: &Call, rows: Vec<Value>) -> Outcome {
-    let (offset, count) = query_paging(call)?;
+/// Returns the requested page of rows as an array.
+pub(crate) fn page(call: &Call, rows: Vec<Value>) -> ApiResult {
+    let PageRange { offset, count } = query_paging(call)?;
     let total = rows.len();
     let shown: Vec<Value> = rows.into_iter().skip(offset).take(count).collect();
-    let counts = Some((total, offset, shown.len()));
-    Ok(Reply { count: counts, ..Reply::new(200, shown.into()) })
+    let count = Some(RecordCount { total, start: offset, returned: shown.len() });
+    Ok(ApiResponse { count, ..ApiResponse::new(200, shown.into()) })
 }

@@ -1,4 +1,4 @@
-//! What a caller chooses before the sandbox starts, and what it is told afterwards: addresses and credentials.
+//! The options a caller starts the sandbox with, and the URLs and credentials it gets back.
 
 use std::net::{Ipv4Addr, SocketAddr};
 use std::path::PathBuf;
@@ -9,31 +9,33 @@ use serde_json::{Value, json};
 
 use crate::Faults;
 
-/// How the sandbox is made. `Options::default()` is a library of 500 files on an ephemeral loopback port.
+/// The options of a sandbox. The default is a library of 500 files on a free loopback port.
 #[derive(Clone, Debug)]
 pub struct Options {
-    /// Address to listen on; port 0 picks a free one.
+    /// The address to listen on. Port 0 picks a free port.
     pub bind: SocketAddr,
-    /// How many files the Mediaflow library holds.
+    /// The number of files in the Mediaflow library.
     pub files: u64,
-    /// The same seed makes the same library, byte for byte.
+    /// The seed of the random generator. The same seed makes the same library, byte for byte.
     pub seed: u64,
-    /// Smallest file in bytes; sizes are drawn log-uniformly.
+    /// The size of the smallest possible file, in bytes. Sizes are log-uniformly distributed.
     pub min_size: u64,
-    /// Largest file in bytes.
+    /// The size of the largest possible file, in bytes.
     pub max_size: u64,
-    /// About 4 % of the files may not be downloaded, 4 % lack GDPR consent, 6 % are in MediaValet already.
+    /// Whether some files are special: about 4 % must not be downloaded, 4 % lack GDPR consent, and 6 % are already in
+    /// MediaValet.
     pub refusals: bool,
-    /// Lifetime of the access tokens of both login servers.
+    /// The lifetime of the access tokens of both login servers.
     pub token_lifetime: Duration,
-    /// What MediaValet's login server does with a refresh token that was used.
+    /// How MediaValet's login server treats a refresh token that was used.
     pub refresh_policy: RefreshPolicy,
-    /// How long an asset is being processed after its upload was finalised.
+    /// How long MediaValet processes an asset after its upload was finalised.
     pub processing: Duration,
-    /// Faults from the start on; [`Sandbox::set_faults`](crate::Sandbox::set_faults) changes them.
+    /// The faults in force at the start. [`Sandbox::set_faults`](crate::Sandbox::set_faults) replaces them.
     pub faults: Faults,
-    /// Folder in which everything that was answered survives the death of the process. The caller keeps the options
-    /// that define the library (files, seed, sizes, refusals) and the port, and passes the same ones again.
+    /// The folder that makes the state survive a crash of the process. To continue with it, the caller has to pass the
+    /// same port and the same options that define the library (files, seed, sizes, refusals). `None` uses a temporary
+    /// folder.
     pub state: Option<PathBuf>,
 }
 
@@ -55,35 +57,36 @@ impl Default for Options {
     }
 }
 
-/// What becomes of a MediaValet refresh token once it was used. Every answer carries a new one in all three.
+/// How MediaValet's login server treats a refresh token that was used. Under each policy, every token response has a
+/// new refresh token.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub enum RefreshPolicy {
-    /// The old one keeps working.
+    /// The old token stays valid.
     #[default]
     Reuse,
-    /// The old one is dead, and using it again revokes everything that came from the same sign-in.
+    /// The old token becomes invalid, and using it again revokes all tokens of the same sign-in.
     OneTime,
-    /// As `OneTime`, but a second use within this time is answered as if it were the first.
+    /// As `OneTime`, but a second use within this time is accepted like the first.
     OneTimeGrace(Duration),
 }
 
-/// Addresses of one system.
+/// The URLs of one system.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Endpoint {
-    /// Base of the API.
+    /// The base URL of the API.
     pub endpoint_url: String,
-    /// Token endpoint.
+    /// The token endpoint.
     pub token_url: String,
-    /// Sign-in page.
+    /// The sign-in page.
     pub authorization_url: String,
 }
 
-/// Addresses of both systems.
+/// The URLs of both systems.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Endpoints {
-    /// The Mediaflow look-alike.
+    /// URLs of the Mediaflow simulator.
     pub mediaflow: Endpoint,
-    /// The MediaValet look-alike.
+    /// URLs of the MediaValet simulator.
     pub mediavalet: Endpoint,
 }
 
@@ -104,46 +107,46 @@ impl Endpoints {
     }
 }
 
-/// What Mediaflow's login server accepts.
+/// The credentials that Mediaflow's login server accepts.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct MediaflowCredentials {
-    /// OAuth client.
+    /// The OAuth client id.
     pub client_id: String,
-    /// Its secret.
+    /// The OAuth client secret.
     pub client_secret: String,
-    /// The long-lived server key.
+    /// The long-lived refresh token ("server key").
     pub refresh_token: String,
-    /// User of the password grant and of the sign-in page.
+    /// The user of the password grant and of the sign-in page.
     pub username: String,
-    /// The user's password.
+    /// The password of `username`.
     pub password: String,
 }
 
-/// What MediaValet's gateway and login server accept.
+/// The credentials that MediaValet's gateway and login server accept.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct MediavaletCredentials {
-    /// OAuth client.
+    /// The OAuth client id.
     pub client_id: String,
-    /// Its secret.
+    /// The OAuth client secret.
     pub client_secret: String,
-    /// Key for the header `Ocp-Apim-Subscription-Key`.
+    /// The value of the header `Ocp-Apim-Subscription-Key`.
     pub subscription_key: String,
-    /// User who may do everything.
+    /// The user with all permissions.
     pub username: String,
-    /// The user's password.
+    /// The password of `username`.
     pub password: String,
-    /// User who may only read.
+    /// The user that may only read.
     pub viewer_username: String,
-    /// That user's password.
+    /// The password of `viewer_username`.
     pub viewer_password: String,
 }
 
-/// The fixed credentials of both systems. They open nothing but this sandbox.
+/// The fixed credentials of both systems. They are valid in this sandbox only.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Credentials {
-    /// The Mediaflow look-alike.
+    /// Credentials for Mediaflow.
     pub mediaflow: MediaflowCredentials,
-    /// The MediaValet look-alike.
+    /// Credentials for MediaValet.
     pub mediavalet: MediavaletCredentials,
 }
 
@@ -170,7 +173,7 @@ impl Default for Credentials {
     }
 }
 
-/// Connection documents for both systems, ready to use.
+/// Returns a connection document for each system, first Mediaflow, then MediaValet.
 pub(crate) fn settings(endpoints: &Endpoints, credentials: &Credentials) -> Vec<Value> {
     let (flow, valet) = (&credentials.mediaflow, &credentials.mediavalet);
     vec![

@@ -1,4 +1,4 @@
-//! The account of what happened: did every file arrive once, unchanged, and how often was a token fetched.
+//! The report on a migration: did every file arrive once and unchanged, and how often were tokens refreshed?
 
 use std::collections::{BTreeMap, HashMap};
 
@@ -7,38 +7,39 @@ use serde::{Deserialize, Serialize};
 use crate::App;
 use crate::asset::Content;
 
-/// What happened so far; also at `GET /_sandbox/report`.
+/// The counts so far. They are also served at `GET /_sandbox/report`.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Report {
-    /// Files in the Mediaflow library.
+    /// The number of files in the Mediaflow library.
     pub source_files: u64,
-    /// Assets in MediaValet that are finalised and not deleted.
+    /// The number of MediaValet assets that are finalised and not deleted.
     pub assets: u64,
-    /// Those of them that were there from the beginning.
+    /// How many of `assets` were there from the start.
     pub preexisting: u64,
-    /// Those of them that were uploaded.
+    /// How many of `assets` were uploaded.
     pub uploaded: u64,
-    /// Bytes of the uploaded assets.
+    /// The total size of the uploaded assets, in bytes.
     pub bytes: u64,
-    /// Uploaded assets whose SHA-256 differs from that of the source file of the same file name.
+    /// The number of uploaded assets whose SHA-256 differs from that of the source file with the same file name.
     pub digest_mismatches: u64,
-    /// Assets beyond the first of the same file name.
+    /// The number of assets with a file name that another asset has too, not counting the first one of each name.
     pub duplicates: u64,
-    /// Uploads that were begun and not finalised.
+    /// The number of uploads that were started and not finalised.
     pub unfinished_uploads: u64,
-    /// Token answers to refresh tokens, and repeated password or client credentials grants, of both login servers,
-    /// without the first one of each connection.
+    /// The number of token responses of both login servers to refresh tokens and to repeated password or client
+    /// credentials grants. The first one of each connection is not counted.
     pub token_refreshes: u64,
-    /// Requests to all services.
+    /// The number of requests to all services.
     pub requests: u64,
-    /// Faults by kind (`429`, `500`, `503`, `cut`, `lost`), and `credential_leak` for credentials that were sent to a
-    /// host they do not belong to.
+    /// The number of injected faults by kind (`429`, `500`, `503`, `cut`, `lost`), and as `credential_leak` the number
+    /// of requests that sent credentials to a host that must not get them.
     pub faults: BTreeMap<String, u64>,
 }
 
+/// Computes the report.
 pub(crate) fn report(app: &App) -> Report {
     let mut to_compare: Vec<(String, Content)> = Vec::new();
-    let mut report = app.state.with(|world| {
+    let mut report = app.state.with(|state| {
         let mut report = Report {
             source_files: app.library.files,
             assets: 0,
@@ -48,17 +49,17 @@ pub(crate) fn report(app: &App) -> Report {
             digest_mismatches: 0,
             duplicates: 0,
             unfinished_uploads: 0,
-            token_refreshes: world.refreshes,
-            requests: world.requests,
-            faults: world.faults.clone(),
+            token_refreshes: state.refreshes,
+            requests: state.requests,
+            faults: state.faults.clone(),
         };
         let mut names: HashMap<&str, u64> = HashMap::new();
-        for asset in world.assets.values().filter(|asset| asset.deleted_at.is_none()) {
+        for asset in state.assets.values().filter(|asset| asset.deleted_at.is_none()) {
             report.unfinished_uploads += u64::from(asset.pending.is_some());
             let Some(file) = &asset.current else { continue };
             report.assets += 1;
             *names.entry(file.filename.as_str()).or_default() += 1;
-            let content = world.blobs.get(&file.id).and_then(|blob| blob.content.as_ref());
+            let content = state.blobs.get(&file.id).and_then(|blob| blob.content.as_ref());
             let replaced = content.is_some_and(|content| !content.sha256.is_empty());
             if asset.preexisting && !replaced {
                 report.preexisting += 1;

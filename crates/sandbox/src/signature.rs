@@ -1,5 +1,7 @@
-//! Signed, expiring URLs of the download host and of the blob storage. The key follows from the seed, so that a URL that
-//! was handed out survives a restart; it protects nothing but a sandbox.
+//! Signatures of the expiring URLs of the download host and of the blob storage.
+//!
+//! The signing key is derived from the seed, so an issued URL stays valid after a restart. The key protects nothing but
+//! a sandbox, so it need not be secret.
 
 use std::sync::atomic::Ordering;
 
@@ -9,32 +11,33 @@ use crate::App;
 use crate::library::hex;
 use crate::state::now;
 
-/// The signature of some facts.
-pub(crate) fn sign(app: &App, facts: &[&str]) -> String {
+/// Returns the signature of these fields, as lower-case hexadecimal digits.
+pub(crate) fn sign(app: &App, fields: &[&str]) -> String {
     let mut hash = Sha256::new();
     hash.update(b"trunkline-sandbox");
     hash.update(app.options.seed.to_le_bytes());
-    for fact in facts {
-        hash.update(fact.len().to_le_bytes());
-        hash.update(fact);
+    for field in fields {
+        hash.update(field.len().to_le_bytes());
+        hash.update(field);
     }
     hex(&hash.finalize())
 }
 
-/// A blob URL with a shared access signature for `permissions`, good for 24 hours. Beside what Azure has it is numbered, for
-/// faults that concern one address.
+/// Returns a blob URL with a shared access signature for `permissions` (`r`, `c`, `w`) that is valid for 24 hours.
+///
+/// Unlike Azure's, the URL has a number, for the fault `address_blocks`.
 pub(crate) fn blob_url(app: &App, path: &str, permissions: &str) -> String {
     let expiry = jiff::Timestamp::from_millisecond(now() + BLOB_LIFETIME).unwrap_or_default();
     let expiry = format!("{expiry:.0}");
     let signature = sign(app, &["blob", path, &expiry, permissions]);
     let query = url::form_urlencoded::Serializer::new(String::new())
         .extend_pairs([("sv", "2024-11-04"), ("sr", "b"), ("se", &expiry), ("sp", permissions), ("sig", &signature)])
-        .append_pair("number", &app.addresses.fetch_add(1, Ordering::Relaxed).to_string())
+        .append_pair("number", &app.signed_urls.fetch_add(1, Ordering::Relaxed).to_string())
         .finish();
     format!("{}/blob{path}?{query}", app.base)
 }
 
-/// Lifetime of a blob URL, in milliseconds.
+/// The lifetime of a blob URL, in milliseconds.
 pub(crate) const BLOB_LIFETIME: i64 = 24 * 3600 * 1000;
 
 #[cfg(test)]
@@ -43,7 +46,7 @@ mod tests {
     use crate::{Options, Sandbox};
 
     #[tokio::test]
-    async fn what_was_signed_and_has_expired_is_refused() {
+    async fn an_expired_url_is_rejected_although_its_signature_is_valid() {
         let sandbox = Sandbox::start(Options { files: 1, ..Options::default() }).await.unwrap();
         let app = &sandbox.app;
         let http = reqwest::Client::builder().build().unwrap();
@@ -53,9 +56,9 @@ mod tests {
         {
             let signature = sign(app, &["blob", path, expiry, "rcw"]);
             let url = format!("{}/blob{path}?se={expiry}&sp=rcw&sig={signature}", app.base);
-            let answer = http.put(url).header("x-ms-blob-type", "BlockBlob").body("x").send().await.unwrap();
-            assert_eq!(answer.status(), status);
-            assert!(answer.text().await.unwrap().contains(code));
+            let response = http.put(url).header("x-ms-blob-type", "BlockBlob").body("x").send().await.unwrap();
+            assert_eq!(response.status(), status);
+            assert!(response.text().await.unwrap().contains(code));
         }
         let id = app.library.file(0).id.to_string();
         for (expires, status) in [("1000000000", 403), ("9000000000", 200), ("never", 200)] {

@@ -1,6 +1,9 @@
-//! Everything that changes, as events. A change is one [`Event`]: written as a JSON line (when there is a state folder)
-//! and then applied, under one lock and before the answer is sent. Reading the lines back at start gives the same world,
-//! so a killed process has lost nothing it answered; a torn last line belongs to an answer nobody got, and is dropped.
+//! The mutable state of both systems, and the log that restores it after a crash.
+//!
+//! Every change is one [`Event`]. Under one lock and before the response is sent, the event is appended to a JSON lines
+//! file (if there is a state folder) and then applied. At the next start the same events rebuild the same state, so a
+//! killed process has lost nothing that a client received a response for. An incomplete last line belongs to a response
+//! that was not sent, and is dropped.
 
 use std::collections::{BTreeMap, HashMap, HashSet};
 use std::fs::{File, OpenOptions};
@@ -15,37 +18,45 @@ use uuid::Uuid;
 
 use crate::asset::{Asset, Blob, Category};
 use crate::downloads::Package;
-use crate::tokens::{Access, Code, Refresh};
+use crate::tokens::{AccessToken, AuthorizationCode, RefreshToken};
 use crate::webhooks::Webhook;
 
-/// Milliseconds since 1970.
+/// Returns the current time in milliseconds since 1970-01-01T00:00:00Z.
 pub(crate) fn now() -> i64 {
     let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
     i64::try_from(since.as_millis()).unwrap_or(i64::MAX)
 }
 
-/// A point in time the way both APIs write it.
+/// Formats milliseconds since 1970 as both APIs do: RFC 3339 in UTC with three decimals.
 pub(crate) fn timestamp(milliseconds: i64) -> String {
     jiff::Timestamp::from_millisecond(milliseconds).map_or_else(|_| String::new(), |at| format!("{at:.3}"))
 }
 
-/// One change of the world.
+/// One change of the state. The variants are the members of the lines of `events.jsonl`.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub(crate) enum Event {
-    Hit,
+    /// A request to any service.
+    #[serde(rename = "Hit")]
+    Request,
+    /// An injected fault, or a leaked credential, by the name it has in the report.
     Fault(String),
-    Access(Access),
-    Refresh(Refresh),
-    Code(Code),
-    /// A token answer that counts as a refresh, unless the named connection has had none before.
-    Answered(Option<String>),
+    Access(AccessToken),
+    Refresh(RefreshToken),
+    Code(AuthorizationCode),
+    /// A response of a token endpoint. It counts as a refresh, except for the first one of the named connection.
+    #[serde(rename = "Answered")]
+    TokenResponse(Option<String>),
+    /// The revocation of all tokens of one sign-in.
     RevokeFamily(String),
+    /// The revocation of one access token.
     RevokeAccess(String),
+    /// The expiry of all access tokens.
     ExpireAccess,
     Asset(Box<Asset>),
     AssetGone(Uuid),
     Category(Category),
     CategoryGone(Uuid),
+    /// A staged block of a blob.
     Block {
         blob: Uuid,
         id: String,
@@ -56,28 +67,34 @@ pub(crate) enum Event {
     PackageGone(Uuid),
     Webhook(Webhook),
     WebhookGone(Uuid),
+    /// A reported usage of a Mediaflow file.
     Usage {
         file: i64,
         usage: Value,
-        /// Takes back what was reported for the same project and address.
+        /// Removes the usages that were reported for the same project and URL.
         removed: bool,
     },
 }
 
 /// The state of both systems.
 #[derive(Debug, Default)]
-pub(crate) struct World {
-    pub access: HashMap<String, Access>,
-    pub refresh: HashMap<String, Refresh>,
-    pub codes: HashMap<String, Code>,
+pub(crate) struct State {
+    pub access: HashMap<String, AccessToken>,
+    pub refresh: HashMap<String, RefreshToken>,
+    pub codes: HashMap<String, AuthorizationCode>,
+    /// Families of revoked tokens.
     pub revoked: HashSet<String>,
+    /// Names of connections that have had their first token response.
     pub connections: HashSet<String>,
+    /// The number of token refreshes.
     pub refreshes: u64,
     pub requests: u64,
     pub faults: BTreeMap<String, u64>,
-    /// In the order they were made.
+    /// Assets by number, in the order of creation.
     pub assets: BTreeMap<u64, Asset>,
+    /// Numbers of assets by asset id.
     numbers: HashMap<Uuid, u64>,
+    /// Asset ids by media file id.
     pub media: HashMap<Uuid, Uuid>,
     pub categories: BTreeMap<Uuid, Category>,
     pub blobs: HashMap<Uuid, Blob>,
@@ -88,8 +105,10 @@ pub(crate) struct World {
     closed: bool,
 }
 
-impl World {
-    /// Writes the change down and makes it. After the sandbox was dropped nothing changes any more.
+impl State {
+    /// Appends the event to the log and applies it. After [`StateStore::close`] the call has no effect.
+    ///
+    /// If the log cannot be written, the event is applied all the same and the error is logged.
     pub(crate) fn record(&mut self, event: Event) {
         if self.closed {
             return;
@@ -100,18 +119,20 @@ impl World {
                 log.write_all(&line)
             });
             if let Err(error) = written {
-                tracing::error!(%error, "sandbox: the state folder cannot be written; this change will not survive");
+                tracing::error!(%error, "sandbox: cannot write the state folder; a change will not survive a restart");
             }
         }
         self.apply(event);
     }
 
+    /// Applies the event without writing it to the log.
     pub(crate) fn apply(&mut self, event: Event) {
         match event {
-            Event::Hit => self.requests += 1,
+            Event::Request => self.requests += 1,
             Event::Fault(kind) => *self.faults.entry(kind).or_default() += 1,
             Event::Access(access) => {
                 if self.access.len() > 20_000 {
+                    // Expired tokens would otherwise pile up in a long test.
                     let now = now();
                     self.access.retain(|_, old| old.expires > now);
                 }
@@ -123,7 +144,7 @@ impl World {
             Event::Code(code) => {
                 self.codes.insert(code.code.clone(), code);
             }
-            Event::Answered(connection) => {
+            Event::TokenResponse(connection) => {
                 if connection.is_none_or(|name| !self.connections.insert(name)) {
                     self.refreshes += 1;
                 }
@@ -186,25 +207,27 @@ impl World {
         self.assets.insert(number, asset);
     }
 
+    /// Returns the asset with this id, also if it is soft-deleted.
     pub(crate) fn asset(&self, id: Uuid) -> Option<&Asset> {
         self.assets.get(self.numbers.get(&id)?)
     }
 }
 
-/// The world behind its lock, and the folder for what is too large for a line.
+/// The [`State`] behind its lock, and the folder for data that is too large for a line of the log.
 #[derive(Debug)]
-pub(crate) struct State {
-    world: Mutex<World>,
+pub(crate) struct StateStore {
+    state: Mutex<State>,
     folder: PathBuf,
-    /// The folder is ours and goes when the sandbox stops.
+    /// Whether the folder was created for this sandbox and is removed when it stops.
     temporary: bool,
 }
 
-impl State {
-    /// Opens the state folder, or makes a temporary one. `seed` is what every world starts with.
-    pub(crate) fn open(folder: Option<&Path>, seed: Vec<Event>) -> io::Result<State> {
-        let mut world = World::default();
-        seed.into_iter().for_each(|event| world.apply(event));
+impl StateStore {
+    /// Opens the state folder, or creates a temporary one, and restores the state: first from the events in `seed`,
+    /// then from the log.
+    pub(crate) fn open(folder: Option<&Path>, seed: Vec<Event>) -> io::Result<StateStore> {
+        let mut state = State::default();
+        seed.into_iter().for_each(|event| state.apply(event));
         let temporary = folder.is_none();
         let folder = folder.map_or_else(
             || std::env::temp_dir().join(format!("trunkline-sandbox-{}", Uuid::new_v4().simple())),
@@ -212,50 +235,53 @@ impl State {
         );
         std::fs::create_dir_all(folder.join("blocks"))?;
         if !temporary {
-            world.log = Some(replay(&folder.join("events.jsonl"), &mut world)?);
+            state.log = Some(replay(&folder.join("events.jsonl"), &mut state)?);
         }
-        Ok(State { world: Mutex::new(world), folder, temporary })
+        Ok(StateStore { state: Mutex::new(state), folder, temporary })
     }
 
-    fn lock(&self) -> MutexGuard<'_, World> {
-        self.world.lock().unwrap_or_else(PoisonError::into_inner)
+    fn lock(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Looks at the world, or changes it by [`World::record`].
-    pub(crate) fn with<R>(&self, act: impl FnOnce(&mut World) -> R) -> R {
+    /// Runs `act` on the locked state. `act` reads the state or changes it with [`State::record`].
+    pub(crate) fn with<R>(&self, act: impl FnOnce(&mut State) -> R) -> R {
         act(&mut self.lock())
     }
 
-    /// Folder for the staged blocks of one blob.
+    /// Returns the folder for the staged blocks of one blob.
     pub(crate) fn blocks(&self, blob: Uuid) -> PathBuf {
         self.folder.join("blocks").join(blob.simple().to_string())
     }
 
-    /// No change is accepted from now on; a temporary folder is removed.
+    /// Ignores all later changes, closes the log, and removes a temporary folder.
     pub(crate) fn close(&self) {
-        let mut world = self.lock();
-        world.closed = true;
-        world.log = None;
+        let mut state = self.lock();
+        state.closed = true;
+        state.log = None;
         if self.temporary {
             let _ = std::fs::remove_dir_all(&self.folder);
         }
     }
 }
 
-fn replay(path: &Path, world: &mut World) -> io::Result<File> {
+/// Applies the events of the log, removes an incomplete last line, and returns the log, open for appending.
+fn replay(path: &Path, state: &mut State) -> io::Result<File> {
     let mut log = OpenOptions::new().create(true).read(true).append(true).open(path)?;
     let mut bytes = Vec::new();
     log.read_to_end(&mut bytes)?;
-    let whole = bytes.iter().rposition(|byte| *byte == b'\n').map_or(0, |at| at + 1);
-    for (number, line) in bytes[..whole].split(|byte| *byte == b'\n').enumerate().filter(|(_, line)| !line.is_empty()) {
+    let complete = bytes.iter().rposition(|byte| *byte == b'\n').map_or(0, |at| at + 1);
+    for (number, line) in
+        bytes[..complete].split(|byte| *byte == b'\n').enumerate().filter(|(_, line)| !line.is_empty())
+    {
         let event = serde_json::from_slice(line).map_err(|error| {
             let text = format!("{} line {}: {error}", path.display(), number + 1);
             io::Error::new(io::ErrorKind::InvalidData, text)
         })?;
-        world.apply(event);
+        state.apply(event);
     }
-    if whole < bytes.len() {
-        log.set_len(whole as u64)?;
+    if complete < bytes.len() {
+        log.set_len(complete as u64)?;
         log.seek(io::SeekFrom::End(0))?;
     }
     Ok(log)

@@ -1,27 +1,29 @@
-//! The token endpoints of both login servers (RFC 6749). Errors carry the RFC's codes: `invalid_client` is 401, all
-//! others 400. A secret in the query is refused, whatever else is right.
+//! The token endpoints of both login servers (RFC 6749).
+//!
+//! Errors have the codes of RFC 6749, section 5.2: `invalid_client` has status 401, all others 400. A request with a
+//! secret in its query is rejected even if it is correct otherwise.
 
 use base64::Engine as _;
 use base64::prelude::{BASE64_STANDARD, BASE64_URL_SAFE_NO_PAD};
 use serde_json::json;
 use sha2::{Digest, Sha256};
 
-use crate::http::{self, Answer, Call, find};
+use crate::http::{self, Call, HttpResponse, find};
 use crate::options::{Credentials, RefreshPolicy};
-use crate::requests::GrantType;
-use crate::state::{Event, World};
-use crate::tokens::{Grant, Refresh, Server, random};
+use crate::request_log::GrantType;
+use crate::state::{Event, State};
+use crate::tokens::{Grant, LoginServer, RefreshToken, random};
 use crate::{App, Options};
 
-/// Family of the tokens made with Mediaflow's server key, which was never issued by a sign-in.
+/// The family of the tokens that Mediaflow's server key is exchanged for. No sign-in issued that key.
 const SERVER_KEY_FAMILY: &str = "mediaflow-server-key";
 
-/// Scopes MediaValet's login server knows.
+/// The scopes that MediaValet's login server knows.
 const KNOWN_SCOPES: [&str; 4] = ["openid", "api", "offline_access", "api:service_principal"];
 
 type Form = Vec<(String, String)>;
 
-/// The one client of a login server, with the users it may sign in.
+/// The only client of a login server, with the names and passwords of its users.
 pub(crate) struct Client {
     pub id: String,
     pub secret: String,
@@ -29,16 +31,16 @@ pub(crate) struct Client {
 }
 
 impl Client {
-    pub(crate) fn of(app: &App, server: Server) -> Client {
+    pub(crate) fn of(app: &App, server: LoginServer) -> Client {
         let (flow, valet) = (&app.credentials.mediaflow, &app.credentials.mediavalet);
         let pair = |user: &String, password: &String| (user.clone(), password.clone());
         match server {
-            Server::Mediaflow => Client {
+            LoginServer::Mediaflow => Client {
                 id: flow.client_id.clone(),
                 secret: flow.client_secret.clone(),
                 users: vec![pair(&flow.username, &flow.password)],
             },
-            Server::Mediavalet => Client {
+            LoginServer::Mediavalet => Client {
                 id: valet.client_id.clone(),
                 secret: valet.client_secret.clone(),
                 users: vec![
@@ -50,11 +52,11 @@ impl Client {
     }
 }
 
-/// The refresh token that Mediaflow's support would hand out.
+/// Returns the event that creates the refresh token ("server key") that a customer gets from Mediaflow's support.
 pub(crate) fn server_key(credentials: &Credentials) -> Event {
-    Event::Refresh(Refresh {
+    Event::Refresh(RefreshToken {
         token: credentials.mediaflow.refresh_token.clone(),
-        server: Server::Mediaflow,
+        server: LoginServer::Mediaflow,
         user: credentials.mediaflow.username.clone(),
         scope: String::new(),
         family: SERVER_KEY_FAMILY.to_owned(),
@@ -62,7 +64,8 @@ pub(crate) fn server_key(credentials: &Credentials) -> Event {
     })
 }
 
-pub(crate) fn error(status: u16, code: &str, text: &str) -> Answer {
+/// Returns an error response (RFC 6749, section 5.2).
+pub(crate) fn error(status: u16, code: &str, text: &str) -> HttpResponse {
     let mut response = http::json(status, &json!({ "error": code, "error_description": text }));
     http::set(&mut response, "cache-control", "no-store");
     if status == 401 {
@@ -71,32 +74,34 @@ pub(crate) fn error(status: u16, code: &str, text: &str) -> Answer {
     response
 }
 
-pub(crate) async fn serve(app: &App, server: Server, call: &mut Call) -> Answer {
-    let form = match form_of(app, server, call).await {
-        Ok(read) => read,
-        Err(refused) => return refused,
+/// Serves a token request.
+pub(crate) async fn serve(app: &App, server: LoginServer, call: &mut Call) -> HttpResponse {
+    let form = match authenticated_form(app, server, call).await {
+        Ok(form) => form,
+        Err(response) => return response,
     };
     let grant_type = find(&form, "grant_type").unwrap_or_default();
     let mut response = match grant_type {
         "" => error(400, "invalid_request", "the grant_type is missing"),
-        "authorization_code" => by_code(app, server, &form),
-        "refresh_token" => by_refresh(app, server, &form),
-        "password" => by_password(app, server, &form),
-        "client_credentials" if server == Server::Mediavalet => by_client(app, &form),
+        "authorization_code" => code_grant(app, server, &form),
+        "refresh_token" => refresh_grant(app, server, &form),
+        "password" => password_grant(app, server, &form),
+        "client_credentials" if server == LoginServer::Mediavalet => client_grant(app, &form),
         _ => error(400, "unsupported_grant_type", "this grant is not offered here"),
     };
     response.extensions_mut().insert(GrantType(grant_type.to_owned()));
     response
 }
 
-/// Reads and authenticates a form request of a token or revocation endpoint.
-pub(crate) async fn form_of(app: &App, server: Server, call: &mut Call) -> Result<Form, Answer> {
+/// Reads the form of a request to a token or revocation endpoint, and authenticates its client. The error is the
+/// response to send.
+pub(crate) async fn authenticated_form(app: &App, server: LoginServer, call: &mut Call) -> Result<Form, HttpResponse> {
     let secrets = ["client_secret", "password", "refresh_token", "code", "token", "code_verifier"];
     if secrets.iter().any(|name| call.query(name).is_some()) {
-        return Err(error(400, "invalid_request", "secrets do not belong into the query; send a form"));
+        return Err(error(400, "invalid_request", "a secret in the query is not accepted; send it in the form body"));
     }
     if call.method != axum::http::Method::POST {
-        return Err(error(405, "invalid_request", "the token endpoint takes POST only"));
+        return Err(error(405, "invalid_request", "the token endpoint accepts POST only"));
     }
     if call.content_type() != "application/x-www-form-urlencoded" {
         return Err(error(400, "invalid_request", "the body has to be application/x-www-form-urlencoded"));
@@ -106,26 +111,29 @@ pub(crate) async fn form_of(app: &App, server: Server, call: &mut Call) -> Resul
     let mut names: Vec<&str> = form.iter().map(|(name, _)| name.as_str()).collect();
     names.sort_unstable();
     if names.windows(2).any(|pair| pair[0] == pair[1]) {
-        return Err(error(400, "invalid_request", "a parameter is there twice"));
+        return Err(error(400, "invalid_request", "a parameter is repeated"));
     }
     let client = Client::of(app, server);
     let basic = match call.header("authorization") {
-        Some(header) => Some(basic(header).ok_or_else(|| error(401, "invalid_client", "the header is not Basic"))?),
+        Some(header) => Some(basic(header).ok_or_else(|| {
+            error(401, "invalid_client", "the Authorization header is not valid Basic authentication")
+        })?),
         None => None,
     };
     if basic.is_some() && find(&form, "client_secret").is_some() {
-        return Err(error(400, "invalid_request", "the client authenticates in two ways at once"));
+        return Err(error(400, "invalid_request", "the client uses two authentication methods in one request"));
     }
     let (id, secret) = basic.unwrap_or_else(|| {
         let field = |name| find(&form, name).unwrap_or_default().to_owned();
         (field("client_id"), field("client_secret"))
     });
     if id != client.id || secret != client.secret || find(&form, "client_id").is_some_and(|other| other != id) {
-        return Err(error(401, "invalid_client", "the client is not known or its secret is wrong"));
+        return Err(error(401, "invalid_client", "unknown client, or wrong client secret"));
     }
     Ok(form)
 }
 
+/// Parses a Basic `Authorization` header into client id and secret (RFC 6749, section 2.3.1).
 fn basic(header: &str) -> Option<(String, String)> {
     let (scheme, text) = header.split_once(' ')?;
     let bytes = scheme.eq_ignore_ascii_case("basic").then(|| BASE64_STANDARD.decode(text.trim()).ok())??;
@@ -135,47 +143,57 @@ fn basic(header: &str) -> Option<(String, String)> {
     Some((decoded(id)?, decoded(secret)?))
 }
 
-/// Checks the scopes of a MediaValet sign-in: known ones, and `openid` and `api` among them.
-pub(crate) fn scopes(text: &str) -> Result<(), String> {
-    let asked: Vec<&str> = text.split_ascii_whitespace().collect();
-    if let Some(unknown) = asked.iter().find(|scope| !KNOWN_SCOPES.contains(scope)) {
+/// Checks the scopes of a MediaValet sign-in: all are known, and `openid` and `api` are among them. The error is a
+/// sentence for the response.
+pub(crate) fn check_scopes(text: &str) -> Result<(), String> {
+    let requested: Vec<&str> = text.split_ascii_whitespace().collect();
+    if let Some(unknown) = requested.iter().find(|scope| !KNOWN_SCOPES.contains(scope)) {
         return Err(format!("the scope {unknown} is not known"));
     }
-    if ["openid", "api"].iter().all(|needed| asked.contains(needed)) {
+    if ["openid", "api"].iter().all(|needed| requested.contains(needed)) {
         Ok(())
     } else {
-        Err("the scopes openid and api are needed".to_owned())
+        Err("the scopes openid and api are required".to_owned())
     }
 }
 
-fn has(scope: &str, name: &str) -> bool {
+fn contains_scope(scope: &str, name: &str) -> bool {
     scope.split_ascii_whitespace().any(|part| part == name)
 }
 
-/// What an answer carries beside the access token.
-enum Beside {
-    Nothing,
-    /// Mediaflow's habit: the member is there and empty.
-    Blank,
+/// The member `refresh_token` of a token response.
+enum RefreshTokenMember {
+    /// The response has no such member.
+    Absent,
+    /// The member is an empty string, as in Mediaflow's responses.
+    Empty,
+    /// The member is a new refresh token.
     New,
 }
 
-fn answer(app: &App, world: &mut World, grant: &Grant, beside: Beside, nonce: Option<&str>) -> Answer {
+/// Issues an access token for the grant and returns the response (RFC 6749, section 5.1).
+fn token_response(
+    app: &App,
+    state: &mut State,
+    grant: &Grant,
+    refresh_token: RefreshTokenMember,
+    nonce: Option<&str>,
+) -> HttpResponse {
     let lifetime = app.options.token_lifetime;
     let milliseconds = i64::try_from(lifetime.as_millis()).unwrap_or(i64::MAX);
     let mut body = json!({
-        "access_token": world.issue_access(grant, milliseconds),
+        "access_token": state.issue_access_token(grant, milliseconds),
         "token_type": "Bearer",
         "expires_in": lifetime.as_secs(),
     });
-    match beside {
-        Beside::Nothing => {}
-        Beside::Blank => body["refresh_token"] = "".into(),
-        Beside::New => body["refresh_token"] = world.issue_refresh(grant).into(),
+    match refresh_token {
+        RefreshTokenMember::Absent => {}
+        RefreshTokenMember::Empty => body["refresh_token"] = "".into(),
+        RefreshTokenMember::New => body["refresh_token"] = state.issue_refresh_token(grant).into(),
     }
-    if grant.server == Server::Mediavalet {
+    if grant.server == LoginServer::Mediavalet {
         body["scope"] = grant.scope.as_str().into();
-        if has(&grant.scope, "openid") {
+        if contains_scope(&grant.scope, "openid") {
             body["id_token"] = id_token(app, grant, nonce).into();
         }
     }
@@ -184,7 +202,7 @@ fn answer(app: &App, world: &mut World, grant: &Grant, beside: Beside, nonce: Op
     response
 }
 
-/// An identity token without a signature: the sandbox has no key, and its discovery document says so.
+/// Returns an ID token without a signature. The sandbox has no signing key, as its discovery document says.
 fn id_token(app: &App, grant: &Grant, nonce: Option<&str>) -> String {
     let part = |value: serde_json::Value| BASE64_URL_SAFE_NO_PAD.encode(value.to_string());
     let now = crate::state::now() / 1000;
@@ -201,35 +219,38 @@ fn id_token(app: &App, grant: &Grant, nonce: Option<&str>) -> String {
     format!("{}.{}.", part(json!({ "alg": "none", "typ": "JWT" })), part(claims))
 }
 
-fn offline(server: Server, scope: &str) -> Beside {
+/// Returns whether the first token response of a sign-in has a refresh token.
+fn first_refresh_token(server: LoginServer, scope: &str) -> RefreshTokenMember {
     match server {
-        Server::Mediavalet if !has(scope, "offline_access") => Beside::Nothing,
-        _ => Beside::New,
+        LoginServer::Mediavalet if !contains_scope(scope, "offline_access") => RefreshTokenMember::Absent,
+        _ => RefreshTokenMember::New,
     }
 }
 
-fn by_code(app: &App, server: Server, form: &Form) -> Answer {
+/// The authorization code grant (RFC 6749, section 4.1.3).
+fn code_grant(app: &App, server: LoginServer, form: &Form) -> HttpResponse {
     let (Some(code), Some(redirect_uri)) = (find(form, "code"), find(form, "redirect_uri")) else {
-        return error(400, "invalid_request", "code and redirect_uri are needed");
+        return error(400, "invalid_request", "code and redirect_uri are required");
     };
-    app.state.with(|world| {
-        let code = match world.use_code(server, code) {
+    app.state.with(|state| {
+        let code = match state.redeem_code(server, code) {
             Ok(code) => code,
             Err(text) => return error(400, "invalid_grant", text),
         };
         if code.redirect_uri != redirect_uri {
-            return error(400, "invalid_grant", "the redirect_uri is not the one of the sign-in");
+            return error(400, "invalid_grant", "the redirect_uri differs from the one of the sign-in");
         }
-        if !proves(code.challenge.as_ref(), find(form, "code_verifier")) {
-            return error(400, "invalid_grant", "the code_verifier does not fit the code_challenge");
+        if !verifier_matches(code.challenge.as_ref(), find(form, "code_verifier")) {
+            return error(400, "invalid_grant", "the code_verifier does not match the code_challenge");
         }
         let grant = Grant { server, user: code.user, scope: code.scope, family: code.family };
-        let beside = offline(server, &grant.scope);
-        answer(app, world, &grant, beside, code.nonce.as_deref())
+        let refresh_token = first_refresh_token(server, &grant.scope);
+        token_response(app, state, &grant, refresh_token, code.nonce.as_deref())
     })
 }
 
-fn proves(challenge: Option<&(String, String)>, verifier: Option<&str>) -> bool {
+/// Returns whether the PKCE verifier matches the challenge of the sign-in (RFC 7636, section 4.6).
+fn verifier_matches(challenge: Option<&(String, String)>, verifier: Option<&str>) -> bool {
     match (challenge, verifier) {
         (None, verifier) => verifier.is_none(),
         (Some(_), None) => false,
@@ -241,38 +262,41 @@ fn proves(challenge: Option<&(String, String)>, verifier: Option<&str>) -> bool 
     }
 }
 
-fn by_refresh(app: &App, server: Server, form: &Form) -> Answer {
+/// The refresh token grant (RFC 6749, section 6).
+fn refresh_grant(app: &App, server: LoginServer, form: &Form) -> HttpResponse {
     let Some(token) = find(form, "refresh_token") else {
         return error(400, "invalid_request", "the refresh_token is missing");
     };
     let Options { refresh_policy, .. } = app.options;
-    let policy = if server == Server::Mediaflow { RefreshPolicy::Reuse } else { refresh_policy };
-    app.state.with(|world| {
-        if server == Server::Mediavalet
+    let policy = if server == LoginServer::Mediaflow { RefreshPolicy::Reuse } else { refresh_policy };
+    app.state.with(|state| {
+        if server == LoginServer::Mediavalet
             && let Some(scope) = find(form, "scope")
-            && let Some(known) = world.refresh.get(token)
-            && !scope.split_ascii_whitespace().all(|part| has(&known.scope, part))
+            && let Some(known) = state.refresh.get(token)
+            && !scope.split_ascii_whitespace().all(|part| contains_scope(&known.scope, part))
         {
-            return error(400, "invalid_scope", "the refresh token was not given that scope");
+            return error(400, "invalid_scope", "the scope exceeds that of the refresh token");
         }
-        let grant = match world.use_refresh(server, token, policy) {
+        let grant = match state.use_refresh_token(server, token, policy) {
             Ok(grant) => grant,
             Err(text) => return error(400, "invalid_grant", text),
         };
-        let first = (grant.family == SERVER_KEY_FAMILY).then(|| SERVER_KEY_FAMILY.to_owned());
-        world.record(Event::Answered(first));
-        let beside = if server == Server::Mediaflow { Beside::Blank } else { Beside::New };
-        answer(app, world, &grant, beside, None)
+        let first_use = (grant.family == SERVER_KEY_FAMILY).then(|| SERVER_KEY_FAMILY.to_owned());
+        state.record(Event::TokenResponse(first_use));
+        let refresh_token =
+            if server == LoginServer::Mediaflow { RefreshTokenMember::Empty } else { RefreshTokenMember::New };
+        token_response(app, state, &grant, refresh_token, None)
     })
 }
 
-fn by_password(app: &App, server: Server, form: &Form) -> Answer {
+/// The password grant (RFC 6749, section 4.3).
+fn password_grant(app: &App, server: LoginServer, form: &Form) -> HttpResponse {
     let (Some(user), Some(password)) = (find(form, "username"), find(form, "password")) else {
-        return error(400, "invalid_request", "username and password are needed");
+        return error(400, "invalid_request", "username and password are required");
     };
     let scope = find(form, "scope").unwrap_or_default();
-    if server == Server::Mediavalet
-        && let Err(text) = scopes(scope)
+    if server == LoginServer::Mediavalet
+        && let Err(text) = check_scopes(scope)
     {
         return error(400, "invalid_scope", &text);
     }
@@ -280,27 +304,28 @@ fn by_password(app: &App, server: Server, form: &Form) -> Answer {
         return error(400, "invalid_grant", "invalid_username_or_password");
     }
     let grant = Grant { server, user: user.to_owned(), scope: scope.to_owned(), family: random() };
-    app.state.with(|world| {
-        world.record(Event::Answered(Some(format!("{server:?} password {user}"))));
-        let beside = offline(server, &grant.scope);
-        answer(app, world, &grant, beside, None)
+    app.state.with(|state| {
+        state.record(Event::TokenResponse(Some(format!("{server:?} password {user}"))));
+        let refresh_token = first_refresh_token(server, &grant.scope);
+        token_response(app, state, &grant, refresh_token, None)
     })
 }
 
-/// MediaValet's service principal: no user, so neither an identity nor a refresh token.
-fn by_client(app: &App, form: &Form) -> Answer {
-    let asked = find(form, "scope").unwrap_or("api");
-    if let Some(unknown) = asked.split_ascii_whitespace().find(|scope| !KNOWN_SCOPES.contains(scope)) {
+/// The client credentials grant of MediaValet's service principal (RFC 6749, section 4.4). There is no user, so the
+/// response has neither an ID token nor a refresh token.
+fn client_grant(app: &App, form: &Form) -> HttpResponse {
+    let requested = find(form, "scope").unwrap_or("api");
+    if let Some(unknown) = requested.split_ascii_whitespace().find(|scope| !KNOWN_SCOPES.contains(scope)) {
         return error(400, "invalid_scope", &format!("the scope {unknown} is not known"));
     }
-    if !has(asked, "api") && !has(asked, "api:service_principal") {
-        return error(400, "invalid_scope", "the scope api is needed");
+    if !contains_scope(requested, "api") && !contains_scope(requested, "api:service_principal") {
+        return error(400, "invalid_scope", "the scope api is required");
     }
-    let kept: Vec<&str> = asked.split_ascii_whitespace().filter(|scope| scope.starts_with("api")).collect();
+    let granted: Vec<&str> = requested.split_ascii_whitespace().filter(|scope| scope.starts_with("api")).collect();
     let user = app.credentials.mediavalet.client_id.clone();
-    let grant = Grant { server: Server::Mediavalet, user, scope: kept.join(" "), family: random() };
-    app.state.with(|world| {
-        world.record(Event::Answered(Some("Mediavalet client_credentials".to_owned())));
-        answer(app, world, &grant, Beside::Nothing, None)
+    let grant = Grant { server: LoginServer::Mediavalet, user, scope: granted.join(" "), family: random() };
+    app.state.with(|state| {
+        state.record(Event::TokenResponse(Some("Mediavalet client_credentials".to_owned())));
+        token_response(app, state, &grant, RefreshTokenMember::Absent, None)
     })
 }

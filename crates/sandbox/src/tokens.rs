@@ -1,27 +1,29 @@
-//! Tokens and codes: how they are made, checked, rotated and revoked. Everything that comes from one sign-in is one
-//! family; replaying a code, or a one-time refresh token, kills the family.
+//! Access tokens, refresh tokens and authorization codes: how they are issued, checked, rotated and revoked.
+//!
+//! All tokens of one sign-in form one family. Using an authorization code or a one-time refresh token twice revokes the
+//! whole family.
 
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
 use crate::options::RefreshPolicy;
-use crate::state::{Event, World, now};
+use crate::state::{Event, State, now};
 
-/// Lifetime of an authorization code, in milliseconds.
+/// The lifetime of an authorization code, in milliseconds.
 pub(crate) const CODE_LIFETIME: i64 = 60_000;
 
-/// Whose tokens they are.
+/// The login server that issued a token.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub(crate) enum Server {
+pub(crate) enum LoginServer {
     Mediaflow,
     Mediavalet,
 }
 
-/// An access token.
+/// An access token. Times are in milliseconds since 1970.
 #[derive(Clone, Debug, Serialize, Deserialize)]
-pub(crate) struct Access {
+pub(crate) struct AccessToken {
     pub token: String,
-    pub server: Server,
+    pub server: LoginServer,
     pub user: String,
     pub scope: String,
     pub family: String,
@@ -30,51 +32,52 @@ pub(crate) struct Access {
 
 /// A refresh token.
 #[derive(Clone, Debug, Serialize, Deserialize)]
-pub(crate) struct Refresh {
+pub(crate) struct RefreshToken {
     pub token: String,
-    pub server: Server,
+    pub server: LoginServer,
     pub user: String,
     pub scope: String,
     pub family: String,
-    /// When it was used first, if it may not be used again.
+    /// When it was first used, in milliseconds since 1970. Only set if it must not be used again.
     pub used: Option<i64>,
 }
 
-/// An authorization code.
+/// An authorization code. Times are in milliseconds since 1970.
 #[derive(Clone, Debug, Serialize, Deserialize)]
-pub(crate) struct Code {
+pub(crate) struct AuthorizationCode {
     pub code: String,
-    pub server: Server,
+    pub server: LoginServer,
     pub user: String,
     pub scope: String,
     pub redirect_uri: String,
-    /// PKCE challenge and its method.
+    /// The PKCE challenge and its method (RFC 7636).
     pub challenge: Option<(String, String)>,
-    /// What the ID token has to repeat.
+    /// The nonce that the ID token has to repeat.
     pub nonce: Option<String>,
     pub family: String,
     pub expires: i64,
     pub used: bool,
 }
 
-/// Who a set of tokens is for.
+/// The server, user, scope and family that a set of tokens is issued for.
 #[derive(Clone, Debug)]
 pub(crate) struct Grant {
-    pub server: Server,
+    pub server: LoginServer,
     pub user: String,
     pub scope: String,
     pub family: String,
 }
 
-/// A random text nobody can guess.
+/// Returns 64 random hexadecimal digits.
 pub(crate) fn random() -> String {
     format!("{}{}", Uuid::new_v4().simple(), Uuid::new_v4().simple())
 }
 
-impl World {
-    pub(crate) fn issue_access(&mut self, grant: &Grant, lifetime: i64) -> String {
+impl State {
+    /// Issues an access token that expires after `lifetime` milliseconds.
+    pub(crate) fn issue_access_token(&mut self, grant: &Grant, lifetime: i64) -> String {
         let token = format!("at-{}", random());
-        self.record(Event::Access(Access {
+        self.record(Event::Access(AccessToken {
             token: token.clone(),
             server: grant.server,
             user: grant.user.clone(),
@@ -85,9 +88,10 @@ impl World {
         token
     }
 
-    pub(crate) fn issue_refresh(&mut self, grant: &Grant) -> String {
+    /// Issues a refresh token.
+    pub(crate) fn issue_refresh_token(&mut self, grant: &Grant) -> String {
         let token = format!("rt-{}", random());
-        self.record(Event::Refresh(Refresh {
+        self.record(Event::Refresh(RefreshToken {
             token: token.clone(),
             server: grant.server,
             user: grant.user.clone(),
@@ -98,22 +102,22 @@ impl World {
         token
     }
 
-    /// The owner of an access token that is valid now.
-    pub(crate) fn owner(&self, server: Server, token: &str) -> Option<Access> {
+    /// Returns the access token if `server` issued it and it is neither expired nor revoked.
+    pub(crate) fn valid_access_token(&self, server: LoginServer, token: &str) -> Option<AccessToken> {
         let access = self.access.get(token)?;
         let valid = access.server == server && access.expires > now() && !self.revoked.contains(&access.family);
         valid.then(|| access.clone())
     }
 
-    /// Uses a refresh token. `Err` says why it is not accepted; a replay has revoked its family by then.
-    pub(crate) fn use_refresh(
+    /// Uses a refresh token. The error says why it is not accepted. A replay also revokes its family.
+    pub(crate) fn use_refresh_token(
         &mut self,
-        server: Server,
+        server: LoginServer,
         token: &str,
         policy: RefreshPolicy,
     ) -> Result<Grant, &'static str> {
         let known = self.refresh.get(token).filter(|refresh| refresh.server == server).cloned();
-        let mut refresh = known.ok_or("the refresh token is not known")?;
+        let mut refresh = known.ok_or("unknown refresh token")?;
         if self.revoked.contains(&refresh.family) {
             return Err("the refresh token was revoked");
         }
@@ -127,16 +131,16 @@ impl World {
                 if i128::from(now() - used) <= i128::try_from(grace.as_millis()).unwrap_or(i128::MAX) => {}
             _ => {
                 self.record(Event::RevokeFamily(refresh.family));
-                return Err("the refresh token was used before; its whole sign-in is revoked");
+                return Err("the refresh token was used before; all tokens of its sign-in are revoked");
             }
         }
         Ok(Grant { server, user: refresh.user, scope: refresh.scope, family: refresh.family })
     }
 
-    /// Redeems a code. A replay revokes what came from it.
-    pub(crate) fn use_code(&mut self, server: Server, code: &str) -> Result<Code, &'static str> {
+    /// Redeems an authorization code. The error says why it is not accepted. A replay also revokes its family.
+    pub(crate) fn redeem_code(&mut self, server: LoginServer, code: &str) -> Result<AuthorizationCode, &'static str> {
         let known = self.codes.get(code).filter(|code| code.server == server).cloned();
-        let mut code = known.ok_or("the code is not known")?;
+        let mut code = known.ok_or("unknown authorization code")?;
         if code.used {
             self.record(Event::RevokeFamily(code.family));
             return Err("the code was used before; the tokens made from it are revoked");

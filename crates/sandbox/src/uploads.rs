@@ -1,36 +1,42 @@
-//! Uploads, step by step: a holder with an upload URL, its facts, its categories, and the final patch that checks the
-//! lot. An asset that exists takes a new version by the same steps.
+//! MediaValet's uploads.
+//!
+//! An upload has four steps: create a placeholder with an upload URL, set its properties, add categories, and finalise
+//! it with a patch that checks everything. An existing asset gets a new version by the same steps.
 
 use serde_json::{Value, json};
 use uuid::Uuid;
 
 use crate::App;
+use crate::api_error::ApiError;
 use crate::asset::{Asset, MediaFile, stem};
-use crate::asset_writes::{add, attribute_values, category_ids, change, strings};
-use crate::mediavalet::{Gate, Outcome, Refusal, Reply, guid};
+use crate::asset_writes::{CategoryIds, add, attribute_values, change, strings};
+use crate::mediavalet::{ApiResponse, ApiResult, AuthContext, guid};
 use crate::signature::blob_url;
 use crate::state::{Event, now};
 
-/// Refuses names that cannot be a file's.
-pub(crate) fn check_filename(name: &str) -> Result<(), Refusal> {
+/// Fails if the text is not a valid file name.
+pub(crate) fn check_filename(name: &str) -> Result<(), ApiError> {
     let bad = |c: char| c.is_control() || "\\/:*?\"<>|".contains(c);
     let ok = !name.trim().is_empty() && name.len() <= 255 && !name.contains(bad) && !matches!(name, "." | "..");
-    if ok { Ok(()) } else { Err(Refusal::new(400, format!("{name:?} is no file name"))) }
+    if ok { Ok(()) } else { Err(ApiError::new(400, format!("{name:?} is not a file name"))) }
 }
 
-pub(crate) fn size_member(body: &Value) -> Result<Option<u64>, Refusal> {
+/// Returns the member `fileSizeInBytes` of a body.
+pub(crate) fn size_member(body: &Value) -> Result<Option<u64>, ApiError> {
     match &body["fileSizeInBytes"] {
         Value::Null => Ok(None),
-        value => value.as_u64().map(Some).ok_or_else(|| Refusal::new(400, "fileSizeInBytes is no size")),
+        value => value.as_u64().map(Some).ok_or_else(|| ApiError::new(400, "fileSizeInBytes is not a size")),
     }
 }
 
-fn new_file(body: &Value) -> Result<MediaFile, Refusal> {
-    let filename = body["filename"].as_str().ok_or_else(|| Refusal::new(400, "filename is needed"))?;
+/// Parses the body of a request to start an upload.
+fn new_file(body: &Value) -> Result<MediaFile, ApiError> {
+    let filename = body["filename"].as_str().ok_or_else(|| ApiError::new(400, "filename is required"))?;
     check_filename(filename)?;
     Ok(MediaFile { size: size_member(body)?, ..MediaFile::new(filename) })
 }
 
+/// Returns the row of an upload, with a new upload URL.
 pub(crate) fn upload_row(app: &App, asset: &Asset, file: &MediaFile) -> Value {
     json!({
         "id": asset.id,
@@ -41,28 +47,30 @@ pub(crate) fn upload_row(app: &App, asset: &Asset, file: &MediaFile) -> Value {
     })
 }
 
-pub(crate) fn create(app: &App, gate: &Gate, body: &Value) -> Outcome {
+/// Starts the upload of a new asset.
+pub(crate) fn create(app: &App, auth: &AuthContext, body: &Value) -> ApiResult {
     let file = new_file(body)?;
     let id = body["id"].as_str().map_or_else(|| Ok(Uuid::new_v4()), guid)?;
-    let asset = Asset::holder(id, file.clone(), &gate.user, now());
-    app.state.with(|world| {
-        if world.asset(id).is_some() {
-            return Err(Refusal::new(409, "The id is taken"));
+    let asset = Asset::placeholder(id, file.clone(), &auth.user, now());
+    app.state.with(|state| {
+        if state.asset(id).is_some() {
+            return Err(ApiError::new(409, "The id is in use"));
         }
-        world.record(Event::Asset(Box::new(asset.clone())));
+        state.record(Event::Asset(Box::new(asset.clone())));
         Ok(())
     })?;
-    Ok(Reply::new(201, upload_row(app, &asset, &file)))
+    Ok(ApiResponse::new(201, upload_row(app, &asset, &file)))
 }
 
-pub(crate) fn new_version(app: &App, _gate: &Gate, id: Uuid, body: &Value) -> Outcome {
+/// Starts the upload of a new version.
+pub(crate) fn new_version(app: &App, _gate: &AuthContext, id: Uuid, body: &Value) -> ApiResult {
     let file = new_file(body)?;
     let ((), asset) = change(app, id, |asset| {
         if asset.current.is_none() {
-            return Err(Refusal::new(400, "The asset is still being uploaded"));
+            return Err(ApiError::new(400, "The asset is still being uploaded"));
         }
         if asset.checked_out.is_some() {
-            return Err(Refusal::new(403, "The asset is checked out"));
+            return Err(ApiError::new(403, "The asset is checked out"));
         }
         asset.pending = Some(file.clone());
         Ok(())
@@ -71,30 +79,31 @@ pub(crate) fn new_version(app: &App, _gate: &Gate, id: Uuid, body: &Value) -> Ou
     row["title"] = asset.title.into();
     row["description"] = asset.description.into();
     row["fileSizeInBytes"] = json!(file.size);
-    Ok(Reply::new(202, row))
+    Ok(ApiResponse::new(202, row))
 }
 
-/// Changes an asset that is being uploaded.
+/// Changes an asset that is being uploaded and not checked out.
 fn change_upload<R>(
     app: &App,
     id: Uuid,
-    act: impl FnOnce(&mut Asset) -> Result<R, Refusal>,
-) -> Result<(R, Asset), Refusal> {
+    act: impl FnOnce(&mut Asset) -> Result<R, ApiError>,
+) -> Result<(R, Asset), ApiError> {
     change(app, id, |asset| match (&asset.pending, &asset.checked_out) {
-        // The file of an asset that is checked out goes in by its check-in.
+        // A checked-out asset gets its new file from the check-in.
         (Some(_), None) => act(asset),
-        _ => Err(Refusal::not_found("The upload")),
+        _ => Err(ApiError::not_found("The upload")),
     })
 }
 
-/// Sets one fact of an upload. The temporary name is taken for "no other name": the vendor's sample sends it.
-fn set(asset: &mut Asset, name: &str, value: &Value) -> Result<(), Refusal> {
-    let text = || value.as_str().ok_or_else(|| Refusal::new(400, format!("{name} has to be a string")));
+/// Sets one property of an upload. The temporary name leaves the file name unchanged, because the vendor's sample sends
+/// it.
+fn set(asset: &mut Asset, name: &str, value: &Value) -> Result<(), ApiError> {
+    let text = || value.as_str().ok_or_else(|| ApiError::new(400, format!("{name} has to be a string")));
     match name {
         "title" => asset.title = text()?.to_owned(),
         "description" => asset.description = text()?.to_owned(),
         "fileSizeInBytes" => {
-            let size = value.as_u64().ok_or_else(|| Refusal::new(400, "fileSizeInBytes is no size"))?;
+            let size = value.as_u64().ok_or_else(|| ApiError::new(400, "fileSizeInBytes is not a size"))?;
             if let Some(file) = &mut asset.pending {
                 file.size = Some(size);
             }
@@ -113,36 +122,39 @@ fn set(asset: &mut Asset, name: &str, value: &Value) -> Result<(), Refusal> {
     Ok(())
 }
 
-const FACTS: [&str; 4] = ["filename", "title", "description", "fileSizeInBytes"];
+/// The properties of an upload that a client can set.
+const PROPERTIES: [&str; 4] = ["filename", "title", "description", "fileSizeInBytes"];
 
-pub(crate) fn describe(app: &App, id: Uuid, body: &Value) -> Outcome {
-    let members = body.as_object().ok_or_else(|| Refusal::new(400, "The body has to be an object"))?;
+/// Sets properties of an upload.
+pub(crate) fn describe(app: &App, id: Uuid, body: &Value) -> ApiResult {
+    let members = body.as_object().ok_or_else(|| ApiError::new(400, "The body has to be an object"))?;
     let (warnings, asset) = change_upload(app, id, |asset| {
         if body["id"].as_str().is_some_and(|other| !other.eq_ignore_ascii_case(&id.to_string())) {
-            return Err(Refusal::new(400, "The id of the body is another one"));
+            return Err(ApiError::new(400, "The id of the body differs from that of the path"));
         }
-        for name in FACTS {
+        for name in PROPERTIES {
             if let Some(value) = members.get(name).filter(|value| !value.is_null()) {
                 set(asset, name, value)?;
             }
         }
-        let extra = members.keys().filter(|name| !FACTS.contains(&name.as_str()) && *name != "id");
-        Ok(extra.map(|name| format!("The member {name} was not used")).collect::<Vec<_>>())
+        let extra = members.keys().filter(|name| !PROPERTIES.contains(&name.as_str()) && *name != "id");
+        Ok(extra.map(|name| format!("The member {name} was ignored")).collect::<Vec<_>>())
     })?;
     let mut row = asset.pending.as_ref().map(|file| upload_row(app, &asset, file)).unwrap_or_default();
     row["title"] = asset.title.as_str().into();
     row["description"] = asset.description.as_str().into();
     row["fileSizeInBytes"] = json!(asset.pending.as_ref().and_then(|file| file.size));
-    Ok(Reply { warnings, ..Reply::new(200, row) })
+    Ok(ApiResponse { warnings, ..ApiResponse::new(200, row) })
 }
 
-pub(crate) fn associate(app: &App, id: Uuid, what: &str, body: &Value) -> Outcome {
+/// Adds categories, keywords or attributes to an upload, as `kind` says.
+pub(crate) fn associate(app: &App, id: Uuid, kind: &str, body: &Value) -> ApiResult {
     let mut errors = Vec::new();
-    match what {
+    match kind {
         "categories" => {
-            let (known, unknown) = category_ids(app, body)?;
+            let CategoryIds { known, unknown } = CategoryIds::parse(app, body)?;
             if !unknown.is_empty() {
-                return Err(Refusal::not_found("A category"));
+                return Err(ApiError::not_found("A category"));
             }
             change_upload(app, id, |asset| {
                 add(&mut asset.categories, known);
@@ -157,74 +169,77 @@ pub(crate) fn associate(app: &App, id: Uuid, what: &str, body: &Value) -> Outcom
             })?;
         }
         _ => {
-            let (values, skipped) = attribute_values(body)?;
-            errors = skipped;
+            let attributes = attribute_values(body)?;
+            errors = attributes.errors;
             change_upload(app, id, |asset| {
-                asset.attributes.extend(values);
+                asset.attributes.extend(attributes.values);
                 Ok(())
             })?;
         }
     }
-    Ok(Reply { errors, ..Reply::new(201, body.clone()) })
+    Ok(ApiResponse { errors, ..ApiResponse::new(201, body.clone()) })
 }
 
-/// How many bytes have arrived for the file that is being uploaded.
-pub(crate) fn sent(app: &App, id: Uuid) -> Option<u64> {
-    app.state.with(|world| {
-        let file = world.asset(id)?.pending.as_ref()?;
-        Some(world.blobs.get(&file.id)?.content.as_ref()?.size)
+/// Returns the size of the committed content of the file that is being uploaded, in bytes.
+pub(crate) fn uploaded_size(app: &App, id: Uuid) -> Option<u64> {
+    app.state.with(|state| {
+        let file = state.asset(id)?.pending.as_ref()?;
+        Some(state.blobs.get(&file.id)?.content.as_ref()?.size)
     })
 }
 
-/// Patches an upload; `/status` with value 1 finalises it.
-pub(crate) fn patch(app: &App, id: Uuid, body: &Value) -> Outcome {
-    let operations = body.as_array().ok_or_else(|| Refusal::new(400, "The body has to be an array of operations"))?;
+/// Patches an upload. The value 1 for `/status` finalises it.
+pub(crate) fn patch(app: &App, id: Uuid, body: &Value) -> ApiResult {
+    let operations = body.as_array().ok_or_else(|| ApiError::new(400, "The body has to be an array of operations"))?;
     let finished =
-        app.state.with(|world| world.asset(id).is_some_and(|asset| asset.is_alive() && asset.pending.is_none()));
+        app.state.with(|state| state.asset(id).is_some_and(|asset| asset.is_alive() && asset.pending.is_none()));
     let (mut finalise, mut errors) = (false, Vec::new());
-    let mut facts = Vec::new();
+    let mut properties = Vec::new();
     for (number, operation) in operations.iter().enumerate() {
         let path = operation["path"].as_str().unwrap_or_default();
         let name = path.strip_prefix('/').unwrap_or_default();
         match operation["op"].as_str().unwrap_or_default() {
             "add" | "replace" if name == "status" && operation["value"] == json!(1) => finalise = true,
-            "add" | "replace" if FACTS.contains(&name) && !operation["value"].is_null() => {
-                facts.push((name, &operation["value"]));
+            "add" | "replace" if PROPERTIES.contains(&name) && !operation["value"].is_null() => {
+                properties.push((name, &operation["value"]));
             }
             op => errors.push(format!("Operation {number} was skipped: {op:?} of {path:?}")),
         }
     }
-    if finished && finalise && facts.is_empty() {
-        let warnings = vec!["The upload was finalised before".to_owned()];
-        return Ok(Reply { warnings, errors, ..Reply::new(200, json!({ "permissions": [] })) });
+    if finished && finalise && properties.is_empty() {
+        let warnings = vec!["The upload is already finalised".to_owned()];
+        return Ok(ApiResponse { warnings, errors, ..ApiResponse::new(200, json!({ "permissions": [] })) });
     }
-    let size = sent(app, id);
+    let size = uploaded_size(app, id);
     change_upload(app, id, |asset| {
-        for (name, value) in facts {
+        for (name, value) in properties {
             set(asset, name, value)?;
         }
         if finalise { complete(app, asset, size) } else { Ok(()) }
     })?;
-    Ok(Reply { errors, ..Reply::new(200, json!({ "permissions": [] })) })
+    Ok(ApiResponse { errors, ..ApiResponse::new(200, json!({ "permissions": [] })) })
 }
 
-/// The checks of the last step of an upload.
-fn complete(app: &App, asset: &mut Asset, size: Option<u64>) -> Result<(), Refusal> {
+/// Finalises an upload.
+fn complete(app: &App, asset: &mut Asset, size: Option<u64>) -> Result<(), ApiError> {
     if asset.categories.is_empty() {
-        return Err(Refusal::new(400, "The asset needs at least one category"));
+        return Err(ApiError::new(400, "The asset needs at least one category"));
     }
-    take_over(app, asset, size)
+    make_current(app, asset, size)
 }
 
-/// The file that was sent becomes the asset's, if it has the size that was given.
-pub(crate) fn take_over(app: &App, asset: &mut Asset, size: Option<u64>) -> Result<(), Refusal> {
-    let Some(file) = asset.pending.clone() else { return Err(Refusal::not_found("The upload")) };
+/// Makes the uploaded file the current version if its size is the declared one.
+pub(crate) fn make_current(app: &App, asset: &mut Asset, size: Option<u64>) -> Result<(), ApiError> {
+    let Some(file) = asset.pending.clone() else { return Err(ApiError::not_found("The upload")) };
     check_filename(&file.filename)?;
     match size {
-        None => return Err(Refusal::new(404, "Nothing has been uploaded yet")),
+        None => return Err(ApiError::new(404, "Nothing has been uploaded yet")),
         Some(size) if file.size != Some(size) => {
-            let given = file.size.map_or("not given".to_owned(), |size| size.to_string());
-            return Err(Refusal::new(404, format!("The size of the blob is {size}, the size of the upload {given}")));
+            let declared = file.size.map_or("not given".to_owned(), |size| size.to_string());
+            return Err(ApiError::new(
+                404,
+                format!("The size of the blob is {size}, the size of the upload is {declared}"),
+            ));
         }
         Some(_) => {}
     }

@@ -1,14 +1,18 @@
-//! SkyHOOK: subscriptions of events. Nothing is ever delivered. Names are in the case the vendor writes them in requests;
-//! the shapes of its answers are not published.
+//! SkyHOOK, MediaValet's webhooks: subscriptions to events. No event is ever delivered.
+//!
+//! The members have the upper-case initials that the vendor uses in requests. The vendor does not publish the form of
+//! its responses.
 
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 use uuid::Uuid;
 
 use crate::App;
-use crate::mediavalet::{Gate, Outcome, Refusal, Reply};
+use crate::api_error::ApiError;
+use crate::mediavalet::{ApiResponse, ApiResult, AuthContext};
 use crate::state::Event;
 
+/// The events that can be subscribed to.
 const EVENTS: [&str; 8] = [
     "Asset.StatusUpdated",
     "Asset.MediaFileAdded",
@@ -25,63 +29,74 @@ const EVENTS: [&str; 8] = [
 pub(crate) struct Webhook {
     pub id: Uuid,
     pub events: Vec<String>,
-    pub address: String,
-    /// Name of the user whose it is.
-    pub by: String,
+    /// The URL that events would be sent to.
+    #[serde(rename = "address")]
+    pub url: String,
+    /// The name of the user that created it.
+    #[serde(rename = "by")]
+    pub owner: String,
 }
 
+/// Returns an object with only a name.
 fn named(name: &str) -> Value {
     json!({ "Name": name })
 }
 
-pub(crate) fn events() -> Reply {
-    Reply::new(200, EVENTS.map(named).to_vec().into())
+/// Lists the events that can be subscribed to.
+pub(crate) fn events() -> ApiResponse {
+    ApiResponse::new(200, EVENTS.map(named).to_vec().into())
 }
 
-pub(crate) fn list(app: &App, gate: &Gate) -> Reply {
+/// Lists the subscriptions of the user.
+pub(crate) fn list(app: &App, auth: &AuthContext) -> ApiResponse {
     let row = |webhook: &Webhook| {
         let events: Vec<_> = webhook.events.iter().map(|name| named(name)).collect();
-        json!({ "Id": webhook.id, "Type": "webhook", "Events": events, "Data": { "webhook": webhook.address } })
+        json!({ "Id": webhook.id, "Type": "webhook", "Events": events, "Data": { "webhook": webhook.url } })
     };
     let rows: Vec<_> =
-        app.state.with(|world| world.webhooks.values().filter(|one| one.by == gate.user).map(row).collect());
-    Reply::new(200, rows.into())
+        app.state.with(|state| state.webhooks.values().filter(|webhook| webhook.owner == auth.user).map(row).collect());
+    ApiResponse::new(200, rows.into())
 }
 
-fn read(gate: &Gate, id: Uuid, body: &Value) -> Result<Webhook, Refusal> {
+/// Parses and checks the body of a request to create or replace a subscription.
+fn parse(auth: &AuthContext, id: Uuid, body: &Value) -> Result<Webhook, ApiError> {
     let events = body["Events"].as_array().filter(|events| !events.is_empty());
-    let events = events.ok_or_else(|| Refusal::new(400, "Events is needed"))?;
+    let events = events.ok_or_else(|| ApiError::new(400, "Events is required"))?;
     let known = |event: &Value| EVENTS.into_iter().find(|name| event["Name"] == *name).map(str::to_owned);
-    let events = events.iter().map(|event| known(event).ok_or_else(|| Refusal::new(400, format!("No event {event}"))));
+    let events =
+        events.iter().map(|event| known(event).ok_or_else(|| ApiError::new(400, format!("Unknown event {event}"))));
     if body["Type"] != "webhook" {
-        return Err(Refusal::new(400, "Type has to be webhook"));
+        return Err(ApiError::new(400, "Type has to be webhook"));
     }
-    let address = body["Data"]["webhook"].as_str().filter(|text| url::Url::parse(text).is_ok());
-    let address = address.ok_or_else(|| Refusal::new(400, "Data.webhook is no address"))?.to_owned();
-    Ok(Webhook { id, events: events.collect::<Result<_, _>>()?, address, by: gate.user.clone() })
+    let url = body["Data"]["webhook"].as_str().filter(|text| url::Url::parse(text).is_ok());
+    let url = url.ok_or_else(|| ApiError::new(400, "Data.webhook is not a URL"))?.to_owned();
+    Ok(Webhook { id, events: events.collect::<Result<_, _>>()?, url, owner: auth.user.clone() })
 }
 
-/// Always makes another one, as nothing is said of the contrary.
-pub(crate) fn create(app: &App, gate: &Gate, body: &Value) -> Outcome {
-    let webhook = read(gate, Uuid::new_v4(), body)?;
-    app.state.with(|world| world.record(Event::Webhook(webhook)));
-    Ok(Reply::new(200, Value::Null))
+/// Creates a subscription, also if there is one for the same URL: the reference does not forbid it.
+pub(crate) fn create(app: &App, auth: &AuthContext, body: &Value) -> ApiResult {
+    let webhook = parse(auth, Uuid::new_v4(), body)?;
+    app.state.with(|state| state.record(Event::Webhook(webhook)));
+    Ok(ApiResponse::new(200, Value::Null))
 }
 
-fn check_own(app: &App, gate: &Gate, id: Uuid) -> Result<(), Refusal> {
-    let own = app.state.with(|world| world.webhooks.get(&id).is_some_and(|webhook| webhook.by == gate.user));
-    if own { Ok(()) } else { Err(Refusal::not_found("The subscription")) }
+/// Fails unless the subscription exists and belongs to the user.
+fn check_owner(app: &App, auth: &AuthContext, id: Uuid) -> Result<(), ApiError> {
+    let owned = app.state.with(|state| state.webhooks.get(&id).is_some_and(|webhook| webhook.owner == auth.user));
+    if owned { Ok(()) } else { Err(ApiError::not_found("The subscription")) }
 }
 
-pub(crate) fn replace(app: &App, gate: &Gate, id: Uuid, body: &Value) -> Outcome {
-    check_own(app, gate, id)?;
-    let webhook = read(gate, id, body)?;
-    app.state.with(|world| world.record(Event::Webhook(webhook)));
-    Ok(Reply::new(200, Value::Null))
+/// Replaces a subscription of the user.
+pub(crate) fn replace(app: &App, auth: &AuthContext, id: Uuid, body: &Value) -> ApiResult {
+    check_owner(app, auth, id)?;
+    let webhook = parse(auth, id, body)?;
+    app.state.with(|state| state.record(Event::Webhook(webhook)));
+    Ok(ApiResponse::new(200, Value::Null))
 }
 
-pub(crate) fn delete(app: &App, gate: &Gate, id: Uuid) -> Outcome {
-    check_own(app, gate, id)?;
-    app.state.with(|world| world.record(Event::WebhookGone(id)));
-    Ok(Reply::new(200, Value::Null))
+/// Deletes a subscription of the user.
+pub(crate) fn delete(app: &App, auth: &AuthContext, id: Uuid) -> ApiResult {
+    check_owner(app, auth, id)?;
+    app.state.with(|state| state.record(Event::WebhookGone(id)));
+    Ok(ApiResponse::new(200, Value::Null))
 }

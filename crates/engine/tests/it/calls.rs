@@ -1,4 +1,5 @@
-//! Flows that call flows: linked before a run, pinned for good, each with names of its own.
+//! Flows that call other flows. They are linked before a run, the run is pinned to their versions, and each flow has a
+//! name space of its own.
 #![allow(clippy::unwrap_used)]
 
 use std::sync::Arc;
@@ -22,7 +23,7 @@ fn linked(flow: &Flow, others: &[Flow]) -> Result<Flow, Vec<Diagnostic>> {
     flow.link(&|name| others.iter().find(|one| one.name() == name).cloned())
 }
 
-/// Makes something, if its name is good.
+/// Returns a flow that creates a thing, unless its name is `skip` or `bad`.
 fn maker() -> Flow {
     flow(
         "maker",
@@ -69,10 +70,10 @@ fn twice() -> Flow {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_flow_calls_others_and_gets_what_they_yield() {
+async fn a_flow_calls_other_flows_and_gets_their_outputs() {
     let flow = linked(&main_flow(), &[twice(), maker()]).unwrap();
     assert_eq!(flow.check(&registry()), []);
-    // What they yield has a type, and what they are given.
+    // Outputs and inputs of called flows are type-checked.
     let wrong = json!({ "steps": [
         { "id": "one", "call": "maker", "input": { "name": "{{ 3 + 4 }}" }, "connections": { "into": "shop" } },
         { "id": "two", "set": { "more": "{{ steps.one.name - 1 }} {{ steps.one.size }}" } }
@@ -93,7 +94,7 @@ async fn a_flow_calls_others_and_gets_what_they_yield() {
     };
     let error = played.events.iter().find_map(item).unwrap();
     let place = ["flow", "pointer", "step"].map(|fact| error.context(fact).unwrap());
-    assert_eq!(place, ["maker", "/steps/1", "all/bad/sub/one/bad"], "the place in the flow that was called");
+    assert_eq!(place, ["maker", "/steps/1", "all/bad/sub/one/bad"], "the position in the called flow");
     assert_eq!(played.run.calls.keys().collect::<Vec<_>>(), ["maker", "twice"]);
 }
 
@@ -113,7 +114,7 @@ async fn a_run_is_pinned_to_the_flows_it_calls() {
     tokio::time::sleep(std::time::Duration::from_secs(1)).await;
     running.cancel();
     running.wait().await.unwrap_err();
-    // The flow changes; other runs take the new one, this one stays with its own.
+    // The called flow changes. New runs use the new version, and this run keeps its own.
     let engine = lab.engine(journal.clone());
     let new = engine.start(&linked(&main, &[wait("new")]).unwrap(), json!({}), slots("pinned")).await.unwrap();
     let old = engine.resume(&id, slots("pinned")).await.unwrap();
@@ -127,7 +128,7 @@ async fn a_run_is_pinned_to_the_flows_it_calls() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn the_guards_of_a_call_are_those_of_a_step_and_the_flow_has_its_own() {
+async fn a_call_has_the_policies_of_a_step_and_the_called_flow_has_its_own() {
     let called = flow(
         "called",
         json!({
@@ -136,7 +137,7 @@ async fn the_guards_of_a_call_are_those_of_a_step_and_the_flow_has_its_own() {
                 call("made", "thing.make", json!({ "name": "made" })),
                 call("slow", "thing.look", json!({ "name": "slow", "fault": "{{ input.fault }}" }))
             ],
-            "on_failure": [call("tell", "thing.look", json!({ "name": "told {{ error.kind }}" }))]
+            "on_failure": [call("report", "thing.look", json!({ "name": "reported {{ error.kind }}" }))]
         }),
     );
     let main = |more: Value| {
@@ -147,16 +148,20 @@ async fn the_guards_of_a_call_are_those_of_a_step_and_the_flow_has_its_own() {
     let passed = main(json!({ "on_error": "continue" }));
     let lab = Lab::new("late sub-flow", &passed, json!({ "fault": "sleep 60000" }));
     let played = lab.once("late sub-flow", std::iter::empty()).await;
-    assert_eq!((played.run.status, played.world.calls("look told timeout")), (RunStatus::Succeeded, 1));
+    assert_eq!((played.run.status, played.world.calls("look reported timeout")), (RunStatus::Succeeded, 1));
 
     let again = main(json!({ "retry": { "tries": 3, "wait": "1s" } }));
     let played = Lab::new("sub-flow again", &again, json!({ "fault": "busy 2" })).play().await;
-    let calls = ["make made", "look slow", "look told unavailable"].map(|what| played.world.calls(what));
-    assert_eq!((played.run.status, calls), (RunStatus::Succeeded, [1, 3, 2]), "it failed twice, and told it each time");
+    let calls = ["make made", "look slow", "look reported unavailable"].map(|what| played.world.calls(what));
+    assert_eq!(
+        (played.run.status, calls),
+        (RunStatus::Succeeded, [1, 3, 2]),
+        "its failure handler ran after each of the two failures"
+    );
 }
 
 #[test]
-fn what_cannot_be_called_is_found_at_the_step_that_calls_it() {
+fn a_flow_that_cannot_be_called_is_reported_at_the_calling_step() {
     let call = |name: &str, callee: &str| flow(name, json!({ "steps": [{ "id": "s", "call": callee }] }));
     let found = |flow: &Flow, others: &[Flow]| {
         let found = linked(flow, others).unwrap_err();
@@ -176,7 +181,7 @@ fn what_cannot_be_called_is_found_at_the_step_that_calls_it() {
     );
     let named = flow("a", json!({ "steps": [{ "id": "s", "call": "b", "connections": { "x": "shop" } }] }));
     assert_eq!(found(&named, &[flow("b", json!({ "steps": [] }))]).1, "the flow b has no connection binding x");
-    // Eight deep is possible, nine is not; many ways to the same flow are no depth.
+    // Calls may be eight deep, not nine. Several paths to the same flow do not add depth.
     let chain = |length: usize| -> Vec<Flow> {
         let last = flow(&format!("f{length}"), json!({ "steps": [] }));
         (1..length)
@@ -189,17 +194,18 @@ fn what_cannot_be_called_is_found_at_the_step_that_calls_it() {
     };
     assert!(linked(&call("f0", "f1"), &chain(8)).is_ok());
     assert_eq!(found(&call("f0", "f1"), &chain(9)).1, "flows call flows more than 8 levels deep, by way of f9");
-    // What is handed over is checked too.
+    // The input of a called flow is checked too.
     let wrong = flow(
         "a",
         json!({ "steps": [{ "id": "s", "call": "maker", "connections": { "into": "shop" }, "input": { "nam": 1 } },
         { "id": "t", "set": { "x": "{{ steps.s.size }}" } }] }),
     );
     let found = linked(&wrong, &[maker()]).unwrap().check(&registry());
-    let told: Vec<_> = found.iter().map(ToString::to_string).collect();
+    let findings: Vec<_> = found.iter().map(ToString::to_string).collect();
     assert!(
-        told.iter().any(|one| one.contains("/steps/0/input")) && told.iter().any(|one| one.contains("no member size")),
-        "{told:?}"
+        findings.iter().any(|one| one.contains("/steps/0/input"))
+            && findings.iter().any(|one| one.contains("no member size")),
+        "{findings:?}"
     );
 }
 

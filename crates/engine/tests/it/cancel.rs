@@ -1,5 +1,5 @@
-//! Cancelling: at whatever instant a run of whatever flow is cancelled, it comes to its end, nothing is begun afterwards, nobody
-//! holds it any more, and it cannot be taken up again.
+//! Cancellation of random flows at random instants: the run ends, no step starts afterwards, no process has it claimed,
+//! and it cannot be resumed.
 #![allow(clippy::unwrap_used)]
 
 use std::{sync::Arc, time::Duration};
@@ -14,15 +14,15 @@ use tokio::time::{Instant, sleep};
 use trunkline_core::{ErrorKind, Timestamp};
 use trunkline_engine::{Flow, Journal, MemoryJournal, RunEvent, RunId, RunStatus, StepPath};
 
-/// Longer than it takes another process to hear of a wish.
+/// Longer than another process needs to notice a cancellation request.
 const HEARD: Duration = Duration::from_secs(2);
-/// Longer than a call gets to break itself off, and what goes with it.
+/// Longer than the grace period of a cancelled call and all that follows it.
 const ENDED: Duration = Duration::from_secs(15);
 
-/// SplitMix64.
+/// A random generator (SplitMix64).
 struct Dice {
     seed: u64,
-    /// Whether there are calls that end only when they are broken off.
+    /// Whether there are calls that only end by cancellation.
     endless: bool,
 }
 
@@ -56,7 +56,7 @@ impl Dice {
             5 => json!({ "id": id, "wait": { "for": format!("{}s", 1 + self.roll(40)) } }),
             6 => json!({ "id": id, "wait": { "signal": "never" }, "timeout": "50s" }),
             7 => {
-                let branch = |dice: &mut Dice, number: &mut u64| dice.steps(depth - 1, number, item);
+                let branch = |random: &mut Dice, number: &mut u64| random.steps(depth - 1, number, item);
                 json!({ "id": id, "parallel": { "a": branch(self, number), "b": branch(self, number) } })
             }
             8 => json!({ "id": id, "if": "{{ true }}", "then": self.steps(depth - 1, number, item) }),
@@ -78,23 +78,23 @@ impl Dice {
     }
 }
 
-fn random_flow(dice: &mut Dice) -> Flow {
-    let steps = dice.steps(2, &mut 0, "once");
+fn random_flow(random: &mut Dice) -> Flow {
+    let steps = random.steps(2, &mut 0, "once");
     Flow::from_value(json!({ "name": "random", "connections": { "shop": "shop" }, "steps": steps })).unwrap()
 }
 
-/// Who cancels a run.
+/// The process that cancels a run.
 #[derive(Clone, Copy, Debug)]
 enum By {
     /// The process that works on it.
     Own,
-    /// Another one.
+    /// Another process, while the first one works on the run.
     Other,
-    /// Another one, after the first has died.
+    /// Another process, after the first one has died.
     Heir,
-    /// Another one, after the first has parked it.
+    /// Another process, after the first one has drained and suspended the run.
     Parked,
-    /// Another one that takes it up while the wish is there already.
+    /// Another process that resumes the run when the cancellation request is already recorded.
     Successor,
 }
 
@@ -111,25 +111,25 @@ async fn events(journal: &MemoryJournal, id: &RunId) -> Vec<RunEvent> {
     events
 }
 
-/// How the run ended that was cancelled at a random instant.
+/// Cancels a random run at a random instant and returns the status it ended with.
 async fn cancelled(seed: u64) -> RunStatus {
     let by = ALL[usize::try_from(seed).unwrap() % ALL.len()];
-    let mut dice = Dice { seed, endless: matches!(by, By::Own | By::Other) };
-    let flow = random_flow(&mut dice);
+    let mut random = Dice { seed, endless: matches!(by, By::Own | By::Other) };
+    let flow = random_flow(&mut random);
     let place = format!("cancel {seed}");
-    let after = Duration::from_millis(if dice.roll(5) == 0 { dice.roll(10) } else { dice.roll(30_000) });
+    let after = Duration::from_millis(if random.roll(5) == 0 { random.roll(10) } else { random.roll(30_000) });
     let what = format!("seed {seed}, by {by:?} after {after:?}: {}", flow.document());
 
     let lab = Lab::new(&place, &flow, json!({}));
     let (journal, world) = (Arc::new(MemoryJournal::default()), world(&place));
     let lives =
-        if matches!(by, By::Heir | By::Successor) { usize::try_from(dice.roll(12)).unwrap() } else { usize::MAX };
+        if matches!(by, By::Heir | By::Successor) { usize::try_from(random.roll(12)).unwrap() } else { usize::MAX };
     let (first, other) = (lab.engine(Mortal::journal(journal.clone(), lives, nothing)), lab.engine(journal.clone()));
     let wanted = slots_of(&flow, &place);
     let running = first.start(&flow, json!({}), wanted.clone()).await.unwrap();
     let id = running.id().clone();
 
-    // A run that has failed could still be resumed, so it can still be cancelled by those who say so in its journal.
+    // A failed run could still be resumed, so another process can still cancel it through the journal.
     let ended_before = async || {
         let run = other.run(&id).await.unwrap();
         run.finished_at.map(|_| run.status)
@@ -162,7 +162,7 @@ async fn cancelled(seed: u64) -> RunStatus {
                 sleep(after).await;
                 first.drain();
             }
-            // A dead process says so; a parked one gives the run back as it is.
+            // A dead process returns an error; a drained one returns the suspended run.
             let _ = running.wait().await;
             let ended = ended_before().await;
             let before = begun(&world);
@@ -184,24 +184,24 @@ async fn cancelled(seed: u64) -> RunStatus {
     };
 
     let run = other.run(&id).await.unwrap();
-    let told = events(&journal, &id).await;
-    let ends = told.iter().filter(|event| matches!(event, RunEvent::Finished { .. })).count();
+    let recorded = events(&journal, &id).await;
+    let ends = recorded.iter().filter(|event| matches!(event, RunEvent::Finished { .. })).count();
     let stays = for_good(ended) || ended.is_some() && matches!(by, By::Own);
-    // All that was left to do may have come to its end in the time a call gets to break itself off.
+    // All remaining steps may have finished during the grace period.
     let done = matches!(run.status, RunStatus::Succeeded | RunStatus::Partial);
     let stays = stays || done && matches!(by, By::Own | By::Other);
     let ended = ended.or(done.then_some(run.status));
     let expected = (if stays { ended } else { Some(RunStatus::Cancelled) }, 1 + usize::from(ended.is_some() && !stays));
     assert_eq!((run.finished_at.map(|_| run.status), ends), expected, "{what}");
-    assert_eq!(begun(&world), before, "something was begun afterwards: {what}");
+    assert_eq!(begun(&world), before, "a step was started after the cancellation: {what}");
     assert!(run.waiting.is_empty(), "{what}");
-    // Whatever is still there would come to light now.
+    // A task that is still alive would show itself in this time.
     sleep(Duration::from_secs(3_600)).await;
-    assert_eq!((begun(&world), events(&journal, &id).await.len()), (before, told.len()), "{what}");
+    assert_eq!((begun(&world), events(&journal, &id).await.len()), (before, recorded.len()), "{what}");
     drop(journal.claim(&id).await.unwrap_or_else(|error| panic!("{error}: {what}")));
     if run.status != RunStatus::Failed {
-        for refused in [other.resume(&id, wanted).await.map(drop), other.cancel(&id).await] {
-            assert_eq!(refused.unwrap_err().kind(), ErrorKind::Conflict, "{what}");
+        for rejected in [other.resume(&id, wanted).await.map(drop), other.cancel(&id).await] {
+            assert_eq!(rejected.unwrap_err().kind(), ErrorKind::Conflict, "{what}");
         }
     }
     run.status
@@ -218,23 +218,23 @@ fn hold(seeds: u64) {
         ended += u64::from(runtime.block_on(cancelled(seed)) == RunStatus::Cancelled);
     }
     println!("{ended} of {seeds} runs were cancelled, the others had ended before");
-    assert!(ended > seeds / 2, "hardly anything was tried: {ended} of {seeds}");
+    assert!(ended > seeds / 2, "too few runs were cancelled: {ended} of {seeds}");
 }
 
 #[test]
-fn a_run_that_is_cancelled_at_any_instant_ends_and_leaves_nobody_at_work() {
+fn a_run_that_is_cancelled_at_any_instant_ends_and_leaves_no_task() {
     hold(200);
 }
 
 #[test]
-#[ignore = "a minute: a thousand random flows"]
-fn a_thousand_runs_that_are_cancelled_at_any_instant_end_and_leave_nobody_at_work() {
+#[ignore = "takes a minute: a thousand random flows"]
+fn a_thousand_runs_that_are_cancelled_at_any_instant_end_and_leave_no_task() {
     hold(1_000);
 }
 
-/// What an action had begun and noted, such as an open upload, is not forgotten with the run.
+/// The checkpoint of an action, such as an open upload, is not forgotten with the run.
 #[tokio::test(start_paused = true)]
-async fn what_was_broken_off_in_the_middle_is_named() {
+async fn a_cancelled_run_warns_of_an_interrupted_step_with_a_checkpoint() {
     let flow = flow(json!([{ "id": "files", "each": ["a"], "key": "{{ item }}", "steps": [
         call("asset", "thing.look", json!({ "name": "a", "fault": "forever" })) ] }]));
     let lab = Lab::new("broken off", &flow, json!({}));
@@ -243,7 +243,7 @@ async fn what_was_broken_off_in_the_middle_is_named() {
     let running = engine.start(&flow, json!({}), slots("broken off")).await.unwrap();
     let id = running.id().clone();
     sleep(Duration::from_secs(1)).await;
-    // What the action would have saved.
+    // The checkpoint that the action would have saved.
     let step = StepPath::from("files/a/asset");
     journal
         .append(&id, vec![RunEvent::Checkpoint { step, value: json!(1) }], trunkline_engine::Flush::Now)
@@ -252,7 +252,7 @@ async fn what_was_broken_off_in_the_middle_is_named() {
     running.cancel();
     running.wait().await.unwrap();
     let run = engine.run(&id).await.unwrap();
-    let told: Vec<_> = run.warnings.keys().collect();
-    assert_eq!((run.status, told.len()), (RunStatus::Cancelled, 1), "{told:?}");
-    assert!(told[0].starts_with("files/a/asset was interrupted"), "{told:?}");
+    let warnings: Vec<_> = run.warnings.keys().collect();
+    assert_eq!((run.status, warnings.len()), (RunStatus::Cancelled, 1), "{warnings:?}");
+    assert!(warnings[0].starts_with("files/a/asset was interrupted"), "{warnings:?}");
 }

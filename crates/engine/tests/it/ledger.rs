@@ -1,4 +1,5 @@
-//! What becomes of items across runs: gone over again, settled by a person, remembered; and how often each was written.
+//! Outcomes of items across runs: items are rerun, their unknown outcomes are resolved by an operator, and `once`
+//! remembers them. The tests count how often each thing was created.
 
 #![allow(clippy::unwrap_used)]
 
@@ -19,7 +20,8 @@ fn engine() -> (Engine, Arc<MemoryJournal>) {
     (Engine::new(journal.clone()), journal)
 }
 
-/// Makes a thing of each of so many pages of three, through a door that is shut for some.
+/// Returns a flow that creates a thing for each item of `pages` pages of three. The fault `door` fails for the names in
+/// [`World::shut`].
 fn making(pages: u64, more: Value) -> Flow {
     let mut each = json!({ "id": "all", "key": "{{ item.name }}", "concurrency": 8,
         "each": { "action": "thing.list", "connection": "shop", "input": { "pages": pages } },
@@ -42,7 +44,7 @@ fn counts(run: &Run, step: &str) -> [u64; 4] {
     [ledger.done, sum(&ledger.skipped), sum(&ledger.failed), sum(&ledger.unknown)]
 }
 
-/// How often a thing was made, at most; how many were made; and how many calls there were to make one.
+/// Returns how often the same thing was created at most, how many things exist, and how many calls tried to create one.
 fn written(world: &World) -> (usize, usize, usize) {
     let mut made = BTreeMap::<String, usize>::new();
     world.made.lock().unwrap().iter().for_each(|name| *made.entry(name.clone()).or_default() += 1);
@@ -55,7 +57,7 @@ async fn items(journal: &dyn Journal, run: &RunId, status: &str) -> Vec<Item> {
     journal.items(run, Some(status), None, usize::MAX).await.unwrap()
 }
 
-/// Pages of three that shift by one: 10,001 items.
+/// The number of pages of three items that give 10,001 items, because the list shifts by one between two pages.
 const PAGES: u64 = 3334;
 
 fn shut(world: &World, names: impl Iterator<Item = u64>) {
@@ -63,7 +65,7 @@ fn shut(world: &World, names: impl Iterator<Item = u64>) {
 }
 
 #[tokio::test(start_paused = true)]
-async fn of_ten_thousand_items_with_37_failures_the_second_run_makes_exactly_37_writes_also_after_an_edit() {
+async fn rerunning_37_failures_of_ten_thousand_items_makes_exactly_37_writes_even_after_an_edit() {
     for (place, edited) in [("37 again", false), ("37 edited", true)] {
         let (engine, journal) = engine();
         let (flow, world) = (making(PAGES, json!({})), world(place));
@@ -84,7 +86,7 @@ async fn of_ten_thousand_items_with_37_failures_the_second_run_makes_exactly_37_
         assert_eq!(engine.run(&first.id).await.unwrap().rerun_by, Some(second.id.clone()));
         assert_eq!(items(&*journal, &second.id, "done").await.len(), 37);
 
-        // Once is enough.
+        // A run can be rerun only once, and only if an item has failed.
         let error = engine.rerun_failed(&first.id, None, slots(place), false).await.err().unwrap();
         assert!(error.message().contains(&format!("rerun as run {}", second.id)), "{error}");
         let error = engine.rerun_failed(&second.id, None, slots(place), false).await.err().unwrap();
@@ -93,7 +95,7 @@ async fn of_ten_thousand_items_with_37_failures_the_second_run_makes_exactly_37_
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_nightly_run_with_once_writes_what_failed_and_what_changed() {
+async fn a_nightly_run_with_once_writes_only_failed_and_changed_items() {
     let (engine, _) = engine();
     let (place, pages) = ("nightly", 400);
     let all = 3 * pages as usize - 1;
@@ -107,56 +109,57 @@ async fn a_nightly_run_with_once_writes_what_failed_and_what_changed() {
     assert_eq!(counts(&second, "all"), [37, all as u64 - 37, 0, 0]);
     assert_eq!(written(&world), (1, all, all + 37));
     assert_eq!(second.ledger[&"all".into()].skipped[&format!("unchanged since run {}", first.id)], all as u64 - 37);
-    // An edited flow of the same name remembers them too.
+    // An edited flow with the same name remembers them too.
     let edited = making(pages, json!({ "once": true, "concurrency": 2 }));
     assert_eq!(counts(&run(&engine, &edited, place).await, "all"), [0, all as u64, 0, 0]);
-    // Another fingerprint: the items are not what they were. Without `once`, nothing is remembered.
+    // With another fingerprint, all items count as changed. Without `once`, nothing is remembered.
     let by = making(pages, json!({ "once": "{{ item.name }} again" }));
     assert_eq!(counts(&run(&engine, &by, place).await, "all"), [all as u64, 0, 0, 0]);
     assert_eq!(counts(&run(&engine, &making(1, json!({})), place).await, "all"), [3, 0, 0, 0]);
 }
 
 #[tokio::test(start_paused = true)]
-async fn of_500_creates_whose_answers_were_lost_none_is_repeated_blindly_and_none_is_there_twice() {
+async fn of_500_creates_with_lost_responses_none_is_repeated_blindly_and_none_exists_twice() {
     let list: Vec<_> = (0..500).collect();
     let losing = |action: &str, once: bool| {
         flow(json!([{ "id": "all", "each": list, "key": "{{ item }}", "concurrency": 8, "once": once, "steps": [
             call("make", action, json!({ "name": "{{ item }}!", "fault": "lost" }))] }]))
     };
-    // What can be looked up is.
+    // A create that can be looked up is looked up.
     let (engine, journal) = engine();
-    let looked = run(&engine, &losing("thing.make", false), "500 looked up").await;
-    assert_eq!((looked.status, counts(&looked, "all")), (RunStatus::Succeeded, [500, 0, 0, 0]));
+    let first = run(&engine, &losing("thing.make", false), "500 looked up").await;
+    assert_eq!((first.status, counts(&first, "all")), (RunStatus::Succeeded, [500, 0, 0, 0]));
     assert_eq!(written(&world("500 looked up")), (1, 500, 500));
 
-    // What cannot is left to a person, in whatever later run.
+    // A create that cannot be looked up is left to an operator, in every later run.
     let (place, blind) = ("500 blind", losing("thing.make_blindly", true));
     let first = run(&engine, &blind, place).await;
     assert_eq!((first.status, counts(&first, "all")), (RunStatus::Partial, [0, 0, 0, 500]));
     let error = engine.rerun_failed(&first.id, None, slots(place), false).await.err().unwrap();
     assert_eq!(error.message(), format!("no item of run {} has failed, but the outcome of 500 is unknown", first.id));
     assert!(error.advice().unwrap().contains("trunkline runs resolve"), "{error:?}");
-    let night = run(&engine, &blind, place).await;
-    assert_eq!(counts(&night, "all"), [0, 0, 0, 500], "not done again blindly");
+    let nightly = run(&engine, &blind, place).await;
+    assert_eq!(counts(&nightly, "all"), [0, 0, 0, 500], "not done again blindly");
     let second = retry(&engine, &first.id, None, place, true).await;
-    assert_eq!(counts(&second, "all"), [0, 0, 0, 500], "the look-up does not know either");
+    assert_eq!(counts(&second, "all"), [0, 0, 0, 500], "the look-up does not find out either");
     assert_eq!(written(&world(place)), (1, 500, 500), "no call was repeated");
     let left = items(&*journal, &second.id, "unknown").await;
     assert!(left[0].outcome.error().unwrap().advice().unwrap().contains("trunkline runs resolve"), "{left:?}");
     for item in &left[..20] {
         let path = item.step.join(&item.key).join("make");
-        let settled = engine.resolve_unknown(&second.id, &path, Verdict::Done, json!({ "name": "x" })).await.unwrap();
-        assert_eq!((settled.items.len(), settled.items[0].outcome.status()), (1, "done"));
+        let resolved = engine.resolve_unknown(&second.id, &path, Verdict::Done, json!({ "name": "x" })).await.unwrap();
+        assert_eq!((resolved.items.len(), resolved.items[0].outcome.status()), (1, "done"));
     }
-    let settled = engine.run(&second.id).await.unwrap();
-    assert_eq!(counts(&settled, "all"), [20, 0, 0, 480]);
-    assert_eq!(counts(&run(&engine, &blind, place).await, "all"), [0, 20, 0, 480], "a verdict is remembered");
+    let resolved = engine.run(&second.id).await.unwrap();
+    assert_eq!(counts(&resolved, "all"), [20, 0, 0, 480]);
+    assert_eq!(counts(&run(&engine, &blind, place).await, "all"), [0, 20, 0, 480], "a resolution is remembered");
     assert_eq!(written(&world(place)), (1, 500, 500));
 }
 
 #[tokio::test(start_paused = true)]
-async fn what_was_unknown_is_looked_up_under_its_key_when_it_can_be_again() {
-    // The look-up is down in the first run; in the second it finds what is there, and makes what is not.
+async fn an_unknown_outcome_is_looked_up_under_its_key_once_the_look_up_works_again() {
+    // The look-up fails in the first run. In the second run it finds the thing if it exists; otherwise the thing is
+    // created.
     for (place, fault, calls) in [("late look-up", "lost", 1), ("late make", "early", 2)] {
         let (engine, journal) = engine();
         let flow = flow(json!([{ "id": "all", "each": ["a"], "key": "{{ item }}", "steps": [
@@ -176,12 +179,12 @@ async fn what_was_unknown_is_looked_up_under_its_key_when_it_can_be_again() {
         };
         journal.replay(&second.id, visit).await.unwrap();
         let key = uuid::Uuid::new_v5(&uuid::Uuid::NAMESPACE_OID, format!("{}/all/a/make", first.id).as_bytes());
-        assert_eq!(output["key"], key.to_string(), "under the key of the attempt that nobody knows of");
+        assert_eq!(output["key"], key.to_string(), "under the key of the attempt with the unknown outcome");
     }
 }
 
 #[tokio::test]
-async fn what_an_earlier_run_has_created_stays_and_all_else_runs_again() {
+async fn a_rerun_keeps_what_the_earlier_run_has_created_and_repeats_all_other_steps() {
     let steps = |look: &str, make: &str| {
         flow(json!([
             call("before", "thing.make_blindly", json!({ "name": "before" })),
@@ -197,22 +200,22 @@ async fn what_an_earlier_run_has_created_stays_and_all_else_runs_again() {
     let first = run(&engine, &steps("missing", "thing.make_blindly"), "stays").await;
     assert_eq!(counts(&first, "all"), [0, 0, 2, 0]);
     let world = world("stays");
-    // It fails again: what stands goes from run to run.
+    // It fails again: recorded creates are passed on from run to run.
     let second = retry(&engine, &first.id, None, "stays", false).await;
     assert_eq!(counts(&second, "all"), [0, 0, 2, 0]);
     let third = retry(&engine, &second.id, Some(&steps("", "thing.make_blindly")), "stays", false).await;
     assert_eq!((third.status, counts(&third, "all")), (RunStatus::Succeeded, [2, 0, 0, 0]));
     assert_eq!(written(&world), (1, 6, 6), "nothing was made twice");
-    assert_eq!((world.calls("look seen"), world.calls("look first a")), (3, 3), "reads see the present");
+    assert_eq!((world.calls("look seen"), world.calls("look first a")), (3, 3), "reads are repeated in each run");
 
-    // A step that calls something else now is another step.
+    // A step that now calls another action counts as another step.
     let first = run(&engine, &steps("missing", "thing.make_blindly"), "other").await;
     let second = retry(&engine, &first.id, Some(&steps("", "thing.make")), "other", false).await;
     assert_eq!((second.status, crate::support::world("other").calls("make first a")), (RunStatus::Succeeded, 2));
 }
 
 #[tokio::test]
-async fn items_inside_of_items_are_gone_over_where_they_failed() {
+async fn nested_items_are_rerun_where_they_failed() {
     let flow = flow(json!([{ "id": "outer", "each": ["x", "y", "z"], "key": "{{ item }}", "steps": [
         call("gate", "thing.make_blindly", json!({ "name": "gate {{ item }}", "fault": "door" })),
         { "id": "inner", "each": ["{{ item }}1", "{{ item }}/2"], "key": "{{ item }}", "steps": [
@@ -224,14 +227,14 @@ async fn items_inside_of_items_are_gone_over_where_they_failed() {
     assert_eq!((counts(&first, "outer"), counts(&first, "outer/*/inner")), ([2, 0, 1, 0], [3, 0, 1, 0]));
     world.shut.lock().unwrap().clear();
     let second = retry(&engine, &first.id, None, "nested", false).await;
-    // x for its item, y for itself with all that is in it.
+    // x because of its inner item, and y itself with all its inner items.
     assert_eq!((counts(&second, "outer"), counts(&second, "outer/*/inner")), ([2, 0, 0, 0], [3, 0, 0, 0]));
     assert_eq!((second.status, written(&world)), (RunStatus::Succeeded, (1, 9, 11)));
     assert_eq!(items(&*journal, &second.id, "done").await.len(), 5);
 }
 
 #[tokio::test]
-async fn batches_stay_together_and_make_nothing_twice() {
+async fn batches_are_rerun_as_a_whole_and_create_nothing_twice() {
     let flow = |look: &str| {
         flow(json!([{ "id": "all", "each": "{{ input.list }}", "key": "{{ item }}", "batch": 2,
             "steps": [
@@ -249,7 +252,7 @@ async fn batches_stay_together_and_make_nothing_twice() {
 }
 
 #[tokio::test]
-async fn an_item_that_is_not_in_the_list_any_more_is_told() {
+async fn an_item_missing_from_the_list_is_reported_as_failed() {
     let list = |names: &[&str]| {
         flow(json!([
             { "id": "list", "set": { "names": names } },
@@ -263,11 +266,11 @@ async fn an_item_that_is_not_in_the_list_any_more_is_told() {
     world.shut.lock().unwrap().clear();
     let second = retry(&engine, &first.id, Some(&list(&["new", "c"])), "gone", false).await;
     assert_eq!((second.status, counts(&second, "all")), (RunStatus::Partial, [1, 0, 2, 0]));
-    let told = items(&*journal, &second.id, "failed").await;
-    assert_eq!(told.iter().map(|item| &*item.key).collect::<Vec<_>>(), ["a", "b/~"]);
-    assert!(told[0].outcome.reason().unwrap().contains("list no longer contains it"), "{told:?}");
-    assert_eq!(world.calls("make new"), 0, "a new item is nothing that failed");
-    // They are not lost: back in the list, they are gone over.
+    let missing = items(&*journal, &second.id, "failed").await;
+    assert_eq!(missing.iter().map(|item| &*item.key).collect::<Vec<_>>(), ["a", "b/~"]);
+    assert!(missing[0].outcome.reason().unwrap().contains("list no longer contains it"), "{missing:?}");
+    assert_eq!(world.calls("make new"), 0, "a rerun does not process new items");
+    // They are not lost: once they are in the list again, they are rerun.
     let third = retry(&engine, &second.id, None, "gone", false).await;
     assert_eq!(counts(&third, "all"), [0, 0, 2, 0]);
     let fourth = retry(&engine, &third.id, Some(&list(&["a", "b/~"])), "gone", false).await;
@@ -280,36 +283,36 @@ async fn a_corrected_flow_keeps_its_name_and_its_lists() {
     let good = making(1, json!({}));
     shut(&world("misfits"), 0..3);
     let first = run(&engine, &good, "misfits").await;
-    let refused = async |document: Value| {
+    let rejected = async |document: Value| {
         let flow = Flow::from_value(document).unwrap();
         engine.rerun_failed(&first.id, Some(flow), slots("misfits"), false).await.err().unwrap()
     };
     let mut renamed = good.document().clone();
     renamed["name"] = "another".into();
-    assert_eq!(refused(renamed).await.message(), format!("run {} is a run of flow test, not of another", first.id));
+    assert_eq!(rejected(renamed).await.message(), format!("run {} is a run of flow test, not of another", first.id));
     let mut without = good.document().clone();
     without["steps"][0]["id"] = "every".into();
-    let error = refused(without).await;
+    let error = rejected(without).await;
     assert!(error.kind() == ErrorKind::Config && error.message().ends_with(": all"), "{error}");
     let mut batched = good.document().clone();
     batched["steps"][0]["batch"] = 2.into();
-    assert!(refused(batched).await.message().ends_with("(batch): all"));
-    // What was refused has left nothing behind.
+    assert!(rejected(batched).await.message().ends_with("(batch): all"));
+    // The rejected reruns have left no trace.
     world("misfits").shut.lock().unwrap().clear();
     assert_eq!(counts(&retry(&engine, &first.id, None, "misfits", false).await, "all"), [3, 0, 0, 0]);
 }
 
 #[tokio::test]
-async fn a_person_settles_what_nobody_knows_and_nothing_else() {
+async fn an_operator_can_resolve_unknown_outcomes_and_no_others() {
     let flow = flow(json!([{ "id": "all", "each": ["a", "b", "c", "d"], "key": "{{ item }}", "steps": [
         call("make", "thing.make_blindly", json!({ "name": "{{ item }}", "fault": "{{ '' if item == 'd' else 'lost' }}" })),
         { "id": "last", "if": "{{ true or item }}", "then": [
             call("after", "thing.make_blindly", json!({ "name": "after {{ item }} {{ steps.make.name }}" }))] }] }]));
     let (engine, journal) = engine();
-    let (place, world) = ("settled", world("settled"));
+    let (place, world) = ("resolved", world("resolved"));
     let first = run(&engine, &flow, place).await;
     assert_eq!(counts(&first, "all"), [1, 0, 0, 3]);
-    let settle =
+    let resolve =
         async |step: &str, verdict| engine.resolve_unknown(&first.id, &step.into(), verdict, Value::Null).await;
     for (step, words) in [
         ("all/d", "item d of all is done"),
@@ -318,19 +321,19 @@ async fn a_person_settles_what_nobody_knows_and_nothing_else() {
         ("all", "has no step or item all"),
         ("all/a/other", "item a of all is unknown"),
     ] {
-        let error = settle(step, Verdict::Done).await.unwrap_err();
+        let error = resolve(step, Verdict::Done).await.unwrap_err();
         assert!(error.message().contains(words), "{step}: {error}");
     }
     let made = json!({ "name": "by hand" });
     let done = engine.resolve_unknown(&first.id, &"all/a/make".into(), Verdict::Done, made).await.unwrap();
     let outcome = &done.items[0].outcome;
     assert_eq!((outcome.status(), outcome.reason().unwrap().contains("have not run yet")), ("failed", true));
-    // By the path of the item, too.
-    assert_eq!(settle("all/b", Verdict::Retry).await.unwrap().step.as_str(), "all/b/make");
-    settle("all/c", Verdict::Fail).await.unwrap();
-    assert_eq!(settle("all/c", Verdict::Fail).await.unwrap_err().kind(), ErrorKind::Conflict, "once");
-    let settled = engine.run(&first.id).await.unwrap();
-    assert_eq!(counts(&settled, "all"), [1, 0, 3, 0]);
+    // The path of the item works, too.
+    assert_eq!(resolve("all/b", Verdict::Retry).await.unwrap().step.as_str(), "all/b/make");
+    resolve("all/c", Verdict::Fail).await.unwrap();
+    assert_eq!(resolve("all/c", Verdict::Fail).await.unwrap_err().kind(), ErrorKind::Conflict, "once");
+    let resolved = engine.run(&first.id).await.unwrap();
+    assert_eq!(counts(&resolved, "all"), [1, 0, 3, 0]);
     assert_eq!(items(&*journal, &first.id, "failed").await.len(), 3);
 
     let second = retry(&engine, &first.id, None, place, false).await;
@@ -340,11 +343,11 @@ async fn a_person_settles_what_nobody_knows_and_nothing_else() {
 }
 
 #[tokio::test]
-async fn a_run_that_an_unknown_outcome_has_failed_goes_on_when_that_is_settled() {
+async fn a_run_that_failed_with_an_unknown_outcome_continues_once_it_is_resolved() {
     let called = Flow::from_value(json!({ "name": "called", "connections": { "shop": "shop" },
         "steps": [call("make", "thing.make_blindly", json!({ "name": "once", "fault": "lost" }))],
         "output": { "name": "{{ steps.make.name }}" },
-        "on_failure": [call("tell", "thing.look", json!({ "name": "told" }))] }))
+        "on_failure": [call("report", "thing.look", json!({ "name": "reported" }))] }))
     .unwrap();
     let outer = Flow::from_value(json!({ "name": "outer", "connections": { "shop": "shop" }, "steps": [
         { "id": "sub", "call": "called" },
@@ -352,28 +355,28 @@ async fn a_run_that_an_unknown_outcome_has_failed_goes_on_when_that_is_settled()
     .unwrap();
     let outer = outer.link(&|_| Some(called.clone())).unwrap();
     for (place, verdict, status, made) in [
-        ("settle done", Verdict::Done, RunStatus::Succeeded, 1),
-        ("settle retry", Verdict::Retry, RunStatus::Succeeded, 2),
-        ("settle fail", Verdict::Fail, RunStatus::Failed, 1),
+        ("resolve done", Verdict::Done, RunStatus::Succeeded, 1),
+        ("resolve retry", Verdict::Retry, RunStatus::Succeeded, 2),
+        ("resolve fail", Verdict::Fail, RunStatus::Failed, 1),
     ] {
         let (engine, _) = engine();
         let first = run(&engine, &outer, place).await;
         assert_eq!((first.status, first.error.unwrap().kind()), (RunStatus::Failed, ErrorKind::UnknownOutcome));
-        // Without a verdict it stays as it is.
+        // Until it is resolved, the run stays failed.
         let again = engine.resume(&first.id, slots(place)).await.unwrap().wait().await.unwrap();
         assert_eq!((again.status, world(place).calls("make once")), (RunStatus::Failed, 1));
         let output = if verdict == Verdict::Done { json!({ "name": "by hand" }) } else { Value::Null };
-        let settled = engine.resolve_unknown(&first.id, &"sub/make".into(), verdict, output).await.unwrap();
-        assert!(settled.items.is_empty());
+        let resolved = engine.resolve_unknown(&first.id, &"sub/make".into(), verdict, output).await.unwrap();
+        assert!(resolved.items.is_empty());
         let resumed = engine.resume(&first.id, slots(place)).await.unwrap().wait().await.unwrap();
         assert_eq!((resumed.status, world(place).calls("make once")), (status, made), "{place} {:?}", resumed.error);
         let error = engine.resolve_unknown(&first.id, &"sub/make".into(), verdict, Value::Null).await.unwrap_err();
         assert_eq!(error.kind(), ErrorKind::Conflict, "{place}");
     }
-    assert_eq!(world("settle done").calls("look after by hand"), 1);
+    assert_eq!(world("resolve done").calls("look after by hand"), 1);
 }
 
-/// Items that failed after a create, that nobody knows of, with items and batches in them.
+/// Returns a flow whose items fail after a create or have an unknown outcome, with nested items and batches.
 fn troubled() -> Flow {
     let late = |fault: &str| format!("{{{{ '{fault}' if item == 'b' else '' }}}}");
     flow(json!([
@@ -400,27 +403,27 @@ fn open(world: &World) {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_run_that_goes_over_another_comes_to_the_same_end_wherever_its_process_dies() {
-    let mut lab = Lab::new("gone over", &troubled(), json!({}));
+async fn a_rerun_has_the_same_result_wherever_its_process_dies() {
+    let mut lab = Lab::new("rerun", &troubled(), json!({}));
     lab.again = Some((close, open));
     let played = lab.play().await;
     assert_eq!((played.run.status, written(&played.world).0), (RunStatus::Succeeded, 1), "{:?}", played.run.ledger);
-    assert_eq!(counts(&played.run, "all"), [3, 0, 0, 0], "a and b for themselves, c for what is in it");
+    assert_eq!(counts(&played.run, "all"), [3, 0, 0, 0], "a and b themselves, c because of its inner item");
     assert_eq!(counts(&played.run, "all/*/inner"), [5, 0, 0, 0]);
     assert_eq!(counts(&played.run, "many"), [2, 0, 0, 0]);
 }
 
 #[tokio::test(start_paused = true)]
-async fn without_the_record_of_the_earlier_run_things_would_be_made_twice() {
+async fn without_the_record_of_the_earlier_run_things_would_be_created_twice() {
     let mut lab = Lab::new("forgotten", &troubled(), json!({}));
     lab.again = Some((close, open));
     lab.forgets = |event| matches!(event, RunEvent::StepStarted { .. });
     let played = lab.once("forgotten", std::iter::empty()).await;
-    assert_eq!(written(&played.world).0, 2, "the proof above can fail");
+    assert_eq!(written(&played.world).0, 2, "the test above can fail");
 }
 
 #[tokio::test]
-async fn a_run_that_an_error_has_stopped_is_taken_to_its_end_with_a_corrected_flow() {
+async fn a_run_that_an_error_has_stopped_can_be_rerun_with_a_corrected_flow() {
     let steps = |fault: &str, last: &str| {
         flow(json!([
             call("before", "thing.make_blindly", json!({ "name": "before" })),
@@ -443,7 +446,7 @@ async fn a_run_that_an_error_has_stopped_is_taken_to_its_end_with_a_corrected_fl
 }
 
 #[test]
-fn what_is_wrong_with_once_is_found_at_its_place() {
+fn a_wrong_once_is_reported_at_its_position() {
     let found = |once: Value, key: Value| {
         let document =
             json!({ "name": "x", "steps": [{ "id": "all", "each": [1], "once": once, "key": key, "steps": [] }] });

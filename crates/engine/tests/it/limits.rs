@@ -1,4 +1,4 @@
-//! Limits, each named with its number; how soon results are flushed; the same flow as JSON and as YAML.
+//! Limits of flows and runs, when results are flushed to disk, and the same flow as JSON and as YAML.
 #![allow(clippy::unwrap_used)]
 
 use std::sync::{
@@ -20,32 +20,32 @@ fn look(fault: &str) -> Value {
     call("a", "thing.look", json!({ "name": "a", "fault": fault }))
 }
 
-/// What a flow with these steps is told that it is.
-fn refused(steps: Value) -> String {
+/// Returns pointer and message of the first finding for a flow with these steps.
+fn rejection(steps: Value) -> String {
     let found =
         Flow::from_value(json!({ "name": "x", "connections": { "shop": "shop" }, "steps": steps })).unwrap_err();
     format!("{} {}", found[0].pointer, found[0].message)
 }
 
 #[test]
-fn what_a_flow_may_be_is_limited_and_each_limit_is_named() {
+fn the_size_of_a_flow_is_limited_and_each_error_has_the_limit() {
     let many: Vec<_> = (0..10_001).map(|n| json!({ "id": format!("s{n}"), "set": {} })).collect();
-    assert_eq!(refused(many.into()), "/steps/10000 the flow has more than 10000 steps");
+    assert_eq!(rejection(many.into()), "/steps/10000 the flow has more than 10000 steps");
     let deep = (0..17).fold(json!([]), |inner, n| json!([{ "id": format!("s{n}"), "parallel": { "x": inner } }]));
-    assert!(refused(deep).ends_with("steps are nested more than 16 levels deep"));
+    assert!(rejection(deep).ends_with("steps are nested more than 16 levels deep"));
     let each = |member: &str, value: u64| {
         let mut step = json!({ "id": "a", "each": [1], "steps": [] });
         step[member] = value.into();
-        refused(json!([step]))
+        rejection(json!([step]))
     };
     assert!(each("concurrency", 65).contains("64") && each("batch", 1001).contains("1000"), "{}", each("batch", 1001));
     let branches: serde_json::Map<_, _> = (0..33).map(|n| (format!("b{n}"), json!([]))).collect();
-    assert!(refused(json!([{ "id": "a", "parallel": branches }])).contains("32"));
-    assert!(refused(json!([{ "id": "a", "wait": { "for": "400d" } }])).contains("366 days"));
+    assert!(rejection(json!([{ "id": "a", "parallel": branches }])).contains("32"));
+    assert!(rejection(json!([{ "id": "a", "wait": { "for": "400d" } }])).contains("366 days"));
 }
 
 #[tokio::test(start_paused = true)]
-async fn what_a_run_may_take_is_limited_and_each_limit_is_named() {
+async fn the_resources_of_a_run_are_limited_and_each_error_has_the_limit() {
     let on_error = |mut step: Value| {
         step["on_error"] = json!("continue");
         step
@@ -72,7 +72,7 @@ async fn what_a_run_may_take_is_limited_and_each_limit_is_named() {
         let expected = if place == "run time" { ErrorKind::Timeout } else { ErrorKind::Limit };
         assert_eq!(error.kind(), expected, "{place}");
     }
-    // What is handed to a run is looked at before anything begins.
+    // Inputs and signals are checked before the run starts or receives them.
     let engine = Engine::new(Arc::new(MemoryJournal::default())).with_limits(limits);
     let flow = flow(json!([{ "id": "a", "wait": { "signal": "x" } }]));
     let big = json!({ "text": "x".repeat(1000) });
@@ -90,7 +90,7 @@ async fn what_a_run_may_take_is_limited_and_each_limit_is_named() {
     assert_eq!((error.kind(), error.message()), (ErrorKind::Limit, "the flow long may take 7200s; the limit is 3600s"));
 }
 
-/// Counts appends that do not wait for the disk, and sees what is appended.
+/// Counts the appends that do not wait for the disk, and collects the kinds of the events.
 #[derive(Default)]
 struct Counting {
     later: AtomicUsize,
@@ -108,7 +108,7 @@ impl Watcher for Counting {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_flow_may_have_each_step_on_disk_before_the_next() {
+async fn a_flow_can_require_each_step_on_disk_before_the_next() {
     for (durability, later) in [(json!("by_effect"), true), (json!("every_step"), false)] {
         let steps = json!([look(""), { "id": "all", "each": [1, 2], "steps": [call("b", "thing.look", json!({ "name": "b" }))] }]);
         let document =
@@ -125,7 +125,7 @@ async fn a_flow_may_have_each_step_on_disk_before_the_next() {
 #[tokio::test(start_paused = true)]
 async fn a_flow_is_the_same_as_json_and_as_yaml() {
     let yaml = r#"
-# What a person writes.
+# As an author writes it.
 name: greet
 about: Looks at things, and waits in between.
 connections: { shop: shop }
@@ -164,13 +164,14 @@ output:
     let as_yaml = Flow::parse("greet.yaml", yaml).unwrap();
     let as_json = Flow::parse("greet.json", &json.to_string()).unwrap();
     assert_eq!((as_yaml.document(), as_yaml.version()), (as_json.document(), as_json.version()));
-    // "no" is a text, as it would be in JSON.
+    // "no" is a string, as in JSON, and not a boolean as in YAML 1.1.
     let played = Lab::new("yaml", &as_yaml, json!({ "names": ["a", "no"] })).play().await;
     assert_eq!(played.run.output, Some(json!({ "done": 1 })));
 
     let broken = yaml.replace("thing.look", "thing.lok").replace("skip: not", "skip: \"{{ itm }}\" #");
-    let mut told: Vec<_> = Flow::findings("greet.yaml", &broken, &registry()).iter().map(ToString::to_string).collect();
-    told.sort();
-    assert!(told[0].starts_with("greet.yaml:16:17: /steps/0/steps/0/action"), "{told:?}");
-    assert!(told[1].starts_with("greet.yaml:23:15: /steps/0/steps/2/skip"), "{told:?}");
+    let mut findings: Vec<_> =
+        Flow::findings("greet.yaml", &broken, &registry()).iter().map(ToString::to_string).collect();
+    findings.sort();
+    assert!(findings[0].starts_with("greet.yaml:16:17: /steps/0/steps/0/action"), "{findings:?}");
+    assert!(findings[1].starts_with("greet.yaml:23:15: /steps/0/steps/2/skip"), "{findings:?}");
 }

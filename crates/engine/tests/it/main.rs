@@ -1,4 +1,4 @@
-//! The engine seen from outside, on a journal in memory and with a connector that is made for these tests.
+//! Tests of the engine through its public API, on the memory journal and with a connector that exists for these tests.
 
 mod calls;
 mod cancel;

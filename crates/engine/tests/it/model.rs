@@ -1,4 +1,6 @@
-//! Random flows and random deaths, held against a model of fifty lines that knows nothing of journals or of time.
+//! Random flows whose processes die at random points, compared with a model.
+//!
+//! The model is fifty lines long and has neither a journal nor a clock.
 #![allow(clippy::unwrap_used)]
 
 use std::{
@@ -11,7 +13,7 @@ use proptest::prelude::*;
 use serde_json::{Value, json};
 use trunkline_engine::{Flow, RunStatus};
 
-/// A step as it is thought up; a number becomes its id.
+/// A random step. It has no id yet: [`Numbers`] gives it one.
 #[derive(Clone, Debug)]
 enum Plan {
     Make(&'static str),
@@ -38,7 +40,7 @@ enum OnError {
     Make,
 }
 
-/// What a list of steps, or a step, comes to.
+/// The result of a step or of a list of steps.
 #[derive(Clone, Debug, PartialEq)]
 enum End {
     Completed,
@@ -46,14 +48,14 @@ enum End {
     Failed(String),
 }
 
-/// What the run has to have done: the things made, and by `each` step and outcome how many items.
+/// The expected effects of a run: the created things, and the number of items by `each` step and outcome.
 #[derive(Debug, Default, PartialEq)]
 struct Model {
     made: Vec<String>,
     items: BTreeMap<(String, String), u64>,
 }
 
-/// Where a step stands: the path around it, and what tells the items around it apart.
+/// The position of a step: the path of its parent, and the item it runs for.
 #[derive(Clone, Copy)]
 struct Here<'a> {
     path: &'a str,
@@ -75,7 +77,7 @@ impl Here<'_> {
     }
 }
 
-/// Both sides go through the plan in the same order, so that a step has the same number in both.
+/// Numbers the steps. The document and the model number them in the same order, so a step has the same id in both.
 #[derive(Default)]
 struct Numbers(usize);
 
@@ -133,7 +135,7 @@ fn step_document(step: &Step, here: Here<'_>, numbers: &mut Numbers) -> Value {
 }
 
 impl Model {
-    /// The model: all steps in order up to one that does not complete. Ids are numbered also where nothing runs.
+    /// Runs all steps in order, up to the first that does not complete. Steps that do not run are numbered too.
     fn steps(&mut self, steps: &[Step], here: Here<'_>, runs: bool, numbers: &mut Numbers) -> End {
         let mut end = End::Completed;
         for step in steps {
@@ -177,12 +179,12 @@ impl Model {
                     numbers.0 = begin;
                     let item = group.join("+");
                     let end = self.steps(steps, Here { item: Some(&item), ..here }, runs, numbers);
-                    let told = match end {
+                    let outcome = match end {
                         End::Completed => "done".to_owned(),
                         End::Skipped(reason) | End::Failed(reason) => reason,
                     };
                     if runs {
-                        *self.items.entry((format!("{}{id}", here.path), told)).or_default() += group.len() as u64;
+                        *self.items.entry((format!("{}{id}", here.path), outcome)).or_default() += group.len() as u64;
                     }
                 }
                 End::Completed
@@ -218,7 +220,8 @@ fn steps() -> impl Strategy<Value = Vec<Step>> {
         let branches = prop::collection::vec(some(), 1..4);
         let each = (1_usize..5, 1_usize..4, prop::option::of(1_usize..4), some());
         let each = each.prop_map(|(items, concurrency, batch, steps)| {
-            // What tells an item apart is only the innermost one: lists in lists are tested elsewhere.
+            // Names of created things contain only the innermost item, so there are no lists in lists here. Other tests
+            // have them.
             Plan::Each { items, concurrency, batch, steps: steps.into_iter().map(flat).collect() }
         });
         step(
@@ -235,7 +238,7 @@ fn steps() -> impl Strategy<Value = Vec<Step>> {
     prop::collection::vec(nested, 1..5)
 }
 
-/// The step with every list in it replaced by its steps, run once.
+/// Returns the step with each list in it replaced by the steps of the list, which run once.
 fn flat(step: Step) -> Step {
     let all = |steps: Vec<Step>| steps.into_iter().map(flat).collect();
     let plan = match step.plan {
@@ -269,8 +272,8 @@ fn hold(steps: &[Step], lives: &[usize]) {
     for (path, ledger) in &played.run.ledger {
         let counts = [&ledger.skipped, &ledger.failed, &ledger.unknown].into_iter().flatten();
         let counts = counts.map(|(reason, count)| (reason.clone(), *count)).chain([("done".to_owned(), ledger.done)]);
-        for (told, count) in counts.filter(|(_, count)| *count > 0) {
-            *done.items.entry((path.to_string(), told)).or_default() += count;
+        for (outcome, count) in counts.filter(|(_, count)| *count > 0) {
+            *done.items.entry((path.to_string(), outcome)).or_default() += count;
         }
     }
     assert_eq!(done, model, "{all:#}");
@@ -280,9 +283,9 @@ fn hold(steps: &[Step], lives: &[usize]) {
         (_, true) => RunStatus::Partial,
         _ => RunStatus::Succeeded,
     };
-    let told = played.run.error.as_ref().map(|error| error.message().to_owned());
+    let message = played.run.error.as_ref().map(|error| error.message().to_owned());
     let expected = if let End::Failed(message) = end { Some(message) } else { None };
-    assert_eq!((played.run.status, told), (status, expected), "{all:#}");
+    assert_eq!((played.run.status, message), (status, expected), "{all:#}");
 }
 
 fn compare(cases: u32) {
@@ -298,12 +301,12 @@ fn compare(cases: u32) {
 }
 
 #[test]
-fn random_flows_end_as_the_model_says_however_often_the_process_dies() {
+fn random_flows_end_as_in_the_model_however_often_the_process_dies() {
     compare(150);
 }
 
 #[test]
-#[ignore = "minutes: five thousand random flows"]
-fn many_random_flows_end_as_the_model_says_however_often_the_process_dies() {
+#[ignore = "takes minutes: five thousand random flows"]
+fn many_random_flows_end_as_in_the_model_however_often_the_process_dies() {
     compare(5_000);
 }

@@ -1,5 +1,5 @@
-//! Clocks that are set forwards and back, during a run and between two processes: no timer is lost, none goes off twice, no
-//! wait gets longer than it was said to be.
+//! System clocks that are set forwards or back, during a run or between two processes: no timer is lost, none fires
+//! twice, and no wait becomes longer than it was declared.
 #![allow(clippy::unwrap_used)]
 
 use std::{
@@ -17,12 +17,12 @@ use trunkline_core::Timestamp;
 use trunkline_engine::{Engine, Flow, Journal, MemoryJournal, Run, RunEvent, RunStatus};
 
 const HOUR: i64 = 3_600_000;
-/// How far, in milliseconds.
+/// How far the clock is set forwards or back, in milliseconds.
 const MOVES: [i64; 4] = [3 * HOUR, -3 * HOUR, 365 * 24 * HOUR, -365 * 24 * HOUR];
-/// The run's own time limit is 90 days: a clock that jumps a year says that it is over.
+/// The time limit of a run, 90 days in milliseconds: when the clock jumps a year ahead, the run exceeds it.
 const LIMIT: i64 = 90 * 24 * HOUR;
 
-/// A journal, and a clock that can be moved.
+/// A journal and a clock that can be set.
 struct Room {
     journal: Arc<MemoryJournal>,
     moved: Arc<AtomicI64>,
@@ -44,7 +44,8 @@ impl Room {
         Engine::new(self.journal.clone()).with_clock(now)
     }
 
-    /// The run to its end, with a clock that is moved after so long; `down` ends the process before, and begins the next.
+    /// Runs the flow to its end and sets the clock by `by` milliseconds after `after`. With `down`, one process ends
+    /// before that and another one resumes the run.
     async fn play(&self, flow: &Flow, after: Duration, by: i64, down: bool) -> Run {
         let engine = self.engine();
         let running = engine.start(flow, json!({}), slots(&self.place)).await.unwrap();
@@ -75,7 +76,8 @@ fn after() -> Value {
     call("after", "thing.make", json!({ "name": "after" }))
 }
 
-/// Every way to move the clock, 30 seconds into the run: the longest it may take, what is recorded once, and how it ends.
+/// Sets the clock in every way, 30 seconds into the run, and checks how the run ends. `longest` is the longest time in
+/// seconds that it may take in one process and in two; `records` is the kind of event that is recorded once.
 async fn every_move(name: &str, flow: &Flow, longest: [u64; 2], records: &str) {
     for by in MOVES {
         for down in [false, true] {
@@ -97,14 +99,14 @@ async fn every_move(name: &str, flow: &Flow, longest: [u64; 2], records: &str) {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_wait_is_over_in_time_however_the_clock_is_moved() {
+async fn a_wait_ends_in_time_however_the_clock_is_set() {
     let flow = flow(json!([{ "id": "pause", "wait": { "for": "100s" } }, after()]));
-    // In the same process never longer; the next one knows of the length only.
+    // In the same process the wait is never longer. The next process only knows its length, so it may start it again.
     every_move("pause", &flow, [100, 130], "wait_began").await;
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_backoff_is_never_longer_than_it_was_recorded() {
+async fn a_backoff_is_never_longer_than_recorded() {
     let flow = flow(json!([
         { "id": "busy", "action": "thing.look", "connection": "shop", "retry": { "tries": 3, "wait": "100s" },
           "input": { "name": "busy", "fault": "busy 1" } },
@@ -114,7 +116,7 @@ async fn a_backoff_is_never_longer_than_it_was_recorded() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_step_that_hangs_is_ended_by_its_timeout_however_the_clock_is_moved() {
+async fn a_hanging_step_is_ended_by_its_timeout_however_the_clock_is_set() {
     let flow = flow(json!([
         { "id": "slow", "action": "thing.look", "connection": "shop", "timeout": "100s", "on_error": "continue",
           "input": { "name": "slow", "fault": "sleep 100000000000" } },
@@ -128,8 +130,8 @@ async fn a_step_that_hangs_is_ended_by_its_timeout_however_the_clock_is_moved() 
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_wait_for_a_time_of_the_calendar_follows_the_clock() {
-    // 100 s after the room's clock begins.
+async fn a_wait_until_a_date_follows_the_clock() {
+    // 100 s after the start of the room's clock.
     let flow = flow(json!([{ "id": "then", "wait": { "until": 1_700_000_100_000_u64 } }, after()]));
     for (by, took) in [(3 * HOUR, 60..=100), (-3 * HOUR, 10_900..=10_900)] {
         let room = Room::new(format!("calendar {by}"));

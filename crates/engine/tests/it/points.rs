@@ -1,9 +1,9 @@
-//! Named points at which a process dies, each reached five times: around the acceptance of a run, with the claim in its hands,
-//! around every kind of record. The next process comes to the same end, repeats nothing that was recorded, and repeats what
-//! was in flight under the same key only.
+//! Named points at which a process dies, each tested five times: around the acceptance of a run, with the run claimed,
+//! and around every kind of event. The next process gets the same result, repeats no recorded step, and repeats the
+//! steps in flight with the same idempotency keys.
 //!
-//! Beside [`Lab::play`], which dies at each append: here also what is not an append, and the append that was kept although
-//! nobody heard of it any more.
+//! [`Lab::play`] dies at each append. These tests also die at requests that are not appends, and after an append that
+//! reached the journal although the process never knew.
 #![allow(clippy::unwrap_used)]
 
 use std::{
@@ -28,24 +28,25 @@ use uuid::Uuid;
 
 const TIMES: usize = 5;
 
-/// What is done at a point.
+/// The request at which a process dies.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum At {
     Accept,
     Claim,
-    /// An append that has an event of this kind.
+    /// An append with an event of this kind.
     Append(&'static str),
 }
 
-/// A point that ends a process: which one, the how manieth, and whether the journal has it then.
+/// A point at which a process dies.
 #[derive(Clone, Copy, Debug)]
 struct Point {
     name: &'static str,
     at: At,
+    /// Whether the request has reached the journal.
     kept: bool,
-    /// How often it is reached in a run; others are reached in five runs.
+    /// How often a run reaches the point.
     there: usize,
-    /// Whether it is the second process that reaches it.
+    /// Whether the second process dies there, not the first.
     second: bool,
 }
 
@@ -59,7 +60,7 @@ const fn second(name: &'static str, at: At, kept: bool) -> Point {
 
 const POINTS: &[Point] = &[
     point("before a run is claimed", At::Claim, false, 1),
-    point("while the claim of a new run is held", At::Claim, true, 1),
+    point("while a new run is claimed", At::Claim, true, 1),
     point("before accept", At::Accept, false, 1),
     point("after accept", At::Accept, true, 1),
     point("before a step's start record", At::Append("step_started"), false, TIMES),
@@ -75,9 +76,9 @@ const POINTS: &[Point] = &[
     point("before finish", At::Append("finished"), false, 1),
     point("after finish", At::Append("finished"), true, 1),
     second("before it is claimed again", At::Claim, false),
-    second("while the claim is held again", At::Claim, true),
-    second("before it is taken up again", At::Append("resumed"), false),
-    second("after it was taken up again", At::Append("resumed"), true),
+    second("while it is claimed again", At::Claim, true),
+    second("before it is resumed", At::Append("resumed"), false),
+    second("after it is resumed", At::Append("resumed"), true),
 ];
 
 /// A process that dies at a point.
@@ -117,7 +118,7 @@ impl Watcher for Doomed {
     }
 }
 
-/// All that points lie around: calls of both kinds, one that is tried again, a timer, items, an output.
+/// Returns a lab with a flow that passes all points: reads and creates, a retried call, a timer and items.
 fn lab() -> Lab {
     let flow = flow(json!([
         call("first", "thing.look", json!({ "name": "first" })),
@@ -131,7 +132,7 @@ fn lab() -> Lab {
     Lab::new("points", &flow, json!({}))
 }
 
-/// The calls by key; a key is a UUID, other names are the world's own.
+/// Returns the number of calls by idempotency key. Keys are UUIDs; the world counts other names too.
 fn keys(world: &World) -> BTreeMap<String, usize> {
     let calls = world.calls.lock().unwrap().clone();
     calls.into_iter().filter(|(name, _)| Uuid::parse_str(name).is_ok()).collect()
@@ -143,7 +144,7 @@ async fn events(journal: &MemoryJournal, id: &RunId) -> Vec<RunEvent> {
     events
 }
 
-/// The keys of the steps that are recorded.
+/// Returns the idempotency keys of the recorded steps.
 fn recorded(events: &[RunEvent], id: &RunId) -> BTreeSet<String> {
     let key = |step: &StepPath| Uuid::new_v5(&Uuid::NAMESPACE_OID, format!("{id}/{step}").as_bytes()).to_string();
     let finished = events.iter().filter_map(|event| match event {
@@ -153,7 +154,7 @@ fn recorded(events: &[RunEvent], id: &RunId) -> BTreeSet<String> {
     finished.collect()
 }
 
-/// One run whose process dies at a point. Whether the point was reached.
+/// Runs the flow in a process that dies at the point, resumes it, and returns whether the point was reached.
 async fn dies_at(point: Point, nth: usize, place: &str) -> bool {
     let (lab, journal) = (lab(), Arc::new(MemoryJournal::default()));
     let doomed = Doomed::journal(journal.clone(), point, nth);
@@ -161,7 +162,7 @@ async fn dies_at(point: Point, nth: usize, place: &str) -> bool {
         true => Mortal::journal(journal.clone(), 7, nothing),
         false => doomed.clone(),
     };
-    // The first process: what it has acknowledged has to be there.
+    // A run that the first process has acknowledged has to be in the journal.
     let mut acknowledged = None;
     if let Ok(running) = lab.engine(first).start(&lab.flow, json!({}), slots(place)).await {
         acknowledged = Some(running.id().clone());
@@ -170,7 +171,7 @@ async fn dies_at(point: Point, nth: usize, place: &str) -> bool {
     let runs = journal.runs().await.unwrap();
     assert!(acknowledged.is_none_or(|id| runs.iter().any(|run| run.id == id)), "{place}: an accepted run is lost");
     let Some(id) = runs.first().map(|run| run.id.clone()) else {
-        assert!(keys(&world(place)).is_empty(), "{place}: nothing is called for a run that nobody accepted");
+        assert!(keys(&world(place)).is_empty(), "{place}: nothing is called for a run that was not accepted");
         return doomed.watcher.dead.load(Ordering::SeqCst);
     };
     let world = world(place);
@@ -190,7 +191,7 @@ async fn dies_at(point: Point, nth: usize, place: &str) -> bool {
         before = recorded(&events(&journal, &id).await, &id);
         calls = called(&before);
     }
-    // The next process. What has ended is not taken up again.
+    // The next process. It cannot resume a run that has ended.
     let ended = lab.engine(journal.clone()).resume(&id, slots(place)).await;
     let run = match ended {
         Ok(running) => running.wait().await.unwrap(),
@@ -199,12 +200,12 @@ async fn dies_at(point: Point, nth: usize, place: &str) -> bool {
             lab.engine(journal.clone()).run(&id).await.unwrap()
         }
     };
-    assert_eq!(called(&before), calls, "{place}: what was recorded is called again");
+    assert_eq!(called(&before), calls, "{place}: a recorded step was called again");
     assert_eq!((run.status, run.ledger[&"all".into()].done), (RunStatus::Succeeded, 5), "{place}: {run:#?}");
     let mut made = world.made.lock().unwrap().clone();
     made.sort();
-    assert_eq!(made, ["a", "b", "c", "d", "e"], "{place}: each is made once");
-    // Twelve calls: those that were repeated had the same key.
+    assert_eq!(made, ["a", "b", "c", "d", "e"], "{place}: each is created once");
+    // There are twelve steps with calls: repeated calls had the same key.
     assert_eq!(keys(&world).len(), 12, "{place}");
     let events = events(&journal, &id).await;
     recorded_once(&events);

@@ -1,4 +1,4 @@
-//! Runs of flows on a connector made for these tests: what is called how often, what is recorded, what a resumed run does.
+//! Runs of flows: how often each action is called, what is recorded, and what a resumed run does.
 
 #![allow(clippy::unwrap_used)]
 
@@ -38,7 +38,7 @@ async fn steps_pass_values_and_every_kind_of_outcome_is_counted() {
 }
 
 #[tokio::test]
-async fn a_list_is_fetched_as_it_is_worked_on_and_an_item_that_shifts_is_done_once() {
+async fn a_list_is_fetched_page_by_page_and_an_item_on_two_pages_is_processed_once() {
     let flow = flow(json!([{ "id": "all", "key": "{{ item.name }}", "concurrency": 2,
         "each": { "action": "thing.list", "connection": "shop", "input": { "pages": 40 } },
         "steps": [call("make", "thing.make", json!({ "name": "{{ item.name }}" }))] }]));
@@ -49,12 +49,12 @@ async fn a_list_is_fetched_as_it_is_worked_on_and_an_item_that_shifts_is_done_on
     made.sort();
     made.dedup();
     assert_eq!((made.len(), run.ledger[&StepPath::from("all")].done), (119, 119));
-    assert_eq!(world.made.lock().unwrap().len(), 119, "t2 stood on two pages and was made once");
+    assert_eq!(world.made.lock().unwrap().len(), 119, "t2 is on two pages and was created once");
     assert_eq!(world.pages.load(Ordering::SeqCst), 40);
 }
 
 #[tokio::test]
-async fn no_more_items_at_once_than_allowed() {
+async fn concurrency_limits_the_number_of_items_in_flight() {
     let flow = flow(json!([{ "id": "all", "each": (0..40).collect::<Vec<_>>(), "concurrency": 4,
         "steps": [call("look", "thing.look", json!({ "name": "{{ item | string }}" }))] }]));
     let (engine, _) = engine();
@@ -64,13 +64,13 @@ async fn no_more_items_at_once_than_allowed() {
 }
 
 #[tokio::test]
-async fn a_create_whose_answer_was_lost_is_looked_up_and_never_repeated_blindly() {
+async fn a_create_whose_response_was_lost_is_looked_up_and_never_repeated_blindly() {
     let (engine, _) = engine();
     let make = |action: &str, fault: &str| {
         flow(json!([{ "id": "all", "each": ["x"], "steps": [
             call("make", action, json!({ "name": "{{ item }}", "fault": fault }))] }]))
     };
-    // It took effect: the look-up finds it. It did not: it is made now. Nobody can know: it is left to a person.
+    // It took effect: the look-up finds it. It did not: it is created now. No look-up: it is left to an operator.
     for (place, action, fault, calls, made, unknown) in [
         ("lost", "thing.make", "lost", 1, 1, 0),
         ("early", "thing.make", "early", 2, 1, 0),
@@ -97,7 +97,7 @@ async fn a_look_up_that_fails_leaves_the_create_unknown_and_never_repeats_it() {
         let first = engine.start(&flow, json!({}), slots(&place)).await.unwrap().wait().await.unwrap();
         let counted = (world.calls("make x"), first.ledger[&StepPath::from("all")].unknown.values().sum::<u64>());
         assert_eq!(counted, (1, 1), "{place}: {:?}", first.error);
-        // Once it works, it says what became of the create.
+        // Once the look-up works, it finds the outcome of the create.
         *world.look_up.lock().unwrap() = None;
         let second = engine.rerun_failed(&first.id, None, slots(&place), true).await.unwrap().wait().await.unwrap();
         let done = second.ledger[&StepPath::from("all")].done;
@@ -106,7 +106,7 @@ async fn a_look_up_that_fails_leaves_the_create_unknown_and_never_repeats_it() {
 }
 
 #[tokio::test]
-async fn what_concerns_the_whole_run_stops_it_and_a_resumed_run_repeats_nothing_recorded() {
+async fn an_error_that_concerns_the_whole_run_stops_it_and_a_resumed_run_repeats_no_recorded_step() {
     let steps = json!([
         call("first", "thing.make_blindly", json!({ "name": "first" })),
         { "id": "all", "each": ["a", "b", "c", "d"], "key": "{{ item }}", "concurrency": 1, "steps": [
@@ -122,7 +122,7 @@ async fn what_concerns_the_whole_run_stops_it_and_a_resumed_run_repeats_nothing_
     let run = running.wait().await.unwrap();
     assert_eq!(run.status, RunStatus::Failed);
     assert_eq!(run.error.unwrap().context("step"), Some("all/c/make"));
-    assert_eq!(world.calls("look d"), 0, "nothing new is begun");
+    assert_eq!(world.calls("look d"), 0, "nothing new is started");
 
     world.down.store(false, Ordering::SeqCst);
     let run = engine.resume(&id, slots("resumed")).await.unwrap().wait().await.unwrap();
@@ -134,14 +134,15 @@ async fn what_concerns_the_whole_run_stops_it_and_a_resumed_run_repeats_nothing_
 }
 
 #[tokio::test]
-async fn what_the_machine_cannot_do_for_now_fails_nothing_and_is_done_later() {
+async fn a_lack_of_local_resources_fails_no_item_and_a_resumed_run_completes() {
     let faulty = |action: &str, fault: &str| {
         let input = json!({ "name": "{{ item }}", "fault": fault });
         flow(json!([{ "id": "all", "each": ["a", "b", "c"], "key": "{{ item }}", "concurrency": 1, "steps": [
             call("look", "thing.look", input.clone()), call("make", action, input) ] }]))
     };
     let (engine, journal) = engine();
-    // A call that could not be made; and a look-up that could not be made, of a create whose answer was lost.
+    // Two cases: a call that could not be made, and the look-up of a create with a lost response that could not be
+    // made.
     for (place, flow, stops) in
         [("starved", faulty("thing.make_blindly", "starved 1"), 6), ("unseen", faulty("thing.make", "lost"), 1)]
     {
@@ -158,39 +159,39 @@ async fn what_the_machine_cannot_do_for_now_fails_nothing_and_is_done_later() {
         }
         let run = running.wait().await.unwrap();
         assert_eq!((run.status, run.ledger[&StepPath::from("all")].done), (RunStatus::Succeeded, 3), "{place}");
-        assert_eq!(*world.made.lock().unwrap(), ["a", "b", "c"], "{place}: once each");
+        assert_eq!(*world.made.lock().unwrap(), ["a", "b", "c"], "{place}: each is created once");
     }
 }
 
 #[tokio::test]
-async fn a_parked_run_ends_what_is_in_flight_and_another_engine_goes_on() {
+async fn a_draining_engine_finishes_the_steps_in_flight_and_another_engine_continues_the_run() {
     let steps = json!([{ "id": "all", "each": (0..200).collect::<Vec<_>>(), "concurrency": 2, "steps": [
         call("look", "thing.look", json!({ "name": "{{ item }}x" })) ] }]);
     let (engine, journal) = engine();
-    let world = world("parked");
-    let running = engine.start(&flow(steps), json!({}), slots("parked")).await.unwrap();
+    let world = world("drained");
+    let running = engine.start(&flow(steps), json!({}), slots("drained")).await.unwrap();
     let id = running.id().clone();
     while world.calls("look 3x") == 0 {
         tokio::time::sleep(Duration::from_millis(1)).await;
     }
     engine.drain();
-    let parked = running.wait().await.unwrap();
-    assert_eq!((parked.status, parked.finished_at), (RunStatus::Running, None));
+    let drained = running.wait().await.unwrap();
+    assert_eq!((drained.status, drained.finished_at), (RunStatus::Running, None));
     assert_eq!(journal.runs().await.unwrap()[0].status, RunStatus::Running);
     assert_eq!(
         (world.working.load(Ordering::SeqCst), world.calls("look 199x")),
         (0, 0),
-        "nothing is torn off, nothing begun"
+        "no step is interrupted, and none is started"
     );
 
-    let again = Engine::new(journal.clone()).resume(&id, slots("parked")).await.unwrap().wait().await.unwrap();
+    let again = Engine::new(journal.clone()).resume(&id, slots("drained")).await.unwrap().wait().await.unwrap();
     assert_eq!((again.status, again.ledger[&StepPath::from("all")].done), (RunStatus::Succeeded, 200));
     let calls = (0..200).map(|item| world.calls(&format!("look {item}x"))).max();
-    assert_eq!(calls, Some(1), "what had ended was not called again");
+    assert_eq!(calls, Some(1), "a finished step is not called again");
 }
 
 #[tokio::test]
-async fn a_run_is_parked_in_whatever_it_waits_for_and_nothing_of_that_counts_as_a_failure() {
+async fn a_run_is_suspended_during_any_wait_and_that_never_counts_as_a_failure() {
     let handler = |name: &str| json!([call(name, "thing.look", json!({ "name": name }))]);
     let inner = Flow::from_value(json!({
         "name": "inner", "connections": { "shop": "shop" }, "on_failure": handler("inner_failed"),
@@ -228,19 +229,19 @@ async fn a_run_is_parked_in_whatever_it_waits_for_and_nothing_of_that_counts_as_
 }
 
 #[tokio::test]
-async fn a_run_is_cancelled_through_the_journal_and_its_steps_are_broken_off() {
+async fn a_run_is_cancelled_through_the_journal_and_its_steps_are_interrupted() {
     let flow = flow(json!([call("wait", "thing.look", json!({ "name": "w", "fault": "forever" }))]));
     let (engine, _) = engine();
     let running = engine.start(&flow, json!({}), slots("cancelled")).await.unwrap();
     let id = running.id().clone();
     let twice = engine.resume(&id, slots("cancelled")).await.err().unwrap();
-    assert_eq!(twice.kind(), ErrorKind::Conflict, "one process at a time works on a run");
+    assert_eq!(twice.kind(), ErrorKind::Conflict, "only one process at a time can work on a run");
     engine.cancel(&id).await.unwrap();
     assert_eq!(running.wait().await.unwrap().status, RunStatus::Cancelled);
 }
 
 #[tokio::test]
-async fn the_same_step_of_the_same_item_has_the_same_key_and_no_other_has() {
+async fn each_step_of_each_item_has_an_idempotency_key_of_its_own() {
     let flow = flow(json!([{ "id": "all", "each": ["a", "b"], "key": "{{ item }}", "steps": [
         call("look", "thing.look", json!({ "name": "{{ item }}" })),
         call("again", "thing.look", json!({ "name": "{{ steps.look.key }}" })) ] }]));
@@ -252,7 +253,7 @@ async fn the_same_step_of_the_same_item_has_the_same_key_and_no_other_has() {
 }
 
 #[test]
-fn every_fault_of_a_flow_is_found_at_its_place() {
+fn every_mistake_in_a_flow_is_reported_at_its_position() {
     let text = r#"{
   "name": "faulty",
   "connections": { "shop": "shop", "other": "nowhere" },
@@ -308,7 +309,7 @@ fn every_fault_of_a_flow_is_found_at_its_place() {
 
 #[tokio::test(start_paused = true)]
 #[should_panic(expected = "was recorded, and called again")]
-async fn a_recorded_step_that_is_called_again_would_be_noticed() {
+async fn the_lab_detects_a_recorded_step_that_is_called_again() {
     let steps =
         json!([call("a", "thing.look", json!({ "name": "a" })), call("b", "thing.look", json!({ "name": "b" }))]);
     let mut lab = Lab::new("forgets", &flow(steps), json!({}));
@@ -317,7 +318,7 @@ async fn a_recorded_step_that_is_called_again_would_be_noticed() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn the_main_job_survives_a_death_at_every_position() {
+async fn the_main_job_survives_a_crash_at_every_position() {
     let flow = flow(json!([
         call("first", "thing.make", json!({ "name": "first" })),
         { "id": "all", "key": "{{ item.name }}", "concurrency": 3,

@@ -1,4 +1,4 @@
-//! What is logged on the way: each line says of which run, flow, step, item and try it tells.
+//! Log lines of a run: each line has the run, flow, step, item and attempt it is about.
 #![allow(clippy::unwrap_used)]
 
 use std::{
@@ -19,7 +19,7 @@ use trunkline_engine::{Engine, MemoryJournal, RunStatus};
 
 type Fields = BTreeMap<String, String>;
 
-/// Keeps every line with the fields of the spans around it.
+/// Collects each log line with the fields of its spans.
 #[derive(Clone, Default)]
 struct Capture(Arc<Mutex<Captured>>);
 
@@ -84,9 +84,9 @@ fn captured() -> (Capture, DefaultGuard) {
     (capture.clone(), tracing::subscriber::set_default(capture))
 }
 
-// All on one thread, so that what is set for it is set for all tasks.
+// The runtime has one thread, so the subscriber of this thread gets the lines of all tasks.
 #[tokio::test(start_paused = true)]
-async fn a_step_that_fails_in_an_item_and_is_tried_again_is_logged_with_run_flow_step_item_and_attempt() {
+async fn each_attempt_of_a_retried_step_is_logged_with_run_flow_step_item_and_attempt() {
     let mut look =
         call("look", "thing.look", json!({ "name": "{{ item }}", "fault": "busy 2", "items": ["canary-of-an-input"] }));
     look["retry"] = json!({ "tries": 3, "wait": "1s" });
@@ -116,7 +116,7 @@ async fn a_step_that_fails_in_an_item_and_is_tried_again_is_logged_with_run_flow
             line["message"].contains("is tried again") && line.get("item").is_some_and(|item| item == key)
         };
         let again: Vec<_> = captured.lines.iter().filter(again).map(|line| &*line["attempt"]).collect();
-        assert_eq!(again, ["1", "2"], "each try that failed");
+        assert_eq!(again, ["1", "2"], "each failed attempt");
     }
     assert!(captured.lines.iter().any(|line| line["message"].contains("the run is over") && line["run"] == id));
     assert!(!format!("{:?}", captured.lines).contains("canary"), "inputs are not logged");

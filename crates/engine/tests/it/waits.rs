@@ -1,4 +1,4 @@
-//! Waiting: for a time, for a signal, over restarts, and not for ever.
+//! Waits for a time and for a signal, also across restarts, and their limits.
 #![allow(clippy::unwrap_used)]
 
 use std::{sync::Arc, time::Duration};
@@ -14,7 +14,7 @@ use trunkline_core::ErrorKind;
 use trunkline_engine::{Flow, MemoryJournal, RunEvent, RunStatus, StepPath};
 
 fn flow(steps: Value) -> Flow {
-    let output = json!({ "by": "{{ (steps.ok | default({})).by | default('nobody') }}" });
+    let output = json!({ "by": "{{ (steps.ok | default({})).by | default('none') }}" });
     let document = json!({ "name": "test", "connections": { "shop": "shop" }, "output": output, "steps": steps });
     Flow::from_value(document).unwrap()
 }
@@ -30,15 +30,15 @@ fn approval(more: Value) -> Flow {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_wait_takes_as_long_as_it_says_however_often_the_process_dies() {
+async fn a_wait_takes_its_duration_however_often_the_process_dies() {
     let flow = flow(json!([
         { "id": "pause", "wait": { "for": "90s" } },
         { "id": "then", "wait": { "until": "{{ input.then }}" } },
         { "id": "past", "wait": { "until": "2020-01-01T00:00:00Z" } },
         look("after"),
     ]));
-    assert_eq!(flow.check(&registry()).len(), 1, "only that ok is not there");
-    // The clock of the lab begins at 1,700,000,000 s: 22:13:20.
+    assert_eq!(flow.check(&registry()).len(), 1, "only the missing step ok");
+    // The clock of the lab starts at 1,700,000,000 s, which is 2023-11-14T22:13:20Z.
     let lab = Lab::new("pause", &flow, json!({ "then": "2023-11-14T22:15:20Z" }));
     let before = Instant::now();
     let played = lab.once("pause", std::iter::once(0).chain([1, 2, 2, 2])).await;
@@ -49,7 +49,7 @@ async fn a_wait_takes_as_long_as_it_says_however_often_the_process_dies() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_service_that_says_to_come_back_much_later_parks_the_step_also_over_deaths() {
+async fn a_step_waits_as_long_as_the_service_asks_also_across_crashes() {
     let slow = |fault: &str| call("a", "thing.look", json!({ "name": "a", "fault": fault }));
     let lab = Lab::new("later", &flow(json!([slow("later 2")])), json!({}));
     let before = Instant::now();
@@ -60,14 +60,14 @@ async fn a_service_that_says_to_come_back_much_later_parks_the_step_also_over_de
     let played = lab.once("later again", [1, 2, 2].into_iter()).await;
     assert_eq!(played.run.status, RunStatus::Succeeded);
     assert!(played.lives > 2 && before.elapsed().as_secs() >= 2400, "{}", played.lives);
-    // Not for ever.
+    // The number of tries is limited.
     let lab = Lab::new("too late", &flow(json!([slow("later 99")])), json!({}));
     let played = lab.once("too late", std::iter::empty()).await;
     assert_eq!((played.run.status, played.world.calls("look a")), (RunStatus::Failed, 10));
 }
 
 #[tokio::test(start_paused = true)]
-async fn without_what_the_journal_keeps_of_time_each_process_would_begin_anew() {
+async fn without_the_recorded_times_each_process_would_start_its_waits_again() {
     let mut slow = call("a", "thing.look", json!({ "name": "a", "fault": "sleep 40000" }));
     slow["timeout"] = json!("60s");
     let waits = flow(json!([{ "id": "pause", "wait": { "for": "90s" } }]));
@@ -76,7 +76,7 @@ async fn without_what_the_journal_keeps_of_time_each_process_would_begin_anew() 
         |event| matches!(event, RunEvent::WaitBegan { .. }),
         |event| matches!(event, RunEvent::DeadlineSet { .. }),
     );
-    // The first process dies at the end of the wait, or of the call.
+    // The first process dies at the end of the wait or of the call.
     for (place, flow, forgets, seconds) in [
         ("wait", waits.clone(), nothing, 90),
         ("wait forgotten", waits, no_wait, 180),
@@ -86,14 +86,14 @@ async fn without_what_the_journal_keeps_of_time_each_process_would_begin_anew() 
         let mut lab = Lab::new(place, &flow, json!({}));
         lab.forgets = forgets;
         let before = Instant::now();
-        lab.once(&format!("kept {place}"), std::iter::once(1)).await;
+        lab.once(&format!("recorded {place}"), std::iter::once(1)).await;
         assert_eq!(before.elapsed().as_secs(), seconds, "{place}");
     }
 }
 
 #[tokio::test(start_paused = true)]
 #[should_panic(expected = "the run does not get on")]
-async fn without_what_the_journal_keeps_of_tries_there_would_be_no_last_one() {
+async fn without_the_recorded_tries_there_would_be_no_last_one() {
     let mut busy = call("a", "thing.look", json!({ "name": "a", "fault": "busy 9999" }));
     busy["retry"] = json!({ "tries": 3, "wait": "1s" });
     let mut lab = Lab::new("tries forgotten", &flow(json!([busy])), json!({}));
@@ -102,16 +102,16 @@ async fn without_what_the_journal_keeps_of_tries_there_would_be_no_last_one() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_signal_is_heard_before_the_wait_during_it_and_while_no_process_is_there() {
+async fn a_signal_arrives_before_the_wait_during_it_or_while_no_process_runs() {
     let flow = approval(json!({}));
     let by = |run: &trunkline_engine::Run| run.output.as_ref().map(|output| output["by"].clone());
-    // Before the wait begins; with a death at every position of the journal.
+    // Before the wait begins, with a crash at every position of the journal.
     let mut lab = Lab::new("signal before", &flow, json!({}));
     lab.signals.push(("approved", json!({ "by": "Åsa" })));
     let played = lab.play().await;
     assert_eq!((by(&played.run), played.world.calls("make after")), (Some(json!("Åsa")), 1));
 
-    // While it waits, sent by another process.
+    // During the wait, from another process.
     let journal = Arc::new(MemoryJournal::default());
     let (engine, other) = (lab.engine(journal.clone()), lab.engine(journal.clone()));
     let running = engine.start(&flow, json!({}), slots("signal during")).await.unwrap();
@@ -119,36 +119,36 @@ async fn a_signal_is_heard_before_the_wait_during_it_and_while_no_process_is_the
     tokio::time::sleep(Duration::from_secs(3600)).await;
     let run = other.run(&id).await.unwrap();
     assert_eq!(run.waiting[&StepPath::from("ok")].signal.as_deref(), Some("approved"));
-    assert!(other.signal(&id, "approved", json!({ "by": "Bo" })).await.unwrap(), "somebody works on it");
+    assert!(other.signal(&id, "approved", json!({ "by": "Bo" })).await.unwrap(), "a process works on it");
     let again = other.signal(&id, "approved", json!({ "by": "Eve" })).await.unwrap_err();
     assert_eq!(again.kind(), ErrorKind::Conflict);
     let run = running.wait().await.unwrap();
     assert_eq!((by(&run), run.waiting.len()), (Some(json!("Bo")), 0));
     assert_eq!(other.signal(&id, "late", json!(1)).await.unwrap_err().kind(), ErrorKind::Conflict, "it has ended");
 
-    // While nobody works on it.
+    // While no process works on it.
     let journal = Arc::new(MemoryJournal::default());
     let dying = lab.engine(Mortal::journal(journal.clone(), 2, nothing));
     let running = dying.start(&flow, json!({}), slots("signal meanwhile")).await.unwrap();
     let id = running.id().clone();
-    // It waits, and can record nothing any more: a cancellation is how it gets to notice.
+    // The run waits, and its journal fails from now on. The cancellation makes it notice.
     tokio::time::sleep(Duration::from_secs(1)).await;
     running.cancel();
     assert!(running.wait().await.is_err());
     let other = lab.engine(journal);
     assert_eq!(other.run(&id).await.unwrap().waiting.len(), 1);
-    assert!(!other.signal(&id, "approved", json!({ "by": "Cy" })).await.unwrap(), "nobody works on it");
+    assert!(!other.signal(&id, "approved", json!({ "by": "Cy" })).await.unwrap(), "no process works on it");
     let run = other.resume(&id, slots("signal meanwhile")).await.unwrap().wait().await.unwrap();
     assert_eq!((by(&run), run.status), (Some(json!("Cy")), RunStatus::Succeeded));
 }
 
 #[tokio::test(start_paused = true)]
-async fn every_wait_for_a_signal_hears_the_first_one_of_its_name() {
+async fn every_wait_for_a_signal_gets_the_first_signal_with_its_name() {
     let flow = flow(json!([
         { "id": "all", "each": ["a", "b"], "key": "{{ item }}", "concurrency": 2, "steps": [
             { "id": "own", "wait": { "signal": "ok-{{ item }}" } },
             { "id": "common", "wait": { "signal": "approved" } },
-            { "id": "good", "if": "{{ not steps.common.yes or steps.own != item }}", "fail": "not heard" }
+            { "id": "good", "if": "{{ not steps.common.yes or steps.own != item }}", "fail": "not received" }
         ] },
         { "id": "ok", "wait": { "signal": "approved" } }
     ]));
@@ -159,7 +159,7 @@ async fn every_wait_for_a_signal_hears_the_first_one_of_its_name() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_signal_that_does_not_come_in_time_is_an_error_that_can_be_dealt_with() {
+async fn a_signal_that_does_not_arrive_in_time_is_an_error_that_can_be_handled() {
     let before = Instant::now();
     let lab = Lab::new("no signal", &approval(json!({ "timeout": "3m" })), json!({}));
     let played = lab.once("no signal", std::iter::once(2)).await;
@@ -169,14 +169,14 @@ async fn a_signal_that_does_not_come_in_time_is_an_error_that_can_be_dealt_with(
     let late = json!([{ "id": "late", "if": "{{ error.kind != 'timeout' }}", "fail": "{{ error.message }}" }]);
     let lab = Lab::new("no signal handled", &approval(json!({ "timeout": "3m", "on_error": late })), json!({}));
     let played = lab.play().await;
-    assert_eq!((played.run.status, played.run.output), (RunStatus::Succeeded, Some(json!({ "by": "nobody" }))));
+    assert_eq!((played.run.status, played.run.output), (RunStatus::Succeeded, Some(json!({ "by": "none" }))));
 }
 
 #[tokio::test(start_paused = true)]
 async fn a_run_is_cancelled_in_every_state() {
     let wait = json!({ "id": "w", "wait": { "for": "1h" } });
-    let stuck = call("w", "thing.look", json!({ "name": "w", "fault": "forever" }));
-    let deaf = call("w", "thing.make", json!({ "name": "w", "fault": "sleep 600000" }));
+    let hanging = call("w", "thing.look", json!({ "name": "w", "fault": "forever" }));
+    let uncancellable = call("w", "thing.make", json!({ "name": "w", "fault": "sleep 600000" }));
     let mut busy = call("w", "thing.look", json!({ "name": "w", "fault": "busy 99" }));
     busy["retry"] = json!({ "tries": 99, "wait": "1h", "longest": "1h" });
     busy["on_error"] = json!("continue");
@@ -184,15 +184,15 @@ async fn a_run_is_cancelled_in_every_state() {
     for (place, steps) in [
         ("waiting", json!([wait])),
         ("for a signal", json!([signal])),
-        ("working", json!([stuck])),
-        ("working and deaf", json!([deaf])),
+        ("working", json!([hanging])),
+        ("working and uncancellable", json!([uncancellable])),
         ("backing off", json!([busy])),
         (
             "in branches",
             json!([{ "id": "p", "on_error": "continue", "parallel": { "a": [wait], "b": [look("quick")] } }]),
         ),
         ("in items", json!([{ "id": "e", "each": [1, 2, 3], "concurrency": 2, "steps": [wait] }])),
-        ("in a batch", json!([{ "id": "e", "each": [1, 2, 3], "batch": 2, "steps": [stuck] }])),
+        ("in a batch", json!([{ "id": "e", "each": [1, 2, 3], "batch": 2, "steps": [hanging] }])),
         ("in a handler", json!([{ "id": "p", "parallel": { "a": [{ "id": "f", "fail": "x" }] }, "on_error": [wait] }])),
     ] {
         let flow = flow(steps.as_array().unwrap().iter().cloned().chain([look("after")]).collect());
@@ -209,8 +209,8 @@ async fn a_run_is_cancelled_in_every_state() {
             }
             let run = running.wait().await.unwrap();
             assert_eq!((run.status, run.waiting.len()), (RunStatus::Cancelled, 0), "{world}");
-            let patience = Duration::from_secs(if place.ends_with("deaf") { 11 } else { 1 });
-            assert!(before.elapsed() <= patience, "{world}");
+            let limit = Duration::from_secs(if place.ends_with("uncancellable") { 11 } else { 1 });
+            assert!(before.elapsed() <= limit, "{world}");
             assert_eq!(crate::support::world(&world).calls("look after"), 0, "{world}");
         }
     }

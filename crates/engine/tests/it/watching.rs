@@ -1,4 +1,4 @@
-//! What those see who watch a run: its events as they come, where its time went, how far its lists are.
+//! Observation of a run: its live events, its timeline, the progress of its lists, and its call log.
 #![allow(clippy::unwrap_used)]
 
 use std::{sync::Arc, time::Duration};
@@ -13,7 +13,7 @@ fn engine() -> Engine {
     Engine::new(journal)
 }
 
-/// Three items, of which `b` works at its second try and `c` never.
+/// Returns a flow with three items: with [`faults`], `a` succeeds, `b` succeeds at its second try, and `c` fails.
 fn three() -> Flow {
     let mut look = call("look", "thing.look", json!({ "name": "{{ item }}", "fault": "{{ input.faults[item] }}" }));
     look["retry"] = json!({ "tries": 2, "wait": "1s" });
@@ -30,24 +30,28 @@ fn faults() -> Value {
 async fn all(engine: &Engine, run: &trunkline_engine::RunId, after: u64) -> (Vec<RunEventView>, RunStatus) {
     let mut watch = engine.watch(run, after).await.unwrap();
     let mut all = Vec::new();
-    while let Some(happened) = watch.next().await.unwrap() {
-        all.push(happened);
+    while let Some(event) = watch.next().await.unwrap() {
+        all.push(event);
     }
     (all, watch.status())
 }
 
 #[tokio::test(start_paused = true)]
-async fn who_watches_sees_each_event_once_in_order_with_step_item_and_attempt() {
+async fn a_subscriber_gets_each_event_once_and_in_order_with_step_item_and_attempt() {
     let engine = engine();
     let running = engine.start(&three(), faults(), slots("watched")).await.unwrap();
     let id = running.id().clone();
     let (live, second) = tokio::join!(all(&engine, &id, 0), all(&engine, &id, 3));
     running.wait().await.unwrap();
     let (later, status) = all(&engine, &id, 0).await;
-    assert_eq!((&live.0, live.1, status), (&later, RunStatus::Partial, RunStatus::Partial), "live as afterwards");
+    assert_eq!(
+        (&live.0, live.1, status),
+        (&later, RunStatus::Partial, RunStatus::Partial),
+        "live events are the same as later"
+    );
     assert_eq!(second.0, later[3..]);
     assert!(later.iter().map(|one| one.seq).eq(1..=later.len() as u64));
-    let told: Vec<_> = later
+    let lines: Vec<_> = later
         .iter()
         .map(|one| {
             let (step, item) = (one.step.as_deref().unwrap_or("-"), one.item.as_deref().unwrap_or("-"));
@@ -56,7 +60,7 @@ async fn who_watches_sees_each_event_once_in_order_with_step_item_and_attempt() 
         })
         .collect();
     assert_eq!(
-        told,
+        lines,
         [
             "started - - 0 -",
             "listed all - 0 -",
@@ -75,11 +79,11 @@ async fn who_watches_sees_each_event_once_in_order_with_step_item_and_attempt() 
         ]
     );
     assert_eq!((later[4].kind.as_deref(), later[4].message.as_deref()), (Some("unavailable"), Some("busy")));
-    assert!(!json!(later).to_string().contains("faults"), "nothing of what it was handed, or yields");
+    assert!(!json!(later).to_string().contains("faults"), "events contain neither inputs nor outputs");
 }
 
 #[tokio::test]
-async fn a_timeline_says_how_long_how_often_and_which_were_slow() {
+async fn a_timeline_has_durations_counts_and_the_slowest_items() {
     let engine = engine();
     let look = call("look", "thing.look", json!({ "name": "n{{ item }}", "fault": "sleep {{ item }}" }));
     let flow = flow(json!([
@@ -89,69 +93,70 @@ async fn a_timeline_says_how_long_how_often_and_which_were_slow() {
     let running = engine.start(&flow, json!({}), slots("timeline")).await.unwrap();
     let id = running.id().clone();
     running.wait().await.unwrap();
-    let told = json!(engine.timeline(&id).await.unwrap());
-    let steps = told["steps"].as_array().unwrap();
+    let timeline = json!(engine.timeline(&id).await.unwrap());
+    let steps = timeline["steps"].as_array().unwrap();
     let names: Vec<_> = steps.iter().map(|step| step["step"].as_str().unwrap()).collect();
-    assert_eq!(names, ["all", "all/*/look", "after"], "{told}");
+    assert_eq!(names, ["all", "all/*/look", "after"], "{timeline}");
     let counts = |at: usize| ["tries", "done", "failed"].map(|count| steps[at][count].as_u64().unwrap());
-    assert_eq!((counts(1), counts(2)), ([7, 7, 0], [1, 1, 0]), "{told}");
+    assert_eq!((counts(1), counts(2)), ([7, 7, 0], [1, 1, 0]), "{timeline}");
     let items = &steps[0]["items"];
-    assert_eq!(items["count"], json!({ "done": 7 }), "{told}");
+    assert_eq!(items["count"], json!({ "done": 7 }), "{timeline}");
     let slowest: Vec<_> = items["slowest"].as_array().unwrap().iter().map(|one| one[0].as_str().unwrap()).collect();
-    assert_eq!((slowest.len(), slowest[0], slowest[1]), (5, "320", "160"), "{told}");
+    assert_eq!((slowest.len(), slowest[0], slowest[1]), (5, "320", "160"), "{timeline}");
     for part in [items, &steps[1]] {
         let [fastest, median, longest] = ["fastest", "median", "longest"].map(|name| part[name].as_u64().unwrap());
-        assert!(fastest >= 5 && median >= 38 && longest >= 320 && fastest < median && median < longest, "{told}");
+        assert!(fastest >= 5 && median >= 38 && longest >= 320 && fastest < median && median < longest, "{timeline}");
     }
     for step in steps {
         let at = |time: &Value| serde_json::from_value::<Timestamp>(time.clone()).unwrap();
-        assert!(at(&step["began"]) <= at(&step["ended"]) && at(&step["began"]) >= at(&told["began"]));
+        assert!(at(&step["began"]) <= at(&step["ended"]) && at(&step["began"]) >= at(&timeline["began"]));
     }
 }
 
 #[tokio::test(start_paused = true)]
-async fn tries_are_counted_in_a_timeline_and_a_step_that_came_through_has_not_failed() {
+async fn a_timeline_counts_tries_and_a_step_that_succeeds_at_last_has_not_failed() {
     let engine = engine();
     let running = engine.start(&three(), faults(), slots("tries")).await.unwrap();
     let id = running.id().clone();
     running.wait().await.unwrap();
-    let told = json!(engine.timeline(&id).await.unwrap());
-    let look = &told["steps"][1];
-    assert_eq!((&look["step"], &look["tries"]), (&json!("all/*/look"), &json!(4)), "{told}");
-    assert_eq!((&look["done"], &look["failed"]), (&json!(2), &json!(1)), "{told}");
-    assert_eq!(told["steps"][0]["items"]["count"], json!({ "done": 2, "failed": 1 }), "{told}");
+    let timeline = json!(engine.timeline(&id).await.unwrap());
+    let look = &timeline["steps"][1];
+    assert_eq!((&look["step"], &look["tries"]), (&json!("all/*/look"), &json!(4)), "{timeline}");
+    assert_eq!((&look["done"], &look["failed"]), (&json!(2), &json!(1)), "{timeline}");
+    assert_eq!(timeline["steps"][0]["items"]["count"], json!({ "done": 2, "failed": 1 }), "{timeline}");
 }
 
 #[tokio::test(start_paused = true)]
-async fn how_far_a_list_is_and_how_long_it_may_take_is_known_while_it_is_at_work() {
+async fn progress_and_remaining_time_of_a_list_are_known_while_it_runs() {
     let engine = engine();
     let flow = flow(json!([{ "id": "all", "key": "{{ item.name }}",
         "each": { "action": "thing.list", "connection": "shop", "input": { "pages": 3 } },
         "steps": [call("look", "thing.look", json!({ "name": "{{ item.name }}", "fault": "sleep 1000" }))] }]));
     let running = engine.start(&flow, json!({}), slots("far")).await.unwrap();
     let id = running.id().clone();
-    let mut seen = Vec::new();
+    let mut progress = Vec::new();
     let far = async || {
         let run = engine.run(&id).await.unwrap();
-        // The clock of these tests stands still: so late it is by what has ended.
+        // The engine has the system clock, which hardly advances in simulated time: the test gives a later time
+        // instead.
         let now = run.started_at + Duration::from_secs(1);
         run.progress(now).remove(&"all".into())
     };
-    while seen.last().is_none_or(|(_, _, ended)| *ended < 8) {
+    while progress.last().is_none_or(|(_, _, ended)| *ended < 8) {
         if let Some(far) = far().await
-            && seen.last() != Some(&(far.listed, far.complete, far.ended))
+            && progress.last() != Some(&(far.listed, far.complete, far.ended))
         {
             assert_eq!(far.left.is_some(), far.per_second.is_some() || far.complete && far.listed == far.ended);
-            seen.push((far.listed, far.complete, far.ended));
+            progress.push((far.listed, far.complete, far.ended));
         }
         tokio::time::sleep(Duration::from_millis(100)).await;
     }
     running.wait().await.unwrap();
-    // Three pages of three; one item stands on two of them.
-    assert!(seen.contains(&(3, false, 1)) && seen.contains(&(8, true, 7)), "{seen:?}");
+    // Three pages of three; the list shifts, so one item is on two pages.
+    assert!(progress.contains(&(3, false, 1)) && progress.contains(&(8, true, 7)), "{progress:?}");
 }
 
-/// What is in the process log of a run of these steps, and its document.
+/// Runs a flow with these steps and returns its call log.
 async fn logged(name: &str, log: &str, steps: Value, input: Value) -> Vec<LogEntry> {
     let document = json!({ "name": "test", "log": log, "connections": { "shop": "shop" }, "steps": steps });
     let (engine, flow) = (engine(), Flow::from_value(document).unwrap());
@@ -164,9 +169,9 @@ async fn logged(name: &str, log: &str, steps: Value, input: Value) -> Vec<LogEnt
 }
 
 #[tokio::test(start_paused = true)]
-async fn calls_are_logged_in_order_as_the_flow_says() {
+async fn calls_are_logged_in_order_and_as_the_flow_configures() {
     let steps = three().document()["steps"].clone();
-    let told = async |name: &str, log: &str| -> Vec<String> {
+    let log_lines = async |name: &str, log: &str| -> Vec<String> {
         let line = |entry: LogEntry| {
             assert_eq!((&*entry.action, &*entry.connection), ("thing.look", "shop"));
             assert_eq!(
@@ -179,14 +184,14 @@ async fn calls_are_logged_in_order_as_the_flow_says() {
         let entries = logged(name, log, json!([steps[0]]), faults()).await;
         entries.into_iter().map(line).collect()
     };
-    assert_eq!(told("log-all", "all").await, ["a/1 1 a", "b/1 1 unavailable", "b/1 2 b", "c/1 1 not_found"]);
-    assert_eq!(told("log-failures", "failures").await, ["b/1 1 unavailable", "c/1 1 not_found"]);
-    assert_eq!(told("log-none", "none").await, [""; 0]);
+    assert_eq!(log_lines("log-all", "all").await, ["a/1 1 a", "b/1 1 unavailable", "b/1 2 b", "c/1 1 not_found"]);
+    assert_eq!(log_lines("log-failures", "failures").await, ["b/1 1 unavailable", "c/1 1 not_found"]);
+    assert_eq!(log_lines("log-none", "none").await, [""; 0]);
     assert_eq!(three().document().get("log"), None);
 }
 
 #[tokio::test(start_paused = true)]
-async fn an_unclear_call_and_a_list_that_fails_are_logged_too() {
+async fn calls_with_an_unknown_outcome_and_failed_pages_are_logged_too() {
     let make = call("make", "thing.make", json!({ "name": "a", "fault": "lost" }));
     let entries = logged("log-lost", "failures", json!([make]), json!({})).await;
     assert_eq!((entries.len(), &entries[0].error.as_ref().unwrap()["kind"]), (1, &json!("unknown_outcome")));

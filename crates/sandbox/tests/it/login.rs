@@ -1,4 +1,4 @@
-//! Both login servers: grants, refusals, rotation policies, replays.
+//! Both login servers: grants, error responses, rotation policies and replays.
 
 use std::time::Duration;
 
@@ -8,7 +8,7 @@ use trunkline_sandbox::{Options, RefreshPolicy};
 use crate::support::{Bench, small};
 
 const CALLBACK: &str = "http://127.0.0.1:4999/rest/v1/oauth2/callback";
-/// The pair of RFC 7636, appendix B.
+/// The PKCE verifier and challenge of RFC 7636, appendix B.
 const VERIFIER: &str = "dBjftJeZ4CVP-mB92K27uhbUJU1p1r_wW1gFWFOEjXk";
 const CHALLENGE: &str = "E9Melhoa2OwvFrEMTJguCHaoeK1t8URWbuGJSstw-cM";
 
@@ -25,7 +25,7 @@ fn text<'a>(body: &'a Value, name: &str) -> &'a str {
     body[name].as_str().unwrap_or_default()
 }
 
-/// Goes through the sign-in page and returns the code.
+/// Requests the sign-in page with approval and returns the code of its redirect.
 async fn code(bench: &Bench, extra: &str) -> String {
     let credentials = bench.sandbox.credentials().mediavalet;
     let url = format!(
@@ -52,7 +52,7 @@ async fn redeem(bench: &Bench, code: &str, verifier: &str) -> (u16, Value) {
 }
 
 #[tokio::test]
-async fn the_sign_in_page_asks_and_refuses_foreign_redirects() {
+async fn the_sign_in_page_asks_for_approval_and_rejects_foreign_redirect_uris() {
     let bench = Bench::new(small()).await;
     let page = bench.sandbox.endpoints().mediavalet.authorization_url;
     let client = bench.sandbox.credentials().mediavalet.client_id;
@@ -61,9 +61,9 @@ async fn the_sign_in_page_asks_and_refuses_foreign_redirects() {
         let request = bench.http.get(url);
         async move { request.send().await.unwrap() }
     };
-    let asked = get(format!("redirect_uri={CALLBACK}&state=%3Cx%3E")).await;
-    assert_eq!(asked.status(), 200);
-    let html = asked.text().await.unwrap();
+    let approval = get(format!("redirect_uri={CALLBACK}&state=%3Cx%3E")).await;
+    assert_eq!(approval.status(), 200);
+    let html = approval.text().await.unwrap();
     assert!(html.contains("Approve") && html.contains("&lt;x&gt;") && !html.contains("<x>"));
     for foreign in [
         "http://127.0.0.1:80@evil.example/rest/v1/oauth2/callback",
@@ -71,9 +71,9 @@ async fn the_sign_in_page_asks_and_refuses_foreign_redirects() {
         "http://127.0.0.1:80/rest/v1/oauth2/callback/x",
         "https://evil.example/rest/v1/oauth2/callback",
     ] {
-        let refused = get(format!("redirect_uri={foreign}&approve=1")).await;
-        assert_eq!(refused.status(), 400, "{foreign}");
-        assert!(!refused.headers().contains_key("location"));
+        let rejected = get(format!("redirect_uri={foreign}&approve=1")).await;
+        assert_eq!(rejected.status(), 400, "{foreign}");
+        assert!(!rejected.headers().contains_key("location"));
     }
     let url = format!("{page}?client_id={client}&response_type=code&scope=api&redirect_uri={CALLBACK}&approve=1");
     let narrow = bench.http.get(url).send().await.unwrap();
@@ -81,7 +81,7 @@ async fn the_sign_in_page_asks_and_refuses_foreign_redirects() {
 }
 
 #[tokio::test]
-async fn a_code_is_good_once_and_its_replay_kills_the_tokens() {
+async fn a_code_works_once_and_its_replay_revokes_the_tokens() {
     let bench = Bench::new(small()).await;
     let first = code(&bench, "&approve=1").await;
     assert_eq!(redeem(&bench, &first, &VERIFIER.replace('d', "e")).await.1["error"], "invalid_grant");
@@ -96,7 +96,7 @@ async fn a_code_is_good_once_and_its_replay_kills_the_tokens() {
 }
 
 #[tokio::test]
-async fn the_three_rotation_policies() {
+async fn each_rotation_policy_treats_a_used_refresh_token_as_documented() {
     let grace = Duration::from_secs(3600);
     for policy in [RefreshPolicy::Reuse, RefreshPolicy::OneTimeGrace(grace), RefreshPolicy::OneTime] {
         let bench = Bench::new(Options { refresh_policy: policy, ..small() }).await;
@@ -107,20 +107,20 @@ async fn the_three_rotation_policies() {
         assert_eq!(status, 200);
         assert!(text(&renewed, "refresh_token").len() > 10 && text(&renewed, "refresh_token") != old);
         let (again, _) = refresh(&bench, old).await;
-        let alive = valet_status(&bench, text(&renewed, "access_token")).await;
+        let renewed_status = valet_status(&bench, text(&renewed, "access_token")).await;
         let (next, _) = refresh(&bench, text(&renewed, "refresh_token")).await;
         if policy == RefreshPolicy::OneTime {
-            assert_eq!((again, alive, next), (400, 401, 400));
+            assert_eq!((again, renewed_status, next), (400, 401, 400));
             assert_eq!(bench.sandbox.report().token_refreshes, 1);
         } else {
-            assert_eq!((again, alive, next), (200, 200, 200));
+            assert_eq!((again, renewed_status, next), (200, 200, 200));
             assert_eq!(bench.sandbox.report().token_refreshes, 3);
         }
     }
 }
 
 #[tokio::test]
-async fn a_grace_that_is_over_revokes() {
+async fn a_used_refresh_token_is_rejected_after_its_grace_period() {
     let policy = RefreshPolicy::OneTimeGrace(Duration::from_millis(1));
     let bench = Bench::new(Options { refresh_policy: policy, ..small() }).await;
     let user = bench.sandbox.credentials().mediavalet;
@@ -131,7 +131,7 @@ async fn a_grace_that_is_over_revokes() {
 }
 
 #[tokio::test]
-async fn the_token_endpoint_refuses_in_the_words_of_the_rfc() {
+async fn the_token_endpoint_returns_the_error_codes_of_rfc_6749() {
     let bench = Bench::new(small()).await;
     let user = bench.sandbox.credentials().mediavalet;
     let url = bench.sandbox.endpoints().mediavalet.token_url;
@@ -166,7 +166,7 @@ async fn the_token_endpoint_refuses_in_the_words_of_the_rfc() {
 }
 
 #[tokio::test]
-async fn a_revoked_refresh_token_is_dead_and_userinfo_names_the_user() {
+async fn a_revoked_refresh_token_is_rejected_and_userinfo_names_the_user() {
     let bench = Bench::new(small()).await;
     let user = bench.sandbox.credentials().mediavalet;
     let tokens = bench.valet_user(&user.username, &user.password).await;
@@ -194,7 +194,7 @@ async fn a_revoked_refresh_token_is_dead_and_userinfo_names_the_user() {
 }
 
 #[tokio::test]
-async fn mediaflow_answers_a_refresh_with_an_empty_refresh_token() {
+async fn mediaflow_returns_an_empty_refresh_token_for_a_refresh() {
     let bench = Bench::new(small()).await;
     let keys = bench.sandbox.credentials().mediaflow;
     let form = [
@@ -215,19 +215,19 @@ async fn mediaflow_answers_a_refresh_with_an_empty_refresh_token() {
     let requests: Value =
         bench.http.get(format!("{}/_sandbox/requests", bench.base())).send().await.unwrap().json().await.unwrap();
     assert_eq!(requests[0]["grant_type"], "refresh_token");
-    assert!(!requests.to_string().contains(&keys.refresh_token), "the memory of requests keeps no secret");
+    assert!(!requests.to_string().contains(&keys.refresh_token), "the request log contains no secret");
 }
 
 #[tokio::test]
-async fn expired_tokens_are_refused_by_both_systems() {
+async fn both_systems_reject_expired_tokens() {
     let bench = Bench::new(small()).await;
     let (flow, valet) = (bench.flow_bearer().await, bench.valet_bearer().await);
     assert_eq!(bench.flow(&flow, "/users/me").await.status(), 200);
     assert_eq!(valet_status(&bench, &valet).await, 200);
     bench.sandbox.expire_tokens();
-    let refused = bench.flow(&flow, "/users/me").await;
-    assert_eq!(refused.status(), 401);
-    assert_eq!(refused.json::<Value>().await.unwrap()["status"], 401);
+    let rejected = bench.flow(&flow, "/users/me").await;
+    assert_eq!(rejected.status(), 401);
+    assert_eq!(rejected.json::<Value>().await.unwrap()["status"], 401);
     assert_eq!(valet_status(&bench, &valet).await, 401);
     let short = Bench::new(Options { token_lifetime: Duration::ZERO, ..small() }).await;
     let bearer = short.flow_bearer().await;

@@ -1,6 +1,6 @@
-//! The sandbox seen from outside, over real sockets on ephemeral ports.
+//! Tests of the sandbox through its public API and over real sockets on free ports.
 
-#![expect(clippy::unwrap_used, reason = "helpers of tests fail as tests do")]
+#![expect(clippy::unwrap_used, reason = "a helper of a test fails like a test")]
 
 mod faults;
 mod login;

@@ -27,27 +27,27 @@ async fn folders_files_and_field_selection() {
     }
     assert!(files.iter().any(|file| file["id"].as_i64().unwrap() < 0));
     let selection = bench.flow_json(&bearer, "/folders/-1004/files").await;
-    let both = bench.flow_json(&bearer, &format!("/file/{}/folders", selection[0]["id"])).await;
-    assert_eq!(both.as_array().unwrap().len(), 2);
+    let folders = bench.flow_json(&bearer, &format!("/file/{}/folders", selection[0]["id"])).await;
+    assert_eq!(folders.as_array().unwrap().len(), 2);
     let videos = bench.flow_json(&bearer, "/folder/1001/files?type=video&fields=any").await;
     assert!(videos.as_array().unwrap().iter().all(|file| file["mediaId"] != ""));
     assert!(videos[0]["customFields"].is_array());
 
     let page = |page: u64| format!("/file/latest?page={page}&per_page=15&fields=uploaded");
-    let mut seen = Vec::new();
+    let mut listed = Vec::new();
     for number in 1..=4 {
-        seen.extend(bench.flow_json(&bearer, &page(number)).await.as_array().unwrap().clone());
+        listed.extend(bench.flow_json(&bearer, &page(number)).await.as_array().unwrap().clone());
     }
-    assert_eq!(seen.len(), 40);
-    assert!(seen.is_sorted_by_key(|file| std::cmp::Reverse(file["uploaded"].as_str().unwrap().to_owned())));
+    assert_eq!(listed.len(), 40);
+    assert!(listed.is_sorted_by_key(|file| std::cmp::Reverse(file["uploaded"].as_str().unwrap().to_owned())));
 
     assert_eq!(bench.flow_json(&bearer, "/file/5").await, json!([]));
     assert_eq!(bench.flow_json(&bearer, "/users/me?fields=activeModules,customerId").await[0]["customerId"], 4711);
     for (path, status) in [("/file/x", 400), ("/nothing", 404), ("/folders/", 400), ("/folder/..%2Ffolders/files", 400)]
     {
-        let refused = bench.flow(&bearer, path).await;
-        assert_eq!(refused.status(), status, "{path}");
-        assert_eq!(refused.json::<Value>().await.unwrap()["status"], status);
+        let rejected = bench.flow(&bearer, path).await;
+        assert_eq!(rejected.status(), status, "{path}");
+        assert_eq!(rejected.json::<Value>().await.unwrap()["status"], status);
     }
 }
 
@@ -127,7 +127,7 @@ async fn downloads_by_range_without_credentials() {
 }
 
 #[tokio::test]
-async fn refusals_are_few_and_real_and_the_seed_decides_them() {
+async fn the_seed_decides_which_files_must_not_be_downloaded() {
     let options = Options { files: 1000, refusals: true, max_size: 2000, ..small() };
     let bench = Bench::new(options.clone()).await;
     let bearer = bench.flow_bearer().await;
@@ -138,11 +138,11 @@ async fn refusals_are_few_and_real_and_the_seed_decides_them() {
     let mut denied = 0;
     for file in files.iter().take(120) {
         let id = &file["id"];
-        let may = bench.flow_json(&bearer, &format!("/file/{id}/checkpermissions")).await;
+        let permission = bench.flow_json(&bearer, &format!("/file/{id}/checkpermissions")).await;
         let status = bench.flow(&bearer, &format!("/file/{id}/downloads/0")).await.status();
-        assert_eq!(may[0]["allowDownload"] == true, status == 200);
+        assert_eq!(permission[0]["allowDownload"] == true, status == 200);
         if status == 403 {
-            assert!(!may[0]["allowDownloadReason"].as_str().unwrap().is_empty());
+            assert!(!permission[0]["allowDownloadReason"].as_str().unwrap().is_empty());
             denied += 1;
         }
     }

@@ -9,7 +9,7 @@ use trunkline_sandbox::Options;
 use crate::support::{Bench, small};
 
 #[tokio::test]
-async fn the_gateway_wants_key_token_and_version() {
+async fn the_gateway_checks_key_token_and_version() {
     let bench = Bench::new(small()).await;
     let bearer = bench.valet_bearer().await;
     let url = format!("{}/users/current", bench.sandbox.endpoints().mediavalet.endpoint_url);
@@ -42,7 +42,7 @@ async fn the_gateway_wants_key_token_and_version() {
 }
 
 #[tokio::test]
-async fn a_viewer_reads_and_cannot_write() {
+async fn a_viewer_can_read_but_not_write() {
     let bench = Bench::new(small()).await;
     let user = bench.sandbox.credentials().mediavalet;
     let tokens = bench.valet_user(&user.viewer_username, &user.viewer_password).await;
@@ -56,11 +56,11 @@ async fn a_viewer_reads_and_cannot_write() {
         .bearer_auth(bearer)
         .header("Ocp-Apim-Subscription-Key", &user.subscription_key)
         .json(&upload);
-    assert_eq!(old.send().await.unwrap().status(), 401, "before 1.2 a missing permission is 401");
+    assert_eq!(old.send().await.unwrap().status(), 401, "before version 1.2, a missing permission is 401");
 }
 
 #[tokio::test]
-async fn a_single_put_ends_as_an_approved_asset() {
+async fn an_upload_in_one_put_becomes_an_approved_asset() {
     let bench = Bench::new(Options { processing: Duration::from_millis(300), ..small() }).await;
     let (flow, valet) = (bench.flow_bearer().await, bench.valet_bearer().await);
     let file = bench.files(&flow, "filename").await.remove(3);
@@ -68,9 +68,9 @@ async fn a_single_put_ends_as_an_approved_asset() {
     let bytes = bench.original(&flow, &file["id"]).await;
 
     let (id, url) = bench.open_upload(&valet, filename).await;
-    let (status, holder) = bench.valet(&valet, Method::GET, &format!("/assets/{id}"), Value::Null).await;
-    assert_eq!((status, &holder["payload"]["status"]), (200, &Value::Null));
-    assert!(holder["payload"]["media"].get("original").is_none());
+    let (status, placeholder) = bench.valet(&valet, Method::GET, &format!("/assets/{id}"), Value::Null).await;
+    assert_eq!((status, &placeholder["payload"]["status"]), (200, &Value::Null));
+    assert!(placeholder["payload"]["media"].get("original").is_none());
     assert_eq!(bench.put_blob(&url, bytes.clone()).await.status(), 201);
     assert_eq!(bench.finish_upload(&valet, &id, bytes.len()).await, 200);
     let (_, processing) = bench.valet(&valet, Method::GET, &format!("/assets/{id}"), Value::Null).await;
@@ -96,17 +96,17 @@ async fn a_single_put_ends_as_an_approved_asset() {
     assert_eq!((report.digest_mismatches, report.duplicates), (1, 1));
     tokio::time::sleep(Duration::from_millis(350)).await;
     let (_, wrong) = bench.valet(&valet, Method::GET, &format!("/assets/{wrong}"), Value::Null).await;
-    let gone = bench.http.get(wrong["payload"]["media"]["original"].as_str().unwrap()).send().await.unwrap();
-    assert_eq!(gone.status(), 404, "bytes that are no source file's are not kept");
+    let missing = bench.http.get(wrong["payload"]["media"]["original"].as_str().unwrap()).send().await.unwrap();
+    assert_eq!(missing.status(), 404, "only the bytes of source files can be downloaded");
 
     let other = bench.upload(&valet, "temporary.bin", bytes).await;
     let rename = json!([{ "op": "replace", "path": "/filename", "value": filename }]);
     assert_eq!(bench.valet(&valet, Method::PATCH, &format!("/assets/{other}"), rename).await.0, 200);
-    assert_eq!(bench.sandbox.report().digest_mismatches, 1, "compared by digest when the name came later");
+    assert_eq!(bench.sandbox.report().digest_mismatches, 1, "a file that gets its name later is compared by digest");
 }
 
 #[tokio::test]
-async fn blocks_in_the_order_of_the_list() {
+async fn a_blob_has_its_blocks_in_the_order_of_the_block_list() {
     let bench = Bench::new(small()).await;
     let (flow, valet) = (bench.flow_bearer().await, bench.valet_bearer().await);
     let files = bench.files(&flow, "filename,filesize").await;
@@ -129,28 +129,28 @@ async fn blocks_in_the_order_of_the_list() {
     let (first, second) = bytes.split_at(bytes.len() / 2);
     assert_eq!(block("AAAB", second).await, 201);
     assert_eq!(block("AAAA", b"wrong").await, 201);
-    assert_eq!(block("AAAA", first).await, 201, "the same block again replaces it");
-    assert_eq!(block("AAAAAAA=", first).await, 400, "another length of id");
+    assert_eq!(block("AAAA", first).await, 201, "a block with the same id replaces the first one");
+    assert_eq!(block("AAAAAAA=", first).await, 400, "all ids must have the same length");
     assert_eq!(block("A!", first).await, 400);
     let staged = bench.http.get(format!("{url}&comp=blocklist")).send().await.unwrap().text().await.unwrap();
     assert!(staged.contains(&format!("<Name>AAAB</Name><Size>{}</Size>", second.len())), "{staged}");
     let (status, text) = list(&["AAAA", "AAAC"]).await;
     assert!(status == 400 && text.contains("InvalidBlockList"), "{text}");
     assert_eq!(list(&["AAAA", "AAAB"]).await.0, 201);
-    assert_eq!(list(&["AAAA", "AAAB"]).await.0, 201, "committing twice is fine");
+    assert_eq!(list(&["AAAA", "AAAB"]).await.0, 201, "the same list can be committed twice");
     assert_eq!(bench.finish_upload(&valet, &id, bytes.len()).await, 200);
     let report = bench.sandbox.report();
     assert_eq!((report.uploaded, report.digest_mismatches), (1, 0));
 }
 
 #[tokio::test]
-async fn the_storage_is_strict() {
+async fn the_blob_storage_rejects_wrong_requests() {
     let bench = Bench::new(small()).await;
     let bearer = bench.valet_bearer().await;
     let (_, url) = bench.open_upload(&bearer, "a.jpg").await;
     let plain = bench.http.put(&url).body("x").send().await.unwrap();
     assert_eq!(plain.status(), 400);
-    assert_eq!(plain.text().await.unwrap(), "", "no blob type: 400 with an empty body");
+    assert_eq!(plain.text().await.unwrap(), "", "without a blob type, the response is 400 with an empty body");
     let put = || bench.http.put(&url).header("x-ms-blob-type", "BlockBlob").body("x");
     assert_eq!(put().bearer_auth(&bearer).send().await.unwrap().status(), 400);
     assert_eq!(put().header("Ocp-Apim-Subscription-Key", "k").send().await.unwrap().status(), 400);
@@ -163,14 +163,14 @@ async fn the_storage_is_strict() {
     for forged in
         [url.replace("sp=rcw", "sp=rcwd"), url.replace("se=20", "se=19"), url.replace("library/", "library/0")]
     {
-        let refused = bench.http.put(forged).header("x-ms-blob-type", "BlockBlob").body("x").send().await.unwrap();
-        assert_eq!(refused.status(), 403);
-        assert!(refused.text().await.unwrap().contains("<Code>AuthenticationFailed</Code>"));
+        let rejected = bench.http.put(forged).header("x-ms-blob-type", "BlockBlob").body("x").send().await.unwrap();
+        assert_eq!(rejected.status(), 403);
+        assert!(rejected.text().await.unwrap().contains("<Code>AuthenticationFailed</Code>"));
     }
 }
 
 #[tokio::test]
-async fn finalising_checks_everything() {
+async fn finalising_an_upload_checks_its_category_bytes_and_size() {
     let bench = Bench::new(small()).await;
     let bearer = bench.valet_bearer().await;
     let call = |method: Method, path: String, body: Value| {
@@ -206,13 +206,13 @@ async fn finalising_checks_everything() {
 }
 
 #[tokio::test]
-async fn search_pages_filters_and_containers() {
+async fn search_supports_pages_filters_and_containers() {
     let bench = Bench::new(Options { files: 400, refusals: true, ..small() }).await;
     let bearer = bench.valet_bearer().await;
     let seeded = bench.sandbox.report().preexisting;
-    let mut made = Vec::new();
+    let mut created = Vec::new();
     for (name, bytes) in [("Blue boat 1.jpg", "1"), ("blue car.jpg", "22"), ("IMG_900000.pdf", "333")] {
-        made.push(bench.upload(&bearer, name, bytes.as_bytes().to_vec()).await);
+        created.push(bench.upload(&bearer, name, bytes.as_bytes().to_vec()).await);
     }
     let search = |body: Value| {
         let (bench, bearer) = (&bench, &bearer);
@@ -229,27 +229,27 @@ async fn search_pages_filters_and_containers() {
     assert_eq!(search(json!({ "search": "bo" })).await.0, 0);
     assert_eq!(search(json!({ "search": "bo*" })).await.0, 1);
     let exact = json!({ "search": "\"IMG_900000.pdf\"", "searchFields": "fileName,title" });
-    assert_eq!(search(exact).await.1[0]["id"], made[2].as_str());
+    assert_eq!(search(exact).await.1[0]["id"], created[2].as_str());
     assert_eq!(search(json!({ "search": "blue", "filters": "AssetType EQ Image AND Status EQ 0" })).await.0, 2);
     assert_eq!(search(json!({ "filters": "(DateUploaded GE 2026-01-01T00:00:00.000Z)" })).await.0, 3);
     let container = format!("(CategoryIds/ANY(c: c EQ '{}'))", bench.sandbox.category());
     assert_eq!(search(json!({ "search": "*", "containerFilter": container })).await.0, seeded + 3);
     let (_, newest) = search(json!({ "search": "*", "sort": "record.createdAt D", "count": 1 })).await;
-    assert_eq!((newest.as_array().unwrap().len(), &newest[0]["id"]), (1, &json!(made[2])));
+    assert_eq!((newest.as_array().unwrap().len(), &newest[0]["id"]), (1, &json!(created[2])));
 
     let mut offset = 0;
-    let mut seen = std::collections::HashSet::new();
+    let mut listed = std::collections::HashSet::new();
     loop {
         let path = format!("/assets?COUNT=7&Offset={offset}");
         let (_, body) = bench.valet(&bearer, Method::GET, &path, Value::Null).await;
         let rows = body["payload"]["assets"].as_array().unwrap().clone();
-        seen.extend(rows.iter().map(|row| row["id"].to_string()));
+        listed.extend(rows.iter().map(|row| row["id"].to_string()));
         offset += rows.len();
         if rows.len() < 7 {
             break;
         }
     }
-    assert_eq!(seen.len() as u64, seeded + 3);
+    assert_eq!(listed.len() as u64, seeded + 3);
 
     for body in [
         json!({ "sort": "title A" }),
@@ -261,7 +261,7 @@ async fn search_pages_filters_and_containers() {
     ] {
         assert_eq!(bench.valet(&bearer, Method::POST, "/assets/search", body).await.0, 400);
     }
-    assert_eq!(bench.valet(&bearer, Method::DELETE, &format!("/assets/{}", made[0]), Value::Null).await.0, 200);
+    assert_eq!(bench.valet(&bearer, Method::DELETE, &format!("/assets/{}", created[0]), Value::Null).await.0, 200);
     assert_eq!(search(json!({ "search": "blue" })).await.0, 1);
     assert_eq!(search(json!({ "search": "blue", "includeSoftDeleted": true })).await.0, 2);
 }
@@ -298,9 +298,10 @@ async fn metadata_categories_and_patches() {
 
     let (_, roots) = call(Method::GET, "/categories/subcategories".into(), Value::Null).await;
     let root = roots["payload"][0]["parentId"].clone();
-    let (status, made) = call(Method::POST, "/categories".into(), json!({ "treeName": "New", "parentId": root })).await;
-    assert_eq!((status, &made["payload"]["tree"]["path"]), (201, &json!("Library\\New")));
-    let category = made["payload"]["id"].as_str().unwrap();
+    let (status, created) =
+        call(Method::POST, "/categories".into(), json!({ "treeName": "New", "parentId": root })).await;
+    assert_eq!((status, &created["payload"]["tree"]["path"]), (201, &json!("Library\\New")));
+    let category = created["payload"]["id"].as_str().unwrap();
     let path = format!("/assets/{id}/categories");
     let unknown = "00000000-0000-4000-8000-000000000000";
     assert_eq!(call(Method::POST, path.clone(), json!([category, unknown])).await.0, 200);

@@ -1,4 +1,4 @@
-//! What survives when the sandbox ends without a farewell.
+//! The state that survives a crash of the sandbox.
 
 use std::io::Write as _;
 
@@ -9,7 +9,7 @@ use trunkline_sandbox::{Options, RefreshPolicy};
 use crate::support::{Bench, small};
 
 #[tokio::test]
-async fn everything_that_was_answered_is_there_after_a_restart() {
+async fn every_change_with_a_response_survives_a_restart() {
     let folder = tempfile::tempdir().unwrap();
     let options = Options {
         state: Some(folder.path().to_path_buf()),
@@ -32,18 +32,18 @@ async fn everything_that_was_answered_is_there_after_a_restart() {
     drop(bench);
 
     let log = folder.path().join("events.jsonl");
-    let mut torn = std::fs::OpenOptions::new().append(true).open(&log).unwrap();
-    torn.write_all(b"{\"AssetGone\":\"").unwrap();
+    let mut incomplete = std::fs::OpenOptions::new().append(true).open(&log).unwrap();
+    incomplete.write_all(b"{\"AssetGone\":\"").unwrap();
     let bench = Bench::new(Options { bind: port, ..options.clone() }).await;
     assert_eq!(bench.sandbox.report(), before);
     let (status, asset) = bench.valet(valet, Method::GET, &format!("/assets/{done}"), Value::Null).await;
-    assert_eq!(status, 200, "the access token and the asset are known");
+    assert_eq!(status, 200, "the access token and the asset are restored");
     let original = asset["payload"]["media"]["original"].as_str().unwrap();
     assert_eq!(bench.http.get(original).send().await.unwrap().bytes().await.unwrap(), bytes);
     assert_eq!(bench.flow(&flow, "/users/me").await.status(), 200);
 
     let staged = bench.http.put(format!("{url}&comp=block&blockid=AAAB")).body("second").send().await.unwrap();
-    assert_eq!(staged.status(), 201, "the signed URL goes on");
+    assert_eq!(staged.status(), 201, "the signed URL stays valid");
     let list = "<BlockList><Latest>AAAA</Latest><Uncommitted>AAAB</Uncommitted></BlockList>";
     let committed = bench.http.put(format!("{url}&comp=blocklist")).body(list).send().await.unwrap();
     assert_eq!(committed.status(), 201, "the staged block survived");
@@ -60,7 +60,7 @@ async fn everything_that_was_answered_is_there_after_a_restart() {
 }
 
 #[tokio::test]
-async fn a_damaged_log_is_an_error_and_a_temporary_folder_goes() {
+async fn a_corrupt_log_is_an_error_and_no_state_folder_is_needed() {
     let folder = tempfile::tempdir().unwrap();
     std::fs::write(folder.path().join("events.jsonl"), b"nonsense\n\"Hit\"\n").unwrap();
     let options = Options { state: Some(folder.path().to_path_buf()), ..small() };
@@ -75,10 +75,10 @@ async fn a_damaged_log_is_an_error_and_a_temporary_folder_goes() {
     bench.sandbox.stop().await;
 }
 
-/// Not a test: the process that `nothing_answered_is_lost_by_kill_9` kills.
+/// Not a test: the process that `kill_9_loses_no_change_that_has_a_response` kills.
 #[tokio::test]
 #[ignore = "started by another test"]
-async fn the_process_to_kill() {
+async fn process_to_kill() {
     let Some(folder) = std::env::var_os("SANDBOX_STATE") else { return };
     let bind = std::env::var("SANDBOX_BIND").unwrap().parse().unwrap();
     let bench = Bench::new(Options { bind, state: Some(folder.into()), ..small() }).await;
@@ -87,12 +87,12 @@ async fn the_process_to_kill() {
 }
 
 #[tokio::test]
-async fn nothing_answered_is_lost_by_kill_9() {
+async fn kill_9_loses_no_change_that_has_a_response() {
     use std::io::BufRead as _;
     let folder = tempfile::tempdir().unwrap();
     let spawn = |bind: &str| {
         let mut child = std::process::Command::new(std::env::current_exe().unwrap())
-            .args(["state::the_process_to_kill", "--exact", "--ignored", "--nocapture"])
+            .args(["state::process_to_kill", "--exact", "--ignored", "--nocapture"])
             .env("SANDBOX_STATE", folder.path())
             .env("SANDBOX_BIND", bind)
             .stdout(std::process::Stdio::piped())
@@ -105,7 +105,7 @@ async fn nothing_answered_is_lost_by_kill_9() {
     let helper = Bench::new(small()).await;
     let user = helper.sandbox.credentials().mediavalet;
     let mut bind = "127.0.0.1:0".to_owned();
-    let mut answered = Vec::new();
+    let mut created = Vec::new();
     let mut bearer = String::new();
     for round in 0..3 {
         let (mut child, address) = spawn(&bind);
@@ -138,17 +138,17 @@ async fn nothing_answered_is_lost_by_kill_9() {
         });
         for number in 0.. {
             match post(format!("{round}-{number}.jpg")).await {
-                Some(body) => answered.push(body["payload"]["id"].as_str().unwrap().to_owned()),
+                Some(body) => created.push(body["payload"]["id"].as_str().unwrap().to_owned()),
                 None => break,
             }
         }
         killer.join().unwrap();
         bind = address;
     }
-    assert!(answered.len() > 5, "only {} answers", answered.len());
+    assert!(created.len() > 5, "only {} responses", created.len());
     let options = Options { state: Some(folder.path().to_path_buf()), ..small() };
     let bench = Bench::new(options).await;
-    for id in &answered {
+    for id in &created {
         assert_eq!(bench.valet(&bearer, Method::GET, &format!("/assets/{id}"), Value::Null).await.0, 200);
     }
 }

@@ -1,4 +1,4 @@
-//! A small client: tokens, calls, uploads.
+//! A sandbox with a small client for tokens, calls and uploads.
 
 use reqwest::{Method, Response, StatusCode, redirect};
 use serde_json::{Value, json};
@@ -27,14 +27,14 @@ impl Bench {
         format!("http://{}", self.sandbox.address())
     }
 
-    /// A form POST to a token endpoint: status and body.
+    /// Sends a form to a token endpoint and returns status and body.
     pub async fn token(&self, url: &str, form: &[(&str, &str)]) -> (StatusCode, Value) {
         let response = self.http.post(url).form(form).send().await.unwrap();
         let status = response.status();
         (status, response.json().await.unwrap_or_default())
     }
 
-    /// A form POST with MediaValet's client in the form.
+    /// Sends a form with MediaValet's client credentials to its token endpoint.
     pub async fn valet_token(&self, form: &[(&str, &str)]) -> (StatusCode, Value) {
         let credentials = self.sandbox.credentials().mediavalet;
         let mut all =
@@ -69,7 +69,7 @@ impl Bench {
         body
     }
 
-    /// GET of the Mediaflow API.
+    /// Sends a GET request to the Mediaflow API.
     pub async fn flow(&self, bearer: &str, path: &str) -> Response {
         let url = format!("{}{path}", self.sandbox.endpoints().mediaflow.endpoint_url);
         self.http.get(url).bearer_auth(bearer).send().await.unwrap()
@@ -81,7 +81,7 @@ impl Bench {
         response.json().await.unwrap()
     }
 
-    /// A call of the MediaValet API at version 1.2: status and body.
+    /// Sends a request to version 1.2 of the MediaValet API and returns status and body.
     pub async fn valet(&self, bearer: &str, method: Method, path: &str, body: Value) -> (u16, Value) {
         let url = format!("{}{path}", self.sandbox.endpoints().mediavalet.endpoint_url);
         let mut request = self
@@ -97,7 +97,7 @@ impl Bench {
         (response.status().as_u16(), response.json().await.unwrap_or_default())
     }
 
-    /// Opens an upload: its id and URL.
+    /// Starts an upload and returns its id and URL.
     pub async fn open_upload(&self, bearer: &str, filename: &str) -> (String, String) {
         let (status, body) = self.valet(bearer, Method::POST, "/uploads", json!({ "filename": filename })).await;
         assert_eq!(status, 201, "{body}");
@@ -109,7 +109,7 @@ impl Bench {
         self.http.put(url).header("x-ms-blob-type", "BlockBlob").body(bytes).send().await.unwrap()
     }
 
-    /// Gives size and category, and finalises: the status of the last step.
+    /// Sets size and category, finalises the upload, and returns the status of the last step.
     pub async fn finish_upload(&self, bearer: &str, id: &str, size: usize) -> u16 {
         let facts = json!({ "fileSizeInBytes": size });
         assert_eq!(self.valet(bearer, Method::PUT, &format!("/uploads/{id}"), facts).await.0, 200);
@@ -131,13 +131,13 @@ impl Bench {
         id
     }
 
-    /// Every file of the root folder with the given fields.
+    /// Returns all files of the root folder with the given fields.
     pub async fn files(&self, bearer: &str, fields: &str) -> Vec<Value> {
         let path = format!("/folder/{}/files?fields={fields}", self.sandbox.root_folder());
         self.flow_json(bearer, &path).await.as_array().unwrap().clone()
     }
 
-    /// The bytes of an original.
+    /// Returns the bytes of an original.
     pub async fn original(&self, bearer: &str, id: &Value) -> Vec<u8> {
         let rows = self.flow_json(bearer, &format!("/file/{id}/downloads/0")).await;
         let url = rows[0]["downloadURL"].as_str().unwrap();

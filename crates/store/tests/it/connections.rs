@@ -1,4 +1,4 @@
-//! Connections and their vault: what is kept, what is sealed, and who wins.
+//! Connections and their vault: what is stored, what is sealed, and which of several concurrent updates succeeds.
 #![allow(clippy::unwrap_used)]
 
 use std::collections::BTreeMap;
@@ -10,7 +10,7 @@ use trunkline_engine::{Flush, Journal, RunEvent, RunId, RunStatus};
 use trunkline_store::ConnectionUse;
 
 #[tokio::test]
-async fn a_connection_comes_back_as_it_was() {
+async fn a_saved_connection_is_returned_unchanged() {
     let home = Home::new();
     let store = home.open().unwrap();
     let saved = connection("dam", "s3cret", "pa\"ss\u{0}wörd");
@@ -41,7 +41,7 @@ async fn references_to_secrets_stay_as_they_are() {
 }
 
 #[tokio::test]
-async fn what_is_no_secret_is_refused_in_its_place() {
+async fn a_value_that_cannot_be_a_secret_is_rejected_with_its_pointer() {
     let home = Home::new();
     let store = home.open().unwrap();
     for wrong in [json!("***"), json!(7), json!(["canary"]), json!({ "env": "A", "text": "canary" }), json!(null)] {
@@ -55,7 +55,7 @@ async fn what_is_no_secret_is_refused_in_its_place() {
 }
 
 #[tokio::test]
-async fn replacing_keeps_what_the_vault_holds_and_removing_does_not() {
+async fn replacing_a_connection_keeps_its_tokens_and_removing_it_deletes_them() {
     let home = Home::new();
     let store = home.open().unwrap();
     store.put_connection(&connection("dam", "one", "1"), &settings()).await.unwrap();
@@ -76,7 +76,7 @@ async fn replacing_keeps_what_the_vault_holds_and_removing_does_not() {
             home.sqlite().query_row(&format!("SELECT count(*) FROM {table}"), [], |row| row.get(0)).unwrap();
         assert_eq!(rows, 0, "{table}");
     }
-    // A refresh that was under way when the connection was removed must not bring it back.
+    // A refresh that was in flight when the connection was removed must not bring it back.
     let late = store.replace("dam", 1, &Secret::from("late"), &SignIn::default()).await.unwrap_err();
     assert_eq!(late.kind(), ErrorKind::NotFound);
     assert_eq!(
@@ -86,7 +86,7 @@ async fn replacing_keeps_what_the_vault_holds_and_removing_does_not() {
 }
 
 #[tokio::test]
-async fn an_unknown_name_is_answered_with_the_known_ones() {
+async fn an_unknown_name_gets_the_known_names_as_advice() {
     let home = Home::new();
     let store = home.open().unwrap();
     assert_eq!(store.connection("dam").await.unwrap_err().advice(), Some("add it first"));
@@ -106,11 +106,11 @@ async fn an_unknown_name_is_answered_with_the_known_ones() {
 }
 
 #[tokio::test]
-async fn of_all_who_replace_one_wins() {
+async fn of_concurrent_replacements_of_one_version_one_succeeds() {
     let home = Home::new();
     let stores = [home.open().unwrap(), home.open().unwrap()];
     stores[0].put_connection(&connection("dam", "s", "p"), &settings()).await.unwrap();
-    // Each adds its number to the text, in a loop of load and replace: nothing may get lost.
+    // Each worker appends its numbers to the text in a loop of load and replace. None may be lost.
     let workers = (0..8).map(|worker: usize| {
         let store = stores[worker % 2].clone();
         tokio::spawn(async move {
@@ -133,17 +133,17 @@ async fn of_all_who_replace_one_wins() {
     }
     let entry = stores[1].load("dam").await.unwrap().unwrap();
     assert_eq!(entry.version, 80);
-    let mut kept: Vec<_> = entry.content.expose().split_inclusive(' ').map(str::to_owned).collect();
-    kept.sort();
+    let mut stored: Vec<_> = entry.content.expose().split_inclusive(' ').map(str::to_owned).collect();
+    stored.sort();
     wins.sort();
-    assert_eq!(kept, wins);
+    assert_eq!(stored, wins);
     for wrong in [0, 79, 81, u64::MAX] {
         assert!(!stores[0].replace("dam", wrong, &Secret::from("x"), &SignIn::default()).await.unwrap());
     }
 }
 
 #[tokio::test]
-async fn names_are_data() {
+async fn names_may_have_any_characters() {
     let home = Home::new();
     let store = home.open().unwrap();
     for name in ["", "a/b", "'; DROP TABLE connections; --", "Ä ~1", "a", "a\u{0}b"] {
@@ -158,7 +158,7 @@ async fn names_are_data() {
 }
 
 #[tokio::test]
-async fn what_a_run_needs_is_not_removed() {
+async fn a_connection_that_a_run_needs_is_not_removed() {
     let home = Home::new();
     let store = home.open().unwrap();
     store.put_connection(&connection("dam", "s", "p"), &settings()).await.unwrap();
@@ -179,18 +179,14 @@ async fn what_a_run_needs_is_not_removed() {
     store.accept(&run, "v1", &json!({ "name": "copy" }), started, Flush::Now).await.unwrap();
     let finished = |status| vec![RunEvent::Finished { status, error: None, at: Timestamp::from_millis(2) }];
 
-    // While it runs, and after it failed: it can be resumed.
+    // A running run needs it, and so does a failed one, because it can be resumed.
     for status in [RunStatus::Running, RunStatus::Failed] {
         if status == RunStatus::Failed {
             store.append(&run, finished(status), Flush::Now).await.unwrap();
         }
         let listed = store.connections().await.unwrap();
         let uses = [ConnectionUse { run: run.clone(), flow: "copy".into(), status }];
-        assert_eq!(
-            (&listed[0].used_by[..], listed[1].used_by.len()),
-            (&uses[..], 0),
-            "once, though it fills two slots"
-        );
+        assert_eq!((&listed[0].used_by[..], listed[1].used_by.len()), (&uses[..], 0), "once, though it is bound twice");
         let error = store.remove_connection("dam", false).await.unwrap_err();
         assert_eq!(error.kind(), ErrorKind::Conflict);
         assert!(error.message().contains("a1 of copy") && error.advice().unwrap().contains("--force"), "{error:?}");

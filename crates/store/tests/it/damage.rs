@@ -1,4 +1,4 @@
-//! A disk that changes what was written to it: what is read is what was written, or an error.
+//! Corrupt files: every read returns what was written, or an error.
 #![allow(clippy::unwrap_used)]
 
 use std::{collections::BTreeMap, fs};
@@ -12,7 +12,7 @@ use trunkline_store::{FlowToSave, Store};
 const RUNS: [&str; 3] = ["a1", "b2", "c3"];
 const KEYS: [&str; 4] = ["k0", "k7", "k39", "never"];
 
-/// A store with something of everything, closed.
+/// Fills a store with data of each kind and closes it.
 async fn filled(home: &Home) {
     let store = home.open().unwrap();
     for name in ["dam", "other", "third"] {
@@ -65,51 +65,51 @@ async fn filled(home: &Home) {
 
 type Read = Result<String>;
 
-/// All that can be asked of a store, each for itself.
+/// Returns the result of every read of a store, by name.
 async fn everything(store: &Store) -> Vec<(String, Read)> {
-    fn told<T: std::fmt::Debug>(result: Result<T>) -> Read {
+    fn text<T: std::fmt::Debug>(result: Result<T>) -> Read {
         result.map(|value| format!("{value:?}"))
     }
     let mut all: Vec<(String, Read)> = vec![
-        ("connections".into(), told(store.connections().await)),
-        ("sign-in events".into(), told(store.sign_in_events(None, 0).await)),
-        ("kept flows".into(), told(store.saved_flows().await)),
-        ("runs".into(), told(store.runs().await)),
-        ("taken".into(), told(store.not_taken("copy", KEYS.map(str::to_owned).to_vec()).await)),
+        ("connections".into(), text(store.connections().await)),
+        ("sign-in events".into(), text(store.sign_in_events(None, 0).await)),
+        ("saved flows".into(), text(store.saved_flows().await)),
+        ("runs".into(), text(store.runs().await)),
+        ("taken".into(), text(store.not_taken("copy", KEYS.map(str::to_owned).to_vec()).await)),
     ];
     for name in ["dam", "other", "third"] {
-        all.push((format!("connection {name}"), told(store.connection(name).await.map(|one| one.document()))));
+        all.push((format!("connection {name}"), text(store.connection(name).await.map(|one| one.document()))));
         let tokens = store.load(name).await.map(|entry| entry.map(|one| one.content.expose().to_owned()));
-        all.push((format!("tokens of {name}"), told(tokens)));
+        all.push((format!("tokens of {name}"), text(tokens)));
     }
     for name in ["copy", "other"] {
-        all.push((format!("flow {name}"), told(store.saved_flow(name).await)));
-        all.push((format!("version of {name}"), told(store.flow(&format!("{name} v1")).await)));
+        all.push((format!("flow {name}"), text(store.saved_flow(name).await)));
+        all.push((format!("version of {name}"), text(store.flow(&format!("{name} v1")).await)));
     }
     for name in RUNS.into_iter().chain(["d4"]) {
         let (run, mut events) = (RunId::from(name), Vec::new());
         let replayed = store.replay(&run, &mut |event| events.push(json!(event))).await;
-        all.push((format!("events of {name}"), told(replayed.map(|()| events))));
-        all.push((format!("items of {name}"), told(store.items(&run, None, None, 100).await)));
-        all.push((format!("failures of {name}"), told(store.items(&run, Some("failed"), None, 100).await)));
-        all.push((format!("log of {name}"), told(store.logged(&run, 0).await)));
-        all.push((format!("signals of {name}"), told(store.signals(&run, 0).await)));
-        all.push((format!("cancel of {name}"), told(store.cancel_requested(&run).await)));
-        // A run is gone on with only after it has been read.
+        all.push((format!("events of {name}"), text(replayed.map(|()| events))));
+        all.push((format!("items of {name}"), text(store.items(&run, None, None, 100).await)));
+        all.push((format!("failures of {name}"), text(store.items(&run, Some("failed"), None, 100).await)));
+        all.push((format!("log of {name}"), text(store.logged(&run, 0).await)));
+        all.push((format!("signals of {name}"), text(store.signals(&run, 0).await)));
+        all.push((format!("cancel of {name}"), text(store.cancel_requested(&run).await)));
+        // A run is only continued after its events were read.
         let known = if all.iter().any(|(what, read)| *what == format!("events of {name}") && read.is_err()) {
             &[][..]
         } else {
             &["0", "14", "59"]
         };
         for key in known {
-            all.push((format!("item {key} of {name}"), told(store.item(&run, &"files".into(), key).await)));
-            all.push((format!("{key} before {name}"), told(store.before(&run, &"files".into(), key).await)));
+            all.push((format!("item {key} of {name}"), text(store.item(&run, &"files".into(), key).await)));
+            all.push((format!("{key} before {name}"), text(store.before(&run, &"files".into(), key).await)));
         }
     }
     all
 }
 
-/// What a damaged file did.
+/// The effects of corrupt files.
 #[derive(Debug, Default)]
 struct Seen {
     harmless: usize,
@@ -117,23 +117,23 @@ struct Seen {
     silent: Vec<String>,
 }
 
-async fn look(damaged: &[u8], home: &Home, good: &[(String, Read)], what: &str, seen: &mut Seen) {
+async fn look(damaged: &[u8], home: &Home, good: &[(String, Read)], what: &str, effects: &mut Seen) {
     let copy = Home::new();
     fs::create_dir_all(copy.data()).unwrap();
     fs::create_dir_all(copy.key().parent().unwrap()).unwrap();
     fs::copy(home.key(), copy.key()).unwrap();
     fs::write(copy.database(), damaged).unwrap();
-    let Ok(store) = copy.open() else { return seen.refused += 1 };
+    let Ok(store) = copy.open() else { return effects.refused += 1 };
     let mut refused = false;
     for (name, now) in everything(&store).await {
         let before = good.iter().find(|(one, _)| *one == name).map(|(_, before)| before);
         match (now, before) {
             (Err(_), _) => refused = true,
             (Ok(now), Some(Ok(before))) if now == *before => {}
-            (Ok(now), _) => seen.silent.push(format!("{what}: {name} is {}", &now[..now.len().min(300)])),
+            (Ok(now), _) => effects.silent.push(format!("{what}: {name} is {}", &now[..now.len().min(300)])),
         }
     }
-    *(if refused { &mut seen.refused } else { &mut seen.harmless }) += 1;
+    *(if refused { &mut effects.refused } else { &mut effects.harmless }) += 1;
 }
 
 async fn damaged(flips: usize) -> Seen {
@@ -142,41 +142,42 @@ async fn damaged(flips: usize) -> Seen {
     let good = everything(&home.open().unwrap()).await;
     assert!(good.iter().all(|(_, read)| read.is_ok()), "{good:?}");
     let file = fs::read(home.database()).unwrap();
-    let mut seen = Seen::default();
+    let mut effects = Seen::default();
     let mut at: u64 = 0x9e37_79b9_7f4a_7c15;
     for round in 0..flips {
         at = at.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
         let byte = match round % 4 {
-            // The heads of pages say what is in them.
+            // The header of a page says what the page contains.
             0 => (at >> 33) as usize % (file.len() / 4096) * 4096 + round % 16,
             _ => (at >> 33) as usize % file.len(),
         };
         let mut bad = file.clone();
         bad[byte] ^= 1 << ((at >> 20) % 8);
-        look(&bad, &home, &good, &format!("byte {byte}"), &mut seen).await;
+        look(&bad, &home, &good, &format!("byte {byte}"), &mut effects).await;
         if round % 10 == 0 {
-            look(&file[..byte], &home, &good, &format!("cut at {byte}"), &mut seen).await;
+            look(&file[..byte], &home, &good, &format!("cut at {byte}"), &mut effects).await;
         }
     }
-    let Seen { harmless, refused, silent } = &seen;
+    let Seen { harmless, refused, silent } = &effects;
     let (bytes, cuts, silent) = (file.len(), flips / 10, silent.len());
-    println!("{bytes} bytes, {flips} flips and {cuts} cuts: {refused} refused, {harmless} harmless, {silent} silent");
-    assert!(refused > &(harmless / 4), "hardly anything was noticed");
-    seen
+    println!("{bytes} bytes, {flips} flips and {cuts} cuts: {refused} rejected, {harmless} harmless, {silent} silent");
+    assert!(refused > &(harmless / 4), "too little was detected");
+    effects
 }
 
 #[tokio::test]
-async fn what_a_disk_has_changed_is_an_error_or_does_no_harm() {
+async fn a_corrupt_byte_is_an_error_or_harmless() {
     assert_eq!(damaged(100).await.silent, Vec::<String>::new());
 }
 
 #[tokio::test]
-#[ignore = "a minute: a thousand flips"]
-async fn what_a_disk_has_changed_in_a_thousand_places_is_an_error_or_does_no_harm() {
+#[ignore = "takes a minute: a thousand flips"]
+async fn a_corrupt_byte_in_a_thousand_files_is_an_error_or_harmless() {
     assert_eq!(damaged(1000).await.silent, Vec::<String>::new());
 }
 
-/// What is read wrong without a word when letters of a flow, a reason and an event are others.
+/// Changes a letter of a flow, of a reason and of an event, and returns how many reads silently return wrong values.
+/// Unless `compared`, checksums are not compared.
 async fn misread(compared: bool) -> usize {
     let home = Home::new();
     filled(&home).await;
@@ -192,19 +193,19 @@ async fn misread(compared: bool) -> usize {
     }
     let good = everything(&home.open().unwrap()).await;
     let file = fs::read(home.database()).unwrap();
-    let mut seen = Seen::default();
+    let mut effects = Seen::default();
     for text in ["a flowa flow", "no such file", "files/0/look"] {
         let at = file.windows(text.len()).position(|at| at == text.as_bytes()).unwrap();
         let mut bad = file.clone();
         bad[at] ^= 1;
-        look(&bad, &home, &good, text, &mut seen).await;
+        look(&bad, &home, &good, text, &mut effects).await;
     }
-    assert!(!compared || seen.refused == 3);
-    seen.silent.len()
+    assert!(!compared || effects.refused == 3);
+    effects.silent.len()
 }
 
 #[tokio::test]
-async fn without_checksums_another_value_would_be_taken_for_what_was_written() {
+async fn without_checksums_wrong_values_would_be_read_silently() {
     assert_eq!(misread(true).await, 0);
     assert!(misread(false).await > 2);
 }

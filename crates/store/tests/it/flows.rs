@@ -1,4 +1,4 @@
-//! Kept flows: what is kept, what stays when one is replaced, and who needs whom.
+//! Saved flows: what a saved flow has, what stays when it is replaced, and the connections it uses.
 #![allow(clippy::unwrap_used)]
 
 use crate::support::{Home, connection, settings};
@@ -8,7 +8,7 @@ use trunkline_engine::Journal;
 use trunkline_store::{FlowToSave, FlowUse};
 
 fn flow(version: &str, connections: &[(&str, &str)], active: bool) -> FlowToSave {
-    let named = |(slot, name): &(&str, &str)| ((*slot).to_owned(), (*name).to_owned());
+    let named = |(binding, name): &(&str, &str)| ((*binding).to_owned(), (*name).to_owned());
     FlowToSave {
         name: "copy".into(),
         version: version.into(),
@@ -20,18 +20,18 @@ fn flow(version: &str, connections: &[(&str, &str)], active: bool) -> FlowToSave
 }
 
 #[tokio::test]
-async fn a_flow_comes_back_as_it_was_kept() {
+async fn a_saved_flow_is_returned_unchanged() {
     let home = Home::new();
     let store = home.open().unwrap();
     store.save_flow(flow("v1", &[("source", "dam")], true), false).await.unwrap();
     drop(store);
     let store = home.open().unwrap();
-    let kept = store.saved_flow("copy").await.unwrap();
-    assert_eq!((&*kept.version, kept.active), ("v1", true));
+    let saved = store.saved_flow("copy").await.unwrap();
+    assert_eq!((&*saved.version, saved.active), ("v1", true));
     assert_eq!(store.flow("v1").await.unwrap(), json!({ "name": "copy", "about": "v1" }));
-    assert_eq!((&kept.connections["source"], &kept.input["folder"]), (&"dam".to_owned(), &json!(7)));
-    assert_eq!((kept.through, kept.token_hash.clone(), kept.has_secret), (None, None, false));
-    assert_eq!(store.saved_flows().await.unwrap(), [kept]);
+    assert_eq!((&saved.connections["source"], &saved.input["folder"]), (&"dam".to_owned(), &json!(7)));
+    assert_eq!((saved.through, saved.token_hash.clone(), saved.has_secret), (None, None, false));
+    assert_eq!(store.saved_flows().await.unwrap(), [saved]);
     for missing in [
         store.saved_flow("copi").await.map(drop),
         store.activate_flow("copi", true, false).await,
@@ -45,7 +45,7 @@ async fn a_flow_comes_back_as_it_was_kept() {
 }
 
 #[tokio::test]
-async fn a_flow_is_replaced_only_if_that_is_meant_and_keeps_its_webhook() {
+async fn a_flow_is_replaced_only_on_request_and_keeps_its_webhook() {
     let home = Home::new();
     let store = home.open().unwrap();
     store.save_flow(flow("v1", &[], true), false).await.unwrap();
@@ -56,12 +56,12 @@ async fn a_flow_is_replaced_only_if_that_is_meant_and_keeps_its_webhook() {
     assert_eq!(store.saved_flow("copy").await.unwrap().version, "v1");
 
     store.save_flow(flow("v2", &[], false), true).await.unwrap();
-    let kept = store.saved_flow("copy").await.unwrap();
-    assert_eq!((&*kept.version, kept.active, kept.has_secret), ("v2", false, true));
-    assert_eq!(kept.token_hash, Some(vec![1, 2]));
+    let saved = store.saved_flow("copy").await.unwrap();
+    assert_eq!((&*saved.version, saved.active, saved.has_secret), ("v2", false, true));
+    assert_eq!(saved.token_hash, Some(vec![1, 2]));
     assert_eq!(store.webhook_secret("copy").await.unwrap().unwrap().expose(), "signing-canary");
 
-    // Another document under a version that runs may be pinned to.
+    // Another document under an existing version, which runs may be pinned to.
     let mut forged = flow("v1", &[], true);
     forged.document = json!({ "name": "copy", "about": "another" });
     assert_eq!(store.save_flow(forged, true).await.unwrap_err().kind(), ErrorKind::Conflict);
@@ -72,7 +72,7 @@ async fn a_flow_is_replaced_only_if_that_is_meant_and_keeps_its_webhook() {
 }
 
 #[tokio::test]
-async fn the_secret_of_a_webhook_is_sealed_and_goes_over_to_another_key() {
+async fn the_secret_of_a_webhook_is_sealed_and_rotated() {
     let home = Home::new();
     let store = home.open().unwrap();
     for name in ["copy", "other"] {
@@ -101,7 +101,7 @@ async fn the_secret_of_a_webhook_is_sealed_and_goes_over_to_another_key() {
 }
 
 #[tokio::test]
-async fn a_connection_in_use_by_an_active_flow_is_not_removed_without_force() {
+async fn a_connection_of_an_active_flow_is_not_removed_without_force() {
     let home = Home::new();
     let store = home.open().unwrap();
     for name in ["dam", "spare"] {

@@ -1,4 +1,5 @@
-//! The store as a journal: the suite that every journal must pass, groups of commits, what closing and failing do.
+//! The store as a journal: the suite that every journal has to pass, group commits, and the effects of closing and of
+//! failing.
 #![allow(clippy::unwrap_used)]
 
 use std::cell::Cell;
@@ -34,15 +35,15 @@ async fn closing_writes_what_is_queued() {
     assert_eq!(keys(&store, &run).await, expected);
     assert_eq!(store.runs().await.unwrap()[0].items["done"], 500);
     drop(store);
-    assert_eq!(home.bytes().keys().collect::<Vec<_>>(), ["trunkline.db"], "closed, all is in the one file");
+    assert_eq!(home.bytes().keys().collect::<Vec<_>>(), ["trunkline.db"], "after closing, all data is in one file");
 }
 
 #[tokio::test]
-async fn sixty_four_appends_are_a_few_commits() {
+async fn sixty_four_concurrent_appends_need_few_commits() {
     let home = Home::new();
     let store = home.open().unwrap();
     let run = accepted(&store, "a1").await;
-    // While somebody else writes, everybody queues: no clock decides what this test sees.
+    // While another connection writes, all appends queue, so the result does not depend on timing.
     let other = home.sqlite();
     other.execute_batch("BEGIN IMMEDIATE").unwrap();
     let before = store.commits();
@@ -56,7 +57,7 @@ async fn sixty_four_appends_are_a_few_commits() {
         tokio::task::yield_now().await;
     }
     assert_eq!(store.commits(), before);
-    assert!(appends.iter().all(|append| !append.is_finished()), "acknowledged before it was written");
+    assert!(appends.iter().all(|append| !append.is_finished()), "an append was acknowledged before it was written");
     other.execute_batch("COMMIT").unwrap();
     for append in appends {
         append.await.unwrap().unwrap();
@@ -86,25 +87,25 @@ async fn a_failed_append_poisons_the_journal() {
     store.append(&run, vec![item("kept")], Flush::Now).await.unwrap();
     home.sqlite().execute_batch("ALTER TABLE items RENAME TO away").unwrap();
 
-    // The event alone could be written, its outcome cannot: nothing of it may stay.
+    // The event could be written, but the outcome of its item cannot: neither may stay.
     let error = store.append(&run, vec![item("lost")], Flush::Now).await.unwrap_err();
     assert_eq!(error.kind(), ErrorKind::Store);
     assert!(error.advice().unwrap().contains("start Trunkline again"), "{error:?}");
     assert!(error.context("file").unwrap().ends_with("trunkline.db"), "{error:?}");
     home.sqlite().execute_batch("ALTER TABLE away RENAME TO items").unwrap();
 
-    // The cause is gone, but what the disk holds is not for this process to guess.
+    // The cause is gone, but this process does not know what is on disk.
     for flush in [Flush::Now, Flush::Later] {
         let later =
             store.append(&run, vec![RunEvent::Resumed { at: Timestamp::from_millis(1) }], flush).await.unwrap_err();
         assert_eq!((later.kind(), later.message()), (ErrorKind::Store, error.message()));
     }
-    let refused =
+    let rejected =
         store.accept(&RunId::from("a2"), "v1", &serde_json::json!({ "name": "copy" }), started(2), Flush::Now).await;
-    assert_eq!(refused.unwrap_err().kind(), ErrorKind::Store);
+    assert_eq!(rejected.unwrap_err().kind(), ErrorKind::Store);
     assert_eq!(store.item(&run, &StepPath::from("files"), "lost").await.unwrap_err().kind(), ErrorKind::Store);
     assert_eq!(store.replay(&run, &mut |_| ()).await.unwrap_err().kind(), ErrorKind::Store);
-    assert_eq!(store.runs().await.unwrap().len(), 1, "looking on is allowed");
+    assert_eq!(store.runs().await.unwrap().len(), 1, "reading is allowed");
 
     drop(store);
     let store = home.open().unwrap();
@@ -133,25 +134,25 @@ async fn accept_later(store: &Store, name: &str, flow: serde_json::Value) -> Run
 }
 
 #[tokio::test]
-async fn an_event_that_has_to_be_on_disk_takes_its_run_there() {
+async fn an_event_flushed_to_disk_takes_the_acceptance_of_its_run_with_it() {
     let home = Home::new();
     let store = home.open().unwrap();
     let run = accept_later(&store, "a1", json!({ "name": "copy" })).await;
-    let begun = RunEvent::StepStarted { step: "one".into(), attempt: 1, at: Timestamp::from_millis(1) };
-    store.append(&run, vec![begun], Flush::Now).await.unwrap();
+    let step_started = RunEvent::StepStarted { step: "one".into(), attempt: 1, at: Timestamp::from_millis(1) };
+    store.append(&run, vec![step_started], Flush::Now).await.unwrap();
     let kept: i64 = home.sqlite().query_row("SELECT count(*) FROM good_events", [], |row| row.get(0)).unwrap();
     assert_eq!(kept, 2);
 }
 
 #[tokio::test]
-async fn a_run_that_was_refused_later_records_nothing_and_harms_no_other() {
+async fn a_run_that_is_rejected_later_records_nothing_and_harms_no_other_run() {
     let home = Home::new();
     let store = home.open().unwrap();
     let good = accepted(&store, "a1").await;
     let run = accept_later(&store, "a2", json!({ "name": "another flow of this version" })).await;
     let now = [run.clone(), good.clone()].map(async |run| store.append(&run, vec![item("1")], Flush::Now).await);
-    let [refused, kept] = futures::future::join_all(now).await.try_into().unwrap();
-    assert_eq!(refused.unwrap_err().kind(), ErrorKind::Conflict, "a version is one flow");
+    let [rejected, kept] = futures::future::join_all(now).await.try_into().unwrap();
+    assert_eq!(rejected.unwrap_err().kind(), ErrorKind::Conflict, "a version belongs to one flow");
     kept.unwrap();
     assert_eq!(store.append(&run, vec![item("2")], Flush::Later).await.unwrap_err().kind(), ErrorKind::Conflict);
     assert_eq!(store.runs().await.unwrap().len(), 1);
@@ -162,7 +163,7 @@ async fn a_run_that_was_refused_later_records_nothing_and_harms_no_other() {
 }
 
 #[tokio::test]
-async fn a_missing_event_is_noticed() {
+async fn a_missing_event_is_detected() {
     let home = Home::new();
     let store = home.open().unwrap();
     let run = accepted(&store, "a1").await;
@@ -172,18 +173,19 @@ async fn a_missing_event_is_noticed() {
 }
 
 #[tokio::test]
-async fn missing_events_at_the_end_of_a_run_that_is_not_over_are_noticed() {
+async fn missing_events_at_the_end_of_an_unfinished_run_are_detected() {
     for lost in ["seq = 3", "seq >= 2 AND kind <> 'end'", "kind = 'end'", "seq >= 3", "seq >= 1"] {
         let home = Home::new();
         let store = home.open().unwrap();
         let run = accepted(&store, "a1").await;
-        let begun = |step: &str| RunEvent::StepStarted { step: step.into(), attempt: 1, at: Timestamp::from_millis(1) };
-        store.append(&run, vec![begun("one"), begun("two")], Flush::Now).await.unwrap();
+        let step_started =
+            |step: &str| RunEvent::StepStarted { step: step.into(), attempt: 1, at: Timestamp::from_millis(1) };
+        store.append(&run, vec![step_started("one"), step_started("two")], Flush::Now).await.unwrap();
         home.sqlite().execute(&format!("DELETE FROM events WHERE {lost}"), []).unwrap();
         assert_eq!(store.replay(&run, &mut |_| ()).await.unwrap_err().kind(), ErrorKind::Store, "{lost}");
         assert_eq!(store.signals(&run, 0).await.unwrap_err().kind(), ErrorKind::Store, "{lost}");
     }
-    // A page that is as it was before the last event, beside one with a later line of the run.
+    // A page that is in the state before the last event, beside a page with a later row of the run.
     let home = Home::new();
     let store = home.open().unwrap();
     let run = accepted(&store, "a1").await;
@@ -207,7 +209,7 @@ async fn an_id_is_data_and_never_a_path() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
-async fn many_claim_and_one_has_it() {
+async fn of_many_concurrent_claims_of_a_run_one_succeeds() {
     use std::sync::atomic::{AtomicU64, Ordering};
     static HOLDERS: AtomicU64 = AtomicU64::new(0);
     static CLAIMS: AtomicU64 = AtomicU64::new(0);
@@ -219,7 +221,7 @@ async fn many_claim_and_one_has_it() {
         tokio::spawn(async move {
             for _ in 0..2_000 {
                 let Ok(claim) = store.claim(&run).await else { continue };
-                assert_eq!(HOLDERS.fetch_add(1, Ordering::SeqCst), 0, "two hold one run");
+                assert_eq!(HOLDERS.fetch_add(1, Ordering::SeqCst), 0, "two tasks have claimed one run");
                 CLAIMS.fetch_add(1, Ordering::SeqCst);
                 tokio::task::yield_now().await;
                 HOLDERS.fetch_sub(1, Ordering::SeqCst);
@@ -234,6 +236,6 @@ async fn many_claim_and_one_has_it() {
     drop(accepted(&store, "a2").await);
     drop(store.claim(&RunId::from("a2")).await.unwrap());
     let left = std::fs::read_dir(home.data().join("runs")).unwrap().map(|entry| entry.unwrap().file_name());
-    let of_all: &[&str] = if cfg!(target_os = "linux") { &["claims.lock"] } else { &[] };
-    assert_eq!(left.collect::<Vec<_>>(), of_all, "runs leave no files of their own behind");
+    let expected: &[&str] = if cfg!(target_os = "linux") { &["claims.lock"] } else { &[] };
+    assert_eq!(left.collect::<Vec<_>>(), expected, "runs leave no files behind");
 }

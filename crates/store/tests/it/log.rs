@@ -1,4 +1,4 @@
-//! The process log of runs: bounded, sealed, and no reason to flush.
+//! The call log of runs: it is bounded and sealed, and does not cause a flush.
 #![allow(clippy::unwrap_used)]
 
 use crate::support::{Home, accepted, item, logged};
@@ -11,7 +11,7 @@ async fn flushed(store: &Store, run: &RunId) {
     store.append(run, Vec::new(), Flush::Now).await.unwrap();
 }
 
-/// All entries, read page by page, and how many are gone.
+/// Returns the number of dropped entries and all other entries, read page by page.
 async fn all(store: &Store, run: &RunId) -> (u64, Vec<(u64, LogEntry)>) {
     let mut all: Vec<(u64, LogEntry)> = Vec::new();
     loop {
@@ -25,7 +25,7 @@ async fn all(store: &Store, run: &RunId) -> (u64, Vec<(u64, LogEntry)>) {
 }
 
 #[tokio::test]
-async fn the_newest_entries_are_kept_and_those_that_are_gone_are_counted() {
+async fn the_newest_entries_are_kept_and_the_dropped_ones_are_counted() {
     let home = Home::new();
     let store = home.open().unwrap();
     let (run, other) = (accepted(&store, "a1").await, accepted(&store, "a2").await);
@@ -44,13 +44,13 @@ async fn the_newest_entries_are_kept_and_those_that_are_gone_are_counted() {
 }
 
 #[tokio::test]
-async fn a_log_is_no_longer_than_so_many_bytes() {
+async fn the_size_of_a_log_in_bytes_is_limited() {
     let home = Home::new();
     let store = home.open().unwrap();
     let run = accepted(&store, "a1").await;
-    let long = json!("x".repeat(3 * LOG_VALUE));
+    let large = json!("x".repeat(3 * LOG_VALUE));
     for _ in 0..300 {
-        store.log(&run, logged(long.clone())).await.unwrap();
+        store.log(&run, logged(large.clone())).await.unwrap();
     }
     flushed(&store, &run).await;
     let sum = "SELECT sum(length(sealed)), count(*), max(seq) FROM step_log";
@@ -62,11 +62,11 @@ async fn a_log_is_no_longer_than_so_many_bytes() {
 }
 
 #[tokio::test]
-async fn an_entry_rides_along_with_what_comes_after_it() {
+async fn an_entry_is_committed_with_the_next_event() {
     let home = Home::new();
     let store = home.open().unwrap();
     let run = accepted(&store, "a1").await;
-    // While somebody else writes, everybody queues.
+    // While another connection writes, all writes queue.
     let other = home.sqlite();
     other.execute_batch("BEGIN IMMEDIATE").unwrap();
     let before = store.commits();
@@ -82,31 +82,31 @@ async fn an_entry_rides_along_with_what_comes_after_it() {
     }
     other.execute_batch("COMMIT").unwrap();
     append.await.unwrap().unwrap();
-    assert_eq!(store.commits(), before + 1, "one group for both");
+    assert_eq!(store.commits(), before + 1, "one commit for both");
     assert_eq!(all(&store, &run).await.1.len(), 1);
 }
 
 #[tokio::test]
-async fn what_is_logged_is_sealed_and_bound_to_its_place() {
+async fn a_log_entry_is_sealed_and_bound_to_its_row() {
     let home = Home::new();
     let store = home.open().unwrap();
     let run = accepted(&store, "a1").await;
-    for title in ["a title of somebody", "another title"] {
+    for title in ["a secret title", "another title"] {
         store.log(&run, logged(json!({ "title": title }))).await.unwrap();
     }
     flushed(&store, &run).await;
     for (file, bytes) in home.bytes() {
         let text = String::from_utf8_lossy(&bytes);
-        assert!(!text.contains("a title of somebody") && !text.contains("asset.upload"), "in {file}");
+        assert!(!text.contains("a secret title") && !text.contains("asset.upload"), "in {file}");
     }
     home.sqlite()
         .execute("UPDATE step_log SET sealed = (SELECT sealed FROM step_log WHERE seq = 1) WHERE seq = 2", [])
         .unwrap();
-    assert_eq!(store.logged(&run, 1).await.unwrap_err().kind(), ErrorKind::Store, "moved");
+    assert_eq!(store.logged(&run, 1).await.unwrap_err().kind(), ErrorKind::Store, "it was moved to another row");
 }
 
 #[tokio::test]
-async fn a_run_that_is_not_there_has_no_log_and_the_journal_goes_on() {
+async fn an_unknown_run_has_no_log_and_the_journal_continues() {
     let home = Home::new();
     let store = home.open().unwrap();
     let unknown = RunId::from("a2");

@@ -1,4 +1,4 @@
-//! The store seen from outside, in a data directory for each test.
+//! Tests of the store through its public API. Each test has a data directory of its own.
 
 mod connections;
 mod damage;

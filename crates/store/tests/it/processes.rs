@@ -1,6 +1,7 @@
-//! Several processes on one data directory, and processes that die: what was acknowledged is there.
+//! Several processes on one data directory, and processes that are killed: no acknowledged write is lost.
 //!
-//! The other processes are this test program again, started with one of the `child_` tests and a task in the environment.
+//! The other processes are this test program again, started with one of the `child_` tests and the data directory in
+//! the environment.
 #![allow(clippy::unwrap_used)]
 
 use std::{
@@ -32,19 +33,19 @@ fn child(home: &Home, task: &str) -> Child {
     command(home, task).spawn().unwrap()
 }
 
-/// The store that a child was started for; nothing in the tests' own process.
+/// Returns the store that a child was started for, and `None` in the process of the tests.
 fn store_of_child() -> Option<Store> {
     let home = std::path::PathBuf::from(env::var_os(HOME)?);
     Some(Store::open(&home.join("data"), KeySource::File(home.join("config").join("key"))).unwrap())
 }
 
-/// Lines that begin with a word, as the child printed them.
+/// Returns the rest of each line of the child that starts with a word.
 fn lines(child: &mut Child, word: &str) -> Vec<String> {
     let mut printed = Vec::new();
-    // A killed child may leave half a line: that was not said.
+    // A killed child may leave an incomplete line, which does not count.
     child.stdout.take().unwrap().read_to_end(&mut printed).unwrap();
-    let whole = printed.iter().rposition(|byte| *byte == b'\n').map_or(0, |end| end + 1);
-    let printed = String::from_utf8_lossy(&printed[..whole]).into_owned();
+    let complete = printed.iter().rposition(|byte| *byte == b'\n').map_or(0, |end| end + 1);
+    let printed = String::from_utf8_lossy(&printed[..complete]).into_owned();
     printed.lines().filter_map(|line| line.strip_prefix(word)).map(|rest| rest.trim().to_owned()).collect()
 }
 
@@ -52,7 +53,7 @@ fn integrity(home: &Home) -> String {
     home.sqlite().query_row("PRAGMA integrity_check", [], |row| row.get(0)).unwrap()
 }
 
-/// Appends from eight tasks until it is killed, and says what was acknowledged.
+/// Appends from eight tasks until it is killed, and prints what was acknowledged.
 #[tokio::test]
 async fn child_that_appends() {
     let Some(store) = store_of_child() else { return };
@@ -93,8 +94,8 @@ async fn nothing_acknowledged_is_lost_by_a_kill() {
         child.wait().unwrap();
         let mut output = Vec::new();
         child.stdout.take().unwrap().read_to_end(&mut output).unwrap();
-        let whole = output.iter().rposition(|byte| *byte == b'\n').map_or(0, |end| end + 1);
-        for line in String::from_utf8_lossy(&output[..whole]).lines() {
+        let complete = output.iter().rposition(|byte| *byte == b'\n').map_or(0, |end| end + 1);
+        for line in String::from_utf8_lossy(&output[..complete]).lines() {
             let words: Vec<_> = line.split(' ').collect();
             match words[..] {
                 ["accepted", run] => drop(acknowledged.entry(run.to_owned()).or_default()),
@@ -106,7 +107,7 @@ async fn nothing_acknowledged_is_lost_by_a_kill() {
                 _ => {}
             }
         }
-        // Half of the time the next child is the one who finds what the last one left.
+        // In half of the rounds, the next child is the first to open what this one has left.
         if seed.is_multiple_of(2) {
             let store = home.open().unwrap();
             for (run, count) in &acknowledged {
@@ -119,24 +120,25 @@ async fn nothing_acknowledged_is_lost_by_a_kill() {
         check(&store, &RunId::from(run.clone()), *count).await;
     }
     let total: u64 = acknowledged.values().sum();
-    assert!(total > 1_000, "only {total} acknowledged events: this test tests nothing");
+    assert!(total > 1_000, "only {total} acknowledged events: too few for this test");
     assert_eq!(integrity(&home), "ok");
-    // The lines of the runs agree with their items.
+    // The counts in the rows of the runs agree with their items.
     for run in store.runs().await.unwrap() {
         assert_eq!(run.items.get("done").copied().unwrap_or(0), keys(&store, &run.id).await.len() as u64);
     }
 }
 
-/// All that was acknowledged, in order, the later events before the one that was waited for; perhaps a little more.
+/// Checks that all acknowledged events are there in order, each with the earlier `Later` events. A few more may be
+/// there.
 async fn check(store: &Store, run: &RunId, acknowledged: u64) {
     let kept = keys(store, run).await;
     let expected = (0..).flat_map(|number: u64| [format!("{number}.later"), number.to_string()]);
     assert!(kept.len() as u64 >= 2 * acknowledged, "{run}: {acknowledged} acknowledged, {} events kept", kept.len());
-    assert!(kept.len() as u64 <= 2 * acknowledged + 2, "{run}: more than was said");
+    assert!(kept.len() as u64 <= 2 * acknowledged + 2, "{run}: more than was printed");
     assert!(kept.iter().cloned().eq(expected.take(kept.len())), "{run}: not in order");
 }
 
-/// Replaces the vault's entry fifty times, appends, and asks for the cancellation of the other's run.
+/// Replaces the vault entry fifty times, appends an event each time, and requests the cancellation of the parent's run.
 #[tokio::test]
 async fn child_that_takes_part() {
     let Some(store) = store_of_child() else { return };
@@ -189,7 +191,7 @@ async fn two_processes_share_a_store() {
     assert_eq!(lines(&mut child, "done "), ["1"]);
 
     let entry = one.load("dam").await.unwrap().unwrap();
-    assert_eq!((entry.content.expose(), entry.version), ("150", 151), "no update got lost");
+    assert_eq!((entry.content.expose(), entry.version), ("150", 151), "no update was lost");
     assert!(one.cancel_requested(&run).await.unwrap());
     let kept = keys(&one, &run).await;
     assert_eq!(kept.len(), 150);
@@ -212,7 +214,7 @@ async fn child_that_claims() {
 }
 
 #[tokio::test]
-async fn a_kill_gives_a_claim_back() {
+async fn a_kill_releases_a_claim() {
     let home = Home::new();
     let store = home.open().unwrap();
     let run = accepted(&store, "a1").await;
@@ -227,7 +229,7 @@ async fn a_kill_gives_a_claim_back() {
     drop(store.claim(&run).await.unwrap());
 }
 
-/// Opens a store that others open for the first time, too.
+/// Opens a store that other processes open for the first time at the same moment.
 #[tokio::test]
 async fn child_that_opens() {
     let Some(store) = store_of_child() else { return };
@@ -236,7 +238,7 @@ async fn child_that_opens() {
 }
 
 #[tokio::test]
-async fn a_store_is_made_once() {
+async fn processes_that_open_a_new_store_together_create_it_once() {
     for _ in 0..10 {
         let home = Home::new();
         let children: Vec<_> = (0..6).map(|_| child(&home, "child_that_opens")).collect();
@@ -253,7 +255,7 @@ async fn a_store_is_made_once() {
     }
 }
 
-/// Appends until the disk takes no more (here: until its files may not grow further).
+/// Appends until the disk is full, which a limit of the file size simulates.
 #[tokio::test]
 async fn child_that_fills_the_disk() {
     let Some(store) = store_of_child() else { return };
@@ -281,18 +283,18 @@ async fn child_that_fills_the_disk() {
             store.append(&run, vec![RunEvent::Resumed { at: Timestamp::from_millis(1) }], flush).await.unwrap_err();
         println!("\nlater {}", later.message() == error.message());
     }
-    // Both are torn, but only one of them is there for who is told of it.
+    // Writing stopped for both runs, but only the first one was accepted on disk.
     let (never, flow) = (RunId::from("a3"), serde_json::json!({ "name": "copy", "notes": "x".repeat(1 << 20) }));
     store.accept(&never, "v2", &flow, started(1), Flush::Later).await.unwrap();
     println!("\nkept {} {}", store.wait_stored(&run).await.is_ok(), store.wait_stored(&never).await.is_ok());
-    // There is room again. What was queued and lost would leave a gap: who has it in mind still records nothing more.
+    // There is space again. The lost events would leave a gap, so the worker of this run still cannot append.
     let other = accepted_with_room(&store, "a2").await;
     let lost = store.append(&run, vec![item("lost")], Flush::Now).await.unwrap_err();
     println!("\nlater {}", lost.message() == error.message());
     store.append(&other, vec![item("kept")], Flush::Now).await.unwrap();
     assert!(store.failed().is_none());
     store.probe().await.unwrap();
-    // Who claims it anew knows what the disk says, and goes on.
+    // A new claim reloads the run from disk, and the run continues.
     let before = events(&store, &run).await.len();
     let _claim = store.claim(&run).await.unwrap();
     store.append(&run, vec![item("kept")], Flush::Later).await.unwrap();
@@ -301,7 +303,7 @@ async fn child_that_fills_the_disk() {
     println!("\nagain");
 }
 
-/// Accepts another run once the files of this process may grow without bounds.
+/// Lifts the limit of the file size and accepts another run.
 async fn accepted_with_room(store: &Store, name: &str) -> RunId {
     let mut command = Command::new("prlimit");
     command.args(["--pid", &std::process::id().to_string(), "--fsize=unlimited:"]);
@@ -310,7 +312,7 @@ async fn accepted_with_room(store: &Store, name: &str) -> RunId {
 }
 
 #[tokio::test]
-async fn a_full_disk_stops_who_works_on_a_run_and_loses_nothing() {
+async fn a_full_disk_stops_the_worker_of_a_run_and_loses_no_acknowledged_event() {
     let home = Home::new();
     let store = home.open().unwrap();
     let run = accepted(&store, "a1").await;
@@ -332,7 +334,7 @@ async fn a_full_disk_stops_who_works_on_a_run_and_loses_nothing() {
     let written = of("written ");
     assert!(written > 3, "{output}");
 
-    // With room again, the next process finds what was acknowledged and goes on.
+    // With space again, the next process finds all acknowledged events and continues.
     let store = home.open().unwrap();
     assert_eq!(events(&store, &run).await.len(), 1 + written + 1);
     store.append(&run, vec![RunEvent::Resumed { at: Timestamp::from_millis(1) }], Flush::Now).await.unwrap();

@@ -1,4 +1,5 @@
-//! Another key for a store in use: interrupted anywhere, beside others that work, and with nothing left on the old one.
+//! Rotation of the key of a store in use: it survives interruptions, runs beside other processes, and leaves no value
+//! that is sealed with the old key.
 #![allow(clippy::unwrap_used)]
 
 use std::{
@@ -19,7 +20,7 @@ use trunkline_store::{KeySource, RotationReport, Store};
 
 const HOME: &str = "TRUNKLINE_STORE_TEST_HOME";
 
-/// A store with `values` sealed ones, and how many that are.
+/// Returns a store whose run has `values` sealed values, and the number of all sealed values.
 async fn filled(home: &Home, values: u64) -> (Store, u64) {
     let store = home.open().unwrap();
     for name in ["dam", "other"] {
@@ -47,7 +48,7 @@ async fn filled(home: &Home, values: u64) -> (Store, u64) {
     (store, values + 9)
 }
 
-/// That everything can be read.
+/// Checks that all values can be read.
 async fn readable(store: &Store, values: u64) {
     for name in ["dam", "other"] {
         let found = store.connection(name).await.unwrap();
@@ -66,7 +67,7 @@ async fn readable(store: &Store, values: u64) {
     assert!(log.entries.iter().map(|(_, entry)| entry.input.as_u64()).eq((0..3).map(Some)));
 }
 
-/// How many values are sealed with which key.
+/// Returns the number of sealed values by key id.
 fn seals(home: &Home) -> Vec<(String, u64)> {
     let sql = "SELECT key_id, count(*) FROM (SELECT key_id FROM secrets UNION ALL SELECT key_id FROM vault
                UNION ALL SELECT key_id FROM events WHERE key_id IS NOT NULL UNION ALL SELECT key_id FROM step_log)
@@ -86,7 +87,7 @@ async fn rotate(store: &Store) -> RotationReport {
 }
 
 #[tokio::test]
-async fn after_it_the_old_key_opens_nothing_and_the_new_one_everything() {
+async fn after_a_rotation_the_old_key_opens_no_value_and_the_new_one_opens_all() {
     let home = Home::new();
     let (store, total) = filled(&home, 500).await;
     let old = fs::read_to_string(home.key()).unwrap();
@@ -99,18 +100,18 @@ async fn after_it_the_old_key_opens_nothing_and_the_new_one_everything() {
     let all = "SELECT sealed FROM secrets UNION ALL SELECT sealed FROM vault UNION ALL
                SELECT sealed FROM events WHERE sealed IS NOT NULL UNION ALL SELECT sealed FROM step_log";
     let before = ciphers(all);
-    let mut seen = Vec::new();
-    let rotated = store.rotate_key(|rotation| seen.push((rotation.done, rotation.total))).await.unwrap();
+    let mut progress = Vec::new();
+    let rotated = store.rotate_key(|rotation| progress.push((rotation.done, rotation.total))).await.unwrap();
     assert_eq!((rotated.values, rotated.resumed), (total, false));
-    assert_eq!((seen[0], *seen.last().unwrap()), ((0, total), (total, total)));
-    assert!(seen.len() > 8 && seen.is_sorted(), "{seen:?}");
+    assert_eq!((progress[0], *progress.last().unwrap()), ((0, total), (total, total)));
+    assert!(progress.len() > 8 && progress.is_sorted(), "{progress:?}");
     assert_eq!(seals(&home), [(rotated.key.clone(), total)]);
     readable(&store, 500).await;
     drop(store);
 
     assert_eq!(keys(&home).len(), 1);
     assert_ne!(keys(&home)[0], old.trim());
-    // The old key has a file of its own, for backups of before; its owner alone can read it.
+    // The old key is in a file of its own, for earlier backups. Only its owner can read it.
     assert_eq!(rotated.retired.len(), 1);
     assert_eq!(fs::read_to_string(&rotated.retired[0]).unwrap(), old);
     use std::os::unix::fs::PermissionsExt;
@@ -131,13 +132,13 @@ async fn after_it_the_old_key_opens_nothing_and_the_new_one_everything() {
 
     let store = home.open().unwrap();
     readable(&store, 500).await;
-    // And again: each call makes a key if none is under way.
+    // Each call creates a new key if no rotation is unfinished.
     let again = rotate(&store).await;
     assert_eq!((again.values, again.resumed), (total, false));
     assert_ne!(again.key, rotated.key);
 }
 
-/// Changes the key and stops for ever where the environment says; then it is killed.
+/// Rotates the key and hangs at the stage in the environment, until it is killed.
 #[tokio::test]
 async fn child_that_rotates() {
     let Some(store) = store_of_child() else { return };
@@ -165,7 +166,7 @@ fn child(home: &Home, task: &str, stop: u64) -> Child {
 }
 
 #[tokio::test]
-async fn killed_at_any_stage_it_goes_on() {
+async fn a_rotation_that_is_killed_at_any_stage_is_resumed() {
     let home = Home::new();
     let (store, total) = filled(&home, 300).await;
     drop(store);
@@ -174,7 +175,7 @@ async fn killed_at_any_stage_it_goes_on() {
         let mut child = child(&home, "child_that_rotates", stop);
         let lines = BufReader::new(child.stdout.take().unwrap()).lines();
         assert!(lines.map_while(Result::ok).any(|line| line == format!("stage {stop}")), "stage {stop}");
-        // While it hangs there, nobody else changes the key, and everybody works.
+        // While the child hangs, no other process can rotate the key, and all can read.
         let store = home.open().unwrap();
         assert_eq!(store.rotate_key(|_| ()).await.unwrap_err().kind(), ErrorKind::Conflict);
         readable(&store, 300).await;
@@ -195,9 +196,10 @@ async fn killed_at_any_stage_it_goes_on() {
     }
 }
 
-/// The moments that no progress is told of: the file holds both keys and the store knows of nothing, or needs but one.
+/// Two moments without a progress report: the key file has both keys, and the store does not know the new one yet or no
+/// longer needs the old one.
 #[tokio::test]
-async fn a_key_file_of_two_lines_is_brought_to_its_end() {
+async fn a_key_file_with_two_keys_is_completed() {
     let home = Home::new();
     let (store, total) = filled(&home, 10).await;
     let old = keys(&home).remove(0);
@@ -234,17 +236,17 @@ async fn ten_thousand_values_survive_fifty_kills() {
         }
         child.kill().unwrap();
         child.wait().unwrap();
-        assert!(keys(&home).len() <= 2, "keys do not pile up");
+        assert!(keys(&home).len() <= 2, "there are at most two keys");
     }
     let store = home.open().unwrap();
     readable(&store, 10_000).await;
     let rotated = rotate(&store).await;
     assert_eq!(seals(&home), [(rotated.key, total)]);
     readable(&store, 10_000).await;
-    println!("{kills} kills, {finished} ended before");
+    println!("{kills} kills, {finished} rotations finished before their kill");
 }
 
-/// Reads and refreshes until its fortieth refresh.
+/// Reads, refreshes and appends until its fortieth refresh.
 #[tokio::test]
 async fn child_that_refreshes() {
     let Some(store) = store_of_child() else { return };
@@ -270,11 +272,11 @@ async fn child_that_refreshes() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn others_go_on_meanwhile() {
+async fn other_processes_continue_during_a_rotation() {
     let home = Home::new();
     let (store, total) = filled(&home, 500).await;
     let mut child = child(&home, "child_that_refreshes", 0);
-    // Kept open to its end: the child prints some more.
+    // The pipe stays open until the end, because the child prints more.
     let mut lines = BufReader::new(child.stdout.take().unwrap()).lines();
     assert!(lines.any(|line| line.unwrap() == "works"));
     let mut rounds = 0;
@@ -294,7 +296,7 @@ async fn others_go_on_meanwhile() {
 }
 
 #[tokio::test]
-async fn a_key_given_as_a_value_changes_to_another_value() {
+async fn a_key_given_as_a_value_is_rotated_to_another_value() {
     let home = Home::new();
     let (old, new) = (BASE64_STANDARD.encode([1; 32]), BASE64_STANDARD.encode([2; 32]));
     let open = |keys: &str| Store::open(&home.data(), KeySource::Value(keys.into()));
@@ -307,7 +309,7 @@ async fn a_key_given_as_a_value_changes_to_another_value() {
     let both = open(&format!("{new} {old}")).unwrap();
     assert_eq!(rotate(&both).await.values, 2);
     assert_eq!(rotate(&both).await.values, 0);
-    // Who knows the old one only is told so, and writes nothing that the new one could not read.
+    // A process that only has the old key gets an error, and writes no value that the new key could not open.
     assert_eq!(store.connection("dam").await.unwrap_err().kind(), ErrorKind::Config);
     assert_eq!(
         store.replace("dam", 0, &Secret::from("t"), &SignIn::default()).await.unwrap_err().kind(),
@@ -325,7 +327,7 @@ async fn a_key_given_as_a_value_changes_to_another_value() {
 }
 
 #[tokio::test]
-async fn a_damaged_value_keeps_the_old_key() {
+async fn a_corrupt_value_keeps_the_old_key_in_use() {
     let home = Home::new();
     let (store, total) = filled(&home, 200).await;
     home.sqlite().execute_batch("UPDATE vault SET sealed = x'00' WHERE connection = 'dam'").unwrap();
@@ -340,11 +342,11 @@ async fn a_damaged_value_keeps_the_old_key() {
 }
 
 #[tokio::test]
-async fn a_key_file_that_cannot_be_changed_changes_nothing() {
+async fn a_key_file_that_cannot_be_written_leaves_the_store_unchanged() {
     let home = Home::new();
     let (store, total) = filled(&home, 10).await;
     let before = seals(&home);
-    // In the way of the draft, even for those who may write everywhere.
+    // The folder blocks the draft of the key file, even for a user that may write everywhere.
     fs::create_dir(home.key().with_extension("draft")).unwrap();
     let error = store.rotate_key(|_| ()).await.unwrap_err();
     assert_eq!(error.kind(), ErrorKind::Config);
@@ -354,9 +356,9 @@ async fn a_key_file_that_cannot_be_changed_changes_nothing() {
     assert_eq!(rotate(&store).await.values, total);
 }
 
-/// Another data directory with the same key file is not locked out for good.
+/// Another data directory with the same key file can still be opened after a rotation.
 #[tokio::test]
-async fn another_store_of_the_same_key_is_told_where_it_went() {
+async fn another_store_with_the_same_key_gets_the_location_of_the_old_key() {
     let home = Home::new();
     let (store, _) = filled(&home, 1).await;
     let second = home.path().join("second");
@@ -364,7 +366,7 @@ async fn another_store_of_the_same_key_is_told_where_it_went() {
     let other = open().unwrap();
     other.put_connection(&connection("dam", "s", "p"), &settings()).await.unwrap();
     let retired = rotate(&store).await.retired;
-    assert_eq!(other.connection("dam").await.unwrap().settings["clientSecret"], "s", "who was there goes on");
+    assert_eq!(other.connection("dam").await.unwrap().settings["clientSecret"], "s", "an open store keeps working");
     drop(other);
     let error = open().unwrap_err();
     assert!(error.advice().unwrap().contains(&*retired[0].to_string_lossy()), "{error:?}");

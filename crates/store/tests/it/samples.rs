@@ -1,4 +1,4 @@
-//! Stores that earlier versions made can still be read: each is kept as a file, with its key beside it.
+//! Stores of earlier versions can still be read. `tests/samples` has one of each version, with its key beside it.
 #![allow(clippy::unwrap_used)]
 
 use std::{fs, path::Path};
@@ -9,7 +9,7 @@ use trunkline_core::{ErrorKind, Timestamp, Vault};
 use trunkline_engine::{Flush, ItemOutcome, Journal, PreviousOutcome, RunEvent, RunId, TriggerEvent};
 use trunkline_store::{KeySource, Store};
 
-/// A copy of a sample, open.
+/// Opens a copy of a sample.
 fn sample(home: &Home, version: &str) -> Store {
     let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/samples").join(version);
     fs::create_dir_all(home.data()).unwrap();
@@ -17,9 +17,9 @@ fn sample(home: &Home, version: &str) -> Store {
     Store::open(&home.data(), KeySource::Value(fs::read_to_string(folder.join("key")).unwrap().into())).unwrap()
 }
 
-/// Version 1: outputs of steps are in plain sight.
+/// Version 1: outputs of steps are not sealed.
 #[tokio::test]
-async fn a_store_of_version_1_is_read_and_goes_on() {
+async fn a_store_of_version_1_is_read_and_continued() {
     let home = Home::new();
     let store = sample(&home, "1");
     let dam = store.connection("dam").await.unwrap();
@@ -53,9 +53,9 @@ async fn a_store_of_version_1_is_read_and_goes_on() {
     assert!(kept(3).contains("\"id\":7") && !kept(5).contains("\"id\":8"), "outputs are sealed from now on");
 }
 
-/// Version 4: the first with kept flows. What a trigger has handed over stays taken.
+/// Version 4: the first with saved flows. Deduplication keys stay in use.
 #[tokio::test]
-async fn a_store_of_version_4_is_read_and_goes_on() {
+async fn a_store_of_version_4_is_read_and_continued() {
     let home = Home::new();
     let store = sample(&home, "4");
     let kept = store.saved_flow("copy").await.unwrap();
@@ -73,9 +73,9 @@ async fn a_store_of_version_4_is_read_and_goes_on() {
     assert_eq!(earlier, Some(RunId::from("5a3b1e000003")));
 }
 
-/// A run of version 4 did not say beside its events which connections it has; what is remembered across runs needs them.
+/// Version 4 has the connections of a run only in its events, but remembering items across runs needs them.
 #[tokio::test]
-async fn a_run_of_version_4_goes_on_with_what_is_remembered_across_runs() {
+async fn a_run_of_version_4_continues_and_its_items_are_remembered_across_runs() {
     let home = Home::new();
     let store = sample(&home, "4");
     let run = RunId::from("5a3b1e000003");
@@ -90,9 +90,9 @@ async fn a_run_of_version_4_goes_on_with_what_is_remembered_across_runs() {
     assert_eq!(store.before(&next, &"files".into(), "a").await.unwrap(), before, "the same connections");
 }
 
-/// Version 5: the first that remembers items across runs, and what a person has said.
+/// Version 5: the first that remembers items across runs and resolutions of unknown outcomes.
 #[tokio::test]
-async fn a_store_of_version_5_is_read_and_goes_on() {
+async fn a_store_of_version_5_is_read_and_continued() {
     let home = Home::new();
     let store = sample(&home, "5");
     let run = RunId::from("5a3b1e000005");
@@ -107,12 +107,12 @@ async fn a_store_of_version_5_is_read_and_goes_on() {
     assert!(matches!(&found[4], RunEvent::StepResolved { output, .. } if output["id"] == 9), "{:?}", found[4]);
     let kept: String =
         home.sqlite().query_row("SELECT event FROM events WHERE kind = 'step_settled'", [], |row| row.get(0)).unwrap();
-    assert!(kept.contains("\"output\":null"), "what a person gives is sealed: {kept}");
+    assert!(kept.contains("\"output\":null"), "the output of a resolution is sealed: {kept}");
 }
 
-/// Version 6: the first with a process log.
+/// Version 6: the first with a call log.
 #[tokio::test]
-async fn a_store_of_version_6_is_read_and_goes_on() {
+async fn a_store_of_version_6_is_read_and_continued() {
     let home = Home::new();
     let store = sample(&home, "6");
     let run = RunId::from("5a3b1e000005");
@@ -131,16 +131,20 @@ async fn a_store_of_version_6_is_read_and_goes_on() {
     assert_eq!(times, [3, 4], "times that were stored as milliseconds");
 }
 
-/// Version 7: the line of a run had the number of its last event.
+/// Version 7: the row of a run has the number of its last event.
 #[tokio::test]
-async fn a_store_of_version_7_is_read_and_goes_on() {
+async fn a_store_of_version_7_is_read_and_continued() {
     let home = Home::new();
     let store = sample(&home, "7");
     let run = RunId::from("5a3b1e000005");
     assert_eq!(events(&store, &run).await.len(), 2);
-    let begun = RunEvent::StepStarted { step: "look".into(), attempt: 3, at: Timestamp::from_millis(5) };
-    store.append(&run, vec![begun], Flush::Now).await.unwrap();
+    let step_started = RunEvent::StepStarted { step: "look".into(), attempt: 3, at: Timestamp::from_millis(5) };
+    store.append(&run, vec![step_started], Flush::Now).await.unwrap();
     assert_eq!(events(&store, &run).await.len(), 3);
     home.sqlite().execute("DELETE FROM events WHERE kind = 'step_started'", []).unwrap();
-    assert_eq!(store.replay(&run, &mut |_| ()).await.unwrap_err().kind(), ErrorKind::Store, "its end is known");
+    assert_eq!(
+        store.replay(&run, &mut |_| ()).await.unwrap_err().kind(),
+        ErrorKind::Store,
+        "the number of the last event is known"
+    );
 }

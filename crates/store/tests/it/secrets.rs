@@ -1,4 +1,5 @@
-//! Nobody who has the data directory, but not the key, reads a secret or moves one; nobody starts without the key.
+//! Sealing: with the data directory but without the key, secrets can be neither read nor moved, and the store does not
+//! open.
 #![allow(clippy::unwrap_used)]
 
 use std::{
@@ -20,7 +21,7 @@ const TOKENS: &str = "{\"access\":\"canary-access.3\",\"refresh\":\"canary-refre
 const SAS: &str = "https://blob.test/c/b?sv=2025-01-05&sig=canary%2Fsignature%2B5%3D";
 const OPEN: &str = "not-secret-canary/6";
 
-/// All forms in which a text may turn up in a file.
+/// Returns all encodings in which a text may be in a file.
 fn forms(text: &str) -> Vec<Vec<u8>> {
     let bytes = text.as_bytes();
     let mut forms = vec![bytes.to_vec()];
@@ -43,18 +44,20 @@ fn forms(text: &str) -> Vec<Vec<u8>> {
         false => format!("\\u{:04x}", u32::from(char)),
     });
     forms.push(ascii.collect::<String>().into());
-    // Base64 of a text within a longer one: three ways to begin, of which the whole groups in the middle are looked for.
+    // Base64 of a text inside a longer one: it can start at three offsets, and only its complete groups are searched
+    // for.
     for shift in 0..3 {
         let from = (3 - shift) % 3;
-        let whole = &bytes[from..from + (bytes.len() - from) / 3 * 3];
-        forms.push(BASE64_STANDARD.encode(whole).into());
-        forms.push(BASE64_URL_SAFE_NO_PAD.encode(whole).into());
+        let groups = &bytes[from..from + (bytes.len() - from) / 3 * 3];
+        forms.push(BASE64_STANDARD.encode(groups).into());
+        forms.push(BASE64_URL_SAFE_NO_PAD.encode(groups).into());
         forms.push(BASE64_STANDARD_NO_PAD.encode(&bytes[from..]).into());
     }
     forms
 }
 
-/// How often a text, in any form, is in the files of the data directory, the index of the write-ahead log included.
+/// Returns how often a text, in any encoding, is in the files of the data directory, including the index of the
+/// write-ahead log.
 fn hits(home: &Home, text: &str) -> usize {
     let files = fs::read_dir(home.data()).unwrap().map(|entry| entry.unwrap().path()).filter(|path| path.is_file());
     let files: Vec<_> = files.map(|path| fs::read(path).unwrap()).collect();
@@ -82,12 +85,12 @@ async fn no_secret_is_in_any_file() {
     let home = Home::new();
     let store = filled(&home).await;
     let canaries = [CLIENT_SECRET, PASSWORD, TOKENS, "canary-access.3", "canary-refresh.4", SAS, "canary%2Fsignature"];
-    // Open, then replaced and removed, then closed.
+    // Round 0: open. Round 1: after replacing the connection. Round 2: after removing it.
     for round in 0..3 {
         for canary in canaries {
             assert_eq!(hits(&home, canary), 0, "{canary} in round {round}");
         }
-        assert!(hits(&home, OPEN) > 0, "the search finds what is there");
+        assert!(hits(&home, OPEN) > 0, "the search finds a value that is not secret");
         match round {
             0 => store.put_connection(&connection("dam", "another", "another"), &settings()).await.unwrap(),
             1 => drop(store.remove_connection("dam", true).await),
@@ -104,7 +107,7 @@ async fn no_secret_is_in_any_file() {
 }
 
 #[test]
-fn the_search_finds_every_form() {
+fn the_search_finds_every_encoding() {
     let home = Home::new();
     fs::create_dir_all(home.data()).unwrap();
     for form in forms(CLIENT_SECRET) {
@@ -118,7 +121,7 @@ fn the_search_finds_every_form() {
 }
 
 #[tokio::test]
-async fn a_sealed_value_opens_in_its_place_only() {
+async fn a_sealed_value_opens_only_in_its_own_row() {
     let home = Home::new();
     let store = filled(&home).await;
     store.put_connection(&connection("other", "s", "p"), &settings()).await.unwrap();
@@ -141,19 +144,19 @@ async fn a_sealed_value_opens_in_its_place_only() {
         copy(&from, &secret("dam", "/clientSecret"));
         assert_eq!(store.connection("dam").await.unwrap_err().kind(), ErrorKind::Store, "{from}");
     }
-    assert_eq!(store.masked_connection("dam").await.unwrap()["clientSecret"], "***", "what is not opened can be shown");
+    assert_eq!(store.masked_connection("dam").await.unwrap()["clientSecret"], "***", "masking needs no decryption");
     copy("vault connection = 'other'", "vault connection = 'dam'");
     assert_eq!(store.load("dam").await.unwrap_err().kind(), ErrorKind::Store);
     copy(&checkpoint("a2", 2), &checkpoint("a1", 2));
     assert_eq!(store.replay(&RunId::from("a1"), &mut |_| ()).await.unwrap_err().kind(), ErrorKind::Store);
-    // What was not touched still opens.
+    // Unchanged values still open.
     assert_eq!(store.connection("other").await.unwrap().settings["clientSecret"], "s");
     assert_eq!(events(&store, &run).await.len(), 2);
-    // Under another version of the same row, too, it does not open.
+    // A value does not open under another version of the same row either.
     home.sqlite().execute_batch("UPDATE vault SET version = 7 WHERE connection = 'other'").unwrap();
     assert_eq!(store.load("other").await.unwrap_err().kind(), ErrorKind::Store);
 
-    // A whole row under another name, as in a store of somebody else's making.
+    // A whole row under another name, as an attacker could write it.
     home.sqlite()
         .execute_batch(
             "DELETE FROM secrets WHERE connection = 'dam';
@@ -164,7 +167,7 @@ async fn a_sealed_value_opens_in_its_place_only() {
 }
 
 #[tokio::test]
-async fn a_flipped_byte_is_refused() {
+async fn a_flipped_bit_is_detected() {
     let home = Home::new();
     let store = filled(&home).await;
     let good: Vec<u8> = home.sqlite().query_row("SELECT sealed FROM vault", [], |row| row.get(0)).unwrap();
@@ -186,7 +189,7 @@ async fn a_flipped_byte_is_refused() {
 }
 
 #[tokio::test]
-async fn without_its_key_a_store_is_not_touched() {
+async fn without_its_key_a_store_is_not_changed() {
     let home = Home::new();
     // Once with a write-ahead log beside the file, as after a crash, and once without.
     for crashed in [true, false] {
@@ -226,7 +229,7 @@ fn refused(home: &Home, good: &str) {
     let _ = fs::remove_file(home.key());
     let error = check(KeySource::File(home.key()), "no key file");
     assert!(error.message().contains("is missing"), "{error:?}");
-    assert!(!home.key().exists(), "no new key is made for a store that has one");
+    assert!(!home.key().exists(), "no new key is created for an existing store");
 
     fs::create_dir_all(home.key().parent().unwrap()).unwrap();
     let write = |text: &str, mode: u32| {
@@ -246,7 +249,7 @@ fn refused(home: &Home, good: &str) {
     }
     check(KeySource::Value(other.as_str().into()), "another key");
 
-    // And with the right one, in all its forms, it opens.
+    // With the right key, in each of its forms, the store opens.
     let hex: String = BASE64_STANDARD.decode(good.trim()).unwrap().iter().map(|byte| format!("{byte:02X}")).collect();
     for source in
         [write(good, 0o400), write(&hex, 0o600), KeySource::Value(good.into()), KeySource::Value(hex.as_str().into())]
@@ -256,7 +259,7 @@ fn refused(home: &Home, good: &str) {
 }
 
 #[test]
-fn files_are_for_their_owner_only() {
+fn files_are_readable_for_their_owner_only() {
     let home = Home::new();
     let store = home.open().unwrap();
     let mode = |path: std::path::PathBuf| fs::metadata(path).unwrap().mode() & 0o777;
@@ -273,8 +276,8 @@ fn files_are_for_their_owner_only() {
 }
 
 #[tokio::test]
-async fn files_of_others_are_refused_and_left_alone() {
-    let refused = |what: &str, write: &dyn Fn(&Home)| {
+async fn files_that_are_not_a_store_are_rejected_and_not_changed() {
+    let rejected = |what: &str, write: &dyn Fn(&Home)| {
         let home = Home::new();
         fs::create_dir(home.data()).unwrap();
         write(&home);
@@ -283,30 +286,30 @@ async fn files_of_others_are_refused_and_left_alone() {
         assert_eq!(error.kind(), ErrorKind::Store, "{what}: {error:?}");
         assert!(error.advice().is_some() && error.context("file").is_some(), "{what}: {error:?}");
         assert!(home.bytes() == before, "{what}: the file has changed");
-        assert!(!home.key().exists(), "{what}: a key was made");
+        assert!(!home.key().exists(), "{what}: a key was created");
         error
     };
-    refused("a text", &|home| fs::write(home.database(), "a text that is no database at all\n".repeat(100)).unwrap());
-    refused("another database", &|home| home.sqlite().execute_batch("CREATE TABLE t (a)").unwrap());
+    rejected("a text", &|home| fs::write(home.database(), "a text instead of a database\n".repeat(100)).unwrap());
+    rejected("another database", &|home| home.sqlite().execute_batch("CREATE TABLE t (a)").unwrap());
     let ours = |home: &Home| drop(Store::open(&home.data(), KeySource::Value("0".repeat(64).into())).unwrap());
-    let error = refused("a later version", &|home| {
+    let error = rejected("a later version", &|home| {
         ours(home);
         home.sqlite().execute_batch("PRAGMA user_version = 99; PRAGMA wal_checkpoint(TRUNCATE)").unwrap();
     });
     assert!(error.message().contains("has version 99"), "{error:?}");
-    refused("half a file", &|home| {
+    rejected("half a file", &|home| {
         ours(home);
         let bytes = fs::read(home.database()).unwrap();
         fs::write(home.database(), &bytes[..5000]).unwrap();
     });
-    refused("a store that does not know itself", &|home| {
+    rejected("a store without its metadata", &|home| {
         ours(home);
         home.sqlite().execute_batch("DELETE FROM meta; PRAGMA wal_checkpoint(TRUNCATE)").unwrap();
     });
 }
 
 #[test]
-fn an_interrupted_first_start_is_begun_again() {
+fn an_interrupted_first_start_is_repeated() {
     let home = Home::new();
     fs::create_dir(home.data()).unwrap();
     fs::write(home.database(), "").unwrap();

@@ -1,4 +1,5 @@
-//! Copies of files beside the store: whole or not there, found by their version only, and swept up when no run needs them.
+//! Staged copies of files beside the store: a copy is complete or absent, is found only by its version, and is deleted
+//! when no run needs it.
 #![allow(clippy::unwrap_used)]
 
 use std::{fs, path::Path};
@@ -14,7 +15,7 @@ fn file() -> FileRef {
         .unwrap()
 }
 
-/// A stream of these pieces, which may break off.
+/// Returns a stream of these chunks. An error ends it.
 fn pieces(pieces: &'static [Result<&'static str, &'static str>]) -> FileStream {
     let piece = |piece: &Result<&'static str, &'static str>| match *piece {
         Ok(text) => Ok(Bytes::from(text)),
@@ -36,7 +37,7 @@ fn names(folder: &Path) -> Vec<String> {
 }
 
 #[tokio::test]
-async fn a_copy_is_opened_at_any_byte_by_its_version_and_by_no_other() {
+async fn a_staged_copy_is_opened_at_any_byte_and_only_by_its_version() {
     let home = Home::new();
     let store = home.open().unwrap();
     let copy = store.staging("r1", "a", &file(), pieces(&[Ok("01234"), Ok("56789")])).await.unwrap();
@@ -48,8 +49,8 @@ async fn a_copy_is_opened_at_any_byte_by_its_version_and_by_no_other() {
         let rest = store.staged("r1", "a", &at(byte)).await.unwrap().unwrap();
         assert_eq!(text(rest).await, "0123456789".get(byte as usize..).unwrap_or_default());
     }
-    // Another process finds it, too.
-    assert!(home.open().unwrap().staged("r1", "a", &at(0)).await.unwrap().is_none(), "no run r1 is in the store");
+    // Opening the store in another process deletes the copy, because the store has no run r1.
+    assert!(home.open().unwrap().staged("r1", "a", &at(0)).await.unwrap().is_none(), "the store has no run r1");
     let others = ["", "\"etag\"", "spilled:", "spilled:../../../trunkline.db", &format!("spilled:{}", "0".repeat(64))];
     for other in others {
         let position = Position { byte: 0, version: Some(other.to_owned()) };
@@ -62,7 +63,7 @@ async fn a_copy_is_opened_at_any_byte_by_its_version_and_by_no_other() {
 }
 
 #[tokio::test]
-async fn a_step_has_one_copy_and_nothing_stays_of_one_that_breaks_off() {
+async fn a_step_has_one_staged_copy_and_an_interrupted_one_leaves_no_file() {
     let home = Home::new();
     let store = home.open().unwrap();
     let run = home.data().join("staging/r1");
@@ -83,10 +84,10 @@ async fn a_step_has_one_copy_and_nothing_stays_of_one_that_breaks_off() {
 }
 
 #[tokio::test]
-async fn a_place_that_cannot_be_written_to_is_named() {
+async fn a_directory_that_cannot_be_written_is_named_in_the_error() {
     let home = Home::new();
     let store = home.open().unwrap();
-    fs::write(home.data().join("staging"), "in the way").unwrap();
+    fs::write(home.data().join("staging"), "a file in place of the folder").unwrap();
     let error = store.staging("r1", "a", &file(), pieces(&[Ok("one")])).await.unwrap_err();
     let place = home.data().join("staging/r1").display().to_string();
     assert_eq!((error.kind(), error.context("directory")), (ErrorKind::Store, Some(&*place)), "{error:?}");
@@ -94,7 +95,7 @@ async fn a_place_that_cannot_be_written_to_is_named() {
 }
 
 #[tokio::test]
-async fn copies_are_kept_for_runs_that_can_be_resumed_with_what_was_sent() {
+async fn staged_copies_are_kept_for_runs_that_can_be_resumed() {
     const DAY: u64 = 24 * 60 * 60 * 1000;
     let home = Home::new();
     let now = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap().as_millis() as u64;
@@ -115,7 +116,7 @@ async fn copies_are_kept_for_runs_that_can_be_resumed_with_what_was_sent() {
             store.append(&run, vec![finished], Flush::Now).await.unwrap();
         }
     }
-    // A process that goes on for long sweeps when a run begins to spill, before what that brings.
+    // A long-running process deletes old copies when a run stages its first file, before that file is staged.
     accepted(&store, "another").await;
     store.staging("another", "a", &file(), pieces(&[Ok("one")])).await.unwrap();
     let all = home.data().join("staging");

@@ -1,4 +1,4 @@
-//! What triggers hand over: taken with its run in one transaction, or not at all.
+//! Trigger events: their deduplication keys are recorded with the run in one transaction, or not at all.
 #![allow(clippy::unwrap_used)]
 
 use std::{collections::BTreeSet, sync::Arc};
@@ -42,7 +42,7 @@ async fn through(store: &Store) -> Option<u64> {
 }
 
 #[tokio::test]
-async fn what_is_taken_is_on_disk_with_its_run_and_how_far_the_trigger_is() {
+async fn deduplication_keys_are_on_disk_with_the_run_and_the_position_of_the_trigger() {
     let home = Home::new();
     let store = home.open().unwrap();
     kept(&store).await;
@@ -56,13 +56,13 @@ async fn what_is_taken_is_on_disk_with_its_run_and_how_far_the_trigger_is() {
     assert_eq!(
         (through(&store).await, new(&store, &["z"]).await.len()),
         (Some(7), 1),
-        "what is refused changes nothing"
+        "a rejected event changes nothing"
     );
     assert_eq!(store.runs().await.unwrap().len(), 1);
 }
 
 #[tokio::test]
-async fn of_many_at_once_one_gets_it() {
+async fn of_many_concurrent_events_with_the_same_key_one_starts_a_run() {
     let home = Home::new();
     let store = Arc::new(home.open().unwrap());
     let other = Arc::new(home.open().unwrap());
@@ -80,11 +80,11 @@ async fn of_many_at_once_one_gets_it() {
     }
     let runs = store.runs().await.unwrap();
     assert_eq!((runs.len(), earlier.iter().filter(|one| one.is_none()).count()), (1, 1));
-    assert!(earlier.iter().flatten().all(|run| *run == runs[0].id), "all others are told which run has it");
+    assert!(earlier.iter().flatten().all(|run| *run == runs[0].id), "all others get the id of that run");
 }
 
 #[tokio::test]
-async fn what_is_handed_to_nobody_is_taken_too() {
+async fn events_that_start_no_run_are_recorded_too() {
     let home = Home::new();
     let store = home.open().unwrap();
     kept(&store).await;
@@ -92,7 +92,7 @@ async fn what_is_handed_to_nobody_is_taken_too() {
     store.remember_trigger(fired(&["x"], Some(5))).await.unwrap();
     store.remember_trigger(fired(&["x", "y"], Some(6))).await.unwrap();
     assert_eq!((through(&store).await, new(&store, &["x", "y"]).await.len()), (Some(6), 0));
-    // A flow that is replaced goes on where it was; one that begins anew as well, but for the time.
+    // A replaced flow keeps its position. A flow that starts again keeps its keys, but not the time.
     kept(&store).await;
     store.activate_flow("copy", false, false).await.unwrap();
     assert_eq!(through(&store).await, Some(6));
@@ -103,7 +103,7 @@ async fn what_is_handed_to_nobody_is_taken_too() {
 }
 
 #[tokio::test]
-async fn keys_that_nobody_shows_any_more_are_forgotten_after_30_days() {
+async fn keys_that_no_event_has_any_more_are_forgotten_after_30_days() {
     const DAY: i64 = 24 * 60 * 60 * 1000;
     let home = Home::new();
     let store = home.open().unwrap();
@@ -116,7 +116,7 @@ async fn keys_that_nobody_shows_any_more_are_forgotten_after_30_days() {
     age("old", 30);
     age("shown", 30);
     age("young", 29);
-    assert!(new(&store, &["shown"]).await.is_empty(), "that it is still there is remembered");
+    assert!(new(&store, &["shown"]).await.is_empty(), "a key that is seen again is remembered");
     store.remember_trigger(fired(&["next"], None)).await.unwrap();
     assert_eq!(new(&store, &["old", "shown", "young", "next"]).await, BTreeSet::from(["old".into()]));
 }

@@ -1,4 +1,4 @@
-//! A journal in front of another one: it sees what goes in, and may be that of a process that has died.
+//! A journal in front of another one. Its watcher sees each change and can simulate that the process dies.
 
 use std::sync::Arc;
 
@@ -8,7 +8,7 @@ use trunkline_engine::{
     Flush, Item, ItemOutcome, Journal, PreviousOutcome, RunClaim, RunEvent, RunId, RunSummary, StepPath, TriggerEvent,
 };
 
-/// What a journal is asked for that changes something.
+/// A request to change the journal.
 #[derive(Clone, Copy)]
 pub enum Asked<'a> {
     Accept,
@@ -16,21 +16,21 @@ pub enum Asked<'a> {
     Append(&'a [RunEvent], Flush),
 }
 
-/// What stands between an engine and its journal.
+/// Observes the requests of an engine to its journal, and can make them fail.
 pub trait Watcher: Send + Sync {
-    /// An error: it does not get there.
+    /// Called before a request. An error keeps it from the journal.
     fn before(&self, asked: Asked<'_>) -> Result<()>;
-    /// An error: it is done, and nobody hears of it any more.
+    /// Called after a request. An error hides its result: the change is done, and the engine does not know.
     fn after(&self) -> Result<()> {
         Ok(())
     }
-    /// Whether an event is there for who reads.
+    /// Returns whether a replay contains the event.
     fn shows(&self, _event: &RunEvent) -> bool {
         true
     }
 }
 
-/// What a process that has died says.
+/// Returns the error of every request of a process that has died.
 pub fn died<T>() -> Result<T> {
     Err(Error::new(ErrorKind::Store, "the process has died"))
 }
@@ -98,7 +98,7 @@ impl<W: Watcher> Journal for Between<W> {
     }
     async fn claim(&self, run: &RunId) -> Result<RunClaim> {
         self.watcher.before(Asked::Claim)?;
-        // Dropped with the process: the system gives it back.
+        // If the watcher fails, the claim is dropped, as the operating system would release it with the process.
         let claim = self.inner.claim(run).await?;
         self.watcher.after().map(|()| claim)
     }

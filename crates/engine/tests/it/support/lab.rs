@@ -1,5 +1,7 @@
-//! Plays a run through undisturbed, then with a process that dies at each position of the journal, then with one that dies
-//! after every single event: the end has to be the same, and what was recorded is never called again.
+//! A fault lab for runs.
+//!
+//! It plays a run undisturbed, then with a process that dies at each position of the journal, then with processes that
+//! each die after one event. The result has to be the same every time, and a recorded step must not be called again.
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -21,22 +23,22 @@ use super::{
     slots, world,
 };
 
-/// A process that lives for so many appends.
+/// A process that dies after a number of appends.
 pub struct Mortal {
     left: AtomicUsize,
     forgets: Forgets,
 }
 
-/// Sabotage: which events are not there any more for the next process.
+/// Sabotage: selects the events that the next process does not find in the journal.
 pub type Forgets = fn(&RunEvent) -> bool;
 
-/// None of them.
+/// Forgets no event.
 pub fn nothing(_: &RunEvent) -> bool {
     false
 }
 
 impl Mortal {
-    /// The journal of such a process.
+    /// Returns the journal of a process that dies after `appends` appends.
     pub fn journal(inner: Arc<MemoryJournal>, appends: usize, forgets: Forgets) -> Arc<Between<Mortal>> {
         Arc::new(Between { inner, watcher: Mortal { left: AtomicUsize::new(appends), forgets } })
     }
@@ -53,24 +55,25 @@ impl Watcher for Mortal {
     }
 }
 
-/// What is done to a world before something runs in it.
+/// Prepares a world for a run.
 pub type Prepare = fn(&World);
 
-/// Runs of one flow.
+/// Plays the runs of one flow.
 pub struct Lab {
     pub name: String,
     pub flow: Flow,
     pub input: Value,
     pub limits: RunLimits,
-    /// Sent when the run has begun.
+    /// Signals that are sent when the run has started.
     pub signals: Vec<(&'static str, Value)>,
     pub forgets: Forgets,
-    /// The run that is played goes over what failed in one before: what the world is like before that, and after.
+    /// If present, the played run reruns the failed items of an earlier run. The first function prepares the world for
+    /// the earlier run, the second one for the rerun.
     pub again: Option<(Prepare, Prepare)>,
     clock: Instant,
 }
 
-/// What a play came to.
+/// The result of a play.
 pub struct Played {
     pub run: Run,
     pub world: Arc<World>,
@@ -79,7 +82,7 @@ pub struct Played {
 }
 
 impl Played {
-    /// What has to be the same however often the process died.
+    /// Returns the part of the result that has to be the same however often the process died.
     fn end(&self) -> Value {
         let mut run = json!(self.run);
         for name in ["id", "started_at", "finished_at", "connections", "retry"] {
@@ -101,7 +104,7 @@ impl Lab {
         Lab { name, flow, input, limits, signals: Vec::new(), forgets: nothing, again: None, clock: Instant::now() }
     }
 
-    /// An engine whose clock goes with the test's time.
+    /// Returns an engine whose clock follows the simulated time of the test.
     pub fn engine(&self, journal: Arc<dyn Journal>) -> Engine {
         let clock = self.clock;
         let now = move || Timestamp::from_millis(1_700_000_000_000) + clock.elapsed();
@@ -112,7 +115,8 @@ impl Lab {
         slots(place).into_iter().filter(|(slot, _)| self.flow.connections().contains_key(slot)).collect()
     }
 
-    /// One play; `lives` says how many appends each process lives for, the last one for ever.
+    /// Plays the run once. `lives` has the number of appends after which each process dies; the last process does not
+    /// die.
     pub async fn once(&self, place: &str, lives: impl Iterator<Item = usize>) -> Played {
         let journal = Arc::new(MemoryJournal::default());
         let mut lives = lives.chain(std::iter::repeat(usize::MAX));
@@ -134,7 +138,7 @@ impl Lab {
                 RunEvent::StepFinished { step, .. } => {
                     recorded.insert(step);
                 }
-                // A flow that is tried again and fails again tells it again.
+                // A called flow that is retried and fails again runs its failure handler again.
                 RunEvent::StepRetried { .. } => recorded.retain(|step: &StepPath| !step.as_str().contains("/~flow/")),
                 _ => {}
             };
@@ -164,7 +168,7 @@ impl Lab {
         Played { run, world, events, lives: count }
     }
 
-    /// The run to play, which is accepted whatever happens to its process.
+    /// Starts the run to play and returns its id, even if its process has died since it was accepted.
     async fn begin(
         &self,
         engine: &Engine,
@@ -184,7 +188,7 @@ impl Lab {
         (runs.into_iter().find(|run| run.id != first).unwrap().id, running)
     }
 
-    /// All plays; what the undisturbed one came to.
+    /// Runs all plays and returns the result of the undisturbed one.
     pub async fn play(&self) -> Played {
         let first = self.once(&self.name, std::iter::empty()).await;
         for position in 0..first.events.len() {
@@ -192,7 +196,7 @@ impl Lab {
             let played = self.once(&place, std::iter::once(position)).await;
             assert_eq!(played.end(), first.end(), "{place}");
         }
-        // One event, beside that it was taken up again.
+        // Each process appends one event besides the one that resumes the run.
         let place = format!("{} dies again and again", self.name);
         let played = self.once(&place, std::iter::once(1).chain(std::iter::repeat_n(2, 199))).await;
         assert_eq!(played.end(), first.end(), "{place}");
@@ -201,7 +205,7 @@ impl Lab {
     }
 }
 
-/// A step has one good end, unless it failed around it and is tried again.
+/// Checks that each step and item has at most one recorded result, unless a retried call repeats the step.
 pub fn recorded_once(events: &[RunEvent]) {
     let mut seen = BTreeSet::<StepPath>::new();
     for event in events {

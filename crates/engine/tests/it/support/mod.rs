@@ -1,4 +1,4 @@
-//! A connector made for tests: each test has a world of its own, and asks it afterwards what it was called for.
+//! A connector for tests. Each test has a world of its own, which counts the calls and has the created things.
 #![allow(dead_code, clippy::unwrap_used, missing_docs)]
 
 pub mod between;
@@ -22,17 +22,17 @@ use trunkline_core::{
 };
 use trunkline_engine::Flow;
 
-/// What the connector was asked, by the name of the world it belongs to: each test has a world of its own.
+/// The things and the counts of one test, and the switches that make its calls fail.
 #[derive(Default)]
 pub struct World {
     pub calls: Mutex<BTreeMap<String, usize>>,
     pub made: Mutex<Vec<String>>,
     pub down: AtomicBool,
-    /// The look-up of what became of a create does not work.
+    /// Whether the look-up of a create does not find out its outcome.
     pub blind: AtomicBool,
-    /// How it fails, if it fails otherwise than by not knowing.
+    /// The kind of error that the look-up fails with, if it fails.
     pub look_up: Mutex<Option<ErrorKind>>,
-    /// What cannot be made, with the fault `door`.
+    /// The names of the things that cannot be created with the fault `door`.
     pub shut: Mutex<BTreeSet<String>>,
     pub pages: AtomicUsize,
     pub working: AtomicUsize,
@@ -73,7 +73,7 @@ impl Connector for Shop {
     type Settings = Settings;
     type Client = World;
     fn connect(settings: Settings, _: VaultSlot) -> Result<World> {
-        // Shared through the static: the client is only a handle.
+        // The world is shared through the static; the client is only a handle with its name.
         let shared = world(&settings.world);
         shared.count("connect");
         Ok(World { made: Mutex::new(vec![settings.world]), ..World::default() })
@@ -102,13 +102,17 @@ pub struct Made {
     key: String,
 }
 
-/// What a call comes to when the machine does not give what it needs.
+/// Returns the error of a call that lacks a local resource.
 fn starved() -> Error {
     Error::new(ErrorKind::Store, "too many open files").retry(trunkline_core::Retry::Backoff)
 }
 
 impl World {
-    /// What the faults `busy N` (fails so often in a way that may pass), `later N` (so often it is to come back in 40 minutes), `starved N` (so often the machine cannot), `sleep MS`, `big N` (bytes) and `auth` do.
+    /// Injects a fault into the call number `times`.
+    ///
+    /// `busy N` fails N times with a transient error, `later N` fails N times and asks to retry in 40 minutes, `starved
+    /// N` fails N times for lack of a local resource, `sleep MS` takes MS milliseconds, and `auth` fails. The actions
+    /// implement all other faults.
     async fn fault(&self, fault: &str, times: usize) -> Result<()> {
         let (what, number) = fault.split_once(' ').unwrap_or((fault, "0"));
         let number: u64 = number.parse().unwrap_or_default();
@@ -129,7 +133,7 @@ impl World {
     }
 }
 
-/// Looks, fails, dawdles or panics, as the input says.
+/// Reads a thing, or fails, hangs or panics as the fault of the input says.
 pub struct Look;
 
 #[async_trait]
@@ -169,7 +173,8 @@ impl Action for Look {
     }
 }
 
-/// Makes a thing. With the fault `lost` the first attempt takes effect and nobody hears of it; `early` loses it before.
+/// Creates a thing. With the fault `lost`, the first attempt takes effect and its response is lost; with `early`, the
+/// request is lost.
 pub struct Make<const RECONCILES: bool>;
 
 #[async_trait]
@@ -194,7 +199,7 @@ impl<const RECONCILES: bool> Action for Make<RECONCILES> {
         if input.fault == "door" && world.shut.lock().unwrap().contains(&input.name) {
             return Err(Error::new(ErrorKind::InvalidInput, "the door is shut"));
         }
-        let lost = || Error::new(ErrorKind::UnknownOutcome, "the answer was lost");
+        let lost = || Error::new(ErrorKind::UnknownOutcome, "the response was lost");
         if first && input.fault == "early" {
             return Err(lost());
         }
@@ -222,7 +227,7 @@ impl<const RECONCILES: bool> Action for Make<RECONCILES> {
     }
 }
 
-/// Lists `pages` pages of three things; the list shifts by one between pages, as lists do that somebody adds to.
+/// Lists `pages` pages of three things. The list shifts by one between two pages, as if a thing was added meanwhile.
 pub struct List(ActionSpec);
 
 #[async_trait]
@@ -236,7 +241,7 @@ impl AnyAction for List {
     async fn page(&self, client: &AnyClient, input: Value, from: Option<Value>, _: &Context) -> Result<Page> {
         let world = shared(client.downcast_ref().unwrap());
         let times = world.pages.fetch_add(1, Ordering::SeqCst) + 1;
-        // `N failures` to begin with.
+        // The first `failures` requests for a page fail.
         if input["failures"].as_u64().is_some_and(|failures| times as u64 <= failures) {
             return Err(Error::new(ErrorKind::Unavailable, "no page").retry(trunkline_core::Retry::Backoff));
         }

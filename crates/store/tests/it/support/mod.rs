@@ -1,4 +1,4 @@
-//! What the tests of the store share: a data directory of their own, and short ways to make runs.
+//! Shared helpers: a data directory for each test, and short ways to create connections, runs and events.
 #![allow(dead_code, clippy::unwrap_used)]
 
 use std::{collections::BTreeMap, fs, path::PathBuf};
@@ -14,7 +14,7 @@ use trunkline_core::{Connection, Result, Schema, Timestamp};
 use trunkline_engine::{Flush, ItemOutcome, Journal, LogEntry, RunEvent, RunId, StepPath};
 use trunkline_store::{KeySource, Store};
 
-/// The checksum of a row: it is on disks, so it never changes.
+/// Computes the checksum of a row. Existing stores have it on disk, so the algorithm must not change.
 fn checksum(row: &Context<'_>) -> i64 {
     let mut digested = Vec::new();
     for index in 0..row.len() {
@@ -32,7 +32,7 @@ fn checksum(row: &Context<'_>) -> i64 {
     i64::from_le_bytes(Sha256::digest(digested)[..8].try_into().unwrap())
 }
 
-/// A place for a data directory and a key file, removed when dropped.
+/// A temporary folder for a data directory and a key file. It is removed when dropped.
 pub struct Home(TempDir);
 
 impl Home {
@@ -60,7 +60,7 @@ impl Home {
         Store::open(&self.data(), KeySource::File(self.key()))
     }
 
-    /// A connection of SQLite, as somebody with the file would have who knows how its checksums are made.
+    /// Opens the database directly, as an attacker could who can write the file and compute its checksums.
     pub fn sqlite(&self) -> rusqlite::Connection {
         let sqlite = rusqlite::Connection::open(self.database()).unwrap();
         let flags = FunctionFlags::SQLITE_UTF8 | FunctionFlags::SQLITE_INNOCUOUS;
@@ -69,8 +69,8 @@ impl Home {
         sqlite
     }
 
-    /// Name and content of all files in the data directory that hold data. The index of the write-ahead log is none: it
-    /// is made anew from it.
+    /// Returns name and content of all files in the data directory, without the index of the write-ahead log, which
+    /// SQLite rebuilds from the log.
     pub fn bytes(&self) -> BTreeMap<String, Vec<u8>> {
         let files = fs::read_dir(self.data()).unwrap().map(|entry| entry.unwrap().path());
         let files = files.filter(|path| path.is_file() && !path.to_string_lossy().ends_with("-shm"));
@@ -78,7 +78,7 @@ impl Home {
     }
 }
 
-/// A form with two secrets, one of them in a part of its own.
+/// Returns a settings schema with two secrets, one of them in a nested object.
 pub fn settings() -> Schema {
     let secret = json!({ "writeOnly": true });
     Schema::from(json!({ "properties": {
@@ -123,7 +123,7 @@ pub fn item(key: &str) -> RunEvent {
     }
 }
 
-/// An entry of the process log with this input.
+/// Returns an entry of the call log with this input.
 pub fn logged(input: serde_json::Value) -> LogEntry {
     LogEntry {
         path: "files/1/asset".into(),
@@ -146,7 +146,7 @@ pub async fn events(store: &Store, run: &RunId) -> Vec<RunEvent> {
     events
 }
 
-/// The keys of the items that a run has finished, in order.
+/// Returns the keys of the items that a run has finished, in order.
 pub async fn keys(store: &Store, run: &RunId) -> Vec<String> {
     let key = |event: RunEvent| match event {
         RunEvent::ItemFinished { key, .. } => Some(key),

@@ -1,5 +1,8 @@
-//! The connection below HTTP. Faults such as a lost answer cannot be shown by an HTTP response: the listener hands out
-//! a [`Wire`] for every connection, and whoever holds it decides how many more bytes may leave before the socket drops.
+//! TCP connections that break after a given number of bytes.
+//!
+//! A fault such as a lost response cannot be expressed as an HTTP response. So the listener wraps each connection in a
+//! [`ThrottledStream`], and the fault injector sets through its [`ByteLimit`] how many more bytes it may send before it
+//! breaks.
 
 use std::io;
 use std::net::SocketAddr;
@@ -16,24 +19,26 @@ use tokio::net::{TcpListener, TcpStream};
 
 const UNLIMITED: i64 = i64::MAX;
 
-/// The switch of one connection.
+/// How many bytes one connection may still send.
 #[derive(Clone, Debug)]
-pub(crate) struct Wire {
-    budget: Arc<AtomicI64>,
+pub(crate) struct ByteLimit {
+    remaining: Arc<AtomicI64>,
+    /// Whether the sandbox was dropped.
     closed: Arc<AtomicBool>,
 }
 
-impl Wire {
-    /// Lets `bytes` more bytes out, then breaks the connection.
+impl ByteLimit {
+    /// Lets the connection send `bytes` more bytes, then breaks it.
     pub(crate) fn allow(&self, bytes: u32) {
-        self.budget.store(i64::from(bytes), Ordering::SeqCst);
+        self.remaining.store(i64::from(bytes), Ordering::SeqCst);
     }
 
+    /// Returns how many of `wanted` bytes may be sent now, or `ConnectionReset` if the connection has to break.
     fn allowance(&self, wanted: usize) -> io::Result<usize> {
         if self.closed.load(Ordering::SeqCst) {
             return Err(io::ErrorKind::ConnectionReset.into());
         }
-        match self.budget.load(Ordering::SeqCst) {
+        match self.remaining.load(Ordering::SeqCst) {
             UNLIMITED => Ok(wanted),
             left if left <= 0 => Err(io::ErrorKind::ConnectionReset.into()),
             left => Ok(wanted.min(usize::try_from(left).unwrap_or(usize::MAX))),
@@ -41,49 +46,50 @@ impl Wire {
     }
 
     fn spend(&self, written: usize) {
-        if self.budget.load(Ordering::SeqCst) != UNLIMITED {
-            self.budget.fetch_sub(i64::try_from(written).unwrap_or(i64::MAX), Ordering::SeqCst);
+        if self.remaining.load(Ordering::SeqCst) != UNLIMITED {
+            self.remaining.fetch_sub(i64::try_from(written).unwrap_or(i64::MAX), Ordering::SeqCst);
         }
     }
 }
 
-/// The listening socket, shared so that whoever drops the sandbox can close it there and then.
-pub(crate) type Socket = Arc<Mutex<Option<TcpListener>>>;
+/// The listening socket, shared so that dropping the sandbox closes it at once.
+pub(crate) type SharedListener = Arc<Mutex<Option<TcpListener>>>;
 
-/// What accepts connections; `closed` makes every connection it gave out fail at its next read or write.
-pub(crate) struct Door {
-    socket: Socket,
+/// Accepts throttled connections. Once `closed` is set, each of them fails at its next read or write.
+pub(crate) struct SandboxListener {
+    listener: SharedListener,
     address: SocketAddr,
     closed: Arc<AtomicBool>,
 }
 
-impl Door {
-    pub(crate) fn new(socket: Socket, address: SocketAddr, closed: Arc<AtomicBool>) -> Door {
-        Door { socket, address, closed }
+impl SandboxListener {
+    pub(crate) fn new(listener: SharedListener, address: SocketAddr, closed: Arc<AtomicBool>) -> SandboxListener {
+        SandboxListener { listener, address, closed }
     }
 
-    /// The next connection; never, once the socket was closed.
+    /// Polls for the next connection. Stays pending once the socket is closed.
     fn poll_accept(&self, cx: &mut Context<'_>) -> Poll<io::Result<(TcpStream, SocketAddr)>> {
-        match &*self.socket.lock().unwrap_or_else(PoisonError::into_inner) {
+        match &*self.listener.lock().unwrap_or_else(PoisonError::into_inner) {
             Some(listener) => listener.poll_accept(cx),
             None => Poll::Pending,
         }
     }
 }
 
-impl Listener for Door {
-    type Io = Io;
+impl Listener for SandboxListener {
+    type Io = ThrottledStream;
     type Addr = SocketAddr;
 
-    async fn accept(&mut self) -> (Io, SocketAddr) {
+    async fn accept(&mut self) -> (ThrottledStream, SocketAddr) {
         loop {
             match std::future::poll_fn(|cx| self.poll_accept(cx)).await {
                 Ok((stream, address)) => {
                     if let Err(error) = stream.set_nodelay(true) {
-                        tracing::debug!(%error, "sandbox: no TCP_NODELAY");
+                        tracing::debug!(%error, "sandbox: cannot set TCP_NODELAY");
                     }
-                    let wire = Wire { budget: Arc::new(AtomicI64::new(UNLIMITED)), closed: self.closed.clone() };
-                    return (Io { stream, wire }, address);
+                    let remaining = Arc::new(AtomicI64::new(UNLIMITED));
+                    let limit = ByteLimit { remaining, closed: self.closed.clone() };
+                    return (ThrottledStream { stream, limit }, address);
                 }
                 Err(error) => {
                     tracing::warn!(%error, "sandbox: cannot accept a connection");
@@ -98,36 +104,36 @@ impl Listener for Door {
     }
 }
 
-impl Connected<IncomingStream<'_, Door>> for Wire {
-    fn connect_info(stream: IncomingStream<'_, Door>) -> Wire {
-        stream.io().wire.clone()
+impl Connected<IncomingStream<'_, SandboxListener>> for ByteLimit {
+    fn connect_info(stream: IncomingStream<'_, SandboxListener>) -> ByteLimit {
+        stream.io().limit.clone()
     }
 }
 
-/// A TCP stream that obeys its [`Wire`].
-pub(crate) struct Io {
+/// A TCP stream that sends no more bytes than its [`ByteLimit`] allows.
+pub(crate) struct ThrottledStream {
     stream: TcpStream,
-    wire: Wire,
+    limit: ByteLimit,
 }
 
-impl AsyncRead for Io {
+impl AsyncRead for ThrottledStream {
     fn poll_read(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
-        if self.wire.closed.load(Ordering::SeqCst) {
+        if self.limit.closed.load(Ordering::SeqCst) {
             return Poll::Ready(Err(io::ErrorKind::ConnectionReset.into()));
         }
         Pin::new(&mut self.stream).poll_read(cx, buf)
     }
 }
 
-impl AsyncWrite for Io {
+impl AsyncWrite for ThrottledStream {
     fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
-        let allowed = match self.wire.allowance(buf.len()) {
+        let allowed = match self.limit.allowance(buf.len()) {
             Ok(allowed) => allowed,
             Err(error) => return Poll::Ready(Err(error)),
         };
         let polled = Pin::new(&mut self.stream).poll_write(cx, &buf[..allowed]);
         if let Poll::Ready(Ok(written)) = &polled {
-            self.wire.spend(*written);
+            self.limit.spend(*written);
         }
         polled
     }
@@ -138,12 +144,12 @@ impl AsyncWrite for Io {
         bufs: &[io::IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
         let total = bufs.iter().map(|buf| buf.len()).sum();
-        match self.wire.allowance(total) {
+        match self.limit.allowance(total) {
             Err(error) => Poll::Ready(Err(error)),
             Ok(allowed) if allowed == total => {
                 let polled = Pin::new(&mut self.stream).poll_write_vectored(cx, bufs);
                 if let Poll::Ready(Ok(written)) = &polled {
-                    self.wire.spend(*written);
+                    self.limit.spend(*written);
                 }
                 polled
             }

@@ -1,5 +1,7 @@
-//! The memory of the last requests, for tests in other processes: what was asked, never with what. Of headers only the
-//! names are kept, of bodies nothing but a token request's grant type, and of the query no value that opens anything.
+//! The log of the last requests, for tests in other processes.
+//!
+//! It contains no secret: of headers only the names, of the query no values of secret parameters, and of bodies only
+//! the grant type of a token request.
 
 use std::collections::VecDeque;
 use std::sync::{Mutex, PoisonError};
@@ -10,11 +12,11 @@ use serde::Serialize;
 use crate::Service;
 use crate::http::form;
 
-/// How many requests are remembered.
-const KEPT: usize = 10_000;
+/// How many requests the log holds.
+const CAPACITY: usize = 10_000;
 
-/// Query parameters whose values are replaced.
-const SECRET: [&str; 9] = [
+/// Query parameters whose values are masked.
+const SECRET_PARAMETERS: [&str; 9] = [
     "sig",
     "access_token",
     "client_secret",
@@ -26,13 +28,13 @@ const SECRET: [&str; 9] = [
     "signature",
 ];
 
-/// Put into the extensions of an answer of a token endpoint.
+/// The grant type of a token request. The token endpoint puts it into the extensions of its response.
 #[derive(Clone)]
 pub(crate) struct GrantType(pub String);
 
-/// One remembered request.
+/// One request of the log.
 #[derive(Clone, Debug, Serialize)]
-pub(crate) struct Seen {
+pub(crate) struct RecordedRequest {
     pub service: Service,
     pub method: String,
     pub path: String,
@@ -45,15 +47,15 @@ pub(crate) struct Seen {
     pub grant_type: Option<String>,
 }
 
-/// What can be said of a request before it is handled.
-pub(crate) fn look(service: Service, request: &Request) -> Seen {
+/// Returns the entry for a request that has not been handled yet: status, fault and grant type are still missing.
+pub(crate) fn describe(service: Service, request: &Request) -> RecordedRequest {
     let pairs = request.uri().query().map(form).unwrap_or_default();
     let mut query = url::form_urlencoded::Serializer::new(String::new());
     for (name, value) in &pairs {
-        let secret = SECRET.iter().any(|secret| name.eq_ignore_ascii_case(secret));
+        let secret = SECRET_PARAMETERS.iter().any(|secret| name.eq_ignore_ascii_case(secret));
         query.append_pair(name, if secret { "***" } else { value });
     }
-    Seen {
+    RecordedRequest {
         service,
         method: request.method().to_string(),
         path: request.uri().path().to_owned(),
@@ -65,11 +67,11 @@ pub(crate) fn look(service: Service, request: &Request) -> Seen {
     }
 }
 
-/// Remembers a request and forgets the oldest.
-pub(crate) fn keep(seen: &Mutex<VecDeque<Seen>>, request: Seen) {
-    let mut seen = seen.lock().unwrap_or_else(PoisonError::into_inner);
-    if seen.len() == KEPT {
-        seen.pop_front();
+/// Appends a request to the log and drops the oldest one if the log is full.
+pub(crate) fn append(log: &Mutex<VecDeque<RecordedRequest>>, request: RecordedRequest) {
+    let mut log = log.lock().unwrap_or_else(PoisonError::into_inner);
+    if log.len() == CAPACITY {
+        log.pop_front();
     }
-    seen.push_back(request);
+    log.push_back(request);
 }
