@@ -1,6 +1,6 @@
 //! The bottom of the stack: one request, one answer, bounded in time and size, and whether anything was sent at all.
 
-use std::{error::Error as StdError, io, iter::successors, time::Duration};
+use std::{error::Error as StdError, io, iter::successors, sync::Once, time::Duration};
 
 use bytes::{Bytes, BytesMut};
 use http::{HeaderMap, StatusCode};
@@ -70,7 +70,17 @@ pub(crate) fn storage(guard: &Guard) -> Result<reqwest::Client> {
     build(reqwest::Client::builder().no_gzip(), guard)
 }
 
+/// Sets the cryptography of TLS for this process, unless the host has set another one. Each client needs it.
+pub(crate) fn set_crypto() {
+    static SET: Once = Once::new();
+    SET.call_once(|| {
+        // An error says that the host was first.
+        let _ = rustls::crypto::ring::default_provider().install_default();
+    });
+}
+
 fn build(builder: reqwest::ClientBuilder, guard: &Guard) -> Result<reqwest::Client> {
+    set_crypto();
     let built = builder
         .redirect(Policy::none())
         .referer(false)

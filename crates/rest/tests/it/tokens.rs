@@ -35,8 +35,7 @@ async fn a_herd_asks_once() {
 #[tokio::test]
 async fn without_single_flight_the_grant_would_die() {
     let (login, server) = login().await;
-    #[allow(clippy::disallowed_methods)]
-    let naive = reqwest::Client::new();
+    let naive = naive();
     let form = [("grant_type", "refresh_token"), ("refresh_token", "refresh-0")];
     for _ in 0..2 {
         naive.post(format!("{}/token", server.uri())).form(&form).send().await.unwrap();
