@@ -273,7 +273,7 @@ fn without_crashes(count: u64) {
 
 #[test]
 fn processes_that_live_never_ask_at_the_same_time() {
-    without_crashes(15);
+    without_crashes(6);
 }
 
 #[test]
@@ -309,7 +309,7 @@ fn with_crashes(count: u64) {
 
 #[test]
 fn a_death_at_any_instant_tears_nothing_and_is_told() {
-    with_crashes(15);
+    with_crashes(8);
 }
 
 #[test]
@@ -321,6 +321,5 @@ fn a_death_at_any_instant_tears_nothing_and_is_told_for_long() {
 /// The sabotage twin: who does not see the lease of another asks at the same time, and the sign-in is lost.
 #[test]
 fn without_the_lease_the_sign_in_would_be_lost() {
-    let lost = seeds(5).map(|seed| course(seed, Policy::Strict, 0, true)).filter(|course| course.revoked).count();
-    assert!(lost > 0);
+    assert!(seeds(5).any(|seed| course(seed, Policy::Strict, 0, true).revoked));
 }
