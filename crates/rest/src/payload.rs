@@ -13,7 +13,7 @@ use reqwest::multipart::{Form, Part};
 use tokio::time::{Instant, timeout_at};
 use trunkline_core::{Context, Digest, Error, ErrorKind, FileRef, FileStream, Result};
 
-use crate::{auth::Credentials, digests::Digests, transport, upload::declared};
+use crate::{auth::Credentials, digests::Digests, upload::declared};
 
 /// The body of a request.
 #[derive(Clone)]
@@ -138,9 +138,9 @@ impl Payload {
             Error::new(ErrorKind::InvalidInput, format!("the file {} does not fit into a form", file.name))
                 .source(error.without_url())
         };
+        crate::transport::set_crypto();
         let part = part.file_name(file.name.clone()).mime_str(kind).map_err(odd)?;
         let fields = form.fields.into_iter().fold(Form::new(), |fields, (name, value)| fields.text(name, value));
-        transport::set_crypto();
         // The builder knows how to write a form; only its body and headers are of use.
         #[allow(clippy::disallowed_methods, reason = "it sends nothing")]
         let mut made = reqwest::Client::new()

@@ -70,15 +70,6 @@ pub(crate) fn storage(guard: &Guard) -> Result<reqwest::Client> {
     build(reqwest::Client::builder().no_gzip(), guard)
 }
 
-/// Sets the cryptography of TLS for this process, unless the host has set another one. Each client needs it.
-pub(crate) fn set_crypto() {
-    static SET: Once = Once::new();
-    SET.call_once(|| {
-        // An error says that the host was first.
-        let _ = rustls::crypto::ring::default_provider().install_default();
-    });
-}
-
 fn build(builder: reqwest::ClientBuilder, guard: &Guard) -> Result<reqwest::Client> {
     set_crypto();
     let built = builder
@@ -233,6 +224,15 @@ fn obstacle(host: &str, error: &reqwest::Error) -> Error {
     }
     let cause = causes(error).last().map(ToString::to_string).unwrap_or_default();
     say("tcp", cause, "check the address and the network")
+}
+
+/// Sets the cryptography of TLS for this process, unless the host has set another one. Each client needs it.
+pub(crate) fn set_crypto() {
+    static SET: Once = Once::new();
+    SET.call_once(|| {
+        // An error says that the host was first.
+        let _ = rustls::crypto::ring::default_provider().install_default();
+    });
 }
 
 /// `ENFILE` or `EMFILE`.
