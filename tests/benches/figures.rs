@@ -1,4 +1,4 @@
-//! What things cost, on this machine, now: `cargo bench -p trunkline-tests`, with `-- --json` for programs.
+//! What things cost, on this machine, now: `cargo bench --profile dist -p trunkline-tests`, with `-- --json` for programs.
 //!
 //! Where another program could do the same, the figure is a ratio to it, measured in the same run against the same server:
 //! that holds on other machines, too. Nothing here fails because it is slow.

@@ -1,7 +1,7 @@
 //! What `trunkline serve` costs: flows of five calls a second through a webhook that answers when the run is over, as ratios
 //! to the same calls by bare reqwest, and the processor's time each takes; its start to the end of the first run; its memory
 //! when it has nothing to do.
-//! `cargo bench -p trunkline-tests --bench serve`, with `-- --json` for programs. Nothing here fails because it is slow.
+//! `cargo bench --profile dist -p trunkline-tests --bench serve`, with `-- --json` for programs. Nothing here fails because it is slow.
 #![allow(clippy::unwrap_used)]
 
 mod server;

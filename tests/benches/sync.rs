@@ -1,6 +1,6 @@
 //! What it costs to go over a long list: items a second of a flow that reads pages of a hundred and puts each item, sixteen at
 //! a time, as a ratio to bare reqwest that does just these calls; and the most memory the process needs for it.
-//! `cargo bench -p trunkline-tests --bench sync`. Nothing here fails because it is slow.
+//! `cargo bench --profile dist -p trunkline-tests --bench sync`. Nothing here fails because it is slow.
 #![allow(clippy::unwrap_used)]
 
 mod server;

@@ -1,5 +1,5 @@
 //! How long an answer of the login server is nowhere but in memory: from its last byte on the wire to its tokens on disk.
-//! `cargo bench -p trunkline-tests --bench window`, with `-- --quick` for a first look and `-- --json` for programs.
+//! `cargo bench --profile dist -p trunkline-tests --bench window`, with `-- --quick` for a first look and `-- --json` for programs.
 //!
 //! A process that dies in that time costs a sign-in whose login server forgives nothing, so it is held against the least that
 //! it could be: a bare commit of SQLite with its flush, of as many bytes, on the same disk, in turns with the refreshes.

@@ -72,12 +72,12 @@ async fn drops(rotation: &str, count: usize) {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_dropped_caller_loses_nothing() {
-    drops("strict", 300).await;
+    drops("strict", 120).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_dropped_caller_asks_for_nothing_twice() {
-    drops("none", 100).await;
+    drops("none", 60).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -69,12 +69,12 @@ async fn herd(rotation: &str, count: usize) {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_herd_asks_once_where_tokens_are_good_for_one_use() {
-    herd("strict", 20).await;
+    herd("strict", 8).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_herd_asks_once_where_tokens_are_good_for_ever() {
-    herd("none", 20).await;
+    herd("none", 5).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -148,17 +148,17 @@ async fn processes(rotation: &str, count: usize, rounds: usize) {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn two_processes_ask_once() {
-    processes("strict", 2, 10).await;
+    processes("strict", 2, 5).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn five_processes_ask_once() {
-    processes("strict", 5, 5).await;
+    processes("strict", 5, 3).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn processes_ask_once_where_tokens_are_good_for_ever() {
-    processes("none", 5, 5).await;
+    processes("none", 5, 2).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]

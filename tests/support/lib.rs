@@ -70,7 +70,12 @@ pub fn trunkline() -> &'static Path {
         };
         let cargo = env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
         let mut build = std::process::Command::new(cargo);
-        build.args(["build", "--quiet", "--package", "trunkline", "--bin", "trunkline", "--profile", profile]);
+        build.args(["build", "--quiet", "--bin", "trunkline", "--profile", profile]);
+        // Under `cargo test --workspace` dependencies have the features that all packages and their tests ask for. With the same
+        // selection here, none of them is built twice.
+        let selection: &[&str] =
+            if profile == "dev" { &["--workspace", "--test", "memory"] } else { &["--package", "trunkline"] };
+        build.args(selection);
         build.arg("--target-dir").arg(folder.parent().expect("a target folder")).current_dir(project());
         // What cargo told this test about itself would make build scripts run again.
         for (name, _) in env::vars_os() {
@@ -241,6 +246,7 @@ pub fn flow_input(sandbox: &Sandbox) -> Value {
 
 /// A plain HTTP client that follows nothing.
 pub fn http() -> reqwest::Client {
+    let _ = rustls::crypto::ring::default_provider().install_default();
     let builder = reqwest::Client::builder().redirect(reqwest::redirect::Policy::none()).timeout(LONG);
     builder.build().expect("an HTTP client")
 }

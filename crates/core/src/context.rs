@@ -200,7 +200,7 @@ impl Context {
     /// Those of [`Staging::staged`].
     pub async fn staged(&self, from: &Position) -> Result<Option<FileStream>> {
         match &self.staging {
-            Some((staging, run)) if from.is_spilled() => staging.staged(run, &self.idempotency_key, from).await,
+            Some((staging, run)) if from.is_staged() => staging.staged(run, &self.idempotency_key, from).await,
             _ => Ok(None),
         }
     }

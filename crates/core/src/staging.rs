@@ -13,7 +13,7 @@ pub const STAGED: &str = "spilled:";
 
 impl Position {
     /// Returns whether the position is in a staged copy and not in the source.
-    pub fn is_spilled(&self) -> bool {
+    pub fn is_staged(&self) -> bool {
         self.version.as_ref().is_some_and(|version| version.starts_with(STAGED))
     }
 }

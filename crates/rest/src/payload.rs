@@ -148,6 +148,7 @@ impl Payload {
             Error::new(ErrorKind::InvalidInput, format!("the file {} does not fit into a form", file.name))
                 .source(error.without_url())
         };
+        crate::transport::set_crypto();
         let part = part.file_name(file.name.clone()).mime_str(kind).map_err(unfit)?;
         let fields = form.fields.into_iter().fold(Form::new(), |fields, (name, value)| fields.text(name, value));
         // Only this builder can write a form; its body and headers are taken from the request.

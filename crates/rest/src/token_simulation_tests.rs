@@ -282,7 +282,7 @@ fn without_crashes(count: u64) {
 
 #[test]
 fn live_processes_never_request_tokens_at_the_same_time() {
-    without_crashes(15);
+    without_crashes(6);
 }
 
 #[test]
@@ -319,7 +319,7 @@ fn with_crashes(count: u64) {
 
 #[test]
 fn a_death_at_any_moment_keeps_tokens_paired_and_is_reported() {
-    with_crashes(15);
+    with_crashes(8);
 }
 
 #[test]
@@ -332,7 +332,5 @@ fn a_death_at_any_moment_keeps_tokens_paired_and_is_reported_in_1000_simulations
 /// is lost.
 #[test]
 fn without_leases_the_sign_in_is_lost() {
-    let lost =
-        seeds(5).map(|seed| simulate(seed, ReusePolicy::Revoke, 0, true)).filter(|outcome| outcome.revoked).count();
-    assert!(lost > 0);
+    assert!(seeds(5).any(|seed| simulate(seed, ReusePolicy::Revoke, 0, true).revoked));
 }

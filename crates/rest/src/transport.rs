@@ -3,7 +3,7 @@
 //! The idea: a [`Failure`] records whether the service certainly did nothing, because only then may a call that creates
 //! something be repeated.
 
-use std::{error::Error as StdError, io, iter::successors, time::Duration};
+use std::{error::Error as StdError, io, iter::successors, sync::Once, time::Duration};
 
 use bytes::{Bytes, BytesMut};
 use http::{HeaderMap, StatusCode};
@@ -85,6 +85,7 @@ pub(crate) fn storage(ssrf: &SsrfPolicy) -> Result<reqwest::Client> {
 }
 
 fn build(builder: reqwest::ClientBuilder, ssrf: &SsrfPolicy) -> Result<reqwest::Client> {
+    set_crypto();
     let built = builder
         .redirect(Policy::none())
         .referer(false)
@@ -250,6 +251,15 @@ fn connect_error(host: &str, error: &reqwest::Error) -> Error {
     }
     let cause = causes(error).last().map(ToString::to_string).unwrap_or_default();
     failed("tcp", cause, "check the URL and the network")
+}
+
+/// Installs the cryptography of TLS for this process, unless the host has installed another. Every HTTP client needs it.
+pub(crate) fn set_crypto() {
+    static SET: Once = Once::new();
+    SET.call_once(|| {
+        // An error means that the host has installed one before.
+        let _ = rustls::crypto::ring::default_provider().install_default();
+    });
 }
 
 /// Returns whether the error is `ENFILE` or `EMFILE`.

@@ -146,7 +146,7 @@ impl Upload<'_> {
             }
             _ => {
                 let (blocks, source) = self.begin(blob, &begun).await?;
-                if blocks.position().is_spilled() {
+                if blocks.position().is_staged() {
                     // From here on, the upload does not need the source.
                     save(blocks.clone()).await?;
                 }
@@ -244,7 +244,7 @@ impl Upload<'_> {
         let position = blocks.position();
         let stream = match &position.version {
             None => return Err(cannot_continue("its source does not report whether it is still the same file")),
-            Some(_) if position.is_spilled() => {
+            Some(_) if position.is_staged() => {
                 self.cx.staged(&position).await?.ok_or_else(|| cannot_continue("its copy on disk is gone"))?
             }
             Some(_) => self.cx.open(self.file, position).await?,

@@ -49,6 +49,7 @@ mod tests {
     async fn an_expired_url_is_rejected_although_its_signature_is_valid() {
         let sandbox = Sandbox::start(Options { files: 1, ..Options::default() }).await.unwrap();
         let app = &sandbox.app;
+        let _ = rustls::crypto::ring::default_provider().install_default();
         let http = reqwest::Client::builder().build().unwrap();
         let path = "/library/5a0d0001-7c1e-4b3a-9f00-000000000009";
         for (expiry, status, code) in

@@ -152,8 +152,7 @@ async fn redirects_are_not_followed() {
 async fn a_client_that_follows_redirects_leaks_the_key() {
     let trap = server_with(ResponseTemplate::new(200)).await;
     let server = server_with(ResponseTemplate::new(302).insert_header("location", trap.uri())).await;
-    #[allow(clippy::disallowed_methods)]
-    let naive = reqwest::Client::new();
+    let naive = naive();
     naive.get(server.uri()).header("x-key", "k").bearer_auth("t").send().await.unwrap();
     let stolen = &trap.received_requests().await.unwrap()[0];
     assert_eq!(stolen.headers["x-key"], "k");

@@ -35,8 +35,7 @@ async fn concurrent_calls_share_one_refresh() {
 #[tokio::test]
 async fn without_single_flight_the_sign_in_is_lost() {
     let (login, server) = login().await;
-    #[allow(clippy::disallowed_methods)]
-    let naive = reqwest::Client::new();
+    let naive = naive();
     let form = [("grant_type", "refresh_token"), ("refresh_token", "refresh-0")];
     for _ in 0..2 {
         naive.post(format!("{}/token", server.uri())).form(&form).send().await.unwrap();

@@ -15,6 +15,7 @@ pub fn small() -> Options {
 }
 
 pub fn client() -> reqwest::Client {
+    let _ = rustls::crypto::ring::default_provider().install_default();
     reqwest::Client::builder().redirect(redirect::Policy::none()).pool_max_idle_per_host(0).build().unwrap()
 }
 

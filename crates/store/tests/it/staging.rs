@@ -44,7 +44,7 @@ async fn a_staged_copy_is_opened_at_any_byte_and_only_by_its_version() {
     let (size, version) = (copy.size, copy.version.clone());
     assert_eq!((size, text(copy).await), (Some(10), "0123456789".into()));
     let at = |byte| Position { byte, version: version.clone() };
-    assert!(at(0).is_spilled());
+    assert!(at(0).is_staged());
     for byte in [0, 4, 10, 11] {
         let rest = store.staged("r1", "a", &at(byte)).await.unwrap().unwrap();
         assert_eq!(text(rest).await, "0123456789".get(byte as usize..).unwrap_or_default());

@@ -82,6 +82,13 @@ pub fn builder(base: &str) -> ClientBuilder {
     Client::builder("Test Service", base.parse().unwrap(), table(ROWS)).private_network(true).limits(quick())
 }
 
+/// A client of reqwest as it is, which follows redirects.
+#[allow(clippy::disallowed_methods)]
+pub fn naive() -> reqwest::Client {
+    let _ = rustls::crypto::ring::default_provider().install_default();
+    reqwest::Client::new()
+}
+
 pub fn client(base: &str) -> Client {
     builder(base).build().unwrap()
 }
