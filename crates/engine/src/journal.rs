@@ -193,7 +193,7 @@ pub struct PreviousOutcome {
 ///
 /// It is given back when it is dropped. A journal in which processes share runs must also give it back when the process
 /// that holds it is killed.
-pub struct RunClaim(Box<dyn Any + Send + Sync>);
+pub struct RunClaim(#[expect(dead_code, reason = "held until it is dropped")] Box<dyn Any + Send + Sync>);
 
 impl RunClaim {
     /// Wraps the guard of a lock. Dropping the claim drops the guard, which releases the lock.
