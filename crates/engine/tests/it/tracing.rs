@@ -10,7 +10,7 @@ use std::{
 use crate::support::{call, flow, slots};
 use serde_json::json;
 use tracing::{
-    Event, Metadata, Subscriber,
+    Dispatch, Event, Metadata, Subscriber,
     field::{Field, Visit},
     span::{Attributes, Id, Record},
     subscriber::DefaultGuard,
@@ -79,9 +79,12 @@ impl Subscriber for Capture {
     }
 }
 
-fn captured() -> (Capture, DefaultGuard) {
+fn captured() -> (Capture, (Dispatch, DefaultGuard)) {
     let capture = Capture::default();
-    (capture.clone(), tracing::subscriber::set_default(capture))
+    // With a single dispatcher, a log line stays disabled if another test, whose thread has no subscriber, reaches it
+    // first.
+    let second = Dispatch::new(Capture::default());
+    (capture.clone(), (second, tracing::subscriber::set_default(capture)))
 }
 
 // The runtime has one thread, so the subscriber of this thread gets the lines of all tasks.
