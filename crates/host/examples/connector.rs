@@ -1,7 +1,7 @@
 //! A connector in under 100 lines: `cargo run --example connector`.
 //!
-//! In a project, the connector is a crate of its own, its operation table is a file in that crate, and the host links it with
-//! `use todo as _;`. From `main` on, the example only tries the connector.
+//! In a project, the connector is a crate of its own, its operation table is a file in that crate, and the host links
+//! it with `use todo as _;`. From `main` on, the example only tries the connector.
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};

@@ -1,7 +1,7 @@
 //! A flow builder that embeds Trunkline: `cargo run --example embed`.
 //!
-//! It lists the connectors, reads the form of a connection, adds two connections, runs an action and then a flow, and receives
-//! notifications of the run. The two systems are simulators, so that the example runs without any account.
+//! It lists the connectors, reads the form of a connection, adds two connections, runs an action and then a flow, and
+//! receives notifications of the run. The two systems are simulators, so that the example runs without any account.
 
 use serde_json::json;
 use trunkline::{

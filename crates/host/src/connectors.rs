@@ -1,5 +1,5 @@
-//! The connectors of this host. A connector crate that no code refers to is not linked and registers nothing, so each is named
-//! here. A test compares the registry with the folders under `connectors/`.
+//! The connectors of this host. A connector crate that no code refers to is not linked and registers nothing, so each
+//! is named here. A test compares the registry with the folders under `connectors/`.
 
 // Always linked: it also loads connectors without code from a folder.
 use http_connector as _;

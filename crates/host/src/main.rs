@@ -2,8 +2,8 @@
 
 mod cli;
 
-/// An allocator that frees memory of other threads without a lock: the results of steps are freed by the thread that writes the
-/// store.
+/// An allocator that frees memory of other threads without a lock: the results of steps are freed by the thread that
+/// writes the store.
 #[cfg(not(target_env = "msvc"))]
 #[global_allocator]
 static ALLOCATOR: tikv_jemallocator::Jemalloc = tikv_jemallocator::Jemalloc;

@@ -44,8 +44,8 @@ pub(crate) fn connectors(registry: &Registry, name: Option<&str>, output: &Outpu
     Ok(exit::DONE.into())
 }
 
-/// Returns the rows of a settings form: first the settings that all choices share, then those of each choice. A choice can
-/// contain further choices.
+/// Returns the rows of a settings form: first the settings that all choices share, then those of each choice. A choice
+/// can contain further choices.
 fn settings(schema: &Value, indent: &str) -> Vec<Vec<String>> {
     let mut rows = properties(schema, indent);
     for branch in schema.get("oneOf").and_then(Value::as_array).into_iter().flatten() {

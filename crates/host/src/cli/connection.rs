@@ -152,8 +152,8 @@ async fn check(runtime: &Runtime, name: &str, output: &Output) -> Result<ExitCod
     Ok(if report.is_ok() { exit::DONE } else { exit::FAULTS }.into())
 }
 
-/// Shows what a login server publishes about itself. The settings for a connection come first, in the form of a connection
-/// file.
+/// Shows what a login server publishes about itself. The settings for a connection come first, in the form of a
+/// connection file.
 pub(crate) async fn discover(issuer: &str, private: bool, output: &Output) -> Result<ExitCode> {
     let found = trunkline::rest::discover(issuer, private).await?;
     let offers = |scope: &&str| found.scopes.iter().any(|one| one == scope);
@@ -252,8 +252,8 @@ async fn authorize(runtime: &Runtime, name: &str, port: u16, paste: bool, output
     wait_for_browser(listener, &connected, &begun).await
 }
 
-/// Serves the callback on the loopback interface (RFC 8252 section 7.3) until the sign-in ends or times out. A request that
-/// does not belong to this sign-in is ignored.
+/// Serves the callback on the loopback interface (RFC 8252 section 7.3) until the sign-in ends or times out. A request
+/// that does not belong to this sign-in is ignored.
 async fn wait_for_browser(listener: TcpListener, connected: &Connected, begun: &Authorization) -> Result<()> {
     let (sender, mut callbacks) = mpsc::channel::<String>(8);
     let origin = begun.redirect_uri.trim_end_matches(CALLBACK).to_owned();

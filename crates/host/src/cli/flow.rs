@@ -52,8 +52,8 @@ pub(crate) fn faults(file: &str, found: &[Diagnostic]) -> Error {
         .unwrap_or_else(|| Error::new(ErrorKind::Config, format!("{file} is not a flow")))
 }
 
-/// Checks the flow in a file and prints everything that is wrong. With `against`, it is also checked against the connections
-/// of these bindings.
+/// Checks the flow in a file and prints everything that is wrong. With `against`, it is also checked against the
+/// connections of these bindings.
 pub(crate) async fn validate(
     file: &str,
     output: &Output,

@@ -1,5 +1,5 @@
-//! `runs tail`, `runs timeline` and `runs log`: the events of a run, its durations by step, and its calls with their inputs
-//! and results. All three read the journal, so it does not matter which process works on the run.
+//! `runs tail`, `runs timeline` and `runs log`: the events of a run, its durations by step, and its calls with their
+//! inputs and results. All three read the journal, so it does not matter which process works on the run.
 
 use std::process::ExitCode;
 

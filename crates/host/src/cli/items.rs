@@ -93,8 +93,8 @@ fn print_record<const N: usize>(cells: [Cow<'_, str>; N]) {
     let _ = write!(std::io::stdout(), "{}\r\n", cells.join(","));
 }
 
-/// Quotes a cell. Keys and reasons come from other systems, so a cell that a spreadsheet would read as a formula starts with
-/// a single quote.
+/// Quotes a cell. Keys and reasons come from other systems, so a cell that a spreadsheet would read as a formula starts
+/// with a single quote.
 fn quoted(cell: &str) -> String {
     let formula = cell.starts_with(['=', '+', '-', '@', '\t', '\r']);
     let cell = format!("{}{}", if formula { "'" } else { "" }, cell.replace('"', "\"\""));

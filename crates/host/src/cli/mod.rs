@@ -55,7 +55,8 @@ pub(crate) fn main() -> ExitCode {
                 result = run(arguments, &output) => result,
                 code = stop_signal(), if !handles_signals => Ok(code),
             };
-            // A token refresh in flight is waited for: if its response is not stored, the connection may lose its sign-in.
+            // A token refresh in flight is waited for: if its response is not stored, the connection may lose its
+            // sign-in.
             trunkline::rest::drain_token_refreshes().await;
             result
         }),

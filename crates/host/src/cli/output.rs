@@ -1,5 +1,5 @@
-//! All output to the terminal, as text or as JSON. Results go to standard output; everything else goes to standard error,
-//! through the redactor.
+//! All output to the terminal, as text or as JSON. Results go to standard output; everything else goes to standard
+//! error, through the redactor.
 
 use std::io::{IsTerminal, Write};
 
@@ -21,7 +21,8 @@ pub(crate) mod exit {
     pub(crate) const TERMINATED: u8 = 143;
 }
 
-/// Prints results in the form that the user chose. A failed write is ignored throughout: the reader has closed the pipe.
+/// Prints results in the form that the user chose. A failed write is ignored throughout: the reader has closed the
+/// pipe.
 #[derive(Clone, Copy)]
 pub(crate) struct Output {
     json: bool,

@@ -1,4 +1,5 @@
-//! Shows the progress of a run: the counts of items by outcome, megabytes, the rate of the last minute, and the time left.
+//! Shows the progress of a run: the counts of items by outcome, megabytes, the rate of the last minute, and the time
+//! left.
 
 use std::{
     collections::BTreeMap,
@@ -129,7 +130,8 @@ async fn count(mut notifications: Receiver<RunNotification>, state: Arc<Mutex<Di
     loop {
         match notifications.recv().await {
             Ok(RunNotification::Finished { .. }) | Err(RecvError::Closed) => return,
-            // Some notifications were missed: the displayed counts are a little low, but the ledger at the end is exact.
+            // Some notifications were missed: the displayed counts are a little low, but the ledger at the end is
+            // exact.
             Err(RecvError::Lagged(_)) => {}
             Ok(notification) => {
                 state.lock().unwrap_or_else(PoisonError::into_inner).take(&notification, elapsed(since))

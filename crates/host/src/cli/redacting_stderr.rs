@@ -1,5 +1,5 @@
-//! Standard error behind the redactor. Everything that the process prints there, log and panics included, passes through
-//! it, so that no known secret is shown.
+//! Standard error behind the redactor. Everything that the process prints there, log and panics included, passes
+//! through it, so that no known secret is shown.
 
 use std::{
     backtrace::{Backtrace, BacktraceStatus},
@@ -10,7 +10,8 @@ use std::{
 use serde::Serialize;
 use trunkline::core::redact_bytes;
 
-/// A writer that redacts known secrets. A secret that is split over two writes is not found, so callers write whole lines.
+/// A writer that redacts known secrets. A secret that is split over two writes is not found, so callers write whole
+/// lines.
 pub(crate) struct Redacting<W>(pub(crate) W);
 
 impl<W: Write> Write for Redacting<W> {

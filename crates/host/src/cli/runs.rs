@@ -57,7 +57,8 @@ async fn saved(runtime: &Runtime, name: &str) -> Result<Option<SavedFlow>> {
     }
 }
 
-/// Returns a saved flow, or the flow in a file if there is no saved flow of this name, linked with the flows that it calls.
+/// Returns a saved flow, or the flow in a file if there is no saved flow of this name, linked with the flows that it
+/// calls.
 async fn corrected(runtime: &Runtime, name: &str, output: &Output) -> Result<Flow> {
     match saved(runtime, name).await? {
         Some(_) => runtime.link(&runtime.saved_flow(name).await?.1).await,

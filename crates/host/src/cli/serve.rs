@@ -34,7 +34,8 @@ pub(crate) async fn serve(runtime: Runtime, data: &Path, arguments: args::Serve,
     tokio::select! {
         () = signals.next() => {}
         error = server.lost() => {
-            // The outcomes of steps in flight cannot be recorded. The steps are cut off, and the next process reconciles them.
+            // The outcomes of steps in flight cannot be recorded. The steps are cut off, and the next process
+            // reconciles them.
             server.stop(Duration::ZERO).await;
             return Err(error);
         }

@@ -4,7 +4,8 @@ use std::{cell::RefCell, fs, path::Path};
 
 use trunkline::{core::Diagnostic, engine::Flow};
 
-/// Parses the text of a flow, and links it with the flows that it calls: `NAME.json`, `NAME.yaml` or `NAME.yml` in its folder.
+/// Parses the text of a flow, and links it with the flows that it calls: `NAME.json`, `NAME.yaml` or `NAME.yml` in its
+/// folder.
 ///
 /// # Errors
 ///

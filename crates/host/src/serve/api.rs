@@ -1,5 +1,5 @@
-//! The routes of the server and their handlers. Most routes require the API token; the callback of sign-ins, webhooks and
-//! `/health` do not.
+//! The routes of the server and their handlers. Most routes require the API token; the callback of sign-ins, webhooks
+//! and `/health` do not.
 
 use std::{collections::BTreeMap, sync::Arc};
 
@@ -180,7 +180,8 @@ async fn resolve(State(app): State<Arc<App>>, Path(id): Path<String>, body: Body
     ok(&redacted(&app.runtime.engine().resolve_unknown(&id, &StepPath::from(&*step), verdict, output).await?))
 }
 
-/// The date on which `retry` and `settle` became `rerun` and `resolve`, in the form of the header `Deprecation`: 2026-11-30.
+/// The date on which `retry` and `settle` became `rerun` and `resolve`, in the form of the header `Deprecation`:
+/// 2026-11-30.
 const DEPRECATED_SINCE: &str = "@1795996800";
 
 /// Marks the response of a former route: `Deprecation` (RFC 9745), and a link to the route that replaces it (RFC 5829).

@@ -20,9 +20,9 @@ pub struct ApiToken {
 const MIN_LENGTH: usize = 32;
 
 impl ApiToken {
-    /// Returns the token in the environment variable `TRUNKLINE_API_TOKEN`, or else in the file `DATA.api-token`, which is
-    /// created if it does not exist. The file is beside the data directory, not in it, so that a copy of the data directory
-    /// does not contain the token.
+    /// Returns the token in the environment variable `TRUNKLINE_API_TOKEN`, or else in the file `DATA.api-token`, which
+    /// is created if it does not exist. The file is beside the data directory, not in it, so that a copy of the data
+    /// directory does not contain the token.
     ///
     /// # Errors
     ///
@@ -34,8 +34,8 @@ impl ApiToken {
         let file = data.with_added_extension("api-token");
         let failed = |error: io::Error| {
             Error::new(ErrorKind::Config, format!("the API token in {} cannot be used: {error}", file.display())).hint(
-                "only the user that Trunkline runs as may be able to read this file, and has to own it; delete it to get a new \
-                 token",
+                "this file has to belong to the user that runs Trunkline, and no other user may be able to read it; delete \
+                 it to get a new token",
             )
         };
         if !file.exists() {
@@ -62,8 +62,8 @@ pub(crate) fn random() -> Secret {
     bytes.iter().map(|byte| format!("{byte:02x}")).collect::<String>().into()
 }
 
-/// Creates the token file. Another process may do so at the same time; linking a complete file into place makes exactly one
-/// of them succeed.
+/// Creates the token file. Another process may do so at the same time; linking a complete file into place makes exactly
+/// one of them succeed.
 fn create(file: &Path) -> io::Result<()> {
     if let Some(folder) = file.parent() {
         fs::create_dir_all(folder)?;

@@ -26,8 +26,8 @@ pub(crate) struct Guard {
 }
 
 impl Guard {
-    /// Accepts the address that the server listens on, the names of the loopback interface if that is a loopback address, and
-    /// the host of the public URL.
+    /// Accepts the address that the server listens on, the names of the loopback interface if that is a loopback
+    /// address, and the host of the public URL.
     pub(crate) fn new(address: SocketAddr, public: Option<&Url>, token: &Secret) -> Self {
         let port = address.port();
         let mut hosts = BTreeSet::from([address.to_string()]);
@@ -51,7 +51,8 @@ impl Guard {
         host.to_str().is_ok_and(known) && uri.authority().is_none_or(|one| known(one.as_str()))
     }
 
-    /// Returns whether a request has the API token. Hashes are compared, so that the time taken does not reveal the token.
+    /// Returns whether a request has the API token. Hashes are compared, so that the time taken does not reveal the
+    /// token.
     fn has_token(&self, headers: &HeaderMap) -> bool {
         let given = headers.get(header::AUTHORIZATION).and_then(|value| value.to_str().ok());
         let token = given.and_then(|given| given.split_once(' '));

@@ -1,7 +1,7 @@
 //! Decides when each run starts: at once, after other runs of its flow, or not at all.
 //!
-//! A queued run is stored like an active one, but no task holds it. So queued runs, runs that a crash interrupted, and runs
-//! that a full disk stopped are resumed in the same way.
+//! A queued run is stored like an active one, but no task holds it. So queued runs, runs that a crash interrupted, and
+//! runs that a full disk stopped are resumed in the same way.
 
 use std::{
     collections::{HashMap, VecDeque},
@@ -118,13 +118,13 @@ impl Dispatcher {
         Ok(())
     }
 
-    /// Starts, queues or skips a run of a saved flow, as its `overlap` says. The deduplication keys of its trigger event are stored
-    /// together with the run.
+    /// Starts, queues or skips a run of a saved flow, as its `overlap` says. The deduplication keys of its trigger
+    /// event are stored together with the run.
     ///
     /// # Errors
     ///
-    /// `unavailable` if the server is stopping, `rate_limited` if too many runs are queued, `store` if the store fails; otherwise
-    /// as [`Runtime::start`].
+    /// `unavailable` if the server is stopping, `rate_limited` if too many runs are queued, `store` if the store fails;
+    /// otherwise as [`Runtime::start`].
     pub(crate) async fn start(
         self: &Arc<Self>,
         saved: SavedFlow,
@@ -170,8 +170,8 @@ impl Dispatcher {
         Ok(StartOutcome::Run(run))
     }
 
-    /// Accepts a rerun of the failed items of a run, see [`Runtime::rerun_failed`]. `flow` names a saved flow that replaces
-    /// the run's own.
+    /// Accepts a rerun of the failed items of a run, see [`Runtime::rerun_failed`]. `flow` names a saved flow that
+    /// replaces the run's own.
     pub(crate) async fn rerun(self: &Arc<Self>, id: &RunId, flow: Option<&str>, unknown: bool) -> Result<RunId> {
         let corrected = match flow {
             Some(name) => Some(self.runtime.link(&self.runtime.saved_flow(name).await?.1).await?),
@@ -211,8 +211,8 @@ impl Dispatcher {
         self.lock().queue.push_back(QueuedRun { run, flow, limit });
     }
 
-    /// Returns a receiver for the end of a run, or `None` if the run is neither active nor queued here. The channel closes without
-    /// a value if the run stops before its end.
+    /// Returns a receiver for the end of a run, or `None` if the run is neither active nor queued here. The channel
+    /// closes without a value if the run stops before its end.
     pub(crate) fn end_of(&self, run: &RunId) -> Option<oneshot::Receiver<Arc<Run>>> {
         let mut state = self.lock();
         let is_here = state.active.contains_key(run) || state.queue.iter().any(|one| one.run == *run);
@@ -229,9 +229,9 @@ impl Dispatcher {
         state.active_runs(flow) > 0 || state.has_queued(flow)
     }
 
-    /// Starts as many queued runs as the limits allow. The flow whose latest start is longest ago comes first, so that a flow with
-    /// many runs does not delay the others. This has to be called from time to time: active runs that have started to wait make
-    /// room without a notification.
+    /// Starts as many queued runs as the limits allow. The flow whose latest start is longest ago comes first, so that
+    /// a flow with many runs does not delay the others. This has to be called from time to time: active runs that have
+    /// started to wait make room without a notification.
     pub(crate) fn advance(self: &Arc<Self>) {
         loop {
             let next = {
@@ -278,7 +278,8 @@ impl Dispatcher {
                     this.health.report(error);
                     let mut state = this.lock();
                     state.paused_until = Some(Instant::now() + STORE_PAUSE);
-                    // Under one lock: if the run were neither active nor queued for a moment, the next run of its flow could overtake it.
+                    // Under one lock: if the run were neither active nor queued for a moment, the next run of its flow
+                    // could overtake it.
                     if let Some(ActiveRun { flow, limit, .. }) = state.active.remove(&run) {
                         state.queue.push_front(QueuedRun { run: run.clone(), flow, limit });
                     }

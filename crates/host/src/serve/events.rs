@@ -1,7 +1,7 @@
 //! The events of a run as server-sent events: past events first, then new ones, until the run ends.
 //!
-//! The id of each event is its number in the run, so a browser that lost the connection continues where it was. A stream
-//! holds at most one page of events in memory: for a slow reader, the journal is read slowly.
+//! The id of each event is its number in the run, so a browser that lost the connection continues where it was. A
+//! stream holds at most one page of events in memory: for a slow reader, the journal is read slowly.
 
 use std::{convert::Infallible, sync::Arc, time::Duration};
 

@@ -1,7 +1,8 @@
-//! The health of the server, which is the health of its store: reported by `/health`, in errors of calls, and in the log.
+//! The health of the server, which is the health of its store: reported by `/health`, in errors of calls, and in the
+//! log.
 //!
-//! The store is probed every few seconds, even without requests. While it fails, no run is started or resumed; when it works
-//! again, the server continues by itself. After a failure that does not pass, the process has to end.
+//! The store is probed every few seconds, even without requests. While it fails, no run is started or resumed; when it
+//! works again, the server continues by itself. After a failure that does not pass, the process has to end.
 
 use std::{
     sync::{Arc, Mutex, MutexGuard, PoisonError},

@@ -1,5 +1,5 @@
-//! The TCP listener of the server. It limits the number of open connections, and closes a connection that is idle for too
-//! long, so that silent callers cannot use up all connections.
+//! The TCP listener of the server. It limits the number of open connections, and closes a connection that is idle for
+//! too long, so that silent callers cannot use up all connections.
 
 use std::{
     io,
@@ -20,7 +20,8 @@ use tokio::{
 
 /// The maximum number of open connections; the next one waits to be accepted.
 pub(super) const MAX_CONNECTIONS: usize = 512;
-/// How long a connection may be idle. Longer than any response takes, because a caller that waits for one sends nothing.
+/// How long a connection may be idle. Longer than any response takes, because a caller that waits for one sends
+/// nothing.
 pub(super) const IDLE_TIMEOUT: Duration = Duration::from_secs(120);
 
 pub(super) struct LimitedListener {

@@ -1,8 +1,9 @@
-//! The server behind `trunkline serve`: the HTTP API, sign-ins in the browser, webhooks, and the triggers of saved flows.
+//! The server behind `trunkline serve`: the HTTP API, sign-ins in the browser, webhooks, and the triggers of saved
+//! flows.
 //!
-//! Each kind of caller is authenticated in its own way: the API requires a token, the callback of sign-ins the `state` of a
-//! sign-in that was begun here, and a webhook the token in its URL. In addition, the `Host` header of every request has to
-//! name this server, so that a web page cannot reach it under another name (DNS rebinding).
+//! Each kind of caller is authenticated in its own way: the API requires a token, the callback of sign-ins the `state`
+//! of a sign-in that was begun here, and a webhook the token in its URL. In addition, the `Host` header of every
+//! request has to name this server, so that a web page cannot reach it under another name (DNS rebinding).
 
 mod api;
 mod api_token;
@@ -76,13 +77,15 @@ impl Server {
     ///
     /// # Errors
     ///
-    /// `config` if the address can be reached from other machines and there is no public `https` URL: tokens would cross the
-    /// network in clear text. `unavailable` if the address cannot be listened on. `store` if the store cannot be written.
+    /// `config` if the address can be reached from other machines and there is no public `https` URL: tokens would
+    /// cross the network in clear text. `unavailable` if the address cannot be listened on. `store` if the store cannot
+    /// be written.
     pub async fn start(runtime: Runtime, options: ServeOptions) -> Result<Server> {
         let ServeOptions { listen, public_url, token, at_once } = options;
         if !listen.ip().is_loopback() && public_url.as_ref().is_none_or(|url| url.scheme() != "https") {
             return Err(Error::new(ErrorKind::Config, format!("{listen} can be reached from other machines")).hint(
-                "listen on 127.0.0.1, or put a TLS proxy in front of it and pass its URL with `--public-url https://...`",
+                "listen on 127.0.0.1, or put a TLS proxy in front of the server and pass its URL with `--public-url \
+                 https://...`",
             ));
         }
         let listener = TcpListener::bind(listen).await.and_then(|one| Ok((one.local_addr()?, one)));
@@ -92,7 +95,8 @@ impl Server {
         })?;
         let own_url = format!("http://{address}");
         let base_url = public_url.as_ref().map_or(own_url, |url| url.as_str().trim_end_matches('/').to_owned());
-        // The server has its own engine: stopping the server drains that engine, and must not drain the one of the runtime.
+        // The server has its own engine: stopping the server drains that engine, and must not drain the one of the
+        // runtime.
         let engine = crate::engine(&runtime.store);
         let runtime = Runtime { engine, ..runtime };
         let closing = CancellationToken::new();
@@ -125,14 +129,15 @@ impl Server {
         self.address
     }
 
-    /// Waits until the store fails in a way that only a new process can recover from, such as a failed flush, and returns that
-    /// error. The server accepts nothing any more; the caller should call [`Server::stop`] and end the process.
+    /// Waits until the store fails in a way that only a new process can recover from, such as a failed flush, and
+    /// returns that error. The server accepts nothing any more; the caller should call [`Server::stop`] and end the
+    /// process.
     pub async fn lost(&self) -> Error {
         self.health.lost().await
     }
 
-    /// Stops the server: it accepts nothing new, and waits up to `grace` for steps in flight to finish. The next server resumes
-    /// the unfinished runs. Returns whether all steps finished; the others are cut off.
+    /// Stops the server: it accepts nothing new, and waits up to `grace` for steps in flight to finish. The next server
+    /// resumes the unfinished runs. Returns whether all steps finished; the others are cut off.
     pub async fn stop(self, grace: Duration) -> bool {
         self.closing.cancel();
         let all_finished = tokio::time::timeout(grace, self.dispatcher.close()).await.is_ok();

@@ -1,7 +1,7 @@
 //! Starts runs by the triggers `schedule` and `poll`: at set times, and for new items of a list.
 //!
-//! The scheduler checks the saved flows once a second. The position of each trigger is stored in the transaction that accepts a
-//! run, so after a crash at any moment the next scheduler continues from there.
+//! The scheduler checks the saved flows once a second. The position of each trigger is stored in the transaction that
+//! accepts a run, so after a crash at any moment the next scheduler continues from there.
 
 use std::{
     collections::{HashMap, HashSet, VecDeque},
@@ -47,8 +47,8 @@ pub(crate) struct Scheduler {
 struct State {
     /// The flows whose triggers are being checked.
     busy: HashSet<String>,
-    /// The flows whose trigger is paused because it failed or has just polled, each with its version and the end of the pause.
-    /// Another version of the flow ends the pause.
+    /// The flows whose trigger is paused because it failed or has just polled, each with its version and the end of the
+    /// pause. Another version of the flow ends the pause.
     paused: HashMap<String, (String, Instant)>,
 }
 
@@ -156,9 +156,9 @@ impl Scheduler {
             keys: at.map(|at| at.to_string()).into_iter().collect(),
             through: Some(through),
         };
-        // The first check of a schedule only records the time. The same is done if the recorded time is in the future, because
-        // the system clock was set back: otherwise no run would start until that time. Due times that occur twice start no second
-        // run, because their deduplication keys are stored.
+        // The first check of a schedule only records the time. The same is done if the recorded time is in the future,
+        // because the system clock was set back: otherwise no run would start until that time. Due times that occur
+        // twice start no second run, because their deduplication keys are stored.
         let Some(through) = saved.through.filter(|through| *through <= now) else {
             return store.remember_trigger(event(None, now)).await;
         };
@@ -342,7 +342,8 @@ mod tests {
         Registry::empty().with_connector::<Feed>().with_entry(list).checked().unwrap()
     }
 
-    /// Saves a flow that is triggered by the list of this name. The data directory lives as long as the returned folder.
+    /// Saves a flow that is triggered by the list of this name. The data directory lives as long as the returned
+    /// folder.
     async fn polling(name: &str, newest_first: bool) -> (tempfile::TempDir, Arc<Scheduler>) {
         let home = tempfile::tempdir().unwrap();
         let key = KeySource::Value(Secret::from("c2FtcGxlLWtleS1vZi12ZXJzaW9uLTMtMzItYnl0ZXM="));
@@ -393,7 +394,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn every_item_starts_one_run_wherever_a_poll_is_interrupted() {
+    async fn every_item_goes_to_exactly_one_run_wherever_a_poll_is_interrupted() {
         for newest_first in [true, false] {
             let name = format!("interrupted {newest_first}");
             let (_home, scheduler) = polling(&name, newest_first).await;

@@ -1,7 +1,7 @@
 //! Sign-ins in the browser. A caller of the API begins one; the request to the callback that has its `state` ends it.
 //!
-//! Sign-ins are held in memory until they expire. The first callback ends a sign-in. A repeated callback, such as a reload of
-//! the page, gets the same result, and the login server is not called again.
+//! Sign-ins are held in memory until they expire. The first callback ends a sign-in. A repeated callback, such as a
+//! reload of the page, gets the same result, and the login server is not called again.
 
 use std::{
     collections::HashMap,

@@ -1,10 +1,10 @@
 //! Webhooks: authentication of calls, deduplication of deliveries, and responses to senders.
 //!
-//! The URL contains a token, of which only the hash is stored. If the flow requires signatures, the signature is checked over
-//! the bytes of the body before the body is parsed; without a saved secret, every call is rejected. A delivery with an id
-//! starts one run, however often it is sent: the id and the run are stored in one transaction. A run whose id is in a response
-//! is on disk. With `"answer": "result"` and no delivery id, the response is sent when the run ends, and only then is the run
-//! sure to be on disk.
+//! The URL contains a token, of which only the hash is stored. If the flow requires signatures, the signature is
+//! checked over the bytes of the body before the body is parsed; without a saved secret, every call is rejected. A
+//! delivery with an id starts one run, however often it is sent: the id and the run are stored in one transaction. A
+//! run whose id is in a response is on disk. With `"answer": "result"` and no delivery id, the response is sent when
+//! the run ends, and only then is the run sure to be on disk.
 
 use std::{sync::Arc, time::Duration};
 
@@ -101,8 +101,8 @@ pub(crate) async fn call(
     Ok(response_json(StatusCode::ACCEPTED, &body))
 }
 
-/// Returns the error that the sender gets when no run is started. Errors that the sender can act on stay; others are logged
-/// and become the advice to send the call again.
+/// Returns the error that the sender gets when no run is started. Errors that the sender can act on stay; others are
+/// logged and become the advice to send the call again.
 fn for_sender(flow: &str, error: Error) -> Error {
     match error.kind() {
         ErrorKind::InvalidInput | ErrorKind::RateLimited | ErrorKind::Unavailable => error,
@@ -118,8 +118,8 @@ fn for_sender(flow: &str, error: Error) -> Error {
     }
 }
 
-/// Answers the validation request that a sender of CloudEvents makes before it delivers events ("HTTP 1.1 Web Hooks for Event
-/// Delivery", section 4).
+/// Answers the validation request that a sender of CloudEvents makes before it delivers events ("HTTP 1.1 Web Hooks for
+/// Event Delivery", section 4).
 pub(crate) async fn preflight(
     State(app): State<Arc<App>>,
     Path((name, token)): Path<(String, String)>,
@@ -144,8 +144,8 @@ async fn flow_at(app: &App, name: &str, token: &str) -> Result<(SavedFlow, Flow)
     if is_open { Ok((saved, flow)) } else { Err(no_webhook()) }
 }
 
-/// Returns the same error for a wrong flow, a wrong token and an inactive flow, so that a caller cannot find out which flows
-/// exist.
+/// Returns the same error for a wrong flow, a wrong token and an inactive flow, so that a caller cannot find out which
+/// flows exist.
 fn no_webhook() -> ErrorResponse {
     Error::new(ErrorKind::NotFound, "there is nothing at this URL").into()
 }
@@ -273,8 +273,8 @@ fn unhex(text: &str) -> Option<Vec<u8>> {
     pairs.map(|pair| Some(digit(*pair.first()?)? << 4 | digit(*pair.get(1)?)?)).collect()
 }
 
-/// Returns the body as the flow gets it: JSON if the content type says so, or if there is no content type and the body is
-/// JSON; text otherwise.
+/// Returns the body as the flow gets it: JSON if the content type says so, or if there is no content type and the body
+/// is JSON; text otherwise.
 fn content(headers: &HeaderMap, body: &[u8]) -> Result<Value> {
     let kind = header(headers, "content-type")?.unwrap_or_default().to_ascii_lowercase();
     let kind = kind.split(';').next().unwrap_or_default().trim();
@@ -292,8 +292,8 @@ fn content(headers: &HeaderMap, body: &[u8]) -> Result<Value> {
     text.map(Value::from).map_err(|_| Error::new(ErrorKind::InvalidInput, "the body is neither JSON nor UTF-8 text"))
 }
 
-/// Returns the delivery id of a CloudEvent (version 1.0), or `None` if the call is not one: its source and id, which are unique
-/// together. They are members of the body, or headers.
+/// Returns the delivery id of a CloudEvent (version 1.0), or `None` if the call is not one: its source and id, which
+/// are unique together. They are members of the body, or headers.
 fn cloud_event(headers: &HeaderMap, content: &Value) -> Result<Option<String>> {
     let member = |name: &str| content.get(name).and_then(Value::as_str);
     let known = |version: &str| version == "1.0" || version.starts_with("1.0.");
