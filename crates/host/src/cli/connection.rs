@@ -229,15 +229,15 @@ async fn authorize(runtime: &Runtime, name: &str, port: u16, paste: bool, output
             .hint("choose another with --port; the redirect URI with that port has to be registered at the vendor")
     })?;
     let redirect_uri = format!("http://{address}{CALLBACK}");
-    let begun = connected.begin_authorization(&redirect_uri)?;
+    let authorization = connected.begin_authorization(&redirect_uri)?;
     output.info("Open this URL in a browser and sign in:\n");
     // With --json, the URL is printed to standard output: the caller has to open it.
     if output.is_json() {
-        output.json(&json!({ "open": begun.url, "redirect_uri": begun.redirect_uri }));
+        output.json(&json!({ "open": authorization.url, "redirect_uri": authorization.redirect_uri }));
     } else {
-        output.sign_in_url(&begun.url);
+        output.sign_in_url(&authorization.url);
     }
-    if paste || begun.redirect_uri != redirect_uri {
+    if paste || authorization.redirect_uri != redirect_uri {
         output.info("Then paste the URL that the browser was redirected to, and press Enter:");
         let callback = tokio::task::spawn_blocking(|| {
             let mut line = String::new();
@@ -246,17 +246,17 @@ async fn authorize(runtime: &Runtime, name: &str, port: u16, paste: bool, output
         let callback = callback.await.map_err(std::io::Error::other).flatten();
         let callback =
             callback.map_err(|error| Error::new(ErrorKind::InvalidInput, "no URL was pasted").source(error))?;
-        return connected.finish_authorization(&begun, callback.trim()).await;
+        return connected.finish_authorization(&authorization, callback.trim()).await;
     }
     output.info("Waiting for the browser to return ...");
-    wait_for_browser(listener, &connected, &begun).await
+    wait_for_browser(listener, &connected, &authorization).await
 }
 
 /// Serves the callback on the loopback interface (RFC 8252 section 7.3) until the sign-in ends or times out. A request
 /// that does not belong to this sign-in is ignored.
-async fn wait_for_browser(listener: TcpListener, connected: &Connected, begun: &Authorization) -> Result<()> {
+async fn wait_for_browser(listener: TcpListener, connected: &Connected, authorization: &Authorization) -> Result<()> {
     let (sender, mut callbacks) = mpsc::channel::<String>(8);
-    let origin = begun.redirect_uri.trim_end_matches(CALLBACK).to_owned();
+    let origin = authorization.redirect_uri.trim_end_matches(CALLBACK).to_owned();
     let callback = move |uri: Uri| async move {
         // Once the sign-in has ended, no task receives this; the page stays the same.
         let _ = sender.try_send(format!("{origin}{uri}"));
@@ -265,8 +265,8 @@ async fn wait_for_browser(listener: TcpListener, connected: &Connected, begun: &
     let server = axum::serve(listener, Router::new().route(CALLBACK, get(callback)));
     let finish = async {
         while let Some(callback) = callbacks.recv().await {
-            if has_state(begun, &callback) {
-                return connected.finish_authorization(begun, &callback).await;
+            if has_state(authorization, &callback) {
+                return connected.finish_authorization(authorization, &callback).await;
             }
         }
         Err(Error::new(ErrorKind::Auth, "the sign-in did not take place"))
@@ -284,7 +284,7 @@ async fn wait_for_browser(listener: TcpListener, connected: &Connected, begun: &
 }
 
 /// Returns whether a callback URL has the `state` of this sign-in. Any process on this machine can call the callback.
-fn has_state(begun: &Authorization, callback: &str) -> bool {
+fn has_state(authorization: &Authorization, callback: &str) -> bool {
     let url = callback.parse::<Url>();
-    url.is_ok_and(|one| one.query_pairs().any(|(name, value)| name == "state" && value == begun.state.expose()))
+    url.is_ok_and(|one| one.query_pairs().any(|(name, value)| name == "state" && value == authorization.state.expose()))
 }

@@ -24,22 +24,25 @@ pub(crate) struct SignIns(Mutex<HashMap<[u8; 32], Arc<SignIn>>>);
 
 struct SignIn {
     connected: Connected,
-    begun: Authorization,
+    authorization: Authorization,
     result: OnceCell<Result<()>>,
 }
 
 impl SignIns {
     /// Begins a sign-in, and returns the URL that the user has to open.
     pub(crate) fn begin(&self, connected: Connected, redirect_uri: &str) -> Result<serde_json::Value> {
-        let begun = connected.begin_authorization(redirect_uri)?;
-        let open = json!({ "open": begun.url, "redirect_uri": begun.redirect_uri });
+        let authorization = connected.begin_authorization(redirect_uri)?;
+        let open = json!({ "open": authorization.url, "redirect_uri": authorization.redirect_uri });
         let mut all = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        all.retain(|_, one| !one.begun.has_expired());
+        all.retain(|_, one| !one.authorization.has_expired());
         if all.len() >= MAX_OPEN {
             return Err(Error::new(ErrorKind::RateLimited, format!("{MAX_OPEN} sign-ins are open already"))
                 .hint("each expires after ten minutes"));
         }
-        all.insert(hash(begun.state.expose()), Arc::new(SignIn { connected, begun, result: OnceCell::new() }));
+        all.insert(
+            hash(authorization.state.expose()),
+            Arc::new(SignIn { connected, authorization, result: OnceCell::new() }),
+        );
         Ok(open)
     }
 
@@ -56,10 +59,12 @@ impl SignIns {
         let state =
             state.and_then(|url| url.query_pairs().find(|(name, _)| name == "state").map(|(_, value)| hash(&value)));
         let known = || self.0.lock().unwrap_or_else(PoisonError::into_inner).get(&state?).cloned();
-        let sign_in = known().filter(|one| !one.begun.has_expired()).ok_or_else(unknown)?;
-        let callback = format!("{}?{query}", sign_in.begun.redirect_uri);
-        let result =
-            sign_in.result.get_or_init(|| sign_in.connected.finish_authorization(&sign_in.begun, &callback)).await;
+        let sign_in = known().filter(|one| !one.authorization.has_expired()).ok_or_else(unknown)?;
+        let callback = format!("{}?{query}", sign_in.authorization.redirect_uri);
+        let result = sign_in
+            .result
+            .get_or_init(|| sign_in.connected.finish_authorization(&sign_in.authorization, &callback))
+            .await;
         result.clone().map(|()| sign_in.connected.name().to_owned())
     }
 }
