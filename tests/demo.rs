@@ -42,7 +42,7 @@ async fn the_demo_copies_what_it_may_and_nothing_twice() {
     figures(&cli.run(&["demo", "--json", "--files", "60"]).await.expect(0), 60);
     // And again over the same data directory, for a person.
     let answer = cli.run(&["demo", "--files", "20"]).await.expect(0);
-    for words in ["Ledger:", "counts for itself", "0  with a SHA-256 other than their source's", "0  uploaded twice"] {
+    for words in ["Ledger:", "Counted by the MediaValet simulator", "0  with a SHA-256 other than their source's", "0  uploaded twice"] {
         assert!(answer.stdout.contains(words), "{words} in {}", answer.stdout);
     }
     assert!(answer.stderr.contains("trunkline runs resume"), "{}", answer.stderr);

@@ -25,7 +25,7 @@ async fn a_kept_flow_is_run_by_its_name_with_its_connections() {
 
     let ran = cli.run(&["run", name, "--input", &flow_input(&sandbox).to_string()]).await.expect(0);
     assert!(
-        ran.stderr.contains(&format!("the kept flow {name}, version {}", version.as_str().unwrap())),
+        ran.stderr.contains(&format!("the saved flow {name}, version {}", version.as_str().unwrap())),
         "{}",
         ran.stderr
     );
@@ -42,7 +42,7 @@ async fn a_kept_flow_is_run_by_its_name_with_its_connections() {
     cli.run(&["flow", "deactivate", name]).await.expect(0);
     cli.run(&["connection", "remove", "mediaflow"]).await.expect(0);
     let error = cli.run(&["flow", "activate", name, "--json"]).await.expect(1).error();
-    assert!(error["message"].as_str().unwrap().contains("source is to be filled by mediaflow"), "{error}");
+    assert!(error["message"].as_str().unwrap().contains("source is bound to mediaflow"), "{error}");
     sandbox.stop().await;
 }
 

@@ -35,7 +35,7 @@ async fn a_key_is_changed_while_a_run_works() {
     assert!(rotated.iter().all(|one| one["values"].as_u64().unwrap() >= 5 && one["resumed"] == false), "{rotated:?}");
 
     let text = cli.run(&["key", "rotate"]).await.expect(0).stdout;
-    for words in ["values are sealed with the key", "Back up", "The old key is in", ".old"] {
+    for words in ["values are now encrypted with the key", "Back up", "The old key is in", ".old"] {
         assert!(text.contains(words), "{words} in {text}");
     }
     let new = fs::read_to_string(cli.key_file()).unwrap();

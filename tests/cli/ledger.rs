@@ -75,7 +75,7 @@ async fn what_failed_is_gone_over_with_the_same_flow_and_with_a_corrected_one() 
     let newer = second["id"].as_str().unwrap();
     assert_eq!(error["message"], format!("run {id} was already rerun as run {newer}"));
     let shown = cli.run(&["runs", "show", &id]).await.expect(0).stdout;
-    assert!(shown.contains(&format!("what failed was gone over by run {newer}")), "{shown}");
+    assert!(shown.contains(&format!("its failed items were rerun by run {newer}")), "{shown}");
 
     let faulty = cli.write("faulty.json", &flow(&["b"]).replace("\"each\"", "\"eech\""));
     cli.run(&["runs", "rerun", "--failed", newer, "--flow", &faulty]).await.expect(1);
@@ -83,7 +83,7 @@ async fn what_failed_is_gone_over_with_the_same_flow_and_with_a_corrected_one() 
     let third = cli.run(&["runs", "rerun", "--failed", newer, "--flow", &corrected, "--json"]).await.expect(0).json();
     assert_eq!((&third["status"], &third["ledger"]["all"]["done"]), (&json!("succeeded"), &json!(2)), "{third}");
     let shown = cli.run(&["runs", "show", third["id"].as_str().unwrap()]).await.expect(0).stdout;
-    assert!(shown.contains(&format!("it goes over what failed in run {newer}")), "{shown}");
+    assert!(shown.contains(&format!("this is a rerun of the failed items of run {newer}")), "{shown}");
 
     // A kept flow has the corrected version under its name.
     let again = cli.run(&["run", &file, "--input", &names, "--json"]).await.expect(4).json();

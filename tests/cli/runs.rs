@@ -16,7 +16,7 @@ async fn a_good_flow_is_found_good() {
     let file = path(shipped_flow());
     let told = cli.run(&["flow", "validate", &file, "--json"]).await.expect(0).json();
     assert_eq!(told, json!({ "file": file, "ok": true, "errors": 0, "warnings": 0, "findings": [] }));
-    assert!(cli.run(&["flow", "validate", &file]).await.expect(0).stdout.contains("is good"));
+    assert!(cli.run(&["flow", "validate", &file]).await.expect(0).stdout.contains("is valid"));
     let text = std::fs::read_to_string(shipped_flow()).unwrap();
     assert_eq!(cli.pipe(&["flow", "validate", "-", "--json"], &text).await.expect(0).json()["ok"], true);
 }

@@ -63,7 +63,7 @@ async fn a_run_at_work_hears_a_signal_of_another_process() {
     let child = cli.start(&["run", &path("approved.json"), "--input", "{\"numbers\": [1]}", "--json"]);
     let run = waiting(&cli).await;
     let told = cli.run(&["runs", "signal", run["id"].as_str().unwrap(), "approved", "--payload", "{\"by\": 1}"]).await;
-    assert!(told.expect(0).stdout.contains("is sent the signal approved"));
+    assert!(told.expect(0).stdout.contains("Sent the signal approved to run"));
     let ended = trunkline_tests::finish(child).await.expect(0).json();
     assert_eq!(ended["output"], json!({ "by": 1, "done": 1 }));
 }

@@ -63,7 +63,7 @@ async fn a_run_is_followed_from_another_process_to_its_end() {
     assert_eq!(text.lines().count(), all.len(), "a line an event");
     let item = asset["item"].as_str().unwrap();
     assert!(text.contains(&format!("Z  files/*/asset [{item}]  done in ")), "{text}");
-    assert!(text.lines().last().unwrap().ends_with("the run is over: succeeded"), "{text}");
+    assert!(text.lines().last().unwrap().ends_with("the run ended: succeeded"), "{text}");
 
     let timeline = cli.run(&["runs", "timeline", &id, "--json"]).await.expect(0).json();
     let files = &timeline["steps"][0];
@@ -145,7 +145,7 @@ async fn what_calls_were_made_of_is_logged_as_the_flow_says_and_shown_without_se
     );
     assert_eq!(told[1]["input"]["assetId"], "00000000-0000-0000-0000-000000000002");
     let text = cli.run(&["runs", "log", &id]).await.expect(0).stdout;
-    assert!(text.contains("all/*/gone [b], try 1: asset.get on mediavalet, ") && text.contains("  error: {"), "{text}");
+    assert!(text.contains("all/*/gone [b], attempt 1: asset.get on mediavalet, ") && text.contains("  error: {"), "{text}");
 
     let id = run("all", Some("all")).await;
     let told = lines(&cli.run(&["runs", "log", &id, "--json"]).await.expect(0).stdout);

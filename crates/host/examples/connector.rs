@@ -1,5 +1,7 @@
-//! A connector of one's own, in under 100 lines: `cargo run --example connector`. In a project of yours this is a crate, its
-//! rows are files beside it, and the host names it with `use todo as _;`. From `main` on is only what tries it.
+//! A connector in under 100 lines: `cargo run --example connector`.
+//!
+//! In a project, the connector is a crate of its own, its operation table is a file in that crate, and the host links
+//! it with `use todo as _;`. From `main` on, the example only tries the connector.
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -10,7 +12,7 @@ use trunkline::core::{
 };
 use trunkline::rest::{Auth, Client, Table, Url};
 
-/// What the vendor's API can do, a row a call. In a crate: `include_str!("../operations/tasks.toml")`.
+/// The operations of the vendor's API, one row each. In a crate: `include_str!("../operations/tasks.toml")`.
 const TASKS: &str = r#"
 [[operation]]
 name  = "task.list"
@@ -30,7 +32,7 @@ static OPERATIONS: Table = Table::new("todo", &[("operations/tasks.toml", TASKS)
 
 struct Todo;
 
-/// The form of a connection: doc comments are its labels and help.
+/// The settings of a connection. The form of the connection is derived from them: doc comments are its labels and help.
 #[derive(Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 struct Settings {
@@ -51,7 +53,7 @@ impl Connector for Todo {
     fn connect(settings: Settings, vault: VaultSlot) -> Result<Client> {
         let auth = Auth::ApiKey { header: "X-Api-Key".into(), key: settings.api_key };
         let client = Client::builder(Self::TITLE, settings.endpoint_url, &OPERATIONS).auth(auth, vault);
-        client.private_network(true).build() // Only as long as the service is tried on this machine.
+        client.private_network(true).build() // Only because this example runs the service on this machine.
     }
 
     async fn check(client: &Client) -> CheckReport {
@@ -59,7 +61,7 @@ impl Connector for Todo {
     }
 }
 
-/// What does not fit a row is an action of its own; it calls rows.
+/// An action that does not fit into a row. It is written in Rust and calls rows.
 struct CompleteAll;
 
 #[derive(Deserialize, JsonSchema)]
@@ -108,14 +110,14 @@ async fn main() -> Result<()> {
     let settings = json!({ "name": "my-tasks", "connector": "todo-v1.0", "endpointUrl": address, "apiKey": "k3y" });
     runtime.add_connection(settings).await?;
     assert!(runtime.connect("my-tasks").await?.check().await.is_ok());
-    let answer = runtime.call("todo.task.complete_all", "my-tasks", json!({})).await?.output;
-    println!("{answer}");
-    assert_eq!(answer, json!({ "count": 2 }));
+    let output = runtime.call("todo.task.complete_all", "my-tasks", json!({})).await?.output;
+    println!("{output}");
+    assert_eq!(output, json!({ "count": 2 }));
     let _ = std::fs::remove_dir_all(folder);
     Ok(())
 }
 
-/// A service to try it on: three tasks, one of them done, on two pages.
+/// Starts a service to try the connector on, with three tasks on two pages, one of them done. Returns its URL.
 async fn serve() -> String {
     use axum::{Json, Router, extract::Query, routing::get, routing::put};
     use std::collections::HashMap;

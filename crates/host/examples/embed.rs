@@ -1,7 +1,7 @@
 //! A flow builder that embeds Trunkline: `cargo run --example embed`.
 //!
-//! It lists what there is, shows the form of a connection, makes two connections, runs an action and then a flow, and
-//! listens to what happens. The two systems are the sandbox's look-alikes, so that it runs without any account.
+//! It lists the connectors, reads the form of a connection, adds two connections, runs an action and then a flow, and
+//! receives notifications of the run. The two systems are simulators, so that the example runs without any account.
 
 use serde_json::json;
 use trunkline::{
@@ -24,12 +24,9 @@ async fn main() -> Result<()> {
         println!("{}: {} actions", connector.spec().title, connector.actions().count());
     }
     let form = &runtime.registry().connector("mediavalet")?.spec().connection;
-    println!(
-        "A connection to MediaValet asks for {} settings.",
-        form["properties"].as_object().map_or(0, |all| all.len())
-    );
+    println!("A connection to MediaValet has {} settings.", form["properties"].as_object().map_or(0, |all| all.len()));
 
-    // What the user has filled in, as JSON. Faults come back all at once, each with its JSON pointer.
+    // The settings that the user entered, as JSON. All faults are reported at once, each with its JSON pointer.
     for settings in sandbox.settings() {
         let name = runtime.add_connection(settings).await?;
         let faults = runtime.connect(&name).await?.check().await.findings;
@@ -41,21 +38,22 @@ async fn main() -> Result<()> {
     let me = runtime.call("mediavalet.user.current", "mediavalet", json!({})).await?.output;
     println!("Signed in as {}.", me["userName"]);
 
-    // A flow is a document; which connection fills which slot is said when it is run.
+    // A flow is a document. The connections that it declares are bound when it is started.
     let flow = Flow::parse("copy.json", include_str!("../flows/mediaflow-to-mediavalet.json"))
         .map_err(|faults| Diagnostic::into_error("copy.json", &faults).unwrap_or_else(|| failed("unreadable")))?;
     let input = json!({ "folder": sandbox.root_folder(), "category": sandbox.category() });
-    let slots = [("source", "mediaflow"), ("target", "mediavalet")].map(|(slot, name)| (slot.into(), name.into()));
-    let running = runtime.start(&flow, input, slots.into()).await?;
-    let mut notifications = running.notifications();
-    while let Ok(notice) = notifications.recv().await {
-        match notice {
+    let bindings = [("source", "mediaflow"), ("target", "mediavalet")];
+    let bindings = bindings.map(|(binding, name)| (binding.into(), name.into()));
+    let handle = runtime.start(&flow, input, bindings.into()).await?;
+    let mut notifications = handle.notifications();
+    while let Ok(notification) = notifications.recv().await {
+        match notification {
             RunNotification::ItemFinished { key, status, .. } => println!("file {key}: {status}"),
             RunNotification::Finished { .. } => break,
             _ => {}
         }
     }
-    let run = running.wait().await?;
+    let run = handle.wait().await?;
     assert_eq!((run.status, sandbox.report().uploaded), (RunStatus::Succeeded, 20));
     println!("Run {} {}.", run.id, run.status.as_str());
     sandbox.stop().await;

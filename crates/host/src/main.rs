@@ -1,8 +1,9 @@
-//! The command line: see `trunkline --help`.
+//! The binary `trunkline`, the command line of the host. `trunkline --help` lists the commands.
 
 mod cli;
 
-/// Frees what another thread has allocated without a lock: results of steps go to the thread that writes the store.
+/// An allocator that frees memory of other threads without a lock: the results of steps are freed by the thread that
+/// writes the store.
 #[global_allocator]
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 

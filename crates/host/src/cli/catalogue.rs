@@ -1,4 +1,4 @@
-//! `connectors`, `actions`, `schema`: what there is, without any connection.
+//! `connectors`, `actions`, `action`, `schema`: what the linked connectors offer. None of them needs a connection.
 
 use std::process::ExitCode;
 
@@ -20,8 +20,8 @@ pub(crate) fn connectors(registry: &Registry, name: Option<&str>, output: &Outpu
         output.show(spec, || {
             let rows = settings(&spec.connection, "");
             let heading = format!("{} ({})\n\nSettings of a connection:\n", spec.title, spec.id());
-            let table = table(&["Setting", "In JSON", "Needed", "Meaning"], rows);
-            format!("{heading}\n{table}\n\n`trunkline actions {name}` lists what it can do.")
+            let table = table(&["Setting", "In JSON", "Required", "Meaning"], rows);
+            format!("{heading}\n{table}\n\n`trunkline actions {name}` lists its actions.")
         });
         return Ok(exit::DONE.into());
     }
@@ -44,7 +44,8 @@ pub(crate) fn connectors(registry: &Registry, name: Option<&str>, output: &Outpu
     Ok(exit::DONE.into())
 }
 
-/// The rows of a settings form: what all choices share, then what each choice needs on top, which may be a choice again.
+/// Returns the rows of a settings form: first the settings that all choices share, then those of each choice. A choice
+/// can contain further choices.
 fn settings(schema: &Value, indent: &str) -> Vec<Vec<String>> {
     let mut rows = properties(schema, indent);
     for branch in schema.get("oneOf").and_then(Value::as_array).into_iter().flatten() {
@@ -53,8 +54,8 @@ fn settings(schema: &Value, indent: &str) -> Vec<Vec<String>> {
         let Some((tag, choice)) = tag else { continue };
         let about = branch.get("description").and_then(Value::as_str).unwrap_or_default();
         let heading = tag[..1].to_uppercase() + &tag[1..];
-        let told = format!("{indent}{tag}: \"{choice}\"");
-        rows.push(vec![format!("{indent}{heading}"), told, "one of".into(), about.into()]);
+        let in_json = format!("{indent}{tag}: \"{choice}\"");
+        rows.push(vec![format!("{indent}{heading}"), in_json, "one of".into(), about.into()]);
         let deeper = settings(branch, &format!("{indent}  "));
         rows.extend(deeper.into_iter().filter(|row| row[1].trim() != tag));
     }
@@ -87,7 +88,7 @@ fn properties(schema: &Value, indent: &str) -> Vec<Vec<String>> {
     properties.map(row).collect()
 }
 
-/// Whether all the words stand somewhere in what is told of the action.
+/// Returns whether all words occur in the name, title, group or description of an action.
 fn matches(spec: &ActionSpec, words: &str) -> bool {
     let text = format!("{} {} {} {}", spec.name, spec.title, spec.group, spec.about).to_lowercase();
     words.to_lowercase().split_whitespace().all(|word| text.contains(word))
@@ -135,7 +136,7 @@ pub(crate) fn actions(
             let table = table(&["Group", "Action", "Title", "Effect", "Call"], rows);
             text += &format!("{}\n{table}\n\n", connector.title);
         }
-        if text.is_empty() { "No action has all of these words.".to_owned() } else { text }
+        if text.is_empty() { "No action contains all of these words.".to_owned() } else { text }
     });
     Ok(exit::DONE.into())
 }
@@ -163,7 +164,7 @@ pub(crate) fn action(registry: &Registry, name: &str, output: &Output) -> Result
         if !documentation.is_empty() {
             text += &format!("Vendor: {documentation}\n");
         }
-        let heading = ["Title", "In JSON", "Needed", "Type", "Meaning"];
+        let heading = ["Title", "In JSON", "Required", "Type", "Meaning"];
         let typed = |schema: &Value| {
             let mut rows = properties(schema, "");
             for row in &mut rows {
@@ -173,7 +174,7 @@ pub(crate) fn action(registry: &Registry, name: &str, output: &Output) -> Result
             rows
         };
         match typed(&spec.input) {
-            rows if rows.is_empty() => text += "\nIt takes no input.\n",
+            rows if rows.is_empty() => text += "\nThe action takes no input.\n",
             rows => text += &format!("\nInput\n{}\n", table(&heading, rows)),
         }
         let outputs = typed(&spec.output);
@@ -190,13 +191,13 @@ pub(crate) fn action(registry: &Registry, name: &str, output: &Output) -> Result
 fn meaning(effect: Effect) -> &'static str {
     match effect {
         Effect::Read => "changes nothing",
-        Effect::Idempotent => "the same call again leaves the same state",
-        Effect::Create => "the same call again makes a second thing: never repeated blindly",
-        Effect::Delete => "takes something away; gone already counts as done",
+        Effect::Idempotent => "repeating the call leaves the same state",
+        Effect::Create => "repeating the call creates a duplicate; never repeated after an unclear failure",
+        Effect::Delete => "removes something; already removed counts as done",
     }
 }
 
-/// The type of a property in a word or two.
+/// Returns the type of a property in a word or two.
 fn kind(property: &Value) -> String {
     let of = |value: &Value| match value {
         Value::String(one) => one.clone(),
@@ -211,7 +212,7 @@ fn kind(property: &Value) -> String {
     }
 }
 
-/// An input that shows the form of what is needed: required properties, and those with an example.
+/// Returns an example input, with the required properties and those that have an example.
 fn example(schema: &Value) -> Value {
     let required: Vec<_> = schema["required"].as_array().into_iter().flatten().filter_map(Value::as_str).collect();
     let properties = schema["properties"].as_object().into_iter().flatten();
@@ -246,11 +247,17 @@ pub(crate) fn schema(registry: &Registry, what: SchemaOf, name: Option<&str>) ->
         (SchemaOf::Connection, Some(name)) => output.json(&registry.connector(name)?.spec().connection),
         (SchemaOf::Connection, None) => {
             let names: Vec<_> = registry.connectors().map(|one| one.spec().name.clone()).collect();
-            return Err(missing("which connector's connections?", format!("add one of: {}", names.join(", "))));
+            return Err(missing(
+                "`schema connection` needs the name of a connector",
+                format!("add one of: {}", names.join(", ")),
+            ));
         }
         (SchemaOf::Action, Some(name)) => output.json(registry.action(name)?.1),
         (SchemaOf::Action, None) => {
-            return Err(missing("which action?", "`trunkline actions` lists them".to_owned()));
+            return Err(missing(
+                "`schema action` needs the name of an action",
+                "`trunkline actions` lists them".to_owned(),
+            ));
         }
     }
     Ok(exit::DONE.into())

@@ -1,5 +1,5 @@
-//! `demo`: the main job, on this machine. Everything but the two DAM systems is real, and those are look-alikes that count
-//! for themselves.
+//! `demo`: copies a Mediaflow library into MediaValet, on this machine. Only the two DAM systems are not real: they are
+//! simulators, and they count independently what they received.
 
 use std::{
     fs,
@@ -29,19 +29,19 @@ use super::{
 
 const FLOW: &str = include_str!("../../flows/mediaflow-to-mediavalet.json");
 const FLOW_FILE: &str = "mediaflow-to-mediavalet.json";
-/// Short enough that every run of some seconds refreshes its tokens.
+/// Short enough that a run of a few seconds refreshes its tokens.
 const TOKEN_LIFETIME: Duration = Duration::from_secs(2);
 
-/// What it takes to start the look-alikes again after a kill, kept in the data directory.
+/// The settings of the simulators, stored in the data directory so that they can be started again after a kill.
 #[derive(Serialize, Deserialize)]
-struct Kept {
+struct DemoState {
     address: SocketAddr,
     files: u64,
     faults: f64,
     started_at: Timestamp,
 }
 
-impl Kept {
+impl DemoState {
     fn folder(data: &Path) -> PathBuf {
         data.join("demo")
     }
@@ -54,7 +54,7 @@ impl Kept {
             processing: Duration::from_millis(100),
             token_lifetime: TOKEN_LIFETIME,
             faults: Faults { rate: self.faults, ..Faults::default() },
-            state: Some(Kept::folder(data).join("state")),
+            state: Some(DemoState::folder(data).join("state")),
             ..Options::default()
         }
     }
@@ -85,23 +85,23 @@ pub(crate) async fn demo(runtime: &Runtime, data: &Path, arguments: args::Demo, 
     if !(0.0..=1.0).contains(&arguments.faults) {
         return Err(Error::new(ErrorKind::InvalidInput, "--faults takes a share from 0 to 1, such as 0.02"));
     }
-    let folder = Kept::folder(data);
+    let folder = DemoState::folder(data);
     if folder.exists() {
         fs::remove_dir_all(&folder).map_err(|error| unwritable(&folder, error))?;
     }
     fs::create_dir_all(&folder).map_err(|error| unwritable(&folder, error))?;
-    let mut kept = Kept {
+    let mut state = DemoState {
         address: SocketAddr::from(([127, 0, 0, 1], 0)),
         files: arguments.files,
         faults: arguments.faults,
         started_at: Timestamp::now(),
     };
-    let sandbox = sandbox::start(kept.options(data)).await?;
-    kept.address = sandbox.address();
-    let text = serde_json::to_string(&kept).unwrap_or_default();
+    let sandbox = sandbox::start(state.options(data)).await?;
+    state.address = sandbox.address();
+    let text = serde_json::to_string(&state).unwrap_or_default();
     fs::write(folder.join("sandbox.json"), text).map_err(|error| unwritable(&folder, error))?;
-    output.say(&format!(
-        "Look-alikes of Mediaflow and MediaValet are at http://{}; the Mediaflow library holds {} files.",
+    output.info(&format!(
+        "Simulators of Mediaflow and MediaValet listen at http://{}; the Mediaflow library contains {} files.",
         sandbox.address(),
         arguments.files
     ));
@@ -111,21 +111,21 @@ pub(crate) async fn demo(runtime: &Runtime, data: &Path, arguments: args::Demo, 
         runtime.add_connection(settings).await?;
         let found = runtime.connect(&name).await?.check().await.findings;
         Diagnostic::accept(&format!("connection {name}"), &found)?;
-        output.say(&format!("Connection {name} is signed in and works."));
+        output.info(&format!("Connection {name} is signed in and works."));
     }
     let flow = Flow::parse(FLOW_FILE, FLOW).map_err(|found| faults(FLOW_FILE, &found))?;
     let input = json!({ "folder": sandbox.root_folder(), "category": sandbox.category() });
-    let slots = [("source", "demo-mediaflow"), ("target", "demo-mediavalet")];
-    let slots = slots.map(|(slot, name)| (slot.to_owned(), name.to_owned())).into();
+    let bindings = [("source", "demo-mediaflow"), ("target", "demo-mediavalet")];
+    let bindings = bindings.map(|(binding, name)| (binding.to_owned(), name.to_owned())).into();
     let since = Instant::now();
-    let running = runtime.start(&flow, input, slots).await?;
-    output.say(&format!(
-        "Run {} of flow {} has begun. Kill it if you like: `trunkline runs resume {}` goes on.\n",
-        running.id(),
+    let handle = runtime.start(&flow, input, bindings).await?;
+    output.info(&format!(
+        "Run {} of flow {} has started. You can kill it: `trunkline runs resume {}` continues it.\n",
+        handle.id(),
         flow.name(),
-        running.id()
+        handle.id()
     ));
-    let run = progress_display::watch(running, output).await?;
+    let run = progress_display::watch(handle, output).await?;
     let seconds = since.elapsed().as_secs_f64();
     let report = sandbox.report();
     sandbox.stop().await;
@@ -166,10 +166,10 @@ fn show(run: &Run, report: &Report, seconds: f64, files: u64, output: &Output) {
     }
 }
 
-/// What the look-alikes counted themselves.
+/// Formats what the MediaValet simulator counted.
 pub(crate) fn comparison(report: &Report) -> String {
     format!(
-        "The MediaValet look-alike counts for itself:\n  {:>7}  assets, {} of them uploaded ({:.1} MB)\n  {:>7}  with a \
+        "Counted by the MediaValet simulator:\n  {:>7}  assets, {} of them uploaded ({:.1} MB)\n  {:>7}  with a \
          SHA-256 other than their source's\n  {:>7}  uploaded twice\n",
         report.assets,
         report.uploaded,
@@ -179,17 +179,17 @@ pub(crate) fn comparison(report: &Report) -> String {
     )
 }
 
-/// Starts the look-alikes again for a run that was begun by `demo` and killed with them.
+/// Starts the simulators again, if the run was started by `demo` and killed together with them.
 pub(crate) async fn revive(runtime: &Runtime, data: &Path, id: &RunId) -> Result<Option<Sandbox>> {
     let run = runtime.engine().run(id).await?;
     if !run.connections.values().all(|name| name.starts_with("demo-")) || run.connections.is_empty() {
         return Ok(None);
     }
-    let text = fs::read_to_string(Kept::folder(data).join("sandbox.json")).ok();
-    let kept: Option<Kept> = text.and_then(|text| serde_json::from_str(&text).ok());
-    match kept.filter(|kept| kept.started_at <= run.started_at) {
-        Some(kept) => sandbox::start(kept.options(data)).await.map(Some),
-        None => Err(Error::new(ErrorKind::NotFound, format!("the look-alikes that run {id} worked with are gone"))
-            .hint("a later `trunkline demo` has taken their place: start a new one")),
+    let text = fs::read_to_string(DemoState::folder(data).join("sandbox.json")).ok();
+    let state: Option<DemoState> = text.and_then(|text| serde_json::from_str(&text).ok());
+    match state.filter(|state| state.started_at <= run.started_at) {
+        Some(state) => sandbox::start(state.options(data)).await.map(Some),
+        None => Err(Error::new(ErrorKind::NotFound, format!("the simulators that run {id} worked with are gone"))
+            .hint("a later `trunkline demo` has replaced them: start a new demo")),
     }
 }

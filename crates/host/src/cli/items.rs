@@ -1,4 +1,4 @@
-//! `runs items`: what became of each item of a run, written as it is read.
+//! `runs items`: the outcome of each item of a run, printed page by page.
 
 use std::{borrow::Cow, io::Write, process::ExitCode};
 
@@ -36,7 +36,7 @@ pub(crate) async fn items(
     output: &Output,
 ) -> Result<ExitCode> {
     if csv {
-        record(COLUMNS.map(Cow::Borrowed));
+        print_record(COLUMNS.map(Cow::Borrowed));
     }
     let (mut next, mut count) = (None, 0u64);
     loop {
@@ -44,8 +44,8 @@ pub(crate) async fn items(
         count += page.items.len() as u64;
         for item in page.items {
             match (csv, output.is_json()) {
-                (true, _) => record(cells(&item)),
-                (_, true) => output.line(&item),
+                (true, _) => print_record(cells(&item)),
+                (_, true) => output.json_line(&item),
                 _ => output.show(&Value::Null, || line(&item)),
             }
         }
@@ -55,12 +55,12 @@ pub(crate) async fn items(
         }
     }
     if count == 0 && !csv {
-        output.say("no items");
+        output.info("no items");
     }
     Ok(exit::DONE.into())
 }
 
-/// An item for a person.
+/// Formats an item as text.
 fn line(item: &Item) -> String {
     let outcome = &item.outcome;
     let mut text = format!("{}  {:<7}  {}", time(item.at), outcome.status(), item.step.join(&item.key));
@@ -86,14 +86,15 @@ fn cells(item: &Item) -> [Cow<'_, str>; 8] {
     ]
 }
 
-/// A record of CSV (RFC 4180).
-fn record<const N: usize>(cells: [Cow<'_, str>; N]) {
+/// Prints a record of CSV (RFC 4180).
+fn print_record<const N: usize>(cells: [Cow<'_, str>; N]) {
     let cells: Vec<_> = cells.iter().map(|cell| quoted(cell)).collect();
-    // Nothing can be said to a reader who is gone.
+    // A write fails if the reader has closed the pipe.
     let _ = write!(std::io::stdout(), "{}\r\n", cells.join(","));
 }
 
-/// A cell. What a spreadsheet would take for a formula begins with a quote: keys and reasons come from elsewhere.
+/// Quotes a cell. Keys and reasons come from other systems, so a cell that a spreadsheet would read as a formula starts
+/// with a single quote.
 fn quoted(cell: &str) -> String {
     let formula = cell.starts_with(['=', '+', '-', '@', '\t', '\r']);
     let cell = format!("{}{}", if formula { "'" } else { "" }, cell.replace('"', "\"\""));
@@ -105,7 +106,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn cells_are_quoted_and_are_no_formulas() {
+    fn cells_are_quoted_and_are_not_formulas() {
         for (cell, written) in [
             ("plain", "plain"),
             ("", ""),

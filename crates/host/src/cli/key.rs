@@ -1,4 +1,4 @@
-//! `key`: another key for the secrets of a data directory.
+//! `key`: changes the key that encrypts the secrets of a data directory.
 
 use std::{
     io::IsTerminal,
@@ -18,34 +18,35 @@ use super::{
     output::{Output, exit},
 };
 
-/// How often somebody who is not at a terminal gets a line.
+/// The time between two lines of progress where standard error is not a terminal.
 const LINE_EVERY: Duration = Duration::from_secs(5);
 const NEW_KEY: &str = "TRUNKLINE_NEW_KEY";
 
+/// Runs a `key` command.
 pub(crate) async fn key(data: &Path, key: KeySource, command: KeyCommand, output: &Output) -> Result<ExitCode> {
     let KeyCommand::Rotate = command;
     let new = std::env::var(NEW_KEY).ok().filter(|new| !new.trim().is_empty()).map(Secret::from);
     let key = match (key, new) {
         (KeySource::Value(old), Some(new)) => KeySource::Value(format!("{} {}", new.expose(), old.expose()).into()),
         (KeySource::Value(_), None) => {
-            let message = "the key is given in TRUNKLINE_KEY, where Trunkline cannot put a new one";
+            let message = "the key is in TRUNKLINE_KEY, where Trunkline cannot write a new one";
             return Err(Error::new(ErrorKind::Config, message).hint(format!(
-                "make one with `openssl rand -base64 32`, give it in {NEW_KEY} beside the old one, and run this again. \
-                 Processes that are to go on meanwhile need both keys in TRUNKLINE_KEY: the new one, a space, the old one"
+                "make one with `openssl rand -base64 32`, set {NEW_KEY} to it, and run this again. Processes that keep \
+                 running need both keys in TRUNKLINE_KEY: the new one, a space, the old one"
             )));
         }
         (KeySource::File(file), Some(_)) => {
             let message = format!("{NEW_KEY} is set, but the key is in the file {}", file.display());
             return Err(Error::new(ErrorKind::Config, message)
-                .hint(format!("unset {NEW_KEY}: a new key is made and put into the file")));
+                .hint(format!("unset {NEW_KEY}: a new key is made and written to the file")));
         }
         (file, None) => file,
     };
     if !data.join("trunkline.db").exists() {
-        let message = format!("there is nothing in the data directory {} to seal anew", data.display());
+        let message = format!("the data directory {} has nothing to encrypt with a new key", data.display());
         return Err(Error::new(ErrorKind::NotFound, message).hint("name another with --data"));
     }
-    let bar = if output.is_watched() { ProgressBar::new(0) } else { ProgressBar::hidden() };
+    let bar = if output.is_interactive() { ProgressBar::new(0) } else { ProgressBar::hidden() };
     if let Ok(style) = ProgressStyle::with_template("{bar:30} {pos} of {len} values") {
         bar.set_style(style);
     }
@@ -56,29 +57,29 @@ pub(crate) async fn key(data: &Path, key: KeySource, command: KeyCommand, output
         bar.set_position(rotation.done);
         if !std::io::stderr().is_terminal() && last_line.elapsed() >= LINE_EVERY {
             last_line = Instant::now();
-            output.say(&format!("{} of {} values", rotation.done, rotation.total));
+            output.info(&format!("{} of {} values", rotation.done, rotation.total));
         }
     });
     let rotated = rotated.await;
     bar.finish_and_clear();
     let rotated = rotated?;
     output.show(&rotated, || {
-        let mut text = format!("{} values are sealed with the key {} now.", rotated.values, rotated.key);
+        let mut text = format!("{} values are now encrypted with the key {}.", rotated.values, rotated.key);
         if rotated.resumed {
-            text += " That brought an earlier rotation to its end; run the command again for yet another key.";
+            text += " This completed an earlier, interrupted rotation; run the command again to rotate to another key.";
         }
         match &key {
             KeySource::File(file) => {
-                text += &format!("\nBack up {}: without it connections cannot be read.", file.display());
+                text += &format!("\nBack up {}: without it, connections cannot be read.", file.display());
             }
             KeySource::Value(_) => {
-                text += &format!("\nFrom now on, start Trunkline with the key of {NEW_KEY} as TRUNKLINE_KEY.");
+                text += &format!("\nFrom now on, start Trunkline with the value of {NEW_KEY} as TRUNKLINE_KEY.");
             }
         }
         for old in &rotated.retired {
             text += &format!(
-                "\nThe old key is in {}. Nothing in this data directory needs it; backups of before do, and other data \
-                 directories may. Delete it when they are gone.",
+                "\nThe old key is in {}. This data directory does not need it any more; earlier backups do, and other \
+                 data directories may. Delete it when they are gone.",
                 old.display()
             );
         }

@@ -1,4 +1,4 @@
-//! The commands: read arguments, ask the [`Runtime`], show the answer to a person or as JSON.
+//! The commands. Each reads its arguments, calls the [`Runtime`], and prints the result as text or as JSON.
 
 mod args;
 mod catalogue;
@@ -32,14 +32,15 @@ use output::{Output, exit};
 
 /// Runs the command that the process was started with.
 pub(crate) fn main() -> ExitCode {
-    redacting_stderr::catch_panics();
+    redacting_stderr::redact_panics();
     let arguments = Arguments::parse();
     let output = Output::new(arguments.json);
-    // Who serves hears of what goes wrong while nobody waits for it.
-    let quiet = if matches!(arguments.command, Command::Serve(_)) { "warn" } else { "off" };
-    let filter = tracing_subscriber::EnvFilter::new(arguments.log.as_deref().unwrap_or(quiet));
-    let log =
-        tracing_subscriber::fmt().with_env_filter(filter).with_writer(|| redacting_stderr::Net(std::io::stderr()));
+    // A server logs its warnings by default: no user waits for its output. Other commands report on their own.
+    let default_filter = if matches!(arguments.command, Command::Serve(_)) { "warn" } else { "off" };
+    let filter = tracing_subscriber::EnvFilter::new(arguments.log.as_deref().unwrap_or(default_filter));
+    let log = tracing_subscriber::fmt()
+        .with_env_filter(filter)
+        .with_writer(|| redacting_stderr::Redacting(std::io::stderr()));
     match arguments.log_format {
         LogFormat::Text => log.init(),
         LogFormat::Json => log.json().init(),
@@ -47,18 +48,19 @@ pub(crate) fn main() -> ExitCode {
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build();
     let result = match runtime {
         Ok(runtime) => runtime.block_on(async {
-            // The sandbox and the server have ends of their own.
-            let serves = matches!(arguments.command, Command::Serve(_));
+            // The server handles signals itself.
+            let handles_signals = matches!(arguments.command, Command::Serve(_));
             let result = tokio::select! {
                 biased;
                 result = run(arguments, &output) => result,
-                code = stopped(), if !serves => Ok(code),
+                code = stop_signal(), if !handles_signals => Ok(code),
             };
-            // An answer of a login server that nobody stores may cost a connection its sign-in.
+            // A token refresh in flight is waited for: if its response is not stored, the connection may lose its
+            // sign-in.
             trunkline::rest::drain_token_refreshes().await;
             result
         }),
-        Err(error) => Err(Error::new(ErrorKind::Internal, "no threads can be started").source(error)),
+        Err(error) => Err(Error::new(ErrorKind::Internal, "the worker threads cannot be started").source(error)),
     };
     match result {
         Ok(code) => code,
@@ -69,18 +71,18 @@ pub(crate) fn main() -> ExitCode {
     }
 }
 
-/// Waits for somebody who wants the process to end, and gives the code that shells know for it.
-async fn stopped() -> ExitCode {
+/// Waits for SIGINT or SIGTERM, and returns the exit code by which shells know that signal.
+async fn stop_signal() -> ExitCode {
     use tokio::signal::unix::{SignalKind, signal};
-    let wanted = async |kind: SignalKind| match signal(kind) {
+    let received = async |kind: SignalKind| match signal(kind) {
         Ok(mut signal) => {
             signal.recv().await;
         }
         Err(_) => std::future::pending().await,
     };
     tokio::select! {
-        () = wanted(SignalKind::interrupt()) => ExitCode::from(exit::INTERRUPTED),
-        () = wanted(SignalKind::terminate()) => ExitCode::from(exit::TERMINATED),
+        () = received(SignalKind::interrupt()) => ExitCode::from(exit::INTERRUPTED),
+        () = received(SignalKind::terminate()) => ExitCode::from(exit::TERMINATED),
     }
 }
 
@@ -99,7 +101,7 @@ async fn run(arguments: Arguments, output: &Output) -> Result<ExitCode> {
         }
         Command::Action { name } => catalogue::action(&registry()?, &name, output),
         Command::Schema { what, name } => catalogue::schema(&registry()?, what, name.as_deref()),
-        // Needs no store: it may come before the first connection.
+        // Needs no store: users run it before they add the first connection.
         Command::Connection {
             command: args::ConnectionCommand::Discover { issuer, into: None, allow_private_network },
         } => connection::discover(&issuer, allow_private_network, output).await,
@@ -108,8 +110,8 @@ async fn run(arguments: Arguments, output: &Output) -> Result<ExitCode> {
         Command::Call { action, connection, input, all } => {
             let (runtime, input) = (open()?, json(&input, "--input")?);
             if all {
-                let line = Output::new(true);
-                runtime.list(&action, &connection, input, |item| line.line(&item)).await?;
+                let lines = Output::new(true);
+                runtime.list(&action, &connection, input, |item| lines.json_line(&item)).await?;
             } else {
                 let called = runtime.call(&action, &connection, input).await?;
                 called.warnings.iter().for_each(|warning| output.warn(warning));
@@ -117,7 +119,7 @@ async fn run(arguments: Arguments, output: &Output) -> Result<ExitCode> {
             }
             Ok(exit::DONE.into())
         }
-        // Needs no store, unless it is to be held against connections.
+        // Needs no store, unless the flow is checked against connections.
         Command::Flow { command: args::FlowCommand::Validate { file, connection } } if connection.is_empty() => {
             flow::validate(&file, output, &registry()?, None).await
         }
@@ -137,7 +139,7 @@ fn key(file: Option<PathBuf>) -> KeySource {
     }
 }
 
-/// Reads a JSON argument: the text itself, `@FILE`, or `-` for standard input.
+/// Reads a JSON argument: JSON text, `@FILE`, or `-` for standard input.
 fn json(argument: &str, what: &str) -> Result<Value> {
     let (text, from) = match argument.strip_prefix('@') {
         Some(file) => (read(file)?, file),

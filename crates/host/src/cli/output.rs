@@ -1,5 +1,5 @@
-//! One place for what goes to the terminal: text for a person, or JSON; answers on standard output, the rest on standard
-//! error, where the second net is before it.
+//! All output to the terminal, as text or as JSON. Results go to standard output; everything else goes to standard
+//! error, through the redactor.
 
 use std::io::{IsTerminal, Write};
 
@@ -10,7 +10,7 @@ use trunkline::core::{Diagnostic, Error, Severity, Timestamp};
 
 use super::redacting_stderr;
 
-/// What the process ends with; `--help` tells the same.
+/// Exit codes of the process, which `--help` lists.
 pub(crate) mod exit {
     pub(crate) const DONE: u8 = 0;
     pub(crate) const ERROR: u8 = 1;
@@ -21,7 +21,8 @@ pub(crate) mod exit {
     pub(crate) const TERMINATED: u8 = 143;
 }
 
-/// Shows answers as the user wants them.
+/// Prints results in the form that the user chose. A failed write is ignored throughout: the reader has closed the
+/// pipe.
 #[derive(Clone, Copy)]
 pub(crate) struct Output {
     json: bool,
@@ -32,38 +33,37 @@ impl Output {
         Output { json }
     }
 
-    /// Whether answers are JSON.
+    /// Returns whether results are printed as JSON.
     pub(crate) fn is_json(self) -> bool {
         self.json
     }
 
-    /// Whether somebody looks at standard error, so that progress may be drawn.
-    pub(crate) fn is_watched(self) -> bool {
+    /// Returns whether standard error is a terminal, so that progress can be drawn there.
+    pub(crate) fn is_interactive(self) -> bool {
         !self.json && std::io::stderr().is_terminal()
     }
 
-    /// Prints a value as JSON, whatever the user wants otherwise.
+    /// Prints a value as JSON, even without `--json`.
     pub(crate) fn json(self, value: &impl Serialize) {
         let text = if std::io::stdout().is_terminal() || !self.json {
             serde_json::to_string_pretty(value)
         } else {
             serde_json::to_string(value)
         };
-        // Nothing can be said to a reader who is gone.
         let _ = writeln!(std::io::stdout(), "{}", text.unwrap_or_default());
     }
 
     /// Prints a value as one line of JSON.
-    pub(crate) fn line(self, value: &impl Serialize) {
+    pub(crate) fn json_line(self, value: &impl Serialize) {
         let _ = writeln!(std::io::stdout(), "{}", serde_json::to_string(value).unwrap_or_default());
     }
 
-    /// Prints a line of an answer that is told as it comes.
-    pub(crate) fn text(self, line: &str) {
+    /// Prints a line of text, for results that are printed line by line.
+    pub(crate) fn text_line(self, line: &str) {
         let _ = writeln!(std::io::stdout(), "{line}");
     }
 
-    /// Prints a value as JSON if the user wants that, else the text.
+    /// Prints a value as JSON with `--json`, and the text otherwise.
     pub(crate) fn show(self, value: &impl Serialize, text: impl FnOnce() -> String) {
         if self.json {
             return self.json(value);
@@ -71,40 +71,40 @@ impl Output {
         let _ = writeln!(std::io::stdout(), "{}", text().trim_end());
     }
 
-    /// Says something on the way, to a person only.
-    pub(crate) fn say(self, text: &str) {
+    /// Prints a message to standard error, unless `--json` is set.
+    pub(crate) fn info(self, text: &str) {
         if !self.json {
-            redacting_stderr::say(text);
+            redacting_stderr::print_line(text);
         }
     }
 
-    /// Shows a person an address to open, on standard error. It holds what binds the answer to this sign-in, and is of no
-    /// use without that: the only thing that is said past the net.
-    pub(crate) fn address(self, address: &str) {
+    /// Prints the URL of a sign-in to standard error, unless `--json` is set. This is the only output that bypasses the
+    /// redactor: the URL contains the `state` of the sign-in, which is useless without the process that began it.
+    pub(crate) fn sign_in_url(self, url: &str) {
         if !self.json {
-            let _ = writeln!(std::io::stderr(), "  {address}\n");
+            let _ = writeln!(std::io::stderr(), "  {url}\n");
         }
     }
 
-    /// Says on standard error what the answer on standard output leaves to be done, as JSON if the user wants that.
+    /// Prints a remark on the result to standard error: as JSON with `--json`, and as text otherwise.
     pub(crate) fn note(self, value: &impl Serialize, text: impl FnOnce() -> String) {
         if self.json {
-            return redacting_stderr::say(&redacting_stderr::json(value));
+            return redacting_stderr::print_line(&redacting_stderr::json(value));
         }
-        redacting_stderr::say(text().trim_end());
+        redacting_stderr::print_line(text().trim_end());
     }
 
-    /// Says what somebody should know although it worked.
+    /// Prints a warning about something that succeeded.
     pub(crate) fn warn(self, text: &str) {
         self.note(&json!({ "warning": text }), || format!("warning: {}", plain(text)));
     }
 
-    /// Says why it did not work and what to do.
+    /// Prints an error with its advice.
     pub(crate) fn error(self, error: &Error) {
         self.note(&json!({ "error": error }), || format!("error: {}", plain(&format!("{error:?}"))));
     }
 
-    /// Findings, one under the other.
+    /// Formats diagnostics, one below the other.
     pub(crate) fn findings(found: &[Diagnostic]) -> String {
         let mut text = String::new();
         for one in found {
@@ -118,12 +118,12 @@ impl Output {
     }
 }
 
-/// Takes control characters out of text that came from elsewhere: it must not steer the terminal.
+/// Replaces control characters in text from other systems, so that it cannot control the terminal.
 pub(crate) fn plain(text: &str) -> String {
     text.chars().map(|c| if c.is_control() && c != '\n' { '\u{fffd}' } else { c }).collect()
 }
 
-/// A table with a heading and no lines.
+/// Formats a table with a heading and without rules.
 pub(crate) fn table(heading: &[&str], rows: impl IntoIterator<Item = Vec<String>>) -> String {
     let mut table = Table::new();
     table.load_style(NOTHING).set_content_arrangement(ContentArrangement::Dynamic).set_header(heading);
@@ -136,7 +136,7 @@ pub(crate) fn table(heading: &[&str], rows: impl IntoIterator<Item = Vec<String>
     table.trim_fmt()
 }
 
-/// A time as date and time of day (UTC).
+/// Formats a time as date and time of day (UTC).
 pub(crate) fn time(time: Timestamp) -> String {
     jiff::Timestamp::from(time).strftime("%Y-%m-%d %H:%M:%S").to_string()
 }

@@ -1,4 +1,5 @@
-//! Shows a run while it works: items done, skipped, failed of how many, megabytes, the rate of the last minute, time left.
+//! Shows the progress of a run: the counts of items by outcome, megabytes, the rate of the last minute, and the time
+//! left.
 
 use std::{
     collections::BTreeMap,
@@ -13,18 +14,18 @@ use trunkline::{
     engine::{ListProgress, Rate, Run, RunHandle, RunNotification, StepPath, Waiting},
 };
 
-use super::{inspect::span, output::Output, runs::waits};
+use super::{inspect::duration, output::Output, runs::wait_text};
 
-/// How often a terminal is drawn anew.
-const DRAWN_EVERY: Duration = Duration::from_millis(100);
+/// The time between two updates of a terminal.
+const DRAW_EVERY: Duration = Duration::from_millis(100);
 
-/// How often somebody who is not at a terminal gets a line.
+/// The time between two lines of progress where standard error is not a terminal.
 const LINE_EVERY: Duration = Duration::from_secs(10);
 
-/// What was seen so far. Lists within items of other lists are not counted: they are part of those.
+/// The counts to display. Only outermost lists are counted: a list within an item is part of that item.
 #[derive(Default)]
-struct Seen {
-    /// Lists, and whether they have been read to their ends.
+struct DisplayState {
+    /// The lists, and whether each has been read to its end.
     lists: BTreeMap<StepPath, bool>,
     listed: u64,
     done: u64,
@@ -33,14 +34,14 @@ struct Seen {
     bytes: u64,
     items_rate: Rate,
     bytes_rate: Rate,
-    /// Steps that have begun to wait, and nobody has been told.
+    /// The steps that have started to wait since the last update.
     waiting: Vec<(StepPath, Waiting)>,
 }
 
-impl Seen {
-    /// Takes a notice into account, so many milliseconds after the start.
-    fn take(&mut self, notice: &RunNotification, at: Timestamp) {
-        match notice {
+impl DisplayState {
+    /// Counts a notification. `at` is the time since the start of the display.
+    fn take(&mut self, notification: &RunNotification, at: Timestamp) {
+        match notification {
             RunNotification::Listed { step, items, last } if self.is_outermost(step) => {
                 *self.lists.entry(step.clone()).or_default() |= *last;
                 self.listed += items;
@@ -75,12 +76,12 @@ impl Seen {
 
     fn line(&self, at: Timestamp) -> String {
         let complete = self.lists.values().all(|complete| *complete);
-        let far = ListProgress::new(self.listed, complete, self.ended(), self.items_rate.per_second(at));
+        let progress = ListProgress::new(self.listed, complete, self.ended(), self.items_rate.per_second(at));
         let rate = self.bytes_rate.per_second(at).unwrap_or_default() / 1e6;
-        let left = match far.left {
+        let left = match progress.left {
             None => "time left unknown".to_owned(),
-            Some(left) if complete => format!("{} left", span(left)),
-            Some(left) => format!("at least {} left", span(left)),
+            Some(left) if complete => format!("{} left", duration(left)),
+            Some(left) => format!("at least {} left", duration(left)),
         };
         format!(
             "{} done, {} skipped, {} failed of {}{} | {:.1} MB, {rate:.1} MB/s | {left}",
@@ -94,44 +95,47 @@ impl Seen {
     }
 }
 
-/// Watches a run to its end.
-pub(crate) async fn watch(running: RunHandle, output: &Output) -> Result<Run> {
+/// Shows the progress of a run until it ends, and returns the run.
+pub(crate) async fn watch(handle: RunHandle, output: &Output) -> Result<Run> {
     let (since, mut last_line) = (Instant::now(), Instant::now());
-    let counted = Arc::<Mutex<Seen>>::default();
-    // In a task of its own: there are thousands of notices a second, and a person sees ten.
-    let mut counting = tokio::spawn(count(running.notifications(), counted.clone(), since));
-    let bar = if output.is_watched() { ProgressBar::new(0) } else { ProgressBar::hidden() };
+    let state = Arc::<Mutex<DisplayState>>::default();
+    // A task of its own: there are thousands of notifications a second, and the display is updated ten times a second.
+    let mut counting = tokio::spawn(count(handle.notifications(), state.clone(), since));
+    let bar = if output.is_interactive() { ProgressBar::new(0) } else { ProgressBar::hidden() };
     if let Ok(style) = ProgressStyle::with_template("{bar:30} {msg}") {
         bar.set_style(style);
     }
     let mut is_over = false;
     while !is_over {
-        is_over = tokio::time::timeout(DRAWN_EVERY, &mut counting).await.is_ok();
-        let mut seen = counted.lock().unwrap_or_else(PoisonError::into_inner);
-        for (step, wait) in std::mem::take(&mut seen.waiting) {
-            bar.suspend(|| output.say(&waits(running.id(), &step, &wait)));
+        is_over = tokio::time::timeout(DRAW_EVERY, &mut counting).await.is_ok();
+        let mut state = state.lock().unwrap_or_else(PoisonError::into_inner);
+        for (step, wait) in std::mem::take(&mut state.waiting) {
+            bar.suspend(|| output.info(&wait_text(handle.id(), &step, &wait)));
         }
-        if output.is_watched() {
-            bar.set_length(seen.listed);
-            bar.set_position(seen.ended());
-            bar.set_message(seen.line(elapsed(since)));
+        if output.is_interactive() {
+            bar.set_length(state.listed);
+            bar.set_position(state.ended());
+            bar.set_message(state.line(elapsed(since)));
         } else if last_line.elapsed() >= LINE_EVERY {
             last_line = Instant::now();
-            output.say(&seen.line(elapsed(since)));
+            output.info(&state.line(elapsed(since)));
         }
     }
     bar.finish_and_clear();
-    running.wait().await
+    handle.wait().await
 }
 
-/// Counts what happens, to the end.
-async fn count(mut notifications: Receiver<RunNotification>, seen: Arc<Mutex<Seen>>, since: Instant) {
+/// Counts notifications until the run ends.
+async fn count(mut notifications: Receiver<RunNotification>, state: Arc<Mutex<DisplayState>>, since: Instant) {
     loop {
         match notifications.recv().await {
             Ok(RunNotification::Finished { .. }) | Err(RecvError::Closed) => return,
-            // Notices were missed: the counts on the way are a little low, the ledger at the end is not.
+            // Some notifications were missed: the displayed counts are a little low, but the ledger at the end is
+            // exact.
             Err(RecvError::Lagged(_)) => {}
-            Ok(notice) => seen.lock().unwrap_or_else(PoisonError::into_inner).take(&notice, elapsed(since)),
+            Ok(notification) => {
+                state.lock().unwrap_or_else(PoisonError::into_inner).take(&notification, elapsed(since))
+            }
         }
     }
 }
@@ -153,28 +157,32 @@ mod tests {
     }
 
     #[test]
-    fn time_left_is_told_as_far_as_the_list_is_known() {
+    fn the_time_left_is_estimated_from_the_items_listed_so_far() {
         let at = Timestamp::from_millis;
-        let mut seen = Seen::default();
-        assert!(seen.line(at(0)).ends_with("of 0 | 0.0 MB, 0.0 MB/s | 0 ms left"), "{}", seen.line(at(0)));
-        seen.take(&listed("files", 100, false), at(0));
-        assert!(seen.line(at(1000)).ends_with("0 failed of 100+ | 0.0 MB, 0.0 MB/s | time left unknown"));
-        seen.take(&RunNotification::Progress { step: "files/k/copy".into(), bytes: 20_000_000 }, at(5_000));
+        let mut state = DisplayState::default();
+        assert!(state.line(at(0)).ends_with("of 0 | 0.0 MB, 0.0 MB/s | 0 ms left"), "{}", state.line(at(0)));
+        state.take(&listed("files", 100, false), at(0));
+        assert!(state.line(at(1000)).ends_with("0 failed of 100+ | 0.0 MB, 0.0 MB/s | time left unknown"));
+        state.take(&RunNotification::Progress { step: "files/k/copy".into(), bytes: 20_000_000 }, at(5_000));
         for status in ["done", "skipped", "failed", "unknown"] {
-            seen.take(&finished("files", status), at(10_000));
+            state.take(&finished("files", status), at(10_000));
         }
-        // Parts of items.
-        seen.take(&listed("files/k/parts", 7, true), at(10_000));
-        seen.take(&finished("files/k/parts", "done"), at(10_000));
-        let line = seen.line(at(10_000));
+        // Items of a list within an item are not counted.
+        state.take(&listed("files/k/parts", 7, true), at(10_000));
+        state.take(&finished("files/k/parts", "done"), at(10_000));
+        let line = state.line(at(10_000));
         assert_eq!(line, "1 done, 1 skipped, 2 failed of 100+ | 20.0 MB, 4.0 MB/s | at least 4 min 0 s left");
-        seen.take(&listed("files", 20, true), at(10_000));
+        state.take(&listed("files", 20, true), at(10_000));
         assert!(
-            seen.line(at(10_000)).ends_with(" of 120 | 20.0 MB, 4.0 MB/s | 4 min 50 s left"),
+            state.line(at(10_000)).ends_with(" of 120 | 20.0 MB, 4.0 MB/s | 4 min 50 s left"),
             "{}",
-            seen.line(at(10_000))
+            state.line(at(10_000))
         );
-        // Half a minute later nothing has moved.
-        assert!(seen.line(at(40_000)).ends_with("| 20.0 MB, 0.6 MB/s | 19 min 20 s left"), "{}", seen.line(at(40_000)));
+        // Half a minute later, without progress, the rates are lower.
+        assert!(
+            state.line(at(40_000)).ends_with("| 20.0 MB, 0.6 MB/s | 19 min 20 s left"),
+            "{}",
+            state.line(at(40_000))
+        );
     }
 }

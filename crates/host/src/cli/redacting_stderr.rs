@@ -1,4 +1,5 @@
-//! Standard error with the second net before it: what is said there, by whatever code, shows no secret that is known.
+//! Standard error behind the redactor. Everything that the process prints there, log and panics included, passes
+//! through it, so that no known secret is shown.
 
 use std::{
     backtrace::{Backtrace, BacktraceStatus},
@@ -9,13 +10,14 @@ use std::{
 use serde::Serialize;
 use trunkline::core::redact_bytes;
 
-/// Writes through the net. A secret that comes in two pieces is not found: who writes hands over whole lines.
-pub(crate) struct Net<W>(pub(crate) W);
+/// A writer that redacts known secrets. A secret that is split over two writes is not found, so callers write whole
+/// lines.
+pub(crate) struct Redacting<W>(pub(crate) W);
 
-impl<W: Write> Write for Net<W> {
-    fn write(&mut self, said: &[u8]) -> io::Result<usize> {
-        self.0.write_all(&redact_bytes(said))?;
-        Ok(said.len())
+impl<W: Write> Write for Redacting<W> {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        self.0.write_all(&redact_bytes(bytes))?;
+        Ok(bytes.len())
     }
 
     fn flush(&mut self) -> io::Result<()> {
@@ -23,24 +25,24 @@ impl<W: Write> Write for Net<W> {
     }
 }
 
-/// Says a line on standard error.
-pub(crate) fn say(text: &str) {
-    // Nothing can be said to a reader who is gone.
-    let _ = Net(io::stderr()).write_all(format!("{text}\n").as_bytes());
+/// Prints a line to standard error.
+pub(crate) fn print_line(text: &str) {
+    // A write fails if the reader has closed the pipe; there is no one else to report that to.
+    let _ = Redacting(io::stderr()).write_all(format!("{text}\n").as_bytes());
 }
 
-/// A value as JSON without secrets.
+/// Formats a value as JSON without secrets.
 pub(crate) fn json(value: &impl Serialize) -> String {
     trunkline::redacted(value).to_string()
 }
 
-/// Has panics, too, told through the net.
-pub(crate) fn catch_panics() {
+/// Reports panics through the redactor too.
+pub(crate) fn redact_panics() {
     panic::set_hook(Box::new(|panic| {
         let trace = Backtrace::capture();
         match trace.status() {
-            BacktraceStatus::Captured => say(&format!("{panic}\n{trace}")),
-            _ => say(&panic.to_string()),
+            BacktraceStatus::Captured => print_line(&format!("{panic}\n{trace}")),
+            _ => print_line(&panic.to_string()),
         }
     }));
 }
@@ -55,12 +57,12 @@ mod tests {
     use super::*;
 
     #[derive(Clone, Default)]
-    struct Said(Arc<Mutex<Vec<u8>>>);
+    struct Buffer(Arc<Mutex<Vec<u8>>>);
 
-    impl Write for Said {
-        fn write(&mut self, said: &[u8]) -> io::Result<usize> {
-            self.0.lock().unwrap().extend_from_slice(said);
-            Ok(said.len())
+    impl Write for Buffer {
+        fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+            self.0.lock().unwrap().extend_from_slice(bytes);
+            Ok(bytes.len())
         }
 
         fn flush(&mut self) -> io::Result<()> {
@@ -83,22 +85,22 @@ mod tests {
 
     #[test]
     fn the_log_shows_no_secret() {
-        let said = Said::default();
-        let through = said.clone();
-        logged(move || Net(through.clone()));
-        let text = String::from_utf8(said.0.lock().unwrap().clone()).unwrap();
+        let buffer = Buffer::default();
+        let writer = buffer.clone();
+        logged(move || Redacting(writer.clone()));
+        let text = String::from_utf8(buffer.0.lock().unwrap().clone()).unwrap();
         assert!(!text.contains("canary"), "{text}");
         assert_eq!((text.matches("***").count(), text.lines().count()), (3, 3), "{text}");
         assert!(text.contains("refused: ***") && text.contains("Bearer ***") && text.contains("?key=***"), "{text}");
     }
 
-    /// The sabotage twin: without the net, the same lines show it.
+    /// The sabotage twin: without the redactor, the same lines show the secret.
     #[test]
-    fn without_the_net_it_would() {
-        let said = Said::default();
-        let through = said.clone();
-        logged(move || through.clone());
-        let text = String::from_utf8(said.0.lock().unwrap().clone()).unwrap();
+    fn without_the_redactor_the_log_shows_the_secret() {
+        let buffer = Buffer::default();
+        let writer = buffer.clone();
+        logged(move || writer.clone());
+        let text = String::from_utf8(buffer.0.lock().unwrap().clone()).unwrap();
         assert_eq!(text.matches("canary").count(), 3, "{text}");
     }
 }

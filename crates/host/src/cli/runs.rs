@@ -1,4 +1,4 @@
-//! `run` and `runs`: begin a run, watch it, look at it, take it up again, stop it.
+//! `run` and `runs`: start, watch, show, resume, rerun, resolve, signal and cancel runs.
 
 use std::{collections::BTreeMap, path::Path, process::ExitCode};
 
@@ -18,7 +18,7 @@ use super::{
     progress_display,
 };
 
-/// Runs a kept flow, or a file where no flow of this name is kept; says which.
+/// Runs a saved flow, or a file if there is no saved flow of this name. Prints which of the two it is.
 pub(crate) async fn run(
     runtime: &Runtime,
     name: &str,
@@ -26,53 +26,54 @@ pub(crate) async fn run(
     connections: Vec<(String, String)>,
     output: &Output,
 ) -> Result<ExitCode> {
-    let slots = connections.into_iter().collect();
-    let running = match kept(runtime, name).await? {
-        Some(kept) => {
-            output.say(&format!("the kept flow {name}, version {}", kept.version));
-            runtime.start_saved(name, input, slots).await?
+    let bindings = connections.into_iter().collect();
+    let handle = match saved(runtime, name).await? {
+        Some(saved) => {
+            output.info(&format!("the saved flow {name}, version {}", saved.version));
+            runtime.start_saved(name, input, bindings).await?
         }
         None => {
-            let flow = flow::load(runtime, name, &slots, output).await?;
-            output.say(&format!("the flow {} of the file {name}", flow.name()));
-            runtime.start(&flow, input, slots).await?
+            let flow = flow::load(runtime, name, &bindings, output).await?;
+            output.info(&format!("the flow {} in the file {name}", flow.name()));
+            runtime.start(&flow, input, bindings).await?
         }
     };
-    finish(running, output).await
+    finish(handle, output).await
 }
 
-/// The kept flow of this name; nothing if a file is meant.
-async fn kept(runtime: &Runtime, name: &str) -> Result<Option<SavedFlow>> {
+/// Returns the saved flow of this name, or `None` if the name is that of a file.
+async fn saved(runtime: &Runtime, name: &str) -> Result<Option<SavedFlow>> {
     match name {
         "-" => Ok(None),
         path if path.contains(['/', '\\']) => Ok(None),
         name => match runtime.store().saved_flow(name).await {
-            Ok(kept) => Ok(Some(kept)),
+            Ok(saved) => Ok(Some(saved)),
             Err(error) if error.kind() == ErrorKind::NotFound && Path::new(name).exists() => Ok(None),
             Err(error) if error.kind() == ErrorKind::NotFound => {
-                Err(error.hint("`trunkline flow list` shows those that are kept; there is no file of this name either"))
+                Err(error.hint("`trunkline flow list` lists the saved flows; there is no file of this name either"))
             }
             Err(error) => Err(error),
         },
     }
 }
 
-/// A kept flow, or that of a file where no flow of this name is kept, linked with those it calls.
+/// Returns a saved flow, or the flow in a file if there is no saved flow of this name, linked with the flows that it
+/// calls.
 async fn corrected(runtime: &Runtime, name: &str, output: &Output) -> Result<Flow> {
-    match kept(runtime, name).await? {
+    match saved(runtime, name).await? {
         Some(_) => runtime.link(&runtime.saved_flow(name).await?.1).await,
         None => flow::load(runtime, name, &BTreeMap::new(), output).await,
     }
 }
 
-/// Watches a run to its end and shows what became of it.
-async fn finish(running: RunHandle, output: &Output) -> Result<ExitCode> {
-    output.say(&format!(
-        "run {}; if it is interrupted, `trunkline runs resume {}` goes on",
-        running.id(),
-        running.id()
+/// Shows the progress of a run until it ends, and then its outcome.
+async fn finish(handle: RunHandle, output: &Output) -> Result<ExitCode> {
+    output.info(&format!(
+        "run {}; if it is interrupted, `trunkline runs resume {}` continues it",
+        handle.id(),
+        handle.id()
     ));
-    let run = progress_display::watch(running, output).await?;
+    let run = progress_display::watch(handle, output).await?;
     output.show(&run, || summary(&run));
     if let (Some(error), false) = (&run.error, output.is_json()) {
         output.error(error);
@@ -80,6 +81,7 @@ async fn finish(running: RunHandle, output: &Output) -> Result<ExitCode> {
     Ok(exit_code(run.status))
 }
 
+/// Returns the exit code for the status of a run.
 pub(crate) fn exit_code(status: RunStatus) -> ExitCode {
     match status {
         RunStatus::Succeeded | RunStatus::Running => exit::DONE,
@@ -89,24 +91,24 @@ pub(crate) fn exit_code(status: RunStatus) -> ExitCode {
     .into()
 }
 
-/// How a run stands and its ledger, for a person.
+/// Formats the status of a run and the outcomes of its items.
 pub(crate) fn summary(run: &Run) -> String {
     let mut text = format!("run {} of {} (version {}): {}\n", run.id, run.flow, run.version, run.status.as_str());
     if let Some(retry) = &run.retry {
-        text += &format!("it goes over what failed in run {}\n", retry.run);
+        text += &format!("this is a rerun of the failed items of run {}\n", retry.run);
     }
     if let Some(by) = &run.rerun_by {
-        text += &format!("what failed was gone over by run {by}\n");
+        text += &format!("its failed items were rerun by run {by}\n");
     }
     for (step, wait) in &run.waiting {
-        text += &format!("\n{}", waits(&run.id, step, wait));
+        text += &format!("\n{}", wait_text(&run.id, step, wait));
     }
     if let Some(result) = &run.output {
         text += &format!("\noutput: {result}");
     }
     if run.status == RunStatus::Running {
         for (step, progress) in run.progress(Timestamp::now()) {
-            text += &format!("\n{step}: {}", inspect::far(&progress));
+            text += &format!("\n{step}: {}", inspect::progress_text(&progress));
         }
     }
     for (warning, times) in &run.warnings {
@@ -118,7 +120,7 @@ pub(crate) fn summary(run: &Run) -> String {
     plain(&(text + &advice(run)))
 }
 
-/// What to do about items that are not done.
+/// Formats what to do about items that failed or are unknown.
 fn advice(run: &Run) -> String {
     let id = &run.id;
     let any = |reasons: fn(&Ledger) -> bool| run.ledger.values().any(reasons);
@@ -138,8 +140,8 @@ fn advice(run: &Run) -> String {
     text
 }
 
-/// What came of a verdict, and what to do next.
-fn resolved(resolution: &Resolution) -> String {
+/// Formats the result of resolving a step, and what to do next.
+fn resolution_text(resolution: &Resolution) -> String {
     let Resolution { run, step, verdict, items } = resolution;
     let mut text = format!("{step} is resolved: {}.", verdict.as_str());
     for item in items {
@@ -154,8 +156,8 @@ fn resolved(resolution: &Resolution) -> String {
     plain(&text)
 }
 
-/// What a step waits for, and what to do about it.
-pub(crate) fn waits(run: &RunId, step: &StepPath, wait: &Waiting) -> String {
+/// Formats what a step waits for, and how to end the wait.
+pub(crate) fn wait_text(run: &RunId, step: &StepPath, wait: &Waiting) -> String {
     let until = time(wait.until);
     match &wait.signal {
         None => format!("{step} waits until {until} (UTC)"),
@@ -165,7 +167,7 @@ pub(crate) fn waits(run: &RunId, step: &StepPath, wait: &Waiting) -> String {
     }
 }
 
-/// A ledger, a line a reason.
+/// Formats a ledger: the number of items for each outcome and reason, one a line.
 pub(crate) fn lines(ledger: &Ledger) -> String {
     let mut text = format!("  {:>7}  done\n", ledger.done);
     for (status, reasons) in [("skipped", &ledger.skipped), ("failed", &ledger.failed), ("unknown", &ledger.unknown)] {
@@ -179,6 +181,7 @@ pub(crate) fn lines(ledger: &Ledger) -> String {
     text
 }
 
+/// Runs a `runs` command; without one, lists the runs.
 pub(crate) async fn runs(
     runtime: &Runtime,
     data: &Path,
@@ -186,73 +189,81 @@ pub(crate) async fn runs(
     output: &Output,
 ) -> Result<ExitCode> {
     match command.unwrap_or(RunsCommand::List) {
-        RunsCommand::List => {
-            let all = runtime.store().runs().await?;
-            output.show(&all, || {
-                let rows = all.iter().map(|run| {
-                    let count = |status: &str| run.items.get(status).copied().unwrap_or_default().to_string();
-                    let started = time(run.started_at);
-                    let (id, flow) = (run.id.to_string(), run.flow.clone());
-                    let counts = ["done", "skipped", "failed", "unknown"].map(count);
-                    [id, flow, run.status.as_str().to_owned(), started].into_iter().chain(counts).collect()
-                });
-                table(&["Run", "Flow", "Status", "Started (UTC)", "Done", "Skipped", "Failed", "Unknown"], rows)
-            });
-            Ok(exit::DONE.into())
-        }
-        RunsCommand::Show { id } => {
-            let run = runtime.engine().run(&runtime.find_run(&id).await?).await?;
-            output.show(&run_view(&run), || {
-                let error = run.error.as_ref().map(|error| format!("\nerror: {}", plain(&format!("{error:?}"))));
-                summary(&run) + &error.unwrap_or_default()
-            });
-            Ok(exit::DONE.into())
-        }
+        RunsCommand::List => list(runtime, output).await,
+        RunsCommand::Show { id } => show(runtime, &runtime.find_run(&id).await?, output).await,
         RunsCommand::Tail { id, after } => inspect::tail(runtime, &runtime.find_run(&id).await?, after, output).await,
         RunsCommand::Timeline { id } => inspect::timeline(runtime, &runtime.find_run(&id).await?, output).await,
         RunsCommand::Log { id, step } => {
             inspect::log(runtime, &runtime.find_run(&id).await?, step.as_deref(), output).await
         }
-        RunsCommand::Resume { id } => {
-            let id = runtime.find_run(&id).await?;
-            let sandbox = demo::revive(runtime, data, &id).await?;
-            let code = finish(runtime.resume(&id).await?, output).await?;
-            if let Some(sandbox) = sandbox {
-                output.show(&sandbox.report(), || demo::comparison(&sandbox.report()));
-                sandbox.stop().await;
-            }
-            Ok(code)
-        }
+        RunsCommand::Resume { id } => resume(runtime, data, &runtime.find_run(&id).await?, output).await,
         RunsCommand::Items { id, status, step, csv } => {
             let id = runtime.find_run(&id).await?;
             items::items(runtime, &id, status, step.as_deref(), csv, output).await
         }
         RunsCommand::Rerun { rerun: args, failed: _ } => rerun(runtime, args, output).await,
         RunsCommand::Retry(args) => {
-            output.say("`trunkline runs retry` is now `trunkline runs rerun --failed`.");
+            output.info("`trunkline runs retry` is now `trunkline runs rerun --failed`.");
             rerun(runtime, args, output).await
         }
         RunsCommand::Resolve(args) => resolve(runtime, args, output).await,
         RunsCommand::Settle(args) => {
-            output.say("`trunkline runs settle` is now `trunkline runs resolve`.");
+            output.info("`trunkline runs settle` is now `trunkline runs resolve`.");
             resolve(runtime, args, output).await
         }
         RunsCommand::Cancel { id } => {
             let id = runtime.find_run(&id).await?;
             runtime.engine().cancel(&id).await?;
-            output.show(&json!({ "cancelled": id }), || format!("Run {id} is told to stop."));
+            output.show(&json!({ "cancelled": id }), || format!("Run {id} is being cancelled."));
             Ok(exit::DONE.into())
         }
         RunsCommand::Signal { id, name, payload } => {
             let (id, payload) = (runtime.find_run(&id).await?, json_argument(&payload, "--payload")?);
-            let heard = runtime.engine().signal(&id, &name, payload).await?;
-            output.show(&json!({ "signalled": id, "name": name, "working": heard }), || match heard {
-                true => format!("Run {id} is sent the signal {name}."),
-                false => format!("Run {id} has the signal {name}: it goes on with `trunkline runs resume {id}`."),
+            let is_active = runtime.engine().signal(&id, &name, payload).await?;
+            output.show(&json!({ "signalled": id, "name": name, "working": is_active }), || match is_active {
+                true => format!("Sent the signal {name} to run {id}."),
+                false => {
+                    format!("Recorded the signal {name} for run {id}; `trunkline runs resume {id}` continues the run.")
+                }
             });
             Ok(exit::DONE.into())
         }
     }
+}
+
+async fn list(runtime: &Runtime, output: &Output) -> Result<ExitCode> {
+    let all = runtime.store().runs().await?;
+    output.show(&all, || {
+        let rows = all.iter().map(|run| {
+            let count = |status: &str| run.items.get(status).copied().unwrap_or_default().to_string();
+            let started = time(run.started_at);
+            let (id, flow) = (run.id.to_string(), run.flow.clone());
+            let counts = ["done", "skipped", "failed", "unknown"].map(count);
+            [id, flow, run.status.as_str().to_owned(), started].into_iter().chain(counts).collect()
+        });
+        table(&["Run", "Flow", "Status", "Started (UTC)", "Done", "Skipped", "Failed", "Unknown"], rows)
+    });
+    Ok(exit::DONE.into())
+}
+
+async fn show(runtime: &Runtime, id: &RunId, output: &Output) -> Result<ExitCode> {
+    let run = runtime.engine().run(id).await?;
+    output.show(&run_view(&run), || {
+        let error = run.error.as_ref().map(|error| format!("\nerror: {}", plain(&format!("{error:?}"))));
+        summary(&run) + &error.unwrap_or_default()
+    });
+    Ok(exit::DONE.into())
+}
+
+/// Resumes a run and shows it until it ends. A run of `demo` gets its simulators back.
+async fn resume(runtime: &Runtime, data: &Path, id: &RunId, output: &Output) -> Result<ExitCode> {
+    let sandbox = demo::revive(runtime, data, id).await?;
+    let code = finish(runtime.resume(id).await?, output).await?;
+    if let Some(sandbox) = sandbox {
+        output.show(&sandbox.report(), || demo::comparison(&sandbox.report()));
+        sandbox.stop().await;
+    }
+    Ok(code)
 }
 
 /// Reruns the failed items of a run and shows the new run until it ends.
@@ -267,7 +278,7 @@ async fn rerun(runtime: &Runtime, args: Rerun, output: &Output) -> Result<ExitCo
     let handle = runtime.rerun_failed(&id, flow, unknown).await?;
     let left: u64 = previous.ledger.values().flat_map(|ledger| ledger.unknown.values()).sum();
     if left > 0 && !unknown {
-        output.say(&format!(
+        output.info(&format!(
             "{left} items of run {id} stay unknown: `trunkline runs items {id} --status unknown` lists them, `trunkline \
              runs resolve {id} STEP done|retry|fail` sets the outcome of one"
         ));
@@ -285,7 +296,7 @@ async fn resolve(runtime: &Runtime, args: Resolve, output: &Output) -> Result<Ex
     };
     let step = StepPath::from(&*args.step);
     let resolution = runtime.engine().resolve_unknown(&id, &step, verdict, step_output).await?;
-    output.show(&resolution, || resolved(&resolution));
+    output.show(&resolution, || resolution_text(&resolution));
     Ok(exit::DONE.into())
 }
 
@@ -294,7 +305,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_ledger_tells_that_its_list_changed() {
+    fn a_ledger_reports_that_its_list_changed() {
         let ledger = Ledger { done: 7, ..Ledger::default() };
         assert_eq!(lines(&ledger), "        7  done\n");
         let ledger = Ledger { maybe_incomplete: Some("it had 7 items, and then 8".into()), ..ledger };

@@ -1,4 +1,4 @@
-//! `sandbox`: the look-alikes alone, for other clients to talk to.
+//! `sandbox`: the simulators alone, for trials and tests with other clients.
 
 use std::{fs, net::SocketAddr, process::ExitCode, time::Duration};
 
@@ -29,7 +29,7 @@ pub(crate) async fn sandbox(arguments: args::Sandbox, output: &Output) -> Result
             fs::create_dir_all(folder).and_then(|()| fs::write(&file, text)).map_err(|error| {
                 Error::new(ErrorKind::InvalidInput, format!("{} cannot be written: {error}", file.display()))
             })?;
-            output.say(&format!("wrote {}", file.display()));
+            output.info(&format!("wrote {}", file.display()));
         }
     }
     let about = json!({
@@ -40,26 +40,30 @@ pub(crate) async fn sandbox(arguments: args::Sandbox, output: &Output) -> Result
     });
     output.show(&about, || {
         format!(
-            "Look-alikes of Mediaflow and MediaValet are at http://{address}/ until Ctrl-C.\n\
+            "Simulators of Mediaflow and MediaValet listen at http://{address}/ until Ctrl-C.\n\
              Connection files:      curl http://{address}/_sandbox/settings\n\
-             What was asked of it:  curl http://{address}/_sandbox/requests\n\
-             Files are in Mediaflow folder {}, for MediaValet category {}.",
+             Requests received:     curl http://{address}/_sandbox/requests\n\
+             The files are in Mediaflow folder {}; copy them to MediaValet category {}.",
             sandbox.root_folder(),
             sandbox.category(),
             address = sandbox.address(),
         )
     });
-    // Without signals nobody could stop it but by a kill, which is fine too.
+    // If Ctrl-C cannot be waited for, the sandbox stops at once.
     let _ = tokio::signal::ctrl_c().await;
     sandbox.stop().await;
     Ok(exit::DONE.into())
 }
 
-/// Starts the look-alikes.
+/// Starts the simulators.
+///
+/// # Errors
+///
+/// `unavailable` if they cannot listen on the address.
 pub(crate) async fn start(options: Options) -> Result<Sandbox> {
     let bind = options.bind;
     Sandbox::start(options).await.map_err(|error| {
         Error::new(ErrorKind::Unavailable, format!("the sandbox cannot listen on {bind}: {error}"))
-            .hint("another one may be running there: stop it, or choose another port")
+            .hint("another process may be listening there: stop it, or choose another port")
     })
 }

@@ -1,4 +1,4 @@
-//! `serve`: sign-ins, runs and triggers over HTTP, until a signal says to stop.
+//! `serve`: sign-ins, runs and triggers over HTTP, until a signal stops it.
 
 use std::{path::Path, process::ExitCode, time::Duration};
 
@@ -14,9 +14,10 @@ use super::{
     output::{Output, exit},
 };
 
+/// Runs the server until SIGTERM, SIGINT or a failure of the store. A second signal skips the grace period.
 pub(crate) async fn serve(runtime: Runtime, data: &Path, arguments: args::Serve, output: &Output) -> Result<ExitCode> {
     let ApiToken { token, file } = ApiToken::of(data)?;
-    // Before anything begins, so that no signal finds us without.
+    // Before the server starts, so that no signal is missed.
     let mut signals = Signals::new()?;
     let options = ServeOptions {
         listen: arguments.listen,
@@ -27,25 +28,26 @@ pub(crate) async fn serve(runtime: Runtime, data: &Path, arguments: args::Serve,
     let server = Server::start(runtime, options).await?;
     let address = format!("http://{}", server.address());
     output.show(&json!({ "address": address, "token_file": file }), || {
-        let place = file.as_ref().map_or("TRUNKLINE_API_TOKEN".to_owned(), |file| file.display().to_string());
-        format!("Trunkline serves at {address}/ until Ctrl-C. The API wants the token in {place}.")
+        let location = file.as_ref().map_or("TRUNKLINE_API_TOKEN".to_owned(), |file| file.display().to_string());
+        format!("Trunkline serves at {address}/ until Ctrl-C. The API requires the token in {location}.")
     });
     tokio::select! {
         () = signals.next() => {}
         error = server.lost() => {
-            // What steps in flight come to cannot be recorded: they are cut off, and looked up by the next process.
+            // The outcomes of steps in flight cannot be recorded. The steps are cut off, and the next process
+            // reconciles them.
             server.stop(Duration::ZERO).await;
             return Err(error);
         }
     }
-    output.say("Stopping: steps in flight go on to their ends ...");
+    output.info("Stopping: waiting for steps in flight to finish ...");
     let grace = Duration::from_secs(arguments.grace);
     let safe = tokio::select! {
         safe = server.stop(grace) => safe,
         () = signals.next() => false,
     };
     if !safe {
-        output.say("Some steps were cut off; their runs go on from what is on disk.");
+        output.info("Some steps were cut off; the next `trunkline serve` resumes their runs.");
     }
     Ok(exit::DONE.into())
 }
@@ -58,7 +60,7 @@ impl Signals {
     fn new() -> Result<Self> {
         use tokio::signal::unix::{SignalKind, signal};
         let listen = |kind| {
-            signal(kind).map_err(|error| Error::new(ErrorKind::Internal, "signals cannot be waited for").source(error))
+            signal(kind).map_err(|error| Error::new(ErrorKind::Internal, "cannot listen for signals").source(error))
         };
         Ok(Signals([listen(SignalKind::terminate())?, listen(SignalKind::interrupt())?]))
     }

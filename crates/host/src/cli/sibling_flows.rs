@@ -1,10 +1,15 @@
-//! The flows that a flow of a file calls: they lie beside it, each in a file of its name.
+//! The flows that a flow in a file calls. They are in the same folder, each in a file of its name.
 
 use std::{cell::RefCell, fs, path::Path};
 
 use trunkline::{core::Diagnostic, engine::Flow};
 
-/// Reads a flow's text, and links it with the flows that it calls: `NAME.json`, `NAME.yaml` or `NAME.yml` in its folder.
+/// Parses the text of a flow, and links it with the flows that it calls: `NAME.json`, `NAME.yaml` or `NAME.yml` in its
+/// folder.
+///
+/// # Errors
+///
+/// A diagnostic for everything that is wrong with the flow or with a flow that it calls.
 pub(crate) fn read_flow(file: &str, text: &str) -> Result<Flow, Vec<Diagnostic>> {
     let flow = Flow::parse(file, text)?;
     let folder = Path::new(file).parent().unwrap_or_else(|| Path::new(""));
@@ -16,7 +21,7 @@ pub(crate) fn read_flow(file: &str, text: &str) -> Result<Flow, Vec<Diagnostic>>
         match Flow::parse(&file, &text) {
             Ok(flow) if flow.name() == name => Some(flow),
             Ok(flow) => {
-                let message = format!("the flow in this file is called {}, and {name} is looked for", flow.name());
+                let message = format!("the flow in this file has the name {}, but {name} is expected", flow.name());
                 faulty.borrow_mut().extend(Flow::locate(&file, &text, vec![Diagnostic::error("/name", message)]));
                 None
             }
@@ -27,10 +32,10 @@ pub(crate) fn read_flow(file: &str, text: &str) -> Result<Flow, Vec<Diagnostic>>
         }
     };
     let linked = flow.link(&find);
-    // What is wrong with a file says more than that there is no such flow.
+    // A fault in a file is more useful than the report that there is no such flow.
     match (linked, faulty.take()) {
         (Err(found), faulty) if faulty.is_empty() => {
-            let hint = "flows that are called lie beside the flow that calls them, as NAME.json or NAME.yaml";
+            let hint = "put a called flow into the folder of the flow that calls it, as NAME.json or NAME.yaml";
             let hinted = |one: Diagnostic| if one.hint.is_none() { one.hint(hint) } else { one };
             Err(Flow::locate(file, text, found.into_iter().map(hinted).collect()))
         }

@@ -1,4 +1,5 @@
-//! The routes: what needs the token, and the few that protect themselves.
+//! The routes of the server and their handlers. Most routes require the API token; the callback of sign-ins, webhooks
+//! and `/health` do not.
 
 use std::{collections::BTreeMap, sync::Arc};
 
@@ -21,14 +22,14 @@ use trunkline_engine::{Flush, Journal, StepPath, Verdict};
 
 use super::{
     App, CALLBACK, auth,
-    dispatcher::Started,
+    dispatcher::StartOutcome,
     events,
-    response::{Answer, Refusal, answer, good, object, page},
+    response::{ApiResult, ErrorResponse, object, ok, page, response_json},
     webhook,
 };
 use crate::{flows::Cause, redacted, run_view};
 
-/// Longest body, in bytes.
+/// The maximum size of a request body, in bytes.
 pub(crate) const MAX_BODY: usize = 1024 * 1024;
 
 pub(crate) type Body = Result<Bytes, BytesRejection>;
@@ -55,52 +56,52 @@ pub(crate) fn router(app: Arc<App>) -> Router {
         .route_layer(from_fn_with_state(app.clone(), auth::token));
     Router::new()
         .route(CALLBACK, get(callback))
-        .route("/webhooks/{flow}/{token}", post(webhook::call).options(webhook::asked))
-        .route("/health", get(async |State(app): State<Arc<App>>| app.health.told()))
+        .route("/webhooks/{flow}/{token}", post(webhook::call).options(webhook::preflight))
+        .route("/health", get(async |State(app): State<Arc<App>>| app.health.response()))
         .merge(with_token)
-        .fallback(async || Refusal::from(Error::new(ErrorKind::NotFound, "there is nothing at this address")))
-        .layer(map_response(refused))
+        .fallback(async || ErrorResponse::from(Error::new(ErrorKind::NotFound, "there is nothing at this URL")))
+        .layer(map_response(method_error))
         .layer(DefaultBodyLimit::max(MAX_BODY))
         .layer(from_fn_with_state(app.clone(), auth::host))
         .with_state(app)
 }
 
-/// Refusals of the router itself, told as all others are.
-async fn refused(response: Response) -> Response {
+/// Turns the response of the router for a wrong method into one of ours.
+async fn method_error(response: Response) -> Response {
     match response.status() {
         StatusCode::METHOD_NOT_ALLOWED => {
             let allowed = response.headers().get("allow").cloned();
-            let error = Error::new(ErrorKind::InvalidInput, "this address takes another method");
-            let mut told = Refusal::new(StatusCode::METHOD_NOT_ALLOWED, error).into_response();
-            told.headers_mut().extend(allowed.map(|allowed| (header::ALLOW, allowed)));
-            told
+            let error = Error::new(ErrorKind::InvalidInput, "this URL requires another method");
+            let mut response = ErrorResponse::new(StatusCode::METHOD_NOT_ALLOWED, error).into_response();
+            response.headers_mut().extend(allowed.map(|allowed| (header::ALLOW, allowed)));
+            response
         }
         _ => response,
     }
 }
 
-/// The whole body, if it is not too long.
-pub(crate) fn whole(body: Body) -> Result<Bytes, Refusal> {
+/// Returns the body, or an error response if it is too long or was cut off.
+pub(crate) fn complete(body: Body) -> Result<Bytes, ErrorResponse> {
     body.map_err(|rejection| {
-        let message = format!("the body cannot be taken: {}", rejection.body_text());
-        Refusal::new(rejection.status(), Error::new(ErrorKind::Limit, message))
+        let message = format!("the body cannot be read: {}", rejection.body_text());
+        ErrorResponse::new(rejection.status(), Error::new(ErrorKind::Limit, message))
     })
 }
 
-/// The members of a body; `wanted` says which those are.
-fn read<T: DeserializeOwned>(body: Body, wanted: &str) -> Result<T, Refusal> {
-    let object = object(&whole(body)?)?;
+/// Reads the members of a JSON body. `expected` says in an error which members there can be.
+fn read<T: DeserializeOwned>(body: Body, expected: &str) -> Result<T, ErrorResponse> {
+    let object = object(&complete(body)?)?;
     serde_json::from_value(object)
-        .map_err(|error| Error::new(ErrorKind::InvalidInput, format!("{wanted}: {error}")).into())
+        .map_err(|error| Error::new(ErrorKind::InvalidInput, format!("{expected}: {error}")).into())
 }
 
-async fn connections(State(app): State<Arc<App>>) -> Answer {
-    good(&app.runtime.store().connections().await?)
+async fn connections(State(app): State<Arc<App>>) -> ApiResult {
+    ok(&app.runtime.store().connections().await?)
 }
 
-async fn authorize(State(app): State<Arc<App>>, Path(name): Path<String>) -> Answer {
+async fn authorize(State(app): State<Arc<App>>, Path(name): Path<String>) -> ApiResult {
     let connected = app.runtime.connect(&name).await?;
-    good(&app.sign_ins.begin(connected, &format!("{}{CALLBACK}", app.base))?)
+    ok(&app.sign_ins.begin(connected, &format!("{}{CALLBACK}", app.base_url))?)
 }
 
 async fn callback(State(app): State<Arc<App>>, RawQuery(query): RawQuery) -> Response {
@@ -114,8 +115,8 @@ async fn callback(State(app): State<Arc<App>>, RawQuery(query): RawQuery) -> Res
     }
 }
 
-async fn flows(State(app): State<Arc<App>>) -> Answer {
-    good(&app.runtime.store().saved_flows().await?)
+async fn flows(State(app): State<Arc<App>>) -> ApiResult {
+    ok(&app.runtime.store().saved_flows().await?)
 }
 
 #[derive(Deserialize)]
@@ -127,24 +128,26 @@ struct Start {
     connections: BTreeMap<String, String>,
 }
 
-async fn start(State(app): State<Arc<App>>, Path(name): Path<String>, body: Body) -> Answer {
-    let start: Start = read(body, "a run is started with `input` and `connections`")?;
+async fn start(State(app): State<Arc<App>>, Path(name): Path<String>, body: Body) -> ApiResult {
+    let start: Start = read(body, "the body of a start has `input` and `connections`, both optional")?;
     let input = start.input.unwrap_or_else(|| json!({}));
-    let (mut kept, flow) = app.runtime.saved_flow(&name).await?;
-    kept.connections.extend(start.connections);
-    match app.dispatcher.start(kept, &flow, input, Cause::Caller(Flush::Now)).await? {
-        Started::Run(run) | Started::Duplicate(run) => Ok(answer(StatusCode::ACCEPTED, &json!({ "run": run }))),
-        Started::Skipped => {
-            let message = format!("a run of {name} is at work, and the flow says to skip another one");
-            Err(Error::new(ErrorKind::Conflict, message).hint("wait until it has ended, or cancel it").into())
+    let (mut saved, flow) = app.runtime.saved_flow(&name).await?;
+    saved.connections.extend(start.connections);
+    match app.dispatcher.start(saved, &flow, input, Cause::Caller(Flush::Now)).await? {
+        StartOutcome::Run(run) | StartOutcome::Duplicate(run) => {
+            Ok(response_json(StatusCode::ACCEPTED, &json!({ "run": run })))
+        }
+        StartOutcome::Skipped => {
+            let message = format!("a run of {name} is active, and the flow skips further runs until it ends");
+            Err(Error::new(ErrorKind::Conflict, message).hint("wait until it ends, or cancel it").into())
         }
     }
 }
 
-async fn resume(State(app): State<Arc<App>>, Path(id): Path<String>) -> Answer {
+async fn resume(State(app): State<Arc<App>>, Path(id): Path<String>) -> ApiResult {
     let id = app.runtime.find_run(&id).await?;
     app.dispatcher.resume(&id).await?;
-    Ok(answer(StatusCode::ACCEPTED, &json!({ "run": id })))
+    Ok(response_json(StatusCode::ACCEPTED, &json!({ "run": id })))
 }
 
 #[derive(Deserialize)]
@@ -155,11 +158,11 @@ struct Rerun {
     unknown: bool,
 }
 
-async fn rerun(State(app): State<Arc<App>>, Path(id): Path<String>, body: Body) -> Answer {
+async fn rerun(State(app): State<Arc<App>>, Path(id): Path<String>, body: Body) -> ApiResult {
     let Rerun { flow, unknown } = read(body, "the body of a rerun has `flow` and `unknown`, both optional")?;
     let id = app.runtime.find_run(&id).await?;
     let run = app.dispatcher.rerun(&id, flow.as_deref(), unknown).await?;
-    Ok(answer(StatusCode::ACCEPTED, &json!({ "run": run })))
+    Ok(response_json(StatusCode::ACCEPTED, &json!({ "run": run })))
 }
 
 #[derive(Deserialize)]
@@ -171,13 +174,14 @@ struct Resolve {
     output: Value,
 }
 
-async fn resolve(State(app): State<Arc<App>>, Path(id): Path<String>, body: Body) -> Answer {
-    let Resolve { step, verdict, output } = read(body, "a step is resolved with `step`, `verdict` and `output`")?;
+async fn resolve(State(app): State<Arc<App>>, Path(id): Path<String>, body: Body) -> ApiResult {
+    let Resolve { step, verdict, output } = read(body, "the body has `step`, `verdict`, and optionally `output`")?;
     let id = app.runtime.find_run(&id).await?;
-    good(&redacted(&app.runtime.engine().resolve_unknown(&id, &StepPath::from(&*step), verdict, output).await?))
+    ok(&redacted(&app.runtime.engine().resolve_unknown(&id, &StepPath::from(&*step), verdict, output).await?))
 }
 
-/// When `retry` and `settle` became `rerun` and `resolve`, as the header `Deprecation` writes it: 2026-11-30.
+/// The date on which `retry` and `settle` became `rerun` and `resolve`, in the form of the header `Deprecation`:
+/// 2026-11-30.
 const DEPRECATED_SINCE: &str = "@1795996800";
 
 /// Marks the response of a former route: `Deprecation` (RFC 9745), and a link to the route that replaces it (RFC 5829).
@@ -196,18 +200,18 @@ async fn moved_to_resolve(response: Response) -> Response {
     moved(response, "<resolve>; rel=\"successor-version\"")
 }
 
-async fn runs(State(app): State<Arc<App>>) -> Answer {
-    good(&app.runtime.store().runs().await?)
+async fn runs(State(app): State<Arc<App>>) -> ApiResult {
+    ok(&app.runtime.store().runs().await?)
 }
 
-async fn run(State(app): State<Arc<App>>, Path(id): Path<String>) -> Answer {
+async fn run(State(app): State<Arc<App>>, Path(id): Path<String>) -> ApiResult {
     let id = app.runtime.find_run(&id).await?;
-    good(&run_view(&app.runtime.engine().run(&id).await?))
+    ok(&run_view(&app.runtime.engine().run(&id).await?))
 }
 
-async fn timeline(State(app): State<Arc<App>>, Path(id): Path<String>) -> Answer {
+async fn timeline(State(app): State<Arc<App>>, Path(id): Path<String>) -> ApiResult {
     let id = app.runtime.find_run(&id).await?;
-    good(&redacted(&app.runtime.engine().timeline(&id).await?))
+    ok(&redacted(&app.runtime.engine().timeline(&id).await?))
 }
 
 #[derive(Deserialize)]
@@ -217,23 +221,26 @@ struct After {
     after: u64,
 }
 
-/// A page of what actions were called with; the number of the last entry is the `after` of the next page.
+/// Returns a page of the logged calls of a run. The number of the last entry is the `after` of the next page.
 async fn log(
     State(app): State<Arc<App>>,
     Path(id): Path<String>,
     after: Result<Query<After>, QueryRejection>,
-) -> Answer {
+) -> ApiResult {
     let Query(After { after }) = after.map_err(|rejection| {
-        Error::new(ErrorKind::InvalidInput, format!("`after` is the number of an entry: {}", rejection.body_text()))
+        Error::new(
+            ErrorKind::InvalidInput,
+            format!("`after` has to be the number of an entry: {}", rejection.body_text()),
+        )
     })?;
     let id = app.runtime.find_run(&id).await?;
-    good(&redacted(&app.runtime.engine().log(&id, after).await?))
+    ok(&redacted(&app.runtime.engine().log(&id, after).await?))
 }
 
-async fn signal(State(app): State<Arc<App>>, Path((id, name)): Path<(String, String)>, body: Body) -> Answer {
+async fn signal(State(app): State<Arc<App>>, Path((id, name)): Path<(String, String)>, body: Body) -> ApiResult {
     let id = app.runtime.find_run(&id).await?;
-    app.runtime.engine().signal(&id, &name, object(&whole(body)?)?).await?;
-    Ok(answer(StatusCode::ACCEPTED, &json!({ "signalled": id, "name": name })))
+    app.runtime.engine().signal(&id, &name, object(&complete(body)?)?).await?;
+    Ok(response_json(StatusCode::ACCEPTED, &json!({ "signalled": id, "name": name })))
 }
 
 #[derive(Deserialize)]
@@ -248,16 +255,19 @@ async fn items(
     State(app): State<Arc<App>>,
     Path(id): Path<String>,
     query: Result<Query<ItemQuery>, QueryRejection>,
-) -> Answer {
+) -> ApiResult {
     let Query(ItemQuery { status, step, from }) = query.map_err(|error| {
-        Error::new(ErrorKind::InvalidInput, format!("items are asked for by `status`, `step` and `from`: {error}"))
+        Error::new(
+            ErrorKind::InvalidInput,
+            format!("the query of items has `status`, `step` and `from`, all optional: {error}"),
+        )
     })?;
     let id = app.runtime.find_run(&id).await?;
-    good(&app.runtime.items(&id, status.as_deref(), step.as_deref(), from).await?)
+    ok(&app.runtime.items(&id, status.as_deref(), step.as_deref(), from).await?)
 }
 
-async fn cancel(State(app): State<Arc<App>>, Path(id): Path<String>) -> Answer {
+async fn cancel(State(app): State<Arc<App>>, Path(id): Path<String>) -> ApiResult {
     let id = app.runtime.find_run(&id).await?;
     app.runtime.engine().cancel(&id).await?;
-    Ok(answer(StatusCode::ACCEPTED, &json!({ "cancelled": id })))
+    Ok(response_json(StatusCode::ACCEPTED, &json!({ "cancelled": id })))
 }

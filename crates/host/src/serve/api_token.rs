@@ -1,4 +1,4 @@
-//! The token of the API: made once, in a file beside the data directory that only its owner can read.
+//! The API token. It is created at the first start, in a file beside the data directory that only its owner can read.
 
 use std::{
     fs,
@@ -8,56 +8,63 @@ use std::{
 
 use trunkline_core::{Error, ErrorKind, Result, Secret};
 
-/// What callers of the API have to show, and the file it is in.
+/// The token that callers of the API have to send, and where it is stored.
 pub struct ApiToken {
     /// The token.
     pub token: Secret,
-    /// Where it is; nothing if it was given in the environment.
+    /// The file that it is stored in; `None` if it comes from the environment.
     pub file: Option<PathBuf>,
 }
 
-/// The shortest token that is taken: 128 bits in hexadecimal digits.
-const SHORTEST: usize = 32;
+/// The minimum length of a token, in characters: 128 bits as hexadecimal digits.
+const MIN_LENGTH: usize = 32;
 
 impl ApiToken {
-    /// The one in `TRUNKLINE_API_TOKEN`, or else in `DATA.api-token`, which is made if it is not there. It lies beside the data
-    /// directory: a copy of that gives nobody the right to call.
+    /// Returns the token in the environment variable `TRUNKLINE_API_TOKEN`, or else in the file `DATA.api-token`, which
+    /// is created if it does not exist. The file is beside the data directory, not in it, so that a copy of the data
+    /// directory does not contain the token.
+    ///
+    /// # Errors
+    ///
+    /// `config` if the token is too short, or if its file cannot be read or can be read by other users.
     pub fn of(data: &Path) -> Result<ApiToken> {
         if let Some(given) = std::env::var("TRUNKLINE_API_TOKEN").ok().filter(|given| !given.is_empty()) {
             return ApiToken::checked(&given, None);
         }
         let file = data.with_added_extension("api-token");
         let failed = |error: io::Error| {
-            Error::new(ErrorKind::Config, format!("the API's token in {} cannot be used: {error}", file.display())).hint(
-                "the user that Trunkline runs as must own this file, and be the only one who can read it; delete it to get \
-                 another one",
+            Error::new(ErrorKind::Config, format!("the API token in {} cannot be used: {error}", file.display())).hint(
+                "this file has to belong to the user that runs Trunkline, and no other user may be able to read it; delete \
+                 it to get a new token",
             )
         };
         if !file.exists() {
-            make(&file).map_err(failed)?;
+            create(&file).map_err(failed)?;
         }
         let text = read(&file).map_err(failed)?;
         ApiToken::checked(text.trim(), Some(file))
     }
 
     fn checked(text: &str, file: Option<PathBuf>) -> Result<ApiToken> {
-        if text.len() < SHORTEST || !text.bytes().all(|byte| byte.is_ascii_graphic()) {
-            let message =
-                format!("the API's token has fewer than {SHORTEST} characters, or some that no header can hold");
-            return Err(Error::new(ErrorKind::Config, message).hint("`openssl rand -hex 32` makes one"));
+        if text.len() < MIN_LENGTH || !text.bytes().all(|byte| byte.is_ascii_graphic()) {
+            let message = format!(
+                "the API token is shorter than {MIN_LENGTH} characters, or has characters that a header cannot hold"
+            );
+            return Err(Error::new(ErrorKind::Config, message).hint("`openssl rand -hex 32` makes a token"));
         }
         Ok(ApiToken { token: text.into(), file })
     }
 }
 
-/// 256 random bits in hexadecimal digits.
+/// Returns 256 random bits as hexadecimal digits.
 pub(crate) fn random() -> Secret {
     let bytes: [u8; 32] = rand::random();
     bytes.iter().map(|byte| format!("{byte:02x}")).collect::<String>().into()
 }
 
-/// Another process may make it at the same time: whoever links first has made it.
-fn make(file: &Path) -> io::Result<()> {
+/// Creates the token file. Another process may do so at the same time; linking a complete file into place makes exactly
+/// one of them succeed.
+fn create(file: &Path) -> io::Result<()> {
     if let Some(folder) = file.parent() {
         fs::create_dir_all(folder)?;
     }

@@ -1,4 +1,4 @@
-//! Who may call: under which names, and with which token.
+//! Checks of every request: the host name that it was sent to, the time that it takes, and, for the API, its token.
 
 use std::{collections::BTreeSet, net::SocketAddr, sync::Arc, time::Duration};
 
@@ -12,18 +12,22 @@ use sha2::{Digest, Sha256};
 use trunkline_core::{Error, ErrorKind, Secret};
 use trunkline_rest::Url;
 
-use super::{App, response::Refusal};
+use super::{App, response::ErrorResponse};
 
-/// How long a caller may take, and be made to wait.
-const PATIENCE: Duration = Duration::from_secs(90);
+/// The time limit of a request, until its response starts.
+const REQUEST_TIMEOUT: Duration = Duration::from_secs(90);
 
+/// What requests are checked against.
 pub(crate) struct Guard {
+    /// The names of this server, in lower case.
     hosts: BTreeSet<String>,
+    /// The hash of the API token.
     token: [u8; 32],
 }
 
 impl Guard {
-    /// Knows the address it listens at and, on this machine, the names of that; and the name it has outside.
+    /// Accepts the address that the server listens on, the names of the loopback interface if that is a loopback
+    /// address, and the host of the public URL.
     pub(crate) fn new(address: SocketAddr, public: Option<&Url>, token: &Secret) -> Self {
         let port = address.port();
         let mut hosts = BTreeSet::from([address.to_string()]);
@@ -39,71 +43,72 @@ impl Guard {
         Guard { hosts, token: hash(token.expose()) }
     }
 
-    /// Whether a request names one host, and a known one.
-    fn knows(&self, uri: &Uri, headers: &HeaderMap) -> bool {
+    /// Returns whether a request names exactly one host, and that is this server.
+    fn is_own_host(&self, uri: &Uri, headers: &HeaderMap) -> bool {
         let mut named = headers.get_all(header::HOST).iter();
         let (Some(host), None) = (named.next(), named.next()) else { return false };
         let known = |name: &str| self.hosts.contains(&name.to_lowercase());
         host.to_str().is_ok_and(known) && uri.authority().is_none_or(|one| known(one.as_str()))
     }
 
-    /// Compares in a time that says nothing about where the two differ.
-    fn admits(&self, headers: &HeaderMap) -> bool {
+    /// Returns whether a request has the API token. Hashes are compared, so that the time taken does not reveal the
+    /// token.
+    fn has_token(&self, headers: &HeaderMap) -> bool {
         let given = headers.get(header::AUTHORIZATION).and_then(|value| value.to_str().ok());
         let token = given.and_then(|given| given.split_once(' '));
         token.is_some_and(|(scheme, token)| scheme.eq_ignore_ascii_case("bearer") && hash(token.trim()) == self.token)
     }
 }
 
-/// A token as it is compared and kept.
+/// Returns the hash of a token, in the form in which tokens are compared and stored.
 pub(crate) fn hash(token: &str) -> [u8; 32] {
     Sha256::digest(token).into()
 }
 
-/// For every request: refuses other hosts, and callers who never end.
+/// Middleware for every request: rejects other hosts, and requests that exceed the time limit.
 pub(crate) async fn host(State(app): State<Arc<App>>, request: Request, next: Next) -> Response {
-    if !app.guard.knows(request.uri(), request.headers()) {
-        let error = Error::new(ErrorKind::Permission, "this is not the host that the request names")
-            .hint("call it by the address it listens at; `--public-url` gives it another name");
-        return Refusal::new(StatusCode::MISDIRECTED_REQUEST, error).into_response();
+    if !app.guard.is_own_host(request.uri(), request.headers()) {
+        let error = Error::new(ErrorKind::Permission, "the `Host` header of the request does not name this server")
+            .hint("use the address that the server listens on; `--public-url` adds another name");
+        return ErrorResponse::new(StatusCode::MISDIRECTED_REQUEST, error).into_response();
     }
-    match tokio::time::timeout(PATIENCE, next.run(request)).await {
+    match tokio::time::timeout(REQUEST_TIMEOUT, next.run(request)).await {
         Ok(response) => response,
         Err(_) => {
             let error = Error::new(ErrorKind::Limit, "the request took too long");
-            Refusal::new(StatusCode::REQUEST_TIMEOUT, error).into_response()
+            ErrorResponse::new(StatusCode::REQUEST_TIMEOUT, error).into_response()
         }
     }
 }
 
-/// For the API: refuses those without the token.
+/// Middleware for the API: rejects requests without the token.
 pub(crate) async fn token(State(app): State<Arc<App>>, request: Request, next: Next) -> Response {
-    if app.guard.admits(request.headers()) {
+    if app.guard.has_token(request.headers()) {
         return next.run(request).await;
     }
-    let error = Error::new(ErrorKind::Auth, "the API's token is missing, or is another one")
-        .hint("send it as `Authorization: Bearer TOKEN`; `trunkline serve` says where it is");
-    Refusal::new(StatusCode::UNAUTHORIZED, error).into_response()
+    let error = Error::new(ErrorKind::Auth, "the API token is missing or wrong")
+        .hint("send it as `Authorization: Bearer TOKEN`; `trunkline serve` prints where it is stored");
+    ErrorResponse::new(StatusCode::UNAUTHORIZED, error).into_response()
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
-    fn knows(guard: &Guard, uri: &str, hosts: &[&str]) -> bool {
+    fn is_own_host(guard: &Guard, uri: &str, hosts: &[&str]) -> bool {
         let mut headers = HeaderMap::new();
         for host in hosts {
             headers.append(header::HOST, host.parse().unwrap());
         }
-        guard.knows(&uri.parse().unwrap(), &headers)
+        guard.is_own_host(&uri.parse().unwrap(), &headers)
     }
 
     #[test]
-    fn only_names_of_ours_are_known() {
+    fn only_names_of_this_server_are_accepted() {
         let public = "https://flows.example.com".parse().unwrap();
         let guard = Guard::new(([127, 0, 0, 1], 8700).into(), Some(&public), &Secret::from("t"));
         for host in ["127.0.0.1:8700", "LocalHost:8700", "[::1]:8700", "flows.example.com", "Flows.Example.com:443"] {
-            assert!(knows(&guard, "/health", &[host]), "{host}");
+            assert!(is_own_host(&guard, "/health", &[host]), "{host}");
         }
         for hosts in [
             &["evil.test"][..],
@@ -116,10 +121,13 @@ mod tests {
             &[""],
             &[],
         ] {
-            assert!(!knows(&guard, "/health", hosts), "{hosts:?}");
+            assert!(!is_own_host(&guard, "/health", hosts), "{hosts:?}");
         }
-        assert!(!knows(&guard, "http://evil.test/health", &["127.0.0.1:8700"]));
+        assert!(!is_own_host(&guard, "http://evil.test/health", &["127.0.0.1:8700"]));
         let outside = Guard::new(([0, 0, 0, 0], 8700).into(), Some(&public), &Secret::from("t"));
-        assert!(!knows(&outside, "/health", &["localhost:8700"]) && knows(&outside, "/health", &["flows.example.com"]));
+        assert!(
+            !is_own_host(&outside, "/health", &["localhost:8700"])
+                && is_own_host(&outside, "/health", &["flows.example.com"])
+        );
     }
 }

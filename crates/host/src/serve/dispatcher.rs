@@ -1,7 +1,7 @@
-//! Which run works when: at once, after others of its flow, or not at all.
+//! Decides when each run starts: at once, after other runs of its flow, or not at all.
 //!
-//! A run that has to wait is on disk like one at work, and nobody holds it: so what waits, what a crash has left behind, and
-//! what a full disk has stopped, is taken up in the same way.
+//! A queued run is stored like an active one, but no task holds it. So queued runs, runs that a crash interrupted, and
+//! runs that a full disk stopped are resumed in the same way.
 
 use std::{
     collections::{HashMap, VecDeque},
@@ -18,152 +18,160 @@ use trunkline_store::SavedFlow;
 use super::health::Health;
 use crate::{Runtime, flows::Cause};
 
-/// How many wait.
-const MOST_WAITING: usize = 1000;
+/// The maximum number of queued runs.
+const MAX_QUEUED: usize = 1000;
 
-/// How long what the machine kept from working is left alone, so that nobody spins.
-const REST: Duration = Duration::from_secs(5);
+/// The pause after a failure of the store, before the next run is started.
+const STORE_PAUSE: Duration = Duration::from_secs(5);
 
+/// Starts runs within the limits of the server and of each flow.
 pub(crate) struct Dispatcher {
     runtime: Runtime,
     health: Arc<Health>,
     closing: CancellationToken,
-    /// How many runs work at the same time, in all. Those that only wait do not count.
+    /// The maximum number of active runs. Runs that wait for a time or a signal do not count.
     at_once: usize,
     state: Mutex<State>,
-    /// One after the other, where a flow's runs must not overlap.
-    turns: Mutex<HashMap<String, Arc<tokio::sync::Mutex<()>>>>,
-    idle: Notify,
+    /// A lock for each flow whose runs are limited in number, so that two starts of it do not pass the limit together.
+    start_locks: Mutex<HashMap<String, Arc<tokio::sync::Mutex<()>>>>,
+    /// Notified when a run ends or stops.
+    run_stopped: Notify,
 }
 
 #[derive(Default)]
 struct State {
-    working: HashMap<RunId, Working>,
-    waiting: VecDeque<Waiting>,
-    /// When each flow had its last turn, counted in turns.
-    turns: HashMap<String, u64>,
-    /// Nothing is taken up before.
+    active: HashMap<RunId, ActiveRun>,
+    queue: VecDeque<QueuedRun>,
+    /// For each flow the number of its latest start, where all starts are numbered in order.
+    order: HashMap<String, u64>,
+    /// No run is started before this time.
     paused_until: Option<Instant>,
-    /// Who wants to hear of the end of a run.
-    heard_by: HashMap<RunId, Vec<oneshot::Sender<Arc<Run>>>>,
+    /// The callers that wait for the end of a run.
+    subscribers: HashMap<RunId, Vec<oneshot::Sender<Arc<Run>>>>,
 }
 
-struct Working {
+struct ActiveRun {
     flow: String,
-    /// How many runs of its flow may be at work at once.
+    /// The maximum number of active runs of its flow.
     limit: usize,
-    /// Once it has begun.
+    /// Set once the run has started.
     activity: Option<ActivityMonitor>,
 }
 
-struct Waiting {
+struct QueuedRun {
     run: RunId,
     flow: String,
-    /// How many runs of its flow may be at work at once.
+    /// The maximum number of active runs of its flow.
     limit: usize,
 }
 
-/// What became of a start.
-pub(crate) enum Started {
-    /// There is a run; it may have to wait.
+/// The outcome of a start.
+pub(crate) enum StartOutcome {
+    /// There is a new run, which may be queued.
     Run(RunId),
-    /// An earlier run has taken this.
+    /// An earlier run was started for the same trigger event.
     Duplicate(RunId),
-    /// The flow says to skip what comes while it is at work.
+    /// The flow skips further runs while one is active.
     Skipped,
 }
 
 impl State {
-    /// How many runs of a flow are at work, those that only wait among them.
-    fn of_flow(&self, flow: &str) -> usize {
-        self.working.values().filter(|one| one.flow == flow).count()
+    /// Returns the number of active runs of a flow, including those that wait for a time or a signal.
+    fn active_runs(&self, flow: &str) -> usize {
+        self.active.values().filter(|one| one.flow == flow).count()
     }
 
-    fn waits(&self, flow: &str) -> bool {
-        self.waiting.iter().any(|one| one.flow == flow)
+    fn has_queued(&self, flow: &str) -> bool {
+        self.queue.iter().any(|one| one.flow == flow)
     }
 
     fn begin(&mut self, run: RunId, flow: String, limit: usize) {
-        let turn = self.turns.values().max().copied().unwrap_or_default() + 1;
-        self.turns.insert(flow.clone(), turn);
-        self.working.insert(run, Working { flow, limit, activity: None });
+        let number = self.order.values().max().copied().unwrap_or_default() + 1;
+        self.order.insert(flow.clone(), number);
+        self.active.insert(run, ActiveRun { flow, limit, activity: None });
     }
 
     fn is_full(&self, at_once: usize) -> bool {
-        let is_idle = |one: &Working| one.activity.as_ref().is_some_and(ActivityMonitor::is_idle);
-        self.working.values().filter(|one| !is_idle(one)).count() >= at_once
+        let is_idle = |one: &ActiveRun| one.activity.as_ref().is_some_and(ActivityMonitor::is_idle);
+        self.active.values().filter(|one| !is_idle(one)).count() >= at_once
     }
 }
 
 impl Dispatcher {
     pub(crate) fn new(runtime: Runtime, health: Arc<Health>, at_once: usize, closing: CancellationToken) -> Arc<Self> {
-        let (state, turns, idle) = (Mutex::default(), Mutex::default(), Notify::new());
-        Arc::new(Dispatcher { runtime, health, closing, at_once, state, turns, idle })
+        let (state, start_locks, run_stopped) = (Mutex::default(), Mutex::default(), Notify::new());
+        Arc::new(Dispatcher { runtime, health, closing, at_once, state, start_locks, run_stopped })
     }
 
     fn lock(&self) -> MutexGuard<'_, State> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Takes up the runs that nobody works on although they are not over, oldest first.
-    pub(crate) async fn take_up(self: &Arc<Self>) -> Result<()> {
-        let mut left = self.runtime.store().runs().await?;
-        left.retain(|run| run.status == RunStatus::Running);
-        for run in left.into_iter().rev() {
-            self.line_up(run.id, run.flow).await;
+    /// Queues the unfinished runs of the store, oldest first, and starts as many as possible.
+    pub(crate) async fn resume_all(self: &Arc<Self>) -> Result<()> {
+        let mut unfinished = self.runtime.store().runs().await?;
+        unfinished.retain(|run| run.status == RunStatus::Running);
+        for run in unfinished.into_iter().rev() {
+            self.enqueue(run.id, run.flow).await;
         }
         self.advance();
         Ok(())
     }
 
-    /// Starts a run of a kept flow as its `overlap` says. What it takes is on disk with it.
+    /// Starts, queues or skips a run of a saved flow, as its `overlap` says. The deduplication keys of its trigger
+    /// event are stored together with the run.
+    ///
+    /// # Errors
+    ///
+    /// `unavailable` if the server is stopping, `rate_limited` if too many runs are queued, `store` if the store fails;
+    /// otherwise as [`Runtime::start`].
     pub(crate) async fn start(
         self: &Arc<Self>,
-        kept: SavedFlow,
+        saved: SavedFlow,
         flow: &Flow,
         input: Value,
         cause: Cause<'_>,
-    ) -> Result<Started> {
-        let name = &*kept.name.clone();
+    ) -> Result<StartOutcome> {
+        let name = &*saved.name.clone();
         let limit = flow.overlap().at_once();
-        let turn =
-            self.turns.lock().unwrap_or_else(PoisonError::into_inner).entry(name.to_owned()).or_default().clone();
-        let _turn = if limit < usize::MAX { Some(turn.lock().await) } else { None };
+        let locks = || self.start_locks.lock().unwrap_or_else(PoisonError::into_inner);
+        let lock = locks().entry(name.to_owned()).or_default().clone();
+        let _start = if limit < usize::MAX { Some(lock.lock().await) } else { None };
         self.health.check()?;
         if self.closing.is_cancelled() {
-            return Err(Error::new(ErrorKind::Unavailable, "Trunkline is being stopped").hint("try again in a minute"));
+            return Err(Error::new(ErrorKind::Unavailable, "Trunkline is stopping").hint("try again in a minute"));
         }
-        let waits = {
+        let is_queued = {
             let state = self.lock();
-            if state.waiting.len() >= MOST_WAITING {
-                return Err(Error::new(ErrorKind::RateLimited, format!("{MOST_WAITING} runs are waiting already"))
-                    .hint("try again when some have ended"));
+            if state.queue.len() >= MAX_QUEUED {
+                return Err(Error::new(ErrorKind::RateLimited, format!("{MAX_QUEUED} runs are queued already"))
+                    .hint("try again when some of them have ended"));
             }
-            let busy = state.of_flow(name) >= limit || state.waits(name);
+            let busy = state.active_runs(name) >= limit || state.has_queued(name);
             if busy && flow.overlap() == Overlap::Skip {
-                return Ok(Started::Skipped);
+                return Ok(StartOutcome::Skipped);
             }
             busy || state.is_full(self.at_once)
         };
-        let accepted = self.runtime.accept_saved(kept, flow, input, cause).await;
-        let accepted = match accepted.inspect_err(|error| self.health.met(error))? {
+        let accepted = self.runtime.accept_saved(saved, flow, input, cause).await;
+        let accepted = match accepted.inspect_err(|error| self.health.report(error))? {
             AcceptOutcome::New(accepted) => *accepted,
-            AcceptOutcome::Duplicate(run) => return Ok(Started::Duplicate(run)),
+            AcceptOutcome::Duplicate(run) => return Ok(StartOutcome::Duplicate(run)),
         };
         let run = accepted.id().clone();
-        if waits {
+        if is_queued {
             drop(accepted);
-            self.lock().waiting.push_back(Waiting { run: run.clone(), flow: name.to_owned(), limit });
+            self.lock().queue.push_back(QueuedRun { run: run.clone(), flow: name.to_owned(), limit });
             self.advance();
         } else {
             self.lock().begin(run.clone(), name.to_owned(), limit);
-            self.work(run.clone(), Some(accepted));
+            self.spawn(run.clone(), Some(accepted));
         }
-        Ok(Started::Run(run))
+        Ok(StartOutcome::Run(run))
     }
 
-    /// Accepts a rerun of the failed items of a run, see [`Runtime::rerun_failed`]. `flow` names a saved flow that replaces
-    /// the run's own.
+    /// Accepts a rerun of the failed items of a run, see [`Runtime::rerun_failed`]. `flow` names a saved flow that
+    /// replaces the run's own.
     pub(crate) async fn rerun(self: &Arc<Self>, id: &RunId, flow: Option<&str>, unknown: bool) -> Result<RunId> {
         let corrected = match flow {
             Some(name) => Some(self.runtime.link(&self.runtime.saved_flow(name).await?.1).await?),
@@ -172,131 +180,139 @@ impl Dispatcher {
         let accepted = self.runtime.accept_rerun(id, corrected, unknown).await?;
         let (run, flow) = (accepted.id().clone(), accepted.flow().name().to_owned());
         drop(accepted);
-        self.line_up(run.clone(), flow).await;
+        self.enqueue(run.clone(), flow).await;
         self.advance();
         Ok(run)
     }
 
-    /// Goes on with a run that was stopped.
+    /// Resumes a run that was stopped.
+    ///
+    /// # Errors
+    ///
+    /// `conflict` if the run is active, queued or has ended; `not_found` if there is no such run.
     pub(crate) async fn resume(self: &Arc<Self>, id: &RunId) -> Result<()> {
-        let is_here = |state: &State| state.working.contains_key(id) || state.waiting.iter().any(|one| one.run == *id);
+        let is_here = |state: &State| state.active.contains_key(id) || state.queue.iter().any(|one| one.run == *id);
         let run = self.runtime.engine().run(id).await?;
         if is_here(&self.lock()) || !matches!(run.status, RunStatus::Running | RunStatus::Failed) {
-            let message = format!("run {id} is {} and needs nobody to go on with it", run.status.as_str());
+            let message = format!("run {id} is {} and cannot be resumed", run.status.as_str());
             return Err(
                 Error::new(ErrorKind::Conflict, message).hint("only a run that was stopped by an error can be resumed")
             );
         }
-        self.line_up(run.id, run.flow).await;
+        self.enqueue(run.id, run.flow).await;
         self.advance();
         Ok(())
     }
 
-    /// Lets a run of this flow wait for its turn.
-    async fn line_up(&self, run: RunId, flow: String) {
-        let kept = self.runtime.saved_flow(&flow).await;
-        let limit = kept.map_or(usize::MAX, |(_, flow)| flow.overlap().at_once());
-        self.lock().waiting.push_back(Waiting { run, flow, limit });
+    /// Adds a run to the queue. The limit of its flow is that of the saved flow; without a saved flow, there is none.
+    async fn enqueue(&self, run: RunId, flow: String) {
+        let saved = self.runtime.saved_flow(&flow).await;
+        let limit = saved.map_or(usize::MAX, |(_, flow)| flow.overlap().at_once());
+        self.lock().queue.push_back(QueuedRun { run, flow, limit });
     }
 
-    /// Tells how a run ended that works or waits here; closed without a word if it came to a stop.
+    /// Returns a receiver for the end of a run, or `None` if the run is neither active nor queued here. The channel
+    /// closes without a value if the run stops before its end.
     pub(crate) fn end_of(&self, run: &RunId) -> Option<oneshot::Receiver<Arc<Run>>> {
         let mut state = self.lock();
-        let is_here = state.working.contains_key(run) || state.waiting.iter().any(|one| one.run == *run);
+        let is_here = state.active.contains_key(run) || state.queue.iter().any(|one| one.run == *run);
         is_here.then(|| {
-            let (tell, told) = oneshot::channel();
-            state.heard_by.entry(run.clone()).or_default().push(tell);
-            told
+            let (sender, receiver) = oneshot::channel();
+            state.subscribers.entry(run.clone()).or_default().push(sender);
+            receiver
         })
     }
 
-    /// Whether runs of a flow are at work or wait.
+    /// Returns whether a flow has active or queued runs.
     pub(crate) fn is_busy(&self, flow: &str) -> bool {
         let state = self.lock();
-        state.of_flow(flow) > 0 || state.waits(flow)
+        state.active_runs(flow) > 0 || state.has_queued(flow)
     }
 
-    /// Begins what waits and need not any more: of the flow whose last turn was longest ago, so that one with many runs does
-    /// not hold up others. To be called again from time to time, for runs that have begun to wait.
+    /// Starts as many queued runs as the limits allow. The flow whose latest start is longest ago comes first, so that
+    /// a flow with many runs does not delay the others. This has to be called from time to time: active runs that have
+    /// started to wait make room without a notification.
     pub(crate) fn advance(self: &Arc<Self>) {
         loop {
             let next = {
                 let mut state = self.lock();
                 let paused = state.paused_until.is_some_and(|until| until > Instant::now());
-                if self.closing.is_cancelled() || paused || !self.health.is_good() || state.is_full(self.at_once) {
+                if self.closing.is_cancelled() || paused || !self.health.is_ok() || state.is_full(self.at_once) {
                     return;
                 }
-                let free = |one: &Waiting| state.of_flow(&one.flow) < one.limit;
-                let free = state.waiting.iter().enumerate().filter(|(_, one)| free(one));
-                let Some((at, _)) = free.min_by_key(|(_, one)| state.turns.get(&one.flow)) else { return };
-                let Some(next) = state.waiting.remove(at) else { return };
+                let fits = |one: &QueuedRun| state.active_runs(&one.flow) < one.limit;
+                let ready = state.queue.iter().enumerate().filter(|(_, one)| fits(one));
+                let Some((at, _)) = ready.min_by_key(|(_, one)| state.order.get(&one.flow)) else { return };
+                let Some(next) = state.queue.remove(at) else { return };
                 let run = next.run.clone();
                 state.begin(next.run, next.flow, next.limit);
                 run
             };
-            self.work(next, None);
+            self.spawn(next, None);
         }
     }
 
-    fn work(self: &Arc<Self>, run: RunId, accepted: Option<AcceptedRun>) {
+    /// Spawns the task that runs a run until it ends or stops.
+    fn spawn(self: &Arc<Self>, run: RunId, accepted: Option<AcceptedRun>) {
         let this = self.clone();
         tokio::spawn(async move {
-            let running = match accepted {
+            let handle = match accepted {
                 Some(accepted) => Ok(this.runtime.engine().begin(accepted)),
                 None => this.runtime.resume(&run).await,
             };
-            let ended = match running {
-                Ok(running) => {
-                    if let Some(working) = this.lock().working.get_mut(&run) {
-                        working.activity = Some(running.activity());
+            let ended = match handle {
+                Ok(handle) => {
+                    if let Some(active) = this.lock().active.get_mut(&run) {
+                        active.activity = Some(handle.activity());
                     }
-                    running.wait().await.map(Arc::new)
+                    handle.wait().await.map(Arc::new)
                 }
                 Err(error) => Err(error),
             };
             match &ended {
                 Ok(_) => {}
-                // Another process works on it, or somebody has cancelled it while it waited.
-                Err(error) if error.kind() == ErrorKind::Conflict => tracing::info!(%run, "left alone: {error}"),
+                // Another process works on the run, or it was cancelled while it was queued.
+                Err(error) if error.kind() == ErrorKind::Conflict => tracing::info!(%run, "is not started: {error}"),
                 Err(error) if error.kind() == ErrorKind::Store && error.retryable() != Retry::Never => {
-                    tracing::warn!(%run, "is left until the machine can go on: {error}");
-                    this.health.met(error);
+                    tracing::warn!(%run, "is queued until the store works again: {error}");
+                    this.health.report(error);
                     let mut state = this.lock();
-                    state.paused_until = Some(Instant::now() + REST);
-                    // In one go: a run that neither works nor waits could be overtaken by the next of its flow.
-                    if let Some(Working { flow, limit, .. }) = state.working.remove(&run) {
-                        state.waiting.push_front(Waiting { run: run.clone(), flow, limit });
+                    state.paused_until = Some(Instant::now() + STORE_PAUSE);
+                    // Under one lock: if the run were neither active nor queued for a moment, the next run of its flow
+                    // could overtake it.
+                    if let Some(ActiveRun { flow, limit, .. }) = state.active.remove(&run) {
+                        state.queue.push_front(QueuedRun { run: run.clone(), flow, limit });
                     }
                 }
                 Err(error) => {
-                    this.health.met(error);
-                    tracing::error!(%run, "cannot be worked on: {error}");
+                    this.health.report(error);
+                    tracing::error!(%run, "cannot continue: {error}");
                 }
             }
-            let heard_by = {
+            let subscribers = {
                 let mut state = this.lock();
-                state.working.remove(&run);
-                state.heard_by.remove(&run).unwrap_or_default()
+                state.active.remove(&run);
+                state.subscribers.remove(&run).unwrap_or_default()
             };
             if let Ok(end) = ended {
-                // Nobody waiting any more is fine.
-                heard_by.into_iter().for_each(|one| drop(one.send(end.clone())));
+                // A caller that does not wait any more has dropped its receiver.
+                subscribers.into_iter().for_each(|one| drop(one.send(end.clone())));
             }
-            this.idle.notify_waiters();
+            this.run_stopped.notify_waiters();
             this.advance();
         });
     }
 
-    /// Begins nothing new, and waits until all runs have come to a safe point.
+    /// Starts no further runs, and waits until all active runs have stopped at a safe point.
     pub(crate) async fn close(&self) {
         self.runtime.engine().drain();
         loop {
-            let mut idle = std::pin::pin!(self.idle.notified());
-            idle.as_mut().enable();
-            if self.lock().working.is_empty() {
+            let mut stopped = std::pin::pin!(self.run_stopped.notified());
+            stopped.as_mut().enable();
+            if self.lock().active.is_empty() {
                 return;
             }
-            idle.await;
+            stopped.await;
         }
     }
 }

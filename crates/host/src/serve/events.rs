@@ -1,7 +1,7 @@
-//! What happens in a run, as server-sent events: what was, and then what comes, until the run is over.
+//! The events of a run as server-sent events: past events first, then new ones, until the run ends.
 //!
-//! Each event's id is its number in the run, so that a browser that lost the connection goes on where it was. Who watches
-//! holds one page of events at most: one who reads slowly is read for slowly.
+//! The id of each event is its number in the run, so a browser that lost the connection continues where it was. A
+//! stream holds at most one page of events in memory: for a slow reader, the journal is read slowly.
 
 use std::{convert::Infallible, sync::Arc, time::Duration};
 
@@ -18,69 +18,69 @@ use tokio::sync::OwnedSemaphorePermit;
 use trunkline_core::{CancellationToken, Error, ErrorKind};
 use trunkline_engine::{RunEventView, RunStatus, Watch};
 
-use super::{App, response::Answer};
+use super::{App, response::ApiResult};
 use crate::redacted;
 
-/// How many watch at the same time.
-pub(super) const WATCHERS: usize = 128;
-/// How often somebody who watches hears that the connection is still there.
+/// The maximum number of open streams.
+pub(super) const MAX_STREAMS: usize = 128;
+/// The time between two comments that keep an idle stream open.
 const HEARTBEAT: Duration = Duration::from_secs(15);
 
-/// Somebody who watches.
-struct Watcher {
+/// An open stream.
+struct EventStream {
     watch: Watch,
     first: Option<RunEventView>,
     closing: CancellationToken,
-    _place: OwnedSemaphorePermit,
+    _permit: OwnedSemaphorePermit,
 }
 
-impl Watcher {
-    /// The next event; nothing when the run is over or the server stops.
+impl EventStream {
+    /// Returns the next event, or `None` when the run has ended or the server stops.
     async fn next(&mut self) -> Option<Event> {
-        let happened = match self.first.take() {
+        let event = match self.first.take() {
             Some(first) => first,
             None => tokio::select! {
-                happened = self.watch.next() => match happened {
-                    Ok(happened) => happened?,
+                event = self.watch.next() => match event {
+                    Ok(event) => event?,
                     Err(error) => {
-                        tracing::warn!("a run cannot be watched any more: {error}");
+                        tracing::warn!("an event stream ends early: {error}");
                         return None;
                     }
                 },
                 () = self.closing.cancelled() => return None,
             },
         };
-        let event = Event::default().id(happened.seq.to_string());
-        event.json_data(redacted(&happened)).ok()
+        let sent = Event::default().id(event.seq.to_string());
+        sent.json_data(redacted(&event)).ok()
     }
 }
 
-/// The events of a run after that of `Last-Event-ID`.
-pub(super) async fn events(State(app): State<Arc<App>>, Path(id): Path<String>, headers: HeaderMap) -> Answer {
+/// Streams the events of a run after the one in the header `Last-Event-ID`, or all of them.
+pub(super) async fn events(State(app): State<Arc<App>>, Path(id): Path<String>, headers: HeaderMap) -> ApiResult {
     let id = app.runtime.find_run(&id).await?;
     let last = headers.get("last-event-id");
     let after = last.map(|last| last.to_str().ok().and_then(|last| last.trim().parse().ok()));
     let Some(after) = after.unwrap_or(Some(0)) else {
-        let message = "`Last-Event-ID` is the number of an event, as the stream told it";
+        let message = "`Last-Event-ID` has to be the id of an event of this stream";
         return Err(Error::new(ErrorKind::InvalidInput, message).into());
     };
-    let Ok(place) = app.watchers.clone().try_acquire_owned() else {
-        let error = Error::new(ErrorKind::RateLimited, format!("{WATCHERS} callers watch runs already"));
-        return Err(error.hint("close a stream, or ask for the run itself from time to time").into());
+    let Ok(permit) = app.streams.clone().try_acquire_owned() else {
+        let error = Error::new(ErrorKind::RateLimited, format!("{MAX_STREAMS} event streams are open already"));
+        return Err(error.hint("close a stream, or poll the run instead").into());
     };
     let mut watch = app.runtime.engine().watch(&id, after).await?;
     let first = watch.now().await?;
     if last.is_some() && first.is_none() && watch.status() != RunStatus::Running {
-        // A browser would else connect again and again.
+        // 204 stops a browser from reconnecting (HTML standard, server-sent events).
         return Ok(StatusCode::NO_CONTENT.into_response());
     }
-    let watcher = Watcher { watch, first, closing: app.closing.clone(), _place: place };
-    let told = stream::unfold(watcher, |mut watcher| async {
-        let event = watcher.next().await?;
-        Some((Ok::<_, Infallible>(event), watcher))
+    let stream = EventStream { watch, first, closing: app.closing.clone(), _permit: permit };
+    let events = stream::unfold(stream, |mut stream| async {
+        let event = stream.next().await?;
+        Some((Ok::<_, Infallible>(event), stream))
     });
-    let mut response = Sse::new(told).keep_alive(KeepAlive::new().interval(HEARTBEAT)).into_response();
-    // Nobody keeps it, and no proxy holds it back until it is whole.
+    let mut response = Sse::new(events).keep_alive(KeepAlive::new().interval(HEARTBEAT)).into_response();
+    // No cache stores the stream, and no proxy buffers it.
     let headers = response.headers_mut();
     headers.insert(header::CACHE_CONTROL, header::HeaderValue::from_static("no-store"));
     headers.insert("x-accel-buffering", header::HeaderValue::from_static("no"));

@@ -1,7 +1,8 @@
-//! Whether the server can do what it is there for: said to anybody who asks, to those who start runs, and in the log.
+//! The health of the server, which is the health of its store: reported by `/health`, in errors of calls, and in the
+//! log.
 //!
-//! The store is tried every few seconds, also while nobody wants anything of it. While it fails, nothing is started and
-//! nothing is taken up; when it works again, all goes on. After a fault that does not pass, the process has to end.
+//! The store is probed every few seconds, even without requests. While it fails, no run is started or resumed; when it
+//! works again, the server continues by itself. After a failure that does not pass, the process has to end.
 
 use std::{
     sync::{Arc, Mutex, MutexGuard, PoisonError},
@@ -14,28 +15,33 @@ use tokio::sync::Notify;
 use trunkline_core::{CancellationToken, Error, ErrorKind, Result, Retry, Timestamp};
 use trunkline_store::{Fault, Store};
 
-use super::response::answer;
+use super::response::response_json;
 
-/// How often the store is tried.
-const EVERY: Duration = Duration::from_secs(5);
+/// The time between two probes of the store.
+const PROBE_INTERVAL: Duration = Duration::from_secs(5);
 
 pub(crate) struct Health {
     store: Store,
-    state: Mutex<Option<Failing>>,
-    /// Rings when somebody has met an error of the store.
-    met: Notify,
-    /// The process has to end.
+    /// The failure of the store, as long as it lasts.
+    state: Mutex<Option<Failure>>,
+    /// Notified when a caller got an error of the store.
+    error_reported: Notify,
+    /// Cancelled when the process has to end.
     lost: CancellationToken,
 }
 
 #[derive(Clone)]
-struct Failing {
+struct Failure {
     error: Error,
     since: Timestamp,
 }
 
 impl Health {
-    /// Tries the store from now on, until it is closed. Fails if the store does not work to begin with.
+    /// Probes the store from now on, until `closing` is cancelled.
+    ///
+    /// # Errors
+    ///
+    /// `store` if the first probe fails.
     pub(crate) async fn start(store: Store, closing: CancellationToken) -> Result<Arc<Health>> {
         store.probe().await?;
         let health = Health::of(store);
@@ -44,30 +50,36 @@ impl Health {
             loop {
                 tokio::select! {
                     () = closing.cancelled() => return,
-                    () = tokio::time::sleep(EVERY) => {}
-                    () = this.met.notified() => {}
+                    () = tokio::time::sleep(PROBE_INTERVAL) => {}
+                    () = this.error_reported.notified() => {}
                 }
-                this.look().await;
+                this.probe().await;
             }
         });
         Ok(health)
     }
 
+    /// Returns the health of a store without probing it.
     pub(crate) fn of(store: Store) -> Arc<Health> {
-        Arc::new(Health { store, state: Mutex::default(), met: Notify::new(), lost: CancellationToken::new() })
+        Arc::new(Health {
+            store,
+            state: Mutex::default(),
+            error_reported: Notify::new(),
+            lost: CancellationToken::new(),
+        })
     }
 
-    fn lock(&self) -> MutexGuard<'_, Option<Failing>> {
+    fn lock(&self) -> MutexGuard<'_, Option<Failure>> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    async fn look(&self) {
+    async fn probe(&self) {
         let found = self.store.probe().await;
         let mut state = self.lock();
         match (found, &mut *state) {
             (Ok(()), None) => {}
             (Ok(()), failing) => {
-                tracing::warn!("the store works again: runs are started and taken up");
+                tracing::warn!("the store works again: runs are started and resumed");
                 *failing = None;
             }
             (Err(error), failing) => {
@@ -75,54 +87,54 @@ impl Health {
                     self.lost.cancel();
                 }
                 let since = failing.as_ref().map_or_else(Timestamp::now, |failing| failing.since);
-                let same = failing.as_ref().is_some_and(|before| because(&before.error) == because(&error));
+                let same = failing.as_ref().is_some_and(|previous| because(&previous.error) == because(&error));
                 if !same {
-                    tracing::error!("the store fails, so no run is started or taken up: {error:?}");
+                    tracing::error!("the store fails, so no run is started or resumed: {error:?}");
                 }
-                *failing = Some(Failing { error, since });
+                *failing = Some(Failure { error, since });
             }
         }
     }
 
-    /// Looks at once, for somebody has met this error.
-    pub(crate) fn met(&self, error: &Error) {
+    /// Probes the store at once if this is an error of the store.
+    pub(crate) fn report(&self, error: &Error) {
         if error.kind() == ErrorKind::Store && self.lock().is_none() {
-            self.met.notify_one();
+            self.error_reported.notify_one();
         }
     }
 
-    /// Whether all is well.
-    pub(crate) fn is_good(&self) -> bool {
+    /// Returns whether the store worked when it was last probed.
+    pub(crate) fn is_ok(&self) -> bool {
         self.lock().is_none()
     }
 
-    /// Fails while the store does.
+    /// Fails while the store fails.
     pub(crate) fn check(&self) -> Result<()> {
         match &*self.lock() {
             None => Ok(()),
-            Some(Failing { error, .. }) => {
-                let message = format!("nothing can be started now ({}): {}", because(error), error.message());
-                let told = Error::new(ErrorKind::Store, message).retry(Retry::Backoff);
-                Err(told.hint(format!("try again when /health says ok; {}", advice(error))))
+            Some(Failure { error, .. }) => {
+                let message = format!("no run can be started now ({}): {}", because(error), error.message());
+                let hint = format!("try again when /health reports ok; {}", advice(error));
+                Err(Error::new(ErrorKind::Store, message).retry(Retry::Backoff).hint(hint))
             }
         }
     }
 
-    /// Resolves when nothing but another process can go on, with the reason.
+    /// Waits until only a new process can continue, and returns the reason.
     pub(crate) async fn lost(&self) -> Error {
         self.lost.cancelled().await;
         let failing = self.lock().clone();
         failing.map_or_else(|| Error::new(ErrorKind::Store, "the store failed"), |failing| failing.error)
     }
 
-    /// What anybody may know.
-    pub(crate) fn told(&self) -> Response {
+    /// Returns the response of `/health`. It needs no token, so it has no details.
+    pub(crate) fn response(&self) -> Response {
         match &*self.lock() {
-            None => answer(StatusCode::OK, &json!({ "status": "ok" })),
-            Some(Failing { error, since }) => {
+            None => response_json(StatusCode::OK, &json!({ "status": "ok" })),
+            Some(Failure { error, since }) => {
                 let (because, hint) = (because(error), advice(error));
-                let told = json!({ "status": "failing", "because": because, "since": since, "hint": hint });
-                answer(StatusCode::SERVICE_UNAVAILABLE, &told)
+                let body = json!({ "status": "failing", "because": because, "since": since, "hint": hint });
+                response_json(StatusCode::SERVICE_UNAVAILABLE, &body)
             }
         }
     }
@@ -133,5 +145,5 @@ fn because(error: &Error) -> &'static str {
 }
 
 fn advice(error: &Error) -> &'static str {
-    Fault::behind(error).map_or("look into Trunkline's log, then start it again", Fault::advice)
+    Fault::behind(error).map_or("see the log of Trunkline, then start it again", Fault::advice)
 }

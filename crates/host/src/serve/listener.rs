@@ -1,4 +1,5 @@
-//! Connections of callers: so many at once, and none that says nothing for ever.
+//! The TCP listener of the server. It limits the number of open connections, and closes a connection that is idle for
+//! too long, so that silent callers cannot use up all connections.
 
 use std::{
     io,
@@ -17,32 +18,33 @@ use tokio::{
     time::{Instant, Sleep},
 };
 
-/// How many callers are connected at once; who comes with one more waits.
-pub(super) const MOST: usize = 512;
-/// How long a caller may say nothing. Longer than any answer takes, for meanwhile nothing is to be said.
-pub(super) const SILENCE: Duration = Duration::from_secs(120);
+/// The maximum number of open connections; the next one waits to be accepted.
+pub(super) const MAX_CONNECTIONS: usize = 512;
+/// How long a connection may be idle. Longer than any response takes, because a caller that waits for one sends
+/// nothing.
+pub(super) const IDLE_TIMEOUT: Duration = Duration::from_secs(120);
 
-pub(super) struct Patient {
+pub(super) struct LimitedListener {
     listener: TcpListener,
-    room: Arc<Semaphore>,
-    silence: Duration,
+    permits: Arc<Semaphore>,
+    idle_timeout: Duration,
 }
 
-impl Patient {
-    pub(super) fn new(listener: TcpListener, most: usize, silence: Duration) -> Self {
-        Patient { listener, room: Arc::new(Semaphore::new(most)), silence }
+impl LimitedListener {
+    pub(super) fn new(listener: TcpListener, max_connections: usize, idle_timeout: Duration) -> Self {
+        LimitedListener { listener, permits: Arc::new(Semaphore::new(max_connections)), idle_timeout }
     }
 }
 
-impl Listener for Patient {
-    type Io = Caller;
+impl Listener for LimitedListener {
+    type Io = CallerStream;
     type Addr = SocketAddr;
 
-    async fn accept(&mut self) -> (Caller, SocketAddr) {
-        let room = self.room.clone().acquire_owned().await.ok();
+    async fn accept(&mut self) -> (CallerStream, SocketAddr) {
+        let permit = self.permits.clone().acquire_owned().await.ok();
         let (stream, address) = Listener::accept(&mut self.listener).await;
-        let silent = Box::pin(tokio::time::sleep(self.silence));
-        (Caller { stream, silence: self.silence, silent, _room: room }, address)
+        let deadline = Box::pin(tokio::time::sleep(self.idle_timeout));
+        (CallerStream { stream, idle_timeout: self.idle_timeout, deadline, _permit: permit }, address)
     }
 
     fn local_addr(&self) -> io::Result<SocketAddr> {
@@ -50,34 +52,34 @@ impl Listener for Patient {
     }
 }
 
-/// The connection of a caller, cut when he has been silent for too long.
-pub(super) struct Caller {
+/// The connection of a caller, which fails with [`io::ErrorKind::TimedOut`] when it has been idle for too long.
+pub(super) struct CallerStream {
     stream: TcpStream,
-    silence: Duration,
-    silent: Pin<Box<Sleep>>,
-    _room: Option<OwnedSemaphorePermit>,
+    idle_timeout: Duration,
+    deadline: Pin<Box<Sleep>>,
+    _permit: Option<OwnedSemaphorePermit>,
 }
 
-impl AsyncRead for Caller {
+impl AsyncRead for CallerStream {
     fn poll_read(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buffer: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
         match Pin::new(&mut self.stream).poll_read(cx, buffer) {
-            Poll::Pending => self.silent.as_mut().poll(cx).map(|()| Err(io::ErrorKind::TimedOut.into())),
+            Poll::Pending => self.deadline.as_mut().poll(cx).map(|()| Err(io::ErrorKind::TimedOut.into())),
             ready => {
-                let until = Instant::now() + self.silence;
-                self.silent.as_mut().reset(until);
+                let until = Instant::now() + self.idle_timeout;
+                self.deadline.as_mut().reset(until);
                 ready
             }
         }
     }
 }
 
-impl AsyncWrite for Caller {
+impl AsyncWrite for CallerStream {
     fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
         let written = Pin::new(&mut self.stream).poll_write(cx, bytes);
-        // Who takes what is said may listen for as long as there is something to say.
+        // A caller that reads a long response is not idle.
         if let Poll::Ready(Ok(1..)) = written {
-            let until = Instant::now() + self.silence;
-            self.silent.as_mut().reset(until);
+            let until = Instant::now() + self.idle_timeout;
+            self.deadline.as_mut().reset(until);
         }
         written
     }
@@ -100,30 +102,30 @@ mod tests {
 
     use super::*;
 
-    /// Serves so many at once, with this patience.
-    async fn served(most: usize, silence: Duration) -> SocketAddr {
+    /// Starts a server with these limits, and returns its address.
+    async fn serve(max_connections: usize, idle_timeout: Duration) -> SocketAddr {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap();
         let router = Router::new().route("/", get(async || "here"));
-        tokio::spawn(axum::serve(Patient::new(listener, most, silence), router).into_future());
+        tokio::spawn(axum::serve(LimitedListener::new(listener, max_connections, idle_timeout), router).into_future());
         address
     }
 
     #[tokio::test]
-    async fn a_caller_who_says_nothing_is_cut_off_and_makes_room() {
-        let address = served(8, Duration::from_millis(200)).await;
+    async fn an_idle_connection_is_closed_and_makes_room_for_another() {
+        let address = serve(8, Duration::from_millis(200)).await;
         let mut silent = Vec::new();
         for _ in 0..8 {
             let mut stream = TcpStream::connect(address).await.unwrap();
             stream.write_all(b"GET / HTTP/1.1\r\nHost: h").await.unwrap();
             silent.push(stream);
         }
-        // There is no room for this one until the others are cut off.
+        // This one is not accepted until the others are closed.
         let mut stream = TcpStream::connect(address).await.unwrap();
         stream.write_all(b"GET / HTTP/1.1\r\nHost: h\r\nConnection: close\r\n\r\n").await.unwrap();
-        let mut answer = String::new();
-        stream.read_to_string(&mut answer).await.unwrap();
-        assert!(answer.starts_with("HTTP/1.1 200") && answer.ends_with("here"), "{answer}");
+        let mut response = String::new();
+        stream.read_to_string(&mut response).await.unwrap();
+        assert!(response.starts_with("HTTP/1.1 200") && response.ends_with("here"), "{response}");
         let mut rest = Vec::new();
         // Closed or reset, but not left open.
         let _ = silent[0].read_to_end(&mut rest).await;

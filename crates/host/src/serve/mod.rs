@@ -1,8 +1,9 @@
-//! `trunkline serve`: sign-ins in the browser, runs and triggers over HTTP, until it is told to stop.
+//! The server behind `trunkline serve`: the HTTP API, sign-ins in the browser, webhooks, and the triggers of saved
+//! flows.
 //!
-//! Whoever may call: the API wants a token, always; the callback of sign-ins wants the `state` of one that was begun, a
-//! webhook the token in its address. Every request has to name a host that is ours, so that a page in somebody's browser
-//! cannot reach it under a name of its own.
+//! Each kind of caller is authenticated in its own way: the API requires a token, the callback of sign-ins the `state`
+//! of a sign-in that was begun here, and a webhook the token in its URL. In addition, the `Host` header of every
+//! request has to name this server, so that a web page cannot reach it under another name (DNS rebinding).
 
 mod api;
 mod api_token;
@@ -29,33 +30,33 @@ use crate::Runtime;
 use auth::Guard;
 use dispatcher::Dispatcher;
 use health::Health;
-use listener::{MOST, Patient, SILENCE};
-use scheduler::Clock;
+use listener::{IDLE_TIMEOUT, LimitedListener, MAX_CONNECTIONS};
+use scheduler::Scheduler;
 use sign_in::SignIns;
 
-/// Where browsers come back to after a sign-in; what is registered at the vendors.
+/// The path that browsers are redirected to after a sign-in. It is part of the redirect URI registered at the vendors.
 pub const CALLBACK: &str = "/rest/v1/oauth2/callback";
 
-/// How it is to serve.
+/// Options of [`Server::start`].
 #[derive(Clone, Debug)]
 pub struct ServeOptions {
-    /// Where to listen.
+    /// The address to listen on; port 0 for any free port.
     pub listen: SocketAddr,
-    /// What it is called from outside, for sign-ins and webhooks; nothing if it is the address it listens at.
+    /// The public URL, for sign-ins and webhooks behind a proxy; `None` if callers use the address it listens on.
     pub public_url: Option<Url>,
-    /// What callers of the API have to show.
+    /// The token that callers of the API have to send.
     pub token: Secret,
-    /// How many runs work at the same time; those that only wait do not count.
+    /// The maximum number of runs at the same time. Runs that wait for a time or a signal do not count.
     pub at_once: usize,
 }
 
-/// Serves until it is stopped.
+/// A running server. [`Server::stop`] ends it.
 pub struct Server {
     address: SocketAddr,
     dispatcher: Arc<Dispatcher>,
     health: Arc<Health>,
     closing: CancellationToken,
-    served: JoinHandle<std::io::Result<()>>,
+    http: JoinHandle<std::io::Result<()>>,
 }
 
 pub(crate) struct App {
@@ -65,43 +66,47 @@ pub(crate) struct App {
     closing: CancellationToken,
     guard: Guard,
     sign_ins: SignIns,
-    /// Places for those who watch runs.
-    watchers: Arc<Semaphore>,
-    /// Its own address, as others see it, without a slash at its end.
-    base: String,
+    /// Permits for event streams.
+    streams: Arc<Semaphore>,
+    /// The public URL, without a slash at its end.
+    base_url: String,
 }
 
 impl Server {
-    /// Listens, takes up the runs that were left at work, serves, and starts what triggers start.
+    /// Starts the server, resumes unfinished runs, and lets triggers start runs.
     ///
-    /// Fails with `store` if the store cannot be written, and with `config` if it is to listen on more than this machine without an `https` address of its own: tokens would go
-    /// over the network in clear text.
+    /// # Errors
+    ///
+    /// `config` if the address can be reached from other machines and there is no public `https` URL: tokens would
+    /// cross the network in clear text. `unavailable` if the address cannot be listened on. `store` if the store cannot
+    /// be written.
     pub async fn start(runtime: Runtime, options: ServeOptions) -> Result<Server> {
         let ServeOptions { listen, public_url, token, at_once } = options;
         if !listen.ip().is_loopback() && public_url.as_ref().is_none_or(|url| url.scheme() != "https") {
             return Err(Error::new(ErrorKind::Config, format!("{listen} can be reached from other machines")).hint(
-                "listen on 127.0.0.1, or put a proxy that speaks TLS before it and give its address with `--public-url \
-                     https://..`",
+                "listen on 127.0.0.1, or put a TLS proxy in front of the server and pass its URL with `--public-url \
+                 https://...`",
             ));
         }
         let listener = TcpListener::bind(listen).await.and_then(|one| Ok((one.local_addr()?, one)));
         let (address, listener) = listener.map_err(|error| {
-            Error::new(ErrorKind::Unavailable, format!("{listen} cannot be listened on: {error}"))
-                .hint("another one may be running there: stop it, or choose another with --listen")
+            Error::new(ErrorKind::Unavailable, format!("cannot listen on {listen}: {error}"))
+                .hint("another process may be listening there: stop it, or choose another address with --listen")
         })?;
-        let own = format!("http://{address}");
-        let base = public_url.as_ref().map_or(own, |url| url.as_str().trim_end_matches('/').to_owned());
-        // An engine of its own: when this server stops, nothing else of the runtime does.
+        let own_url = format!("http://{address}");
+        let base_url = public_url.as_ref().map_or(own_url, |url| url.as_str().trim_end_matches('/').to_owned());
+        // The server has its own engine: stopping the server drains that engine, and must not drain the one of the
+        // runtime.
         let engine = crate::engine(&runtime.store);
         let runtime = Runtime { engine, ..runtime };
         let closing = CancellationToken::new();
         let health = Health::start(runtime.store().clone(), closing.clone()).await?;
         let dispatcher = Dispatcher::new(runtime.clone(), health.clone(), at_once, closing.clone());
-        dispatcher.take_up().await?;
+        dispatcher.resume_all().await?;
         let guard = Guard::new(address, public_url.as_ref(), &token);
-        Clock::start(runtime.clone(), dispatcher.clone(), health.clone(), closing.clone());
+        Scheduler::start(runtime.clone(), dispatcher.clone(), health.clone(), closing.clone());
         let sign_ins = SignIns::default();
-        let watchers = Arc::new(Semaphore::new(events::WATCHERS));
+        let streams = Arc::new(Semaphore::new(events::MAX_STREAMS));
         let app = App {
             runtime,
             dispatcher: dispatcher.clone(),
@@ -109,34 +114,35 @@ impl Server {
             closing: closing.clone(),
             guard,
             sign_ins,
-            watchers,
-            base,
+            streams,
+            base_url,
         };
         let router = api::router(Arc::new(app));
         let stop = closing.clone();
-        let serve = axum::serve(Patient::new(listener, MOST, SILENCE), router)
+        let serve = axum::serve(LimitedListener::new(listener, MAX_CONNECTIONS, IDLE_TIMEOUT), router)
             .with_graceful_shutdown(async move { stop.cancelled().await });
-        Ok(Server { address, dispatcher, health, closing, served: tokio::spawn(serve.into_future()) })
+        Ok(Server { address, dispatcher, health, closing, http: tokio::spawn(serve.into_future()) })
     }
 
-    /// Where it listens.
+    /// Returns the address that the server listens on.
     pub fn address(&self) -> SocketAddr {
         self.address
     }
 
-    /// Resolves when the store has failed in a way that only another process can go on from, such as a failed flush, and says
-    /// how. Nothing is accepted any more; what is left to do is [`Server::stop`].
+    /// Waits until the store fails in a way that only a new process can recover from, such as a failed flush, and
+    /// returns that error. The server accepts nothing any more; the caller should call [`Server::stop`] and end the
+    /// process.
     pub async fn lost(&self) -> Error {
         self.health.lost().await
     }
 
-    /// Takes nothing new, lets steps in flight end for as long as `grace`, and stops. Runs that have not ended are resumed by
-    /// the next one that serves; whether all have come to a safe point is what it returns.
+    /// Stops the server: it accepts nothing new, and waits up to `grace` for steps in flight to finish. The next server
+    /// resumes the unfinished runs. Returns whether all steps finished; the others are cut off.
     pub async fn stop(self, grace: Duration) -> bool {
         self.closing.cancel();
-        let safe = tokio::time::timeout(grace, self.dispatcher.close()).await.is_ok();
-        // Callers who keep their connections open are not waited for.
-        let _ = tokio::time::timeout(Duration::from_millis(500), self.served).await;
-        safe
+        let all_finished = tokio::time::timeout(grace, self.dispatcher.close()).await.is_ok();
+        // Connections that callers keep open are not waited for.
+        let _ = tokio::time::timeout(Duration::from_millis(500), self.http).await;
+        all_finished
     }
 }

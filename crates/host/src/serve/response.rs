@@ -1,4 +1,4 @@
-//! What is answered: JSON, errors as the command line tells them with `--json`, and pages for people.
+//! HTTP responses: JSON, errors in the form that the command line prints with `--json`, and HTML pages for browsers.
 
 use axum::{
     http::{HeaderValue, StatusCode, header},
@@ -10,17 +10,17 @@ use trunkline_core::{Error, ErrorKind, Retry};
 
 use crate::redacted;
 
-/// An answer that is an error.
+/// An error response: a status and the error for its body.
 #[derive(Debug)]
-pub(crate) struct Refusal(StatusCode, Error);
+pub(crate) struct ErrorResponse(StatusCode, Error);
 
-impl Refusal {
+impl ErrorResponse {
     pub(crate) fn new(status: StatusCode, error: Error) -> Self {
-        Refusal(status, error)
+        ErrorResponse(status, error)
     }
 }
 
-impl From<Error> for Refusal {
+impl From<Error> for ErrorResponse {
     fn from(error: Error) -> Self {
         let status = match error.kind() {
             ErrorKind::Config | ErrorKind::InvalidInput => StatusCode::BAD_REQUEST,
@@ -33,41 +33,41 @@ impl From<Error> for Refusal {
             ErrorKind::Store if error.retryable() != Retry::Never => StatusCode::SERVICE_UNAVAILABLE,
             _ => StatusCode::INTERNAL_SERVER_ERROR,
         };
-        Refusal(status, error)
+        ErrorResponse(status, error)
     }
 }
 
-impl IntoResponse for Refusal {
+impl IntoResponse for ErrorResponse {
     fn into_response(self) -> Response {
-        let mut response = answer(self.0, &redacted(&json!({ "error": self.1 })));
-        let said = match self.0 {
+        let mut response = response_json(self.0, &redacted(&json!({ "error": self.1 })));
+        let header = match self.0 {
             StatusCode::UNAUTHORIZED => Some((header::WWW_AUTHENTICATE, HeaderValue::from_static("Bearer"))),
             StatusCode::TOO_MANY_REQUESTS | StatusCode::SERVICE_UNAVAILABLE => {
                 Some((header::RETRY_AFTER, HeaderValue::from_static("30")))
             }
             _ => None,
         };
-        response.headers_mut().extend(said);
+        response.headers_mut().extend(header);
         response
     }
 }
 
-/// An answer, or an error as one.
-pub(crate) type Answer = Result<Response, Refusal>;
+/// The result of a handler.
+pub(crate) type ApiResult = Result<Response, ErrorResponse>;
 
-/// An answer in JSON that nobody may keep.
-pub(crate) fn answer(status: StatusCode, value: &impl Serialize) -> Response {
+/// Returns a JSON response that no cache may store.
+pub(crate) fn response_json(status: StatusCode, value: &impl Serialize) -> Response {
     let text = serde_json::to_string(value).unwrap_or_default();
     let headers = [(header::CONTENT_TYPE, "application/json"), (header::CACHE_CONTROL, "no-store")];
     (status, headers, text).into_response()
 }
 
-/// The same for what went well.
-pub(crate) fn good(value: &impl Serialize) -> Answer {
-    Ok(answer(StatusCode::OK, value))
+/// Returns a JSON response with status 200.
+pub(crate) fn ok(value: &impl Serialize) -> ApiResult {
+    Ok(response_json(StatusCode::OK, value))
 }
 
-/// A page that says one thing to the person before a browser. It loads nothing, and no other page may show it.
+/// Returns an HTML page with one sentence for the user. It loads nothing, and no other page can embed it.
 pub(crate) fn page(status: StatusCode, text: &str) -> Response {
     let headers = [
         (header::CONTENT_TYPE, "text/html; charset=utf-8"),
@@ -94,14 +94,18 @@ fn escape(text: &str) -> String {
     escaped
 }
 
-/// A body that has to be a JSON object; an empty one is an empty object.
+/// Parses a body as a JSON object. An empty body counts as an empty object.
+///
+/// # Errors
+///
+/// `invalid_input` if the body is not a JSON object.
 pub(crate) fn object(body: &[u8]) -> Result<Value, Error> {
     if body.iter().all(u8::is_ascii_whitespace) {
         return Ok(json!({}));
     }
     match serde_json::from_slice(body) {
         Ok(value @ Value::Object(_)) => Ok(value),
-        Ok(_) => Err(Error::new(ErrorKind::InvalidInput, "the body is JSON, but no object")),
+        Ok(_) => Err(Error::new(ErrorKind::InvalidInput, "the body is JSON, but not an object")),
         Err(error) => Err(Error::new(ErrorKind::InvalidInput, "the body is not JSON").source(error)),
     }
 }

@@ -1,7 +1,7 @@
-//! What starts runs by itself: schedules, and lists that are looked at for new items.
+//! Starts runs by the triggers `schedule` and `poll`: at set times, and for new items of a list.
 //!
-//! Once a second it looks at the kept flows. How far each trigger is lies in the store, written in the transaction that
-//! accepts a run; so a clock that dies at any moment is followed by one that goes on where it was.
+//! The scheduler checks the saved flows once a second. The position of each trigger is stored in the transaction that
+//! accepts a run, so after a crash at any moment the next scheduler continues from there.
 
 use std::{
     collections::{HashMap, HashSet, VecDeque},
@@ -16,24 +16,26 @@ use trunkline_engine::{Flow, InitialItems, Poll, Schedule, Trigger, TriggerEvent
 use trunkline_store::SavedFlow;
 
 use super::{
-    dispatcher::{Dispatcher, Started},
+    dispatcher::{Dispatcher, StartOutcome},
     health::Health,
 };
 use crate::{Runtime, flows::Cause};
 
+/// The time between two checks of all triggers.
 const TICK: Duration = Duration::from_secs(1);
-/// How long a trigger that failed is left alone.
-const AFTER_FAULT: Duration = Duration::from_secs(60);
-/// The same if the machine was at fault: it may be well soon, and until then nothing is looked at.
-const AFTER_STORE: Duration = Duration::from_secs(5);
-/// How many items one run gets at most.
-const MOST_ITEMS: usize = 100;
-/// How many new items are held in memory where the newest come first.
-const MOST_KEPT: usize = 10_000;
-/// How many pages of a list are read at one look.
-const MOST_PAGES: usize = 10_000;
+/// The pause of a trigger after it failed.
+const PAUSE_AFTER_ERROR: Duration = Duration::from_secs(60);
+/// The pause of a trigger after the store failed. It is short: while the store fails, no trigger is checked anyway.
+const PAUSE_AFTER_STORE_ERROR: Duration = Duration::from_secs(5);
+/// The maximum number of items in the input of one run.
+const MAX_ITEMS: usize = 100;
+/// The maximum number of new items held in memory, if the list has the newest first.
+const MAX_HELD: usize = 10_000;
+/// The maximum number of pages read in one poll.
+const MAX_PAGES: usize = 10_000;
 
-pub(crate) struct Clock {
+/// Checks the triggers of all active flows.
+pub(crate) struct Scheduler {
     runtime: Runtime,
     dispatcher: Arc<Dispatcher>,
     health: Arc<Health>,
@@ -43,34 +45,35 @@ pub(crate) struct Clock {
 
 #[derive(Default)]
 struct State {
-    /// Flows that are being looked at.
+    /// The flows whose triggers are being checked.
     busy: HashSet<String>,
-    /// Flows whose trigger failed, or has looked, and is left alone until then, unless it becomes another version.
+    /// The flows whose trigger is paused because it failed or has just polled, each with its version and the end of the
+    /// pause. Another version of the flow ends the pause.
     paused: HashMap<String, (String, Instant)>,
 }
 
-impl Clock {
-    /// Ticks until it is closed.
+impl Scheduler {
+    /// Checks the triggers once a second, until `closing` is cancelled.
     pub(crate) fn start(
         runtime: Runtime,
         dispatcher: Arc<Dispatcher>,
         health: Arc<Health>,
         closing: CancellationToken,
     ) {
-        let clock = Arc::new(Clock { runtime, dispatcher, health, closing, state: Mutex::default() });
+        let scheduler = Arc::new(Scheduler { runtime, dispatcher, health, closing, state: Mutex::default() });
         tokio::spawn(async move {
             loop {
                 tokio::select! {
-                    () = clock.closing.cancelled() => return,
+                    () = scheduler.closing.cancelled() => return,
                     () = tokio::time::sleep(TICK) => {}
                 }
-                if !clock.health.is_good() {
+                if !scheduler.health.is_ok() {
                     continue;
                 }
-                clock.dispatcher.advance();
-                if let Err(error) = clock.tick().await {
-                    clock.health.met(&error);
-                    tracing::error!("the triggers cannot be looked at: {error}");
+                scheduler.dispatcher.advance();
+                if let Err(error) = scheduler.tick().await {
+                    scheduler.health.report(&error);
+                    tracing::error!("the triggers cannot be checked: {error}");
                 }
             }
         });
@@ -81,13 +84,13 @@ impl Clock {
     }
 
     async fn tick(self: &Arc<Self>) -> Result<()> {
-        let kept = self.runtime.store().saved_flows().await?;
-        for kept in kept.into_iter().filter(|one| one.active) {
-            let name = kept.name.clone();
-            let flow = match self.runtime.flow_of(&kept).await {
+        let all = self.runtime.store().saved_flows().await?;
+        for saved in all.into_iter().filter(|one| one.active) {
+            let name = saved.name.clone();
+            let flow = match self.runtime.flow_of(&saved).await {
                 Ok(flow) => flow,
                 Err(error) if error.kind() == ErrorKind::Store => return Err(error),
-                // One that cannot be read is left alone: `flow activate` says why.
+                // A flow that cannot be read is skipped: `flow activate` reports why.
                 Err(_) => continue,
             };
             if !matches!(flow.trigger(), Some(Trigger::Schedule(_) | Trigger::Poll(_))) {
@@ -96,26 +99,26 @@ impl Clock {
             {
                 let mut state = self.lock();
                 let paused =
-                    state.paused.get(&name).is_some_and(|(of, until)| *of == kept.version && *until > Instant::now());
+                    state.paused.get(&name).is_some_and(|(of, until)| *of == saved.version && *until > Instant::now());
                 if paused || !state.busy.insert(name.clone()) {
                     continue;
                 }
             }
             let this = self.clone();
             tokio::spawn(async move {
-                let rest = match this.look(&name, &flow).await {
-                    Ok(rest) => rest,
+                let pause = match this.check(&name, &flow).await {
+                    Ok(pause) => pause,
                     Err(error) => {
-                        // Also to a person who looks for why nothing happens.
+                        // Logged as a warning: the log shows an operator why no run is started.
                         tracing::warn!(flow = name, "its trigger failed: {error:?}");
-                        this.health.met(&error);
-                        Some(if error.kind() == ErrorKind::Store { AFTER_STORE } else { AFTER_FAULT })
+                        this.health.report(&error);
+                        Some(if error.kind() == ErrorKind::Store { PAUSE_AFTER_STORE_ERROR } else { PAUSE_AFTER_ERROR })
                     }
                 };
                 let mut state = this.lock();
                 state.busy.remove(&name);
-                match rest.and_then(|rest| Instant::now().checked_add(rest)) {
-                    Some(until) => state.paused.insert(name, (kept.version, until)),
+                match pause.and_then(|pause| Instant::now().checked_add(pause)) {
+                    Some(until) => state.paused.insert(name, (saved.version, until)),
                     None => state.paused.remove(&name),
                 };
             });
@@ -123,118 +126,123 @@ impl Clock {
         Ok(())
     }
 
-    /// Starts what is to be started now; how long it may rest after that.
-    async fn look(&self, name: &str, flow: &Flow) -> Result<Option<Duration>> {
-        // Nobody else looks now: what is read here is how far the last look has come.
-        let kept = &self.runtime.store().saved_flow(name).await?;
+    /// Starts the runs that are due, and returns how long the trigger can be paused.
+    async fn check(&self, name: &str, flow: &Flow) -> Result<Option<Duration>> {
+        // Read here, where no other task checks this trigger, so that the position is the one of the previous check.
+        let saved = &self.runtime.store().saved_flow(name).await?;
         match flow.trigger() {
-            Some(Trigger::Schedule(schedule)) => self.schedule(kept, schedule).await.map(|()| None),
+            Some(Trigger::Schedule(schedule)) => self.schedule(saved, schedule).await.map(|()| None),
             Some(Trigger::Poll(poll)) => {
-                // What is new stays where it is until the run before has ended.
-                if flow.overlap().at_once() == 1 && self.dispatcher.is_busy(&kept.name) {
+                // New items stay in the list until the previous run has ended.
+                if flow.overlap().at_once() == 1 && self.dispatcher.is_busy(&saved.name) {
                     return Ok(None);
                 }
-                // A look in the future was taken under another clock and says nothing.
+                // A previous poll in the future is ignored: the system clock was set back.
                 let now = Timestamp::now();
-                let since = kept.through.filter(|last| *last <= now).map_or(Duration::MAX, |last| now.since(last));
-                match poll.every().checked_sub(since).filter(|rest| !rest.is_zero()) {
-                    Some(rest) => Ok(Some(rest)),
-                    None => self.poll(kept, poll).await.map(|()| Some(poll.every())),
+                let since = saved.through.filter(|last| *last <= now).map_or(Duration::MAX, |last| now.since(last));
+                match poll.every().checked_sub(since).filter(|pause| !pause.is_zero()) {
+                    Some(pause) => Ok(Some(pause)),
+                    None => self.poll(saved, poll).await.map(|()| Some(poll.every())),
                 }
             }
             _ => Ok(None),
         }
     }
 
-    async fn schedule(&self, kept: &SavedFlow, schedule: &Schedule) -> Result<()> {
+    async fn schedule(&self, saved: &SavedFlow, schedule: &Schedule) -> Result<()> {
         let (store, now) = (self.runtime.store(), Timestamp::now());
-        let fired = |at: Option<Timestamp>, through: Timestamp| TriggerEvent {
-            flow: kept.name.clone(),
+        let event = |at: Option<Timestamp>, through: Timestamp| TriggerEvent {
+            flow: saved.name.clone(),
             keys: at.map(|at| at.to_string()).into_iter().collect(),
             through: Some(through),
         };
-        // From the first look on. So too if that lies in the future, for the clock was set back: else nothing would start
-        // until it is there again. Times that come again were taken, and start nothing.
-        let Some(through) = kept.through.filter(|through| *through <= now) else {
-            return store.remember_trigger(fired(None, now)).await;
+        // The first check of a schedule only records the time. The same is done if the recorded time is in the future,
+        // because the system clock was set back: otherwise no run would start until that time. Due times that occur
+        // twice start no second run, because their deduplication keys are stored.
+        let Some(through) = saved.through.filter(|through| *through <= now) else {
+            return store.remember_trigger(event(None, now)).await;
         };
-        let flow = &self.runtime.flow_of(kept).await?;
+        let flow = &self.runtime.flow_of(saved).await?;
         for at in schedule.due(through, now) {
             let input = schedule.input(at);
-            match self.dispatcher.start(kept.clone(), flow, input, Cause::Trigger(&fired(Some(at), at))).await? {
-                Started::Run(run) => tracing::info!(flow = kept.name, %run, %at, "started by its schedule"),
-                // By another process, or not at all.
-                Started::Duplicate(_) | Started::Skipped => store.remember_trigger(fired(Some(at), at)).await?,
+            match self.dispatcher.start(saved.clone(), flow, input, Cause::Trigger(&event(Some(at), at))).await? {
+                StartOutcome::Run(run) => tracing::info!(flow = saved.name, %run, %at, "started by its schedule"),
+                // Started by another process, or skipped.
+                StartOutcome::Duplicate(_) | StartOutcome::Skipped => {
+                    store.remember_trigger(event(Some(at), at)).await?
+                }
             }
         }
         Ok(())
     }
 
-    /// Reads the list, as far as something on it may be new, and starts runs for what is.
+    /// Reads the list as far as it can have new items, and starts runs for them.
     ///
-    /// Where the newest come first, the oldest of the new ones are handed over first: so whatever interrupts it, all that is
-    /// behind something known is known, and reading may end there the next time.
-    async fn poll(&self, kept: &SavedFlow, poll: &Poll) -> Result<()> {
-        let looked = Timestamp::now();
-        let connected = self.connected(kept, poll).await?;
-        let baseline = kept.through.is_none() && poll.existing() == InitialItems::Skip;
-        let (mut from, mut before, mut newest, mut seen) = (None, Vec::new(), VecDeque::new(), HashSet::new());
-        for _ in 0..MOST_PAGES {
+    /// If the list has the newest items first, runs are started for the oldest new items first. So wherever this is
+    /// interrupted, all items behind a known one are known, and the next poll can stop reading there.
+    async fn poll(&self, saved: &SavedFlow, poll: &Poll) -> Result<()> {
+        let polled_at = Timestamp::now();
+        let connected = self.connected(saved, poll).await?;
+        let is_baseline = saved.through.is_none() && poll.existing() == InitialItems::Skip;
+        let (mut from, mut existing, mut newest, mut seen) = (None, Vec::new(), VecDeque::new(), HashSet::new());
+        for _ in 0..MAX_PAGES {
             let (items, next) = poll.page(&connected, from).await?;
             let mut end = next.is_none();
-            if baseline {
-                before.extend(items.into_iter().map(|(key, _)| key));
+            if is_baseline {
+                existing.extend(items.into_iter().map(|(key, _)| key));
             } else {
-                let new = self.unseen(kept, items).await?;
+                let new = self.unseen(saved, items).await?;
                 if poll.newest_first() {
                     end |= new.is_empty();
                     newest.extend(new.into_iter().filter(|(key, _)| seen.insert(key.clone())));
-                    // Those that are left out are still new at the next look.
-                    newest.drain(..newest.len().saturating_sub(MOST_KEPT));
+                    // Items that are left out are still new in the next poll.
+                    newest.drain(..newest.len().saturating_sub(MAX_HELD));
                 } else {
-                    end |= !self.hand_over(kept, new).await?;
+                    end |= !self.start_for(saved, new).await?;
                 }
             }
             if end {
-                self.hand_over(kept, newest.into_iter().rev().collect()).await?;
-                let done = TriggerEvent { flow: kept.name.clone(), keys: before, through: Some(looked) };
+                self.start_for(saved, newest.into_iter().rev().collect()).await?;
+                let done = TriggerEvent { flow: saved.name.clone(), keys: existing, through: Some(polled_at) };
                 return self.runtime.store().remember_trigger(done).await;
             }
             from = next;
         }
         Err(Error::new(
             ErrorKind::Limit,
-            format!("the list that starts {} has more than {MOST_PAGES} pages", kept.name),
+            format!("the list that starts {} has more than {MAX_PAGES} pages", saved.name),
         )
-        .hint("give its action an input that finds less, or one that has the newest first, and say `newest_first`"))
+        .hint("give its action an input that lists less, or let it list the newest first and set `newest_first`"))
     }
 
-    /// What is new of a page, each key once, whatever the list says.
-    async fn unseen(&self, kept: &SavedFlow, items: Vec<(String, Value)>) -> Result<Vec<(String, Value)>> {
+    /// Returns the new items of a page, each key once, even if it occurs twice in the list.
+    async fn unseen(&self, saved: &SavedFlow, items: Vec<(String, Value)>) -> Result<Vec<(String, Value)>> {
         let keys = items.iter().map(|(key, _)| key.clone()).collect();
-        let mut new = self.runtime.store().not_taken(&kept.name, keys).await?;
+        let mut new = self.runtime.store().not_taken(&saved.name, keys).await?;
         Ok(items.into_iter().filter(|(key, _)| new.remove(key)).collect())
     }
 
-    /// Starts runs for new items; whether all have been handed over.
-    async fn hand_over(&self, kept: &SavedFlow, items: Vec<(String, Value)>) -> Result<bool> {
-        let flow = &self.runtime.flow_of(kept).await?;
-        for some in items.chunks(MOST_ITEMS) {
-            let (keys, items): (Vec<_>, Vec<_>) = some.iter().cloned().unzip();
+    /// Starts runs for new items. Returns whether runs were started for all of them.
+    async fn start_for(&self, saved: &SavedFlow, items: Vec<(String, Value)>) -> Result<bool> {
+        let flow = &self.runtime.flow_of(saved).await?;
+        for chunk in items.chunks(MAX_ITEMS) {
+            let (keys, items): (Vec<_>, Vec<_>) = chunk.iter().cloned().unzip();
             let (count, input) = (items.len(), json!({ "items": items }));
-            let fired = TriggerEvent { flow: kept.name.clone(), keys, through: None };
-            match self.dispatcher.start(kept.clone(), flow, input, Cause::Trigger(&fired)).await? {
-                Started::Run(run) => tracing::info!(flow = kept.name, %run, items = count, "started by new items"),
-                // They are still new at the next look; or another process has them.
-                Started::Skipped | Started::Duplicate(_) => return Ok(false),
+            let event = TriggerEvent { flow: saved.name.clone(), keys, through: None };
+            match self.dispatcher.start(saved.clone(), flow, input, Cause::Trigger(&event)).await? {
+                StartOutcome::Run(run) => {
+                    tracing::info!(flow = saved.name, %run, items = count, "started by new items")
+                }
+                // The items are still new in the next poll, or another process has started a run for them.
+                StartOutcome::Skipped | StartOutcome::Duplicate(_) => return Ok(false),
             }
         }
         Ok(true)
     }
 
-    async fn connected(&self, kept: &SavedFlow, poll: &Poll) -> Result<Connected> {
-        let name = kept.connections.get(poll.slot()).ok_or_else(|| {
-            Error::new(ErrorKind::Config, format!("nothing fills the slot {} of flow {}", poll.slot(), kept.name))
+    async fn connected(&self, saved: &SavedFlow, poll: &Poll) -> Result<Connected> {
+        let name = saved.connections.get(poll.slot()).ok_or_else(|| {
+            Error::new(ErrorKind::Config, format!("the connection {} of flow {} is not bound", poll.slot(), saved.name))
         })?;
         self.runtime.connect(name).await
     }
@@ -256,18 +264,18 @@ mod tests {
     use super::*;
     use crate::SaveOptions;
 
-    /// The lists, by the name of the test: numbers, and somebody adds to the beginning.
+    /// The lists, by the name of the test. The test adds numbers at the beginning.
     static FEEDS: LazyLock<Mutex<HashMap<String, Numbers>>> = LazyLock::new(Mutex::default);
 
     #[derive(Default)]
     struct Numbers {
         all: Vec<u64>,
-        /// How many pages have been read.
+        /// The number of pages read so far.
         pages: usize,
     }
 
-    fn feed<T>(name: &str, look: impl FnOnce(&mut Numbers) -> T) -> T {
-        look(FEEDS.lock().unwrap().entry(name.to_owned()).or_default())
+    fn feed<T>(name: &str, access: impl FnOnce(&mut Numbers) -> T) -> T {
+        access(FEEDS.lock().unwrap().entry(name.to_owned()).or_default())
     }
 
     struct Feed;
@@ -292,7 +300,7 @@ mod tests {
         }
     }
 
-    /// Newest first, forty a page.
+    /// An action that lists numbers, the newest first, forty a page.
     struct List(ActionSpec);
 
     #[async_trait]
@@ -334,8 +342,9 @@ mod tests {
         Registry::empty().with_connector::<Feed>().with_entry(list).checked().unwrap()
     }
 
-    /// A flow that is started by a list of this name, in a folder that has to be kept.
-    async fn watching(name: &str, newest_first: bool) -> (tempfile::TempDir, Arc<Clock>) {
+    /// Saves a flow that is triggered by the list of this name. The data directory lives as long as the returned
+    /// folder.
+    async fn polling(name: &str, newest_first: bool) -> (tempfile::TempDir, Arc<Scheduler>) {
         let home = tempfile::tempdir().unwrap();
         let key = KeySource::Value(Secret::from("c2FtcGxlLWtleS1vZi12ZXJzaW9uLTMtMzItYnl0ZXM="));
         let runtime = Runtime::with(registry(), home.path(), key).unwrap();
@@ -351,32 +360,32 @@ mod tests {
         let closing = CancellationToken::new();
         let health = Health::of(runtime.store().clone());
         let dispatcher = Dispatcher::new(runtime.clone(), health.clone(), 64, closing.clone());
-        (home, Arc::new(Clock { runtime, dispatcher, health, closing, state: Mutex::default() }))
+        (home, Arc::new(Scheduler { runtime, dispatcher, health, closing, state: Mutex::default() }))
     }
 
-    async fn look(clock: &Clock) -> Result<()> {
-        let (kept, flow) = clock.runtime.saved_flow("watch").await?;
+    async fn poll(scheduler: &Scheduler) -> Result<()> {
+        let (saved, flow) = scheduler.runtime.saved_flow("watch").await?;
         let Some(Trigger::Poll(poll)) = flow.trigger() else { unreachable!() };
-        clock.poll(&kept, poll).await
+        scheduler.poll(&saved, poll).await
     }
 
-    /// What runs got, in the order they were started.
-    async fn got(clock: &Clock) -> Vec<Vec<u64>> {
+    /// Returns the items in the inputs of all runs, in the order in which the runs were started.
+    async fn inputs(scheduler: &Scheduler) -> Vec<Vec<u64>> {
         let mut got = Vec::new();
-        for run in clock.runtime.store().runs().await.unwrap().into_iter().rev() {
-            let run = clock.runtime.engine().run(&run.id).await.unwrap();
+        for run in scheduler.runtime.store().runs().await.unwrap().into_iter().rev() {
+            let run = scheduler.runtime.engine().run(&run.id).await.unwrap();
             got.push(run.input["items"].as_array().unwrap().iter().map(|item| item["id"].as_u64().unwrap()).collect());
         }
         got
     }
 
-    /// A look that is broken off after so many times of waiting for something, as a crash would.
-    async fn broken_off(clock: &Clock, after: usize) {
-        let mut look = std::pin::pin!(look(clock));
+    /// Polls the list and stops at wait point number `after`, as a crash would.
+    async fn interrupted_poll(scheduler: &Scheduler, after: usize) {
+        let mut poll = std::pin::pin!(poll(scheduler));
         let mut waits = 0;
         std::future::poll_fn(|cx| {
             waits += 1;
-            match look.as_mut().poll(cx) {
+            match poll.as_mut().poll(cx) {
                 std::task::Poll::Pending if waits <= after => std::task::Poll::Pending,
                 _ => std::task::Poll::Ready(()),
             }
@@ -385,31 +394,31 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn every_item_is_handed_over_once_wherever_a_look_is_broken_off() {
+    async fn every_item_goes_to_exactly_one_run_wherever_a_poll_is_interrupted() {
         for newest_first in [true, false] {
-            let name = format!("broken {newest_first}");
-            let (_home, clock) = watching(&name, newest_first).await;
+            let name = format!("interrupted {newest_first}");
+            let (_home, scheduler) = polling(&name, newest_first).await;
             for after in 0..40 {
                 feed(&name, |feed| feed.all.extend((0..150).map(|new| after as u64 * 150 + new)));
-                broken_off(&clock, after).await;
-                look(&clock).await.unwrap();
+                interrupted_poll(&scheduler, after).await;
+                poll(&scheduler).await.unwrap();
             }
-            let mut all: Vec<_> = got(&clock).await.into_iter().flatten().collect();
+            let mut all: Vec<_> = inputs(&scheduler).await.into_iter().flatten().collect();
             all.sort_unstable();
             assert_eq!(all, (0..6000).collect::<Vec<_>>(), "{name}");
         }
     }
 
     #[tokio::test]
-    async fn the_newest_first_are_handed_over_last_and_what_is_known_is_not_read_again() {
-        let (_home, clock) = watching("newest", true).await;
+    async fn runs_start_oldest_first_and_known_pages_are_not_read_again() {
+        let (_home, scheduler) = polling("newest", true).await;
         feed("newest", |feed| feed.all.extend(0..250));
-        look(&clock).await.unwrap();
-        let got = got(&clock).await;
+        poll(&scheduler).await.unwrap();
+        let got = inputs(&scheduler).await;
         assert_eq!(got.iter().map(Vec::len).collect::<Vec<_>>(), [100, 100, 50], "bounded");
         assert_eq!(got.concat(), (0..250).collect::<Vec<_>>(), "oldest first");
         let read = feed("newest", |feed| feed.pages);
-        look(&clock).await.unwrap();
+        poll(&scheduler).await.unwrap();
         assert_eq!(feed("newest", |feed| feed.pages), read + 1, "one page, on which nothing is new");
     }
 }

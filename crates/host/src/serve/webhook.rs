@@ -1,9 +1,10 @@
-//! Calls from outside: who may make them, which delivery they are, and what their senders are told.
+//! Webhooks: authentication of calls, deduplication of deliveries, and responses to senders.
 //!
-//! The address holds a token of which only the hash is kept. Where the flow wants signatures, they are looked at before
-//! anything else is, over the bytes as they came; without a secret to hold them against, every call is refused. A delivery
-//! with a name starts one run, however often it comes: name and run are on disk together. Whoever hears of a run can rely on
-//! it; who waits for the result of a delivery without a name hears of it at the end.
+//! The URL contains a token, of which only the hash is stored. If the flow requires signatures, the signature is
+//! checked over the bytes of the body before the body is parsed; without a saved secret, every call is rejected. A
+//! delivery with an id starts one run, however often it is sent: the id and the run are stored in one transaction. A
+//! run whose id is in a response is on disk. With `"answer": "result"` and no delivery id, the response is sent when
+//! the run ends, and only then is the run sure to be on disk.
 
 use std::{sync::Arc, time::Duration};
 
@@ -24,191 +25,200 @@ use trunkline_store::SavedFlow;
 
 use super::{
     App,
-    api::{Body, whole},
+    api::{Body, complete},
     auth::hash,
-    dispatcher::Started,
-    response::{Answer, Refusal, answer},
+    dispatcher::StartOutcome,
+    response::{ApiResult, ErrorResponse, response_json},
 };
 use crate::flows::Cause;
 
-/// How far the time of sending may be off, in seconds.
-const WINDOW: u64 = 300;
-/// The longest name of a delivery, in bytes.
-const MOST_NAME: usize = 512;
-/// How often is looked for the end of a run that nobody here works on.
-const LOOK: Duration = Duration::from_secs(1);
+/// The maximum difference between the time of sending and the time of receipt, in seconds.
+const TIMESTAMP_TOLERANCE: u64 = 300;
+/// The maximum length of a delivery id, in bytes.
+const MAX_DELIVERY_ID: usize = 512;
+/// The time between two looks at a run that this process does not work on.
+const POLL_INTERVAL: Duration = Duration::from_secs(1);
 
+/// Handles a call of a webhook.
 pub(crate) async fn call(
     State(app): State<Arc<App>>,
     Path((name, token)): Path<(String, String)>,
     headers: HeaderMap,
     body: Body,
-) -> Answer {
-    let (kept, flow) = found(&app, &name, &token).await?;
-    let Some(Trigger::Webhook(webhook)) = flow.trigger() else { return Err(nothing()) };
-    let body = whole(body)?;
-    let name_header = webhook.delivery.as_deref().map(|name| header(&headers, name)).transpose()?.flatten();
+) -> ApiResult {
+    let (saved, flow) = flow_at(&app, &name, &token).await?;
+    let Some(Trigger::Webhook(webhook)) = flow.trigger() else { return Err(no_webhook()) };
+    let body = complete(body)?;
+    let delivery_header = webhook.delivery.as_deref().map(|name| header(&headers, name)).transpose()?.flatten();
     if let Some(signature) = &webhook.signature {
-        let secret = app.runtime.store().webhook_secret(&name).await.map_err(|error| of_callers(&name, error))?;
+        let secret = app.runtime.store().webhook_secret(&name).await.map_err(|error| for_sender(&name, error))?;
         let now = jiff::Timestamp::now().as_second().unsigned_abs();
-        let signed = Signed { headers: &headers, delivery: name_header, body: &body, now };
-        signed.check(signature, secret.as_ref().map(|secret| secret.expose().as_bytes())).map_err(unsigned)?;
+        let call = SignedCall { headers: &headers, delivery: delivery_header, body: &body, now };
+        call.check(signature, secret.as_ref().map(|secret| secret.expose().as_bytes())).map_err(signature_error)?;
     }
     let content = content(&headers, &body)?;
-    let delivery = match (&webhook.delivery, name_header) {
+    let delivery = match (&webhook.delivery, delivery_header) {
         (Some(header), None) => {
-            return Err(Error::new(
-                ErrorKind::InvalidInput,
-                format!("the header {header}, which names a delivery, is missing"),
-            )
-            .into());
+            let message = format!("the header {header}, which has the id of the delivery, is missing");
+            return Err(Error::new(ErrorKind::InvalidInput, message).into());
         }
-        (Some(_), Some(name)) => Some(name.to_owned()),
+        (Some(_), Some(id)) => Some(id.to_owned()),
         (None, _) => cloud_event(&headers, &content)?,
     };
-    if delivery.as_ref().is_some_and(|name| name.is_empty() || name.len() > MOST_NAME) {
-        let message = format!("a delivery's name is empty, or has more than {MOST_NAME} bytes");
+    if delivery.as_ref().is_some_and(|id| id.is_empty() || id.len() > MAX_DELIVERY_ID) {
+        let message = format!("the id of the delivery is empty, or longer than {MAX_DELIVERY_ID} bytes");
         return Err(Error::new(ErrorKind::InvalidInput, message).into());
     }
-    let input = json!({ "headers": chosen(&headers, webhook), "body": content, "delivery": delivery });
-    let fired = TriggerEvent { flow: name.clone(), keys: delivery.into_iter().collect(), through: None };
-    let cause = match (&fired.keys[..], webhook.answer) {
+    let input = json!({ "headers": selected_headers(&headers, webhook), "body": content, "delivery": delivery });
+    let event = TriggerEvent { flow: name.clone(), keys: delivery.into_iter().collect(), through: None };
+    let cause = match (&event.keys[..], webhook.answer) {
         ([], WebhookResponseMode::Result) => Cause::Caller(Flush::Later),
         ([], _) => Cause::Caller(Flush::Now),
-        _ => Cause::Trigger(&fired),
+        _ => Cause::Trigger(&event),
     };
-    let started = app.dispatcher.start(kept, &flow, input, cause).await;
-    let (run, again) = match started.map_err(|error| of_callers(&name, error))? {
-        Started::Run(run) => (run, false),
-        Started::Duplicate(run) => (run, true),
-        Started::Skipped => {
-            let told = json!({ "skipped": "a run of this flow is at work" });
-            return Ok(answer(StatusCode::ACCEPTED, &told));
+    let started = app.dispatcher.start(saved, &flow, input, cause).await;
+    let (run, is_repeated) = match started.map_err(|error| for_sender(&name, error))? {
+        StartOutcome::Run(run) => (run, false),
+        StartOutcome::Duplicate(run) => (run, true),
+        StartOutcome::Skipped => {
+            let body = json!({ "skipped": "a run of this flow is active" });
+            return Ok(response_json(StatusCode::ACCEPTED, &body));
         }
     };
     if webhook.answer == WebhookResponseMode::Result {
         tokio::select! {
-            ended = ended(&app, &run) => {
-                let ended = ended.map_err(|error| of_callers(&name, error))?;
-                return Ok(answer(StatusCode::OK, &result(&ended)));
+            result = wait_for_end(&app, &run) => {
+                let ended = result.map_err(|error| for_sender(&name, error))?;
+                return Ok(response_json(StatusCode::OK, &result_body(&ended)));
             }
             () = app.closing.cancelled() => {}
             () = tokio::time::sleep(webhook.patience()) => {}
         }
-        // Now the caller hears of a run that goes on.
-        app.runtime.store().wait_stored(&run).await.map_err(|error| of_callers(&name, error))?;
+        // The run continues, and its id is returned: from now on it has to be on disk.
+        app.runtime.store().wait_stored(&run).await.map_err(|error| for_sender(&name, error))?;
     }
-    let told = if again { json!({ "run": run, "again": true }) } else { json!({ "run": run }) };
-    Ok(answer(StatusCode::ACCEPTED, &told))
+    let body = if is_repeated { json!({ "run": run, "again": true }) } else { json!({ "run": run }) };
+    Ok(response_json(StatusCode::ACCEPTED, &body))
 }
 
-/// What callers are told when no run can be started: what they can do something about, and else to come again.
-fn of_callers(flow: &str, error: Error) -> Error {
+/// Returns the error that the sender gets when no run is started. Errors that the sender can act on stay; others are
+/// logged and become the advice to send the call again.
+fn for_sender(flow: &str, error: Error) -> Error {
     match error.kind() {
         ErrorKind::InvalidInput | ErrorKind::RateLimited | ErrorKind::Unavailable => error,
         ErrorKind::Store if error.retryable() != Retry::Never => {
-            tracing::warn!(flow, "a call of its webhook starts no run: {error:?}");
-            let told = Error::new(ErrorKind::Store, "no run can be started now: the store here fails");
-            told.retry(Retry::Backoff).hint("send it again when /health says ok")
+            tracing::warn!(flow, "a webhook call starts no run: {error:?}");
+            let error = Error::new(ErrorKind::Store, "no run can be started now: the store of this server fails");
+            error.retry(Retry::Backoff).hint("send the call again when /health reports ok")
         }
         _ => {
-            tracing::error!(flow, "a call of its webhook starts no run: {error:?}");
-            Error::new(ErrorKind::Unavailable, "no run can be started now").hint("send it again later")
+            tracing::error!(flow, "a webhook call starts no run: {error:?}");
+            Error::new(ErrorKind::Unavailable, "no run can be started now").hint("send the call again later")
         }
     }
 }
 
-/// Tells senders of CloudEvents who ask before they send that they may ("HTTP 1.1 Web Hooks for Event Delivery", section 4).
-pub(crate) async fn asked(
+/// Answers the validation request that a sender of CloudEvents makes before it delivers events ("HTTP 1.1 Web Hooks for
+/// Event Delivery", section 4).
+pub(crate) async fn preflight(
     State(app): State<Arc<App>>,
     Path((name, token)): Path<(String, String)>,
     headers: HeaderMap,
-) -> Answer {
-    found(&app, &name, &token).await?;
-    let mut told = StatusCode::OK.into_response();
+) -> ApiResult {
+    flow_at(&app, &name, &token).await?;
+    let mut response = StatusCode::OK.into_response();
     let origin = headers.get("webhook-request-origin").cloned();
-    told.headers_mut().extend(origin.map(|origin| (HeaderName::from_static("webhook-allowed-origin"), origin)));
-    told.headers_mut().insert("webhook-allowed-rate", HeaderValue::from_static("*"));
-    Ok(told)
+    response.headers_mut().extend(origin.map(|origin| (HeaderName::from_static("webhook-allowed-origin"), origin)));
+    response.headers_mut().insert("webhook-allowed-rate", HeaderValue::from_static("*"));
+    Ok(response)
 }
 
-/// The active flow whose webhook has this address.
-async fn found(app: &App, name: &str, token: &str) -> Result<(SavedFlow, Flow), Refusal> {
-    let (kept, flow) = match app.runtime.saved_flow(name).await {
-        Err(error) if error.kind() == ErrorKind::NotFound => return Err(nothing()),
-        found => found.map_err(|error| of_callers(name, error))?,
+/// Returns the active flow whose webhook has this URL.
+async fn flow_at(app: &App, name: &str, token: &str) -> Result<(SavedFlow, Flow), ErrorResponse> {
+    let (saved, flow) = match app.runtime.saved_flow(name).await {
+        Err(error) if error.kind() == ErrorKind::NotFound => return Err(no_webhook()),
+        found => found.map_err(|error| for_sender(name, error))?,
     };
-    let known = kept.token_hash.as_deref().is_some_and(|known| known == hash(token));
-    let open = known && kept.active && matches!(flow.trigger(), Some(Trigger::Webhook(_)));
-    if open { Ok((kept, flow)) } else { Err(nothing()) }
+    let has_token = saved.token_hash.as_deref().is_some_and(|known| known == hash(token));
+    let is_open = has_token && saved.active && matches!(flow.trigger(), Some(Trigger::Webhook(_)));
+    if is_open { Ok((saved, flow)) } else { Err(no_webhook()) }
 }
 
-/// Whatever is wrong with the address, the answer is the same: which flows there are is nobody's business.
-fn nothing() -> Refusal {
-    Error::new(ErrorKind::NotFound, "there is nothing at this address").into()
+/// Returns the same error for a wrong flow, a wrong token and an inactive flow, so that a caller cannot find out which
+/// flows exist.
+fn no_webhook() -> ErrorResponse {
+    Error::new(ErrorKind::NotFound, "there is nothing at this URL").into()
 }
 
-/// A run when it has ended.
-async fn ended(app: &App, run: &RunId) -> Result<Arc<Run>> {
+/// Waits until a run has ended, and returns it.
+async fn wait_for_end(app: &App, run: &RunId) -> Result<Arc<Run>> {
     loop {
         if let Some(end) = app.dispatcher.end_of(run)
             && let Ok(ended) = end.await
         {
             return Ok(ended);
         }
-        // It had ended before, has come to a stop, or is another process's.
-        let now = app.runtime.engine().run(run).await?;
-        if now.status != RunStatus::Running {
-            return Ok(Arc::new(now));
+        // The run has ended already, was stopped, or belongs to another process.
+        let current = app.runtime.engine().run(run).await?;
+        if current.status != RunStatus::Running {
+            return Ok(Arc::new(current));
         }
-        tokio::time::sleep(LOOK).await;
+        tokio::time::sleep(POLL_INTERVAL).await;
     }
 }
 
-/// What the caller may know of a run that has ended. Why it failed is for who has the API's token.
-fn result(run: &Run) -> Value {
+/// Returns what the sender gets of a run that has ended. The error of a failed run is shown only by the API.
+fn result_body(run: &Run) -> Value {
     match &run.output {
         Some(output) => json!({ "run": run.id, "status": run.status, "output": output }),
         None => json!({ "run": run.id, "status": run.status }),
     }
 }
 
-fn unsigned(why: &'static str) -> Refusal {
-    let error = Error::new(ErrorKind::Auth, format!("the call is refused: {why}"))
-        .hint("sender and flow have to agree on the secret, on what is signed, and on the time");
-    Refusal::new(StatusCode::FORBIDDEN, error)
+fn signature_error(reason: &'static str) -> ErrorResponse {
+    let error = Error::new(ErrorKind::Auth, format!("the call is rejected: {reason}")).hint(
+        "sender and flow have to use the same secret and the same signed content, and their clocks have to agree",
+    );
+    ErrorResponse::new(StatusCode::FORBIDDEN, error)
 }
 
-/// The one value of a header.
+/// Returns the value of a header, or `None` without that header.
+///
+/// # Errors
+///
+/// `invalid_input` if the header occurs twice, or if its value is not text.
 fn header<'a>(headers: &'a HeaderMap, name: &str) -> Result<Option<&'a str>> {
-    let odd = || Error::new(ErrorKind::InvalidInput, format!("the header {name} comes twice, or is no text"));
+    let invalid =
+        || Error::new(ErrorKind::InvalidInput, format!("the header {name} occurs twice, or its value is not text"));
     let mut values = headers.get_all(name).iter();
     match (values.next(), values.next()) {
         (None, _) => Ok(None),
-        (Some(value), None) => value.to_str().map(Some).map_err(|_| odd()),
-        _ => Err(odd()),
+        (Some(value), None) => value.to_str().map(Some).map_err(|_| invalid()),
+        _ => Err(invalid()),
     }
 }
 
-/// What a signature is held against.
-struct Signed<'a> {
+/// The parts of a call that its signature covers, and the time of receipt.
+struct SignedCall<'a> {
     headers: &'a HeaderMap,
     delivery: Option<&'a str>,
     body: &'a [u8],
+    /// In seconds since 1970.
     now: u64,
 }
 
-impl Signed<'_> {
+impl SignedCall<'_> {
+    /// Checks the signature, and returns the reason if it is not valid.
     fn check(&self, signature: &Signature, secret: Option<&[u8]>) -> Result<(), &'static str> {
-        let secret = secret.filter(|secret| !secret.is_empty()).ok_or("no secret is kept for this flow")?;
+        let secret = secret.filter(|secret| !secret.is_empty()).ok_or("no secret is saved for this flow")?;
         let one = |name: &str| header(self.headers, name).ok().flatten();
         let timestamp = match &signature.timestamp {
             None => "",
             Some(name) => {
-                let sent = one(name).ok_or("the time of sending is missing")?;
-                let seconds: u64 = sent.parse().map_err(|_| "the time of sending is not in seconds since 1970")?;
-                if seconds.abs_diff(self.now) > WINDOW {
-                    return Err("it was sent more than five minutes ago, or ahead");
+                let sent = one(name).ok_or("the timestamp is missing")?;
+                let seconds: u64 = sent.parse().map_err(|_| "the timestamp is not in seconds since 1970")?;
+                if seconds.abs_diff(self.now) > TIMESTAMP_TOLERANCE {
+                    return Err("the timestamp differs from the time of receipt by more than five minutes");
                 }
                 sent
             }
@@ -216,20 +226,20 @@ impl Signed<'_> {
         let given = one(&signature.header).ok_or("the signature is missing")?;
         let mut mac = Hmac::<Sha256>::new_from_slice(secret).map_err(|_| "the secret cannot be used")?;
         self.message(&signature.signed, timestamp, &mut |part| mac.update(part));
-        let fits = |text: &str| {
+        let is_valid = |text: &str| {
             let bytes = match signature.encoding {
                 Encoding::Hex => unhex(text),
                 Encoding::Base64 => BASE64_STANDARD.decode(text).ok(),
             };
-            // Compares in a time that says nothing about where the two differ.
+            // `verify_slice` compares in constant time.
             bytes.is_some_and(|bytes| mac.clone().verify_slice(&bytes).is_ok())
         };
         let signatures = given.split_ascii_whitespace().filter_map(|one| one.strip_prefix(&*signature.prefix));
-        // A sender whose secret is being changed signs with both.
-        if signatures.take(4).any(fits) { Ok(()) } else { Err("the signature does not fit") }
+        // A sender that is changing its secret sends a signature with each of the two.
+        if signatures.take(4).any(is_valid) { Ok(()) } else { Err("the signature does not match") }
     }
 
-    /// The bytes that are signed, part by part.
+    /// Passes the signed bytes to `take`, part by part.
     fn message(&self, signed: &str, timestamp: &str, take: &mut dyn FnMut(&[u8])) {
         let mut rest = signed;
         while let Some((before, after)) = rest.split_once('{') {
@@ -263,7 +273,8 @@ fn unhex(text: &str) -> Option<Vec<u8>> {
     pairs.map(|pair| Some(digit(*pair.first()?)? << 4 | digit(*pair.get(1)?)?)).collect()
 }
 
-/// The body as the flow gets it: JSON where it says so, or where it does not say and is; else text.
+/// Returns the body as the flow gets it: JSON if the content type says so, or if there is no content type and the body
+/// is JSON; text otherwise.
 fn content(headers: &HeaderMap, body: &[u8]) -> Result<Value> {
     let kind = header(headers, "content-type")?.unwrap_or_default().to_ascii_lowercase();
     let kind = kind.split(';').next().unwrap_or_default().trim();
@@ -271,15 +282,18 @@ fn content(headers: &HeaderMap, body: &[u8]) -> Result<Value> {
     match (serde_json::from_slice(body), is_json || kind.is_empty()) {
         (Ok(value), true) => return Ok(value),
         (Err(error), true) if is_json => {
-            return Err(Error::new(ErrorKind::InvalidInput, "the body says it is JSON, and is not").source(error));
+            return Err(
+                Error::new(ErrorKind::InvalidInput, "the content type is JSON, but the body is not JSON").source(error)
+            );
         }
         _ => {}
     }
     let text = std::str::from_utf8(body);
-    text.map(Value::from).map_err(|_| Error::new(ErrorKind::InvalidInput, "the body is neither JSON nor text in UTF-8"))
+    text.map(Value::from).map_err(|_| Error::new(ErrorKind::InvalidInput, "the body is neither JSON nor UTF-8 text"))
 }
 
-/// What names a CloudEvent (1.0): its source and id, which together are never given twice. In its body, or in headers.
+/// Returns the delivery id of a CloudEvent (version 1.0), or `None` if the call is not one: its source and id, which
+/// are unique together. They are members of the body, or headers.
 fn cloud_event(headers: &HeaderMap, content: &Value) -> Result<Option<String>> {
     let member = |name: &str| content.get(name).and_then(Value::as_str);
     let known = |version: &str| version == "1.0" || version.starts_with("1.0.");
@@ -295,16 +309,16 @@ fn cloud_event(headers: &HeaderMap, content: &Value) -> Result<Option<String>> {
     }
 }
 
-/// The headers that the flow wants to see, by their names in lower case.
-fn chosen(headers: &HeaderMap, webhook: &Webhook) -> Value {
-    let mut chosen = Map::new();
+/// Returns the headers that the flow asks for, by their names in lower case.
+fn selected_headers(headers: &HeaderMap, webhook: &Webhook) -> Value {
+    let mut selected = Map::new();
     for name in &webhook.headers {
         let found = name.parse::<HeaderName>().ok().and_then(|name| headers.get(name));
         if let Some(value) = found {
-            chosen.insert(name.to_lowercase(), String::from_utf8_lossy(value.as_bytes()).into());
+            selected.insert(name.to_lowercase(), String::from_utf8_lossy(value.as_bytes()).into());
         }
     }
-    chosen.into()
+    selected.into()
 }
 
 #[cfg(test)]
@@ -327,12 +341,12 @@ mod tests {
         secret: &str,
     ) -> Result<(), &'static str> {
         let delivery = header(headers, "webhook-id").unwrap();
-        Signed { headers, delivery, body: body.as_bytes(), now }.check(signature, Some(secret.as_bytes()))
+        SignedCall { headers, delivery, body: body.as_bytes(), now }.check(signature, Some(secret.as_bytes()))
     }
 
-    /// Examples that others have published.
+    /// Examples that the vendors have published.
     #[test]
-    fn signatures_are_those_of_the_vendors() {
+    fn published_signatures_are_accepted() {
         // docs.github.com, "Validating webhook deliveries".
         let github = signature(json!({ "header": "X-Hub-Signature-256", "prefix": "sha256=" }));
         let sent = "sha256=757107ea0eb2509fc211221cce984b8a37570b6d7586c22c46f4379c8b043e17";
@@ -340,7 +354,7 @@ mod tests {
         let secret = "It's a Secret to Everybody";
         assert_eq!(check(&github, &sent, "Hello, World!", 0, secret), Ok(()));
         assert!(check(&github, &sent, "Hello, World?", 0, secret).is_err());
-        assert!(check(&github, &sent, "Hello, World!", 0, "it's a secret to everybody").is_err());
+        assert!(check(&github, &sent, "Hello, World!", 0, "another secret").is_err());
         // api.slack.com, "Verifying requests from Slack".
         let slack = signature(json!({
             "header": "X-Slack-Signature", "prefix": "v0=", "timestamp": "X-Slack-Request-Timestamp",
@@ -355,18 +369,18 @@ mod tests {
             ("x-slack-request-timestamp", "1531420618"),
         ];
         let secret = "8f742231b10e8888abcd99yyyzzz85a5";
-        for (now, good) in
+        for (now, expected) in
             [(1531420618, true), (1531420918, true), (1531420318, true), (1531420919, false), (1531420317, false)]
         {
-            assert_eq!(check(&slack, &headers(&sent), body, now, secret).is_ok(), good, "{now}");
+            assert_eq!(check(&slack, &headers(&sent), body, now, secret).is_ok(), expected, "{now}");
         }
-        // A later time of sending does not help: it is signed.
+        // A later timestamp does not help: it is part of what is signed.
         let again = headers(&[sent[0], ("x-slack-request-timestamp", "1531430618")]);
-        assert_eq!(check(&slack, &again, body, 1531430618, secret), Err("the signature does not fit"));
+        assert_eq!(check(&slack, &again, body, 1531430618, secret), Err("the signature does not match"));
     }
 
     #[test]
-    fn nothing_is_good_without_a_secret_or_a_signature() {
+    fn a_call_without_a_secret_or_a_signature_is_rejected() {
         let plain = signature(json!({ "header": "X-Signature" }));
         let body = "{}";
         let of = |secret: &[u8]| {
@@ -376,27 +390,29 @@ mod tests {
         };
         let with = |value: &str, secret: Option<&[u8]>| {
             let headers = headers(&[("x-signature", value)]);
-            Signed { headers: &headers, delivery: None, body: body.as_bytes(), now: 0 }.check(&plain, secret)
+            SignedCall { headers: &headers, delivery: None, body: body.as_bytes(), now: 0 }.check(&plain, secret)
         };
         assert_eq!(with(&of(b"s"), Some(b"s")), Ok(()));
         assert_eq!(with(&format!("{} {}", of(b"old"), of(b"s")), Some(b"s")), Ok(()), "one of several");
-        assert!(with(&of(b""), Some(b"")).is_err(), "an empty secret is none");
+        assert!(with(&of(b""), Some(b"")).is_err(), "an empty secret counts as missing");
         assert!(with(&of(b""), None).is_err());
-        let good = of(b"s");
-        for wrong in ["", "00", "zz", &good[2..], &good[..62], &format!("{good}00"), &good.replace(&good[..1], "g")] {
+        let valid = of(b"s");
+        for wrong in
+            ["", "00", "zz", &valid[2..], &valid[..62], &format!("{valid}00"), &valid.replace(&valid[..1], "g")]
+        {
             assert!(with(wrong, Some(b"s")).is_err(), "{wrong}");
         }
         let none = HeaderMap::new();
-        let unsigned = Signed { headers: &none, delivery: None, body: body.as_bytes(), now: 0 };
+        let unsigned = SignedCall { headers: &none, delivery: None, body: body.as_bytes(), now: 0 };
         assert_eq!(unsigned.check(&plain, Some(b"s")), Err("the signature is missing"));
-        let mut twice = headers(&[("x-signature", &good)]);
-        twice.append("x-signature", good.parse().unwrap());
-        let twice = Signed { headers: &twice, delivery: None, body: body.as_bytes(), now: 0 };
+        let mut twice = headers(&[("x-signature", &valid)]);
+        twice.append("x-signature", valid.parse().unwrap());
+        let twice = SignedCall { headers: &twice, delivery: None, body: body.as_bytes(), now: 0 };
         assert!(twice.check(&plain, Some(b"s")).is_err(), "two headers of that name");
     }
 
     #[test]
-    fn a_cloud_event_names_itself() {
+    fn a_cloud_event_has_its_own_delivery_id() {
         let event = json!({ "specversion": "1.0", "id": "7", "source": "lib", "type": "Asset.StatusUpdated" });
         let none = HeaderMap::new();
         assert_eq!(cloud_event(&none, &event).unwrap().as_deref(), Some("lib 7"));
