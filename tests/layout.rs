@@ -2,7 +2,7 @@
 #![allow(clippy::unwrap_used)]
 
 use std::{
-    collections::BTreeSet,
+    collections::{BTreeMap, BTreeSet},
     fs,
     path::{Path, PathBuf},
 };
@@ -11,6 +11,8 @@ use toml::{Table, Value};
 use trunkline as _;
 use trunkline_core::Registry;
 use trunkline_tests::project;
+
+use super::prose::rust::public_types;
 
 /// Longest file of ours, in lines.
 const LONGEST: usize = 500;
@@ -28,8 +30,8 @@ fn name(path: &Path) -> String {
     path.file_name().unwrap().to_string_lossy().into_owned()
 }
 
-/// All files below a folder but what is not ours to keep.
-fn files(folder: &Path, found: &mut Vec<PathBuf>) {
+/// Collects all files below a folder, but not those of builds, of git and of installed packages.
+pub(crate) fn files(folder: &Path, found: &mut Vec<PathBuf>) {
     for entry in fs::read_dir(folder).unwrap() {
         let path = entry.unwrap().path();
         match name(&path).as_str() {
@@ -189,6 +191,39 @@ fn no_file_of_ours_is_too_long() {
         }
     }
     assert_eq!(found, [""; 0]);
+}
+
+/// Public types that may have the same name in several places: the associated types of actions, and the settings of a connector.
+const SHARED_NAMES: [&str; 3] = ["Input", "Output", "Settings"];
+
+/// Returns each name that two public types have, with the files; `sources` are paths with their content.
+fn names_in_two_places(sources: &[(String, String)]) -> Vec<String> {
+    let mut places: BTreeMap<String, Vec<&str>> = BTreeMap::new();
+    for (path, content) in sources {
+        for name in public_types(content) {
+            places.entry(name).or_default().push(path);
+        }
+    }
+    places.retain(|name, places| places.len() > 1 && !SHARED_NAMES.contains(&name.as_str()));
+    places.iter().map(|(name, places)| format!("{name}: {}", places.join(", "))).collect()
+}
+
+#[test]
+fn no_two_public_types_have_one_name() {
+    let mut paths = Vec::new();
+    for folder in [folders("crates"), folders("connectors")].concat() {
+        files(&folder.join("src"), &mut paths);
+    }
+    paths.sort();
+    paths.retain(|path| path.extension().is_some_and(|extension| extension == "rs"));
+    let read = |path: &PathBuf| (path.display().to_string(), fs::read_to_string(path).unwrap());
+    let mut sources: Vec<_> = paths.iter().map(read).collect();
+    assert_eq!(names_in_two_places(&sources), [""; 0]);
+    // And a second one would be noticed.
+    let registry = "pub(crate) struct Hidden;\nmod inner {\n    pub trait Registry {}\n    pub struct Settings;\n}";
+    sources.push(("second.rs".into(), registry.into()));
+    let found = names_in_two_places(&sources);
+    assert!(found.len() == 1 && found[0].starts_with("Registry: ") && found[0].ends_with("second.rs"), "{found:?}");
 }
 
 #[test]

@@ -5,6 +5,7 @@ mod coverage;
 mod layout;
 mod mutations;
 mod paths;
+mod prose;
 mod readmes;
 mod schemas;
 mod versions;

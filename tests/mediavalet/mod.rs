@@ -11,7 +11,8 @@ use serde_json::{Value, json};
 use tokio::sync::Notify;
 use trunkline as _;
 use trunkline_core::{
-    Connected, Connection, Connections, Context, ErrorKind, FileRef, MemoryVault, ByteProgress, Recorder, Registry, Result,
+    ByteProgress, Connected, Connection, Connections, Context, ErrorKind, FileRef, MemoryVault, Recorder, Registry,
+    Result,
 };
 use trunkline_sandbox::{Faults, Options, Sandbox};
 use trunkline_tests::proxy::Proxy;
