@@ -9,7 +9,7 @@ pub mod rust;
 
 use std::{fs, path::PathBuf, process::Command};
 
-use regex::{Regex, RegexBuilder, RegexSetBuilder};
+use regex::{Regex, RegexBuilder, RegexSet, RegexSetBuilder};
 use trunkline_tests::{project, trunkline};
 
 use self::text::Passage;
@@ -35,6 +35,13 @@ struct Form {
     write: String,
 }
 
+/// The table of banned forms.
+struct Forms {
+    rows: Vec<Form>,
+    /// All expressions at once, since few passages match any.
+    set: RegexSet,
+}
+
 /// A banned form in a file.
 #[derive(Debug)]
 struct Finding {
@@ -56,8 +63,8 @@ impl Finding {
 }
 
 /// Reads the table under the heading "Banned forms" of the style page.
-fn banned_forms(page: &str) -> Vec<Form> {
-    let Some((_, section)) = page.split_once("## Banned forms") else { return Vec::new() };
+fn banned_forms(page: &str) -> Forms {
+    let (_, section) = page.split_once("## Banned forms").unwrap_or_default();
     let rows = section.lines().take_while(|line| !line.starts_with("## ")).filter(|line| line.starts_with("| `"));
     let form = |row: &str| {
         // A bar of an expression is written `\|`.
@@ -67,21 +74,23 @@ fn banned_forms(page: &str) -> Vec<Form> {
         let expression = RegexBuilder::new(expression.trim_matches('`')).case_insensitive(true).build().unwrap();
         Form { expression, example: example.clone(), write: write.clone() }
     };
-    rows.map(form).collect()
+    let rows: Vec<_> = rows.map(form).collect();
+    let expressions = rows.iter().map(|form| form.expression.as_str());
+    let set = RegexSetBuilder::new(expressions).case_insensitive(true).build().unwrap();
+    Forms { rows, set }
 }
 
 fn style_page() -> String {
     fs::read_to_string(project().join("docs/style.md")).unwrap()
 }
 
-fn scan(file: &str, passages: &[Passage], forms: &[Form]) -> Vec<Finding> {
+fn scan(file: &str, passages: &[Passage], forms: &Forms) -> Vec<Finding> {
     let mut all = Vec::new();
-    // One set of all forms, since few passages match any.
-    let expressions = forms.iter().map(|form| form.expression.as_str());
-    let set = RegexSetBuilder::new(expressions).case_insensitive(true).build().unwrap();
-    let matches =
-        passages.iter().flat_map(|passage| set.matches(&passage.text).into_iter().map(move |at| (passage, at)));
-    for (passage, form) in matches.map(|(passage, at)| (passage, &forms[at])) {
+    let matches = passages.iter().flat_map(|passage| {
+        let rows = forms.set.matches(&passage.text).into_iter();
+        rows.map(move |row| (passage, &forms.rows[row]))
+    });
+    for (passage, form) in matches {
         all.extend(form.expression.find_iter(&passage.text).map(|found| Finding {
             file: file.to_owned(),
             line: passage.line(found.start()),
@@ -126,7 +135,7 @@ fn help_of(command: &[&str], found: &mut Vec<(String, String)>) {
 #[test]
 fn all_that_a_person_reads_is_free_of_banned_forms() {
     let forms = banned_forms(&style_page());
-    assert!(forms.len() > 20, "docs/style.md has {} forms", forms.len());
+    assert!(forms.rows.len() > 20, "docs/style.md has {} forms", forms.rows.len());
     let mut paths: Vec<PathBuf> = Vec::new();
     files(&project(), &mut paths);
     paths.sort();
@@ -150,7 +159,7 @@ fn all_that_a_person_reads_is_free_of_banned_forms() {
 }
 
 /// Returns the examples that a scan for these forms does not find, in any kind of file.
-fn missed<'a>(examples: &'a [String], forms: &[Form]) -> Vec<&'a str> {
+fn missed<'a>(examples: &'a [String], forms: &Forms) -> Vec<&'a str> {
     let not_found = |example: &&'a String| {
         let two_lines = example.replacen(' ', "\n", 1);
         let commented = |marker: &str| two_lines.lines().map(|line| format!("{marker} {line}\n")).collect::<String>();
@@ -179,7 +188,7 @@ fn missed<'a>(examples: &'a [String], forms: &[Form]) -> Vec<&'a str> {
 #[test]
 fn the_scan_finds_the_example_of_every_form() {
     let forms = banned_forms(&style_page());
-    let examples: Vec<_> = forms.iter().map(|form| form.example.clone()).collect();
+    let examples: Vec<_> = forms.rows.iter().map(|form| form.example.clone()).collect();
     assert_eq!(missed(&examples, &forms), [""; 0]);
     // And an emptied table is noticed.
     let emptied = banned_forms("## Banned forms\n\n| form | for example | write |\n| --- | --- | --- |\n");
@@ -189,9 +198,9 @@ fn the_scan_finds_the_example_of_every_form() {
 #[test]
 fn every_row_matches_its_example_and_no_row_matches_what_to_write() {
     let forms = banned_forms(&style_page());
-    for form in &forms {
+    for form in &forms.rows {
         assert!(form.expression.is_match(&form.example), "{} does not match \"{}\"", form.expression, form.example);
-        let against = forms.iter().find(|other| other.expression.is_match(&form.write));
+        let against = forms.rows.iter().find(|other| other.expression.is_match(&form.write));
         assert!(against.is_none(), "{} matches \"{}\"", against.unwrap().expression, form.write);
     }
 }

@@ -203,16 +203,15 @@ fn marked(content: &str, syntax: &Syntax) -> Vec<Passage> {
     let mut found = Vec::new();
     let mut key = "";
     let mut at = 0;
-    let line_at = |offset: usize| content[..offset].matches('\n').count() + 1;
+    let starts: Vec<_> = content.match_indices('\n').map(|(at, _)| at).collect();
+    let line_at = |offset: usize| starts.partition_point(|start| *start < offset) + 1;
+    let line_start = |offset: usize| content[..offset].rfind('\n').map_or(0, |end| end + 1);
     while let Some(first) = content[at..].chars().next() {
         let rest = &content[at..];
         if rest.starts_with(syntax.line) {
             let text = rest.lines().next().unwrap_or_default();
             let (line, prose) = (line_at(at), &text[syntax.line.len()..]);
-            let alone = content[..at]
-                .lines()
-                .last()
-                .is_none_or(|before| content[..at].ends_with('\n') || before.trim().is_empty());
+            let alone = content[line_start(at)..at].trim().is_empty();
             match comments.last_mut() {
                 Some(block) if alone && block.last().is_some_and(|(last, _)| last + 1 == line) => {
                     block.push((line, prose))
