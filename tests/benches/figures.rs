@@ -18,7 +18,7 @@ use futures::StreamExt;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
-use server::{ROUNDS, Rounds, median, rate, serve_if_asked, server};
+use server::{ROUNDS, Rounds, median, rate, serve_if_requested, server};
 use tokio::io::AsyncReadExt;
 use trunkline_core::{
     Action, CheckReport, Connected, Connection, Connections, Connector, Context, Effect, MemoryVault, Registry, Result,
@@ -327,7 +327,7 @@ fn say(text: &str) {
 
 #[tokio::main]
 async fn main() {
-    serve_if_asked().await;
+    serve_if_requested().await;
     if std::env::args().any(|argument| argument == LOAD_ONLY) {
         return load();
     }

@@ -11,10 +11,10 @@ mod server;
 use std::{fs, time::Instant};
 
 use serde_json::{Value, json};
-use server::{ROUNDS, Rounds, rate, serve_if_asked, server};
+use server::{ROUNDS, Rounds, rate, serve_if_requested, server};
 use trunkline_tests::{
     Cli, http, memory,
-    serve::{Serve, keep},
+    serve::{Serve, save},
 };
 
 /// Pairs of flows in flight at once and flows per round.
@@ -49,13 +49,13 @@ fn processor(process: u32) -> f64 {
 
 #[tokio::main]
 async fn main() {
-    serve_if_asked().await;
+    serve_if_requested().await;
     let (cli, server, bare) = (Cli::default(), server(0).await, http());
     let base = &server.address;
     let document = json!({ "name": "site", "connector": "http-v1.0", "endpointUrl": base, "allowPrivateNetwork": true,
         "authentication": "none", "requestsAtOnce": 100 });
     cli.pipe(&["connection", "add", "-"], &document.to_string()).await.expect(0);
-    let webhook = keep(&cli, &flow()).await["webhook"].as_str().unwrap().to_owned();
+    let webhook = save(&cli, &flow()).await["webhook"].as_str().unwrap().to_owned();
 
     let since = Instant::now();
     let serve = Serve::start(&cli).await;

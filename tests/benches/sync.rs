@@ -10,7 +10,7 @@ use std::time::Instant;
 
 use futures::{StreamExt, stream};
 use serde_json::{Value, json};
-use server::{ROUNDS, Rounds, serve_if_asked, server};
+use server::{ROUNDS, Rounds, serve_if_requested, server};
 use trunkline_tests::{Cli, finish, http, library, memory};
 
 const ITEMS: u64 = 10_000;
@@ -50,7 +50,7 @@ async fn run(address: &str, items: u64) -> (f64, f64) {
 
 #[tokio::main]
 async fn main() {
-    serve_if_asked().await;
+    serve_if_requested().await;
     let mut figures = json!({});
     for items in [ITEMS, 10 * ITEMS] {
         let server = server(items).await;

@@ -1,5 +1,5 @@
-//! The system's clock is moved while a run waits and is tried again, and while nobody works on it. (The engine's tests do the
-//! same to the clock of an engine, `moved.rs`; here it is the real process.)
+//! The system's clock is moved while a run waits and is tried again, and while nobody works on it. (The engine's tests
+//! do the same to the clock of an engine, `moved.rs`; here it is the real process.)
 
 use std::{fs, path::Path, time::UNIX_EPOCH};
 
@@ -52,7 +52,7 @@ async fn a_clock_that_is_moved_loses_no_timer_and_makes_none_longer() {
     let Some(library) = faketime() else { return };
     let mut witness = Witness::start();
     let cli = witness.home().await;
-    serve::keep(&cli, &flow()).await;
+    serve::save(&cli, &flow()).await;
     let (parked, runtime) = (cli.runtime(), cli.runtime());
     parked.engine().drain();
     let one = async |by: &str, down: bool| {
@@ -102,7 +102,7 @@ async fn a_trigger_that_looked_under_a_clock_that_was_ahead_does_not_sleep_until
     ]);
     for mut flow in flows.as_array().unwrap().clone() {
         flow["steps"] = json!([]);
-        serve::keep(&cli, &flow).await;
+        serve::save(&cli, &flow).await;
     }
     let runtime = cli.runtime();
     let now = || u64::try_from(UNIX_EPOCH.elapsed().unwrap().as_millis()).unwrap();

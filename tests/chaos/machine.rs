@@ -1,6 +1,6 @@
-//! Machines that give too little while a server is at work: no space, no inodes, a read-only file system, too few open files.
-//! Its health says so, it starts nothing, it does not spin, and when the machine is well again all goes on in the same
-//! process.
+//! Machines that give too little while a server is at work: no space, no inodes, a read-only file system, too few open
+//! files. Its health says so, it starts nothing, it does not spin, and when the machine is well again all goes on in
+//! the same process.
 #![cfg(target_os = "linux")]
 
 use std::{
@@ -20,7 +20,7 @@ use futures::future::join_all;
 use serde_json::{Value, json};
 use trunkline_tests::{
     Cli, Dice,
-    serve::{Serve, keep},
+    serve::{Serve, save},
     until,
 };
 
@@ -97,7 +97,8 @@ const NO_INODES: Fault = Fault {
     },
 };
 
-/// What a file system answers that has become read-only under a process that writes. (None lets itself be made so by hand.)
+/// What a file system answers that has become read-only under a process that writes. (None lets itself be made so by
+/// hand.)
 const READ_ONLY: Fault = Fault {
     because: "store: read-only",
     unknown: 2,
@@ -136,7 +137,7 @@ async fn gets_over(options: &str, fault: Fault) {
     let Some(_disk) = Disk::with(&cli.data(), options) else { return };
     witness.connect(&cli).await;
     let hook = json!({ "name": "hook", "trigger": { "webhook": {} }, "steps": [] });
-    let hook = keep(&cli, &hook).await["webhook"].as_str().unwrap().to_owned();
+    let hook = save(&cli, &hook).await["webhook"].as_str().unwrap().to_owned();
     let serve = Serve::with(&cli, &["--listen", "127.0.0.1:0", "--at-once", "1"]).await;
     let process = serve.process.id().unwrap();
     assert_eq!(serve.health().await, (200, json!({ "status": "ok" })));
@@ -188,8 +189,8 @@ async fn gets_over(options: &str, fault: Fault) {
     println!("{because}: {:.1} % of a processor, {runs} runs ended once, {unknown} items unknown", took * 100.0);
 }
 
-/// Each accepted run is there and through, once, with each of its effects, and no item has failed of it; nothing else is
-/// there. Of how many items nobody knows.
+/// Each accepted run is there and through, once, with each of its effects, and no item has failed of it; nothing else
+/// is there. Of how many items nobody knows.
 async fn balanced(cli: &Cli, witness: &mut Witness, accepted: &BTreeSet<String>) -> usize {
     let (account, effects) = (Account::of(cli).await, witness.seen());
     assert_eq!((account.lost(accepted), account.doubles()), (vec![], vec![]));

@@ -1,5 +1,6 @@
-//! Named points at which the real process is killed from outside: the witness holds its answer, or the journal shows how far
-//! the run is. While it works, no other process gets the run. The points in between are the engine's tests' (`points.rs`).
+//! Named points at which the real process is killed from outside: the witness holds its answer, or the journal shows
+//! how far the run is. While it works, no other process gets the run. The points in between are the engine's tests'
+//! (`points.rs`).
 
 use std::collections::BTreeMap;
 
@@ -52,7 +53,7 @@ async fn killed(cli: &Cli, serve: Serve, run: &str) -> Account {
 async fn killed_at_every_named_point_a_run_goes_on_where_it_was() {
     let mut witness = Witness::start();
     let cli = witness.home().await;
-    serve::keep(&cli, &timed()).await;
+    serve::save(&cli, &timed()).await;
     let mut hit = BTreeMap::<&str, usize>::new();
     let mut all = Vec::new();
 

@@ -1,8 +1,8 @@
 //! The witness: a process of its own that receives effects over HTTP, and has each of them on disk before it answers.
 //!
-//! It is this test program again, started with [`child_that_witnesses`] and a file in the environment. Its queries steer what
-//! happens around an effect: `hold` (milliseconds) keeps the first answer to a path that ends with `at` back, `busy` refuses
-//! so many calls of a path. All answers have a `nonce` that no other has.
+//! It is this test program again, started with [`child_that_witnesses`] and a file in the environment. Its queries
+//! steer what happens around an effect: `hold` (milliseconds) keeps the first answer to a path that ends with `at`
+//! back, `busy` refuses so many calls of a path. All answers have a `nonce` that no other has.
 
 use std::{
     collections::BTreeMap,
@@ -138,7 +138,7 @@ impl Witness {
         cli.add(&json!({ "name": "http", "connector": "http-v1.0", "endpointUrl": self.address,
             "authentication": "none", "allowPrivateNetwork": true }))
             .await;
-        serve::keep(cli, &witnessed()).await;
+        serve::save(cli, &witnessed()).await;
     }
 }
 
@@ -158,9 +158,9 @@ pub(crate) fn call(id: &str, method: &str, key: &str) -> Value {
     } })
 }
 
-/// For each item a read, a change that may be repeated, and one that may not. What reads or may be repeated is on disk some
-/// milliseconds after its answer, so a kill may repeat it; before a create all is on disk. So the key of the create is made of
-/// what the read was answered: it stays the same only if that is not asked for again.
+/// For each item a read, a change that may be repeated, and one that may not. What reads or may be repeated is on disk
+/// some milliseconds after its answer, so a kill may repeat it; before a create all is on disk. So the key of the
+/// create is made of what the read was answered: it stays the same only if that is not asked for again.
 pub(crate) fn witnessed() -> Value {
     let (item, key) = ("{{ run.id }}-{{ item }}", "{{ run.id }}-{{ item }}-{{ steps.read.body.nonce }}");
     json!({

@@ -10,7 +10,7 @@ use trunkline::Runtime;
 use trunkline_engine::{Flow, Run, RunStatus};
 use trunkline_tests::{
     Cli,
-    proxy::{Asked, Proxy, Way},
+    proxy::{ProxiedRequest, Proxy, ProxyAction},
 };
 
 use super::*;
@@ -98,7 +98,7 @@ impl Rig {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn what_a_proxy_delivers_twice_is_done_once_under_its_key() {
-    for way in [Way::Twice, Way::TwiceAtOnce] {
+    for way in [ProxyAction::Twice, ProxyAction::TwiceAtOnce] {
         let rig = Rig::new(true).await;
         rig.proxy.decide(move |_| way.clone());
         assert_eq!(rig.order(None).await.status, RunStatus::Succeeded);
@@ -113,15 +113,15 @@ async fn what_a_proxy_delivers_twice_is_done_once_under_its_key() {
 #[tokio::test(flavor = "multi_thread")]
 async fn without_a_key_each_delivery_counts() {
     let rig = Rig::new(false).await;
-    rig.proxy.decide(|_| Way::Twice);
+    rig.proxy.decide(|_| ProxyAction::Twice);
     rig.order(None).await;
     assert_eq!(rig.booked(), (2 * ORDERS, BTreeSet::new(), 2 * ORDERS));
 }
 
 /// Loses the answer to the first delivery of each order.
-fn lose_the_first() -> impl Fn(&Asked) -> Way + Send + Sync + 'static {
+fn lose_the_first() -> impl Fn(&ProxiedRequest) -> ProxyAction + Send + Sync + 'static {
     let seen = Mutex::new(BTreeSet::new());
-    move |asked| if seen.lock().unwrap().insert(asked.body.clone()) { Way::Lose } else { Way::Forward }
+    move |asked| if seen.lock().unwrap().insert(asked.body.clone()) { ProxyAction::Lose } else { ProxyAction::Forward }
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -1,10 +1,10 @@
-//! Each call of each hand-written action loses its answer once, one after the other: no creating call is sent twice, and what
-//! nobody knows is looked up.
+//! Each call of each hand-written action loses its answer once, one after the other: no creating call is sent twice,
+//! and what nobody knows is looked up.
 
 use std::collections::BTreeMap;
 
 use trunkline_core::Effect;
-use trunkline_tests::proxy::{Asked, Way};
+use trunkline_tests::proxy::{ProxiedRequest, ProxyAction};
 
 use super::*;
 
@@ -18,7 +18,7 @@ fn effects(registry: &Registry) -> Vec<(String, Vec<String>, Effect)> {
     actions.filter_map(row).collect()
 }
 
-fn creates(rows: &[(String, Vec<String>, Effect)], asked: &Asked) -> bool {
+fn creates(rows: &[(String, Vec<String>, Effect)], asked: &ProxiedRequest) -> bool {
     let path: Vec<_> = asked.path().trim_start_matches("/mediavalet").split('/').collect();
     let fits = |segments: &[String]| {
         let same = |(own, other): (&String, &&str)| own.starts_with('{') || own.eq_ignore_ascii_case(other);
@@ -77,7 +77,7 @@ async fn lose(rows: &[(String, Vec<String>, Effect)], action: &str, lost: Option
     let options = Options { files: 2, max_size: 3000, processing, ..Options::default() };
     let (bench, proxy) = Bench::behind_a_proxy(options).await;
     let input = input(&bench, action).await;
-    proxy.decide(move |asked| if Some(asked.index) == lost { Way::Lose } else { Way::Forward });
+    proxy.decide(move |asked| if Some(asked.index) == lost { ProxyAction::Lose } else { ProxyAction::Forward });
     let step = Arc::<Step>::default();
     let mut ended = bench.attempt(&step, action, &input).await.unwrap();
     for _ in 0..3 {
@@ -120,13 +120,14 @@ async fn whichever_answer_is_lost_no_creating_call_is_sent_twice() {
     assert!(calls > 30, "{calls}");
 }
 
-/// MediaValet takes no keys: what a proxy delivers twice it does twice. Of an upload that is a beginning that nobody sees.
+/// MediaValet takes no keys: what a proxy delivers twice it does twice. Of an upload that is a beginning that nobody
+/// sees.
 #[tokio::test]
 async fn an_upload_whose_calls_are_delivered_twice_is_one_asset() {
-    for way in [Way::Twice, Way::TwiceAtOnce] {
+    for way in [ProxyAction::Twice, ProxyAction::TwiceAtOnce] {
         let options = Options { files: 2, max_size: 3000, ..Options::default() };
         let (bench, proxy) = Bench::behind_a_proxy(options).await;
-        proxy.decide(move |asked| if asked.method == "GET" { Way::Forward } else { way.clone() });
+        proxy.decide(move |asked| if asked.method == "GET" { ProxyAction::Forward } else { way.clone() });
         let (step, input) = (Arc::<Step>::default(), input(&bench, "asset.upload").await);
         bench.attempt(&step, "asset.upload", &input).await.unwrap().unwrap();
         let report = bench.sandbox.report();

@@ -1,5 +1,5 @@
-//! What MediaValet does in the background: it may not show at first what it made, take its time, never come to an end, or
-//! lose what it was at. Waiting for it is bounded, and nothing is made twice.
+//! What MediaValet does in the background: it may not show at first what it made, take its time, never come to an end,
+//! or lose what it was at. Waiting for it is bounded, and nothing is made twice.
 
 use std::{sync::atomic::AtomicBool, time::Duration};
 
@@ -7,7 +7,7 @@ use futures::{StreamExt, stream};
 use trunkline_core::Retry;
 use trunkline_tests::{
     Dice,
-    proxy::{Asked, Way},
+    proxy::{ProxiedRequest, ProxyAction},
 };
 
 use super::*;
@@ -19,8 +19,8 @@ fn not_yet(body: &mut Value) {
     body["payload"]["processedCount"] = json!(0);
 }
 
-fn no_such_thing() -> Way {
-    Way::Answer(404, json!({ "statusCode": 404, "message": "Resource not found" }))
+fn no_such_thing() -> ProxyAction {
+    ProxyAction::Answer(404, json!({ "statusCode": 404, "message": "Resource not found" }))
 }
 
 /// The call after which the background begins, and how to ask for what it does.
@@ -34,19 +34,19 @@ fn background(action: &str) -> (&'static str, &'static str, &'static str) {
 }
 
 /// After the creating call, so many answers say that there is nothing, or nothing yet.
-fn late(action: &str, answers: usize, absent: bool) -> impl Fn(&Asked) -> Way + Send + Sync + 'static {
+fn late(action: &str, answers: usize, absent: bool) -> impl Fn(&ProxiedRequest) -> ProxyAction + Send + Sync + 'static {
     let (method, made, looked) = background(action);
     let (begun, given) = (AtomicBool::new(method.is_empty()), AtomicUsize::new(0));
     move |asked| {
         if asked.method == method && asked.path().contains(made) {
             begun.store(true, Ordering::SeqCst);
-            return Way::Forward;
+            return ProxyAction::Forward;
         }
         let looks = asked.method == "GET" && asked.path().contains(looked) && begun.load(Ordering::SeqCst);
         match looks && given.fetch_add(1, Ordering::SeqCst) < answers {
             true if absent => no_such_thing(),
-            true => Way::Change(Arc::new(not_yet)),
-            false => Way::Forward,
+            true => ProxyAction::Change(Arc::new(not_yet)),
+            false => ProxyAction::Forward,
         }
     }
 }
@@ -100,7 +100,7 @@ async fn play(case: &Case) -> bool {
                 assert!(error.message().contains("within 1 s"), "{told}: {error:?}");
                 assert!(error.advice().unwrap().contains("run the step again"), "{told}: {error:?}");
                 // The next attempt waits for the same thing.
-                proxy.decide(|_| Way::Forward);
+                proxy.decide(|_| ProxyAction::Forward);
                 bench.attempt(&step, action, &input).await.unwrap().unwrap();
                 assert_eq!(creates(&proxy, action), 0, "{told}");
                 false
@@ -141,7 +141,7 @@ async fn a_package_that_vanishes_is_told_and_another_one_is_made_only_by_another
     let looks = AtomicUsize::new(0);
     proxy.decide(move |asked| match asked.method == "GET" && asked.path().contains("/downloads/") {
         true if looks.fetch_add(1, Ordering::SeqCst) >= 2 => no_such_thing(),
-        _ => Way::Forward,
+        _ => ProxyAction::Forward,
     });
     let (step, input) = (Arc::<Step>::default(), json!({ "assetIds": [asset] }));
     let error = bench.attempt(&step, "asset.package", &input).await.unwrap().unwrap_err();
@@ -177,8 +177,8 @@ async fn a_package_whose_id_was_not_told_is_found_by_its_name() {
     let (bench, proxy) = Bench::behind_a_proxy(Options { files: 1, max_size: 2000, ..Options::default() }).await;
     let (asset, _) = bench.uploaded().await;
     proxy.decide(|asked| match asked.method == "POST" && asked.path().ends_with("/downloads") {
-        true => Way::Change(Arc::new(|body| body["payload"] = json!({}))),
-        false => Way::Forward,
+        true => ProxyAction::Change(Arc::new(|body| body["payload"] = json!({}))),
+        false => ProxyAction::Forward,
     });
     let (step, input) = (Arc::<Step>::default(), json!({ "assetIds": [asset], "zipFileName": "One" }));
     let error = bench.attempt(&step, "asset.package", &input).await.unwrap().unwrap_err();
@@ -188,11 +188,11 @@ async fn a_package_whose_id_was_not_told_is_found_by_its_name() {
 }
 
 /// The answer to the finalization is lost, and when it is asked for again the upload is not open any more.
-fn closed(asked: &Asked) -> Way {
+fn closed(asked: &ProxiedRequest) -> ProxyAction {
     match (asked.method.as_str(), asked.path().contains("/uploads/"), asked.index) {
-        ("PATCH", true, index) if index < FIRST_TRY => Way::Lose,
+        ("PATCH", true, index) if index < FIRST_TRY => ProxyAction::Lose,
         ("PATCH", true, _) => no_such_thing(),
-        _ => Way::Forward,
+        _ => ProxyAction::Forward,
     }
 }
 
@@ -228,14 +228,14 @@ async fn an_upload_that_may_be_finalized_is_looked_for_and_never_begun_anew() {
 async fn a_finalization_that_nobody_heard_of_leaves_the_upload_unknown() {
     let (bench, proxy) = Bench::behind_a_proxy(Options { files: 1, max_size: 2000, ..Options::default() }).await;
     proxy.decide(|asked| match asked.method == "PATCH" {
-        true => Way::Answer(503, json!({ "message": "down" })),
-        false => Way::Forward,
+        true => ProxyAction::Answer(503, json!({ "message": "down" })),
+        false => ProxyAction::Forward,
     });
     let input = json!({ "file": bench.file(0).await, "categories": [bench.sandbox.category()] });
     let step = Arc::<Step>::default();
     let error = bench.attempt(&step, "asset.upload", &input).await.unwrap().unwrap_err();
     assert_eq!(error.kind(), ErrorKind::UnknownOutcome, "{error:?}");
-    proxy.decide(|_| Way::Forward);
+    proxy.decide(|_| ProxyAction::Forward);
     bench.resume(&step, "asset.upload", &input).await.unwrap();
     assert_eq!((bench.sandbox.report().assets, bench.sandbox.report().unfinished_uploads), (1, 0));
 }

@@ -19,8 +19,8 @@ struct Outcome {
     faults: Vec<String>,
 }
 
-/// Rounds with tokens that have run out: a caller is dropped by `cut` after a time at random, then somebody else calls, who
-/// has to get through, with one token request for both of them. Ends when the sign-in is lost.
+/// Rounds with tokens that have run out: a caller is dropped by `cut` after a time at random, then somebody else calls,
+/// who has to get through, with one token request for both of them. Ends when the sign-in is lost.
 async fn rounds(
     login: &Login,
     runtime: &Runtime,
@@ -30,10 +30,10 @@ async fn rounds(
     let vault = vault(runtime);
     let mut dice = Dice::default();
     let mut outcome = Outcome::default();
-    // Microseconds up to which callers live: it follows the pace of the machine, so that the instants are spread over all of
-    // a call and most callers are dropped.
+    // Microseconds up to which callers live: it follows the pace of the machine, so that the instants are spread over
+    // all of a call and most callers are dropped.
     let mut span = 40_000;
-    let mut asked = login.asked().await.len();
+    let mut asked = login.token_requests().await.len();
     for round in 1..=rounds {
         expire(&*vault, "login").await;
         let time = Duration::from_micros(dice.roll(0, span));
@@ -43,7 +43,7 @@ async fn rounds(
         span = if dropped { span * 9 / 8 } else { span * 3 / 4 };
         let next = anew(runtime).await;
         let lost = call(&next).await.err();
-        let now = login.asked().await.len();
+        let now = login.token_requests().await.len();
         if now != asked + 1 {
             outcome.faults.push(format!("round {round}: {} token requests", now - asked));
         }
@@ -66,7 +66,7 @@ async fn drops(rotation: &str, count: usize) {
     println!("{} callers: {} dropped, {} in the middle of a refresh", count, outcome.dropped, outcome.caught);
     assert_eq!(outcome.faults, [""; 0]);
     assert!(outcome.dropped > count / 3 && outcome.caught > count / 10, "too few were dropped: {outcome:?}");
-    let asked = login.asked().await;
+    let asked = login.token_requests().await;
     assert!(asked.iter().all(|one| one.1 == 200), "{asked:?}");
 }
 
@@ -86,8 +86,8 @@ async fn a_dropped_caller_loses_nothing_for_long() {
     drops("strict", 3_000).await;
 }
 
-/// The sabotage twin: each caller has a runtime of its own that ends with it, and takes the refresh along. What the dead
-/// refresh has written down is then ignored, as if nobody had to wait for what becomes of it.
+/// The sabotage twin: each caller has a runtime of its own that ends with it, and takes the refresh along. What the
+/// dead refresh has written down is then ignored, as if nobody had to wait for what becomes of it.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_caller_that_takes_its_refresh_along_loses_the_sign_in() {
     let Some(login) = Login::start(&["--delay", "5"]).await else { return };

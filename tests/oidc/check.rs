@@ -75,7 +75,7 @@ async fn a_sign_in_is_checked_without_spending_it_until_it_is_withdrawn() {
         assert_eq!(checked.findings, [], "{checked:#?}");
         assert!(checked.stages.iter().all(|one| one.outcome == StageOutcome::Ok), "{checked:#?}");
     }
-    assert_eq!(login.asked().await, [("authorization_code".to_owned(), 200)]);
+    assert_eq!(login.token_requests().await, [("authorization_code".to_owned(), 200)]);
     drop(connected);
 
     // The person takes it back.

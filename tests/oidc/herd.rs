@@ -62,7 +62,7 @@ async fn herd(rotation: &str, count: usize) {
     drop(signed_in(&runtime, login.document()).await);
     let faults = rounds(&login, count, async |calls| mixed(&runtime, calls).await).await;
     assert_eq!(faults, [""; 0]);
-    let asked = login.asked().await;
+    let asked = login.token_requests().await;
     assert_eq!(asked.len(), count + 2, "the sign-in, each round, and the one after them");
     assert!(asked[1..].iter().all(|one| *one == ("refresh_token".to_owned(), 200)), "{asked:?}");
 }
@@ -83,8 +83,8 @@ async fn a_herd_asks_once_for_long() {
     herd("strict", 200).await;
 }
 
-/// The sabotage twin: the same rounds with clients that know nothing of each other. Each has a copy of the tokens under a
-/// name and in a vault of its own, so neither the lock of the process nor the lease in the vault binds them.
+/// The sabotage twin: the same rounds with clients that know nothing of each other. Each has a copy of the tokens under
+/// a name and in a vault of its own, so neither the lock of the process nor the lease in the vault binds them.
 async fn strangers(rotation: &str) -> Option<Vec<String>> {
     let login = Login::start(&["--rotation", rotation]).await?;
     let home = Cli::default();
@@ -138,7 +138,7 @@ async fn processes(rotation: &str, count: usize, rounds: usize) {
         for answer in futures::future::join_all((0..count).map(|_| cli.run(&arguments))).await {
             assert_eq!(answer.expect(0).json()["body"]["sub"], "ada");
         }
-        let asked = login.asked().await;
+        let asked = login.token_requests().await;
         assert_eq!(asked.len(), 1 + round, "round {round}: {asked:?}");
         assert_eq!(asked[round], ("refresh_token".to_owned(), 200));
     }

@@ -56,7 +56,7 @@ async fn kills(each: usize) {
     });
     let all = join_all(lanes).await.into_iter().fold(Tally::default(), Tally::and);
     println!("oidc-provider, strict: {all}");
-    assert_eq!((all.torn, all.count()), (0, LANES * each), "{all}");
+    assert_eq!((all.mixed, all.count()), (0, LANES * each), "{all}");
     assert_eq!(all.faults, [""; 0]);
     // Nothing would be shown by a login server that forgives.
     let spent = [Window::Sent, Window::Answered].map(|window| all.kills[&window]).iter().sum::<usize>();

@@ -20,7 +20,7 @@ async fn a_person_signs_in_and_calls_follow() {
         let connected = signed_in(&home.runtime(), document).await;
         assert_eq!(call(&connected).await.unwrap(), "ada", "{client}");
     }
-    assert_eq!(login.asked().await, vec![("authorization_code".to_owned(), 200); 2]);
+    assert_eq!(login.token_requests().await, vec![("authorization_code".to_owned(), 200); 2]);
     // The API does ask: nobody gets in with another token.
     let stranger = http().get(login.url("/api/me")).bearer_auth("made-up").send().await.unwrap();
     assert_eq!(stranger.status(), 401);
@@ -32,7 +32,7 @@ async fn answers_that_are_not_ours_are_not_redeemed() {
     let home = Cli::default();
     let runtime = home.runtime();
     let connected = signed_in(&runtime, login.document()).await;
-    let asked = login.asked().await.len();
+    let asked = login.token_requests().await.len();
     let begun = connected.begin_authorization(CALLBACK).unwrap();
     let back = walk(&begun.url).await;
     // Another attempt's.
@@ -51,7 +51,7 @@ async fn answers_that_are_not_ours_are_not_redeemed() {
     begun.begun_at -= Authorization::LASTS + Duration::from_secs(1);
     let error = connected.finish_authorization(&begun, &back).await.unwrap_err();
     assert!(error.message().contains("10 minutes"), "{error:?}");
-    assert_eq!(login.asked().await.len(), asked, "no code went out");
+    assert_eq!(login.token_requests().await.len(), asked, "no code went out");
     // All that time the sign-in of before was good.
     assert_eq!(call(&connected).await.unwrap(), "ada");
 }
@@ -96,7 +96,7 @@ async fn the_verifier_of_another_attempt_is_refused() {
     let mixed = Authorization::new(begun.url, begun.redirect_uri, begun.state, other.verifier).with_nonce(begun.nonce);
     let error = connected.finish_authorization(&mixed, &back).await.unwrap_err();
     assert_eq!(error.context("oauth"), Some("invalid_grant"), "{error:?}");
-    assert_eq!(login.asked().await, [("authorization_code".to_owned(), 400)]);
+    assert_eq!(login.token_requests().await, [("authorization_code".to_owned(), 400)]);
 }
 
 #[tokio::test]
@@ -110,7 +110,7 @@ async fn a_second_use_of_the_callback_does_no_harm() {
     let back = walk(&begun.url).await;
     let all = futures::future::join_all((0..50).map(|_| connected.finish_authorization(&begun, &back))).await;
     assert_eq!(all.iter().filter(|one| one.is_ok()).count(), 1, "{all:?}");
-    assert_eq!(login.asked().await, [("authorization_code".to_owned(), 200)], "the code went out once");
+    assert_eq!(login.token_requests().await, [("authorization_code".to_owned(), 200)], "the code went out once");
     assert_eq!(call(&connected).await.unwrap(), "ada");
 
     // The twin: whoever sends the code again loses everything that came of it.

@@ -6,7 +6,7 @@ use futures::future::join_all;
 use tokio::time::sleep;
 use trunkline_core::{ReauthCause, SignInState};
 use trunkline_sandbox::RefreshPolicy;
-use trunkline_tests::refresh::{Called, Door, Grant, Held, Point, Process, Sabotage, World};
+use trunkline_tests::refresh::{CallOutcome, Grant, HeldRequest, HoldPoint, Point, Process, Sabotage, World};
 
 use super::{browser, login, world};
 
@@ -18,9 +18,9 @@ const GRACE: RefreshPolicy = RefreshPolicy::OneTimeGrace(Duration::from_secs(30)
 #[derive(Debug)]
 struct Thawed {
     /// How the other's call ended, the frozen one's, and one of a third process afterwards.
-    other: Called,
-    frozen: Called,
-    third: Called,
+    other: CallOutcome,
+    frozen: CallOutcome,
+    third: CallOutcome,
     /// The row held the tokens that the other one had got, and then others.
     overwritten: bool,
     torn: bool,
@@ -29,14 +29,14 @@ struct Thawed {
 }
 
 /// A process that is frozen while its request is held at this door.
-async fn frozen(world: &World, door: Door, sabotage: Option<Sabotage>) -> (Process, Held) {
+async fn frozen(world: &World, door: HoldPoint, sabotage: Option<Sabotage>) -> (Process, HeldRequest) {
     loop {
         let mut owner = world.started(None, sabotage).await;
         let stop = owner.signal("STOP").await;
         world.expire().await;
         let (version, _) = world.row().await;
         let mut held = world.gate.hold(door);
-        owner.go(1, Duration::from_secs(60)).await;
+        owner.start_calls(1, Duration::from_secs(60)).await;
         held.arrived().await;
         stop.send().await;
         // It has written its intent and nothing else. On a machine that is too slow it may have come further.
@@ -50,10 +50,10 @@ async fn frozen(world: &World, door: Door, sabotage: Option<Sabotage>) -> (Proce
 }
 
 /// A process is frozen for two leases with its request at this door, and another one calls meanwhile.
-async fn thawed(world: &World, door: Door, sabotage: Option<Sabotage>) -> Thawed {
+async fn thawed(world: &World, door: HoldPoint, sabotage: Option<Sabotage>) -> Thawed {
     let mut other = world.process().await;
     let (mut owner, held) = frozen(world, door, sabotage).await;
-    let other = if matches!(door, Door::Out) {
+    let other = if matches!(door, HoldPoint::BeforeCaller) {
         // The answer waits in the frozen one's socket.
         drop(held);
         other.call().await
@@ -92,7 +92,7 @@ fn lives_or_is_told(thawed: &Thawed) -> bool {
     }
 }
 
-async fn at(door: Door) {
+async fn at(door: HoldPoint) {
     let policies = [RefreshPolicy::Reuse, GRACE, RefreshPolicy::OneTime].map(async |policy| {
         let sandbox = login(policy).await;
         let world = world(&sandbox, Grant::Browser, ATTEMPT).await;
@@ -110,10 +110,11 @@ async fn at(door: Door) {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn one_frozen_with_its_request_or_its_answer_on_the_way_overwrites_nothing() {
-    join_all([Door::In, Door::Out].map(at)).await;
+    join_all([HoldPoint::BeforeServer, HoldPoint::BeforeCaller].map(at)).await;
 }
 
-/// Held up between the two: another one goes on meanwhile, and the request that would come after it is not made any more.
+/// HeldRequest up between the two: another one goes on meanwhile, and the request that would come after it is not made
+/// any more.
 #[tokio::test(flavor = "multi_thread")]
 async fn one_held_up_between_its_lease_and_its_request_asks_no_more() {
     let sandbox = login(RefreshPolicy::OneTime).await;
@@ -122,7 +123,7 @@ async fn one_held_up_between_its_lease_and_its_request_asks_no_more() {
     let mut other = world.process().await;
     world.expire().await;
     let before = world.gate.posts().len();
-    owner.go(1, Duration::from_secs(60)).await;
+    owner.start_calls(1, Duration::from_secs(60)).await;
     owner.reached().await;
     let all = [other.call().await, owner.done().await.remove(0), world.process().await.call().await];
     assert!(all.iter().all(|called| called.error.is_none()), "{all:#?}");
@@ -135,6 +136,6 @@ async fn one_held_up_between_its_lease_and_its_request_asks_no_more() {
 async fn one_that_does_not_look_for_its_intent_overwrites_newer_tokens() {
     let sandbox = login(RefreshPolicy::Reuse).await;
     let world = world(&sandbox, Grant::Browser, ATTEMPT).await;
-    let thawed = thawed(&world, Door::Out, Some(Sabotage::NoFence)).await;
+    let thawed = thawed(&world, HoldPoint::BeforeCaller, Some(Sabotage::NoFence)).await;
     assert!(thawed.overwritten, "{thawed:#?}");
 }

@@ -75,7 +75,7 @@ async fn kills(each: usize) {
     assert_eq!(lost_by_strict, unsafe_kills, "{stricter}");
     let all = [reused, graced, stricter, password, client].into_iter().fold(Tally::default(), Tally::and);
     println!("all: {all}");
-    assert_eq!((all.torn, all.lost()), (0, lost_by_strict), "{all}");
+    assert_eq!((all.mixed, all.lost()), (0, lost_by_strict), "{all}");
     assert_eq!(all.faults, [""; 0]);
     assert_eq!(all.count(), 30 * each);
     assert!(WINDOWS.iter().all(|window| all.kills[window] >= each), "{all}");
@@ -109,5 +109,5 @@ async fn tokens_that_are_used_before_they_are_stored_would_be_lost() {
 #[tokio::test(flavor = "multi_thread")]
 async fn tokens_that_are_stored_one_by_one_would_be_torn() {
     let tally = sabotaged(Window::Stored, Sabotage::TwoWrites).await;
-    assert_eq!(tally.torn, 1, "{tally:?}");
+    assert_eq!(tally.mixed, 1, "{tally:?}");
 }

@@ -1,5 +1,5 @@
-//! A login server whose answers take longer than a lease, or never come: it is asked by one at a time, and nobody waits for
-//! longer than he wanted to.
+//! A login server whose answers take longer than a lease, or never come: it is asked by one at a time, and nobody waits
+//! for longer than he wanted to.
 
 use std::time::Duration;
 
@@ -7,7 +7,7 @@ use futures::future::join_all;
 use trunkline_sandbox::RefreshPolicy;
 use trunkline_tests::{
     LONG,
-    refresh::{Called, Grant, Process, Sabotage, World},
+    refresh::{CallOutcome, Grant, Process, Sabotage, World},
 };
 
 use super::{login, world};
@@ -30,9 +30,9 @@ const DEADLINE: Duration = Duration::from_secs(3);
 /// How long those want to wait who are in a hurry.
 const SHORT: Duration = Duration::from_millis(200);
 
-async fn all_call(processes: &mut [Process], deadline: Duration) -> Vec<Called> {
+async fn all_call(processes: &mut [Process], deadline: Duration) -> Vec<CallOutcome> {
     let each = processes.iter_mut().map(async |process| {
-        process.go(CALLS, deadline).await;
+        process.start_calls(CALLS, deadline).await;
         process.done().await
     });
     join_all(each).await.concat()
@@ -49,7 +49,7 @@ async fn waited(world: &World, count: usize, leases: f64, sabotage: Option<Sabot
     if leases >= 0.5 {
         // They have had enough before the first answer could come, or the time for it is over.
         all.extend(all_call(&mut processes, SHORT).await);
-        let waited = |called: &Called| called.message.contains("waited for a token from the login server");
+        let waited = |called: &CallOutcome| called.message.contains("waited for a token from the login server");
         assert!(all.iter().any(waited), "{all:?}");
     }
     let deadline = if leases < 0.5 { LONG } else { DEADLINE };
@@ -128,7 +128,7 @@ async fn callers_of_one_process_need_no_lease_but_a_flight_that_they_share() {
         world.expire().await;
         world.gate.delay(world.lease().mul_f64(IN_TIME));
         let before = world.gate.posts().len();
-        process.go(CALLS, LONG).await;
+        process.start_calls(CALLS, LONG).await;
         let failed = process.done().await.iter().filter(|called| called.error.is_some()).count();
         let asked = world.gate.posts().len() - before;
         assert_eq!((asked == 1, failed == 0), (lives, lives), "{sabotage:?}: {asked} token requests, {failed} failed");

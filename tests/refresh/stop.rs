@@ -1,5 +1,5 @@
-//! A server that is told to stop in the middle of a refresh: it waits for the login server's answer and stores it, also when
-//! the time for its runs is over.
+//! A server that is told to stop in the middle of a refresh: it waits for the login server's answer and stores it, also
+//! when the time for its runs is over.
 #![cfg(unix)]
 
 use std::time::Duration;
@@ -9,20 +9,20 @@ use trunkline_core::SignInState;
 use trunkline_sandbox::RefreshPolicy;
 use trunkline_tests::{
     finish,
-    refresh::{Door, Grant},
-    serve::{Serve, keep},
+    refresh::{Grant, HoldPoint},
+    serve::{Serve, save},
 };
 
 use super::{login, world};
 
 const LISTEN: [&str; 2] = ["--listen", "127.0.0.1:0"];
 
-/// What goes against the promise when a server gets this signal while the answer to its refresh is on the way, and how the
-/// run ends that wanted the token.
+/// What goes against the promise when a server gets this signal while the answer to its refresh is on the way, and how
+/// the run ends that wanted the token.
 async fn signalled(signal: &str, grace: &str) -> Vec<String> {
     let sandbox = login(RefreshPolicy::OneTime).await;
     let world = world(&sandbox, Grant::Browser, Duration::from_secs(20)).await;
-    keep(
+    save(
         &world.home,
         &json!({ "name": "asks", "connections": { "there": "http" }, "steps": [
             { "id": "ask", "action": "request", "connection": "there", "input": { "method": "GET", "path": "/" } }] }),
@@ -31,7 +31,7 @@ async fn signalled(signal: &str, grace: &str) -> Vec<String> {
     world.expire().await;
     let before = world.tokens().await;
     let mut serve = Serve::with(&world.home, &[&LISTEN[..], &["--grace", grace]].concat()).await;
-    let mut held = world.gate.hold(Door::Out);
+    let mut held = world.gate.hold(HoldPoint::BeforeCaller);
     let run = serve.run("asks", &json!({})).await;
     held.arrived().await;
     serve.signal(signal);

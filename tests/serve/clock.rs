@@ -6,7 +6,7 @@ use trunkline_core::Severity;
 use trunkline_engine::{Flow, TriggerEvent};
 use trunkline_tests::{Cli, few, sandbox, until};
 
-use super::{Serve, add, keep};
+use super::{Serve, add, save};
 
 const DAY: u64 = 24 * 60 * 60 * 1000;
 
@@ -85,7 +85,7 @@ async fn a_flow_that_was_not_active_has_missed_nothing() {
     looked(&runtime, "all", now() - 4 * DAY).await;
     cli.run(&["flow", "deactivate", "all"]).await.expect(0);
     let serve = Serve::start(&cli).await;
-    keep(&cli, &minutely()).await;
+    save(&cli, &minutely()).await;
     until("a look at the other", async || through(&runtime, "minutely").await).await;
     assert!(serve.runs().await.is_empty(), "nothing starts an inactive flow");
     cli.run(&["flow", "activate", "all"]).await.expect(0);
@@ -131,8 +131,8 @@ async fn new_items_of_a_list_are_handed_over_once_whatever_happens_between() {
     let cli = Cli::default();
     let sandbox = sandbox(few(1)).await;
     cli.connect(&sandbox).await;
-    keep(&cli, &watching("skipping", "queue", "skip")).await;
-    keep(&cli, &watching("taking", "parallel", "take")).await;
+    save(&cli, &watching("skipping", "queue", "skip")).await;
+    save(&cli, &watching("taking", "parallel", "take")).await;
     let runtime = cli.runtime();
     let mut serve = Serve::start(&cli).await;
     until("the first look", async || through(&runtime, "skipping").await).await;
@@ -176,14 +176,14 @@ async fn without_what_it_has_taken_a_trigger_would_hand_it_over_again() {
     let cli = Cli::default();
     let sandbox = sandbox(few(1)).await;
     cli.connect(&sandbox).await;
-    keep(&cli, &watching("taking", "parallel", "take")).await;
+    save(&cli, &watching("taking", "parallel", "take")).await;
     let serve = Serve::start(&cli).await;
     let runtime = cli.runtime();
     until("the first look", async || through(&runtime, "taking").await).await;
     let there = got(&serve, "taking").await.len();
     // Forgets it, and is kept anew.
     cli.run(&["flow", "remove", "taking"]).await.expect(0);
-    keep(&cli, &watching("taking", "parallel", "take")).await;
+    save(&cli, &watching("taking", "parallel", "take")).await;
     until("all again", async || (got(&serve, "taking").await.len() == 2 * there).then_some(())).await;
     sandbox.stop().await;
 }

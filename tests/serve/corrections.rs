@@ -9,7 +9,7 @@ use serde_json::{Value, json};
 use trunkline_tests::Cli;
 use wiremock::{Mock, MockServer, Request, ResponseTemplate, matchers::any};
 
-use super::{Serve, keep};
+use super::{Serve, save};
 
 /// The flow, served, and the status that its orders are answered with and how many there were.
 async fn served(failing: &[&str]) -> (Cli, Serve, MockServer, Arc<AtomicU16>, Arc<AtomicUsize>) {
@@ -17,7 +17,7 @@ async fn served(failing: &[&str]) -> (Cli, Serve, MockServer, Arc<AtomicU16>, Ar
     let connection = json!({ "name": "shop", "connector": "http-v1.0", "allowPrivateNetwork": true,
         "endpointUrl": server.uri(), "authentication": "bearer", "token": "t" });
     cli.add(&connection).await;
-    keep(&cli, &flow(failing)).await;
+    save(&cli, &flow(failing)).await;
     let serve = Serve::start(&cli).await;
     (cli, serve, server, status, orders)
 }

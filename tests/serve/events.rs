@@ -6,7 +6,7 @@ use futures::StreamExt;
 use serde_json::{Value, json};
 use trunkline_tests::{Cli, LONG, until};
 
-use super::{Serve, keep};
+use super::{Serve, save};
 
 /// What a stream told, event by event, with what is held back.
 struct Stream {
@@ -68,7 +68,7 @@ fn waits() -> Value {
 #[tokio::test]
 async fn several_watch_a_run_and_one_goes_on_where_it_was() {
     let cli = Cli::default();
-    keep(&cli, &waits()).await;
+    save(&cli, &waits()).await;
     let serve = Serve::start(&cli).await;
     let run = serve.run("waits", &json!({ "numbers": [1, 2, 3] })).await;
     let mut first = Stream::of(&serve, &run, None).await;
@@ -109,7 +109,7 @@ async fn several_watch_a_run_and_one_goes_on_where_it_was() {
 #[tokio::test]
 async fn there_is_room_for_so_many_who_watch_and_those_who_leave_make_room() {
     let cli = Cli::default();
-    keep(&cli, &waits()).await;
+    save(&cli, &waits()).await;
     let serve = Serve::start(&cli).await;
     let run = serve.run("waits", &json!({ "numbers": [] })).await;
     let many = futures::stream::iter(0..128).map(|_| Stream::of(&serve, &run, None)).buffered(16);

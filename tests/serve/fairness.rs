@@ -4,8 +4,9 @@ use serde_json::json;
 use trunkline_tests::{Cli, sandbox, until};
 
 use super::{
-    Serve, keep,
+    Serve,
     runs::{long, short, slow, slowly},
+    save,
 };
 
 async fn finished_at(serve: &Serve, run: &str) -> u64 {
@@ -19,8 +20,8 @@ async fn a_run_that_only_waits_takes_no_place() {
     let cli = Cli::default();
     let wait = json!({ "name": "approval", "steps": [{ "id": "ok", "wait": { "signal": "approved" } }],
         "output": { "by": "{{ steps.ok.by }}" } });
-    keep(&cli, &wait).await;
-    keep(&cli, &json!({ "name": "quick", "steps": [{ "id": "pause", "wait": { "for": "10ms" } }] })).await;
+    save(&cli, &wait).await;
+    save(&cli, &json!({ "name": "quick", "steps": [{ "id": "pause", "wait": { "for": "10ms" } }] })).await;
     let serve = Serve::with(&cli, &["--listen", "127.0.0.1:0", "--at-once", "1"]).await;
     let waits = serve.run("approval", &json!({})).await;
     until("the wait", async || {
@@ -43,8 +44,8 @@ async fn a_flow_with_many_runs_takes_turns_with_others() {
     let cli = Cli::default();
     let sandbox = sandbox(slowly(100)).await;
     cli.connect(&sandbox).await;
-    keep(&cli, &slow("many", json!("parallel"))).await;
-    keep(&cli, &slow("few", json!("parallel"))).await;
+    save(&cli, &slow("many", json!("parallel"))).await;
+    save(&cli, &slow("few", json!("parallel"))).await;
     let serve = Serve::with(&cli, &["--listen", "127.0.0.1:0", "--at-once", "1"]).await;
     serve.run("many", &long()).await;
     let mut many = Vec::new();
@@ -64,7 +65,7 @@ async fn a_flow_may_say_how_many_of_its_runs_work_at_once() {
     let cli = Cli::default();
     let sandbox = sandbox(slowly(100)).await;
     cli.connect(&sandbox).await;
-    keep(&cli, &slow("two", json!({ "parallel": 2 }))).await;
+    save(&cli, &slow("two", json!({ "parallel": 2 }))).await;
     let serve = Serve::start(&cli).await;
     let first = [serve.run("two", &long()).await, serve.run("two", &long()).await];
     let third = serve.run("two", &short()).await;

@@ -1,4 +1,5 @@
-//! `trunkline serve`: the real binary, called as browsers, hosts and senders of webhooks call it, and killed as machines do.
+//! `trunkline serve`: the real binary, called as browsers, hosts and senders of webhooks call it, and killed as
+//! machines do.
 #![allow(clippy::unwrap_used)]
 
 mod access;
@@ -10,4 +11,4 @@ mod runs;
 mod sign_in;
 mod webhooks;
 
-pub(crate) use trunkline_tests::serve::{Serve, add, keep};
+pub(crate) use trunkline_tests::serve::{Serve, add, save};

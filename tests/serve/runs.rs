@@ -6,7 +6,7 @@ use serde_json::{Value, json};
 use trunkline_sandbox::{Faults, Options};
 use trunkline_tests::{Cli, few, flow_input, sandbox, shipped_flow, until};
 
-use super::{Serve, keep};
+use super::{Serve, save};
 
 /// A flow that makes as many calls as its input has numbers, each as slow as the sandbox.
 pub(crate) fn slow(name: &str, overlap: Value) -> Value {
@@ -74,7 +74,7 @@ async fn runs_of_a_flow_overlap_as_it_says() {
     let sandbox = sandbox(slowly(200)).await;
     cli.connect(&sandbox).await;
     for overlap in ["queue", "skip", "parallel"] {
-        keep(&cli, &slow(overlap, json!(overlap))).await;
+        save(&cli, &slow(overlap, json!(overlap))).await;
     }
     let serve = Serve::start(&cli).await;
     // In the order they came, however long each takes.
@@ -101,7 +101,7 @@ async fn what_waits_survives_a_kill_and_is_cancelled_like_all_else() {
     let cli = Cli::default();
     let sandbox = sandbox(slowly(300)).await;
     cli.connect(&sandbox).await;
-    keep(&cli, &slow("queue", json!("queue"))).await;
+    save(&cli, &slow("queue", json!("queue"))).await;
     let serve = Serve::start(&cli).await;
     let mut runs = Vec::new();
     for _ in 0..4 {

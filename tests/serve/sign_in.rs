@@ -137,6 +137,10 @@ async fn a_strict_login_server_is_asked_once_however_often_the_browser_comes_bac
     for (status, page) in pages {
         assert_eq!((status, page.contains("login is signed in")), (200, true), "{page}");
     }
-    assert_eq!(login.asked().await, [("authorization_code".to_owned(), 200)], "a code is good for one request");
+    assert_eq!(
+        login.token_requests().await,
+        [("authorization_code".to_owned(), 200)],
+        "a code is good for one request"
+    );
     assert!(is_signed_in(&serve).await);
 }

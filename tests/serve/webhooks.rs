@@ -8,7 +8,7 @@ use sha2::Sha256;
 use trunkline_sandbox::{Faults, Options, Sandbox};
 use trunkline_tests::{Cli, few, sandbox, until};
 
-use super::{Serve, add, keep};
+use super::{Serve, add, save};
 
 const SECRET: &str = "a secret that sender and flow share";
 
@@ -108,7 +108,7 @@ async fn a_call_starts_a_run_with_what_was_sent() {
 async fn only_the_address_of_an_active_flow_lets_anybody_in() {
     let cli = Cli::default();
     let address = kept(&cli, "hook", json!({})).await;
-    keep(&cli, &json!({ "name": "plain", "steps": [] })).await;
+    save(&cli, &json!({ "name": "plain", "steps": [] })).await;
     let serve = Serve::start(&cli).await;
     let token = address.rsplit('/').next().unwrap();
     assert_eq!(token.len(), 64);
@@ -136,7 +136,7 @@ async fn only_the_address_of_an_active_flow_lets_anybody_in() {
     assert!(serve.runs().await.is_empty());
     assert_eq!(send(&serve, other.as_str().unwrap(), &[], "{}").await.0, 202);
     // Replaced, it keeps its address.
-    assert_eq!(keep(&cli, &flow("hook", json!({ "headers": ["X-Event"] }))).await["webhook"], Value::Null);
+    assert_eq!(save(&cli, &flow("hook", json!({ "headers": ["X-Event"] }))).await["webhook"], Value::Null);
     assert_eq!(send(&serve, other.as_str().unwrap(), &[], "{}").await.0, 202);
     let error = cli.run(&["flow", "address", "plain", "--json"]).await.expect(1).error();
     assert_eq!(error["kind"], "config");
@@ -304,7 +304,7 @@ async fn a_caller_is_not_told_what_is_wrong_in_here() {
         "input": { "type": "object", "properties": { "body": { "type": "object" } } },
         "steps": [{ "id": "who", "action": "user.current", "connection": "dam" }]
     });
-    let address = keep(&cli, &flow).await["webhook"].as_str().unwrap().to_owned();
+    let address = save(&cli, &flow).await["webhook"].as_str().unwrap().to_owned();
     let serve = Serve::start(&cli).await;
     let (status, told) = send(&serve, &address, &[], "[]").await;
     assert_eq!(
@@ -353,8 +353,8 @@ async fn the_caller_is_told_the_result_if_it_comes_in_time() {
             "trigger": { "webhook": { "answer": "result", "timeout": timeout } }, "steps": steps
         })
     };
-    let quick = keep(&cli, &with("quick", 1, "60s")).await["webhook"].as_str().unwrap().to_owned();
-    let slow = keep(&cli, &with("slow", 100, "1s")).await["webhook"].as_str().unwrap().to_owned();
+    let quick = save(&cli, &with("quick", 1, "60s")).await["webhook"].as_str().unwrap().to_owned();
+    let slow = save(&cli, &with("slow", 100, "1s")).await["webhook"].as_str().unwrap().to_owned();
     let serve = Serve::start(&cli).await;
     let (status, told) = send(&serve, &quick, &[], r#"{"fail":false}"#).await;
     assert_eq!((status, &told["status"]), (200, &json!("succeeded")), "{told}");
@@ -377,7 +377,7 @@ async fn a_run_that_a_caller_hears_of_before_it_ends_is_on_disk() {
         "trigger": { "webhook": { "answer": "result", "timeout": "1ms" } },
         "steps": [{ "id": "who", "action": "user.current", "connection": "dam" }]
     });
-    let address = keep(&cli, &flow).await["webhook"].as_str().unwrap().to_owned();
+    let address = save(&cli, &flow).await["webhook"].as_str().unwrap().to_owned();
     let serve = Serve::start(&cli).await;
     let store = rusqlite::Connection::open(cli.data().join("trunkline.db")).unwrap();
     let mut there = store.prepare("SELECT 1 FROM runs WHERE id = ?1").unwrap();
@@ -400,7 +400,7 @@ async fn calls_that_come_while_a_run_works_wait_or_are_left_out_as_the_flow_says
             "trigger": { "webhook": { "delivery": "X-Delivery" } },
             "steps": [{ "id": "who", "action": "user.current", "connection": "dam" }]
         });
-        addresses.push(keep(&cli, &flow).await["webhook"].as_str().unwrap().to_owned());
+        addresses.push(save(&cli, &flow).await["webhook"].as_str().unwrap().to_owned());
     }
     let serve = Serve::start(&cli).await;
     let mut told = Vec::new();

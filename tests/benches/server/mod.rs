@@ -72,7 +72,7 @@ async fn talk(mut socket: TcpStream, answer: impl Fn(&str) -> Arc<[u8]> + Send) 
             return Ok(());
         }
         read += length;
-        while let Some((reply, end)) = asked(&buffer[..read], &answer) {
+        while let Some((reply, end)) = first_response(&buffer[..read], &answer) {
             buffer.copy_within(end..read, 0);
             read -= end;
             socket.write_all(&reply).await?;
