@@ -1,4 +1,4 @@
-//! Watching runs: from another process, afterwards, and on the way.
+//! Watching runs: from another process, while they run and afterwards.
 
 use std::{process::Stdio, time::Duration};
 
@@ -32,7 +32,7 @@ async fn a_run_is_followed_from_another_process_to_its_end() {
     let mut told = BufReader::new(tail.stdout.take().unwrap()).lines();
     let first: Value = serde_json::from_str(&told.next_line().await.unwrap().unwrap()).unwrap();
     assert_eq!((&first["seq"], &first["event"]), (&json!(1), &json!("started")));
-    // While it is at work, how far it is can be seen from here, too.
+    // The progress of an active run is visible from other processes.
     let far = until("progress", async || {
         let shown = cli.run(&["runs", "show", &id, "--json"]).await.expect(0).json();
         (shown["progress"]["files"]["ended"].as_u64()? > 0 || shown["status"] != "running").then_some(shown)
@@ -54,13 +54,13 @@ async fn a_run_is_followed_from_another_process_to_its_end() {
     assert!(asset["item"].is_string() && asset["attempt"] == 1 && asset["took"].is_u64(), "{asset}");
     assert!(all.iter().all(|one| one.get("output").is_none() && one.get("input").is_none()));
 
-    // Afterwards the same, and from where one was.
+    // After the end the events are the same, and can be read from a sequence number on.
     let again = cli.run(&["runs", "tail", &id[..8], "--json"]).await.expect(0);
     assert_eq!(lines(&again.stdout), all);
     let rest = cli.run(&["runs", "tail", &id, "--json", "--after", "20"]).await.expect(0);
     assert_eq!(lines(&rest.stdout), all[20..]);
     let text = cli.run(&["runs", "tail", &id]).await.expect(0).stdout;
-    assert_eq!(text.lines().count(), all.len(), "a line an event");
+    assert_eq!(text.lines().count(), all.len(), "one line per event");
     let item = asset["item"].as_str().unwrap();
     assert!(text.contains(&format!("Z  files/*/asset [{item}]  done in ")), "{text}");
     assert!(text.lines().last().unwrap().ends_with("the run is over: succeeded"), "{text}");
@@ -75,7 +75,7 @@ async fn a_run_is_followed_from_another_process_to_its_end() {
 }
 
 #[tokio::test]
-async fn the_exit_code_of_a_tail_says_how_the_run_ended() {
+async fn the_exit_code_of_a_tail_shows_how_the_run_ended() {
     let cli = Cli::default();
     let file = path(fixture("mixed.json"));
     for (numbers, code) in [("[2, 4]", 0), ("[1, 2]", 4), ("[]", 5)] {
@@ -92,7 +92,7 @@ async fn the_exit_code_of_a_tail_says_how_the_run_ended() {
 
 #[cfg(unix)]
 #[tokio::test]
-async fn a_tail_that_is_interrupted_leaves_the_run_at_work() {
+async fn an_interrupted_tail_does_not_stop_the_run() {
     let cli = Cli::default();
     let waits = json!({ "name": "waits", "steps": [{ "id": "ok", "wait": { "signal": "go" } }] });
     let file = cli.write("waits.json", &waits.to_string());
@@ -113,7 +113,7 @@ async fn a_tail_that_is_interrupted_leaves_the_run_at_work() {
 }
 
 #[tokio::test]
-async fn what_calls_were_made_of_is_logged_as_the_flow_says_and_shown_without_secrets() {
+async fn calls_are_logged_as_the_flow_configures_and_shown_without_secrets() {
     let sandbox = sandbox(few(3)).await;
     let cli = Cli::default();
     cli.connect(&sandbox).await;
