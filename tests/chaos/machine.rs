@@ -27,7 +27,7 @@ use trunkline_tests::{
 use crate::{
     account::{Account, unsafe_repeats},
     disk::fill,
-    tools::{Disk, Injected, busy, did, strace},
+    tools::{Disk, Injected, busy, strace, succeeds},
     witness::{Witness, input},
 };
 
@@ -118,15 +118,15 @@ const NO_FILES: Fault = Fault {
     begin: |place| {
         let limit = |most: usize| {
             let limit = format!("--nofile={most}:4096");
-            assert!(did("prlimit", &["--pid", &place.process.to_string(), &limit]));
+            assert!(succeeds("prlimit", &["--pid", &place.process.to_string(), &limit]));
         };
         limit(fs::read_dir(format!("/proc/{}/fd", place.process)).unwrap().count() + 10);
         let address = place.address.strip_prefix("http://").unwrap();
         let callers: Vec<_> = (0..64).map(|_| TcpStream::connect(address).unwrap()).collect();
         limit(8);
         let process = place.process.to_string();
-        let mend = move || assert!(did("prlimit", &["--pid", &process, "--nofile=1024:4096"]));
-        Cause(vec![Box::new(callers), Box::new(Finally(mend))])
+        let recover = move || assert!(succeeds("prlimit", &["--pid", &process, "--nofile=1024:4096"]));
+        Cause(vec![Box::new(callers), Box::new(Finally(recover))])
     },
 };
 

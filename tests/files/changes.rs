@@ -1,4 +1,5 @@
-//! A source that changes under way: noticed however little its server tells, and nothing of two versions becomes visible.
+//! A source that changes during a copy: the change is detected whatever the server reports, and no mix of two versions
+//! becomes visible.
 
 use std::{path::PathBuf, sync::Arc};
 
@@ -9,9 +10,9 @@ use super::{BLOCK, Origin, Rig, Step, copies, origin::Tells};
 
 const LENGTH: u64 = 3 * BLOCK + 77;
 
-/// After a crash in the middle: the checkpoint knows which version the staged blocks are of.
+/// After a crash in the middle: the checkpoint has the version of the staged blocks.
 #[tokio::test(flavor = "multi_thread")]
-async fn what_changed_between_a_crash_and_its_resumption_is_sent_anew_and_what_did_not_is_gone_on_with() {
+async fn an_upload_continues_after_a_crash_only_if_the_source_did_not_change() {
     for (tells, spills) in
         [(Tells::Etag, true), (Tells::Modified, true), (Tells::Nothing, true), (Tells::Nothing, false)]
     {
@@ -23,13 +24,13 @@ async fn what_changed_between_a_crash_and_its_resumption_is_sent_anew_and_what_d
                 let mut rig = Rig::new(Origin { length: LENGTH, tells, ranges, conditions, ..Origin::default() }).await;
                 rig.staging = spills.then(|| cli.runtime().store().clone());
                 let copied = spills && tells == Tells::Nothing;
-                // The upload is begun, perhaps from a copy, and two blocks are staged.
+                // The upload is started, perhaps from a staged copy, and two blocks are sent.
                 let step = Arc::new(Step { crash_after: Some(3 + usize::from(copied)), ..Step::default() });
                 assert!(rig.attempt(&step, &rig.unknown()).await.is_none(), "{case}");
                 rig.server.change(|origin| origin.version += u64::from(changes));
                 let made = rig.attempt(&step, &rig.unknown()).await.unwrap().unwrap();
                 let origin = rig.server.origin.lock().unwrap().clone();
-                // A copy does not change; what tells no versions may have changed.
+                // A staged copy does not change; a source without versions may have changed.
                 let anew = !copied && (changes || tells == Tells::Nothing);
                 let sha256 = origin.sha256(if copied { 1 } else { origin.version });
                 assert_eq!(made["sha256"], sha256, "{case}");
@@ -47,9 +48,9 @@ async fn what_changed_between_a_crash_and_its_resumption_is_sent_anew_and_what_d
     }
 }
 
-/// Its connection breaks, and what there is to go on with is another file.
+/// The connection is cut, and the source is another file when the read continues.
 #[tokio::test(flavor = "multi_thread")]
-async fn what_changes_while_it_is_read_is_sent_anew() {
+async fn a_source_that_changes_while_it_is_read_is_sent_again() {
     for (tells, spills) in
         [(Tells::Etag, true), (Tells::Modified, true), (Tells::Nothing, true), (Tells::Nothing, false)]
     {
@@ -62,24 +63,24 @@ async fn what_changes_while_it_is_read_is_sent_anew() {
         let made = rig.attempt(&step, &rig.unknown()).await.unwrap().unwrap();
         assert_eq!(made["sha256"], sha256, "{tells:?}, spills {spills}");
         assert_eq!(rig.visible("film.mp4"), [sha256], "{tells:?}, spills {spills}");
-        // Of what is copied first, nothing was sent by then.
+        // If a copy is staged first, nothing was sent yet.
         let expected = if spills && tells == Tells::Nothing { (4, 0) } else { (6, 1) };
         assert_eq!((rig.blocks().await, step.warnings.lock().unwrap().len()), expected, "{tells:?}, spills {spills}");
     }
 }
 
-/// What else is known of the file, such as its size, is of the old version: the item has to be run again.
+/// The other facts about the file, such as its size, belong to the old version: the item has to be run again.
 #[tokio::test(flavor = "multi_thread")]
-async fn a_file_that_is_not_what_was_handed_over_any_more_is_refused() {
+async fn a_file_that_differs_from_its_reference_is_refused() {
     for length in [50_000, LENGTH] {
         let rig = Rig::new(Origin { length, declares: Some(1), ..Origin::default() }).await;
-        let told = rig.told("film.mp4").await;
+        let file = rig.reference("film.mp4").await;
         for changes in 0..2 {
             rig.server.change(|origin| match changes {
                 0 => (origin.version, origin.declares) = (2, Some(2)),
                 _ => origin.length += 1,
             });
-            let error = rig.upload(&told).await.unwrap_err();
+            let error = rig.upload(&file).await.unwrap_err();
             assert_eq!((error.kind(), rig.sandbox.report().uploaded), (ErrorKind::Conflict, 0), "{error:?}");
             assert!(error.advice().unwrap().contains("run the item again"), "{error:?}");
         }
