@@ -1,4 +1,4 @@
-//! Checks of the project as a whole: layout, documents, schemas, operation tables and what is derived from them.
+//! Checks of the whole project: layout, prose, documents, schemas, operation tables and derived files.
 
 mod cases;
 mod coverage;

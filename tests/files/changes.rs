@@ -31,12 +31,12 @@ async fn an_upload_continues_after_a_crash_only_if_the_source_did_not_change() {
                 let made = rig.attempt(&step, &rig.unknown()).await.unwrap().unwrap();
                 let origin = rig.server.origin.lock().unwrap().clone();
                 // A staged copy does not change; a source without versions may have changed.
-                let anew = !copied && (changes || tells == Tells::Nothing);
+                let sent_again = !copied && (changes || tells == Tells::Nothing);
                 let sha256 = origin.sha256(if copied { 1 } else { origin.version });
                 assert_eq!(made["sha256"], sha256, "{case}");
                 assert_eq!(rig.visible("film.mp4"), [sha256], "{case}");
-                assert_eq!(rig.blocks().await, if anew { 2 + 4 } else { 4 }, "{case}");
-                assert_eq!(step.warnings.lock().unwrap().len(), usize::from(anew), "{case}");
+                assert_eq!(rig.blocks().await, if sent_again { 2 + 4 } else { 4 }, "{case}");
+                assert_eq!(step.warnings.lock().unwrap().len(), usize::from(sent_again), "{case}");
                 assert_eq!(cli.data().join("spill").exists(), copied, "{case}");
                 assert_eq!(copies(&cli.data()), [""; 0].map(PathBuf::from), "{case}");
                 let heads = rig.server.heads.lock().unwrap().clone();

@@ -1,4 +1,4 @@
-//! `asset.package`: one zip for one item, with the bytes of all assets.
+//! `asset.package`: one zip per item, with the bytes of all assets.
 
 use super::*;
 
@@ -6,7 +6,7 @@ async fn packages(bench: &Bench) -> Vec<Value> {
     bench.call("mediavalet", "download.list", json!({})).await["data"].as_array().unwrap().clone()
 }
 
-/// The files of a zip without compression, by its local headers.
+/// Returns the files of an uncompressed zip, by its local headers.
 fn unzip(mut zip: &[u8]) -> Vec<(String, Vec<u8>)> {
     let mut files = Vec::new();
     while let Some(rest) = zip.strip_prefix(b"PK\x03\x04") {
@@ -42,7 +42,7 @@ async fn the_zip_has_every_asset_byte_for_byte() {
 }
 
 #[tokio::test]
-async fn what_is_not_ready_is_waited_for_until_the_time_is_over() {
+async fn a_package_that_is_not_ready_is_polled_until_the_timeout() {
     let processing = std::time::Duration::from_secs(3);
     let bench = Bench::with(Options { files: 1, max_size: 2000, processing, ..Options::default() }).await;
     let (asset, _) = bench.uploaded().await;
@@ -56,7 +56,7 @@ async fn what_is_not_ready_is_waited_for_until_the_time_is_over() {
 }
 
 #[tokio::test]
-async fn a_crash_at_any_checkpoint_makes_no_second_package() {
+async fn a_crash_at_any_checkpoint_creates_no_second_package() {
     let bench = Bench::quick(1).await;
     let (asset, _) = bench.uploaded().await;
     let input = json!({ "assetIds": [asset], "zipFileName": "One.zip" });
@@ -69,7 +69,7 @@ async fn a_crash_at_any_checkpoint_makes_no_second_package() {
 }
 
 #[tokio::test]
-async fn lost_answers_make_no_second_package() {
+async fn lost_responses_create_no_second_package() {
     let bench = Bench::quick(1).await;
     let (asset, _) = bench.uploaded().await;
     for every in 2..=6 {
@@ -77,13 +77,13 @@ async fn lost_answers_make_no_second_package() {
         let input = json!({ "assetIds": [asset], "zipFileName": "The same name" });
         let handed = bench.with_losses(every, "asset.package", &input).await;
         let now = packages(&bench).await;
-        assert_eq!(now.len(), before + 1, "every {every}. answer lost");
+        assert_eq!(now.len(), before + 1, "every {every}. response lost");
         assert!(now.iter().any(|one| one["id"] == handed["downloadId"]));
     }
 }
 
 #[tokio::test]
-async fn an_asset_that_is_not_there_is_an_error() {
+async fn a_missing_asset_is_an_error() {
     let bench = Bench::quick(1).await;
     let input = json!({ "assetIds": ["6f9619ff-8b86-4011-b42d-00cf4fc964ff"] });
     let error = bench.try_call("mediavalet", "asset.package", input).await.unwrap_err();

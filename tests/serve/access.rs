@@ -1,4 +1,4 @@
-//! Who may call: with the token, under a name of ours, and from this machine.
+//! Access to the server: with the token, by one of its host names, and from this machine.
 
 use std::fs;
 
@@ -18,7 +18,7 @@ const API: [(&str, &str); 8] = [
 ];
 
 #[tokio::test]
-async fn the_api_answers_only_with_the_token() {
+async fn the_api_requires_the_token() {
     let cli = Cli::default();
     let serve = Serve::start(&cli).await;
     let health = serve.http.get(serve.url("/health")).send().await.unwrap();
@@ -47,14 +47,14 @@ async fn the_api_answers_only_with_the_token() {
             let told: serde_json::Value = answer.json().await.unwrap();
             assert_eq!(told["error"]["kind"], "auth");
         }
-        // With the token it gets past the door.
+        // With the token, the request passes authentication.
         let answer = call(Some(format!("Bearer {}", serve.token))).await;
         assert_ne!(answer.status(), 401, "{method} {path}");
     }
 }
 
 #[tokio::test]
-async fn another_host_is_refused_and_no_page_of_others_may_read() {
+async fn another_host_name_is_refused_and_foreign_pages_cannot_read() {
     let cli = Cli::default();
     let serve = Serve::with(&cli, &["--listen", "127.0.0.1:0", "--public-url", "https://flows.example.com"]).await;
     let call = async |path: &str, host: &str| {
@@ -83,7 +83,7 @@ async fn another_host_is_refused_and_no_page_of_others_may_read() {
 }
 
 #[tokio::test]
-async fn refusals_are_json_whatever_is_sent() {
+async fn every_error_response_is_json() {
     let cli = Cli::default();
     let serve = Serve::start(&cli).await;
     let told = async |request: reqwest::RequestBuilder| {
@@ -105,7 +105,7 @@ async fn refusals_are_json_whatever_is_sent() {
 }
 
 #[tokio::test]
-async fn it_is_not_served_to_other_machines_without_tls() {
+async fn other_machines_are_not_served_without_tls() {
     let cli = Cli::default();
     for arguments in
         [&["--listen", "0.0.0.0:0"][..], &["--listen", "[::]:0", "--public-url", "http://flows.example.com"]]
@@ -117,7 +117,7 @@ async fn it_is_not_served_to_other_machines_without_tls() {
 
 #[cfg(unix)]
 #[tokio::test]
-async fn the_token_is_made_once_and_only_its_owner_can_read_it() {
+async fn the_token_is_created_once_and_only_its_owner_can_read_it() {
     use std::os::unix::fs::PermissionsExt;
     let cli = Cli::default();
     let serve = Serve::start(&cli).await;

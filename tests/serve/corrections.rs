@@ -1,4 +1,4 @@
-//! What a person does about runs that did not end well, through the API: settle, go over again, go on.
+//! Corrections of unsuccessful runs through the API: resolve, rerun, resume.
 
 use std::sync::{
     Arc,
@@ -11,7 +11,7 @@ use wiremock::{Mock, MockServer, Request, ResponseTemplate, matchers::any};
 
 use super::{Serve, save};
 
-/// The flow, served, and the status that its orders are answered with and how many there were.
+/// Serves the flow with a service for its orders, whose response status can be set and whose orders are counted.
 async fn served(failing: &[&str]) -> (Cli, Serve, MockServer, Arc<AtomicU16>, Arc<AtomicUsize>) {
     let (cli, (server, status, orders)) = (Cli::default(), service().await);
     let connection = json!({ "name": "shop", "connector": "http-v1.0", "allowPrivateNetwork": true,
@@ -42,7 +42,7 @@ fn flow(failing: &[&str]) -> Value {
 }
 
 #[tokio::test]
-async fn what_failed_is_settled_and_gone_over_while_it_is_served() {
+async fn failed_items_are_resolved_and_rerun_through_the_api() {
     let (cli, serve, _server, status, orders) = served(&["b"]).await;
     status.store(502, Ordering::SeqCst);
     let first = serve.run("orders", &json!({})).await;
@@ -70,7 +70,7 @@ async fn what_failed_is_settled_and_gone_over_while_it_is_served() {
     assert_eq!(orders.load(Ordering::SeqCst), 3, "c was ordered again, a was not: {ended}");
     assert_eq!(retry(&first, json!({})).await.0, 409, "once only");
 
-    // Corrected under its name, the flow goes over what is left.
+    // The corrected flow of the same name reruns the remaining items.
     cli.run(&["flow", "add", &cli.write("flow.json", &flow(&[]).to_string()), "--replace"]).await.expect(0);
     let (_, told) = retry(&second, json!({ "flow": "orders" })).await;
     let third = serve.ended(told["run"].as_str().unwrap()).await;
@@ -79,7 +79,7 @@ async fn what_failed_is_settled_and_gone_over_while_it_is_served() {
 }
 
 #[tokio::test]
-async fn a_run_that_an_error_stopped_goes_on() {
+async fn a_run_that_an_error_has_stopped_is_resumed() {
     let (_cli, serve, _server, status, orders) = served(&[]).await;
     status.store(401, Ordering::SeqCst);
     let run = serve.run("orders", &json!({})).await;

@@ -1,4 +1,4 @@
-//! Which runs work when there are more than may: none holds up others for ever.
+//! The choice of active runs when there are more than the limit: no run blocks others without limit.
 
 use serde_json::json;
 use trunkline_tests::{Cli, sandbox, until};
@@ -16,7 +16,7 @@ async fn finished_at(serve: &Serve, run: &str) -> u64 {
 }
 
 #[tokio::test]
-async fn a_run_that_only_waits_takes_no_place() {
+async fn a_waiting_run_does_not_count_as_active() {
     let cli = Cli::default();
     let wait = json!({ "name": "approval", "steps": [{ "id": "ok", "wait": { "signal": "approved" } }],
         "output": { "by": "{{ steps.ok.by }}" } });
@@ -40,7 +40,7 @@ async fn a_run_that_only_waits_takes_no_place() {
 }
 
 #[tokio::test]
-async fn a_flow_with_many_runs_takes_turns_with_others() {
+async fn flows_with_many_runs_alternate_with_other_flows() {
     let cli = Cli::default();
     let sandbox = sandbox(slowly(100)).await;
     cli.connect(&sandbox).await;
@@ -61,7 +61,7 @@ async fn a_flow_with_many_runs_takes_turns_with_others() {
 }
 
 #[tokio::test]
-async fn a_flow_may_say_how_many_of_its_runs_work_at_once() {
+async fn a_flow_can_limit_its_active_runs() {
     let cli = Cli::default();
     let sandbox = sandbox(slowly(100)).await;
     cli.connect(&sandbox).await;

@@ -1,5 +1,4 @@
-//! `trunkline serve`: the real binary, called as browsers, hosts and senders of webhooks call it, and killed as
-//! machines do.
+//! `trunkline serve`: the real binary, called by browsers, hosts and webhook senders, and killed as in a crash.
 #![allow(clippy::unwrap_used)]
 
 mod access;
