@@ -88,8 +88,8 @@ async fn a_killed_demo_continues_where_it_was() {
         }
         interrupted += 1;
         let answer = cli.run(&["runs", "resume", &id, "--json"]).await.expect(0);
-        let told: Vec<Value> = answer.stdout.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
-        let (run, report) = (&told[0], &told[1]);
+        let documents: Vec<Value> = answer.stdout.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
+        let (run, report) = (&documents[0], &documents[1]);
         let ledger = &run["ledger"]["files"];
         let skipped: u64 = ledger["skipped"].as_object().unwrap().values().map(|count| count.as_u64().unwrap()).sum();
         assert_eq!(ledger["done"].as_u64().unwrap() + skipped, FILES, "round {round}: {run}");

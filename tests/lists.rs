@@ -343,8 +343,8 @@ async fn a_resumed_run_reports_no_change_for_an_unchanged_list() {
             tokio::time::sleep(Duration::from_millis(1)).await;
         }
         first.drain();
-        let parked = running.wait().await.unwrap();
-        assert!(parked.status == RunStatus::Running && parked.ledger[&"all".into()].done > 0, "{parked:#?}");
+        let suspended = running.wait().await.unwrap();
+        assert!(suspended.status == RunStatus::Running && suspended.ledger[&"all".into()].done > 0, "{suspended:#?}");
         let second = Engine::new(journal.clone());
         let running = second.resume(&id, connect(&server.uri(), &registry)).await.unwrap();
         let run = running.wait().await.unwrap();

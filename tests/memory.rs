@@ -43,11 +43,11 @@ async fn peak_of_list(items: u64, calls: bool) -> u64 {
     // Both pipes are read to their end.
     let mut stderr = child.stderr.take().unwrap();
     let quiet = tokio::spawn(async move { tokio::io::copy(&mut stderr, &mut tokio::io::sink()).await });
-    let mut told = Vec::new();
-    tokio::io::AsyncReadExt::read_to_end(&mut stdout, &mut told).await.unwrap();
+    let mut output = Vec::new();
+    tokio::io::AsyncReadExt::read_to_end(&mut stdout, &mut output).await.unwrap();
     quiet.await.unwrap().unwrap();
     child.wait().await.unwrap();
-    let run: serde_json::Value = serde_json::from_slice(&told).unwrap();
+    let run: serde_json::Value = serde_json::from_slice(&output).unwrap();
     assert_eq!((&run["status"], &run["ledger"]["all"]["done"]), (&"succeeded".into(), &items.into()), "{run}");
     assert!(run["ledger"]["all"]["maybe_incomplete"].is_null(), "{run}");
     let peak = watch.await.unwrap();

@@ -1,6 +1,8 @@
-//! Checks that sources, documents and help texts are written in plain English: they hold none of the forms that docs/style.md bans.
+//! Checks that sources, documents and help texts are written in plain English: they hold none of the forms that
+//! docs/style.md bans.
 //!
-//! The idea: the table of the style page is the rule itself. This suite reads it, so that a person who adds a form edits one place.
+//! The idea: the table of the style page is the rule itself. This suite reads it, so that a person who adds a form
+//! edits one place.
 #![allow(clippy::unwrap_used)]
 
 mod text;

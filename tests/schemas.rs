@@ -163,8 +163,8 @@ fn the_shipped_flow_fits_the_schema_and_the_connectors() {
         let faults: Vec<_> = validator.iter_errors(&document).map(|error| error.to_string()).collect();
         assert_eq!(faults, [""; 0], "{}", path.display());
         // An editor finds the schema at the path in `$schema`.
-        let said = folder.join(document["$schema"].as_str().unwrap());
-        assert_eq!(said.canonicalize().unwrap(), project().join("schemas/flow.json").canonicalize().unwrap());
+        let referenced = folder.join(document["$schema"].as_str().unwrap());
+        assert_eq!(referenced.canonicalize().unwrap(), project().join("schemas/flow.json").canonicalize().unwrap());
         assert_eq!(Flow::parse("flow.json", &text).unwrap().check(&registry), []);
         document["steps"][0]["concurrency"] = json!("many");
         assert!(!validator.is_valid(&document));

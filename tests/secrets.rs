@@ -240,10 +240,10 @@ async fn no_secret_appears_anywhere() {
     canaries.insert(signs_in(&mut watch, &sandbox, address).await);
     watch.run(&["connection", "export", "--all"]).await.expect(0);
 
-    let told = kept.lock().unwrap().clone();
+    let text = kept.lock().unwrap().clone();
     for (mark, at_least) in [("\"access_token\":\"", 3), ("\"refresh_token\":\"rt-", 1), ("sig=", 4), ("signature=", 4)]
     {
-        let found = after(&told, mark);
+        let found = after(&text, mark);
         assert!(found.len() >= at_least, "{mark}: {found:?}");
         canaries.extend(found);
     }
@@ -282,9 +282,9 @@ async fn watched(watch: &mut Watch, id: &str, code: i32) -> String {
         let address = format!("{}/rest/v1/runs/{id}/{part}", about["address"].as_str().unwrap());
         let answer = trunkline_tests::http().get(address).bearer_auth(&token).send().await.unwrap();
         assert_eq!(answer.status(), 200, "{part}");
-        let told = answer.text().await.unwrap();
-        assert!(told.len() > 20, "{part}: {told}");
-        watch.places.push((format!("{part} over HTTP"), told.into_bytes()));
+        let text = answer.text().await.unwrap();
+        assert!(text.len() > 20, "{part}: {text}");
+        watch.places.push((format!("{part} over HTTP"), text.into_bytes()));
     }
     let pid = process.id().unwrap().to_string();
     assert!(std::process::Command::new("kill").args(["-TERM", &pid]).status().unwrap().success());

@@ -95,7 +95,7 @@ fn sample(home: &Path, version: &str) -> Runtime {
     runtime
 }
 
-async fn told(runtime: &Runtime, name: &str) -> Result<Value> {
+async fn read_settings(runtime: &Runtime, name: &str) -> Result<Value> {
     runtime.call("sample.settings.tell", name, json!({})).await.map(|called| called.output)
 }
 
@@ -107,7 +107,7 @@ async fn a_connection_of_version_1_still_works() {
     assert_eq!((&stored["connector"], &stored["apiToken"]), (&json!("sample-v1.0"), &json!("***")));
     assert_eq!(runtime.current_version("sample-v1.0").as_deref(), Some("sample-v2.10"));
     // Its reference is migrated unchanged: only the variable is missing here.
-    let error = told(&runtime, "old").await.unwrap_err();
+    let error = read_settings(&runtime, "old").await.unwrap_err();
     assert!(error.message().contains("SAMPLE_SIGNING_KEY"), "{error:?}");
     assert_eq!(error.context("setting"), Some("/signing"));
 
@@ -124,7 +124,7 @@ async fn a_connection_of_version_1_still_works() {
     );
     assert!(kept.get("apiToken").is_none());
     let expected = json!({ "address": "https://sample.test", "token": "another-token", "signing": "a signing key" });
-    assert_eq!(told(&runtime, "new").await.unwrap(), expected);
+    assert_eq!(read_settings(&runtime, "new").await.unwrap(), expected);
 
     // The encrypted secret of the old version is migrated to its current setting as well.
     let exported = runtime.export_connections(Some("old")).await.unwrap().remove(0);
@@ -135,7 +135,7 @@ async fn a_connection_of_version_1_still_works() {
     without.settings.remove("signing");
     let form = trunkline_core::Schema::from(json!({ "properties": { "apiToken": { "writeOnly": true } } }));
     runtime.store().put_connection(&without, &form).await.unwrap();
-    assert_eq!(told(&runtime, "old").await.unwrap()["token"], "sample-api-token");
+    assert_eq!(read_settings(&runtime, "old").await.unwrap()["token"], "sample-api-token");
     let again = runtime.store().masked_connection("old").await.unwrap();
     assert_eq!(
         (&again["connector"], &again["apiToken"]),
@@ -160,12 +160,12 @@ async fn unsupported_versions_are_errors_with_a_hint() {
     assert!(error.advice().unwrap().contains("save the connection anew"), "{error:?}");
     // A version that is earlier in numeric order and needs no migration.
     runtime.add_connection(with("2.9")).await.unwrap();
-    assert_eq!(told(&runtime, "dam").await.unwrap()["token"], "t");
+    assert_eq!(read_settings(&runtime, "dam").await.unwrap()["token"], "t");
     // Settings that do not fit after the migration are reported one by one, with the version that saved them.
     let form = trunkline_core::Schema::from(json!({}));
     let mut odd = runtime.store().connection("dam").await.unwrap();
     (odd.connector, odd.settings["address"]) = ("sample-v1.0".into(), json!(7));
     runtime.store().put_connection(&odd, &form).await.unwrap();
-    let error = told(&runtime, "dam").await.unwrap_err();
+    let error = read_settings(&runtime, "dam").await.unwrap_err();
     assert!(error.message().contains("saved for sample-v1.0") && error.message().contains("/address"), "{error:?}");
 }

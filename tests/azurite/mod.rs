@@ -181,10 +181,10 @@ async fn a_large_file_that_is_cut_in_every_block_arrives_whole() {
 async fn empty_files_and_files_around_the_block_size_arrive_whole() {
     let Some(rig) = Rig::start().await else { return };
     for length in [0, 1, MIB - 1, MIB, MIB + 1, 3 * MIB] {
-        for told in [true, false] {
-            let blob = format!("small-{length}-{told}");
+        for known_size in [true, false] {
+            let blob = format!("small-{length}-{known_size}");
             let target = rig.target(&blob, sas::GOOD);
-            let uploaded = rig.upload(limits(MIB), &target, &source::file(length, told)).await.unwrap();
+            let uploaded = rig.upload(limits(MIB), &target, &source::file(length, known_size)).await.unwrap();
             rig.is_there(&blob, length, uploaded).await;
         }
     }

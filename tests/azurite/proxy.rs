@@ -120,13 +120,13 @@ impl State {
         let (mut from_storage, mut to_storage) = storage.split();
         let mut from_client = BufReader::with_capacity(128 << 10, from_client);
         // The block whose response is next.
-        let asked: Mutex<Option<usize>> = Mutex::default();
+        let current_block: Mutex<Option<usize>> = Mutex::default();
         let up = async {
             loop {
                 let head = head(&mut from_client).await?;
                 let length = length(&head)?;
                 let block = self.record(&head);
-                *asked.lock().unwrap() = block;
+                *current_block.lock().unwrap() = block;
                 to_storage.write_all(self.signed(&head).as_bytes()).await?;
                 let sent = if block.is_some() && self.is_to_be_cut() { length / 2 } else { length };
                 let mut left = sent;
@@ -155,7 +155,7 @@ impl State {
                 if read == 0 {
                     return Ok(());
                 }
-                let block = asked.lock().unwrap().take();
+                let block = current_block.lock().unwrap().take();
                 if let Some(block) = block
                     && buffer.starts_with(b"HTTP/1.1 201")
                 {

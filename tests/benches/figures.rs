@@ -196,8 +196,8 @@ fn load() {
 fn loading() -> (f64, u64) {
     let program = std::env::current_exe().unwrap();
     let once = |_| {
-        let told = std::process::Command::new(&program).arg(LOAD_ONLY).output().unwrap().stdout;
-        serde_json::from_slice::<Value>(&told).unwrap()
+        let output = std::process::Command::new(&program).arg(LOAD_ONLY).output().unwrap().stdout;
+        serde_json::from_slice::<Value>(&output).unwrap()
     };
     let all: Vec<_> = (0..41).map(once).collect();
     (median(all.iter().map(|one| one["ms"].as_f64().unwrap())), all[0]["actions"].as_u64().unwrap())

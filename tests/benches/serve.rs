@@ -64,8 +64,8 @@ async fn main() {
     let url = serve.url(&webhook);
     let run = async || {
         let answer = bare.post(&url).json(&json!({})).send().await.unwrap();
-        let (status, told) = (answer.status(), answer.json::<Value>().await.unwrap());
-        assert_eq!(told["output"]["id"], 7, "{status}: {told}");
+        let (status, reply) = (answer.status(), answer.json::<Value>().await.unwrap());
+        assert_eq!(reply["output"]["id"], 7, "{status}: {reply}");
     };
     run().await;
     let start = since.elapsed().as_secs_f64();

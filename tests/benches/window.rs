@@ -166,8 +166,8 @@ fn percentile(sorted: &[Duration], percent: usize) -> f64 {
 
 #[tokio::main]
 async fn main() {
-    let told = |wanted: &str| std::env::args().any(|argument| argument == wanted);
-    let refreshes = if told("--quick") { QUICK } else { REFRESHES };
+    let has_argument = |wanted: &str| std::env::args().any(|argument| argument == wanted);
+    let refreshes = if has_argument("--quick") { QUICK } else { REFRESHES };
     let clock = Arc::<Clock>::default();
     let base = server(clock.clone()).await;
     let cli = Cli::default();
@@ -207,7 +207,7 @@ async fn main() {
     let of = |sorted: &[Duration]| (percentile(sorted, 50), percentile(sorted, 99));
     let ((p50, p99), (bare50, bare99)) = (of(&stored), of(&commits));
     let (ratio50, ratio99) = (p50 / bare50, p99 / bare99);
-    if told("--json") {
+    if has_argument("--json") {
         let figures = json!({
             "refreshes": stored.len(), "window_p50_ms": p50, "window_p99_ms": p99,
             "bare_p50_ms": bare50, "bare_p99_ms": bare99, "ratio_p50": ratio50, "ratio_p99": ratio99,

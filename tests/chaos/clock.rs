@@ -53,10 +53,10 @@ async fn a_clock_that_is_moved_loses_no_timer_and_makes_none_longer() {
     let mut witness = Witness::start();
     let cli = witness.home().await;
     serve::save(&cli, &flow()).await;
-    let (parked, runtime) = (cli.runtime(), cli.runtime());
-    parked.engine().drain();
+    let (draining, runtime) = (cli.runtime(), cli.runtime());
+    draining.engine().drain();
     let one = async |by: &str, down: bool| {
-        let run = left(&parked, "clock").await;
+        let run = left(&draining, "clock").await;
         let clock = cli.home().join(&run.0);
         fs::write(&clock, "+0").unwrap();
         let resume = ["runs", "resume", &run.0, "--json"];

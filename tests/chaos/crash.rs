@@ -77,16 +77,16 @@ fn repeated(recorded: &Recorded, calls: &[Value]) -> Vec<String> {
     let mut found = Vec::new();
     for call in calls {
         let path = call["path"].as_str().unwrap();
-        let told = || format!("{} {path}", call["method"].as_str().unwrap());
+        let describe = || format!("{} {path}", call["method"].as_str().unwrap());
         if let Some((id, step)) = step_of(path)
             && (recorded.items.contains_key(&id) || recorded.steps.contains_key(&format!("files/{id}/{step}")))
         {
-            found.push(told());
+            found.push(describe());
         }
         let asset = path.strip_prefix("/mediavalet/uploads/").or_else(|| path.strip_prefix("/mediavalet/assets/"));
         let asset = asset.map(|rest| rest.split('/').next().unwrap_or_default());
         if asset.is_some_and(|asset| uploads.contains(asset)) {
-            found.push(told());
+            found.push(describe());
         }
     }
     found

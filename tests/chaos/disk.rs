@@ -56,8 +56,8 @@ const ACKNOWLEDGED: &str = "if it is interrupted";
 
 /// Returns the id of the run that a command acknowledged.
 fn acknowledged(answer: &Answer) -> Option<String> {
-    let told = answer.stderr.lines().chain(answer.stdout.lines()).find(|line| line.contains(ACKNOWLEDGED))?;
-    Some(told.split("resume ").nth(1)?.split('`').next()?.to_owned())
+    let reply = answer.stderr.lines().chain(answer.stdout.lines()).find(|line| line.contains(ACKNOWLEDGED))?;
+    Some(reply.split("resume ").nth(1)?.split('`').next()?.to_owned())
 }
 
 /// Resumes all unfinished runs, and asserts that each ends and nothing is doubled.
@@ -94,10 +94,10 @@ async fn a_flush_that_fails_acknowledges_nothing_and_ends_the_process_with_an_er
         assert!(answer.stderr.contains("the disk failed or refused"), "flush {from}: {}", answer.stderr);
         assert!(!answer.stderr.contains("panicked"), "{}", answer.stderr);
         let failed = traced.at("(INJECTED)").expect("a flush failed");
-        let told = traced.at(ACKNOWLEDGED);
-        assert!(told.is_none_or(|told| told < failed), "flush {from}: acknowledged after a flush had failed");
+        let reply = traced.at(ACKNOWLEDGED);
+        assert!(reply.is_none_or(|reply| reply < failed), "flush {from}: acknowledged after a flush had failed");
         let run = acknowledged(answer);
-        assert_eq!(run.is_some(), told.is_some());
+        assert_eq!(run.is_some(), reply.is_some());
         accepted.extend(run);
     }
     assert!((1..flushes.len()).contains(&accepted.len()), "void: {accepted:?}");
@@ -149,18 +149,18 @@ async fn a_full_disk_acknowledges_nothing_and_with_space_again_all_runs_continue
     until("some effects", async || (witness.seen().len() > 40).then_some(())).await;
     fill(&ballast);
     // A little may still fit into the file of the store; after that, the store reports an error.
-    let told = until("an error", async || {
-        let (status, told) = serve.post("/rest/v1/flows/witnessed/runs", &body).await;
+    let reply = until("an error", async || {
+        let (status, reply) = serve.post("/rest/v1/flows/witnessed/runs", &body).await;
         if status == 202 {
-            accepted.insert(told["run"].as_str().unwrap().to_owned());
+            accepted.insert(reply["run"].as_str().unwrap().to_owned());
             return None;
         }
-        assert!(status >= 500, "{told}");
-        Some(told["error"].clone())
+        assert!(status >= 500, "{reply}");
+        Some(reply["error"].clone())
     })
     .await;
-    let text = told.to_string();
-    assert!(told["kind"] == "store" && (text.contains("space") || text.contains("full")), "{told}");
+    let text = reply.to_string();
+    assert!(reply["kind"] == "store" && (text.contains("space") || text.contains("full")), "{reply}");
     // The command line reports it as well, before it calls anything.
     let seen = witness.seen().len();
     let alone = cli.run(&["run", "witnessed", "--input", &input(1).to_string(), "--json"]).await.expect(1);

@@ -37,10 +37,10 @@ async fn a_server_whose_flush_fails_acknowledges_nothing_more_and_ends() {
     until("the exit of the server", async || {
         let answer = serve.http.post(&url).bearer_auth(&serve.token).json(&body).send().await;
         let Ok(answer) = answer else { return Some(()) };
-        let (status, told) = (answer.status().as_u16(), answer.json::<serde_json::Value>().await.unwrap_or_default());
+        let (status, reply) = (answer.status().as_u16(), answer.json::<serde_json::Value>().await.unwrap_or_default());
         match status {
-            202 => drop(accepted.insert(told["run"].as_str().unwrap().to_owned())),
-            _ => assert!(status == 503 && told["error"]["kind"] != "internal", "{status} {told}"),
+            202 => drop(accepted.insert(reply["run"].as_str().unwrap().to_owned())),
+            _ => assert!(status == 503 && reply["error"]["kind"] != "internal", "{status} {reply}"),
         }
         None
     })
@@ -49,8 +49,8 @@ async fn a_server_whose_flush_fails_acknowledges_nothing_more_and_ends() {
     drop(injected);
     let (log, calls) = (fs::read_to_string(&log).unwrap(), fs::read_to_string(&calls).unwrap());
     assert_eq!(ended.code, 1, "{log}");
-    let told = log.lines().last().unwrap();
-    assert!(told.contains("\"kind\":\"store\"") && told.contains("start Trunkline again"), "{log}");
+    let reply = log.lines().last().unwrap();
+    assert!(reply.contains("\"kind\":\"store\"") && reply.contains("start Trunkline again"), "{log}");
     assert!(!log.contains("panicked"), "{log}");
     let failed = calls.find("(INJECTED)").expect("a flush failed");
     assert!(!calls[failed..].contains("202 Accepted"), "acknowledged after a flush had failed");

@@ -27,8 +27,8 @@ async fn start(serve: &Serve, runs: usize, items: usize) -> tokio::task::JoinHan
             let Ok(answer) = http.post(&url).bearer_auth(&token).json(&body).send().await else { break };
             assert_eq!(answer.status(), 202);
             // A truncated acknowledgement does not count.
-            let Ok(told) = answer.json::<serde_json::Value>().await else { break };
-            accepted.push(told["run"].as_str().unwrap().to_owned());
+            let Ok(reply) = answer.json::<serde_json::Value>().await else { break };
+            accepted.push(reply["run"].as_str().unwrap().to_owned());
         }
         accepted
     })

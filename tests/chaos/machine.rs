@@ -150,10 +150,10 @@ async fn gets_over(options: &str, fault: Fault) {
         SourceLocation { data: cli.data(), home: cli.home().to_owned(), process, address: serve.address.clone() };
     let cause = (fault.begin)(&place);
     // Only its health is requested.
-    let told = until("a bad health", async || Some(serve.health().await).filter(|(status, _)| *status == 503)).await.1;
-    assert_eq!((&told["status"], &told["because"]), (&json!("failing"), &json!(fault.because)), "{told}");
-    assert!(told["since"].as_u64().is_some() && told["hint"].is_string(), "{told}");
-    assert!(!told.to_string().contains(cli.home().to_str().unwrap()), "no paths: {told}");
+    let reply = until("a bad health", async || Some(serve.health().await).filter(|(status, _)| *status == 503)).await.1;
+    assert_eq!((&reply["status"], &reply["because"]), (&json!("failing"), &json!(fault.because)), "{reply}");
+    assert!(reply["since"].as_u64().is_some() && reply["hint"].is_string(), "{reply}");
+    assert!(!reply.to_string().contains(cli.home().to_str().unwrap()), "no paths: {reply}");
     let (status, refused) = serve.post("/rest/v1/flows/witnessed/runs", &json!({ "input": input(30) })).await;
     let error = &refused["error"];
     assert_eq!((status, &error["kind"]), (503, &json!("store")), "{refused}");
@@ -176,9 +176,9 @@ async fn gets_over(options: &str, fault: Fault) {
     drop(cause);
     until("a good health", async || (serve.health().await.0 == 200).then_some(())).await;
     accepted.insert(serve.run("witnessed", &input(3)).await);
-    let (status, told) = serve.post(&hook, &json!({})).await;
-    assert_eq!(status, 202, "{told}");
-    accepted.insert(told["run"].as_str().unwrap().to_owned());
+    let (status, reply) = serve.post(&hook, &json!({})).await;
+    assert_eq!(status, 202, "{reply}");
+    accepted.insert(reply["run"].as_str().unwrap().to_owned());
     for run in &accepted {
         serve.ended(run).await;
     }

@@ -88,8 +88,8 @@ async fn a_run_that_is_killed_at_any_named_point_continues_where_it_was() {
     let (serve, runs) = five(&cli, "timed", &held(1, "", 0)).await;
     until("the timers", async || {
         for run in &runs {
-            let (_, told) = serve.get(&format!("/rest/v1/runs/{run}")).await;
-            told["waiting"].get("all/i0/rest")?;
+            let (_, reply) = serve.get(&format!("/rest/v1/runs/{run}")).await;
+            reply["waiting"].get("all/i0/rest")?;
         }
         Some(())
     })

@@ -95,8 +95,8 @@ impl Injected {
         }
         let mut tracer = command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::piped()).spawn().unwrap();
         // strace reports when it is attached.
-        let said = BufReader::new(tracer.stderr.as_mut().unwrap()).lines().map(Result::unwrap);
-        assert!(said.into_iter().any(|line| line.contains("attached")), "strace is not attached");
+        let messages = BufReader::new(tracer.stderr.as_mut().unwrap()).lines().map(Result::unwrap);
+        assert!(messages.into_iter().any(|line| line.contains("attached")), "strace is not attached");
         Injected(tracer)
     }
 }

@@ -56,12 +56,12 @@ fn faults(row: &Broken, checked: &CheckReport) -> Vec<String> {
     if found.severity != row.severity || found.hint.as_ref().is_none_or(String::is_empty) {
         faults.push(format!("{}: severity or hint: {found:#?}", row.name));
     }
-    let told = format!("{} {}", found.message, found.hint.as_deref().unwrap_or_default());
+    let report = format!("{} {}", found.message, found.hint.as_deref().unwrap_or_default());
     faults.extend(
         row.seen
             .iter()
-            .filter(|words| !told.contains(**words))
-            .map(|words| format!("{}: `{words}` is not in `{told}`", row.name)),
+            .filter(|words| !report.contains(**words))
+            .map(|words| format!("{}: `{words}` is not in `{report}`", row.name)),
     );
     // One cause has one finding, unless the same host is in several settings.
     let others: Vec<_> = checked.findings.iter().map(|one| &*one.pointer).filter(|one| *one != row.pointer).collect();
@@ -89,7 +89,7 @@ async fn each_misconfiguration_is_reported_at_its_setting() {
     let missed: Vec<_> = rows
         .iter()
         .zip(called)
-        .filter(|(row, said)| said.as_deref() != Some(row.pointer))
+        .filter(|(row, named)| named.as_deref() != Some(row.pointer))
         .map(|(row, _)| row.name)
         .collect();
     println!("the call alone names the setting of {} of {} rows", rows.len() - missed.len(), rows.len());
@@ -140,18 +140,18 @@ async fn a_certificate_for_another_name_differs_from_an_untrusted_one() {
                 command.env("SSL_CERT_FILE", &authority);
             }
             let answer = finish(command.spawn().unwrap()).await;
-            let told: Value = answer.json();
+            let report: Value = answer.json();
             let seen = if trusted { seen } else { Some("not trusted here") };
             assert_eq!(
-                (answer.code, &told["ok"]),
+                (answer.code, &report["ok"]),
                 (if seen.is_some() { 3 } else { 0 }, &json!(seen.is_none())),
-                "{told}"
+                "{report}"
             );
             if let Some(seen) = seen {
-                assert_eq!(told["findings"][0]["pointer"], "/endpointUrl", "{told}");
-                assert!(told["findings"][0]["message"].as_str().unwrap().contains(seen), "{told}");
-                let outcomes: Vec<_> = told["stages"].as_array().unwrap().iter().map(|one| &one["outcome"]).collect();
-                assert_eq!(outcomes, ["ok", "ok", "failed", "skipped"], "{told}");
+                assert_eq!(report["findings"][0]["pointer"], "/endpointUrl", "{report}");
+                assert!(report["findings"][0]["message"].as_str().unwrap().contains(seen), "{report}");
+                let outcomes: Vec<_> = report["stages"].as_array().unwrap().iter().map(|one| &one["outcome"]).collect();
+                assert_eq!(outcomes, ["ok", "ok", "failed", "skipped"], "{report}");
             }
         }
         fs::remove_file(authority).unwrap();
@@ -183,10 +183,10 @@ async fn a_warning_is_repeated_and_does_not_fail_the_check() {
     cli.add(&document).await;
     // The second process finds the token and its granted scopes in the vault.
     for _ in 0..2 {
-        let told = cli.run(&["connection", "check", "http", "--json"]).await.expect(0).json();
-        assert_eq!((&told["ok"], told["findings"].as_array().unwrap().len()), (&json!(true), 1), "{told}");
-        let found = &told["findings"][0];
-        assert_eq!((&found["pointer"], &found["severity"]), (&json!("/scopes"), &json!("warning")), "{told}");
+        let report = cli.run(&["connection", "check", "http", "--json"]).await.expect(0).json();
+        assert_eq!((&report["ok"], report["findings"].as_array().unwrap().len()), (&json!(true), 1), "{report}");
+        let found = &report["findings"][0];
+        assert_eq!((&found["pointer"], &found["severity"]), (&json!("/scopes"), &json!("warning")), "{report}");
     }
     let text = cli.run(&["connection", "check", "http"]).await.expect(0).stdout;
     assert!(text.contains("warning: /scopes: ") && text.contains("http works."), "{text}");

@@ -112,12 +112,12 @@ async fn the_sandbox_command_serves_the_connections_of_its_files() {
     let mut command = cli.command(&["sandbox", "--port", "0", "--files", "2", "--connections", folder, "--json"]);
     let mut child = command.stdout(std::process::Stdio::piped()).spawn().unwrap();
     let mut lines = tokio::io::AsyncBufReadExt::lines(tokio::io::BufReader::new(child.stdout.take().unwrap()));
-    let told: Value = serde_json::from_str(&lines.next_line().await.unwrap().unwrap()).unwrap();
+    let printed: Value = serde_json::from_str(&lines.next_line().await.unwrap().unwrap()).unwrap();
     for connector in ["mediaflow", "mediavalet"] {
         cli.run(&["connection", "add", &format!("{folder}/{connector}.json")]).await.expect(0);
         cli.run(&["connection", "check", connector]).await.expect(0);
     }
-    let input = json!({ "id": told["folder"] }).to_string();
+    let input = json!({ "id": printed["folder"] }).to_string();
     let call = ["call", "mediaflow.folder.files", "--connection", "mediaflow", "--input", &input];
     assert_eq!(cli.run(&call).await.expect(0).json().as_array().unwrap().len(), 2);
     child.kill().await.unwrap();

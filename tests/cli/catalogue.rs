@@ -134,9 +134,9 @@ async fn actions_can_be_searched_and_one_is_explained() {
     let none = cli.run(&["actions", "--search", "no such words anywhere"]).await.expect(0).stdout;
     assert!(none.contains("No action"), "{none}");
 
-    let told = cli.run(&["action", "mediavalet.asset.upload"]).await.expect(0).stdout;
+    let text = cli.run(&["action", "mediavalet.asset.upload"]).await.expect(0).stdout;
     for part in ["Effect: create", "Vendor: https://docs.mediavalet.com", "categories", "sha256", "trunkline call"] {
-        assert!(told.contains(part), "{part} in {told}");
+        assert!(text.contains(part), "{part} in {text}");
     }
     let spec = cli.run(&["action", "mediavalet.asset.upload", "--json"]).await.expect(0).json();
     assert_eq!(spec["effect"], "create");

@@ -116,14 +116,14 @@ async fn secrets_may_come_from_the_environment_or_from_a_file() {
     assert_eq!(shown["clientSecret"], json!({ "env": "DAM_SECRET" }));
 
     let check = ["connection", "check", "mediavalet", "--json"];
-    let told = cli.run(&check).await.expect(3).json();
-    assert_eq!(told["findings"][0]["pointer"], "/clientSecret", "{told}");
+    let report = cli.run(&check).await.expect(3).json();
+    assert_eq!(report["findings"][0]["pointer"], "/clientSecret", "{report}");
     let child = cli.command(&check).env("DAM_SECRET", &secret).spawn().unwrap();
     assert_eq!(trunkline_tests::finish(child).await.expect(0).json()["ok"], true);
     std::fs::remove_file(&key).unwrap();
     let child = cli.command(&check).env("DAM_SECRET", &secret).spawn().unwrap();
-    let told = trunkline_tests::finish(child).await.expect(3).json();
-    assert_eq!(told["findings"][0]["pointer"], "/subscriptionKey", "{told}");
+    let report = trunkline_tests::finish(child).await.expect(3).json();
+    assert_eq!(report["findings"][0]["pointer"], "/subscriptionKey", "{report}");
     sandbox.stop().await;
 }
 
@@ -158,10 +158,10 @@ async fn names(sandbox: &Sandbox, connector: &str, setting: &str, value: &str) {
     settings[setting] = value.into();
     cli.add(&settings).await;
     let answer = cli.run(&["connection", "check", connector, "--json"]).await.expect(3);
-    let told = answer.json();
-    assert_eq!(told["ok"], false);
-    assert_eq!(told["findings"][0]["pointer"], format!("/{setting}"), "{value}: {told}");
-    assert!(told["findings"][0]["hint"].is_string(), "{value}: {told}");
+    let report = answer.json();
+    assert_eq!(report["ok"], false);
+    assert_eq!(report["findings"][0]["pointer"], format!("/{setting}"), "{value}: {report}");
+    assert!(report["findings"][0]["hint"].is_string(), "{value}: {report}");
     assert!(!answer.stdout.contains("wrong-canary"));
 }
 
@@ -206,9 +206,9 @@ async fn an_endpoint_without_encryption_is_refused_unless_it_is_this_machine() {
     let mut settings = good();
     settings["endpointUrl"] = "http://api.example.com".into();
     cli.add(&settings).await;
-    let told = cli.run(&["connection", "check", "dam", "--json"]).await.expect(3).json();
-    assert_eq!(told["findings"][0]["pointer"], "/endpointUrl", "{told}");
-    assert_eq!(told["stages"], json!([{ "stage": "settings", "target": "dam", "outcome": "failed" }]), "{told}");
+    let report = cli.run(&["connection", "check", "dam", "--json"]).await.expect(3).json();
+    assert_eq!(report["findings"][0]["pointer"], "/endpointUrl", "{report}");
+    assert_eq!(report["stages"], json!([{ "stage": "settings", "target": "dam", "outcome": "failed" }]), "{report}");
 }
 
 #[tokio::test]
@@ -248,10 +248,10 @@ async fn an_export_can_be_imported_and_holds_no_secret() {
         json!({ "env": "BRAND_LIBRARY_CLIENT_SECRET_2" }),
         "each variable stands for one secret"
     );
-    let told: Value = serde_json::from_str(&all.stderr).unwrap();
-    let provide = told["provide"].as_array().unwrap();
+    let report: Value = serde_json::from_str(&all.stderr).unwrap();
+    let provide = report["provide"].as_array().unwrap();
     let one = json!({ "env": "BRAND_LIBRARY_PASSWORD_2", "connection": "brand.library", "setting": "/password" });
-    assert!(provide.len() == 4 && provide.contains(&one), "{told}");
+    assert!(provide.len() == 4 && provide.contains(&one), "{report}");
     for answer in [&answer, &all] {
         assert!(
             !answer.stdout.contains("canary") && !answer.stderr.contains("canary") && !answer.stdout.contains("***")
@@ -326,10 +326,10 @@ async fn an_error_shows_no_known_secret() {
     for (secret, shown) in [("another-secret", "canary-of-client"), ("canary-of-client", "***")] {
         settings["clientSecret"] = secret.into();
         cli.pipe(&["connection", "add", "-", "--replace"], &settings.to_string()).await.expect(0);
-        let told = cli.run(&[&command[..], &["--json"]].concat()).await.expect(1);
-        assert_eq!(told.error()["context"]["connection"], shown, "{told:?}");
-        let told = cli.run(&[&command[..], &["--log", "trace"]].concat()).await.expect(1).stderr;
-        assert!(told.contains(&format!("connection: {shown}")), "{told}");
-        assert_eq!(told.contains("canary"), shown != "***", "{told}");
+        let report = cli.run(&[&command[..], &["--json"]].concat()).await.expect(1);
+        assert_eq!(report.error()["context"]["connection"], shown, "{report:?}");
+        let report = cli.run(&[&command[..], &["--log", "trace"]].concat()).await.expect(1).stderr;
+        assert!(report.contains(&format!("connection: {shown}")), "{report}");
+        assert_eq!(report.contains("canary"), shown != "***", "{report}");
     }
 }

@@ -107,9 +107,9 @@ async fn a_name_is_a_saved_flow_and_a_path_is_a_file() {
         let answer = trunkline_tests::finish(command.current_dir(cli.home()).spawn().unwrap()).await.expect(0);
         (answer.stderr, cli.run(&["runs", "--json"]).await.expect(0).json()[0]["version"].clone())
     };
-    let (said, by_name) = version("greeting").await;
-    assert!(said.contains("the kept flow greeting"), "{said}");
-    let (said, by_path) = version("./greeting").await;
-    assert!(said.contains("the flow greeting of the file ./greeting"), "{said}");
+    let (message, by_name) = version("greeting").await;
+    assert!(message.contains("the kept flow greeting"), "{message}");
+    let (message, by_path) = version("./greeting").await;
+    assert!(message.contains("the flow greeting of the file ./greeting"), "{message}");
     assert_ne!(by_name, by_path);
 }

@@ -14,8 +14,8 @@ fn path(file: std::path::PathBuf) -> String {
 async fn a_valid_flow_has_no_findings() {
     let cli = Cli::default();
     let file = path(shipped_flow());
-    let told = cli.run(&["flow", "validate", &file, "--json"]).await.expect(0).json();
-    assert_eq!(told, json!({ "file": file, "ok": true, "errors": 0, "warnings": 0, "findings": [] }));
+    let report = cli.run(&["flow", "validate", &file, "--json"]).await.expect(0).json();
+    assert_eq!(report, json!({ "file": file, "ok": true, "errors": 0, "warnings": 0, "findings": [] }));
     assert!(cli.run(&["flow", "validate", &file]).await.expect(0).stdout.contains("is good"));
     let text = std::fs::read_to_string(shipped_flow()).unwrap();
     assert_eq!(cli.pipe(&["flow", "validate", "-", "--json"], &text).await.expect(0).json()["ok"], true);
@@ -25,8 +25,8 @@ async fn a_valid_flow_has_no_findings() {
 async fn every_fault_of_a_flow_is_reported_with_line_and_column() {
     let cli = Cli::default();
     let file = path(fixture("broken.json"));
-    let told = cli.run(&["flow", "validate", &file, "--json"]).await.expect(3).json();
-    let findings = told["findings"].as_array().unwrap();
+    let report = cli.run(&["flow", "validate", &file, "--json"]).await.expect(3).json();
+    let findings = report["findings"].as_array().unwrap();
     let text = std::fs::read_to_string(&file).unwrap();
     // The fixture marks its faulty lines.
     for (pointer, marked) in [
@@ -35,7 +35,7 @@ async fn every_fault_of_a_flow_is_reported_with_line_and_column() {
         ("/steps/2/actoin", "\"actoin\""),
     ] {
         let found = findings.iter().find(|one| one["pointer"] == pointer);
-        let found = found.unwrap_or_else(|| panic!("{pointer} in {told}"));
+        let found = found.unwrap_or_else(|| panic!("{pointer} in {report}"));
         let line = 1 + text.lines().position(|line| line.contains(marked)).unwrap();
         assert_eq!(found["place"]["file"], file);
         // An unknown or missing member is reported at the start of its step or at its own place.
@@ -52,14 +52,14 @@ async fn every_fault_of_a_flow_is_reported_with_line_and_column() {
     }
     let errors = findings.len();
     assert!(shown.ends_with(&format!("{file} cannot run: {errors} errors, 0 warnings.\n")), "{shown}");
-    assert_eq!((&told["errors"], &told["warnings"]), (&json!(errors), &json!(0)));
+    assert_eq!((&report["errors"], &report["warnings"]), (&json!(errors), &json!(0)));
     // An invalid flow is not run.
     let error = cli.run(&["run", &file, "--json"]).await.expect(1).error();
     assert_eq!(error["kind"], "config", "{error}");
     assert_eq!(cli.run(&["runs", "--json"]).await.expect(0).json(), json!([]));
 
-    let told = cli.pipe(&["flow", "validate", "-", "--json"], "{\n  \"name\": x\n}").await.expect(3).json();
-    assert_eq!((&told["findings"][0]["place"]["line"], &told["ok"]), (&json!(2), &json!(false)), "{told}");
+    let report = cli.pipe(&["flow", "validate", "-", "--json"], "{\n  \"name\": x\n}").await.expect(3).json();
+    assert_eq!((&report["findings"][0]["place"]["line"], &report["ok"]), (&json!(2), &json!(false)), "{report}");
     cli.run(&["flow", "validate", "/no/such/flow.json"]).await.expect(1);
 }
 
@@ -68,8 +68,8 @@ async fn a_flow_with_warnings_only_can_run() {
     let cli = Cli::default();
     let text = std::fs::read_to_string(fixture("mixed.json")).unwrap();
     let text = text.replace("\"input\": {", "\"connections\": { \"spare\": \"http\" },\n  \"input\": {");
-    let told = cli.pipe(&["flow", "validate", "-", "--json"], &text).await.expect(0).json();
-    assert_eq!((&told["ok"], &told["errors"], &told["warnings"]), (&json!(true), &json!(0), &json!(1)));
+    let report = cli.pipe(&["flow", "validate", "-", "--json"], &text).await.expect(0).json();
+    assert_eq!((&report["ok"], &report["errors"], &report["warnings"]), (&json!(true), &json!(0), &json!(1)));
     let shown = cli.pipe(&["flow", "validate", "-"], &text).await.expect(0).stdout;
     assert!(
         shown.contains("warning: -:5:29: /connections/spare") && shown.ends_with("- can run: 1 warning.\n"),
@@ -80,8 +80,8 @@ async fn a_flow_with_warnings_only_can_run() {
 #[tokio::test]
 async fn the_filters_of_expressions_are_listed_with_examples() {
     let cli = Cli::default();
-    let told = cli.run(&["flow", "filters", "--json"]).await.expect(0).json();
-    let all = told.as_array().unwrap();
+    let report = cli.run(&["flow", "filters", "--json"]).await.expect(0).json();
+    let all = report.as_array().unwrap();
     let unit = all.iter().find(|one| one["name"] == "unit").unwrap();
     assert_eq!(unit["arguments"][0]["name"], "from");
     assert!(all.len() > 20 && all.iter().all(|one| !one["examples"].as_array().unwrap().is_empty()));
@@ -95,8 +95,8 @@ async fn the_filters_of_expressions_are_listed_with_examples() {
 #[tokio::test]
 async fn references_of_a_flow_are_checked_against_the_connectors() {
     let cli = Cli::default();
-    let told = cli.run(&["flow", "validate", &path(fixture("unknown.json")), "--json"]).await.expect(3).json();
-    let all = told["findings"].to_string();
+    let report = cli.run(&["flow", "validate", &path(fixture("unknown.json")), "--json"]).await.expect(3).json();
+    let all = report["findings"].to_string();
     for words in ["folder.filez", "did you mean folder.files?", "nosuch", "/steps/0/each/action"] {
         assert!(all.contains(words), "{words} in {all}");
     }
@@ -213,8 +213,8 @@ async fn a_run_is_cancelled_from_another_process() {
     let id = id.await;
     let error = cli.run(&["runs", "resume", &id, "--json"]).await.expect(1).error();
     assert_eq!(error["kind"], "conflict", "another process works on it: {error}");
-    let told = cli.run(&["runs", "cancel", &id, "--json"]).await.expect(0).json();
-    assert_eq!(told, json!({ "cancelled": id }));
+    let report = cli.run(&["runs", "cancel", &id, "--json"]).await.expect(0).json();
+    assert_eq!(report, json!({ "cancelled": id }));
 
     let run = finish(child).await.expect(5).json();
     assert_eq!((&run["status"], &run["cancel_requested"]), (&json!("cancelled"), &json!(true)));

@@ -59,10 +59,10 @@ impl Todo {
         self.cli.run(&[&["--json", "--connectors", &self.folder], arguments].concat()).await
     }
 
-    async fn connect(&self, asked: &str) {
+    async fn connect(&self, scopes: &str) {
         let document = json!({ "name": "mine", "connector": "todo-v1.0", "endpointUrl": self.server.uri(),
             "tokenUrl": format!("{}/token", self.server.uri()), "clientId": "c", "clientSecret": "s",
-            "scopes": asked, "allowPrivateNetwork": true });
+            "scopes": scopes, "allowPrivateNetwork": true });
         let file = self.cli.write("mine.json", &document.to_string());
         self.run(&["connection", "add", &file, "--replace"]).await.expect(0);
     }
@@ -144,7 +144,7 @@ async fn mediavalet_needs_its_api_scope_also_in_called_flows() {
     document["scopes"] = "openid offline_access".into();
     cli.pipe(&["connection", "add", "-", "--replace"], &document.to_string()).await.expect(0);
     let found = cli.run(&validate).await.expect(3).json()["findings"].clone();
-    let told = found[0]["message"].as_str().unwrap();
-    assert!(told.contains("the flow called, which it calls") && told.contains("needs the scope api;"), "{found}");
+    let message = found[0]["message"].as_str().unwrap();
+    assert!(message.contains("the flow called, which it calls") && message.contains("needs the scope api;"), "{found}");
     sandbox.stop().await;
 }

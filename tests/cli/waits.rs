@@ -39,8 +39,8 @@ async fn a_waiting_run_keeps_its_signal_across_a_kill_and_continues_with_a_calle
         let arguments = signal(name);
         cli.run(&arguments.iter().map(String::as_str).collect::<Vec<_>>()).await
     };
-    let told = sent("approved").await.expect(0).json();
-    assert_eq!(told, json!({ "signalled": id, "name": "approved", "working": false }));
+    let report = sent("approved").await.expect(0).json();
+    assert_eq!(report, json!({ "signalled": id, "name": "approved", "working": false }));
     assert_eq!(sent("approved").await.expect(1).error()["kind"], "conflict");
 
     let ended = cli.run(&["runs", "resume", id, "--json"]).await.expect(4).json();
@@ -62,8 +62,9 @@ async fn an_active_run_receives_a_signal_from_another_process() {
     let cli = Cli::default();
     let child = cli.start(&["run", &path("approved.json"), "--input", "{\"numbers\": [1]}", "--json"]);
     let run = waiting(&cli).await;
-    let told = cli.run(&["runs", "signal", run["id"].as_str().unwrap(), "approved", "--payload", "{\"by\": 1}"]).await;
-    assert!(told.expect(0).stdout.contains("is sent the signal approved"));
+    let report =
+        cli.run(&["runs", "signal", run["id"].as_str().unwrap(), "approved", "--payload", "{\"by\": 1}"]).await;
+    assert!(report.expect(0).stdout.contains("is sent the signal approved"));
     let ended = trunkline_tests::finish(child).await.expect(0).json();
     assert_eq!(ended["output"], json!({ "by": 1, "done": 1 }));
 }
@@ -74,15 +75,15 @@ async fn called_flows_are_found_beside_their_caller_as_json_or_yaml() {
     cli.run(&["flow", "validate", &path("approved.json")]).await.expect(0);
     cli.run(&["flow", "validate", &path("approval.yaml")]).await.expect(0);
     let main = cli.write("main.json", "{\"name\": \"main\", \"steps\": [\n  {\"id\": \"s\", \"call\": \"other\"}]}");
-    let told = cli.run(&["flow", "validate", &main, "--json"]).await.expect(3).json();
-    let found = &told["findings"][0];
-    assert_eq!((&found["pointer"], &found["place"]["line"]), (&json!("/steps/0/call"), &json!(2)), "{told}");
-    assert!(found["hint"].as_str().unwrap().contains("NAME.yaml"), "{told}");
+    let report = cli.run(&["flow", "validate", &main, "--json"]).await.expect(3).json();
+    let found = &report["findings"][0];
+    assert_eq!((&found["pointer"], &found["place"]["line"]), (&json!("/steps/0/call"), &json!(2)), "{report}");
+    assert!(found["hint"].as_str().unwrap().contains("NAME.yaml"), "{report}");
 
     let other = cli.write("other.yaml", "name: other\nsteps:\n  - {id: s, fail: from yaml, extra: 1}\n");
-    let told = cli.run(&["flow", "validate", &main, "--json"]).await.expect(3).json();
+    let report = cli.run(&["flow", "validate", &main, "--json"]).await.expect(3).json();
     assert_eq!(
-        (&told["findings"][0]["place"]["file"], &told["findings"][0]["place"]["line"]),
+        (&report["findings"][0]["place"]["file"], &report["findings"][0]["place"]["line"]),
         (&json!(other), &json!(3))
     );
     assert_eq!(cli.run(&["run", &main, "--json"]).await.expect(1).error()["kind"], "config");

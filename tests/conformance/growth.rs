@@ -67,7 +67,7 @@ fn escaped(name: &str) -> String {
 
 /// Changes the response at random places, a random number of times. Returns descriptions of the changes.
 fn change(body: &mut Value, dice: &mut Dice) -> Vec<String> {
-    let mut told = Vec::new();
+    let mut changes = Vec::new();
     for _ in 0..dice.roll(1, 5) {
         let mut all = Vec::new();
         places(body, String::new(), &mut all);
@@ -87,9 +87,9 @@ fn change(body: &mut Value, dice: &mut Dice) -> Vec<String> {
             ("grown", Value::Number(old)) => *old = number.into(),
             _ => continue,
         }
-        told.push(format!("{what} {at}"));
+        changes.push(format!("{what} {at}"));
     }
-    told
+    changes
 }
 
 fn remove(body: &mut Value, at: &str) -> Option<Value> {
@@ -152,18 +152,24 @@ fn place(output: &Value, body: &Value, lists: bool) -> Option<SourceLocation> {
 #[derive(Default)]
 pub(crate) struct GrowthReport {
     pub(crate) good: usize,
-    pub(crate) told: usize,
+    pub(crate) errors: usize,
     pub(crate) wrong: Vec<String>,
 }
 
 impl GrowthReport {
-    fn note(&mut self, subject: &Subject, told: &[String], result: &Result<Value, Error>, verdict: Result<(), String>) {
+    fn note(
+        &mut self,
+        subject: &Subject,
+        changes: &[String],
+        result: &Result<Value, Error>,
+        verdict: Result<(), String>,
+    ) {
         match result {
             Ok(_) => self.good += 1,
-            Err(_) => self.told += 1,
+            Err(_) => self.errors += 1,
         }
         if let Err(wrong) = verdict {
-            self.wrong.push(format!("{} with {told:?}: {wrong}", subject.name()));
+            self.wrong.push(format!("{} with {changes:?}: {wrong}", subject.name()));
         }
     }
 }
@@ -184,7 +190,7 @@ async fn grow_row(subject: &Subject, own: &[Value], times: usize, dice: &mut Dic
     for _ in 0..if known.is_empty() { 0 } else { times } {
         let (body, place) = &known[dice.roll(0, known.len() as u64) as usize];
         let mut body = (*body).clone();
-        let told = change(&mut body, dice);
+        let changes = change(&mut body, dice);
         let result = subject.meets(&[answer(200, "", &body.to_string())], LONG).await.result;
         let verdict = match &result {
             Ok(output) => judge_row(output, &body, place),
@@ -192,7 +198,7 @@ async fn grow_row(subject: &Subject, own: &[Value], times: usize, dice: &mut Dic
             Err(error) if error.kind() == ErrorKind::Unexpected && subject.spec.lists => Ok(()),
             Err(error) => Err(format!("failed: {error:?}")),
         };
-        taken.note(subject, &told, &result, verdict);
+        taken.note(subject, &changes, &result, verdict);
     }
     taken
 }
@@ -234,16 +240,16 @@ async fn grow_written(subject: &Subject, answers: &Answers, times: usize, dice: 
             let mut dice = dice.lock().unwrap();
             let Some(all) = fitting(&at_home_answers, seen) else { return bytes(200, "", "{}") };
             let mut body = all[dice.roll(0, all.len() as u64) as usize].clone();
-            let told = change(&mut body, &mut dice);
+            let changes = change(&mut body, &mut dice);
             let mut shared = shared.lock().unwrap();
-            shared.0.extend(told);
+            shared.0.extend(changes);
             shared.1.push(body.clone());
             bytes(200, "", &body.to_string())
         }));
         let result = AssertUnwindSafe(subject.meets(&[reply], TIME)).catch_unwind().await.map(|ended| ended.result);
-        let (told, bodies) = served.lock().unwrap().clone();
+        let (changes, bodies) = served.lock().unwrap().clone();
         let Ok(result) = result else {
-            taken.wrong.push(format!("{} with {told:?}: panicked", subject.name()));
+            taken.wrong.push(format!("{} with {changes:?}: panicked", subject.name()));
             continue;
         };
         let verdict = match &result {
@@ -252,7 +258,7 @@ async fn grow_written(subject: &Subject, answers: &Answers, times: usize, dice: 
             Err(error) if error.kind() == ErrorKind::Internal => Err(format!("failed: {error:?}")),
             Err(_) => Ok(()),
         };
-        taken.note(subject, &told, &result, verdict);
+        taken.note(subject, &changes, &result, verdict);
     }
     taken
 }

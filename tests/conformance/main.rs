@@ -125,15 +125,19 @@ fn responses_may_change(times: usize) {
         let count = subjects.len();
         let taken: Vec<_> = stream::iter(subjects).map(one).buffer_unordered(64).collect().await;
         let wrong: Vec<_> = taken.iter().flat_map(|taken| &taken.wrong).collect();
-        let (good, told) = taken.iter().fold((0, 0), |sum, one| (sum.0 + one.good, sum.1 + one.told));
-        println!("{count} actions, {} answers: {good} handed over, {told} told", good + told);
+        let (good, errors) = taken.iter().fold((0, 0), |sum, one| (sum.0 + one.good, sum.1 + one.errors));
+        println!("{count} actions, {} responses: {good} returned, {errors} errors", good + errors);
         assert!(
             wrong.is_empty(),
             "{} wrong:\n{}",
             wrong.len(),
             wrong.iter().take(20).map(|one| one.as_str()).collect::<Vec<_>>().join("\n")
         );
-        assert!(good > 5 * told && good + told > count * times * 9 / 10, "{good} and {told} of {}", count * times);
+        assert!(
+            good > 5 * errors && good + errors > count * times * 9 / 10,
+            "{good} and {errors} of {}",
+            count * times
+        );
     });
 }
 
@@ -174,7 +178,7 @@ fn every_action_ends_at_its_deadline() {
 fn an_error_inside_a_success_is_an_error() {
     const INSIDE: &str = "an error inside a 200";
     // The forms in which each vendor reports an error with status 200.
-    let told = |connector: &str| match connector {
+    let errors = |connector: &str| match connector {
         "mediavalet" => Some(json!({ "apiVersion": "1.2", "errors": ["no"], "warnings": [], "payload": {} })),
         "mediaflow" => Some(json!({ "status": 400, "error": "no" })),
         _ => None,
@@ -182,7 +186,7 @@ fn an_error_inside_a_success_is_an_error() {
     with_suite(async |suite| {
         let findings = Findings::default();
         let one = async |subject: &Subject| {
-            let Some(body) = told(&subject.connector) else { return 0 };
+            let Some(body) = errors(&subject.connector) else { return 0 };
             let ended = subject.meets(&[answer(200, "", &body.to_string())], LONG).await;
             let behaviour = Behaviour { name: INSIDE, reply: Reply::Whole(Vec::new()), judge: |_| Ok(()) };
             findings.weigh(subject, INSIDE, behaviour.judge(&ended));

@@ -200,11 +200,11 @@ impl ActionOutcome<'_> {
 
     /// Requires that the output or the error shows no secret.
     pub(crate) fn shows_no_secret(&self) -> Verdict {
-        let told = match &self.result {
+        let text = match &self.result {
             Ok(output) => output.to_string(),
             Err(error) => format!("{error} {error:?} {}", serde_json::to_string(error).unwrap()),
         };
-        if told.contains(CANARY) { Err(format!("shows a secret: {told}")) } else { Ok(()) }
+        if text.contains(CANARY) { Err(format!("shows a secret: {text}")) } else { Ok(()) }
     }
 
     /// Returns how often the first call was made. Other calls may be made at the same time.

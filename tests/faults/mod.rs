@@ -99,7 +99,7 @@ async fn a_bad_certificate_is_not_retried() {
     let tls = Tls::start("other.example").await;
     let authority = cli.write("authority.pem", &tls.authority);
     cli.add(&connection("service", &format!("https://localhost:{}", tls.port))).await;
-    for (trusted, told) in [(true, "for another name"), (false, "not trusted here")] {
+    for (trusted, message) in [(true, "for another name"), (false, "not trusted here")] {
         let before = tls.knocks.load(Ordering::SeqCst);
         let mut command =
             cli.command(&["call", "http.request", "--connection", "service", "--input", "{\"path\":\"/a\"}", "--json"]);
@@ -110,7 +110,7 @@ async fn a_bad_certificate_is_not_retried() {
         let answer = finish(command.spawn().unwrap()).await;
         let error = answer.error();
         assert_eq!(error["kind"], "unavailable", "{error}");
-        assert!(error["message"].as_str().unwrap().contains(told), "{error}");
+        assert!(error["message"].as_str().unwrap().contains(message), "{error}");
         assert_eq!(tls.knocks.load(Ordering::SeqCst) - before, 1, "{error}");
     }
 }

@@ -6,24 +6,29 @@ use std::{path::PathBuf, sync::Arc};
 use trunkline_core::ErrorKind;
 use trunkline_tests::Cli;
 
-use super::{BLOCK, Origin, Rig, Step, copies, origin::Tells};
+use super::{BLOCK, Origin, Rig, Step, copies, origin::VersionHeader};
 
 const LENGTH: u64 = 3 * BLOCK + 77;
 
 /// After a crash in the middle: the checkpoint has the version of the staged blocks.
 #[tokio::test(flavor = "multi_thread")]
 async fn an_upload_continues_after_a_crash_only_if_the_source_did_not_change() {
-    for (tells, spills) in
-        [(Tells::Etag, true), (Tells::Modified, true), (Tells::Nothing, true), (Tells::Nothing, false)]
-    {
+    for (version_header, staged) in [
+        (VersionHeader::Etag, true),
+        (VersionHeader::Modified, true),
+        (VersionHeader::Nothing, true),
+        (VersionHeader::Nothing, false),
+    ] {
         for (ranges, conditions) in [(true, true), (true, false), (false, true)] {
             for changes in [false, true] {
-                let case =
-                    format!("{tells:?}, spills {spills}, ranges {ranges}, conditions {conditions}, changes {changes}");
+                let case = format!(
+                    "{version_header:?}, staged {staged}, ranges {ranges}, conditions {conditions}, changes {changes}"
+                );
                 let cli = Cli::default();
-                let mut rig = Rig::new(Origin { length: LENGTH, tells, ranges, conditions, ..Origin::default() }).await;
-                rig.staging = spills.then(|| cli.runtime().store().clone());
-                let copied = spills && tells == Tells::Nothing;
+                let mut rig =
+                    Rig::new(Origin { length: LENGTH, version_header, ranges, conditions, ..Origin::default() }).await;
+                rig.staging = staged.then(|| cli.runtime().store().clone());
+                let copied = staged && version_header == VersionHeader::Nothing;
                 // The upload is started, perhaps from a staged copy, and two blocks are sent.
                 let step = Arc::new(Step { crash_after: Some(3 + usize::from(copied)), ..Step::default() });
                 assert!(rig.attempt(&step, &rig.unknown()).await.is_none(), "{case}");
@@ -31,7 +36,7 @@ async fn an_upload_continues_after_a_crash_only_if_the_source_did_not_change() {
                 let made = rig.attempt(&step, &rig.unknown()).await.unwrap().unwrap();
                 let origin = rig.server.origin.lock().unwrap().clone();
                 // A staged copy does not change; a source without versions may have changed.
-                let sent_again = !copied && (changes || tells == Tells::Nothing);
+                let sent_again = !copied && (changes || version_header == VersionHeader::Nothing);
                 let sha256 = origin.sha256(if copied { 1 } else { origin.version });
                 assert_eq!(made["sha256"], sha256, "{case}");
                 assert_eq!(rig.visible("film.mp4"), [sha256], "{case}");
@@ -42,7 +47,7 @@ async fn an_upload_continues_after_a_crash_only_if_the_source_did_not_change() {
                 let heads = rig.server.heads.lock().unwrap().clone();
                 let conditional =
                     heads.iter().filter(|head| head.to_ascii_lowercase().contains("\r\nif-range: ")).count();
-                assert_eq!(conditional > 0, tells != Tells::Nothing, "{case}");
+                assert_eq!(conditional > 0, version_header != VersionHeader::Nothing, "{case}");
             }
         }
     }
@@ -51,21 +56,28 @@ async fn an_upload_continues_after_a_crash_only_if_the_source_did_not_change() {
 /// The connection is cut, and the source is another file when the read continues.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_source_that_changes_while_it_is_read_is_sent_again() {
-    for (tells, spills) in
-        [(Tells::Etag, true), (Tells::Modified, true), (Tells::Nothing, true), (Tells::Nothing, false)]
-    {
+    for (version_header, staged) in [
+        (VersionHeader::Etag, true),
+        (VersionHeader::Modified, true),
+        (VersionHeader::Nothing, true),
+        (VersionHeader::Nothing, false),
+    ] {
         let cli = Cli::default();
-        let later = Origin { length: LENGTH, version: 2, tells, ..Origin::default() };
+        let later = Origin { length: LENGTH, version: 2, version_header, ..Origin::default() };
         let sha256 = later.sha256(2);
         let first = Origin { version: 1, cut: Some(2 * BLOCK), then: Some(later.clone().into()), ..later };
         let (mut rig, step) = (Rig::new(first).await, Arc::<Step>::default());
-        rig.staging = spills.then(|| cli.runtime().store().clone());
+        rig.staging = staged.then(|| cli.runtime().store().clone());
         let made = rig.attempt(&step, &rig.unknown()).await.unwrap().unwrap();
-        assert_eq!(made["sha256"], sha256, "{tells:?}, spills {spills}");
-        assert_eq!(rig.visible("film.mp4"), [sha256], "{tells:?}, spills {spills}");
+        assert_eq!(made["sha256"], sha256, "{version_header:?}, staged {staged}");
+        assert_eq!(rig.visible("film.mp4"), [sha256], "{version_header:?}, staged {staged}");
         // If a copy is staged first, nothing was sent yet.
-        let expected = if spills && tells == Tells::Nothing { (4, 0) } else { (6, 1) };
-        assert_eq!((rig.blocks().await, step.warnings.lock().unwrap().len()), expected, "{tells:?}, spills {spills}");
+        let expected = if staged && version_header == VersionHeader::Nothing { (4, 0) } else { (6, 1) };
+        assert_eq!(
+            (rig.blocks().await, step.warnings.lock().unwrap().len()),
+            expected,
+            "{version_header:?}, staged {staged}"
+        );
     }
 }
 

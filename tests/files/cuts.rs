@@ -6,7 +6,7 @@ use futures::{StreamExt, stream};
 use trunkline_core::ErrorKind;
 use trunkline_tests::{Dice, few};
 
-use super::{Origin, Rig, origin::Tells};
+use super::{Origin, Rig, origin::VersionHeader};
 
 const FILES: usize = 500;
 const LENGTH: u64 = 40_000;
@@ -16,8 +16,9 @@ async fn five_hundred_broken_downloads_leave_no_bad_file() {
     let mut dice = Dice::default();
     let mut faults = Vec::new();
     for number in 0..FILES {
-        let tells = [Tells::Etag, Tells::Modified, Tells::Nothing][dice.roll(0, 3) as usize];
-        let sound = Origin { length: LENGTH, tells, ..Origin::default() };
+        let version_header =
+            [VersionHeader::Etag, VersionHeader::Modified, VersionHeader::Nothing][dice.roll(0, 3) as usize];
+        let sound = Origin { length: LENGTH, version_header, ..Origin::default() };
         // After a cut, the next response is complete.
         let mut cut =
             |sound: Origin| Origin { cut: Some(dice.roll(0, LENGTH)), then: Some(sound.clone().into()), ..sound };

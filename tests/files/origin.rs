@@ -25,7 +25,7 @@ fn pattern() -> &'static [u8] {
 
 /// The header by which the server identifies versions.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Tells {
+pub enum VersionHeader {
     Etag,
     Modified,
     Nothing,
@@ -37,7 +37,7 @@ pub struct Origin {
     pub length: u64,
     /// Version of the file. Every byte differs between versions.
     pub version: u64,
-    pub tells: Tells,
+    pub version_header: VersionHeader,
     pub ranges: bool,
     /// Whether the server honours `If-Range`. Otherwise it sends a part of the current version.
     pub conditions: bool,
@@ -59,11 +59,24 @@ pub struct Origin {
 
 impl Default for Origin {
     fn default() -> Origin {
-        let tells = Tells::Etag;
+        let version_header = VersionHeader::Etag;
         let (ranges, conditions) = (true, true);
         let (declares, cut, then) = (None, None, None);
         let (sized, each, gone) = (true, false, false);
-        Origin { length: 0, version: 1, tells, ranges, conditions, declares, cut, short: 0, sized, each, gone, then }
+        Origin {
+            length: 0,
+            version: 1,
+            version_header,
+            ranges,
+            conditions,
+            declares,
+            cut,
+            short: 0,
+            sized,
+            each,
+            gone,
+            then,
+        }
     }
 }
 
@@ -112,25 +125,25 @@ impl Origin {
         if from > 0 && from >= length {
             return (format!("HTTP/1.1 416 No\r\nContent-Range: bytes */{length}\r\nContent-Length: 0\r\n\r\n"), 0, 0);
         }
-        let mut told = match from {
+        let mut head = match from {
             0 => "HTTP/1.1 200 OK\r\n".to_owned(),
             _ => format!("HTTP/1.1 206 Part\r\nContent-Range: bytes {from}-{}/{length}\r\n", length - 1),
         };
-        match self.tells {
-            Tells::Etag => told += &format!("ETag: {}\r\n", self.etag()),
-            Tells::Modified => {
-                told += &format!("Last-Modified: {}\r\nDate: Sun, 22 Nov 2026 10:00:00 GMT\r\n", self.modified())
+        match self.version_header {
+            VersionHeader::Etag => head += &format!("ETag: {}\r\n", self.etag()),
+            VersionHeader::Modified => {
+                head += &format!("Last-Modified: {}\r\nDate: Sun, 22 Nov 2026 10:00:00 GMT\r\n", self.modified())
             }
-            Tells::Nothing => {}
+            VersionHeader::Nothing => {}
         }
         if let Some(version) = self.declares {
-            told += &format!("Repr-Digest: sha-256=:{}:\r\n", BASE64_STANDARD.encode(self.hash(version)));
+            head += &format!("Repr-Digest: sha-256=:{}:\r\n", BASE64_STANDARD.encode(self.hash(version)));
         }
         if self.sized {
-            told += &format!("Content-Length: {}\r\n", length - from);
+            head += &format!("Content-Length: {}\r\n", length - from);
         }
-        told += "Content-Type: video/mp4\r\nConnection: close\r\n\r\n";
-        (told, from, to)
+        head += "Content-Type: video/mp4\r\nConnection: close\r\n\r\n";
+        (head, from, to)
     }
 }
 
@@ -199,8 +212,8 @@ async fn serve(mut stream: TcpStream, origin: &Mutex<Origin>, heads: &Mutex<Vec<
         }
         now
     };
-    let (told, from, to) = origin.answer(&head);
-    writer.write_all(told.as_bytes()).await?;
+    let (head, from, to) = origin.answer(&head);
+    writer.write_all(head.as_bytes()).await?;
     let end = origin.cut.map_or(to, |cut| to.min(from + cut));
     for piece in origin.pieces(from, end) {
         writer.write_all(piece).await?;

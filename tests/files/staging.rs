@@ -16,7 +16,7 @@ use trunkline_engine::{Journal, RunId, RunStatus};
 use trunkline_sandbox::{Faults, Options};
 use trunkline_tests::{Answer, Cli, Dice, few, finish, until};
 
-use super::{BLOCK, Origin, Rig, Step, copies, origin::Tells};
+use super::{BLOCK, Origin, Rig, Step, copies, origin::VersionHeader};
 
 const BLOCKS: u64 = 12;
 const NONE: [PathBuf; 0] = [];
@@ -25,7 +25,7 @@ const NONE: [PathBuf; 0] = [];
 fn export(blocks: u64) -> Origin {
     Origin {
         length: blocks * BLOCK,
-        tells: Tells::Nothing,
+        version_header: VersionHeader::Nothing,
         ranges: false,
         sized: false,
         each: true,
@@ -151,14 +151,18 @@ async fn a_source_url_that_works_once_is_enough_wherever_the_upload_stops() {
 
 /// Returns a file that is available for one request.
 fn once() -> Origin {
-    let once = Origin { length: 3 * BLOCK + 77, tells: Tells::Nothing, ..Origin::default() };
+    let once = Origin { length: 3 * BLOCK + 77, version_header: VersionHeader::Nothing, ..Origin::default() };
     Origin { then: Some(Origin { gone: true, ..once.clone() }.into()), ..once }
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn small_files_and_versioned_sources_are_not_staged() {
-    let small = Origin { length: 50_000, tells: Tells::Nothing, ..Origin::default() };
-    let versions = [Tells::Etag, Tells::Modified].map(|tells| Origin { length: BLOCK + 1, tells, ..Origin::default() });
+    let small = Origin { length: 50_000, version_header: VersionHeader::Nothing, ..Origin::default() };
+    let versions = [VersionHeader::Etag, VersionHeader::Modified].map(|version_header| Origin {
+        length: BLOCK + 1,
+        version_header,
+        ..Origin::default()
+    });
     for (origin, copied) in [(small, false), (export(1), true)].into_iter().chain(versions.map(|one| (one, false))) {
         let mut rig = Rig::new(origin.clone()).await;
         let cli = Cli::default();
@@ -271,16 +275,16 @@ async fn the_memory_for_staging_does_not_grow_with_the_file() {
 /// The disk of 8 MiB is mounted in a namespace of the process.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_full_staging_disk_fails_the_run_with_a_hint_and_leaves_no_partial_copy() {
-    const SMALL: &str = "mkdir -p $SPILL && mount -t tmpfs -o size=8m tmpfs $SPILL || exit 77
-        \"$@\"; code=$?; find $SPILL -type f; exit $code";
+    const SMALL: &str = "mkdir -p $STAGING && mount -t tmpfs -o size=8m tmpfs $STAGING || exit 77
+        \"$@\"; code=$?; find $STAGING -type f; exit $code";
     // More than fits into one request.
     let rig = Rig::new(Origin { sized: true, ..export(17) }).await;
     let (cli, flow, input) = rig.cli().await;
-    let asked = cli.command(&["run", &flow, "--input", &input, "--json"]);
-    let asked = asked.as_std();
+    let command = cli.command(&["run", &flow, "--input", &input, "--json"]);
+    let command = command.as_std();
     let mut small = Command::new("unshare");
-    small.args(["--user", "--map-root-user", "--mount", "sh", "-c", SMALL, "sh"]).arg(asked.get_program());
-    small.args(asked.get_args()).env("SPILL", cli.data().join("spill")).env("HOME", cli.home());
+    small.args(["--user", "--map-root-user", "--mount", "sh", "-c", SMALL, "sh"]).arg(command.get_program());
+    small.args(command.get_args()).env("STAGING", cli.data().join("spill")).env("HOME", cli.home());
     let Some(answer) = small.output().ok().filter(|answer| answer.status.code() != Some(77)) else {
         trunkline_tests::peers::missing(
             "this machine cannot mount a disk in a namespace (`unshare` with user namespaces)",

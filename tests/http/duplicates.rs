@@ -121,7 +121,9 @@ async fn without_a_key_each_delivery_counts() {
 /// Loses the response to the first delivery of each order.
 fn lose_the_first() -> impl Fn(&ProxiedRequest) -> ProxyAction + Send + Sync + 'static {
     let seen = Mutex::new(BTreeSet::new());
-    move |asked| if seen.lock().unwrap().insert(asked.body.clone()) { ProxyAction::Lose } else { ProxyAction::Forward }
+    move |request| {
+        if seen.lock().unwrap().insert(request.body.clone()) { ProxyAction::Lose } else { ProxyAction::Forward }
+    }
 }
 
 #[tokio::test(flavor = "multi_thread")]

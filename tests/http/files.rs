@@ -85,8 +85,8 @@ async fn a_redirect_is_followed_without_credentials() {
     let seen = storage.received_requests().await.unwrap();
     assert_eq!(seen.len(), 2);
     for request in &seen {
-        let told = format!("{:?}", request.headers);
-        assert!(!told.contains("canary"), "{told}");
+        let headers = format!("{:?}", request.headers);
+        assert!(!headers.contains("canary"), "{headers}");
     }
     // The search works: the service itself received the token.
     assert!(format!("{:?}", server.received_requests().await.unwrap()[0].headers).contains("canary"));

@@ -123,16 +123,16 @@ async fn an_original_is_opened_again_from_any_byte_and_a_preset_has_its_own_name
     let (sandbox, mediaflow) = sandbox(60).await;
     let good = |file: &Value, rights: &Value| rights["allowDownload"] == true && file["type"]["extension"] == "tif";
     let file = find(&mediaflow, &sandbox, good).await;
-    let handed = call(&mediaflow, "file.download", json!({ "id": file["id"] })).await;
-    assert!(!handed.to_string().contains("http"), "a reference holds no URL: {handed}");
-    let original: FileRef = serde_json::from_value(handed["file"].clone()).unwrap();
+    let output = call(&mediaflow, "file.download", json!({ "id": file["id"] })).await;
+    assert!(!output.to_string().contains("http"), "a reference holds no URL: {output}");
+    let original: FileRef = serde_json::from_value(output["file"].clone()).unwrap();
     assert_eq!((original.size, &json!(original.name)), (file["filesize"].as_u64(), &file["filename"]));
     let whole = read(&mediaflow, &original, 0).await;
     assert_eq!(whole.len() as u64, original.size.unwrap());
     assert_eq!(read(&mediaflow, &original, 700).await, whole[700..]);
 
-    let handed = call(&mediaflow, "file.download", json!({ "id": file["id"], "format": 32 })).await;
-    let preset: FileRef = serde_json::from_value(handed["file"].clone()).unwrap();
+    let output = call(&mediaflow, "file.download", json!({ "id": file["id"], "format": 32 })).await;
+    let preset: FileRef = serde_json::from_value(output["file"].clone()).unwrap();
     assert_eq!(preset.size, None, "the size of a file that is not rendered yet is unknown");
     assert_eq!(preset.name, file["filename"].as_str().unwrap().replace(".tif", ".jpg"));
     assert_ne!(read(&mediaflow, &preset, 0).await, whole);
@@ -149,9 +149,9 @@ async fn a_custom_size_requests_the_same_rendition_each_time_it_is_opened() {
     .await;
     let crop = json!({ "x1": 10, "y1": 20, "x2": 110, "y2": 70, "referenceWidth": 400, "referenceHeight": 300 });
     let custom = json!({ "width": 800, "height": 400, "format": "webp", "crop": crop });
-    let handed = call(&mediaflow, "file.download", json!({ "id": file["id"], "custom": custom })).await;
+    let output = call(&mediaflow, "file.download", json!({ "id": file["id"], "custom": custom })).await;
     // Serialized, as in a journal.
-    let kept: FileRef = serde_json::from_str(&handed["file"].to_string()).unwrap();
+    let kept: FileRef = serde_json::from_str(&output["file"].to_string()).unwrap();
     assert_eq!((kept.size, kept.media_type.as_deref()), (None, Some("image/webp")));
     assert!(kept.name.ends_with(".webp"), "{}", kept.name);
     let whole = read(&mediaflow, &kept, 0).await;
@@ -211,8 +211,8 @@ async fn the_right_to_publish_is_one_decision_with_reasons() {
 
 #[tokio::test]
 async fn unknown_rights_are_reported_and_forbid_nothing() {
-    let told = Arc::new(Mutex::new((json!({}), ok(json!([])), json!({}))));
-    let answers = told.clone();
+    let prepared = Arc::new(Mutex::new((json!({}), ok(json!([])), json!({}))));
+    let answers = prepared.clone();
     let (_server, mediaflow, _) = stage(move |request| {
         let (permissions, licence, file) = &*answers.lock().unwrap();
         match request.url.path() {
@@ -248,13 +248,13 @@ async fn unknown_rights_are_reported_and_forbid_nothing() {
         (yes.clone(), licence("", "", 0), json!({ "gdprType": "unknown" }), json!([]), json!(["CONSENT_UNKNOWN"])),
         (json!({}), licence("", "", 0), json!({ "id": -7, "rights": null }), json!(["DOWNLOAD_DENIED"]), json!([])),
     ] {
-        *told.lock().unwrap() = (permissions, licence, file);
+        *prepared.lock().unwrap() = (permissions, licence, file);
         let verdict = call(&mediaflow, "file.may_publish", json!({ "id": -7 })).await;
         let allowed = reasons == json!([]);
         assert_eq!(verdict, json!({ "allowed": allowed, "reasons": reasons, "warnings": warnings }));
     }
     // A temporary failure differs from a right that the installation does not have.
-    told.lock().unwrap().1 = ResponseTemplate::new(403).set_body_json(json!({ "status": 403, "error": "no" }));
+    prepared.lock().unwrap().1 = ResponseTemplate::new(403).set_body_json(json!({ "status": 403, "error": "no" }));
     assert_eq!(kind(&mediaflow, "file.may_publish", json!({ "id": -7 })).await, ErrorKind::Permission);
 }
 

@@ -49,7 +49,7 @@ impl Recorder for Step {
     fn progress(&self, _: ByteProgress) {}
 
     fn warning(&self, message: &str) {
-        let rightly = ["`asset.wait_until_processed`", "finalised before"].iter().any(|told| message.contains(told));
+        let rightly = ["`asset.wait_until_processed`", "finalised before"].iter().any(|words| message.contains(words));
         assert!(rightly, "the simulator has no other warnings: {message}");
     }
 }
@@ -184,11 +184,11 @@ async fn an_uploaded_file_is_downloaded_again_byte_for_byte() {
     let (asset, sent) = bench.uploaded().await;
     let waited = bench.call("mediavalet", "asset.wait_until_processed", json!({ "assetId": asset })).await;
     assert_eq!(waited["asset"]["file"]["sizeInBytes"], sent["bytes"]);
-    let handed = bench.call("mediavalet", "asset.download", json!({ "assetId": asset })).await;
-    assert!(!handed.to_string().contains("sig="), "a reference holds no signed URL: {handed}");
-    let whole = bench.bytes(&handed["file"], 0).await;
+    let output = bench.call("mediavalet", "asset.download", json!({ "assetId": asset })).await;
+    assert!(!output.to_string().contains("sig="), "a reference holds no signed URL: {output}");
+    let whole = bench.bytes(&output["file"], 0).await;
     assert_eq!(whole.len() as u64, sent["bytes"].as_u64().unwrap());
-    assert_eq!(bench.bytes(&handed["file"], 1000).await, whole[1000..], "opened again from a byte");
+    assert_eq!(bench.bytes(&output["file"], 1000).await, whole[1000..], "opened again from a byte");
     assert_eq!(bench.sandbox.report().digest_mismatches, 0);
 }
 
@@ -199,10 +199,10 @@ async fn a_rendition_is_chosen_by_the_name_or_the_id_of_its_kind() {
     let kinds = bench.call("mediavalet", "config.rendition_kinds", json!({})).await;
     let large = kinds["items"].as_array().unwrap().iter().find(|kind| kind["name"] == "large").unwrap();
     let by = |kind: &Value| json!({ "assetId": asset, "kind": kind });
-    let handed = bench.call("mediavalet", "asset.rendition", by(&json!("LARGE"))).await;
-    assert_eq!(handed["renditionKindId"], large["renditionKindId"]);
-    assert_eq!(bench.call("mediavalet", "asset.rendition", by(&large["renditionKindId"])).await, handed);
-    let file = &handed["file"];
+    let output = bench.call("mediavalet", "asset.rendition", by(&json!("LARGE"))).await;
+    assert_eq!(output["renditionKindId"], large["renditionKindId"]);
+    assert_eq!(bench.call("mediavalet", "asset.rendition", by(&large["renditionKindId"])).await, output);
+    let file = &output["file"];
     assert!(!file.to_string().contains("sig="), "a reference holds no signed URL: {file}");
     assert!(file["name"].as_str().unwrap().ends_with(".jpg") && file["mediaType"] == "image/jpeg", "{file}");
     assert_eq!(file.get("size"), None, "only the original has a size");

@@ -32,12 +32,12 @@ async fn the_zip_has_every_asset_byte_for_byte() {
         expected.push((file["name"].as_str().unwrap().to_owned(), bench.bytes(&file, 0).await));
     }
     let input = json!({ "assetIds": assets, "zipFileName": "Spring & more" });
-    let handed = bench.call("mediavalet", "asset.package", input).await;
-    assert_eq!((&handed["itemCount"], &handed["file"]["name"]), (&json!(3), &json!("Spring & more.zip")));
-    assert!(!handed.to_string().contains("sig="), "a reference holds no signed address: {handed}");
-    let zip = bench.bytes(&handed["file"], 0).await;
+    let output = bench.call("mediavalet", "asset.package", input).await;
+    assert_eq!((&output["itemCount"], &output["file"]["name"]), (&json!(3), &json!("Spring & more.zip")));
+    assert!(!output.to_string().contains("sig="), "a reference holds no signed URL: {output}");
+    let zip = bench.bytes(&output["file"], 0).await;
     assert!(unzip(&zip) == expected);
-    assert!(bench.bytes(&handed["file"], 5000).await == zip[5000..], "opened again from a byte");
+    assert!(bench.bytes(&output["file"], 5000).await == zip[5000..], "opened again from a byte");
     assert!(bench.sandbox.report().faults.is_empty(), "no key goes to the storage");
 }
 
@@ -50,9 +50,9 @@ async fn a_package_that_is_not_ready_is_polled_until_the_timeout() {
     let step = Arc::<Step>::default();
     let error = bench.attempt(&step, "asset.package", &input(1)).await.unwrap().unwrap_err();
     assert_eq!(error.kind(), ErrorKind::Unavailable, "{error:?}");
-    let handed = bench.attempt(&step, "asset.package", &input(60)).await.unwrap().unwrap();
+    let output = bench.attempt(&step, "asset.package", &input(60)).await.unwrap().unwrap();
     assert_eq!(packages(&bench).await.len(), 1, "the same package");
-    assert_eq!(packages(&bench).await[0]["id"], handed["downloadId"]);
+    assert_eq!(packages(&bench).await[0]["id"], output["downloadId"]);
 }
 
 #[tokio::test]
@@ -75,10 +75,10 @@ async fn lost_responses_create_no_second_package() {
     for every in 2..=6 {
         let before = packages(&bench).await.len();
         let input = json!({ "assetIds": [asset], "zipFileName": "The same name" });
-        let handed = bench.with_losses(every, "asset.package", &input).await;
+        let output = bench.with_losses(every, "asset.package", &input).await;
         let now = packages(&bench).await;
         assert_eq!(now.len(), before + 1, "every {every}. response lost");
-        assert!(now.iter().any(|one| one["id"] == handed["downloadId"]));
+        assert!(now.iter().any(|one| one["id"] == output["downloadId"]));
     }
 }
 

@@ -31,8 +31,8 @@ async fn a_new_version_replaces_the_file_byte_for_byte() {
     assert_eq!((&found["file"]["fileName"], &found["file"]["sizeInBytes"]), (&file["name"], &sent["bytes"]));
     assert_eq!((&found["status"], &found["assetCheckInComment"]), (&json!(0), &json!("Colours corrected")));
     assert_eq!(versions(&bench, &id).await.len(), 2);
-    let handed = bench.call("mediavalet", "asset.download", json!({ "assetId": id })).await;
-    assert!(bench.bytes(&handed["file"], 0).await == bench.bytes(&file, 0).await);
+    let output = bench.call("mediavalet", "asset.download", json!({ "assetId": id })).await;
+    assert!(bench.bytes(&output["file"], 0).await == bench.bytes(&file, 0).await);
     let report = bench.sandbox.report();
     assert_eq!((report.assets, report.digest_mismatches, report.unfinished_uploads), (1, 0, 0));
 }

@@ -67,8 +67,8 @@ fn try_all(name: &str, flow: &Value, registry: &Registry, most: usize) -> Tried 
             };
             *count += 1;
             if !found.iter().any(|one| one.place.is_some() && fault.places.iter().any(|place| inside(one, place))) {
-                let told: Vec<_> = found.iter().map(|one| one.pointer.as_str()).collect();
-                missed.push(format!("{name}: {kind}: {}; told: {told:?}", fault.what));
+                let pointers: Vec<_> = found.iter().map(|one| one.pointer.as_str()).collect();
+                missed.push(format!("{name}: {kind}: {}; pointers: {pointers:?}", fault.what));
             }
         }
     }

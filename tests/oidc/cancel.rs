@@ -34,7 +34,7 @@ async fn rounds(
     // The maximum lifetime of callers in microseconds. It adapts to the speed of the machine, so that the instants are
     // spread over a whole call and most callers are dropped.
     let mut span = 40_000;
-    let mut asked = login.token_requests().await.len();
+    let mut requests = login.token_requests().await.len();
     for round in 1..=rounds {
         expire(&*vault, "login").await;
         let time = Duration::from_micros(dice.roll(0, span));
@@ -45,10 +45,10 @@ async fn rounds(
         let next = reconnect(runtime).await;
         let lost = call(&next).await.err();
         let now = login.token_requests().await.len();
-        if now != asked + 1 {
-            outcome.faults.push(format!("round {round}: {} token requests", now - asked));
+        if now != requests + 1 {
+            outcome.faults.push(format!("round {round}: {} token requests", now - requests));
         }
-        asked = now;
+        requests = now;
         if let Some(error) = lost {
             outcome.faults.push(format!("round {round}: the sign-in is lost: {error:?}"));
             break;
@@ -67,8 +67,8 @@ async fn drops(rotation: &str, count: usize) {
     println!("{} callers: {} dropped, {} in the middle of a refresh", count, outcome.dropped, outcome.caught);
     assert_eq!(outcome.faults, [""; 0]);
     assert!(outcome.dropped > count / 3 && outcome.caught > count / 10, "too few were dropped: {outcome:?}");
-    let asked = login.token_requests().await;
-    assert!(asked.iter().all(|one| one.1 == 200), "{asked:?}");
+    let requests = login.token_requests().await;
+    assert!(requests.iter().all(|one| one.1 == 200), "{requests:?}");
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -41,8 +41,8 @@ async fn discovered_settings_can_be_pasted() {
     (document["tokenUrl"], document["name"]) = ("https://wrong.example.com/token".into(), "filled".into());
     cli.pipe(&["connection", "add", "-"], &document.to_string()).await.expect(0);
     let fill = ["connection", "discover", "--allow-private-network", &login.url(""), "--into", "filled", "--json"];
-    let told = cli.run(&fill).await.expect(0).json();
-    assert_eq!(told["settings"]["tokenUrl"], login.url("/token"), "{told}");
+    let output = cli.run(&fill).await.expect(0).json();
+    assert_eq!(output["settings"]["tokenUrl"], login.url("/token"), "{output}");
     let kept = cli.runtime().store().connection("filled").await.unwrap().settings;
     assert_eq!((&kept["tokenUrl"], &kept["scopes"]), (&login.url("/token").into(), &document["scopes"]));
     assert_eq!(kept["clientSecret"], document["clientSecret"]);

@@ -27,9 +27,9 @@ async fn rounds(login: &Login, rounds: usize, mut clients: impl AsyncFnMut(usize
         }
         let log = login.log().await;
         let grown = |name: &str| log[name].as_u64().unwrap() - before[name].as_u64().unwrap();
-        let asked = log["token"].as_array().unwrap().len() - before["token"].as_array().unwrap().len();
-        if asked != 1 {
-            faults.push(format!("round {round}: {asked} token requests"));
+        let requests = log["token"].as_array().unwrap().len() - before["token"].as_array().unwrap().len();
+        if requests != 1 {
+            faults.push(format!("round {round}: {requests} token requests"));
         }
         if let Some(first) = failed.first() {
             faults.push(format!("round {round}: {} calls failed, the first: {first:?}", failed.len()));
@@ -62,9 +62,9 @@ async fn herd(rotation: &str, count: usize) {
     drop(signed_in(&runtime, login.document()).await);
     let faults = rounds(&login, count, async |calls| mixed(&runtime, calls).await).await;
     assert_eq!(faults, [""; 0]);
-    let asked = login.token_requests().await;
-    assert_eq!(asked.len(), count + 2, "the sign-in, each round, and the one after them");
-    assert!(asked[1..].iter().all(|one| *one == ("refresh_token".to_owned(), 200)), "{asked:?}");
+    let requests = login.token_requests().await;
+    assert_eq!(requests.len(), count + 2, "the sign-in, each round, and the one after them");
+    assert!(requests[1..].iter().all(|one| *one == ("refresh_token".to_owned(), 200)), "{requests:?}");
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -138,9 +138,9 @@ async fn processes(rotation: &str, count: usize, rounds: usize) {
         for answer in futures::future::join_all((0..count).map(|_| cli.run(&arguments))).await {
             assert_eq!(answer.expect(0).json()["body"]["sub"], "ada");
         }
-        let asked = login.token_requests().await;
-        assert_eq!(asked.len(), 1 + round, "round {round}: {asked:?}");
-        assert_eq!(asked[round], ("refresh_token".to_owned(), 200));
+        let requests = login.token_requests().await;
+        assert_eq!(requests.len(), 1 + round, "round {round}: {requests:?}");
+        assert_eq!(requests[round], ("refresh_token".to_owned(), 200));
     }
     let log = login.log().await;
     assert_eq!((&log["refused"], &log["calls"]), (&0.into(), &(count * rounds).into()), "{log}");

@@ -39,12 +39,12 @@ async fn kills(each: usize) {
     let browser = async |url: String| walk(&url).await;
     let mut dice = Dice::default();
     let pauses: Vec<_> = (0..CONNECTIONS * each).map(|_| Duration::from_micros(dice.roll(0, 6_000))).collect();
-    let lanes = pauses.chunks(each).enumerate().map(async |(lane, pauses)| {
+    let all_connections = pauses.chunks(each).enumerate().map(async |(connection, pauses)| {
         let world = World::new("oidc::kills::process", upstream(&login), Grant::Browser, ATTEMPT).await;
         world.sign_in(&browser).await;
         let mut tally = Tally::default();
         for (round, pause) in pauses.iter().enumerate() {
-            let window = WINDOWS[(lane * each + round) % WINDOWS.len()];
+            let window = WINDOWS[(connection * each + round) % WINDOWS.len()];
             let so_far = tally.count();
             while tally.count() == so_far {
                 tally = tally.and(kill(&world, window, true, None, *pause, &browser).await);
@@ -54,7 +54,7 @@ async fn kills(each: usize) {
         tally.faults.extend(world.gate.faults());
         tally
     });
-    let all = join_all(lanes).await.into_iter().fold(Tally::default(), Tally::and);
+    let all = join_all(all_connections).await.into_iter().fold(Tally::default(), Tally::and);
     println!("oidc-provider, strict: {all}");
     assert_eq!((all.mixed, all.count()), (0, CONNECTIONS * each), "{all}");
     assert_eq!(all.faults, [""; 0]);

@@ -32,7 +32,7 @@ async fn a_foreign_callback_is_not_redeemed() {
     let home = Cli::default();
     let runtime = home.runtime();
     let connected = signed_in(&runtime, login.document()).await;
-    let asked = login.token_requests().await.len();
+    let requests_before = login.token_requests().await.len();
     let begun = connected.begin_authorization(CALLBACK).unwrap();
     let back = walk(&begun.url).await;
     // The callback of another attempt.
@@ -40,9 +40,9 @@ async fn a_foreign_callback_is_not_redeemed() {
     let error = connected.finish_authorization(&other, &back).await.unwrap_err();
     assert!(error.message().contains("another sign-in"), "{error:?}");
     // The callback of another login server: the settings name the issuer.
-    let said: String = percent(&login.url(""));
-    assert!(back.contains(&said), "{back}");
-    let mixed_up = back.replace(&said, &percent("https://evil.example"));
+    let issuer: String = percent(&login.url(""));
+    assert!(back.contains(&issuer), "{back}");
+    let mixed_up = back.replace(&issuer, &percent("https://evil.example"));
     let error = connected.finish_authorization(&begun, &mixed_up).await.unwrap_err();
     assert_eq!(error.context("setting"), Some("/issuer"), "{error:?}");
     // A callback that is too late.
@@ -51,7 +51,7 @@ async fn a_foreign_callback_is_not_redeemed() {
     begun.begun_at -= Authorization::LASTS + Duration::from_secs(1);
     let error = connected.finish_authorization(&begun, &back).await.unwrap_err();
     assert!(error.message().contains("10 minutes"), "{error:?}");
-    assert_eq!(login.token_requests().await.len(), asked, "no code was sent");
+    assert_eq!(login.token_requests().await.len(), requests_before, "no code was sent");
     // The previous sign-in stayed valid all the time.
     assert_eq!(call(&connected).await.unwrap(), "ada");
 }

@@ -1,7 +1,7 @@
 //! Splits Rust source into comments, string literals, words and punctuation.
 //!
-//! The idea: a line expression cannot know whether `"// no comment"` is code, so the source is read once, character by character,
-//! by a small state machine that knows strings, raw strings, characters, lifetimes and nested comments.
+//! The idea: a line expression cannot know whether `"// no comment"` is code, so the source is read once, character by
+//! character, by a small state machine that knows strings, raw strings, characters, lifetimes and nested comments.
 
 use std::{iter::Peekable, str::Chars};
 

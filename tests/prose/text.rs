@@ -1,7 +1,7 @@
 //! Finds the prose of a file: comments, texts, titles and descriptions, as passages that know their lines.
 //!
-//! The idea: a passage is what a person reads in one go, such as a paragraph or a message. Its lines are joined, so that a form
-//! which spans a line break is found, and the line of each part is kept.
+//! The idea: a passage is what a person reads in one go, such as a paragraph or a message. Its lines are joined, so
+//! that a form which spans a line break is found, and the line of each part is kept.
 
 use regex::Regex;
 
@@ -145,8 +145,8 @@ impl Attribute {
     }
 }
 
-/// The paragraphs of Markdown or of a comment: lists, headings and tables are split, and fenced code is left out but for the
-/// prose of Rust examples.
+/// The paragraphs of Markdown or of a comment: lists, headings and tables are split, and fenced code is left out but
+/// for the prose of Rust examples.
 fn markdown<'a>(lines: impl Iterator<Item = (usize, &'a str)>) -> Vec<Passage> {
     let mut found = Vec::new();
     let mut paragraph: Vec<(usize, &str)> = Vec::new();

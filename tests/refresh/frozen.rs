@@ -115,8 +115,8 @@ async fn a_process_that_is_stopped_during_its_request_overwrites_nothing() {
     join_all([HoldPoint::BeforeServer, HoldPoint::BeforeCaller].map(at)).await;
 }
 
-/// HeldRequest up between the two: another one goes on meanwhile, and the request that would come after it is not made
-/// any more.
+/// The process pauses between its lease and its request. Another process refreshes meanwhile, so the late request is
+/// not sent.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_process_that_pauses_between_its_lease_and_its_request_sends_no_request() {
     let sandbox = login(RefreshPolicy::OneTime).await;

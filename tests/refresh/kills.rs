@@ -30,11 +30,11 @@ impl Connections<'_> {
         let pauses: Vec<Vec<_>> = (0..self.connections)
             .map(|_| (0..self.kills).map(|_| Duration::from_micros(dice.roll(0, 6_000))).collect())
             .collect();
-        let connections = pauses.iter().enumerate().map(async |(lane, pauses)| {
+        let connections = pauses.iter().enumerate().map(async |(connection, pauses)| {
             let world = world(self.sandbox, self.grant.clone(), ATTEMPT).await;
             let mut tally = Tally::default();
             for (round, pause) in pauses.iter().enumerate() {
-                let window = WINDOWS[(lane * self.kills + round) % WINDOWS.len()];
+                let window = WINDOWS[(connection * self.kills + round) % WINDOWS.len()];
                 let so_far = tally.count();
                 while tally.count() == so_far {
                     tally = tally.and(kill(&world, window, self.may_lose, None, *pause, &browser).await);

@@ -56,14 +56,14 @@ async fn waited(world: &World, count: usize, leases: f64, sabotage: Option<Sabot
     all.extend(all_call(&mut processes, deadline).await);
     assert_eq!(all.len() % (count * CALLS), 0);
     let mut faults = world.gate.faults();
-    let asked = world.gate.posts().len() - before;
+    let requests = world.gate.posts().len() - before;
     for called in &all {
         let fails = called.error.is_some();
         if fails != (leases >= 0.5) {
             faults.push(format!("success or failure is not as expected: {called:?}"));
         }
-        let said = called.setting.as_deref() == Some("/tokenUrl") || called.message.contains("login server");
-        if fails && !(called.retryable && said) {
+        let names_cause = called.setting.as_deref() == Some("/tokenUrl") || called.message.contains("login server");
+        if fails && !(called.retryable && names_cause) {
             faults.push(format!("the error does not name the cause, or is not retryable: {called:?}"));
         }
         if called.late > Duration::from_secs(1) {
@@ -72,8 +72,8 @@ async fn waited(world: &World, count: usize, leases: f64, sabotage: Option<Sabot
     }
     // Each try lasts for a whole token call.
     let most = if leases < 0.5 { 1 } else { (DEADLINE + SHORT).div_duration_f64(ATTEMPT).ceil() as usize };
-    if asked == 0 || asked > most {
-        faults.push(format!("{asked} token requests, more than the {most} that fit one after the other"));
+    if requests == 0 || requests > most {
+        faults.push(format!("{requests} token requests, more than the {most} that fit one after the other"));
     }
     // When responses are fast again, the same sign-in works.
     world.gate.delay(Duration::ZERO);
@@ -83,7 +83,7 @@ async fn waited(world: &World, count: usize, leases: f64, sabotage: Option<Sabot
             faults.push(format!("the sign-in is lost: {called:?}"));
         }
     }
-    println!("{count} processes, responses after {leases} leases: {asked} token requests for {} callers", all.len());
+    println!("{count} processes, responses after {leases} leases: {requests} token requests for {} callers", all.len());
     faults
 }
 
@@ -131,7 +131,11 @@ async fn callers_in_one_process_need_a_shared_refresh_but_no_lease() {
         let before = world.gate.posts().len();
         process.start_calls(CALLS, LONG).await;
         let failed = process.done().await.iter().filter(|called| called.error.is_some()).count();
-        let asked = world.gate.posts().len() - before;
-        assert_eq!((asked == 1, failed == 0), (lives, lives), "{sabotage:?}: {asked} token requests, {failed} failed");
+        let requests = world.gate.posts().len() - before;
+        assert_eq!(
+            (requests == 1, failed == 0),
+            (lives, lives),
+            "{sabotage:?}: {requests} token requests, {failed} failed"
+        );
     }
 }

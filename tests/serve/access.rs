@@ -44,8 +44,8 @@ async fn the_api_requires_the_token() {
             let answer = call(wrong.clone()).await;
             assert_eq!(answer.status(), 401, "{method} {path} with {wrong:?}");
             assert_eq!(answer.headers()["www-authenticate"], "Bearer");
-            let told: serde_json::Value = answer.json().await.unwrap();
-            assert_eq!(told["error"]["kind"], "auth");
+            let reply: serde_json::Value = answer.json().await.unwrap();
+            assert_eq!(reply["error"]["kind"], "auth");
         }
         // With the token, the request passes authentication.
         let answer = call(Some(format!("Bearer {}", serve.token))).await;
@@ -70,8 +70,8 @@ async fn another_host_name_is_refused_and_foreign_pages_cannot_read() {
     let port = serve.address.rsplit(':').next().unwrap();
     for path in ["/health", "/rest/v1/runs", "/rest/v1/oauth2/callback", "/nowhere"] {
         for host in ["evil.test", &format!("evil.test:{port}"), "127.0.0.1", &format!("127.0.0.1.evil.test:{port}")] {
-            let (status, told) = call(path, host).await;
-            assert_eq!((status, told.contains("permission")), (421, true), "{path} of {host}: {told}");
+            let (status, reply) = call(path, host).await;
+            assert_eq!((status, reply.contains("permission")), (421, true), "{path} of {host}: {reply}");
         }
         for host in ["flows.example.com", &format!("localhost:{port}")] {
             assert_ne!(call(path, host).await.0, 421, "{path} of {host}");
@@ -86,22 +86,22 @@ async fn another_host_name_is_refused_and_foreign_pages_cannot_read() {
 async fn every_error_response_is_json() {
     let cli = Cli::default();
     let serve = Serve::start(&cli).await;
-    let told = async |request: reqwest::RequestBuilder| {
+    let reply = async |request: reqwest::RequestBuilder| {
         let answer = request.bearer_auth(&serve.token).send().await.unwrap();
-        let (status, told) = (answer.status().as_u16(), answer.json::<serde_json::Value>().await.unwrap());
-        assert!(told["error"]["message"].is_string(), "{told}");
-        (status, told["error"]["kind"].as_str().unwrap().to_owned())
+        let (status, reply) = (answer.status().as_u16(), answer.json::<serde_json::Value>().await.unwrap());
+        assert!(reply["error"]["message"].is_string(), "{reply}");
+        (status, reply["error"]["kind"].as_str().unwrap().to_owned())
     };
     let post = |path: &str| serve.http.post(serve.url(path));
-    assert_eq!(told(serve.http.get(serve.url("/nowhere"))).await, (404, "not_found".into()));
-    assert_eq!(told(serve.http.delete(serve.url("/health"))).await, (405, "invalid_input".into()));
-    assert_eq!(told(serve.http.get(serve.url("/rest/v1/runs/0"))).await, (404, "not_found".into()));
-    assert_eq!(told(post("/rest/v1/flows/copy/runs")).await, (404, "not_found".into()));
+    assert_eq!(reply(serve.http.get(serve.url("/nowhere"))).await, (404, "not_found".into()));
+    assert_eq!(reply(serve.http.delete(serve.url("/health"))).await, (405, "invalid_input".into()));
+    assert_eq!(reply(serve.http.get(serve.url("/rest/v1/runs/0"))).await, (404, "not_found".into()));
+    assert_eq!(reply(post("/rest/v1/flows/copy/runs")).await, (404, "not_found".into()));
     for body in ["[]", "{", r#"{"inputs":{}}"#, r#"{"connections":7}"#] {
-        assert_eq!(told(post("/rest/v1/flows/copy/runs").body(body)).await, (400, "invalid_input".into()), "{body}");
+        assert_eq!(reply(post("/rest/v1/flows/copy/runs").body(body)).await, (400, "invalid_input".into()), "{body}");
     }
     let long = "x".repeat(1024 * 1024 + 1);
-    assert_eq!(told(post("/rest/v1/flows/copy/runs").body(long)).await, (413, "limit".into()));
+    assert_eq!(reply(post("/rest/v1/flows/copy/runs").body(long)).await, (413, "limit".into()));
 }
 
 #[tokio::test]

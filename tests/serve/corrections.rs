@@ -54,26 +54,26 @@ async fn failed_items_are_resolved_and_rerun_through_the_api() {
         serve.post(&format!("/rest/v1/runs/{first}/settle"), &json!({ "step": step, "verdict": verdict })).await
     };
     assert_eq!(settle("all/a/order", "perhaps").await.0, 400);
-    let (code, told) = settle("all/b/order", "done").await;
-    assert_eq!((code, told["error"]["kind"].as_str()), (409, Some("conflict")), "{told}");
-    let (code, told) = settle("all/a/order", "done").await;
-    assert_eq!((code, told["verdict"].as_str()), (200, Some("done")), "{told}");
+    let (code, reply) = settle("all/b/order", "done").await;
+    assert_eq!((code, reply["error"]["kind"].as_str()), (409, Some("conflict")), "{reply}");
+    let (code, reply) = settle("all/a/order", "done").await;
+    assert_eq!((code, reply["verdict"].as_str()), (200, Some("done")), "{reply}");
     assert_eq!(settle("all/c/order", "retry").await.0, 200);
 
     let retry = async |run: &str, body: Value| serve.post(&format!("/rest/v1/runs/{run}/retry"), &body).await;
     assert_eq!(retry(&first, json!({ "flow": "nobody" })).await.0, 404);
     assert_eq!(retry(&first, json!({ "flows": 1 })).await.0, 400);
-    let (code, told) = retry(&first, json!({})).await;
-    assert_eq!(code, 202, "{told}");
-    let second = told["run"].as_str().unwrap().to_owned();
+    let (code, reply) = retry(&first, json!({})).await;
+    assert_eq!(code, 202, "{reply}");
+    let second = reply["run"].as_str().unwrap().to_owned();
     let ended = serve.ended(&second).await;
     assert_eq!(orders.load(Ordering::SeqCst), 3, "c was ordered again, a was not: {ended}");
     assert_eq!(retry(&first, json!({})).await.0, 409, "once only");
 
     // The corrected flow of the same name reruns the remaining items.
     cli.run(&["flow", "add", &cli.write("flow.json", &flow(&[]).to_string()), "--replace"]).await.expect(0);
-    let (_, told) = retry(&second, json!({ "flow": "orders" })).await;
-    let third = serve.ended(told["run"].as_str().unwrap()).await;
+    let (_, reply) = retry(&second, json!({ "flow": "orders" })).await;
+    let third = serve.ended(reply["run"].as_str().unwrap()).await;
     assert_eq!((third["status"].as_str(), orders.load(Ordering::SeqCst)), (Some("succeeded"), 4), "{third}");
     serve.stop().await.expect(0);
 }
@@ -94,7 +94,7 @@ async fn a_run_that_an_error_has_stopped_is_resumed() {
     });
     assert_eq!(status.await, "succeeded");
     assert_eq!(orders.load(Ordering::SeqCst), before + 3);
-    let (code, told) = resume().await;
-    assert_eq!((code, told["error"]["kind"].as_str()), (409, Some("conflict")), "{told}");
+    let (code, reply) = resume().await;
+    assert_eq!((code, reply["error"]["kind"].as_str()), (409, Some("conflict")), "{reply}");
     serve.stop().await.expect(0);
 }

@@ -74,7 +74,7 @@ async fn several_subscribers_follow_a_run_and_one_continues_from_its_last_event(
     let mut first = Stream::of(&serve, &run, None).await;
     let second = Stream::of(&serve, &run[..8], None).await;
     let mut seen = Vec::new();
-    while seen.last().is_none_or(|(_, told): &(u64, Value)| told["event"] != "wait_began") {
+    while seen.last().is_none_or(|(_, event): &(u64, Value)| event["event"] != "wait_began") {
         seen.push(first.next().await.unwrap());
     }
     drop(first);
@@ -83,10 +83,13 @@ async fn several_subscribers_follow_a_run_and_one_continues_from_its_last_event(
     let payload = json!({ "word": "a private word" }).to_string();
     cli.run(&["runs", "signal", &run, "go", "--payload", &payload]).await.expect(0);
     let (all, rest) = tokio::join!(second.rest(), third.rest());
-    assert!(all.iter().map(|(id, _)| *id).eq(1..=all.len() as u64) && all.iter().all(|(id, told)| told["seq"] == *id));
+    assert!(
+        all.iter().map(|(id, _)| *id).eq(1..=all.len() as u64) && all.iter().all(|(id, event)| event["seq"] == *id)
+    );
     assert_eq!(seen.iter().chain(&rest).collect::<Vec<_>>(), all.iter().collect::<Vec<_>>());
     assert_eq!(all.last().unwrap().1["status"], "succeeded");
-    let odd: Vec<_> = all.iter().filter(|(_, told)| told["message"] == "odd").map(|(_, told)| &told["item"]).collect();
+    let odd: Vec<_> =
+        all.iter().filter(|(_, event)| event["message"] == "odd").map(|(_, event)| &event["item"]).collect();
     assert_eq!(odd, [&json!("0"), &json!("2")]);
     assert!(!json!(all).to_string().contains("a private word"), "events have neither payloads nor outputs");
     assert_eq!(serve.get(&format!("/rest/v1/runs/{run}")).await.1["output"]["told"], "a private word");
@@ -121,6 +124,6 @@ async fn the_number_of_subscribers_is_limited_and_leaving_frees_a_place() {
     // A stopping server closes the streams of its subscribers.
     let stopped = tokio::time::timeout(Duration::from_secs(30), serve.stop()).await;
     stopped.unwrap().expect(0);
-    let told = many.pop().unwrap().rest().await;
-    assert!(told.iter().any(|(_, told)| told["event"] == "wait_began"), "{told:?}");
+    let event = many.pop().unwrap().rest().await;
+    assert!(event.iter().any(|(_, event)| event["event"] == "wait_began"), "{event:?}");
 }

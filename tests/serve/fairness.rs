@@ -25,8 +25,8 @@ async fn a_waiting_run_does_not_count_as_active() {
     let serve = Serve::with(&cli, &["--listen", "127.0.0.1:0", "--at-once", "1"]).await;
     let waits = serve.run("approval", &json!({})).await;
     until("the wait", async || {
-        let (_, told) = serve.get(&format!("/rest/v1/runs/{waits}")).await;
-        told["waiting"]["ok"].is_object().then_some(())
+        let (_, reply) = serve.get(&format!("/rest/v1/runs/{waits}")).await;
+        reply["waiting"]["ok"].is_object().then_some(())
     })
     .await;
     for _ in 0..3 {

@@ -57,8 +57,8 @@ async fn the_callback_signs_the_connection_in() {
     assert_eq!(status, 200, "{page}");
     assert!(page.contains("mediavalet is signed in"), "{page}");
     assert!(is_signed_in(&serve).await);
-    let (status, told) = serve.post("/rest/v1/connections/other/authorize", &json!({})).await;
-    assert_eq!((status, &told["error"]["kind"]), (404, &json!("not_found")));
+    let (status, reply) = serve.post("/rest/v1/connections/other/authorize", &json!({})).await;
+    assert_eq!((status, &reply["error"]["kind"]), (404, &json!("not_found")));
     sandbox.stop().await;
 }
 

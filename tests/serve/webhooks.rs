@@ -89,7 +89,7 @@ async fn a_call_starts_a_run_with_what_was_sent() {
     let cli = Cli::default();
     let address = saved(&cli, "hook", json!({ "headers": ["X-Event", "X-Other"] })).await;
     let serve = Serve::start(&cli).await;
-    let headers = [("x-event", "made".to_owned()), ("authorization", "Bearer of-somebody".to_owned())];
+    let headers = [("x-event", "made".to_owned()), ("authorization", "Bearer of-a-caller".to_owned())];
     let (status, response) = send(&serve, &address, &headers, r#"{"id":7,"when":1.50}"#).await;
     assert_eq!(status, 202, "{response}");
     let ended = serve.ended(response["run"].as_str().unwrap()).await;
