@@ -6,10 +6,10 @@ use std::{process::Stdio, time::Duration};
 
 use serde_json::{Value, json};
 use tokio::io::{AsyncBufReadExt, BufReader};
-use trunkline_tests::{Answer, Cli, Dice, LONG};
+use trunkline_tests::{Cli, CommandOutput, Dice, LONG};
 
 /// Returns the figures of a demo, after checks that hold for every demo.
-fn figures(answer: &Answer, files: u64) -> Value {
+fn figures(answer: &CommandOutput, files: u64) -> Value {
     let figures = answer.json();
     let keys: Vec<_> = figures.as_object().unwrap().keys().map(String::as_str).collect();
     let documented = [

@@ -22,7 +22,7 @@ use tokio::{
     net::{TcpListener, TcpStream},
 };
 use trunkline_sandbox::{Faults, Options, Sandbox};
-use trunkline_tests::{Answer, Cli, document, few, fixture, flow_input, sandbox, shipped_flow};
+use trunkline_tests::{Cli, CommandOutput, document, few, fixture, flow_input, sandbox, shipped_flow};
 use wiremock::{Mock, MockServer, ResponseTemplate, matchers::path};
 
 /// Starts a relay to the sandbox. It records the responses.
@@ -147,14 +147,14 @@ struct Watch {
 }
 
 impl Watch {
-    async fn run(&mut self, arguments: &[&str]) -> Answer {
+    async fn run(&mut self, arguments: &[&str]) -> CommandOutput {
         // The most verbose log level.
         let answer = self.cli.run(&[arguments, &["--log", "trace"]].concat()).await;
         self.note(&arguments[..2].join(" "), &answer);
         answer
     }
 
-    fn note(&mut self, what: &str, answer: &Answer) {
+    fn note(&mut self, what: &str, answer: &CommandOutput) {
         self.places.push((format!("standard output of {what}"), answer.stdout.clone().into_bytes()));
         self.places.push((format!("standard error of {what}"), answer.stderr.clone().into_bytes()));
         // The files as they are now, write-ahead log included.

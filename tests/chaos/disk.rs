@@ -10,7 +10,7 @@ use std::{
 
 use serde_json::json;
 use tokio::process::Command;
-use trunkline_tests::{Answer, Cli, finish, serve::Serve, until};
+use trunkline_tests::{Cli, CommandOutput, finish, serve::Serve, until};
 
 use crate::{
     account::{Account, unsafe_repeats},
@@ -20,7 +20,7 @@ use crate::{
 
 /// The output of a traced command, and its system calls.
 struct Traced {
-    answer: Answer,
+    answer: CommandOutput,
     calls: String,
 }
 
@@ -55,7 +55,7 @@ async fn traced(cli: &Cli, arguments: &[&str], injected: &str) -> Traced {
 const ACKNOWLEDGED: &str = "if it is interrupted";
 
 /// Returns the id of the run that a command acknowledged.
-fn acknowledged(answer: &Answer) -> Option<String> {
+fn acknowledged(answer: &CommandOutput) -> Option<String> {
     let reply = answer.stderr.lines().chain(answer.stdout.lines()).find(|line| line.contains(ACKNOWLEDGED))?;
     Some(reply.split("resume ").nth(1)?.split('`').next()?.to_owned())
 }

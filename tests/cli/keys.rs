@@ -4,7 +4,7 @@ use std::{collections::BTreeMap, fs};
 
 use serde_json::json;
 use trunkline_sandbox::Options;
-use trunkline_tests::{Answer, Cli, few, finish, flow_input, sandbox, shipped_flow};
+use trunkline_tests::{Cli, CommandOutput, few, finish, flow_input, sandbox, shipped_flow};
 
 /// Returns names and contents of the files that hold data.
 fn files(cli: &Cli) -> BTreeMap<String, Vec<u8>> {
@@ -12,7 +12,7 @@ fn files(cli: &Cli) -> BTreeMap<String, Vec<u8>> {
     files.map(|path| (path.display().to_string(), fs::read(&path).unwrap())).collect()
 }
 
-async fn with_env(cli: &Cli, arguments: &[&str], env: &[(&str, &str)]) -> Answer {
+async fn with_env(cli: &Cli, arguments: &[&str], env: &[(&str, &str)]) -> CommandOutput {
     finish(cli.command(arguments).envs(env.iter().copied()).spawn().unwrap()).await
 }
 

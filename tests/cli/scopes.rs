@@ -55,7 +55,7 @@ impl Todo {
         Todo { cli, server, folder: folder.display().to_string() }
     }
 
-    async fn run(&self, arguments: &[&str]) -> trunkline_tests::Answer {
+    async fn run(&self, arguments: &[&str]) -> trunkline_tests::CommandOutput {
         self.cli.run(&[&["--json", "--connectors", &self.folder], arguments].concat()).await
     }
 

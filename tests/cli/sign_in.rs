@@ -8,7 +8,7 @@ use tokio::{
     process::Child,
 };
 use trunkline_sandbox::Sandbox;
-use trunkline_tests::{Answer, Cli, LONG, approve, document, few, finish, http, sandbox};
+use trunkline_tests::{Cli, CommandOutput, LONG, approve, document, few, finish, http, sandbox};
 
 async fn prepared(cli: &Cli) -> Sandbox {
     let sandbox = sandbox(few(1)).await;
@@ -37,7 +37,7 @@ async fn is_signed_in(cli: &Cli) -> bool {
 }
 
 /// Waits for the command to end with this code. It may have ended already.
-async fn ends_with(child: Child, code: i32) -> Answer {
+async fn ends_with(child: Child, code: i32) -> CommandOutput {
     finish(child).await.expect(code)
 }
 

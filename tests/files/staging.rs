@@ -14,7 +14,7 @@ use serde_json::{Value, json};
 use trunkline_core::ErrorKind;
 use trunkline_engine::{Journal, RunId, RunStatus};
 use trunkline_sandbox::{Faults, Options};
-use trunkline_tests::{Answer, Cli, Dice, few, finish, until};
+use trunkline_tests::{Cli, CommandOutput, Dice, few, finish, until};
 
 use super::{BLOCK, Origin, Rig, Step, copies, origin::VersionHeader};
 
@@ -293,7 +293,7 @@ async fn a_full_staging_disk_fails_the_run_with_a_hint_and_leaves_no_partial_cop
     };
     let text = |bytes: Vec<u8>| String::from_utf8(bytes).unwrap();
     let answer =
-        Answer { code: answer.status.code().unwrap(), stdout: text(answer.stdout), stderr: text(answer.stderr) };
+        CommandOutput { code: answer.status.code().unwrap(), stdout: text(answer.stdout), stderr: text(answer.stderr) };
     let run = answer.json();
     assert_eq!(run["status"], "failed", "{answer:?}");
     let error = &run["error"];

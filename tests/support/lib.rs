@@ -84,7 +84,7 @@ pub fn trunkline() -> &'static Path {
 
 /// The output of a command, and its exit code.
 #[derive(Debug)]
-pub struct Answer {
+pub struct CommandOutput {
     /// Exit code; -1 if a signal ended it.
     pub code: i32,
     /// Standard output.
@@ -93,10 +93,10 @@ pub struct Answer {
     pub stderr: String,
 }
 
-impl Answer {
+impl CommandOutput {
     /// Asserts that the command ended with this code and did not panic.
     #[track_caller]
-    pub fn expect(self, code: i32) -> Answer {
+    pub fn expect(self, code: i32) -> CommandOutput {
         assert_eq!(self.code, code, "stdout: {}\nstderr: {}", self.stdout, self.stderr);
         assert!(!self.stderr.contains("panicked"), "{}", self.stderr);
         self
@@ -171,12 +171,12 @@ impl Cli {
     }
 
     /// Runs a command to its end.
-    pub async fn run(&self, arguments: &[&str]) -> Answer {
+    pub async fn run(&self, arguments: &[&str]) -> CommandOutput {
         finish(self.start(arguments)).await
     }
 
     /// Runs a command to its end with `input` on its standard input.
-    pub async fn pipe(&self, arguments: &[&str], input: &str) -> Answer {
+    pub async fn pipe(&self, arguments: &[&str], input: &str) -> CommandOutput {
         let mut child = self.command(arguments).stdin(Stdio::piped()).spawn().expect("the binary starts");
         let mut stdin = child.stdin.take().expect("a pipe");
         // A command that fails early does not read its input.
@@ -206,10 +206,10 @@ impl Cli {
 }
 
 /// Waits for a command to end.
-pub async fn finish(child: Child) -> Answer {
+pub async fn finish(child: Child) -> CommandOutput {
     let output = tokio::time::timeout(LONG, child.wait_with_output()).await.expect("the command ends");
     let output = output.expect("the command can be waited for");
-    Answer {
+    CommandOutput {
         code: output.status.code().unwrap_or(-1),
         stdout: String::from_utf8_lossy(&output.stdout).into_owned(),
         stderr: String::from_utf8_lossy(&output.stderr).into_owned(),
@@ -245,13 +245,13 @@ pub fn http() -> reqwest::Client {
 /// Returns the requests that arrived at the sandbox, oldest first. It keeps the last 10,000.
 pub async fn requests(sandbox: &Sandbox) -> Vec<Value> {
     let address = format!("http://{}/_sandbox/requests", sandbox.address());
-    let answer = http().get(address).send().await.expect("the sandbox answers");
-    answer.json().await.expect("the sandbox answers JSON")
+    let answer = http().get(address).send().await.expect("the sandbox responds");
+    answer.json().await.expect("the sandbox responds with JSON")
 }
 
 /// Signs in and consents as a browser does, and returns the URL that the login server redirects to.
 pub async fn approve(authorization_url: &str) -> String {
-    let answer = http().get(format!("{authorization_url}&approve=1")).send().await.expect("the login server answers");
+    let answer = http().get(format!("{authorization_url}&approve=1")).send().await.expect("the login server responds");
     let location = answer.headers().get("location").and_then(|value| value.to_str().ok());
     location.unwrap_or_else(|| panic!("{} instead of a redirect", answer.status())).to_owned()
 }

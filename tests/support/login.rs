@@ -47,10 +47,10 @@ impl Login {
             .get(self.url("/_log"))
             .send()
             .await
-            .expect("the login server answers as it should")
+            .expect("the login server responds as expected")
             .json()
             .await
-            .expect("the login server answers as it should")
+            .expect("the login server responds as expected")
     }
 
     /// Returns the token requests that arrived, as grant type and status of the response.
@@ -58,7 +58,7 @@ impl Login {
         let log = self.log().await;
         let entry =
             |one: &Value| (one["grant"].as_str().unwrap_or("?").to_owned(), one["status"].as_u64().unwrap_or(0));
-        log["token"].as_array().expect("the login server answers as it should").iter().map(entry).collect()
+        log["token"].as_array().expect("the login server responds as expected").iter().map(entry).collect()
     }
 }
 
@@ -66,7 +66,7 @@ impl Login {
 /// callback URL with its query.
 pub async fn walk(url: &str) -> String {
     let (http, mut cookies) = (http(), BTreeMap::new());
-    let mut url = Url::parse(url).expect("the login server answers as it should");
+    let mut url = Url::parse(url).expect("the login server responds as expected");
     for _ in 0..20 {
         let sent: Vec<_> = cookies.iter().map(|(name, value)| format!("{name}={value}")).collect();
         let page = http
@@ -74,16 +74,16 @@ pub async fn walk(url: &str) -> String {
             .header("cookie", sent.join("; "))
             .send()
             .await
-            .expect("the login server answers as it should");
+            .expect("the login server responds as expected");
         for cookie in page.headers().get_all("set-cookie") {
             let (name, value) = cookie
                 .to_str()
-                .expect("the login server answers as it should")
+                .expect("the login server responds as expected")
                 .split(';')
                 .next()
-                .expect("the login server answers as it should")
+                .expect("the login server responds as expected")
                 .split_once('=')
-                .expect("the login server answers as it should");
+                .expect("the login server responds as expected");
             match value {
                 "" => cookies.remove(name),
                 _ => cookies.insert(name.to_owned(), value.to_owned()),
@@ -93,12 +93,12 @@ pub async fn walk(url: &str) -> String {
             panic!(
                 "{url} answered {} instead of a redirect: {}",
                 page.status(),
-                page.text().await.expect("the login server answers as it should")
+                page.text().await.expect("the login server responds as expected")
             );
         };
         let next = url
-            .join(location.to_str().expect("the login server answers as it should"))
-            .expect("the login server answers as it should");
+            .join(location.to_str().expect("the login server responds as expected"))
+            .expect("the login server responds as expected");
         if next.path() == trunkline::serve::CALLBACK {
             return next.into();
         }

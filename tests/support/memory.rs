@@ -6,7 +6,7 @@ use std::{fs, time::Duration};
 use tokio::task::JoinHandle;
 use trunkline_sandbox::{Faults, Options};
 
-use crate::{Answer, Cli, finish, flow_input, sandbox, shipped_flow};
+use crate::{Cli, CommandOutput, finish, flow_input, sandbox, shipped_flow};
 
 /// Returns a member of `/proc/PID/status` in KiB, or `None` if the process has ended; see proc_pid_status(5).
 pub fn status(process: u32, member: &str) -> Option<u64> {
@@ -29,7 +29,7 @@ pub fn peak(process: u32) -> JoinHandle<u64> {
 
 /// Runs the shipped flow over a library of `files` files of `size` bytes. Returns the most memory that it used, in KiB,
 /// and the output of the command.
-pub async fn peak_of_copies(files: u64, size: u64) -> (u64, Answer) {
+pub async fn peak_of_copies(files: u64, size: u64) -> (u64, CommandOutput) {
     // A run without files has to last long enough to be measured.
     let faults = Faults { latency: Duration::from_millis(if files == 0 { 100 } else { 0 }), ..Faults::default() };
     let options =

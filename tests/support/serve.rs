@@ -9,7 +9,7 @@ use tokio::{
     process::Child,
 };
 
-use crate::{Answer, Cli, LONG, finish, http, until};
+use crate::{Cli, CommandOutput, LONG, finish, http, until};
 
 /// A running server, killed when dropped.
 #[derive(Debug)]
@@ -102,7 +102,7 @@ impl Serve {
     }
 
     /// Stops the server with SIGTERM, as a service manager does.
-    pub async fn stop(self) -> Answer {
+    pub async fn stop(self) -> CommandOutput {
         self.signal("-TERM");
         finish(self.process).await
     }
@@ -119,7 +119,7 @@ pub async fn save(cli: &Cli, flow: &Value) -> Value {
 }
 
 /// Saves a flow in place of an earlier version. Returns the output of the command.
-pub async fn add(cli: &Cli, flow: &Value, arguments: &[&str]) -> Answer {
+pub async fn add(cli: &Cli, flow: &Value, arguments: &[&str]) -> CommandOutput {
     let name = flow["name"].as_str().unwrap();
     let file = cli.write(&format!("{name}.json"), &flow.to_string());
     cli.run(&[&["flow", "add", &file, "--replace", "--json"], arguments].concat()).await
