@@ -1,9 +1,10 @@
-//! Every row of every operation table against cases that were made from the vendor's reference and not from the row: what
-//! is sent for an input, and what becomes of an answer.
+//! Checks every row of every operation table against cases that were written from the vendor's reference and not from
+//! the row: the request for an input, and the output for a response.
 //!
-//! A case is an element of a file in `fixtures/<connector>/`: `route`, `about`, `input`; `request` with method, path, query,
-//! headers and body as they have to arrive (absent: nothing may be sent); `response` with status, headers and body; then
-//! either `output`, where a page's `next` may be `"*"` for anything but null, or the kind of an `error`.
+//! A case is an element of a file in `fixtures/<connector>/`: `route`, `about`, `input`; `request` with method, path,
+//! query, headers and body as they have to arrive (absent: nothing may be sent); `response` with status, headers and
+//! body; then either `output`, where the `next` of a page may be `"*"` for any value but null, or the kind of an
+//! `error`.
 #![allow(clippy::unwrap_used)]
 
 use std::{
@@ -23,7 +24,7 @@ use trunkline_core::{Connected, Connection, Connections, Context, MemoryVault, R
 use trunkline_tests::project;
 use wiremock::{Mock, MockServer, Request, Respond, ResponseTemplate, matchers::any};
 
-/// Actions that stand for one call, but whose body is no JSON: `tests/mediavalet/unpublished.rs` has them.
+/// Actions that make one call whose body is not JSON: `tests/mediavalet/unpublished.rs` covers them.
 const ELSEWHERE: &[&str] = &[
     "GET /directlinks/export",
     "POST /bulk",
@@ -43,7 +44,7 @@ struct Case {
     input: Value,
     request: Option<Sent>,
     response: Reply,
-    /// Null is an output, too.
+    /// `Some(Null)` is an output as well.
     #[serde(default, deserialize_with = "given")]
     output: Option<Value>,
     error: Option<String>,
@@ -80,25 +81,26 @@ fn text(value: &Value) -> String {
     value.as_str().map_or_else(|| value.to_string(), str::to_owned)
 }
 
-/// Path of the connector's own endpoint, such as `/1`: what vendors write before their paths and rows do not.
+/// Returns the path of the connector's default endpoint, such as `/1`. Vendors write it before their paths, rows do
+/// not.
 fn base(connector: &Registered) -> String {
     let endpoint = &connector.spec().connection["properties"]["endpointUrl"]["default"];
     let (_, rest) = endpoint.as_str().unwrap().split_once("://").unwrap();
     rest.find('/').map_or("", |at| rest[at..].trim_end_matches('/')).to_owned()
 }
 
-/// A path without what the endpoint already has.
+/// Returns a path without the path of the endpoint.
 fn below<'a>(base: &str, path: &'a str) -> &'a str {
     path.strip_prefix(base).filter(|rest| rest.starts_with('/')).unwrap_or(path)
 }
 
-/// A route as its row has it, however the vendor writes it.
+/// Returns a route in the form of the rows, from the form of the vendor.
 fn normal(base: &str, route: &str) -> String {
     let (method, path) = route.split_once(' ').unwrap();
     format!("{method} {}", below(base, path))
 }
 
-/// Login server and API of one connection: answers what the case says, and keeps what came.
+/// Login server and API of one connection: sends the response of the case, and records the requests.
 #[derive(Clone, Default)]
 struct Stage(Arc<State>);
 
@@ -145,7 +147,7 @@ fn connect(registry: &Registry, connector: &Registered, server: &str) -> Connect
             "flows": "password", "username": "ann", "password": "right", "subscriptionKey": SUBSCRIPTION_KEY
         }),
         "mediaflow" => json!({ "flows": "refresh_token", "refreshToken": "refresh-of-the-cases" }),
-        other => panic!("say here how to connect to {other}"),
+        other => panic!("this suite has no settings for {other}: add them here"),
     };
     settings.as_object_mut().unwrap().extend(own.as_object().unwrap().clone());
     let connection = Connection::from_value(settings).unwrap();
@@ -158,7 +160,7 @@ fn header<'a>(request: &'a Request, name: &str) -> Option<&'a str> {
     request.headers.get(name).and_then(|value| value.to_str().ok())
 }
 
-/// What arrived, as a case would write it.
+/// Returns a request in the form of a case.
 fn arrived(request: &Request, case: &Sent, base: &str) -> Value {
     let mut query: Vec<(String, String)> = request.url.query_pairs().into_owned().collect();
     query.sort();
@@ -184,7 +186,7 @@ fn expected(case: &Sent, base: &str) -> Value {
     })
 }
 
-/// Everything that is wrong with one case.
+/// Plays one case, and returns everything that is wrong.
 async fn play(case: &Case, connected: &Connected, action: &str, stage: &Stage, base: &str) -> Vec<String> {
     *stage.0.reply.lock().unwrap() = Some(case.response.clone());
     stage.0.seen.lock().unwrap().clear();
@@ -214,28 +216,28 @@ async fn play(case: &Case, connected: &Connected, action: &str, stage: &Stage, b
     }
     match (result, &case.output, &case.error) {
         (Ok(mut output), Some(expected), None) => {
-            // Where the next page begins is the client's own matter.
+            // The form of the cursor is the client's own.
             if expected.get("next").is_some_and(|next| next == "*")
                 && let Some(next) = output.get_mut("next").filter(|next| !next.is_null())
             {
                 *next = "*".into();
             }
             if output != *expected {
-                wrong.push(format!("gave     {output}\n    expected {expected}"));
+                wrong.push(format!("returned {output}\n    expected {expected}"));
             }
             let promised = Schema::from(connected.connector().action_spec(action).unwrap().output.clone());
             let broken = promised.check(&output).into_iter().filter(|_| !output.is_null());
-            wrong.extend(broken.map(|one| format!("the output is not what the row promises: {one}")));
+            wrong.extend(broken.map(|one| format!("the output does not fit the schema of the row: {one}")));
         }
         (Err(error), None, Some(expected)) if error.kind().as_str() == expected => {}
-        (Ok(output), None, Some(expected)) => wrong.push(format!("gave {output}, not the error {expected}")),
+        (Ok(output), None, Some(expected)) => wrong.push(format!("returned {output}, not the error {expected}")),
         (Err(error), ..) => wrong.push(format!("failed with {}: {error}", error.kind().as_str())),
         (Ok(_), ..) => wrong.push("a case has either an output or an error".to_owned()),
     }
     wrong
 }
 
-/// All cases of one file on a server and a connection of their own, one after the other.
+/// Plays all cases of one file one after the other, on a server and a connection of their own.
 async fn play_file(registry: &Registry, connector: &Registered, file: &str, cases: &[Case]) -> Vec<String> {
     let base = base(connector);
     let rows: BTreeMap<_, _> = connector
@@ -257,7 +259,7 @@ async fn play_file(registry: &Registry, connector: &Registered, file: &str, case
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn every_row_does_what_the_reference_says() {
+async fn every_row_sends_and_returns_what_the_reference_says() {
     let registry = Registry::discover().unwrap();
     let mut wrong = Vec::new();
     for connector in registry.connectors() {

@@ -1,4 +1,4 @@
-//! Connectors against servers of the tests' own: the sandbox, servers that misbehave, and Azurite.
+//! Connectors against the sandbox, against misbehaving servers, and against Azurite.
 
 mod azurite;
 mod check;

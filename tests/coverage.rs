@@ -1,5 +1,5 @@
-//! Holds every operation table against the list of the vendor's operations (`operations/upstream.txt`), line by line: each
-//! has a row, or a reason in `operations/waivers.txt` why not.
+//! Compares every operation table with the vendor's list of operations (`operations/upstream.txt`): each operation has
+//! a row, or a reason in `operations/waivers.txt`.
 #![allow(clippy::unwrap_used)]
 
 use std::{
@@ -12,46 +12,47 @@ use trunkline as _;
 use trunkline_core::{ActionSpec, Registered, Registry};
 use trunkline_tests::project;
 
-/// How many operations of a connector may go without a row. These numbers may only become smaller.
+/// The most operations of a connector without a row. These numbers may only decrease.
 const MOST_WAIVERS: &[(&str, usize)] = &[("mediaflow", 8)];
 
-/// The lines of a file of a connector's table without comments; none if there is no such file.
+/// Returns the lines of a file of a connector's table without comments, or `None` if there is no such file.
 fn lines(connector: &str, file: &str) -> Option<Vec<String>> {
     let path = project().join("connectors").join(connector).join("operations").join(file);
     let text = fs::read_to_string(path).ok()?;
     Some(text.lines().filter(|line| !line.is_empty() && !line.starts_with('#')).map(str::to_owned).collect())
 }
 
-/// Path of the connector's own endpoint, such as `/1`: what vendors write before their paths and rows do not.
+/// Returns the path of the connector's default endpoint, such as `/1`. Vendors write it before their paths, rows do
+/// not.
 fn base(connector: &Registered) -> String {
     let endpoint = &connector.spec().connection["properties"]["endpointUrl"]["default"];
     let (_, rest) = endpoint.as_str().unwrap().split_once("://").unwrap();
     rest.find('/').map_or("", |at| rest[at..].trim_end_matches('/')).to_owned()
 }
 
-/// A route as its row has it, however the vendor writes it.
+/// Returns a route in the form of the rows, from the form of the vendor.
 fn normal(base: &str, route: &str) -> String {
     let (method, path) = route.split_once(' ').unwrap_or_else(|| panic!("{route:?} is not `METHOD /path`"));
     let path = path.strip_prefix(base).filter(|rest| rest.starts_with('/')).unwrap_or(path);
     format!("{method} {path}")
 }
 
-/// What is wrong between a vendor's list, the rows and the waivers.
+/// Returns the contradictions between a vendor's list, the rows and the waivers.
 fn gaps(upstream: &[String], rows: &BTreeSet<String>, waivers: &BTreeMap<String, String>) -> Vec<String> {
     let known: BTreeSet<_> = upstream.iter().collect();
     let mut found = Vec::new();
     for route in &known {
         match (rows.contains(*route), waivers.contains_key(*route)) {
             (false, false) => found.push(format!("{route} has neither a row nor a waiver")),
-            (true, true) => found.push(format!("{route} has a row: its waiver can go")),
+            (true, true) => found.push(format!("{route} has a row: remove its waiver")),
             _ => {}
         }
     }
     let strange = rows.iter().filter(|route| !known.contains(route));
-    found.extend(strange.map(|route| format!("{route} has a row but is no operation of the vendor")));
+    found.extend(strange.map(|route| format!("{route} has a row but is not an operation of the vendor")));
     for (route, reason) in waivers {
         if !known.contains(route) {
-            found.push(format!("{route} is waived but is no operation of the vendor"));
+            found.push(format!("{route} is waived but is not an operation of the vendor"));
         }
         if reason.len() < 10 {
             found.push(format!("{route} is waived without a reason"));
@@ -95,7 +96,7 @@ fn every_operation_of_the_vendor_has_a_row_or_a_reason() {
 }
 
 #[test]
-fn gaps_are_noticed() {
+fn gaps_are_found() {
     let set = |routes: &[&str]| routes.iter().map(|&route| route.to_owned()).collect::<BTreeSet<_>>();
     let upstream: Vec<_> = set(&["GET /a", "GET /b", "GET /c"]).into_iter().collect();
     let waived = |reason: &str| BTreeMap::from([("GET /b".to_owned(), reason.to_owned())]);
@@ -103,9 +104,9 @@ fn gaps_are_noticed() {
     let count = |rows: &[&str], reason| gaps(&upstream, &set(rows), &waived(reason)).len();
     assert_eq!(count(&["GET /a"], "answers a zip file"), 1, "neither row nor waiver");
     assert_eq!(count(&["GET /a", "GET /b", "GET /c"], "answers a zip file"), 1, "row and waiver");
-    assert_eq!(count(&["GET /a", "GET /c", "GET /d"], "answers a zip file"), 1, "a row too many");
+    assert_eq!(count(&["GET /a", "GET /c", "GET /d"], "answers a zip file"), 1, "a row without an operation");
     assert_eq!(count(&["GET /a", "GET /c"], ""), 1, "no reason");
-    assert_eq!(gaps(&[], &set(&[]), &waived("answers a zip file")).len(), 1, "a waiver for nothing");
+    assert_eq!(gaps(&[], &set(&[]), &waived("answers a zip file")).len(), 1, "a waiver without an operation");
     assert_eq!(normal("/1", "GET /1/files/{id}"), "GET /files/{id}");
     assert_eq!(normal("/1", "GET /10/files"), "GET /10/files");
     assert_eq!(normal("", "GET /files"), "GET /files");
@@ -119,7 +120,7 @@ fn is_name(name: &str) -> bool {
     name.split('.').all(is_word)
 }
 
-/// What a person would miss in a row.
+/// Returns the parts that a row lacks.
 fn lacks(action: &ActionSpec) -> Vec<String> {
     let mut found = Vec::new();
     if !is_name(&action.name) {
@@ -138,7 +139,7 @@ fn lacks(action: &ActionSpec) -> Vec<String> {
 }
 
 #[test]
-fn every_row_can_be_found_and_filled_in() {
+fn every_row_has_a_name_a_title_a_group_and_titled_inputs() {
     let registry = Registry::discover().unwrap();
     let mut found = Vec::new();
     for connector in registry.connectors() {
@@ -148,7 +149,7 @@ fn every_row_can_be_found_and_filled_in() {
         }
     }
     assert!(found.is_empty(), "{} faults:\n{}", found.len(), found.join("\n"));
-    // And the lack of each would be noticed.
+    // The sabotage twin: the lack of each part is found.
     let mut action = registry.connector("mediavalet").unwrap().action_spec("asset.get").unwrap().clone();
     (action.name, action.title, action.group) = ("Asset".into(), " ".into(), String::new());
     action.input["properties"]["assetId"]["title"] = Value::Null;

@@ -1,14 +1,15 @@
-//! `trunkline demo`: the main job on look-alikes that count for themselves, also with faults, also killed.
+//! `trunkline demo`: the main job against the simulators, whose own counters confirm the result, also with faults and
+//! kills.
 #![allow(clippy::unwrap_used)]
 
 use std::{process::Stdio, time::Duration};
 
 use serde_json::{Value, json};
 use tokio::io::{AsyncBufReadExt, BufReader};
-use trunkline_tests::{Answer, Cli, Dice, LONG};
+use trunkline_tests::{Cli, CommandOutput, Dice, LONG};
 
-/// The figures of a demo, held against what every one of them must be.
-fn figures(answer: &Answer, files: u64) -> Value {
+/// Returns the figures of a demo, after checks that hold for every demo.
+fn figures(answer: &CommandOutput, files: u64) -> Value {
     let figures = answer.json();
     let keys: Vec<_> = figures.as_object().unwrap().keys().map(String::as_str).collect();
     let documented = [
@@ -37,10 +38,10 @@ fn figures(answer: &Answer, files: u64) -> Value {
 }
 
 #[tokio::test]
-async fn the_demo_copies_what_it_may_and_nothing_twice() {
+async fn the_demo_copies_every_allowed_file_once() {
     let cli = Cli::default();
     figures(&cli.run(&["demo", "--json", "--files", "60"]).await.expect(0), 60);
-    // And again over the same data directory, for a person.
+    // A second time with the same data directory, with text output.
     let answer = cli.run(&["demo", "--files", "20"]).await.expect(0);
     for words in ["Ledger:", "Counted by the MediaValet simulator", "0  with a SHA-256 other than their source's", "0  uploaded twice"] {
         assert!(answer.stdout.contains(words), "{words} in {}", answer.stdout);
@@ -50,7 +51,7 @@ async fn the_demo_copies_what_it_may_and_nothing_twice() {
 }
 
 #[tokio::test]
-async fn faults_of_the_network_lose_and_double_nothing() {
+async fn network_faults_lose_and_double_nothing() {
     let cli = Cli::default();
     figures(&cli.run(&["demo", "--json", "--files", "150", "--faults", "0.02"]).await.expect(0), 150);
     for wrong in ["1.5", "-1", "NaN"] {
@@ -60,7 +61,7 @@ async fn faults_of_the_network_lose_and_double_nothing() {
 }
 
 #[tokio::test]
-async fn a_killed_demo_goes_on_where_it_was() {
+async fn a_killed_demo_continues_where_it_was() {
     const FILES: u64 = 120;
     let mut dice = Dice::default();
     let mut interrupted = 0;
@@ -70,7 +71,8 @@ async fn a_killed_demo_goes_on_where_it_was() {
         let mut child = command.stdout(Stdio::null()).spawn().unwrap();
         let mut lines = BufReader::new(child.stderr.take().unwrap()).lines();
         let id = loop {
-            let line = tokio::time::timeout(LONG, lines.next_line()).await.unwrap().unwrap().expect("it goes on");
+            let line =
+                tokio::time::timeout(LONG, lines.next_line()).await.unwrap().unwrap().expect("the demo continues");
             if let Some(rest) = line.strip_prefix("Run ") {
                 break rest.split(' ').next().unwrap().to_owned();
             }
@@ -80,27 +82,27 @@ async fn a_killed_demo_goes_on_where_it_was() {
 
         let before = cli.run(&["runs", "show", &id, "--json"]).await.expect(0).json();
         if before["status"] != "running" {
-            // The machine was faster.
+            // The run had ended before the kill.
             assert_eq!(before["status"], "succeeded", "round {round}");
             continue;
         }
         interrupted += 1;
         let answer = cli.run(&["runs", "resume", &id, "--json"]).await.expect(0);
-        let told: Vec<Value> = answer.stdout.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
-        let (run, report) = (&told[0], &told[1]);
+        let documents: Vec<Value> = answer.stdout.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
+        let (run, report) = (&documents[0], &documents[1]);
         let ledger = &run["ledger"]["files"];
         let skipped: u64 = ledger["skipped"].as_object().unwrap().values().map(|count| count.as_u64().unwrap()).sum();
         assert_eq!(ledger["done"].as_u64().unwrap() + skipped, FILES, "round {round}: {run}");
         assert_eq!((&ledger["failed"], &ledger["unknown"]), (&json!({}), &json!({})), "round {round}: {run}");
         assert_eq!((&run["status"], &run["id"]), (&json!("succeeded"), &json!(id)));
         assert_eq!((&report["duplicates"], &report["digest_mismatches"]), (&json!(0), &json!(0)), "{report}");
-        // What the target holds is what the ledger says.
+        // The target holds the assets that the ledger lists.
         let uploaded = report["uploaded"].as_u64().unwrap();
         let done = ledger["done"].as_u64().unwrap();
         assert!(uploaded >= done && uploaded <= FILES, "round {round}: {run} {report}");
-        // An upload that was finalized, but not yet recorded, is found to be there, and then is skipped.
+        // An upload that was finalized but not yet recorded is found in the target, and skipped.
         let there = ledger["skipped"]["already in MediaValet"].as_u64().unwrap_or_default();
         assert_eq!(uploaded + report["preexisting"].as_u64().unwrap(), done + there, "round {round}: {run} {report}");
     }
-    assert!(interrupted >= 2, "{interrupted} of 5 rounds hit a working run");
+    assert!(interrupted >= 2, "{interrupted} of 5 rounds hit an active run");
 }

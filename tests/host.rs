@@ -1,4 +1,5 @@
-//! The binary `trunkline` in a process of its own: its command line, its server, its demo, and where secrets may appear.
+//! The binary `trunkline` as a process: its command line, its server, its demo, and the places where secrets could
+//! appear.
 
 mod cli;
 mod cookbook;

@@ -1,8 +1,9 @@
-//! What keeps the project in shape: which crate may know which, how long files may be, and that no connector is forgotten.
+//! Checks the layout of the project: dependencies between crates, the length of files, unique names of public types,
+//! and that every connector is linked.
 #![allow(clippy::unwrap_used)]
 
 use std::{
-    collections::BTreeSet,
+    collections::{BTreeMap, BTreeSet},
     fs,
     path::{Path, PathBuf},
 };
@@ -12,9 +13,11 @@ use trunkline as _;
 use trunkline_core::Registry;
 use trunkline_tests::project;
 
-/// Longest file of ours, in lines.
+use super::prose::rust::public_types;
+
+/// The most lines of a source file.
 const LONGEST: usize = 500;
-/// Longest `lib.rs` of a connector: about 200 lines.
+/// The most lines of the `lib.rs` of a connector: about 200.
 const LONGEST_CONNECTOR: usize = 220;
 
 fn folders(below: &str) -> Vec<PathBuf> {
@@ -28,8 +31,8 @@ fn name(path: &Path) -> String {
     path.file_name().unwrap().to_string_lossy().into_owned()
 }
 
-/// All files below a folder but what is not ours to keep.
-fn files(folder: &Path, found: &mut Vec<PathBuf>) {
+/// Collects all files below a folder, but not those of builds, of git and of installed packages.
+pub(crate) fn files(folder: &Path, found: &mut Vec<PathBuf>) {
     for entry in fs::read_dir(folder).unwrap() {
         let path = entry.unwrap().path();
         match name(&path).as_str() {
@@ -40,7 +43,7 @@ fn files(folder: &Path, found: &mut Vec<PathBuf>) {
     }
 }
 
-/// The names of the packages that are connectors; a folder is named as its connector.
+/// Returns the package names of the connectors. A folder has the name of its connector.
 fn connectors() -> BTreeSet<String> {
     let manifest = |folder: &PathBuf| fs::read_to_string(folder.join("Cargo.toml")).unwrap().parse::<Table>().unwrap();
     folders("connectors").iter().map(|path| manifest(path)["package"]["name"].as_str().unwrap().to_owned()).collect()
@@ -57,12 +60,12 @@ fn every_connector_folder_is_linked_into_the_host() {
     let mut folders: BTreeSet<_> = folders("connectors").iter().map(|path| name(path)).collect();
     assert_eq!(unlinked(&folders, &registered), [""; 0], "see crates/host/src/connectors.rs");
     assert!(registry.connectors().all(|one| one.actions().count() > 1));
-    // And the comparison would notice.
+    // The sabotage twin: a folder without a connector is found.
     folders.insert("forgotten".into());
     assert_eq!(unlinked(&folders, &registered), ["forgotten"]);
 }
 
-/// Which of our crates a crate may name: dependencies point one way.
+/// Returns the crates of the workspace that a crate may depend on: dependencies point one way.
 fn may_name(krate: &str) -> &'static [&'static str] {
     match krate {
         "trunkline-core" | "trunkline-sandbox" => &[],
@@ -82,7 +85,7 @@ fn may_name(krate: &str) -> &'static [&'static str] {
     }
 }
 
-/// Who may name these crates of others.
+/// The crates that may depend on these libraries.
 const RESERVED: &[(&str, &[&str])] = &[
     ("reqwest", &["trunkline-rest"]),
     ("axum", &["trunkline", "trunkline-sandbox"]),
@@ -94,7 +97,7 @@ const RESERVED: &[(&str, &[&str])] = &[
     ("oauth2", &["trunkline-rest"]),
 ];
 
-/// Everything in a manifest that goes against the rules.
+/// Returns every dependency of a manifest that breaks the rules.
 fn faults(manifest: &Table, connectors: &BTreeSet<String>) -> Vec<String> {
     let krate = manifest["package"]["name"].as_str().unwrap();
     let ours = |name: &str| name == "trunkline" || name.starts_with("trunkline-") || connectors.contains(name);
@@ -110,16 +113,16 @@ fn faults(manifest: &Table, connectors: &BTreeSet<String>) -> Vec<String> {
                     || (to_test && dependency == "trunkline-sandbox" && connectors.contains(krate))
                     || (to_test && dependency == "trunkline-engine" && krate == "trunkline-store");
                 if !allowed {
-                    found.push(format!("{krate} may not name {dependency}"));
+                    found.push(format!("{krate} may not depend on {dependency}"));
                 }
-            } else if let Some((_, who)) = RESERVED.iter().find(|(name, _)| name == dependency) {
-                // Tests may speak HTTP, but not those of what knows no HTTP.
+            } else if let Some((_, allowed_crates)) = RESERVED.iter().find(|(name, _)| name == dependency) {
+                // Tests may use HTTP, but not those of crates that know no HTTP.
                 let free = krate == "trunkline-tests"
                     || (to_test
                         && !matches!(krate, "trunkline-core" | "trunkline-engine")
                         && dependency != "inventory");
-                if !who.contains(&krate) && !free {
-                    found.push(format!("{krate} may not name {dependency}"));
+                if !allowed_crates.contains(&krate) && !free {
+                    found.push(format!("{krate} may not depend on {dependency}"));
                 }
             }
         }
@@ -127,7 +130,7 @@ fn faults(manifest: &Table, connectors: &BTreeSet<String>) -> Vec<String> {
     found
 }
 
-/// The dependencies of a manifest by their kind, those for one platform included.
+/// Returns the dependencies of a manifest by their kind, those for one platform included.
 fn sections(manifest: &Table) -> Vec<(&'static str, Table)> {
     let kinds = ["dependencies", "dev-dependencies", "build-dependencies"];
     let platforms = manifest.get("target").and_then(Value::as_table).into_iter().flat_map(|all| all.values());
@@ -152,7 +155,7 @@ fn dependencies_point_one_way_and_each_library_has_its_place() {
 }
 
 #[test]
-fn a_dependency_that_points_the_wrong_way_is_noticed() {
+fn a_dependency_that_points_the_wrong_way_is_found() {
     let connectors = BTreeSet::from(["mediaflow".to_owned()]);
     for (krate, dependency) in [
         ("trunkline-core", "[dependencies]\ntrunkline-engine = {}"),
@@ -174,7 +177,7 @@ fn a_dependency_that_points_the_wrong_way_is_noticed() {
 }
 
 #[test]
-fn no_file_of_ours_is_too_long() {
+fn no_source_file_is_too_long() {
     let mut found = Vec::new();
     for folder in [folders("crates"), folders("connectors")].concat() {
         let mut sources = Vec::new();
@@ -191,9 +194,43 @@ fn no_file_of_ours_is_too_long() {
     assert_eq!(found, [""; 0]);
 }
 
+/// Public types that may have the same name in several places: the associated types of actions, and the settings of a
+/// connector.
+const SHARED_NAMES: [&str; 3] = ["Input", "Output", "Settings"];
+
+/// Returns each name that two public types have, with the files; `sources` are paths with their content.
+fn names_in_two_places(sources: &[(String, String)]) -> Vec<String> {
+    let mut places: BTreeMap<String, Vec<&str>> = BTreeMap::new();
+    for (path, content) in sources {
+        for name in public_types(content) {
+            places.entry(name).or_default().push(path);
+        }
+    }
+    places.retain(|name, places| places.len() > 1 && !SHARED_NAMES.contains(&name.as_str()));
+    places.iter().map(|(name, places)| format!("{name}: {}", places.join(", "))).collect()
+}
+
+#[test]
+fn no_two_public_types_have_one_name() {
+    let mut paths = Vec::new();
+    for folder in [folders("crates"), folders("connectors")].concat() {
+        files(&folder.join("src"), &mut paths);
+    }
+    paths.sort();
+    paths.retain(|path| path.extension().is_some_and(|extension| extension == "rs"));
+    let read = |path: &PathBuf| (path.display().to_string(), fs::read_to_string(path).unwrap());
+    let mut sources: Vec<_> = paths.iter().map(read).collect();
+    assert_eq!(names_in_two_places(&sources), [""; 0]);
+    // The sabotage twin: a second type of one name is found.
+    let registry = "pub(crate) struct Hidden;\nmod inner {\n    pub trait Registry {}\n    pub struct Settings;\n}";
+    sources.push(("second.rs".into(), registry.into()));
+    let found = names_in_two_places(&sources);
+    assert!(found.len() == 1 && found[0].starts_with("Registry: ") && found[0].ends_with("second.rs"), "{found:?}");
+}
+
 #[test]
 fn no_file_names_a_path_of_one_machine() {
-    // Written in halves, so that this file does not find itself.
+    // In halves, so that the test does not find this file.
     let foreign = [["../", "shared"], ["/work", "/main"], ["/work", "/shared"], ["/work", "/target"], ["/root", "/."]];
     let foreign = foreign.map(|halves| halves.concat());
     let mut all = Vec::new();

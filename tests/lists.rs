@@ -1,5 +1,5 @@
-//! Lists that change while they are read: through the real paging and `each`, no item is worked on twice, every reading ends,
-//! and where an item was missed although it was there all the time, the run says that items may be missing.
+//! Lists that change while they are read. With the real paging and `each`, no item is processed twice, every read ends,
+//! and if an item that was always in the list is missed, the run reports that items may be missing.
 #![allow(clippy::unwrap_used)]
 
 use std::{
@@ -71,11 +71,11 @@ fn client(address: &str) -> Result<Client> {
     Client::builder("Shelf", address.parse().unwrap(), &TABLE).private_network(true).limits(limits).build()
 }
 
-/// Sabotage: a list that never says that it has changed.
-struct Deaf(Box<dyn AnyAction>);
+/// Sabotage: a list that never reports a change.
+struct IgnoresChanges(Box<dyn AnyAction>);
 
 #[async_trait]
-impl AnyAction for Deaf {
+impl AnyAction for IgnoresChanges {
     fn spec(&self) -> &ActionSpec {
         self.0.spec()
     }
@@ -88,29 +88,33 @@ impl AnyAction for Deaf {
     }
 }
 
-fn registry(deaf: bool) -> Registry {
-    let entry = match deaf {
+fn registry(ignores_changes: bool) -> Registry {
+    let entry = match ignores_changes {
         false => ActionEntry::many::<Shelf>(|| TABLE.actions()),
         true => ActionEntry::many::<Shelf>(|| {
-            Ok(TABLE.actions()?.into_iter().map(|action| Box::new(Deaf(action)) as Box<dyn AnyAction>).collect())
+            Ok(TABLE
+                .actions()?
+                .into_iter()
+                .map(|action| Box::new(IgnoresChanges(action)) as Box<dyn AnyAction>)
+                .collect())
         }),
     };
     Registry::empty().with_connector::<Shelf>().with_entry(entry).checked().unwrap()
 }
 
-/// A list on a server that changes after each request, as often as the seed says.
+/// A list on a server. It changes after each request, as often as the seed determines.
 struct List {
     items: Vec<u64>,
-    /// What was there from the beginning and was never taken away.
+    /// Items that were in the list from the beginning and were never removed.
     stayed: BTreeSet<u64>,
     new: u64,
     random: u64,
-    /// How often of a hundred something happens between two requests, and how much at most.
+    /// The percentage of requests that are followed by changes, and the most changes.
     often: (u64, u64),
-    /// What happens.
+    /// The kinds of change.
     changes: &'static [Change],
     changed: u64,
-    /// These two change places after the first request.
+    /// Two items that are swapped after the first request.
     swap: Option<(usize, usize)>,
 }
 
@@ -125,7 +129,8 @@ const ALL: &[Change] = &[Change::Insert, Change::Delete, Change::Move];
 
 impl List {
     fn new(size: u64, seed: u64, changes: &'static [Change]) -> List {
-        // From lists that change once or twice while they are read to those that never stand still; some do not change.
+        // From lists that change once or twice while they are read to lists that change all the time; some do not
+        // change.
         let often = [(0, 1), (1, 1), (3, 1), (10, 2), (40, 3), (100, 10), (2, 40)][usize::try_from(seed % 7).unwrap()];
         let items: Vec<_> = (0..size).collect();
         let stayed = items.iter().copied().collect();
@@ -141,7 +146,7 @@ impl List {
         }
     }
 
-    /// SplitMix64.
+    /// Returns a random number below `below` (SplitMix64).
     fn random(&mut self, below: u64) -> u64 {
         self.random = self.random.wrapping_add(0x9e37_79b9_7f4a_7c15);
         let mixed = (self.random ^ (self.random >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
@@ -211,10 +216,10 @@ async fn serve(list: List) -> (MockServer, Arc<Mutex<List>>) {
     (server, list)
 }
 
-/// What a run over a list came to.
+/// The result of a run over a list.
 struct Read {
     run: Run,
-    /// Page that were there all the time and were not worked on.
+    /// Items that were always in the list and were not processed.
     missed: usize,
     doubles: usize,
     changed: u64,
@@ -264,7 +269,7 @@ async fn read(action: &str, list: List, registry: &Registry) -> Read {
     Read { run, missed, doubles, changed: list.changed }
 }
 
-/// Reads lists of this size, one a seed; how many of them had items that were missed, and how many were flagged.
+/// Reads one list of this size per seed. Returns how many reads missed items, and how many were flagged.
 async fn hold(action: &str, size: u64, seeds: std::ops::Range<u64>) -> (usize, usize) {
     let registry = registry(false);
     let (mut missed, mut flagged) = (0, 0);
@@ -282,27 +287,27 @@ async fn hold(action: &str, size: u64, seeds: std::ops::Range<u64>) -> (usize, u
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn no_item_of_a_list_that_shifts_is_missed_without_a_word() {
+async fn no_item_of_a_changing_list_is_missed_silently() {
     for action in ["thing.offset", "thing.bare", "thing.number"] {
         let (missed, _) = hold(action, 1_000, 0..21).await;
-        assert!(missed > 0, "{action}: nothing was tried");
+        assert!(missed > 0, "{action}: no read missed an item, so nothing was tested");
     }
 }
 
 #[tokio::test(flavor = "multi_thread")]
-#[ignore = "minutes: a hundred lists of five thousand items, three ways"]
-async fn no_item_of_a_hundred_long_lists_that_shift_is_missed_without_a_word() {
+#[ignore = "takes minutes: a hundred lists of five thousand items, with three kinds of paging"]
+async fn no_item_of_a_hundred_long_changing_lists_is_missed_silently() {
     for action in ["thing.offset", "thing.bare", "thing.number"] {
         let (missed, _) = hold(action, 5_000, 0..100).await;
-        assert!(missed > 0, "{action}: nothing was tried");
+        assert!(missed > 0, "{action}: no read missed an item, so nothing was tested");
     }
 }
 
-/// The sabotage twin: deletions alone show no item twice, so nobody but the paging can notice them.
+/// The sabotage twin: deletions alone repeat no item, so only the paging can detect them.
 #[tokio::test(flavor = "multi_thread")]
-async fn without_the_look_at_where_pages_meet_items_are_missed_without_a_word() {
-    for (deaf, silent) in [(false, false), (true, true)] {
-        let registry = registry(deaf);
+async fn without_the_comparison_of_adjacent_pages_items_are_missed_silently() {
+    for (ignores_changes, silent) in [(false, false), (true, true)] {
+        let registry = registry(ignores_changes);
         let mut missed_silently = false;
         for (action, seed) in [("thing.offset", 3), ("thing.bare", 4), ("thing.number", 3)] {
             let read = read(action, List::new(1_000, seed, &[Change::Delete]), &registry).await;
@@ -312,9 +317,9 @@ async fn without_the_look_at_where_pages_meet_items_are_missed_without_a_word() 
     }
 }
 
-/// Two items change places far from where pages meet: the paging has nothing to see, `each` knows the item again.
+/// Two items are swapped far from a page boundary: the paging cannot detect it, `each` recognizes the repeated item.
 #[tokio::test(flavor = "multi_thread")]
-async fn items_that_change_places_are_noticed_by_their_keys() {
+async fn swapped_items_are_detected_by_their_keys() {
     for action in ["thing.offset", "thing.bare"] {
         let list = List { swap: Some((10, 250)), ..List::new(300, 0, ALL) };
         let read = read(action, list, &registry(false)).await;
@@ -324,9 +329,9 @@ async fn items_that_change_places_are_noticed_by_their_keys() {
     }
 }
 
-/// What was worked on before a run was parked comes again, and says nothing of the list.
+/// Items that were processed before a run was suspended are listed again, which does not mean that the list changed.
 #[tokio::test(flavor = "multi_thread")]
-async fn a_run_that_is_taken_up_again_says_nothing_of_a_list_that_stood_still() {
+async fn a_resumed_run_reports_no_change_for_an_unchanged_list() {
     for action in ["thing.offset", "thing.number"] {
         let (server, _) = serve(List::new(3_000, 0, ALL)).await;
         let journal = Arc::new(MemoryJournal::default());
@@ -338,8 +343,8 @@ async fn a_run_that_is_taken_up_again_says_nothing_of_a_list_that_stood_still() 
             tokio::time::sleep(Duration::from_millis(1)).await;
         }
         first.drain();
-        let parked = running.wait().await.unwrap();
-        assert!(parked.status == RunStatus::Running && parked.ledger[&"all".into()].done > 0, "{parked:#?}");
+        let suspended = running.wait().await.unwrap();
+        assert!(suspended.status == RunStatus::Running && suspended.ledger[&"all".into()].done > 0, "{suspended:#?}");
         let second = Engine::new(journal.clone());
         let running = second.resume(&id, connect(&server.uri(), &registry)).await.unwrap();
         let run = running.wait().await.unwrap();
@@ -348,19 +353,20 @@ async fn a_run_that_is_taken_up_again_says_nothing_of_a_list_that_stood_still() 
     }
 }
 
-/// The loop of `next` alone, as those who call the client have it: it ends, and a page that says nothing repeats nothing.
+/// The loop over `next` as users of the client write it: it ends, and repeats an item only on a page that reports a
+/// change.
 #[tokio::test(flavor = "multi_thread")]
-async fn the_loop_over_next_ends_and_repeats_nothing_unsaid() {
+async fn the_loop_over_next_ends_and_repeats_no_item_silently() {
     for action in ["thing.offset", "thing.bare", "thing.number"] {
         for seed in 0..14 {
             let (server, _) = serve(List::new(1_000, seed, &[Change::Insert, Change::Delete])).await;
             let client = client(&server.uri()).unwrap();
             let cx = Context::default();
             let pages: Vec<Page> = client.pages(action, json!({}), &cx).try_collect().await.unwrap();
-            let said = pages.iter().any(|page| page.maybe_incomplete.is_some());
+            let reported = pages.iter().any(|page| page.maybe_incomplete.is_some());
             let ids: Vec<_> = pages.iter().flat_map(|page| &page.items).map(ToString::to_string).collect();
             let distinct: BTreeSet<_> = ids.iter().collect();
-            assert!(said || distinct.len() == ids.len(), "{action}, seed {seed}");
+            assert!(reported || distinct.len() == ids.len(), "{action}, seed {seed}");
         }
     }
 }

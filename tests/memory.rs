@@ -1,5 +1,5 @@
-//! Memory does not grow with the size of a file: gigabytes go through a process that needs a few megabytes more than an idle
-//! one.
+//! Memory does not grow with the size of a file or of a list: a copy of gigabytes needs a few megabytes more than an
+//! idle process.
 #![cfg(target_os = "linux")]
 #![allow(clippy::unwrap_used)]
 
@@ -7,12 +7,12 @@ use serde_json::json;
 use trunkline_tests::{Cli, library, memory};
 use wiremock::{Mock, MockServer, Request, ResponseTemplate, matchers::any};
 
-/// What a copy may need on top of an idle process, in KiB.
+/// The limit for a copy above an idle process, in KiB.
 const ALLOWED: u64 = 20 * 1024;
-/// What it may need in all, in KiB.
+/// The limit for a copy in all, in KiB.
 const MOST: u64 = 128 * 1024;
 
-/// The library of so many items.
+/// Starts a library of `items` items.
 async fn serve(items: u64) -> MockServer {
     let server = MockServer::builder().disable_request_recording().start().await;
     let answer = move |request: &Request| {
@@ -27,8 +27,8 @@ async fn serve(items: u64) -> MockServer {
     server
 }
 
-/// Goes over a list of so many items in a process of its own, if wanted with a call for each, and tells the most memory that
-/// needed.
+/// Processes a list of `items` items in a process of its own, with a call for each item if `calls`. Returns the peak
+/// memory in KiB.
 async fn peak_of_list(items: u64, calls: bool) -> u64 {
     let (server, cli) = (serve(items).await, Cli::default());
     let step = match calls {
@@ -40,14 +40,14 @@ async fn peak_of_list(items: u64, calls: bool) -> u64 {
     let run = library::flow(&cli, &server.uri(), 500, 8, step).await;
     let mut child = cli.start(&run.iter().map(String::as_str).collect::<Vec<_>>());
     let (watch, mut stdout) = (memory::peak(child.id().unwrap()), child.stdout.take().unwrap());
-    // Both pipes are read, however long it takes.
+    // Both pipes are read to their end.
     let mut stderr = child.stderr.take().unwrap();
     let quiet = tokio::spawn(async move { tokio::io::copy(&mut stderr, &mut tokio::io::sink()).await });
-    let mut told = Vec::new();
-    tokio::io::AsyncReadExt::read_to_end(&mut stdout, &mut told).await.unwrap();
+    let mut output = Vec::new();
+    tokio::io::AsyncReadExt::read_to_end(&mut stdout, &mut output).await.unwrap();
     quiet.await.unwrap().unwrap();
     child.wait().await.unwrap();
-    let run: serde_json::Value = serde_json::from_slice(&told).unwrap();
+    let run: serde_json::Value = serde_json::from_slice(&output).unwrap();
     assert_eq!((&run["status"], &run["ledger"]["all"]["done"]), (&"succeeded".into(), &items.into()), "{run}");
     assert!(run["ledger"]["all"]["maybe_incomplete"].is_null(), "{run}");
     let peak = watch.await.unwrap();
@@ -56,13 +56,13 @@ async fn peak_of_list(items: u64, calls: bool) -> u64 {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn ten_times_the_items_need_hardly_more_memory() {
+async fn ten_times_the_items_need_little_more_memory() {
     let (few, many) = (peak_of_list(2_000, false).await, peak_of_list(20_000, false).await);
     assert!(few > 1_000 && many < few + 8 * 1024, "{few} KiB, and {many} KiB for ten times as many");
 }
 
 #[tokio::test(flavor = "multi_thread")]
-#[ignore = "minutes: a hundred thousand items"]
+#[ignore = "takes minutes: a hundred thousand items"]
 async fn a_hundred_thousand_items_stay_under_128_mebibytes() {
     for calls in [false, true] {
         let peak = peak_of_list(100_000, calls).await;
@@ -75,17 +75,17 @@ async fn copy(size: u64) {
     let (copying, answer) = memory::peak_of_copies(1, size).await;
     assert_eq!(answer.json()["ledger"]["files"]["done"], 1);
     println!("{size} bytes: idle {idle} KiB, copying {} KiB above", copying.saturating_sub(idle));
-    assert!(idle > 1_000, "an idle process was measured: {idle} KiB");
+    assert!(idle > 1_000, "the idle process was not measured: {idle} KiB");
     assert!(copying < idle + ALLOWED && copying < MOST, "{copying} KiB instead of {idle} KiB when idle");
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_gibibyte_goes_through_a_few_megabytes() {
+async fn a_gibibyte_is_copied_with_a_few_megabytes() {
     copy(1 << 30).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
 #[ignore = "takes minutes, and 10 GB on the disk for the staged blocks"]
-async fn ten_gigabytes_go_through_a_few_megabytes() {
+async fn ten_gigabytes_are_copied_with_a_few_megabytes() {
     copy(10_000_000_000).await;
 }

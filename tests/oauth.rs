@@ -1,5 +1,5 @@
-//! Tokens, from the first sign-in to the hundredth refresh, against login servers that forgive nothing: a refresh token is
-//! good once, and using it again revokes the whole sign-in.
+//! Tokens, from the first sign-in to the hundredth refresh, against strict login servers: a refresh token is valid
+//! once, and a second use revokes the sign-in.
 #![allow(clippy::unwrap_used)]
 
 use std::time::Duration;
@@ -16,7 +16,7 @@ async fn strict(lifetime: Duration) -> Sandbox {
     sandbox(Options { token_lifetime: lifetime, refresh_policy: RefreshPolicy::OneTime, ..few(2) }).await
 }
 
-/// A connection for a sign-in in the browser.
+/// Returns a connection document for a sign-in in the browser.
 fn by_browser(sandbox: &Sandbox, connector: &str) -> Value {
     let mut settings = document(sandbox, connector);
     settings["flows"] = "authorization_code".into();
@@ -43,14 +43,14 @@ async fn call(connected: &Connected) -> trunkline_core::Result<Value> {
     connected.run("user.current", json!({}), &cx).await
 }
 
-/// The token requests that arrived, by grant type.
+/// Returns the grant types of the token requests.
 async fn grants(sandbox: &Sandbox) -> Vec<String> {
     let log = requests(sandbox).await;
     log.iter().filter_map(|request| request["grant_type"].as_str().map(str::to_owned)).collect()
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_hundred_calls_with_an_expired_token_ask_for_one_new_token() {
+async fn a_hundred_calls_with_an_expired_token_make_one_token_request() {
     let sandbox = strict(Duration::from_secs(20)).await;
     let home = Cli::default();
     let runtime = home.runtime();
@@ -58,10 +58,10 @@ async fn a_hundred_calls_with_an_expired_token_ask_for_one_new_token() {
     call(&connected).await.unwrap();
     assert_eq!(grants(&sandbox).await, ["authorization_code"]);
 
-    // Old enough that a refusal can mean expiry; then all tokens die at once.
+    // The token is old enough that a 401 can mean expiry; then all tokens are invalidated at once.
     tokio::time::sleep(Duration::from_millis(4_300)).await;
     sandbox.expire_tokens();
-    // As in a flow: some calls share a client, others have one of their own for the same connection.
+    // As in a flow, some calls share a client, and others have their own client for the same connection.
     let mut all = Vec::new();
     for number in 0..100 {
         let own = if number % 4 == 0 { runtime.connect("mediavalet").await.unwrap() } else { connected.clone() };
@@ -72,12 +72,12 @@ async fn a_hundred_calls_with_an_expired_token_ask_for_one_new_token() {
     }
     assert_eq!(grants(&sandbox).await, ["authorization_code", "refresh_token"], "one refresh for all of them");
     let refused = requests(&sandbox).await.iter().filter(|request| request["status"] == 401).count();
-    assert!(refused > 0, "the token was refused to those who came first");
+    assert!(refused > 0, "the first calls had a 401");
     sandbox.stop().await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_token_that_has_run_out_is_renewed_before_it_is_refused() {
+async fn an_expired_token_is_renewed_before_it_is_refused() {
     let sandbox = strict(Duration::from_secs(2)).await;
     let home = Cli::default();
     let connected = signed_in(&home.runtime(), by_browser(&sandbox, "mediavalet")).await;
@@ -86,7 +86,7 @@ async fn a_token_that_has_run_out_is_renewed_before_it_is_refused() {
         tokio::time::sleep(Duration::from_millis(250)).await;
     }
     let log = requests(&sandbox).await;
-    assert!(log.iter().all(|request| request["status"] != 401), "ahead of time, every time");
+    assert!(log.iter().all(|request| request["status"] != 401), "every renewal is ahead of time");
     let refreshes = grants(&sandbox).await.iter().filter(|grant| *grant == "refresh_token").count();
     assert!((2..=12).contains(&refreshes), "{refreshes}");
     sandbox.stop().await;
@@ -99,7 +99,7 @@ async fn a_new_refresh_token_is_stored_before_it_is_needed() {
     drop(signed_in(&home.runtime(), by_browser(&sandbox, "mediavalet")).await);
     for restart in 0..5 {
         tokio::time::sleep(Duration::from_millis(1_100)).await;
-        // A new process, as far as the store can tell.
+        // The same as a new process for the store.
         let runtime = home.runtime();
         let connected = runtime.connect("mediavalet").await.unwrap();
         call(&connected).await.unwrap_or_else(|error| panic!("restart {restart}: {error:?}"));
@@ -109,7 +109,7 @@ async fn a_new_refresh_token_is_stored_before_it_is_needed() {
     sandbox.stop().await;
 }
 
-/// The sabotage twin: with the entry of the vault as it was before the refresh, the sign-in is lost.
+/// The sabotage twin: with the vault entry from before the refresh, the sign-in is lost.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_forgotten_refresh_token_would_lose_the_sign_in() {
     use trunkline_core::{Secret, SignIn, Vault};
@@ -131,13 +131,13 @@ async fn a_forgotten_refresh_token_would_lose_the_sign_in() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn an_empty_refresh_token_leaves_the_old_one_in_force() {
+async fn an_empty_refresh_token_keeps_the_previous_one() {
     let sandbox = strict(Duration::from_secs(1)).await;
     let home = Cli::default();
     drop(signed_in(&home.runtime(), by_browser(&sandbox, "mediaflow")).await);
     for _ in 0..3 {
         tokio::time::sleep(Duration::from_millis(1_100)).await;
-        // Mediaflow answers each refresh with `"refresh_token": ""`.
+        // Mediaflow responds to each refresh with `"refresh_token": ""`.
         call(&home.runtime().connect("mediaflow").await.unwrap()).await.unwrap();
     }
     let refreshes = grants(&sandbox).await.iter().filter(|grant| *grant == "refresh_token").count();
@@ -146,7 +146,7 @@ async fn an_empty_refresh_token_leaves_the_old_one_in_force() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn the_sign_in_proves_who_began_it() {
+async fn a_sign_in_can_only_be_finished_by_the_attempt_that_started_it() {
     let sandbox = strict(Duration::from_secs(3600)).await;
     let home = Cli::default();
     let runtime = home.runtime();
@@ -162,12 +162,12 @@ async fn the_sign_in_proves_who_began_it() {
     assert_eq!(query["state"], begun.state.expose());
     assert!(!begun.url.contains(begun.verifier.expose()) && !begun.url.contains("sandbox-mediavalet-secret"));
 
-    // Another sign-in's answer, and one whose verifier is another's.
+    // The callback of another sign-in, and one with the verifier of another sign-in.
     let back = approve(&begun.url).await;
     let other = connected.begin_authorization(CALLBACK).unwrap();
     assert_ne!((other.state.expose(), other.verifier.expose()), (begun.state.expose(), begun.verifier.expose()));
     let error = connected.finish_authorization(&other, &back).await.unwrap_err();
-    assert_eq!(grants(&sandbox).await, [""; 0], "the code is not even offered: {error:?}");
+    assert_eq!(grants(&sandbox).await, [""; 0], "the code is not sent: {error:?}");
     let mixed = trunkline_core::Authorization::new(
         begun.url.clone(),
         begun.redirect_uri.clone(),
@@ -177,7 +177,7 @@ async fn the_sign_in_proves_who_began_it() {
     let error = connected.finish_authorization(&mixed, &back).await.unwrap_err();
     assert_eq!(error.context("oauth"), Some("invalid_grant"), "{error:?}");
 
-    // The right one; and never a second time.
+    // The right callback succeeds, but not a second time.
     let begun = connected.begin_authorization(CALLBACK).unwrap();
     let back = approve(&begun.url).await;
     connected.finish_authorization(&begun, &back).await.unwrap();
@@ -185,7 +185,7 @@ async fn the_sign_in_proves_who_began_it() {
     let before = grants(&sandbox).await;
     let error = connected.finish_authorization(&begun, &back).await.unwrap_err();
     assert_eq!(error.kind(), ErrorKind::Auth, "{error:?}");
-    assert_eq!(grants(&sandbox).await, before, "the code is not offered twice");
+    assert_eq!(grants(&sandbox).await, before, "the code is not sent twice");
     assert_eq!(call(&connected).await.unwrap()["userName"], "integration@example.com");
     sandbox.stop().await;
 }
@@ -207,18 +207,18 @@ async fn share(policy: RefreshPolicy) {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn processes_share_a_sign_in_whose_login_server_forgives_a_race() {
+async fn processes_share_a_sign_in_with_a_login_server_that_tolerates_a_race() {
     share(RefreshPolicy::OneTimeGrace(Duration::from_secs(30))).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn processes_share_a_sign_in_whose_login_server_forgives_nothing() {
+async fn processes_share_a_sign_in_with_a_strict_login_server() {
     share(RefreshPolicy::OneTime).await;
 }
 
-/// The gateway refuses a wrong key with the same 401 as a token that ran out: no token is spent on it.
+/// The gateway refuses a wrong key with the same 401 as an expired token: no refresh token is used for it.
 #[tokio::test(flavor = "multi_thread")]
-async fn a_wrong_subscription_key_rotates_no_token() {
+async fn a_wrong_subscription_key_refreshes_no_token() {
     let sandbox = strict(Duration::from_secs(2)).await;
     let home = Cli::default();
     let runtime = home.runtime();
@@ -226,7 +226,7 @@ async fn a_wrong_subscription_key_rotates_no_token() {
     drop(signed_in(&runtime, settings.clone()).await);
     settings["subscriptionKey"] = "ffffffffffffffffffffffffffffffff".into();
     runtime.add_connection(settings).await.unwrap();
-    // Old enough for its lifetime that a 401 could mean expiry.
+    // Old enough that a 401 could mean expiry.
     tokio::time::sleep(Duration::from_millis(600)).await;
     let connected = runtime.connect("mediavalet").await.unwrap();
     for _ in 0..50 {

@@ -1,5 +1,5 @@
-//! What a connection may reach: hundreds of ways to write an address that leads into a private network, and a trap that
-//! nobody may touch; files on hosts that nobody named; redirects that want to take secrets along.
+//! Hosts that a connection may reach: hundreds of notations of private addresses, with a listener that must never be
+//! reached; files on hosts that no setting names; redirects that could leak secrets.
 #![allow(clippy::unwrap_used)]
 
 use std::{
@@ -19,28 +19,28 @@ use wiremock::{Mock, MockServer, ResponseTemplate, matchers::any};
 
 const CANARY: &str = "canary-of-outgoing-calls";
 
-/// A listener that counts who knocks.
+/// A listener that counts connections.
 struct Trap {
     port: u16,
-    knocks: Arc<AtomicUsize>,
+    connections: Arc<AtomicUsize>,
 }
 
 impl Trap {
     async fn new() -> Trap {
         let listener = TcpListener::bind("0.0.0.0:0").await.unwrap();
-        let (port, knocks) = (listener.local_addr().unwrap().port(), Arc::new(AtomicUsize::new(0)));
-        let counted = knocks.clone();
+        let (port, connections) = (listener.local_addr().unwrap().port(), Arc::new(AtomicUsize::new(0)));
+        let counted = connections.clone();
         tokio::spawn(async move {
             while let Ok((socket, _)) = listener.accept().await {
                 counted.fetch_add(1, Ordering::SeqCst);
                 drop(socket);
             }
         });
-        Trap { port, knocks }
+        Trap { port, connections }
     }
 
-    fn knocks(&self) -> usize {
-        self.knocks.load(Ordering::SeqCst)
+    fn connections(&self) -> usize {
+        self.connections.load(Ordering::SeqCst)
     }
 }
 
@@ -61,8 +61,8 @@ async fn call(connected: &Connected, action: &str) -> Result<Value, Error> {
     connected.run(action, json!({ "path": "/latest/meta-data" }), &cx).await
 }
 
-/// The ways to write an IPv4 address that some reader of addresses understands.
-fn ways(address: Ipv4Addr) -> Vec<String> {
+/// Returns the notations of an IPv4 address that some address parser accepts.
+fn notations(address: Ipv4Addr) -> Vec<String> {
     let [a, b, c, d] = address.octets();
     let whole = u32::from(address);
     let (high, low) = (whole >> 16, whole & 0xffff);
@@ -114,7 +114,7 @@ fn corpus(port: u16) -> BTreeSet<String> {
         "224.0.0.1",
         "255.255.255.255",
     ];
-    let mut hosts: Vec<_> = addresses.iter().flat_map(|one| ways(one.parse().unwrap())).collect();
+    let mut hosts: Vec<_> = addresses.iter().flat_map(|one| notations(one.parse().unwrap())).collect();
     let more = [
         "[::1]",
         "[::]",
@@ -138,25 +138,25 @@ fn corpus(port: u16) -> BTreeSet<String> {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn no_way_of_writing_an_address_reaches_the_private_network() {
+async fn no_notation_of_an_address_reaches_the_private_network() {
     let trap = Trap::new().await;
     let all = corpus(trap.port);
     assert!(all.len() >= 300, "{}", all.len());
-    let (mut built, mut told) = (0, 0);
+    let (mut by_resolution, mut by_notation) = (0, 0);
     for address in &all {
         match try_connect(settings(address)) {
-            // Found out when the connection is made: the address says it, or is none.
+            // Refused when the connection is made: the URL shows the private address, or is invalid.
             Err(error) => {
                 assert!(matches!(error.kind(), ErrorKind::Config | ErrorKind::InvalidInput), "{address}: {error:?}");
                 assert!(!format!("{error:?}").contains(CANARY));
-                told += usize::from(error.advice().is_some_and(|hint| hint.contains("allowPrivateNetwork")));
+                by_notation += usize::from(error.advice().is_some_and(|hint| hint.contains("allowPrivateNetwork")));
             }
-            // Found out when the name is resolved.
+            // Refused when the name is resolved.
             Ok(connected) => {
-                built += 1;
+                by_resolution += 1;
                 for action in ["request", "download"] {
                     let error = call(&connected, action).await.unwrap_err();
-                    // Not every machine has an address for `localhost.`.
+                    // Not every machine resolves `localhost.`.
                     if address.contains("localhost.:") && error.message().contains("lookup") {
                         continue;
                     }
@@ -166,19 +166,19 @@ async fn no_way_of_writing_an_address_reaches_the_private_network() {
             }
         }
     }
-    println!("{} addresses, {told} refused by what they say, {built} by what they resolve to", all.len());
-    assert!(told > 100 && built > 0);
-    assert_eq!(trap.knocks(), 0);
-    // And the trap works: with the setting, the same address reaches it.
+    println!("{} addresses, {by_notation} refused by notation, {by_resolution} by resolution", all.len());
+    assert!(by_notation > 100 && by_resolution > 0);
+    assert_eq!(trap.connections(), 0);
+    // The trap works: with the setting, the same address reaches it.
     let mut open = settings(&format!("http://localhost:{}/", trap.port));
     open["allowPrivateNetwork"] = json!(true);
     let error = call(&try_connect(open).unwrap(), "request").await.unwrap_err();
     assert_eq!(error.kind(), ErrorKind::Unavailable, "{error:?}");
-    assert!(trap.knocks() > 0);
+    assert!(trap.connections() > 0);
 }
 
 #[tokio::test]
-async fn a_login_server_is_no_way_around() {
+async fn a_login_server_cannot_reach_the_private_network_either() {
     let trap = Trap::new().await;
     for host in ["127.0.0.1", "[::ffff:127.0.0.1]", "localhost"] {
         let made = try_connect(json!({
@@ -193,11 +193,11 @@ async fn a_login_server_is_no_way_around() {
         assert_eq!(error.kind(), ErrorKind::Config, "{host}: {error:?}");
         assert!(error.advice().unwrap().contains("allowPrivateNetwork"), "{host}: {error:?}");
     }
-    assert_eq!(trap.knocks(), 0);
+    assert_eq!(trap.connections(), 0);
 }
 
 #[tokio::test]
-async fn a_redirect_takes_no_secret_along_and_goes_nowhere_new() {
+async fn a_redirect_leaks_no_secret_and_reaches_no_new_host() {
     let other = MockServer::start().await;
     Mock::given(any()).respond_with(ResponseTemplate::new(200).set_body_string("x")).mount(&other).await;
     let port = other.address().port();
@@ -220,22 +220,22 @@ async fn a_redirect_takes_no_secret_along_and_goes_nowhere_new() {
         let mut document = settings(&server.uri());
         document["allowPrivateNetwork"] = json!(true);
         let connected = try_connect(document).unwrap();
-        // A call never follows.
+        // A call follows no redirect.
         let error = call(&connected, "request").await.unwrap_err();
         assert_eq!(error.kind(), ErrorKind::Unexpected, "{location}: {error:?}");
         assert!(other.received_requests().await.unwrap().is_empty(), "{location}");
-        // A download does, to hosts it knows, without a secret.
+        // A download follows redirects to allowed hosts, without secrets.
         let downloaded = call(&connected, "download").await;
         assert_eq!(downloaded.is_ok(), followed, "{location}: {downloaded:?}");
         let seen = other.received_requests().await.unwrap();
         assert_eq!(!seen.is_empty(), followed, "{location}");
         assert!(seen.iter().all(|request| !format!("{request:?}").contains(CANARY)), "{location}");
-        // The search would notice: the service itself got the token.
+        // The search works: the service itself received the token.
         assert!(format!("{:?}", server.received_requests().await.unwrap()).contains(CANARY));
     }
 }
 
-/// What `Location` says, and what may be told of it.
+/// Values of `Location`, and the part of them that an error may show.
 const LOCATIONS: &[(Option<&str>, &str)] = &[
     (None, "a redirect without a target"),
     (
@@ -249,10 +249,10 @@ const LOCATIONS: &[(Option<&str>, &str)] = &[
 ];
 
 #[tokio::test]
-async fn a_call_that_is_redirected_is_made_once_and_told_with_the_host_alone() {
+async fn a_redirected_call_is_sent_once_and_its_error_shows_only_the_host() {
     let mut cases = 0;
     for status in [301, 302, 303, 307, 308] {
-        for (location, told) in LOCATIONS {
+        for (location, by_notation) in LOCATIONS {
             let server = MockServer::start().await;
             let mut moved = ResponseTemplate::new(status);
             if let Some(location) = location {
@@ -267,11 +267,11 @@ async fn a_call_that_is_redirected_is_made_once_and_told_with_the_host_alone() {
                 let before = server.received_requests().await.unwrap().len();
                 let input = json!({ "method": method, "path": "/orders" });
                 let error = connected.run("request", input, &Context::default()).await.unwrap_err();
-                // After a POST, these two are how many a service says that it is done.
+                // After a POST, many services report success with these two.
                 let unclear = method == "POST" && [302, 303].contains(&status);
                 let kind = if unclear { ErrorKind::UnknownOutcome } else { ErrorKind::Unexpected };
                 assert_eq!((error.kind(), error.retryable()), (kind, Retry::Never), "{case}: {error:?}");
-                assert!(error.message().contains(told), "{case}: {error:?}");
+                assert!(error.message().contains(by_notation), "{case}: {error:?}");
                 let all = format!("{error} {error:?} {}", serde_json::to_string(&error).unwrap());
                 assert!(!all.contains("canary-of"), "{case}: {all}");
                 assert_eq!(server.received_requests().await.unwrap().len() - before, 1, "{case}");
@@ -279,11 +279,11 @@ async fn a_call_that_is_redirected_is_made_once_and_told_with_the_host_alone() {
             }
         }
     }
-    println!("{cases} redirects, 0 followed, 0 told with more than their host");
+    println!("{cases} redirects, 0 followed, 0 reported with more than their host");
 }
 
 #[tokio::test]
-async fn files_on_hosts_that_were_named_are_read() {
+async fn files_on_configured_hosts_are_read() {
     let other = MockServer::start().await;
     Mock::given(any()).respond_with(ResponseTemplate::new(200).set_body_string("x")).mount(&other).await;
     let server = MockServer::start().await;

@@ -8,7 +8,7 @@ use trunkline_core::{ActionSpec, Connections, Context, ErrorKind};
 use trunkline_rest::Url;
 use trunkline_tests::{Cli, few, hostile::HOSTILE, requests, sandbox};
 
-/// A value that an input's schema lets through.
+/// Returns a value that the schema of an input allows.
 fn sample(schema: &Value) -> Value {
     if let Some(choice) = schema["enum"].get(0).or_else(|| schema.get("const")) {
         return choice.clone();
@@ -29,13 +29,13 @@ fn sample(schema: &Value) -> Value {
     }
 }
 
-/// The segments of a route, such as `/assets/{assetId}/keywords`.
+/// Returns the segments of a route, such as `/assets/{assetId}/keywords`.
 fn segments(route: &str) -> Vec<&str> {
     route.split_once(' ').unwrap().1.split('/').skip(1).collect()
 }
 
-/// What arrived holds exactly the segments of the route, with the value as one of them.
-fn is_as_meant(arrived: &str, spec: &ActionSpec, input: &Value) -> bool {
+/// Returns whether a path has exactly the segments of the route, with the value as one of them.
+fn is_as_intended(arrived: &str, spec: &ActionSpec, input: &Value) -> bool {
     let route = segments(spec.route.as_deref().unwrap());
     let found: Vec<_> = arrived.split('/').skip(1).collect();
     // Below the base of the service, which is `/mediavalet` or `/mediaflow/1`.
@@ -65,12 +65,12 @@ async fn every_path_parameter_of_every_action_is_one_segment_or_refused() {
         let name = runtime.add_connection(settings).await.unwrap();
         let connected = runtime.connect(&name).await.unwrap();
         let cx = Context::new("", &name, Connections::default());
-        // So that no token has to be fetched later.
+        // The first call gets a token.
         assert_eq!(connected.check().await.findings, []);
         let specs: Vec<_> = connected.connector().actions().cloned().collect();
         for spec in specs {
             let Some(route) = &spec.route else { continue };
-            // What sends a file has to have one; the conformance suite and `mediavalet/unpublished.rs` see to these.
+            // Actions that send a file need one; the conformance suite and `mediavalet/unpublished.rs` cover these.
             if spec.input["required"].as_array().is_some_and(|all| all.contains(&json!("file"))) {
                 continue;
             }
@@ -81,7 +81,7 @@ async fn every_path_parameter_of_every_action_is_one_segment_or_refused() {
                 let mut sent = Vec::new();
                 for hostile in HOSTILE {
                     let mut input = sample(&spec.input);
-                    // What the schema does not require, but the route needs.
+                    // Inputs that the route needs although the schema does not require them.
                     for name in named.iter().filter_map(|segment| segment.strip_prefix('{')?.strip_suffix('}')) {
                         input[name] = sample(&spec.input["properties"][name]);
                     }
@@ -100,11 +100,11 @@ async fn every_path_parameter_of_every_action_is_one_segment_or_refused() {
                     }
                 }
                 arrived += sent.len();
-                // The log is long: one look for all of them.
+                // The log is long, so it is read once for all parameters.
                 let log = if sent.is_empty() { Vec::new() } else { requests(&sandbox).await };
                 for ((what, input), call) in sent.iter().zip(&log[log.len().saturating_sub(sent.len())..]) {
                     let path = call["path"].as_str().unwrap();
-                    assert!(is_as_meant(path, &spec, input), "{what} became {path}");
+                    assert!(is_as_intended(path, &spec, input), "{what} became {path}");
                 }
             }
         }
@@ -114,9 +114,9 @@ async fn every_path_parameter_of_every_action_is_one_segment_or_refused() {
     sandbox.stop().await;
 }
 
-/// The sabotage twin: the same strings, put into an address the plain way, go elsewhere.
+/// The sabotage twin: the same strings, put into a URL without encoding, leave their segment.
 #[test]
-fn the_plain_way_would_let_them_through() {
+fn unencoded_strings_leave_their_segment() {
     let elsewhere = HOSTILE.iter().filter(|hostile| {
         let plain = Url::parse(&format!("http://127.0.0.1:1/mediavalet/assets/{hostile}/keywords")).unwrap();
         let path: Vec<_> = plain.path_segments().unwrap().collect();
@@ -136,13 +136,13 @@ fn the_plain_way_would_let_them_through() {
         output: Value::Null,
     };
     let (spec, input) = (spec("GET /assets/{id}/keywords"), json!({ "id": "a b" }));
-    assert!(is_as_meant("/mediavalet/assets/a%20b/keywords", &spec, &input));
+    assert!(is_as_intended("/mediavalet/assets/a%20b/keywords", &spec, &input));
     for wrong in [
         "/mediavalet/assets/keywords",
         "/mediavalet/assets/a/b/keywords",
         "/users",
         "/mediavalet/assets/a%2520b/keywords",
     ] {
-        assert!(!is_as_meant(wrong, &spec, &input), "{wrong}");
+        assert!(!is_as_intended(wrong, &spec, &input), "{wrong}");
     }
 }

@@ -1,10 +1,11 @@
-//! Checks of the project as a whole: layout, documents, schemas, operation tables and what is derived from them.
+//! Checks of the whole project: layout, prose, documents, schemas, operation tables and derived files.
 
 mod cases;
 mod coverage;
 mod layout;
 mod mutations;
 mod paths;
+mod prose;
 mod readmes;
 mod schemas;
 mod versions;

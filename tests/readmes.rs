@@ -34,8 +34,9 @@ fn every_connector_has_a_readme_with_all_its_actions() {
         let path = project().join("connectors").join(name).join("README.md");
         let text = fs::read_to_string(&path).unwrap_or_else(|error| panic!("{}: {error}", path.display()));
         let (before, rest) =
-            text.split_once(BEGIN).unwrap_or_else(|| panic!("{name}: the README has no place for actions"));
-        let (found, after) = rest.split_once(END).unwrap_or_else(|| panic!("{name}: the place for actions has no end"));
+            text.split_once(BEGIN).unwrap_or_else(|| panic!("{name}: the README has no table of actions"));
+        let (found, after) =
+            rest.split_once(END).unwrap_or_else(|| panic!("{name}: the table of actions has no end marker"));
         let expected = table(connector);
         if env::var_os("UPDATE").is_some() {
             fs::write(&path, format!("{before}{BEGIN}{expected}{END}{after}")).unwrap();

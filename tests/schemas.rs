@@ -10,7 +10,7 @@ use trunkline_engine::Flow;
 use trunkline_rest::operation_schema;
 use trunkline_tests::{fixture, project, shipped_flow};
 
-/// The files by name, as they ought to be.
+/// Returns the expected files by name.
 fn derived() -> BTreeMap<String, Value> {
     let mut files = BTreeMap::from([
         ("connector.json".to_owned(), trunkline::connector_schema()),
@@ -33,7 +33,7 @@ fn derived() -> BTreeMap<String, Value> {
     files
 }
 
-/// The schemas in a derived file, by what they are of.
+/// Returns the schemas in a derived file, with a description of each.
 fn schemas(name: &str, file: &Value) -> Vec<(String, Value)> {
     let Some(actions) = file.get("actions").and_then(Value::as_object) else {
         return vec![(name.to_owned(), file.clone())];
@@ -48,7 +48,7 @@ fn schemas(name: &str, file: &Value) -> Vec<(String, Value)> {
 }
 
 #[test]
-fn the_checked_in_schemas_are_those_of_the_types() {
+fn the_checked_in_schemas_match_the_types() {
     let folder = project().join("schemas");
     let update = env::var_os("UPDATE").is_some_and(|value| value == "1");
     let derived = derived();
@@ -64,9 +64,9 @@ fn the_checked_in_schemas_are_those_of_the_types() {
         }
     }
     let there = fs::read_dir(&folder).unwrap().map(|entry| entry.unwrap().file_name().to_string_lossy().into_owned());
-    // The host's OpenAPI document is derived elsewhere.
+    // The host's OpenAPI document has its own test.
     let orphans: Vec<_> = there.filter(|name| !derived.contains_key(name) && name != "openapi.json").collect();
-    assert!(orphans.is_empty(), "nothing derives schemas/{orphans:?}");
+    assert!(orphans.is_empty(), "no type derives schemas/{orphans:?}");
     assert!(
         update || stale.is_empty(),
         "schemas/{stale:?} differ: UPDATE=1 cargo test -p trunkline-tests --test project schemas"
@@ -88,7 +88,7 @@ fn every_schema_is_valid_draft_2020_12() {
     assert!(jsonschema::draft202012::meta::validate(&json!({ "type": "text" })).is_err());
 }
 
-/// Forms, documentation and coding aids live on these.
+/// Forms, documentation and coding assistants show the titles.
 #[test]
 fn every_setting_and_every_input_has_a_title() {
     let mut bare = Vec::new();
@@ -126,7 +126,7 @@ fn secrets_are_marked_in_the_connection_schemas() {
     }
 }
 
-/// What an editor says of a flow, by the schema alone, is what Trunkline says of it.
+/// An editor that knows only the schema comes to the same result as Trunkline.
 #[test]
 fn the_examples_fit_the_schema_in_json_and_in_yaml() {
     let validator = jsonschema::draft202012::new(&Flow::schema()).unwrap();
@@ -162,9 +162,9 @@ fn the_shipped_flow_fits_the_schema_and_the_connectors() {
         let mut document: Value = serde_json::from_str(&text).unwrap();
         let faults: Vec<_> = validator.iter_errors(&document).map(|error| error.to_string()).collect();
         assert_eq!(faults, [""; 0], "{}", path.display());
-        // An editor finds the schema where the flow says it is.
-        let said = folder.join(document["$schema"].as_str().unwrap());
-        assert_eq!(said.canonicalize().unwrap(), project().join("schemas/flow.json").canonicalize().unwrap());
+        // An editor finds the schema at the path in `$schema`.
+        let referenced = folder.join(document["$schema"].as_str().unwrap());
+        assert_eq!(referenced.canonicalize().unwrap(), project().join("schemas/flow.json").canonicalize().unwrap());
         assert_eq!(Flow::parse("flow.json", &text).unwrap().check(&registry), []);
         document["steps"][0]["concurrency"] = json!("many");
         assert!(!validator.is_valid(&document));

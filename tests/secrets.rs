@@ -1,9 +1,9 @@
-//! Secrets are seen nowhere: not on standard output, not in the log at its loudest, not in the files of the store, not in an
-//! error.
+//! Secrets appear nowhere: not on standard output, not in the log at the most verbose level, not in the files of the
+//! store, not in errors.
 //!
-//! The canaries are the settings' own secrets, the keys of the store, and whatever the systems hand out on the way: tokens,
-//! codes, upload addresses, download links. A relay between Trunkline and the sandbox writes down what goes by, so that
-//! the test knows them.
+//! The idea: the test searches for canaries. These are the secrets of the settings, the keys of the store, and
+//! everything secret that the systems issue: tokens, codes, upload URLs, download links. A relay between Trunkline and
+//! the sandbox records the traffic, so that the test knows them.
 #![allow(clippy::unwrap_used)]
 
 use std::{
@@ -22,10 +22,10 @@ use tokio::{
     net::{TcpListener, TcpStream},
 };
 use trunkline_sandbox::{Faults, Options, Sandbox};
-use trunkline_tests::{Answer, Cli, document, few, fixture, flow_input, sandbox, shipped_flow};
+use trunkline_tests::{Cli, CommandOutput, document, few, fixture, flow_input, sandbox, shipped_flow};
 use wiremock::{Mock, MockServer, ResponseTemplate, matchers::path};
 
-/// Passes bytes on to the sandbox and keeps what comes back.
+/// Starts a relay to the sandbox. It records the responses.
 async fn relay(to: SocketAddr) -> (SocketAddr, Arc<Mutex<Vec<u8>>>) {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let (address, kept) = (listener.local_addr().unwrap(), Arc::new(Mutex::new(Vec::new())));
@@ -54,7 +54,7 @@ async fn relay(to: SocketAddr) -> (SocketAddr, Arc<Mutex<Vec<u8>>>) {
     (address, kept)
 }
 
-/// What stands after a mark in what was kept, up to where it cannot go on.
+/// Returns the values that follow a mark in the recorded bytes, each up to a character that cannot belong to it.
 fn after(kept: &[u8], mark: &str) -> BTreeSet<String> {
     let text = String::from_utf8_lossy(kept);
     let is_part = |c: char| c.is_ascii_alphanumeric() || "-._~%".contains(c);
@@ -65,8 +65,8 @@ fn after(kept: &[u8], mark: &str) -> BTreeSet<String> {
         .collect()
 }
 
-/// A secret in every dress in which it might be found.
-fn dresses(canary: &str) -> Vec<(&'static str, Vec<u8>)> {
+/// Returns a secret in every encoding in which it might appear.
+fn encodings(canary: &str) -> Vec<(&'static str, Vec<u8>)> {
     let json = serde_json::to_string(canary).unwrap();
     let url = utf8_percent_encode(canary, NON_ALPHANUMERIC).to_string();
     let form: String =
@@ -84,7 +84,7 @@ fn dresses(canary: &str) -> Vec<(&'static str, Vec<u8>)> {
         ("in HEX", canary.bytes().map(|byte| format!("{byte:02X}")).collect::<String>().into_bytes()),
         ("backwards", canary.bytes().rev().collect()),
     ];
-    // Base64 looks different at each of three offsets; at its ends, neighbours show through.
+    // Base64 differs at each of three offsets, and its ends depend on the neighbouring bytes.
     for offset in 0..3 {
         let mut padded = vec![0; offset];
         padded.extend_from_slice(canary.as_bytes());
@@ -98,14 +98,14 @@ fn dresses(canary: &str) -> Vec<(&'static str, Vec<u8>)> {
     all
 }
 
-/// Where a canary can be seen.
+/// Returns the places where a canary appears.
 fn seen(canaries: &BTreeSet<String>, places: &[(String, Vec<u8>)]) -> Vec<String> {
     let mut found = Vec::new();
     for canary in canaries {
-        for (dress, bytes) in dresses(canary) {
+        for (encoding, bytes) in encodings(canary) {
             for (place, content) in places {
                 if contains(content, &bytes) {
-                    found.push(format!("{canary} {dress} in {place}"));
+                    found.push(format!("{canary} {encoding} in {place}"));
                 }
             }
         }
@@ -132,7 +132,7 @@ fn collect(folder: &Path, places: &mut Vec<(String, Vec<u8>)>) {
             collect(&path, places);
         } else {
             let file = (path.display().to_string(), fs::read(&path).unwrap());
-            // What is as it was has been looked at.
+            // An unchanged file was searched before.
             if !places.contains(&file) {
                 places.push(file);
             }
@@ -140,24 +140,24 @@ fn collect(folder: &Path, places: &mut Vec<(String, Vec<u8>)>) {
     }
 }
 
-/// Everything that was said and written so far.
+/// All output and all files so far.
 struct Watch {
     cli: Cli,
     places: Vec<(String, Vec<u8>)>,
 }
 
 impl Watch {
-    async fn run(&mut self, arguments: &[&str]) -> Answer {
-        // At its loudest.
+    async fn run(&mut self, arguments: &[&str]) -> CommandOutput {
+        // The most verbose log level.
         let answer = self.cli.run(&[arguments, &["--log", "trace"]].concat()).await;
         self.note(&arguments[..2].join(" "), &answer);
         answer
     }
 
-    fn note(&mut self, what: &str, answer: &Answer) {
+    fn note(&mut self, what: &str, answer: &CommandOutput) {
         self.places.push((format!("standard output of {what}"), answer.stdout.clone().into_bytes()));
         self.places.push((format!("standard error of {what}"), answer.stderr.clone().into_bytes()));
-        // While it lies there, write-ahead log and all.
+        // The files as they are now, write-ahead log included.
         collect(&self.cli.data(), &mut self.places);
     }
 }
@@ -172,7 +172,7 @@ fn through(settings: &mut Value, sandbox: &Sandbox, relay: SocketAddr) {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn no_secret_is_seen_anywhere() {
+async fn no_secret_appears_anywhere() {
     let sandbox = sandbox(Options { files: 4, max_size: 6_000_000, min_size: 5_000_000, ..few(4) }).await;
     let (address, kept) = relay(sandbox.address()).await;
     let mut watch = Watch { cli: Cli::default(), places: Vec::new() };
@@ -192,7 +192,7 @@ async fn no_secret_is_seen_anywhere() {
     }
     watch.run(&["connection", "list", "--json"]).await.expect(0);
 
-    // A run in which uploads are begun, broken off, and begun again: checkpoints hold signed addresses.
+    // A run in which uploads are started, interrupted, and started again: checkpoints hold signed URLs.
     let (flow, input) = (shipped_flow(), flow_input(&sandbox).to_string());
     let flow = logs_all(&watch.cli, &fs::read_to_string(flow).unwrap());
     let run = ["run", &flow, "--input", &input, "--json"];
@@ -204,7 +204,7 @@ async fn no_secret_is_seen_anywhere() {
     watch.run(&["runs", "show", &id, "--json"]).await.expect(0);
     watched(&mut watch, &id, answer.code).await;
 
-    // Failing: refused tokens, a wrong client, a login server that is not there.
+    // Failures: refused tokens, a wrong client, a login server that is down.
     let mut wrong = document(&sandbox, "mediavalet");
     through(&mut wrong, &sandbox, address);
     wrong["name"] = "wrong".into();
@@ -224,7 +224,7 @@ async fn no_secret_is_seen_anywhere() {
         id = failed.json()["id"].as_str().unwrap().to_owned();
     }
     watched(&mut watch, &id, 5).await;
-    // Killed in the middle of an upload: what it left is on disk.
+    // Killed in the middle of an upload: its state is on disk.
     sandbox.set_faults(Faults { latency: std::time::Duration::from_millis(150), ..Faults::default() });
     let copy = fixture("copy.json");
     let copy = ["run", copy.to_str().unwrap(), "--input", &input, "--connection", "target=mediavalet"];
@@ -240,10 +240,10 @@ async fn no_secret_is_seen_anywhere() {
     canaries.insert(signs_in(&mut watch, &sandbox, address).await);
     watch.run(&["connection", "export", "--all"]).await.expect(0);
 
-    let told = kept.lock().unwrap().clone();
+    let text = kept.lock().unwrap().clone();
     for (mark, at_least) in [("\"access_token\":\"", 3), ("\"refresh_token\":\"rt-", 1), ("sig=", 4), ("signature=", 4)]
     {
-        let found = after(&told, mark);
+        let found = after(&text, mark);
         assert!(found.len() >= at_least, "{mark}: {found:?}");
         canaries.extend(found);
     }
@@ -256,15 +256,15 @@ async fn no_secret_is_seen_anywhere() {
     sandbox.stop().await;
 }
 
-/// A flow that logs all calls with what they were made of.
+/// Writes a flow that logs all calls with their inputs.
 fn logs_all(cli: &Cli, flow: &str) -> String {
     let mut flow: Value = serde_json::from_str(flow).unwrap();
     flow["log"] = "all".into();
     cli.write("logged.json", &flow.to_string())
 }
 
-/// Looks at a run in all ways in which it can be watched, also over HTTP by a server that has yet to learn any secret; tells
-/// what was logged of its calls.
+/// Reads a run in every way in which it can be watched, also over HTTP from a server that has not loaded a secret yet.
+/// Returns the log of its calls.
 async fn watched(watch: &mut Watch, id: &str, code: i32) -> String {
     for format in [&["--json"][..], &[]] {
         watch.run(&[&["runs", "tail", id], format].concat()).await.expect(code);
@@ -282,9 +282,9 @@ async fn watched(watch: &mut Watch, id: &str, code: i32) -> String {
         let address = format!("{}/rest/v1/runs/{id}/{part}", about["address"].as_str().unwrap());
         let answer = trunkline_tests::http().get(address).bearer_auth(&token).send().await.unwrap();
         assert_eq!(answer.status(), 200, "{part}");
-        let told = answer.text().await.unwrap();
-        assert!(told.len() > 20, "{part}: {told}");
-        watch.places.push((format!("{part} over HTTP"), told.into_bytes()));
+        let text = answer.text().await.unwrap();
+        assert!(text.len() > 20, "{part}: {text}");
+        watch.places.push((format!("{part} over HTTP"), text.into_bytes()));
     }
     let pid = process.id().unwrap().to_string();
     assert!(std::process::Command::new("kill").args(["-TERM", &pid]).status().unwrap().success());
@@ -294,7 +294,7 @@ async fn watched(watch: &mut Watch, id: &str, code: i32) -> String {
     String::from_utf8(logged.unwrap().1.clone()).unwrap()
 }
 
-/// Signs in as a person would, and tells the code that the login server gave out for it.
+/// Signs in as a user does, and returns the code that the login server issued.
 async fn signs_in(watch: &mut Watch, sandbox: &Sandbox, relay: SocketAddr) -> String {
     let mut settings = document(sandbox, "mediavalet");
     through(&mut settings, sandbox, relay);
@@ -317,12 +317,12 @@ async fn signs_in(watch: &mut Watch, sandbox: &Sandbox, relay: SocketAddr) -> St
     answer.stdout = line + &rest;
     watch.note("connection authorize", &answer);
     let code = after(back.as_bytes(), "code=").pop_first();
-    code.expect("the login server gave a code out")
+    code.expect("the login server issued a code")
 }
 
-/// What protects a webhook, and the API: the secret that its sender signs with, and the tokens.
+/// The secrets of a webhook and of the API: the secret that the sender signs with, and the tokens.
 #[tokio::test(flavor = "multi_thread")]
-async fn what_protects_a_webhook_is_not_seen_either() {
+async fn the_secrets_of_a_webhook_do_not_appear_either() {
     let mut watch = Watch { cli: Cli::default(), places: Vec::new() };
     let secret = "canary of a sender/who signs+\"so\"=";
     let flow =
@@ -364,17 +364,17 @@ fn signed(secret: &str, body: &str) -> String {
     hmac::Mac::finalize(mac).into_bytes().iter().map(|byte| format!("{byte:02x}")).collect()
 }
 
-/// The other ways to sign in, with secrets that look different in every dress; services that say back what they got; keys
-/// of the store; and an answer that holds a signed address, in a run.
+/// The other authentications, with secrets that differ in every encoding; services that echo their input; keys of the
+/// store; and a response with a signed URL, in a run.
 #[tokio::test(flavor = "multi_thread")]
-async fn no_secret_of_a_service_is_seen_either() {
+async fn no_secret_of_a_service_appears_either() {
     let mut watch = Watch { cli: Cli::default(), places: Vec::new() };
     let server = MockServer::start().await;
     let signed = "https://blob.test/c/b?sv=2025-01-05&sig=canary%2Fsignature%2Bof%2Fan%2Fanswer%3D";
     let link =
         ResponseTemplate::new(200).set_body_json(json!({ "link": signed, "items": [{ "id": 1, "link": signed }] }));
     Mock::given(path("/v1/link")).respond_with(link).mount(&server).await;
-    // Whoever is refused is told what he sent.
+    // The error response echoes the request.
     let echo = |request: &wiremock::Request| {
         let sent =
             request.headers.iter().map(|(name, value)| format!("{name}: {}", value.to_str().unwrap_or_default()));
@@ -412,7 +412,7 @@ async fn no_secret_of_a_service_is_seen_either() {
     }
     canaries.insert(BASE64_STANDARD.encode(format!("integration:{pass}")));
 
-    // In a run: an answer with a signed address is what a later step works with, and one that fails.
+    // In a run: a later step uses a signed URL from a response, and another one fails with it.
     let flow = json!({
         "name": "links", "connections": { "shop": "http" },
         "steps": [
@@ -455,9 +455,9 @@ fn hex(bytes: &[u8]) -> String {
     bytes.iter().map(|byte| format!("{byte:02x}")).collect()
 }
 
-/// The sabotage twin: whatever would be there, would be found.
+/// The sabotage twin: a planted secret is found.
 #[tokio::test]
-async fn a_planted_secret_is_found_in_every_dress() {
+async fn a_planted_secret_is_found_in_every_encoding() {
     let canaries = BTreeSet::from(["s3cret/of+the=\"house\" \\".to_owned()]);
     let canary = canaries.first().unwrap();
     let hex: String = canary.bytes().map(|byte| format!("{byte:02x}")).collect();
@@ -482,7 +482,7 @@ async fn a_planted_secret_is_found_in_every_dress() {
     }
     assert_eq!(seen(&canaries, &[("here".into(), b"nothing of the kind".to_vec())]), [""; 0]);
 
-    // In the store: what is not marked as a secret lies there in plain sight.
+    // In the store: a setting that is not a secret is in plain text there.
     let cli = Cli::default();
     let settings = json!({
         "name": "dam", "connector": "mediavalet-v1.0", "authentication": "oauth2", "flows": "client_credentials",

@@ -1,4 +1,5 @@
-//! Connections that were saved with an earlier version of a connector: they go on working, and lie as they lay.
+//! Connections that were saved with an earlier version of a connector: they still work, and their stored form does not
+//! change.
 #![allow(clippy::unwrap_used)]
 
 use std::{fs, path::Path};
@@ -14,7 +15,7 @@ use trunkline_core::{
 use trunkline_store::KeySource;
 use trunkline_tests::project;
 
-/// Version 2 of the connector that the samples of the store have a connection to: `apiToken` is `token` now.
+/// Version 2 of the connector of the store's samples: `apiToken` is `token` now.
 struct Sample;
 
 #[derive(Deserialize, JsonSchema)]
@@ -49,7 +50,7 @@ impl Connector for Sample {
                 Ok(settings)
             }
             "2.9" => Ok(settings),
-            _ => Err(Error::new(ErrorKind::Config, "there never was such a version")),
+            _ => Err(Error::new(ErrorKind::Config, "there is no such version")),
         }
     }
 
@@ -58,7 +59,7 @@ impl Connector for Sample {
     }
 }
 
-/// Tells what the connection was made of.
+/// An action that returns the settings of the connection.
 struct Tell;
 
 #[derive(Deserialize, JsonSchema)]
@@ -84,29 +85,29 @@ fn runtime(home: &Path, key: String) -> Runtime {
     Runtime::with(registry, home, KeySource::Value(key.into())).unwrap()
 }
 
-/// A copy of a store that an earlier version made.
+/// Copies a store that an earlier version made, and opens it.
 fn sample(home: &Path, version: &str) -> Runtime {
     let folder = project().join("crates/store/tests/samples").join(version);
     fs::copy(folder.join("trunkline.db"), home.join("trunkline.db")).unwrap();
     let runtime = runtime(home, fs::read_to_string(folder.join("key")).unwrap());
-    // What the other secret refers to, and this process does not have in its environment.
+    // The file that the other secret refers to. Its environment variable is missing in this process.
     fs::write(home.join("signing"), "a signing key\n").unwrap();
     runtime
 }
 
-async fn told(runtime: &Runtime, name: &str) -> Result<Value> {
+async fn read_settings(runtime: &Runtime, name: &str) -> Result<Value> {
     runtime.call("sample.settings.tell", name, json!({})).await.map(|called| called.output)
 }
 
 #[tokio::test]
-async fn a_connection_of_version_1_goes_on_working() {
+async fn a_connection_of_version_1_still_works() {
     let home = TempDir::new().unwrap();
     let runtime = sample(home.path(), "1");
     let stored = runtime.store().masked_connection("old").await.unwrap();
     assert_eq!((&stored["connector"], &stored["apiToken"]), (&json!("sample-v1.0"), &json!("***")));
     assert_eq!(runtime.current_version("sample-v1.0").as_deref(), Some("sample-v2.10"));
-    // Its reference moves along as it is: only the variable is missing here.
-    let error = told(&runtime, "old").await.unwrap_err();
+    // Its reference is migrated unchanged: only the variable is missing here.
+    let error = read_settings(&runtime, "old").await.unwrap_err();
     assert!(error.message().contains("SAMPLE_SIGNING_KEY"), "{error:?}");
     assert_eq!(error.context("setting"), Some("/signing"));
 
@@ -116,12 +117,16 @@ async fn a_connection_of_version_1_goes_on_working() {
     document["signing"] = json!({ "file": home.path().join("signing") });
     runtime.add_connection(document).await.unwrap();
     let kept = runtime.store().masked_connection("new").await.unwrap();
-    assert_eq!((&kept["connector"], &kept["token"]), (&json!("sample-v2.10"), &json!("***")), "kept as one of today");
+    assert_eq!(
+        (&kept["connector"], &kept["token"]),
+        (&json!("sample-v2.10"), &json!("***")),
+        "saved in the current version"
+    );
     assert!(kept.get("apiToken").is_none());
     let expected = json!({ "address": "https://sample.test", "token": "another-token", "signing": "a signing key" });
-    assert_eq!(told(&runtime, "new").await.unwrap(), expected);
+    assert_eq!(read_settings(&runtime, "new").await.unwrap(), expected);
 
-    // Sealed as it is, the secret of the old one gets to where it belongs today, too.
+    // The encrypted secret of the old version is migrated to its current setting as well.
     let exported = runtime.export_connections(Some("old")).await.unwrap().remove(0);
     assert_eq!(exported.document["token"], json!({ "env": "OLD_TOKEN" }));
     assert_eq!(exported.document["signing"], json!({ "env": "SAMPLE_SIGNING_KEY" }));
@@ -130,13 +135,17 @@ async fn a_connection_of_version_1_goes_on_working() {
     without.settings.remove("signing");
     let form = trunkline_core::Schema::from(json!({ "properties": { "apiToken": { "writeOnly": true } } }));
     runtime.store().put_connection(&without, &form).await.unwrap();
-    assert_eq!(told(&runtime, "old").await.unwrap()["token"], "sample-api-token");
+    assert_eq!(read_settings(&runtime, "old").await.unwrap()["token"], "sample-api-token");
     let again = runtime.store().masked_connection("old").await.unwrap();
-    assert_eq!((&again["connector"], &again["apiToken"]), (&json!("sample-v1.0"), &json!("***")), "it lies as it lay");
+    assert_eq!(
+        (&again["connector"], &again["apiToken"]),
+        (&json!("sample-v1.0"), &json!("***")),
+        "the stored form is unchanged"
+    );
 }
 
 #[tokio::test]
-async fn other_versions_are_told_clearly() {
+async fn unsupported_versions_are_errors_with_a_hint() {
     let home = TempDir::new().unwrap();
     let runtime = runtime(home.path(), "0".repeat(64));
     let with = |version: &str| json!({ "name": "dam", "connector": format!("sample-v{version}"), "address": "a", "token": "t" });
@@ -149,14 +158,14 @@ async fn other_versions_are_told_clearly() {
     let error = runtime.add_connection(with("1.7")).await.unwrap_err();
     assert!(error.message().contains("cannot be migrated to sample-v2.10"), "{error:?}");
     assert!(error.advice().unwrap().contains("save the connection again"), "{error:?}");
-    // An earlier one in the order of numbers, with nothing to change.
+    // A version that is earlier in numeric order and needs no migration.
     runtime.add_connection(with("2.9")).await.unwrap();
-    assert_eq!(told(&runtime, "dam").await.unwrap()["token"], "t");
-    // What does not fit after all is told setting by setting, and for which version it was saved.
+    assert_eq!(read_settings(&runtime, "dam").await.unwrap()["token"], "t");
+    // Settings that do not fit after the migration are reported one by one, with the version that saved them.
     let form = trunkline_core::Schema::from(json!({}));
     let mut odd = runtime.store().connection("dam").await.unwrap();
     (odd.connector, odd.settings["address"]) = ("sample-v1.0".into(), json!(7));
     runtime.store().put_connection(&odd, &form).await.unwrap();
-    let error = told(&runtime, "dam").await.unwrap_err();
+    let error = read_settings(&runtime, "dam").await.unwrap_err();
     assert!(error.message().contains("saved for sample-v1.0") && error.message().contains("/address"), "{error:?}");
 }

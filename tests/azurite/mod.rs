@@ -1,5 +1,5 @@
-//! Uploads to Azurite, the emulator of Azure Blob Storage by its makers: what we believe of the storage is true, and what was
-//! sent is there, byte for byte, whatever happens on the way.
+//! Uploads to Azurite, Microsoft's emulator of Azure Blob Storage: our assumptions about the storage hold, and each
+//! file arrives byte for byte, whatever happens on the way.
 #![allow(clippy::unwrap_used)]
 
 mod proxy;
@@ -21,11 +21,11 @@ use trunkline_tests::{
     peers::{Running, find, peer},
 };
 
-/// What must not come to the storage.
+/// A secret that must not be sent to the storage.
 const CANARY: &str = "canary-5f0e7c";
 const KEY_HEADER: &str = "Ocp-Apim-Subscription-Key";
 
-/// A block in most tests.
+/// The block size of most tests, in bytes.
 const MIB: u64 = 1 << 20;
 
 static OPERATIONS: Table = Table::new(
@@ -41,14 +41,14 @@ static OPERATIONS: Table = Table::new(
     )],
 );
 
-/// A storage, and the way to it.
+/// A storage, with a proxy in front of it.
 struct Rig {
     azurite: Running,
     proxy: Proxy,
     saved: Arc<Mutex<BlockCheckpoint>>,
 }
 
-/// A blob as the storage gives it back.
+/// A blob as read back from the storage.
 #[derive(Debug, PartialEq)]
 struct Stored {
     bytes: u64,
@@ -57,7 +57,7 @@ struct Stored {
 }
 
 impl Rig {
-    /// `None` where there is no Azurite.
+    /// Starts the storage and the proxy, or returns `None` if Azurite is not installed.
     async fn start() -> Option<Rig> {
         let azurite = peer("azurite-blob")?.start(&["--blobPort", "0", "--silent", "--disableTelemetry"]).await;
         let made = http().put(sas::container(azurite.address())).send().await.unwrap();
@@ -66,7 +66,7 @@ impl Rig {
         Some(Rig { azurite, proxy, saved: Arc::default() })
     }
 
-    /// A client as a process has it that was started just now.
+    /// Returns a new client, as a process has it after its start.
     fn client(&self, limits: ClientLimits) -> Client {
         let slot = VaultSlot::new("target", Arc::new(MemoryVault::default()));
         let base = format!("http://{}", self.proxy.address()).parse().unwrap();
@@ -75,12 +75,13 @@ impl Rig {
         client.header(KEY_HEADER, CANARY.into(), None).limits(limits).build().unwrap()
     }
 
-    /// An address to upload to, which leads through the proxy.
+    /// Returns a signed URL to upload to, through the proxy.
     fn target(&self, blob: &str, expiry: &str) -> Secret {
         sas::blob(&self.proxy.address(), blob, "cw", expiry).into()
     }
 
-    /// Uploads from where the last upload of this rig got to, as another process finds it.
+    /// Uploads a file with a new client, and continues from the saved progress of the last upload, as another process
+    /// does.
     async fn upload(&self, limits: ClientLimits, target: &Secret, (file, cx): &(FileRef, Context)) -> Result<Uploaded> {
         let saved = self.saved.clone();
         let save = move |blocks: BlockCheckpoint| {
@@ -92,7 +93,7 @@ impl Rig {
         self.client(limits).upload_blocks(target, file, begun, save, cx).await
     }
 
-    /// Reads a blob back, past the proxy.
+    /// Reads a blob back from the storage, without the proxy.
     async fn stored(&self, blob: &str) -> Stored {
         let address = sas::blob(self.azurite.address(), blob, "r", sas::GOOD);
         let mut answer = http().get(address).send().await.unwrap();
@@ -106,7 +107,8 @@ impl Rig {
         Stored { bytes, sha256: source::hex(hasher), media_type }
     }
 
-    /// The blob is the file of this length, and so was reported; the next upload of this rig begins anew.
+    /// Asserts that the blob is the file of this length and that the upload reported it. Clears the saved progress, so
+    /// that the next upload starts from the beginning.
     async fn is_there(&self, blob: &str, length: u64, uploaded: Uploaded) {
         let sha256 = source::sha256(length);
         assert_eq!(uploaded, Uploaded { bytes: length, sha256: sha256.clone() });
@@ -117,14 +119,14 @@ impl Rig {
     }
 }
 
-/// Bounds of a client that gives up at once.
+/// Returns the limits of a client that does not retry.
 fn limits(block: u64) -> ClientLimits {
     ClientLimits { block: block as usize, tries: 1, ..ClientLimits::default() }
 }
 
-/// Lines of requests that hold what is for the API only, each once.
+/// Returns the lines of requests to the storage that hold secrets of the API, each once.
 fn leaks(log: &Log) -> BTreeSet<String> {
-    assert!(!log.heads.is_empty(), "nothing was seen");
+    assert!(!log.heads.is_empty(), "no request was seen");
     let is_leak = |line: &&str| {
         let line = line.to_ascii_lowercase();
         let name = line.split(':').next().unwrap_or_default();
@@ -133,7 +135,8 @@ fn leaks(log: &Log) -> BTreeSet<String> {
     log.heads.iter().flat_map(|head| head.lines().filter(is_leak)).map(str::to_owned).collect()
 }
 
-/// Each byte was acknowledged once: no block that the storage had was sent again, under whatever name.
+/// Asserts that each byte was acknowledged once: no block that the storage had was sent again, under the same or
+/// another id.
 #[track_caller]
 fn acknowledged_once(log: &Log, length: u64) {
     let ids: BTreeSet<_> = log.acknowledged().map(|block| &block.id).collect();
@@ -141,7 +144,7 @@ fn acknowledged_once(log: &Log, length: u64) {
     assert_eq!(log.acknowledged().map(|block| block.received).sum::<u64>(), length);
 }
 
-/// After each cut another client goes on with what was saved, as after a crash.
+/// After each cut, another client continues from the saved progress, as after a crash.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_large_file_that_is_cut_in_every_block_arrives_whole() {
     const LENGTH: u64 = 300_000_000;
@@ -159,36 +162,36 @@ async fn a_large_file_that_is_cut_in_every_block_arrives_whole() {
         }
         crashes += 1;
         let log = rig.proxy.log();
-        assert_eq!(log.cuts, before.cuts + 1, "the call ended for another reason");
+        assert_eq!(log.cuts, before.cuts + 1, "the call failed for another reason");
         assert_eq!(rig.saved.lock().unwrap().bytes(), log.acknowledged().map(|block| block.received).sum::<u64>());
         let in_vain = log.blocks[before.blocks.len()..].iter().filter(|one| !one.acknowledged);
         let lost: u64 = in_vain.map(|one| one.received).sum();
         assert!(0 < lost && lost <= block, "{lost} bytes have to be sent again");
-        assert!(crashes <= blocks, "it does not end");
+        assert!(crashes <= blocks, "more crashes than blocks");
     };
     let log = rig.proxy.log();
     assert_eq!((log.cuts as u64, crashes), (blocks, blocks));
     acknowledged_once(&log, LENGTH);
-    assert_eq!(log.blocks.len() as u64, 2 * blocks, "each block was sent in vain once, and once more");
+    assert_eq!(log.blocks.len() as u64, 2 * blocks, "each block was cut once and sent again once");
     assert!(log.received() <= LENGTH + blocks * block);
     rig.is_there("large", LENGTH, uploaded).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn files_at_the_edges() {
+async fn empty_files_and_files_around_the_block_size_arrive_whole() {
     let Some(rig) = Rig::start().await else { return };
     for length in [0, 1, MIB - 1, MIB, MIB + 1, 3 * MIB] {
-        for told in [true, false] {
-            let blob = format!("small-{length}-{told}");
+        for known_size in [true, false] {
+            let blob = format!("small-{length}-{known_size}");
             let target = rig.target(&blob, sas::GOOD);
-            let uploaded = rig.upload(limits(MIB), &target, &source::file(length, told)).await.unwrap();
+            let uploaded = rig.upload(limits(MIB), &target, &source::file(length, known_size)).await.unwrap();
             rig.is_there(&blob, length, uploaded).await;
         }
     }
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn files_around_what_goes_in_one_request() {
+async fn files_around_the_limit_of_one_request_arrive_whole() {
     let Some(rig) = Rig::start().await else { return };
     let one_put = ClientLimits::default().one_put;
     assert_eq!(one_put, 64_000_000);
@@ -202,16 +205,16 @@ async fn files_around_what_goes_in_one_request() {
     }
 }
 
-/// The storage itself refuses: what it is sent from some block on is signed with a day that is over.
+/// The storage itself refuses the requests: from some block on, they are signed with an expiry in the past.
 #[tokio::test(flavor = "multi_thread")]
-async fn an_address_that_runs_out_is_replaced_and_nothing_goes_twice() {
+async fn a_signed_url_that_expires_is_replaced_and_no_block_is_sent_twice() {
     const LENGTH: u64 = 5 * MIB + 1;
     // Before the first block, between two, before the last one, before the list.
     for after in [0, 2, 5, 6] {
         let Some(rig) = Rig::start().await else { return };
         let (good, instead) = (sas::query("film", "cw", sas::GOOD), sas::query("film", "cw", sas::EXPIRED));
         rig.proxy.fault(Fault::Signature { after, good, instead });
-        // Of unknown size, for these go in blocks however small they are.
+        // Files of unknown size, since these are uploaded in blocks even if they are small.
         let file = source::file(LENGTH, false);
         let error = rig.upload(limits(MIB), &rig.target("film", sas::GOOD), &file).await.unwrap_err();
         assert!(address_expired(&error), "after {after}: {error:?}");
@@ -229,7 +232,7 @@ async fn an_address_that_runs_out_is_replaced_and_nothing_goes_twice() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn the_search_for_credentials_finds_them_where_they_are() {
+async fn the_storage_never_receives_the_credentials_of_the_api() {
     let Some(rig) = Rig::start().await else { return };
     let target = rig.target("film", sas::GOOD);
     // In one request, and in blocks.
@@ -237,7 +240,7 @@ async fn the_search_for_credentials_finds_them_where_they_are() {
         let uploaded = rig.upload(limits(MIB), &target, &source::file(length, false)).await.unwrap();
         rig.is_there("film", length, uploaded).await;
     }
-    // The same client, in a call of the API that comes by the same way.
+    // The same client calls the API through the same proxy: now the search finds the credentials.
     let (_, cx) = source::file(0, true);
     rig.client(limits(MIB)).call("thing.get", json!({}), &cx).await.unwrap_err();
     let found = leaks(&rig.proxy.log());
@@ -246,7 +249,7 @@ async fn the_search_for_credentials_finds_them_where_they_are() {
 }
 
 #[test]
-fn a_missing_program_is_told_with_what_installs_it() {
+fn the_error_for_a_missing_program_names_the_command_that_installs_it() {
     let why = find("no-such-program").unwrap_err();
     assert!(why.contains("no-such-program") && why.contains("npm ci --prefix tests/peers"), "{why}");
 }

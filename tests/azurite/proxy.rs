@@ -1,4 +1,4 @@
-//! What stands between the client and the storage: it sees every request as it is sent, and does what networks do.
+//! A proxy between the client and the storage. It records every request as sent, and injects network faults.
 
 use std::{
     io,
@@ -14,13 +14,13 @@ use tokio::{
 };
 use trunkline_rest::Url;
 
-/// What goes wrong.
+/// An injected fault.
 #[derive(Clone, Debug)]
 pub enum Fault {
     Nothing,
-    /// The connection breaks in the middle of every block, once for each block.
+    /// The connection is cut in the middle of every block, once for each block.
     CutEveryBlock,
-    /// After so many acknowledged blocks, requests that are signed with the first arrive signed with the second.
+    /// After this number of acknowledged blocks, requests signed with the first query arrive signed with the second.
     Signature {
         after: usize,
         good: String,
@@ -28,27 +28,27 @@ pub enum Fault {
     },
 }
 
-/// A "Put Block" on its way.
+/// A "Put Block" request.
 #[derive(Clone, Debug)]
 pub struct Block {
-    /// As the storage knows it: the name of the upload and the number of the block.
+    /// Block id: the name of the upload and the number of the block.
     pub id: String,
-    /// Bytes of its body that arrived here.
+    /// Bytes of its body that reached the proxy.
     pub received: u64,
-    /// The storage answered 201.
+    /// Whether the storage responded with 201.
     pub acknowledged: bool,
 }
 
-/// What was seen.
+/// The requests so far.
 #[derive(Clone, Debug, Default)]
 pub struct Log {
-    /// Request line and headers of every request, as they came.
+    /// Request line and headers of every request, in their order.
     pub heads: Vec<String>,
-    /// Blocks in the order of their requests; a block that was sent twice is here twice.
+    /// Blocks in the order of their requests. A block that was sent twice is listed twice.
     pub blocks: Vec<Block>,
-    /// Bodies of all other requests, in bytes.
+    /// Size of the bodies of all other requests, in bytes.
     pub other: u64,
-    /// Connections that were cut.
+    /// Number of connections that were cut.
     pub cuts: usize,
 }
 
@@ -57,7 +57,7 @@ impl Log {
         self.blocks.iter().filter(|block| block.acknowledged)
     }
 
-    /// Bytes of blocks, also of those that did not arrive whole.
+    /// Returns the bytes of all blocks, incomplete ones included.
     pub fn received(&self) -> u64 {
         self.blocks.iter().map(|block| block.received).sum()
     }
@@ -69,7 +69,7 @@ struct State {
     log: Mutex<Log>,
 }
 
-/// A proxy to one storage; gone when dropped.
+/// A proxy to one storage. It stops when dropped.
 pub struct Proxy {
     address: SocketAddr,
     state: Arc<State>,
@@ -92,7 +92,7 @@ impl Proxy {
         Proxy { address, state, accepting }
     }
 
-    /// By a name: an address of the machine itself is sent no digests to compare.
+    /// Returns the host name and port. A name is needed, since no digests are sent to a loopback IP address.
     pub fn address(&self) -> String {
         format!("localhost:{}", self.address.port())
     }
@@ -113,20 +113,20 @@ impl Drop for Proxy {
 }
 
 impl State {
-    /// One connection, until one of the two ends it or it is cut.
+    /// Serves one connection until one side closes it or it is cut.
     async fn serve(&self, mut client: TcpStream) -> io::Result<()> {
         let mut storage = TcpStream::connect(&self.storage).await?;
         let (from_client, mut to_client) = client.split();
         let (mut from_storage, mut to_storage) = storage.split();
         let mut from_client = BufReader::with_capacity(128 << 10, from_client);
-        // The block whose answer comes next.
-        let asked: Mutex<Option<usize>> = Mutex::default();
+        // The block whose response is next.
+        let current_block: Mutex<Option<usize>> = Mutex::default();
         let up = async {
             loop {
                 let head = head(&mut from_client).await?;
                 let length = length(&head)?;
-                let block = self.see(&head);
-                *asked.lock().unwrap() = block;
+                let block = self.record(&head);
+                *current_block.lock().unwrap() = block;
                 to_storage.write_all(self.signed(&head).as_bytes()).await?;
                 let sent = if block.is_some() && self.is_to_be_cut() { length / 2 } else { length };
                 let mut left = sent;
@@ -155,7 +155,7 @@ impl State {
                 if read == 0 {
                     return Ok(());
                 }
-                let block = asked.lock().unwrap().take();
+                let block = current_block.lock().unwrap().take();
                 if let Some(block) = block
                     && buffer.starts_with(b"HTTP/1.1 201")
                 {
@@ -170,8 +170,8 @@ impl State {
         }
     }
 
-    /// Takes note of a request: the number of its block if it brings one.
-    fn see(&self, head: &str) -> Option<usize> {
+    /// Records a request, and returns the index of its block if it carries one.
+    fn record(&self, head: &str) -> Option<usize> {
         let mut log = self.log.lock().unwrap();
         log.heads.push(head.to_owned());
         let target = head.split(' ').nth(1).unwrap_or_default();
@@ -192,7 +192,7 @@ impl State {
         }
     }
 
-    /// Whether the block that is sent now was not cut yet: those before it were, once each.
+    /// Returns whether the current block was not cut yet. The blocks before it were cut once each.
     fn is_to_be_cut(&self) -> bool {
         let cuts = matches!(*self.fault.lock().unwrap(), Fault::CutEveryBlock);
         let log = self.log.lock().unwrap();
@@ -209,7 +209,7 @@ impl State {
     }
 }
 
-/// Request line and headers with the empty line after them.
+/// Reads request line and headers, with the empty line after them.
 async fn head(from: &mut BufReader<impl AsyncRead + Unpin>) -> io::Result<String> {
     let mut head = String::new();
     while !head.ends_with("\r\n\r\n") {
@@ -220,7 +220,7 @@ async fn head(from: &mut BufReader<impl AsyncRead + Unpin>) -> io::Result<String
     Ok(head)
 }
 
-/// Bytes of the body. The storage wants to know them beforehand, so a request in chunks goes nowhere.
+/// Returns the length of the body. The storage requires `Content-Length`, so a chunked request is an error.
 fn length(head: &str) -> io::Result<u64> {
     let mut length = 0;
     for (name, value) in head.lines().filter_map(|line| line.split_once(':')) {

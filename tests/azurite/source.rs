@@ -1,4 +1,4 @@
-//! A connector whose one file has any length and is never held in memory: its bytes follow from their position.
+//! A connector with one file of any length that is never held in memory: each byte is computed from its position.
 
 use std::sync::{Arc, OnceLock};
 
@@ -11,13 +11,13 @@ use trunkline_core::{
     VaultSlot, async_trait,
 };
 
-/// What it says its file is.
+/// The media type of the file.
 pub const MEDIA_TYPE: &str = "video/mp4";
 
-/// After so many bytes they come again. A prime, so that no two blocks of a file are alike.
+/// The bytes repeat after this many. A prime, so that no two blocks of a file are equal.
 const PERIOD: u64 = 1_000_003;
 
-/// Bytes that are read at a time.
+/// Bytes per read.
 const PIECE: u64 = 128 << 10;
 
 fn pattern() -> &'static [u8] {
@@ -25,13 +25,13 @@ fn pattern() -> &'static [u8] {
     PATTERN.get_or_init(|| (0..PERIOD).map(|at| (at.wrapping_mul(0x9E37_79B9_7F4A_7C15) >> 32) as u8).collect())
 }
 
-/// The bytes from one position on, up to another or to the end of a piece.
+/// Returns the bytes from one position to another, or to the end of a piece.
 fn piece(from: u64, to: u64) -> &'static [u8] {
     let begin = from % PERIOD;
     &pattern()[begin as usize..PERIOD.min(begin + PIECE.min(to - from)) as usize]
 }
 
-/// The digest of a file of this length.
+/// Returns the SHA-256 digest of a file of this length, in hexadecimal.
 pub fn sha256(length: u64) -> String {
     let (mut hasher, mut at) = (Sha256::new(), 0);
     while at < length {
@@ -42,7 +42,7 @@ pub fn sha256(length: u64) -> String {
     hex(hasher)
 }
 
-/// A digest as people write it.
+/// Returns a digest in hexadecimal.
 pub fn hex(hasher: Sha256) -> String {
     hasher.finalize().iter().map(|byte| format!("{byte:02x}")).collect()
 }
@@ -81,8 +81,8 @@ impl Connector for Generated {
     }
 }
 
-/// A file of this length, which it tells or not, and a context that can open it.
-pub fn file(length: u64, told: bool) -> (FileRef, Context) {
+/// Returns a reference to a file of this length, with its size if `known_size`, and a context that can open it.
+pub fn file(length: u64, known_size: bool) -> (FileRef, Context) {
     let registry = Registry::empty().with_connector::<Generated>().checked().unwrap();
     let document = json!({ "name": "source", "connector": "generated-v1.0", "length": length });
     let connection = Connection::from_value(document).unwrap();
@@ -91,7 +91,7 @@ pub fn file(length: u64, told: bool) -> (FileRef, Context) {
     let file = FileRef {
         name: "film.mp4".into(),
         media_type: Some(MEDIA_TYPE.into()),
-        size: told.then_some(length),
+        size: known_size.then_some(length),
         connection: "source".into(),
         digest: None,
         source: Value::Null,

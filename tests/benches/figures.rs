@@ -1,7 +1,8 @@
-//! What things cost, on this machine, now: `cargo bench --profile dist -p trunkline-tests`, with `-- --json` for programs.
+//! Measures what operations cost on this machine: `cargo bench --profile dist -p trunkline-tests`, with `-- --json` for output as
+//! JSON.
 //!
-//! Where another program could do the same, the figure is a ratio to it, measured in the same run against the same server:
-//! that holds on other machines, too. Nothing here fails because it is slow.
+//! Where another program could do the same work, the figure is a ratio to it, measured in the same run against the same
+//! server, so that it is comparable across machines. No figure fails the benchmark because it is slow.
 #![allow(clippy::unwrap_used)]
 
 mod server;
@@ -17,7 +18,7 @@ use futures::StreamExt;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
-use server::{ROUNDS, Rounds, median, rate, serve_if_asked, server};
+use server::{ROUNDS, Rounds, median, rate, serve_if_requested, server};
 use tokio::io::AsyncReadExt;
 use trunkline_core::{
     Action, CheckReport, Connected, Connection, Connections, Connector, Context, Effect, MemoryVault, Registry, Result,
@@ -66,9 +67,9 @@ struct Twice {
     n: u64,
 }
 
-/// Its result goes to the journal with the next group.
+/// An action whose result is written to the journal with the next group.
 struct Look;
-/// Waits for the disk before and after.
+/// An action that waits for the disk before and after the call.
 struct Make;
 
 macro_rules! doubles {
@@ -90,7 +91,7 @@ macro_rules! doubles {
 doubles!(Look, "number.look", Effect::Read);
 doubles!(Make, "number.make", Effect::Create);
 
-/// Milliseconds a step of a run over so many items.
+/// Returns the milliseconds per step of a run over `items` items.
 async fn per_step(step: Value, items: u64, concurrency: u64) -> f64 {
     let numbers: Vec<_> = (0..items).collect();
     let flow = json!({
@@ -103,7 +104,7 @@ async fn per_step(step: Value, items: u64, concurrency: u64) -> f64 {
     seconds * 1e3 / items as f64
 }
 
-/// Milliseconds a step of a run of so many, one after the other.
+/// Returns the milliseconds per step of a run of `count` steps, one after the other.
 async fn in_a_row(step: Value, count: usize, durability: &str) -> f64 {
     let numbered = |number: usize| {
         let mut step = step.clone();
@@ -116,7 +117,7 @@ async fn in_a_row(step: Value, count: usize, durability: &str) -> f64 {
     timed(flow, json!({})).await.1 * 1e3 / count as f64
 }
 
-/// Milliseconds a step that is on disk before the next one begins, and of a bare append with its flush.
+/// Measures the milliseconds of a step that is on disk before the next one begins, and of a bare append with its flush.
 async fn flushes() -> Rounds {
     let mut rounds = Rounds::default();
     for _ in 0..ROUNDS {
@@ -126,7 +127,7 @@ async fn flushes() -> Rounds {
     rounds
 }
 
-/// Milliseconds that a bare append with its flush takes, of as many.
+/// Returns the milliseconds of a bare append with its flush, averaged over as many.
 fn bare_flush() -> f64 {
     let cli = Cli::default();
     let mut file = std::fs::File::create(cli.home().join("file")).unwrap();
@@ -138,7 +139,7 @@ fn bare_flush() -> f64 {
     since.elapsed().as_secs_f64() * 1e3 / FLUSHES as f64
 }
 
-/// A run with the journal in SQLite, and the seconds it took.
+/// Runs a flow with the journal in SQLite. Returns the run and the seconds it took.
 async fn timed(flow: Value, input: Value) -> (Run, f64) {
     let cli = Cli::default();
     let runtime = cli.runtime();
@@ -158,7 +159,7 @@ async fn timed(flow: Value, input: Value) -> (Run, f64) {
     (run, elapsed.as_secs_f64())
 }
 
-/// Milliseconds from the start of a process to its first output, the median of some.
+/// Returns the milliseconds from the start of a process to its first output, as a median.
 async fn first_output() -> f64 {
     let cli = Cli::default();
     let mut times = Vec::new();
@@ -173,13 +174,13 @@ async fn first_output() -> f64 {
     median(times.into_iter())
 }
 
-/// What makes this program only load the registry and say how long that took: rows are parsed once a process.
+/// The argument that makes this program only load the registry and print the time: rows are parsed once per process.
 const LOAD_ONLY: &str = "--load-the-registry";
 
-/// What makes this program measure one thing only, named by the next argument, and tell it as JSON.
+/// The argument that makes this program take one measurement only, named by the next argument, and print it as JSON.
 const ONLY: &str = "--only";
 
-/// The most that loading the registry may take, in milliseconds.
+/// The limit for loading the registry, in milliseconds.
 const LOAD_LIMIT: f64 = 20.0;
 
 fn load() {
@@ -190,12 +191,13 @@ fn load() {
     println!("{}", json!({ "ms": elapsed, "actions": actions }));
 }
 
-/// Milliseconds to load the whole registry in a fresh process, the median of some, and how many actions are in it.
+/// Returns the milliseconds that a new process needs to load the whole registry, as a median, and the number of its
+/// actions.
 fn loading() -> (f64, u64) {
     let program = std::env::current_exe().unwrap();
     let once = |_| {
-        let told = std::process::Command::new(&program).arg(LOAD_ONLY).output().unwrap().stdout;
-        serde_json::from_slice::<Value>(&told).unwrap()
+        let output = std::process::Command::new(&program).arg(LOAD_ONLY).output().unwrap().stdout;
+        serde_json::from_slice::<Value>(&output).unwrap()
     };
     let all: Vec<_> = (0..41).map(once).collect();
     (median(all.iter().map(|one| one["ms"].as_f64().unwrap())), all[0]["actions"].as_u64().unwrap())
@@ -215,7 +217,7 @@ static OPERATIONS: Table = Table::new(
     )],
 );
 
-/// Calls a second through [`Client`] and with bare reqwest.
+/// Measures calls per second through [`Client`] and with bare reqwest.
 async fn calls() -> Rounds {
     let server = server(0).await;
     let base = &server.address;
@@ -240,7 +242,7 @@ async fn calls() -> Rounds {
     rounds
 }
 
-/// Megabytes a second of a copy by a flow and of one with bare reqwest.
+/// Measures megabytes per second of a copy by a flow and of one with bare reqwest.
 async fn copies() -> Rounds {
     let options =
         Options { files: 1, min_size: FILE, max_size: FILE, processing: Duration::ZERO, ..Options::default() };
@@ -268,20 +270,20 @@ async fn copies() -> Rounds {
     rounds
 }
 
-/// How much more memory, in MB, the copy needs at most than a run that has nothing to copy.
+/// Returns the peak memory of a copy, in MB, less that of a run with nothing to copy.
 async fn copy_memory() -> f64 {
     let ((idle, _), (copying, _)) = (memory::peak_of_copies(0, 1).await, memory::peak_of_copies(1, FILE).await);
     copying.saturating_sub(idle) as f64 / 1024.0
 }
 
-/// The bytes of the one file, block after block as they come, by whoever does no more than that: the same requests for as
-/// many blocks of the same size, but no digest of anything, and no journal.
+/// Copies the one file block by block with bare reqwest: the same requests for the same number of blocks, without
+/// digests and without a journal.
 async fn bare_copy(source: &Connected, target: &Connected, folder: i64) {
     let cx = Context::new("", "", Connections::default());
     let listed = json!({ "id": folder, "fields": ["id", "filename"] });
     let files = source.run("folder.files", listed, &cx).await.unwrap();
     let link = source.run("file.get_download", json!({ "id": files[0]["id"], "formatId": 0 }), &cx).await.unwrap();
-    // By this name the look-alike knows what to hold the bytes against.
+    // The simulator compares the bytes with the file of this name.
     let upload = target.run("upload.create", json!({ "filename": files[0]["filename"] }), &cx).await.unwrap();
     let bare = http();
     let from = bare.get(link["downloadURL"].as_str().unwrap()).send().await.unwrap();
@@ -325,7 +327,7 @@ fn say(text: &str) {
 
 #[tokio::main]
 async fn main() {
-    serve_if_asked().await;
+    serve_if_requested().await;
     if std::env::args().any(|argument| argument == LOAD_ONLY) {
         return load();
     }
@@ -334,14 +336,14 @@ async fn main() {
             "flush" => flushes().await,
             "calls" => calls().await,
             "copy" => copies().await,
-            other => panic!("there is no {other}: flush, calls or copy"),
+            other => panic!("unknown measurement {other}: flush, calls or copy"),
         };
         return println!("{}", json!({ "ratio": rounds.ratio(), "ours": rounds.ours(), "bare": rounds.bare() }));
     }
     let (load, actions) = loading();
     let load_ratio = load / LOAD_LIMIT;
     say(&format!(
-        "loading the registry, of {LOAD_LIMIT} ms that it may take   {load_ratio:8.2}   ({load:.1} ms, {actions} actions)"
+        "loading the registry, of its limit of {LOAD_LIMIT} ms       {load_ratio:8.2}   ({load:.1} ms, {actions} actions)"
     ));
     let start = first_output().await;
     say(&format!("start to first output of `trunkline connectors`    {start:8.1} ms"));
@@ -354,7 +356,7 @@ async fn main() {
     let create = per_step(action("number.make"), STEPS / 5, 8).await;
     say(&format!("an item with one create, on disk before and after  {:8.1} µs", create * 1e3));
     let row = in_a_row(json!({ "set": { "n": "{{ 2 * 2 }}" } }), 9_000, "by_effect").await;
-    say(&format!("a `set` step of 9,000 in a row                     {:8.1} µs", row * 1e3));
+    say(&format!("one of 9,000 consecutive `set` steps                {:8.1} µs", row * 1e3));
     let flushes = flushes().await;
     let (flushed_ratio, flushed, flush) = (flushes.ratio(), flushes.ours(), flushes.bare());
     say(&format!(
@@ -373,7 +375,7 @@ async fn main() {
         "copy of 1 GiB, of bare reqwest's                   {copy_ratio:8.2}   ({copy:.0} of {bare_copy:.0} MB a second)"
     ));
     let copy_mb = copy_memory().await;
-    say(&format!("memory of that copy beyond that of an idle run      {copy_mb:8.1} MB"));
+    say(&format!("memory of that copy, less that of an idle run       {copy_mb:8.1} MB"));
     if *JSON {
         let figures = json!({
             "load_ratio": load_ratio, "load_ms": load, "actions": actions, "start_ms": start, "set_item_us": set * 1e3, "read_item_us": read * 1e3, "create_item_us": create * 1e3,

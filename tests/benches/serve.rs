@@ -1,7 +1,9 @@
-//! What `trunkline serve` costs: flows of five calls a second through a webhook that answers when the run is over, as ratios
-//! to the same calls by bare reqwest, and the processor's time each takes; its start to the end of the first run; its memory
-//! when it has nothing to do.
-//! `cargo bench --profile dist -p trunkline-tests --bench serve`, with `-- --json` for programs. Nothing here fails because it is slow.
+//! Measures what `trunkline serve` costs: flows of five calls per second through a webhook that responds when the run
+//! has ended, as ratios to the same calls by bare reqwest, with the processor time of each; the time from its start to
+//! the end of the first run; its memory when idle.
+//!
+//! `cargo bench --profile dist -p trunkline-tests --bench serve`, with `-- --json` for output as JSON. No figure fails the benchmark
+//! because it is slow.
 #![allow(clippy::unwrap_used)]
 
 mod server;
@@ -9,13 +11,13 @@ mod server;
 use std::{fs, time::Instant};
 
 use serde_json::{Value, json};
-use server::{ROUNDS, Rounds, rate, serve_if_asked, server};
+use server::{ROUNDS, Rounds, rate, serve_if_requested, server};
 use trunkline_tests::{
     Cli, http, memory,
-    serve::{Serve, keep},
+    serve::{Serve, save},
 };
 
-/// How many flows are in flight at once, and how many are run in a round.
+/// Pairs of flows in flight at once and flows per round.
 const LOADS: [(usize, usize); 3] = [(1, 1_000), (16, 5_000), (64, 5_000)];
 const CALLS: usize = 5;
 
@@ -31,28 +33,29 @@ fn flow() -> Value {
     })
 }
 
-/// The memory a process has now, in MB.
+/// Returns the current memory of a process, in MB.
 fn memory(process: u32) -> f64 {
     memory::status(process, "VmRSS").map_or(f64::NAN, |kibibytes| kibibytes as f64 / 1024.0)
 }
 
-/// The seconds of processor time a process has used, in user mode and in the kernel's.
+/// Returns the processor time of a process in seconds, in user and kernel mode.
 fn processor(process: u32) -> f64 {
     let stat = fs::read_to_string(format!("/proc/{process}/stat")).unwrap_or_default();
-    // Counted in hundredths, behind the name in parentheses: the 14th and 15th field of proc_pid_stat(5).
+    // Fields 14 and 15 of proc_pid_stat(5), in hundredths of a second. The name in parentheses may hold spaces, so it
+    // is cut off.
     let fields = stat.rsplit(')').next().unwrap_or_default().split_whitespace().skip(11).take(2);
     fields.map(|field| field.parse().unwrap_or(f64::NAN)).sum::<f64>() / 100.0
 }
 
 #[tokio::main]
 async fn main() {
-    serve_if_asked().await;
+    serve_if_requested().await;
     let (cli, server, bare) = (Cli::default(), server(0).await, http());
     let base = &server.address;
     let document = json!({ "name": "site", "connector": "http-v1.0", "endpointUrl": base, "allowPrivateNetwork": true,
         "authentication": "none", "requestsAtOnce": 100 });
     cli.pipe(&["connection", "add", "-"], &document.to_string()).await.expect(0);
-    let webhook = keep(&cli, &flow()).await["webhook"].as_str().unwrap().to_owned();
+    let webhook = save(&cli, &flow()).await["webhook"].as_str().unwrap().to_owned();
 
     let since = Instant::now();
     let serve = Serve::start(&cli).await;
@@ -61,8 +64,8 @@ async fn main() {
     let url = serve.url(&webhook);
     let run = async || {
         let answer = bare.post(&url).json(&json!({})).send().await.unwrap();
-        let (status, told) = (answer.status(), answer.json::<Value>().await.unwrap());
-        assert_eq!(told["output"]["id"], 7, "{status}: {told}");
+        let (status, reply) = (answer.status(), answer.json::<Value>().await.unwrap());
+        assert_eq!(reply["output"]["id"], 7, "{status}: {reply}");
     };
     run().await;
     let start = since.elapsed().as_secs_f64();

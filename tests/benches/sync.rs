@@ -1,6 +1,7 @@
-//! What it costs to go over a long list: items a second of a flow that reads pages of a hundred and puts each item, sixteen at
-//! a time, as a ratio to bare reqwest that does just these calls; and the most memory the process needs for it.
-//! `cargo bench --profile dist -p trunkline-tests --bench sync`. Nothing here fails because it is slow.
+//! Measures a flow over a long list: items per second of a flow that reads pages of a hundred items and puts each item,
+//! sixteen at a time, as a ratio to bare reqwest that makes the same calls; and the peak memory of the process.
+//!
+//! `cargo bench --profile dist -p trunkline-tests --bench sync`. No figure fails the benchmark because it is slow.
 #![allow(clippy::unwrap_used)]
 
 mod server;
@@ -9,14 +10,14 @@ use std::time::Instant;
 
 use futures::{StreamExt, stream};
 use serde_json::{Value, json};
-use server::{ROUNDS, Rounds, serve_if_asked, server};
+use server::{ROUNDS, Rounds, serve_if_requested, server};
 use trunkline_tests::{Cli, finish, http, library, memory, milliseconds as millis};
 
 const ITEMS: u64 = 10_000;
 const PAGE: u64 = 100;
 const IN_FLIGHT: u64 = 16;
 
-/// Items a second.
+/// Returns the items per second with bare reqwest.
 async fn bare(address: &str, items: u64) -> f64 {
     let (bare, since) = (http(), Instant::now());
     let pages = stream::iter((0..items).step_by(PAGE as usize)).then(async |from| {
@@ -33,7 +34,7 @@ async fn bare(address: &str, items: u64) -> f64 {
     items as f64 / since.elapsed().as_secs_f64()
 }
 
-/// Items a second of a run in a process of its own, and the most memory that needed, in MB.
+/// Returns the items per second of a run in its own process, and the peak memory of that process in MB.
 async fn run(address: &str, items: u64) -> (f64, f64) {
     let cli = Cli::default();
     let step = json!({ "id": "put", "action": "item.put", "connection": "library",
@@ -49,7 +50,7 @@ async fn run(address: &str, items: u64) -> (f64, f64) {
 
 #[tokio::main]
 async fn main() {
-    serve_if_asked().await;
+    serve_if_requested().await;
     let mut figures = json!({});
     for items in [ITEMS, 10 * ITEMS] {
         let server = server(items).await;

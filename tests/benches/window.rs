@@ -1,9 +1,10 @@
-//! How long an answer of the login server is nowhere but in memory: from its last byte on the wire to its tokens on disk.
-//! `cargo bench --profile dist -p trunkline-tests --bench window`, with `-- --quick` for a first look and `-- --json` for programs.
+//! Measures how long a token response exists only in memory: from its last byte on the wire until its tokens are on
+//! disk. `cargo bench --profile dist -p trunkline-tests --bench window`, with `-- --quick` for fewer refreshes and `-- --json` for
+//! output as JSON.
 //!
-//! A process that dies in that time costs a sign-in whose login server forgives nothing, so it is held against the least that
-//! it could be: a bare commit of SQLite with its flush, of as many bytes, on the same disk, in turns with the refreshes.
-//! Nothing here fails because it is slow.
+//! If the process dies in that time, and the login server accepts a refresh token only once, the sign-in is lost. So
+//! the time is compared with its lower bound: a bare SQLite commit with its flush, of as many bytes, on the same disk,
+//! alternating with the refreshes. No figure fails the benchmark because it is slow.
 #![allow(clippy::unwrap_used)]
 
 use std::{
@@ -27,9 +28,9 @@ use trunkline_tests::Cli;
 
 const REFRESHES: usize = 10_000;
 const QUICK: usize = 800;
-/// Connections that are refreshed in turns: each one's token has to run out before its next turn.
+/// Number of connections that are refreshed one after the other: each token has to expire before its next refresh.
 const CONNECTIONS: usize = 400;
-/// Seconds a token is good for: no answer can say less.
+/// Lifetime of a token. One second is the shortest that a response can state.
 const LIFETIME: Duration = Duration::from_secs(1);
 
 static TABLE: Table = Table::new(
@@ -45,7 +46,8 @@ static TABLE: Table = Table::new(
     )],
 );
 
-/// When the last byte of each answer went out, by its access token; and what was measured, with the bytes of the row.
+/// The time when the last byte of each response was sent, by its access token; and the measured times, with the bytes
+/// of the row.
 #[derive(Default)]
 struct Clock {
     given: AtomicU64,
@@ -54,7 +56,7 @@ struct Clock {
     bytes: AtomicU64,
 }
 
-/// The store, with an eye on when new tokens are durable.
+/// A store that measures when new tokens are durable.
 struct Timed(Store, Arc<Clock>);
 
 #[async_trait]
@@ -76,7 +78,7 @@ impl Vault for Timed {
     }
 }
 
-/// A login server and an API that believes everything, with a connection for each request.
+/// Starts a login server and an API that accepts every token, with one TCP connection per request.
 async fn server(clock: Arc<Clock>) -> String {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let address = format!("http://{}", listener.local_addr().unwrap());
@@ -100,7 +102,7 @@ async fn server(clock: Arc<Clock>) -> String {
                     if !whole {
                         continue;
                     }
-                    // As long as such tokens are.
+                    // As long as real tokens.
                     let number = clock.given.fetch_add(1, Ordering::Relaxed);
                     let token = text.starts_with("POST").then(|| format!("access-{number:0>800}"));
                     let answer = match &token {
@@ -115,7 +117,7 @@ async fn server(clock: Arc<Clock>) -> String {
                     let answer = format!("{head} {}\r\n\r\n{answer}", answer.len());
                     read = 0;
                     if let Some(token) = token {
-                        // All but the last byte first: from then on it is known when that one goes out.
+                        // The last byte is sent separately, so that its time is known.
                         let (first, last) = answer.as_bytes().split_at(answer.len() - 1);
                         socket.write_all(first).await.unwrap();
                         clock.sent.lock().unwrap().insert(token, Instant::now());
@@ -146,7 +148,7 @@ fn client(base: &str, name: &str, vault: Arc<dyn Vault>) -> Client {
     builder.auth(Auth::OAuth(oauth), VaultSlot::new(name, vault)).build().unwrap()
 }
 
-/// A database beside the store's, written as the store is but for all that is ours.
+/// Opens a bare SQLite database beside the store, with the same settings.
 fn bare(cli: &Cli) -> rusqlite::Connection {
     let database = rusqlite::Connection::open(cli.data().join("bare.db")).unwrap();
     database.pragma_update_and_check(None, "journal_mode", "WAL", |_| Ok(())).unwrap();
@@ -157,15 +159,15 @@ fn bare(cli: &Cli) -> rusqlite::Connection {
     database
 }
 
-/// The value that so many of a hundred are not above, in milliseconds.
+/// Returns a percentile in milliseconds.
 fn percentile(sorted: &[Duration], percent: usize) -> f64 {
     sorted[(sorted.len() * percent / 100).min(sorted.len() - 1)].as_secs_f64() * 1e3
 }
 
 #[tokio::main]
 async fn main() {
-    let told = |wanted: &str| std::env::args().any(|argument| argument == wanted);
-    let refreshes = if told("--quick") { QUICK } else { REFRESHES };
+    let has_argument = |wanted: &str| std::env::args().any(|argument| argument == wanted);
+    let refreshes = if has_argument("--quick") { QUICK } else { REFRESHES };
     let clock = Arc::<Clock>::default();
     let base = server(clock.clone()).await;
     let cli = Cli::default();
@@ -181,7 +183,7 @@ async fn main() {
     let (database, mut commits, mut last) = (bare(&cli), Vec::new(), vec![None; CONNECTIONS]);
     while clock.stored.lock().unwrap().len() < refreshes {
         for (number, client) in clients.iter().enumerate() {
-            // Its token has to have run out.
+            // Its token has to have expired.
             if let Some(rest) = last[number].and_then(|at: Instant| LIFETIME.checked_sub(at.elapsed())) {
                 tokio::time::sleep(rest + Duration::from_millis(5)).await;
             }
@@ -199,13 +201,13 @@ async fn main() {
         }
     }
     let mut stored = clock.stored.lock().unwrap().clone();
-    assert_eq!(stored.len(), commits.len(), "each call refreshed once");
+    assert_eq!(stored.len(), commits.len(), "each call refreshes once");
     stored.sort();
     commits.sort();
     let of = |sorted: &[Duration]| (percentile(sorted, 50), percentile(sorted, 99));
     let ((p50, p99), (bare50, bare99)) = (of(&stored), of(&commits));
     let (ratio50, ratio99) = (p50 / bare50, p99 / bare99);
-    if told("--json") {
+    if has_argument("--json") {
         let figures = json!({
             "refreshes": stored.len(), "window_p50_ms": p50, "window_p99_ms": p99,
             "bare_p50_ms": bare50, "bare_p99_ms": bare99, "ratio_p50": ratio50, "ratio_p99": ratio99,

@@ -1,4 +1,4 @@
-//! Holds what the witness has seen against what the journals say.
+//! Compares the effects that the witness recorded with the journals.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -9,7 +9,7 @@ use trunkline_tests::Cli;
 
 use crate::witness::Effect;
 
-/// What is recorded of all runs of a store, counted: a place is `RUN/ITEM/STEP`, an item `RUN/ITEM`.
+/// Counts of everything that a store has recorded of its runs. A place is `RUN/ITEM/STEP`, an item `RUN/ITEM`.
 #[derive(Debug, Default)]
 pub(crate) struct Account {
     pub(crate) runs: BTreeMap<String, RunStatus>,
@@ -20,7 +20,7 @@ pub(crate) struct Account {
 }
 
 impl Account {
-    /// Reads it as the next process will, while nobody works.
+    /// Reads the store as the next process will, while no process works on it.
     pub(crate) async fn of(cli: &Cli) -> Account {
         let store = Store::open(&cli.data(), KeySource::File(cli.key_file())).unwrap();
         let mut account = Account::default();
@@ -35,12 +35,12 @@ impl Account {
         let place = |step: &str| format!("{run}/{}", step.strip_prefix("all/").unwrap_or(step));
         let visit = &mut |event| match event {
             RunEvent::StepStarted { step, .. } => *self.started.entry(place(step.as_str())).or_default() += 1,
-            // Nothing was called: the machine could not.
+            // The machine failed before the call: nothing was called.
             RunEvent::StepFailed { error, .. } if error.kind() == ErrorKind::Store => {}
             RunEvent::StepFinished { step, .. } | RunEvent::StepFailed { step, .. } => {
                 *self.steps.entry(place(step.as_str())).or_default() += 1;
             }
-            // Its failure was no end.
+            // A failed attempt does not end the step.
             RunEvent::StepRetried { step, .. } => drop(self.steps.remove(&place(step.as_str()))),
             RunEvent::ItemFinished { key, outcome, .. } => {
                 let item = self.items.entry(format!("{run}/{key}")).or_insert((0, outcome.status()));
@@ -52,30 +52,31 @@ impl Account {
         store.replay(run, visit).await.unwrap();
     }
 
-    /// How many items ended like this.
+    /// Returns the number of items with this status.
     pub(crate) fn count(&self, status: &str) -> usize {
         self.items.values().filter(|(_, one)| *one == status).count()
     }
 
-    /// Effects of steps that are recorded here: these came later.
+    /// Returns the effects in `later` that belong to steps which were recorded before.
     pub(crate) fn called_again(&self, later: &[Effect]) -> Vec<String> {
         let again = later.iter().filter(|effect| self.steps.contains_key(&effect.place));
         again.map(|effect| format!("{} was called after it was recorded", effect.place)).collect()
     }
 
-    /// Everything that has an end twice.
+    /// Returns everything that ended more than once.
     pub(crate) fn doubles(&self) -> Vec<String> {
         let items = self.items.iter().map(|(item, (times, _))| (item, times));
         let all = self.steps.iter().chain(&self.ends).chain(items);
         all.filter(|(_, times)| **times > 1).map(|(what, times)| format!("{what} ended {times} times")).collect()
     }
 
-    /// Runs that were accepted and are not there.
+    /// Returns the runs that were accepted and are missing.
     pub(crate) fn lost<'a>(&self, accepted: &'a BTreeSet<String>) -> Vec<&'a String> {
         accepted.iter().filter(|run| !self.runs.contains_key(*run)).collect()
     }
 
-    /// Items that are done and were not: each step has its effect, a create exactly one.
+    /// Returns the items that are recorded as done although a step has no effect, or a create does not have exactly
+    /// one.
     pub(crate) fn not_done(&self, effects: &[Effect]) -> Vec<String> {
         let places: BTreeSet<_> = effects.iter().map(|effect| effect.place.as_str()).collect();
         let mut found = Vec::new();
@@ -86,14 +87,14 @@ impl Account {
         found
     }
 
-    /// How many runs are through.
+    /// Returns the number of runs that have ended.
     pub(crate) fn through(&self) -> usize {
         let through = |status: &&RunStatus| matches!(status, RunStatus::Succeeded | RunStatus::Partial);
         self.runs.values().filter(through).count()
     }
 }
 
-/// What is wrong with the effects by themselves: a create that was repeated, a call that was repeated under another key.
+/// Returns violations in the effects alone: a repeated create, or a call that was repeated with another key.
 pub(crate) fn unsafe_repeats(effects: &[Effect]) -> Vec<String> {
     let mut keys = BTreeMap::<&str, BTreeSet<&str>>::new();
     let mut creates = BTreeMap::<&str, u64>::new();
@@ -106,14 +107,14 @@ pub(crate) fn unsafe_repeats(effects: &[Effect]) -> Vec<String> {
     keys.chain(creates.map(|(place, times)| format!("{place} created {times} times"))).collect()
 }
 
-/// How many calls were repeated.
+/// Returns the number of repeated calls.
 pub(crate) fn repeats(effects: &[Effect]) -> usize {
     effects.len() - effects.iter().map(|effect| &effect.place).collect::<BTreeSet<_>>().len()
 }
 
-/// The sabotage twin: each kind of fault is seen.
+/// The sabotage twin: each kind of fault is found.
 #[test]
-fn what_is_lost_doubled_or_repeated_would_be_noticed() {
+fn lost_doubled_and_repeated_effects_are_found() {
     let effect =
         |method: &str, place: &str, key: &str| Effect { method: method.into(), place: place.into(), key: key.into() };
     let good = [effect("GET", "r/i/read", "1"), effect("PUT", "r/i/put", "2"), effect("PUT", "r/i/put", "2")];

@@ -1,5 +1,5 @@
-//! The system's clock is moved while a run waits and is tried again, and while nobody works on it. (The engine's tests do the
-//! same to the clock of an engine, `moved.rs`; here it is the real process.)
+//! Moves the system clock while a run waits and retries, and while no process works on it. The engine's tests do the
+//! same to the clock of an engine; here it is the real process.
 
 use std::{fs, path::Path, time::UNIX_EPOCH};
 
@@ -22,13 +22,13 @@ use crate::{
 };
 
 const MOVES: [&str; 4] = ["+10800", "-10800", "+31536000", "-31536000"];
-/// A run may take 90 days, so that a year later it is over.
+/// A run may last 90 days, so a year later it has timed out.
 const TOO_FAR: &str = "+31536000";
 
-/// In milliseconds.
+/// A year in milliseconds.
 const YEAR: u64 = 365 * 24 * 60 * 60 * 1000;
 
-/// A wait, then a call that is refused so often that its step is tried again.
+/// A wait, then a call that is refused until its step is retried.
 fn flow() -> Value {
     let mut busy = call("read", "GET", "{{ run.id }}");
     busy["input"]["query"] = json!({ "busy": "5" });
@@ -40,7 +40,7 @@ fn flow() -> Value {
     flow
 }
 
-/// A command whose clock is as far off as a file says.
+/// Starts a command whose clock has the offset in a file.
 fn start(cli: &Cli, library: &Path, clock: &Path, arguments: &[&str]) -> Child {
     let mut command = cli.command(arguments);
     command.env("LD_PRELOAD", library).env("FAKETIME_TIMESTAMP_FILE", clock);
@@ -53,11 +53,11 @@ async fn a_clock_that_is_moved_loses_no_timer_and_makes_none_longer() {
     let Some(library) = faketime() else { return };
     let mut witness = Witness::start();
     let cli = witness.home().await;
-    serve::keep(&cli, &flow()).await;
-    let (parked, runtime) = (cli.runtime(), cli.runtime());
-    parked.engine().drain();
+    serve::save(&cli, &flow()).await;
+    let (draining, runtime) = (cli.runtime(), cli.runtime());
+    draining.engine().drain();
     let one = async |by: &str, down: bool| {
-        let run = left(&parked, "clock").await;
+        let run = left(&draining, "clock").await;
         let clock = cli.home().join(run.as_str());
         fs::write(&clock, "+0").unwrap();
         let resume = ["runs", "resume", run.as_str(), "--json"];
@@ -74,13 +74,13 @@ async fn a_clock_that_is_moved_loses_no_timer_and_makes_none_longer() {
         if down {
             child = start(&cli, &library, &clock, &resume);
         }
-        // The test's patience would be over before a timer that had got longer by hours.
+        // A timer that had become hours longer would exceed the timeout of the test.
         let ended = finish(child).await;
         let expected = if by == TOO_FAR { 5 } else { 0 };
         assert_eq!(ended.code, expected, "{by} {down}: {ended:?}");
         (run.to_string(), usize::from(by != TOO_FAR))
     };
-    // Side by side: most of it is waiting.
+    // In parallel, since most of the time is waiting.
     let runs = join_all(MOVES.iter().flat_map(|by| [one(by, false), one(by, true)])).await;
     let (account, effects) = (Account::of(&cli).await, witness.seen());
     assert_eq!((account.doubles(), unsafe_repeats(effects)), (vec![], vec![]));
@@ -90,9 +90,9 @@ async fn a_clock_that_is_moved_loses_no_timer_and_makes_none_longer() {
     }
 }
 
-/// What a trigger remembers when the clock was a year ahead, and has been set right since.
+/// The clock was a year ahead when a trigger polled, and has been corrected since.
 #[tokio::test]
-async fn a_trigger_that_looked_under_a_clock_that_was_ahead_does_not_sleep_until_then() {
+async fn a_trigger_that_polled_while_the_clock_was_ahead_polls_again_after_the_correction() {
     let cli = Cli::default();
     let sandbox = sandbox(few(1)).await;
     cli.connect(&sandbox).await;
@@ -103,7 +103,7 @@ async fn a_trigger_that_looked_under_a_clock_that_was_ahead_does_not_sleep_until
     ]);
     for mut flow in flows.as_array().unwrap().clone() {
         flow["steps"] = json!([]);
-        serve::keep(&cli, &flow).await;
+        serve::save(&cli, &flow).await;
     }
     let runtime = cli.runtime();
     let now = || u64::try_from(UNIX_EPOCH.elapsed().unwrap().as_millis()).unwrap();
@@ -121,13 +121,13 @@ async fn a_trigger_that_looked_under_a_clock_that_was_ahead_does_not_sleep_until
     }
     let serve = Serve::start(&cli).await;
     for flow in ["minutely", "watching"] {
-        until("a look under the right clock", async || {
+        until("a poll with the corrected clock", async || {
             let through = runtime.store().saved_flow(flow).await.unwrap().through.unwrap();
             (through.as_millis() <= now()).then_some(())
         })
         .await;
     }
     let runs = serve.runs().await;
-    assert!(runs.iter().any(|run| run["flow"] == "watching"), "what was on the list is handed over: {runs:?}");
+    assert!(runs.iter().any(|run| run["flow"] == "watching"), "the items of the list start a run: {runs:?}");
     sandbox.stop().await;
 }

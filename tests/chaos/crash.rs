@@ -1,8 +1,8 @@
-//! Fifty kills of one run: `kill -9` at random moments, taken up again each time, and in the end nothing was lost, nothing is
-//! there twice, and no step whose result was recorded was called again.
+//! Fifty kills of one run: `kill -9` at random moments, with a resume after each. In the end nothing is lost or
+//! doubled, and no step with a recorded result was called again.
 //!
-//! The systems outlive the kills, for they are in the test's own process; their log of requests is what the journal is held
-//! against.
+//! The simulated systems survive the kills, since they run in the process of the test. Their log of requests is
+//! compared with the journal.
 #![allow(clippy::unwrap_used)]
 
 use std::{
@@ -17,7 +17,7 @@ use trunkline_sandbox::{Faults, Options, Sandbox};
 use trunkline_store::{KeySource, Store};
 use trunkline_tests::{Cli, Dice, LONG, finish, flow_input, requests, sandbox, shipped_flow};
 
-/// What the journal holds: results of steps by their path, and outcomes of items by their key.
+/// The contents of the journal: results of steps by path, and outcomes of items by key.
 #[derive(Default)]
 struct Recorded {
     steps: BTreeMap<String, Value>,
@@ -28,7 +28,7 @@ fn store(cli: &Cli) -> Store {
     Store::open(&cli.data(), KeySource::File(cli.key_file())).unwrap()
 }
 
-/// Reads the journal while nobody works on the run, as the next process will.
+/// Reads the journal as the next process will, while no process works on the run.
 async fn recorded(cli: &Cli, id: &RunId) -> Recorded {
     let store = store(cli);
     let mut recorded = Recorded::default();
@@ -49,9 +49,9 @@ async fn recorded(cli: &Cli, id: &RunId) -> Recorded {
     recorded
 }
 
-/// The calls that belong to a recorded step, or to an item that has its outcome.
+/// Returns the calls that belong to a recorded step or to an item with an outcome.
 fn repeated(recorded: &Recorded, calls: &[Value]) -> Vec<String> {
-    // The last segment of a path tells the step: each step of the flow has calls of its own.
+    // The last segment of a path identifies the step: each step of the flow makes different calls.
     let step_of = |path: &str| -> Option<(String, &'static str)> {
         let (id, call) = path.strip_prefix("/mediaflow/1/file/")?.split_once('/').unwrap_or_else(|| {
             let id = path.rsplit('/').next().unwrap_or_default();
@@ -60,7 +60,7 @@ fn repeated(recorded: &Recorded, calls: &[Value]) -> Vec<String> {
         let step = match call {
             "checkpermissions" => "rights",
             "" => "original",
-            // The bytes: they flow when the asset is made.
+            // The bytes are uploaded by the step that creates the asset.
             _ => "asset",
         };
         Some((id.to_owned(), step))
@@ -74,27 +74,28 @@ fn repeated(recorded: &Recorded, calls: &[Value]) -> Vec<String> {
     let mut found = Vec::new();
     for call in calls {
         let path = call["path"].as_str().unwrap();
-        let told = || format!("{} {path}", call["method"].as_str().unwrap());
+        let describe = || format!("{} {path}", call["method"].as_str().unwrap());
         if let Some((id, step)) = step_of(path)
             && (recorded.items.contains_key(&id) || recorded.steps.contains_key(&format!("files/{id}/{step}")))
         {
-            found.push(told());
+            found.push(describe());
         }
         let asset = path.strip_prefix("/mediavalet/uploads/").or_else(|| path.strip_prefix("/mediavalet/assets/"));
         let asset = asset.map(|rest| rest.split('/').next().unwrap_or_default());
         if asset.is_some_and(|asset| uploads.contains(asset)) {
-            found.push(told());
+            found.push(describe());
         }
     }
     found
 }
 
-/// Lets a process make so many calls, and then some milliseconds more, and kills it. The process if it ended before.
+/// Waits until a process has made `calls` calls and `more` has passed, and kills it. Returns the process if it ended
+/// before.
 async fn kill_after(mut child: Child, sandbox: &Sandbox, calls: u64, more: Duration) -> Option<Child> {
     let goal = sandbox.report().requests + calls;
     let deadline = Instant::now() + LONG;
     while sandbox.report().requests < goal {
-        assert!(Instant::now() < deadline, "the process makes no calls");
+        assert!(Instant::now() < deadline, "the process stopped making calls");
         if child.try_wait().unwrap().is_some() {
             return Some(child);
         }
@@ -110,13 +111,13 @@ async fn kill_after(mut child: Child, sandbox: &Sandbox, calls: u64, more: Durat
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn twenty_kills_repeat_no_recorded_step_and_lose_and_double_nothing() {
+async fn twenty_kills_repeat_no_recorded_step_and_lose_or_double_nothing() {
     killed(20, 160).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
 #[ignore = "a minute: fifty kills"]
-async fn fifty_kills_repeat_no_recorded_step_and_lose_and_double_nothing() {
+async fn fifty_kills_repeat_no_recorded_step_and_lose_or_double_nothing() {
     killed(50, 400).await;
 }
 
@@ -142,7 +143,7 @@ async fn killed(most: usize, files: u64) {
         }
         kills += 1;
         let log = requests(&sandbox).await;
-        assert!(log.len() < 10_000, "the sandbox keeps no more, and all are needed");
+        assert!(log.len() < 10_000, "the sandbox keeps 10,000 requests, and all are needed");
         let repeats = repeated(&before, &log[seen..]);
         assert_eq!(repeats, [""; 0], "after kill {kills}: recorded already, and called again");
         if id.is_none() {
@@ -152,10 +153,10 @@ async fn killed(most: usize, files: u64) {
             Some(id) => recorded(&cli, id).await,
             None => Recorded::default(),
         };
-        // What was recorded stays recorded.
+        // Recorded results and outcomes stay.
         assert!(before.items.keys().all(|key| now.items.contains_key(key)), "after kill {kills}");
         progress += usize::from(now.steps.len() > before.steps.len());
-        // What the killed process had sent may still be logged; none of it belongs to what is recorded.
+        // Requests of the killed process may still arrive; none of them belongs to a recorded step.
         (seen, before) = (log.len(), now);
         let resume: Vec<String> = match &id {
             Some(id) => ["runs", "resume", id.as_str(), "--json"].map(str::to_owned).into(),
@@ -167,15 +168,15 @@ async fn killed(most: usize, files: u64) {
             break finish(child).await.expect(0);
         }
     };
-    assert!(progress > most / 2, "only {progress} of {kills} kills hit a run that got on");
+    assert!(progress > most / 2, "only {progress} of {kills} kills hit a run that made progress");
 
-    // To the end, nothing of what was recorded at the last kill was touched.
+    // The last process repeated nothing that was recorded at the last kill.
     let log = requests(&sandbox).await;
     assert!(log.len() < 10_000);
     assert_eq!(repeated(&before, &log[seen..]), [""; 0]);
     assert!(before.items.len() as u64 > files / 20 && (before.items.len() as u64) < files, "{}", before.items.len());
 
-    // Nothing lost: every file has an outcome, and a good one.
+    // Nothing is lost: every file has an outcome, and none failed.
     let id = id.unwrap();
     let now = recorded(&cli, &id).await;
     assert_eq!(now.items.len() as u64, files);
@@ -186,7 +187,7 @@ async fn killed(most: usize, files: u64) {
     let done = now.items.values().filter(|one| one.status() == "done").count() as u64;
     assert_eq!(run["ledger"]["files"]["done"], done);
 
-    // Nothing twice, nothing changed on the way; each asset was finalized once.
+    // Nothing is doubled or corrupted; each asset was finalized once.
     let report = sandbox.report();
     assert_eq!((report.duplicates, report.digest_mismatches), (0, 0), "{report:?}");
     let there = run["ledger"]["files"]["skipped"]["already in MediaValet"].as_u64().unwrap();
@@ -205,7 +206,7 @@ async fn killed(most: usize, files: u64) {
     assert_eq!(finalized.len() as u64, report.uploaded, "{report:?}");
     assert!(finalized.values().all(|count| *count == 1), "{finalized:?}");
     println!(
-        "{} requests, {} uploads begun for {} assets, {progress} of {kills} processes got on",
+        "{} requests, {} uploads begun for {} assets, {progress} of {kills} processes made progress",
         log.len(),
         begun,
         done
@@ -214,7 +215,7 @@ async fn killed(most: usize, files: u64) {
 }
 
 #[test]
-fn a_repeated_step_would_be_noticed() {
+fn a_repeated_step_is_found() {
     let mut recorded = Recorded::default();
     recorded.steps.insert("files/7/rights".into(), Value::Null);
     recorded.steps.insert("files/8/asset".into(), serde_json::json!({ "assetId": "a-8" }));

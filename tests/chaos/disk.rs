@@ -1,5 +1,5 @@
-//! Disks that refuse: flushes that fail, processes that end in a flush, no space left. What was acknowledged is there, the
-//! error names the disk, and once the disk is well the runs go on.
+//! Disks that fail: failing flushes, processes that die in a flush, a full disk. Acknowledged runs are kept, the error
+//! names the disk, and the runs continue when the disk works again.
 
 use std::{
     collections::BTreeSet,
@@ -10,7 +10,7 @@ use std::{
 
 use serde_json::json;
 use tokio::process::Command;
-use trunkline_tests::{Answer, Cli, finish, serve::Serve, until};
+use trunkline_tests::{Cli, CommandOutput, finish, serve::Serve, until};
 
 use crate::{
     account::{Account, unsafe_repeats},
@@ -18,20 +18,20 @@ use crate::{
     witness::{Witness, input},
 };
 
-/// What a traced command said, and what it asked of the system.
+/// The output of a traced command, and its system calls.
 struct Traced {
-    answer: Answer,
+    answer: CommandOutput,
     calls: String,
 }
 
 impl Traced {
-    /// Where something stands in what was asked of the system.
+    /// Returns the position of a text in the system calls.
     fn at(&self, what: &str) -> Option<usize> {
         self.calls.find(what)
     }
 }
 
-/// Runs a command whose flushes come to this.
+/// Runs a command whose flushes have an injected result.
 async fn traced(cli: &Cli, arguments: &[&str], injected: &str) -> Traced {
     let log = cli.home().join("calls");
     let inner = cli.command(arguments);
@@ -51,16 +51,16 @@ async fn traced(cli: &Cli, arguments: &[&str], injected: &str) -> Traced {
     Traced { answer, calls: fs::read_to_string(log).unwrap() }
 }
 
-/// A run is acknowledged when its name is told.
+/// A run is acknowledged when its id is printed.
 const ACKNOWLEDGED: &str = "if it is interrupted";
 
-/// The run that a command told of.
-fn acknowledged(answer: &Answer) -> Option<String> {
-    let told = answer.stderr.lines().chain(answer.stdout.lines()).find(|line| line.contains(ACKNOWLEDGED))?;
-    Some(told.split("resume ").nth(1)?.split('`').next()?.to_owned())
+/// Returns the id of the run that a command acknowledged.
+fn acknowledged(answer: &CommandOutput) -> Option<String> {
+    let reply = answer.stderr.lines().chain(answer.stdout.lines()).find(|line| line.contains(ACKNOWLEDGED))?;
+    Some(reply.split("resume ").nth(1)?.split('`').next()?.to_owned())
 }
 
-/// Takes up what is left; all there is comes to its end, and nothing is there twice.
+/// Resumes all unfinished runs, and asserts that each ends and nothing is doubled.
 async fn all_end(cli: &Cli, witness: &mut Witness, accepted: &BTreeSet<String>) {
     let before = Account::of(cli).await;
     assert_eq!((before.lost(accepted), before.doubles()), (vec![], vec![]));
@@ -85,7 +85,7 @@ async fn a_flush_that_fails_acknowledges_nothing_and_ends_the_process_with_an_er
     let cli = witness.home().await;
     let input = input(5).to_string();
     let mut accepted = BTreeSet::new();
-    // From the first flush of each thread on, or a later one; the first ones are those of the acceptance.
+    // Flushes fail from the first one of each thread on, or from a later one. The first ones belong to the acceptance.
     let flushes = [1, 3, 6, 12];
     for from in flushes {
         let traced = traced(&cli, &["run", "witnessed", "--input", &input], &format!("error=EIO:when={from}+")).await;
@@ -94,10 +94,10 @@ async fn a_flush_that_fails_acknowledges_nothing_and_ends_the_process_with_an_er
         assert!(answer.stderr.contains("the disk failed or refused"), "flush {from}: {}", answer.stderr);
         assert!(!answer.stderr.contains("panicked"), "{}", answer.stderr);
         let failed = traced.at("(INJECTED)").expect("a flush failed");
-        let told = traced.at(ACKNOWLEDGED);
-        assert!(told.is_none_or(|told| told < failed), "flush {from}: acknowledged after a flush had failed");
+        let reply = traced.at(ACKNOWLEDGED);
+        assert!(reply.is_none_or(|reply| reply < failed), "flush {from}: acknowledged after a flush had failed");
         let run = acknowledged(answer);
-        assert_eq!(run.is_some(), told.is_some());
+        assert_eq!(run.is_some(), reply.is_some());
         accepted.extend(run);
     }
     assert!((1..flushes.len()).contains(&accepted.len()), "void: {accepted:?}");
@@ -106,7 +106,7 @@ async fn a_flush_that_fails_acknowledges_nothing_and_ends_the_process_with_an_er
 }
 
 #[tokio::test]
-async fn a_process_may_end_in_any_flush() {
+async fn a_process_may_die_in_any_flush() {
     if !strace() {
         return;
     }
@@ -124,7 +124,7 @@ async fn a_process_may_end_in_any_flush() {
     all_end(&cli, &mut witness, &accepted).await;
 }
 
-/// Takes all the space there is.
+/// Fills the disk.
 pub(crate) fn fill(ballast: &Path) {
     let mut file = File::create(ballast).unwrap();
     for size in [65_536, 4_096, 512, 1] {
@@ -134,7 +134,7 @@ pub(crate) fn fill(ballast: &Path) {
 
 #[cfg(target_os = "linux")]
 #[tokio::test(flavor = "multi_thread")]
-async fn without_space_nothing_is_acknowledged_and_with_space_again_all_goes_on() {
+async fn a_full_disk_acknowledges_nothing_and_with_space_again_all_runs_continue() {
     let mut witness = Witness::start();
     let cli = Cli::default();
     let data = cli.data();
@@ -146,26 +146,26 @@ async fn without_space_nothing_is_acknowledged_and_with_space_again_all_goes_on(
     for _ in 0..4 {
         accepted.insert(serve.run("witnessed", &input(60)).await);
     }
-    until("some work", async || (witness.seen().len() > 40).then_some(())).await;
+    until("some effects", async || (witness.seen().len() > 40).then_some(())).await;
     fill(&ballast);
-    // A little may still fit into what the store has already; then it says so.
-    let told = until("an error", async || {
-        let (status, told) = serve.post("/rest/v1/flows/witnessed/runs", &body).await;
+    // A little may still fit into the file of the store; after that, the store reports an error.
+    let reply = until("an error", async || {
+        let (status, reply) = serve.post("/rest/v1/flows/witnessed/runs", &body).await;
         if status == 202 {
-            accepted.insert(told["run"].as_str().unwrap().to_owned());
+            accepted.insert(reply["run"].as_str().unwrap().to_owned());
             return None;
         }
-        assert!(status >= 500, "{told}");
-        Some(told["error"].clone())
+        assert!(status >= 500, "{reply}");
+        Some(reply["error"].clone())
     })
     .await;
-    let text = told.to_string();
-    assert!(told["kind"] == "store" && (text.contains("space") || text.contains("full")), "{told}");
-    // The command line says it too, before it calls anything.
+    let text = reply.to_string();
+    assert!(reply["kind"] == "store" && (text.contains("space") || text.contains("full")), "{reply}");
+    // The command line reports it as well, before it calls anything.
     let seen = witness.seen().len();
     let alone = cli.run(&["run", "witnessed", "--input", &input(1).to_string(), "--json"]).await.expect(1);
     assert_eq!(alone.error()["kind"], "store", "{alone:?}");
-    assert!(witness.seen().len() - seen <= 8, "those in flight at most");
+    assert!(witness.seen().len() - seen <= 8, "at most the calls in flight");
     serve.kill().await;
     fs::remove_file(&ballast).unwrap();
     let runs = Account::of(&cli).await;

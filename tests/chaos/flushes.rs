@@ -1,4 +1,5 @@
-//! A server whose disk fails to flush: it acknowledges nothing more, does not try again, and ends; the next one goes on.
+//! A server whose disk fails to flush: it acknowledges nothing more, does not retry, and exits; the next server
+//! continues.
 #![cfg(target_os = "linux")]
 
 use std::{collections::BTreeSet, fs, fs::File};
@@ -27,19 +28,19 @@ async fn a_server_whose_flush_fails_acknowledges_nothing_more_and_ends() {
     for _ in 0..3 {
         accepted.insert(serve.run("witnessed", &input(40)).await);
     }
-    until("some work", async || (witness.seen().len() > 20).then_some(())).await;
+    until("some effects", async || (witness.seen().len() > 20).then_some(())).await;
     let trace = format!("{FLUSHES},write,writev,sendto");
     let inject = format!("{FLUSHES}:error=EIO");
     let injected = Injected::into(serve.process.id().unwrap(), &trace, &inject, &[], &calls);
-    // Somebody who goes on asking until nobody is there.
+    // A client that sends requests until the server is gone.
     let (url, body) = (serve.url("/rest/v1/flows/witnessed/runs"), json!({ "input": input(1) }));
-    until("its end", async || {
+    until("the exit of the server", async || {
         let answer = serve.http.post(&url).bearer_auth(&serve.token).json(&body).send().await;
         let Ok(answer) = answer else { return Some(()) };
-        let (status, told) = (answer.status().as_u16(), answer.json::<serde_json::Value>().await.unwrap_or_default());
+        let (status, reply) = (answer.status().as_u16(), answer.json::<serde_json::Value>().await.unwrap_or_default());
         match status {
-            202 => drop(accepted.insert(told["run"].as_str().unwrap().to_owned())),
-            _ => assert!(status == 503 && told["error"]["kind"] != "internal", "{status} {told}"),
+            202 => drop(accepted.insert(reply["run"].as_str().unwrap().to_owned())),
+            _ => assert!(status == 503 && reply["error"]["kind"] != "internal", "{status} {reply}"),
         }
         None
     })
@@ -48,17 +49,17 @@ async fn a_server_whose_flush_fails_acknowledges_nothing_more_and_ends() {
     drop(injected);
     let (log, calls) = (fs::read_to_string(&log).unwrap(), fs::read_to_string(&calls).unwrap());
     assert_eq!(ended.code, 1, "{log}");
-    let told = log.lines().last().unwrap();
-    assert!(told.contains("\"kind\":\"store\"") && told.contains("start Trunkline again"), "{log}");
+    let reply = log.lines().last().unwrap();
+    assert!(reply.contains("\"kind\":\"store\"") && reply.contains("start Trunkline again"), "{log}");
     assert!(!log.contains("panicked"), "{log}");
     let failed = calls.find("(INJECTED)").expect("a flush failed");
     assert!(!calls[failed..].contains("202 Accepted"), "acknowledged after a flush had failed");
-    assert_eq!(calls[failed..].matches("(INJECTED)").count(), 1, "tried again:\n{calls}");
+    assert_eq!(calls[failed..].matches("(INJECTED)").count(), 1, "the flush was retried:\n{calls}");
     goes_on(&cli, &mut witness, &accepted).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_server_without_work_notices_too_that_its_disk_flushes_no_more() {
+async fn an_idle_server_detects_a_failing_disk() {
     if !strace() {
         return;
     }
@@ -71,7 +72,7 @@ async fn a_server_without_work_notices_too_that_its_disk_flushes_no_more() {
     assert_eq!(finish(serve.process).await.code, 1);
 }
 
-/// The next server brings all to its end, once.
+/// Asserts that the next server completes every run exactly once.
 async fn goes_on(cli: &trunkline_tests::Cli, witness: &mut Witness, accepted: &BTreeSet<String>) {
     let before = Account::of(cli).await;
     assert_eq!((before.lost(accepted), before.doubles()), (vec![], vec![]));

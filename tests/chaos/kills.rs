@@ -1,4 +1,4 @@
-//! `kill -9` at random moments, on a server with twenty runs at work and others being accepted.
+//! `kill -9` at random moments, on a server with twenty active runs while others are being accepted.
 
 use std::{
     collections::BTreeSet,
@@ -14,10 +14,10 @@ use crate::{
 };
 
 const RUNS: usize = 20;
-/// How many are begun in one life at most, so that kills meet runs that are being accepted.
+/// The most runs that are started in one life of the server, so that kills hit runs that are being accepted.
 const AT_ONCE: usize = 5;
 
-/// Starts runs one after the other until it cannot; those that were acknowledged.
+/// Starts runs one after the other until the server fails. Returns the acknowledged ones.
 async fn start(serve: &Serve, runs: usize, items: usize) -> tokio::task::JoinHandle<Vec<String>> {
     let (http, token) = (serve.http.clone(), serve.token.clone());
     let (url, body) = (serve.url("/rest/v1/flows/witnessed/runs"), json!({ "input": input(items) }));
@@ -26,15 +26,15 @@ async fn start(serve: &Serve, runs: usize, items: usize) -> tokio::task::JoinHan
         for _ in 0..runs {
             let Ok(answer) = http.post(&url).bearer_auth(&token).json(&body).send().await else { break };
             assert_eq!(answer.status(), 202);
-            // An acknowledgement that was cut off is none.
-            let Ok(told) = answer.json::<serde_json::Value>().await else { break };
-            accepted.push(told["run"].as_str().unwrap().to_owned());
+            // A truncated acknowledgement does not count.
+            let Ok(reply) = answer.json::<serde_json::Value>().await else { break };
+            accepted.push(reply["run"].as_str().unwrap().to_owned());
         }
         accepted
     })
 }
 
-/// Lets the work go on for so many effects.
+/// Waits for `effects` more effects.
 async fn goes_on(witness: &mut Witness, effects: u64, cli: &Cli) {
     let goal = witness.seen().len() + effects as usize;
     let deadline = Instant::now() + LONG;
@@ -42,7 +42,7 @@ async fn goes_on(witness: &mut Witness, effects: u64, cli: &Cli) {
         if Instant::now() > deadline {
             let now = Account::of(cli).await;
             panic!(
-                "nothing goes on any more, {} of {} runs are through: if all, then they are too short",
+                "no more effects, {} of {} runs have ended: if all have, the runs are too short",
                 now.through(),
                 now.runs.len()
             );
@@ -51,7 +51,7 @@ async fn goes_on(witness: &mut Witness, effects: u64, cli: &Cli) {
     }
 }
 
-/// Begun and killed before anybody knows how far it came.
+/// Starts a server and kills it early, at an unknown point.
 async fn killed_early(cli: &Cli, after: Duration) {
     let mut process = cli.start(&["serve", "--json", "--listen", "127.0.0.1:0"]);
     tokio::time::sleep(after).await;
@@ -62,7 +62,7 @@ async fn kills(kills: usize) {
     let mut witness = Witness::start();
     let cli = witness.home().await;
     let mut dice = Dice::default();
-    // Enough for the longest lives that the dice can throw, also on a fast machine.
+    // Enough work for the longest possible lives, also on a fast machine.
     let items = kills + 25;
     let mut accepted = BTreeSet::new();
     let mut before = Account::default();
@@ -80,11 +80,11 @@ async fn kills(kills: usize) {
         }
         let now = Account::of(&cli).await;
         let effects = witness.seen();
-        // What the killed process had sent may come to the witness a little later; none of it is recorded.
+        // Calls of the killed process may reach the witness a little later; none of them is recorded.
         assert_eq!(before.called_again(&effects[checked..]), [""; 0], "after kill {kill}");
         assert_eq!(now.lost(&accepted), [""; 0], "after kill {kill}");
         assert_eq!(now.doubles(), [""; 0], "after kill {kill}");
-        assert!(before.steps.keys().all(|step| now.steps.contains_key(step)), "kill {kill}: what was recorded is gone");
+        assert!(before.steps.keys().all(|step| now.steps.contains_key(step)), "kill {kill}: a recorded step is gone");
         got_on += usize::from(now.steps.len() > before.steps.len());
         (checked, before) = (effects.len(), now);
     }
@@ -98,12 +98,12 @@ async fn kills(kills: usize) {
     assert_eq!(before.called_again(&effects[checked..]), [""; 0]);
     assert_eq!((now.lost(&accepted), now.doubles()), (vec![], vec![]));
     assert_eq!((unsafe_repeats(effects), now.not_done(effects)), (vec![], vec![]));
-    assert!(accepted.len() == RUNS && got_on * 2 > kills, "void: {got_on} of {kills} lives got on");
+    assert!(accepted.len() == RUNS && got_on * 2 > kills, "void: {got_on} of {kills} lives made progress");
     let (through, runs) = (now.through(), now.runs.len());
-    assert!(through * 100 >= runs * 95, "void: {through} of {runs} runs came to their end: {:?}", now.runs);
+    assert!(through * 100 >= runs * 95, "void: {through} of {runs} runs ended: {:?}", now.runs);
     let (done, unknown) = (now.count("done"), now.count("unknown"));
-    assert_eq!(done + unknown, now.items.len(), "an item is done, or nobody knows of its create");
-    // Two items of each run are at work at once.
+    assert_eq!(done + unknown, now.items.len(), "an item is done, or the outcome of its create is unknown");
+    // Two items of each run are in progress at once.
     assert!(unknown <= kills * runs * 2, "{unknown}");
     println!(
         "{kills} kills, {got_on} of them on a server that got on; {runs} runs ({} acknowledged), {through} through; \
@@ -117,12 +117,12 @@ async fn kills(kills: usize) {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn killed_again_and_again_a_server_repeats_no_recorded_step_and_loses_no_run() {
+async fn a_server_that_is_killed_often_repeats_no_recorded_step_and_loses_no_run() {
     kills(20).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
-#[ignore = "minutes: kills it two hundred times"]
-async fn killed_two_hundred_times_it_repeats_no_recorded_step_and_loses_no_run() {
+#[ignore = "takes minutes: two hundred kills"]
+async fn a_server_that_is_killed_two_hundred_times_repeats_no_recorded_step_and_loses_no_run() {
     kills(200).await;
 }

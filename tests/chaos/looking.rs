@@ -1,4 +1,5 @@
-//! A data directory on a file system that can only be read: it can be looked at, and whatever would change it says why not.
+//! A data directory on a read-only file system: commands that read it work, and commands that would change it fail with
+//! the reason.
 #![cfg(target_os = "linux")]
 
 use std::fs;
@@ -11,7 +12,7 @@ use crate::{
     witness::{Witness, input},
 };
 
-/// All that only looks, of this run.
+/// Runs every command that only reads, for this run.
 async fn looks(cli: &Cli, run: &str) {
     for command in [
         &["runs"][..],
@@ -30,7 +31,7 @@ async fn looks(cli: &Cli, run: &str) {
     assert!(runs.as_array().unwrap().iter().any(|one| one["id"] == run), "{runs}");
 }
 
-/// All that would change something.
+/// Runs every command that would change something.
 async fn refuses(cli: &Cli, run: &str) {
     let flow = cli.write("another.json", &json!({ "name": "another", "steps": [] }).to_string());
     let connection = json!({ "name": "new", "connector": "http-v1.0", "endpointUrl": "https://example.com",
@@ -57,22 +58,22 @@ async fn refuses(cli: &Cli, run: &str) {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_store_on_a_read_only_file_system_is_looked_at_and_left_alone() {
+async fn a_store_on_a_read_only_file_system_is_read_and_not_changed() {
     let mut witness = Witness::start();
     let cli = Cli::default();
     let Some(disk) = Disk::mount(&cli.data(), 32 << 20) else { return };
     witness.connect(&cli).await;
-    // One run that a kill interrupts, so that there is something to change, and a log beside the file.
+    // A kill interrupts one run, so that there is something to change and a write-ahead log beside the file.
     let serve = Serve::start(&cli).await;
     let run = serve.run("witnessed", &input(60)).await;
-    until("some work", async || (witness.seen().len() > 20).then_some(())).await;
+    until("some effects", async || (witness.seen().len() > 20).then_some(())).await;
     serve.kill().await;
     let wal = cli.data().join("trunkline.db-wal");
     assert!(fs::metadata(&wal).is_ok_and(|wal| wal.len() > 0), "void");
     let mut before = Vec::new();
     for left in [true, false] {
         if !left {
-            // Closed well: there is no log.
+            // A clean shutdown leaves no write-ahead log.
             cli.run(&["connection", "list"]).await.expect(0);
             assert!(!wal.exists(), "void");
         }
@@ -85,8 +86,8 @@ async fn a_store_on_a_read_only_file_system_is_looked_at_and_left_alone() {
     }
     assert_eq!(before[0], before[1]);
     let seen = witness.seen().len();
-    // Of a create that the kill met nobody may know.
+    // The outcome of a create that the kill interrupted may be unknown.
     let ended = cli.run(&["runs", "resume", &run, "--json"]).await;
-    assert!([0, 4].contains(&ended.code), "nothing is lost of it: {ended:?}");
+    assert!([0, 4].contains(&ended.code), "no item is lost: {ended:?}");
     assert!(witness.seen().len() > seen);
 }

@@ -1,6 +1,6 @@
-//! Machines that give too little while a server is at work: no space, no inodes, a read-only file system, too few open files.
-//! Its health says so, it starts nothing, it does not spin, and when the machine is well again all goes on in the same
-//! process.
+//! Machines that run out of a resource under a running server: disk space, inodes, a file system that becomes
+//! read-only, open files. Its health reports it, it starts nothing, it does not spin, and when the machine recovers,
+//! everything continues in the same process.
 #![cfg(target_os = "linux")]
 
 use std::{
@@ -20,27 +20,27 @@ use futures::future::join_all;
 use serde_json::{Value, json};
 use trunkline_tests::{
     Cli, Dice,
-    serve::{Serve, keep},
+    serve::{Serve, save},
     until,
 };
 
 use crate::{
     account::{Account, unsafe_repeats},
     disk::fill,
-    tools::{Disk, Injected, busy, did, strace},
+    tools::{Disk, Injected, busy, strace, succeeds},
     witness::{Witness, input},
 };
 
-/// A machine that fails.
+/// A fault of the machine.
 struct Fault {
-    /// What is said of it to anybody.
+    /// The public reason in the health of the server.
     because: &'static str,
-    /// Of how many items at most nobody knows afterwards: creates in flight whose ends could not be recorded.
+    /// The most items with an unknown outcome afterwards: creates in flight whose result could not be recorded.
     unknown: usize,
     begin: fn(&SourceLocation) -> Cause,
 }
 
-/// Where it fails.
+/// The place of the fault.
 struct SourceLocation {
     data: PathBuf,
     home: PathBuf,
@@ -48,10 +48,10 @@ struct SourceLocation {
     address: String,
 }
 
-/// Holds the fault up until it is dropped.
+/// Keeps the fault active until dropped.
 struct Cause(#[expect(dead_code, reason = "dropped")] Vec<Box<dyn Send>>);
 
-/// Does something when it is dropped.
+/// Calls a function when dropped.
 struct Finally<F: FnMut()>(F);
 
 impl<F: FnMut()> Drop for Finally<F> {
@@ -78,7 +78,7 @@ const NO_INODES: Fault = Fault {
         fs::create_dir(&folder).unwrap();
         let (files, over) = (folder.clone(), Arc::new(AtomicBool::new(false)));
         let ended = over.clone();
-        // Also what runs give back when they end.
+        // Inodes that ended runs free count as well.
         let mut taking = Some(thread::spawn(move || {
             let mut count = 0;
             while !ended.load(SeqCst) {
@@ -97,7 +97,8 @@ const NO_INODES: Fault = Fault {
     },
 };
 
-/// What a file system answers that has become read-only under a process that writes. (None lets itself be made so by hand.)
+/// The error of a file system that becomes read-only under a writing process. It is injected, since a remount fails
+/// while files are open for writing.
 const READ_ONLY: Fault = Fault {
     because: "store: read-only",
     unknown: 2,
@@ -110,33 +111,33 @@ const READ_ONLY: Fault = Fault {
     },
 };
 
-/// Callers who hold on to all there is; and then not even for them.
+/// Callers that keep all file descriptors open, until there are none even for them.
 const NO_FILES: Fault = Fault {
     because: "store: too many open files",
     unknown: 0,
     begin: |place| {
         let limit = |most: usize| {
             let limit = format!("--nofile={most}:4096");
-            assert!(did("prlimit", &["--pid", &place.process.to_string(), &limit]));
+            assert!(succeeds("prlimit", &["--pid", &place.process.to_string(), &limit]));
         };
         limit(fs::read_dir(format!("/proc/{}/fd", place.process)).unwrap().count() + 10);
         let address = place.address.strip_prefix("http://").unwrap();
         let callers: Vec<_> = (0..64).map(|_| TcpStream::connect(address).unwrap()).collect();
         limit(8);
         let process = place.process.to_string();
-        let mend = move || assert!(did("prlimit", &["--pid", &process, "--nofile=1024:4096"]));
-        Cause(vec![Box::new(callers), Box::new(Finally(mend))])
+        let recover = move || assert!(succeeds("prlimit", &["--pid", &process, "--nofile=1024:4096"]));
+        Cause(vec![Box::new(callers), Box::new(Finally(recover))])
     },
 };
 
-/// A server with one run at work and others behind it meets a fault, and gets over it.
+/// A server with one active run and others in its queue recovers from a fault.
 async fn gets_over(options: &str, fault: Fault) {
     let mut witness = Witness::with(true);
     let cli = Cli::default();
     let Some(_disk) = Disk::with(&cli.data(), options) else { return };
     witness.connect(&cli).await;
     let hook = json!({ "name": "hook", "trigger": { "webhook": {} }, "steps": [] });
-    let hook = keep(&cli, &hook).await["webhook"].as_str().unwrap().to_owned();
+    let hook = save(&cli, &hook).await["webhook"].as_str().unwrap().to_owned();
     let serve = Serve::with(&cli, &["--listen", "127.0.0.1:0", "--at-once", "1"]).await;
     let process = serve.process.id().unwrap();
     assert_eq!(serve.health().await, (200, json!({ "status": "ok" })));
@@ -144,15 +145,15 @@ async fn gets_over(options: &str, fault: Fault) {
     for _ in 0..3 {
         accepted.insert(serve.run("witnessed", &input(30)).await);
     }
-    until("some work", async || (witness.seen().len() > 10).then_some(())).await;
+    until("some effects", async || (witness.seen().len() > 10).then_some(())).await;
     let place =
         SourceLocation { data: cli.data(), home: cli.home().to_owned(), process, address: serve.address.clone() };
     let cause = (fault.begin)(&place);
-    // Nobody asks for anything but its health.
-    let told = until("a bad health", async || Some(serve.health().await).filter(|(status, _)| *status == 503)).await.1;
-    assert_eq!((&told["status"], &told["because"]), (&json!("failing"), &json!(fault.because)), "{told}");
-    assert!(told["since"].is_string() && told["hint"].is_string(), "{told}");
-    assert!(!told.to_string().contains(cli.home().to_str().unwrap()), "no paths: {told}");
+    // Only its health is requested.
+    let reply = until("a bad health", async || Some(serve.health().await).filter(|(status, _)| *status == 503)).await.1;
+    assert_eq!((&reply["status"], &reply["because"]), (&json!("failing"), &json!(fault.because)), "{reply}");
+    assert!(reply["since"].is_string() && reply["hint"].is_string(), "{reply}");
+    assert!(!reply.to_string().contains(cli.home().to_str().unwrap()), "no paths: {reply}");
     let (status, refused) = serve.post("/rest/v1/flows/witnessed/runs", &json!({ "input": input(30) })).await;
     let error = &refused["error"];
     assert_eq!((status, &error["kind"]), (503, &json!("store")), "{refused}");
@@ -160,7 +161,7 @@ async fn gets_over(options: &str, fault: Fault) {
     let (status, refused) = serve.post(&hook, &json!({})).await;
     assert_eq!((status, &refused["error"]["kind"]), (503, &json!("store")), "{refused}");
     assert!(!refused.to_string().contains(cli.home().to_str().unwrap()), "no paths: {refused}");
-    // What is in flight comes to its end.
+    // Calls in flight end.
     let mut last = usize::MAX;
     until("rest", async || {
         tokio::time::sleep(Duration::from_millis(500)).await;
@@ -169,15 +170,15 @@ async fn gets_over(options: &str, fault: Fault) {
     })
     .await;
     let took = busy(process).await;
-    assert!(took <= 0.1, "{took} of a processor for nothing");
-    assert_eq!(witness.seen().len(), last, "nothing is called whose end cannot be recorded");
+    assert!(took <= 0.1, "{took} of a processor while idle");
+    assert_eq!(witness.seen().len(), last, "no call is made whose result cannot be recorded");
     assert_eq!(serve.health().await.0, 503);
     drop(cause);
     until("a good health", async || (serve.health().await.0 == 200).then_some(())).await;
     accepted.insert(serve.run("witnessed", &input(3)).await);
-    let (status, told) = serve.post(&hook, &json!({})).await;
-    assert_eq!(status, 202, "{told}");
-    accepted.insert(told["run"].as_str().unwrap().to_owned());
+    let (status, reply) = serve.post(&hook, &json!({})).await;
+    assert_eq!(status, 202, "{reply}");
+    accepted.insert(reply["run"].as_str().unwrap().to_owned());
     for run in &accepted {
         serve.ended(run).await;
     }
@@ -188,8 +189,8 @@ async fn gets_over(options: &str, fault: Fault) {
     println!("{because}: {:.1} % of a processor, {runs} runs ended once, {unknown} items unknown", took * 100.0);
 }
 
-/// Each accepted run is there and through, once, with each of its effects, and no item has failed of it; nothing else is
-/// there. Of how many items nobody knows.
+/// Asserts that each accepted run has ended once, with each of its effects and without failed items, and that there is
+/// no other run. Returns the number of items with an unknown outcome.
 async fn balanced(cli: &Cli, witness: &mut Witness, accepted: &BTreeSet<String>) -> usize {
     let (account, effects) = (Account::of(cli).await, witness.seen());
     assert_eq!((account.lost(accepted), account.doubles()), (vec![], vec![]));
@@ -200,12 +201,12 @@ async fn balanced(cli: &Cli, witness: &mut Witness, accepted: &BTreeSet<String>)
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_server_gets_over_a_full_disk_and_one_without_inodes() {
+async fn a_server_recovers_from_a_full_disk_and_from_one_without_inodes() {
     tokio::join!(gets_over("size=16m", FULL), gets_over("size=16m,nr_inodes=80", NO_INODES));
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_server_gets_over_too_few_open_files_and_a_file_system_that_can_only_be_read() {
+async fn a_server_recovers_from_too_few_open_files_and_from_a_read_only_file_system() {
     let read_only = async || {
         if strace() {
             gets_over("size=16m", READ_ONLY).await;
@@ -214,7 +215,7 @@ async fn a_server_gets_over_too_few_open_files_and_a_file_system_that_can_only_b
     tokio::join!(gets_over("size=16m", NO_FILES), read_only());
 }
 
-/// A small disk that becomes full at some moment, and has room again at another; how many runs it stopped.
+/// A small disk becomes full, and later has space again. Returns the number of runs that it stopped.
 async fn filled(number: usize, size: u64, from: usize) -> Option<usize> {
     let mut witness = Witness::start();
     let cli = Cli::default();
@@ -225,7 +226,7 @@ async fn filled(number: usize, size: u64, from: usize) -> Option<usize> {
     for _ in 0..4 {
         accepted.insert(serve.run("witnessed", &input(20)).await);
     }
-    until("some work", async || (witness.seen().len() > from).then_some(())).await;
+    until("some effects", async || (witness.seen().len() > from).then_some(())).await;
     let ballast = cli.data().join("ballast");
     fill(&ballast);
     let bad = until("a bad health", async || Some(serve.health().await).filter(|(status, _)| *status == 503)).await;

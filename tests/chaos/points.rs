@@ -1,5 +1,6 @@
-//! Named points at which the real process is killed from outside: the witness holds its answer, or the journal shows how far
-//! the run is. While it works, no other process gets the run. The points in between are the engine's tests' (`points.rs`).
+//! Kills the real process at named points: the witness holds its response, or the journal shows the progress of the
+//! run. While the process lives, no other process can claim the run. The engine's own tests cover the points in between
+//! (`points.rs`).
 
 use std::collections::BTreeMap;
 
@@ -12,9 +13,9 @@ use crate::{
     witness::{Effect, Witness, call, held},
 };
 
-/// How often each point is hit: so many runs are there when the process is killed.
+/// The number of runs when the process is killed: each point is hit this often.
 const TIMES: usize = 5;
-const FOR_EVER: u64 = 600_000;
+const FOREVER: u64 = 600_000;
 
 /// A call, a timer, another call.
 fn timed() -> Value {
@@ -39,7 +40,7 @@ async fn five(cli: &Cli, flow: &str, input: &Value) -> (Serve, Vec<String>) {
     (serve, runs)
 }
 
-/// Another process is refused, then the server is killed.
+/// Asserts that another process is refused, and kills the server.
 async fn killed(cli: &Cli, serve: Serve, run: &str) -> Account {
     let error = cli.run(&["runs", "resume", run, "--json"]).await.expect(1).error();
     assert_eq!(error["kind"], "conflict", "{error}");
@@ -49,33 +50,33 @@ async fn killed(cli: &Cli, serve: Serve, run: &str) -> Account {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn killed_at_every_named_point_a_run_goes_on_where_it_was() {
+async fn a_run_that_is_killed_at_any_named_point_continues_where_it_was() {
     let mut witness = Witness::start();
     let cli = witness.home().await;
-    serve::keep(&cli, &timed()).await;
+    serve::save(&cli, &timed()).await;
     let mut hit = BTreeMap::<&str, usize>::new();
     let mut all = Vec::new();
 
     // Right after the acknowledgement.
-    let (serve, runs) = five(&cli, "witnessed", &held(1, "read", FOR_EVER)).await;
+    let (serve, runs) = five(&cli, "witnessed", &held(1, "read", FOREVER)).await;
     serve.kill().await;
     let account = Account::of(&cli).await;
     let there = runs.iter().filter(|run| account.runs.get(*run) == Some(&RunStatus::Running)).count();
     hit.insert("after accept", there);
     all.extend(runs);
 
-    // Each kind of call is sent and not recorded; what was before it is recorded.
+    // Each kind of call is sent and not recorded; the calls before it are recorded.
     let steps = ["read", "put", "create"];
     for (number, name) in ["a read in flight", "a put in flight", "a create in flight"].into_iter().enumerate() {
         let at = steps[number];
-        let (serve, runs) = five(&cli, "witnessed", &held(1, at, FOR_EVER)).await;
+        let (serve, runs) = five(&cli, "witnessed", &held(1, at, FOREVER)).await;
         let place = |run: &String, step: &str| format!("{run}/i0/{step}");
         let sent = |seen: &[Effect], run: &String| seen.iter().any(|effect| effect.place == place(run, at));
         until("all calls are held", async || runs.iter().all(|run| sent(witness.seen(), run)).then_some(())).await;
         let account = killed(&cli, serve, &runs[0]).await;
         let in_flight = |run: &&String| {
             let recorded = |step: &&str| account.steps.contains_key(&place(run, step));
-            // Only of a create is written down that it begins.
+            // Only creates record that they start.
             let begun = at != "create" || account.started.contains_key(&place(run, at));
             !recorded(&at) && begun && steps[..number].iter().all(recorded)
         };
@@ -87,8 +88,8 @@ async fn killed_at_every_named_point_a_run_goes_on_where_it_was() {
     let (serve, runs) = five(&cli, "timed", &held(1, "", 0)).await;
     until("the timers", async || {
         for run in &runs {
-            let (_, told) = serve.get(&format!("/rest/v1/runs/{run}")).await;
-            told["waiting"].get("all/i0/rest")?;
+            let (_, reply) = serve.get(&format!("/rest/v1/runs/{run}")).await;
+            reply["waiting"].get("all/i0/rest")?;
         }
         Some(())
     })
@@ -114,7 +115,7 @@ async fn killed_at_every_named_point_a_run_goes_on_where_it_was() {
     let effects = witness.seen();
     assert_eq!((before.called_again(&effects[seen..]), now.doubles()), (vec![], vec![]));
     assert_eq!(unsafe_repeats(effects), [""; 0]);
-    // Nobody knows of the creates that were in flight, and they were not sent again; all else is done.
+    // The creates that were in flight have an unknown outcome and were not sent again; everything else is done.
     assert_eq!((now.count("unknown"), now.count("done"), now.through()), (TIMES, 4 * TIMES, 5 * TIMES), "{now:#?}");
     println!("hit: {hit:?}");
 }

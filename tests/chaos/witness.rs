@@ -1,8 +1,9 @@
-//! The witness: a process of its own that receives effects over HTTP, and has each of them on disk before it answers.
+//! The witness: a process of its own that receives effects over HTTP, and writes each of them to disk before it
+//! responds.
 //!
-//! It is this test program again, started with [`child_that_witnesses`] and a file in the environment. Its queries steer what
-//! happens around an effect: `hold` (milliseconds) keeps the first answer to a path that ends with `at` back, `busy` refuses
-//! so many calls of a path. All answers have a `nonce` that no other has.
+//! It is another instance of the test program, started with [`child_that_witnesses`] and a file name in the
+//! environment. The query of a call controls the response: `hold` delays the first response to a path that ends with
+//! `at`, in milliseconds; `busy` refuses the first `busy` calls of a path. Each response has a unique `nonce`.
 
 use std::{
     collections::BTreeMap,
@@ -21,14 +22,14 @@ use trunkline_tests::{Cli, serve};
 use wiremock::{Mock, MockServer, Request, Respond, ResponseTemplate, matchers::any};
 
 const FILE: &str = "CHAOS_WITNESS_FILE";
-/// Set if each answer ends its connection.
+/// Set if each response closes its connection.
 const HANGS_UP: &str = "CHAOS_WITNESS_HANGS_UP";
 
-/// One effect: what was called, where, under which key.
+/// One effect: method, path and idempotency key of a call.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Effect {
     pub(crate) method: String,
-    /// `RUN/ITEM/STEP`
+    /// `RUN/ITEM/STEP`.
     pub(crate) place: String,
     pub(crate) key: String,
 }
@@ -77,11 +78,11 @@ async fn child_that_witnesses() {
         Writing { file: Mutex::new((file, 0)), calls: Mutex::default(), hangs_up: env::var_os(HANGS_UP).is_some() };
     Mock::given(any()).respond_with(writing).mount(&server).await;
     println!("\nwitness {}", server.uri());
-    // Until the test is over, however it ends.
+    // Until the test has ended, in whatever way.
     tokio::task::spawn_blocking(|| std::io::stdin().read_to_end(&mut Vec::new())).await.unwrap().unwrap();
 }
 
-/// The witness at work; dropped, it is killed.
+/// The running witness, killed when dropped.
 pub(crate) struct Witness {
     process: Child,
     pub(crate) address: String,
@@ -96,7 +97,7 @@ impl Witness {
         Witness::with(false)
     }
 
-    /// One to whom each call is a connection of its own, if it hangs up.
+    /// Starts a witness. With `hangs_up`, each call needs a new connection.
     pub(crate) fn with(hangs_up: bool) -> Witness {
         let folder = tempfile::tempdir().unwrap();
         let file = folder.path().join("effects");
@@ -111,7 +112,7 @@ impl Witness {
         Witness { process, address: address.unwrap(), file, read: 0, seen: Vec::new(), _folder: folder }
     }
 
-    /// All effects so far, in their order.
+    /// Returns all effects so far, in their order.
     pub(crate) fn seen(&mut self) -> &[Effect] {
         let Ok(mut file) = File::open(&self.file) else { return &self.seen };
         let mut more = String::new();
@@ -127,7 +128,7 @@ impl Witness {
         &self.seen
     }
 
-    /// A home with a connection to it, and the flow [`witnessed`] kept.
+    /// Returns a command line with a connection to the witness and the saved flow [`witnessed`].
     pub(crate) async fn home(&self) -> Cli {
         let cli = Cli::default();
         self.connect(&cli).await;
@@ -138,7 +139,7 @@ impl Witness {
         cli.add(&json!({ "name": "http", "connector": "http-v1.0", "endpointUrl": self.address,
             "authentication": "none", "allowPrivateNetwork": true }))
             .await;
-        serve::keep(cli, &witnessed()).await;
+        serve::save(cli, &witnessed()).await;
     }
 }
 
@@ -149,7 +150,7 @@ impl Drop for Witness {
     }
 }
 
-/// A step that calls the witness. Its path there is the one in the journal, after the run's name.
+/// Returns a step that calls the witness. Its path there is its path in the journal, after the id of the run.
 pub(crate) fn call(id: &str, method: &str, key: &str) -> Value {
     json!({ "id": id, "action": "request", "connection": "there", "input": {
         "method": method, "path": "/{run}/{item}/{step}",
@@ -158,9 +159,10 @@ pub(crate) fn call(id: &str, method: &str, key: &str) -> Value {
     } })
 }
 
-/// For each item a read, a change that may be repeated, and one that may not. What reads or may be repeated is on disk some
-/// milliseconds after its answer, so a kill may repeat it; before a create all is on disk. So the key of the create is made of
-/// what the read was answered: it stays the same only if that is not asked for again.
+/// Returns a flow that makes three calls for each item: a read, an idempotent change, and a create. Results of reads
+/// and idempotent changes reach the disk some milliseconds after the response, so a kill may repeat them; before a
+/// create, everything is on disk. The key of the create contains the response to the read, so it stays the same only if
+/// the read is not repeated.
 pub(crate) fn witnessed() -> Value {
     let (item, key) = ("{{ run.id }}-{{ item }}", "{{ run.id }}-{{ item }}-{{ steps.read.body.nonce }}");
     json!({
@@ -173,12 +175,12 @@ pub(crate) fn witnessed() -> Value {
     })
 }
 
-/// The input of that flow: so many items.
+/// Returns the input of that flow, with `items` items.
 pub(crate) fn input(items: usize) -> Value {
     held(items, "", 0)
 }
 
-/// The same, with the first answer of each call of this step held for so many milliseconds.
+/// Returns the same input, with the first response of each call of the step `at` held for `hold` milliseconds.
 pub(crate) fn held(items: usize, at: &str, hold: u64) -> Value {
     json!({ "items": (0..items).map(|item| format!("i{item}")).collect::<Vec<_>>(), "at": at, "hold": hold })
 }

@@ -1,4 +1,4 @@
-//! Listeners that are not what a connection expects.
+//! Faulty listeners, for connections whose settings lead to the wrong server.
 
 use std::sync::Arc;
 
@@ -13,16 +13,17 @@ use tokio_rustls::{
     rustls::{ServerConfig, crypto::ring, pki_types::PrivateKeyDer},
 };
 
-/// A port that nobody listens on.
+/// Returns a port without a listener.
 pub(crate) fn closed() -> u16 {
     let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
     listener.local_addr().unwrap().port()
 }
 
-/// A server with TLS that answers everything with an empty page, with a certificate for `name` by an authority of its own.
+/// A TLS server that responds to everything with an empty page. Its certificate for `name` is signed by its own
+/// authority.
 pub(crate) struct Tls {
     pub(crate) port: u16,
-    /// Its authority's certificate, as PEM.
+    /// Certificate of the authority, as PEM.
     pub(crate) authority: String,
     server: JoinHandle<()>,
 }
@@ -48,7 +49,7 @@ impl Tls {
             while let Ok((stream, _)) = listener.accept().await {
                 let acceptor = acceptor.clone();
                 tokio::spawn(async move {
-                    // Who does not trust it hangs up.
+                    // Clients that do not trust the certificate close the connection.
                     let Ok(mut stream) = acceptor.accept(stream).await else { return };
                     let mut request = [0; 4096];
                     while matches!(stream.read(&mut request).await, Ok(1..)) {

@@ -1,7 +1,7 @@
-//! A check names the setting that is wrong: settings are broken one at a time, against the sandbox's login servers and APIs
-//! and against listeners that are faulty on purpose, and each has to be told at its own JSON pointer.
+//! A check of a connection names the wrong setting: settings are broken one at a time, against the sandbox's login
+//! servers and APIs and against faulty listeners, and each has to be reported at its own JSON pointer.
 //!
-//! The twin makes the one harmless call alone, as any step of a flow would: it has to name fewer of them.
+//! The twin makes only the one harmless call, as a step of a flow would. It has to find fewer of them.
 #![allow(clippy::unwrap_used)]
 
 mod faulty;
@@ -27,7 +27,7 @@ fn connect(registry: &Registry, document: &Value) -> Result<Connected> {
     registry.connect(&connection, Arc::new(MemoryVault::default()), &|_| unreachable!("no references"))
 }
 
-/// What `connection check` makes of it.
+/// Returns the report of `connection check`.
 async fn check(registry: &Registry, document: &Value) -> CheckReport {
     match connect(registry, document) {
         Ok(connected) => connected.check().await,
@@ -35,7 +35,7 @@ async fn check(registry: &Registry, document: &Value) -> CheckReport {
     }
 }
 
-/// The setting that the harmless call alone names.
+/// Returns the setting that the harmless call alone names.
 async fn call(registry: &Registry, document: &Value) -> Option<String> {
     let (action, input) = match document["connector"].as_str().unwrap() {
         "http-v1.0" => ("request", json!({ "method": "GET", "path": document["checkPath"] })),
@@ -56,14 +56,14 @@ fn faults(row: &Broken, checked: &CheckReport) -> Vec<String> {
     if found.severity != row.severity || found.hint.as_ref().is_none_or(String::is_empty) {
         faults.push(format!("{}: severity or hint: {found:#?}", row.name));
     }
-    let told = format!("{} {}", found.message, found.hint.as_deref().unwrap_or_default());
+    let report = format!("{} {}", found.message, found.hint.as_deref().unwrap_or_default());
     faults.extend(
         row.seen
             .iter()
-            .filter(|words| !told.contains(**words))
-            .map(|words| format!("{}: `{words}` is not in `{told}`", row.name)),
+            .filter(|words| !report.contains(**words))
+            .map(|words| format!("{}: `{words}` is not in `{report}`", row.name)),
     );
-    // One cause has one finding, unless a host stands in more than one setting.
+    // One cause has one finding, unless the same host is in several settings.
     let others: Vec<_> = checked.findings.iter().map(|one| &*one.pointer).filter(|one| *one != row.pointer).collect();
     if others != row.beside {
         faults.push(format!("{}: beside {} there is {others:?}: {checked:#?}", row.name, row.pointer));
@@ -76,7 +76,7 @@ fn faults(row: &Broken, checked: &CheckReport) -> Vec<String> {
 }
 
 #[tokio::test]
-async fn each_misconfiguration_is_told_at_its_setting() {
+async fn each_misconfiguration_is_reported_at_its_setting() {
     let parts = Parts::start().await;
     let (rows, registry) = (rows::all(&parts), Registry::discover().unwrap());
     assert!(rows.len() >= 30, "{}", rows.len());
@@ -84,16 +84,16 @@ async fn each_misconfiguration_is_told_at_its_setting() {
     let faults: Vec<_> = rows.iter().zip(&checked).flat_map(|(row, checked)| faults(row, checked)).collect();
     assert!(faults.is_empty(), "{}", faults.join("\n"));
 
-    // Twin: the call alone.
+    // The twin: the call alone.
     let called = join_all(rows.iter().map(|row| call(&registry, &row.document))).await;
     let missed: Vec<_> = rows
         .iter()
         .zip(called)
-        .filter(|(row, said)| said.as_deref() != Some(row.pointer))
+        .filter(|(row, named)| named.as_deref() != Some(row.pointer))
         .map(|(row, _)| row.name)
         .collect();
     println!("the call alone names the setting of {} of {} rows", rows.len() - missed.len(), rows.len());
-    assert!(missed.len() >= 10, "the stages are of no use: the call alone misses {missed:?} only");
+    assert!(missed.len() >= 10, "the stages add too little: the call alone misses only {missed:?}");
     parts.stop().await;
 }
 
@@ -111,20 +111,20 @@ async fn good_connections_have_no_finding() {
 }
 
 #[tokio::test]
-async fn a_check_uses_the_token_there_is() {
+async fn a_check_uses_the_existing_token() {
     let sandbox = sandbox(few(1)).await;
     let connected = connect(&Registry::discover().unwrap(), &document(&sandbox, "mediaflow")).unwrap();
     for _ in 0..3 {
         assert!(connected.check().await.is_ok());
     }
     let tokens = trunkline_tests::requests(&sandbox).await.into_iter().filter(|one| one["grant_type"].is_string());
-    assert_eq!(tokens.count(), 1, "a check spends no refresh token while there is an access token");
+    assert_eq!(tokens.count(), 1, "a check uses no refresh token while there is an access token");
     sandbox.stop().await;
 }
 
-/// A server whose authority this machine trusts, under its name and under another one.
+/// A server whose authority this machine trusts, by its name and by another one.
 #[tokio::test]
-async fn a_certificate_for_another_name_is_told_from_one_nobody_trusts() {
+async fn a_certificate_for_another_name_differs_from_an_untrusted_one() {
     let cli = Cli::default();
     let checks = [("localhost", None), ("other.example", Some("for another name"))];
     for (name, seen) in checks {
@@ -140,18 +140,18 @@ async fn a_certificate_for_another_name_is_told_from_one_nobody_trusts() {
                 command.env("SSL_CERT_FILE", &authority);
             }
             let answer = finish(command.spawn().unwrap()).await;
-            let told: Value = answer.json();
+            let report: Value = answer.json();
             let seen = if trusted { seen } else { Some("not trusted here") };
             assert_eq!(
-                (answer.code, &told["ok"]),
+                (answer.code, &report["ok"]),
                 (if seen.is_some() { 3 } else { 0 }, &json!(seen.is_none())),
-                "{told}"
+                "{report}"
             );
             if let Some(seen) = seen {
-                assert_eq!(told["findings"][0]["pointer"], "/endpointUrl", "{told}");
-                assert!(told["findings"][0]["message"].as_str().unwrap().contains(seen), "{told}");
-                let outcomes: Vec<_> = told["stages"].as_array().unwrap().iter().map(|one| &one["outcome"]).collect();
-                assert_eq!(outcomes, ["ok", "ok", "failed", "skipped"], "{told}");
+                assert_eq!(report["findings"][0]["pointer"], "/endpointUrl", "{report}");
+                assert!(report["findings"][0]["message"].as_str().unwrap().contains(seen), "{report}");
+                let outcomes: Vec<_> = report["stages"].as_array().unwrap().iter().map(|one| &one["outcome"]).collect();
+                assert_eq!(outcomes, ["ok", "ok", "failed", "skipped"], "{report}");
             }
         }
         fs::remove_file(authority).unwrap();
@@ -159,7 +159,7 @@ async fn a_certificate_for_another_name_is_told_from_one_nobody_trusts() {
 }
 
 #[tokio::test]
-async fn a_person_sees_the_stages_and_what_to_do() {
+async fn the_text_output_shows_the_stages_and_the_next_step() {
     let sandbox = sandbox(few(1)).await;
     let cli = Cli::default();
     let mut settings = document(&sandbox, "mediavalet");
@@ -175,18 +175,18 @@ async fn a_person_sees_the_stages_and_what_to_do() {
 }
 
 #[tokio::test]
-async fn a_warning_is_told_again_and_stops_nobody() {
+async fn a_warning_is_repeated_and_does_not_fail_the_check() {
     let parts = Parts::start().await;
     let cli = Cli::default();
     let mut document = parts.http();
     document["scopes"] = "api openid".into();
     cli.add(&document).await;
-    // The second process finds the token in the vault, and what was granted with it.
+    // The second process finds the token and its granted scopes in the vault.
     for _ in 0..2 {
-        let told = cli.run(&["connection", "check", "http", "--json"]).await.expect(0).json();
-        assert_eq!((&told["ok"], told["findings"].as_array().unwrap().len()), (&json!(true), 1), "{told}");
-        let found = &told["findings"][0];
-        assert_eq!((&found["pointer"], &found["severity"]), (&json!("/scopes"), &json!("warning")), "{told}");
+        let report = cli.run(&["connection", "check", "http", "--json"]).await.expect(0).json();
+        assert_eq!((&report["ok"], report["findings"].as_array().unwrap().len()), (&json!(true), 1), "{report}");
+        let found = &report["findings"][0];
+        assert_eq!((&found["pointer"], &found["severity"]), (&json!("/scopes"), &json!("warning")), "{report}");
     }
     let text = cli.run(&["connection", "check", "http"]).await.expect(0).stdout;
     assert!(text.contains("warning: /scopes: ") && text.contains("http works."), "{text}");

@@ -1,4 +1,4 @@
-//! What can be wrong with a connection, one row each: what was broken, the setting that has to be named, and what is said.
+//! Faults of a connection, one per row: the fault, the setting that has to be named, and words of the message.
 
 use serde_json::{Value, json};
 use trunkline_core::Severity;
@@ -8,14 +8,14 @@ use wiremock::{Mock, MockServer, ResponseTemplate, matchers::path};
 
 use super::faulty::{Tls, closed};
 
-/// The systems that are talked to.
+/// The servers of the suite.
 pub(crate) struct Parts {
     sandbox: Sandbox,
-    /// Answers that the sandbox never gives.
+    /// A server with responses that the sandbox never sends.
     odd: MockServer,
-    /// Whom this machine does not trust.
+    /// A server that this machine does not trust.
     stranger: Tls,
-    /// A refresh token of a sign-in that was withdrawn.
+    /// A refresh token of a revoked sign-in.
     revoked: String,
 }
 
@@ -45,7 +45,7 @@ impl Parts {
         document(&self.sandbox, connector)
     }
 
-    /// A connection of the connector `http`, for a client without a user.
+    /// Returns a connection of the connector `http` with client credentials.
     pub(crate) fn http(&self) -> Value {
         let valet = self.document("mediavalet");
         let login = self.url("/mediavalet-login");
@@ -57,7 +57,7 @@ impl Parts {
         })
     }
 
-    /// An address in the sandbox.
+    /// Returns a URL of the sandbox.
     fn url(&self, path: &str) -> String {
         format!("http://{}{path}", self.sandbox.address())
     }
@@ -67,7 +67,7 @@ impl Parts {
     }
 }
 
-/// A refresh token is good for one use: a second one withdraws the sign-in.
+/// Returns a revoked refresh token: a refresh token is valid for one use, and a second use revokes the sign-in.
 async fn revoked(valet: &Value) -> String {
     let ask = async |grant: &[(&str, &str)]| {
         let text = |name: &str| valet[name].as_str().unwrap().to_owned();
@@ -87,7 +87,7 @@ async fn revoked(valet: &Value) -> String {
     second
 }
 
-/// A connection with one thing wrong.
+/// A connection with one fault.
 pub(crate) struct Broken {
     pub(crate) name: &'static str,
     pub(crate) document: Value,
@@ -95,13 +95,13 @@ pub(crate) struct Broken {
     pub(crate) stage: &'static str,
     pub(crate) pointer: &'static str,
     pub(crate) severity: Severity,
-    /// Words of the message or the hint.
+    /// Words in the message or the hint.
     pub(crate) seen: &'static [&'static str],
-    /// Other settings that are named.
+    /// Other settings that are named as well.
     pub(crate) beside: Vec<&'static str>,
 }
 
-/// The document with these settings instead; null takes one away.
+/// Returns the document with changed settings; null removes one.
 fn with(mut document: Value, changes: Value) -> Value {
     let settings = document.as_object_mut().unwrap();
     for (name, value) in changes.as_object().unwrap() {
@@ -172,14 +172,14 @@ fn mediavalet(parts: &Parts) -> Vec<Broken> {
             &["openid and api are needed"],
         ),
         row(
-            "a refresh token nobody gave",
+            "an unknown refresh token",
             by_refresh("rt-0"),
             "token",
             "/refreshToken",
             &["invalid_grant", "from the vendor"],
         ),
-        row("a withdrawn refresh token", by_refresh(&parts.revoked), "token", "/refreshToken", &["revoked"]),
-        row("nobody signed in", valet(by_browser), "token", "/flows", &["no user has signed in", "in the browser"]),
+        row("a revoked refresh token", by_refresh(&parts.revoked), "token", "/refreshToken", &["revoked"]),
+        row("no sign-in yet", valet(by_browser), "token", "/flows", &["no user has signed in", "in the browser"]),
         Broken {
             severity: Severity::Warning,
             beside: vec!["/flows"],
@@ -193,7 +193,7 @@ fn mediavalet(parts: &Parts) -> Vec<Broken> {
             &["404"],
         ),
         row(
-            "nobody at the token URL",
+            "no listener at the token URL",
             valet(json!({ "tokenUrl": closed })),
             "tcp",
             "/tokenUrl",
@@ -207,14 +207,14 @@ fn mediavalet(parts: &Parts) -> Vec<Broken> {
             &["login.example.invalid", "cannot resolve its name", "spelling"],
         ),
         row(
-            "a token URL of a page",
+            "a token URL that is a page",
             valet(json!({ "tokenUrl": parts.odd.uri() + "/page" })),
             "token",
             "/tokenUrl",
             &["no token"],
         ),
         row(
-            "a token URL that takes no POST",
+            "a token URL that does not accept POST",
             valet(json!({ "tokenUrl": parts.odd.uri() + "/only-get" })),
             "token",
             "/tokenUrl",
@@ -228,7 +228,7 @@ fn mediavalet(parts: &Parts) -> Vec<Broken> {
             &["plain text", "port"],
         ),
         row(
-            "a token URL nobody trusts",
+            "a token URL with an untrusted certificate",
             valet(json!({ "tokenUrl": stranger })),
             "tls",
             "/tokenUrl",
@@ -270,7 +270,7 @@ fn mediavalet(parts: &Parts) -> Vec<Broken> {
             &["plain text"],
         ),
         row(
-            "an endpoint nobody trusts",
+            "an endpoint with an untrusted certificate",
             valet(json!({ "endpointUrl": stranger })),
             "tls",
             "/endpointUrl",
@@ -321,7 +321,7 @@ fn mediaflow(parts: &Parts) -> Vec<Broken> {
             &["cannot resolve its name"],
         ),
         row(
-            "nobody at the endpoint",
+            "no listener at the endpoint",
             flow(json!({ "endpointUrl": format!("http://127.0.0.1:{}/1", closed()) })),
             "tcp",
             "/endpointUrl",
@@ -335,14 +335,14 @@ fn mediaflow(parts: &Parts) -> Vec<Broken> {
             &["404"],
         ),
         row(
-            "addresses swapped",
+            "URLs swapped",
             flow(json!({ "endpointUrl": good["tokenUrl"], "tokenUrl": good["endpointUrl"] })),
             "token",
             "/tokenUrl",
             &["check the token URL"],
         ),
         row(
-            "a client that is not known by the token URL's own words",
+            "an unknown client with the login server's own message",
             flow(json!({ "tokenUrl": parts.odd.uri() + "/unknown-client" })),
             "token",
             "/clientId",
@@ -425,7 +425,7 @@ fn any_service(parts: &Parts) -> Vec<Broken> {
             &["401"],
         ),
         row(
-            "another password with every call",
+            "a wrong password in basic authentication",
             fixed(json!({ "authentication": "basic", "username": "u", "password": "wrong" })),
             "call",
             "/password",

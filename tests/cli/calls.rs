@@ -1,4 +1,4 @@
-//! `call`: one action, and nothing that should not be sent.
+//! `call`: runs one action, and sends nothing if the input is wrong.
 
 use serde_json::{Value, json};
 use trunkline_tests::{Cli, few, requests, sandbox};
@@ -7,7 +7,7 @@ use wiremock::{Mock, MockServer, ResponseTemplate, matchers::path};
 const SOME_ASSET: &str = "5a0d0001-7c1e-4b3a-9f00-00000000ffff";
 
 #[tokio::test]
-async fn a_call_prints_what_the_action_yields() {
+async fn a_call_prints_the_output_of_the_action() {
     let sandbox = sandbox(few(3)).await;
     let cli = Cli::default();
     cli.connect(&sandbox).await;
@@ -20,7 +20,7 @@ async fn a_call_prints_what_the_action_yields() {
     let call = ["call", "mediaflow.folder.files", "--connection", "mediaflow", "--json", "--input"];
     let files = cli.run(&[&call[..], &[&input]].concat()).await.expect(0).json();
     assert_eq!(files.as_array().unwrap().len(), 3);
-    // The same from a file and from standard input.
+    // The input may also come from a file or from standard input.
     let file = format!("@{}", cli.write("input.json", &input));
     assert_eq!(cli.run(&[&call[..], &[&file]].concat()).await.expect(0).json(), files);
     assert_eq!(cli.pipe(&[&call[..], &["-"]].concat(), &input).await.expect(0).json(), files);
@@ -28,7 +28,7 @@ async fn a_call_prints_what_the_action_yields() {
 }
 
 #[tokio::test]
-async fn what_is_wrong_with_a_call_is_told_with_what_to_do() {
+async fn a_faulty_call_is_an_error_with_a_hint() {
     let sandbox = sandbox(few(1)).await;
     let cli = Cli::default();
     cli.connect(&sandbox).await;
@@ -54,9 +54,9 @@ async fn what_is_wrong_with_a_call_is_told_with_what_to_do() {
     let call = ["call", "mediavalet.asset.get", "--connection", "mediavalet", "--json", "--input"];
     let error = cli.run(&[&call[..], &[&misspelt]].concat()).await.expect(1).error();
     assert!(error["message"].as_str().unwrap().contains("/includeSoftDelete"), "{error}");
-    assert_eq!(requests(&sandbox).await, [Value::Null; 0], "nothing of this was sent");
+    assert_eq!(requests(&sandbox).await, [Value::Null; 0], "no request was sent");
 
-    // This is; the service has the last word.
+    // This request is sent, and the service refuses it.
     let error = cli.run(&[&call[..], &[&missing]].concat()).await.expect(1).error();
     assert_eq!((&error["kind"], &error["context"]["status"]), (&json!("not_found"), &json!("404")), "{error}");
     assert_eq!(error["context"]["action"], "asset.get");
@@ -84,7 +84,7 @@ async fn an_id_that_would_leave_its_segment_is_refused_before_anything_is_sent()
         }
     }
     assert_eq!(requests(&sandbox).await, [Value::Null; 0]);
-    // The log would have shown it.
+    // The log of the sandbox would show the request.
     call("mediavalet.asset.remove_keyword", json!({ "assetId": SOME_ASSET, "keyword": "red & blue" })).await.expect(1);
     let last = requests(&sandbox).await.pop().unwrap();
     assert_eq!(last["path"], format!("/mediavalet/assets/{SOME_ASSET}/keywords/red%20%26%20blue"));
@@ -92,7 +92,7 @@ async fn an_id_that_would_leave_its_segment_is_refused_before_anything_is_sent()
 }
 
 #[tokio::test]
-async fn everything_an_action_lists_comes_an_item_a_line() {
+async fn all_items_of_a_list_are_printed_one_per_line() {
     let sandbox = sandbox(few(120)).await;
     let cli = Cli::default();
     cli.connect(&sandbox).await;
@@ -105,26 +105,26 @@ async fn everything_an_action_lists_comes_an_item_a_line() {
 }
 
 #[tokio::test]
-async fn the_sandbox_command_serves_what_its_connection_files_say() {
+async fn the_sandbox_command_serves_the_connections_of_its_files() {
     let cli = Cli::default();
     let folder = cli.home().join("connections");
     let folder = folder.to_str().unwrap();
     let mut command = cli.command(&["sandbox", "--port", "0", "--files", "2", "--connections", folder, "--json"]);
     let mut child = command.stdout(std::process::Stdio::piped()).spawn().unwrap();
     let mut lines = tokio::io::AsyncBufReadExt::lines(tokio::io::BufReader::new(child.stdout.take().unwrap()));
-    let told: Value = serde_json::from_str(&lines.next_line().await.unwrap().unwrap()).unwrap();
+    let printed: Value = serde_json::from_str(&lines.next_line().await.unwrap().unwrap()).unwrap();
     for connector in ["mediaflow", "mediavalet"] {
         cli.run(&["connection", "add", &format!("{folder}/{connector}.json")]).await.expect(0);
         cli.run(&["connection", "check", connector]).await.expect(0);
     }
-    let input = json!({ "id": told["folder"] }).to_string();
+    let input = json!({ "id": printed["folder"] }).to_string();
     let call = ["call", "mediaflow.folder.files", "--connection", "mediaflow", "--input", &input];
     assert_eq!(cli.run(&call).await.expect(0).json().as_array().unwrap().len(), 2);
     child.kill().await.unwrap();
 }
 
 #[tokio::test]
-async fn what_a_service_warns_of_is_kept_though_the_call_succeeded() {
+async fn warnings_of_a_service_are_kept_when_the_call_succeeds() {
     let server = MockServer::start().await;
     let token = json!({ "access_token": "canary-access", "token_type": "bearer", "expires_in": 3600 });
     Mock::given(path("/token")).respond_with(ResponseTemplate::new(200).set_body_json(token)).mount(&server).await;
@@ -142,7 +142,7 @@ async fn what_a_service_warns_of_is_kept_though_the_call_succeeded() {
     .await;
     let me = ["call", "mediavalet.user.current", "--connection", "dam"];
     let plain = cli.run(&me).await.expect(0);
-    assert_eq!(plain.json()["id"], "u1", "the result is what it was");
+    assert_eq!(plain.json()["id"], "u1", "the result is unchanged");
     assert!(plain.stderr.contains("warning: user.current at MediaValet: seats run out: ***\n"), "{}", plain.stderr);
     assert!(plain.stderr.contains("{\"code\":7}"), "{}", plain.stderr);
 

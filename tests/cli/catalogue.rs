@@ -1,4 +1,4 @@
-//! `--help`, `connectors`, `actions`, `schema`: what there is, without any connection.
+//! `--help`, `connectors`, `actions`, `schema`: the catalogue, which needs no connection.
 
 use serde_json::{Value, json};
 use trunkline_tests::Cli;
@@ -21,7 +21,7 @@ async fn help_names_every_command_and_every_exit_code() {
 }
 
 #[tokio::test]
-async fn a_command_line_that_is_not_understood_ends_with_2() {
+async fn an_invalid_command_line_exits_with_2() {
     let cli = Cli::default();
     for arguments in [
         &["frobnicate"][..],
@@ -50,7 +50,7 @@ async fn connectors_are_listed_and_shown() {
     let spec = cli.run(&["connectors", "mediavalet", "--json"]).await.expect(0).json();
     assert_eq!((&spec["title"], &spec["version"]), (&json!("MediaValet"), &json!("1.0")));
     assert!(spec["connection"]["properties"]["subscriptionKey"].is_object(), "{spec}");
-    // As the vendor's form has it.
+    // The order of the vendor's form.
     let form = cli.run(&["connectors", "mediavalet"]).await.expect(0).stdout;
     for field in ["Connection Name", "Subscription Key", "Client ID", "Token URL", "https://api.mediavalet.com"] {
         assert!(form.contains(field), "{field} in {form}");
@@ -60,7 +60,7 @@ async fn connectors_are_listed_and_shown() {
 }
 
 #[tokio::test]
-async fn actions_say_what_they_do_and_which_call_they_are() {
+async fn actions_have_a_title_an_effect_and_their_route() {
     let cli = Cli::default();
     let list = cli.run(&["actions", "--json"]).await.expect(0).json();
     let list = list.as_array().unwrap();
@@ -74,7 +74,7 @@ async fn actions_say_what_they_do_and_which_call_they_are() {
     let find = |name: &str| list.iter().find(|one| one["name"] == name).unwrap();
     assert_eq!(find("asset.get")["route"], "GET /assets/{assetId}");
     assert_eq!((&find("asset.get")["effect"], &find("asset.delete")["effect"]), (&json!("read"), &json!("delete")));
-    assert_eq!(find("asset.upload").get("route"), None, "it is more than one call");
+    assert_eq!(find("asset.upload").get("route"), None, "it makes more than one call");
     assert_eq!(find("asset.upload")["effect"], "create");
 
     let one = cli.run(&["actions", "mediaflow", "--json"]).await.expect(0).json();
@@ -117,7 +117,7 @@ async fn schemas_of_every_kind_are_printed() {
 }
 
 #[tokio::test]
-async fn what_needs_no_store_makes_none() {
+async fn commands_that_need_no_store_create_none() {
     let cli = Cli::default();
     cli.run(&["connectors"]).await.expect(0);
     cli.run(&["actions"]).await.expect(0);
@@ -126,7 +126,7 @@ async fn what_needs_no_store_makes_none() {
 }
 
 #[tokio::test]
-async fn actions_are_searched_and_one_is_explained() {
+async fn actions_can_be_searched_and_one_is_explained() {
     let cli = Cli::default();
     let found = cli.run(&["actions", "--search", "Keyword asset ADD", "--json"]).await.expect(0).json();
     let names: Vec<_> = found.as_array().unwrap().iter().map(|one| one["name"].as_str().unwrap()).collect();
@@ -134,9 +134,9 @@ async fn actions_are_searched_and_one_is_explained() {
     let none = cli.run(&["actions", "--search", "no such words anywhere"]).await.expect(0).stdout;
     assert!(none.contains("No action"), "{none}");
 
-    let told = cli.run(&["action", "mediavalet.asset.upload"]).await.expect(0).stdout;
+    let text = cli.run(&["action", "mediavalet.asset.upload"]).await.expect(0).stdout;
     for part in ["Effect: create", "Vendor: https://docs.mediavalet.com", "categories", "sha256", "trunkline call"] {
-        assert!(told.contains(part), "{part} in {told}");
+        assert!(text.contains(part), "{part} in {text}");
     }
     let spec = cli.run(&["action", "mediavalet.asset.upload", "--json"]).await.expect(0).json();
     assert_eq!(spec["effect"], "create");

@@ -4,7 +4,7 @@ use serde_json::{Value, json};
 use trunkline_sandbox::Sandbox;
 use trunkline_tests::{Cli, document, few, flow_input, sandbox, shipped_flow};
 
-/// A document that is faulty in exactly the ways a test makes it.
+/// Returns a valid document. Tests break it in one way each.
 fn good() -> Value {
     json!({
         "name": "dam", "connector": "mediavalet-v1.0", "authentication": "oauth2", "flows": "password",
@@ -32,7 +32,7 @@ async fn a_connection_is_added_listed_shown_and_removed() {
         }
     }
 
-    // Not by accident, but on purpose.
+    // It is replaced only with `--replace`.
     let error = cli.run(&["connection", "add", &file, "--json"]).await.expect(1).error();
     assert_eq!(error["kind"], "conflict");
     assert!(error["hint"].as_str().unwrap().contains("--replace"), "{error}");
@@ -51,7 +51,7 @@ async fn a_connection_is_added_listed_shown_and_removed() {
 }
 
 #[tokio::test]
-async fn all_faults_of_a_document_are_told_at_once_at_their_places() {
+async fn all_faults_of_a_document_are_reported_at_once_with_their_pointers() {
     let cli = Cli::default();
     let mut faulty = good();
     faulty["name"] = "no spaces please".into();
@@ -67,12 +67,12 @@ async fn all_faults_of_a_document_are_told_at_once_at_their_places() {
     for pointer in ["/name", "/endpointUrl", "/tokenUrl", "/clientSecrt", "/clientSecret", "/password", "/username"] {
         assert!(message.contains(&format!("{pointer}: ")), "{pointer} in {message}");
     }
-    assert!(!answer.stderr.contains("canary"), "values are not quoted: {}", answer.stderr);
-    assert_eq!(cli.run(&["connection", "list", "--json"]).await.expect(0).json(), json!([]), "nothing was kept");
+    assert!(!answer.stderr.contains("canary"), "no value is quoted: {}", answer.stderr);
+    assert_eq!(cli.run(&["connection", "list", "--json"]).await.expect(0).json(), json!([]), "nothing was saved");
 }
 
 #[tokio::test]
-async fn each_kind_of_fault_says_what_to_do() {
+async fn each_kind_of_fault_has_a_hint() {
     let cli = Cli::default();
     let with = |name: &str, value: Value| {
         let mut document = good();
@@ -102,7 +102,7 @@ async fn each_kind_of_fault_says_what_to_do() {
 }
 
 #[tokio::test]
-async fn secrets_may_stand_in_the_environment_or_in_a_file() {
+async fn secrets_may_come_from_the_environment_or_from_a_file() {
     let sandbox = sandbox(few(1)).await;
     let cli = Cli::default();
     let mut settings = document(&sandbox, "mediavalet");
@@ -111,19 +111,19 @@ async fn secrets_may_stand_in_the_environment_or_in_a_file() {
     settings["clientSecret"] = json!({ "env": "DAM_SECRET" });
     settings["subscriptionKey"] = json!({ "file": key });
     cli.add(&settings).await;
-    // What is no secret is shown.
+    // Settings that are not secrets are shown.
     let shown = cli.run(&["connection", "show", "mediavalet"]).await.expect(0).json();
     assert_eq!(shown["clientSecret"], json!({ "env": "DAM_SECRET" }));
 
     let check = ["connection", "check", "mediavalet", "--json"];
-    let told = cli.run(&check).await.expect(3).json();
-    assert_eq!(told["findings"][0]["pointer"], "/clientSecret", "{told}");
+    let report = cli.run(&check).await.expect(3).json();
+    assert_eq!(report["findings"][0]["pointer"], "/clientSecret", "{report}");
     let child = cli.command(&check).env("DAM_SECRET", &secret).spawn().unwrap();
     assert_eq!(trunkline_tests::finish(child).await.expect(0).json()["ok"], true);
     std::fs::remove_file(&key).unwrap();
     let child = cli.command(&check).env("DAM_SECRET", &secret).spawn().unwrap();
-    let told = trunkline_tests::finish(child).await.expect(3).json();
-    assert_eq!(told["findings"][0]["pointer"], "/subscriptionKey", "{told}");
+    let report = trunkline_tests::finish(child).await.expect(3).json();
+    assert_eq!(report["findings"][0]["pointer"], "/subscriptionKey", "{report}");
     sandbox.stop().await;
 }
 
@@ -145,28 +145,28 @@ async fn a_check_of_a_good_connection_finds_nothing() {
     sandbox.stop().await;
 }
 
-/// The address of a port that nobody listens on.
+/// Returns the address of a port without a listener.
 fn closed() -> String {
     let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
     format!("http://{}", listener.local_addr().unwrap())
 }
 
-/// A check of a connection with one wrong setting names that setting.
+/// Asserts that a check of a connection with one wrong setting names that setting.
 async fn names(sandbox: &Sandbox, connector: &str, setting: &str, value: &str) {
     let cli = Cli::default();
     let mut settings = document(sandbox, connector);
     settings[setting] = value.into();
     cli.add(&settings).await;
     let answer = cli.run(&["connection", "check", connector, "--json"]).await.expect(3);
-    let told = answer.json();
-    assert_eq!(told["ok"], false);
-    assert_eq!(told["findings"][0]["pointer"], format!("/{setting}"), "{value}: {told}");
-    assert!(told["findings"][0]["hint"].is_string(), "{value}: {told}");
+    let report = answer.json();
+    assert_eq!(report["ok"], false);
+    assert_eq!(report["findings"][0]["pointer"], format!("/{setting}"), "{value}: {report}");
+    assert!(report["findings"][0]["hint"].is_string(), "{value}: {report}");
     assert!(!answer.stdout.contains("wrong-canary"));
 }
 
 #[tokio::test]
-async fn a_check_names_the_token_url_if_nobody_answers_there() {
+async fn a_check_names_the_token_url_if_it_has_no_listener() {
     let sandbox = sandbox(few(1)).await;
     names(&sandbox, "mediavalet", "tokenUrl", &format!("{}/connect/token", closed())).await;
     names(&sandbox, "mediaflow", "tokenUrl", "https://login.example.invalid/token").await;
@@ -190,7 +190,7 @@ async fn a_check_names_the_setting_that_is_wrong() {
     ];
     let checks = cases.iter().map(async |(connector, setting, value)| names(&sandbox, connector, setting, value).await);
     futures::future::join_all(checks).await;
-    // For a person the same.
+    // The text output names it as well.
     let cli = Cli::default();
     let mut settings = document(&sandbox, "mediavalet");
     settings["subscriptionKey"] = "wrong-canary".into();
@@ -206,13 +206,13 @@ async fn an_endpoint_without_encryption_is_refused_unless_it_is_this_machine() {
     let mut settings = good();
     settings["endpointUrl"] = "http://api.example.com".into();
     cli.add(&settings).await;
-    let told = cli.run(&["connection", "check", "dam", "--json"]).await.expect(3).json();
-    assert_eq!(told["findings"][0]["pointer"], "/endpointUrl", "{told}");
-    assert_eq!(told["stages"], json!([{ "stage": "settings", "target": "dam", "outcome": "failed" }]), "{told}");
+    let report = cli.run(&["connection", "check", "dam", "--json"]).await.expect(3).json();
+    assert_eq!(report["findings"][0]["pointer"], "/endpointUrl", "{report}");
+    assert_eq!(report["stages"], json!([{ "stage": "settings", "target": "dam", "outcome": "failed" }]), "{report}");
 }
 
 #[tokio::test]
-async fn what_is_exported_is_taken_back_and_holds_no_secret() {
+async fn an_export_can_be_imported_and_holds_no_secret() {
     let cli = Cli::default();
     let mut first = good();
     for (setting, value) in [("clientSecret", "canary-client"), ("password", "canary-password")] {
@@ -239,32 +239,32 @@ async fn what_is_exported_is_taken_back_and_holds_no_secret() {
     {
         assert!(answer.stderr.contains(words), "{words} in {}", answer.stderr);
     }
-    assert!(!answer.stderr.contains("DAM_KEY"), "what was a reference is known: {}", answer.stderr);
+    assert!(!answer.stderr.contains("DAM_KEY"), "a setting that was a reference stays one: {}", answer.stderr);
 
     let all = cli.run(&["connection", "export", "--all", "--json"]).await.expect(0);
     assert_eq!(all.json()[0].to_string(), expected.to_string());
     assert_eq!(
         all.json()[1]["clientSecret"],
         json!({ "env": "BRAND_LIBRARY_CLIENT_SECRET_2" }),
-        "no name stands for two"
+        "each variable stands for one secret"
     );
-    let told: Value = serde_json::from_str(&all.stderr).unwrap();
-    let provide = told["provide"].as_array().unwrap();
+    let report: Value = serde_json::from_str(&all.stderr).unwrap();
+    let provide = report["provide"].as_array().unwrap();
     let one = json!({ "env": "BRAND_LIBRARY_PASSWORD_2", "connection": "brand.library", "setting": "/password" });
-    assert!(provide.len() == 4 && provide.contains(&one), "{told}");
+    assert!(provide.len() == 4 && provide.contains(&one), "{report}");
     for answer in [&answer, &all] {
         assert!(
             !answer.stdout.contains("canary") && !answer.stderr.contains("canary") && !answer.stdout.contains("***")
         );
     }
 
-    // Taken back elsewhere, and exported from there: the same.
+    // Imported elsewhere and exported from there, it is the same.
     let elsewhere = Cli::default();
     let added = elsewhere.pipe(&["connection", "add", "-", "--json"], &all.stdout).await.expect(0).json();
     assert_eq!(added, json!({ "added": ["brand-library", "brand.library"] }));
     let again = elsewhere.run(&["connection", "export", "--all", "--json"]).await.expect(0);
-    assert_eq!((&again.stdout, &*again.stderr), (&all.stdout, ""), "nothing is left to be said");
-    // All or none.
+    assert_eq!((&again.stdout, &*again.stderr), (&all.stdout, ""), "there are no more messages");
+    // Either all are imported or none.
     elsewhere.pipe(&["connection", "add", "-"], &all.stdout).await.expect(1);
     let mut faulty = all.json();
     faulty[1]["flows"] = "magic".into();
@@ -289,7 +289,7 @@ async fn a_connection_that_a_run_needs_is_not_removed() {
     cli.add(&wrong).await;
     let (flow, input) = (shipped_flow(), flow_input(&sandbox).to_string());
     let run = ["run", flow.to_str().unwrap(), "--input", &input, "--json", "--connection"];
-    // Stopped by an error that a person can mend: it can be resumed.
+    // The run failed with an error that an operator can fix, so it can be resumed.
     let failed = cli.run(&[&run[..], &["target=wrong"]].concat()).await.expect(5).json();
     let id = failed["id"].as_str().unwrap();
     let done = cli.run(&[&run[..], &["target=mediavalet"]].concat()).await.expect(0).json();
@@ -315,21 +315,21 @@ async fn a_connection_that_a_run_needs_is_not_removed() {
     sandbox.stop().await;
 }
 
-/// A secret that stands in plain sight elsewhere, too, comes into errors; the second net is there for that.
+/// A secret that also appears in plain text elsewhere can get into errors; the redactor removes it.
 #[tokio::test]
-async fn an_error_shows_no_secret_that_is_known() {
+async fn an_error_shows_no_known_secret() {
     let cli = Cli::default();
     let mut settings = good();
     (settings["name"], settings["endpointUrl"]) = ("canary-of-client".into(), "http://api.example.com".into());
     let command = ["connection", "authorize", "canary-of-client"];
-    // Without the net, the same error shows it: the first time it is no secret.
+    // The redactor is needed: before the value is a secret, the same error shows it.
     for (secret, shown) in [("another-secret", "canary-of-client"), ("canary-of-client", "***")] {
         settings["clientSecret"] = secret.into();
         cli.pipe(&["connection", "add", "-", "--replace"], &settings.to_string()).await.expect(0);
-        let told = cli.run(&[&command[..], &["--json"]].concat()).await.expect(1);
-        assert_eq!(told.error()["context"]["connection"], shown, "{told:?}");
-        let told = cli.run(&[&command[..], &["--log", "trace"]].concat()).await.expect(1).stderr;
-        assert!(told.contains(&format!("connection: {shown}")), "{told}");
-        assert_eq!(told.contains("canary"), shown != "***", "{told}");
+        let report = cli.run(&[&command[..], &["--json"]].concat()).await.expect(1);
+        assert_eq!(report.error()["context"]["connection"], shown, "{report:?}");
+        let report = cli.run(&[&command[..], &["--log", "trace"]].concat()).await.expect(1).stderr;
+        assert!(report.contains(&format!("connection: {shown}")), "{report}");
+        assert_eq!(report.contains("canary"), shown != "***", "{report}");
     }
 }

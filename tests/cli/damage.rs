@@ -1,11 +1,11 @@
-//! What was lost, exchanged or damaged: an error with what to do next, never a panic, never a new key over an old store.
+//! Lost, exchanged or damaged files: an error with a hint, never a panic, and never a new key for an existing store.
 
 use std::fs;
 
 use serde_json::json;
 use trunkline_tests::{Cli, Dice, fixture};
 
-/// A store with a connection and a run in it.
+/// Returns a command line whose store has a connection and a run.
 async fn used() -> Cli {
     let cli = Cli::default();
     cli.add(&json!({
@@ -32,14 +32,14 @@ async fn another_key_opens_nothing_and_changes_nothing() {
     assert_eq!(error["kind"], "config", "{error}");
     assert!(error["hint"].is_string());
 
-    fs::write(cli.key_file(), "this is no key").unwrap();
+    fs::write(cli.key_file(), "not a key").unwrap();
     assert_eq!(cli.run(&["runs", "--json"]).await.expect(1).error()["kind"], "config");
 
     fs::remove_file(cli.key_file()).unwrap();
     let error = cli.run(&["runs", "--json"]).await.expect(1).error();
     assert!(error["message"].as_str().unwrap().contains("missing"), "{error}");
     assert!(error["hint"].as_str().unwrap().contains("backup"), "{error}");
-    assert!(!cli.key_file().exists(), "a store is never given a new key");
+    assert!(!cli.key_file().exists(), "an existing store never gets a new key");
     assert_eq!(fs::read(cli.data().join("trunkline.db")).unwrap(), database);
 
     let child = cli.command(&["runs", "--json"]).env("TRUNKLINE_KEY", "c2hvcnQ=").spawn().unwrap();
@@ -55,22 +55,20 @@ async fn a_key_that_others_can_read_is_refused() {
     use std::os::unix::fs::PermissionsExt;
     let cli = used().await;
     let mode = |path: &std::path::Path| fs::metadata(path).unwrap().permissions().mode() & 0o777;
-    assert_eq!((mode(&cli.key_file()), mode(&cli.data())), (0o600, 0o700), "made for their owner only");
+    assert_eq!((mode(&cli.key_file()), mode(&cli.data())), (0o600, 0o700), "only the owner has access");
     fs::set_permissions(cli.key_file(), fs::Permissions::from_mode(0o644)).unwrap();
     let error = cli.run(&["runs", "--json"]).await.expect(1).error();
     assert!(error["hint"].as_str().unwrap().contains("chmod 600"), "{error}");
 }
 
 #[tokio::test]
-async fn a_file_that_is_no_store_is_left_alone() {
+async fn a_file_that_is_not_a_store_is_not_changed() {
     let cli = used().await;
     let database = cli.data().join("trunkline.db");
     for leftover in ["trunkline.db-wal", "trunkline.db-shm"] {
         let _ = fs::remove_file(cli.data().join(leftover));
     }
-    for content in
-        [&b"this is somebody's diary, not a database"[..], &[0; 8192], b"SQLite format 3\0 and then nonsense"]
-    {
+    for content in [&b"this is a diary, not a database"[..], &[0; 8192], b"SQLite format 3\0 and then nonsense"] {
         fs::write(&database, content).unwrap();
         for command in
             [&["runs", "--json"][..], &["connection", "list", "--json"], &["connection", "show", "dam", "--json"]]
@@ -112,7 +110,7 @@ async fn a_damaged_store_never_panics() {
         ] {
             let answer = cli.run(command).await;
             assert!(!answer.stderr.contains("panicked"), "round {round}: {}", answer.stderr);
-            // Damage in a place that is not looked at does no harm.
+            // Damage in a page that is not read has no effect.
             assert!(answer.code == 0 || answer.code == 1, "round {round}: {answer:?}");
             if answer.code == 1 {
                 refused += 1;
@@ -124,7 +122,7 @@ async fn a_damaged_store_never_panics() {
 }
 
 #[tokio::test]
-async fn a_data_directory_that_cannot_be_made_is_an_error() {
+async fn a_data_directory_that_cannot_be_created_is_an_error() {
     let cli = Cli::default();
     fs::write(cli.data(), "a file in its place").unwrap();
     let error = cli.run(&["runs", "--json"]).await.expect(1).error();

@@ -1,4 +1,4 @@
-//! `flow`: flows that are kept by name, and what runs them.
+//! `flow`: flows that are saved by name, and runs of them.
 
 use serde_json::json;
 use trunkline_tests::{Cli, few, flow_input, sandbox, shipped_flow};
@@ -14,7 +14,7 @@ fn greeting(about: &str) -> String {
 }
 
 #[tokio::test]
-async fn a_kept_flow_is_run_by_its_name_with_its_connections() {
+async fn a_saved_flow_is_run_by_its_name_with_its_connections() {
     let cli = Cli::default();
     let sandbox = sandbox(few(3)).await;
     cli.connect(&sandbox).await;
@@ -47,14 +47,14 @@ async fn a_kept_flow_is_run_by_its_name_with_its_connections() {
 }
 
 #[tokio::test]
-async fn what_is_kept_with_a_flow_goes_into_its_runs() {
+async fn the_saved_input_of_a_flow_is_merged_into_its_runs() {
     let cli = Cli::default();
     let file = cli.write("greeting.json", &greeting("one"));
     cli.run(&["flow", "add", &file, "--input", r#"{"how":"good morning","who":"all"}"#]).await.expect(0);
     let run = cli.run(&["run", "greeting", "--input", r#"{"who":"Ada"}"#, "--json"]).await.expect(0).json();
     assert_eq!(run["input"], json!({ "how": "good morning", "who": "Ada" }));
 
-    // Replaced, it keeps what is not said anew.
+    // Replacing the flow keeps settings that are not given again.
     let file = cli.write("greeting.json", &greeting("two"));
     let error = cli.run(&["flow", "add", &file, "--json"]).await.expect(1).error();
     assert_eq!(error["kind"], "conflict");
@@ -70,7 +70,7 @@ async fn what_is_kept_with_a_flow_goes_into_its_runs() {
 }
 
 #[tokio::test]
-async fn a_kept_flow_calls_kept_flows() {
+async fn a_saved_flow_calls_saved_flows() {
     let cli = Cli::default();
     let caller = json!({
         "name": "caller", "output": { "said": "{{ steps.greet.said }}" },
@@ -96,20 +96,20 @@ async fn a_kept_flow_calls_kept_flows() {
 }
 
 #[tokio::test]
-async fn a_name_is_a_kept_flow_and_a_path_is_a_file() {
+async fn a_name_is_a_saved_flow_and_a_path_is_a_file() {
     let cli = Cli::default();
     let kept = cli.write("kept.json", &greeting("kept"));
     cli.run(&["flow", "add", &kept]).await.expect(0);
-    // A file that is named as the kept flow.
+    // A file with the name of the saved flow.
     cli.write("greeting", &greeting("file"));
     let version = async |what: &str| {
         let mut command = cli.command(&["run", what, "--input", r#"{"who":"Ada"}"#]);
         let answer = trunkline_tests::finish(command.current_dir(cli.home()).spawn().unwrap()).await.expect(0);
         (answer.stderr, cli.run(&["runs", "--json"]).await.expect(0).json()[0]["version"].clone())
     };
-    let (said, by_name) = version("greeting").await;
-    assert!(said.contains("the kept flow greeting"), "{said}");
-    let (said, by_path) = version("./greeting").await;
-    assert!(said.contains("the flow greeting of the file ./greeting"), "{said}");
+    let (message, by_name) = version("greeting").await;
+    assert!(message.contains("the kept flow greeting"), "{message}");
+    let (message, by_path) = version("./greeting").await;
+    assert!(message.contains("the flow greeting of the file ./greeting"), "{message}");
     assert_ne!(by_name, by_path);
 }

@@ -1,23 +1,23 @@
-//! `key rotate`: the old key opens nothing afterwards, the new one everything, and nobody has to stop for it.
+//! `key rotate`: afterwards the new key opens everything and the old key nothing, and no process has to stop for it.
 
 use std::{collections::BTreeMap, fs};
 
 use serde_json::json;
 use trunkline_sandbox::Options;
-use trunkline_tests::{Answer, Cli, few, finish, flow_input, sandbox, shipped_flow};
+use trunkline_tests::{Cli, CommandOutput, few, finish, flow_input, sandbox, shipped_flow};
 
-/// Name and content of the files that hold data.
+/// Returns names and contents of the files that hold data.
 fn files(cli: &Cli) -> BTreeMap<String, Vec<u8>> {
     let files = fs::read_dir(cli.data()).unwrap().map(|entry| entry.unwrap().path()).filter(|path| path.is_file());
     files.map(|path| (path.display().to_string(), fs::read(&path).unwrap())).collect()
 }
 
-async fn with_env(cli: &Cli, arguments: &[&str], env: &[(&str, &str)]) -> Answer {
+async fn with_env(cli: &Cli, arguments: &[&str], env: &[(&str, &str)]) -> CommandOutput {
     finish(cli.command(arguments).envs(env.iter().copied()).spawn().unwrap()).await
 }
 
 #[tokio::test]
-async fn a_key_is_changed_while_a_run_works() {
+async fn a_key_is_rotated_while_a_run_is_active() {
     let options = Options { token_lifetime: std::time::Duration::from_secs(2), ..few(60) };
     let sandbox = sandbox(options).await;
     let cli = Cli::default();
@@ -68,7 +68,7 @@ async fn a_key_is_changed_while_a_run_works() {
 }
 
 #[tokio::test]
-async fn a_key_in_the_environment_is_changed_by_a_second_variable() {
+async fn a_key_in_the_environment_is_rotated_with_a_second_variable() {
     let cli = Cli::default();
     let (old, new) = ("1".repeat(64), "2".repeat(64));
     let (is_old, is_new) = (("TRUNKLINE_KEY", old.as_str()), ("TRUNKLINE_KEY", new.as_str()));
@@ -82,7 +82,7 @@ async fn a_key_in_the_environment_is_changed_by_a_second_variable() {
     assert_eq!(error["kind"], "not_found", "{error}");
     with_env(&cli, &["connection", "add", &file], &[is_old]).await.expect(0);
 
-    // Without a new one, with the old one again, with none that is one, and with a key file.
+    // Without a new key, with the old key again, with an invalid key, and with a key file.
     for (env, words) in [
         (vec![is_old], "TRUNKLINE_NEW_KEY"),
         (vec![is_old, ("TRUNKLINE_NEW_KEY", &old)], "TRUNKLINE_NEW_KEY"),
@@ -97,7 +97,7 @@ async fn a_key_in_the_environment_is_changed_by_a_second_variable() {
     let change = [is_old, ("TRUNKLINE_NEW_KEY", new.as_str())];
     let rotated = with_env(&cli, &rotate, &change).await.expect(0).json();
     assert_eq!((&rotated["values"], &rotated["retired"]), (&json!(2), &json!([])));
-    // Again, as after an interruption: there is nothing left to do.
+    // A second rotation, as after an interruption, has nothing left to do.
     assert_eq!(with_env(&cli, &rotate, &change).await.expect(0).json()["values"], 0);
     let list = ["connection", "list", "--json"];
     assert_eq!(with_env(&cli, &list, &[is_old]).await.expect(1).error()["kind"], "config");

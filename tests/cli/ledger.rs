@@ -1,4 +1,5 @@
-//! `runs items`, `runs rerun`, `runs resolve`: what became of each item, and what is done about it, by several processes.
+//! `runs items`, `runs rerun`, `runs resolve`: the outcome of each item, reruns of failed items, and resolutions of unknown
+//! outcomes, by several processes.
 
 use std::sync::atomic::{AtomicUsize, Ordering};
 
@@ -6,7 +7,7 @@ use serde_json::{Value, json};
 use trunkline_tests::{Cli, fixture, milliseconds};
 use wiremock::{Mock, MockServer, Request, ResponseTemplate, matchers::any};
 
-/// A flow whose items fail if they are among these.
+/// Returns a flow in which these items fail.
 fn flow(failing: &[&str]) -> String {
     json!({
         "name": "names",
@@ -60,7 +61,7 @@ async fn items_are_listed_for_people_programs_and_spreadsheets() {
 }
 
 #[tokio::test]
-async fn what_failed_is_gone_over_with_the_same_flow_and_with_a_corrected_one() {
+async fn failed_items_are_rerun_with_the_same_flow_and_with_a_corrected_one() {
     let cli = Cli::default();
     let names = json!({ "names": ["a", "b", "c", "d"] }).to_string();
     let file = cli.write("flow.json", &flow(&["b", "d"]));
@@ -85,7 +86,7 @@ async fn what_failed_is_gone_over_with_the_same_flow_and_with_a_corrected_one() 
     let shown = cli.run(&["runs", "show", third["id"].as_str().unwrap()]).await.expect(0).stdout;
     assert!(shown.contains(&format!("this is a rerun of the failed items of run {newer}")), "{shown}");
 
-    // A kept flow has the corrected version under its name.
+    // The saved flow of the same name has the corrected version.
     let again = cli.run(&["run", &file, "--input", &names, "--json"]).await.expect(4).json();
     cli.run(&["flow", "add", &corrected]).await.expect(0);
     let kept =
@@ -104,7 +105,7 @@ async fn what_failed_is_gone_over_with_the_same_flow_and_with_a_corrected_one() 
     assert!(error.error()["message"].as_str().unwrap().contains("is a run of flow names, not of mixed"));
 }
 
-/// A service that takes every order, and loses its first three answers.
+/// A service that accepts every order, and loses its first three responses.
 async fn service() -> MockServer {
     let (server, orders) = (MockServer::start().await, AtomicUsize::new(0));
     let answer = move |_: &Request| {
@@ -116,7 +117,7 @@ async fn service() -> MockServer {
 }
 
 #[tokio::test]
-async fn a_person_settles_creates_whose_answers_were_lost() {
+async fn an_operator_resolves_creates_whose_responses_were_lost() {
     let cli = Cli::default();
     let server = service().await;
     let connection = json!({ "name": "shop", "connector": "http-v1.0", "allowPrivateNetwork": true,
@@ -137,7 +138,7 @@ async fn a_person_settles_creates_whose_answers_were_lost() {
     let orders = async || server.received_requests().await.unwrap().len();
     assert_eq!(orders().await, 4);
 
-    // Neither a look-up nor another night orders again.
+    // Neither a lookup nor a run of the next night orders again.
     let error = cli.run(&["runs", "rerun", "--failed", &id, "--json"]).await.expect(1).error();
     assert!(error["hint"].as_str().unwrap().contains("--unknown looks them up"), "{error}");
     let night = cli.run(&["run", &file, "--json"]).await.expect(4).json();

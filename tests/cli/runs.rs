@@ -1,4 +1,4 @@
-//! `flow validate`, `run`, `runs`: the same run seen from the process that works on it and from others.
+//! `flow validate`, `run`, `runs`: a run as seen from the process that works on it and from other processes.
 
 use std::time::Duration;
 
@@ -11,22 +11,22 @@ fn path(file: std::path::PathBuf) -> String {
 }
 
 #[tokio::test]
-async fn a_good_flow_is_found_good() {
+async fn a_valid_flow_has_no_findings() {
     let cli = Cli::default();
     let file = path(shipped_flow());
-    let told = cli.run(&["flow", "validate", &file, "--json"]).await.expect(0).json();
-    assert_eq!(told, json!({ "file": file, "ok": true, "errors": 0, "warnings": 0, "findings": [] }));
+    let report = cli.run(&["flow", "validate", &file, "--json"]).await.expect(0).json();
+    assert_eq!(report, json!({ "file": file, "ok": true, "errors": 0, "warnings": 0, "findings": [] }));
     assert!(cli.run(&["flow", "validate", &file]).await.expect(0).stdout.contains("is valid"));
     let text = std::fs::read_to_string(shipped_flow()).unwrap();
     assert_eq!(cli.pipe(&["flow", "validate", "-", "--json"], &text).await.expect(0).json()["ok"], true);
 }
 
 #[tokio::test]
-async fn every_fault_of_a_flow_is_told_with_line_and_column() {
+async fn every_fault_of_a_flow_is_reported_with_line_and_column() {
     let cli = Cli::default();
     let file = path(fixture("broken.json"));
-    let told = cli.run(&["flow", "validate", &file, "--json"]).await.expect(3).json();
-    let findings = told["findings"].as_array().unwrap();
+    let report = cli.run(&["flow", "validate", &file, "--json"]).await.expect(3).json();
+    let findings = report["findings"].as_array().unwrap();
     let text = std::fs::read_to_string(&file).unwrap();
     // The fixture marks its faulty lines.
     for (pointer, marked) in [
@@ -35,10 +35,10 @@ async fn every_fault_of_a_flow_is_told_with_line_and_column() {
         ("/steps/2/actoin", "\"actoin\""),
     ] {
         let found = findings.iter().find(|one| one["pointer"] == pointer);
-        let found = found.unwrap_or_else(|| panic!("{pointer} in {told}"));
+        let found = found.unwrap_or_else(|| panic!("{pointer} in {report}"));
         let line = 1 + text.lines().position(|line| line.contains(marked)).unwrap();
         assert_eq!(found["place"]["file"], file);
-        // A member that should not be there, or is missing, is told where its step begins or where it stands.
+        // An unknown or missing member is reported at the start of its step or at its own place.
         let said = found["place"]["line"].as_u64().unwrap() as usize;
         assert!(said == line, "{pointer}: line {said} instead of {line}");
         assert!(found["place"]["column"].as_u64().unwrap() > 0);
@@ -52,14 +52,14 @@ async fn every_fault_of_a_flow_is_told_with_line_and_column() {
     }
     let errors = findings.len();
     assert!(shown.ends_with(&format!("{file} cannot run: {errors} errors, 0 warnings.\n")), "{shown}");
-    assert_eq!((&told["errors"], &told["warnings"]), (&json!(errors), &json!(0)));
-    // And it is not run.
+    assert_eq!((&report["errors"], &report["warnings"]), (&json!(errors), &json!(0)));
+    // An invalid flow is not run.
     let error = cli.run(&["run", &file, "--json"]).await.expect(1).error();
     assert_eq!(error["kind"], "config", "{error}");
     assert_eq!(cli.run(&["runs", "--json"]).await.expect(0).json(), json!([]));
 
-    let told = cli.pipe(&["flow", "validate", "-", "--json"], "{\n  \"name\": x\n}").await.expect(3).json();
-    assert_eq!((&told["findings"][0]["place"]["line"], &told["ok"]), (&json!(2), &json!(false)), "{told}");
+    let report = cli.pipe(&["flow", "validate", "-", "--json"], "{\n  \"name\": x\n}").await.expect(3).json();
+    assert_eq!((&report["findings"][0]["place"]["line"], &report["ok"]), (&json!(2), &json!(false)), "{report}");
     cli.run(&["flow", "validate", "/no/such/flow.json"]).await.expect(1);
 }
 
@@ -68,8 +68,8 @@ async fn a_flow_with_warnings_only_can_run() {
     let cli = Cli::default();
     let text = std::fs::read_to_string(fixture("mixed.json")).unwrap();
     let text = text.replace("\"input\": {", "\"connections\": { \"spare\": \"http\" },\n  \"input\": {");
-    let told = cli.pipe(&["flow", "validate", "-", "--json"], &text).await.expect(0).json();
-    assert_eq!((&told["ok"], &told["errors"], &told["warnings"]), (&json!(true), &json!(0), &json!(1)));
+    let report = cli.pipe(&["flow", "validate", "-", "--json"], &text).await.expect(0).json();
+    assert_eq!((&report["ok"], &report["errors"], &report["warnings"]), (&json!(true), &json!(0), &json!(1)));
     let shown = cli.pipe(&["flow", "validate", "-"], &text).await.expect(0).stdout;
     assert!(
         shown.contains("warning: -:5:29: /connections/spare") && shown.ends_with("- can run: 1 warning.\n"),
@@ -80,8 +80,8 @@ async fn a_flow_with_warnings_only_can_run() {
 #[tokio::test]
 async fn the_filters_of_expressions_are_listed_with_examples() {
     let cli = Cli::default();
-    let told = cli.run(&["flow", "filters", "--json"]).await.expect(0).json();
-    let all = told.as_array().unwrap();
+    let report = cli.run(&["flow", "filters", "--json"]).await.expect(0).json();
+    let all = report.as_array().unwrap();
     let unit = all.iter().find(|one| one["name"] == "unit").unwrap();
     assert_eq!(unit["arguments"][0]["name"], "from");
     assert!(all.len() > 20 && all.iter().all(|one| !one["examples"].as_array().unwrap().is_empty()));
@@ -93,17 +93,17 @@ async fn the_filters_of_expressions_are_listed_with_examples() {
 }
 
 #[tokio::test]
-async fn what_a_flow_refers_to_is_held_against_the_connectors() {
+async fn references_of_a_flow_are_checked_against_the_connectors() {
     let cli = Cli::default();
-    let told = cli.run(&["flow", "validate", &path(fixture("unknown.json")), "--json"]).await.expect(3).json();
-    let all = told["findings"].to_string();
+    let report = cli.run(&["flow", "validate", &path(fixture("unknown.json")), "--json"]).await.expect(3).json();
+    let all = report["findings"].to_string();
     for words in ["folder.filez", "did you mean folder.files?", "nosuch", "/steps/0/each/action"] {
         assert!(all.contains(words), "{words} in {all}");
     }
 }
 
 #[tokio::test]
-async fn a_run_fills_its_slots_itself_or_is_told() {
+async fn a_run_binds_its_connections_itself_or_by_option() {
     let sandbox = sandbox(few(6)).await;
     let cli = Cli::default();
     cli.connect(&sandbox).await;
@@ -113,7 +113,7 @@ async fn a_run_fills_its_slots_itself_or_is_told() {
     assert_eq!((&first["status"], &first["ledger"]["files"]["done"]), (&json!("succeeded"), &json!(6)), "{first}");
     assert_eq!(first["connections"], json!({ "source": "mediaflow", "target": "mediavalet" }));
 
-    // Now two fit: it has to be said which.
+    // Two connections fit now, so one has to be chosen.
     let mut second = document(&sandbox, "mediaflow");
     second["name"] = "archive".into();
     cli.add(&second).await;
@@ -125,7 +125,7 @@ async fn a_run_fills_its_slots_itself_or_is_told() {
     assert_eq!(again["ledger"]["files"]["skipped"], json!({ "already in MediaValet": 6 }));
     assert_eq!(again["version"], first["version"], "the same document is the same version");
 
-    // Faults of the call, not of the flow.
+    // Faults of the command, not of the flow.
     for (more, words) in [
         (&["--connection", "source=mediavalet"][..], "needs one to mediaflow"),
         (&["--connection", "source=archive", "--connection", "third=archive"], "no slot third"),
@@ -143,7 +143,7 @@ async fn a_run_fills_its_slots_itself_or_is_told() {
 
     // Newest first, and the first digits are enough.
     let list = cli.run(&["runs", "list", "--json"]).await.expect(0).json();
-    assert_eq!(list.as_array().unwrap().len(), 2, "what was refused is no run: {list}");
+    assert_eq!(list.as_array().unwrap().len(), 2, "a refused command starts no run: {list}");
     assert_eq!((&list[0]["id"], &list[1]["id"]), (&again["id"], &first["id"]));
     assert_eq!(list[1]["items"]["done"], 6);
     let id = first["id"].as_str().unwrap();
@@ -156,7 +156,7 @@ async fn a_run_fills_its_slots_itself_or_is_told() {
 }
 
 #[tokio::test]
-async fn a_run_tells_a_person_how_to_go_on() {
+async fn an_interrupted_run_prints_how_to_resume_it() {
     let cli = Cli::default();
     let answer = cli.run(&["run", &path(fixture("mixed.json")), "--input", "{\"numbers\": [2, 4]}"]).await.expect(0);
     let id = cli.run(&["runs", "--json"]).await.json()[0]["id"].as_str().unwrap().to_owned();
@@ -165,7 +165,7 @@ async fn a_run_tells_a_person_how_to_go_on() {
 }
 
 #[tokio::test]
-async fn the_exit_code_says_how_the_run_ended() {
+async fn the_exit_code_shows_how_the_run_ended() {
     let cli = Cli::default();
     let file = path(fixture("mixed.json"));
     let run = async |numbers: &str, code: i32| -> Value {
@@ -213,8 +213,8 @@ async fn a_run_is_cancelled_from_another_process() {
     let id = id.await;
     let error = cli.run(&["runs", "resume", &id, "--json"]).await.expect(1).error();
     assert_eq!(error["kind"], "conflict", "another process works on it: {error}");
-    let told = cli.run(&["runs", "cancel", &id, "--json"]).await.expect(0).json();
-    assert_eq!(told, json!({ "cancelled": id }));
+    let report = cli.run(&["runs", "cancel", &id, "--json"]).await.expect(0).json();
+    assert_eq!(report, json!({ "cancelled": id }));
 
     let run = finish(child).await.expect(5).json();
     assert_eq!((&run["status"], &run["cancel_requested"]), (&json!("cancelled"), &json!(true)));
@@ -222,7 +222,7 @@ async fn a_run_is_cancelled_from_another_process() {
     assert_eq!(shown["status"], "cancelled");
     let done = shown["ledger"]["files"]["done"].as_u64().unwrap();
     assert!(done > 0 && done < 300, "{done}");
-    // Nothing is left running behind it.
+    // No process is left behind.
     let before = sandbox.report().requests;
     tokio::time::sleep(Duration::from_millis(200)).await;
     assert_eq!(sandbox.report().requests, before);
@@ -231,7 +231,7 @@ async fn a_run_is_cancelled_from_another_process() {
 }
 
 #[tokio::test]
-async fn a_run_that_an_error_has_stopped_is_taken_up_again() {
+async fn a_run_that_an_error_has_stopped_is_resumed() {
     let sandbox = sandbox(few(5)).await;
     let cli = Cli::default();
     let good = document(&sandbox, "mediavalet");

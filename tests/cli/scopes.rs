@@ -1,4 +1,4 @@
-//! What a flow needs to be allowed, held against what its connections were granted, before anything runs.
+//! Scopes that a flow needs are compared with those that its connections were granted, before anything runs.
 
 use std::fs;
 
@@ -30,7 +30,8 @@ route  = "POST /tasks"
 scopes = ["tasks:write"]
 "#;
 
-/// A command line with the connector above, and a service that grants these scopes, or does not say which.
+/// A command line with the connector above, and a service that grants these scopes, or does not report the granted
+/// scopes.
 struct Todo {
     cli: Cli,
     server: MockServer,
@@ -54,19 +55,19 @@ impl Todo {
         Todo { cli, server, folder: folder.display().to_string() }
     }
 
-    async fn run(&self, arguments: &[&str]) -> trunkline_tests::Answer {
+    async fn run(&self, arguments: &[&str]) -> trunkline_tests::CommandOutput {
         self.cli.run(&[&["--json", "--connectors", &self.folder], arguments].concat()).await
     }
 
-    async fn connect(&self, asked: &str) {
+    async fn connect(&self, scopes: &str) {
         let document = json!({ "name": "mine", "connector": "todo-v1.0", "endpointUrl": self.server.uri(),
             "tokenUrl": format!("{}/token", self.server.uri()), "clientId": "c", "clientSecret": "s",
-            "scopes": asked, "allowPrivateNetwork": true });
+            "scopes": scopes, "allowPrivateNetwork": true });
         let file = self.cli.write("mine.json", &document.to_string());
         self.run(&["connection", "add", &file, "--replace"]).await.expect(0);
     }
 
-    /// What `flow validate` finds, and whether it takes it for a fault.
+    /// Returns the exit code and the findings of `flow validate`.
     async fn findings(&self) -> (i32, Value) {
         let answer = self.run(&["flow", "validate", &self.flow(), "--connection", "todo=mine"]).await;
         (answer.code, answer.json()["findings"].clone())
@@ -84,10 +85,10 @@ impl Todo {
 }
 
 #[tokio::test]
-async fn what_the_login_server_did_not_grant_is_found_before_anything_runs() {
+async fn a_scope_that_was_not_granted_is_found_before_anything_runs() {
     let todo = Todo::new(Some("tasks profile")).await;
     todo.connect("tasks tasks:write").await;
-    assert_eq!(todo.findings().await, (0, json!([])), "nothing is known yet but what is asked for");
+    assert_eq!(todo.findings().await, (0, json!([])), "only the requested scopes are known yet");
 
     todo.run(&["call", "todo.task.list", "--connection", "mine"]).await.expect(0);
     let (code, found) = todo.findings().await;
@@ -105,21 +106,21 @@ async fn what_the_login_server_did_not_grant_is_found_before_anything_runs() {
     let sent = todo.server.received_requests().await.unwrap();
     assert_eq!(sent.iter().filter(|one| one.url.path() == "/tasks").count(), 1, "only the call");
 
-    // Other settings: what was granted to the old ones says nothing of them.
+    // With other settings, the scopes that were granted before do not count.
     todo.connect("tasks tasks:write profile").await;
     assert_eq!(todo.findings().await.0, 0);
 }
 
 #[tokio::test]
-async fn where_the_login_server_does_not_say_what_is_asked_for_counts() {
+async fn without_granted_scopes_in_the_response_the_requested_ones_count() {
     let todo = Todo::new(None).await;
     todo.connect("tasks:read").await;
     todo.run(&["call", "todo.task.list", "--connection", "mine"]).await.expect(0);
     let (code, found) = todo.findings().await;
-    // A narrower scope than the connector's own is the service's business.
+    // Whether a narrower scope is enough is decided by the service.
     assert_eq!((code, found.as_array().unwrap().len()), (3, 1), "{found}");
     assert!(found[0]["message"].as_str().unwrap().contains("task.add needs the scope tasks:write;"), "{found}");
-    // Where nothing is asked for, nothing is known.
+    // Without requested scopes, nothing is known.
     todo.connect("").await;
     assert_eq!(todo.findings().await, (0, json!([])));
     let nobody = todo.run(&["flow", "validate", &todo.flow(), "--connection", "todo=nobody"]).await.expect(1).error();
@@ -127,7 +128,7 @@ async fn where_the_login_server_does_not_say_what_is_asked_for_counts() {
 }
 
 #[tokio::test]
-async fn mediavalet_wants_its_api_scope_also_in_flows_that_are_called() {
+async fn mediavalet_needs_its_api_scope_also_in_called_flows() {
     let (cli, sandbox) = (Cli::default(), sandbox(few(1)).await);
     cli.connect(&sandbox).await;
     let called = json!({ "name": "called", "connections": { "dam": "mediavalet" },
@@ -143,7 +144,7 @@ async fn mediavalet_wants_its_api_scope_also_in_flows_that_are_called() {
     document["scopes"] = "openid offline_access".into();
     cli.pipe(&["connection", "add", "-", "--replace"], &document.to_string()).await.expect(0);
     let found = cli.run(&validate).await.expect(3).json()["findings"].clone();
-    let told = found[0]["message"].as_str().unwrap();
-    assert!(told.contains("in the called flow called") && told.contains("needs the scope api,"), "{found}");
+    let message = found[0]["message"].as_str().unwrap();
+    assert!(message.contains("in the called flow called") && message.contains("needs the scope api,"), "{found}");
     sandbox.stop().await;
 }

@@ -1,4 +1,4 @@
-//! `connection authorize`: the browser's way, with a small HTTP client in the browser's place.
+//! `connection authorize`: a sign-in in the browser, with a small HTTP client as the browser.
 
 use std::process::Stdio;
 
@@ -8,7 +8,7 @@ use tokio::{
     process::Child,
 };
 use trunkline_sandbox::Sandbox;
-use trunkline_tests::{Answer, Cli, LONG, approve, document, few, finish, http, sandbox};
+use trunkline_tests::{Cli, CommandOutput, LONG, approve, document, few, finish, http, sandbox};
 
 async fn prepared(cli: &Cli) -> Sandbox {
     let sandbox = sandbox(few(1)).await;
@@ -21,7 +21,7 @@ async fn prepared(cli: &Cli) -> Sandbox {
     sandbox
 }
 
-/// Starts a sign-in; the address to open is the first line.
+/// Starts a sign-in. Returns the process and its first line, which has the URL to open.
 async fn begin(cli: &Cli, arguments: &[&str]) -> (Child, Value) {
     let arguments = [&["connection", "authorize", "mediavalet", "--json"], arguments].concat();
     let mut child = cli.command(&arguments).stdin(Stdio::piped()).spawn().unwrap();
@@ -36,8 +36,8 @@ async fn is_signed_in(cli: &Cli) -> bool {
     cli.run(&["connection", "list", "--json"]).await.expect(0).json()[0]["sign_in"]["state"] == "ok"
 }
 
-/// The command may have ended before all was read of it: what counts is how.
-async fn ends_with(child: Child, code: i32) -> Answer {
+/// Waits for the command to end with this code. It may have ended already.
+async fn ends_with(child: Child, code: i32) -> CommandOutput {
     finish(child).await.expect(code)
 }
 
@@ -46,7 +46,7 @@ async fn the_browser_signs_in_and_comes_back() {
     let cli = Cli::default();
     let sandbox = prepared(&cli).await;
     let error = cli.run(&["call", "mediavalet.user.current", "--connection", "mediavalet", "--json"]).await;
-    assert_eq!(error.expect(1).error()["kind"], "auth", "nobody has signed in yet");
+    assert_eq!(error.expect(1).error()["kind"], "auth", "there is no sign-in yet");
 
     let (child, open) = begin(&cli, &[]).await;
     let back = approve(open["open"].as_str().unwrap()).await;
@@ -80,7 +80,7 @@ async fn a_stray_call_of_the_callback_does_not_end_the_sign_in() {
 }
 
 #[tokio::test]
-async fn a_person_who_declines_ends_the_sign_in() {
+async fn a_user_who_declines_ends_the_sign_in() {
     let cli = Cli::default();
     let sandbox = prepared(&cli).await;
     let (child, open) = begin(&cli, &[]).await;
@@ -95,7 +95,7 @@ async fn a_person_who_declines_ends_the_sign_in() {
 }
 
 #[tokio::test]
-async fn the_address_can_be_pasted_where_no_browser_reaches_the_host() {
+async fn the_callback_url_can_be_pasted_if_no_browser_reaches_the_host() {
     let cli = Cli::default();
     let sandbox = prepared(&cli).await;
     let (mut child, open) = begin(&cli, &["--paste"]).await;
@@ -107,7 +107,7 @@ async fn the_address_can_be_pasted_where_no_browser_reaches_the_host() {
     let (mut child, _) = begin(&cli, &["--paste"]).await;
     child.stdin.take().unwrap().write_all(format!("{back}\n").as_bytes()).await.unwrap();
     let error = ends_with(child, 1).await.error();
-    assert!(error["hint"].is_string(), "an answer to another sign-in is refused: {error}");
+    assert!(error["hint"].is_string(), "the callback of another sign-in is refused: {error}");
     sandbox.stop().await;
 }
 
@@ -122,7 +122,7 @@ async fn a_connection_that_needs_no_browser_says_so() {
 }
 
 #[tokio::test]
-async fn the_addresses_of_a_login_server_are_asked_for() {
+async fn the_urls_of_a_login_server_are_discovered() {
     let cli = Cli::default();
     let sandbox = sandbox(few(1)).await;
     let issuer = format!("http://{}/mediavalet-login", sandbox.address());

@@ -1,4 +1,4 @@
-//! A run that waits for a person: seen, sent its signal by another process, and taken up by one after a kill.
+//! A run that waits for a signal: other processes see it, send the signal, and resume the run after a kill.
 
 use serde_json::{Value, json};
 use trunkline_tests::{Cli, fixture, milliseconds, until};
@@ -7,7 +7,7 @@ fn path(name: &str) -> String {
     fixture(name).to_string_lossy().into_owned()
 }
 
-/// The run, as soon as it waits.
+/// Returns the run as soon as it waits.
 async fn waiting(cli: &Cli) -> Value {
     until("the run waits", async || {
         let list = cli.run(&["runs", "list", "--json"]).await.expect(0).json();
@@ -19,7 +19,7 @@ async fn waiting(cli: &Cli) -> Value {
 }
 
 #[tokio::test]
-async fn a_run_that_waits_is_sent_a_signal_over_a_kill_and_goes_on_with_the_flow_it_calls() {
+async fn a_waiting_run_keeps_its_signal_across_a_kill_and_continues_with_a_called_flow() {
     let cli = Cli::default();
     let run = ["run", &path("approved.json"), "--input", "{\"numbers\": [1, 2, 3, 7, 8]}", "--json"];
     let mut child = cli.start(&run);
@@ -39,8 +39,8 @@ async fn a_run_that_waits_is_sent_a_signal_over_a_kill_and_goes_on_with_the_flow
         let arguments = signal(name);
         cli.run(&arguments.iter().map(String::as_str).collect::<Vec<_>>()).await
     };
-    let told = sent("approved").await.expect(0).json();
-    assert_eq!(told, json!({ "signalled": id, "name": "approved", "working": false }));
+    let report = sent("approved").await.expect(0).json();
+    assert_eq!(report, json!({ "signalled": id, "name": "approved", "working": false }));
     assert_eq!(sent("approved").await.expect(1).error()["kind"], "conflict");
 
     let ended = cli.run(&["runs", "resume", id, "--json"]).await.expect(4).json();
@@ -49,7 +49,7 @@ async fn a_run_that_waits_is_sent_a_signal_over_a_kill_and_goes_on_with_the_flow
     assert_eq!((&ended["waiting"], ended["calls"].as_object().unwrap().len()), (&Value::Null, 1));
     assert_eq!(sent("late").await.expect(1).error()["kind"], "conflict");
 
-    // What came with the signal is not there to be read in the store.
+    // The payload of the signal is encrypted in the store.
     let found = std::fs::read_dir(cli.data()).unwrap().any(|file| {
         let bytes = std::fs::read(file.unwrap().path()).unwrap_or_default();
         String::from_utf8_lossy(&bytes).contains("Åsa")
@@ -58,31 +58,32 @@ async fn a_run_that_waits_is_sent_a_signal_over_a_kill_and_goes_on_with_the_flow
 }
 
 #[tokio::test]
-async fn a_run_at_work_hears_a_signal_of_another_process() {
+async fn an_active_run_receives_a_signal_from_another_process() {
     let cli = Cli::default();
     let child = cli.start(&["run", &path("approved.json"), "--input", "{\"numbers\": [1]}", "--json"]);
     let run = waiting(&cli).await;
-    let told = cli.run(&["runs", "signal", run["id"].as_str().unwrap(), "approved", "--payload", "{\"by\": 1}"]).await;
-    assert!(told.expect(0).stdout.contains("Sent the signal approved to run"));
+    let report =
+        cli.run(&["runs", "signal", run["id"].as_str().unwrap(), "approved", "--payload", "{\"by\": 1}"]).await;
+    assert!(report.expect(0).stdout.contains("Sent the signal approved to run"));
     let ended = trunkline_tests::finish(child).await.expect(0).json();
     assert_eq!(ended["output"], json!({ "by": 1, "done": 1 }));
 }
 
 #[tokio::test]
-async fn flows_that_are_called_lie_beside_the_one_that_calls_them_as_json_or_yaml() {
+async fn called_flows_are_found_beside_their_caller_as_json_or_yaml() {
     let cli = Cli::default();
     cli.run(&["flow", "validate", &path("approved.json")]).await.expect(0);
     cli.run(&["flow", "validate", &path("approval.yaml")]).await.expect(0);
     let main = cli.write("main.json", "{\"name\": \"main\", \"steps\": [\n  {\"id\": \"s\", \"call\": \"other\"}]}");
-    let told = cli.run(&["flow", "validate", &main, "--json"]).await.expect(3).json();
-    let found = &told["findings"][0];
-    assert_eq!((&found["pointer"], &found["place"]["line"]), (&json!("/steps/0/call"), &json!(2)), "{told}");
-    assert!(found["hint"].as_str().unwrap().contains("NAME.yaml"), "{told}");
+    let report = cli.run(&["flow", "validate", &main, "--json"]).await.expect(3).json();
+    let found = &report["findings"][0];
+    assert_eq!((&found["pointer"], &found["place"]["line"]), (&json!("/steps/0/call"), &json!(2)), "{report}");
+    assert!(found["hint"].as_str().unwrap().contains("NAME.yaml"), "{report}");
 
     let other = cli.write("other.yaml", "name: other\nsteps:\n  - {id: s, fail: from yaml, extra: 1}\n");
-    let told = cli.run(&["flow", "validate", &main, "--json"]).await.expect(3).json();
+    let report = cli.run(&["flow", "validate", &main, "--json"]).await.expect(3).json();
     assert_eq!(
-        (&told["findings"][0]["place"]["file"], &told["findings"][0]["place"]["line"]),
+        (&report["findings"][0]["place"]["file"], &report["findings"][0]["place"]["line"]),
         (&json!(other), &json!(3))
     );
     assert_eq!(cli.run(&["run", &main, "--json"]).await.expect(1).error()["kind"], "config");

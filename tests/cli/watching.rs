@@ -1,4 +1,4 @@
-//! Watching runs: from another process, afterwards, and on the way.
+//! Watching runs: from another process, while they run and afterwards.
 
 use std::{process::Stdio, time::Duration};
 
@@ -29,10 +29,10 @@ async fn a_run_is_followed_from_another_process_to_its_end() {
     });
     let id = id.await;
     let mut tail = cli.command(&["runs", "tail", &id, "--json"]).stdout(Stdio::piped()).spawn().unwrap();
-    let mut told = BufReader::new(tail.stdout.take().unwrap()).lines();
-    let first: Value = serde_json::from_str(&told.next_line().await.unwrap().unwrap()).unwrap();
+    let mut output = BufReader::new(tail.stdout.take().unwrap()).lines();
+    let first: Value = serde_json::from_str(&output.next_line().await.unwrap().unwrap()).unwrap();
     assert_eq!((&first["seq"], &first["event"]), (&json!(1), &json!("started")));
-    // While it is at work, how far it is can be seen from here, too.
+    // The progress of an active run is visible from other processes.
     let far = until("progress", async || {
         let shown = cli.run(&["runs", "show", &id, "--json"]).await.expect(0).json();
         (shown["progress"]["files"]["ended"].as_u64()? > 0 || shown["status"] != "running").then_some(shown)
@@ -41,7 +41,7 @@ async fn a_run_is_followed_from_another_process_to_its_end() {
     assert_eq!((&far["status"], &far["progress"]["files"]["listed"]), (&json!("running"), &json!(30)), "{far}");
     assert!(far["progress"]["files"]["left"].is_u64() && far["progress"]["files"]["per_second"].is_f64(), "{far}");
     let mut all = vec![first];
-    while let Some(line) = told.next_line().await.unwrap() {
+    while let Some(line) = output.next_line().await.unwrap() {
         all.push(serde_json::from_str(&line).unwrap());
     }
     assert_eq!(finish(tail).await.code, 0);
@@ -54,13 +54,13 @@ async fn a_run_is_followed_from_another_process_to_its_end() {
     assert!(asset["item"].is_string() && asset["attempt"] == 1 && asset["took"].is_u64(), "{asset}");
     assert!(all.iter().all(|one| one.get("output").is_none() && one.get("input").is_none()));
 
-    // Afterwards the same, and from where one was.
+    // After the end the events are the same, and can be read from a sequence number on.
     let again = cli.run(&["runs", "tail", &id[..8], "--json"]).await.expect(0);
     assert_eq!(lines(&again.stdout), all);
     let rest = cli.run(&["runs", "tail", &id, "--json", "--after", "20"]).await.expect(0);
     assert_eq!(lines(&rest.stdout), all[20..]);
     let text = cli.run(&["runs", "tail", &id]).await.expect(0).stdout;
-    assert_eq!(text.lines().count(), all.len(), "a line an event");
+    assert_eq!(text.lines().count(), all.len(), "one line per event");
     let item = asset["item"].as_str().unwrap();
     assert!(text.contains(&format!("Z  files/*/asset [{item}]  done in ")), "{text}");
     assert!(text.lines().last().unwrap().ends_with("the run ended: succeeded"), "{text}");
@@ -75,14 +75,14 @@ async fn a_run_is_followed_from_another_process_to_its_end() {
 }
 
 #[tokio::test]
-async fn the_exit_code_of_a_tail_says_how_the_run_ended() {
+async fn the_exit_code_of_a_tail_shows_how_the_run_ended() {
     let cli = Cli::default();
     let file = path(fixture("mixed.json"));
     for (numbers, code) in [("[2, 4]", 0), ("[1, 2]", 4), ("[]", 5)] {
         cli.run(&["run", &file, "--input", &format!("{{\"numbers\": {numbers}}}")]).await.expect(code);
         let id = cli.run(&["runs", "--json"]).await.json()[0]["id"].as_str().unwrap().to_owned();
-        let told = cli.run(&["runs", "tail", &id]).await.expect(code).stdout;
-        assert!(told.contains("started: mixed, version "), "{told}");
+        let output = cli.run(&["runs", "tail", &id]).await.expect(code).stdout;
+        assert!(output.contains("started: mixed, version "), "{output}");
     }
     let error = cli.run(&["runs", "tail", "zzz", "--json"]).await.expect(1).error();
     assert_eq!(error["kind"], "not_found");
@@ -92,7 +92,7 @@ async fn the_exit_code_of_a_tail_says_how_the_run_ended() {
 
 #[cfg(unix)]
 #[tokio::test]
-async fn a_tail_that_is_interrupted_leaves_the_run_at_work() {
+async fn an_interrupted_tail_does_not_stop_the_run() {
     let cli = Cli::default();
     let waits = json!({ "name": "waits", "steps": [{ "id": "ok", "wait": { "signal": "go" } }] });
     let file = cli.write("waits.json", &waits.to_string());
@@ -103,8 +103,8 @@ async fn a_tail_that_is_interrupted_leaves_the_run_at_work() {
     });
     let id = id.await;
     let mut tail = cli.command(&["runs", "tail", &id]).stdout(Stdio::piped()).spawn().unwrap();
-    let mut told = BufReader::new(tail.stdout.take().unwrap()).lines();
-    while !told.next_line().await.unwrap().unwrap().contains("  ok  waits for the signal go until ") {}
+    let mut output = BufReader::new(tail.stdout.take().unwrap()).lines();
+    while !output.next_line().await.unwrap().unwrap().contains("  ok  waits for the signal go until ") {}
     let pid = tail.id().unwrap().to_string();
     assert!(std::process::Command::new("kill").args(["-INT", &pid]).status().unwrap().success());
     assert_eq!(finish(tail).await.code, 130);
@@ -113,7 +113,7 @@ async fn a_tail_that_is_interrupted_leaves_the_run_at_work() {
 }
 
 #[tokio::test]
-async fn what_calls_were_made_of_is_logged_as_the_flow_says_and_shown_without_secrets() {
+async fn calls_are_logged_as_the_flow_configures_and_shown_without_secrets() {
     let sandbox = sandbox(few(3)).await;
     let cli = Cli::default();
     cli.connect(&sandbox).await;
@@ -136,21 +136,22 @@ async fn what_calls_were_made_of_is_logged_as_the_flow_says_and_shown_without_se
         run["id"].as_str().unwrap().to_owned()
     };
     let id = run("failures", None).await;
-    let told = lines(&cli.run(&["runs", "log", &id[..8], "--json"]).await.expect(0).stdout);
-    let items: Vec<_> = told.iter().map(|one| (one["step"].as_str().unwrap(), one["item"].as_str().unwrap())).collect();
+    let output = lines(&cli.run(&["runs", "log", &id[..8], "--json"]).await.expect(0).stdout);
+    let items: Vec<_> =
+        output.iter().map(|one| (one["step"].as_str().unwrap(), one["item"].as_str().unwrap())).collect();
     assert_eq!(items, [("all/*/gone", "a"), ("all/*/gone", "b")]);
     assert_eq!(
-        (&told[0]["number"], &told[0]["attempt"], &told[0]["error"]["kind"]),
+        (&output[0]["number"], &output[0]["attempt"], &output[0]["error"]["kind"]),
         (&json!(1), &json!(1), &json!("not_found"))
     );
-    assert_eq!(told[1]["input"]["assetId"], "00000000-0000-0000-0000-000000000002");
+    assert_eq!(output[1]["input"]["assetId"], "00000000-0000-0000-0000-000000000002");
     let text = cli.run(&["runs", "log", &id]).await.expect(0).stdout;
     assert!(text.contains("all/*/gone [b], attempt 1: asset.get on mediavalet, ") && text.contains("  error: {"), "{text}");
 
     let id = run("all", Some("all")).await;
-    let told = lines(&cli.run(&["runs", "log", &id, "--json"]).await.expect(0).stdout);
-    assert_eq!((told.len(), &told[0]["step"]), (3, &json!("who")));
-    assert!(told[0]["output"].is_object(), "{}", told[0]);
+    let output = lines(&cli.run(&["runs", "log", &id, "--json"]).await.expect(0).stdout);
+    assert_eq!((output.len(), &output[0]["step"]), (3, &json!("who")));
+    assert!(output[0]["output"].is_object(), "{}", output[0]);
     for step in ["who", "gone", "all/*/gone", "all/b/gone"] {
         let some = lines(&cli.run(&["runs", "log", &id, "--step", step, "--json"]).await.expect(0).stdout);
         assert_eq!(some.len(), if step == "gone" || step.contains('*') { 2 } else { 1 }, "{step}");
@@ -167,8 +168,8 @@ async fn the_log_of_a_process_can_be_lines_of_json() {
     let cli = Cli::default();
     let file = path(fixture("mixed.json"));
     let run = ["run", &file, "--input", "{\"numbers\": [2, 40]}", "--log", "info", "--log-format", "json"];
-    let told = cli.run(&run).await.expect(0).stderr;
-    let found: Vec<_> = told.lines().filter(|line| line.starts_with('{')).map(|line| lines(line).remove(0)).collect();
+    let output = cli.run(&run).await.expect(0).stderr;
+    let found: Vec<_> = output.lines().filter(|line| line.starts_with('{')).map(|line| lines(line).remove(0)).collect();
     let skipped = found.iter().find(|line| line["fields"]["message"] == "skipped: too large").unwrap();
-    assert_eq!((&skipped["fields"]["item"], &skipped["spans"][0]["flow"]), (&json!("40"), &json!("mixed")), "{told}");
+    assert_eq!((&skipped["fields"]["item"], &skipped["spans"][0]["flow"]), (&json!("40"), &json!("mixed")), "{output}");
 }

@@ -1,7 +1,8 @@
-//! Answers that grow and shrink: vendors add members, leave out what is optional, find new words and count beyond 32 bits.
-//! The answers of the reference's cases (`fixtures/`) are changed in such ways and served over HTTP; every action hands over
-//! what is there as it is, or says with a typed error what it misses. Hand-written actions get such answers for all their
-//! calls.
+//! Responses that change over time: vendors add members, leave out optional ones, add enum values and exceed 32 bits.
+//!
+//! The responses of the reference cases (`fixtures/`) are changed in these ways and served over HTTP. Every action
+//! returns the values unchanged, or a typed error for a missing one. Hand-written actions get changed responses for all
+//! their calls.
 
 use std::{
     collections::BTreeMap,
@@ -18,14 +19,14 @@ use trunkline_tests::{Dice, project};
 
 use crate::{
     LONG,
-    service::{BASE, Reply, Seen, answer, bytes},
+    service::{BASE, RecordedRequest, Reply, answer, bytes},
     subject::Subject,
 };
 
-/// A vendor's answer of the reference, by the route of its case.
+/// The vendor's reference responses by the route of their case.
 pub(crate) type Answers = BTreeMap<String, Vec<Value>>;
 
-/// Cases of a connector whose answer is JSON with a good end.
+/// Returns the cases of a connector with a JSON response and a successful outcome.
 pub(crate) fn answers(connector: &str) -> Answers {
     let mut found = Answers::new();
     for entry in fs::read_dir(project().join("tests/fixtures").join(connector)).into_iter().flatten() {
@@ -41,18 +42,18 @@ pub(crate) fn answers(connector: &str) -> Answers {
     found
 }
 
-/// What may be changed at one place of an answer.
+/// The kinds of change at one place of a response.
 const CHANGES: [&str; 5] = ["added", "removed", "null", "word", "grown"];
 
-/// Members that say whether a call succeeded: with them an answer would be another one.
-const TELL: [&str; 4] = ["errors", "error", "status", "warnings"];
+/// Members that state whether a call succeeded. They are not changed, since the response would mean something else.
+const OUTCOME_MEMBERS: [&str; 4] = ["errors", "error", "status", "warnings"];
 
-/// The places of a document, by pointer.
+/// Collects the JSON pointers of a document.
 fn places(value: &Value, at: String, found: &mut Vec<String>) {
     match value {
         Value::Array(items) => items.iter().enumerate().for_each(|(n, item)| places(item, format!("{at}/{n}"), found)),
         Value::Object(members) => {
-            let ours = members.iter().filter(|(name, _)| !TELL.contains(&name.as_str()));
+            let ours = members.iter().filter(|(name, _)| !OUTCOME_MEMBERS.contains(&name.as_str()));
             ours.for_each(|(name, member)| places(member, format!("{at}/{}", escaped(name)), found));
         }
         _ => {}
@@ -64,9 +65,9 @@ fn escaped(name: &str) -> String {
     name.replace('~', "~0").replace('/', "~1")
 }
 
-/// Changes the answer at a random place, as often as is rolled: what was done, for a message.
+/// Changes the response at random places, a random number of times. Returns descriptions of the changes.
 fn change(body: &mut Value, dice: &mut Dice) -> Vec<String> {
-    let mut told = Vec::new();
+    let mut changes = Vec::new();
     for _ in 0..dice.roll(1, 5) {
         let mut all = Vec::new();
         places(body, String::new(), &mut all);
@@ -86,35 +87,34 @@ fn change(body: &mut Value, dice: &mut Dice) -> Vec<String> {
             ("grown", Value::Number(old)) => *old = number.into(),
             _ => continue,
         }
-        told.push(format!("{what} {at}"));
+        changes.push(format!("{what} {at}"));
     }
-    told
+    changes
 }
 
 fn remove(body: &mut Value, at: &str) -> Option<Value> {
     let (holder, name) = at.rsplit_once('/')?;
     match body.pointer_mut(holder)? {
         Value::Object(members) => members.shift_remove(&name.replace("~1", "/").replace("~0", "~")),
-        // A list with an item less is another list.
+        // Items are not removed, since a shorter list is a valid list.
         _ => None,
     }
 }
 
-/// Whether every text and number of an output was in an answer, or in what the action was given.
-fn is_said(output: &Value, said: &str) -> bool {
+/// Returns whether every text and number of an output occurs in a response or in the input of the action.
+fn occurs(output: &Value, texts: &str) -> bool {
     match output {
         Value::Null | Value::Bool(_) => true,
-        Value::Array(items) => items.iter().all(|item| is_said(item, said)),
+        Value::Array(items) => items.iter().all(|item| occurs(item, texts)),
         Value::Object(members) => members.iter().all(|(name, member)| {
-            // Where a page goes on is the client's own matter.
-            name == "next" || is_said(member, said)
+            // The form of the cursor is the client's own.
+            name == "next" || occurs(member, texts)
         }),
-        other => said.contains(&other.to_string()),
+        other => texts.contains(&other.to_string()),
     }
 }
 
-/// What is wrong with how a row took an answer: its output is the answer's own value, at the place where the unchanged answer
-/// has it.
+/// Checks the output of a row: it is the value of the response at the place where the unchanged response has it.
 fn judge_row(output: &Value, body: &Value, place: &SourceLocation) -> Result<(), String> {
     let (given, expected) = match place {
         SourceLocation::Items(at) => {
@@ -127,52 +127,58 @@ fn judge_row(output: &Value, body: &Value, place: &SourceLocation) -> Result<(),
         }
         SourceLocation::Result(at) => (output, body.pointer(at).cloned().unwrap_or_default()),
     };
-    if *given == expected { Ok(()) } else { Err(format!("gave {given}, not {expected}")) }
+    if *given == expected { Ok(()) } else { Err(format!("returned {given}, not {expected}")) }
 }
 
-/// Where an action finds its output in an answer.
+/// The place of the output in a response.
 #[derive(Clone)]
 enum SourceLocation {
     Items(String),
     Result(String),
 }
 
-/// By its output for an unchanged answer.
+/// Finds the place, from the output for the unchanged response.
 fn place(output: &Value, body: &Value, lists: bool) -> Option<SourceLocation> {
     let mut all = Vec::new();
     places(body, String::new(), &mut all);
-    // The outermost of several that are equal.
+    // The outermost of several equal values.
     all.sort_by_key(String::len);
     let wanted = if lists { &output["items"] } else { output };
     let at = all.into_iter().find(|at| body.pointer(at) == Some(wanted))?;
     Some(if lists { SourceLocation::Items(at) } else { SourceLocation::Result(at) })
 }
 
-/// How changed answers were taken.
+/// The results for changed responses.
 #[derive(Default)]
-pub(crate) struct Taken {
+pub(crate) struct GrowthReport {
     pub(crate) good: usize,
-    pub(crate) told: usize,
+    pub(crate) errors: usize,
     pub(crate) wrong: Vec<String>,
 }
 
-impl Taken {
-    fn note(&mut self, subject: &Subject, told: &[String], result: &Result<Value, Error>, verdict: Result<(), String>) {
+impl GrowthReport {
+    fn note(
+        &mut self,
+        subject: &Subject,
+        changes: &[String],
+        result: &Result<Value, Error>,
+        verdict: Result<(), String>,
+    ) {
         match result {
             Ok(_) => self.good += 1,
-            Err(_) => self.told += 1,
+            Err(_) => self.errors += 1,
         }
         if let Err(wrong) = verdict {
-            self.wrong.push(format!("{} with {told:?}: {wrong}", subject.name()));
+            self.wrong.push(format!("{} with {changes:?}: {wrong}", subject.name()));
         }
     }
 }
 
-/// Long enough for a call, and short enough for an action that waits for what a changed answer never says.
+/// Long enough for a call, and short enough for an action that waits for a state which a changed response never shows.
 const TIME: Duration = Duration::from_millis(700);
 
-/// Serves a row so many changed answers of the reference.
-async fn grow_row(subject: &Subject, own: &[Value], times: usize, dice: &mut Dice) -> Taken {
+/// Serves a row `times` changed reference responses.
+async fn grow_row(subject: &Subject, own: &[Value], times: usize, dice: &mut Dice) -> GrowthReport {
     let mut known = Vec::new();
     for body in own {
         let ended = subject.meets(&[answer(200, "", &body.to_string())], LONG).await;
@@ -180,25 +186,25 @@ async fn grow_row(subject: &Subject, own: &[Value], times: usize, dice: &mut Dic
             known.push((body, place));
         }
     }
-    let mut taken = Taken::default();
+    let mut taken = GrowthReport::default();
     for _ in 0..if known.is_empty() { 0 } else { times } {
         let (body, place) = &known[dice.roll(0, known.len() as u64) as usize];
         let mut body = (*body).clone();
-        let told = change(&mut body, dice);
+        let changes = change(&mut body, dice);
         let result = subject.meets(&[answer(200, "", &body.to_string())], LONG).await.result;
         let verdict = match &result {
             Ok(output) => judge_row(output, &body, place),
-            // Where a list was, there is something that is none.
+            // The list was replaced by another type.
             Err(error) if error.kind() == ErrorKind::Unexpected && subject.spec.lists => Ok(()),
             Err(error) => Err(format!("failed: {error:?}")),
         };
-        taken.note(subject, &told, &result, verdict);
+        taken.note(subject, &changes, &result, verdict);
     }
     taken
 }
 
-/// The answers to a call.
-fn fitting<'a>(answers: &'a Answers, seen: &Seen) -> Option<&'a Vec<Value>> {
+/// Returns the reference responses for a request.
+fn fitting<'a>(answers: &'a Answers, seen: &RecordedRequest) -> Option<&'a Vec<Value>> {
     let path: Vec<_> = seen.path().strip_prefix(BASE)?.split('/').collect();
     let fits = |route: &&String| {
         let Some((method, own)) = route.split_once(' ') else { return false };
@@ -206,12 +212,12 @@ fn fitting<'a>(answers: &'a Answers, seen: &Seen) -> Option<&'a Vec<Value>> {
         let same = |(own, other): (&&str, &&str)| own.starts_with('{') || own.eq_ignore_ascii_case(other);
         method == seen.method && own.len() == path.len() && own.iter().zip(&path).all(same)
     };
-    // A fixed segment says more than a parameter.
+    // A fixed segment is a better match than a parameter.
     let best = answers.keys().filter(fits).min_by_key(|route| route.matches('{').count())?;
     answers.get(best)
 }
 
-/// Addresses of the reference's answers lead to the service, and nowhere else.
+/// Replaces URLs in reference responses by URLs of the service.
 fn at_home(value: &mut Value, address: &str) {
     match value {
         Value::String(text) if text.starts_with("https://") => *text = format!("{address}{BASE}/bytes"),
@@ -221,9 +227,9 @@ fn at_home(value: &mut Value, address: &str) {
     }
 }
 
-/// Serves a hand-written action so many times changed answers to all its calls.
-async fn grow_written(subject: &Subject, answers: &Answers, times: usize, dice: &mut Dice) -> Taken {
-    let mut taken = Taken::default();
+/// Runs a hand-written action `times` times with changed responses to all its calls.
+async fn grow_written(subject: &Subject, answers: &Answers, times: usize, dice: &mut Dice) -> GrowthReport {
+    let mut taken = GrowthReport::default();
     for _ in 0..times {
         let seed = dice.roll(0, u64::MAX);
         let mut at_home_answers = answers.clone();
@@ -234,31 +240,31 @@ async fn grow_written(subject: &Subject, answers: &Answers, times: usize, dice: 
             let mut dice = dice.lock().unwrap();
             let Some(all) = fitting(&at_home_answers, seen) else { return bytes(200, "", "{}") };
             let mut body = all[dice.roll(0, all.len() as u64) as usize].clone();
-            let told = change(&mut body, &mut dice);
+            let changes = change(&mut body, &mut dice);
             let mut shared = shared.lock().unwrap();
-            shared.0.extend(told);
+            shared.0.extend(changes);
             shared.1.push(body.clone());
             bytes(200, "", &body.to_string())
         }));
         let result = AssertUnwindSafe(subject.meets(&[reply], TIME)).catch_unwind().await.map(|ended| ended.result);
-        let (told, bodies) = served.lock().unwrap().clone();
+        let (changes, bodies) = served.lock().unwrap().clone();
         let Ok(result) = result else {
-            taken.wrong.push(format!("{} with {told:?}: panicked", subject.name()));
+            taken.wrong.push(format!("{} with {changes:?}: panicked", subject.name()));
             continue;
         };
         let verdict = match &result {
-            Ok(output) if is_said(&without_own(output), &format!("{}{}", json!(bodies), subject.said())) => Ok(()),
-            Ok(output) => Err(format!("invented something: {output} of {}", json!(bodies))),
+            Ok(output) if occurs(&without_own(output), &format!("{}{}", json!(bodies), subject.given())) => Ok(()),
+            Ok(output) => Err(format!("returned a value that no response has: {output} of {}", json!(bodies))),
             Err(error) if error.kind() == ErrorKind::Internal => Err(format!("failed: {error:?}")),
             Err(_) => Ok(()),
         };
-        taken.note(subject, &told, &result, verdict);
+        taken.note(subject, &changes, &result, verdict);
     }
     taken
 }
 
-/// Serves an action so many changed answers.
-pub(crate) async fn grow(subject: &Subject, answers: &Answers, times: usize, seed: u64) -> Taken {
+/// Runs an action with `times` changed responses.
+pub(crate) async fn grow(subject: &Subject, answers: &Answers, times: usize, seed: u64) -> GrowthReport {
     let mut dice = Dice::seeded(seed);
     match subject.spec.route.as_ref().and_then(|route| answers.get(route)) {
         Some(own) => grow_row(subject, own, times, &mut dice).await,
@@ -266,8 +272,8 @@ pub(crate) async fn grow(subject: &Subject, answers: &Answers, times: usize, see
     }
 }
 
-/// An output without what an action says of its own: numbers of things, words for what it did, what it read of headers and
-/// of bytes.
+/// Removes the parts of an output that an action computes: counts, words for what it did, values from headers and
+/// bytes.
 fn without_own(output: &Value) -> Value {
     let own = [
         "changes",
@@ -298,9 +304,9 @@ fn without_own(output: &Value) -> Value {
     }
 }
 
-/// The sabotage twin: what is harmed or invented is noticed.
+/// The sabotage twin: changed and invented values are found.
 #[test]
-fn a_harmed_value_and_an_invented_one_are_noticed() {
+fn a_changed_value_and_an_invented_one_are_found() {
     let body = json!({ "payload": { "id": "0012", "count": 4_294_967_297_u64 } });
     let at = SourceLocation::Result("/payload".to_owned());
     judge_row(&body["payload"], &body, &at).unwrap();
@@ -308,6 +314,6 @@ fn a_harmed_value_and_an_invented_one_are_noticed() {
     {
         judge_row(&harmed, &body, &at).unwrap_err();
     }
-    assert!(is_said(&json!({ "a": ["0012"] }), &body.to_string()));
-    assert!(!is_said(&json!({ "a": ["12"] }), &body.to_string()));
+    assert!(occurs(&json!({ "a": ["0012"] }), &body.to_string()));
+    assert!(!occurs(&json!({ "a": ["12"] }), &body.to_string()));
 }

@@ -1,4 +1,4 @@
-//! What is logged while actions run, at its loudest: no secret and no token is in it.
+//! The log of all actions at the most verbose level contains no secret and no token.
 
 use std::{
     io,
@@ -8,10 +8,10 @@ use std::{
 use tracing::{Subscriber, level_filters::LevelFilter};
 use tracing_subscriber::fmt::MakeWriter;
 
-/// What all secrets of the suite begin with.
+/// The prefix of all secrets of the suite.
 pub(crate) const CANARY: &str = "canary-";
 
-/// Looks at all that is logged, and keeps what it must not find.
+/// Scans everything that is logged, and keeps lines with secrets.
 #[derive(Clone, Default)]
 pub(crate) struct Watch(Arc<Mutex<Found>>);
 
@@ -26,7 +26,7 @@ impl Watch {
         tracing_subscriber::fmt().with_max_level(LevelFilter::TRACE).with_ansi(false).with_writer(self.clone()).finish()
     }
 
-    /// Fails if a secret was logged, or nothing at all.
+    /// Fails if a secret was logged, or if nothing was logged.
     #[track_caller]
     pub(crate) fn shows_no_secret(&self) {
         let found = self.0.lock().unwrap();
@@ -43,7 +43,7 @@ impl<'a> MakeWriter<'a> for Watch {
     }
 }
 
-/// Each event comes whole, with the spans it is in.
+/// Each call has one complete event with its spans.
 impl io::Write for Watch {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
         let text = String::from_utf8_lossy(bytes);
@@ -60,7 +60,7 @@ impl io::Write for Watch {
     }
 }
 
-/// The sabotage twin: what is logged carelessly is found.
+/// The sabotage twin: a logged secret is found.
 #[test]
 fn a_secret_in_the_log_is_found() {
     let watch = Watch::default();

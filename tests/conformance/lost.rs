@@ -1,43 +1,44 @@
-//! Answers that are lost after the service took the request, over all actions: what may be asked again is, a second delete
-//! that finds nothing is done, and a create is sent once, whatever would be answered to a second one.
+//! Responses that are lost after the service received the request, for all actions: reads and idempotent changes are
+//! repeated, a repeated delete that finds nothing succeeds, and a create is sent once, whatever the response to a
+//! second one would be.
 
 use trunkline_core::{Effect, ErrorKind};
 
 use crate::{
     behaviours::{Verdict, failed},
     service::{Reply, answer},
-    subject::Ended,
+    subject::ActionOutcome,
 };
 
-/// It asks again and again by itself, see `tests/mediavalet/polling.rs`.
+/// The action that polls by itself, see `tests/mediavalet/polling.rs`.
 pub(crate) const POLLS: &str = "asset.wait_until_processed";
 
-/// What comes after the lost answer, and what an action that may be repeated makes of it.
+/// The responses after the lost one, and the required result of an action that may be repeated.
 pub(crate) struct After {
     pub(crate) name: &'static str,
     pub(crate) replies: Vec<Reply>,
-    /// How often it asks in all.
+    /// Number of requests in all.
     asks: usize,
-    judge: fn(&Ended<'_>) -> Verdict,
+    judge: fn(&ActionOutcome<'_>) -> Verdict,
 }
 
 fn lost() -> Reply {
     Reply::Whole(Vec::new())
 }
 
-fn done(ended: &Ended<'_>) -> Verdict {
+fn done(ended: &ActionOutcome<'_>) -> Verdict {
     match &ended.result {
         Err(error) => Err(format!("failed: {error:?}")),
         Ok(_) => Ok(()),
     }
 }
 
-/// Gone: what a delete was asked for.
-fn gone(ended: &Ended<'_>) -> Verdict {
+/// Requires success for a delete of something that is gone, and the error for others.
+fn gone(ended: &ActionOutcome<'_>) -> Verdict {
     if ended.effect() == Effect::Delete { done(ended) } else { failed(ended, &[ErrorKind::NotFound]) }
 }
 
-/// The table.
+/// Returns the table of cases.
 pub(crate) fn afters() -> Vec<After> {
     let success = || answer(200, "", "{\"payload\":{}}");
     let (no, throttle) = (answer(404, "", "{}"), answer(429, "retry-after: 0\r\n", "{}"));
@@ -50,9 +51,9 @@ pub(crate) fn afters() -> Vec<After> {
 }
 
 impl After {
-    /// Whether the action did what its effect allows. What a hand-written action does after its first call, and beside it,
-    /// is answered alike and need not please it: `tests/mediavalet/lost.rs` has each of its calls.
-    pub(crate) fn judge(&self, ended: &Ended<'_>) -> Verdict {
+    /// Checks that the action did what its effect allows. Later calls of a hand-written action get the same responses,
+    /// which need not fit: `tests/mediavalet/lost.rs` covers each of its calls.
+    pub(crate) fn judge(&self, ended: &ActionOutcome<'_>) -> Verdict {
         let (asks, effect) = (ended.requests(), ended.effect());
         let create = effect == Effect::Create;
         if ended.subject.spec.route.is_none() && !create {
@@ -60,7 +61,7 @@ impl After {
         }
         let wanted = if create { 1 } else { self.asks };
         if asks != wanted {
-            return Err(format!("({effect:?}) asked {asks} times, not {wanted}"));
+            return Err(format!("({effect:?}) sent {asks} requests, not {wanted}"));
         }
         if create { failed(ended, &[ErrorKind::UnknownOutcome]) } else { (self.judge)(ended) }
     }

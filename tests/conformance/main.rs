@@ -1,6 +1,8 @@
-//! The same behaviours over every action of every connector, found through the registry: a new connector is in by being
-//! linked, or by a folder. The service is a socket that answers whatever the behaviour calls for; what an action does about
-//! it follows from its effect alone.
+//! The same behaviours for every action of every connector in the registry: a new connector is included as soon as it
+//! is linked or described in a folder.
+//!
+//! The idea: the service is a socket that sends the bytes of each behaviour. The required reaction of an action follows
+//! from its effect alone.
 #![allow(clippy::unwrap_used)]
 
 mod behaviours;
@@ -34,38 +36,38 @@ use crate::{
     lost::{POLLS, afters},
     sample::input,
     service::{Reply, answer},
-    subject::{Ended, Subject, Suite, registry},
+    subject::{ActionOutcome, Subject, Suite, registry},
 };
 
-/// What a busy machine may take beyond a deadline.
+/// The time that a busy machine may exceed a deadline by.
 const GRACE: Duration = Duration::from_secs(5);
 
-/// Longer than any action takes here with all its tries.
+/// Longer than any action takes with all its tries.
 const LONG: Duration = Duration::from_secs(120);
 
-/// How long an action gets from a service that is silent.
+/// The timeout of an action with a silent service.
 const SHORT: Duration = Duration::from_millis(400);
 
-/// Runs a test with all actions. The tests share connections and services, and so the threads that these live on; they take
-/// turns, for some of them look at the clock.
+/// Runs a test with all actions. The tests share connections and services, and therefore the runtime of these. They run
+/// one at a time, since some of them measure time.
 fn with_suite(test: impl AsyncFnOnce(&Suite)) {
     static THREADS: LazyLock<Runtime> = LazyLock::new(|| Runtime::new().unwrap());
     static SUITE: OnceCell<Suite> = OnceCell::const_new();
-    static TURN: Mutex<()> = Mutex::const_new(());
+    static ONE_AT_A_TIME: Mutex<()> = Mutex::const_new(());
     THREADS.block_on(async {
-        let _turn = TURN.lock().await;
+        let _turn = ONE_AT_A_TIME.lock().await;
         let suite = SUITE.get_or_init(Suite::new).await;
         test(suite).await;
         suite.log.shows_no_secret();
     });
 }
 
-/// All actions against all behaviours, so many at a time; each gets this long, and not much longer.
+/// Runs all actions against all behaviours, `at_a_time` at once. Each has to end within `time` and [`GRACE`].
 async fn conform(suite: &Suite, behaviours: &[Behaviour], at_a_time: usize, time: Duration) {
     let findings = &Findings::default();
     let one = |subject| async move {
         let subject: &Subject = subject;
-        // So that there is a token already.
+        // The first call gets a token.
         subject.meets(&[answer(400, "", "{}")], LONG).await;
         for behaviour in behaviours {
             let replies = std::slice::from_ref(&behaviour.reply);
@@ -84,12 +86,12 @@ async fn conform(suite: &Suite, behaviours: &[Behaviour], at_a_time: usize, time
 }
 
 #[test]
-fn every_action_copes_with_every_answer_as_its_effect_demands() {
+fn every_action_handles_every_response_as_its_effect_requires() {
     with_suite(async |suite| conform(suite, &behaviours(), 512, LONG).await);
 }
 
 #[test]
-fn a_lost_answer_is_asked_for_again_where_that_does_nothing_twice_and_nowhere_else() {
+fn a_request_with_a_lost_response_is_repeated_only_if_that_is_harmless() {
     with_suite(async |suite| {
         let (findings, afters) = (&Findings::default(), &afters());
         let one = |subject| async move {
@@ -111,8 +113,8 @@ fn a_lost_answer_is_asked_for_again_where_that_does_nothing_twice_and_nowhere_el
     });
 }
 
-/// Every action of both systems with so many changed answers each.
-fn answers_may_grow(times: usize) {
+/// Runs every action of both systems with `times` changed responses each.
+fn responses_may_change(times: usize) {
     with_suite(async |suite| {
         let mut dice = Dice::default();
         let of = ["mediavalet", "mediaflow"].map(|name| (name, answers(name)));
@@ -123,32 +125,36 @@ fn answers_may_grow(times: usize) {
         let count = subjects.len();
         let taken: Vec<_> = stream::iter(subjects).map(one).buffer_unordered(64).collect().await;
         let wrong: Vec<_> = taken.iter().flat_map(|taken| &taken.wrong).collect();
-        let (good, told) = taken.iter().fold((0, 0), |sum, one| (sum.0 + one.good, sum.1 + one.told));
-        println!("{count} actions, {} answers: {good} handed over, {told} told", good + told);
+        let (good, errors) = taken.iter().fold((0, 0), |sum, one| (sum.0 + one.good, sum.1 + one.errors));
+        println!("{count} actions, {} responses: {good} returned, {errors} errors", good + errors);
         assert!(
             wrong.is_empty(),
             "{} wrong:\n{}",
             wrong.len(),
             wrong.iter().take(20).map(|one| one.as_str()).collect::<Vec<_>>().join("\n")
         );
-        assert!(good > 5 * told && good + told > count * times * 9 / 10, "{good} and {told} of {}", count * times);
+        assert!(
+            good > 5 * errors && good + errors > count * times * 9 / 10,
+            "{good} and {errors} of {}",
+            count * times
+        );
     });
 }
 
 #[test]
-fn what_grows_and_shrinks_in_an_answer_harms_nothing_that_is_there() {
-    answers_may_grow(8);
+fn changed_responses_leave_all_other_values_intact() {
+    responses_may_change(8);
 }
 
 #[test]
-#[ignore = "ten thousand answers take a while"]
-fn ten_thousand_answers_that_grow_and_shrink_harm_nothing_that_is_there() {
-    answers_may_grow(30);
+#[ignore = "takes minutes: ten thousand responses"]
+fn ten_thousand_changed_responses_leave_all_other_values_intact() {
+    responses_may_change(30);
 }
 
-/// The sabotage twin: a create that says that it may be repeated.
+/// The sabotage twin: a create that is declared idempotent.
 #[test]
-fn a_create_that_is_repeated_is_noticed() {
+fn a_repeated_create_is_found() {
     with_suite(async |suite| {
         let creates = |subject: &&Subject| subject.connector == "http" && subject.spec.name == "request";
         let subject = suite.subjects.iter().find(creates).unwrap();
@@ -156,7 +162,7 @@ fn a_create_that_is_repeated_is_noticed() {
         subject.service.replies(&after.replies);
         let input = json!({ "method": "POST", "path": "/orders", "effect": "idempotent" });
         let result = subject.run(input, LONG).await;
-        let ended = Ended { subject, result, seen: subject.service.seen() };
+        let ended = ActionOutcome { subject, result, seen: subject.service.seen() };
         assert_eq!((ended.effect(), ended.requests()), (Effect::Create, 2));
         after.judge(&ended).unwrap_err();
     });
@@ -164,15 +170,15 @@ fn a_create_that_is_repeated_is_noticed() {
 
 #[test]
 fn every_action_ends_at_its_deadline() {
-    // Few enough that each gets to send its request in time.
+    // Few enough at a time that each request is sent before the deadline.
     with_suite(async |suite| conform(suite, &silences(), 48, SHORT).await);
 }
 
 #[test]
 fn an_error_inside_a_success_is_an_error() {
     const INSIDE: &str = "an error inside a 200";
-    // What each vendor writes into an answer that is 200 all the same.
-    let told = |connector: &str| match connector {
+    // The forms in which each vendor reports an error with status 200.
+    let errors = |connector: &str| match connector {
         "mediavalet" => Some(json!({ "apiVersion": "1.2", "errors": ["no"], "warnings": [], "payload": {} })),
         "mediaflow" => Some(json!({ "status": 400, "error": "no" })),
         _ => None,
@@ -180,7 +186,7 @@ fn an_error_inside_a_success_is_an_error() {
     with_suite(async |suite| {
         let findings = Findings::default();
         let one = async |subject: &Subject| {
-            let Some(body) = told(&subject.connector) else { return 0 };
+            let Some(body) = errors(&subject.connector) else { return 0 };
             let ended = subject.meets(&[answer(200, "", &body.to_string())], LONG).await;
             let behaviour = Behaviour { name: INSIDE, reply: Reply::Whole(Vec::new()), judge: |_| Ok(()) };
             findings.weigh(subject, INSIDE, behaviour.judge(&ended));
@@ -190,14 +196,14 @@ fn an_error_inside_a_success_is_an_error() {
         findings.finish(&[INSIDE]);
         let checked: usize = counts.iter().sum();
         assert!(checked > 300, "{checked}");
-        println!("{checked} actions, 0 took an error for a success");
+        println!("{checked} actions, 0 reported an error as a success");
     });
 }
 
 #[test]
 fn a_body_without_end_is_cut_off() {
     with_suite(async |suite| {
-        // One action of each connector and effect: what bounds a body knows no more of an action than that.
+        // One action of each connector and effect, since the size limit depends on nothing else.
         let mut kinds = BTreeSet::new();
         for subject in &suite.subjects {
             let kind = (&subject.connector, format!("{:?}", subject.spec.effect));
@@ -211,7 +217,7 @@ fn a_body_without_end_is_cut_off() {
 }
 
 #[test]
-fn a_pause_that_the_service_asks_for_is_kept() {
+fn retry_after_is_honoured() {
     with_suite(async |suite| {
         let mut connectors = BTreeSet::new();
         let once = suite.subjects.iter().filter(|subject| {
@@ -221,14 +227,14 @@ fn a_pause_that_the_service_asks_for_is_kept() {
         let once: Vec<_> = once.collect();
         assert!(once.len() >= 4);
         let one = async |subject: &Subject| {
-            // A connection that was throttled is slow for a while, which is not what the other tests are about.
-            let subject = suite.afresh(subject).await;
+            // A throttled connection stays slow for a while, so other tests do not share it.
+            let subject = suite.fresh(subject).await;
             let no = answer(400, "", "{}");
             let pause = Duration::from_secs(1);
             let ended = subject.meets(&[answer(429, "retry-after: 1\r\n", "{}"), no.clone()], LONG).await;
             let [first, second] = &ended.seen[..] else { panic!("{}: {:#?}", subject.name(), ended.seen) };
             assert!(second.at - first.at >= pause, "{}: {:?}", subject.name(), second.at - first.at);
-            // A date has no parts of a second: this one is between one and two seconds away.
+            // A date has whole seconds: this one is between one and two seconds away.
             let date = httpdate::fmt_http_date(SystemTime::now() + 2 * pause);
             let ended = subject.meets(&[answer(429, &format!("retry-after: {date}\r\n"), "{}"), no], LONG).await;
             let [_, second] = &ended.seen[..] else { panic!("{}: {:#?}", subject.name(), ended.seen) };
@@ -263,14 +269,14 @@ async fn a_list_ends(suite: &Suite) {
             let end = loop {
                 match connected.page(&spec.name, input(&spec.input), next, &Context::default()).await {
                     Err(error) => break Some(error),
-                    // Not the place where this list has its items.
+                    // Not the member with the items of this list.
                     Ok(page) if pages == 0 && page.items.len() < things.len() => break None,
                     Ok(page) if page.next.is_none() => break None,
-                    // Also a second page that is asked for again, from its own first item on.
+                    // Also if the second page repeats from its own first item on.
                     Ok(page) => next = page.next,
                 }
                 pages += 1;
-                assert!(pages < 5, "{name} goes on for ever");
+                assert!(pages < 5, "{name} does not end");
             };
             if pages > 0 {
                 let kind = end.map(|error| error.kind());
@@ -296,18 +302,18 @@ fn every_action_is_described_and_its_schemas_are_valid() {
             let word = |part: &&str| {
                 !part.is_empty() && part.chars().all(|c| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '_')
             };
-            // One word is for what has no resource of its own, such as `request`.
-            assert!(parts.iter().all(word), "{name} is not named resource.verb, nor with one word");
+            // One word names an action without a resource, such as `request`.
+            assert!(parts.iter().all(word), "{name} is neither resource.verb nor one word");
             assert!(!spec.title.is_empty() && !spec.group.is_empty(), "{name} has no title or no group");
             for schema in [&spec.input, &spec.output] {
                 jsonschema::meta::validate(schema).unwrap_or_else(|error| panic!("{name}: {error}"));
             }
-            assert_eq!(spec.input["additionalProperties"], json!(false), "{name} takes inputs it does not know");
+            assert_eq!(spec.input["additionalProperties"], json!(false), "{name} accepts unknown inputs");
             let sample = input(&spec.input);
             let faults = connector.action_input(&spec.name).unwrap().check(&sample);
             assert!(
                 faults.is_empty(),
-                "{name}: the sample {sample} does not fit, give the schema examples: {faults:#?}"
+                "{name}: the sample {sample} does not fit, add examples to the schema: {faults:#?}"
             );
             for (input, property) in spec.input["properties"].as_object().into_iter().flatten() {
                 assert!(property["title"].is_string(), "{name}: the input {input} has no title");

@@ -1,6 +1,8 @@
-//! An id is data, never a path. Where an action names its route, hostile strings as each parameter of it are refused before
-//! anything is sent, or arrive as exactly one segment. Other hand-written actions put their inputs into paths, too: there, the
-//! same strings in place of each text of an input are refused, or arrive as one segment of a call that is made anyway.
+//! An id is data, never a path.
+//!
+//! If an action names its route, hostile strings for each parameter are refused before anything is sent, or arrive as
+//! exactly one segment. Other hand-written actions put inputs into paths as well: the same strings in place of each
+//! text of an input are refused, or arrive as one segment of a call that the action makes for a harmless text, too.
 
 use std::{collections::BTreeSet, sync::Mutex, time::Duration};
 
@@ -12,24 +14,24 @@ use trunkline_tests::hostile::HOSTILE;
 
 use crate::{
     sample::{input, sample},
-    service::{BASE, Reply, Seen, answer},
+    service::{BASE, RecordedRequest, Reply, answer},
     subject::{SETUP, Subject},
     with_suite,
 };
 
-/// What waits for a state that never comes is done soon.
+/// A short timeout for actions that wait for a state.
 const TIME: Duration = Duration::from_secs(2);
 
-/// What `request`, `download` and `upload` are given: the path is the caller's own, what is put into it is not.
+/// The path for `request`, `download` and `upload`: its form belongs to the caller, its parameters are data.
 const PATH: &str = "/a/{b}/c";
 
-/// A text of an input, and a whole input with it.
+/// A text of an input, and the whole input with it.
 struct Case {
     pointer: String,
     input: Value,
 }
 
-/// Every text and every number of every input that an action can have.
+/// Returns every text and every number of every sample input of an action.
 fn cases(subject: &Subject) -> Vec<Case> {
     let schema = &subject.spec.input;
     let any_path = is_any_path(subject);
@@ -71,7 +73,8 @@ fn is_any_path(subject: &Subject) -> bool {
     subject.spec.input.pointer("/properties/parameters").is_some()
 }
 
-/// Answers that lead an action as far as may be: a thing with all that is looked for, and a list of such things.
+/// Returns responses with which an action makes as many calls as possible: an object with all members, and a list of
+/// such objects.
 fn replies() -> [Reply; 2] {
     let id = "11111111-8b86-4011-b42d-00cf4fc964ff";
     let thing = json!({
@@ -85,14 +88,14 @@ fn replies() -> [Reply; 2] {
     [answer(200, "", &one.to_string()), answer(200, "", &json!({ "payload": [thing] }).to_string())]
 }
 
-/// The names in a query.
-fn names(seen: &Seen) -> Vec<&str> {
+/// Returns the names in a query.
+fn names(seen: &RecordedRequest) -> Vec<&str> {
     let query = seen.target.split_once('?').map(|(_, query)| query);
     query.into_iter().flat_map(|query| query.split('&')).map(|pair| pair.split('=').next().unwrap_or(pair)).collect()
 }
 
-/// What arrived is a call that was made with the harmless text as well, but for the segments that this stands in.
-fn is_as_meant(arrived: &Seen, harmless: &Seen, texts: &[String], hostile: &str) -> bool {
+/// Returns whether a request equals one that was made with the harmless text, except for the segments with that text.
+fn is_as_intended(arrived: &RecordedRequest, harmless: &RecordedRequest, texts: &[String], hostile: &str) -> bool {
     let (found, meant): (Vec<_>, Vec<_>) = (arrived.path().split('/').collect(), harmless.path().split('/').collect());
     let same = |(found, meant): (&&str, &&str)| {
         found == meant
@@ -105,8 +108,8 @@ fn is_as_meant(arrived: &Seen, harmless: &Seen, texts: &[String], hostile: &str)
         && found.iter().zip(&meant).all(same)
 }
 
-/// Nothing arrived outside of the endpoint, and no header that nobody set.
-fn is_inside(arrived: &Seen) -> bool {
+/// Returns whether a request is inside the endpoint and has no injected header.
+fn is_inside(arrived: &RecordedRequest) -> bool {
     let rest = arrived.path().strip_prefix(BASE).and_then(|path| path.strip_prefix('/'));
     let dots = |segment: &str| matches!(percent_decode_str(segment).decode_utf8_lossy().as_ref(), "." | "..");
     rest.is_some_and(|rest| !rest.split('/').any(dots)) && !arrived.head.to_lowercase().contains("\nx-injected")
@@ -145,8 +148,8 @@ async fn judge(subject: &Subject, case: &Case, counts: &Mutex<Counts>) {
     let own_path = case.pointer == "/path" && is_any_path(subject);
     for hostile in HOSTILE {
         let arrived = ask(with(json!(hostile))).await;
-        let known = |one: &Seen| {
-            let meant = harmless.iter().any(|harmless| is_as_meant(one, harmless, &texts, hostile));
+        let known = |one: &RecordedRequest| {
+            let meant = harmless.iter().any(|harmless| is_as_intended(one, harmless, &texts, hostile));
             own_path || (meant && (is_any_path(subject) || subject.knows(one)))
         };
         let wrong = arrived.iter().filter(|one| !is_inside(one) || !known(one));
@@ -162,7 +165,7 @@ async fn judge(subject: &Subject, case: &Case, counts: &Mutex<Counts>) {
 }
 
 #[test]
-fn every_text_of_a_hand_written_action_stays_where_it_belongs() {
+fn every_text_of_a_hand_written_action_stays_in_its_segment() {
     with_suite(async |suite| {
         let counts = Mutex::<Counts>::default();
         let by_hand = suite.subjects.iter().filter(|subject| subject.spec.route.is_none());
@@ -176,19 +179,20 @@ fn every_text_of_a_hand_written_action_stays_where_it_belongs() {
         let Counts { texts, refused, arrived, wrong } = counts.into_inner().unwrap();
         assert!(wrong.is_empty(), "{} findings:\n{}", wrong.len(), wrong.join("\n"));
         println!(
-            "{} hand-written actions, {texts} texts: {refused} refused, {arrived} arrived as meant",
+            "{} hand-written actions, {texts} texts: {refused} refused, {arrived} arrived as intended",
             actions.len()
         );
         assert!(texts > 20 && refused > 500 && arrived > 500, "{texts} {refused} {arrived}");
     });
 }
 
-/// The names in a route, such as `assetId` in `/assets/{assetId}/keywords`.
+/// Returns the parameters of a route, such as `assetId` in `/assets/{assetId}/keywords`.
 fn parameters(route: &str) -> impl Iterator<Item = &str> {
     route.split('/').filter_map(|segment| segment.strip_prefix('{')?.strip_suffix('}'))
 }
 
-/// Someone on the way could take this for more than a segment, or for another one: proxies decode, some of them twice.
+/// Returns whether a proxy on the way could read this as several segments or as another one: proxies decode, some of
+/// them twice.
 fn could_leave(text: &str) -> bool {
     let mut text = text.to_owned();
     loop {
@@ -201,8 +205,9 @@ fn could_leave(text: &str) -> bool {
     matches!(text.as_str(), "" | "." | "..") || text.contains(|c: char| matches!(c, '/' | '\\') || c.is_control())
 }
 
-/// The segments that arrived are those of the route, with the inputs in their places, and nothing else of them anywhere.
-fn is_the_route(arrived: &Seen, route: &str, input: &Value) -> bool {
+/// Returns whether the segments are those of the route with the inputs in their places, and the inputs occur nowhere
+/// else.
+fn is_the_route(arrived: &RecordedRequest, route: &str, input: &Value) -> bool {
     let Some((method, path)) = route.split_once(' ') else { return false };
     let Some(found) = arrived.path().strip_prefix(BASE) else { return false };
     let (found, meant): (Vec<_>, Vec<_>) = (found.split('/').collect(), path.split('/').collect());
@@ -216,17 +221,17 @@ fn is_the_route(arrived: &Seen, route: &str, input: &Value) -> bool {
     arrived.method == method && found.len() == meant.len() && found.iter().zip(&meant).all(same)
 }
 
-/// One parameter of a route against all hostile strings.
+/// Checks one parameter of a route with all hostile strings.
 async fn judge_parameter(subject: &Subject, route: &str, parameter: &str, counts: &Mutex<Counts>) {
     let mut least = input(&subject.spec.input);
-    // What the schema does not require, but the route needs.
+    // Inputs that the route needs although the schema does not require them.
     for name in parameters(route) {
         least[name] = sample(&subject.spec.input["properties"][name], true);
     }
     let ask = async |input: &Value| {
-        // A refusal is final: one call is one request.
+        // An error response is final: one call makes one request.
         subject.service.replies(&[answer(400, "", "{}")]);
-        let error = subject.run(input.clone(), SETUP).await.expect_err("a 400 is no success");
+        let error = subject.run(input.clone(), SETUP).await.expect_err("a 400 is an error");
         (error, subject.service.seen())
     };
     let (error, harmless) = ask(&least).await;
@@ -268,18 +273,18 @@ fn every_parameter_of_every_route_is_one_segment_or_refused() {
         assert!(wrong.is_empty(), "{} findings:\n{}", wrong.len(), wrong.join("\n"));
         let (actions, strings) = (with_route.count(), HOSTILE.len());
         println!(
-            "{actions} actions with a route, {texts} parameters x {strings} strings: {refused} refused, {arrived} arrived as meant"
+            "{actions} actions with a route, {texts} parameters x {strings} strings: {refused} refused, {arrived} arrived as intended"
         );
         assert!(texts > 20 && refused > texts * 40 && arrived > texts, "{texts} {refused} {arrived}");
     });
 }
 
-/// The sabotage twin: what left its segment is seen.
+/// The sabotage twin: a value that left its segment is found.
 #[test]
-fn a_parameter_that_left_its_segment_is_seen() {
+fn a_parameter_outside_its_segment_is_found() {
     let judge = |method: &str, target: &str, id: &str| {
         let (at, clock) = (std::time::Instant::now(), std::time::SystemTime::now());
-        let seen = Seen { method: method.into(), target: target.into(), head: String::new(), at, clock };
+        let seen = RecordedRequest { method: method.into(), target: target.into(), head: String::new(), at, clock };
         is_the_route(&seen, "GET /assets/{id}/keywords", &json!({ "id": id })) && is_inside(&seen)
     };
     assert!(judge("GET", "/base/assets/a%20b/keywords", "a b"));
@@ -300,17 +305,17 @@ fn a_parameter_that_left_its_segment_is_seen() {
     }
 }
 
-/// The sabotage twin: what left its segment is seen.
+/// The sabotage twin: a value that left its segment is found.
 #[test]
-fn a_text_that_left_its_segment_is_seen() {
+fn a_text_outside_its_segment_is_found() {
     let seen = |target: &str| {
         let (at, clock) = (std::time::Instant::now(), std::time::SystemTime::now());
-        Seen { method: "GET".into(), target: target.into(), head: format!("GET {target}\r\n"), at, clock }
+        RecordedRequest { method: "GET".into(), target: target.into(), head: format!("GET {target}\r\n"), at, clock }
     };
     let (harmless, texts) = (seen("/base/assets/sample/keywords?a=1"), ["sample".to_owned()]);
     let judge = |target: &str, hostile: &str| {
         let seen = seen(target);
-        is_as_meant(&seen, &harmless, &texts, hostile) && is_inside(&seen)
+        is_as_intended(&seen, &harmless, &texts, hostile) && is_inside(&seen)
     };
     assert!(judge("/base/assets/a%20b/keywords?a=1", "a b"));
     for (wrong, hostile) in [

@@ -1,4 +1,4 @@
-//! Connections and inputs made of nothing but their schemas.
+//! Connections and inputs that are generated from their schemas.
 
 use std::{collections::BTreeSet, sync::Arc};
 
@@ -7,13 +7,13 @@ use trunkline_core::{Connected, Connection, MemoryVault, Registry};
 
 use crate::service::BASE;
 
-/// The connection that the files of the samples are read from.
+/// The connection of the files in samples.
 pub(crate) const FILES: &str = "files";
-/// What such a file holds.
+/// The content of such a file.
 pub(crate) const FILE: &str = "bytes";
 
-/// A connection whose settings satisfy the connector's own schema, with the service in place of all addresses. All its
-/// secrets begin with `canary-`.
+/// Makes a connection whose settings satisfy the connector's schema. All URLs lead to the service, and all secrets
+/// begin with `canary-`.
 pub(crate) fn connect(registry: &Registry, name: &str, connector: &str, address: &str) -> Connected {
     let spec = registry.connector(connector).unwrap().spec();
     let mut document = Map::new();
@@ -28,7 +28,7 @@ pub(crate) fn connect(registry: &Registry, name: &str, connector: &str, address:
         .unwrap()
 }
 
-/// Fills in what is needed, all secrets and all addresses.
+/// Fills in required settings, all secrets and all URLs.
 fn settings(schema: &Value, address: &str, document: &mut Map<String, Value>) {
     let required = required(schema);
     for (name, property) in schema["properties"].as_object().into_iter().flatten() {
@@ -45,13 +45,13 @@ fn settings(schema: &Value, address: &str, document: &mut Map<String, Value>) {
         };
         document.insert(name.clone(), value);
     }
-    if let Some(branch) = way(schema) {
+    if let Some(branch) = authentication(schema) {
         settings(branch, address, document);
     }
 }
 
-/// Of the ways to sign in: one with a refresh token, so that nobody has to sign in, else the first that has a secret.
-fn way(schema: &Value) -> Option<&Value> {
+/// Chooses an authentication: one with a refresh token, which needs no sign-in, else the first with a secret.
+fn authentication(schema: &Value) -> Option<&Value> {
     let branches = schema["oneOf"].as_array()?;
     let has_secret = |branch: &&Value| {
         let mut all = branch["properties"].as_object().into_iter().flatten();
@@ -69,7 +69,7 @@ fn required(schema: &Value) -> BTreeSet<&str> {
     schema["required"].as_array().into_iter().flatten().filter_map(Value::as_str).collect()
 }
 
-/// A value the schema allows. If it is to be full, lists and maps have something in them.
+/// Returns a value that the schema allows. If `full`, lists and maps are not empty.
 pub(crate) fn sample(schema: &Value, full: bool) -> Value {
     for key in ["const", "default"] {
         if let Some(value) = schema.get(key).filter(|value| !(value.is_null() || full && is_empty(value))) {
@@ -117,7 +117,7 @@ fn is_empty(value: &Value) -> bool {
     value.as_object().is_some_and(Map::is_empty) || value.as_array().is_some_and(Vec::is_empty)
 }
 
-/// An input with what is required and nothing else.
+/// Returns an input with the required members only.
 pub(crate) fn input(schema: &Value) -> Value {
     let properties = schema["properties"].as_object();
     if properties.is_some_and(|all| all.contains_key("connection") && all.contains_key("source")) {

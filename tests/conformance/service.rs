@@ -1,4 +1,5 @@
-//! The service that actions talk to: a socket that gives tokens, answers all else as it is told, and writes down what came.
+//! The service that actions call: a socket that issues tokens, sends configured responses to all other requests, and
+//! records them.
 
 use std::{
     collections::VecDeque,
@@ -12,74 +13,74 @@ use tokio::{
     net::{TcpListener, TcpStream},
 };
 
-/// What every connection has below the server's name: a request that leaves it is seen.
+/// The path of every endpoint, so that a request outside it is detected.
 pub(crate) const BASE: &str = "/base";
 
-/// The token that the service gives.
+/// The token that the service issues.
 pub(crate) const TOKEN: &str = "canary-access-token";
 
-/// Nobody stays longer than this with a service that is silent.
+/// How long a silent service keeps a connection open, longer than any client waits.
 const SILENCE: Duration = Duration::from_secs(600);
 
-/// Makes the bytes of an answer.
-type Make = dyn Fn(&Seen) -> Vec<u8> + Send + Sync;
+/// Makes the bytes of a response.
+type Make = dyn Fn(&RecordedRequest) -> Vec<u8> + Send + Sync;
 
-/// An answer to any request.
+/// A response to any request.
 #[derive(Clone)]
 pub(crate) enum Reply {
     /// These bytes, then the end of the connection.
     Whole(Vec<u8>),
-    /// These bytes, then nothing for as long as the client stays.
+    /// These bytes, then nothing until the client closes the connection.
     Silence(Vec<u8>),
-    /// A text in chunks, far longer than an answer may be, and nothing says how long; then the connection breaks.
+    /// A chunked text far above the size limit, without a length; then the connection is cut.
     Endless,
     /// These bytes, which depend on the request, then the end of the connection.
     Of(Arc<Make>),
 }
 
-/// A whole answer with JSON in it.
+/// Returns a complete response with JSON.
 pub(crate) fn answer(status: u16, headers: &str, body: &str) -> Reply {
     Reply::Whole(bytes(status, headers, body))
 }
 
-/// The same as bytes.
+/// Returns the bytes of a complete response.
 pub(crate) fn bytes(status: u16, headers: &str, body: &str) -> Vec<u8> {
     let length = body.len();
     format!("HTTP/1.1 {status} X\r\ncontent-type: application/json\r\ncontent-length: {length}\r\nconnection: close\r\n{headers}\r\n{body}")
         .into_bytes()
 }
 
-/// A request as it came.
+/// A request as received.
 #[derive(Clone, Debug)]
-pub(crate) struct Seen {
+pub(crate) struct RecordedRequest {
     pub(crate) method: String,
-    /// Path and query, as they stand in the first line.
+    /// Path and query, as written in the request line.
     pub(crate) target: String,
-    /// The first line and all headers.
+    /// Request line and headers.
     pub(crate) head: String,
     pub(crate) at: Instant,
     pub(crate) clock: SystemTime,
 }
 
-impl Seen {
+impl RecordedRequest {
     pub(crate) fn path(&self) -> &str {
         self.target.split('?').next().unwrap_or_default()
     }
 }
 
-/// What the service does next, and what it has seen.
+/// The next responses, and the recorded requests.
 #[derive(Default)]
 struct State {
-    /// The last one stays.
+    /// The last response repeats.
     replies: VecDeque<Reply>,
-    seen: Vec<Seen>,
+    seen: Vec<RecordedRequest>,
 }
 
-/// A service of its own for one connection.
+/// The service of one connection.
 pub(crate) struct Service {
     pub(crate) address: String,
     state: Arc<Mutex<State>>,
-    /// One for each open connection, and two more.
+    /// Reference count: one for each open connection, and two more.
     open: Arc<()>,
 }
 
@@ -102,14 +103,15 @@ impl Service {
         Service { address, state, open }
     }
 
-    /// Answers like this from now on, the last reply over and over; forgets what it has seen.
+    /// Sets the responses from now on, the last of which repeats. Clears the recorded requests.
     pub(crate) fn replies(&self, replies: &[Reply]) {
         *self.state.lock().unwrap() = State { replies: replies.iter().cloned().collect(), seen: Vec::new() };
     }
 
-    /// Waits for requests that nobody waits for any more: of calls made at the same time, the first failure ends the others.
-    pub(crate) async fn settle(&self) {
-        // Connections are taken in the order they came, so when this one is answered, all others have been taken.
+    /// Waits until all connections are closed. A failed call cancels the calls that were made at the same time, and
+    /// their requests may still arrive.
+    pub(crate) async fn drain(&self) {
+        // Connections are accepted in their order, so all earlier ones are accepted when this one gets its response.
         let mut last = TcpStream::connect(self.address.trim_start_matches("http://")).await.unwrap();
         last.write_all(b"POST /token HTTP/1.1\r\n\r\n").await.unwrap();
         last.read_to_end(&mut Vec::new()).await.unwrap();
@@ -122,8 +124,8 @@ impl Service {
         tokio::time::timeout(Duration::from_secs(10), closed).await.expect("all connections end");
     }
 
-    /// All requests but those for a token, oldest first.
-    pub(crate) fn seen(&self) -> Vec<Seen> {
+    /// Returns all requests except those for a token, oldest first.
+    pub(crate) fn seen(&self) -> Vec<RecordedRequest> {
         self.state.lock().unwrap().seen.clone()
     }
 }
@@ -156,7 +158,7 @@ async fn serve(mut socket: TcpStream, state: Arc<Mutex<State>>) -> std::io::Resu
         let mut words = head.split(' ').map(str::to_owned);
         let (method, target) = (words.next().unwrap_or_default(), words.next().unwrap_or_default());
         let mut state = state.lock().unwrap();
-        let seen = Seen { method, target, head, at: Instant::now(), clock: SystemTime::now() };
+        let seen = RecordedRequest { method, target, head, at: Instant::now(), clock: SystemTime::now() };
         state.seen.push(seen.clone());
         let reply = match state.replies.len() {
             0 => Reply::Whole(Vec::new()),
@@ -179,7 +181,7 @@ async fn serve(mut socket: TcpStream, state: Arc<Mutex<State>>) -> std::io::Resu
                 "HTTP/1.1 200 X\r\ncontent-type: application/json\r\ntransfer-encoding: chunked\r\n\r\n1\r\n\"\r\n";
             let chunk = format!("100000\r\n{}\r\n", "x".repeat(0x10_0000));
             socket.write_all(head.as_bytes()).await?;
-            // A client that takes all of this has no bound. It must not take the machine's memory as well.
+            // A client that reads all of this has no size limit. The end protects the memory of the machine.
             for _ in 0..128 {
                 socket.write_all(chunk.as_bytes()).await?;
             }
@@ -187,7 +189,7 @@ async fn serve(mut socket: TcpStream, state: Arc<Mutex<State>>) -> std::io::Resu
         }
         Reply::Silence(bytes) => {
             socket.write_all(&bytes).await?;
-            // Until the client has had enough.
+            // Until the client closes the connection.
             let _ = tokio::time::timeout(SILENCE, socket.read(&mut [0; 1])).await;
             Ok(())
         }

@@ -1,4 +1,4 @@
-//! The actions that are looked at: all that the registry has, each with a connection and a service of its own.
+//! The actions under test: all actions of the registry, each with its own connection and service.
 
 use std::{sync::Arc, time::Duration};
 
@@ -11,13 +11,13 @@ use crate::{
     behaviours::Verdict,
     log::{CANARY, Watch},
     sample::{FILE, FILES, connect, input, sample},
-    service::{BASE, Reply, Seen, Service, answer},
+    service::{BASE, RecordedRequest, Reply, Service, answer},
 };
 
-/// For calls that are answered at once.
+/// The timeout for calls with an immediate response.
 pub(crate) const SETUP: Duration = Duration::from_secs(30);
 
-/// All connectors: those that are linked, and those that are made of a folder.
+/// Returns all connectors: the linked ones, and one that is described in a folder.
 pub(crate) fn registry() -> Registry {
     trunkline::registry(Some(&project().join("connectors/http/examples"))).unwrap()
 }
@@ -40,7 +40,7 @@ impl Route {
         Some(Route { method: method.into(), segments, effect: spec.effect })
     }
 
-    fn fits(&self, seen: &Seen) -> bool {
+    fn fits(&self, seen: &RecordedRequest) -> bool {
         let Some(path) = seen.path().strip_prefix(BASE).and_then(|path| path.strip_prefix('/')) else { return false };
         let found: Vec<_> = path.split('/').collect();
         let same = |(meant, found): (&String, &&str)| match is_parameter(meant) {
@@ -51,7 +51,7 @@ impl Route {
     }
 }
 
-/// All actions, and what was logged while they ran.
+/// All actions, and the log of their calls.
 pub(crate) struct Suite {
     pub(crate) subjects: Vec<Subject>,
     registry: Registry,
@@ -80,8 +80,8 @@ impl Suite {
         suite
     }
 
-    /// The same action with another connection and another service: nothing is known of it yet.
-    pub(crate) async fn afresh(&self, subject: &Subject) -> Subject {
+    /// Returns the same action with a new connection and a new service.
+    pub(crate) async fn fresh(&self, subject: &Subject) -> Subject {
         self.subject(self.registry.connector(&subject.connector).unwrap(), &subject.spec).await
     }
 
@@ -92,15 +92,15 @@ impl Suite {
         let connections = [connected.clone(), self.files.clone()].into_iter().collect();
         let (connector, spec, input) = (connector.spec().name.clone(), spec.clone(), input(&spec.input));
         let subject = Subject { connector, spec, input, routes, service, connected, connections };
-        subject.with_an_input_that_asks().await
+        subject.with_an_input_that_sends().await
     }
 }
 
-/// One action, with a connection and a service of its own.
+/// One action, with its own connection and service.
 pub(crate) struct Subject {
     pub(crate) connector: String,
     pub(crate) spec: ActionSpec,
-    /// As little as makes it ask something.
+    /// The smallest input with which it makes a request.
     input: Value,
     routes: Arc<[Route]>,
     pub(crate) service: Service,
@@ -109,13 +109,14 @@ pub(crate) struct Subject {
 }
 
 impl Subject {
-    /// Of the action, with its connector.
+    /// Returns the name of connector and action.
     pub(crate) fn name(&self) -> String {
         format!("{}.{}", self.connector, self.spec.name)
     }
 
-    /// A hand-written action may have nothing to do if nothing is said of what to do.
-    async fn with_an_input_that_asks(mut self) -> Subject {
+    /// Chooses an input with which the action makes a request: a hand-written action may need more than the required
+    /// inputs.
+    async fn with_an_input_that_sends(mut self) -> Subject {
         if self.spec.route.is_some() {
             return self;
         }
@@ -132,44 +133,44 @@ impl Subject {
                 return self;
             }
         }
-        panic!("{} asks nothing, whatever its input", self.name());
+        panic!("{} sends no request for any input", self.name());
     }
 
-    /// What the action was given.
-    pub(crate) fn said(&self) -> String {
+    /// Returns the input and settings of the action as text.
+    pub(crate) fn given(&self) -> String {
         self.input.to_string()
     }
 
-    /// Runs the action on this input.
+    /// Runs the action with an input.
     pub(crate) async fn run(&self, input: Value, time: Duration) -> Result<Value> {
         let cx = Context::new("key", "sample", self.connections.clone()).with_timeout(time);
         let result = self.connected.run(&self.spec.name, input, &cx).await;
         if self.spec.route.is_none() {
-            self.service.settle().await;
+            self.service.drain().await;
         }
         result
     }
 
-    /// Runs the action on as little as it needs, against a service that answers like this.
-    pub(crate) async fn meets(&self, replies: &[Reply], time: Duration) -> Ended<'_> {
+    /// Runs the action with its smallest input against a service with these responses.
+    pub(crate) async fn meets(&self, replies: &[Reply], time: Duration) -> ActionOutcome<'_> {
         self.service.replies(replies);
         let result = self.run(self.input.clone(), time).await;
-        Ended { subject: self, result, seen: self.service.seen() }
+        ActionOutcome { subject: self, result, seen: self.service.seen() }
     }
 
-    /// The row that a request is a call of; a fixed segment says more than a parameter.
-    fn route(&self, seen: &Seen) -> Option<&Route> {
+    /// Returns the row of a request. A fixed segment is a better match than a parameter.
+    fn route(&self, seen: &RecordedRequest) -> Option<&Route> {
         let fitting = self.routes.iter().filter(|route| route.fits(seen));
         fitting.min_by_key(|route| route.segments.iter().map(|segment| is_parameter(segment)).collect::<Vec<_>>())
     }
 
-    /// Whether a request is a call of the connector's own API.
-    pub(crate) fn knows(&self, seen: &Seen) -> bool {
+    /// Returns whether a request is a call of the connector's API.
+    pub(crate) fn knows(&self, seen: &RecordedRequest) -> bool {
         self.route(seen).is_some()
     }
 
-    /// What a request does: what the row says whose call it is, else what its method says (RFC 9110 section 9.2).
-    fn effect(&self, seen: &Seen) -> Effect {
+    /// Returns the effect of a request: that of its row, else that of its method (RFC 9110, section 9.2).
+    fn effect(&self, seen: &RecordedRequest) -> Effect {
         match (self.route(seen), seen.method.as_str()) {
             (Some(route), _) => route.effect,
             (None, "GET" | "HEAD") => Effect::Read,
@@ -180,16 +181,16 @@ impl Subject {
     }
 }
 
-/// How an action ended, and what it asked.
-pub(crate) struct Ended<'a> {
+/// The outcome of an action, and its requests.
+pub(crate) struct ActionOutcome<'a> {
     pub(crate) subject: &'a Subject,
     pub(crate) result: Result<Value>,
-    pub(crate) seen: Vec<Seen>,
+    pub(crate) seen: Vec<RecordedRequest>,
 }
 
-impl Ended<'_> {
-    /// The effect of the call that failed. A row is one call. Of a hand-written action it is the first one, for all its
-    /// calls are answered alike.
+impl ActionOutcome<'_> {
+    /// Returns the effect of the failed call. A row makes one call. For a hand-written action it is the first call,
+    /// since all its calls get the same response.
     pub(crate) fn effect(&self) -> Effect {
         match self.seen.first() {
             Some(first) if self.subject.spec.route.is_none() => self.subject.effect(first),
@@ -197,16 +198,16 @@ impl Ended<'_> {
         }
     }
 
-    /// What is handed on, an output or an error, shows no secret.
+    /// Requires that the output or the error shows no secret.
     pub(crate) fn shows_no_secret(&self) -> Verdict {
-        let told = match &self.result {
+        let text = match &self.result {
             Ok(output) => output.to_string(),
             Err(error) => format!("{error} {error:?} {}", serde_json::to_string(error).unwrap()),
         };
-        if told.contains(CANARY) { Err(format!("shows a secret: {told}")) } else { Ok(()) }
+        if text.contains(CANARY) { Err(format!("shows a secret: {text}")) } else { Ok(()) }
     }
 
-    /// How often the first call was made; others may be made at the same time.
+    /// Returns how often the first call was made. Other calls may be made at the same time.
     pub(crate) fn requests(&self) -> usize {
         let first = self.seen.first().map(|first| (&first.method, first.path()));
         self.seen.iter().filter(|one| Some((&one.method, one.path())) == first).count()

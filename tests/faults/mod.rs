@@ -1,4 +1,4 @@
-//! What a service may do to several runs at a time, or to whoever connects to it: the whole way from a flow to the wire.
+//! Throttling of several runs at a time, and TLS faults, from the flow to the connection.
 #![allow(clippy::unwrap_used)]
 
 mod service;
@@ -18,7 +18,7 @@ fn connection(name: &str, base: &str) -> Value {
         "authentication": "bearer", "token": "t" })
 }
 
-/// A flow that makes a call for each of so many numbers.
+/// Returns a flow that makes a call for each number of its input.
 fn flow(run: usize) -> Flow {
     let call = json!({ "path": format!("/{run}/{{n}}"), "parameters": { "n": "{{ item }}" } });
     let steps = json!([{ "id": "get", "action": "request", "connection": "service", "input": call }]);
@@ -36,7 +36,7 @@ async fn calls(runtime: &Runtime, run: usize, count: usize) {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn three_runs_share_what_their_connection_may_and_a_fourth_gets_its_turn() {
+async fn three_runs_share_the_rate_of_their_connection_and_a_fourth_is_not_starved() {
     const CALLS: usize = 400;
     let service = Service::start(100).await;
     let cli = Cli::default();
@@ -44,7 +44,7 @@ async fn three_runs_share_what_their_connection_may_and_a_fourth_gets_its_turn()
     runtime.add_connection(connection("service", &service.base)).await.unwrap();
     let runs = join_all((0..3).map(|run| calls(&runtime, run, CALLS)));
     let single = async {
-        // In the middle of it: the others have calls that wait.
+        // In the middle: calls of the other runs are queued.
         while service.seen.lock().unwrap().taken.len() < CALLS {
             tokio::time::sleep(Duration::from_millis(10)).await;
         }
@@ -52,29 +52,29 @@ async fn three_runs_share_what_their_connection_may_and_a_fourth_gets_its_turn()
         runtime.call("http.request", "service", json!({ "path": "/single" })).await.unwrap();
         let seen = service.seen.lock().unwrap();
         let waited = seen.taken[before..].iter().take_while(|path| *path != "/single").count();
-        // All that were under way, and one of each run: 48 would have been before it in one line for all.
-        assert!(waited <= 16 + 4, "{waited} calls went before it");
+        // The calls in flight, and one of each run. A single queue would have 48 calls before it.
+        assert!(waited <= 16 + 4, "{waited} calls were before it");
         waited
     };
     let (_, waited) = tokio::join!(runs, single);
     let seen = service.seen.lock().unwrap();
     assert_eq!(seen.taken.len(), 3 * CALLS + 1);
     println!(
-        "{} calls of 3 runs, {} throttled, {} too early, {} at once at most; {waited} went before the single call",
+        "{} calls of 3 runs, {} throttled, {} too early, at most {} at once; {waited} were before the single call",
         seen.taken.len(),
         seen.throttled,
         seen.too_early,
         seen.most_under_way
     );
-    assert!(seen.throttled > 0, "the service was never asked too much");
+    assert!(seen.throttled > 0, "the service throttled no call");
     assert!(seen.throttled <= seen.taken.len() / 50, "{} throttled", seen.throttled);
     assert_eq!(seen.too_early, 0);
     assert!(seen.most_under_way <= 16, "{}", seen.most_under_way);
 }
 
-/// The sabotage twin: each run on a connection of its own.
+/// The sabotage twin: each run has its own connection.
 #[tokio::test(flavor = "multi_thread")]
-async fn on_connections_of_their_own_they_would_have_more_under_way() {
+async fn runs_with_their_own_connections_have_more_calls_in_flight() {
     let service = Service::start(100).await;
     let cli = Cli::default();
     let runtime = cli.runtime();
@@ -94,12 +94,12 @@ async fn on_connections_of_their_own_they_would_have_more_under_way() {
 }
 
 #[tokio::test]
-async fn a_certificate_does_not_get_better_by_trying_again() {
+async fn a_bad_certificate_is_not_retried() {
     let cli = Cli::default();
     let tls = Tls::start("other.example").await;
     let authority = cli.write("authority.pem", &tls.authority);
     cli.add(&connection("service", &format!("https://localhost:{}", tls.port))).await;
-    for (trusted, told) in [(true, "for another name"), (false, "not trusted here")] {
+    for (trusted, message) in [(true, "for another name"), (false, "not trusted here")] {
         let before = tls.knocks.load(Ordering::SeqCst);
         let mut command =
             cli.command(&["call", "http.request", "--connection", "service", "--input", "{\"path\":\"/a\"}", "--json"]);
@@ -110,7 +110,7 @@ async fn a_certificate_does_not_get_better_by_trying_again() {
         let answer = finish(command.spawn().unwrap()).await;
         let error = answer.error();
         assert_eq!(error["kind"], "unavailable", "{error}");
-        assert!(error["message"].as_str().unwrap().contains(told), "{error}");
+        assert!(error["message"].as_str().unwrap().contains(message), "{error}");
         assert_eq!(tls.knocks.load(Ordering::SeqCst) - before, 1, "{error}");
     }
 }

@@ -1,4 +1,4 @@
-//! Services of these suites: one that allows so many calls a second, and one that nobody should trust.
+//! Services of this suite: one with a rate limit, and one with an untrusted certificate.
 
 use std::{
     sync::{
@@ -18,18 +18,18 @@ use tokio_rustls::{
     rustls::{ServerConfig, crypto::ring, pki_types::PrivateKeyDer},
 };
 
-/// How long an answer may take to its reader: calls that come after it know of it.
-const ON_ITS_WAY: Duration = Duration::from_millis(100);
+/// The time until a client has read a response: calls after it have to respect the throttle.
+const DELIVERY_TIME: Duration = Duration::from_millis(100);
 
 const WINDOW: Duration = Duration::from_secs(1);
 
-/// What a service saw.
+/// The calls that a service received.
 #[derive(Default)]
-pub(crate) struct Seen {
-    /// The paths of the calls it took, in order.
+pub(crate) struct CallLog {
+    /// Paths of the accepted calls, in order.
     pub(crate) taken: Vec<String>,
     pub(crate) throttled: usize,
-    /// Calls that came before the time that a throttle had named.
+    /// Calls that arrived before the time in `Retry-After`.
     pub(crate) too_early: usize,
     pub(crate) under_way: usize,
     pub(crate) most_under_way: usize,
@@ -38,17 +38,17 @@ pub(crate) struct Seen {
     closed: Option<(Instant, Instant)>,
 }
 
-/// A service that takes so many calls in each second, and throws the rest back with a time to come again.
+/// A service that accepts `a_second` calls in each second, and responds 429 with `Retry-After` to the rest.
 pub(crate) struct Service {
     pub(crate) base: String,
-    pub(crate) seen: Arc<Mutex<Seen>>,
+    pub(crate) seen: Arc<Mutex<CallLog>>,
 }
 
 impl Service {
     pub(crate) async fn start(a_second: usize) -> Service {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let base = format!("http://{}", listener.local_addr().unwrap());
-        let seen = Arc::new(Mutex::new(Seen { left: a_second, ..Seen::default() }));
+        let seen = Arc::new(Mutex::new(CallLog { left: a_second, ..CallLog::default() }));
         let (begun, shared) = (Instant::now(), seen.clone());
         tokio::spawn(async move {
             while let Ok((mut stream, _)) = listener.accept().await {
@@ -73,7 +73,7 @@ impl Service {
     }
 }
 
-impl Seen {
+impl CallLog {
     fn answer(&mut self, begun: Instant, a_second: usize, path: String) -> &'static str {
         let now = Instant::now();
         self.under_way += 1;
@@ -88,7 +88,7 @@ impl Seen {
         if self.left == 0 {
             self.throttled += 1;
             let until = (now + WINDOW).max(self.closed.map_or(now, |(_, until)| until));
-            self.closed = Some((now + ON_ITS_WAY, until));
+            self.closed = Some((now + DELIVERY_TIME, until));
             return "HTTP/1.1 429 X\r\nRetry-After: 1\r\nContent-Length: 0\r\n\r\n";
         }
         self.left -= 1;
@@ -97,10 +97,10 @@ impl Seen {
     }
 }
 
-/// A server with TLS and a certificate for `name` by an authority of its own, and how often somebody came.
+/// A TLS server with a certificate for `name` by its own authority, and the number of connections.
 pub(crate) struct Tls {
     pub(crate) port: u16,
-    /// Its authority's certificate, as PEM.
+    /// Certificate of the authority, as PEM.
     pub(crate) authority: String,
     pub(crate) knocks: Arc<AtomicUsize>,
 }

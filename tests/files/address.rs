@@ -1,4 +1,4 @@
-//! Signed addresses that run out: the same file gets another one, and nothing that is staged goes again.
+//! Signed URLs that expire: the upload gets another one, and no staged block is sent again.
 
 use std::sync::Arc;
 
@@ -10,9 +10,9 @@ use super::{BLOCK, Origin, Rig, Step};
 
 const BLOCKS: u64 = 64;
 
-/// Every address is good for one block, so that it runs out at each block in turn, under both names that this has.
+/// Every URL is valid for one block, so that it expires at each block, with both error codes for an expired URL.
 #[tokio::test(flavor = "multi_thread")]
-async fn an_address_that_runs_out_at_every_block_is_renewed_and_no_block_goes_again() {
+async fn a_signed_url_that_expires_at_every_block_is_renewed_and_no_block_is_sent_again() {
     let faults = Faults { address_blocks: Some(1), ..Faults::default() };
     let rig = Rig::with(Origin { length: BLOCKS * BLOCK, ..Origin::default() }, Options { faults, ..few(1) }).await;
     let (step, file) = (Arc::<Step>::default(), rig.unknown());
@@ -20,7 +20,7 @@ async fn an_address_that_runs_out_at_every_block_is_renewed_and_no_block_goes_ag
     let sha256 = rig.server.origin.lock().unwrap().sha256(1);
     assert_eq!(made["sha256"], sha256);
     assert_eq!(rig.visible("film.mp4"), [sha256]);
-    assert_eq!(rig.blocks().await as u64, BLOCKS, "each block was taken once");
+    assert_eq!(rig.blocks().await as u64, BLOCKS, "each block was accepted once");
     let calls = requests(&rig.sandbox).await;
     let count = |fits: &dyn Fn(&Value) -> bool| calls.iter().filter(|call| fits(call)).count() as u64;
     assert_eq!(
@@ -32,9 +32,9 @@ async fn an_address_that_runs_out_at_every_block_is_renewed_and_no_block_goes_ag
     assert_eq!((report.uploaded, report.unfinished_uploads), (1, 0));
 }
 
-/// An address that is not good for anything is not asked for again and again.
+/// A signed URL that never works is not requested without limit.
 #[tokio::test(flavor = "multi_thread")]
-async fn an_address_that_never_works_is_an_error() {
+async fn a_signed_url_that_never_works_is_an_error() {
     let faults = Faults { address_blocks: Some(0), ..Faults::default() };
     let rig = Rig::with(Origin { length: BLOCK + 1, ..Origin::default() }, Options { faults, ..few(1) }).await;
     let error = rig.upload(&rig.unknown()).await.unwrap_err();

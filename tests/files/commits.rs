@@ -1,4 +1,4 @@
-//! Answers that are lost after what makes a file visible was done.
+//! Lost responses to the calls that make a file visible.
 
 use std::sync::Arc;
 
@@ -11,13 +11,13 @@ use super::{BLOCK, Origin, Rig, Step};
 const FILES: usize = 200;
 
 #[tokio::test(flavor = "multi_thread")]
-async fn two_hundred_lost_answers_to_commits_make_no_second_asset() {
+async fn two_hundred_lost_responses_to_commits_create_no_second_asset() {
     let faults = Faults { lost_commits: true, ..Faults::default() };
     let rig = &Rig::with(Origin { length: 3_000, ..Origin::default() }, Options { faults, ..few(1) }).await;
     let upload = async |number: usize| {
         let (name, step) = (format!("file-{number}.mp4"), Arc::<Step>::default());
-        let file = rig.told(&name).await;
-        // What the engine does with an attempt of which nobody knows what became of it.
+        let file = rig.reference(&name).await;
+        // As the engine does after an attempt with an unknown outcome.
         let made = match rig.attempt(&step, &file).await.unwrap() {
             Err(error) if error.kind() == trunkline_core::ErrorKind::UnknownOutcome => {
                 rig.attempt(&step, &file).await.unwrap()
@@ -33,12 +33,12 @@ async fn two_hundred_lost_answers_to_commits_make_no_second_asset() {
     }
     let report = rig.sandbox.report();
     assert_eq!((report.uploaded, report.duplicates, report.unfinished_uploads), (FILES as u64, 0, 0), "{report:?}");
-    // The put of the bytes and the finalization, of each.
+    // The upload of the bytes and the finalization of each file.
     assert_eq!(report.faults["lost"], 2 * FILES as u64);
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_lost_answer_to_a_list_of_blocks_makes_no_second_asset() {
+async fn a_lost_response_to_a_block_list_creates_no_second_asset() {
     let faults = Faults { lost_commits: true, ..Faults::default() };
     let rig = Rig::with(Origin { length: BLOCK + 1, ..Origin::default() }, Options { faults, ..few(1) }).await;
     rig.upload(&rig.unknown()).await.unwrap();

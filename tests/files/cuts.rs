@@ -1,4 +1,4 @@
-//! Downloads that break off, lie about their length or digest, or are given whole where a part was asked for.
+//! Downloads that are cut, have a wrong length or digest, or are complete although a range was requested.
 
 use std::sync::Mutex;
 
@@ -6,7 +6,7 @@ use futures::{StreamExt, stream};
 use trunkline_core::ErrorKind;
 use trunkline_tests::{Dice, few};
 
-use super::{Origin, Rig, origin::Tells};
+use super::{Origin, Rig, origin::VersionHeader};
 
 const FILES: usize = 500;
 const LENGTH: u64 = 40_000;
@@ -16,9 +16,10 @@ async fn five_hundred_broken_downloads_leave_no_bad_file() {
     let mut dice = Dice::default();
     let mut faults = Vec::new();
     for number in 0..FILES {
-        let tells = [Tells::Etag, Tells::Modified, Tells::Nothing][dice.roll(0, 3) as usize];
-        let sound = Origin { length: LENGTH, tells, ..Origin::default() };
-        // Once cut, the next answer is whole.
+        let version_header =
+            [VersionHeader::Etag, VersionHeader::Modified, VersionHeader::Nothing][dice.roll(0, 3) as usize];
+        let sound = Origin { length: LENGTH, version_header, ..Origin::default() };
+        // After a cut, the next response is complete.
         let mut cut =
             |sound: Origin| Origin { cut: Some(dice.roll(0, LENGTH)), then: Some(sound.clone().into()), ..sound };
         faults.push(match number % 5 {
@@ -34,8 +35,8 @@ async fn five_hundred_broken_downloads_leave_no_bad_file() {
     let some = async |_| {
         let rig = Rig::beside(Origin::default(), all.sandbox.clone()).await;
         let mut mended = 0;
-        while let Some((number, (fault, mends))) = next() {
-            mended += usize::from(one(&rig, &format!("file-{number}.mp4"), fault, mends).await);
+        while let Some((number, (fault, recovers))) = next() {
+            mended += usize::from(one(&rig, &format!("file-{number}.mp4"), fault, recovers).await);
         }
         mended
     };
@@ -44,21 +45,21 @@ async fn five_hundred_broken_downloads_leave_no_bad_file() {
     assert_eq!(all.sandbox.report().uploaded, mended as u64);
 }
 
-/// Brings one file over; whether it is there.
-async fn one(rig: &Rig, name: &str, fault: Origin, mends: bool) -> bool {
+/// Copies one file, and returns whether it is visible.
+async fn one(rig: &Rig, name: &str, fault: Origin, recovers: bool) -> bool {
     let (case, right) = (format!("{name}: {fault:?}"), fault.sha256(1));
     rig.server.change(|origin| *origin = fault);
     let mut file = rig.unknown();
     (file["name"], file["size"]) = (name.into(), LENGTH.into());
     match rig.upload(&file).await {
         Ok(made) => {
-            assert!(mends && made["sha256"] == right, "{case}");
+            assert!(recovers && made["sha256"] == right, "{case}");
             assert_eq!(rig.visible(name), [right], "{case}");
         }
         Err(error) => {
-            assert!(!mends && error.kind() == ErrorKind::Conflict, "{case}: {error:?}");
+            assert!(!recovers && error.kind() == ErrorKind::Conflict, "{case}: {error:?}");
             assert_eq!(rig.visible(name), [""; 0], "{case}");
         }
     }
-    mends
+    recovers
 }

@@ -1,4 +1,4 @@
-//! A digest that is told is held against the bytes, from the first to the last of them.
+//! A stated digest is compared with all bytes, from the first to the last.
 
 use std::sync::Arc;
 
@@ -7,7 +7,7 @@ use trunkline_core::ErrorKind;
 
 use super::{BLOCK, Origin, Rig, Step};
 
-/// In one request and in blocks, told by the server and by whoever handed the file over.
+/// In one request and in blocks, with a digest from the server and from the file reference.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_file_with_another_digest_is_not_made_visible_and_both_are_named() {
     for length in [50_000, 2 * BLOCK + 1] {
@@ -31,7 +31,7 @@ async fn a_file_with_another_digest_is_not_made_visible_and_both_are_named() {
             assert!(error.advice().unwrap().contains("run the item again"), "{error:?}");
             assert_eq!((rig.visible("film.mp4").len(), rig.sandbox.report().uploaded), (0, 0));
 
-            // With the right one the same step goes through, and tells the digest.
+            // With the right digest, the same step succeeds and returns the digest.
             rig.server.change(|origin| origin.declares = by_server.then_some(1));
             if !by_server {
                 file["digest"] = format!("sha-256:{right}").into();
@@ -44,12 +44,12 @@ async fn a_file_with_another_digest_is_not_made_visible_and_both_are_named() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_digest_that_the_server_tells_is_handed_over_and_survives_a_crash() {
+async fn the_digest_of_the_server_is_in_the_reference_and_survives_a_crash() {
     let rig = Rig::new(Origin { length: 3 * BLOCK, declares: Some(1), ..Origin::default() }).await;
-    let told = rig.told("film.mp4").await;
+    let file = rig.reference("film.mp4").await;
     let right = rig.server.origin.lock().unwrap().sha256(1);
-    assert_eq!(told["digest"], format!("sha-256:{right}"));
-    // Told at first, and not told again: what was told is held against the whole.
+    assert_eq!(file["digest"], format!("sha-256:{right}"));
+    // The server states the digest at first only; it is still compared with all bytes.
     rig.server.change(|origin| origin.declares = Some(2));
     let step = Arc::new(Step { crash_after: Some(2), ..Step::default() });
     assert!(rig.attempt(&step, &rig.unknown()).await.is_none());
@@ -59,7 +59,7 @@ async fn a_digest_that_the_server_tells_is_handed_over_and_survives_a_crash() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_file_that_goes_to_any_path_is_checked_too_and_its_digest_is_told() {
+async fn an_upload_to_any_path_is_checked_and_returns_its_digest() {
     use wiremock::{Mock, MockServer, ResponseTemplate, matchers::any};
 
     let target = MockServer::start().await;
@@ -94,7 +94,7 @@ async fn a_file_that_goes_to_any_path_is_checked_too_and_its_digest_is_told() {
                 Err(error) => assert!(!good && error.kind() == ErrorKind::Conflict, "{error:?}"),
             }
             let arrived = target.received_requests().await.unwrap().len() - before;
-            assert_eq!(arrived, usize::from(good), "a request without its end is none");
+            assert_eq!(arrived, usize::from(good), "an incomplete request does not count");
         }
     }
 }

@@ -1,4 +1,4 @@
-//! `kill -9` in the middle of an upload whose source changes now and then: what is there in the end is one version of it.
+//! `kill -9` in the middle of an upload whose source changes now and then: in the end one complete version is visible.
 
 use tokio::time::{Duration, sleep};
 use trunkline_engine::Journal;
@@ -38,7 +38,7 @@ async fn killed(kills: usize) {
     assert_eq!(rig.visible("film.mp4"), [origin.sha256(origin.version)]);
     let report = rig.sandbox.report();
     assert_eq!((report.uploaded, report.duplicates, report.unfinished_uploads), (1, 0, 0), "{report:?}");
-    // A kill costs one block, a change what was staged of the old version.
+    // A kill costs one block, a change costs the staged blocks of the old version.
     let taken = rig.blocks().await;
     let most = BLOCKS as usize + kills + changes * 2 * 7;
     println!("{kills} kills, {changes} changes: {taken} blocks for a file of {BLOCKS}");

@@ -1,5 +1,5 @@
-//! Files from one system to another, over everything that can happen to them on the way: what becomes visible is one version
-//! of the source, whole and with the digest it was said to have, or nothing.
+//! Copies of files from one system to another, with every fault on the way: either one version of the source becomes
+//! visible, complete and with the stated digest, or nothing.
 #![allow(clippy::unwrap_used)]
 
 mod address;
@@ -32,19 +32,19 @@ use trunkline_sandbox::{Options, Sandbox};
 use trunkline_store::Store;
 use trunkline_tests::{Cli, few};
 
-/// Bytes of a block that connections send.
+/// The block size of connections, in bytes.
 const BLOCK: u64 = 4 << 20;
 
-/// One step of a flow as the engine runs it: its checkpoints, and a crash when the test wants one.
+/// One step of a flow as the engine runs it: it keeps checkpoints, and crashes where the test wants.
 #[derive(Default)]
 struct Step {
     checkpoint: Mutex<Option<Value>>,
     saved: AtomicUsize,
-    /// Ends the attempt once so many checkpoints were saved.
+    /// Ends the attempt after this number of checkpoints.
     crash_after: Option<usize>,
     crashed: Notify,
     warnings: Mutex<Vec<String>>,
-    /// Bytes that were reported.
+    /// Reported progress, in bytes.
     progress: AtomicU64,
 }
 
@@ -68,12 +68,12 @@ impl Recorder for Step {
     }
 }
 
-/// A web server with a file, and a look-alike of MediaValet to bring it to.
+/// A web server with a file, and a MediaValet simulator as the target.
 struct Rig {
     server: Server,
     sandbox: Arc<Sandbox>,
     connections: Connections,
-    /// Where files are spilled to, if they are.
+    /// The staging directory, if files are staged.
     staging: Option<Store>,
 }
 
@@ -86,7 +86,7 @@ impl Rig {
         Rig::beside(origin, Sandbox::start(options).await.unwrap().into()).await
     }
 
-    /// With a look-alike that others use as well.
+    /// Uses a simulator that is shared with other rigs.
     async fn beside(origin: Origin, sandbox: Arc<Sandbox>) -> Rig {
         let server = Server::start(origin).await;
         let (registry, vault) = (Registry::discover().unwrap(), Arc::new(MemoryVault::default()));
@@ -98,19 +98,20 @@ impl Rig {
         Rig { server, sandbox, connections, staging: None }
     }
 
-    /// A reference to the origin's file that says nothing of it: it goes in blocks however small it is.
+    /// Returns a reference to the origin's file without its size and digest. Such a file is sent in blocks even if it
+    /// is small.
     fn unknown(&self) -> Value {
         json!({ "name": "film.mp4", "connection": "origin", "source": { "path": "/film.mp4" } })
     }
 
-    /// The reference that the connector hands out.
-    async fn told(&self, name: &str) -> Value {
+    /// Returns the reference that the connector's download returns.
+    async fn reference(&self, name: &str) -> Value {
         let cx = Context::new("key", "origin", self.connections.clone());
         let input = json!({ "path": "/film.mp4", "name": name });
         self.connections.get("origin").unwrap().run("download", input, &cx).await.unwrap()["file"].clone()
     }
 
-    /// One attempt to upload; `None` if it crashed.
+    /// Makes one attempt to upload. Returns `None` if it crashed.
     async fn attempt(&self, step: &Arc<Step>, file: &Value) -> Option<Result<Value>> {
         let left = step.checkpoint.lock().unwrap().clone();
         let cx = Context::new("key", "mediavalet", self.connections.clone()).with_recorder(step.clone(), left);
@@ -129,12 +130,12 @@ impl Rig {
         self.attempt(&Arc::default(), file).await.unwrap()
     }
 
-    /// What is visible: SHA-256 of each asset of that name.
+    /// Returns the SHA-256 of each visible asset of a name.
     fn visible(&self, name: &str) -> Vec<String> {
         self.sandbox.sha256(name)
     }
 
-    /// Blocks that arrived at the storage and were taken.
+    /// Returns the number of blocks that the storage accepted.
     async fn blocks(&self) -> usize {
         let calls = trunkline_tests::requests(&self.sandbox).await;
         let query = |call: &Value| call["query"].to_string();
@@ -144,7 +145,7 @@ impl Rig {
             .count()
     }
 
-    /// A command line that has both connections, a flow that brings the file over, and that flow's input.
+    /// Returns a command line with both connections, the path of a flow that copies the file, and its input.
     async fn cli(&self) -> (Cli, String, String) {
         let cli = Cli::default();
         cli.connect(&self.sandbox).await;
@@ -164,7 +165,7 @@ impl Rig {
     }
 }
 
-/// What is spilled in a data directory.
+/// Returns the staged copies in a data directory.
 fn copies(data: &Path) -> Vec<PathBuf> {
     let below = |folder: &Path| -> Vec<PathBuf> {
         fs::read_dir(folder).into_iter().flatten().map(|entry| entry.unwrap().path()).collect()

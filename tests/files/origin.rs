@@ -1,4 +1,4 @@
-//! A web server with one file that may change, and that tells of it as much or as little as a test wants.
+//! A web server with one file that may change. A test chooses what the server reports of it.
 
 use std::{
     io,
@@ -15,7 +15,7 @@ use tokio::{
 };
 use trunkline_core::{Connected, Connection, MemoryVault, Registry};
 
-/// After so many bytes they come again. A prime, so that no two blocks of a file are alike.
+/// The bytes repeat after this many. A prime, so that no two blocks of a file are equal.
 const PERIOD: u64 = 1_000_003;
 
 fn pattern() -> &'static [u8] {
@@ -23,9 +23,9 @@ fn pattern() -> &'static [u8] {
     PATTERN.get_or_init(|| (0..PERIOD).map(|at| (at.wrapping_mul(0x9E37_79B9_7F4A_7C15) >> 32) as u8).collect())
 }
 
-/// By what the server tells versions apart.
+/// The header by which the server identifies versions.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Tells {
+pub enum VersionHeader {
     Etag,
     Modified,
     Nothing,
@@ -35,35 +35,48 @@ pub enum Tells {
 #[derive(Clone, Debug)]
 pub struct Origin {
     pub length: u64,
-    /// Each has other bytes from the first to the last.
+    /// Version of the file. Every byte differs between versions.
     pub version: u64,
-    pub tells: Tells,
+    pub version_header: VersionHeader,
     pub ranges: bool,
-    /// Heeds `If-Range`; a server that does not gives a part of whatever it has.
+    /// Whether the server honours `If-Range`. Otherwise it sends a part of the current version.
     pub conditions: bool,
-    /// The digest that is told, of this version.
+    /// The version whose digest the server states.
     pub declares: Option<u64>,
-    /// Bytes of a body before the connection breaks.
+    /// Bytes of a body before the connection is cut.
     pub cut: Option<u64>,
-    /// Bytes that the headers say less than there are.
+    /// By how many bytes `Content-Length` is too small.
     pub short: u64,
-    /// Says how long it is; one that does not ends with its connection.
+    /// Whether the response has a length. Otherwise it ends with its connection.
     pub sized: bool,
-    /// Is another version at each request.
+    /// Whether each request gets a new version.
     pub each: bool,
-    /// Is not there any more.
+    /// Whether the file is gone.
     pub gone: bool,
-    /// What it is from the next request on.
+    /// The state from the next request on.
     pub then: Option<Box<Origin>>,
 }
 
 impl Default for Origin {
     fn default() -> Origin {
-        let tells = Tells::Etag;
+        let version_header = VersionHeader::Etag;
         let (ranges, conditions) = (true, true);
         let (declares, cut, then) = (None, None, None);
         let (sized, each, gone) = (true, false, false);
-        Origin { length: 0, version: 1, tells, ranges, conditions, declares, cut, short: 0, sized, each, gone, then }
+        Origin {
+            length: 0,
+            version: 1,
+            version_header,
+            ranges,
+            conditions,
+            declares,
+            cut,
+            short: 0,
+            sized,
+            each,
+            gone,
+            then,
+        }
     }
 }
 
@@ -78,7 +91,7 @@ impl Origin {
         })
     }
 
-    /// SHA-256 of a version.
+    /// Returns the SHA-256 of a version in hexadecimal.
     pub fn sha256(&self, version: u64) -> String {
         self.hash(version).iter().map(|byte| format!("{byte:02x}")).collect()
     }
@@ -96,7 +109,7 @@ impl Origin {
         format!("Sat, 21 Nov 2026 10:{:02}:00 GMT", self.version % 60)
     }
 
-    /// Head of the answer, and which bytes are its body.
+    /// Returns the head of the response, and the range of bytes of its body.
     fn answer(&self, head: &str) -> (String, u64, u64) {
         let header = |name: &str| {
             let line = head.lines().find(|line| line.to_ascii_lowercase().starts_with(&format!("{name}:")))?;
@@ -112,29 +125,29 @@ impl Origin {
         if from > 0 && from >= length {
             return (format!("HTTP/1.1 416 No\r\nContent-Range: bytes */{length}\r\nContent-Length: 0\r\n\r\n"), 0, 0);
         }
-        let mut told = match from {
+        let mut head = match from {
             0 => "HTTP/1.1 200 OK\r\n".to_owned(),
             _ => format!("HTTP/1.1 206 Part\r\nContent-Range: bytes {from}-{}/{length}\r\n", length - 1),
         };
-        match self.tells {
-            Tells::Etag => told += &format!("ETag: {}\r\n", self.etag()),
-            Tells::Modified => {
-                told += &format!("Last-Modified: {}\r\nDate: Sun, 22 Nov 2026 10:00:00 GMT\r\n", self.modified())
+        match self.version_header {
+            VersionHeader::Etag => head += &format!("ETag: {}\r\n", self.etag()),
+            VersionHeader::Modified => {
+                head += &format!("Last-Modified: {}\r\nDate: Sun, 22 Nov 2026 10:00:00 GMT\r\n", self.modified())
             }
-            Tells::Nothing => {}
+            VersionHeader::Nothing => {}
         }
         if let Some(version) = self.declares {
-            told += &format!("Repr-Digest: sha-256=:{}:\r\n", BASE64_STANDARD.encode(self.hash(version)));
+            head += &format!("Repr-Digest: sha-256=:{}:\r\n", BASE64_STANDARD.encode(self.hash(version)));
         }
         if self.sized {
-            told += &format!("Content-Length: {}\r\n", length - from);
+            head += &format!("Content-Length: {}\r\n", length - from);
         }
-        told += "Content-Type: video/mp4\r\nConnection: close\r\n\r\n";
-        (told, from, to)
+        head += "Content-Type: video/mp4\r\nConnection: close\r\n\r\n";
+        (head, from, to)
     }
 }
 
-/// The server; gone when dropped.
+/// The server. It stops when dropped.
 pub struct Server {
     address: String,
     pub origin: Arc<Mutex<Origin>>,
@@ -162,7 +175,7 @@ impl Server {
         change(&mut self.origin.lock().unwrap());
     }
 
-    /// Settings of a connection to it, of the connector `http`.
+    /// Returns the settings of a connection to the server, with the connector `http`.
     pub fn settings(&self, name: &str) -> Value {
         json!({ "name": name, "connector": "http-v1.0", "allowPrivateNetwork": true, "endpointUrl": self.address,
             "authentication": "bearer", "token": "token" })
@@ -199,8 +212,8 @@ async fn serve(mut stream: TcpStream, origin: &Mutex<Origin>, heads: &Mutex<Vec<
         }
         now
     };
-    let (told, from, to) = origin.answer(&head);
-    writer.write_all(told.as_bytes()).await?;
+    let (head, from, to) = origin.answer(&head);
+    writer.write_all(head.as_bytes()).await?;
     let end = origin.cut.map_or(to, |cut| to.min(from + cut));
     for piece in origin.pieces(from, end) {
         writer.write_all(piece).await?;

@@ -1,5 +1,6 @@
-//! Sources that can be read from their beginning only, or once: exports made anew for each request, addresses that work one
-//! time. They are copied to disk, sent from there, and the copy goes when nobody needs it any more.
+//! Sources that can be read only from their beginning, or only once: exports that are generated for each request, URLs
+//! that work one time. They are staged on disk and sent from there. The staged copy is removed when it is not needed
+//! any more.
 
 use std::{
     fs,
@@ -13,18 +14,18 @@ use serde_json::{Value, json};
 use trunkline_core::ErrorKind;
 use trunkline_engine::{Journal, RunId, RunStatus};
 use trunkline_sandbox::{Faults, Options};
-use trunkline_tests::{Answer, Cli, Dice, few, finish, until};
+use trunkline_tests::{Cli, CommandOutput, Dice, few, finish, until};
 
-use super::{BLOCK, Origin, Rig, Step, copies, origin::Tells};
+use super::{BLOCK, Origin, Rig, Step, copies, origin::VersionHeader};
 
 const BLOCKS: u64 = 12;
 const NONE: [PathBuf; 0] = [];
 
-/// A file that is made anew for each request, and never twice the same; how long it gets nobody knows before.
+/// Returns a file that is generated for each request, with other bytes each time and of unknown size.
 fn export(blocks: u64) -> Origin {
     Origin {
         length: blocks * BLOCK,
-        tells: Tells::Nothing,
+        version_header: VersionHeader::Nothing,
         ranges: false,
         sized: false,
         each: true,
@@ -36,17 +37,17 @@ fn slow() -> Options {
     Options { faults: Faults { latency: Duration::from_millis(10), ..Faults::default() }, ..few(1) }
 }
 
-/// The only run there is.
+/// Returns the id of the only run.
 async fn run_of(cli: &Cli) -> RunId {
     cli.runtime().store().runs().await.unwrap().pop().unwrap().id
 }
 
-/// Waits until so many blocks have arrived.
+/// Waits until `blocks` blocks have arrived.
 async fn arrived(rig: &Rig, blocks: usize) {
     until("progress of the upload", async || (rig.blocks().await >= blocks).then_some(())).await;
 }
 
-/// What an upload that was killed now and then has cost, when it was through.
+/// The cost of a completed upload that was killed now and then.
 #[derive(Debug)]
 struct Cost {
     reads: usize,
@@ -54,13 +55,15 @@ struct Cost {
 }
 
 impl Cost {
-    /// Read once by the step that hands it over, and once to be copied; a kill costs one block.
+    /// Returns whether the cost is minimal: one read by the download step and one to stage the copy; each kill costs
+    /// one block.
     fn is_least(&self, kills: usize) -> bool {
         self.reads == 2 && self.blocks <= BLOCKS as usize + kills
     }
 }
 
-/// Brings an export over with the real binary, `kill -9` now and then, and with or without what was spilled.
+/// Copies an export with the real binary and `kill -9` now and then. Without `keeps`, the staged copy is deleted at
+/// each kill.
 async fn killed(kills: usize, keeps: bool) -> Cost {
     let rig = Rig::with(export(BLOCKS), slow()).await;
     let (cli, flow, input) = rig.cli().await;
@@ -90,7 +93,7 @@ async fn killed(kills: usize, keeps: bool) -> Cost {
     assert_eq!(copies(&cli.data()), NONE);
     let cost = Cost { blocks: rig.blocks().await, reads: rig.server.heads.lock().unwrap().len() };
     println!("{kills} kills: {cost:?} for a file of {BLOCKS}");
-    // What is there is one of those that were served: the one of the last request.
+    // The asset equals the version of the last request.
     let origin = rig.server.origin.lock().unwrap().clone();
     let served: Vec<_> = (1..=cost.reads as u64).map(|version| origin.sha256(version)).collect();
     assert_eq!(rig.visible("film.mp4"), served[served.len() - 1..]);
@@ -99,7 +102,7 @@ async fn killed(kills: usize, keeps: bool) -> Cost {
     cost
 }
 
-/// Its owner alone can look at a copy.
+/// Asserts that only the owner can read a staged copy.
 fn is_private(cli: &Cli, copy: &Path) {
     use std::os::unix::fs::PermissionsExt;
     let mode = |path: &Path| fs::metadata(path).unwrap().permissions().mode() & 0o777;
@@ -113,17 +116,17 @@ async fn an_export_is_read_once_however_often_its_upload_is_killed_and_a_kill_co
     assert!(cost.is_least(4), "{cost:?}");
 }
 
-/// The same without the copies is safe, too, but dear: so it is the copies that make the difference.
+/// Without staged copies the upload is also safe, but costs more: so the copies make the difference.
 #[tokio::test(flavor = "multi_thread")]
-async fn an_export_whose_copy_is_gone_is_read_and_sent_again() {
+async fn an_export_whose_staged_copy_is_gone_is_read_and_sent_again() {
     let cost = killed(2, false).await;
     assert!(!cost.is_least(2) && cost.reads == 2 + 2, "{cost:?}");
 }
 
-/// Each address of the storage is good for one block, and the process stops wherever it leaves a mark.
+/// Each signed URL of the storage is valid for one block, and the process stops at each checkpoint.
 #[tokio::test(flavor = "multi_thread")]
-async fn an_address_that_works_once_is_enough_wherever_its_upload_stops() {
-    // The file is copied, four blocks are staged, all is sent.
+async fn a_source_url_that_works_once_is_enough_wherever_the_upload_stops() {
+    // The copy is staged, four blocks are sent, the upload is complete.
     for stop in 2..=7 {
         let faults = Faults { address_blocks: Some(1), ..Faults::default() };
         let mut rig = Rig::with(once(), Options { faults, ..few(1) }).await;
@@ -135,10 +138,10 @@ async fn an_address_that_works_once_is_enough_wherever_its_upload_stops() {
         assert_eq!(made["sha256"], once().sha256(1), "stop {stop}");
         assert_eq!(rig.visible("film.mp4"), [once().sha256(1)], "stop {stop}");
         assert_eq!((rig.blocks().await, rig.server.heads.lock().unwrap().len()), (4, 1), "stop {stop}");
-        // What was copied does not count.
+        // Staging does not count as progress.
         assert_eq!(step.progress.load(Ordering::SeqCst), once().length, "stop {stop}");
     }
-    // Without a place for the copy, it is not.
+    // Without a staging directory, one URL is not enough.
     let rig = Rig::new(once()).await;
     let step = Arc::new(Step { crash_after: Some(3), ..Step::default() });
     assert!(rig.attempt(&step, &rig.unknown()).await.is_none());
@@ -146,16 +149,20 @@ async fn an_address_that_works_once_is_enough_wherever_its_upload_stops() {
     assert_eq!((error.kind(), rig.visible("film.mp4").len()), (ErrorKind::NotFound, 0), "{error:?}");
 }
 
-/// A file that is there for one request.
+/// Returns a file that is available for one request.
 fn once() -> Origin {
-    let once = Origin { length: 3 * BLOCK + 77, tells: Tells::Nothing, ..Origin::default() };
+    let once = Origin { length: 3 * BLOCK + 77, version_header: VersionHeader::Nothing, ..Origin::default() };
     Origin { then: Some(Origin { gone: true, ..once.clone() }.into()), ..once }
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn what_goes_in_one_request_and_what_tells_versions_is_not_copied() {
-    let small = Origin { length: 50_000, tells: Tells::Nothing, ..Origin::default() };
-    let versions = [Tells::Etag, Tells::Modified].map(|tells| Origin { length: BLOCK + 1, tells, ..Origin::default() });
+async fn small_files_and_versioned_sources_are_not_staged() {
+    let small = Origin { length: 50_000, version_header: VersionHeader::Nothing, ..Origin::default() };
+    let versions = [VersionHeader::Etag, VersionHeader::Modified].map(|version_header| Origin {
+        length: BLOCK + 1,
+        version_header,
+        ..Origin::default()
+    });
     for (origin, copied) in [(small, false), (export(1), true)].into_iter().chain(versions.map(|one| (one, false))) {
         let mut rig = Rig::new(origin.clone()).await;
         let cli = Cli::default();
@@ -170,7 +177,7 @@ async fn what_goes_in_one_request_and_what_tells_versions_is_not_copied() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_copy_that_was_damaged_is_not_made_visible_but_made_anew() {
+async fn a_damaged_staged_copy_is_replaced_and_never_made_visible() {
     for harm in ["other bytes", "shorter", "empty"] {
         let mut rig = Rig::new(export(3)).await;
         let cli = Cli::default();
@@ -193,10 +200,10 @@ async fn a_copy_that_was_damaged_is_not_made_visible_but_made_anew() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_copy_goes_when_its_step_fails_or_its_run_is_cancelled_and_stays_while_the_run_can_go_on() {
+async fn a_staged_copy_is_kept_while_its_run_can_resume_and_removed_after_a_failure_or_cancellation() {
     let cancelled = async |cli: &Cli, id: &RunId| cli.run(&["runs", "cancel", id.as_str()]).await.expect(0);
 
-    // The storage refuses all blocks: the step fails as one with another sign-in would, and the run can go on.
+    // The storage refuses all blocks: the step fails with an error that an operator can fix, so the run can be resumed.
     let faults = Faults { address_blocks: Some(0), ..Faults::default() };
     let rig = Rig::with(export(2), Options { faults, ..few(1) }).await;
     let (cli, flow, input) = rig.cli().await;
@@ -206,7 +213,7 @@ async fn a_copy_goes_when_its_step_fails_or_its_run_is_cancelled_and_stays_while
     cancelled(&cli, &run_of(&cli).await).await;
     assert_eq!(copies(&cli.data()), NONE);
 
-    // The file is not what it was said to be: the step has failed for good.
+    // The file has another digest than stated: the failure is permanent.
     let rig = Rig::new(export(2)).await;
     let (cli, flow, input) = rig.cli().await;
     let mut document: Value = serde_json::from_slice(&fs::read(&flow).unwrap()).unwrap();
@@ -218,7 +225,7 @@ async fn a_copy_goes_when_its_step_fails_or_its_run_is_cancelled_and_stays_while
     assert!(cli.data().join("staging").exists());
     assert_eq!(copies(&cli.data()), NONE);
 
-    // Cancelled by the one who works on it.
+    // Cancelled in the process that works on it.
     let rig = Rig::with(export(BLOCKS), slow()).await;
     let (cli, flow, input) = rig.cli().await;
     let child = cli.start(&["run", &flow, "--input", &input, "--json"]);
@@ -228,7 +235,7 @@ async fn a_copy_goes_when_its_step_fails_or_its_run_is_cancelled_and_stays_while
     finish(child).await;
     assert_eq!(copies(&cli.data()), NONE);
 
-    // Killed: it stays for the run, until somebody cancels that.
+    // Killed: the copy is kept until the run is cancelled.
     let mut child = cli.start(&["run", &flow, "--input", &input, "--json"]);
     let goal = rig.blocks().await + 1;
     arrived(&rig, goal).await;
@@ -241,7 +248,7 @@ async fn a_copy_goes_when_its_step_fails_or_its_run_is_cancelled_and_stays_while
     cancelled(&cli, &id).await;
     assert_eq!(copies(&cli.data()), NONE);
 
-    // As if it had been killed between the end of the run and this: whoever comes next sweeps.
+    // As after a kill between the end of the run and the removal of the copy: the next process removes it.
     fs::create_dir_all(left[0].parent().unwrap()).unwrap();
     fs::write(&left[0], bytes).unwrap();
     fs::write(left[0].with_extension("part"), "half").unwrap();
@@ -251,7 +258,7 @@ async fn a_copy_goes_when_its_step_fails_or_its_run_is_cancelled_and_stays_while
 
 #[cfg(target_os = "linux")]
 #[tokio::test(flavor = "multi_thread")]
-async fn a_copy_needs_no_more_memory_the_larger_it_is() {
+async fn the_memory_for_staging_does_not_grow_with_the_file() {
     let mut peaks = Vec::new();
     for blocks in [6, 36] {
         let rig = Rig::new(export(blocks)).await;
@@ -261,30 +268,32 @@ async fn a_copy_needs_no_more_memory_the_larger_it_is() {
         finish(child).await.expect(0);
         peaks.push(watch.await.unwrap());
     }
-    println!("most memory for 24 and 144 MiB: {peaks:?} KiB");
+    println!("peak memory for 24 and 144 MiB: {peaks:?} KiB");
     assert!(peaks[0] > 1_000 && peaks[1] < peaks[0] + 64 * 1024, "{peaks:?} KiB");
 }
 
-/// A disk of 8 MiB, which only the process sees that it is made for.
+/// The disk of 8 MiB is mounted in a namespace of the process.
 #[tokio::test(flavor = "multi_thread")]
-async fn a_full_disk_stops_the_run_says_what_to_do_and_leaves_nothing_half_copied() {
-    const SMALL: &str = "mkdir -p $SPILL && mount -t tmpfs -o size=8m tmpfs $SPILL || exit 77
-        \"$@\"; code=$?; find $SPILL -type f; exit $code";
-    // More than goes in one request.
+async fn a_full_staging_disk_fails_the_run_with_a_hint_and_leaves_no_partial_copy() {
+    const SMALL: &str = "mkdir -p $STAGING && mount -t tmpfs -o size=8m tmpfs $STAGING || exit 77
+        \"$@\"; code=$?; find $STAGING -type f; exit $code";
+    // More than fits into one request.
     let rig = Rig::new(Origin { sized: true, ..export(17) }).await;
     let (cli, flow, input) = rig.cli().await;
-    let asked = cli.command(&["run", &flow, "--input", &input, "--json"]);
-    let asked = asked.as_std();
+    let command = cli.command(&["run", &flow, "--input", &input, "--json"]);
+    let command = command.as_std();
     let mut small = Command::new("unshare");
-    small.args(["--user", "--map-root-user", "--mount", "sh", "-c", SMALL, "sh"]).arg(asked.get_program());
-    small.args(asked.get_args()).env("SPILL", cli.data().join("staging")).env("HOME", cli.home());
+    small.args(["--user", "--map-root-user", "--mount", "sh", "-c", SMALL, "sh"]).arg(command.get_program());
+    small.args(command.get_args()).env("STAGING", cli.data().join("staging")).env("HOME", cli.home());
     let Some(answer) = small.output().ok().filter(|answer| answer.status.code() != Some(77)) else {
-        trunkline_tests::peers::missing("no disk of its own can be made here (`unshare` with user namespaces)");
+        trunkline_tests::peers::missing(
+            "this machine cannot mount a disk in a namespace (`unshare` with user namespaces)",
+        );
         return;
     };
     let text = |bytes: Vec<u8>| String::from_utf8(bytes).unwrap();
     let answer =
-        Answer { code: answer.status.code().unwrap(), stdout: text(answer.stdout), stderr: text(answer.stderr) };
+        CommandOutput { code: answer.status.code().unwrap(), stdout: text(answer.stdout), stderr: text(answer.stderr) };
     let run = answer.json();
     assert_eq!(run["status"], "failed", "{answer:?}");
     let error = &run["error"];
@@ -296,7 +305,7 @@ async fn a_full_disk_stops_the_run_says_what_to_do_and_leaves_nothing_half_copie
     }
     assert!(error["hint"].as_str().unwrap().contains("runs resume"), "{run}");
 
-    // With space, the same run goes through.
+    // With enough space, the same run succeeds.
     let id = run_of(&cli).await;
     let resumed: Value = cli.run(&["runs", "resume", id.as_str(), "--json"]).await.expect(0).json();
     assert_eq!(resumed["status"], json!(RunStatus::Succeeded), "{resumed}");

@@ -1,4 +1,5 @@
-//! Connectors made of a folder: a form, rows and all that comes with them, without a compiler; and faults with their places.
+//! Connectors that a folder describes: a form and operation rows, loaded at run time; and faults with their source
+//! locations.
 
 use std::{fs, path::Path};
 
@@ -47,15 +48,15 @@ async fn the_example_of_the_documentation_works() {
     }
     assert_eq!(ids, [1, 2, 3]);
     connected.run("task.complete", json!({ "id": 3 }), &cx).await.unwrap();
-    // What every HTTP connection can do is there as well.
+    // The actions of every HTTP connection are included.
     let any = connected.run("request", json!({ "path": "/tasks" }), &cx).await.unwrap();
     assert_eq!(any["body"]["tasks"][0]["id"], 1);
     let calls = server.received_requests().await.unwrap();
-    // A check says nothing of itself before it knows that the host is there.
+    // A check reports its own call only after it has reached the host.
     for seen in calls.into_iter().filter(|seen| seen.method.as_str() != "HEAD") {
         assert_eq!((header(&seen, "x-todo-key"), header(&seen, "x-api-version")), (Some("canary-key"), Some("2")));
     }
-    // The form has what is left to fill in, and no more.
+    // The form has only the settings that are left to fill in.
     let schema = &registry.connector("todo").unwrap().spec().connection;
     assert_eq!(schema["required"], json!(["name", "connector", "apiKey"]));
     assert_eq!(schema["properties"]["endpointUrl"]["default"], "https://todo.example.com/v1");
@@ -63,15 +64,15 @@ async fn the_example_of_the_documentation_works() {
 }
 
 #[test]
-fn the_readme_shows_the_example_as_it_is() {
+fn the_readme_shows_the_example_files_verbatim() {
     let readme = fs::read_to_string(project().join("connectors/http/README.md")).unwrap();
     for file in ["todo/connector.toml", "todo/operations/tasks.toml"] {
         let text = fs::read_to_string(examples().join(file)).unwrap();
-        assert!(readme.contains(&format!("```toml\n{text}```")), "{file} stands otherwise in the README");
+        assert!(readme.contains(&format!("```toml\n{text}```")), "{file} differs in the README");
     }
 }
 
-/// A folder with one connector, the example with some text replaced.
+/// Makes a folder with one connector: the example with a text replaced.
 fn broken(file: &str, from: &str, to: &str) -> tempfile::TempDir {
     let folder = tempfile::tempdir().unwrap();
     let copy = folder.path().join("todo");
@@ -92,8 +93,8 @@ fn load(folder: &Path) -> Result<Registry, String> {
 }
 
 #[test]
-fn every_fault_has_its_place() {
-    for (file, from, to, told) in [
+fn every_fault_has_its_source_location() {
+    for (file, from, to, message) in [
         ("connector.toml", "check ", "chekc ", "connector.toml:5:1: unknown field `chekc`"),
         ("connector.toml", "name          = \"todo\"", "", "missing field `name`"),
         ("connector.toml", "\"todo\"", "\"My Todo\"", "connector.toml:1:1: /name: name does not have the form"),
@@ -107,7 +108,7 @@ fn every_fault_has_its_place() {
     ] {
         let folder = broken(file, from, to);
         let error = load(folder.path()).err().unwrap_or_else(|| panic!("{to} was accepted"));
-        assert!(error.contains(told), "wanted {told}\nfound {error}");
+        assert!(error.contains(message), "wanted {message}\nfound {error}");
         assert!(!error.contains("\"secret\""), "{error}");
     }
     assert!(load(&examples()).is_ok());
@@ -117,7 +118,7 @@ fn every_fault_has_its_place() {
 }
 
 #[tokio::test]
-async fn the_command_line_has_them_too() {
+async fn the_command_line_loads_connectors_from_a_folder() {
     let cli = trunkline_tests::Cli::default();
     let folder = examples().display().to_string();
     let listed = cli.run(&["--json", "--connectors", &folder, "connectors"]).await.expect(0).json();

@@ -1,5 +1,5 @@
-//! A proxy that delivers a request twice: with an idempotency key, a service that takes one does what was asked once.
-//! Without a key nothing is promised of what the proxy does; Trunkline itself sends a create once.
+//! A proxy that delivers each request twice. With an idempotency key, a service that supports keys carries out the
+//! request once. Without a key, there is no guarantee against such a proxy; Trunkline itself sends a create once.
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -10,21 +10,21 @@ use trunkline::Runtime;
 use trunkline_engine::{Flow, Run, RunStatus};
 use trunkline_tests::{
     Cli,
-    proxy::{Asked, Proxy, Way},
+    proxy::{ProxiedRequest, Proxy, ProxyAction},
 };
 
 use super::*;
 
 const ORDERS: usize = 40;
 
-/// A service that takes orders, one for each key.
+/// A service that accepts one order per key.
 #[derive(Clone, Default)]
 struct Ledger(Arc<Mutex<Booked>>);
 
 #[derive(Default)]
 struct Booked {
     orders: usize,
-    /// By key: which order it was, and how often it was delivered.
+    /// Order and number of deliveries by key.
     keys: BTreeMap<String, (usize, usize)>,
     without: usize,
 }
@@ -74,7 +74,7 @@ impl Rig {
         Rig { ledger, proxy, cli, runtime, _server: server }
     }
 
-    /// Orders so many things, each by a step of its own.
+    /// Runs a flow that orders each thing in a step of its own.
     async fn order(&self, effect: Option<&str>) -> Run {
         let mut call = json!({ "method": "POST", "path": "/orders", "body": { "thing": "{{ item }}" } });
         if let Some(effect) = effect {
@@ -89,7 +89,7 @@ impl Rig {
         running.wait().await.unwrap()
     }
 
-    /// Orders that were booked, deliveries of each key, and deliveries without one.
+    /// Returns the number of orders, the numbers of deliveries per key, and the deliveries without a key.
     fn booked(&self) -> (usize, BTreeSet<usize>, usize) {
         let booked = self.ledger.0.lock().unwrap();
         (booked.orders, booked.keys.values().map(|(_, times)| *times).collect(), booked.without)
@@ -97,13 +97,13 @@ impl Rig {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn what_a_proxy_delivers_twice_is_done_once_under_its_key() {
-    for way in [Way::Twice, Way::TwiceAtOnce] {
+async fn a_request_that_a_proxy_delivers_twice_is_carried_out_once_with_a_key() {
+    for way in [ProxyAction::Twice, ProxyAction::TwiceAtOnce] {
         let rig = Rig::new(true).await;
         rig.proxy.decide(move |_| way.clone());
         assert_eq!(rig.order(None).await.status, RunStatus::Succeeded);
-        assert_eq!(rig.booked(), (ORDERS, BTreeSet::from([2]), 0), "each key came twice and was booked once");
-        // Another run means other orders.
+        assert_eq!(rig.booked(), (ORDERS, BTreeSet::from([2]), 0), "each key arrived twice and has one order");
+        // Another run makes new orders.
         rig.order(None).await;
         assert_eq!(rig.booked(), (2 * ORDERS, BTreeSet::from([2]), 0));
     }
@@ -113,27 +113,29 @@ async fn what_a_proxy_delivers_twice_is_done_once_under_its_key() {
 #[tokio::test(flavor = "multi_thread")]
 async fn without_a_key_each_delivery_counts() {
     let rig = Rig::new(false).await;
-    rig.proxy.decide(|_| Way::Twice);
+    rig.proxy.decide(|_| ProxyAction::Twice);
     rig.order(None).await;
     assert_eq!(rig.booked(), (2 * ORDERS, BTreeSet::new(), 2 * ORDERS));
 }
 
-/// Loses the answer to the first delivery of each order.
-fn lose_the_first() -> impl Fn(&Asked) -> Way + Send + Sync + 'static {
+/// Loses the response to the first delivery of each order.
+fn lose_the_first() -> impl Fn(&ProxiedRequest) -> ProxyAction + Send + Sync + 'static {
     let seen = Mutex::new(BTreeSet::new());
-    move |asked| if seen.lock().unwrap().insert(asked.body.clone()) { Way::Lose } else { Way::Forward }
+    move |request| {
+        if seen.lock().unwrap().insert(request.body.clone()) { ProxyAction::Lose } else { ProxyAction::Forward }
+    }
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_create_whose_answer_was_lost_is_made_again_only_where_the_flow_says_that_its_key_counts() {
-    // Neither a key nor anything else makes a create repeatable unless somebody says so.
+async fn a_create_with_a_lost_response_is_repeated_only_if_the_flow_declares_its_key_effective() {
+    // A key alone does not make a create repeatable: the flow has to declare it.
     for keys in [false, true] {
         let rig = Rig::new(keys).await;
         rig.proxy.decide(lose_the_first());
         let run = rig.order(None).await;
         let unknown = run.ledger[&"all".into()].unknown.values().sum::<u64>();
         assert_eq!((unknown, rig.proxy.seen().len(), rig.booked().0), (ORDERS as u64, ORDERS, ORDERS));
-        // Nor does a run that goes over it.
+        // A rerun does not repeat it either.
         let id = run.id.to_string();
         rig.cli.run(&["runs", "rerun", "--failed", &id, "--unknown"]).await;
         assert_eq!((rig.proxy.seen().len(), rig.booked().0), (ORDERS, ORDERS));
@@ -145,7 +147,7 @@ async fn a_create_whose_answer_was_lost_is_made_again_only_where_the_flow_says_t
 }
 
 #[tokio::test]
-async fn reading_needs_no_key_and_a_key_of_the_flow_stays() {
+async fn reads_get_no_key_and_a_key_from_the_flow_is_kept() {
     let server = service(ResponseTemplate::new(200).set_body_json(json!({}))).await;
     let document = json!({ "name": "shop", "connector": "http-v1.0", "allowPrivateNetwork": true,
         "endpointUrl": server.uri(), "authentication": "bearer", "token": "canary-token", "idempotencyHeader": "X-Key" });

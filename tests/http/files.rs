@@ -1,4 +1,4 @@
-//! Files from and to any path: by reference, with the connection's sign-in, and with nobody else's.
+//! Files from and to any path: by reference, and with the credentials of their own connection only.
 
 use futures::TryStreamExt;
 use serde_json::{Value, json};
@@ -11,7 +11,7 @@ use wiremock::{
 
 use super::{context, header, http};
 
-/// A file that answers ranges.
+/// A file on a server with range requests.
 struct File(Vec<u8>);
 
 impl Respond for File {
@@ -47,7 +47,7 @@ fn seven() -> Value {
 }
 
 #[tokio::test]
-async fn a_file_is_handed_over_by_reference_and_opened_from_any_byte() {
+async fn a_file_is_passed_by_reference_and_opened_from_any_byte() {
     let content = bytes(100_000);
     let server = file_service(content.clone()).await;
     let shop = http("shop", &server.uri());
@@ -85,10 +85,10 @@ async fn a_redirect_is_followed_without_credentials() {
     let seen = storage.received_requests().await.unwrap();
     assert_eq!(seen.len(), 2);
     for request in &seen {
-        let told = format!("{:?}", request.headers);
-        assert!(!told.contains("canary"), "{told}");
+        let headers = format!("{:?}", request.headers);
+        assert!(!headers.contains("canary"), "{headers}");
     }
-    // And the search would notice: the service itself did get the token.
+    // The search works: the service itself received the token.
     assert!(format!("{:?}", server.received_requests().await.unwrap()[0].headers).contains("canary"));
 }
 
@@ -108,7 +108,7 @@ async fn redirects_end_and_stay_on_https() {
 }
 
 #[tokio::test]
-async fn refusals_say_what_to_do() {
+async fn errors_have_a_hint() {
     for (status, kind) in [(401, ErrorKind::Auth), (403, ErrorKind::Permission), (404, ErrorKind::NotFound)] {
         let server = MockServer::start().await;
         Mock::given(any()).respond_with(ResponseTemplate::new(status)).mount(&server).await;
@@ -144,7 +144,7 @@ async fn a_file_becomes_the_body_of_a_call() {
 }
 
 #[tokio::test]
-async fn a_file_goes_into_a_form() {
+async fn a_file_becomes_a_part_of_a_form() {
     let target = MockServer::start().await;
     Mock::given(method("POST")).respond_with(ResponseTemplate::new(204)).mount(&target).await;
     let input = json!({ "method": "POST", "path": "/in", "formField": "file", "form": { "title": "Vår \"26\"" } });
@@ -161,7 +161,7 @@ async fn a_file_goes_into_a_form() {
 }
 
 #[tokio::test]
-async fn an_upload_is_repeated_only_where_that_is_harmless() {
+async fn an_upload_is_repeated_only_if_that_is_harmless() {
     for (method, kind, times) in [("PUT", ErrorKind::Unavailable, 5), ("POST", ErrorKind::UnknownOutcome, 1)] {
         let target = MockServer::start().await;
         Mock::given(any()).respond_with(ResponseTemplate::new(502)).mount(&target).await;
@@ -174,7 +174,7 @@ async fn an_upload_is_repeated_only_where_that_is_harmless() {
 }
 
 #[tokio::test]
-async fn a_source_that_changed_meanwhile_is_noticed() {
+async fn a_source_that_changes_during_the_upload_is_detected() {
     let (source, target) = (file_service(bytes(1000)).await, MockServer::start().await);
     Mock::given(any()).respond_with(ResponseTemplate::new(200)).mount(&target).await;
     let (from, to) = (http("from", &source.uri()), http("to", &target.uri()));

@@ -1,4 +1,4 @@
-//! The connector for services without one of their own: any call, files both ways, and connectors made of a folder.
+//! The connector `http` for any service: calls, downloads, uploads, and connectors that a folder describes.
 #![allow(clippy::unwrap_used)]
 
 mod data;
@@ -15,7 +15,7 @@ use wiremock::{
     matchers::{any, method, path},
 };
 
-/// A connection to a service, without anything else being there.
+/// Makes a connection without a store.
 pub(crate) fn connect(registry: &Registry, document: Value) -> Connected {
     let connection = Connection::from_value(document).unwrap();
     let faults = registry.check(&connection);
@@ -23,7 +23,7 @@ pub(crate) fn connect(registry: &Registry, document: Value) -> Connected {
     registry.connect(&connection, Arc::new(MemoryVault::default()), &|_| unreachable!("no references")).unwrap()
 }
 
-/// A connection of the connector `http` with a token.
+/// Makes a connection of the connector `http` with a token.
 pub(crate) fn http(name: &str, address: &str) -> Connected {
     connect(
         &Registry::discover().unwrap(),
@@ -53,7 +53,7 @@ async fn request(server: &MockServer, input: Value) -> Result<Value, Error> {
 }
 
 #[tokio::test]
-async fn a_request_is_sent_as_it_is_written() {
+async fn a_request_is_sent_as_written_in_the_input() {
     let answer = json!({ "id": 7 });
     let server = service(ResponseTemplate::new(201).set_body_json(&answer).insert_header("x-total", "3")).await;
     let input = json!({
@@ -74,7 +74,7 @@ async fn a_request_is_sent_as_it_is_written() {
 }
 
 #[tokio::test]
-async fn bodies_of_other_kinds_and_answers_that_are_texts() {
+async fn form_and_text_bodies_and_text_responses_are_supported() {
     let server = service(ResponseTemplate::new(200).set_body_raw("<p>hej</p>", "text/html")).await;
     let form = json!({ "method": "PUT", "path": "/a", "contentType": "application/x-www-form-urlencoded",
         "body": { "a": "x y", "b": 1 }, "answer": "text" });
@@ -83,7 +83,8 @@ async fn bodies_of_other_kinds_and_answers_that_are_texts() {
     request(&server, text).await.unwrap();
     let bodies: Vec<_> = server.received_requests().await.unwrap().iter().map(|one| one.body.clone()).collect();
     assert_eq!(bodies, [b"a=x+y&b=1".to_vec(), b"a;b".to_vec()]);
-    // What is no JSON is no answer, unless a text is wanted: a hotel's sign-in page must not pass for a result.
+    // A response that is not JSON is an error unless a text is requested: a sign-in page of a hotel must not pass for a
+    // result.
     let error = request(&server, json!({ "path": "/a" })).await.unwrap_err();
     assert_eq!(error.kind(), ErrorKind::Unexpected, "{error:?}");
     let odd = json!({ "method": "POST", "path": "/a", "contentType": "text/csv", "body": { "a": 1 } });
@@ -91,7 +92,7 @@ async fn bodies_of_other_kinds_and_answers_that_are_texts() {
 }
 
 #[tokio::test]
-async fn nothing_leaves_the_endpoint_and_nothing_stands_in_for_the_sign_in() {
+async fn no_request_leaves_the_endpoint_or_replaces_the_credentials() {
     let server = service(ResponseTemplate::new(200).set_body_json(json!({}))).await;
     for input in [
         json!({ "path": "//evil.example/x" }),
@@ -108,11 +109,11 @@ async fn nothing_leaves_the_endpoint_and_nothing_stands_in_for_the_sign_in() {
         let error = request(&server, input.clone()).await.unwrap_err();
         assert_eq!(error.kind(), ErrorKind::InvalidInput, "{input}: {error:?}");
     }
-    assert!(server.received_requests().await.unwrap().is_empty(), "and nothing was sent");
+    assert!(server.received_requests().await.unwrap().is_empty(), "no request was sent");
 }
 
 #[tokio::test]
-async fn the_effect_decides_what_is_repeated() {
+async fn the_effect_decides_whether_a_request_is_repeated() {
     for (input, kind, times) in [
         (json!({ "method": "POST", "path": "/a" }), ErrorKind::UnknownOutcome, 1),
         (json!({ "method": "PATCH", "path": "/a" }), ErrorKind::UnknownOutcome, 1),
@@ -123,7 +124,7 @@ async fn the_effect_decides_what_is_repeated() {
         let server = service(ResponseTemplate::new(502)).await;
         assert_eq!(request(&server, input.clone()).await.unwrap_err().kind(), kind, "{input}");
         assert_eq!(server.received_requests().await.unwrap().len(), times, "{input}");
-        // After a crash the engine asks the same question.
+        // After a crash, the engine decides by the same effect.
         let connected = http("shop", &server.uri());
         let settled = connected.reconcile("request", input.clone(), &context(&[&connected])).await;
         assert_eq!(settled.is_ok(), times > 1, "{input}");
@@ -131,7 +132,7 @@ async fn the_effect_decides_what_is_repeated() {
 }
 
 #[tokio::test]
-async fn every_way_to_sign_in() {
+async fn every_authentication_sends_its_credentials() {
     let registry = Registry::discover().unwrap();
     for (settings, name, value, setting) in [
         (json!({ "authentication": "none" }), "authorization", None, None),
@@ -171,7 +172,7 @@ async fn every_way_to_sign_in() {
         assert_eq!(connected.check().await.findings, [], "{settings}");
         let requests = server.received_requests().await.unwrap();
         assert_eq!(header(requests.last().unwrap(), name), value, "{settings}");
-        // What is wrong is named.
+        // A wrong setting is named.
         let refuse = Mock::given(path("/v1/secret")).respond_with(ResponseTemplate::new(401));
         refuse.mount(&server).await;
         document["checkPath"] = json!("/secret");
@@ -185,7 +186,7 @@ async fn every_way_to_sign_in() {
 }
 
 #[tokio::test]
-async fn settings_are_checked_in_the_choice_that_was_made() {
+async fn settings_are_checked_for_the_chosen_authentication() {
     let registry = Registry::discover().unwrap();
     let found = |settings: Value| {
         let mut document = json!({ "name": "shop", "connector": "http-v1.0", "endpointUrl": "https://x.example" });
@@ -211,7 +212,7 @@ async fn settings_are_checked_in_the_choice_that_was_made() {
 }
 
 #[tokio::test]
-async fn both_dams_have_the_action_request_too() {
+async fn both_dams_have_the_action_request() {
     for connector in ["mediaflow", "mediavalet"] {
         let server = MockServer::start().await;
         let token = json!({ "access_token": "fresh", "token_type": "bearer", "expires_in": 3600 });

@@ -1,4 +1,4 @@
-//! `file.changes`: what is new or gone, given once and never lost.
+//! `file.changes`: each new or removed file is reported once, and none is lost.
 
 use super::*;
 
@@ -15,7 +15,7 @@ impl Library {
     }
 }
 
-/// A moment of its own for each file.
+/// Returns a different upload time for each file.
 fn apart(id: i64) -> String {
     format!("2026-01-31 {:02}:{:02}:{:02}", id / 3600, id / 60 % 60, id % 60)
 }
@@ -62,7 +62,7 @@ impl Growing {
         call(&self.mediaflow, "file.changes", input).await
     }
 
-    /// Everything that is new, however many calls it takes, and the cursor after it.
+    /// Calls the action until there is nothing new. Returns the new ids, and the cursor after them.
     async fn all(&self, mut cursor: Value, limit: usize) -> (Vec<i64>, Value) {
         let mut all = Vec::new();
         loop {
@@ -83,24 +83,24 @@ fn ids(found: &Value) -> Vec<i64> {
 }
 
 #[tokio::test]
-async fn new_files_of_the_library_are_given_once_and_none_is_lost() {
+async fn new_files_are_reported_once_and_none_is_lost() {
     let growing = Growing::new().await;
     let (none, cursor) = growing.all(Value::Null, 1000).await;
-    assert!(none.is_empty(), "the first call marks the place");
+    assert!(none.is_empty(), "the first call only returns a cursor");
     growing.library.lock().unwrap().add(1..4, apart);
     let (found, cursor) = growing.all(cursor, 1000).await;
     assert_eq!(found, [1, 2, 3], "oldest upload first, in a library that was empty");
     growing.library.lock().unwrap().add(4..400, apart);
     let (found, cursor) = growing.all(cursor, 70).await;
-    // Each answer is in order, and nothing is left for an earlier one.
+    // Each response is sorted, and the next one continues after it.
     assert_eq!(found, (4..400).collect::<Vec<_>>());
 
     growing.seen.lock().unwrap().clear();
     let (found, cursor) = growing.all(cursor, 1000).await;
     assert!(found.is_empty());
-    assert_eq!(growing.seen.lock().unwrap().len(), 1, "nothing new takes one call");
+    assert_eq!(growing.seen.lock().unwrap().len(), 1, "one call finds that nothing is new");
 
-    // A file that shows up late, behind some that were seen; and some of those that were seen are gone.
+    // A file appears late, with an earlier time than some reported ones; and some reported files are gone.
     {
         let mut library = growing.library.lock().unwrap();
         library.files.retain(|(id, _)| ![399, 398, 380, 351].contains(&id.abs()));
@@ -109,7 +109,7 @@ async fn new_files_of_the_library_are_given_once_and_none_is_lost() {
     }
     let (found, cursor) = growing.all(cursor, 1000).await;
     assert_eq!(found, [9_000, 400, 401]);
-    // All that was remembered is gone.
+    // All remembered files are gone.
     growing.library.lock().unwrap().files.retain(|(id, _)| id.abs() < 300);
     let (found, cursor) = growing.all(cursor, 1000).await;
     assert!(found.is_empty(), "{found:?}");
@@ -118,7 +118,7 @@ async fn new_files_of_the_library_are_given_once_and_none_is_lost() {
 }
 
 #[tokio::test]
-async fn many_files_of_one_moment_are_given_once() {
+async fn many_files_with_one_upload_time_are_reported_once() {
     let growing = Growing::new().await;
     let day = |_| "2026-01-31".to_owned();
     growing.library.lock().unwrap().add(1..201, day);
@@ -133,7 +133,7 @@ async fn many_files_of_one_moment_are_given_once() {
 }
 
 #[tokio::test]
-async fn without_moments_the_ids_alone_have_to_do() {
+async fn without_upload_times_the_ids_are_used() {
     let growing = Growing::new().await;
     growing.tells_when.store(false, Ordering::SeqCst);
     growing.library.lock().unwrap().add(1..151, apart);
@@ -145,7 +145,7 @@ async fn without_moments_the_ids_alone_have_to_do() {
 }
 
 #[tokio::test]
-async fn too_much_that_is_new_is_said_and_not_cut_off() {
+async fn too_many_new_files_are_an_error_and_not_truncated() {
     let growing = Growing::new().await;
     growing.library.lock().unwrap().add(1..60, apart);
     let (_, cursor) = growing.all(Value::Null, 1000).await;
@@ -156,7 +156,7 @@ async fn too_much_that_is_new_is_said_and_not_cut_off() {
 }
 
 #[tokio::test]
-async fn a_folder_tells_what_came_and_what_went() {
+async fn a_folder_reports_added_and_removed_files() {
     let growing = Growing::new().await;
     growing.library.lock().unwrap().folder = [1, 2, -3].into();
     let marked = growing.changes(&Value::Null, 2, Some(12)).await;

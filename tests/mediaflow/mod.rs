@@ -1,5 +1,5 @@
-//! Mediaflow's hand-written actions through the real connector: against the look-alike where it can show the case, else
-//! against answers made for it.
+//! Mediaflow's hand-written actions through the real connector: against the simulator where it supports the case,
+//! otherwise against prepared responses.
 #![allow(clippy::unwrap_used)]
 
 use std::{
@@ -40,7 +40,7 @@ async fn call(connections: &Connections, action: &str, input: Value) -> Value {
 async fn kind(connections: &Connections, action: &str, input: Value) -> ErrorKind {
     match run(connections, action, input.clone()).await {
         Err(error) => error.kind(),
-        Ok(output) => panic!("{action} took {input} and gave {output}"),
+        Ok(output) => panic!("{action} accepted {input} and returned {output}"),
     }
 }
 
@@ -51,10 +51,10 @@ async fn sandbox(files: u64) -> (Sandbox, Connections) {
     (sandbox, connections)
 }
 
-/// What a service answers to a request that is not about tokens.
+/// Makes the response to a request that is not a token request.
 type Answers = Box<dyn Fn(&Request) -> ResponseTemplate + Send + Sync>;
 
-/// A service of one test's own: gives tokens, answers what the test says, and keeps what came.
+/// The service of one test: it issues tokens, sends prepared responses, and records the requests.
 #[derive(Clone)]
 struct Stage {
     answers: Arc<Answers>,
@@ -106,7 +106,7 @@ async fn requests(sandbox: &Sandbox, path: &str) -> Vec<Value> {
     all.into_iter().filter(|one| one["path"].as_str().unwrap().starts_with(path)).collect()
 }
 
-/// The first file of the look-alike's library that a question about its rights answers in this way.
+/// Finds the first file of the simulator's library whose rights satisfy a condition.
 async fn find(connections: &Connections, sandbox: &Sandbox, wanted: impl Fn(&Value, &Value) -> bool) -> Value {
     let files = json!({ "id": sandbox.root_folder(), "fields": ["any"] });
     for file in call(connections, "folder.files", files).await.as_array().unwrap() {
@@ -123,17 +123,17 @@ async fn an_original_is_opened_again_from_any_byte_and_a_preset_has_its_own_name
     let (sandbox, mediaflow) = sandbox(60).await;
     let good = |file: &Value, rights: &Value| rights["allowDownload"] == true && file["type"]["extension"] == "tif";
     let file = find(&mediaflow, &sandbox, good).await;
-    let handed = call(&mediaflow, "file.download", json!({ "id": file["id"] })).await;
-    assert!(!handed.to_string().contains("http"), "a reference holds no address: {handed}");
-    let original: FileRef = serde_json::from_value(handed["file"].clone()).unwrap();
+    let output = call(&mediaflow, "file.download", json!({ "id": file["id"] })).await;
+    assert!(!output.to_string().contains("http"), "a reference holds no URL: {output}");
+    let original: FileRef = serde_json::from_value(output["file"].clone()).unwrap();
     assert_eq!((original.size, &json!(original.name)), (file["filesize"].as_u64(), &file["filename"]));
     let whole = read(&mediaflow, &original, 0).await;
     assert_eq!(whole.len() as u64, original.size.unwrap());
     assert_eq!(read(&mediaflow, &original, 700).await, whole[700..]);
 
-    let handed = call(&mediaflow, "file.download", json!({ "id": file["id"], "format": 32 })).await;
-    let preset: FileRef = serde_json::from_value(handed["file"].clone()).unwrap();
-    assert_eq!(preset.size, None, "nobody knows the size of what is not made yet");
+    let output = call(&mediaflow, "file.download", json!({ "id": file["id"], "format": 32 })).await;
+    let preset: FileRef = serde_json::from_value(output["file"].clone()).unwrap();
+    assert_eq!(preset.size, None, "the size of a file that is not rendered yet is unknown");
     assert_eq!(preset.name, file["filename"].as_str().unwrap().replace(".tif", ".jpg"));
     assert_ne!(read(&mediaflow, &preset, 0).await, whole);
     assert_eq!(kind(&mediaflow, "file.download", json!({ "id": 1 })).await, ErrorKind::NotFound);
@@ -141,7 +141,7 @@ async fn an_original_is_opened_again_from_any_byte_and_a_preset_has_its_own_name
 }
 
 #[tokio::test]
-async fn a_custom_size_asks_for_the_same_each_time_it_is_opened() {
+async fn a_custom_size_requests_the_same_rendition_each_time_it_is_opened() {
     let (sandbox, mediaflow) = sandbox(40).await;
     let file = find(&mediaflow, &sandbox, |file, rights| {
         rights["allowDownload"] == true && file["type"]["extension"] == "jpg"
@@ -149,9 +149,9 @@ async fn a_custom_size_asks_for_the_same_each_time_it_is_opened() {
     .await;
     let crop = json!({ "x1": 10, "y1": 20, "x2": 110, "y2": 70, "referenceWidth": 400, "referenceHeight": 300 });
     let custom = json!({ "width": 800, "height": 400, "format": "webp", "crop": crop });
-    let handed = call(&mediaflow, "file.download", json!({ "id": file["id"], "custom": custom })).await;
-    // As a journal would keep it.
-    let kept: FileRef = serde_json::from_str(&handed["file"].to_string()).unwrap();
+    let output = call(&mediaflow, "file.download", json!({ "id": file["id"], "custom": custom })).await;
+    // Serialized, as in a journal.
+    let kept: FileRef = serde_json::from_str(&output["file"].to_string()).unwrap();
     assert_eq!((kept.size, kept.media_type.as_deref()), (None, Some("image/webp")));
     assert!(kept.name.ends_with(".webp"), "{}", kept.name);
     let whole = read(&mediaflow, &kept, 0).await;
@@ -186,7 +186,7 @@ async fn a_custom_size_asks_for_the_same_each_time_it_is_opened() {
 }
 
 #[tokio::test]
-async fn what_may_be_published_is_weighed_in_one_answer() {
+async fn the_right_to_publish_is_one_decision_with_reasons() {
     let (sandbox, mediaflow) = sandbox(400).await;
     let ask = |file: &Value| json!({ "id": file["id"] });
     let good =
@@ -210,9 +210,9 @@ async fn what_may_be_published_is_weighed_in_one_answer() {
 }
 
 #[tokio::test]
-async fn rights_are_read_with_care() {
-    let told = Arc::new(Mutex::new((json!({}), ok(json!([])), json!({}))));
-    let answers = told.clone();
+async fn unknown_rights_are_reported_and_forbid_nothing() {
+    let prepared = Arc::new(Mutex::new((json!({}), ok(json!([])), json!({}))));
+    let answers = prepared.clone();
     let (_server, mediaflow, _) = stage(move |request| {
         let (permissions, licence, file) = &*answers.lock().unwrap();
         match request.url.path() {
@@ -228,10 +228,10 @@ async fn rights_are_read_with_care() {
     let warned = |text: &str| json!({ "allowDownload": true, "lockWarningMessage": text });
     let bare = json!({ "id": -7 });
     for (permissions, licence, file, reasons, warnings) in [
-        // An older installation: what is not known is said, and forbids nothing.
+        // An older installation: unknown rights are reported, and forbid nothing.
         (yes.clone(), missing(), bare.clone(), json!([]), json!(["LICENCE_UNKNOWN"])),
         (yes.clone(), ok(json!([])), bare.clone(), json!([]), json!(["LICENCE_UNKNOWN"])),
-        // One word is the beginning of the other.
+        // One word is a prefix of the other.
         (warned("RIGHTS_EXPIRED 1"), licence("", "", 0), bare.clone(), json!(["RIGHTS_EXPIRED"]), json!([])),
         (warned("RIGHTS_EXPIRE 1"), licence("", "", 0), bare.clone(), json!([]), json!(["RIGHTS_EXPIRE"])),
         (yes.clone(), licence("2001-01-01", "2001-12-31", 2), bare.clone(), json!(["RIGHTS_EXPIRED"]), json!([])),
@@ -248,18 +248,18 @@ async fn rights_are_read_with_care() {
         (yes.clone(), licence("", "", 0), json!({ "gdprType": "unknown" }), json!([]), json!(["CONSENT_UNKNOWN"])),
         (json!({}), licence("", "", 0), json!({ "id": -7, "rights": null }), json!(["DOWNLOAD_DENIED"]), json!([])),
     ] {
-        *told.lock().unwrap() = (permissions, licence, file);
+        *prepared.lock().unwrap() = (permissions, licence, file);
         let verdict = call(&mediaflow, "file.may_publish", json!({ "id": -7 })).await;
         let allowed = reasons == json!([]);
         assert_eq!(verdict, json!({ "allowed": allowed, "reasons": reasons, "warnings": warnings }));
     }
-    // Not being told now is not the same as not being told ever.
-    told.lock().unwrap().1 = ResponseTemplate::new(403).set_body_json(json!({ "status": 403, "error": "no" }));
+    // A temporary failure differs from a right that the installation does not have.
+    prepared.lock().unwrap().1 = ResponseTemplate::new(403).set_body_json(json!({ "status": 403, "error": "no" }));
     assert_eq!(kind(&mediaflow, "file.may_publish", json!({ "id": -7 })).await, ErrorKind::Permission);
 }
 
 #[tokio::test]
-async fn a_lasting_address_is_given_for_what_may_be_published() {
+async fn a_permanent_link_is_returned_for_a_file_that_may_be_published() {
     let (sandbox, mediaflow) = sandbox(200).await;
     let may = |rights: &Value| rights["allowDownload"] == true;
     let picture = find(&mediaflow, &sandbox, |file, rights| {
@@ -292,7 +292,7 @@ async fn a_lasting_address_is_given_for_what_may_be_published() {
 }
 
 #[tokio::test]
-async fn an_answer_that_is_no_address_is_not_taken_for_one() {
+async fn a_response_without_a_url_is_an_error() {
     let status = Arc::new(AtomicU16::new(201));
     let body = Arc::new(Mutex::new(Vec::new()));
     let (code, bytes, origin) = (status.clone(), body.clone(), Arc::new(Mutex::new(String::new())));
@@ -311,7 +311,7 @@ async fn an_answer_that_is_no_address_is_not_taken_for_one() {
     *origin.lock().unwrap() = server.uri();
     let ask = || run(&mediaflow, "file.permalink", json!({ "id": 7 }));
     *body.lock().unwrap() = br#"{"url":"https://assets.example/p.pdf"}"#.to_vec();
-    assert_eq!(ask().await.unwrap(), json!({ "url": "https://assets.example/p.pdf" }), "201 is fine");
+    assert_eq!(ask().await.unwrap(), json!({ "url": "https://assets.example/p.pdf" }), "201 is accepted");
     for odd in [&b"%PDF-1.7"[..], br#"{"url":""}"#, br#"{"url":null}"#, b"", &[b' '; 70_000]] {
         *body.lock().unwrap() = odd.to_vec();
         assert_eq!(ask().await.unwrap_err().kind(), ErrorKind::Unexpected);
@@ -320,7 +320,7 @@ async fn an_answer_that_is_no_address_is_not_taken_for_one() {
     assert_eq!(ask().await.unwrap_err().kind(), ErrorKind::NotFound);
     for request in seen.lock().unwrap().iter().filter(|one| one.url.path() == "/get") {
         assert_eq!(request.url.query(), Some("sig=a%2Bb&permalink=true"));
-        assert!(request.headers.get("authorization").is_none(), "the token stays at home");
+        assert!(request.headers.get("authorization").is_none(), "the token is not sent to another host");
     }
 }
 
@@ -331,7 +331,7 @@ fn usage() -> Value {
 }
 
 #[tokio::test]
-async fn a_usage_is_reported_in_the_form_mediaflow_wants() {
+async fn a_usage_is_reported_in_the_form_of_mediaflow() {
     let (_server, mediaflow, seen) = stage(|_| ResponseTemplate::new(201).set_body_json(json!({}))).await;
     let mut input = usage();
     input["ids"] = json!([-5]);
@@ -363,11 +363,11 @@ async fn a_usage_is_reported_in_the_form_mediaflow_wants() {
     input["date"] = json!("2026-01-31");
     input["ids"] = json!([]);
     assert_eq!(kind(&mediaflow, "file.report_usage", input).await, ErrorKind::InvalidInput);
-    assert!(seen.lock().unwrap().is_empty(), "nothing was sent of what is wrong");
+    assert!(seen.lock().unwrap().is_empty(), "no faulty usage was sent");
 }
 
 #[tokio::test]
-async fn a_reported_usage_is_found_and_can_be_taken_back() {
+async fn a_reported_usage_is_found_and_can_be_withdrawn() {
     let (sandbox, mediaflow) = sandbox(5).await;
     let files = call(&mediaflow, "folder.files", json!({ "id": sandbox.root_folder(), "fields": ["id"] })).await;
     let mut input = usage();
@@ -376,11 +376,11 @@ async fn a_reported_usage_is_found_and_can_be_taken_back() {
     let connected = mediaflow.get("mediaflow").unwrap();
     let found = |input: &Value| connected.reconcile("file.report_usage", input.clone(), &cx);
 
-    assert_eq!(found(&input).await.unwrap(), None, "it can safely be made");
+    assert_eq!(found(&input).await.unwrap(), None, "it can be created safely");
     call(&mediaflow, "file.report_usage", input.clone()).await;
     let listed = call(&mediaflow, "file.usages", json!({ "id": files[1]["id"] })).await;
     assert_eq!((&listed[0]["url"], &listed[0]["publishDate"]), (&json!("https://example.com/a"), &json!("2026-01-31")));
-    assert_eq!(found(&input).await.unwrap(), Some(json!({ "files": 2, "removed": false })), "it was made");
+    assert_eq!(found(&input).await.unwrap(), Some(json!({ "files": 2, "removed": false })), "it was created");
     let mut more = input.clone();
     more["ids"].as_array_mut().unwrap().push(files[2]["id"].clone());
     assert_eq!(found(&more).await.unwrap_err().kind(), ErrorKind::UnknownOutcome, "two of three have it");
@@ -393,7 +393,7 @@ async fn a_reported_usage_is_found_and_can_be_taken_back() {
 }
 
 #[tokio::test]
-async fn a_report_whose_answer_was_lost_is_not_made_again_blindly() {
+async fn a_report_with_a_lost_response_is_looked_up_before_it_is_repeated() {
     let (_server, mediaflow, seen) = stage(|_| {
         ResponseTemplate::new(500).set_body_json(json!({ "status": 500, "error": "Unspecified database error" }))
     })

@@ -1,4 +1,4 @@
-//! `kill -9` of the real binary while it waits for what MediaValet does in the background.
+//! `kill -9` of the real binary while it waits for background work of MediaValet.
 
 use std::time::Duration;
 
@@ -7,8 +7,8 @@ use trunkline_tests::{Cli, Dice, finish, requests, until};
 
 use super::*;
 
-/// What a life of the process can be killed at: it asks whether the asset is processed, or the package made.
-fn is_look(call: &Value) -> bool {
+/// Returns whether a call polls: it asks whether the asset is processed, or the package is ready.
+fn is_poll(call: &Value) -> bool {
     let path = call["path"].as_str().unwrap();
     call["method"] == "GET" && (path.contains("/assets/") || path.contains("/downloads/"))
 }
@@ -17,11 +17,11 @@ fn is_made(call: &&Value, what: &str) -> bool {
     call["method"] == "POST" && call["path"].as_str().unwrap().ends_with(what)
 }
 
-async fn looks(sandbox: &Sandbox) -> usize {
-    requests(sandbox).await.iter().filter(|call| is_look(call)).count()
+async fn polls(sandbox: &Sandbox) -> usize {
+    requests(sandbox).await.iter().filter(|call| is_poll(call)).count()
 }
 
-/// Uploads a file and packages it: both take a while.
+/// Returns a flow that uploads a file and packages it: both take a while.
 fn flow() -> Value {
     json!({
         "name": "waits",
@@ -34,7 +34,7 @@ fn flow() -> Value {
               "input": { "file": "{{ steps.original.file }}", "categories": ["{{ input.category }}"] } },
             { "id": "zip", "action": "asset.package", "connection": "target",
               "input": { "assetIds": ["{{ steps.asset.assetId }}"] } },
-            { "id": "seen", "if": "{{ not steps.asset.processed }}", "then": [{ "id": "no", "fail": "nobody waited" }] }
+            { "id": "seen", "if": "{{ not steps.asset.processed }}", "then": [{ "id": "no", "fail": "the step did not wait" }] }
         ]
     })
 }
@@ -54,10 +54,10 @@ async fn killed_while_waiting(kills: usize) {
         let mut child = cli.start(&["run", &flow, "--input", &input, "--json"]);
         runs += 1;
         loop {
-            let before = looks(&bench.sandbox).await;
-            let ended = until("a look or the end", async || {
+            let before = polls(&bench.sandbox).await;
+            let ended = until("a poll or the end", async || {
                 let ended = child.try_wait().unwrap().is_some();
-                (ended || looks(&bench.sandbox).await > before).then_some(ended)
+                (ended || polls(&bench.sandbox).await > before).then_some(ended)
             })
             .await;
             if ended || killed == kills {
@@ -78,25 +78,25 @@ async fn killed_while_waiting(kills: usize) {
             child = cli.start(&["runs", "resume", run.id.as_str(), "--json"]);
         }
         let code = finish(child).await.code;
-        assert!([0, -1].contains(&code), "it ended with {code}");
+        assert!([0, -1].contains(&code), "the process ended with {code}");
     }
     let all = cli.runtime().store().runs().await.unwrap();
     assert!(all.len() == runs && all.iter().all(|run| run.status == RunStatus::Succeeded), "{all:?}");
     let calls = requests(&bench.sandbox).await;
     let made = |what: &str| calls.iter().filter(|call| is_made(call, what)).count();
-    assert_eq!((made("/uploads"), made("/downloads")), (runs, runs), "each is made once");
+    assert_eq!((made("/uploads"), made("/downloads")), (runs, runs), "each is created once");
     let report = bench.sandbox.report();
     assert_eq!((report.assets, report.unfinished_uploads), (runs as u64, 0), "{report:?}");
-    println!("{kills} kills in {runs} runs, each with 1 upload and 1 package: 0 made again");
+    println!("{kills} kills in {runs} runs, each with 1 upload and 1 package: 0 repeated");
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn killed_while_it_waits_a_run_goes_on_waiting_for_the_same_thing() {
+async fn a_run_that_is_killed_while_it_polls_continues_to_poll_the_same_object() {
     killed_while_waiting(15).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
-#[ignore = "minutes: kills it a hundred times"]
-async fn killed_a_hundred_times_it_goes_on_waiting_for_the_same_thing() {
+#[ignore = "takes minutes: a hundred kills"]
+async fn a_run_that_is_killed_a_hundred_times_continues_to_poll_the_same_object() {
     killed_while_waiting(100).await;
 }

@@ -1,14 +1,14 @@
-//! Each call of each hand-written action loses its answer once, one after the other: no creating call is sent twice, and what
-//! nobody knows is looked up.
+//! Each call of each hand-written action loses its response once: no creating call is sent twice, and an unknown
+//! outcome is looked up.
 
 use std::collections::BTreeMap;
 
 use trunkline_core::Effect;
-use trunkline_tests::proxy::{Asked, Way};
+use trunkline_tests::proxy::{ProxiedRequest, ProxyAction};
 
 use super::*;
 
-/// What calls of MediaValet's API do, by method and the segments of their path.
+/// Returns the effects of MediaValet's API calls, by method and segments of the path.
 fn effects(registry: &Registry) -> Vec<(String, Vec<String>, Effect)> {
     let actions = registry.connector("mediavalet").unwrap().actions();
     let row = |spec: &trunkline_core::ActionSpec| {
@@ -18,19 +18,19 @@ fn effects(registry: &Registry) -> Vec<(String, Vec<String>, Effect)> {
     actions.filter_map(row).collect()
 }
 
-fn creates(rows: &[(String, Vec<String>, Effect)], asked: &Asked) -> bool {
-    let path: Vec<_> = asked.path().trim_start_matches("/mediavalet").split('/').collect();
+fn creates(rows: &[(String, Vec<String>, Effect)], request: &ProxiedRequest) -> bool {
+    let path: Vec<_> = request.path().trim_start_matches("/mediavalet").split('/').collect();
     let fits = |segments: &[String]| {
         let same = |(own, other): (&String, &&str)| own.starts_with('{') || own.eq_ignore_ascii_case(other);
         segments.len() == path.len() && segments.iter().zip(&path).all(same)
     };
-    let rows = rows.iter().filter(|(method, segments, _)| *method == asked.method && fits(segments));
-    // A fixed segment says more than a parameter.
+    let rows = rows.iter().filter(|(method, segments, _)| *method == request.method && fits(segments));
+    // A fixed segment is a better match than a parameter.
     let row = rows.min_by_key(|(_, segments, _)| segments.iter().filter(|one| one.starts_with('{')).count());
-    row.unwrap_or_else(|| panic!("{} {} is no row", asked.method, asked.target)).2 == Effect::Create
+    row.unwrap_or_else(|| panic!("{} {} has no row", request.method, request.target)).2 == Effect::Create
 }
 
-/// What an action is run with, after what it works on is there.
+/// Prepares the objects that an action works on, and returns its input.
 async fn input(bench: &Bench, action: &str) -> Value {
     let file = bench.file(1).await;
     if action == "asset.upload" {
@@ -71,13 +71,14 @@ const ACTIONS: [&str; 11] = [
     "webhook.unsubscribe",
 ];
 
-/// Runs an action with the answer to one of its calls lost: how many calls it made, and creating calls that came twice.
+/// Runs an action and loses the response to one of its calls. Returns the number of calls, and the creating calls that
+/// arrived twice.
 async fn lose(rows: &[(String, Vec<String>, Effect)], action: &str, lost: Option<usize>) -> (usize, Vec<String>) {
     let processing = std::time::Duration::ZERO;
     let options = Options { files: 2, max_size: 3000, processing, ..Options::default() };
     let (bench, proxy) = Bench::behind_a_proxy(options).await;
     let input = input(&bench, action).await;
-    proxy.decide(move |asked| if Some(asked.index) == lost { Way::Lose } else { Way::Forward });
+    proxy.decide(move |request| if Some(request.index) == lost { ProxyAction::Lose } else { ProxyAction::Forward });
     let step = Arc::<Step>::default();
     let mut ended = bench.attempt(&step, action, &input).await.unwrap();
     for _ in 0..3 {
@@ -91,8 +92,8 @@ async fn lose(rows: &[(String, Vec<String>, Effect)], action: &str, lost: Option
     ended.unwrap_or_else(|error| panic!("{action} with call {lost:?} lost: {error:?}"));
     let seen = proxy.seen();
     let mut sent = BTreeMap::<_, usize>::new();
-    for asked in seen.iter().filter(|asked| creates(rows, asked)) {
-        let what = format!("{} {} {}", asked.method, asked.target, String::from_utf8_lossy(&asked.body));
+    for request in seen.iter().filter(|request| creates(rows, request)) {
+        let what = format!("{} {} {}", request.method, request.target, String::from_utf8_lossy(&request.body));
         *sent.entry(what).or_default() += 1;
     }
     let report = bench.sandbox.report();
@@ -101,14 +102,15 @@ async fn lose(rows: &[(String, Vec<String>, Effect)], action: &str, lost: Option
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn whichever_answer_is_lost_no_creating_call_is_sent_twice() {
+async fn no_creating_call_is_sent_twice_whichever_response_is_lost() {
     let rows = &effects(&Registry::discover().unwrap());
     let one = |action: &'static str| async move {
         let (calls, twice) = lose(rows, action, None).await;
         assert_eq!(twice, [""; 0], "{action}");
         for lost in 0..calls {
             let (_, twice) = lose(rows, action, Some(lost)).await;
-            // A beginning of which nobody heard is begun again: nobody sees what it left, and its bytes are dropped.
+            // An upload whose first response was lost is started again: the unfinished upload stays invisible, and its
+            // bytes are dropped.
             let harmless = |what: &String| !what.contains("/uploads ") && !what.starts_with("GET ");
             let twice: Vec<_> = twice.into_iter().filter(harmless).collect();
             assert_eq!(twice, [""; 0], "{action} with call {lost} lost");
@@ -116,17 +118,18 @@ async fn whichever_answer_is_lost_no_creating_call_is_sent_twice() {
         calls
     };
     let calls: usize = futures::future::join_all(ACTIONS.map(one)).await.into_iter().sum();
-    println!("{} actions, {calls} calls, each of them lost once: 0 creates sent twice", ACTIONS.len());
+    println!("{} actions, {calls} calls, each response lost once: 0 creates sent twice", ACTIONS.len());
     assert!(calls > 30, "{calls}");
 }
 
-/// MediaValet takes no keys: what a proxy delivers twice it does twice. Of an upload that is a beginning that nobody sees.
+/// MediaValet has no idempotency keys, so it carries out twice what a proxy delivers twice. For an upload, that leaves
+/// an invisible unfinished upload.
 #[tokio::test]
 async fn an_upload_whose_calls_are_delivered_twice_is_one_asset() {
-    for way in [Way::Twice, Way::TwiceAtOnce] {
+    for way in [ProxyAction::Twice, ProxyAction::TwiceAtOnce] {
         let options = Options { files: 2, max_size: 3000, ..Options::default() };
         let (bench, proxy) = Bench::behind_a_proxy(options).await;
-        proxy.decide(move |asked| if asked.method == "GET" { Way::Forward } else { way.clone() });
+        proxy.decide(move |request| if request.method == "GET" { ProxyAction::Forward } else { way.clone() });
         let (step, input) = (Arc::<Step>::default(), input(&bench, "asset.upload").await);
         bench.attempt(&step, "asset.upload", &input).await.unwrap().unwrap();
         let report = bench.sandbox.report();

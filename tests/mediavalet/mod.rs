@@ -1,4 +1,4 @@
-//! MediaValet's hand-written actions through the real connector, against the look-alike.
+//! MediaValet's hand-written actions through the real connector, against the simulator.
 #![allow(clippy::unwrap_used)]
 
 use std::sync::{
@@ -25,12 +25,12 @@ mod unpublished;
 mod versions;
 mod webhooks;
 
-/// One step of a flow as the engine runs it: its checkpoints, and a crash when the test wants one.
+/// One step of a flow as the engine runs it: it keeps checkpoints, and crashes where the test wants.
 #[derive(Default)]
 struct Step {
     checkpoint: Mutex<Option<Value>>,
     saved: AtomicUsize,
-    /// Ends the attempt once so many checkpoints were saved.
+    /// Ends the attempt after this number of checkpoints.
     crash_after: Option<usize>,
     crashed: Notify,
 }
@@ -49,8 +49,8 @@ impl Recorder for Step {
     fn progress(&self, _: ByteProgress) {}
 
     fn warning(&self, message: &str) {
-        let rightly = ["`asset.wait_until_processed`", "finalised before"].iter().any(|told| message.contains(told));
-        assert!(rightly, "the look-alike warns of nothing else: {message}");
+        let rightly = ["`asset.wait_until_processed`", "finalised before"].iter().any(|words| message.contains(words));
+        assert!(rightly, "the simulator has no other warnings: {message}");
     }
 }
 
@@ -64,7 +64,7 @@ impl Bench {
         Bench::with(Options { files, max_size: 300_000, ..Options::default() }).await
     }
 
-    /// Nothing takes time: for tests that do the same many times.
+    /// Uses a simulator without delays, for tests with many repetitions.
     async fn quick(files: u64) -> Bench {
         let processing = std::time::Duration::ZERO;
         Bench::with(Options { files, max_size: 300_000, processing, ..Options::default() }).await
@@ -74,7 +74,7 @@ impl Bench {
         Bench::of(Sandbox::start(options).await.unwrap(), None)
     }
 
-    /// With a proxy in front of MediaValet's API.
+    /// Puts a proxy in front of MediaValet's API.
     async fn behind_a_proxy(options: Options) -> (Bench, Proxy) {
         let sandbox = Sandbox::start(options).await.unwrap();
         let proxy = Proxy::start(&sandbox.address().to_string()).await;
@@ -92,7 +92,7 @@ impl Bench {
         if let Some(proxy) = proxy {
             settings[1]["endpointUrl"] = proxy.through(settings[1]["endpointUrl"].as_str().unwrap()).into();
         }
-        // Somebody else: in the sandbox, a client without a user is one of its own.
+        // Another user: in the sandbox, a client without a user has its own identity.
         let mut other = settings[1].as_object().unwrap().clone();
         other.retain(|name, _| name != "username" && name != "password");
         other.extend([("name".to_owned(), json!("other")), ("flows".to_owned(), json!("client_credentials"))]);
@@ -110,13 +110,13 @@ impl Bench {
         self.try_call(connection, action, input).await.unwrap_or_else(|error| panic!("{action}: {error:?}"))
     }
 
-    /// A file of the library.
+    /// Returns a reference to a file of the library.
     async fn file(&self, number: usize) -> Value {
         let files = self.call("mediaflow", "folder.files", json!({ "id": self.sandbox.root_folder() })).await;
         self.call("mediaflow", "file.download", json!({ "id": files[number]["id"] })).await["file"].clone()
     }
 
-    /// Uploads a file of the library and gives the asset's id and what was sent.
+    /// Uploads a file of the library. Returns the asset's id and the input.
     async fn upload(&self, number: usize) -> (String, Value) {
         let file = self.file(number).await;
         let input = json!({ "file": file, "categories": [self.sandbox.category()], "keywords": ["old", "Kept"] });
@@ -124,8 +124,8 @@ impl Bench {
         (asset["assetId"].as_str().unwrap().to_owned(), asset)
     }
 
-    /// Uploads the first file, and does not wait until it is processed.
-    async fn upload_and_go_on(&self) -> (String, Value) {
+    /// Uploads the first file without waiting until it is processed.
+    async fn upload_without_waiting(&self) -> (String, Value) {
         let input = json!({ "file": self.file(0).await, "categories": [self.sandbox.category()], "seconds": 0 });
         let asset = self.call("mediavalet", "asset.upload", input).await;
         (asset["assetId"].as_str().unwrap().to_owned(), asset)
@@ -136,14 +136,14 @@ impl Bench {
         self.upload(0).await
     }
 
-    /// All bytes of a file from one byte on.
+    /// Reads a file from one byte on to its end.
     async fn bytes(&self, file: &Value, from: u64) -> Vec<u8> {
         let file: FileRef = serde_json::from_value(file.clone()).unwrap();
         let opened = self.connections.open(&file, from).await.unwrap();
         opened.bytes.try_collect::<Vec<_>>().await.unwrap().concat()
     }
 
-    /// One attempt at a step; `None` if it crashed.
+    /// Makes one attempt at a step. Returns `None` if it crashed.
     async fn attempt(&self, step: &Arc<Step>, action: &str, input: &Value) -> Option<Result<Value>> {
         let left = step.checkpoint.lock().unwrap().clone();
         let cx = Context::new("key", "mediavalet", self.connections.clone()).with_recorder(step.clone(), left);
@@ -153,8 +153,8 @@ impl Bench {
         }
     }
 
-    /// What the engine does with an attempt of which nobody knows what became of it: it is looked up, and made again if it
-    /// did not take effect.
+    /// Resumes an attempt with an unknown outcome as the engine does: it looks up the outcome, and repeats the attempt
+    /// if it took no effect.
     async fn resume(&self, step: &Arc<Step>, action: &str, input: &Value) -> Result<Value> {
         let left = step.checkpoint.lock().unwrap().clone();
         let cx = Context::new("key", "mediavalet", self.connections.clone()).with_recorder(step.clone(), left);
@@ -164,7 +164,7 @@ impl Bench {
         self.attempt(step, action, input).await.expect("no second crash")
     }
 
-    /// Runs a step while every n-th answer is lost, until it is one that matters.
+    /// Runs a step while every `every`-th response is lost.
     async fn with_losses(&self, every: u64, action: &str, input: &Value) -> Value {
         self.sandbox.set_faults(Faults { every_lost: Some(every), ..Faults::default() });
         let step = Arc::<Step>::default();
@@ -174,48 +174,48 @@ impl Bench {
             Err(error) if error.kind() == ErrorKind::UnknownOutcome => self.resume(&step, action, input).await,
             ended => ended,
         };
-        ended.unwrap_or_else(|error| panic!("{action} with every {every}. answer lost: {error:?}"))
+        ended.unwrap_or_else(|error| panic!("{action} with every {every}. response lost: {error:?}"))
     }
 }
 
 #[tokio::test]
-async fn what_was_uploaded_is_downloaded_again_byte_for_byte() {
+async fn an_uploaded_file_is_downloaded_again_byte_for_byte() {
     let bench = Bench::new(1).await;
     let (asset, sent) = bench.uploaded().await;
     let waited = bench.call("mediavalet", "asset.wait_until_processed", json!({ "assetId": asset })).await;
     assert_eq!(waited["asset"]["file"]["sizeInBytes"], sent["bytes"]);
-    let handed = bench.call("mediavalet", "asset.download", json!({ "assetId": asset })).await;
-    assert!(!handed.to_string().contains("sig="), "a reference holds no signed address: {handed}");
-    let whole = bench.bytes(&handed["file"], 0).await;
+    let output = bench.call("mediavalet", "asset.download", json!({ "assetId": asset })).await;
+    assert!(!output.to_string().contains("sig="), "a reference holds no signed URL: {output}");
+    let whole = bench.bytes(&output["file"], 0).await;
     assert_eq!(whole.len() as u64, sent["bytes"].as_u64().unwrap());
-    assert_eq!(bench.bytes(&handed["file"], 1000).await, whole[1000..], "opened again from a byte");
+    assert_eq!(bench.bytes(&output["file"], 1000).await, whole[1000..], "opened again from a byte");
     assert_eq!(bench.sandbox.report().digest_mismatches, 0);
 }
 
 #[tokio::test]
-async fn a_rendition_goes_by_the_name_or_the_id_of_its_kind() {
+async fn a_rendition_is_chosen_by_the_name_or_the_id_of_its_kind() {
     let bench = Bench::new(1).await;
     let (asset, _) = bench.uploaded().await;
     let kinds = bench.call("mediavalet", "config.rendition_kinds", json!({})).await;
     let large = kinds["items"].as_array().unwrap().iter().find(|kind| kind["name"] == "large").unwrap();
     let by = |kind: &Value| json!({ "assetId": asset, "kind": kind });
-    let handed = bench.call("mediavalet", "asset.rendition", by(&json!("LARGE"))).await;
-    assert_eq!(handed["renditionKindId"], large["renditionKindId"]);
-    assert_eq!(bench.call("mediavalet", "asset.rendition", by(&large["renditionKindId"])).await, handed);
-    let file = &handed["file"];
-    assert!(!file.to_string().contains("sig="), "a reference holds no signed address: {file}");
+    let output = bench.call("mediavalet", "asset.rendition", by(&json!("LARGE"))).await;
+    assert_eq!(output["renditionKindId"], large["renditionKindId"]);
+    assert_eq!(bench.call("mediavalet", "asset.rendition", by(&large["renditionKindId"])).await, output);
+    let file = &output["file"];
+    assert!(!file.to_string().contains("sig="), "a reference holds no signed URL: {file}");
     assert!(file["name"].as_str().unwrap().ends_with(".jpg") && file["mediaType"] == "image/jpeg", "{file}");
-    assert_eq!(file.get("size"), None, "only the original's size is told");
+    assert_eq!(file.get("size"), None, "only the original has a size");
     let whole = bench.bytes(file, 0).await;
     assert!(!whole.is_empty());
     assert_eq!(bench.bytes(file, 100).await, whole[100..]);
     let error = bench.try_call("mediavalet", "asset.rendition", by(&json!("poster"))).await.unwrap_err();
     assert_eq!(error.kind(), ErrorKind::NotFound, "{error:?}");
-    assert!(error.advice().unwrap().contains("medium"), "the kinds there are: {error:?}");
+    assert!(error.advice().unwrap().contains("medium"), "the error lists the kinds: {error:?}");
 }
 
 #[tokio::test]
-async fn metadata_is_brought_to_a_state_and_what_is_right_is_not_written() {
+async fn metadata_is_updated_and_unchanged_values_are_not_written() {
     let bench = Bench::new(1).await;
     let (asset, _) = bench.uploaded().await;
     let names = bench.call("mediavalet", "attribute.list", json!({})).await;
@@ -237,7 +237,7 @@ async fn metadata_is_brought_to_a_state_and_what_is_right_is_not_written() {
 }
 
 #[tokio::test]
-async fn categories_go_by_path_and_are_created_only_on_demand() {
+async fn categories_are_found_by_path_and_created_only_on_request() {
     let bench = Bench::new(1).await;
     let (asset, _) = bench.uploaded().await;
     let set = |create: bool| json!({ "assetId": asset, "categories": ["Campaigns\\2026\\Spring", "Campaigns\\2026"], "createMissing": create });

@@ -1,4 +1,4 @@
-//! `asset.package`: one zip for one item, with the bytes of all assets.
+//! `asset.package`: one zip per item, with the bytes of all assets.
 
 use super::*;
 
@@ -6,7 +6,7 @@ async fn packages(bench: &Bench) -> Vec<Value> {
     bench.call("mediavalet", "download.list", json!({})).await["data"].as_array().unwrap().clone()
 }
 
-/// The files of a zip without compression, by its local headers.
+/// Returns the files of an uncompressed zip, by its local headers.
 fn unzip(mut zip: &[u8]) -> Vec<(String, Vec<u8>)> {
     let mut files = Vec::new();
     while let Some(rest) = zip.strip_prefix(b"PK\x03\x04") {
@@ -32,17 +32,17 @@ async fn the_zip_has_every_asset_byte_for_byte() {
         expected.push((file["name"].as_str().unwrap().to_owned(), bench.bytes(&file, 0).await));
     }
     let input = json!({ "assetIds": assets, "zipFileName": "Spring & more" });
-    let handed = bench.call("mediavalet", "asset.package", input).await;
-    assert_eq!((&handed["itemCount"], &handed["file"]["name"]), (&json!(3), &json!("Spring & more.zip")));
-    assert!(!handed.to_string().contains("sig="), "a reference holds no signed address: {handed}");
-    let zip = bench.bytes(&handed["file"], 0).await;
+    let output = bench.call("mediavalet", "asset.package", input).await;
+    assert_eq!((&output["itemCount"], &output["file"]["name"]), (&json!(3), &json!("Spring & more.zip")));
+    assert!(!output.to_string().contains("sig="), "a reference holds no signed URL: {output}");
+    let zip = bench.bytes(&output["file"], 0).await;
     assert!(unzip(&zip) == expected);
-    assert!(bench.bytes(&handed["file"], 5000).await == zip[5000..], "opened again from a byte");
+    assert!(bench.bytes(&output["file"], 5000).await == zip[5000..], "opened again from a byte");
     assert!(bench.sandbox.report().faults.is_empty(), "no key goes to the storage");
 }
 
 #[tokio::test]
-async fn what_is_not_ready_is_waited_for_until_the_time_is_over() {
+async fn a_package_that_is_not_ready_is_polled_until_the_timeout() {
     let processing = std::time::Duration::from_secs(3);
     let bench = Bench::with(Options { files: 1, max_size: 2000, processing, ..Options::default() }).await;
     let (asset, _) = bench.uploaded().await;
@@ -50,13 +50,13 @@ async fn what_is_not_ready_is_waited_for_until_the_time_is_over() {
     let step = Arc::<Step>::default();
     let error = bench.attempt(&step, "asset.package", &input(1)).await.unwrap().unwrap_err();
     assert_eq!(error.kind(), ErrorKind::Unavailable, "{error:?}");
-    let handed = bench.attempt(&step, "asset.package", &input(60)).await.unwrap().unwrap();
+    let output = bench.attempt(&step, "asset.package", &input(60)).await.unwrap().unwrap();
     assert_eq!(packages(&bench).await.len(), 1, "the same package");
-    assert_eq!(packages(&bench).await[0]["id"], handed["downloadId"]);
+    assert_eq!(packages(&bench).await[0]["id"], output["downloadId"]);
 }
 
 #[tokio::test]
-async fn a_crash_at_any_checkpoint_makes_no_second_package() {
+async fn a_crash_at_any_checkpoint_creates_no_second_package() {
     let bench = Bench::quick(1).await;
     let (asset, _) = bench.uploaded().await;
     let input = json!({ "assetIds": [asset], "zipFileName": "One.zip" });
@@ -69,21 +69,21 @@ async fn a_crash_at_any_checkpoint_makes_no_second_package() {
 }
 
 #[tokio::test]
-async fn lost_answers_make_no_second_package() {
+async fn lost_responses_create_no_second_package() {
     let bench = Bench::quick(1).await;
     let (asset, _) = bench.uploaded().await;
     for every in 2..=6 {
         let before = packages(&bench).await.len();
         let input = json!({ "assetIds": [asset], "zipFileName": "The same name" });
-        let handed = bench.with_losses(every, "asset.package", &input).await;
+        let output = bench.with_losses(every, "asset.package", &input).await;
         let now = packages(&bench).await;
-        assert_eq!(now.len(), before + 1, "every {every}. answer lost");
-        assert!(now.iter().any(|one| one["id"] == handed["downloadId"]));
+        assert_eq!(now.len(), before + 1, "every {every}. response lost");
+        assert!(now.iter().any(|one| one["id"] == output["downloadId"]));
     }
 }
 
 #[tokio::test]
-async fn an_asset_that_is_not_there_is_an_error() {
+async fn a_missing_asset_is_an_error() {
     let bench = Bench::quick(1).await;
     let input = json!({ "assetIds": ["6f9619ff-8b86-4011-b42d-00cf4fc964ff"] });
     let error = bench.try_call("mediavalet", "asset.package", input).await.unwrap_err();

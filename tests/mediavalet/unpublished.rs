@@ -1,4 +1,5 @@
-//! Calls whose bodies are no JSON, against a service that only records: the look-alike knows no more of them than anybody.
+//! Calls whose bodies are not JSON, against a service that only records requests: the vendor's reference does not
+//! describe these calls, so the simulator does not have them.
 
 use serde_json::{Value, json};
 use trunkline_core::{Connected, Effect};
@@ -11,7 +12,7 @@ use super::*;
 
 const TOKEN: &str = "canary-access";
 
-/// Takes a file of the look-alike to a MediaValet that is not one.
+/// A file source in the simulator, and a recording service in place of MediaValet.
 struct Rig {
     bench: Bench,
     server: MockServer,
@@ -46,19 +47,19 @@ impl Rig {
         self.connections.get("dam").unwrap().run(action, input, &cx).await
     }
 
-    /// The last request, without those for tokens.
+    /// Returns the last request that is not a token request.
     async fn last(&self) -> Request {
         self.server.received_requests().await.unwrap().pop().unwrap()
     }
 }
 
 #[tokio::test]
-async fn bulk_makes_many_calls_with_an_outcome_each() {
+async fn bulk_sends_many_calls_and_returns_an_outcome_for_each() {
     let rig = Rig::new().await;
     let part = |status: &str, body: &str| {
         format!("--b\r\nContent-Type: application/http; msgtype=response\r\n\r\nHTTP/1.1 {status}\r\n\r\n{body}\r\n")
     };
-    // As one client found it: the whole answer in a JSON string.
+    // As observed by another client: the whole response in a JSON string.
     let text = part("200 OK", r#"{"payload":["spring"],"errors":[]}"#)
         + &part("200 OK", r#"{"payload":null,"errors":["no such category"]}"#)
         + &part("404 Not Found", "")
@@ -79,7 +80,7 @@ async fn bulk_makes_many_calls_with_an_outcome_each() {
     assert_eq!(outcomes[2]["error"]["kind"], "not_found");
     let body = String::from_utf8(rig.last().await.body).unwrap();
     assert_eq!(body.matches(&format!("authorization: Bearer {TOKEN}\r\n")).count(), 3);
-    // After a crash: only what may be made again is.
+    // After a crash, only calls that may be repeated are sent again.
     let dam = rig.connections.get("dam").unwrap();
     let cx = Context::new("key", "dam", rig.connections.clone());
     assert_eq!(dam.connector().action_spec("bulk").unwrap().effect, Effect::Create);
@@ -91,7 +92,7 @@ async fn bulk_makes_many_calls_with_an_outcome_each() {
 }
 
 #[tokio::test]
-async fn logos_are_sent_as_they_are_or_in_a_form() {
+async fn logos_are_sent_as_bytes_or_in_a_form() {
     let rig = Rig::new().await;
     rig.answers("POST", "/organizationalunits/current/logo", ResponseTemplate::new(200)).await;
     rig.answers("POST", "/organizationalunits/press/logo", ResponseTemplate::new(200)).await;

@@ -1,4 +1,4 @@
-//! `webhook.subscribe` and `webhook.unsubscribe`: an address has one webhook or none, however often one is asked for.
+//! `webhook.subscribe` and `webhook.unsubscribe`: a URL has at most one webhook, however often it is subscribed.
 
 use super::*;
 
@@ -15,7 +15,7 @@ async fn subscribe(bench: &Bench, address: &str, events: &[&str]) -> (Value, Val
 }
 
 #[tokio::test]
-async fn subscribing_again_changes_what_is_different_and_nothing_else() {
+async fn a_second_subscription_changes_only_what_differs() {
     let bench = Bench::quick(1).await;
     let (id, done) = subscribe(&bench, ADDRESS, &["Asset.StatusUpdated", "asset.keywordsadded"]).await;
     assert_eq!(done, "created");
@@ -31,7 +31,7 @@ async fn subscribing_again_changes_what_is_different_and_nothing_else() {
 }
 
 #[tokio::test]
-async fn an_event_that_is_not_there_is_refused_with_those_that_are() {
+async fn an_unknown_event_is_refused_with_a_list_of_the_known_ones() {
     let bench = Bench::quick(1).await;
     let input = json!({ "address": ADDRESS, "events": ["Asset.Renamed"] });
     let error = bench.try_call("mediavalet", "webhook.subscribe", input).await.unwrap_err();
@@ -41,7 +41,7 @@ async fn an_event_that_is_not_there_is_refused_with_those_that_are() {
 }
 
 #[tokio::test]
-async fn unsubscribing_goes_by_address_or_id_and_gone_already_is_fine() {
+async fn a_webhook_is_removed_by_url_or_id_and_a_missing_one_is_a_success() {
     let bench = Bench::quick(1).await;
     let (first, _) = subscribe(&bench, ADDRESS, &["Asset.StatusUpdated"]).await;
     let (second, _) = subscribe(&bench, "https://example.com/other", &["Asset.StatusUpdated"]).await;
@@ -56,15 +56,15 @@ async fn unsubscribing_goes_by_address_or_id_and_gone_already_is_fine() {
 }
 
 #[tokio::test]
-async fn lost_answers_make_no_second_webhook() {
+async fn lost_responses_create_no_second_webhook() {
     let bench = Bench::quick(1).await;
     for every in 2..=6 {
         let address = format!("https://example.com/{every}");
         let input = json!({ "address": address, "events": ["Asset.StatusUpdated"] });
         bench.with_losses(every, "webhook.subscribe", &input).await;
         let of_address = webhooks(&bench).await.iter().filter(|one| one["Data"]["webhook"] == *address).count();
-        assert_eq!(of_address, 1, "every {every}. answer lost");
+        assert_eq!(of_address, 1, "every {every}. response lost");
         bench.with_losses(every, "webhook.unsubscribe", &json!({ "address": address })).await;
-        assert!(webhooks(&bench).await.is_empty(), "every {every}. answer lost");
+        assert!(webhooks(&bench).await.is_empty(), "every {every}. response lost");
     }
 }

@@ -1,4 +1,4 @@
-//! The faults: each a way to go wrong, put into every place of a flow where it can be.
+//! The faults: each kind is put into every place of a flow where it is possible.
 
 use std::collections::BTreeSet;
 
@@ -6,20 +6,20 @@ use serde_json::{Map, Value, json};
 use trunkline_core::Registry;
 use trunkline_engine::FILTERS;
 
-/// Members of steps whose values are names or forms that steps and actions know.
+/// The members that define the kind of a step.
 const KINDS: [&str; 6] = ["each", "if", "action", "set", "skip", "fail"];
 
 /// A flow with one fault.
 pub struct Fault {
     pub kind: &'static str,
-    /// What was done, for a person.
+    /// A description of the change.
     pub what: String,
     pub document: Value,
-    /// Where it may be told: at or inside one of these.
+    /// JSON pointers: the finding has to be at or inside one of these.
     pub places: Vec<String>,
 }
 
-/// Every fault there can be put into a flow.
+/// Returns every fault that can be put into a flow.
 pub fn faults(document: &Value, registry: &Registry) -> Vec<Fault> {
     let mut faults = Vec::new();
     members(document, &mut faults);
@@ -30,7 +30,7 @@ pub fn faults(document: &Value, registry: &Registry) -> Vec<Fault> {
     faults
 }
 
-/// Every value of a document with its JSON pointer.
+/// Collects every value of a document with its JSON pointer.
 fn all(value: &Value, pointer: String, found: &mut Vec<(String, Value)>) {
     found.push((pointer.clone(), value.clone()));
     match value {
@@ -48,7 +48,7 @@ fn split(pointer: &str) -> (&str, &str) {
     pointer.rsplit_once('/').unwrap()
 }
 
-/// The document with the value at the pointer replaced, or removed.
+/// Returns the document with the value at the pointer replaced or removed.
 fn with(document: &Value, pointer: &str, value: Option<Value>) -> Value {
     let mut document = document.clone();
     let (holder, name) = split(pointer);
@@ -73,7 +73,7 @@ fn renamed(document: &Value, pointer: &str, to: &str) -> Value {
     }
 }
 
-/// A slip of the keyboard: two letters in the middle change places, or one is missing.
+/// Misspells a word: two letters in the middle are swapped, or one is missing.
 fn misspelt(word: &str) -> String {
     let mut letters: Vec<_> = word.chars().collect();
     let middle = letters.len() / 2;
@@ -84,7 +84,7 @@ fn misspelt(word: &str) -> String {
     letters.into_iter().collect()
 }
 
-/// The steps of a document, outer ones first.
+/// Returns the steps of a document, outer ones first.
 fn steps(document: &Value) -> Vec<(String, Value)> {
     let mut values = Vec::new();
     all(document, String::new(), &mut values);
@@ -98,7 +98,7 @@ fn steps(document: &Value) -> Vec<(String, Value)> {
     values.into_iter().filter(step).collect()
 }
 
-/// Words of a text with the byte each begins at: names of letters, digits and underscores.
+/// Returns the words of a text with their byte offsets. A word consists of letters, digits and underscores.
 fn words(text: &str) -> Vec<(usize, &str)> {
     let mut found: Vec<(usize, &str)> = Vec::new();
     let mut start = None;
@@ -115,7 +115,7 @@ fn words(text: &str) -> Vec<(usize, &str)> {
     found
 }
 
-/// The names of a document that have a fault: members of steps, of the flow, of inputs.
+/// Puts faults into names: members of steps, of the flow, of inputs.
 fn members(document: &Value, faults: &mut Vec<Fault>) {
     let mut put =
         |kind, what: String, document, places: Vec<String>| faults.push(Fault { kind, what, document, places });
@@ -131,7 +131,7 @@ fn members(document: &Value, faults: &mut Vec<Fault>) {
         let value = document.pointer(&pointer).unwrap();
         for wrong in [json!(7), json!("text"), json!([7]), json!({ "a": 7 }), json!(true)] {
             let same = std::mem::discriminant(value) == std::mem::discriminant(&wrong);
-            // These may be of several types.
+            // These members accept several types.
             let allowed = match name {
                 "each" => wrong.is_array(),
                 "input" | "set" => wrong.is_object(),
@@ -168,7 +168,7 @@ fn members(document: &Value, faults: &mut Vec<Fault>) {
     }
 }
 
-/// Faults of calls: actions, slots, inputs.
+/// Puts faults into calls: actions, connection bindings, inputs.
 fn calls(document: &Value, registry: &Registry, faults: &mut Vec<Fault>) {
     let mut put =
         |kind, what: String, document, places: Vec<String>| faults.push(Fault { kind, what, document, places });
@@ -183,7 +183,7 @@ fn calls(document: &Value, registry: &Registry, faults: &mut Vec<Fault>) {
     }
     if !slots.is_empty() {
         let spare = with(document, "/connections/spare", Some(json!("http")));
-        put("unused slot", "spare".into(), spare, vec!["/connections/spare".into()]);
+        put("unused connection", "spare".into(), spare, vec!["/connections/spare".into()]);
     }
     for (pointer, call) in values.iter().filter(|(_, value)| value.get("connection").is_some()) {
         let (action, slot) = (call["action"].as_str().unwrap(), call["connection"].as_str().unwrap());
@@ -271,7 +271,7 @@ fn calls(document: &Value, registry: &Registry, faults: &mut Vec<Fault>) {
     }
 }
 
-/// Faults in expressions: each name, filter and sign of each.
+/// Puts faults into each name, filter and operator of each expression.
 fn expressions(document: &Value, faults: &mut Vec<Fault>) {
     let mut put =
         |kind, what: String, document, places: Vec<String>| faults.push(Fault { kind, what, document, places });
@@ -310,19 +310,19 @@ fn expressions(document: &Value, faults: &mut Vec<Fault>) {
                     change("filter without its argument", format!("{}(){}", &text[..end], &text[close + 1..]));
                 }
                 if filter.arguments.is_empty() {
-                    change("filter with an argument too many", replaced(at, word, &format!("{word}(1, 2, 3, 4)")));
+                    change("filter with too many arguments", replaced(at, word, &format!("{word}(1, 2, 3, 4)")));
                 }
             }
         }
         change("braces left open", text.replacen("}}", "}", 1));
         change("expression cut off", text.replacen("}}", "== }}", 1));
         change("function called", text.replacen("{{", "{{ range(3) or", 1));
-        change("step of nowhere", text.replacen("{{", "{{ steps.nowhere.x or", 1));
+        change("step that does not exist", text.replacen("{{", "{{ steps.nowhere.x or", 1));
         change("statement", text.replacen("{{", "{{ for x in", 1));
     }
 }
 
-/// Faults in the texts and numbers of expressions.
+/// Puts faults into the texts and numbers of expressions.
 fn literals(document: &Value, faults: &mut Vec<Fault>) {
     let mut put =
         |kind, what: String, document, places: Vec<String>| faults.push(Fault { kind, what, document, places });
@@ -340,8 +340,8 @@ fn literals(document: &Value, faults: &mut Vec<Fault>) {
             ("map", "path misspelt"),
             ("pick", "member to pick misspelt"),
             ("unit", "unit misspelt"),
-            ("date", "form that is none"),
-            ("json_pointer", "pointer that is none"),
+            ("date", "invalid date format"),
+            ("json_pointer", "invalid JSON pointer"),
         ] {
             let begin = format!("{filter}('");
             let Some(at) = text.find(&begin).map(|at| at + begin.len()) else { continue };
@@ -354,7 +354,7 @@ fn literals(document: &Value, faults: &mut Vec<Fault>) {
             change(kind, format!("{}{wrong}{}", &text[..at], &text[end..]));
         }
         if let Some(at) = text.find("'Europe/Stockholm'") {
-            change("zone there is none of", format!("{}'Europe/Stokholm'{}", &text[..at], &text[at + 18..]));
+            change("unknown time zone", format!("{}'Europe/Stokholm'{}", &text[..at], &text[at + 18..]));
         }
         for (at, word) in words(text) {
             let after = text[..at].trim_end();
@@ -365,11 +365,11 @@ fn literals(document: &Value, faults: &mut Vec<Fault>) {
         }
         for (input, allowed) in [("input.mode", "'live'"), ("item.state", "'dropped'"), ("item.state", "'ready'")] {
             if text.contains(input) && text.contains(allowed) {
-                change("value it never has", text.replace(allowed, "'lively'"));
+                change("impossible value", text.replace(allowed, "'lively'"));
                 change("number in place of a text", text.replace(allowed, "7"));
             }
         }
-        // A step that runs later, in another branch, or for items only.
+        // A step that runs later, in another branch, or only for items.
         let users: Vec<_> = all_steps.iter().filter(|(at, _)| pointer.starts_with(&format!("{at}/"))).collect();
         let later = all_steps.iter().filter(|(at, step)| {
             at.as_str() > pointer.as_str() && !users.iter().any(|(user, _)| user == at) && step.get("action").is_some()
@@ -386,7 +386,7 @@ fn literals(document: &Value, faults: &mut Vec<Fault>) {
     }
 }
 
-/// Faults of the order and nesting of steps.
+/// Puts faults into the order and nesting of steps.
 fn order(document: &Value, faults: &mut Vec<Fault>) {
     let mut put =
         |kind, what: String, document, places: Vec<String>| faults.push(Fault { kind, what, document, places });
@@ -401,7 +401,7 @@ fn order(document: &Value, faults: &mut Vec<Fault>) {
         let (list, index) = split(pointer);
         let index: usize = index.parse().unwrap();
         if let Some((first, _)) = users.iter().find(|(at, _)| split(at).0 == list) {
-            // What was used is gone: the steps behind it are one place nearer.
+            // The step is gone, so the index of each later step is one less.
             let moved: Vec<_> = users
                 .iter()
                 .map(|(at, _)| {
@@ -411,13 +411,13 @@ fn order(document: &Value, faults: &mut Vec<Fault>) {
                     place.parse::<usize>().map_or_else(|_| at.clone(), |place| format!("{list}/{}{below}", place - 1))
                 })
                 .collect();
-            put("step removed that others use", id.into(), with(document, pointer, None), moved);
+            put("removed step that others use", id.into(), with(document, pointer, None), moved);
             let first: usize = split(first).1.parse().unwrap();
             let mut swapped = document.clone();
             let steps = swapped.pointer_mut(list).unwrap().as_array_mut().unwrap();
             let step = steps.remove(index);
             steps.insert(first, step);
-            put("step after its user", id.into(), swapped, vec![format!("{list}/{}", first - 1)]);
+            put("step after the step that uses it", id.into(), swapped, vec![format!("{list}/{}", first - 1)]);
         }
         for (other, _) in all.iter().filter(|(at, _)| at != pointer).take(2) {
             let places = vec![format!("{pointer}/id"), format!("{other}/id")];
@@ -428,7 +428,7 @@ fn order(document: &Value, faults: &mut Vec<Fault>) {
         let place = format!("/steps/{}", top.len());
         top.push(json!({ "id": "late", "set": { "x": format!("{{{{ steps.{id} }}}}") } }));
         if pointer.matches("/steps").count() > 1 || ["if", "skip", "fail"].iter().any(|kind| step.get(kind).is_some()) {
-            put("a step of elsewhere used", id.into(), last, vec![place]);
+            put("step of another branch used", id.into(), last, vec![place]);
         }
         for ending in ["skip", "fail"] {
             let mut cut = document.clone();
@@ -457,11 +457,11 @@ fn order(document: &Value, faults: &mut Vec<Fault>) {
         if step.get("each").is_some() {
             for wrong in ["same", "{{ run.id }}", "{{ [item] }}", "{{ 'x' }}", "{{ {} }}"] {
                 let document = with(document, &at("key"), Some(json!(wrong)));
-                put("key that tells nothing apart", format!("{id}: {wrong}"), document, vec![at("key")]);
+                put("key that is equal for all items", format!("{id}: {wrong}"), document, vec![at("key")]);
             }
             for wrong in [json!("{{ run.id }}"), json!("{{ 7 }}"), json!("a, b"), json!("{{ {'a': 1} }}"), json!({})] {
                 let document = with(document, &at("each"), Some(wrong.clone()));
-                put("each over no list", format!("{id}: {wrong}"), document, vec![at("each")]);
+                put("each over a value that is not a list", format!("{id}: {wrong}"), document, vec![at("each")]);
             }
         }
     }
@@ -475,18 +475,13 @@ fn order(document: &Value, faults: &mut Vec<Fault>) {
         }
         if property.get("type").is_some() {
             let pointer = format!("{pointer}/type");
-            put(
-                "type there is none of",
-                name.clone(),
-                with(document, &pointer, Some(json!("txt"))),
-                vec!["/input".into()],
-            );
+            put("unknown type", name.clone(), with(document, &pointer, Some(json!("txt"))), vec!["/input".into()]);
         }
     }
     for (table, _) in document.get("tables").and_then(Value::as_object).into_iter().flatten() {
         let pointer = format!("/tables/{table}");
         let places = all.iter().map(|(at, _)| at.clone()).collect();
         put("table by another name", table.clone(), renamed(document, &pointer, &misspelt(table)), places);
-        put("table that is none", table.clone(), with(document, &pointer, Some(json!("x"))), vec![pointer]);
+        put("invalid table", table.clone(), with(document, &pointer, Some(json!("x"))), vec![pointer]);
     }
 }

@@ -1,5 +1,5 @@
-//! Good flows, each with one fault put in by code, in as many ways as there are: the check before a run finds the fault
-//! where it is, and finds nothing in the good flows.
+//! Mutation test of the flow check: code puts one fault at a time into valid flows. The check before a run finds the
+//! fault at its place, and finds nothing in the valid flows.
 #![allow(clippy::unwrap_used)]
 
 mod faults;
@@ -16,9 +16,9 @@ use trunkline_core::{Diagnostic, Registry, Severity};
 use trunkline_engine::Flow;
 use trunkline_tests::{fixture, project, shipped_flow};
 
-/// Of a hundred faults, as many have to be found.
+/// Percentage of all faults that have to be found.
 const SHARE: usize = 98;
-/// Of a hundred faults of each kind.
+/// Percentage of the faults of each kind that have to be found.
 const LEAST: usize = 85;
 fn good_flows() -> BTreeMap<String, Value> {
     let folder = fs::read_dir(fixture("good")).unwrap().map(|entry| entry.unwrap().path());
@@ -35,7 +35,7 @@ fn findings(document: &Value, registry: &Registry) -> Vec<Diagnostic> {
 }
 
 #[test]
-fn good_flows_have_no_findings() {
+fn valid_flows_have_no_findings() {
     let registry = Registry::discover().unwrap();
     let flows = good_flows();
     assert!(flows.len() >= 7, "{:?}", flows.keys());
@@ -44,10 +44,10 @@ fn good_flows_have_no_findings() {
     }
 }
 
-/// Faults of one kind in one flow, those that were missed, and how many were tried.
+/// Number of tried faults and descriptions of missed ones, by kind.
 type Tried = BTreeMap<&'static str, (usize, Vec<String>)>;
 
-/// Puts faults into a flow, `most` of each kind, from all over it.
+/// Puts faults into a flow, at most `most` of each kind, spread over the flow.
 fn try_all(name: &str, flow: &Value, registry: &Registry, most: usize) -> Tried {
     let mut kinds: BTreeMap<_, Vec<Fault>> = BTreeMap::new();
     let mut seen = BTreeSet::new();
@@ -67,8 +67,8 @@ fn try_all(name: &str, flow: &Value, registry: &Registry, most: usize) -> Tried 
             };
             *count += 1;
             if !found.iter().any(|one| one.place.is_some() && fault.places.iter().any(|place| inside(one, place))) {
-                let told: Vec<_> = found.iter().map(|one| one.pointer.as_str()).collect();
-                missed.push(format!("{name}: {kind}: {}; told: {told:?}", fault.what));
+                let pointers: Vec<_> = found.iter().map(|one| one.pointer.as_str()).collect();
+                missed.push(format!("{name}: {kind}: {}; pointers: {pointers:?}", fault.what));
             }
         }
     }
@@ -94,7 +94,7 @@ fn most_faults_are_found(most: usize) {
     for (kind, (count, missed)) in &kinds {
         println!("{:>5} of {count:>5} found: {kind}", count - missed.len());
         missed.iter().for_each(|missed| println!("        {missed}"));
-        // No kind is carried by the others.
+        // Each kind has its own limit.
         assert!(missed.len() * 100 <= count * (100 - LEAST), "{kind}: {} of {count} are missed", missed.len());
     }
     assert!(count >= 300, "only {count} faults were tried");
@@ -102,18 +102,18 @@ fn most_faults_are_found(most: usize) {
 }
 
 #[test]
-fn of_single_faults_in_good_flows_98_of_a_hundred_are_found_where_they_are() {
+fn at_least_98_percent_of_single_faults_are_found_at_their_place() {
     most_faults_are_found(4);
 }
 
 #[test]
-#[ignore = "minutes: every fault in every place"]
-fn of_all_single_faults_in_good_flows_98_of_a_hundred_are_found_where_they_are() {
+#[ignore = "takes minutes: every fault in every place"]
+fn at_least_98_percent_of_all_possible_single_faults_are_found_at_their_place() {
     most_faults_are_found(usize::MAX);
 }
 
-/// What a check says of steps that stand after one that looks for assets.
-fn said(steps: Value) -> Vec<String> {
+/// Returns the findings for steps that follow a step which searches assets.
+fn findings_after_a_search(steps: Value) -> Vec<String> {
     let mut document = json!({ "name": "x", "connections": { "dam": "mediavalet" }, "steps": [
         { "id": "found", "action": "asset.search", "connection": "dam", "input": {} },
         { "id": "one", "set": { "first": "{{ steps.found.items | first }}", "sizes": [1, 2] } }
@@ -124,7 +124,7 @@ fn said(steps: Value) -> Vec<String> {
 }
 
 #[test]
-fn what_is_no_type_fault_is_told_as_well() {
+fn faults_that_are_not_about_types_are_found() {
     let skip = |id: &str| json!({ "id": id, "skip": "x" });
     let upload = |input: Value| json!([{ "id": "up", "action": "asset.upload", "connection": "dam", "input": input }]);
     let categories = json!(["11111111-1111-4111-8111-111111111111"]);
@@ -173,10 +173,13 @@ fn what_is_no_type_fault_is_told_as_well() {
             "it yields a whole number",
         ),
     ] {
-        let said = said(steps.clone());
+        let findings_after_a_search = findings_after_a_search(steps.clone());
         match expected {
-            "" => assert_eq!(said, [""; 0]),
-            _ => assert!(said.len() == 1 && said[0].contains(expected), "{steps}: {said:#?}"),
+            "" => assert_eq!(findings_after_a_search, [""; 0]),
+            _ => assert!(
+                findings_after_a_search.len() == 1 && findings_after_a_search[0].contains(expected),
+                "{steps}: {findings_after_a_search:#?}"
+            ),
         }
     }
 }

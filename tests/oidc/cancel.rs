@@ -1,4 +1,5 @@
-//! Callers that are dropped at any instant: the refresh they began goes on without them, and the sign-in is not lost.
+//! Callers that are dropped at any instant: the refresh that they started continues without them, and the sign-in is
+//! not lost.
 
 use std::time::Duration;
 
@@ -6,21 +7,21 @@ use trunkline::Runtime;
 use trunkline_core::Connected;
 use trunkline_tests::{Cli, Dice};
 
-use super::{Login, anew, call, expire, forget_lease, is_leased, signed_in, vault};
+use super::{Login, call, expire, forget_lease, is_leased, reconnect, signed_in, vault};
 
-/// What came of it.
+/// The result of the rounds.
 #[derive(Debug, Default)]
 struct Outcome {
-    /// Callers that were dropped before they had their answer.
+    /// Callers that were dropped before they had their response.
     dropped: usize,
-    /// Those whose refresh was under way then.
+    /// Dropped callers whose refresh was in flight.
     caught: usize,
-    /// All that goes against the promise.
+    /// Violations of the guarantee.
     faults: Vec<String>,
 }
 
-/// Rounds with tokens that have run out: a caller is dropped by `cut` after a time at random, then somebody else calls, who
-/// has to get through, with one token request for both of them. Ends when the sign-in is lost.
+/// Runs rounds with expired tokens: `cut` drops a caller after a random time, then another caller has to succeed, with
+/// one token request for both. Ends when the sign-in is lost.
 async fn rounds(
     login: &Login,
     runtime: &Runtime,
@@ -30,24 +31,24 @@ async fn rounds(
     let vault = vault(runtime);
     let mut dice = Dice::default();
     let mut outcome = Outcome::default();
-    // Microseconds up to which callers live: it follows the pace of the machine, so that the instants are spread over all of
-    // a call and most callers are dropped.
+    // The maximum lifetime of callers in microseconds. It adapts to the speed of the machine, so that the instants are
+    // spread over a whole call and most callers are dropped.
     let mut span = 40_000;
-    let mut asked = login.asked().await.len();
+    let mut requests = login.token_requests().await.len();
     for round in 1..=rounds {
         expire(&*vault, "login").await;
         let time = Duration::from_micros(dice.roll(0, span));
-        let dropped = cut(anew(runtime).await, time).await;
+        let dropped = cut(reconnect(runtime).await, time).await;
         outcome.dropped += usize::from(dropped);
         outcome.caught += usize::from(dropped && is_leased(&*vault, "login").await);
         span = if dropped { span * 9 / 8 } else { span * 3 / 4 };
-        let next = anew(runtime).await;
+        let next = reconnect(runtime).await;
         let lost = call(&next).await.err();
-        let now = login.asked().await.len();
-        if now != asked + 1 {
-            outcome.faults.push(format!("round {round}: {} token requests", now - asked));
+        let now = login.token_requests().await.len();
+        if now != requests + 1 {
+            outcome.faults.push(format!("round {round}: {} token requests", now - requests));
         }
-        asked = now;
+        requests = now;
         if let Some(error) = lost {
             outcome.faults.push(format!("round {round}: the sign-in is lost: {error:?}"));
             break;
@@ -66,8 +67,8 @@ async fn drops(rotation: &str, count: usize) {
     println!("{} callers: {} dropped, {} in the middle of a refresh", count, outcome.dropped, outcome.caught);
     assert_eq!(outcome.faults, [""; 0]);
     assert!(outcome.dropped > count / 3 && outcome.caught > count / 10, "too few were dropped: {outcome:?}");
-    let asked = login.asked().await;
-    assert!(asked.iter().all(|one| one.1 == 200), "{asked:?}");
+    let requests = login.token_requests().await;
+    assert!(requests.iter().all(|one| one.1 == 200), "{requests:?}");
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -76,20 +77,20 @@ async fn a_dropped_caller_loses_nothing() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_dropped_caller_asks_for_nothing_twice() {
+async fn a_dropped_caller_repeats_no_token_request() {
     drops("none", 60).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
 #[ignore = "minutes: 3,000 callers"]
-async fn a_dropped_caller_loses_nothing_for_long() {
+async fn many_dropped_callers_lose_nothing() {
     drops("strict", 3_000).await;
 }
 
-/// The sabotage twin: each caller has a runtime of its own that ends with it, and takes the refresh along. What the dead
-/// refresh has written down is then ignored, as if nobody had to wait for what becomes of it.
+/// The sabotage twin: each caller has a runtime of its own, which ends with the caller and cancels the refresh. The
+/// lease of the cancelled refresh is then ignored, as if no process had to wait for its outcome.
 #[tokio::test(flavor = "multi_thread")]
-async fn a_caller_that_takes_its_refresh_along_loses_the_sign_in() {
+async fn a_caller_that_cancels_its_refresh_loses_the_sign_in() {
     let Some(login) = Login::start(&["--delay", "5"]).await else { return };
     let home = Cli::default();
     let runtime = home.runtime();
@@ -107,8 +108,8 @@ async fn a_caller_that_takes_its_refresh_along_loses_the_sign_in() {
     let outcome = rounds(&login, &runtime, 300, cut).await;
     let last = outcome.faults.last().unwrap_or_else(|| panic!("nothing was lost: {outcome:?}"));
     assert!(last.contains("the sign-in is lost") && last.contains("invalid_grant"), "{outcome:?}");
-    // For good.
+    // It is lost permanently.
     forget_lease(&*vault, "login").await;
     expire(&*vault, "login").await;
-    assert!(call(&anew(&runtime).await).await.is_err());
+    assert!(call(&reconnect(&runtime).await).await.is_err());
 }

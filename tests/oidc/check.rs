@@ -1,4 +1,4 @@
-//! The check of a connection, against a login server that says no more than it has to.
+//! The check of a connection against a login server whose errors say as little as the standard allows.
 
 use serde_json::{Value, json};
 use trunkline_core::{CheckReport, StageOutcome};
@@ -6,7 +6,7 @@ use trunkline_tests::{Cli, http};
 
 use super::{Login, expire, signed_in, vault};
 
-/// What the check of a connection says that nobody signed in to.
+/// Returns the report of a check of a connection without a sign-in.
 async fn check(document: Value) -> CheckReport {
     let home = Cli::default();
     let runtime = home.runtime();
@@ -14,7 +14,7 @@ async fn check(document: Value) -> CheckReport {
     runtime.connect(&name).await.unwrap().check().await
 }
 
-/// A document for the flow that needs nobody to sign in, with changes.
+/// Returns a document for the client credentials flow, with changes.
 fn document(login: &Login, changes: Value) -> Value {
     let mut document = login.document();
     document["checkPath"] = "/me".into();
@@ -27,7 +27,7 @@ fn document(login: &Login, changes: Value) -> Value {
 }
 
 #[tokio::test]
-async fn what_is_wrong_is_told_at_its_setting() {
+async fn each_fault_is_reported_at_its_setting() {
     let Some(login) = Login::start(&[]).await else { return };
     let without = |mut document: Value, name: &str| {
         document.as_object_mut().unwrap().shift_remove(name);
@@ -56,7 +56,7 @@ async fn what_is_wrong_is_told_at_its_setting() {
 }
 
 #[tokio::test]
-async fn another_login_server_is_told_at_the_issuer() {
+async fn another_login_server_is_reported_at_the_issuer() {
     let (Some(login), Some(other)) = (Login::start(&[]).await, Login::start(&[]).await) else { return };
     let checked = check(document(&login, json!({ "issuer": other.url("") }))).await;
     let found = checked.findings.iter().find(|one| one.pointer == "/issuer").unwrap();
@@ -64,7 +64,7 @@ async fn another_login_server_is_told_at_the_issuer() {
 }
 
 #[tokio::test]
-async fn a_sign_in_is_checked_without_spending_it_until_it_is_withdrawn() {
+async fn a_check_does_not_use_up_the_sign_in_and_reports_its_revocation() {
     let Some(login) = Login::start(&[]).await else { return };
     let home = Cli::default();
     let mut document = login.document();
@@ -75,10 +75,10 @@ async fn a_sign_in_is_checked_without_spending_it_until_it_is_withdrawn() {
         assert_eq!(checked.findings, [], "{checked:#?}");
         assert!(checked.stages.iter().all(|one| one.outcome == StageOutcome::Ok), "{checked:#?}");
     }
-    assert_eq!(login.asked().await, [("authorization_code".to_owned(), 200)]);
+    assert_eq!(login.token_requests().await, [("authorization_code".to_owned(), 200)]);
     drop(connected);
 
-    // The person takes it back.
+    // The user revokes it.
     let runtime = home.runtime();
     let tokens = vault(&runtime).load("login").await.unwrap().unwrap();
     let tokens: Value = serde_json::from_str(tokens.content.expose()).unwrap();

@@ -1,4 +1,4 @@
-//! `connection discover`: what it prints, pasted into a connection, is enough to sign in.
+//! `connection discover`: its output, pasted into a connection, is enough to sign in.
 
 use serde_json::Value;
 use trunkline_tests::Cli;
@@ -6,7 +6,7 @@ use trunkline_tests::Cli;
 use super::{Login, call, signed_in};
 
 #[tokio::test]
-async fn what_is_discovered_can_be_pasted() {
+async fn discovered_settings_can_be_pasted() {
     let Some(login) = Login::start(&[]).await else { return };
     let cli = Cli::default();
     let found = cli
@@ -30,25 +30,25 @@ async fn what_is_discovered_can_be_pasted() {
     let connected = signed_in(&cli.runtime(), document).await;
     assert_eq!(call(&connected).await.unwrap(), "ada");
 
-    // A person sees the same settings first, as they are pasted.
+    // The text output begins with the same settings in a form to paste.
     let text = cli.run(&["connection", "discover", "--allow-private-network", &login.url("/")]).await.expect(0).stdout;
     let (settings, rest) = text.split_once("\n\n").unwrap();
     assert_eq!(serde_json::from_str::<Value>(settings).unwrap(), found["settings"]);
     assert!(settings.contains(&login.url("/token/revocation")) && rest.contains("offline_access"), "{rest}");
 
-    // Or it is put there, and nothing else changes.
+    // The command can also write them into a document, and changes nothing else there.
     let mut document = login.document();
     (document["tokenUrl"], document["name"]) = ("https://wrong.example.com/token".into(), "filled".into());
     cli.pipe(&["connection", "add", "-"], &document.to_string()).await.expect(0);
     let fill = ["connection", "discover", "--allow-private-network", &login.url(""), "--into", "filled", "--json"];
-    let told = cli.run(&fill).await.expect(0).json();
-    assert_eq!(told["settings"]["tokenUrl"], login.url("/token"), "{told}");
+    let output = cli.run(&fill).await.expect(0).json();
+    assert_eq!(output["settings"]["tokenUrl"], login.url("/token"), "{output}");
     let kept = cli.runtime().store().connection("filled").await.unwrap().settings;
     assert_eq!((&kept["tokenUrl"], &kept["scopes"]), (&login.url("/token").into(), &document["scopes"]));
     assert_eq!(kept["clientSecret"], document["clientSecret"]);
     assert_eq!(cli.run(&fill).await.expect(0).json()["settings"], serde_json::json!({}));
 
-    // Nothing of the kind is below another path.
+    // Another path has no discovery document.
     let error = cli
         .run(&["connection", "discover", "--allow-private-network", &login.url("/api"), "--json"])
         .await

@@ -1,4 +1,4 @@
-//! Many at once with tokens that have run out: one asks for new ones, all go on.
+//! Many simultaneous calls with expired tokens: one call requests new tokens, and all succeed.
 
 use std::sync::Arc;
 
@@ -6,14 +6,14 @@ use trunkline::Runtime;
 use trunkline_core::{Connected, Connection, MemoryVault, Registry, Secret, SignIn, Vault};
 use trunkline_tests::Cli;
 
-use super::{Login, anew, call, expire, input, signed_in, vault};
+use super::{Login, call, expire, input, reconnect, signed_in, vault};
 
-/// Calls of a round.
+/// Calls per round.
 const CALLS: usize = 100;
 
-/// Rounds of many calls at once, each on tokens that have run out; `clients` makes as many clients for a
-/// round. All that goes
-/// against the promise: one token request a round, every call succeeds with the one new token, and the sign-in lasts.
+/// Runs rounds of many simultaneous calls, each with expired tokens; `clients` makes the clients of a round. Returns
+/// violations of the guarantee: one token request per round, every call succeeds with the one new token, and the
+/// sign-in is kept.
 async fn rounds(login: &Login, rounds: usize, mut clients: impl AsyncFnMut(usize) -> Vec<Connected>) -> Vec<String> {
     let mut faults = Vec::new();
     for round in 1..=rounds {
@@ -27,9 +27,9 @@ async fn rounds(login: &Login, rounds: usize, mut clients: impl AsyncFnMut(usize
         }
         let log = login.log().await;
         let grown = |name: &str| log[name].as_u64().unwrap() - before[name].as_u64().unwrap();
-        let asked = log["token"].as_array().unwrap().len() - before["token"].as_array().unwrap().len();
-        if asked != 1 {
-            faults.push(format!("round {round}: {asked} token requests"));
+        let requests = log["token"].as_array().unwrap().len() - before["token"].as_array().unwrap().len();
+        if requests != 1 {
+            faults.push(format!("round {round}: {requests} token requests"));
         }
         if let Some(first) = failed.first() {
             faults.push(format!("round {round}: {} calls failed, the first: {first:?}", failed.len()));
@@ -44,13 +44,13 @@ async fn rounds(login: &Login, rounds: usize, mut clients: impl AsyncFnMut(usize
     faults
 }
 
-/// As in flows: some calls share a client, others have one of their own for the same connection.
+/// As in flows, some calls share a client, and others have their own client for the same connection.
 async fn mixed(runtime: &Runtime, count: usize) -> Vec<Connected> {
     expire(&*vault(runtime), "login").await;
-    let shared = anew(runtime).await;
+    let shared = reconnect(runtime).await;
     let mut all = Vec::new();
     for number in 0..count {
-        all.push(if number % 10 == 0 { anew(runtime).await } else { shared.clone() });
+        all.push(if number % 10 == 0 { reconnect(runtime).await } else { shared.clone() });
     }
     all
 }
@@ -62,30 +62,30 @@ async fn herd(rotation: &str, count: usize) {
     drop(signed_in(&runtime, login.document()).await);
     let faults = rounds(&login, count, async |calls| mixed(&runtime, calls).await).await;
     assert_eq!(faults, [""; 0]);
-    let asked = login.asked().await;
-    assert_eq!(asked.len(), count + 2, "the sign-in, each round, and the one after them");
-    assert!(asked[1..].iter().all(|one| *one == ("refresh_token".to_owned(), 200)), "{asked:?}");
+    let requests = login.token_requests().await;
+    assert_eq!(requests.len(), count + 2, "the sign-in, each round, and the one after them");
+    assert!(requests[1..].iter().all(|one| *one == ("refresh_token".to_owned(), 200)), "{requests:?}");
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_herd_asks_once_where_tokens_are_good_for_one_use() {
+async fn a_herd_makes_one_token_request_with_single_use_tokens() {
     herd("strict", 8).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_herd_asks_once_where_tokens_are_good_for_ever() {
+async fn a_herd_makes_one_token_request_with_reusable_tokens() {
     herd("none", 5).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
 #[ignore = "minutes: 200 rounds"]
-async fn a_herd_asks_once_for_long() {
+async fn a_herd_makes_one_token_request_in_many_rounds() {
     herd("strict", 200).await;
 }
 
-/// The sabotage twin: the same rounds with clients that know nothing of each other. Each has a copy of the tokens under a
-/// name and in a vault of its own, so neither the lock of the process nor the lease in the vault binds them.
-async fn strangers(rotation: &str) -> Option<Vec<String>> {
+/// The sabotage twin: the same rounds with independent clients. Each has a copy of the tokens with its own name and
+/// vault, so neither the lock in the process nor the lease in the vault coordinates them.
+async fn independent_clients(rotation: &str) -> Option<Vec<String>> {
     let login = Login::start(&["--rotation", rotation]).await?;
     let home = Cli::default();
     let runtime = home.runtime();
@@ -113,19 +113,19 @@ async fn strangers(rotation: &str) -> Option<Vec<String>> {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_herd_of_strangers_loses_the_sign_in() {
-    let Some(faults) = strangers("strict").await else { return };
+async fn independent_clients_lose_the_sign_in() {
+    let Some(faults) = independent_clients("strict").await else { return };
     assert_eq!(faults.len(), 3, "{faults:#?}");
     assert_eq!(faults[0], "round 1: 100 token requests");
     assert!(faults[1].contains("calls failed"), "{faults:#?}");
     assert!(faults[2].starts_with("the sign-in is lost") && faults[2].contains("invalid_grant"), "{faults:#?}");
-    // Where tokens are good for ever, it is only a hundred requests instead of one.
-    let faults = strangers("none").await.unwrap();
+    // With reusable tokens, there are only a hundred requests instead of one.
+    let faults = independent_clients("none").await.unwrap();
     assert_eq!(faults[0], "round 1: 100 token requests");
     assert!(!faults.iter().any(|fault| fault.contains("lost")), "{faults:#?}");
 }
 
-/// Processes on one store, all on tokens that have run out.
+/// Processes with one store, all with expired tokens.
 async fn processes(rotation: &str, count: usize, rounds: usize) {
     let Some(login) = Login::start(&["--rotation", rotation]).await else { return };
     let cli = Cli::default();
@@ -138,32 +138,32 @@ async fn processes(rotation: &str, count: usize, rounds: usize) {
         for answer in futures::future::join_all((0..count).map(|_| cli.run(&arguments))).await {
             assert_eq!(answer.expect(0).json()["body"]["sub"], "ada");
         }
-        let asked = login.asked().await;
-        assert_eq!(asked.len(), 1 + round, "round {round}: {asked:?}");
-        assert_eq!(asked[round], ("refresh_token".to_owned(), 200));
+        let requests = login.token_requests().await;
+        assert_eq!(requests.len(), 1 + round, "round {round}: {requests:?}");
+        assert_eq!(requests[round], ("refresh_token".to_owned(), 200));
     }
     let log = login.log().await;
     assert_eq!((&log["refused"], &log["calls"]), (&0.into(), &(count * rounds).into()), "{log}");
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn two_processes_ask_once() {
+async fn two_processes_make_one_token_request() {
     processes("strict", 2, 5).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn five_processes_ask_once() {
+async fn five_processes_make_one_token_request() {
     processes("strict", 5, 3).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn processes_ask_once_where_tokens_are_good_for_ever() {
+async fn processes_make_one_token_request_with_reusable_tokens() {
     processes("none", 5, 2).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
 #[ignore = "minutes: 200 rounds"]
-async fn processes_ask_once_for_long() {
+async fn processes_make_one_token_request_in_many_rounds() {
     processes("strict", 2, 200).await;
     processes("strict", 5, 200).await;
 }

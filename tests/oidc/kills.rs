@@ -1,4 +1,4 @@
-//! `kill -9` at every point of a refresh, where the login server is one that ends a sign-in whose refresh token comes twice.
+//! `kill -9` at every point of a refresh, with a login server that revokes a sign-in if a refresh token is used twice.
 
 use std::time::Duration;
 
@@ -12,8 +12,8 @@ use super::{Login, walk};
 
 const ATTEMPT: Duration = Duration::from_secs(1);
 
-/// Connections that are killed at, each with its own sign-in and store: most of a kill is waiting.
-const LANES: usize = 8;
+/// Number of parallel connections, each with its own sign-in and store: most of the time of a kill is waiting.
+const CONNECTIONS: usize = 8;
 
 /// Not a test: the program of the processes.
 #[test]
@@ -38,13 +38,13 @@ async fn kills(each: usize) {
     let Some(login) = Login::start(&[]).await else { return };
     let browser = async |url: String| walk(&url).await;
     let mut dice = Dice::default();
-    let pauses: Vec<_> = (0..LANES * each).map(|_| Duration::from_micros(dice.roll(0, 6_000))).collect();
-    let lanes = pauses.chunks(each).enumerate().map(async |(lane, pauses)| {
+    let pauses: Vec<_> = (0..CONNECTIONS * each).map(|_| Duration::from_micros(dice.roll(0, 6_000))).collect();
+    let all_connections = pauses.chunks(each).enumerate().map(async |(connection, pauses)| {
         let world = World::new("oidc::kills::process", upstream(&login), Grant::Browser, ATTEMPT).await;
         world.sign_in(&browser).await;
         let mut tally = Tally::default();
         for (round, pause) in pauses.iter().enumerate() {
-            let window = WINDOWS[(lane * each + round) % WINDOWS.len()];
+            let window = WINDOWS[(connection * each + round) % WINDOWS.len()];
             let so_far = tally.count();
             while tally.count() == so_far {
                 tally = tally.and(kill(&world, window, true, None, *pause, &browser).await);
@@ -54,22 +54,22 @@ async fn kills(each: usize) {
         tally.faults.extend(world.gate.faults());
         tally
     });
-    let all = join_all(lanes).await.into_iter().fold(Tally::default(), Tally::and);
+    let all = join_all(all_connections).await.into_iter().fold(Tally::default(), Tally::and);
     println!("oidc-provider, strict: {all}");
-    assert_eq!((all.torn, all.count()), (0, LANES * each), "{all}");
+    assert_eq!((all.mixed, all.count()), (0, CONNECTIONS * each), "{all}");
     assert_eq!(all.faults, [""; 0]);
-    // Nothing would be shown by a login server that forgives.
+    // The login server has to be strict, or the test proves nothing.
     let spent = [Window::Sent, Window::Answered].map(|window| all.kills[&window]).iter().sum::<usize>();
     assert!(all.lost() == spent && spent >= each, "{all}");
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_process_killed_at_any_point_of_a_refresh_loses_only_what_nobody_could_keep() {
+async fn a_process_killed_at_any_point_of_a_refresh_loses_only_unavoidable_sign_ins() {
     kills(3).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
 #[ignore = "minutes: 400 kills"]
-async fn a_process_killed_at_any_point_of_a_refresh_for_long() {
+async fn many_kills_at_every_point_of_a_refresh_lose_only_unavoidable_sign_ins() {
     kills(50).await;
 }

@@ -1,9 +1,9 @@
-//! Sign-ins and tokens against a login server nobody here wrote: oidc-provider, which is certified, rotates strictly and ends
-//! a sign-in whose refresh token is used twice (`tests/peers/oidc.mjs`).
+//! Sign-ins and tokens against a login server of another project: oidc-provider, which is OpenID certified, rotates
+//! refresh tokens strictly, and revokes a sign-in if a refresh token is used twice (`tests/peers/oidc.mjs`).
 //!
-//! The idea: our own look-alike believes what we believe of OAuth. Here the connector `http` signs in as a browser would,
-//! and an API asks the login server about every token it is shown. Each promise has a twin that breaks it on purpose and has
-//! to lose the sign-in.
+//! The idea: our own simulator shares our misunderstandings of OAuth. Here the connector `http` signs in through the
+//! browser flow, and an API asks the login server about every token that it receives. Each guarantee has a twin that
+//! breaks it on purpose and has to lose the sign-in.
 #![allow(clippy::unwrap_used)]
 
 mod cancel;
@@ -23,7 +23,7 @@ pub(crate) use trunkline_tests::login::{Login, walk};
 
 pub(crate) const CALLBACK: &str = "http://127.0.0.1:8700/rest/v1/oauth2/callback";
 
-/// A connection of this document, signed in.
+/// Adds a connection with this document, and signs in.
 pub(crate) async fn signed_in(runtime: &Runtime, document: Value) -> Connected {
     let name = runtime.add_connection(document).await.unwrap();
     let connected = runtime.connect(&name).await.unwrap();
@@ -32,25 +32,25 @@ pub(crate) async fn signed_in(runtime: &Runtime, document: Value) -> Connected {
     connected
 }
 
-/// The connection with a client of its own, as another process has one: it knows only what is stored.
-pub(crate) async fn anew(runtime: &Runtime) -> Connected {
+/// Makes the connection again with a new client, as in another process: it knows only the stored tokens.
+pub(crate) async fn reconnect(runtime: &Runtime) -> Connected {
     let connection = runtime.store().connection("login").await.unwrap();
     let lookup = |_: &SecretSource| unreachable!("no references");
     runtime.registry().connect(&connection, vault(runtime), &lookup).unwrap()
 }
 
-/// What a call of the API is.
+/// Returns the input of a call of the API.
 pub(crate) fn input() -> Value {
     json!({ "method": "GET", "path": "/me" })
 }
 
-/// A call of the API: whose token it was.
+/// Calls the API, which returns the user of the token.
 pub(crate) async fn call(connected: &Connected) -> Result<Value> {
     let cx = Context::new("", connected.name(), Connections::default());
     Ok(connected.run("request", input(), &cx).await?["body"]["sub"].clone())
 }
 
-/// Changes what is stored, after all that was written before.
+/// Changes the stored tokens, and tries again if another process wrote them at the same time.
 async fn change(vault: &dyn Vault, connection: &str, change: impl Fn(&mut Map<String, Value>)) {
     loop {
         let found = vault.load(connection).await.unwrap().unwrap();
@@ -63,17 +63,17 @@ async fn change(vault: &dyn Vault, connection: &str, change: impl Fn(&mut Map<St
     }
 }
 
-/// Makes the stored tokens look as if they had run out.
+/// Sets the expiry of the stored tokens to the past.
 pub(crate) async fn expire(vault: &dyn Vault, connection: &str) {
     change(vault, connection, |record| record["expiresAt"] = 1.into()).await;
 }
 
-/// Makes nobody wait for whoever is at work on the stored tokens.
+/// Removes the lease on the stored tokens.
 pub(crate) async fn forget_lease(vault: &dyn Vault, connection: &str) {
     change(vault, connection, |record| drop(record.shift_remove("lease"))).await;
 }
 
-/// Whether somebody is at work on the stored tokens.
+/// Returns whether a process has the lease on the stored tokens.
 pub(crate) async fn is_leased(vault: &dyn Vault, connection: &str) -> bool {
     vault.load(connection).await.unwrap().is_some_and(|entry| entry.content.expose().contains("\"lease\""))
 }

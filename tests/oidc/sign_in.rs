@@ -1,4 +1,4 @@
-//! One sign-in: from the address the browser opens to calls with the tokens that came of it.
+//! One sign-in: from the authorization URL to calls with the new tokens.
 
 use std::time::Duration;
 
@@ -9,7 +9,7 @@ use trunkline_tests::{Cli, http};
 use super::{CALLBACK, Login, call, signed_in, walk};
 
 #[tokio::test]
-async fn a_person_signs_in_and_calls_follow() {
+async fn a_user_signs_in_and_calls_succeed() {
     let Some(login) = Login::start(&[]).await else { return };
     for (client, way) in [("by-post", "form"), ("by-basic", "basic")] {
         let home = Cli::default();
@@ -20,44 +20,44 @@ async fn a_person_signs_in_and_calls_follow() {
         let connected = signed_in(&home.runtime(), document).await;
         assert_eq!(call(&connected).await.unwrap(), "ada", "{client}");
     }
-    assert_eq!(login.asked().await, vec![("authorization_code".to_owned(), 200); 2]);
-    // The API does ask: nobody gets in with another token.
+    assert_eq!(login.token_requests().await, vec![("authorization_code".to_owned(), 200); 2]);
+    // The API verifies tokens: another token is refused.
     let stranger = http().get(login.url("/api/me")).bearer_auth("made-up").send().await.unwrap();
     assert_eq!(stranger.status(), 401);
 }
 
 #[tokio::test]
-async fn answers_that_are_not_ours_are_not_redeemed() {
+async fn a_foreign_callback_is_not_redeemed() {
     let Some(login) = Login::start(&[]).await else { return };
     let home = Cli::default();
     let runtime = home.runtime();
     let connected = signed_in(&runtime, login.document()).await;
-    let asked = login.asked().await.len();
+    let requests_before = login.token_requests().await.len();
     let begun = connected.begin_authorization(CALLBACK).unwrap();
     let back = walk(&begun.url).await;
-    // Another attempt's.
+    // The callback of another attempt.
     let other = connected.begin_authorization(CALLBACK).unwrap();
     let error = connected.finish_authorization(&other, &back).await.unwrap_err();
     assert!(error.message().contains("another sign-in"), "{error:?}");
-    // Another login server's: the settings know who theirs is.
-    let said: String = percent(&login.url(""));
-    assert!(back.contains(&said), "{back}");
-    let mixed_up = back.replace(&said, &percent("https://evil.example"));
+    // The callback of another login server: the settings name the issuer.
+    let issuer: String = percent(&login.url(""));
+    assert!(back.contains(&issuer), "{back}");
+    let mixed_up = back.replace(&issuer, &percent("https://evil.example"));
     let error = connected.finish_authorization(&begun, &mixed_up).await.unwrap_err();
     assert_eq!(error.context("setting"), Some("/issuer"), "{error:?}");
-    // One that comes too late.
+    // A callback that is too late.
     let mut begun = connected.begin_authorization(CALLBACK).unwrap();
     let back = walk(&begun.url).await;
     begun.begun_at -= Authorization::LASTS + Duration::from_secs(1);
     let error = connected.finish_authorization(&begun, &back).await.unwrap_err();
     assert!(error.message().contains("10 minutes"), "{error:?}");
-    assert_eq!(login.asked().await.len(), asked, "no code went out");
-    // All that time the sign-in of before was good.
+    assert_eq!(login.token_requests().await.len(), requests_before, "no code was sent");
+    // The previous sign-in stayed valid all the time.
     assert_eq!(call(&connected).await.unwrap(), "ada");
 }
 
 #[tokio::test]
-async fn the_id_token_says_who_gave_the_tokens() {
+async fn the_id_token_proves_the_issuer_of_the_tokens() {
     let Some(login) = Login::start(&[]).await else { return };
     let home = Cli::default();
     let runtime = home.runtime();
@@ -65,12 +65,12 @@ async fn the_id_token_says_who_gave_the_tokens() {
     document.as_object_mut().unwrap().shift_remove("issuer");
     runtime.add_connection(document).await.unwrap();
     let connected = runtime.connect("login").await.unwrap();
-    // Without a known issuer the callback's word is held against the ID token's.
+    // Without a configured issuer, the issuer of the callback is compared with that of the ID token.
     let begun = connected.begin_authorization(CALLBACK).unwrap();
     let back = walk(&begun.url).await.replace(&percent(&login.url("")), &percent("https://evil.example"));
     let error = connected.finish_authorization(&begun, &back).await.unwrap_err();
     assert!(error.message().contains("ID token") && error.kind() == ErrorKind::Auth, "{error:?}");
-    // The nonce of another attempt: somebody has put their own code into our browser.
+    // The nonce of another attempt: an attacker has injected a code of their own into the browser.
     let begun = connected.begin_authorization(CALLBACK).unwrap();
     let other = connected.begin_authorization(CALLBACK).unwrap();
     let back = walk(&begun.url).await;
@@ -96,7 +96,7 @@ async fn the_verifier_of_another_attempt_is_refused() {
     let mixed = Authorization::new(begun.url, begun.redirect_uri, begun.state, other.verifier).with_nonce(begun.nonce);
     let error = connected.finish_authorization(&mixed, &back).await.unwrap_err();
     assert_eq!(error.context("oauth"), Some("invalid_grant"), "{error:?}");
-    assert_eq!(login.asked().await, [("authorization_code".to_owned(), 400)]);
+    assert_eq!(login.token_requests().await, [("authorization_code".to_owned(), 400)]);
 }
 
 #[tokio::test]
@@ -110,10 +110,10 @@ async fn a_second_use_of_the_callback_does_no_harm() {
     let back = walk(&begun.url).await;
     let all = futures::future::join_all((0..50).map(|_| connected.finish_authorization(&begun, &back))).await;
     assert_eq!(all.iter().filter(|one| one.is_ok()).count(), 1, "{all:?}");
-    assert_eq!(login.asked().await, [("authorization_code".to_owned(), 200)], "the code went out once");
+    assert_eq!(login.token_requests().await, [("authorization_code".to_owned(), 200)], "the code was sent once");
     assert_eq!(call(&connected).await.unwrap(), "ada");
 
-    // The twin: whoever sends the code again loses everything that came of it.
+    // The twin: a second request with the code revokes its tokens.
     let address = back.parse::<trunkline_rest::Url>().unwrap();
     let code = address.query_pairs().find(|(name, _)| name == "code").unwrap().1.into_owned();
     let form = json!({
@@ -122,11 +122,11 @@ async fn a_second_use_of_the_callback_does_no_harm() {
     });
     let again = http().post(login.url("/token")).form(&form).send().await.unwrap();
     assert_eq!(again.status(), 400);
-    assert_eq!(call(&connected).await.unwrap_err().kind(), ErrorKind::Auth, "the login server took the tokens back");
+    assert_eq!(call(&connected).await.unwrap_err().kind(), ErrorKind::Auth, "the login server revoked the tokens");
 }
 
 #[tokio::test]
-async fn a_token_that_really_runs_out_is_renewed() {
+async fn a_token_that_really_expires_is_renewed() {
     let Some(login) = Login::start(&["--lifetime", "2"]).await else { return };
     let home = Cli::default();
     let connected = signed_in(&home.runtime(), login.document()).await;

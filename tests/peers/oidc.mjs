@@ -1,13 +1,14 @@
-// A login server nobody here wrote: oidc-provider (OpenID certified), with one account that signs in and agrees by itself,
-// and an API that believes what the login server says of a token (RFC 7662).
+// A login server of another project: oidc-provider (OpenID certified), with one account that signs in and consents
+// automatically, and an API that verifies each token by introspection (RFC 7662).
 //
 //   node oidc.mjs [--rotation strict|none] [--lifetime SECONDS] [--delay MILLISECONDS] [--redirect-uri ADDRESS]
 //
-// strict: a refresh token is good for one use, and a second use ends the whole sign-in. none: it is good again and again.
-// --lifetime is that of access tokens; --delay is how long the token endpoint waits before it reads and before it answers.
+// strict: a refresh token is valid for one use, and a second use revokes the sign-in. none: it can be reused.
+// --lifetime is the lifetime of access tokens. --delay is the time that the token endpoint waits before it reads a request and
+// before it responds.
 //
-// Beside the login server's own paths: `/api/..` tells who the bearer is; `/_log` tells what the token endpoint was asked and
-// how it answered, with how many different tokens the API was called, and how often a token was taken back.
+// Beside the login server's own paths, `/api/..` returns the user of the token. `/_log` returns the requests and responses of
+// the token endpoint, the number of different tokens in calls of the API, and the number of revocations.
 import { createHash, generateKeyPairSync, randomBytes } from 'node:crypto';
 import { createServer } from 'node:http';
 import { setTimeout as sleep } from 'node:timers/promises';
@@ -30,7 +31,7 @@ const number = (name) => {
 const [lifetime, delay] = [number('lifetime'), number('delay')];
 if (!['strict', 'none'].includes(options.rotation)) throw new Error('--rotation is strict or none');
 
-// The provider's own memory forgets the oldest of 1,000 entries: a sign-in that is lost here has to be lost by its client.
+// The provider's own memory drops the oldest of 1,000 entries. This one keeps all, so that a lost sign-in is the client's fault.
 class Memory {
   static entries = new Map();
   constructor(kind) {
@@ -106,7 +107,7 @@ const provider = new Provider(issuer, {
 const entries = new WeakMap();
 const log = { token: [], tokensUsed: new Set(), calls: 0, refused: 0, revocations: 0 };
 
-// Signs in and agrees, as a person would with two clicks.
+// Signs in and consents, as a user does with two clicks.
 async function interaction(request, response) {
   const { prompt, params, session } = await provider.interactionDetails(request, response);
   if (prompt.name === 'login') {
@@ -135,7 +136,7 @@ function answer(response, status, body) {
   response.writeHead(status, { 'content-type': 'application/json' }).end(JSON.stringify(body));
 }
 
-// Waits before the request is read and before its answer goes out, so that a caller can be lost at either time.
+// Waits before the request is read and before the response is sent, so that a test can kill a caller at either time.
 async function token(request, response) {
   const entry = { grant: null, status: null, error: null };
   log.token.push(entry);

@@ -1,4 +1,5 @@
-//! The one who asks is frozen for two leases, and another one goes on: whoever comes back late overwrites nothing.
+//! The process that refreshes is stopped for two leases while another one refreshes: when it continues, it overwrites
+//! nothing.
 
 use std::time::Duration;
 
@@ -6,40 +7,41 @@ use futures::future::join_all;
 use tokio::time::sleep;
 use trunkline_core::{ReauthCause, SignInState};
 use trunkline_sandbox::RefreshPolicy;
-use trunkline_tests::refresh::{Called, Door, Grant, Held, Point, Process, Sabotage, World};
+use trunkline_tests::refresh::{CallOutcome, Grant, HeldRequest, HoldPoint, Point, Process, Sabotage, World};
 
 use super::{browser, login, world};
 
-/// A lease is twice as long, and is renewed first after a third of that: by then the owner has to be frozen.
+/// Length of a token call. A lease is twice as long and renewed after a third of its time: the owner has to be stopped
+/// before.
 const ATTEMPT: Duration = Duration::from_secs(1);
 const GRACE: RefreshPolicy = RefreshPolicy::OneTimeGrace(Duration::from_secs(30));
 
-/// What came of it.
+/// The result after the stopped process has continued.
 #[derive(Debug)]
 struct Thawed {
-    /// How the other's call ended, the frozen one's, and one of a third process afterwards.
-    other: Called,
-    frozen: Called,
-    third: Called,
-    /// The row held the tokens that the other one had got, and then others.
+    /// Outcomes of the calls of the other process, the stopped one, and a third one afterwards.
+    other: CallOutcome,
+    frozen: CallOutcome,
+    third: CallOutcome,
+    /// Whether the tokens of the other process were overwritten.
     overwritten: bool,
-    torn: bool,
-    /// How the sign-in is shown in the end.
+    mixed: bool,
+    /// The state of the sign-in in the end.
     state: SignInState,
 }
 
-/// A process that is frozen while its request is held at this door.
-async fn frozen(world: &World, door: Door, sabotage: Option<Sabotage>) -> (Process, Held) {
+/// Starts a process that is stopped while its request is held at a point.
+async fn frozen(world: &World, point: HoldPoint, sabotage: Option<Sabotage>) -> (Process, HeldRequest) {
     loop {
         let mut owner = world.started(None, sabotage).await;
         let stop = owner.signal("STOP").await;
         world.expire().await;
         let (version, _) = world.row().await;
-        let mut held = world.gate.hold(door);
-        owner.go(1, Duration::from_secs(60)).await;
+        let mut held = world.gate.hold(point);
+        owner.start_calls(1, Duration::from_secs(60)).await;
         held.arrived().await;
         stop.send().await;
-        // It has written its intent and nothing else. On a machine that is too slow it may have come further.
+        // It has stored its intent and nothing else. On a slow machine it may have done more.
         if world.row().await.0 == version + 1 {
             return (owner, held);
         }
@@ -49,12 +51,12 @@ async fn frozen(world: &World, door: Door, sabotage: Option<Sabotage>) -> (Proce
     }
 }
 
-/// A process is frozen for two leases with its request at this door, and another one calls meanwhile.
-async fn thawed(world: &World, door: Door, sabotage: Option<Sabotage>) -> Thawed {
+/// Stops a process for two leases with its request held at a point, while another process calls.
+async fn thawed(world: &World, point: HoldPoint, sabotage: Option<Sabotage>) -> Thawed {
     let mut other = world.process().await;
-    let (mut owner, held) = frozen(world, door, sabotage).await;
-    let other = if matches!(door, Door::Out) {
-        // The answer waits in the frozen one's socket.
+    let (mut owner, held) = frozen(world, point, sabotage).await;
+    let other = if matches!(point, HoldPoint::BeforeCaller) {
+        // The response is in the socket of the stopped process.
         drop(held);
         other.call().await
     } else {
@@ -62,17 +64,17 @@ async fn thawed(world: &World, door: Door, sabotage: Option<Sabotage>) -> Thawed
         drop(held);
         called
     };
-    // At least: the other one had to wait for the lease to end.
+    // At least one lease: the other process had to wait for its end.
     sleep(world.lease()).await;
     let before = world.tokens().await;
     owner.signal("CONT").await.send().await;
     let frozen = owner.done().await.remove(0);
     let after = world.tokens().await;
-    let torn = !world.gate.gave(&after);
+    let mixed = !world.gate.gave(&after);
     let third = world.process().await.call().await;
     Thawed {
         overwritten: other.error.is_none() && after != before,
-        torn,
+        mixed,
         frozen,
         third,
         other,
@@ -80,8 +82,8 @@ async fn thawed(world: &World, door: Door, sabotage: Option<Sabotage>) -> Thawed
     }
 }
 
-/// Every sign-in lives, or it is said why not.
-fn lives_or_is_told(thawed: &Thawed) -> bool {
+/// Returns whether the sign-in is valid, or its loss is reported with its cause.
+fn is_valid_or_reported(thawed: &Thawed) -> bool {
     match &thawed.third.error {
         None => thawed.state == SignInState::Ok,
         Some(kind) => {
@@ -92,49 +94,50 @@ fn lives_or_is_told(thawed: &Thawed) -> bool {
     }
 }
 
-async fn at(door: Door) {
+async fn at(point: HoldPoint) {
     let policies = [RefreshPolicy::Reuse, GRACE, RefreshPolicy::OneTime].map(async |policy| {
         let sandbox = login(policy).await;
         let world = world(&sandbox, Grant::Browser, ATTEMPT).await;
-        let thawed = thawed(&world, door, None).await;
-        assert!(!thawed.overwritten && !thawed.torn, "{policy:?} {door:?}: {thawed:#?}");
-        assert!(lives_or_is_told(&thawed), "{policy:?} {door:?}: {thawed:#?}");
-        println!("{policy:?}, held at {door:?}: {:?}", thawed.state);
+        let thawed = thawed(&world, point, None).await;
+        assert!(!thawed.overwritten && !thawed.mixed, "{policy:?} {point:?}: {thawed:#?}");
+        assert!(is_valid_or_reported(&thawed), "{policy:?} {point:?}: {thawed:#?}");
+        println!("{policy:?}, held at {point:?}: {:?}", thawed.state);
         if policy != RefreshPolicy::OneTime {
             let all = [&thawed.other, &thawed.frozen, &thawed.third];
-            assert!(all.iter().all(|called| called.error.is_none()), "{policy:?} {door:?}: {thawed:#?}");
+            assert!(all.iter().all(|called| called.error.is_none()), "{policy:?} {point:?}: {thawed:#?}");
         }
     });
     join_all(policies).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn one_frozen_with_its_request_or_its_answer_on_the_way_overwrites_nothing() {
-    join_all([Door::In, Door::Out].map(at)).await;
+async fn a_process_that_is_stopped_during_its_request_overwrites_nothing() {
+    join_all([HoldPoint::BeforeServer, HoldPoint::BeforeCaller].map(at)).await;
 }
 
-/// Held up between the two: another one goes on meanwhile, and the request that would come after it is not made any more.
+/// The process pauses between its lease and its request. Another process refreshes meanwhile, so the late request is
+/// not sent.
 #[tokio::test(flavor = "multi_thread")]
-async fn one_held_up_between_its_lease_and_its_request_asks_no_more() {
+async fn a_process_that_pauses_between_its_lease_and_its_request_sends_no_request() {
     let sandbox = login(RefreshPolicy::OneTime).await;
     let world = world(&sandbox, Grant::Browser, ATTEMPT).await;
     let mut owner = world.held_up(Point::Begun, world.lease() * 2).await;
     let mut other = world.process().await;
     world.expire().await;
     let before = world.gate.posts().len();
-    owner.go(1, Duration::from_secs(60)).await;
+    owner.start_calls(1, Duration::from_secs(60)).await;
     owner.reached().await;
     let all = [other.call().await, owner.done().await.remove(0), world.process().await.call().await];
     assert!(all.iter().all(|called| called.error.is_none()), "{all:#?}");
     assert_eq!((world.gate.posts().len() - before, world.gate.faults()), (1, Vec::new()));
-    assert!(world.row().await.1.get("attempts").is_none(), "nothing is left of it");
+    assert!(world.row().await.1.get("attempts").is_none(), "no attempt is left in the row");
 }
 
-/// The sabotage twin: one that does not look whether its intent still stands there.
+/// The sabotage twin: a process that does not check that its intent is still stored.
 #[tokio::test(flavor = "multi_thread")]
-async fn one_that_does_not_look_for_its_intent_overwrites_newer_tokens() {
+async fn a_process_that_does_not_check_its_intent_overwrites_newer_tokens() {
     let sandbox = login(RefreshPolicy::Reuse).await;
     let world = world(&sandbox, Grant::Browser, ATTEMPT).await;
-    let thawed = thawed(&world, Door::Out, Some(Sabotage::NoFence)).await;
+    let thawed = thawed(&world, HoldPoint::BeforeCaller, Some(Sabotage::NoFence)).await;
     assert!(thawed.overwritten, "{thawed:#?}");
 }

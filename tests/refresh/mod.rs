@@ -1,8 +1,8 @@
-//! Token refreshes where it hurts: processes that share a connection are killed, frozen and kept waiting at every point of
-//! one, against the sandbox's login server with each of its policies.
+//! Token refreshes under faults: processes that share a connection are killed, stopped and delayed at every point of a
+//! refresh, against the sandbox's login server with each of its policies.
 //!
-//! The idea: each rule of the protocol has a number that comes out if it holds, and a defence less makes it come out
-//! otherwise. The harness is `trunkline_tests::refresh`.
+//! The idea: each rule of the protocol predicts a number, and removing one protection changes that number. The harness
+//! is `trunkline_tests::refresh`.
 #![allow(clippy::unwrap_used)]
 
 mod frozen;
@@ -26,7 +26,7 @@ fn process() {
     trunkline_tests::refresh::process();
 }
 
-/// A sandbox whose login server does this with a refresh token that comes again.
+/// Starts a sandbox whose login server has this policy for a refresh token that is used twice.
 async fn login(refresh_policy: RefreshPolicy) -> Sandbox {
     sandbox(Options { refresh_policy, ..few(1) }).await
 }
@@ -35,7 +35,7 @@ async fn browser(url: String) -> String {
     approve(&url).await
 }
 
-/// A world that is signed in at this sandbox.
+/// Prepares a shared connection that is signed in to this sandbox.
 async fn world(sandbox: &Sandbox, grant: Grant, attempt: Duration) -> World {
     let world = World::new("refresh::process", Upstream::sandbox(sandbox), grant, attempt).await;
     world.sign_in(&browser).await;

@@ -1,5 +1,5 @@
-//! A login server whose answers take longer than a lease, or never come: it is asked by one at a time, and nobody waits for
-//! longer than he wanted to.
+//! A login server whose responses take longer than a lease, or never arrive: one process at a time sends a request, and
+//! no caller waits beyond its deadline.
 
 use std::time::Duration;
 
@@ -7,38 +7,38 @@ use futures::future::join_all;
 use trunkline_sandbox::RefreshPolicy;
 use trunkline_tests::{
     LONG,
-    refresh::{Called, Grant, Process, Sabotage, World},
+    refresh::{CallOutcome, Grant, Process, Sabotage, World},
 };
 
 use super::{login, world};
 
-/// A lease is twice as long.
+/// Length of a token call. A lease is twice as long.
 const ATTEMPT: Duration = Duration::from_millis(600);
 
-/// Where answers are to come in time, also on a machine with much to do.
+/// The same for tests in which responses arrive in time, also on a busy machine.
 const PATIENT: Duration = Duration::from_secs(4);
 
-/// The part of a lease that an answer takes which comes in time: a token call may take half of one.
+/// Duration of a response that is in time, as a part of a lease: a token call may take half a lease.
 const IN_TIME: f64 = 0.2;
 
-/// Calls of each process.
+/// Calls per process.
 const CALLS: usize = 5;
 
-/// How long callers want to wait.
+/// The deadline of callers.
 const DEADLINE: Duration = Duration::from_secs(3);
 
-/// How long those want to wait who are in a hurry.
+/// The deadline of impatient callers.
 const SHORT: Duration = Duration::from_millis(200);
 
-async fn all_call(processes: &mut [Process], deadline: Duration) -> Vec<Called> {
+async fn all_call(processes: &mut [Process], deadline: Duration) -> Vec<CallOutcome> {
     let each = processes.iter_mut().map(async |process| {
-        process.go(CALLS, deadline).await;
+        process.start_calls(CALLS, deadline).await;
         process.done().await
     });
     join_all(each).await.concat()
 }
 
-/// What goes against the promise while so many processes wait for answers that take this part of a lease.
+/// Returns violations of the guarantee while `count` processes wait for responses that take `leases` leases.
 async fn waited(world: &World, count: usize, leases: f64, sabotage: Option<Sabotage>) -> Vec<String> {
     let mut processes = join_all((0..count).map(|_| world.started(None, sabotage))).await;
     let delay = if leases.is_finite() { world.lease().mul_f64(leases) } else { Duration::from_secs(3600) };
@@ -47,35 +47,35 @@ async fn waited(world: &World, count: usize, leases: f64, sabotage: Option<Sabot
     let before = world.gate.posts().len();
     let mut all = Vec::new();
     if leases >= 0.5 {
-        // They have had enough before the first answer could come, or the time for it is over.
+        // Their deadline is before the first response, or before the end of the token call.
         all.extend(all_call(&mut processes, SHORT).await);
-        let waited = |called: &Called| called.message.contains("waited for a token from the login server");
+        let waited = |called: &CallOutcome| called.message.contains("waited for a token from the login server");
         assert!(all.iter().any(waited), "{all:?}");
     }
     let deadline = if leases < 0.5 { LONG } else { DEADLINE };
     all.extend(all_call(&mut processes, deadline).await);
     assert_eq!(all.len() % (count * CALLS), 0);
     let mut faults = world.gate.faults();
-    let asked = world.gate.posts().len() - before;
+    let requests = world.gate.posts().len() - before;
     for called in &all {
         let fails = called.error.is_some();
         if fails != (leases >= 0.5) {
-            faults.push(format!("whether it failed: {called:?}"));
+            faults.push(format!("success or failure is not as expected: {called:?}"));
         }
-        let said = called.setting.as_deref() == Some("/tokenUrl") || called.message.contains("login server");
-        if fails && !(called.retryable && said) {
-            faults.push(format!("does not say what it waited for, or that it may be tried again: {called:?}"));
+        let names_cause = called.setting.as_deref() == Some("/tokenUrl") || called.message.contains("login server");
+        if fails && !(called.retryable && names_cause) {
+            faults.push(format!("the error does not name the cause, or is not retryable: {called:?}"));
         }
         if called.late > Duration::from_secs(1) {
             faults.push(format!("late: {called:?}"));
         }
     }
-    // Each try takes as long as a token call may.
+    // Each try lasts for a whole token call.
     let most = if leases < 0.5 { 1 } else { (DEADLINE + SHORT).div_duration_f64(ATTEMPT).ceil() as usize };
-    if asked == 0 || asked > most {
-        faults.push(format!("{asked} token requests, and {most} one after the other are the most"));
+    if requests == 0 || requests > most {
+        faults.push(format!("{requests} token requests, more than the {most} that fit one after the other"));
     }
-    // Where answers come again, the same sign-in goes on.
+    // When responses are fast again, the same sign-in works.
     world.gate.delay(Duration::ZERO);
     for process in &mut processes {
         let called = process.call().await;
@@ -83,12 +83,12 @@ async fn waited(world: &World, count: usize, leases: f64, sabotage: Option<Sabot
             faults.push(format!("the sign-in is lost: {called:?}"));
         }
     }
-    println!("{count} processes, answers after {leases} leases: {asked} token requests for {} callers", all.len());
+    println!("{count} processes, responses after {leases} leases: {requests} token requests for {} callers", all.len());
     faults
 }
 
 async fn slow(count: usize) {
-    // Tokens that are good once cannot outlive answers that nobody gets; that is what the kills are about.
+    // Single-use tokens are lost with responses that no process receives; the kills test that.
     let sandbox = login(RefreshPolicy::Reuse).await;
     let faults = join_all([IN_TIME, 0.9, 1.5, 3.0, f64::INFINITY].map(async |leases| {
         let attempt = if leases < 0.5 { PATIENT } else { ATTEMPT };
@@ -99,28 +99,29 @@ async fn slow(count: usize) {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn two_processes_ask_a_slow_login_server_one_after_the_other() {
+async fn two_processes_call_a_slow_login_server_one_after_the_other() {
     slow(2).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn five_processes_ask_a_slow_login_server_one_after_the_other() {
+async fn five_processes_call_a_slow_login_server_one_after_the_other() {
     slow(5).await;
 }
 
-/// The sabotage twin.
+/// The sabotage twin: without leases, requests overlap and the sign-in is lost.
 #[tokio::test(flavor = "multi_thread")]
-async fn processes_that_see_no_lease_ask_at_the_same_time() {
+async fn processes_that_ignore_leases_send_simultaneous_requests() {
     let sandbox = login(RefreshPolicy::OneTime).await;
     let world = world(&sandbox, Grant::Browser, PATIENT).await;
     let faults = waited(&world, 2, IN_TIME, Some(Sabotage::NoLease)).await;
-    assert!(faults.iter().any(|fault| fault.contains("another one is under way")), "{faults:#?}");
+    assert!(faults.iter().any(|fault| fault.contains("another one is in flight")), "{faults:#?}");
     assert!(faults.iter().any(|fault| fault.contains("the sign-in is lost")), "{faults:#?}");
 }
 
-/// The two defences one by one. In one process the shared flight is enough; without that, too, the sign-in is lost.
+/// The two protections one by one. In one process, the shared in-flight request is enough; without it, the sign-in is
+/// lost as well.
 #[tokio::test(flavor = "multi_thread")]
-async fn callers_of_one_process_need_no_lease_but_a_flight_that_they_share() {
+async fn callers_in_one_process_need_a_shared_refresh_but_no_lease() {
     let sandbox = login(RefreshPolicy::OneTime).await;
     for (sabotage, lives) in [(Sabotage::NoLease, true), (Sabotage::NoFlight, false)] {
         let world = world(&sandbox, Grant::Browser, PATIENT).await;
@@ -128,9 +129,13 @@ async fn callers_of_one_process_need_no_lease_but_a_flight_that_they_share() {
         world.expire().await;
         world.gate.delay(world.lease().mul_f64(IN_TIME));
         let before = world.gate.posts().len();
-        process.go(CALLS, LONG).await;
+        process.start_calls(CALLS, LONG).await;
         let failed = process.done().await.iter().filter(|called| called.error.is_some()).count();
-        let asked = world.gate.posts().len() - before;
-        assert_eq!((asked == 1, failed == 0), (lives, lives), "{sabotage:?}: {asked} token requests, {failed} failed");
+        let requests = world.gate.posts().len() - before;
+        assert_eq!(
+            (requests == 1, failed == 0),
+            (lives, lives),
+            "{sabotage:?}: {requests} token requests, {failed} failed"
+        );
     }
 }

@@ -1,5 +1,5 @@
-//! A server that is told to stop in the middle of a refresh: it waits for the login server's answer and stores it, also when
-//! the time for its runs is over.
+//! A server that gets a stop signal in the middle of a refresh: it waits for the login server's response and stores it,
+//! also after the grace period of its runs.
 #![cfg(unix)]
 
 use std::time::Duration;
@@ -9,20 +9,20 @@ use trunkline_core::SignInState;
 use trunkline_sandbox::RefreshPolicy;
 use trunkline_tests::{
     finish,
-    refresh::{Door, Grant},
-    serve::{Serve, keep},
+    refresh::{Grant, HoldPoint},
+    serve::{Serve, save},
 };
 
 use super::{login, world};
 
 const LISTEN: [&str; 2] = ["--listen", "127.0.0.1:0"];
 
-/// What goes against the promise when a server gets this signal while the answer to its refresh is on the way, and how the
-/// run ends that wanted the token.
+/// Returns violations of the guarantee when a server gets a signal while the response to its refresh is on the way, and
+/// the run that needed the token ends otherwise than expected.
 async fn signalled(signal: &str, grace: &str) -> Vec<String> {
     let sandbox = login(RefreshPolicy::OneTime).await;
     let world = world(&sandbox, Grant::Browser, Duration::from_secs(20)).await;
-    keep(
+    save(
         &world.home,
         &json!({ "name": "asks", "connections": { "there": "http" }, "steps": [
             { "id": "ask", "action": "request", "connection": "there", "input": { "method": "GET", "path": "/" } }] }),
@@ -31,15 +31,15 @@ async fn signalled(signal: &str, grace: &str) -> Vec<String> {
     world.expire().await;
     let before = world.tokens().await;
     let mut serve = Serve::with(&world.home, &[&LISTEN[..], &["--grace", grace]].concat()).await;
-    let mut held = world.gate.hold(Door::Out);
+    let mut held = world.gate.hold(HoldPoint::BeforeCaller);
     let run = serve.run("asks", &json!({})).await;
     held.arrived().await;
     serve.signal(signal);
-    // The time for its runs is over; a process that does not wait is gone by then.
+    // The grace period is over; a process that does not wait has ended by then.
     tokio::time::sleep(Duration::from_secs(2)).await;
     let mut faults = Vec::new();
     if serve.process.try_wait().unwrap().is_some() {
-        faults.push("it has not waited for the answer".to_owned());
+        faults.push("it has not waited for the response".to_owned());
     }
     drop(held);
     let ended = finish(serve.process).await;
@@ -53,14 +53,14 @@ async fn signalled(signal: &str, grace: &str) -> Vec<String> {
     if signal == "-KILL" {
         return faults;
     }
-    // The next one goes on with the run, and with the tokens.
+    // The next server resumes the run with the new tokens.
     let serve = Serve::with(&world.home, &LISTEN).await;
     let status = serve.ended(&run).await["status"].clone();
     if status != "succeeded" {
         faults.push(format!("the run {status}"));
     }
     if world.gate.posts().len() > 2 {
-        faults.push("the login server was asked again".to_owned());
+        faults.push("there was another token request".to_owned());
     }
     if world.state().await != SignInState::Ok {
         faults.push(format!("the sign-in is {:?}", world.state().await));
@@ -70,13 +70,13 @@ async fn signalled(signal: &str, grace: &str) -> Vec<String> {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_server_that_is_told_to_stop_stores_the_tokens_that_are_on_the_way() {
-    // In time, and when the runs were cut off already.
+async fn a_stopping_server_stores_the_tokens_of_a_refresh_in_flight() {
+    // Within the grace period, and after it.
     let (in_time, too_late) = tokio::join!(signalled("-TERM", "30"), signalled("-TERM", "0"));
     assert_eq!((in_time, too_late), (vec![], vec![]));
 }
 
-/// The sabotage twin: what is on the way to a server that does not wait is lost.
+/// The sabotage twin: a server that does not wait loses the tokens.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_server_that_is_killed_in_the_middle_of_a_refresh_stores_nothing() {
     let faults = signalled("-KILL", "0").await;

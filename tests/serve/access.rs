@@ -1,4 +1,4 @@
-//! Who may call: with the token, under a name of ours, and from this machine.
+//! Access to the server: with the token, by one of its host names, and from this machine.
 
 use std::fs;
 
@@ -18,7 +18,7 @@ const API: [(&str, &str); 8] = [
 ];
 
 #[tokio::test]
-async fn the_api_answers_only_with_the_token() {
+async fn the_api_requires_the_token() {
     let cli = Cli::default();
     let serve = Serve::start(&cli).await;
     let health = serve.http.get(serve.url("/health")).send().await.unwrap();
@@ -44,17 +44,17 @@ async fn the_api_answers_only_with_the_token() {
             let answer = call(wrong.clone()).await;
             assert_eq!(answer.status(), 401, "{method} {path} with {wrong:?}");
             assert_eq!(answer.headers()["www-authenticate"], "Bearer");
-            let told: serde_json::Value = answer.json().await.unwrap();
-            assert_eq!(told["error"]["kind"], "auth");
+            let reply: serde_json::Value = answer.json().await.unwrap();
+            assert_eq!(reply["error"]["kind"], "auth");
         }
-        // With the token it gets past the door.
+        // With the token, the request passes authentication.
         let answer = call(Some(format!("Bearer {}", serve.token))).await;
         assert_ne!(answer.status(), 401, "{method} {path}");
     }
 }
 
 #[tokio::test]
-async fn another_host_is_refused_and_no_page_of_others_may_read() {
+async fn another_host_name_is_refused_and_foreign_pages_cannot_read() {
     let cli = Cli::default();
     let serve = Serve::with(&cli, &["--listen", "127.0.0.1:0", "--public-url", "https://flows.example.com"]).await;
     let call = async |path: &str, host: &str| {
@@ -70,8 +70,8 @@ async fn another_host_is_refused_and_no_page_of_others_may_read() {
     let port = serve.address.rsplit(':').next().unwrap();
     for path in ["/health", "/rest/v1/runs", "/rest/v1/oauth2/callback", "/nowhere"] {
         for host in ["evil.test", &format!("evil.test:{port}"), "127.0.0.1", &format!("127.0.0.1.evil.test:{port}")] {
-            let (status, told) = call(path, host).await;
-            assert_eq!((status, told.contains("permission")), (421, true), "{path} of {host}: {told}");
+            let (status, reply) = call(path, host).await;
+            assert_eq!((status, reply.contains("permission")), (421, true), "{path} of {host}: {reply}");
         }
         for host in ["flows.example.com", &format!("localhost:{port}")] {
             assert_ne!(call(path, host).await.0, 421, "{path} of {host}");
@@ -83,29 +83,29 @@ async fn another_host_is_refused_and_no_page_of_others_may_read() {
 }
 
 #[tokio::test]
-async fn refusals_are_json_whatever_is_sent() {
+async fn every_error_response_is_json() {
     let cli = Cli::default();
     let serve = Serve::start(&cli).await;
-    let told = async |request: reqwest::RequestBuilder| {
+    let reply = async |request: reqwest::RequestBuilder| {
         let answer = request.bearer_auth(&serve.token).send().await.unwrap();
-        let (status, told) = (answer.status().as_u16(), answer.json::<serde_json::Value>().await.unwrap());
-        assert!(told["error"]["message"].is_string(), "{told}");
-        (status, told["error"]["kind"].as_str().unwrap().to_owned())
+        let (status, reply) = (answer.status().as_u16(), answer.json::<serde_json::Value>().await.unwrap());
+        assert!(reply["error"]["message"].is_string(), "{reply}");
+        (status, reply["error"]["kind"].as_str().unwrap().to_owned())
     };
     let post = |path: &str| serve.http.post(serve.url(path));
-    assert_eq!(told(serve.http.get(serve.url("/nowhere"))).await, (404, "not_found".into()));
-    assert_eq!(told(serve.http.delete(serve.url("/health"))).await, (405, "invalid_input".into()));
-    assert_eq!(told(serve.http.get(serve.url("/rest/v1/runs/0"))).await, (404, "not_found".into()));
-    assert_eq!(told(post("/rest/v1/flows/copy/runs")).await, (404, "not_found".into()));
+    assert_eq!(reply(serve.http.get(serve.url("/nowhere"))).await, (404, "not_found".into()));
+    assert_eq!(reply(serve.http.delete(serve.url("/health"))).await, (405, "invalid_input".into()));
+    assert_eq!(reply(serve.http.get(serve.url("/rest/v1/runs/0"))).await, (404, "not_found".into()));
+    assert_eq!(reply(post("/rest/v1/flows/copy/runs")).await, (404, "not_found".into()));
     for body in ["[]", "{", r#"{"inputs":{}}"#, r#"{"connections":7}"#] {
-        assert_eq!(told(post("/rest/v1/flows/copy/runs").body(body)).await, (400, "invalid_input".into()), "{body}");
+        assert_eq!(reply(post("/rest/v1/flows/copy/runs").body(body)).await, (400, "invalid_input".into()), "{body}");
     }
     let long = "x".repeat(1024 * 1024 + 1);
-    assert_eq!(told(post("/rest/v1/flows/copy/runs").body(long)).await, (413, "limit".into()));
+    assert_eq!(reply(post("/rest/v1/flows/copy/runs").body(long)).await, (413, "limit".into()));
 }
 
 #[tokio::test]
-async fn it_is_not_served_to_other_machines_without_tls() {
+async fn other_machines_are_not_served_without_tls() {
     let cli = Cli::default();
     for arguments in
         [&["--listen", "0.0.0.0:0"][..], &["--listen", "[::]:0", "--public-url", "http://flows.example.com"]]
@@ -117,7 +117,7 @@ async fn it_is_not_served_to_other_machines_without_tls() {
 
 #[cfg(unix)]
 #[tokio::test]
-async fn the_token_is_made_once_and_only_its_owner_can_read_it() {
+async fn the_token_is_created_once_and_only_its_owner_can_read_it() {
     use std::os::unix::fs::PermissionsExt;
     let cli = Cli::default();
     let serve = Serve::start(&cli).await;

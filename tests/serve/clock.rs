@@ -1,4 +1,4 @@
-//! Schedules and lists that are looked at: what starts by itself, and survives that nobody was there.
+//! Schedules and polled lists: runs that start by themselves, also for times when the server was down.
 
 use serde_json::{Value, json};
 use trunkline::Runtime;
@@ -6,7 +6,7 @@ use trunkline_core::{Severity, Timestamp};
 use trunkline_engine::{Flow, TriggerEvent};
 use trunkline_tests::{Cli, few, sandbox, until};
 
-use super::{Serve, add, keep};
+use super::{Serve, add, save};
 
 const DAY: u64 = 24 * 60 * 60 * 1000;
 
@@ -24,7 +24,7 @@ fn now() -> u64 {
     u64::try_from(since.as_millis()).unwrap()
 }
 
-/// Lets a flow's trigger believe that it has looked last at this time.
+/// Sets the time up to which a flow's trigger has looked.
 async fn looked(runtime: &Runtime, flow: &str, through: u64) {
     runtime
         .store()
@@ -46,14 +46,14 @@ fn of<'a>(runs: &'a [Value], flow: &str) -> Vec<&'a Value> {
 }
 
 #[tokio::test]
-async fn times_that_were_missed_are_made_up_for_once() {
+async fn missed_times_are_made_up_for_once() {
     let cli = Cli::default();
     for missed in ["skip", "one", "all"] {
         add(&cli, &nightly(missed, missed), &["--input", r#"{"who":"all"}"#]).await.expect(0);
     }
     let serve = Serve::start(&cli).await;
     let runtime = cli.runtime();
-    // Kept for the first time, a schedule begins with the next time.
+    // The schedule of a new flow begins with the next time.
     until("the first look", async || through(&runtime, "all").await).await;
     until("the first look", async || through(&runtime, "skip").await).await;
     assert!(serve.runs().await.is_empty());
@@ -71,7 +71,7 @@ async fn times_that_were_missed_are_made_up_for_once() {
             (ended && of(&runs, "all").len() >= 4 && of(&runs, "one").len() == 1).then_some(runs)
         })
         .await;
-        // At two o'clock the night's time itself may fall into the test.
+        // At two o'clock, the scheduled time itself may fall into the test.
         assert!(of(&runs, "all").len() <= 5 && of(&runs, "skip").len() <= 1, "{runs:?}");
         let last = of(&runs, "one")[0]["id"].as_str().unwrap();
         let input = serve.get(&format!("/rest/v1/runs/{last}")).await.1["input"].clone();
@@ -82,14 +82,14 @@ async fn times_that_were_missed_are_made_up_for_once() {
 }
 
 #[tokio::test]
-async fn a_flow_that_was_not_active_has_missed_nothing() {
+async fn an_inactive_flow_has_no_missed_times() {
     let cli = Cli::default();
     add(&cli, &nightly("all", "all"), &["--input", r#"{"who":"all"}"#]).await.expect(0);
     let runtime = cli.runtime();
     looked(&runtime, "all", now() - 4 * DAY).await;
     cli.run(&["flow", "deactivate", "all"]).await.expect(0);
     let serve = Serve::start(&cli).await;
-    keep(&cli, &minutely()).await;
+    save(&cli, &minutely()).await;
     until("a look at the other", async || through(&runtime, "minutely").await).await;
     assert!(serve.runs().await.is_empty(), "nothing starts an inactive flow");
     cli.run(&["flow", "activate", "all"]).await.expect(0);
@@ -101,7 +101,7 @@ fn minutely() -> Value {
     json!({ "name": "minutely", "trigger": { "schedule": { "cron": "* * * * *" } }, "steps": [] })
 }
 
-/// What a list's run got, by name.
+/// Returns the names of the items that the runs of a polled list received.
 async fn got(serve: &Serve, flow: &str) -> Vec<String> {
     let mut names = Vec::new();
     for run in of(&serve.runs().await, flow) {
@@ -131,19 +131,19 @@ async fn make(runtime: &Runtime, parent: &str, name: &str) {
 }
 
 #[tokio::test]
-async fn new_items_of_a_list_are_handed_over_once_whatever_happens_between() {
+async fn new_items_of_a_polled_list_are_delivered_once_despite_kills() {
     let cli = Cli::default();
     let sandbox = sandbox(few(1)).await;
     cli.connect(&sandbox).await;
-    keep(&cli, &watching("skipping", "queue", "skip")).await;
-    keep(&cli, &watching("taking", "parallel", "take")).await;
+    save(&cli, &watching("skipping", "queue", "skip")).await;
+    save(&cli, &watching("taking", "parallel", "take")).await;
     let runtime = cli.runtime();
     let mut serve = Serve::start(&cli).await;
     until("the first look", async || through(&runtime, "skipping").await).await;
     until("the first look", async || through(&runtime, "taking").await).await;
-    assert!(got(&serve, "skipping").await.is_empty(), "what was there is not new");
+    assert!(got(&serve, "skipping").await.is_empty(), "existing items are not new");
     let there = got(&serve, "taking").await.len();
-    assert!(there > 0, "and here it is");
+    assert!(there > 0, "existing items are delivered");
     let parent = sandbox.category().to_string();
     let mut dice = trunkline_tests::Dice::default();
     let mut made = Vec::new();
@@ -174,26 +174,26 @@ async fn new_items_of_a_list_are_handed_over_once_whatever_happens_between() {
     sandbox.stop().await;
 }
 
-/// The sabotage twin: what is not remembered is handed over again.
+/// The sabotage twin: without its deduplication keys, a trigger delivers the items again.
 #[tokio::test]
-async fn without_what_it_has_taken_a_trigger_would_hand_it_over_again() {
+async fn without_deduplication_keys_a_trigger_delivers_items_again() {
     let cli = Cli::default();
     let sandbox = sandbox(few(1)).await;
     cli.connect(&sandbox).await;
-    keep(&cli, &watching("taking", "parallel", "take")).await;
+    save(&cli, &watching("taking", "parallel", "take")).await;
     let serve = Serve::start(&cli).await;
     let runtime = cli.runtime();
     until("the first look", async || through(&runtime, "taking").await).await;
     let there = got(&serve, "taking").await.len();
-    // Forgets it, and is kept anew.
+    // The keys are deleted, and the flow is saved again.
     cli.run(&["flow", "remove", "taking"]).await.expect(0);
-    keep(&cli, &watching("taking", "parallel", "take")).await;
+    save(&cli, &watching("taking", "parallel", "take")).await;
     until("all again", async || (got(&serve, "taking").await.len() == 2 * there).then_some(())).await;
     sandbox.stop().await;
 }
 
 #[test]
-fn what_is_wrong_with_a_trigger_is_found_at_its_place() {
+fn faults_of_a_trigger_are_found_at_their_place() {
     let registry = trunkline::registry(None).unwrap();
     let faults = |trigger: Value, steps: Value| -> Vec<String> {
         let flow =

@@ -1,4 +1,4 @@
-//! What a person does about runs that did not end well, through the API: settle, go over again, go on.
+//! Corrections of unsuccessful runs through the API: resolve, rerun, resume.
 
 use std::sync::{
     Arc,
@@ -9,15 +9,15 @@ use serde_json::{Value, json};
 use trunkline_tests::Cli;
 use wiremock::{Mock, MockServer, Request, ResponseTemplate, matchers::any};
 
-use super::{Serve, keep};
+use super::{Serve, save};
 
-/// The flow, served, and the status that its orders are answered with and how many there were.
+/// Serves the flow with a service for its orders, whose response status can be set and whose orders are counted.
 async fn served(failing: &[&str]) -> (Cli, Serve, MockServer, Arc<AtomicU16>, Arc<AtomicUsize>) {
     let (cli, (server, status, orders)) = (Cli::default(), service().await);
     let connection = json!({ "name": "shop", "connector": "http-v1.0", "allowPrivateNetwork": true,
         "endpointUrl": server.uri(), "authentication": "bearer", "token": "t" });
     cli.add(&connection).await;
-    keep(&cli, &flow(failing)).await;
+    save(&cli, &flow(failing)).await;
     let serve = Serve::start(&cli).await;
     (cli, serve, server, status, orders)
 }
@@ -42,7 +42,7 @@ fn flow(failing: &[&str]) -> Value {
 }
 
 #[tokio::test]
-async fn what_failed_is_settled_and_gone_over_while_it_is_served() {
+async fn failed_items_are_resolved_and_rerun_through_the_api() {
     let (cli, serve, _server, status, orders) = served(&["b"]).await;
     status.store(502, Ordering::SeqCst);
     let first = serve.run("orders", &json!({})).await;
@@ -54,26 +54,26 @@ async fn what_failed_is_settled_and_gone_over_while_it_is_served() {
         serve.post(&format!("/rest/v1/runs/{first}/resolve"), &json!({ "step": step, "verdict": verdict })).await
     };
     assert_eq!(settle("all/a/order", "perhaps").await.0, 400);
-    let (code, told) = settle("all/b/order", "done").await;
-    assert_eq!((code, told["error"]["kind"].as_str()), (409, Some("conflict")), "{told}");
-    let (code, told) = settle("all/a/order", "done").await;
-    assert_eq!((code, told["verdict"].as_str()), (200, Some("done")), "{told}");
+    let (code, reply) = settle("all/b/order", "done").await;
+    assert_eq!((code, reply["error"]["kind"].as_str()), (409, Some("conflict")), "{reply}");
+    let (code, reply) = settle("all/a/order", "done").await;
+    assert_eq!((code, reply["verdict"].as_str()), (200, Some("done")), "{reply}");
     assert_eq!(settle("all/c/order", "retry").await.0, 200);
 
     let retry = async |run: &str, body: Value| serve.post(&format!("/rest/v1/runs/{run}/rerun"), &body).await;
     assert_eq!(retry(&first, json!({ "flow": "nobody" })).await.0, 404);
     assert_eq!(retry(&first, json!({ "flows": 1 })).await.0, 400);
-    let (code, told) = retry(&first, json!({})).await;
-    assert_eq!(code, 202, "{told}");
-    let second = told["run"].as_str().unwrap().to_owned();
+    let (code, reply) = retry(&first, json!({})).await;
+    assert_eq!(code, 202, "{reply}");
+    let second = reply["run"].as_str().unwrap().to_owned();
     let ended = serve.ended(&second).await;
     assert_eq!(orders.load(Ordering::SeqCst), 3, "c was ordered again, a was not: {ended}");
     assert_eq!(retry(&first, json!({})).await.0, 409, "once only");
 
-    // Corrected under its name, the flow goes over what is left.
+    // The corrected flow of the same name reruns the remaining items.
     cli.run(&["flow", "add", &cli.write("flow.json", &flow(&[]).to_string()), "--replace"]).await.expect(0);
-    let (_, told) = retry(&second, json!({ "flow": "orders" })).await;
-    let third = serve.ended(told["run"].as_str().unwrap()).await;
+    let (_, reply) = retry(&second, json!({ "flow": "orders" })).await;
+    let third = serve.ended(reply["run"].as_str().unwrap()).await;
     assert_eq!((third["status"].as_str(), orders.load(Ordering::SeqCst)), (Some("succeeded"), 4), "{third}");
     serve.stop().await.expect(0);
 }
@@ -96,7 +96,7 @@ async fn former_routes_work_and_point_to_the_new_ones() {
 }
 
 #[tokio::test]
-async fn a_run_that_an_error_stopped_goes_on() {
+async fn a_run_that_an_error_has_stopped_is_resumed() {
     let (_cli, serve, _server, status, orders) = served(&[]).await;
     status.store(401, Ordering::SeqCst);
     let run = serve.run("orders", &json!({})).await;
@@ -111,7 +111,7 @@ async fn a_run_that_an_error_stopped_goes_on() {
     });
     assert_eq!(status.await, "succeeded");
     assert_eq!(orders.load(Ordering::SeqCst), before + 3);
-    let (code, told) = resume().await;
-    assert_eq!((code, told["error"]["kind"].as_str()), (409, Some("conflict")), "{told}");
+    let (code, reply) = resume().await;
+    assert_eq!((code, reply["error"]["kind"].as_str()), (409, Some("conflict")), "{reply}");
     serve.stop().await.expect(0);
 }

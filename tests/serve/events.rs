@@ -1,4 +1,4 @@
-//! The events of a run as a stream: as browsers read it, with the API's token.
+//! The events of a run as a server-sent event stream, read with the API's token.
 
 use std::time::Duration;
 
@@ -6,9 +6,9 @@ use futures::StreamExt;
 use serde_json::{Value, json};
 use trunkline_tests::{Cli, LONG, until};
 
-use super::{Serve, keep};
+use super::{Serve, save};
 
-/// What a stream told, event by event, with what is held back.
+/// A reader of a stream, event by event, with its unread bytes.
 struct Stream {
     response: reqwest::Response,
     kept: String,
@@ -29,14 +29,14 @@ impl Stream {
         Stream { response, kept: String::new() }
     }
 
-    /// The next event, with its id; nothing at the end.
+    /// Returns the next event with its id, or `None` at the end.
     async fn next(&mut self) -> Option<(u64, Value)> {
         loop {
             if let Some((block, rest)) = self.kept.split_once("\n\n") {
                 let (block, rest) = (block.to_owned(), rest.to_owned());
                 self.kept = rest;
                 let field = |name: &str| block.lines().find_map(|line| line.strip_prefix(name)).map(str::trim);
-                // What begins with a colon is a heartbeat.
+                // A line that begins with a colon is a heartbeat.
                 let Some(data) = field("data:") else { continue };
                 return Some((field("id:").unwrap().parse().unwrap(), serde_json::from_str(data).unwrap()));
             }
@@ -66,35 +66,38 @@ fn waits() -> Value {
 }
 
 #[tokio::test]
-async fn several_watch_a_run_and_one_goes_on_where_it_was() {
+async fn several_subscribers_follow_a_run_and_one_continues_from_its_last_event() {
     let cli = Cli::default();
-    keep(&cli, &waits()).await;
+    save(&cli, &waits()).await;
     let serve = Serve::start(&cli).await;
     let run = serve.run("waits", &json!({ "numbers": [1, 2, 3] })).await;
     let mut first = Stream::of(&serve, &run, None).await;
     let second = Stream::of(&serve, &run[..8], None).await;
     let mut seen = Vec::new();
-    while seen.last().is_none_or(|(_, told): &(u64, Value)| told["event"] != "wait_began") {
+    while seen.last().is_none_or(|(_, event): &(u64, Value)| event["event"] != "wait_began") {
         seen.push(first.next().await.unwrap());
     }
     drop(first);
     let last = seen.last().unwrap().0.to_string();
     let third = Stream::of(&serve, &run, Some(&last)).await;
-    let payload = json!({ "word": "a word for nobody" }).to_string();
+    let payload = json!({ "word": "a private word" }).to_string();
     cli.run(&["runs", "signal", &run, "go", "--payload", &payload]).await.expect(0);
     let (all, rest) = tokio::join!(second.rest(), third.rest());
-    assert!(all.iter().map(|(id, _)| *id).eq(1..=all.len() as u64) && all.iter().all(|(id, told)| told["seq"] == *id));
+    assert!(
+        all.iter().map(|(id, _)| *id).eq(1..=all.len() as u64) && all.iter().all(|(id, event)| event["seq"] == *id)
+    );
     assert_eq!(seen.iter().chain(&rest).collect::<Vec<_>>(), all.iter().collect::<Vec<_>>());
     assert_eq!(all.last().unwrap().1["status"], "succeeded");
-    let odd: Vec<_> = all.iter().filter(|(_, told)| told["message"] == "odd").map(|(_, told)| &told["item"]).collect();
+    let odd: Vec<_> =
+        all.iter().filter(|(_, event)| event["message"] == "odd").map(|(_, event)| &event["item"]).collect();
     assert_eq!(odd, [&json!("0"), &json!("2")]);
-    assert!(!json!(all).to_string().contains("a word for nobody"), "neither payloads nor outputs are told");
-    assert_eq!(serve.get(&format!("/rest/v1/runs/{run}")).await.1["output"]["told"], "a word for nobody");
+    assert!(!json!(all).to_string().contains("a private word"), "events have neither payloads nor outputs");
+    assert_eq!(serve.get(&format!("/rest/v1/runs/{run}")).await.1["output"]["told"], "a private word");
 
-    // Who has seen the end need not come again.
+    // A subscriber that has seen the end gets no more events.
     let last = all.len().to_string();
     assert_eq!(Stream::open(&serve, &run, Some(&last)).await.status(), 204);
-    assert_eq!(Stream::of(&serve, &run, None).await.rest().await, all, "and afterwards it is all there");
+    assert_eq!(Stream::of(&serve, &run, None).await.rest().await, all, "after the end, all events are available");
     assert_eq!(Stream::open(&serve, &run, Some("soon")).await.status(), 400);
     assert_eq!(Stream::open(&serve, "zzz", None).await.status(), 404);
     let path = format!("/rest/v1/runs/{run}/events");
@@ -107,9 +110,9 @@ async fn several_watch_a_run_and_one_goes_on_where_it_was() {
 }
 
 #[tokio::test]
-async fn there_is_room_for_so_many_who_watch_and_those_who_leave_make_room() {
+async fn the_number_of_subscribers_is_limited_and_leaving_frees_a_place() {
     let cli = Cli::default();
-    keep(&cli, &waits()).await;
+    save(&cli, &waits()).await;
     let serve = Serve::start(&cli).await;
     let run = serve.run("waits", &json!({ "numbers": [] })).await;
     let many = futures::stream::iter(0..128).map(|_| Stream::of(&serve, &run, None)).buffered(16);
@@ -118,9 +121,9 @@ async fn there_is_room_for_so_many_who_watch_and_those_who_leave_make_room() {
     assert_eq!((refused.status().as_u16(), refused.headers().contains_key("retry-after")), (429, true));
     many.truncate(100);
     until("room for another", async || (Stream::open(&serve, &run, None).await.status() == 200).then_some(())).await;
-    // A server that stops lets go of those who watch.
+    // A stopping server closes the streams of its subscribers.
     let stopped = tokio::time::timeout(Duration::from_secs(30), serve.stop()).await;
     stopped.unwrap().expect(0);
-    let told = many.pop().unwrap().rest().await;
-    assert!(told.iter().any(|(_, told)| told["event"] == "wait_began"), "{told:?}");
+    let event = many.pop().unwrap().rest().await;
+    assert!(event.iter().any(|(_, event)| event["event"] == "wait_began"), "{event:?}");
 }

@@ -1,11 +1,12 @@
-//! Which runs work when there are more than may: none holds up others for ever.
+//! The choice of active runs when there are more than the limit: no run blocks others without limit.
 
 use serde_json::json;
 use trunkline_tests::{Cli, milliseconds, sandbox, until};
 
 use super::{
-    Serve, keep,
+    Serve,
     runs::{long, short, slow, slowly},
+    save,
 };
 
 async fn finished_at(serve: &Serve, run: &str) -> u64 {
@@ -15,17 +16,17 @@ async fn finished_at(serve: &Serve, run: &str) -> u64 {
 }
 
 #[tokio::test]
-async fn a_run_that_only_waits_takes_no_place() {
+async fn a_waiting_run_does_not_count_as_active() {
     let cli = Cli::default();
     let wait = json!({ "name": "approval", "steps": [{ "id": "ok", "wait": { "signal": "approved" } }],
         "output": { "by": "{{ steps.ok.by }}" } });
-    keep(&cli, &wait).await;
-    keep(&cli, &json!({ "name": "quick", "steps": [{ "id": "pause", "wait": { "for": "10ms" } }] })).await;
+    save(&cli, &wait).await;
+    save(&cli, &json!({ "name": "quick", "steps": [{ "id": "pause", "wait": { "for": "10ms" } }] })).await;
     let serve = Serve::with(&cli, &["--listen", "127.0.0.1:0", "--at-once", "1"]).await;
     let waits = serve.run("approval", &json!({})).await;
     until("the wait", async || {
-        let (_, told) = serve.get(&format!("/rest/v1/runs/{waits}")).await;
-        told["waiting"]["ok"].is_object().then_some(())
+        let (_, reply) = serve.get(&format!("/rest/v1/runs/{waits}")).await;
+        reply["waiting"]["ok"].is_object().then_some(())
     })
     .await;
     for _ in 0..3 {
@@ -39,12 +40,12 @@ async fn a_run_that_only_waits_takes_no_place() {
 }
 
 #[tokio::test]
-async fn a_flow_with_many_runs_takes_turns_with_others() {
+async fn flows_with_many_runs_alternate_with_other_flows() {
     let cli = Cli::default();
     let sandbox = sandbox(slowly(100)).await;
     cli.connect(&sandbox).await;
-    keep(&cli, &slow("many", json!("parallel"))).await;
-    keep(&cli, &slow("few", json!("parallel"))).await;
+    save(&cli, &slow("many", json!("parallel"))).await;
+    save(&cli, &slow("few", json!("parallel"))).await;
     let serve = Serve::with(&cli, &["--listen", "127.0.0.1:0", "--at-once", "1"]).await;
     serve.run("many", &long()).await;
     let mut many = Vec::new();
@@ -60,11 +61,11 @@ async fn a_flow_with_many_runs_takes_turns_with_others() {
 }
 
 #[tokio::test]
-async fn a_flow_may_say_how_many_of_its_runs_work_at_once() {
+async fn a_flow_can_limit_its_active_runs() {
     let cli = Cli::default();
     let sandbox = sandbox(slowly(100)).await;
     cli.connect(&sandbox).await;
-    keep(&cli, &slow("two", json!({ "parallel": 2 }))).await;
+    save(&cli, &slow("two", json!({ "parallel": 2 }))).await;
     let serve = Serve::start(&cli).await;
     let first = [serve.run("two", &long()).await, serve.run("two", &long()).await];
     let third = serve.run("two", &short()).await;

@@ -1,4 +1,4 @@
-//! `trunkline serve`: the real binary, called as browsers, hosts and senders of webhooks call it, and killed as machines do.
+//! `trunkline serve`: the real binary, called by browsers, hosts and webhook senders, and killed as in a crash.
 #![allow(clippy::unwrap_used)]
 
 mod access;
@@ -10,4 +10,4 @@ mod runs;
 mod sign_in;
 mod webhooks;
 
-pub(crate) use trunkline_tests::serve::{Serve, add, keep};
+pub(crate) use trunkline_tests::serve::{Serve, add, save};

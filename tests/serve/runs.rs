@@ -1,4 +1,4 @@
-//! Runs that are started, wait, are stopped and are taken up again.
+//! Runs of a server: started, waiting, stopped and resumed.
 
 use std::time::Duration;
 
@@ -6,9 +6,9 @@ use serde_json::{Value, json};
 use trunkline_sandbox::{Faults, Options};
 use trunkline_tests::{Cli, few, flow_input, milliseconds, sandbox, shipped_flow, until};
 
-use super::{Serve, keep};
+use super::{Serve, save};
 
-/// A flow that makes as many calls as its input has numbers, each as slow as the sandbox.
+/// Returns a flow that makes a call for each number of its input.
 pub(crate) fn slow(name: &str, overlap: Value) -> Value {
     json!({
         "name": name, "connections": { "dam": "mediavalet" }, "overlap": overlap,
@@ -18,12 +18,12 @@ pub(crate) fn slow(name: &str, overlap: Value) -> Value {
     })
 }
 
-/// Many calls.
+/// Returns an input for many calls.
 pub(crate) fn long() -> Value {
     json!({ "calls": [1, 2, 3, 4, 5, 6, 7, 8] })
 }
 
-/// One call.
+/// Returns an input for one call.
 pub(crate) fn short() -> Value {
     json!({ "calls": [1] })
 }
@@ -37,7 +37,7 @@ async fn status(serve: &Serve, run: &str) -> Value {
 }
 
 #[tokio::test]
-async fn a_run_is_started_and_looked_at() {
+async fn a_run_is_started_and_shown() {
     let cli = Cli::default();
     let sandbox = sandbox(few(5)).await;
     cli.connect(&sandbox).await;
@@ -61,30 +61,30 @@ async fn a_run_is_started_and_looked_at() {
     for wrong in ["status=odd", "from=x", "state=done"] {
         assert_eq!(serve.get(&format!("/rest/v1/runs/{run}/items?{wrong}")).await.0, 400, "{wrong}");
     }
-    let (status, told) = serve.post(&format!("/rest/v1/runs/{run}/cancel"), &json!({})).await;
-    assert_eq!((status, &told["error"]["kind"]), (409, &json!("conflict")));
-    let (_, told) = serve.post(&format!("/rest/v1/flows/{name}/runs"), &json!({ "input": { "folder": "x" } })).await;
-    assert_eq!(told["error"]["kind"], "invalid_input", "{told}");
+    let (status, reply) = serve.post(&format!("/rest/v1/runs/{run}/cancel"), &json!({})).await;
+    assert_eq!((status, &reply["error"]["kind"]), (409, &json!("conflict")));
+    let (_, reply) = serve.post(&format!("/rest/v1/flows/{name}/runs"), &json!({ "input": { "folder": "x" } })).await;
+    assert_eq!(reply["error"]["kind"], "invalid_input", "{reply}");
     sandbox.stop().await;
 }
 
 #[tokio::test]
-async fn runs_of_a_flow_overlap_as_it_says() {
+async fn runs_of_a_flow_overlap_as_configured() {
     let cli = Cli::default();
     let sandbox = sandbox(slowly(200)).await;
     cli.connect(&sandbox).await;
     for overlap in ["queue", "skip", "parallel"] {
-        keep(&cli, &slow(overlap, json!(overlap))).await;
+        save(&cli, &slow(overlap, json!(overlap))).await;
     }
     let serve = Serve::start(&cli).await;
-    // In the order they came, however long each takes.
+    // In the order of their start, however long each takes.
     let (first, second) = (serve.run("queue", &long()).await, serve.run("queue", &short()).await);
     assert_eq!(serve.ended(&second).await["status"], "succeeded");
     assert_eq!(status(&serve, &first).await, "succeeded", "the second waited for the first");
-    // One or none.
+    // One run, or none.
     let first = serve.run("skip", &long()).await;
-    let (refused, told) = serve.post("/rest/v1/flows/skip/runs", &json!({ "input": short() })).await;
-    assert_eq!((refused, &told["error"]["kind"]), (409, &json!("conflict")));
+    let (refused, reply) = serve.post("/rest/v1/flows/skip/runs", &json!({ "input": short() })).await;
+    assert_eq!((refused, &reply["error"]["kind"]), (409, &json!("conflict")));
     serve.ended(&first).await;
     serve.run("skip", &short()).await;
     assert_eq!(serve.runs().await.iter().filter(|run| run["flow"] == "skip").count(), 2);
@@ -97,11 +97,11 @@ async fn runs_of_a_flow_overlap_as_it_says() {
 }
 
 #[tokio::test]
-async fn what_waits_survives_a_kill_and_is_cancelled_like_all_else() {
+async fn a_queued_run_survives_a_kill_and_can_be_cancelled() {
     let cli = Cli::default();
     let sandbox = sandbox(slowly(300)).await;
     cli.connect(&sandbox).await;
-    keep(&cli, &slow("queue", json!("queue"))).await;
+    save(&cli, &slow("queue", json!("queue"))).await;
     let serve = Serve::start(&cli).await;
     let mut runs = Vec::new();
     for _ in 0..4 {
@@ -120,7 +120,7 @@ async fn what_waits_survives_a_kill_and_is_cancelled_like_all_else() {
     sandbox.stop().await;
 }
 
-/// Stopped in the middle of uploads, again and again: every step comes to its end, and the next one goes on.
+/// Stops the server in the middle of uploads, several times: every step ends, and the next server continues.
 async fn stopped(stops: u64, files: u64) {
     let cli = Cli::default();
     let options = Options { faults: Faults { latency: Duration::from_millis(10), ..Faults::default() }, ..few(files) };
@@ -135,9 +135,9 @@ async fn stopped(stops: u64, files: u64) {
         until("a few uploads", async || (sandbox.report().uploaded >= before + 5).then_some(())).await;
         serve.stop().await.expect(0);
         let report = sandbox.report();
-        assert_eq!(report.unfinished_uploads, 0, "stop {stop}: what was in flight came to its end: {report:?}");
+        assert_eq!(report.unfinished_uploads, 0, "stop {stop}: uploads in flight end: {report:?}");
         let listed = cli.run(&["runs", "--json"]).await.expect(0).json();
-        assert_eq!(listed[0]["status"], "running", "it can go on");
+        assert_eq!(listed[0]["status"], "running", "it can be resumed");
         serve = Serve::start(&cli).await;
     }
     let ended = serve.ended(&run).await;
@@ -148,12 +148,12 @@ async fn stopped(stops: u64, files: u64) {
 }
 
 #[tokio::test]
-async fn told_to_stop_under_load_it_ends_well_and_the_next_one_goes_on() {
+async fn a_server_stops_cleanly_under_load_and_the_next_one_continues() {
     stopped(3, 60).await;
 }
 
 #[tokio::test]
-#[ignore = "minutes: stops it a hundred times"]
-async fn told_to_stop_a_hundred_times_it_loses_and_doubles_nothing() {
+#[ignore = "takes minutes: a hundred stops"]
+async fn a_server_that_is_stopped_a_hundred_times_loses_and_doubles_nothing() {
     stopped(100, 1500).await;
 }

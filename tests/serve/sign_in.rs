@@ -1,4 +1,4 @@
-//! Sign-ins that come back to `serve`: against our own look-alike, and against a login server nobody here wrote.
+//! Sign-ins whose callback is `serve`: against the simulator, and against a login server of another project.
 
 use std::net::TcpListener;
 
@@ -31,7 +31,7 @@ async fn begin(serve: &Serve, name: &str) -> Value {
     begun
 }
 
-/// The page that a browser sees.
+/// Opens a URL as a browser does. Returns status and page.
 async fn open(serve: &Serve, url: &str) -> (u16, String) {
     let answer = serve.http.get(url).send().await.unwrap();
     assert_eq!(answer.headers()["content-security-policy"], "default-src 'none'; frame-ancestors 'none'");
@@ -40,12 +40,12 @@ async fn open(serve: &Serve, url: &str) -> (u16, String) {
 
 async fn is_signed_in(serve: &Serve) -> bool {
     let (_, listed) = serve.get("/rest/v1/connections").await;
-    assert!(!listed.to_string().contains("ecret"), "no secret, nor a trace of one: {listed}");
+    assert!(!listed.to_string().contains("ecret"), "no secret appears: {listed}");
     listed[0]["sign_in"]["state"] == "ok"
 }
 
 #[tokio::test]
-async fn the_browser_comes_back_and_the_connection_is_signed_in() {
+async fn the_callback_signs_the_connection_in() {
     let cli = Cli::default();
     let sandbox = prepared(&cli).await;
     let serve = Serve::start(&cli).await;
@@ -57,13 +57,13 @@ async fn the_browser_comes_back_and_the_connection_is_signed_in() {
     assert_eq!(status, 200, "{page}");
     assert!(page.contains("mediavalet is signed in"), "{page}");
     assert!(is_signed_in(&serve).await);
-    let (status, told) = serve.post("/rest/v1/connections/other/authorize", &json!({})).await;
-    assert_eq!((status, &told["error"]["kind"]), (404, &json!("not_found")));
+    let (status, reply) = serve.post("/rest/v1/connections/other/authorize", &json!({})).await;
+    assert_eq!((status, &reply["error"]["kind"]), (404, &json!("not_found")));
     sandbox.stop().await;
 }
 
 #[tokio::test]
-async fn only_who_knows_the_state_of_a_sign_in_can_end_it() {
+async fn only_a_callback_with_the_right_state_ends_a_sign_in() {
     let cli = Cli::default();
     let sandbox = prepared(&cli).await;
     let serve = Serve::start(&cli).await;
@@ -79,18 +79,18 @@ async fn only_who_knows_the_state_of_a_sign_in_can_end_it() {
         assert_eq!((status, page.contains("Not signed in")), (400, true), "{stray}: {page}");
     }
     assert!(!is_signed_in(&serve).await);
-    assert_eq!(open(&serve, &back).await.0, 200, "the strays did not end it");
+    assert_eq!(open(&serve, &back).await.0, 200, "stray callbacks did not end it");
     assert!(is_signed_in(&serve).await);
-    // Another server knows nothing of it: it is in memory, and so is its proof.
+    // Another server does not know the sign-in: it is in memory, and so is its verifier.
     serve.kill().await;
     let serve = Serve::start(&cli).await;
     assert_eq!(open(&serve, &format!("{}?{query}", serve.url(CALLBACK))).await.0, 400);
     sandbox.stop().await;
 }
 
-/// The sabotage twin: who does know it ends the sign-in, with whatever answer.
+/// The sabotage twin: a callback with the right state ends the sign-in, whatever else it contains.
 #[tokio::test]
-async fn with_the_state_a_stray_call_would_end_it() {
+async fn a_stray_callback_with_the_right_state_ends_the_sign_in() {
     let cli = Cli::default();
     let sandbox = prepared(&cli).await;
     let serve = Serve::start(&cli).await;
@@ -100,13 +100,13 @@ async fn with_the_state_a_stray_call_would_end_it() {
     let (status, page) = open(&serve, &format!("{}?error=access_denied&{state}", serve.url(CALLBACK))).await;
     assert_eq!(status, 400, "{page}");
     let (status, again) = open(&serve, &back).await;
-    assert_eq!((status, again == page), (400, true), "the first answer is the answer: {again}");
+    assert_eq!((status, again == page), (400, true), "the first result is kept: {again}");
     assert!(!is_signed_in(&serve).await);
     sandbox.stop().await;
 }
 
 #[tokio::test]
-async fn what_comes_back_is_shown_as_text() {
+async fn values_from_the_callback_are_escaped() {
     let cli = Cli::default();
     let sandbox = prepared(&cli).await;
     let serve = Serve::start(&cli).await;
@@ -123,7 +123,7 @@ async fn what_comes_back_is_shown_as_text() {
 }
 
 #[tokio::test]
-async fn a_strict_login_server_is_asked_once_however_often_the_browser_comes_back() {
+async fn a_strict_login_server_gets_one_request_however_often_the_callback_is_opened() {
     let port = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
     let redirect = format!("http://127.0.0.1:{port}{CALLBACK}");
     let Some(login) = Login::start(&["--redirect-uri", &redirect, "--delay", "20"]).await else { return };
@@ -137,6 +137,10 @@ async fn a_strict_login_server_is_asked_once_however_often_the_browser_comes_bac
     for (status, page) in pages {
         assert_eq!((status, page.contains("login is signed in")), (200, true), "{page}");
     }
-    assert_eq!(login.asked().await, [("authorization_code".to_owned(), 200)], "a code is good for one request");
+    assert_eq!(
+        login.token_requests().await,
+        [("authorization_code".to_owned(), 200)],
+        "a code is valid for one request"
+    );
     assert!(is_signed_in(&serve).await);
 }

@@ -1,4 +1,4 @@
-//! Webhooks: who is let in, which delivery starts a run, and what callers are told.
+//! Webhooks: authentication of callers, deduplication of deliveries, and responses.
 
 use std::time::{Duration, SystemTime};
 
@@ -8,11 +8,11 @@ use sha2::Sha256;
 use trunkline_sandbox::{Faults, Options, Sandbox};
 use trunkline_tests::{Cli, few, milliseconds, sandbox, until};
 
-use super::{Serve, add, keep};
+use super::{Serve, add, save};
 
 const SECRET: &str = "a secret that sender and flow share";
 
-/// The systems to call, connected, which take so many milliseconds for an answer.
+/// Starts and connects a sandbox whose responses take `latency` milliseconds.
 async fn slow(cli: &Cli, latency: u64) -> Sandbox {
     let faults = Faults { latency: Duration::from_millis(latency), ..Faults::default() };
     let sandbox = sandbox(Options { faults, ..few(1) }).await;
@@ -20,7 +20,7 @@ async fn slow(cli: &Cli, latency: u64) -> Sandbox {
     sandbox
 }
 
-/// A flow that does nothing but take what it is sent.
+/// Returns a flow that only records its input.
 fn flow(name: &str, webhook: Value) -> Value {
     json!({
         "name": name, "overlap": "parallel", "trigger": { "webhook": webhook },
@@ -35,8 +35,8 @@ fn signed() -> Value {
     })
 }
 
-/// Keeps a flow with its secret and tells the address of its webhook.
-async fn kept(cli: &Cli, name: &str, webhook: Value) -> String {
+/// Saves a flow with its secret, and returns the path of its webhook.
+async fn saved(cli: &Cli, name: &str, webhook: Value) -> String {
     let has_signature = webhook.get("signature").is_some();
     let answer = add(cli, &flow(name, webhook), if has_signature { &["--inactive"] } else { &[] }).await.expect(0);
     if has_signature {
@@ -56,7 +56,7 @@ fn seconds() -> u64 {
     SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap().as_secs()
 }
 
-/// One delivery as its sender signs it.
+/// A delivery, signed as by its sender.
 struct Delivery {
     id: String,
     time: String,
@@ -87,35 +87,39 @@ async fn send(serve: &Serve, path: &str, headers: &[(&'static str, String)], bod
 #[tokio::test]
 async fn a_call_starts_a_run_with_what_was_sent() {
     let cli = Cli::default();
-    let address = kept(&cli, "hook", json!({ "headers": ["X-Event", "X-Other"] })).await;
+    let address = saved(&cli, "hook", json!({ "headers": ["X-Event", "X-Other"] })).await;
     let serve = Serve::start(&cli).await;
-    let headers = [("x-event", "made".to_owned()), ("authorization", "Bearer of-somebody".to_owned())];
-    let (status, told) = send(&serve, &address, &headers, r#"{"id":7,"when":1.50}"#).await;
-    assert_eq!(status, 202, "{told}");
-    let ended = serve.ended(told["run"].as_str().unwrap()).await;
+    let headers = [("x-event", "made".to_owned()), ("authorization", "Bearer of-a-caller".to_owned())];
+    let (status, response) = send(&serve, &address, &headers, r#"{"id":7,"when":1.50}"#).await;
+    assert_eq!(status, 202, "{response}");
+    let ended = serve.ended(response["run"].as_str().unwrap()).await;
     let input = json!({ "headers": { "x-event": "made" }, "body": { "id": 7, "when": 1.5 }, "delivery": null });
     assert_eq!((&ended["status"], &ended["input"]), (&json!("succeeded"), &input));
 
     let request = serve.http.post(serve.url(&address)).header("content-type", "text/plain").body("a=1");
-    let told: Value = request.send().await.unwrap().json().await.unwrap();
-    assert_eq!(serve.ended(told["run"].as_str().unwrap()).await["input"]["body"], "a=1");
-    assert_eq!(send(&serve, &address, &[], "{").await.0, 400, "it says that it is JSON");
+    let response: Value = request.send().await.unwrap().json().await.unwrap();
+    assert_eq!(serve.ended(response["run"].as_str().unwrap()).await["input"]["body"], "a=1");
+    assert_eq!(send(&serve, &address, &[], "{").await.0, 400, "its content type is JSON");
     assert_eq!(send(&serve, &address, &[], &format!("\"{}\"", "x".repeat(1 << 20))).await.0, 413);
     assert_eq!(serve.runs().await.len(), 2);
 }
 
 #[tokio::test]
-async fn only_the_address_of_an_active_flow_lets_anybody_in() {
+async fn only_the_url_of_an_active_flow_accepts_calls() {
     let cli = Cli::default();
-    let address = kept(&cli, "hook", json!({})).await;
-    keep(&cli, &json!({ "name": "plain", "steps": [] })).await;
+    let address = saved(&cli, "hook", json!({})).await;
+    save(&cli, &json!({ "name": "plain", "steps": [] })).await;
     let serve = Serve::start(&cli).await;
     let token = address.rsplit('/').next().unwrap();
     assert_eq!(token.len(), 64);
     let (_, nothing) = send(&serve, "/nowhere", &[], "{}").await;
     let closed = async |path: &str| {
-        let (status, told) = send(&serve, path, &[], "{}").await;
-        assert_eq!((status, &told), (404, &nothing), "{path}: nothing tells a wrong token from a missing flow");
+        let (status, response) = send(&serve, path, &[], "{}").await;
+        assert_eq!(
+            (status, &response),
+            (404, &nothing),
+            "{path}: a wrong token and a missing flow have the same response"
+        );
     };
     for path in [
         format!("/webhooks/hook/{}", token.replace(&token[..1], "g")),
@@ -135,12 +139,12 @@ async fn only_the_address_of_an_active_flow_lets_anybody_in() {
     closed(&address).await;
     assert!(serve.runs().await.is_empty());
     assert_eq!(send(&serve, other.as_str().unwrap(), &[], "{}").await.0, 202);
-    // Replaced, it keeps its address.
-    assert_eq!(keep(&cli, &flow("hook", json!({ "headers": ["X-Event"] }))).await["webhook"], Value::Null);
+    // A replaced flow keeps its URL.
+    assert_eq!(save(&cli, &flow("hook", json!({ "headers": ["X-Event"] }))).await["webhook"], Value::Null);
     assert_eq!(send(&serve, other.as_str().unwrap(), &[], "{}").await.0, 202);
     let error = cli.run(&["flow", "address", "plain", "--json"]).await.expect(1).error();
     assert_eq!(error["kind"], "config");
-    // Of the address, only a hash is kept.
+    // Only a hash of the URL's token is stored.
     let files = std::fs::read_dir(cli.data()).unwrap().map(|entry| entry.unwrap().path()).filter(|path| path.is_file());
     for file in files {
         let bytes = std::fs::read(&file).unwrap();
@@ -149,7 +153,7 @@ async fn only_the_address_of_an_active_flow_lets_anybody_in() {
 }
 
 #[tokio::test]
-async fn a_flow_that_wants_signatures_is_not_active_without_a_secret() {
+async fn a_flow_with_signatures_cannot_be_active_without_a_secret() {
     let cli = Cli::default();
     let error = add(&cli, &flow("hook", signed()), &[]).await.expect(1).error();
     assert!(error["hint"].as_str().unwrap().contains("trunkline flow secret hook FILE"), "{error}");
@@ -166,7 +170,7 @@ async fn a_flow_that_wants_signatures_is_not_active_without_a_secret() {
 
 type Headers = Vec<(&'static str, String)>;
 
-/// Calls that somebody forges or sends again, by what is wrong with them.
+/// Returns forged and replayed calls, with a description of each.
 fn forged() -> Vec<(&'static str, Headers, String)> {
     let (good, body) = (Delivery::new("d1", seconds(), r#"{"a":1}"#), r#"{"a":1}"#.to_owned());
     let with = |name: &str, value: &str| {
@@ -183,14 +187,14 @@ fn forged() -> Vec<(&'static str, Headers, String)> {
     let ahead = Delivery::new("d1", seconds() + 400, &body);
     vec![
         ("no signature", without("x-signature"), body.clone()),
-        ("an empty one", with("x-signature", ""), body.clone()),
+        ("an empty signature", with("x-signature", ""), body.clone()),
         ("only the prefix", with("x-signature", "sha256="), body.clone()),
         ("no prefix", with("x-signature", digits), body.clone()),
         ("another algorithm", with("x-signature", &format!("sha1={digits}")), body.clone()),
         ("a bit flipped", with("x-signature", &format!("sha256={flipped}")), body.clone()),
         ("cut short", with("x-signature", &format!("sha256={}", &digits[..62])), body.clone()),
         ("signed with another secret", with("x-signature", &other), body.clone()),
-        ("signed with none", with("x-signature", &unkeyed), body.clone()),
+        ("signed without a secret", with("x-signature", &unkeyed), body.clone()),
         ("another body", good.headers(), r#"{"a":2}"#.into()),
         ("a space in the body", good.headers(), r#"{"a": 1}"#.into()),
         ("another delivery", with("x-delivery", "d2"), body.clone()),
@@ -205,24 +209,24 @@ fn forged() -> Vec<(&'static str, Headers, String)> {
 #[tokio::test]
 async fn a_forged_or_old_call_starts_nothing() {
     let cli = Cli::default();
-    let address = kept(&cli, "hook", signed()).await;
+    let address = saved(&cli, "hook", signed()).await;
     let serve = Serve::start(&cli).await;
     for (what, headers, body) in forged() {
-        let (status, told) = send(&serve, &address, &headers, &body).await;
-        assert_eq!((status, &told["error"]["kind"]), (403, &json!("auth")), "{what}: {told}");
+        let (status, response) = send(&serve, &address, &headers, &body).await;
+        assert_eq!((status, &response["error"]["kind"]), (403, &json!("auth")), "{what}: {response}");
     }
     assert!(serve.runs().await.is_empty());
     let good = Delivery::new("d1", seconds(), r#"{"a":1}"#);
-    let (status, told) = send(&serve, &address, &good.headers(), &good.body).await;
-    assert_eq!(status, 202, "{told}");
-    assert_eq!(serve.ended(told["run"].as_str().unwrap()).await["input"]["delivery"], "d1");
+    let (status, response) = send(&serve, &address, &good.headers(), &good.body).await;
+    assert_eq!(status, 202, "{response}");
+    assert_eq!(serve.ended(response["run"].as_str().unwrap()).await["input"]["delivery"], "d1");
 }
 
-/// The sabotage twin: where the flow asks for no signature, the same calls are runs.
+/// The sabotage twin: if the flow requires no signature, the same calls start runs.
 #[tokio::test]
-async fn without_the_signature_forged_calls_would_run() {
+async fn without_signatures_forged_calls_start_runs() {
     let cli = Cli::default();
-    let address = kept(&cli, "hook", json!({})).await;
+    let address = saved(&cli, "hook", json!({})).await;
     let serve = Serve::start(&cli).await;
     let forged = forged();
     for (what, headers, body) in &forged {
@@ -232,33 +236,36 @@ async fn without_the_signature_forged_calls_would_run() {
 }
 
 #[tokio::test]
-async fn a_delivery_starts_one_run_however_often_it_comes() {
+async fn a_delivery_starts_one_run_however_often_it_is_sent() {
     let cli = Cli::default();
-    let address = kept(&cli, "hook", signed()).await;
+    let address = saved(&cli, "hook", signed()).await;
     let mut serve = Serve::start(&cli).await;
     let good = Delivery::new("d1", seconds(), r#"{"a":1}"#);
-    let mut told = Vec::new();
+    let mut response = Vec::new();
     for _ in 0..2 {
         let headers = good.headers();
         let all = (0..20).map(|_| send(&serve, &address, &headers, &good.body));
-        told.extend(futures::future::join_all(all).await);
+        response.extend(futures::future::join_all(all).await);
         serve.kill().await;
         serve = Serve::start(&cli).await;
     }
-    assert!(told.iter().all(|(status, answer)| *status == 202 && answer["run"] == told[0].1["run"]), "{told:?}");
-    assert_eq!(told.iter().filter(|(_, answer)| answer.get("again").is_none()).count(), 1);
+    assert!(
+        response.iter().all(|(status, answer)| *status == 202 && answer["run"] == response[0].1["run"]),
+        "{response:?}"
+    );
+    assert_eq!(response.iter().filter(|(_, answer)| answer.get("again").is_none()).count(), 1);
     assert_eq!(serve.runs().await.len(), 1);
-    // Another one is another.
+    // Another delivery starts another run.
     let next = Delivery::new("d2", seconds(), r#"{"a":1}"#);
     send(&serve, &address, &next.headers(), &next.body).await;
     assert_eq!(serve.runs().await.len(), 2);
 }
 
-/// The sabotage twin: where nothing names a delivery, it starts a run each time.
+/// The sabotage twin: without a delivery id, each call starts a run.
 #[tokio::test]
-async fn without_a_name_a_delivery_would_run_each_time() {
+async fn without_a_delivery_id_each_call_starts_a_run() {
     let cli = Cli::default();
-    let address = kept(&cli, "hook", json!({})).await;
+    let address = saved(&cli, "hook", json!({})).await;
     let serve = Serve::start(&cli).await;
     for _ in 0..3 {
         send(&serve, &address, &[("x-delivery", "d1".into())], "{}").await;
@@ -267,9 +274,9 @@ async fn without_a_name_a_delivery_would_run_each_time() {
 }
 
 #[tokio::test]
-async fn an_event_of_mediavalet_is_known_by_its_id() {
+async fn an_event_of_mediavalet_is_deduplicated_by_source_and_id() {
     let cli = Cli::default();
-    let address = kept(&cli, "hook", json!({})).await;
+    let address = saved(&cli, "hook", json!({})).await;
     let serve = Serve::start(&cli).await;
     let event = |id: &str, source: &str| {
         json!({
@@ -281,9 +288,9 @@ async fn an_event_of_mediavalet_is_known_by_its_id() {
     };
     let mut runs = Vec::new();
     for (id, source) in [("1", "5b1c"), ("1", "5b1c"), ("2", "5b1c"), ("1", "7777"), ("2", "5b1c")] {
-        let (status, told) = send(&serve, &address, &[], &event(id, source)).await;
+        let (status, response) = send(&serve, &address, &[], &event(id, source)).await;
         assert_eq!(status, 202);
-        runs.push(told["run"].clone());
+        runs.push(response["run"].clone());
     }
     assert!(runs[0] == runs[1] && runs[2] == runs[4] && runs[3] != runs[0], "{runs:?}");
     let ended = serve.ended(runs[0].as_str().unwrap()).await;
@@ -295,7 +302,7 @@ async fn an_event_of_mediavalet_is_known_by_its_id() {
 }
 
 #[tokio::test]
-async fn a_caller_is_not_told_what_is_wrong_in_here() {
+async fn callers_do_not_see_internal_errors() {
     let cli = Cli::default();
     let sandbox = sandbox(few(1)).await;
     cli.connect(&sandbox).await;
@@ -304,26 +311,26 @@ async fn a_caller_is_not_told_what_is_wrong_in_here() {
         "input": { "type": "object", "properties": { "body": { "type": "object" } } },
         "steps": [{ "id": "who", "action": "user.current", "connection": "dam" }]
     });
-    let address = keep(&cli, &flow).await["webhook"].as_str().unwrap().to_owned();
+    let address = save(&cli, &flow).await["webhook"].as_str().unwrap().to_owned();
     let serve = Serve::start(&cli).await;
-    let (status, told) = send(&serve, &address, &[], "[]").await;
+    let (status, response) = send(&serve, &address, &[], "[]").await;
     assert_eq!(
-        (status, &told["error"]["kind"]),
+        (status, &response["error"]["kind"]),
         (400, &json!("invalid_input")),
-        "what is wrong with the call, it is: {told}"
+        "a fault of the call is reported: {response}"
     );
     cli.run(&["connection", "remove", "mediavalet", "--force"]).await.expect(0);
-    let (status, told) = send(&serve, &address, &[], "{}").await;
-    assert_eq!((status, told.to_string().contains("mediavalet")), (503, false), "{told}");
+    let (status, response) = send(&serve, &address, &[], "{}").await;
+    assert_eq!((status, response.to_string().contains("mediavalet")), (503, false), "{response}");
     assert!(serve.runs().await.is_empty());
     sandbox.stop().await;
 }
 
-/// "HTTP 1.1 Web Hooks for Event Delivery", section 4: senders of CloudEvents may ask before they send.
+/// "HTTP 1.1 Web Hooks for Event Delivery", section 4: senders of CloudEvents may request permission first.
 #[tokio::test]
-async fn a_sender_that_asks_may_send() {
+async fn a_sender_that_requests_permission_gets_it() {
     let cli = Cli::default();
-    let address = kept(&cli, "hook", json!({})).await;
+    let address = saved(&cli, "hook", json!({})).await;
     let serve = Serve::start(&cli).await;
     let ask = async |path: &str| {
         let request = serve.http.request("OPTIONS".parse().unwrap(), serve.url(path));
@@ -340,36 +347,36 @@ async fn a_sender_that_asks_may_send() {
 }
 
 #[tokio::test]
-async fn the_caller_is_told_the_result_if_it_comes_in_time() {
+async fn the_response_has_the_result_if_the_run_ends_in_time() {
     let cli = Cli::default();
     let sandbox = slow(&cli, 100).await;
     let with = |name: &str, calls: usize, timeout: &str| {
         let steps: Vec<_> = (0..calls)
             .map(|call| json!({ "id": format!("who{call}"), "action": "user.current", "connection": "dam" }))
-            .chain([json!({ "id": "end", "if": "{{ input.body.fail }}", "fail": "as asked, with /a/path" })])
+            .chain([json!({ "id": "end", "if": "{{ input.body.fail }}", "fail": "as requested, with /a/path" })])
             .collect();
         json!({
             "name": name, "connections": { "dam": "mediavalet" }, "overlap": "parallel",
             "trigger": { "webhook": { "answer": "result", "timeout": timeout } }, "steps": steps
         })
     };
-    let quick = keep(&cli, &with("quick", 1, "60s")).await["webhook"].as_str().unwrap().to_owned();
-    let slow = keep(&cli, &with("slow", 100, "1s")).await["webhook"].as_str().unwrap().to_owned();
+    let quick = save(&cli, &with("quick", 1, "60s")).await["webhook"].as_str().unwrap().to_owned();
+    let slow = save(&cli, &with("slow", 100, "1s")).await["webhook"].as_str().unwrap().to_owned();
     let serve = Serve::start(&cli).await;
-    let (status, told) = send(&serve, &quick, &[], r#"{"fail":false}"#).await;
-    assert_eq!((status, &told["status"]), (200, &json!("succeeded")), "{told}");
-    let (status, told) = send(&serve, &quick, &[], r#"{"fail":true}"#).await;
-    assert_eq!((status, &told["status"]), (200, &json!("failed")), "{told}");
-    assert!(!told.to_string().contains("/a/path"), "why is not for who calls from outside: {told}");
-    let (status, told) = send(&serve, &slow, &[], r#"{"fail":false}"#).await;
-    assert_eq!(status, 202, "{told}");
-    let (_, run) = serve.get(&format!("/rest/v1/runs/{}", told["run"].as_str().unwrap())).await;
+    let (status, response) = send(&serve, &quick, &[], r#"{"fail":false}"#).await;
+    assert_eq!((status, &response["status"]), (200, &json!("succeeded")), "{response}");
+    let (status, response) = send(&serve, &quick, &[], r#"{"fail":true}"#).await;
+    assert_eq!((status, &response["status"]), (200, &json!("failed")), "{response}");
+    assert!(!response.to_string().contains("/a/path"), "external callers do not get the reason: {response}");
+    let (status, response) = send(&serve, &slow, &[], r#"{"fail":false}"#).await;
+    assert_eq!(status, 202, "{response}");
+    let (_, run) = serve.get(&format!("/rest/v1/runs/{}", response["run"].as_str().unwrap())).await;
     assert_eq!(run["status"], "running");
     sandbox.stop().await;
 }
 
 #[tokio::test]
-async fn a_run_that_a_caller_hears_of_before_it_ends_is_on_disk() {
+async fn a_run_is_on_disk_before_the_response_names_it() {
     let cli = Cli::default();
     let sandbox = slow(&cli, 100).await;
     let flow = json!({
@@ -377,20 +384,20 @@ async fn a_run_that_a_caller_hears_of_before_it_ends_is_on_disk() {
         "trigger": { "webhook": { "answer": "result", "timeout": "1ms" } },
         "steps": [{ "id": "who", "action": "user.current", "connection": "dam" }]
     });
-    let address = keep(&cli, &flow).await["webhook"].as_str().unwrap().to_owned();
+    let address = save(&cli, &flow).await["webhook"].as_str().unwrap().to_owned();
     let serve = Serve::start(&cli).await;
     let store = rusqlite::Connection::open(cli.data().join("trunkline.db")).unwrap();
     let mut there = store.prepare("SELECT 1 FROM runs WHERE id = ?1").unwrap();
     for _ in 0..20 {
-        let (status, told) = send(&serve, &address, &[], "{}").await;
-        assert_eq!(status, 202, "{told}");
-        assert!(there.exists([told["run"].as_str().unwrap()]).unwrap(), "{told}");
+        let (status, response) = send(&serve, &address, &[], "{}").await;
+        assert_eq!(status, 202, "{response}");
+        assert!(there.exists([response["run"].as_str().unwrap()]).unwrap(), "{response}");
     }
     sandbox.stop().await;
 }
 
 #[tokio::test]
-async fn calls_that_come_while_a_run_works_wait_or_are_left_out_as_the_flow_says() {
+async fn calls_during_a_run_are_queued_or_skipped_as_configured() {
     let cli = Cli::default();
     let sandbox = slow(&cli, 200).await;
     let mut addresses = Vec::new();
@@ -400,57 +407,61 @@ async fn calls_that_come_while_a_run_works_wait_or_are_left_out_as_the_flow_says
             "trigger": { "webhook": { "delivery": "X-Delivery" } },
             "steps": [{ "id": "who", "action": "user.current", "connection": "dam" }]
         });
-        addresses.push(keep(&cli, &flow).await["webhook"].as_str().unwrap().to_owned());
+        addresses.push(save(&cli, &flow).await["webhook"].as_str().unwrap().to_owned());
     }
     let serve = Serve::start(&cli).await;
-    let mut told = Vec::new();
+    let mut response = Vec::new();
     for address in &addresses {
         for number in 0..5 {
             let headers = [("x-delivery", number.to_string())];
-            told.push(send(&serve, address, &headers, "{}").await);
+            response.push(send(&serve, address, &headers, "{}").await);
         }
     }
-    assert!(told.iter().all(|(status, _)| *status == 202), "{told:?}");
+    assert!(response.iter().all(|(status, _)| *status == 202), "{response:?}");
     let runs = until("all runs", async || {
         let runs = serve.runs().await;
         runs.iter().all(|run| run["status"] == "succeeded").then_some(runs)
     })
     .await;
     let of = |flow: &str| runs.iter().filter(|run| run["flow"] == flow).collect::<Vec<_>>();
-    assert!(told[1].1["skipped"].is_string() && told[1].1.get("run").is_none(), "{told:?}");
+    assert!(response[1].1["skipped"].is_string() && response[1].1.get("run").is_none(), "{response:?}");
     assert!(of("skip").len() < 5);
     let queued = of("queue");
     let ends: Vec<_> = queued.iter().map(|run| milliseconds(&run["finished_at"])).collect();
     let ids: Vec<_> = queued.iter().map(|run| &run["id"]).collect();
-    assert_eq!(ids, told[5..].iter().map(|(_, told)| &told["run"]).collect::<Vec<_>>(), "all, in their order");
+    assert_eq!(
+        ids,
+        response[5..].iter().map(|(_, response)| &response["run"]).collect::<Vec<_>>(),
+        "all, in their order"
+    );
     assert!(ends.is_sorted(), "{ends:?}");
-    // What was left out was not taken: it may come again.
+    // A skipped delivery has no deduplication key, so it can be sent again.
     let (_, again) = send(&serve, &addresses[0], &[("x-delivery", "1".into())], "{}").await;
     assert!(again["run"].is_string() && again.get("again").is_none(), "{again}");
     sandbox.stop().await;
 }
 
 #[tokio::test]
-async fn killed_at_any_moment_it_makes_one_run_of_each_delivery() {
+async fn a_server_that_is_killed_at_any_moment_starts_one_run_per_delivery() {
     killed(6, 60).await;
 }
 
 #[tokio::test]
-#[ignore = "minutes: kills it a hundred times"]
-async fn killed_a_hundred_times_it_makes_one_run_of_each_delivery() {
+#[ignore = "takes minutes: a hundred kills"]
+async fn a_server_that_is_killed_a_hundred_times_starts_one_run_per_delivery() {
     killed(100, 900).await;
 }
 
-/// A sender that tries again until it is heard, and a server that is killed all the time.
+/// Sends deliveries until each is acknowledged, while the server is killed again and again.
 async fn killed(kills: usize, deliveries: usize) {
     let cli = Cli::default();
-    let address = kept(&cli, "hook", json!({ "delivery": "X-Delivery" })).await;
+    let address = saved(&cli, "hook", json!({ "delivery": "X-Delivery" })).await;
     let mut dice = trunkline_tests::Dice::default();
-    let mut heard = vec![None; deliveries];
+    let mut acknowledged = vec![None; deliveries];
     for _ in 0..kills {
         let serve = Serve::start(&cli).await;
         let url = serve.url(&address);
-        let open: Vec<_> = (0..heard.len()).filter(|at| heard[*at].is_none()).take(20).collect();
+        let open: Vec<_> = (0..acknowledged.len()).filter(|at| acknowledged[*at].is_none()).take(20).collect();
         let sends = open.into_iter().map(|at| {
             let request = serve.http.post(&url).header("x-delivery", format!("d{at}")).body("{}");
             async move {
@@ -465,18 +476,21 @@ async fn killed(kills: usize, deliveries: usize) {
             serve.kill().await;
         };
         let (answers, ()) = futures::future::join(sends, kill).await;
-        answers.into_iter().flatten().for_each(|(at, run)| heard[at] = Some(run));
+        answers.into_iter().flatten().for_each(|(at, run)| acknowledged[at] = Some(run));
     }
     let serve = Serve::start(&cli).await;
-    for (at, run) in heard.iter().enumerate() {
-        let (status, told) = send(&serve, &address, &[("x-delivery", format!("d{at}"))], "{}").await;
+    for (at, run) in acknowledged.iter().enumerate() {
+        let (status, response) = send(&serve, &address, &[("x-delivery", format!("d{at}"))], "{}").await;
         assert_eq!(status, 202);
-        assert!(run.as_ref().is_none_or(|run| told["run"] == **run), "what was acknowledged is there: {run:?} {told}");
+        assert!(
+            run.as_ref().is_none_or(|run| response["run"] == **run),
+            "an acknowledged run exists: {run:?} {response}"
+        );
     }
     let runs = until("all runs", async || {
         let runs = serve.runs().await;
         runs.iter().all(|run| run["status"] == "succeeded").then_some(runs)
     })
     .await;
-    assert_eq!(runs.len(), heard.len(), "one run a delivery");
+    assert_eq!(runs.len(), acknowledged.len(), "one run per delivery");
 }

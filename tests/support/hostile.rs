@@ -1,6 +1,6 @@
-//! Texts that an id may turn out to be.
+//! Hostile ids: texts that try to leave their path segment, and harmless texts that look similar.
 
-/// What tries to leave its segment, and what only looks like it.
+/// Values for an id. Each has to arrive as one percent-encoded segment, or be refused before anything is sent.
 pub const HOSTILE: &[&str] = &[
     "",
     ".",

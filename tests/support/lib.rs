@@ -1,7 +1,8 @@
-//! What the suites share: the command line in a home of its own, a sandbox in the test's own process, and what arrived there.
+//! What the suites share: the command line with a data directory of its own, a sandbox in the process of the test, and
+//! the requests that arrived there.
 //!
-//! The idea: the systems that are talked to live in the test, so that a test can look at what they saw, while Trunkline is
-//! the real binary in a process of its own, so that it can be killed.
+//! The idea: the simulated systems run in the process of the test, so that a test can read their logs. Trunkline is the
+//! real binary in a process of its own, so that a test can kill it.
 
 pub mod hostile;
 pub mod library;
@@ -31,30 +32,31 @@ use trunkline::Runtime;
 use trunkline_sandbox::{Options, Sandbox};
 use trunkline_store::KeySource;
 
-/// No command of the suites takes longer, on the slowest machine.
+/// The timeout for every command of the suites, enough for the slowest machine.
 pub const LONG: Duration = Duration::from_secs(180);
 
-/// The milliseconds since 1970 of a time in JSON.
+/// Returns the milliseconds since 1970 of a time in JSON.
 pub fn milliseconds(time: &Value) -> u64 {
     serde_json::from_value::<trunkline::core::Timestamp>(time.clone()).expect("a time").as_millis()
 }
 
-/// The project's folder.
+/// Returns the root folder of the project.
 pub fn project() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).parent().expect("the package lies in the project").to_owned()
 }
 
-/// The flow that is shipped.
+/// Returns the path of the shipped flow.
 pub fn shipped_flow() -> PathBuf {
     project().join("crates/host/flows/mediaflow-to-mediavalet.json")
 }
 
-/// A flow of the fixtures.
+/// Returns the path of a flow of the fixtures.
 pub fn fixture(name: &str) -> PathBuf {
     project().join("tests/fixtures/flows").join(name)
 }
 
-/// The binary, built from the sources as they are now in the profile of the test; `TRUNKLINE_BIN` names another one.
+/// Returns the path of the binary. It is built from the current sources in the profile of the test, unless
+/// `TRUNKLINE_BIN` names one.
 pub fn trunkline() -> &'static Path {
     static BINARY: OnceLock<PathBuf> = OnceLock::new();
     BINARY.get_or_init(|| {
@@ -77,7 +79,7 @@ pub fn trunkline() -> &'static Path {
             if profile == "dev" { &["--workspace", "--test", "memory"] } else { &["--package", "trunkline"] };
         build.args(selection);
         build.arg("--target-dir").arg(folder.parent().expect("a target folder")).current_dir(project());
-        // What cargo told this test about itself would make build scripts run again.
+        // Variables that cargo sets for this test would make build scripts run again.
         for (name, _) in env::vars_os() {
             let text = name.to_string_lossy();
             if text.starts_with("CARGO_PKG_") || text.starts_with("CARGO_MANIFEST_") {
@@ -90,9 +92,9 @@ pub fn trunkline() -> &'static Path {
     })
 }
 
-/// What a command said and how it ended.
+/// The output of a command, and its exit code.
 #[derive(Debug)]
-pub struct Answer {
+pub struct CommandOutput {
     /// Exit code; -1 if a signal ended it.
     pub code: i32,
     /// Standard output.
@@ -101,32 +103,32 @@ pub struct Answer {
     pub stderr: String,
 }
 
-impl Answer {
-    /// The answer if the command ended with this code.
+impl CommandOutput {
+    /// Asserts that the command ended with this code and did not panic.
     #[track_caller]
-    pub fn expect(self, code: i32) -> Answer {
+    pub fn expect(self, code: i32) -> CommandOutput {
         assert_eq!(self.code, code, "stdout: {}\nstderr: {}", self.stdout, self.stderr);
         assert!(!self.stderr.contains("panicked"), "{}", self.stderr);
         self
     }
 
-    /// Standard output as JSON.
+    /// Returns standard output as JSON.
     #[track_caller]
     pub fn json(&self) -> Value {
         serde_json::from_str(&self.stdout).unwrap_or_else(|error| panic!("{error} in {}", self.stdout))
     }
 
-    /// The error that a command with `--json` tells on standard error.
+    /// Returns the error that a command with `--json` prints on standard error.
     #[track_caller]
     pub fn error(&self) -> Value {
         let line = self.stderr.lines().last().unwrap_or_default();
-        let told: Value = serde_json::from_str(line).unwrap_or_else(|error| panic!("{error} in {}", self.stderr));
-        assert!(told["error"]["kind"].is_string() && told["error"]["message"].is_string(), "{told}");
-        told["error"].clone()
+        let document: Value = serde_json::from_str(line).unwrap_or_else(|error| panic!("{error} in {}", self.stderr));
+        assert!(document["error"]["kind"].is_string() && document["error"]["message"].is_string(), "{document}");
+        document["error"].clone()
     }
 }
 
-/// The command line with a data directory and a key file of its own, gone when dropped.
+/// The command line with a data directory and a key file of its own, which are removed when it is dropped.
 #[derive(Debug)]
 pub struct Cli {
     home: TempDir,
@@ -139,27 +141,27 @@ impl Default for Cli {
 }
 
 impl Cli {
-    /// The folder everything is below.
+    /// Returns the folder of the data directory and the key file.
     pub fn home(&self) -> &Path {
         self.home.path()
     }
 
-    /// The data directory.
+    /// Returns the data directory.
     pub fn data(&self) -> PathBuf {
         self.home.path().join("data")
     }
 
-    /// The key file, outside the data directory.
+    /// Returns the path of the key file, outside the data directory.
     pub fn key_file(&self) -> PathBuf {
         self.home.path().join("config").join("key")
     }
 
-    /// The same data directory, opened in this process.
+    /// Opens the same data directory in this process.
     pub fn runtime(&self) -> Runtime {
         Runtime::open(&self.data(), KeySource::File(self.key_file())).expect("the store opens")
     }
 
-    /// A command that was not started yet; dropped, its process is killed.
+    /// Returns a command that is not started yet. Its process is killed when dropped.
     pub fn command(&self, arguments: &[&str]) -> Command {
         let mut command = Command::new(trunkline());
         for (name, _) in env::vars_os() {
@@ -179,21 +181,21 @@ impl Cli {
     }
 
     /// Runs a command to its end.
-    pub async fn run(&self, arguments: &[&str]) -> Answer {
+    pub async fn run(&self, arguments: &[&str]) -> CommandOutput {
         finish(self.start(arguments)).await
     }
 
-    /// Runs a command to its end with this on its standard input.
-    pub async fn pipe(&self, arguments: &[&str], input: &str) -> Answer {
+    /// Runs a command to its end with `input` on its standard input.
+    pub async fn pipe(&self, arguments: &[&str], input: &str) -> CommandOutput {
         let mut child = self.command(arguments).stdin(Stdio::piped()).spawn().expect("the binary starts");
         let mut stdin = child.stdin.take().expect("a pipe");
-        // A command that refuses early does not read.
+        // A command that fails early does not read its input.
         let _ = stdin.write_all(input.as_bytes()).await;
         drop(stdin);
         finish(child).await
     }
 
-    /// Adds a connection that has to be good.
+    /// Adds a connection, and asserts that it is accepted.
     pub async fn add(&self, document: &Value) {
         self.pipe(&["connection", "add", "-"], &document.to_string()).await.expect(0);
     }
@@ -205,7 +207,7 @@ impl Cli {
         }
     }
 
-    /// Writes a file into the home and tells its path.
+    /// Writes a file into the home folder, and returns its path.
     pub fn write(&self, name: &str, content: &str) -> String {
         let path = self.home().join(name);
         std::fs::write(&path, content).expect("the home can be written");
@@ -214,58 +216,61 @@ impl Cli {
 }
 
 /// Waits for a command to end.
-pub async fn finish(child: Child) -> Answer {
+pub async fn finish(child: Child) -> CommandOutput {
     let output = tokio::time::timeout(LONG, child.wait_with_output()).await.expect("the command ends");
     let output = output.expect("the command can be waited for");
-    Answer {
+    CommandOutput {
         code: output.status.code().unwrap_or(-1),
         stdout: String::from_utf8_lossy(&output.stdout).into_owned(),
         stderr: String::from_utf8_lossy(&output.stderr).into_owned(),
     }
 }
 
-/// A sandbox in this process.
+/// Starts a sandbox in this process.
 pub async fn sandbox(options: Options) -> Sandbox {
     Sandbox::start(options).await.expect("the sandbox starts")
 }
 
-/// Few and small files, processed at once: for all that is not about bytes.
+/// Returns sandbox options with a few small files that are processed at once, for tests that are not about bytes.
 pub fn few(files: u64) -> Options {
     Options { files, min_size: 100, max_size: 4_000, processing: Duration::ZERO, ..Options::default() }
 }
 
-/// The sandbox's connection document for `mediaflow` or `mediavalet`.
+/// Returns the sandbox's connection document for `mediaflow` or `mediavalet`.
 pub fn document(sandbox: &Sandbox, connector: &str) -> Value {
     sandbox.settings().into_iter().find(|one| one["name"] == connector).expect("a connector of the sandbox")
 }
 
-/// The input of the shipped flow.
+/// Returns the input of the shipped flow.
 pub fn flow_input(sandbox: &Sandbox) -> Value {
     json!({ "folder": sandbox.root_folder(), "category": sandbox.category() })
 }
 
-/// A plain HTTP client that follows nothing.
+/// Returns an HTTP client that does not follow redirects.
 pub fn http() -> reqwest::Client {
     let _ = rustls::crypto::ring::default_provider().install_default();
     let builder = reqwest::Client::builder().redirect(reqwest::redirect::Policy::none()).timeout(LONG);
     builder.build().expect("an HTTP client")
 }
 
-/// What arrived at the sandbox, oldest first; it keeps the last 10,000.
+/// Returns the requests that arrived at the sandbox, oldest first. It keeps the last 10,000.
 pub async fn requests(sandbox: &Sandbox) -> Vec<Value> {
     let address = format!("http://{}/_sandbox/requests", sandbox.address());
-    let answer = http().get(address).send().await.expect("the sandbox answers");
-    answer.json().await.expect("the sandbox answers JSON")
+    let answer = http().get(address).send().await.expect("the sandbox responds");
+    answer.json().await.expect("the sandbox responds with JSON")
 }
 
-/// A browser that signs in and agrees: where the login server sends it back to.
+/// Signs in and consents as a browser does, and returns the URL that the login server redirects to.
 pub async fn approve(authorization_url: &str) -> String {
-    let answer = http().get(format!("{authorization_url}&approve=1")).send().await.expect("the login server answers");
+    let answer = http().get(format!("{authorization_url}&approve=1")).send().await.expect("the login server responds");
     let location = answer.headers().get("location").and_then(|value| value.to_str().ok());
     location.unwrap_or_else(|| panic!("{} instead of a redirect", answer.status())).to_owned()
 }
 
-/// Waits until something holds; fails with what it was after a long while.
+/// Polls until `look` returns a value.
+///
+/// # Panics
+/// After about a minute, with the text `what`.
 pub async fn until<T>(what: &str, mut look: impl AsyncFnMut() -> Option<T>) -> T {
     for _ in 0..3_000 {
         if let Some(found) = look().await {
@@ -273,10 +278,10 @@ pub async fn until<T>(what: &str, mut look: impl AsyncFnMut() -> Option<T>) -> T
         }
         tokio::time::sleep(Duration::from_millis(20)).await;
     }
-    panic!("{what} did not happen within a minute");
+    panic!("{what}: not within a minute");
 }
 
-/// Numbers that look random and can be had again: the seed is printed, and `SEED` sets it.
+/// A pseudorandom number generator. It prints its seed, and `SEED` sets the seed to repeat a run.
 #[derive(Debug)]
 pub struct Dice(u64);
 
@@ -292,12 +297,12 @@ impl Default for Dice {
 }
 
 impl Dice {
-    /// Those of this seed.
+    /// Creates a generator with this seed.
     pub fn seeded(seed: u64) -> Dice {
         Dice(seed)
     }
 
-    /// A number from `from` on, below `to` (SplitMix64).
+    /// Returns a number from `from` on, below `to` (SplitMix64).
     pub fn roll(&mut self, from: u64, to: u64) -> u64 {
         self.0 = self.0.wrapping_add(0x9E37_79B9_7F4A_7C15);
         let mut z = self.0;

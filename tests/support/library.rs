@@ -1,5 +1,7 @@
-//! A library of items that is nothing but a connector without a compiler, and a flow over all of them: for what grows with
-//! the number of items.
+//! A library of many items and a flow over all of them, for measurements that grow with the number of items.
+//!
+//! The idea: the library is a connector made of operation rows only, loaded at run time, so that a test measures the
+//! runtime and not code of the connector.
 
 use std::fs;
 
@@ -9,7 +11,7 @@ use crate::Cli;
 
 const CONNECTOR: &str = "name = 'library'\ntitle = 'Library'\nversion = '1.0'\n[settings]\nauthentication = 'none'\n";
 
-/// `PAGE` stands for how many items a page has.
+/// The operation rows. `PAGE` stands for the number of items on a page.
 const ROWS: &str = r#"
 [[operation]]
 name = "item.list"
@@ -31,19 +33,19 @@ input.id = { type = "string" }
 input.name = { type = "string" }
 "#;
 
-/// What the items are like.
+/// Returns the item with this number.
 pub fn item(id: u64) -> Value {
     json!({ "id": format!("item-{id:08}"), "name": format!("A picture of the harbour, number {id}"), "size": id * 1_000 })
 }
 
-/// What a page of the list answers.
+/// Returns the response to a request for `count` items from the item `from` on, of a list of `items`.
 pub fn page(items: u64, from: u64, count: u64) -> Value {
     let page: Vec<_> = (from..items.min(from + count)).map(item).collect();
     json!({ "items": page, "total": items })
 }
 
-/// Gives the home a connection to the library at this address, and a flow that does this with each item, page by page of
-/// so many, `concurrency` at a time; the arguments that run it.
+/// Adds a connection to the library at this address, and writes a flow that runs `step` for each item: pages of `page`
+/// items, `concurrency` items at a time. Returns the arguments of the command that runs it.
 pub async fn flow(cli: &Cli, address: &str, page: u64, concurrency: u64, step: Value) -> Vec<String> {
     let folder = cli.home().join("connectors");
     fs::create_dir_all(folder.join("library/operations")).expect("a folder");

@@ -1,4 +1,4 @@
-//! How much memory other processes need, on Linux.
+//! Measures how much memory other processes use, on Linux.
 #![allow(clippy::unwrap_used)]
 
 use std::{fs, time::Duration};
@@ -6,16 +6,16 @@ use std::{fs, time::Duration};
 use tokio::task::JoinHandle;
 use trunkline_sandbox::{Faults, Options};
 
-use crate::{Answer, Cli, finish, flow_input, sandbox, shipped_flow};
+use crate::{Cli, CommandOutput, finish, flow_input, sandbox, shipped_flow};
 
-/// What `/proc/PID/status` says of a process that has not ended, in KiB; see proc_pid_status(5).
+/// Returns a member of `/proc/PID/status` in KiB, or `None` if the process has ended; see proc_pid_status(5).
 pub fn status(process: u32, member: &str) -> Option<u64> {
     let status = fs::read_to_string(format!("/proc/{process}/status")).ok()?;
     let value = |line: &str| line.strip_prefix(member)?.strip_prefix(':')?.trim().strip_suffix(" kB")?.parse().ok();
     status.lines().find_map(value)
 }
 
-/// The most memory that a process has had when it ends, in KiB.
+/// Watches a process until it ends, and returns the most memory that it used, in KiB.
 pub fn peak(process: u32) -> JoinHandle<u64> {
     tokio::spawn(async move {
         let mut peak = 0;
@@ -27,9 +27,10 @@ pub fn peak(process: u32) -> JoinHandle<u64> {
     })
 }
 
-/// Runs the shipped flow over a library of so many files of one size, and tells the most memory it needed, in KiB.
-pub async fn peak_of_copies(files: u64, size: u64) -> (u64, Answer) {
-    // So that also the shortest run can be looked at.
+/// Runs the shipped flow over a library of `files` files of `size` bytes. Returns the most memory that it used, in KiB,
+/// and the output of the command.
+pub async fn peak_of_copies(files: u64, size: u64) -> (u64, CommandOutput) {
+    // A run without files has to last long enough to be measured.
     let faults = Faults { latency: Duration::from_millis(if files == 0 { 100 } else { 0 }), ..Faults::default() };
     let options =
         Options { files, min_size: size, max_size: size, processing: Duration::ZERO, faults, ..Options::default() };

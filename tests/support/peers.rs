@@ -1,7 +1,8 @@
-//! Programs of others that the suites talk to: storages and login servers as their makers wrote them, from `tests/peers`.
+//! Programs of other projects that the suites run against: storage emulators and login servers, installed in
+//! `tests/peers`.
 //!
-//! The idea: a look-alike of our own believes what we believe. Where a service has an emulator of its own, that one has the
-//! last word. It is a part that not everybody has, so a test asks for it and ends early where it is missing:
+//! The idea: a simulator of our own shares our misunderstandings. Where a service has an emulator by its makers, that
+//! one decides. Not every machine has it, so a test asks for it and ends early if it is missing:
 //!
 //! ```no_run
 //! # async fn test() {
@@ -24,39 +25,40 @@ use tokio::{sync::oneshot, time::timeout};
 
 use crate::{LONG, project};
 
-/// What installs them all.
+/// The command that installs all of them.
 const INSTALL: &str = "npm ci --prefix tests/peers";
 
-/// A program that is installed, not started yet.
+/// A program that is installed and not started yet.
 #[derive(Debug)]
 pub struct Peer {
     name: String,
     script: PathBuf,
 }
 
-/// The program of this name, or `oidc`, the login server. Where it is missing, says so and gives `None`: the test ends there.
+/// Finds the program of this name, or `oidc`, the login server. If it is missing, prints why and returns `None`: the
+/// test is skipped.
 ///
 /// # Panics
-/// Where it is missing and `TRUNKLINE_REQUIRE_PEERS` is `1`.
+/// If it is missing and `TRUNKLINE_REQUIRE_PEERS` is `1`.
 pub fn peer(name: &str) -> Option<Peer> {
     find(name).inspect_err(|why| missing(why)).ok()
 }
 
-/// Says that a test ends here because something is not there.
+/// Prints that a test is skipped, and why.
 ///
 /// # Panics
-/// Where `TRUNKLINE_REQUIRE_PEERS` is `1`.
+/// If `TRUNKLINE_REQUIRE_PEERS` is `1`.
 pub fn missing(why: &str) {
     assert!(env::var_os("TRUNKLINE_REQUIRE_PEERS").is_none_or(|value| value != "1"), "{why}");
-    // Not by a macro, whose output the test harness would keep to itself.
+    // The test harness captures the output of `eprintln!`, but not what is written to the stream itself.
     writeln!(io::stderr(), "skipped: {why}").ok();
 }
 
-/// The program of this name, or what is missing and how to get it.
+/// Finds the program of this name. The error says what is missing and how to install it.
 pub fn find(name: &str) -> Result<Peer, String> {
     let folder = project().join("tests/peers");
     let (script, installed) = match name {
-        // A library of others that a script of ours starts.
+        // A library that our script starts.
         "oidc" => (folder.join("oidc.mjs"), folder.join("node_modules/oidc-provider")),
         _ => (folder.join("node_modules/.bin").join(name), folder.join("node_modules/.bin").join(name)),
     };
@@ -71,11 +73,11 @@ pub fn find(name: &str) -> Result<Peer, String> {
 }
 
 impl Peer {
-    /// Starts it in a folder of its own and waits until it has printed the address it listens at: it is to choose a free
-    /// port itself.
+    /// Starts the program in a temporary folder and waits until it has printed its address. The program has to choose a
+    /// free port itself.
     ///
     /// # Panics
-    /// If it does not listen after a long while, with what it said.
+    /// If it has not printed an address within [`LONG`], with the text of its standard error.
     pub async fn start(&self, arguments: &[&str]) -> Running {
         let folder = tempfile::tempdir().expect("a temporary folder");
         let errors = folder.path().join("stderr");
@@ -87,7 +89,7 @@ impl Peer {
         let output = process.stdout.take().expect("a pipe");
         let mut running = Running { process, folder, address: String::new() };
         let (found, address) = oneshot::channel();
-        // Reads to the end, for a full pipe would stop the program.
+        // The output is read to its end, since a full pipe would block the program.
         thread::spawn(move || {
             let mut found = Some(found);
             for line in BufReader::new(output).lines().map_while(Result::ok) {
@@ -106,7 +108,7 @@ impl Peer {
     }
 }
 
-/// A program at work; dropped, it is killed and its folder is gone.
+/// A running program. When dropped, it is killed and its folder removed.
 #[derive(Debug)]
 pub struct Running {
     process: Child,
@@ -115,12 +117,12 @@ pub struct Running {
 }
 
 impl Running {
-    /// Where it listens, such as `127.0.0.1:40009`.
+    /// Returns the host and port it listens on, such as `127.0.0.1:40009`.
     pub fn address(&self) -> &str {
         &self.address
     }
 
-    /// The folder it works in.
+    /// Returns its working directory.
     pub fn folder(&self) -> &Path {
         self.folder.path()
     }

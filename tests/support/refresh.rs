@@ -1,8 +1,9 @@
-//! Processes that share a connection whose tokens have run out, and what stands between them and their login server.
+//! Processes that share a connection with expired tokens, and a proxy between them and their login server.
 //!
-//! The idea: the processes are real, and so are the store they share and the login server; only the wire between them is the
-//! test's. At it a request or an answer can be held, so that a process can be stopped or killed at a known instant; whatever
-//! goes over it is held against the row in the store. A process is the test's own program once more, with one client.
+//! The idea: the processes, their shared store and the login server are real; only the proxy between them belongs to
+//! the test. It can hold a request or a response, so that a process is stopped or killed at a known point, and it
+//! compares each token request with the row in the store. Each process is another instance of the test program, with
+//! one client.
 #![allow(clippy::unwrap_used)]
 
 mod gate;
@@ -16,9 +17,9 @@ use trunkline::Runtime;
 use trunkline_core::{Connections, Context, Secret, SignIn, SignInState, Vault};
 use trunkline_sandbox::Sandbox;
 
-pub use gate::{Door, Gate, Held, Pair, Post, Upstream};
+pub use gate::{Gate, HeldRequest, HoldPoint, Pair, Post, Upstream};
 pub use kills::{Tally, WINDOWS, Window, kill};
-pub use process::{Called, Grant, Point, Process, Sabotage, Signal, process};
+pub use process::{CallOutcome, Grant, Point, Process, Sabotage, Signal, process};
 
 use crate::Cli;
 use process::Setup;
@@ -26,24 +27,24 @@ use process::Setup;
 /// The name of the one connection.
 pub const CONNECTION: &str = "login";
 
-/// Where sign-ins come back to.
+/// The redirect URI of sign-ins.
 pub const CALLBACK: &str = "http://127.0.0.1:8700/rest/v1/oauth2/callback";
 
-/// No test lasts as long.
-const FOR_EVER: Duration = Duration::from_secs(24 * 60 * 60);
+/// Longer than any test.
+const FOREVER: Duration = Duration::from_secs(24 * 60 * 60);
 
-/// The store, the gate and the settings that processes share.
+/// The store, the proxy and the settings that the processes share.
 pub struct World {
-    /// The command line on the same data directory, gone with everything in it when dropped.
+    /// The command line on the same data directory, which is removed when dropped.
     pub home: Cli,
     runtime: Runtime,
-    /// The wire to the login server and to its API.
+    /// The proxy in front of the login server and its API.
     pub gate: Gate,
     setup: Setup,
 }
 
 impl World {
-    /// A world whose connection is not signed in. A token call ends after `attempt`, so a lease lasts twice as long;
+    /// Prepares a connection that is not signed in. A token call ends after `attempt`, so a lease lasts twice as long;
     /// `program` is the name of the test that calls [`process()`].
     pub async fn new(program: &str, upstream: Upstream, grant: Grant, attempt: Duration) -> World {
         let home = Cli::default();
@@ -62,10 +63,10 @@ impl World {
             grant,
             attempt,
             stop: None,
-            stop_for: FOR_EVER,
+            stop_for: FOREVER,
             sabotage: None,
         };
-        // Only its name matters here: what the processes do with it is in `setup`.
+        // Only the name matters here: the processes use the settings in `setup`.
         let document = json!({
             "name": CONNECTION, "connector": "http-v1.0", "allowPrivateNetwork": true, "endpointUrl": gate.url("/api"),
             "authentication": "oauth2", "flows": "authorization_code", "clientId": setup.client_id,
@@ -76,7 +77,7 @@ impl World {
         World { home, runtime, gate, setup }
     }
 
-    /// How long a lease lasts that nobody renews.
+    /// Returns the duration of a lease that is not renewed.
     pub fn lease(&self) -> Duration {
         self.setup.attempt * 2
     }
@@ -85,7 +86,8 @@ impl World {
         Arc::new(self.runtime.store().clone())
     }
 
-    /// Signs in, with a browser that follows an address to where it comes back, or with what the settings have.
+    /// Signs in: with `browser`, which follows the authorization URL and returns the callback URL, or with the grant of
+    /// the settings.
     pub async fn sign_in(&self, browser: &impl AsyncFn(String) -> String) {
         let client = self.setup.client(self.vault());
         if matches!(self.setup.grant, Grant::Browser) {
@@ -97,20 +99,20 @@ impl World {
         }
     }
 
-    /// What the row of the connection holds, and its version.
+    /// Returns the row of the connection, and its version.
     pub async fn row(&self) -> (u64, Map<String, Value>) {
         let entry = self.vault().load(CONNECTION).await.unwrap().unwrap();
         (entry.version, serde_json::from_str(entry.content.expose()).unwrap())
     }
 
-    /// The tokens in the row.
+    /// Returns the tokens in the row.
     pub async fn tokens(&self) -> Pair {
         let (_, row) = self.row().await;
         let text = |name: &str| row.get(name).and_then(Value::as_str).map(str::to_owned);
         Pair { access: text("accessToken").unwrap(), refresh: text("refreshToken") }
     }
 
-    /// Changes the row after all that was written before.
+    /// Changes the row, and tries again if another process wrote it at the same time.
     async fn change(&self, change: impl Fn(&mut Map<String, Value>)) {
         loop {
             let (version, mut row) = self.row().await;
@@ -122,35 +124,35 @@ impl World {
         }
     }
 
-    /// Makes the stored token look as if it had run out.
+    /// Sets the expiry of the stored token to the past.
     pub async fn expire(&self) {
         self.change(|row| row["expiresAt"] = 1.into()).await;
     }
 
-    /// How a host would show the sign-in.
+    /// Returns the state of the sign-in as a host shows it.
     pub async fn state(&self) -> SignInState {
         let all = self.runtime.store().connections().await.unwrap();
         all.into_iter().find(|one| one.name == CONNECTION).unwrap().sign_in.unwrap().state
     }
 
-    /// Another process with a client for the connection.
+    /// Starts another process with a client for the connection.
     pub async fn process(&self) -> Process {
         self.started(None, None).await
     }
 
-    /// One that is held up for this long at this point.
+    /// Starts a process that pauses for `stop_for` at a point.
     pub async fn held_up(&self, point: Point, stop_for: Duration) -> Process {
         Process::start(&Setup { stop: Some(point), stop_for, ..self.setup.clone() }).await
     }
 
-    /// One with or without a defence less, that stops at a point or at none.
+    /// Starts a process that stops at a point, if there is one, and has a defect, if there is one.
     pub async fn started(&self, stop: Option<Point>, sabotage: Option<Sabotage>) -> Process {
         Process::start(&Setup { stop, sabotage, ..self.setup.clone() }).await
     }
 }
 
 impl Upstream {
-    /// MediaValet's login server in a sandbox, with the API that believes it.
+    /// Returns MediaValet's login server in a sandbox, with the API that accepts its tokens.
     pub fn sandbox(sandbox: &Sandbox) -> Upstream {
         let (endpoint, credentials) = (sandbox.endpoints().mediavalet, sandbox.credentials().mediavalet);
         Upstream {

@@ -1,4 +1,4 @@
-//! `trunkline serve` as a process, and its API.
+//! Starts `trunkline serve` as a process, and calls its API.
 #![allow(clippy::unwrap_used)]
 
 use std::{fs, process::Stdio};
@@ -9,33 +9,33 @@ use tokio::{
     process::Child,
 };
 
-use crate::{Answer, Cli, LONG, finish, http, until};
+use crate::{Cli, CommandOutput, LONG, finish, http, until};
 
-/// A server at work; dropped, it is killed.
+/// A running server, killed when dropped.
 #[derive(Debug)]
 pub struct Serve {
     /// Its process.
     pub process: Child,
-    /// Where it listens, such as `http://127.0.0.1:40009`.
+    /// Base URL, such as `http://127.0.0.1:40009`.
     pub address: String,
-    /// What opens its API.
+    /// Token of its API.
     pub token: String,
-    /// What calls it.
+    /// Client that calls the API.
     pub http: reqwest::Client,
 }
 
 impl Serve {
-    /// Starts one on a free port.
+    /// Starts a server on a free port.
     pub async fn start(cli: &Cli) -> Serve {
         Serve::with(cli, &["--listen", "127.0.0.1:0"]).await
     }
 
-    /// Starts one with these arguments and waits until it listens.
+    /// Starts a server with these arguments, and waits until it listens.
     pub async fn with(cli: &Cli, arguments: &[&str]) -> Serve {
         Serve::logging(cli, arguments, Stdio::inherit()).await
     }
 
-    /// The same with its standard error sent there.
+    /// Starts a server with these arguments and its standard error sent to `log`, and waits until it listens.
     pub async fn logging(cli: &Cli, arguments: &[&str], log: impl Into<Stdio>) -> Serve {
         let arguments = [&["serve", "--json"], arguments].concat();
         let mut process = cli.command(&arguments).stderr(log).spawn().unwrap();
@@ -47,46 +47,46 @@ impl Serve {
         Serve { process, address: about["address"].as_str().unwrap().to_owned(), token, http: http() }
     }
 
-    /// The address of a path of it.
+    /// Returns the URL of a path of the server.
     pub fn url(&self, path: &str) -> String {
         format!("{}{path}", self.address)
     }
 
-    /// An answer of the API, with its status.
+    /// Sends a GET request to the API. Returns status and body of the response.
     pub async fn get(&self, path: &str) -> (u16, Value) {
-        let answer = self.http.get(self.url(path)).bearer_auth(&self.token).send().await.unwrap();
-        (answer.status().as_u16(), answer.json().await.unwrap())
+        let response = self.http.get(self.url(path)).bearer_auth(&self.token).send().await.unwrap();
+        (response.status().as_u16(), response.json().await.unwrap())
     }
 
-    /// The same for a call with a body.
+    /// Sends a POST request with a JSON body to the API. Returns status and body of the response.
     pub async fn post(&self, path: &str, body: &Value) -> (u16, Value) {
-        let answer = self.http.post(self.url(path)).bearer_auth(&self.token).json(body).send().await.unwrap();
-        (answer.status().as_u16(), answer.json().await.unwrap())
+        let response = self.http.post(self.url(path)).bearer_auth(&self.token).json(body).send().await.unwrap();
+        (response.status().as_u16(), response.json().await.unwrap())
     }
 
-    /// What it says of its health to anybody.
+    /// Reads the health of the server, without a token. Returns status and body of the response.
     pub async fn health(&self) -> (u16, Value) {
-        let answer = self.http.get(self.url("/health")).send().await.unwrap();
-        (answer.status().as_u16(), answer.json().await.unwrap())
+        let response = self.http.get(self.url("/health")).send().await.unwrap();
+        (response.status().as_u16(), response.json().await.unwrap())
     }
 
-    /// Starts a run of a kept flow.
+    /// Starts a run of a saved flow, and returns the id of the run.
     pub async fn run(&self, flow: &str, input: &Value) -> String {
-        let (status, told) = self.post(&format!("/rest/v1/flows/{flow}/runs"), &json!({ "input": input })).await;
-        assert_eq!(status, 202, "{told}");
-        told["run"].as_str().unwrap().to_owned()
+        let (status, body) = self.post(&format!("/rest/v1/flows/{flow}/runs"), &json!({ "input": input })).await;
+        assert_eq!(status, 202, "{body}");
+        body["run"].as_str().unwrap().to_owned()
     }
 
-    /// Waits until a run is over.
+    /// Waits until a run has ended, and returns the run.
     pub async fn ended(&self, run: &str) -> Value {
         until("the end of the run", async || {
-            let (_, told) = self.get(&format!("/rest/v1/runs/{run}")).await;
-            (told["status"] != "running").then_some(told)
+            let (_, body) = self.get(&format!("/rest/v1/runs/{run}")).await;
+            (body["status"] != "running").then_some(body)
         })
         .await
     }
 
-    /// All runs, oldest first.
+    /// Returns all runs, oldest first.
     pub async fn runs(&self) -> Vec<Value> {
         let (_, mut runs) = self.get("/rest/v1/runs").await;
         let runs = runs.as_array_mut().unwrap();
@@ -101,25 +101,25 @@ impl Serve {
         assert!(std::process::Command::new("kill").args([signal, &id]).status().unwrap().success());
     }
 
-    /// Ends it as a service manager does.
-    pub async fn stop(self) -> Answer {
+    /// Stops the server with SIGTERM, as a service manager does.
+    pub async fn stop(self) -> CommandOutput {
         self.signal("-TERM");
         finish(self.process).await
     }
 
-    /// Ends it as a crash does.
+    /// Kills the server, as a crash does.
     pub async fn kill(mut self) {
         self.process.kill().await.unwrap();
     }
 }
 
-/// Keeps a flow of this document.
-pub async fn keep(cli: &Cli, flow: &Value) -> Value {
+/// Saves a flow, and asserts that it is accepted.
+pub async fn save(cli: &Cli, flow: &Value) -> Value {
     add(cli, flow, &[]).await.expect(0).json()
 }
 
-/// Keeps a flow of this document in place of an earlier one; what the command says.
-pub async fn add(cli: &Cli, flow: &Value, arguments: &[&str]) -> Answer {
+/// Saves a flow in place of an earlier version. Returns the output of the command.
+pub async fn add(cli: &Cli, flow: &Value, arguments: &[&str]) -> CommandOutput {
     let name = flow["name"].as_str().unwrap();
     let file = cli.write(&format!("{name}.json"), &flow.to_string());
     cli.run(&[&["flow", "add", &file, "--replace", "--json"], arguments].concat()).await

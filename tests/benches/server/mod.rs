@@ -1,5 +1,5 @@
-//! What the benchmarks call, and how often a second. It is a process of its own, as services are: whoever calls it, Trunkline
-//! or bare reqwest, has to leave his process for it.
+//! The server that the benchmarks call, and the calls per second. It is a separate process, as services are, so that
+//! Trunkline and bare reqwest both pay for calls between processes.
 #![allow(dead_code, reason = "no benchmark needs all of it")]
 
 use std::{future::Future, process::Stdio, sync::Arc, time::Instant};
@@ -14,18 +14,18 @@ use trunkline_tests::library;
 
 const ANSWER: &str = "{\"id\":7,\"title\":\"an answer\" }";
 
-/// What makes a benchmark's program be the server, of a library of as many items as the next argument says.
+/// The argument that makes a benchmark's program the server. The next argument is the number of items of its library.
 const SERVER: &str = "--server";
 
-/// Ends with its owner.
+/// A server in a process of its own, killed when dropped.
 pub struct Server {
-    /// Such as `http://127.0.0.1:40009`.
+    /// Base URL, such as `http://127.0.0.1:40009`.
     pub address: String,
     _process: Child,
 }
 
-/// A server that answers every request with the same small JSON and keeps the connection; but what asks for a page of its
-/// library of so many items gets that.
+/// Starts a server that responds to every request with the same small JSON and keeps the connection open. A request for
+/// a page of its library of `items` items gets that page.
 pub async fn server(items: u64) -> Server {
     let mut command = Command::new(std::env::current_exe().unwrap());
     let mut process =
@@ -34,8 +34,8 @@ pub async fn server(items: u64) -> Server {
     Server { address, _process: process }
 }
 
-/// Is the server, if this process is to be that. Every benchmark begins with this.
-pub async fn serve_if_asked() {
+/// Serves until killed if this process was started as the server. Every benchmark calls it first.
+pub async fn serve_if_requested() {
     let mut arguments = std::env::args().skip_while(|argument| argument != SERVER).skip(1);
     if let Some(items) = arguments.next() {
         serve(items.parse().unwrap()).await;
@@ -72,7 +72,7 @@ async fn talk(mut socket: TcpStream, answer: impl Fn(&str) -> Arc<[u8]> + Send) 
             return Ok(());
         }
         read += length;
-        while let Some((reply, end)) = asked(&buffer[..read], &answer) {
+        while let Some((reply, end)) = first_response(&buffer[..read], &answer) {
             buffer.copy_within(end..read, 0);
             read -= end;
             socket.write_all(&reply).await?;
@@ -80,8 +80,8 @@ async fn talk(mut socket: TcpStream, answer: impl Fn(&str) -> Arc<[u8]> + Send) 
     }
 }
 
-/// The answer to the first request, if all of it is there, and where it ends.
-fn asked(read: &[u8], answer: &impl Fn(&str) -> Arc<[u8]>) -> Option<(Arc<[u8]>, usize)> {
+/// Returns the response to the first request and the end of that request, if all of it was read.
+fn first_response(read: &[u8], answer: &impl Fn(&str) -> Arc<[u8]>) -> Option<(Arc<[u8]>, usize)> {
     let head = read.windows(4).position(|window| window == b"\r\n\r\n")?;
     let text = std::str::from_utf8(&read[..head]).unwrap();
     let length = |line: &str| line.to_ascii_lowercase().strip_prefix("content-length:")?.trim().parse::<usize>().ok();
@@ -89,17 +89,17 @@ fn asked(read: &[u8], answer: &impl Fn(&str) -> Arc<[u8]>) -> Option<(Arc<[u8]>,
     (read.len() >= end).then(|| (answer(text.split(' ').nth(1).unwrap_or_default()), end))
 }
 
-/// How many calls a second there are, of so many in all and so many in flight.
+/// Returns the calls per second of `calls` calls, `in_flight` at a time.
 pub async fn rate<F: Future<Output = ()>>(calls: usize, in_flight: usize, call: impl Fn(usize) -> F) -> f64 {
     let since = Instant::now();
     stream::iter(0..calls).map(call).buffer_unordered(in_flight).collect::<Vec<()>>().await;
     calls as f64 / since.elapsed().as_secs_f64()
 }
 
-/// How often everything is measured, in turns with what it is held against.
+/// Number of rounds: each measurement alternates with the one it is compared to.
 pub const ROUNDS: usize = 5;
 
-/// What was measured in some rounds, and what it is held against in the same rounds.
+/// Pairs of a measurement and its comparison, one pair per round.
 #[derive(Default)]
 pub struct Rounds(Vec<(f64, f64)>);
 
@@ -108,17 +108,17 @@ impl Rounds {
         self.0.push((ours, bare));
     }
 
-    /// The median of the ratios of the rounds.
+    /// Returns the median of the ratios of the rounds.
     pub fn ratio(&self) -> f64 {
         median(self.0.iter().map(|(ours, bare)| ours / bare))
     }
 
-    /// The median of what was measured.
+    /// Returns the median of the measurements.
     pub fn ours(&self) -> f64 {
         median(self.0.iter().map(|(ours, _)| *ours))
     }
 
-    /// The median of what it is held against.
+    /// Returns the median of the comparisons.
     pub fn bare(&self) -> f64 {
         median(self.0.iter().map(|(_, bare)| *bare))
     }

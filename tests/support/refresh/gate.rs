@@ -1,4 +1,5 @@
-//! The wire between processes and their login server: everything is seen, and what is to be held is held.
+//! The proxy between processes and their login server. It records every token request, and can hold a request or a
+//! response.
 
 use std::{
     io,
@@ -21,29 +22,29 @@ use trunkline_rest::Url;
 use super::CONNECTION;
 use crate::http;
 
-/// How long the end of a connection may be on its way to us: one that its caller has given up is open no longer.
-const ON_ITS_WAY: Duration = Duration::from_millis(200);
+/// How long it may take until the proxy sees that a caller has closed its connection.
+const CLOSE_DELAY: Duration = Duration::from_millis(200);
 
-/// A login server, its one client, and an API that believes its tokens.
+/// A login server, its one client, and an API that accepts its tokens.
 #[derive(Clone, Debug)]
 pub struct Upstream {
     /// Its token endpoint.
     pub token_url: String,
     /// Its sign-in page.
     pub authorization_url: String,
-    /// What can be read with a token.
+    /// A URL of the API that can be read with a token.
     pub api_url: String,
-    /// What the API wants beside the token.
+    /// Headers that the API requires beside the token.
     pub headers: Vec<(String, String)>,
-    /// The client.
+    /// The client's id.
     pub client_id: String,
-    /// Its secret.
+    /// The client's secret.
     pub client_secret: String,
-    /// What it asks for.
+    /// Scopes that the client requests.
     pub scopes: Vec<String>,
 }
 
-/// Tokens of one answer.
+/// Tokens of one response.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Pair {
     /// The access token.
@@ -57,50 +58,50 @@ pub struct Pair {
 pub struct Post {
     /// The refresh token in it.
     pub offered: Option<String>,
-    /// How the login server answered it, and with which tokens.
+    /// Status and tokens of the response, if the login server has responded.
     pub answered: Option<(u16, Option<Pair>)>,
-    /// Whether its caller still waits.
+    /// Whether its caller still waits for the response.
     pub open: bool,
 }
 
-/// Where a request can be held.
+/// A point at which the proxy can hold a request.
 #[derive(Clone, Copy, Debug)]
-pub enum Door {
-    /// A token request, before the login server sees it.
-    In,
-    /// A token answer, before its caller sees it.
-    Out,
+pub enum HoldPoint {
+    /// A token request, before the login server receives it.
+    BeforeServer,
+    /// A token response, before the caller receives it.
+    BeforeCaller,
     /// A call of the API.
     Api,
 }
 
-/// One request, held until this is dropped.
+/// A held request. It is released when this is dropped.
 #[derive(Debug)]
-pub struct Held {
+pub struct HeldRequest {
     arrived: oneshot::Receiver<()>,
     _release: oneshot::Sender<()>,
 }
 
-impl Held {
-    /// Waits until it is there.
+impl HeldRequest {
+    /// Waits until the request has reached the point.
     pub async fn arrived(&mut self) {
-        tokio::time::timeout(crate::LONG, &mut self.arrived).await.expect("the request comes").unwrap();
+        tokio::time::timeout(crate::LONG, &mut self.arrived).await.expect("the request arrives").unwrap();
     }
 }
 
-type Trap = (oneshot::Sender<()>, oneshot::Receiver<()>);
+type Hold = (oneshot::Sender<()>, oneshot::Receiver<()>);
 
 struct State {
     upstream: Upstream,
     http: reqwest::Client,
     vault: Arc<dyn Vault>,
-    traps: Mutex<[Option<Trap>; 3]>,
+    holds: Mutex<[Option<Hold>; 3]>,
     delay: Mutex<Duration>,
     posts: Mutex<Vec<Post>>,
     faults: Mutex<Vec<String>>,
 }
 
-/// The wire; gone when dropped.
+/// The proxy. It stops when dropped.
 pub struct Gate {
     address: SocketAddr,
     state: Arc<State>,
@@ -108,7 +109,7 @@ pub struct Gate {
 }
 
 impl Gate {
-    /// A wire to this login server, for processes that keep their tokens in this vault.
+    /// Starts a proxy to this login server, for processes whose tokens are in this vault.
     pub async fn start(upstream: Upstream, vault: Arc<dyn Vault>) -> Gate {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap();
@@ -116,7 +117,7 @@ impl Gate {
             upstream,
             http: http(),
             vault,
-            traps: Mutex::default(),
+            holds: Mutex::default(),
             delay: Mutex::default(),
             posts: Mutex::default(),
             faults: Mutex::default(),
@@ -125,47 +126,48 @@ impl Gate {
         let accepting = tokio::spawn(async move {
             while let Ok((stream, _)) = listener.accept().await {
                 let state = shared.clone();
-                // On its own: a login server goes on with a request whose caller is dead.
+                // A separate task: a login server completes a request even if its caller is dead.
                 tokio::spawn(async move { state.serve(stream).await });
             }
         });
         Gate { address, state, accepting }
     }
 
-    /// An address of it, such as `/token`.
+    /// Returns the URL of a path, such as `/token`.
     pub fn url(&self, path: &str) -> String {
         format!("http://{}{path}", self.address)
     }
 
-    /// What is behind it.
+    /// Returns the login server behind the proxy.
     pub fn upstream(&self) -> &Upstream {
         &self.state.upstream
     }
 
-    /// Holds the next request that comes to this door.
-    pub fn hold(&self, door: Door) -> Held {
+    /// Holds the next request that reaches this point.
+    pub fn hold(&self, door: HoldPoint) -> HeldRequest {
         let ((tell, arrived), (release, released)) = (oneshot::channel(), oneshot::channel());
-        self.state.traps.lock().unwrap()[door as usize] = Some((tell, released));
-        Held { arrived, _release: release }
+        self.state.holds.lock().unwrap()[door as usize] = Some((tell, released));
+        HeldRequest { arrived, _release: release }
     }
 
-    /// How long the login server's answers take from now on, once it has given them.
+    /// Delays each response of the login server from now on.
     pub fn delay(&self, delay: Duration) {
         *self.state.delay.lock().unwrap() = delay;
     }
 
-    /// The token requests so far.
+    /// Returns the token requests so far.
     pub fn posts(&self) -> Vec<Post> {
         self.state.posts.lock().unwrap().clone()
     }
 
-    /// Whether these tokens came in one answer.
+    /// Returns whether these tokens came in one response.
     pub fn gave(&self, tokens: &Pair) -> bool {
         let posts = self.state.posts.lock().unwrap();
         posts.iter().any(|post| matches!(&post.answered, Some((_, Some(pair))) if pair == tokens))
     }
 
-    /// Token requests that came while another one's caller still waited, or while nobody had the lease.
+    /// Returns violations: token requests that arrived while another caller still waited, or while no process held the
+    /// lease.
     pub fn faults(&self) -> Vec<String> {
         self.state.faults.lock().unwrap().clone()
     }
@@ -209,7 +211,7 @@ impl State {
             };
             let state = self.clone();
             tokio::spawn(async move {
-                // Nothing more comes but the end.
+                // No more bytes follow: this returns when the caller closes the connection.
                 read.read_u8().await.ok();
                 state.posts.lock().unwrap()[number].open = false;
             });
@@ -226,9 +228,9 @@ impl State {
         write.shutdown().await
     }
 
-    async fn pass(&self, door: Door) {
-        let trap = self.traps.lock().unwrap()[door as usize].take();
-        if let Some((arrived, release)) = trap {
+    async fn pass(&self, door: HoldPoint) {
+        let hold = self.holds.lock().unwrap()[door as usize].take();
+        if let Some((arrived, release)) = hold {
             arrived.send(()).ok();
             release.await.ok();
         }
@@ -236,7 +238,7 @@ impl State {
 
     async fn token(&self, number: usize, form: &[(String, String)]) -> (u16, String) {
         self.look(number, form).await;
-        self.pass(Door::In).await;
+        self.pass(HoldPoint::BeforeServer).await;
         let answer = self.http.post(&self.upstream.token_url).form(form).send().await.unwrap();
         let status = answer.status().as_u16();
         let text = answer.text().await.unwrap();
@@ -244,7 +246,7 @@ impl State {
         let part = |name: &str| value[name].as_str().map(str::to_owned);
         let pair = part("access_token").map(|access| Pair { access, refresh: part("refresh_token") });
         self.posts.lock().unwrap()[number].answered = Some((status, pair));
-        self.pass(Door::Out).await;
+        self.pass(HoldPoint::BeforeCaller).await;
         let delay = *self.delay.lock().unwrap();
         sleep(delay).await;
         self.posts.lock().unwrap()[number].open = false;
@@ -252,7 +254,7 @@ impl State {
     }
 
     async fn api(&self, bearer: &str) -> (u16, String) {
-        self.pass(Door::Api).await;
+        self.pass(HoldPoint::Api).await;
         let mut request = self.http.get(&self.upstream.api_url).header("authorization", bearer);
         for (name, value) in &self.upstream.headers {
             request = request.header(name, value);
@@ -261,7 +263,7 @@ impl State {
         (answer.status().as_u16(), answer.text().await.unwrap())
     }
 
-    /// Holds a token request that has just come against what must be so then.
+    /// Checks the invariants for a token request that has just arrived.
     async fn look(&self, number: usize, form: &[(String, String)]) {
         if form.iter().any(|(name, value)| name == "grant_type" && value == "authorization_code") {
             return;
@@ -271,23 +273,23 @@ impl State {
         let row: Value = entry.map_or(Value::Null, |entry| serde_json::from_str(entry.content.expose()).unwrap());
         let alone = row["lease"]["until"].as_u64().is_none_or(|until| until <= now);
         if alone && self.waits(number).await {
-            self.faults.lock().unwrap().push(format!("token request {number}: nobody has the lease"));
+            self.faults.lock().unwrap().push(format!("token request {number}: no process holds the lease"));
         }
         for other in 0..number {
             if self.waits(other).await {
-                self.faults.lock().unwrap().push(format!("token request {number}: another one is under way"));
+                self.faults.lock().unwrap().push(format!("token request {number}: another one is in flight"));
                 return;
             }
         }
     }
 
-    /// Whether the caller of this token request still waits for its answer.
+    /// Returns whether the caller of this token request still waits for its response.
     async fn waits(&self, number: usize) -> bool {
         for _ in 0..20 {
             if !self.posts.lock().unwrap()[number].open {
                 return false;
             }
-            sleep(ON_ITS_WAY / 20).await;
+            sleep(CLOSE_DELAY / 20).await;
         }
         true
     }

@@ -1,61 +1,61 @@
-//! Processes that are killed in the course of a refresh, and what the next one finds.
+//! Kills a process during a token refresh, and checks what the next process finds.
 
 use std::{collections::BTreeMap, fmt, time::Duration};
 
 use tokio::time::sleep;
 use trunkline_core::{ReauthCause, SignInState};
 
-use super::{Door, Point, Sabotage, World, process::Grant};
+use super::{HoldPoint, Point, Sabotage, World, process::Grant};
 use crate::until;
 
-/// Where in the course of a refresh the process dies.
+/// The point of a refresh at which the process dies.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Window {
-    /// Its intent is written down, nothing is sent.
+    /// Its intent is stored, no request is sent.
     BeforeSend,
-    /// The login server has the request; its answer has not come.
+    /// The login server has the request; its response has not arrived.
     Sent,
-    /// The answer has come and is not stored.
+    /// The response has arrived and is not stored.
     Answered,
-    /// Stored, and not yet known to be; here the same write gives the lease back.
+    /// The tokens are stored, and the process does not know yet. The same write releases the lease.
     Stored,
-    /// At some instant around that write.
+    /// At a random instant around that write.
     Releasing,
     /// The new token is used for the first time.
     Used,
 }
 
-/// All of them.
+/// All windows.
 pub const WINDOWS: [Window; 6] =
     [Window::BeforeSend, Window::Sent, Window::Answered, Window::Stored, Window::Releasing, Window::Used];
 
-/// What came of kills.
+/// The results of kills.
 #[derive(Clone, Debug, Default)]
 pub struct Tally {
-    /// Kills by where they struck; one around the write counts to where the row says that it was.
+    /// Kills by window. A kill around the write counts for the window that the row shows.
     pub kills: BTreeMap<Window, usize>,
-    /// Sign-ins that were lost, by the same.
+    /// Lost sign-ins by window.
     pub lost: BTreeMap<Window, usize>,
-    /// Kills that struck elsewhere than they were meant to, because the machine was too slow: they show nothing.
+    /// Kills that missed their window because the machine was too slow. They prove nothing.
     pub spoiled: usize,
-    /// Rows that held tokens of two answers.
-    pub torn: usize,
-    /// All that goes against the promises.
+    /// Rows that held tokens of two different responses.
+    pub mixed: usize,
+    /// Violations of the guarantees.
     pub faults: Vec<String>,
 }
 
 impl Tally {
-    /// How many were killed.
+    /// Returns the number of kills.
     pub fn count(&self) -> usize {
         self.kills.values().sum()
     }
 
-    /// How many sign-ins were lost.
+    /// Returns the number of lost sign-ins.
     pub fn lost(&self) -> usize {
         self.lost.values().sum()
     }
 
-    /// With another one's added.
+    /// Adds another tally.
     pub fn and(mut self, other: Tally) -> Tally {
         for (window, count) in other.kills {
             *self.kills.entry(window).or_default() += count;
@@ -63,7 +63,7 @@ impl Tally {
         for (window, count) in other.lost {
             *self.lost.entry(window).or_default() += count;
         }
-        self.torn += other.torn;
+        self.mixed += other.mixed;
         self.spoiled += other.spoiled;
         self.faults.extend(other.faults);
         self
@@ -73,9 +73,9 @@ impl Tally {
 impl fmt::Display for Tally {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let count = self.count();
-        // The rule of three: what was not seen in n tries is rarer than 3/n, with 95 % certainty.
+        // The rule of three: an event that did not occur in n trials has a rate below 3/n, with 95 % confidence.
         let bound = 300.0 / count as f64;
-        write!(f, "{count} kills ({:?}): {} torn rows (95 % bound {bound:.1} %), ", self.kills, self.torn)?;
+        write!(f, "{count} kills ({:?}): {} mixed rows (95 % bound {bound:.1} %), ", self.kills, self.mixed)?;
         write!(
             f,
             "{} sign-ins lost ({:?}), {} faults, {} spoiled",
@@ -87,8 +87,8 @@ impl fmt::Display for Tally {
     }
 }
 
-/// One kill, and the process after it. `may_lose` is whether the login server forgives no second use of a refresh token;
-/// `pause` is how long a process lives on that is killed around the write.
+/// Kills one process, and checks the next. `may_lose` is true if the login server accepts a refresh token only once;
+/// `pause` is the delay before a kill around the write.
 pub async fn kill(
     world: &World,
     window: Window,
@@ -102,19 +102,19 @@ pub async fn kill(
     let old = world.tokens().await;
     let (stop, door) = match window {
         Window::BeforeSend => (Some(Point::Begun), None),
-        Window::Sent => (None, Some(Door::In)),
+        Window::Sent => (None, Some(HoldPoint::BeforeServer)),
         Window::Answered => (Some(Point::Answered), None),
         Window::Stored => (Some(Point::Stored), None),
         Window::Releasing => (Some(Point::Storing), None),
-        Window::Used => (None, Some(Door::Api)),
+        Window::Used => (None, Some(HoldPoint::Api)),
     };
     let mut victim = world.started(stop, sabotage).await;
     let held = door.map(|door| world.gate.hold(door));
-    victim.go(1, Duration::from_secs(60)).await;
+    victim.start_calls(1, Duration::from_secs(60)).await;
     if let Some(mut held) = held {
         held.arrived().await;
         victim.kill().await;
-        // The login server does what it was asked, though nobody waits.
+        // The login server completes the request although its caller is dead.
     } else {
         assert_eq!(Some(victim.reached().await), stop);
         if window == Window::Releasing {
@@ -124,19 +124,19 @@ pub async fn kill(
     }
     let sent = window != Window::BeforeSend;
     let answered = async || world.gate.posts().iter().all(|post| post.answered.is_some()).then_some(());
-    until("the login server's answer", answered).await;
+    until("the login server's response", answered).await;
 
     if world.gate.posts().len() != before + usize::from(sent) {
-        // The process had given up its request when it was killed, and had asked again.
+        // The process had timed out before it was killed, and had sent a second request.
         world.sign_in(browser).await;
         return Tally { spoiled: 1, ..Tally::default() };
     }
     let mut tally = Tally::default();
     let mut fault = |text: String| tally.faults.push(format!("{window:?}: {text}"));
     let found = world.tokens().await;
-    let torn = !world.gate.gave(&found);
-    if torn {
-        fault("the row holds tokens of two answers".into());
+    let mixed = !world.gate.gave(&found);
+    if mixed {
+        fault("the row holds tokens of two responses".into());
     }
     let stored = found != old;
     let struck = match window {
@@ -148,9 +148,9 @@ pub async fn kill(
     }
 
     let mut next = world.process().await;
-    let called = next.call().await;
-    if called.error.is_some() && next.call().await.error != called.error {
-        fault("the second call after the restart ends otherwise".into());
+    let outcome = next.call().await;
+    if outcome.error.is_some() && next.call().await.error != outcome.error {
+        fault("the second call after the restart has another outcome".into());
     }
     let posts = &world.gate.posts()[before + usize::from(sent)..];
     let again = posts.iter().filter(|post| post.offered.is_some() && post.offered == old.refresh).count();
@@ -158,23 +158,26 @@ pub async fn kill(
         fault(format!("{again} requests with the old token after the restart"));
     }
     if !stored && posts.is_empty() {
-        fault("the next process asked for nothing".into());
+        fault("the next process sent no request".into());
     }
     let mut lost = 0;
-    if let Some(kind) = &called.error {
+    if let Some(kind) = &outcome.error {
         lost = 1;
         let state = world.state().await;
         let shown = matches!(state, SignInState::ReauthRequired { cause: ReauthCause::Interrupted, .. });
-        if !(kind == "auth" && called.cause.as_deref() == Some("interrupted") && shown) {
-            fault(format!("lost, and not shown as interrupted: {called:?}, {state:?}"));
+        if !(kind == "auth" && outcome.cause.as_deref() == Some("interrupted") && shown) {
+            fault(format!("lost, but not shown as interrupted: {outcome:?}, {state:?}"));
         }
         if !may_lose || !matches!(struck, Window::Sent | Window::Answered) {
-            fault(format!("a sign-in was lost that need not be: {called:?}"));
+            fault(format!("a sign-in was lost without need: {outcome:?}"));
         }
-        assert!(matches!(world.setup.grant, Grant::Browser), "nothing can be repaired: {called:?}");
+        assert!(
+            matches!(world.setup.grant, Grant::Browser),
+            "only a sign-in in the browser can be repeated: {outcome:?}"
+        );
         world.sign_in(browser).await;
     }
-    tally.torn += usize::from(torn);
+    tally.mixed += usize::from(mixed);
     tally.kills.insert(struck, 1);
     tally.lost.insert(struck, lost);
     tally

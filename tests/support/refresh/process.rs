@@ -1,4 +1,4 @@
-//! One process with a client for the connection: what it does, and how the test has it in its hand.
+//! One process with a client for the connection: its program, and the handle through which the test controls it.
 
 use std::{
     env,
@@ -23,7 +23,7 @@ use trunkline_store::{KeySource, Store};
 use super::CONNECTION;
 use crate::LONG;
 
-/// Where a process finds what it is.
+/// The environment variable with the [`Setup`] of a process.
 const SETUP: &str = "REFRESH_PROCESS";
 
 static TABLE: Table = Table::new(
@@ -42,44 +42,44 @@ static TABLE: Table = Table::new(
 /// How the connection gets its first token.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub enum Grant {
-    /// A person signs in.
+    /// A user signs in with a browser.
     Browser,
-    /// With a user's name and password.
+    /// A user's name and password.
     Password {
         /// The user.
         username: String,
         /// The password.
         password: String,
     },
-    /// The client for itself.
+    /// The client's own credentials.
     Client,
 }
 
-/// A point in the course of a refresh, as the vault sees it.
+/// A point of a refresh, as the vault sees it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Point {
-    /// The lease and the attempt's name are on disk; nothing was sent.
+    /// The lease and the attempt's name are on disk; no request is sent.
     Begun,
-    /// The answer is there; nothing of it was written.
+    /// The response has arrived; none of it is written.
     Answered,
-    /// The same, but the process only tells of it and goes on.
+    /// The same point, but the process only reports it and continues.
     Storing,
     /// The new tokens are on disk; the process does not know yet.
     Stored,
 }
 
-/// A defence less.
+/// A defect: a protection that is removed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Sabotage {
-    /// Nobody's lease is seen.
+    /// Leases of other processes are not seen.
     NoLease,
-    /// The same, and each call has a client of its own, so that no two share a refresh.
+    /// The same, and each call has a client of its own, so that no two calls share a refresh.
     NoFlight,
-    /// New tokens are used at once and stored a little later.
+    /// New tokens are used at once, and stored a little later.
     StoreAfterUse,
     /// The access token is written first, the refresh token after it.
     TwoWrites,
-    /// What others have written since the attempt began is not seen, so that its name seems to stand there for ever.
+    /// Writes of other processes since the attempt began are not seen, so that its name always seems to be in the row.
     NoFence,
 }
 
@@ -96,7 +96,7 @@ pub(super) struct Setup {
     pub(super) grant: Grant,
     pub(super) attempt: Duration,
     pub(super) stop: Option<Point>,
-    /// How long it stops there.
+    /// How long the process stops at that point.
     pub(super) stop_for: Duration,
     pub(super) sabotage: Option<Sabotage>,
 }
@@ -126,19 +126,19 @@ impl Setup {
     }
 }
 
-fn say(what: &Value) {
+fn print_message(what: &Value) {
     let mut out = io::stdout().lock();
     writeln!(out, "{what}").unwrap();
     out.flush().unwrap();
 }
 
-/// The store as this process sees it: it stops at the wanted point, and has the wanted defect.
+/// The store as this process sees it: it stops at the configured point, and has the configured defect.
 struct Watched {
     store: Store,
     stop: Option<Point>,
     stop_for: Duration,
     sabotage: Option<Sabotage>,
-    /// What this process wrote when its attempt began.
+    /// The row that this process wrote when its attempt began.
     begun: Mutex<Option<String>>,
 }
 
@@ -146,7 +146,7 @@ impl Watched {
     async fn at(&self, point: Point) {
         let storing = point == Point::Answered && self.stop == Some(Point::Storing);
         if storing || self.stop == Some(point) {
-            say(&json!({ "at": if storing { Point::Storing } else { point } }));
+            print_message(&json!({ "at": if storing { Point::Storing } else { point } }));
         }
         if self.stop == Some(point) {
             sleep(self.stop_for).await;
@@ -157,8 +157,8 @@ impl Watched {
         self.store.replace(CONNECTION, expected, content, sign_in).await
     }
 
-    /// Writes new tokens in the way that the sabotage wants it.
-    async fn land(&self, expected: u64, content: &Secret, sign_in: &SignIn) -> Result<bool> {
+    /// Stores new tokens, with the configured defect.
+    async fn store_tokens(&self, expected: u64, content: &Secret, sign_in: &SignIn) -> Result<bool> {
         match self.sabotage {
             Some(Sabotage::StoreAfterUse) => {
                 let (store, content, sign_in) = (self.store.clone(), content.clone(), sign_in.clone());
@@ -204,14 +204,14 @@ impl Vault for Watched {
 
     async fn replace(&self, _: &str, expected: u64, content: &Secret, sign_in: &SignIn) -> Result<bool> {
         let row: Value = serde_json::from_str(content.expose()).unwrap();
-        // A begun attempt has a lease; new tokens come without, and without a failure.
+        // The row of a started attempt has a lease. The row with new tokens has neither a lease nor a failure.
         let begins = row["lease"].is_object();
-        let lands = !begins && row["failed"].is_null();
-        if lands {
+        let stores_tokens = !begins && row["failed"].is_null();
+        if stores_tokens {
             self.at(Point::Answered).await;
         }
-        let done = if lands {
-            self.land(expected, content, sign_in).await?
+        let done = if stores_tokens {
+            self.store_tokens(expected, content, sign_in).await?
         } else {
             self.put(expected, content, sign_in).await?
         };
@@ -219,7 +219,7 @@ impl Vault for Watched {
             *self.begun.lock().unwrap() = Some(content.expose().to_owned());
             self.at(Point::Begun).await;
         }
-        if done && lands {
+        if done && stores_tokens {
             *self.begun.lock().unwrap() = None;
             self.at(Point::Stored).await;
         }
@@ -227,30 +227,31 @@ impl Vault for Watched {
     }
 }
 
-/// How a call ended.
+/// The outcome of a call.
 #[derive(Clone, Debug, Serialize, Deserialize)]
-pub struct Called {
-    /// Kind of its error, if it failed.
+pub struct CallOutcome {
+    /// Kind of the error, if the call failed.
     pub error: Option<String>,
-    /// The error's words.
+    /// Message of the error.
     pub message: String,
-    /// Whether it says that trying again may help.
+    /// Whether the error can be retried.
     pub retryable: bool,
     /// The error's context `cause`.
     pub cause: Option<String>,
     /// The error's context `setting`.
     pub setting: Option<String>,
-    /// By how much it outlived its deadline, less what a sleep until then overslept.
+    /// By how much the call exceeded its deadline, less the delay of a timer for the same deadline.
     pub late: Duration,
 }
 
 #[derive(Serialize, Deserialize)]
-struct Go {
+struct CallRequest {
     calls: usize,
     deadline: Duration,
 }
 
-/// What a test calls that is to be the program of the processes; does nothing where it is not one.
+/// The program of the processes: the test that is their entry point calls it. It does nothing in the test's own
+/// process.
 pub fn process() {
     let Ok(setup) = env::var(SETUP) else { return };
     let setup: Setup = serde_json::from_str(&setup).unwrap();
@@ -265,22 +266,22 @@ pub fn process() {
     };
     let vault = Arc::new(vault);
     let shared = runtime.block_on(async { setup.client(vault.clone()) });
-    say(&json!({ "ready": true }));
+    print_message(&json!({ "ready": true }));
     for line in io::stdin().lock().lines() {
-        let go: Go = serde_json::from_str(&line.unwrap()).unwrap();
+        let request: CallRequest = serde_json::from_str(&line.unwrap()).unwrap();
         let client = || match setup.sabotage {
             Some(Sabotage::NoFlight) => setup.client(vault.clone()),
             _ => shared.clone(),
         };
-        let done = runtime.block_on(calls(client, &go));
-        say(&json!({ "done": done }));
+        let done = runtime.block_on(calls(client, &request));
+        print_message(&json!({ "done": done }));
     }
-    // Whoever held the pipe is gone or has had enough.
+    // The test has closed the pipe, or has ended.
     std::process::exit(0);
 }
 
-async fn calls(client: impl Fn() -> Client, go: &Go) -> Vec<Called> {
-    let deadline = Instant::now() + go.deadline;
+async fn calls(client: impl Fn() -> Client, request: &CallRequest) -> Vec<CallOutcome> {
+    let deadline = Instant::now() + request.deadline;
     let woken = tokio::spawn(async move {
         sleep_until(deadline.into()).await;
         Instant::now()
@@ -292,11 +293,11 @@ async fn calls(client: impl Fn() -> Client, go: &Go) -> Vec<Called> {
         (outcome, Instant::now())
     };
     let mut done = Vec::new();
-    for (outcome, ended) in futures::future::join_all((0..go.calls).map(|_| call())).await {
+    for (outcome, ended) in futures::future::join_all((0..request.calls).map(|_| call())).await {
         let error = outcome.err();
         done.push((
             ended,
-            Called {
+            CallOutcome {
                 message: error.as_ref().map(|error| error.message().to_owned()).unwrap_or_default(),
                 retryable: error.as_ref().is_some_and(|error| error.retryable() != Retry::Never),
                 cause: error.as_ref().and_then(|error| error.context("cause")).map(str::to_owned),
@@ -306,16 +307,18 @@ async fn calls(client: impl Fn() -> Client, go: &Go) -> Vec<Called> {
             },
         ));
     }
-    // Whoever was in time needs no look at the clock of the machine.
+    // If all calls were in time, the delay of the timer is not needed.
     if done.iter().all(|(ended, _)| *ended <= deadline) {
         woken.abort();
-        return done.into_iter().map(|(_, called)| called).collect();
+        return done.into_iter().map(|(_, outcome)| outcome).collect();
     }
     let woken = woken.await.unwrap();
-    done.into_iter().map(|(ended, called)| Called { late: ended.saturating_duration_since(woken), ..called }).collect()
+    done.into_iter()
+        .map(|(ended, outcome)| CallOutcome { late: ended.saturating_duration_since(woken), ..outcome })
+        .collect()
 }
 
-/// A process at work; dropped, it is killed.
+/// A running process, killed when dropped.
 #[derive(Debug)]
 pub struct Process {
     child: Child,
@@ -332,53 +335,55 @@ impl Process {
         let mut child = command.spawn().unwrap();
         let (stdin, stdout) = (child.stdin.take().unwrap(), child.stdout.take().unwrap());
         let mut process = Process { child, stdin, lines: BufReader::new(stdout).lines() };
-        assert_eq!(process.heard().await["ready"], true);
+        assert_eq!(process.next_message().await["ready"], true);
         process
     }
 
-    /// The next thing it says.
-    async fn heard(&mut self) -> Value {
+    /// Returns the next message of the process.
+    async fn next_message(&mut self) -> Value {
         loop {
-            let line = timeout(LONG, self.lines.next_line()).await.expect("the process says something").unwrap();
-            let line = line.expect("the process lives");
-            // The test harness has words of its own, also in front of ours.
+            let line = timeout(LONG, self.lines.next_line()).await.expect("the process prints a message").unwrap();
+            let line = line.expect("the process runs");
+            // The test harness prints text of its own, also on the line of a message.
             if let Some(begin) = line.find('{') {
                 return serde_json::from_str(&line[begin..]).unwrap();
             }
         }
     }
 
-    /// Begins so many calls at once, each with this deadline.
-    pub async fn go(&mut self, calls: usize, deadline: Duration) {
-        let line = serde_json::to_string(&Go { calls, deadline }).unwrap();
+    /// Starts `calls` calls at once, each with this deadline.
+    pub async fn start_calls(&mut self, calls: usize, deadline: Duration) {
+        let line = serde_json::to_string(&CallRequest { calls, deadline }).unwrap();
         self.stdin.write_all(format!("{line}\n").as_bytes()).await.unwrap();
     }
 
-    /// Waits until it tells that it is at its point.
+    /// Waits until the process reports that it has reached its point.
     pub async fn reached(&mut self) -> Point {
-        let heard = self.heard().await;
-        serde_json::from_value(heard["at"].clone()).unwrap_or_else(|_| panic!("it passed its point: {heard}"))
+        let message = self.next_message().await;
+        serde_json::from_value(message["at"].clone())
+            .unwrap_or_else(|_| panic!("the process is not at its point: {message}"))
     }
 
     /// Waits for the calls to end.
-    pub async fn done(&mut self) -> Vec<Called> {
-        let heard = self.heard().await;
-        serde_json::from_value(heard["done"].clone()).unwrap_or_else(|_| panic!("it is not done: {heard}"))
+    pub async fn done(&mut self) -> Vec<CallOutcome> {
+        let message = self.next_message().await;
+        serde_json::from_value(message["done"].clone())
+            .unwrap_or_else(|_| panic!("the calls have not ended: {message}"))
     }
 
-    /// Calls once, and waits for how that ends.
-    pub async fn call(&mut self) -> Called {
-        self.go(1, Duration::from_secs(60)).await;
+    /// Makes one call, and returns its outcome.
+    pub async fn call(&mut self) -> CallOutcome {
+        self.start_calls(1, Duration::from_secs(60)).await;
         self.done().await.remove(0)
     }
 
-    /// Kills it: SIGKILL.
+    /// Kills the process with SIGKILL.
     pub async fn kill(mut self) {
         self.child.kill().await.unwrap();
     }
 
-    /// A shell that sends it a signal, such as `STOP` or `CONT`, the moment it is told to: a program that has to be started
-    /// first would come late, and a process that is stopped in the middle of a write keeps the store locked.
+    /// Prepares a shell that sends the process a signal, such as `STOP` or `CONT`, without delay. A program that had to
+    /// be started first would be late, and a process that is stopped in the middle of a write keeps the store locked.
     pub async fn signal(&self, name: &str) -> Signal {
         let mut command = Command::new("sh");
         command.args(["-c", &format!("echo ready; read line; kill -{name} {}; echo done", self.child.id().unwrap())]);
@@ -391,7 +396,7 @@ impl Process {
     }
 }
 
-/// A signal that is ready to be sent.
+/// A prepared signal.
 #[derive(Debug)]
 pub struct Signal {
     _shell: Child,
@@ -400,7 +405,7 @@ pub struct Signal {
 }
 
 impl Signal {
-    /// Sends it.
+    /// Sends the signal.
     pub async fn send(mut self) {
         self.stdin.write_all(b"\n").await.unwrap();
         assert_eq!(self.lines.next_line().await.unwrap().as_deref(), Some("done"));
