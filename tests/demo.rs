@@ -43,7 +43,12 @@ async fn the_demo_copies_every_allowed_file_once() {
     figures(&cli.run(&["demo", "--json", "--files", "60"]).await.expect(0), 60);
     // A second time with the same data directory, with text output.
     let answer = cli.run(&["demo", "--files", "20"]).await.expect(0);
-    for words in ["Ledger:", "Counted by the MediaValet simulator", "0  with a SHA-256 other than their source's", "0  uploaded twice"] {
+    for words in [
+        "Ledger:",
+        "Counted by the MediaValet simulator",
+        "0  with a SHA-256 other than their source's",
+        "0  uploaded twice",
+    ] {
         assert!(answer.stdout.contains(words), "{words} in {}", answer.stdout);
     }
     assert!(answer.stderr.contains("trunkline runs resume"), "{}", answer.stderr);

@@ -146,7 +146,10 @@ async fn calls_are_logged_as_the_flow_configures_and_shown_without_secrets() {
     );
     assert_eq!(output[1]["input"]["assetId"], "00000000-0000-0000-0000-000000000002");
     let text = cli.run(&["runs", "log", &id]).await.expect(0).stdout;
-    assert!(text.contains("all/*/gone [b], attempt 1: asset.get on mediavalet, ") && text.contains("  error: {"), "{text}");
+    assert!(
+        text.contains("all/*/gone [b], attempt 1: asset.get on mediavalet, ") && text.contains("  error: {"),
+        "{text}"
+    );
 
     let id = run("all", Some("all")).await;
     let output = lines(&cli.run(&["runs", "log", &id, "--json"]).await.expect(0).stdout);
