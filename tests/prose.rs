@@ -28,7 +28,11 @@ struct Exception {
     reason: &'static str,
 }
 
-const EXCEPTIONS: &[Exception] = &[];
+const EXCEPTIONS: &[Exception] = &[Exception {
+    file: "crates/host/src/serve/webhook.rs",
+    fragment: "It's a Secret to Everybody",
+    reason: "the secret of GitHub's published example of a signature",
+}];
 
 /// A row of the table of banned forms.
 struct Form {

@@ -108,7 +108,7 @@ async fn a_name_is_a_saved_flow_and_a_path_is_a_file() {
         (answer.stderr, cli.run(&["runs", "--json"]).await.expect(0).json()[0]["version"].clone())
     };
     let (message, by_name) = version("greeting").await;
-    assert!(message.contains("the kept flow greeting"), "{message}");
+    assert!(message.contains("the saved flow greeting"), "{message}");
     let (message, by_path) = version("./greeting").await;
     assert!(message.contains("the flow greeting of the file ./greeting"), "{message}");
     assert_ne!(by_name, by_path);

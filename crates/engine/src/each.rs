@@ -18,7 +18,8 @@ use uuid::Uuid;
 use crate::{
     ItemOutcome, StepPath, Template,
     durability::{FinishedItem, stops_the_run},
-    interpreter::{End, Interpreter, kind_of},
+    interpreter::{End, Interpreter},
+    json_kinds::kind_of,
     process_log::LoggedCall,
     run::ListPosition,
     step::{Call, Over, Step},

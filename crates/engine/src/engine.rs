@@ -3,28 +3,22 @@
 //! An engine holds no state that is not in the journal. Any engine on the same journal can resume a run, and a claim
 //! makes sure that only one process works on it.
 
-use std::{
-    collections::BTreeMap,
-    sync::{Arc, Weak},
-    time::Duration,
-};
+use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
 use serde_json::Value;
-use tokio::{
-    sync::broadcast,
-    task::{AbortHandle, JoinHandle},
-};
+use tokio::task::AbortHandle;
 use tracing::Instrument;
 use trunkline_core::{CancellationToken, Connected, Diagnostic, Error, ErrorKind, Result, Staging, Timestamp};
 
 use crate::{
-    ActivityMonitor, Flow, Flush, Journal, RerunOf, Run, RunClaim, RunEvent, RunId, RunLimits, RunNotification,
-    RunStatus, StepPath, TriggerEvent,
+    AcceptOutcome, AcceptedRun, ActivityMonitor, Flow, Flush, Journal, RerunOf, Run, RunEvent, RunHandle, RunId,
+    RunLimits, RunStatus, StepPath, TriggerEvent,
     cancellation::Stop,
-    durability::{Durability, JournaledRun, JournaledRunParts, is_transient, stops_the_run},
+    durability::{JournaledRun, JournaledRunParts},
     interpreter::{Interpreter, InterpreterParts, joined},
     notification::Subscribers,
     previous_run::{PreviousRun, versions},
+    run_end::{conclude, unstage},
     time::{Bounds, Clock, system},
 };
 
@@ -61,82 +55,6 @@ pub struct Engine {
     limits: RunLimits,
     draining: CancellationToken,
     staging: Option<Arc<dyn Staging>>,
-}
-
-/// A run that is accepted and has not begun. [`Engine::begin`] works on it; if it is dropped, the run waits to be
-/// resumed.
-pub struct AcceptedRun {
-    flow: Flow,
-    run: Run,
-    bindings: BTreeMap<String, Connected>,
-    claim: RunClaim,
-    /// The earlier runs, if this run is a rerun.
-    pub(crate) previous: Option<Arc<PreviousRun>>,
-}
-
-impl AcceptedRun {
-    /// Returns the run's id.
-    pub fn id(&self) -> &RunId {
-        &self.run.id
-    }
-
-    /// Returns the flow of the run.
-    pub fn flow(&self) -> &Flow {
-        &self.flow
-    }
-}
-
-/// The outcome of [`Engine::accept_triggered`].
-pub enum AcceptOutcome {
-    /// The run is accepted and on disk.
-    New(Box<AcceptedRun>),
-    /// No run was accepted, because this earlier run has taken one of the deduplication keys.
-    Duplicate(RunId),
-}
-
-/// A running run, which a background task works on. Dropping the handle does not stop the run.
-pub struct RunHandle {
-    id: RunId,
-    /// Weak, so the channel closes with the run, however the run ends.
-    subscribers: Weak<Subscribers>,
-    cancellation: CancellationToken,
-    activity: ActivityMonitor,
-    task: JoinHandle<Result<Run>>,
-}
-
-impl RunHandle {
-    /// Returns the run's id.
-    pub fn id(&self) -> &RunId {
-        &self.id
-    }
-
-    /// Subscribes to the run's notifications from now on. The channel closes when the run ends.
-    ///
-    /// A slow subscriber misses some of them; the outcomes are in the journal in any case.
-    pub fn notifications(&self) -> broadcast::Receiver<RunNotification> {
-        self.subscribers.upgrade().map_or_else(Subscribers::closed, |subscribers| subscribers.subscribe())
-    }
-
-    /// Returns a monitor that reports whether the run calls actions or only waits.
-    pub fn activity(&self) -> ActivityMonitor {
-        self.activity.clone()
-    }
-
-    /// Cancels the run: nothing new is begun, and steps in flight are interrupted.
-    pub fn cancel(&self) {
-        self.cancellation.cancel();
-    }
-
-    /// Waits until the run ends or is drained, and returns its state. A failed run does not return an error: see
-    /// [`Run::status`] and [`Run::error`].
-    ///
-    /// # Errors
-    ///
-    /// `store` if the end could not be recorded, or if the machine prevents the run from continuing (a full disk, too
-    /// many open files). The run is left to be resumed. `internal` if the run's task panicked.
-    pub async fn wait(self) -> Result<Run> {
-        self.task.await.map_err(|error| Error::new(ErrorKind::Internal, "the run's task was lost").source(error))?
-    }
 }
 
 impl Engine {
@@ -493,13 +411,6 @@ pub(crate) async fn pinned_flow(journal: &dyn Journal, run: &Run) -> Result<Flow
     flow.link(&|name| called.get(name).cloned()).map_err(invalid)
 }
 
-/// Removes the staged copies of a run.
-async fn unstage(staging: Option<&Arc<dyn Staging>>, run: &RunId) {
-    if let Some(staging) = staging {
-        staging.unstage(run.as_str(), None).await;
-    }
-}
-
 /// Fails if the run has ended for good. A failed run can still be resumed.
 fn check_not_ended(run: &Run) -> Result<()> {
     if run.finished_at.is_some() && run.status != RunStatus::Failed {
@@ -516,59 +427,6 @@ impl Drop for AbortOnDrop {
     fn drop(&mut self) {
         self.0.abort();
     }
-}
-
-/// Ends a run whose steps have ended, or leaves it to be resumed.
-async fn conclude(
-    journaled: &JournaledRun,
-    result: Result<Value>,
-    previous: Option<Arc<PreviousRun>>,
-    stop: &Stop,
-    staging: Option<&Arc<dyn Staging>>,
-) -> Result<Run> {
-    if matches!(&result, Err(error) if error.kind() == ErrorKind::Cancelled) && stop.suspends() {
-        return journaled.suspend().await;
-    }
-    let result = match (result, previous) {
-        (Ok(output), Some(previous)) => journaled.record_missing_items(previous).await.map(|()| output),
-        (result, _) => result,
-    };
-    if let Err(error) = &result
-        && is_transient(error)
-        && !stop.cancellation.is_cancelled()
-    {
-        tracing::warn!("the run is left to be resumed: {error}");
-        let _ = journaled.suspend().await;
-        return Err(error.clone());
-    }
-    let id = journaled.with_run(|run| run.id.clone());
-    let run = finish(journaled, result, stop).await?;
-    // The staged copies stay if the run can be resumed: its steps continue from their checkpoints then.
-    if run.status != RunStatus::Failed || !run.error.as_ref().is_some_and(stops_the_run) {
-        unstage(staging, &id).await;
-    }
-    Ok(run)
-}
-
-/// Records the end of a run.
-async fn finish(journaled: &JournaledRun, result: Result<Value>, stop: &Stop) -> Result<Run> {
-    let failed_items = journaled.with_run(|run| run.ledger.values().map(crate::Ledger::faults).sum::<u64>());
-    let (status, error) = match result {
-        Ok(_) if failed_items > 0 => (RunStatus::Partial, None),
-        Ok(_) => (RunStatus::Succeeded, None),
-        Err(error) if error.kind() == ErrorKind::Cancelled => (RunStatus::Cancelled, None),
-        // Not failed: a failed run could be resumed, and the operator has cancelled this one.
-        Err(error) if stop.cancellation.is_cancelled() => (RunStatus::Cancelled, Some(error)),
-        Err(error) => (RunStatus::Failed, Some(error)),
-    };
-    let (run, flow) = journaled.with_run(|run| (run.id.clone(), run.flow.clone()));
-    match &error {
-        None => tracing::info!(%run, flow, "the run is over: {}", status.as_str()),
-        Some(error) => tracing::warn!(%run, flow, kind = error.kind().as_str(), "the run has failed: {error}"),
-    }
-    journaled.record(RunEvent::Finished { status, error, at: journaled.now() }, Flush::Now).await?;
-    journaled.notify(RunNotification::Finished { status });
-    Ok(journaled.with_run(|run| std::mem::replace(run, Run::new(run.id.clone()))))
 }
 
 /// Fails unless exactly the connection bindings of the flow have connections, each of the right connector.

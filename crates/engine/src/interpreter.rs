@@ -18,6 +18,7 @@ use crate::{
     cancellation::Stop,
     durability::{Durability, stops_the_run},
     each::{Each, ItemTemplates, List},
+    json_kinds::kind_of,
     step::{Call, OnError, Step, StepKind, SubFlow, Tries, Wait},
     template::Scope,
     time::{self, Bounds, Timer, ends_more_than},
@@ -491,16 +492,4 @@ pub(crate) fn cancelled() -> Error {
 /// Waits for a task and returns its result; a panic is an error.
 pub(crate) async fn joined<T>(task: tokio::task::JoinHandle<Result<T>>) -> Result<T> {
     task.await.unwrap_or_else(|panic| Err(Error::new(ErrorKind::Internal, "a step panicked").source(panic)))
-}
-
-/// Returns the type of a JSON value, for messages.
-pub(crate) fn kind_of(value: &Value) -> &'static str {
-    match value {
-        Value::Null => "null",
-        Value::Bool(_) => "true or false",
-        Value::Number(_) => "a number",
-        Value::String(_) => "a text",
-        Value::Array(_) => "a list",
-        Value::Object(_) => "an object",
-    }
 }

@@ -451,33 +451,6 @@ async fn an_unknown_run_is_not_found(journal: &impl Journal) {
     assert_eq!(journal.runs().await.unwrap().len(), 1);
 }
 
-fn resumed(at: u64) -> RunEvent {
-    RunEvent::Resumed { at: Timestamp::from_millis(at) }
-}
-
-fn finished(status: RunStatus, at: u64) -> RunEvent {
-    RunEvent::Finished { status, error: None, at: Timestamp::from_millis(at) }
-}
-
-fn id(name: &str) -> RunId {
-    RunId::from(name)
-}
-
-fn started(version: &str, at: u64) -> RunEvent {
-    let connections = BTreeMap::from([("source".to_owned(), "mediaflow".to_owned())]);
-    let (input, calls) = (json!({ "folderId": 7 }), BTreeMap::from([("called".to_owned(), "v2".to_owned())]));
-    let retry = Some(RerunOf { run: id("a0"), unknown: true });
-    RunEvent::Started {
-        flow: "copy".into(),
-        version: version.into(),
-        input,
-        connections,
-        calls,
-        retry,
-        at: Timestamp::from_millis(at),
-    }
-}
-
 async fn accepted(journal: &impl Journal, name: &str, at: u64) -> RunId {
     let run = id(name);
     journal.accept(&run, "v1", &json!({ "name": "copy" }), started("v1", at), Flush::Now).await.unwrap();

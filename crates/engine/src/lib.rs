@@ -79,6 +79,8 @@ mod progress;
 mod reader;
 mod resolve;
 mod run;
+mod run_end;
+mod run_handle;
 mod schedule;
 mod schema_algebra;
 mod step;
@@ -93,7 +95,7 @@ mod watch;
 
 pub use activity::ActivityMonitor;
 pub use check::GrantedScopes;
-pub use engine::{AcceptOutcome, AcceptedRun, Engine, RunHandle};
+pub use engine::Engine;
 pub use event::{ItemOutcome, RerunOf, RunEvent, RunStatus, Verdict, Waiting};
 pub use filters::{Argument, Example, FILTERS, Filter};
 pub use flow::Flow;
@@ -106,6 +108,7 @@ pub use process_log::{LOG_BYTES, LOG_ENTRIES, LOG_PAGE, LOG_VALUE, LogEntry, Log
 pub use progress::{ListProgress, Rate};
 pub use resolve::Resolution;
 pub use run::Run;
+pub use run_handle::{AcceptOutcome, AcceptedRun, RunHandle};
 pub use schedule::{Missed, Schedule};
 pub use step::Step;
 pub use template::Template;

@@ -110,3 +110,30 @@ pub(super) fn resolved(step: &StepPath, key: &str, outcome: ItemOutcome) -> RunE
     let (step, key, before) = (step.clone(), key.to_owned(), ItemOutcome::Unknown { error: error() });
     RunEvent::ItemResolved { step, key, verdict: Verdict::Retry, before, outcome, at: Timestamp::from_millis(10) }
 }
+
+pub(super) fn resumed(at: u64) -> RunEvent {
+    RunEvent::Resumed { at: Timestamp::from_millis(at) }
+}
+
+pub(super) fn finished(status: RunStatus, at: u64) -> RunEvent {
+    RunEvent::Finished { status, error: None, at: Timestamp::from_millis(at) }
+}
+
+pub(super) fn id(name: &str) -> RunId {
+    RunId::from(name)
+}
+
+pub(super) fn started(version: &str, at: u64) -> RunEvent {
+    let connections = BTreeMap::from([("source".to_owned(), "mediaflow".to_owned())]);
+    let (input, calls) = (json!({ "folderId": 7 }), BTreeMap::from([("called".to_owned(), "v2".to_owned())]));
+    let retry = Some(RerunOf { run: id("a0"), unknown: true });
+    RunEvent::Started {
+        flow: "copy".into(),
+        version: version.into(),
+        input,
+        connections,
+        calls,
+        retry,
+        at: Timestamp::from_millis(at),
+    }
+}

@@ -427,22 +427,22 @@ pub(crate) enum RunsCommand {
     /// error stopped continues with `runs resume`, or here with a corrected flow.
     Rerun {
         #[command(flatten)]
-        rerun: Rerun,
+        rerun: RerunArgs,
         /// Rerun the failed items; this is required, so that the command says what it does
         #[arg(long, required = true)]
         failed: bool,
     },
     /// The former name of `runs rerun --failed`
     #[command(hide = true)]
-    Retry(Rerun),
+    Retry(RerunArgs),
     /// Resolve a step whose outcome is unknown: say whether it took effect
     ///
     /// A run that was stopped by the unknown outcome continues with `runs resume`. An item of a run that has ended gets
     /// the new outcome.
-    Resolve(Resolve),
+    Resolve(ResolveArgs),
     /// The former name of `runs resolve`
     #[command(hide = true)]
-    Settle(Resolve),
+    Settle(ResolveArgs),
     /// Cancel a run, in whichever process it runs
     Cancel {
         /// The run; its first digits are enough
@@ -460,7 +460,7 @@ pub(crate) enum ItemStatus {
 
 /// Which run is rerun, and with what.
 #[derive(Args)]
-pub(crate) struct Rerun {
+pub(crate) struct RerunArgs {
     /// The run; its first digits are enough
     pub(crate) id: String,
     /// A corrected flow of the same name: the name of a saved flow, or a file
@@ -473,7 +473,7 @@ pub(crate) struct Rerun {
 
 /// Which step is resolved, and as what.
 #[derive(Args)]
-pub(crate) struct Resolve {
+pub(crate) struct ResolveArgs {
     /// The run; its first digits are enough
     pub(crate) id: String,
     /// The path of the step or of its item, such as files/4711/asset: `runs items ID --status unknown` names it

@@ -12,7 +12,7 @@ use trunkline::{
 };
 
 use super::{
-    args::{Rerun, Resolve, ResolveAs, RunsCommand},
+    args::{RerunArgs, ResolveArgs, ResolveAs, RunsCommand},
     demo, flow, inspect, items, json as json_argument,
     output::{Output, exit, plain, table, time},
     progress_display,
@@ -267,8 +267,8 @@ async fn resume(runtime: &Runtime, data: &Path, id: &RunId, output: &Output) -> 
 }
 
 /// Reruns the failed items of a run and shows the new run until it ends.
-async fn rerun(runtime: &Runtime, args: Rerun, output: &Output) -> Result<ExitCode> {
-    let Rerun { id, flow, unknown } = args;
+async fn rerun(runtime: &Runtime, args: RerunArgs, output: &Output) -> Result<ExitCode> {
+    let RerunArgs { id, flow, unknown } = args;
     let id = runtime.find_run(&id).await?;
     let flow = match flow {
         Some(name) => Some(corrected(runtime, &name, output).await?),
@@ -287,7 +287,7 @@ async fn rerun(runtime: &Runtime, args: Rerun, output: &Output) -> Result<ExitCo
 }
 
 /// Resolves a step whose outcome is unknown.
-async fn resolve(runtime: &Runtime, args: Resolve, output: &Output) -> Result<ExitCode> {
+async fn resolve(runtime: &Runtime, args: ResolveArgs, output: &Output) -> Result<ExitCode> {
     let (id, step_output) = (runtime.find_run(&args.id).await?, json_argument(&args.output, "--output")?);
     let verdict = match args.verdict {
         ResolveAs::Done => Verdict::Done,

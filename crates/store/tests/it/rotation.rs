@@ -333,7 +333,10 @@ async fn a_corrupt_value_keeps_the_old_key_in_use() {
     home.sqlite().execute_batch("UPDATE vault SET sealed = x'00' WHERE connection = 'dam'").unwrap();
     let error = store.rotate_key(|_| ()).await.unwrap_err();
     assert_eq!(error.kind(), ErrorKind::Store);
-    assert_eq!((error.context("row"), error.context("sealed anew")), (Some("dam"), Some(&*(total - 1).to_string())));
+    assert_eq!(
+        (error.context("row"), error.context("values encrypted again")),
+        (Some("dam"), Some(&*(total - 1).to_string()))
+    );
     assert_eq!(keys(&home).len(), 2);
     assert_eq!(store.connection("dam").await.unwrap().settings["clientSecret"], "s");
     store.remove_connection("dam", true).await.unwrap();

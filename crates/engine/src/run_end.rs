@@ -1,0 +1,73 @@
+//! The end of a run: its status is recorded and its staged copies are removed, or it is left to be resumed.
+
+use std::sync::Arc;
+
+use serde_json::Value;
+use trunkline_core::{ErrorKind, Result, Staging};
+
+use crate::{
+    Flush, Run, RunEvent, RunId, RunNotification, RunStatus,
+    cancellation::Stop,
+    durability::{Durability, JournaledRun, is_transient, stops_the_run},
+    previous_run::PreviousRun,
+};
+
+/// Ends a run whose steps have ended, or leaves it to be resumed.
+pub(crate) async fn conclude(
+    journaled: &JournaledRun,
+    result: Result<Value>,
+    previous: Option<Arc<PreviousRun>>,
+    stop: &Stop,
+    staging: Option<&Arc<dyn Staging>>,
+) -> Result<Run> {
+    if matches!(&result, Err(error) if error.kind() == ErrorKind::Cancelled) && stop.suspends() {
+        return journaled.suspend().await;
+    }
+    let result = match (result, previous) {
+        (Ok(output), Some(previous)) => journaled.record_missing_items(previous).await.map(|()| output),
+        (result, _) => result,
+    };
+    if let Err(error) = &result
+        && is_transient(error)
+        && !stop.cancellation.is_cancelled()
+    {
+        tracing::warn!("the run is left to be resumed: {error}");
+        let _ = journaled.suspend().await;
+        return Err(error.clone());
+    }
+    let id = journaled.with_run(|run| run.id.clone());
+    let run = finish(journaled, result, stop).await?;
+    // The staged copies stay if the run can be resumed: its steps continue from their checkpoints then.
+    if run.status != RunStatus::Failed || !run.error.as_ref().is_some_and(stops_the_run) {
+        unstage(staging, &id).await;
+    }
+    Ok(run)
+}
+
+/// Records the end of a run.
+async fn finish(journaled: &JournaledRun, result: Result<Value>, stop: &Stop) -> Result<Run> {
+    let failed_items = journaled.with_run(|run| run.ledger.values().map(crate::Ledger::faults).sum::<u64>());
+    let (status, error) = match result {
+        Ok(_) if failed_items > 0 => (RunStatus::Partial, None),
+        Ok(_) => (RunStatus::Succeeded, None),
+        Err(error) if error.kind() == ErrorKind::Cancelled => (RunStatus::Cancelled, None),
+        // Not failed: a failed run could be resumed, and the operator has cancelled this one.
+        Err(error) if stop.cancellation.is_cancelled() => (RunStatus::Cancelled, Some(error)),
+        Err(error) => (RunStatus::Failed, Some(error)),
+    };
+    let (run, flow) = journaled.with_run(|run| (run.id.clone(), run.flow.clone()));
+    match &error {
+        None => tracing::info!(%run, flow, "the run is over: {}", status.as_str()),
+        Some(error) => tracing::warn!(%run, flow, kind = error.kind().as_str(), "the run has failed: {error}"),
+    }
+    journaled.record(RunEvent::Finished { status, error, at: journaled.now() }, Flush::Now).await?;
+    journaled.notify(RunNotification::Finished { status });
+    Ok(journaled.with_run(|run| std::mem::replace(run, Run::new(run.id.clone()))))
+}
+
+/// Removes the staged copies of a run.
+pub(crate) async fn unstage(staging: Option<&Arc<dyn Staging>>, run: &RunId) {
+    if let Some(staging) = staging {
+        staging.unstage(run.as_str(), None).await;
+    }
+}

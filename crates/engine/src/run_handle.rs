@@ -1,0 +1,89 @@
+//! Runs on their way: accepted, and running in the background.
+
+use std::{
+    collections::BTreeMap,
+    sync::{Arc, Weak},
+};
+
+use tokio::{sync::broadcast, task::JoinHandle};
+use trunkline_core::{CancellationToken, Connected, Error, ErrorKind, Result};
+
+use crate::{
+    ActivityMonitor, Flow, Run, RunClaim, RunId, RunNotification, notification::Subscribers, previous_run::PreviousRun,
+};
+
+/// A run that is accepted and has not begun. [`Engine::begin`] works on it; if it is dropped, the run waits to be
+/// resumed.
+pub struct AcceptedRun {
+    pub(crate) flow: Flow,
+    pub(crate) run: Run,
+    pub(crate) bindings: BTreeMap<String, Connected>,
+    pub(crate) claim: RunClaim,
+    /// The earlier runs, if this run is a rerun.
+    pub(crate) previous: Option<Arc<PreviousRun>>,
+}
+
+impl AcceptedRun {
+    /// Returns the run's id.
+    pub fn id(&self) -> &RunId {
+        &self.run.id
+    }
+
+    /// Returns the flow of the run.
+    pub fn flow(&self) -> &Flow {
+        &self.flow
+    }
+}
+
+/// The outcome of [`Engine::accept_triggered`].
+pub enum AcceptOutcome {
+    /// The run is accepted and on disk.
+    New(Box<AcceptedRun>),
+    /// No run was accepted, because this earlier run has taken one of the deduplication keys.
+    Duplicate(RunId),
+}
+
+/// A running run, which a background task works on. Dropping the handle does not stop the run.
+pub struct RunHandle {
+    pub(crate) id: RunId,
+    /// Weak, so the channel closes with the run, however the run ends.
+    pub(crate) subscribers: Weak<Subscribers>,
+    pub(crate) cancellation: CancellationToken,
+    pub(crate) activity: ActivityMonitor,
+    pub(crate) task: JoinHandle<Result<Run>>,
+}
+
+impl RunHandle {
+    /// Returns the run's id.
+    pub fn id(&self) -> &RunId {
+        &self.id
+    }
+
+    /// Subscribes to the run's notifications from now on. The channel closes when the run ends.
+    ///
+    /// A slow subscriber misses some of them; the outcomes are in the journal in any case.
+    pub fn notifications(&self) -> broadcast::Receiver<RunNotification> {
+        self.subscribers.upgrade().map_or_else(Subscribers::closed, |subscribers| subscribers.subscribe())
+    }
+
+    /// Returns a monitor that reports whether the run calls actions or only waits.
+    pub fn activity(&self) -> ActivityMonitor {
+        self.activity.clone()
+    }
+
+    /// Cancels the run: nothing new is begun, and steps in flight are interrupted.
+    pub fn cancel(&self) {
+        self.cancellation.cancel();
+    }
+
+    /// Waits until the run ends or is drained, and returns its state. A failed run does not return an error: see
+    /// [`Run::status`] and [`Run::error`].
+    ///
+    /// # Errors
+    ///
+    /// `store` if the end could not be recorded, or if the machine prevents the run from continuing (a full disk, too
+    /// many open files). The run is left to be resumed. `internal` if the run's task panicked.
+    pub async fn wait(self) -> Result<Run> {
+        self.task.await.map_err(|error| Error::new(ErrorKind::Internal, "the run's task was lost").source(error))?
+    }
+}
