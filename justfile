@@ -30,15 +30,15 @@ ci:
 
 # Run the benchmarks.
 bench *ARGS:
-    cargo bench -p trunkline-tests {{ARGS}}
+    cargo bench --profile dist -p trunkline-tests {{ARGS}}
 
 # Write the JSON Schemas in schemas/ again, after a change of the types.
 schemas:
-    UPDATE=1 cargo test -p trunkline-tests --test schemas
+    UPDATE=1 cargo test -p trunkline-tests --test project schemas
 
 # Write the tables of actions in connectors/*/README.md again, after a change of rows or actions.
 readmes:
-    UPDATE=1 cargo test -p trunkline-tests --test readmes
+    UPDATE=1 cargo test -p trunkline-tests --test project readmes
 
 # Install the programs that some tests talk to (Node.js 20 or newer).
 peers:

@@ -55,6 +55,10 @@ pub fn missing(why: &str) {
 }
 
 /// Finds the program of this name. The error says what is missing and how to install it.
+///
+/// # Errors
+///
+/// The reason, if the part is missing.
 pub fn find(name: &str) -> Result<Peer, String> {
     let folder = project().join("tests/peers");
     let (script, installed) = match name {
