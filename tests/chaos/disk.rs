@@ -91,7 +91,7 @@ async fn a_flush_that_fails_acknowledges_nothing_and_ends_the_process_with_an_er
         let traced = traced(&cli, &["run", "witnessed", "--input", &input], &format!("error=EIO:when={from}+")).await;
         let answer = &traced.answer;
         assert_eq!(answer.code, 1, "flush {from}: {answer:?}");
-        assert!(answer.stderr.contains("the disk failed or refused"), "flush {from}: {}", answer.stderr);
+        assert!(answer.stderr.contains("the disk did not keep what was written"), "flush {from}: {}", answer.stderr);
         assert!(!answer.stderr.contains("panicked"), "{}", answer.stderr);
         let failed = traced.at("(INJECTED)").expect("a flush failed");
         let reply = traced.at(ACKNOWLEDGED);

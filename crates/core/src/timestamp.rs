@@ -3,7 +3,7 @@
 use std::{
     borrow::Cow,
     fmt,
-    ops::Add,
+    ops::{Add, Sub},
     str::FromStr,
     time::{Duration, SystemTime, UNIX_EPOCH},
 };
@@ -62,6 +62,15 @@ impl Add<Duration> for Timestamp {
     fn add(self, duration: Duration) -> Timestamp {
         let milliseconds = u64::try_from(duration.as_millis()).unwrap_or(u64::MAX);
         Timestamp::from_millis(self.0.saturating_add(milliseconds))
+    }
+}
+
+impl Sub<Duration> for Timestamp {
+    type Output = Timestamp;
+
+    fn sub(self, duration: Duration) -> Timestamp {
+        let milliseconds = u64::try_from(duration.as_millis()).unwrap_or(u64::MAX);
+        Timestamp(self.0.saturating_sub(milliseconds))
     }
 }
 
@@ -169,6 +178,7 @@ mod tests {
         let last = to_value(Timestamp::MAX).unwrap();
         assert_eq!(from_value::<Timestamp>(last).unwrap(), Timestamp::MAX);
         assert_eq!(Timestamp::EPOCH.since(Timestamp::MAX), Duration::ZERO);
+        assert_eq!(Timestamp::EPOCH - Duration::MAX, Timestamp::EPOCH);
         assert_eq!("1969-12-31T00:00:00Z".parse::<Timestamp>().unwrap(), Timestamp::EPOCH);
     }
 }

@@ -10,7 +10,7 @@ use base64::{Engine, prelude::BASE64_URL_SAFE_NO_PAD};
 use serde::Deserialize;
 use serde_json::Value;
 use sha2::{Digest, Sha256};
-use trunkline_core::{Error, ErrorKind, Secret};
+use trunkline_core::{Error, ErrorKind, Secret, Timestamp};
 
 /// The permitted difference between the clock of the login server and that of this machine, in seconds.
 const SKEW: f64 = 300.0;
@@ -43,13 +43,13 @@ enum Audience {
 }
 
 impl ExpectedClaims {
-    /// Validates an ID token and returns its issuer. `now` is in milliseconds since 1970.
+    /// Validates an ID token and returns its issuer.
     ///
     /// # Errors
     ///
     /// `auth` if the token cannot be read or was not issued for this sign-in. The caller adds the login server to the
     /// error.
-    pub(crate) fn issuer_of(&self, token: &Value, now: u64) -> Result<String, Error> {
+    pub(crate) fn issuer_of(&self, token: &Value, now: Timestamp) -> Result<String, Error> {
         let Some(claims) = token.as_str().and_then(read) else {
             return Err(rejected("it cannot be read").hint(
                 "remove openid from the scopes if the API does not need it, or ask the vendor for a plain ID token",
@@ -67,7 +67,7 @@ impl ExpectedClaims {
         if !audience || claims.azp.as_ref().is_some_and(|party| !ours(party)) {
             return Err(rejected("it was issued for another client").hint("check the client ID").setting("/clientId"));
         }
-        if claims.exp + SKEW <= now as f64 / 1000.0 {
+        if claims.exp + SKEW <= now.as_millis() as f64 / 1000.0 {
             return Err(rejected("it has expired").hint("check the clock of this machine, then sign in again"));
         }
         let answers = |sent: &Secret| {
@@ -101,6 +101,10 @@ fn rejected(why: &str) -> Error {
 
 #[cfg(test)]
 mod tests {
+    fn at(milliseconds: u64) -> Timestamp {
+        Timestamp::from_millis(milliseconds)
+    }
+
     use serde_json::json;
 
     use super::*;
@@ -123,14 +127,14 @@ mod tests {
         let mut several = good();
         (several["aud"], several["azp"], several["exp"]) = (json!(["other", "me"]), json!("me"), json!(2_000.5));
         for claims in [good(), several] {
-            let issuer = expected().issuer_of(&token(&claims), 1_999_000).unwrap();
+            let issuer = expected().issuer_of(&token(&claims), at(1_999_000)).unwrap();
             assert_eq!(issuer, "https://login.example.com");
         }
         let any_issuer = ExpectedClaims { issuer: None, ..expected() };
-        assert!(any_issuer.issuer_of(&token(&good()), 1_999_000).is_ok());
+        assert!(any_issuer.issuer_of(&token(&good()), at(1_999_000)).is_ok());
         // The clocks may differ by up to five minutes.
-        assert!(expected().issuer_of(&token(&good()), 2_299_000).is_ok());
-        assert!(expected().issuer_of(&token(&good()), 2_300_000).is_err());
+        assert!(expected().issuer_of(&token(&good()), at(2_299_000)).is_ok());
+        assert!(expected().issuer_of(&token(&good()), at(2_300_000)).is_err());
     }
 
     #[test]
@@ -151,14 +155,14 @@ mod tests {
         ] {
             let mut claims = good();
             claims[claim] = value.clone();
-            let error = expected().issuer_of(&token(&claims), 1_999_000).unwrap_err();
+            let error = expected().issuer_of(&token(&claims), at(1_999_000)).unwrap_err();
             assert!(error.message().contains(why), "{claim} {value}: {error:?}");
             assert_eq!(error.kind(), ErrorKind::Auth);
             assert!(error.advice().is_some());
         }
         let encrypted = format!("{}.a.b", token(&good()).as_str().unwrap());
         for text in [json!("junk"), json!("a.b.c"), json!(".."), json!(encrypted), json!(7), json!({})] {
-            assert!(expected().issuer_of(&text, 0).is_err(), "{text}");
+            assert!(expected().issuer_of(&text, at(0)).is_err(), "{text}");
         }
     }
 }

@@ -10,7 +10,7 @@ use std::time::Duration;
 
 use oauth2::TokenResponse;
 use tokio::time::Instant;
-use trunkline_core::{Error, ErrorKind, ReauthCause, Result, Retry, Secret};
+use trunkline_core::{Error, ErrorKind, ReauthCause, Result, Retry, Secret, Timestamp};
 
 use crate::{
     oauth::{Grant, TokenRequest},
@@ -86,7 +86,7 @@ impl Tokens {
                 continue;
             }
             let asked_at = self.now();
-            if asked_at.saturating_sub(started_at) > refresh_lease::millis(limits.attempt) {
+            if asked_at.since(started_at) > limits.attempt {
                 // The process was suspended or the disk is slow. The response could arrive after the lease has expired
                 // and another process has begun.
                 self.withdraw(&attempt).await?;
@@ -226,7 +226,7 @@ impl Tokens {
     fn record(
         &self,
         granted: &GrantedTokens,
-        obtained_at: u64,
+        obtained_at: Timestamp,
         request: &TokenRequest,
         old: Option<TokenRecord>,
     ) -> TokenRecord {
@@ -240,7 +240,7 @@ impl Tokens {
             // Without a new refresh token in the response, the old one stays valid.
             refresh_token: granted.refresh_token().map(|token| token.secret().clone()).or(used),
             obtained_at,
-            expires_at: obtained_at.saturating_add(refresh_lease::millis(lifetime)),
+            expires_at: obtained_at + lifetime,
             settings_fingerprint: self.0.settings_fingerprint.clone(),
             request_fingerprint: Some(self.0.endpoint.oauth.request_fingerprint()),
             issuer: old.and_then(|old| old.issuer),
@@ -337,7 +337,7 @@ impl Tokens {
                 )),
                 _ => error.clone(),
             };
-            let until = self.now().saturating_add(refresh_lease::millis(wait));
+            let until = self.now() + wait;
             record.failed =
                 Some(FailedAttempt { until, times: times + 1, error, cause, request_fingerprint: fingerprint.clone() });
             Some(record)
@@ -378,7 +378,7 @@ impl Tokens {
     pub(crate) async fn store_sign_in(
         &self,
         granted: &GrantedTokens,
-        obtained_at: u64,
+        obtained_at: Timestamp,
         issuer: Option<String>,
     ) -> Result<Token> {
         let record = TokenRecord { issuer, ..self.record(granted, obtained_at, &TokenRequest::Settings, None) };

@@ -10,26 +10,27 @@
 use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
+use trunkline_core::Timestamp;
 
 /// The lease of a process that asks the login server.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub(crate) struct Lease {
     /// The attempt that holds the lease; see [`new_attempt`].
     pub(crate) owner: String,
-    /// The end of the lease in milliseconds since 1970.
-    pub(crate) until: u64,
+    /// The end of the lease.
+    pub(crate) until: Timestamp,
 }
 
 impl Lease {
     /// Returns a lease for token requests that take at most `timeout`.
-    pub(crate) fn new(owner: &str, now: u64, timeout: Duration) -> Lease {
-        Lease { owner: owner.to_owned(), until: now.saturating_add(millis(duration(timeout))) }
+    pub(crate) fn new(owner: &str, now: Timestamp, timeout: Duration) -> Lease {
+        Lease { owner: owner.to_owned(), until: now + duration(timeout) }
     }
 
     /// Returns whether the lease is in force. A lease that seems to last far longer than any lease was written with
     /// another clock and is ignored. Up to twice the duration is accepted, because clocks are corrected now and then.
-    pub(crate) fn is_held(&self, now: u64, timeout: Duration) -> bool {
-        now < self.until && self.until - now <= millis(duration(timeout)).saturating_mul(2)
+    pub(crate) fn is_held(&self, now: Timestamp, timeout: Duration) -> bool {
+        now < self.until && self.until.since(now) <= duration(timeout).saturating_mul(2)
     }
 }
 
@@ -43,23 +44,22 @@ pub(crate) fn new_attempt() -> String {
     format!("{:032x}", rand::random::<u128>())
 }
 
-/// Returns a duration in milliseconds.
-pub(crate) fn millis(time: Duration) -> u64 {
-    u64::try_from(time.as_millis()).unwrap_or(u64::MAX)
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
 
+    fn at(milliseconds: u64) -> Timestamp {
+        Timestamp::from_millis(milliseconds)
+    }
+
     #[test]
     fn a_lease_lasts_for_two_requests() {
         let timeout = Duration::from_secs(30);
-        let lease = Lease::new("me", 1_000, timeout);
-        assert!(lease.is_held(1_000, timeout) && lease.is_held(60_999, timeout));
-        assert!(!lease.is_held(61_000, timeout), "the lease has ended");
-        assert!(lease.is_held(0, timeout), "the clock of this machine was corrected");
-        let ahead = Lease::new("me", 3_600_000, timeout);
-        assert!(!ahead.is_held(1_000, timeout), "the clock of this machine was set back");
+        let lease = Lease::new("me", at(1_000), timeout);
+        assert!(lease.is_held(at(1_000), timeout) && lease.is_held(at(60_999), timeout));
+        assert!(!lease.is_held(at(61_000), timeout), "the lease has ended");
+        assert!(lease.is_held(at(0), timeout), "the clock of this machine was corrected");
+        let ahead = Lease::new("me", at(3_600_000), timeout);
+        assert!(!ahead.is_held(at(1_000), timeout), "the clock of this machine was set back");
     }
 }

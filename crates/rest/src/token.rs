@@ -3,10 +3,7 @@
 //! The idea: the record holds more than the tokens. It also holds the lease and the unfinished attempts to replace the
 //! tokens, so that all processes that share the vault see the same state and change it by compare-and-set.
 
-use std::{
-    sync::Arc,
-    time::{Duration, SystemTime, UNIX_EPOCH},
-};
+use std::{sync::Arc, time::Duration};
 
 use serde::{Deserialize, Serialize};
 use trunkline_core::{Error, ErrorKind, ReauthCause, Result, Retry, Secret, SignIn, SignInState, Timestamp, redact};
@@ -19,8 +16,10 @@ const YOUNG: Duration = Duration::from_secs(60);
 /// The number of attempts without a known outcome that a record lists.
 const MAX_ATTEMPTS: usize = 8;
 
+/// A token is renewed at most this long before it expires.
+const MAX_MARGIN: Duration = Duration::from_secs(5 * 60);
 /// The longest backoff in milliseconds that is believed. One that seems to last longer was written with another clock.
-const LONGEST_BACKOFF: u64 = 2 * 60 * 60 * 1000;
+const LONGEST_BACKOFF: Duration = Duration::from_secs(2 * 60 * 60);
 
 /// The content of the vault entry of a connection that uses OAuth 2, as JSON.
 #[derive(Clone, Default, Serialize, Deserialize)]
@@ -31,9 +30,9 @@ pub(crate) struct TokenRecord {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(crate) refresh_token: Option<String>,
     /// The time just before the token was requested, in milliseconds since 1970; 0 if there is no token yet.
-    pub(crate) obtained_at: u64,
+    pub(crate) obtained_at: Timestamp,
     /// In milliseconds since 1970.
-    pub(crate) expires_at: u64,
+    pub(crate) expires_at: Timestamp,
     /// The fingerprint of the settings that the tokens belong to.
     #[serde(rename = "settings", default)]
     pub(crate) settings_fingerprint: String,
@@ -67,8 +66,8 @@ pub(crate) struct TokenRecord {
 #[derive(Clone, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub(crate) struct FailedAttempt {
-    /// No attempt starts before this time, in milliseconds since 1970.
-    pub(crate) until: u64,
+    /// No attempt starts before this time.
+    pub(crate) until: Timestamp,
     /// The number of failures in a row.
     pub(crate) times: u32,
     pub(crate) error: Error,
@@ -81,12 +80,12 @@ pub(crate) struct FailedAttempt {
 
 impl FailedAttempt {
     /// Returns the error if another attempt with this request fingerprint must still wait.
-    pub(crate) fn blocking_error(&self, now: u64, request_fingerprint: &str) -> Option<Error> {
-        let rest = self.until.checked_sub(now).filter(|rest| (1..=LONGEST_BACKOFF).contains(rest))?;
+    pub(crate) fn blocking_error(&self, now: Timestamp, request_fingerprint: &str) -> Option<Error> {
+        let rest = Some(self.until.since(now)).filter(|rest| !rest.is_zero() && *rest <= LONGEST_BACKOFF)?;
         let error = self.error.clone();
         (self.request_fingerprint == request_fingerprint).then(|| match error.retryable() {
             Retry::Never => error,
-            _ => error.retry(Retry::After(Duration::from_millis(rest))),
+            _ => error.retry(Retry::After(rest)),
         })
     }
 }
@@ -126,18 +125,17 @@ impl TokenRecord {
             (Some(FailedAttempt { cause: Some(cause), error, .. }), _) => {
                 SignInState::ReauthRequired { cause: *cause, reason: redact(error.message()).into_owned() }
             }
-            (_, Some(lease)) => SignInState::Refreshing { until: Timestamp::from_millis(lease.until) },
-            (Some(failed), None) => SignInState::Backoff {
-                until: Timestamp::from_millis(failed.until),
-                reason: redact(failed.error.message()).into_owned(),
-            },
+            (_, Some(lease)) => SignInState::Refreshing { until: lease.until },
+            (Some(failed), None) => {
+                SignInState::Backoff { until: failed.until, reason: redact(failed.error.message()).into_owned() }
+            }
             (None, None) => SignInState::Ok,
         };
-        let has_token = self.obtained_at > 0;
+        let has_token = self.obtained_at > Timestamp::EPOCH;
         SignIn {
             state,
-            last_success: has_token.then_some(Timestamp::from_millis(self.obtained_at)),
-            expires_at: has_token.then_some(Timestamp::from_millis(self.expires_at)),
+            last_success: has_token.then_some(self.obtained_at),
+            expires_at: has_token.then_some(self.expires_at),
             renewable: !interactive || self.refresh_token.is_some(),
             scopes: self.scope.as_ref().map(|scope| scope.split_whitespace().map(str::to_owned).collect()),
         }
@@ -159,31 +157,31 @@ impl TokenRecord {
 #[derive(Clone)]
 pub(crate) struct Token(pub(crate) Arc<TokenData>);
 
-/// The data of a [`Token`]; times are in milliseconds since 1970.
+/// The data of a [`Token`].
 pub(crate) struct TokenData {
     pub(crate) access: Secret,
     pub(crate) refresh: Option<Secret>,
-    pub(crate) obtained_at: u64,
-    pub(crate) expires_at: u64,
+    pub(crate) obtained_at: Timestamp,
+    pub(crate) expires_at: Timestamp,
     pub(crate) scope: Option<String>,
     /// The time from which the token is renewed.
-    pub(crate) renew_at: u64,
+    pub(crate) renew_at: Timestamp,
 }
 
 impl Token {
     /// Returns the token of a record, with the time of its renewal: a fifth of its lifetime before it expires, and at
     /// most five minutes.
     pub(crate) fn of(record: &TokenRecord) -> Token {
-        let lifetime = record.expires_at.saturating_sub(record.obtained_at);
+        let lifetime = record.expires_at.since(record.obtained_at);
         // The jitter keeps connections that were made together from being renewed together.
-        let margin = (lifetime / 5).min(300_000) as f64 * (0.9 + 0.2 * rand::random::<f64>());
+        let margin = (lifetime / 5).min(MAX_MARGIN).mul_f64(0.9 + 0.2 * rand::random::<f64>());
         Token(Arc::new(TokenData {
             access: record.access_token.as_str().into(),
             refresh: record.refresh_token.as_deref().map(Secret::from),
             scope: record.scope.clone(),
             obtained_at: record.obtained_at,
             expires_at: record.expires_at,
-            renew_at: record.expires_at.saturating_sub(margin as u64),
+            renew_at: record.expires_at - margin,
         }))
     }
 
@@ -196,17 +194,20 @@ impl Token {
     }
 
     /// Returns whether the token has not expired.
-    pub(crate) fn is_valid(&self, now: u64) -> bool {
+    pub(crate) fn is_valid(&self, now: Timestamp) -> bool {
         now < self.0.expires_at
     }
 
     /// Returns whether a 401 could mean that the token has expired. It could also mean a missing permission or key, and
     /// then a new token does not help.
-    pub(crate) fn may_have_expired(&self, now: u64) -> bool {
-        let lifetime = self.0.expires_at.saturating_sub(self.0.obtained_at);
+    pub(crate) fn may_have_expired(&self, now: Timestamp) -> bool {
+        let lifetime = self.0.expires_at.since(self.0.obtained_at);
         // The token is from the future: the clock was set back, so the age is not known.
-        let Some(age) = now.checked_sub(self.0.obtained_at) else { return true };
-        age >= YOUNG.as_millis() as u64 || age > lifetime / 5
+        if now < self.0.obtained_at {
+            return true;
+        }
+        let age = now.since(self.0.obtained_at);
+        age >= YOUNG || age > lifetime / 5
     }
 
     /// Returns the requested scopes that the login server did not grant; none if it did not name the granted ones. A
@@ -218,9 +219,4 @@ impl Token {
             |scope: &str| granted.contains(&scope) || (scope == "offline_access" && self.0.refresh.is_some());
         requested.iter().map(String::as_str).filter(|scope| !is_granted(scope)).collect()
     }
-}
-
-/// Returns the current time in milliseconds since 1970.
-pub(crate) fn now() -> u64 {
-    SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_millis() as u64)
 }

@@ -12,7 +12,7 @@ use std::{
 use futures::future::{BoxFuture, join_all};
 use serde_json::json;
 use tokio::time::Instant;
-use trunkline_core::{MemoryVault, Result, Secret, VaultSlot};
+use trunkline_core::{MemoryVault, Result, Secret, Timestamp, VaultSlot};
 
 use crate::{
     ClientAuth, ClientLimits, Grant, OAuth,
@@ -28,8 +28,8 @@ thread_local! {
     static STARTED: Instant = Instant::now();
 }
 
-fn clock() -> u64 {
-    1_700_000_000_000 + STARTED.with(|started| started.elapsed().as_millis() as u64)
+fn clock() -> Timestamp {
+    Timestamp::from_millis(1_700_000_000_000) + STARTED.with(|started| started.elapsed())
 }
 
 /// A login server that issues tokens.

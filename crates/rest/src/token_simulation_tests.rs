@@ -13,8 +13,8 @@ use futures::future::BoxFuture;
 use rand::{RngExt, SeedableRng, rngs::StdRng};
 use serde_json::{Value, json};
 use trunkline_core::{
-    Error, ErrorKind, MemoryVault, ReauthCause, Result, Retry, Secret, SignIn, SignInState, Vault, VaultEntry,
-    VaultSlot, async_trait,
+    Error, ErrorKind, MemoryVault, ReauthCause, Result, Retry, Secret, SignIn, SignInState, Timestamp, Vault,
+    VaultEntry, VaultSlot, async_trait,
 };
 
 use crate::{
@@ -28,8 +28,8 @@ const TIMEOUT: Duration = Duration::from_secs(4);
 /// The lifetime of access tokens in seconds.
 const LIFETIME: u64 = 20;
 
-fn clock() -> u64 {
-    1_700_000_000_000 + turmoil::sim_elapsed().unwrap_or_default().as_millis() as u64
+fn clock() -> Timestamp {
+    Timestamp::from_millis(1_700_000_000_000) + turmoil::sim_elapsed().unwrap_or_default()
 }
 
 /// What a login server does when a refresh token is used twice.
@@ -48,7 +48,7 @@ struct World {
     current: u64,
     revoked: bool,
     /// The start times of the requests in flight, in milliseconds.
-    in_flight: Vec<u64>,
+    in_flight: Vec<Timestamp>,
     /// The number of requests that were granted.
     granted: u64,
     /// The number of requests that were refused.
@@ -89,7 +89,7 @@ impl LoginServer for SimulatedLogin {
             let started = clock();
             shared.with(|world| {
                 // The owners of older requests have timed out or are dead.
-                world.in_flight.retain(|at| started.saturating_sub(*at) < TIMEOUT.as_millis() as u64);
+                world.in_flight.retain(|at| started.since(*at) < TIMEOUT);
                 world.overlaps += u64::from(!world.in_flight.is_empty());
                 world.in_flight.push(started);
             });

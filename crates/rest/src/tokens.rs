@@ -15,7 +15,7 @@ use futures::{
 };
 use tokio::time::Instant;
 use tokio_util::task::TaskTracker;
-use trunkline_core::{Error, ErrorKind, Result, Retry, Secret, VaultSlot};
+use trunkline_core::{Error, ErrorKind, Result, Retry, Secret, Timestamp, VaultSlot};
 
 use crate::{
     ClientLimits,
@@ -23,7 +23,7 @@ use crate::{
     login_server::LoginServer,
     oauth::{Endpoint, OAuth, TokenRequest},
     refresh::NewTokens,
-    token::{self, Token, TokenRecord},
+    token::{Token, TokenRecord},
 };
 
 /// The tasks of all refreshes and sign-ins of this process.
@@ -61,7 +61,7 @@ pub(crate) struct Inner {
     pub(crate) slot: VaultSlot,
     /// The fingerprint of the settings that the tokens belong to.
     pub(crate) settings_fingerprint: String,
-    clock: fn() -> u64,
+    clock: fn() -> Timestamp,
     state: Mutex<State>,
     refreshes: AtomicU64,
 }
@@ -92,11 +92,16 @@ impl Tokens {
     pub(crate) fn new(oauth: OAuth, slot: VaultSlot, parts: ClientParts) -> Tokens {
         let ClientParts { http, service, limits, issuer } = parts;
         let endpoint = Endpoint { oauth, http, service, limits, issuer };
-        Tokens::with(endpoint.clone(), Box::new(endpoint), slot, token::now)
+        Tokens::with(endpoint.clone(), Box::new(endpoint), slot, Timestamp::now)
     }
 
     /// Returns tokens with this login server, and with this clock in milliseconds since 1970.
-    pub(crate) fn with(endpoint: Endpoint, login: Box<dyn LoginServer>, slot: VaultSlot, clock: fn() -> u64) -> Tokens {
+    pub(crate) fn with(
+        endpoint: Endpoint,
+        login: Box<dyn LoginServer>,
+        slot: VaultSlot,
+        clock: fn() -> Timestamp,
+    ) -> Tokens {
         let settings_fingerprint = endpoint.oauth.settings_fingerprint();
         let (state, refreshes) = (Mutex::default(), AtomicU64::new(0));
         Tokens(Arc::new(Inner { endpoint, login, slot, settings_fingerprint, clock, state, refreshes }))
@@ -107,7 +112,7 @@ impl Tokens {
     }
 
     /// Returns the current time in milliseconds since 1970.
-    pub(crate) fn now(&self) -> u64 {
+    pub(crate) fn now(&self) -> Timestamp {
         (self.0.clock)()
     }
 

@@ -20,7 +20,7 @@ use trunkline_core::Vault;
 use trunkline_rest::Url;
 
 use super::CONNECTION;
-use crate::http;
+use crate::{http, milliseconds};
 
 /// How long it may take until the proxy sees that a caller has closed its connection.
 const CLOSE_DELAY: Duration = Duration::from_millis(200);
@@ -271,7 +271,7 @@ impl State {
         let now = trunkline::core::Timestamp::now().as_millis();
         let entry = self.vault.load(CONNECTION).await.unwrap();
         let row: Value = entry.map_or(Value::Null, |entry| serde_json::from_str(entry.content.expose()).unwrap());
-        let alone = row["lease"]["until"].as_u64().is_none_or(|until| until <= now);
+        let alone = !row["lease"].is_object() || milliseconds(&row["lease"]["until"]) <= now;
         if alone && self.waits(number).await {
             self.faults.lock().unwrap().push(format!("token request {number}: no process holds the lease"));
         }

@@ -195,12 +195,17 @@ async fn misread(compared: bool) -> usize {
     let file = fs::read(home.database()).unwrap();
     let mut effects = Seen::default();
     for text in ["a flowa flow", "no such file", "files/0/look"] {
-        let at = file.windows(text.len()).position(|at| at == text.as_bytes()).unwrap();
-        let mut bad = file.clone();
-        bad[at] ^= 1;
-        look(&bad, &home, &good, text, &mut effects).await;
+        let refused = effects.refused;
+        // SQLite can leave copies of a row in unused parts of a page: each occurrence of the text is corrupted in turn.
+        for at in 0..=file.len() - text.len() {
+            if file[at..].starts_with(text.as_bytes()) {
+                let mut bad = file.clone();
+                bad[at] ^= 1;
+                look(&bad, &home, &good, text, &mut effects).await;
+            }
+        }
+        assert!(!compared || effects.refused > refused, "{text}");
     }
-    assert!(!compared || effects.refused == 3);
     effects.silent.len()
 }
 

@@ -148,3 +148,23 @@ async fn a_store_of_version_7_is_read_and_continued() {
         "the number of the last event is known"
     );
 }
+
+/// Version 8: times are milliseconds, and the event of a rerun has its former name.
+#[tokio::test]
+async fn a_store_of_version_8_is_read_and_continued() {
+    let home = Home::new();
+    let store = sample(&home, "8");
+    let (first, second) = (RunId::from("1m8nar82ftm7xjz"), RunId::from("1m8nar997tzbn65"));
+    let listed = store.runs().await.unwrap();
+    assert_eq!((&listed[1].id, listed[1].started_at.to_string()), (&first, "2026-11-30T04:17:33.263Z".to_owned()));
+    let found = events(&store, &first).await;
+    assert!(matches!(found.last(), Some(RunEvent::Rerun { by, .. }) if *by == second), "{found:?}");
+    let RunEvent::WaitBegan { wait, .. } = &found[5] else { panic!("{found:?}") };
+    assert_eq!(wait.until.to_string(), "2026-11-30T04:17:34.265Z");
+
+    store.append(&second, vec![RunEvent::Resumed { at: Timestamp::from_millis(5) }], Flush::Now).await.unwrap();
+    let last = "SELECT event FROM events WHERE kind = 'resumed'";
+    let stored: String = home.sqlite().query_row(last, [], |row| row.get(0)).unwrap();
+    assert_eq!(stored, r#"{"event":"resumed","at":"1970-01-01T00:00:00.005Z"}"#);
+    assert_eq!(events(&store, &second).await.len(), 6);
+}

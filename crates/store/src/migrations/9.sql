@@ -1,0 +1,2 @@
+-- From this version on, times in events and in the vault are RFC 3339 texts, and the events of reruns and resolutions have other
+-- names. The tables stay as they are: the new version keeps earlier programs, which cannot read this, from opening the store.
