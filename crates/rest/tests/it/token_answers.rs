@@ -104,7 +104,7 @@ async fn judge(what: &str, answer: ResponseTemplate, class: Class) {
             (&json!("access-x"), &json!("refresh-x")),
             "{what}"
         );
-        assert!(after["expiresAt"].as_u64() > after["obtainedAt"].as_u64(), "{what}");
+        assert!(after["expiresAt"].as_str() > after["obtainedAt"].as_str(), "{what}");
         return;
     }
     let error = found.unwrap_err();
