@@ -169,7 +169,7 @@ fn mediavalet(parts: &Parts) -> Vec<Broken> {
             valet(json!({ "scopes": "openid" })),
             "token",
             "/scopes",
-            &["openid and api are needed"],
+            &["openid and api are required"],
         ),
         row(
             "an unknown refresh token",
@@ -253,7 +253,7 @@ fn mediavalet(parts: &Parts) -> Vec<Broken> {
             valet(json!({ "endpointUrl": parts.odd.uri() + "/page" })),
             "call",
             "/endpointUrl",
-            &["no JSON"],
+            &["not JSON"],
         ),
         row(
             "an endpoint that has moved",

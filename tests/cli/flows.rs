@@ -110,6 +110,6 @@ async fn a_name_is_a_saved_flow_and_a_path_is_a_file() {
     let (message, by_name) = version("greeting").await;
     assert!(message.contains("the saved flow greeting"), "{message}");
     let (message, by_path) = version("./greeting").await;
-    assert!(message.contains("the flow greeting of the file ./greeting"), "{message}");
+    assert!(message.contains("the flow greeting in the file ./greeting"), "{message}");
     assert_ne!(by_name, by_path);
 }

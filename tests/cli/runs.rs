@@ -128,7 +128,7 @@ async fn a_run_binds_its_connections_itself_or_by_option() {
     // Faults of the command, not of the flow.
     for (more, words) in [
         (&["--connection", "source=mediavalet"][..], "needs one to mediaflow"),
-        (&["--connection", "source=archive", "--connection", "third=archive"], "no slot third"),
+        (&["--connection", "source=archive", "--connection", "third=archive"], "no connection binding third"),
         (&["--connection", "source=nothing"], "nothing"),
     ] {
         let error = cli.run(&[&run[..], more, &["--json"]].concat()).await.expect(1).error();

@@ -119,7 +119,7 @@ async fn without_granted_scopes_in_the_response_the_requested_ones_count() {
     let (code, found) = todo.findings().await;
     // Whether a narrower scope is enough is decided by the service.
     assert_eq!((code, found.as_array().unwrap().len()), (3, 1), "{found}");
-    assert!(found[0]["message"].as_str().unwrap().contains("task.add needs the scope tasks:write;"), "{found}");
+    assert!(found[0]["message"].as_str().unwrap().contains("task.add needs the scope tasks:write, but"), "{found}");
     // Without requested scopes, nothing is known.
     todo.connect("").await;
     assert_eq!(todo.findings().await, (0, json!([])));

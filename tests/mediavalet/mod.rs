@@ -49,7 +49,7 @@ impl Recorder for Step {
     fn progress(&self, _: ByteProgress) {}
 
     fn warning(&self, message: &str) {
-        let rightly = ["`asset.wait_until_processed`", "finalised before"].iter().any(|words| message.contains(words));
+        let rightly = ["`asset.wait_until_processed`", "already finalised"].iter().any(|words| message.contains(words));
         assert!(rightly, "the simulator has no other warnings: {message}");
     }
 }

@@ -73,10 +73,14 @@ pub fn trunkline() -> &'static Path {
         let cargo = env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
         let mut build = std::process::Command::new(cargo);
         build.args(["build", "--quiet", "--bin", "trunkline", "--profile", profile]);
-        // Under `cargo test --workspace` dependencies have the features that all packages and their tests ask for. With the same
-        // selection here, none of them is built twice.
-        let selection: &[&str] =
-            if profile == "dev" { &["--workspace", "--test", "memory"] } else { &["--package", "trunkline"] };
+        let selection: &[&str] = match profile {
+            // Under `cargo test --workspace`, dependencies have the features that all packages and their tests ask for. With
+            // the same selection here, none of them is built twice.
+            "dev" => &["--workspace", "--test", "memory"],
+            // As it is published, see the README.
+            "dist" => &["--package", "trunkline", "--features", "jemalloc"],
+            _ => &["--package", "trunkline"],
+        };
         build.args(selection);
         build.arg("--target-dir").arg(folder.parent().expect("a target folder")).current_dir(project());
         // Variables that cargo sets for this test would make build scripts run again.

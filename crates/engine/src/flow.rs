@@ -277,7 +277,7 @@ impl Linker<'_> {
         }
         let Some(flow) = self.linked.get(name).cloned().or_else(|| (self.find)(name)) else {
             let message = format!("{} calls {name}, and there is no flow of that name", caller.name());
-            return Err(error("/call", message).hint("save that flow first, or correct the name"));
+            return Err(error("/call", message));
         };
         for binding in call.named_bindings() {
             if !flow.connections().contains_key(binding) {
