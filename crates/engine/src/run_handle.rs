@@ -12,7 +12,7 @@ use crate::{
     ActivityMonitor, Flow, Run, RunClaim, RunId, RunNotification, notification::Subscribers, previous_run::PreviousRun,
 };
 
-/// A run that is accepted and has not begun. [`Engine::begin`] works on it; if it is dropped, the run waits to be
+/// A run that is accepted and has not begun. [`Engine::begin`](crate::Engine::begin) works on it; if it is dropped, the run waits to be
 /// resumed.
 pub struct AcceptedRun {
     pub(crate) flow: Flow,
@@ -35,7 +35,7 @@ impl AcceptedRun {
     }
 }
 
-/// The outcome of [`Engine::accept_triggered`].
+/// The outcome of [`Engine::accept_triggered`](crate::Engine::accept_triggered).
 pub enum AcceptOutcome {
     /// The run is accepted and on disk.
     New(Box<AcceptedRun>),

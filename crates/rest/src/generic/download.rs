@@ -67,7 +67,7 @@ pub async fn file(client: &Client, target: Target, name: Option<String>, cx: &Co
     Ok(FileRef { name, media_type: found.media_type, size: found.size, digest: found.digest, connection, source })
 }
 
-/// Opens a file that [`DownloadAction`] or [`file`] returned, from byte `from` on. `source` is the field of its
+/// Opens a file that [`DownloadAction`] or [`file()`] returned, from byte `from` on. `source` is the field of its
 /// [`FileRef`].
 ///
 /// # Errors
