@@ -12,8 +12,8 @@ use crate::{
     ActivityMonitor, Flow, Run, RunClaim, RunId, RunNotification, notification::Subscribers, previous_run::PreviousRun,
 };
 
-/// A run that is accepted and has not begun. [`Engine::begin`](crate::Engine::begin) works on it; if it is dropped, the run waits to be
-/// resumed.
+/// A run that is accepted and has not begun. [`Engine::begin`](crate::Engine::begin) works on it. If it is dropped, the
+/// run waits to be resumed.
 pub struct AcceptedRun {
     pub(crate) flow: Flow,
     pub(crate) run: Run,
