@@ -94,10 +94,8 @@ impl Store {
             let mut sealed = Vec::new();
             for (pointer, secret) in secrets {
                 let place = AssociatedData { table: "secrets", row: &[&name], field: &pointer };
-                match seal.seal(store, &place, secret.expose().as_bytes())? {
-                    Ok(value) => sealed.push((pointer, value)),
-                    Err(error) => return Ok(Err(error)),
-                }
+                let value = seal.seal(store, &place, secret.expose().as_bytes())?;
+                sealed.push((pointer, value));
             }
             store
                 .prepare_cached(
@@ -112,9 +110,9 @@ impl Store {
             for (pointer, sealed) in sealed {
                 insert.execute(params![name, pointer, sealed.key_id, sealed.bytes])?;
             }
-            Ok(Ok(()))
+            Ok(())
         });
-        put.await?
+        put.await
     }
 
     /// Returns a connection as it was saved, with its secrets.
@@ -123,17 +121,18 @@ impl Store {
     ///
     /// `not_found` if there is no such connection, `store` if it cannot be read or decrypted.
     pub async fn connection(&self, name: &str) -> Result<Connection> {
-        let secrets = self.readers.look("reading a connection", |store| {
-            let Some(document) = document(store, name)? else { return names(store).map(Err) };
+        let found = self.readers.look("reading a connection", |store| {
+            let Some(document) = document(store, name)? else { return Ok((None, names(store)?)) };
             let mut statement =
                 store.prepare_cached("SELECT pointer, key_id, sealed FROM secrets WHERE connection = ?1")?;
             let secret = |row: &rusqlite::Row<'_>| {
                 Ok((row.get::<_, String>(0)?, Sealed { key_id: row.get(1)?, bytes: row.get(2)? }))
             };
             let secrets = statement.query_map([name], secret)?.collect::<rusqlite::Result<Vec<_>>>()?;
-            Ok(Ok((document, secrets)))
+            Ok((Some((document, secrets)), Vec::new()))
         });
-        let (document, secrets) = secrets?.map_err(|known| unknown(name, &known))?;
+        let (found, known) = found?;
+        let (document, secrets) = found.ok_or_else(|| unknown(name, &known))?;
         let mut document = parse(name, &document)?;
         for (pointer, sealed) in secrets {
             let secret = self
@@ -196,10 +195,11 @@ impl Store {
     /// `not_found` if there is no such connection.
     pub async fn masked_connection(&self, name: &str) -> Result<Value> {
         let read = self.readers.look("reading a connection", |store| match document(store, name)? {
-            Some(document) => Ok(Ok(document)),
-            None => names(store).map(Err),
+            Some(document) => Ok((Some(document), Vec::new())),
+            None => Ok((None, names(store)?)),
         });
-        parse(name, &read?.map_err(|known| unknown(name, &known))?)
+        let (document, known) = read?;
+        parse(name, &document.ok_or_else(|| unknown(name, &known))?)
     }
 
     /// Removes a connection with its secrets and tokens. Returns the content of its vault entry, so that the tokens can be
@@ -215,20 +215,20 @@ impl Store {
             // In the same transaction, so that no run can start in between.
             if !force {
                 if let Some(found) = uses(store)?.remove(&wanted) {
-                    return Ok(Err(in_use(&wanted, &found)));
+                    return Err(in_use(&wanted, &found).into());
                 }
                 let mut flows = flow_uses(store)?.remove(&wanted).unwrap_or_default();
                 flows.retain(|one| one.active);
                 if !flows.is_empty() {
-                    return Ok(Err(in_flows(&wanted, &flows)));
+                    return Err(in_flows(&wanted, &flows).into());
                 }
             }
             let tokens = vault::open(store, &seal, &wanted)?;
             // The foreign keys remove its secrets and its vault entry too.
             let removed = store.prepare_cached("DELETE FROM connections WHERE name = ?1")?.execute([&wanted])?;
-            if removed == 0 { Ok(Err(unknown(&wanted, &names(store)?))) } else { Ok(Ok(tokens)) }
+            if removed == 0 { Err(unknown(&wanted, &names(store)?).into()) } else { Ok(tokens) }
         });
-        removed.await?
+        removed.await
     }
 }
 

@@ -41,7 +41,7 @@ impl Store {
             let of = flow.to_owned();
             let renewed = self.inner.writer.run(move |store| {
                 let mut update = store.prepare_cached("UPDATE taken SET at = ?3 WHERE flow = ?1 AND key = ?2")?;
-                stale.iter().try_for_each(|key| update.execute(params![of, key, now()]).map(drop))
+                Ok(stale.iter().try_for_each(|key| update.execute(params![of, key, now()]).map(drop))?)
             });
             renewed.await?;
         }
@@ -54,7 +54,7 @@ impl Store {
     ///
     /// `store` if they cannot be written.
     pub async fn remember_trigger(&self, event: TriggerEvent) -> Result<()> {
-        self.inner.writer.run(move |store| save(store, &event, None)).await
+        self.inner.writer.run(move |store| Ok(save(store, &event, None)?)).await
     }
 }
 

@@ -15,6 +15,7 @@ use crate::{
     event_row::time,
     now,
     seal::{AssociatedData, Sealed},
+    sqlite::WorkResult,
 };
 
 /// The field of a webhook's encrypted secret.
@@ -76,12 +77,10 @@ impl Store {
         let saved = self.inner.writer.run(move |store| {
             if !replace && exists(store, &flow.name)? {
                 let message = format!("flow {} exists already", flow.name);
-                return Ok(Err(Error::new(ErrorKind::Conflict, message)
-                    .hint("give the new one another name, or replace it with --replace")));
+                let error = Error::new(ErrorKind::Conflict, message);
+                return Err(error.hint("give the new one another name, or replace it with --replace").into());
             }
-            if let Err(error) = pin(store, &flow.version, &document)? {
-                return Ok(Err(error));
-            }
+            pin(store, &flow.version, &document)?;
             store
                 .prepare_cached(
                     "INSERT INTO kept_flows (name, version, connections, input, active, created_at, updated_at)
@@ -90,9 +89,9 @@ impl Store {
                          active = excluded.active, updated_at = excluded.updated_at",
                 )?
                 .execute(params![flow.name, flow.version, connections, input, flow.active, now()])?;
-            Ok(Ok(()))
+            Ok(())
         });
-        saved.await?
+        saved.await
     }
 
     /// Returns all saved flows, sorted by name.
@@ -117,11 +116,12 @@ impl Store {
         let read = self.readers.look("reading a flow", |store| {
             let mut statement = store.prepare_cached(&format!("{SELECT} WHERE name = ?1"))?;
             match statement.query_row([name], saved).optional()? {
-                Some(flow) => Ok(Ok(flow)),
-                None => names(store).map(Err),
+                Some(flow) => Ok((Some(flow), Vec::new())),
+                None => Ok((None, names(store)?)),
             }
         });
-        read?.map_err(|known| no_flow(name, &known))
+        let (flow, known) = read?;
+        flow.ok_or_else(|| no_flow(name, &known))
     }
 
     /// Activates or deactivates the trigger of a flow. With `restart`, the trigger starts as if it had never checked: what
@@ -135,7 +135,7 @@ impl Store {
             "UPDATE kept_flows SET active = ?2, through = CASE WHEN ?3 THEN NULL ELSE through END, updated_at = ?4
                    WHERE name = ?1";
         self.change_flow(name, move |store, name| {
-            store.prepare_cached(sql)?.execute(params![name, active, restart, now()]).map(Ok)
+            Ok(store.prepare_cached(sql)?.execute(params![name, active, restart, now()])?)
         })
         .await
     }
@@ -148,7 +148,7 @@ impl Store {
     pub async fn remove_flow(&self, name: &str) -> Result<()> {
         self.change_flow(name, |store, name| {
             store.prepare_cached("DELETE FROM taken WHERE flow = ?1")?.execute([name])?;
-            store.prepare_cached("DELETE FROM kept_flows WHERE name = ?1")?.execute([name]).map(Ok)
+            Ok(store.prepare_cached("DELETE FROM kept_flows WHERE name = ?1")?.execute([name])?)
         })
         .await
     }
@@ -161,7 +161,7 @@ impl Store {
     pub async fn set_webhook_token(&self, name: &str, hash: Vec<u8>) -> Result<()> {
         let sql = "INSERT INTO webhooks (flow, token_hash) SELECT name, ?2 FROM kept_flows WHERE name = ?1
                    ON CONFLICT (flow) DO UPDATE SET token_hash = excluded.token_hash";
-        self.change_flow(name, move |store, name| store.prepare_cached(sql)?.execute(params![name, hash]).map(Ok)).await
+        self.change_flow(name, move |store, name| Ok(store.prepare_cached(sql)?.execute(params![name, hash])?)).await
     }
 
     /// Saves the secret that the sender of a flow's webhook signs with.
@@ -175,10 +175,8 @@ impl Store {
         let (seal, secret) = (self.inner.seal.clone(), secret.clone());
         self.change_flow(name, move |store, name| {
             let place = AssociatedData { table: "webhooks", row: &[name], field: SECRET };
-            match seal.seal(store, &place, secret.expose().as_bytes())? {
-                Ok(sealed) => store.prepare_cached(sql)?.execute(params![name, sealed.key_id, sealed.bytes]).map(Ok),
-                Err(error) => Ok(Err(error)),
-            }
+            let sealed = seal.seal(store, &place, secret.expose().as_bytes())?;
+            Ok(store.prepare_cached(sql)?.execute(params![name, sealed.key_id, sealed.bytes])?)
         })
         .await
     }
@@ -205,14 +203,14 @@ impl Store {
     async fn change_flow(
         &self,
         name: &str,
-        change: impl FnOnce(&Connection, &str) -> rusqlite::Result<Result<usize>> + Send + 'static,
+        change: impl FnOnce(&Connection, &str) -> WorkResult<usize> + Send + 'static,
     ) -> Result<()> {
         let name = name.to_owned();
         let changed = self.inner.writer.run(move |store| match change(store, &name)? {
-            Ok(0) => Ok(Err(no_flow(&name, &names(store)?))),
-            changed => Ok(changed.map(drop)),
+            0 => Err(no_flow(&name, &names(store)?).into()),
+            _ => Ok(()),
         });
-        changed.await?
+        changed.await
     }
 }
 
@@ -254,18 +252,18 @@ fn no_flow(name: &str, known: &[String]) -> Error {
 }
 
 /// Saves the document of a flow version. Fails with `conflict` if the version exists with another document.
-pub(crate) fn pin(store: &Connection, version: &str, document: &str) -> rusqlite::Result<Result<()>> {
+pub(crate) fn pin(store: &Connection, version: &str, document: &str) -> WorkResult<()> {
     let value = |text: &str| serde_json::from_str::<Value>(text).ok();
     match flow_document(store, version)? {
         None => {
             let mut insert = store.prepare_cached("INSERT INTO flows (version, document) VALUES (?1, ?2)")?;
             insert.execute([version, document])?;
-            Ok(Ok(()))
+            Ok(())
         }
-        Some(known) if known == document || value(&known) == value(document) => Ok(Ok(())),
+        Some(known) if known == document || value(&known) == value(document) => Ok(()),
         Some(_) => {
             let message = format!("another flow has the version {version} already");
-            Ok(Err(Error::new(ErrorKind::Conflict, message).hint("give the changed flow a new version")))
+            Err(Error::new(ErrorKind::Conflict, message).hint("give the changed flow a new version").into())
         }
     }
 }

@@ -40,7 +40,7 @@ impl Store {
         let change = "INSERT INTO meta (name, value) VALUES ('probed', ?1)
              ON CONFLICT (name) DO UPDATE SET value = excluded.value";
         let at = now().to_string();
-        self.inner.writer.run(move |store| store.prepare_cached(change)?.execute([at]).map(drop)).await?;
+        self.inner.writer.run(move |store| Ok(store.prepare_cached(change)?.execute([at]).map(drop)?)).await?;
         // The probe itself does not count as a recent write.
         self.inner.writer.has_worked();
         Ok(())

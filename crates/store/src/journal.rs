@@ -23,7 +23,7 @@ use crate::{
     pending_writes::Pending,
     run_lock, schema,
     seal::{AssociatedData, Seal},
-    sqlite::ours,
+    sqlite::{WorkError, WorkResult, ours},
     writer::{Insert, Work},
 };
 
@@ -44,8 +44,10 @@ impl Journal for Store {
         let (lost, of) = (pending.clone(), run.clone());
         let work = Work::Other(Box::new(move |store| {
             // Marked as failed at once, so that no event of a run that does not exist is inserted.
-            if let Err(error) = accept(store)? {
-                lost.fail(&of, &error);
+            match accept(store) {
+                Err(WorkError::Sqlite(error)) => return Err(error),
+                Err(WorkError::Refused(error)) => lost.fail(&of, &error),
+                Ok(_) => {}
             }
             Ok(())
         }));
@@ -61,7 +63,7 @@ impl Journal for Store {
         event: &TriggerEvent,
     ) -> Result<Option<RunId>> {
         let accept = self.accepting(run, version, flow, started, event.clone())?;
-        let earlier = self.inner.writer.run(accept).await??;
+        let earlier = self.inner.writer.run(accept).await?;
         if earlier.is_none() {
             self.inner.pending.lock().known.insert(run.clone());
         }
@@ -70,7 +72,7 @@ impl Journal for Store {
 
     async fn keep_version(&self, version: &str, flow: &Value) -> Result<()> {
         let (version, document) = (version.to_owned(), text(flow)?);
-        self.inner.writer.run(move |store| pin(store, &version, &document)).await?
+        self.inner.writer.run(move |store| pin(store, &version, &document)).await
     }
 
     async fn append(&self, run: &RunId, events: Vec<RunEvent>, flush: Flush) -> Result<()> {
@@ -261,7 +263,7 @@ impl Store {
         flow: &Value,
         started: RunEvent,
         event: TriggerEvent,
-    ) -> Result<impl FnOnce(&Connection) -> rusqlite::Result<Result<Option<RunId>>> + Send + 'static> {
+    ) -> Result<impl FnOnce(&Connection) -> WorkResult<Option<RunId>> + Send + 'static> {
         run_lock::check(run)?;
         let RunEvent::Started { flow: name, connections, at, .. } = &started else {
             return Err(Error::new(ErrorKind::Internal, "the first event of a run must be `started`"));
@@ -273,14 +275,12 @@ impl Store {
         let seal = self.inner.seal.clone();
         Ok(move |store: &Connection| {
             if let Some(earlier) = deduplication::run_for(store, &event)? {
-                return Ok(Ok(Some(earlier)));
+                return Ok(Some(earlier));
             }
             if exists(store, &id)? {
-                return Ok(Err(Error::new(ErrorKind::Conflict, format!("run {id} exists already"))));
+                return Err(Error::new(ErrorKind::Conflict, format!("run {id} exists already")).into());
             }
-            if let Err(error) = pin(store, &version, &document)? {
-                return Ok(Err(error));
-            }
+            pin(store, &version, &document)?;
             store
                 .prepare_cached(
                     "INSERT INTO runs (id, flow, version, status, started_at, connections, last, sum)
@@ -290,7 +290,7 @@ impl Store {
             insert_event(store, (&seal, &schema::key_id(store)?), &id, 1, row)?;
             checksum::set_end(store, &id, 1)?;
             deduplication::save(store, &event, Some(&id))?;
-            Ok(Ok(None))
+            Ok(None)
         })
     }
 

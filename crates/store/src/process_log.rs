@@ -9,7 +9,7 @@ use crate::{
     Store, checksum,
     event_row::{damaged, signed, text},
     seal::{AssociatedData, Seal, Sealed},
-    sqlite::ours,
+    sqlite::WorkError,
     writer::Work,
 };
 
@@ -63,8 +63,8 @@ fn insert(store: &Connection, seal: &Seal, run: &RunId, plain: &[u8]) -> rusqlit
     let seq = seq + 1;
     let number = seq.to_string();
     let sealed =
-        seal.seal(store, &AssociatedData { table: "step_log", row: &[run.as_str(), &number], field: ENTRY }, plain)?;
-    let Sealed { key_id, bytes } = sealed.map_err(ours)?;
+        seal.seal(store, &AssociatedData { table: "step_log", row: &[run.as_str(), &number], field: ENTRY }, plain);
+    let Sealed { key_id, bytes } = sealed.map_err(WorkError::into_sqlite)?;
     let total = total + i64::try_from(bytes.len()).unwrap_or(i64::MAX);
     store
         .prepare_cached("INSERT INTO step_log (run, seq, total, key_id, sealed) VALUES (?1, ?2, ?3, ?4, ?5)")?

@@ -17,7 +17,7 @@ use crate::{
     key::KeySource,
     process_log, run_lock, schema,
     seal::{AssociatedData, Seal, Sealed},
-    sqlite::{file_fault, ours},
+    sqlite::{WorkError, WorkResult, file_fault},
     vault,
 };
 
@@ -139,9 +139,10 @@ impl Store {
                 let changed = self.inner.writer.run(move |store| {
                     let (mut done, mut damage) = (0, Vec::new());
                     for row in rows {
-                        match reseal(store, &seal, table, &id, &row)? {
+                        match reseal(store, &seal, table, &id, &row) {
                             Ok(changed) => done += u64::from(changed),
-                            Err(error) => damage.push(error),
+                            Err(WorkError::Refused(error)) => damage.push(error),
+                            Err(error) => return Err(error),
                         }
                     }
                     Ok((done, damage))
@@ -187,7 +188,7 @@ impl Store {
             }
         };
         let id = key.id.clone();
-        self.inner.writer.run(move |store| schema::change_key(store, &key)).await??;
+        self.inner.writer.run(move |store| schema::change_key(store, &key)).await?;
         Ok((id, resumed))
     }
 }
@@ -208,26 +209,20 @@ fn pending(store: &Connection, table: &Table, id: &str, after: &Key) -> rusqlite
 }
 
 /// Encrypts one value again, if it still exists and still uses another key.
-fn reseal(store: &Connection, seal: &Seal, table: &Table, id: &str, key: &Key) -> rusqlite::Result<Result<bool>> {
+fn reseal(store: &Connection, seal: &Seal, table: &Table, id: &str, key: &Key) -> WorkResult<bool> {
     let mut statement = store.prepare_cached(table.value)?;
     let found = statement.query_row(params![key.0, key.1], |row| {
         Ok((Sealed { key_id: row.get(0)?, bytes: row.get(1)? }, row.get::<_, Value>(2)?))
     });
-    let Some((sealed, of)) = found.optional()?.filter(|(sealed, _)| sealed.key_id != id) else { return Ok(Ok(false)) };
-    let (row, field) = match place(table, &key.0, of) {
-        Ok(place) => place,
-        Err(error) => return Ok(Err(error)),
-    };
+    let Some((sealed, of)) = found.optional()?.filter(|(sealed, _)| sealed.key_id != id) else { return Ok(false) };
+    let (row, field) = place(table, &key.0, of)?;
     let row: Vec<_> = row.iter().map(String::as_str).collect();
     let place = AssociatedData { table: table.name, row: &row, field: &field };
-    let plain: Zeroizing<Vec<u8>> = match seal.open(&place, &sealed) {
-        Ok(plain) => plain,
-        Err(error) => return Ok(Err(error)),
-    };
+    let plain: Zeroizing<Vec<u8>> = seal.open(&place, &sealed)?;
     // An error here aborts the transaction.
-    let sealed = seal.seal(store, &place, &plain)?.map_err(ours)?;
+    let sealed = seal.seal(store, &place, &plain).map_err(WorkError::into_sqlite)?;
     store.prepare_cached(table.update)?.execute(params![key.0, key.1, sealed.key_id, sealed.bytes])?;
-    Ok(Ok(true))
+    Ok(true)
 }
 
 /// Returns the row and the field of a value's [`AssociatedData`].

@@ -11,7 +11,7 @@ use trunkline_core::{Error, ErrorKind, Result};
 use crate::{
     key::{Key, KeySource, Ring, hex, random},
     seal::{self, AssociatedData, Seal, Sealed},
-    sqlite::{fault, open_as_it_lies, wait},
+    sqlite::{WorkResult, open_as_it_lies, wait},
 };
 
 const MIGRATIONS: &[&str] = &[
@@ -91,16 +91,13 @@ pub(crate) fn key_id(store: &Connection) -> rusqlite::Result<String> {
 }
 
 /// Makes another key the current one, from this transaction on.
-pub(crate) fn change_key(store: &Connection, key: &Key) -> rusqlite::Result<Result<()>> {
+pub(crate) fn change_key(store: &Connection, key: &Key) -> WorkResult<()> {
     let instance: String = store.query_row("SELECT value FROM meta WHERE name = 'instance'", [], |row| row.get(0))?;
-    let canary = match canary(key, &instance) {
-        Ok(canary) => canary,
-        Err(error) => return Ok(Err(error)),
-    };
+    let canary = canary(key, &instance)?;
     let mut update = store.prepare("UPDATE meta SET value = ?2 WHERE name = ?1")?;
     update.execute(params!["key", canary.key_id])?;
     update.execute(params!["canary", canary.bytes])?;
-    Ok(Ok(()))
+    Ok(())
 }
 
 /// Reads the metadata of a file without changing it. Returns `None` if there is no store yet.
@@ -127,30 +124,26 @@ fn look(path: &Path) -> Result<Option<(usize, Meta)>> {
     if std::fs::metadata(path).map_or(0, |metadata| metadata.len()) == 0 {
         return Ok(None);
     }
-    let read = || -> rusqlite::Result<Result<Option<(usize, Meta)>>> {
+    let read = || -> WorkResult<Option<(usize, Meta)>> {
         let mut connection = open_as_it_lies(path)?;
         connection.set_db_config(DbConfig::SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, true)?;
         connection.busy_handler(Some(wait))?;
         // A snapshot of the file, even while another process creates the store.
         let transaction = connection.transaction()?;
-        Ok(match version(&transaction, path)? {
-            Ok(0) => Ok(None),
-            Ok(applied) => meta(&transaction)?.map(|meta| Some((applied, meta))).ok_or_else(|| foreign(path)),
-            Err(error) => Err(error),
-        })
+        match version(&transaction, path)? {
+            0 => Ok(None),
+            applied => Ok(Some((applied, meta(&transaction)?.ok_or_else(|| foreign(path))?))),
+        }
     };
-    read().map_err(|error| fault("opening the store", path, error))?
+    read().map_err(|error| error.into_error("opening the store", path))
 }
 
 /// Applies missing migrations. A new store gets its instance id and its canary in the same transaction.
 pub(crate) fn migrate(connection: &mut Connection, path: &Path, ring: &Ring) -> Result<Meta> {
     let fresh = Meta::fresh(&*ring.first()?)?;
-    let mut write = || -> rusqlite::Result<Result<Meta>> {
+    let mut write = || -> WorkResult<Meta> {
         let transaction = connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
-        let applied = match version(&transaction, path)? {
-            Ok(applied) => applied,
-            Err(error) => return Ok(Err(error)),
-        };
+        let applied = version(&transaction, path)?;
         for migration in &MIGRATIONS[applied..] {
             transaction.execute_batch(migration)?;
         }
@@ -166,28 +159,29 @@ pub(crate) fn migrate(connection: &mut Connection, path: &Path, ring: &Ring) -> 
         }
         let meta = meta(&transaction)?;
         transaction.commit()?;
-        Ok(meta.ok_or_else(|| foreign(path)))
+        Ok(meta.ok_or_else(|| foreign(path))?)
     };
-    write().map_err(|error| fault("migrating the store", path, error))?
+    write().map_err(|error| error.into_error("migrating the store", path))
 }
 
 /// Returns the number of applied migrations. Fails for foreign files and for later versions.
-fn version(connection: &Connection, path: &Path) -> rusqlite::Result<Result<usize>> {
+fn version(connection: &Connection, path: &Path) -> WorkResult<usize> {
     let number = |pragma: &str| connection.pragma_query_value(None, pragma, |row| row.get::<_, i64>(0));
     let (application, version) = (number("application_id")?, number("user_version")?);
     if application != APPLICATION {
         let tables: i64 = connection.query_row("SELECT count(*) FROM sqlite_schema", [], |row| row.get(0))?;
-        return Ok(if application == 0 && version == 0 && tables == 0 { Ok(0) } else { Err(foreign(path)) });
+        return if application == 0 && version == 0 && tables == 0 { Ok(0) } else { Err(foreign(path).into()) };
     }
     let known = usize::try_from(version).ok().filter(|version| *version <= MIGRATIONS.len());
-    Ok(known.ok_or_else(|| {
+    let known = known.ok_or_else(|| {
         Error::new(
             ErrorKind::Store,
             format!("the store has version {version}, this Trunkline knows versions up to {}", MIGRATIONS.len()),
         )
         .hint("use the newer Trunkline that wrote it, or another data directory")
         .with("file", path.display())
-    }))
+    })?;
+    Ok(known)
 }
 
 fn meta(connection: &Connection) -> rusqlite::Result<Option<Meta>> {

@@ -18,6 +18,7 @@ use zeroize::Zeroizing;
 use crate::{
     key::{Key, Ring, random},
     schema,
+    sqlite::WorkResult,
 };
 
 const NONCE: usize = 24;
@@ -52,13 +53,8 @@ impl Seal {
 
     /// Seals with the key that is current in this transaction. After a rotation no process seals with the previous key, so that
     /// key can be removed in the end.
-    pub(crate) fn seal(
-        &self,
-        store: &Connection,
-        place: &AssociatedData<'_>,
-        plain: &[u8],
-    ) -> rusqlite::Result<Result<Sealed>> {
-        Ok(self.seal_with(&schema::key_id(store)?, place, plain))
+    pub(crate) fn seal(&self, store: &Connection, place: &AssociatedData<'_>, plain: &[u8]) -> WorkResult<Sealed> {
+        Ok(self.seal_with(&schema::key_id(store)?, place, plain)?)
     }
 
     /// The same for several in one transaction, with the key that the store has named in it.

@@ -44,6 +44,46 @@ pub(crate) fn ours(error: Error) -> rusqlite::Error {
     rusqlite::Error::ToSqlConversionFailure(Box::new(error))
 }
 
+/// Why work on the database ends without a value.
+pub(crate) enum WorkError {
+    /// SQLite failed. The transaction is rolled back.
+    Sqlite(rusqlite::Error),
+    /// The work was refused before it changed anything. Other work of the same transaction is committed.
+    Refused(Error),
+}
+
+pub(crate) type WorkResult<T> = std::result::Result<T, WorkError>;
+
+impl WorkError {
+    /// Turns it into an error of ours, see [`fault`].
+    pub(crate) fn into_error(self, tried: &str, path: &Path) -> Error {
+        match self {
+            WorkError::Sqlite(error) => fault(tried, path, error),
+            WorkError::Refused(error) => error,
+        }
+    }
+
+    /// Turns it into an SQLite error, which rolls the transaction back in any case.
+    pub(crate) fn into_sqlite(self) -> rusqlite::Error {
+        match self {
+            WorkError::Sqlite(error) => error,
+            WorkError::Refused(error) => ours(error),
+        }
+    }
+}
+
+impl From<rusqlite::Error> for WorkError {
+    fn from(error: rusqlite::Error) -> WorkError {
+        WorkError::Sqlite(error)
+    }
+}
+
+impl From<Error> for WorkError {
+    fn from(error: Error) -> WorkError {
+        WorkError::Refused(error)
+    }
+}
+
 /// Turns a system error about a file into ours.
 pub(crate) fn file_fault(tried: &str, path: &Path, error: std::io::Error) -> Error {
     let failed = Error::new(ErrorKind::Store, format!("{tried} failed: {error}")).with("file", path.display());

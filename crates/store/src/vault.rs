@@ -31,13 +31,10 @@ impl Vault for Store {
         let sign_in = sign_in.clone();
         let replaced = self.inner.writer.run(move |store| {
             if !exists(store, &name)? {
-                return Ok(Ok(None));
+                return Err(unknown(&name, &[]).into());
             }
             let place = AssociatedData { table: "vault", row: &[&name], field: &field(expected + 1) };
-            let sealed = match seal.seal(store, &place, content.expose().as_bytes())? {
-                Ok(sealed) => sealed,
-                Err(error) => return Ok(Err(error)),
-            };
+            let sealed = seal.seal(store, &place, content.expose().as_bytes())?;
             let before = sign_in_of(store, &name)?;
             let sql = if expected == 0 {
                 "INSERT INTO vault (connection, version, key_id, sealed, updated_at, sign_in)
@@ -52,12 +49,9 @@ impl Vault for Store {
             if changed == 1 && before.is_none_or(|before| before.state.differs(&sign_in.state)) {
                 note(store, &name, at, &text)?;
             }
-            Ok(Ok(Some(changed == 1)))
+            Ok(changed == 1)
         });
-        match replaced.await?? {
-            Some(replaced) => Ok(replaced),
-            None => Err(unknown(connection, &[])),
-        }
+        replaced.await
     }
 }
 
@@ -108,8 +102,8 @@ fn note(store: &rusqlite::Connection, connection: &str, at: i64, sign_in: &str) 
 /// Returns the sign-in state when the vault was last written, or `None` if it never was.
 fn sign_in_of(store: &rusqlite::Connection, connection: &str) -> rusqlite::Result<Option<SignIn>> {
     let mut statement = store.prepare_cached("SELECT sign_in FROM good_vault WHERE connection = ?1")?;
-    let text: Option<Option<String>> = statement.query_row([connection], |row| row.get(0)).optional()?;
-    Ok(text.map(|text| read(text.as_deref())))
+    let state = |row: &rusqlite::Row<'_>| Ok(read(row.get::<_, Option<String>>(0)?.as_deref()));
+    statement.query_row([connection], state).optional()
 }
 
 /// Reads a stored sign-in state. Entries of versions before 3 have none.

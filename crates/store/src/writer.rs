@@ -26,7 +26,7 @@ use trunkline_engine::RunId;
 use crate::{
     Fault,
     event_row::Row,
-    sqlite::{execute, fault, file_fault},
+    sqlite::{WorkError, WorkResult, execute, fault, file_fault},
 };
 
 /// The capacity of the queue in jobs; further callers wait.
@@ -207,22 +207,25 @@ impl Writer {
         receiver.await.unwrap_or_else(|_| Err(self.state.poisoned()))
     }
 
-    /// Runs work and returns its value when it is on disk.
-    ///
-    /// Work that returns an error inside its value must not have changed anything.
+    /// Runs work and returns its value when it is on disk. Work that is refused must not have changed anything.
     pub(crate) async fn run<T: Send + 'static>(
         &self,
-        work: impl FnOnce(&Connection) -> rusqlite::Result<T> + Send + 'static,
+        work: impl FnOnce(&Connection) -> WorkResult<T> + Send + 'static,
     ) -> Result<T> {
         let value = Arc::new(Mutex::new(None));
         let found = value.clone();
         let work = Work::Other(Box::new(move |transaction| {
-            *found.lock().unwrap_or_else(PoisonError::into_inner) = Some(work(transaction)?);
+            let value = match work(transaction) {
+                Ok(value) => Ok(value),
+                Err(WorkError::Refused(error)) => Err(error),
+                Err(WorkError::Sqlite(error)) => return Err(error),
+            };
+            *found.lock().unwrap_or_else(PoisonError::into_inner) = Some(value);
             Ok(())
         }));
         self.wait(work, |result| result).await?;
         let value = value.lock().unwrap_or_else(PoisonError::into_inner).take();
-        value.ok_or_else(|| self.state.poisoned())
+        value.unwrap_or_else(|| Err(self.state.poisoned()))
     }
 
     fn send(&self, job: Job) -> Result<()> {
