@@ -8,6 +8,7 @@ mod damage;
 mod flows;
 mod keys;
 mod ledger;
+mod own_connector;
 mod runs;
 mod scopes;
 mod sign_in;

@@ -47,7 +47,7 @@ pub fn project() -> PathBuf {
 
 /// Returns the path of the shipped flow.
 pub fn shipped_flow() -> PathBuf {
-    project().join("crates/host/flows/mediaflow-to-mediavalet.json")
+    project().join("crates/cli/flows/mediaflow-to-mediavalet.json")
 }
 
 /// Returns the path of a flow of the fixtures.
@@ -59,41 +59,51 @@ pub fn fixture(name: &str) -> PathBuf {
 /// `TRUNKLINE_BIN` names one.
 pub fn trunkline() -> &'static Path {
     static BINARY: OnceLock<PathBuf> = OnceLock::new();
-    BINARY.get_or_init(|| {
-        if let Some(given) = env::var_os("TRUNKLINE_BIN") {
-            return given.into();
-        }
-        // TARGET/PROFILE/deps/TEST
-        let test = env::current_exe().expect("the test has a path");
-        let folder = test.parent().and_then(Path::parent).expect("the test lies in target/PROFILE/deps");
-        let profile = match folder.file_name().and_then(OsStr::to_str) {
-            Some("debug") | None => "dev",
-            Some(profile) => profile,
-        };
-        let cargo = env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
-        let mut build = std::process::Command::new(cargo);
-        build.args(["build", "--quiet", "--bin", "trunkline", "--profile", profile]);
-        let selection: &[&str] = match profile {
-            // Under `cargo test --workspace`, dependencies have the features that all packages and their tests ask for. With
-            // the same selection here, none of them is built twice.
-            "dev" => &["--workspace", "--test", "memory"],
-            // As it is published, see the README.
-            "dist" => &["--package", "trunkline", "--features", "jemalloc"],
-            _ => &["--package", "trunkline"],
-        };
-        build.args(selection);
-        build.arg("--target-dir").arg(folder.parent().expect("a target folder")).current_dir(project());
-        // Variables that cargo sets for this test would make build scripts run again.
-        for (name, _) in env::vars_os() {
-            let text = name.to_string_lossy();
-            if text.starts_with("CARGO_PKG_") || text.starts_with("CARGO_MANIFEST_") {
-                build.env_remove(&name);
-            }
-        }
-        let built = build.status().expect("cargo runs");
-        assert!(built.success(), "the binary cannot be built");
-        folder.join(format!("trunkline{}", env::consts::EXE_SUFFIX))
+    BINARY.get_or_init(|| match env::var_os("TRUNKLINE_BIN") {
+        Some(given) => given.into(),
+        None => built("bin", "trunkline"),
     })
+}
+
+/// Returns the path of the example that is a host with a connector of its own, built from the current sources.
+pub fn own_connector() -> &'static Path {
+    static EXAMPLE: OnceLock<PathBuf> = OnceLock::new();
+    EXAMPLE.get_or_init(|| built("example", "own_connector"))
+}
+
+/// Builds a `bin` or an `example` of the command line in the profile of the test, and returns its path.
+fn built(kind: &str, name: &str) -> PathBuf {
+    // TARGET/PROFILE/deps/TEST
+    let test = env::current_exe().expect("the test has a path");
+    let folder = test.parent().and_then(Path::parent).expect("the test lies in target/PROFILE/deps");
+    let profile = match folder.file_name().and_then(OsStr::to_str) {
+        Some("debug") | None => "dev",
+        Some(profile) => profile,
+    };
+    let cargo = env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
+    let mut build = std::process::Command::new(cargo);
+    build.args(["build", "--quiet", &format!("--{kind}"), name, "--profile", profile]);
+    let selection: &[&str] = match profile {
+        // Under `cargo test --workspace`, dependencies have the features that all packages and their tests ask for. With
+        // the same selection here, none of them is built twice.
+        "dev" => &["--workspace", "--test", "memory"],
+        // As it is published, see the README.
+        "dist" => &["--package", "trunkline-cli", "--features", "jemalloc"],
+        _ => &["--package", "trunkline-cli"],
+    };
+    build.args(selection);
+    build.arg("--target-dir").arg(folder.parent().expect("a target folder")).current_dir(project());
+    // Variables that cargo sets for this test would make build scripts run again.
+    for (name, _) in env::vars_os() {
+        let text = name.to_string_lossy();
+        if text.starts_with("CARGO_PKG_") || text.starts_with("CARGO_MANIFEST_") {
+            build.env_remove(&name);
+        }
+    }
+    let built = build.status().expect("cargo runs");
+    assert!(built.success(), "{name} cannot be built");
+    let folder = if kind == "example" { folder.join("examples") } else { folder.to_owned() };
+    folder.join(format!("{name}{}", env::consts::EXE_SUFFIX))
 }
 
 /// The output of a command, and its exit code.
@@ -136,15 +146,21 @@ impl CommandOutput {
 #[derive(Debug)]
 pub struct Cli {
     home: TempDir,
+    program: &'static Path,
 }
 
 impl Default for Cli {
     fn default() -> Self {
-        Cli { home: tempfile::tempdir().expect("a temporary folder") }
+        Cli::of(trunkline())
     }
 }
 
 impl Cli {
+    /// Uses another program with the same command line.
+    pub fn of(program: &'static Path) -> Cli {
+        Cli { home: tempfile::tempdir().expect("a temporary folder"), program }
+    }
+
     /// Returns the folder of the data directory and the key file.
     pub fn home(&self) -> &Path {
         self.home.path()
@@ -167,7 +183,7 @@ impl Cli {
 
     /// Returns a command that is not started yet. Its process is killed when dropped.
     pub fn command(&self, arguments: &[&str]) -> Command {
-        let mut command = Command::new(trunkline());
+        let mut command = Command::new(self.program);
         for (name, _) in env::vars_os() {
             if name.to_string_lossy().starts_with("TRUNKLINE_") {
                 command.env_remove(&name);

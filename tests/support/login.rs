@@ -99,7 +99,7 @@ pub async fn walk(url: &str) -> String {
         let next = url
             .join(location.to_str().expect("the login server responds as expected"))
             .expect("the login server responds as expected");
-        if next.path() == trunkline::serve::CALLBACK {
+        if next.path() == trunkline_server::CALLBACK {
             return next.into();
         }
         url = next;

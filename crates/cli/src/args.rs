@@ -1,0 +1,501 @@
+//! The command line: commands, options, and their help texts.
+
+use std::{net::SocketAddr, path::PathBuf};
+
+use clap::{Args, Parser, Subcommand, ValueEnum};
+use trunkline::rest::Url;
+
+/// Runs flows between systems: connectors, connections, durable runs.
+#[derive(Parser)]
+#[command(name = "trunkline", version, max_term_width = 100, after_help = EXIT_CODES)]
+pub(crate) struct Arguments {
+    /// Data directory, with connections, saved flows and runs [default: ~/.local/share/trunkline]
+    #[arg(long, global = true, value_name = "DIR", env = "TRUNKLINE_DATA")]
+    pub(crate) data: Option<PathBuf>,
+    /// File with the key that encrypts secrets; created at first use [default: ~/.config/trunkline/key]. TRUNKLINE_KEY can
+    /// hold the key itself instead
+    #[arg(long, global = true, value_name = "FILE", env = "TRUNKLINE_KEY_FILE")]
+    pub(crate) key_file: Option<PathBuf>,
+    /// Folder of connectors without code: one subfolder for each, with a connector.toml and operations/*.toml
+    #[arg(long, global = true, value_name = "DIR", env = "TRUNKLINE_CONNECTORS")]
+    pub(crate) connectors: Option<PathBuf>,
+    /// Print results as JSON on standard output, and errors as JSON on standard error
+    #[arg(long, global = true)]
+    pub(crate) json: bool,
+    /// What to log on standard error, such as `info` or `trunkline_rest=debug` [default: off; for serve: warn]
+    #[arg(long, global = true, value_name = "FILTER", env = "TRUNKLINE_LOG")]
+    pub(crate) log: Option<String>,
+    /// Format of the log
+    #[arg(long, global = true, value_name = "FORMAT", env = "TRUNKLINE_LOG_FORMAT", default_value = "text")]
+    pub(crate) log_format: LogFormat,
+    #[command(subcommand)]
+    pub(crate) command: Command,
+}
+
+/// The format of log lines.
+#[derive(Clone, Copy, ValueEnum)]
+pub(crate) enum LogFormat {
+    /// Plain text
+    Text,
+    /// One JSON object a line, with run, flow, step, item and attempt in its spans
+    Json,
+}
+
+const EXIT_CODES: &str = "\
+Exit codes:
+  0  done
+  1  an error, reported on standard error
+  2  a wrong command line
+  3  a check found something wrong (connection check, flow validate)
+  4  the run ended, but some items failed or are unknown
+  5  the run failed or was cancelled
+130, 143  stopped by a signal; runs in the journal can be resumed";
+
+#[derive(Subcommand)]
+pub(crate) enum Command {
+    /// Demonstrate the main job: copy a Mediaflow library into MediaValet, with simulators of both on this machine
+    #[cfg(feature = "demo")]
+    Demo(Demo),
+    /// Serve simulators of Mediaflow and MediaValet on this machine, for trials and tests
+    #[cfg(feature = "demo")]
+    Sandbox(Sandbox),
+    /// Serve the HTTP API, the triggers of saved flows, and sign-in in the browser, until Ctrl-C or SIGTERM
+    ///
+    /// The API requires a token: the one in TRUNKLINE_API_TOKEN, or in the file DATA.api-token, which is created at the
+    /// first start. Unfinished runs are resumed.
+    Serve(Serve),
+    /// List the connectors, or show the settings of one
+    Connectors {
+        /// A connector, such as mediavalet
+        name: Option<String>,
+    },
+    /// List the actions of connectors
+    Actions {
+        /// A connector, such as mediavalet
+        connector: Option<String>,
+        /// Only actions with all of these words in their name, title, group or description
+        #[arg(long, value_name = "WORDS")]
+        search: Option<String>,
+    },
+    /// Show the input and the output of an action, with an example
+    Action {
+        /// The action, such as mediavalet.asset.upload
+        #[arg(value_name = "CONNECTOR.ACTION")]
+        name: String,
+    },
+    /// Print a JSON Schema
+    Schema {
+        /// What the schema describes
+        what: SchemaOf,
+        /// A connector for `connection`, CONNECTOR.RESOURCE.VERB for `action`
+        name: Option<String>,
+    },
+    /// Add, show, check, sign in, export and remove connections
+    Connection {
+        #[command(subcommand)]
+        command: ConnectionCommand,
+    },
+    /// Change the key that encrypts secrets
+    Key {
+        #[command(subcommand)]
+        command: KeyCommand,
+    },
+    /// Run one action and print its output
+    Call {
+        /// The action, such as mediavalet.asset.get
+        #[arg(value_name = "CONNECTOR.ACTION")]
+        action: String,
+        /// The connection to run it on
+        #[arg(long, value_name = "NAME")]
+        connection: String,
+        /// Its input: JSON, @FILE, or - for standard input
+        #[arg(long, value_name = "JSON", default_value = "{}")]
+        input: String,
+        /// Read all pages of an action that lists, and print one item a line
+        #[arg(long)]
+        all: bool,
+    },
+    /// Validate flows, and save them by name
+    Flow {
+        #[command(subcommand)]
+        command: FlowCommand,
+    },
+    /// Run a flow and show its progress
+    Run {
+        /// The name of a saved flow, or a file; write ./NAME for a file with the name of a saved flow
+        #[arg(value_name = "NAME|FILE")]
+        flow: String,
+        /// Input of the run: JSON, @FILE, or - for standard input
+        #[arg(long, value_name = "JSON", default_value = "{}")]
+        input: String,
+        /// Bind a connection that the flow declares; not needed where only one connection fits
+        #[arg(long, value_name = "BINDING=NAME", value_parser = binding)]
+        connection: Vec<(String, String)>,
+    },
+    /// List, show, watch, resume, rerun, resolve, signal and cancel runs
+    Runs {
+        #[command(subcommand)]
+        command: Option<RunsCommand>,
+    },
+}
+
+fn binding(text: &str) -> Result<(String, String), String> {
+    let (binding, name) = text.split_once('=').ok_or("write BINDING=NAME, such as source=mediaflow")?;
+    Ok((binding.to_owned(), name.to_owned()))
+}
+
+#[cfg(feature = "demo")]
+#[derive(Args)]
+pub(crate) struct Demo {
+    /// Number of files in the simulated Mediaflow library
+    #[arg(long, value_name = "N", default_value_t = 500)]
+    pub(crate) files: u64,
+    /// Share of responses to replace with faults (429, 503, cut connections, lost responses): 0 to 1
+    #[arg(long, value_name = "SHARE", default_value_t = 0.0)]
+    pub(crate) faults: f64,
+}
+
+#[cfg(feature = "demo")]
+#[derive(Args)]
+pub(crate) struct Sandbox {
+    /// Port to listen on, on 127.0.0.1; 0 for any
+    #[arg(long, default_value_t = 4600)]
+    pub(crate) port: u16,
+    /// Number of files in the simulated Mediaflow library
+    #[arg(long, value_name = "N", default_value_t = 500)]
+    pub(crate) files: u64,
+    /// Share of responses to replace with faults: 0 to 1
+    #[arg(long, value_name = "SHARE", default_value_t = 0.0)]
+    pub(crate) faults: f64,
+    /// Lifetime of access tokens, in seconds
+    #[arg(long, value_name = "SECONDS", default_value_t = 3600)]
+    pub(crate) token_lifetime: u64,
+    /// Folder for the state of the simulators, so that it outlives the process
+    #[arg(long, value_name = "DIR")]
+    pub(crate) state: Option<PathBuf>,
+    /// Folder to write connection files for the simulators to
+    #[arg(long, value_name = "DIR")]
+    pub(crate) connections: Option<PathBuf>,
+}
+
+#[derive(Args)]
+pub(crate) struct Serve {
+    /// Address to listen on; port 0 for any
+    #[arg(long, value_name = "ADDRESS", default_value = "127.0.0.1:8700")]
+    pub(crate) listen: SocketAddr,
+    /// Public address, such as https://flows.example.com, for sign-ins and webhooks behind a proxy
+    #[arg(long, value_name = "URL", env = "TRUNKLINE_PUBLIC_URL")]
+    pub(crate) public_url: Option<Url>,
+    /// Maximum number of runs at the same time; further runs wait. Runs that wait for a time or a signal do not count
+    #[arg(long, value_name = "RUNS", default_value_t = 64, value_parser = clap::value_parser!(u16).range(1..))]
+    pub(crate) at_once: u16,
+    /// Shutdown grace period for steps in flight, in seconds
+    #[arg(long, value_name = "SECONDS", default_value_t = 30)]
+    pub(crate) grace: u64,
+}
+
+#[derive(Clone, Copy, ValueEnum)]
+pub(crate) enum SchemaOf {
+    /// The settings of a connector's connections
+    Connection,
+    /// The input and output of an action
+    Action,
+    /// Flow documents
+    Flow,
+    /// Files of operation tables
+    Operation,
+    /// The connector.toml of a connector without code
+    #[cfg(feature = "http")]
+    Connector,
+}
+
+#[derive(Subcommand)]
+pub(crate) enum ConnectionCommand {
+    /// Save a connection; its secrets are encrypted
+    Add {
+        /// JSON file with a connection or a list of connections, or - for standard input
+        file: String,
+        /// Replace a connection of the same name
+        #[arg(long)]
+        replace: bool,
+    },
+    /// List the connections
+    List,
+    /// Show a connection without its secrets
+    Show {
+        /// The connection
+        name: String,
+    },
+    /// Try a connection and name the setting that is wrong
+    Check {
+        /// The connection
+        name: String,
+    },
+    /// Sign in with the browser
+    Authorize {
+        /// The connection
+        name: String,
+        /// Port on 127.0.0.1 that the browser returns to; 0 for any
+        #[arg(long, default_value_t = 0)]
+        port: u16,
+        /// Do not wait for the browser: read the address that it returned to from standard input
+        #[arg(long)]
+        paste: bool,
+    },
+    /// Print a connection for `connection add`, with references in place of its secrets
+    ///
+    /// References stay as they were written. Every other secret becomes {"env": "NAME_SETTING"}; standard error lists
+    /// the variables to set where the connection is added.
+    Export {
+        /// The connection
+        #[arg(required_unless_present = "all")]
+        name: Option<String>,
+        /// All connections, as a list
+        #[arg(long, conflicts_with = "name")]
+        all: bool,
+    },
+    /// Print the addresses that a login server publishes, as settings of a connection
+    Discover {
+        /// The login server's issuer, which vendors also call authority: https://login.example.com
+        issuer: String,
+        /// Write them to this connection; its scopes stay
+        #[arg(long, value_name = "NAME")]
+        into: Option<String>,
+        /// Allow an issuer in a private network or on this machine
+        #[arg(long)]
+        allow_private_network: bool,
+    },
+    /// List the changes of sign-in states: ok, refreshing, backoff, reauth_required
+    Events {
+        /// The connection; all if absent
+        name: Option<String>,
+        /// Only events after the one with this id (see --json), for polling
+        #[arg(long, value_name = "ID", default_value_t = 0)]
+        after: u64,
+    },
+    /// Remove a connection with its secrets and tokens, and revoke the tokens at its login server
+    Remove {
+        /// The connection
+        name: String,
+        /// Remove it even if an active flow or an unfinished run uses it; that run cannot continue then
+        #[arg(long)]
+        force: bool,
+    },
+}
+
+#[derive(Subcommand)]
+pub(crate) enum KeyCommand {
+    /// Make a new key and encrypt everything with it
+    ///
+    /// Other processes can keep working. If it is interrupted, run it again to continue. The old key is removed from the
+    /// key file when nothing is encrypted with it any more. If the key is in TRUNKLINE_KEY, put the new one in
+    /// TRUNKLINE_NEW_KEY.
+    Rotate,
+}
+
+#[derive(Subcommand)]
+pub(crate) enum FlowCommand {
+    /// Check a flow and list everything that is wrong
+    Validate {
+        /// File of the flow, or - for standard input
+        file: String,
+        /// Also check it against the scopes granted to the connection of this binding
+        #[arg(long, value_name = "BINDING=NAME", value_parser = binding)]
+        connection: Vec<(String, String)>,
+    },
+    /// List the filters of expressions, with examples
+    Filters,
+    /// Save a flow under its name, with its connections
+    Add {
+        /// File of the flow, or - for standard input
+        file: String,
+        /// Bind a connection that the flow declares; not needed where only one connection fits
+        #[arg(long, value_name = "BINDING=NAME", value_parser = binding)]
+        connection: Vec<(String, String)>,
+        /// Default input of every run: a JSON object, @FILE, or - for standard input
+        #[arg(long, value_name = "JSON")]
+        input: Option<String>,
+        /// Save it without activating its trigger
+        #[arg(long)]
+        inactive: bool,
+        /// Replace the flow of this name; options that are not given keep their values
+        #[arg(long)]
+        replace: bool,
+    },
+    /// List the saved flows
+    List,
+    /// Show a saved flow
+    Show {
+        /// The flow
+        name: String,
+    },
+    /// Let a flow's trigger start runs
+    Activate {
+        /// The flow
+        name: String,
+    },
+    /// Stop a flow's trigger from starting runs; running runs continue
+    Deactivate {
+        /// The flow
+        name: String,
+    },
+    /// Give a flow's webhook a new address; the previous one stops working
+    Address {
+        /// The flow
+        name: String,
+    },
+    /// Save the secret that the sender of a flow's webhook signs with
+    Secret {
+        /// The flow
+        name: String,
+        /// File with the secret, or - for standard input
+        file: String,
+    },
+    /// Remove a flow and the deduplication keys of its trigger; its runs stay
+    Remove {
+        /// The flow
+        name: String,
+    },
+}
+
+#[derive(Subcommand)]
+pub(crate) enum RunsCommand {
+    /// List the runs, newest first
+    List,
+    /// Show the status of a run, and the outcomes of its items
+    Show {
+        /// The run; its first digits are enough
+        id: String,
+    },
+    /// Follow the events of a run, one a line, from its start and in whichever process it runs
+    ///
+    /// Ends with the run, with the exit code of `run`. Ctrl-C ends the command, not the run. With --json, each line is an
+    /// event as JSON, without the outputs of steps.
+    Tail {
+        /// The run; its first digits are enough
+        id: String,
+        /// Only events after the one with this number (`seq`)
+        #[arg(long, value_name = "SEQ", default_value_t = 0)]
+        after: u64,
+    },
+    /// Show where the time of a run went: by step, and for lists the fastest, the median and the slowest item
+    Timeline {
+        /// The run; its first digits are enough
+        id: String,
+    },
+    /// Show the calls of a run with their inputs and results, without secrets: the failed calls, or those that the flow's
+    /// `log` asks for
+    Log {
+        /// The run; its first digits are enough
+        id: String,
+        /// Only calls of this step: its id, its path in the flow (files/*/asset) or in the run (files/4711/asset)
+        #[arg(long, value_name = "STEP")]
+        step: Option<String>,
+    },
+    /// Resume a run that a crash or an error stopped
+    Resume {
+        /// The run; its first digits are enough
+        id: String,
+    },
+    /// Send a signal to a run, for a step that waits for it now or later
+    Signal {
+        /// The run; its first digits are enough
+        id: String,
+        /// Name of the signal in the flow's `wait` step
+        name: String,
+        /// Output of the `wait` step: JSON, @FILE, or - for standard input
+        #[arg(long, value_name = "JSON", default_value = "null")]
+        payload: String,
+    },
+    /// List the outcomes of a run's items: step, key, status, reason, time
+    ///
+    /// Printed page by page, for any number of items. With --json, one item a line.
+    Items {
+        /// The run; its first digits are enough
+        id: String,
+        /// Only items with this status
+        #[arg(long)]
+        status: Option<ItemStatus>,
+        /// Only items of this `each` step, by its path in `runs show`; * stands for any enclosing item
+        #[arg(long, value_name = "STEP")]
+        step: Option<String>,
+        /// As CSV (RFC 4180). A cell that a spreadsheet would read as a formula starts with a quote
+        #[arg(long, conflicts_with = "json")]
+        csv: bool,
+    },
+    /// Rerun the failed items of a run, and only those, as a new run
+    ///
+    /// The new run has the input and the connections of the old one, and is pinned to its versions of the flow or to the
+    /// corrected ones of --flow. A step that created or deleted something in the old run is not called again as long as it
+    /// has the same path and calls the same action; everything else, such as lists and reads, runs again. An item that is no
+    /// longer in its list is reported as failed. A run can be rerun once; after that, rerun the newer run. A run that an
+    /// error stopped continues with `runs resume`, or here with a corrected flow.
+    Rerun {
+        #[command(flatten)]
+        rerun: RerunArgs,
+        /// Rerun the failed items; this is required, so that the command says what it does
+        #[arg(long, required = true)]
+        failed: bool,
+    },
+    /// The former name of `runs rerun --failed`
+    #[command(hide = true)]
+    Retry(RerunArgs),
+    /// Resolve a step whose outcome is unknown: say whether it took effect
+    ///
+    /// A run that was stopped by the unknown outcome continues with `runs resume`. An item of a run that has ended gets
+    /// the new outcome.
+    Resolve(ResolveArgs),
+    /// The former name of `runs resolve`
+    #[command(hide = true)]
+    Settle(ResolveArgs),
+    /// Cancel a run, in whichever process it runs
+    Cancel {
+        /// The run; its first digits are enough
+        id: String,
+    },
+}
+
+#[derive(Clone, Copy, ValueEnum)]
+pub(crate) enum ItemStatus {
+    Done,
+    Skipped,
+    Failed,
+    Unknown,
+}
+
+/// Which run is rerun, and with what.
+#[derive(Args)]
+pub(crate) struct RerunArgs {
+    /// The run; its first digits are enough
+    pub(crate) id: String,
+    /// A corrected flow of the same name: the name of a saved flow, or a file
+    #[arg(long, value_name = "NAME|FILE")]
+    pub(crate) flow: Option<String>,
+    /// Rerun the unknown items too: each is looked up first where the action supports it, and stays unknown otherwise
+    #[arg(long)]
+    pub(crate) unknown: bool,
+}
+
+/// Which step is resolved, and as what.
+#[derive(Args)]
+pub(crate) struct ResolveArgs {
+    /// The run; its first digits are enough
+    pub(crate) id: String,
+    /// The path of the step or of its item, such as files/4711/asset: `runs items ID --status unknown` names it
+    pub(crate) step: String,
+    /// The outcome
+    pub(crate) verdict: ResolveAs,
+    /// With `done`: the output of the step, for the steps after it: JSON, @FILE, or - for standard input
+    #[arg(long, value_name = "JSON", default_value = "null")]
+    pub(crate) output: String,
+}
+
+#[derive(Clone, Copy, ValueEnum)]
+pub(crate) enum ResolveAs {
+    /// The step took effect
+    Done,
+    /// The step did not take effect, and is tried again
+    Retry,
+    /// The step counts as failed, and is not tried again
+    Fail,
+}

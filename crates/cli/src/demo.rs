@@ -1,0 +1,195 @@
+//! `demo`: copies a Mediaflow library into MediaValet, on this machine. Only the two DAM systems are not real: they are
+//! simulators, and they count independently what they received.
+
+use std::{
+    fs,
+    net::SocketAddr,
+    path::{Path, PathBuf},
+    process::ExitCode,
+    time::{Duration, Instant},
+};
+
+use serde::{Deserialize, Serialize};
+use serde_json::json;
+use trunkline::{
+    Runtime,
+    core::{Diagnostic, Error, ErrorKind, Result, Timestamp},
+    engine::{Flow, Ledger, Run, RunId},
+};
+use trunkline_sandbox::{Faults, Options, Report, Sandbox};
+
+use crate::{
+    args,
+    flow::faults,
+    output::{Output, exit, exit_code},
+    progress_display,
+    run_text::lines,
+    sandbox,
+};
+
+const FLOW: &str = include_str!("../flows/mediaflow-to-mediavalet.json");
+const FLOW_FILE: &str = "mediaflow-to-mediavalet.json";
+/// Short enough that a run of a few seconds refreshes its tokens.
+const TOKEN_LIFETIME: Duration = Duration::from_secs(2);
+
+/// The settings of the simulators, stored in the data directory so that they can be started again after a kill.
+#[derive(Serialize, Deserialize)]
+struct DemoState {
+    address: SocketAddr,
+    files: u64,
+    faults: f64,
+    started_at: Timestamp,
+}
+
+impl DemoState {
+    fn folder(data: &Path) -> PathBuf {
+        data.join("demo")
+    }
+
+    fn options(&self, data: &Path) -> Options {
+        Options {
+            bind: self.address,
+            files: self.files,
+            refusals: true,
+            processing: Duration::from_millis(100),
+            token_lifetime: TOKEN_LIFETIME,
+            faults: Faults { rate: self.faults, ..Faults::default() },
+            state: Some(DemoState::folder(data).join("state")),
+            ..Options::default()
+        }
+    }
+}
+
+fn unwritable(folder: &Path, error: std::io::Error) -> Error {
+    Error::new(ErrorKind::Store, format!("{} cannot be written: {error}", folder.display()))
+        .hint("choose another data directory with --data")
+}
+
+/// The figures that `demo --json` prints.
+#[derive(Serialize)]
+struct Figures {
+    run: RunId,
+    status: &'static str,
+    files: u64,
+    done: u64,
+    skipped: u64,
+    failed: u64,
+    digest_mismatches: u64,
+    duplicates: u64,
+    bytes: u64,
+    seconds: f64,
+    token_refreshes: u64,
+}
+
+pub(crate) async fn demo(runtime: &Runtime, data: &Path, arguments: args::Demo, output: &Output) -> Result<ExitCode> {
+    if !(0.0..=1.0).contains(&arguments.faults) {
+        return Err(Error::new(ErrorKind::InvalidInput, "--faults takes a share from 0 to 1, such as 0.02"));
+    }
+    let folder = DemoState::folder(data);
+    if folder.exists() {
+        fs::remove_dir_all(&folder).map_err(|error| unwritable(&folder, error))?;
+    }
+    fs::create_dir_all(&folder).map_err(|error| unwritable(&folder, error))?;
+    let mut state = DemoState {
+        address: SocketAddr::from(([127, 0, 0, 1], 0)),
+        files: arguments.files,
+        faults: arguments.faults,
+        started_at: Timestamp::now(),
+    };
+    let sandbox = sandbox::start(state.options(data)).await?;
+    state.address = sandbox.address();
+    let text = serde_json::to_string(&state).unwrap_or_default();
+    fs::write(folder.join("sandbox.json"), text).map_err(|error| unwritable(&folder, error))?;
+    output.info(&format!(
+        "Simulators of Mediaflow and MediaValet listen at http://{}; the Mediaflow library contains {} files.",
+        sandbox.address(),
+        arguments.files
+    ));
+    for mut settings in sandbox.settings() {
+        let name = format!("demo-{}", settings["name"].as_str().unwrap_or_default());
+        settings["name"] = name.as_str().into();
+        runtime.add_connection(settings).await?;
+        let found = runtime.connect(&name).await?.check().await.findings;
+        Diagnostic::accept(&format!("connection {name}"), &found)?;
+        output.info(&format!("Connection {name} is signed in and works."));
+    }
+    let flow = Flow::parse(FLOW_FILE, FLOW).map_err(|found| faults(FLOW_FILE, &found))?;
+    let input = json!({ "folder": sandbox.root_folder(), "category": sandbox.category() });
+    let bindings = [("source", "demo-mediaflow"), ("target", "demo-mediavalet")];
+    let bindings = bindings.map(|(binding, name)| (binding.to_owned(), name.to_owned())).into();
+    let since = Instant::now();
+    let handle = runtime.start(&flow, input, bindings).await?;
+    output.info(&format!(
+        "Run {} of flow {} has started. You can kill it: `trunkline runs resume {}` continues it.\n",
+        handle.id(),
+        flow.name(),
+        handle.id()
+    ));
+    let run = progress_display::watch(handle, output).await?;
+    let seconds = since.elapsed().as_secs_f64();
+    let report = sandbox.report();
+    sandbox.stop().await;
+    show(&run, &report, seconds, arguments.files, output);
+    let faithful = report.digest_mismatches == 0 && report.duplicates == 0;
+    Ok(if faithful { exit_code(run.status) } else { exit::FAILED.into() })
+}
+
+fn show(run: &Run, report: &Report, seconds: f64, files: u64, output: &Output) {
+    let ledger = run.ledger.values().next().cloned().unwrap_or_else(Ledger::default);
+    let sum = |reasons: &std::collections::BTreeMap<String, u64>| reasons.values().sum::<u64>();
+    let figures = Figures {
+        run: run.id.clone(),
+        status: run.status.as_str(),
+        files,
+        done: ledger.done,
+        skipped: sum(&ledger.skipped),
+        failed: ledger.faults(),
+        digest_mismatches: report.digest_mismatches,
+        duplicates: report.duplicates,
+        bytes: report.bytes,
+        seconds: (seconds * 1000.0).round() / 1000.0,
+        token_refreshes: report.token_refreshes,
+    };
+    output.show(&figures, || {
+        let rate = report.bytes as f64 / 1e6 / seconds.max(0.001);
+        format!(
+            "Run {} {} after {seconds:.1} s ({rate:.0} MB/s, tokens refreshed {} times).\n\nLedger:\n{}\n{}",
+            run.id,
+            run.status.as_str(),
+            report.token_refreshes,
+            lines(&ledger),
+            comparison(report)
+        )
+    });
+    if let (Some(error), false) = (&run.error, output.is_json()) {
+        output.error(error);
+    }
+}
+
+/// Formats what the MediaValet simulator counted.
+pub(crate) fn comparison(report: &Report) -> String {
+    format!(
+        "Counted by the MediaValet simulator:\n  {:>7}  assets, {} of them uploaded ({:.1} MB)\n  {:>7}  with a \
+         SHA-256 other than their source's\n  {:>7}  uploaded twice\n",
+        report.assets,
+        report.uploaded,
+        report.bytes as f64 / 1e6,
+        report.digest_mismatches,
+        report.duplicates
+    )
+}
+
+/// Starts the simulators again, if the run was started by `demo` and killed together with them.
+pub(crate) async fn revive(runtime: &Runtime, data: &Path, id: &RunId) -> Result<Option<Sandbox>> {
+    let run = runtime.engine().run(id).await?;
+    if !run.connections.values().all(|name| name.starts_with("demo-")) || run.connections.is_empty() {
+        return Ok(None);
+    }
+    let text = fs::read_to_string(DemoState::folder(data).join("sandbox.json")).ok();
+    let state: Option<DemoState> = text.and_then(|text| serde_json::from_str(&text).ok());
+    match state.filter(|state| state.started_at <= run.started_at) {
+        Some(state) => sandbox::start(state.options(data)).await.map(Some),
+        None => Err(Error::new(ErrorKind::NotFound, format!("the simulators that run {id} worked with are gone"))
+            .hint("a later `trunkline demo` has replaced them: start a new demo")),
+    }
+}

@@ -1,0 +1,177 @@
+//! `runs tail`, `runs timeline` and `runs log`: the events of a run, its durations by step, and its calls with their
+//! inputs and results. All three read the journal, so it does not matter which process works on the run.
+
+use std::process::ExitCode;
+
+use serde_json::json;
+use trunkline::{
+    Runtime,
+    core::{Result, Timestamp, redact},
+    engine::{DurationStats, LogEntry, RunEventView, RunId, StepTime, Timeline},
+    redacted,
+};
+
+use crate::{
+    output::{Output, exit, exit_code, plain, table, time},
+    run_text::duration,
+};
+
+/// Prints the events of a run after number `after`, past ones first, one a line, until the run ends.
+pub(crate) async fn tail(runtime: &Runtime, id: &RunId, after: u64, output: &Output) -> Result<ExitCode> {
+    let mut watch = runtime.engine().watch(id, after).await?;
+    let mut last = None;
+    while let Some(event) = watch.next().await? {
+        last = event.at.or(last);
+        match output.is_json() {
+            true => output.json_line(&redacted(&event)),
+            false => output.text_line(&redact(&plain(&event_line(&event, last)))),
+        }
+    }
+    Ok(exit_code(watch.status()))
+}
+
+/// Formats an event as one line. `at` is its time, or that of the previous event if it has none.
+fn event_line(event: &RunEventView, at: Option<Timestamp>) -> String {
+    let mut line = at.map_or_else(|| " ".repeat(20), |at| time(at) + "Z");
+    line += &event.step.as_ref().map(|step| format!("  {step}")).unwrap_or_default();
+    line += &event.item.as_ref().map(|item| format!(" [{item}]")).unwrap_or_default();
+    if let Some(attempt) = event.attempt.filter(|attempt| *attempt > 1) {
+        line += &format!(", attempt {attempt}");
+    }
+    line += "  ";
+    line += &event_text(event);
+    for warning in &event.warnings {
+        line += &format!("; warning: {warning}");
+    }
+    line.replace('\n', " ")
+}
+
+/// Formats what happened, without the time and the step.
+fn event_text(event: &RunEventView) -> String {
+    let until = event.until.map(|until| format!(" until {}Z", time(until))).unwrap_or_default();
+    let message = event.message.as_deref().map(|message| format!(": {message}")).unwrap_or_default();
+    let took = event.took.map(duration);
+    let status = event.status.as_deref().unwrap_or_default();
+    match event.event.as_str() {
+        "started" => format!("started{message}"),
+        "resumed" => "resumed".to_owned(),
+        "step_started" => "started".to_owned(),
+        "checkpoint" => "saved a checkpoint".to_owned(),
+        "step_finished" if event.step.is_none() => "output recorded".to_owned(),
+        "step_finished" => took.map_or_else(|| "done".to_owned(), |took| format!("done in {took}")),
+        "step_failed" => took.map_or_else(|| "failed".to_owned(), |took| format!("failed after {took}")) + &message,
+        "step_retried" => format!("waits for the next attempt{until}"),
+        "deadline_set" => format!("deadline set:{until}"),
+        "wait_began" => match &event.message {
+            Some(signal) => format!("waits for the signal {signal}{until} at most"),
+            None => format!("waits{until}"),
+        },
+        "signalled" => format!("received the signal{message}"),
+        "listed" => format!("listed {} items", event.items.unwrap_or_default()),
+        "page_finished" => "finished a page".to_owned(),
+        "item_finished" => format!("{status}{message}"),
+        "batch_finished" => "finished a batch".to_owned(),
+        "cancel_requested" => "cancellation requested".to_owned(),
+        "finished" => format!("the run ended: {status}{message}"),
+        other => format!("{}{message}", other.replace('_', " ")),
+    }
+}
+
+/// Shows where the time of a run went.
+pub(crate) async fn timeline(runtime: &Runtime, id: &RunId, output: &Output) -> Result<ExitCode> {
+    let timeline = runtime.engine().timeline(id).await?;
+    output.show(&redacted(&timeline), || redact(&timeline_text(&timeline)).into_owned());
+    Ok(exit::DONE.into())
+}
+
+fn timeline_text(timeline: &Timeline) -> String {
+    let when = |at: Option<Timestamp>| at.map_or_else(|| "-".to_owned(), time);
+    let total = timeline
+        .began
+        .zip(timeline.ended)
+        .map(|(began, ended)| duration(ended.as_millis().saturating_sub(began.as_millis())));
+    let mut text = format!("run {}: {}", timeline.run, timeline.status.as_str());
+    if let Some(total) = total {
+        text += &format!(", in {total}");
+    }
+    let row = |step: &StepTime| {
+        let took = match step.began.zip(step.ended) {
+            _ if step.done + step.failed > 1 || step.tries > 1 => spread(&step.took),
+            Some((began, ended)) => duration(ended.as_millis().saturating_sub(began.as_millis())),
+            None => String::new(),
+        };
+        let counts = [step.tries, step.done, step.failed].map(|count| count.to_string());
+        [plain(&step.step), when(step.began), when(step.ended), took].into_iter().chain(counts).collect()
+    };
+    let heading = ["Step", "Started (UTC)", "Last (UTC)", "Took", "Attempts", "Done", "Failed"];
+    text += &format!("\n\n{}\n", table(&heading, timeline.steps.iter().map(row)));
+    for (step, items) in timeline.steps.iter().filter_map(|step| Some((&step.step, step.items.as_ref()?))) {
+        let counts: Vec<_> = items.count.iter().map(|(status, count)| format!("{count} {status}")).collect();
+        text += &format!("\n{step}: {}", counts.join(", "));
+        if items.took.median.is_some() {
+            text += &format!("; an item took {}", spread(&items.took));
+        }
+        for (key, took) in &items.slowest {
+            text += &format!("\n  {:>12}  {}", duration(*took), plain(key));
+        }
+        text += "\n";
+    }
+    text
+}
+
+/// Formats the fastest, the median and the slowest duration.
+fn spread(took: &DurationStats) -> String {
+    let [fastest, median, slowest] =
+        [took.fastest, took.median, took.slowest].map(|took| took.map_or_else(|| "-".to_owned(), duration));
+    format!("{fastest} / {median} / {slowest}")
+}
+
+/// Shows the logged calls of a run, or those of one `step`; with `--json`, one a line.
+pub(crate) async fn log(runtime: &Runtime, id: &RunId, step: Option<&str>, output: &Output) -> Result<ExitCode> {
+    let wanted = |entry: &LogEntry| {
+        let id = entry.step.rsplit('/').next();
+        step.is_none_or(|step| entry.step == step || entry.path.as_str() == step || id == Some(step))
+    };
+    let (mut last, mut shown) = (0, 0);
+    loop {
+        let page = runtime.engine().log(id, last).await?;
+        if last == 0 && page.dropped > 0 {
+            let dropped = page.dropped;
+            output.note(&json!({ "dropped": dropped }), || {
+                format!("{dropped} older calls were dropped: the log was full")
+            });
+        }
+        let Some((end, _)) = page.entries.last() else { break };
+        last = *end;
+        for (number, entry) in page.entries.iter().filter(|(_, entry)| wanted(entry)) {
+            shown += 1;
+            let mut json = redacted(entry);
+            json["number"] = (*number).into();
+            match output.is_json() {
+                true => output.json_line(&json),
+                false => output.text_line(&redact(&plain(&call_text(entry)))),
+            }
+        }
+    }
+    if shown == 0 {
+        output.info("no calls are logged; `log` in the flow sets which are: all, failures, none");
+    }
+    Ok(exit::DONE.into())
+}
+
+/// Formats a logged call.
+fn call_text(entry: &LogEntry) -> String {
+    let LogEntry { step, item, attempt, action, connection, .. } = entry;
+    let item = item.as_ref().map(|item| format!(" [{item}]")).unwrap_or_default();
+    let mut text = format!(
+        "{}Z  {step}{item}, attempt {attempt}: {action} on {connection}, {}",
+        time(entry.at),
+        duration(entry.took)
+    );
+    let parts = [("input", Some(&entry.input)), ("output", entry.output.as_ref()), ("error", entry.error.as_ref())];
+    for (name, value) in parts.into_iter().filter_map(|(name, value)| Some((name, value?))) {
+        let value = serde_json::to_string_pretty(value).unwrap_or_default();
+        text += &format!("\n  {name}: {}", value.replace('\n', "\n  "));
+    }
+    text + "\n"
+}

@@ -1,0 +1,127 @@
+//! `runs items`: the outcome of each item of a run, printed page by page.
+
+use std::{borrow::Cow, io::Write, process::ExitCode};
+
+use serde_json::Value;
+use trunkline::{
+    Runtime,
+    core::Result,
+    engine::{Item, RunId},
+};
+
+use crate::{
+    args::ItemStatus,
+    output::{Output, exit, plain, time},
+};
+
+impl ItemStatus {
+    fn as_str(self) -> &'static str {
+        match self {
+            ItemStatus::Done => "done",
+            ItemStatus::Skipped => "skipped",
+            ItemStatus::Failed => "failed",
+            ItemStatus::Unknown => "unknown",
+        }
+    }
+}
+
+const COLUMNS: [&str; 8] = ["step", "key", "status", "reason", "kind", "hint", "failed_step", "at"];
+
+pub(crate) async fn items(
+    runtime: &Runtime,
+    id: &RunId,
+    status: Option<ItemStatus>,
+    step: Option<&str>,
+    csv: bool,
+    output: &Output,
+) -> Result<ExitCode> {
+    if csv {
+        print_record(COLUMNS.map(Cow::Borrowed));
+    }
+    let (mut next, mut count) = (None, 0u64);
+    loop {
+        let page = runtime.items(id, status.map(ItemStatus::as_str), step, next).await?;
+        count += page.items.len() as u64;
+        for item in page.items {
+            match (csv, output.is_json()) {
+                (true, _) => print_record(cells(&item)),
+                (_, true) => output.json_line(&item),
+                _ => output.show(&Value::Null, || line(&item)),
+            }
+        }
+        next = page.next;
+        if next.is_none() {
+            break;
+        }
+    }
+    if count == 0 && !csv {
+        output.info("no items");
+    }
+    Ok(exit::DONE.into())
+}
+
+/// Formats an item as text.
+fn line(item: &Item) -> String {
+    let outcome = &item.outcome;
+    let mut text = format!("{}  {:<7}  {}", time(item.at), outcome.status(), item.step.join(&item.key));
+    text += &outcome.reason().map(|reason| format!(": {reason}")).unwrap_or_default();
+    if let Some(error) = outcome.error() {
+        text += &error.context("step").map(|step| format!("\n  in {step}")).unwrap_or_default();
+        text += &error.advice().map(|advice| format!("\n  next: {advice}")).unwrap_or_default();
+    }
+    plain(&text)
+}
+
+fn cells(item: &Item) -> [Cow<'_, str>; 8] {
+    let error = item.outcome.error();
+    [
+        item.step.as_str().into(),
+        item.key.as_str().into(),
+        item.outcome.status().into(),
+        item.outcome.reason().unwrap_or_default().into(),
+        error.map(|error| error.kind().as_str()).unwrap_or_default().into(),
+        error.and_then(|error| error.advice()).unwrap_or_default().into(),
+        error.and_then(|error| error.context("step")).unwrap_or_default().into(),
+        time(item.at).into(),
+    ]
+}
+
+/// Prints a record of CSV (RFC 4180).
+fn print_record<const N: usize>(cells: [Cow<'_, str>; N]) {
+    let cells: Vec<_> = cells.iter().map(|cell| quoted(cell)).collect();
+    // A write fails if the reader has closed the pipe.
+    let _ = write!(std::io::stdout(), "{}\r\n", cells.join(","));
+}
+
+/// Quotes a cell. Keys and reasons come from other systems, so a cell that a spreadsheet would read as a formula starts
+/// with a single quote.
+fn quoted(cell: &str) -> String {
+    let formula = cell.starts_with(['=', '+', '-', '@', '\t', '\r']);
+    let cell = format!("{}{}", if formula { "'" } else { "" }, cell.replace('"', "\"\""));
+    if cell.contains([',', '"', '\r', '\n', '\t']) || formula { format!("\"{cell}\"") } else { cell }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn cells_are_quoted_and_are_not_formulas() {
+        for (cell, written) in [
+            ("plain", "plain"),
+            ("", ""),
+            ("a,b", "\"a,b\""),
+            ("say \"x\"", "\"say \"\"x\"\"\""),
+            ("a\nb", "\"a\nb\""),
+            ("=1+1", "\"'=1+1\""),
+            ("+1", "\"'+1\""),
+            ("-1", "\"'-1\""),
+            ("@x", "\"'@x\""),
+            ("\t=1", "\"'\t=1\""),
+            ("\r=1", "\"'\r=1\""),
+            ("a=1", "a=1"),
+        ] {
+            assert_eq!(quoted(cell), written);
+        }
+    }
+}

@@ -1,0 +1,184 @@
+//! The command line of Trunkline. The binary `trunkline` is one call of [`main`] with the connectors that are linked into it.
+//! A host with connectors of its own gets the same commands, the server included, with its own registry:
+//!
+//! ```no_run
+//! use std::process::ExitCode;
+//!
+//! fn main() -> ExitCode {
+//!     trunkline_cli::main(trunkline::core::Registry::empty()) // with_connector::<Mine>() and so on
+//! }
+//! ```
+//!
+//! `examples/own_connector.rs` is such a host with a connector. Each command reads its arguments, calls the [`Runtime`], and
+//! prints the result as text or as JSON.
+
+mod args;
+mod catalogue;
+mod connection;
+#[cfg(feature = "demo")]
+mod demo;
+mod flow;
+mod input;
+mod inspect;
+mod items;
+mod key;
+mod output;
+mod progress_display;
+mod redacting_stderr;
+mod run_text;
+mod runs;
+#[cfg(feature = "demo")]
+mod sandbox;
+mod serve;
+mod sibling_flows;
+
+use std::{
+    path::{Path, PathBuf},
+    process::ExitCode,
+};
+
+use clap::Parser;
+use trunkline::{
+    Runtime,
+    core::{Error, ErrorKind, Registry, Result, Secret},
+    default_data, default_key,
+    store::KeySource,
+};
+
+use args::{Arguments, Command, ConnectionCommand, FlowCommand, LogFormat};
+use input::json;
+use output::{Output, exit};
+
+/// Runs the command that the process was started with, and returns the exit code of the process. The commands offer the
+/// connectors of `registry`, and those of the folder that the argument `--connectors` names.
+///
+/// It parses the arguments of the process, installs a panic hook and a subscriber of the log, and prints to standard output
+/// and standard error; so it is called once, in `main`.
+pub fn main(registry: Registry) -> ExitCode {
+    redacting_stderr::redact_panics();
+    let arguments = Arguments::parse();
+    let output = Output::new(arguments.json);
+    // A server logs its warnings by default: no user waits for its output. Other commands report on their own.
+    let default_filter = if matches!(arguments.command, Command::Serve(_)) { "warn" } else { "off" };
+    let filter = tracing_subscriber::EnvFilter::new(arguments.log.as_deref().unwrap_or(default_filter));
+    let log = tracing_subscriber::fmt()
+        .with_env_filter(filter)
+        .with_writer(|| redacting_stderr::Redacting(std::io::stderr()));
+    match arguments.log_format {
+        LogFormat::Text => log.init(),
+        LogFormat::Json => log.json().init(),
+    }
+    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build();
+    let result = match runtime {
+        Ok(runtime) => runtime.block_on(async {
+            // The server handles signals itself.
+            let handles_signals = matches!(arguments.command, Command::Serve(_));
+            let result = tokio::select! {
+                biased;
+                result = run(arguments, registry, &output) => result,
+                code = stop_signal(), if !handles_signals => Ok(code),
+            };
+            // A token refresh in flight is waited for: if its response is not stored, the connection may lose its
+            // sign-in.
+            trunkline::rest::drain_token_refreshes().await;
+            result
+        }),
+        Err(error) => Err(Error::new(ErrorKind::Internal, "the worker threads cannot be started").source(error)),
+    };
+    match result {
+        Ok(code) => code,
+        Err(error) => {
+            output.error(&error);
+            exit::ERROR.into()
+        }
+    }
+}
+
+/// Waits for SIGINT or SIGTERM, and returns the exit code by which shells know that signal.
+async fn stop_signal() -> ExitCode {
+    use tokio::signal::unix::{SignalKind, signal};
+    let received = async |kind: SignalKind| match signal(kind) {
+        Ok(mut signal) => {
+            signal.recv().await;
+        }
+        Err(_) => std::future::pending().await,
+    };
+    tokio::select! {
+        () = received(SignalKind::interrupt()) => ExitCode::from(exit::INTERRUPTED),
+        () = received(SignalKind::terminate()) => ExitCode::from(exit::TERMINATED),
+    }
+}
+
+/// What the connectors, the data directory and the key are opened from.
+struct Source {
+    registry: Registry,
+    connectors: Option<PathBuf>,
+    key_file: Option<PathBuf>,
+}
+
+impl Source {
+    fn registry(self) -> Result<Registry> {
+        match &self.connectors {
+            None => self.registry.checked(),
+            Some(folder) => trunkline::with_folder(self.registry, folder),
+        }
+    }
+
+    fn open(self, data: &Path) -> Result<Runtime> {
+        let key = key(self.key_file.clone());
+        Runtime::with(self.registry()?, data, key)
+    }
+}
+
+async fn run(arguments: Arguments, registry: Registry, output: &Output) -> Result<ExitCode> {
+    let data = &arguments.data.unwrap_or_else(default_data);
+    let source = Source { registry, connectors: arguments.connectors, key_file: arguments.key_file };
+    match arguments.command {
+        #[cfg(feature = "demo")]
+        Command::Demo(demo) => demo::demo(&source.open(data)?, data, demo, output).await,
+        #[cfg(feature = "demo")]
+        Command::Sandbox(sandbox) => sandbox::sandbox(sandbox, output).await,
+        Command::Serve(arguments) => serve::serve(source.open(data)?, data, arguments, output).await,
+        Command::Connectors { name } => catalogue::connectors(&source.registry()?, name.as_deref(), output),
+        Command::Actions { connector, search } => {
+            catalogue::actions(&source.registry()?, connector.as_deref(), search.as_deref(), output)
+        }
+        Command::Action { name } => catalogue::action(&source.registry()?, &name, output),
+        Command::Schema { what, name } => catalogue::schema(&source.registry()?, what, name.as_deref()),
+        // Needs no store: users run it before they add the first connection.
+        Command::Connection { command: ConnectionCommand::Discover { issuer, into: None, allow_private_network } } => {
+            connection::discover(&issuer, allow_private_network, output).await
+        }
+        Command::Connection { command } => connection::connection(&source.open(data)?, command, output).await,
+        Command::Key { command } => key::key(data, key(source.key_file), command, output).await,
+        Command::Call { action, connection, input, all } => {
+            let (runtime, input) = (source.open(data)?, json(&input, "--input")?);
+            if all {
+                let lines = Output::new(true);
+                runtime.list(&action, &connection, input, |item| lines.json_line(&item)).await?;
+            } else {
+                let called = runtime.call(&action, &connection, input).await?;
+                called.warnings.iter().for_each(|warning| output.warn(warning));
+                output.json(&called.output);
+            }
+            Ok(exit::DONE.into())
+        }
+        // Needs no store, unless the flow is checked against connections.
+        Command::Flow { command: FlowCommand::Validate { file, connection } } if connection.is_empty() => {
+            flow::validate(&file, output, &source.registry()?, None).await
+        }
+        Command::Flow { command: FlowCommand::Filters } => flow::filters(output),
+        Command::Flow { command } => flow::flow(&source.open(data)?, command, output).await,
+        Command::Run { flow, input, connection } => {
+            runs::run(&source.open(data)?, &flow, json(&input, "--input")?, connection, output).await
+        }
+        Command::Runs { command } => runs::runs(&source.open(data)?, data, command, output).await,
+    }
+}
+
+fn key(file: Option<PathBuf>) -> KeySource {
+    match std::env::var("TRUNKLINE_KEY") {
+        Ok(value) if !value.is_empty() => KeySource::Value(Secret::from(value)),
+        _ => KeySource::File(file.unwrap_or_else(default_key)),
+    }
+}

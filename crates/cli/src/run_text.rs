@@ -1,0 +1,140 @@
+//! Runs as text: their status, what their steps wait for, their ledgers, progress and durations.
+
+use trunkline::{
+    core::Timestamp,
+    engine::{Ledger, ListProgress, Resolution, Run, RunId, RunStatus, StepPath, Verdict, Waiting},
+};
+
+use crate::output::{plain, time};
+
+/// Formats the status of a run and the outcomes of its items.
+pub(crate) fn summary(run: &Run) -> String {
+    let mut text = format!("run {} of {} (version {}): {}\n", run.id, run.flow, run.version, run.status.as_str());
+    if let Some(retry) = &run.retry {
+        text += &format!("this is a rerun of the failed items of run {}\n", retry.run);
+    }
+    if let Some(by) = &run.rerun_by {
+        text += &format!("its failed items were rerun by run {by}\n");
+    }
+    for (step, wait) in &run.waiting {
+        text += &format!("\n{}", wait_text(&run.id, step, wait));
+    }
+    if let Some(result) = &run.output {
+        text += &format!("\noutput: {result}");
+    }
+    if run.status == RunStatus::Running {
+        for (step, progress) in run.progress(Timestamp::now()) {
+            text += &format!("\n{step}: {}", progress_text(&progress));
+        }
+    }
+    for (warning, times) in &run.warnings {
+        text += &format!("\nwarning ({times}x): {warning}");
+    }
+    for (step, ledger) in &run.ledger {
+        text += &format!("\n{step}: {} items\n{}", ledger.total(), lines(ledger));
+    }
+    plain(&(text + &advice(run)))
+}
+
+/// Formats what to do about items that failed or are unknown.
+fn advice(run: &Run) -> String {
+    let id = &run.id;
+    let any = |reasons: fn(&Ledger) -> bool| run.ledger.values().any(reasons);
+    let mut text = String::new();
+    if any(|ledger| !ledger.failed.is_empty()) && run.status != RunStatus::Running {
+        text += &format!("\nfailed: `trunkline runs items {id} --status failed` lists them");
+        if run.rerun_by.is_none() {
+            text += &format!(", `trunkline runs rerun {id} --failed` reruns them");
+        }
+    }
+    if any(|ledger| !ledger.unknown.is_empty()) {
+        text += &format!(
+            "\nunknown: `trunkline runs items {id} --status unknown` lists them, `trunkline runs resolve {id} STEP \
+             done|retry|fail` sets the outcome of one"
+        );
+    }
+    text
+}
+
+/// Formats the result of resolving a step, and what to do next.
+pub(crate) fn resolution_text(resolution: &Resolution) -> String {
+    let Resolution { run, step, verdict, items } = resolution;
+    let mut text = format!("{step} is resolved: {}.", verdict.as_str());
+    for item in items {
+        let reason = item.outcome.reason().map(|reason| format!(" ({reason})")).unwrap_or_default();
+        text += &format!("\n{} of {} is {}{reason}.", item.key, item.step, item.outcome.status());
+    }
+    if items.is_empty() {
+        text += &format!("\n`trunkline runs resume {run}` continues the run.");
+    } else if *verdict != Verdict::Fail && items.iter().any(|item| item.outcome.status() == "failed") {
+        text += &format!("\n`trunkline runs rerun {run} --failed` reruns it.");
+    }
+    plain(&text)
+}
+
+/// Formats what a step waits for, and how to end the wait.
+pub(crate) fn wait_text(run: &RunId, step: &StepPath, wait: &Waiting) -> String {
+    let until = time(wait.until);
+    match &wait.signal {
+        None => format!("{step} waits until {until} (UTC)"),
+        Some(name) => format!(
+            "{step} waits for the signal {name}, until {until} (UTC) at most: `trunkline runs signal {run} {name}` sends it"
+        ),
+    }
+}
+
+/// Formats a ledger: the number of items for each outcome and reason, one a line.
+pub(crate) fn lines(ledger: &Ledger) -> String {
+    let mut text = format!("  {:>7}  done\n", ledger.done);
+    for (status, reasons) in [("skipped", &ledger.skipped), ("failed", &ledger.failed), ("unknown", &ledger.unknown)] {
+        for (reason, count) in reasons {
+            text += &format!("  {count:>7}  {status}: {reason}\n");
+        }
+    }
+    if let Some(reason) = &ledger.maybe_incomplete {
+        text += &format!("  the list changed while it was read: items may be missing; run the flow again ({reason})\n");
+    }
+    text
+}
+
+/// Formats the progress of a list.
+pub(crate) fn progress_text(progress: &ListProgress) -> String {
+    let ListProgress { listed, complete, ended, per_second, left } = progress;
+    let (more, at_least) = if *complete { ("", "") } else { (" so far", "at least ") };
+    let mut text = format!("{ended} of {listed} items{more}");
+    if let Some(rate) = per_second {
+        text += &format!(" | {rate:.1} a second");
+    }
+    match left {
+        Some(left) => text + &format!(" | {at_least}{} left", duration(*left)),
+        None => text,
+    }
+}
+
+/// Formats a duration, given in milliseconds.
+pub(crate) fn duration(milliseconds: u64) -> String {
+    let seconds = milliseconds / 1000;
+    match seconds {
+        0 => format!("{milliseconds} ms"),
+        1..60 => format!("{:.1} s", milliseconds as f64 / 1e3),
+        60..3600 => format!("{} min {} s", seconds / 60, seconds % 60),
+        _ => format!("{} h {} min", seconds / 3600, seconds / 60 % 60),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_ledger_reports_that_its_list_changed() {
+        let ledger = Ledger { done: 7, ..Ledger::default() };
+        assert_eq!(lines(&ledger), "        7  done\n");
+        let ledger = Ledger { maybe_incomplete: Some("it had 7 items, and then 8".into()), ..ledger };
+        assert_eq!(
+            lines(&ledger),
+            "        7  done\n  the list changed while it was read: items may be missing; run the flow again (it had 7 items, \
+             and then 8)\n"
+        );
+    }
+}

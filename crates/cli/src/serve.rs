@@ -1,0 +1,89 @@
+//! `serve`: sign-ins, runs and triggers over HTTP, until a signal stops it.
+
+use std::{path::Path, process::ExitCode, time::Duration};
+
+use serde_json::json;
+use trunkline::{
+    Runtime,
+    core::{Error, ErrorKind, Result},
+};
+use trunkline_server::{ApiToken, ServeOptions, Server};
+
+use crate::{
+    args,
+    output::{Output, exit},
+};
+
+/// Runs the server until SIGTERM, SIGINT or a failure of the store. A second signal skips the grace period.
+pub(crate) async fn serve(runtime: Runtime, data: &Path, arguments: args::Serve, output: &Output) -> Result<ExitCode> {
+    let ApiToken { token, file } = ApiToken::of(data)?;
+    // Before the server starts, so that no signal is missed.
+    let mut signals = Signals::new()?;
+    let options = ServeOptions {
+        listen: arguments.listen,
+        public_url: arguments.public_url,
+        token,
+        at_once: arguments.at_once.into(),
+    };
+    let server = Server::start(runtime, options).await?;
+    let address = format!("http://{}", server.address());
+    output.show(&json!({ "address": address, "token_file": file }), || {
+        let location = file.as_ref().map_or("TRUNKLINE_API_TOKEN".to_owned(), |file| file.display().to_string());
+        format!("Trunkline serves at {address}/ until Ctrl-C. The API requires the token in {location}.")
+    });
+    tokio::select! {
+        () = signals.next() => {}
+        error = server.lost() => {
+            // The outcomes of steps in flight cannot be recorded. The steps are cut off, and the next process
+            // reconciles them.
+            server.stop(Duration::ZERO).await;
+            return Err(error);
+        }
+    }
+    output.info("Stopping: waiting for steps in flight to finish ...");
+    let grace = Duration::from_secs(arguments.grace);
+    let safe = tokio::select! {
+        safe = server.stop(grace) => safe,
+        () = signals.next() => false,
+    };
+    if !safe {
+        output.info("Some steps were cut off; the next `trunkline serve` resumes their runs.");
+    }
+    Ok(exit::DONE.into())
+}
+
+#[cfg(unix)]
+struct Signals([tokio::signal::unix::Signal; 2]);
+
+#[cfg(unix)]
+impl Signals {
+    fn new() -> Result<Self> {
+        use tokio::signal::unix::{SignalKind, signal};
+        let listen = |kind| {
+            signal(kind).map_err(|error| Error::new(ErrorKind::Internal, "cannot listen for signals").source(error))
+        };
+        Ok(Signals([listen(SignalKind::terminate())?, listen(SignalKind::interrupt())?]))
+    }
+
+    async fn next(&mut self) {
+        let [terminate, interrupt] = &mut self.0;
+        tokio::select! {
+            _ = terminate.recv() => {}
+            _ = interrupt.recv() => {}
+        }
+    }
+}
+
+#[cfg(not(unix))]
+struct Signals;
+
+#[cfg(not(unix))]
+impl Signals {
+    fn new() -> Result<Self> {
+        Ok(Signals)
+    }
+
+    async fn next(&mut self) {
+        let _ = tokio::signal::ctrl_c().await;
+    }
+}

@@ -1,0 +1,338 @@
+//! Saved flows. A flow is saved under its name with its connections and a default input, so its name is enough to run it.
+
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    sync::PoisonError,
+};
+
+use serde_json::{Map, Value};
+use trunkline_core::{ConnectorSpec, Diagnostic, Error, ErrorKind, Result, Secret};
+use trunkline_engine::{AcceptOutcome, Flow, Flush, GrantedScopes, Journal, RunHandle, Trigger, TriggerEvent};
+use trunkline_store::{ConnectionSummary, FlowToSave, SavedFlow};
+
+use crate::{
+    Runtime,
+    token::{hash, random},
+};
+
+/// What starts a run of a saved flow, see [`Runtime::accept_saved`].
+#[derive(Clone, Copy, Debug)]
+pub enum Cause<'a> {
+    /// A trigger event, which starts at most one run.
+    Trigger(&'a TriggerEvent),
+    /// A caller that gets the id of the run at once ([`Flush::Now`]) or only its result at the end.
+    Caller(Flush),
+}
+
+/// The number of flow versions held in memory.
+const MOST_FLOWS: usize = 1000;
+
+/// Options of [`Runtime::save_flow`].
+#[derive(Clone, Debug, Default)]
+pub struct SaveOptions {
+    /// The connection for each connection that the flow declares. One that is missing keeps its connection, or gets the only
+    /// one that fits.
+    pub bindings: BTreeMap<String, String>,
+    /// The default input, which the input of a run is laid over; `None` leaves it unchanged.
+    pub input: Option<Map<String, Value>>,
+    /// Save the flow without letting its trigger start runs.
+    pub inactive: bool,
+    /// Replace the flow of this name.
+    pub replace: bool,
+}
+
+impl Runtime {
+    /// Checks a flow and saves it under its name. A flow that replaces an inactive one stays inactive.
+    ///
+    /// # Errors
+    ///
+    /// `config` with a diagnostic for everything that is wrong with the flow or its bindings, `conflict` if a flow of this
+    /// name exists and `replace` is not set.
+    pub async fn save_flow(&self, flow: &Flow, options: SaveOptions) -> Result<SavedFlow> {
+        let flow = &self.link(flow).await?;
+        let previous = match self.store.saved_flow(flow.name()).await {
+            Ok(previous) => Some(previous),
+            Err(error) if error.kind() == ErrorKind::NotFound => None,
+            Err(error) => return Err(error),
+        };
+        if let Some(wrong) = options.bindings.keys().find(|binding| !flow.connections().contains_key(*binding)) {
+            return Err(Error::new(ErrorKind::Config, format!("flow {} declares no connection {wrong}", flow.name())));
+        }
+        let mut bindings = previous.as_ref().map(|one| one.connections.clone()).unwrap_or_default();
+        bindings.retain(|binding, _| flow.connections().contains_key(binding));
+        bindings.extend(options.bindings);
+        let connections = self.all_bindings(flow, bindings).await?;
+        self.accept(flow, &connections).await?;
+        let active = !options.inactive && previous.as_ref().is_none_or(|one| one.active);
+        if active {
+            self.check_bindings(flow, &connections).await?;
+            check_secret(flow, previous.as_ref().is_some_and(|one| one.has_secret))?;
+        }
+        let input = options.input.or_else(|| Some(previous?.input)).unwrap_or_default();
+        let (name, version, document) = (flow.name().to_owned(), flow.version().to_owned(), flow.document().clone());
+        let new = FlowToSave { name, version, document, connections, input, active };
+        self.store.save_flow(new, options.replace).await?;
+        self.store.saved_flow(flow.name()).await
+    }
+
+    /// Links a flow with the saved flows that it calls.
+    ///
+    /// # Errors
+    ///
+    /// `config` with a diagnostic for each called flow that is not saved, or that calls itself in a circle.
+    pub async fn link(&self, flow: &Flow) -> Result<Flow> {
+        if flow.calls().next().is_none() {
+            return Ok(flow.clone());
+        }
+        let names = |flow: &Flow| flow.calls().map(str::to_owned).collect::<Vec<_>>();
+        let (mut saved, mut wanted) = (BTreeMap::new(), names(flow));
+        while let Some(name) = wanted.pop() {
+            if saved.contains_key(&name) {
+                continue;
+            }
+            match self.saved_flow(&name).await {
+                Ok((_, called)) => {
+                    wanted.extend(names(&called));
+                    saved.insert(name, called);
+                }
+                Err(error) if error.kind() == ErrorKind::Store => return Err(error),
+                // Reported below, where the step that calls it is known.
+                Err(_) => {}
+            }
+        }
+        flow.link(&|name| saved.get(name).cloned()).map_err(|found| {
+            let what = format!("flow {}", flow.name());
+            let error = Diagnostic::into_error(&what, &found).unwrap_or_else(|| Error::new(ErrorKind::Config, what));
+            error.hint(
+                "a saved flow calls saved flows: `trunkline flow add FILE` saves one, `trunkline flow list` lists them",
+            )
+        })
+    }
+
+    /// Returns a saved flow and its parsed document, which is not linked with the flows it calls.
+    ///
+    /// # Errors
+    ///
+    /// `not_found` if there is no such flow.
+    pub async fn saved_flow(&self, name: &str) -> Result<(SavedFlow, Flow)> {
+        let saved = self.store.saved_flow(name).await?;
+        let flow = self.flow_of(&saved).await?;
+        Ok((saved, flow))
+    }
+
+    /// Returns the parsed document of a saved flow, which is not linked with the flows it calls. Each version is read once.
+    ///
+    /// # Errors
+    ///
+    /// `config` if this version of Trunkline cannot read the document, or `store`.
+    pub async fn flow_of(&self, saved: &SavedFlow) -> Result<Flow> {
+        let flows = || self.flows.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(flow) = flows().get(&saved.version) {
+            return Ok(flow.clone());
+        }
+        let flow = Flow::from_value(self.store.flow(&saved.version).await?).map_err(|found| {
+            let what = format!("the saved flow {}", saved.name);
+            let error = Diagnostic::into_error(&what, &found);
+            error.unwrap_or_else(|| Error::new(ErrorKind::Config, format!("{what} cannot be read")))
+        })?;
+        let mut flows = flows();
+        if flows.len() >= MOST_FLOWS {
+            flows.clear();
+        }
+        flows.insert(saved.version.clone(), flow.clone());
+        Ok(flow)
+    }
+
+    /// Lets the trigger of a saved flow start runs, or stops it from doing so. Running runs continue.
+    ///
+    /// # Errors
+    ///
+    /// `not_found` if there is no such flow, `config` if it cannot be activated: a connection is missing, or the secret of a
+    /// signed webhook.
+    pub async fn activate_flow(&self, name: &str, active: bool) -> Result<()> {
+        let (saved, flow) = self.saved_flow(name).await?;
+        if active {
+            self.accept(&self.link(&flow).await?, &saved.connections).await?;
+            self.check_bindings(&flow, &saved.connections).await?;
+            check_secret(&flow, saved.has_secret)?;
+        }
+        // Due times while the flow was inactive do not count as missed. New items of a polled list still count as new.
+        let restart = active && !saved.active && matches!(flow.trigger(), Some(Trigger::Schedule(_)));
+        self.store.activate_flow(name, active, restart).await
+    }
+
+    /// Gives the webhook of a saved flow a new address and returns its path below the address of `trunkline serve`. The
+    /// previous address stops working. The path cannot be shown again: only its hash is stored.
+    ///
+    /// # Errors
+    ///
+    /// `not_found` if there is no such flow, `config` if it has no webhook.
+    pub async fn new_webhook_address(&self, name: &str) -> Result<Secret> {
+        let (_, flow) = self.saved_flow(name).await?;
+        if !matches!(flow.trigger(), Some(Trigger::Webhook(_))) {
+            return Err(Error::new(ErrorKind::Config, format!("flow {name} has no webhook"))
+                .hint("its `trigger` says what starts it"));
+        }
+        let token = random();
+        self.store.set_webhook_token(name, hash(token.expose()).to_vec()).await?;
+        Ok(format!("/webhooks/{name}/{}", token.expose()).into())
+    }
+
+    /// Starts a run of a saved flow. `input` and `bindings` are laid over those saved with it. An inactive flow can be
+    /// started this way too: only its trigger is off.
+    ///
+    /// # Errors
+    ///
+    /// `not_found` if there is no such flow; otherwise as [`Runtime::start`].
+    pub async fn start_saved(&self, name: &str, input: Value, bindings: BTreeMap<String, String>) -> Result<RunHandle> {
+        let (saved, flow) = self.saved_flow(name).await?;
+        let mut connections = saved.connections;
+        connections.extend(bindings);
+        self.start(&self.link(&flow).await?, with_default_input(saved.input, input), connections).await
+    }
+
+    /// Accepts a run of a saved flow without starting it, unless an earlier run was started for the same trigger event. `input`
+    /// is laid over the input saved with the flow. [`Engine::begin`](trunkline_engine::Engine::begin) starts the run.
+    ///
+    /// # Errors
+    ///
+    /// As [`Runtime::start`], but for the checks of the flow, which was checked when it was saved.
+    pub async fn accept_saved(
+        &self,
+        saved: SavedFlow,
+        flow: &Flow,
+        input: Value,
+        cause: Cause<'_>,
+    ) -> Result<AcceptOutcome> {
+        let flow = &self.link(flow).await?;
+        let input = with_default_input(saved.input, input);
+        let bindings = self.all_bindings(flow, saved.connections).await?;
+        let connected = self.connect_all(&bindings).await?;
+        match cause {
+            Cause::Trigger(event) => self.engine.accept_triggered(flow, input, connected, event).await,
+            Cause::Caller(flush) => {
+                Ok(AcceptOutcome::New(Box::new(self.engine.accept(flow, input, connected, flush).await?)))
+            }
+        }
+    }
+
+    /// Completes bindings: a declared connection that is not bound gets the only connection of its connector, if there is
+    /// exactly one.
+    pub(crate) async fn all_bindings(
+        &self,
+        flow: &Flow,
+        mut bindings: BTreeMap<String, String>,
+    ) -> Result<BTreeMap<String, String>> {
+        if flow.connections().keys().all(|binding| bindings.contains_key(binding)) {
+            return Ok(bindings);
+        }
+        let known = self.store.connections().await?;
+        for (binding, connector) in flow.connections() {
+            let mut fitting = known.iter().filter(|one| fits(one, connector));
+            if let (false, Some(only), None) = (bindings.contains_key(binding), fitting.next(), fitting.next()) {
+                bindings.insert(binding.clone(), only.name.clone());
+            }
+        }
+        Ok(bindings)
+    }
+
+    /// Checks a flow against the connectors, and against the scopes that the bound connections were granted. Returns
+    /// everything that is wrong. A binding to a connection that is missing, or that belongs to another connector, is not
+    /// checked here but when the flow is started or activated.
+    ///
+    /// # Errors
+    ///
+    /// `store` if the connections cannot be read. What is wrong with the flow is not an error but a diagnostic.
+    pub async fn check_flow(&self, flow: &Flow, bindings: &BTreeMap<String, String>) -> Result<Vec<Diagnostic>> {
+        let bindings = self.all_bindings(flow, bindings.clone()).await?;
+        let known = self.store.connections().await?;
+        let mut granted = GrantedScopes::new();
+        for (binding, name) in &bindings {
+            let connection = known.iter().find(|one| one.name == *name);
+            let connector = flow.connections().get(binding);
+            let Some((one, connector)) = connection.zip(connector).filter(|(one, connector)| fits(one, connector))
+            else {
+                continue;
+            };
+            let document = self.store.masked_connection(name).await?;
+            let scopes = granted_by_server(one).or_else(|| {
+                let connector = self.registry.connector(connector).ok()?;
+                requested_scopes(&document, &connector.spec().connection)
+            });
+            granted.extend(scopes.map(|scopes| (binding.clone(), scopes)));
+        }
+        Ok(flow.check_granted(&self.registry, &granted))
+    }
+
+    /// Fails if anything is wrong with a flow, see [`Runtime::check_flow`].
+    pub(crate) async fn accept(&self, flow: &Flow, bindings: &BTreeMap<String, String>) -> Result<()> {
+        Diagnostic::accept(&format!("flow {}", flow.name()), &self.check_flow(flow, bindings).await?)
+    }
+
+    /// Fails unless every declared connection is bound to an existing connection of its connector. Nothing is sent.
+    async fn check_bindings(&self, flow: &Flow, bindings: &BTreeMap<String, String>) -> Result<()> {
+        let known = self.store.connections().await?;
+        for (binding, connector) in flow.connections() {
+            let found = bindings.get(binding).map(|name| (name, known.iter().find(|one| one.name == *name)));
+            let message = match found {
+                Some((_, Some(one))) if fits(one, connector) => continue,
+                Some((name, Some(one))) => {
+                    format!("{name} is a connection to {}, but {binding} needs one to {connector}", one.connector)
+                }
+                Some((name, None)) => {
+                    format!("{binding} is bound to {name}, but there is no such connection")
+                }
+                None => format!("{binding} is not bound to a connection, and needs one to {connector}"),
+            };
+            let message = format!("flow {} cannot be active: {message}", flow.name());
+            return Err(Error::new(ErrorKind::Config, message).hint(format!(
+                "`trunkline flow add FILE --replace --connection {binding}=NAME` binds it, `trunkline connection list` lists \
+                 all connections; --inactive saves the flow without activating it"
+            )));
+        }
+        Ok(())
+    }
+}
+
+/// Fails if a webhook requires signatures and has no secret to check them with.
+fn check_secret(flow: &Flow, has_secret: bool) -> Result<()> {
+    match flow.trigger() {
+        Some(Trigger::Webhook(webhook)) if webhook.signature.is_some() && !has_secret => {
+            let name = flow.name();
+            let message =
+                format!("flow {name} cannot be active: its webhook requires signatures, and no secret is saved for it");
+            Err(Error::new(ErrorKind::Config, message).hint(format!(
+                "save it with --inactive, then `trunkline flow secret {name} FILE` and `trunkline flow activate {name}`"
+            )))
+        }
+        _ => Ok(()),
+    }
+}
+
+/// Returns the scopes that the login server granted, if it did so after the settings were last saved.
+fn granted_by_server(connection: &ConnectionSummary) -> Option<BTreeSet<String>> {
+    let sign_in = connection.sign_in.as_ref().filter(|one| one.last_success >= Some(connection.updated_at))?;
+    Some(sign_in.scopes.clone()?.into_iter().collect())
+}
+
+/// Returns the `scopes` of a connection's settings, or `None` if the choice is left to the login server.
+fn requested_scopes(document: &Value, schema: &Value) -> Option<BTreeSet<String>> {
+    let scopes = document.get("scopes").or_else(|| schema.pointer("/properties/scopes/default"))?.as_str()?;
+    let scopes: BTreeSet<_> = scopes.split_whitespace().map(str::to_owned).collect();
+    (!scopes.is_empty()).then_some(scopes)
+}
+
+fn fits(connection: &ConnectionSummary, connector: &str) -> bool {
+    ConnectorSpec::name_in(&connection.connector) == connector
+}
+
+/// Lays the input of a run over the default input. An input that is not an object is used as it is.
+pub(crate) fn with_default_input(mut default: Map<String, Value>, input: Value) -> Value {
+    match input {
+        Value::Object(own) => {
+            default.extend(own);
+            default.into()
+        }
+        other => other,
+    }
+}

@@ -1,0 +1,91 @@
+//! The API token. It is created at the first start, in a file beside the data directory that only its owner can read.
+
+use std::{
+    fs,
+    io::{self, Write},
+    path::{Path, PathBuf},
+};
+
+use trunkline::token::random;
+use trunkline_core::{Error, ErrorKind, Result, Secret};
+
+/// The token that callers of the API have to send, and where it is stored.
+pub struct ApiToken {
+    /// The token.
+    pub token: Secret,
+    /// The file that it is stored in; `None` if it comes from the environment.
+    pub file: Option<PathBuf>,
+}
+
+/// The minimum length of a token, in characters: 128 bits as hexadecimal digits.
+const MIN_LENGTH: usize = 32;
+
+impl ApiToken {
+    /// Returns the token in the environment variable `TRUNKLINE_API_TOKEN`, or else in the file `DATA.api-token`, which
+    /// is created if it does not exist. The file is beside the data directory, not in it, so that a copy of the data
+    /// directory does not contain the token.
+    ///
+    /// # Errors
+    ///
+    /// `config` if the token is too short, or if its file cannot be read or can be read by other users.
+    pub fn of(data: &Path) -> Result<ApiToken> {
+        if let Some(given) = std::env::var("TRUNKLINE_API_TOKEN").ok().filter(|given| !given.is_empty()) {
+            return ApiToken::checked(&given, None);
+        }
+        let file = data.with_added_extension("api-token");
+        let failed = |error: io::Error| {
+            Error::new(ErrorKind::Config, format!("the API token in {} cannot be used: {error}", file.display())).hint(
+                "this file has to belong to the user that runs Trunkline, and no other user may be able to read it; delete \
+                 it to get a new token",
+            )
+        };
+        if !file.exists() {
+            create(&file).map_err(failed)?;
+        }
+        let text = read(&file).map_err(failed)?;
+        ApiToken::checked(text.trim(), Some(file))
+    }
+
+    fn checked(text: &str, file: Option<PathBuf>) -> Result<ApiToken> {
+        if text.len() < MIN_LENGTH || !text.bytes().all(|byte| byte.is_ascii_graphic()) {
+            let message = format!(
+                "the API token is shorter than {MIN_LENGTH} characters, or has characters that a header cannot hold"
+            );
+            return Err(Error::new(ErrorKind::Config, message).hint("`openssl rand -hex 32` makes a token"));
+        }
+        Ok(ApiToken { token: text.into(), file })
+    }
+}
+
+/// Creates the token file. Another process may do so at the same time; linking a complete file into place makes exactly
+/// one of them succeed.
+fn create(file: &Path) -> io::Result<()> {
+    if let Some(folder) = file.parent() {
+        fs::create_dir_all(folder)?;
+    }
+    let draft = file.with_added_extension(std::process::id().to_string());
+    let mut options = fs::OpenOptions::new();
+    options.write(true).create(true).truncate(true);
+    #[cfg(unix)]
+    std::os::unix::fs::OpenOptionsExt::mode(&mut options, 0o600);
+    let mut written = options.open(&draft)?;
+    written.write_all(random().expose().as_bytes()).and_then(|()| written.sync_all())?;
+    let linked = fs::hard_link(&draft, file);
+    fs::remove_file(&draft)?;
+    match linked {
+        Err(error) if error.kind() != io::ErrorKind::AlreadyExists => Err(error),
+        _ => Ok(()),
+    }
+}
+
+fn read(file: &Path) -> io::Result<String> {
+    #[cfg(unix)]
+    {
+        use std::os::unix::fs::PermissionsExt;
+        let mode = fs::metadata(file)?.permissions().mode();
+        if mode & 0o077 != 0 {
+            return Err(io::Error::other(format!("others can read it (mode {:o})", mode & 0o777)));
+        }
+    }
+    fs::read_to_string(file)
+}

@@ -1,0 +1,43 @@
+//! Middleware that checks every request: the host name that it was sent to, the time that it takes, and, for the API, its
+//! token.
+
+use std::{sync::Arc, time::Duration};
+
+use axum::{
+    extract::{Request, State},
+    http::StatusCode,
+    middleware::Next,
+    response::{IntoResponse, Response},
+};
+use trunkline_core::{Error, ErrorKind};
+
+use crate::{app::App, response::ErrorResponse};
+
+/// The time limit of a request, until its response starts.
+const REQUEST_TIMEOUT: Duration = Duration::from_secs(90);
+
+/// Middleware for every request: rejects other hosts, and requests that exceed the time limit.
+pub(crate) async fn host(State(app): State<Arc<App>>, request: Request, next: Next) -> Response {
+    if !app.guard.is_own_host(request.uri(), request.headers()) {
+        let error = Error::new(ErrorKind::Permission, "the `Host` header of the request does not name this server")
+            .hint("use the address that the server listens on; `--public-url` adds another name");
+        return ErrorResponse::new(StatusCode::MISDIRECTED_REQUEST, error).into_response();
+    }
+    match tokio::time::timeout(REQUEST_TIMEOUT, next.run(request)).await {
+        Ok(response) => response,
+        Err(_) => {
+            let error = Error::new(ErrorKind::Limit, "the request took too long");
+            ErrorResponse::new(StatusCode::REQUEST_TIMEOUT, error).into_response()
+        }
+    }
+}
+
+/// Middleware for the API: rejects requests without the token.
+pub(crate) async fn token(State(app): State<Arc<App>>, request: Request, next: Next) -> Response {
+    if app.guard.has_token(request.headers()) {
+        return next.run(request).await;
+    }
+    let error = Error::new(ErrorKind::Auth, "the API token is missing or wrong")
+        .hint("send it as `Authorization: Bearer TOKEN`; `trunkline serve` prints where it is stored");
+    ErrorResponse::new(StatusCode::UNAUTHORIZED, error).into_response()
+}

@@ -1,0 +1,318 @@
+//! Decides when each run starts: at once, after other runs of its flow, or not at all.
+//!
+//! A queued run is stored like an active one, but no task holds it. So queued runs, runs that a crash interrupted, and
+//! runs that a full disk stopped are resumed in the same way.
+
+use std::{
+    collections::{HashMap, VecDeque},
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    time::{Duration, Instant},
+};
+
+use serde_json::Value;
+use tokio::sync::{Notify, oneshot};
+use trunkline::{Cause, Runtime};
+use trunkline_core::{CancellationToken, Error, ErrorKind, Result, Retry};
+use trunkline_engine::{AcceptOutcome, AcceptedRun, ActivityMonitor, Flow, Journal, Overlap, Run, RunId, RunStatus};
+use trunkline_store::SavedFlow;
+
+use crate::health::Health;
+
+/// The maximum number of queued runs.
+const MAX_QUEUED: usize = 1000;
+
+/// The pause after a failure of the store, before the next run is started.
+const STORE_PAUSE: Duration = Duration::from_secs(5);
+
+/// Starts runs within the limits of the server and of each flow.
+pub(crate) struct Dispatcher {
+    runtime: Runtime,
+    health: Arc<Health>,
+    closing: CancellationToken,
+    /// The maximum number of active runs. Runs that wait for a time or a signal do not count.
+    at_once: usize,
+    state: Mutex<State>,
+    /// A lock for each flow whose runs are limited in number, so that two starts of it do not pass the limit together.
+    start_locks: Mutex<HashMap<String, Arc<tokio::sync::Mutex<()>>>>,
+    /// Notified when a run ends or stops.
+    run_stopped: Notify,
+}
+
+#[derive(Default)]
+struct State {
+    active: HashMap<RunId, ActiveRun>,
+    queue: VecDeque<QueuedRun>,
+    /// For each flow the number of its latest start, where all starts are numbered in order.
+    order: HashMap<String, u64>,
+    /// No run is started before this time.
+    paused_until: Option<Instant>,
+    /// The callers that wait for the end of a run.
+    subscribers: HashMap<RunId, Vec<oneshot::Sender<Arc<Run>>>>,
+}
+
+struct ActiveRun {
+    flow: String,
+    /// The maximum number of active runs of its flow.
+    limit: usize,
+    /// Set once the run has started.
+    activity: Option<ActivityMonitor>,
+}
+
+struct QueuedRun {
+    run: RunId,
+    flow: String,
+    /// The maximum number of active runs of its flow.
+    limit: usize,
+}
+
+/// The outcome of a start.
+pub(crate) enum StartOutcome {
+    /// There is a new run, which may be queued.
+    Run(RunId),
+    /// An earlier run was started for the same trigger event.
+    Duplicate(RunId),
+    /// The flow skips further runs while one is active.
+    Skipped,
+}
+
+impl State {
+    /// Returns the number of active runs of a flow, including those that wait for a time or a signal.
+    fn active_runs(&self, flow: &str) -> usize {
+        self.active.values().filter(|one| one.flow == flow).count()
+    }
+
+    fn has_queued(&self, flow: &str) -> bool {
+        self.queue.iter().any(|one| one.flow == flow)
+    }
+
+    fn begin(&mut self, run: RunId, flow: String, limit: usize) {
+        let number = self.order.values().max().copied().unwrap_or_default() + 1;
+        self.order.insert(flow.clone(), number);
+        self.active.insert(run, ActiveRun { flow, limit, activity: None });
+    }
+
+    fn is_full(&self, at_once: usize) -> bool {
+        let is_idle = |one: &ActiveRun| one.activity.as_ref().is_some_and(ActivityMonitor::is_idle);
+        self.active.values().filter(|one| !is_idle(one)).count() >= at_once
+    }
+}
+
+impl Dispatcher {
+    pub(crate) fn new(runtime: Runtime, health: Arc<Health>, at_once: usize, closing: CancellationToken) -> Arc<Self> {
+        let (state, start_locks, run_stopped) = (Mutex::default(), Mutex::default(), Notify::new());
+        Arc::new(Dispatcher { runtime, health, closing, at_once, state, start_locks, run_stopped })
+    }
+
+    fn lock(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Queues the unfinished runs of the store, oldest first, and starts as many as possible.
+    pub(crate) async fn resume_all(self: &Arc<Self>) -> Result<()> {
+        let mut unfinished = self.runtime.store().runs().await?;
+        unfinished.retain(|run| run.status == RunStatus::Running);
+        for run in unfinished.into_iter().rev() {
+            self.enqueue(run.id, run.flow).await;
+        }
+        self.advance();
+        Ok(())
+    }
+
+    /// Starts, queues or skips a run of a saved flow, as its `overlap` says. The deduplication keys of its trigger
+    /// event are stored together with the run.
+    ///
+    /// # Errors
+    ///
+    /// `unavailable` if the server is stopping, `rate_limited` if too many runs are queued, `store` if the store fails;
+    /// otherwise as [`Runtime::start`].
+    pub(crate) async fn start(
+        self: &Arc<Self>,
+        saved: SavedFlow,
+        flow: &Flow,
+        input: Value,
+        cause: Cause<'_>,
+    ) -> Result<StartOutcome> {
+        let name = &*saved.name.clone();
+        let limit = flow.overlap().at_once();
+        let locks = || self.start_locks.lock().unwrap_or_else(PoisonError::into_inner);
+        let lock = locks().entry(name.to_owned()).or_default().clone();
+        let _start = if limit < usize::MAX { Some(lock.lock().await) } else { None };
+        self.health.check()?;
+        if self.closing.is_cancelled() {
+            return Err(Error::new(ErrorKind::Unavailable, "Trunkline is stopping").hint("try again in a minute"));
+        }
+        let is_queued = {
+            let state = self.lock();
+            if state.queue.len() >= MAX_QUEUED {
+                return Err(Error::new(ErrorKind::RateLimited, format!("{MAX_QUEUED} runs are queued already"))
+                    .hint("try again when some of them have ended"));
+            }
+            let busy = state.active_runs(name) >= limit || state.has_queued(name);
+            if busy && flow.overlap() == Overlap::Skip {
+                return Ok(StartOutcome::Skipped);
+            }
+            busy || state.is_full(self.at_once)
+        };
+        let accepted = self.runtime.accept_saved(saved, flow, input, cause).await;
+        let accepted = match accepted.inspect_err(|error| self.health.report(error))? {
+            AcceptOutcome::New(accepted) => *accepted,
+            AcceptOutcome::Duplicate(run) => return Ok(StartOutcome::Duplicate(run)),
+        };
+        let run = accepted.id().clone();
+        if is_queued {
+            drop(accepted);
+            self.lock().queue.push_back(QueuedRun { run: run.clone(), flow: name.to_owned(), limit });
+            self.advance();
+        } else {
+            self.lock().begin(run.clone(), name.to_owned(), limit);
+            self.spawn(run.clone(), Some(accepted));
+        }
+        Ok(StartOutcome::Run(run))
+    }
+
+    /// Accepts a rerun of the failed items of a run, see [`Runtime::rerun_failed`]. `flow` names a saved flow that
+    /// replaces the run's own.
+    pub(crate) async fn rerun(self: &Arc<Self>, id: &RunId, flow: Option<&str>, unknown: bool) -> Result<RunId> {
+        let corrected = match flow {
+            Some(name) => Some(self.runtime.link(&self.runtime.saved_flow(name).await?.1).await?),
+            None => None,
+        };
+        let accepted = self.runtime.accept_rerun(id, corrected, unknown).await?;
+        let (run, flow) = (accepted.id().clone(), accepted.flow().name().to_owned());
+        drop(accepted);
+        self.enqueue(run.clone(), flow).await;
+        self.advance();
+        Ok(run)
+    }
+
+    /// Resumes a run that was stopped.
+    ///
+    /// # Errors
+    ///
+    /// `conflict` if the run is active, queued or has ended; `not_found` if there is no such run.
+    pub(crate) async fn resume(self: &Arc<Self>, id: &RunId) -> Result<()> {
+        let is_here = |state: &State| state.active.contains_key(id) || state.queue.iter().any(|one| one.run == *id);
+        let run = self.runtime.engine().run(id).await?;
+        if is_here(&self.lock()) || !matches!(run.status, RunStatus::Running | RunStatus::Failed) {
+            let message = format!("run {id} is {} and cannot be resumed", run.status.as_str());
+            return Err(
+                Error::new(ErrorKind::Conflict, message).hint("only a run that was stopped by an error can be resumed")
+            );
+        }
+        self.enqueue(run.id, run.flow).await;
+        self.advance();
+        Ok(())
+    }
+
+    /// Adds a run to the queue. The limit of its flow is that of the saved flow; without a saved flow, there is none.
+    async fn enqueue(&self, run: RunId, flow: String) {
+        let saved = self.runtime.saved_flow(&flow).await;
+        let limit = saved.map_or(usize::MAX, |(_, flow)| flow.overlap().at_once());
+        self.lock().queue.push_back(QueuedRun { run, flow, limit });
+    }
+
+    /// Returns a receiver for the end of a run, or `None` if the run is neither active nor queued here. The channel
+    /// closes without a value if the run stops before its end.
+    pub(crate) fn end_of(&self, run: &RunId) -> Option<oneshot::Receiver<Arc<Run>>> {
+        let mut state = self.lock();
+        let is_here = state.active.contains_key(run) || state.queue.iter().any(|one| one.run == *run);
+        is_here.then(|| {
+            let (sender, receiver) = oneshot::channel();
+            state.subscribers.entry(run.clone()).or_default().push(sender);
+            receiver
+        })
+    }
+
+    /// Returns whether a flow has active or queued runs.
+    pub(crate) fn is_busy(&self, flow: &str) -> bool {
+        let state = self.lock();
+        state.active_runs(flow) > 0 || state.has_queued(flow)
+    }
+
+    /// Starts as many queued runs as the limits allow. The flow whose latest start is longest ago comes first, so that
+    /// a flow with many runs does not delay the others. This has to be called from time to time: active runs that have
+    /// started to wait make room without a notification.
+    pub(crate) fn advance(self: &Arc<Self>) {
+        loop {
+            let next = {
+                let mut state = self.lock();
+                let paused = state.paused_until.is_some_and(|until| until > Instant::now());
+                if self.closing.is_cancelled() || paused || !self.health.is_ok() || state.is_full(self.at_once) {
+                    return;
+                }
+                let fits = |one: &QueuedRun| state.active_runs(&one.flow) < one.limit;
+                let ready = state.queue.iter().enumerate().filter(|(_, one)| fits(one));
+                let Some((at, _)) = ready.min_by_key(|(_, one)| state.order.get(&one.flow)) else { return };
+                let Some(next) = state.queue.remove(at) else { return };
+                let run = next.run.clone();
+                state.begin(next.run, next.flow, next.limit);
+                run
+            };
+            self.spawn(next, None);
+        }
+    }
+
+    /// Spawns the task that runs a run until it ends or stops.
+    fn spawn(self: &Arc<Self>, run: RunId, accepted: Option<AcceptedRun>) {
+        let this = self.clone();
+        tokio::spawn(async move {
+            let handle = match accepted {
+                Some(accepted) => Ok(this.runtime.engine().begin(accepted)),
+                None => this.runtime.resume(&run).await,
+            };
+            let ended = match handle {
+                Ok(handle) => {
+                    if let Some(active) = this.lock().active.get_mut(&run) {
+                        active.activity = Some(handle.activity());
+                    }
+                    handle.wait().await.map(Arc::new)
+                }
+                Err(error) => Err(error),
+            };
+            match &ended {
+                Ok(_) => {}
+                // Another process works on the run, or it was cancelled while it was queued.
+                Err(error) if error.kind() == ErrorKind::Conflict => tracing::info!(%run, "is not started: {error}"),
+                Err(error) if error.kind() == ErrorKind::Store && error.retryable() != Retry::Never => {
+                    tracing::warn!(%run, "is queued until the store works again: {error}");
+                    this.health.report(error);
+                    let mut state = this.lock();
+                    state.paused_until = Some(Instant::now() + STORE_PAUSE);
+                    // Under one lock: if the run were neither active nor queued for a moment, the next run of its flow
+                    // could overtake it.
+                    if let Some(ActiveRun { flow, limit, .. }) = state.active.remove(&run) {
+                        state.queue.push_front(QueuedRun { run: run.clone(), flow, limit });
+                    }
+                }
+                Err(error) => {
+                    this.health.report(error);
+                    tracing::error!(%run, "cannot continue: {error}");
+                }
+            }
+            let subscribers = {
+                let mut state = this.lock();
+                state.active.remove(&run);
+                state.subscribers.remove(&run).unwrap_or_default()
+            };
+            if let Ok(end) = ended {
+                // A caller that does not wait any more has dropped its receiver.
+                subscribers.into_iter().for_each(|one| drop(one.send(end.clone())));
+            }
+            this.run_stopped.notify_waiters();
+            this.advance();
+        });
+    }
+
+    /// Starts no further runs, and waits until all active runs have stopped at a safe point.
+    pub(crate) async fn close(&self) {
+        self.runtime.engine().drain();
+        loop {
+            let mut stopped = std::pin::pin!(self.run_stopped.notified());
+            stopped.as_mut().enable();
+            if self.lock().active.is_empty() {
+                return;
+            }
+            stopped.await;
+        }
+    }
+}

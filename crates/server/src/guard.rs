@@ -1,0 +1,92 @@
+//! What requests are checked against: the names of this server, and the token of the API.
+
+use std::{collections::BTreeSet, net::SocketAddr};
+
+use axum::http::{HeaderMap, Uri, header};
+use trunkline::token::hash;
+use trunkline_core::Secret;
+use trunkline_rest::Url;
+
+/// What requests are checked against.
+pub(crate) struct Guard {
+    /// The names of this server, in lower case.
+    hosts: BTreeSet<String>,
+    /// The hash of the API token.
+    token: [u8; 32],
+}
+
+impl Guard {
+    /// Accepts the address that the server listens on, the names of the loopback interface if that is a loopback
+    /// address, and the host of the public URL.
+    pub(crate) fn new(address: SocketAddr, public: Option<&Url>, token: &Secret) -> Self {
+        let port = address.port();
+        let mut hosts = BTreeSet::from([address.to_string()]);
+        if address.ip().is_loopback() {
+            hosts.extend(["localhost", "127.0.0.1", "[::1]"].map(|name| format!("{name}:{port}")));
+        }
+        if let Some((url, host)) = public.and_then(|url| Some((url, url.host_str()?.to_lowercase()))) {
+            hosts.extend(url.port_or_known_default().map(|port| format!("{host}:{port}")));
+            if url.port().is_none() {
+                hosts.insert(host);
+            }
+        }
+        Guard { hosts, token: hash(token.expose()) }
+    }
+
+    /// Returns whether a request names exactly one host, and that is this server.
+    pub(crate) fn is_own_host(&self, uri: &Uri, headers: &HeaderMap) -> bool {
+        let mut named = headers.get_all(header::HOST).iter();
+        let (Some(host), None) = (named.next(), named.next()) else { return false };
+        let known = |name: &str| self.hosts.contains(&name.to_lowercase());
+        host.to_str().is_ok_and(known) && uri.authority().is_none_or(|one| known(one.as_str()))
+    }
+
+    /// Returns whether a request has the API token. Hashes are compared, so that the time taken does not reveal the
+    /// token.
+    pub(crate) fn has_token(&self, headers: &HeaderMap) -> bool {
+        let given = headers.get(header::AUTHORIZATION).and_then(|value| value.to_str().ok());
+        let token = given.and_then(|given| given.split_once(' '));
+        token.is_some_and(|(scheme, token)| scheme.eq_ignore_ascii_case("bearer") && hash(token.trim()) == self.token)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn is_own_host(guard: &Guard, uri: &str, hosts: &[&str]) -> bool {
+        let mut headers = HeaderMap::new();
+        for host in hosts {
+            headers.append(header::HOST, host.parse().unwrap());
+        }
+        guard.is_own_host(&uri.parse().unwrap(), &headers)
+    }
+
+    #[test]
+    fn only_names_of_this_server_are_accepted() {
+        let public = "https://flows.example.com".parse().unwrap();
+        let guard = Guard::new(([127, 0, 0, 1], 8700).into(), Some(&public), &Secret::from("t"));
+        for host in ["127.0.0.1:8700", "LocalHost:8700", "[::1]:8700", "flows.example.com", "Flows.Example.com:443"] {
+            assert!(is_own_host(&guard, "/health", &[host]), "{host}");
+        }
+        for hosts in [
+            &["evil.test"][..],
+            &["evil.test:8700"],
+            &["127.0.0.1"],
+            &["127.0.0.1:80"],
+            &["flows.example.com.evil.test"],
+            &["evil.test", "127.0.0.1:8700"],
+            &["127.0.0.1:8700", "evil.test"],
+            &[""],
+            &[],
+        ] {
+            assert!(!is_own_host(&guard, "/health", hosts), "{hosts:?}");
+        }
+        assert!(!is_own_host(&guard, "http://evil.test/health", &["127.0.0.1:8700"]));
+        let outside = Guard::new(([0, 0, 0, 0], 8700).into(), Some(&public), &Secret::from("t"));
+        assert!(
+            !is_own_host(&outside, "/health", &["localhost:8700"])
+                && is_own_host(&outside, "/health", &["flows.example.com"])
+        );
+    }
+}

@@ -1,0 +1,149 @@
+//! The health of the server, which is the health of its store: reported by `/health`, in errors of calls, and in the
+//! log.
+//!
+//! The store is probed every few seconds, even without requests. While it fails, no run is started or resumed; when it
+//! works again, the server continues by itself. After a failure that does not pass, the process has to end.
+
+use std::{
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    time::Duration,
+};
+
+use axum::{http::StatusCode, response::Response};
+use serde_json::json;
+use tokio::sync::Notify;
+use trunkline_core::{CancellationToken, Error, ErrorKind, Result, Retry, Timestamp};
+use trunkline_store::{Fault, Store};
+
+use crate::response::response_json;
+
+/// The time between two probes of the store.
+const PROBE_INTERVAL: Duration = Duration::from_secs(5);
+
+pub(crate) struct Health {
+    store: Store,
+    /// The failure of the store, as long as it lasts.
+    state: Mutex<Option<Failure>>,
+    /// Notified when a caller got an error of the store.
+    error_reported: Notify,
+    /// Cancelled when the process has to end.
+    lost: CancellationToken,
+}
+
+#[derive(Clone)]
+struct Failure {
+    error: Error,
+    since: Timestamp,
+}
+
+impl Health {
+    /// Probes the store from now on, until `closing` is cancelled.
+    ///
+    /// # Errors
+    ///
+    /// `store` if the first probe fails.
+    pub(crate) async fn start(store: Store, closing: CancellationToken) -> Result<Arc<Health>> {
+        store.probe().await?;
+        let health = Health::of(store);
+        let this = health.clone();
+        tokio::spawn(async move {
+            loop {
+                tokio::select! {
+                    () = closing.cancelled() => return,
+                    () = tokio::time::sleep(PROBE_INTERVAL) => {}
+                    () = this.error_reported.notified() => {}
+                }
+                this.probe().await;
+            }
+        });
+        Ok(health)
+    }
+
+    /// Returns the health of a store without probing it.
+    pub(crate) fn of(store: Store) -> Arc<Health> {
+        Arc::new(Health {
+            store,
+            state: Mutex::default(),
+            error_reported: Notify::new(),
+            lost: CancellationToken::new(),
+        })
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Option<Failure>> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    async fn probe(&self) {
+        let found = self.store.probe().await;
+        let mut state = self.lock();
+        match (found, &mut *state) {
+            (Ok(()), None) => {}
+            (Ok(()), failing) => {
+                tracing::warn!("the store works again: runs are started and resumed");
+                *failing = None;
+            }
+            (Err(error), failing) => {
+                if self.store.failed().is_some() {
+                    self.lost.cancel();
+                }
+                let since = failing.as_ref().map_or_else(Timestamp::now, |failing| failing.since);
+                let same = failing.as_ref().is_some_and(|previous| because(&previous.error) == because(&error));
+                if !same {
+                    tracing::error!("the store fails, so no run is started or resumed: {error:?}");
+                }
+                *failing = Some(Failure { error, since });
+            }
+        }
+    }
+
+    /// Probes the store at once if this is an error of the store.
+    pub(crate) fn report(&self, error: &Error) {
+        if error.kind() == ErrorKind::Store && self.lock().is_none() {
+            self.error_reported.notify_one();
+        }
+    }
+
+    /// Returns whether the store worked when it was last probed.
+    pub(crate) fn is_ok(&self) -> bool {
+        self.lock().is_none()
+    }
+
+    /// Fails while the store fails.
+    pub(crate) fn check(&self) -> Result<()> {
+        match &*self.lock() {
+            None => Ok(()),
+            Some(Failure { error, .. }) => {
+                let message = format!("no run can be started now ({}): {}", because(error), error.message());
+                let hint = format!("try again when /health reports ok; {}", advice(error));
+                Err(Error::new(ErrorKind::Store, message).retry(Retry::Backoff).hint(hint))
+            }
+        }
+    }
+
+    /// Waits until only a new process can continue, and returns the reason.
+    pub(crate) async fn lost(&self) -> Error {
+        self.lost.cancelled().await;
+        let failing = self.lock().clone();
+        failing.map_or_else(|| Error::new(ErrorKind::Store, "the store failed"), |failing| failing.error)
+    }
+
+    /// Returns the response of `/health`. It needs no token, so it has no details.
+    pub(crate) fn response(&self) -> Response {
+        match &*self.lock() {
+            None => response_json(StatusCode::OK, &json!({ "status": "ok" })),
+            Some(Failure { error, since }) => {
+                let (because, hint) = (because(error), advice(error));
+                let body = json!({ "status": "failing", "because": because, "since": since, "hint": hint });
+                response_json(StatusCode::SERVICE_UNAVAILABLE, &body)
+            }
+        }
+    }
+}
+
+fn because(error: &Error) -> &'static str {
+    Fault::behind(error).map_or("store: it failed", Fault::as_str)
+}
+
+fn advice(error: &Error) -> &'static str {
+    Fault::behind(error).map_or("see the log of Trunkline, then start it again", Fault::advice)
+}

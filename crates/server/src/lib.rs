@@ -1,0 +1,137 @@
+//! The server behind `trunkline serve`: the HTTP API, sign-ins in the browser, webhooks, and the triggers of saved
+//! flows.
+//!
+//! Each kind of caller is authenticated in its own way: the API requires a token, the callback of sign-ins the `state`
+//! of a sign-in that was begun here, and a webhook the token in its URL. In addition, the `Host` header of every
+//! request has to name this server, so that a web page cannot reach it under another name (DNS rebinding).
+
+mod api_token;
+mod app;
+mod auth;
+mod dispatcher;
+mod events;
+mod guard;
+mod health;
+mod listener;
+mod loopback;
+mod request;
+mod response;
+mod routes;
+mod scheduler;
+mod sign_in;
+mod webhook;
+
+use std::{net::SocketAddr, sync::Arc, time::Duration};
+
+use tokio::{net::TcpListener, sync::Semaphore, task::JoinHandle};
+use trunkline::Runtime;
+use trunkline_core::{CancellationToken, Error, ErrorKind, Result, Secret};
+use trunkline_rest::Url;
+
+pub use api_token::ApiToken;
+pub use loopback::LoopbackCallback;
+pub use sign_in::CALLBACK;
+
+use app::App;
+use dispatcher::Dispatcher;
+use guard::Guard;
+use health::Health;
+use listener::{IDLE_TIMEOUT, LimitedListener, MAX_CONNECTIONS};
+use scheduler::Scheduler;
+use sign_in::SignIns;
+
+/// Options of [`Server::start`].
+#[derive(Clone, Debug)]
+pub struct ServeOptions {
+    /// The address to listen on; port 0 for any free port.
+    pub listen: SocketAddr,
+    /// The public URL, for sign-ins and webhooks behind a proxy; `None` if callers use the address it listens on.
+    pub public_url: Option<Url>,
+    /// The token that callers of the API have to send.
+    pub token: Secret,
+    /// The maximum number of runs at the same time. Runs that wait for a time or a signal do not count.
+    pub at_once: usize,
+}
+
+/// A running server. [`Server::stop`] ends it.
+pub struct Server {
+    address: SocketAddr,
+    dispatcher: Arc<Dispatcher>,
+    health: Arc<Health>,
+    closing: CancellationToken,
+    http: JoinHandle<std::io::Result<()>>,
+}
+
+impl Server {
+    /// Starts the server, resumes unfinished runs, and lets triggers start runs.
+    ///
+    /// # Errors
+    ///
+    /// `config` if the address can be reached from other machines and there is no public `https` URL: tokens would
+    /// cross the network in clear text. `unavailable` if the address cannot be listened on. `store` if the store cannot
+    /// be written.
+    pub async fn start(runtime: Runtime, options: ServeOptions) -> Result<Server> {
+        let ServeOptions { listen, public_url, token, at_once } = options;
+        if !listen.ip().is_loopback() && public_url.as_ref().is_none_or(|url| url.scheme() != "https") {
+            return Err(Error::new(ErrorKind::Config, format!("{listen} can be reached from other machines")).hint(
+                "listen on 127.0.0.1, or put a TLS proxy in front of the server and pass its URL with `--public-url \
+                 https://...`",
+            ));
+        }
+        let listener = TcpListener::bind(listen).await.and_then(|one| Ok((one.local_addr()?, one)));
+        let (address, listener) = listener.map_err(|error| {
+            Error::new(ErrorKind::Unavailable, format!("cannot listen on {listen}: {error}"))
+                .hint("another process may be listening there: stop it, or choose another address with --listen")
+        })?;
+        let own_url = format!("http://{address}");
+        let base_url = public_url.as_ref().map_or(own_url, |url| url.as_str().trim_end_matches('/').to_owned());
+        // The server has its own engine: stopping the server drains that engine, and must not drain the one of the
+        // runtime.
+        let runtime = runtime.with_own_engine();
+        let closing = CancellationToken::new();
+        let health = Health::start(runtime.store().clone(), closing.clone()).await?;
+        let dispatcher = Dispatcher::new(runtime.clone(), health.clone(), at_once, closing.clone());
+        dispatcher.resume_all().await?;
+        let guard = Guard::new(address, public_url.as_ref(), &token);
+        Scheduler::start(runtime.clone(), dispatcher.clone(), health.clone(), closing.clone());
+        let sign_ins = SignIns::default();
+        let streams = Arc::new(Semaphore::new(events::MAX_STREAMS));
+        let app = App {
+            runtime,
+            dispatcher: dispatcher.clone(),
+            health: health.clone(),
+            closing: closing.clone(),
+            guard,
+            sign_ins,
+            streams,
+            base_url,
+        };
+        let router = routes::router(Arc::new(app));
+        let stop = closing.clone();
+        let serve = axum::serve(LimitedListener::new(listener, MAX_CONNECTIONS, IDLE_TIMEOUT), router)
+            .with_graceful_shutdown(async move { stop.cancelled().await });
+        Ok(Server { address, dispatcher, health, closing, http: tokio::spawn(serve.into_future()) })
+    }
+
+    /// Returns the address that the server listens on.
+    pub fn address(&self) -> SocketAddr {
+        self.address
+    }
+
+    /// Waits until the store fails in a way that only a new process can recover from, such as a failed flush, and
+    /// returns that error. The server accepts nothing any more; the caller should call [`Server::stop`] and end the
+    /// process.
+    pub async fn lost(&self) -> Error {
+        self.health.lost().await
+    }
+
+    /// Stops the server: it accepts nothing new, and waits up to `grace` for steps in flight to finish. The next server
+    /// resumes the unfinished runs. Returns whether all steps finished; the others are cut off.
+    pub async fn stop(self, grace: Duration) -> bool {
+        self.closing.cancel();
+        let all_finished = tokio::time::timeout(grace, self.dispatcher.close()).await.is_ok();
+        // Connections that callers keep open are not waited for.
+        let _ = tokio::time::timeout(Duration::from_millis(500), self.http).await;
+        all_finished
+    }
+}

@@ -1,0 +1,44 @@
+//! Bodies of requests.
+
+use axum::{body::Bytes, extract::rejection::BytesRejection};
+use serde::de::DeserializeOwned;
+use serde_json::{Value, json};
+use trunkline_core::{Error, ErrorKind, Result};
+
+use crate::response::ErrorResponse;
+
+/// The maximum size of a request body, in bytes.
+pub(crate) const MAX_BODY: usize = 1024 * 1024;
+
+pub(crate) type Body = Result<Bytes, BytesRejection>;
+
+/// Returns the body, or an error response if it is too long or was cut off.
+pub(crate) fn complete(body: Body) -> Result<Bytes, ErrorResponse> {
+    body.map_err(|rejection| {
+        let message = format!("the body cannot be read: {}", rejection.body_text());
+        ErrorResponse::new(rejection.status(), Error::new(ErrorKind::Limit, message))
+    })
+}
+
+/// Reads the members of a JSON body. `expected` says in an error which members there can be.
+pub(crate) fn read<T: DeserializeOwned>(body: Body, expected: &str) -> Result<T, ErrorResponse> {
+    let object = object(&complete(body)?)?;
+    serde_json::from_value(object)
+        .map_err(|error| Error::new(ErrorKind::InvalidInput, format!("{expected}: {error}")).into())
+}
+
+/// Parses a body as a JSON object. An empty body counts as an empty object.
+///
+/// # Errors
+///
+/// `invalid_input` if the body is not a JSON object.
+pub(crate) fn object(body: &[u8]) -> Result<Value, Error> {
+    if body.iter().all(u8::is_ascii_whitespace) {
+        return Ok(json!({}));
+    }
+    match serde_json::from_slice(body) {
+        Ok(value @ Value::Object(_)) => Ok(value),
+        Ok(_) => Err(Error::new(ErrorKind::InvalidInput, "the body is JSON, but not an object")),
+        Err(error) => Err(Error::new(ErrorKind::InvalidInput, "the body is not JSON").source(error)),
+    }
+}

@@ -1,0 +1,94 @@
+//! HTTP responses: JSON, errors in the form that the command line prints with `--json`, and HTML pages for browsers.
+
+use axum::{
+    http::{HeaderValue, StatusCode, header},
+    response::{IntoResponse, Response},
+};
+use serde::Serialize;
+use serde_json::json;
+use trunkline::redacted;
+use trunkline_core::{Error, ErrorKind, Retry};
+
+/// An error response: a status and the error for its body.
+#[derive(Debug)]
+pub(crate) struct ErrorResponse(StatusCode, Error);
+
+impl ErrorResponse {
+    pub(crate) fn new(status: StatusCode, error: Error) -> Self {
+        ErrorResponse(status, error)
+    }
+}
+
+impl From<Error> for ErrorResponse {
+    fn from(error: Error) -> Self {
+        let status = match error.kind() {
+            ErrorKind::Config | ErrorKind::InvalidInput => StatusCode::BAD_REQUEST,
+            ErrorKind::Permission => StatusCode::FORBIDDEN,
+            ErrorKind::NotFound => StatusCode::NOT_FOUND,
+            ErrorKind::Conflict | ErrorKind::Auth => StatusCode::CONFLICT,
+            ErrorKind::Limit => StatusCode::PAYLOAD_TOO_LARGE,
+            ErrorKind::RateLimited => StatusCode::TOO_MANY_REQUESTS,
+            ErrorKind::Unavailable => StatusCode::SERVICE_UNAVAILABLE,
+            ErrorKind::Store if error.retryable() != Retry::Never => StatusCode::SERVICE_UNAVAILABLE,
+            _ => StatusCode::INTERNAL_SERVER_ERROR,
+        };
+        ErrorResponse(status, error)
+    }
+}
+
+impl IntoResponse for ErrorResponse {
+    fn into_response(self) -> Response {
+        let mut response = response_json(self.0, &redacted(&json!({ "error": self.1 })));
+        let header = match self.0 {
+            StatusCode::UNAUTHORIZED => Some((header::WWW_AUTHENTICATE, HeaderValue::from_static("Bearer"))),
+            StatusCode::TOO_MANY_REQUESTS | StatusCode::SERVICE_UNAVAILABLE => {
+                Some((header::RETRY_AFTER, HeaderValue::from_static("30")))
+            }
+            _ => None,
+        };
+        response.headers_mut().extend(header);
+        response
+    }
+}
+
+/// The result of a handler.
+pub(crate) type ApiResult = Result<Response, ErrorResponse>;
+
+/// Returns a JSON response that no cache may store.
+pub(crate) fn response_json(status: StatusCode, value: &impl Serialize) -> Response {
+    let text = serde_json::to_string(value).unwrap_or_default();
+    let headers = [(header::CONTENT_TYPE, "application/json"), (header::CACHE_CONTROL, "no-store")];
+    (status, headers, text).into_response()
+}
+
+/// Returns a JSON response with status 200.
+pub(crate) fn ok(value: &impl Serialize) -> ApiResult {
+    Ok(response_json(StatusCode::OK, value))
+}
+
+/// Returns an HTML page with one sentence for the user. It loads nothing, and no other page can embed it.
+pub(crate) fn page(status: StatusCode, text: &str) -> Response {
+    let headers = [
+        (header::CONTENT_TYPE, "text/html; charset=utf-8"),
+        (header::CACHE_CONTROL, "no-store"),
+        (header::CONTENT_SECURITY_POLICY, "default-src 'none'; frame-ancestors 'none'"),
+        (header::REFERRER_POLICY, "no-referrer"),
+        (header::X_CONTENT_TYPE_OPTIONS, "nosniff"),
+    ];
+    (status, headers, format!("<!doctype html><title>Trunkline</title><p>{}</p>\n", escape(text))).into_response()
+}
+
+fn escape(text: &str) -> String {
+    let mut escaped = String::new();
+    for c in text.chars() {
+        match c {
+            '&' => escaped += "&amp;",
+            '<' => escaped += "&lt;",
+            '>' => escaped += "&gt;",
+            '"' => escaped += "&quot;",
+            '\'' => escaped += "&#39;",
+            c => escaped.push(c),
+        }
+    }
+    escaped
+}

@@ -1,0 +1,455 @@
+//! Webhooks: authentication of calls, deduplication of deliveries, and responses to senders.
+//!
+//! The URL contains a token, of which only the hash is stored. If the flow requires signatures, the signature is
+//! checked over the bytes of the body before the body is parsed; without a saved secret, every call is rejected. A
+//! delivery with an id starts one run, however often it is sent: the id and the run are stored in one transaction. A
+//! run whose id is in a response is on disk. With `"answer": "result"` and no delivery id, the response is sent when
+//! the run ends, and only then is the run sure to be on disk.
+
+use std::{sync::Arc, time::Duration};
+
+use axum::{
+    extract::{Path, State},
+    http::{HeaderMap, HeaderName, HeaderValue, StatusCode},
+    response::IntoResponse,
+};
+use base64::{Engine as _, prelude::BASE64_STANDARD};
+use hmac::{Hmac, KeyInit, Mac};
+use serde_json::{Map, Value, json};
+use sha2::Sha256;
+use trunkline::{Cause, token::hash};
+use trunkline_core::{Error, ErrorKind, Result, Retry};
+use trunkline_engine::{
+    Encoding, Flow, Flush, Run, RunId, RunStatus, Signature, Trigger, TriggerEvent, Webhook, WebhookResponseMode,
+};
+use trunkline_store::SavedFlow;
+
+use crate::{
+    app::App,
+    dispatcher::StartOutcome,
+    request::{Body, complete},
+    response::{ApiResult, ErrorResponse, response_json},
+};
+
+/// The maximum difference between the time of sending and the time of receipt, in seconds.
+const TIMESTAMP_TOLERANCE: u64 = 300;
+/// The maximum length of a delivery id, in bytes.
+const MAX_DELIVERY_ID: usize = 512;
+/// The time between two looks at a run that this process does not work on.
+const POLL_INTERVAL: Duration = Duration::from_secs(1);
+
+/// Handles a call of a webhook.
+pub(crate) async fn call(
+    State(app): State<Arc<App>>,
+    Path((name, token)): Path<(String, String)>,
+    headers: HeaderMap,
+    body: Body,
+) -> ApiResult {
+    let (saved, flow) = flow_at(&app, &name, &token).await?;
+    let Some(Trigger::Webhook(webhook)) = flow.trigger() else { return Err(no_webhook()) };
+    let body = complete(body)?;
+    let delivery_header = webhook.delivery.as_deref().map(|name| header(&headers, name)).transpose()?.flatten();
+    if let Some(signature) = &webhook.signature {
+        let secret = app.runtime.store().webhook_secret(&name).await.map_err(|error| for_sender(&name, error))?;
+        let now = jiff::Timestamp::now().as_second().unsigned_abs();
+        let call = SignedCall { headers: &headers, delivery: delivery_header, body: &body, now };
+        call.check(signature, secret.as_ref().map(|secret| secret.expose().as_bytes())).map_err(signature_error)?;
+    }
+    let content = content(&headers, &body)?;
+    let delivery = match (&webhook.delivery, delivery_header) {
+        (Some(header), None) => {
+            let message = format!("the header {header}, which has the id of the delivery, is missing");
+            return Err(Error::new(ErrorKind::InvalidInput, message).into());
+        }
+        (Some(_), Some(id)) => Some(id.to_owned()),
+        (None, _) => cloud_event(&headers, &content)?,
+    };
+    if delivery.as_ref().is_some_and(|id| id.is_empty() || id.len() > MAX_DELIVERY_ID) {
+        let message = format!("the id of the delivery is empty, or longer than {MAX_DELIVERY_ID} bytes");
+        return Err(Error::new(ErrorKind::InvalidInput, message).into());
+    }
+    let input = json!({ "headers": selected_headers(&headers, webhook), "body": content, "delivery": delivery });
+    let event = TriggerEvent { flow: name.clone(), keys: delivery.into_iter().collect(), through: None };
+    let cause = match (&event.keys[..], webhook.answer) {
+        ([], WebhookResponseMode::Result) => Cause::Caller(Flush::Later),
+        ([], _) => Cause::Caller(Flush::Now),
+        _ => Cause::Trigger(&event),
+    };
+    let started = app.dispatcher.start(saved, &flow, input, cause).await;
+    let (run, is_repeated) = match started.map_err(|error| for_sender(&name, error))? {
+        StartOutcome::Run(run) => (run, false),
+        StartOutcome::Duplicate(run) => (run, true),
+        StartOutcome::Skipped => {
+            let body = json!({ "skipped": "a run of this flow is active" });
+            return Ok(response_json(StatusCode::ACCEPTED, &body));
+        }
+    };
+    if webhook.answer == WebhookResponseMode::Result {
+        tokio::select! {
+            result = wait_for_end(&app, &run) => {
+                let ended = result.map_err(|error| for_sender(&name, error))?;
+                return Ok(response_json(StatusCode::OK, &result_body(&ended)));
+            }
+            () = app.closing.cancelled() => {}
+            () = tokio::time::sleep(webhook.patience()) => {}
+        }
+        // The run continues, and its id is returned: from now on it has to be on disk.
+        app.runtime.store().wait_stored(&run).await.map_err(|error| for_sender(&name, error))?;
+    }
+    let body = if is_repeated { json!({ "run": run, "again": true }) } else { json!({ "run": run }) };
+    Ok(response_json(StatusCode::ACCEPTED, &body))
+}
+
+/// Returns the error that the sender gets when no run is started. Errors that the sender can act on stay; others are
+/// logged and become the advice to send the call again.
+fn for_sender(flow: &str, error: Error) -> Error {
+    match error.kind() {
+        ErrorKind::InvalidInput | ErrorKind::RateLimited | ErrorKind::Unavailable => error,
+        ErrorKind::Store if error.retryable() != Retry::Never => {
+            tracing::warn!(flow, "a webhook call starts no run: {error:?}");
+            let error = Error::new(ErrorKind::Store, "no run can be started now: the store of this server fails");
+            error.retry(Retry::Backoff).hint("send the call again when /health reports ok")
+        }
+        _ => {
+            tracing::error!(flow, "a webhook call starts no run: {error:?}");
+            Error::new(ErrorKind::Unavailable, "no run can be started now").hint("send the call again later")
+        }
+    }
+}
+
+/// Answers the validation request that a sender of CloudEvents makes before it delivers events ("HTTP 1.1 Web Hooks for
+/// Event Delivery", section 4).
+pub(crate) async fn preflight(
+    State(app): State<Arc<App>>,
+    Path((name, token)): Path<(String, String)>,
+    headers: HeaderMap,
+) -> ApiResult {
+    flow_at(&app, &name, &token).await?;
+    let mut response = StatusCode::OK.into_response();
+    let origin = headers.get("webhook-request-origin").cloned();
+    response.headers_mut().extend(origin.map(|origin| (HeaderName::from_static("webhook-allowed-origin"), origin)));
+    response.headers_mut().insert("webhook-allowed-rate", HeaderValue::from_static("*"));
+    Ok(response)
+}
+
+/// Returns the active flow whose webhook has this URL.
+async fn flow_at(app: &App, name: &str, token: &str) -> Result<(SavedFlow, Flow), ErrorResponse> {
+    let (saved, flow) = match app.runtime.saved_flow(name).await {
+        Err(error) if error.kind() == ErrorKind::NotFound => return Err(no_webhook()),
+        found => found.map_err(|error| for_sender(name, error))?,
+    };
+    let has_token = saved.token_hash.as_deref().is_some_and(|known| known == hash(token));
+    let is_open = has_token && saved.active && matches!(flow.trigger(), Some(Trigger::Webhook(_)));
+    if is_open { Ok((saved, flow)) } else { Err(no_webhook()) }
+}
+
+/// Returns the same error for a wrong flow, a wrong token and an inactive flow, so that a caller cannot find out which
+/// flows exist.
+fn no_webhook() -> ErrorResponse {
+    Error::new(ErrorKind::NotFound, "there is nothing at this URL").into()
+}
+
+/// Waits until a run has ended, and returns it.
+async fn wait_for_end(app: &App, run: &RunId) -> Result<Arc<Run>> {
+    loop {
+        if let Some(end) = app.dispatcher.end_of(run)
+            && let Ok(ended) = end.await
+        {
+            return Ok(ended);
+        }
+        // The run has ended already, was stopped, or belongs to another process.
+        let current = app.runtime.engine().run(run).await?;
+        if current.status != RunStatus::Running {
+            return Ok(Arc::new(current));
+        }
+        tokio::time::sleep(POLL_INTERVAL).await;
+    }
+}
+
+/// Returns what the sender gets of a run that has ended. The error of a failed run is shown only by the API.
+fn result_body(run: &Run) -> Value {
+    match &run.output {
+        Some(output) => json!({ "run": run.id, "status": run.status, "output": output }),
+        None => json!({ "run": run.id, "status": run.status }),
+    }
+}
+
+fn signature_error(reason: &'static str) -> ErrorResponse {
+    let error = Error::new(ErrorKind::Auth, format!("the call is rejected: {reason}")).hint(
+        "sender and flow have to use the same secret and the same signed content, and their clocks have to agree",
+    );
+    ErrorResponse::new(StatusCode::FORBIDDEN, error)
+}
+
+/// Returns the value of a header, or `None` without that header.
+///
+/// # Errors
+///
+/// `invalid_input` if the header occurs twice, or if its value is not text.
+fn header<'a>(headers: &'a HeaderMap, name: &str) -> Result<Option<&'a str>> {
+    let invalid =
+        || Error::new(ErrorKind::InvalidInput, format!("the header {name} occurs twice, or its value is not text"));
+    let mut values = headers.get_all(name).iter();
+    match (values.next(), values.next()) {
+        (None, _) => Ok(None),
+        (Some(value), None) => value.to_str().map(Some).map_err(|_| invalid()),
+        _ => Err(invalid()),
+    }
+}
+
+/// The parts of a call that its signature covers, and the time of receipt.
+struct SignedCall<'a> {
+    headers: &'a HeaderMap,
+    delivery: Option<&'a str>,
+    body: &'a [u8],
+    /// In seconds since 1970.
+    now: u64,
+}
+
+impl SignedCall<'_> {
+    /// Checks the signature, and returns the reason if it is not valid.
+    fn check(&self, signature: &Signature, secret: Option<&[u8]>) -> Result<(), &'static str> {
+        let secret = secret.filter(|secret| !secret.is_empty()).ok_or("no secret is saved for this flow")?;
+        let one = |name: &str| header(self.headers, name).ok().flatten();
+        let timestamp = match &signature.timestamp {
+            None => "",
+            Some(name) => {
+                let sent = one(name).ok_or("the timestamp is missing")?;
+                let seconds: u64 = sent.parse().map_err(|_| "the timestamp is not in seconds since 1970")?;
+                if seconds.abs_diff(self.now) > TIMESTAMP_TOLERANCE {
+                    return Err("the timestamp differs from the time of receipt by more than five minutes");
+                }
+                sent
+            }
+        };
+        let given = one(&signature.header).ok_or("the signature is missing")?;
+        let mut mac = Hmac::<Sha256>::new_from_slice(secret).map_err(|_| "the secret cannot be used")?;
+        self.message(&signature.signed, timestamp, &mut |part| mac.update(part));
+        let is_valid = |text: &str| {
+            let bytes = match signature.encoding {
+                Encoding::Hex => unhex(text),
+                Encoding::Base64 => BASE64_STANDARD.decode(text).ok(),
+            };
+            // `verify_slice` compares in constant time.
+            bytes.is_some_and(|bytes| mac.clone().verify_slice(&bytes).is_ok())
+        };
+        let signatures = given.split_ascii_whitespace().filter_map(|one| one.strip_prefix(&*signature.prefix));
+        // A sender that is changing its secret sends a signature with each of the two.
+        if signatures.take(4).any(is_valid) { Ok(()) } else { Err("the signature does not match") }
+    }
+
+    /// Passes the signed bytes to `take`, part by part.
+    fn message(&self, signed: &str, timestamp: &str, take: &mut dyn FnMut(&[u8])) {
+        let mut rest = signed;
+        while let Some((before, after)) = rest.split_once('{') {
+            take(before.as_bytes());
+            rest = match after.split_once('}') {
+                Some(("body", after)) => {
+                    take(self.body);
+                    after
+                }
+                Some(("timestamp", after)) => {
+                    take(timestamp.as_bytes());
+                    after
+                }
+                Some(("delivery", after)) => {
+                    take(self.delivery.unwrap_or_default().as_bytes());
+                    after
+                }
+                _ => {
+                    take(b"{");
+                    after
+                }
+            };
+        }
+        take(rest.as_bytes());
+    }
+}
+
+fn unhex(text: &str) -> Option<Vec<u8>> {
+    let digit = |byte: u8| char::from(byte).to_digit(16).and_then(|digit| u8::try_from(digit).ok());
+    let pairs = text.as_bytes().chunks(2);
+    pairs.map(|pair| Some(digit(*pair.first()?)? << 4 | digit(*pair.get(1)?)?)).collect()
+}
+
+/// Returns the body as the flow gets it: JSON if the content type says so, or if there is no content type and the body
+/// is JSON; text otherwise.
+fn content(headers: &HeaderMap, body: &[u8]) -> Result<Value> {
+    let kind = header(headers, "content-type")?.unwrap_or_default().to_ascii_lowercase();
+    let kind = kind.split(';').next().unwrap_or_default().trim();
+    let is_json = kind == "application/json" || kind.ends_with("+json");
+    match (serde_json::from_slice(body), is_json || kind.is_empty()) {
+        (Ok(value), true) => return Ok(value),
+        (Err(error), true) if is_json => {
+            return Err(
+                Error::new(ErrorKind::InvalidInput, "the content type is JSON, but the body is not JSON").source(error)
+            );
+        }
+        _ => {}
+    }
+    let text = std::str::from_utf8(body);
+    text.map(Value::from).map_err(|_| Error::new(ErrorKind::InvalidInput, "the body is neither JSON nor UTF-8 text"))
+}
+
+/// Returns the delivery id of a CloudEvent (version 1.0), or `None` if the call is not one: its source and id, which
+/// are unique together. They are members of the body, or headers.
+fn cloud_event(headers: &HeaderMap, content: &Value) -> Result<Option<String>> {
+    let member = |name: &str| content.get(name).and_then(Value::as_str);
+    let known = |version: &str| version == "1.0" || version.starts_with("1.0.");
+    let (source, id) =
+        match (member("specversion").is_some_and(known), header(headers, "ce-specversion")?.is_some_and(known)) {
+            (true, _) => (member("source"), member("id")),
+            (false, true) => (header(headers, "ce-source")?, header(headers, "ce-id")?),
+            _ => return Ok(None),
+        };
+    match (source, id) {
+        (Some(source), Some(id)) if !source.is_empty() && !id.is_empty() => Ok(Some(format!("{source} {id}"))),
+        _ => Err(Error::new(ErrorKind::InvalidInput, "a CloudEvent has to have a source and an id")),
+    }
+}
+
+/// Returns the headers that the flow asks for, by their names in lower case.
+fn selected_headers(headers: &HeaderMap, webhook: &Webhook) -> Value {
+    let mut selected = Map::new();
+    for name in &webhook.headers {
+        let found = name.parse::<HeaderName>().ok().and_then(|name| headers.get(name));
+        if let Some(value) = found {
+            selected.insert(name.to_lowercase(), String::from_utf8_lossy(value.as_bytes()).into());
+        }
+    }
+    selected.into()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn signature(value: Value) -> Signature {
+        serde_json::from_value(value).unwrap()
+    }
+
+    fn headers(all: &[(&'static str, &str)]) -> HeaderMap {
+        all.iter().map(|(name, value)| (HeaderName::from_static(name), value.parse().unwrap())).collect()
+    }
+
+    fn check(
+        signature: &Signature,
+        headers: &HeaderMap,
+        body: &str,
+        now: u64,
+        secret: &str,
+    ) -> Result<(), &'static str> {
+        let delivery = header(headers, "webhook-id").unwrap();
+        SignedCall { headers, delivery, body: body.as_bytes(), now }.check(signature, Some(secret.as_bytes()))
+    }
+
+    /// Examples that the vendors have published.
+    #[test]
+    fn published_signatures_are_accepted() {
+        // docs.github.com, "Validating webhook deliveries".
+        let github = signature(json!({ "header": "X-Hub-Signature-256", "prefix": "sha256=" }));
+        let sent = "sha256=757107ea0eb2509fc211221cce984b8a37570b6d7586c22c46f4379c8b043e17";
+        let sent = headers(&[("x-hub-signature-256", sent)]);
+        let secret = "It's a Secret to Everybody";
+        assert_eq!(check(&github, &sent, "Hello, World!", 0, secret), Ok(()));
+        assert!(check(&github, &sent, "Hello, World?", 0, secret).is_err());
+        assert!(check(&github, &sent, "Hello, World!", 0, "another secret").is_err());
+        // api.slack.com, "Verifying requests from Slack".
+        let slack = signature(json!({
+            "header": "X-Slack-Signature", "prefix": "v0=", "timestamp": "X-Slack-Request-Timestamp",
+            "signed": "v0:{timestamp}:{body}"
+        }));
+        let body = "token=xyzz0WbapA4vBCDEFasx0q6G&team_id=T1DC2JH3J&team_domain=testteamnow&channel_id=G8PSS9T3V&channel_name=\
+                    foobar&user_id=U2CERLKJA&user_name=roadrunner&command=%2Fwebhook-collect&text=&response_url=https%3A%2F%2F\
+                    hooks.slack.com%2Fcommands%2FT1DC2JH3J%2F397700885554%2F96rGlfmibIGlgcZRskXaIFfN&trigger_id=398738663015.\
+                    47445629121.803a0bc887a14d10d2c447fce8b6703c";
+        let sent = [
+            ("x-slack-signature", "v0=a2114d57b48eac39b9ad189dd8316235a7b4a8d21a10bd27519666489c69b503"),
+            ("x-slack-request-timestamp", "1531420618"),
+        ];
+        let secret = "8f742231b10e8888abcd99yyyzzz85a5";
+        for (now, expected) in
+            [(1531420618, true), (1531420918, true), (1531420318, true), (1531420919, false), (1531420317, false)]
+        {
+            assert_eq!(check(&slack, &headers(&sent), body, now, secret).is_ok(), expected, "{now}");
+        }
+        // A later timestamp does not help: it is part of what is signed.
+        let again = headers(&[sent[0], ("x-slack-request-timestamp", "1531430618")]);
+        assert_eq!(check(&slack, &again, body, 1531430618, secret), Err("the signature does not match"));
+    }
+
+    #[test]
+    fn a_call_without_a_secret_or_a_signature_is_rejected() {
+        let plain = signature(json!({ "header": "X-Signature" }));
+        let body = "{}";
+        let of = |secret: &[u8]| {
+            let mut mac = Hmac::<Sha256>::new_from_slice(secret).unwrap();
+            mac.update(body.as_bytes());
+            mac.finalize().into_bytes().iter().map(|byte| format!("{byte:02x}")).collect::<String>()
+        };
+        let with = |value: &str, secret: Option<&[u8]>| {
+            let headers = headers(&[("x-signature", value)]);
+            SignedCall { headers: &headers, delivery: None, body: body.as_bytes(), now: 0 }.check(&plain, secret)
+        };
+        assert_eq!(with(&of(b"s"), Some(b"s")), Ok(()));
+        assert_eq!(with(&format!("{} {}", of(b"old"), of(b"s")), Some(b"s")), Ok(()), "one of several");
+        assert!(with(&of(b""), Some(b"")).is_err(), "an empty secret counts as missing");
+        assert!(with(&of(b""), None).is_err());
+        let valid = of(b"s");
+        for wrong in
+            ["", "00", "zz", &valid[2..], &valid[..62], &format!("{valid}00"), &valid.replace(&valid[..1], "g")]
+        {
+            assert!(with(wrong, Some(b"s")).is_err(), "{wrong}");
+        }
+        let none = HeaderMap::new();
+        let unsigned = SignedCall { headers: &none, delivery: None, body: body.as_bytes(), now: 0 };
+        assert_eq!(unsigned.check(&plain, Some(b"s")), Err("the signature is missing"));
+        let mut twice = headers(&[("x-signature", &valid)]);
+        twice.append("x-signature", valid.parse().unwrap());
+        let twice = SignedCall { headers: &twice, delivery: None, body: body.as_bytes(), now: 0 };
+        assert!(twice.check(&plain, Some(b"s")).is_err(), "two headers of that name");
+    }
+
+    #[test]
+    fn a_cloud_event_has_its_own_delivery_id() {
+        let event = json!({ "specversion": "1.0", "id": "7", "source": "lib", "type": "Asset.StatusUpdated" });
+        let none = HeaderMap::new();
+        assert_eq!(cloud_event(&none, &event).unwrap().as_deref(), Some("lib 7"));
+        let binary = headers(&[("ce-specversion", "1.0"), ("ce-id", "7"), ("ce-source", "lib")]);
+        assert_eq!(cloud_event(&binary, &json!("data")).unwrap().as_deref(), Some("lib 7"));
+        for other in [
+            json!({ "id": "7", "source": "lib" }),
+            json!([event]),
+            json!("x"),
+            json!({ "specversion": "0.3", "id": "7" }),
+        ] {
+            assert_eq!(cloud_event(&none, &other).unwrap(), None, "{other}");
+        }
+        assert!(cloud_event(&none, &json!({ "specversion": "1.0", "id": "7" })).is_err());
+        let mediavalet = json!({
+            "specversion": "1.0", "id": "e1", "source": "5b1c", "subject": "/library/5b1c/assets/9/Asset.StatusUpdated",
+            "type": "Asset.StatusUpdated", "dataschema": "#", "data": { "LibraryId": "5b1c", "AssetId": "9" }
+        });
+        assert_eq!(cloud_event(&none, &mediavalet).unwrap().as_deref(), Some("5b1c e1"));
+    }
+
+    #[test]
+    fn a_body_is_json_or_text() {
+        let of = |kind: &str, body: &[u8]| {
+            let headers = if kind.is_empty() { HeaderMap::new() } else { headers(&[("content-type", kind)]) };
+            content(&headers, body)
+        };
+        let parsed = [
+            ("application/json; charset=utf-8", "{\"a\":1}"),
+            ("application/cloudevents+json", "{\"a\":1}"),
+            ("", "{\"a\":1}"),
+        ];
+        for (kind, body) in parsed {
+            assert_eq!(of(kind, body.as_bytes()).unwrap(), json!({ "a": 1 }), "{kind}");
+        }
+        assert_eq!(of("text/plain", b"{\"a\":1}").unwrap(), json!("{\"a\":1}"));
+        assert_eq!(of("", b"a=1").unwrap(), json!("a=1"));
+        assert_eq!(of("", b"").unwrap(), json!(""));
+        assert!(of("application/json", b"a=1").is_err() && of("text/plain", &[0xff]).is_err());
+    }
+}
