@@ -58,7 +58,7 @@ fn every_connector_folder_is_linked_into_the_host() {
     let registry = Registry::discover().unwrap();
     let registered: BTreeSet<_> = registry.connectors().map(|one| one.spec().name.clone()).collect();
     let mut folders: BTreeSet<_> = folders("connectors").iter().map(|path| name(path)).collect();
-    assert_eq!(unlinked(&folders, &registered), [""; 0], "see crates/host/src/connectors.rs");
+    assert_eq!(unlinked(&folders, &registered), [""; 0], "see crates/runtime/src/connectors.rs");
     assert!(registry.connectors().all(|one| one.actions().count() > 1));
     // The sabotage twin: a folder without a connector is found.
     folders.insert("forgotten".into());
@@ -71,14 +71,11 @@ fn may_name(krate: &str) -> &'static [&'static str] {
         "trunkline-core" | "trunkline-sandbox" => &[],
         "trunkline-rest" | "trunkline-engine" => &["trunkline-core"],
         "trunkline-store" => &["trunkline-core", "trunkline-engine"],
-        "trunkline" => &[
-            "trunkline-core",
-            "trunkline-rest",
-            "trunkline-engine",
-            "trunkline-store",
-            "trunkline-sandbox",
-            "a connector",
-        ],
+        "trunkline" => &["trunkline-core", "trunkline-rest", "trunkline-engine", "trunkline-store", "a connector"],
+        "trunkline-server" => {
+            &["trunkline", "trunkline-core", "trunkline-rest", "trunkline-flow", "trunkline-engine", "trunkline-store"]
+        }
+        "trunkline-cli" => &["trunkline", "trunkline-server", "trunkline-sandbox"],
         "trunkline-tests" => &["anything"],
         // A connector.
         _ => &["trunkline-core", "trunkline-rest"],
@@ -88,8 +85,12 @@ fn may_name(krate: &str) -> &'static [&'static str] {
 /// The crates that may depend on these libraries.
 const RESERVED: &[(&str, &[&str])] = &[
     ("reqwest", &["trunkline-rest"]),
-    ("axum", &["trunkline", "trunkline-sandbox"]),
-    ("clap", &["trunkline", "trunkline-sandbox"]),
+    ("axum", &["trunkline-server", "trunkline-sandbox"]),
+    ("clap", &["trunkline-cli"]),
+    ("comfy-table", &["trunkline-cli"]),
+    ("indicatif", &["trunkline-cli"]),
+    ("tracing-subscriber", &["trunkline-cli"]),
+    ("tikv-jemallocator", &["trunkline-cli"]),
     ("inventory", &["trunkline-core"]),
     ("rusqlite", &["trunkline-store"]),
     ("http", &["trunkline-rest"]),
@@ -110,7 +111,9 @@ fn faults(manifest: &Table, connectors: &BTreeSet<String>) -> Vec<String> {
                 let allowed = may_name(krate).contains(&kind)
                     || may_name(krate) == ["anything"]
                     || (to_test && dependency == krate)
-                    || (to_test && dependency == "trunkline-sandbox" && connectors.contains(krate))
+                    || (to_test
+                        && dependency == "trunkline-sandbox"
+                        && (krate == "trunkline" || connectors.contains(krate)))
                     || (to_test && dependency == "trunkline-engine" && krate == "trunkline-store");
                 if !allowed {
                     found.push(format!("{krate} may not depend on {dependency}"));
@@ -144,7 +147,7 @@ fn dependencies_point_one_way_and_each_library_has_its_place() {
     let connectors = connectors();
     let mut crates = [folders("crates"), folders("connectors")].concat();
     crates.push(project().join("tests"));
-    assert!(crates.len() >= 9, "{crates:?}");
+    assert!(crates.len() >= 11, "{crates:?}");
     let mut found = Vec::new();
     for folder in crates {
         let manifest: Table = fs::read_to_string(folder.join("Cargo.toml")).unwrap().parse().unwrap();
@@ -170,6 +173,20 @@ fn a_dependency_that_points_the_wrong_way_is_found() {
         ("mediaflow", "[dev-dependencies]\ntrunkline = {}"),
         ("trunkline", "[target.'cfg(unix)'.dependencies]\nrusqlite = \"1\""),
         ("trunkline", "[build-dependencies]\nreqwest = \"1\""),
+        ("trunkline", "[dependencies]\ntrunkline-server = {}"),
+        ("trunkline", "[dependencies]\ntrunkline-sandbox = { optional = true }"),
+        ("trunkline", "[dependencies]\naxum = \"1\""),
+        ("trunkline", "[target.'cfg(unix)'.dependencies]\ntikv-jemallocator = \"1\""),
+        ("trunkline-server", "[dependencies]\ntrunkline-cli = {}"),
+        ("trunkline-server", "[dev-dependencies]\ntrunkline-sandbox = {}"),
+        ("trunkline-server", "[dependencies]\nmediaflow = {}"),
+        ("trunkline-server", "[dependencies]\nclap = \"1\""),
+        ("trunkline-server", "[dependencies]\ntracing-subscriber = \"1\""),
+        ("trunkline-cli", "[dependencies]\naxum = \"1\""),
+        ("trunkline-cli", "[dependencies]\nmediaflow = {}"),
+        ("trunkline-cli", "[dependencies]\ntrunkline-store = {}"),
+        ("trunkline-sandbox", "[dependencies]\nindicatif = \"1\""),
+        ("trunkline-rest", "[dependencies]\ncomfy-table = \"1\""),
     ] {
         let manifest: Table = format!("[package]\nname = \"{krate}\"\n{dependency}").parse().unwrap();
         assert_eq!(faults(&manifest, &connectors).len(), 1, "{krate}: {dependency}");

@@ -3,6 +3,7 @@
 mod cases;
 mod coverage;
 mod layout;
+mod lean;
 mod mutations;
 mod paths;
 mod prose;

@@ -1,9 +1,17 @@
 //! The command line: commands, options, and their help texts.
 
+#[cfg(feature = "demo")]
+mod demo;
+mod runs;
+
 use std::{net::SocketAddr, path::PathBuf};
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use trunkline::rest::Url;
+
+#[cfg(feature = "demo")]
+pub(crate) use demo::{Demo, Sandbox};
+pub(crate) use runs::{ItemStatus, RerunArgs, ResolveArgs, ResolveAs, RunsCommand};
 
 /// Runs flows between systems: connectors, connections, durable runs.
 #[derive(Parser)]
@@ -142,40 +150,6 @@ pub(crate) enum Command {
 fn binding(text: &str) -> Result<(String, String), String> {
     let (binding, name) = text.split_once('=').ok_or("write BINDING=NAME, such as source=mediaflow")?;
     Ok((binding.to_owned(), name.to_owned()))
-}
-
-#[cfg(feature = "demo")]
-#[derive(Args)]
-pub(crate) struct Demo {
-    /// Number of files in the simulated Mediaflow library
-    #[arg(long, value_name = "N", default_value_t = 500)]
-    pub(crate) files: u64,
-    /// Share of responses to replace with faults (429, 503, cut connections, lost responses): 0 to 1
-    #[arg(long, value_name = "SHARE", default_value_t = 0.0)]
-    pub(crate) faults: f64,
-}
-
-#[cfg(feature = "demo")]
-#[derive(Args)]
-pub(crate) struct Sandbox {
-    /// Port to listen on, on 127.0.0.1; 0 for any
-    #[arg(long, default_value_t = 4600)]
-    pub(crate) port: u16,
-    /// Number of files in the simulated Mediaflow library
-    #[arg(long, value_name = "N", default_value_t = 500)]
-    pub(crate) files: u64,
-    /// Share of responses to replace with faults: 0 to 1
-    #[arg(long, value_name = "SHARE", default_value_t = 0.0)]
-    pub(crate) faults: f64,
-    /// Lifetime of access tokens, in seconds
-    #[arg(long, value_name = "SECONDS", default_value_t = 3600)]
-    pub(crate) token_lifetime: u64,
-    /// Folder for the state of the simulators, so that it outlives the process
-    #[arg(long, value_name = "DIR")]
-    pub(crate) state: Option<PathBuf>,
-    /// Folder to write connection files for the simulators to
-    #[arg(long, value_name = "DIR")]
-    pub(crate) connections: Option<PathBuf>,
 }
 
 #[derive(Args)]
@@ -356,146 +330,4 @@ pub(crate) enum FlowCommand {
         /// The flow
         name: String,
     },
-}
-
-#[derive(Subcommand)]
-pub(crate) enum RunsCommand {
-    /// List the runs, newest first
-    List,
-    /// Show the status of a run, and the outcomes of its items
-    Show {
-        /// The run; its first digits are enough
-        id: String,
-    },
-    /// Follow the events of a run, one a line, from its start and in whichever process it runs
-    ///
-    /// Ends with the run, with the exit code of `run`. Ctrl-C ends the command, not the run. With --json, each line is an
-    /// event as JSON, without the outputs of steps.
-    Tail {
-        /// The run; its first digits are enough
-        id: String,
-        /// Only events after the one with this number (`seq`)
-        #[arg(long, value_name = "SEQ", default_value_t = 0)]
-        after: u64,
-    },
-    /// Show where the time of a run went: by step, and for lists the fastest, the median and the slowest item
-    Timeline {
-        /// The run; its first digits are enough
-        id: String,
-    },
-    /// Show the calls of a run with their inputs and results, without secrets: the failed calls, or those that the flow's
-    /// `log` asks for
-    Log {
-        /// The run; its first digits are enough
-        id: String,
-        /// Only calls of this step: its id, its path in the flow (files/*/asset) or in the run (files/4711/asset)
-        #[arg(long, value_name = "STEP")]
-        step: Option<String>,
-    },
-    /// Resume a run that a crash or an error stopped
-    Resume {
-        /// The run; its first digits are enough
-        id: String,
-    },
-    /// Send a signal to a run, for a step that waits for it now or later
-    Signal {
-        /// The run; its first digits are enough
-        id: String,
-        /// Name of the signal in the flow's `wait` step
-        name: String,
-        /// Output of the `wait` step: JSON, @FILE, or - for standard input
-        #[arg(long, value_name = "JSON", default_value = "null")]
-        payload: String,
-    },
-    /// List the outcomes of a run's items: step, key, status, reason, time
-    ///
-    /// Printed page by page, for any number of items. With --json, one item a line.
-    Items {
-        /// The run; its first digits are enough
-        id: String,
-        /// Only items with this status
-        #[arg(long)]
-        status: Option<ItemStatus>,
-        /// Only items of this `each` step, by its path in `runs show`; * stands for any enclosing item
-        #[arg(long, value_name = "STEP")]
-        step: Option<String>,
-        /// As CSV (RFC 4180). A cell that a spreadsheet would read as a formula starts with a quote
-        #[arg(long, conflicts_with = "json")]
-        csv: bool,
-    },
-    /// Rerun the failed items of a run, and only those, as a new run
-    ///
-    /// The new run has the input and the connections of the old one, and is pinned to its versions of the flow or to the
-    /// corrected ones of --flow. A step that created or deleted something in the old run is not called again as long as it
-    /// has the same path and calls the same action; everything else, such as lists and reads, runs again. An item that is no
-    /// longer in its list is reported as failed. A run can be rerun once; after that, rerun the newer run. A run that an
-    /// error stopped continues with `runs resume`, or here with a corrected flow.
-    Rerun {
-        #[command(flatten)]
-        rerun: RerunArgs,
-        /// Rerun the failed items; this is required, so that the command says what it does
-        #[arg(long, required = true)]
-        failed: bool,
-    },
-    /// The former name of `runs rerun --failed`
-    #[command(hide = true)]
-    Retry(RerunArgs),
-    /// Resolve a step whose outcome is unknown: say whether it took effect
-    ///
-    /// A run that was stopped by the unknown outcome continues with `runs resume`. An item of a run that has ended gets
-    /// the new outcome.
-    Resolve(ResolveArgs),
-    /// The former name of `runs resolve`
-    #[command(hide = true)]
-    Settle(ResolveArgs),
-    /// Cancel a run, in whichever process it runs
-    Cancel {
-        /// The run; its first digits are enough
-        id: String,
-    },
-}
-
-#[derive(Clone, Copy, ValueEnum)]
-pub(crate) enum ItemStatus {
-    Done,
-    Skipped,
-    Failed,
-    Unknown,
-}
-
-/// Which run is rerun, and with what.
-#[derive(Args)]
-pub(crate) struct RerunArgs {
-    /// The run; its first digits are enough
-    pub(crate) id: String,
-    /// A corrected flow of the same name: the name of a saved flow, or a file
-    #[arg(long, value_name = "NAME|FILE")]
-    pub(crate) flow: Option<String>,
-    /// Rerun the unknown items too: each is looked up first where the action supports it, and stays unknown otherwise
-    #[arg(long)]
-    pub(crate) unknown: bool,
-}
-
-/// Which step is resolved, and as what.
-#[derive(Args)]
-pub(crate) struct ResolveArgs {
-    /// The run; its first digits are enough
-    pub(crate) id: String,
-    /// The path of the step or of its item, such as files/4711/asset: `runs items ID --status unknown` names it
-    pub(crate) step: String,
-    /// The outcome
-    pub(crate) verdict: ResolveAs,
-    /// With `done`: the output of the step, for the steps after it: JSON, @FILE, or - for standard input
-    #[arg(long, value_name = "JSON", default_value = "null")]
-    pub(crate) output: String,
-}
-
-#[derive(Clone, Copy, ValueEnum)]
-pub(crate) enum ResolveAs {
-    /// The step took effect
-    Done,
-    /// The step did not take effect, and is tried again
-    Retry,
-    /// The step counts as failed, and is not tried again
-    Fail,
 }

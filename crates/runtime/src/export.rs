@@ -6,7 +6,7 @@ use serde::Serialize;
 use serde_json::{Value, json};
 use trunkline_core::{Connection, Result};
 
-use crate::Runtime;
+use crate::runtime::Runtime;
 
 /// An exported connection.
 #[derive(Clone, Debug, Serialize)]
@@ -37,7 +37,7 @@ impl Runtime {
     pub async fn export_connections(&self, name: Option<&str>) -> Result<Vec<Exported>> {
         let names = match name {
             Some(name) => vec![name.to_owned()],
-            None => self.store.connections().await?.into_iter().map(|one| one.name).collect(),
+            None => self.store().connections().await?.into_iter().map(|one| one.name).collect(),
         };
         let (mut all, mut taken) = (Vec::new(), BTreeSet::new());
         for name in names {
@@ -47,9 +47,9 @@ impl Runtime {
     }
 
     async fn export(&self, name: &str, taken: &mut BTreeSet<String>) -> Result<Exported> {
-        let masked = Connection::from_value(self.store.masked_connection(name).await?)?;
-        let connection = self.registry.current(&masked)?;
-        let settings = self.registry.connector(connection.connector_name())?.settings();
+        let masked = Connection::from_value(self.store().masked_connection(name).await?)?;
+        let connection = self.registry().current(&masked)?;
+        let settings = self.registry().connector(connection.connector_name())?.settings();
         let (mut document, mut provide) = (connection.document(), Vec::new());
         for setting in settings.secrets(&document) {
             // A text in the place of a secret is the mask, regardless of its value.

@@ -11,7 +11,7 @@ use trunkline_engine::{AcceptOutcome, Flow, Flush, GrantedScopes, Journal, RunHa
 use trunkline_store::{ConnectionSummary, FlowToSave, SavedFlow};
 
 use crate::{
-    Runtime,
+    runtime::Runtime,
     token::{hash, random},
 };
 
@@ -50,7 +50,7 @@ impl Runtime {
     /// name exists and `replace` is not set.
     pub async fn save_flow(&self, flow: &Flow, options: SaveOptions) -> Result<SavedFlow> {
         let flow = &self.link(flow).await?;
-        let previous = match self.store.saved_flow(flow.name()).await {
+        let previous = match self.store().saved_flow(flow.name()).await {
             Ok(previous) => Some(previous),
             Err(error) if error.kind() == ErrorKind::NotFound => None,
             Err(error) => return Err(error),
@@ -71,8 +71,8 @@ impl Runtime {
         let input = options.input.or_else(|| Some(previous?.input)).unwrap_or_default();
         let (name, version, document) = (flow.name().to_owned(), flow.version().to_owned(), flow.document().clone());
         let new = FlowToSave { name, version, document, connections, input, active };
-        self.store.save_flow(new, options.replace).await?;
-        self.store.saved_flow(flow.name()).await
+        self.store().save_flow(new, options.replace).await?;
+        self.store().saved_flow(flow.name()).await
     }
 
     /// Links a flow with the saved flows that it calls.
@@ -115,7 +115,7 @@ impl Runtime {
     ///
     /// `not_found` if there is no such flow.
     pub async fn saved_flow(&self, name: &str) -> Result<(SavedFlow, Flow)> {
-        let saved = self.store.saved_flow(name).await?;
+        let saved = self.store().saved_flow(name).await?;
         let flow = self.flow_of(&saved).await?;
         Ok((saved, flow))
     }
@@ -130,7 +130,7 @@ impl Runtime {
         if let Some(flow) = flows().get(&saved.version) {
             return Ok(flow.clone());
         }
-        let flow = Flow::from_value(self.store.flow(&saved.version).await?).map_err(|found| {
+        let flow = Flow::from_value(self.store().flow(&saved.version).await?).map_err(|found| {
             let what = format!("the saved flow {}", saved.name);
             let error = Diagnostic::into_error(&what, &found);
             error.unwrap_or_else(|| Error::new(ErrorKind::Config, format!("{what} cannot be read")))
@@ -158,7 +158,7 @@ impl Runtime {
         }
         // Due times while the flow was inactive do not count as missed. New items of a polled list still count as new.
         let restart = active && !saved.active && matches!(flow.trigger(), Some(Trigger::Schedule(_)));
-        self.store.activate_flow(name, active, restart).await
+        self.store().activate_flow(name, active, restart).await
     }
 
     /// Gives the webhook of a saved flow a new address and returns its path below the address of `trunkline serve`. The
@@ -174,7 +174,7 @@ impl Runtime {
                 .hint("its `trigger` says what starts it"));
         }
         let token = random();
-        self.store.set_webhook_token(name, hash(token.expose()).to_vec()).await?;
+        self.store().set_webhook_token(name, hash(token.expose()).to_vec()).await?;
         Ok(format!("/webhooks/{name}/{}", token.expose()).into())
     }
 
@@ -209,9 +209,9 @@ impl Runtime {
         let bindings = self.all_bindings(flow, saved.connections).await?;
         let connected = self.connect_all(&bindings).await?;
         match cause {
-            Cause::Trigger(event) => self.engine.accept_triggered(flow, input, connected, event).await,
+            Cause::Trigger(event) => self.engine().accept_triggered(flow, input, connected, event).await,
             Cause::Caller(flush) => {
-                Ok(AcceptOutcome::New(Box::new(self.engine.accept(flow, input, connected, flush).await?)))
+                Ok(AcceptOutcome::New(Box::new(self.engine().accept(flow, input, connected, flush).await?)))
             }
         }
     }
@@ -226,7 +226,7 @@ impl Runtime {
         if flow.connections().keys().all(|binding| bindings.contains_key(binding)) {
             return Ok(bindings);
         }
-        let known = self.store.connections().await?;
+        let known = self.store().connections().await?;
         for (binding, connector) in flow.connections() {
             let mut fitting = known.iter().filter(|one| fits(one, connector));
             if let (false, Some(only), None) = (bindings.contains_key(binding), fitting.next(), fitting.next()) {
@@ -245,7 +245,7 @@ impl Runtime {
     /// `store` if the connections cannot be read. What is wrong with the flow is not an error but a diagnostic.
     pub async fn check_flow(&self, flow: &Flow, bindings: &BTreeMap<String, String>) -> Result<Vec<Diagnostic>> {
         let bindings = self.all_bindings(flow, bindings.clone()).await?;
-        let known = self.store.connections().await?;
+        let known = self.store().connections().await?;
         let mut granted = GrantedScopes::new();
         for (binding, name) in &bindings {
             let connection = known.iter().find(|one| one.name == *name);
@@ -254,14 +254,14 @@ impl Runtime {
             else {
                 continue;
             };
-            let document = self.store.masked_connection(name).await?;
+            let document = self.store().masked_connection(name).await?;
             let scopes = granted_by_server(one).or_else(|| {
-                let connector = self.registry.connector(connector).ok()?;
+                let connector = self.registry().connector(connector).ok()?;
                 requested_scopes(&document, &connector.spec().connection)
             });
             granted.extend(scopes.map(|scopes| (binding.clone(), scopes)));
         }
-        Ok(flow.check_granted(&self.registry, &granted))
+        Ok(flow.check_granted(self.registry(), &granted))
     }
 
     /// Fails if anything is wrong with a flow, see [`Runtime::check_flow`].
@@ -271,7 +271,7 @@ impl Runtime {
 
     /// Fails unless every declared connection is bound to an existing connection of its connector. Nothing is sent.
     async fn check_bindings(&self, flow: &Flow, bindings: &BTreeMap<String, String>) -> Result<()> {
-        let known = self.store.connections().await?;
+        let known = self.store().connections().await?;
         for (binding, connector) in flow.connections() {
             let found = bindings.get(binding).map(|name| (name, known.iter().find(|one| one.name == *name)));
             let message = match found {

@@ -6,7 +6,7 @@ use serde::Serialize;
 use trunkline_core::{Error, ErrorKind, Result};
 use trunkline_engine::{AcceptedRun, Flow, Item, Journal, RunHandle, RunId, StepPath};
 
-use crate::Runtime;
+use crate::runtime::Runtime;
 
 /// The number of items read at a time.
 const PAGE: usize = 500;
