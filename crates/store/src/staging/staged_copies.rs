@@ -20,10 +20,14 @@ use trunkline_core::{Error, ErrorKind, FileRef, FileStream, Position, Result, ST
 use trunkline_engine::RunId;
 
 use crate::{
-    Store,
-    key::{hex, private_dir, private_file, sync_dir},
-    now, run_lock,
-    sqlite::file_fault,
+    database::store::Store,
+    encryption::key::hex,
+    files::{
+        private_files::{private_dir, private_file, sync_dir},
+        store_fault::file_fault,
+    },
+    journal::run_claim,
+    sqlite::columns::now,
 };
 
 /// The directory of the copies, in the data directory.
@@ -83,7 +87,7 @@ struct Copies {
 
 impl Copies {
     fn of(data: &Path, run: &str, step: &str) -> Result<Copies> {
-        run_lock::check(&RunId::from(run))?;
+        run_claim::check(&RunId::from(run))?;
         if !step.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'-') {
             return Err(Error::new(ErrorKind::Internal, format!("no file can be named after the step {step}")));
         }

@@ -6,11 +6,14 @@ use trunkline_engine::{LOG_BYTES, LOG_ENTRIES, LOG_PAGE, LogEntry, LogPage, RunI
 use zeroize::Zeroizing;
 
 use crate::{
-    Store, checksum,
-    event_row::{damaged, signed, text},
-    seal::{AssociatedData, Seal, Sealed},
-    sqlite::WorkError,
-    writer::Work,
+    database::{event_row::damaged, store::Store, writer::Work},
+    encryption::seal::{AssociatedData, Seal, Sealed},
+    sqlite::{
+        checksum,
+        columns::{signed, text},
+        schema::seal_in,
+        sqlite_error::WorkError,
+    },
 };
 
 /// The field of its [`AssociatedData`].
@@ -62,9 +65,8 @@ fn insert(store: &Connection, seal: &Seal, run: &RunId, plain: &[u8]) -> rusqlit
     let (seq, total) = last.unwrap_or_default();
     let seq = seq + 1;
     let number = seq.to_string();
-    let sealed =
-        seal.seal(store, &AssociatedData { table: "step_log", row: &[run.as_str(), &number], field: ENTRY }, plain);
-    let Sealed { key_id, bytes } = sealed.map_err(WorkError::into_sqlite)?;
+    let place = AssociatedData { table: "step_log", row: &[run.as_str(), &number], field: ENTRY };
+    let Sealed { key_id, bytes } = seal_in(store, seal, &place, plain).map_err(WorkError::into_sqlite)?;
     let total = total + i64::try_from(bytes.len()).unwrap_or(i64::MAX);
     store
         .prepare_cached("INSERT INTO step_log (run, seq, total, key_id, sealed) VALUES (?1, ?2, ?3, ?4, ?5)")?

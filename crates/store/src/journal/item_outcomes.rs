@@ -6,9 +6,11 @@ use trunkline_core::Result;
 use trunkline_engine::{Item, ItemOutcome, PreviousOutcome, RunId, StepPath};
 
 use crate::{
-    Store, checksum,
-    event_row::time,
-    event_row::{Outcome, parse},
+    database::{
+        event_row::{Outcome, parse},
+        store::Store,
+    },
+    sqlite::{checksum, columns::time},
 };
 
 /// The columns of `runs` that count items, in the order of [`Counts`].

@@ -24,9 +24,12 @@ use trunkline_core::{Error, ErrorKind, Result};
 use trunkline_engine::RunId;
 
 use crate::{
-    Fault,
-    event_row::Row,
-    sqlite::{WorkError, WorkResult, execute, fault, file_fault},
+    database::event_row::Row,
+    files::store_fault::{Fault, file_fault},
+    sqlite::{
+        database_file::execute,
+        sqlite_error::{WorkError, WorkResult, fault, fault_of},
+    },
 };
 
 /// The capacity of the queue in jobs; further callers wait.
@@ -350,7 +353,7 @@ fn written(connection: &Connection, works: Vec<Work>, state: &State, insert: &In
         }
         Err(error) => {
             state.works.store(false, Ordering::Relaxed);
-            let passes = Fault::of(&error, &state.path).is_some_and(Fault::passes);
+            let passes = fault_of(&error, &state.path).is_some_and(Fault::passes);
             let error = fault("writing to the store", &state.path, error);
             if !passes {
                 let _ = state.poison.set(error.clone());

@@ -6,11 +6,9 @@ use std::{
 };
 
 use trunkline_core::{Error, Result};
-use trunkline_engine::{RunId, StepPath};
+use trunkline_engine::RunId;
 
-use crate::event_row::{Change, Outcome, Row};
-
-pub(crate) type ItemKey = (RunId, StepPath, String);
+use crate::database::event_row::{Change, ItemKey, Outcome, Row};
 
 /// Changes that are queued but may not be on disk, and the unfinished runs that are known to exist (a run is never removed).
 #[derive(Default)]

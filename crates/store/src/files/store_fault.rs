@@ -1,9 +1,8 @@
 //! Faults of the disk or the system that keep a store from working. Their short names hold no paths or numbers, so they can
 //! be shown without authentication.
 
-use std::{fs::File, io, path::Path};
+use std::{io, path::Path};
 
-use rusqlite::{ErrorCode, ffi};
 use trunkline_core::{Error, ErrorKind, Retry};
 
 /// The context key of an error that names its fault.
@@ -86,30 +85,6 @@ impl Fault {
         error.hint(self.advice()).with(FAULT, self.as_str()).retry(Retry::Backoff)
     }
 
-    /// Returns the fault behind an SQLite error about the store at this path.
-    pub(crate) fn of(error: &rusqlite::Error, path: &Path) -> Option<Fault> {
-        let extended = error.sqlite_error().map(|error| error.extended_code);
-        match error.sqlite_error_code()? {
-            ErrorCode::DiskFull => Some(Full),
-            ErrorCode::ReadOnly if extended == Some(ffi::SQLITE_READONLY_DBMOVED) => None,
-            ErrorCode::ReadOnly | ErrorCode::PermissionDenied => Some(ReadOnly),
-            // Read-only is the most common cause, unless the system names another.
-            ErrorCode::CannotOpen => Some(Fault::here(path).unwrap_or(ReadOnly)),
-            ErrorCode::DatabaseBusy | ErrorCode::DatabaseLocked => Some(Busy),
-            ErrorCode::SystemIoFailure => match extended {
-                Some(ffi::SQLITE_IOERR_FSYNC | ffi::SQLITE_IOERR_DIR_FSYNC) => Some(Flush),
-                _ => Some(Refused),
-            },
-            _ => None,
-        }
-    }
-
-    /// Returns the fault of opening the store's directory. The store itself is not opened for this: closing it would release
-    /// SQLite's locks.
-    fn here(path: &Path) -> Option<Fault> {
-        Fault::of_file(&File::open(path.parent()?).err()?)
-    }
-
     pub(crate) fn of_file(error: &io::Error) -> Option<Fault> {
         use io::ErrorKind::{PermissionDenied, QuotaExceeded, ReadOnlyFilesystem, StorageFull};
         match error.kind() {
@@ -120,6 +95,16 @@ impl Fault {
             _ => None,
         }
     }
+}
+
+/// Turns a system error about a file into ours.
+pub(crate) fn file_fault(tried: &str, path: &Path, error: io::Error) -> Error {
+    let failed = Error::new(ErrorKind::Store, format!("{tried} failed: {error}")).with("file", path.display());
+    let failed = match Fault::of_file(&error) {
+        Some(fault) => fault.describe(failed),
+        None => failed.hint("the user that Trunkline runs as must be able to read and write there"),
+    };
+    failed.source(error)
 }
 
 const EIO: i32 = 5;
@@ -138,23 +123,8 @@ mod tests {
     fn an_error_names_its_fault_and_a_failed_flush_is_permanent() {
         for (number, fault) in [(28, Full), (30, ReadOnly), (24, Files), (23, Files), (5, Refused)] {
             let error = io::Error::from_raw_os_error(number);
-            let error = crate::sqlite::file_fault("claiming the run", "runs/a".as_ref(), error);
+            let error = file_fault("claiming the run", "runs/a".as_ref(), error);
             assert_eq!((Fault::behind(&error), error.retryable()), (Some(fault), Retry::Backoff), "{error:?}");
-        }
-        for (code, fault) in [
-            (ffi::SQLITE_FULL, Some(Full)),
-            (ffi::SQLITE_READONLY, Some(ReadOnly)),
-            (ffi::SQLITE_READONLY_DBMOVED, None),
-            (ffi::SQLITE_BUSY, Some(Busy)),
-            (ffi::SQLITE_CANTOPEN, Some(ReadOnly)),
-            (ffi::SQLITE_IOERR_WRITE, Some(Refused)),
-            (ffi::SQLITE_IOERR_FSYNC, Some(Flush)),
-            (ffi::SQLITE_IOERR_DIR_FSYNC, Some(Flush)),
-            (ffi::SQLITE_CORRUPT, None),
-            (ffi::SQLITE_CONSTRAINT, None),
-        ] {
-            let error = rusqlite::Error::SqliteFailure(ffi::Error::new(code), None);
-            assert_eq!(Fault::of(&error, "/".as_ref()), fault, "{code}");
         }
         assert!(Fault::ALL.into_iter().all(|fault| fault.passes() != (fault == Flush)));
         assert_eq!(Fault::behind(&Error::new(ErrorKind::Store, "damaged")), None);

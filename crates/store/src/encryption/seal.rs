@@ -11,15 +11,10 @@ use chacha20poly1305::{
     KeyInit, XChaCha20Poly1305, XNonce,
     aead::{Aead, Payload},
 };
-use rusqlite::Connection;
 use trunkline_core::{Error, ErrorKind, Result, Secret};
 use zeroize::Zeroizing;
 
-use crate::{
-    key::{Key, Ring, random},
-    schema,
-    sqlite::WorkResult,
-};
+use crate::encryption::key::{Key, Ring, random};
 
 const NONCE: usize = 24;
 
@@ -51,13 +46,7 @@ impl Seal {
         &self.ring
     }
 
-    /// Seals with the key that is current in this transaction. After a rotation no process seals with the previous key, so that
-    /// key can be removed in the end.
-    pub(crate) fn seal(&self, store: &Connection, place: &AssociatedData<'_>, plain: &[u8]) -> WorkResult<Sealed> {
-        Ok(self.seal_with(&schema::key_id(store)?, place, plain)?)
-    }
-
-    /// The same for several in one transaction, with the key that the store has named in it.
+    /// Seals with the key of this id, which must be the current one of the transaction that stores the value.
     pub(crate) fn seal_with(&self, key_id: &str, place: &AssociatedData<'_>, plain: &[u8]) -> Result<Sealed> {
         seal(&*self.key(key_id, place)?, &self.instance, place, plain)
     }

@@ -12,11 +12,14 @@ use trunkline_core::{Connection, Error, ErrorKind, Result, Schema, Secret, Secre
 use trunkline_engine::{RunEvent, RunId, RunStatus};
 
 use crate::{
-    Store,
-    event_row::time,
-    now,
-    seal::{AssociatedData, Sealed},
-    vault,
+    database::store::Store,
+    encryption::seal::{AssociatedData, Sealed},
+    lookup::not_found::no_connection,
+    sqlite::{
+        columns::{now, time},
+        schema::seal_in,
+    },
+    vault::vault_table,
 };
 
 const MASK: &str = "***";
@@ -94,7 +97,7 @@ impl Store {
             let mut sealed = Vec::new();
             for (pointer, secret) in secrets {
                 let place = AssociatedData { table: "secrets", row: &[&name], field: &pointer };
-                let value = seal.seal(store, &place, secret.expose().as_bytes())?;
+                let value = seal_in(store, &seal, &place, secret.expose().as_bytes())?;
                 sealed.push((pointer, value));
             }
             store
@@ -132,7 +135,7 @@ impl Store {
             Ok((Some((document, secrets)), Vec::new()))
         });
         let (found, known) = found?;
-        let (document, secrets) = found.ok_or_else(|| unknown(name, &known))?;
+        let (document, secrets) = found.ok_or_else(|| no_connection(name, &known))?;
         let mut document = parse(name, &document)?;
         for (pointer, sealed) in secrets {
             let secret = self
@@ -172,7 +175,7 @@ impl Store {
                         .get::<_, bool>(4)?
                         .then(|| row.get::<_, Option<String>>(5))
                         .transpose()?
-                        .map(|text| vault::read(text.as_deref())),
+                        .map(|text| vault_table::read(text.as_deref())),
                     used_by: Vec::new(),
                     flows: Vec::new(),
                 })
@@ -199,7 +202,7 @@ impl Store {
             None => Ok((None, names(store)?)),
         });
         let (document, known) = read?;
-        parse(name, &document.ok_or_else(|| unknown(name, &known))?)
+        parse(name, &document.ok_or_else(|| no_connection(name, &known))?)
     }
 
     /// Removes a connection with its secrets and tokens. Returns the content of its vault entry, so that the tokens can be
@@ -223,10 +226,10 @@ impl Store {
                     return Err(in_flows(&wanted, &flows).into());
                 }
             }
-            let tokens = vault::open(store, &seal, &wanted)?;
+            let tokens = vault_table::open(store, &seal, &wanted)?;
             // The foreign keys remove its secrets and its vault entry too.
             let removed = store.prepare_cached("DELETE FROM connections WHERE name = ?1")?.execute([&wanted])?;
-            if removed == 0 { Err(unknown(&wanted, &names(store)?).into()) } else { Ok(tokens) }
+            if removed == 0 { Err(no_connection(&wanted, &names(store)?).into()) } else { Ok(tokens) }
         });
         removed.await
     }
@@ -298,28 +301,8 @@ fn document(store: &rusqlite::Connection, name: &str) -> rusqlite::Result<Option
     statement.query_row([name], |row| row.get(0)).optional()
 }
 
-pub(crate) fn exists(store: &rusqlite::Connection, name: &str) -> rusqlite::Result<bool> {
-    store.prepare_cached("SELECT 1 FROM connections WHERE name = ?1")?.exists([name])
-}
-
 fn names(store: &rusqlite::Connection) -> rusqlite::Result<Vec<String>> {
     store.prepare_cached("SELECT name FROM connections ORDER BY name")?.query_map([], |row| row.get(0))?.collect()
-}
-
-pub(crate) fn unknown(name: &str, known: &[String]) -> Error {
-    nearest(Error::new(ErrorKind::NotFound, format!("there is no connection {name}")), name, known)
-}
-
-/// Adds a hint with the known names that are most similar.
-pub(crate) fn nearest(error: Error, name: &str, known: &[String]) -> Error {
-    let mut near: Vec<_> = known.iter().map(|known| (strsim::damerau_levenshtein(name, known), known)).collect();
-    near.sort();
-    let listed: Vec<_> = near.iter().take(5).map(|(_, known)| known.as_str()).collect();
-    match near.first() {
-        None => error.hint("add it first"),
-        Some((distance, close)) if *distance <= 1 + name.len() / 4 => error.hint(format!("did you mean {close}?")),
-        Some(_) => error.hint(format!("the nearest known ones are {}", listed.join(", "))),
-    }
 }
 
 fn parse(name: &str, document: &str) -> Result<Value> {

@@ -5,7 +5,7 @@
 //! which one is current, so all processes change at the same moment.
 
 use std::{
-    fs::{self, DirBuilder, File, OpenOptions},
+    fs,
     io::{ErrorKind as Io, Write},
     path::{Path, PathBuf},
     sync::{Arc, PoisonError, RwLock},
@@ -20,7 +20,10 @@ use sha2::{Digest, Sha256};
 use trunkline_core::{Error, ErrorKind, Result, Secret};
 use zeroize::Zeroizing;
 
-use crate::sqlite::file_fault;
+use crate::files::{
+    private_files::{private_dir, private_file, sync_dir},
+    store_fault::file_fault,
+};
 
 /// The source of the key.
 #[derive(Clone, Debug)]
@@ -271,27 +274,4 @@ fn with_end(path: &Path, end: &str) -> PathBuf {
 pub(crate) fn random<const N: usize>() -> Result<[u8; N]> {
     <[u8; N]>::try_generate()
         .map_err(|error| Error::new(ErrorKind::Internal, "the system returned no random numbers").source(error))
-}
-
-/// Creates a directory and its parents, private to the owner. An existing directory is not changed.
-pub(crate) fn private_dir(path: &Path) -> std::io::Result<()> {
-    let mut builder = DirBuilder::new();
-    builder.recursive(true);
-    #[cfg(unix)]
-    std::os::unix::fs::DirBuilderExt::mode(&mut builder, 0o700);
-    builder.create(path)
-}
-
-/// Options for writing a file that only its owner can read.
-pub(crate) fn private_file() -> OpenOptions {
-    let mut options = OpenOptions::new();
-    options.write(true);
-    #[cfg(unix)]
-    std::os::unix::fs::OpenOptionsExt::mode(&mut options, 0o600);
-    options
-}
-
-/// Flushes a directory, so that the names of new files survive a power cut.
-pub(crate) fn sync_dir(path: &Path) -> std::io::Result<()> {
-    if cfg!(unix) { File::open(path)?.sync_all() } else { Ok(()) }
 }

@@ -9,9 +9,14 @@ use rusqlite::{Connection, OptionalExtension, TransactionBehavior, config::DbCon
 use trunkline_core::{Error, ErrorKind, Result};
 
 use crate::{
-    key::{Key, KeySource, Ring, hex, random},
-    seal::{self, AssociatedData, Seal, Sealed},
-    sqlite::{WorkResult, open_as_it_lies, wait},
+    encryption::{
+        key::{Key, KeySource, Ring, hex, random},
+        seal::{self, AssociatedData, Seal, Sealed},
+    },
+    sqlite::{
+        database_file::{open_as_it_lies, wait},
+        sqlite_error::WorkResult,
+    },
 };
 
 const MIGRATIONS: &[&str] = &[
@@ -88,6 +93,12 @@ fn canary(key: &Key, instance: &str) -> Result<Sealed> {
 /// Returns the id of the current key.
 pub(crate) fn key_id(store: &Connection) -> rusqlite::Result<String> {
     store.prepare_cached("SELECT value FROM meta WHERE name = 'key'")?.query_row([], |row| row.get(0))
+}
+
+/// Seals a value with the key that is current in this transaction. After a rotation no process seals with the previous key, so
+/// that key can be removed in the end.
+pub(crate) fn seal_in(store: &Connection, seal: &Seal, place: &AssociatedData<'_>, plain: &[u8]) -> WorkResult<Sealed> {
+    Ok(seal.seal_with(&key_id(store)?, place, plain)?)
 }
 
 /// Makes another key the current one, from this transaction on.

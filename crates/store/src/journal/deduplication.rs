@@ -9,7 +9,10 @@ use rusqlite::{Connection, OptionalExtension, params};
 use trunkline_core::Result;
 use trunkline_engine::{RunId, TriggerEvent};
 
-use crate::{Store, event_row::column, now};
+use crate::{
+    database::store::Store,
+    sqlite::columns::{column, now},
+};
 
 const DAY: i64 = 24 * 60 * 60 * 1000;
 /// How long a key is kept after it was last seen, in milliseconds.

@@ -6,11 +6,13 @@ use serde::{Deserialize, Serialize};
 use trunkline_core::{Result, Secret, SignIn, SignInState, Timestamp, Vault, VaultEntry, async_trait};
 
 use crate::{
-    Store,
-    connections::{exists, unknown},
-    event_row::time,
-    now,
-    seal::{AssociatedData, Seal, Sealed},
+    database::store::Store,
+    encryption::seal::{AssociatedData, Seal, Sealed},
+    lookup::not_found::no_connection,
+    sqlite::{
+        columns::{now, time},
+        schema::seal_in,
+    },
 };
 
 /// The field is bound to the version, so an old value cannot be put back under a new version.
@@ -31,10 +33,10 @@ impl Vault for Store {
         let sign_in = sign_in.clone();
         let replaced = self.inner.writer.run(move |store| {
             if !exists(store, &name)? {
-                return Err(unknown(&name, &[]).into());
+                return Err(no_connection(&name, &[]).into());
             }
             let place = AssociatedData { table: "vault", row: &[&name], field: &field(expected + 1) };
-            let sealed = seal.seal(store, &place, content.expose().as_bytes())?;
+            let sealed = seal_in(store, &seal, &place, content.expose().as_bytes())?;
             let before = sign_in_of(store, &name)?;
             let sql = if expected == 0 {
                 "INSERT INTO vault (connection, version, key_id, sealed, updated_at, sign_in)
@@ -53,6 +55,10 @@ impl Vault for Store {
         });
         replaced.await
     }
+}
+
+fn exists(store: &rusqlite::Connection, name: &str) -> rusqlite::Result<bool> {
+    store.prepare_cached("SELECT 1 FROM connections WHERE name = ?1")?.exists([name])
 }
 
 /// Returns the decrypted vault entry of a connection.

@@ -5,7 +5,15 @@ use std::{io::Write, path::Path, time::Duration};
 
 use trunkline_core::{Error, ErrorKind, Result};
 
-use crate::{Fault, Store, key, now, run_lock, sqlite::file_fault};
+use crate::{
+    database::store::Store,
+    files::{
+        file_lock::hold,
+        private_files::{private_dir, private_file},
+        store_fault::{Fault, file_fault},
+    },
+    sqlite::columns::now,
+};
 
 /// The space that must be free, in bytes. It is allocated and released before the system writes anything to the disk.
 const ROOM: usize = 256 * 1024;
@@ -52,10 +60,10 @@ fn write_a_file(dir: &Path) -> Result<()> {
     let dir = dir.join("runs");
     let path = dir.join("probe.lock");
     let failed = |error| file_fault("making a file beside the store", &path, error);
-    key::private_dir(&dir).map_err(failed)?;
+    private_dir(&dir).map_err(failed)?;
     // If another process holds it, that process is making the same check.
-    let Some(_lock) = run_lock::hold(&path).map_err(failed)? else { return Ok(()) };
-    let mut file = key::private_file().open(&path).map_err(failed)?;
+    let Some(_lock) = hold(&path).map_err(failed)? else { return Ok(()) };
+    let mut file = private_file().open(&path).map_err(failed)?;
     let filled = file.write_all(&[0; ROOM]);
     // Releases the space even if the file cannot be removed.
     file.set_len(0).ok();

@@ -11,14 +11,19 @@ use trunkline_engine::RunEvent;
 use zeroize::Zeroizing;
 
 use crate::{
-    Store,
-    event_row::secret_part,
-    flows,
-    key::KeySource,
-    process_log, run_lock, schema,
-    seal::{AssociatedData, Seal, Sealed},
-    sqlite::{WorkError, WorkResult, file_fault},
-    vault,
+    database::{event_row::secret_part, store::Store},
+    encryption::{
+        key::KeySource,
+        seal::{AssociatedData, Seal, Sealed},
+    },
+    files::{file_lock::hold, store_fault::file_fault},
+    flows::flow_table,
+    journal::process_log,
+    sqlite::{
+        schema,
+        sqlite_error::{WorkError, WorkResult},
+    },
+    vault::vault_table,
 };
 
 /// The number of values encrypted again in one transaction. Other writers wait for that long.
@@ -116,7 +121,7 @@ impl Store {
             KeySource::File(path) => path.with_added_extension("lock"),
             KeySource::Value(_) => self.inner.dir.join("key.lock"),
         };
-        let Some(_lock) = run_lock::hold(&lock).map_err(|error| file_fault("changing the key", &lock, error))? else {
+        let Some(_lock) = hold(&lock).map_err(|error| file_fault("changing the key", &lock, error))? else {
             return Err(Error::new(ErrorKind::Conflict, "another process is changing the key")
                 .hint("wait until it is done; if it is interrupted, run the command again"));
         };
@@ -220,7 +225,7 @@ fn reseal(store: &Connection, seal: &Seal, table: &Table, id: &str, key: &Key) -
     let place = AssociatedData { table: table.name, row: &row, field: &field };
     let plain: Zeroizing<Vec<u8>> = seal.open(&place, &sealed)?;
     // An error here aborts the transaction.
-    let sealed = seal.seal(store, &place, &plain).map_err(WorkError::into_sqlite)?;
+    let sealed = schema::seal_in(store, seal, &place, &plain).map_err(WorkError::into_sqlite)?;
     store.prepare_cached(table.update)?.execute(params![key.0, key.1, sealed.key_id, sealed.bytes])?;
     Ok(true)
 }
@@ -229,12 +234,12 @@ fn reseal(store: &Connection, seal: &Seal, table: &Table, id: &str, key: &Key) -
 fn place(table: &Table, first: &str, of: Value) -> Result<(Vec<String>, String)> {
     let damaged = || Error::new(ErrorKind::Store, format!("a row of {} cannot be read", table.name)).with("row", first);
     match (table.name, of) {
-        ("vault", Value::Integer(version)) => Ok((vec![first.to_owned()], vault::field(version))),
+        ("vault", Value::Integer(version)) => Ok((vec![first.to_owned()], vault_table::field(version))),
         ("secrets", Value::Text(pointer)) => Ok((vec![first.to_owned()], pointer)),
         ("step_log", Value::Integer(seq)) => {
             Ok((vec![first.to_owned(), seq.to_string()], process_log::ENTRY.to_owned()))
         }
-        ("webhooks", _) => Ok((vec![first.to_owned()], flows::SECRET.to_owned())),
+        ("webhooks", _) => Ok((vec![first.to_owned()], flow_table::SECRET.to_owned())),
         (_, Value::Text(event)) => {
             let mut event: RunEvent = serde_json::from_str(&event).map_err(|error| damaged().source(error))?;
             let (row, field, _) = secret_part(&mut event).ok_or_else(damaged)?;

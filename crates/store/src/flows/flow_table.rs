@@ -10,12 +10,15 @@ use serde_json::{Map, Value};
 use trunkline_core::{Error, ErrorKind, Result, Secret, Timestamp};
 
 use crate::{
-    Store,
-    connections::nearest,
-    event_row::time,
-    now,
-    seal::{AssociatedData, Sealed},
-    sqlite::WorkResult,
+    database::store::Store,
+    encryption::seal::{AssociatedData, Sealed},
+    journal::flow_versions::pin,
+    lookup::not_found::no_flow,
+    sqlite::{
+        columns::{now, time},
+        schema::seal_in,
+        sqlite_error::WorkResult,
+    },
 };
 
 /// The field of a webhook's encrypted secret.
@@ -175,7 +178,7 @@ impl Store {
         let (seal, secret) = (self.inner.seal.clone(), secret.clone());
         self.change_flow(name, move |store, name| {
             let place = AssociatedData { table: "webhooks", row: &[name], field: SECRET };
-            let sealed = seal.seal(store, &place, secret.expose().as_bytes())?;
+            let sealed = seal_in(store, &seal, &place, secret.expose().as_bytes())?;
             Ok(store.prepare_cached(sql)?.execute(params![name, sealed.key_id, sealed.bytes])?)
         })
         .await
@@ -245,30 +248,4 @@ fn exists(store: &Connection, name: &str) -> rusqlite::Result<bool> {
 
 fn names(store: &Connection) -> rusqlite::Result<Vec<String>> {
     store.prepare_cached("SELECT name FROM kept_flows ORDER BY name")?.query_map([], |row| row.get(0))?.collect()
-}
-
-fn no_flow(name: &str, known: &[String]) -> Error {
-    nearest(Error::new(ErrorKind::NotFound, format!("there is no flow {name}")), name, known)
-}
-
-/// Saves the document of a flow version. Fails with `conflict` if the version exists with another document.
-pub(crate) fn pin(store: &Connection, version: &str, document: &str) -> WorkResult<()> {
-    let value = |text: &str| serde_json::from_str::<Value>(text).ok();
-    match flow_document(store, version)? {
-        None => {
-            let mut insert = store.prepare_cached("INSERT INTO flows (version, document) VALUES (?1, ?2)")?;
-            insert.execute([version, document])?;
-            Ok(())
-        }
-        Some(known) if known == document || value(&known) == value(document) => Ok(()),
-        Some(_) => {
-            let message = format!("another flow has the version {version} already");
-            Err(Error::new(ErrorKind::Conflict, message).hint("give the changed flow a new version").into())
-        }
-    }
-}
-
-pub(crate) fn flow_document(store: &Connection, version: &str) -> rusqlite::Result<Option<String>> {
-    let mut statement = store.prepare_cached("SELECT document FROM good_flows WHERE version = ?1")?;
-    statement.query_row([version], |row| row.get(0)).optional()
 }

@@ -1,4 +1,4 @@
-//! Opening SQLite, reading from it, and turning errors of SQLite and the system into ours.
+//! Opening the SQLite file: one connection for the writer, and a pool of connections for readers.
 
 use std::{
     path::{Path, PathBuf},
@@ -11,88 +11,16 @@ use rusqlite::{Connection, ErrorCode, MAIN_DB, OpenFlags, config::DbConfig};
 use tokio::sync::Semaphore;
 use trunkline_core::{Error, ErrorKind, Result};
 
-use crate::{Fault, checksum};
+use crate::{
+    files::store_fault::Fault,
+    sqlite::{checksum, sqlite_error::fault},
+};
 
 /// The number of concurrent reads.
 const READERS: usize = 4;
 
 /// The number of prepared statements that a connection caches: more than there are.
 const STATEMENTS: usize = 200;
-
-/// Turns an SQLite error into ours: what was tried, on which file, why it failed, what to do next.
-pub(crate) fn fault(tried: &str, path: &Path, error: rusqlite::Error) -> Error {
-    if let rusqlite::Error::ToSqlConversionFailure(inner) = &error
-        && let Some(ours) = inner.downcast_ref::<Error>()
-    {
-        return ours.clone().with("file", path.display());
-    }
-    let failed = Error::new(ErrorKind::Store, format!("{tried} failed: {error}")).with("file", path.display());
-    let failed = match (Fault::of(&error, path), error.sqlite_error_code()) {
-        (Some(fault), _) => fault.describe(failed),
-        (None, Some(ErrorCode::NotADatabase | ErrorCode::DatabaseCorrupt)) => failed.hint(
-            "the file is damaged, or not a store of Trunkline: stop every process that uses it, keep a copy of the \
-             data directory, and restore the last backup of it",
-        ),
-        (None, _) => failed
-            .hint("start Trunkline again: runs continue from what is on disk; if it happens again, please report it"),
-    };
-    failed.source(error)
-}
-
-/// Wraps an error of ours to pass through SQLite; [`fault`] unwraps it.
-pub(crate) fn ours(error: Error) -> rusqlite::Error {
-    rusqlite::Error::ToSqlConversionFailure(Box::new(error))
-}
-
-/// Why work on the database ends without a value.
-pub(crate) enum WorkError {
-    /// SQLite failed. The transaction is rolled back.
-    Sqlite(rusqlite::Error),
-    /// The work was refused before it changed anything. Other work of the same transaction is committed.
-    Refused(Error),
-}
-
-pub(crate) type WorkResult<T> = std::result::Result<T, WorkError>;
-
-impl WorkError {
-    /// Turns it into an error of ours, see [`fault`].
-    pub(crate) fn into_error(self, tried: &str, path: &Path) -> Error {
-        match self {
-            WorkError::Sqlite(error) => fault(tried, path, error),
-            WorkError::Refused(error) => error,
-        }
-    }
-
-    /// Turns it into an SQLite error, which rolls the transaction back in any case.
-    pub(crate) fn into_sqlite(self) -> rusqlite::Error {
-        match self {
-            WorkError::Sqlite(error) => error,
-            WorkError::Refused(error) => ours(error),
-        }
-    }
-}
-
-impl From<rusqlite::Error> for WorkError {
-    fn from(error: rusqlite::Error) -> WorkError {
-        WorkError::Sqlite(error)
-    }
-}
-
-impl From<Error> for WorkError {
-    fn from(error: Error) -> WorkError {
-        WorkError::Refused(error)
-    }
-}
-
-/// Turns a system error about a file into ours.
-pub(crate) fn file_fault(tried: &str, path: &Path, error: std::io::Error) -> Error {
-    let failed = Error::new(ErrorKind::Store, format!("{tried} failed: {error}")).with("file", path.display());
-    let failed = match Fault::of_file(&error) {
-        Some(fault) => fault.describe(failed),
-        None => failed.hint("the user that Trunkline runs as must be able to read and write there"),
-    };
-    failed.source(error)
-}
 
 /// Waits for another process's write lock, in short steps. With SQLite's own growing steps, a process that commits without a
 /// pause would starve the others. Gives up after about 30 seconds.

@@ -1,16 +1,19 @@
 //! A run event as a row of the journal: which part of it is encrypted, and what it changes in other tables.
 
 use rusqlite::Row as SqlRow;
-use serde::{Serialize, de::DeserializeOwned};
+use serde::de::DeserializeOwned;
 use serde_json::Value;
 use trunkline_core::{Error, ErrorKind, Result, Timestamp};
 use trunkline_engine::{ItemOutcome, RunEvent, RunId, RunStatus, StepPath};
 use zeroize::Zeroizing;
 
 use crate::{
-    pending_writes::ItemKey,
-    seal::{AssociatedData, Seal, Sealed},
+    encryption::seal::{AssociatedData, Seal, Sealed},
+    sqlite::columns::{column, text},
 };
+
+/// The run, step and key of an item.
+pub(crate) type ItemKey = (RunId, StepPath, String);
 
 /// An event to be written.
 pub(crate) struct Row {
@@ -134,29 +137,6 @@ impl StoredEvent {
         }
         Ok(event)
     }
-}
-
-/// A number as SQLite stores it, which has no unsigned ones.
-pub(crate) fn signed(number: u64) -> i64 {
-    i64::try_from(number).unwrap_or(i64::MAX)
-}
-
-/// A time as it is stored: milliseconds since 1970.
-pub(crate) fn column(time: Timestamp) -> i64 {
-    signed(time.as_millis())
-}
-
-/// The time in a column, see [`column`].
-pub(crate) fn time(column: i64) -> Timestamp {
-    Timestamp::from_millis(column.unsigned_abs())
-}
-
-fn not_json(error: serde_json::Error) -> Error {
-    Error::new(ErrorKind::Internal, "an event is not JSON").source(error)
-}
-
-pub(crate) fn text(value: &impl Serialize) -> Result<String> {
-    serde_json::to_string(value).map_err(not_json)
 }
 
 pub(crate) fn parse<T: DeserializeOwned>(run: &RunId, text: &str) -> Result<T> {

@@ -1,16 +1,12 @@
-//! Locks for working on a run and for changing the key. They are locks of the operating system: the kernel releases them when
+//! Claims: locks for working on a run. They are locks of the operating system: the kernel releases them when
 //! their process ends, in whichever way, so no lease can be wrong about which process is alive.
 
-use std::{
-    fs::{self, File, TryLockError},
-    io::ErrorKind as Io,
-    path::{Path, PathBuf},
-};
+use std::{io::ErrorKind as Io, path::Path};
 
 use trunkline_core::{Error, ErrorKind, Result};
 use trunkline_engine::{RunClaim, RunId};
 
-use crate::{key, sqlite::file_fault};
+use crate::files::{private_files::private_dir, store_fault::file_fault};
 
 /// Fails for an id that is not safe as the name of a file.
 pub(crate) fn check(run: &RunId) -> Result<()> {
@@ -22,19 +18,12 @@ pub(crate) fn check(run: &RunId) -> Result<()> {
         .hint("`trunkline runs` lists the runs"))
 }
 
-/// A file that this process has locked.
-pub(crate) struct FileLock {
-    // Closed, and so unlocked, after `drop` below has run.
-    _file: File,
-    path: PathBuf,
-}
-
 pub(crate) fn claim(dir: &Path, run: &RunId) -> Result<RunClaim> {
     check(run)?;
     let dir = dir.join("runs");
     let failed = |error| file_fault("claiming the run", &dir, error).with("run", run);
     let held = match hold_run(&dir, run) {
-        Err(error) if error.kind() == Io::NotFound => key::private_dir(&dir).and_then(|()| hold_run(&dir, run)),
+        Err(error) if error.kind() == Io::NotFound => private_dir(&dir).and_then(|()| hold_run(&dir, run)),
         held => held,
     };
     held.map_err(failed)?.ok_or_else(|| {
@@ -55,9 +44,9 @@ fn hold_run(dir: &Path, run: &RunId) -> std::io::Result<Option<RunClaim>> {
     };
     use sha2::{Digest, Sha256};
 
-    use crate::checksum;
+    use crate::{files::private_files::private_file, sqlite::checksum};
 
-    let file = key::private_file().create(true).truncate(false).open(dir.join("claims.lock"))?;
+    let file = private_file().create(true).truncate(false).open(dir.join("claims.lock"))?;
     // One of 2^63 bytes: two running runs do not share one in practice.
     let start = checksum::number(Sha256::new_with_prefix(run.as_str())) & i64::MAX;
     let byte = flock { l_type: F_WRLCK as _, l_whence: SEEK_SET as _, l_start: start as _, l_len: 1, l_pid: 0 };
@@ -70,47 +59,5 @@ fn hold_run(dir: &Path, run: &RunId) -> std::io::Result<Option<RunClaim>> {
 
 #[cfg(not(target_os = "linux"))]
 fn hold_run(dir: &Path, run: &RunId) -> std::io::Result<Option<RunClaim>> {
-    Ok(hold(&dir.join(format!("{run}.lock")))?.map(RunClaim::new))
-}
-
-/// Locks a file. Returns `None` if another process holds it.
-pub(crate) fn hold(path: &Path) -> std::io::Result<Option<FileLock>> {
-    loop {
-        let file = key::private_file().create(true).truncate(false).open(path)?;
-        match file.try_lock() {
-            Ok(()) => {}
-            Err(TryLockError::WouldBlock) => return Ok(None),
-            Err(TryLockError::Error(error)) => return Err(error),
-        }
-        // The previous holder may have removed the file after it was opened here; others would then lock a new file.
-        if is_at(&file, path)? {
-            return Ok(Some(FileLock { _file: file, path: path.to_owned() }));
-        }
-    }
-}
-
-/// Only the holder removes the file, while it still holds the lock. A process that locks a removed file notices and retries.
-impl Drop for FileLock {
-    fn drop(&mut self) {
-        if cfg!(unix) {
-            // A file that stays does no harm.
-            let _ = fs::remove_file(&self.path);
-        }
-    }
-}
-
-#[cfg(unix)]
-fn is_at(file: &File, path: &Path) -> std::io::Result<bool> {
-    use std::os::unix::fs::MetadataExt;
-    let ours = file.metadata()?;
-    match fs::metadata(path) {
-        Ok(there) => Ok((ours.dev(), ours.ino()) == (there.dev(), there.ino())),
-        Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(false),
-        Err(error) => Err(error),
-    }
-}
-
-#[cfg(not(unix))]
-fn is_at(_: &File, _: &Path) -> std::io::Result<bool> {
-    Ok(true)
+    Ok(crate::files::file_lock::hold(&dir.join(format!("{run}.lock")))?.map(RunClaim::new))
 }

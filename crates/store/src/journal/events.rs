@@ -15,16 +15,26 @@ use trunkline_engine::{
 };
 
 use crate::{
-    Store, checksum, deduplication,
-    event_row::{Change, Row, SecretPart, StoredEvent, damaged, parse, signed, text},
-    event_row::{column, time},
-    flows::{flow_document, pin},
-    item_outcomes::{self, Counts, STATUSES},
-    pending_writes::Pending,
-    run_lock, schema,
-    seal::{AssociatedData, Seal},
-    sqlite::{WorkError, WorkResult, ours},
-    writer::{Insert, Work},
+    database::{
+        event_row::{Change, Row, SecretPart, StoredEvent, damaged, parse},
+        pending_writes::Pending,
+        store::{Store, exists},
+        writer::{Insert, Work},
+    },
+    encryption::seal::{AssociatedData, Seal},
+    journal::{
+        deduplication,
+        flow_versions::{flow_document, pin},
+        item_outcomes::{self, Counts, STATUSES},
+        run_claim,
+    },
+    lookup::not_found::no_run,
+    sqlite::{
+        checksum,
+        columns::{column, signed, text, time},
+        schema,
+        sqlite_error::{WorkError, WorkResult, ours},
+    },
 };
 
 /// A replay reads this many events at a time, or fewer that together reach `PAGE_BYTES`.
@@ -196,7 +206,7 @@ impl Journal for Store {
     }
 
     async fn claim(&self, run: &RunId) -> Result<RunClaim> {
-        let claimed = run_lock::claim(&self.inner.dir, run)?;
+        let claimed = run_claim::claim(&self.inner.dir, run)?;
         if self.inner.pending.check(run).is_err() {
             // What the previous worker queued is dropped first, while the run still counts as failed.
             let _ = self.inner.writer.flush().await;
@@ -264,7 +274,7 @@ impl Store {
         started: RunEvent,
         event: TriggerEvent,
     ) -> Result<impl FnOnce(&Connection) -> WorkResult<Option<RunId>> + Send + 'static> {
-        run_lock::check(run)?;
+        run_claim::check(run)?;
         let RunEvent::Started { flow: name, connections, at, .. } = &started else {
             return Err(Error::new(ErrorKind::Internal, "the first event of a run must be `started`"));
         };
@@ -292,45 +302,6 @@ impl Store {
             deduplication::save(store, &event, Some(&id))?;
             Ok(None)
         })
-    }
-
-    /// Waits until an accepted run is on disk.
-    ///
-    /// # Errors
-    ///
-    /// `not_found` if the run was lost before it reached the disk, or `store`.
-    pub async fn wait_stored(&self, run: &RunId) -> Result<()> {
-        self.arrived(run).await?;
-        self.on_disk(run)
-    }
-
-    /// Waits until a run is on disk or lost.
-    async fn arrived(&self, run: &RunId) -> Result<()> {
-        let arrives = self.inner.pending.lock().arriving.contains(run);
-        if arrives { self.inner.writer.flush().await } else { Ok(()) }
-    }
-
-    /// Waits until everything that this process queued is on disk.
-    async fn flushed(&self) -> Result<()> {
-        self.inner.writer.check()?;
-        if self.inner.pending.lock().appends == 0 {
-            return Ok(());
-        }
-        self.inner.writer.flush().await
-    }
-
-    pub(crate) fn must_exist(&self, run: &RunId) -> Result<()> {
-        if self.inner.pending.lock().known.contains(run) {
-            return Ok(());
-        }
-        self.on_disk(run)?;
-        self.inner.pending.lock().known.insert(run.clone());
-        Ok(())
-    }
-
-    fn on_disk(&self, run: &RunId) -> Result<()> {
-        let is_there = self.readers.look("reading a run", |store| exists(store, run))?;
-        if is_there { Ok(()) } else { Err(no_run(run)) }
     }
 }
 
@@ -433,12 +404,4 @@ fn summary(row: &SqlRow<'_>) -> rusqlite::Result<RunSummary> {
         finished_at: row.get::<_, Option<i64>>(5)?.map(time),
         items,
     })
-}
-
-fn exists(store: &Connection, run: &RunId) -> rusqlite::Result<bool> {
-    store.prepare_cached("SELECT 1 FROM runs WHERE id = ?1")?.exists([run.as_str()])
-}
-
-fn no_run(run: &RunId) -> Error {
-    Error::new(ErrorKind::NotFound, format!("there is no run {run}")).hint("`trunkline runs` lists them")
 }
