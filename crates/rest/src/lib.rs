@@ -8,63 +8,24 @@
 //!
 //! Hand-written actions call rows (`client.call("upload.create", ..)`) and transfer files with [`Client::download`] and
 //! [`Client::upload_blocks`]; they do not repeat routes.
+//!
+//! The folders are roles, and each one imports only those below it: `generic` and `transfer`, `client`, `table`, then
+//! `oauth`, `paging` and `budget`, and `transport` as the ground floor.
 
-mod auth;
-mod batch;
-mod block_checkpoint;
 mod budget;
-mod builder;
-mod check;
 mod client;
-mod deadline;
-mod digests;
-mod discover;
-mod download;
 pub mod generic;
-mod id_token;
-mod json;
-mod limits;
-mod list_changes;
-mod login_server;
 mod oauth;
-mod operation;
 mod paging;
-mod path;
-mod payload;
-mod read_ahead;
-mod refresh;
-mod refresh_lease;
-mod request;
-mod response;
-mod retry;
-mod row;
-mod sign_in;
-mod ssrf;
+mod pointer;
 mod table;
-mod token;
-#[cfg(test)]
-mod token_lifetime_tests;
-mod token_response;
-#[cfg(test)]
-mod token_simulation_tests;
-mod tokens;
+mod transfer;
 mod transport;
-mod upload;
-mod url_policy;
-mod version;
 
-pub use auth::Auth;
-pub use block_checkpoint::BlockCheckpoint;
-pub use builder::ClientBuilder;
-pub use client::Client;
-pub use deadline::with_deadline;
-pub use discover::{Discovered, discover};
-pub use limits::ClientLimits;
-pub use oauth::{ClientAuth, Grant, OAuth};
-pub use operation::Operation;
-pub use response::Response;
-pub use row::{In, InputRow, InputRows, OperationRow, PageRow, operation_schema};
-pub use table::Table;
-pub use tokens::drain_token_refreshes;
-pub use upload::{Uploaded, address_expired};
+pub use client::{Auth, Client, ClientBuilder, Response};
+pub use oauth::{ClientAuth, Discovered, Grant, OAuth, discover, drain_token_refreshes};
+pub use paging::PageRow;
+pub use table::{In, InputRow, InputRows, Operation, OperationRow, Table, operation_schema};
+pub use transfer::{BlockCheckpoint, Uploaded, address_expired};
+pub use transport::{ClientLimits, with_deadline};
 pub use url::Url;

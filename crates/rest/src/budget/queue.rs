@@ -9,8 +9,11 @@ use std::{
 };
 
 use tokio::sync::Notify;
+use trunkline_core::CancellationToken;
 
-use super::FairnessKey;
+/// The key by which the queue is fair. Requests that are cancelled together belong to one run, so the run's
+/// cancellation token identifies it.
+pub(crate) type FairnessKey = CancellationToken;
 
 /// A position in the queue, ordered by round and then by arrival.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]

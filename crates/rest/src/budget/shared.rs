@@ -8,7 +8,7 @@ use std::{
 use sha2::{Digest, Sha256};
 use url::Url;
 
-use super::{Bounds, Budget};
+use super::permits::{Bounds, Budget};
 
 type Budgets = HashMap<(Identity, Bounds), Arc<Budget>>;
 

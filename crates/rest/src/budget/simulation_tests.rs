@@ -16,7 +16,7 @@ use tokio::time::{Instant, sleep};
 use trunkline_core::{Error, ErrorKind, Retry};
 
 use super::*;
-use crate::retry::Waits;
+use crate::transport::Waits;
 
 const LATENCY: Duration = Duration::from_millis(20);
 

@@ -9,8 +9,8 @@ use trunkline_core::{
     Action, Connector, Context, Effect, Error, ErrorKind, FileRef, FileStream, Position, Result, async_trait,
 };
 
-use super::{GROUP, target::Target};
-use crate::{Client, with_deadline};
+use super::call::GROUP;
+use crate::{client::Client, table::Target, transport::with_deadline};
 
 /// The action `download`, for the connector `C`.
 pub struct DownloadAction<C>(PhantomData<fn() -> C>);

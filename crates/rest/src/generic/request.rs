@@ -8,13 +8,10 @@ use serde::Deserialize;
 use serde_json::Value;
 use trunkline_core::{Action, Connector, Context, Effect, Error, ErrorKind, Result, async_trait};
 
-use super::{
-    GROUP,
-    target::{CallResponse, Target, Verb, body},
-};
+use super::call::{CallResponse, GROUP, body};
 use crate::{
-    Client,
-    response::{Call, ExpectedBody},
+    client::Client,
+    table::{Call, ExpectedBody, Target, Verb},
 };
 
 /// The action `request`, for the connector `C`.
@@ -99,7 +96,7 @@ impl<C: Connector<Client = Client>> Action for RequestAction<C> {
 
     async fn run(client: &Client, input: Input, cx: &Context) -> Result<CallResponse> {
         let (body, content_type) = body(Self::NAME, input.body.as_ref(), &input.content_type)?;
-        let mut request = input.target.request(client, input.method, body)?;
+        let mut request = input.target.request(&client.0.base, &client.0.headers, input.method, body)?;
         request.headers.extend(content_type.map(|content_type| (CONTENT_TYPE, content_type)));
         let expects = match input.response {
             ResponseForm::Json => ExpectedBody::JsonOrEmpty,

@@ -7,14 +7,11 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use trunkline_core::{Action, Connector, Context, Effect, Error, ErrorKind, FileRef, Result, async_trait};
 
-use super::{
-    GROUP,
-    target::{CallResponse, Target, Verb},
-};
+use super::call::{CallResponse, GROUP};
 use crate::{
-    Client,
-    payload::{Body, FormFile, lock},
-    response::{Call, ExpectedBody},
+    client::Client,
+    table::{Call, ExpectedBody, Target, Verb},
+    transport::{Body, FormFile, lock},
 };
 
 /// The action `upload`, for the connector `C`.
@@ -98,7 +95,8 @@ pub async fn post_file(client: &Client, post: FilePost<'_>, cx: &Context) -> Res
     let route = target.route(Verb::Post);
     let call = Call { name: action, route: &route, effect, expects: ExpectedBody::Text };
     let form = form_field.map(|field| FormFile { field, fields: Vec::new() });
-    let request = target.request(client, Verb::Post, Body::file(file, form, Arc::default(), cx))?;
+    let request =
+        target.request(&client.0.base, &client.0.headers, Verb::Post, Body::file(file, form, Arc::default(), cx))?;
     Ok(client.execute(&call, request, cx).await?.body)
 }
 
@@ -126,7 +124,10 @@ impl<C: Connector<Client = Client>> Action for UploadAction<C> {
         let call = Call { name: Self::NAME, route: &route, effect: verb.effect(), expects: ExpectedBody::Text };
         let sent = Arc::default();
         let body = Body::file(input.file, form, Arc::clone(&sent), cx);
-        let response = client.execute(&call, input.target.request(client, verb, body)?, cx).await?.into();
+        let response = client
+            .execute(&call, input.target.request(&client.0.base, &client.0.headers, verb, body)?, cx)
+            .await?
+            .into();
         let sent = lock(&sent);
         Ok(UploadResponse { response, bytes: sent.bytes, sha256: sent.sha256() })
     }

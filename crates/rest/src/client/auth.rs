@@ -1,0 +1,168 @@
+//! The authentication schemes of connections, and the header that each puts on a request.
+//!
+//! The idea: a connection chooses an [`Auth`] once. The client makes a [`Signer`] of it, which yields the
+//! [`Credentials`] of each request; only the signer knows whether they can be renewed.
+
+use base64::{Engine, prelude::BASE64_STANDARD};
+use http::{HeaderMap, HeaderName, header};
+use trunkline_core::{Error, ErrorKind, Result, Secret, VaultSlot};
+
+use crate::{
+    oauth::{ClientParts, Grant, OAuth, Token, Tokens},
+    transport::{SsrfPolicy, secret_header},
+};
+
+/// The authentication scheme of a connection.
+#[derive(Clone)]
+// One value per connection: a `Box` would only complicate the code of connector authors.
+#[allow(clippy::large_enum_variant)]
+pub enum Auth {
+    /// OAuth 2 (RFC 6749): an access token that the client renews.
+    OAuth(OAuth),
+    /// A fixed token in `Authorization: Bearer` (RFC 6750).
+    Bearer(Secret),
+    /// User name and password in `Authorization: Basic` (RFC 7617).
+    Basic {
+        /// The user name. It must not contain a colon.
+        username: String,
+        /// The password.
+        password: Secret,
+    },
+    /// A key in a header that the service defines.
+    ApiKey {
+        /// The name of the header.
+        header: String,
+        /// The key.
+        key: Secret,
+    },
+    /// No authentication.
+    None,
+}
+
+impl Auth {
+    /// Returns the settings that distinguish one user of a service from another.
+    pub(crate) fn identifying(&self) -> Vec<&str> {
+        match self {
+            Auth::OAuth(oauth) => match &oauth.grant {
+                Grant::RefreshToken { refresh_token } => vec![&oauth.client_id, refresh_token.expose()],
+                Grant::Password { username, .. } => vec![&oauth.client_id, username],
+                Grant::AuthorizationCode | Grant::ClientCredentials => vec![&oauth.client_id],
+            },
+            Auth::Bearer(token) => vec![token.expose()],
+            Auth::Basic { username, .. } => vec![username],
+            Auth::ApiKey { key, .. } => vec![key.expose()],
+            Auth::None => Vec::new(),
+        }
+    }
+}
+
+/// The source of the credentials of requests.
+#[derive(Clone)]
+pub(crate) enum Signer {
+    /// At most one fixed header, and the setting that its value comes from.
+    Fixed { headers: HeaderMap, setting: Option<&'static str> },
+    /// Access tokens from a login server.
+    Tokens(Tokens),
+}
+
+/// The credentials of one request.
+pub(crate) struct Credentials {
+    /// At most one header.
+    pub(crate) headers: HeaderMap,
+    /// The access token in the header, if it can be renewed.
+    pub(crate) token: Option<Token>,
+}
+
+impl Signer {
+    /// Returns the signer of a connection, and the secrets that must not appear in messages.
+    ///
+    /// # Errors
+    ///
+    /// `config`, with the setting, if a header cannot carry a value or if a URL of the login server is not allowed.
+    pub(crate) fn new(
+        auth: Auth,
+        slot: VaultSlot,
+        parts: ClientParts,
+        ssrf: &SsrfPolicy,
+    ) -> Result<(Signer, Vec<Secret>)> {
+        let fixed = |name: HeaderName, value: &str, setting| match secret_header(value) {
+            Ok(value) => Ok(Signer::Fixed { headers: HeaderMap::from_iter([(name, value)]), setting: Some(setting) }),
+            Err(error) => Err(error.setting(setting)),
+        };
+        Ok(match auth {
+            Auth::None => (Signer::Fixed { headers: HeaderMap::new(), setting: None }, Vec::new()),
+            Auth::Bearer(token) => {
+                (fixed(header::AUTHORIZATION, &format!("Bearer {}", token.expose()), "/token")?, vec![token])
+            }
+            Auth::Basic { username, password } => {
+                if username.contains(':') {
+                    let message = "the user name contains a colon, which Basic authentication does not allow";
+                    return Err(Error::new(ErrorKind::Config, message).setting("/username"));
+                }
+                let encoded = BASE64_STANDARD.encode(format!("{username}:{}", password.expose()));
+                let signer = fixed(header::AUTHORIZATION, &format!("Basic {encoded}"), "/password")?;
+                (signer, vec![password, encoded.into()])
+            }
+            Auth::ApiKey { header, key } => {
+                let name = header
+                    .parse::<HeaderName>()
+                    .map_err(|_| Error::new(ErrorKind::Config, format!("`{header}` is not a valid header name")))?;
+                (fixed(name, key.expose(), "/apiKey")?, vec![key])
+            }
+            Auth::OAuth(oauth) => {
+                oauth.check(ssrf)?;
+                let secrets = oauth.secrets();
+                (Signer::Tokens(Tokens::new(oauth, slot, parts)), secrets)
+            }
+        })
+    }
+
+    /// Returns the tokens, if the connection uses OAuth 2.
+    pub(crate) fn tokens(&self) -> Option<&Tokens> {
+        match self {
+            Signer::Tokens(tokens) => Some(tokens),
+            Signer::Fixed { .. } => None,
+        }
+    }
+
+    /// Returns the setting of the user whose rights the connection has.
+    pub(crate) fn owner_setting(&self) -> Option<&'static str> {
+        match self {
+            Signer::Fixed { setting: Some("/password"), .. } => Some("/username"),
+            Signer::Fixed { setting, .. } => *setting,
+            Signer::Tokens(tokens) => Some(match tokens.endpoint().oauth.grant_setting() {
+                "/password" => "/username",
+                setting => setting,
+            }),
+        }
+    }
+
+    /// Returns credentials that are valid now.
+    ///
+    /// # Errors
+    ///
+    /// The error of the login server or of the vault if an access token is needed and cannot be obtained.
+    pub(crate) async fn credentials(&self) -> Result<Credentials> {
+        match self {
+            Signer::Fixed { headers, .. } => Ok(Credentials { headers: headers.clone(), token: None }),
+            Signer::Tokens(tokens) => bearer(tokens.access().await?),
+        }
+    }
+
+    /// Returns other credentials after a 401, or `None` if these cannot have expired.
+    ///
+    /// # Errors
+    ///
+    /// As [`Signer::credentials`].
+    pub(crate) async fn renewed(&self, rejected: &Credentials) -> Result<Option<Credentials>> {
+        match (self, &rejected.token) {
+            (Signer::Tokens(tokens), Some(token)) => tokens.renew(token).await?.map(bearer).transpose(),
+            _ => Ok(None),
+        }
+    }
+}
+
+fn bearer(token: Token) -> Result<Credentials> {
+    let value = secret_header(&format!("Bearer {}", token.access().expose()))?;
+    Ok(Credentials { headers: HeaderMap::from_iter([(header::AUTHORIZATION, value)]), token: Some(token) })
+}

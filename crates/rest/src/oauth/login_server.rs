@@ -1,0 +1,95 @@
+//! The login server, which issues tokens and revokes them.
+//!
+//! The idea: everything that refreshes tokens talks to the trait [`LoginServer`], so tests can simulate one.
+
+use bytes::Bytes;
+use futures::future::BoxFuture;
+use http::{HeaderValue, header};
+use trunkline_core::{Error, ErrorKind, Result, Secret};
+
+use super::{
+    settings::ClientAuth,
+    token_endpoint::{Endpoint, MAX_RESPONSE_SIZE, TokenRequest},
+    token_response::GrantedTokens,
+};
+use crate::transport::{exchange, url_policy};
+
+/// A login server: the real token endpoint, or the simulation of a test.
+pub(crate) trait LoginServer: Send + Sync {
+    /// Requests tokens.
+    ///
+    /// # Errors
+    ///
+    /// The error response of the login server, or `unavailable` if there was none. The detail `sent` is then `no` if
+    /// the request cannot have arrived, and `unclear` otherwise.
+    fn request_tokens(&self, request: TokenRequest) -> BoxFuture<'static, Result<GrantedTokens>>;
+    /// Revokes a token. `type_hint` is its type as in RFC 7009 section 2.1.
+    ///
+    /// # Errors
+    ///
+    /// `unavailable` if the login server did not revoke it.
+    fn revoke(&self, token: Secret, type_hint: &'static str) -> BoxFuture<'static, Result<()>>;
+}
+
+impl LoginServer for Endpoint {
+    /// Repeats the request once if the first one cannot have arrived, or if a repetition is harmless. A refresh token
+    /// or a code may have been used by a request whose response was lost, so those requests are not repeated.
+    fn request_tokens(&self, request: TokenRequest) -> BoxFuture<'static, Result<GrantedTokens>> {
+        let endpoint = self.clone();
+        Box::pin(async move {
+            let harmless = matches!(request, TokenRequest::Settings);
+            match endpoint.clone().request_once(request.clone()).await {
+                Err(error) if error.context("sent") == Some("no") => endpoint.request_once(request).await,
+                Err(error) if harmless && error.context("sent") == Some("unclear") => {
+                    endpoint.request_once(request).await
+                }
+                other => other,
+            }
+        })
+    }
+
+    fn revoke(&self, token: Secret, type_hint: &'static str) -> BoxFuture<'static, Result<()>> {
+        let endpoint = self.clone();
+        Box::pin(async move {
+            let Some(url) = endpoint.oauth.revocation_url.clone() else { return Ok(()) };
+            let (id, secret) = (&endpoint.oauth.client_id, &endpoint.oauth.client_secret);
+            let secret = secret.as_ref().map(|secret| secret.expose());
+            let mut form = vec![("token", token.expose()), ("token_type_hint", type_hint)];
+            let mut request = endpoint.http.post(url.clone());
+            match endpoint.oauth.client_auth {
+                ClientAuth::Basic => {
+                    request = request.basic_auth(encoded(id), Some(encoded(secret.unwrap_or_default())))
+                }
+                ClientAuth::Form => {
+                    form.push(("client_id", id));
+                    form.extend(secret.map(|secret| ("client_secret", secret)));
+                }
+            }
+            let body = Bytes::from(url::form_urlencoded::Serializer::new(String::new()).extend_pairs(form).finish());
+            let form = HeaderValue::from_static("application/x-www-form-urlencoded");
+            let request = request.header(header::CONTENT_TYPE, form).build();
+            let request = request
+                .map_err(|error| Error::new(ErrorKind::Config, "the revocation request is not valid").source(error))?;
+            let sent = exchange(&endpoint.http, request, body.into(), endpoint.limits.attempt, MAX_RESPONSE_SIZE).await;
+            let reply = sent.map_err(|failure| failure.error.with("setting", "/revocationUrl"))?;
+            let host = url_policy::host(&url);
+            if reply.status.is_success() {
+                return Ok(());
+            }
+            let message = format!(
+                "{host} did not revoke the {} of {}: {}",
+                type_hint.replace('_', " "),
+                endpoint.service,
+                reply.status
+            );
+            Err(Error::new(ErrorKind::Unavailable, message)
+                .setting("/revocationUrl")
+                .hint("revoke the access at the vendor, in the list of applications that may use the account"))
+        })
+    }
+}
+
+/// Encodes a part of a Basic header as OAuth 2 requires (RFC 6749 section 2.3.1).
+fn encoded(text: &str) -> String {
+    url::form_urlencoded::byte_serialize(text.as_bytes()).collect()
+}

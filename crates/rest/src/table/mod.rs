@@ -1,0 +1,19 @@
+//! Tables of operations: rows in files, and the requests that they stand for.
+
+mod call;
+mod input;
+mod operation;
+mod operation_table;
+mod path;
+mod request;
+mod row;
+mod table_file;
+mod target;
+
+pub(crate) use call::{Call, ExpectedBody};
+pub use operation::Operation;
+pub use operation_table::Table;
+pub(crate) use request::{Request, encode, follow};
+pub use row::{In, InputRow, InputRows, OperationRow, operation_schema};
+pub use target::Target;
+pub(crate) use target::Verb;

@@ -1,0 +1,227 @@
+//! Operation tables: rows in TOML files, which become the operations of a connector.
+//!
+//! A table is parsed once. All findings are reported together, each with file, line and column.
+//!
+//! ```
+//! use trunkline_rest::Table;
+//! static OPERATIONS: Table = Table::new("shop", &[("operations/order.toml", r#"
+//!     [[operation]]
+//!     name  = "order.get"
+//!     title = "Get an order"
+//!     route = "GET /orders/{orderId}"
+//!     input.orderId = { type = "integer", title = "Order" }
+//! "#)]);
+//! let order = OPERATIONS.operation("order.get")?;
+//! assert_eq!(order.spec().route.as_deref(), Some("GET /orders/{orderId}"));
+//! # Ok::<(), trunkline_core::Error>(())
+//! ```
+
+use std::{borrow::Cow, collections::BTreeMap, sync::OnceLock};
+
+use serde::Deserialize;
+use toml::{
+    Spanned,
+    de::{DeTable, DeValue, ValueDeserializer},
+};
+use trunkline_core::{Actions, AnyAction, Diagnostic, Error, ErrorKind, Result};
+
+use super::{operation::Operation, row::OperationRow, table_file::TableFile};
+
+/// The operations of a connector, by name.
+///
+/// A compiled-in table is a `static` made by [`Table::new`], which is parsed at its first use. A table that is read at
+/// run time comes from [`Table::parse`]. A client takes a `&'static Table`, so a host that loads connectors at its
+/// start leaks their tables (`Box::leak`): they live as long as the program in any case.
+pub struct Table {
+    connector: Cow<'static, str>,
+    files: &'static [(&'static str, &'static str)],
+    parsed: OnceLock<Result<BTreeMap<String, Operation>, Vec<Diagnostic>>>,
+}
+
+impl Table {
+    /// Makes a table of compiled-in files. Each file is its path, for messages, and its text.
+    pub const fn new(connector: &'static str, files: &'static [(&'static str, &'static str)]) -> Table {
+        Table { connector: Cow::Borrowed(connector), files, parsed: OnceLock::new() }
+    }
+
+    /// Parses files that were read at run time. Each file is its path, for messages, and its text.
+    ///
+    /// # Errors
+    ///
+    /// All findings of all files.
+    pub fn parse(connector: &str, files: &[(String, String)]) -> Result<Table, Vec<Diagnostic>> {
+        let files: Vec<_> = files.iter().map(|(path, text)| (path.as_str(), text.as_str())).collect();
+        let operations = parse(&files)?;
+        Ok(Table { connector: Cow::Owned(connector.to_owned()), files: &[], parsed: OnceLock::from(Ok(operations)) })
+    }
+
+    fn parsed(&self) -> &Result<BTreeMap<String, Operation>, Vec<Diagnostic>> {
+        self.parsed.get_or_init(|| parse(self.files))
+    }
+
+    /// Returns all rows as actions for a registry.
+    ///
+    /// # Errors
+    ///
+    /// All findings if the table is broken.
+    pub fn actions(&'static self) -> Actions {
+        match self.parsed() {
+            Ok(operations) => {
+                Ok(operations.values().map(|operation| Box::new(operation) as Box<dyn AnyAction>).collect())
+            }
+            Err(findings) => Err(findings.clone()),
+        }
+    }
+
+    /// Returns the operation with this name.
+    ///
+    /// # Errors
+    ///
+    /// `not_found`, or `config` with all findings if the table is broken.
+    pub fn operation(&self, name: &str) -> Result<&Operation> {
+        let operations = self.parsed().as_ref().map_err(|findings| {
+            let what = format!("the operations of {}", self.connector);
+            Diagnostic::into_error(&what, findings).unwrap_or_else(|| Error::new(ErrorKind::Config, what))
+        })?;
+        operations.get(name).ok_or_else(|| {
+            Error::new(ErrorKind::NotFound, format!("there is no operation {name}"))
+                .hint("`trunkline actions` lists what a connector can do")
+        })
+    }
+
+    /// Returns all operations, sorted by name; none if the table is broken.
+    pub fn operations(&self) -> impl Iterator<Item = &Operation> {
+        self.parsed().iter().flat_map(BTreeMap::values)
+    }
+}
+
+fn parse(files: &[(&str, &str)]) -> Result<BTreeMap<String, Operation>, Vec<Diagnostic>> {
+    let mut operations = BTreeMap::<String, Operation>::new();
+    let mut findings = Vec::new();
+    for (path, text) in files {
+        let mut file = TableFile { path, text, findings: Vec::new() };
+        for (index, row) in rows(&mut file).into_iter().enumerate() {
+            let pointer = format!("/operation/{index}");
+            let span = row.span();
+            let row = match OperationRow::deserialize(ValueDeserializer::from(row)) {
+                Ok(row) => row,
+                Err(error) => {
+                    file.toml_error(pointer, &error, span);
+                    continue;
+                }
+            };
+            let named_at = row.name.span().start;
+            let Some(operation) = Operation::compile(row, &pointer, &mut file) else { continue };
+            let name = operation.name().to_owned();
+            match operations.get(&name) {
+                Some(first) => {
+                    let message = format!("the operation {name} is already defined at {}", first.location());
+                    file.error(format!("{pointer}/name"), named_at, message);
+                }
+                None => drop(operations.insert(name, operation)),
+            }
+        }
+        findings.append(&mut file.findings);
+    }
+    if findings.is_empty() { Ok(operations) } else { Err(findings) }
+}
+
+/// Returns the rows of a file, each still as TOML, so that an error in one row does not hide those of the others.
+fn rows<'a>(file: &mut TableFile<'a>) -> Vec<Spanned<DeValue<'a>>> {
+    let table = match DeTable::parse(file.text) {
+        Ok(table) => table.into_inner(),
+        Err(error) => {
+            file.toml_error(String::new(), &error, 0..0);
+            return Vec::new();
+        }
+    };
+    let mut rows = Vec::new();
+    for (key, value) in table {
+        let span = key.span();
+        match (key.get_ref().as_ref(), value.into_inner()) {
+            ("operation", DeValue::Array(array)) => rows.extend(array),
+            (name, _) => {
+                let message = format!("unknown key `{name}`: rows go under [[operation]]");
+                file.error("", span.start, message);
+            }
+        }
+    }
+    rows
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn findings(text: &str) -> Vec<String> {
+        let found = Table::parse("shop", &[("shop.toml".into(), text.into())]).err().expect("findings");
+        found.iter().map(|one| format!("{}: {}", one.place.as_ref().expect("a location"), one.message)).collect()
+    }
+
+    /// The row of the tests, with these lines at its end.
+    fn row(lines: &str) -> String {
+        format!("[[operation]]\nname = \"a.get\"\ntitle = \"A\"\n{lines}\n")
+    }
+
+    #[test]
+    fn each_finding_has_its_location() {
+        for (text, place, words) in [
+            ("[[operation]\n".to_owned(), "shop.toml:1:13", "]"),
+            ("operations = 1\n".into(), "shop.toml:1:1", "unknown key"),
+            (row("route = \"GET /a\"\ncolour = 1"), "shop.toml:5:1", "unknown field `colour`"),
+            (row("route = 7"), "shop.toml:4:9", "invalid type"),
+            (row(""), "shop.toml:1:1", "missing field `route`"),
+            (row("route = \"GET a\""), "shop.toml:4:14", "begins with /"),
+            (row("route = \"FETCH /a\""), "shop.toml:4:10", "FETCH"),
+            (row("route = \"GET /a/x{b}\""), "shop.toml:4:17", "whole segment"),
+            (row("route = \"GET /a/{b}\""), "shop.toml:4:9", "no input b"),
+            (
+                row("route = \"GET /a/{b}\"\ninput.b = { type = \"string\", in = \"query\" }"),
+                "shop.toml:5:7",
+                "route names b",
+            ),
+            (row("route = \"GET /a\"\ninput.b = { in = \"cookie\" }"), "shop.toml:5:18", "cookie"),
+            (row("route = \"GET /a\"\ninput.b = { typ = \"string\" }"), "shop.toml:5:13", "typ"),
+            (row("route = \"GET /a\"\ninput.b = { in = \"body\" }"), "shop.toml:5:7", "no body"),
+            (row("route = \"GET /a\"\ninput.b = { in = \"header\", as = \"Cookie\" }"), "shop.toml:5:33", "Cookie"),
+            (row("route = \"GET /a\"\nresult = \"payload\""), "shop.toml:5:10", "JSON pointer"),
+            (row("route = \"POST /a\"\nbody = \"c\""), "shop.toml:5:8", "no input c"),
+            (row("route = \"POST /a\"\nbody = \"c\"\ninput.c = {}\ninput.d = {}"), "shop.toml:7:7", "beside"),
+            (row("route = \"POST /a\"\ninput.c = {}\ninput.d = { as = \"c\" }"), "shop.toml:6:7", "twice"),
+            (
+                row("route = \"GET /a\"\npage = { kind = \"offset\", offset = \"o\", items = \"x\" }"),
+                "shop.toml:5:8",
+                "JSON pointer",
+            ),
+            (row("route = \"GET /a\"\npage = { kind = \"link\", items = \"\", itmes = 1 }"), "shop.toml:5:8", "itmes"),
+            (row("route = \"GET /a\"\npage = { kind = \"tree\" }"), "shop.toml:5:17", "tree"),
+            (row("route = \"GET /a\"\ninput.\"b c\" = {}"), "shop.toml:5:7", "name of an input"),
+            (row("route = \"GET /a\"\neffect = \"maybe\""), "shop.toml:5:10", "maybe"),
+            (row("route = \"GET /a\"").replace("a.get", "Get"), "shop.toml:2:8", "resource.verb"),
+            (row("route = \"GET /a\"").repeat(2), "shop.toml:6:8", "already defined at shop.toml:2:8"),
+        ] {
+            let found = findings(&text);
+            assert_eq!(found.len(), 1, "{text}\n{found:#?}");
+            assert!(found[0].starts_with(&format!("{place}:")), "{text}\nwanted {place}, found {found:#?}");
+            assert!(found[0].contains(words), "{text}\nwanted {words}, found {found:#?}");
+        }
+    }
+
+    #[test]
+    fn findings_of_all_files_are_reported_together() {
+        let broken = row("route = \"GET /{b}\"\nresult = \"x\"") + &row("route = \"NO /\"").replace("a.get", "b.get");
+        let files = [("one.toml".to_owned(), broken), ("two.toml".to_owned(), "x = ".to_owned())];
+        let found = Table::parse("shop", &files).err().unwrap();
+        let files: Vec<_> = found.iter().map(|one| one.place.clone().unwrap().file).collect();
+        assert_eq!(files, ["one.toml", "one.toml", "one.toml", "two.toml"], "{found:#?}");
+        assert_eq!(found[2].pointer, "/operation/1/route");
+    }
+
+    #[test]
+    fn a_static_table_is_parsed_at_its_first_use() {
+        static BROKEN: Table = Table::new("shop", &[("a.toml", "[[operation]]\n")]);
+        assert!(BROKEN.actions().is_err());
+        assert_eq!(BROKEN.operation("a.get").unwrap_err().kind(), ErrorKind::Config);
+        assert_eq!(BROKEN.operations().count(), 0);
+    }
+}

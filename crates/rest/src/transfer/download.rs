@@ -1,0 +1,472 @@
+//! Downloads: reads a file at a signed URL in constant memory, and continues after a connection was cut.
+//!
+//! The reader gets one version of the file from its first byte to its last, or an error. If the server reports no
+//! version, the bytes that were read before a cut are read again and compared. The URL is looked up for each request,
+//! since it may have expired. No credentials are sent to it, unless the file is one of the API itself
+//! ([`generic::DownloadAction`]).
+//!
+//! [`generic::DownloadAction`]: crate::generic::DownloadAction
+
+use std::{sync::Arc, time::Duration};
+
+use bytes::Bytes;
+use futures::{FutureExt, StreamExt, TryStreamExt, future::BoxFuture};
+use http::{HeaderMap, HeaderValue, Method, StatusCode, header};
+use percent_encoding::percent_decode_str;
+use sha2::{Digest as _, Sha256};
+use tokio::time::{Instant, sleep, timeout};
+use trunkline_core::{Digest, Error, ErrorKind, FileStream, Position, Result, Retry};
+use url::Url;
+
+use super::version;
+use crate::{
+    client::{Client, Credentials, is_throttle},
+    table::Target,
+    transport::{self, Waits, retry_after, url_policy},
+};
+
+/// Finds the URL of a file. It is called for each request.
+type LocateUrl = Arc<dyn Fn() -> BoxFuture<'static, Result<Url>> + Send + Sync>;
+
+impl Client {
+    /// Reads the file at the URL that `locate` finds, from byte `from` on.
+    ///
+    /// `locate` is called for the first request and for each one after a cut. It should ask the service for a fresh
+    /// URL. No credentials and no headers of the API are sent to that URL. A body that is cut short is continued with
+    /// `Range` and `If-Range` (RFC 9110 section 14), at most [`ClientLimits::tries`](crate::ClientLimits::tries) times
+    /// without a byte of progress. If the server does not support ranges, the bytes that were read already are read
+    /// again and skipped. If it sends neither a strong ETag nor a `Last-Modified`, they are compared as well.
+    ///
+    /// # Errors
+    ///
+    /// `conflict` if the file changed while it was read, or has another version than the position; `config` for a URL
+    /// that is not https; `unavailable` when the tries are used up; `unexpected` if the server returns another part
+    /// than the one asked for.
+    pub async fn download<F>(&self, locate: F, from: impl Into<Position>) -> Result<FileStream>
+    where
+        F: Fn() -> BoxFuture<'static, Result<Url>> + Send + Sync + 'static,
+    {
+        Download::new(self, FileSource::Signed(Arc::new(locate)), from.into())?.stream().await
+    }
+
+    /// Reads the response of a path of the API as a file, with the credentials of the connection.
+    pub(crate) async fn fetch(&self, target: Target, from: Position) -> Result<FileStream> {
+        Download::new(self, FileSource::Api(Box::new(target)), from)?.stream().await
+    }
+
+    /// Returns the metadata of such a file from the headers of its response.
+    pub(crate) async fn file_metadata(&self, target: Target) -> Result<FileMetadata> {
+        let mut download = Download::new(self, FileSource::Api(Box::new(target)), Position::default())?;
+        download.open().await?;
+        let headers = download.body.as_ref().map(|body| body.headers().clone()).unwrap_or_default();
+        let text = |name| headers.get(name).map(|value| String::from_utf8_lossy(value.as_bytes()).into_owned());
+        let kind = text(header::CONTENT_TYPE);
+        let media_type = kind.as_deref().map(|kind| kind.split(';').next().unwrap_or_default().trim());
+        Ok(FileMetadata {
+            name: text(header::CONTENT_DISPOSITION).as_deref().and_then(file_name),
+            media_type: media_type.filter(|kind| !kind.is_empty()).map(str::to_owned),
+            size: download.total,
+            digest: download.digest.clone(),
+        })
+    }
+}
+
+/// The metadata that a service sends with a file.
+pub(crate) struct FileMetadata {
+    pub(crate) name: Option<String>,
+    pub(crate) media_type: Option<String>,
+    pub(crate) size: Option<u64>,
+    pub(crate) digest: Option<Digest>,
+}
+
+/// Value of the fact `source` in an error because the source is not the version that was read before.
+const CHANGED: &str = "changed";
+
+/// Returns whether an error means that the source is not the version that was read before.
+pub(crate) fn source_changed(error: &Error) -> bool {
+    error.context("source") == Some(CHANGED)
+}
+
+/// The error for a file that changed while it was read.
+pub(crate) fn changed() -> Error {
+    cannot_continue("the file was changed while it was read")
+}
+
+/// The error for a file that has to be read again from its beginning.
+pub(crate) fn cannot_continue(why: impl Into<String>) -> Error {
+    Error::new(ErrorKind::Conflict, why).with("source", CHANGED).hint("read it again from its beginning")
+}
+
+/// The place where a file is read from.
+enum FileSource {
+    /// A signed URL, without credentials.
+    Signed(LocateUrl),
+    /// A path of the API, with the credentials of the connection.
+    Api(Box<Target>),
+}
+
+/// Redirects that are followed from a path of the API.
+const REDIRECTS: usize = 5;
+
+/// A file while it is read.
+struct Download {
+    client: Client,
+    source: FileSource,
+    /// The waits between attempts since the last byte arrived.
+    waits: Waits,
+    /// The first byte that the caller asked for.
+    from: u64,
+    /// The next byte that the caller gets.
+    at: u64,
+    /// Bytes of the body to skip first.
+    skip: u64,
+    /// Size of the whole file, once known.
+    total: Option<u64>,
+    /// The validator for `If-Range`.
+    version: Option<HeaderValue>,
+    etag: Option<HeaderValue>,
+    digest: Option<Digest>,
+    /// Hash of the bytes that the caller got, if the server reports no version.
+    delivered: Sha256,
+    /// Hash of those of them that were read again after a cut.
+    reread: Option<Sha256>,
+    body: Option<Box<reqwest::Response>>,
+}
+
+impl Download {
+    fn new(client: &Client, source: FileSource, from: Position) -> Result<Download> {
+        let version = from.version.map(|version| HeaderValue::from_str(&version));
+        Ok(Download {
+            client: client.clone(),
+            source,
+            waits: Waits::new(&client.0.limits, None),
+            from: from.byte,
+            at: from.byte,
+            skip: 0,
+            total: None,
+            version: version.transpose().map_err(|error| internal(error.into()))?,
+            etag: None,
+            digest: None,
+            delivered: Sha256::default(),
+            reread: None,
+            body: None,
+        })
+    }
+
+    async fn stream(mut self) -> Result<FileStream> {
+        self.open().await?;
+        let version = self.version.as_ref().and_then(|version| version.to_str().ok()).map(str::to_owned);
+        let (size, digest) = (self.total, self.digest.clone());
+        let bytes = futures::stream::try_unfold(self, |mut download| async move {
+            let chunk = download.next().await?;
+            Ok(chunk.map(|chunk| (chunk, download)))
+        });
+        Ok(FileStream { size, version, digest, bytes: bytes.into_stream().boxed() })
+    }
+
+    /// Returns the next piece, or `None` at the end of the file.
+    async fn next(&mut self) -> Result<Option<Bytes>> {
+        loop {
+            if self.body.is_none() {
+                if self.total == Some(self.at) {
+                    return Ok(None);
+                }
+                self.open().await?;
+            }
+            let Some(body) = &mut self.body else { return Ok(None) };
+            let host = url_policy::host(body.url());
+            let error = match timeout(self.client.0.limits.idle, body.chunk()).await {
+                Ok(Ok(Some(chunk))) => match self.accept(chunk)? {
+                    Some(chunk) => return Ok(Some(chunk)),
+                    None => continue,
+                },
+                Ok(Ok(None)) if self.skip == 0 && self.total.is_none_or(|total| total == self.at) => {
+                    self.compare_reread()?;
+                    return Ok(None);
+                }
+                Ok(Ok(None)) => {
+                    self.error(ErrorKind::Unavailable, format!("{host} ended the response before the end of the file"))
+                }
+                Ok(Err(error)) => transport::cut(&host, error).error,
+                Err(_) => transport::timed_out(&host, self.client.0.limits.idle),
+            };
+            self.body = None;
+            self.wait_after(error.retry(Retry::Backoff)).await?;
+        }
+    }
+
+    /// Accounts for a piece of the body. Returns the bytes of it that the caller has not got yet.
+    fn accept(&mut self, mut chunk: Bytes) -> Result<Option<Bytes>> {
+        let skipped = self.skip.min(chunk.len() as u64);
+        let rest = chunk.split_off(skipped as usize);
+        if let Some(reread) = &mut self.reread {
+            // Bytes before the first one that the caller asked for were not read before.
+            let unread = self.from.saturating_sub(self.at - self.skip).min(skipped);
+            reread.update(&chunk[unread as usize..]);
+        }
+        self.skip -= skipped;
+        if rest.is_empty() {
+            return Ok(None);
+        }
+        self.compare_reread()?;
+        if self.version.is_none() {
+            self.delivered.update(&rest);
+        }
+        self.at += rest.len() as u64;
+        if self.total.is_some_and(|total| self.at > total) {
+            return Err(self.error(ErrorKind::Unexpected, "the file is longer than its declared size".into()));
+        }
+        self.waits = Waits::new(&self.client.0.limits, None);
+        Ok(Some(rest))
+    }
+
+    /// Compares the bytes that were read again with those that the caller got. To be called when all of them have been
+    /// read.
+    fn compare_reread(&mut self) -> Result<()> {
+        match self.reread.take() {
+            Some(reread) if reread.clone().finalize() != self.delivered.clone().finalize() => Err(self.changed()),
+            _ => Ok(()),
+        }
+    }
+
+    /// Waits after a failure that may be temporary. Returns the error when the attempts are used up.
+    async fn wait_after(&mut self, error: Error) -> Result<()> {
+        match self.waits.after(&error) {
+            Some(wait) => {
+                tracing::debug!(service = self.client.0.service, at = self.at, %error, "continues after a failure");
+                sleep(wait).await;
+                Ok(())
+            }
+            None => Err(error.with("service", self.client.0.service)),
+        }
+    }
+
+    async fn open(&mut self) -> Result<()> {
+        let mut was_refused = false;
+        loop {
+            let error = match self.open_once().await {
+                Ok(()) => return Ok(()),
+                // The URL may have expired between its lookup and its use; a fresh one is tried once.
+                Err(error)
+                    if error.kind() == ErrorKind::Permission
+                        && !was_refused
+                        && matches!(self.source, FileSource::Signed(_)) =>
+                {
+                    was_refused = true;
+                    error.retry(Retry::After(Duration::ZERO))
+                }
+                Err(error) => error,
+            };
+            self.wait_after(error).await?;
+        }
+    }
+
+    async fn open_once(&mut self) -> Result<()> {
+        let response = match &self.source {
+            FileSource::Signed(locate) => {
+                let url = locate().await?;
+                self.send(url, HeaderMap::new()).await?
+            }
+            FileSource::Api(target) => self.send_to_api(target).await?,
+        };
+        let host = url_policy::host(response.url());
+        let headers = response.headers();
+        let part = content_range(headers);
+        match response.status() {
+            StatusCode::NO_CONTENT => {
+                let message = format!("{host} returned no content for a file of {}", self.client.0.service);
+                return Err(self.error(ErrorKind::NotFound, message).hint("there is nothing to export or to download"));
+            }
+            // A service that makes the file for this request may return 201.
+            StatusCode::OK | StatusCode::CREATED => {
+                self.check_version(response.status(), headers, content_length(&response))?;
+                self.skip = self.at;
+            }
+            StatusCode::PARTIAL_CONTENT => {
+                let (start, total) = part.ok_or_else(|| self.wrong_part(&host))?;
+                if start != Some(self.at) {
+                    return Err(self.wrong_part(&host));
+                }
+                let length = content_length(&response);
+                self.check_version(response.status(), headers, total.or(length.map(|length| self.at + length)))?;
+                self.skip = 0;
+            }
+            // There is nothing left to read. This is correct if the file ends here.
+            StatusCode::RANGE_NOT_SATISFIABLE if part.is_some_and(|(_, total)| total == Some(self.at)) => {
+                self.check_version(response.status(), headers, Some(self.at))?;
+                return Ok(());
+            }
+            status => return Err(self.status_error(&host, status, headers)),
+        }
+        self.body = Some(Box::new(response));
+        Ok(())
+    }
+
+    /// Sends one request for the bytes that were not read yet.
+    async fn send(&self, url: Url, headers: HeaderMap) -> Result<reqwest::Response> {
+        let host = url_policy::host(&url);
+        let client = &self.client.0;
+        client.guard.check_data("URL of the file", &url, &client.base)?;
+        let mut request = reqwest::Request::new(Method::GET, url);
+        request.headers_mut().extend(headers);
+        // Without a version, only the bytes of one response surely belong together: then the whole file is requested
+        // again.
+        if self.at > 0 && (self.version.is_some() || self.at == self.from) {
+            let range = HeaderValue::from_str(&format!("bytes={}-", self.at));
+            request.headers_mut().insert(header::RANGE, range.map_err(|error| internal(error.into()))?);
+            if let Some(version) = &self.version {
+                request.headers_mut().insert(header::IF_RANGE, version.clone());
+            }
+        }
+        let sent = timeout(self.client.0.limits.idle, client.storage.execute(request).boxed()).await;
+        sent.map_err(|_| transport::timed_out(&host, self.client.0.limits.idle))?
+            .map_err(|error| transport::failed(&host, error).error.retry(Retry::Backoff))
+    }
+
+    /// Sends the request to the API. A redirect is followed without the credentials, which only the API may get.
+    async fn send_to_api(&self, target: &Target) -> Result<reqwest::Response> {
+        let client = &self.client.0;
+        let mut url = target.url(&client.base)?;
+        let mut headers = client.headers.clone();
+        headers.extend(target.headers(&client.headers)?);
+        let next_permit = || self.client.permit(&client.lane, Instant::now() + client.limits.longest_wait);
+        let mut permit = next_permit().await?;
+        let credentials = client.signer.credentials().await?;
+        let with = |credentials: &Credentials| {
+            let mut headers = headers.clone();
+            headers.extend(credentials.headers.clone());
+            headers
+        };
+        let mut response = self.send(url.clone(), with(&credentials)).await?;
+        if response.status() == StatusCode::UNAUTHORIZED
+            && let Some(renewed) = client.signer.renewed(&credentials).await?
+        {
+            drop(permit);
+            permit = next_permit().await?;
+            response = self.send(url.clone(), with(&renewed)).await?;
+        }
+        let (status, wait) = (response.status().as_u16(), retry_after(response.headers()));
+        if is_throttle(status, wait) || (status == 503 && wait.is_some()) {
+            client.budget.throttled(&permit, wait);
+        }
+        // Redirects lead to the storage, which the budget of the API does not count.
+        drop(permit);
+        for _ in 0..REDIRECTS {
+            let to = response.headers().get(header::LOCATION).filter(|_| response.status().is_redirection());
+            let Some(to) = to.and_then(|to| url.join(to.to_str().ok()?).ok()) else { break };
+            url = to;
+            response = self.send(url.clone(), HeaderMap::new()).await?;
+        }
+        Ok(response)
+    }
+
+    /// Checks that a response is of the version that was read before, and records what its headers say of the file.
+    fn check_version(&mut self, status: StatusCode, headers: &HeaderMap, total: Option<u64>) -> Result<()> {
+        let etag = headers.get(header::ETAG).cloned();
+        let other = matches!((&self.etag, &etag), (Some(before), Some(now)) if before != now)
+            || matches!((self.total, total), (Some(before), Some(now)) if before != now)
+            || self.version.as_ref().is_some_and(|before| version::is_other(before, headers));
+        // A part in response to `If-Range` is of the same version; a whole file has to have the validator in its
+        // headers.
+        let whole = matches!(status, StatusCode::OK | StatusCode::CREATED);
+        if other || self.version.as_ref().is_some_and(|before| whole && !version::is_same(before, headers)) {
+            return Err(self.changed());
+        }
+        let is_start = self.at == self.from;
+        self.reread = (!is_start && self.version.is_none()).then(Sha256::default);
+        if is_start {
+            self.version = self.version.take().or_else(|| version::version(headers));
+        }
+        self.etag = etag.or(self.etag.take());
+        self.digest = transport::declared(status, headers).or(self.digest.take());
+        self.total = total.or(self.total);
+        if self.total.is_some_and(|total| total < self.at) {
+            let message =
+                format!("byte {} was asked for, but the file has only {} bytes", self.at, self.total.unwrap_or(0));
+            return Err(self
+                .error(ErrorKind::Conflict, message)
+                .hint("the file was changed in the meantime: read it again"));
+        }
+        Ok(())
+    }
+
+    /// The error that a status stands for.
+    fn status_error(&self, host: &str, status: StatusCode, headers: &HeaderMap) -> Error {
+        let wait = retry_after(headers);
+        let is_api = matches!(self.source, FileSource::Api(_));
+        let later = wait.map_or(Retry::Backoff, Retry::After);
+        let (kind, retry, hint) = match status.as_u16() {
+            300..=399 => (ErrorKind::Unexpected, Retry::Never, "redirects are not followed: report it to the vendor"),
+            429 => (ErrorKind::RateLimited, later, "wait, or read fewer files at once"),
+            403 if wait.is_some() => (ErrorKind::RateLimited, later, "wait, or read fewer files at once"),
+            401 if is_api => {
+                (ErrorKind::Auth, Retry::Never, "check the credentials of the connection, or sign in again")
+            }
+            403 if is_api => {
+                (ErrorKind::Permission, Retry::Never, "ask the service's administrator for the right to read it")
+            }
+            401 | 403 => (ErrorKind::Permission, Retry::Never, "the URL has expired, or the file may not be read"),
+            400 | 422 if is_api => {
+                (ErrorKind::InvalidInput, Retry::Never, "compare the path and the query with the service's reference")
+            }
+            409 | 412 if is_api => {
+                (ErrorKind::Conflict, Retry::Never, "look at the current state in the service, then decide")
+            }
+            404 | 410 => (ErrorKind::NotFound, Retry::Never, "the file was removed"),
+            416 => (ErrorKind::Conflict, Retry::Never, "the file is shorter than it was: read it again"),
+            408 | 425 | 500..=599 => (ErrorKind::Unavailable, later, "try again later"),
+            _ => (ErrorKind::Unexpected, Retry::Never, "report it to the vendor"),
+        };
+        let mut message = format!("{host} returned {status} for a file of {}", self.client.0.service);
+        if status.is_redirection() {
+            message += &format!(", {}", url_policy::redirect(headers, host));
+        }
+        self.error(kind, message).retry(retry).hint(hint).with("status", status.as_u16()).with("host", host)
+    }
+
+    fn wrong_part(&self, host: &str) -> Error {
+        let message = format!("{host} returned another part of the file than the one from byte {}", self.at);
+        self.error(ErrorKind::Unexpected, message).with("host", host)
+    }
+
+    fn changed(&self) -> Error {
+        changed().with("service", self.client.0.service)
+    }
+
+    fn error(&self, kind: ErrorKind, message: String) -> Error {
+        Error::new(kind, message).with("service", self.client.0.service)
+    }
+}
+
+fn internal(source: Box<dyn std::error::Error + Send + Sync>) -> Error {
+    Error::new(ErrorKind::Internal, "a value cannot be written as a header").source(source)
+}
+
+/// Returns the file name in a `Content-Disposition` (RFC 6266), without any path in it.
+fn file_name(disposition: &str) -> Option<String> {
+    let parameters = || disposition.split(';').skip(1).filter_map(|part| part.trim().split_once('='));
+    let value =
+        |wanted: &str| parameters().find(|(name, _)| name.trim().eq_ignore_ascii_case(wanted)).map(|(_, value)| value);
+    let extended = value("filename*").and_then(|value| {
+        let (charset, rest) = value.trim().split_once('\'')?;
+        let text = percent_decode_str(rest.split_once('\'')?.1).decode_utf8().ok()?.into_owned();
+        charset.eq_ignore_ascii_case("utf-8").then_some(text)
+    });
+    let name = extended.or_else(|| Some(value("filename")?.trim().trim_matches('"').to_owned()))?;
+    let name = name.rsplit(['/', '\\']).next().unwrap_or_default().trim();
+    let name: String = name.chars().filter(|c| !c.is_control()).collect();
+    (!name.trim_matches('.').is_empty()).then_some(name)
+}
+
+/// Returns the length in the header: `reqwest` reports none for a body whose end it finds in another way.
+fn content_length(response: &reqwest::Response) -> Option<u64> {
+    response.headers().get(header::CONTENT_LENGTH)?.to_str().ok()?.trim().parse().ok()
+}
+
+/// Reads the first byte and the size of the whole file from `Content-Range: bytes 5-9/10` or `bytes */10`.
+fn content_range(headers: &HeaderMap) -> Option<(Option<u64>, Option<u64>)> {
+    let (part, total) =
+        headers.get(header::CONTENT_RANGE)?.to_str().ok()?.trim().strip_prefix("bytes ")?.split_once('/')?;
+    let start = part.split_once('-').and_then(|(start, _)| start.trim().parse().ok());
+    Some((start, total.trim().parse().ok()))
+}

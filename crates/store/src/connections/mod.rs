@@ -1,0 +1,3 @@
+//! Connections and their secrets.
+
+pub(crate) mod connection_table;

@@ -1,0 +1,150 @@
+//! A run event as a row of the journal: which part of it is encrypted, and what it changes in other tables.
+
+use rusqlite::Row as SqlRow;
+use serde::de::DeserializeOwned;
+use serde_json::Value;
+use trunkline_core::{Error, ErrorKind, Result, Timestamp};
+use trunkline_engine::{ItemOutcome, RunEvent, RunId, RunStatus, StepPath};
+use zeroize::Zeroizing;
+
+use crate::{
+    encryption::seal::{AssociatedData, Seal, Sealed},
+    sqlite::columns::{column, text},
+};
+
+/// The run, step and key of an item.
+pub(crate) type ItemKey = (RunId, StepPath, String);
+
+/// An event to be written.
+pub(crate) struct Row {
+    pub(crate) kind: String,
+    pub(crate) event: String,
+    /// The part that is encrypted.
+    pub(crate) secret: Option<SecretPart>,
+    pub(crate) change: Change,
+}
+
+pub(crate) struct SecretPart {
+    pub(crate) row: String,
+    pub(crate) field: &'static str,
+    pub(crate) plain: Zeroizing<String>,
+}
+
+/// The change that an event makes in other tables.
+pub(crate) enum Change {
+    None,
+    Status { status: RunStatus, finished_at: Option<i64> },
+    Cancel,
+    Item(Outcome),
+}
+
+/// The outcome of an item, as it is stored.
+pub(crate) struct Outcome {
+    pub(crate) step: StepPath,
+    pub(crate) key: String,
+    pub(crate) status: &'static str,
+    pub(crate) outcome: String,
+    pub(crate) at: i64,
+    /// The fingerprint of the item, if it is remembered across runs.
+    pub(crate) once: Option<String>,
+    /// Whether an operator resolved the item.
+    pub(crate) resolved: bool,
+}
+
+impl Outcome {
+    fn of(step: &StepPath, key: &str, outcome: &ItemOutcome, at: Timestamp) -> Result<Outcome> {
+        let (step, key, status, at) = (step.clone(), key.to_owned(), outcome.status(), column(at));
+        Ok(Outcome { step, key, status, outcome: text(outcome)?, at, once: None, resolved: false })
+    }
+}
+
+/// Returns the encrypted part of an event and its place: values that may hold signed URLs or secrets of services.
+pub(crate) fn secret_part(event: &mut RunEvent) -> Option<(&str, &'static str, &mut Value)> {
+    match event {
+        RunEvent::Checkpoint { step, value } => Some((step.as_str(), "/value", value)),
+        RunEvent::StepFinished { step, output, .. } => Some((step.as_str(), "/output", output)),
+        RunEvent::StepResolved { step, output, .. } => Some((step.as_str(), "/output", output)),
+        RunEvent::Signalled { name, payload, .. } => Some((name, "/payload", payload)),
+        _ => None,
+    }
+}
+
+impl Row {
+    pub(crate) fn new(event: RunEvent) -> Result<Row> {
+        let mut event = event;
+        let mut secret = None;
+        if let Some((row, field, value)) = secret_part(&mut event) {
+            let plain = Zeroizing::new(text(&std::mem::take(value))?);
+            secret = Some(SecretPart { row: row.to_owned(), field, plain });
+        }
+        let change = match &event {
+            RunEvent::ItemFinished { step, key, outcome, once, at } => {
+                Change::Item(Outcome { once: once.clone(), ..Outcome::of(step, key, outcome, *at)? })
+            }
+            RunEvent::ItemResolved { step, key, outcome, at, .. } => {
+                Change::Item(Outcome { resolved: true, ..Outcome::of(step, key, outcome, *at)? })
+            }
+            RunEvent::Resumed { .. } => Change::Status { status: RunStatus::Running, finished_at: None },
+            RunEvent::Finished { status, at, .. } => Change::Status { status: *status, finished_at: Some(column(*at)) },
+            RunEvent::CancelRequested { .. } => Change::Cancel,
+            _ => Change::None,
+        };
+        let event = text(&event)?;
+        // The tag is the first member of a serialized event.
+        let kind = event.strip_prefix(r#"{"event":""#).and_then(|rest| rest.split('"').next());
+        let kind = kind.ok_or_else(|| Error::new(ErrorKind::Internal, "an event does not say what it is"))?.to_owned();
+        Ok(Row { kind, event, secret, change })
+    }
+
+    /// Returns the item that the event belongs to.
+    pub(crate) fn item(&self, run: &RunId) -> Option<ItemKey> {
+        match &self.change {
+            Change::Item(Outcome { step, key, .. }) => Some((run.clone(), step.clone(), key.clone())),
+            _ => None,
+        }
+    }
+}
+
+/// An event as it is stored.
+pub(crate) struct StoredEvent {
+    pub(crate) seq: i64,
+    pub(crate) event: String,
+    pub(crate) sealed: Option<Sealed>,
+}
+
+impl StoredEvent {
+    /// Reads the columns seq, event, key_id, sealed.
+    pub(crate) fn read(row: &SqlRow<'_>) -> rusqlite::Result<StoredEvent> {
+        let (key_id, sealed): (Option<String>, Option<Vec<u8>>) = (row.get(2)?, row.get(3)?);
+        let sealed = key_id.zip(sealed).map(|(key_id, bytes)| Sealed { key_id, bytes });
+        Ok(StoredEvent { seq: row.get(0)?, event: row.get(1)?, sealed })
+    }
+
+    /// Returns the event with its decrypted part.
+    pub(crate) fn event(self, seal: &Seal, run: &RunId) -> Result<RunEvent> {
+        let mut event: RunEvent = parse(run, &self.event)?;
+        let is_output = matches!(event, RunEvent::StepFinished { .. });
+        match (secret_part(&mut event), self.sealed) {
+            (Some((row, field, value)), Some(sealed)) => {
+                let place = AssociatedData { table: "events", row: &[run.as_str(), row], field };
+                let plain = seal.open(&place, &sealed).map_err(|error| error.with("run", run))?;
+                *value = serde_json::from_slice(&plain).map_err(|_| damaged(run))?;
+            }
+            // An output of a step from the time when only checkpoints were sealed.
+            (Some(_), None) if is_output => {}
+            (None, None) => {}
+            _ => return Err(damaged(run)),
+        }
+        Ok(event)
+    }
+}
+
+pub(crate) fn parse<T: DeserializeOwned>(run: &RunId, text: &str) -> Result<T> {
+    serde_json::from_str(text).map_err(|error| damaged(run).source(error))
+}
+
+pub(crate) fn damaged(run: &RunId) -> Error {
+    Error::new(ErrorKind::Store, format!("the journal of run {run} is damaged"))
+        .hint("put back the last backup of the data directory, or start the flow again as a new run")
+        .with("run", run)
+}

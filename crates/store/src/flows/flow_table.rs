@@ -1,0 +1,251 @@
+//! Saved flows: the version that new runs get, their connections and default input, and the secrets of their webhooks.
+//!
+//! A flow that is replaced keeps its name, the address of its webhook, and the deduplication keys of its trigger.
+
+use std::collections::BTreeMap;
+
+use rusqlite::{Connection, OptionalExtension, Row, params};
+use serde::Serialize;
+use serde_json::{Map, Value};
+use trunkline_core::{Error, ErrorKind, Result, Secret, Timestamp};
+
+use crate::{
+    database::store::Store,
+    encryption::seal::{AssociatedData, Sealed},
+    journal::flow_versions::pin,
+    lookup::not_found::no_flow,
+    sqlite::{
+        columns::{now, time},
+        schema::seal_in,
+        sqlite_error::WorkResult,
+    },
+};
+
+/// The field of a webhook's encrypted secret.
+pub(crate) const SECRET: &str = "secret";
+
+/// A flow that is saved under its name. `Journal::flow` returns the document of its version.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct SavedFlow {
+    /// Its name.
+    pub name: String,
+    /// The version that new runs get.
+    pub version: String,
+    /// Whether its trigger starts runs.
+    pub active: bool,
+    /// The connection for each connection that the flow declares.
+    pub connections: BTreeMap<String, String>,
+    /// The default input of every run.
+    pub input: Map<String, Value>,
+    /// The time up to which its trigger has handled everything; `None` before its first check.
+    pub through: Option<Timestamp>,
+    /// The hash of the token in the address of its webhook.
+    #[serde(skip)]
+    pub token_hash: Option<Vec<u8>>,
+    /// Whether the secret of a signed webhook is saved.
+    pub has_secret: bool,
+    /// When it was first saved.
+    pub created_at: Timestamp,
+    /// When it was last changed.
+    pub updated_at: Timestamp,
+}
+
+/// A flow to be saved.
+#[derive(Clone, Debug)]
+pub struct FlowToSave {
+    /// Its name.
+    pub name: String,
+    /// Its version.
+    pub version: String,
+    /// Its document.
+    pub document: Value,
+    /// The connection for each connection that the flow declares.
+    pub connections: BTreeMap<String, String>,
+    /// The default input of every run.
+    pub input: Map<String, Value>,
+    /// Whether its trigger starts runs.
+    pub active: bool,
+}
+
+impl Store {
+    /// Saves a flow, or replaces the one of the same name. Its deduplication keys and the secrets of its webhook stay.
+    ///
+    /// # Errors
+    ///
+    /// `conflict` if a flow of this name exists and `replace` is not set, or if its version exists with another document.
+    pub async fn save_flow(&self, flow: FlowToSave, replace: bool) -> Result<()> {
+        let document = flow.document.to_string();
+        let [connections, input] = [serde_json::to_string(&flow.connections), serde_json::to_string(&flow.input)]
+            .map(|text| text.unwrap_or_else(|_| "{}".to_owned()));
+        let saved = self.inner.writer.run(move |store| {
+            if !replace && exists(store, &flow.name)? {
+                let message = format!("flow {} exists already", flow.name);
+                let error = Error::new(ErrorKind::Conflict, message);
+                return Err(error.hint("give the new one another name, or replace it with --replace").into());
+            }
+            pin(store, &flow.version, &document)?;
+            store
+                .prepare_cached(
+                    "INSERT INTO kept_flows (name, version, connections, input, active, created_at, updated_at)
+                     VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?6) ON CONFLICT (name) DO UPDATE
+                     SET version = excluded.version, connections = excluded.connections, input = excluded.input,
+                         active = excluded.active, updated_at = excluded.updated_at",
+                )?
+                .execute(params![flow.name, flow.version, connections, input, flow.active, now()])?;
+            Ok(())
+        });
+        saved.await
+    }
+
+    /// Returns all saved flows, sorted by name.
+    ///
+    /// # Errors
+    ///
+    /// `store` if they cannot be read.
+    pub async fn saved_flows(&self) -> Result<Vec<SavedFlow>> {
+        let read = self.readers.read("listing the flows", |store| {
+            let mut statement = store.prepare_cached(&format!("{SELECT} ORDER BY name"))?;
+            statement.query_map([], saved)?.collect::<rusqlite::Result<Vec<_>>>()
+        });
+        read.await
+    }
+
+    /// Returns a saved flow.
+    ///
+    /// # Errors
+    ///
+    /// `not_found` if there is no flow of this name.
+    pub async fn saved_flow(&self, name: &str) -> Result<SavedFlow> {
+        let read = self.readers.look("reading a flow", |store| {
+            let mut statement = store.prepare_cached(&format!("{SELECT} WHERE name = ?1"))?;
+            match statement.query_row([name], saved).optional()? {
+                Some(flow) => Ok((Some(flow), Vec::new())),
+                None => Ok((None, names(store)?)),
+            }
+        });
+        let (flow, known) = read?;
+        flow.ok_or_else(|| no_flow(name, &known))
+    }
+
+    /// Activates or deactivates the trigger of a flow. With `restart`, the trigger starts as if it had never checked: what
+    /// came while it was inactive is not made up for.
+    ///
+    /// # Errors
+    ///
+    /// `not_found` if there is no flow of this name.
+    pub async fn activate_flow(&self, name: &str, active: bool, restart: bool) -> Result<()> {
+        let sql =
+            "UPDATE kept_flows SET active = ?2, through = CASE WHEN ?3 THEN NULL ELSE through END, updated_at = ?4
+                   WHERE name = ?1";
+        self.change_flow(name, move |store, name| {
+            Ok(store.prepare_cached(sql)?.execute(params![name, active, restart, now()])?)
+        })
+        .await
+    }
+
+    /// Removes a flow and the deduplication keys of its trigger. Its runs stay, and continue.
+    ///
+    /// # Errors
+    ///
+    /// `not_found` if there is no flow of this name.
+    pub async fn remove_flow(&self, name: &str) -> Result<()> {
+        self.change_flow(name, |store, name| {
+            store.prepare_cached("DELETE FROM taken WHERE flow = ?1")?.execute([name])?;
+            Ok(store.prepare_cached("DELETE FROM kept_flows WHERE name = ?1")?.execute([name])?)
+        })
+        .await
+    }
+
+    /// Replaces the hash of the token in the address of a flow's webhook.
+    ///
+    /// # Errors
+    ///
+    /// `not_found` if there is no flow of this name.
+    pub async fn set_webhook_token(&self, name: &str, hash: Vec<u8>) -> Result<()> {
+        let sql = "INSERT INTO webhooks (flow, token_hash) SELECT name, ?2 FROM kept_flows WHERE name = ?1
+                   ON CONFLICT (flow) DO UPDATE SET token_hash = excluded.token_hash";
+        self.change_flow(name, move |store, name| Ok(store.prepare_cached(sql)?.execute(params![name, hash])?)).await
+    }
+
+    /// Saves the secret that the sender of a flow's webhook signs with.
+    ///
+    /// # Errors
+    ///
+    /// `not_found` if there is no flow of this name.
+    pub async fn set_webhook_secret(&self, name: &str, secret: &Secret) -> Result<()> {
+        let sql = "INSERT INTO webhooks (flow, key_id, sealed) SELECT name, ?2, ?3 FROM kept_flows WHERE name = ?1
+                   ON CONFLICT (flow) DO UPDATE SET key_id = excluded.key_id, sealed = excluded.sealed";
+        let (seal, secret) = (self.inner.seal.clone(), secret.clone());
+        self.change_flow(name, move |store, name| {
+            let place = AssociatedData { table: "webhooks", row: &[name], field: SECRET };
+            let sealed = seal_in(store, &seal, &place, secret.expose().as_bytes())?;
+            Ok(store.prepare_cached(sql)?.execute(params![name, sealed.key_id, sealed.bytes])?)
+        })
+        .await
+    }
+
+    /// Returns the secret that the sender of a flow's webhook signs with, if one is saved.
+    ///
+    /// # Errors
+    ///
+    /// `store` if it cannot be read or decrypted.
+    pub async fn webhook_secret(&self, name: &str) -> Result<Option<Secret>> {
+        let sealed = self.readers.look("reading a webhook's secret", |store| {
+            let mut statement =
+                store.prepare_cached("SELECT key_id, sealed FROM webhooks WHERE flow = ?1 AND sealed IS NOT NULL")?;
+            statement.query_row([name], |row| Ok(Sealed { key_id: row.get(0)?, bytes: row.get(1)? })).optional()
+        });
+        sealed?
+            .map(|sealed| {
+                self.inner.seal.open_text(&AssociatedData { table: "webhooks", row: &[name], field: SECRET }, &sealed)
+            })
+            .transpose()
+    }
+
+    /// Changes one flow. Fails with `not_found` if nothing was changed.
+    async fn change_flow(
+        &self,
+        name: &str,
+        change: impl FnOnce(&Connection, &str) -> WorkResult<usize> + Send + 'static,
+    ) -> Result<()> {
+        let name = name.to_owned();
+        let changed = self.inner.writer.run(move |store| match change(store, &name)? {
+            0 => Err(no_flow(&name, &names(store)?).into()),
+            _ => Ok(()),
+        });
+        changed.await
+    }
+}
+
+const SELECT: &str = "SELECT name, version, active, connections, input, through, token_hash,
+                             sealed IS NOT NULL, created_at, updated_at
+                      FROM good_kept_flows AS kept_flows LEFT JOIN good_webhooks AS webhooks ON flow = name";
+
+fn saved(row: &Row<'_>) -> rusqlite::Result<SavedFlow> {
+    fn json<T: serde::de::DeserializeOwned>(row: &Row<'_>, column: usize) -> rusqlite::Result<T> {
+        let text: String = row.get(column)?;
+        serde_json::from_str(&text).map_err(|error| {
+            rusqlite::Error::FromSqlConversionFailure(column, rusqlite::types::Type::Text, Box::new(error))
+        })
+    }
+    Ok(SavedFlow {
+        name: row.get(0)?,
+        version: row.get(1)?,
+        active: row.get(2)?,
+        connections: json(row, 3)?,
+        input: json(row, 4)?,
+        through: row.get::<_, Option<i64>>(5)?.map(time),
+        token_hash: row.get(6)?,
+        has_secret: row.get(7)?,
+        created_at: time(row.get(8)?),
+        updated_at: time(row.get(9)?),
+    })
+}
+
+fn exists(store: &Connection, name: &str) -> rusqlite::Result<bool> {
+    store.prepare_cached("SELECT 1 FROM kept_flows WHERE name = ?1")?.exists([name])
+}
+
+fn names(store: &Connection) -> rusqlite::Result<Vec<String>> {
+    store.prepare_cached("SELECT name FROM kept_flows ORDER BY name")?.query_map([], |row| row.get(0))?.collect()
+}

@@ -1,0 +1,3 @@
+//! Saved flows.
+
+pub(crate) mod flow_table;

@@ -1,0 +1,63 @@
+//! Claims: locks for working on a run. They are locks of the operating system: the kernel releases them when
+//! their process ends, in whichever way, so no lease can be wrong about which process is alive.
+
+use std::{io::ErrorKind as Io, path::Path};
+
+use trunkline_core::{Error, ErrorKind, Result};
+use trunkline_engine::{RunClaim, RunId};
+
+use crate::files::{private_files::private_dir, store_fault::file_fault};
+
+/// Fails for an id that is not safe as the name of a file.
+pub(crate) fn check(run: &RunId) -> Result<()> {
+    let fits = |byte: u8| byte.is_ascii_lowercase() || byte.is_ascii_digit() || byte == b'-';
+    if (1..=64).contains(&run.as_str().len()) && run.as_str().bytes().all(fits) {
+        return Ok(());
+    }
+    Err(Error::new(ErrorKind::InvalidInput, "a run's id has at most 64 lower case letters, digits and hyphens")
+        .hint("`trunkline runs` lists the runs"))
+}
+
+pub(crate) fn claim(dir: &Path, run: &RunId) -> Result<RunClaim> {
+    check(run)?;
+    let dir = dir.join("runs");
+    let failed = |error| file_fault("claiming the run", &dir, error).with("run", run);
+    let held = match hold_run(&dir, run) {
+        Err(error) if error.kind() == Io::NotFound => private_dir(&dir).and_then(|()| hold_run(&dir, run)),
+        held => held,
+    };
+    held.map_err(failed)?.ok_or_else(|| {
+        Error::new(ErrorKind::Conflict, format!("another process works on run {run}"))
+            .hint("wait until it is done, or end that process: a run continues where it was")
+            .with("run", run)
+    })
+}
+
+/// Locks one byte of a file that all runs share, so a run needs no file of its own. It is an open file description lock, see
+/// fcntl(2), and belongs to the open file. Returns `None` if another process holds it.
+#[cfg(target_os = "linux")]
+fn hold_run(dir: &Path, run: &RunId) -> std::io::Result<Option<RunClaim>> {
+    use nix::{
+        errno::Errno,
+        fcntl::{FcntlArg, fcntl},
+        libc::{F_WRLCK, SEEK_SET, flock},
+    };
+    use sha2::{Digest, Sha256};
+
+    use crate::{files::private_files::private_file, sqlite::checksum};
+
+    let file = private_file().create(true).truncate(false).open(dir.join("claims.lock"))?;
+    // One of 2^63 bytes: two running runs do not share one in practice.
+    let start = checksum::number(Sha256::new_with_prefix(run.as_str())) & i64::MAX;
+    let byte = flock { l_type: F_WRLCK as _, l_whence: SEEK_SET as _, l_start: start as _, l_len: 1, l_pid: 0 };
+    match fcntl(&file, FcntlArg::F_OFD_SETLK(&byte)) {
+        Ok(_) => Ok(Some(RunClaim::new(file))),
+        Err(Errno::EAGAIN | Errno::EACCES) => Ok(None),
+        Err(error) => Err(error.into()),
+    }
+}
+
+#[cfg(not(target_os = "linux"))]
+fn hold_run(dir: &Path, run: &RunId) -> std::io::Result<Option<RunClaim>> {
+    Ok(crate::files::file_lock::hold(&dir.join(format!("{run}.lock")))?.map(RunClaim::new))
+}

@@ -1,0 +1,5 @@
+//! What an operator does with a store: open it, probe it, change its key.
+
+pub(crate) mod health_probe;
+pub(crate) mod open;
+pub(crate) mod rotate;

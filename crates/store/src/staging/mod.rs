@@ -1,0 +1,3 @@
+//! Staged copies of files, see [`Staging`](trunkline_core::Staging).
+
+pub(crate) mod staged_copies;
