@@ -1,6 +1,9 @@
-//! Checks the layout of the project: dependencies between crates, the length of files, unique names of public types,
-//! and that every connector is linked.
+//! Checks the layout of the project: dependencies between crates, imports between modules, the length of files, unique
+//! names of public types, and that every connector is linked.
 #![allow(clippy::unwrap_used)]
+
+mod circles;
+mod imports;
 
 use std::{
     collections::{BTreeMap, BTreeSet},
