@@ -21,6 +21,7 @@ use uuid::Uuid;
 
 pub use trunkline_core as core;
 pub use trunkline_engine as engine;
+pub use trunkline_flow as flow;
 pub use trunkline_rest as rest;
 pub use trunkline_store as store;
 
@@ -30,9 +31,10 @@ pub use runs::ItemPage;
 
 use trunkline_core::{
     ActionSpec, ByteProgress, Connected, Connection, Connections, ConnectorSpec, Context, Diagnostic, Error, ErrorKind,
-    Recorder, Registry, Result, Secret, SecretSource, Timestamp, redact,
+    Recorder, Registry, Result, RunId, Secret, SecretSource, Timestamp, redact,
 };
-use trunkline_engine::{Engine, Flow, Run, RunHandle, RunId, RunStatus};
+use trunkline_engine::{Engine, Run, RunHandle, RunStatus};
+use trunkline_flow::Flow;
 use trunkline_rest::Discovered;
 use trunkline_store::{KeySource, Store};
 

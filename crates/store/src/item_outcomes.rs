@@ -2,13 +2,12 @@
 //! written in the same transaction.
 
 use rusqlite::{Connection, OptionalExtension, Row, params};
-use trunkline_core::Result;
-use trunkline_engine::{Item, ItemOutcome, PreviousOutcome, RunId, StepPath};
+use trunkline_core::{Result, RunId, StepPath};
+use trunkline_engine::{Item, ItemOutcome, PreviousOutcome};
 
 use crate::{
     Store, checksum,
-    event_row::time,
-    event_row::{Outcome, parse},
+    event_row::{Outcome, parse, time},
 };
 
 /// The columns of `runs` that count items, in the order of [`Counts`].

@@ -8,16 +8,15 @@ use std::{collections::BTreeMap, sync::Arc};
 
 use rusqlite::{Connection, OptionalExtension, Row as SqlRow, params};
 use serde_json::Value;
-use trunkline_core::{Error, ErrorKind, Result, async_trait};
+use trunkline_core::{Error, ErrorKind, Result, RunId, StepPath, async_trait};
 use trunkline_engine::{
-    Flush, Item, ItemOutcome, Journal, LogEntry, LogPage, PreviousOutcome, RunClaim, RunEvent, RunId, RunStatus,
-    RunSummary, StepPath, TriggerEvent,
+    Flush, Item, ItemOutcome, Journal, LogEntry, LogPage, PreviousOutcome, RunClaim, RunEvent, RunStatus, RunSummary,
+    TriggerEvent,
 };
 
 use crate::{
     Store, checksum, deduplication,
-    event_row::{Change, Row, SecretPart, StoredEvent, damaged, parse, signed, text},
-    event_row::{column, time},
+    event_row::{Change, Row, SecretPart, StoredEvent, column, damaged, parse, signed, text, time},
     flows::{flow_document, pin},
     item_outcomes::{self, Counts, STATUSES},
     pending_writes::Pending,

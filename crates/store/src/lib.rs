@@ -169,7 +169,8 @@ mod tests {
     use std::collections::BTreeMap;
 
     use serde_json::json;
-    use trunkline_engine::{Flush, Journal, RunEvent, RunId, RunStatus};
+    use trunkline_core::RunId;
+    use trunkline_engine::{Flush, Journal, RunEvent, RunStatus};
 
     use super::*;
 

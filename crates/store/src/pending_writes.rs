@@ -5,8 +5,7 @@ use std::{
     sync::{Mutex, MutexGuard, PoisonError},
 };
 
-use trunkline_core::{Error, Result};
-use trunkline_engine::{RunId, StepPath};
+use trunkline_core::{Error, Result, RunId, StepPath};
 
 use crate::event_row::{Change, Outcome, Row};
 

@@ -7,8 +7,8 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use trunkline_core::{Error, ErrorKind, Result};
-use trunkline_engine::{RunClaim, RunId};
+use trunkline_core::{Error, ErrorKind, Result, RunId};
+use trunkline_engine::RunClaim;
 
 use crate::{key, sqlite::file_fault};
 

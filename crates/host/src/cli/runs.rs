@@ -5,8 +5,9 @@ use std::{collections::BTreeMap, path::Path, process::ExitCode};
 use serde_json::{Value, json};
 use trunkline::{
     Runtime,
-    core::{ErrorKind, Result, Timestamp},
-    engine::{Flow, Journal, Ledger, Resolution, Run, RunHandle, RunId, RunStatus, StepPath, Verdict, Waiting},
+    core::{ErrorKind, Result, RunId, StepPath, Timestamp},
+    engine::{Journal, Ledger, Resolution, Run, RunHandle, RunStatus, Verdict, Waiting},
+    flow::Flow,
     run_view,
     store::SavedFlow,
 };

@@ -17,8 +17,8 @@ use axum::{
 };
 use serde::{Deserialize, de::DeserializeOwned};
 use serde_json::{Value, json};
-use trunkline_core::{Error, ErrorKind, Result, redact};
-use trunkline_engine::{Flush, Journal, StepPath, Verdict};
+use trunkline_core::{Error, ErrorKind, Result, StepPath, redact};
+use trunkline_engine::{Flush, Journal, Verdict};
 
 use super::{
     App, CALLBACK, auth,

@@ -17,10 +17,9 @@ use base64::{Engine as _, prelude::BASE64_STANDARD};
 use hmac::{Hmac, KeyInit, Mac};
 use serde_json::{Map, Value, json};
 use sha2::Sha256;
-use trunkline_core::{Error, ErrorKind, Result, Retry};
-use trunkline_engine::{
-    Encoding, Flow, Flush, Run, RunId, RunStatus, Signature, Trigger, TriggerEvent, Webhook, WebhookResponseMode,
-};
+use trunkline_core::{Error, ErrorKind, Result, Retry, RunId};
+use trunkline_engine::{Flush, Run, RunStatus, TriggerEvent};
+use trunkline_flow::{Encoding, Flow, Signature, Trigger, Webhook, WebhookResponseMode};
 use trunkline_store::SavedFlow;
 
 use super::{
