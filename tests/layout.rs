@@ -72,9 +72,17 @@ fn every_connector_folder_is_linked_into_the_host() {
 fn may_name(krate: &str) -> &'static [&'static str] {
     match krate {
         "trunkline-core" | "trunkline-sandbox" => &[],
-        "trunkline-rest" | "trunkline-engine" => &["trunkline-core"],
-        "trunkline-store" => &["trunkline-core", "trunkline-engine"],
-        "trunkline" => &["trunkline-core", "trunkline-rest", "trunkline-engine", "trunkline-store", "a connector"],
+        "trunkline-rest" | "trunkline-flow" => &["trunkline-core"],
+        "trunkline-engine" => &["trunkline-core", "trunkline-flow"],
+        "trunkline-store" => &["trunkline-core", "trunkline-flow", "trunkline-engine"],
+        "trunkline" => &[
+            "trunkline-core",
+            "trunkline-rest",
+            "trunkline-flow",
+            "trunkline-engine",
+            "trunkline-store",
+            "a connector",
+        ],
         "trunkline-server" => {
             &["trunkline", "trunkline-core", "trunkline-rest", "trunkline-flow", "trunkline-engine", "trunkline-store"]
         }
@@ -101,6 +109,9 @@ const RESERVED: &[(&str, &[&str])] = &[
     ("oauth2", &["trunkline-rest"]),
 ];
 
+/// The libraries that these crates may not use, not even in tests: the flow language waits for nothing.
+const EXCLUDED: &[(&str, &[&str])] = &[("trunkline-flow", &["tokio", "tokio-util"])];
+
 /// Returns every dependency of a manifest that breaks the rules.
 fn faults(manifest: &Table, connectors: &BTreeSet<String>) -> Vec<String> {
     let krate = manifest["package"]["name"].as_str().unwrap();
@@ -108,6 +119,10 @@ fn faults(manifest: &Table, connectors: &BTreeSet<String>) -> Vec<String> {
     let mut found = Vec::new();
     for (section, dependencies) in sections(manifest) {
         for dependency in dependencies.keys() {
+            if EXCLUDED.iter().any(|(name, libraries)| *name == krate && libraries.contains(&dependency.as_str())) {
+                found.push(format!("{krate} may not depend on {dependency}"));
+                continue;
+            }
             let to_test = section == "dev-dependencies";
             if ours(dependency) {
                 let kind = if connectors.contains(dependency) { "a connector" } else { dependency };
@@ -125,7 +140,7 @@ fn faults(manifest: &Table, connectors: &BTreeSet<String>) -> Vec<String> {
                 // Tests may use HTTP, but not those of crates that know no HTTP.
                 let free = krate == "trunkline-tests"
                     || (to_test
-                        && !matches!(krate, "trunkline-core" | "trunkline-engine")
+                        && !matches!(krate, "trunkline-core" | "trunkline-flow" | "trunkline-engine")
                         && dependency != "inventory");
                 if !allowed_crates.contains(&krate) && !free {
                     found.push(format!("{krate} may not depend on {dependency}"));
@@ -166,6 +181,9 @@ fn a_dependency_that_points_the_wrong_way_is_found() {
     for (krate, dependency) in [
         ("trunkline-core", "[dependencies]\ntrunkline-engine = {}"),
         ("trunkline-core", "[dev-dependencies]\nreqwest = \"1\""),
+        ("trunkline-flow", "[dependencies]\ntrunkline-engine = {}"),
+        ("trunkline-flow", "[dependencies]\ntokio = \"1\""),
+        ("trunkline-flow", "[dev-dependencies]\ntokio-util = \"1\""),
         ("trunkline-engine", "[dependencies]\nhttp = \"1\""),
         ("trunkline-engine", "[dependencies]\ntrunkline-rest = {}"),
         ("trunkline-rest", "[dependencies]\ntrunkline-engine = {}"),
@@ -193,6 +211,27 @@ fn a_dependency_that_points_the_wrong_way_is_found() {
     ] {
         let manifest: Table = format!("[package]\nname = \"{krate}\"\n{dependency}").parse().unwrap();
         assert_eq!(faults(&manifest, &connectors).len(), 1, "{krate}: {dependency}");
+    }
+}
+
+/// The forms by which a source reads a clock.
+const CLOCKS: [&str; 3] = ["Timestamp::now", "Instant::now", "SystemTime"];
+
+fn clocks(content: &str) -> Vec<&'static str> {
+    CLOCKS.into_iter().filter(|form| content.contains(form)).collect()
+}
+
+#[test]
+fn the_flow_language_reads_no_clock() {
+    let mut sources = Vec::new();
+    files(&project().join("crates/flow/src"), &mut sources);
+    assert!(sources.len() > 20, "{sources:?}");
+    for path in sources {
+        assert_eq!(clocks(&fs::read_to_string(&path).unwrap()), [""; 0], "{}", path.display());
+    }
+    // The sabotage twin: each form is found.
+    for form in ["Timestamp::now()", "tokio::time::Instant::now()", "std::time::SystemTime::now()"] {
+        assert_eq!(clocks(&format!("fn due() {{ let now = {form}; }}")).len(), 1, "{form}");
     }
 }
 

@@ -16,7 +16,8 @@ use trunkline_core::{
     ActionEntry, ActionSpec, AnyAction, AnyClient, CheckReport, Connected, Connection, Connector, Context, MemoryVault,
     Page, Registry, Result, VaultSlot, async_trait,
 };
-use trunkline_engine::{Engine, Flow, MemoryJournal, Run, RunEvent, RunStatus};
+use trunkline_engine::{Engine, MemoryJournal, Run, RunEvent, RunStatus};
+use trunkline_flow::Flow;
 use trunkline_rest::{Client, ClientLimits, Table};
 use wiremock::{Mock, MockServer, Request, ResponseTemplate, matchers::any};
 

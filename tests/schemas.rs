@@ -6,7 +6,7 @@ use std::{collections::BTreeMap, env, fs};
 
 use serde_json::{Map, Value, json};
 use trunkline_core::{Registry, Severity};
-use trunkline_engine::Flow;
+use trunkline_flow::Flow;
 use trunkline_rest::operation_schema;
 use trunkline_tests::{fixture, project, shipped_flow};
 

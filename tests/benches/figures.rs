@@ -24,7 +24,8 @@ use trunkline_core::{
     Action, CheckReport, Connected, Connection, Connections, Connector, Context, Effect, MemoryVault, Registry, Result,
     Secret, VaultSlot, async_trait,
 };
-use trunkline_engine::{Engine, Flow, Run, RunStatus};
+use trunkline_engine::{Engine, Run, RunStatus};
+use trunkline_flow::Flow;
 use trunkline_rest::{Auth, Client, Table};
 use trunkline_sandbox::Options;
 use trunkline_tests::{Cli, fixture, flow_input, http, memory, sandbox};

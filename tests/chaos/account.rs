@@ -2,8 +2,8 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use trunkline_core::ErrorKind;
-use trunkline_engine::{Journal, RunEvent, RunId, RunStatus};
+use trunkline_core::{ErrorKind, RunId};
+use trunkline_engine::{Journal, RunEvent, RunStatus};
 use trunkline_store::{KeySource, Store};
 use trunkline_tests::Cli;
 

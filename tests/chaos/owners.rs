@@ -3,8 +3,8 @@
 use std::{process::Command, time::Duration};
 
 use trunkline::Runtime;
-use trunkline_core::{ErrorKind, Result};
-use trunkline_engine::{Journal, RunHandle, RunId, RunStatus};
+use trunkline_core::{ErrorKind, Result, RunId};
+use trunkline_engine::{Journal, RunHandle, RunStatus};
 use trunkline_tests::{Cli, Dice, finish, until};
 
 use crate::{

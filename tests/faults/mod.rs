@@ -8,7 +8,8 @@ use std::{collections::BTreeMap, process::Stdio, sync::atomic::Ordering, time::D
 use futures::future::join_all;
 use serde_json::{Value, json};
 use trunkline::Runtime;
-use trunkline_engine::{Flow, RunStatus};
+use trunkline_engine::RunStatus;
+use trunkline_flow::Flow;
 use trunkline_tests::{Cli, finish};
 
 use service::{Service, Tls};

@@ -7,7 +7,8 @@ use std::{
 };
 
 use trunkline::Runtime;
-use trunkline_engine::{Flow, Run, RunStatus};
+use trunkline_engine::{Run, RunStatus};
+use trunkline_flow::Flow;
 use trunkline_tests::{
     Cli,
     proxy::{ProxiedRequest, Proxy, ProxyAction},

@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 
 use serde_json::{Map, Value, json};
 use trunkline_core::Registry;
-use trunkline_engine::FILTERS;
+use trunkline_flow::FILTERS;
 
 /// The members that define the kind of a step.
 const KINDS: [&str; 6] = ["each", "if", "action", "set", "skip", "fail"];

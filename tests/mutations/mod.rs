@@ -13,7 +13,7 @@ use faults::{Fault, faults};
 use serde_json::{Value, json};
 use trunkline as _;
 use trunkline_core::{Diagnostic, Registry, Severity};
-use trunkline_engine::Flow;
+use trunkline_flow::Flow;
 use trunkline_tests::{fixture, project, shipped_flow};
 
 /// Percentage of all faults that have to be found.

@@ -5,7 +5,7 @@ use std::process::ExitCode;
 use serde_json::{Value, json};
 use trunkline::{
     core::{ActionSpec, Effect, Error, ErrorKind, Registry, Result},
-    engine::Flow,
+    flow::Flow,
     rest::operation_schema,
 };
 

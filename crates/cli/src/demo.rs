@@ -13,8 +13,9 @@ use serde::{Deserialize, Serialize};
 use serde_json::json;
 use trunkline::{
     Runtime,
-    core::{Diagnostic, Error, ErrorKind, Result, Timestamp},
-    engine::{Flow, Ledger, Run, RunId},
+    core::{Diagnostic, Error, ErrorKind, Result, RunId, Timestamp},
+    engine::{Ledger, Run},
+    flow::Flow,
 };
 use trunkline_sandbox::{Faults, Options, Report, Sandbox};
 

@@ -6,7 +6,8 @@ use serde_json::{Map, Value, json};
 use trunkline::{
     Runtime, SaveOptions,
     core::{Diagnostic, Error, ErrorKind, Registry, Result, Secret, Severity},
-    engine::{FILTERS, Flow, Journal, Trigger},
+    engine::Journal,
+    flow::{FILTERS, Flow, Trigger},
     store::SavedFlow,
 };
 

@@ -6,8 +6,8 @@ use std::process::ExitCode;
 use serde_json::json;
 use trunkline::{
     Runtime,
-    core::{Result, Timestamp, redact},
-    engine::{DurationStats, LogEntry, RunEventView, RunId, StepTime, Timeline},
+    core::{Result, RunId, Timestamp, redact},
+    engine::{DurationStats, LogEntry, RunEventView, StepTime, Timeline},
     redacted,
 };
 

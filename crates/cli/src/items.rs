@@ -5,8 +5,8 @@ use std::{borrow::Cow, io::Write, process::ExitCode};
 use serde_json::Value;
 use trunkline::{
     Runtime,
-    core::Result,
-    engine::{Item, RunId},
+    core::{Result, RunId},
+    engine::Item,
 };
 
 use crate::{

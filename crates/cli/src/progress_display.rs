@@ -10,8 +10,8 @@ use std::{
 use indicatif::{ProgressBar, ProgressStyle};
 use tokio::sync::broadcast::{Receiver, error::RecvError};
 use trunkline::{
-    core::{Result, Timestamp},
-    engine::{ListProgress, Rate, Run, RunHandle, RunNotification, StepPath, Waiting},
+    core::{Result, StepPath, Timestamp},
+    engine::{ListProgress, Rate, Run, RunHandle, RunNotification, Waiting},
 };
 
 use crate::{

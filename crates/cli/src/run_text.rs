@@ -1,8 +1,8 @@
 //! Runs as text: their status, what their steps wait for, their ledgers, progress and durations.
 
 use trunkline::{
-    core::Timestamp,
-    engine::{Ledger, ListProgress, Resolution, Run, RunId, RunStatus, StepPath, Verdict, Waiting},
+    core::{RunId, StepPath, Timestamp},
+    engine::{Ledger, ListProgress, Resolution, Run, RunStatus, Verdict, Waiting},
 };
 
 use crate::output::{plain, time};

@@ -5,8 +5,9 @@ use std::{collections::BTreeMap, path::Path, process::ExitCode};
 use serde_json::{Value, json};
 use trunkline::{
     Runtime,
-    core::{ErrorKind, Result},
-    engine::{Flow, Journal, RunHandle, RunId, StepPath, Verdict},
+    core::{ErrorKind, Result, RunId, StepPath},
+    engine::{Journal, RunHandle, Verdict},
+    flow::Flow,
     run_view,
     store::SavedFlow,
 };

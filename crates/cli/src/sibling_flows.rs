@@ -2,7 +2,7 @@
 
 use std::{cell::RefCell, fs, path::Path};
 
-use trunkline::{core::Diagnostic, engine::Flow};
+use trunkline::{core::Diagnostic, flow::Flow};
 
 /// Parses the text of a flow, and links it with the flows that it calls: `NAME.json`, `NAME.yaml` or `NAME.yml` in its
 /// folder.

@@ -6,10 +6,9 @@ use std::{sync::Arc, time::Duration};
 
 use async_trait::async_trait;
 use serde_json::Value;
-use trunkline_core::{Connected, Effect, Error, ErrorKind, Recorder, Result};
+use trunkline_core::{Connected, Effect, Error, ErrorKind, Recorder, Result, StepPath};
 
 use crate::{
-    StepPath,
     durability::Attempt,
     interpreter::{Interpreter, cancelled},
     process_log::LoggedCall,

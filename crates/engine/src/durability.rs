@@ -11,14 +11,16 @@ use std::{
 use async_trait::async_trait;
 use serde_json::Value;
 use tokio::sync::Notify;
-use trunkline_core::{ByteProgress, Effect, Error, ErrorKind, Recorder, Result, Retry, Timestamp};
+use trunkline_core::{ByteProgress, Effect, Error, ErrorKind, Recorder, Result, RunId, StepPath, Timestamp};
+use trunkline_flow::Logging;
 
 use crate::{
-    Flush, ItemOutcome, Journal, Ledger, LogEntry, Run, RunEvent, RunId, RunLimits, RunNotification, StepPath, Waiting,
+    Flush, ItemOutcome, Journal, Ledger, LogEntry, Run, RunEvent, RunLimits, RunNotification, Waiting,
+    failure::is_transient,
     ledger::with_resolve_hint,
     notification::Subscribers,
     previous_run::PreviousRun,
-    process_log::{LoggedAttempt, LoggedCall, Logging},
+    process_log::{LoggedAttempt, LoggedCall},
     run::{FailedAttempts, ListPosition},
     time::{Clock, ends_the_run},
 };
@@ -228,17 +230,6 @@ impl JournaledRun {
         }
         AttemptEnd { result: Err(last), unclear: true }
     }
-}
-
-/// Returns whether an error stops the run instead of failing one item. A resumed run tries the step again.
-pub(crate) fn stops_the_run(error: &Error) -> bool {
-    matches!(error.kind(), ErrorKind::Config | ErrorKind::Auth | ErrorKind::Store | ErrorKind::Cancelled)
-}
-
-/// Returns whether an error says nothing about the run, but only about the machine at this time: a full disk, too many
-/// open files. The run is left to be resumed.
-pub(crate) fn is_transient(error: &Error) -> bool {
-    error.kind() == ErrorKind::Store && error.retryable() != Retry::Never
 }
 
 #[async_trait]

@@ -12,18 +12,17 @@ use std::{
 use serde_json::Value;
 use tokio::task::{Id, JoinError, JoinSet};
 use tracing::Instrument;
-use trunkline_core::{Effect, Error, ErrorKind, Page, Result};
+use trunkline_core::{Effect, Error, ErrorKind, Page, Result, StepPath};
+use trunkline_flow::{BoundAction, Over, Scope, Step, Template, kind_of};
 use uuid::Uuid;
 
 use crate::{
-    ItemOutcome, StepPath, Template,
-    durability::{FinishedItem, stops_the_run},
+    ItemOutcome,
+    durability::FinishedItem,
+    failure::stops_the_run,
     interpreter::{End, Interpreter},
-    json_kinds::kind_of,
     process_log::LoggedCall,
     run::ListPosition,
-    step::{Call, Over, Step},
-    template::Scope,
     time::{Bounds, ends_more_than},
 };
 
@@ -322,9 +321,9 @@ impl<'a> Each<'a> {
     }
 
     /// Returns a page of what an action lists.
-    async fn page_of_action(&self, call: &Call, scope: &Scope, cursor: Option<Value>) -> Result<Page> {
+    async fn page_of_action(&self, call: &BoundAction, scope: &Scope, cursor: Option<Value>) -> Result<Page> {
         let (interpreter, path, bounds) = (self.interpreter, self.list.path, self.list.bounds);
-        let connected = interpreter.connected(&call.slot)?;
+        let connected = interpreter.connected(&call.binding)?;
         let effect = connected.connector().action_spec(&call.action)?.effect;
         if effect != Effect::Read {
             let message = format!("each needs an action that only reads, and {} does more", call.action);

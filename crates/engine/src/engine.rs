@@ -8,11 +8,14 @@ use std::{collections::BTreeMap, sync::Arc, time::Duration};
 use serde_json::Value;
 use tokio::task::AbortHandle;
 use tracing::Instrument;
-use trunkline_core::{CancellationToken, Connected, Diagnostic, Error, ErrorKind, Result, Staging, Timestamp};
+use trunkline_core::{
+    CancellationToken, Connected, Diagnostic, Error, ErrorKind, Result, RunId, Staging, StepPath, Timestamp,
+};
+use trunkline_flow::Flow;
 
 use crate::{
-    AcceptOutcome, AcceptedRun, ActivityMonitor, Flow, Flush, Journal, RerunOf, Run, RunEvent, RunHandle, RunId,
-    RunLimits, RunStatus, StepPath, TriggerEvent,
+    AcceptOutcome, AcceptedRun, ActivityMonitor, Flush, Journal, RerunOf, Run, RunEvent, RunHandle, RunLimits,
+    RunStatus, TriggerEvent,
     cancellation::Stop,
     durability::{JournaledRun, JournaledRunParts},
     interpreter::{Interpreter, InterpreterParts, joined},

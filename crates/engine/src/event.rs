@@ -8,9 +8,7 @@ use std::collections::BTreeMap;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
-use trunkline_core::{Error, Timestamp};
-
-use crate::{RunId, StepPath};
+use trunkline_core::{Error, RunId, StepPath, Timestamp};
 
 /// The outcome of one item of an `each` step.
 #[derive(Clone, Debug, Serialize, Deserialize)]

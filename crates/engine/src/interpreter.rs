@@ -9,19 +9,18 @@ use std::{collections::BTreeMap, sync::Arc, time::Duration};
 use futures::future::BoxFuture;
 use serde_json::{Value, json};
 use tracing::Instrument;
-use trunkline_core::{Connected, Connections, Context, Error, ErrorKind, Result, Retry, Staging};
+use trunkline_core::{Connected, Connections, Context, Error, ErrorKind, Result, Retry, RunId, Staging, StepPath};
+use trunkline_flow::{BoundAction, Flow, OnError, Scope, Step, StepKind, SubFlow, Tries, Wait, kind_of, moment};
 use uuid::Uuid;
 
 use crate::{
-    ActivityMonitor, Flow, RunId, RunLimits, StepPath, Waiting,
+    ActivityMonitor, RunLimits, Waiting,
     action_call::ActionCall,
     cancellation::Stop,
-    durability::{Durability, stops_the_run},
+    durability::Durability,
     each::{Each, ItemTemplates, List},
-    json_kinds::kind_of,
-    step::{Call, OnError, Step, StepKind, SubFlow, Tries, Wait},
-    template::Scope,
-    time::{self, Bounds, Timer, ends_more_than},
+    failure::stops_the_run,
+    time::{Bounds, Timer, ends_more_than},
 };
 
 /// The longest duration of a step, retries included, if its flow sets no timeout.
@@ -144,7 +143,7 @@ impl Interpreter {
 
     /// Executes a step with its policy: its timeout, its retries, and what happens if it fails.
     async fn step_with_policy(&self, step: &Step, scope: &Scope, outer: &StepPath, outside: &Bounds) -> Result<End> {
-        let (durability, policy, path) = (&*self.0.parts.durability, &step.guard, outer.join(&step.id));
+        let (durability, policy, path) = (&*self.0.parts.durability, &step.policy, outer.join(&step.id));
         let bounds = match policy.timeout {
             Some(length) => outside.within(&path, durability.deadline(&path, length).await?, length),
             None => outside.clone(),
@@ -299,7 +298,7 @@ impl Interpreter {
             schema.accept(&format!("the input of flow {}", flow.name()), &input)?;
         }
         let bindings = flow.connections().keys().map(|binding| {
-            let connected = self.connected(sub.called.slot(binding))?;
+            let connected = self.connected(sub.called.binding_for(binding))?;
             Ok((binding.clone(), connected.clone()))
         });
         let bindings = bindings.collect::<Result<_>>()?;
@@ -338,7 +337,7 @@ impl Interpreter {
             }
             // A calendar time: only the clock counts, even if it is set back.
             Wait::Until(time) => {
-                let until = time::moment(&time.render(scope)?)?;
+                let until = moment(&time.render(scope)?)?;
                 self.wait_until(Timer { until, longest: Duration::MAX }, path, bounds).await?
             }
         };
@@ -453,8 +452,8 @@ impl Interpreter {
     }
 
     /// Calls the action of a step, unless its result is recorded.
-    async fn call(&self, call: &Call, scope: &Scope, path: &StepPath, bounds: &Bounds) -> Result<Value> {
-        let connected = self.connected(&call.slot)?;
+    async fn call(&self, call: &BoundAction, scope: &Scope, path: &StepPath, bounds: &Bounds) -> Result<Value> {
+        let connected = self.connected(&call.binding)?;
         let input = call.input.render(scope)?;
         let effect = connected.connector().effect(&call.action, &input)?;
         let action_call =

@@ -9,11 +9,11 @@ use std::collections::BTreeMap;
 
 use sample::*;
 use serde_json::{Value, json};
-use trunkline_core::{ErrorKind, Timestamp};
+use trunkline_core::{ErrorKind, RunId, StepPath, Timestamp};
 
 use crate::{
-    Flush, Item, ItemOutcome, Journal, PreviousOutcome, RerunOf, RunEvent, RunId, RunStatus, RunSummary, StepPath,
-    TriggerEvent, Verdict, Waiting,
+    Flush, Item, ItemOutcome, Journal, PreviousOutcome, RerunOf, RunEvent, RunStatus, RunSummary, TriggerEvent,
+    Verdict, Waiting,
 };
 
 /// Checks all behaviours of a journal. `fresh` returns an empty journal each time it is called.

@@ -6,11 +6,12 @@
 use std::{collections::BTreeMap, sync::Arc};
 
 use serde::Serialize;
-use trunkline_core::{Connected, Error, ErrorKind, Result};
+use trunkline_core::{Connected, Error, ErrorKind, Result, RunId, StepPath};
+use trunkline_flow::Flow;
 
 use crate::{
-    AcceptedRun, Engine, Flow, Flush, ItemOutcome, PreviousOutcome, RerunOf, Run, RunEvent, RunHandle, RunId,
-    RunStatus, StepPath, TriggerEvent,
+    AcceptedRun, Engine, Flush, ItemOutcome, PreviousOutcome, RerunOf, Run, RunEvent, RunHandle, RunStatus,
+    TriggerEvent,
     durability::{Durability, FinishedItem, JournaledRun},
     previous_run::PreviousRun,
 };

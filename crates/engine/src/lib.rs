@@ -1,10 +1,12 @@
-//! Flows and their durable runs: the document that a user writes, the steps of a run, and the journal from which a run
-//! recovers after a crash.
+//! Durable runs of flows: the steps of a run, and the journal from which a run recovers after a crash.
 //!
-//! A [`Flow`] is read and checked. An [`Engine`] accepts a run of it and executes the steps. A [`Journal`] stores the
-//! events of the run, and a [`Run`] is the fold of these events: after a crash, any engine on the same journal
-//! continues where the events end. A [`Trigger`] describes what else starts runs; the host watches clocks, lists and
-//! webhooks, and passes each [`TriggerEvent`] to the engine.
+//! The crate `trunkline-flow` reads and checks a [`Flow`]. An [`Engine`] accepts a run of it and executes the steps. A
+//! [`Journal`] stores the events of the run, and a [`Run`] is the fold of these events: after a crash, any engine on the
+//! same journal continues where the events end. A [`Trigger`] describes what else starts runs; the host watches clocks,
+//! lists and webhooks, and passes each [`TriggerEvent`] to the engine.
+//!
+//! [`Flow`]: trunkline_flow::Flow
+//! [`Trigger`]: trunkline_flow::Trigger
 //!
 //! # Guarantees of one run
 //!
@@ -20,6 +22,8 @@
 //! - A power cut may undo the last milliseconds of work that neither created nor deleted anything; this work is
 //!   repeated. A flow with `"durability": "every_step"` excludes that.
 //!
+//! [`Flow::link`]: trunkline_flow::Flow::link
+//!
 //! # Guarantees across runs
 //!
 //! - [`Engine::rerun_failed`] repeats the failed items of a run and writes no others. What a run has recorded as
@@ -32,7 +36,9 @@
 //! ```
 //! # tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap().block_on(async {
 //! use std::{collections::BTreeMap, sync::Arc};
-//! use trunkline_engine::{Engine, Flow, MemoryJournal, RunStatus, StepPath};
+//! use trunkline_core::StepPath;
+//! use trunkline_engine::{Engine, MemoryJournal, RunStatus};
+//! use trunkline_flow::Flow;
 //!
 //! let flow = Flow::from_value(serde_json::json!({
 //!     "name": "evens",
@@ -56,64 +62,44 @@
 mod action_call;
 mod activity;
 mod cancellation;
-mod check;
-mod document;
 mod durability;
 mod each;
 mod engine;
 mod event;
-mod filters;
-mod flow;
+mod failure;
 mod interpreter;
 mod journal;
 #[cfg(any(test, feature = "suite"))]
 pub mod journal_suite;
-mod json_kinds;
 mod ledger;
 mod limits;
 mod memory;
 mod notification;
+mod poll;
 mod previous_run;
 mod process_log;
 mod progress;
-mod reader;
 mod resolve;
 mod run;
 mod run_end;
 mod run_handle;
-mod schedule;
-mod schema_algebra;
-mod step;
-mod step_position;
-mod syntax;
-mod template;
 mod time;
 mod timeline;
-mod trigger;
-mod typing;
 mod watch;
 
 pub use activity::ActivityMonitor;
-pub use check::GrantedScopes;
 pub use engine::Engine;
 pub use event::{ItemOutcome, RerunOf, RunEvent, RunStatus, Verdict, Waiting};
-pub use filters::{Argument, Example, FILTERS, Filter};
-pub use flow::Flow;
-pub use journal::{Flush, Item, Journal, PreviousOutcome, RunClaim, RunId, RunSummary, StepPath};
+pub use journal::{Flush, Item, Journal, PreviousOutcome, RunClaim, RunSummary, TriggerEvent};
 pub use ledger::Ledger;
 pub use limits::RunLimits;
 pub use memory::MemoryJournal;
 pub use notification::RunNotification;
+pub use poll::poll_page;
 pub use process_log::{LOG_BYTES, LOG_ENTRIES, LOG_PAGE, LOG_VALUE, LogEntry, LogPage};
 pub use progress::{ListProgress, Rate};
 pub use resolve::Resolution;
 pub use run::Run;
 pub use run_handle::{AcceptOutcome, AcceptedRun, RunHandle};
-pub use schedule::{Missed, Schedule};
-pub use step::Step;
-pub use template::Template;
 pub use timeline::{DurationStats, ItemTimes, StepTime, Timeline};
-pub use trigger::{
-    Encoding, InitialItems, Overlap, Poll, Signature, Trigger, TriggerEvent, Webhook, WebhookResponseMode,
-};
 pub use watch::{RunEventView, Watch};

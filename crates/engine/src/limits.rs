@@ -5,13 +5,6 @@ use std::{io, time::Duration};
 use serde_json::Value;
 use trunkline_core::{Error, ErrorKind, Result};
 
-/// The deepest nesting of steps.
-pub(crate) const MAX_DEPTH: usize = 16;
-/// The largest number of steps in a flow, inner ones included.
-pub(crate) const MAX_STEPS: usize = 10_000;
-/// The deepest nesting of flows that call flows.
-pub(crate) const MAX_CALLS: usize = 8;
-
 /// Limits of an engine's runs. The limits of the flow document itself (depth, number of steps) are fixed.
 #[derive(Clone, Debug)]
 pub struct RunLimits {

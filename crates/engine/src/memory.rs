@@ -11,11 +11,11 @@ use std::{
 use async_trait::async_trait;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
-use trunkline_core::{Error, ErrorKind, Result, Timestamp};
+use trunkline_core::{Error, ErrorKind, Result, RunId, StepPath, Timestamp};
 
 use crate::{
     Flush, Item, ItemOutcome, Journal, LOG_ENTRIES, LOG_PAGE, LogEntry, LogPage, PreviousOutcome, RunClaim, RunEvent,
-    RunId, RunStatus, RunSummary, StepPath, TriggerEvent,
+    RunStatus, RunSummary, TriggerEvent,
 };
 
 /// A [`Journal`] in memory, for tests and for hosts that need no durability. Its runs end with the process.
@@ -275,5 +275,13 @@ impl Journal for MemoryJournal {
         let new = events.iter().skip(usize::try_from(after).unwrap_or(usize::MAX));
         let signals = new.filter(|event| event.starts_with("{\"event\":\"signalled\""));
         Ok((signals.map(|event| parse(event)).collect::<Result<_>>()?, events.len() as u64))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #[tokio::test]
+    async fn the_memory_journal_passes_the_journal_suite() {
+        crate::journal_suite::run(async || crate::MemoryJournal::default()).await;
     }
 }

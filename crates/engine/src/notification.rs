@@ -6,9 +6,9 @@ use std::sync::OnceLock;
 
 use serde::Serialize;
 use tokio::sync::broadcast::{self, Receiver, Sender};
-use trunkline_core::Timestamp;
+use trunkline_core::{StepPath, Timestamp};
 
-use crate::{RunStatus, StepPath, Waiting};
+use crate::{RunStatus, Waiting};
 
 /// The number of notifications that a slow subscriber may lag behind before it misses some.
 const CAPACITY: usize = 4096;

@@ -8,12 +8,10 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use serde_json::Value;
-use trunkline_core::{Error, ErrorKind, Result, Retry};
+use trunkline_core::{Error, ErrorKind, Result, Retry, RunId, StepPath};
+use trunkline_flow::{Flow, Step, StepKind};
 
-use crate::{
-    Flow, ItemOutcome, Journal, RerunOf, Run, RunEvent, RunId, RunStatus, Step, StepPath, Verdict, engine::pinned_flow,
-    step::StepKind,
-};
+use crate::{ItemOutcome, Journal, RerunOf, Run, RunEvent, RunStatus, Verdict, engine::pinned_flow};
 
 /// The fold of the runs before a rerun. Its size grows with the number of failed items, not of all items.
 #[derive(Debug, Default)]
@@ -325,7 +323,7 @@ fn actions(flow: &Flow) -> Actions {
     let mut found = Actions::new();
     visit_steps(flow, &mut |step| {
         if let StepKind::Action(call) = &step.kind {
-            found.entry(step.id.to_string()).or_default().insert(format!("{} {}", call.slot, call.action));
+            found.entry(step.id.to_string()).or_default().insert(format!("{} {}", call.binding, call.action));
         }
     });
     found

@@ -8,12 +8,11 @@
 
 use std::time::Duration;
 
-use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
-use trunkline_core::{ActionSpec, Error, Timestamp, redact};
+use trunkline_core::{ActionSpec, Error, StepPath, Timestamp, redact};
 
-use crate::{StepPath, time::milliseconds};
+use crate::time::milliseconds;
 
 /// The largest size of an input, an output or an error in the log, in bytes of JSON. Longer values are cut.
 pub const LOG_VALUE: usize = 16 * 1024;
@@ -25,19 +24,6 @@ pub const LOG_BYTES: u64 = 10 * 1024 * 1024;
 pub const LOG_PAGE: usize = 100;
 
 const MASK: &str = "***";
-
-/// The calls that a flow logs.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize, JsonSchema)]
-#[serde(rename_all = "snake_case")]
-pub(crate) enum Logging {
-    /// All calls.
-    All,
-    /// Failed calls, also if they are tried again.
-    #[default]
-    Failures,
-    /// No calls.
-    None,
-}
 
 /// One call of an action.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -94,17 +80,6 @@ pub(crate) struct LoggedAttempt<'a> {
     pub(crate) number: u32,
     pub(crate) began: Timestamp,
     pub(crate) took: Duration,
-}
-
-impl Logging {
-    /// Returns whether a call with this end is logged.
-    pub(crate) fn includes(self, ok: bool) -> bool {
-        match self {
-            Logging::All => true,
-            Logging::Failures => !ok,
-            Logging::None => false,
-        }
-    }
 }
 
 impl LogEntry {

@@ -5,12 +5,10 @@
 
 use serde::Serialize;
 use serde_json::Value;
-use trunkline_core::{Error, ErrorKind, Result};
+use trunkline_core::{Error, ErrorKind, Result, RunId, StepPath};
+use trunkline_flow::{Flow, Step, StepKind};
 
-use crate::{
-    Engine, Flow, Flush, Item, ItemOutcome, Run, RunEvent, RunId, RunStatus, Step, StepPath, Verdict,
-    previous_run::visit_steps, step::StepKind,
-};
+use crate::{Engine, Flush, Item, ItemOutcome, Run, RunEvent, RunStatus, Verdict, previous_run::visit_steps};
 
 /// The number of items that are read at a time.
 const PAGE: usize = 500;

@@ -6,11 +6,11 @@ use std::collections::BTreeMap;
 
 use serde::Serialize;
 use serde_json::Value;
-use trunkline_core::{Error, ErrorKind, Result, Timestamp};
+use trunkline_core::{Error, ErrorKind, Result, RunId, StepPath, Timestamp};
 
 use crate::{
-    Ledger, ListProgress, RerunOf, RunEvent, RunId, RunStatus, StepPath, Verdict, Waiting,
-    durability::{is_transient, stops_the_run},
+    Ledger, ListProgress, RerunOf, RunEvent, RunStatus, Verdict, Waiting,
+    failure::{is_transient, stops_the_run},
     ledger::tally,
     progress::ProgressCounter,
     resolve,

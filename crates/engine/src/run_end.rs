@@ -3,12 +3,13 @@
 use std::sync::Arc;
 
 use serde_json::Value;
-use trunkline_core::{ErrorKind, Result, Staging};
+use trunkline_core::{ErrorKind, Result, RunId, Staging};
 
 use crate::{
-    Flush, Run, RunEvent, RunId, RunNotification, RunStatus,
+    Flush, Run, RunEvent, RunNotification, RunStatus,
     cancellation::Stop,
-    durability::{Durability, JournaledRun, is_transient, stops_the_run},
+    durability::{Durability, JournaledRun},
+    failure::{is_transient, stops_the_run},
     previous_run::PreviousRun,
 };
 

@@ -6,11 +6,10 @@ use std::{
 };
 
 use tokio::{sync::broadcast, task::JoinHandle};
-use trunkline_core::{CancellationToken, Connected, Error, ErrorKind, Result};
+use trunkline_core::{CancellationToken, Connected, Error, ErrorKind, Result, RunId};
+use trunkline_flow::Flow;
 
-use crate::{
-    ActivityMonitor, Flow, Run, RunClaim, RunId, RunNotification, notification::Subscribers, previous_run::PreviousRun,
-};
+use crate::{ActivityMonitor, Run, RunClaim, RunNotification, notification::Subscribers, previous_run::PreviousRun};
 
 /// A run that is accepted and has not begun. [`Engine::begin`](crate::Engine::begin) works on it. If it is dropped, the
 /// run waits to be resumed.

@@ -1,17 +1,10 @@
-//! Durations and times as flows write them, and the time that a step has left.
+//! The clock, and the time that a step has left.
 //!
 //! A deadline is a time of the clock and a longest duration: setting the clock back never makes a wait longer.
 
 use std::{sync::Arc, time::Duration};
 
-use jiff::{Span, SpanRelativeTo};
-use serde_json::Value;
-use trunkline_core::{Error, ErrorKind, Result, Timestamp};
-
-use crate::StepPath;
-
-/// The longest timeout and the longest wait: a leap year.
-const LONGEST: Duration = Duration::from_secs(366 * 24 * 60 * 60);
+use trunkline_core::{Error, ErrorKind, Result, StepPath, Timestamp};
 
 /// Returns the current time.
 pub(crate) type Clock = Arc<dyn Fn() -> Timestamp + Send + Sync>;
@@ -24,26 +17,6 @@ pub(crate) fn system() -> Clock {
 /// Returns a duration in milliseconds.
 pub(crate) fn milliseconds(duration: Duration) -> u64 {
     u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)
-}
-
-/// Parses a duration such as `90s`, `10m` or `3d`; a day has 24 hours. The error is a sentence for the user.
-pub(crate) fn duration(text: &str) -> Result<Duration, String> {
-    let span: Span = text.parse().map_err(|_| format!("\"{text}\" is not a duration"))?;
-    let length = span.to_duration(SpanRelativeTo::days_are_24_hours()).ok();
-    let length = length.and_then(|length| Duration::try_from(length).ok());
-    match length.ok_or_else(|| format!("\"{text}\" is not a duration of a fixed length"))? {
-        Duration::ZERO => Err("a duration must be longer than zero".to_owned()),
-        long if long > LONGEST => Err(format!("{text} is longer than 366 days, the limit")),
-        length => Ok(length),
-    }
-}
-
-/// Reads a time from an RFC 3339 text or from milliseconds since 1970.
-pub(crate) fn moment(value: &Value) -> Result<Timestamp> {
-    serde_json::from_value(value.clone()).map_err(|_| {
-        Error::new(ErrorKind::InvalidInput, format!("{value} is not a time"))
-            .hint("write it like 2026-11-21T08:00:00Z, or as milliseconds since 1970")
-    })
 }
 
 /// A time to wait for, and the longest duration of the wait: a clock that is set back does not make it longer.
@@ -122,32 +95,4 @@ pub(crate) fn ends_the_run(error: Error) -> Error {
 /// Returns whether an error ends more than the step or item at this path.
 pub(crate) fn ends_more_than(error: &Error, path: &StepPath) -> bool {
     error.context(ENDS).is_some_and(|of| of == THE_RUN || !StepPath::from(of).is_within(path))
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use serde_json::json;
-
-    #[test]
-    fn durations_are_read_as_users_write_them() {
-        for (text, seconds) in [("90s", 90), ("10m", 600), ("3d", 259_200), ("1h 30m", 5400), ("2 weeks", 1_209_600)] {
-            assert_eq!(duration(text).ok(), Some(Duration::from_secs(seconds)), "{text}");
-        }
-        assert_eq!(duration("250ms").ok(), Some(Duration::from_millis(250)));
-        for text in ["", "10", "0s", "-5m", "soon", "1 month", "2 years", "367d", "10m x"] {
-            assert!(duration(text).is_err(), "{text}");
-        }
-        assert!(duration("400d").unwrap_err().contains("366 days"));
-    }
-
-    #[test]
-    fn times_are_read_in_both_forms() {
-        assert_eq!(moment(&json!("1970-01-01T00:00:02.5Z")).unwrap().as_millis(), 2500);
-        assert_eq!(moment(&json!("1970-01-01T01:00:02+01:00")).unwrap().as_millis(), 2000);
-        assert_eq!(moment(&json!(2500)).unwrap().as_millis(), 2500);
-        for value in [json!("tomorrow"), json!(-1), json!(null), json!("1970-01-01"), json!(1.5)] {
-            assert_eq!(moment(&value).unwrap_err().kind(), ErrorKind::InvalidInput, "{value}");
-        }
-    }
 }

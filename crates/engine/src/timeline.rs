@@ -8,9 +8,10 @@ use std::{
 };
 
 use serde::Serialize;
-use trunkline_core::{Result, Timestamp};
+use trunkline_core::{Result, RunId, StepPath, Timestamp};
+use trunkline_flow::StepPosition;
 
-use crate::{Engine, RunEvent, RunId, RunStatus, StepPath, step_position::StepPosition, time::milliseconds};
+use crate::{Engine, RunEvent, RunStatus, time::milliseconds};
 
 /// The number of slowest items that are named.
 const SLOWEST: usize = 5;

@@ -7,9 +7,10 @@ use std::{collections::VecDeque, sync::Arc, time::Duration};
 
 use serde::Serialize;
 use serde_json::Value;
-use trunkline_core::{ErrorKind, Result, Timestamp};
+use trunkline_core::{ErrorKind, Result, RunId, StepPath, Timestamp};
+use trunkline_flow::{Flow, StepPosition};
 
-use crate::{Engine, Flow, Journal, LogPage, Run, RunEvent, RunId, RunStatus, StepPath, time::milliseconds};
+use crate::{Engine, Journal, LogPage, Run, RunEvent, RunStatus, time::milliseconds};
 
 /// How often a [`Watch`] looks for new events.
 const POLL: Duration = Duration::from_millis(250);
@@ -69,9 +70,9 @@ impl RunEventView {
         let path = event["step"].as_str().filter(|path| !path.is_empty()).map(StepPath::from);
         let position = path.as_ref().map(|path| match flow {
             Some(flow) => flow.position(path),
-            None => crate::step_position::StepPosition { step: path.as_str().to_owned(), items: Vec::new() },
+            None => StepPosition { step: path.as_str().to_owned(), items: Vec::new() },
         });
-        let around = position.as_ref().and_then(crate::step_position::StepPosition::item);
+        let around = position.as_ref().and_then(StepPosition::item);
         let item = match (around, event["key"].as_str()) {
             (Some(around), Some(key)) => Some(format!("{around}/{key}")),
             (around, key) => key.map(str::to_owned).or(around),

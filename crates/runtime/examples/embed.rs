@@ -7,7 +7,8 @@ use serde_json::json;
 use trunkline::{
     Runtime,
     core::{Diagnostic, Error, Result},
-    engine::{Flow, RunNotification, RunStatus},
+    engine::{RunNotification, RunStatus},
+    flow::Flow,
     store::KeySource,
 };
 use trunkline_sandbox::{Options, Sandbox};

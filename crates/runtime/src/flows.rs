@@ -7,7 +7,8 @@ use std::{
 
 use serde_json::{Map, Value};
 use trunkline_core::{ConnectorSpec, Diagnostic, Error, ErrorKind, Result, Secret};
-use trunkline_engine::{AcceptOutcome, Flow, Flush, GrantedScopes, Journal, RunHandle, Trigger, TriggerEvent};
+use trunkline_engine::{AcceptOutcome, Flush, Journal, RunHandle, TriggerEvent};
+use trunkline_flow::{Flow, GrantedScopes, Trigger};
 use trunkline_store::{ConnectionSummary, FlowToSave, SavedFlow};
 
 use crate::{

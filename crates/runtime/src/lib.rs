@@ -14,6 +14,7 @@ mod view;
 
 pub use trunkline_core as core;
 pub use trunkline_engine as engine;
+pub use trunkline_flow as flow;
 pub use trunkline_rest as rest;
 pub use trunkline_store as store;
 

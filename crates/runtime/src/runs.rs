@@ -3,8 +3,9 @@
 use std::collections::BTreeMap;
 
 use serde::Serialize;
-use trunkline_core::{Error, ErrorKind, Result};
-use trunkline_engine::{AcceptedRun, Flow, Item, Journal, RunHandle, RunId, StepPath};
+use trunkline_core::{Error, ErrorKind, Result, RunId, StepPath};
+use trunkline_engine::{AcceptedRun, Item, Journal, RunHandle};
+use trunkline_flow::Flow;
 
 use crate::runtime::Runtime;
 

@@ -11,9 +11,10 @@ use std::{
 use serde_json::{Map, Value};
 use trunkline_core::{
     ActionSpec, ByteProgress, Connected, Connection, Connections, ConnectorSpec, Context, Diagnostic, Error, ErrorKind,
-    Recorder, Registry, Result, Secret, SecretSource, async_trait,
+    Recorder, Registry, Result, RunId, Secret, SecretSource, async_trait,
 };
-use trunkline_engine::{Engine, Flow, Journal, RunHandle, RunId, RunStatus};
+use trunkline_engine::{Engine, Journal, RunHandle, RunStatus};
+use trunkline_flow::Flow;
 use trunkline_rest::Discovered;
 use trunkline_store::{KeySource, Store};
 use uuid::Uuid;

@@ -12,8 +12,9 @@ use std::{
 use serde_json::Value;
 use tokio::sync::{Notify, oneshot};
 use trunkline::{Cause, Runtime};
-use trunkline_core::{CancellationToken, Error, ErrorKind, Result, Retry};
-use trunkline_engine::{AcceptOutcome, AcceptedRun, ActivityMonitor, Flow, Journal, Overlap, Run, RunId, RunStatus};
+use trunkline_core::{CancellationToken, Error, ErrorKind, Result, Retry, RunId};
+use trunkline_engine::{AcceptOutcome, AcceptedRun, ActivityMonitor, Journal, Run, RunStatus};
+use trunkline_flow::{Flow, Overlap};
 use trunkline_store::SavedFlow;
 
 use crate::health::Health;

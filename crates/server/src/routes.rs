@@ -14,8 +14,8 @@ use axum::{
 use serde::Deserialize;
 use serde_json::{Value, json};
 use trunkline::{Cause, redacted, run_view};
-use trunkline_core::{Error, ErrorKind, redact};
-use trunkline_engine::{Flush, Journal, StepPath, Verdict};
+use trunkline_core::{Error, ErrorKind, StepPath, redact};
+use trunkline_engine::{Flush, Journal, Verdict};
 
 use crate::{
     app::App,

@@ -13,7 +13,8 @@ use serde_json::{Value, json};
 use tokio::time::Instant;
 use trunkline::{Cause, Runtime};
 use trunkline_core::{CancellationToken, Connected, Error, ErrorKind, Result, Timestamp};
-use trunkline_engine::{Flow, InitialItems, Poll, Schedule, Trigger, TriggerEvent};
+use trunkline_engine::{TriggerEvent, poll_page};
+use trunkline_flow::{Flow, InitialItems, Poll, Schedule, Trigger};
 use trunkline_store::SavedFlow;
 
 use crate::{
@@ -186,7 +187,7 @@ impl Scheduler {
         let is_baseline = saved.through.is_none() && poll.existing() == InitialItems::Skip;
         let (mut from, mut existing, mut newest, mut seen) = (None, Vec::new(), VecDeque::new(), HashSet::new());
         for _ in 0..MAX_PAGES {
-            let (items, next) = poll.page(&connected, from).await?;
+            let (items, next) = poll_page(poll, &connected, from).await?;
             let mut end = next.is_none();
             if is_baseline {
                 existing.extend(items.into_iter().map(|(key, _)| key));
@@ -241,8 +242,11 @@ impl Scheduler {
     }
 
     async fn connected(&self, saved: &SavedFlow, poll: &Poll) -> Result<Connected> {
-        let name = saved.connections.get(poll.slot()).ok_or_else(|| {
-            Error::new(ErrorKind::Config, format!("the connection {} of flow {} is not bound", poll.slot(), saved.name))
+        let name = saved.connections.get(&poll.action().binding).ok_or_else(|| {
+            Error::new(
+                ErrorKind::Config,
+                format!("the connection {} of flow {} is not bound", poll.action().binding, saved.name),
+            )
         })?;
         self.runtime.connect(name).await
     }

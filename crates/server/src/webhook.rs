@@ -18,10 +18,9 @@ use hmac::{Hmac, KeyInit, Mac};
 use serde_json::{Map, Value, json};
 use sha2::Sha256;
 use trunkline::{Cause, token::hash};
-use trunkline_core::{Error, ErrorKind, Result, Retry};
-use trunkline_engine::{
-    Encoding, Flow, Flush, Run, RunId, RunStatus, Signature, Trigger, TriggerEvent, Webhook, WebhookResponseMode,
-};
+use trunkline_core::{Error, ErrorKind, Result, Retry, RunId};
+use trunkline_engine::{Flush, Run, RunStatus, TriggerEvent};
+use trunkline_flow::{Encoding, Flow, Signature, Trigger, Webhook, WebhookResponseMode};
 use trunkline_store::SavedFlow;
 
 use crate::{

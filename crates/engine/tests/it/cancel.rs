@@ -11,8 +11,9 @@ use crate::support::{
 };
 use serde_json::{Value, json};
 use tokio::time::{Instant, sleep};
-use trunkline_core::{ErrorKind, Timestamp};
-use trunkline_engine::{Flow, Journal, MemoryJournal, RunEvent, RunId, RunStatus, StepPath};
+use trunkline_core::{ErrorKind, RunId, StepPath, Timestamp};
+use trunkline_engine::{Journal, MemoryJournal, RunEvent, RunStatus};
+use trunkline_flow::Flow;
 
 /// Longer than another process needs to notice a cancellation request.
 const HEARD: Duration = Duration::from_secs(2);

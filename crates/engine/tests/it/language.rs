@@ -1,10 +1,13 @@
 //! Each kind of step and each of its members, run with a process that dies at every position of the journal.
 #![allow(clippy::unwrap_used)]
 
+use std::sync::Arc;
+
 use crate::support::{call, flow, lab::Lab, registry, world};
 use serde_json::{Value, json};
-use trunkline_core::{Diagnostic, ErrorKind};
-use trunkline_engine::{Flow, RunStatus, StepPath};
+use trunkline_core::{Diagnostic, ErrorKind, StepPath};
+use trunkline_engine::{Engine, MemoryJournal, RunStatus};
+use trunkline_flow::Flow;
 
 /// A flow with these steps and more members. It must be valid.
 fn document(more: Value, steps: Value) -> Flow {
@@ -21,14 +24,6 @@ fn look(id: &str, fault: &str) -> Value {
 fn with(mut step: Value, more: Value) -> Value {
     step.as_object_mut().unwrap().extend(more.as_object().unwrap().clone());
     step
-}
-
-/// The pointers and messages of the findings about an invalid document.
-fn faults(more: Value, steps: Value) -> Vec<(String, String)> {
-    let mut document = json!({ "name": "test", "connections": { "shop": "shop" }, "steps": steps });
-    document.as_object_mut().unwrap().extend(more.as_object().unwrap().clone());
-    let found = Flow::from_value(document).unwrap_err();
-    found.into_iter().map(|one| (one.pointer, one.message)).collect()
 }
 
 fn warnings(flow: &Flow) -> Vec<String> {
@@ -350,50 +345,28 @@ async fn a_batch_processes_many_items_at_once_and_all_get_its_outcome() {
     assert!(found[0].contains("a batch has only items") && found[1].contains("only inside"), "{found:?}");
 }
 
-#[test]
-fn every_fault_in_a_step_is_reported_with_its_pointer() {
-    let found = faults(json!({ "timeout": "soon", "durability": "never", "on_failure": {} }), json!([]));
-    assert_eq!(
-        found.iter().map(|one| one.0.as_str()).collect::<Vec<_>>(),
-        ["/timeout", "/durability", "/on_failure"],
-        "{found:?}"
-    );
-    let found = faults(
-        json!({ "timeout": "1 eon", "on_failure": [{ "id": "x", "skip": "" }, { "id": "x" }] }),
-        json!([
-            with(look("a", ""), json!({ "timeout": "400d", "retry": { "tries": 2, "wait": "5 x" } })),
-            with(look("b", ""), json!({ "retry": { "tries": 1 } })),
-            with(look("c", ""), json!({ "on_error": "ignore" })),
-            { "id": "d", "wait": { "for": "10m", "signal": "x" } },
-            { "id": "e", "wait": { "until": "tomorrow" } },
-            { "id": "f", "wait": { "for": "1h" }, "retry": { "tries": 2 } },
-            { "id": "g", "parallel": {} },
-            { "id": "h", "parallel": { "1": [] } },
-            { "id": "i", "call": "other", "connections": { "x": "nowhere" } },
-            { "id": "j", "each": [1], "steps": [], "batch": 0 },
-            { "id": "k", "set": {}, "retry": { "tries": 2 } },
-            { "id": "l", "parallel": { "x": [{ "id": "a", "skip": "" }] } },
-            with(look("m", ""), json!({ "on_error": [{ "id": "n" }] })),
-        ]),
-    );
-    let places: Vec<_> = found.iter().map(|one| one.0.as_str()).collect();
-    let expected = [
-        "/steps/0/retry/wait",
-        "/steps/0/timeout",
-        "/steps/1/retry/tries",
-        "/steps/2/on_error",
-        "/steps/3/wait",
-        "/steps/4/wait/until",
-        "/steps/5/retry",
-        "/steps/6/parallel",
-        "/steps/7/parallel",
-        "/steps/8/connections/x",
-        "/steps/9/batch",
-        "/steps/10/retry",
-        "/steps/11/parallel/x/0/id",
-        "/steps/12/on_error/0",
-        "/on_failure/1",
-        "/timeout",
-    ];
-    assert_eq!(places, expected, "{found:#?}");
+#[tokio::test]
+async fn data_that_looks_like_an_expression_stays_data() {
+    let flow = Flow::from_value(json!({
+        "name": "literal",
+        "steps": [
+            { "id": "copy", "set": { "title": "{{ input.title }}", "in": ["x {{ input.title }}", { "a": "{{ input.nested }}" }] } },
+            { "id": "again", "set": { "title": "{{ steps.copy.title }}", "all": "{{ steps.copy }}" } },
+            { "id": "same", "if": "{{ steps.again.title != input.title or steps.again.all.in[0] != 'x ' ~ input.title }}",
+              "fail": "{{ steps.again }}" },
+            { "id": "each", "each": "{{ input.titles }}", "key": "{{ item }}", "steps": [
+                { "id": "end", "skip": "because {{ item }}" }
+            ] }
+        ]
+    }));
+    let titles = ["{{ 7*7 }}", "{% for x in y %}", "{{ steps }}", "}}", "{{", "{{ input | upper }}"];
+    let input = json!({ "title": titles[0], "nested": { "{{ 1 }}": ["{{ 2 }}"] }, "titles": titles });
+    let engine = Engine::new(Arc::new(MemoryJournal::default()));
+    let running = engine.start(&flow.unwrap(), input, Default::default()).await.unwrap();
+    let run = tokio::time::timeout(std::time::Duration::from_secs(60), running.wait()).await.unwrap().unwrap();
+    assert_eq!(run.status, RunStatus::Succeeded, "{:?}", run.error);
+    let reasons: Vec<_> = run.ledger[&StepPath::from("each")].skipped.keys().cloned().collect();
+    let mut expected: Vec<_> = titles.iter().map(|title| format!("because {title}")).collect();
+    expected.sort();
+    assert_eq!(reasons, expected);
 }

@@ -10,10 +10,9 @@ use std::{
 
 use crate::support::{World, call, flow, lab::Lab, slots, world};
 use serde_json::{Value, json};
-use trunkline_core::ErrorKind;
-use trunkline_engine::{
-    Engine, Flow, Item, Journal, MemoryJournal, Run, RunEvent, RunId, RunStatus, StepPath, Verdict,
-};
+use trunkline_core::{ErrorKind, RunId, StepPath};
+use trunkline_engine::{Engine, Item, Journal, MemoryJournal, Run, RunEvent, RunStatus, Verdict};
+use trunkline_flow::Flow;
 
 fn engine() -> (Engine, Arc<MemoryJournal>) {
     let journal = Arc::new(MemoryJournal::default());

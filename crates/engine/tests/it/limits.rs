@@ -14,34 +14,11 @@ use crate::support::{
 };
 use serde_json::{Value, json};
 use trunkline_core::{ErrorKind, Result};
-use trunkline_engine::{Engine, Flow, Flush, MemoryJournal, RunEvent, RunLimits, RunStatus};
+use trunkline_engine::{Engine, Flush, MemoryJournal, RunEvent, RunLimits, RunStatus};
+use trunkline_flow::Flow;
 
 fn look(fault: &str) -> Value {
     call("a", "thing.look", json!({ "name": "a", "fault": fault }))
-}
-
-/// Returns pointer and message of the first finding for a flow with these steps.
-fn rejection(steps: Value) -> String {
-    let found =
-        Flow::from_value(json!({ "name": "x", "connections": { "shop": "shop" }, "steps": steps })).unwrap_err();
-    format!("{} {}", found[0].pointer, found[0].message)
-}
-
-#[test]
-fn the_size_of_a_flow_is_limited_and_each_error_has_the_limit() {
-    let many: Vec<_> = (0..10_001).map(|n| json!({ "id": format!("s{n}"), "set": {} })).collect();
-    assert_eq!(rejection(many.into()), "/steps/10000 the flow has more than 10000 steps");
-    let deep = (0..17).fold(json!([]), |inner, n| json!([{ "id": format!("s{n}"), "parallel": { "x": inner } }]));
-    assert!(rejection(deep).ends_with("steps are nested more than 16 levels deep"));
-    let each = |member: &str, value: u64| {
-        let mut step = json!({ "id": "a", "each": [1], "steps": [] });
-        step[member] = value.into();
-        rejection(json!([step]))
-    };
-    assert!(each("concurrency", 65).contains("64") && each("batch", 1001).contains("1000"), "{}", each("batch", 1001));
-    let branches: serde_json::Map<_, _> = (0..33).map(|n| (format!("b{n}"), json!([]))).collect();
-    assert!(rejection(json!([{ "id": "a", "parallel": branches }])).contains("32"));
-    assert!(rejection(json!([{ "id": "a", "wait": { "for": "400d" } }])).contains("366 days"));
 }
 
 #[tokio::test(start_paused = true)]

@@ -11,7 +11,8 @@ use std::{
 use crate::support::lab::Lab;
 use proptest::prelude::*;
 use serde_json::{Value, json};
-use trunkline_engine::{Flow, RunStatus};
+use trunkline_engine::RunStatus;
+use trunkline_flow::Flow;
 
 /// A random step. It has no id yet: [`Numbers`] gives it one.
 #[derive(Clone, Debug)]

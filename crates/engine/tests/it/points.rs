@@ -22,8 +22,8 @@ use crate::support::{
     slots, world,
 };
 use serde_json::json;
-use trunkline_core::{ErrorKind, Result};
-use trunkline_engine::{Journal, MemoryJournal, RunEvent, RunId, RunStatus, StepPath};
+use trunkline_core::{ErrorKind, Result, RunId, StepPath};
+use trunkline_engine::{Journal, MemoryJournal, RunEvent, RunStatus};
 use uuid::Uuid;
 
 const TIMES: usize = 5;

@@ -9,8 +9,9 @@ use std::{
 
 use crate::support::{call, flow, lab::Lab, registry, slots, world};
 use serde_json::json;
-use trunkline_core::ErrorKind;
-use trunkline_engine::{Engine, Flow, Journal, MemoryJournal, RunEvent, RunStatus, StepPath};
+use trunkline_core::{ErrorKind, StepPath};
+use trunkline_engine::{Engine, Journal, MemoryJournal, RunEvent, RunStatus};
+use trunkline_flow::Flow;
 
 fn engine() -> (Engine, Arc<MemoryJournal>) {
     let journal = Arc::new(MemoryJournal::default());

@@ -10,8 +10,9 @@ use crate::support::{
 };
 use serde_json::{Value, json};
 use tokio::time::Instant;
-use trunkline_core::ErrorKind;
-use trunkline_engine::{Flow, MemoryJournal, RunEvent, RunStatus, StepPath};
+use trunkline_core::{ErrorKind, StepPath};
+use trunkline_engine::{MemoryJournal, RunEvent, RunStatus};
+use trunkline_flow::Flow;
 
 fn flow(steps: Value) -> Flow {
     let output = json!({ "by": "{{ (steps.ok | default({})).by | default('none') }}" });

@@ -6,7 +6,8 @@ use std::{sync::Arc, time::Duration};
 use crate::support::{call, flow, slots};
 use serde_json::{Value, json};
 use trunkline_core::Timestamp;
-use trunkline_engine::{Engine, Flow, Journal, LogEntry, MemoryJournal, RunEventView, RunStatus};
+use trunkline_engine::{Engine, Journal, LogEntry, MemoryJournal, RunEventView, RunStatus};
+use trunkline_flow::Flow;
 
 fn engine() -> Engine {
     let journal: Arc<dyn Journal> = Arc::new(MemoryJournal::default());
@@ -27,7 +28,7 @@ fn faults() -> Value {
     json!({ "faults": { "a": "sleep 3000", "b": "busy 1", "c": "missing" } })
 }
 
-async fn all(engine: &Engine, run: &trunkline_engine::RunId, after: u64) -> (Vec<RunEventView>, RunStatus) {
+async fn all(engine: &Engine, run: &trunkline_core::RunId, after: u64) -> (Vec<RunEventView>, RunStatus) {
     let mut watch = engine.watch(run, after).await.unwrap();
     let mut all = Vec::new();
     while let Some(event) = watch.next().await.unwrap() {

@@ -8,8 +8,8 @@ use std::collections::{BTreeMap, BTreeSet};
 use rusqlite::{OptionalExtension, params};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
-use trunkline_core::{Connection, Error, ErrorKind, Result, Schema, Secret, SecretSource, SignIn, Timestamp};
-use trunkline_engine::{RunEvent, RunId, RunStatus};
+use trunkline_core::{Connection, Error, ErrorKind, Result, RunId, Schema, Secret, SecretSource, SignIn, Timestamp};
+use trunkline_engine::{RunEvent, RunStatus};
 
 use crate::{
     database::store::Store,

@@ -3,8 +3,8 @@
 use rusqlite::Row as SqlRow;
 use serde::de::DeserializeOwned;
 use serde_json::Value;
-use trunkline_core::{Error, ErrorKind, Result, Timestamp};
-use trunkline_engine::{ItemOutcome, RunEvent, RunId, RunStatus, StepPath};
+use trunkline_core::{Error, ErrorKind, Result, RunId, StepPath, Timestamp};
+use trunkline_engine::{ItemOutcome, RunEvent, RunStatus};
 use zeroize::Zeroizing;
 
 use crate::{

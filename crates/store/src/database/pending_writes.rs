@@ -5,8 +5,7 @@ use std::{
     sync::{Mutex, MutexGuard, PoisonError},
 };
 
-use trunkline_core::{Error, Result};
-use trunkline_engine::RunId;
+use trunkline_core::{Error, Result, RunId};
 
 use crate::database::event_row::{Change, ItemKey, Outcome, Row};
 

@@ -7,8 +7,7 @@ use std::{
 };
 
 use rusqlite::Connection;
-use trunkline_core::{Error, Result};
-use trunkline_engine::RunId;
+use trunkline_core::{Error, Result, RunId};
 
 use crate::{
     database::{pending_writes::Pending, writer::Writer},

@@ -20,8 +20,7 @@ use std::{
 
 use rusqlite::{Connection, config::DbConfig};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, oneshot};
-use trunkline_core::{Error, ErrorKind, Result};
-use trunkline_engine::RunId;
+use trunkline_core::{Error, ErrorKind, Result, RunId};
 
 use crate::{
     database::event_row::Row,

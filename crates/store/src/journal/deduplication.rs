@@ -6,8 +6,8 @@
 use std::collections::BTreeSet;
 
 use rusqlite::{Connection, OptionalExtension, params};
-use trunkline_core::Result;
-use trunkline_engine::{RunId, TriggerEvent};
+use trunkline_core::{Result, RunId};
+use trunkline_engine::TriggerEvent;
 
 use crate::{
     database::store::Store,

@@ -8,10 +8,10 @@ use std::{collections::BTreeMap, sync::Arc};
 
 use rusqlite::{Connection, OptionalExtension, Row as SqlRow, params};
 use serde_json::Value;
-use trunkline_core::{Error, ErrorKind, Result, async_trait};
+use trunkline_core::{Error, ErrorKind, Result, RunId, StepPath, async_trait};
 use trunkline_engine::{
-    Flush, Item, ItemOutcome, Journal, LogEntry, LogPage, PreviousOutcome, RunClaim, RunEvent, RunId, RunStatus,
-    RunSummary, StepPath, TriggerEvent,
+    Flush, Item, ItemOutcome, Journal, LogEntry, LogPage, PreviousOutcome, RunClaim, RunEvent, RunStatus, RunSummary,
+    TriggerEvent,
 };
 
 use crate::{

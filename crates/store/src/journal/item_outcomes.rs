@@ -2,8 +2,8 @@
 //! written in the same transaction.
 
 use rusqlite::{Connection, OptionalExtension, Row, params};
-use trunkline_core::Result;
-use trunkline_engine::{Item, ItemOutcome, PreviousOutcome, RunId, StepPath};
+use trunkline_core::{Result, RunId, StepPath};
+use trunkline_engine::{Item, ItemOutcome, PreviousOutcome};
 
 use crate::{
     database::{

@@ -1,8 +1,8 @@
 //! The process log of runs. Entries are encrypted one by one; a run keeps a limited number of entries and bytes.
 
 use rusqlite::{Connection, OptionalExtension, params};
-use trunkline_core::Result;
-use trunkline_engine::{LOG_BYTES, LOG_ENTRIES, LOG_PAGE, LogEntry, LogPage, RunId};
+use trunkline_core::{Result, RunId};
+use trunkline_engine::{LOG_BYTES, LOG_ENTRIES, LOG_PAGE, LogEntry, LogPage};
 use zeroize::Zeroizing;
 
 use crate::{

@@ -3,8 +3,8 @@
 
 use std::{io::ErrorKind as Io, path::Path};
 
-use trunkline_core::{Error, ErrorKind, Result};
-use trunkline_engine::{RunClaim, RunId};
+use trunkline_core::{Error, ErrorKind, Result, RunId};
+use trunkline_engine::RunClaim;
 
 use crate::files::{private_files::private_dir, store_fault::file_fault};
 

@@ -1,7 +1,6 @@
 //! Errors of kind `not_found`. Where the names are known, they name the most similar ones.
 
-use trunkline_core::{Error, ErrorKind};
-use trunkline_engine::RunId;
+use trunkline_core::{Error, ErrorKind, RunId};
 
 pub(crate) fn no_run(run: &RunId) -> Error {
     Error::new(ErrorKind::NotFound, format!("there is no run {run}")).hint("`trunkline runs` lists them")

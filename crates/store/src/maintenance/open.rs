@@ -85,8 +85,8 @@ mod tests {
     use std::collections::BTreeMap;
 
     use serde_json::json;
-    use trunkline_core::Timestamp;
-    use trunkline_engine::{Flush, Journal, RunEvent, RunId, RunStatus};
+    use trunkline_core::{RunId, Timestamp};
+    use trunkline_engine::{Flush, Journal, RunEvent, RunStatus};
 
     use super::*;
 

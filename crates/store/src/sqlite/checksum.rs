@@ -10,7 +10,7 @@ use rusqlite::{
     types::ValueRef,
 };
 use sha2::{Digest, Sha256};
-use trunkline_engine::RunId;
+use trunkline_core::RunId;
 
 /// Registers the SQL functions on a connection.
 pub(crate) fn functions(connection: &Connection) -> rusqlite::Result<()> {

@@ -16,8 +16,7 @@ use rusqlite::{Connection, params};
 use sha2::{Digest, Sha256};
 use tokio::io::{AsyncSeekExt, AsyncWriteExt, BufWriter};
 use tokio_util::io::ReaderStream;
-use trunkline_core::{Error, ErrorKind, FileRef, FileStream, Position, Result, STAGED, Staging, async_trait};
-use trunkline_engine::RunId;
+use trunkline_core::{Error, ErrorKind, FileRef, FileStream, Position, Result, RunId, STAGED, Staging, async_trait};
 
 use crate::{
     database::store::Store,

@@ -6,8 +6,8 @@ use std::cell::Cell;
 
 use crate::support::{Home, accepted, events, item, keys, started};
 use serde_json::json;
-use trunkline_core::{ErrorKind, Timestamp};
-use trunkline_engine::{Flush, Journal, RunEvent, RunId, StepPath, journal_suite};
+use trunkline_core::{ErrorKind, RunId, StepPath, Timestamp};
+use trunkline_engine::{Flush, Journal, RunEvent, journal_suite};
 use trunkline_store::Store;
 
 #[tokio::test]

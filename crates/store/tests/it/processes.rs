@@ -14,8 +14,8 @@ use std::{
 };
 
 use crate::support::{Home, accepted, connection, events, item, keys, settings, started};
-use trunkline_core::{ErrorKind, Secret, SignIn, Timestamp, Vault};
-use trunkline_engine::{Flush, Journal, RunEvent, RunId};
+use trunkline_core::{ErrorKind, RunId, Secret, SignIn, Timestamp, Vault};
+use trunkline_engine::{Flush, Journal, RunEvent};
 use trunkline_store::{KeySource, Store};
 
 const HOME: &str = "TRUNKLINE_STORE_TEST_HOME";

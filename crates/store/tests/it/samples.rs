@@ -5,8 +5,8 @@ use std::{fs, path::Path};
 
 use crate::support::{Home, events};
 use serde_json::json;
-use trunkline_core::{ErrorKind, Timestamp, Vault};
-use trunkline_engine::{Flush, ItemOutcome, Journal, PreviousOutcome, RunEvent, RunId, TriggerEvent};
+use trunkline_core::{ErrorKind, RunId, Timestamp, Vault};
+use trunkline_engine::{Flush, ItemOutcome, Journal, PreviousOutcome, RunEvent, TriggerEvent};
 use trunkline_store::{KeySource, Store};
 
 /// Opens a copy of a sample.

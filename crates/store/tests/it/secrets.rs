@@ -11,8 +11,8 @@ use crate::support::{Home, accepted, connection, events, settings};
 use base64::prelude::{BASE64_STANDARD, BASE64_STANDARD_NO_PAD, BASE64_URL_SAFE_NO_PAD, Engine};
 use rusqlite::params;
 use serde_json::json;
-use trunkline_core::{ErrorKind, Secret, SignIn, Vault};
-use trunkline_engine::{Flush, Journal, RunEvent, RunId};
+use trunkline_core::{ErrorKind, RunId, Secret, SignIn, Vault};
+use trunkline_engine::{Flush, Journal, RunEvent};
 use trunkline_store::{KeySource, Store};
 
 const CLIENT_SECRET: &str = "canary-client+secret/Ä\"1";

@@ -3,9 +3,9 @@
 use std::sync::Arc;
 
 use serde_json::Value;
-use trunkline_core::{Error, ErrorKind, Result, async_trait};
+use trunkline_core::{Error, ErrorKind, Result, RunId, StepPath, async_trait};
 use trunkline_engine::{
-    Flush, Item, ItemOutcome, Journal, PreviousOutcome, RunClaim, RunEvent, RunId, RunSummary, StepPath, TriggerEvent,
+    Flush, Item, ItemOutcome, Journal, PreviousOutcome, RunClaim, RunEvent, RunSummary, TriggerEvent,
 };
 
 /// A request to change the journal.

@@ -13,8 +13,9 @@ use std::{
 
 use serde_json::{Value, json};
 use tokio::time::Instant;
-use trunkline_core::{Connected, Result, Timestamp};
-use trunkline_engine::{Engine, Flow, Journal, MemoryJournal, Run, RunEvent, RunId, RunLimits, StepPath};
+use trunkline_core::{Connected, Result, RunId, StepPath, Timestamp};
+use trunkline_engine::{Engine, Journal, MemoryJournal, Run, RunEvent, RunLimits};
+use trunkline_flow::Flow;
 use uuid::Uuid;
 
 use super::{

@@ -20,7 +20,7 @@ use trunkline_core::{
     Action, ActionEntry, ActionSpec, AnyAction, AnyClient, CheckReport, Connected, Connection, Connector, Context,
     Diagnostic, Effect, Error, ErrorKind, MemoryVault, Page, Registry, Result, VaultSlot, async_trait,
 };
-use trunkline_engine::Flow;
+use trunkline_flow::Flow;
 
 /// The things and the counts of one test, and the switches that make its calls fail.
 #[derive(Default)]

@@ -10,8 +10,8 @@ use rusqlite::{
 use serde_json::json;
 use sha2::{Digest, Sha256};
 use tempfile::TempDir;
-use trunkline_core::{Connection, Result, Schema, Timestamp};
-use trunkline_engine::{Flush, ItemOutcome, Journal, LogEntry, RunEvent, RunId, StepPath};
+use trunkline_core::{Connection, Result, RunId, Schema, StepPath, Timestamp};
+use trunkline_engine::{Flush, ItemOutcome, Journal, LogEntry, RunEvent};
 use trunkline_store::{KeySource, Store};
 
 /// Computes the checksum of a row. Existing stores have it on disk, so the algorithm must not change.

@@ -1,0 +1,14 @@
+//! What an error means for the whole run.
+
+use trunkline_core::{Error, ErrorKind, Retry};
+
+/// Returns whether an error stops the run instead of failing one item. A resumed run tries the step again.
+pub(crate) fn stops_the_run(error: &Error) -> bool {
+    matches!(error.kind(), ErrorKind::Config | ErrorKind::Auth | ErrorKind::Store | ErrorKind::Cancelled)
+}
+
+/// Returns whether an error says nothing about the run, but only about the machine at this time: a full disk, too many
+/// open files. The run is left to be resumed.
+pub(crate) fn is_transient(error: &Error) -> bool {
+    error.kind() == ErrorKind::Store && error.retryable() != Retry::Never
+}

@@ -1,0 +1,222 @@
+//! [`Flow`]: a flow document that was read, compiled and pinned to a version.
+//!
+//! Reading reports all faults at once, each with its JSON pointer and, if the document came from a file, its line and
+//! column. Two later stages need more than the document: [`Flow::check`] compares it with the registered connectors,
+//! and [`Flow::link`] adds the flows that it calls, so that a run is pinned to the versions of all of them.
+
+use std::{collections::BTreeMap, sync::Arc, time::Duration};
+
+use serde_json::{Value, json};
+use trunkline_core::{Diagnostic, Schema};
+use uuid::Uuid;
+
+use crate::{
+    document::{
+        flow_document::{self, FLOW, FlowDocument, Flushing, Logging},
+        syntax,
+    },
+    expression::Template,
+    steps::{
+        reader::Reader,
+        step::{FlowCall, Step},
+    },
+    trigger::{Overlap, Trigger},
+};
+
+/// A flow that can be run: read, compiled, and pinned to a version. Cheap to clone.
+///
+/// ```
+/// use trunkline_flow::Flow;
+///
+/// let text = "name: greet\nsteps:\n- id: hello\n  set:\n    text: Hello {{ inputs.name }}\n";
+/// let findings = Flow::parse("greet.yaml", text).unwrap_err();
+/// assert!(findings[0].to_string().starts_with("greet.yaml:5:11: /steps/0/set/text: {{ inputs.name }} "));
+/// ```
+#[derive(Clone, Debug)]
+pub struct Flow {
+    pub(super) inner: Arc<Inner>,
+    /// The flows that this one calls, directly or through others, by their names.
+    pub(super) linked: Arc<BTreeMap<String, Flow>>,
+}
+
+#[derive(Debug)]
+pub(super) struct Inner {
+    name: String,
+    version: String,
+    document: Value,
+    connections: BTreeMap<String, String>,
+    trigger: Option<Trigger>,
+    overlap: Overlap,
+    input: Option<Schema>,
+    tables: Value,
+    steps: Arc<[Step]>,
+    pub(super) calls: Vec<FlowCall>,
+    output: Option<Template>,
+    timeout: Option<Duration>,
+    on_failure: Arc<[Step]>,
+    durability: Flushing,
+    log: Logging,
+}
+
+impl Flow {
+    /// Returns the JSON Schema of flow documents.
+    pub fn schema() -> Value {
+        flow_document::schema()
+    }
+
+    /// Reads a flow from the text of a file. The extension of `file` selects JSON or YAML; without one, a text that
+    /// begins with `{` is JSON.
+    ///
+    /// # Errors
+    ///
+    /// Every fault of the document, with file, line and column. Connectors and called flows are not looked at here: see
+    /// [`Flow::check`] and [`Flow::link`].
+    pub fn parse(file: &str, text: &str) -> Result<Flow, Vec<Diagnostic>> {
+        let document = syntax::read(file, text).map_err(|found| vec![found])?;
+        Flow::from_value(document).map_err(|found| Flow::locate(file, text, found))
+    }
+
+    /// Adds file, line and column to findings about the document in `text`.
+    pub fn locate(file: &str, text: &str, found: Vec<Diagnostic>) -> Vec<Diagnostic> {
+        syntax::locate(file, text, found)
+    }
+
+    /// Reads a flow from a document.
+    ///
+    /// # Errors
+    ///
+    /// Every fault of the document, with its JSON pointer. Connectors and called flows are not looked at here: see
+    /// [`Flow::check`] and [`Flow::link`].
+    pub fn from_value(document: Value) -> Result<Flow, Vec<Diagnostic>> {
+        let mut reader = Reader::default();
+        match Flow::read(document, &mut reader) {
+            Some(flow) if reader.found.is_empty() => Ok(flow),
+            _ => Err(reader.found),
+        }
+    }
+
+    pub(crate) fn read(document: Value, reader: &mut Reader) -> Option<Flow> {
+        let flow: FlowDocument = reader.read(&FLOW, &document, "")?;
+        reader.bindings = Some(flow.connections.keys().cloned().collect());
+        let trigger = flow.trigger.and_then(|trigger| Trigger::read(trigger, reader));
+        let steps = reader.steps(&flow.steps, "/steps", 0);
+        let on_failure = reader.steps(&flow.on_failure, "/on_failure", 0);
+        let output = flow.output.map(|output| reader.template(&output.into(), "/output"));
+        let timeout = flow.timeout.and_then(|timeout| reader.duration(&timeout, "/timeout".to_owned()));
+        let input = flow.input.map(Schema::from);
+        if let Some(schema) = &input {
+            let broken =
+                schema.check(&Value::Null).into_iter().find(|one| one.message.starts_with("the schema itself"));
+            reader.found.extend(broken.map(|one| Diagnostic { pointer: "/input".into(), ..one }));
+        }
+        let text = document.to_string();
+        let version = Uuid::new_v5(&Uuid::NAMESPACE_OID, text.as_bytes()).simple().to_string()[..12].to_owned();
+        let (name, connections, tables) = (flow.name, flow.connections, json!(flow.tables));
+        let (overlap, durability, calls) =
+            (Overlap::from(flow.overlap), flow.durability, std::mem::take(&mut reader.calls));
+        let inner = Inner {
+            name,
+            version,
+            document,
+            connections,
+            trigger,
+            overlap,
+            input,
+            tables,
+            steps,
+            calls,
+            output,
+            timeout,
+            on_failure,
+            durability,
+            log: flow.log,
+        };
+        Some(Flow { inner: Arc::new(inner), linked: Arc::default() })
+    }
+
+    /// The names of the flows that its own steps call.
+    pub fn calls(&self) -> impl Iterator<Item = &str> {
+        self.inner.calls.iter().map(|call| call.flow.as_str())
+    }
+
+    /// The flows that it was linked with, by their names; empty before [`Flow::link`].
+    pub fn linked(&self) -> &BTreeMap<String, Flow> {
+        &self.linked
+    }
+
+    /// One of the flows that it was linked with, itself linked with all the others.
+    pub fn callee(&self, name: &str) -> Option<Flow> {
+        let flow = self.linked.get(name)?;
+        Some(Flow { inner: flow.inner.clone(), linked: self.linked.clone() })
+    }
+
+    /// The flow's name.
+    pub fn name(&self) -> &str {
+        &self.inner.name
+    }
+
+    /// A hash of the document in twelve hexadecimal digits: equal documents have equal versions.
+    pub fn version(&self) -> &str {
+        &self.inner.version
+    }
+
+    /// The document it was read from.
+    pub fn document(&self) -> &Value {
+        &self.inner.document
+    }
+
+    /// The connection bindings by name, each with the connector that it needs.
+    pub fn connections(&self) -> &BTreeMap<String, String> {
+        &self.inner.connections
+    }
+
+    /// What starts runs automatically, if anything does.
+    pub fn trigger(&self) -> Option<&Trigger> {
+        self.inner.trigger.as_ref()
+    }
+
+    /// What happens when a run is due while another run of this flow is active.
+    pub fn overlap(&self) -> Overlap {
+        self.inner.overlap
+    }
+
+    /// The schema of a run's input, if the flow declares one.
+    pub fn input(&self) -> Option<&Schema> {
+        self.inner.input.as_ref()
+    }
+
+    /// The tables of the filter `lookup`.
+    pub fn tables(&self) -> &Value {
+        &self.inner.tables
+    }
+
+    /// The steps of a run, in order.
+    pub fn steps(&self) -> &Arc<[Step]> {
+        &self.inner.steps
+    }
+
+    /// The output of a run, if the flow declares one.
+    pub fn output(&self) -> Option<&Template> {
+        self.inner.output.as_ref()
+    }
+
+    /// The longest time of a run, if the flow limits it.
+    pub fn timeout(&self) -> Option<Duration> {
+        self.inner.timeout
+    }
+
+    /// The steps to run after a run has failed.
+    pub fn on_failure(&self) -> &Arc<[Step]> {
+        &self.inner.on_failure
+    }
+
+    /// Returns whether each result is written to disk before the next step begins.
+    pub fn flushes_every_step(&self) -> bool {
+        self.inner.durability == Flushing::EveryStep
+    }
+
+    /// The calls that are recorded in the process log.
+    pub fn logging(&self) -> Logging {
+        self.inner.log
+    }
+}

@@ -1,0 +1,11 @@
+//! The document of a flow: its text, its members, and the compiled flow.
+
+mod flow;
+mod flow_document;
+mod link;
+mod step_position;
+pub(crate) mod syntax;
+
+pub use flow::Flow;
+pub use flow_document::Logging;
+pub use step_position::{EnclosingItem, StepPosition};

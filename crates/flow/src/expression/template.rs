@@ -1,0 +1,302 @@
+//! Values with expressions in them: `"{{ steps.search.items | length }}"`.
+//!
+//! A text that is exactly one `{{ .. }}` yields the expression's JSON value, so that numbers and objects keep their
+//! type; an expression inside a longer text yields text. The result of an expression is never evaluated again: data
+//! stays data.
+//!
+//! The language is the expressions of [minijinja](https://docs.rs/minijinja) and nothing else of it: no statements, no
+//! functions, no I/O, a bounded amount of work, and our own [filters](crate::FILTERS). An expression whose result could
+//! grow without limit is rejected when it is compiled; see [`infer`].
+
+use std::sync::LazyLock;
+
+use minijinja::{Environment, Expression, UndefinedBehavior, value::Value as Dynamic};
+use serde_json::{Map, Value};
+use trunkline_core::{Diagnostic, Error, ErrorKind, Result, pointer_part};
+
+use crate::{
+    expression::scope::Scope,
+    filters::environment,
+    typing::infer,
+    values::{
+        conversion::{OUTPUT_LIMIT, detail, to_json},
+        json_kinds::Kinds,
+    },
+};
+
+/// The most work of one evaluation: minijinja charges about one unit for each instruction.
+const FUEL: u64 = 100_000;
+/// The longest expression, in bytes.
+const MAX_LENGTH: usize = 8 * 1024;
+
+static ENVIRONMENT: LazyLock<Environment<'static>> = LazyLock::new(|| {
+    let mut environment = Environment::empty();
+    environment.set_undefined_behavior(UndefinedBehavior::Strict);
+    environment.set_fuel(Some(FUEL));
+    environment::add_to(&mut environment);
+    environment
+});
+
+/// A JSON value in which texts may hold expressions, compiled once.
+#[derive(Debug)]
+pub struct Template {
+    node: Node,
+    source: Value,
+}
+
+/// The compiled form of a value.
+#[derive(Debug)]
+pub(crate) enum Node {
+    /// A value without expressions.
+    Literal(Value),
+    /// A text that did not compile. It was reported, and is never rendered.
+    Invalid,
+    /// A text that is exactly one expression.
+    Expression(Compiled),
+    /// A text with expressions inside.
+    Text(Vec<Piece>),
+    Array(Vec<Node>),
+    Object(Vec<(String, Node)>),
+}
+
+/// A part of a text with expressions.
+#[derive(Debug)]
+pub(crate) enum Piece {
+    Literal(String),
+    Expression(Compiled),
+}
+
+/// One compiled expression.
+pub(crate) struct Compiled {
+    /// The expression without its braces.
+    pub(crate) source: String,
+    /// JSON pointer of the text that it stands in.
+    pub(crate) pointer: String,
+    expression: Expression<'static, 'static>,
+    /// Operands of `*` whose type is known only at run time. Each is checked before the evaluation, because a text
+    /// times a number would be a text of any length.
+    factors: Vec<Expression<'static, 'static>>,
+}
+
+impl std::fmt::Debug for Compiled {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(&self.source)
+    }
+}
+
+impl Template {
+    /// Compiles a value. Expressions that do not compile are added to `found`, each with its JSON pointer.
+    pub(crate) fn compile(value: &Value, pointer: &str, found: &mut Vec<Diagnostic>) -> Template {
+        Template { node: compile_value(value, pointer, found), source: value.clone() }
+    }
+
+    /// The value as it was written.
+    pub(crate) fn source(&self) -> &Value {
+        &self.source
+    }
+
+    /// The compiled form.
+    pub(crate) fn node(&self) -> &Node {
+        &self.node
+    }
+
+    /// The value, if it has no expressions.
+    pub(crate) fn literal(&self) -> Option<&Value> {
+        self.node.is_literal().then_some(&self.source)
+    }
+
+    /// Returns the value with every expression replaced by its result.
+    ///
+    /// # Errors
+    ///
+    /// `invalid_input` if an expression cannot be evaluated, and `limit` if it needs too much work or its result is too
+    /// large.
+    pub fn render(&self, scope: &Scope) -> Result<Value> {
+        let root = Dynamic::from_object(scope.clone());
+        render(&self.node, &root)
+    }
+
+    /// Like [`Template::render`], as text: a text as it is, anything else as JSON.
+    ///
+    /// # Errors
+    ///
+    /// As [`render`](Template::render).
+    pub fn render_text(&self, scope: &Scope) -> Result<String> {
+        Ok(match self.render(scope)? {
+            Value::String(text) => text,
+            other => other.to_string(),
+        })
+    }
+}
+
+impl Node {
+    /// Returns whether it has no expressions.
+    pub(crate) fn is_literal(&self) -> bool {
+        match self {
+            Node::Literal(_) => true,
+            Node::Expression(_) | Node::Text(_) | Node::Invalid => false,
+            Node::Array(items) => items.iter().all(Node::is_literal),
+            Node::Object(members) => members.iter().all(|(_, member)| member.is_literal()),
+        }
+    }
+}
+
+fn compile_value(value: &Value, pointer: &str, found: &mut Vec<Diagnostic>) -> Node {
+    match value {
+        Value::String(text) => compile_text(text, pointer, found),
+        Value::Array(items) => {
+            let compile = |(index, item)| compile_value(item, &format!("{pointer}/{index}"), found);
+            Node::Array(items.iter().enumerate().map(compile).collect())
+        }
+        Value::Object(members) => {
+            let compile = |(name, member): (&String, &Value)| {
+                (name.clone(), compile_value(member, &format!("{pointer}/{}", pointer_part(name)), found))
+            };
+            Node::Object(members.iter().map(compile).collect())
+        }
+        other => Node::Literal(other.clone()),
+    }
+}
+
+fn compile_text(text: &str, pointer: &str, found: &mut Vec<Diagnostic>) -> Node {
+    let (mut pieces, mut rest, before) = (Vec::new(), text, found.len());
+    while let Some(start) = rest.find("{{") {
+        if start > 0 {
+            pieces.push(Piece::Literal(rest[..start].to_owned()));
+        }
+        let Some(length) = end_of_expression(&rest[start + 2..]) else {
+            found.push(
+                Diagnostic::error(pointer, "an expression begins with {{ and does not end with }}")
+                    .hint("close it with }}, or write {{ '{{' }} to get two braces as text"),
+            );
+            return Node::Invalid;
+        };
+        let source = rest[start + 2..start + 2 + length].trim();
+        match compile_expression(source, pointer) {
+            Ok(compiled) => pieces.push(Piece::Expression(compiled)),
+            Err(faults) => found.extend(faults),
+        }
+        rest = &rest[start + 2 + length + 2..];
+    }
+    if found.len() > before {
+        // The expressions that did compile are still checked.
+        return if pieces.is_empty() { Node::Invalid } else { Node::Text(pieces) };
+    }
+    if pieces.is_empty() {
+        return Node::Literal(text.into());
+    }
+    if !rest.is_empty() {
+        pieces.push(Piece::Literal(rest.to_owned()));
+    }
+    match <[Piece; 1]>::try_from(pieces) {
+        Ok([Piece::Expression(only)]) => Node::Expression(only),
+        Ok([Piece::Literal(only)]) => Node::Literal(only.into()),
+        Err(pieces) => Node::Text(pieces),
+    }
+}
+
+/// Returns the number of bytes before the `}}` that ends an expression. Braces in quoted texts and in maps do not
+/// count.
+fn end_of_expression(text: &str) -> Option<usize> {
+    let (mut depth, mut quote, mut escaped) = (0usize, None, false);
+    for (at, byte) in text.bytes().enumerate() {
+        match (quote, byte) {
+            (Some(_), _) if escaped => escaped = false,
+            (Some(_), b'\\') => escaped = true,
+            (Some(open), _) if byte == open => quote = None,
+            (Some(_), _) => {}
+            (None, b'"' | b'\'') => quote = Some(byte),
+            (None, b'{') => depth += 1,
+            (None, b'}') if depth > 0 => depth -= 1,
+            (None, b'}') if text.as_bytes().get(at + 1) == Some(&b'}') => return Some(at),
+            _ => {}
+        }
+    }
+    None
+}
+
+fn compile_expression(source: &str, pointer: &str) -> Result<Compiled, Vec<Diagnostic>> {
+    if source.len() > MAX_LENGTH {
+        let found = Diagnostic::error(pointer, format!("an expression is longer than {MAX_LENGTH} bytes"));
+        return Err(vec![found.hint("divide it among several steps with `set`")]);
+    }
+    let compile = |source: &str| {
+        ENVIRONMENT.compile_expression_owned(source.to_owned()).map_err(|error| {
+            let message = format!("{{{{ {source} }}}} is not a valid expression: {}", detail(&error));
+            vec![Diagnostic::error(pointer, message)]
+        })
+    };
+    // This must come first: minijinja evaluates the constant parts of an expression when it compiles it.
+    let factors = infer::admit(source, pointer)?;
+    let factors = factors.iter().map(|factor| compile(factor)).collect::<Result<_, _>>()?;
+    Ok(Compiled { source: source.to_owned(), pointer: pointer.to_owned(), expression: compile(source)?, factors })
+}
+
+fn render(node: &Node, root: &Dynamic) -> Result<Value> {
+    Ok(match node {
+        Node::Literal(value) => value.clone(),
+        Node::Invalid => Value::Null,
+        Node::Expression(compiled) => evaluate(compiled, root)?,
+        Node::Text(pieces) => {
+            let mut text = String::new();
+            for piece in pieces {
+                match piece {
+                    Piece::Literal(literal) => text.push_str(literal),
+                    Piece::Expression(compiled) => match evaluate(compiled, root)? {
+                        Value::String(piece) => text.push_str(&piece),
+                        Value::Null => {
+                            return Err(evaluation_error(compiled, "it is null, which cannot be part of a text")
+                                .hint("add the filter default(..) where a value may be null"));
+                        }
+                        other => text.push_str(&other.to_string()),
+                    },
+                }
+                if text.len() > OUTPUT_LIMIT {
+                    let message = format!("a text with expressions is longer than the limit of {OUTPUT_LIMIT} bytes");
+                    return Err(Error::new(ErrorKind::Limit, message));
+                }
+            }
+            text.into()
+        }
+        Node::Array(items) => Value::Array(items.iter().map(|item| render(item, root)).collect::<Result<_>>()?),
+        Node::Object(members) => {
+            let mut object = Map::with_capacity(members.len());
+            for (name, member) in members {
+                object.insert(name.clone(), render(member, root)?);
+            }
+            object.into()
+        }
+    })
+}
+
+fn evaluation_error(compiled: &Compiled, reason: &str) -> Error {
+    let message = format!("{{{{ {} }}}} cannot be evaluated: {reason}", compiled.source);
+    Error::new(ErrorKind::InvalidInput, message).with("pointer", &compiled.pointer)
+}
+
+fn evaluate(compiled: &Compiled, root: &Dynamic) -> Result<Value> {
+    for factor in &compiled.factors {
+        if let Ok(value) = factor.eval(root)
+            && !Kinds::of_dynamic(&value).excludes(Kinds::TEXT.or(Kinds::LIST))
+        {
+            let reason = format!("* multiplies numbers, not {}", Kinds::of_dynamic(&value));
+            return Err(evaluation_error(compiled, &reason).hint("convert a text to a number with the filter int"));
+        }
+    }
+    match compiled.expression.eval(root) {
+        Ok(value) if value.is_undefined() => Err(evaluation_error(compiled, "there is no such value")
+            .hint("add the filter default(..) where a value may be missing")),
+        Ok(value) => {
+            to_json(&value).map_err(|error| evaluation_error(compiled, &error.to_string()).into_kind(error.kind()))
+        }
+        Err(error) if error.kind() == minijinja::ErrorKind::OutOfFuel => {
+            Err(evaluation_error(compiled, "it needs more work than the limit").into_kind(ErrorKind::Limit))
+        }
+        Err(error) => Err(evaluation_error(compiled, &detail(&error))),
+    }
+}
+
+#[cfg(test)]
+mod hostile;
+#[cfg(test)]
+mod tests;

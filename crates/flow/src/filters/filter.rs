@@ -1,0 +1,143 @@
+//! The description of a filter: its input, arguments and result, which are checked before a run and at each call.
+
+use minijinja::{Error, ErrorKind, State, Value};
+use serde::Serialize;
+
+use crate::{
+    filters::call::{FilterCall, error, too_long},
+    values::{conversion::OUTPUT_LIMIT, json_kinds::Kinds},
+};
+
+/// A filter of expressions: `{{ value | name(arguments) }}`.
+#[derive(Debug, Serialize)]
+pub struct Filter {
+    /// Its name in an expression.
+    pub name: &'static str,
+    /// A description of its result.
+    pub about: &'static str,
+    /// Its arguments in brackets.
+    pub arguments: &'static [Argument],
+    /// Expressions that use it, with their results.
+    pub examples: &'static [Example],
+    /// The kinds of values that it may be applied to.
+    #[serde(skip)]
+    pub(crate) takes: Kinds,
+    #[serde(skip)]
+    pub(crate) gives: Gives,
+    #[serde(skip)]
+    pub(crate) apply: fn(&FilterCall<'_>) -> Result<Value, Error>,
+}
+
+/// An argument of a filter, in brackets after its name.
+#[derive(Debug, Serialize)]
+pub struct Argument {
+    /// The argument's name, for documentation and messages. Calls give arguments by position.
+    pub name: &'static str,
+    /// Whether it may be left out.
+    pub optional: bool,
+    /// Whether it may be repeated.
+    pub many: bool,
+    #[serde(skip)]
+    pub(crate) kinds: Kinds,
+}
+
+/// An example of an expression: its source, the flow's input, and the result.
+#[derive(Debug, Serialize)]
+pub struct Example {
+    /// The expression without its braces.
+    pub expression: &'static str,
+    /// The value of `input`, as JSON text.
+    pub input: &'static str,
+    /// The result, as JSON text.
+    pub yields: &'static str,
+}
+
+/// The result of a filter, as far as it is known before a run.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Gives {
+    /// A value of these kinds.
+    Kinds(Kinds),
+    /// A list of texts.
+    Texts,
+    /// An item of the list that it is applied to.
+    Item,
+    /// A member of the object that it is applied to.
+    Member,
+    /// The value that it is applied to, or the argument in its place.
+    Default,
+    /// The value at a path in each item.
+    Map,
+    /// The object that it is applied to, with only the named members.
+    Pick,
+    /// The object that it is applied to, without the named members.
+    Omit,
+    /// A value of a table of the flow.
+    Lookup,
+    /// The value at a JSON pointer.
+    Pointer,
+    /// A list of texts; with an argument, one of them.
+    Path,
+}
+
+impl Filter {
+    /// Returns how the filter is written, such as `date(format, zone?, from?)`.
+    pub fn usage(&self) -> String {
+        let argument = |one: &Argument| match (one.optional, one.many) {
+            (true, _) => format!("{}?", one.name),
+            (false, true) => format!("{}, ..", one.name),
+            (false, false) => one.name.to_owned(),
+        };
+        match self.arguments {
+            [] => self.name.to_owned(),
+            some => format!("{}({})", self.name, some.iter().map(argument).collect::<Vec<_>>().join(", ")),
+        }
+    }
+
+    /// Fails if a call cannot have this number of arguments.
+    pub(crate) fn check_count(&self, given: usize) -> Result<(), String> {
+        let least = self.arguments.iter().filter(|one| !one.optional).count();
+        let most = if self.arguments.iter().any(|one| one.many) { usize::MAX } else { self.arguments.len() };
+        match (least..=most).contains(&given) {
+            true => Ok(()),
+            false => Err(format!("the filter {} is written {}, not with {given} arguments", self.name, self.usage())),
+        }
+    }
+
+    /// Returns the description of the argument at this position.
+    pub(crate) fn argument(&self, index: usize) -> Option<&'static Argument> {
+        self.arguments.get(index).or_else(|| self.arguments.last().filter(|one| one.many))
+    }
+
+    pub(crate) fn call(
+        &'static self,
+        state: &State<'_, '_>,
+        value: Value,
+        arguments: &[Value],
+    ) -> Result<Value, Error> {
+        self.check_count(arguments.len()).map_err(error)?;
+        if value.is_undefined() && self.gives != Gives::Default {
+            return Err(Error::new(
+                ErrorKind::UndefinedError,
+                format!("there is no value for the filter {}", self.name),
+            ));
+        }
+        let kind = Kinds::of_dynamic(&value);
+        if kind.excludes(self.takes) && !value.is_undefined() {
+            return Err(error(format!("the filter {} takes {}, not {kind}", self.name, self.takes)));
+        }
+        for (index, given) in arguments.iter().enumerate() {
+            let kind = Kinds::of_dynamic(given);
+            if let Some(argument) = self.argument(index)
+                && kind.excludes(argument.kinds)
+            {
+                let (name, role) = (self.name, argument.name);
+                return Err(error(format!("the filter {name} takes {} as {role}, not {kind}", argument.kinds)));
+            }
+        }
+        let result = (self.apply)(&FilterCall { filter: self.name, state, value, arguments })?;
+        match result.as_str() {
+            Some(text) if text.len() > OUTPUT_LIMIT => Err(too_long(self.name)),
+            _ => Ok(result),
+        }
+    }
+}

@@ -1,0 +1,158 @@
+//! Filters of lists, objects and values of any kind.
+
+use minijinja::{Error, Value, filters, value::Serde};
+use serde_json::Value as Json;
+
+use crate::{
+    filters::call::{FilterCall, MAX_ITEMS, brief, too_many},
+    values::{
+        conversion::{text_of, to_json},
+        json_kinds::Kinds,
+    },
+};
+
+pub(super) fn default(call: &FilterCall<'_>) -> Result<Value, Error> {
+    let missing = call.value.is_undefined() || call.value.is_none();
+    Ok(if missing { call.arguments[0].clone() } else { call.value.clone() })
+}
+
+pub(super) fn first(call: &FilterCall<'_>) -> Result<Value, Error> {
+    filters::first(&call.value)
+}
+
+pub(super) fn last(call: &FilterCall<'_>) -> Result<Value, Error> {
+    filters::last(call.value.clone())
+}
+
+pub(super) fn length(call: &FilterCall<'_>) -> Result<Value, Error> {
+    filters::length(&call.value).map(Value::from)
+}
+
+pub(super) fn int(call: &FilterCall<'_>) -> Result<Value, Error> {
+    if let Some(text) = call.value.as_str() {
+        let number = text.trim().parse::<i64>();
+        return number.map(Value::from).map_err(|_| call.error(format!("{:?} is not a whole number", brief(text))));
+    }
+    if Kinds::of_dynamic(&call.value) == Kinds::FRACTION {
+        let number = f64::try_from(call.value.clone())?.trunc();
+        // Beyond 2^53, a floating-point number no longer has all digits.
+        return if number.abs() < 9e15 {
+            Ok((number as i64).into())
+        } else {
+            Err(call.error("the number is too large"))
+        };
+    }
+    i64::try_from(call.value.clone()).map(Value::from)
+}
+
+pub(super) fn string(call: &FilterCall<'_>) -> Result<Value, Error> {
+    text_of(&call.value).map(Value::from).map_err(|error| call.error(error))
+}
+
+pub(super) fn json(call: &FilterCall<'_>) -> Result<Value, Error> {
+    to_json(&call.value).map(|json| json.to_string().into()).map_err(|error| call.error(error))
+}
+
+pub(super) fn map(call: &FilterCall<'_>) -> Result<Value, Error> {
+    let path: Vec<_> = call.text_at(0).unwrap_or_default().split('.').collect();
+    let mut found = Vec::new();
+    for item in call.items()? {
+        let mut value = item?;
+        for name in &path {
+            value = member(&value, name);
+        }
+        if !value.is_undefined() {
+            found.push(value);
+        }
+    }
+    Ok(found.into())
+}
+
+/// Returns a member of an object. Values of other kinds have no members.
+fn member(value: &Value, name: &str) -> Value {
+    if Kinds::of_dynamic(value) != Kinds::OBJECT {
+        return Value::UNDEFINED;
+    }
+    value.get_attr(name).unwrap_or(Value::UNDEFINED)
+}
+
+pub(super) fn pick(call: &FilterCall<'_>) -> Result<Value, Error> {
+    select(call, true)
+}
+
+pub(super) fn omit(call: &FilterCall<'_>) -> Result<Value, Error> {
+    select(call, false)
+}
+
+fn select(call: &FilterCall<'_>, keep: bool) -> Result<Value, Error> {
+    let named = |name: &str| call.arguments.iter().any(|argument| argument.as_str() == Some(name));
+    let of = |object: Json| match object {
+        Json::Object(mut members) => {
+            members.retain(|name, _| named(name) == keep);
+            Ok(Json::Object(members))
+        }
+        _ => Err(call.error("an item of the list is not an object")),
+    };
+    if call.value.len().is_some_and(|items| items > MAX_ITEMS) {
+        return Err(too_many(call.filter));
+    }
+    let selected = match to_json(&call.value).map_err(|error| call.error(error))? {
+        Json::Array(items) => items.into_iter().map(of).collect::<Result<Json, Error>>()?,
+        object => of(object)?,
+    };
+    Ok(Value::from(Serde(selected)))
+}
+
+pub(super) fn json_pointer(call: &FilterCall<'_>) -> Result<Value, Error> {
+    let pointer = call.text_at(0).unwrap_or_default();
+    if !pointer.is_empty() && !pointer.starts_with('/') {
+        return Err(call.error("a JSON pointer begins with /"));
+    }
+    let mut value = call.value.clone();
+    for part in pointer.split('/').skip(1) {
+        let part = part.replace("~1", "/").replace("~0", "~");
+        value = match (Kinds::of_dynamic(&value), part.parse::<usize>()) {
+            (Kinds::LIST, Ok(index)) => value.get_item_by_index(index).unwrap_or(Value::UNDEFINED),
+            _ => member(&value, &part),
+        };
+    }
+    Ok(value)
+}
+
+pub(super) fn lookup(call: &FilterCall<'_>) -> Result<Value, Error> {
+    let name = call.text_at(0).unwrap_or_default();
+    let tables = call.state.lookup("tables").unwrap_or_default();
+    let table = member(&tables, name);
+    if table.is_undefined() {
+        let known: Vec<_> = tables.try_iter().into_iter().flatten().map(|known| known.to_string()).collect();
+        let known = if known.is_empty() { "none".to_owned() } else { known.join(", ") };
+        return Err(call.error(format!("the flow has no table {:?}; its tables are: {known}", brief(name))));
+    }
+    let key = text_of(&call.value).map_err(|error| call.error(error))?;
+    let found = member(&table, &key);
+    match call.arguments.get(1) {
+        _ if !found.is_undefined() => Ok(found),
+        Some(other) => Ok(other.clone()),
+        None => Err(call.error(format!("the table {name} has no entry for {:?}", brief(&key)))),
+    }
+}
+
+pub(super) fn locale(call: &FilterCall<'_>) -> Result<Value, Error> {
+    let plain = |tag: &str| tag.replace('_', "-").to_lowercase();
+    let languages = call.value.try_iter()?.take(MAX_ITEMS);
+    let languages: Vec<_> = languages.filter_map(|key| Some((plain(key.as_str()?), key))).collect();
+    for wanted in call.arguments {
+        let wanted = plain(wanted.as_str().unwrap_or_default());
+        let mut tag = wanted.as_str();
+        while !tag.is_empty() {
+            if let Some((_, key)) = languages.iter().find(|(known, _)| known == tag) {
+                let value = call.value.get_item(key)?;
+                if !value.is_none() {
+                    return Ok(value);
+                }
+            }
+            tag = tag.rsplit_once('-').map_or("", |(language, _)| language);
+        }
+    }
+    Ok(Value::UNDEFINED)
+}

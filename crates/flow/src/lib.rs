@@ -1,0 +1,42 @@
+//! The flow language: the document that a user writes, its expressions and their types, and the checks before a run.
+//!
+//! [`Flow::parse`] reads a document and compiles its expressions. [`Flow::check`] compares it with the registered
+//! connectors, and [`Flow::link`] adds the flows that it calls. A [`Trigger`] describes what starts runs. This crate
+//! executes nothing and reads no clock: the engine walks over the [`Step`]s, and renders each [`Template`] on the
+//! [`Scope`] of a run.
+//!
+//! ```
+//! use trunkline_core::Registry;
+//! use trunkline_flow::Flow;
+//!
+//! let flow = Flow::from_value(serde_json::json!({
+//!     "name": "greet",
+//!     "input": { "type": "object", "properties": { "name": { "type": "string" } }, "required": ["name"] },
+//!     "steps": [{ "id": "hello", "set": { "text": "Hello {{ input.nam }}" } }]
+//! })).unwrap();
+//! let findings = flow.check(&Registry::empty());
+//! assert_eq!(findings[0].pointer, "/steps/0/set/text");
+//! assert_eq!(findings[0].hint.as_deref(), Some("did you mean name?"));
+//! ```
+
+mod check;
+mod document;
+mod expression;
+mod filters;
+mod steps;
+mod trigger;
+mod typing;
+mod values;
+
+pub use check::GrantedScopes;
+pub use document::{EnclosingItem, Flow, Logging, StepPosition};
+pub use expression::{Scope, Template};
+pub use filters::{Argument, Example, FILTERS, Filter};
+pub use steps::{
+    moment,
+    step::{BoundAction, FlowCall, OnError, Over, Step, StepKind, StepPolicy, SubFlow, Tries, Wait},
+};
+pub use trigger::{
+    Encoding, InitialItems, Missed, Overlap, Poll, Schedule, Signature, Trigger, Webhook, WebhookResponseMode,
+};
+pub use values::json_kinds::kind_of;

@@ -1,0 +1,318 @@
+//! Reads the steps, durations and expressions of a flow document.
+//!
+//! Reading does not stop at the first fault: what cannot be read is left out, and a finding with its JSON pointer is
+//! collected, so that a user sees all faults of a document at once.
+
+use std::{collections::BTreeSet, sync::Arc, time::Duration};
+
+use serde::de::DeserializeOwned;
+use serde_json::{Map, Value};
+use trunkline_core::{Diagnostic, Schema, closest, pointer_part};
+
+use crate::{
+    expression::Template,
+    steps::{
+        duration::{self, moment},
+        step::{BoundAction, FlowCall, OnError, Over, Step, StepKind, StepPolicy, SubFlow, Tries, Wait},
+        step_document::{
+            ActionDocument, CallDocument, EachDocument, FailDocument, IfDocument, KINDS, ListActionDocument,
+            ParallelDocument, PolicyDocument, SetDocument, SkipDocument, WaitDocument, WaitForDocument,
+        },
+    },
+};
+
+/// The deepest nesting of steps.
+const MAX_DEPTH: usize = 16;
+/// The largest number of steps in a flow, inner ones included.
+const MAX_STEPS: usize = 10_000;
+
+/// Reads the parts of a document, and collects findings about them.
+#[derive(Default)]
+pub(crate) struct Reader {
+    pub(crate) found: Vec<Diagnostic>,
+    /// The names of the flow's connection bindings. `None` while they are not known: then references are not checked.
+    pub(crate) bindings: Option<BTreeSet<String>>,
+    /// The calls of other flows.
+    pub(crate) calls: Vec<FlowCall>,
+    /// The ids of steps that could not be read.
+    pub(crate) invalid_steps: BTreeSet<String>,
+    ids: BTreeSet<String>,
+}
+
+impl Reader {
+    /// Reads a document of one type. Members that do not fit the schema are reported and left out, so that the rest can
+    /// still be read; `None` if too little is left.
+    pub(crate) fn read<T: DeserializeOwned>(&mut self, schema: &Schema, document: &Value, pointer: &str) -> Option<T> {
+        let faults = schema.check(document);
+        let mut valid_part = document.clone();
+        for fault in &faults {
+            remove(&mut valid_part, &fault.pointer);
+        }
+        let read = serde_json::from_value(valid_part);
+        if let (Err(error), true) = (&read, faults.is_empty()) {
+            self.found.push(Diagnostic::error(pointer, error.to_string()));
+        }
+        let locate = |one: Diagnostic| Diagnostic { pointer: format!("{pointer}{}", one.pointer), ..one };
+        self.found.extend(faults.into_iter().map(locate));
+        read.ok()
+    }
+
+    /// Reads a list of steps, without those that cannot be read. `depth` is the number of lists of steps around it.
+    pub(crate) fn steps(&mut self, documents: &[Value], pointer: &str, depth: usize) -> Arc<[Step]> {
+        if depth > MAX_DEPTH {
+            let found = Diagnostic::error(pointer, format!("steps are nested more than {MAX_DEPTH} levels deep"));
+            self.found.push(found.hint("move the inner steps into a flow of their own, and call it"));
+            return Arc::new([]);
+        }
+        let all = documents.iter().enumerate();
+        let read = |(index, document): (usize, &Value)| {
+            let step = self.step(document, &format!("{pointer}/{index}"), depth);
+            if let (None, Some(id)) = (&step, document.get("id").and_then(Value::as_str)) {
+                self.invalid_steps.insert(id.to_owned());
+            }
+            step
+        };
+        all.filter_map(read).collect()
+    }
+
+    fn step(&mut self, document: &Value, pointer: &str, depth: usize) -> Option<Step> {
+        let Some((member, schema)) = KINDS.iter().find(|(member, _)| document.get(member).is_some()) else {
+            let kinds: Vec<_> = KINDS.iter().map(|(member, _)| *member).collect();
+            let found = Diagnostic::error(pointer, "this step has no member that says what to do");
+            self.found.push(found.hint(format!("add one of: {}", kinds.join(", "))));
+            return None;
+        };
+        let (id, kind) = match *member {
+            "each" => self.each(schema, document, pointer, depth)?,
+            "if" => self.condition(schema, document, pointer, depth)?,
+            "action" => {
+                let read: ActionDocument = self.read(schema, document, pointer)?;
+                let call = self.call(read.action, read.connection, read.input, pointer);
+                (read.id, StepKind::Action(call))
+            }
+            "parallel" => {
+                let read: ParallelDocument = self.read(schema, document, pointer)?;
+                let branches = read.parallel.iter().map(|(name, steps)| {
+                    let steps = steps.as_array().map(Vec::as_slice).unwrap_or_default();
+                    (name.clone(), self.steps(steps, &format!("{pointer}/parallel/{name}"), depth + 1))
+                });
+                (read.id, StepKind::Parallel(branches.collect()))
+            }
+            "call" => {
+                let read: CallDocument = self.read(schema, document, pointer)?;
+                for (theirs, ours) in &read.connections {
+                    self.check_binding(ours, format!("{pointer}/connections/{}", pointer_part(theirs)));
+                }
+                let input = self.template(&read.input.into(), &format!("{pointer}/input"));
+                let called = FlowCall::new(pointer, read.call, read.connections);
+                self.calls.push(called.clone());
+                (read.id, StepKind::Call(SubFlow { called, input }))
+            }
+            "wait" => {
+                let read: WaitDocument = self.read(schema, document, pointer)?;
+                (read.id, StepKind::Wait(self.wait(read.wait, &format!("{pointer}/wait"))?))
+            }
+            "set" => {
+                let read: SetDocument = self.read(schema, document, pointer)?;
+                (read.id, StepKind::Set(self.template(&read.set.into(), &format!("{pointer}/set"))))
+            }
+            "skip" => {
+                let read: SkipDocument = self.read(schema, document, pointer)?;
+                (read.id, StepKind::Skip(self.template(&read.skip.into(), &format!("{pointer}/skip"))))
+            }
+            _ => {
+                let read: FailDocument = self.read(schema, document, pointer)?;
+                (read.id, StepKind::Fail(self.template(&read.fail.into(), &format!("{pointer}/fail"))))
+            }
+        };
+        let has_policy = schema.value().pointer("/properties/on_error").is_some();
+        let policy = if has_policy { self.policy(document, pointer, depth)? } else { StepPolicy::default() };
+        if self.ids.len() >= MAX_STEPS {
+            let found = Diagnostic::error(pointer, format!("the flow has more than {MAX_STEPS} steps"));
+            self.found.push(found.hint("move some of them into a flow of their own, and call it"));
+            return None;
+        }
+        if !self.ids.insert(id.clone()) {
+            let found =
+                Diagnostic::error(format!("{pointer}/id"), format!("the flow has another step with the id {id}"));
+            self.found.push(found.hint("give every step of the flow an id of its own"));
+        }
+        Some(Step { id: id.into(), pointer: pointer.to_owned(), kind, policy })
+    }
+
+    /// Reads the members that say what happens when the step fails or takes too long.
+    fn policy(&mut self, document: &Value, pointer: &str, depth: usize) -> Option<StepPolicy> {
+        let read: PolicyDocument = serde_json::from_value(document.clone()).ok()?;
+        let retry = read.retry.and_then(|retry| {
+            let wait = self.duration(&retry.wait, format!("{pointer}/retry/wait"))?;
+            let longest = self.duration(&retry.longest, format!("{pointer}/retry/longest"))?;
+            Some(Tries { tries: retry.tries, wait, longest })
+        });
+        let timeout = read.timeout.and_then(|timeout| self.duration(&timeout, format!("{pointer}/timeout")));
+        let on_error = match read.on_error {
+            Some(Value::Array(steps)) => OnError::Steps(self.steps(&steps, &format!("{pointer}/on_error"), depth + 1)),
+            Some(word) if word == "continue" => OnError::Continue,
+            _ => OnError::Fail,
+        };
+        Some(StepPolicy { retry, timeout, on_error })
+    }
+
+    fn wait(&mut self, read: WaitForDocument, pointer: &str) -> Option<Wait> {
+        if let Some(text) = read.duration {
+            return self.duration(&text, format!("{pointer}/for")).map(Wait::For);
+        }
+        if let Some(name) = read.signal {
+            return Some(Wait::Signal(self.template(&name.into(), &format!("{pointer}/signal"))));
+        }
+        let pointer = format!("{pointer}/until");
+        let until = self.template(&read.until?, &pointer);
+        if let Some(Err(error)) = until.literal().map(moment) {
+            self.found.push(Diagnostic { pointer, ..Diagnostic::from(&error) });
+        }
+        Some(Wait::Until(until))
+    }
+
+    /// Reads a length of time, and reports a text that is not one.
+    pub(crate) fn duration(&mut self, text: &str, pointer: String) -> Option<Duration> {
+        let read = duration::parse(text);
+        let report =
+            |message| self.found.push(Diagnostic::error(pointer, message).hint("write it like 90s, 10m or 3d"));
+        read.map_err(report).ok()
+    }
+
+    fn each(&mut self, schema: &Schema, document: &Value, pointer: &str, depth: usize) -> Option<(String, StepKind)> {
+        let read: EachDocument = self.read(schema, document, pointer)?;
+        let list_pointer = format!("{pointer}/each");
+        let over = match read.each {
+            Value::Object(_) => {
+                let over: ListActionDocument = serde_json::from_value(read.each).ok()?;
+                if read.key.is_none() {
+                    let message = "key is missing: a list may shift while it is read, so each item needs an identity";
+                    self.found.push(Diagnostic::error(format!("{pointer}/key"), message).hint(KEY_HINT));
+                }
+                Over::Action(self.call(over.action, over.connection, over.input, &list_pointer))
+            }
+            list => {
+                let list = self.template(&list, &list_pointer);
+                if list.literal().is_some_and(|list| !list.is_array()) {
+                    let found = Diagnostic::error(list_pointer, "each needs a list, or an expression that yields one");
+                    self.found.push(found.hint("write an expression in braces: {{ .. }}"));
+                }
+                Over::List(list)
+            }
+        };
+        let key = read.key.map(|key| self.template(&key.into(), &format!("{pointer}/key")));
+        let once = match read.once {
+            None | Some(Value::Bool(false)) => None,
+            Some(Value::Bool(true)) => Some(self.template(&"{{ item }}".into(), &format!("{pointer}/once"))),
+            Some(once) => Some(self.template(&once, &format!("{pointer}/once"))),
+        };
+        if once.is_some() && key.is_none() {
+            let found = Diagnostic::error(format!("{pointer}/key"), "key is missing: `once` remembers items by it");
+            self.found.push(found.hint(KEY_HINT));
+        }
+        let steps = self.steps(&read.steps, &format!("{pointer}/steps"), depth + 1);
+        let (concurrency, batch) = (read.concurrency, read.batch);
+        Some((
+            read.id,
+            StepKind::Each { over: Box::new(over), key, once: once.map(Box::new), concurrency, batch, steps },
+        ))
+    }
+
+    fn condition(
+        &mut self,
+        schema: &Schema,
+        document: &Value,
+        pointer: &str,
+        depth: usize,
+    ) -> Option<(String, StepKind)> {
+        let read: IfDocument = self.read(schema, document, pointer)?;
+        let condition = self.template(&read.condition, &format!("{pointer}/if"));
+        if condition.literal().is_some_and(|value| !value.is_boolean()) {
+            let found = Diagnostic::error(format!("{pointer}/if"), "if needs an expression that yields true or false");
+            self.found.push(found.hint("write it in braces: {{ .. }}"));
+        }
+        let mut then = Vec::new();
+        let end = |kind| Step {
+            id: read.id.as_str().into(),
+            pointer: pointer.to_owned(),
+            kind,
+            policy: StepPolicy::default(),
+        };
+        if let Some(reason) = &read.skip {
+            then.push(end(StepKind::Skip(self.template(&reason.as_str().into(), &format!("{pointer}/skip")))));
+        }
+        if let Some(reason) = &read.fail {
+            then.push(end(StepKind::Fail(self.template(&reason.as_str().into(), &format!("{pointer}/fail")))));
+        }
+        let alternatives = then.len() + usize::from(!read.then.is_empty());
+        if alternatives > 1 || (alternatives == 0 && read.otherwise.is_empty()) {
+            let found = Diagnostic::error(pointer, "if needs exactly one of: then, skip, fail");
+            self.found.push(found.hint("`else` may be added to any of them, or used alone"));
+        }
+        let then = match then.is_empty() {
+            true => self.steps(&read.then, &format!("{pointer}/then"), depth + 1),
+            false => then.into(),
+        };
+        let otherwise = self.steps(&read.otherwise, &format!("{pointer}/else"), depth + 1);
+        Some((read.id, StepKind::If { condition, then, otherwise }))
+    }
+
+    /// Reads a call of an action on a connection binding. `pointer` is that of the object with the call's members.
+    pub(crate) fn call(
+        &mut self,
+        action: String,
+        binding: String,
+        input: Map<String, Value>,
+        pointer: &str,
+    ) -> BoundAction {
+        self.check_binding(&binding, format!("{pointer}/connection"));
+        BoundAction { action, binding, input: self.template(&input.into(), &format!("{pointer}/input")) }
+    }
+
+    /// Reports a reference to a connection binding that the flow does not have.
+    fn check_binding(&mut self, binding: &str, pointer: String) {
+        if let Some(bindings) = &self.bindings
+            && !bindings.contains(binding)
+        {
+            let known: Vec<_> = bindings.iter().map(String::as_str).collect();
+            let found = Diagnostic::error(pointer, format!("the flow has no connection binding {binding}"));
+            self.found.push(found.hint(match closest(binding, known.iter().copied()) {
+                Some(close) => format!("did you mean {close}?"),
+                None => bindings_hint(&known),
+            }));
+        }
+    }
+
+    /// Compiles a value with expressions, and reports those that do not compile.
+    pub(crate) fn template(&mut self, value: &Value, pointer: &str) -> Template {
+        Template::compile(value, pointer, &mut self.found)
+    }
+}
+
+/// The hint where a key is missing, or does not identify items.
+pub(crate) const KEY_HINT: &str = "set `key` to what identifies an item, such as {{ item.id }}";
+
+/// Returns the hint where a flow has no connection binding of some name, with the names that it has.
+pub(crate) fn bindings_hint(known: &[&str]) -> String {
+    match known {
+        [] => "it has none: declare it in its `connections`".to_owned(),
+        known => format!("use one of its `connections`: {}", known.join(", ")),
+    }
+}
+
+/// Removes the value at a JSON pointer, if it is there.
+fn remove(document: &mut Value, pointer: &str) {
+    let Some((parent, name)) = pointer.rsplit_once('/') else { return };
+    match document.pointer_mut(parent) {
+        Some(Value::Object(members)) => {
+            members.shift_remove(&name.replace("~1", "/").replace("~0", "~"));
+        }
+        Some(Value::Array(items)) => {
+            if let Some(at) = name.parse().ok().filter(|at| *at < items.len()) {
+                let _: Value = items.remove(at);
+            }
+        }
+        _ => {}
+    }
+}

@@ -1,0 +1,200 @@
+//! Steps as the interpreter runs them.
+//!
+//! A [`Step`] is a step document that was read: durations are parsed, expressions are compiled, and each step
+//! keeps the JSON pointer under which its errors are reported.
+
+use std::{collections::BTreeMap, sync::Arc, time::Duration};
+
+use trunkline_core::{Error, Retry};
+
+use crate::expression::Template;
+
+/// One step: an id that later steps refer to, and an operation.
+#[derive(Debug)]
+pub struct Step {
+    /// The step's id.
+    pub id: Arc<str>,
+    /// JSON pointer of the step in the document.
+    pub pointer: String,
+    /// The operation.
+    pub kind: StepKind,
+    /// What happens when the step fails or takes too long.
+    pub policy: StepPolicy,
+}
+
+impl Step {
+    /// Calls `visitor` with this step and with all steps inside it.
+    pub fn visit(&self, visitor: &mut dyn FnMut(&Step)) {
+        visitor(self);
+        let inside: Vec<&Arc<[Step]>> = match &self.kind {
+            StepKind::Each { steps, .. } => vec![steps],
+            StepKind::If { then, otherwise, .. } => vec![then, otherwise],
+            StepKind::Parallel(branches) => branches.iter().map(|(_, steps)| steps).collect(),
+            _ => Vec::new(),
+        };
+        let handler = match &self.policy.on_error {
+            OnError::Steps(steps) => Some(steps),
+            OnError::Fail | OnError::Continue => None,
+        };
+        inside.into_iter().chain(handler).flat_map(|steps| steps.iter()).for_each(|step| step.visit(visitor));
+    }
+}
+
+/// The operation of a step.
+#[derive(Debug)]
+pub enum StepKind {
+    /// Calls an action.
+    Action(BoundAction),
+    /// Runs steps for each item of a list, or for each batch of items.
+    Each {
+        /// The source of the items.
+        over: Box<Over>,
+        /// The identity of an item.
+        key: Option<Template>,
+        /// The state of an item. An item that an earlier run processed in the same state is skipped.
+        once: Option<Box<Template>>,
+        /// The number of items that are processed at the same time.
+        concurrency: usize,
+        /// The largest number of items of a batch, if the steps run for batches.
+        batch: Option<usize>,
+        /// The steps for each item or batch.
+        steps: Arc<[Step]>,
+    },
+    /// Runs one list of steps or the other.
+    If {
+        /// An expression that yields true or false.
+        condition: Template,
+        /// The steps to run if it is true.
+        then: Arc<[Step]>,
+        /// The steps to run if it is false.
+        otherwise: Arc<[Step]>,
+    },
+    /// Runs several lists of steps at the same time, by their names.
+    Parallel(Vec<(String, Arc<[Step]>)>),
+    /// Runs another flow.
+    Call(SubFlow),
+    /// Gives names to values.
+    Set(Template),
+    /// Waits for some time, until a time, or for a signal.
+    Wait(Wait),
+    /// Ends the item, or the run, as skipped.
+    Skip(Template),
+    /// Ends the item, or the run, as failed.
+    Fail(Template),
+}
+
+/// A call of an action.
+#[derive(Debug)]
+pub struct BoundAction {
+    /// The action's name.
+    pub action: String,
+    /// The connection binding it is called on.
+    pub binding: String,
+    /// The action's input.
+    pub input: Template,
+}
+
+/// A call of a flow, with its input.
+#[derive(Debug)]
+pub struct SubFlow {
+    /// The called flow.
+    pub called: FlowCall,
+    /// The flow's input.
+    pub input: Template,
+}
+
+/// A step's reference to another flow, and how the connection bindings of that flow are bound.
+#[derive(Clone, Debug)]
+pub struct FlowCall {
+    /// JSON pointer of the step.
+    pub pointer: String,
+    /// The name of the called flow.
+    pub flow: String,
+    /// The bindings of the called flow, each with the caller's binding to use for it.
+    bindings: BTreeMap<String, String>,
+}
+
+impl FlowCall {
+    pub(crate) fn new(pointer: &str, flow: String, bindings: BTreeMap<String, String>) -> FlowCall {
+        FlowCall { pointer: pointer.to_owned(), flow, bindings }
+    }
+
+    /// Returns the caller's binding for this binding of the called flow: the one that the step names, or else the one
+    /// of the same name.
+    pub fn binding_for<'a>(&'a self, binding: &'a str) -> &'a str {
+        self.bindings.get(binding).map_or(binding, String::as_str)
+    }
+
+    /// The bindings of the called flow that the step names.
+    pub fn named_bindings(&self) -> impl Iterator<Item = &str> {
+        self.bindings.keys().map(String::as_str)
+    }
+}
+
+/// The source of the items of an `each`.
+#[derive(Debug)]
+pub enum Over {
+    /// A list that an expression yields.
+    List(Template),
+    /// An action that lists, page by page.
+    Action(BoundAction),
+}
+
+/// The end of a `wait`.
+#[derive(Debug)]
+pub enum Wait {
+    /// After a length of time.
+    For(Duration),
+    /// At a time.
+    Until(Template),
+    /// When a signal of this name arrives.
+    Signal(Template),
+}
+
+/// What happens when a step fails or takes too long.
+#[derive(Debug, Default)]
+pub struct StepPolicy {
+    /// Repeats the step after an error that may pass.
+    pub retry: Option<Tries>,
+    /// The longest time the step may take, retries included.
+    pub timeout: Option<Duration>,
+    /// What happens when the step has finally failed.
+    pub on_error: OnError,
+}
+
+/// How often a step is tried, and how long it waits in between.
+#[derive(Debug)]
+pub struct Tries {
+    /// The number of tries in all, the first one included.
+    pub tries: u32,
+    /// The wait before the second try. It doubles with each further try.
+    pub wait: Duration,
+    /// The longest wait that doubling can lead to.
+    pub longest: Duration,
+}
+
+impl Tries {
+    /// Returns the wait before the next try, after `failed` tries of which the last ended with `error`. `None` if there
+    /// is no further try. A longer wait that the service asked for takes precedence.
+    pub fn next(&self, failed: u32, error: &Error) -> Option<Duration> {
+        let requested = match error.retryable() {
+            Retry::Never => return None,
+            Retry::Backoff => Duration::ZERO,
+            Retry::After(requested) => requested,
+        };
+        let wait = self.wait.saturating_mul(1 << failed.saturating_sub(1).min(30)).min(self.longest);
+        (failed < self.tries).then_some(wait.max(requested))
+    }
+}
+
+/// What happens when a step has finally failed.
+#[derive(Debug, Default)]
+pub enum OnError {
+    /// The steps around it fail too.
+    #[default]
+    Fail,
+    /// The run goes on without the step's output.
+    Continue,
+    /// These steps run in its place.
+    Steps(Arc<[Step]>),
+}

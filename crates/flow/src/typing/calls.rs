@@ -1,0 +1,128 @@
+//! Checks the arguments of filters, and infers their results.
+
+use minijinja::machinery::ast::{CallArg, Filter};
+use serde_json::{Map, Value, json};
+use trunkline_core::closest;
+
+use crate::{
+    filters::{FILTERS, Gives, environment},
+    typing::{
+        infer::{Walk, constant_text},
+        schema_algebra::{self, either, item, kinds, list_of, of_kinds},
+    },
+    values::json_kinds::Kinds,
+};
+
+impl Walk<'_> {
+    /// A filter: `value | name(arguments)`.
+    pub(super) fn filter(&mut self, call: &Filter<'_>) -> Value {
+        let name = call.name;
+        let value =
+            call.expr.as_ref().map(|value| self.walk_where(name == "default", value)).unwrap_or(Value::Bool(true));
+        let mut arguments = Vec::new();
+        for argument in &call.args {
+            match argument {
+                CallArg::Pos(argument) => arguments.push((argument, self.walk(argument))),
+                _ => {
+                    let what = format!("gives an argument of the filter {name} by name");
+                    self.error_with_hint(what, "give arguments by position, without names");
+                    return Value::Bool(true);
+                }
+            }
+        }
+        let Some(filter) = environment::find(name) else {
+            let known = FILTERS.iter().map(|filter| filter.name);
+            let hint = match closest(name, known.clone()) {
+                Some(close) => format!("did you mean {close}?"),
+                None => format!("use one of the filters: {}", known.collect::<Vec<_>>().join(", ")),
+            };
+            self.error_with_hint(format!("uses the filter {name}, which does not exist"), hint);
+            return Value::Bool(true);
+        };
+        if let Err(reason) = filter.check_count(arguments.len()) {
+            self.error(format!("cannot work: {reason}"));
+            return Value::Bool(true);
+        }
+        if kinds(&value).excludes(filter.takes) {
+            self.error(format!("cannot work: {name} takes {}, not {}", filter.takes, kinds(&value)));
+        }
+        for (index, (_, shape)) in arguments.iter().enumerate() {
+            if let Some(argument) = filter.argument(index)
+                && kinds(shape).excludes(argument.kinds)
+            {
+                let (wanted, role) = (argument.kinds, argument.name);
+                self.error(format!("cannot work: {name} takes {wanted} as {role}, not {}", kinds(shape)));
+            }
+        }
+        let texts: Vec<_> = arguments.iter().map(|(argument, _)| constant_text(argument)).collect();
+        if let Err(reason) = environment::check_constants(filter, &texts) {
+            self.error(format!("cannot work: {reason}"));
+        }
+        let shapes: Vec<_> = arguments.into_iter().map(|(_, shape)| shape).collect();
+        self.result(filter.gives, &value, &shapes, &texts)
+    }
+
+    /// The result of a filter. `texts` has the values of those arguments that are constant texts.
+    fn result(&mut self, gives: Gives, value: &Value, arguments: &[Value], texts: &[Option<&str>]) -> Value {
+        let first = texts.first().copied().flatten();
+        match gives {
+            Gives::Kinds(kinds) => of_kinds(kinds),
+            Gives::Texts => list_of(of_kinds(Kinds::TEXT)),
+            Gives::Path if arguments.is_empty() => list_of(of_kinds(Kinds::TEXT)),
+            Gives::Path => of_kinds(Kinds::TEXT),
+            Gives::Item if kinds(value) == Kinds::LIST => item(value),
+            Gives::Item if kinds(value) == Kinds::TEXT => of_kinds(Kinds::TEXT),
+            Gives::Item | Gives::Member | Gives::Pointer => Value::Bool(true),
+            Gives::Default => {
+                either([schema_algebra::without_null(value)].into_iter().chain(arguments.first().cloned()))
+            }
+            Gives::Map => {
+                let mut shape = item(value);
+                for name in first.into_iter().flat_map(|path| path.split('.')) {
+                    shape = self.member(&shape, name, "an item of the list");
+                }
+                list_of(shape)
+            }
+            Gives::Pick | Gives::Omit if kinds(value) == Kinds::LIST => {
+                let one = self.result(gives, &item(value), arguments, texts);
+                list_of(one)
+            }
+            Gives::Pick => {
+                let mut members = Map::new();
+                for name in texts.iter().copied().flatten() {
+                    let shape = self.member(value, name, "the object");
+                    members.insert(name.to_owned(), shape);
+                }
+                let all = texts.iter().all(Option::is_some);
+                if all { json!({ "type": "object", "properties": members }) } else { of_kinds(Kinds::OBJECT) }
+            }
+            Gives::Omit => {
+                let mut left = value.clone();
+                for name in texts.iter().copied().flatten() {
+                    self.member(value, name, "the object");
+                    if let Some(properties) = left.get_mut("properties").and_then(Value::as_object_mut) {
+                        properties.shift_remove(name);
+                    }
+                    if let Some(required) = left.get_mut("required").and_then(Value::as_array_mut) {
+                        required.retain(|known| known != name);
+                    }
+                }
+                left
+            }
+            Gives::Lookup => {
+                let (Some(names), Some(table)) = (self.names, first) else { return Value::Bool(true) };
+                let Some(rows) = names.tables.get(table).and_then(Value::as_object) else {
+                    let known: Vec<_> = names.tables.as_object().into_iter().flat_map(Map::keys).cloned().collect();
+                    let hint = match known.is_empty() {
+                        true => "add `tables` to the flow".to_owned(),
+                        false => format!("its tables are: {}", known.join(", ")),
+                    };
+                    self.error_with_hint(format!("looks in the table {table}, which the flow does not have"), hint);
+                    return Value::Bool(true);
+                };
+                let values = rows.values().map(|value| json!({ "const": value }));
+                either(values.chain(arguments.get(1).cloned()))
+            }
+        }
+    }
+}

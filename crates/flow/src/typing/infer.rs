@@ -1,0 +1,462 @@
+//! Infers what an expression yields before anything runs.
+//!
+//! minijinja parses the expression to a tree, and a walk over the tree gives each node a shape, which is a JSON Schema.
+//! An operation that cannot work on its shapes is reported; where a shape is not known, anything is accepted.
+//!
+//! The same walk decides whether an expression may be compiled at all, then without knowing the value of any name:
+//! functions, unknown filters, and multiplications of a text or list are rejected.
+
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    fmt,
+};
+
+use minijinja::{
+    machinery::{
+        ast::{self, Compare, Const, Expr, Slice, Test, UnaryOpKind},
+        parse_expr, tokenize,
+    },
+    syntax::SyntaxConfig,
+};
+use serde_json::{Map, Value, json};
+use trunkline_core::{Diagnostic, Severity, closest};
+
+use crate::{
+    filters::environment::TESTS,
+    typing::schema_algebra::{self, Member, either, item, kinds, list_of, of_kinds},
+    values::{conversion::detail, json_kinds::Kinds},
+};
+
+/// The names that an expression can begin with.
+pub(crate) const ROOTS: [&str; 6] = ["input", "steps", "item", "items", "error", "run"];
+
+/// The largest number of `~` and `+` in an expression: each of them copies both of its operands.
+const MAX_JOINS: usize = 64;
+/// The largest number of tokens in an expression: the parser needs stack for each token that is nested in another.
+const MAX_TOKENS: usize = 1024;
+/// The deepest nesting of an expression's parts; `a.b.c` is three levels deep. Each walk over the tree needs stack for
+/// it.
+const MAX_DEPTH: usize = 128;
+
+/// The hint where a list or object becomes part of a text.
+pub(crate) const TO_TEXT_HINT: &str = "convert it first, with the filter join(', ') or json";
+/// The hint where an expression exceeds a limit.
+const DIVIDE_HINT: &str = "divide it among several steps with `set`";
+
+/// What is known about the output of a step.
+#[derive(Clone)]
+pub(crate) struct StepOutput {
+    pub(crate) shape: Value,
+    /// The step has run whenever the expression is evaluated. Otherwise it may have been left out or have failed.
+    pub(crate) certain: bool,
+}
+
+/// The names that expressions at one place can refer to, with the shapes of their values.
+#[derive(Clone)]
+pub(crate) struct Names {
+    pub(crate) input: Value,
+    /// The item, inside of an `each` without `batch`.
+    pub(crate) item: Option<Value>,
+    /// The list of items, inside of an `each` with `batch`.
+    pub(crate) items: Option<Value>,
+    /// Whether `error` exists.
+    pub(crate) error: bool,
+    /// The outputs of earlier steps, by their ids.
+    pub(crate) steps: BTreeMap<String, StepOutput>,
+    /// The flow's tables themselves, not their shape.
+    pub(crate) tables: Value,
+}
+
+impl Names {
+    /// Adds the outputs of the steps of a branch. `runs` says whether the branch certainly runs.
+    pub(crate) fn add_branch(&mut self, branch: Names, runs: bool) {
+        for (id, output) in branch.steps {
+            let certain = runs && output.certain;
+            self.steps.entry(id).or_insert(StepOutput { certain, ..output });
+        }
+    }
+}
+
+/// Decides whether an expression may be compiled. Returns the operands of `*` that must be checked to be numbers before
+/// each evaluation; the error is everything that is wrong with the expression.
+pub(crate) fn admit(source: &str, pointer: &str) -> Result<BTreeSet<String>, Vec<Diagnostic>> {
+    if tokenize(source, true, SyntaxConfig::default()).take(MAX_TOKENS + 1).count() > MAX_TOKENS {
+        let found = Diagnostic::error(pointer, format!("an expression has more than {MAX_TOKENS} words and signs"));
+        return Err(vec![found.hint(format!("{DIVIDE_HINT}, or put lists into `tables`"))]);
+    }
+    let mut walk = Walk::new(source, pointer, None);
+    walk.source();
+    let has_errors = walk.found.iter().any(|one| one.severity == Severity::Error);
+    if has_errors { Err(walk.found) } else { Ok(walk.factors) }
+}
+
+/// What is known about the result of an expression before a run.
+pub(crate) struct Inferred {
+    pub(crate) shape: Value,
+    /// The value, if the expression is constant.
+    pub(crate) constant: Option<Value>,
+    /// The names that it refers to, such as `item`.
+    pub(crate) roots: BTreeSet<String>,
+    pub(crate) found: Vec<Diagnostic>,
+}
+
+/// Infers the result of an expression that [`admit`] has accepted.
+pub(crate) fn infer(source: &str, pointer: &str, names: &Names) -> Inferred {
+    let mut walk = Walk::new(source, pointer, Some(names));
+    let (shape, constant) = walk.source();
+    Inferred { shape, constant, roots: walk.roots, found: walk.found }
+}
+
+/// A walk over the tree of one expression.
+pub(super) struct Walk<'a> {
+    source: &'a str,
+    pointer: &'a str,
+    /// `None` while the expression is being admitted: nothing is known about any value.
+    pub(super) names: Option<&'a Names>,
+    found: Vec<Diagnostic>,
+    /// Operands of `*` that must be checked before each evaluation.
+    pub(super) factors: BTreeSet<String>,
+    roots: BTreeSet<String>,
+    pub(super) joins: usize,
+    depth: usize,
+    /// Whether the value may be missing: before `default`, and in `is defined`.
+    may_be_missing: bool,
+}
+
+impl<'a> Walk<'a> {
+    fn new(source: &'a str, pointer: &'a str, names: Option<&'a Names>) -> Self {
+        Walk {
+            source,
+            pointer,
+            names,
+            found: Vec::new(),
+            factors: BTreeSet::new(),
+            roots: BTreeSet::new(),
+            joins: 0,
+            depth: 0,
+            may_be_missing: false,
+        }
+    }
+
+    /// Walks over the whole expression; returns its shape, and its value if it is constant.
+    fn source(&mut self) -> (Value, Option<Value>) {
+        let expression = match parse_expr(self.source) {
+            Ok(expression) => expression,
+            Err(error) => {
+                self.error(format!("is not a valid expression: {}", detail(&error)));
+                return (Value::Bool(true), None);
+            }
+        };
+        let shape = self.walk(&expression);
+        if self.joins > MAX_JOINS {
+            self.error_with_hint(format!("joins with ~ or + more than {MAX_JOINS} times"), DIVIDE_HINT);
+        }
+        // An expression that was not admitted is not evaluated: its value might be huge.
+        let constant = if self.names.is_some() { expression.as_const() } else { None };
+        (shape, constant.and_then(|value| serde_json::to_value(value).ok()))
+    }
+
+    fn report(&mut self, found: Diagnostic) {
+        if !self.found.contains(&found) {
+            self.found.push(found);
+        }
+    }
+
+    /// Reports an error; `what` completes the sentence that begins with the expression.
+    pub(super) fn error(&mut self, what: impl fmt::Display) {
+        self.report(Diagnostic::error(self.pointer, format!("{{{{ {} }}}} {what}", self.source)));
+    }
+
+    /// Reports an error with advice.
+    pub(super) fn error_with_hint(&mut self, what: impl fmt::Display, hint: impl Into<String>) {
+        self.report(Diagnostic::error(self.pointer, format!("{{{{ {} }}}} {what}", self.source)).hint(hint));
+    }
+
+    pub(super) fn warn(&mut self, what: impl fmt::Display, hint: impl Into<String>) {
+        self.report(Diagnostic::warning(self.pointer, format!("{{{{ {} }}}} {what}", self.source)).hint(hint));
+    }
+
+    /// Returns the shape of an expression, and reports what is wrong in it.
+    pub(super) fn walk(&mut self, expression: &Expr<'_>) -> Value {
+        if self.depth == MAX_DEPTH {
+            let message = format!("an expression is nested more than {MAX_DEPTH} levels deep");
+            self.report(Diagnostic::error(self.pointer, message).hint(DIVIDE_HINT));
+            return Value::Bool(true);
+        }
+        self.depth += 1;
+        let shape = self.node(expression);
+        self.depth -= 1;
+        shape
+    }
+
+    /// Like [`Walk::walk`], for an expression whose value may or may not be missing.
+    pub(super) fn walk_where(&mut self, may_be_missing: bool, expression: &Expr<'_>) -> Value {
+        let before = std::mem::replace(&mut self.may_be_missing, may_be_missing);
+        let shape = self.walk(expression);
+        self.may_be_missing = before;
+        shape
+    }
+
+    fn node(&mut self, expression: &Expr<'_>) -> Value {
+        match expression {
+            Expr::Const(constant) => literal(constant),
+            Expr::Var(var) => self.root(var.id),
+            Expr::GetAttr(get) => self.attribute(&get.expr, get.name),
+            Expr::GetItem(get) => self.subscript(&get.expr, &get.subscript_expr),
+            Expr::Slice(slice) => self.slice(slice),
+            Expr::UnaryOp(unary) => match unary.op {
+                UnaryOpKind::Not => {
+                    self.walk(&unary.expr);
+                    of_kinds(Kinds::BOOLEAN)
+                }
+                UnaryOpKind::Neg => {
+                    let shape = self.number(&unary.expr, "after -");
+                    of_kinds(kinds(&shape) & Kinds::NUMBER)
+                }
+            },
+            Expr::BinOp(binary) => self.binary(binary.op, &binary.left, &binary.right),
+            Expr::Compare(compare) => self.comparison(compare),
+            Expr::IfExpr(choice) => {
+                self.walk(&choice.test_expr);
+                let yes = self.walk(&choice.true_expr);
+                let no = choice.false_expr.as_ref().map(|no| self.walk(no));
+                either([Some(yes), no].into_iter().flatten())
+            }
+            Expr::Filter(filter) => self.filter(filter),
+            Expr::Test(test) => self.test(test),
+            Expr::Call(_) => {
+                let what = "calls a function, but expressions have no functions";
+                self.error_with_hint(what, "use a filter: {{ value | filter }}");
+                Value::Bool(true)
+            }
+            Expr::List(list) => {
+                let items: Vec<_> = list.items.iter().map(|item| self.walk(item)).collect();
+                list_of(either(items))
+            }
+            Expr::Tuple(_) => {
+                self.error_with_hint("has a list in round brackets", "write lists in square brackets: [1, 2]");
+                Value::Bool(true)
+            }
+            Expr::Map(map) => self.object(map),
+        }
+    }
+
+    /// An element of a list, or a member of an object whose name is in quotes.
+    fn subscript(&mut self, of: &Expr<'_>, subscript: &Expr<'_>) -> Value {
+        if let Some(name) = constant_text(subscript) {
+            return self.attribute(of, name);
+        }
+        let (list, index) = (self.walk_where(false, of), self.walk(subscript));
+        if kinds(&list) != Kinds::LIST {
+            return Value::Bool(true);
+        }
+        if kinds(&index).excludes(Kinds::INTEGER) {
+            self.error(format!("uses {} as the index of a list, where a whole number is needed", kinds(&index)));
+        }
+        item(&list)
+    }
+
+    /// A part of a list or text: `[from:to]`.
+    fn slice(&mut self, slice: &Slice<'_>) -> Value {
+        let shape = self.walk(&slice.expr);
+        for bound in [&slice.start, &slice.stop].into_iter().flatten() {
+            self.number(bound, "as a bound of [from:to]");
+        }
+        if slice.step.is_some() {
+            self.error_with_hint("uses [from:to:step], which is not supported", "use two numbers at most: [from:to]");
+        }
+        if kinds(&shape).excludes(Kinds::LIST.or(Kinds::TEXT)) {
+            self.error(format!("uses [from:to] on {}, where a list or a text is needed", kinds(&shape)));
+        }
+        match kinds(&shape) {
+            Kinds::TEXT => of_kinds(Kinds::TEXT),
+            Kinds::LIST => list_of(item(&shape)),
+            _ => Value::Bool(true),
+        }
+    }
+
+    /// A chain of comparisons, such as `1 < x < 3`.
+    fn comparison(&mut self, compare: &Compare<'_>) -> Value {
+        let mut left = self.walk(&compare.expr);
+        for op in &compare.ops {
+            let right = self.walk(&op.expr);
+            self.compare(op.op, &left, &right);
+            left = right;
+        }
+        of_kinds(Kinds::BOOLEAN)
+    }
+
+    /// A test, such as `x is defined`.
+    fn test(&mut self, test: &Test<'_>) -> Value {
+        if !TESTS.contains(&test.name) || !test.args.is_empty() {
+            let hint = format!("use one of: {}", TESTS.map(|name| format!("is {name}")).join(", "));
+            self.error_with_hint(format!("uses a test that does not exist: is {}", test.name), hint);
+        }
+        self.walk_where(test.name == "defined", &test.expr);
+        of_kinds(Kinds::BOOLEAN)
+    }
+
+    /// An object: `{'name': value}`. Its members are known if all names are constant.
+    fn object(&mut self, map: &ast::Map<'_>) -> Value {
+        let mut members = Some(Map::new());
+        for (key, value) in map.keys.iter().zip(&map.values) {
+            let shape = self.walk(value);
+            match (constant_text(key), &mut members) {
+                (Some(name), Some(members)) => {
+                    members.insert(name.to_owned(), shape);
+                }
+                _ => members = None,
+            }
+        }
+        members.map_or_else(|| of_kinds(Kinds::OBJECT), schema_algebra::object_of)
+    }
+
+    /// The value of a name that an expression begins with.
+    fn root(&mut self, name: &str) -> Value {
+        self.roots.insert(name.to_owned());
+        if !ROOTS.contains(&name) {
+            let hint = format!("an expression begins with one of: {}; a text must be in quotes", ROOTS.join(", "));
+            self.error_with_hint(format!("begins with the unknown name {name}"), hint);
+        }
+        let Some(names) = self.names else { return Value::Bool(true) };
+        match name {
+            "input" => names.input.clone(),
+            "run" => schema_algebra::object_of([("id".to_owned(), of_kinds(Kinds::TEXT))].into_iter().collect()),
+            "steps" => of_kinds(Kinds::OBJECT),
+            "item" => names.item.clone().unwrap_or_else(|| {
+                match names.items {
+                    Some(_) => self.error_with_hint("uses item, but a batch has only items", "use {{ items }}"),
+                    None => self.error("uses item, which exists only inside the steps of an `each`"),
+                }
+                Value::Bool(true)
+            }),
+            "items" => names.items.clone().unwrap_or_else(|| {
+                self.error("uses items, which exists only inside the steps of an `each` with `batch`");
+                Value::Bool(true)
+            }),
+            "error" if !names.error => {
+                self.error("uses error, which exists only inside of `on_error` and `on_failure`");
+                Value::Bool(true)
+            }
+            "error" => {
+                let text = |name: &str| (name.to_owned(), of_kinds(Kinds::TEXT.or(Kinds::NULL)));
+                schema_algebra::object_of(["kind", "message", "hint", "step"].map(text).into_iter().collect())
+            }
+            _ => Value::Bool(true),
+        }
+    }
+
+    /// A member of a value: `x.name`. A member of `steps` is the output of a step.
+    fn attribute(&mut self, of: &Expr<'_>, name: &str) -> Value {
+        match (of, self.names) {
+            (Expr::Var(var), Some(names)) if var.id == "steps" => self.step(names, name),
+            _ => {
+                let shape = self.walk_where(false, of);
+                self.member(&shape, name, &owner(of))
+            }
+        }
+    }
+
+    /// The output of a step.
+    fn step(&mut self, names: &Names, id: &str) -> Value {
+        self.roots.insert("steps".into());
+        let Some(output) = names.steps.get(id) else {
+            let before: Vec<_> = names.steps.keys().map(String::as_str).collect();
+            let hint = match (closest(id, before.iter().copied()), before.is_empty()) {
+                (Some(close), _) => format!("did you mean {close}?"),
+                (None, true) => "it can only refer to earlier steps, and there are none".to_owned(),
+                (None, false) => format!("steps before this one: {}", before.join(", ")),
+            };
+            self.error_with_hint(format!("refers to the step {id}: no step {id} runs before this one"), hint);
+            return Value::Bool(true);
+        };
+        if !output.certain && !self.may_be_missing {
+            let hint = format!(
+                "a condition may leave it out, or it may fail; give it a default: \
+                 {{{{ (steps.{id} | default({{}})).NAME | default(..) }}}}"
+            );
+            self.warn(format!("refers to the step {id}, which may not have run"), hint);
+        }
+        output.shape.clone()
+    }
+
+    /// A member of an object. Reports a member that the object cannot have.
+    pub(super) fn member(&mut self, shape: &Value, name: &str, owner: &str) -> Value {
+        let known = kinds(shape);
+        if known.excludes(Kinds::OBJECT) {
+            let hint = match known {
+                Kinds::LIST => "select an item with [0], or use map('..') to read a member of each item",
+                _ => "use the value itself",
+            };
+            self.error_with_hint(format!("reads the member {name} of {known}, which has no members"), hint);
+            return Value::Bool(true);
+        }
+        match schema_algebra::member(shape, name) {
+            Member::Is(shape) => return shape,
+            Member::Unknown => {}
+            Member::Missing { open, declared } => {
+                let intended = schema_algebra::intended_name(name, open, &declared);
+                let hint = match (intended, &declared[..]) {
+                    (Some(intended), _) => format!("did you mean {intended}?"),
+                    (None, []) => "it has no members".to_owned(),
+                    (None, declared) => format!("its members are: {}", declared.join(", ")),
+                };
+                if !open {
+                    self.error_with_hint(format!("reads {name}, but {owner} has no member {name}"), hint);
+                } else if intended.is_some() {
+                    self.warn(format!("reads {name}, which {owner} does not declare"), hint);
+                }
+            }
+        }
+        Value::Bool(true)
+    }
+
+    /// An operand that must be a number; `role` says what it is used for.
+    pub(super) fn number(&mut self, expression: &Expr<'_>, role: &str) -> Value {
+        let shape = self.walk(expression);
+        if kinds(&shape).excludes(Kinds::NUMBER) {
+            self.error(format!("uses {} {role}, where a number is needed", kinds(&shape)));
+        }
+        shape
+    }
+}
+
+fn literal(constant: &Const) -> Value {
+    serde_json::to_value(&constant.value).map_or(Value::Bool(true), |value| json!({ "const": value }))
+}
+
+pub(super) fn constant_text<'a>(expression: &'a Expr<'_>) -> Option<&'a str> {
+    match expression {
+        Expr::Const(constant) => constant.value.as_str(),
+        _ => None,
+    }
+}
+
+/// Returns the source text of an expression that only reads members and items, such as `a.b[0]`.
+pub(super) fn path(expression: &Expr<'_>) -> Option<String> {
+    match expression {
+        Expr::Var(var) => Some(var.id.to_owned()),
+        Expr::GetAttr(get) => Some(format!("{}.{}", path(&get.expr)?, get.name)),
+        Expr::GetItem(get) => match &get.subscript_expr {
+            Expr::Const(constant) => {
+                let subscript = serde_json::to_string(&constant.value).ok()?;
+                Some(format!("{}[{subscript}]", path(&get.expr)?))
+            }
+            _ => None,
+        },
+        _ => None,
+    }
+}
+
+/// Returns a description of an expression's value for a message, such as "the output of step a".
+fn owner(expression: &Expr<'_>) -> String {
+    let path = path(expression).unwrap_or_default();
+    match path.split('.').collect::<Vec<_>>()[..] {
+        ["input"] => "the flow's input".to_owned(),
+        ["item"] => "an item of this list".to_owned(),
+        ["run"] => "a run".to_owned(),
+        ["steps", id] => format!("the output of step {id}"),
+        _ if path.is_empty() => "the value".to_owned(),
+        _ => path,
+    }
+}

@@ -1,0 +1,4 @@
+//! The values of expressions: sets of their kinds, and their conversion to JSON.
+
+pub(crate) mod conversion;
+pub(crate) mod json_kinds;

@@ -1,0 +1,4 @@
+//! Tests of the flow language through its public API.
+
+mod documents;
+mod linking;
