@@ -11,7 +11,7 @@ use std::{
 use async_trait::async_trait;
 use serde_json::Value;
 use tokio::sync::Notify;
-use trunkline_core::{ByteProgress, Effect, Error, ErrorKind, Recorder, Result, Retry, Timestamp};
+use trunkline_core::{ByteProgress, Effect, Error, ErrorDetail, ErrorKind, Recorder, Result, Retry, Timestamp};
 
 use crate::{
     Flush, ItemOutcome, Journal, Ledger, LogEntry, Run, RunEvent, RunId, RunLimits, RunNotification, StepPath, Waiting,
@@ -20,7 +20,7 @@ use crate::{
     previous_run::PreviousRun,
     process_log::{LoggedAttempt, LoggedCall, Logging},
     run::{FailedAttempts, ListPosition},
-    time::{Clock, ends_the_run},
+    time::Clock,
 };
 
 /// How often a step is attempted again after a look-up has found that the last attempt had no effect. After that, an
@@ -185,7 +185,7 @@ impl JournaledRun {
             return Ok(());
         }
         let error = Error::new(ErrorKind::Limit, format!("the run has recorded {limit} steps, the limit"));
-        Err(ends_the_run(error.hint("divide the work among several runs")))
+        Err(error.hint("divide the work among several runs").with_detail(ErrorDetail::EndsRun))
     }
 
     /// Attempts a step until its outcome is clear. A `Create` with an unknown outcome is looked up before it is

@@ -8,7 +8,9 @@ use std::{collections::BTreeMap, sync::Arc, time::Duration};
 use serde_json::Value;
 use tokio::task::AbortHandle;
 use tracing::Instrument;
-use trunkline_core::{CancellationToken, Connected, Diagnostic, Error, ErrorKind, Result, Staging, Timestamp};
+use trunkline_core::{
+    CancellationToken, Connected, Diagnostic, Error, ErrorKind, NextStep, Result, Staging, Timestamp,
+};
 
 use crate::{
     AcceptOutcome, AcceptedRun, ActivityMonitor, Flow, Flush, Journal, RerunOf, Run, RunEvent, RunHandle, RunId,
@@ -243,9 +245,8 @@ impl Engine {
         }
         if let Some(by) = &run.rerun_by {
             let message = format!("run {id} was rerun as run {by} and cannot be resumed");
-            return Err(
-                Error::new(ErrorKind::Conflict, message).hint(format!("`trunkline runs resume {by}` continues it"))
-            );
+            return Err(Error::new(ErrorKind::Conflict, message)
+                .next(NextStep::ResumeRun { run: Some(by.as_str().to_owned()) }));
         }
         let flow = self.flow_of(&run).await?;
         check_bindings(&flow, &bindings)?;
@@ -437,13 +438,17 @@ fn check_bindings(flow: &Flow, bindings: &BTreeMap<String, Connected>) -> Result
                 ErrorKind::Config,
                 format!("flow {} needs a connection for {binding}", flow.name()),
             )
-            .hint(format!("name a connection to {connector} with `--connection {binding}=NAME`")));
+            .next(NextStep::BindConnection {
+                flow: None,
+                binding: binding.clone(),
+                connector: Some(connector.clone()),
+            }));
         };
         let found = &connected.connector().spec().name;
         if found != connector {
             let message =
                 format!("{} is a connection to {found}, but {binding} needs one to {connector}", connected.name());
-            return Err(Error::new(ErrorKind::Config, message).hint("`trunkline connection list` shows them all"));
+            return Err(Error::new(ErrorKind::Config, message).next(NextStep::ListConnections));
         }
     }
     match bindings.keys().find(|binding| !flow.connections().contains_key(*binding)) {

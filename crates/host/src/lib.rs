@@ -30,7 +30,7 @@ pub use runs::ItemPage;
 
 use trunkline_core::{
     ActionSpec, ByteProgress, Connected, Connection, Connections, ConnectorSpec, Context, Diagnostic, Error, ErrorKind,
-    Recorder, Registry, Result, Secret, SecretSource, Timestamp, redact,
+    NextStep, Recorder, Registry, Result, Secret, SecretSource, Timestamp, redact,
 };
 use trunkline_engine::{Engine, Flow, Run, RunHandle, RunId, RunStatus};
 use trunkline_rest::Discovered;
@@ -240,7 +240,7 @@ impl Runtime {
         if found != connector {
             let action = &action.name;
             let message = format!("{connection} is a connection to {found}, and {action} is an action of {connector}");
-            return Err(Error::new(ErrorKind::Config, message).hint("`trunkline connection list` shows them all"));
+            return Err(Error::new(ErrorKind::Config, message).next(NextStep::ListConnections));
         }
         Ok((connected, action))
     }
@@ -289,11 +289,9 @@ impl Runtime {
         match (found.next(), found.next()) {
             (Some(run), None) => Ok(run.id),
             (Some(_), Some(_)) => Err(Error::new(ErrorKind::InvalidInput, format!("several runs start with {start}"))
-                .hint("give more digits of the id; `trunkline runs` lists them")),
-            _ => {
-                Err(Error::new(ErrorKind::NotFound, format!("there is no run {start}"))
-                    .hint("`trunkline runs` lists them"))
-            }
+                .next("give more digits of the id")
+                .next(NextStep::ListRuns)),
+            _ => Err(Error::new(ErrorKind::NotFound, format!("there is no run {start}")).next(NextStep::ListRuns)),
         }
     }
 

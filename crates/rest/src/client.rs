@@ -16,7 +16,9 @@ use http::{HeaderMap, HeaderName, HeaderValue, StatusCode, header};
 use serde_json::{Map, Value, json};
 use tokio::time::{Instant, sleep, timeout_at};
 use tracing::{Instrument, debug, info_span};
-use trunkline_core::{Authorization, Context, Effect, Error, ErrorKind, Page, Result, Retry, Secret, VaultSlot};
+use trunkline_core::{
+    Authorization, Context, Effect, Error, ErrorDetail, ErrorKind, Page, Result, Retry, Secret, VaultSlot,
+};
 use url::Url;
 
 use crate::{
@@ -367,9 +369,12 @@ impl Client {
                 Some(wait) if budget.may_repeat() => sleep(wait).await,
                 Some(_) => {
                     let why = "used up: too many recent calls of this connection have failed";
-                    return Err(failure.error.with("tries", attempt).with("repetitions", why));
+                    return Err(failure
+                        .error
+                        .with_detail(ErrorDetail::Repeated { tries: attempt })
+                        .with("repetitions", why));
                 }
-                None if attempt > 1 => return Err(failure.error.with("tries", attempt)),
+                None if attempt > 1 => return Err(failure.error.with_detail(ErrorDetail::Repeated { tries: attempt })),
                 None => return Err(failure.error),
             }
             attempt += 1;

@@ -3,9 +3,9 @@
 
 use std::{io::Write, path::Path, time::Duration};
 
-use trunkline_core::{Error, ErrorKind, Result};
+use trunkline_core::{Error, ErrorKind, Result, StoreFault};
 
-use crate::{Fault, Store, key, now, run_lock, sqlite::file_fault};
+use crate::{Store, key, now, run_lock, sqlite::file_fault, store_fault::describe};
 
 /// The space that must be free, in bytes. It is allocated and released before the system writes anything to the disk.
 const ROOM: usize = 256 * 1024;
@@ -17,14 +17,14 @@ impl Store {
     ///
     /// # Errors
     ///
-    /// `store`, with the fault that keeps the store from working, see [`Fault::behind`].
+    /// `store`, with the fault that keeps the store from working, see [`Error::store_fault`].
     pub async fn probe(&self) -> Result<()> {
         self.inner.writer.check()?;
         match tokio::time::timeout(TIMEOUT, self.try_all()).await {
             Ok(tried) => tried,
             Err(_) => {
                 let error = Error::new(ErrorKind::Store, format!("the store has not responded within {TIMEOUT:?}"));
-                Err(Fault::Silent.describe(error.with("file", self.inner.path.display())))
+                Err(describe(StoreFault::Silent, error.with("file", self.inner.path.display())))
             }
         }
     }

@@ -8,7 +8,7 @@ use std::{collections::BTreeMap, sync::Arc};
 
 use rusqlite::{Connection, OptionalExtension, Row as SqlRow, params};
 use serde_json::Value;
-use trunkline_core::{Error, ErrorKind, Result, async_trait};
+use trunkline_core::{Error, ErrorKind, NextStep, Result, async_trait};
 use trunkline_engine::{
     Flush, Item, ItemOutcome, Journal, LogEntry, LogPage, PreviousOutcome, RunClaim, RunEvent, RunId, RunStatus,
     RunSummary, StepPath, TriggerEvent,
@@ -440,5 +440,5 @@ fn exists(store: &Connection, run: &RunId) -> rusqlite::Result<bool> {
 }
 
 fn no_run(run: &RunId) -> Error {
-    Error::new(ErrorKind::NotFound, format!("there is no run {run}")).hint("`trunkline runs` lists them")
+    Error::new(ErrorKind::NotFound, format!("there is no run {run}")).next(NextStep::ListRuns)
 }

@@ -56,7 +56,6 @@ pub use connections::{ConnectionSummary, ConnectionUse, FlowUse};
 pub use flows::{FlowToSave, SavedFlow};
 pub use key::KeySource;
 pub use rotate::{Rotation, RotationReport};
-pub use store_fault::Fault;
 pub use vault::SignInEvent;
 
 use crate::{

@@ -7,7 +7,7 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use trunkline_core::{Error, ErrorKind, Result};
+use trunkline_core::{Error, ErrorKind, NextStep, Result};
 use trunkline_engine::{RunClaim, RunId};
 
 use crate::{key, sqlite::file_fault};
@@ -19,7 +19,7 @@ pub(crate) fn check(run: &RunId) -> Result<()> {
         return Ok(());
     }
     Err(Error::new(ErrorKind::InvalidInput, "a run's id has at most 64 lower case letters, digits and hyphens")
-        .hint("`trunkline runs` lists the runs"))
+        .next(NextStep::ListRuns))
 }
 
 /// A file that this process has locked.

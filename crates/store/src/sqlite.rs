@@ -9,9 +9,12 @@ use std::{
 
 use rusqlite::{Connection, ErrorCode, MAIN_DB, OpenFlags, config::DbConfig};
 use tokio::sync::Semaphore;
-use trunkline_core::{Error, ErrorKind, Result};
+use trunkline_core::{Error, ErrorKind, Result, StoreFault};
 
-use crate::{Fault, checksum};
+use crate::{
+    checksum,
+    store_fault::{describe, fault_of, fault_of_file},
+};
 
 /// The number of concurrent reads.
 const READERS: usize = 4;
@@ -27,8 +30,8 @@ pub(crate) fn fault(tried: &str, path: &Path, error: rusqlite::Error) -> Error {
         return ours.clone().with("file", path.display());
     }
     let failed = Error::new(ErrorKind::Store, format!("{tried} failed: {error}")).with("file", path.display());
-    let failed = match (Fault::of(&error, path), error.sqlite_error_code()) {
-        (Some(fault), _) => fault.describe(failed),
+    let failed = match (fault_of(&error, path), error.sqlite_error_code()) {
+        (Some(fault), _) => describe(fault, failed),
         (None, Some(ErrorCode::NotADatabase | ErrorCode::DatabaseCorrupt)) => failed.hint(
             "the file is damaged, or not a store of Trunkline: stop every process that uses it, keep a copy of the \
              data directory, and restore the last backup of it",
@@ -87,8 +90,8 @@ impl From<Error> for WorkError {
 /// Turns a system error about a file into ours.
 pub(crate) fn file_fault(tried: &str, path: &Path, error: std::io::Error) -> Error {
     let failed = Error::new(ErrorKind::Store, format!("{tried} failed: {error}")).with("file", path.display());
-    let failed = match Fault::of_file(&error) {
-        Some(fault) => fault.describe(failed),
+    let failed = match fault_of_file(&error) {
+        Some(fault) => describe(fault, failed),
         None => failed.hint("the user that Trunkline runs as must be able to read and write there"),
     };
     failed.source(error)
@@ -129,7 +132,7 @@ pub(crate) fn open_writer(path: &Path) -> Result<Opened> {
             Connection::open_with_flags(path, OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_NO_MUTEX)?;
         if connection.is_readonly(MAIN_DB)? {
             let error = Error::new(ErrorKind::Store, "the store is read-only here");
-            return Ok(Opened::ToRead(Fault::ReadOnly.describe(error.with("file", path.display()))));
+            return Ok(Opened::ToRead(describe(StoreFault::ReadOnly, error.with("file", path.display()))));
         }
         connection.busy_handler(Some(wait))?;
         prepare(&connection)?;

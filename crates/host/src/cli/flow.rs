@@ -13,6 +13,7 @@ use trunkline::{
 use super::{
     args::FlowCommand,
     json as json_argument,
+    next_step::worded,
     output::{Output, exit, table, time},
     read, sibling_flows,
 };
@@ -84,7 +85,7 @@ pub(crate) async fn validate(
     };
     let errors = found.iter().filter(|one| one.severity == Severity::Error).count();
     let warnings = found.len() - errors;
-    let report = json!({ "file": file, "ok": errors == 0, "errors": errors, "warnings": warnings, "findings": found });
+    let report = json!({ "file": file, "ok": errors == 0, "errors": errors, "warnings": warnings, "findings": found.iter().map(worded).collect::<Vec<_>>() });
     output.show(&report, || match (errors, warnings) {
         (0, 0) => format!("{file} is valid."),
         (0, _) => format!("{}\n{file} can run: {}.", Output::findings(&found), count(warnings, "warning")),

@@ -8,6 +8,7 @@ mod flow;
 mod inspect;
 mod items;
 mod key;
+mod next_step;
 mod output;
 mod progress_display;
 mod redacting_stderr;

@@ -14,6 +14,7 @@ use trunkline::{
 use super::{
     args::{RerunArgs, ResolveArgs, ResolveAs, RunsCommand},
     demo, flow, inspect, items, json as json_argument,
+    next_step::{describe, worded},
     output::{Output, exit, plain, table, time},
     progress_display,
 };
@@ -74,7 +75,7 @@ async fn finish(handle: RunHandle, output: &Output) -> Result<ExitCode> {
         handle.id()
     ));
     let run = progress_display::watch(handle, output).await?;
-    output.show(&run, || summary(&run));
+    output.show(&worded(&run), || summary(&run));
     if let (Some(error), false) = (&run.error, output.is_json()) {
         output.error(error);
     }
@@ -248,8 +249,8 @@ async fn list(runtime: &Runtime, output: &Output) -> Result<ExitCode> {
 
 async fn show(runtime: &Runtime, id: &RunId, output: &Output) -> Result<ExitCode> {
     let run = runtime.engine().run(id).await?;
-    output.show(&run_view(&run), || {
-        let error = run.error.as_ref().map(|error| format!("\nerror: {}", plain(&format!("{error:?}"))));
+    output.show(&worded(&run_view(&run)), || {
+        let error = run.error.as_ref().map(|error| format!("\nerror: {}", plain(&describe(error))));
         summary(&run) + &error.unwrap_or_default()
     });
     Ok(exit::DONE.into())
