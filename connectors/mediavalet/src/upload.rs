@@ -234,7 +234,7 @@ mod tests {
                 assert!(may_be_finalized(&rejected().with_detail(repeated()), false), "{text}");
                 let reworded = rejected().with("tries", "unknown").with_detail(repeated()).hint("tries");
                 assert!(may_be_finalized(&reworded, false), "a fact of the same key changes nothing");
-                // What version 0.1 decided on: a fact that anything may add.
+                // What earlier versions decided on: a fact that anything may add.
                 assert!(!may_be_finalized(&rejected().with("tries", 2), false), "{text}");
                 assert!(may_be_finalized(&rejected(), true), "an earlier attempt has sent the bytes");
             }

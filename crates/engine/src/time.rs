@@ -150,9 +150,9 @@ mod tests {
         }
     }
 
-    /// A run that version 0.1 has stopped is resumed: its recorded error ends as much as before.
+    /// A run that an earlier version has stopped is resumed: its recorded error ends as much as before.
     #[test]
-    fn a_recorded_error_of_version_0_1_ends_as_much_as_before() {
+    fn a_recorded_error_of_an_earlier_version_ends_as_much_as_before() {
         let recorded = |ends: &str| -> Error {
             let old =
                 json!({ "kind": "timeout", "message": "late", "context": { "ends": ends, "step": "all/a/copy" } });

@@ -450,7 +450,7 @@ mod tests {
                 assert!(is_outcome_known(&reworded), "facts of the same key change nothing: {detail:?}");
             }
         }
-        // What version 0.1 decided on.
+        // What earlier versions decided on.
         for (key, value) in [("sent", "no"), ("oauth", "invalid_grant")] {
             assert!(!is_outcome_known(&failed("refused: invalid_grant").with(key, value)), "{key}");
         }

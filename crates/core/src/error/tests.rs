@@ -52,9 +52,9 @@ fn every_detail_and_every_next_step_survives_serialization() {
     }
 }
 
-/// The form in which version 0.1 has written errors into journals and vaults.
+/// The form in which earlier versions have written errors into journals and vaults.
 #[test]
-fn an_error_of_version_0_1_keeps_its_meaning() {
+fn an_error_of_an_earlier_version_keeps_its_meaning() {
     let old = json!({
         "kind": "unavailable", "message": "no connection to login.example.com", "hint": "try again later",
         "retry": "backoff",
@@ -69,9 +69,9 @@ fn an_error_of_version_0_1_keeps_its_meaning() {
     assert_eq!(error.facts().count(), 4, "facts are kept for people");
 }
 
-/// All details that version 0.1 wrote as facts are derived from them.
+/// All details that earlier versions wrote as facts are derived from them.
 #[test]
-fn every_detail_is_derived_from_the_fact_that_version_0_1_wrote() {
+fn every_detail_is_derived_from_the_fact_that_earlier_versions_wrote() {
     for detail in all_details() {
         let (key, value) = detail.fact();
         let old = json!({ "kind": "unknown_outcome", "message": "lost", "context": { key: value } });
@@ -110,4 +110,29 @@ fn secrets_are_redacted_in_next_steps_too() {
         let error = Error::new(ErrorKind::Conflict, "no").next(step.clone()).redacted();
         assert!(!format!("{error:?}").contains("canary"), "{step:?}");
     }
+}
+
+/// Returns the names of the variants of an enum in a source.
+fn variants(source: &str, name: &str) -> Vec<String> {
+    let (_, body) = source.split_once(&format!("pub enum {name} {{")).unwrap();
+    let (body, _) = body.split_once("\n}").unwrap();
+    let lines =
+        body.lines().filter_map(|line| line.strip_prefix("    ").filter(|line| line.starts_with(char::is_uppercase)));
+    lines.map(|line| line.chars().take_while(|c| c.is_alphanumeric()).collect()).collect()
+}
+
+#[test]
+fn the_samples_have_every_variant() {
+    let name = |shown: String| shown.chars().take_while(|c| c.is_alphanumeric()).collect::<String>();
+    let mut steps: Vec<_> = NextStep::samples().iter().map(|step| name(format!("{step:?}"))).collect();
+    steps.dedup();
+    assert_eq!(steps, variants(include_str!("next_step.rs"), "NextStep"));
+    let mut details: Vec<_> = all_details().iter().map(|detail| name(format!("{detail:?}"))).collect();
+    details.sort();
+    details.dedup();
+    let mut known = variants(include_str!("detail.rs"), "ErrorDetail");
+    known.sort();
+    assert_eq!(details, known);
+    // The sabotage twin: a variant without a sample is found.
+    assert_eq!(variants("pub enum A {\n    /// One.\n    One { a: u8 },\n    Two,\n}", "A"), ["One", "Two"]);
 }

@@ -6,7 +6,7 @@
 //!   "context": { "setting": "/password" }, "details": [{ "setting": { "pointer": "/password" } }] }
 //! ```
 //!
-//! `details` is always written, even if it is empty. An error without it was recorded by version 0.1, which decided on
+//! `details` is always written, even if it is empty. An error without it was recorded by an earlier version, which decided on
 //! `context`: its details are derived from there when it is read.
 
 use serde::{Deserialize, Deserializer, Serialize, Serializer};

@@ -60,14 +60,17 @@ pub(crate) fn word(step: &NextStep) -> String {
         NextStep::ResumeRun { run } => format!("`trunkline runs resume {}` continues it", optional(run, "ID")),
         NextStep::CancelRun { run } => format!("`trunkline runs cancel {}` ends it", optional(run, "ID")),
         NextStep::RerunRun { run, unknown: true, .. } => {
-            format!("`trunkline runs rerun {run} --failed --unknown` looks it up, where the action can do that")
+            format!("`trunkline runs rerun {run} --failed --unknown` looks up what is unknown, where the action can do that")
         }
         NextStep::RerunRun { run, corrected: true, .. } => {
             format!("`trunkline runs rerun {run} --failed --flow NAME|FILE` continues with a corrected flow")
         }
         NextStep::RerunRun { run, .. } => format!("`trunkline runs rerun {run} --failed` reruns what has failed"),
-        NextStep::ResolveStep { run, step } => {
-            format!("`trunkline runs resolve {run} {} done|retry|fail` records its outcome", optional(step, "STEP"))
+        NextStep::ResolveStep { run, step: Some(step) } => {
+            format!("`trunkline runs resolve {run} {} done|retry|fail` records its outcome", argument(step))
+        }
+        NextStep::ResolveStep { run, step: None } => {
+            format!("`trunkline runs resolve {run} STEP done|retry|fail` records the outcome of one")
         }
         NextStep::SetOption { name } => format!("`--{name}` sets it"),
     }
