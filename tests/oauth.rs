@@ -8,7 +8,7 @@ use serde_json::{Value, json};
 use trunkline::Runtime;
 use trunkline_core::{Connected, Connections, Context, ErrorKind};
 use trunkline_sandbox::{Options, RefreshPolicy, Sandbox};
-use trunkline_tests::{Cli, approve, document, few, requests, sandbox};
+use trunkline_tests::{Cli, approve, document, fact, few, requests, sandbox};
 
 const CALLBACK: &str = "http://127.0.0.1:8700/rest/v1/oauth2/callback";
 
@@ -126,7 +126,7 @@ async fn a_forgotten_refresh_token_would_lose_the_sign_in() {
     assert!(runtime.store().replace("mediavalet", new.version, &text, &SignIn::default()).await.unwrap());
     tokio::time::sleep(Duration::from_millis(1_100)).await;
     let error = call(&runtime.connect("mediavalet").await.unwrap()).await.unwrap_err();
-    assert_eq!((error.kind(), error.context("setting")), (ErrorKind::Auth, Some("/flows")), "{error:?}");
+    assert_eq!((error.kind(), error.setting_pointer()), (ErrorKind::Auth, Some("/flows")), "{error:?}");
     sandbox.stop().await;
 }
 
@@ -175,7 +175,7 @@ async fn a_sign_in_can_only_be_finished_by_the_attempt_that_started_it() {
         other.verifier.clone(),
     );
     let error = connected.finish_authorization(&mixed, &back).await.unwrap_err();
-    assert_eq!(error.context("oauth"), Some("invalid_grant"), "{error:?}");
+    assert_eq!(fact(&error, "oauth"), Some("invalid_grant"), "{error:?}");
 
     // The right callback succeeds, but not a second time.
     let begun = connected.begin_authorization(CALLBACK).unwrap();
@@ -231,11 +231,7 @@ async fn a_wrong_subscription_key_refreshes_no_token() {
     let connected = runtime.connect("mediavalet").await.unwrap();
     for _ in 0..50 {
         let error = call(&connected).await.unwrap_err();
-        assert_eq!(
-            (error.kind(), error.context("setting")),
-            (ErrorKind::Config, Some("/subscriptionKey")),
-            "{error:?}"
-        );
+        assert_eq!((error.kind(), error.setting_pointer()), (ErrorKind::Config, Some("/subscriptionKey")), "{error:?}");
     }
     assert_eq!(grants(&sandbox).await, ["authorization_code"]);
     sandbox.stop().await;

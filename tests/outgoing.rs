@@ -293,7 +293,7 @@ async fn files_on_configured_hosts_are_read() {
     let mut document = settings(&server.uri());
     document["allowPrivateNetwork"] = json!(true);
     let error = call(&try_connect(document.clone()).unwrap(), "download").await.unwrap_err();
-    assert_eq!(error.context("setting"), Some("/dataHosts"), "{error:?}");
+    assert_eq!(error.setting_pointer(), Some("/dataHosts"), "{error:?}");
     assert!(error.advice().unwrap().contains("localhost"), "{error:?}");
     document["dataHosts"] = json!(["localhost"]);
     call(&try_connect(document).unwrap(), "download").await.unwrap();

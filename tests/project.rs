@@ -2,6 +2,7 @@
 
 mod cases;
 mod coverage;
+mod errors;
 mod layout;
 mod lean;
 mod mutations;

@@ -109,7 +109,7 @@ async fn a_connection_of_version_1_still_works() {
     // Its reference is migrated unchanged: only the variable is missing here.
     let error = read_settings(&runtime, "old").await.unwrap_err();
     assert!(error.message().contains("SAMPLE_SIGNING_KEY"), "{error:?}");
-    assert_eq!(error.context("setting"), Some("/signing"));
+    assert_eq!(error.setting_pointer(), Some("/signing"));
 
     let mut document = stored.clone();
     document["name"] = "new".into();
@@ -151,7 +151,7 @@ async fn unsupported_versions_are_errors_with_a_hint() {
     let with = |version: &str| json!({ "name": "dam", "connector": format!("sample-v{version}"), "address": "a", "token": "t" });
     for newer in ["2.11", "3.0", "10.0", "2.10.1"] {
         let error = runtime.add_connection(with(newer)).await.unwrap_err();
-        assert_eq!((error.kind(), error.context("setting")), (ErrorKind::Config, Some("/connector")), "{newer}");
+        assert_eq!((error.kind(), error.setting_pointer()), (ErrorKind::Config, Some("/connector")), "{newer}");
         assert!(error.message().contains(&format!("sample-v{newer}")) && error.message().contains("sample-v2.10"));
         assert!(error.advice().unwrap().contains("later version of Trunkline"), "{error:?}");
     }

@@ -17,7 +17,7 @@ use sha2::{Digest, Sha256};
 use trunkline_core::{Context, ErrorKind, FileRef, MemoryVault, Result, Secret, VaultSlot};
 use trunkline_rest::{Auth, BlockCheckpoint, Client, ClientLimits, Table, Uploaded, address_expired};
 use trunkline_tests::{
-    http,
+    fact, http,
     peers::{Running, find, peer},
 };
 
@@ -218,7 +218,7 @@ async fn a_signed_url_that_expires_is_replaced_and_no_block_is_sent_twice() {
         let file = source::file(LENGTH, false);
         let error = rig.upload(limits(MIB), &rig.target("film", sas::GOOD), &file).await.unwrap_err();
         assert!(address_expired(&error), "after {after}: {error:?}");
-        assert_eq!(error.context("status"), Some("403"), "{error:?}");
+        assert_eq!(fact(&error, "status"), Some("403"), "{error:?}");
         assert!(!format!("{error:?}").contains("sig="), "{error:?}");
         assert_eq!(rig.proxy.log().acknowledged().count(), after);
         assert_eq!(rig.saved.lock().unwrap().bytes(), LENGTH.min(after as u64 * MIB));

@@ -31,7 +31,7 @@ fn connect(registry: &Registry, document: &Value) -> Result<Connected> {
 async fn check(registry: &Registry, document: &Value) -> CheckReport {
     match connect(registry, document) {
         Ok(connected) => connected.check().await,
-        Err(error) => CheckReport::from(&error),
+        Err(error) => CheckReport::of_settings("", &error),
     }
 }
 
@@ -45,7 +45,7 @@ async fn call(registry: &Registry, document: &Value) -> Option<String> {
         Ok(connected) => connected.run(action, input, &Context::new("", "twin", Connections::default())).await,
         Err(error) => Err(error),
     };
-    called.err()?.context("setting").map(str::to_owned)
+    called.err()?.setting_pointer().map(str::to_owned)
 }
 
 fn faults(row: &Broken, checked: &CheckReport) -> Vec<String> {
@@ -53,10 +53,10 @@ fn faults(row: &Broken, checked: &CheckReport) -> Vec<String> {
     let Some(found) = checked.findings.iter().find(|one| one.pointer == row.pointer) else {
         return vec![format!("{}: {} is not named: {checked:#?}", row.name, row.pointer)];
     };
-    if found.severity != row.severity || found.hint.as_ref().is_none_or(String::is_empty) {
+    if found.severity != row.severity || found.advice().is_none_or(|advice| advice.is_empty()) {
         faults.push(format!("{}: severity or hint: {found:#?}", row.name));
     }
-    let report = format!("{} {}", found.message, found.hint.as_deref().unwrap_or_default());
+    let report = format!("{} {}", found.message, found.advice().unwrap_or_default());
     faults.extend(
         row.seen
             .iter()

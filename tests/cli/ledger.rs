@@ -140,7 +140,7 @@ async fn an_operator_resolves_creates_whose_responses_were_lost() {
 
     // Neither a lookup nor a run of the next night orders again.
     let error = cli.run(&["runs", "rerun", "--failed", &id, "--json"]).await.expect(1).error();
-    assert!(error["hint"].as_str().unwrap().contains("--unknown looks them up"), "{error}");
+    assert!(error["hint"].as_str().unwrap().contains("--failed --unknown` looks up what is unknown"), "{error}");
     let night = cli.run(&["run", &file, "--json"]).await.expect(4).json();
     assert_eq!(night["ledger"]["all"]["skipped"], json!({ format!("unchanged since run {id}"): 1 }));
     assert_eq!(orders().await, 4);

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use serde_json::{Value, json};
 use trunkline_sandbox::{Faults, Options};
-use trunkline_tests::{few, requests};
+use trunkline_tests::{fact, few, requests};
 
 use super::{BLOCK, Origin, Rig, Step};
 
@@ -38,7 +38,7 @@ async fn a_signed_url_that_never_works_is_an_error() {
     let faults = Faults { address_blocks: Some(0), ..Faults::default() };
     let rig = Rig::with(Origin { length: BLOCK + 1, ..Origin::default() }, Options { faults, ..few(1) }).await;
     let error = rig.upload(&rig.unknown()).await.unwrap_err();
-    assert_eq!(error.context("status"), Some("403"), "{error:?}");
+    assert_eq!(fact(&error, "status"), Some("403"), "{error:?}");
     assert_eq!(rig.visible("film.mp4"), [""; 0]);
     let renewed = requests(&rig.sandbox)
         .await

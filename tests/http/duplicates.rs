@@ -173,6 +173,6 @@ async fn reads_get_no_key_and_a_key_from_the_flow_is_kept() {
         let registry = Registry::discover().unwrap();
         let made = registry.connect(&connection, Arc::new(MemoryVault::default()), &|_| unreachable!("no references"));
         let error = made.err().unwrap();
-        assert_eq!((error.kind(), error.context("setting")), (ErrorKind::Config, Some("/idempotencyHeader")), "{odd}");
+        assert_eq!((error.kind(), error.setting_pointer()), (ErrorKind::Config, Some("/idempotencyHeader")), "{odd}");
     }
 }

@@ -6,7 +6,7 @@ use std::{sync::atomic::AtomicBool, time::Duration};
 use futures::{StreamExt, stream};
 use trunkline_core::Retry;
 use trunkline_tests::{
-    Dice,
+    Dice, fact,
     proxy::{ProxiedRequest, ProxyAction},
 };
 
@@ -148,7 +148,7 @@ async fn a_package_that_disappears_is_an_error_and_only_another_run_creates_a_ne
     let (step, input) = (Arc::<Step>::default(), json!({ "assetIds": [asset] }));
     let error = bench.attempt(&step, "asset.package", &input).await.unwrap().unwrap_err();
     assert_eq!((error.kind(), error.retryable()), (ErrorKind::NotFound, Retry::Never), "{error:?}");
-    assert!(error.context("download").is_some() && error.advice().unwrap().contains("to create another package"));
+    assert!(fact(&error, "download").is_some() && error.advice().unwrap().contains("to create another package"));
     assert_eq!(creates(&proxy, "asset.package"), 1);
     // The step itself continues to poll its own package.
     let briefly = json!({ "assetIds": [asset], "seconds": 1 });
@@ -215,7 +215,7 @@ async fn an_upload_that_may_be_finalized_is_looked_up_and_never_started_again() 
         assert_eq!(ended.is_ok(), becomes == "done", "{ended:?}");
         if let Err(error) = ended {
             assert_eq!((error.kind(), error.retryable()), (ErrorKind::UnknownOutcome, Retry::Never), "{error:?}");
-            assert!(error.context("asset").is_some(), "{error:?}");
+            assert!(fact(&error, "asset").is_some(), "{error:?}");
             // It is found as soon as it is visible.
             tokio::time::sleep(processing).await;
             assert_eq!(bench.resume(&step, "asset.upload", &input).await.unwrap()["processed"], true);

@@ -213,7 +213,7 @@ fn a_fault_does_not_hide_the_others() {
     for one in &found {
         let place = one.place.as_ref().unwrap();
         assert!(place.line > 1 && place.column > 1, "{one:?}");
-        assert!(one.hint.is_some(), "{one:?}");
+        assert!(one.advice().is_some(), "{one:?}");
     }
     let warnings = found.iter().filter(|one| one.severity == Severity::Warning).map(|one| &one.pointer);
     assert_eq!(warnings.collect::<Vec<_>>(), ["/steps/0/steps/2/if"], "an open object may have more members");

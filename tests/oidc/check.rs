@@ -47,7 +47,7 @@ async fn each_fault_is_reported_at_its_setting() {
         let checked = check(document.clone()).await;
         let found = checked.findings.iter().find(|one| one.pointer == pointer);
         let found = found.unwrap_or_else(|| panic!("{pointer} is not named: {checked:#?}"));
-        assert!(found.message.contains(seen) && found.hint.is_some(), "{found:?}");
+        assert!(found.message.contains(seen) && found.advice().is_some(), "{found:?}");
         assert!(
             checked.stages.iter().any(|one| one.stage == stage && one.outcome == StageOutcome::Failed),
             "{checked:#?}"
@@ -91,5 +91,5 @@ async fn a_check_does_not_use_up_the_sign_in_and_reports_its_revocation() {
     let found = &checked.findings[0];
     assert_eq!((&*found.pointer, checked.findings.len()), ("/flows", 1), "{checked:#?}");
     assert!(found.message.contains("invalid_grant"), "{found:?}");
-    assert!(found.hint.as_ref().unwrap().contains("sign in again"), "{found:?}");
+    assert!(found.advice().unwrap().contains("sign in again"), "{found:?}");
 }

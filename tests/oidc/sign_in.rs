@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use serde_json::json;
 use trunkline_core::{Authorization, ErrorKind};
-use trunkline_tests::{Cli, http};
+use trunkline_tests::{Cli, fact, http};
 
 use super::{CALLBACK, Login, call, signed_in, walk};
 
@@ -44,7 +44,7 @@ async fn a_foreign_callback_is_not_redeemed() {
     assert!(back.contains(&issuer), "{back}");
     let mixed_up = back.replace(&issuer, &percent("https://evil.example"));
     let error = connected.finish_authorization(&begun, &mixed_up).await.unwrap_err();
-    assert_eq!(error.context("setting"), Some("/issuer"), "{error:?}");
+    assert_eq!(error.setting_pointer(), Some("/issuer"), "{error:?}");
     // A callback that is too late.
     let mut begun = connected.begin_authorization(CALLBACK).unwrap();
     let back = walk(&begun.url).await;
@@ -95,7 +95,7 @@ async fn the_verifier_of_another_attempt_is_refused() {
     let back = walk(&begun.url).await;
     let mixed = Authorization::new(begun.url, begun.redirect_uri, begun.state, other.verifier).with_nonce(begun.nonce);
     let error = connected.finish_authorization(&mixed, &back).await.unwrap_err();
-    assert_eq!(error.context("oauth"), Some("invalid_grant"), "{error:?}");
+    assert_eq!(fact(&error, "oauth"), Some("invalid_grant"), "{error:?}");
     assert_eq!(login.token_requests().await, [("authorization_code".to_owned(), 400)]);
 }
 

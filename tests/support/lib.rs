@@ -331,3 +331,8 @@ impl Dice {
         from + (z ^ (z >> 31)) % (to - from).max(1)
     }
 }
+
+/// Returns the fact with this key that an error shows.
+pub fn fact<'a>(error: &'a trunkline_core::Error, key: &str) -> Option<&'a str> {
+    error.facts().find(|(known, _)| *known == key).map(|(_, value)| value)
+}

@@ -17,8 +17,8 @@ use serde::Deserialize;
 use serde_json::{Map, Value};
 use trunkline_core::{
     AnyAction, AnyClient, AnyConnector, Authorization, CheckReport, ConnectorSpec, Diagnostic, Error, ErrorKind,
-    FileStream, Position, Registry, Result, Schema, Secret, SourceLocation, VaultSlot, any_action, any_connector,
-    async_trait, schema_of,
+    FileStream, NextStep, Position, Registry, Result, Schema, Secret, SourceLocation, VaultSlot, any_action,
+    any_connector, async_trait, schema_of,
 };
 use trunkline_rest::{Client, Table, generic};
 
@@ -182,7 +182,7 @@ fn connection_schema(manifest: &Manifest, findings: &mut Findings) -> Value {
     for name in manifest.settings.keys().filter(|name| !known.contains(*name)) {
         let finding =
             Diagnostic::error(format!("/settings/{name}"), format!("{name} is not a setting that can be preset here"));
-        findings.push(finding.hint("`trunkline connectors http` lists the settings"));
+        findings.push(finding.next(NextStep::ShowConnectionSchema { connector: Some("http".to_owned()) }));
     }
     if let (Some(_), Some(properties)) = (&manifest.check, schema["properties"].as_object_mut()) {
         properties.shift_remove("checkPath");
@@ -304,7 +304,7 @@ impl AnyConnector for DataConnector {
         let settings: Settings = serde_json::from_value(all.into()).map_err(|_| {
             // serde quotes the value that does not fit, which may be a secret, so its error is not used.
             Error::new(ErrorKind::Config, format!("the settings of connection {connection} do not fit {title}"))
-                .hint(format!("compare them with `trunkline schema connection {}`", self.spec.name))
+                .next(NextStep::ShowConnectionSchema { connector: Some(self.spec.name.clone()) })
         })?;
         let client = settings.client(self.service, self.table, self.headers, vault);
         Ok(Arc::new(client.map_err(|error| error.with("connection", connection))?))
@@ -314,7 +314,7 @@ impl AnyConnector for DataConnector {
         match (typed_client(client), &self.check) {
             (Ok(client), Some(operation)) => client.check(operation, Value::Null).await,
             (Ok(client), None) => client.check_path().await,
-            (Err(error), _) => CheckReport::from(&error),
+            (Err(error), _) => CheckReport::of_settings("", &error),
         }
     }
 

@@ -13,7 +13,9 @@ use std::{collections::BTreeMap, time::Duration};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::json;
-use trunkline_core::{Action, ActionEntry, Context, Effect, Error, ErrorKind, FileRef, Result, async_trait, submit};
+use trunkline_core::{
+    Action, ActionEntry, Context, Effect, Error, ErrorDetail, ErrorKind, FileRef, Result, async_trait, submit,
+};
 use trunkline_rest::Client;
 
 use crate::{
@@ -189,9 +191,7 @@ async fn publish(
         client.call("upload.add_attributes", json!({ "assetId": asset, "attributes": [input.attributes] }), cx).await?;
     }
     match client.call("upload.finalize", json!({ "assetId": asset }), cx).await {
-        Err(rejection) if may_be_closed(&rejection) && (maybe_finalized || rejection.context("tries").is_some()) => {
-            Ok(Some(rejection))
-        }
+        Err(rejection) if may_be_finalized(&rejection, maybe_finalized) => Ok(Some(rejection)),
         Err(unclear) if matches!(unclear.kind(), ErrorKind::Unavailable | ErrorKind::Unexpected) => {
             Err(unknown_outcome(asset, unclear))
         }
@@ -204,6 +204,13 @@ fn may_be_closed(rejection: &Error) -> bool {
     matches!(rejection.kind(), ErrorKind::NotFound | ErrorKind::Conflict | ErrorKind::InvalidInput)
 }
 
+/// Returns whether a rejected call to finalize can mean that the asset exists: an earlier attempt may have finalized it
+/// (`before`), or an earlier try of this call.
+fn may_be_finalized(rejection: &Error, before: bool) -> bool {
+    let repeated = rejection.details().iter().any(|detail| matches!(detail, ErrorDetail::Repeated { .. }));
+    may_be_closed(rejection) && (before || repeated)
+}
+
 /// Returns the error for an upload that may be finalized although no asset is visible, so that a further upload might
 /// make a second asset.
 fn unknown_outcome(asset: &str, cause: Error) -> Error {
@@ -212,4 +219,27 @@ fn unknown_outcome(asset: &str, cause: Error) -> Error {
         .with("asset", asset)
         .hint("look in MediaValet for an asset with this id or with the name of this file")
         .source(cause)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn whether_an_asset_may_exist_is_decided_by_details_and_not_by_texts() {
+        let repeated = || ErrorDetail::Repeated { tries: 2 };
+        for kind in [ErrorKind::NotFound, ErrorKind::Conflict, ErrorKind::InvalidInput] {
+            for text in ["the upload is closed", "tries: 5", ""] {
+                let rejected = || Error::new(kind, text).with("host", "api.mediavalet.com");
+                assert!(may_be_finalized(&rejected().with_detail(repeated()), false), "{text}");
+                let reworded = rejected().with("tries", "unknown").with_detail(repeated()).hint("tries");
+                assert!(may_be_finalized(&reworded, false), "a fact of the same key changes nothing");
+                // What earlier versions decided on: a fact that anything may add.
+                assert!(!may_be_finalized(&rejected().with("tries", 2), false), "{text}");
+                assert!(may_be_finalized(&rejected(), true), "an earlier attempt has sent the bytes");
+            }
+        }
+        let other = Error::new(ErrorKind::Permission, "no").with_detail(repeated());
+        assert!(!may_be_finalized(&other, true), "this rejection says nothing about the upload");
+    }
 }

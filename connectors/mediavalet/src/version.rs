@@ -230,8 +230,7 @@ fn still_checked_out(error: Error) -> Error {
     if error.kind() == ErrorKind::Cancelled {
         return error;
     }
-    let advice = error.advice().map(|advice| format!("{advice}; ")).unwrap_or_default();
-    error.with("checkedOut", true).hint(format!(
-        "{advice}the asset is still checked out: run the step again to continue, or check the asset in in MediaValet"
-    ))
+    error
+        .with("checkedOut", true)
+        .next("the asset is still checked out: run the step again to continue, or check the asset in in MediaValet")
 }

@@ -36,7 +36,7 @@ impl Connector for Stock {
     }
 
     async fn check(client: &Settings) -> CheckReport {
-        client.lines().map_or_else(|error| CheckReport::from(&error), |_| CheckReport::default())
+        client.lines().map_or_else(|error| CheckReport::of_settings("", &error), |_| CheckReport::default())
     }
 }
 

@@ -14,6 +14,7 @@ use trunkline_server::LoopbackCallback;
 use crate::{
     args::ConnectionCommand,
     input::read,
+    next_step::{describe, worded},
     output::{Output, exit, plain, table, time},
 };
 
@@ -44,7 +45,10 @@ pub(crate) async fn connection(runtime: &Runtime, command: ConnectionCommand, ou
         }
         ConnectionCommand::Remove { name, force } => {
             if let Removal::TokensNotRevoked(error) = runtime.remove_connection(&name, force).await? {
-                output.warn(&format!("{name} is removed, but its login server did not revoke its tokens: {error:?}"));
+                output.warn(&format!(
+                    "{name} is removed, but its login server did not revoke its tokens: {}",
+                    describe(&error)
+                ));
             }
             output.show(&json!({ "removed": name }), || format!("Removed {name}, with its secrets and tokens."));
         }
@@ -136,11 +140,12 @@ fn state_text(state: &SignInState) -> String {
 async fn check(runtime: &Runtime, name: &str, output: &Output) -> Result<ExitCode> {
     let report = match runtime.connect(name).await {
         Ok(connected) => connected.check().await,
-        Err(error) if error.context("setting").is_some() => CheckReport::from(&error),
+        Err(error) if error.setting_pointer().is_some() => CheckReport::of_settings(name, &error),
         Err(error) => return Err(error),
     };
     let CheckReport { stages, findings } = &report;
-    let json = json!({ "connection": name, "ok": report.is_ok(), "stages": stages, "findings": findings });
+    let json = json!({ "connection": name, "ok": report.is_ok(), "stages": stages,
+        "findings": findings.iter().map(worded).collect::<Vec<_>>() });
     output.show(&json, || {
         let rows = stages.iter().map(|one| [one.stage, &one.target, one.outcome.as_str()]);
         let rows = rows.map(|row| row.map(str::to_owned).to_vec());

@@ -14,6 +14,7 @@ use trunkline::{
 use crate::{
     args::FlowCommand,
     input::{json as json_argument, read},
+    next_step::worded,
     output::{Output, exit, table, time},
     sibling_flows,
 };
@@ -85,7 +86,7 @@ pub(crate) async fn validate(
     };
     let errors = found.iter().filter(|one| one.severity == Severity::Error).count();
     let warnings = found.len() - errors;
-    let report = json!({ "file": file, "ok": errors == 0, "errors": errors, "warnings": warnings, "findings": found });
+    let report = json!({ "file": file, "ok": errors == 0, "errors": errors, "warnings": warnings, "findings": found.iter().map(worded).collect::<Vec<_>>() });
     output.show(&report, || match (errors, warnings) {
         (0, 0) => format!("{file} is valid."),
         (0, _) => format!("{}\n{file} can run: {}.", Output::findings(&found), count(warnings, "warning")),

@@ -11,6 +11,7 @@ use trunkline::{
 
 use crate::{
     args::ItemStatus,
+    next_step::{word, worded},
     output::{Output, exit, plain, time},
 };
 
@@ -45,7 +46,7 @@ pub(crate) async fn items(
         for item in page.items {
             match (csv, output.is_json()) {
                 (true, _) => print_record(cells(&item)),
-                (_, true) => output.json_line(&item),
+                (_, true) => output.json_line(&worded(&item)),
                 _ => output.show(&Value::Null, || line(&item)),
             }
         }
@@ -66,8 +67,8 @@ fn line(item: &Item) -> String {
     let mut text = format!("{}  {:<7}  {}", time(item.at), outcome.status(), item.step.join(&item.key));
     text += &outcome.reason().map(|reason| format!(": {reason}")).unwrap_or_default();
     if let Some(error) = outcome.error() {
-        text += &error.context("step").map(|step| format!("\n  in {step}")).unwrap_or_default();
-        text += &error.advice().map(|advice| format!("\n  next: {advice}")).unwrap_or_default();
+        text += &error.step().map(|step| format!("\n  in {step}")).unwrap_or_default();
+        text += &error.advice_in(word).map(|advice| format!("\n  next: {advice}")).unwrap_or_default();
     }
     plain(&text)
 }
@@ -80,8 +81,8 @@ fn cells(item: &Item) -> [Cow<'_, str>; 8] {
         item.outcome.status().into(),
         item.outcome.reason().unwrap_or_default().into(),
         error.map(|error| error.kind().as_str()).unwrap_or_default().into(),
-        error.and_then(|error| error.advice()).unwrap_or_default().into(),
-        error.and_then(|error| error.context("step")).unwrap_or_default().into(),
+        error.and_then(|error| error.advice_in(word)).unwrap_or_default().into(),
+        error.and_then(|error| error.step()).unwrap_or_default().into(),
         time(item.at).into(),
     ]
 }

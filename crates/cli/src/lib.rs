@@ -22,6 +22,7 @@ mod input;
 mod inspect;
 mod items;
 mod key;
+mod next_step;
 mod output;
 mod progress_display;
 mod redacting_stderr;

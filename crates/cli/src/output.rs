@@ -14,7 +14,10 @@ use trunkline::{
     engine::RunStatus,
 };
 
-use crate::redacting_stderr;
+use crate::{
+    next_step::{describe, word, worded},
+    redacting_stderr,
+};
 
 /// Exit codes of the process, which `--help` lists.
 pub(crate) mod exit {
@@ -117,7 +120,7 @@ impl Output {
 
     /// Prints an error with its advice.
     pub(crate) fn error(self, error: &Error) {
-        self.note(&json!({ "error": error }), || format!("error: {}", plain(&format!("{error:?}"))));
+        self.note(&worded(&json!({ "error": error })), || format!("error: {}", plain(&describe(error))));
     }
 
     /// Formats diagnostics, one below the other.
@@ -126,7 +129,7 @@ impl Output {
         for one in found {
             let severity = if one.severity == Severity::Error { "error" } else { "warning" };
             text += &format!("{severity}: {one}\n");
-            if let Some(hint) = &one.hint {
+            if let Some(hint) = one.advice_in(word) {
                 text += &format!("  next: {hint}\n");
             }
         }

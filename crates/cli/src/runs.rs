@@ -19,6 +19,7 @@ use crate::{
     flow,
     input::json as json_argument,
     inspect, items,
+    next_step::{describe, worded},
     output::{Output, exit, exit_code, plain, table, time},
     progress_display,
     run_text::{resolution_text, summary},
@@ -80,7 +81,7 @@ async fn finish(handle: RunHandle, output: &Output) -> Result<ExitCode> {
         handle.id()
     ));
     let run = progress_display::watch(handle, output).await?;
-    output.show(&run, || summary(&run));
+    output.show(&worded(&run), || summary(&run));
     if let (Some(error), false) = (&run.error, output.is_json()) {
         output.error(error);
     }
@@ -154,8 +155,8 @@ async fn list(runtime: &Runtime, output: &Output) -> Result<ExitCode> {
 
 async fn show(runtime: &Runtime, id: &RunId, output: &Output) -> Result<ExitCode> {
     let run = runtime.engine().run(id).await?;
-    output.show(&run_view(&run), || {
-        let error = run.error.as_ref().map(|error| format!("\nerror: {}", plain(&format!("{error:?}"))));
+    output.show(&worded(&run_view(&run)), || {
+        let error = run.error.as_ref().map(|error| format!("\nerror: {}", plain(&describe(error))));
         summary(&run) + &error.unwrap_or_default()
     });
     Ok(exit::DONE.into())

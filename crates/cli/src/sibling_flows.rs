@@ -36,7 +36,7 @@ pub(crate) fn read_flow(file: &str, text: &str) -> Result<Flow, Vec<Diagnostic>>
     match (linked, faulty.take()) {
         (Err(found), faulty) if faulty.is_empty() => {
             let hint = "put a called flow into the folder of the flow that calls it, as NAME.json or NAME.yaml";
-            let hinted = |one: Diagnostic| if one.hint.is_none() { one.hint(hint) } else { one };
+            let hinted = |one: Diagnostic| if one.next.is_empty() { one.hint(hint) } else { one };
             Err(Flow::locate(file, text, found.into_iter().map(hinted).collect()))
         }
         (Err(_), faulty) => Err(faulty),

@@ -11,7 +11,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize, de::DeserializeOwned};
 use serde_json::Value;
 
-use crate::{Connector, Context, Diagnostic, Error, ErrorKind, Result, schema_of};
+use crate::{Connector, Context, Diagnostic, Error, ErrorKind, NextStep, Result, schema_of};
 
 /// The effect of calling an action a second time with the same input. Retries and the engine obey it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
@@ -227,7 +227,7 @@ impl<A: Action> TypedAction<A> {
     fn input(&self, input: Value) -> Result<A::Input> {
         serde_json::from_value(input).map_err(|error| {
             Error::new(ErrorKind::InvalidInput, format!("the input of {} does not fit: {error}", A::NAME))
-                .hint(format!("`trunkline schema action {}.{}` shows what it takes", A::Connector::NAME, A::NAME))
+                .next(NextStep::ShowActionSchema { action: format!("{}.{}", A::Connector::NAME, A::NAME) })
         })
     }
 }

@@ -5,7 +5,7 @@
 
 use serde::Serialize;
 
-use crate::{Diagnostic, Error, Severity, redact};
+use crate::{Diagnostic, Error, NextStep, Severity, redact};
 
 /// The outcome of a stage.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
@@ -66,7 +66,7 @@ impl CheckReport {
     pub(crate) fn redacted(mut self) -> Self {
         for finding in &mut self.findings {
             finding.message = redact(&finding.message).into_owned();
-            finding.hint = finding.hint.take().map(|hint| redact(&hint).into_owned());
+            finding.next.iter_mut().for_each(NextStep::redact);
         }
         self
     }
@@ -77,11 +77,12 @@ impl CheckReport {
     }
 }
 
-/// A check that failed before its first stage, because the settings are wrong.
-impl From<&Error> for CheckReport {
-    fn from(error: &Error) -> Self {
+impl CheckReport {
+    /// Returns the report of a check that failed before its first stage, because the settings of `connection` are
+    /// wrong.
+    pub fn of_settings(connection: &str, error: &Error) -> Self {
         let mut report = CheckReport::default();
-        report.failed("settings", error.context("connection").unwrap_or_default(), error);
+        report.failed("settings", connection, error);
         report.redacted()
     }
 }

@@ -10,7 +10,7 @@ use serde_json::{Map, Value};
 
 use crate::{
     ActionSpec, AnyClient, Authorization, CheckReport, ConnectorSpec, Context, Error, ErrorKind, FileRef, FileStream,
-    Page, Position, Registered, Result, Secret,
+    NextStep, Page, Position, Registered, Result, Secret,
 };
 
 /// A named connector with its settings, as a user writes it: one flat JSON object in the order of the vendor's form.
@@ -36,9 +36,8 @@ impl Connection {
     /// `config` if the document is not an object with the strings `name` and `connector`.
     pub fn from_value(document: Value) -> Result<Self> {
         serde_json::from_value(document).map_err(|_| {
-            Error::new(ErrorKind::Config, "a connection is a JSON object with the strings `name` and `connector`").hint(
-                "`trunkline schema connection` lists the connectors, `trunkline schema connection NAME` shows one",
-            )
+            Error::new(ErrorKind::Config, "a connection is a JSON object with the strings `name` and `connector`")
+                .advise([NextStep::ListConnectors, NextStep::ShowConnectionSchema { connector: None }])
         })
     }
 
@@ -162,9 +161,8 @@ impl Connected {
         let action = self.registered.action(action)?;
         let connector = &self.registered.spec().name;
         action.input().accept(&format!("the input of {connector}.{}", action.spec().name), input).map_err(|error| {
-            error
-                .hint(format!("`trunkline schema action {connector}.{}` shows what it takes", action.spec().name))
-                .with("action", &action.spec().name)
+            let name = &action.spec().name;
+            error.advise([NextStep::ShowActionSchema { action: format!("{connector}.{name}") }]).with("action", name)
         })?;
         Ok((&*action.action, action.spec()))
     }
@@ -199,7 +197,7 @@ impl Connections {
     pub fn get(&self, name: &str) -> Result<&Connected> {
         self.0.get(name).ok_or_else(|| {
             Error::new(ErrorKind::Config, format!("there is no connection {name} in this run"))
-                .hint("bind it with `--connection BINDING=NAME`")
+                .next(NextStep::BindConnection { flow: None, binding: name.to_owned(), connector: None })
         })
     }
 

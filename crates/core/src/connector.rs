@@ -19,8 +19,8 @@ use serde::{Serialize, de::DeserializeOwned};
 use serde_json::{Map, Value, json};
 
 use crate::{
-    AnyClient, CheckReport, Error, ErrorKind, FileStream, Position, Result, Secret, VaultSlot, action::wrong_client,
-    schema_of,
+    AnyClient, CheckReport, Error, ErrorKind, FileStream, NextStep, Position, Result, Secret, VaultSlot,
+    action::wrong_client, schema_of,
 };
 
 /// A system that flows can reach, as its author writes it.
@@ -119,7 +119,8 @@ pub trait Connector: Send + Sync + 'static {
 
 fn no_browser(title: &str) -> Error {
     Error::new(ErrorKind::Config, format!("this connection to {title} does not use a sign-in in the browser"))
-        .hint("`trunkline connection check NAME` says whether it works without one")
+        .hint("it may work without one")
+        .next(NextStep::CheckConnection { connection: None })
 }
 
 /// A sign-in in the browser that has started. The host keeps it until the browser returns; it is valid for one
@@ -338,7 +339,7 @@ impl<C: Connector> AnyConnector for TypedConnector<C> {
             // serde quotes the value that does not fit, which may be a secret: only the category is reported.
             Error::new(ErrorKind::Config, format!("the settings of connection {connection} do not fit {}", C::TITLE))
                 .with("category", format!("{:?}", error.classify()))
-                .hint(format!("compare them with `trunkline schema connection {}`", C::NAME))
+                .next(NextStep::ShowConnectionSchema { connector: Some(C::NAME.to_owned()) })
         })?;
         Ok(Arc::new(C::connect(settings, vault).map_err(|error| error.with("connection", connection))?))
     }
@@ -346,7 +347,7 @@ impl<C: Connector> AnyConnector for TypedConnector<C> {
     async fn check(&self, client: &AnyClient) -> CheckReport {
         match typed_client::<C>(client) {
             Ok(client) => C::check(client).await,
-            Err(error) => CheckReport::from(&error),
+            Err(error) => CheckReport::of_settings("", &error),
         }
     }
 

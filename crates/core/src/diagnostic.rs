@@ -7,7 +7,10 @@ use std::fmt;
 
 use serde::{Deserialize, Serialize};
 
-use crate::{Error, ErrorKind, Result};
+use crate::{
+    Error, ErrorKind, NextStep, Result,
+    error::{AdviceMembers, joined},
+};
 
 /// The severity of a finding.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
@@ -61,9 +64,9 @@ pub struct Diagnostic {
     pub place: Option<SourceLocation>,
     /// What is wrong.
     pub message: String,
-    /// What the user can do about it.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub hint: Option<String>,
+    /// What the user can do about it. In JSON, `hint` is a text, and `next` the data if there is more than a text.
+    #[serde(flatten, with = "as_advice")]
+    pub next: Vec<NextStep>,
 }
 
 impl Diagnostic {
@@ -74,7 +77,7 @@ impl Diagnostic {
             pointer: pointer.into(),
             place: None,
             message: message.into(),
-            hint: None,
+            next: Vec::new(),
         }
     }
 
@@ -83,10 +86,26 @@ impl Diagnostic {
         Diagnostic { severity: Severity::Warning, ..Diagnostic::error(pointer, message) }
     }
 
-    /// Sets what the user can do about it.
+    /// Sets what the user can do about it, as plain advice. It replaces all earlier advice.
     pub fn hint(mut self, hint: impl Into<String>) -> Self {
-        self.hint = Some(hint.into());
+        self.next = vec![NextStep::Text { text: hint.into() }];
         self
+    }
+
+    /// Adds what the user can do about it, after all earlier advice.
+    pub fn next(mut self, step: impl Into<NextStep>) -> Self {
+        self.next.push(step.into());
+        self
+    }
+
+    /// Returns what the user can do about it in the neutral wording, if that is known.
+    pub fn advice(&self) -> Option<String> {
+        self.advice_in(NextStep::to_string)
+    }
+
+    /// Returns what the user can do about it in the wording of a door, if that is known. `word` words one step.
+    pub fn advice_in(&self, word: impl Fn(&NextStep) -> String) -> Option<String> {
+        joined(&self.next, word)
     }
 
     /// Sets the location in a file.
@@ -112,16 +131,13 @@ impl Diagnostic {
         let message = match errors.len() {
             1 => format!("{what}: {first}"),
             many => {
-                let hint = |one: &Diagnostic| one.hint.as_ref().map_or_else(String::new, |hint| format!(" -- {hint}"));
+                let hint = |one: &Diagnostic| one.advice().map_or_else(String::new, |hint| format!(" -- {hint}"));
                 let lines: Vec<_> = errors.iter().map(|one| format!("\n  {one}{}", hint(one))).collect();
                 format!("{what} has {many} errors:{}", lines.concat())
             }
         };
         let error = Error::new(ErrorKind::Config, message);
-        Some(match (&first.hint, errors.len()) {
-            (Some(hint), 1) => error.hint(hint.clone()),
-            _ => error,
-        })
+        Some(if errors.len() == 1 { error.advise(first.next.clone()) } else { error })
     }
 }
 
@@ -140,10 +156,21 @@ impl fmt::Display for Diagnostic {
 /// The finding of a failed check: the setting that the error names, its message and its hint.
 impl From<&Error> for Diagnostic {
     fn from(error: &Error) -> Self {
-        let found = Diagnostic::error(error.context("setting").unwrap_or_default(), error.message());
-        match error.advice() {
-            Some(hint) => found.hint(hint),
-            None => found,
-        }
+        let found = Diagnostic::error(error.setting_pointer().unwrap_or_default(), error.message());
+        Diagnostic { next: error.next_steps().to_vec(), ..found }
+    }
+}
+
+mod as_advice {
+    use serde::{Deserialize, Deserializer, Serialize, Serializer};
+
+    use super::{AdviceMembers, NextStep};
+
+    pub(super) fn serialize<S: Serializer>(next: &[NextStep], serializer: S) -> Result<S::Ok, S::Error> {
+        AdviceMembers::of(next).serialize(serializer)
+    }
+
+    pub(super) fn deserialize<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Vec<NextStep>, D::Error> {
+        AdviceMembers::deserialize(deserializer).map(AdviceMembers::into_steps)
     }
 }

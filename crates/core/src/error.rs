@@ -1,12 +1,33 @@
-//! The error type of Trunkline: its kind, a message, whether to retry, and what to do next.
+//! The error type of Trunkline: its kind, what it means, whether to retry, what to do next, and a message.
 //!
-//! There is one closed struct instead of one error type per module, because callers ask only two questions: which kind
-//! it is (to show, count or branch on it in a flow), and whether the call may be retried. The form follows
-//! `opendal::Error`.
+//! There is one closed struct instead of one error type per module, because callers ask few questions: which kind it is
+//! (to show, count or branch on it in a flow), whether the call may be retried, and sometimes which of its
+//! [details](ErrorDetail) apply. The message and the facts are for people: no code decides on them. What to do next is
+//! [data](NextStep), which each door words for itself. The form follows `opendal::Error`.
+//!
+//! ```
+//! use trunkline_core::{Error, ErrorDetail, ErrorKind, NextStep};
+//!
+//! let error = Error::new(ErrorKind::Auth, "the login server refused the password")
+//!     .setting("/password")
+//!     .with("host", "login.example.com")
+//!     .next(NextStep::SignIn { connection: "dam".to_owned() });
+//! assert_eq!(error.setting_pointer(), Some("/password"));
+//! assert!(!error.has(&ErrorDetail::NotSent));
+//! assert_eq!(error.advice().as_deref(), Some("sign in to dam in the browser"));
+//! ```
+
+mod detail;
+mod next_step;
+mod wire;
 
 use std::{borrow::Cow, fmt, sync::Arc, time::Duration};
 
 use serde::{Deserialize, Serialize};
+
+pub use detail::{ConnectStage, ErrorDetail, OAuthErrorCode, StoreFault};
+pub use next_step::NextStep;
+pub(crate) use next_step::{AdviceMembers, joined};
 
 use crate::redact;
 
@@ -92,66 +113,99 @@ pub enum Retry {
 }
 
 /// A failure, described for users and for the engine.
-#[derive(Clone, Serialize, Deserialize)]
-pub struct Error {
+#[derive(Clone)]
+pub struct Error(Box<Parts>);
+
+/// A key and its value, for people.
+type Fact = (Cow<'static, str>, String);
+
+#[derive(Clone)]
+struct Parts {
     kind: ErrorKind,
     message: String,
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    hint: Option<String>,
-    #[serde(default, skip_serializing_if = "is_never")]
+    next: Vec<NextStep>,
     retry: Retry,
-    #[serde(default, skip_serializing_if = "Vec::is_empty", with = "pairs")]
-    context: Vec<(Cow<'static, str>, String)>,
-    #[serde(skip)]
+    context: Vec<Fact>,
+    details: Vec<ErrorDetail>,
     source: Option<Arc<dyn std::error::Error + Send + Sync>>,
-}
-
-fn is_never(retry: &Retry) -> bool {
-    *retry == Retry::Never
 }
 
 impl Error {
     /// Returns an error of this kind that is not to be retried. `message` says what was tried, on what, and why it
     /// failed.
     pub fn new(kind: ErrorKind, message: impl Into<String>) -> Self {
-        Error { kind, message: message.into(), hint: None, retry: Retry::Never, context: Vec::new(), source: None }
+        Error(Box::new(Parts {
+            kind,
+            message: message.into(),
+            next: Vec::new(),
+            retry: Retry::Never,
+            context: Vec::new(),
+            details: Vec::new(),
+            source: None,
+        }))
     }
 
-    /// Sets what the user can do next.
+    /// Sets what the user can do next, as plain advice. It replaces all earlier advice and names no command: what a
+    /// door has a command for is a [`NextStep`].
     pub fn hint(mut self, hint: impl Into<String>) -> Self {
-        self.hint = Some(hint.into());
+        self.0.next = vec![NextStep::Text { text: hint.into() }];
+        self
+    }
+
+    /// Adds what the user can do next, after all earlier advice.
+    pub fn next(mut self, step: impl Into<NextStep>) -> Self {
+        self.0.next.push(step.into());
+        self
+    }
+
+    /// Sets what the user can do next. It replaces all earlier advice.
+    pub fn advise(mut self, steps: impl IntoIterator<Item = NextStep>) -> Self {
+        self.0.next = steps.into_iter().collect();
         self
     }
 
     /// Sets whether the same call may be retried.
     pub fn retry(mut self, retry: Retry) -> Self {
-        self.retry = retry;
+        self.0.retry = retry;
         self
     }
 
-    /// Adds a fact, such as the connection, action, host, status or setting. The first value of a key is kept.
+    /// Adds a fact for people, such as the action, host or status. The first value of a key is kept. Code does not
+    /// decide on facts: what it has to know is an [`ErrorDetail`].
     pub fn with(mut self, key: impl Into<Cow<'static, str>>, value: impl fmt::Display) -> Self {
         let key = key.into();
-        if self.context(&key).is_none() {
-            self.context.push((key, value.to_string()));
+        if self.0.context.iter().all(|(known, _)| *known != key) {
+            self.0.context.push((key, value.to_string()));
         }
         self
     }
 
+    /// Adds a meaning that code decides on, and the fact that shows it. The first one of each variant is kept, and of
+    /// variants that exclude each other, such as [`ErrorDetail::EndsRun`] and [`ErrorDetail::EndsStep`].
+    pub fn with_detail(mut self, detail: ErrorDetail) -> Self {
+        let (key, value) = detail.fact();
+        if self.0.details.iter().any(|known| known.fact().0 == key) {
+            return self;
+        }
+        let value = value.into_owned();
+        self.0.details.push(detail);
+        self.with(key, value)
+    }
+
     /// Sets the underlying error. It is not serialized.
     pub fn source(mut self, source: impl Into<Box<dyn std::error::Error + Send + Sync>>) -> Self {
-        self.source = Some(source.into().into());
+        self.0.source = Some(source.into().into());
         self
     }
 
     /// Names the wrong connection setting by its JSON pointer, such as `/clientSecret`.
-    pub fn setting(self, pointer: &'static str) -> Self {
-        self.with("setting", pointer)
+    pub fn setting(self, pointer: impl Into<Cow<'static, str>>) -> Self {
+        self.with_detail(ErrorDetail::Setting { pointer: pointer.into() })
     }
 
     /// Changes the kind and keeps everything else. For example, a lost response makes an outcome unknown.
     pub fn into_kind(mut self, kind: ErrorKind) -> Self {
-        self.kind = kind;
+        self.0.kind = kind;
         self
     }
 
@@ -163,83 +217,140 @@ impl Error {
                 *text = clean;
             }
         };
-        clean(&mut self.message);
-        self.hint.iter_mut().for_each(clean);
-        self.context.iter_mut().for_each(|(_, value)| clean(value));
+        let Parts { message, next, context, details, .. } = &mut *self.0;
+        clean(message);
+        next.iter_mut().for_each(NextStep::redact);
+        context.iter_mut().for_each(|(_, value)| clean(value));
+        for detail in details {
+            // All other details hold names of our own.
+            if let ErrorDetail::TokenRefused { code: OAuthErrorCode::Other(code) } = detail {
+                clean(code);
+            }
+        }
         self
     }
 
     /// Returns the kind.
     pub fn kind(&self) -> ErrorKind {
-        self.kind
+        self.0.kind
     }
 
-    /// Returns the message: what was tried, on what, and why it failed.
+    /// Returns the message for people: what was tried, on what, and why it failed.
     pub fn message(&self) -> &str {
-        &self.message
+        &self.0.message
     }
 
-    /// Returns the hint: what the user can do next, if that is known.
-    pub fn advice(&self) -> Option<&str> {
-        self.hint.as_deref()
+    /// Returns what the user can do next, in the order in which it is best tried.
+    pub fn next_steps(&self) -> &[NextStep] {
+        &self.0.next
+    }
+
+    /// Returns what the user can do next in the neutral wording, if that is known.
+    pub fn advice(&self) -> Option<String> {
+        self.advice_in(NextStep::to_string)
+    }
+
+    /// Returns what the user can do next in the wording of a door, if that is known. `word` words one step.
+    pub fn advice_in(&self, word: impl Fn(&NextStep) -> String) -> Option<String> {
+        joined(&self.0.next, word)
     }
 
     /// Returns whether the same call may be retried, and when.
     pub fn retryable(&self) -> Retry {
-        self.retry
+        self.0.retry
     }
 
-    /// Returns the fact that was added under this key.
-    pub fn context(&self, key: &str) -> Option<&str> {
-        self.context.iter().find(|(known, _)| known == key).map(|(_, value)| value.as_str())
+    /// Returns everything about the error that code decides on, apart from its kind and [`retryable`](Error::retryable).
+    pub fn details(&self) -> &[ErrorDetail] {
+        &self.0.details
+    }
+
+    /// Returns whether the error has this detail.
+    pub fn has(&self, detail: &ErrorDetail) -> bool {
+        self.0.details.contains(detail)
+    }
+
+    /// Returns the JSON pointer of the connection setting to look at, if the error names one.
+    pub fn setting_pointer(&self) -> Option<&str> {
+        self.0.details.iter().find_map(|detail| match detail {
+            ErrorDetail::Setting { pointer } => Some(&**pointer),
+            _ => None,
+        })
+    }
+
+    /// Returns the path of the step that the error comes from, if it comes from a step of a run.
+    pub fn step(&self) -> Option<&str> {
+        self.0.details.iter().find_map(|detail| match detail {
+            ErrorDetail::Step { step } => Some(&**step),
+            _ => None,
+        })
+    }
+
+    /// Returns the fault of the disk or the system behind an error of kind `store`, if it is known.
+    pub fn store_fault(&self) -> Option<StoreFault> {
+        self.0.details.iter().find_map(|detail| match detail {
+            ErrorDetail::StoreFault { fault } if self.0.kind == ErrorKind::Store => Some(*fault),
+            _ => None,
+        })
+    }
+
+    /// Returns all facts in the order in which they were added, to show them.
+    pub fn facts(&self) -> impl Iterator<Item = (&str, &str)> {
+        self.0.context.iter().map(|(key, value)| (&**key, &**value))
+    }
+
+    /// Returns everything that is known as text on several lines: message, kind, facts, causes, and the advice in the
+    /// wording of a door. `word` words one step.
+    pub fn describe(&self, word: impl Fn(&NextStep) -> String) -> String {
+        let mut text = format!("{} ({})", self.0.message, self.0.kind.as_str());
+        for (key, value) in self.facts() {
+            text += &format!("\n  {key}: {value}");
+        }
+        let mut cause = self.0.source.as_deref().map(|source| source as &dyn std::error::Error);
+        while let Some(error) = cause {
+            text += &format!("\n  because: {error}");
+            cause = error.source();
+        }
+        if let Some(advice) = self.advice_in(word) {
+            text += &format!("\n  next: {advice}");
+        }
+        text
     }
 }
 
 /// Writes the message only.
 impl fmt::Display for Error {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&self.message)
+        f.write_str(&self.0.message)
     }
 }
 
-/// Writes everything that is known, on several lines: message, kind, facts, causes and hint.
+/// Writes everything that is known, with the advice in the neutral wording, see [`Error::describe`].
 impl fmt::Debug for Error {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{} ({})", self.message, self.kind.as_str())?;
-        for (key, value) in &self.context {
-            write!(f, "\n  {key}: {value}")?;
-        }
-        let mut cause = self.source.as_deref().map(|source| source as &dyn std::error::Error);
-        while let Some(error) = cause {
-            write!(f, "\n  because: {error}")?;
-            cause = error.source();
-        }
-        if let Some(hint) = &self.hint {
-            write!(f, "\n  next: {hint}")?;
-        }
-        Ok(())
+        f.write_str(&self.describe(NextStep::to_string))
     }
 }
 
 impl std::error::Error for Error {
     fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
-        self.source.as_deref().map(|source| source as &(dyn std::error::Error + 'static))
+        self.0.source.as_deref().map(|source| source as &(dyn std::error::Error + 'static))
     }
 }
 
 /// Serializes the facts as a JSON object, in the order in which they were added.
 mod pairs {
-    use super::Cow;
+    use super::{Cow, Fact};
     use serde::{Deserialize, Deserializer, Serialize, Serializer};
     use serde_json::{Map, Value};
 
-    pub(super) fn serialize<S: Serializer>(pairs: &[(Cow<'static, str>, String)], s: S) -> Result<S::Ok, S::Error> {
+    pub(super) fn serialize<S: Serializer>(pairs: &[Fact], s: S) -> Result<S::Ok, S::Error> {
         let object: Map<String, Value> =
             pairs.iter().map(|(key, value)| (key.to_string(), Value::from(value.as_str()))).collect();
         object.serialize(s)
     }
 
-    pub(super) fn deserialize<'de, D: Deserializer<'de>>(d: D) -> Result<Vec<(Cow<'static, str>, String)>, D::Error> {
+    pub(super) fn deserialize<'de, D: Deserializer<'de>>(d: D) -> Result<Vec<Fact>, D::Error> {
         let object = Map::<String, Value>::deserialize(d)?;
         Ok(object
             .into_iter()
@@ -251,17 +362,4 @@ mod pairs {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn errors_survive_serialization() {
-        let error = Error::new(ErrorKind::RateLimited, "asset.get was refused")
-            .retry(Retry::After(Duration::from_secs(2)))
-            .with("status", 429)
-            .hint("lower the rate");
-        let back: Error = serde_json::from_str(&serde_json::to_string(&error).unwrap()).unwrap();
-        assert_eq!(format!("{back:?}"), format!("{error:?}"));
-        assert_eq!(back.retryable(), Retry::After(Duration::from_secs(2)));
-    }
-}
+mod tests;

@@ -84,7 +84,7 @@ pub use connector::{AnyConnector, Authorization, Connector, ConnectorEntry, Conn
 pub use context::{ByteProgress, Context, Recorder};
 pub use diagnostic::{Diagnostic, Severity, SourceLocation};
 pub use digest::{Algorithm, Digest};
-pub use error::{Error, ErrorKind, Result, Retry};
+pub use error::{ConnectStage, Error, ErrorDetail, ErrorKind, NextStep, OAuthErrorCode, Result, Retry, StoreFault};
 pub use file::{FileRef, FileStream, Position};
 pub use ids::{RunId, StepPath};
 pub use inventory::submit;

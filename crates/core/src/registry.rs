@@ -13,7 +13,8 @@ use serde_json::Value;
 
 use crate::{
     Action, ActionEntry, ActionSpec, AnyAction, AnyConnector, Connected, Connection, Connector, ConnectorEntry,
-    ConnectorSpec, Diagnostic, Effect, Error, ErrorKind, Result, Schema, Secret, SecretSource, Vault, VaultSlot,
+    ConnectorSpec, Diagnostic, Effect, Error, ErrorKind, NextStep, Result, Schema, Secret, SecretSource, Vault,
+    VaultSlot,
 };
 
 /// The connectors of a host, sorted by name.
@@ -143,7 +144,7 @@ impl Registry {
             let error = Error::new(ErrorKind::NotFound, format!("there is no connector {name}"));
             match closest(name, self.connectors.keys().map(String::as_str)) {
                 Some(close) => error.hint(format!("did you mean {close}?")),
-                None => error.hint("`trunkline connectors` lists them"),
+                None => error.next(NextStep::ListConnectors),
             }
         })
     }
@@ -277,7 +278,7 @@ impl Registered {
                         format!("{what}: {pointer} is not a valid reference to a secret: {error}"),
                     )
                 })?;
-                let secret = lookup(&source).map_err(|error| error.with("setting", pointer))?;
+                let secret = lookup(&source).map_err(|error| error.setting(pointer))?;
                 *value = Value::from(secret.expose());
             }
         }
@@ -332,7 +333,7 @@ impl Registered {
             let error = Error::new(ErrorKind::NotFound, format!("{connector} has no action {name}"));
             match closest(name, self.actions.keys().map(String::as_str)) {
                 Some(close) => error.hint(format!("did you mean {close}?")),
-                None => error.hint(format!("`trunkline actions {connector}` lists them")),
+                None => error.next(NextStep::ListActions { connector: Some(connector.clone()) }),
             }
         })
     }

@@ -62,6 +62,15 @@ impl Schema {
         found
     }
 
+    /// Returns the finding that no document can be checked because the schema itself is broken, if it is.
+    pub fn fault(&self) -> Option<Diagnostic> {
+        let compiled = match self.has_choice {
+            true => compile(&narrow(&self.value, &Value::Null, "", &mut Vec::new())).map(drop),
+            false => self.compiled.get_or_init(|| compile(&self.value)).as_ref().map(drop).map_err(String::clone),
+        };
+        compiled.err().map(|error| broken(&error))
+    }
+
     /// Accepts a document without errors. `what` names the document.
     ///
     /// # Errors
@@ -332,7 +341,7 @@ mod tests {
         pointers.sort_unstable();
         assert_eq!(pointers, ["/endpointUrl", "/password", "/username"], "{found:#?}");
         let username = found.iter().find(|one| one.pointer == "/username").unwrap();
-        assert_eq!(username.hint.as_deref(), Some("The user whose rights the connection has."));
+        assert_eq!(username.advice().as_deref(), Some("The user whose rights the connection has."));
     }
 
     #[test]
@@ -340,7 +349,7 @@ mod tests {
         let schema = Schema::from(schema_of::<Settings>());
         let found = schema.check(&json!({ "endpointUrl": "x", "flows": "magic" }));
         assert_eq!(pointers(&found), ["/flows"]);
-        assert!(found[0].hint.as_ref().unwrap().contains("\"client_credentials\""));
+        assert!(found[0].advice().unwrap().contains("\"client_credentials\""));
     }
 
     #[test]

@@ -11,7 +11,9 @@ use std::{
 use async_trait::async_trait;
 use serde_json::Value;
 use tokio::sync::Notify;
-use trunkline_core::{ByteProgress, Effect, Error, ErrorKind, Recorder, Result, RunId, StepPath, Timestamp};
+use trunkline_core::{
+    ByteProgress, Effect, Error, ErrorDetail, ErrorKind, Recorder, Result, RunId, StepPath, Timestamp,
+};
 use trunkline_flow::Logging;
 
 use crate::{
@@ -22,7 +24,7 @@ use crate::{
     previous_run::PreviousRun,
     process_log::{LoggedAttempt, LoggedCall},
     run::{FailedAttempts, ListPosition},
-    time::{Clock, ends_the_run},
+    time::Clock,
 };
 
 /// How often a step is attempted again after a look-up has found that the last attempt had no effect. After that, an
@@ -187,7 +189,7 @@ impl JournaledRun {
             return Ok(());
         }
         let error = Error::new(ErrorKind::Limit, format!("the run has recorded {limit} steps, the limit"));
-        Err(ends_the_run(error.hint("divide the work among several runs")))
+        Err(error.hint("divide the work among several runs").with_detail(ErrorDetail::EndsRun))
     }
 
     /// Attempts a step until its outcome is clear. A `Create` with an unknown outcome is looked up before it is

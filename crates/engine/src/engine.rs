@@ -9,7 +9,7 @@ use serde_json::Value;
 use tokio::task::AbortHandle;
 use tracing::Instrument;
 use trunkline_core::{
-    CancellationToken, Connected, Diagnostic, Error, ErrorKind, Result, RunId, Staging, StepPath, Timestamp,
+    CancellationToken, Connected, Diagnostic, Error, ErrorKind, NextStep, Result, RunId, Staging, StepPath, Timestamp,
 };
 use trunkline_flow::Flow;
 
@@ -246,9 +246,8 @@ impl Engine {
         }
         if let Some(by) = &run.rerun_by {
             let message = format!("run {id} was rerun as run {by} and cannot be resumed");
-            return Err(
-                Error::new(ErrorKind::Conflict, message).hint(format!("`trunkline runs resume {by}` continues it"))
-            );
+            return Err(Error::new(ErrorKind::Conflict, message)
+                .next(NextStep::ResumeRun { run: Some(by.as_str().to_owned()) }));
         }
         let flow = self.flow_of(&run).await?;
         check_bindings(&flow, &bindings)?;
@@ -440,13 +439,17 @@ fn check_bindings(flow: &Flow, bindings: &BTreeMap<String, Connected>) -> Result
                 ErrorKind::Config,
                 format!("flow {} needs a connection for {binding}", flow.name()),
             )
-            .hint(format!("name a connection to {connector} with `--connection {binding}=NAME`")));
+            .next(NextStep::BindConnection {
+                flow: None,
+                binding: binding.clone(),
+                connector: Some(connector.clone()),
+            }));
         };
         let found = &connected.connector().spec().name;
         if found != connector {
             let message =
                 format!("{} is a connection to {found}, but {binding} needs one to {connector}", connected.name());
-            return Err(Error::new(ErrorKind::Config, message).hint("`trunkline connection list` shows them all"));
+            return Err(Error::new(ErrorKind::Config, message).next(NextStep::ListConnections));
         }
     }
     match bindings.keys().find(|binding| !flow.connections().contains_key(*binding)) {

@@ -9,7 +9,9 @@ use std::{collections::BTreeMap, sync::Arc, time::Duration};
 use futures::future::BoxFuture;
 use serde_json::{Value, json};
 use tracing::Instrument;
-use trunkline_core::{Connected, Connections, Context, Error, ErrorKind, Result, Retry, RunId, Staging, StepPath};
+use trunkline_core::{
+    Connected, Connections, Context, Error, ErrorDetail, ErrorKind, Result, Retry, RunId, Staging, StepPath,
+};
 use trunkline_flow::{BoundAction, Flow, OnError, Scope, Step, StepKind, SubFlow, Tries, Wait, kind_of, moment};
 use uuid::Uuid;
 
@@ -159,7 +161,9 @@ impl Interpreter {
                     self.unstage(step, &path).await;
                     return Ok(end);
                 }
-                Err(error) => error.with("step", &path).with("pointer", &step.pointer),
+                Err(error) => error
+                    .with_detail(ErrorDetail::Step { step: path.as_str().to_owned() })
+                    .with("pointer", &step.pointer),
             };
             if !can_handle(&error, &path) {
                 return Err(error);
@@ -479,7 +483,7 @@ fn can_handle(error: &Error, path: &StepPath) -> bool {
 /// Returns an error as expressions see it.
 fn error_value(error: &Error) -> Value {
     json!({
-        "kind": error.kind().as_str(), "message": error.message(), "hint": error.advice(), "step": error.context("step")
+        "kind": error.kind().as_str(), "message": error.message(), "hint": error.advice(), "step": error.step()
     })
 }
 

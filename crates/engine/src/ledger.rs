@@ -6,7 +6,7 @@
 use std::{collections::BTreeMap, sync::Arc};
 
 use serde::Serialize;
-use trunkline_core::{Connected, Error, ErrorKind, Result, RunId, StepPath};
+use trunkline_core::{Connected, Error, ErrorDetail, ErrorKind, NextStep, Result, RunId, StepPath};
 use trunkline_flow::Flow;
 
 use crate::{
@@ -176,14 +176,13 @@ impl Engine {
         }
         if run.status == RunStatus::Running {
             return Err(conflict(format!("run {id} has not ended"))
-                .hint(format!("`trunkline runs resume {id}` continues it to its end")));
+                .next(NextStep::ResumeRun { run: Some(id.as_str().to_owned()) }));
         }
         let stopped = run.status == RunStatus::Failed;
         if stopped && !with_flow && self.bounds(&self.flow_of(run).await?, run).check(self.now()).is_ok() {
-            return Err(conflict(format!("run {id} was stopped by an error")).hint(format!(
-                "`trunkline runs resume {id}` continues it; `trunkline runs rerun {id} --failed --flow NAME|FILE` does \
-                 so with a corrected flow"
-            )));
+            return Err(conflict(format!("run {id} was stopped by an error"))
+                .next(NextStep::ResumeRun { run: Some(id.as_str().to_owned()) })
+                .next(NextStep::RerunRun { run: id.as_str().to_owned(), unknown: false, corrected: true }));
         }
         Ok(())
     }
@@ -195,7 +194,8 @@ fn conflict(message: String) -> Error {
 
 fn rerun_already(id: &RunId, by: &RunId) -> Error {
     conflict(format!("run {id} was already rerun as run {by}"))
-        .hint(format!("`trunkline runs rerun {by} --failed` repeats the items that failed in both"))
+        .next(NextStep::RerunRun { run: by.as_str().to_owned(), unknown: false, corrected: false })
+        .next("that repeats the items that failed in both")
 }
 
 /// Fails if there is no item to repeat, or if the flow has no step for one.
@@ -206,10 +206,9 @@ fn check_failed_items(run: &Run, previous: &PreviousRun, flow: &Flow, unknown: b
         (0, 0) => return Err(conflict(format!("no item of run {id} has failed"))),
         (0, left) if !unknown => {
             let message = format!("no item of run {id} has failed, but the outcome of {left} is unknown");
-            return Err(conflict(message).hint(format!(
-                "--unknown looks them up, where the action can do that; `trunkline runs resolve {id} STEP \
-                 done|retry|fail` records the outcome of one"
-            )));
+            return Err(conflict(message)
+                .next(NextStep::RerunRun { run: id.as_str().to_owned(), unknown: true, corrected: false })
+                .next(NextStep::ResolveStep { run: id.as_str().to_owned(), step: None }));
         }
         _ => {}
     }
@@ -266,11 +265,12 @@ impl JournaledRun {
             return None;
         }
         let message = format!("run {run} may have done it; the outcome is unknown, so it is not repeated");
-        let hint = format!(
-            "`trunkline runs resolve {run} {item} done|retry|fail` records its outcome; `trunkline runs rerun {run} \
-             --failed --unknown` looks it up, where the action can do that"
-        );
-        Some(ItemOutcome::Unknown { error: Error::new(ErrorKind::UnknownOutcome, message).hint(hint).with("run", run) })
+        let run = run.as_str().to_owned();
+        let error = Error::new(ErrorKind::UnknownOutcome, message)
+            .next(NextStep::ResolveStep { run: run.clone(), step: Some(item.as_str().to_owned()) })
+            .next(NextStep::RerunRun { run: run.clone(), unknown: true, corrected: false })
+            .with_detail(ErrorDetail::UnknownSince { run });
+        Some(ItemOutcome::Unknown { error })
     }
 }
 
@@ -279,6 +279,5 @@ pub(crate) fn with_resolve_hint(run: &RunId, step: &StepPath, error: Error) -> E
     if error.kind() != ErrorKind::UnknownOutcome {
         return error;
     }
-    let before = error.advice().map(|advice| format!("{advice}; then ")).unwrap_or_default();
-    error.hint(format!("{before}`trunkline runs resolve {run} {step} done|retry|fail` records its outcome"))
+    error.next(NextStep::ResolveStep { run: run.as_str().to_owned(), step: Some(step.as_str().to_owned()) })
 }

@@ -11,7 +11,7 @@ use std::{
 use async_trait::async_trait;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
-use trunkline_core::{Error, ErrorKind, Result, RunId, StepPath, Timestamp};
+use trunkline_core::{Error, ErrorKind, NextStep, Result, RunId, StepPath, Timestamp};
 
 use crate::{
     Flush, Item, ItemOutcome, Journal, LOG_ENTRIES, LOG_PAGE, LogEntry, LogPage, PreviousOutcome, RunClaim, RunEvent,
@@ -25,10 +25,28 @@ pub struct MemoryJournal {
     claimed: Arc<Mutex<HashSet<RunId>>>,
 }
 
+/// An event as JSON text.
+#[derive(Clone)]
+struct StoredEvent {
+    is_cancel_request: bool,
+    is_signal: bool,
+    text: String,
+}
+
+impl StoredEvent {
+    fn of(event: &RunEvent) -> Result<StoredEvent> {
+        Ok(StoredEvent {
+            is_cancel_request: matches!(event, RunEvent::CancelRequested { .. }),
+            is_signal: matches!(event, RunEvent::Signalled { .. }),
+            text: text(event)?,
+        })
+    }
+}
+
 #[derive(Default)]
 struct Memory {
     flows: HashMap<String, Value>,
-    events: BTreeMap<RunId, Vec<String>>,
+    events: BTreeMap<RunId, Vec<StoredEvent>>,
     items: BTreeMap<(RunId, StepPath, String), (String, Timestamp)>,
     /// The flow of each run and its connections, as text: the scope in which items with `once` are remembered.
     scopes: HashMap<RunId, String>,
@@ -49,7 +67,7 @@ impl Memory {
         };
         self.keep_version(version, flow)?;
         self.scopes.insert(run.clone(), text(&(name, connections))?);
-        self.events.insert(run.clone(), vec![text(started)?]);
+        self.events.insert(run.clone(), vec![StoredEvent::of(started)?]);
         Ok(())
     }
 
@@ -96,7 +114,7 @@ impl Memory {
 }
 
 fn no_run(run: &RunId) -> Error {
-    Error::new(ErrorKind::NotFound, format!("there is no run {run}")).hint("`trunkline runs` lists them")
+    Error::new(ErrorKind::NotFound, format!("there is no run {run}")).next(NextStep::ListRuns)
 }
 
 fn text(value: &impl Serialize) -> Result<String> {
@@ -149,7 +167,7 @@ impl Journal for MemoryJournal {
         }
         for event in events {
             memory.apply_outcome(run, &event)?;
-            memory.events.get_mut(run).ok_or_else(|| no_run(run))?.push(text(&event)?);
+            memory.events.get_mut(run).ok_or_else(|| no_run(run))?.push(StoredEvent::of(&event)?);
         }
         Ok(())
     }
@@ -157,7 +175,7 @@ impl Journal for MemoryJournal {
     async fn replay(&self, run: &RunId, visit: &mut (dyn FnMut(RunEvent) + Send)) -> Result<()> {
         let events = self.lock().events.get(run).cloned().ok_or_else(|| no_run(run))?;
         for event in events {
-            visit(parse(&event)?);
+            visit(parse(&event.text)?);
         }
         Ok(())
     }
@@ -235,7 +253,7 @@ impl Journal for MemoryJournal {
                 items: BTreeMap::new(),
             };
             for event in events {
-                summary.apply(&parse(event)?);
+                summary.apply(&parse(&event.text)?);
             }
             for (_, (outcome, _)) in memory.items.iter().filter(|((run, _, _), _)| run == id) {
                 *summary.items.entry(parse::<ItemOutcome>(outcome)?.status().to_owned()).or_default() += 1;
@@ -266,15 +284,15 @@ impl Journal for MemoryJournal {
     async fn cancel_requested(&self, run: &RunId) -> Result<bool> {
         let memory = self.lock();
         let events = memory.events.get(run).ok_or_else(|| no_run(run))?;
-        Ok(events.iter().any(|event| event.starts_with("{\"event\":\"cancel_requested\"")))
+        Ok(events.iter().any(|event| event.is_cancel_request))
     }
 
     async fn signals(&self, run: &RunId, after: u64) -> Result<(Vec<RunEvent>, u64)> {
         let memory = self.lock();
         let events = memory.events.get(run).ok_or_else(|| no_run(run))?;
         let new = events.iter().skip(usize::try_from(after).unwrap_or(usize::MAX));
-        let signals = new.filter(|event| event.starts_with("{\"event\":\"signalled\""));
-        Ok((signals.map(|event| parse(event)).collect::<Result<_>>()?, events.len() as u64))
+        let signals = new.filter(|event| event.is_signal);
+        Ok((signals.map(|event| parse(&event.text)).collect::<Result<_>>()?, events.len() as u64))
     }
 }
 

@@ -5,7 +5,7 @@
 
 use serde::Serialize;
 use serde_json::Value;
-use trunkline_core::{Error, ErrorKind, Result, RunId, StepPath};
+use trunkline_core::{Error, ErrorDetail, ErrorKind, NextStep, Result, RunId, StepPath};
 use trunkline_flow::{Flow, Step, StepKind};
 
 use crate::{Engine, Flush, Item, ItemOutcome, Run, RunEvent, RunStatus, Verdict, previous_run::visit_steps};
@@ -81,13 +81,17 @@ impl Engine {
         if let Some((each, key)) = named.split()
             && let Some(ItemOutcome::Unknown { error }) = self.journal().item(id, &each, &key).await?
         {
-            if let Some(run) = error.context("run") {
+            let since = error.details().iter().find_map(|detail| match detail {
+                ErrorDetail::UnknownSince { run } => Some(run),
+                _ => None,
+            });
+            if let Some(run) = since {
                 let message =
                     format!("the outcome of {named} is unknown since run {run}; run {id} has not tried anything");
-                let hint = format!("resolve it there: `trunkline runs resolve {run} {named} done|retry|fail`");
-                return Err(Error::new(ErrorKind::Conflict, message).hint(hint));
+                return Err(Error::new(ErrorKind::Conflict, message)
+                    .next(NextStep::ResolveStep { run: run.clone(), step: Some(named.as_str().to_owned()) }));
             }
-            of = error.context("step").map_or(of, StepPath::from);
+            of = error.step().map_or(of, StepPath::from);
         }
         let (mut found, mut after) = (Vec::new(), None);
         loop {
@@ -95,7 +99,7 @@ impl Engine {
             let Some(last) = page.last() else { return Ok((of, found)) };
             after = Some((last.step.clone(), last.key.clone()));
             found.extend(page.into_iter().filter(|item| match &item.outcome {
-                ItemOutcome::Unknown { error } => error.context("step") == Some(of.as_str()),
+                ItemOutcome::Unknown { error } => error.step() == Some(of.as_str()),
                 _ => false,
             }));
         }
@@ -121,12 +125,12 @@ impl Engine {
                 run.status.as_str()
             )),
             Some(Err(error)) => conflict(format!("has failed: {error}")),
-            None if run.started(step) => conflict("was interrupted".into()).hint(format!(
-                "`trunkline runs resume {id}` looks up its outcome; resolve it if it is unknown after that"
-            )),
+            None if run.started(step) => conflict("was interrupted".into())
+                .next(NextStep::ResumeRun { run: Some(id.as_str().to_owned()) })
+                .next("that looks up its outcome; resolve it if it is unknown after that"),
             None => {
                 Error::new(ErrorKind::NotFound, format!("run {id} has no step or item {step} with an unknown outcome"))
-                    .hint(format!("`trunkline runs items {id} --status unknown` lists them"))
+                    .next(NextStep::ListItems { run: id.as_str().to_owned(), status: "unknown".to_owned() })
             }
         })
     }
@@ -143,20 +147,22 @@ fn is_unknown(result: &Result<Value>) -> bool {
 
 /// Returns the outcome of an item after a verdict about one of its steps.
 fn outcome(flow: &Flow, item: &Item, step: &StepPath, verdict: Verdict, run: &RunId) -> ItemOutcome {
+    let rerun = NextStep::RerunRun { run: run.as_str().to_owned(), unknown: false, corrected: false };
     let error = match verdict {
         Verdict::Done if is_last(flow, item, step) => return ItemOutcome::Done,
-        Verdict::Done => Error::new(ErrorKind::Failed, "resolved as done, but the steps after it have not run yet")
-            .hint(format!("`trunkline runs rerun {run} --failed` runs them")),
-        Verdict::Retry => Error::new(ErrorKind::Failed, "resolved: it did not take effect")
-            .hint(format!("`trunkline runs rerun {run} --failed` tries it again")),
+        Verdict::Done => {
+            Error::new(ErrorKind::Failed, "resolved as done, but the steps after it have not run yet").next(rerun)
+        }
+        Verdict::Retry => Error::new(ErrorKind::Failed, "resolved: it did not take effect").next(rerun),
         Verdict::Fail => resolved_as_failed(step),
     };
-    ItemOutcome::Failed { error: error.with("step", step) }
+    ItemOutcome::Failed { error: error.with_detail(ErrorDetail::Step { step: step.as_str().to_owned() }) }
 }
 
 /// Returns the error of a step that an operator has resolved as failed.
 pub(crate) fn resolved_as_failed(step: &StepPath) -> Error {
-    Error::new(ErrorKind::Failed, "resolved as failed").with("step", step)
+    Error::new(ErrorKind::Failed, "resolved as failed")
+        .with_detail(ErrorDetail::Step { step: step.as_str().to_owned() })
 }
 
 /// Returns whether this step is the last one of an item. In cases that are not obvious, the answer is no.

@@ -4,7 +4,7 @@
 
 use std::{sync::Arc, time::Duration};
 
-use trunkline_core::{Error, ErrorKind, Result, StepPath, Timestamp};
+use trunkline_core::{Error, ErrorDetail, ErrorKind, Result, StepPath, Timestamp};
 
 /// Returns the current time.
 pub(crate) type Clock = Arc<dyn Fn() -> Timestamp + Send + Sync>;
@@ -37,11 +37,6 @@ pub(crate) struct Bounds {
     length: Duration,
 }
 
-/// The context key under which an error names the step that it ends. Only that step, or one around it, may handle it.
-const ENDS: &str = "ends";
-/// The value for an error that ends the run. No path has this form.
-const THE_RUN: &str = "the run";
-
 impl Bounds {
     /// Returns the limit of a whole run.
     pub(crate) fn of_run(until: Timestamp, length: Duration) -> Bounds {
@@ -60,8 +55,9 @@ impl Bounds {
     pub(crate) fn error(&self) -> Error {
         let message = |what: &str| format!("{what} took longer than its timeout of {:?}", self.length);
         match self.of.as_str() {
-            "" => ends_the_run(Error::new(ErrorKind::Timeout, message(THE_RUN))),
-            step => Error::new(ErrorKind::Timeout, message(&format!("step {step}"))).with(ENDS, step),
+            "" => Error::new(ErrorKind::Timeout, message("the run")).with_detail(ErrorDetail::EndsRun),
+            step => Error::new(ErrorKind::Timeout, message(&format!("step {step}")))
+                .with_detail(ErrorDetail::EndsStep { step: step.to_owned() }),
         }
     }
 
@@ -87,12 +83,45 @@ impl Bounds {
     }
 }
 
-/// Marks an error as one that ends the whole run.
-pub(crate) fn ends_the_run(error: Error) -> Error {
-    error.with(ENDS, THE_RUN)
-}
-
 /// Returns whether an error ends more than the step or item at this path.
 pub(crate) fn ends_more_than(error: &Error, path: &StepPath) -> bool {
-    error.context(ENDS).is_some_and(|of| of == THE_RUN || !StepPath::from(of).is_within(path))
+    error.details().iter().any(|detail| match detail {
+        ErrorDetail::EndsRun => true,
+        ErrorDetail::EndsStep { step } => !StepPath::from(&**step).is_within(path),
+        _ => false,
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::json;
+
+    #[test]
+    fn the_scope_of_an_error_is_a_detail_and_not_a_text() {
+        let (inside, outside) = (StepPath::from("all/a/copy"), StepPath::from("other"));
+        let late = |text: &str| Error::new(ErrorKind::Timeout, text).with("ends", "nothing");
+        for text in ["step all took longer than its timeout", "the run", ""] {
+            let step = late(text).with_detail(ErrorDetail::EndsStep { step: "all".to_owned() });
+            assert!(ends_more_than(&step, &inside) && ends_more_than(&step, &outside), "{text}");
+            assert!(!ends_more_than(&step, &StepPath::from("all")), "the step itself may handle it");
+            let run = late(text).with_detail(ErrorDetail::EndsRun);
+            assert!([&inside, &outside].iter().all(|path| ends_more_than(&run, path)), "{text}");
+            assert!(!ends_more_than(&late(text).with("ends", "the run"), &inside), "a fact decides nothing");
+        }
+    }
+
+    /// A run that an earlier version has stopped is resumed: its recorded error ends as much as before.
+    #[test]
+    fn a_recorded_error_of_an_earlier_version_ends_as_much_as_before() {
+        let recorded = |ends: &str| -> Error {
+            let old =
+                json!({ "kind": "timeout", "message": "late", "context": { "ends": ends, "step": "all/a/copy" } });
+            serde_json::from_value(old).unwrap()
+        };
+        assert!(ends_more_than(&recorded("the run"), &StepPath::from("all")));
+        assert!(ends_more_than(&recorded("all"), &StepPath::from("all/a/copy")));
+        assert!(!ends_more_than(&recorded("all"), &StepPath::from("all")));
+        assert_eq!(recorded("all").step(), Some("all/a/copy"));
+    }
 }

@@ -6,7 +6,7 @@ use std::{
 };
 
 use serde_json::{Map, Value};
-use trunkline_core::{ConnectorSpec, Diagnostic, Error, ErrorKind, Result, Secret};
+use trunkline_core::{ConnectorSpec, Diagnostic, Error, ErrorKind, NextStep, Result, Secret};
 use trunkline_engine::{AcceptOutcome, Flush, Journal, RunHandle, TriggerEvent};
 use trunkline_flow::{Flow, GrantedScopes, Trigger};
 use trunkline_store::{ConnectionSummary, FlowToSave, SavedFlow};
@@ -104,9 +104,7 @@ impl Runtime {
         flow.link(&|name| saved.get(name).cloned()).map_err(|found| {
             let what = format!("flow {}", flow.name());
             let error = Diagnostic::into_error(&what, &found).unwrap_or_else(|| Error::new(ErrorKind::Config, what));
-            error.hint(
-                "a saved flow calls saved flows: `trunkline flow add FILE` saves one, `trunkline flow list` lists them",
-            )
+            error.advise(["a saved flow calls saved flows".into(), NextStep::SaveFlow, NextStep::ListFlows])
         })
     }
 
@@ -286,10 +284,15 @@ impl Runtime {
                 None => format!("{binding} is not bound to a connection, and needs one to {connector}"),
             };
             let message = format!("flow {} cannot be active: {message}", flow.name());
-            return Err(Error::new(ErrorKind::Config, message).hint(format!(
-                "`trunkline flow add FILE --replace --connection {binding}=NAME` binds it, `trunkline connection list` lists \
-                 all connections; --inactive saves the flow without activating it"
-            )));
+            return Err(Error::new(ErrorKind::Config, message).advise([
+                NextStep::BindConnection {
+                    flow: Some(flow.name().to_owned()),
+                    binding: binding.clone(),
+                    connector: Some(connector.clone()),
+                },
+                NextStep::ListConnections,
+                NextStep::SaveFlowInactive,
+            ]));
         }
         Ok(())
     }
@@ -302,9 +305,11 @@ fn check_secret(flow: &Flow, has_secret: bool) -> Result<()> {
             let name = flow.name();
             let message =
                 format!("flow {name} cannot be active: its webhook requires signatures, and no secret is saved for it");
-            Err(Error::new(ErrorKind::Config, message).hint(format!(
-                "save it with --inactive, then `trunkline flow secret {name} FILE` and `trunkline flow activate {name}`"
-            )))
+            Err(Error::new(ErrorKind::Config, message).advise([
+                NextStep::SaveFlowInactive,
+                NextStep::SetWebhookSecret { flow: name.to_owned() },
+                NextStep::ActivateFlow { flow: name.to_owned() },
+            ]))
         }
         _ => Ok(()),
     }

@@ -11,7 +11,7 @@ use std::{
 use serde_json::{Map, Value};
 use trunkline_core::{
     ActionSpec, ByteProgress, Connected, Connection, Connections, ConnectorSpec, Context, Diagnostic, Error, ErrorKind,
-    Recorder, Registry, Result, RunId, Secret, SecretSource, async_trait,
+    NextStep, Recorder, Registry, Result, RunId, Secret, SecretSource, async_trait,
 };
 use trunkline_engine::{Engine, Journal, RunHandle, RunStatus};
 use trunkline_flow::Flow;
@@ -212,7 +212,7 @@ impl Runtime {
         if found != connector {
             let action = &action.name;
             let message = format!("{connection} is a connection to {found}, and {action} is an action of {connector}");
-            return Err(Error::new(ErrorKind::Config, message).hint("`trunkline connection list` shows them all"));
+            return Err(Error::new(ErrorKind::Config, message).next(NextStep::ListConnections));
         }
         Ok((connected, action))
     }
@@ -260,11 +260,9 @@ impl Runtime {
         match (found.next(), found.next()) {
             (Some(run), None) => Ok(run.id),
             (Some(_), Some(_)) => Err(Error::new(ErrorKind::InvalidInput, format!("several runs start with {start}"))
-                .hint("give more digits of the id; `trunkline runs` lists them")),
-            _ => {
-                Err(Error::new(ErrorKind::NotFound, format!("there is no run {start}"))
-                    .hint("`trunkline runs` lists them"))
-            }
+                .next("give more digits of the id")
+                .next(NextStep::ListRuns)),
+            _ => Err(Error::new(ErrorKind::NotFound, format!("there is no run {start}")).next(NextStep::ListRuns)),
         }
     }
 

@@ -9,7 +9,7 @@ use axum::{
     middleware::Next,
     response::{IntoResponse, Response},
 };
-use trunkline_core::{Error, ErrorKind};
+use trunkline_core::{Error, ErrorKind, NextStep};
 
 use crate::{app::App, response::ErrorResponse};
 
@@ -20,7 +20,8 @@ const REQUEST_TIMEOUT: Duration = Duration::from_secs(90);
 pub(crate) async fn host(State(app): State<Arc<App>>, request: Request, next: Next) -> Response {
     if !app.guard.is_own_host(request.uri(), request.headers()) {
         let error = Error::new(ErrorKind::Permission, "the `Host` header of the request does not name this server")
-            .hint("use the address that the server listens on; `--public-url` adds another name");
+            .next("use the address that the server listens on, or add this name as its public URL")
+            .next(NextStep::SetOption { name: "public-url".to_owned() });
         return ErrorResponse::new(StatusCode::MISDIRECTED_REQUEST, error).into_response();
     }
     match tokio::time::timeout(REQUEST_TIMEOUT, next.run(request)).await {
@@ -38,6 +39,6 @@ pub(crate) async fn token(State(app): State<Arc<App>>, request: Request, next: N
         return next.run(request).await;
     }
     let error = Error::new(ErrorKind::Auth, "the API token is missing or wrong")
-        .hint("send it as `Authorization: Bearer TOKEN`; `trunkline serve` prints where it is stored");
+        .hint("send it as `Authorization: Bearer TOKEN`; the server prints at its start where it is stored");
     ErrorResponse::new(StatusCode::UNAUTHORIZED, error).into_response()
 }

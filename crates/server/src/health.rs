@@ -12,8 +12,8 @@ use std::{
 use axum::{http::StatusCode, response::Response};
 use serde_json::json;
 use tokio::sync::Notify;
-use trunkline_core::{CancellationToken, Error, ErrorKind, Result, Retry, Timestamp};
-use trunkline_store::{Fault, Store};
+use trunkline_core::{CancellationToken, Error, ErrorKind, Result, Retry, StoreFault, Timestamp};
+use trunkline_store::Store;
 
 use crate::response::response_json;
 
@@ -113,7 +113,7 @@ impl Health {
         match &*self.lock() {
             None => Ok(()),
             Some(Failure { error, .. }) => {
-                let message = format!("no run can be started now ({}): {}", because(error), error.message());
+                let message = format!("no run can be started now ({}): {error}", because(error));
                 let hint = format!("try again when /health reports ok; {}", advice(error));
                 Err(Error::new(ErrorKind::Store, message).retry(Retry::Backoff).hint(hint))
             }
@@ -141,9 +141,9 @@ impl Health {
 }
 
 fn because(error: &Error) -> &'static str {
-    Fault::behind(error).map_or("store: it failed", Fault::as_str)
+    error.store_fault().map_or("store: it failed", StoreFault::as_str)
 }
 
 fn advice(error: &Error) -> &'static str {
-    Fault::behind(error).map_or("see the log of Trunkline, then start it again", Fault::advice)
+    error.store_fault().map_or("see the log of Trunkline, then start it again", StoreFault::advice)
 }

@@ -14,6 +14,7 @@ mod guard;
 mod health;
 mod listener;
 mod loopback;
+mod next_step;
 mod request;
 mod response;
 mod routes;
@@ -25,7 +26,7 @@ use std::{net::SocketAddr, sync::Arc, time::Duration};
 
 use tokio::{net::TcpListener, sync::Semaphore, task::JoinHandle};
 use trunkline::Runtime;
-use trunkline_core::{CancellationToken, Error, ErrorKind, Result, Secret};
+use trunkline_core::{CancellationToken, Error, ErrorKind, NextStep, Result, Secret};
 use trunkline_rest::Url;
 
 pub use api_token::ApiToken;
@@ -73,15 +74,15 @@ impl Server {
     pub async fn start(runtime: Runtime, options: ServeOptions) -> Result<Server> {
         let ServeOptions { listen, public_url, token, at_once } = options;
         if !listen.ip().is_loopback() && public_url.as_ref().is_none_or(|url| url.scheme() != "https") {
-            return Err(Error::new(ErrorKind::Config, format!("{listen} can be reached from other machines")).hint(
-                "listen on 127.0.0.1, or put a TLS proxy in front of the server and pass its URL with `--public-url \
-                 https://...`",
-            ));
+            return Err(Error::new(ErrorKind::Config, format!("{listen} can be reached from other machines"))
+                .next("listen on 127.0.0.1, or put a TLS proxy in front of the server and pass its https URL")
+                .next(NextStep::SetOption { name: "public-url".to_owned() }));
         }
         let listener = TcpListener::bind(listen).await.and_then(|one| Ok((one.local_addr()?, one)));
         let (address, listener) = listener.map_err(|error| {
             Error::new(ErrorKind::Unavailable, format!("cannot listen on {listen}: {error}"))
-                .hint("another process may be listening there: stop it, or choose another address with --listen")
+                .next("another process may be listening there: stop it, or choose another address")
+                .next(NextStep::SetOption { name: "listen".to_owned() })
         })?;
         let own_url = format!("http://{address}");
         let base_url = public_url.as_ref().map_or(own_url, |url| url.as_str().trim_end_matches('/').to_owned());

@@ -9,6 +9,8 @@ use serde_json::json;
 use trunkline::redacted;
 use trunkline_core::{Error, ErrorKind, Retry};
 
+use crate::next_step::error_json;
+
 /// An error response: a status and the error for its body.
 #[derive(Debug)]
 pub(crate) struct ErrorResponse(StatusCode, Error);
@@ -38,7 +40,7 @@ impl From<Error> for ErrorResponse {
 
 impl IntoResponse for ErrorResponse {
     fn into_response(self) -> Response {
-        let mut response = response_json(self.0, &redacted(&json!({ "error": self.1 })));
+        let mut response = response_json(self.0, &redacted(&json!({ "error": error_json(&self.1) })));
         let header = match self.0 {
             StatusCode::UNAUTHORIZED => Some((header::WWW_AUTHENTICATE, HeaderValue::from_static("Bearer"))),
             StatusCode::TOO_MANY_REQUESTS | StatusCode::SERVICE_UNAVAILABLE => {

@@ -88,7 +88,7 @@ async fn callback(State(app): State<Arc<App>>, RawQuery(query): RawQuery) -> Res
         Ok(name) => page(StatusCode::OK, &format!("{name} is signed in. You can close this page.")),
         Err(error) => {
             let next = error.advice().map(|advice| format!(" Next: {advice}.")).unwrap_or_default();
-            let text = format!("Not signed in: {}.{next}", error.message());
+            let text = format!("Not signed in: {error}.{next}");
             page(StatusCode::BAD_REQUEST, &redact(&text))
         }
     }

@@ -21,7 +21,7 @@ use trunkline_rest::{Auth, Client, ClientAuth, ClientLimits, OAuth, Table};
 use trunkline_store::{KeySource, Store};
 
 use super::CONNECTION;
-use crate::LONG;
+use crate::{LONG, fact};
 
 /// The environment variable with the [`Setup`] of a process.
 const SETUP: &str = "REFRESH_PROCESS";
@@ -300,8 +300,8 @@ async fn calls(client: impl Fn() -> Client, request: &CallRequest) -> Vec<CallOu
             CallOutcome {
                 message: error.as_ref().map(|error| error.message().to_owned()).unwrap_or_default(),
                 retryable: error.as_ref().is_some_and(|error| error.retryable() != Retry::Never),
-                cause: error.as_ref().and_then(|error| error.context("cause")).map(str::to_owned),
-                setting: error.as_ref().and_then(|error| error.context("setting")).map(str::to_owned),
+                cause: error.as_ref().and_then(|error| fact(error, "cause")).map(str::to_owned),
+                setting: error.as_ref().and_then(|error| error.setting_pointer()).map(str::to_owned),
                 error: error.map(|error| error.kind().as_str().to_owned()),
                 late: Duration::ZERO,
             },

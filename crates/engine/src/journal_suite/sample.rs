@@ -1,7 +1,7 @@
 //! An event of each kind, with values that are easily lost when they are stored, and outcomes of items.
 
 use serde_json::{Value, json};
-use trunkline_core::{Error, ErrorKind, Retry, Timestamp};
+use trunkline_core::{Error, ErrorDetail, ErrorKind, NextStep, Retry, Timestamp};
 
 use super::*;
 
@@ -79,6 +79,8 @@ pub(super) fn error() -> Error {
         .hint("look into the library")
         .retry(Retry::After(std::time::Duration::from_millis(1500)))
         .with("status", 502)
+        .with_detail(ErrorDetail::Repeated { tries: 3 })
+        .next(NextStep::ResumeRun { run: Some("7d4f9a".to_owned()) })
         .with("connection", "dam")
         .with("another", "a\nb")
 }

@@ -5,7 +5,7 @@
 use std::sync::Arc;
 
 use crate::support::{
-    call,
+    call, fact,
     lab::{Lab, Mortal, nothing},
     registry, slots,
 };
@@ -94,7 +94,7 @@ async fn a_flow_calls_other_flows_and_gets_their_outputs() {
         _ => None,
     };
     let error = played.events.iter().find_map(item).unwrap();
-    let place = ["flow", "pointer", "step"].map(|fact| error.context(fact).unwrap());
+    let place = ["flow", "pointer", "step"].map(|key| fact(&error, key).unwrap());
     assert_eq!(place, ["maker", "/steps/1", "all/bad/sub/one/bad"], "the position in the called flow");
     assert_eq!(played.run.calls.keys().collect::<Vec<_>>(), ["maker", "twice"]);
 }

@@ -3,7 +3,7 @@
 
 use std::sync::Arc;
 
-use crate::support::{call, flow, lab::Lab, registry, world};
+use crate::support::{call, fact, flow, lab::Lab, registry, world};
 use serde_json::{Value, json};
 use trunkline_core::{Diagnostic, ErrorKind, StepPath};
 use trunkline_engine::{Engine, MemoryJournal, RunStatus};
@@ -245,7 +245,7 @@ async fn the_failure_handler_runs_once_for_each_failure_of_a_resumed_run() {
     let lab = Lab::new("on failure", &flow, json!({}));
     let played = lab.play().await;
     let error = played.run.error.unwrap();
-    assert_eq!((error.kind(), error.context("on_failure")), (ErrorKind::Auth, Some("no such thing")));
+    assert_eq!((error.kind(), fact(&error, "on_failure")), (ErrorKind::Auth, Some("no such thing")));
     assert_eq!(*played.world.made.lock().unwrap(), ["auth in b"]);
 
     let journal = std::sync::Arc::new(trunkline_engine::MemoryJournal::default());
@@ -293,7 +293,7 @@ async fn all_branches_end_before_the_step_fails_with_the_first_error_in_document
     };
     let played = Lab::new("branches fail", &document(json!({}), both(json!("fail"))), json!({})).play().await;
     let error = played.run.error.unwrap();
-    assert_eq!((error.message(), error.context("branch fast failed too")), ("slow", Some("fast")));
+    assert_eq!((error.message(), fact(&error, "branch fast failed too")), ("slow", Some("fast")));
     assert_eq!(*played.world.made.lock().unwrap(), ["c"], "no branch is cut off");
 
     let handled =

@@ -10,7 +10,7 @@ use std::{
 
 use crate::support::{World, call, flow, lab::Lab, slots, world};
 use serde_json::{Value, json};
-use trunkline_core::{ErrorKind, RunId, StepPath};
+use trunkline_core::{ErrorKind, NextStep, RunId, StepPath};
 use trunkline_engine::{Engine, Item, Journal, MemoryJournal, Run, RunEvent, RunStatus, Verdict};
 use trunkline_flow::Flow;
 
@@ -136,14 +136,16 @@ async fn of_500_creates_with_lost_responses_none_is_repeated_blindly_and_none_ex
     assert_eq!((first.status, counts(&first, "all")), (RunStatus::Partial, [0, 0, 0, 500]));
     let error = engine.rerun_failed(&first.id, None, slots(place), false).await.err().unwrap();
     assert_eq!(error.message(), format!("no item of run {} has failed, but the outcome of 500 is unknown", first.id));
-    assert!(error.advice().unwrap().contains("trunkline runs resolve"), "{error:?}");
+    let resolve = NextStep::ResolveStep { run: first.id.to_string(), step: None };
+    assert!(error.next_steps().contains(&resolve), "{error:?}");
     let nightly = run(&engine, &blind, place).await;
     assert_eq!(counts(&nightly, "all"), [0, 0, 0, 500], "not done again blindly");
     let second = retry(&engine, &first.id, None, place, true).await;
     assert_eq!(counts(&second, "all"), [0, 0, 0, 500], "the look-up does not find out either");
     assert_eq!(written(&world(place)), (1, 500, 500), "no call was repeated");
     let left = items(&*journal, &second.id, "unknown").await;
-    assert!(left[0].outcome.error().unwrap().advice().unwrap().contains("trunkline runs resolve"), "{left:?}");
+    let last = left[0].outcome.error().unwrap().next_steps().last();
+    assert!(matches!(last, Some(NextStep::ResolveStep { step: Some(_), .. })), "{left:?}");
     for item in &left[..20] {
         let path = item.step.join(&item.key).join("make");
         let resolved = engine.resolve_unknown(&second.id, &path, Verdict::Done, json!({ "name": "x" })).await.unwrap();
@@ -436,7 +438,7 @@ async fn a_run_that_an_error_has_stopped_can_be_rerun_with_a_corrected_flow() {
     let first = run(&engine, &steps("auth", "last"), "stopped").await;
     assert_eq!((first.status, counts(&first, "all")), (RunStatus::Failed, [2, 0, 0, 0]));
     let error = engine.rerun_failed(&first.id, None, slots("stopped"), false).await.err().unwrap();
-    assert!(error.advice().unwrap().contains("runs resume"), "{error:?}");
+    assert_eq!(error.next_steps()[0], NextStep::ResumeRun { run: Some(first.id.to_string()) }, "{error:?}");
     let second = retry(&engine, &first.id, Some(&steps("", "last")), "stopped", false).await;
     assert_eq!((second.status, counts(&second, "all")), (RunStatus::Succeeded, [2, 0, 0, 0]), "c and d");
     assert_eq!(written(&world("stopped")), (1, 6, 6));

@@ -122,7 +122,7 @@ async fn an_error_that_concerns_the_whole_run_stops_it_and_a_resumed_run_repeats
     let id = running.id().clone();
     let run = running.wait().await.unwrap();
     assert_eq!(run.status, RunStatus::Failed);
-    assert_eq!(run.error.unwrap().context("step"), Some("all/c/make"));
+    assert_eq!(run.error.unwrap().step(), Some("all/c/make"));
     assert_eq!(world.calls("look d"), 0, "nothing new is started");
 
     world.down.store(false, Ordering::SeqCst);
@@ -287,7 +287,7 @@ fn every_mistake_in_a_flow_is_reported_at_its_position() {
     places.sort();
     assert_eq!(places, expected, "{found:#?}");
     assert_eq!(
-        found.iter().find(|one| one.pointer == "/steps/0/action").unwrap().hint.as_deref(),
+        found.iter().find(|one| one.pointer == "/steps/0/action").unwrap().advice().as_deref(),
         Some("did you mean thing.look?")
     );
 

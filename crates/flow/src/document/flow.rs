@@ -105,9 +105,7 @@ impl Flow {
         let timeout = flow.timeout.and_then(|timeout| reader.duration(&timeout, "/timeout".to_owned()));
         let input = flow.input.map(Schema::from);
         if let Some(schema) = &input {
-            let broken =
-                schema.check(&Value::Null).into_iter().find(|one| one.message.starts_with("the schema itself"));
-            reader.found.extend(broken.map(|one| Diagnostic { pointer: "/input".into(), ..one }));
+            reader.found.extend(schema.fault().map(|one| Diagnostic { pointer: "/input".into(), ..one }));
         }
         let text = document.to_string();
         let version = Uuid::new_v5(&Uuid::NAMESPACE_OID, text.as_bytes()).simple().to_string()[..12].to_owned();

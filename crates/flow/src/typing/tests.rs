@@ -115,7 +115,7 @@ fn an_expression_that_cannot_work_is_reported_with_advice() {
     ] {
         let found = found(source);
         let all: Vec<_> =
-            found.iter().map(|one| format!("{} -- {}", one.message, one.hint.as_deref().unwrap_or(""))).collect();
+            found.iter().map(|one| format!("{} -- {}", one.message, one.advice().unwrap_or_default())).collect();
         assert_eq!(found.len(), 1, "{source}: {all:#?}");
         assert!(all[0].contains(words), "{source}: {all:#?}");
     }

@@ -341,12 +341,12 @@ async fn a_call_without_a_permit_in_time_names_the_limit_and_the_setting() {
     let started = Instant::now();
     let error = full.permit(&key, soon(5)).await.err().unwrap();
     assert_eq!(started.elapsed(), Duration::from_secs(5));
-    assert_eq!((error.kind(), error.context("setting")), (ErrorKind::RateLimited, Some("/requestsAtOnce")));
+    assert_eq!((error.kind(), error.setting_pointer()), (ErrorKind::RateLimited, Some("/requestsAtOnce")));
     assert!(error.message().contains("my service") && error.message().contains("2 at once"), "{error}");
     let slow = budget(Bounds { per_second: 1, ..bounds() });
     slow.permit(&key, soon(1)).await.unwrap();
     let error = slow.permit(&key, Instant::now() + Duration::from_millis(300)).await.err().unwrap();
-    assert_eq!(error.context("setting"), Some("/requestsPerSecond"));
+    assert_eq!(error.setting_pointer(), Some("/requestsPerSecond"));
     assert!(error.message().contains("1.0 requests a second"), "{error}");
 }
 

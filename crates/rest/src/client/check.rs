@@ -11,7 +11,10 @@ use bytes::Bytes;
 use futures::{TryFutureExt, future::join_all};
 use http::Method;
 use serde_json::Value;
-use trunkline_core::{CheckReport, Connections, Context, Diagnostic, Effect, Error, ErrorKind, Severity, StageOutcome};
+use trunkline_core::{
+    CheckReport, Connections, Context, Diagnostic, Effect, Error, ErrorDetail, ErrorKind, OAuthErrorCode, Severity,
+    StageOutcome,
+};
 use url::{Position, Url};
 
 use super::{auth::Signer, handle::Client};
@@ -89,7 +92,7 @@ impl Client {
                         let down = error.kind() == ErrorKind::Unavailable;
                         let error = if down { error.setting(TOKEN) } else { error };
                         report.failed("token", host, &error);
-                        if error.context("oauth") == Some("invalid_client") && !unreachable.contains(&AUTHORIZATION) {
+                        if is_invalid_client(&error) && !unreachable.contains(&AUTHORIZATION) {
                             self.check_client_id(oauth, &mut report).await;
                         }
                         blocked = true;
@@ -136,7 +139,7 @@ impl Client {
             let stages = [name.then_some("name"), Some("tcp"), tls.then_some("tls")];
             let stages: Vec<_> = stages.into_iter().flatten().collect();
             let failed = error.as_ref().map(|error| {
-                let named = stages.iter().position(|stage| error.context("stage") == Some(stage));
+                let named = stages.iter().position(|stage| failed_at(error) == Some(stage));
                 named.unwrap_or(stages.len() - 1)
             });
             for (at, stage) in stages.into_iter().enumerate() {
@@ -197,7 +200,7 @@ impl Client {
         if let Some(found) = report.findings.last_mut().filter(|_| unknown.iter().any(|words| text.contains(words))) {
             found.pointer = "/clientId".to_owned();
             found.message += "; its authorization page does not know the client ID";
-            found.hint = Some("copy the client ID again; it must be registered at this login server".to_owned());
+            found.next = vec!["copy the client ID again; it must be registered at this login server".into()];
         }
     }
 
@@ -220,7 +223,7 @@ impl Client {
 
     /// Adds the setting to look at when the harmless call fails, and what to do there.
     fn name_setting(&self, error: Error, not_found: &'static str, scopes_missing: bool) -> Error {
-        if error.context("setting").is_some() {
+        if error.setting_pointer().is_some() {
             return error;
         }
         match (error.kind(), &self.0.signer) {
@@ -232,7 +235,7 @@ impl Client {
                 error.setting(not_found).hint(hint)
             }
             (ErrorKind::Unavailable, _) => error.setting(ENDPOINT),
-            (ErrorKind::Auth, Signer::Fixed { setting: Some(setting), .. }) => error.setting(setting),
+            (ErrorKind::Auth, Signer::Fixed { setting: Some(setting), .. }) => error.setting(*setting),
             (ErrorKind::Auth, Signer::Tokens(_)) => {
                 let error = if scopes_missing { error.setting("/scopes") } else { error };
                 error.hint(
@@ -247,6 +250,19 @@ impl Client {
             _ => error,
         }
     }
+}
+
+/// Returns whether the login server does not know the client, or does not accept its secret.
+fn is_invalid_client(error: &Error) -> bool {
+    error.has(&ErrorDetail::TokenRefused { code: OAuthErrorCode::InvalidClient })
+}
+
+/// Returns the stage of the connection that failed.
+fn failed_at(error: &Error) -> Option<&'static str> {
+    error.details().iter().find_map(|detail| match detail {
+        ErrorDetail::NoConnection { stage } => Some(stage.as_str()),
+        _ => None,
+    })
 }
 
 /// Returns the warning about scopes that the login server did not grant.

@@ -12,7 +12,7 @@ use http::{HeaderMap, HeaderValue, StatusCode, header};
 use serde_json::Value;
 use tokio::time::{Instant, sleep, timeout_at};
 use tracing::{Instrument, debug, info_span};
-use trunkline_core::{Context, Effect, Error, ErrorKind, Result, Retry};
+use trunkline_core::{Context, Effect, Error, ErrorDetail, ErrorKind, Result, Retry};
 
 use super::{
     auth::Credentials,
@@ -168,9 +168,12 @@ impl Client {
                 Some(wait) if budget.may_repeat() => sleep(wait).await,
                 Some(_) => {
                     let why = "used up: too many recent calls of this connection have failed";
-                    return Err(failure.error.with("tries", attempt).with("repetitions", why));
+                    return Err(failure
+                        .error
+                        .with_detail(ErrorDetail::Repeated { tries: attempt })
+                        .with("repetitions", why));
                 }
-                None if attempt > 1 => return Err(failure.error.with("tries", attempt)),
+                None if attempt > 1 => return Err(failure.error.with_detail(ErrorDetail::Repeated { tries: attempt })),
                 None => return Err(failure.error),
             }
             attempt += 1;

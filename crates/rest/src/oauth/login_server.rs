@@ -5,7 +5,7 @@
 use bytes::Bytes;
 use futures::future::BoxFuture;
 use http::{HeaderValue, header};
-use trunkline_core::{Error, ErrorKind, Result, Secret};
+use trunkline_core::{Error, ErrorDetail, ErrorKind, Result, Secret};
 
 use super::{
     settings::ClientAuth,
@@ -20,8 +20,8 @@ pub(crate) trait LoginServer: Send + Sync {
     ///
     /// # Errors
     ///
-    /// The error response of the login server, or `unavailable` if there was none. The detail `sent` is then `no` if
-    /// the request cannot have arrived, and `unclear` otherwise.
+    /// The error response of the login server, or `unavailable` if there was none. It then has the detail
+    /// [`ErrorDetail::NotSent`] if the request cannot have arrived, and [`ErrorDetail::MaybeSent`] otherwise.
     fn request_tokens(&self, request: TokenRequest) -> BoxFuture<'static, Result<GrantedTokens>>;
     /// Revokes a token. `type_hint` is its type as in RFC 7009 section 2.1.
     ///
@@ -39,10 +39,8 @@ impl LoginServer for Endpoint {
         Box::pin(async move {
             let harmless = matches!(request, TokenRequest::Settings);
             match endpoint.clone().request_once(request.clone()).await {
-                Err(error) if error.context("sent") == Some("no") => endpoint.request_once(request).await,
-                Err(error) if harmless && error.context("sent") == Some("unclear") => {
-                    endpoint.request_once(request).await
-                }
+                Err(error) if error.has(&ErrorDetail::NotSent) => endpoint.request_once(request).await,
+                Err(error) if harmless && error.has(&ErrorDetail::MaybeSent) => endpoint.request_once(request).await,
                 other => other,
             }
         })
@@ -71,7 +69,7 @@ impl LoginServer for Endpoint {
             let request = request
                 .map_err(|error| Error::new(ErrorKind::Config, "the revocation request is not valid").source(error))?;
             let sent = exchange(&endpoint.http, request, body.into(), endpoint.limits.attempt, MAX_RESPONSE_SIZE).await;
-            let reply = sent.map_err(|failure| failure.error.with("setting", "/revocationUrl"))?;
+            let reply = sent.map_err(|failure| failure.error.setting("/revocationUrl"))?;
             let host = url_policy::host(&url);
             if reply.status.is_success() {
                 return Ok(());

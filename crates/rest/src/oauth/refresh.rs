@@ -10,7 +10,7 @@ use std::time::Duration;
 
 use oauth2::TokenResponse;
 use tokio::time::Instant;
-use trunkline_core::{Error, ErrorKind, ReauthCause, Result, Retry, Secret, Timestamp};
+use trunkline_core::{Error, ErrorDetail, ErrorKind, NextStep, ReauthCause, Result, Retry, Secret, Timestamp};
 
 use super::{
     refresh_lease::{self, Lease},
@@ -293,9 +293,7 @@ impl Tokens {
     /// if the entry has other tokens meanwhile, so that the failure no longer matters.
     async fn record_failure(&self, error: &Error, attempt: &str, fingerprint: String) -> Option<Error> {
         let limits = &self.0.endpoint.limits;
-        // The outcome is known if the request did not arrive or the login server sent an OAuth error: then it used
-        // nothing up.
-        let outcome_known = error.context("sent") == Some("no") || error.context("oauth").is_some();
+        let outcome_known = is_outcome_known(error);
         let single_use = !matches!(self.0.endpoint.oauth.grant, Grant::Password { .. } | Grant::ClientCredentials);
         let doubled = |first: Duration, times: u32, longest| first.saturating_mul(1 << times.min(16)).min(longest);
         let written = self.write(|record| {
@@ -418,6 +416,37 @@ impl Tokens {
             format!("no user has signed in to {} for this connection, or the sign-in expired", self.0.endpoint.service);
         Error::new(ErrorKind::Auth, message)
             .setting(self.0.endpoint.oauth.grant_setting())
-            .hint("sign in to this connection in the browser")
+            .next(NextStep::SignIn { connection: self.0.slot.connection().to_owned() })
+    }
+}
+
+/// Returns whether it is known that a failed request used up nothing: it did not arrive, or the login server sent an
+/// OAuth error.
+fn is_outcome_known(error: &Error) -> bool {
+    error.details().iter().any(|detail| matches!(detail, ErrorDetail::NotSent | ErrorDetail::TokenRefused { .. }))
+}
+
+#[cfg(test)]
+mod tests {
+    use trunkline_core::OAuthErrorCode;
+
+    use super::*;
+
+    #[test]
+    fn the_outcome_of_a_refresh_is_known_by_details_and_not_by_texts() {
+        let failed = |text: &str| Error::new(ErrorKind::Unavailable, text).retry(Retry::Backoff);
+        let code = OAuthErrorCode::from("a_new_code".to_owned());
+        for detail in [ErrorDetail::NotSent, ErrorDetail::TokenRefused { code }] {
+            for text in ["no connection", "the response was cut off", ""] {
+                assert!(is_outcome_known(&failed(text).with_detail(detail.clone())), "{detail:?} {text}");
+                let reworded = failed(text).with("sent", "maybe").with("oauth", "").with_detail(detail.clone());
+                assert!(is_outcome_known(&reworded), "facts of the same key change nothing: {detail:?}");
+            }
+        }
+        // What earlier versions decided on.
+        for (key, value) in [("sent", "no"), ("oauth", "invalid_grant")] {
+            assert!(!is_outcome_known(&failed("refused: invalid_grant").with(key, value)), "{key}");
+        }
+        assert!(!is_outcome_known(&failed("no connection").with_detail(ErrorDetail::MaybeSent)));
     }
 }

@@ -22,7 +22,7 @@ use oauth2::{
         BasicTokenIntrospectionResponse,
     },
 };
-use trunkline_core::{Error, ErrorKind, Result, Retry, Secret};
+use trunkline_core::{Error, ErrorDetail, ErrorKind, Result, Retry, Secret};
 
 use super::{
     settings::{ClientAuth, Grant, OAuth},
@@ -141,13 +141,13 @@ impl Endpoint {
                 // The token URL is not allowed, and another try does not change that.
                 return failure.error.setting("/tokenUrl");
             }
-            let sent = if failure.refused { "no" } else { "unclear" };
+            let sent = if failure.refused { ErrorDetail::NotSent } else { ErrorDetail::MaybeSent };
             let error = match failure.error.kind() {
                 // The fault is on this machine, not at the login server.
                 ErrorKind::Store => failure.error,
                 _ => failure.error.into_kind(ErrorKind::Unavailable),
             };
-            error.retry(Retry::Backoff).with("sent", sent).with("setting", "/tokenUrl")
+            error.retry(Retry::Backoff).with_detail(sent).setting("/tokenUrl")
         })?;
         status.store(reply.status.as_u16(), Ordering::Relaxed);
         let retry = retry_after(&reply.headers).map_or(Retry::Backoff, Retry::After);
@@ -179,7 +179,7 @@ impl Endpoint {
                     .retry(Retry::Backoff)
                     .with("service", self.service)
                     .with("host", host)
-                    .with("setting", "/tokenUrl")
+                    .setting("/tokenUrl")
                     .hint(CHECK_TOKEN_URL);
             }
         };
@@ -205,7 +205,7 @@ impl Endpoint {
         let retry = if kind == ErrorKind::Unavailable { Retry::Backoff } else { Retry::Never };
         Error::new(kind, message)
             .retry(retry)
-            .with("oauth", code)
+            .with_detail(ErrorDetail::TokenRefused { code: code.into() })
             .with("service", self.service)
             .with("host", host)
             .setting(setting)

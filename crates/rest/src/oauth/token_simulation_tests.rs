@@ -13,8 +13,8 @@ use futures::future::BoxFuture;
 use rand::{RngExt, SeedableRng, rngs::StdRng};
 use serde_json::{Value, json};
 use trunkline_core::{
-    Error, ErrorKind, MemoryVault, ReauthCause, Result, Retry, Secret, SignIn, SignInState, Timestamp, Vault,
-    VaultEntry, VaultSlot, async_trait,
+    Error, ErrorDetail, ErrorKind, MemoryVault, OAuthErrorCode, ReauthCause, Result, Retry, Secret, SignIn,
+    SignInState, Timestamp, Vault, VaultEntry, VaultSlot, async_trait,
 };
 
 use super::{
@@ -105,7 +105,7 @@ impl LoginServer for SimulatedLogin {
             });
             let lost = |_| {
                 let error = Error::new(ErrorKind::Unavailable, "no response");
-                error.retry(Retry::Backoff).with("sent", "unclear")
+                error.retry(Retry::Backoff).with_detail(ErrorDetail::MaybeSent)
             };
             let response = responded.await.map_err(lost).flatten();
             shared.with(|world| world.in_flight.retain(|at| *at != started));
@@ -126,7 +126,8 @@ impl World {
         if !accepted {
             self.revoked = true;
             self.refused += 1;
-            return Err(Error::new(ErrorKind::Auth, "refused: invalid_grant").with("oauth", "invalid_grant"));
+            return Err(Error::new(ErrorKind::Auth, "refused: invalid_grant")
+                .with_detail(ErrorDetail::TokenRefused { code: OAuthErrorCode::InvalidGrant }));
         }
         if self.random.random_range(0..20) == 0 {
             // The response comes from a proxy of the login server: the refresh token was not used.

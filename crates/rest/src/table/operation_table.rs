@@ -23,7 +23,7 @@ use toml::{
     Spanned,
     de::{DeTable, DeValue, ValueDeserializer},
 };
-use trunkline_core::{Actions, AnyAction, Diagnostic, Error, ErrorKind, Result};
+use trunkline_core::{Actions, AnyAction, Diagnostic, Error, ErrorKind, NextStep, Result};
 
 use super::{operation::Operation, row::OperationRow, table_file::TableFile};
 
@@ -85,7 +85,7 @@ impl Table {
         })?;
         operations.get(name).ok_or_else(|| {
             Error::new(ErrorKind::NotFound, format!("there is no operation {name}"))
-                .hint("`trunkline actions` lists what a connector can do")
+                .next(NextStep::ListActions { connector: Some(self.connector.clone().into_owned()) })
         })
     }
 

@@ -259,7 +259,7 @@ mod tests {
     fn headers_cannot_be_split() {
         let row = "route = 'GET /a'\ninput.h = { in = 'header', as = 'X-H' }";
         let error = request(row, json!({ "h": "a\r\nX-Evil: 1" })).unwrap_err();
-        assert_eq!((error.kind(), error.context("input")), (ErrorKind::InvalidInput, Some("h")));
+        assert_eq!((error.kind(), error.facts().next()), (ErrorKind::InvalidInput, Some(("input", "h"))));
     }
 
     #[test]

@@ -15,7 +15,7 @@ use http::{HeaderMap, HeaderValue, Method, StatusCode, header};
 use percent_encoding::percent_decode_str;
 use sha2::{Digest as _, Sha256};
 use tokio::time::{Instant, sleep, timeout};
-use trunkline_core::{Digest, Error, ErrorKind, FileStream, Position, Result, Retry};
+use trunkline_core::{Digest, Error, ErrorDetail, ErrorKind, FileStream, Position, Result, Retry};
 use url::Url;
 
 use super::version;
@@ -79,12 +79,9 @@ pub(crate) struct FileMetadata {
     pub(crate) digest: Option<Digest>,
 }
 
-/// Value of the fact `source` in an error because the source is not the version that was read before.
-const CHANGED: &str = "changed";
-
 /// Returns whether an error means that the source is not the version that was read before.
 pub(crate) fn source_changed(error: &Error) -> bool {
-    error.context("source") == Some(CHANGED)
+    error.has(&ErrorDetail::SourceChanged)
 }
 
 /// The error for a file that changed while it was read.
@@ -94,7 +91,9 @@ pub(crate) fn changed() -> Error {
 
 /// The error for a file that has to be read again from its beginning.
 pub(crate) fn cannot_continue(why: impl Into<String>) -> Error {
-    Error::new(ErrorKind::Conflict, why).with("source", CHANGED).hint("read it again from its beginning")
+    Error::new(ErrorKind::Conflict, why)
+        .with_detail(ErrorDetail::SourceChanged)
+        .hint("read it again from its beginning")
 }
 
 /// The place where a file is read from.

@@ -18,7 +18,9 @@ use bytes::Bytes;
 use futures::{StreamExt, future::BoxFuture};
 use http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode, header};
 use tokio::time::{Instant, sleep};
-use trunkline_core::{ByteProgress, Context, Digest, Error, ErrorKind, FileRef, FileStream, Result, Retry, Secret};
+use trunkline_core::{
+    ByteProgress, Context, Digest, Error, ErrorDetail, ErrorKind, FileRef, FileStream, Result, Retry, Secret,
+};
 use url::{Host, Url};
 
 use super::{
@@ -43,12 +45,6 @@ const MOST_BLOCKS: u64 = 50_000;
 /// Attempts to copy a source that changes while it is copied.
 const COPIES: usize = 3;
 
-/// Value of the fact `upload` in an error because the signed URL has expired.
-const ADDRESS_EXPIRED: &str = "address expired";
-
-/// Value of the fact `upload` in an error because the storage does not know the staged blocks any more.
-const BLOCKS_LOST: &str = "blocks lost";
-
 /// The result of an upload.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Uploaded {
@@ -63,7 +59,7 @@ pub struct Uploaded {
 /// The caller then fetches a new URL and calls [`Client::upload_blocks`] again with the checkpoint that was saved last.
 /// Staged blocks are not sent again.
 pub fn address_expired(error: &Error) -> bool {
-    error.context("upload") == Some(ADDRESS_EXPIRED)
+    error.has(&ErrorDetail::UrlExpired)
 }
 
 impl Client {
@@ -107,9 +103,7 @@ impl Client {
             let (resumed, unsent) = (begun.staged > 0, begun.unsent());
             match upload.run(begun, &save).await {
                 // The blocks were staged too long ago, and the storage has removed them.
-                Err(error) if resumed && error.context("upload") == Some(BLOCKS_LOST) => {
-                    upload.run(unsent, &save).await
-                }
+                Err(error) if resumed && error.has(&ErrorDetail::BlocksLost) => upload.run(unsent, &save).await,
                 Err(error) if source_changed(&error) => {
                     cx.warn(&format!("{} is sent again from its beginning: {}", file.name, error.message()));
                     upload.run(BlockCheckpoint::default(), &save).await
@@ -366,10 +360,12 @@ impl Upload<'_> {
         let error = |kind| Error::new(kind, message.clone()).with("host", &host).with("status", status.as_u16());
         match status.as_u16() {
             _ if matches!(&*code, "InvalidBlockList" | "InvalidBlockId" | "InvalidBlobOrBlock") => {
-                error(ErrorKind::Conflict).with("upload", BLOCKS_LOST).hint("upload the file again from its beginning")
+                error(ErrorKind::Conflict)
+                    .with_detail(ErrorDetail::BlocksLost)
+                    .hint("upload the file again from its beginning")
             }
             401 | 403 => error(ErrorKind::Auth)
-                .with("upload", ADDRESS_EXPIRED)
+                .with_detail(ErrorDetail::UrlExpired)
                 .hint("the signed URL has expired: ask for a new one and continue with the same blocks"),
             404 => error(ErrorKind::NotFound).hint("the target of the URL is gone: begin the upload again"),
             409 | 412 => error(ErrorKind::Conflict).hint("another client writes to the same file"),

@@ -8,7 +8,7 @@ use std::{error::Error as StdError, io, iter::successors, time::Duration};
 use bytes::{Bytes, BytesMut};
 use http::{HeaderMap, StatusCode};
 use reqwest::redirect::Policy;
-use trunkline_core::{Error, ErrorKind, Result, Retry};
+use trunkline_core::{ConnectStage, Error, ErrorDetail, ErrorKind, Result, Retry};
 
 use super::{
     payload::Payload,
@@ -175,8 +175,8 @@ pub(crate) fn cut(host: &str, error: reqwest::Error) -> Failure {
     )
 }
 
-/// Returns the failure of a request. If it failed before it was sent, the detail `stage` is the stage that failed:
-/// `name`, `tcp` or `tls`.
+/// Returns the failure of a request. If it failed before it was sent, the error says at which stage, see
+/// [`ErrorDetail::NoConnection`].
 pub(crate) fn failed(host: &str, error: reqwest::Error) -> Failure {
     let error = error.without_url();
     if let Some(private) = causes(&error).find_map(|cause| cause.downcast_ref::<PrivateAddress>()) {
@@ -197,12 +197,12 @@ pub(crate) fn failed(host: &str, error: reqwest::Error) -> Failure {
 /// Returns the error of a failed connection, with its reason and advice.
 fn connect_error(host: &str, error: &reqwest::Error) -> Error {
     use rustls::{CertificateError as Bad, Error as Tls, InvalidMessage::InvalidContentType};
-    let failed = |stage: &str, why: String, hint: &str| {
+    let failed = |stage: ConnectStage, why: String, hint: &str| {
         let error = Error::new(ErrorKind::Unavailable, format!("no connection to {host}: {why}"));
-        error.retry(Retry::Backoff).with("host", host).with("stage", stage).hint(hint)
+        error.retry(Retry::Backoff).with("host", host).with_detail(ErrorDetail::NoConnection { stage }).hint(hint)
     };
     // Another try does not make a certificate valid.
-    let tls = |why: String, hint: &str| failed("tls", why, hint).retry(Retry::Never);
+    let tls = |why: String, hint: &str| failed(ConnectStage::Tls, why, hint).retry(Retry::Never);
     for cause in causes(error) {
         if cause.downcast_ref::<io::Error>().is_some_and(is_out_of_files) {
             // The fault is on this machine: the kind `store` suspends the run instead of failing its items.
@@ -214,7 +214,7 @@ fn connect_error(host: &str, error: &reqwest::Error) -> Error {
         }
         if let Some(unresolved) = cause.downcast_ref::<UnresolvedName>() {
             let hint = "check the spelling of the URL, and whether this machine can resolve names";
-            return failed("name", format!("this machine cannot resolve its name ({unresolved})"), hint);
+            return failed(ConnectStage::Name, format!("this machine cannot resolve its name ({unresolved})"), hint);
         }
         match cause.downcast_ref::<Tls>() {
             None => {}
@@ -237,21 +237,21 @@ fn connect_error(host: &str, error: &reqwest::Error) -> Error {
         match cause.downcast_ref::<io::Error>().map(io::Error::kind) {
             Some(io::ErrorKind::ConnectionRefused) => {
                 let hint = "check host and port; no server is listening there now";
-                return failed("tcp", format!("it refuses connections ({cause})"), hint);
+                return failed(ConnectStage::Tcp, format!("it refuses connections ({cause})"), hint);
             }
             Some(io::ErrorKind::UnexpectedEof) => {
                 let why = format!("it closed the connection during the TLS handshake ({cause})");
-                return failed("tls", why, "check the URL and its port");
+                return failed(ConnectStage::Tls, why, "check the URL and its port");
             }
             _ => {}
         }
     }
     if error.is_timeout() {
         let hint = "check host and port; a firewall may drop the packets to it";
-        return failed("tcp", format!("it did not accept one within {CONNECT:.0?}"), hint);
+        return failed(ConnectStage::Tcp, format!("it did not accept one within {CONNECT:.0?}"), hint);
     }
     let cause = causes(error).last().map(ToString::to_string).unwrap_or_default();
-    failed("tcp", cause, "check the URL and the network")
+    failed(ConnectStage::Tcp, cause, "check the URL and the network")
 }
 
 /// Returns whether the error is `ENFILE` or `EMFILE`.

@@ -14,7 +14,7 @@ use std::{
 };
 
 use reqwest::dns::{Addrs, Name, Resolve, Resolving};
-use trunkline_core::{Error, ErrorKind, Result};
+use trunkline_core::{ConnectStage, Error, ErrorDetail, ErrorKind, Result};
 use url::{Host, Url};
 
 use super::url_policy;
@@ -102,9 +102,12 @@ impl PrivateAddress {
     /// Returns the error for the user; `what` names the URL.
     pub(crate) fn to_error(&self, what: &str) -> Error {
         let message = format!("the {what} leads to a private address: {}", self.host);
-        Error::new(ErrorKind::Config, message).with("host", &self.host).with("stage", "tcp").hint(
-            "nothing was sent; set allowPrivateNetwork if the connection is meant to reach this network or machine",
-        )
+        Error::new(ErrorKind::Config, message)
+            .with("host", &self.host)
+            .with_detail(ErrorDetail::NoConnection { stage: ConnectStage::Tcp })
+            .hint(
+                "nothing was sent; set allowPrivateNetwork if the connection is meant to reach this network or machine",
+            )
     }
 }
 

@@ -137,7 +137,7 @@ async fn an_invalid_call_is_refused_before_anything_is_sent() {
         let mut all = calls();
         all.push((name.into(), input));
         let error = client.batch("/bulk", &all, &Context::default()).await.unwrap_err();
-        assert_eq!(error.context("call"), Some("3"), "{error:?}");
+        assert_eq!(fact(&error, "call"), Some("3"), "{error:?}");
         assert!(server.received_requests().await.unwrap().is_empty());
     }
 }

@@ -97,8 +97,8 @@ async fn each_status_has_its_kind() {
         let client = builder(&server.uri()).header("x-key", "s3cret-key".into(), None).build().unwrap();
         let error = client.call("thing.get", id(), &cx()).await.unwrap_err();
         assert_eq!(error.kind(), kind, "{status}");
-        for fact in ["action", "service", "host", "status"] {
-            assert!(error.context(fact).is_some(), "{status}: no {fact}");
+        for key in ["action", "service", "host", "status"] {
+            assert!(fact(&error, key).is_some(), "{status}: no {key}");
         }
         let text = format!("{error:?}");
         assert!(
@@ -124,7 +124,7 @@ async fn invalid_inputs_are_refused_before_anything_is_sent() {
     let client = client(&server.uri());
     for hostile in ["..", "a/b", "%2e%2e", "", "a\\b", "%252f", "a\0"] {
         let error = client.call("thing.get", json!({ "id": hostile }), &cx()).await.unwrap_err();
-        assert_eq!((error.kind(), error.context("input")), (ErrorKind::InvalidInput, Some("id")));
+        assert_eq!((error.kind(), fact(&error, "input")), (ErrorKind::InvalidInput, Some("id")));
     }
     assert!(client.call("thing.get", json!({}), &cx()).await.is_err());
     assert!(client.call("thing.get", json!({ "id": 1, "x": 1 }), &cx()).await.is_err());
@@ -139,7 +139,7 @@ async fn redirects_are_not_followed() {
     let server = server_with(ResponseTemplate::new(302).insert_header("location", &*target)).await;
     let client = builder(&server.uri()).header("x-key", "k".into(), None).build().unwrap();
     let error = client.call("thing.get", id(), &cx()).await.unwrap_err();
-    assert_eq!((error.kind(), error.context("setting")), (ErrorKind::Unexpected, Some("/endpointUrl")));
+    assert_eq!((error.kind(), error.setting_pointer()), (ErrorKind::Unexpected, Some("/endpointUrl")));
     assert!(
         error.message().contains(&trap.address().to_string()) && !format!("{error:?}").contains("sig="),
         "{error:?}"
@@ -199,7 +199,7 @@ async fn transient_failures_are_retried() {
     let server = server_with(ResponseTemplate::new(500)).await;
     let error = client(&server.uri()).call("thing.get", id(), &cx()).await.unwrap_err();
     assert_eq!(
-        (error.kind(), error.retryable(), error.context("tries")),
+        (error.kind(), error.retryable(), fact(&error, "tries")),
         (ErrorKind::Unavailable, Retry::Backoff, Some("5"))
     );
     assert_eq!(requests(&server).await, 5);
@@ -304,7 +304,7 @@ async fn a_create_may_be_retried_if_nothing_was_sent() {
     let client = client(&unused_port().await);
     let error = client.call("thing.create", json!({}), &cx()).await.unwrap_err();
     assert_eq!((error.kind(), error.retryable()), (ErrorKind::Unavailable, Retry::Backoff));
-    assert_eq!((error.context("tries"), error.context("setting")), (Some("5"), Some("/endpointUrl")));
+    assert_eq!((fact(&error, "tries"), error.setting_pointer()), (Some("5"), Some("/endpointUrl")));
 }
 
 #[tokio::test]
@@ -395,7 +395,7 @@ async fn the_classify_hook_is_asked_first() {
     let client = builder(&server.uri()).classify(classify).build().unwrap();
     let error = client.call("thing.get", id(), &cx()).await.unwrap_err();
     assert_eq!(
-        (error.kind(), error.message(), error.context("action")),
+        (error.kind(), error.message(), fact(&error, "action")),
         (ErrorKind::Conflict, "name taken", Some("thing.get"))
     );
     let error = client.call("thing.create", json!({}), &cx()).await.unwrap_err();
@@ -433,7 +433,7 @@ async fn build_errors_name_the_setting() {
         let vault = Default::default();
         builder(base).auth(auth, slot(&vault)).build().err().unwrap()
     };
-    let setting = |error: Error| error.context("setting").map(str::to_owned);
+    let setting = |error: Error| error.setting_pointer().map(str::to_owned);
     assert_eq!(setting(build("http://api.example.com", Auth::None)).as_deref(), Some("/endpointUrl"));
     let oauth = OAuth {
         client_id: "id".into(),

@@ -52,7 +52,7 @@ async fn a_silent_server_is_reported_with_its_setting() {
     let report = check(&builder(&base).limits(limits.clone()).build().unwrap()).await;
     assert_eq!(outcomes(&report), [("tcp", StageOutcome::Ok), ("call", StageOutcome::Failed)]);
     assert_eq!(report.findings[0].pointer, "/endpointUrl");
-    assert!(report.findings[0].hint.is_some(), "{report:?}");
+    assert!(report.findings[0].advice().is_some(), "{report:?}");
 
     let server = Raw::new(vec![ok_json("1")]).await;
     let oauth = oauth(&format!("{base}/token"), None, Grant::ClientCredentials);

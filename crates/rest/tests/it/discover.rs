@@ -8,6 +8,8 @@ use trunkline_core::ErrorKind;
 use trunkline_rest::{ClientAuth, discover};
 use wiremock::{Mock, MockServer, ResponseTemplate, matchers::path};
 
+use crate::support::fact;
+
 /// Returns a server with this response in the place of the document, and its issuer below `/tenant`.
 async fn serves(answer: impl FnOnce(&str) -> ResponseTemplate) -> (MockServer, String) {
     let server = MockServer::start().await;
@@ -102,7 +104,7 @@ async fn untrustworthy_documents_are_refused() {
         let (_server, issuer) = serves(answer).await;
         let error = discover(&issuer, true).await.unwrap_err();
         assert!(error.message().contains(text), "{text}: {error:?}");
-        assert_eq!((error.kind(), error.context("issuer")), (kind, Some(&*issuer)), "{error:?}");
+        assert_eq!((error.kind(), fact(&error, "issuer")), (kind, Some(&*issuer)), "{error:?}");
         assert!(error.advice().is_some(), "{error:?}");
     }
 }

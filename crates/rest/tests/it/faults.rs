@@ -118,7 +118,7 @@ async fn a_thousand_steps_on_a_service_that_is_down_send_few_retries() {
         let one = |_| async {
             let error = client.call("thing.get", input("thing.get"), &cx()).await.unwrap_err();
             assert_eq!((error.kind(), error.retryable()), (ErrorKind::Unavailable, Retry::Backoff), "{error:?}");
-            error.context("repetitions").is_some()
+            fact(&error, "repetitions").is_some()
         };
         stream::iter(0..1000).map(one).buffer_unordered(16).filter(|used| std::future::ready(*used)).count().await
     };
@@ -156,7 +156,7 @@ async fn a_call_that_was_not_sent_is_repeated_whatever_its_effect() {
         let base = if stage == "name" { base.replace("http:", "https:") } else { base };
         for operation in OPERATIONS {
             let error = client(&base).call(operation, input(operation), &cx()).await.unwrap_err();
-            let facts = (error.kind(), error.retryable(), error.context("stage"), error.context("tries"));
+            let facts = (error.kind(), error.retryable(), fact(&error, "stage"), fact(&error, "tries"));
             assert_eq!(facts, (ErrorKind::Unavailable, Retry::Backoff, Some(stage), Some("5")), "{operation}");
         }
     }
@@ -424,7 +424,7 @@ async fn a_call_that_waits_for_a_permit_can_be_cancelled_and_keeps_its_deadline(
         waiting.cancel();
         let error = call(cx().with_timeout(Duration::from_millis(200))).await;
         // Nothing was sent, so the outcome is known, although the call creates something.
-        assert_eq!((error.kind(), error.context("setting")), (ErrorKind::RateLimited, Some("/requestsAtOnce")));
+        assert_eq!((error.kind(), error.setting_pointer()), (ErrorKind::RateLimited, Some("/requestsAtOnce")));
         assert!(error.message().contains("connection conn") && error.message().contains("1 at once"), "{error:?}");
         first.cancel();
     };

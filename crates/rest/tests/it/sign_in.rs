@@ -6,7 +6,7 @@ use std::{collections::HashMap, sync::Arc, time::Duration};
 use base64::{Engine, prelude::BASE64_URL_SAFE_NO_PAD};
 use serde_json::{Value, json};
 
-use crate::support::{login::*, slot};
+use crate::support::{fact, login::*, slot};
 use trunkline_core::*;
 use trunkline_rest::*;
 use wiremock::ResponseTemplate;
@@ -82,7 +82,7 @@ async fn callbacks_of_other_sign_ins_are_refused() {
     }
     assert_eq!(login.asked(), 0, "no code is redeemed");
     for bad in ["http://evil.example/callback", "javascript:alert(1)", "/callback"] {
-        assert_eq!(client.begin_authorization(bad).unwrap_err().context("setting"), Some("/redirectUri"));
+        assert_eq!(client.begin_authorization(bad).unwrap_err().setting_pointer(), Some("/redirectUri"));
     }
     let client = with(&server, oauth(&server, refresh_token()), &vault);
     assert!(client.begin_authorization(CALLBACK).is_err());
@@ -145,13 +145,13 @@ async fn a_callback_of_another_issuer_is_refused() {
         let begun = client.begin_authorization(CALLBACK).unwrap();
         let iss: String = url::form_urlencoded::byte_serialize(other.as_bytes()).collect();
         let error = client.finish_authorization(&begun, &format!("{}&iss={iss}", back(&begun))).await.unwrap_err();
-        assert_eq!((error.kind(), error.context("setting")), (ErrorKind::Auth, Some("/issuer")), "{error:?}");
+        assert_eq!((error.kind(), error.setting_pointer()), (ErrorKind::Auth, Some("/issuer")), "{error:?}");
         assert!(error.message().contains(other) && error.message().contains("https://login.example.com"), "{error:?}");
         // An error of the other issuer is refused as well.
         let begun = client.begin_authorization(CALLBACK).unwrap();
         let denied = format!("{CALLBACK}?error=access_denied&state={}&iss={iss}", begun.state.expose());
         let error = client.finish_authorization(&begun, &denied).await.unwrap_err();
-        assert_eq!(error.context("setting"), Some("/issuer"), "{error:?}");
+        assert_eq!(error.setting_pointer(), Some("/issuer"), "{error:?}");
     }
     assert_eq!(login.asked(), 0, "no code is sent");
     // The right issuer, and a callback without an issuer.
@@ -161,7 +161,7 @@ async fn a_callback_of_another_issuer_is_refused() {
         assert_eq!(record(&vault).await["issuer"], "https://login.example.com");
     }
     for invalid in ["login.example.com", "http://login.example.com"] {
-        assert_eq!(known(invalid).build().err().unwrap().context("setting"), Some("/issuer"), "{invalid}");
+        assert_eq!(known(invalid).build().err().unwrap().setting_pointer(), Some("/issuer"), "{invalid}");
     }
 }
 
@@ -208,8 +208,8 @@ async fn an_id_token_of_another_sign_in_is_refused() {
     ] {
         let (done, stored) = attempt(claim, value, &["openid", "api"]).await;
         let error = done.unwrap_err();
-        assert_eq!((error.kind(), error.context("setting")), (ErrorKind::Auth, setting), "{claim}: {error:?}");
-        assert!(error.context("host").is_some() && stored.is_none(), "{claim}: nothing is stored");
+        assert_eq!((error.kind(), error.setting_pointer()), (ErrorKind::Auth, setting), "{claim}: {error:?}");
+        assert!(fact(&error, "host").is_some() && stored.is_none(), "{claim}: nothing is stored");
     }
     let (done, stored) = attempt("sub", json!("ada"), &["openid", "api"]).await;
     done.unwrap();

@@ -116,7 +116,7 @@ async fn judge(what: &str, answer: ResponseTemplate, class: Class) {
     };
     assert_eq!(found_class, class, "{what}: {error:?}");
     assert!(
-        error.advice().is_some() && error.context("setting").is_some_and(|one| one.starts_with('/'))
+        error.advice().is_some() && error.setting_pointer().is_some_and(|one| one.starts_with('/'))
             || class == Class::Later,
         "{what}: {error:?}"
     );

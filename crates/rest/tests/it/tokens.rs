@@ -232,7 +232,7 @@ async fn changed_settings_are_tried_immediately() {
     assert_eq!(login.asked(), 1, "the same settings");
     login.instead(ResponseTemplate::new(401).set_body_json(json!({ "error": "invalid_client" })));
     let error = get(&with(&server, secret("wrong"), &vault)).await.unwrap_err();
-    assert_eq!(error.context("setting"), Some("/clientSecret"), "a valid token does not hide the error: {error:?}");
+    assert_eq!(error.setting_pointer(), Some("/clientSecret"), "a valid token does not hide the error: {error:?}");
     assert_eq!(record(&vault).await["refreshToken"], "refresh-1", "and nothing is lost");
     get(&with(&server, secret("two"), &vault)).await.unwrap();
     get(&with(&server, secret("two"), &vault)).await.unwrap();
@@ -345,7 +345,7 @@ async fn the_password_and_client_credentials_flows_send_their_credentials() {
     let client = with(&server, oauth(&server, password("wrong")), &vault);
     for _ in 0..5 {
         let error = get(&client).await.unwrap_err();
-        assert_eq!((error.kind(), error.context("setting")), (ErrorKind::Auth, Some("/password")));
+        assert_eq!((error.kind(), error.setting_pointer()), (ErrorKind::Auth, Some("/password")));
     }
     assert_eq!(login.asked(), asked + 1, "a wrong password is not repeated, because that could lock the account");
 }
@@ -419,7 +419,7 @@ async fn tokens_of_a_late_response_are_refreshed_at_the_first_401_after_a_refusa
         // The login server has ended the sign-in.
         login.0.revoked.store(true, Ordering::SeqCst);
         let error = get(&client).await.unwrap_err();
-        assert_eq!((error.kind(), error.context("cause")), (ErrorKind::Auth, interrupted.then_some("interrupted")));
+        assert_eq!((error.kind(), fact(&error, "cause")), (ErrorKind::Auth, interrupted.then_some("interrupted")));
         // The twin: without the refusal, a young token is not refreshed.
         assert_eq!(login.asked(), if interrupted { 2 } else { 1 }, "{error:?}");
     }
@@ -443,7 +443,7 @@ async fn a_missing_response_does_not_hide_a_refusal() {
     }
     change_elsewhere(&vault, |record| record["failed"] = refusal.clone()).await;
     let error = slow.await.unwrap().unwrap_err();
-    assert_eq!((error.kind(), error.context("oauth")), (ErrorKind::Auth, Some("invalid_grant")), "{error:?}");
+    assert_eq!((error.kind(), fact(&error, "oauth")), (ErrorKind::Auth, Some("invalid_grant")), "{error:?}");
     assert_eq!((login.asked(), &record(&vault).await["failed"]["cause"]), (2, &"revoked".into()));
 }
 

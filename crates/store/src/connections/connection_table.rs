@@ -8,7 +8,9 @@ use std::collections::{BTreeMap, BTreeSet};
 use rusqlite::{OptionalExtension, params};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
-use trunkline_core::{Connection, Error, ErrorKind, Result, RunId, Schema, Secret, SecretSource, SignIn, Timestamp};
+use trunkline_core::{
+    Connection, Error, ErrorKind, NextStep, Result, RunId, Schema, Secret, SecretSource, SignIn, Timestamp,
+};
 use trunkline_engine::{RunEvent, RunStatus};
 
 use crate::{
@@ -142,11 +144,11 @@ impl Store {
                 .inner
                 .seal
                 .open_text(&AssociatedData { table: "secrets", row: &[name], field: &pointer }, &sealed)
-                .map_err(|error| error.with("connection", name).with("setting", &pointer))?;
+                .map_err(|error| error.with("connection", name).setting(pointer.clone()))?;
             // Only the mask is replaced: any other value was not written by this code.
             match document.pointer_mut(&pointer) {
                 Some(value) if *value == MASK => *value = secret.expose().into(),
-                _ => return Err(damaged(name).with("setting", &pointer)),
+                _ => return Err(damaged(name).setting(pointer)),
             }
         }
         Connection::from_value(document).map_err(|error| damaged(name).source(error))
@@ -276,10 +278,10 @@ fn in_flows(name: &str, flows: &[FlowUse]) -> Error {
     let listed: Vec<_> = flows.iter().map(|one| one.flow.as_str()).collect();
     let message = format!("the connection {name} is in use by active flows: {}", listed.join(", "));
     Error::new(ErrorKind::Conflict, message)
-        .hint(
-            "run `trunkline flow deactivate NAME` first, or give the flow another connection; `--force` removes the \
-             connection anyway, and then no run of these flows can start",
-        )
+        .next(NextStep::DeactivateFlow { flow: if let [only] = flows { Some(only.flow.clone()) } else { None } })
+        .next("or give the flow another connection")
+        .next(NextStep::ForceRemove { connection: name.to_owned() })
+        .next("then no run of these flows can start")
         .with("connection", name)
 }
 
@@ -287,12 +289,13 @@ fn in_use(name: &str, found: &[ConnectionUse]) -> Error {
     let listed = found.iter().take(5).map(|one| format!("{} of {} ({})", one.run, one.flow, one.status.as_str()));
     let listed: Vec<_> = listed.collect();
     let more = if found.len() > 5 { format!(" and {} more", found.len() - 5) } else { String::new() };
+    let only = if let [only] = found { Some(only.run.as_str().to_owned()) } else { None };
     let message = format!("the connection {name} is used by unfinished runs: {}{more}", listed.join(", "));
     Error::new(ErrorKind::Conflict, message)
-        .hint(
-            "resume them, or end them with `trunkline runs cancel ID`; `--force` removes the connection anyway, and then \
-             they cannot be resumed",
-        )
+        .next(NextStep::ResumeRun { run: only.clone() })
+        .next(NextStep::CancelRun { run: only })
+        .next(NextStep::ForceRemove { connection: name.to_owned() })
+        .next("then these runs cannot be resumed")
         .with("connection", name)
 }
 
@@ -319,5 +322,5 @@ fn not_a_secret(connection: &Connection, pointer: &str, why: &str) -> Error {
     error
         .hint("write the secret itself, {\"env\": \"NAME\"} or {\"file\": \"path\"}")
         .with("connection", &connection.name)
-        .with("setting", pointer)
+        .setting(pointer.to_owned())
 }

@@ -3,7 +3,7 @@
 //! for a few milliseconds, or until a caller waits for later events of the same run, and are then inserted together.
 //!
 //! A transaction that fails is rolled back, and every caller gets the error; nothing is retried here. After a temporary fault
-//! of the disk or the system (see [`Fault`]) the writer continues with the next transaction. Any other fault poisons the
+//! of the disk or the system (see [`StoreFault`]) the writer continues with the next transaction. Any other fault poisons the
 //! writer: this process no longer knows what is on disk (after a failed flush the system may have dropped pages that it could
 //! not write), so every later call gets the same error, and the next process reads from disk what is there.
 
@@ -20,11 +20,11 @@ use std::{
 
 use rusqlite::{Connection, config::DbConfig};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, oneshot};
-use trunkline_core::{Error, ErrorKind, Result, RunId};
+use trunkline_core::{Error, ErrorKind, Result, RunId, StoreFault};
 
 use crate::{
     database::event_row::Row,
-    files::store_fault::{Fault, file_fault},
+    files::store_fault::file_fault,
     sqlite::{
         database_file::execute,
         sqlite_error::{WorkError, WorkResult, fault, fault_of},
@@ -352,7 +352,7 @@ fn written(connection: &Connection, works: Vec<Work>, state: &State, insert: &In
         }
         Err(error) => {
             state.works.store(false, Ordering::Relaxed);
-            let passes = fault_of(&error, &state.path).is_some_and(Fault::passes);
+            let passes = fault_of(&error, &state.path).is_some_and(StoreFault::passes);
             let error = fault("writing to the store", &state.path, error);
             if !passes {
                 let _ = state.poison.set(error.clone());

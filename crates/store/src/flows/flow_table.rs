@@ -7,7 +7,7 @@ use std::collections::BTreeMap;
 use rusqlite::{Connection, OptionalExtension, Row, params};
 use serde::Serialize;
 use serde_json::{Map, Value};
-use trunkline_core::{Error, ErrorKind, Result, Secret, Timestamp};
+use trunkline_core::{Error, ErrorKind, NextStep, Result, Secret, Timestamp};
 
 use crate::{
     database::store::Store,
@@ -81,7 +81,7 @@ impl Store {
             if !replace && exists(store, &flow.name)? {
                 let message = format!("flow {} exists already", flow.name);
                 let error = Error::new(ErrorKind::Conflict, message);
-                return Err(error.hint("give the new one another name, or replace it with --replace").into());
+                return Err(error.next("give the new one another name").next(NextStep::ReplaceExisting).into());
             }
             pin(store, &flow.version, &document)?;
             store

@@ -3,7 +3,7 @@
 
 use std::{io::ErrorKind as Io, path::Path};
 
-use trunkline_core::{Error, ErrorKind, Result, RunId};
+use trunkline_core::{Error, ErrorKind, NextStep, Result, RunId};
 use trunkline_engine::RunClaim;
 
 use crate::files::{private_files::private_dir, store_fault::file_fault};
@@ -15,7 +15,7 @@ pub(crate) fn check(run: &RunId) -> Result<()> {
         return Ok(());
     }
     Err(Error::new(ErrorKind::InvalidInput, "a run's id has at most 64 lower case letters, digits and hyphens")
-        .hint("`trunkline runs` lists the runs"))
+        .next(NextStep::ListRuns))
 }
 
 pub(crate) fn claim(dir: &Path, run: &RunId) -> Result<RunClaim> {

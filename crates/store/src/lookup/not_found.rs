@@ -1,9 +1,9 @@
 //! Errors of kind `not_found`. Where the names are known, they name the most similar ones.
 
-use trunkline_core::{Error, ErrorKind, RunId};
+use trunkline_core::{Error, ErrorKind, NextStep, RunId};
 
 pub(crate) fn no_run(run: &RunId) -> Error {
-    Error::new(ErrorKind::NotFound, format!("there is no run {run}")).hint("`trunkline runs` lists them")
+    Error::new(ErrorKind::NotFound, format!("there is no run {run}")).next(NextStep::ListRuns)
 }
 
 pub(crate) fn no_flow(name: &str, known: &[String]) -> Error {

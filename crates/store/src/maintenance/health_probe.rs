@@ -3,14 +3,14 @@
 
 use std::{io::Write, path::Path, time::Duration};
 
-use trunkline_core::{Error, ErrorKind, Result};
+use trunkline_core::{Error, ErrorKind, Result, StoreFault};
 
 use crate::{
     database::store::Store,
     files::{
         file_lock::hold,
         private_files::{private_dir, private_file},
-        store_fault::{Fault, file_fault},
+        store_fault::{describe, file_fault},
     },
     sqlite::columns::now,
 };
@@ -25,14 +25,14 @@ impl Store {
     ///
     /// # Errors
     ///
-    /// `store`, with the fault that keeps the store from working, see [`Fault::behind`].
+    /// `store`, with the fault that keeps the store from working, see [`Error::store_fault`].
     pub async fn probe(&self) -> Result<()> {
         self.inner.writer.check()?;
         match tokio::time::timeout(TIMEOUT, self.try_all()).await {
             Ok(tried) => tried,
             Err(_) => {
                 let error = Error::new(ErrorKind::Store, format!("the store has not responded within {TIMEOUT:?}"));
-                Err(Fault::Silent.describe(error.with("file", self.inner.path.display())))
+                Err(describe(StoreFault::Silent, error.with("file", self.inner.path.display())))
             }
         }
     }

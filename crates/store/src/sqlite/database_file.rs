@@ -9,10 +9,10 @@ use std::{
 
 use rusqlite::{Connection, ErrorCode, MAIN_DB, OpenFlags, config::DbConfig};
 use tokio::sync::Semaphore;
-use trunkline_core::{Error, ErrorKind, Result};
+use trunkline_core::{Error, ErrorKind, Result, StoreFault};
 
 use crate::{
-    files::store_fault::Fault,
+    files::store_fault::describe,
     sqlite::{checksum, sqlite_error::fault},
 };
 
@@ -57,7 +57,7 @@ pub(crate) fn open_writer(path: &Path) -> Result<Opened> {
             Connection::open_with_flags(path, OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_NO_MUTEX)?;
         if connection.is_readonly(MAIN_DB)? {
             let error = Error::new(ErrorKind::Store, "the store is read-only here");
-            return Ok(Opened::ToRead(Fault::ReadOnly.describe(error.with("file", path.display()))));
+            return Ok(Opened::ToRead(describe(StoreFault::ReadOnly, error.with("file", path.display()))));
         }
         connection.busy_handler(Some(wait))?;
         prepare(&connection)?;

@@ -60,7 +60,7 @@ impl Meta {
                 format!("the store was made with the key {}, but the key here is {}", self.key_id(), ring.ids());
             let hint = match ring.source() {
                 KeySource::File(file) => format!(
-                    "start with the key of this store; if `trunkline key rotate` changed the key file for another data \
+                    "start with the key of this store; if a rotation changed the key file for another data \
                      directory, add the content of {}.{}.old to the key file as a second line. To start with an empty \
                      store, move the data directory away",
                     file.display(),

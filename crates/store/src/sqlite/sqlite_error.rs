@@ -3,9 +3,9 @@
 use std::{fs::File, path::Path};
 
 use rusqlite::{ErrorCode, ffi};
-use trunkline_core::{Error, ErrorKind};
+use trunkline_core::{Error, ErrorKind, StoreFault};
 
-use crate::files::store_fault::Fault;
+use crate::files::store_fault::{describe, fault_of_file};
 
 /// Turns an SQLite error into ours: what was tried, on which file, why it failed, what to do next.
 pub(crate) fn fault(tried: &str, path: &Path, error: rusqlite::Error) -> Error {
@@ -16,7 +16,7 @@ pub(crate) fn fault(tried: &str, path: &Path, error: rusqlite::Error) -> Error {
     }
     let failed = Error::new(ErrorKind::Store, format!("{tried} failed: {error}")).with("file", path.display());
     let failed = match (fault_of(&error, path), error.sqlite_error_code()) {
-        (Some(fault), _) => fault.describe(failed),
+        (Some(fault), _) => describe(fault, failed),
         (None, Some(ErrorCode::NotADatabase | ErrorCode::DatabaseCorrupt)) => failed.hint(
             "the file is damaged, or not a store of Trunkline: stop every process that uses it, keep a copy of the \
              data directory, and restore the last backup of it",
@@ -73,18 +73,18 @@ impl From<Error> for WorkError {
 }
 
 /// Returns the fault behind an SQLite error about the store at this path.
-pub(crate) fn fault_of(error: &rusqlite::Error, path: &Path) -> Option<Fault> {
+pub(crate) fn fault_of(error: &rusqlite::Error, path: &Path) -> Option<StoreFault> {
     let extended = error.sqlite_error().map(|error| error.extended_code);
     match error.sqlite_error_code()? {
-        ErrorCode::DiskFull => Some(Fault::Full),
+        ErrorCode::DiskFull => Some(StoreFault::Full),
         ErrorCode::ReadOnly if extended == Some(ffi::SQLITE_READONLY_DBMOVED) => None,
-        ErrorCode::ReadOnly | ErrorCode::PermissionDenied => Some(Fault::ReadOnly),
+        ErrorCode::ReadOnly | ErrorCode::PermissionDenied => Some(StoreFault::ReadOnly),
         // Read-only is the most common cause, unless the system names another.
-        ErrorCode::CannotOpen => Some(fault_of_directory(path).unwrap_or(Fault::ReadOnly)),
-        ErrorCode::DatabaseBusy | ErrorCode::DatabaseLocked => Some(Fault::Busy),
+        ErrorCode::CannotOpen => Some(fault_of_directory(path).unwrap_or(StoreFault::ReadOnly)),
+        ErrorCode::DatabaseBusy | ErrorCode::DatabaseLocked => Some(StoreFault::Busy),
         ErrorCode::SystemIoFailure => match extended {
-            Some(ffi::SQLITE_IOERR_FSYNC | ffi::SQLITE_IOERR_DIR_FSYNC) => Some(Fault::Flush),
-            _ => Some(Fault::Refused),
+            Some(ffi::SQLITE_IOERR_FSYNC | ffi::SQLITE_IOERR_DIR_FSYNC) => Some(StoreFault::Flush),
+            _ => Some(StoreFault::Refused),
         },
         _ => None,
     }
@@ -92,8 +92,8 @@ pub(crate) fn fault_of(error: &rusqlite::Error, path: &Path) -> Option<Fault> {
 
 /// Returns the fault of opening the store's directory. The store itself is not opened for this: closing it would release
 /// SQLite's locks.
-fn fault_of_directory(path: &Path) -> Option<Fault> {
-    Fault::of_file(&File::open(path.parent()?).err()?)
+fn fault_of_directory(path: &Path) -> Option<StoreFault> {
+    fault_of_file(&File::open(path.parent()?).err()?)
 }
 
 #[cfg(test)]
@@ -103,14 +103,14 @@ mod tests {
     #[test]
     fn an_sqlite_error_names_its_fault() {
         for (code, fault) in [
-            (ffi::SQLITE_FULL, Some(Fault::Full)),
-            (ffi::SQLITE_READONLY, Some(Fault::ReadOnly)),
+            (ffi::SQLITE_FULL, Some(StoreFault::Full)),
+            (ffi::SQLITE_READONLY, Some(StoreFault::ReadOnly)),
             (ffi::SQLITE_READONLY_DBMOVED, None),
-            (ffi::SQLITE_BUSY, Some(Fault::Busy)),
-            (ffi::SQLITE_CANTOPEN, Some(Fault::ReadOnly)),
-            (ffi::SQLITE_IOERR_WRITE, Some(Fault::Refused)),
-            (ffi::SQLITE_IOERR_FSYNC, Some(Fault::Flush)),
-            (ffi::SQLITE_IOERR_DIR_FSYNC, Some(Fault::Flush)),
+            (ffi::SQLITE_BUSY, Some(StoreFault::Busy)),
+            (ffi::SQLITE_CANTOPEN, Some(StoreFault::ReadOnly)),
+            (ffi::SQLITE_IOERR_WRITE, Some(StoreFault::Refused)),
+            (ffi::SQLITE_IOERR_FSYNC, Some(StoreFault::Flush)),
+            (ffi::SQLITE_IOERR_DIR_FSYNC, Some(StoreFault::Flush)),
             (ffi::SQLITE_CORRUPT, None),
             (ffi::SQLITE_CONSTRAINT, None),
         ] {

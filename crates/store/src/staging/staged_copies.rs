@@ -16,7 +16,9 @@ use rusqlite::{Connection, params};
 use sha2::{Digest, Sha256};
 use tokio::io::{AsyncSeekExt, AsyncWriteExt, BufWriter};
 use tokio_util::io::ReaderStream;
-use trunkline_core::{Error, ErrorKind, FileRef, FileStream, Position, Result, RunId, STAGED, Staging, async_trait};
+use trunkline_core::{
+    Error, ErrorKind, FileRef, FileStream, NextStep, Position, Result, RunId, STAGED, Staging, async_trait,
+};
 
 use crate::{
     database::store::Store,
@@ -179,13 +181,14 @@ fn refused(dir: &Path, file: &FileRef, size: Option<u64>, error: io::Error) -> E
         "{name} ({size}) cannot be staged in {place}, which is needed because its source cannot be read again from the \
          middle: {error}"
     );
-    let hint = match error.kind() {
+    let failed = Error::new(ErrorKind::Store, message);
+    let failed = match error.kind() {
         Io::StorageFull | Io::QuotaExceeded => {
-            "free at least its size on that disk, then continue with `trunkline runs resume`"
+            failed.hint("free at least its size on that disk").next(NextStep::ResumeRun { run: None })
         }
-        _ => "the user that Trunkline runs as must be able to read and write there",
+        _ => failed.hint("the user that Trunkline runs as must be able to read and write there"),
     };
-    Error::new(ErrorKind::Store, message).hint(hint).with("file", name).with("directory", place).source(error)
+    failed.with("file", name).with("directory", place).source(error)
 }
 
 /// Removes the copies of runs that have ended, or that failed so long ago that their uploads cannot continue.

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 
 use crate::support::{Home, connection, settings};
 use serde_json::json;
-use trunkline_core::{Connection, ErrorKind, RunId, Secret, SignIn, Timestamp, Vault};
+use trunkline_core::{Connection, ErrorKind, NextStep, RunId, Secret, SignIn, Timestamp, Vault};
 use trunkline_engine::{Flush, Journal, RunEvent, RunStatus};
 use trunkline_store::ConnectionUse;
 
@@ -48,7 +48,7 @@ async fn a_value_that_cannot_be_a_secret_is_rejected_with_its_pointer() {
         let mut one = connection("dam", "", "");
         one.settings["clientSecret"] = wrong;
         let error = store.put_connection(&one, &settings()).await.unwrap_err();
-        assert_eq!((error.kind(), error.context("setting")), (ErrorKind::Config, Some("/clientSecret")));
+        assert_eq!((error.kind(), error.setting_pointer()), (ErrorKind::Config, Some("/clientSecret")));
         assert!(!format!("{error:?}").contains("canary"));
     }
     assert!(store.connections().await.unwrap().is_empty());
@@ -89,7 +89,7 @@ async fn replacing_a_connection_keeps_its_tokens_and_removing_it_deletes_them() 
 async fn an_unknown_name_gets_the_known_names_as_advice() {
     let home = Home::new();
     let store = home.open().unwrap();
-    assert_eq!(store.connection("dam").await.unwrap_err().advice(), Some("add it first"));
+    assert_eq!(store.connection("dam").await.unwrap_err().advice().as_deref(), Some("add it first"));
     for name in ["mediaflow", "dam-test", "dam-live"] {
         store.put_connection(&connection(name, "s", "p"), &settings()).await.unwrap();
     }
@@ -99,10 +99,10 @@ async fn an_unknown_name_gets_the_known_names_as_advice() {
         store.remove_connection("mediafow", false).await.unwrap_err(),
     ];
     for error in errors {
-        assert_eq!((error.kind(), error.advice()), (ErrorKind::NotFound, Some("did you mean mediaflow?")));
+        assert_eq!((error.kind(), error.advice().as_deref()), (ErrorKind::NotFound, Some("did you mean mediaflow?")));
     }
     let far = store.connection("x").await.unwrap_err();
-    assert_eq!(far.advice(), Some("the nearest known ones are dam-live, dam-test, mediaflow"));
+    assert_eq!(far.advice().as_deref(), Some("the nearest known ones are dam-live, dam-test, mediaflow"));
 }
 
 #[tokio::test]
@@ -189,7 +189,8 @@ async fn a_connection_that_a_run_needs_is_not_removed() {
         assert_eq!((&listed[0].used_by[..], listed[1].used_by.len()), (&uses[..], 0), "once, though it is bound twice");
         let error = store.remove_connection("dam", false).await.unwrap_err();
         assert_eq!(error.kind(), ErrorKind::Conflict);
-        assert!(error.message().contains("a1 of copy") && error.advice().unwrap().contains("--force"), "{error:?}");
+        let force = NextStep::ForceRemove { connection: "dam".to_owned() };
+        assert!(error.message().contains("a1 of copy") && error.next_steps().contains(&force), "{error:?}");
         assert!(store.connection("dam").await.is_ok());
     }
     store.remove_connection("free", false).await.unwrap();

@@ -3,7 +3,7 @@
 
 use crate::support::{Home, connection, settings};
 use serde_json::{Value, json};
-use trunkline_core::{ErrorKind, Secret};
+use trunkline_core::{ErrorKind, NextStep, Secret};
 use trunkline_engine::Journal;
 use trunkline_store::{FlowToSave, FlowUse};
 
@@ -40,7 +40,7 @@ async fn a_saved_flow_is_returned_unchanged() {
         store.set_webhook_secret("copi", &Secret::from("signing")).await,
     ] {
         let error = missing.unwrap_err();
-        assert_eq!((error.kind(), error.advice()), (ErrorKind::NotFound, Some("did you mean copy?")));
+        assert_eq!((error.kind(), error.advice().as_deref()), (ErrorKind::NotFound, Some("did you mean copy?")));
     }
 }
 
@@ -114,7 +114,8 @@ async fn a_connection_of_an_active_flow_is_not_removed_without_force() {
 
     let error = store.remove_connection("dam", false).await.unwrap_err();
     assert_eq!(error.kind(), ErrorKind::Conflict);
-    assert!(error.message().contains("copy") && error.advice().unwrap().contains("--force"), "{error:?}");
+    let force = NextStep::ForceRemove { connection: "dam".to_owned() };
+    assert!(error.message().contains("copy") && error.next_steps().contains(&force), "{error:?}");
     store.remove_connection("spare", false).await.unwrap();
 
     store.activate_flow("copy", false, false).await.unwrap();

@@ -4,7 +4,7 @@
 
 use std::cell::Cell;
 
-use crate::support::{Home, accepted, events, item, keys, started};
+use crate::support::{Home, accepted, events, fact, item, keys, started};
 use serde_json::json;
 use trunkline_core::{ErrorKind, RunId, StepPath, Timestamp};
 use trunkline_engine::{Flush, Journal, RunEvent, journal_suite};
@@ -91,7 +91,7 @@ async fn a_failed_append_poisons_the_journal() {
     let error = store.append(&run, vec![item("lost")], Flush::Now).await.unwrap_err();
     assert_eq!(error.kind(), ErrorKind::Store);
     assert!(error.advice().unwrap().contains("start Trunkline again"), "{error:?}");
-    assert!(error.context("file").unwrap().ends_with("trunkline.db"), "{error:?}");
+    assert!(fact(&error, "file").unwrap().ends_with("trunkline.db"), "{error:?}");
     home.sqlite().execute_batch("ALTER TABLE away RENAME TO items").unwrap();
 
     // The cause is gone, but this process does not know what is on disk.

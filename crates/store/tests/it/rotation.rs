@@ -11,7 +11,7 @@ use std::{
     time::Duration,
 };
 
-use crate::support::{Home, accepted, connection, events, logged, settings};
+use crate::support::{Home, accepted, connection, events, fact, logged, settings};
 use base64::{Engine, prelude::BASE64_STANDARD};
 use serde_json::json;
 use trunkline_core::{ErrorKind, RunId, Secret, SignIn, Timestamp, Vault};
@@ -334,7 +334,7 @@ async fn a_corrupt_value_keeps_the_old_key_in_use() {
     let error = store.rotate_key(|_| ()).await.unwrap_err();
     assert_eq!(error.kind(), ErrorKind::Store);
     assert_eq!(
-        (error.context("row"), error.context("values encrypted again")),
+        (fact(&error, "row"), fact(&error, "values encrypted again")),
         (Some("dam"), Some(&*(total - 1).to_string()))
     );
     assert_eq!(keys(&home).len(), 2);

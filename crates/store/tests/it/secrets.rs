@@ -7,7 +7,7 @@ use std::{
     os::unix::fs::{MetadataExt, PermissionsExt},
 };
 
-use crate::support::{Home, accepted, connection, events, settings};
+use crate::support::{Home, accepted, connection, events, fact, settings};
 use base64::prelude::{BASE64_STANDARD, BASE64_STANDARD_NO_PAD, BASE64_URL_SAFE_NO_PAD, Engine};
 use rusqlite::params;
 use serde_json::json;
@@ -284,7 +284,7 @@ async fn files_that_are_not_a_store_are_rejected_and_not_changed() {
         let before = home.bytes();
         let error = home.open().unwrap_err();
         assert_eq!(error.kind(), ErrorKind::Store, "{what}: {error:?}");
-        assert!(error.advice().is_some() && error.context("file").is_some(), "{what}: {error:?}");
+        assert!(error.advice().is_some() && fact(&error, "file").is_some(), "{what}: {error:?}");
         assert!(home.bytes() == before, "{what}: the file has changed");
         assert!(!home.key().exists(), "{what}: a key was created");
         error

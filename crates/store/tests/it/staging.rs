@@ -4,7 +4,7 @@
 
 use std::{fs, path::Path};
 
-use crate::support::{Home, accepted};
+use crate::support::{Home, accepted, fact};
 use bytes::Bytes;
 use futures::{StreamExt, TryStreamExt, stream};
 use trunkline_core::{Error, ErrorKind, FileRef, FileStream, Position, Result, Staging, Timestamp};
@@ -90,7 +90,7 @@ async fn a_directory_that_cannot_be_written_is_named_in_the_error() {
     fs::write(home.data().join("staging"), "a file in place of the folder").unwrap();
     let error = store.staging("r1", "a", &file(), pieces(&[Ok("one")])).await.unwrap_err();
     let place = home.data().join("staging/r1").display().to_string();
-    assert_eq!((error.kind(), error.context("directory")), (ErrorKind::Store, Some(&*place)), "{error:?}");
+    assert_eq!((error.kind(), fact(&error, "directory")), (ErrorKind::Store, Some(&*place)), "{error:?}");
     assert!(error.message().contains("film.mp4 (10 bytes)") && error.advice().is_some(), "{error:?}");
 }
 

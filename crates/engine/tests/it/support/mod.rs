@@ -291,3 +291,8 @@ pub fn flow(steps: Value) -> Flow {
 pub fn call(id: &str, action: &str, input: Value) -> Value {
     json!({ "id": id, "action": action, "connection": "shop", "input": input })
 }
+
+/// Returns the fact with this key that an error shows.
+pub(crate) fn fact<'a>(error: &'a Error, key: &str) -> Option<&'a str> {
+    error.facts().find(|(known, _)| *known == key).map(|(_, value)| value)
+}

@@ -227,3 +227,8 @@ pub fn file(length: u64, reported: Option<u64>) -> (FileRef, Context) {
 pub fn content(length: u64) -> Vec<u8> {
     (0..length).map(byte_at).collect()
 }
+
+/// Returns the fact with this key that an error shows.
+pub(crate) fn fact<'a>(error: &'a Error, key: &str) -> Option<&'a str> {
+    error.facts().find(|(known, _)| *known == key).map(|(_, value)| value)
+}

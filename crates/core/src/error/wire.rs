@@ -1,0 +1,64 @@
+//! Errors as JSON, for hosts and for the journal.
+//!
+//! ```json
+//! { "kind": "auth", "message": "..", "hint": "sign in to dam in the browser",
+//!   "next": [{ "type": "sign_in", "connection": "dam" }],
+//!   "context": { "setting": "/password" }, "details": [{ "setting": { "pointer": "/password" } }] }
+//! ```
+//!
+//! `details` is always written, even if it is empty. An error without it was recorded by an earlier version, which decided on
+//! `context`: its details are derived from there when it is read.
+
+use serde::{Deserialize, Deserializer, Serialize, Serializer};
+
+use super::{AdviceMembers, Error, ErrorDetail, ErrorKind, Fact, NextStep, Parts, Retry, pairs};
+
+fn is_never(retry: &Retry) -> bool {
+    *retry == Retry::Never
+}
+
+#[derive(Serialize)]
+struct Written<'a> {
+    kind: ErrorKind,
+    message: &'a str,
+    #[serde(flatten)]
+    advice: AdviceMembers,
+    #[serde(skip_serializing_if = "is_never")]
+    retry: Retry,
+    #[serde(skip_serializing_if = "<[Fact]>::is_empty", serialize_with = "pairs::serialize")]
+    context: &'a [Fact],
+    details: &'a [ErrorDetail],
+}
+
+#[derive(Deserialize)]
+struct Read {
+    kind: ErrorKind,
+    message: String,
+    #[serde(default)]
+    hint: Option<String>,
+    #[serde(default)]
+    next: Vec<NextStep>,
+    #[serde(default)]
+    retry: Retry,
+    #[serde(default, deserialize_with = "pairs::deserialize")]
+    context: Vec<Fact>,
+    details: Option<Vec<ErrorDetail>>,
+}
+
+impl Serialize for Error {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        let Parts { kind, message, next, retry, context, details, source: _ } = &*self.0;
+        let advice = AdviceMembers::of(next);
+        Written { kind: *kind, message, advice, retry: *retry, context, details }.serialize(serializer)
+    }
+}
+
+impl<'de> Deserialize<'de> for Error {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let Read { kind, message, hint, next, retry, context, details } = Read::deserialize(deserializer)?;
+        let recorded = |(key, value): &Fact| ErrorDetail::of_recorded_fact(kind, key, value);
+        let details = details.unwrap_or_else(|| context.iter().filter_map(recorded).collect());
+        let next = AdviceMembers { hint, next }.into_steps();
+        Ok(Error(Box::new(Parts { kind, message, next, retry, context, details, source: None })))
+    }
+}
