@@ -122,7 +122,7 @@ mod tests {
     use trunkline::core::ErrorKind;
 
     use super::*;
-    use crate::cli::args::Arguments;
+    use crate::args::Arguments;
 
     /// Returns the commands and options that do not exist among those in backticks.
     fn unknown_words(text: &str) -> Vec<String> {
