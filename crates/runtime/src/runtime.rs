@@ -332,3 +332,30 @@ fn secret(source: &SecretSource) -> Result<Secret> {
         text => Ok(Secret::from(text)),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    #[tokio::test]
+    async fn an_engine_is_drained_without_the_other() {
+        let home = tempfile::tempdir().unwrap();
+        let key = KeySource::File(home.path().join("key"));
+        let runtime = Runtime::with(Registry::empty(), &home.path().join("data"), key).unwrap();
+        let own = runtime.with_own_engine();
+        own.engine().drain();
+        let flow =
+            Flow::from_value(json!({ "name": "nothing", "steps": [{ "id": "one", "set": { "a": 1 } }] })).unwrap();
+        let status = async |runtime: &Runtime| {
+            let handle = runtime.start(&flow, json!({}), BTreeMap::new()).await.unwrap();
+            (handle.id().clone(), handle.wait().await.unwrap().status)
+        };
+        let (suspended, running) = status(&own).await;
+        assert_eq!((running, status(&runtime).await.1), (RunStatus::Running, RunStatus::Succeeded));
+        // The store is the same.
+        let resumed = runtime.resume(&suspended).await.unwrap().wait().await.unwrap();
+        assert_eq!(resumed.status, RunStatus::Succeeded);
+    }
+}

@@ -20,6 +20,7 @@ mod response;
 mod routes;
 mod scheduler;
 mod sign_in;
+mod signature;
 mod webhook;
 
 use std::{net::SocketAddr, sync::Arc, time::Duration};

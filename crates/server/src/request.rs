@@ -1,6 +1,6 @@
-//! Bodies of requests.
+//! Headers and bodies of requests.
 
-use axum::{body::Bytes, extract::rejection::BytesRejection};
+use axum::{body::Bytes, extract::rejection::BytesRejection, http::HeaderMap};
 use serde::de::DeserializeOwned;
 use serde_json::{Value, json};
 use trunkline_core::{Error, ErrorKind, Result};
@@ -40,5 +40,21 @@ pub(crate) fn object(body: &[u8]) -> Result<Value, Error> {
         Ok(value @ Value::Object(_)) => Ok(value),
         Ok(_) => Err(Error::new(ErrorKind::InvalidInput, "the body is JSON, but not an object")),
         Err(error) => Err(Error::new(ErrorKind::InvalidInput, "the body is not JSON").source(error)),
+    }
+}
+
+/// Returns the value of a header, or `None` without that header.
+///
+/// # Errors
+///
+/// `invalid_input` if the header occurs twice, or if its value is not text.
+pub(crate) fn header<'a>(headers: &'a HeaderMap, name: &str) -> Result<Option<&'a str>> {
+    let invalid =
+        || Error::new(ErrorKind::InvalidInput, format!("the header {name} occurs twice, or its value is not text"));
+    let mut values = headers.get_all(name).iter();
+    match (values.next(), values.next()) {
+        (None, _) => Ok(None),
+        (Some(value), None) => value.to_str().map(Some).map_err(|_| invalid()),
+        _ => Err(invalid()),
     }
 }
