@@ -59,47 +59,22 @@
 //! # }).unwrap();
 //! ```
 
-mod action_call;
-mod activity;
-mod cancellation;
-mod durability;
-mod each;
-mod engine;
-mod event;
-mod failure;
 mod interpreter;
 mod journal;
-#[cfg(any(test, feature = "suite"))]
-pub mod journal_suite;
-mod ledger;
-mod limits;
-mod memory;
-mod notification;
-mod poll;
-mod previous_run;
-mod process_log;
-mod progress;
-mod resolve;
 mod run;
-mod run_end;
-mod run_handle;
-mod time;
-mod timeline;
+mod supervisor;
 mod watch;
 
-pub use activity::ActivityMonitor;
-pub use engine::Engine;
-pub use event::{ItemOutcome, RerunOf, RunEvent, RunStatus, Verdict, Waiting};
-pub use journal::{Flush, Item, Journal, PreviousOutcome, RunClaim, RunSummary, TriggerEvent};
-pub use ledger::Ledger;
-pub use limits::RunLimits;
-pub use memory::MemoryJournal;
-pub use notification::RunNotification;
-pub use poll::poll_page;
-pub use process_log::{LOG_BYTES, LOG_ENTRIES, LOG_PAGE, LOG_VALUE, LogEntry, LogPage};
-pub use progress::{ListProgress, Rate};
-pub use resolve::Resolution;
-pub use run::Run;
-pub use run_handle::{AcceptOutcome, AcceptedRun, RunHandle};
-pub use timeline::{DurationStats, ItemTimes, StepTime, Timeline};
-pub use watch::{RunEventView, Watch};
+pub use interpreter::{ActivityMonitor, poll_page};
+#[cfg(any(test, feature = "suite"))]
+pub use journal::suite as journal_suite;
+pub use journal::{
+    Flush, Item, Journal, LOG_BYTES, LOG_ENTRIES, LOG_PAGE, LOG_VALUE, LogEntry, LogPage, MemoryJournal,
+    PreviousOutcome, RunClaim, RunSummary, TriggerEvent,
+};
+pub use run::{
+    ItemOutcome, Ledger, ListProgress, Rate, RerunOf, Run, RunEvent, RunLimits, RunNotification, RunStatus, Verdict,
+    Waiting,
+};
+pub use supervisor::{AcceptOutcome, AcceptedRun, Engine, Resolution, RunHandle};
+pub use watch::{DurationStats, ItemTimes, RunEventView, StepTime, Timeline, Watch};

@@ -188,6 +188,13 @@ impl Flow {
         &self.inner.tables
     }
 
+    /// Passes all steps of this flow, and of the flows it was linked with, to a function.
+    pub fn visit_steps(&self, visit: &mut dyn FnMut(&Step)) {
+        for flow in [self].into_iter().chain(self.linked.values()) {
+            flow.steps().iter().chain(flow.on_failure().iter()).for_each(|step| step.visit(visit));
+        }
+    }
+
     /// The steps of a run, in order.
     pub fn steps(&self) -> &Arc<[Step]> {
         &self.inner.steps

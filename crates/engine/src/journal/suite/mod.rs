@@ -12,8 +12,8 @@ use serde_json::{Value, json};
 use trunkline_core::{ErrorKind, RunId, StepPath, Timestamp};
 
 use crate::{
-    Flush, Item, ItemOutcome, Journal, PreviousOutcome, RerunOf, RunEvent, RunStatus, RunSummary, TriggerEvent,
-    Verdict, Waiting,
+    journal::{Flush, Item, Journal, PreviousOutcome, RunSummary, TriggerEvent},
+    run::{ItemOutcome, RunEvent, RunStatus},
 };
 
 /// Checks all behaviours of a journal. `fresh` returns an empty journal each time it is called.

@@ -1,6 +1,6 @@
 //! What an error means for the whole run.
 
-use trunkline_core::{Error, ErrorKind, Retry};
+use trunkline_core::{Error, ErrorDetail, ErrorKind, Retry, StepPath};
 
 /// Returns whether an error stops the run instead of failing one item. A resumed run tries the step again.
 pub(crate) fn stops_the_run(error: &Error) -> bool {
@@ -11,4 +11,10 @@ pub(crate) fn stops_the_run(error: &Error) -> bool {
 /// open files. The run is left to be resumed.
 pub(crate) fn is_transient(error: &Error) -> bool {
     error.kind() == ErrorKind::Store && error.retryable() != Retry::Never
+}
+
+/// Returns the error of a step that an operator has resolved as failed.
+pub(crate) fn resolved_as_failed(step: &StepPath) -> Error {
+    Error::new(ErrorKind::Failed, "resolved as failed")
+        .with_detail(ErrorDetail::Step { step: step.as_str().to_owned() })
 }

@@ -10,7 +10,11 @@ use serde_json::Value;
 use trunkline_core::{ErrorKind, Result, RunId, StepPath, Timestamp};
 use trunkline_flow::{Flow, StepPosition};
 
-use crate::{Engine, Journal, LogPage, Run, RunEvent, RunStatus, time::milliseconds};
+use crate::{
+    journal::{Journal, LogPage},
+    run::{Run, RunEvent, RunStatus, time::milliseconds},
+    supervisor::Engine,
+};
 
 /// How often a [`Watch`] looks for new events.
 const POLL: Duration = Duration::from_millis(250);

@@ -6,11 +6,13 @@ use serde_json::Value;
 use trunkline_core::{ErrorKind, Result, RunId, Staging};
 
 use crate::{
-    Flush, Run, RunEvent, RunNotification, RunStatus,
-    cancellation::Stop,
-    durability::{Durability, JournaledRun},
-    failure::{is_transient, stops_the_run},
-    previous_run::PreviousRun,
+    interpreter::{cancellation::Stop, durability::Durability},
+    journal::Flush,
+    run::{
+        Ledger, Run, RunEvent, RunNotification, RunStatus,
+        failure::{is_transient, stops_the_run},
+    },
+    supervisor::{journaled_run::JournaledRun, previous_run::PreviousRun},
 };
 
 /// Ends a run whose steps have ended, or leaves it to be resumed.
@@ -47,7 +49,7 @@ pub(crate) async fn conclude(
 
 /// Records the end of a run.
 async fn finish(journaled: &JournaledRun, result: Result<Value>, stop: &Stop) -> Result<Run> {
-    let failed_items = journaled.with_run(|run| run.ledger.values().map(crate::Ledger::faults).sum::<u64>());
+    let failed_items = journaled.with_run(|run| run.ledger.values().map(Ledger::faults).sum::<u64>());
     let (status, error) = match result {
         Ok(_) if failed_items > 0 => (RunStatus::Partial, None),
         Ok(_) => (RunStatus::Succeeded, None),

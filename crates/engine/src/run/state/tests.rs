@@ -1,5 +1,5 @@
 use super::*;
-use crate::ItemOutcome;
+use crate::run::ItemOutcome;
 use serde_json::json;
 
 #[test]

@@ -9,20 +9,24 @@ use serde_json::Value;
 use tokio::task::AbortHandle;
 use tracing::Instrument;
 use trunkline_core::{
-    CancellationToken, Connected, Diagnostic, Error, ErrorKind, NextStep, Result, RunId, Staging, StepPath, Timestamp,
+    CancellationToken, Connected, Error, ErrorKind, NextStep, Result, RunId, Staging, StepPath, Timestamp,
 };
 use trunkline_flow::Flow;
 
 use crate::{
-    AcceptOutcome, AcceptedRun, ActivityMonitor, Flush, Journal, RerunOf, Run, RunEvent, RunHandle, RunLimits,
-    RunStatus, TriggerEvent,
-    cancellation::Stop,
-    durability::{JournaledRun, JournaledRunParts},
-    interpreter::{Interpreter, InterpreterParts, joined},
-    notification::Subscribers,
-    previous_run::{PreviousRun, versions},
-    run_end::{conclude, unstage},
-    time::{Bounds, Clock, system},
+    interpreter::{ActivityMonitor, Interpreter, InterpreterParts, bounds::Bounds, cancellation::Stop, joined},
+    journal::{Flush, Journal, TriggerEvent, pinned_flow::pinned_flow},
+    run::{
+        RerunOf, Run, RunEvent, RunLimits, RunStatus,
+        notification::Subscribers,
+        time::{Clock, system},
+    },
+    supervisor::{
+        AcceptOutcome, AcceptedRun, RunHandle,
+        journaled_run::{JournaledRun, JournaledRunParts},
+        previous_run::{PreviousRun, versions},
+        run_end::{conclude, unstage},
+    },
 };
 
 /// How often a run checks whether another process has asked it to stop, or has sent a signal that it waits for.
@@ -396,21 +400,6 @@ impl Engine {
         })
         .abort_handle()
     }
-}
-
-/// Returns the flow version that a run is pinned to, linked with the flows it calls.
-pub(crate) async fn pinned_flow(journal: &dyn Journal, run: &Run) -> Result<Flow> {
-    let invalid = |found: Vec<Diagnostic>| {
-        let error = Diagnostic::into_error(&format!("the flow of run {}", run.id), &found);
-        error.unwrap_or_else(|| Error::new(ErrorKind::Config, "the flow can no longer be read"))
-    };
-    let mut called = BTreeMap::new();
-    for (name, version) in &run.calls {
-        let flow = Flow::from_value(journal.flow(version).await?).map_err(invalid)?;
-        called.insert(name.clone(), flow);
-    }
-    let flow = Flow::from_value(journal.flow(&run.version).await?).map_err(invalid)?;
-    flow.link(&|name| called.get(name).cloned()).map_err(invalid)
 }
 
 /// Fails if the run has ended for good. A failed run can still be resumed.

@@ -1,30 +1,12 @@
-//! The clock, and the time that a step has left.
+//! The time that a step has left.
 //!
 //! A deadline is a time of the clock and a longest duration: setting the clock back never makes a wait longer.
 
-use std::{sync::Arc, time::Duration};
+use std::time::Duration;
 
 use trunkline_core::{Error, ErrorDetail, ErrorKind, Result, StepPath, Timestamp};
 
-/// Returns the current time.
-pub(crate) type Clock = Arc<dyn Fn() -> Timestamp + Send + Sync>;
-
-/// Returns the system's clock.
-pub(crate) fn system() -> Clock {
-    Arc::new(Timestamp::now)
-}
-
-/// Returns a duration in milliseconds.
-pub(crate) fn milliseconds(duration: Duration) -> u64 {
-    u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)
-}
-
-/// A time to wait for, and the longest duration of the wait: a clock that is set back does not make it longer.
-#[derive(Clone, Copy, Debug, Default)]
-pub(crate) struct Timer {
-    pub(crate) until: Timestamp,
-    pub(crate) longest: Duration,
-}
+use crate::run::time::Timer;
 
 /// The time limit of a step: the earliest deadline of the timeouts around it.
 #[derive(Clone, Debug)]

@@ -9,10 +9,12 @@ use serde_json::Value;
 use trunkline_core::{Connected, Effect, Error, ErrorKind, Recorder, Result, StepPath};
 
 use crate::{
-    durability::Attempt,
-    interpreter::{Interpreter, cancelled},
-    process_log::LoggedCall,
-    time::Bounds,
+    interpreter::{
+        bounds::Bounds,
+        durability::Attempt,
+        interpreter::{Interpreter, cancelled},
+    },
+    journal::process_log::LoggedCall,
 };
 
 /// The time that a look-up has, even if the step's deadline has passed.

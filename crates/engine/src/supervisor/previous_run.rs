@@ -9,9 +9,12 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use serde_json::Value;
 use trunkline_core::{Error, ErrorKind, Result, Retry, RunId, StepPath};
-use trunkline_flow::{Flow, Step, StepKind};
+use trunkline_flow::{Flow, StepKind};
 
-use crate::{ItemOutcome, Journal, RerunOf, Run, RunEvent, RunStatus, Verdict, engine::pinned_flow};
+use crate::{
+    journal::{Journal, pinned_flow::pinned_flow},
+    run::{ItemOutcome, RerunOf, Run, RunEvent, RunStatus, Verdict},
+};
 
 /// The fold of the runs before a rerun. Its size grows with the number of failed items, not of all items.
 #[derive(Debug, Default)]
@@ -235,7 +238,7 @@ impl PreviousRun {
     /// have, or where only one of the two versions works on batches.
     pub(crate) fn missing(&self, flow: &Flow) -> BTreeSet<&str> {
         let mut present = BTreeSet::new();
-        visit_steps(flow, &mut |step| {
+        flow.visit_steps(&mut |step| {
             if let StepKind::Each { batch, .. } = &step.kind {
                 present.insert((step.id.to_string(), batch.is_some()));
             }
@@ -321,7 +324,7 @@ type Actions = BTreeMap<String, BTreeSet<String>>;
 
 fn actions(flow: &Flow) -> Actions {
     let mut found = Actions::new();
-    visit_steps(flow, &mut |step| {
+    flow.visit_steps(&mut |step| {
         if let StepKind::Action(call) = &step.kind {
             found.entry(step.id.to_string()).or_default().insert(format!("{} {}", call.binding, call.action));
         }
@@ -332,11 +335,4 @@ fn actions(flow: &Flow) -> Actions {
 /// Returns the versions of the flows that a flow calls, by name.
 pub(crate) fn versions(flow: &Flow) -> BTreeMap<String, String> {
     flow.linked().iter().map(|(name, flow)| (name.clone(), flow.version().to_owned())).collect()
-}
-
-/// Passes all steps of a flow, and of the flows it calls, to a function.
-pub(crate) fn visit_steps(flow: &Flow, visit: &mut dyn FnMut(&Step)) {
-    for flow in [flow].into_iter().chain(flow.linked().values()) {
-        flow.steps().iter().chain(flow.on_failure().iter()).for_each(|step| step.visit(visit));
-    }
 }

@@ -1,9 +1,11 @@
 //! An event of each kind, with values that are easily lost when they are stored, and outcomes of items.
 
-use serde_json::{Value, json};
-use trunkline_core::{Error, ErrorDetail, ErrorKind, NextStep, Retry, Timestamp};
+use std::collections::BTreeMap;
 
-use super::*;
+use serde_json::{Value, json};
+use trunkline_core::{Error, ErrorDetail, ErrorKind, NextStep, Retry, RunId, StepPath, Timestamp};
+
+use crate::run::{ItemOutcome, RerunOf, RunEvent, RunStatus, Verdict, Waiting};
 
 pub(super) fn one_of_each() -> Vec<RunEvent> {
     let step = StepPath::from("files").join("a/b~c").join("asset");

@@ -6,7 +6,7 @@
 use serde::Serialize;
 use trunkline_core::Timestamp;
 
-use crate::time::milliseconds;
+use crate::run::time::milliseconds;
 
 /// The length of one interval of a [`Rate`], in milliseconds.
 const INTERVAL: u64 = 5_000;

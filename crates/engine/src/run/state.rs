@@ -8,12 +8,11 @@ use serde::Serialize;
 use serde_json::Value;
 use trunkline_core::{Error, ErrorKind, Result, RunId, StepPath, Timestamp};
 
-use crate::{
+use crate::run::{
     Ledger, ListProgress, RerunOf, RunEvent, RunStatus, Verdict, Waiting,
-    failure::{is_transient, stops_the_run},
+    failure::{is_transient, resolved_as_failed, stops_the_run},
     ledger::tally,
     progress::ProgressCounter,
-    resolve,
     time::Timer,
 };
 
@@ -291,7 +290,7 @@ impl Run {
         match verdict {
             Verdict::Done => state.result = Some(Ok(output)),
             Verdict::Retry => state.reset(),
-            Verdict::Fail => state.result = Some(Err(resolve::resolved_as_failed(&step))),
+            Verdict::Fail => state.result = Some(Err(resolved_as_failed(&step))),
         }
     }
 

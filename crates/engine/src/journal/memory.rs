@@ -14,8 +14,11 @@ use serde_json::Value;
 use trunkline_core::{Error, ErrorKind, NextStep, Result, RunId, StepPath, Timestamp};
 
 use crate::{
-    Flush, Item, ItemOutcome, Journal, LOG_ENTRIES, LOG_PAGE, LogEntry, LogPage, PreviousOutcome, RunClaim, RunEvent,
-    RunStatus, RunSummary, TriggerEvent,
+    journal::{
+        Flush, Item, Journal, LOG_ENTRIES, LOG_PAGE, LogEntry, LogPage, PreviousOutcome, RunClaim, RunSummary,
+        TriggerEvent,
+    },
+    run::{ItemOutcome, RunEvent, RunStatus},
 };
 
 /// A [`Journal`] in memory, for tests and for hosts that need no durability. Its runs end with the process.
@@ -300,6 +303,6 @@ impl Journal for MemoryJournal {
 mod tests {
     #[tokio::test]
     async fn the_memory_journal_passes_the_journal_suite() {
-        crate::journal_suite::run(async || crate::MemoryJournal::default()).await;
+        crate::journal::suite::run(async || super::MemoryJournal::default()).await;
     }
 }

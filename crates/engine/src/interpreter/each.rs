@@ -17,13 +17,13 @@ use trunkline_flow::{BoundAction, Over, Scope, Step, Template, kind_of};
 use uuid::Uuid;
 
 use crate::{
-    ItemOutcome,
-    durability::FinishedItem,
-    failure::stops_the_run,
-    interpreter::{End, Interpreter},
-    process_log::LoggedCall,
-    run::ListPosition,
-    time::{Bounds, ends_more_than},
+    interpreter::{
+        bounds::{Bounds, ends_more_than},
+        durability::FinishedItem,
+        interpreter::{End, Interpreter},
+    },
+    journal::process_log::LoggedCall,
+    run::{ItemOutcome, ListPosition, failure::stops_the_run},
 };
 
 /// A running `each`. It holds the items of one or two pages at a time, never the whole list.

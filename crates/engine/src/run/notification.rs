@@ -8,7 +8,7 @@ use serde::Serialize;
 use tokio::sync::broadcast::{self, Receiver, Sender};
 use trunkline_core::{StepPath, Timestamp};
 
-use crate::{RunStatus, Waiting};
+use crate::run::{RunStatus, Waiting};
 
 /// The number of notifications that a slow subscriber may lag behind before it misses some.
 const CAPACITY: usize = 4096;

@@ -8,7 +8,11 @@ use serde_json::Value;
 use trunkline_core::{Error, ErrorDetail, ErrorKind, NextStep, Result, RunId, StepPath};
 use trunkline_flow::{Flow, Step, StepKind};
 
-use crate::{Engine, Flush, Item, ItemOutcome, Run, RunEvent, RunStatus, Verdict, previous_run::visit_steps};
+use crate::{
+    journal::{Flush, Item},
+    run::{ItemOutcome, Run, RunEvent, RunStatus, Verdict, failure::resolved_as_failed},
+    supervisor::Engine,
+};
 
 /// The number of items that are read at a time.
 const PAGE: usize = 500;
@@ -159,19 +163,13 @@ fn outcome(flow: &Flow, item: &Item, step: &StepPath, verdict: Verdict, run: &Ru
     ItemOutcome::Failed { error: error.with_detail(ErrorDetail::Step { step: step.as_str().to_owned() }) }
 }
 
-/// Returns the error of a step that an operator has resolved as failed.
-pub(crate) fn resolved_as_failed(step: &StepPath) -> Error {
-    Error::new(ErrorKind::Failed, "resolved as failed")
-        .with_detail(ErrorDetail::Step { step: step.as_str().to_owned() })
-}
-
 /// Returns whether this step is the last one of an item. In cases that are not obvious, the answer is no.
 fn is_last(flow: &Flow, item: &Item, step: &StepPath) -> bool {
     let Some((parent, id)) = step.split() else { return false };
     let (each, batch) = (item.step.as_str().rsplit('/').next().unwrap_or_default(), parent.split());
     let directly = parent == item.step.join(&item.key) || batch.is_some_and(|(of, _)| of == item.step);
     let mut last = directly.then_some(true);
-    visit_steps(flow, &mut |found| match &found.kind {
+    flow.visit_steps(&mut |found| match &found.kind {
         StepKind::Each { steps, .. } if *found.id == *each => last = last.map(|last| last && ends_with(steps, &id)),
         _ => {}
     });

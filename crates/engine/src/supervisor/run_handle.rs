@@ -9,7 +9,12 @@ use tokio::{sync::broadcast, task::JoinHandle};
 use trunkline_core::{CancellationToken, Connected, Error, ErrorKind, Result, RunId};
 use trunkline_flow::Flow;
 
-use crate::{ActivityMonitor, Run, RunClaim, RunNotification, notification::Subscribers, previous_run::PreviousRun};
+use crate::{
+    interpreter::ActivityMonitor,
+    journal::RunClaim,
+    run::{Run, RunNotification, notification::Subscribers},
+    supervisor::previous_run::PreviousRun,
+};
 
 /// A run that is accepted and has not begun. [`Engine::begin`](crate::Engine::begin) works on it. If it is dropped, the
 /// run waits to be resumed.

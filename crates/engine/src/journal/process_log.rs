@@ -12,7 +12,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 use trunkline_core::{ActionSpec, Error, StepPath, Timestamp, redact};
 
-use crate::time::milliseconds;
+use crate::run::time::milliseconds;
 
 /// The largest size of an input, an output or an error in the log, in bytes of JSON. Longer values are cut.
 pub const LOG_VALUE: usize = 16 * 1024;

@@ -12,17 +12,19 @@ use tracing::Instrument;
 use trunkline_core::{
     Connected, Connections, Context, Error, ErrorDetail, ErrorKind, Result, Retry, RunId, Staging, StepPath,
 };
-use trunkline_flow::{BoundAction, Flow, OnError, Scope, Step, StepKind, SubFlow, Tries, Wait, kind_of, moment};
+use trunkline_flow::{BoundAction, Flow, OnError, Scope, Step, StepKind, SubFlow, Tries, kind_of};
 use uuid::Uuid;
 
 use crate::{
-    ActivityMonitor, RunLimits, Waiting,
-    action_call::ActionCall,
-    cancellation::Stop,
-    durability::Durability,
-    each::{Each, ItemTemplates, List},
-    failure::stops_the_run,
-    time::{Bounds, Timer, ends_more_than},
+    interpreter::{
+        ActivityMonitor,
+        action_call::ActionCall,
+        bounds::{Bounds, ends_more_than},
+        cancellation::Stop,
+        durability::Durability,
+        each::{Each, ItemTemplates, List},
+    },
+    run::{RunLimits, failure::stops_the_run},
 };
 
 /// The longest duration of a step, retries included, if its flow sets no timeout.
@@ -30,10 +32,6 @@ const STEP_TIMEOUT: Duration = Duration::from_secs(6 * 60 * 60);
 /// The retries of a step without `retry` after a throttled service has asked for a longer wait than a call makes
 /// itself.
 const THROTTLED: Tries = Tries { tries: 10, wait: Duration::from_secs(1), longest: Duration::from_secs(900) };
-/// The time that a call has to stop by itself after the run was cancelled.
-const GRACE_PERIOD: Duration = Duration::from_secs(10);
-/// The longest sleep before the clock is read again: it may have been set, or the machine may have been suspended.
-const TICK: Duration = Duration::from_secs(60);
 
 /// The end of a list of steps without an error.
 #[derive(Debug, PartialEq, Eq)]
@@ -319,84 +317,6 @@ impl Interpreter {
         result.map_err(|error| error.with("flow", &sub.called.flow))
     }
 
-    /// Executes a `wait` step.
-    async fn wait(&self, wait: &Wait, scope: &Scope, path: &StepPath, bounds: &Bounds) -> Result<Value> {
-        let durability = &*self.0.parts.durability;
-        let began = durability.now();
-        let output = match wait {
-            Wait::Signal(name) => {
-                let name = name.render_text(scope)?;
-                let wait = Waiting { signal: Some(name.clone()), until: bounds.until };
-                durability.wait(path, wait).await?;
-                let _waits = self.0.parts.activity.wait();
-                tokio::select! {
-                    biased;
-                    payload = durability.signal(&name) => payload,
-                    over = self.over(bounds) => return Err(over),
-                }
-            }
-            Wait::For(length) => {
-                let until = durability.now() + *length;
-                self.wait_until(Timer { until, longest: *length }, path, bounds).await?
-            }
-            // A calendar time: only the clock counts, even if it is set back.
-            Wait::Until(time) => {
-                let until = moment(&time.render(scope)?)?;
-                self.wait_until(Timer { until, longest: Duration::MAX }, path, bounds).await?
-            }
-        };
-        durability.finish(path, output.clone(), Some(began)).await?;
-        Ok(output)
-    }
-
-    async fn wait_until(&self, timer: Timer, path: &StepPath, bounds: &Bounds) -> Result<Value> {
-        let wait = self.0.parts.durability.wait(path, Waiting { signal: None, until: timer.until }).await?;
-        self.sleep(Timer { until: wait.until, ..timer }, bounds).await?;
-        Ok(Value::Null)
-    }
-
-    /// Sleeps until the timer ends. Fails if the run is stopped or the deadline passes before.
-    async fn sleep(&self, timer: Timer, bounds: &Bounds) -> Result<()> {
-        if timer.until <= self.0.parts.durability.now() {
-            return Ok(());
-        }
-        let _waits = self.0.parts.activity.wait();
-        tokio::select! {
-            biased;
-            () = self.until(timer) => Ok(()),
-            over = self.over(bounds) => Err(over),
-        }
-    }
-
-    /// Resolves when the clock reaches the timer's time, or when its longest duration has passed: the clock may have
-    /// been set back since.
-    pub(crate) async fn until(&self, timer: Timer) {
-        let began = tokio::time::Instant::now();
-        loop {
-            let left = timer.until.since(self.0.parts.durability.now());
-            let left = left.min(timer.longest.saturating_sub(began.elapsed()));
-            if left.is_zero() {
-                return;
-            }
-            tokio::time::sleep(left.min(TICK)).await;
-        }
-    }
-
-    /// Resolves when the run is stopped or the deadline has passed, with the error for that.
-    pub(crate) async fn over(&self, bounds: &Bounds) -> Error {
-        tokio::select! {
-            biased;
-            () = self.0.parts.stop.requested() => cancelled(),
-            () = self.until(bounds.timer()) => bounds.error(),
-        }
-    }
-
-    /// Resolves when a call has had its grace period after the run was cancelled.
-    pub(crate) async fn grace_period_over(&self) {
-        self.0.parts.stop.cancellation.cancelled().await;
-        tokio::time::sleep(GRACE_PERIOD).await;
-    }
-
     /// Fails if the run has to stop.
     pub(crate) fn check_stop(&self) -> Result<()> {
         if self.0.parts.stop.is_requested() { Err(cancelled()) } else { Ok(()) }
@@ -404,6 +324,10 @@ impl Interpreter {
 
     pub(crate) fn durability(&self) -> &dyn Durability {
         &*self.0.parts.durability
+    }
+
+    pub(crate) fn stop(&self) -> &Stop {
+        &self.0.parts.stop
     }
 
     pub(crate) fn is_cancelled(&self) -> bool {

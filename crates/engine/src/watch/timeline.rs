@@ -11,7 +11,10 @@ use serde::Serialize;
 use trunkline_core::{Result, RunId, StepPath, Timestamp};
 use trunkline_flow::StepPosition;
 
-use crate::{Engine, RunEvent, RunStatus, time::milliseconds};
+use crate::{
+    run::{RunEvent, RunStatus, time::milliseconds},
+    supervisor::Engine,
+};
 
 /// The number of slowest items that are named.
 const SLOWEST: usize = 5;

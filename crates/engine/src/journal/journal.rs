@@ -11,7 +11,10 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use trunkline_core::{Result, RunId, StepPath, Timestamp};
 
-use crate::{ItemOutcome, LogEntry, LogPage, RunEvent, RunStatus};
+use crate::{
+    journal::{LogEntry, LogPage},
+    run::{ItemOutcome, RunEvent, RunStatus},
+};
 
 /// The number of events in one page of [`Journal::events`].
 const EVENTS: usize = 256;

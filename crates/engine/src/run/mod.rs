@@ -1,0 +1,18 @@
+//! The state of a run: its events, and what is folded from them.
+
+mod event;
+pub(crate) mod failure;
+mod ledger;
+mod limits;
+pub(crate) mod notification;
+mod progress;
+mod state;
+pub(crate) mod time;
+
+pub use event::{ItemOutcome, RerunOf, RunEvent, RunStatus, Verdict, Waiting};
+pub use ledger::Ledger;
+pub use limits::RunLimits;
+pub use notification::RunNotification;
+pub use progress::{ListProgress, Rate};
+pub use state::Run;
+pub(crate) use state::{FailedAttempts, ListPosition};

@@ -1,0 +1,25 @@
+//! The clock, and times to wait for.
+
+use std::{sync::Arc, time::Duration};
+
+use trunkline_core::Timestamp;
+
+/// Returns the current time.
+pub(crate) type Clock = Arc<dyn Fn() -> Timestamp + Send + Sync>;
+
+/// Returns the system's clock.
+pub(crate) fn system() -> Clock {
+    Arc::new(Timestamp::now)
+}
+
+/// Returns a duration in milliseconds.
+pub(crate) fn milliseconds(duration: Duration) -> u64 {
+    u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)
+}
+
+/// A time to wait for, and the longest duration of the wait: a clock that is set back does not make it longer.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct Timer {
+    pub(crate) until: Timestamp,
+    pub(crate) longest: Duration,
+}
