@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use trunkline_core::ErrorKind;
-use trunkline_engine::{Journal, RunEvent, RunId, RunStatus};
+use trunkline_engine::{EventLog, RunEvent, RunId, RunIndex, RunStatus};
 use trunkline_store::{KeySource, Store};
 use trunkline_tests::Cli;
 

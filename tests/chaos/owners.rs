@@ -4,7 +4,7 @@ use std::{process::Command, time::Duration};
 
 use trunkline::Runtime;
 use trunkline_core::{ErrorKind, Result};
-use trunkline_engine::{Journal, RunHandle, RunId, RunStatus};
+use trunkline_engine::{RunHandle, RunId, RunIndex, RunStatus};
 use trunkline_tests::{Cli, Dice, finish, until};
 
 use crate::{

@@ -12,7 +12,7 @@ use std::{
 
 use serde_json::{Value, json};
 use trunkline_core::ErrorKind;
-use trunkline_engine::{Journal, RunId, RunStatus};
+use trunkline_engine::{RunId, RunIndex, RunStatus};
 use trunkline_sandbox::{Faults, Options};
 use trunkline_tests::{Cli, CommandOutput, Dice, few, finish, until};
 

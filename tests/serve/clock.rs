@@ -3,7 +3,7 @@
 use serde_json::{Value, json};
 use trunkline::Runtime;
 use trunkline_core::{Severity, Timestamp};
-use trunkline_engine::{Flow, TriggerEvent};
+use trunkline_engine::{Flow, TriggerDeduplication, TriggerEvent};
 use trunkline_tests::{Cli, few, sandbox, until};
 
 use super::{Serve, add, save};

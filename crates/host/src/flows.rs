@@ -7,7 +7,7 @@ use std::{
 
 use serde_json::{Map, Value};
 use trunkline_core::{ConnectorSpec, Diagnostic, Error, ErrorKind, Result, Secret};
-use trunkline_engine::{AcceptOutcome, Flow, Flush, GrantedScopes, Journal, RunHandle, Trigger, TriggerEvent};
+use trunkline_engine::{AcceptOutcome, Flow, FlowVersions, Flush, GrantedScopes, RunHandle, Trigger, TriggerEvent};
 use trunkline_store::{ConnectionSummary, FlowToSave, SavedFlow};
 
 use crate::{

@@ -283,7 +283,7 @@ impl Runtime {
     ///
     /// `not_found` if there is none, `invalid_input` if there are several.
     pub async fn find_run(&self, start: &str) -> Result<RunId> {
-        use trunkline_engine::Journal;
+        use trunkline_engine::RunIndex;
         let runs = self.store.runs().await?;
         let mut found = runs.into_iter().filter(|run| run.id.as_str().starts_with(start));
         match (found.next(), found.next()) {

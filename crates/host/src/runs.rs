@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use serde::Serialize;
 use trunkline_core::{Error, ErrorKind, Result};
-use trunkline_engine::{AcceptedRun, Flow, Item, Journal, RunHandle, RunId, StepPath};
+use trunkline_engine::{AcceptedRun, Flow, Item, RunHandle, RunId, RunIndex, StepPath};
 
 use crate::Runtime;
 

@@ -11,7 +11,7 @@ use crate::support::{
 };
 use serde_json::{Value, json};
 use trunkline_core::{Diagnostic, ErrorKind};
-use trunkline_engine::{Flow, ItemOutcome, Journal, MemoryJournal, RunEvent, RunStatus, StepPath};
+use trunkline_engine::{Flow, FlowVersions, ItemOutcome, Journal, MemoryJournal, RunEvent, RunStatus, StepPath};
 
 fn flow(name: &str, more: Value) -> Flow {
     let mut document = json!({ "name": name, "connections": { "shop": "shop" } });

@@ -12,7 +12,7 @@ use crate::support::{
 use serde_json::{Value, json};
 use tokio::time::{Instant, sleep};
 use trunkline_core::{ErrorKind, Timestamp};
-use trunkline_engine::{Flow, Journal, MemoryJournal, RunEvent, RunId, RunStatus, StepPath};
+use trunkline_engine::{EventLog, Flow, MemoryJournal, RunClaims, RunEvent, RunId, RunStatus, StepPath};
 
 /// Longer than another process needs to notice a cancellation request.
 const HEARD: Duration = Duration::from_secs(2);

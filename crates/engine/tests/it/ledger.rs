@@ -12,7 +12,7 @@ use crate::support::{World, call, flow, lab::Lab, slots, world};
 use serde_json::{Value, json};
 use trunkline_core::ErrorKind;
 use trunkline_engine::{
-    Engine, Flow, Item, Journal, MemoryJournal, Run, RunEvent, RunId, RunStatus, StepPath, Verdict,
+    Engine, EventLog, Flow, Item, Journal, MemoryJournal, Run, RunEvent, RunId, RunStatus, StepPath, Verdict,
 };
 
 fn engine() -> (Engine, Arc<MemoryJournal>) {

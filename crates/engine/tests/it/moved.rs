@@ -14,7 +14,7 @@ use crate::support::{call, flow, lab::recorded_once, slots, world};
 use serde_json::{Value, json};
 use tokio::time::Instant;
 use trunkline_core::Timestamp;
-use trunkline_engine::{Engine, Flow, Journal, MemoryJournal, Run, RunEvent, RunStatus};
+use trunkline_engine::{Engine, EventLog, Flow, MemoryJournal, Run, RunEvent, RunStatus};
 
 const HOUR: i64 = 3_600_000;
 /// How far the clock is set forwards or back, in milliseconds.

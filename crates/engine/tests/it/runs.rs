@@ -10,7 +10,7 @@ use std::{
 use crate::support::{call, flow, lab::Lab, registry, slots, world};
 use serde_json::json;
 use trunkline_core::ErrorKind;
-use trunkline_engine::{Engine, Flow, Journal, MemoryJournal, RunEvent, RunStatus, StepPath};
+use trunkline_engine::{Engine, Flow, MemoryJournal, RunEvent, RunIndex, RunStatus, StepPath};
 
 fn engine() -> (Engine, Arc<MemoryJournal>) {
     let journal = Arc::new(MemoryJournal::default());

@@ -6,7 +6,7 @@ use serde_json::{Map, Value, json};
 use trunkline::{
     Runtime, SaveOptions,
     core::{Diagnostic, Error, ErrorKind, Registry, Result, Secret, Severity},
-    engine::{FILTERS, Flow, Journal, Trigger},
+    engine::{FILTERS, Flow, FlowVersions, Trigger},
     store::SavedFlow,
 };
 

@@ -6,7 +6,7 @@ use serde_json::{Value, json};
 use trunkline::{
     Runtime,
     core::{ErrorKind, Result, Timestamp},
-    engine::{Flow, Journal, Ledger, Resolution, Run, RunHandle, RunId, RunStatus, StepPath, Verdict, Waiting},
+    engine::{Flow, Ledger, Resolution, Run, RunHandle, RunId, RunIndex, RunStatus, StepPath, Verdict, Waiting},
     run_view,
     store::SavedFlow,
 };

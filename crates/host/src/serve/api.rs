@@ -18,7 +18,7 @@ use axum::{
 use serde::{Deserialize, de::DeserializeOwned};
 use serde_json::{Value, json};
 use trunkline_core::{Error, ErrorKind, Result, redact};
-use trunkline_engine::{Flush, Journal, StepPath, Verdict};
+use trunkline_engine::{Flush, RunIndex, StepPath, Verdict};
 
 use super::{
     App, CALLBACK, auth,

@@ -12,7 +12,7 @@ use std::{
 use serde_json::Value;
 use tokio::sync::{Notify, oneshot};
 use trunkline_core::{CancellationToken, Error, ErrorKind, Result, Retry};
-use trunkline_engine::{AcceptOutcome, AcceptedRun, ActivityMonitor, Flow, Journal, Overlap, Run, RunId, RunStatus};
+use trunkline_engine::{AcceptOutcome, AcceptedRun, ActivityMonitor, Flow, Overlap, Run, RunId, RunIndex, RunStatus};
 use trunkline_store::SavedFlow;
 
 use super::health::Health;

@@ -12,7 +12,7 @@ use std::{
 use serde_json::{Value, json};
 use tokio::time::Instant;
 use trunkline_core::{CancellationToken, Connected, Error, ErrorKind, Result, Timestamp};
-use trunkline_engine::{Flow, InitialItems, Poll, Schedule, Trigger, TriggerEvent};
+use trunkline_engine::{Flow, InitialItems, Poll, Schedule, Trigger, TriggerDeduplication, TriggerEvent};
 use trunkline_store::SavedFlow;
 
 use super::{
@@ -258,7 +258,7 @@ mod tests {
         ActionEntry, ActionSpec, AnyAction, AnyClient, CheckReport, Connector, Context, Effect, Page, Registry, Secret,
         VaultSlot, async_trait,
     };
-    use trunkline_engine::Journal;
+    use trunkline_engine::RunIndex;
     use trunkline_store::KeySource;
 
     use super::*;

@@ -19,7 +19,8 @@ use serde_json::{Map, Value, json};
 use sha2::Sha256;
 use trunkline_core::{Error, ErrorKind, Result, Retry};
 use trunkline_engine::{
-    Encoding, Flow, Flush, Run, RunId, RunStatus, Signature, Trigger, TriggerEvent, Webhook, WebhookResponseMode,
+    Encoding, EventLog, Flow, Flush, Run, RunId, RunStatus, Signature, Trigger, TriggerEvent, Webhook,
+    WebhookResponseMode,
 };
 use trunkline_store::SavedFlow;
 

@@ -12,7 +12,7 @@ use trunkline_core::{Error, ErrorKind, Result, Secret, Timestamp};
 use crate::{
     database::store::Store,
     encryption::seal::{AssociatedData, Sealed},
-    journal::flow_versions::pin,
+    journal::{deduplication::forget, flow_versions::pin},
     lookup::not_found::no_flow,
     sqlite::{
         columns::{now, time},
@@ -150,7 +150,7 @@ impl Store {
     /// `not_found` if there is no flow of this name.
     pub async fn remove_flow(&self, name: &str) -> Result<()> {
         self.change_flow(name, |store, name| {
-            store.prepare_cached("DELETE FROM taken WHERE flow = ?1")?.execute([name])?;
+            forget(store, name)?;
             Ok(store.prepare_cached("DELETE FROM kept_flows WHERE name = ?1")?.execute([name])?)
         })
         .await

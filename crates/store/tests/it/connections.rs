@@ -6,7 +6,7 @@ use std::collections::BTreeMap;
 use crate::support::{Home, connection, settings};
 use serde_json::json;
 use trunkline_core::{Connection, ErrorKind, Secret, SignIn, Timestamp, Vault};
-use trunkline_engine::{Flush, Journal, RunEvent, RunId, RunStatus};
+use trunkline_engine::{EventLog, Flush, RunEvent, RunId, RunStatus};
 use trunkline_store::ConnectionUse;
 
 #[tokio::test]

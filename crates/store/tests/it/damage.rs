@@ -6,7 +6,10 @@ use std::{collections::BTreeMap, fs};
 use crate::support::{Home, accepted, connection, item, logged, settings, started};
 use serde_json::json;
 use trunkline_core::{Error, ErrorKind, Result, Secret, SignIn, Timestamp, Vault};
-use trunkline_engine::{Flush, ItemOutcome, Journal, RunEvent, RunId, RunStatus, StepPath, TriggerEvent};
+use trunkline_engine::{
+    EventLog, FlowVersions, Flush, ItemOutcome, ProcessLog, RunEvent, RunId, RunIndex, RunStatus, StepPath,
+    TriggerDeduplication, TriggerEvent,
+};
 use trunkline_store::{FlowToSave, Store};
 
 const RUNS: [&str; 3] = ["a1", "b2", "c3"];

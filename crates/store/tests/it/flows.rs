@@ -4,7 +4,7 @@
 use crate::support::{Home, connection, settings};
 use serde_json::{Value, json};
 use trunkline_core::{ErrorKind, Secret};
-use trunkline_engine::Journal;
+use trunkline_engine::FlowVersions;
 use trunkline_store::{FlowToSave, FlowUse};
 
 fn flow(version: &str, connections: &[(&str, &str)], active: bool) -> FlowToSave {

@@ -15,7 +15,7 @@ use crate::support::{Home, accepted, connection, events, logged, settings};
 use base64::{Engine, prelude::BASE64_STANDARD};
 use serde_json::json;
 use trunkline_core::{ErrorKind, Secret, SignIn, Timestamp, Vault};
-use trunkline_engine::{Flush, Journal, RunEvent, RunId};
+use trunkline_engine::{EventLog, Flush, ProcessLog, RunEvent, RunId};
 use trunkline_store::{KeySource, RotationReport, Store};
 
 const HOME: &str = "TRUNKLINE_STORE_TEST_HOME";

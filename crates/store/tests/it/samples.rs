@@ -6,7 +6,10 @@ use std::{fs, path::Path};
 use crate::support::{Home, events};
 use serde_json::json;
 use trunkline_core::{ErrorKind, Timestamp, Vault};
-use trunkline_engine::{Flush, ItemOutcome, Journal, PreviousOutcome, RunEvent, RunId, TriggerEvent};
+use trunkline_engine::{
+    EventLog, FlowVersions, Flush, ItemOutcome, PreviousOutcome, ProcessLog, RunEvent, RunId, RunIndex,
+    TriggerDeduplication, TriggerEvent,
+};
 use trunkline_store::{KeySource, Store};
 
 /// Opens a copy of a sample.

@@ -12,7 +12,7 @@ use base64::prelude::{BASE64_STANDARD, BASE64_STANDARD_NO_PAD, BASE64_URL_SAFE_N
 use rusqlite::params;
 use serde_json::json;
 use trunkline_core::{ErrorKind, Secret, SignIn, Vault};
-use trunkline_engine::{Flush, Journal, RunEvent, RunId};
+use trunkline_engine::{EventLog, Flush, RunEvent, RunId};
 use trunkline_store::{KeySource, Store};
 
 const CLIENT_SECRET: &str = "canary-client+secret/Ä\"1";

@@ -6,7 +6,7 @@ use std::{collections::BTreeSet, sync::Arc};
 use crate::support::{Home, started};
 use serde_json::json;
 use trunkline_core::{Result, Timestamp};
-use trunkline_engine::{Journal, RunId, TriggerEvent};
+use trunkline_engine::{RunId, RunIndex, TriggerDeduplication, TriggerEvent};
 use trunkline_store::{FlowToSave, Store};
 
 fn fired(keys: &[&str], through: Option<u64>) -> TriggerEvent {

@@ -14,12 +14,14 @@ use std::{
 use serde_json::{Value, json};
 use tokio::time::Instant;
 use trunkline_core::{Connected, Result, Timestamp};
-use trunkline_engine::{Engine, Flow, Journal, MemoryJournal, Run, RunEvent, RunId, RunLimits, StepPath};
+use trunkline_engine::{
+    Engine, EventLog, Flow, Journal, JournalParts, MemoryJournal, Run, RunEvent, RunId, RunIndex, RunLimits, StepPath,
+};
 use uuid::Uuid;
 
 use super::{
     World,
-    between::{Asked, Between, Watcher, died},
+    between::{Asked, Watcher, died, watched},
     slots, world,
 };
 
@@ -39,8 +41,8 @@ pub fn nothing(_: &RunEvent) -> bool {
 
 impl Mortal {
     /// Returns the journal of a process that dies after `appends` appends.
-    pub fn journal(inner: Arc<MemoryJournal>, appends: usize, forgets: Forgets) -> Arc<Between<Mortal>> {
-        Arc::new(Between { inner, watcher: Mortal { left: AtomicUsize::new(appends), forgets } })
+    pub fn journal(inner: Arc<MemoryJournal>, appends: usize, forgets: Forgets) -> Arc<JournalParts> {
+        watched(inner, Arc::new(Mortal { left: AtomicUsize::new(appends), forgets }))
     }
 }
 
