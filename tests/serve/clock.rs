@@ -4,6 +4,7 @@ use serde_json::{Value, json};
 use trunkline::Runtime;
 use trunkline_core::{Severity, Timestamp};
 use trunkline_engine::{Flow, TriggerDeduplication, TriggerEvent};
+use trunkline_store::FlowStore;
 use trunkline_tests::{Cli, few, sandbox, until};
 
 use super::{Serve, add, save};

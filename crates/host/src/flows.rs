@@ -8,7 +8,7 @@ use std::{
 use serde_json::{Map, Value};
 use trunkline_core::{ConnectorSpec, Diagnostic, Error, ErrorKind, Result, Secret};
 use trunkline_engine::{AcceptOutcome, Flow, FlowVersions, Flush, GrantedScopes, RunHandle, Trigger, TriggerEvent};
-use trunkline_store::{ConnectionSummary, FlowToSave, SavedFlow};
+use trunkline_store::{ConnectionStore, ConnectionSummary, FlowStore, FlowToSave, SavedFlow};
 
 use crate::{
     Runtime,

@@ -34,7 +34,7 @@ use trunkline_core::{
 };
 use trunkline_engine::{Engine, Flow, Run, RunHandle, RunId, RunStatus};
 use trunkline_rest::Discovered;
-use trunkline_store::{KeySource, Store};
+use trunkline_store::{ConnectionStore, KeySource, Store};
 
 /// Returns the connectors that are linked into this program, and those that `folder` describes: one folder for each, with a
 /// `connector.toml` and `operations/*.toml`.

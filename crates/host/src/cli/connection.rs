@@ -10,7 +10,7 @@ use trunkline::{
     core::{Authorization, CheckReport, Connected, Error, ErrorKind, ReauthCause, Result, SignInState, Timestamp},
     rest::Url,
     serve::CALLBACK,
-    store::{ConnectionSummary, FlowUse},
+    store::{ConnectionStore, ConnectionSummary, FlowUse},
 };
 
 use super::{

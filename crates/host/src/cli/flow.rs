@@ -7,7 +7,7 @@ use trunkline::{
     Runtime, SaveOptions,
     core::{Diagnostic, Error, ErrorKind, Registry, Result, Secret, Severity},
     engine::{FILTERS, Flow, FlowVersions, Trigger},
-    store::SavedFlow,
+    store::{ConnectionStore, FlowStore, SavedFlow},
 };
 
 use super::{

@@ -8,7 +8,7 @@ use trunkline::{
     core::{ErrorKind, Result, Timestamp},
     engine::{Flow, Ledger, Resolution, Run, RunHandle, RunId, RunIndex, RunStatus, StepPath, Verdict, Waiting},
     run_view,
-    store::SavedFlow,
+    store::{FlowStore, SavedFlow},
 };
 
 use super::{

@@ -19,6 +19,7 @@ use serde::{Deserialize, de::DeserializeOwned};
 use serde_json::{Value, json};
 use trunkline_core::{Error, ErrorKind, Result, redact};
 use trunkline_engine::{Flush, RunIndex, StepPath, Verdict};
+use trunkline_store::{ConnectionStore, FlowStore};
 
 use super::{
     App, CALLBACK, auth,

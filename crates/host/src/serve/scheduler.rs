@@ -13,7 +13,7 @@ use serde_json::{Value, json};
 use tokio::time::Instant;
 use trunkline_core::{CancellationToken, Connected, Error, ErrorKind, Result, Timestamp};
 use trunkline_engine::{Flow, InitialItems, Poll, Schedule, Trigger, TriggerDeduplication, TriggerEvent};
-use trunkline_store::SavedFlow;
+use trunkline_store::{FlowStore, SavedFlow};
 
 use super::{
     dispatcher::{Dispatcher, StartOutcome},

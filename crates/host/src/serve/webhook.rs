@@ -22,7 +22,7 @@ use trunkline_engine::{
     Encoding, EventLog, Flow, Flush, Run, RunId, RunStatus, Signature, Trigger, TriggerEvent, Webhook,
     WebhookResponseMode,
 };
-use trunkline_store::SavedFlow;
+use trunkline_store::{FlowStore, SavedFlow};
 
 use super::{
     App,

@@ -7,7 +7,7 @@ use crate::support::{Home, connection, settings};
 use serde_json::json;
 use trunkline_core::{Connection, ErrorKind, Secret, SignIn, Timestamp, Vault};
 use trunkline_engine::{EventLog, Flush, RunEvent, RunId, RunStatus};
-use trunkline_store::ConnectionUse;
+use trunkline_store::{ConnectionStore, ConnectionUse};
 
 #[tokio::test]
 async fn a_saved_connection_is_returned_unchanged() {

@@ -10,7 +10,7 @@ use trunkline_engine::{
     EventLog, FlowVersions, Flush, ItemOutcome, ProcessLog, RunEvent, RunId, RunIndex, RunStatus, StepPath,
     TriggerDeduplication, TriggerEvent,
 };
-use trunkline_store::{FlowToSave, Store};
+use trunkline_store::{ConnectionStore, FlowStore, FlowToSave, Store};
 
 const RUNS: [&str; 3] = ["a1", "b2", "c3"];
 const KEYS: [&str; 4] = ["k0", "k7", "k39", "never"];

@@ -16,7 +16,7 @@ use std::{
 use crate::support::{Home, accepted, connection, events, item, keys, settings, started};
 use trunkline_core::{ErrorKind, Secret, SignIn, Timestamp, Vault};
 use trunkline_engine::{EventLog, Flush, RunClaims, RunEvent, RunId, RunIndex};
-use trunkline_store::{KeySource, Store};
+use trunkline_store::{ConnectionStore, KeySource, Store};
 
 const HOME: &str = "TRUNKLINE_STORE_TEST_HOME";
 

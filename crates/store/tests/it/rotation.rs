@@ -16,7 +16,7 @@ use base64::{Engine, prelude::BASE64_STANDARD};
 use serde_json::json;
 use trunkline_core::{ErrorKind, Secret, SignIn, Timestamp, Vault};
 use trunkline_engine::{EventLog, Flush, ProcessLog, RunEvent, RunId};
-use trunkline_store::{KeySource, RotationReport, Store};
+use trunkline_store::{ConnectionStore, KeySource, RotationReport, Store};
 
 const HOME: &str = "TRUNKLINE_STORE_TEST_HOME";
 

@@ -10,7 +10,7 @@ use trunkline_engine::{
     EventLog, FlowVersions, Flush, ItemOutcome, PreviousOutcome, ProcessLog, RunEvent, RunId, RunIndex,
     TriggerDeduplication, TriggerEvent,
 };
-use trunkline_store::{KeySource, Store};
+use trunkline_store::{ConnectionStore, FlowStore, KeySource, Store};
 
 /// Opens a copy of a sample.
 fn sample(home: &Home, version: &str) -> Store {

@@ -13,7 +13,7 @@ use rusqlite::params;
 use serde_json::json;
 use trunkline_core::{ErrorKind, Secret, SignIn, Vault};
 use trunkline_engine::{EventLog, Flush, RunEvent, RunId};
-use trunkline_store::{KeySource, Store};
+use trunkline_store::{ConnectionStore, KeySource, Store};
 
 const CLIENT_SECRET: &str = "canary-client+secret/Ä\"1";
 const PASSWORD: &str = "canary-pass word&2";

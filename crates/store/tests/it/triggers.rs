@@ -7,7 +7,7 @@ use crate::support::{Home, started};
 use serde_json::json;
 use trunkline_core::{Result, Timestamp};
 use trunkline_engine::{RunId, RunIndex, TriggerDeduplication, TriggerEvent};
-use trunkline_store::{FlowToSave, Store};
+use trunkline_store::{FlowStore, FlowToSave, Store};
 
 fn fired(keys: &[&str], through: Option<u64>) -> TriggerEvent {
     TriggerEvent { flow: "copy".into(), keys: texts(keys), through: through.map(Timestamp::from_millis) }
