@@ -4,5 +4,6 @@
 mod cli;
 mod cookbook;
 mod demo;
+mod own_journal;
 mod secrets;
 mod serve;

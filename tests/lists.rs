@@ -263,7 +263,7 @@ async fn read(action: &str, list: List, registry: &Registry) -> Read {
             *ends.entry(key.parse().unwrap()).or_default() += 1;
         }
     };
-    trunkline_engine::Journal::replay(&*journal, &id, visit).await.unwrap();
+    trunkline_engine::EventLog::replay(&*journal, &id, visit).await.unwrap();
     let list = list.lock().unwrap();
     let missed = list.stayed.iter().filter(|id| !ends.contains_key(id)).count();
     let doubles = ends.values().filter(|times| **times > 1).count();

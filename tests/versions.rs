@@ -12,7 +12,7 @@ use trunkline::Runtime;
 use trunkline_core::{
     Action, CheckReport, Connector, Context, Effect, Error, ErrorKind, Registry, Result, Secret, VaultSlot, async_trait,
 };
-use trunkline_store::KeySource;
+use trunkline_store::{ConnectionStore, KeySource};
 use trunkline_tests::project;
 
 /// Version 2 of the connector of the store's samples: `apiToken` is `token` now.

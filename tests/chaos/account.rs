@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use trunkline_core::{ErrorKind, RunId};
-use trunkline_engine::{Journal, RunEvent, RunStatus};
+use trunkline_engine::{EventLog, RunEvent, RunIndex, RunStatus};
 use trunkline_store::{KeySource, Store};
 use trunkline_tests::Cli;
 

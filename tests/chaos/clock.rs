@@ -7,7 +7,8 @@ use futures::future::join_all;
 use serde_json::{Value, json};
 use tokio::process::Child;
 use trunkline_core::Timestamp;
-use trunkline_engine::TriggerEvent;
+use trunkline_engine::{TriggerDeduplication, TriggerEvent};
+use trunkline_store::FlowStore;
 use trunkline_tests::{
     Cli, few, finish, sandbox,
     serve::{self, Serve},

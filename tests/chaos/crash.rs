@@ -13,7 +13,7 @@ use std::{
 use serde_json::Value;
 use tokio::process::Child;
 use trunkline_core::RunId;
-use trunkline_engine::{ItemOutcome, Journal, RunEvent};
+use trunkline_engine::{EventLog, ItemOutcome, RunEvent, RunIndex};
 use trunkline_sandbox::{Faults, Options, Sandbox};
 use trunkline_store::{KeySource, Store};
 use trunkline_tests::{Cli, Dice, LONG, finish, flow_input, requests, sandbox, shipped_flow};

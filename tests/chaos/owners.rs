@@ -4,7 +4,7 @@ use std::{process::Command, time::Duration};
 
 use trunkline::Runtime;
 use trunkline_core::{ErrorKind, Result, RunId};
-use trunkline_engine::{Journal, RunHandle, RunStatus};
+use trunkline_engine::{RunHandle, RunIndex, RunStatus};
 use trunkline_tests::{Cli, Dice, finish, until};
 
 use crate::{

@@ -1,7 +1,7 @@
 //! `kill -9` in the middle of an upload whose source changes now and then: in the end one complete version is visible.
 
 use tokio::time::{Duration, sleep};
-use trunkline_engine::Journal;
+use trunkline_engine::RunIndex;
 use trunkline_sandbox::{Faults, Options};
 use trunkline_tests::{Dice, few, finish, until};
 

@@ -12,7 +12,7 @@ use std::{
 
 use serde_json::{Value, json};
 use trunkline_core::{ErrorKind, RunId};
-use trunkline_engine::{Journal, RunStatus};
+use trunkline_engine::{RunIndex, RunStatus};
 use trunkline_sandbox::{Faults, Options};
 use trunkline_tests::{Cli, CommandOutput, Dice, few, finish, until};
 

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use trunkline_engine::{Journal, RunStatus};
+use trunkline_engine::{RunIndex, RunStatus};
 use trunkline_tests::{Cli, Dice, finish, requests, until};
 
 use super::*;

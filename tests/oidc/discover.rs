@@ -1,6 +1,7 @@
 //! `connection discover`: its output, pasted into a connection, is enough to sign in.
 
 use serde_json::Value;
+use trunkline_store::ConnectionStore;
 use trunkline_tests::Cli;
 
 use super::{Login, call, signed_in};

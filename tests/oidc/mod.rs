@@ -19,6 +19,7 @@ use std::sync::Arc;
 use serde_json::{Map, Value, json};
 use trunkline::Runtime;
 use trunkline_core::{Connected, Connections, Context, Result, Secret, SecretSource, SignIn, Vault};
+use trunkline_store::ConnectionStore;
 pub(crate) use trunkline_tests::login::{Login, walk};
 
 pub(crate) const CALLBACK: &str = "http://127.0.0.1:8700/rest/v1/oauth2/callback";

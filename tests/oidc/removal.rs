@@ -2,6 +2,7 @@
 
 use serde_json::Value;
 use trunkline_core::{ErrorKind, SignInState};
+use trunkline_store::ConnectionStore;
 use trunkline_tests::{Cli, http};
 
 use super::{Login, call, expire, is_leased, reconnect, signed_in, vault};

@@ -3,8 +3,9 @@
 use serde_json::{Value, json};
 use trunkline::Runtime;
 use trunkline_core::{Severity, Timestamp};
-use trunkline_engine::TriggerEvent;
+use trunkline_engine::{TriggerDeduplication, TriggerEvent};
 use trunkline_flow::Flow;
+use trunkline_store::FlowStore;
 use trunkline_tests::{Cli, few, sandbox, until};
 
 use super::{Serve, add, save};

@@ -16,6 +16,7 @@ use serde_json::{Map, Value, json};
 use trunkline::Runtime;
 use trunkline_core::{Connections, Context, Secret, SignIn, SignInState, Vault};
 use trunkline_sandbox::Sandbox;
+use trunkline_store::ConnectionStore;
 
 pub use gate::{Gate, HeldRequest, HoldPoint, Pair, Post, Upstream};
 pub use kills::{Tally, WINDOWS, Window, kill};

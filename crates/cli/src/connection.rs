@@ -7,7 +7,7 @@ use trunkline::{
     Removal, Runtime,
     core::{CheckReport, Error, ErrorKind, ReauthCause, Result, SignInState, Timestamp},
     rest::Url,
-    store::{ConnectionSummary, FlowUse},
+    store::{ConnectionStore, ConnectionSummary, FlowUse},
 };
 use trunkline_server::LoopbackCallback;
 

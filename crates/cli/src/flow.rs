@@ -6,9 +6,9 @@ use serde_json::{Map, Value, json};
 use trunkline::{
     Runtime, SaveOptions,
     core::{Diagnostic, Error, ErrorKind, Registry, Result, Secret, Severity},
-    engine::Journal,
+    engine::FlowVersions,
     flow::{FILTERS, Flow, Trigger},
-    store::SavedFlow,
+    store::{ConnectionStore, FlowStore, SavedFlow},
 };
 
 use crate::{

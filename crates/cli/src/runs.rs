@@ -6,10 +6,10 @@ use serde_json::{Value, json};
 use trunkline::{
     Runtime,
     core::{ErrorKind, Result, RunId, StepPath},
-    engine::{Journal, RunHandle, Verdict},
+    engine::{RunHandle, RunIndex, Verdict},
     flow::Flow,
     run_view,
-    store::SavedFlow,
+    store::{FlowStore, SavedFlow},
 };
 
 #[cfg(feature = "demo")]

@@ -69,8 +69,9 @@ pub use interpreter::{ActivityMonitor, poll_page};
 #[cfg(any(test, feature = "suite"))]
 pub use journal::suite as journal_suite;
 pub use journal::{
-    Flush, Item, Journal, LOG_BYTES, LOG_ENTRIES, LOG_PAGE, LOG_VALUE, LogEntry, LogPage, MemoryJournal,
-    PreviousOutcome, RunClaim, RunSummary, TriggerEvent,
+    EventLog, FlowVersions, Flush, Item, Journal, JournalParts, LOG_BYTES, LOG_ENTRIES, LOG_PAGE, LOG_VALUE, LogEntry,
+    LogPage, MemoryJournal, PreviousOutcome, ProcessLog, RunClaim, RunClaims, RunIndex, RunSummary,
+    TriggerDeduplication, TriggerEvent,
 };
 pub use run::{
     ItemOutcome, Ledger, ListProgress, Rate, RerunOf, Run, RunEvent, RunLimits, RunNotification, RunStatus, Verdict,

@@ -5,6 +5,7 @@ use std::collections::BTreeSet;
 use serde::Serialize;
 use serde_json::{Value, json};
 use trunkline_core::{Connection, Result};
+use trunkline_store::ConnectionStore;
 
 use crate::runtime::Runtime;
 

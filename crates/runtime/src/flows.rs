@@ -7,9 +7,9 @@ use std::{
 
 use serde_json::{Map, Value};
 use trunkline_core::{ConnectorSpec, Diagnostic, Error, ErrorKind, NextStep, Result, Secret};
-use trunkline_engine::{AcceptOutcome, Flush, Journal, RunHandle, TriggerEvent};
+use trunkline_engine::{AcceptOutcome, FlowVersions, Flush, RunHandle, TriggerEvent};
 use trunkline_flow::{Flow, GrantedScopes, Trigger};
-use trunkline_store::{ConnectionSummary, FlowToSave, SavedFlow};
+use trunkline_store::{ConnectionStore, ConnectionSummary, FlowStore, FlowToSave, SavedFlow};
 
 use crate::{
     runtime::Runtime,

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use serde::Serialize;
 use trunkline_core::{Error, ErrorKind, Result, RunId, StepPath};
-use trunkline_engine::{AcceptedRun, Item, Journal, RunHandle};
+use trunkline_engine::{AcceptedRun, Item, RunHandle, RunIndex};
 use trunkline_flow::Flow;
 
 use crate::runtime::Runtime;

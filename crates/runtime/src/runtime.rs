@@ -13,10 +13,10 @@ use trunkline_core::{
     ActionSpec, ByteProgress, Connected, Connection, Connections, ConnectorSpec, Context, Diagnostic, Error, ErrorKind,
     NextStep, Recorder, Registry, Result, RunId, Secret, SecretSource, async_trait,
 };
-use trunkline_engine::{Engine, Journal, RunHandle, RunStatus};
+use trunkline_engine::{Engine, RunHandle, RunStatus};
 use trunkline_flow::Flow;
 use trunkline_rest::Discovered;
-use trunkline_store::{KeySource, Store};
+use trunkline_store::{ConnectionStore, KeySource, Store};
 use uuid::Uuid;
 
 use crate::connectors::registry;
@@ -255,6 +255,7 @@ impl Runtime {
     ///
     /// `not_found` if there is none, `invalid_input` if there are several.
     pub async fn find_run(&self, start: &str) -> Result<RunId> {
+        use trunkline_engine::RunIndex;
         let runs = self.store.runs().await?;
         let mut found = runs.into_iter().filter(|run| run.id.as_str().starts_with(start));
         match (found.next(), found.next()) {

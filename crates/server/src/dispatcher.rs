@@ -13,7 +13,7 @@ use serde_json::Value;
 use tokio::sync::{Notify, oneshot};
 use trunkline::{Cause, Runtime};
 use trunkline_core::{CancellationToken, Error, ErrorKind, Result, Retry, RunId};
-use trunkline_engine::{AcceptOutcome, AcceptedRun, ActivityMonitor, Journal, Run, RunStatus};
+use trunkline_engine::{AcceptOutcome, AcceptedRun, ActivityMonitor, Run, RunIndex, RunStatus};
 use trunkline_flow::{Flow, Overlap};
 use trunkline_store::SavedFlow;
 

@@ -14,8 +14,9 @@ use axum::{
 use serde::Deserialize;
 use serde_json::{Value, json};
 use trunkline::{Cause, redacted, run_view};
-use trunkline_core::{Error, ErrorKind, StepPath, redact};
-use trunkline_engine::{Flush, Journal, Verdict};
+use trunkline_core::{Error, ErrorKind, Result, StepPath, redact};
+use trunkline_engine::{Flush, RunIndex, Verdict};
+use trunkline_store::{ConnectionStore, FlowStore};
 
 use crate::{
     app::App,

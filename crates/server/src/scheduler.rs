@@ -13,9 +13,9 @@ use serde_json::{Value, json};
 use tokio::time::Instant;
 use trunkline::{Cause, Runtime};
 use trunkline_core::{CancellationToken, Connected, Error, ErrorKind, Result, Timestamp};
-use trunkline_engine::{TriggerEvent, poll_page};
+use trunkline_engine::{TriggerDeduplication, TriggerEvent, poll_page};
 use trunkline_flow::{Flow, InitialItems, Poll, Schedule, Trigger};
-use trunkline_store::SavedFlow;
+use trunkline_store::{FlowStore, SavedFlow};
 
 use crate::{
     dispatcher::{Dispatcher, StartOutcome},
@@ -263,7 +263,7 @@ mod tests {
         ActionEntry, ActionSpec, AnyAction, AnyClient, CheckReport, Connector, Context, Effect, Page, Registry, Secret,
         VaultSlot, async_trait,
     };
-    use trunkline_engine::Journal;
+    use trunkline_engine::RunIndex;
     use trunkline_store::KeySource;
 
     use super::*;

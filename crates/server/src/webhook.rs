@@ -16,9 +16,9 @@ use axum::{
 use serde_json::{Map, Value, json};
 use trunkline::{Cause, token::hash};
 use trunkline_core::{Error, ErrorKind, Result, Retry, RunId};
-use trunkline_engine::{Flush, Run, RunStatus, TriggerEvent};
+use trunkline_engine::{EventLog, Flush, Run, RunStatus, TriggerEvent};
 use trunkline_flow::{Flow, Trigger, Webhook, WebhookResponseMode};
-use trunkline_store::SavedFlow;
+use trunkline_store::{FlowStore, SavedFlow};
 
 use crate::{
     app::App,

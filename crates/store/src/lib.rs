@@ -1,4 +1,12 @@
-//! The embedded store. One SQLite file holds connections with their secrets and tokens, saved flows with their deduplication
+//! Stores for a host: its connections with their vault, its saved flows, and the journal of its runs.
+//!
+//! [`ConnectionStore`] and [`FlowStore`] are the ports through which a host stores them, beside
+//! [`Vault`](trunkline_core::Vault) and [`Journal`](trunkline_engine::Journal). `store_suite` (feature `suite`) checks an
+//! implementation. There are two: [`MemoryStore`], and the embedded store `Store` (feature `sqlite`, on by default).
+//!
+//! # The embedded store
+//!
+//! One SQLite file holds connections with their secrets and tokens, saved flows with their deduplication
 //! keys, and the journal of runs. Staged copies of files lie beside it while they are needed.
 //!
 //! One thread writes, in groups, and a caller that waits for it waits for the disk. Secrets are encrypted one by one before
@@ -6,7 +14,7 @@
 //!
 //! ```
 //! use trunkline_core::{Connection, Schema};
-//! use trunkline_store::{KeySource, Store};
+//! use trunkline_store::{ConnectionStore, KeySource, Store};
 //! # let home = tempfile::tempdir().unwrap();
 //! # let (dir, keys) = (home.path().join("data"), home.path().join("config"));
 //!
@@ -23,20 +31,34 @@
 //! ```
 
 mod connections;
+#[cfg(feature = "sqlite")]
 mod database;
+#[cfg(feature = "sqlite")]
 mod encryption;
+#[cfg(feature = "sqlite")]
 mod files;
 mod flows;
+#[cfg(feature = "sqlite")]
 mod journal;
 mod lookup;
+#[cfg(feature = "sqlite")]
 mod maintenance;
+mod memory;
+#[cfg(feature = "sqlite")]
 mod sqlite;
+#[cfg(feature = "sqlite")]
 mod staging;
+#[cfg(any(test, feature = "suite"))]
+pub mod store_suite;
+#[cfg(feature = "sqlite")]
 mod vault;
 
-pub use connections::connection_table::{ConnectionSummary, ConnectionUse, FlowUse};
+pub use connections::connection_store::{ConnectionStore, ConnectionSummary, ConnectionUse, FlowUse, SignInEvent};
+#[cfg(feature = "sqlite")]
 pub use database::store::Store;
+#[cfg(feature = "sqlite")]
 pub use encryption::key::KeySource;
-pub use flows::flow_table::{FlowToSave, SavedFlow};
+pub use flows::flow_store::{FlowStore, FlowToSave, SavedFlow};
+#[cfg(feature = "sqlite")]
 pub use maintenance::rotate::{Rotation, RotationReport};
-pub use vault::vault_table::SignInEvent;
+pub use memory::memory_store::MemoryStore;

@@ -3,7 +3,7 @@
 //! It stores events as JSON text, so a replay returns what a store on disk would return.
 
 use std::{
-    collections::{BTreeMap, HashMap, HashSet, VecDeque},
+    collections::{BTreeMap, BTreeSet, HashMap, HashSet, VecDeque},
     ops::Bound,
     sync::{Arc, Mutex, PoisonError},
 };
@@ -15,13 +15,13 @@ use trunkline_core::{Error, ErrorKind, NextStep, Result, RunId, StepPath, Timest
 
 use crate::{
     journal::{
-        Flush, Item, Journal, LOG_ENTRIES, LOG_PAGE, LogEntry, LogPage, PreviousOutcome, RunClaim, RunSummary,
-        TriggerEvent,
+        EventLog, FlowVersions, Flush, Item, LOG_ENTRIES, LOG_PAGE, LogEntry, LogPage, PreviousOutcome, ProcessLog,
+        RunClaim, RunClaims, RunIndex, RunSummary, TriggerDeduplication, TriggerEvent,
     },
-    run::{ItemOutcome, RunEvent, RunStatus},
+    run::{ItemOutcome, RunEvent},
 };
 
-/// A [`Journal`] in memory, for tests and for hosts that need no durability. Its runs end with the process.
+/// A [`Journal`](crate::Journal) in memory, for tests and for hosts that need no durability. Its runs end with the process.
 #[derive(Default)]
 pub struct MemoryJournal {
     inner: Mutex<Memory>,
@@ -55,7 +55,7 @@ struct Memory {
     scopes: HashMap<RunId, String>,
     /// By scope, step and key.
     previous: HashMap<(String, StepPath, String), PreviousOutcome>,
-    /// The run that has taken each deduplication key, by flow and key.
+    /// The run that has taken each deduplication key, by flow and key. The id is empty if no run was started.
     deduplication: HashMap<(String, String), RunId>,
     log: HashMap<RunId, VecDeque<(u64, String)>>,
 }
@@ -136,31 +136,9 @@ impl MemoryJournal {
 }
 
 #[async_trait]
-impl Journal for MemoryJournal {
+impl EventLog for MemoryJournal {
     async fn accept(&self, run: &RunId, version: &str, flow: &Value, started: RunEvent, _: Flush) -> Result<()> {
         self.lock().accept(run, version, flow, &started)
-    }
-
-    async fn accept_triggered(
-        &self,
-        run: &RunId,
-        version: &str,
-        flow: &Value,
-        started: RunEvent,
-        trigger: &TriggerEvent,
-    ) -> Result<Option<RunId>> {
-        let mut memory = self.lock();
-        let key = |key: &String| (trigger.flow.clone(), key.clone());
-        if let Some(earlier) = trigger.keys.iter().find_map(|one| memory.deduplication.get(&key(one))) {
-            return Ok(Some(earlier.clone()));
-        }
-        memory.accept(run, version, flow, &started)?;
-        memory.deduplication.extend(trigger.keys.iter().map(|one| (key(one), run.clone())));
-        Ok(None)
-    }
-
-    async fn keep_version(&self, version: &str, flow: &Value) -> Result<()> {
-        self.lock().keep_version(version, flow)
     }
 
     async fn append(&self, run: &RunId, events: Vec<RunEvent>, _: Flush) -> Result<()> {
@@ -183,27 +161,38 @@ impl Journal for MemoryJournal {
         Ok(())
     }
 
-    async fn log(&self, run: &RunId, entry: LogEntry) -> Result<()> {
-        let mut memory = self.lock();
-        let log = memory.log.entry(run.clone()).or_default();
-        log.push_back((log.back().map_or(1, |(last, _)| last + 1), text(&entry)?));
-        if log.len() as u64 > LOG_ENTRIES {
-            log.pop_front();
-        }
-        Ok(())
-    }
-
-    async fn logged(&self, run: &RunId, after: u64) -> Result<LogPage> {
+    async fn cancel_requested(&self, run: &RunId) -> Result<bool> {
         let memory = self.lock();
-        let Some(log) = memory.log.get(run) else { return Ok(LogPage::default()) };
-        let page = log.iter().filter(|(number, _)| *number > after).take(LOG_PAGE);
-        let entries = page.map(|(number, entry)| Ok((*number, parse(entry)?))).collect::<Result<_>>()?;
-        Ok(LogPage { dropped: log.front().map_or(0, |(first, _)| first - 1), entries })
+        let events = memory.events.get(run).ok_or_else(|| no_run(run))?;
+        Ok(events.iter().any(|event| event.is_cancel_request))
     }
 
-    async fn flow(&self, version: &str) -> Result<Value> {
-        let flow = self.lock().flows.get(version).cloned();
-        flow.ok_or_else(|| Error::new(ErrorKind::NotFound, format!("there is no flow version {version}")))
+    async fn signals(&self, run: &RunId, after: u64) -> Result<(Vec<RunEvent>, u64)> {
+        let memory = self.lock();
+        let events = memory.events.get(run).ok_or_else(|| no_run(run))?;
+        let new = events.iter().skip(usize::try_from(after).unwrap_or(usize::MAX));
+        let signals = new.filter(|event| event.is_signal);
+        Ok((signals.map(|event| parse(&event.text)).collect::<Result<_>>()?, events.len() as u64))
+    }
+}
+
+#[async_trait]
+impl RunIndex for MemoryJournal {
+    async fn runs(&self) -> Result<Vec<RunSummary>> {
+        let memory = self.lock();
+        let mut runs = Vec::new();
+        for (id, events) in &memory.events {
+            let mut summary = RunSummary::new(id.clone());
+            for event in events {
+                summary.apply(&parse(&event.text)?);
+            }
+            for (_, (outcome, _)) in memory.items.iter().filter(|((run, _, _), _)| run == id) {
+                *summary.items.entry(parse::<ItemOutcome>(outcome)?.status().to_owned()).or_default() += 1;
+            }
+            runs.push(summary);
+        }
+        runs.sort_by_key(|run| std::cmp::Reverse(run.started_at));
+        Ok(runs)
     }
 
     async fn item(&self, run: &RunId, step: &StepPath, key: &str) -> Result<Option<ItemOutcome>> {
@@ -241,32 +230,83 @@ impl Journal for MemoryJournal {
         let memory = self.lock();
         Ok(memory.previous.get(&(memory.scope(run)?, step.clone(), key.to_owned())).cloned())
     }
+}
 
-    async fn runs(&self) -> Result<Vec<RunSummary>> {
-        let memory = self.lock();
-        let mut runs = Vec::new();
-        for (id, events) in &memory.events {
-            let mut summary = RunSummary {
-                id: id.clone(),
-                flow: String::new(),
-                version: String::new(),
-                status: RunStatus::Running,
-                started_at: Timestamp::EPOCH,
-                finished_at: None,
-                items: BTreeMap::new(),
-            };
-            for event in events {
-                summary.apply(&parse(&event.text)?);
-            }
-            for (_, (outcome, _)) in memory.items.iter().filter(|((run, _, _), _)| run == id) {
-                *summary.items.entry(parse::<ItemOutcome>(outcome)?.status().to_owned()).or_default() += 1;
-            }
-            runs.push(summary);
+#[async_trait]
+impl TriggerDeduplication for MemoryJournal {
+    async fn accept_triggered(
+        &self,
+        run: &RunId,
+        version: &str,
+        flow: &Value,
+        started: RunEvent,
+        trigger: &TriggerEvent,
+    ) -> Result<Option<RunId>> {
+        let mut memory = self.lock();
+        let key = |key: &String| (trigger.flow.clone(), key.clone());
+        if let Some(earlier) = trigger.keys.iter().find_map(|one| memory.deduplication.get(&key(one))) {
+            return Ok(Some(earlier.clone()));
         }
-        runs.sort_by_key(|run| std::cmp::Reverse(run.started_at));
-        Ok(runs)
+        memory.accept(run, version, flow, &started)?;
+        memory.deduplication.extend(trigger.keys.iter().map(|one| (key(one), run.clone())));
+        Ok(None)
     }
 
+    async fn not_taken(&self, flow: &str, keys: Vec<String>) -> Result<BTreeSet<String>> {
+        let memory = self.lock();
+        let new = |key: &String| !memory.deduplication.contains_key(&(flow.to_owned(), key.clone()));
+        Ok(keys.into_iter().filter(new).collect())
+    }
+
+    async fn remember_trigger(&self, event: TriggerEvent) -> Result<()> {
+        let mut memory = self.lock();
+        for key in event.keys {
+            memory.deduplication.entry((event.flow.clone(), key)).or_insert_with(|| RunId::from(""));
+        }
+        Ok(())
+    }
+
+    async fn forget_trigger(&self, flow: &str) -> Result<()> {
+        self.lock().deduplication.retain(|(of, _), _| of != flow);
+        Ok(())
+    }
+}
+
+#[async_trait]
+impl FlowVersions for MemoryJournal {
+    async fn keep_version(&self, version: &str, flow: &Value) -> Result<()> {
+        self.lock().keep_version(version, flow)
+    }
+
+    async fn flow(&self, version: &str) -> Result<Value> {
+        let flow = self.lock().flows.get(version).cloned();
+        flow.ok_or_else(|| Error::new(ErrorKind::NotFound, format!("there is no flow version {version}")))
+    }
+}
+
+#[async_trait]
+impl ProcessLog for MemoryJournal {
+    async fn log(&self, run: &RunId, entry: LogEntry) -> Result<()> {
+        let mut memory = self.lock();
+        let log = memory.log.entry(run.clone()).or_default();
+        log.push_back((log.back().map_or(1, |(last, _)| last + 1), text(&entry)?));
+        if log.len() as u64 > LOG_ENTRIES {
+            log.pop_front();
+        }
+        Ok(())
+    }
+
+    async fn logged(&self, run: &RunId, after: u64) -> Result<LogPage> {
+        let memory = self.lock();
+        let Some(log) = memory.log.get(run) else { return Ok(LogPage::default()) };
+        let page = log.iter().filter(|(number, _)| *number > after).take(LOG_PAGE);
+        let entries = page.map(|(number, entry)| Ok((*number, parse(entry)?))).collect::<Result<_>>()?;
+        Ok(LogPage { dropped: log.front().map_or(0, |(first, _)| first - 1), entries })
+    }
+}
+
+#[async_trait]
+impl RunClaims for MemoryJournal {
     async fn claim(&self, run: &RunId) -> Result<RunClaim> {
         struct ClaimGuard {
             claimed: Arc<Mutex<HashSet<RunId>>>,
@@ -282,27 +322,5 @@ impl Journal for MemoryJournal {
             return Err(Error::new(ErrorKind::Conflict, format!("run {run} is being worked on already")));
         }
         Ok(RunClaim::new(ClaimGuard { claimed: self.claimed.clone(), run: run.clone() }))
-    }
-
-    async fn cancel_requested(&self, run: &RunId) -> Result<bool> {
-        let memory = self.lock();
-        let events = memory.events.get(run).ok_or_else(|| no_run(run))?;
-        Ok(events.iter().any(|event| event.is_cancel_request))
-    }
-
-    async fn signals(&self, run: &RunId, after: u64) -> Result<(Vec<RunEvent>, u64)> {
-        let memory = self.lock();
-        let events = memory.events.get(run).ok_or_else(|| no_run(run))?;
-        let new = events.iter().skip(usize::try_from(after).unwrap_or(usize::MAX));
-        let signals = new.filter(|event| event.is_signal);
-        Ok((signals.map(|event| parse(&event.text)).collect::<Result<_>>()?, events.len() as u64))
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    #[tokio::test]
-    async fn the_memory_journal_passes_the_journal_suite() {
-        crate::journal::suite::run(async || super::MemoryJournal::default()).await;
     }
 }

@@ -11,7 +11,7 @@ use crate::support::{
 };
 use serde_json::{Value, json};
 use trunkline_core::{Diagnostic, ErrorKind, StepPath};
-use trunkline_engine::{ItemOutcome, Journal, MemoryJournal, RunEvent, RunStatus};
+use trunkline_engine::{FlowVersions, ItemOutcome, Journal, MemoryJournal, RunEvent, RunStatus};
 use trunkline_flow::Flow;
 
 fn flow(name: &str, more: Value) -> Flow {

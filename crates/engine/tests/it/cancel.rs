@@ -12,7 +12,7 @@ use crate::support::{
 use serde_json::{Value, json};
 use tokio::time::{Instant, sleep};
 use trunkline_core::{ErrorKind, RunId, StepPath, Timestamp};
-use trunkline_engine::{Journal, MemoryJournal, RunEvent, RunStatus};
+use trunkline_engine::{EventLog, MemoryJournal, RunClaims, RunEvent, RunStatus};
 use trunkline_flow::Flow;
 
 /// Longer than another process needs to notice a cancellation request.

@@ -11,7 +11,7 @@ use std::{
 use crate::support::{World, call, flow, lab::Lab, slots, world};
 use serde_json::{Value, json};
 use trunkline_core::{ErrorKind, NextStep, RunId, StepPath};
-use trunkline_engine::{Engine, Item, Journal, MemoryJournal, Run, RunEvent, RunStatus, Verdict};
+use trunkline_engine::{Engine, EventLog, Item, Journal, MemoryJournal, Run, RunEvent, RunStatus, Verdict};
 use trunkline_flow::Flow;
 
 fn engine() -> (Engine, Arc<MemoryJournal>) {

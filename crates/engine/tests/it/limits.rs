@@ -7,7 +7,7 @@ use std::sync::{
 };
 
 use crate::support::{
-    between::{Asked, Between, Watcher},
+    between::{Asked, Watcher, watched},
     call, flow,
     lab::Lab,
     registry, slots,
@@ -90,12 +90,13 @@ async fn a_flow_can_require_each_step_on_disk_before_the_next() {
         let steps = json!([look(""), { "id": "all", "each": [1, 2], "steps": [call("b", "thing.look", json!({ "name": "b" }))] }]);
         let document =
             json!({ "name": "x", "connections": { "shop": "shop" }, "durability": durability, "steps": steps });
-        let journal = Arc::new(Between { inner: Arc::new(MemoryJournal::default()), watcher: Counting::default() });
-        let (engine, flow) = (Engine::new(journal.clone()), Flow::from_value(document).unwrap());
+        let watcher = Arc::new(Counting::default());
+        let journal = watched(Arc::new(MemoryJournal::default()), watcher.clone());
+        let (engine, flow) = (Engine::new(journal), Flow::from_value(document).unwrap());
         let running = engine.start(&flow, json!({}), slots("flushed")).await.unwrap();
         assert_eq!(running.wait().await.unwrap().status, RunStatus::Succeeded);
-        assert_eq!(journal.watcher.later.load(Ordering::SeqCst) > 0, later, "{durability}");
-        assert_eq!(journal.watcher.kinds.lock().unwrap().len(), 8, "three results, a list, two items, a page, the end");
+        assert_eq!(watcher.later.load(Ordering::SeqCst) > 0, later, "{durability}");
+        assert_eq!(watcher.kinds.lock().unwrap().len(), 8, "three results, a list, two items, a page, the end");
     }
 }
 

@@ -14,7 +14,7 @@ use crate::support::{call, flow, lab::recorded_once, slots, world};
 use serde_json::{Value, json};
 use tokio::time::Instant;
 use trunkline_core::Timestamp;
-use trunkline_engine::{Engine, Journal, MemoryJournal, Run, RunEvent, RunStatus};
+use trunkline_engine::{Engine, EventLog, MemoryJournal, Run, RunEvent, RunStatus};
 use trunkline_flow::Flow;
 
 const HOUR: i64 = 3_600_000;

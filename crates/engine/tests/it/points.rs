@@ -16,14 +16,14 @@ use std::{
 
 use crate::support::{
     World,
-    between::{Asked, Between, Watcher, died},
+    between::{Asked, Watcher, died, watched},
     call, flow,
     lab::{Lab, Mortal, nothing, recorded_once},
     slots, world,
 };
 use serde_json::json;
 use trunkline_core::{ErrorKind, Result, RunId, StepPath};
-use trunkline_engine::{Journal, MemoryJournal, RunEvent, RunStatus};
+use trunkline_engine::{EventLog, Journal, MemoryJournal, RunEvent, RunIndex, RunStatus};
 use uuid::Uuid;
 
 const TIMES: usize = 5;
@@ -89,9 +89,8 @@ struct Doomed {
 }
 
 impl Doomed {
-    fn journal(inner: Arc<dyn Journal>, point: Point, nth: usize) -> Arc<Between<Doomed>> {
-        let watcher = Doomed { point, left: AtomicUsize::new(nth), dead: AtomicBool::new(false) };
-        Arc::new(Between { inner, watcher })
+    fn new(point: Point, nth: usize) -> Arc<Doomed> {
+        Arc::new(Doomed { point, left: AtomicUsize::new(nth), dead: AtomicBool::new(false) })
     }
 
     fn comes_to(&self, asked: Asked<'_>) -> bool {
@@ -157,7 +156,8 @@ fn recorded(events: &[RunEvent], id: &RunId) -> BTreeSet<String> {
 /// Runs the flow in a process that dies at the point, resumes it, and returns whether the point was reached.
 async fn dies_at(point: Point, nth: usize, place: &str) -> bool {
     let (lab, journal) = (lab(), Arc::new(MemoryJournal::default()));
-    let doomed = Doomed::journal(journal.clone(), point, nth);
+    let watcher = Doomed::new(point, nth);
+    let doomed = watched(journal.clone(), watcher.clone());
     let first: Arc<dyn Journal> = match point.second {
         true => Mortal::journal(journal.clone(), 7, nothing),
         false => doomed.clone(),
@@ -172,7 +172,7 @@ async fn dies_at(point: Point, nth: usize, place: &str) -> bool {
     assert!(acknowledged.is_none_or(|id| runs.iter().any(|run| run.id == id)), "{place}: an accepted run is lost");
     let Some(id) = runs.first().map(|run| run.id.clone()) else {
         assert!(keys(&world(place)).is_empty(), "{place}: nothing is called for a run that was not accepted");
-        return doomed.watcher.dead.load(Ordering::SeqCst);
+        return watcher.dead.load(Ordering::SeqCst);
     };
     let world = world(place);
     let called = |recorded: &BTreeSet<String>| -> BTreeMap<_, _> {
@@ -211,7 +211,7 @@ async fn dies_at(point: Point, nth: usize, place: &str) -> bool {
     recorded_once(&events);
     let ends = events.iter().filter(|event| matches!(event, RunEvent::Finished { .. })).count();
     assert_eq!(ends, 1, "{place}: it ends once");
-    doomed.watcher.dead.load(Ordering::SeqCst)
+    watcher.dead.load(Ordering::SeqCst)
 }
 
 #[tokio::test(start_paused = true)]

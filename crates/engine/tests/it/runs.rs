@@ -10,7 +10,7 @@ use std::{
 use crate::support::{call, flow, lab::Lab, registry, slots, world};
 use serde_json::json;
 use trunkline_core::{ErrorKind, StepPath};
-use trunkline_engine::{Engine, Journal, MemoryJournal, RunEvent, RunStatus};
+use trunkline_engine::{Engine, MemoryJournal, RunEvent, RunIndex, RunStatus};
 use trunkline_flow::Flow;
 
 fn engine() -> (Engine, Arc<MemoryJournal>) {

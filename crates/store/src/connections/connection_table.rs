@@ -3,17 +3,19 @@
 //!
 //! A document that is shown is the stored one. Nothing is decrypted for it, so nothing can leak.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 
 use rusqlite::{OptionalExtension, params};
-use serde::{Deserialize, Serialize};
 use serde_json::Value;
-use trunkline_core::{
-    Connection, Error, ErrorKind, NextStep, Result, RunId, Schema, Secret, SecretSource, SignIn, Timestamp,
-};
+use trunkline_core::{Connection, Error, ErrorKind, Result, RunId, Schema, Secret, async_trait};
 use trunkline_engine::{RunEvent, RunStatus};
 
 use crate::{
+    connections::{
+        connection_store::{ConnectionStore, ConnectionSummary, ConnectionUse, FlowUse, SignInEvent},
+        in_use::{bound, must_be_unused},
+        secrets::{MASK, MaskedDocument, mask},
+    },
     database::store::Store,
     encryption::seal::{AssociatedData, Sealed},
     lookup::not_found::no_connection,
@@ -24,75 +26,10 @@ use crate::{
     vault::vault_table,
 };
 
-const MASK: &str = "***";
-
-/// A connection, without its settings.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct ConnectionSummary {
-    /// Its name.
-    pub name: String,
-    /// Connector and version, such as `mediavalet-v1.0`.
-    pub connector: String,
-    /// When it was added.
-    pub created_at: Timestamp,
-    /// When its document was last saved.
-    pub updated_at: Timestamp,
-    /// The state of its sign-in; `None` if it has never requested a token, or needs none.
-    pub sign_in: Option<SignIn>,
-    /// The unfinished runs that use it.
-    pub used_by: Vec<ConnectionUse>,
-    /// The saved flows that use it.
-    pub flows: Vec<FlowUse>,
-}
-
-/// A saved flow that uses a connection.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct FlowUse {
-    /// The flow.
-    pub flow: String,
-    /// Whether it is active.
-    pub active: bool,
-}
-
-/// An unfinished run that uses a connection: it is running, waits to be resumed, or failed and can be resumed.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct ConnectionUse {
-    /// The run.
-    pub run: RunId,
-    /// Its flow's name.
-    pub flow: String,
-    /// Its status: `running` or `failed`.
-    pub status: RunStatus,
-}
-
-impl Store {
-    /// Adds a connection, or replaces the one of the same name. Its tokens in the vault stay.
-    ///
-    /// The connector's `settings` schema says which settings are secrets. Each secret is encrypted; a reference to an
-    /// environment variable or a file stays as it is.
-    ///
-    /// # Errors
-    ///
-    /// `config` if a secret is the mask `***`, or neither a text nor a reference; `store` if it cannot be written.
-    pub async fn put_connection(&self, connection: &Connection, settings: &Schema) -> Result<()> {
-        let mut document = connection.document();
-        let mut secrets = Vec::new();
-        for pointer in settings.secrets(&document) {
-            let Some(value) = document.pointer_mut(&pointer) else { continue };
-            match value {
-                Value::String(text) if text == MASK => {
-                    return Err(not_a_secret(connection, &pointer, "is the mask that stands for a secret"));
-                }
-                Value::String(text) => {
-                    secrets.push((pointer, Secret::from(std::mem::take(text))));
-                    *value = MASK.into();
-                }
-                reference if SecretSource::deserialize(&*reference).is_ok() => {}
-                _ => {
-                    return Err(not_a_secret(connection, &pointer, "is neither a text nor a reference to one"));
-                }
-            }
-        }
+#[async_trait]
+impl ConnectionStore for Store {
+    async fn put_connection(&self, connection: &Connection, settings: &Schema) -> Result<()> {
+        let MaskedDocument { document, secrets } = mask(connection, settings)?;
         let (name, connector, document) = (connection.name.clone(), connection.connector.clone(), document.to_string());
         let seal = self.inner.seal.clone();
         let put = self.inner.writer.run(move |store| {
@@ -120,12 +57,7 @@ impl Store {
         put.await
     }
 
-    /// Returns a connection as it was saved, with its secrets.
-    ///
-    /// # Errors
-    ///
-    /// `not_found` if there is no such connection, `store` if it cannot be read or decrypted.
-    pub async fn connection(&self, name: &str) -> Result<Connection> {
+    async fn connection(&self, name: &str) -> Result<Connection> {
         let found = self.readers.look("reading a connection", |store| {
             let Some(document) = document(store, name)? else { return Ok((None, names(store)?)) };
             let mut statement =
@@ -154,12 +86,7 @@ impl Store {
         Connection::from_value(document).map_err(|error| damaged(name).source(error))
     }
 
-    /// Returns all connections, sorted by name.
-    ///
-    /// # Errors
-    ///
-    /// `store` if they cannot be read.
-    pub async fn connections(&self) -> Result<Vec<ConnectionSummary>> {
+    async fn connections(&self) -> Result<Vec<ConnectionSummary>> {
         let read = self.readers.read("listing the connections", |store| {
             let mut statement = store.prepare_cached(
                 "SELECT name, connector, created_at, connections.updated_at,
@@ -193,12 +120,7 @@ impl Store {
         read.await
     }
 
-    /// Returns the document of a connection with `***` in the place of each secret. Nothing is decrypted.
-    ///
-    /// # Errors
-    ///
-    /// `not_found` if there is no such connection.
-    pub async fn masked_connection(&self, name: &str) -> Result<Value> {
+    async fn masked_connection(&self, name: &str) -> Result<Value> {
         let read = self.readers.look("reading a connection", |store| match document(store, name)? {
             Some(document) => Ok((Some(document), Vec::new())),
             None => Ok((None, names(store)?)),
@@ -207,26 +129,13 @@ impl Store {
         parse(name, &document.ok_or_else(|| no_connection(name, &known))?)
     }
 
-    /// Removes a connection with its secrets and tokens. Returns the content of its vault entry, so that the tokens can be
-    /// revoked.
-    ///
-    /// # Errors
-    ///
-    /// `conflict` if an unfinished run or an active flow uses it, unless `force` is set; `not_found` if there is no such
-    /// connection.
-    pub async fn remove_connection(&self, name: &str, force: bool) -> Result<Option<Secret>> {
+    async fn remove_connection(&self, name: &str, force: bool) -> Result<Option<Secret>> {
         let (wanted, seal) = (name.to_owned(), self.inner.seal.clone());
         let removed = self.inner.writer.run(move |store| {
             // In the same transaction, so that no run can start in between.
             if !force {
-                if let Some(found) = uses(store)?.remove(&wanted) {
-                    return Err(in_use(&wanted, &found).into());
-                }
-                let mut flows = flow_uses(store)?.remove(&wanted).unwrap_or_default();
-                flows.retain(|one| one.active);
-                if !flows.is_empty() {
-                    return Err(in_flows(&wanted, &flows).into());
-                }
+                let runs = uses(store)?.remove(&wanted).unwrap_or_default();
+                must_be_unused(&wanted, &runs, &flow_uses(store)?.remove(&wanted).unwrap_or_default())?;
             }
             let tokens = vault_table::open(store, &seal, &wanted)?;
             // The foreign keys remove its secrets and its vault entry too.
@@ -234,6 +143,24 @@ impl Store {
             if removed == 0 { Err(no_connection(&wanted, &names(store)?).into()) } else { Ok(tokens) }
         });
         removed.await
+    }
+
+    async fn sign_in_events(&self, connection: Option<&str>, after: u64) -> Result<Vec<SignInEvent>> {
+        let (name, after) = (connection.map(str::to_owned), i64::try_from(after).unwrap_or(i64::MAX));
+        let read = self.readers.read("reading sign-in events", move |store| {
+            let sql = "SELECT id, connection, at, sign_in FROM good_sign_ins
+                       WHERE id > ?1 AND (?2 IS NULL OR connection = ?2) ORDER BY id";
+            let event = |row: &rusqlite::Row<'_>| {
+                Ok(SignInEvent {
+                    id: row.get::<_, i64>(0)?.unsigned_abs(),
+                    connection: row.get(1)?,
+                    at: time(row.get(2)?),
+                    state: vault_table::read(row.get::<_, Option<String>>(3)?.as_deref()).state,
+                })
+            };
+            store.prepare_cached(sql)?.query_map(params![after, name], event)?.collect()
+        });
+        read.await
     }
 }
 
@@ -250,8 +177,7 @@ fn uses(store: &rusqlite::Connection) -> rusqlite::Result<BTreeMap<String, Vec<C
         let status = if status == RunStatus::Failed.as_str() { RunStatus::Failed } else { RunStatus::Running };
         // A run whose first event cannot be read cannot be resumed either.
         let Ok(RunEvent::Started { connections, .. }) = serde_json::from_str(&event) else { continue };
-        let names: BTreeSet<_> = connections.into_values().collect();
-        for name in names {
+        for name in bound(connections) {
             let one = ConnectionUse { run: RunId::from(row.get::<_, String>(0)?), flow: row.get(1)?, status };
             uses.entry(name).or_default().push(one);
         }
@@ -267,36 +193,11 @@ fn flow_uses(store: &rusqlite::Connection) -> rusqlite::Result<BTreeMap<String, 
     while let Some(row) = rows.next()? {
         // Bindings that cannot be read name no connection.
         let bindings: BTreeMap<String, String> = serde_json::from_str(&row.get::<_, String>(2)?).unwrap_or_default();
-        for name in bindings.into_values().collect::<BTreeSet<_>>() {
+        for name in bound(bindings) {
             uses.entry(name).or_default().push(FlowUse { flow: row.get(0)?, active: row.get(1)? });
         }
     }
     Ok(uses)
-}
-
-fn in_flows(name: &str, flows: &[FlowUse]) -> Error {
-    let listed: Vec<_> = flows.iter().map(|one| one.flow.as_str()).collect();
-    let message = format!("the connection {name} is in use by active flows: {}", listed.join(", "));
-    Error::new(ErrorKind::Conflict, message)
-        .next(NextStep::DeactivateFlow { flow: if let [only] = flows { Some(only.flow.clone()) } else { None } })
-        .next("or give the flow another connection")
-        .next(NextStep::ForceRemove { connection: name.to_owned() })
-        .next("then no run of these flows can start")
-        .with("connection", name)
-}
-
-fn in_use(name: &str, found: &[ConnectionUse]) -> Error {
-    let listed = found.iter().take(5).map(|one| format!("{} of {} ({})", one.run, one.flow, one.status.as_str()));
-    let listed: Vec<_> = listed.collect();
-    let more = if found.len() > 5 { format!(" and {} more", found.len() - 5) } else { String::new() };
-    let only = if let [only] = found { Some(only.run.as_str().to_owned()) } else { None };
-    let message = format!("the connection {name} is used by unfinished runs: {}{more}", listed.join(", "));
-    Error::new(ErrorKind::Conflict, message)
-        .next(NextStep::ResumeRun { run: only.clone() })
-        .next(NextStep::CancelRun { run: only })
-        .next(NextStep::ForceRemove { connection: name.to_owned() })
-        .next("then these runs cannot be resumed")
-        .with("connection", name)
 }
 
 fn document(store: &rusqlite::Connection, name: &str) -> rusqlite::Result<Option<String>> {
@@ -315,12 +216,4 @@ fn parse(name: &str, document: &str) -> Result<Value> {
 fn damaged(name: &str) -> Error {
     Error::new(ErrorKind::Store, format!("the stored connection {name} cannot be read"))
         .hint("save it again, or restore the last backup of the data directory")
-}
-
-fn not_a_secret(connection: &Connection, pointer: &str, why: &str) -> Error {
-    let error = Error::new(ErrorKind::Config, format!("{pointer} of connection {} {why}", connection.name));
-    error
-        .hint("write the secret itself, {\"env\": \"NAME\"} or {\"file\": \"path\"}")
-        .with("connection", &connection.name)
-        .setting(pointer.to_owned())
 }

@@ -52,16 +52,6 @@ impl Store {
         self.inner.writer.commits()
     }
 
-    /// Waits until an accepted run is on disk.
-    ///
-    /// # Errors
-    ///
-    /// `not_found` if the run was lost before it reached the disk, or `store`.
-    pub async fn wait_stored(&self, run: &RunId) -> Result<()> {
-        self.arrived(run).await?;
-        self.on_disk(run)
-    }
-
     /// Waits until a run is on disk or lost.
     pub(crate) async fn arrived(&self, run: &RunId) -> Result<()> {
         let arrives = self.inner.pending.lock().arriving.contains(run);
@@ -77,6 +67,7 @@ impl Store {
         self.inner.writer.flush().await
     }
 
+    /// Fails unless the run is on disk or queued.
     pub(crate) fn must_exist(&self, run: &RunId) -> Result<()> {
         if self.inner.pending.lock().known.contains(run) {
             return Ok(());
@@ -86,7 +77,8 @@ impl Store {
         Ok(())
     }
 
-    fn on_disk(&self, run: &RunId) -> Result<()> {
+    /// Fails unless the run is on disk.
+    pub(crate) fn on_disk(&self, run: &RunId) -> Result<()> {
         let is_there = self.readers.look("reading a run", |store| exists(store, run))?;
         if is_there { Ok(()) } else { Err(no_run(run)) }
     }

@@ -2,17 +2,14 @@
 //!
 //! A flow that is replaced keeps its name, the address of its webhook, and the deduplication keys of its trigger.
 
-use std::collections::BTreeMap;
-
 use rusqlite::{Connection, OptionalExtension, Row, params};
-use serde::Serialize;
-use serde_json::{Map, Value};
-use trunkline_core::{Error, ErrorKind, NextStep, Result, Secret, Timestamp};
+use trunkline_core::{Result, Secret, async_trait};
 
 use crate::{
     database::store::Store,
     encryption::seal::{AssociatedData, Sealed},
-    journal::flow_versions::pin,
+    flows::flow_store::{FlowStore, FlowToSave, SavedFlow, exists_already},
+    journal::{deduplication::forget, flow_versions::pin},
     lookup::not_found::no_flow,
     sqlite::{
         columns::{now, time},
@@ -24,64 +21,15 @@ use crate::{
 /// The field of a webhook's encrypted secret.
 pub(crate) const SECRET: &str = "secret";
 
-/// A flow that is saved under its name. `Journal::flow` returns the document of its version.
-#[derive(Clone, Debug, PartialEq, Serialize)]
-pub struct SavedFlow {
-    /// Its name.
-    pub name: String,
-    /// The version that new runs get.
-    pub version: String,
-    /// Whether its trigger starts runs.
-    pub active: bool,
-    /// The connection for each connection that the flow declares.
-    pub connections: BTreeMap<String, String>,
-    /// The default input of every run.
-    pub input: Map<String, Value>,
-    /// The time up to which its trigger has handled everything; `None` before its first check.
-    pub through: Option<Timestamp>,
-    /// The hash of the token in the address of its webhook.
-    #[serde(skip)]
-    pub token_hash: Option<Vec<u8>>,
-    /// Whether the secret of a signed webhook is saved.
-    pub has_secret: bool,
-    /// When it was first saved.
-    pub created_at: Timestamp,
-    /// When it was last changed.
-    pub updated_at: Timestamp,
-}
-
-/// A flow to be saved.
-#[derive(Clone, Debug)]
-pub struct FlowToSave {
-    /// Its name.
-    pub name: String,
-    /// Its version.
-    pub version: String,
-    /// Its document.
-    pub document: Value,
-    /// The connection for each connection that the flow declares.
-    pub connections: BTreeMap<String, String>,
-    /// The default input of every run.
-    pub input: Map<String, Value>,
-    /// Whether its trigger starts runs.
-    pub active: bool,
-}
-
-impl Store {
-    /// Saves a flow, or replaces the one of the same name. Its deduplication keys and the secrets of its webhook stay.
-    ///
-    /// # Errors
-    ///
-    /// `conflict` if a flow of this name exists and `replace` is not set, or if its version exists with another document.
-    pub async fn save_flow(&self, flow: FlowToSave, replace: bool) -> Result<()> {
+#[async_trait]
+impl FlowStore for Store {
+    async fn save_flow(&self, flow: FlowToSave, replace: bool) -> Result<()> {
         let document = flow.document.to_string();
         let [connections, input] = [serde_json::to_string(&flow.connections), serde_json::to_string(&flow.input)]
             .map(|text| text.unwrap_or_else(|_| "{}".to_owned()));
         let saved = self.inner.writer.run(move |store| {
             if !replace && exists(store, &flow.name)? {
-                let message = format!("flow {} exists already", flow.name);
-                let error = Error::new(ErrorKind::Conflict, message);
-                return Err(error.next("give the new one another name").next(NextStep::ReplaceExisting).into());
+                return Err(exists_already(&flow.name).into());
             }
             pin(store, &flow.version, &document)?;
             store
@@ -97,12 +45,7 @@ impl Store {
         saved.await
     }
 
-    /// Returns all saved flows, sorted by name.
-    ///
-    /// # Errors
-    ///
-    /// `store` if they cannot be read.
-    pub async fn saved_flows(&self) -> Result<Vec<SavedFlow>> {
+    async fn saved_flows(&self) -> Result<Vec<SavedFlow>> {
         let read = self.readers.read("listing the flows", |store| {
             let mut statement = store.prepare_cached(&format!("{SELECT} ORDER BY name"))?;
             statement.query_map([], saved)?.collect::<rusqlite::Result<Vec<_>>>()
@@ -110,12 +53,7 @@ impl Store {
         read.await
     }
 
-    /// Returns a saved flow.
-    ///
-    /// # Errors
-    ///
-    /// `not_found` if there is no flow of this name.
-    pub async fn saved_flow(&self, name: &str) -> Result<SavedFlow> {
+    async fn saved_flow(&self, name: &str) -> Result<SavedFlow> {
         let read = self.readers.look("reading a flow", |store| {
             let mut statement = store.prepare_cached(&format!("{SELECT} WHERE name = ?1"))?;
             match statement.query_row([name], saved).optional()? {
@@ -127,13 +65,7 @@ impl Store {
         flow.ok_or_else(|| no_flow(name, &known))
     }
 
-    /// Activates or deactivates the trigger of a flow. With `restart`, the trigger starts as if it had never checked: what
-    /// came while it was inactive is not made up for.
-    ///
-    /// # Errors
-    ///
-    /// `not_found` if there is no flow of this name.
-    pub async fn activate_flow(&self, name: &str, active: bool, restart: bool) -> Result<()> {
+    async fn activate_flow(&self, name: &str, active: bool, restart: bool) -> Result<()> {
         let sql =
             "UPDATE kept_flows SET active = ?2, through = CASE WHEN ?3 THEN NULL ELSE through END, updated_at = ?4
                    WHERE name = ?1";
@@ -143,36 +75,21 @@ impl Store {
         .await
     }
 
-    /// Removes a flow and the deduplication keys of its trigger. Its runs stay, and continue.
-    ///
-    /// # Errors
-    ///
-    /// `not_found` if there is no flow of this name.
-    pub async fn remove_flow(&self, name: &str) -> Result<()> {
+    async fn remove_flow(&self, name: &str) -> Result<()> {
         self.change_flow(name, |store, name| {
-            store.prepare_cached("DELETE FROM taken WHERE flow = ?1")?.execute([name])?;
+            forget(store, name)?;
             Ok(store.prepare_cached("DELETE FROM kept_flows WHERE name = ?1")?.execute([name])?)
         })
         .await
     }
 
-    /// Replaces the hash of the token in the address of a flow's webhook.
-    ///
-    /// # Errors
-    ///
-    /// `not_found` if there is no flow of this name.
-    pub async fn set_webhook_token(&self, name: &str, hash: Vec<u8>) -> Result<()> {
+    async fn set_webhook_token(&self, name: &str, hash: Vec<u8>) -> Result<()> {
         let sql = "INSERT INTO webhooks (flow, token_hash) SELECT name, ?2 FROM kept_flows WHERE name = ?1
                    ON CONFLICT (flow) DO UPDATE SET token_hash = excluded.token_hash";
         self.change_flow(name, move |store, name| Ok(store.prepare_cached(sql)?.execute(params![name, hash])?)).await
     }
 
-    /// Saves the secret that the sender of a flow's webhook signs with.
-    ///
-    /// # Errors
-    ///
-    /// `not_found` if there is no flow of this name.
-    pub async fn set_webhook_secret(&self, name: &str, secret: &Secret) -> Result<()> {
+    async fn set_webhook_secret(&self, name: &str, secret: &Secret) -> Result<()> {
         let sql = "INSERT INTO webhooks (flow, key_id, sealed) SELECT name, ?2, ?3 FROM kept_flows WHERE name = ?1
                    ON CONFLICT (flow) DO UPDATE SET key_id = excluded.key_id, sealed = excluded.sealed";
         let (seal, secret) = (self.inner.seal.clone(), secret.clone());
@@ -184,12 +101,7 @@ impl Store {
         .await
     }
 
-    /// Returns the secret that the sender of a flow's webhook signs with, if one is saved.
-    ///
-    /// # Errors
-    ///
-    /// `store` if it cannot be read or decrypted.
-    pub async fn webhook_secret(&self, name: &str) -> Result<Option<Secret>> {
+    async fn webhook_secret(&self, name: &str) -> Result<Option<Secret>> {
         let sealed = self.readers.look("reading a webhook's secret", |store| {
             let mut statement =
                 store.prepare_cached("SELECT key_id, sealed FROM webhooks WHERE flow = ?1 AND sealed IS NOT NULL")?;
@@ -201,7 +113,9 @@ impl Store {
             })
             .transpose()
     }
+}
 
+impl Store {
     /// Changes one flow. Fails with `not_found` if nothing was changed.
     async fn change_flow(
         &self,

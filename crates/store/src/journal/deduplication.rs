@@ -6,25 +6,37 @@
 use std::collections::BTreeSet;
 
 use rusqlite::{Connection, OptionalExtension, params};
-use trunkline_core::{Result, RunId};
-use trunkline_engine::TriggerEvent;
+use serde_json::Value;
+use trunkline_core::{Result, RunId, async_trait};
+use trunkline_engine::{RunEvent, TriggerDeduplication, TriggerEvent};
 
 use crate::{
     database::store::Store,
-    sqlite::columns::{column, now},
+    journal::acceptance::{accepting, save},
+    sqlite::columns::now,
 };
 
 const DAY: i64 = 24 * 60 * 60 * 1000;
-/// How long a key is kept after it was last seen, in milliseconds.
-const KEEP: i64 = 30 * DAY;
 
-impl Store {
-    /// Returns those of `keys` for which the trigger of a flow has not started a run.
-    ///
-    /// # Errors
-    ///
-    /// `store` if the keys cannot be read.
-    pub async fn not_taken(&self, flow: &str, keys: Vec<String>) -> Result<BTreeSet<String>> {
+#[async_trait]
+impl TriggerDeduplication for Store {
+    async fn accept_triggered(
+        &self,
+        run: &RunId,
+        version: &str,
+        flow: &Value,
+        started: RunEvent,
+        event: &TriggerEvent,
+    ) -> Result<Option<RunId>> {
+        let accept = accepting(self, run, version, flow, started, event.clone())?;
+        let earlier = self.inner.writer.run(accept).await?;
+        if earlier.is_none() {
+            self.inner.pending.lock().known.insert(run.clone());
+        }
+        Ok(earlier)
+    }
+
+    async fn not_taken(&self, flow: &str, keys: Vec<String>) -> Result<BTreeSet<String>> {
         let of = flow.to_owned();
         let read = self.readers.read("reading deduplication keys", move |store| {
             let mut statement = store.prepare_cached("SELECT at FROM good_taken WHERE flow = ?1 AND key = ?2")?;
@@ -51,43 +63,17 @@ impl Store {
         Ok(new)
     }
 
-    /// Saves the deduplication keys of a trigger event for which no run is started.
-    ///
-    /// # Errors
-    ///
-    /// `store` if they cannot be written.
-    pub async fn remember_trigger(&self, event: TriggerEvent) -> Result<()> {
+    async fn remember_trigger(&self, event: TriggerEvent) -> Result<()> {
         self.inner.writer.run(move |store| Ok(save(store, &event, None)?)).await
     }
+
+    async fn forget_trigger(&self, flow: &str) -> Result<()> {
+        let flow = flow.to_owned();
+        self.inner.writer.run(move |store| Ok(forget(store, &flow)?)).await
+    }
 }
 
-/// Returns the run that was started for one of the keys of an event.
-pub(crate) fn run_for(store: &Connection, event: &TriggerEvent) -> rusqlite::Result<Option<RunId>> {
-    let mut statement =
-        store.prepare_cached("SELECT coalesce(run, '') FROM good_taken WHERE flow = ?1 AND key = ?2")?;
-    for key in &event.keys {
-        if let Some(run) = statement.query_row([&event.flow, key], |row| row.get::<_, String>(0)).optional()? {
-            return Ok(Some(RunId::from(run)));
-        }
-    }
-    Ok(None)
-}
-
-/// Saves the keys of an event, and the time up to which its trigger has handled everything.
-pub(crate) fn save(store: &Connection, event: &TriggerEvent, run: Option<&RunId>) -> rusqlite::Result<()> {
-    let now = now();
-    let mut insert = store
-        .prepare_cached("INSERT INTO taken (flow, key, run, at) VALUES (?1, ?2, ?3, ?4) ON CONFLICT DO NOTHING")?;
-    for key in &event.keys {
-        insert.execute(params![event.flow, key, run.map(|run| run.as_str()), now])?;
-    }
-    if !event.keys.is_empty() {
-        let mut forget = store.prepare_cached("DELETE FROM taken WHERE flow = ?1 AND at < ?2")?;
-        forget.execute(params![event.flow, now - KEEP])?;
-    }
-    if let Some(through) = event.through.map(column) {
-        let mut update = store.prepare_cached("UPDATE kept_flows SET through = ?2 WHERE name = ?1")?;
-        update.execute(params![event.flow, through])?;
-    }
-    Ok(())
+/// Removes the deduplication keys of a flow's trigger.
+pub(crate) fn forget(store: &Connection, flow: &str) -> rusqlite::Result<()> {
+    store.prepare_cached("DELETE FROM taken WHERE flow = ?1")?.execute([flow]).map(drop)
 }

@@ -1,40 +1,23 @@
-//! The journal: a table of events. What is derived from them (the row of the run, the outcomes of items) is written in the
+//! The event log: a table of events. What is derived from them (the row of the run, the outcomes of items) is written in the
 //! same transaction, so a list of runs or a query for one item never reads all events of a run.
 //!
 //! Events queued with [`Flush::Later`] are not on disk yet, but this process has to see them: their outcomes and
 //! cancellations are kept as pending writes until then, and a replay flushes them first.
 
-use std::{collections::BTreeMap, sync::Arc};
-
-use rusqlite::{Connection, OptionalExtension, Row as SqlRow, params};
+use rusqlite::{Connection, OptionalExtension, params};
 use serde_json::Value;
-use trunkline_core::{Error, ErrorKind, Result, RunId, StepPath, async_trait};
-use trunkline_engine::{
-    Flush, Item, ItemOutcome, Journal, LogEntry, LogPage, PreviousOutcome, RunClaim, RunEvent, RunStatus, RunSummary,
-    TriggerEvent,
-};
+use trunkline_core::{Result, RunId, async_trait};
+use trunkline_engine::{EventLog, Flush, RunEvent, RunStatus, TriggerDeduplication, TriggerEvent};
 
 use crate::{
     database::{
-        event_row::{Change, Row, SecretPart, StoredEvent, damaged, parse},
-        pending_writes::Pending,
-        store::{Store, exists},
-        writer::{Insert, Work},
+        event_row::{Change, Row, StoredEvent, damaged, parse},
+        store::Store,
+        writer::Work,
     },
-    encryption::seal::{AssociatedData, Seal},
-    journal::{
-        deduplication,
-        flow_versions::{flow_document, pin},
-        item_outcomes::{self, Counts, STATUSES},
-        run_claim,
-    },
+    journal::{acceptance::accepting, run_status::status_of},
     lookup::not_found::no_run,
-    sqlite::{
-        checksum,
-        columns::{column, signed, text, time},
-        schema,
-        sqlite_error::{WorkError, WorkResult, ours},
-    },
+    sqlite::{checksum, columns::signed, sqlite_error::WorkError},
 };
 
 /// A replay reads this many events at a time, or fewer that together reach `PAGE_BYTES`.
@@ -42,12 +25,12 @@ const PAGE_EVENTS: usize = 256;
 const PAGE_BYTES: usize = 1 << 20;
 
 #[async_trait]
-impl Journal for Store {
+impl EventLog for Store {
     async fn accept(&self, run: &RunId, version: &str, flow: &Value, started: RunEvent, flush: Flush) -> Result<()> {
         if flush == Flush::Now {
             return self.accept_triggered(run, version, flow, started, &TriggerEvent::default()).await.map(drop);
         }
-        let accept = self.accepting(run, version, flow, started, TriggerEvent::default())?;
+        let accept = accepting(self, run, version, flow, started, TriggerEvent::default())?;
         let room = self.inner.writer.room().await?;
         let (pending, run) = (self.inner.pending.clone(), run.clone());
         let number = pending.arrive(&run);
@@ -64,25 +47,9 @@ impl Journal for Store {
         self.inner.writer.queue(room, work, move |result| pending.done(&run, Vec::new(), number, result))
     }
 
-    async fn accept_triggered(
-        &self,
-        run: &RunId,
-        version: &str,
-        flow: &Value,
-        started: RunEvent,
-        event: &TriggerEvent,
-    ) -> Result<Option<RunId>> {
-        let accept = self.accepting(run, version, flow, started, event.clone())?;
-        let earlier = self.inner.writer.run(accept).await?;
-        if earlier.is_none() {
-            self.inner.pending.lock().known.insert(run.clone());
-        }
-        Ok(earlier)
-    }
-
-    async fn keep_version(&self, version: &str, flow: &Value) -> Result<()> {
-        let (version, document) = (version.to_owned(), text(flow)?);
-        self.inner.writer.run(move |store| pin(store, &version, &document)).await
+    async fn wait_stored(&self, run: &RunId) -> Result<()> {
+        self.arrived(run).await?;
+        self.on_disk(run)
     }
 
     async fn append(&self, run: &RunId, events: Vec<RunEvent>, flush: Flush) -> Result<()> {
@@ -142,79 +109,6 @@ impl Journal for Store {
         Ok((status.ok_or_else(|| no_run(run))?, page.into_iter().map(shown).collect::<Result<_>>()?))
     }
 
-    async fn log(&self, run: &RunId, entry: LogEntry) -> Result<()> {
-        self.add_to_log(run, entry).await
-    }
-
-    async fn logged(&self, run: &RunId, after: u64) -> Result<LogPage> {
-        self.read_log(run, after).await
-    }
-
-    async fn flow(&self, version: &str) -> Result<Value> {
-        let document = self.readers.look("reading a flow", |store| flow_document(store, version))?;
-        let document =
-            document.ok_or_else(|| Error::new(ErrorKind::NotFound, format!("there is no flow version {version}")))?;
-        serde_json::from_str(&document).map_err(|error| {
-            Error::new(ErrorKind::Store, format!("the stored flow version {version} cannot be read"))
-                .hint("restore the last backup of the data directory")
-                .source(error)
-        })
-    }
-
-    async fn item(&self, run: &RunId, step: &StepPath, key: &str) -> Result<Option<ItemOutcome>> {
-        self.inner.writer.check()?;
-        let item = (run.clone(), step.clone(), key.to_owned());
-        let queued = self.inner.pending.lock().items.get(&item).map(|(_, outcome)| outcome.clone());
-        if let Some(outcome) = queued {
-            return parse(run, &outcome).map(Some);
-        }
-        let kept = self.readers.look("reading an item", |store| {
-            let mut statement =
-                store.prepare_cached("SELECT outcome FROM good_items WHERE run = ?1 AND step = ?2 AND key = ?3")?;
-            statement.query_row([run.as_str(), step.as_str(), key], |row| row.get::<_, String>(0)).optional()
-        });
-        kept?.map(|outcome| parse(run, &outcome)).transpose()
-    }
-
-    async fn items(
-        &self,
-        run: &RunId,
-        status: Option<&str>,
-        after: Option<(StepPath, String)>,
-        most: usize,
-    ) -> Result<Vec<Item>> {
-        let _ = self.flushed().await;
-        self.some_items(run, status, after, most).await
-    }
-
-    async fn before(&self, run: &RunId, step: &StepPath, key: &str) -> Result<Option<PreviousOutcome>> {
-        self.arrived(run).await?;
-        self.remembered(run, step, key)
-    }
-
-    async fn runs(&self) -> Result<Vec<RunSummary>> {
-        // A journal that can no longer write can still be read.
-        let _ = self.flushed().await;
-        let read = self.readers.read("listing the runs", |store| {
-            let mut statement = store.prepare_cached(
-                "SELECT id, flow, version, status, started_at, finished_at, done, skipped, failed, unknown
-                 FROM good_runs ORDER BY started_at DESC, number DESC",
-            )?;
-            statement.query_map([], summary)?.collect()
-        });
-        read.await
-    }
-
-    async fn claim(&self, run: &RunId) -> Result<RunClaim> {
-        let claimed = run_claim::claim(&self.inner.dir, run)?;
-        if self.inner.pending.check(run).is_err() {
-            // What the previous worker queued is dropped first, while the run still counts as failed.
-            let _ = self.inner.writer.flush().await;
-            self.inner.pending.reload(run);
-        }
-        Ok(claimed)
-    }
-
     async fn cancel_requested(&self, run: &RunId) -> Result<bool> {
         if self.inner.pending.lock().cancels.contains_key(run) {
             return Ok(true);
@@ -250,117 +144,6 @@ impl Journal for Store {
     }
 }
 
-/// Inserts events, but not those of a run whose earlier events were lost.
-pub(crate) fn inserts(seal: Arc<Seal>, pending: Arc<Pending>) -> Insert {
-    Box::new(move |store, events| {
-        let key_id = schema::key_id(store)?;
-        for (run, rows) in events {
-            if pending.check(&run).is_ok() {
-                insert(store, (&seal, &key_id), &run, rows)?;
-            }
-        }
-        Ok(())
-    })
-}
-
-impl Store {
-    /// Returns the work that accepts a run, or returns the earlier run that was started for the same trigger event. It fails
-    /// before it changes anything.
-    fn accepting(
-        &self,
-        run: &RunId,
-        version: &str,
-        flow: &Value,
-        started: RunEvent,
-        event: TriggerEvent,
-    ) -> Result<impl FnOnce(&Connection) -> WorkResult<Option<RunId>> + Send + 'static> {
-        run_claim::check(run)?;
-        let RunEvent::Started { flow: name, connections, at, .. } = &started else {
-            return Err(Error::new(ErrorKind::Internal, "the first event of a run must be `started`"));
-        };
-        let (name, connections, at) = (name.clone(), text(connections)?, column(*at));
-        let (version, document) = (version.to_owned(), text(flow)?);
-        let id = run.clone();
-        let row = Row::new(started)?;
-        let seal = self.inner.seal.clone();
-        Ok(move |store: &Connection| {
-            if let Some(earlier) = deduplication::run_for(store, &event)? {
-                return Ok(Some(earlier));
-            }
-            if exists(store, &id)? {
-                return Err(Error::new(ErrorKind::Conflict, format!("run {id} exists already")).into());
-            }
-            pin(store, &version, &document)?;
-            store
-                .prepare_cached(
-                    "INSERT INTO runs (id, flow, version, status, started_at, connections, last, sum)
-                     VALUES (?1, ?2, ?3, ?4, ?5, ?6, 1, checksum(?1, ?2, ?3, ?4, ?5, NULL, 0, 0, 0, 0, 0, ?6, 1, 0))",
-                )?
-                .execute(params![id.as_str(), name, version, RunStatus::Running.as_str(), at, connections])?;
-            insert_event(store, (&seal, &schema::key_id(store)?), &id, 1, row)?;
-            checksum::set_end(store, &id, 1)?;
-            deduplication::save(store, &event, Some(&id))?;
-            Ok(None)
-        })
-    }
-}
-
-fn insert(store: &Connection, seal: (&Seal, &str), run: &RunId, rows: Vec<Row>) -> rusqlite::Result<()> {
-    if rows.is_empty() {
-        return Ok(());
-    }
-    let mut seq = checksum::end(store, run)?;
-    let (mut counts, mut changed, mut cancelled): (Counts, _, _) = ([0; 4], None, false);
-    for row in rows {
-        seq += 1;
-        let change = insert_event(store, seal, run, seq, row)?;
-        match change {
-            Change::None => {}
-            Change::Status { status, finished_at } => changed = Some((status, finished_at)),
-            Change::Cancel => cancelled = true,
-            Change::Item(item) => item_outcomes::save(store, run, &item, &mut counts)?,
-        }
-    }
-    checksum::set_end(store, run, seq)?;
-    if changed.is_none() && !cancelled && counts == [0; 4] {
-        return Ok(());
-    }
-    let [done, skipped, failed, unknown] = counts;
-    let (status, finished_at) = changed.map(|(status, finished_at)| (status.as_str(), finished_at)).unzip();
-    // In one go: each change of the line is a look at its checksum, and another one.
-    store
-        .prepare_cached(
-            "UPDATE runs SET done = done + ?2, skipped = skipped + ?3, failed = failed + ?4, unknown = unknown + ?5,
-                 last = ?6, cancel_requested = cancel_requested OR ?7, status = coalesce(?8, status),
-                 finished_at = CASE WHEN ?8 IS NULL THEN finished_at ELSE ?9 END
-             WHERE id = ?1",
-        )?
-        .execute(params![run.as_str(), done, skipped, failed, unknown, seq, cancelled, status, finished_at.flatten()])
-        .map(drop)
-}
-
-/// Inserts an event of this number, sealed with this key; what else it changes.
-fn insert_event(
-    store: &Connection,
-    (seal, key_id): (&Seal, &str),
-    run: &RunId,
-    seq: i64,
-    row: Row,
-) -> rusqlite::Result<Change> {
-    let sealed = row.secret.map(|SecretPart { row, field, plain }| {
-        let place = AssociatedData { table: "events", row: &[run.as_str(), &row], field };
-        seal.seal_with(key_id, &place, plain.as_bytes()).map_err(ours)
-    });
-    let (key_id, bytes) = sealed.transpose()?.map(|sealed| (sealed.key_id, sealed.bytes)).unzip();
-    store
-        .prepare_cached(
-            "INSERT INTO events (run, seq, kind, event, key_id, sealed, sum)
-             VALUES (?1, ?2, ?3, ?4, ?5, ?6, checksum(?1, ?2, ?3, ?4))",
-        )?
-        .execute(params![run.as_str(), seq, row.kind, row.event, key_id, bytes])?;
-    Ok(row.change)
-}
-
 fn page(store: &Connection, run: &RunId, after: i64) -> rusqlite::Result<Vec<StoredEvent>> {
     let mut statement = store.prepare_cached(
         "SELECT seq, event, key_id, sealed FROM good_events WHERE run = ?1 AND seq > ?2 ORDER BY seq",
@@ -380,28 +163,4 @@ fn status(store: &Connection, run: &RunId) -> rusqlite::Result<Option<RunStatus>
     let mut statement = store.prepare_cached("SELECT status FROM good_runs WHERE id = ?1")?;
     let found: Option<String> = statement.query_row([run.as_str()], |row| row.get(0)).optional()?;
     found.map(status_of).transpose()
-}
-
-fn status_of(text: String) -> rusqlite::Result<RunStatus> {
-    serde_json::from_value(text.into())
-        .map_err(|error| rusqlite::Error::FromSqlConversionFailure(0, rusqlite::types::Type::Text, Box::new(error)))
-}
-
-fn summary(row: &SqlRow<'_>) -> rusqlite::Result<RunSummary> {
-    let mut items = BTreeMap::new();
-    for (index, status) in STATUSES.into_iter().enumerate() {
-        let count: i64 = row.get(6 + index)?;
-        if count > 0 {
-            items.insert(status.to_owned(), count.unsigned_abs());
-        }
-    }
-    Ok(RunSummary {
-        id: RunId::from(row.get::<_, String>(0)?),
-        flow: row.get(1)?,
-        version: row.get(2)?,
-        status: status_of(row.get(3)?)?,
-        started_at: time(row.get(4)?),
-        finished_at: row.get::<_, Option<i64>>(5)?.map(time),
-        items,
-    })
 }

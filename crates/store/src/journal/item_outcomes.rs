@@ -1,17 +1,10 @@
 //! The outcomes of items, and the fingerprints of items that are remembered across runs. Both are derived from events and
 //! written in the same transaction.
 
-use rusqlite::{Connection, OptionalExtension, Row, params};
-use trunkline_core::{Result, RunId, StepPath};
-use trunkline_engine::{Item, ItemOutcome, PreviousOutcome};
+use rusqlite::{Connection, OptionalExtension, params};
+use trunkline_core::RunId;
 
-use crate::{
-    database::{
-        event_row::{Outcome, parse},
-        store::Store,
-    },
-    sqlite::{checksum, columns::time},
-};
+use crate::database::event_row::Outcome;
 
 /// The columns of `runs` that count items, in the order of [`Counts`].
 pub(crate) const STATUSES: [&str; 4] = ["done", "skipped", "failed", "unknown"];
@@ -60,54 +53,4 @@ fn resolve(store: &Connection, run: &RunId, item: &Outcome) -> rusqlite::Result<
         _ => format!("DELETE FROM done_once WHERE {which}"),
     };
     store.prepare_cached(&sql)?.execute(params![run.as_str(), item.step.as_str(), item.key]).map(drop)
-}
-
-impl Store {
-    pub(crate) async fn some_items(
-        &self,
-        run: &RunId,
-        status: Option<&str>,
-        after: Option<(StepPath, String)>,
-        most: usize,
-    ) -> Result<Vec<Item>> {
-        let (id, status) = (run.clone(), status.map(str::to_owned));
-        let read = self.readers.read("listing the items of a run", move |store| {
-            if after.is_none() {
-                checksum::complete(store, &id)?;
-            }
-            let behind = if after.is_some() { "AND (step, key) > (?3, ?4)" } else { "" };
-            let mut statement = store.prepare_cached(&format!(
-                "SELECT step, key, outcome, finished_at FROM good_items
-                 WHERE run = ?1 AND (?2 IS NULL OR status = ?2) {behind} ORDER BY step, key LIMIT ?5"
-            ))?;
-            let (step, key) = after.unzip();
-            let most = i64::try_from(most).unwrap_or(i64::MAX);
-            let row = |row: &Row<'_>| Ok((row.get(0)?, row.get(1)?, row.get(2)?, row.get(3)?));
-            let found = params![id.as_str(), status, step.as_ref().map(StepPath::as_str), key, most];
-            statement.query_map(found, row)?.collect::<rusqlite::Result<Vec<_>>>()
-        });
-        let item = |(step, key, outcome, at): (String, String, String, i64)| {
-            let outcome: ItemOutcome = parse(run, &outcome)?;
-            Ok(Item { step: StepPath::from(&*step), key, outcome, at: time(at) })
-        };
-        read.await?.into_iter().map(item).collect()
-    }
-
-    pub(crate) fn remembered(&self, run: &RunId, step: &StepPath, key: &str) -> Result<Option<PreviousOutcome>> {
-        self.readers.look("reading what was done once", |store| {
-            let mut statement = store.prepare_cached(
-                "SELECT done_once.run, fingerprint, done_once.unknown FROM good_done_once AS done_once
-                 JOIN good_runs AS runs USING (flow, connections)
-                 WHERE runs.id = ?1 AND step = ?2 AND key = ?3",
-            )?;
-            let before = |row: &Row<'_>| {
-                Ok(PreviousOutcome {
-                    run: RunId::from(row.get::<_, String>(0)?),
-                    fingerprint: row.get(1)?,
-                    unknown: row.get(2)?,
-                })
-            };
-            statement.query_row([run.as_str(), step.as_str(), key], before).optional()
-        })
-    }
 }

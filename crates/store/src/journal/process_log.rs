@@ -1,8 +1,8 @@
 //! The process log of runs. Entries are encrypted one by one; a run keeps a limited number of entries and bytes.
 
 use rusqlite::{Connection, OptionalExtension, params};
-use trunkline_core::{Result, RunId};
-use trunkline_engine::{LOG_BYTES, LOG_ENTRIES, LOG_PAGE, LogEntry, LogPage};
+use trunkline_core::{Result, RunId, async_trait};
+use trunkline_engine::{LOG_BYTES, LOG_ENTRIES, LOG_PAGE, LogEntry, LogPage, ProcessLog};
 use zeroize::Zeroizing;
 
 use crate::{
@@ -19,9 +19,10 @@ use crate::{
 /// The field of its [`AssociatedData`].
 pub(crate) const ENTRY: &str = "entry";
 
-impl Store {
-    /// Queues an entry, which is written with the next events.
-    pub(crate) async fn add_to_log(&self, run: &RunId, entry: LogEntry) -> Result<()> {
+#[async_trait]
+impl ProcessLog for Store {
+    /// The entry is written with the next events.
+    async fn log(&self, run: &RunId, entry: LogEntry) -> Result<()> {
         self.must_exist(run)?;
         let (plain, id, seal) = (Zeroizing::new(text(&entry)?), run.clone(), self.inner.seal.clone());
         let room = self.inner.writer.room().await?;
@@ -29,8 +30,7 @@ impl Store {
         self.inner.writer.queue(room, work, drop)
     }
 
-    /// Reads a page of the entries after a number.
-    pub(crate) async fn read_log(&self, run: &RunId, after: u64) -> Result<LogPage> {
+    async fn logged(&self, run: &RunId, after: u64) -> Result<LogPage> {
         let (id, after) = (run.clone(), signed(after));
         let read = self.readers.read("reading the log of a run", move |store| {
             checksum::last_entry(store, &id)?;

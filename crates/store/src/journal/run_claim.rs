@@ -3,10 +3,26 @@
 
 use std::{io::ErrorKind as Io, path::Path};
 
-use trunkline_core::{Error, ErrorKind, NextStep, Result, RunId};
-use trunkline_engine::RunClaim;
+use trunkline_core::{Error, ErrorKind, NextStep, Result, RunId, async_trait};
+use trunkline_engine::{RunClaim, RunClaims};
 
-use crate::files::{private_files::private_dir, store_fault::file_fault};
+use crate::{
+    database::store::Store,
+    files::{private_files::private_dir, store_fault::file_fault},
+};
+
+#[async_trait]
+impl RunClaims for Store {
+    async fn claim(&self, run: &RunId) -> Result<RunClaim> {
+        let claimed = claim(&self.inner.dir, run)?;
+        if self.inner.pending.check(run).is_err() {
+            // What the previous worker queued is dropped first, while the run still counts as failed.
+            let _ = self.inner.writer.flush().await;
+            self.inner.pending.reload(run);
+        }
+        Ok(claimed)
+    }
+}
 
 /// Fails for an id that is not safe as the name of a file.
 pub(crate) fn check(run: &RunId) -> Result<()> {
@@ -18,7 +34,7 @@ pub(crate) fn check(run: &RunId) -> Result<()> {
         .next(NextStep::ListRuns))
 }
 
-pub(crate) fn claim(dir: &Path, run: &RunId) -> Result<RunClaim> {
+fn claim(dir: &Path, run: &RunId) -> Result<RunClaim> {
     check(run)?;
     let dir = dir.join("runs");
     let failed = |error| file_fault("claiming the run", &dir, error).with("run", run);

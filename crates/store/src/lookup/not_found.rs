@@ -1,7 +1,10 @@
 //! Errors of kind `not_found`. Where the names are known, they name the most similar ones.
 
-use trunkline_core::{Error, ErrorKind, NextStep, RunId};
+use trunkline_core::{Error, ErrorKind};
+#[cfg(feature = "sqlite")]
+use trunkline_core::{NextStep, RunId};
 
+#[cfg(feature = "sqlite")]
 pub(crate) fn no_run(run: &RunId) -> Error {
     Error::new(ErrorKind::NotFound, format!("there is no run {run}")).next(NextStep::ListRuns)
 }

@@ -19,7 +19,7 @@ use crate::{
         private_files::{private_dir, private_file, sync_dir},
         store_fault::file_fault,
     },
-    journal::events::inserts,
+    journal::event_insert::inserts,
     sqlite::{
         checksum,
         database_file::{Opened, Readers, open_writer},
@@ -86,7 +86,7 @@ mod tests {
 
     use serde_json::json;
     use trunkline_core::{RunId, Timestamp};
-    use trunkline_engine::{Flush, Journal, RunEvent, RunStatus};
+    use trunkline_engine::{EventLog, Flush, RunEvent, RunStatus};
 
     use super::*;
 

@@ -2,17 +2,13 @@
 //! state of the sign-in is stored beside the encrypted tokens, and its changes are kept as events.
 
 use rusqlite::{OptionalExtension, params};
-use serde::{Deserialize, Serialize};
-use trunkline_core::{Result, Secret, SignIn, SignInState, Timestamp, Vault, VaultEntry, async_trait};
+use trunkline_core::{Result, Secret, SignIn, Vault, VaultEntry, async_trait};
 
 use crate::{
     database::store::Store,
     encryption::seal::{AssociatedData, Seal, Sealed},
     lookup::not_found::no_connection,
-    sqlite::{
-        columns::{now, time},
-        schema::seal_in,
-    },
+    sqlite::{columns::now, schema::seal_in},
 };
 
 /// The field is bound to the version, so an old value cannot be put back under a new version.
@@ -79,20 +75,6 @@ pub(crate) fn open(store: &rusqlite::Connection, seal: &Seal, connection: &str) 
     Ok(entry(store, seal, connection)?.and_then(Result::ok).map(|entry| entry.content))
 }
 
-/// A change in the sign-in state of a connection.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct SignInEvent {
-    /// Grows with each event of any connection and process.
-    pub id: u64,
-    /// The connection.
-    pub connection: String,
-    /// When the state changed.
-    pub at: Timestamp,
-    /// The new state.
-    #[serde(flatten)]
-    pub state: SignInState,
-}
-
 /// The number of events kept for each connection.
 const EVENTS: i64 = 200;
 
@@ -115,30 +97,4 @@ fn sign_in_of(store: &rusqlite::Connection, connection: &str) -> rusqlite::Resul
 /// Reads a stored sign-in state. Entries of versions before 3 have none.
 pub(crate) fn read(text: Option<&str>) -> SignIn {
     text.and_then(|text| serde_json::from_str(text).ok()).unwrap_or(SignIn { renewable: true, ..SignIn::default() })
-}
-
-impl Store {
-    /// Returns the sign-in events after the id `after` (0 for all), oldest first, of one connection or of all. To follow them,
-    /// call again with the last id. Events of other processes are included.
-    ///
-    /// # Errors
-    ///
-    /// `store` if they cannot be read.
-    pub async fn sign_in_events(&self, connection: Option<&str>, after: u64) -> Result<Vec<SignInEvent>> {
-        let (name, after) = (connection.map(str::to_owned), i64::try_from(after).unwrap_or(i64::MAX));
-        let read = self.readers.read("reading sign-in events", move |store| {
-            let sql = "SELECT id, connection, at, sign_in FROM good_sign_ins
-                       WHERE id > ?1 AND (?2 IS NULL OR connection = ?2) ORDER BY id";
-            let event = |row: &rusqlite::Row<'_>| {
-                Ok(SignInEvent {
-                    id: row.get::<_, i64>(0)?.unsigned_abs(),
-                    connection: row.get(1)?,
-                    at: time(row.get(2)?),
-                    state: read(row.get::<_, Option<String>>(3)?.as_deref()).state,
-                })
-            };
-            store.prepare_cached(sql)?.query_map(params![after, name], event)?.collect()
-        });
-        read.await
-    }
 }

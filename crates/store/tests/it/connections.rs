@@ -6,8 +6,8 @@ use std::collections::BTreeMap;
 use crate::support::{Home, connection, settings};
 use serde_json::json;
 use trunkline_core::{Connection, ErrorKind, NextStep, RunId, Secret, SignIn, Timestamp, Vault};
-use trunkline_engine::{Flush, Journal, RunEvent, RunStatus};
-use trunkline_store::ConnectionUse;
+use trunkline_engine::{EventLog, Flush, RunEvent, RunStatus};
+use trunkline_store::{ConnectionStore, ConnectionUse};
 
 #[tokio::test]
 async fn a_saved_connection_is_returned_unchanged() {

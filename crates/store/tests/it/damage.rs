@@ -6,8 +6,11 @@ use std::{collections::BTreeMap, fs};
 use crate::support::{Home, accepted, connection, item, logged, settings, started};
 use serde_json::json;
 use trunkline_core::{Error, ErrorKind, Result, RunId, Secret, SignIn, StepPath, Timestamp, Vault};
-use trunkline_engine::{Flush, ItemOutcome, Journal, RunEvent, RunStatus, TriggerEvent};
-use trunkline_store::{FlowToSave, Store};
+use trunkline_engine::{
+    EventLog, FlowVersions, Flush, ItemOutcome, ProcessLog, RunEvent, RunIndex, RunStatus, TriggerDeduplication,
+    TriggerEvent,
+};
+use trunkline_store::{ConnectionStore, FlowStore, FlowToSave, Store};
 
 const RUNS: [&str; 3] = ["a1", "b2", "c3"];
 const KEYS: [&str; 4] = ["k0", "k7", "k39", "never"];

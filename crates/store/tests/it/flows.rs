@@ -4,8 +4,8 @@
 use crate::support::{Home, connection, settings};
 use serde_json::{Value, json};
 use trunkline_core::{ErrorKind, NextStep, Secret};
-use trunkline_engine::Journal;
-use trunkline_store::{FlowToSave, FlowUse};
+use trunkline_engine::FlowVersions;
+use trunkline_store::{ConnectionStore, FlowStore, FlowToSave, FlowUse};
 
 fn flow(version: &str, connections: &[(&str, &str)], active: bool) -> FlowToSave {
     let named = |(binding, name): &(&str, &str)| ((*binding).to_owned(), (*name).to_owned());

@@ -7,18 +7,35 @@ use std::cell::Cell;
 use crate::support::{Home, accepted, events, fact, item, keys, started};
 use serde_json::json;
 use trunkline_core::{ErrorKind, RunId, StepPath, Timestamp};
-use trunkline_engine::{Flush, Journal, RunEvent, journal_suite};
+use trunkline_engine::{EventLog, Flush, RunClaims, RunEvent, RunIndex, journal_suite};
 use trunkline_store::Store;
 
 #[tokio::test]
 async fn the_store_is_a_journal() {
-    let homes: Vec<_> = (0..20).map(|_| Home::new()).collect();
+    let homes: Vec<_> = (0..40).map(|_| Home::new()).collect();
     let next = Cell::new(0);
     journal_suite::run(async || {
         next.set(next.get() + 1);
         homes[next.get()].open().unwrap()
     })
     .await;
+}
+
+/// A crash leaves the files as they are at that moment.
+#[tokio::test]
+async fn the_store_survives_a_crash() {
+    let homes: Vec<_> = (0..10).map(|_| Home::new()).collect();
+    let next = Cell::new(0);
+    let next_home = || {
+        next.set(next.get() + 1);
+        &homes[next.get()]
+    };
+    let reopen = async |before: Store| {
+        let home = next_home();
+        home.copy_from(before.dir());
+        home.open().unwrap()
+    };
+    journal_suite::run_reopening(async || next_home().open().unwrap(), reopen).await;
 }
 
 #[tokio::test]

@@ -4,7 +4,7 @@
 use crate::support::{Home, accepted, item, logged};
 use serde_json::json;
 use trunkline_core::{ErrorKind, RunId};
-use trunkline_engine::{Flush, Journal, LOG_BYTES, LOG_ENTRIES, LOG_PAGE, LOG_VALUE, LogEntry};
+use trunkline_engine::{EventLog, Flush, LOG_BYTES, LOG_ENTRIES, LOG_PAGE, LOG_VALUE, LogEntry, ProcessLog};
 use trunkline_store::Store;
 
 async fn flushed(store: &Store, run: &RunId) {

@@ -15,8 +15,8 @@ use crate::support::{Home, accepted, connection, events, fact, logged, settings}
 use base64::{Engine, prelude::BASE64_STANDARD};
 use serde_json::json;
 use trunkline_core::{ErrorKind, RunId, Secret, SignIn, Timestamp, Vault};
-use trunkline_engine::{Flush, Journal, RunEvent};
-use trunkline_store::{KeySource, RotationReport, Store};
+use trunkline_engine::{EventLog, Flush, ProcessLog, RunEvent};
+use trunkline_store::{ConnectionStore, KeySource, RotationReport, Store};
 
 const HOME: &str = "TRUNKLINE_STORE_TEST_HOME";
 

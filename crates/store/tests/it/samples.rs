@@ -6,8 +6,11 @@ use std::{fs, path::Path};
 use crate::support::{Home, events};
 use serde_json::json;
 use trunkline_core::{ErrorKind, RunId, Timestamp, Vault};
-use trunkline_engine::{Flush, ItemOutcome, Journal, PreviousOutcome, RunEvent, TriggerEvent};
-use trunkline_store::{KeySource, Store};
+use trunkline_engine::{
+    EventLog, FlowVersions, Flush, ItemOutcome, PreviousOutcome, ProcessLog, RunEvent, RunIndex, TriggerDeduplication,
+    TriggerEvent,
+};
+use trunkline_store::{ConnectionStore, FlowStore, KeySource, Store};
 
 /// Opens a copy of a sample.
 fn sample(home: &Home, version: &str) -> Store {

@@ -12,8 +12,8 @@ use base64::prelude::{BASE64_STANDARD, BASE64_STANDARD_NO_PAD, BASE64_URL_SAFE_N
 use rusqlite::params;
 use serde_json::json;
 use trunkline_core::{ErrorKind, RunId, Secret, SignIn, Vault};
-use trunkline_engine::{Flush, Journal, RunEvent};
-use trunkline_store::{KeySource, Store};
+use trunkline_engine::{EventLog, Flush, RunEvent};
+use trunkline_store::{ConnectionStore, KeySource, Store};
 
 const CLIENT_SECRET: &str = "canary-client+secret/Ä\"1";
 const PASSWORD: &str = "canary-pass word&2";

@@ -8,7 +8,7 @@ use crate::support::{Home, accepted, fact};
 use bytes::Bytes;
 use futures::{StreamExt, TryStreamExt, stream};
 use trunkline_core::{Error, ErrorKind, FileRef, FileStream, Position, Result, Staging, Timestamp};
-use trunkline_engine::{Flush, Journal, RunEvent, RunStatus};
+use trunkline_engine::{EventLog, Flush, RunEvent, RunStatus};
 
 fn file() -> FileRef {
     serde_json::from_value(serde_json::json!({ "name": "film.mp4", "size": 10, "connection": "c", "source": null }))

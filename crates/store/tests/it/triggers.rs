@@ -6,8 +6,8 @@ use std::{collections::BTreeSet, sync::Arc};
 use crate::support::{Home, started};
 use serde_json::json;
 use trunkline_core::{Result, RunId, Timestamp};
-use trunkline_engine::{Journal, TriggerEvent};
-use trunkline_store::{FlowToSave, Store};
+use trunkline_engine::{RunIndex, TriggerDeduplication, TriggerEvent};
+use trunkline_store::{FlowStore, FlowToSave, Store};
 
 fn fired(keys: &[&str], through: Option<u64>) -> TriggerEvent {
     TriggerEvent { flow: "copy".into(), keys: texts(keys), through: through.map(Timestamp::from_millis) }

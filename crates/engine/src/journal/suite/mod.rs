@@ -1,18 +1,35 @@
 //! A test suite for implementations of [`Journal`]: the behaviours that the engine relies on.
 //!
-//! Call it in a test of the implementation: `journal_suite::run(async || MyJournal::new()).await`.
+//! Any crate can run it over its own journal. Add the engine with the feature `suite` to the `[dev-dependencies]`, and call
+//! [`run`] in a test with a function that makes an empty journal. If the journal survives its process, also call
+//! [`run_reopening`], which checks what is on disk after a crash.
+//!
+//! ```
+//! use trunkline_engine::{MemoryJournal, journal_suite};
+//!
+//! # tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap().block_on(async {
+//! // Your journal in place of this one.
+//! journal_suite::run(async || MemoryJournal::default()).await;
+//! # });
+//! ```
+//!
+//! A failed check panics, and its backtrace names the behaviour. The suite takes a few thousand calls. It does not check what
+//! one process cannot: that two processes exclude each other, and that a flush survives a power cut.
 #![allow(clippy::unwrap_used, reason = "this is a test")]
 
+mod reopening;
 mod sample;
+mod triggers;
 
 use std::collections::BTreeMap;
 
+pub use reopening::run_reopening;
 use sample::*;
 use serde_json::{Value, json};
 use trunkline_core::{ErrorKind, RunId, StepPath, Timestamp};
 
 use crate::{
-    journal::{Flush, Item, Journal, PreviousOutcome, RunSummary, TriggerEvent},
+    journal::{Flush, Item, Journal, LOG_ENTRIES, LOG_PAGE, PreviousOutcome, RunSummary},
     run::{ItemOutcome, RunEvent, RunStatus},
 };
 
@@ -26,7 +43,9 @@ pub async fn run<J: Journal, F: AsyncFn() -> J>(fresh: F) {
     a_run_is_accepted_once(&fresh().await).await;
     a_run_that_is_flushed_later_can_be_read_at_once(&fresh().await).await;
     a_flow_version_never_changes(&fresh().await).await;
-    a_trigger_event_is_accepted_once(&fresh().await).await;
+    triggers::a_trigger_event_is_accepted_once(&fresh().await).await;
+    triggers::keys_without_a_run_are_taken_too(&fresh().await).await;
+    triggers::forgotten_keys_start_runs_again(&fresh().await).await;
     events_are_replayed_unchanged(&fresh().await).await;
     events_keep_their_order(&fresh().await).await;
     events_are_read_page_by_page(&fresh().await).await;
@@ -36,6 +55,7 @@ pub async fn run<J: Journal, F: AsyncFn() -> J>(fresh: F) {
     items_with_once_are_remembered_across_runs(&fresh().await).await;
     events_that_are_flushed_later_can_be_read_at_once(&fresh().await).await;
     runs_are_listed_newest_first(&fresh().await).await;
+    the_newest_log_entries_are_kept(&fresh().await).await;
     a_cancellation_is_reported(&fresh().await).await;
     signals_are_read_after_the_last_event_seen(&fresh().await).await;
     a_claim_is_exclusive_until_dropped(&fresh().await).await;
@@ -101,27 +121,6 @@ async fn a_flow_version_never_changes(journal: &impl Journal) {
     journal.keep_version("v1", &json!({ "name": "copy" })).await.unwrap();
     journal.keep_version("v2", &json!({ "name": "called" })).await.unwrap();
     assert_eq!(journal.flow("v2").await.unwrap(), json!({ "name": "called" }));
-}
-
-async fn a_trigger_event_is_accepted_once(journal: &impl Journal) {
-    let event = |flow: &str, keys: &[&str]| TriggerEvent {
-        flow: flow.into(),
-        keys: keys.iter().map(|key| (*key).to_owned()).collect(),
-        through: None,
-    };
-    let accept = async |name: &str, event: TriggerEvent| {
-        journal.accept_triggered(&id(name), "v1", &json!({ "name": "copy" }), started("v1", 1), &event).await
-    };
-    assert_eq!(accept("a1", event("copy", &["a", "b"])).await.unwrap(), None);
-    assert_eq!(accept("a2", event("copy", &["c", "b"])).await.unwrap(), Some(id("a1")), "an earlier run has taken b");
-    assert_eq!(kind(journal.replay(&id("a2"), &mut |_| {}).await), ErrorKind::NotFound, "and nothing was accepted");
-    assert_eq!(accept("a3", event("copy", &["c"])).await.unwrap(), None, "and c was not taken");
-    assert_eq!(accept("a4", event("other", &["a"])).await.unwrap(), None, "each flow has keys of its own");
-    assert_eq!(accept("a5", event("copy", &[])).await.unwrap(), None);
-    assert_eq!(accept("a6", event("copy", &[])).await.unwrap(), None, "without keys, nothing is taken");
-    // A rejected run takes no keys.
-    assert_eq!(kind(accept("a6", event("copy", &["d"])).await), ErrorKind::Conflict);
-    assert_eq!(accept("a7", event("copy", &["d"])).await.unwrap(), None);
 }
 
 async fn events_are_replayed_unchanged(journal: &impl Journal) {
@@ -442,6 +441,8 @@ async fn an_unknown_run_is_not_found(journal: &impl Journal) {
     );
     assert_eq!(kind(journal.append(&unknown, vec![resumed(1)], Flush::Now).await), ErrorKind::NotFound);
     assert_eq!(kind(journal.append(&unknown, vec![resumed(1)], Flush::Later).await), ErrorKind::NotFound);
+    assert_eq!(kind(journal.wait_stored(&unknown).await), ErrorKind::NotFound);
+    journal.wait_stored(&id("a1")).await.unwrap();
     let outcome = vec![item(&"files".into(), "1", ItemOutcome::Done)];
     assert_eq!(kind(journal.append(&unknown, outcome, Flush::Later).await), ErrorKind::NotFound);
     assert!(journal.item(&unknown, &"files".into(), "1").await.unwrap().is_none(), "a rejected append leaves nothing");
@@ -449,6 +450,29 @@ async fn an_unknown_run_is_not_found(journal: &impl Journal) {
     // A rejected append does not count as a failed one: later appends succeed.
     journal.append(&id("a1"), vec![resumed(1)], Flush::Now).await.unwrap();
     assert_eq!(journal.runs().await.unwrap().len(), 1);
+}
+
+/// A journal may store no log.
+async fn the_newest_log_entries_are_kept(journal: &impl Journal) {
+    let (run, other) = (accepted(journal, "a1", 0).await, accepted(journal, "a2", 0).await);
+    for number in 1..=LOG_ENTRIES + 5 {
+        journal.log(&run, log_entry(number)).await.unwrap();
+    }
+    journal.append(&run, Vec::new(), Flush::Now).await.unwrap();
+    let (mut after, mut found, mut dropped) = (0, Vec::new(), 0);
+    loop {
+        let page = journal.logged(&run, after).await.unwrap();
+        assert!(page.entries.len() <= LOG_PAGE, "{}", page.entries.len());
+        let Some((last, _)) = page.entries.last() else { break };
+        (after, dropped) = (*last, page.dropped);
+        found.extend(page.entries);
+    }
+    if !found.is_empty() {
+        assert_eq!((found.len() as u64, dropped), (LOG_ENTRIES, 5));
+        let expected: Vec<_> = (6..=LOG_ENTRIES + 5).map(|number| (number, log_entry(number))).collect();
+        assert!(found == expected, "the newest entries, in order and unchanged");
+    }
+    assert!(journal.logged(&other, 0).await.unwrap().entries.is_empty());
 }
 
 async fn accepted(journal: &impl Journal, name: &str, at: u64) -> RunId {

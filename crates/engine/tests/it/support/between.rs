@@ -1,11 +1,11 @@
 //! A journal in front of another one. Its watcher sees each change and can simulate that the process dies.
 
-use std::sync::Arc;
+use std::{collections::BTreeSet, sync::Arc};
 
 use serde_json::Value;
-use trunkline_core::{Error, ErrorKind, Result, RunId, StepPath, async_trait};
+use trunkline_core::{Error, ErrorKind, Result, RunId, async_trait};
 use trunkline_engine::{
-    Flush, Item, ItemOutcome, Journal, PreviousOutcome, RunClaim, RunEvent, RunSummary, TriggerEvent,
+    EventLog, Flush, Journal, JournalParts, RunClaim, RunClaims, RunEvent, TriggerDeduplication, TriggerEvent,
 };
 
 /// A request to change the journal.
@@ -35,32 +35,28 @@ pub fn died<T>() -> Result<T> {
     Err(Error::new(ErrorKind::Store, "the process has died"))
 }
 
-pub struct Between<W> {
-    pub inner: Arc<dyn Journal>,
-    pub watcher: W,
+/// Returns a journal whose watcher sees each change. What a watcher does not see comes from the other journal itself.
+pub fn watched<W: Watcher + 'static>(inner: Arc<dyn Journal>, watcher: Arc<W>) -> Arc<JournalParts> {
+    let between = Arc::new(Between { inner: inner.clone(), watcher });
+    Arc::new(JournalParts {
+        events: between.clone(),
+        deduplication: between.clone(),
+        claims: between,
+        ..JournalParts::of(inner)
+    })
+}
+
+struct Between<W> {
+    inner: Arc<dyn Journal>,
+    watcher: Arc<W>,
 }
 
 #[async_trait]
-impl<W: Watcher> Journal for Between<W> {
+impl<W: Watcher> EventLog for Between<W> {
     async fn accept(&self, run: &RunId, version: &str, flow: &Value, started: RunEvent, flush: Flush) -> Result<()> {
         self.watcher.before(Asked::Accept)?;
         self.inner.accept(run, version, flow, started, flush).await?;
         self.watcher.after()
-    }
-    async fn accept_triggered(
-        &self,
-        run: &RunId,
-        version: &str,
-        flow: &Value,
-        started: RunEvent,
-        fired: &TriggerEvent,
-    ) -> Result<Option<RunId>> {
-        self.watcher.before(Asked::Accept)?;
-        let earlier = self.inner.accept_triggered(run, version, flow, started, fired).await?;
-        self.watcher.after().map(|()| earlier)
-    }
-    async fn keep_version(&self, version: &str, flow: &Value) -> Result<()> {
-        self.inner.keep_version(version, flow).await
     }
     async fn append(&self, run: &RunId, events: Vec<RunEvent>, flush: Flush) -> Result<()> {
         self.watcher.before(Asked::Append(&events, flush))?;
@@ -75,37 +71,45 @@ impl<W: Watcher> Journal for Between<W> {
         };
         self.inner.replay(run, visit).await
     }
-    async fn flow(&self, version: &str) -> Result<Value> {
-        self.inner.flow(version).await
-    }
-    async fn item(&self, run: &RunId, step: &StepPath, key: &str) -> Result<Option<ItemOutcome>> {
-        self.inner.item(run, step, key).await
-    }
-    async fn items(
-        &self,
-        run: &RunId,
-        status: Option<&str>,
-        after: Option<(StepPath, String)>,
-        most: usize,
-    ) -> Result<Vec<Item>> {
-        self.inner.items(run, status, after, most).await
-    }
-    async fn before(&self, run: &RunId, step: &StepPath, key: &str) -> Result<Option<PreviousOutcome>> {
-        self.inner.before(run, step, key).await
-    }
-    async fn runs(&self) -> Result<Vec<RunSummary>> {
-        self.inner.runs().await
-    }
-    async fn claim(&self, run: &RunId) -> Result<RunClaim> {
-        self.watcher.before(Asked::Claim)?;
-        // If the watcher fails, the claim is dropped, as the operating system would release it with the process.
-        let claim = self.inner.claim(run).await?;
-        self.watcher.after().map(|()| claim)
-    }
     async fn cancel_requested(&self, run: &RunId) -> Result<bool> {
         self.inner.cancel_requested(run).await
     }
     async fn signals(&self, run: &RunId, after: u64) -> Result<(Vec<RunEvent>, u64)> {
         self.inner.signals(run, after).await
+    }
+}
+
+#[async_trait]
+impl<W: Watcher> TriggerDeduplication for Between<W> {
+    async fn accept_triggered(
+        &self,
+        run: &RunId,
+        version: &str,
+        flow: &Value,
+        started: RunEvent,
+        fired: &TriggerEvent,
+    ) -> Result<Option<RunId>> {
+        self.watcher.before(Asked::Accept)?;
+        let earlier = self.inner.accept_triggered(run, version, flow, started, fired).await?;
+        self.watcher.after().map(|()| earlier)
+    }
+    async fn not_taken(&self, flow: &str, keys: Vec<String>) -> Result<BTreeSet<String>> {
+        self.inner.not_taken(flow, keys).await
+    }
+    async fn remember_trigger(&self, event: TriggerEvent) -> Result<()> {
+        self.inner.remember_trigger(event).await
+    }
+    async fn forget_trigger(&self, flow: &str) -> Result<()> {
+        self.inner.forget_trigger(flow).await
+    }
+}
+
+#[async_trait]
+impl<W: Watcher> RunClaims for Between<W> {
+    async fn claim(&self, run: &RunId) -> Result<RunClaim> {
+        self.watcher.before(Asked::Claim)?;
+        // If the watcher fails, the claim is dropped, as the operating system would release it with the process.
+        let claim = self.inner.claim(run).await?;
+        self.watcher.after().map(|()| claim)
     }
 }

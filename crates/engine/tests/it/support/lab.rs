@@ -14,13 +14,13 @@ use std::{
 use serde_json::{Value, json};
 use tokio::time::Instant;
 use trunkline_core::{Connected, Result, RunId, StepPath, Timestamp};
-use trunkline_engine::{Engine, Journal, MemoryJournal, Run, RunEvent, RunLimits};
+use trunkline_engine::{Engine, EventLog, Journal, JournalParts, MemoryJournal, Run, RunEvent, RunIndex, RunLimits};
 use trunkline_flow::Flow;
 use uuid::Uuid;
 
 use super::{
     World,
-    between::{Asked, Between, Watcher, died},
+    between::{Asked, Watcher, died, watched},
     slots, world,
 };
 
@@ -40,8 +40,8 @@ pub fn nothing(_: &RunEvent) -> bool {
 
 impl Mortal {
     /// Returns the journal of a process that dies after `appends` appends.
-    pub fn journal(inner: Arc<MemoryJournal>, appends: usize, forgets: Forgets) -> Arc<Between<Mortal>> {
-        Arc::new(Between { inner, watcher: Mortal { left: AtomicUsize::new(appends), forgets } })
+    pub fn journal(inner: Arc<MemoryJournal>, appends: usize, forgets: Forgets) -> Arc<JournalParts> {
+        watched(inner, Arc::new(Mortal { left: AtomicUsize::new(appends), forgets }))
     }
 }
 

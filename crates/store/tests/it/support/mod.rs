@@ -1,7 +1,11 @@
 //! Shared helpers: a data directory for each test, and short ways to create connections, runs and events.
 #![allow(dead_code, clippy::unwrap_used)]
 
-use std::{collections::BTreeMap, fs, path::PathBuf};
+use std::{
+    collections::BTreeMap,
+    fs,
+    path::{Path, PathBuf},
+};
 
 use rusqlite::{
     functions::{Context, FunctionFlags},
@@ -11,7 +15,7 @@ use serde_json::json;
 use sha2::{Digest, Sha256};
 use tempfile::TempDir;
 use trunkline_core::{Connection, Result, RunId, Schema, StepPath, Timestamp};
-use trunkline_engine::{Flush, ItemOutcome, Journal, LogEntry, RunEvent};
+use trunkline_engine::{EventLog, Flush, ItemOutcome, LogEntry, RunEvent};
 use trunkline_store::{KeySource, Store};
 
 /// Computes the checksum of a row. Existing stores have it on disk, so the algorithm must not change.
@@ -58,6 +62,16 @@ impl Home {
 
     pub fn open(&self) -> Result<Store> {
         Store::open(&self.data(), KeySource::File(self.key()))
+    }
+
+    /// Copies the store in another home, as it is on disk now.
+    pub fn copy_from(&self, data: &Path) {
+        fs::create_dir_all(self.data()).unwrap();
+        fs::create_dir_all(self.0.path().join("config")).unwrap();
+        for file in ["trunkline.db", "trunkline.db-wal"] {
+            fs::copy(data.join(file), self.data().join(file)).unwrap();
+        }
+        fs::copy(data.with_file_name("config").join("key"), self.key()).unwrap();
     }
 
     /// Opens the database directly, as an attacker could who can write the file and compute its checksums.

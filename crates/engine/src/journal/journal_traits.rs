@@ -1,0 +1,301 @@
+//! What a journal does, one trait for each concern.
+//!
+//! | trait | concern |
+//! | --- | --- |
+//! | [`EventLog`] | accepts runs, appends their events and replays them |
+//! | [`RunIndex`] | finds runs and items, derived from the events |
+//! | [`TriggerDeduplication`] | starts one run for each trigger event |
+//! | [`FlowVersions`] | keeps the documents that runs are pinned to |
+//! | [`ProcessLog`] | keeps the newest calls of each run |
+//! | [`RunClaims`] | lets one process work on a run |
+//!
+//! [`Journal`] is their sum. A type that implements the six traits is a journal. To change one concern of another journal,
+//! implement that concern alone and combine it with [`JournalParts`](crate::JournalParts).
+
+use std::collections::BTreeSet;
+
+use async_trait::async_trait;
+use serde_json::Value;
+use trunkline_core::{Result, RunId, StepPath};
+
+use crate::{
+    journal::{Flush, Item, LogEntry, LogPage, PreviousOutcome, RunClaim, RunSummary, TriggerEvent},
+    run::{ItemOutcome, RunEvent, RunStatus},
+};
+
+/// The number of events in one page of [`EventLog::events`].
+const EVENTS: usize = 256;
+
+/// Everything that the engine stores and reads: the sum of the six concerns.
+///
+/// Implement the six traits to store runs elsewhere: the sum is then implemented, too. [`MemoryJournal`] is a short example,
+/// and `trunkline_engine::journal_suite` (feature `suite`) checks an implementation.
+///
+/// # Duties of every method
+///
+/// - **Visibility**: what a method has changed is seen by every later call in this process, also before it is on disk.
+/// - **Durability**: what was appended with [`Flush::Now`], or by a method that says so, survives the death of the process and
+///   a power cut. Events of one run reach the disk in the order in which they were appended, so that a crash loses only the
+///   last ones, and only if all of them were appended with [`Flush::Later`].
+/// - **Atomicity**: one call is stored as a whole or not at all, together with what is derived from it: the row of a run in
+///   [`RunIndex::runs`], the outcomes of items, and what is remembered of items across runs.
+/// - **Cancellation**: the engine may drop the future of a call. The change is then made or not, as after a crash, and never
+///   in part.
+///
+/// # Errors
+///
+/// Besides the errors that it lists, each method may return `store` if the storage cannot be read or written. If the
+/// cause may go away, such as a full disk, that error is retryable
+/// ([`Error::retryable`](trunkline_core::Error::retryable)): the engine then leaves the run to be resumed instead of
+/// ending it as failed.
+///
+/// [`MemoryJournal`]: crate::MemoryJournal
+pub trait Journal: EventLog + RunIndex + TriggerDeduplication + FlowVersions + ProcessLog + RunClaims {}
+
+impl<T: EventLog + RunIndex + TriggerDeduplication + FlowVersions + ProcessLog + RunClaims + ?Sized> Journal for T {}
+
+/// The events of runs. They are only appended: the state of a run is the fold of its events.
+#[async_trait]
+pub trait EventLog: Send + Sync {
+    /// Accepts a run, in one transaction: stores its flow's document under a version, and its first event.
+    ///
+    /// `run` is the id of the new run and `version` the version of `flow`, its document. `started` is a
+    /// [`RunEvent::Started`]. With [`Flush::Now`], all of it is on disk when this returns. With [`Flush::Later`], it returns
+    /// at once; if the write fails afterwards, all later appends to the run fail.
+    ///
+    /// # Errors
+    ///
+    /// `conflict` if the run exists already, or if another document has this version. Nothing is stored then.
+    async fn accept(&self, run: &RunId, version: &str, flow: &Value, started: RunEvent, flush: Flush) -> Result<()>;
+
+    /// Waits until an accepted run is on disk, together with everything that was appended to it before this call.
+    ///
+    /// The default implementation appends no events with [`Flush::Now`].
+    ///
+    /// # Errors
+    ///
+    /// `not_found` if there is no such run, or if it was lost before it reached the disk.
+    async fn wait_stored(&self, run: &RunId) -> Result<()> {
+        self.append(run, Vec::new(), Flush::Now).await
+    }
+
+    /// Appends events in this order: after a crash, all of them are there or none.
+    ///
+    /// With [`Flush::Now`], they and all earlier events of the run are on disk when this returns, also if `events` is empty.
+    /// With [`Flush::Later`], it returns at once.
+    ///
+    /// # Errors
+    ///
+    /// `not_found` if there is no such run. After an append has failed for another reason, all later appends to the run
+    /// fail too, because it is not clear which events are on disk. They succeed again after the run is claimed again: the
+    /// next worker reads what is on disk.
+    async fn append(&self, run: &RunId, events: Vec<RunEvent>, flush: Flush) -> Result<()>;
+
+    /// Passes all events of a run to `visit`, in order and unchanged, without holding them all in memory.
+    ///
+    /// Numbers have all their digits, and the members of an object keep their order. Events that are appended meanwhile may
+    /// be missing.
+    ///
+    /// # Errors
+    ///
+    /// `not_found` if there is no such run, and `store` if an event cannot be read or is missing. `visit` may have been
+    /// called for earlier events by then.
+    async fn replay(&self, run: &RunId, visit: &mut (dyn FnMut(RunEvent) + Send)) -> Result<()>;
+
+    /// Returns the status of a run, and a page of its events after the event of this number, as [`RunEvent::shown`]
+    /// leaves them. Each comes with its number, from 1. A page has at most 256 events, and an empty page means that there
+    /// are no more events now.
+    ///
+    /// Events that another process has not flushed yet may be missing. The status of an ended run is returned only if
+    /// all of its events can be read. The default implementation replays the whole run.
+    ///
+    /// # Errors
+    ///
+    /// As [`replay`](EventLog::replay).
+    async fn events(&self, run: &RunId, after: u64) -> Result<(RunStatus, Vec<(u64, RunEvent)>)> {
+        let (mut status, mut number, mut page) = (RunStatus::Running, 0, Vec::new());
+        let mut visit = |event: RunEvent| {
+            match &event {
+                RunEvent::Finished { status: ended, .. } => status = *ended,
+                RunEvent::Resumed { .. } => status = RunStatus::Running,
+                _ => {}
+            }
+            number += 1;
+            if number > after && page.len() < EVENTS {
+                page.push((number, event.shown()));
+            }
+        };
+        self.replay(run, &mut visit).await?;
+        Ok((status, page))
+    }
+
+    /// Returns whether any process has appended a [`RunEvent::CancelRequested`] to the run. A process that works on the run
+    /// asks often, so it should not cost a replay.
+    ///
+    /// # Errors
+    ///
+    /// `not_found` if there is no such run.
+    async fn cancel_requested(&self, run: &RunId) -> Result<bool>;
+
+    /// Returns the [`RunEvent::Signalled`] events that any process has appended after the event of this number, and the
+    /// number of the run's last event, to pass the next time. Numbers start at 1.
+    ///
+    /// # Errors
+    ///
+    /// `not_found` if there is no such run.
+    async fn signals(&self, run: &RunId, after: u64) -> Result<(Vec<RunEvent>, u64)>;
+}
+
+/// What is found without a replay: runs, and the outcomes of their items. It is derived from the events, and changes in the
+/// same transaction as they do.
+#[async_trait]
+pub trait RunIndex: Send + Sync {
+    /// Returns all runs, newest first, with the number of their items by status. [`RunSummary::apply`] folds the events of a
+    /// run.
+    ///
+    /// # Errors
+    ///
+    /// `store` if a run cannot be read.
+    async fn runs(&self) -> Result<Vec<RunSummary>>;
+
+    /// Returns the outcome of the item with exactly this key in the step at this path: the last [`RunEvent::ItemFinished`] or
+    /// [`RunEvent::ItemResolved`]. Returns nothing if it has none, or if there is no such run.
+    ///
+    /// # Errors
+    ///
+    /// `store` if the outcome cannot be read.
+    async fn item(&self, run: &RunId, step: &StepPath, key: &str) -> Result<Option<ItemOutcome>>;
+
+    /// Returns a page of the items of a run that have an outcome, ordered by step and key as bytes: those after the item
+    /// `after`, with this status only (such as `failed`) if one is given, and at most `most`.
+    ///
+    /// # Errors
+    ///
+    /// `store` if an outcome cannot be read.
+    async fn items(
+        &self,
+        run: &RunId,
+        status: Option<&str>,
+        after: Option<(StepPath, String)>,
+        most: usize,
+    ) -> Result<Vec<Item>>;
+
+    /// Returns what is remembered of an item across all runs of this run's flow on the same connections: the last run
+    /// in which it was done, or in which its outcome was unknown.
+    ///
+    /// An item is remembered by a [`RunEvent::ItemFinished`] with `once` that is done or unknown. A later failure or skip
+    /// changes nothing. A [`RunEvent::ItemResolved`] in the remembered run makes it done, or forgets it.
+    ///
+    /// # Errors
+    ///
+    /// `not_found` if there is no such run.
+    async fn before(&self, run: &RunId, step: &StepPath, key: &str) -> Result<Option<PreviousOutcome>>;
+}
+
+/// The deduplication keys of triggers: deliveries, items and due times for which a run was started. Each flow has keys of its
+/// own.
+///
+/// A journal may remove a key that no trigger has asked for in the last 30 days.
+#[async_trait]
+pub trait TriggerDeduplication: Send + Sync {
+    /// Accepts a run that a trigger starts as [`EventLog::accept`] does, and stores the trigger's deduplication keys in the
+    /// same transaction. All of it is on disk when this returns.
+    ///
+    /// If an earlier event has taken one of the keys, nothing is accepted and stored, and the id of its run is returned: the
+    /// empty id if it started none. An event without keys is always accepted. If the saved flow is in the same storage,
+    /// [`TriggerEvent::through`] is stored with it.
+    ///
+    /// # Errors
+    ///
+    /// As [`EventLog::accept`]. No key is taken then.
+    async fn accept_triggered(
+        &self,
+        run: &RunId,
+        version: &str,
+        flow: &Value,
+        started: RunEvent,
+        trigger: &TriggerEvent,
+    ) -> Result<Option<RunId>>;
+
+    /// Returns those of `keys` that the trigger of this flow has not taken. The other ones are kept longer from now on.
+    ///
+    /// # Errors
+    ///
+    /// `store` if the keys cannot be read.
+    async fn not_taken(&self, flow: &str, keys: Vec<String>) -> Result<BTreeSet<String>>;
+
+    /// Takes the deduplication keys of a trigger event for which no run is started. They are on disk when this returns. If
+    /// the saved flow is in the same storage, [`TriggerEvent::through`] is stored with it.
+    ///
+    /// # Errors
+    ///
+    /// `store` if they cannot be written.
+    async fn remember_trigger(&self, event: TriggerEvent) -> Result<()>;
+
+    /// Removes all deduplication keys of the trigger of this flow, for a flow that is removed. That is on disk when this
+    /// returns.
+    ///
+    /// # Errors
+    ///
+    /// `store` if they cannot be written.
+    async fn forget_trigger(&self, flow: &str) -> Result<()>;
+}
+
+/// The documents of flow versions. A version never changes, because runs are pinned to it.
+#[async_trait]
+pub trait FlowVersions: Send + Sync {
+    /// Stores the document of a called flow under its version. It is on disk when this returns. A version that exists with an
+    /// equal document stays as it is.
+    ///
+    /// # Errors
+    ///
+    /// `conflict` if another document has this version.
+    async fn keep_version(&self, version: &str, flow: &Value) -> Result<()>;
+
+    /// Returns the document of a flow version that a run was accepted with, or that was stored with
+    /// [`keep_version`](FlowVersions::keep_version). Its members keep their order.
+    ///
+    /// # Errors
+    ///
+    /// `not_found` if there is no such version.
+    async fn flow(&self, version: &str) -> Result<Value>;
+}
+
+/// The process log of runs, for an operator who examines a failure. It is not part of a run's state, and no step waits for
+/// it. The default implementation stores nothing.
+#[async_trait]
+pub trait ProcessLog: Send + Sync {
+    /// Adds an entry to the process log of a run. The newest [`LOG_ENTRIES`](crate::LOG_ENTRIES) entries are kept, and
+    /// of these at most [`LOG_BYTES`](crate::LOG_BYTES). It returns without waiting for the disk.
+    ///
+    /// # Errors
+    ///
+    /// An error means that the entry is lost. The run continues.
+    async fn log(&self, _run: &RunId, _entry: LogEntry) -> Result<()> {
+        Ok(())
+    }
+
+    /// Returns a page of the process log of a run: at most [`LOG_PAGE`](crate::LOG_PAGE) entries after the entry of this
+    /// number, from 1, and how many entries before them were dropped.
+    ///
+    /// # Errors
+    ///
+    /// `store` if an entry cannot be read.
+    async fn logged(&self, _run: &RunId, _after: u64) -> Result<LogPage> {
+        Ok(LogPage::default())
+    }
+}
+
+/// The right to work on a run.
+#[async_trait]
+pub trait RunClaims: Send + Sync {
+    /// Claims the exclusive right to work on a run. The run need not exist yet. The claim is given back when it is dropped,
+    /// and when the process that holds it ends in whichever way.
+    ///
+    /// After an append to the run has failed, the next claim makes the journal read the run from disk again.
+    ///
+    /// # Errors
+    ///
+    /// `conflict` while the claim is held, by this process or another one.
+    async fn claim(&self, run: &RunId) -> Result<RunClaim>;
+}

@@ -1,0 +1,126 @@
+//! The port through which a host stores connections.
+
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
+use trunkline_core::{Connection, Result, RunId, Schema, Secret, SignIn, SignInState, Timestamp, async_trait};
+use trunkline_engine::RunStatus;
+
+/// A connection, without its settings.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ConnectionSummary {
+    /// Its name.
+    pub name: String,
+    /// Connector and version, such as `mediavalet-v1.0`.
+    pub connector: String,
+    /// When it was added.
+    pub created_at: Timestamp,
+    /// When its document was last saved.
+    pub updated_at: Timestamp,
+    /// The state of its sign-in; `None` if it has never requested a token, or needs none.
+    pub sign_in: Option<SignIn>,
+    /// The unfinished runs that use it.
+    pub used_by: Vec<ConnectionUse>,
+    /// The saved flows that use it.
+    pub flows: Vec<FlowUse>,
+}
+
+/// A saved flow that uses a connection.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct FlowUse {
+    /// The flow.
+    pub flow: String,
+    /// Whether it is active.
+    pub active: bool,
+}
+
+/// An unfinished run that uses a connection: it is running, waits to be resumed, or failed and can be resumed.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ConnectionUse {
+    /// The run.
+    pub run: RunId,
+    /// Its flow's name.
+    pub flow: String,
+    /// Its status: `running` or `failed`.
+    pub status: RunStatus,
+}
+
+/// A change in the sign-in state of a connection.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct SignInEvent {
+    /// Grows with each event of any connection and process.
+    pub id: u64,
+    /// The connection.
+    pub connection: String,
+    /// When the state changed.
+    pub at: Timestamp,
+    /// The new state.
+    #[serde(flatten)]
+    pub state: SignInState,
+}
+
+/// Stores connections and their secrets.
+///
+/// The implementation is also the [`Vault`](trunkline_core::Vault) of these connections, which removes the tokens of a
+/// connection with it, and it knows the runs and the saved flows that use a connection. A change is durable when its method
+/// returns, and is made as a whole or not at all. `trunkline_store::store_suite` (feature `suite`) checks an implementation.
+///
+/// # Errors
+///
+/// Besides the errors that it lists, each method may return `store` if the storage cannot be read or written.
+#[async_trait]
+pub trait ConnectionStore: Send + Sync {
+    /// Adds a connection, or replaces the one of the same name. Its tokens in the vault stay, and so does the time at which it
+    /// was added.
+    ///
+    /// The connector's `settings` schema says which settings are secrets. Each secret is protected at rest; a reference to an
+    /// environment variable or a file stays as it is.
+    ///
+    /// # Errors
+    ///
+    /// `config` if a secret is the mask `***`, or neither a text nor a reference; `store` if it cannot be written. Nothing is
+    /// stored then.
+    async fn put_connection(&self, connection: &Connection, settings: &Schema) -> Result<()>;
+
+    /// Returns a connection as it was saved, with its secrets.
+    ///
+    /// # Errors
+    ///
+    /// `not_found` if there is no such connection, `store` if it cannot be read or decrypted.
+    async fn connection(&self, name: &str) -> Result<Connection>;
+
+    /// Returns all connections, sorted by name.
+    ///
+    /// # Errors
+    ///
+    /// `store` if they cannot be read.
+    async fn connections(&self) -> Result<Vec<ConnectionSummary>>;
+
+    /// Returns the document of a connection with `***` in the place of each secret. Nothing is decrypted.
+    ///
+    /// # Errors
+    ///
+    /// `not_found` if there is no such connection.
+    async fn masked_connection(&self, name: &str) -> Result<Value>;
+
+    /// Removes a connection with its secrets and tokens. Returns the content of its vault entry, so that the tokens can be
+    /// revoked; `None` if it has none, or if it cannot be decrypted.
+    ///
+    /// The check of its uses and the removal are one transaction, so that no run can start in between.
+    ///
+    /// # Errors
+    ///
+    /// `conflict` if an unfinished run or an active flow uses it, unless `force` is set; `not_found` if there is no such
+    /// connection.
+    async fn remove_connection(&self, name: &str, force: bool) -> Result<Option<Secret>>;
+
+    /// Returns the sign-in events after the id `after` (0 for all), oldest first, of one connection or of all. To follow them,
+    /// call again with the last id. Events of other processes are included.
+    ///
+    /// There is an event for each [`Vault::replace`](trunkline_core::Vault::replace) whose state
+    /// [differs](SignInState::differs) from the previous one. The newest 200 events of a connection are kept.
+    ///
+    /// # Errors
+    ///
+    /// `store` if they cannot be read.
+    async fn sign_in_events(&self, connection: Option<&str>, after: u64) -> Result<Vec<SignInEvent>>;
+}

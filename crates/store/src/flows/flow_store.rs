@@ -1,0 +1,132 @@
+//! The port through which a host stores its saved flows.
+
+use std::collections::BTreeMap;
+
+use serde::Serialize;
+use serde_json::{Map, Value};
+use trunkline_core::{Error, ErrorKind, NextStep, Result, Secret, Timestamp, async_trait};
+
+/// A flow that is saved under its name. [`FlowVersions::flow`](trunkline_engine::FlowVersions::flow) returns the document of its version.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct SavedFlow {
+    /// Its name.
+    pub name: String,
+    /// The version that new runs get.
+    pub version: String,
+    /// Whether its trigger starts runs.
+    pub active: bool,
+    /// The connection for each connection that the flow declares.
+    pub connections: BTreeMap<String, String>,
+    /// The default input of every run.
+    pub input: Map<String, Value>,
+    /// The time up to which its trigger has handled everything; `None` before its first check.
+    pub through: Option<Timestamp>,
+    /// The hash of the token in the address of its webhook.
+    #[serde(skip)]
+    pub token_hash: Option<Vec<u8>>,
+    /// Whether the secret of a signed webhook is saved.
+    pub has_secret: bool,
+    /// When it was first saved.
+    pub created_at: Timestamp,
+    /// When it was last changed.
+    pub updated_at: Timestamp,
+}
+
+/// A flow to be saved.
+#[derive(Clone, Debug)]
+pub struct FlowToSave {
+    /// Its name.
+    pub name: String,
+    /// Its version.
+    pub version: String,
+    /// Its document.
+    pub document: Value,
+    /// The connection for each connection that the flow declares.
+    pub connections: BTreeMap<String, String>,
+    /// The default input of every run.
+    pub input: Map<String, Value>,
+    /// Whether its trigger starts runs.
+    pub active: bool,
+}
+
+/// Stores flows under their names, for triggers and for callers that start them by name.
+///
+/// A flow that is replaced keeps its name, the address of its webhook, and the deduplication keys of its trigger. A change is
+/// durable when its method returns, and is made as a whole or not at all. `trunkline_store::store_suite` (feature `suite`)
+/// checks an implementation.
+///
+/// # Errors
+///
+/// Besides the errors that it lists, each method may return `store` if the storage cannot be read or written.
+#[async_trait]
+pub trait FlowStore: Send + Sync {
+    /// Saves a flow, or replaces the one of the same name. Its deduplication keys and the secrets of its webhook stay.
+    ///
+    /// The document is stored under its version, as [`FlowVersions::keep_version`](trunkline_engine::FlowVersions::keep_version)
+    /// does, so that runs can be accepted with it.
+    ///
+    /// # Errors
+    ///
+    /// `conflict` if a flow of this name exists and `replace` is not set, or if its version exists with another document.
+    async fn save_flow(&self, flow: FlowToSave, replace: bool) -> Result<()>;
+
+    /// Returns all saved flows, sorted by name.
+    ///
+    /// # Errors
+    ///
+    /// `store` if they cannot be read.
+    async fn saved_flows(&self) -> Result<Vec<SavedFlow>>;
+
+    /// Returns a saved flow.
+    ///
+    /// # Errors
+    ///
+    /// `not_found` if there is no flow of this name.
+    async fn saved_flow(&self, name: &str) -> Result<SavedFlow>;
+
+    /// Activates or deactivates the trigger of a flow. With `restart`, the trigger starts as if it had never checked: what
+    /// came while it was inactive is not made up for.
+    ///
+    /// # Errors
+    ///
+    /// `not_found` if there is no flow of this name.
+    async fn activate_flow(&self, name: &str, active: bool, restart: bool) -> Result<()>;
+
+    /// Removes a flow, the secrets of its webhook, and the deduplication keys of its trigger. Its runs stay, and continue.
+    ///
+    /// If the journal is in another storage, the caller also removes the keys there, with
+    /// [`TriggerDeduplication::forget_trigger`](trunkline_engine::TriggerDeduplication::forget_trigger).
+    ///
+    /// # Errors
+    ///
+    /// `not_found` if there is no flow of this name.
+    async fn remove_flow(&self, name: &str) -> Result<()>;
+
+    /// Replaces the hash of the token in the address of a flow's webhook.
+    ///
+    /// # Errors
+    ///
+    /// `not_found` if there is no flow of this name.
+    async fn set_webhook_token(&self, name: &str, hash: Vec<u8>) -> Result<()>;
+
+    /// Saves the secret that the sender of a flow's webhook signs with. It is protected at rest.
+    ///
+    /// # Errors
+    ///
+    /// `not_found` if there is no flow of this name.
+    async fn set_webhook_secret(&self, name: &str, secret: &Secret) -> Result<()>;
+
+    /// Returns the secret that the sender of a flow's webhook signs with, if one is saved. Returns `None` for an unknown flow.
+    ///
+    /// # Errors
+    ///
+    /// `store` if it cannot be read or decrypted.
+    async fn webhook_secret(&self, name: &str) -> Result<Option<Secret>>;
+}
+
+/// The error of a flow that must not be replaced.
+pub(crate) fn exists_already(name: &str) -> Error {
+    Error::new(ErrorKind::Conflict, format!("flow {name} exists already"))
+        .next("give the new one another name")
+        .next(NextStep::ReplaceExisting)
+}

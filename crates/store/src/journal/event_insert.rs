@@ -1,0 +1,86 @@
+//! Inserting events, and what they change in other tables, in one transaction.
+
+use std::sync::Arc;
+
+use rusqlite::{Connection, params};
+use trunkline_core::RunId;
+
+use crate::{
+    database::{
+        event_row::{Change, Row, SecretPart},
+        pending_writes::Pending,
+        writer::Insert,
+    },
+    encryption::seal::{AssociatedData, Seal},
+    journal::item_outcomes::{self, Counts},
+    sqlite::{checksum, schema, sqlite_error::ours},
+};
+
+/// Inserts events, but not those of a run whose earlier events were lost.
+pub(crate) fn inserts(seal: Arc<Seal>, pending: Arc<Pending>) -> Insert {
+    Box::new(move |store, events| {
+        let key_id = schema::key_id(store)?;
+        for (run, rows) in events {
+            if pending.check(&run).is_ok() {
+                insert(store, (&seal, &key_id), &run, rows)?;
+            }
+        }
+        Ok(())
+    })
+}
+
+fn insert(store: &Connection, seal: (&Seal, &str), run: &RunId, rows: Vec<Row>) -> rusqlite::Result<()> {
+    if rows.is_empty() {
+        return Ok(());
+    }
+    let mut seq = checksum::end(store, run)?;
+    let (mut counts, mut changed, mut cancelled): (Counts, _, _) = ([0; 4], None, false);
+    for row in rows {
+        seq += 1;
+        let change = insert_event(store, seal, run, seq, row)?;
+        match change {
+            Change::None => {}
+            Change::Status { status, finished_at } => changed = Some((status, finished_at)),
+            Change::Cancel => cancelled = true,
+            Change::Item(item) => item_outcomes::save(store, run, &item, &mut counts)?,
+        }
+    }
+    checksum::set_end(store, run, seq)?;
+    if changed.is_none() && !cancelled && counts == [0; 4] {
+        return Ok(());
+    }
+    let [done, skipped, failed, unknown] = counts;
+    let (status, finished_at) = changed.map(|(status, finished_at)| (status.as_str(), finished_at)).unzip();
+    // In one go: each change of the line is a look at its checksum, and another one.
+    store
+        .prepare_cached(
+            "UPDATE runs SET done = done + ?2, skipped = skipped + ?3, failed = failed + ?4, unknown = unknown + ?5,
+                 last = ?6, cancel_requested = cancel_requested OR ?7, status = coalesce(?8, status),
+                 finished_at = CASE WHEN ?8 IS NULL THEN finished_at ELSE ?9 END
+             WHERE id = ?1",
+        )?
+        .execute(params![run.as_str(), done, skipped, failed, unknown, seq, cancelled, status, finished_at.flatten()])
+        .map(drop)
+}
+
+/// Inserts an event of this number, sealed with this key; what else it changes.
+pub(crate) fn insert_event(
+    store: &Connection,
+    (seal, key_id): (&Seal, &str),
+    run: &RunId,
+    seq: i64,
+    row: Row,
+) -> rusqlite::Result<Change> {
+    let sealed = row.secret.map(|SecretPart { row, field, plain }| {
+        let place = AssociatedData { table: "events", row: &[run.as_str(), &row], field };
+        seal.seal_with(key_id, &place, plain.as_bytes()).map_err(ours)
+    });
+    let (key_id, bytes) = sealed.transpose()?.map(|sealed| (sealed.key_id, sealed.bytes)).unzip();
+    store
+        .prepare_cached(
+            "INSERT INTO events (run, seq, kind, event, key_id, sealed, sum)
+             VALUES (?1, ?2, ?3, ?4, ?5, ?6, checksum(?1, ?2, ?3, ?4))",
+        )?
+        .execute(params![run.as_str(), seq, row.kind, row.event, key_id, bytes])?;
+    Ok(row.change)
+}

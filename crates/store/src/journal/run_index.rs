@@ -1,0 +1,113 @@
+//! The run index: rows of runs and items, which the transactions of their events keep up to date.
+
+use std::collections::BTreeMap;
+
+use rusqlite::{OptionalExtension, Row, params};
+use trunkline_core::{Result, RunId, StepPath, async_trait};
+use trunkline_engine::{Item, ItemOutcome, PreviousOutcome, RunIndex, RunSummary};
+
+use crate::{
+    database::{event_row::parse, store::Store},
+    journal::{item_outcomes::STATUSES, run_status::status_of},
+    sqlite::{checksum, columns::time},
+};
+
+#[async_trait]
+impl RunIndex for Store {
+    async fn runs(&self) -> Result<Vec<RunSummary>> {
+        // A journal that can no longer write can still be read.
+        let _ = self.flushed().await;
+        let read = self.readers.read("listing the runs", |store| {
+            let mut statement = store.prepare_cached(
+                "SELECT id, flow, version, status, started_at, finished_at, done, skipped, failed, unknown
+                 FROM good_runs ORDER BY started_at DESC, number DESC",
+            )?;
+            statement.query_map([], summary)?.collect()
+        });
+        read.await
+    }
+
+    async fn item(&self, run: &RunId, step: &StepPath, key: &str) -> Result<Option<ItemOutcome>> {
+        self.inner.writer.check()?;
+        let item = (run.clone(), step.clone(), key.to_owned());
+        let queued = self.inner.pending.lock().items.get(&item).map(|(_, outcome)| outcome.clone());
+        if let Some(outcome) = queued {
+            return parse(run, &outcome).map(Some);
+        }
+        let kept = self.readers.look("reading an item", |store| {
+            let mut statement =
+                store.prepare_cached("SELECT outcome FROM good_items WHERE run = ?1 AND step = ?2 AND key = ?3")?;
+            statement.query_row([run.as_str(), step.as_str(), key], |row| row.get::<_, String>(0)).optional()
+        });
+        kept?.map(|outcome| parse(run, &outcome)).transpose()
+    }
+
+    async fn items(
+        &self,
+        run: &RunId,
+        status: Option<&str>,
+        after: Option<(StepPath, String)>,
+        most: usize,
+    ) -> Result<Vec<Item>> {
+        let _ = self.flushed().await;
+        let (id, status) = (run.clone(), status.map(str::to_owned));
+        let read = self.readers.read("listing the items of a run", move |store| {
+            if after.is_none() {
+                checksum::complete(store, &id)?;
+            }
+            let behind = if after.is_some() { "AND (step, key) > (?3, ?4)" } else { "" };
+            let mut statement = store.prepare_cached(&format!(
+                "SELECT step, key, outcome, finished_at FROM good_items
+                 WHERE run = ?1 AND (?2 IS NULL OR status = ?2) {behind} ORDER BY step, key LIMIT ?5"
+            ))?;
+            let (step, key) = after.unzip();
+            let most = i64::try_from(most).unwrap_or(i64::MAX);
+            let row = |row: &Row<'_>| Ok((row.get(0)?, row.get(1)?, row.get(2)?, row.get(3)?));
+            let found = params![id.as_str(), status, step.as_ref().map(StepPath::as_str), key, most];
+            statement.query_map(found, row)?.collect::<rusqlite::Result<Vec<_>>>()
+        });
+        let item = |(step, key, outcome, at): (String, String, String, i64)| {
+            let outcome: ItemOutcome = parse(run, &outcome)?;
+            Ok(Item { step: StepPath::from(&*step), key, outcome, at: time(at) })
+        };
+        read.await?.into_iter().map(item).collect()
+    }
+
+    async fn before(&self, run: &RunId, step: &StepPath, key: &str) -> Result<Option<PreviousOutcome>> {
+        self.arrived(run).await?;
+        self.readers.look("reading what was done once", |store| {
+            let mut statement = store.prepare_cached(
+                "SELECT done_once.run, fingerprint, done_once.unknown FROM good_done_once AS done_once
+                 JOIN good_runs AS runs USING (flow, connections)
+                 WHERE runs.id = ?1 AND step = ?2 AND key = ?3",
+            )?;
+            let before = |row: &Row<'_>| {
+                Ok(PreviousOutcome {
+                    run: RunId::from(row.get::<_, String>(0)?),
+                    fingerprint: row.get(1)?,
+                    unknown: row.get(2)?,
+                })
+            };
+            statement.query_row([run.as_str(), step.as_str(), key], before).optional()
+        })
+    }
+}
+
+fn summary(row: &Row<'_>) -> rusqlite::Result<RunSummary> {
+    let mut items = BTreeMap::new();
+    for (index, status) in STATUSES.into_iter().enumerate() {
+        let count: i64 = row.get(6 + index)?;
+        if count > 0 {
+            items.insert(status.to_owned(), count.unsigned_abs());
+        }
+    }
+    Ok(RunSummary {
+        id: RunId::from(row.get::<_, String>(0)?),
+        flow: row.get(1)?,
+        version: row.get(2)?,
+        status: status_of(row.get(3)?)?,
+        started_at: time(row.get(4)?),
+        finished_at: row.get::<_, Option<i64>>(5)?.map(time),
+        items,
+    })
+}

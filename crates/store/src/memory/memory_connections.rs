@@ -1,0 +1,157 @@
+//! Connections and their vault in memory.
+
+use std::collections::BTreeMap;
+
+use serde_json::Value;
+use trunkline_core::{Connection, Error, Result, Schema, Secret, SignIn, Timestamp, Vault, VaultEntry, async_trait};
+use trunkline_engine::{EventLog, RunEvent, RunIndex, RunStatus};
+
+use crate::{
+    connections::{
+        connection_store::{ConnectionStore, ConnectionSummary, ConnectionUse, FlowUse, SignInEvent},
+        in_use::{bound, must_be_unused},
+        secrets::mask,
+    },
+    lookup::not_found::no_connection,
+    memory::memory_store::{MemoryStore, StoredConnection, Tables},
+};
+
+/// The number of sign-in events kept for each connection.
+const EVENTS: usize = 200;
+
+impl Tables {
+    fn unknown(&self, name: &str) -> Error {
+        no_connection(name, &self.connections.keys().cloned().collect::<Vec<_>>())
+    }
+
+    /// Returns the saved flows by the connections they use.
+    fn flow_uses(&self) -> BTreeMap<String, Vec<FlowUse>> {
+        let mut uses: BTreeMap<String, Vec<FlowUse>> = BTreeMap::new();
+        for (flow, stored) in &self.flows {
+            for name in bound(stored.saved.connections.clone()) {
+                uses.entry(name).or_default().push(FlowUse { flow: flow.clone(), active: stored.saved.active });
+            }
+        }
+        uses
+    }
+
+    fn note_sign_in(&mut self, connection: &str, sign_in: &SignIn) {
+        self.last_sign_in += 1;
+        let (id, connection, at) = (self.last_sign_in, connection.to_owned(), Timestamp::now());
+        let same = |event: &&SignInEvent| event.connection == connection;
+        if self.sign_ins.iter().filter(same).count() == EVENTS
+            && let Some(oldest) = self.sign_ins.iter().position(|event| event.connection == connection)
+        {
+            self.sign_ins.remove(oldest);
+        }
+        self.sign_ins.push(SignInEvent { id, connection, at, state: sign_in.state.clone() });
+    }
+}
+
+impl MemoryStore {
+    /// Returns the unfinished runs by the connections they use, newest first.
+    async fn run_uses(&self) -> Result<BTreeMap<String, Vec<ConnectionUse>>> {
+        let mut uses: BTreeMap<String, Vec<ConnectionUse>> = BTreeMap::new();
+        for run in self.runs.runs().await? {
+            if !matches!(run.status, RunStatus::Running | RunStatus::Failed) {
+                continue;
+            }
+            let mut bindings = BTreeMap::new();
+            let mut visit = |event| {
+                if let RunEvent::Started { connections, .. } = event {
+                    bindings = connections;
+                }
+            };
+            self.runs.replay(&run.id, &mut visit).await?;
+            for name in bound(bindings) {
+                let (id, flow, status) = (run.id.clone(), run.flow.clone(), run.status);
+                uses.entry(name).or_default().push(ConnectionUse { run: id, flow, status });
+            }
+        }
+        Ok(uses)
+    }
+}
+
+#[async_trait]
+impl ConnectionStore for MemoryStore {
+    async fn put_connection(&self, connection: &Connection, settings: &Schema) -> Result<()> {
+        let masked = mask(connection, settings)?.document;
+        let mut tables = self.lock().await;
+        let (now, name) = (Timestamp::now(), connection.name.clone());
+        let created_at = tables.connections.get(&name).map_or(now, |known| known.created_at);
+        let stored = StoredConnection { connection: connection.clone(), masked, created_at, updated_at: now };
+        tables.connections.insert(name, stored);
+        Ok(())
+    }
+
+    async fn connection(&self, name: &str) -> Result<Connection> {
+        let tables = self.lock().await;
+        let found = tables.connections.get(name).map(|stored| stored.connection.clone());
+        found.ok_or_else(|| tables.unknown(name))
+    }
+
+    async fn connections(&self) -> Result<Vec<ConnectionSummary>> {
+        let tables = self.lock().await;
+        let (mut runs, mut flows) = (self.run_uses().await?, tables.flow_uses());
+        let summary = |(name, stored): (&String, &StoredConnection)| ConnectionSummary {
+            name: name.clone(),
+            connector: stored.connection.connector.clone(),
+            created_at: stored.created_at,
+            updated_at: stored.updated_at,
+            sign_in: tables.vault.get(name).map(|(_, sign_in)| sign_in.clone()),
+            used_by: runs.remove(name).unwrap_or_default(),
+            flows: flows.remove(name).unwrap_or_default(),
+        };
+        Ok(tables.connections.iter().map(summary).collect())
+    }
+
+    async fn masked_connection(&self, name: &str) -> Result<Value> {
+        let tables = self.lock().await;
+        let found = tables.connections.get(name).map(|stored| stored.masked.clone());
+        found.ok_or_else(|| tables.unknown(name))
+    }
+
+    async fn remove_connection(&self, name: &str, force: bool) -> Result<Option<Secret>> {
+        let mut tables = self.lock().await;
+        if !force {
+            let runs = self.run_uses().await?.remove(name).unwrap_or_default();
+            must_be_unused(name, &runs, &tables.flow_uses().remove(name).unwrap_or_default())?;
+        }
+        if tables.connections.remove(name).is_none() {
+            return Err(tables.unknown(name));
+        }
+        tables.sign_ins.retain(|event| event.connection != name);
+        Ok(tables.vault.remove(name).map(|(entry, _)| entry.content))
+    }
+
+    async fn sign_in_events(&self, connection: Option<&str>, after: u64) -> Result<Vec<SignInEvent>> {
+        let tables = self.lock().await;
+        let asked = |event: &&SignInEvent| event.id > after && connection.is_none_or(|name| event.connection == name);
+        Ok(tables.sign_ins.iter().filter(asked).cloned().collect())
+    }
+}
+
+#[async_trait]
+impl Vault for MemoryStore {
+    async fn load(&self, connection: &str) -> Result<Option<VaultEntry>> {
+        Ok(self.lock().await.vault.get(connection).map(|(entry, _)| entry.clone()))
+    }
+
+    async fn replace(&self, connection: &str, expected: u64, content: &Secret, sign_in: &SignIn) -> Result<bool> {
+        let mut tables = self.lock().await;
+        if !tables.connections.contains_key(connection) {
+            return Err(no_connection(connection, &[]));
+        }
+        let before = tables.vault.get(connection);
+        if before.map_or(0, |(entry, _)| entry.version) != expected {
+            return Ok(false);
+        }
+        let differs = before.is_none_or(|(_, before)| before.state.differs(&sign_in.state));
+        let entry = VaultEntry { version: expected + 1, content: content.clone() };
+        tables.vault.insert(connection.to_owned(), (entry, sign_in.clone()));
+        if differs {
+            tables.note_sign_in(connection, sign_in);
+        }
+        Ok(true)
+    }
+}

@@ -1,0 +1,96 @@
+//! Saved flows in memory.
+
+use trunkline_core::{Result, Secret, Timestamp, async_trait};
+use trunkline_engine::{FlowVersions, TriggerDeduplication};
+
+use crate::{
+    flows::flow_store::{FlowStore, FlowToSave, SavedFlow, exists_already},
+    lookup::not_found::no_flow,
+    memory::memory_store::{MemoryStore, StoredFlow, Tables},
+};
+
+impl Tables {
+    /// Changes one flow.
+    fn change_flow(&mut self, name: &str, change: impl FnOnce(&mut StoredFlow)) -> Result<()> {
+        let Some(flow) = self.flows.get_mut(name) else {
+            return Err(no_flow(name, &self.flow_names()));
+        };
+        change(flow);
+        Ok(())
+    }
+
+    fn flow_names(&self) -> Vec<String> {
+        self.flows.keys().cloned().collect()
+    }
+}
+
+#[async_trait]
+impl FlowStore for MemoryStore {
+    async fn save_flow(&self, flow: FlowToSave, replace: bool) -> Result<()> {
+        let mut tables = self.lock().await;
+        let known = tables.flows.get(&flow.name).map(|stored| stored.saved.clone());
+        if known.is_some() && !replace {
+            return Err(exists_already(&flow.name));
+        }
+        self.runs.keep_version(&flow.version, &flow.document).await?;
+        let now = Timestamp::now();
+        let saved = SavedFlow {
+            name: flow.name.clone(),
+            version: flow.version,
+            active: flow.active,
+            connections: flow.connections,
+            input: flow.input,
+            through: known.as_ref().and_then(|known| known.through),
+            token_hash: known.as_ref().and_then(|known| known.token_hash.clone()),
+            has_secret: known.as_ref().is_some_and(|known| known.has_secret),
+            created_at: known.as_ref().map_or(now, |known| known.created_at),
+            updated_at: now,
+        };
+        let webhook_secret = tables.flows.remove(&flow.name).and_then(|known| known.webhook_secret);
+        tables.flows.insert(flow.name, StoredFlow { saved, webhook_secret });
+        Ok(())
+    }
+
+    async fn saved_flows(&self) -> Result<Vec<SavedFlow>> {
+        Ok(self.lock().await.flows.values().map(|stored| stored.saved.clone()).collect())
+    }
+
+    async fn saved_flow(&self, name: &str) -> Result<SavedFlow> {
+        let tables = self.lock().await;
+        let found = tables.flows.get(name).map(|stored| stored.saved.clone());
+        found.ok_or_else(|| no_flow(name, &tables.flow_names()))
+    }
+
+    async fn activate_flow(&self, name: &str, active: bool, restart: bool) -> Result<()> {
+        self.lock().await.change_flow(name, |flow| {
+            flow.saved.active = active;
+            flow.saved.updated_at = Timestamp::now();
+            if restart {
+                flow.saved.through = None;
+            }
+        })
+    }
+
+    async fn remove_flow(&self, name: &str) -> Result<()> {
+        let mut tables = self.lock().await;
+        if tables.flows.remove(name).is_none() {
+            return Err(no_flow(name, &tables.flow_names()));
+        }
+        self.runs.forget_trigger(name).await
+    }
+
+    async fn set_webhook_token(&self, name: &str, hash: Vec<u8>) -> Result<()> {
+        self.lock().await.change_flow(name, |flow| flow.saved.token_hash = Some(hash))
+    }
+
+    async fn set_webhook_secret(&self, name: &str, secret: &Secret) -> Result<()> {
+        self.lock().await.change_flow(name, |flow| {
+            flow.webhook_secret = Some(secret.clone());
+            flow.saved.has_secret = true;
+        })
+    }
+
+    async fn webhook_secret(&self, name: &str) -> Result<Option<Secret>> {
+        Ok(self.lock().await.flows.get(name).and_then(|stored| stored.webhook_secret.clone()))
+    }
+}

@@ -1,0 +1,121 @@
+//! Saved flows: what is stored, what stays when a flow is replaced, and what is removed with it.
+
+use serde_json::json;
+use trunkline_core::{ErrorKind, RunId, Secret, Timestamp};
+use trunkline_engine::TriggerEvent;
+
+use super::{TestedStore, document, flow, kind, started};
+
+pub(super) async fn a_saved_flow_is_returned_unchanged(store: TestedStore) {
+    let (flows, to_save) = (&store.flows, flow("copy", "v1", &[("source", "dam")], true));
+    flows.save_flow(to_save.clone(), false).await.unwrap();
+    let saved = flows.saved_flow("copy").await.unwrap();
+    assert_eq!((&*saved.name, &*saved.version, saved.active), ("copy", "v1", true));
+    assert_eq!(
+        (&saved.connections, json!(saved.input).to_string()),
+        (&to_save.connections, json!(to_save.input).to_string())
+    );
+    assert_eq!((saved.through, saved.token_hash.clone(), saved.has_secret), (None, None, false));
+    assert_eq!(store.journal.flow("v1").await.unwrap().to_string(), document("v1").to_string());
+    flows.save_flow(flow("another", "v2", &[], false), false).await.unwrap();
+    let all = flows.saved_flows().await.unwrap();
+    assert_eq!((all.len(), &*all[0].name, &all[1]), (2, "another", &saved), "sorted by name");
+}
+
+pub(super) async fn a_flow_is_replaced_only_on_request(store: TestedStore) {
+    let flows = &store.flows;
+    flows.save_flow(flow("copy", "v1", &[], true), false).await.unwrap();
+    flows.set_webhook_token("copy", vec![1, 2]).await.unwrap();
+    flows.set_webhook_secret("copy", &Secret::from("signing")).await.unwrap();
+    assert_eq!(kind(flows.save_flow(flow("copy", "v2", &[], false), false).await), ErrorKind::Conflict);
+    let before = flows.saved_flow("copy").await.unwrap();
+    assert_eq!((&*before.version, before.active), ("v1", true));
+    flows.save_flow(flow("copy", "v2", &[], false), true).await.unwrap();
+    let saved = flows.saved_flow("copy").await.unwrap();
+    assert_eq!((&*saved.version, saved.active, saved.has_secret), ("v2", false, true));
+    assert_eq!((saved.token_hash, saved.created_at), (Some(vec![1, 2]), before.created_at), "the webhook stays");
+    assert_eq!(flows.webhook_secret("copy").await.unwrap().unwrap().expose(), "signing");
+    flows.set_webhook_token("copy", vec![3]).await.unwrap();
+    assert_eq!(flows.saved_flow("copy").await.unwrap().token_hash, Some(vec![3]));
+}
+
+pub(super) async fn a_removed_flow_leaves_nothing(store: TestedStore) {
+    let flows = &store.flows;
+    for name in ["copy", "other"] {
+        flows.save_flow(flow(name, "v1", &[], true), false).await.unwrap();
+        store.journal.remember_trigger(taken(name, &["a"], None)).await.unwrap();
+    }
+    flows.set_webhook_token("copy", vec![1]).await.unwrap();
+    flows.set_webhook_secret("copy", &Secret::from("signing")).await.unwrap();
+    flows.remove_flow("copy").await.unwrap();
+    assert_eq!(kind(flows.saved_flow("copy").await), ErrorKind::NotFound);
+    assert!(flows.webhook_secret("copy").await.unwrap().is_none());
+    assert_eq!(store.journal.flow("v1").await.unwrap(), document("v1"), "runs may be pinned to it");
+    // A new flow of this name begins without the webhook and the keys of the removed one.
+    flows.save_flow(flow("copy", "v1", &[], true), false).await.unwrap();
+    let saved = flows.saved_flow("copy").await.unwrap();
+    assert_eq!((saved.token_hash, saved.has_secret, saved.through), (None, false, None));
+    let keys = || vec!["a".to_owned()];
+    assert_eq!(store.journal.not_taken("copy", keys()).await.unwrap().len(), 1);
+    assert!(store.journal.not_taken("other", keys()).await.unwrap().is_empty(), "other flows keep their keys");
+}
+
+pub(super) async fn an_unknown_flow_is_not_found(store: TestedStore) {
+    let flows = &store.flows;
+    assert!(flows.saved_flows().await.unwrap().is_empty());
+    flows.save_flow(flow("copy", "v1", &[], true), false).await.unwrap();
+    for missing in [
+        flows.saved_flow("copi").await.map(drop),
+        flows.activate_flow("copi", true, false).await,
+        flows.remove_flow("copi").await,
+        flows.set_webhook_token("copi", vec![1]).await,
+        flows.set_webhook_secret("copi", &Secret::from("signing")).await,
+    ] {
+        let error = missing.unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::NotFound);
+        assert!(error.advice().is_some_and(|advice| advice.contains("copy")), "the nearest name: {error:?}");
+    }
+    assert!(flows.webhook_secret("copi").await.unwrap().is_none());
+}
+
+pub(super) async fn a_version_never_changes(store: TestedStore) {
+    let flows = &store.flows;
+    flows.save_flow(flow("copy", "v1", &[], true), false).await.unwrap();
+    let mut forged = flow("copy", "v1", &[], false);
+    forged.document = document("another");
+    assert_eq!(kind(flows.save_flow(forged.clone(), true).await), ErrorKind::Conflict);
+    forged.name = "forged".into();
+    assert_eq!(kind(flows.save_flow(forged, false).await), ErrorKind::Conflict);
+    assert!(flows.saved_flow("copy").await.unwrap().active, "nothing was changed");
+    assert_eq!(flows.saved_flows().await.unwrap().len(), 1);
+    assert_eq!(store.journal.flow("v1").await.unwrap(), document("v1"));
+}
+
+pub(super) async fn what_a_trigger_has_handled_is_saved(store: TestedStore) {
+    let flows = &store.flows;
+    flows.save_flow(flow("copy", "v1", &[], true), false).await.unwrap();
+    let through = async || flows.saved_flow("copy").await.unwrap().through;
+    let at = |millis| Some(Timestamp::from_millis(millis));
+    store.journal.remember_trigger(taken("copy", &[], at(7))).await.unwrap();
+    assert_eq!(through().await, at(7));
+    store.journal.remember_trigger(taken("copy", &["a"], None)).await.unwrap();
+    assert_eq!(through().await, at(7), "an event without a time changes nothing");
+    let accept = async |run: &str, event: TriggerEvent| {
+        let (run, flow) = (RunId::from(run), document("v1"));
+        store.journal.accept_triggered(&run, "v1", &flow, started("dam"), &event).await.unwrap()
+    };
+    assert_eq!(accept("a1", taken("copy", &["b"], at(8))).await, None);
+    assert_eq!(through().await, at(8));
+    assert_eq!(accept("a2", taken("copy", &["b"], at(9))).await, Some(RunId::from("a1")));
+    assert_eq!(through().await, at(8), "nothing was accepted");
+    flows.save_flow(flow("copy", "v1", &[], true), true).await.unwrap();
+    assert_eq!(through().await, at(8), "a replaced flow does not start from the beginning");
+    flows.activate_flow("copy", false, false).await.unwrap();
+    assert_eq!((flows.saved_flow("copy").await.unwrap().active, through().await), (false, at(8)));
+    flows.activate_flow("copy", true, true).await.unwrap();
+    assert_eq!((flows.saved_flow("copy").await.unwrap().active, through().await), (true, None), "it starts again");
+}
+
+fn taken(flow: &str, keys: &[&str], through: Option<Timestamp>) -> TriggerEvent {
+    TriggerEvent { flow: flow.into(), keys: keys.iter().map(|key| (*key).to_owned()).collect(), through }
+}

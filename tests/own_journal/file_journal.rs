@@ -1,0 +1,307 @@
+//! A journal in one file. Each line is a transaction: a list of records in JSON. All queries read the records in memory.
+
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    fs::{self, File},
+    io::{Read, Seek, Write},
+    path::{Path, PathBuf},
+    sync::{Mutex, MutexGuard},
+};
+
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
+use trunkline_core::{Error, ErrorKind, Result, RunId, StepPath, async_trait};
+use trunkline_engine::{
+    EventLog, FlowVersions, Flush, Item, ItemOutcome, PreviousOutcome, ProcessLog, RunClaim, RunClaims, RunEvent,
+    RunIndex, RunSummary, TriggerDeduplication, TriggerEvent,
+};
+
+#[derive(Serialize, Deserialize)]
+enum Record {
+    Version(String, Value),
+    Event(RunId, RunEvent),
+    Taken(TakenKey, RunId),
+    Forgotten(String),
+}
+
+/// The flow and the key.
+type TakenKey = (String, String);
+
+pub struct FileJournal {
+    path: PathBuf,
+    state: Mutex<State>,
+}
+
+struct State {
+    file: File,
+    /// Lines that are not in the file yet.
+    queued: Vec<u8>,
+    versions: BTreeMap<String, Value>,
+    /// The events of all runs, in the order in which they were appended.
+    events: Vec<(RunId, RunEvent)>,
+    taken: BTreeMap<TakenKey, RunId>,
+}
+
+fn failed(error: impl std::error::Error + Send + Sync + 'static) -> Error {
+    Error::new(ErrorKind::Store, "the journal's file cannot be read or written").source(error)
+}
+
+impl FileJournal {
+    pub fn open(path: &Path) -> Result<FileJournal> {
+        let file = File::options().read(true).write(true).create(true).truncate(false).open(path).map_err(failed)?;
+        let (versions, events, taken) = (BTreeMap::new(), Vec::new(), BTreeMap::new());
+        let mut state = State { file, queued: Vec::new(), versions, events, taken };
+        let mut text = String::new();
+        state.file.read_to_string(&mut text).map_err(failed)?;
+        // A crash may have cut the last line.
+        let whole = text.rfind('\n').map_or(0, |end| end + 1);
+        state.file.set_len(whole as u64).map_err(failed)?;
+        state.file.seek(std::io::SeekFrom::End(0)).map_err(failed)?;
+        for line in text[..whole].lines() {
+            state.apply(serde_json::from_str(line).map_err(failed)?);
+        }
+        Ok(FileJournal { path: path.to_owned(), state: Mutex::new(state) })
+    }
+
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+
+    fn state(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap()
+    }
+}
+
+impl State {
+    fn apply(&mut self, records: Vec<Record>) {
+        for record in records {
+            match record {
+                Record::Version(version, flow) => drop(self.versions.insert(version, flow)),
+                Record::Event(run, event) => self.events.push((run, event)),
+                Record::Taken(key, run) => drop(self.taken.entry(key).or_insert(run)),
+                Record::Forgotten(flow) => self.taken.retain(|(of, _), _| *of != flow),
+            }
+        }
+    }
+
+    fn commit(&mut self, records: Vec<Record>, flush: Flush) -> Result<()> {
+        serde_json::to_writer(&mut self.queued, &records).map_err(failed)?;
+        self.queued.push(b'\n');
+        if flush == Flush::Now {
+            self.file.write_all(&self.queued).and_then(|()| self.file.sync_data()).map_err(failed)?;
+            self.queued.clear();
+        }
+        self.apply(records);
+        Ok(())
+    }
+
+    fn run<'a>(&'a self, run: &RunId) -> impl Iterator<Item = &'a RunEvent> {
+        self.events.iter().filter(move |(of, _)| of == run).map(|(_, event)| event)
+    }
+
+    fn must_exist(&self, run: &RunId) -> Result<()> {
+        let first = self.run(run).next();
+        first.map(drop).ok_or_else(|| Error::new(ErrorKind::NotFound, format!("there is no run {run}")))
+    }
+
+    fn version(&self, version: &str, flow: &Value) -> Result<Record> {
+        match self.versions.get(version) {
+            Some(known) if known != flow => Err(Error::new(ErrorKind::Conflict, "another flow has this version")),
+            _ => Ok(Record::Version(version.to_owned(), flow.clone())),
+        }
+    }
+
+    fn accept(&mut self, run: &RunId, started: RunEvent, others: Vec<Record>, flush: Flush) -> Result<()> {
+        if self.must_exist(run).is_ok() {
+            return Err(Error::new(ErrorKind::Conflict, format!("there is a run {run} already")));
+        }
+        self.commit(others.into_iter().chain([Record::Event(run.clone(), started)]).collect(), flush)
+    }
+
+    /// Returns the last outcomes of the items of a run.
+    fn items(&self, run: &RunId) -> BTreeMap<(StepPath, String), Item> {
+        let mut items = BTreeMap::new();
+        for event in self.run(run) {
+            if let RunEvent::ItemFinished { step, key, outcome, at, .. }
+            | RunEvent::ItemResolved { step, key, outcome, at, .. } = event
+            {
+                let item = Item { step: step.clone(), key: key.clone(), outcome: outcome.clone(), at: *at };
+                items.insert((step.clone(), key.clone()), item);
+            }
+        }
+        items
+    }
+
+    /// Returns the flow and the connections of a run.
+    fn scope<'a>(&'a self, run: &RunId) -> Option<(&'a String, &'a BTreeMap<String, String>)> {
+        match self.run(run).next()? {
+            RunEvent::Started { flow, connections, .. } => Some((flow, connections)),
+            _ => None,
+        }
+    }
+}
+
+#[async_trait]
+impl EventLog for FileJournal {
+    async fn accept(&self, run: &RunId, version: &str, flow: &Value, started: RunEvent, flush: Flush) -> Result<()> {
+        let mut state = self.state();
+        let version = state.version(version, flow)?;
+        state.accept(run, started, vec![version], flush)
+    }
+
+    async fn append(&self, run: &RunId, events: Vec<RunEvent>, flush: Flush) -> Result<()> {
+        let mut state = self.state();
+        state.must_exist(run)?;
+        state.commit(events.into_iter().map(|event| Record::Event(run.clone(), event)).collect(), flush)
+    }
+
+    async fn replay(&self, run: &RunId, visit: &mut (dyn FnMut(RunEvent) + Send)) -> Result<()> {
+        let events: Vec<_> = self.state().run(run).cloned().collect();
+        self.state().must_exist(run)?;
+        events.into_iter().for_each(visit);
+        Ok(())
+    }
+
+    async fn cancel_requested(&self, run: &RunId) -> Result<bool> {
+        let state = self.state();
+        state.must_exist(run)?;
+        Ok(state.run(run).any(|event| matches!(event, RunEvent::CancelRequested { .. })))
+    }
+
+    async fn signals(&self, run: &RunId, after: u64) -> Result<(Vec<RunEvent>, u64)> {
+        let state = self.state();
+        state.must_exist(run)?;
+        let new = state.run(run).skip(usize::try_from(after).unwrap_or(usize::MAX));
+        let signals = new.filter(|event| matches!(event, RunEvent::Signalled { .. })).cloned().collect();
+        Ok((signals, state.run(run).count() as u64))
+    }
+}
+
+#[async_trait]
+impl RunIndex for FileJournal {
+    async fn runs(&self) -> Result<Vec<RunSummary>> {
+        let state = self.state();
+        let ids: BTreeSet<_> = state.events.iter().map(|(run, _)| run).collect();
+        let summary = |run: &RunId| {
+            let mut summary = RunSummary::new(run.clone());
+            state.run(run).for_each(|event| summary.apply(event));
+            for item in state.items(run).values() {
+                *summary.items.entry(item.outcome.status().to_owned()).or_default() += 1;
+            }
+            summary
+        };
+        let mut runs: Vec<_> = ids.into_iter().map(summary).collect();
+        runs.sort_by_key(|run| std::cmp::Reverse(run.started_at));
+        Ok(runs)
+    }
+
+    async fn item(&self, run: &RunId, step: &StepPath, key: &str) -> Result<Option<ItemOutcome>> {
+        let found = self.state().items(run).remove(&(step.clone(), key.to_owned()));
+        Ok(found.map(|item| item.outcome))
+    }
+
+    async fn items(
+        &self,
+        run: &RunId,
+        status: Option<&str>,
+        after: Option<(StepPath, String)>,
+        most: usize,
+    ) -> Result<Vec<Item>> {
+        let found = self.state().items(run).into_iter();
+        let found = found.filter(|(key, _)| after.as_ref().is_none_or(|after| key > after)).map(|(_, item)| item);
+        Ok(found.filter(|item| status.is_none_or(|status| item.outcome.status() == status)).take(most).collect())
+    }
+
+    async fn before(&self, run: &RunId, step: &StepPath, key: &str) -> Result<Option<PreviousOutcome>> {
+        let state = self.state();
+        state.must_exist(run)?;
+        let scope = state.scope(run);
+        let mut found: Option<PreviousOutcome> = None;
+        for (run, event) in state.events.iter().filter(|(of, _)| state.scope(of) == scope) {
+            match event {
+                RunEvent::ItemFinished { step: at, key: of, outcome, once: Some(fingerprint), .. }
+                    if (at, of.as_str()) == (step, key) && matches!(outcome.status(), "done" | "unknown") =>
+                {
+                    let (run, fingerprint) = (run.clone(), fingerprint.clone());
+                    found = Some(PreviousOutcome { run, fingerprint, unknown: outcome.status() == "unknown" });
+                }
+                RunEvent::ItemResolved { step: at, key: of, outcome, .. } if (at, of.as_str()) == (step, key) => {
+                    let done = outcome.status() == "done";
+                    found = found.filter(|previous| previous.run != *run || done).map(|previous| PreviousOutcome {
+                        unknown: previous.unknown && previous.run != *run,
+                        ..previous
+                    });
+                }
+                _ => {}
+            }
+        }
+        Ok(found)
+    }
+}
+
+#[async_trait]
+impl TriggerDeduplication for FileJournal {
+    async fn accept_triggered(
+        &self,
+        run: &RunId,
+        version: &str,
+        flow: &Value,
+        started: RunEvent,
+        trigger: &TriggerEvent,
+    ) -> Result<Option<RunId>> {
+        let mut state = self.state();
+        let keys = || trigger.keys.iter().map(|key| (trigger.flow.clone(), key.clone()));
+        if let Some(earlier) = keys().find_map(|key| state.taken.get(&key)) {
+            return Ok(Some(earlier.clone()));
+        }
+        let version = state.version(version, flow)?;
+        let taken = keys().map(|key| Record::Taken(key, run.clone()));
+        state.accept(run, started, taken.chain([version]).collect(), Flush::Now)?;
+        Ok(None)
+    }
+
+    async fn not_taken(&self, flow: &str, keys: Vec<String>) -> Result<BTreeSet<String>> {
+        let state = self.state();
+        Ok(keys.into_iter().filter(|key| !state.taken.contains_key(&(flow.to_owned(), key.clone()))).collect())
+    }
+
+    async fn remember_trigger(&self, event: TriggerEvent) -> Result<()> {
+        let taken = event.keys.into_iter().map(|key| Record::Taken((event.flow.clone(), key), RunId::from("")));
+        self.state().commit(taken.collect(), Flush::Now)
+    }
+
+    async fn forget_trigger(&self, flow: &str) -> Result<()> {
+        self.state().commit(vec![Record::Forgotten(flow.to_owned())], Flush::Now)
+    }
+}
+
+#[async_trait]
+impl FlowVersions for FileJournal {
+    async fn keep_version(&self, version: &str, flow: &Value) -> Result<()> {
+        let mut state = self.state();
+        let version = state.version(version, flow)?;
+        state.commit(vec![version], Flush::Now)
+    }
+
+    async fn flow(&self, version: &str) -> Result<Value> {
+        let flow = self.state().versions.get(version).cloned();
+        flow.ok_or_else(|| Error::new(ErrorKind::NotFound, format!("there is no flow version {version}")))
+    }
+}
+
+/// Stores no process log.
+impl ProcessLog for FileJournal {}
+
+/// The operating system releases the lock of a file when its process ends.
+#[async_trait]
+impl RunClaims for FileJournal {
+    async fn claim(&self, run: &RunId) -> Result<RunClaim> {
+        let locks = self.path.with_extension("locks");
+        fs::create_dir_all(&locks).map_err(failed)?;
+        let file = File::create(locks.join(run.as_str())).map_err(failed)?;
+        match file.try_lock() {
+            Ok(()) => Ok(RunClaim::new(file)),
+            Err(_) => Err(Error::new(ErrorKind::Conflict, format!("another process works on run {run}"))),
+        }
+    }
+}
