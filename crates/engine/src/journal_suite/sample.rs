@@ -139,3 +139,19 @@ pub(super) fn started(version: &str, at: u64) -> RunEvent {
         at: Timestamp::from_millis(at),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_name_of_an_event_is_its_tag_in_json() {
+        let mut names = std::collections::BTreeSet::new();
+        let started = super::started("v1", 0);
+        for event in one_of_each().into_iter().chain([started]) {
+            assert_eq!(serde_json::to_value(&event).unwrap()["event"], event.name());
+            names.insert(event.name());
+        }
+        assert_eq!(names.len(), 20, "every event has a sample: {names:?}");
+    }
+}

@@ -60,7 +60,9 @@ pub(crate) fn word(step: &NextStep) -> String {
         NextStep::ResumeRun { run } => format!("`trunkline runs resume {}` continues it", optional(run, "ID")),
         NextStep::CancelRun { run } => format!("`trunkline runs cancel {}` ends it", optional(run, "ID")),
         NextStep::RerunRun { run, unknown: true, .. } => {
-            format!("`trunkline runs rerun {run} --failed --unknown` looks up what is unknown, where the action can do that")
+            format!(
+                "`trunkline runs rerun {run} --failed --unknown` looks up what is unknown, where the action can do that"
+            )
         }
         NextStep::RerunRun { run, corrected: true, .. } => {
             format!("`trunkline runs rerun {run} --failed --flow NAME|FILE` continues with a corrected flow")
@@ -144,7 +146,7 @@ mod tests {
                             unknown.push(word.to_owned());
                         }
                     }
-                    None if word == "trunkline" => {}
+                    None if word == "trunkline" || !quoted.starts_with("trunkline ") => {}
                     None => match at.find_subcommand(word) {
                         Some(found) => at = found,
                         None if at.has_subcommands() && at.get_positionals().next().is_none() => {
