@@ -175,6 +175,15 @@ fn no_library_names_a_command() {
 }
 
 #[test]
+fn no_form_names_a_command() {
+    let mut schemas = Vec::new();
+    files(&project().join("schemas"), &mut schemas);
+    let named = |path: &PathBuf| fs::read_to_string(path).unwrap().contains("`trunkline ");
+    assert_eq!(schemas.iter().filter(|path| named(path)).collect::<Vec<_>>(), [&PathBuf::new(); 0]);
+    assert!(schemas.len() > 3);
+}
+
+#[test]
 fn a_command_in_a_library_is_found() {
     for source in [
         r#"error.hint("`trunkline runs` lists them")"#,

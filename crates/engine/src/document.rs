@@ -59,7 +59,7 @@ pub(crate) struct FlowDocument {
     /// When results are written to disk, so that they survive a power cut.
     #[serde(default)]
     pub(crate) durability: Flushing,
-    /// Which calls are recorded in the process log with their inputs and outputs, for `trunkline runs log`. Secrets are
+    /// Which calls are recorded in the process log with their inputs and outputs, which is kept for each run. Secrets are
     /// left out, but values may contain personal data.
     #[serde(default)]
     pub(crate) log: Logging,
@@ -256,7 +256,7 @@ pub(crate) struct WaitForDocument {
     /// A time: `2026-11-21T08:00:00Z`, or milliseconds since 1970.
     #[schemars(with = "Option<TimeDocument>")]
     pub(crate) until: Option<Value>,
-    /// The name of a signal, as sent with `trunkline runs signal`. The step's `timeout` limits the wait.
+    /// The name of a signal, as it is sent to the run. The step's `timeout` limits the wait.
     #[schemars(length(min = 1))]
     pub(crate) signal: Option<String>,
 }
