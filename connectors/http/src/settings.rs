@@ -109,7 +109,7 @@ enum Authentication {
         /// URL at which a user signs in; used by the flow `authorization_code` only.
         authorization_url: Option<Url>,
         /// # Issuer
-        /// The login server's issuer identifier, which `trunkline connection discover` prints. A sign-in that another
+        /// The login server's issuer identifier, which its discovery document has. A sign-in that another
         /// issuer answers is rejected.
         issuer: Option<String>,
         /// # Revocation URL

@@ -146,7 +146,7 @@ mod tests {
                             unknown.push(word.to_owned());
                         }
                     }
-                    None if word == "trunkline" => {}
+                    None if word == "trunkline" || !quoted.starts_with("trunkline ") => {}
                     None => match at.find_subcommand(word) {
                         Some(found) => at = found,
                         None if at.has_subcommands() && at.get_positionals().next().is_none() => {

@@ -160,7 +160,7 @@ impl Runtime {
         self.store().activate_flow(name, active, restart).await
     }
 
-    /// Gives the webhook of a saved flow a new address and returns its path below the address of `trunkline serve`. The
+    /// Gives the webhook of a saved flow a new address and returns its path below the address of the server. The
     /// previous address stops working. The path cannot be shown again: only its hash is stored.
     ///
     /// # Errors

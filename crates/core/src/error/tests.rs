@@ -82,7 +82,7 @@ fn every_detail_is_derived_from_the_fact_that_earlier_versions_wrote() {
 }
 
 #[test]
-fn a_fact_of_today_is_not_a_detail_even_after_serialization() {
+fn a_fact_is_not_a_detail_even_after_serialization() {
     let error = Error::new(ErrorKind::Conflict, "closed").with("tries", 3).with("source", "changed");
     let back: Error = serde_json::from_value(serde_json::to_value(&error).unwrap()).unwrap();
     assert_eq!((error.details(), back.details()), (&[][..], &[][..]));

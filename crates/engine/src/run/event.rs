@@ -365,6 +365,32 @@ fn is_first(attempt: &u32) -> bool {
 }
 
 impl RunEvent {
+    /// Returns the name of the event as it is written in JSON, such as `step_finished`.
+    pub fn name(&self) -> &'static str {
+        match self {
+            RunEvent::Started { .. } => "started",
+            RunEvent::Rerun { .. } => "rerun",
+            RunEvent::Resumed { .. } => "resumed",
+            RunEvent::StepStarted { .. } => "step_started",
+            RunEvent::Checkpoint { .. } => "checkpoint",
+            RunEvent::StepFinished { .. } => "step_finished",
+            RunEvent::StepFailed { .. } => "step_failed",
+            RunEvent::StepRetried { .. } => "step_retried",
+            RunEvent::DeadlineSet { .. } => "deadline_set",
+            RunEvent::WaitBegan { .. } => "wait_began",
+            RunEvent::Signalled { .. } => "signalled",
+            RunEvent::Listed { .. } => "listed",
+            RunEvent::PageFinished { .. } => "page_finished",
+            RunEvent::ListChanged { .. } => "list_changed",
+            RunEvent::ItemFinished { .. } => "item_finished",
+            RunEvent::StepResolved { .. } => "step_resolved",
+            RunEvent::ItemResolved { .. } => "item_resolved",
+            RunEvent::BatchFinished { .. } => "batch_finished",
+            RunEvent::CancelRequested { .. } => "cancel_requested",
+            RunEvent::Finished { .. } => "finished",
+        }
+    }
+
     /// Returns the member that a store keeps encrypted.
     fn encrypted_value(&mut self) -> Option<&mut Value> {
         match self {

@@ -2,6 +2,7 @@
 
 mod calls;
 mod cancel;
+mod earlier;
 mod language;
 mod ledger;
 mod limits;

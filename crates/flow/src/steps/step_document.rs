@@ -191,7 +191,7 @@ pub(crate) struct WaitForDocument {
     /// A time: `2026-11-21T08:00:00Z`, or milliseconds since 1970.
     #[schemars(with = "Option<TimeDocument>")]
     pub(crate) until: Option<Value>,
-    /// The name of a signal, as sent with `trunkline runs signal`. The step's `timeout` limits the wait.
+    /// The name of a signal, as it is sent to the run. The step's `timeout` limits the wait.
     #[schemars(length(min = 1))]
     pub(crate) signal: Option<String>,
 }

@@ -17,7 +17,7 @@ pub(crate) type ItemKey = (RunId, StepPath, String);
 
 /// An event to be written.
 pub(crate) struct Row {
-    pub(crate) kind: String,
+    pub(crate) kind: &'static str,
     pub(crate) event: String,
     /// The part that is encrypted.
     pub(crate) secret: Option<SecretPart>,
@@ -89,11 +89,8 @@ impl Row {
             RunEvent::CancelRequested { .. } => Change::Cancel,
             _ => Change::None,
         };
-        let event = text(&event)?;
-        // The tag is the first member of a serialized event.
-        let kind = event.strip_prefix(r#"{"event":""#).and_then(|rest| rest.split('"').next());
-        let kind = kind.ok_or_else(|| Error::new(ErrorKind::Internal, "an event does not say what it is"))?.to_owned();
-        Ok(Row { kind, event, secret, change })
+        let kind = event.name();
+        Ok(Row { kind, event: text(&event)?, secret, change })
     }
 
     /// Returns the item that the event belongs to.

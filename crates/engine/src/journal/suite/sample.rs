@@ -152,3 +152,19 @@ pub(super) fn log_entry(number: u64) -> LogEntry {
     });
     serde_json::from_value(entry).unwrap()
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_name_of_an_event_is_its_tag_in_json() {
+        let mut names = std::collections::BTreeSet::new();
+        let started = started("v1", 0);
+        for event in one_of_each().into_iter().chain([started]) {
+            assert_eq!(serde_json::to_value(&event).unwrap()["event"], event.name());
+            names.insert(event.name());
+        }
+        assert_eq!(names.len(), 20, "every event has a sample: {names:?}");
+    }
+}
