@@ -10,7 +10,7 @@ use async_trait::async_trait;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
-use trunkline_core::{Result, Timestamp, pointer_part};
+use trunkline_core::{Result, Timestamp, pointer_name, pointer_part};
 use uuid::Uuid;
 
 use crate::{ItemOutcome, LogEntry, LogPage, RunEvent, RunStatus, TriggerEvent};
@@ -102,7 +102,7 @@ impl StepPath {
     /// Returns the parent path, and the last part as an unescaped id or key; nothing for a path of one part.
     pub fn split(&self) -> Option<(StepPath, String)> {
         let (outer, last) = self.0.rsplit_once('/')?;
-        Some((StepPath(outer.to_owned()), last.replace("~1", "/").replace("~0", "~")))
+        Some((StepPath(outer.to_owned()), pointer_name(last)))
     }
 
     /// Returns whether this path matches the path of an `each` step in [`Run::ledger`](crate::Run::ledger), where `*`

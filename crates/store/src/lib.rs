@@ -37,7 +37,10 @@ mod vault;
 pub use connections::connection_table::{ConnectionSummary, ConnectionUse, FlowUse};
 pub use database::store::Store;
 pub use encryption::key::KeySource;
-pub use files::store_fault::Fault;
+pub use files::{
+    private_files::{create_private_file, exposed_mode},
+    store_fault::Fault,
+};
 pub use flows::flow_table::{FlowToSave, SavedFlow};
 pub use maintenance::rotate::{Rotation, RotationReport};
 pub use vault::vault_table::SignInEvent;

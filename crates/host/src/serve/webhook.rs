@@ -14,9 +14,11 @@ use axum::{
     response::IntoResponse,
 };
 use base64::{Engine as _, prelude::BASE64_STANDARD};
+use data_encoding::HEXLOWER_PERMISSIVE;
 use hmac::{Hmac, KeyInit, Mac};
 use serde_json::{Map, Value, json};
 use sha2::Sha256;
+use subtle::ConstantTimeEq;
 use trunkline_core::{Error, ErrorKind, Result, Retry};
 use trunkline_engine::{
     Encoding, Flow, Flush, Run, RunId, RunStatus, Signature, Trigger, TriggerEvent, Webhook, WebhookResponseMode,
@@ -139,7 +141,7 @@ async fn flow_at(app: &App, name: &str, token: &str) -> Result<(SavedFlow, Flow)
         Err(error) if error.kind() == ErrorKind::NotFound => return Err(no_webhook()),
         found => found.map_err(|error| for_sender(name, error))?,
     };
-    let has_token = saved.token_hash.as_deref().is_some_and(|known| known == hash(token));
+    let has_token = saved.token_hash.as_deref().is_some_and(|known| known.ct_eq(&hash(token)).into());
     let is_open = has_token && saved.active && matches!(flow.trigger(), Some(Trigger::Webhook(_)));
     if is_open { Ok((saved, flow)) } else { Err(no_webhook()) }
 }
@@ -228,7 +230,7 @@ impl SignedCall<'_> {
         self.message(&signature.signed, timestamp, &mut |part| mac.update(part));
         let is_valid = |text: &str| {
             let bytes = match signature.encoding {
-                Encoding::Hex => unhex(text),
+                Encoding::Hex => HEXLOWER_PERMISSIVE.decode(text.as_bytes()).ok(),
                 Encoding::Base64 => BASE64_STANDARD.decode(text).ok(),
             };
             // `verify_slice` compares in constant time.
@@ -265,12 +267,6 @@ impl SignedCall<'_> {
         }
         take(rest.as_bytes());
     }
-}
-
-fn unhex(text: &str) -> Option<Vec<u8>> {
-    let digit = |byte: u8| char::from(byte).to_digit(16).and_then(|digit| u8::try_from(digit).ok());
-    let pairs = text.as_bytes().chunks(2);
-    pairs.map(|pair| Some(digit(*pair.first()?)? << 4 | digit(*pair.get(1)?)?)).collect()
 }
 
 /// Returns the body as the flow gets it: JSON if the content type says so, or if there is no content type and the body
@@ -386,7 +382,7 @@ mod tests {
         let of = |secret: &[u8]| {
             let mut mac = Hmac::<Sha256>::new_from_slice(secret).unwrap();
             mac.update(body.as_bytes());
-            mac.finalize().into_bytes().iter().map(|byte| format!("{byte:02x}")).collect::<String>()
+            HEXLOWER_PERMISSIVE.encode(&mac.finalize().into_bytes())
         };
         let with = |value: &str, secret: Option<&[u8]>| {
             let headers = headers(&[("x-signature", value)]);
