@@ -15,6 +15,7 @@ use std::{
 };
 
 use base64::{Engine, prelude::BASE64_STANDARD, prelude::BASE64_URL_SAFE};
+use data_encoding::HEXLOWER;
 use percent_encoding::{NON_ALPHANUMERIC, utf8_percent_encode};
 use serde_json::{Value, json};
 use tokio::{
@@ -80,7 +81,7 @@ fn encodings(canary: &str) -> Vec<(&'static str, Vec<u8>)> {
         ("URL-escaped", url.into_bytes()),
         ("url-escaped", lower.into_bytes()),
         ("as in a form", form.into_bytes()),
-        ("in hex", canary.bytes().map(|byte| format!("{byte:02x}")).collect::<String>().into_bytes()),
+        ("in hex", HEXLOWER.encode(canary.as_bytes()).into_bytes()),
         ("in HEX", canary.bytes().map(|byte| format!("{byte:02X}")).collect::<String>().into_bytes()),
         ("backwards", canary.bytes().rev().collect()),
     ];
@@ -361,7 +362,7 @@ async fn the_secrets_of_a_webhook_do_not_appear_either() {
 fn signed(secret: &str, body: &str) -> String {
     let mut mac = <hmac::Hmac<sha2::Sha256> as hmac::KeyInit>::new_from_slice(secret.as_bytes()).unwrap();
     hmac::Mac::update(&mut mac, body.as_bytes());
-    hmac::Mac::finalize(mac).into_bytes().iter().map(|byte| format!("{byte:02x}")).collect()
+    HEXLOWER.encode(&hmac::Mac::finalize(mac).into_bytes())
 }
 
 /// The other authentications, with secrets that differ in every encoding; services that echo their input; keys of the

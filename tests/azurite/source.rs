@@ -2,6 +2,7 @@
 
 use std::sync::{Arc, OnceLock};
 
+use data_encoding::HEXLOWER;
 use schemars::JsonSchema;
 use serde::Deserialize;
 use serde_json::{Value, json};
@@ -44,7 +45,7 @@ pub fn sha256(length: u64) -> String {
 
 /// Returns a digest in hexadecimal.
 pub fn hex(hasher: Sha256) -> String {
-    hasher.finalize().iter().map(|byte| format!("{byte:02x}")).collect()
+    HEXLOWER.encode(&hasher.finalize())
 }
 
 struct Generated;

@@ -14,7 +14,7 @@ use std::{
 
 use futures::FutureExt;
 use serde_json::{Value, json};
-use trunkline_core::{Error, ErrorKind};
+use trunkline_core::{Error, ErrorKind, pointer_name, pointer_part};
 use trunkline_tests::{Dice, project};
 
 use crate::{
@@ -54,15 +54,11 @@ fn places(value: &Value, at: String, found: &mut Vec<String>) {
         Value::Array(items) => items.iter().enumerate().for_each(|(n, item)| places(item, format!("{at}/{n}"), found)),
         Value::Object(members) => {
             let ours = members.iter().filter(|(name, _)| !OUTCOME_MEMBERS.contains(&name.as_str()));
-            ours.for_each(|(name, member)| places(member, format!("{at}/{}", escaped(name)), found));
+            ours.for_each(|(name, member)| places(member, format!("{at}/{}", pointer_part(name)), found));
         }
         _ => {}
     }
     found.push(at);
-}
-
-fn escaped(name: &str) -> String {
-    name.replace('~', "~0").replace('/', "~1")
 }
 
 /// Changes the response at random places, a random number of times. Returns descriptions of the changes.
@@ -95,7 +91,7 @@ fn change(body: &mut Value, dice: &mut Dice) -> Vec<String> {
 fn remove(body: &mut Value, at: &str) -> Option<Value> {
     let (holder, name) = at.rsplit_once('/')?;
     match body.pointer_mut(holder)? {
-        Value::Object(members) => members.shift_remove(&name.replace("~1", "/").replace("~0", "~")),
+        Value::Object(members) => members.shift_remove(&pointer_name(name)),
         // Items are not removed, since a shorter list is a valid list.
         _ => None,
     }

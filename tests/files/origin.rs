@@ -6,6 +6,7 @@ use std::{
 };
 
 use base64::{Engine, prelude::BASE64_STANDARD};
+use data_encoding::HEXLOWER;
 use serde_json::{Value, json};
 use sha2::{Digest, Sha256};
 use tokio::{
@@ -93,7 +94,7 @@ impl Origin {
 
     /// Returns the SHA-256 of a version in hexadecimal.
     pub fn sha256(&self, version: u64) -> String {
-        self.hash(version).iter().map(|byte| format!("{byte:02x}")).collect()
+        HEXLOWER.encode(&self.hash(version))
     }
 
     fn hash(&self, version: u64) -> Vec<u8> {

@@ -12,6 +12,7 @@
 
 use std::{borrow::Cow, fmt, str::FromStr};
 
+use data_encoding::{HEXLOWER, HEXLOWER_PERMISSIVE};
 use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 use serde::{Deserialize, Serialize};
 
@@ -65,7 +66,7 @@ impl Digest {
 
     /// Returns the value in lower-case hexadecimal digits.
     pub fn hex(&self) -> String {
-        self.value.iter().map(|byte| format!("{byte:02x}")).collect()
+        HEXLOWER.encode(&self.value)
     }
 }
 
@@ -88,12 +89,7 @@ impl FromStr for Digest {
         let read = || {
             let (name, digits) = text.split_once(':')?;
             let algorithm = [Algorithm::Md5, Algorithm::Sha256].into_iter().find(|known| known.name() == name)?;
-            let digit = |byte: u8| char::from(byte).to_digit(16).and_then(|digit| u8::try_from(digit).ok());
-            let value = digits.as_bytes().chunks(2).map(|pair| match pair {
-                [high, low] => Some(digit(*high)? << 4 | digit(*low)?),
-                _ => None,
-            });
-            Digest::new(algorithm, value.collect::<Option<Vec<_>>>()?)
+            Digest::new(algorithm, HEXLOWER_PERMISSIVE.decode(digits.as_bytes()).ok()?)
         };
         read().ok_or_else(|| {
             Error::new(ErrorKind::InvalidInput, format!("`{text}` is not a digest"))

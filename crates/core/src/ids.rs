@@ -6,7 +6,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
-use crate::{Timestamp, pointer_part};
+use crate::{Timestamp, pointer_name, pointer_part};
 
 /// The id of a run: 15 digits and lower case letters.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize, JsonSchema)]
@@ -92,7 +92,7 @@ impl StepPath {
     /// Returns the parent path, and the last part as an unescaped id or key; nothing for a path of one part.
     pub fn split(&self) -> Option<(StepPath, String)> {
         let (outer, last) = self.0.rsplit_once('/')?;
-        Some((StepPath(outer.to_owned()), last.replace("~1", "/").replace("~0", "~")))
+        Some((StepPath(outer.to_owned()), pointer_name(last)))
     }
 
     /// Returns whether this path matches the path of an `each` step in a run's ledger, where `*` stands for any item.

@@ -22,6 +22,7 @@ use base64::{
     Engine,
     prelude::{BASE64_STANDARD, BASE64_URL_SAFE},
 };
+use data_encoding::{HEXLOWER, HEXUPPER};
 use secrecy::{ExposeSecret, SecretString};
 use zeroize::{Zeroize, Zeroizing};
 
@@ -220,8 +221,8 @@ fn encodings(secret: &str) -> Vec<Encoding> {
             all.push(text);
         }
     }
-    all.push(bytes.iter().map(|byte| format!("{byte:02x}")).collect());
-    all.push(bytes.iter().map(|byte| format!("{byte:02X}")).collect());
+    all.push(HEXLOWER.encode(bytes));
+    all.push(HEXUPPER.encode(bytes));
     let plain = |text: String| Encoding { bytes: Zeroizing::new(text.into_bytes()), with_neighbours: false };
     let mut encodings: Vec<_> = all.into_iter().map(plain).collect();
     // In base64, a secret looks different at each of three offsets, and its first and last characters also depend on

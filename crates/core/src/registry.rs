@@ -14,7 +14,7 @@ use serde_json::Value;
 use crate::{
     Action, ActionEntry, ActionSpec, AnyAction, AnyConnector, Connected, Connection, Connector, ConnectorEntry,
     ConnectorSpec, Diagnostic, Effect, Error, ErrorKind, NextStep, Result, Schema, Secret, SecretSource, Vault,
-    VaultSlot,
+    VaultSlot, spelling::closest,
 };
 
 /// The connectors of a host, sorted by name.
@@ -342,13 +342,4 @@ impl Registered {
 /// Returns the numbers of a version, so that versions compare in numerical order: 1.10 is after 1.9.
 fn numbers(version: &str) -> Vec<u64> {
     version.split('.').map(|part| part.parse().unwrap_or_default()).collect()
-}
-
-/// Returns the known word that is nearest to a misspelt one, or `None` if none of them is near.
-pub fn closest<'a>(word: &str, known: impl Iterator<Item = &'a str>) -> Option<&'a str> {
-    known
-        .map(|candidate| (strsim::damerau_levenshtein(&word.to_lowercase(), &candidate.to_lowercase()), candidate))
-        .filter(|(distance, candidate)| *distance <= 1 + candidate.len() / 4)
-        .min_by_key(|(distance, _)| *distance)
-        .map(|(_, candidate)| candidate)
 }

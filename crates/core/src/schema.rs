@@ -13,7 +13,11 @@ use jsonschema::{
 use schemars::{JsonSchema, generate::SchemaSettings};
 use serde_json::{Value, json};
 
-use crate::{Diagnostic, ErrorKind, Result};
+use crate::{
+    Diagnostic, ErrorKind, Result,
+    pointer::{pointer_names, pointer_part},
+    spelling::closest,
+};
 
 /// Returns the JSON Schema (draft 2020-12) of a type, with all references inlined.
 pub fn schema_of<T: JsonSchema>() -> Value {
@@ -129,11 +133,6 @@ fn child(pointer: &str, name: &str) -> String {
     format!("{pointer}/{}", pointer_part(name))
 }
 
-/// Returns a name as it is written in a JSON pointer: `~` as `~0` and `/` as `~1` (RFC 6901).
-pub fn pointer_part(name: &str) -> String {
-    name.replace('~', "~0").replace('/', "~1")
-}
-
 /// Returns the property that distinguishes the branches of a `oneOf`: the first one that is a `const` in all of them.
 fn tag(branches: &[Value]) -> Option<&str> {
     let first = branches.first()?.get("properties")?.as_object()?;
@@ -222,7 +221,7 @@ fn describe(error: &ValidationError<'_>, schema: &Value, found: &mut Vec<Diagnos
             // If a branch has an error, the validator reports the members of that branch as unknown: those are skipped.
             for property in unexpected.iter().filter(|property| !known.contains(&property.as_str())) {
                 let finding = Diagnostic::error(child(&pointer, property), format!("{property} is not known here"));
-                found.push(match crate::registry::closest(property, known.iter().copied()) {
+                found.push(match closest(property, known.iter().copied()) {
                     Some(close) => finding.hint(format!("did you mean {close}?")),
                     None => finding.hint("remove it, or check its spelling"),
                 });
@@ -280,8 +279,7 @@ fn article(kind: &str) -> String {
 /// Returns all sub-schemas that apply to the value at a pointer.
 fn lookup<'a>(schema: &'a Value, pointer: &str) -> Vec<&'a Value> {
     let mut nodes = with_branches(schema);
-    for segment in pointer.split('/').skip(1) {
-        let segment = segment.replace("~1", "/").replace("~0", "~");
+    for segment in pointer_names(pointer) {
         nodes = nodes
             .into_iter()
             .filter_map(|node| node.get("properties").and_then(|all| all.get(&segment)).or_else(|| node.get("items")))

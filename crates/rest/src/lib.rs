@@ -17,7 +17,6 @@ mod client;
 pub mod generic;
 mod oauth;
 mod paging;
-mod pointer;
 mod table;
 mod transfer;
 mod transport;

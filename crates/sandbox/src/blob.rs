@@ -8,6 +8,7 @@ use std::sync::PoisonError;
 use axum::http::Method;
 use base64::Engine as _;
 use base64::prelude::BASE64_STANDARD;
+use data_encoding::HEXLOWER;
 use futures::StreamExt;
 use sha2::{Digest, Sha256};
 use tokio::io::AsyncWriteExt as _;
@@ -18,7 +19,7 @@ use crate::asset::{Blob, Content};
 use crate::downloads;
 use crate::files;
 use crate::http::{self, Call, HttpResponse};
-use crate::library::{SourceFile, hex};
+use crate::library::SourceFile;
 use crate::signature::sign;
 use crate::state::{Event, now};
 
@@ -182,7 +183,7 @@ async fn put_blob(app: &App, call: &mut Call, media: Uuid) -> HttpResponse {
         comparer.update(&chunk);
         size += chunk.len() as u64;
     }
-    let content = Content { size, sha256: hex(&hash.finalize()), same_as: comparer.finish() };
+    let content = Content { size, sha256: HEXLOWER.encode(&hash.finalize()), same_as: comparer.finish() };
     commit_content(app, media, content, Vec::new());
     created()
 }
@@ -220,7 +221,7 @@ async fn put_block(app: &App, call: &mut Call, media: Uuid) -> HttpResponse {
         return error(400, "InvalidBlobOrBlock", text);
     }
     let folder = app.state.blocks(media);
-    match write_block(std::mem::take(&mut call.body), &folder, &hex(id.as_bytes())).await {
+    match write_block(std::mem::take(&mut call.body), &folder, &HEXLOWER.encode(id.as_bytes())).await {
         Ok(size) => {
             app.state.with(|state| state.record(Event::Block { blob: media, id, size }));
             created()
@@ -277,7 +278,7 @@ async fn commit(app: &App, call: &mut Call, media: Uuid) -> HttpResponse {
         return error(400, "InvalidBlockList", "The specified block list is invalid.");
     };
     let folder = app.state.blocks(media);
-    let paths: Vec<_> = committed.iter().map(|(id, _)| folder.join(hex(id.as_bytes()))).collect();
+    let paths: Vec<_> = committed.iter().map(|(id, _)| folder.join(HEXLOWER.encode(id.as_bytes()))).collect();
     let mut comparer = app.library.comparer(&filename_of(app, media));
     let hashed = tokio::task::spawn_blocking(move || -> std::io::Result<Content> {
         use std::io::Read as _;
@@ -294,7 +295,7 @@ async fn commit(app: &App, call: &mut Call, media: Uuid) -> HttpResponse {
                 size += length as u64;
             }
         }
-        Ok(Content { size, sha256: hex(&hash.finalize()), same_as: comparer.finish() })
+        Ok(Content { size, sha256: HEXLOWER.encode(&hash.finalize()), same_as: comparer.finish() })
     });
     match hashed.await {
         Ok(Ok(content)) => {

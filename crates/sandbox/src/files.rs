@@ -6,12 +6,13 @@
 use axum::body::Body;
 use axum::http::Method;
 use bytes::Bytes;
+use data_encoding::HEXLOWER;
 use serde_json::json;
 use sha2::{Digest, Sha256};
 
 use crate::App;
 use crate::http::{self, Call, HttpResponse, Range};
-use crate::library::{SourceFile, hex};
+use crate::library::SourceFile;
 use crate::mediaflow::FORMATS;
 use crate::signature::sign;
 use crate::state::now;
@@ -90,7 +91,7 @@ pub(crate) fn content(
 /// Returns a response with a zip archive, or with the requested range of it.
 pub(crate) fn zip_content(call: &Call, zip: Bytes) -> HttpResponse {
     let size = zip.len() as u64;
-    let etag = format!("\"{}\"", hex(&Sha256::digest(&zip)));
+    let etag = format!("\"{}\"", HEXLOWER.encode(&Sha256::digest(&zip)));
     ranged(call, size, &etag, "application/zip", |start, end| Body::from(zip.slice(start as usize..end as usize)))
 }
 

@@ -7,6 +7,7 @@ use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use bytes::Bytes;
+use data_encoding::HEXLOWER;
 use futures::Stream;
 use sha2::{Digest, Sha256};
 
@@ -203,7 +204,7 @@ impl Library {
                 let length = (file.size - number * BLOCK).min(BLOCK) as usize;
                 hash.update(&block(&self.base, file.key, number)[..length]);
             }
-            let digest = hex(&hash.finalize());
+            let digest = HEXLOWER.encode(&hash.finalize());
             self.remember_digest(index, &digest);
             digest
         })
@@ -267,15 +268,6 @@ impl Comparer {
     }
 }
 
-/// Formats bytes as lower-case hexadecimal digits.
-pub(crate) fn hex(bytes: &[u8]) -> String {
-    use std::fmt::Write as _;
-    bytes.iter().fold(String::with_capacity(bytes.len() * 2), |mut text, byte| {
-        let _ = write!(text, "{byte:02x}");
-        text
-    })
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -299,7 +291,7 @@ mod tests {
         let file = library.file(4);
         let chunks: Vec<_> = library.content(file.key, 0, 0, file.size).collect().await;
         let content: Vec<u8> = chunks.into_iter().flat_map(Result::unwrap).collect();
-        assert_eq!(hex(&Sha256::digest(&content)), library.digest(4));
+        assert_eq!(HEXLOWER.encode(&Sha256::digest(&content)), library.digest(4));
         let compare = |bytes: &[u8]| {
             let mut comparer = library.comparer(&file.filename);
             bytes.chunks(777).for_each(|chunk| comparer.update(chunk));

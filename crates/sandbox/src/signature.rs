@@ -5,10 +5,10 @@
 
 use std::sync::atomic::Ordering;
 
+use data_encoding::HEXLOWER;
 use sha2::{Digest, Sha256};
 
 use crate::App;
-use crate::library::hex;
 use crate::state::now;
 
 /// Returns the signature of these fields, as lower-case hexadecimal digits.
@@ -20,7 +20,7 @@ pub(crate) fn sign(app: &App, fields: &[&str]) -> String {
         hash.update(field.len().to_le_bytes());
         hash.update(field);
     }
-    hex(&hash.finalize())
+    HEXLOWER.encode(&hash.finalize())
 }
 
 /// Returns a blob URL with a shared access signature for `permissions` (`r`, `c`, `w`) that is valid for 24 hours.

@@ -1,13 +1,13 @@
 //! The API token. It is created at the first start, in a file beside the data directory that only its owner can read.
 
 use std::{
-    fs,
-    io::{self, Write},
+    fs, io,
     path::{Path, PathBuf},
 };
 
 use trunkline::token::random;
 use trunkline_core::{Error, ErrorKind, Result, Secret};
+use trunkline_store::{create_private_file, exposed_mode};
 
 /// The token that callers of the API have to send, and where it is stored.
 pub struct ApiToken {
@@ -57,35 +57,17 @@ impl ApiToken {
     }
 }
 
-/// Creates the token file. Another process may do so at the same time; linking a complete file into place makes exactly
-/// one of them succeed.
+/// Creates the token file. If another process does so at the same time, exactly one of them succeeds.
 fn create(file: &Path) -> io::Result<()> {
     if let Some(folder) = file.parent() {
         fs::create_dir_all(folder)?;
     }
-    let draft = file.with_added_extension(std::process::id().to_string());
-    let mut options = fs::OpenOptions::new();
-    options.write(true).create(true).truncate(true);
-    #[cfg(unix)]
-    std::os::unix::fs::OpenOptionsExt::mode(&mut options, 0o600);
-    let mut written = options.open(&draft)?;
-    written.write_all(random().expose().as_bytes()).and_then(|()| written.sync_all())?;
-    let linked = fs::hard_link(&draft, file);
-    fs::remove_file(&draft)?;
-    match linked {
-        Err(error) if error.kind() != io::ErrorKind::AlreadyExists => Err(error),
-        _ => Ok(()),
-    }
+    create_private_file(file, random().expose().as_bytes()).map(drop)
 }
 
 fn read(file: &Path) -> io::Result<String> {
-    #[cfg(unix)]
-    {
-        use std::os::unix::fs::PermissionsExt;
-        let mode = fs::metadata(file)?.permissions().mode();
-        if mode & 0o077 != 0 {
-            return Err(io::Error::other(format!("others can read it (mode {:o})", mode & 0o777)));
-        }
+    if let Some(mode) = exposed_mode(file)? {
+        return Err(io::Error::other(format!("others can read it (mode {mode:o})")));
     }
     fs::read_to_string(file)
 }

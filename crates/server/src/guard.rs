@@ -3,6 +3,7 @@
 use std::{collections::BTreeSet, net::SocketAddr};
 
 use axum::http::{HeaderMap, Uri, header};
+use subtle::ConstantTimeEq;
 use trunkline::token::hash;
 use trunkline_core::Secret;
 use trunkline_rest::Url;
@@ -41,12 +42,14 @@ impl Guard {
         host.to_str().is_ok_and(known) && uri.authority().is_none_or(|one| known(one.as_str()))
     }
 
-    /// Returns whether a request has the API token. Hashes are compared, so that the time taken does not reveal the
-    /// token.
+    /// Returns whether a request has the API token. The time that the comparison takes does not depend on it: the
+    /// hashes have one length and are compared whole.
     pub(crate) fn has_token(&self, headers: &HeaderMap) -> bool {
         let given = headers.get(header::AUTHORIZATION).and_then(|value| value.to_str().ok());
         let token = given.and_then(|given| given.split_once(' '));
-        token.is_some_and(|(scheme, token)| scheme.eq_ignore_ascii_case("bearer") && hash(token.trim()) == self.token)
+        token.is_some_and(|(scheme, token)| {
+            scheme.eq_ignore_ascii_case("bearer") && hash(token.trim()).ct_eq(&self.token).into()
+        })
     }
 }
 

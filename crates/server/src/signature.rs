@@ -2,6 +2,7 @@
 
 use axum::http::HeaderMap;
 use base64::{Engine as _, prelude::BASE64_STANDARD};
+use data_encoding::HEXLOWER_PERMISSIVE;
 use hmac::{Hmac, KeyInit, Mac};
 use sha2::Sha256;
 use trunkline_flow::{Encoding, Signature};
@@ -41,7 +42,7 @@ impl SignedCall<'_> {
         self.message(&signature.signed, timestamp, &mut |part| mac.update(part));
         let is_valid = |text: &str| {
             let bytes = match signature.encoding {
-                Encoding::Hex => unhex(text),
+                Encoding::Hex => HEXLOWER_PERMISSIVE.decode(text.as_bytes()).ok(),
                 Encoding::Base64 => BASE64_STANDARD.decode(text).ok(),
             };
             // `verify_slice` compares in constant time.
@@ -78,12 +79,6 @@ impl SignedCall<'_> {
         }
         take(rest.as_bytes());
     }
-}
-
-fn unhex(text: &str) -> Option<Vec<u8>> {
-    let digit = |byte: u8| char::from(byte).to_digit(16).and_then(|digit| u8::try_from(digit).ok());
-    let pairs = text.as_bytes().chunks(2);
-    pairs.map(|pair| Some(digit(*pair.first()?)? << 4 | digit(*pair.get(1)?)?)).collect()
 }
 
 #[cfg(test)]
@@ -154,7 +149,7 @@ mod tests {
         let of = |secret: &[u8]| {
             let mut mac = Hmac::<Sha256>::new_from_slice(secret).unwrap();
             mac.update(body.as_bytes());
-            mac.finalize().into_bytes().iter().map(|byte| format!("{byte:02x}")).collect::<String>()
+            HEXLOWER_PERMISSIVE.encode(&mac.finalize().into_bytes())
         };
         let with = |value: &str, secret: Option<&[u8]>| {
             let headers = headers(&[("x-signature", value)]);

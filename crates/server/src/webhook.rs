@@ -14,6 +14,7 @@ use axum::{
     response::IntoResponse,
 };
 use serde_json::{Map, Value, json};
+use subtle::ConstantTimeEq;
 use trunkline::{Cause, token::hash};
 use trunkline_core::{Error, ErrorKind, Result, Retry, RunId};
 use trunkline_engine::{EventLog, Flush, Run, RunStatus, TriggerEvent};
@@ -133,7 +134,7 @@ async fn flow_at(app: &App, name: &str, token: &str) -> Result<(SavedFlow, Flow)
         Err(error) if error.kind() == ErrorKind::NotFound => return Err(no_webhook()),
         found => found.map_err(|error| for_sender(name, error))?,
     };
-    let has_token = saved.token_hash.as_deref().is_some_and(|known| known == hash(token));
+    let has_token = saved.token_hash.as_deref().is_some_and(|known| known.ct_eq(&hash(token)).into());
     let is_open = has_token && saved.active && matches!(flow.trigger(), Some(Trigger::Webhook(_)));
     if is_open { Ok((saved, flow)) } else { Err(no_webhook()) }
 }

@@ -58,6 +58,8 @@ pub use connections::connection_store::{ConnectionStore, ConnectionSummary, Conn
 pub use database::store::Store;
 #[cfg(feature = "sqlite")]
 pub use encryption::key::KeySource;
+#[cfg(feature = "sqlite")]
+pub use files::private_files::{create_private_file, exposed_mode};
 pub use flows::flow_store::{FlowStore, FlowToSave, SavedFlow};
 #[cfg(feature = "sqlite")]
 pub use maintenance::rotate::{Rotation, RotationReport};

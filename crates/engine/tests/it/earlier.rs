@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use serde_json::{Value, json};
 use trunkline_core::ErrorKind;
-use trunkline_engine::{Engine, Flush, Journal, MemoryJournal, Run, RunEvent, RunStatus, Verdict};
+use trunkline_engine::{Engine, EventLog, Flush, MemoryJournal, Run, RunEvent, RunStatus, Verdict};
 
 use crate::support::{call, flow, slots, world};
 

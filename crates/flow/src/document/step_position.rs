@@ -4,7 +4,7 @@
 
 use std::sync::Arc;
 
-use trunkline_core::StepPath;
+use trunkline_core::{StepPath, pointer_name};
 
 use crate::{
     document::flow::Flow,
@@ -59,7 +59,7 @@ fn follow(flow: &Flow, lists: &[&Arc<[Step]>], parts: &[&str], at: usize, positi
             let Some(key) = parts.get(at + 1) else { return };
             push(&mut position.step, "*");
             let path = StepPath::from(&*parts[..at + 2].join("/"));
-            position.items.push(EnclosingItem { path, key: key.replace("~1", "/").replace("~0", "~") });
+            position.items.push(EnclosingItem { path, key: pointer_name(key) });
             follow(flow, &[steps], parts, at + 2, position);
         }
         Some(StepKind::Parallel(branches)) => {

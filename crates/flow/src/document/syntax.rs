@@ -15,7 +15,7 @@ use serde::{
     de::{Error as _, MapAccess, SeqAccess, Visitor},
 };
 use serde_json::{Map, Value, value::RawValue};
-use trunkline_core::{Diagnostic, SourceLocation, pointer_part};
+use trunkline_core::{Diagnostic, SourceLocation, pointer_names, pointer_part};
 
 /// The deepest nesting of a YAML document. The JSON parser has the same limit.
 const MAX_NESTING: usize = 128;
@@ -274,8 +274,7 @@ fn nearest<'a>(markers: &'a Markers, pointer: &str) -> Option<&'a Marker> {
 /// counts.
 fn offset(text: &str, pointer: &str) -> Option<usize> {
     let mut raw: &RawValue = serde_json::from_str(text).ok()?;
-    for part in pointer.split('/').skip(1) {
-        let part = part.replace("~1", "/").replace("~0", "~");
+    for part in pointer_names(pointer) {
         let inner = match raw.get().as_bytes().first() {
             Some(b'{') => serde_json::from_str::<BTreeMap<String, &RawValue>>(raw.get()).ok()?.get(&part).copied(),
             Some(b'[') => {

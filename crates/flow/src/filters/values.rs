@@ -2,6 +2,7 @@
 
 use minijinja::{Error, Value, filters, value::Serde};
 use serde_json::Value as Json;
+use trunkline_core::pointer_names;
 
 use crate::{
     filters::call::{FilterCall, MAX_ITEMS, brief, too_many},
@@ -109,8 +110,7 @@ pub(super) fn json_pointer(call: &FilterCall<'_>) -> Result<Value, Error> {
         return Err(call.error("a JSON pointer begins with /"));
     }
     let mut value = call.value.clone();
-    for part in pointer.split('/').skip(1) {
-        let part = part.replace("~1", "/").replace("~0", "~");
+    for part in pointer_names(pointer) {
         value = match (Kinds::of_dynamic(&value), part.parse::<usize>()) {
             (Kinds::LIST, Ok(index)) => value.get_item_by_index(index).unwrap_or(Value::UNDEFINED),
             _ => member(&value, &part),

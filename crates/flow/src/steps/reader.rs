@@ -7,7 +7,7 @@ use std::{collections::BTreeSet, sync::Arc, time::Duration};
 
 use serde::de::DeserializeOwned;
 use serde_json::{Map, Value};
-use trunkline_core::{Diagnostic, Schema, closest, pointer_part};
+use trunkline_core::{Diagnostic, Schema, closest, pointer_name, pointer_part};
 
 use crate::{
     expression::Template,
@@ -306,7 +306,7 @@ fn remove(document: &mut Value, pointer: &str) {
     let Some((parent, name)) = pointer.rsplit_once('/') else { return };
     match document.pointer_mut(parent) {
         Some(Value::Object(members)) => {
-            members.shift_remove(&name.replace("~1", "/").replace("~0", "~"));
+            members.shift_remove(&pointer_name(name));
         }
         Some(Value::Array(items)) => {
             if let Some(at) = name.parse().ok().filter(|at| *at < items.len()) {

@@ -61,7 +61,8 @@ pub(crate) struct AcceptedResponse {
 impl AcceptedResponse {
     /// Returns the URL of the next page from the `Link` header.
     pub(crate) fn link(&self) -> Option<String> {
-        next_link(self.headers.get_all(header::LINK).iter().filter_map(|link| link.to_str().ok()))
+        // A header with other bytes than ASCII must not end the list: joining the URL encodes them.
+        next_link(self.headers.get_all(header::LINK).iter().map(|link| String::from_utf8_lossy(link.as_bytes())))
     }
 }
 
@@ -200,4 +201,19 @@ fn status_error(request: &RequestInfo<'_>, response: &Response, raw: &RawRespons
     }
     let error = Error::new(kind, message).retry(retry).hint(hint);
     if raw.status.is_redirection() { error.setting("/endpointUrl") } else { error }
+}
+
+#[cfg(test)]
+mod tests {
+    use http::HeaderValue;
+
+    use super::*;
+
+    #[test]
+    fn a_link_with_other_bytes_than_ascii_does_not_end_the_list() {
+        let link = HeaderValue::from_bytes("</größe?page=2>; rel=next".as_bytes()).unwrap();
+        let headers = HeaderMap::from_iter([(header::LINK, link)]);
+        let accepted = AcceptedResponse { status: StatusCode::OK, headers, body: Value::Null };
+        assert_eq!(accepted.link().as_deref(), Some("/größe?page=2"));
+    }
 }

@@ -9,7 +9,7 @@
 use base64::{Engine, prelude::BASE64_URL_SAFE_NO_PAD};
 use serde::Deserialize;
 use serde_json::Value;
-use sha2::{Digest, Sha256};
+use subtle::ConstantTimeEq;
 use trunkline_core::{Error, ErrorKind, Secret, Timestamp};
 
 /// The permitted difference between the clock of the login server and that of this machine, in seconds.
@@ -71,7 +71,8 @@ impl ExpectedClaims {
             return Err(rejected("it has expired").hint("check the clock of this machine, then sign in again"));
         }
         let answers = |sent: &Secret| {
-            claims.nonce.as_ref().is_some_and(|found| Sha256::digest(found) == Sha256::digest(sent.expose()))
+            let found = claims.nonce.as_ref().map(|found| found.as_bytes().ct_eq(sent.expose().as_bytes()));
+            found.is_some_and(bool::from)
         };
         if !self.nonce.as_ref().is_none_or(answers) {
             return Err(rejected("it belongs to another sign-in")

@@ -1,5 +1,6 @@
 //! The OAuth 2 settings of a connection (RFC 6749).
 
+use data_encoding::HEXLOWER;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
@@ -139,5 +140,5 @@ impl OAuth {
 
 /// Returns the SHA-256 of a text in hexadecimal.
 fn fingerprint(text: &str) -> String {
-    Sha256::digest(text).iter().map(|byte| format!("{byte:02x}")).collect()
+    HEXLOWER.encode(&Sha256::digest(text))
 }

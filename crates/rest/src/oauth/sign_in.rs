@@ -7,7 +7,7 @@
 use std::borrow::Cow;
 
 use oauth2::{AuthUrl, ClientId, CsrfToken, PkceCodeChallenge, RedirectUrl, Scope, basic::BasicClient};
-use sha2::{Digest, Sha256};
+use subtle::ConstantTimeEq;
 use trunkline_core::{Authorization, Error, ErrorKind, Result, Secret};
 use url::Url;
 
@@ -184,9 +184,9 @@ impl Callback {
     }
 }
 
-/// Compares two secrets in a time that does not depend on where they differ.
+/// Compares two secrets in a time that depends on their lengths only.
 fn is_equal(one: &str, other: &Secret) -> bool {
-    Sha256::digest(one) == Sha256::digest(other.expose())
+    one.as_bytes().ct_eq(other.expose().as_bytes()).into()
 }
 
 fn invalid_callback(why: &str) -> Error {

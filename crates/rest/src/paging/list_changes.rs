@@ -4,6 +4,7 @@
 //! items have moved. With page numbers, the page before is read a second time. Changes that cancel each other out
 //! between two pages are not detected. With cursors and links there is no such check: only the vendor's promise counts.
 
+use data_encoding::HEXLOWER;
 use serde_json::Value;
 use sha2::{Digest, Sha256};
 
@@ -24,7 +25,7 @@ pub(crate) fn page_identity(items: &[Value]) -> String {
 /// Returns 64 bits of the SHA-256 of these values, in hexadecimal.
 pub(crate) fn fingerprint<'a>(values: impl IntoIterator<Item = &'a Value>) -> String {
     let digest = values.into_iter().fold(Sha256::new(), |digest, value| digest.chain_update(value.to_string()));
-    digest.finalize()[..8].iter().map(|byte| format!("{byte:02x}")).collect()
+    HEXLOWER.encode(&digest.finalize()[..8])
 }
 
 /// Removes the overlap of two pages: the last item of the page before, which has to be the first of this one. Returns a

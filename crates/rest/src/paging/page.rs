@@ -6,13 +6,12 @@
 
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
-use trunkline_core::{Error, ErrorKind, Page, Result};
+use trunkline_core::{Error, ErrorKind, Page, Result, check_pointer};
 
 use super::{
     list_changes::{fingerprint, item_identity, page_identity, remove_overlap, total_changed},
     page_row::PageRow,
 };
-use crate::pointer::check_pointer;
 
 /// A list with more pages than this is taken for a loop.
 const MOST_PAGES: u64 = 100_000;

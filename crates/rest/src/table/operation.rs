@@ -6,7 +6,7 @@
 use http::Method;
 use serde_json::{Map, Value, json};
 use toml::Spanned;
-use trunkline_core::{ActionSpec, Effect, SourceLocation};
+use trunkline_core::{ActionSpec, Effect, SourceLocation, check_pointer};
 
 use super::{
     call::{Call, ExpectedBody},
@@ -15,7 +15,7 @@ use super::{
     row::{In, InputRow, OperationRow},
     table_file::TableFile,
 };
-use crate::{paging::Paging, pointer::check_pointer, transport::header_is_free};
+use crate::{paging::Paging, transport::header_is_free};
 
 /// One call of a vendor's API: a checked row of a [`Table`](crate::Table). It is an action without further code.
 #[derive(Debug)]

@@ -12,13 +12,13 @@ use std::{sync::Arc, time::Duration};
 use bytes::Bytes;
 use futures::{FutureExt, StreamExt, TryStreamExt, future::BoxFuture};
 use http::{HeaderMap, HeaderValue, Method, StatusCode, header};
-use percent_encoding::percent_decode_str;
+use http_content_range::ContentRange;
 use sha2::{Digest as _, Sha256};
 use tokio::time::{Instant, sleep, timeout};
 use trunkline_core::{Digest, Error, ErrorDetail, ErrorKind, FileStream, Position, Result, Retry};
 use url::Url;
 
-use super::version;
+use super::{file_name::file_name, version};
 use crate::{
     client::{Client, Credentials, is_throttle},
     table::Target,
@@ -441,31 +441,39 @@ fn internal(source: Box<dyn std::error::Error + Send + Sync>) -> Error {
     Error::new(ErrorKind::Internal, "a value cannot be written as a header").source(source)
 }
 
-/// Returns the file name in a `Content-Disposition` (RFC 6266), without any path in it.
-fn file_name(disposition: &str) -> Option<String> {
-    let parameters = || disposition.split(';').skip(1).filter_map(|part| part.trim().split_once('='));
-    let value =
-        |wanted: &str| parameters().find(|(name, _)| name.trim().eq_ignore_ascii_case(wanted)).map(|(_, value)| value);
-    let extended = value("filename*").and_then(|value| {
-        let (charset, rest) = value.trim().split_once('\'')?;
-        let text = percent_decode_str(rest.split_once('\'')?.1).decode_utf8().ok()?.into_owned();
-        charset.eq_ignore_ascii_case("utf-8").then_some(text)
-    });
-    let name = extended.or_else(|| Some(value("filename")?.trim().trim_matches('"').to_owned()))?;
-    let name = name.rsplit(['/', '\\']).next().unwrap_or_default().trim();
-    let name: String = name.chars().filter(|c| !c.is_control()).collect();
-    (!name.trim_matches('.').is_empty()).then_some(name)
-}
-
 /// Returns the length in the header: `reqwest` reports none for a body whose end it finds in another way.
 fn content_length(response: &reqwest::Response) -> Option<u64> {
     response.headers().get(header::CONTENT_LENGTH)?.to_str().ok()?.trim().parse().ok()
 }
 
-/// Reads the first byte and the size of the whole file from `Content-Range: bytes 5-9/10` or `bytes */10`.
+/// Returns the first byte of the part and the size of the whole file from `Content-Range: bytes 5-9/10` or `bytes */10`.
 fn content_range(headers: &HeaderMap) -> Option<(Option<u64>, Option<u64>)> {
-    let (part, total) =
-        headers.get(header::CONTENT_RANGE)?.to_str().ok()?.trim().strip_prefix("bytes ")?.split_once('/')?;
-    let start = part.split_once('-').and_then(|(start, _)| start.trim().parse().ok());
-    Some((start, total.trim().parse().ok()))
+    match ContentRange::parse_bytes(headers.get(header::CONTENT_RANGE)?.as_bytes())? {
+        ContentRange::Bytes(part) => Some((Some(part.first_byte), Some(part.complete_length))),
+        ContentRange::UnboundBytes(part) => Some((Some(part.first_byte), None)),
+        ContentRange::Unsatisfied(whole) => Some((None, Some(whole.complete_length))),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_possible_content_ranges_are_read() {
+        for (text, expected) in [
+            ("bytes 5-9/10", Some((Some(5), Some(10)))),
+            ("bytes 5-9/*", Some((Some(5), None))),
+            ("bytes */10", Some((None, Some(10)))),
+            ("bytes 9-5/10", None),
+            ("bytes 5-9/8", None),
+            ("bytes 5-/10", None),
+            ("bytes */*", None),
+            ("items 5-9/10", None),
+            ("5-9/10", None),
+        ] {
+            let headers = HeaderMap::from_iter([(header::CONTENT_RANGE, HeaderValue::from_static(text))]);
+            assert_eq!(content_range(&headers), expected, "{text}");
+        }
+    }
 }

@@ -2,6 +2,7 @@
 
 mod block_checkpoint;
 mod download;
+mod file_name;
 mod read_ahead;
 mod upload;
 mod version;

@@ -4,6 +4,7 @@
 //! with those of the bytes that arrived.
 
 use base64::{Engine, prelude::BASE64_STANDARD};
+use data_encoding::HEXLOWER;
 use http::{HeaderMap, StatusCode};
 use md5::Md5;
 use sha2::{
@@ -69,7 +70,7 @@ impl Digests {
 
     /// Returns the SHA-256 in lower-case hexadecimal digits.
     pub(crate) fn sha256(&self) -> String {
-        hex(&self.sha256.clone().finalize())
+        HEXLOWER.encode(&self.sha256.clone().finalize())
     }
 
     /// Returns the MD5 in base64, as HTTP headers have it, if it is computed.
@@ -107,10 +108,6 @@ impl Digests {
 fn restored<H: SerializableState>(state: &str) -> Option<H> {
     let bytes = BASE64_STANDARD.decode(state).ok()?;
     H::deserialize(&SerializedState::<H>::try_from(bytes.as_slice()).ok()?).ok()
-}
-
-pub(crate) fn hex(bytes: &[u8]) -> String {
-    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
 }
 
 /// The error for bytes that do not have the digest their source declares.

@@ -12,6 +12,7 @@ use std::{
 
 use crate::support::*;
 use base64::{Engine, prelude::BASE64_STANDARD};
+use data_encoding::HEXLOWER;
 use sha2::{Digest, Sha256};
 use trunkline_core::*;
 use trunkline_rest::*;
@@ -156,7 +157,7 @@ impl Rig {
 }
 
 fn hash(length: u64) -> String {
-    Sha256::digest(content(length)).iter().map(|byte| format!("{byte:02x}")).collect()
+    HEXLOWER.encode(&Sha256::digest(content(length)))
 }
 
 #[tokio::test]

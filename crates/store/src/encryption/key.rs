@@ -6,7 +6,6 @@
 
 use std::{
     fs,
-    io::{ErrorKind as Io, Write},
     path::{Path, PathBuf},
     sync::{Arc, PoisonError, RwLock},
 };
@@ -16,12 +15,13 @@ use base64::{
     prelude::{BASE64_STANDARD, BASE64_URL_SAFE},
 };
 use chacha20poly1305::aead::Generate;
+use data_encoding::{HEXLOWER, HEXLOWER_PERMISSIVE};
 use sha2::{Digest, Sha256};
 use trunkline_core::{Error, ErrorKind, Result, Secret};
 use zeroize::Zeroizing;
 
 use crate::files::{
-    private_files::{private_dir, private_file, sync_dir},
+    private_files::{create_private_file, exposed_mode, private_dir, sync_dir, write_private},
     store_fault::file_fault,
 };
 
@@ -146,7 +146,7 @@ impl Ring {
         let mut files = Vec::new();
         for key in &retired {
             let file = with_end(path, &format!(".{}.old", key.id));
-            write(&file, [&**key]).map_err(|error| changing(&file, error))?;
+            write_private(&file, lines([&**key]).as_bytes()).map_err(|error| changing(&file, error))?;
             files.push(file);
         }
         if !retired.is_empty() {
@@ -159,13 +159,9 @@ impl Ring {
 impl Key {
     fn new(bytes: Zeroizing<[u8; 32]>) -> Self {
         let digest = Sha256::new().chain_update(b"trunkline key id").chain_update(bytes.as_slice()).finalize();
-        let written = [BASE64_STANDARD.encode(*bytes), hex(bytes.as_slice())].map(Secret::from);
-        Key { bytes, id: hex(&digest[..8]), written }
+        let written = [BASE64_STANDARD.encode(*bytes), HEXLOWER.encode(bytes.as_slice())].map(Secret::from);
+        Key { bytes, id: HEXLOWER.encode(&digest[..8]), written }
     }
-}
-
-pub(crate) fn hex(bytes: &[u8]) -> String {
-    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
 }
 
 /// Parses one or more keys, separated by white space.
@@ -182,8 +178,7 @@ fn parse(text: &str) -> Option<Vec<Key>> {
 
 fn parse_one(text: &str) -> Option<Zeroizing<[u8; 32]>> {
     let decoded = if text.len() == 64 && text.bytes().all(|byte| byte.is_ascii_hexdigit()) {
-        let digits = |at: usize| u8::from_str_radix(&text[at..at + 2], 16).ok();
-        Zeroizing::new((0..64).step_by(2).map(digits).collect::<Option<Vec<u8>>>()?)
+        Zeroizing::new(HEXLOWER_PERMISSIVE.decode(text.as_bytes()).ok()?)
     } else {
         Zeroizing::new(BASE64_STANDARD.decode(text).or_else(|_| BASE64_URL_SAFE.decode(text)).ok()?)
     };
@@ -192,17 +187,10 @@ fn parse_one(text: &str) -> Option<Zeroizing<[u8; 32]>> {
 
 fn load(path: &Path) -> Result<Vec<Key>> {
     let wrong = |error| file_fault("reading the key file", path, error).into_kind(ErrorKind::Config);
-    #[cfg(unix)]
-    {
-        use std::os::unix::fs::PermissionsExt;
-        let mode = fs::metadata(path).map_err(wrong)?.permissions().mode() & 0o777;
-        if mode & 0o077 != 0 {
-            return Err(Error::new(
-                ErrorKind::Config,
-                format!("others than its owner can read the key file {} (mode {mode:o})", path.display()),
-            )
+    if let Some(mode) = exposed_mode(path).map_err(wrong)? {
+        let message = format!("others than its owner can read the key file {} (mode {mode:o})", path.display());
+        return Err(Error::new(ErrorKind::Config, message)
             .hint(format!("run `chmod 600 {}`, and consider which users may have read it", path.display())));
-        }
     }
     let text = Zeroizing::new(fs::read_to_string(path).map_err(wrong)?);
     parse(&text).ok_or_else(|| {
@@ -220,17 +208,10 @@ fn make(path: &Path) -> Result<Key> {
     let parent = path.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."));
     private_dir(parent).map_err(failed)?;
     let key = Key::new(Zeroizing::new(random::<32>()?));
-    let draft = with_end(path, &format!(".{}", hex(&random::<8>()?)));
-    let written = write(&draft, [&key]).and_then(|()| fs::hard_link(&draft, path));
-    let removed = fs::remove_file(&draft);
-    match written {
+    match create_private_file(path, lines([&key]).as_bytes()).map_err(failed)? {
+        true => Ok(key),
         // Another process was faster: its key is used.
-        Err(error) if error.kind() == Io::AlreadyExists => load(path).map(|mut keys| keys.swap_remove(0)),
-        Err(error) => Err(failed(error)),
-        Ok(()) => {
-            removed.and_then(|()| sync_dir(parent)).map_err(failed)?;
-            Ok(key)
-        }
+        false => load(path).map(|mut keys| keys.swap_remove(0)),
     }
 }
 
@@ -240,7 +221,7 @@ fn replace<'a>(path: &Path, keys: impl IntoIterator<Item = &'a Arc<Key>>) -> Res
         let path = fs::canonicalize(path)?;
         // Always the same name, so that a draft left by a kill is replaced.
         let draft = with_end(&path, ".draft");
-        write(&draft, keys.into_iter().map(|key| &**key))?;
+        write_private(&draft, lines(keys.into_iter().map(|key| &**key)).as_bytes())?;
         fs::rename(&draft, &path)?;
         path.parent().map_or(Ok(()), sync_dir)
     };
@@ -251,18 +232,14 @@ fn changing(path: &Path, error: std::io::Error) -> Error {
     file_fault("changing the key file", path, error).into_kind(ErrorKind::Config)
 }
 
-fn write<'a>(path: &Path, keys: impl IntoIterator<Item = &'a Key>) -> std::io::Result<()> {
-    // A new file, because an existing one may be readable by others.
-    match fs::remove_file(path) {
-        Err(error) if error.kind() != Io::NotFound => return Err(error),
-        _ => {}
-    }
-    let mut file = private_file().create_new(true).open(path)?;
+/// Returns the text of a key file, one key a line.
+fn lines<'a>(keys: impl IntoIterator<Item = &'a Key>) -> Zeroizing<String> {
+    let mut text = Zeroizing::new(String::new());
     for key in keys {
-        let text = Zeroizing::new(format!("{}\n", key.written[0].expose()));
-        file.write_all(text.as_bytes())?;
+        text.push_str(key.written[0].expose());
+        text.push('\n');
     }
-    file.sync_all()
+    text
 }
 
 fn with_end(path: &Path, end: &str) -> PathBuf {

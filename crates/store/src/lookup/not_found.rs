@@ -1,6 +1,6 @@
 //! Errors of kind `not_found`. Where the names are known, they name the most similar ones.
 
-use trunkline_core::{Error, ErrorKind};
+use trunkline_core::{Error, ErrorKind, by_similarity, closest};
 #[cfg(feature = "sqlite")]
 use trunkline_core::{NextStep, RunId};
 
@@ -19,12 +19,10 @@ pub(crate) fn no_connection(name: &str, known: &[String]) -> Error {
 
 /// Adds a hint with the known names that are most similar.
 fn nearest(error: Error, name: &str, known: &[String]) -> Error {
-    let mut near: Vec<_> = known.iter().map(|known| (strsim::damerau_levenshtein(name, known), known)).collect();
-    near.sort();
-    let listed: Vec<_> = near.iter().take(5).map(|(_, known)| known.as_str()).collect();
-    match near.first() {
-        None => error.hint("add it first"),
-        Some((distance, close)) if *distance <= 1 + name.len() / 4 => error.hint(format!("did you mean {close}?")),
-        Some(_) => error.hint(format!("the nearest known ones are {}", listed.join(", "))),
+    let known = || known.iter().map(String::as_str);
+    match (closest(name, known()), by_similarity(name, known())) {
+        (_, all) if all.is_empty() => error.hint("add it first"),
+        (Some(close), _) => error.hint(format!("did you mean {close}?")),
+        (None, all) => error.hint(format!("the nearest known ones are {}", all[..all.len().min(5)].join(", "))),
     }
 }

@@ -5,12 +5,13 @@
 
 use std::path::Path;
 
+use data_encoding::HEXLOWER;
 use rusqlite::{Connection, OptionalExtension, TransactionBehavior, config::DbConfig, params};
 use trunkline_core::{Error, ErrorKind, Result};
 
 use crate::{
     encryption::{
-        key::{Key, KeySource, Ring, hex, random},
+        key::{Key, KeySource, Ring, random},
         seal::{self, AssociatedData, Seal, Sealed},
     },
     sqlite::{
@@ -43,7 +44,7 @@ pub(crate) struct Meta {
 
 impl Meta {
     fn fresh(key: &Key) -> Result<Meta> {
-        let instance = hex(&random::<16>()?);
+        let instance = HEXLOWER.encode(&random::<16>()?);
         let canary = canary(key, &instance)?;
         Ok(Meta { instance, canary })
     }

@@ -11,6 +11,7 @@ use std::{
     sync::atomic::Ordering,
 };
 
+use data_encoding::HEXLOWER;
 use futures::{StreamExt, TryStreamExt};
 use rusqlite::{Connection, params};
 use sha2::{Digest, Sha256};
@@ -22,7 +23,6 @@ use trunkline_core::{
 
 use crate::{
     database::store::Store,
-    encryption::key::hex,
     files::{
         private_files::{private_dir, private_file, sync_dir},
         store_fault::file_fault,
@@ -118,7 +118,7 @@ impl Copies {
         }
         out.flush().await.map_err(&failed)?;
         out.get_ref().sync_all().await.map_err(&failed)?;
-        let sha256 = hex(&hasher.finalize());
+        let sha256 = HEXLOWER.encode(&hasher.finalize());
         let end = || fs::rename(&part.0, self.path(&sha256)).and_then(|()| sync_dir(&self.dir));
         end().map_err(&failed)?;
         Ok(format!("{STAGED}{sha256}"))

@@ -9,6 +9,7 @@ use std::{
 
 use crate::support::{Home, accepted, connection, events, fact, settings};
 use base64::prelude::{BASE64_STANDARD, BASE64_STANDARD_NO_PAD, BASE64_URL_SAFE_NO_PAD, Engine};
+use data_encoding::{HEXLOWER, HEXUPPER};
 use rusqlite::params;
 use serde_json::json;
 use trunkline_core::{ErrorKind, RunId, Secret, SignIn, Vault};
@@ -25,7 +26,7 @@ const OPEN: &str = "not-secret-canary/6";
 fn forms(text: &str) -> Vec<Vec<u8>> {
     let bytes = text.as_bytes();
     let mut forms = vec![bytes.to_vec()];
-    let hex: String = bytes.iter().map(|byte| format!("{byte:02x}")).collect();
+    let hex: String = HEXLOWER.encode(bytes);
     forms.push(hex.to_uppercase().into());
     forms.push(hex.into());
     let url = |keep: fn(u8) -> bool| -> Vec<u8> {
@@ -250,7 +251,7 @@ fn refused(home: &Home, good: &str) {
     check(KeySource::Value(other.as_str().into()), "another key");
 
     // With the right key, in each of its forms, the store opens.
-    let hex: String = BASE64_STANDARD.decode(good.trim()).unwrap().iter().map(|byte| format!("{byte:02X}")).collect();
+    let hex: String = HEXUPPER.encode(&BASE64_STANDARD.decode(good.trim()).unwrap());
     for source in
         [write(good, 0o400), write(&hex, 0o600), KeySource::Value(good.into()), KeySource::Value(hex.as_str().into())]
     {
