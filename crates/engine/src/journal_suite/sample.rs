@@ -137,11 +137,3 @@ pub(super) fn started(version: &str, at: u64) -> RunEvent {
         at: Timestamp::from_millis(at),
     }
 }
-
-pub(super) fn log_entry(number: u64) -> LogEntry {
-    let entry = json!({
-        "path": "files/a~1b", "step": "files/*", "attempt": 1, "at": Timestamp::from_millis(number), "took": number,
-        "action": "shop.look", "connection": "shop", "input": { "text": "Ä \u{0}" }, "output": number
-    });
-    serde_json::from_value(entry).unwrap()
-}
