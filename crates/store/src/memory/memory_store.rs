@@ -11,8 +11,8 @@ use crate::{
     connections::connection_store::SignInEvent, flows::flow_store::SavedFlow, memory::memory_runs::MemoryRuns,
 };
 
-/// Connections, their vault, saved flows and a journal in memory, for tests and for hosts that need no durability. Clones
-/// share it. Everything ends with the process.
+/// Connections, their vault, saved flows and a journal in memory, for tests and for hosts that need no durability.
+/// Clones share it. Everything ends with the process.
 ///
 /// ```
 /// use std::sync::Arc;
