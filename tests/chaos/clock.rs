@@ -7,8 +7,8 @@ use futures::future::join_all;
 use serde_json::{Value, json};
 use tokio::process::Child;
 use trunkline_core::Timestamp;
-use trunkline_engine::{TriggerDeduplication, TriggerEvent};
-use trunkline_store::FlowStore;
+use trunkline_engine::TriggerEvent;
+
 use trunkline_tests::{
     Cli, few, finish, sandbox,
     serve::{self, Serve},
@@ -111,7 +111,7 @@ async fn a_trigger_that_polled_while_the_clock_was_ahead_polls_again_after_the_c
     let ahead = now() + YEAR;
     for flow in ["minutely", "watching"] {
         runtime
-            .store()
+            .journal()
             .remember_trigger(TriggerEvent {
                 flow: flow.into(),
                 keys: Vec::new(),
@@ -123,7 +123,7 @@ async fn a_trigger_that_polled_while_the_clock_was_ahead_polls_again_after_the_c
     let serve = Serve::start(&cli).await;
     for flow in ["minutely", "watching"] {
         until("a poll with the corrected clock", async || {
-            let through = runtime.store().saved_flow(flow).await.unwrap().through.unwrap();
+            let through = runtime.flows().saved_flow(flow).await.unwrap().through.unwrap();
             (through.as_millis() <= now()).then_some(())
         })
         .await;

@@ -27,7 +27,7 @@ async fn an_upload_continues_after_a_crash_only_if_the_source_did_not_change() {
                 let cli = Cli::default();
                 let mut rig =
                     Rig::new(Origin { length: LENGTH, version_header, ranges, conditions, ..Origin::default() }).await;
-                rig.staging = staged.then(|| cli.runtime().store().clone());
+                rig.staging = cli.runtime().ports().staging.clone().filter(|_| staged);
                 let copied = staged && version_header == VersionHeader::Nothing;
                 // The upload is started, perhaps from a staged copy, and two blocks are sent.
                 let step = Arc::new(Step { crash_after: Some(3 + usize::from(copied)), ..Step::default() });
@@ -67,7 +67,7 @@ async fn a_source_that_changes_while_it_is_read_is_sent_again() {
         let sha256 = later.sha256(2);
         let first = Origin { version: 1, cut: Some(2 * BLOCK), then: Some(later.clone().into()), ..later };
         let (mut rig, step) = (Rig::new(first).await, Arc::<Step>::default());
-        rig.staging = staged.then(|| cli.runtime().store().clone());
+        rig.staging = cli.runtime().ports().staging.clone().filter(|_| staged);
         let made = rig.attempt(&step, &rig.unknown()).await.unwrap().unwrap();
         assert_eq!(made["sha256"], sha256, "{version_header:?}, staged {staged}");
         assert_eq!(rig.visible("film.mp4"), [sha256], "{version_header:?}, staged {staged}");

@@ -1,7 +1,7 @@
 //! `kill -9` in the middle of an upload whose source changes now and then: in the end one complete version is visible.
 
 use tokio::time::{Duration, sleep};
-use trunkline_engine::RunIndex;
+
 use trunkline_sandbox::{Faults, Options};
 use trunkline_tests::{Dice, few, finish, until};
 
@@ -30,7 +30,7 @@ async fn killed(kills: usize) {
             rig.server.change(|origin| origin.version += 1);
             changes += 1;
         }
-        let id = cli.runtime().store().runs().await.unwrap().pop().unwrap().id;
+        let id = cli.runtime().journal().runs().await.unwrap().pop().unwrap().id;
         child = cli.start(&["runs", "resume", id.as_str(), "--json"]);
     }
     finish(child).await.expect(0);

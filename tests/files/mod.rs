@@ -26,10 +26,11 @@ use tokio::sync::Notify;
 // Links the connectors.
 use trunkline as _;
 use trunkline_core::{
-    ByteProgress, Connected, Connection, Connections, Context, MemoryVault, Recorder, Registry, Result, async_trait,
+    ByteProgress, Connected, Connection, Connections, Context, MemoryVault, Recorder, Registry, Result, Staging,
+    async_trait,
 };
 use trunkline_sandbox::{Options, Sandbox};
-use trunkline_store::Store;
+
 use trunkline_tests::{Cli, few};
 
 /// The block size of connections, in bytes.
@@ -74,7 +75,7 @@ struct Rig {
     sandbox: Arc<Sandbox>,
     connections: Connections,
     /// The staging directory, if files are staged.
-    staging: Option<Store>,
+    staging: Option<Arc<dyn Staging>>,
 }
 
 impl Rig {
@@ -116,7 +117,7 @@ impl Rig {
         let left = step.checkpoint.lock().unwrap().clone();
         let cx = Context::new("key", "mediavalet", self.connections.clone()).with_recorder(step.clone(), left);
         let cx = match &self.staging {
-            Some(store) => cx.with_staging(Arc::new(store.clone()), "run"),
+            Some(staging) => cx.with_staging(staging.clone(), "run"),
             None => cx,
         };
         let input = json!({ "file": file, "categories": [self.sandbox.category()] });

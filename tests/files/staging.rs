@@ -12,7 +12,7 @@ use std::{
 
 use serde_json::{Value, json};
 use trunkline_core::{ErrorKind, RunId};
-use trunkline_engine::{RunIndex, RunStatus};
+use trunkline_engine::RunStatus;
 use trunkline_sandbox::{Faults, Options};
 use trunkline_tests::{Cli, CommandOutput, Dice, few, finish, until};
 
@@ -39,7 +39,7 @@ fn slow() -> Options {
 
 /// Returns the id of the only run.
 async fn run_of(cli: &Cli) -> RunId {
-    cli.runtime().store().runs().await.unwrap().pop().unwrap().id
+    cli.runtime().journal().runs().await.unwrap().pop().unwrap().id
 }
 
 /// Waits until `blocks` blocks have arrived.
@@ -131,7 +131,7 @@ async fn a_source_url_that_works_once_is_enough_wherever_the_upload_stops() {
         let faults = Faults { address_blocks: Some(1), ..Faults::default() };
         let mut rig = Rig::with(once(), Options { faults, ..few(1) }).await;
         let cli = Cli::default();
-        rig.staging = Some(cli.runtime().store().clone());
+        rig.staging = cli.runtime().ports().staging.clone();
         let step = Arc::new(Step { crash_after: Some(stop), ..Step::default() });
         assert!(rig.attempt(&step, &rig.unknown()).await.is_none(), "stop {stop}");
         let made = rig.attempt(&step, &rig.unknown()).await.unwrap().unwrap();
@@ -166,7 +166,7 @@ async fn small_files_and_versioned_sources_are_not_staged() {
     for (origin, copied) in [(small, false), (export(1), true)].into_iter().chain(versions.map(|one| (one, false))) {
         let mut rig = Rig::new(origin.clone()).await;
         let cli = Cli::default();
-        rig.staging = Some(cli.runtime().store().clone());
+        rig.staging = cli.runtime().ports().staging.clone();
         let mut file = rig.unknown();
         if origin.length < BLOCK {
             file["size"] = origin.length.into();
@@ -181,7 +181,7 @@ async fn a_damaged_staged_copy_is_replaced_and_never_made_visible() {
     for harm in ["other bytes", "shorter", "empty"] {
         let mut rig = Rig::new(export(3)).await;
         let cli = Cli::default();
-        rig.staging = Some(cli.runtime().store().clone());
+        rig.staging = cli.runtime().ports().staging.clone();
         let step = Arc::new(Step { crash_after: Some(3), ..Step::default() });
         assert!(rig.attempt(&step, &rig.unknown()).await.is_none());
         let copy = copies(&cli.data()).remove(0);
@@ -240,7 +240,7 @@ async fn a_staged_copy_is_kept_while_its_run_can_resume_and_removed_after_a_fail
     let goal = rig.blocks().await + 1;
     arrived(&rig, goal).await;
     child.kill().await.unwrap();
-    let id = cli.runtime().store().runs().await.unwrap().remove(0).id;
+    let id = cli.runtime().journal().runs().await.unwrap().remove(0).id;
     let left = copies(&cli.data());
     cli.run(&["runs"]).await.expect(0);
     assert_eq!((copies(&cli.data()), left.len()), (left.clone(), 1));

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use trunkline_engine::{RunIndex, RunStatus};
+use trunkline_engine::RunStatus;
 use trunkline_tests::{Cli, Dice, finish, requests, until};
 
 use super::*;
@@ -70,7 +70,7 @@ async fn killed_while_waiting(kills: usize) {
             // SIGKILL.
             child.kill().await.unwrap();
             killed += 1;
-            let all = cli.runtime().store().runs().await.unwrap();
+            let all = cli.runtime().journal().runs().await.unwrap();
             let run = all.into_iter().max_by_key(|run| run.started_at).unwrap();
             if run.finished_at.is_some() {
                 break;
@@ -80,7 +80,7 @@ async fn killed_while_waiting(kills: usize) {
         let code = finish(child).await.code;
         assert!([0, -1].contains(&code), "the process ended with {code}");
     }
-    let all = cli.runtime().store().runs().await.unwrap();
+    let all = cli.runtime().journal().runs().await.unwrap();
     assert!(all.len() == runs && all.iter().all(|run| run.status == RunStatus::Succeeded), "{all:?}");
     let calls = requests(&bench.sandbox).await;
     let made = |what: &str| calls.iter().filter(|call| is_made(call, what)).count();

@@ -39,6 +39,7 @@ mod encryption;
 #[cfg(feature = "sqlite")]
 mod files;
 mod flows;
+mod health;
 #[cfg(feature = "sqlite")]
 mod journal;
 mod lookup;
@@ -62,6 +63,7 @@ pub use encryption::key::KeySource;
 #[cfg(feature = "sqlite")]
 pub use files::private_files::{create_private_file, exposed_mode};
 pub use flows::flow_store::{FlowStore, FlowToSave, SavedFlow};
+pub use health::StoreHealth;
 #[cfg(feature = "sqlite")]
 pub use maintenance::rotate::{Rotation, RotationReport};
 pub use memory::memory_store::MemoryStore;

@@ -7,7 +7,7 @@ use std::{
 };
 
 use rusqlite::Connection;
-use trunkline_core::{Error, Result, RunId};
+use trunkline_core::{Result, RunId};
 
 use crate::{
     database::{pending_writes::Pending, writer::Writer},
@@ -38,12 +38,6 @@ impl Store {
     /// Returns the data directory.
     pub fn dir(&self) -> &Path {
         &self.inner.dir
-    }
-
-    /// Returns the fault that ended all writing in this process, if there was one. Only a process that opens the store
-    /// again can write.
-    pub fn failed(&self) -> Option<Error> {
-        self.inner.writer.check().err()
     }
 
     /// Returns the number of transactions committed since the store was opened. With many writers it is far smaller

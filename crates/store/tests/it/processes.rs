@@ -16,7 +16,7 @@ use std::{
 use crate::support::{Home, accepted, connection, events, item, keys, settings, started};
 use trunkline_core::{ErrorKind, RunId, Secret, SignIn, Timestamp, Vault};
 use trunkline_engine::{EventLog, Flush, RunClaims, RunEvent, RunIndex};
-use trunkline_store::{ConnectionStore, KeySource, Store};
+use trunkline_store::{ConnectionStore, KeySource, Store, StoreHealth};
 
 const HOME: &str = "TRUNKLINE_STORE_TEST_HOME";
 
