@@ -100,7 +100,7 @@ fn unreconcilable(action: &str) -> Error {
 pub type AnyClient = dyn Any + Send + Sync;
 
 /// The description of an action: everything that is known without running it.
-#[derive(Clone, Debug, Serialize)]
+#[derive(Clone, Debug, Serialize, JsonSchema)]
 pub struct ActionSpec {
     /// The name in the form `resource.verb`, unique within the connector.
     pub name: String,

@@ -174,7 +174,7 @@ impl Authorization {
 }
 
 /// The description of a connector: everything that is known without connecting.
-#[derive(Clone, Debug, Serialize)]
+#[derive(Clone, Debug, Serialize, JsonSchema)]
 pub struct ConnectorSpec {
     /// The product's name in lower case.
     pub name: String,
