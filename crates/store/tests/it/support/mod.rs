@@ -1,7 +1,7 @@
 //! Shared helpers: a data directory for each test, and short ways to create connections, runs and events.
 #![allow(dead_code, clippy::unwrap_used)]
 
-use std::{collections::BTreeMap, fs, path::PathBuf};
+use std::{collections::BTreeMap, env, fs, path::PathBuf};
 
 use rusqlite::{
     functions::{Context, FunctionFlags},
@@ -10,9 +10,11 @@ use rusqlite::{
 use serde_json::json;
 use sha2::{Digest, Sha256};
 use tempfile::TempDir;
+use tokio::process::Command;
 use trunkline_core::{Connection, Result, Schema, Timestamp};
 use trunkline_engine::{Flush, ItemOutcome, Journal, LogEntry, RunEvent, RunId, StepPath};
 use trunkline_store::{KeySource, Store};
+use trunkline_testkit::process::{TestProcess, test_child};
 
 /// Computes the checksum of a row. Existing stores have it on disk, so the algorithm must not change.
 fn checksum(row: &Context<'_>) -> i64 {
@@ -76,6 +78,28 @@ impl Home {
         let files = files.filter(|path| path.is_file() && !path.to_string_lossy().ends_with("-shm"));
         files.map(|path| (path.file_name().unwrap().to_string_lossy().into_owned(), fs::read(&path).unwrap())).collect()
     }
+}
+
+/// The environment variable with the home of a child.
+const HOME: &str = "TRUNKLINE_STORE_TEST_HOME";
+
+/// Returns a command that runs a test of this program, such as `processes::child_that_claims`, as a process of its own
+/// on the store of a home.
+pub fn command(home: &Home, test: &str) -> Command {
+    let mut command = test_child(test);
+    command.env(HOME, home.path());
+    command
+}
+
+/// Starts a child.
+pub fn child(home: &Home, test: &str) -> TestProcess {
+    TestProcess::spawn(&mut command(home, test))
+}
+
+/// Returns the store that a child was started for, and `None` in the process of the tests.
+pub fn store_of_child() -> Option<Store> {
+    let home = PathBuf::from(env::var_os(HOME)?);
+    Some(Store::open(&home.join("data"), KeySource::File(home.join("config").join("key"))).unwrap())
 }
 
 /// Returns a settings schema with two secrets, one of them in a nested object.

@@ -1,0 +1,5 @@
+//! Tests of the test kit: what it promises to the suites that stand on it.
+
+mod clock;
+mod fake;
+mod kill;
