@@ -3,7 +3,8 @@
 use std::time::Duration;
 
 use trunkline_engine::RunStatus;
-use trunkline_tests::{Cli, Dice, finish, requests, until};
+use trunkline_testkit::{kill::Strike, process::TestProcess};
+use trunkline_tests::{Cli, Dice, requests};
 
 use super::*;
 
@@ -51,34 +52,28 @@ async fn killed_while_waiting(kills: usize) {
     let (mut killed, mut runs) = (0, 0);
     while killed < kills {
         let input = json!({ "id": files[runs]["id"], "category": bench.sandbox.category() }).to_string();
-        let mut child = cli.start(&["run", &flow, "--input", &input, "--json"]);
+        let mut process = TestProcess::from(cli.start(&["run", &flow, "--input", &input, "--json"]));
         runs += 1;
-        loop {
+        let last = loop {
+            if killed == kills {
+                break Some(process);
+            }
             let before = polls(&bench.sandbox).await;
-            let ended = until("a poll or the end", async || {
-                let ended = child.try_wait().unwrap().is_some();
-                (ended || polls(&bench.sandbox).await > before).then_some(ended)
-            })
-            .await;
-            if ended || killed == kills {
-                break;
+            let pause = dice.pause(&(0..150));
+            if let Strike::Missed(ended) = process.strike(pause, async || polls(&bench.sandbox).await > before).await {
+                break Some(*ended);
             }
-            tokio::time::sleep(Duration::from_millis(dice.roll(0, 150))).await;
-            if child.try_wait().unwrap().is_some() {
-                break;
-            }
-            // SIGKILL.
-            child.kill().await.unwrap();
             killed += 1;
             let all = cli.runtime().journal().runs().await.unwrap();
             let run = all.into_iter().max_by_key(|run| run.started_at).unwrap();
             if run.finished_at.is_some() {
-                break;
+                break None;
             }
-            child = cli.start(&["runs", "resume", run.id.as_str(), "--json"]);
+            process = TestProcess::from(cli.start(&["runs", "resume", run.id.as_str(), "--json"]));
+        };
+        if let Some(last) = last {
+            last.finish().await.expect(0);
         }
-        let code = finish(child).await.code;
-        assert!([0, -1].contains(&code), "the process ended with {code}");
     }
     let all = cli.runtime().journal().runs().await.unwrap();
     assert!(all.len() == runs && all.iter().all(|run| run.status == RunStatus::Succeeded), "{all:?}");

@@ -79,7 +79,7 @@ async fn lose(rows: &[(String, Vec<String>, Effect)], action: &str, lost: Option
     let (bench, proxy) = Bench::behind_a_proxy(options).await;
     let input = input(&bench, action).await;
     proxy.decide(move |request| if Some(request.index) == lost { ProxyAction::Lose } else { ProxyAction::Forward });
-    let step = Arc::<Step>::default();
+    let step = Arc::<FakeStep>::default();
     let mut ended = bench.attempt(&step, action, &input).await.unwrap();
     for _ in 0..3 {
         match ended {
@@ -130,7 +130,7 @@ async fn an_upload_whose_calls_are_delivered_twice_is_one_asset() {
         let options = Options { files: 2, max_size: 3000, ..Options::default() };
         let (bench, proxy) = Bench::behind_a_proxy(options).await;
         proxy.decide(move |request| if request.method == "GET" { ProxyAction::Forward } else { way.clone() });
-        let (step, input) = (Arc::<Step>::default(), input(&bench, "asset.upload").await);
+        let (step, input) = (Arc::<FakeStep>::default(), input(&bench, "asset.upload").await);
         bench.attempt(&step, "asset.upload", &input).await.unwrap().unwrap();
         let report = bench.sandbox.report();
         assert_eq!((report.assets, report.duplicates, report.unfinished_uploads), (1, 0, 1), "{report:?}");

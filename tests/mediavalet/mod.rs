@@ -1,20 +1,14 @@
 //! MediaValet's hand-written actions through the real connector, against the simulator.
 #![allow(clippy::unwrap_used)]
 
-use std::sync::{
-    Arc, Mutex,
-    atomic::{AtomicUsize, Ordering},
-};
+use std::sync::Arc;
 
 use futures::TryStreamExt;
 use serde_json::{Value, json};
-use tokio::sync::Notify;
 use trunkline as _;
-use trunkline_core::{
-    ByteProgress, Connected, Connection, Connections, Context, ErrorKind, FileRef, MemoryVault, Recorder, Registry,
-    Result,
-};
+use trunkline_core::{Connected, Connection, Connections, Context, ErrorKind, FileRef, MemoryVault, Registry, Result};
 use trunkline_sandbox::{Faults, Options, Sandbox};
+use trunkline_testkit::fake::FakeStep;
 use trunkline_tests::proxy::Proxy;
 
 mod kills;
@@ -25,33 +19,11 @@ mod unpublished;
 mod versions;
 mod webhooks;
 
-/// One step of a flow as the engine runs it: it keeps checkpoints, and crashes where the test wants.
-#[derive(Default)]
-struct Step {
-    checkpoint: Mutex<Option<Value>>,
-    saved: AtomicUsize,
-    /// Ends the attempt after this number of checkpoints.
-    crash_after: Option<usize>,
-    crashed: Notify,
-}
-
-#[trunkline_core::async_trait]
-impl Recorder for Step {
-    async fn checkpoint(&self, value: Value) -> Result<()> {
-        *self.checkpoint.lock().unwrap() = Some(value);
-        if Some(self.saved.fetch_add(1, Ordering::SeqCst) + 1) == self.crash_after {
-            self.crashed.notify_one();
-            std::future::pending::<()>().await;
-        }
-        Ok(())
-    }
-
-    fn progress(&self, _: ByteProgress) {}
-
-    fn warning(&self, message: &str) {
-        let rightly = ["`asset.wait_until_processed`", "already finalised"].iter().any(|words| message.contains(words));
-        assert!(rightly, "the simulator has no other warnings: {message}");
-    }
+/// Asserts that the simulator has sent no warnings but the two that it should.
+fn has_known_warnings(step: &FakeStep) {
+    let known = ["`asset.wait_until_processed`", "already finalised"];
+    let odd = |message: &String| !known.iter().any(|words| message.contains(words));
+    assert_eq!(step.warnings().into_iter().filter(odd).collect::<Vec<_>>(), [""; 0]);
 }
 
 struct Bench {
@@ -144,21 +116,21 @@ impl Bench {
     }
 
     /// Makes one attempt at a step. Returns `None` if it crashed.
-    async fn attempt(&self, step: &Arc<Step>, action: &str, input: &Value) -> Option<Result<Value>> {
-        let left = step.checkpoint.lock().unwrap().clone();
-        let cx = Context::new("key", "mediavalet", self.connections.clone()).with_recorder(step.clone(), left);
-        tokio::select! {
-            ended = self.connections.get("mediavalet").unwrap().run(action, input.clone(), &cx) => Some(ended),
-            () = step.crashed.notified() => None,
-        }
+    async fn attempt(&self, step: &Arc<FakeStep>, action: &str, input: &Value) -> Option<Result<Value>> {
+        let cx = step.context("mediavalet", self.connections.clone());
+        let target = self.connections.get("mediavalet").unwrap();
+        let ended = step.attempt(target.run(action, input.clone(), &cx)).await;
+        has_known_warnings(step);
+        ended
     }
 
     /// Resumes an attempt with an unknown outcome as the engine does: it looks up the outcome, and repeats the attempt
     /// if it took no effect.
-    async fn resume(&self, step: &Arc<Step>, action: &str, input: &Value) -> Result<Value> {
-        let left = step.checkpoint.lock().unwrap().clone();
-        let cx = Context::new("key", "mediavalet", self.connections.clone()).with_recorder(step.clone(), left);
-        if let Some(output) = self.connections.get("mediavalet")?.reconcile(action, input.clone(), &cx).await? {
+    async fn resume(&self, step: &Arc<FakeStep>, action: &str, input: &Value) -> Result<Value> {
+        let cx = step.context("mediavalet", self.connections.clone());
+        let found = self.connections.get("mediavalet")?.reconcile(action, input.clone(), &cx).await;
+        has_known_warnings(step);
+        if let Some(output) = found? {
             return Ok(output);
         }
         self.attempt(step, action, input).await.expect("no second crash")
@@ -167,7 +139,7 @@ impl Bench {
     /// Runs a step while every `every`-th response is lost.
     async fn with_losses(&self, every: u64, action: &str, input: &Value) -> Value {
         self.sandbox.set_faults(Faults { every_lost: Some(every), ..Faults::default() });
-        let step = Arc::<Step>::default();
+        let step = Arc::<FakeStep>::default();
         let ended = self.attempt(&step, action, input).await.expect("no crash");
         self.sandbox.set_faults(Faults::default());
         let ended = match ended {

@@ -47,7 +47,7 @@ async fn a_package_that_is_not_ready_is_polled_until_the_timeout() {
     let bench = Bench::with(Options { files: 1, max_size: 2000, processing, ..Options::default() }).await;
     let (asset, _) = bench.uploaded().await;
     let input = |seconds: u64| json!({ "assetIds": [asset], "seconds": seconds });
-    let step = Arc::<Step>::default();
+    let step = Arc::<FakeStep>::default();
     let error = bench.attempt(&step, "asset.package", &input(1)).await.unwrap().unwrap_err();
     assert_eq!(error.kind(), ErrorKind::Unavailable, "{error:?}");
     let output = bench.attempt(&step, "asset.package", &input(60)).await.unwrap().unwrap();
@@ -61,7 +61,7 @@ async fn a_crash_at_any_checkpoint_creates_no_second_package() {
     let (asset, _) = bench.uploaded().await;
     let input = json!({ "assetIds": [asset], "zipFileName": "One.zip" });
     for after in 1..=2 {
-        let step = Arc::new(Step { crash_after: Some(after), ..Step::default() });
+        let step = Arc::new(FakeStep::crashing_after(after));
         assert!(bench.attempt(&step, "asset.package", &input).await.is_none());
         bench.resume(&step, "asset.package", &input).await.unwrap();
         assert_eq!(packages(&bench).await.len(), after, "crashed after checkpoint {after}");

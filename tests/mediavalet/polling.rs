@@ -1,7 +1,10 @@
 //! Background work of MediaValet: a new object may not be visible at first, the work may be slow, may never end, or its
 //! object may disappear. Polling has a limit, and nothing is created twice.
 
-use std::{sync::atomic::AtomicBool, time::Duration};
+use std::{
+    sync::atomic::{AtomicBool, AtomicUsize, Ordering},
+    time::Duration,
+};
 
 use futures::{StreamExt, stream};
 use trunkline_core::Retry;
@@ -82,7 +85,7 @@ async fn play(case: &Case) -> bool {
         _ => json!({ "assetId": asset, "seconds": seconds }),
     };
     proxy.decide(late(action, answers, absent));
-    let step = Arc::<Step>::default();
+    let step = Arc::<FakeStep>::default();
     let ended = bench.attempt(&step, action, &input).await.unwrap();
     if !action.contains("wait") {
         assert_eq!(creates(&proxy, action), 1, "{case_name}");
@@ -145,7 +148,7 @@ async fn a_package_that_disappears_is_an_error_and_only_another_run_creates_a_ne
         true if looks.fetch_add(1, Ordering::SeqCst) >= 2 => no_such_thing(),
         _ => ProxyAction::Forward,
     });
-    let (step, input) = (Arc::<Step>::default(), json!({ "assetIds": [asset] }));
+    let (step, input) = (Arc::<FakeStep>::default(), json!({ "assetIds": [asset] }));
     let error = bench.attempt(&step, "asset.package", &input).await.unwrap().unwrap_err();
     assert_eq!((error.kind(), error.retryable()), (ErrorKind::NotFound, Retry::Never), "{error:?}");
     assert!(fact(&error, "download").is_some() && error.advice().unwrap().contains("to create another package"));
@@ -182,7 +185,7 @@ async fn a_package_without_an_id_in_the_response_is_found_by_its_name() {
         true => ProxyAction::Change(Arc::new(|body| body["payload"] = json!({}))),
         false => ProxyAction::Forward,
     });
-    let (step, input) = (Arc::<Step>::default(), json!({ "assetIds": [asset], "zipFileName": "One" }));
+    let (step, input) = (Arc::<FakeStep>::default(), json!({ "assetIds": [asset], "zipFileName": "One" }));
     let error = bench.attempt(&step, "asset.package", &input).await.unwrap().unwrap_err();
     assert_eq!(error.kind(), ErrorKind::UnknownOutcome, "{error:?}");
     bench.resume(&step, "asset.package", &input).await.unwrap();
@@ -210,7 +213,7 @@ async fn an_upload_that_may_be_finalized_is_looked_up_and_never_started_again() 
         proxy.decide(closed);
         let file = bench.file(0).await;
         let input = json!({ "file": file, "categories": [bench.sandbox.category()], "seconds": 1 });
-        let step = Arc::<Step>::default();
+        let step = Arc::<FakeStep>::default();
         let ended = bench.attempt(&step, "asset.upload", &input).await.unwrap();
         assert_eq!(ended.is_ok(), becomes == "done", "{ended:?}");
         if let Err(error) = ended {
@@ -235,7 +238,7 @@ async fn a_finalization_with_a_lost_response_leaves_an_unknown_outcome() {
         false => ProxyAction::Forward,
     });
     let input = json!({ "file": bench.file(0).await, "categories": [bench.sandbox.category()] });
-    let step = Arc::<Step>::default();
+    let step = Arc::<FakeStep>::default();
     let error = bench.attempt(&step, "asset.upload", &input).await.unwrap().unwrap_err();
     assert_eq!(error.kind(), ErrorKind::UnknownOutcome, "{error:?}");
     proxy.decide(|_| ProxyAction::Forward);

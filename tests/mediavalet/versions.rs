@@ -53,7 +53,7 @@ async fn a_crash_at_any_checkpoint_creates_no_second_version() {
     let input = json!({ "assetId": id, "file": in_blocks(bench.file(1).await) });
     let mut crashes = 0;
     for after in 1.. {
-        let step = Arc::new(Step { crash_after: Some(after), ..Step::default() });
+        let step = Arc::new(FakeStep::crashing_after(after));
         let before = versions(&bench, &id).await.len();
         if bench.attempt(&step, "asset.upload_version", &input).await.is_some() {
             break;
@@ -75,7 +75,7 @@ async fn a_crash_right_after_the_check_in_is_detected() {
     let bench = Bench::quick(2).await;
     let (id, _) = bench.uploaded().await;
     let input = json!({ "assetId": id, "file": bench.file(1).await });
-    let step = Arc::<Step>::default();
+    let step = Arc::<FakeStep>::default();
     bench.attempt(&step, "asset.upload_version", &input).await.unwrap().unwrap();
     // The step took effect, and its result was not recorded.
     bench.resume(&step, "asset.upload_version", &input).await.unwrap();
@@ -88,12 +88,12 @@ async fn an_expired_signed_url_is_requested_again() {
     let bench = Bench::quick(2).await;
     let (id, _) = bench.uploaded().await;
     let input = json!({ "assetId": id, "file": bench.file(1).await });
-    let step = Arc::new(Step { crash_after: Some(1), ..Step::default() });
+    let step = Arc::new(FakeStep::crashing_after(1));
     assert!(bench.attempt(&step, "asset.upload_version", &input).await.is_none());
-    let mut left = step.checkpoint.lock().unwrap().clone().unwrap();
+    let mut left = step.checkpoint().unwrap();
     // The storage refuses a wrong signature in the same way as an expired one.
     left["upload_url"] = left["upload_url"].as_str().unwrap().replace("sig=", "sig=0").into();
-    *step.checkpoint.lock().unwrap() = Some(left);
+    step.set_checkpoint(left);
     bench.resume(&step, "asset.upload_version", &input).await.unwrap();
     assert_eq!((versions(&bench, &id).await.len(), bench.sandbox.report().digest_mismatches), (2, 0));
 }
@@ -160,7 +160,7 @@ async fn a_cancelled_version_continues_later() {
     let bench = Bench::new(2).await;
     let (id, _) = bench.uploaded().await;
     let input = json!({ "assetId": id, "file": bench.file(1).await });
-    let step = Arc::<Step>::default();
+    let step = Arc::<FakeStep>::default();
     let cancel = trunkline_core::CancellationToken::new();
     let cx = Context::new("key", "mediavalet", bench.connections.clone())
         .with_cancellation(cancel.clone())
@@ -169,12 +169,13 @@ async fn a_cancelled_version_continues_later() {
     bench.sandbox.set_faults(Faults { latency: std::time::Duration::from_millis(60), ..Faults::default() });
     let run = bench.connections.get("mediavalet").unwrap().run("asset.upload_version", input.clone(), &cx);
     let stop = async {
-        while step.saved.load(Ordering::SeqCst) == 0 {
+        while step.saved() == 0 {
             tokio::time::sleep(std::time::Duration::from_millis(5)).await;
         }
         cancel.cancel();
     };
     let (ended, ()) = tokio::join!(run, stop);
+    has_known_warnings(&step);
     let error = ended.unwrap_err();
     assert_eq!(error.kind(), ErrorKind::Cancelled, "{error:?}");
     assert_eq!(asset(&bench, &id).await["status"], 9, "it stays checked out, since the step can be resumed");

@@ -18,7 +18,7 @@ use trunkline_core::{Connections, Context, Secret, SignIn, SignInState, Vault};
 use trunkline_sandbox::Sandbox;
 
 pub use gate::{Gate, HeldRequest, HoldPoint, Pair, Post, Upstream};
-pub use kills::{Tally, WINDOWS, Window, kill};
+pub use kills::{Rounds, Tally, WINDOWS, Window, kill};
 pub use process::{CallOutcome, Grant, Point, Process, Sabotage, Signal, process};
 
 use crate::Cli;

@@ -59,7 +59,7 @@ impl Server {
         }
         head += &format!("Content-Length: {}\r\n\r\n", self.length - from);
         let end = self.cut.map_or(self.length, |cut| self.length.min(from + cut));
-        [head.into_bytes(), (from..end).map(byte_at).collect()].concat()
+        [head.into_bytes(), content(end)[from as usize..].to_vec()].concat()
     }
 }
 
