@@ -1,11 +1,11 @@
 //! Checks of the whole project: layout, prose, documents, schemas, operation tables and derived files.
 
-mod cases;
-mod coverage;
+mod alike;
 mod layout;
 mod mutations;
 mod paths;
 mod prose;
 mod readmes;
+mod rows;
 mod schemas;
 mod versions;

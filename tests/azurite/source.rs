@@ -70,7 +70,7 @@ impl Connector for Generated {
         CheckReport::default()
     }
 
-    async fn open(client: &Settings, _: &Value, from: Position) -> Result<FileStream> {
+    async fn open(client: &Settings, _: &Value, from: Position, _: &Context) -> Result<FileStream> {
         let length = client.length;
         let bytes = futures::stream::unfold(from.byte, move |at| async move {
             let piece = (at < length).then(|| piece(at, length))?;

@@ -9,7 +9,6 @@ pub mod library;
 pub mod login;
 pub mod memory;
 pub mod peers;
-pub mod proxy;
 pub mod refresh;
 pub mod serve;
 

@@ -79,13 +79,16 @@ pub use action::{Action, ActionEntry, ActionSpec, Actions, AnyAction, AnyClient,
 pub use async_trait::async_trait;
 pub use check_report::{CheckReport, Stage, StageOutcome};
 pub use connection::{Connected, Connection, Connections};
-pub use connector::{AnyConnector, Authorization, Connector, ConnectorEntry, ConnectorSpec, any_connector};
+pub use connector::{
+    AnyConnector, Authorization, Connector, ConnectorEntry, ConnectorSpec, SignInClient, any_connector,
+};
 pub use context::{ByteProgress, Context, Recorder};
 pub use diagnostic::{Diagnostic, Severity, SourceLocation};
 pub use digest::{Algorithm, Digest};
 pub use error::{Error, ErrorKind, Result, Retry};
 pub use file::{FileRef, FileStream, Position};
-pub use inventory::submit;
+#[doc(hidden)]
+pub use inventory;
 pub use redact::{redact, redact_bytes};
 pub use registry::{Registered, Registry, closest};
 pub use schema::{Schema, pointer_part, schema_of};
@@ -95,3 +98,14 @@ pub use staging::{STAGED, Staging};
 pub use timestamp::Timestamp;
 pub use tokio_util::sync::CancellationToken;
 pub use vault::{MemoryVault, Vault, VaultEntry, VaultSlot};
+
+/// Registers a [`ConnectorEntry`] or an [`ActionEntry`], with the name and the version of the crate that it is written
+/// in. [`Registry::discover`] finds what is registered.
+#[macro_export]
+macro_rules! submit {
+    ($entry:expr) => {
+        $crate::inventory::submit! {
+            ($entry).from_package(env!("CARGO_PKG_NAME"), env!("CARGO_PKG_VERSION"))
+        }
+    };
+}

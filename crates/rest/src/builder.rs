@@ -9,9 +9,9 @@ use trunkline_core::{Error, ErrorKind, Result, Secret, VaultSlot};
 use url::Url;
 
 use crate::{
-    Auth, Client, ClientLimits, Table,
+    Auth, Client, ClientLimits, HttpSettings, Table,
     auth::{Signer, secret_header},
-    budget::{Bounds, Budget, FairnessKey, Identity},
+    budget::{Bounds, Budget, Identity},
     client::{Inner, no_slot},
     operation::header_is_free,
     response::{Classify, Response},
@@ -158,6 +158,13 @@ impl ClientBuilder {
         self
     }
 
+    /// Sets the pace and the reach of the connection from the settings that all connectors share.
+    pub fn settings(self, settings: &HttpSettings) -> Self {
+        self.rate(settings.requests_per_second.unwrap_or_default())
+            .at_once(settings.requests_at_once.unwrap_or_default())
+            .private_network(settings.allow_private_network)
+    }
+
     /// Replaces the default limits.
     pub fn limits(mut self, limits: ClientLimits) -> Self {
         self.limits = limits;
@@ -207,7 +214,6 @@ impl ClientBuilder {
             signer,
             secrets,
             budget: Budget::shared(self.service, identity, Bounds::new(&self.limits, self.at_once, self.rate)),
-            lane: FairnessKey::new(),
             classify: self.classify,
             limits: self.limits,
             connection,

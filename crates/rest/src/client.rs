@@ -16,7 +16,9 @@ use http::{HeaderMap, HeaderName, HeaderValue, StatusCode, header};
 use serde_json::{Map, Value, json};
 use tokio::time::{Instant, sleep, timeout_at};
 use tracing::{Instrument, debug, info_span};
-use trunkline_core::{Authorization, Context, Effect, Error, ErrorKind, Page, Result, Retry, Secret, VaultSlot};
+use trunkline_core::{
+    Authorization, Context, Effect, Error, ErrorKind, Page, Result, Retry, Secret, SignInClient, VaultSlot, async_trait,
+};
 use url::Url;
 
 use crate::{
@@ -76,8 +78,6 @@ pub(crate) struct Inner {
     pub(crate) signer: Signer,
     pub(crate) secrets: Vec<Secret>,
     pub(crate) budget: Arc<Budget>,
-    /// Place in the queue of requests that do not belong to a run.
-    pub(crate) lane: FairnessKey,
     pub(crate) classify: Option<Classify>,
     pub(crate) limits: ClientLimits,
     pub(crate) connection: String,
@@ -218,38 +218,6 @@ impl Client {
         })
         .into_stream()
         .boxed()
-    }
-
-    /// Begins a sign-in in the browser ([`Grant::AuthorizationCode`](crate::Grant)) whose callback is `redirect_uri`.
-    ///
-    /// # Errors
-    ///
-    /// `config` if the connection does not sign in with a browser, or if a setting is missing for it.
-    pub fn begin_authorization(&self, redirect_uri: &str) -> Result<Authorization> {
-        sign_in::begin(&self.0.signer, self.0.service, redirect_uri)
-    }
-
-    /// Completes a sign-in with the URL of the callback. The tokens are in the vault when this returns. The host has to
-    /// make sure that each sign-in is completed at most once.
-    ///
-    /// # Errors
-    ///
-    /// The error that the callback carries or that the login server returns, and `auth` for a callback that does not
-    /// belong to this sign-in.
-    pub async fn finish_authorization(&self, begun: &Authorization, callback: &str) -> Result<()> {
-        sign_in::finish(&self.0.signer, self.0.service, begun, callback).await
-    }
-
-    /// Revokes the tokens in an entry of the vault at the login server (RFC 7009), if the settings have a revocation URL.
-    ///
-    /// # Errors
-    ///
-    /// The error of the login server, or of the connection to it.
-    pub async fn sign_out(&self, vault_entry: &Secret) -> Result<()> {
-        match &self.0.signer {
-            Signer::Tokens(tokens) => tokens.sign_out(vault_entry).await,
-            Signer::Fixed { .. } => Ok(()),
-        }
     }
 
     /// Returns the number of tokens that the login server has issued to this client and its clones.
@@ -465,6 +433,24 @@ impl Client {
             secrets.extend(tokens.secrets());
         }
         secrets
+    }
+}
+
+#[async_trait]
+impl SignInClient for Client {
+    fn begin_authorization(&self, redirect_uri: &str) -> Result<Authorization> {
+        sign_in::begin(&self.0.signer, self.0.service, redirect_uri)
+    }
+
+    async fn finish_authorization(&self, begun: &Authorization, callback: &str) -> Result<()> {
+        sign_in::finish(&self.0.signer, self.0.service, begun, callback).await
+    }
+
+    async fn sign_out(&self, content: &Secret) -> Result<()> {
+        match &self.0.signer {
+            Signer::Tokens(tokens) => tokens.sign_out(content).await,
+            Signer::Fixed { .. } => Ok(()),
+        }
     }
 }
 

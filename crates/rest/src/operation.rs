@@ -16,6 +16,7 @@ use crate::{
     path::{Path, is_name},
     response::{Call, ExpectedBody},
     row::{In, InputRow, OperationRow},
+    shapes::Shapes,
     table::TableFile,
 };
 
@@ -110,7 +111,12 @@ impl Operation {
     }
 
     /// Makes an operation of a row. Returns `None` if the row has errors, which are then among the findings of `file`.
-    pub(crate) fn compile(row: OperationRow, pointer: &str, file: &mut TableFile<'_>) -> Option<Operation> {
+    pub(crate) fn compile(
+        row: OperationRow,
+        shapes: &Shapes,
+        pointer: &str,
+        file: &mut TableFile<'_>,
+    ) -> Option<Operation> {
         let findings_before = file.findings.len();
         check_name(&row, pointer, file);
         // Without a route, nothing can be said about the inputs.
@@ -123,7 +129,7 @@ impl Operation {
             return None;
         }
         let location = file.location(row.name.span().start);
-        let shape = row.output.unwrap_or(Value::Bool(true));
+        let shape = shapes.resolve(row.output.unwrap_or(Value::Bool(true)));
         // An operation whose result is a text takes a text as the body of the response.
         let is_text = shape.get("type").is_some_and(|kind| kind == "string");
         let spec = ActionSpec {
@@ -136,7 +142,7 @@ impl Operation {
             lists: paging.is_some(),
             scopes: row.scopes,
             // Without the inputs that the client itself sends for paging.
-            input: input_schema(&row.input.0, &inputs[..declared]),
+            input: input_schema(&row.input.0, &inputs[..declared], shapes),
             output: if paging.is_some() { page_schema(&shape) } else { shape },
         };
         Some(Operation {
@@ -184,8 +190,12 @@ fn check_bodies(row: &OperationRow, pointer: &str, file: &mut TableFile<'_>) {
         let message = format!("`{}` is not a content type", content.get_ref());
         file.error(format!("{pointer}/content"), content.span().start, message);
     }
-    if row.output.as_ref().is_some_and(|schema| !schema.is_object() && !schema.is_boolean()) {
-        file.error(format!("{pointer}/output"), row.name.span().start, "`output` is not a JSON Schema");
+    if row.output.as_ref().is_some_and(|schema| !schema.is_object() && !schema.is_boolean() && !schema.is_string()) {
+        file.error(
+            format!("{pointer}/output"),
+            row.name.span().start,
+            "`output` is neither a JSON Schema nor the name of a shape",
+        );
     }
 }
 
@@ -348,11 +358,8 @@ pub(crate) fn check_pointer(pointer: &str) -> Result<(), String> {
     Err(format!("`{pointer}` is not a JSON pointer: one is empty or begins with /"))
 }
 
-fn input_schema(rows: &[(Spanned<String>, InputRow)], inputs: &[Input]) -> Value {
-    let properties: Map<_, _> = rows
-        .iter()
-        .map(|(key, row)| (key.get_ref().clone(), serde_json::to_value(row).unwrap_or(Value::Bool(true))))
-        .collect();
+fn input_schema(rows: &[(Spanned<String>, InputRow)], inputs: &[Input], shapes: &Shapes) -> Value {
+    let properties: Map<_, _> = rows.iter().map(|(key, row)| (key.get_ref().clone(), shapes.input(row))).collect();
     let required: Vec<_> = inputs.iter().filter(|input| input.required).map(|input| input.name.as_str()).collect();
     json!({ "type": "object", "properties": properties, "required": required, "additionalProperties": false })
 }
@@ -373,6 +380,10 @@ fn page_schema(item: &Value) -> Value {
 impl AnyAction for &'static Operation {
     fn spec(&self) -> &ActionSpec {
         &self.spec
+    }
+
+    fn origin(&self) -> String {
+        self.location.to_string()
     }
 
     async fn run(&self, client: &AnyClient, input: Value, cx: &Context) -> Result<Value> {

@@ -195,7 +195,7 @@ impl Connector for Files {
     async fn check(_: &FilesSettings) -> CheckReport {
         CheckReport::default()
     }
-    async fn open(client: &FilesSettings, _: &Value, from: Position) -> Result<FileStream> {
+    async fn open(client: &FilesSettings, _: &Value, from: Position, _: &Context) -> Result<FileStream> {
         let length = client.length;
         let bytes = futures::stream::unfold(from.byte, move |at| async move {
             let end = length.min(at + 10_000);
