@@ -9,7 +9,6 @@ pub mod library;
 pub mod login;
 pub mod memory;
 pub mod peers;
-pub mod proxy;
 pub mod refresh;
 pub mod serve;
 
@@ -252,7 +251,4 @@ pub async fn approve(authorization_url: &str) -> String {
     location.unwrap_or_else(|| panic!("{} instead of a redirect", answer.status())).to_owned()
 }
 
-/// Returns the fact with this key that an error shows.
-pub fn fact<'a>(error: &'a trunkline_core::Error, key: &str) -> Option<&'a str> {
-    error.facts().find(|(known, _)| *known == key).map(|(_, value)| value)
-}
+pub use trunkline_testkit::fact;

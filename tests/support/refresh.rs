@@ -14,7 +14,7 @@ use std::{sync::Arc, time::Duration};
 
 use serde_json::{Map, Value, json};
 use trunkline::Runtime;
-use trunkline_core::{Connections, Context, Secret, SignIn, SignInState, Vault};
+use trunkline_core::{Connections, Context, Secret, SignIn, SignInClient, SignInState, Vault};
 use trunkline_sandbox::Sandbox;
 
 pub use gate::{Gate, HeldRequest, HoldPoint, Pair, Post, Upstream};

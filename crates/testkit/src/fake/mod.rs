@@ -46,8 +46,8 @@ use std::sync::Arc;
 use async_trait::async_trait;
 use serde_json::{Value, json};
 use trunkline_core::{
-    AnyAction, AnyClient, AnyConnector, Authorization, CheckReport, Connected, Connection, ConnectorSpec, Error,
-    ErrorKind, FileStream, MemoryVault, Position, Registry, Result, Secret, VaultSlot,
+    AnyAction, AnyClient, AnyConnector, CheckReport, Connected, Connection, ConnectorSpec, Context, Error, ErrorKind,
+    FileStream, MemoryVault, Position, Registry, Result, SignInClient, VaultSlot,
 };
 
 pub use action::{FakeAction, FakeCall};
@@ -145,7 +145,7 @@ impl Fake {
         };
         let connector = FakeConnector { spec, file: self.file.clone(), system: self.system.clone() };
         let actions = self.actions.iter().map(|action| Box::new(action.clone()) as Box<dyn AnyAction>);
-        registry.with_any(Box::new(connector), actions.collect())
+        registry.with_any(Box::new(connector), actions.collect(), "a fake connector")
     }
 
     /// Connects: returns a connection that has the connector's name.
@@ -186,19 +186,11 @@ impl AnyConnector for FakeConnector {
         CheckReport::default()
     }
 
-    fn begin_authorization(&self, _: &AnyClient, _: &str) -> Result<Authorization> {
-        unsupported("sign-in")
+    fn sign_in<'a>(&self, _: &'a AnyClient) -> Result<Option<&'a dyn SignInClient>> {
+        Ok(None)
     }
 
-    async fn finish_authorization(&self, _: &AnyClient, _: &Authorization, _: &str) -> Result<()> {
-        unsupported("sign-in")
-    }
-
-    async fn sign_out(&self, _: &AnyClient, _: &Secret) -> Result<()> {
-        Ok(())
-    }
-
-    async fn open(&self, _: &AnyClient, _: &Value, from: Position) -> Result<FileStream> {
+    async fn open(&self, _: &AnyClient, _: &Value, from: Position, _: &Context) -> Result<FileStream> {
         self.file.as_ref().map_or_else(|| unsupported("files"), |file| Ok(file.open(from)))
     }
 }

@@ -11,7 +11,7 @@ use std::{
 };
 
 use serde_json::{Value, json};
-use trunkline_core::{Connected, Diagnostic, Error, Registry};
+use trunkline_core::{Connected, Diagnostic, Registry};
 use trunkline_flow::Flow;
 use trunkline_testkit::fake::{Fake, FakeSystem};
 
@@ -45,7 +45,4 @@ pub fn call(id: &str, action: &str, input: Value) -> Value {
     json!({ "id": id, "action": action, "connection": "shop", "input": input })
 }
 
-/// Returns the fact with this key that an error shows.
-pub(crate) fn fact<'a>(error: &'a Error, key: &str) -> Option<&'a str> {
-    error.facts().find(|(known, _)| *known == key).map(|(_, value)| value)
-}
+pub use trunkline_testkit::fact;

@@ -182,7 +182,4 @@ pub fn content(length: u64) -> Vec<u8> {
     source(length, None).content()
 }
 
-/// Returns the fact with this key that an error shows.
-pub(crate) fn fact<'a>(error: &'a Error, key: &str) -> Option<&'a str> {
-    error.facts().find(|(known, _)| *known == key).map(|(_, value)| value)
-}
+pub use trunkline_testkit::fact;

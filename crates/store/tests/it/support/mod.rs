@@ -193,7 +193,4 @@ pub async fn keys(store: &Store, run: &RunId) -> Vec<String> {
     events(store, run).await.into_iter().filter_map(key).collect()
 }
 
-/// Returns the fact with this key that an error shows.
-pub(crate) fn fact<'a>(error: &'a trunkline_core::Error, key: &str) -> Option<&'a str> {
-    error.facts().find(|(known, _)| *known == key).map(|(_, value)| value)
-}
+pub use trunkline_testkit::fact;
