@@ -13,8 +13,8 @@ use schemars::JsonSchema;
 use serde::Deserialize;
 use serde_json::{Value, json};
 use trunkline_core::{
-    ActionEntry, ActionSpec, AnyAction, AnyClient, CheckReport, Connected, Connection, Connector, Context, MemoryVault,
-    Page, Registry, Result, VaultSlot, async_trait,
+    ActionEntry, ActionSpec, AnyAction, AnyClient, CheckReport, Connected, Connection, ConnectionContext, Connector,
+    Context, MemoryVault, Page, Registry, Result, async_trait,
 };
 use trunkline_engine::{Engine, MemoryJournal, Run, RunEvent, RunStatus};
 use trunkline_flow::Flow;
@@ -59,7 +59,7 @@ impl Connector for Shelf {
     const TITLE: &'static str = "Shelf";
     type Settings = Settings;
     type Client = Client;
-    fn connect(settings: Settings, _: VaultSlot) -> Result<Client> {
+    fn connect(settings: Settings, _: ConnectionContext) -> Result<Client> {
         client(&settings.address)
     }
     async fn check(_: &Client) -> CheckReport {
@@ -69,7 +69,7 @@ impl Connector for Shelf {
 
 fn client(address: &str) -> Result<Client> {
     let limits = ClientLimits { first_wait: Duration::from_millis(10), ..ClientLimits::default() };
-    Client::builder("Shelf", address.parse().unwrap(), &TABLE).private_network(true).limits(limits).build()
+    Client::builder("Shelf", address.parse().unwrap(), &*TABLE).private_network(true).limits(limits).build()
 }
 
 /// Sabotage: a list that never reports a change.

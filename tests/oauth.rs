@@ -173,6 +173,7 @@ async fn a_sign_in_can_only_be_finished_by_the_attempt_that_started_it() {
         begun.redirect_uri.clone(),
         begun.state.clone(),
         other.verifier.clone(),
+        trunkline_core::Timestamp::now(),
     );
     let error = connected.finish_authorization(&mixed, &back).await.unwrap_err();
     assert_eq!(fact(&error, "oauth"), Some("invalid_grant"), "{error:?}");

@@ -10,7 +10,8 @@ use serde_json::{Map, Value, json};
 use tempfile::TempDir;
 use trunkline::{Ports, Runtime};
 use trunkline_core::{
-    Action, CheckReport, Connector, Context, Effect, Error, ErrorKind, Registry, Result, Secret, VaultSlot, async_trait,
+    Action, CheckReport, ConnectionContext, Connector, Context, Effect, Error, ErrorKind, Registry, Result, Secret,
+    async_trait,
 };
 use trunkline_store::KeySource;
 use trunkline_tests::project;
@@ -37,7 +38,7 @@ impl Connector for Sample {
     type Settings = Settings;
     type Client = Settings;
 
-    fn connect(settings: Settings, _: VaultSlot) -> Result<Settings> {
+    fn connect(settings: Settings, _: ConnectionContext) -> Result<Settings> {
         Ok(settings)
     }
 

@@ -13,7 +13,7 @@ use std::{
 use proxy::{Fault, Log, Proxy};
 use serde_json::json;
 use sha2::{Digest, Sha256};
-use trunkline_core::{Context, ErrorKind, FileRef, MemoryVault, Result, Secret, VaultSlot};
+use trunkline_core::{ConnectionContext, Context, ErrorKind, FileRef, MemoryVault, Result, Secret};
 use trunkline_rest::{Auth, BlockCheckpoint, Client, ClientLimits, Table, Uploaded, address_expired};
 use trunkline_testkit::fake::FakeFile;
 use trunkline_tests::{
@@ -73,7 +73,7 @@ impl Rig {
 
     /// Returns a new client, as a process has it after its start.
     fn client(&self, limits: ClientLimits) -> Client {
-        let slot = VaultSlot::new("target", Arc::new(MemoryVault::default()));
+        let slot = ConnectionContext::new("target", Arc::new(MemoryVault::default()));
         let base = format!("http://{}", self.proxy.address()).parse().unwrap();
         let client =
             Client::builder("Shop", base, &OPERATIONS).private_network(true).auth(Auth::Bearer(CANARY.into()), slot);

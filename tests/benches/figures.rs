@@ -21,8 +21,8 @@ use serde_json::{Value, json};
 use server::{ROUNDS, Rounds, median, rate, serve_if_requested, server};
 use tokio::io::AsyncReadExt;
 use trunkline_core::{
-    Action, CheckReport, Connected, Connection, Connections, Connector, Context, Effect, MemoryVault, Registry, Result,
-    Secret, VaultSlot, async_trait,
+    Action, CheckReport, Connected, Connection, ConnectionContext, Connections, Connector, Context, Effect,
+    MemoryVault, Registry, Result, Secret, async_trait,
 };
 use trunkline_engine::{Engine, Run, RunStatus};
 use trunkline_flow::Flow;
@@ -50,7 +50,7 @@ impl Connector for Nothing {
     const TITLE: &'static str = "Nothing";
     type Settings = NoSettings;
     type Client = ();
-    fn connect(_: NoSettings, _: VaultSlot) -> Result<()> {
+    fn connect(_: NoSettings, _: ConnectionContext) -> Result<()> {
         Ok(())
     }
     async fn check((): &()) -> CheckReport {
@@ -222,7 +222,7 @@ static OPERATIONS: Table = Table::new(
 async fn calls() -> Rounds {
     let server = server(0).await;
     let base = &server.address;
-    let slot = VaultSlot::new("figures", Arc::new(MemoryVault::default()));
+    let slot = ConnectionContext::new("figures", Arc::new(MemoryVault::default()));
     let client = Client::builder("Figures", base.parse().unwrap(), &OPERATIONS).private_network(true);
     let client = client.auth(Auth::Bearer("token".into()), slot).build().unwrap();
     let (bare, cx) = (http(), Context::default());

@@ -21,7 +21,7 @@ use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},
     net::TcpListener,
 };
-use trunkline_core::{Connections, Context, Result, Secret, SignIn, Vault, VaultEntry, VaultSlot, async_trait};
+use trunkline_core::{ConnectionContext, Connections, Context, Result, Secret, SignIn, Vault, VaultEntry, async_trait};
 use trunkline_rest::{Auth, Client, ClientAuth, Grant, OAuth, Table};
 
 use trunkline_tests::Cli;
@@ -145,7 +145,7 @@ fn client(base: &str, name: &str, vault: Arc<dyn Vault>) -> Client {
         grant: Grant::RefreshToken { refresh_token: "refresh".into() },
     };
     let builder = Client::builder("Window", base.parse().unwrap(), &TABLE).private_network(true);
-    builder.auth(Auth::OAuth(oauth), VaultSlot::new(name, vault)).build().unwrap()
+    builder.auth(Auth::OAuth(oauth), ConnectionContext::new(name, vault)).build().unwrap()
 }
 
 /// Opens a bare SQLite database beside the store, with the same settings.

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use serde_json::json;
-use trunkline_core::{Authorization, ErrorKind};
+use trunkline_core::{Authorization, ErrorKind, Timestamp};
 use trunkline_tests::{Cli, fact, http};
 
 use super::{CALLBACK, Login, call, signed_in, walk};
@@ -48,7 +48,7 @@ async fn a_foreign_callback_is_not_redeemed() {
     // A callback that is too late.
     let mut begun = connected.begin_authorization(CALLBACK).unwrap();
     let back = walk(&begun.url).await;
-    begun.begun_at -= Authorization::LASTS + Duration::from_secs(1);
+    begun.begun_at = Timestamp::now() - (Authorization::LASTS + Duration::from_secs(1));
     let error = connected.finish_authorization(&begun, &back).await.unwrap_err();
     assert!(error.message().contains("10 minutes"), "{error:?}");
     assert_eq!(login.token_requests().await.len(), requests_before, "no code was sent");
@@ -93,7 +93,8 @@ async fn the_verifier_of_another_attempt_is_refused() {
     let begun = connected.begin_authorization(CALLBACK).unwrap();
     let other = connected.begin_authorization(CALLBACK).unwrap();
     let back = walk(&begun.url).await;
-    let mixed = Authorization::new(begun.url, begun.redirect_uri, begun.state, other.verifier).with_nonce(begun.nonce);
+    let mixed = Authorization::new(begun.url, begun.redirect_uri, begun.state, other.verifier, Timestamp::now())
+        .with_nonce(begun.nonce);
     let error = connected.finish_authorization(&mixed, &back).await.unwrap_err();
     assert_eq!(fact(&error, "oauth"), Some("invalid_grant"), "{error:?}");
     assert_eq!(login.token_requests().await, [("authorization_code".to_owned(), 400)]);

@@ -16,9 +16,9 @@ use schemars::JsonSchema;
 use serde::Deserialize;
 use serde_json::{Map, Value};
 use trunkline_core::{
-    AnyAction, AnyClient, AnyConnector, CheckReport, ConnectorSpec, Context, Diagnostic, Error, ErrorKind, FileStream,
-    NextStep, Position, Registry, Result, Schema, SignInClient, SourceLocation, VaultSlot, any_action, any_connector,
-    async_trait, schema_of,
+    AnyAction, AnyClient, AnyConnector, CheckReport, ConnectionContext, ConnectorSpec, Context, Diagnostic, Error,
+    ErrorKind, FileStream, NextStep, Position, Registry, Result, Schema, SignInClient, SourceLocation, any_action,
+    any_connector, async_trait, schema_of,
 };
 use trunkline_rest::{Client, Table, generic};
 
@@ -60,8 +60,8 @@ pub fn manifest_schema() -> Value {
 }
 
 /// Adds the connectors in a folder to a registry. Each of its sub-folders with a `connector.toml` is a connector; the
-/// rows are in `operations/*.toml` of the sub-folder. Connectors are read once and stay in memory until the program
-/// ends.
+/// rows are in `operations/*.toml` of the sub-folder. Connectors are read once and stay in memory as long as the
+/// registry or a client of theirs.
 ///
 /// # Errors
 ///
@@ -143,8 +143,7 @@ fn assemble(
     table: Table,
     file: &str,
 ) -> Result<(DataConnector, Vec<Box<dyn AnyAction>>), Findings> {
-    // Connectors are loaded once, at the start of the program, and are used until it ends.
-    let table: &'static Table = Box::leak(Box::new(table));
+    let table = Arc::new(table);
     if let Some(check) = &manifest.check
         && let Err(error) = table.operation(check)
     {
@@ -156,7 +155,7 @@ fn assemble(
     actions.push(any_action::<generic::DownloadAction<Http>>());
     actions.push(any_action::<generic::UploadAction<Http>>());
     let connector = DataConnector {
-        service: manifest.title.clone().leak(),
+        service: manifest.title.as_str().into(),
         spec: ConnectorSpec {
             name: manifest.name,
             version: manifest.version,
@@ -167,7 +166,7 @@ fn assemble(
         },
         table,
         check: manifest.check,
-        headers: manifest.headers.into_iter().collect::<Vec<_>>().leak(),
+        headers: manifest.headers.into_iter().collect(),
         defaults: manifest.settings,
     };
     Ok((connector, actions))
@@ -278,10 +277,10 @@ fn merge(schema: &mut Value, other: Map<String, Value>) {
 /// A connector that was loaded from a folder.
 struct DataConnector {
     spec: ConnectorSpec,
-    service: &'static str,
-    table: &'static Table,
+    service: Arc<str>,
+    table: Arc<Table>,
     check: Option<String>,
-    headers: &'static [(String, String)],
+    headers: Vec<(String, String)>,
     defaults: Map<String, Value>,
 }
 
@@ -295,16 +294,16 @@ impl AnyConnector for DataConnector {
         &self.spec
     }
 
-    fn connect(&self, settings: Value, vault: VaultSlot) -> Result<Arc<AnyClient>> {
+    fn connect(&self, settings: Value, context: ConnectionContext) -> Result<Arc<AnyClient>> {
         let mut all = self.defaults.clone();
         all.extend(settings.as_object().cloned().unwrap_or_default());
-        let (connection, title) = (vault.connection().to_owned(), &self.spec.title);
+        let (connection, title) = (context.connection().to_owned(), &self.spec.title);
         let settings: Settings = serde_json::from_value(all.into()).map_err(|_| {
             // serde quotes the value that does not fit, which may be a secret, so its error is not used.
             Error::new(ErrorKind::Config, format!("the settings of connection {connection} do not fit {title}"))
                 .next(NextStep::ShowConnectionSchema { connector: Some(self.spec.name.clone()) })
         })?;
-        let client = settings.client(self.service, self.table, self.headers, vault);
+        let client = settings.client(self.service.clone(), self.table.clone(), &self.headers, context);
         Ok(Arc::new(client.map_err(|error| error.with("connection", connection))?))
     }
 

@@ -12,7 +12,7 @@ mod settings;
 
 use serde_json::Value;
 use trunkline_core::{
-    CheckReport, Connector, ConnectorEntry, Context, FileStream, Position, Result, SignInClient, VaultSlot,
+    CheckReport, ConnectionContext, Connector, ConnectorEntry, Context, FileStream, Position, Result, SignInClient,
     async_trait, submit,
 };
 use trunkline_rest::{Client, Table, generic};
@@ -34,8 +34,8 @@ impl Connector for Http {
     type Settings = Settings;
     type Client = Client;
 
-    fn connect(settings: Settings, vault: VaultSlot) -> Result<Client> {
-        settings.client(Self::TITLE, &NO_OPERATIONS, &[], vault)
+    fn connect(settings: Settings, context: ConnectionContext) -> Result<Client> {
+        settings.client(Self::TITLE, &NO_OPERATIONS, &[], context)
     }
 
     async fn check(client: &Client) -> CheckReport {

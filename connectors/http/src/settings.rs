@@ -3,10 +3,12 @@
 //! The form is derived from the doc comments of these types. [`Settings::client`] makes a client from the settings; it
 //! serves the connector `http` and the connectors that are loaded from folders.
 
+use std::sync::Arc;
+
 use schemars::JsonSchema;
 use serde::Deserialize;
-use trunkline_core::{Result, Secret, VaultSlot};
-use trunkline_rest::{Auth, Client, Grant, HttpSettings, OAuthSettings, Table};
+use trunkline_core::{ConnectionContext, Result, Secret};
+use trunkline_rest::{Auth, Client, Grant, HttpSettings, OAuthSettings, TableHandle};
 use url::Url;
 
 /// Settings of a connection to an HTTP service.
@@ -163,14 +165,14 @@ impl Settings {
     /// Returns a client with these settings for the rows of a table. `headers` are sent with every call.
     pub(crate) fn client(
         self,
-        service: &'static str,
-        table: &'static Table,
-        headers: &'static [(String, String)],
-        vault: VaultSlot,
+        service: impl Into<Arc<str>>,
+        table: impl Into<TableHandle>,
+        headers: &[(String, String)],
+        context: ConnectionContext,
     ) -> Result<Client> {
         let builder = Client::builder(service, self.endpoint_url, table)
             .issuer(self.authentication.issuer())
-            .auth(self.authentication.auth()?, vault)
+            .auth(self.authentication.auth()?, context)
             .check_path(self.check_path)
             .idempotency_header(self.idempotency_header)
             .settings(&self.http)

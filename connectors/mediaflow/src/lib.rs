@@ -9,7 +9,7 @@ mod settings;
 
 use serde_json::{Value, json};
 use trunkline_core::{
-    CheckReport, Connector, ConnectorEntry, Context, FileStream, Position, Result, SignInClient, VaultSlot,
+    CheckReport, ConnectionContext, Connector, ConnectorEntry, Context, FileStream, Position, Result, SignInClient,
     async_trait, submit,
 };
 use trunkline_rest::{Client, Table, generic, operations};
@@ -31,8 +31,8 @@ impl Connector for Mediaflow {
     type Settings = Settings;
     type Client = Client;
 
-    fn connect(settings: Settings, vault: VaultSlot) -> Result<Client> {
-        settings.client(vault)
+    fn connect(settings: Settings, context: ConnectionContext) -> Result<Client> {
+        settings.client(context)
     }
 
     async fn check(client: &Client) -> CheckReport {

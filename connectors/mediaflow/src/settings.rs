@@ -4,7 +4,7 @@
 
 use schemars::{JsonSchema, Schema};
 use serde::Deserialize;
-use trunkline_core::{Connector, Result, Secret, VaultSlot};
+use trunkline_core::{ConnectionContext, Connector, Result, Secret};
 use trunkline_rest::{Auth, Client, Grant, HttpSettings, OAuthPresets, OAuthSettings};
 use url::Url;
 
@@ -80,7 +80,7 @@ fn endpoint_url() -> Url {
 
 impl Settings {
     /// Returns a client with these settings.
-    pub(crate) fn client(self, vault: VaultSlot) -> Result<Client> {
+    pub(crate) fn client(self, context: ConnectionContext) -> Result<Client> {
         let Authentication::OAuth2 = self.authentication;
         let grant = match self.flows {
             Flows::RefreshToken { refresh_token } => Grant::RefreshToken { refresh_token },
@@ -88,7 +88,7 @@ impl Settings {
             Flows::Password { username, password } => Grant::Password { username, password },
         };
         Client::builder(Mediaflow::TITLE, self.endpoint_url, &OPERATIONS)
-            .auth(Auth::OAuth(OAUTH.fill(self.oauth)?.oauth(grant, "")?), vault)
+            .auth(Auth::OAuth(OAUTH.fill(self.oauth)?.oauth(grant, "")?), context)
             .settings(&self.http)
             // Mediaflow does not publish the hosts of its files.
             .data_hosts(["*"])

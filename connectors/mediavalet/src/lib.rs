@@ -10,7 +10,7 @@ mod settings;
 
 use serde_json::{Value, json};
 use trunkline_core::{
-    CheckReport, Connector, ConnectorEntry, Context, FileStream, Position, Result, SignInClient, VaultSlot,
+    CheckReport, ConnectionContext, Connector, ConnectorEntry, Context, FileStream, Position, Result, SignInClient,
     async_trait, submit,
 };
 use trunkline_rest::{Client, Table, operations};
@@ -37,8 +37,8 @@ impl Connector for MediaValet {
     type Settings = Settings;
     type Client = Client;
 
-    fn connect(settings: Settings, vault: VaultSlot) -> Result<Client> {
-        settings.client(vault)
+    fn connect(settings: Settings, context: ConnectionContext) -> Result<Client> {
+        settings.client(context)
     }
 
     async fn check(client: &Client) -> CheckReport {

@@ -4,7 +4,7 @@
 
 use schemars::{JsonSchema, Schema};
 use serde::Deserialize;
-use trunkline_core::{Connector, Result, Secret, VaultSlot};
+use trunkline_core::{ConnectionContext, Connector, Result, Secret};
 use trunkline_rest::{Auth, Client, Grant, HttpSettings, OAuthPresets, OAuthSettings};
 use url::Url;
 
@@ -103,7 +103,7 @@ fn scopes() -> String {
 
 impl Settings {
     /// Returns a client with these settings.
-    pub(crate) fn client(self, vault: VaultSlot) -> Result<Client> {
+    pub(crate) fn client(self, context: ConnectionContext) -> Result<Client> {
         let Authentication::OAuth2 = self.authentication;
         let grant = match self.flows {
             Flows::AuthorizationCode {} => Grant::AuthorizationCode,
@@ -114,7 +114,7 @@ impl Settings {
         let mut oauth = OAUTH.fill(self.oauth)?.oauth(grant, &self.scopes)?;
         oauth.revocation_url = oauth.revocation_url.or_else(|| oauth.token_url.join("revocation").ok());
         Client::builder(MediaValet::TITLE, self.endpoint_url, &OPERATIONS)
-            .auth(Auth::OAuth(oauth), vault)
+            .auth(Auth::OAuth(oauth), context)
             .header("Ocp-Apim-Subscription-Key", self.subscription_key, Some("/subscriptionKey"))
             .plain_header("x-mv-api-version", "1.2")
             .settings(&self.http)

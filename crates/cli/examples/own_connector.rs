@@ -9,7 +9,7 @@ use std::process::ExitCode;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use trunkline::core::{
-    Action, CheckReport, Connector, Context, Effect, Error, ErrorKind, Registry, Result, VaultSlot, async_trait,
+    Action, CheckReport, ConnectionContext, Connector, Context, Effect, Error, ErrorKind, Registry, Result, async_trait,
 };
 
 struct Stock;
@@ -31,7 +31,7 @@ impl Connector for Stock {
     type Settings = Settings;
     type Client = Settings;
 
-    fn connect(settings: Settings, _: VaultSlot) -> Result<Settings> {
+    fn connect(settings: Settings, _: ConnectionContext) -> Result<Settings> {
         Ok(settings)
     }
 

@@ -30,7 +30,7 @@ pub(crate) async fn connection(runtime: &Runtime, command: ConnectionCommand, ou
             output.show(&json!({ "authorized": name }), || format!("{name} is signed in."));
         }
         ConnectionCommand::Discover { issuer, into: None, allow_private_network } => {
-            return discover(&issuer, allow_private_network, output).await;
+            return discover(&runtime.ports().http, &issuer, allow_private_network, output).await;
         }
         ConnectionCommand::Discover { issuer, into: Some(name), allow_private_network } => {
             discover_into(runtime, &name, &issuer, allow_private_network, output).await?;
@@ -91,7 +91,7 @@ async fn first_existing(runtime: &Runtime, names: &[String]) -> Result<Option<St
 
 async fn list(runtime: &Runtime, output: &Output) -> Result<()> {
     let all = runtime.connections().connections().await?;
-    let now = Timestamp::now();
+    let now = runtime.now();
     output.show(&all, || {
         let rows = all.iter().map(|one| list_row(runtime, one, now));
         table(&["Name", "Connector", "Sign-in", "Changed (UTC)", "Used by flows", "Needed by runs"], rows)
@@ -140,7 +140,9 @@ fn state_text(state: &SignInState) -> String {
 async fn check(runtime: &Runtime, name: &str, output: &Output) -> Result<ExitCode> {
     let report = match runtime.connect(name).await {
         Ok(connected) => connected.check().await,
-        Err(error) if error.setting_pointer().is_some() => CheckReport::of_settings(name, &error),
+        Err(error) if error.setting_pointer().is_some() => {
+            CheckReport::of_settings(name, &error).redacted(runtime.redactor())
+        }
         Err(error) => return Err(error),
     };
     let CheckReport { stages, findings } = &report;
@@ -157,8 +159,13 @@ async fn check(runtime: &Runtime, name: &str, output: &Output) -> Result<ExitCod
 
 /// Shows what a login server publishes about itself. The settings for a connection come first, in the form of a
 /// connection file.
-pub(crate) async fn discover(issuer: &str, private: bool, output: &Output) -> Result<ExitCode> {
-    let found = trunkline::rest::discover(issuer, private).await?;
+pub(crate) async fn discover(
+    http: &trunkline::rest::HttpEnvironment,
+    issuer: &str,
+    private: bool,
+    output: &Output,
+) -> Result<ExitCode> {
+    let found = trunkline::rest::discover(http, issuer, private).await?;
     let offers = |scope: &&str| found.scopes.iter().any(|one| one == scope);
     let scopes: Vec<_> = ["openid", "offline_access"].into_iter().filter(offers).collect();
     let mut settings = found.settings();
@@ -186,7 +193,7 @@ pub(crate) async fn discover(issuer: &str, private: bool, output: &Output) -> Re
 
 /// Writes what a login server publishes about itself into the settings of a connection.
 async fn discover_into(runtime: &Runtime, name: &str, issuer: &str, private: bool, output: &Output) -> Result<()> {
-    let found = trunkline::rest::discover(issuer, private).await?;
+    let found = runtime.discover(issuer, private).await?;
     let changed = runtime.apply_discovery(name, &found).await?;
     output.show(&json!({ "changed": name, "settings": changed }), || {
         let rows = changed.iter().map(|(setting, value)| {

@@ -227,7 +227,9 @@ async fn save_secret(runtime: &Runtime, name: &str, file: &str, output: &Output)
     if text.is_empty() {
         return Err(Error::new(ErrorKind::InvalidInput, format!("there is no secret in {file}")));
     }
-    runtime.flows().set_webhook_secret(name, &Secret::from(text)).await?;
+    let secret = Secret::from(text);
+    runtime.redactor().add(&secret);
+    runtime.flows().set_webhook_secret(name, &secret).await?;
     output.show(&json!({ "kept": name }), || format!("The secret of {name} is saved, encrypted."));
     Ok(())
 }

@@ -6,9 +6,8 @@ use std::process::ExitCode;
 use serde_json::json;
 use trunkline::{
     Runtime,
-    core::{Result, RunId, Timestamp, redact},
+    core::{Result, RunId, Timestamp},
     engine::{DurationStats, LogEntry, RunEventView, StepTime, Timeline},
-    redacted,
 };
 
 use crate::{
@@ -23,8 +22,8 @@ pub(crate) async fn tail(runtime: &Runtime, id: &RunId, after: u64, output: &Out
     while let Some(event) = watch.next().await? {
         last = event.at.or(last);
         match output.is_json() {
-            true => output.json_line(&redacted(&event)),
-            false => output.text_line(&redact(&plain(&event_line(&event, last)))),
+            true => output.json_line(&runtime.redactor().redact_json(&event)),
+            false => output.text_line(&runtime.redactor().redact(&plain(&event_line(&event, last)))),
         }
     }
     Ok(exit_code(watch.status()))
@@ -80,7 +79,8 @@ fn event_text(event: &RunEventView) -> String {
 /// Shows where the time of a run went.
 pub(crate) async fn timeline(runtime: &Runtime, id: &RunId, output: &Output) -> Result<ExitCode> {
     let timeline = runtime.engine().timeline(id).await?;
-    output.show(&redacted(&timeline), || redact(&timeline_text(&timeline)).into_owned());
+    let redactor = runtime.redactor();
+    output.show(&redactor.redact_json(&timeline), || redactor.redact(&timeline_text(&timeline)).into_owned());
     Ok(exit::DONE.into())
 }
 
@@ -145,11 +145,11 @@ pub(crate) async fn log(runtime: &Runtime, id: &RunId, step: Option<&str>, outpu
         last = *end;
         for (number, entry) in page.entries.iter().filter(|(_, entry)| wanted(entry)) {
             shown += 1;
-            let mut json = redacted(entry);
+            let mut json = runtime.redactor().redact_json(entry);
             json["number"] = (*number).into();
             match output.is_json() {
                 true => output.json_line(&json),
-                false => output.text_line(&redact(&plain(&call_text(entry)))),
+                false => output.text_line(&runtime.redactor().redact(&plain(&call_text(entry)))),
             }
         }
     }

@@ -16,6 +16,7 @@ use trunkline::{
 use crate::{
     args::KeyCommand,
     output::{Output, exit},
+    redacting_stderr,
 };
 
 /// The time between two lines of progress where standard error is not a terminal.
@@ -52,6 +53,7 @@ pub(crate) async fn key(data: &Path, key: KeySource, command: KeyCommand, output
     }
     let mut last_line = Instant::now();
     let store = Store::open(data, key.clone())?;
+    redacting_stderr::use_redactor(store.redactor());
     let rotated = store.rotate_key(|rotation| {
         bar.set_length(rotation.total);
         bar.set_position(rotation.done);

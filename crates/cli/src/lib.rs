@@ -43,6 +43,7 @@ use trunkline::{
     Ports, Runtime,
     core::{Error, ErrorKind, Registry, Result, Secret},
     default_data, default_key,
+    rest::HttpEnvironment,
     store::KeySource,
 };
 
@@ -74,14 +75,15 @@ pub fn main(registry: Registry) -> ExitCode {
         Ok(runtime) => runtime.block_on(async {
             // The server handles signals itself.
             let handles_signals = matches!(arguments.command, Command::Serve(_));
+            let http = HttpEnvironment::default();
             let result = tokio::select! {
                 biased;
-                result = run(arguments, registry, &output) => result,
+                result = run(arguments, registry, http.clone(), &output) => result,
                 code = stop_signal(), if !handles_signals => Ok(code),
             };
             // A token refresh in flight is waited for: if its response is not stored, the connection may lose its
             // sign-in.
-            trunkline::rest::drain_token_refreshes().await;
+            http.drain_token_requests().await;
             result
         }),
         Err(error) => Err(Error::new(ErrorKind::Internal, "the worker threads cannot be started").source(error)),
@@ -115,6 +117,7 @@ struct Source {
     registry: Registry,
     connectors: Option<PathBuf>,
     key_file: Option<PathBuf>,
+    http: HttpEnvironment,
 }
 
 impl Source {
@@ -127,13 +130,15 @@ impl Source {
 
     fn open(self, data: &Path) -> Result<Runtime> {
         let key = key(self.key_file.clone());
-        Ok(Runtime::new(self.registry()?, Ports::sqlite(data, key)?))
+        let ports = Ports { http: self.http.clone(), ..Ports::sqlite(data, key)? };
+        redacting_stderr::use_redactor(&ports.redactor);
+        Ok(Runtime::new(self.registry()?, ports))
     }
 }
 
-async fn run(arguments: Arguments, registry: Registry, output: &Output) -> Result<ExitCode> {
+async fn run(arguments: Arguments, registry: Registry, http: HttpEnvironment, output: &Output) -> Result<ExitCode> {
     let data = &arguments.data.unwrap_or_else(default_data);
-    let source = Source { registry, connectors: arguments.connectors, key_file: arguments.key_file };
+    let source = Source { registry, connectors: arguments.connectors, key_file: arguments.key_file, http };
     match arguments.command {
         #[cfg(feature = "demo")]
         Command::Demo(demo) => demo::demo(&source.open(data)?, data, demo, output).await,
@@ -148,7 +153,7 @@ async fn run(arguments: Arguments, registry: Registry, output: &Output) -> Resul
         Command::Schema { what, name } => catalogue::schema(&source.registry()?, what, name.as_deref()),
         // Needs no store: users run it before they add the first connection.
         Command::Connection { command: ConnectionCommand::Discover { issuer, into: None, allow_private_network } } => {
-            connection::discover(&issuer, allow_private_network, output).await
+            connection::discover(&source.http, &issuer, allow_private_network, output).await
         }
         Command::Connection { command } => connection::connection(&source.open(data)?, command, output).await,
         Command::Key { command } => key::key(data, key(source.key_file), command, output).await,
@@ -179,7 +184,11 @@ async fn run(arguments: Arguments, registry: Registry, output: &Output) -> Resul
 
 fn key(file: Option<PathBuf>) -> KeySource {
     match std::env::var("TRUNKLINE_KEY") {
-        Ok(value) if !value.is_empty() => KeySource::Value(Secret::from(value)),
+        Ok(value) if !value.is_empty() => {
+            let value = Secret::from(value);
+            redacting_stderr::redactor().add(&value);
+            KeySource::Value(value)
+        }
         _ => KeySource::File(file.unwrap_or_else(default_key)),
     }
 }

@@ -5,10 +5,27 @@ use std::{
     backtrace::{Backtrace, BacktraceStatus},
     io::{self, Write},
     panic,
+    sync::{LazyLock, PoisonError, RwLock},
 };
 
 use serde::Serialize;
-use trunkline::core::redact_bytes;
+use trunkline::core::Redactor;
+
+/// The redactor of the process: that of its runtime, once there is one. Standard error belongs to the process, and a
+/// process of the command line has one runtime.
+static REDACTOR: LazyLock<RwLock<Redactor>> = LazyLock::new(RwLock::default);
+
+/// Returns the redactor of the process.
+pub(crate) fn redactor() -> Redactor {
+    REDACTOR.read().unwrap_or_else(PoisonError::into_inner).clone()
+}
+
+/// Uses the redactor of a runtime from now on. It learns the secrets that were known before.
+pub(crate) fn use_redactor(new: &Redactor) {
+    let mut current = REDACTOR.write().unwrap_or_else(PoisonError::into_inner);
+    new.add_all(&current);
+    *current = new.clone();
+}
 
 /// A writer that redacts known secrets. A secret that is split over two writes is not found, so callers write whole
 /// lines.
@@ -16,7 +33,7 @@ pub(crate) struct Redacting<W>(pub(crate) W);
 
 impl<W: Write> Write for Redacting<W> {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-        self.0.write_all(&redact_bytes(bytes))?;
+        self.0.write_all(&redactor().redact_bytes(bytes))?;
         Ok(bytes.len())
     }
 
@@ -33,7 +50,7 @@ pub(crate) fn print_line(text: &str) {
 
 /// Formats a value as JSON without secrets.
 pub(crate) fn json(value: &impl Serialize) -> String {
-    trunkline::redacted(value).to_string()
+    redactor().redact_json(value).to_string()
 }
 
 /// Reports panics through the redactor too.
@@ -75,6 +92,7 @@ mod tests {
         let subscriber =
             tracing_subscriber::fmt().with_max_level(tracing::Level::TRACE).with_ansi(false).with_writer(writer);
         let secret = Secret::from("canary/of \"the\" log");
+        redactor().add(&secret);
         let headers = [("authorization", format!("Bearer {}", secret.expose()))];
         tracing::subscriber::with_default(subscriber.finish(), || {
             tracing::error!("refused: {}", secret.expose());

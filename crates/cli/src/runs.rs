@@ -155,7 +155,7 @@ async fn list(runtime: &Runtime, output: &Output) -> Result<ExitCode> {
 
 async fn show(runtime: &Runtime, id: &RunId, output: &Output) -> Result<ExitCode> {
     let run = runtime.engine().run(id).await?;
-    output.show(&worded(&run_view(&run)), || {
+    output.show(&worded(&run_view(&run, runtime.now())), || {
         let error = run.error.as_ref().map(|error| format!("\nerror: {}", plain(&describe(error))));
         summary(&run) + &error.unwrap_or_default()
     });

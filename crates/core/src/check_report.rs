@@ -5,7 +5,7 @@
 
 use serde::Serialize;
 
-use crate::{Diagnostic, Error, NextStep, Severity, redact};
+use crate::{Diagnostic, Error, Redactor, Severity};
 
 /// The outcome of a stage.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
@@ -62,11 +62,11 @@ impl CheckReport {
         self.findings.push(Diagnostic::from(error));
     }
 
-    /// Returns the report with `***` in place of secrets in its texts, see [`redact`].
-    pub(crate) fn redacted(mut self) -> Self {
+    /// Returns the report with `***` in place of secrets in its texts.
+    pub fn redacted(mut self, redactor: &Redactor) -> Self {
         for finding in &mut self.findings {
-            finding.message = redact(&finding.message).into_owned();
-            finding.next.iter_mut().for_each(NextStep::redact);
+            redactor.redact_in_place(&mut finding.message);
+            finding.next.iter_mut().for_each(|step| step.redact(redactor));
         }
         self
     }
@@ -83,6 +83,6 @@ impl CheckReport {
     pub fn of_settings(connection: &str, error: &Error) -> Self {
         let mut report = CheckReport::default();
         report.failed("settings", connection, error);
-        report.redacted()
+        report
     }
 }

@@ -9,8 +9,9 @@ use serde::Deserialize;
 use serde_json::{Map, Value};
 
 use crate::{
-    ActionSpec, AnyClient, Authorization, CheckReport, ConnectorSpec, Context, Error, ErrorKind, FileRef, FileStream,
-    NextStep, Page, Position, Registered, Result, Secret, SignInClient, connector::no_browser,
+    ActionSpec, AnyClient, Authorization, CheckReport, ConnectionContext, ConnectorSpec, Context, Error, ErrorKind,
+    FileRef, FileStream, NextStep, Page, Position, Redactor, Registered, Result, Secret, SignInClient,
+    connector::no_browser,
 };
 
 /// A named connector with its settings, as a user writes it: one flat JSON object in the order of the vendor's form.
@@ -71,6 +72,7 @@ pub struct Connected {
     pub(crate) name: Arc<str>,
     pub(crate) registered: Arc<Registered>,
     pub(crate) client: Arc<AnyClient>,
+    pub(crate) context: ConnectionContext,
 }
 
 impl Connected {
@@ -84,9 +86,14 @@ impl Connected {
         &self.registered
     }
 
+    /// Returns the redactor that knows the connection's secrets.
+    pub fn redactor(&self) -> &Redactor {
+        self.context.redactor()
+    }
+
     /// Checks the connection, see [`Connector::check`](crate::Connector::check). Secrets in the report are redacted.
     pub async fn check(&self) -> CheckReport {
-        self.registered.connector.check(&*self.client).await.redacted()
+        self.registered.connector.check(&*self.client).await.redacted(self.redactor())
     }
 
     /// Starts a sign-in in the browser that returns to `redirect_uri`, unless the settings name another URL, see
@@ -117,7 +124,7 @@ impl Connected {
     /// Those of the connector, redacted and with the connection's name.
     pub async fn sign_out(&self, content: &Secret) -> Result<()> {
         let Some(client) = self.registered.connector.sign_in(&*self.client)? else { return Ok(()) };
-        client.sign_out(content).await.map_err(|error| error.redacted().with("connection", &self.name))
+        client.sign_out(content).await.map_err(|error| error.redacted(self.redactor()).with("connection", &self.name))
     }
 
     fn browser_sign_in(&self) -> Result<&dyn SignInClient> {
@@ -172,7 +179,7 @@ impl Connected {
     }
 
     fn with_names(&self, error: Error, spec: &ActionSpec) -> Error {
-        error.redacted().with("connection", &self.name).with("action", &spec.name)
+        error.redacted(self.redactor()).with("connection", &self.name).with("action", &spec.name)
     }
 }
 
@@ -203,6 +210,11 @@ impl Connections {
             Error::new(ErrorKind::Config, format!("there is no connection {name} in this run"))
                 .next(NextStep::BindConnection { flow: None, binding: name.to_owned(), connector: None })
         })
+    }
+
+    /// Returns the redactor of the host; one that knows nothing if there is no connection.
+    pub(crate) fn redactor(&self) -> Redactor {
+        self.0.values().next().map(|connected| connected.redactor().clone()).unwrap_or_default()
     }
 
     /// Opens a file through the connection that it belongs to, from a byte or a [`Position`] on. `cx` is the context of

@@ -10,7 +10,7 @@ use std::{
         Arc,
         atomic::{AtomicBool, Ordering},
     },
-    time::{Duration, SystemTime},
+    time::Duration,
 };
 
 use async_trait::async_trait;
@@ -20,8 +20,8 @@ use serde_json::{Map, Value, json};
 
 use crate::registry::Package;
 use crate::{
-    AnyClient, CheckReport, Context, Error, ErrorKind, FileStream, NextStep, Position, Result, Secret, VaultSlot,
-    action::wrong_client, schema_of,
+    AnyClient, CheckReport, ConnectionContext, Context, Error, ErrorKind, FileStream, NextStep, Position, Result,
+    Secret, Timestamp, action::wrong_client, schema_of,
 };
 
 /// A system that flows can reach, as its author writes it.
@@ -43,12 +43,12 @@ pub trait Connector: Send + Sync + 'static {
     /// The client that actions work with.
     type Client: Send + Sync + 'static;
 
-    /// Makes a client from checked settings. Sends nothing.
+    /// Makes a client from checked settings and from what the host provides. Sends nothing.
     ///
     /// # Errors
     ///
     /// `config` if the settings contradict each other in a way that the schema cannot express.
-    fn connect(settings: Self::Settings, vault: VaultSlot) -> Result<Self::Client>;
+    fn connect(settings: Self::Settings, context: ConnectionContext) -> Result<Self::Client>;
 
     /// Returns settings that were saved with the earlier version `from`, in the form of this version. The default
     /// returns them unchanged.
@@ -142,7 +142,7 @@ pub struct Authorization {
     /// The nonce that binds an ID token to this sign-in (OpenID Connect Core section 3.1.2.1), if one is requested.
     pub nonce: Option<Secret>,
     /// The start of the sign-in. A callback that comes later than [`Authorization::LASTS`] after it is refused.
-    pub begun_at: SystemTime,
+    pub begun_at: Timestamp,
     answered: AtomicBool,
 }
 
@@ -150,9 +150,9 @@ impl Authorization {
     /// The time that a user has for a sign-in: 10 minutes.
     pub const LASTS: Duration = Duration::from_secs(600);
 
-    /// Returns a sign-in that starts now, without a nonce.
-    pub fn new(url: String, redirect_uri: String, state: Secret, verifier: Secret) -> Self {
-        let (nonce, begun_at, answered) = (None, SystemTime::now(), AtomicBool::new(false));
+    /// Returns a sign-in that starts at `begun_at`, the current time of the host, without a nonce.
+    pub fn new(url: String, redirect_uri: String, state: Secret, verifier: Secret, begun_at: Timestamp) -> Self {
+        let (nonce, answered) = (None, AtomicBool::new(false));
         Authorization { url, redirect_uri, state, verifier, nonce, begun_at, answered }
     }
 
@@ -161,12 +161,10 @@ impl Authorization {
         Authorization { nonce, ..self }
     }
 
-    /// Returns whether the time for the callback is over.
-    pub fn has_expired(&self) -> bool {
-        let now = SystemTime::now();
+    /// Returns whether the time for the callback is over at the time `now`.
+    pub fn has_expired(&self, now: Timestamp) -> bool {
         // A start in the future means that the clock was set back, so the true age is unknown: the distance counts.
-        let distance = now.duration_since(self.begun_at).unwrap_or_else(|early| early.duration());
-        distance > Authorization::LASTS
+        now.since(self.begun_at).max(self.begun_at.since(now)) > Authorization::LASTS
     }
 
     /// Claims the one callback that the sign-in is valid for. Returns true for the first caller and false for every
@@ -236,7 +234,7 @@ pub trait AnyConnector: Send + Sync {
     /// # Errors
     ///
     /// Those of [`Connector::connect`], and `config` if the settings do not fit the connector's type.
-    fn connect(&self, settings: Value, vault: VaultSlot) -> Result<Arc<AnyClient>>;
+    fn connect(&self, settings: Value, context: ConnectionContext) -> Result<Arc<AnyClient>>;
     /// Checks the connection, see [`Connector::check`].
     async fn check(&self, client: &AnyClient) -> CheckReport;
     /// Returns the client as one that signs in, see [`Connector::sign_in`].
@@ -320,15 +318,15 @@ impl<C: Connector> AnyConnector for TypedConnector<C> {
         C::migrate(from, settings)
     }
 
-    fn connect(&self, settings: Value, vault: VaultSlot) -> Result<Arc<AnyClient>> {
-        let connection = vault.connection().to_owned();
+    fn connect(&self, settings: Value, context: ConnectionContext) -> Result<Arc<AnyClient>> {
+        let connection = context.connection().to_owned();
         let settings = serde_json::from_value(settings).map_err(|error| {
             // serde quotes the value that does not fit, which may be a secret: only the category is reported.
             Error::new(ErrorKind::Config, format!("the settings of connection {connection} do not fit {}", C::TITLE))
                 .with("category", format!("{:?}", error.classify()))
                 .next(NextStep::ShowConnectionSchema { connector: Some(C::NAME.to_owned()) })
         })?;
-        Ok(Arc::new(C::connect(settings, vault).map_err(|error| error.with("connection", connection))?))
+        Ok(Arc::new(C::connect(settings, context).map_err(|error| error.with("connection", connection))?))
     }
 
     async fn check(&self, client: &AnyClient) -> CheckReport {

@@ -13,7 +13,7 @@ use async_trait::async_trait;
 use serde_json::Value;
 use tokio_util::sync::CancellationToken;
 
-use crate::{Connections, Error, ErrorKind, FileRef, FileStream, Position, Result, Staging};
+use crate::{Connections, Error, ErrorKind, FileRef, FileStream, Position, Redactor, Result, Staging};
 
 /// Progress of a step: bytes that were transferred between two systems.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -55,6 +55,7 @@ pub struct Context {
     idempotency_key: Arc<str>,
     connection: Arc<str>,
     connections: Connections,
+    redactor: Redactor,
     cancellation: CancellationToken,
     deadline: Option<Instant>,
     checkpoint: Option<Value>,
@@ -77,6 +78,7 @@ impl Context {
         Context {
             idempotency_key: idempotency_key.into(),
             connection: connection.into(),
+            redactor: connections.redactor(),
             connections,
             cancellation: CancellationToken::new(),
             deadline: None,
@@ -164,10 +166,15 @@ impl Context {
         self.recorder.progress(progress);
     }
 
+    /// Returns the redactor of the host. An action adds secrets to it that a service sends, such as signed URLs.
+    pub fn redactor(&self) -> &Redactor {
+        &self.redactor
+    }
+
     /// Records a warning that is shown with the step, such as one that a service sent although the call succeeded.
     /// Secrets in it are redacted.
     pub fn warn(&self, message: &str) {
-        self.recorder.warning(&crate::redact(message));
+        self.recorder.warning(&self.redactor.redact(message));
     }
 
     /// Opens a file that another step returned, from a byte or a [`Position`] on. Cancellation and deadline of this

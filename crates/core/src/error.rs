@@ -29,7 +29,7 @@ pub use detail::{ConnectStage, ErrorDetail, OAuthErrorCode, StoreFault};
 pub use next_step::NextStep;
 pub(crate) use next_step::{AdviceMembers, joined};
 
-use crate::redact;
+use crate::Redactor;
 
 /// The result of fallible functions in Trunkline.
 pub type Result<T, E = Error> = std::result::Result<T, E>;
@@ -209,17 +209,13 @@ impl Error {
         self
     }
 
-    /// Returns the error with `***` in place of secrets in its texts, see [`redact`]. Services often quote in an error
+    /// Returns the error with `***` in place of secrets in its texts. Services often quote in an error
     /// response what they were sent.
-    pub(crate) fn redacted(mut self) -> Self {
-        let clean = |text: &mut String| {
-            if let Cow::Owned(clean) = redact(text) {
-                *text = clean;
-            }
-        };
+    pub fn redacted(mut self, redactor: &Redactor) -> Self {
+        let clean = |text: &mut String| redactor.redact_in_place(text);
         let Parts { message, next, context, details, .. } = &mut *self.0;
         clean(message);
-        next.iter_mut().for_each(NextStep::redact);
+        next.iter_mut().for_each(|step| step.redact(redactor));
         context.iter_mut().for_each(|(_, value)| clean(value));
         for detail in details {
             // All other details hold names of our own.

@@ -6,7 +6,7 @@
 //! [`Staging`] and [`Recorder`], and the time through [`Clock`].
 //!
 //! ```
-//! use trunkline_core::{Action, CheckReport, Connector, Context, Effect, Registry, Result, VaultSlot, async_trait};
+//! use trunkline_core::{Action, CheckReport, ConnectionContext, Connector, Context, Effect, Registry, Result, async_trait};
 //! use schemars::JsonSchema;
 //! use serde::{Deserialize, Serialize};
 //!
@@ -26,7 +26,7 @@
 //!     const TITLE: &'static str = "Greeter";
 //!     type Settings = Settings;
 //!     type Client = Settings;
-//!     fn connect(settings: Settings, _: VaultSlot) -> Result<Settings> { Ok(settings) }
+//!     fn connect(settings: Settings, _: ConnectionContext) -> Result<Settings> { Ok(settings) }
 //!     async fn check(_: &Settings) -> CheckReport { CheckReport::default() }
 //! }
 //!
@@ -61,6 +61,7 @@ mod action;
 mod check_report;
 mod clock;
 mod connection;
+mod connection_context;
 mod connector;
 mod context;
 mod diagnostic;
@@ -84,6 +85,7 @@ pub use async_trait::async_trait;
 pub use check_report::{CheckReport, Stage, StageOutcome};
 pub use clock::{Clock, SystemClock};
 pub use connection::{Connected, Connection, Connections};
+pub use connection_context::{ConnectionContext, ConnectionHost};
 pub use connector::{
     AnyConnector, Authorization, Connector, ConnectorEntry, ConnectorSpec, SignInClient, any_connector,
 };
@@ -96,7 +98,7 @@ pub use ids::{RunId, StepPath};
 #[doc(hidden)]
 pub use inventory;
 pub use pointer::{check_pointer, pointer_name, pointer_names, pointer_part};
-pub use redact::{redact, redact_bytes};
+pub use redact::Redactor;
 pub use registry::{Registered, Registry};
 pub use schema::{Schema, schema_of};
 pub use secret::{Secret, SecretSource};
@@ -105,7 +107,7 @@ pub use spelling::{by_similarity, closest};
 pub use staging::{STAGED, Staging};
 pub use timestamp::Timestamp;
 pub use tokio_util::sync::CancellationToken;
-pub use vault::{MemoryVault, Vault, VaultEntry, VaultSlot};
+pub use vault::{MemoryVault, Vault, VaultEntry};
 
 /// Registers a [`ConnectorEntry`] or an [`ActionEntry`], with the name and the version of the crate that it is written
 /// in. [`Registry::discover`] finds what is registered.

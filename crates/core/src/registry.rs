@@ -13,9 +13,9 @@ use std::{
 use serde_json::Value;
 
 use crate::{
-    Action, ActionEntry, ActionSpec, AnyAction, AnyConnector, Connected, Connection, Connector, ConnectorEntry,
-    ConnectorSpec, Diagnostic, Effect, Error, ErrorKind, NextStep, Result, Schema, Secret, SecretSource, Vault,
-    VaultSlot, spelling::closest,
+    Action, ActionEntry, ActionSpec, AnyAction, AnyConnector, Connected, Connection, ConnectionContext, ConnectionHost,
+    Connector, ConnectorEntry, ConnectorSpec, Diagnostic, Effect, Error, ErrorKind, NextStep, Result, Schema, Secret,
+    SecretSource, spelling::closest,
 };
 
 /// The connectors of a host, sorted by name.
@@ -265,7 +265,9 @@ impl Registry {
         Ok(current)
     }
 
-    /// Makes a client for a connection. `lookup` fetches the secrets that the settings only refer to. Sends nothing.
+    /// Makes a client for a connection. `host` is what the connection gets from its host; a test passes only a vault.
+    /// `lookup` fetches the secrets that the settings only refer to. The host's redactor learns all secrets. Sends
+    /// nothing.
     ///
     /// # Errors
     ///
@@ -274,7 +276,7 @@ impl Registry {
     pub fn connect(
         &self,
         connection: &Connection,
-        vault: Arc<dyn Vault>,
+        host: impl Into<ConnectionHost>,
         lookup: &dyn Fn(&SecretSource) -> Result<Secret>,
     ) -> Result<Connected> {
         let current = self.current(connection)?;
@@ -289,12 +291,14 @@ impl Registry {
         let registered = self.connector(connection.connector_name())?.clone();
         let mut document = connection.document();
         registered.resolve_secrets(&mut document, &what, lookup)?;
+        let secrets = registered.secrets(&document);
         if let Some(settings) = document.as_object_mut() {
             settings.shift_remove("name");
             settings.shift_remove("connector");
         }
-        let client = registered.connector.connect(document, VaultSlot::new(&connection.name, vault))?;
-        Ok(Connected { name: connection.name.as_str().into(), registered, client })
+        let context = ConnectionContext::new(&connection.name, host).with_secrets(secrets);
+        let client = registered.connector.connect(document, context.clone())?;
+        Ok(Connected { name: connection.name.as_str().into(), registered, client, context })
     }
 
     /// Returns everything that a client is made from, as one secret: the connection document with the values of the
@@ -338,6 +342,12 @@ impl Registered {
             }
         }
         Ok(())
+    }
+
+    /// Returns the secrets that a connection document holds itself; references are left out.
+    pub fn secrets(&self, document: &Value) -> Vec<Secret> {
+        let texts = self.settings.secrets(document).into_iter();
+        texts.filter_map(|pointer| document.pointer(&pointer)?.as_str().map(Secret::from)).collect()
     }
 
     /// Returns the description of the connector.

@@ -1,7 +1,6 @@
 //! Secrets as a type: a [`Secret`] can be deserialized but not serialized, and its memory is wiped after its last use.
 //!
-//! Each secret is also known to [`redact`](crate::redact), which replaces it in texts that it should not have reached.
-//! For that purpose, the latest few hundred secrets are kept longer than they are used.
+//! A [`Redactor`](crate::Redactor) replaces the secrets that were added to it in texts that they should not have reached.
 //!
 //! ```
 //! use trunkline_core::Secret;
@@ -16,11 +15,9 @@ use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 use secrecy::{ExposeSecret, SecretString};
 use serde::{Deserialize, Deserializer};
 
-use crate::redact::register;
-
 /// A string that must not be shown. It can be deserialized but not serialized, and it prints as `***`.
 #[derive(Clone)]
-pub struct Secret(Arc<SecretString>);
+pub struct Secret(pub(crate) Arc<SecretString>);
 
 impl Secret {
     /// Returns the secret itself, for the one place that needs it. Never put it into a log, an error or a URL.
@@ -36,13 +33,13 @@ impl Secret {
 
 impl From<String> for Secret {
     fn from(text: String) -> Self {
-        Secret(register(text))
+        Secret(Arc::new(text.into()))
     }
 }
 
 impl From<&str> for Secret {
     fn from(text: &str) -> Self {
-        Secret(register(text.to_owned()))
+        Secret(Arc::new(text.into()))
     }
 }
 

@@ -7,7 +7,7 @@
 
 use std::{
     collections::HashMap,
-    sync::{Arc, Mutex, PoisonError},
+    sync::{Mutex, PoisonError},
 };
 
 use async_trait::async_trait;
@@ -41,43 +41,6 @@ pub trait Vault: Send + Sync {
     ///
     /// `not_found` if the connection has been removed, and `store` if the entry cannot be written.
     async fn replace(&self, connection: &str, expected: u64, content: &Secret, sign_in: &SignIn) -> Result<bool>;
-}
-
-/// The vault's slot of one connection. A connector can use only the slot of its own connection.
-#[derive(Clone)]
-pub struct VaultSlot {
-    connection: Arc<str>,
-    vault: Arc<dyn Vault>,
-}
-
-impl VaultSlot {
-    /// Returns the slot of this connection.
-    pub fn new(connection: &str, vault: Arc<dyn Vault>) -> Self {
-        VaultSlot { connection: connection.into(), vault }
-    }
-
-    /// Returns the connection's name.
-    pub fn connection(&self) -> &str {
-        &self.connection
-    }
-
-    /// Returns the entry, if there is one, see [`Vault::load`].
-    ///
-    /// # Errors
-    ///
-    /// Those of [`Vault::load`].
-    pub async fn load(&self) -> Result<Option<VaultEntry>> {
-        self.vault.load(&self.connection).await
-    }
-
-    /// Replaces the entry if its version is still `expected`, see [`Vault::replace`].
-    ///
-    /// # Errors
-    ///
-    /// Those of [`Vault::replace`].
-    pub async fn replace(&self, expected: u64, content: &Secret, sign_in: &SignIn) -> Result<bool> {
-        self.vault.replace(&self.connection, expected, content, sign_in).await
-    }
 }
 
 /// A vault in memory, for tests and for checking a connection before it is saved.

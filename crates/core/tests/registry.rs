@@ -4,7 +4,7 @@
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use trunkline_core::{
-    Action, ActionEntry, CheckReport, Connector, ConnectorEntry, Context, Effect, Registry, Result, VaultSlot,
+    Action, ActionEntry, CheckReport, ConnectionContext, Connector, ConnectorEntry, Context, Effect, Registry, Result,
     any_connector, async_trait,
 };
 
@@ -22,7 +22,7 @@ macro_rules! shop {
             const TITLE: &'static str = "Shop";
             type Settings = Nothing;
             type Client = Nothing;
-            fn connect(settings: Nothing, _: VaultSlot) -> Result<Nothing> {
+            fn connect(settings: Nothing, _: ConnectionContext) -> Result<Nothing> {
                 Ok(settings)
             }
             async fn check(_: &Nothing) -> CheckReport {

@@ -10,10 +10,12 @@
 //! [`Client::upload_blocks`]; they do not repeat routes.
 //!
 //! The folders are roles, and each one imports only those below it: `generic` and `transfer`, `client`, `table`, then
-//! `oauth`, `paging` and `budget`, and `transport` as the ground floor.
+//! `oauth`, `paging` and `budget`, and `transport` as the ground floor. The [`HttpEnvironment`] is what the clients of one host
+//! share; its [`HttpTransport`] sends the requests.
 
 mod budget;
 mod client;
+mod environment;
 pub mod generic;
 mod oauth;
 mod paging;
@@ -23,10 +25,15 @@ mod transfer;
 mod transport;
 
 pub use client::{Auth, Client, ClientBuilder, Response};
-pub use oauth::{ClientAuth, Discovered, Grant, OAuth, discover, drain_token_refreshes};
+pub use environment::HttpEnvironment;
+pub use oauth::{ClientAuth, Discovered, Grant, OAuth, discover};
 pub use paging::PageRow;
 pub use settings::{HttpSettings, OAuthPresets, OAuthSettings};
-pub use table::{In, InputRow, InputRows, Operation, OperationRow, Table, operation_schema};
+pub use table::{In, InputRow, InputRows, Operation, OperationRow, Table, TableHandle, operation_schema};
 pub use transfer::{BlockCheckpoint, Uploaded, address_expired};
-pub use transport::{ClientLimits, with_deadline};
+#[cfg(feature = "reqwest")]
+pub use transport::ReqwestTransport;
+pub use transport::{
+    ClientLimits, HttpBody, HttpRequest, HttpResponse, HttpTransport, TransportFailure, TransportOptions, with_deadline,
+};
 pub use url::Url;

@@ -7,7 +7,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 use trunkline::core::{
-    Action, ActionEntry, CheckReport, Connector, ConnectorEntry, Context, Effect, Result, Secret, VaultSlot,
+    Action, ActionEntry, CheckReport, ConnectionContext, Connector, ConnectorEntry, Context, Effect, Result, Secret,
     async_trait, submit,
 };
 use trunkline::rest::{Auth, Client, Table, Url};
@@ -50,9 +50,9 @@ impl Connector for Todo {
     type Settings = Settings;
     type Client = Client;
 
-    fn connect(settings: Settings, vault: VaultSlot) -> Result<Client> {
+    fn connect(settings: Settings, context: ConnectionContext) -> Result<Client> {
         let auth = Auth::ApiKey { header: "X-Api-Key".into(), key: settings.api_key };
-        let client = Client::builder(Self::TITLE, settings.endpoint_url, &OPERATIONS).auth(auth, vault);
+        let client = Client::builder(Self::TITLE, settings.endpoint_url, &OPERATIONS).auth(auth, context);
         client.private_network(true).build() // Only because this example runs the service on this machine.
     }
 

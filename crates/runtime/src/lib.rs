@@ -29,4 +29,4 @@ pub use paths::{default_data, default_key};
 pub use ports::{EnvironmentSecrets, Ports, SecretResolver};
 pub use runs::ItemPage;
 pub use runtime::{CallOutput, Removal, Runtime};
-pub use view::{redacted, run_view};
+pub use view::run_view;

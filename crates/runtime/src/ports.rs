@@ -5,13 +5,15 @@ use std::{fs, sync::Arc};
 #[cfg(feature = "sqlite")]
 use std::path::Path;
 
-use trunkline_core::{Error, ErrorKind, Result, Secret, SecretSource, Staging, Vault};
+use trunkline_core::{Clock, Error, ErrorKind, Redactor, Result, Secret, SecretSource, Staging, SystemClock, Vault};
 use trunkline_engine::Journal;
+use trunkline_rest::HttpEnvironment;
 use trunkline_store::{ConnectionStore, FlowStore, MemoryStore, StoreHealth};
 #[cfg(feature = "sqlite")]
 use trunkline_store::{KeySource, Store};
 
-/// What a [`Runtime`](crate::Runtime) stands on. Each port can be replaced:
+/// What a [`Runtime`](crate::Runtime) stands on. Each port can be replaced. Two runtimes share what their ports share, and
+/// nothing else.
 ///
 /// ```
 /// use std::sync::Arc;
@@ -45,6 +47,14 @@ pub struct Ports {
     pub secrets: Arc<dyn SecretResolver>,
     /// Whether the storage works.
     pub health: Arc<dyn StoreHealth>,
+    /// How requests are sent, and what the HTTP clients share.
+    pub http: HttpEnvironment,
+    /// The current time.
+    pub clock: Arc<dyn Clock>,
+    /// What learns all secrets of this runtime, and removes them from texts. Secrets of the storage, such as its keys,
+    /// are in the redactor that the constructors of `Ports` return: a host with a redactor of its own adds them with
+    /// [`Redactor::add_all`].
+    pub redactor: Redactor,
 }
 
 impl Ports {
@@ -58,6 +68,7 @@ impl Ports {
     pub fn sqlite(data: &Path, key: KeySource) -> Result<Ports> {
         let store = Arc::new(Store::open(data, key)?);
         Ok(Ports {
+            redactor: store.redactor().clone(),
             journal: store.clone(),
             vault: store.clone(),
             connections: store.clone(),
@@ -65,6 +76,8 @@ impl Ports {
             staging: Some(store.clone()),
             secrets: Arc::new(EnvironmentSecrets),
             health: store,
+            http: HttpEnvironment::default(),
+            clock: Arc::new(SystemClock),
         })
     }
 
@@ -80,6 +93,9 @@ impl Ports {
             staging: None,
             secrets: Arc::new(EnvironmentSecrets),
             health: store,
+            http: HttpEnvironment::default(),
+            clock: Arc::new(SystemClock),
+            redactor: Redactor::default(),
         }
     }
 }

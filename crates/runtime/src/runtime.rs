@@ -10,8 +10,8 @@ use std::{
 
 use serde_json::{Map, Value};
 use trunkline_core::{
-    ActionSpec, ByteProgress, Connected, Connection, Connections, ConnectorSpec, Context, Diagnostic, Error, ErrorKind,
-    NextStep, Recorder, Registry, Result, RunId, Secret, async_trait,
+    ActionSpec, ByteProgress, Connected, Connection, ConnectionHost, Connections, ConnectorSpec, Context, Diagnostic,
+    Error, ErrorKind, NextStep, Recorder, Redactor, Registry, Result, RunId, Secret, Timestamp, async_trait,
 };
 use trunkline_engine::{Engine, Journal, RunHandle, RunStatus};
 use trunkline_flow::Flow;
@@ -28,6 +28,8 @@ use crate::Ports;
 pub struct Runtime {
     registry: Arc<Registry>,
     ports: Ports,
+    /// What connections get of the ports.
+    host: ConnectionHost,
     engine: Engine,
     /// The clients of connections, each with the settings it was made from. All runs of this process share a client, and so
     /// its open connections and its request limits.
@@ -40,7 +42,18 @@ impl Runtime {
     /// Returns a runtime on these ports, with these connectors, such as those of [`registry`](crate::registry).
     pub fn new(registry: Registry, ports: Ports) -> Runtime {
         let engine = engine(&ports);
-        Runtime { registry: Arc::new(registry), ports, engine, clients: Arc::default(), flow_cache: Arc::default() }
+        let host = ConnectionHost::new(ports.vault.clone())
+            .with_redactor(ports.redactor.clone())
+            .with_clock(ports.clock.clone())
+            .with_extension(ports.http.clone());
+        Runtime {
+            registry: Arc::new(registry),
+            ports,
+            host,
+            engine,
+            clients: Arc::default(),
+            flow_cache: Arc::default(),
+        }
     }
 
     /// Returns a runtime that keeps everything in memory, see [`Ports::in_memory`].
@@ -83,6 +96,33 @@ impl Runtime {
         &*self.ports.journal
     }
 
+    /// Returns the redactor, which knows the secrets of this runtime.
+    pub fn redactor(&self) -> &Redactor {
+        &self.ports.redactor
+    }
+
+    /// Returns the current time by the clock of the ports.
+    pub fn now(&self) -> Timestamp {
+        self.ports.clock.now()
+    }
+
+    /// Waits until no token request is running, see [`HttpEnvironment::drain_token_requests`]. A host calls it before its
+    /// process ends.
+    ///
+    /// [`HttpEnvironment::drain_token_requests`]: trunkline_rest::HttpEnvironment::drain_token_requests
+    pub async fn drain_token_requests(&self) {
+        self.ports.http.drain_token_requests().await;
+    }
+
+    /// Reads what a login server publishes about itself, see [`trunkline_rest::discover`].
+    ///
+    /// # Errors
+    ///
+    /// Those of [`trunkline_rest::discover`].
+    pub async fn discover(&self, issuer: &str, private_network: bool) -> Result<Discovered> {
+        trunkline_rest::discover(&self.ports.http, issuer, private_network).await
+    }
+
     /// Returns the engine that runs flows.
     pub fn engine(&self) -> &Engine {
         &self.engine
@@ -115,6 +155,8 @@ impl Runtime {
         for document in documents {
             let connection = self.registry.current(&Connection::from_value(document)?)?;
             Diagnostic::accept("the connection", &self.registry.check(&connection))?;
+            let registered = self.registry.connector(connection.connector_name())?;
+            registered.secrets(&connection.document()).iter().for_each(|secret| self.redactor().add(secret));
             checked.push(connection);
         }
         let mut names = Vec::new();
@@ -159,9 +201,7 @@ impl Runtime {
         if let Some(connected) = known {
             return Ok(connected);
         }
-        let connected = self
-            .registry
-            .connect(&connection, self.ports.vault.clone(), &|source| self.ports.secrets.secret(source))?;
+        let connected = self.registry.connect(&connection, &self.host, &|source| self.ports.secrets.secret(source))?;
         self.clients().insert(name.to_owned(), (resolved, connected.clone()));
         Ok(connected)
     }
@@ -297,7 +337,8 @@ impl Runtime {
 
 /// Makes an engine on these ports.
 fn engine(ports: &Ports) -> Engine {
-    let engine = Engine::new(ports.journal.clone());
+    let clock = ports.clock.clone();
+    let engine = Engine::new(ports.journal.clone()).with_clock(move || clock.now());
     match &ports.staging {
         Some(staging) => engine.with_staging(staging.clone()),
         None => engine,

@@ -15,8 +15,7 @@ use axum::{
 };
 use futures::stream;
 use tokio::sync::OwnedSemaphorePermit;
-use trunkline::redacted;
-use trunkline_core::{CancellationToken, Error, ErrorKind};
+use trunkline_core::{CancellationToken, Error, ErrorKind, Redactor};
 use trunkline_engine::{RunEventView, RunStatus, Watch};
 
 use crate::{app::App, response::ApiResult};
@@ -31,6 +30,7 @@ struct EventStream {
     watch: Watch,
     first: Option<RunEventView>,
     closing: CancellationToken,
+    redactor: Redactor,
     _permit: OwnedSemaphorePermit,
 }
 
@@ -51,7 +51,7 @@ impl EventStream {
             },
         };
         let sent = Event::default().id(event.seq.to_string());
-        sent.json_data(redacted(&event)).ok()
+        sent.json_data(self.redactor.redact_json(&event)).ok()
     }
 }
 
@@ -74,7 +74,13 @@ pub(crate) async fn events(State(app): State<Arc<App>>, Path(id): Path<String>, 
         // 204 stops a browser from reconnecting (HTML standard, server-sent events).
         return Ok(StatusCode::NO_CONTENT.into_response());
     }
-    let stream = EventStream { watch, first, closing: app.closing.clone(), _permit: permit };
+    let stream = EventStream {
+        watch,
+        first,
+        closing: app.closing.clone(),
+        redactor: app.runtime.redactor().clone(),
+        _permit: permit,
+    };
     let events = stream::unfold(stream, |mut stream| async {
         let event = stream.next().await?;
         Some((Ok::<_, Infallible>(event), stream))

@@ -14,6 +14,8 @@ pub(crate) struct Guard {
     hosts: BTreeSet<String>,
     /// The hash of the API token.
     token: [u8; 32],
+    /// The token itself: the redactor looks for it as long as the server runs.
+    _secret: Secret,
 }
 
 impl Guard {
@@ -31,7 +33,7 @@ impl Guard {
                 hosts.insert(host);
             }
         }
-        Guard { hosts, token: hash(token.expose()) }
+        Guard { hosts, token: hash(token.expose()), _secret: token.clone() }
     }
 
     /// Returns whether a request names exactly one host, and that is this server.

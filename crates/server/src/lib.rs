@@ -94,6 +94,7 @@ impl Server {
         let health = Health::start(runtime.ports().health.clone(), closing.clone()).await?;
         let dispatcher = Dispatcher::new(runtime.clone(), health.clone(), at_once, closing.clone());
         dispatcher.resume_all().await?;
+        runtime.redactor().add(&token);
         let guard = Guard::new(address, public_url.as_ref(), &token);
         Scheduler::start(runtime.clone(), dispatcher.clone(), health.clone(), closing.clone());
         let sign_ins = SignIns::default();

@@ -5,13 +5,13 @@ use axum::{
     response::{IntoResponse, Response},
 };
 use serde::Serialize;
-use serde_json::json;
-use trunkline::redacted;
-use trunkline_core::{Error, ErrorKind, Retry};
+use serde_json::{Value, json};
+use trunkline_core::{Error, ErrorKind, Redactor, Retry};
 
 use crate::next_step::error_json;
 
-/// An error response: a status and the error for its body.
+/// An error response: a status and the error for its body. The outermost layer of the router writes the body with
+/// [`with_error`], because only it knows which secrets to leave out.
 #[derive(Debug)]
 pub(crate) struct ErrorResponse(StatusCode, Error);
 
@@ -40,7 +40,8 @@ impl From<Error> for ErrorResponse {
 
 impl IntoResponse for ErrorResponse {
     fn into_response(self) -> Response {
-        let mut response = response_json(self.0, &redacted(&json!({ "error": error_json(&self.1) })));
+        let mut response = self.0.into_response();
+        response.extensions_mut().insert(UnwrittenError(json!({ "error": error_json(&self.1) })));
         let header = match self.0 {
             StatusCode::UNAUTHORIZED => Some((header::WWW_AUTHENTICATE, HeaderValue::from_static("Bearer"))),
             StatusCode::TOO_MANY_REQUESTS | StatusCode::SERVICE_UNAVAILABLE => {
@@ -51,6 +52,18 @@ impl IntoResponse for ErrorResponse {
         response.headers_mut().extend(header);
         response
     }
+}
+
+/// The body of an error response before its secrets are removed.
+#[derive(Clone)]
+struct UnwrittenError(Value);
+
+/// Writes the body of an error response. Other responses stay as they are.
+pub(crate) fn with_error(mut response: Response, redactor: &Redactor) -> Response {
+    let Some(UnwrittenError(error)) = response.extensions_mut().remove() else { return response };
+    let mut written = response_json(response.status(), &redactor.redact_json(&error));
+    written.headers_mut().extend(std::mem::take(response.headers_mut()));
+    written
 }
 
 /// The result of a handler.

@@ -7,14 +7,14 @@ use axum::{
     Router,
     extract::{DefaultBodyLimit, Path, Query, RawQuery, State, rejection::QueryRejection},
     http::{HeaderValue, StatusCode, header},
-    middleware::{from_fn_with_state, map_response},
+    middleware::{from_fn_with_state, map_response, map_response_with_state},
     response::{IntoResponse, Response},
     routing::{get, post},
 };
 use serde::Deserialize;
 use serde_json::{Value, json};
-use trunkline::{Cause, redacted, run_view};
-use trunkline_core::{Error, ErrorKind, Result, StepPath, redact};
+use trunkline::{Cause, run_view};
+use trunkline_core::{Error, ErrorKind, Result, StepPath};
 use trunkline_engine::{Flush, Verdict};
 
 use crate::{
@@ -23,7 +23,7 @@ use crate::{
     dispatcher::StartOutcome,
     events,
     request::{Body, MAX_BODY, complete, object, read},
-    response::{ApiResult, ErrorResponse, ok, page, response_json},
+    response::{ApiResult, ErrorResponse, ok, page, response_json, with_error},
     sign_in::CALLBACK,
     webhook,
 };
@@ -57,7 +57,13 @@ pub(crate) fn router(app: Arc<App>) -> Router {
         .layer(map_response(method_error))
         .layer(DefaultBodyLimit::max(MAX_BODY))
         .layer(from_fn_with_state(app.clone(), auth::host))
+        .layer(map_response_with_state(app.clone(), write_error))
         .with_state(app)
+}
+
+/// Writes the error of a response into its body, without secrets.
+async fn write_error(State(app): State<Arc<App>>, response: Response) -> Response {
+    with_error(response, app.runtime.redactor())
 }
 
 /// Turns the response of the router for a wrong method into one of ours.
@@ -80,16 +86,16 @@ async fn connections(State(app): State<Arc<App>>) -> ApiResult {
 
 async fn authorize(State(app): State<Arc<App>>, Path(name): Path<String>) -> ApiResult {
     let connected = app.runtime.connect(&name).await?;
-    ok(&app.sign_ins.begin(connected, &format!("{}{CALLBACK}", app.base_url))?)
+    ok(&app.sign_ins.begin(connected, &format!("{}{CALLBACK}", app.base_url), app.runtime.now())?)
 }
 
 async fn callback(State(app): State<Arc<App>>, RawQuery(query): RawQuery) -> Response {
-    match app.sign_ins.end(&query.unwrap_or_default()).await {
+    match app.sign_ins.end(&query.unwrap_or_default(), app.runtime.now()).await {
         Ok(name) => page(StatusCode::OK, &format!("{name} is signed in. You can close this page.")),
         Err(error) => {
             let next = error.advice().map(|advice| format!(" Next: {advice}.")).unwrap_or_default();
             let text = format!("Not signed in: {error}.{next}");
-            page(StatusCode::BAD_REQUEST, &redact(&text))
+            page(StatusCode::BAD_REQUEST, &app.runtime.redactor().redact(&text))
         }
     }
 }
@@ -156,7 +162,10 @@ struct Resolve {
 async fn resolve(State(app): State<Arc<App>>, Path(id): Path<String>, body: Body) -> ApiResult {
     let Resolve { step, verdict, output } = read(body, "the body has `step`, `verdict`, and optionally `output`")?;
     let id = app.runtime.find_run(&id).await?;
-    ok(&redacted(&app.runtime.engine().resolve_unknown(&id, &StepPath::from(&*step), verdict, output).await?))
+    ok(&app
+        .runtime
+        .redactor()
+        .redact_json(&app.runtime.engine().resolve_unknown(&id, &StepPath::from(&*step), verdict, output).await?))
 }
 
 /// The date on which `retry` and `settle` became `rerun` and `resolve`, in the form of the header `Deprecation`:
@@ -185,12 +194,12 @@ async fn runs(State(app): State<Arc<App>>) -> ApiResult {
 
 async fn run(State(app): State<Arc<App>>, Path(id): Path<String>) -> ApiResult {
     let id = app.runtime.find_run(&id).await?;
-    ok(&run_view(&app.runtime.engine().run(&id).await?))
+    ok(&run_view(&app.runtime.engine().run(&id).await?, app.runtime.now()))
 }
 
 async fn timeline(State(app): State<Arc<App>>, Path(id): Path<String>) -> ApiResult {
     let id = app.runtime.find_run(&id).await?;
-    ok(&redacted(&app.runtime.engine().timeline(&id).await?))
+    ok(&app.runtime.redactor().redact_json(&app.runtime.engine().timeline(&id).await?))
 }
 
 #[derive(Deserialize)]
@@ -213,7 +222,7 @@ async fn log(
         )
     })?;
     let id = app.runtime.find_run(&id).await?;
-    ok(&redacted(&app.runtime.engine().log(&id, after).await?))
+    ok(&app.runtime.redactor().redact_json(&app.runtime.engine().log(&id, after).await?))
 }
 
 async fn signal(State(app): State<Arc<App>>, Path((id, name)): Path<(String, String)>, body: Body) -> ApiResult {

@@ -139,7 +139,7 @@ impl Scheduler {
                     return Ok(None);
                 }
                 // A previous poll in the future is ignored: the system clock was set back.
-                let now = Timestamp::now();
+                let now = self.runtime.now();
                 let since = saved.through.filter(|last| *last <= now).map_or(Duration::MAX, |last| now.since(last));
                 match poll.every().checked_sub(since).filter(|pause| !pause.is_zero()) {
                     Some(pause) => Ok(Some(pause)),
@@ -151,7 +151,7 @@ impl Scheduler {
     }
 
     async fn schedule(&self, saved: &SavedFlow, schedule: &Schedule) -> Result<()> {
-        let (journal, now) = (self.runtime.journal(), Timestamp::now());
+        let (journal, now) = (self.runtime.journal(), self.runtime.now());
         let event = |at: Option<Timestamp>, through: Timestamp| TriggerEvent {
             flow: saved.name.clone(),
             keys: at.map(|at| at.to_string()).into_iter().collect(),
@@ -182,7 +182,7 @@ impl Scheduler {
     /// If the list has the newest items first, runs are started for the oldest new items first. So wherever this is
     /// interrupted, all items behind a known one are known, and the next poll can stop reading there.
     async fn poll(&self, saved: &SavedFlow, poll: &Poll) -> Result<()> {
-        let polled_at = Timestamp::now();
+        let polled_at = self.runtime.now();
         let connected = self.connected(saved, poll).await?;
         let is_baseline = saved.through.is_none() && poll.existing() == InitialItems::Skip;
         let (mut from, mut existing, mut newest, mut seen) = (None, Vec::new(), VecDeque::new(), HashSet::new());
@@ -260,8 +260,8 @@ mod tests {
     use serde::Deserialize;
     use trunkline::SaveOptions;
     use trunkline_core::{
-        ActionEntry, ActionSpec, AnyAction, AnyClient, CheckReport, Connector, Context, Effect, Page, Registry, Secret,
-        VaultSlot, async_trait,
+        ActionEntry, ActionSpec, AnyAction, AnyClient, CheckReport, ConnectionContext, Connector, Context, Effect,
+        Page, Registry, Secret, async_trait,
     };
 
     use trunkline_store::KeySource;
@@ -298,7 +298,7 @@ mod tests {
         const TITLE: &'static str = "Feed";
         type Settings = Settings;
         type Client = String;
-        fn connect(settings: Settings, _: VaultSlot) -> Result<String> {
+        fn connect(settings: Settings, _: ConnectionContext) -> Result<String> {
             Ok(settings.feed)
         }
         async fn check(_: &String) -> CheckReport {

@@ -11,7 +11,7 @@ use std::{
 use serde_json::json;
 use tokio::sync::OnceCell;
 use trunkline::token::hash;
-use trunkline_core::{Authorization, Connected, Error, ErrorKind, Result};
+use trunkline_core::{Authorization, Connected, Error, ErrorKind, Result, Timestamp};
 use trunkline_rest::Url;
 
 /// The path that browsers are redirected to after a sign-in. It is part of the redirect URI registered at the vendors.
@@ -32,11 +32,11 @@ struct SignIn {
 
 impl SignIns {
     /// Begins a sign-in, and returns the URL that the user has to open.
-    pub(crate) fn begin(&self, connected: Connected, redirect_uri: &str) -> Result<serde_json::Value> {
+    pub(crate) fn begin(&self, connected: Connected, redirect_uri: &str, now: Timestamp) -> Result<serde_json::Value> {
         let authorization = connected.begin_authorization(redirect_uri)?;
         let open = json!({ "open": authorization.url, "redirect_uri": authorization.redirect_uri });
         let mut all = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        all.retain(|_, one| !one.authorization.has_expired());
+        all.retain(|_, one| !one.authorization.has_expired(now));
         if all.len() >= MAX_OPEN {
             return Err(Error::new(ErrorKind::RateLimited, format!("{MAX_OPEN} sign-ins are open already"))
                 .hint("each expires after ten minutes"));
@@ -49,7 +49,7 @@ impl SignIns {
     }
 
     /// Ends the sign-in that the query of a callback belongs to, and returns the name of its connection.
-    pub(crate) async fn end(&self, query: &str) -> Result<String> {
+    pub(crate) async fn end(&self, query: &str, now: Timestamp) -> Result<String> {
         let unknown = || {
             Error::new(
                 ErrorKind::NotFound,
@@ -61,7 +61,7 @@ impl SignIns {
         let state =
             state.and_then(|url| url.query_pairs().find(|(name, _)| name == "state").map(|(_, value)| hash(&value)));
         let known = || self.0.lock().unwrap_or_else(PoisonError::into_inner).get(&state?).cloned();
-        let sign_in = known().filter(|one| !one.authorization.has_expired()).ok_or_else(unknown)?;
+        let sign_in = known().filter(|one| !one.authorization.has_expired(now)).ok_or_else(unknown)?;
         let callback = format!("{}?{query}", sign_in.authorization.redirect_uri);
         let result = sign_in
             .result

@@ -47,7 +47,8 @@ pub(crate) async fn call(
     let delivery_header = webhook.delivery.as_deref().map(|name| header(&headers, name)).transpose()?.flatten();
     if let Some(signature) = &webhook.signature {
         let secret = app.runtime.flows().webhook_secret(&name).await.map_err(|error| for_sender(&name, error))?;
-        let now = jiff::Timestamp::now().as_second().unsigned_abs();
+        secret.iter().for_each(|secret| app.runtime.redactor().add(secret));
+        let now = app.runtime.now().as_millis() / 1000;
         let call = SignedCall { headers: &headers, delivery: delivery_header, body: &body, now };
         call.check(signature, secret.as_ref().map(|secret| secret.expose().as_bytes())).map_err(signature_error)?;
     }

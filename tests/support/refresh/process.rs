@@ -15,7 +15,9 @@ use tokio::{
     process::Command,
     time::{sleep, sleep_until},
 };
-use trunkline_core::{Connections, Context, Result, Retry, Secret, SignIn, Vault, VaultEntry, VaultSlot, async_trait};
+use trunkline_core::{
+    ConnectionContext, Connections, Context, Result, Retry, Secret, SignIn, Vault, VaultEntry, async_trait,
+};
 use trunkline_rest::{Auth, Client, ClientAuth, ClientLimits, OAuth, Table};
 use trunkline_store::{KeySource, Store};
 use trunkline_testkit::process::{TestProcess, test_child};
@@ -122,7 +124,7 @@ impl Setup {
         };
         let limits = ClientLimits { attempt: self.attempt, ..ClientLimits::default() };
         let builder = Client::builder("the DAM", self.base.parse().unwrap(), &TABLE).private_network(true);
-        builder.limits(limits).auth(Auth::OAuth(oauth), VaultSlot::new(CONNECTION, vault)).build().unwrap()
+        builder.limits(limits).auth(Auth::OAuth(oauth), ConnectionContext::new(CONNECTION, vault)).build().unwrap()
     }
 }
 

@@ -167,6 +167,7 @@ impl Transfer {
             return Ok(sent);
         }
         let target = Secret::from(self.upload_url.as_str());
+        cx.redactor().add(&target);
         let last = Mutex::new(self.clone());
         let save = |blocks| {
             let mut last = last.lock().unwrap_or_else(PoisonError::into_inner);

@@ -4,9 +4,11 @@
 //! says what to do, and each door says how: the command line names a command, the HTTP API a request. `Display` is the
 //! neutral wording for everything else, such as logs.
 
-use std::{borrow::Cow, fmt};
+use std::fmt;
 
 use serde::{Deserialize, Serialize};
+
+use crate::Redactor;
 
 /// One thing that the user can do next.
 ///
@@ -128,13 +130,9 @@ pub enum NextStep {
 }
 
 impl NextStep {
-    /// Puts `***` in place of secrets, see [`redact`](crate::redact()).
-    pub(crate) fn redact(&mut self) {
-        for text in self.texts() {
-            if let Cow::Owned(clean) = crate::redact(text) {
-                *text = clean;
-            }
-        }
+    /// Puts `***` in place of secrets.
+    pub(crate) fn redact(&mut self, redactor: &Redactor) {
+        self.texts().into_iter().for_each(|text| redactor.redact_in_place(text));
     }
 
     /// Returns all texts that a service or a user may have chosen.

@@ -63,7 +63,8 @@ impl Attempt for ActionCall<'_> {
 
     fn logged_call(&self) -> LoggedCall<'_> {
         let spec = self.connected.connector().action_spec(self.action).ok();
-        LoggedCall { action: self.action, connection: self.connected.name(), input: &self.input, spec }
+        let (connection, redactor) = (self.connected.name(), self.connected.redactor());
+        LoggedCall { action: self.action, connection, input: &self.input, spec, redactor }
     }
 
     async fn reconcile(&self, checkpoint: Option<Value>, recorder: Arc<dyn Recorder>) -> Result<Option<Value>> {

@@ -340,7 +340,13 @@ impl<'a> Each<'a> {
         };
         if let Err(error) = &result {
             let spec = connected.connector().action_spec(&call.action).ok();
-            let call = LoggedCall { action: &call.action, connection: connected.name(), input: &input, spec };
+            let call = LoggedCall {
+                action: &call.action,
+                connection: connected.name(),
+                input: &input,
+                spec,
+                redactor: connected.redactor(),
+            };
             interpreter.durability().log(path, began, call, Err(error)).await;
         }
         result

@@ -10,7 +10,7 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
-use trunkline_core::{ActionSpec, Error, StepPath, Timestamp, redact};
+use trunkline_core::{ActionSpec, Error, Redactor, StepPath, Timestamp};
 
 use crate::run::time::milliseconds;
 
@@ -71,6 +71,8 @@ pub(crate) struct LoggedCall<'a> {
     pub(crate) input: &'a Value,
     /// The schemas of the action, which say what is secret.
     pub(crate) spec: Option<&'a ActionSpec>,
+    /// The redactor of the connection's host.
+    pub(crate) redactor: &'a Redactor,
 }
 
 /// One attempt of a step: when it began, and how long it took.
@@ -95,18 +97,18 @@ impl LogEntry {
             took: milliseconds(attempt.took),
             action: call.action.to_owned(),
             connection: call.connection.to_owned(),
-            input: redacted(call.input, call.spec.map(|spec| &spec.input)),
-            output: result.ok().map(|output| redacted(output, call.spec.map(|spec| &spec.output))),
-            error: result.err().map(|error| redacted(&json(error), None)),
+            input: redacted(call.input, call.spec.map(|spec| &spec.input), call.redactor),
+            output: result.ok().map(|output| redacted(output, call.spec.map(|spec| &spec.output), call.redactor)),
+            error: result.err().map(|error| redacted(&json(error), None, call.redactor)),
         }
     }
 }
 
 /// Returns a value without secrets and cut to [`LOG_VALUE`] bytes.
-fn redacted(value: &Value, schema: Option<&Value>) -> Value {
+fn redacted(value: &Value, schema: Option<&Value>, redactor: &Redactor) -> Value {
     let mut schemas = Vec::new();
     schema.into_iter().for_each(|schema| expand(schema, &mut schemas));
-    redact_value(value, &schemas, "", &mut LOG_VALUE.clone())
+    redact_value(value, &schemas, redactor, "", &mut LOG_VALUE.clone())
 }
 
 /// Adds a schema, and the schemas that it combines, to `all`.
@@ -129,7 +131,7 @@ fn names_a_secret(name: &str) -> bool {
     NAMES.iter().any(|secret| plain.contains(secret))
 }
 
-fn redact_value(value: &Value, schemas: &[&Value], name: &str, left: &mut usize) -> Value {
+fn redact_value(value: &Value, schemas: &[&Value], redactor: &Redactor, name: &str, left: &mut usize) -> Value {
     if schemas.iter().any(|schema| is_secret(schema))
         || (names_a_secret(name) && !matches!(value, Value::Null | Value::Bool(_)))
     {
@@ -144,7 +146,7 @@ fn redact_value(value: &Value, schemas: &[&Value], name: &str, left: &mut usize)
         below
     };
     match value {
-        Value::String(text) => truncate(&without_signatures(&redact(text)), left).into(),
+        Value::String(text) => truncate(&without_signatures(&redactor.redact(text)), left).into(),
         Value::Array(all) => {
             let mut items = Vec::new();
             schemas.iter().filter_map(|schema| schema.get("items")).for_each(|schema| expand(schema, &mut items));
@@ -155,7 +157,7 @@ fn redact_value(value: &Value, schemas: &[&Value], name: &str, left: &mut usize)
                     break;
                 }
                 use_up(left, 3);
-                some.push(redact_value(one, &items, name, left));
+                some.push(redact_value(one, &items, redactor, name, left));
             }
             some.into()
         }
@@ -166,9 +168,9 @@ fn redact_value(value: &Value, schemas: &[&Value], name: &str, left: &mut usize)
                     some.insert("…".into(), format!("and {} more", all.len() - number).into());
                     break;
                 }
-                let key = truncate(&without_signatures(&redact(name)), left);
+                let key = truncate(&without_signatures(&redactor.redact(name)), left);
                 use_up(left, 6);
-                some.insert(key, redact_value(one, &below(name), name, left));
+                some.insert(key, redact_value(one, &below(name), redactor, name, left));
             }
             some.into()
         }
@@ -241,7 +243,8 @@ mod tests {
 
     #[test]
     fn secrets_are_not_logged() {
-        let _known = Secret::from("canary in a text");
+        let redactor = Redactor::default();
+        redactor.add(&Secret::from("canary in a text"));
         let schema = json!({ "properties": {
             "pin": { "type": "string", "format": "password" },
             "deep": { "oneOf": [{ "properties": { "list": { "items": { "properties": { "code": { "writeOnly": true } } } } } }] },
@@ -261,28 +264,29 @@ mod tests {
             "url": "https://blob.test/c/b?***", "path": "/c/b?se=1&Signature=***&x=1",
             "body": "{\"link\":\"https://***@blob.test/x?***\",\"n\":1} ftp://h"
         });
-        assert_eq!(redacted(&value, Some(&schema)), expected);
+        assert_eq!(redacted(&value, Some(&schema), &redactor), expected);
     }
 
     #[test]
     fn long_values_are_cut_with_a_mark() {
         let long = "ä".repeat(LOG_VALUE);
-        let text = redacted(&json!({ "a": long, "b": 1, "c": 2 }), None);
+        let text = redacted(&json!({ "a": long, "b": 1, "c": 2 }), None, &Redactor::default());
         assert!(text["a"].as_str().unwrap().ends_with(&format!("… (cut: {} bytes in all)", 2 * LOG_VALUE)));
         assert_eq!(text["…"], "and 2 more");
-        let list = redacted(&json!((0..100_000).collect::<Vec<_>>()), None);
+        let list = redacted(&json!((0..100_000).collect::<Vec<_>>()), None, &Redactor::default());
         let list = list.as_array().unwrap();
         assert!(list.len() < LOG_VALUE && list.last().unwrap().as_str().unwrap().ends_with(" more"));
         for value in [json!({ "a": long }), json!([[long], long]), json!(vec!["x"; 50_000])] {
-            assert!(redacted(&value, None).to_string().len() < LOG_VALUE * 2);
+            assert!(redacted(&value, None, &Redactor::default()).to_string().len() < LOG_VALUE * 2);
         }
     }
 
     /// Half a secret would not be recognized.
     #[test]
     fn values_are_redacted_before_they_are_cut() {
-        let _known = Secret::from("canary-at-the-cut");
+        let redactor = Redactor::default();
+        redactor.add(&Secret::from("canary-at-the-cut"));
         let text = format!("{}canary-at-the-cut", "x".repeat(LOG_VALUE - 8));
-        assert!(!redacted(&json!(text), None).to_string().contains("canary"));
+        assert!(!redacted(&json!(text), None, &redactor).to_string().contains("canary"));
     }
 }

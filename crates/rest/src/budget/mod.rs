@@ -7,4 +7,4 @@ mod shared;
 
 pub(crate) use permits::{Bounds, Budget, Permit};
 pub(crate) use queue::FairnessKey;
-pub(crate) use shared::Identity;
+pub(crate) use shared::{Budgets, Identity};

@@ -61,7 +61,7 @@ impl Bounds {
 /// The request budget of a connection; see the module.
 pub(crate) struct Budget {
     connection: String,
-    service: &'static str,
+    service: Arc<str>,
     bounds: Bounds,
     state: Mutex<State>,
 }
@@ -93,7 +93,7 @@ enum Admission {
 }
 
 impl Budget {
-    pub(crate) fn new(service: &'static str, connection: &str, bounds: Bounds) -> Budget {
+    pub(crate) fn new(service: &str, connection: &str, bounds: Bounds) -> Budget {
         let state = State {
             queue: Queue::default(),
             in_flight: 0,
@@ -105,7 +105,7 @@ impl Budget {
             rate: AdaptiveRate::new(bounds.per_second),
             retries_left: MAX_RETRIES,
         };
-        Budget { connection: connection.to_owned(), service, bounds, state: Mutex::new(state) }
+        Budget { connection: connection.to_owned(), service: service.into(), bounds, state: Mutex::new(state) }
     }
 
     fn state(&self) -> MutexGuard<'_, State> {

@@ -4,24 +4,24 @@ use serde_json::Value;
 use trunkline_core::{ActionSpec, AnyAction, AnyClient, Context, Error, ErrorKind, Page, Result, async_trait};
 
 use super::handle::Client;
-use crate::table::Operation;
+use crate::table::{Operation, RowAction};
 
 #[async_trait]
-impl AnyAction for &'static Operation {
+impl AnyAction for RowAction {
     fn spec(&self) -> &ActionSpec {
-        Operation::spec(self)
+        self.0.spec()
     }
 
     fn origin(&self) -> String {
-        self.location.to_string()
+        self.0.location.to_string()
     }
 
     async fn run(&self, client: &AnyClient, input: Value, cx: &Context) -> Result<Value> {
-        own_client(self, client)?.run(self, input, cx).await
+        own_client(&self.0, client)?.run(&self.0, input, cx).await
     }
 
     async fn page(&self, client: &AnyClient, input: Value, from: Option<Value>, cx: &Context) -> Result<Page> {
-        own_client(self, client)?.page_of(self, input, from, cx).await
+        own_client(&self.0, client)?.page_of(&self.0, input, from, cx).await
     }
 }
 

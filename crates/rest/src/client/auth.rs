@@ -5,7 +5,7 @@
 
 use base64::{Engine, prelude::BASE64_STANDARD};
 use http::{HeaderMap, HeaderName, header};
-use trunkline_core::{Error, ErrorKind, Result, Secret, VaultSlot};
+use trunkline_core::{ConnectionContext, Error, ErrorKind, Result, Secret};
 
 use crate::{
     oauth::{ClientParts, Grant, OAuth, Token, Tokens},
@@ -81,7 +81,7 @@ impl Signer {
     /// `config`, with the setting, if a header cannot carry a value or if a URL of the login server is not allowed.
     pub(crate) fn new(
         auth: Auth,
-        slot: VaultSlot,
+        context: ConnectionContext,
         parts: ClientParts,
         ssrf: &SsrfPolicy,
     ) -> Result<(Signer, Vec<Secret>)> {
@@ -112,7 +112,7 @@ impl Signer {
             Auth::OAuth(oauth) => {
                 oauth.check(ssrf)?;
                 let secrets = oauth.secrets();
-                (Signer::Tokens(Tokens::new(oauth, slot, parts)), secrets)
+                (Signer::Tokens(Tokens::new(oauth, context, parts)), secrets)
             }
         })
     }

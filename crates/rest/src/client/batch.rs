@@ -17,7 +17,7 @@ use super::{
 };
 use crate::{
     table::{Call, ExpectedBody, Operation, Request, Target},
-    transport::{Body, RawResponse, excerpt, url_policy},
+    transport::{Body, RawResponse, url_policy},
 };
 
 impl Client {
@@ -67,9 +67,9 @@ impl Client {
                 self.0.service,
                 responses.len(),
                 parts.len(),
-                excerpt(text.as_bytes(), &self.secrets())
+                self.excerpt(text.as_bytes())
             );
-            return Err(unknown(Error::new(ErrorKind::Unexpected, message).with("service", self.0.service)));
+            return Err(unknown(Error::new(ErrorKind::Unexpected, message).with("service", &self.0.service)));
         }
         let outcomes =
             parts.iter().zip(responses).map(|((operation, request), raw)| self.outcome(operation, request, raw));
@@ -79,8 +79,8 @@ impl Client {
     /// The outcome of one call of a batch.
     fn outcome(&self, operation: &Operation, request: &Request, raw: RawResponse) -> Result<Value> {
         let host = url_policy::host(&request.url);
-        let info = RequestInfo { call: operation.call(), service: self.0.service, host: &host };
-        let response = Response::new(&info, &raw, self.secrets());
+        let info = RequestInfo { call: operation.call(), service: &self.0.service, host: &host };
+        let response = Response::new(&info, &raw, self.secrets(), &self.0.redactor);
         if raw.status.is_success() && response.body.is_none() && !raw.body.is_empty() {
             // The call took effect; only its result is damaged. An error would invite a repetition.
             return Ok(String::from_utf8_lossy(&raw.body).into());

@@ -5,7 +5,7 @@
 use std::sync::Arc;
 
 use http::{HeaderMap, HeaderName, HeaderValue};
-use trunkline_core::{Error, ErrorKind, MemoryVault, Result, Secret, VaultSlot};
+use trunkline_core::{ConnectionContext, Error, ErrorKind, MemoryVault, Result, Secret};
 use url::Url;
 
 use super::{
@@ -14,20 +14,21 @@ use super::{
     response::{Classify, Response},
 };
 use crate::{
-    budget::{Bounds, Budget, Identity},
+    budget::{Bounds, Identity},
+    environment::HttpEnvironment,
     oauth::ClientParts,
     settings::HttpSettings,
-    table::Table,
-    transport::{self, ClientLimits, SsrfPolicy, header_is_free, secret_header, url_policy},
+    table::TableHandle,
+    transport::{ClientLimits, HttpChannel, SsrfPolicy, header_is_free, secret_header, url_policy},
 };
 
 /// Builds a [`Client`]; made by [`Client::builder`].
 pub struct ClientBuilder {
-    service: &'static str,
+    service: Arc<str>,
     base: Url,
-    table: &'static Table,
+    table: TableHandle,
     auth: Auth,
-    slot: Option<VaultSlot>,
+    context: Option<ConnectionContext>,
     secret_headers: Vec<SecretHeader>,
     plain_headers: Vec<(String, String)>,
     rate: u32,
@@ -50,20 +51,21 @@ struct SecretHeader {
 }
 
 impl Client {
-    /// Starts to build a client. `service` is the product's name for messages; routes are appended to `base`.
-    pub fn builder(service: &'static str, base: Url, table: &'static Table) -> ClientBuilder {
-        ClientBuilder::new(service, base, table)
+    /// Starts to build a client. `service` is the product's name for messages; routes are appended to `base`. `table` is
+    /// a `static`, or in an `Arc` if it was read at run time.
+    pub fn builder(service: impl Into<Arc<str>>, base: Url, table: impl Into<TableHandle>) -> ClientBuilder {
+        ClientBuilder::new(service.into(), base, table.into())
     }
 }
 
 impl ClientBuilder {
-    fn new(service: &'static str, base: Url, table: &'static Table) -> ClientBuilder {
+    fn new(service: Arc<str>, base: Url, table: TableHandle) -> ClientBuilder {
         ClientBuilder {
             service,
             base,
             table,
             auth: Auth::None,
-            slot: None,
+            context: None,
             secret_headers: Vec::new(),
             plain_headers: Vec::new(),
             rate: 0,
@@ -79,11 +81,12 @@ impl ClientBuilder {
         }
     }
 
-    /// Sets the authentication scheme of the connection, and the vault entry that holds its tokens. Without it,
-    /// requests carry no credentials.
-    pub fn auth(mut self, auth: Auth, slot: VaultSlot) -> Self {
+    /// Sets the authentication scheme of the connection, and what the host gives to it: the vault entry that holds its
+    /// tokens, the redactor, the clock and the [`HttpEnvironment`]. Without it, requests carry no credentials, and the
+    /// client shares nothing with others.
+    pub fn auth(mut self, auth: Auth, context: ConnectionContext) -> Self {
         self.auth = auth;
-        self.slot = Some(slot);
+        self.context = Some(context);
         self
     }
 
@@ -129,7 +132,7 @@ impl ClientBuilder {
     }
 
     /// Sets the most requests per second on this connection, from the setting `/requestsPerSecond`. The limit holds for
-    /// all clients of the connection in this process together; after an idle second, that many requests may be sent at
+    /// all clients of the connection in one host together; after an idle second, that many requests may be sent at
     /// once. 0 = no limit but the service's own throttling.
     pub fn rate(mut self, per_second: u32) -> Self {
         self.rate = per_second;
@@ -198,30 +201,41 @@ impl ClientBuilder {
         }
         let ssrf = SsrfPolicy::new(self.private_network, self.data_hosts);
         ssrf.check("endpoint URL", &self.base).map_err(|error| error.setting("/endpointUrl"))?;
-        let http = transport::api(&ssrf)?;
-        let slot = self.slot.unwrap_or_else(no_slot);
-        let connection = slot.connection().to_owned();
+        let context = self.context.unwrap_or_else(no_context);
+        let environment = HttpEnvironment::of(&context);
+        let http = HttpChannel::api(environment.transport(), &ssrf);
+        let (connection, redactor) = (context.connection().to_owned(), context.redactor().clone());
         let keys = self.secret_headers.iter().map(|header| header.value.expose());
         let identifying = self.auth.identifying().into_iter().chain(keys);
         let identity = Identity::new(&connection, &self.base, identifying);
         let limits = self.limits.clone();
-        let parts = ClientParts { http: http.clone(), service: self.service, limits, issuer: self.issuer };
-        let (signer, mut secrets) = Signer::new(self.auth, slot, parts, &ssrf)?;
+        let parts = ClientParts {
+            http: http.clone(),
+            service: self.service.clone(),
+            limits,
+            issuer: self.issuer,
+            token_requests: environment.token_requests(),
+        };
+        let (signer, mut secrets) = Signer::new(self.auth, context, parts, &ssrf)?;
         secrets.extend(self.secret_headers.iter().map(|header| header.value.expose().trim().into()));
+        // Most of them are known from the settings, but not what was made of them.
+        secrets.iter().for_each(|secret| redactor.add(secret));
+        let bounds = Bounds::new(&self.limits, self.at_once, self.rate);
         let headers = headers(self.plain_headers, &self.secret_headers)?;
         let idempotency_header = self.idempotency_header.map(idempotency_header).transpose()?;
         Ok(Client(Arc::new(Inner {
+            budget: environment.budgets().shared(&self.service, identity, bounds),
             service: self.service,
             base: self.base,
             table: self.table,
             http,
-            storage: transport::storage(&ssrf)?,
+            storage: HttpChannel::storage(environment.transport(), &ssrf),
             guard: ssrf,
             headers,
             idempotency_header,
             signer,
             secrets,
-            budget: Budget::shared(self.service, identity, Bounds::new(&self.limits, self.at_once, self.rate)),
+            redactor,
             classify: self.classify,
             limits: self.limits,
             connection,
@@ -263,7 +277,7 @@ fn header_name(name: &str) -> Result<HeaderName> {
     name.parse().map_err(|_| Error::new(ErrorKind::Internal, format!("`{name}` is not a valid header name")))
 }
 
-/// Returns the vault slot of a connection without a vault: nothing outlives the process.
-fn no_slot() -> VaultSlot {
-    VaultSlot::new("", Arc::new(MemoryVault::default()))
+/// Returns the context of a connection without a host: nothing outlives the process.
+fn no_context() -> ConnectionContext {
+    ConnectionContext::new("", Arc::new(MemoryVault::default()))
 }

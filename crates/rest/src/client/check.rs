@@ -19,9 +19,9 @@ use url::{Position, Url};
 
 use super::{auth::Signer, handle::Client};
 use crate::{
-    oauth::{Grant, OAuth, discover},
+    oauth::{Grant, OAuth, discover_over},
     table::{Call, ExpectedBody, Target, Verb},
-    transport::{self, Body, Failure, RawResponse, url_policy},
+    transport::{self, Body, Failure, HttpRequest, RawResponse, url_policy},
 };
 
 const ENDPOINT: &str = "/endpointUrl";
@@ -175,7 +175,7 @@ impl Client {
         // The client is built without this check of the authorization URL, because only the browser uses it.
         self.0.guard.check("URL", &url).map_err(Failure::refused)?;
         let time = self.0.limits.attempt.min(transport::CONNECT * 2);
-        let request = reqwest::Request::new(method, url);
+        let request = HttpRequest::new(method, url);
         transport::exchange(&self.0.http, request, Bytes::new().into(), time, self.0.limits.answer).await
     }
 
@@ -206,7 +206,7 @@ impl Client {
 
     async fn check_issuer(&self, issuer: &str, token_url: &Url, report: &mut CheckReport) {
         let host = Url::parse(issuer).map_or_else(|_| issuer.to_owned(), |url| url_policy::host(&url));
-        match discover(issuer, self.0.guard.allows_private()).await {
+        match discover_over(&self.0.http, &self.0.guard, issuer).await {
             Err(error) => report.failed("discovery", host, &error.setting("/issuer")),
             Ok(found) => {
                 report.stage("discovery", host, StageOutcome::Ok);

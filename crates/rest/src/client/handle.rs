@@ -5,7 +5,9 @@ use std::sync::Arc;
 use futures::{StreamExt, TryStreamExt, stream::BoxStream};
 use http::{HeaderMap, HeaderName};
 use serde_json::{Map, Value, json};
-use trunkline_core::{Authorization, Context, Error, ErrorKind, Page, Result, Secret, SignInClient, async_trait};
+use trunkline_core::{
+    Authorization, Context, Error, ErrorKind, Page, Redactor, Result, Secret, SignInClient, async_trait,
+};
 use url::Url;
 
 use super::{auth::Signer, response::Classify};
@@ -13,16 +15,16 @@ use crate::{
     budget::Budget,
     oauth::{Tokens, sign_in},
     paging::PageResponse,
-    table::{Operation, Request, Table, follow},
-    transport::{ClientLimits, SsrfPolicy},
+    table::{Operation, Request, TableHandle, follow},
+    transport::{ClientLimits, HttpChannel, SsrfPolicy, excerpt},
 };
 
-/// Calls the operations of a [`Table`] on one connection.
+/// Calls the operations of a [`Table`](crate::Table) on one connection.
 ///
 /// Clones are cheap and share tokens, budget and connections.
 ///
 /// ```
-/// use trunkline_core::{Context, MemoryVault, VaultSlot};
+/// use trunkline_core::{ConnectionContext, Context, MemoryVault};
 /// use trunkline_rest::{Auth, Client, Table};
 /// # use std::sync::Arc;
 /// static OPERATIONS: Table = Table::new("shop", &[("order.toml", r#"
@@ -33,10 +35,10 @@ use crate::{
 ///     input.orderId = { type = "integer" }
 /// "#)]);
 /// # fn main() -> trunkline_core::Result<()> {
-/// let slot = VaultSlot::new("my shop", Arc::new(MemoryVault::default()));
+/// let context = ConnectionContext::new("my shop", Arc::new(MemoryVault::default()));
 /// let base = "https://shop.example.com/v1".parse().expect("a URL");
 /// let client = Client::builder("Shop", base, &OPERATIONS)
-///     .auth(Auth::Bearer("token".into()), slot)
+///     .auth(Auth::Bearer("token".into()), context)
 ///     .rate(10)
 ///     .build()?;
 /// // client.call("order.get", json!({ "orderId": 7 }), &cx).await?
@@ -46,17 +48,18 @@ use crate::{
 pub struct Client(pub(crate) Arc<Inner>);
 
 pub(crate) struct Inner {
-    pub(crate) service: &'static str,
+    pub(crate) service: Arc<str>,
     pub(crate) base: Url,
-    pub(crate) table: &'static Table,
-    pub(crate) http: reqwest::Client,
-    pub(crate) storage: reqwest::Client,
+    pub(crate) table: TableHandle,
+    pub(crate) http: HttpChannel,
+    pub(crate) storage: HttpChannel,
     pub(crate) guard: SsrfPolicy,
     pub(crate) headers: HeaderMap,
     /// Takes the idempotency key, see `ClientBuilder::idempotency_header`.
     pub(crate) idempotency_header: Option<HeaderName>,
     pub(crate) signer: Signer,
     pub(crate) secrets: Vec<Secret>,
+    pub(crate) redactor: Redactor,
     pub(crate) budget: Arc<Budget>,
     pub(crate) classify: Option<Classify>,
     pub(crate) limits: ClientLimits,
@@ -118,7 +121,7 @@ impl Client {
                 }
             };
         };
-        let named = |error: Error| error.with("action", operation.name()).with("service", self.0.service);
+        let named = |error: Error| error.with("action", operation.name()).with("service", &self.0.service);
         let mut input: Map<String, Value> = operation.accept(input)?;
         let page_request = paging.request(&mut input, |name| operation.default(name), from).map_err(named)?;
         let mut request = operation.request(&self.0.base, &input)?;
@@ -165,6 +168,11 @@ impl Client {
         self.0.signer.tokens().map_or(0, Tokens::refreshes)
     }
 
+    /// Returns the beginning of a text of the service for an error message, without secrets.
+    pub(crate) fn excerpt(&self, text: &[u8]) -> String {
+        excerpt(text, &self.secrets(), &self.0.redactor)
+    }
+
     /// Returns the secrets that no message may quote.
     pub(crate) fn secrets(&self) -> Vec<Secret> {
         let mut secrets = self.0.secrets.clone();
@@ -176,11 +184,11 @@ impl Client {
 #[async_trait]
 impl SignInClient for Client {
     fn begin_authorization(&self, redirect_uri: &str) -> Result<Authorization> {
-        sign_in::begin(self.0.signer.tokens(), self.0.service, redirect_uri)
+        sign_in::begin(self.0.signer.tokens(), &self.0.service, redirect_uri)
     }
 
     async fn finish_authorization(&self, begun: &Authorization, callback: &str) -> Result<()> {
-        sign_in::finish(self.0.signer.tokens(), self.0.service, begun, callback).await
+        sign_in::finish(self.0.signer.tokens(), &self.0.service, begun, callback).await
     }
 
     async fn sign_out(&self, content: &Secret) -> Result<()> {

@@ -22,7 +22,7 @@ use super::{
 use crate::{
     budget::{FairnessKey, Permit},
     table::{Call, Request},
-    transport::{self, Failure, RawResponse, Waits, excerpt, url_policy},
+    transport::{self, Failure, HttpRequest, RawResponse, Waits, url_policy},
 };
 
 /// A call of [`Client::execute`] as its layers share it.
@@ -88,10 +88,10 @@ impl Client {
         }
         let host = url_policy::host(&request.url);
         let span = info_span!(
-            "call", action = call.name, service = self.0.service, connection = %self.0.connection,
+            "call", action = call.name, service = &*self.0.service, connection = %self.0.connection,
             host = %host, method = %request.method, route = call.route
         );
-        let info = RequestInfo { call: *call, service: self.0.service, host: &host };
+        let info = RequestInfo { call: *call, service: &self.0.service, host: &host };
         let started = Instant::now();
         let usual = if request.body.is_file() { self.0.limits.file_call } else { self.0.limits.call };
         let deadline = cx.deadline().map_or_else(|| started + usual, Instant::from_std);
@@ -121,7 +121,7 @@ impl Client {
         let list = self.0.warnings.and_then(|pointer| body.pointer(pointer)?.as_array());
         for warning in list.into_iter().flatten() {
             let text = warning.as_str().map_or_else(|| warning.to_string(), str::to_owned);
-            let text = excerpt(text.as_bytes(), &self.secrets());
+            let text = self.excerpt(text.as_bytes());
             cx.warn(&format!("{} at {}: {text}", info.call.name, info.service));
         }
     }
@@ -241,8 +241,8 @@ impl Client {
         credentials: &Credentials,
     ) -> Result<(RawResponse, Response), Failure> {
         let request = call.request;
-        let mut http = reqwest::Request::new(request.method.clone(), request.url.clone());
-        let headers = http.headers_mut();
+        let mut http = HttpRequest::new(request.method.clone(), request.url.clone());
+        let headers = &mut http.headers;
         headers.insert(header::ACCEPT, HeaderValue::from_static("application/json"));
         headers.extend(self.0.headers.clone());
         headers.extend(request.headers.clone());
@@ -256,7 +256,7 @@ impl Client {
             // No connection, or not to a server that can be trusted: the endpoint URL is the setting to look at.
             Failure { error: if failure.refused { error.setting("/endpointUrl") } else { error }, ..failure }
         })?;
-        let response = Response::new(&call.info, &raw, self.secrets());
+        let response = Response::new(&call.info, &raw, self.secrets(), &self.0.redactor);
         Ok((raw, response))
     }
 }

@@ -8,7 +8,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use http::{HeaderMap, StatusCode, header};
 use serde_json::Value;
-use trunkline_core::{Effect, Error, ErrorKind, Retry, Secret};
+use trunkline_core::{Effect, Error, ErrorKind, Redactor, Retry, Secret};
 
 use super::strict_json;
 use crate::{
@@ -30,10 +30,16 @@ pub struct Response {
     pub retry_after: Option<Duration>,
     bytes: Bytes,
     secrets: Vec<Secret>,
+    redactor: Redactor,
 }
 
 impl Response {
-    pub(crate) fn new(request: &RequestInfo<'_>, raw: &RawResponse, secrets: Vec<Secret>) -> Response {
+    pub(crate) fn new(
+        request: &RequestInfo<'_>,
+        raw: &RawResponse,
+        secrets: Vec<Secret>,
+        redactor: &Redactor,
+    ) -> Response {
         Response {
             operation: request.call.name.to_owned(),
             status: raw.status.as_u16(),
@@ -41,12 +47,13 @@ impl Response {
             retry_after: retry_after(&raw.headers),
             bytes: raw.body.clone(),
             secrets,
+            redactor: redactor.clone(),
         }
     }
 
     /// Returns at most 200 bytes of the body, without control characters and without the secrets of the connection.
     pub fn text(&self) -> String {
-        excerpt(without_bom(&self.bytes), &self.secrets)
+        excerpt(without_bom(&self.bytes), &self.secrets, &self.redactor)
     }
 }
 

@@ -9,11 +9,14 @@ use bytes::Bytes;
 use http::{HeaderValue, Method, header};
 use serde::Deserialize;
 use serde_json::{Map, Value, json};
-use trunkline_core::{Error, ErrorKind, Result, Retry};
+use trunkline_core::{Error, ErrorKind, Redactor, Result, Retry};
 use url::Url;
 
 use super::settings::ClientAuth;
-use crate::transport::{self, SsrfPolicy, excerpt, url_policy};
+use crate::{
+    environment::HttpEnvironment,
+    transport::{self, HttpChannel, HttpRequest, SsrfPolicy, excerpt, url_policy},
+};
 
 /// The path of the document below the issuer.
 const DOCUMENT_PATH: &str = "/.well-known/openid-configuration";
@@ -74,7 +77,7 @@ struct Document {
     token_endpoint_auth_methods_supported: Option<Vec<String>>,
 }
 
-/// Reads the discovery document of a login server.
+/// Reads the discovery document of a login server with the transport of this environment.
 ///
 /// `issuer` is the URL of the login server, such as `https://login.example.com`, with or without the path of the
 /// document. `private_network` allows a login server in a private network or on this machine.
@@ -87,13 +90,19 @@ struct Document {
 /// - `unavailable` if the login server does not respond or is down
 /// - `unexpected` if the response is not a document of this login server: it cannot be read, is too long, is a
 ///   redirect, or names another issuer or a URL that is not https
-pub async fn discover(issuer: &str, private_network: bool) -> Result<Discovered> {
+pub async fn discover(environment: &HttpEnvironment, issuer: &str, private_network: bool) -> Result<Discovered> {
+    let ssrf = SsrfPolicy::new(private_network, Vec::new());
+    discover_over(&HttpChannel::api(environment.transport(), &ssrf), &ssrf, issuer).await
+}
+
+/// Reads the discovery document over the channel of a client, see [`discover`].
+pub(crate) async fn discover_over(channel: &HttpChannel, ssrf: &SsrfPolicy, issuer: &str) -> Result<Discovered> {
     let issuer_url = issuer.trim();
     // An issuer with a slash at its end has the same document (section 4.1).
     let issuer_url = issuer_url.strip_suffix(DOCUMENT_PATH).unwrap_or(issuer_url).trim_end_matches('/');
     let hint = "write it as https://host/path; the vendor calls it issuer or authority";
     let base = Url::parse(issuer_url).map_err(|_| {
-        let excerpt = excerpt(issuer_url.as_bytes(), &[]);
+        let excerpt = excerpt(issuer_url.as_bytes(), &[], &Redactor::default());
         Error::new(ErrorKind::InvalidInput, format!("`{excerpt}` is not the URL of a login server")).hint(hint)
     })?;
     url_policy::check_base("issuer", &base).map_err(|error| error.into_kind(ErrorKind::InvalidInput))?;
@@ -101,17 +110,16 @@ pub async fn discover(issuer: &str, private_network: bool) -> Result<Discovered>
         Error::new(ErrorKind::InvalidInput, "a path cannot be appended to the issuer").hint(hint).source(error)
     })?;
     let host = url_policy::host(&url);
-    let document = fetch(url, &host, &SsrfPolicy::new(private_network, Vec::new()))
-        .await
-        .map_err(|error| error.with("issuer", issuer_url).with("host", &host))?;
+    let document =
+        fetch(channel, url, &host, ssrf).await.map_err(|error| error.with("issuer", issuer_url).with("host", &host))?;
     read(&document, issuer_url, &base).map_err(|error| error.with("issuer", issuer_url).with("host", &host))
 }
 
-async fn fetch(url: Url, host: &str, ssrf: &SsrfPolicy) -> Result<Bytes> {
+async fn fetch(channel: &HttpChannel, url: Url, host: &str, ssrf: &SsrfPolicy) -> Result<Bytes> {
     ssrf.check("issuer", &url)?;
-    let mut request = reqwest::Request::new(Method::GET, url);
-    request.headers_mut().insert(header::ACCEPT, HeaderValue::from_static("application/json"));
-    let sent = transport::exchange(&transport::api(ssrf)?, request, Bytes::new().into(), TIMEOUT, MAX_SIZE).await;
+    let mut request = HttpRequest::new(Method::GET, url);
+    request.headers.insert(header::ACCEPT, HeaderValue::from_static("application/json"));
+    let sent = transport::exchange(channel, request, Bytes::new().into(), TIMEOUT, MAX_SIZE).await;
     let reply = sent.map_err(|failure| match failure.error.kind() {
         ErrorKind::Limit => invalid_document(host, &format!("it is longer than {MAX_SIZE} bytes")),
         _ => failure.error,
@@ -140,7 +148,7 @@ fn read(document: &[u8], issuer_url: &str, base: &Url) -> Result<Discovered> {
     let document: Document =
         serde_json::from_slice(document).map_err(|error| invalid_document(&host, "it cannot be read").source(error))?;
     if document.issuer.trim_end_matches('/') != issuer_url {
-        let other = excerpt(document.issuer.as_bytes(), &[]);
+        let other = excerpt(document.issuer.as_bytes(), &[], &Redactor::default());
         return Err(invalid_document(&host, &format!("it belongs to {other}, not to {issuer_url}")));
     }
     let endpoint = |what: &str, text: Option<String>| -> Result<Option<Url>> {

@@ -2,9 +2,10 @@
 //!
 //! The idea: everything that refreshes tokens talks to the trait [`LoginServer`], so tests can simulate one.
 
+use base64::{Engine, prelude::BASE64_STANDARD};
 use bytes::Bytes;
 use futures::future::BoxFuture;
-use http::{HeaderValue, header};
+use http::{HeaderValue, Method, header};
 use trunkline_core::{Error, ErrorDetail, ErrorKind, Result, Secret};
 
 use super::{
@@ -12,7 +13,7 @@ use super::{
     token_endpoint::{Endpoint, MAX_RESPONSE_SIZE, TokenRequest},
     token_response::GrantedTokens,
 };
-use crate::transport::{exchange, url_policy};
+use crate::transport::{HttpRequest, exchange, secret_header, url_policy};
 
 /// A login server: the real token endpoint, or the simulation of a test.
 pub(crate) trait LoginServer: Send + Sync {
@@ -53,10 +54,12 @@ impl LoginServer for Endpoint {
             let (id, secret) = (&endpoint.oauth.client_id, &endpoint.oauth.client_secret);
             let secret = secret.as_ref().map(|secret| secret.expose());
             let mut form = vec![("token", token.expose()), ("token_type_hint", type_hint)];
-            let mut request = endpoint.http.post(url.clone());
+            let mut request = HttpRequest::new(Method::POST, url.clone());
             match endpoint.oauth.client_auth {
                 ClientAuth::Basic => {
-                    request = request.basic_auth(encoded(id), Some(encoded(secret.unwrap_or_default())))
+                    let credentials = format!("{}:{}", encoded(id), encoded(secret.unwrap_or_default()));
+                    let basic = secret_header(&format!("Basic {}", BASE64_STANDARD.encode(credentials)))?;
+                    request.headers.insert(header::AUTHORIZATION, basic);
                 }
                 ClientAuth::Form => {
                     form.push(("client_id", id));
@@ -65,9 +68,7 @@ impl LoginServer for Endpoint {
             }
             let body = Bytes::from(url::form_urlencoded::Serializer::new(String::new()).extend_pairs(form).finish());
             let form = HeaderValue::from_static("application/x-www-form-urlencoded");
-            let request = request.header(header::CONTENT_TYPE, form).build();
-            let request = request
-                .map_err(|error| Error::new(ErrorKind::Config, "the revocation request is not valid").source(error))?;
+            request.headers.insert(header::CONTENT_TYPE, form);
             let sent = exchange(&endpoint.http, request, body.into(), endpoint.limits.attempt, MAX_RESPONSE_SIZE).await;
             let reply = sent.map_err(|failure| failure.error.setting("/revocationUrl"))?;
             let host = url_policy::host(&url);

@@ -16,8 +16,8 @@ mod token_response;
 mod token_simulation_tests;
 mod tokens;
 
+pub(crate) use discover::discover_over;
 pub use discover::{Discovered, discover};
 pub use settings::{ClientAuth, Grant, OAuth};
 pub(crate) use token::Token;
-pub use tokens::drain_token_refreshes;
 pub(crate) use tokens::{ClientParts, Tokens};

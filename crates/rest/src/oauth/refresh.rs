@@ -56,7 +56,7 @@ impl Tokens {
             }
             let (version, record) = self.load().await?;
             let fingerprint = self.0.endpoint.oauth.request_fingerprint();
-            let valid = record.as_ref().map(Token::of).filter(|token| token.is_valid(self.now()));
+            let valid = record.as_ref().map(|record| self.token(record)).filter(|token| token.is_valid(self.now()));
             if let Some(token) = self.usable(&reason, record.as_ref(), valid.as_ref(), &fingerprint) {
                 return Ok(token);
             }
@@ -188,19 +188,28 @@ impl Tokens {
         self.write(without).await.map(drop)
     }
 
+    /// Returns the token of a record. The redactor looks for it as long as it is used.
+    fn token(&self, record: &TokenRecord) -> Token {
+        let token = Token::of(record);
+        token.secrets().for_each(|secret| self.redactor().add(secret));
+        token
+    }
+
     /// Returns the version of the vault entry (0 = none) and its record. There is no record if it cannot be read or
     /// belongs to other settings.
     async fn load(&self) -> Result<(u64, Option<TokenRecord>)> {
-        let Some(entry) = self.0.slot.load().await? else { return Ok((0, None)) };
+        let Some(entry) = self.0.context.vault_entry().await? else { return Ok((0, None)) };
         // The next sign-in or refresh replaces such a record.
         let record = serde_json::from_str::<TokenRecord>(entry.content.expose()).ok();
+        record.iter().for_each(|record| record.add_to(self.redactor()));
         Ok((entry.version, record.filter(|record| record.settings_fingerprint == self.0.settings_fingerprint)))
     }
 
     /// Replaces the entry. Returns `false` if its version is another one.
     async fn replace(&self, version: u64, record: &TokenRecord) -> Result<bool> {
         let interactive = matches!(self.0.endpoint.oauth.grant, Grant::AuthorizationCode);
-        self.0.slot.replace(version, &record.content()?, &record.sign_in(interactive)).await
+        let sign_in = record.sign_in(interactive, self.redactor());
+        self.0.context.replace_vault_entry(version, &record.content()?, &sign_in).await
     }
 
     /// Changes the record to the one that `next` returns, and repeats that if another process changed the entry
@@ -260,7 +269,7 @@ impl Tokens {
                 }
                 Ok(stored) => {
                     self.state().unstored = None;
-                    return Ok(stored.as_ref().map(Token::of));
+                    return Ok(stored.as_ref().map(|record| self.token(record)));
                 }
                 Err(error) if error.kind() == ErrorKind::NotFound => return Err(self.removed(&tokens.record).await),
                 Err(error) => {
@@ -284,7 +293,7 @@ impl Tokens {
     async fn removed(&self, record: &TokenRecord) -> Error {
         self.state().unstored = None;
         self.revoke(record).await.ok();
-        let message = format!("the connection {} was removed meanwhile", self.0.slot.connection());
+        let message = format!("the connection {} was removed meanwhile", self.0.context.connection());
         Error::new(ErrorKind::NotFound, message)
             .hint("its new tokens were revoked; add the connection again to continue")
     }
@@ -396,7 +405,7 @@ impl Tokens {
     }
 
     fn delayed(&self) -> Error {
-        let service = self.0.endpoint.service;
+        let service = &self.0.endpoint.service;
         let message = format!("this process was delayed each time before it could ask the login server of {service}");
         Error::new(ErrorKind::Unavailable, message)
             .retry(Retry::Backoff)
@@ -416,7 +425,7 @@ impl Tokens {
             format!("no user has signed in to {} for this connection, or the sign-in expired", self.0.endpoint.service);
         Error::new(ErrorKind::Auth, message)
             .setting(self.0.endpoint.oauth.grant_setting())
-            .next(NextStep::SignIn { connection: self.0.slot.connection().to_owned() })
+            .next(NextStep::SignIn { connection: self.0.context.connection().to_owned() })
     }
 }
 

@@ -8,7 +8,7 @@ use std::borrow::Cow;
 
 use oauth2::{AuthUrl, ClientId, CsrfToken, PkceCodeChallenge, RedirectUrl, Scope, basic::BasicClient};
 use subtle::ConstantTimeEq;
-use trunkline_core::{Authorization, Error, ErrorKind, Result, Secret};
+use trunkline_core::{Authorization, Error, ErrorKind, Redactor, Result, Secret};
 use url::Url;
 
 use super::{
@@ -27,7 +27,8 @@ use crate::transport::{excerpt, url_policy};
 ///
 /// `config`, with the setting, if the connection does not use this flow or if a URL is missing or not allowed.
 pub(crate) fn begin(tokens: Option<&Tokens>, service: &str, redirect_uri: &str) -> Result<Authorization> {
-    let oauth = &browser_tokens(tokens, service)?.endpoint().oauth;
+    let tokens = browser_tokens(tokens, service)?;
+    let oauth = &tokens.endpoint().oauth;
     let url = authorization_url(oauth)?;
     let redirect_uri = oauth.redirect_uri.as_ref().map_or(redirect_uri, Url::as_str);
     let parsed = RedirectUrl::new(redirect_uri.to_owned())
@@ -47,8 +48,11 @@ pub(crate) fn begin(tokens: Option<&Tokens>, service: &str, redirect_uri: &str) 
     }
     let (url, state) = request.url();
     let (state, verifier) = (state.into_secret().into(), verifier.into_secret().into());
-    let begun = Authorization::new(url.into(), redirect_uri.to_owned(), state, verifier);
-    Ok(begun.with_nonce(nonce.map(Secret::from)))
+    let begun = Authorization::new(url.into(), redirect_uri.to_owned(), state, verifier, tokens.now());
+    let begun = begun.with_nonce(nonce.map(Secret::from));
+    let secrets = [Some(&begun.state), Some(&begun.verifier), begun.nonce.as_ref()];
+    secrets.into_iter().flatten().for_each(|secret| tokens.redactor().add(secret));
+    Ok(begun)
 }
 
 /// Ends a sign-in: checks the URL of the callback, redeems the code, and stores the tokens.
@@ -66,7 +70,7 @@ pub(crate) async fn finish(
 ) -> Result<()> {
     let tokens = browser_tokens(tokens, service)?;
     let callback = Callback::read(begun, callback)?;
-    if begun.has_expired() {
+    if begun.has_expired(tokens.now()) {
         let minutes = Authorization::LASTS.as_secs() / 60;
         return Err(invalid_callback(&format!("the sign-in began more than {minutes} minutes ago")));
     }
@@ -77,7 +81,7 @@ pub(crate) async fn finish(
     if let (Some(expected), Some(other)) = (expected_issuer, &callback.issuer)
         && expected != other
     {
-        let other = excerpt(other.as_bytes(), &[]);
+        let other = excerpt(other.as_bytes(), &[], tokens.redactor());
         let message =
             format!("the sign-in to {service} was answered by the login server {other} instead of {expected}");
         return Err(Error::new(ErrorKind::Auth, message)
@@ -85,14 +89,12 @@ pub(crate) async fn finish(
             .hint("nothing was sent there; if it is the right one, copy it into the settings and sign in again"));
     }
     if let Some(code) = &callback.error {
-        return Err(refused(service, code, callback.description.as_deref(), begun));
+        return Err(refused(service, code, callback.description.as_deref(), begun, tokens.redactor()));
     }
-    let Some(code) = callback.code else { return Err(invalid_callback("it has no code")) };
-    let request = TokenRequest::Code {
-        code: code.into(),
-        redirect_uri: begun.redirect_uri.clone(),
-        verifier: begun.verifier.clone(),
-    };
+    let Some(code) = callback.code.map(Secret::from) else { return Err(invalid_callback("it has no code")) };
+    tokens.redactor().add(&code);
+    let request =
+        TokenRequest::Code { code, redirect_uri: begun.redirect_uri.clone(), verifier: begun.verifier.clone() };
     let expected = ExpectedClaims {
         client_id: tokens.endpoint().oauth.client_id.clone(),
         issuer: expected_issuer.clone().or(callback.issuer),
@@ -102,11 +104,11 @@ pub(crate) async fn finish(
 }
 
 /// Returns the error of a callback with an error code (RFC 6749 section 4.1.2.1).
-fn refused(service: &str, code: &str, description: Option<&str>, begun: &Authorization) -> Error {
+fn refused(service: &str, code: &str, description: Option<&str>, begun: &Authorization, redactor: &Redactor) -> Error {
     let secrets = [begun.state.clone(), begun.verifier.clone()];
-    let mut message = format!("{service} ended the sign-in: {}", excerpt(code.as_bytes(), &secrets));
+    let mut message = format!("{service} ended the sign-in: {}", excerpt(code.as_bytes(), &secrets, redactor));
     if let Some(text) = description {
-        message += &format!(" ({})", excerpt(text.as_bytes(), &secrets));
+        message += &format!(" ({})", excerpt(text.as_bytes(), &secrets, redactor));
     }
     let error = Error::new(ErrorKind::Auth, message);
     match code {

@@ -6,7 +6,7 @@
 use std::{sync::Arc, time::Duration};
 
 use serde::{Deserialize, Serialize};
-use trunkline_core::{Error, ErrorKind, ReauthCause, Result, Retry, Secret, SignIn, SignInState, Timestamp, redact};
+use trunkline_core::{Error, ErrorKind, ReauthCause, Redactor, Result, Retry, Secret, SignIn, SignInState, Timestamp};
 
 use super::refresh_lease::Lease;
 
@@ -120,15 +120,14 @@ impl TokenRecord {
 
     /// Returns the status that a host may show. `interactive` is whether the connection needs a sign-in in the browser
     /// when its refresh token is gone.
-    pub(crate) fn sign_in(&self, interactive: bool) -> SignIn {
+    pub(crate) fn sign_in(&self, interactive: bool, redactor: &Redactor) -> SignIn {
+        let reason = |error: &Error| redactor.redact(error.message()).into_owned();
         let state = match (&self.failed, &self.lease) {
             (Some(FailedAttempt { cause: Some(cause), error, .. }), _) => {
-                SignInState::ReauthRequired { cause: *cause, reason: redact(error.message()).into_owned() }
+                SignInState::ReauthRequired { cause: *cause, reason: reason(error) }
             }
             (_, Some(lease)) => SignInState::Refreshing { until: lease.until },
-            (Some(failed), None) => {
-                SignInState::Backoff { until: failed.until, reason: redact(failed.error.message()).into_owned() }
-            }
+            (Some(failed), None) => SignInState::Backoff { until: failed.until, reason: reason(&failed.error) },
             (None, None) => SignInState::Ok,
         };
         let has_token = self.obtained_at > Timestamp::EPOCH;
@@ -139,6 +138,12 @@ impl TokenRecord {
             renewable: !interactive || self.refresh_token.is_some(),
             scopes: self.scope.as_ref().map(|scope| scope.split_whitespace().map(str::to_owned).collect()),
         }
+    }
+
+    /// Adds the tokens to the redactor.
+    pub(crate) fn add_to(&self, redactor: &Redactor) {
+        let tokens = [Some(&self.access_token), self.refresh_token.as_ref()];
+        tokens.into_iter().flatten().for_each(|token| redactor.add(&token.as_str().into()));
     }
 
     /// Returns the record as JSON.
@@ -191,6 +196,11 @@ impl Token {
             expires_at: record.expires_at,
             renew_at: record.expires_at - margin,
         }))
+    }
+
+    /// Returns the access token, and the refresh token if there is one.
+    pub(crate) fn secrets(&self) -> impl Iterator<Item = &Secret> {
+        std::iter::once(&self.0.access).chain(&self.0.refresh)
     }
 
     pub(crate) fn access(&self) -> &Secret {

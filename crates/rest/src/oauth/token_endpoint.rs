@@ -14,21 +14,22 @@ use std::{
 use bytes::Bytes;
 use futures::future::BoxFuture;
 use oauth2::{
-    AsyncHttpClient, AuthType, AuthorizationCode, ClientId, ClientSecret, EndpointNotSet, EndpointSet, HttpRequest,
-    HttpResponse, PkceCodeVerifier, RedirectUrl, RefreshToken, RequestTokenError, ResourceOwnerPassword,
-    ResourceOwnerUsername, Scope, StandardRevocableToken, TokenUrl,
+    AsyncHttpClient, AuthType, AuthorizationCode, ClientId, ClientSecret, EndpointNotSet, EndpointSet,
+    HttpRequest as TokenHttpRequest, HttpResponse as TokenHttpResponse, PkceCodeVerifier, RedirectUrl, RefreshToken,
+    RequestTokenError, ResourceOwnerPassword, ResourceOwnerUsername, Scope, StandardRevocableToken, TokenUrl,
     basic::{
         BasicErrorResponse, BasicErrorResponseType as Code, BasicRevocationErrorResponse,
         BasicTokenIntrospectionResponse,
     },
 };
-use trunkline_core::{Error, ErrorDetail, ErrorKind, Result, Retry, Secret};
+use trunkline_core::{Error, ErrorDetail, ErrorKind, Redactor, Result, Retry, Secret};
+use url::Url;
 
 use super::{
     settings::{ClientAuth, Grant, OAuth},
     token_response::GrantedTokens,
 };
-use crate::transport::{ClientLimits, excerpt, exchange, retry_after, url_policy};
+use crate::transport::{ClientLimits, HttpChannel, HttpRequest, excerpt, exchange, retry_after, url_policy};
 
 /// The size limit of a response of a login server in bytes.
 pub(crate) const MAX_RESPONSE_SIZE: usize = 1 << 20;
@@ -52,11 +53,13 @@ pub(crate) enum TokenRequest {
 #[derive(Clone)]
 pub(crate) struct Endpoint {
     pub(crate) oauth: OAuth,
-    pub(crate) http: reqwest::Client,
-    pub(crate) service: &'static str,
+    pub(crate) http: HttpChannel,
+    pub(crate) service: Arc<str>,
     pub(crate) limits: ClientLimits,
     /// The issuer of the login server, if the settings have it.
     pub(crate) issuer: Option<String>,
+    /// Learns the tokens that the login server grants.
+    pub(crate) redactor: Redactor,
 }
 
 type OAuthClient = oauth2::Client<
@@ -124,16 +127,19 @@ impl Endpoint {
                     client.exchange_client_credentials().add_scopes(scopes).request_async(&http).await
                 }
             };
-            response.map_err(|error| self.to_error(error, http.status.load(Ordering::Relaxed)))
+            let granted = response.map_err(|error| self.to_error(error, http.status.load(Ordering::Relaxed)))?;
+            granted.secrets().for_each(|secret| self.redactor.add(&secret));
+            Ok(granted)
         })
     }
 
     /// Sends a request that the `oauth2` crate built. Failures that have nothing to do with OAuth become errors here.
-    async fn post(&self, request: HttpRequest, status: &AtomicU16) -> Result<HttpResponse> {
+    async fn post(&self, request: TokenHttpRequest, status: &AtomicU16) -> Result<TokenHttpResponse> {
         let host = url_policy::host(&self.oauth.token_url);
         let (parts, body) = request.into_parts();
-        let request = reqwest::Request::try_from(http::Request::from_parts(parts, ""))
+        let url = Url::parse(&parts.uri.to_string())
             .map_err(|error| Error::new(ErrorKind::Config, "the token request is not valid").source(error))?;
+        let request = HttpRequest { headers: parts.headers, ..HttpRequest::new(parts.method, url) };
         let payload = Bytes::from(body).into();
         let sent = exchange(&self.http, request, payload, self.limits.attempt, MAX_RESPONSE_SIZE).await;
         let reply = sent.map_err(|failure| {
@@ -160,7 +166,7 @@ impl Endpoint {
             let message = format!("the login server {host} of {} answered {}", self.service, reply.status);
             return Err(Error::new(ErrorKind::Config, message).setting("/tokenUrl").hint("check the token URL"));
         }
-        let mut response = HttpResponse::new(reply.body.to_vec());
+        let mut response = TokenHttpResponse::new(reply.body.to_vec());
         // Any 2xx status with a token is accepted.
         *response.status_mut() = if reply.status.is_success() { http::StatusCode::OK } else { reply.status };
         *response.headers_mut() = reply.headers;
@@ -177,7 +183,7 @@ impl Endpoint {
                 let message = format!("the login server {host} of {} answered {status}, but no token", self.service);
                 return Error::new(ErrorKind::Unavailable, message)
                     .retry(Retry::Backoff)
-                    .with("service", self.service)
+                    .with("service", &self.service)
                     .with("host", host)
                     .setting("/tokenUrl")
                     .hint(CHECK_TOKEN_URL);
@@ -197,16 +203,16 @@ impl Endpoint {
             }
             _ => (ErrorKind::Unavailable, "/tokenUrl", CHECK_TOKEN_URL),
         };
-        let code = excerpt(refused.error().as_ref().as_bytes(), &self.oauth.secrets());
+        let code = excerpt(refused.error().as_ref().as_bytes(), &self.oauth.secrets(), &self.redactor);
         let mut message = format!("the login server {host} of {} refused: {code}", self.service);
         if let Some(description) = refused.error_description().filter(|text| !text.is_empty()) {
-            message += &format!(" ({})", excerpt(description.as_bytes(), &self.oauth.secrets()));
+            message += &format!(" ({})", excerpt(description.as_bytes(), &self.oauth.secrets(), &self.redactor));
         }
         let retry = if kind == ErrorKind::Unavailable { Retry::Backoff } else { Retry::Never };
         Error::new(kind, message)
             .retry(retry)
             .with_detail(ErrorDetail::TokenRefused { code: code.into() })
-            .with("service", self.service)
+            .with("service", &self.service)
             .with("host", host)
             .setting(setting)
             .hint(hint)
@@ -230,7 +236,7 @@ impl Endpoint {
 
     /// Adds the service and the login server to an error.
     pub(crate) fn with_login_server(&self, error: Error) -> Error {
-        error.with("service", self.service).with("host", url_policy::host(&self.oauth.token_url))
+        error.with("service", &self.service).with("host", url_policy::host(&self.oauth.token_url))
     }
 
     /// Returns the hint of an error in which the login server refuses the grant.
@@ -253,9 +259,9 @@ struct TokenTransport {
 
 impl<'c> AsyncHttpClient<'c> for TokenTransport {
     type Error = Error;
-    type Future = BoxFuture<'static, Result<HttpResponse>>;
+    type Future = BoxFuture<'static, Result<TokenHttpResponse>>;
 
-    fn call(&'c self, request: HttpRequest) -> Self::Future {
+    fn call(&'c self, request: TokenHttpRequest) -> Self::Future {
         let (endpoint, status) = (self.endpoint.clone(), self.status.clone());
         Box::pin(async move { endpoint.post(request, &status).await })
     }

@@ -12,7 +12,8 @@ use std::{
 use futures::future::{BoxFuture, join_all};
 use serde_json::json;
 use tokio::time::Instant;
-use trunkline_core::{MemoryVault, Result, Secret, Timestamp, VaultSlot};
+use tokio_util::task::TaskTracker;
+use trunkline_core::{ConnectionContext, ConnectionHost, MemoryVault, Redactor, Result, Secret, Timestamp};
 
 use super::{
     ClientAuth, Grant, OAuth,
@@ -21,7 +22,10 @@ use super::{
     token_response::GrantedTokens,
     tokens::Tokens,
 };
-use crate::transport::{self, ClientLimits, SsrfPolicy};
+use crate::{
+    environment::HttpEnvironment,
+    transport::{ClientLimits, HttpChannel, SsrfPolicy},
+};
 
 thread_local! {
     static STARTED: Instant = Instant::now();
@@ -61,7 +65,7 @@ impl LoginServer for SimulatedLogin {
 /// login server and the number of calls that got an expired token.
 async fn simulate(lifetime: u64, latency: Duration) -> (u64, usize) {
     let (vault, requests) = (Arc::<MemoryVault>::default(), Arc::<AtomicU64>::default());
-    let http = transport::api(&SsrfPolicy::new(true, Vec::new())).unwrap();
+    let http = HttpChannel::api(HttpEnvironment::default().transport(), &SsrfPolicy::new(true, Vec::new()));
     let process = || {
         let oauth = OAuth {
             client_id: "client".into(),
@@ -75,9 +79,17 @@ async fn simulate(lifetime: u64, latency: Duration) -> (u64, usize) {
             grant: Grant::RefreshToken { refresh_token: "refresh".into() },
         };
         let limits = ClientLimits::default();
-        let endpoint = Endpoint { oauth, http: http.clone(), service: "DAM", limits, issuer: None };
+        let endpoint = Endpoint {
+            oauth,
+            http: http.clone(),
+            service: "DAM".into(),
+            limits,
+            issuer: None,
+            redactor: Redactor::default(),
+        };
         let login = SimulatedLogin { lifetime, latency, requests: requests.clone() };
-        Tokens::with(endpoint, Box::new(login), VaultSlot::new("dam", vault.clone()), clock)
+        let host = ConnectionHost::from(vault.clone()).with_clock(Arc::new(clock));
+        Tokens::with(endpoint, Box::new(login), ConnectionContext::new("dam", host), TaskTracker::new())
     };
     let processes = [process(), process()];
     let pause = Duration::from_secs(2 * lifetime) / 1_000;

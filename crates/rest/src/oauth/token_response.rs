@@ -7,7 +7,7 @@ use std::{fmt, time::Duration};
 use oauth2::{AccessToken, RefreshToken, Scope, TokenResponse, basic::BasicTokenType};
 use serde::{Deserialize, Deserializer, Serialize, de::Error as _};
 use serde_json::Value;
-use trunkline_core::Result;
+use trunkline_core::{Result, Secret};
 
 /// The lifetime in seconds that is assumed if the response has none.
 const UNKNOWN_LIFETIME: u64 = 300;
@@ -34,6 +34,13 @@ impl GrantedTokens {
     /// Returns the granted scopes, if the response has them.
     pub(crate) fn scope(&self) -> Option<String> {
         self.scope.as_str().map(str::to_owned)
+    }
+
+    /// Returns all tokens.
+    pub(crate) fn secrets(&self) -> impl Iterator<Item = Secret> {
+        let refresh = self.refresh_token.as_ref().map(|token| token.secret().as_str());
+        let all = [Some(self.access_token.secret().as_str()), refresh, self.id_token.as_str()];
+        all.into_iter().flatten().map(Secret::from)
     }
 
     /// Returns the ID token, if there is one.

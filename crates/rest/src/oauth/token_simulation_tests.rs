@@ -12,9 +12,10 @@ use std::{
 use futures::future::BoxFuture;
 use rand::{RngExt, SeedableRng, rngs::StdRng};
 use serde_json::{Value, json};
+use tokio_util::task::TaskTracker;
 use trunkline_core::{
-    Error, ErrorDetail, ErrorKind, MemoryVault, OAuthErrorCode, ReauthCause, Result, Retry, Secret, SignIn,
-    SignInState, Timestamp, Vault, VaultEntry, VaultSlot, async_trait,
+    ConnectionContext, ConnectionHost, Error, ErrorDetail, ErrorKind, MemoryVault, OAuthErrorCode, ReauthCause,
+    Redactor, Result, Retry, Secret, SignIn, SignInState, Timestamp, Vault, VaultEntry, async_trait,
 };
 
 use super::{
@@ -24,7 +25,10 @@ use super::{
     token_response::GrantedTokens,
     tokens::Tokens,
 };
-use crate::transport::{self, ClientLimits, SsrfPolicy};
+use crate::{
+    environment::HttpEnvironment,
+    transport::{ClientLimits, HttpChannel, SsrfPolicy},
+};
 
 const CONNECTION: &str = "dam";
 /// The time limit of a token request; a lease lasts twice as long.
@@ -181,7 +185,8 @@ impl Vault for SlowVault {
     }
 }
 
-static HTTP: LazyLock<reqwest::Client> = LazyLock::new(|| transport::api(&SsrfPolicy::new(true, Vec::new())).unwrap());
+static HTTP: LazyLock<HttpChannel> =
+    LazyLock::new(|| HttpChannel::api(HttpEnvironment::default().transport(), &SsrfPolicy::new(true, Vec::new())));
 
 fn tokens(shared: &Shared, vault: &Arc<SlowVault>) -> Tokens {
     let oauth = OAuth {
@@ -196,9 +201,17 @@ fn tokens(shared: &Shared, vault: &Arc<SlowVault>) -> Tokens {
         grant: Grant::RefreshToken { refresh_token: "refresh-0".into() },
     };
     let limits = ClientLimits { attempt: TIMEOUT, ..ClientLimits::default() };
-    let endpoint = Endpoint { oauth, http: HTTP.clone(), service: "DAM", limits, issuer: None };
-    let slot = VaultSlot::new(CONNECTION, vault.clone());
-    Tokens::with(endpoint, Box::new(SimulatedLogin(shared.clone())), slot, clock)
+    let endpoint = Endpoint {
+        oauth,
+        http: HTTP.clone(),
+        service: "DAM".into(),
+        limits,
+        issuer: None,
+        redactor: Redactor::default(),
+    };
+    let host = ConnectionHost::from(vault.clone()).with_clock(Arc::new(clock));
+    let context = ConnectionContext::new(CONNECTION, host);
+    Tokens::with(endpoint, Box::new(SimulatedLogin(shared.clone())), context, TaskTracker::new())
 }
 
 /// The outcome of one simulation.

@@ -5,7 +5,7 @@
 //! if all callers that wait for it are dropped. `refresh.rs` has the refresh itself.
 
 use std::sync::{
-    Arc, LazyLock, Mutex, MutexGuard, PoisonError,
+    Arc, Mutex, MutexGuard, PoisonError,
     atomic::{AtomicU64, Ordering},
 };
 
@@ -15,7 +15,7 @@ use futures::{
 };
 use tokio::time::Instant;
 use tokio_util::task::TaskTracker;
-use trunkline_core::{Error, ErrorKind, Result, Retry, Secret, Timestamp, VaultSlot};
+use trunkline_core::{ConnectionContext, Error, ErrorKind, Redactor, Result, Retry, Secret, Timestamp};
 
 use super::{
     id_token::ExpectedClaims,
@@ -24,29 +24,16 @@ use super::{
     token::{NewTokens, Token, TokenRecord},
     token_endpoint::{Endpoint, TokenRequest},
 };
-use crate::transport::ClientLimits;
-
-/// The tasks of all refreshes and sign-ins of this process.
-static TASKS: LazyLock<TaskTracker> = LazyLock::new(|| {
-    let tracker = TaskTracker::new();
-    tracker.close();
-    tracker
-});
-
-/// Waits until no token request is running in this process. Returns immediately if there is none.
-///
-/// Call it before the process ends: the response of a token request that is not stored may cost a connection its
-/// sign-in. It takes no longer than a token request may take.
-pub async fn drain_token_refreshes() {
-    TASKS.wait().await;
-}
+use crate::transport::{ClientLimits, HttpChannel};
 
 /// What [`Tokens`] share with the client that they belong to.
 pub(crate) struct ClientParts {
-    pub(crate) http: reqwest::Client,
-    pub(crate) service: &'static str,
+    pub(crate) http: HttpChannel,
+    pub(crate) service: Arc<str>,
     pub(crate) limits: ClientLimits,
     pub(crate) issuer: Option<String>,
+    /// The running token requests of the host.
+    pub(crate) token_requests: TaskTracker,
 }
 
 type RefreshTask = Shared<BoxFuture<'static, Result<Token, Error>>>;
@@ -58,10 +45,10 @@ pub(crate) struct Tokens(pub(crate) Arc<Inner>);
 pub(crate) struct Inner {
     pub(crate) endpoint: Endpoint,
     pub(crate) login: Box<dyn LoginServer>,
-    pub(crate) slot: VaultSlot,
+    pub(crate) context: ConnectionContext,
+    token_requests: TaskTracker,
     /// The fingerprint of the settings that the tokens belong to.
     pub(crate) settings_fingerprint: String,
-    clock: fn() -> Timestamp,
     state: Mutex<State>,
     refreshes: AtomicU64,
 }
@@ -89,31 +76,37 @@ pub(crate) enum RefreshReason {
 }
 
 impl Tokens {
-    pub(crate) fn new(oauth: OAuth, slot: VaultSlot, parts: ClientParts) -> Tokens {
-        let ClientParts { http, service, limits, issuer } = parts;
-        let endpoint = Endpoint { oauth, http, service, limits, issuer };
-        Tokens::with(endpoint.clone(), Box::new(endpoint), slot, Timestamp::now)
+    pub(crate) fn new(oauth: OAuth, context: ConnectionContext, parts: ClientParts) -> Tokens {
+        let ClientParts { http, service, limits, issuer, token_requests } = parts;
+        let redactor = context.redactor().clone();
+        let endpoint = Endpoint { oauth, http, service, limits, issuer, redactor };
+        Tokens::with(endpoint.clone(), Box::new(endpoint), context, token_requests)
     }
 
-    /// Returns tokens with this login server, and with this clock in milliseconds since 1970.
+    /// Returns tokens with this login server.
     pub(crate) fn with(
         endpoint: Endpoint,
         login: Box<dyn LoginServer>,
-        slot: VaultSlot,
-        clock: fn() -> Timestamp,
+        context: ConnectionContext,
+        token_requests: TaskTracker,
     ) -> Tokens {
         let settings_fingerprint = endpoint.oauth.settings_fingerprint();
         let (state, refreshes) = (Mutex::default(), AtomicU64::new(0));
-        Tokens(Arc::new(Inner { endpoint, login, slot, settings_fingerprint, clock, state, refreshes }))
+        Tokens(Arc::new(Inner { endpoint, login, context, token_requests, settings_fingerprint, state, refreshes }))
     }
 
     pub(crate) fn endpoint(&self) -> &Endpoint {
         &self.0.endpoint
     }
 
-    /// Returns the current time in milliseconds since 1970.
+    /// Returns the current time by the clock of the host.
     pub(crate) fn now(&self) -> Timestamp {
-        (self.0.clock)()
+        self.0.context.clock().now()
+    }
+
+    /// Returns the redactor of the host.
+    pub(crate) fn redactor(&self) -> &Redactor {
+        self.0.context.redactor()
     }
 
     /// Returns how often the login server has issued tokens.
@@ -129,7 +122,7 @@ impl Tokens {
     /// Returns the current tokens; messages must not contain them.
     pub(crate) fn secrets(&self) -> Vec<Secret> {
         let current = self.state().current.clone();
-        current.iter().flat_map(|token| [Some(token.0.access.clone()), token.0.refresh.clone()]).flatten().collect()
+        current.iter().flat_map(Token::secrets).cloned().collect()
     }
 
     pub(crate) fn state(&self) -> MutexGuard<'_, State> {
@@ -197,12 +190,12 @@ impl Tokens {
             return running.clone();
         }
         let tokens = self.clone();
-        let task = detached("the token refresh", async move {
+        let task = self.detached("the token refresh", async move {
             let outcome = tokens.refresh(reason).await;
             tokens.finish(&outcome);
             outcome
         });
-        let task = task.boxed().shared();
+        let task = task.shared();
         state.running = Some(task.clone());
         task
     }
@@ -236,7 +229,7 @@ impl Tokens {
     /// vault.
     pub(crate) async fn sign_in(&self, request: TokenRequest, expected: ExpectedClaims) -> Result<()> {
         let tokens = self.clone();
-        let redeemed = detached("the sign-in", async move {
+        let redeemed = self.detached("the sign-in", async move {
             let endpoint = &tokens.0.endpoint;
             let obtained_at = tokens.now();
             let granted = tokens.0.login.request_tokens(request).await?;
@@ -262,21 +255,27 @@ impl Tokens {
     /// `unavailable` if the login server did not revoke them.
     pub(crate) async fn sign_out(&self, content: &Secret) -> Result<()> {
         match serde_json::from_str::<TokenRecord>(content.expose()) {
-            Ok(record) if record.settings_fingerprint == self.0.settings_fingerprint => self.revoke(&record).await,
+            Ok(record) if record.settings_fingerprint == self.0.settings_fingerprint => {
+                record.add_to(self.redactor());
+                self.revoke(&record).await
+            }
             _ => Ok(()),
         }
     }
-}
 
-/// Runs work in its own task, which [`drain_token_refreshes`] waits for. The response of a login server that has
-/// invalidated the old token must not be lost because the caller was dropped.
-fn detached<T: Send + 'static>(
-    what: &'static str,
-    work: impl Future<Output = Result<T>> + Send + 'static,
-) -> impl Future<Output = Result<T>> {
-    let task = TASKS.spawn(work);
-    async move {
-        let lost = |error| Error::new(ErrorKind::Internal, format!("{what} ended without a result")).source(error);
-        task.await.map_err(lost)?
+    /// Runs work in its own task, which [`HttpEnvironment::drain_token_requests`] waits for. The response of a login
+    /// server that has invalidated the old token must not be lost because the caller was dropped.
+    ///
+    /// [`HttpEnvironment::drain_token_requests`]: crate::HttpEnvironment::drain_token_requests
+    fn detached<T: Send + 'static>(
+        &self,
+        what: &'static str,
+        work: impl Future<Output = Result<T>> + Send + 'static,
+    ) -> BoxFuture<'static, Result<T>> {
+        let task = self.0.token_requests.spawn(work);
+        Box::pin(async move {
+            let lost = |error| Error::new(ErrorKind::Internal, format!("{what} ended without a result")).source(error);
+            task.await.map_err(lost)?
+        })
     }
 }

@@ -13,7 +13,8 @@ mod target;
 
 pub(crate) use call::{Call, ExpectedBody};
 pub use operation::Operation;
-pub use operation_table::Table;
+pub(crate) use operation_table::RowAction;
+pub use operation_table::{Table, TableHandle};
 pub(crate) use request::{Request, encode, follow};
 pub use row::{In, InputRow, InputRows, OperationRow, operation_schema};
 pub use target::Target;

@@ -26,7 +26,12 @@
 //! # Ok::<(), trunkline_core::Error>(())
 //! ```
 
-use std::{borrow::Cow, collections::BTreeMap, sync::OnceLock};
+use std::{
+    borrow::Cow,
+    collections::BTreeMap,
+    ops::Deref,
+    sync::{Arc, OnceLock},
+};
 
 use serde::Deserialize;
 use toml::{
@@ -40,12 +45,11 @@ use super::{operation::Operation, row::OperationRow, shapes::ShapeReader, table_
 /// The operations of a connector, by name.
 ///
 /// A compiled-in table is a `static` made by [`Table::new`], which is parsed at its first use. A table that is read at
-/// run time comes from [`Table::parse`]. A client takes a `&'static Table`, so a host that loads connectors at its
-/// start leaks their tables (`Box::leak`): they live as long as the program in any case.
+/// run time comes from [`Table::parse`]; put into an `Arc`, it lives as long as its connector and its clients.
 pub struct Table {
     connector: Cow<'static, str>,
     files: &'static [(&'static str, &'static str)],
-    parsed: OnceLock<Result<BTreeMap<String, Operation>, Vec<Diagnostic>>>,
+    parsed: OnceLock<Result<BTreeMap<String, Arc<Operation>>, Vec<Diagnostic>>>,
 }
 
 impl Table {
@@ -65,7 +69,7 @@ impl Table {
         Ok(Table { connector: Cow::Owned(connector.to_owned()), files: &[], parsed: OnceLock::from(Ok(operations)) })
     }
 
-    fn parsed(&self) -> &Result<BTreeMap<String, Operation>, Vec<Diagnostic>> {
+    fn parsed(&self) -> &Result<BTreeMap<String, Arc<Operation>>, Vec<Diagnostic>> {
         self.parsed.get_or_init(|| parse(self.files))
     }
 
@@ -74,10 +78,11 @@ impl Table {
     /// # Errors
     ///
     /// All findings if the table is broken.
-    pub fn actions(&'static self) -> Actions {
+    pub fn actions(&self) -> Actions {
         match self.parsed() {
             Ok(operations) => {
-                Ok(operations.values().map(|operation| Box::new(operation) as Box<dyn AnyAction>).collect())
+                let action = |operation: &Arc<Operation>| Box::new(RowAction(operation.clone())) as Box<dyn AnyAction>;
+                Ok(operations.values().map(action).collect())
             }
             Err(findings) => Err(findings.clone()),
         }
@@ -93,7 +98,7 @@ impl Table {
             let what = format!("the operations of {}", self.connector);
             Diagnostic::into_error(&what, findings).unwrap_or_else(|| Error::new(ErrorKind::Config, what))
         })?;
-        operations.get(name).ok_or_else(|| {
+        operations.get(name).map(|operation| &**operation).ok_or_else(|| {
             Error::new(ErrorKind::NotFound, format!("there is no operation {name}"))
                 .next(NextStep::ListActions { connector: Some(self.connector.clone().into_owned()) })
         })
@@ -101,7 +106,42 @@ impl Table {
 
     /// Returns all operations, sorted by name; none if the table is broken.
     pub fn operations(&self) -> impl Iterator<Item = &Operation> {
-        self.parsed().iter().flat_map(BTreeMap::values)
+        self.parsed().iter().flat_map(BTreeMap::values).map(|operation| &**operation)
+    }
+}
+
+/// A row as an action for a registry.
+pub(crate) struct RowAction(pub(crate) Arc<Operation>);
+
+/// A table that a client holds: a `static`, or one that was read at run time.
+#[derive(Clone)]
+pub enum TableHandle {
+    /// A table that is compiled in.
+    Static(&'static Table),
+    /// A table that is freed when its last user is gone.
+    Shared(Arc<Table>),
+}
+
+impl From<&'static Table> for TableHandle {
+    fn from(table: &'static Table) -> Self {
+        TableHandle::Static(table)
+    }
+}
+
+impl From<Arc<Table>> for TableHandle {
+    fn from(table: Arc<Table>) -> Self {
+        TableHandle::Shared(table)
+    }
+}
+
+impl Deref for TableHandle {
+    type Target = Table;
+
+    fn deref(&self) -> &Table {
+        match self {
+            TableHandle::Static(table) => table,
+            TableHandle::Shared(table) => table,
+        }
     }
 }
 
@@ -117,8 +157,8 @@ macro_rules! operations {
     };
 }
 
-fn parse(files: &[(&str, &str)]) -> Result<BTreeMap<String, Operation>, Vec<Diagnostic>> {
-    let mut operations = BTreeMap::<String, Operation>::new();
+fn parse(files: &[(&str, &str)]) -> Result<BTreeMap<String, Arc<Operation>>, Vec<Diagnostic>> {
+    let mut operations = BTreeMap::<String, Arc<Operation>>::new();
     let mut files: Vec<_> = files.iter().map(|(path, text)| TableFile { path, text, findings: Vec::new() }).collect();
     let (mut reader, mut rows) = (ShapeReader::default(), Vec::new());
     for number in 0..files.len() {
@@ -151,7 +191,7 @@ fn parse(files: &[(&str, &str)]) -> Result<BTreeMap<String, Operation>, Vec<Diag
                     let message = format!("the operation {name} is already defined at {}", first.location());
                     file.error(format!("{pointer}/name"), named_at, message);
                 }
-                None => drop(operations.insert(name, operation)),
+                None => drop(operations.insert(name, Arc::new(operation))),
             }
         }
     }

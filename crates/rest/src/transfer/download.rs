@@ -7,10 +7,13 @@
 //!
 //! [`generic::DownloadAction`]: crate::generic::DownloadAction
 
-use std::{sync::Arc, time::Duration};
+use std::{
+    sync::{Arc, Mutex, PoisonError},
+    time::Duration,
+};
 
 use bytes::Bytes;
-use futures::{FutureExt, StreamExt, TryStreamExt, future::BoxFuture};
+use futures::{StreamExt, TryStreamExt, future::BoxFuture, stream::BoxStream};
 use http::{HeaderMap, HeaderValue, Method, StatusCode, header};
 use http_content_range::ContentRange;
 use sha2::{Digest as _, Sha256};
@@ -22,11 +25,19 @@ use super::{file_name::file_name, version};
 use crate::{
     client::{Client, Credentials, is_throttle},
     table::Target,
-    transport::{self, Waits, retry_after, url_policy, with_deadline},
+    transport::{self, HttpRequest, HttpResponse, Waits, content_length, retry_after, url_policy, with_deadline},
 };
 
 /// What a download is called in the error of a cancelled context or a deadline.
 const WORK: &str = "the download of the file";
+
+/// A response whose body is read.
+struct OpenResponse {
+    host: String,
+    headers: HeaderMap,
+    /// The rest of the body. The mutex is never locked: it only makes the download `Sync`.
+    body: Mutex<BoxStream<'static, Result<Bytes>>>,
+}
 
 /// Finds the URL of a file, in the context of the download. It is called for each request.
 type LocateUrl = Arc<dyn Fn(Context) -> BoxFuture<'static, Result<Url>> + Send + Sync>;
@@ -61,7 +72,7 @@ impl Client {
     pub(crate) async fn file_metadata(&self, target: Target, cx: &Context) -> Result<FileMetadata> {
         let mut download = Download::new(self, FileSource::Api(Box::new(target)), Position::default(), cx)?;
         download.open().await?;
-        let headers = download.body.as_ref().map(|body| body.headers().clone()).unwrap_or_default();
+        let headers = download.body.as_ref().map(|body| body.headers.clone()).unwrap_or_default();
         let text = |name| headers.get(name).map(|value| String::from_utf8_lossy(value.as_bytes()).into_owned());
         let kind = text(header::CONTENT_TYPE);
         let media_type = kind.as_deref().map(|kind| kind.split(';').next().unwrap_or_default().trim());
@@ -133,7 +144,7 @@ struct Download {
     delivered: Sha256,
     /// Hash of those of them that were read again after a cut.
     reread: Option<Sha256>,
-    body: Option<Box<reqwest::Response>>,
+    body: Option<Box<OpenResponse>>,
 }
 
 impl Download {
@@ -184,8 +195,9 @@ impl Download {
                 self.open().await?;
             }
             let Some(body) = &mut self.body else { return Ok(None) };
-            let host = url_policy::host(body.url());
-            let error = match timeout(self.client.0.limits.idle, body.chunk()).await {
+            let OpenResponse { host, body, .. } = &mut **body;
+            let (host, body) = (host.clone(), body.get_mut().unwrap_or_else(PoisonError::into_inner));
+            let error = match timeout(self.client.0.limits.idle, body.try_next()).await {
                 Ok(Ok(Some(chunk))) => match self.accept(chunk)? {
                     Some(chunk) => return Ok(Some(chunk)),
                     None => continue,
@@ -197,7 +209,7 @@ impl Download {
                 Ok(Ok(None)) => {
                     self.error(ErrorKind::Unavailable, format!("{host} ended the response before the end of the file"))
                 }
-                Ok(Err(error)) => transport::cut(&host, error).error,
+                Ok(Err(error)) => error,
                 Err(_) => transport::timed_out(&host, self.client.0.limits.idle),
             };
             self.body = None;
@@ -243,11 +255,11 @@ impl Download {
     async fn wait_after(&mut self, error: Error) -> Result<()> {
         match self.waits.after(&error) {
             Some(wait) => {
-                tracing::debug!(service = self.client.0.service, at = self.at, %error, "continues after a failure");
+                tracing::debug!(service = &*self.client.0.service, at = self.at, %error, "continues after a failure");
                 sleep(wait).await;
                 Ok(())
             }
-            None => Err(error.with("service", self.client.0.service)),
+            None => Err(error.with("service", &self.client.0.service)),
         }
     }
 
@@ -272,24 +284,24 @@ impl Download {
     }
 
     async fn open_once(&mut self) -> Result<()> {
-        let response = match &self.source {
+        let (response, host) = match &self.source {
             FileSource::Signed(locate) => {
                 let url = locate((*self.cx).clone()).await?;
-                self.send(url, HeaderMap::new()).await?
+                let host = url_policy::host(&url);
+                (self.send(url, HeaderMap::new()).await?, host)
             }
             FileSource::Api(target) => self.send_to_api(target).await?,
         };
-        let host = url_policy::host(response.url());
-        let headers = response.headers();
-        let part = content_range(headers);
-        match response.status() {
+        let HttpResponse { status, headers, body } = response;
+        let part = content_range(&headers);
+        match status {
             StatusCode::NO_CONTENT => {
                 let message = format!("{host} returned no content for a file of {}", self.client.0.service);
                 return Err(self.error(ErrorKind::NotFound, message).hint("there is nothing to export or to download"));
             }
             // A service that makes the file for this request may return 201.
             StatusCode::OK | StatusCode::CREATED => {
-                self.check_version(response.status(), headers, content_length(&response))?;
+                self.check_version(status, &headers, content_length(&headers))?;
                 self.skip = self.at;
             }
             StatusCode::PARTIAL_CONTENT => {
@@ -297,44 +309,44 @@ impl Download {
                 if start != Some(self.at) {
                     return Err(self.wrong_part(&host));
                 }
-                let length = content_length(&response);
-                self.check_version(response.status(), headers, total.or(length.map(|length| self.at + length)))?;
+                let length = content_length(&headers);
+                self.check_version(status, &headers, total.or(length.map(|length| self.at + length)))?;
                 self.skip = 0;
             }
             // There is nothing left to read. This is correct if the file ends here.
             StatusCode::RANGE_NOT_SATISFIABLE if part.is_some_and(|(_, total)| total == Some(self.at)) => {
-                self.check_version(response.status(), headers, Some(self.at))?;
+                self.check_version(status, &headers, Some(self.at))?;
                 return Ok(());
             }
-            status => return Err(self.status_error(&host, status, headers)),
+            status => return Err(self.status_error(&host, status, &headers)),
         }
-        self.body = Some(Box::new(response));
+        self.body = Some(Box::new(OpenResponse { host, headers, body: Mutex::new(body) }));
         Ok(())
     }
 
     /// Sends one request for the bytes that were not read yet.
-    async fn send(&self, url: Url, headers: HeaderMap) -> Result<reqwest::Response> {
+    async fn send(&self, url: Url, headers: HeaderMap) -> Result<HttpResponse> {
         let host = url_policy::host(&url);
         let client = &self.client.0;
         client.guard.check_data("URL of the file", &url, &client.base)?;
-        let mut request = reqwest::Request::new(Method::GET, url);
-        request.headers_mut().extend(headers);
+        let mut request = HttpRequest { headers, ..HttpRequest::new(Method::GET, url) };
         // Without a version, only the bytes of one response surely belong together: then the whole file is requested
         // again.
         if self.at > 0 && (self.version.is_some() || self.at == self.from) {
             let range = HeaderValue::from_str(&format!("bytes={}-", self.at));
-            request.headers_mut().insert(header::RANGE, range.map_err(|error| internal(error.into()))?);
+            request.headers.insert(header::RANGE, range.map_err(|error| internal(error.into()))?);
             if let Some(version) = &self.version {
-                request.headers_mut().insert(header::IF_RANGE, version.clone());
+                request.headers.insert(header::IF_RANGE, version.clone());
             }
         }
-        let sent = timeout(self.client.0.limits.idle, client.storage.execute(request).boxed()).await;
+        let sent = timeout(self.client.0.limits.idle, client.storage.send(request)).await;
         sent.map_err(|_| transport::timed_out(&host, self.client.0.limits.idle))?
-            .map_err(|error| transport::failed(&host, error).error.retry(Retry::Backoff))
+            .map_err(|failure| failure.error.retry(Retry::Backoff))
     }
 
-    /// Sends the request to the API. A redirect is followed without the credentials, which only the API may get.
-    async fn send_to_api(&self, target: &Target) -> Result<reqwest::Response> {
+    /// Sends the request to the API. A redirect is followed without the credentials, which only the API may get. Returns
+    /// the response and its host.
+    async fn send_to_api(&self, target: &Target) -> Result<(HttpResponse, String)> {
         let client = &self.client.0;
         let mut url = target.url(&client.base)?;
         let mut headers = client.headers.clone();
@@ -352,26 +364,26 @@ impl Download {
             headers
         };
         let mut response = self.send(url.clone(), with(&credentials)).await?;
-        if response.status() == StatusCode::UNAUTHORIZED
+        if response.status == StatusCode::UNAUTHORIZED
             && let Some(renewed) = client.signer.renewed(&credentials).await?
         {
             drop(permit);
             permit = next_permit().await?;
             response = self.send(url.clone(), with(&renewed)).await?;
         }
-        let (status, wait) = (response.status().as_u16(), retry_after(response.headers()));
+        let (status, wait) = (response.status.as_u16(), retry_after(&response.headers));
         if is_throttle(status, wait) || (status == 503 && wait.is_some()) {
             client.budget.throttled(&permit, wait);
         }
         // Redirects lead to the storage, which the budget of the API does not count.
         drop(permit);
         for _ in 0..REDIRECTS {
-            let to = response.headers().get(header::LOCATION).filter(|_| response.status().is_redirection());
+            let to = response.headers.get(header::LOCATION).filter(|_| response.status.is_redirection());
             let Some(to) = to.and_then(|to| url.join(to.to_str().ok()?).ok()) else { break };
             url = to;
             response = self.send(url.clone(), HeaderMap::new()).await?;
         }
-        Ok(response)
+        Ok((response, url_policy::host(&url)))
     }
 
     /// Checks that a response is of the version that was read before, and records what its headers say of the file.
@@ -444,21 +456,16 @@ impl Download {
     }
 
     fn changed(&self) -> Error {
-        changed().with("service", self.client.0.service)
+        changed().with("service", &self.client.0.service)
     }
 
     fn error(&self, kind: ErrorKind, message: String) -> Error {
-        Error::new(kind, message).with("service", self.client.0.service)
+        Error::new(kind, message).with("service", &self.client.0.service)
     }
 }
 
 fn internal(source: Box<dyn std::error::Error + Send + Sync>) -> Error {
     Error::new(ErrorKind::Internal, "a value cannot be written as a header").source(source)
-}
-
-/// Returns the length in the header: `reqwest` reports none for a body whose end it finds in another way.
-fn content_length(response: &reqwest::Response) -> Option<u64> {
-    response.headers().get(header::CONTENT_LENGTH)?.to_str().ok()?.trim().parse().ok()
 }
 
 /// Returns the first byte of the part and the size of the whole file from `Content-Range: bytes 5-9/10` or `bytes */10`.

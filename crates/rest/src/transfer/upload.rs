@@ -31,7 +31,7 @@ use super::{
 use crate::{
     client::Client,
     transport::{
-        self, Digests, Payload, RawResponse, Waits, declared_digests, excerpt, lock, retry_after, size_mismatch,
+        self, Digests, HttpRequest, Payload, RawResponse, Waits, declared_digests, lock, retry_after, size_mismatch,
         url_policy, with_deadline,
     },
 };
@@ -111,7 +111,7 @@ impl Client {
                 other => other,
             }
         };
-        let named = |error: Error| error.with("service", self.0.service).with("file", &file.name);
+        let named = |error: Error| error.with("service", &self.0.service).with("file", &file.name);
         with_deadline(cx, &format!("the upload of {}", file.name), work).await.map_err(named)
     }
 }
@@ -325,9 +325,9 @@ impl Upload<'_> {
             url.query_pairs_mut().extend_pairs(query);
         }
         loop {
-            let mut request = reqwest::Request::new(Method::PUT, url.clone());
-            request.headers_mut().extend(headers.clone());
-            request.headers_mut().insert(HeaderName::from_static("x-ms-version"), HeaderValue::from_static(VERSION));
+            let mut request = HttpRequest::new(Method::PUT, url.clone());
+            request.headers.extend(headers.clone());
+            request.headers.insert(HeaderName::from_static("x-ms-version"), HeaderValue::from_static(VERSION));
             let (http, payload) = (&self.client.0.storage, payload().await?);
             let error = match transport::exchange(http, request, payload, limits.block_attempt, 1 << 20).await {
                 Ok(response) if response.status.is_success() => return Ok(response),
@@ -336,7 +336,7 @@ impl Upload<'_> {
             };
             match waits.after(&error) {
                 Some(wait) => {
-                    tracing::debug!(service = self.client.0.service, %error, "repeats a request to the storage");
+                    tracing::debug!(service = &*self.client.0.service, %error, "repeats a request to the storage");
                     sleep(wait).await;
                 }
                 None => return Err(error),
@@ -350,7 +350,7 @@ impl Upload<'_> {
         let text = String::from_utf8_lossy(&response.body);
         let code = response.headers.get("x-ms-error-code").and_then(|code| code.to_str().ok());
         let code = code.or_else(|| text.split_once("<Code>")?.1.split_once("</Code>").map(|(code, _)| code));
-        let code = excerpt(code.unwrap_or_default().as_bytes(), &[]);
+        let code = self.client.excerpt(code.unwrap_or_default().as_bytes());
         let later = retry_after(&response.headers).map_or(Retry::Backoff, Retry::After);
         let status = response.status;
         let mut message = format!("the storage {host} returned {status} for the upload of {}", self.file.name);

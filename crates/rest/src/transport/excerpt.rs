@@ -1,12 +1,13 @@
 //! Excerpts of foreign texts for messages.
 
-use trunkline_core::{Secret, redact};
+use trunkline_core::{Redactor, Secret};
 
 /// Bytes of a response that an error quotes.
 const EXCERPT: usize = 200;
 
-/// Returns the beginning of a text for an error message: one line, without control characters and without secrets.
-pub(crate) fn excerpt(bytes: &[u8], secrets: &[Secret]) -> String {
+/// Returns the beginning of a text for an error message: one line, without control characters and without secrets:
+/// `secrets` as they are, and all secrets that the redactor knows in any form.
+pub(crate) fn excerpt(bytes: &[u8], secrets: &[Secret], redactor: &Redactor) -> String {
     // Secrets are replaced before the text is cut: a secret at the cut would keep its first half.
     let mut text = String::from_utf8_lossy(&bytes[..bytes.len().min(64 << 10)]).into_owned();
     for secret in secrets {
@@ -15,7 +16,7 @@ pub(crate) fn excerpt(bytes: &[u8], secrets: &[Secret]) -> String {
         }
     }
     // The service may have written a secret in another form, for example escaped for JSON.
-    let text = redact(&text);
+    let text = redactor.redact(&text);
     let words = text.split(|c: char| c.is_whitespace() || c.is_control()).filter(|word| !word.is_empty());
     let mut line = words.collect::<Vec<_>>().join(" ");
     if line.len() > EXCERPT {
@@ -32,6 +33,11 @@ mod tests {
     #[test]
     fn excerpts_are_short_and_hold_no_control_character_and_no_secret() {
         let secrets = [Secret::from("canary-secret"), Secret::from("abc")];
+        let (redactor, knowing) = (Redactor::default(), Redactor::default());
+        let excerpt = |bytes: &[u8], secrets: &[Secret]| excerpt(bytes, secrets, &redactor);
+        knowing.add(&secrets[0]);
+        assert_eq!(super::excerpt(b"hex 63616e6172792d736563726574", &[], &knowing), "hex ***");
+        assert_eq!(excerpt(b"hex 63616e6172792d736563726574", &[]), "hex 63616e6172792d736563726574");
         assert_eq!(excerpt(b" a\r\n\x1b[31m\tb\0c ", &[]), "a [31m b c");
         assert_eq!(excerpt(b"key canary-secret abc", &secrets), "key *** abc");
         let long = "ö".repeat(150);

@@ -6,21 +6,33 @@ mod digests;
 mod excerpt;
 mod exchange;
 mod headers;
+mod http_transport;
 mod limits;
+mod multipart;
 mod parameters;
 mod payload;
+#[cfg(feature = "reqwest")]
+mod reqwest;
 mod retry;
 mod ssrf;
-mod tls;
 pub(crate) mod url_policy;
 
+pub(crate) use self::http_transport::HttpChannel;
+#[cfg(not(feature = "reqwest"))]
+pub(crate) use self::http_transport::NoTransport;
+pub use self::http_transport::{
+    HttpBody, HttpRequest, HttpResponse, HttpTransport, TransportFailure, TransportOptions,
+};
+#[cfg(feature = "reqwest")]
+pub use self::reqwest::ReqwestTransport;
 pub use deadline::with_deadline;
 pub(crate) use digests::{DigestState, Digests, declared, declared_digests};
 pub(crate) use excerpt::excerpt;
-pub(crate) use exchange::{CONNECT, Failure, RawResponse, api, cut, exchange, failed, storage, timed_out};
+pub(crate) use exchange::{CONNECT, Failure, RawResponse, content_length, exchange, timed_out};
 pub(crate) use headers::{header_is_free, secret_header};
 pub use limits::ClientLimits;
+pub(crate) use multipart::FormFile;
 pub(crate) use parameters::{parameter, split_unquoted};
-pub(crate) use payload::{Body, FormFile, Payload, lock, size_mismatch};
+pub(crate) use payload::{Body, Payload, lock, size_mismatch};
 pub(crate) use retry::{Waits, retry_after};
 pub(crate) use ssrf::SsrfPolicy;

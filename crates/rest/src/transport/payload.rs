@@ -12,13 +12,13 @@ use std::{
 use bytes::Bytes;
 use futures::{Stream, StreamExt, future::BoxFuture};
 use http::{HeaderMap, HeaderValue, header};
-use reqwest::multipart::{Form, Part};
 use tokio::time::{Instant, timeout_at};
 use trunkline_core::{Context, Digest, Error, ErrorKind, FileRef, FileStream, Result};
 
 use super::{
     digests::{Digests, declared_digests},
-    tls::set_crypto,
+    http_transport::HttpBody,
+    multipart::FormFile,
 };
 
 /// The body of a request.
@@ -74,18 +74,9 @@ impl fmt::Debug for Body {
     }
 }
 
-/// A form (`multipart/form-data`, RFC 7578) with a file in it.
-#[derive(Clone, Debug)]
-pub(crate) struct FormFile {
-    /// Name of the field that takes the file.
-    pub(crate) field: String,
-    /// The other fields.
-    pub(crate) fields: Vec<(String, String)>,
-}
-
 /// A body that is ready to be sent, once.
 pub(crate) struct Payload {
-    pub(crate) body: Option<reqwest::Body>,
+    pub(crate) body: Option<HttpBody>,
     /// Headers that describe the body.
     pub(crate) headers: HeaderMap,
     pub(crate) progress: UploadProgress,
@@ -98,7 +89,7 @@ impl From<Bytes> for Payload {
         let mut headers = HeaderMap::new();
         headers.insert(header::CONTENT_LENGTH, bytes.len().into());
         Payload {
-            body: (!bytes.is_empty()).then(|| bytes.into()),
+            body: (!bytes.is_empty()).then_some(HttpBody::Bytes(bytes)),
             headers,
             progress: UploadProgress::default(),
             read_error: Arc::default(),
@@ -137,7 +128,7 @@ impl Payload {
         *lock(&check.sent) = empty;
         let size = check.size;
         let bytes = stream.bytes.inspect(move |_| recorder.record());
-        let body = reqwest::Body::wrap_stream(check.apply(bytes));
+        let body = check.apply(bytes);
         let mut headers = HeaderMap::new();
         let kind = file.media_type.as_deref().unwrap_or("application/octet-stream");
         let Some(form) = form else {
@@ -146,28 +137,22 @@ impl Payload {
             if let Some(size) = size {
                 headers.insert(header::CONTENT_LENGTH, size.into());
             }
-            return Ok(Payload { body: Some(body), headers, progress, read_error });
+            return Ok(Payload { body: Some(HttpBody::Stream(body.boxed())), headers, progress, read_error });
         };
-        let part = match size {
-            Some(size) => Part::stream_with_length(body, size),
-            None => Part::stream(body),
-        };
-        let unfit = |error: reqwest::Error| {
+        let frame = form.frame(&file.name, kind);
+        // A media type with a line break would end the header of the file's part.
+        let unfit = |_| {
             Error::new(ErrorKind::InvalidInput, format!("the file {} does not fit into a form", file.name))
-                .source(error.without_url())
+                .hint("correct its media type")
         };
-        set_crypto();
-        let part = part.file_name(file.name.clone()).mime_str(kind).map_err(unfit)?;
-        let fields = form.fields.into_iter().fold(Form::new(), |fields, (name, value)| fields.text(name, value));
-        // Only this builder can write a form; its body and headers are taken from the request.
-        #[allow(clippy::disallowed_methods, reason = "it sends nothing")]
-        let mut request = reqwest::Client::new()
-            .post("http://localhost")
-            .multipart(fields.part(form.field, part))
-            .build()
-            .map_err(unfit)?;
-        headers.extend(std::mem::take(request.headers_mut()));
-        Ok(Payload { body: request.body_mut().take(), headers, progress, read_error })
+        HeaderValue::from_str(kind).map_err(unfit)?;
+        headers.insert(header::CONTENT_TYPE, HeaderValue::from_str(&frame.content_type).map_err(unfit)?);
+        if let Some(size) = size {
+            headers.insert(header::CONTENT_LENGTH, (frame.head.len() as u64 + size + frame.tail.len() as u64).into());
+        }
+        let piece = |bytes| futures::stream::once(async { Ok(bytes) });
+        let body = piece(frame.head).chain(body).chain(piece(frame.tail)).boxed();
+        Ok(Payload { body: Some(HttpBody::Stream(body)), headers, progress, read_error })
     }
 }
 

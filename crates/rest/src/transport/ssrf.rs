@@ -1,19 +1,14 @@
 //! Protection against server-side request forgery: the servers that a connection may reach. URLs come from settings,
 //! and URLs of files come from a service. Neither may lead to servers that only this machine or its network can reach.
 //!
-//! The idea: a name is resolved once, its addresses are checked, and the connection goes to one of the checked
-//! addresses. A later change of the name in DNS has no effect.
+//! URLs are checked here. The addresses of names are checked by the transport, while it connects.
 
 use std::{
-    collections::BTreeSet,
-    env,
     error::Error as StdError,
-    fmt, io,
-    net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr},
-    sync::Arc,
+    fmt,
+    net::{IpAddr, Ipv4Addr, Ipv6Addr},
 };
 
-use reqwest::dns::{Addrs, Name, Resolve, Resolving};
 use trunkline_core::{ConnectStage, Error, ErrorDetail, ErrorKind, Result};
 use url::{Host, Url};
 
@@ -40,7 +35,7 @@ impl SsrfPolicy {
     }
 
     /// Checks a URL from the settings or from a service: https, without a user name, and not in a private network.
-    /// Names are not resolved here; the [resolver](SsrfPolicy::resolver) checks their addresses. `what` names the URL
+    /// Names are not resolved here; the transport checks their addresses. `what` names the URL
     /// in the error.
     ///
     /// # Errors
@@ -84,18 +79,12 @@ impl SsrfPolicy {
             .with("host", &host)
             .hint(format!("if the service stores files there, add {host} to the Data Hosts of the connection")))
     }
-
-    /// Returns the DNS resolver for the HTTP clients of the connection. It yields only addresses that the policy
-    /// allows.
-    pub(crate) fn resolver(&self) -> Arc<dyn Resolve> {
-        Arc::new(Resolver { allow_private: self.allow_private, proxies: proxies() })
-    }
 }
 
 /// The failure of a name or an address that leads into a private network.
 #[derive(Debug)]
 pub(crate) struct PrivateAddress {
-    host: String,
+    pub(super) host: String,
 }
 
 impl PrivateAddress {
@@ -119,66 +108,9 @@ impl fmt::Display for PrivateAddress {
 
 impl StdError for PrivateAddress {}
 
-/// The failure of a name without addresses.
-#[derive(Debug)]
-pub(crate) struct UnresolvedName(io::Error);
-
-impl fmt::Display for UnresolvedName {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        self.0.fmt(f)
-    }
-}
-
-impl StdError for UnresolvedName {}
-
-struct Resolver {
-    allow_private: bool,
-    /// Proxies of the environment may have private addresses: the operator chose them, and a proxy decides itself what
-    /// it fetches.
-    proxies: BTreeSet<String>,
-}
-
-impl Resolve for Resolver {
-    fn resolve(&self, name: Name) -> Resolving {
-        let host = name.as_str().to_owned();
-        let allow_private = self.allow_private || self.proxies.contains(&host.to_ascii_lowercase());
-        Box::pin(async move {
-            let found: Vec<_> = tokio::net::lookup_host((host.as_str(), 0)).await.map_err(UnresolvedName)?.collect();
-            let allowed = allowed_addresses(&host, found, allow_private)?;
-            Ok(Box::new(allowed.into_iter()) as Addrs)
-        })
-    }
-}
-
-/// Returns the addresses of a name that may be used.
-///
-/// # Errors
-///
-/// A [`PrivateAddress`] if the name has addresses and none of them may be used.
-fn allowed_addresses(
-    host: &str,
-    found: Vec<SocketAddr>,
-    allow_private: bool,
-) -> Result<Vec<SocketAddr>, PrivateAddress> {
-    let resolved = !found.is_empty();
-    let allowed: Vec<_> = found.into_iter().filter(|one| allow_private || is_public(one.ip())).collect();
-    if resolved && allowed.is_empty() { Err(PrivateAddress { host: host.to_owned() }) } else { Ok(allowed) }
-}
-
-/// Returns the host names of the proxies that the environment names.
-fn proxies() -> BTreeSet<String> {
-    let names = ["http_proxy", "https_proxy", "all_proxy"];
-    let values = names.iter().flat_map(|name| [env::var(name), env::var(name.to_ascii_uppercase())]);
-    let hosts = values.flatten().filter_map(|value| {
-        let url = if value.contains("://") { Url::parse(&value) } else { Url::parse(&format!("http://{value}")) };
-        Some(url.ok()?.host_str()?.to_ascii_lowercase())
-    });
-    hosts.collect()
-}
-
 /// Returns whether an address is public (IANA special-purpose registries, RFC 6890). An address that embeds another
 /// address is public if the embedded one is.
-fn is_public(address: IpAddr) -> bool {
+pub(super) fn is_public(address: IpAddr) -> bool {
     match address {
         IpAddr::V4(address) => is_public_v4(address),
         IpAddr::V6(address) => is_public_v6(address),
@@ -297,19 +229,6 @@ mod tests {
         ] {
             assert!(!public(address), "{address}");
         }
-    }
-
-    #[test]
-    fn a_name_yields_only_its_public_addresses() {
-        let at = |text: &str| SocketAddr::new(text.parse().unwrap(), 0);
-        let both = vec![at("127.0.0.1"), at("1.1.1.1"), at("::1")];
-        assert_eq!(allowed_addresses("x.example", both.clone(), false).unwrap(), [at("1.1.1.1")], "if a name has both");
-        assert_eq!(allowed_addresses("x.example", both.clone(), true).unwrap(), both);
-        assert!(allowed_addresses("x.example", vec![at("10.0.0.1")], false).is_err());
-        assert!(
-            allowed_addresses("x.example", Vec::new(), false).unwrap().is_empty(),
-            "a name without addresses is not a private address"
-        );
     }
 
     #[test]

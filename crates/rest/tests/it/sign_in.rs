@@ -122,14 +122,14 @@ async fn a_sign_in_expires_after_ten_minutes() {
     let vault = Arc::<MemoryVault>::default();
     let client = with(&server, oauth(&server, Grant::AuthorizationCode), &vault);
     let mut begun = client.begin_authorization(CALLBACK).unwrap();
-    begun.begun_at -= Authorization::LASTS + Duration::from_secs(1);
+    begun.begun_at = Timestamp::now() - (Authorization::LASTS + Duration::from_secs(1));
     let error = client.finish_authorization(&begun, &back(&begun)).await.unwrap_err();
     assert!(error.message().contains("10 minutes ago") && error.advice().is_some(), "{error:?}");
     // The clock was set back since, so the age of the attempt is not known.
-    begun.begun_at = std::time::SystemTime::now() + Authorization::LASTS * 2;
+    begun.begun_at = Timestamp::now() + Authorization::LASTS * 2;
     client.finish_authorization(&begun, &back(&begun)).await.unwrap_err();
     assert_eq!(login.asked(), 0, "the code is not sent");
-    begun.begun_at = std::time::SystemTime::now() - Authorization::LASTS + Duration::from_secs(60);
+    begun.begun_at = Timestamp::now() - Authorization::LASTS + Duration::from_secs(60);
     client.finish_authorization(&begun, &back(&begun)).await.unwrap();
 }
 
@@ -198,7 +198,7 @@ async fn an_id_token_of_another_sign_in_is_refused() {
         login.instead(ResponseTemplate::new(200).set_body_json(answer));
         let back = format!("{}&iss=https%3A%2F%2Flogin.example.com", back(&begun));
         let done = client.finish_authorization(&begun, &back).await;
-        (done, slot(&vault).load().await.unwrap())
+        (done, slot(&vault).vault_entry().await.unwrap())
     };
     for (claim, value, setting) in [
         ("iss", json!("https://evil.example"), Some("/tokenUrl")),

@@ -177,9 +177,9 @@ async fn a_newer_token_in_the_vault_is_used_without_a_request() {
     let client = with(&server, oauth(&server, refresh_token()), &vault);
     get(&client).await.unwrap();
     // Another process has refreshed the token meanwhile.
-    let entry = slot(&vault).load().await.unwrap().unwrap();
+    let entry = slot(&vault).vault_entry().await.unwrap().unwrap();
     let newer = entry.content.expose().replace("access-1", "access-x").replace("refresh-1", "refresh-x");
-    assert!(slot(&vault).replace(entry.version, &newer.as_str().into(), &SignIn::default()).await.unwrap());
+    assert!(slot(&vault).replace_vault_entry(entry.version, &newer.as_str().into(), &SignIn::default()).await.unwrap());
     *login.0.access.lock().unwrap() = "access-x".into();
     get(&client).await.unwrap();
     assert_eq!(login.asked(), 1);
@@ -212,7 +212,7 @@ async fn a_refusal_of_the_login_server_names_the_setting() {
             if kind != Unavailable {
                 assert_eq!(login.asked(), 1, "{code}: a refused request is not repeated");
             }
-            let stored = slot(&vault).load().await.unwrap().map(|entry| entry.content.expose().to_owned());
+            let stored = slot(&vault).vault_entry().await.unwrap().map(|entry| entry.content.expose().to_owned());
             let empty = |stored: String| {
                 let gone = ["\"refreshToken\":", "\"lease\"", "\"attempts\""];
                 stored.contains("\"accessToken\":\"\"") && gone.iter().all(|one| !stored.contains(one))
@@ -372,25 +372,25 @@ async fn a_vault_that_fails_loses_no_tokens() {
     let vault = Arc::new(FullVault { inner: MemoryVault::default(), is_full: AtomicBool::new(true) });
     let limits = ClientLimits { tries: 1, ..quick() };
     let auth = Auth::OAuth(oauth(&server, refresh_token()));
-    let slot = VaultSlot::new("conn", vault.clone());
+    let slot = ConnectionContext::new("conn", vault.clone());
     let client = builder(&server.uri()).limits(limits).auth(auth, slot.clone()).build().unwrap();
     assert_eq!(get(&client).await.unwrap_err().kind(), ErrorKind::Store);
     vault.is_full.store(false, Ordering::SeqCst);
     tokio::time::sleep(Duration::from_millis(100)).await;
     get(&client).await.unwrap();
     assert_eq!(login.asked(), 1, "the used refresh token is not sent again");
-    assert!(slot.load().await.unwrap().unwrap().content.expose().contains("refresh-1"));
+    assert!(slot.vault_entry().await.unwrap().unwrap().content.expose().contains("refresh-1"));
 }
 
 /// Changes the vault entry as another process would, and removes the lease.
 async fn change_elsewhere(vault: &Arc<MemoryVault>, change: impl Fn(&mut Value)) {
     loop {
-        let Some(entry) = slot(vault).load().await.unwrap() else { continue };
+        let Some(entry) = slot(vault).vault_entry().await.unwrap() else { continue };
         let mut record: Value = serde_json::from_str(entry.content.expose()).unwrap();
         record.as_object_mut().unwrap().remove("lease");
         change(&mut record);
         let content = Secret::from(record.to_string());
-        if slot(vault).replace(entry.version, &content, &SignIn::default()).await.unwrap() {
+        if slot(vault).replace_vault_entry(entry.version, &content, &SignIn::default()).await.unwrap() {
             return;
         }
     }

@@ -7,7 +7,7 @@ use std::{
 };
 
 use rusqlite::Connection;
-use trunkline_core::{Result, RunId};
+use trunkline_core::{Redactor, Result, RunId};
 
 use crate::{
     database::{pending_writes::Pending, writer::Writer},
@@ -38,6 +38,11 @@ impl Store {
     /// Returns the data directory.
     pub fn dir(&self) -> &Path {
         &self.inner.dir
+    }
+
+    /// Returns the redactor that knows the keys of the store, also those that another process adds later.
+    pub fn redactor(&self) -> &Redactor {
+        self.inner.seal.ring().redactor()
     }
 
     /// Returns the number of transactions committed since the store was opened. With many writers it is far smaller

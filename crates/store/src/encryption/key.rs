@@ -17,7 +17,7 @@ use base64::{
 use chacha20poly1305::aead::Generate;
 use data_encoding::{HEXLOWER, HEXLOWER_PERMISSIVE};
 use sha2::{Digest, Sha256};
-use trunkline_core::{Error, ErrorKind, Result, Secret};
+use trunkline_core::{Error, ErrorKind, Redactor, Result, Secret};
 use zeroize::Zeroizing;
 
 use crate::files::{
@@ -39,7 +39,7 @@ pub enum KeySource {
 pub(crate) struct Key {
     pub(crate) bytes: Zeroizing<[u8; 32]>,
     pub(crate) id: String,
-    /// Its text forms. As secrets they are redacted from logs and errors while the key is in use.
+    /// Its text forms. The redactor looks for them while the key is in use.
     written: [Secret; 2],
 }
 
@@ -47,6 +47,8 @@ pub(crate) struct Key {
 pub(crate) struct Ring {
     source: KeySource,
     keys: RwLock<Vec<Arc<Key>>>,
+    /// Knows all keys.
+    redactor: Redactor,
 }
 
 impl KeySource {
@@ -74,8 +76,18 @@ impl KeySource {
 
 impl Ring {
     pub(crate) fn read(source: KeySource, store: Option<&Path>) -> Result<Ring> {
-        let keys = source.read(store)?.into_iter().map(Arc::new).collect();
-        Ok(Ring { source, keys: RwLock::new(keys) })
+        let redactor = Redactor::default();
+        if let KeySource::Value(value) = &source {
+            redactor.add(value);
+        }
+        let keys: Vec<_> = source.read(store)?.into_iter().map(Arc::new).collect();
+        keys.iter().for_each(|key| key.add_to(&redactor));
+        Ok(Ring { source, keys: RwLock::new(keys), redactor })
+    }
+
+    /// Returns the redactor that knows all keys.
+    pub(crate) fn redactor(&self) -> &Redactor {
+        &self.redactor
     }
 
     pub(crate) fn source(&self) -> &KeySource {
@@ -116,6 +128,7 @@ impl Ring {
         let mut keys = self.keys.write().unwrap_or_else(PoisonError::into_inner);
         let same = |key: Key| keys.iter().find(|known| known.id == key.id).cloned().unwrap_or_else(|| Arc::new(key));
         let listed: Vec<_> = listed.into_iter().map(same).collect();
+        listed.iter().for_each(|key| key.add_to(&self.redactor));
         let rest = keys.iter().filter(|known| listed.iter().all(|key| key.id != known.id)).cloned();
         *keys = listed.iter().cloned().chain(rest).collect();
         Ok(listed)
@@ -161,6 +174,10 @@ impl Key {
         let digest = Sha256::new().chain_update(b"trunkline key id").chain_update(bytes.as_slice()).finalize();
         let written = [BASE64_STANDARD.encode(*bytes), HEXLOWER.encode(bytes.as_slice())].map(Secret::from);
         Key { bytes, id: HEXLOWER.encode(&digest[..8]), written }
+    }
+
+    fn add_to(&self, redactor: &Redactor) {
+        self.written.iter().for_each(|written| redactor.add(written));
     }
 }
 

@@ -46,8 +46,8 @@ use std::sync::Arc;
 use async_trait::async_trait;
 use serde_json::{Value, json};
 use trunkline_core::{
-    AnyAction, AnyClient, AnyConnector, CheckReport, Connected, Connection, ConnectorSpec, Context, Error, ErrorKind,
-    FileStream, MemoryVault, Position, Registry, Result, SignInClient, VaultSlot,
+    AnyAction, AnyClient, AnyConnector, CheckReport, Connected, Connection, ConnectionContext, ConnectorSpec, Context,
+    Error, ErrorKind, FileStream, MemoryVault, Position, Registry, Result, SignInClient,
 };
 
 pub use action::{FakeAction, FakeCall};
@@ -177,7 +177,7 @@ impl AnyConnector for FakeConnector {
         &self.spec
     }
 
-    fn connect(&self, _: Value, _: VaultSlot) -> Result<Arc<AnyClient>> {
+    fn connect(&self, _: Value, _: ConnectionContext) -> Result<Arc<AnyClient>> {
         self.system.count("connect");
         Ok(self.system.clone())
     }

@@ -153,5 +153,5 @@ pub async fn get(client: &Client) -> Result<Value> {
 }
 
 pub async fn record(vault: &Arc<MemoryVault>) -> Value {
-    serde_json::from_str(slot(vault).load().await.unwrap().unwrap().content.expose()).unwrap()
+    serde_json::from_str(slot(vault).vault_entry().await.unwrap().unwrap().content.expose()).unwrap()
 }

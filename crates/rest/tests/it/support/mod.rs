@@ -65,8 +65,8 @@ output = { type = "string" }
 input.id = {}
 "#;
 
-pub fn slot(vault: &Arc<MemoryVault>) -> VaultSlot {
-    VaultSlot::new("conn", vault.clone())
+pub fn slot(vault: &Arc<MemoryVault>) -> ConnectionContext {
+    ConnectionContext::new("conn", vault.clone())
 }
 
 pub fn cx() -> Context {
