@@ -7,10 +7,7 @@ use std::fmt;
 
 use serde::{Deserialize, Serialize};
 
-use crate::{
-    Error, ErrorKind, NextStep, Result,
-    error::{AdviceMembers, joined},
-};
+use super::{AdviceMembers, Error, ErrorKind, NextStep, Result, joined};
 
 /// The severity of a finding.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]

@@ -18,10 +18,10 @@ use schemars::JsonSchema;
 use serde::{Serialize, de::DeserializeOwned};
 use serde_json::{Map, Value, json};
 
-use crate::registry::Package;
+use super::{client::wrong_client, package::Package};
 use crate::{
     AnyClient, CheckReport, Context, Error, ErrorKind, FileStream, NextStep, Position, Result, Secret, VaultSlot,
-    action::wrong_client, schema_of,
+    schema_of,
 };
 
 /// A system that flows can reach, as its author writes it.

@@ -5,12 +5,14 @@
 
 use std::{collections::BTreeMap, fmt, sync::Arc};
 
+use async_trait::async_trait;
 use serde::Deserialize;
 use serde_json::{Map, Value};
 
 use crate::{
-    ActionSpec, AnyClient, Authorization, CheckReport, ConnectorSpec, Context, Error, ErrorKind, FileRef, FileStream,
-    NextStep, Page, Position, Registered, Result, Secret, SignInClient, connector::no_browser,
+    ActionSpec, AnyClient, Authorization, CheckReport, ConnectorSpec, Context, Error, ErrorKind, FileOpener, FileRef,
+    FileStream, NextStep, Page, Position, Registered, Result, Secret, SignInClient,
+    connector::{connector::no_browser, context::unknown_connection},
 };
 
 /// A named connector with its settings, as a user writes it: one flat JSON object in the order of the vendor's form.
@@ -199,10 +201,7 @@ impl Connections {
     ///
     /// `config` if the run has no such connection.
     pub fn get(&self, name: &str) -> Result<&Connected> {
-        self.0.get(name).ok_or_else(|| {
-            Error::new(ErrorKind::Config, format!("there is no connection {name} in this run"))
-                .next(NextStep::BindConnection { flow: None, binding: name.to_owned(), connector: None })
-        })
+        self.0.get(name).ok_or_else(|| unknown_connection(name))
     }
 
     /// Opens a file through the connection that it belongs to, from a byte or a [`Position`] on. `cx` is the context of
@@ -230,5 +229,12 @@ impl Connections {
             }
             _ => Ok(opened),
         }
+    }
+}
+
+#[async_trait]
+impl FileOpener for Connections {
+    async fn open_file(&self, file: &FileRef, from: Position, cx: &Context) -> Result<FileStream> {
+        self.open(file, from, cx).await
     }
 }

@@ -16,7 +16,7 @@ use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 use secrecy::{ExposeSecret, SecretString};
 use serde::{Deserialize, Deserializer};
 
-use crate::redact::register;
+use super::redact::register;
 
 /// A string that must not be shown. It can be deserialized but not serialized, and it prints as `***`.
 #[derive(Clone)]

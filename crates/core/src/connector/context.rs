@@ -1,7 +1,7 @@
 //! The context of a call: what an action receives besides its client and its input.
 //!
-//! A [`Context`] holds the idempotency key, the deadline, the cancellation of the run and the connections whose files
-//! may be opened. Through it an action saves checkpoints that survive a crash, stages files, and reports progress and
+//! A [`Context`] holds the idempotency key, the deadline, the cancellation of the run and the opener of the files of
+//! other steps. Through it an action saves checkpoints that survive a crash, stages files, and reports progress and
 //! warnings to a [`Recorder`].
 
 use std::{
@@ -13,7 +13,7 @@ use async_trait::async_trait;
 use serde_json::Value;
 use tokio_util::sync::CancellationToken;
 
-use crate::{Connections, Error, ErrorKind, FileRef, FileStream, Position, Result, Staging};
+use crate::{Error, ErrorKind, FileRef, FileStream, NextStep, Position, Result, Staging};
 
 /// Progress of a step: bytes that were transferred between two systems.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -49,12 +49,43 @@ impl Recorder for NoopRecorder {
     fn warning(&self, _: &str) {}
 }
 
+/// Opens the files that steps refer to. [`Connections`](crate::Connections) opens them through the connections of a run.
+#[async_trait]
+pub trait FileOpener: Send + Sync {
+    /// Opens a file from a position on. `cx` is the context of the step that reads it.
+    ///
+    /// # Errors
+    ///
+    /// `config` if the file's connection is not known, `conflict` if the file has changed since the reference to it was
+    /// made, and the errors of [`Connector::open`](crate::Connector::open).
+    async fn open_file(&self, file: &FileRef, from: Position, cx: &Context) -> Result<FileStream>;
+}
+
+/// The opener of a call outside a run, which has no connections.
+struct NoFiles;
+
+#[async_trait]
+impl FileOpener for NoFiles {
+    async fn open_file(&self, file: &FileRef, _: Position, _: &Context) -> Result<FileStream> {
+        Err(unknown_connection(&file.connection))
+    }
+}
+
+/// Returns the error for a connection that a run does not have.
+pub(crate) fn unknown_connection(name: &str) -> Error {
+    Error::new(ErrorKind::Config, format!("there is no connection {name} in this run")).next(NextStep::BindConnection {
+        flow: None,
+        binding: name.to_owned(),
+        connector: None,
+    })
+}
+
 /// What an action receives besides its client and its input.
 #[derive(Clone)]
 pub struct Context {
     idempotency_key: Arc<str>,
     connection: Arc<str>,
-    connections: Connections,
+    files: Arc<dyn FileOpener>,
     cancellation: CancellationToken,
     deadline: Option<Instant>,
     checkpoint: Option<Value>,
@@ -66,18 +97,18 @@ pub struct Context {
 /// A context for a call outside a run: nothing is recorded, and no files can be opened.
 impl Default for Context {
     fn default() -> Self {
-        Context::new("", "", Connections::default())
+        Context::new("", "", NoFiles)
     }
 }
 
 impl Context {
     /// Returns a context for one call on this connection. The idempotency key is the same for all attempts of the call;
-    /// `connections` are those whose files may be opened.
-    pub fn new(idempotency_key: &str, connection: &str, connections: Connections) -> Self {
+    /// `files` opens the files of other steps; usually it is the run's [`Connections`](crate::Connections).
+    pub fn new(idempotency_key: &str, connection: &str, files: impl FileOpener + 'static) -> Self {
         Context {
             idempotency_key: idempotency_key.into(),
             connection: connection.into(),
-            connections,
+            files: Arc::new(files),
             cancellation: CancellationToken::new(),
             deadline: None,
             checkpoint: None,
@@ -175,9 +206,9 @@ impl Context {
     ///
     /// # Errors
     ///
-    /// Those of [`Connections::open`].
+    /// Those of [`FileOpener::open_file`].
     pub async fn open(&self, file: &FileRef, from: impl Into<Position>) -> Result<FileStream> {
-        self.connections.open(file, from, self).await
+        self.files.open_file(file, from.into(), self).await
     }
 
     /// Stages a file: writes the whole stream to disk and returns a stream that reads the copy from its beginning. The

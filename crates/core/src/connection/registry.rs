@@ -6,7 +6,6 @@
 
 use std::{
     collections::{BTreeMap, BTreeSet, btree_map::Entry},
-    fmt,
     sync::{Arc, OnceLock},
 };
 
@@ -15,7 +14,7 @@ use serde_json::Value;
 use crate::{
     Action, ActionEntry, ActionSpec, AnyAction, AnyConnector, Connected, Connection, Connector, ConnectorEntry,
     ConnectorSpec, Diagnostic, Effect, Error, ErrorKind, NextStep, Result, Schema, Secret, SecretSource, Vault,
-    VaultSlot, spelling::closest,
+    VaultSlot, closest, connector::package::Package,
 };
 
 /// The connectors of a host, sorted by name.
@@ -41,19 +40,6 @@ pub(crate) struct RegisteredAction {
     package: Option<Package>,
     /// The input schema, made when it is first needed: a flow calls a few of the hundreds of registered actions.
     input: OnceLock<Schema>,
-}
-
-/// A crate that registers connectors and actions.
-#[derive(Clone, Copy)]
-pub(crate) struct Package {
-    pub(crate) name: &'static str,
-    pub(crate) version: &'static str,
-}
-
-impl fmt::Display for Package {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{} {}", self.name, self.version)
-    }
 }
 
 /// Returns where something was registered: the package with its version, and the place in it.

@@ -4,15 +4,15 @@
 //! [`AnyAction`], which is object safe and takes and returns JSON. [`any_action`] turns the first into the second, and
 //! an [`ActionEntry`] registers it.
 
-use std::{any::Any, marker::PhantomData};
+use std::marker::PhantomData;
 
 use async_trait::async_trait;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize, de::DeserializeOwned};
 use serde_json::Value;
 
-use crate::registry::Package;
-use crate::{Connector, Context, Diagnostic, Error, ErrorKind, NextStep, Result, schema_of};
+use super::{client::wrong_client, package::Package};
+use crate::{AnyClient, Connector, Context, Diagnostic, Error, ErrorKind, NextStep, Result, schema_of};
 
 /// The effect of calling an action a second time with the same input. Retries and the engine obey it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
@@ -96,9 +96,6 @@ fn unreconcilable(action: &str) -> Error {
     )
     .hint("look in the system itself; the call is not repeated automatically")
 }
-
-/// A connector's client without its type, as the engine holds it.
-pub type AnyClient = dyn Any + Send + Sync;
 
 /// The description of an action: everything that is known without running it.
 #[derive(Clone, Debug, Serialize, JsonSchema)]
@@ -237,11 +234,6 @@ impl<A: Action> TypedAction<A> {
                 .next(NextStep::ShowActionSchema { action: format!("{}.{}", A::Connector::NAME, A::NAME) })
         })
     }
-}
-
-/// Returns the error of an action that was called with the client of another connector.
-pub(crate) fn wrong_client(action: &str) -> Error {
-    Error::new(ErrorKind::Internal, format!("{action} was called with another connector's client"))
 }
 
 fn output<O: Serialize>(action: &str, output: O) -> Result<Value> {
