@@ -2,11 +2,12 @@
 //!
 //! A link expires after some minutes, so a [`Rendition`] holds what is needed to request a link, never the link itself.
 
+use futures::FutureExt;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
-use trunkline_core::{Context, Error, ErrorKind, Result};
-use trunkline_rest::Client;
+use trunkline_core::{Context, Error, ErrorKind, FileStream, Position, Result};
+use trunkline_rest::{Client, generic};
 use url::Url;
 
 /// The format id of the original as it was uploaded.
@@ -149,4 +150,21 @@ impl Crop {
     fn is_inside(&self) -> bool {
         self.x1 < self.x2 && self.y1 < self.y2 && self.x2 <= self.reference_width && self.y2 <= self.reference_height
     }
+}
+
+/// Opens a file that one of the connector's actions returned.
+pub(crate) async fn open(client: &Client, source: &Value, from: Position, cx: &Context) -> Result<FileStream> {
+    if source.get("path").is_some() {
+        return generic::open(client, source, from, cx).await;
+    }
+    let wanted: Rendition = serde_json::from_value(source.clone()).map_err(|error| {
+        Error::new(ErrorKind::InvalidInput, format!("this is not a file of Mediaflow: {error}"))
+            .hint("pass the `file` of a `file.download` step unchanged")
+    })?;
+    let link = client.clone();
+    let locate = move |cx: Context| {
+        let (client, wanted) = (link.clone(), wanted.clone());
+        async move { wanted.link(&client, &cx).await }.boxed()
+    };
+    client.download(locate, from, cx).await
 }

@@ -4,12 +4,23 @@
 //! stored.
 
 use futures::FutureExt;
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 use trunkline_core::{Context, Error, ErrorKind, FileStream, Position, Result};
 use trunkline_rest::{Client, Url, generic};
 
-use crate::actions::download::Form;
+/// The forms in which MediaValet has every asset.
+#[derive(Clone, Copy, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "lowercase")]
+pub(crate) enum Form {
+    #[default]
+    Original,
+    Large,
+    Medium,
+    Small,
+    Thumb,
+}
 
 /// The ids from which a file is found. Each variant has different members, which identify it in JSON.
 #[derive(Serialize, Deserialize)]
