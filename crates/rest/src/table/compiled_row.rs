@@ -1,4 +1,4 @@
-//! Operations: checked rows of a table, each of which is an action.
+//! Compiled rows: checked rows of an operation table, each of which is an action.
 //!
 //! Compiling a row decides where each input goes in the request, where the result is in the response, and how the
 //! action is described to the engine. All errors of a row are reported together.
@@ -20,7 +20,7 @@ use crate::{paging::Paging, transport::header_is_free};
 
 /// One call of a vendor's API: a checked row of a [`Table`](crate::Table). It is an action without further code.
 #[derive(Debug)]
-pub struct Operation {
+pub struct CompiledRow {
     spec: ActionSpec,
     pub(crate) location: SourceLocation,
     pub(crate) method: Method,
@@ -35,7 +35,7 @@ pub struct Operation {
     expects: ExpectedBody,
 }
 
-impl Operation {
+impl CompiledRow {
     /// Returns the name, `resource.verb`.
     pub fn name(&self) -> &str {
         &self.spec.name
@@ -82,7 +82,7 @@ impl Operation {
         shapes: &Shapes,
         pointer: &str,
         file: &mut TableFile<'_>,
-    ) -> Option<Operation> {
+    ) -> Option<CompiledRow> {
         let findings_before = file.findings.len();
         check_name(&row, pointer, file);
         // Without a route, nothing can be said about the inputs.
@@ -111,7 +111,7 @@ impl Operation {
             input: input_schema(&row.input.0, &inputs[..declared], shapes),
             output: if paging.is_some() { page_schema(&shape) } else { shape },
         };
-        Some(Operation {
+        Some(CompiledRow {
             spec,
             location,
             method,
