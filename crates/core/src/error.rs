@@ -262,7 +262,8 @@ impl Error {
         self.0.retry
     }
 
-    /// Returns everything about the error that code decides on, apart from its kind and [`retryable`](Error::retryable).
+    /// Returns everything about the error that code decides on, apart from its kind and
+    /// [`retryable`](Error::retryable).
     pub fn details(&self) -> &[ErrorDetail] {
         &self.0.details
     }

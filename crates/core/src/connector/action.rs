@@ -143,8 +143,8 @@ pub trait AnyAction: Send + Sync {
     /// Returns the description of the action.
     fn spec(&self) -> &ActionSpec;
 
-    /// Returns where the action is defined, for messages: the path of a Rust type, or a line of a file. Empty if that is
-    /// not known, which is the default.
+    /// Returns where the action is defined, for messages: the path of a Rust type, or a line of a file. Empty if that
+    /// is not known, which is the default.
     fn origin(&self) -> String {
         String::new()
     }

@@ -49,7 +49,8 @@ impl Recorder for NoopRecorder {
     fn warning(&self, _: &str) {}
 }
 
-/// Opens the files that steps refer to. [`Connections`](crate::Connections) opens them through the connections of a run.
+/// Opens the files that steps refer to. [`Connections`](crate::Connections) opens them through the connections of a
+/// run.
 #[async_trait]
 pub trait FileOpener: Send + Sync {
     /// Opens a file from a position on. `cx` is the context of the step that reads it.
