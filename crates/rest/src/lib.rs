@@ -26,7 +26,7 @@ pub use client::{Auth, Client, ClientBuilder, Response};
 pub use oauth::{ClientAuth, Discovered, Grant, OAuth, discover, drain_token_refreshes};
 pub use paging::PageRow;
 pub use settings::{HttpSettings, OAuthPresets, OAuthSettings};
-pub use table::{In, InputRow, InputRows, Operation, OperationRow, Table, operation_schema};
+pub use table::{CompiledRow, In, InputRow, InputRows, OperationRow, Table, operation_schema};
 pub use transfer::{BlockCheckpoint, Uploaded, address_expired};
 pub use transport::{ClientLimits, with_deadline};
 pub use url::Url;

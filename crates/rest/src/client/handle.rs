@@ -13,7 +13,7 @@ use crate::{
     budget::Budget,
     oauth::{Tokens, sign_in},
     paging::PageResponse,
-    table::{Operation, Request, Table, follow},
+    table::{CompiledRow, Request, Table, follow},
     transport::{ClientLimits, SsrfPolicy},
 };
 
@@ -81,7 +81,7 @@ impl Client {
         self.run(self.0.table.operation(operation)?, input, cx).await
     }
 
-    pub(crate) async fn run(&self, operation: &Operation, input: Value, cx: &Context) -> Result<Value> {
+    pub(crate) async fn run(&self, operation: &CompiledRow, input: Value, cx: &Context) -> Result<Value> {
         if operation.paging.is_some() {
             let page = self.page_of(operation, input, None, cx).await?;
             return Ok(json!({ "items": page.items, "next": page.next }));
@@ -103,7 +103,7 @@ impl Client {
 
     pub(crate) async fn page_of(
         &self,
-        operation: &Operation,
+        operation: &CompiledRow,
         input: Value,
         from: Option<Value>,
         cx: &Context,

@@ -3,8 +3,8 @@
 //! A table is parsed once. All findings are reported together, each with file, line and column.
 //!
 //! A file has rows under `[[operation]]` and named shapes under `[shapes.NAME]`, which the rows of all files of the
-//! table can use instead of a JSON Schema: `output = "Order"`, `items = "Order"`, or `shape = "Order"` in an input. Long
-//! values go over several lines, as dotted keys (`output.items.type = "object"`).
+//! table can use instead of a JSON Schema: `output = "Order"`, `items = "Order"`, or `shape = "Order"` in an input.
+//! Long values go over several lines, as dotted keys (`output.items.type = "object"`).
 //!
 //! ```
 //! use trunkline_rest::Table;
@@ -35,7 +35,7 @@ use toml::{
 };
 use trunkline_core::{Actions, AnyAction, Diagnostic, Error, ErrorKind, NextStep, Result};
 
-use super::{operation::Operation, row::OperationRow, shapes::ShapeReader, table_file::TableFile};
+use super::{compiled_row::CompiledRow, row::OperationRow, shapes::ShapeReader, table_file::TableFile};
 
 /// The operations of a connector, by name.
 ///
@@ -45,7 +45,7 @@ use super::{operation::Operation, row::OperationRow, shapes::ShapeReader, table_
 pub struct Table {
     connector: Cow<'static, str>,
     files: &'static [(&'static str, &'static str)],
-    parsed: OnceLock<Result<BTreeMap<String, Operation>, Vec<Diagnostic>>>,
+    parsed: OnceLock<Result<BTreeMap<String, CompiledRow>, Vec<Diagnostic>>>,
 }
 
 impl Table {
@@ -65,7 +65,7 @@ impl Table {
         Ok(Table { connector: Cow::Owned(connector.to_owned()), files: &[], parsed: OnceLock::from(Ok(operations)) })
     }
 
-    fn parsed(&self) -> &Result<BTreeMap<String, Operation>, Vec<Diagnostic>> {
+    fn parsed(&self) -> &Result<BTreeMap<String, CompiledRow>, Vec<Diagnostic>> {
         self.parsed.get_or_init(|| parse(self.files))
     }
 
@@ -88,7 +88,7 @@ impl Table {
     /// # Errors
     ///
     /// `not_found`, or `config` with all findings if the table is broken.
-    pub fn operation(&self, name: &str) -> Result<&Operation> {
+    pub fn operation(&self, name: &str) -> Result<&CompiledRow> {
         let operations = self.parsed().as_ref().map_err(|findings| {
             let what = format!("the operations of {}", self.connector);
             Diagnostic::into_error(&what, findings).unwrap_or_else(|| Error::new(ErrorKind::Config, what))
@@ -100,7 +100,7 @@ impl Table {
     }
 
     /// Returns all operations, sorted by name; none if the table is broken.
-    pub fn operations(&self) -> impl Iterator<Item = &Operation> {
+    pub fn operations(&self) -> impl Iterator<Item = &CompiledRow> {
         self.parsed().iter().flat_map(BTreeMap::values)
     }
 }
@@ -117,8 +117,8 @@ macro_rules! operations {
     };
 }
 
-fn parse(files: &[(&str, &str)]) -> Result<BTreeMap<String, Operation>, Vec<Diagnostic>> {
-    let mut operations = BTreeMap::<String, Operation>::new();
+fn parse(files: &[(&str, &str)]) -> Result<BTreeMap<String, CompiledRow>, Vec<Diagnostic>> {
+    let mut operations = BTreeMap::<String, CompiledRow>::new();
     let mut files: Vec<_> = files.iter().map(|(path, text)| TableFile { path, text, findings: Vec::new() }).collect();
     let (mut reader, mut rows) = (ShapeReader::default(), Vec::new());
     for number in 0..files.len() {
@@ -144,7 +144,7 @@ fn parse(files: &[(&str, &str)]) -> Result<BTreeMap<String, Operation>, Vec<Diag
                 }
             };
             let named_at = row.name.span().start;
-            let Some(operation) = Operation::compile(row, &shapes, &pointer, file) else { continue };
+            let Some(operation) = CompiledRow::compile(row, &shapes, &pointer, file) else { continue };
             let name = operation.name().to_owned();
             match operations.get(&name) {
                 Some(first) => {
