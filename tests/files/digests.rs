@@ -78,7 +78,7 @@ async fn an_upload_to_any_path_is_checked_and_returns_its_digest() {
         let cx = trunkline_core::Context::new(
             "key",
             "target",
-            [to.clone(), rig.server.connect("origin")].into_iter().collect(),
+            trunkline_core::Connections::from_iter([to.clone(), rig.server.connect("origin")]),
         );
         for (version, good) in [(2, false), (1, true)] {
             let before = target.received_requests().await.unwrap().len();

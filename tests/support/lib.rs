@@ -86,8 +86,8 @@ fn built(kind: &str, name: &str) -> PathBuf {
     let mut build = std::process::Command::new(cargo);
     build.args(["build", "--quiet", &format!("--{kind}"), name, "--profile", profile]);
     let selection: &[&str] = match profile {
-        // Under `cargo test --workspace`, dependencies have the features that all packages and their tests ask for. With
-        // the same selection here, none of them is built twice.
+        // Under `cargo test --workspace`, dependencies have the features that all packages and their tests ask for.
+        // With the same selection here, none of them is built twice.
         "dev" => &["--workspace", "--test", "memory"],
         // As it is published, see the README.
         "dist" => &["--package", "trunkline-cli", "--features", "jemalloc"],

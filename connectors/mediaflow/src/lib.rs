@@ -5,6 +5,7 @@
 
 mod actions;
 mod errors;
+mod files;
 mod settings;
 
 use serde_json::{Value, json};
@@ -12,9 +13,9 @@ use trunkline_core::{
     CheckReport, ConnectionContext, Connector, ConnectorEntry, Context, FileStream, Position, Result, SignInClient,
     async_trait, submit,
 };
-use trunkline_rest::{Client, Table, generic, operations};
+use trunkline_rest::{Client, Table, operations};
 
-pub use actions::*;
+pub use actions::{Changes, FileDownload, MayPublish, Permalink, ReportUsage};
 pub use settings::Settings;
 
 static OPERATIONS: Table = operations!("mediaflow": account, files, folders, shapes, usage);
@@ -32,7 +33,7 @@ impl Connector for Mediaflow {
     type Client = Client;
 
     fn connect(settings: Settings, context: ConnectionContext) -> Result<Client> {
-        settings.client(context)
+        settings.client(Self::TITLE, &OPERATIONS, context)
     }
 
     async fn check(client: &Client) -> CheckReport {
@@ -44,10 +45,7 @@ impl Connector for Mediaflow {
     }
 
     async fn open(client: &Client, source: &Value, from: Position, cx: &Context) -> Result<FileStream> {
-        match source.get("path") {
-            Some(_) => generic::open(client, source, from, cx).await,
-            None => actions::download::open(client, source, from, cx).await,
-        }
+        files::open(client, source, from, cx).await
     }
 }
 

@@ -4,11 +4,11 @@
 
 use schemars::{JsonSchema, Schema};
 use serde::Deserialize;
-use trunkline_core::{ConnectionContext, Connector, Result, Secret};
-use trunkline_rest::{Auth, Client, Grant, HttpSettings, OAuthPresets, OAuthSettings};
+use trunkline_core::{ConnectionContext, Result, Secret};
+use trunkline_rest::{Auth, Client, Grant, HttpSettings, OAuthPresets, OAuthSettings, Table};
 use url::Url;
 
-use crate::{Mediaflow, OPERATIONS, errors};
+use crate::errors;
 
 const OAUTH: OAuthPresets = OAuthPresets {
     token_url: "https://accounts.mediaflow.com/1/oauth2/token",
@@ -79,15 +79,20 @@ fn endpoint_url() -> Url {
 }
 
 impl Settings {
-    /// Returns a client with these settings.
-    pub(crate) fn client(self, context: ConnectionContext) -> Result<Client> {
+    /// Returns a client with these settings. `title` is the product's name for messages.
+    pub(crate) fn client(
+        self,
+        title: &'static str,
+        operations: &'static Table,
+        context: ConnectionContext,
+    ) -> Result<Client> {
         let Authentication::OAuth2 = self.authentication;
         let grant = match self.flows {
             Flows::RefreshToken { refresh_token } => Grant::RefreshToken { refresh_token },
             Flows::AuthorizationCode {} => Grant::AuthorizationCode,
             Flows::Password { username, password } => Grant::Password { username, password },
         };
-        Client::builder(Mediaflow::TITLE, self.endpoint_url, &OPERATIONS)
+        Client::builder(title, self.endpoint_url, operations)
             .auth(Auth::OAuth(OAUTH.fill(self.oauth)?.oauth(grant, "")?), context)
             .settings(&self.http)
             // Mediaflow does not publish the hosts of its files.

@@ -6,6 +6,7 @@
 
 mod actions;
 mod errors;
+mod files;
 mod settings;
 
 use serde_json::{Value, json};
@@ -15,7 +16,10 @@ use trunkline_core::{
 };
 use trunkline_rest::{Client, Table, operations};
 
-pub use actions::*;
+pub use actions::{
+    AssetDownload, AssetUpload, Bulk, Export, Package, Rendition, SetCategories, SetKeywords, SetLogo, SetPortalLogo,
+    Subscribe, Unsubscribe, Update, UploadVersion, WaitUntilProcessed,
+};
 pub use settings::Settings;
 
 static OPERATIONS: Table = operations!(
@@ -38,7 +42,7 @@ impl Connector for MediaValet {
     type Client = Client;
 
     fn connect(settings: Settings, context: ConnectionContext) -> Result<Client> {
-        settings.client(context)
+        settings.client(Self::TITLE, &OPERATIONS, context)
     }
 
     async fn check(client: &Client) -> CheckReport {
@@ -50,7 +54,7 @@ impl Connector for MediaValet {
     }
 
     async fn open(client: &Client, source: &Value, from: Position, cx: &Context) -> Result<FileStream> {
-        actions::source::open(client, source, from, cx).await
+        files::open(client, source, from, cx).await
     }
 }
 

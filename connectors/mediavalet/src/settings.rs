@@ -4,11 +4,11 @@
 
 use schemars::{JsonSchema, Schema};
 use serde::Deserialize;
-use trunkline_core::{ConnectionContext, Connector, Result, Secret};
-use trunkline_rest::{Auth, Client, Grant, HttpSettings, OAuthPresets, OAuthSettings};
+use trunkline_core::{ConnectionContext, Result, Secret};
+use trunkline_rest::{Auth, Client, Grant, HttpSettings, OAuthPresets, OAuthSettings, Table};
 use url::Url;
 
-use crate::{MediaValet, OPERATIONS, errors};
+use crate::errors;
 
 const OAUTH: OAuthPresets = OAuthPresets {
     token_url: "https://login.mediavalet.com/connect/token",
@@ -102,8 +102,13 @@ fn scopes() -> String {
 }
 
 impl Settings {
-    /// Returns a client with these settings.
-    pub(crate) fn client(self, context: ConnectionContext) -> Result<Client> {
+    /// Returns a client with these settings. `title` is the product's name for messages.
+    pub(crate) fn client(
+        self,
+        title: &'static str,
+        operations: &'static Table,
+        context: ConnectionContext,
+    ) -> Result<Client> {
         let Authentication::OAuth2 = self.authentication;
         let grant = match self.flows {
             Flows::AuthorizationCode {} => Grant::AuthorizationCode,
@@ -113,7 +118,7 @@ impl Settings {
         };
         let mut oauth = OAUTH.fill(self.oauth)?.oauth(grant, &self.scopes)?;
         oauth.revocation_url = oauth.revocation_url.or_else(|| oauth.token_url.join("revocation").ok());
-        Client::builder(MediaValet::TITLE, self.endpoint_url, &OPERATIONS)
+        Client::builder(title, self.endpoint_url, operations)
             .auth(Auth::OAuth(oauth), context)
             .header("Ocp-Apim-Subscription-Key", self.subscription_key, Some("/subscriptionKey"))
             .plain_header("x-mv-api-version", "1.2")

@@ -1,8 +1,8 @@
 //! Settings that connections over HTTP share. A connector flattens them into its own settings.
 //!
-//! [`HttpSettings`] has the pace and the reach of a connection, [`OAuthSettings`] the client of an OAuth 2 sign-in. What
-//! a vendor fixes, such as the URLs of its login server, are [`OAuthPresets`]: they fill both the form and the values
-//! that a connection leaves out.
+//! [`HttpSettings`] has the pace and the reach of a connection, [`OAuthSettings`] the client of an OAuth 2 sign-in.
+//! What a vendor fixes, such as the URLs of its login server, are [`OAuthPresets`]: they fill both the form and the
+//! values that a connection leaves out.
 //!
 //! ```
 //! use schemars::{JsonSchema, Schema};

@@ -1,10 +1,11 @@
-//! Checks every row of a connector's operation table against cases that were written from the vendor's reference and not
-//! from the row: the request for an input, and the output for a response. Also compares the rows with the vendor's list.
+//! Checks every row of a connector's operation table against cases that were written from the vendor's reference and
+//! not from the row: the request for an input, and the output for a response. Also compares the rows with the vendor's
+//! list.
 //!
 //! A case is an element of a JSON file in the connector's `tests/fixtures`: `route`, `about`, `input`; `request` with
 //! method, path, query, headers and body as they have to arrive (absent: nothing may be sent); `response` with status,
-//! headers and body; then either `output`, where the `next` of a page may be `"*"` for any value but null, or the kind of
-//! an `error`.
+//! headers and body; then either `output`, where the `next` of a page may be `"*"` for any value but null, or the kind
+//! of an `error`.
 //!
 //! A test of the connector makes a [`Cases`] and compares [`Cases::faults`] and [`Cases::gaps`] with an empty list.
 
@@ -325,9 +326,9 @@ impl Cases<'_> {
         wrong
     }
 
-    /// Compares the rows with the vendor's list of operations, `operations/upstream.txt`: each operation has a row, or a
-    /// reason in `operations/waivers.txt`. `most` is the number of waivers, which may only decrease. Returns everything
-    /// that is wrong.
+    /// Compares the rows with the vendor's list of operations, `operations/upstream.txt`: each operation has a row, or
+    /// a reason in `operations/waivers.txt`. `most` is the number of waivers, which may only decrease. Returns
+    /// everything that is wrong.
     ///
     /// # Panics
     ///

@@ -3,18 +3,15 @@
 //! The bytes are read when a later step opens the file. A new download link is requested each time, because links
 //! expire after some minutes; none is stored.
 
-use futures::FutureExt;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
-use trunkline_core::{
-    Action, ActionEntry, Context, Effect, Error, ErrorKind, FileRef, FileStream, Position, Result, async_trait, submit,
-};
+use trunkline_core::{Action, ActionEntry, Context, Effect, Error, ErrorKind, FileRef, Result, async_trait, submit};
 use trunkline_rest::Client;
 
 use crate::{
     Mediaflow,
-    actions::rendition::{Custom, ORIGINAL, Rendition},
+    files::{Custom, ORIGINAL, Rendition},
 };
 
 /// The action `file.download`.
@@ -94,18 +91,4 @@ fn renamed(name: &str, extension: &str) -> String {
         odd if odd.len() > 8 || !odd.chars().all(|c| c.is_ascii_alphanumeric()) => name.to_owned(),
         extension => format!("{stem}.{}", extension.to_lowercase()),
     }
-}
-
-/// Opens a file that [`FileDownload`] returned.
-pub(crate) async fn open(client: &Client, source: &Value, from: Position, cx: &Context) -> Result<FileStream> {
-    let wanted: Rendition = serde_json::from_value(source.clone()).map_err(|error| {
-        Error::new(ErrorKind::InvalidInput, format!("this is not a file of Mediaflow: {error}"))
-            .hint("pass the `file` of a `file.download` step unchanged")
-    })?;
-    let link = client.clone();
-    let locate = move |cx: Context| {
-        let (client, wanted) = (link.clone(), wanted.clone());
-        async move { wanted.link(&client, &cx).await }.boxed()
-    };
-    client.download(locate, from, cx).await
 }

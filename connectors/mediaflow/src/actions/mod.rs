@@ -1,10 +1,9 @@
 //! The actions of Mediaflow: the rows of the operation table, calls to any path, and the actions that do not fit a row.
 
 mod changes;
-pub(crate) mod download;
+mod download;
 mod may_publish;
 mod permalink;
-mod rendition;
 mod report_usage;
 
 use trunkline_core::{ActionEntry, submit};

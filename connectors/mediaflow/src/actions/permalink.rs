@@ -14,7 +14,7 @@ use trunkline_rest::{Client, Url, with_deadline};
 use crate::{
     Mediaflow,
     actions::may_publish::check,
-    actions::rendition::{Custom, Rendition},
+    files::{Custom, Rendition},
 };
 
 /// The maximum size of the response in bytes. It has a single URL, so a longer one is not the expected response.

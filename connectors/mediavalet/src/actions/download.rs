@@ -9,7 +9,11 @@ use serde_json::{Value, json};
 use trunkline_core::{Action, ActionEntry, Context, Effect, FileRef, Result, async_trait, submit};
 use trunkline_rest::Client;
 
-use crate::{MediaValet, actions::id, actions::source::Source};
+use crate::{
+    MediaValet,
+    actions::id,
+    files::{Form, Source},
+};
 
 /// The action `asset.download`.
 pub struct AssetDownload;
@@ -25,18 +29,6 @@ pub struct Input {
     /// The original, or one of the previews that MediaValet makes of every asset; `asset.rendition` has other forms.
     #[serde(default)]
     form: Form,
-}
-
-/// The forms in which MediaValet has every asset.
-#[derive(Clone, Copy, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
-#[serde(rename_all = "lowercase")]
-pub(crate) enum Form {
-    #[default]
-    Original,
-    Large,
-    Medium,
-    Small,
-    Thumb,
 }
 
 /// The file, for the input of another step.

@@ -1,4 +1,5 @@
-//! The actions of MediaValet: the rows of the operation table, calls to any path, and the actions that do not fit a row.
+//! The actions of MediaValet: the rows of the operation table, calls to any path, and the actions that do not fit a
+//! row.
 
 mod bulk;
 mod categories;
@@ -8,7 +9,6 @@ mod logo;
 mod metadata;
 mod package;
 mod rendition;
-pub(crate) mod source;
 mod transfer;
 mod upload;
 mod version;

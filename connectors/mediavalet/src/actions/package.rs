@@ -16,8 +16,8 @@ use trunkline_rest::Client;
 use crate::{
     MediaValet,
     actions::id,
-    actions::source::Source,
     actions::wait::{Visibility, until},
+    files::Source,
 };
 
 /// The time to look for a package in the list if the response to its creation was lost.

@@ -8,7 +8,7 @@ use serde_json::{Value, json};
 use trunkline_core::{Action, ActionEntry, Context, Effect, Error, ErrorKind, FileRef, Result, async_trait, submit};
 use trunkline_rest::Client;
 
-use crate::{MediaValet, actions::id, actions::metadata::all, actions::source::Source, actions::transfer::stem};
+use crate::{MediaValet, actions::id, actions::metadata::all, actions::transfer::stem, files::Source};
 
 /// The action `asset.rendition`.
 pub struct Rendition;

@@ -4,7 +4,7 @@ use serde_json::Value;
 use trunkline_core::{ActionSpec, AnyAction, AnyClient, Context, Error, ErrorKind, Page, Result, async_trait};
 
 use super::handle::Client;
-use crate::table::{Operation, RowAction};
+use crate::table::{CompiledRow, RowAction};
 
 #[async_trait]
 impl AnyAction for RowAction {
@@ -25,7 +25,7 @@ impl AnyAction for RowAction {
     }
 }
 
-fn own_client<'a>(operation: &Operation, client: &'a AnyClient) -> Result<&'a Client> {
+fn own_client<'a>(operation: &CompiledRow, client: &'a AnyClient) -> Result<&'a Client> {
     client.downcast_ref().ok_or_else(|| {
         Error::new(ErrorKind::Internal, format!("{} was called with the client of another connector", operation.name()))
     })

@@ -15,7 +15,7 @@ use crate::{
     budget::Budget,
     oauth::{Tokens, sign_in},
     paging::PageResponse,
-    table::{Operation, Request, TableHandle, follow},
+    table::{CompiledRow, Request, TableHandle, follow},
     transport::{ClientLimits, HttpChannel, SsrfPolicy, excerpt},
 };
 
@@ -84,7 +84,7 @@ impl Client {
         self.run(self.0.table.operation(operation)?, input, cx).await
     }
 
-    pub(crate) async fn run(&self, operation: &Operation, input: Value, cx: &Context) -> Result<Value> {
+    pub(crate) async fn run(&self, operation: &CompiledRow, input: Value, cx: &Context) -> Result<Value> {
         if operation.paging.is_some() {
             let page = self.page_of(operation, input, None, cx).await?;
             return Ok(json!({ "items": page.items, "next": page.next }));
@@ -106,7 +106,7 @@ impl Client {
 
     pub(crate) async fn page_of(
         &self,
-        operation: &Operation,
+        operation: &CompiledRow,
         input: Value,
         from: Option<Value>,
         cx: &Context,

@@ -1,8 +1,8 @@
 //! Tables of operations: rows in files, and the requests that they stand for.
 
 mod call;
+mod compiled_row;
 mod input;
-mod operation;
 mod operation_table;
 mod path;
 mod request;
@@ -12,7 +12,7 @@ mod table_file;
 mod target;
 
 pub(crate) use call::{Call, ExpectedBody};
-pub use operation::Operation;
+pub use compiled_row::CompiledRow;
 pub(crate) use operation_table::RowAction;
 pub use operation_table::{Table, TableHandle};
 pub(crate) use request::{Request, encode, follow};

@@ -3,8 +3,8 @@
 //! A table is parsed once. All findings are reported together, each with file, line and column.
 //!
 //! A file has rows under `[[operation]]` and named shapes under `[shapes.NAME]`, which the rows of all files of the
-//! table can use instead of a JSON Schema: `output = "Order"`, `items = "Order"`, or `shape = "Order"` in an input. Long
-//! values go over several lines, as dotted keys (`output.items.type = "object"`).
+//! table can use instead of a JSON Schema: `output = "Order"`, `items = "Order"`, or `shape = "Order"` in an input.
+//! Long values go over several lines, as dotted keys (`output.items.type = "object"`).
 //!
 //! ```
 //! use trunkline_rest::Table;
@@ -40,7 +40,7 @@ use toml::{
 };
 use trunkline_core::{Actions, AnyAction, Diagnostic, Error, ErrorKind, NextStep, Result};
 
-use super::{operation::Operation, row::OperationRow, shapes::ShapeReader, table_file::TableFile};
+use super::{compiled_row::CompiledRow, row::OperationRow, shapes::ShapeReader, table_file::TableFile};
 
 /// The operations of a connector, by name.
 ///
@@ -49,7 +49,7 @@ use super::{operation::Operation, row::OperationRow, shapes::ShapeReader, table_
 pub struct Table {
     connector: Cow<'static, str>,
     files: &'static [(&'static str, &'static str)],
-    parsed: OnceLock<Result<BTreeMap<String, Arc<Operation>>, Vec<Diagnostic>>>,
+    parsed: OnceLock<Result<BTreeMap<String, Arc<CompiledRow>>, Vec<Diagnostic>>>,
 }
 
 impl Table {
@@ -69,7 +69,7 @@ impl Table {
         Ok(Table { connector: Cow::Owned(connector.to_owned()), files: &[], parsed: OnceLock::from(Ok(operations)) })
     }
 
-    fn parsed(&self) -> &Result<BTreeMap<String, Arc<Operation>>, Vec<Diagnostic>> {
+    fn parsed(&self) -> &Result<BTreeMap<String, Arc<CompiledRow>>, Vec<Diagnostic>> {
         self.parsed.get_or_init(|| parse(self.files))
     }
 
@@ -81,7 +81,8 @@ impl Table {
     pub fn actions(&self) -> Actions {
         match self.parsed() {
             Ok(operations) => {
-                let action = |operation: &Arc<Operation>| Box::new(RowAction(operation.clone())) as Box<dyn AnyAction>;
+                let action =
+                    |operation: &Arc<CompiledRow>| Box::new(RowAction(operation.clone())) as Box<dyn AnyAction>;
                 Ok(operations.values().map(action).collect())
             }
             Err(findings) => Err(findings.clone()),
@@ -93,7 +94,7 @@ impl Table {
     /// # Errors
     ///
     /// `not_found`, or `config` with all findings if the table is broken.
-    pub fn operation(&self, name: &str) -> Result<&Operation> {
+    pub fn operation(&self, name: &str) -> Result<&CompiledRow> {
         let operations = self.parsed().as_ref().map_err(|findings| {
             let what = format!("the operations of {}", self.connector);
             Diagnostic::into_error(&what, findings).unwrap_or_else(|| Error::new(ErrorKind::Config, what))
@@ -105,13 +106,13 @@ impl Table {
     }
 
     /// Returns all operations, sorted by name; none if the table is broken.
-    pub fn operations(&self) -> impl Iterator<Item = &Operation> {
+    pub fn operations(&self) -> impl Iterator<Item = &CompiledRow> {
         self.parsed().iter().flat_map(BTreeMap::values).map(|operation| &**operation)
     }
 }
 
 /// A row as an action for a registry.
-pub(crate) struct RowAction(pub(crate) Arc<Operation>);
+pub(crate) struct RowAction(pub(crate) Arc<CompiledRow>);
 
 /// A table that a client holds: a `static`, or one that was read at run time.
 #[derive(Clone)]
@@ -157,8 +158,8 @@ macro_rules! operations {
     };
 }
 
-fn parse(files: &[(&str, &str)]) -> Result<BTreeMap<String, Arc<Operation>>, Vec<Diagnostic>> {
-    let mut operations = BTreeMap::<String, Arc<Operation>>::new();
+fn parse(files: &[(&str, &str)]) -> Result<BTreeMap<String, Arc<CompiledRow>>, Vec<Diagnostic>> {
+    let mut operations = BTreeMap::<String, Arc<CompiledRow>>::new();
     let mut files: Vec<_> = files.iter().map(|(path, text)| TableFile { path, text, findings: Vec::new() }).collect();
     let (mut reader, mut rows) = (ShapeReader::default(), Vec::new());
     for number in 0..files.len() {
@@ -184,7 +185,7 @@ fn parse(files: &[(&str, &str)]) -> Result<BTreeMap<String, Arc<Operation>>, Vec
                 }
             };
             let named_at = row.name.span().start;
-            let Some(operation) = Operation::compile(row, &shapes, &pointer, file) else { continue };
+            let Some(operation) = CompiledRow::compile(row, &shapes, &pointer, file) else { continue };
             let name = operation.name().to_owned();
             match operations.get(&name) {
                 Some(first) => {

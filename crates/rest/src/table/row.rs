@@ -1,8 +1,8 @@
 //! Rows of an operation table as they are written, before they are checked. Keys are closed; there are no templates.
 //! Where a row takes a JSON Schema, the name of a shape of the table may stand instead.
 //!
-//! `schemas/operation.json` is derived from these types ([`operation_schema`]). [`Operation`](crate::Operation) checks
-//! a row and gives it its meaning.
+//! `schemas/operation.json` is derived from these types ([`operation_schema`]). [`CompiledRow`](crate::CompiledRow)
+//! checks a row and gives it its meaning.
 
 use std::{collections::BTreeMap, fmt};
 

@@ -1,8 +1,8 @@
 //! Named shapes of an operation table: schemas that several rows refer to by name.
 //!
 //! A file defines a shape under `[shapes.Asset]` as JSON Schema. A name may stand wherever a row or another shape takes
-//! a schema: `output = "Asset"`, `items = "Asset"`, `properties.parent = "Asset"`. An input takes over the keywords of a
-//! shape with `shape = "Asset"`; its own keywords come first. Names are replaced when the table is read, so an
+//! a schema: `output = "Asset"`, `items = "Asset"`, `properties.parent = "Asset"`. An input takes over the keywords of
+//! a shape with `shape = "Asset"`; its own keywords come first. Names are replaced when the table is read, so an
 //! operation never contains one. A name that is unknown, that no row uses, or whose shape contains itself is an error.
 
 use std::collections::{BTreeMap, BTreeSet};

@@ -46,10 +46,11 @@ impl Client {
     /// Reads the file at the URL that `locate` finds, from byte `from` on.
     ///
     /// `locate` is called with `cx` for the first request and for each one after a cut. It should ask the service for a
-    /// fresh URL. Cancellation and deadline of `cx` also end the stream that is returned. No credentials and no headers of the API are sent to that URL. A body that is cut short is continued with
-    /// `Range` and `If-Range` (RFC 9110 section 14), at most [`ClientLimits::tries`](crate::ClientLimits::tries) times
-    /// without a byte of progress. If the server does not support ranges, the bytes that were read already are read
-    /// again and skipped. If it sends neither a strong ETag nor a `Last-Modified`, they are compared as well.
+    /// fresh URL. Cancellation and deadline of `cx` also end the stream that is returned. No credentials and no headers
+    /// of the API are sent to that URL. A body that is cut short is continued with `Range` and `If-Range` (RFC 9110
+    /// section 14), at most [`ClientLimits::tries`](crate::ClientLimits::tries) times without a byte of progress. If
+    /// the server does not support ranges, the bytes that were read already are read again and skipped. If it sends
+    /// neither a strong ETag nor a `Last-Modified`, they are compared as well.
     ///
     /// # Errors
     ///
@@ -468,7 +469,8 @@ fn internal(source: Box<dyn std::error::Error + Send + Sync>) -> Error {
     Error::new(ErrorKind::Internal, "a value cannot be written as a header").source(source)
 }
 
-/// Returns the first byte of the part and the size of the whole file from `Content-Range: bytes 5-9/10` or `bytes */10`.
+/// Returns the first byte of the part and the size of the whole file from `Content-Range: bytes 5-9/10` or
+/// `bytes */10`.
 fn content_range(headers: &HeaderMap) -> Option<(Option<u64>, Option<u64>)> {
     match ContentRange::parse_bytes(headers.get(header::CONTENT_RANGE)?.as_bytes())? {
         ContentRange::Bytes(part) => Some((Some(part.first_byte), Some(part.complete_length))),

@@ -1,4 +1,5 @@
-//! Files are opened and read in the context of a step: its cancellation, its deadline, and its run's place in the queue.
+//! Files are opened and read in the context of a step: its cancellation, its deadline, and its run's place in the
+//! queue.
 #![allow(clippy::unwrap_used)]
 
 use std::time::{Duration, Instant};

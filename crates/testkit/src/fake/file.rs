@@ -4,7 +4,7 @@ use std::sync::OnceLock;
 
 use serde_json::Value;
 use sha2::{Digest, Sha256};
-use trunkline_core::{Context, FileRef, FileStream, Position};
+use trunkline_core::{Connections, Context, FileRef, FileStream, Position};
 
 use super::Fake;
 
@@ -80,7 +80,7 @@ impl FakeFile {
     /// file belongs to the connection `source`; the call is one on the connection `target`.
     pub fn offered(&self, size: Option<u64>) -> (FileRef, Context) {
         let source = Fake::new("source").with_file(self.clone()).connected();
-        (self.reference("source", size), Context::new("key", "target", [source].into_iter().collect()))
+        (self.reference("source", size), Context::new("key", "target", Connections::from_iter([source])))
     }
 
     pub(super) fn open(&self, from: Position) -> FileStream {

@@ -5,11 +5,11 @@ use std::time::Duration;
 use futures::TryStreamExt;
 use serde_json::{Value, json};
 use tokio::time::Instant;
-use trunkline_core::{Context, Effect, Error, ErrorKind, Page, Position, Registry};
+use trunkline_core::{Connections, Context, Effect, Error, ErrorKind, Page, Position, Registry};
 use trunkline_testkit::fake::{Fake, FakeAction, FakeFile, FakeReply};
 
 fn cx() -> Context {
-    Context::new("key-1", "shop", [].into_iter().collect())
+    Context::new("key-1", "shop", Connections::default())
 }
 
 async fn run(fake: &Fake, action: &str, input: Value) -> Result<Value, Error> {

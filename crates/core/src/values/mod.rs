@@ -1,0 +1,8 @@
+//! Small values without behaviour of their own: the clock, digests, ids, JSON pointers, times and similar names.
+
+pub(crate) mod clock;
+pub(crate) mod digest;
+pub(crate) mod ids;
+pub(crate) mod pointer;
+pub(crate) mod spelling;
+pub(crate) mod timestamp;
