@@ -61,11 +61,15 @@ fn an_embedded_runtime_links_only_the_chosen_connectors() {
     for name in &names {
         chosen.push((vec!["--no-default-features", "--features", name], vec![name.clone()]));
     }
-    chosen.push((vec!["--no-default-features", "--features", "sqlite"], Vec::new()));
+    for port in ["sqlite", "reqwest"] {
+        chosen.push((vec!["--no-default-features", "--features", port], Vec::new()));
+    }
     for (arguments, expected) in chosen {
         let found = packages("trunkline", &arguments);
         let stores = arguments.iter().any(|argument| ["sqlite", "--all-features"].contains(argument));
         assert_eq!(found.contains("rusqlite"), stores, "{arguments:?}");
+        let sends = arguments.iter().any(|argument| ["reqwest", "--all-features"].contains(argument));
+        assert_eq!((found.contains("reqwest"), found.contains("rustls")), (sends, sends), "{arguments:?}");
         assert!(found.contains("trunkline-engine") && found.contains("trunkline-store"), "{found:?}");
         assert_eq!(superfluous(&found), [""; 0], "{arguments:?}");
         assert_eq!(linked(&found), expected, "{arguments:?}");

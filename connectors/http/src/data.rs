@@ -323,3 +323,65 @@ impl AnyConnector for DataConnector {
         generic::open(typed_client(client)?, source, from, cx).await
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Weak;
+
+    use trunkline_core::{Connection, MemoryVault};
+
+    use super::*;
+
+    fn example() -> PathBuf {
+        Path::new(env!("CARGO_MANIFEST_DIR")).join("examples/todo")
+    }
+
+    /// Loads the example, and returns its registry with the parts of the connector that a client also holds.
+    fn loaded() -> (Registry, Weak<Table>, Weak<str>) {
+        let (connector, actions) = read(&example()).ok().unwrap();
+        let (table, service) = (Arc::downgrade(&connector.table), Arc::downgrade(&connector.service));
+        (Registry::empty().with_any(Box::new(connector), actions, "the example").checked().unwrap(), table, service)
+    }
+
+    #[test]
+    fn a_connector_is_freed_with_its_last_user() {
+        let (registry, table, service) = loaded();
+        let document = serde_json::json!({ "name": "mine", "connector": "todo-v1.0", "apiKey": "canary-key",
+            "endpointUrl": "https://todo.example.com" });
+        let connection = Connection::from_value(document).unwrap();
+        let client = registry.connect(&connection, Arc::new(MemoryVault::default()), &|_| unreachable!()).unwrap();
+        drop(registry);
+        assert!(table.upgrade().is_some() && service.upgrade().is_some(), "a client keeps it");
+        drop(client);
+        assert!(table.upgrade().is_none() && service.upgrade().is_none());
+    }
+
+    /// Returns the resident memory of this process in pages.
+    #[cfg(target_os = "linux")]
+    fn pages() -> u64 {
+        let text = fs::read_to_string("/proc/self/statm").unwrap();
+        text.split_whitespace().nth(1).unwrap().parse().unwrap()
+    }
+
+    /// Loads the example many times, and returns the pages that the process grew by while `held` of the registries are
+    /// held.
+    #[cfg(target_os = "linux")]
+    fn growth(loads: usize, held: usize) -> u64 {
+        let (before, mut kept) = (pages(), std::collections::VecDeque::new());
+        for _ in 0..loads {
+            kept.push_back(loaded().0);
+            kept.truncate(held);
+        }
+        pages().saturating_sub(before)
+    }
+
+    #[test]
+    #[cfg(target_os = "linux")]
+    fn a_thousand_loads_take_no_more_memory_than_a_few() {
+        growth(20, 0);
+        // The twin: the same check sees registries that are not freed.
+        let held = growth(100, 100);
+        let freed = growth(1000, 0);
+        assert!(held > 50 && freed < held, "1000 loads grew by {freed} pages, 100 that are held by {held}");
+    }
+}

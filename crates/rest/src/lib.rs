@@ -36,4 +36,6 @@ pub use transport::ReqwestTransport;
 pub use transport::{
     ClientLimits, HttpBody, HttpRequest, HttpResponse, HttpTransport, TransportFailure, TransportOptions, with_deadline,
 };
+// The types of a transport's requests and responses.
+pub use http::{HeaderMap, Method, StatusCode};
 pub use url::Url;

@@ -173,6 +173,7 @@ impl Runtime {
                 .hint("its `trigger` says what starts it"));
         }
         let token = random();
+        self.redactor().add(&token);
         self.flows().set_webhook_token(name, hash(token.expose()).to_vec()).await?;
         Ok(format!("/webhooks/{name}/{}", token.expose()).into())
     }

@@ -154,9 +154,10 @@ impl Runtime {
         let mut checked = Vec::new();
         for document in documents {
             let connection = self.registry.current(&Connection::from_value(document)?)?;
+            if let Ok(registered) = self.registry.connector(connection.connector_name()) {
+                registered.secrets(&connection.document()).iter().for_each(|secret| self.redactor().add(secret));
+            }
             Diagnostic::accept("the connection", &self.registry.check(&connection))?;
-            let registered = self.registry.connector(connection.connector_name())?;
-            registered.secrets(&connection.document()).iter().for_each(|secret| self.redactor().add(secret));
             checked.push(connection);
         }
         let mut names = Vec::new();

@@ -3,7 +3,7 @@
 //! The idea: a [`Failure`] records whether the service certainly did nothing, because only then may a call that creates
 //! something be repeated.
 
-use std::time::Duration;
+use std::{sync::Arc, time::Duration};
 
 use bytes::{Bytes, BytesMut};
 use futures::TryStreamExt;
@@ -11,8 +11,9 @@ use http::{HeaderMap, StatusCode, header};
 use trunkline_core::{Error, ErrorKind, Result, Retry};
 
 use super::{
-    http_transport::{HttpChannel, HttpRequest},
+    http_transport::{HttpRequest, HttpResponse, HttpTransport, TransportFailure, TransportOptions},
     payload::Payload,
+    ssrf::SsrfPolicy,
     url_policy,
 };
 
@@ -58,6 +59,37 @@ impl Failure {
     /// Returns a failure after which the service may have done what was asked.
     pub(crate) fn unclear(error: Error) -> Failure {
         Failure { error, refused: false, status: None }
+    }
+}
+
+/// A transport with the options of one connection.
+#[derive(Clone)]
+pub(crate) struct HttpChannel {
+    transport: Arc<dyn HttpTransport>,
+    options: TransportOptions,
+}
+
+impl HttpChannel {
+    /// Returns a channel for calls with credentials, which accepts compressed responses.
+    pub(crate) fn api(transport: Arc<dyn HttpTransport>, ssrf: &SsrfPolicy) -> HttpChannel {
+        let options = TransportOptions { private_network: ssrf.allows_private(), decompress: true };
+        HttpChannel { transport, options }
+    }
+
+    /// Returns a channel for signed URLs. Files are not compressed on their way, so that their ranges are those of the
+    /// file.
+    pub(crate) fn storage(transport: Arc<dyn HttpTransport>, ssrf: &SsrfPolicy) -> HttpChannel {
+        let options = TransportOptions { private_network: ssrf.allows_private(), decompress: false };
+        HttpChannel { transport, options }
+    }
+
+    pub(crate) async fn send(&self, request: HttpRequest) -> Result<HttpResponse, Failure> {
+        let sent = self.transport.send(request, self.options).await;
+        sent.map_err(|TransportFailure { error, maybe_received }| Failure {
+            error,
+            refused: !maybe_received,
+            status: None,
+        })
     }
 }
 

@@ -1,8 +1,6 @@
 //! The transport as a port: it sends one HTTP request. A host replaces it to use its own HTTP stack, and a test to answer
 //! without a network.
 
-use std::sync::Arc;
-
 use bytes::Bytes;
 use futures::stream::BoxStream;
 use http::{HeaderMap, Method, StatusCode};
@@ -10,8 +8,6 @@ use http::{HeaderMap, Method, StatusCode};
 use trunkline_core::ErrorKind;
 use trunkline_core::{Error, Result, async_trait};
 use url::Url;
-
-use super::{exchange::Failure, ssrf::SsrfPolicy};
 
 /// Sends HTTP requests.
 ///
@@ -118,37 +114,6 @@ pub struct TransportFailure {
     /// Whether the service may have received the request. Only a call that certainly was not received is repeated if it
     /// creates something.
     pub maybe_received: bool,
-}
-
-/// A transport with the options of one connection.
-#[derive(Clone)]
-pub(crate) struct HttpChannel {
-    transport: Arc<dyn HttpTransport>,
-    options: TransportOptions,
-}
-
-impl HttpChannel {
-    /// Returns a channel for calls with credentials, which accepts compressed responses.
-    pub(crate) fn api(transport: Arc<dyn HttpTransport>, ssrf: &SsrfPolicy) -> HttpChannel {
-        let options = TransportOptions { private_network: ssrf.allows_private(), decompress: true };
-        HttpChannel { transport, options }
-    }
-
-    /// Returns a channel for signed URLs. Files are not compressed on their way, so that their ranges are those of the
-    /// file.
-    pub(crate) fn storage(transport: Arc<dyn HttpTransport>, ssrf: &SsrfPolicy) -> HttpChannel {
-        let options = TransportOptions { private_network: ssrf.allows_private(), decompress: false };
-        HttpChannel { transport, options }
-    }
-
-    pub(crate) async fn send(&self, request: HttpRequest) -> Result<HttpResponse, Failure> {
-        let sent = self.transport.send(request, self.options).await;
-        sent.map_err(|TransportFailure { error, maybe_received }| Failure {
-            error,
-            refused: !maybe_received,
-            status: None,
-        })
-    }
 }
 
 /// The transport of a build without one: it refuses every request.

@@ -17,7 +17,6 @@ mod retry;
 mod ssrf;
 pub(crate) mod url_policy;
 
-pub(crate) use self::http_transport::HttpChannel;
 #[cfg(not(feature = "reqwest"))]
 pub(crate) use self::http_transport::NoTransport;
 pub use self::http_transport::{
@@ -28,7 +27,7 @@ pub use self::reqwest::ReqwestTransport;
 pub use deadline::with_deadline;
 pub(crate) use digests::{DigestState, Digests, declared, declared_digests};
 pub(crate) use excerpt::excerpt;
-pub(crate) use exchange::{CONNECT, Failure, RawResponse, content_length, exchange, timed_out};
+pub(crate) use exchange::{CONNECT, Failure, HttpChannel, RawResponse, content_length, exchange, timed_out};
 pub(crate) use headers::{header_is_free, secret_header};
 pub use limits::ClientLimits;
 pub(crate) use multipart::FormFile;

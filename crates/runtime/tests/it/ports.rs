@@ -1,0 +1,147 @@
+//! Each port replaced once: what the runtime stores, reads or sends goes through the replacement.
+
+use std::{
+    collections::BTreeMap,
+    sync::{
+        Arc,
+        atomic::{AtomicUsize, Ordering},
+    },
+};
+
+use serde_json::json;
+use trunkline::{
+    Ports, SaveOptions, SecretResolver,
+    core::{
+        Clock, ErrorKind, FileRef, FileStream, Position, Redactor, Result, Secret, SecretSource, Staging, Timestamp,
+        async_trait,
+    },
+    engine::RunStatus,
+    flow::Flow,
+    rest::HttpResponse,
+    store::MemoryStore,
+};
+
+use super::{FakeTransport, Received, ports, read, runtime, shop};
+
+fn fine(_: &Received) -> HttpResponse {
+    HttpResponse::of(200, "{}")
+}
+
+fn flow() -> Flow {
+    Flow::from_value(json!({ "name": "nothing", "steps": [{ "id": "one", "set": { "a": 1 } }] })).unwrap()
+}
+
+#[tokio::test]
+async fn the_transport_is_replaced() {
+    let transport =
+        FakeTransport::new(|received: &Received| HttpResponse::of(200, json!({ "path": received.path }).to_string()));
+    let runtime = runtime(&ports(transport.clone()));
+    runtime.add_connection(shop("canary-token")).await.unwrap();
+    let output = read(&runtime, "/orders").await.unwrap();
+    assert_eq!(output["body"]["path"], "/v1/orders");
+    let received = transport.received("/v1/orders");
+    assert_eq!((&*received[0].host, &*received[0].authorization), ("api.shop.test", "Bearer canary-token"));
+    // The policy for private networks does not depend on the transport.
+    let mut private = shop("canary-token");
+    private["endpointUrl"] = "https://127.0.0.1/v1".into();
+    runtime.add_connection(private).await.unwrap();
+    assert_eq!(read(&runtime, "/orders").await.unwrap_err().kind(), ErrorKind::Config);
+}
+
+#[tokio::test]
+async fn connections_flows_and_journal_are_replaced() {
+    let (connections, flows, journal) =
+        (Arc::new(MemoryStore::default()), Arc::new(MemoryStore::default()), MemoryStore::default());
+    let usual = ports(FakeTransport::new(fine));
+    let replaced = Ports {
+        connections: connections.clone(),
+        flows: flows.clone(),
+        journal: Arc::new(journal.journal()),
+        ..usual.clone()
+    };
+    let runtime = runtime(&replaced);
+    runtime.add_connection(shop("canary-token")).await.unwrap();
+    runtime.save_flow(&flow(), SaveOptions::default()).await.unwrap();
+    let run = runtime.start(&flow(), json!({}), BTreeMap::new()).await.unwrap().wait().await.unwrap();
+    assert_eq!(run.status, RunStatus::Succeeded);
+    let found = |ports: Ports| async move {
+        let connections = ports.connections.connections().await.unwrap().len();
+        (connections, ports.flows.saved_flows().await.unwrap().len(), ports.journal.runs().await.unwrap().len())
+    };
+    assert_eq!((found(replaced).await, found(usual).await), ((1, 1, 1), (0, 0, 0)));
+}
+
+#[tokio::test]
+async fn the_vault_is_replaced() {
+    let login = |received: &Received| match received.path.as_str() {
+        "/token" => HttpResponse::of(200, r#"{ "access_token": "canary-access", "token_type": "bearer" }"#),
+        _ => HttpResponse::of(200, "{}"),
+    };
+    let vault = Arc::new(MemoryStore::default());
+    let usual = ports(FakeTransport::new(login));
+    // This vault accepts tokens only of connections that it has.
+    let replaced = Ports { vault: vault.clone(), connections: vault.clone(), ..usual.clone() };
+    let runtime = runtime(&replaced);
+    let oauth = json!({ "name": "shop", "connector": "http-v1.0", "endpointUrl": "https://api.shop.test/v1",
+        "authentication": "oauth2", "flows": "client_credentials", "tokenUrl": "https://login.shop.test/token",
+        "clientId": "one", "clientSecret": "canary-of-a-client" });
+    runtime.add_connection(oauth).await.unwrap();
+    read(&runtime, "/orders").await.unwrap();
+    let entry = replaced.vault.load("shop").await.unwrap().unwrap();
+    assert!(entry.content.expose().contains("canary-access"));
+    assert!(usual.vault.load("shop").await.unwrap().is_none());
+}
+
+struct PasswordManager;
+
+impl SecretResolver for PasswordManager {
+    fn secret(&self, source: &SecretSource) -> Result<Secret> {
+        Ok(format!("canary of {source:?}").into())
+    }
+}
+
+#[tokio::test]
+async fn secrets_and_redactor_are_replaced() {
+    let (transport, redactor) = (FakeTransport::new(fine), Redactor::default());
+    let replaced = Ports { secrets: Arc::new(PasswordManager), redactor: redactor.clone(), ..ports(transport.clone()) };
+    let runtime = runtime(&replaced);
+    runtime.add_connection(shop(json!({ "env": "SHOP_TOKEN" }))).await.unwrap();
+    read(&runtime, "/orders").await.unwrap();
+    let sent = &transport.received("/v1/orders")[0].authorization;
+    assert_eq!(sent, "Bearer canary of Env(\"SHOP_TOKEN\")");
+    // The redactor has learned what the password manager returned.
+    assert_eq!(redactor.redact(sent), "Bearer ***");
+    assert_eq!(Redactor::default().redact(sent), *sent);
+}
+
+/// A staging area that counts.
+#[derive(Default)]
+struct Counting(AtomicUsize);
+
+#[async_trait]
+impl Staging for Counting {
+    async fn staging(&self, _: &str, _: &str, _: &FileRef, stream: FileStream) -> Result<FileStream> {
+        Ok(stream)
+    }
+
+    async fn staged(&self, _: &str, _: &str, _: &Position) -> Result<Option<FileStream>> {
+        Ok(None)
+    }
+
+    async fn unstage(&self, _: &str, _: Option<&str>) {
+        self.0.fetch_add(1, Ordering::SeqCst);
+    }
+}
+
+#[tokio::test]
+async fn staging_and_clock_are_replaced() {
+    let staging = Arc::new(Counting::default());
+    let clock: Arc<dyn Clock> = Arc::new(|| Timestamp::from_millis(7_000));
+    let replaced = Ports { staging: Some(staging.clone()), clock, ..ports(FakeTransport::new(fine)) };
+    let runtime = runtime(&replaced);
+    assert_eq!(runtime.now().as_millis(), 7_000);
+    let handle = runtime.start(&flow(), json!({}), BTreeMap::new()).await.unwrap();
+    let run = handle.wait().await.unwrap();
+    assert_eq!((run.status, run.started_at.as_millis()), (RunStatus::Succeeded, 7_000));
+    assert!(staging.0.load(Ordering::SeqCst) > 0, "the end of a run clears its copies");
+}
