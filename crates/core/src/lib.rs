@@ -3,7 +3,7 @@
 //! A connector author implements [`Connector`] and [`Action`] and registers both with [`submit!`]. A host calls
 //! [`Registry::discover`], checks a [`Connection`] against the connector's schema and gets a [`Connected`], which runs
 //! actions by name, with JSON input and JSON output. The host provides what needs I/O through the traits [`Vault`],
-//! [`Staging`] and [`Recorder`].
+//! [`Staging`] and [`Recorder`], and the time through [`Clock`].
 //!
 //! ```
 //! use trunkline_core::{Action, CheckReport, Connector, Context, Effect, Registry, Result, VaultSlot, async_trait};
@@ -59,6 +59,7 @@
 
 mod action;
 mod check_report;
+mod clock;
 mod connection;
 mod connector;
 mod context;
@@ -81,6 +82,7 @@ mod vault;
 pub use action::{Action, ActionEntry, ActionSpec, Actions, AnyAction, AnyClient, Effect, Page, any_action};
 pub use async_trait::async_trait;
 pub use check_report::{CheckReport, Stage, StageOutcome};
+pub use clock::{Clock, SystemClock};
 pub use connection::{Connected, Connection, Connections};
 pub use connector::{AnyConnector, Authorization, Connector, ConnectorEntry, ConnectorSpec, any_connector};
 pub use context::{ByteProgress, Context, Recorder};
