@@ -42,7 +42,7 @@ impl Room {
             let real = 1_700_000_000_000 + i64::try_from(began.elapsed().as_millis()).unwrap();
             Timestamp::from_millis(u64::try_from(real + moved.load(Ordering::SeqCst)).unwrap())
         };
-        Engine::new(self.journal.clone()).with_clock(now)
+        Engine::new(self.journal.clone()).with_clock(Arc::new(now))
     }
 
     /// Runs the flow to its end and sets the clock by `by` milliseconds after `after`. With `down`, one process ends

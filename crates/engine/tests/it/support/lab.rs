@@ -109,7 +109,7 @@ impl Lab {
     pub fn engine(&self, journal: Arc<dyn Journal>) -> Engine {
         let clock = self.clock;
         let now = move || Timestamp::from_millis(1_700_000_000_000) + clock.elapsed();
-        Engine::new(journal).with_clock(now).with_limits(self.limits.clone())
+        Engine::new(journal).with_clock(Arc::new(now)).with_limits(self.limits.clone())
     }
 
     fn slots(&self, place: &str) -> BTreeMap<String, Connected> {
