@@ -112,18 +112,18 @@ async fn a_new_refresh_token_is_stored_before_it_is_needed() {
 /// The sabotage twin: with the vault entry from before the refresh, the sign-in is lost.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_forgotten_refresh_token_would_lose_the_sign_in() {
-    use trunkline_core::{Secret, SignIn, Vault};
+    use trunkline_core::{Secret, SignIn};
     let sandbox = strict(Duration::from_secs(1)).await;
     let home = Cli::default();
     let runtime = home.runtime();
     drop(signed_in(&runtime, by_browser(&sandbox, "mediavalet")).await);
-    let old = runtime.store().load("mediavalet").await.unwrap().unwrap();
+    let old = runtime.ports().vault.load("mediavalet").await.unwrap().unwrap();
     tokio::time::sleep(Duration::from_millis(1_100)).await;
     call(&runtime.connect("mediavalet").await.unwrap()).await.unwrap();
-    let new = runtime.store().load("mediavalet").await.unwrap().unwrap();
+    let new = runtime.ports().vault.load("mediavalet").await.unwrap().unwrap();
     assert!(new.version > old.version && new.content.expose() != old.content.expose());
     let text = Secret::from(old.content.expose());
-    assert!(runtime.store().replace("mediavalet", new.version, &text, &SignIn::default()).await.unwrap());
+    assert!(runtime.ports().vault.replace("mediavalet", new.version, &text, &SignIn::default()).await.unwrap());
     tokio::time::sleep(Duration::from_millis(1_100)).await;
     let error = call(&runtime.connect("mediavalet").await.unwrap()).await.unwrap_err();
     assert_eq!((error.kind(), error.setting_pointer()), (ErrorKind::Auth, Some("/flows")), "{error:?}");

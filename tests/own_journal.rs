@@ -1,5 +1,5 @@
-//! A journal that is written outside the workspace's crates, with nothing but their public API: it passes the whole journal
-//! suite, and an engine runs a flow on it.
+//! A journal that is written outside the workspace's crates, with nothing but their public API: it passes the whole
+//! journal suite, and an engine runs a flow on it.
 #![allow(clippy::unwrap_used)]
 
 mod file_journal;

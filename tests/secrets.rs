@@ -15,7 +15,7 @@ use std::{
 };
 
 use base64::{Engine, prelude::BASE64_STANDARD, prelude::BASE64_URL_SAFE};
-use data_encoding::HEXLOWER;
+use data_encoding::{HEXLOWER, HEXUPPER};
 use percent_encoding::{NON_ALPHANUMERIC, utf8_percent_encode};
 use serde_json::{Value, json};
 use tokio::{
@@ -82,7 +82,7 @@ fn encodings(canary: &str) -> Vec<(&'static str, Vec<u8>)> {
         ("url-escaped", lower.into_bytes()),
         ("as in a form", form.into_bytes()),
         ("in hex", HEXLOWER.encode(canary.as_bytes()).into_bytes()),
-        ("in HEX", canary.bytes().map(|byte| format!("{byte:02X}")).collect::<String>().into_bytes()),
+        ("in HEX", HEXUPPER.encode(canary.as_bytes()).into_bytes()),
         ("backwards", canary.bytes().rev().collect()),
     ];
     // Base64 differs at each of three offsets, and its ends depend on the neighbouring bytes.
@@ -453,7 +453,7 @@ async fn no_secret_of_a_service_appears_either() {
 }
 
 fn hex(bytes: &[u8]) -> String {
-    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
+    HEXLOWER.encode(bytes)
 }
 
 /// The sabotage twin: a planted secret is found.
@@ -461,7 +461,7 @@ fn hex(bytes: &[u8]) -> String {
 async fn a_planted_secret_is_found_in_every_encoding() {
     let canaries = BTreeSet::from(["s3cret/of+the=\"house\" \\".to_owned()]);
     let canary = canaries.first().unwrap();
-    let hex: String = canary.bytes().map(|byte| format!("{byte:02x}")).collect();
+    let hex = HEXLOWER.encode(canary.as_bytes());
     for planted in [
         canary.clone(),
         serde_json::to_string(&json!({ "message": format!("refused: {canary}") })).unwrap(),

@@ -8,11 +8,11 @@ use schemars::JsonSchema;
 use serde::Deserialize;
 use serde_json::{Map, Value, json};
 use tempfile::TempDir;
-use trunkline::Runtime;
+use trunkline::{Ports, Runtime};
 use trunkline_core::{
     Action, CheckReport, Connector, Context, Effect, Error, ErrorKind, Registry, Result, Secret, VaultSlot, async_trait,
 };
-use trunkline_store::{ConnectionStore, KeySource};
+use trunkline_store::KeySource;
 use trunkline_tests::project;
 
 /// Version 2 of the connector of the store's samples: `apiToken` is `token` now.
@@ -82,7 +82,7 @@ impl Action for Tell {
 
 fn runtime(home: &Path, key: String) -> Runtime {
     let registry = Registry::empty().with_connector::<Sample>().with_action::<Tell>().checked().unwrap();
-    Runtime::with(registry, home, KeySource::Value(key.into())).unwrap()
+    Runtime::new(registry, Ports::sqlite(home, KeySource::Value(key.into())).unwrap())
 }
 
 /// Copies a store that an earlier version made, and opens it.
@@ -103,7 +103,7 @@ async fn read_settings(runtime: &Runtime, name: &str) -> Result<Value> {
 async fn a_connection_of_version_1_still_works() {
     let home = TempDir::new().unwrap();
     let runtime = sample(home.path(), "1");
-    let stored = runtime.store().masked_connection("old").await.unwrap();
+    let stored = runtime.connections().masked_connection("old").await.unwrap();
     assert_eq!((&stored["connector"], &stored["apiToken"]), (&json!("sample-v1.0"), &json!("***")));
     assert_eq!(runtime.current_version("sample-v1.0").as_deref(), Some("sample-v2.10"));
     // Its reference is migrated unchanged: only the variable is missing here.
@@ -116,7 +116,7 @@ async fn a_connection_of_version_1_still_works() {
     document["apiToken"] = "another-token".into();
     document["signing"] = json!({ "file": home.path().join("signing") });
     runtime.add_connection(document).await.unwrap();
-    let kept = runtime.store().masked_connection("new").await.unwrap();
+    let kept = runtime.connections().masked_connection("new").await.unwrap();
     assert_eq!(
         (&kept["connector"], &kept["token"]),
         (&json!("sample-v2.10"), &json!("***")),
@@ -131,12 +131,12 @@ async fn a_connection_of_version_1_still_works() {
     assert_eq!(exported.document["token"], json!({ "env": "OLD_TOKEN" }));
     assert_eq!(exported.document["signing"], json!({ "env": "SAMPLE_SIGNING_KEY" }));
     assert_eq!((exported.provide.len(), &*exported.provide[0].setting), (1, "/token"));
-    let mut without = runtime.store().connection("old").await.unwrap();
+    let mut without = runtime.connections().connection("old").await.unwrap();
     without.settings.remove("signing");
     let form = trunkline_core::Schema::from(json!({ "properties": { "apiToken": { "writeOnly": true } } }));
-    runtime.store().put_connection(&without, &form).await.unwrap();
+    runtime.connections().put_connection(&without, &form).await.unwrap();
     assert_eq!(read_settings(&runtime, "old").await.unwrap()["token"], "sample-api-token");
-    let again = runtime.store().masked_connection("old").await.unwrap();
+    let again = runtime.connections().masked_connection("old").await.unwrap();
     assert_eq!(
         (&again["connector"], &again["apiToken"]),
         (&json!("sample-v1.0"), &json!("***")),
@@ -163,9 +163,9 @@ async fn unsupported_versions_are_errors_with_a_hint() {
     assert_eq!(read_settings(&runtime, "dam").await.unwrap()["token"], "t");
     // Settings that do not fit after the migration are reported one by one, with the version that saved them.
     let form = trunkline_core::Schema::from(json!({}));
-    let mut odd = runtime.store().connection("dam").await.unwrap();
+    let mut odd = runtime.connections().connection("dam").await.unwrap();
     (odd.connector, odd.settings["address"]) = ("sample-v1.0".into(), json!(7));
-    runtime.store().put_connection(&odd, &form).await.unwrap();
+    runtime.connections().put_connection(&odd, &form).await.unwrap();
     let error = read_settings(&runtime, "dam").await.unwrap_err();
     assert!(error.message().contains("saved for sample-v1.0") && error.message().contains("/address"), "{error:?}");
 }

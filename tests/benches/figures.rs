@@ -149,7 +149,7 @@ async fn timed(flow: Value, input: Value) -> (Run, f64) {
     let connection = Connection::from_value(document).unwrap();
     let vault = Arc::new(MemoryVault::default());
     let connected: Connected = registry.connect(&connection, vault, &|_| Ok(Secret::from(""))).unwrap();
-    let engine = Engine::new(Arc::new(runtime.store().clone()));
+    let engine = Engine::new(runtime.ports().journal.clone());
     let slots = BTreeMap::from([("nothing".to_owned(), connected)]);
     let flow = Flow::from_value(flow).unwrap();
     let since = Instant::now();

@@ -23,7 +23,7 @@ use tokio::{
 };
 use trunkline_core::{Connections, Context, Result, Secret, SignIn, Vault, VaultEntry, VaultSlot, async_trait};
 use trunkline_rest::{Auth, Client, ClientAuth, Grant, OAuth, Table};
-use trunkline_store::Store;
+
 use trunkline_tests::Cli;
 
 const REFRESHES: usize = 10_000;
@@ -57,7 +57,7 @@ struct Clock {
 }
 
 /// A store that measures when new tokens are durable.
-struct Timed(Store, Arc<Clock>);
+struct Timed(Arc<dyn Vault>, Arc<Clock>);
 
 #[async_trait]
 impl Vault for Timed {
@@ -172,7 +172,7 @@ async fn main() {
     let base = server(clock.clone()).await;
     let cli = Cli::default();
     let runtime = cli.runtime();
-    let vault = Arc::new(Timed(runtime.store().clone(), clock.clone()));
+    let vault = Arc::new(Timed(runtime.ports().vault.clone(), clock.clone()));
     let mut clients = Vec::new();
     for number in 0..CONNECTIONS {
         let name = format!("window-{number}");

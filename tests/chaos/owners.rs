@@ -4,7 +4,7 @@ use std::{process::Command, time::Duration};
 
 use trunkline::Runtime;
 use trunkline_core::{ErrorKind, Result, RunId};
-use trunkline_engine::{RunHandle, RunIndex, RunStatus};
+use trunkline_engine::{RunHandle, RunStatus};
 use trunkline_tests::{Cli, Dice, finish, until};
 
 use crate::{
@@ -76,13 +76,13 @@ async fn races(races: usize) {
     }
     // A run that is being started cannot be claimed either.
     for _ in 0..STARTS {
-        let known = two.store().runs().await.unwrap().len();
+        let known = two.journal().runs().await.unwrap().len();
         let starting = {
             let one = one.clone();
             tokio::spawn(async move { one.start_saved("witnessed", input(1), Default::default()).await })
         };
         let run = until("the new run", async || {
-            let mut runs = two.store().runs().await.unwrap();
+            let mut runs = two.journal().runs().await.unwrap();
             (runs.len() > known).then(|| runs.swap_remove(0).id)
         })
         .await;

@@ -1,7 +1,7 @@
 //! `connection discover`: its output, pasted into a connection, is enough to sign in.
 
 use serde_json::Value;
-use trunkline_store::ConnectionStore;
+
 use trunkline_tests::Cli;
 
 use super::{Login, call, signed_in};
@@ -44,7 +44,7 @@ async fn discovered_settings_can_be_pasted() {
     let fill = ["connection", "discover", "--allow-private-network", &login.url(""), "--into", "filled", "--json"];
     let output = cli.run(&fill).await.expect(0).json();
     assert_eq!(output["settings"]["tokenUrl"], login.url("/token"), "{output}");
-    let kept = cli.runtime().store().connection("filled").await.unwrap().settings;
+    let kept = cli.runtime().connections().connection("filled").await.unwrap().settings;
     assert_eq!((&kept["tokenUrl"], &kept["scopes"]), (&login.url("/token").into(), &document["scopes"]));
     assert_eq!(kept["clientSecret"], document["clientSecret"]);
     assert_eq!(cli.run(&fill).await.expect(0).json()["settings"], serde_json::json!({}));

@@ -19,7 +19,7 @@ use std::sync::Arc;
 use serde_json::{Map, Value, json};
 use trunkline::Runtime;
 use trunkline_core::{Connected, Connections, Context, Result, Secret, SecretSource, SignIn, Vault};
-use trunkline_store::ConnectionStore;
+
 pub(crate) use trunkline_tests::login::{Login, walk};
 
 pub(crate) const CALLBACK: &str = "http://127.0.0.1:8700/rest/v1/oauth2/callback";
@@ -35,7 +35,7 @@ pub(crate) async fn signed_in(runtime: &Runtime, document: Value) -> Connected {
 
 /// Makes the connection again with a new client, as in another process: it knows only the stored tokens.
 pub(crate) async fn reconnect(runtime: &Runtime) -> Connected {
-    let connection = runtime.store().connection("login").await.unwrap();
+    let connection = runtime.connections().connection("login").await.unwrap();
     let lookup = |_: &SecretSource| unreachable!("no references");
     runtime.registry().connect(&connection, vault(runtime), &lookup).unwrap()
 }
@@ -80,5 +80,5 @@ pub(crate) async fn is_leased(vault: &dyn Vault, connection: &str) -> bool {
 }
 
 pub(crate) fn vault(runtime: &Runtime) -> Arc<dyn Vault> {
-    Arc::new(runtime.store().clone())
+    runtime.ports().vault.clone()
 }

@@ -2,7 +2,7 @@
 
 use serde_json::Value;
 use trunkline_core::{ErrorKind, SignInState};
-use trunkline_store::ConnectionStore;
+
 use trunkline_tests::{Cli, http};
 
 use super::{Login, call, expire, is_leased, reconnect, signed_in, vault};
@@ -53,7 +53,7 @@ async fn a_refresh_in_flight_does_not_restore_a_removed_connection() {
     while !is_leased(&*vault(&runtime), "login").await {
         tokio::time::sleep(std::time::Duration::from_millis(5)).await;
     }
-    runtime.store().remove_connection("login", true).await.unwrap();
+    runtime.connections().remove_connection("login", true).await.unwrap();
     let error = calling.await.unwrap().unwrap_err();
     assert_eq!(error.kind(), ErrorKind::NotFound, "{error:?}");
     assert!(vault(&runtime).load("login").await.unwrap().is_none());
@@ -67,7 +67,7 @@ async fn the_status_of_a_sign_in_is_shown() {
     let runtime = home.runtime();
     let connected = signed_in(&runtime, login.document()).await;
     let state = async || {
-        let all = runtime.store().connections().await.unwrap();
+        let all = runtime.connections().connections().await.unwrap();
         all[0].sign_in.clone().unwrap()
     };
     let first = state().await;

@@ -1,4 +1,5 @@
-//! A journal in one file. Each line is a transaction: a list of records in JSON. All queries read the records in memory.
+//! A journal in one file. Each line is a transaction: a list of records in JSON. All queries read the records in
+//! memory.
 
 use std::{
     collections::{BTreeMap, BTreeSet},

@@ -3,9 +3,9 @@
 use serde_json::{Value, json};
 use trunkline::Runtime;
 use trunkline_core::{Severity, Timestamp};
-use trunkline_engine::{TriggerDeduplication, TriggerEvent};
+use trunkline_engine::TriggerEvent;
 use trunkline_flow::Flow;
-use trunkline_store::FlowStore;
+
 use trunkline_tests::{Cli, few, sandbox, until};
 
 use super::{Serve, add, save};
@@ -29,7 +29,7 @@ fn now() -> u64 {
 /// Sets the time up to which a flow's trigger has looked.
 async fn looked(runtime: &Runtime, flow: &str, through: u64) {
     runtime
-        .store()
+        .journal()
         .remember_trigger(TriggerEvent {
             flow: flow.into(),
             keys: Vec::new(),
@@ -40,7 +40,7 @@ async fn looked(runtime: &Runtime, flow: &str, through: u64) {
 }
 
 async fn through(runtime: &Runtime, flow: &str) -> Option<u64> {
-    runtime.store().saved_flow(flow).await.unwrap().through.map(Timestamp::as_millis)
+    runtime.flows().saved_flow(flow).await.unwrap().through.map(Timestamp::as_millis)
 }
 
 fn of<'a>(runs: &'a [Value], flow: &str) -> Vec<&'a Value> {

@@ -14,12 +14,11 @@ use std::{sync::Arc, time::Duration};
 
 use serde_json::{Map, Value, json};
 use trunkline::Runtime;
-use trunkline_core::{Connections, Context, Secret, SignIn, SignInState, Vault};
+use trunkline_core::{Connections, Context, Secret, SignIn, SignInClient, SignInState, Vault};
 use trunkline_sandbox::Sandbox;
-use trunkline_store::ConnectionStore;
 
 pub use gate::{Gate, HeldRequest, HoldPoint, Pair, Post, Upstream};
-pub use kills::{Tally, WINDOWS, Window, kill};
+pub use kills::{Rounds, Tally, WINDOWS, Window, kill};
 pub use process::{CallOutcome, Grant, Point, Process, Sabotage, Signal, process};
 
 use crate::Cli;
@@ -50,7 +49,7 @@ impl World {
     pub async fn new(program: &str, upstream: Upstream, grant: Grant, attempt: Duration) -> World {
         let home = Cli::default();
         let runtime = home.runtime();
-        let vault: Arc<dyn Vault> = Arc::new(runtime.store().clone());
+        let vault: Arc<dyn Vault> = runtime.ports().vault.clone();
         let gate = Gate::start(upstream, vault).await;
         let setup = Setup {
             program: program.to_owned(),
@@ -84,7 +83,7 @@ impl World {
     }
 
     fn vault(&self) -> Arc<dyn Vault> {
-        Arc::new(self.runtime.store().clone())
+        self.runtime.ports().vault.clone()
     }
 
     /// Signs in: with `browser`, which follows the authorization URL and returns the callback URL, or with the grant of
@@ -132,7 +131,7 @@ impl World {
 
     /// Returns the state of the sign-in as a host shows it.
     pub async fn state(&self) -> SignInState {
-        let all = self.runtime.store().connections().await.unwrap();
+        let all = self.runtime.connections().connections().await.unwrap();
         all.into_iter().find(|one| one.name == CONNECTION).unwrap().sign_in.unwrap().state
     }
 

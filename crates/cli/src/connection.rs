@@ -7,7 +7,7 @@ use trunkline::{
     Removal, Runtime,
     core::{CheckReport, Error, ErrorKind, ReauthCause, Result, SignInState, Timestamp},
     rest::Url,
-    store::{ConnectionStore, ConnectionSummary, FlowUse},
+    store::{ConnectionSummary, FlowUse},
 };
 use trunkline_server::LoopbackCallback;
 
@@ -23,7 +23,7 @@ pub(crate) async fn connection(runtime: &Runtime, command: ConnectionCommand, ou
     match command {
         ConnectionCommand::Add { file, replace } => add(runtime, &file, replace, output).await?,
         ConnectionCommand::List => list(runtime, output).await?,
-        ConnectionCommand::Show { name } => output.json(&runtime.store().masked_connection(&name).await?),
+        ConnectionCommand::Show { name } => output.json(&runtime.connections().masked_connection(&name).await?),
         ConnectionCommand::Check { name } => return check(runtime, &name, output).await,
         ConnectionCommand::Authorize { name, port, paste } => {
             authorize(runtime, &name, port, paste, output).await?;
@@ -37,7 +37,7 @@ pub(crate) async fn connection(runtime: &Runtime, command: ConnectionCommand, ou
         }
         ConnectionCommand::Export { name, all } => export(runtime, name.as_deref(), all, output).await?,
         ConnectionCommand::Events { name, after } => {
-            let events = runtime.store().sign_in_events(name.as_deref(), after).await?;
+            let events = runtime.connections().sign_in_events(name.as_deref(), after).await?;
             output.show(&events, || {
                 let rows = events.iter().map(|one| vec![time(one.at), one.connection.clone(), state_text(&one.state)]);
                 table(&["When (UTC)", "Connection", "Sign-in"], rows)
@@ -85,12 +85,12 @@ async fn add(runtime: &Runtime, file: &str, replace: bool, output: &Output) -> R
 
 /// Returns the first of these names that a saved connection has.
 async fn first_existing(runtime: &Runtime, names: &[String]) -> Result<Option<String>> {
-    let all = runtime.store().connections().await?;
+    let all = runtime.connections().connections().await?;
     Ok(names.iter().find(|name| all.iter().any(|known| known.name == **name)).cloned())
 }
 
 async fn list(runtime: &Runtime, output: &Output) -> Result<()> {
-    let all = runtime.store().connections().await?;
+    let all = runtime.connections().connections().await?;
     let now = Timestamp::now();
     output.show(&all, || {
         let rows = all.iter().map(|one| list_row(runtime, one, now));

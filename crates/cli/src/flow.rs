@@ -6,9 +6,8 @@ use serde_json::{Map, Value, json};
 use trunkline::{
     Runtime, SaveOptions,
     core::{Diagnostic, Error, ErrorKind, Registry, Result, Secret, Severity},
-    engine::FlowVersions,
     flow::{FILTERS, Flow, Trigger},
-    store::{ConnectionStore, FlowStore, SavedFlow},
+    store::SavedFlow,
 };
 
 use crate::{
@@ -68,7 +67,7 @@ pub(crate) async fn validate(
             let found = match against {
                 Some((runtime, bindings)) => {
                     for name in bindings.values() {
-                        runtime.store().masked_connection(name).await?;
+                        runtime.connections().masked_connection(name).await?;
                     }
                     runtime.check_flow(&flow, &bindings).await?
                 }
@@ -134,9 +133,9 @@ pub(crate) async fn flow(runtime: &Runtime, command: FlowCommand, output: &Outpu
         }
         FlowCommand::List => list(runtime, output).await?,
         FlowCommand::Show { name } => {
-            let saved = runtime.store().saved_flow(&name).await?;
+            let saved = runtime.flows().saved_flow(&name).await?;
             let mut shown = serde_json::to_value(&saved).unwrap_or_default();
-            shown["document"] = runtime.store().flow(&saved.version).await?;
+            shown["document"] = runtime.journal().flow(&saved.version).await?;
             output.json(&shown);
         }
         FlowCommand::Activate { name } => {
@@ -155,7 +154,7 @@ pub(crate) async fn flow(runtime: &Runtime, command: FlowCommand, output: &Outpu
         }
         FlowCommand::Secret { name, file } => save_secret(runtime, &name, &file, output).await?,
         FlowCommand::Remove { name } => {
-            runtime.store().remove_flow(&name).await?;
+            runtime.flows().remove_flow(&name).await?;
             output.show(&json!({ "removed": name }), || format!("Removed {name}. Its runs are still there."));
         }
     }
@@ -202,10 +201,10 @@ async fn add(
 }
 
 async fn list(runtime: &Runtime, output: &Output) -> Result<()> {
-    let all = runtime.store().saved_flows().await?;
+    let all = runtime.flows().saved_flows().await?;
     let mut triggers = Vec::new();
     for one in &all {
-        let document = runtime.store().flow(&one.version).await?;
+        let document = runtime.journal().flow(&one.version).await?;
         triggers.push(document["trigger"].as_object().and_then(|kinds| kinds.keys().next().cloned()));
     }
     output.show(&all, || {
@@ -228,7 +227,7 @@ async fn save_secret(runtime: &Runtime, name: &str, file: &str, output: &Output)
     if text.is_empty() {
         return Err(Error::new(ErrorKind::InvalidInput, format!("there is no secret in {file}")));
     }
-    runtime.store().set_webhook_secret(name, &Secret::from(text)).await?;
+    runtime.flows().set_webhook_secret(name, &Secret::from(text)).await?;
     output.show(&json!({ "kept": name }), || format!("The secret of {name} is saved, encrypted."));
     Ok(())
 }

@@ -40,7 +40,7 @@ use std::{
 
 use clap::Parser;
 use trunkline::{
-    Runtime,
+    Ports, Runtime,
     core::{Error, ErrorKind, Registry, Result, Secret},
     default_data, default_key,
     store::KeySource,
@@ -127,7 +127,7 @@ impl Source {
 
     fn open(self, data: &Path) -> Result<Runtime> {
         let key = key(self.key_file.clone());
-        Runtime::with(self.registry()?, data, key)
+        Ok(Runtime::new(self.registry()?, Ports::sqlite(data, key)?))
     }
 }
 

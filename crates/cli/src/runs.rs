@@ -6,10 +6,10 @@ use serde_json::{Value, json};
 use trunkline::{
     Runtime,
     core::{ErrorKind, Result, RunId, StepPath},
-    engine::{RunHandle, RunIndex, Verdict},
+    engine::{RunHandle, Verdict},
     flow::Flow,
     run_view,
-    store::{FlowStore, SavedFlow},
+    store::SavedFlow,
 };
 
 #[cfg(feature = "demo")]
@@ -53,7 +53,7 @@ async fn saved(runtime: &Runtime, name: &str) -> Result<Option<SavedFlow>> {
     match name {
         "-" => Ok(None),
         path if path.contains(['/', '\\']) => Ok(None),
-        name => match runtime.store().saved_flow(name).await {
+        name => match runtime.flows().saved_flow(name).await {
             Ok(saved) => Ok(Some(saved)),
             Err(error) if error.kind() == ErrorKind::NotFound && Path::new(name).exists() => Ok(None),
             Err(error) if error.kind() == ErrorKind::NotFound => {
@@ -139,7 +139,7 @@ pub(crate) async fn runs(
 }
 
 async fn list(runtime: &Runtime, output: &Output) -> Result<ExitCode> {
-    let all = runtime.store().runs().await?;
+    let all = runtime.journal().runs().await?;
     output.show(&all, || {
         let rows = all.iter().map(|run| {
             let count = |status: &str| run.items.get(status).copied().unwrap_or_default().to_string();

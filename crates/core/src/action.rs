@@ -11,6 +11,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize, de::DeserializeOwned};
 use serde_json::Value;
 
+use crate::registry::Package;
 use crate::{Connector, Context, Diagnostic, Error, ErrorKind, NextStep, Result, schema_of};
 
 /// The effect of calling an action a second time with the same input. Retries and the engine obey it.
@@ -100,7 +101,7 @@ fn unreconcilable(action: &str) -> Error {
 pub type AnyClient = dyn Any + Send + Sync;
 
 /// The description of an action: everything that is known without running it.
-#[derive(Clone, Debug, Serialize)]
+#[derive(Clone, Debug, Serialize, JsonSchema)]
 pub struct ActionSpec {
     /// The name in the form `resource.verb`, unique within the connector.
     pub name: String,
@@ -144,6 +145,12 @@ pub struct Page {
 pub trait AnyAction: Send + Sync {
     /// Returns the description of the action.
     fn spec(&self) -> &ActionSpec;
+
+    /// Returns where the action is defined, for messages: the path of a Rust type, or a line of a file. Empty if that is
+    /// not known, which is the default.
+    fn origin(&self) -> String {
+        String::new()
+    }
 
     /// Returns the effect of calling the action again with this input, see [`Action::effect`].
     fn effect(&self, _input: &Value) -> Effect {
@@ -248,6 +255,10 @@ impl<A: Action> AnyAction for TypedAction<A> {
         &self.spec
     }
 
+    fn origin(&self) -> String {
+        std::any::type_name::<A>().to_owned()
+    }
+
     fn effect(&self, input: &Value) -> Effect {
         A::effect(input)
     }
@@ -271,17 +282,24 @@ pub type Actions = Result<Vec<Box<dyn AnyAction>>, Vec<Diagnostic>>;
 pub struct ActionEntry {
     pub(crate) connector: &'static str,
     pub(crate) actions: fn() -> Actions,
+    pub(crate) package: Option<Package>,
 }
 
 impl ActionEntry {
     /// Returns an entry for one hand-written action.
     pub const fn of<A: Action>() -> Self {
-        ActionEntry { connector: A::Connector::NAME, actions: || Ok(vec![any_action::<A>()]) }
+        ActionEntry { connector: A::Connector::NAME, actions: || Ok(vec![any_action::<A>()]), package: None }
     }
 
     /// Returns an entry for many actions, such as the rows of an operation table. A broken row is a finding.
     pub const fn many<C: Connector>(actions: fn() -> Actions) -> Self {
-        ActionEntry { connector: C::NAME, actions }
+        ActionEntry { connector: C::NAME, actions, package: None }
+    }
+
+    /// Sets the package that registers the actions. [`submit!`](crate::submit) does so.
+    #[doc(hidden)]
+    pub const fn from_package(self, name: &'static str, version: &'static str) -> Self {
+        ActionEntry { package: Some(Package { name, version }), ..self }
     }
 }
 

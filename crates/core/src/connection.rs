@@ -10,7 +10,7 @@ use serde_json::{Map, Value};
 
 use crate::{
     ActionSpec, AnyClient, Authorization, CheckReport, ConnectorSpec, Context, Error, ErrorKind, FileRef, FileStream,
-    NextStep, Page, Position, Registered, Result, Secret,
+    NextStep, Page, Position, Registered, Result, Secret, SignInClient, connector::no_browser,
 };
 
 /// A named connector with its settings, as a user writes it: one flat JSON object in the order of the vendor's form.
@@ -90,35 +90,39 @@ impl Connected {
     }
 
     /// Starts a sign-in in the browser that returns to `redirect_uri`, unless the settings name another URL, see
-    /// [`Connector::begin_authorization`](crate::Connector::begin_authorization).
+    /// [`SignInClient::begin_authorization`].
     ///
     /// # Errors
     ///
     /// Those of the connector; `config` if the connection does not use a sign-in in the browser.
     pub fn begin_authorization(&self, redirect_uri: &str) -> Result<Authorization> {
-        self.registered.connector.begin_authorization(&*self.client, redirect_uri)
+        self.browser_sign_in()?.begin_authorization(redirect_uri)
     }
 
-    /// Completes a sign-in in the browser, see
-    /// [`Connector::finish_authorization`](crate::Connector::finish_authorization). `callback` is the whole URL that
+    /// Completes a sign-in in the browser, see [`SignInClient::finish_authorization`]. `callback` is the whole URL that
     /// the browser was redirected to.
     ///
     /// # Errors
     ///
     /// Those of the connector, such as `auth` if the login server refuses the sign-in.
     pub async fn finish_authorization(&self, authorization: &Authorization, callback: &str) -> Result<()> {
-        self.registered.connector.finish_authorization(&*self.client, authorization, callback).await
+        self.browser_sign_in()?.finish_authorization(authorization, callback).await
     }
 
     /// Revokes the vault's former `content` at the service after the connection has been removed, see
-    /// [`Connector::sign_out`](crate::Connector::sign_out).
+    /// [`SignInClient::sign_out`]. A connection without a sign-in has nothing to revoke.
     ///
     /// # Errors
     ///
     /// Those of the connector, redacted and with the connection's name.
     pub async fn sign_out(&self, content: &Secret) -> Result<()> {
-        let signed_out = self.registered.connector.sign_out(&*self.client, content).await;
-        signed_out.map_err(|error| error.redacted().with("connection", &self.name))
+        let Some(client) = self.registered.connector.sign_in(&*self.client)? else { return Ok(()) };
+        client.sign_out(content).await.map_err(|error| error.redacted().with("connection", &self.name))
+    }
+
+    fn browser_sign_in(&self) -> Result<&dyn SignInClient> {
+        let client = self.registered.connector.sign_in(&*self.client)?;
+        client.ok_or_else(|| no_browser(&self.registered.spec().title))
     }
 
     /// Checks the input against the action's schema, runs the action and returns its output.
@@ -201,15 +205,16 @@ impl Connections {
         })
     }
 
-    /// Opens a file through the connection that it belongs to, from a byte or a [`Position`] on.
+    /// Opens a file through the connection that it belongs to, from a byte or a [`Position`] on. `cx` is the context of
+    /// the step that reads it.
     ///
     /// # Errors
     ///
     /// `config` if the run does not have the file's connection, `conflict` if the file's size or digest differs from
     /// the reference because the file has changed since, and the errors of [`Connector::open`](crate::Connector::open).
-    pub async fn open(&self, file: &FileRef, from: impl Into<Position>) -> Result<FileStream> {
+    pub async fn open(&self, file: &FileRef, from: impl Into<Position>, cx: &Context) -> Result<FileStream> {
         let connected = self.get(&file.connection)?;
-        let opened = connected.registered.connector.open(&*connected.client, &file.source, from.into()).await;
+        let opened = connected.registered.connector.open(&*connected.client, &file.source, from.into(), cx).await;
         let opened = opened.map_err(|error| error.with("connection", &file.connection).with("file", &file.name))?;
         let changed = |actual: String, expected: String| {
             let message = format!("{} has {actual}, but the reference to it says {expected}", file.name);

@@ -18,8 +18,9 @@ use schemars::JsonSchema;
 use serde::{Serialize, de::DeserializeOwned};
 use serde_json::{Map, Value, json};
 
+use crate::registry::Package;
 use crate::{
-    AnyClient, CheckReport, Error, ErrorKind, FileStream, NextStep, Position, Result, Secret, VaultSlot,
+    AnyClient, CheckReport, Context, Error, ErrorKind, FileStream, NextStep, Position, Result, Secret, VaultSlot,
     action::wrong_client, schema_of,
 };
 
@@ -69,41 +70,15 @@ pub trait Connector: Send + Sync + 'static {
     /// the settings that are wrong.
     async fn check(client: &Self::Client) -> CheckReport;
 
-    /// Starts a sign-in in the browser that ends at `redirect_uri`. Sends nothing.
-    ///
-    /// # Errors
-    ///
-    /// `config` if connections with these settings do not use a sign-in in the browser, which is the default.
-    fn begin_authorization(_client: &Self::Client, _redirect_uri: &str) -> Result<Authorization> {
-        Err(no_browser(Self::TITLE))
-    }
-
-    /// Completes a sign-in in the browser. `callback` is the whole URL that the browser was redirected to. When this
-    /// returns, the tokens are in the vault.
-    ///
-    /// # Errors
-    ///
-    /// `auth` if the login server refuses the sign-in; `config` if there is no such sign-in, which is the default.
-    async fn finish_authorization(
-        _client: &Self::Client,
-        _authorization: &Authorization,
-        _callback: &str,
-    ) -> Result<()> {
-        Err(no_browser(Self::TITLE))
-    }
-
-    /// Revokes at the service the `content` that the vault had for a connection that has been removed. The default does
-    /// nothing.
-    ///
-    /// # Errors
-    ///
-    /// Those of the call to the service.
-    async fn sign_out(_client: &Self::Client, _content: &Secret) -> Result<()> {
-        Ok(())
+    /// Returns the client as one that signs in at a login server, if the connector's connections can use one. By
+    /// default they do not.
+    fn sign_in(_client: &Self::Client) -> Option<&dyn SignInClient> {
+        None
     }
 
     /// Opens a file from a position on. `source` is the member of a [`FileRef`](crate::FileRef) that this connector
-    /// made.
+    /// made. `cx` is the context of the step that reads the file: its cancellation and its deadline end the transfer,
+    /// and requests for the file count for its run.
     ///
     /// If the position names a version, the caller continues only with a stream of the same version. It does not trust
     /// a stream that has another version or none.
@@ -112,12 +87,41 @@ pub trait Connector: Send + Sync + 'static {
     ///
     /// `conflict` if the file is not the version that the position names; `config` if the connector has no files, which
     /// is the default.
-    async fn open(_client: &Self::Client, _source: &Value, _from: Position) -> Result<FileStream> {
+    async fn open(_client: &Self::Client, _source: &Value, _from: Position, _cx: &Context) -> Result<FileStream> {
         Err(Error::new(ErrorKind::Config, format!("{} does not provide files", Self::TITLE)))
     }
 }
 
-fn no_browser(title: &str) -> Error {
+/// The sign-in of a client at a login server. A connector offers it in [`Connector::sign_in`]; the client of
+/// `trunkline-rest` implements it.
+#[async_trait]
+pub trait SignInClient: Send + Sync {
+    /// Starts a sign-in in the browser that ends at `redirect_uri`. Sends nothing.
+    ///
+    /// # Errors
+    ///
+    /// `config` if connections with these settings do not use a sign-in in the browser, or if a setting is missing for
+    /// it.
+    fn begin_authorization(&self, redirect_uri: &str) -> Result<Authorization>;
+
+    /// Completes a sign-in in the browser. `callback` is the whole URL that the browser was redirected to. When this
+    /// returns, the tokens are in the vault.
+    ///
+    /// # Errors
+    ///
+    /// `auth` if the login server refuses the sign-in, or if the callback does not belong to it.
+    async fn finish_authorization(&self, authorization: &Authorization, callback: &str) -> Result<()>;
+
+    /// Revokes at the service the `content` that the vault had for a connection that has been removed.
+    ///
+    /// # Errors
+    ///
+    /// Those of the call to the service.
+    async fn sign_out(&self, content: &Secret) -> Result<()>;
+}
+
+/// Returns the error for a connection that does not sign in with a browser.
+pub(crate) fn no_browser(title: &str) -> Error {
     Error::new(ErrorKind::Config, format!("this connection to {title} does not use a sign-in in the browser"))
         .hint("it may work without one")
         .next(NextStep::CheckConnection { connection: None })
@@ -174,7 +178,7 @@ impl Authorization {
 }
 
 /// The description of a connector: everything that is known without connecting.
-#[derive(Clone, Debug, Serialize)]
+#[derive(Clone, Debug, Serialize, JsonSchema)]
 pub struct ConnectorSpec {
     /// The product's name in lower case.
     pub name: String,
@@ -235,35 +239,18 @@ pub trait AnyConnector: Send + Sync {
     fn connect(&self, settings: Value, vault: VaultSlot) -> Result<Arc<AnyClient>>;
     /// Checks the connection, see [`Connector::check`].
     async fn check(&self, client: &AnyClient) -> CheckReport;
-    /// Starts a sign-in in the browser, see [`Connector::begin_authorization`].
+    /// Returns the client as one that signs in, see [`Connector::sign_in`].
     ///
     /// # Errors
     ///
-    /// Those of [`Connector::begin_authorization`], and `internal` if the client belongs to another connector.
-    fn begin_authorization(&self, client: &AnyClient, redirect_uri: &str) -> Result<Authorization>;
-    /// Completes a sign-in in the browser, see [`Connector::finish_authorization`].
-    ///
-    /// # Errors
-    ///
-    /// Those of [`Connector::finish_authorization`], and `internal` if the client belongs to another connector.
-    async fn finish_authorization(
-        &self,
-        client: &AnyClient,
-        authorization: &Authorization,
-        callback: &str,
-    ) -> Result<()>;
-    /// Revokes the vault's former content at the service, see [`Connector::sign_out`].
-    ///
-    /// # Errors
-    ///
-    /// Those of [`Connector::sign_out`], and `internal` if the client belongs to another connector.
-    async fn sign_out(&self, client: &AnyClient, content: &Secret) -> Result<()>;
+    /// `internal` if the client belongs to another connector.
+    fn sign_in<'a>(&self, client: &'a AnyClient) -> Result<Option<&'a dyn SignInClient>>;
     /// Opens a file, see [`Connector::open`].
     ///
     /// # Errors
     ///
     /// Those of [`Connector::open`], and `internal` if the client belongs to another connector.
-    async fn open(&self, client: &AnyClient, source: &Value, from: Position) -> Result<FileStream>;
+    async fn open(&self, client: &AnyClient, source: &Value, from: Position, cx: &Context) -> Result<FileStream>;
 }
 
 /// Returns a connector as hosts hold it. Hosts need it to assemble a connector at run time; connector crates submit a
@@ -351,25 +338,12 @@ impl<C: Connector> AnyConnector for TypedConnector<C> {
         }
     }
 
-    fn begin_authorization(&self, client: &AnyClient, redirect_uri: &str) -> Result<Authorization> {
-        C::begin_authorization(typed_client::<C>(client)?, redirect_uri)
+    fn sign_in<'a>(&self, client: &'a AnyClient) -> Result<Option<&'a dyn SignInClient>> {
+        Ok(C::sign_in(typed_client::<C>(client)?))
     }
 
-    async fn finish_authorization(
-        &self,
-        client: &AnyClient,
-        authorization: &Authorization,
-        callback: &str,
-    ) -> Result<()> {
-        C::finish_authorization(typed_client::<C>(client)?, authorization, callback).await
-    }
-
-    async fn sign_out(&self, client: &AnyClient, content: &Secret) -> Result<()> {
-        C::sign_out(typed_client::<C>(client)?, content).await
-    }
-
-    async fn open(&self, client: &AnyClient, source: &Value, from: Position) -> Result<FileStream> {
-        C::open(typed_client::<C>(client)?, source, from).await
+    async fn open(&self, client: &AnyClient, source: &Value, from: Position, cx: &Context) -> Result<FileStream> {
+        C::open(typed_client::<C>(client)?, source, from, cx).await
     }
 }
 
@@ -377,12 +351,20 @@ impl<C: Connector> AnyConnector for TypedConnector<C> {
 #[derive(Clone, Copy)]
 pub struct ConnectorEntry {
     pub(crate) connector: fn() -> Box<dyn AnyConnector>,
+    pub(crate) type_name: fn() -> &'static str,
+    pub(crate) package: Option<Package>,
 }
 
 impl ConnectorEntry {
     /// Returns the entry of a connector.
     pub const fn of<C: Connector>() -> Self {
-        ConnectorEntry { connector: any_connector::<C> }
+        ConnectorEntry { connector: any_connector::<C>, type_name: std::any::type_name::<C>, package: None }
+    }
+
+    /// Sets the package that registers the connector. [`submit!`](crate::submit) does so.
+    #[doc(hidden)]
+    pub const fn from_package(self, name: &'static str, version: &'static str) -> Self {
+        ConnectorEntry { package: Some(Package { name, version }), ..self }
     }
 }
 

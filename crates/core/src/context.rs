@@ -170,13 +170,14 @@ impl Context {
         self.recorder.warning(&crate::redact(message));
     }
 
-    /// Opens a file that another step returned, from a byte or a [`Position`] on.
+    /// Opens a file that another step returned, from a byte or a [`Position`] on. Cancellation and deadline of this
+    /// context also hold for the transfer of its bytes.
     ///
     /// # Errors
     ///
     /// Those of [`Connections::open`].
     pub async fn open(&self, file: &FileRef, from: impl Into<Position>) -> Result<FileStream> {
-        self.connections.open(file, from).await
+        self.connections.open(file, from, self).await
     }
 
     /// Stages a file: writes the whole stream to disk and returns a stream that reads the copy from its beginning. The

@@ -84,14 +84,17 @@ pub use async_trait::async_trait;
 pub use check_report::{CheckReport, Stage, StageOutcome};
 pub use clock::{Clock, SystemClock};
 pub use connection::{Connected, Connection, Connections};
-pub use connector::{AnyConnector, Authorization, Connector, ConnectorEntry, ConnectorSpec, any_connector};
+pub use connector::{
+    AnyConnector, Authorization, Connector, ConnectorEntry, ConnectorSpec, SignInClient, any_connector,
+};
 pub use context::{ByteProgress, Context, Recorder};
 pub use diagnostic::{Diagnostic, Severity, SourceLocation};
 pub use digest::{Algorithm, Digest};
 pub use error::{ConnectStage, Error, ErrorDetail, ErrorKind, NextStep, OAuthErrorCode, Result, Retry, StoreFault};
 pub use file::{FileRef, FileStream, Position};
 pub use ids::{RunId, StepPath};
-pub use inventory::submit;
+#[doc(hidden)]
+pub use inventory;
 pub use pointer::{check_pointer, pointer_name, pointer_names, pointer_part};
 pub use redact::{redact, redact_bytes};
 pub use registry::{Registered, Registry};
@@ -103,3 +106,14 @@ pub use staging::{STAGED, Staging};
 pub use timestamp::Timestamp;
 pub use tokio_util::sync::CancellationToken;
 pub use vault::{MemoryVault, Vault, VaultEntry, VaultSlot};
+
+/// Registers a [`ConnectorEntry`] or an [`ActionEntry`], with the name and the version of the crate that it is written
+/// in. [`Registry::discover`] finds what is registered.
+#[macro_export]
+macro_rules! submit {
+    ($entry:expr) => {
+        $crate::inventory::submit! {
+            ($entry).from_package(env!("CARGO_PKG_NAME"), env!("CARGO_PKG_VERSION"))
+        }
+    };
+}

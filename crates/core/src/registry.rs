@@ -5,7 +5,8 @@
 //! names each connector crate with `use connector as _;`.
 
 use std::{
-    collections::BTreeMap,
+    collections::{BTreeMap, BTreeSet, btree_map::Entry},
+    fmt,
     sync::{Arc, OnceLock},
 };
 
@@ -21,20 +22,55 @@ use crate::{
 #[derive(Default)]
 pub struct Registry {
     connectors: BTreeMap<String, Arc<Registered>>,
+    /// Names that several connectors have.
+    clashes: BTreeSet<String>,
     findings: Vec<Diagnostic>,
 }
 
 /// A connector with its actions, sorted by name.
 pub struct Registered {
     pub(crate) connector: Box<dyn AnyConnector>,
+    /// Where it was registered, for messages.
+    origin: String,
     settings: Schema,
     actions: BTreeMap<String, RegisteredAction>,
 }
 
 pub(crate) struct RegisteredAction {
     pub(crate) action: Box<dyn AnyAction>,
+    package: Option<Package>,
     /// The input schema, made when it is first needed: a flow calls a few of the hundreds of registered actions.
     input: OnceLock<Schema>,
+}
+
+/// A crate that registers connectors and actions.
+#[derive(Clone, Copy)]
+pub(crate) struct Package {
+    pub(crate) name: &'static str,
+    pub(crate) version: &'static str,
+}
+
+impl fmt::Display for Package {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} {}", self.name, self.version)
+    }
+}
+
+/// Returns where something was registered: the package with its version, and the place in it.
+fn origin(package: Option<Package>, place: &str) -> String {
+    match (package, place) {
+        (None, "") => "code without a name".to_owned(),
+        (None, place) => place.to_owned(),
+        (Some(package), "") => package.to_string(),
+        (Some(package), place) => format!("{package} ({place})"),
+    }
+}
+
+/// Returns the finding for two registrations of one name.
+fn clash(what: &str, origins: [String; 2]) -> Diagnostic {
+    let [first, second] = origins;
+    Diagnostic::error("", format!("{what} is registered twice: by {first} and by {second}"))
+        .hint("leave one of them out, or give it another name")
 }
 
 impl RegisteredAction {
@@ -81,40 +117,59 @@ impl Registry {
     }
 
     fn with_connector_entry(self, entry: ConnectorEntry) -> Registry {
-        self.with_any((entry.connector)(), Vec::new())
+        let origin = origin(entry.package, (entry.type_name)());
+        self.with_any((entry.connector)(), Vec::new(), &origin)
     }
 
-    /// Adds a connector that was assembled at run time, with its actions.
-    pub fn with_any(mut self, connector: Box<dyn AnyConnector>, actions: Vec<Box<dyn AnyAction>>) -> Registry {
+    /// Adds a connector that was assembled at run time, with its actions. `origin` names where it comes from, such as
+    /// the path of a file, for the message if another connector has the same name.
+    pub fn with_any(
+        mut self,
+        connector: Box<dyn AnyConnector>,
+        actions: Vec<Box<dyn AnyAction>>,
+        origin: &str,
+    ) -> Registry {
         let name = connector.spec().name.clone();
-        let settings = Schema::from(connector.spec().connection.clone());
-        let registered = Registered { connector, settings, actions: BTreeMap::new() };
-        if self.connectors.insert(name.clone(), Arc::new(registered)).is_some() {
-            self.findings.push(Diagnostic::error("", format!("the connector {name} is registered twice")));
+        if let Some(first) = self.connectors.get(&name) {
+            let origins = [(first.spec(), &*first.origin), (connector.spec(), origin)];
+            let origins = origins.map(|(spec, origin)| format!("{origin} as {}", spec.id()));
+            self.findings.push(clash(&format!("the connector {name}"), origins));
+            self.clashes.insert(name);
+            return self;
         }
-        self.with_actions(&name, actions)
+        let settings = Schema::from(connector.spec().connection.clone());
+        let registered = Registered { connector, origin: origin.to_owned(), settings, actions: BTreeMap::new() };
+        self.connectors.insert(name.clone(), Arc::new(registered));
+        self.with_actions(&name, actions, None)
     }
 
     /// Adds the actions of an entry. Their connector has to be registered before.
     pub fn with_entry(mut self, entry: ActionEntry) -> Registry {
         match (entry.actions)() {
-            Ok(actions) => return self.with_actions(entry.connector, actions),
+            Ok(actions) => return self.with_actions(entry.connector, actions, entry.package),
             Err(broken) => self.findings.extend(broken),
         }
         self
     }
 
-    fn with_actions(mut self, connector: &str, actions: Vec<Box<dyn AnyAction>>) -> Registry {
+    fn with_actions(mut self, connector: &str, actions: Vec<Box<dyn AnyAction>>, package: Option<Package>) -> Registry {
         let Some(registered) = self.connectors.get_mut(connector).and_then(Arc::get_mut) else {
             let message = format!("actions are registered for {connector}, but there is no such connector");
             self.findings.push(Diagnostic::error("", message));
             return self;
         };
         for action in actions {
-            let name = action.spec().name.clone();
-            let twice = format!("the action {connector}.{name} is registered twice");
-            if registered.actions.insert(name, RegisteredAction { action, input: OnceLock::new() }).is_some() {
-                self.findings.push(Diagnostic::error("", twice));
+            match registered.actions.entry(action.spec().name.clone()) {
+                Entry::Vacant(free) => {
+                    free.insert(RegisteredAction { action, package, input: OnceLock::new() });
+                }
+                // The actions of two connectors of one name were not the ones to rename.
+                Entry::Occupied(_) if self.clashes.contains(connector) => {}
+                Entry::Occupied(taken) => {
+                    let first = origin(taken.get().package, &taken.get().action.origin());
+                    let second = origin(package, &action.origin());
+                    self.findings.push(clash(&format!("the action {connector}.{}", taken.key()), [first, second]));
+                }
             }
         }
         self

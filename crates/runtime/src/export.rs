@@ -5,7 +5,6 @@ use std::collections::BTreeSet;
 use serde::Serialize;
 use serde_json::{Value, json};
 use trunkline_core::{Connection, Result};
-use trunkline_store::ConnectionStore;
 
 use crate::runtime::Runtime;
 
@@ -38,7 +37,7 @@ impl Runtime {
     pub async fn export_connections(&self, name: Option<&str>) -> Result<Vec<Exported>> {
         let names = match name {
             Some(name) => vec![name.to_owned()],
-            None => self.store().connections().await?.into_iter().map(|one| one.name).collect(),
+            None => self.connections().connections().await?.into_iter().map(|one| one.name).collect(),
         };
         let (mut all, mut taken) = (Vec::new(), BTreeSet::new());
         for name in names {
@@ -48,7 +47,7 @@ impl Runtime {
     }
 
     async fn export(&self, name: &str, taken: &mut BTreeSet<String>) -> Result<Exported> {
-        let masked = Connection::from_value(self.store().masked_connection(name).await?)?;
+        let masked = Connection::from_value(self.connections().masked_connection(name).await?)?;
         let connection = self.registry().current(&masked)?;
         let settings = self.registry().connector(connection.connector_name())?.settings();
         let (mut document, mut provide) = (connection.document(), Vec::new());

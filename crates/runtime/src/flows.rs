@@ -7,9 +7,9 @@ use std::{
 
 use serde_json::{Map, Value};
 use trunkline_core::{ConnectorSpec, Diagnostic, Error, ErrorKind, NextStep, Result, Secret};
-use trunkline_engine::{AcceptOutcome, FlowVersions, Flush, RunHandle, TriggerEvent};
+use trunkline_engine::{AcceptOutcome, Flush, RunHandle, TriggerEvent};
 use trunkline_flow::{Flow, GrantedScopes, Trigger};
-use trunkline_store::{ConnectionStore, ConnectionSummary, FlowStore, FlowToSave, SavedFlow};
+use trunkline_store::{ConnectionSummary, FlowToSave, SavedFlow};
 
 use crate::{
     runtime::Runtime,
@@ -51,7 +51,7 @@ impl Runtime {
     /// name exists and `replace` is not set.
     pub async fn save_flow(&self, flow: &Flow, options: SaveOptions) -> Result<SavedFlow> {
         let flow = &self.link(flow).await?;
-        let previous = match self.store().saved_flow(flow.name()).await {
+        let previous = match self.flows().saved_flow(flow.name()).await {
             Ok(previous) => Some(previous),
             Err(error) if error.kind() == ErrorKind::NotFound => None,
             Err(error) => return Err(error),
@@ -72,8 +72,8 @@ impl Runtime {
         let input = options.input.or_else(|| Some(previous?.input)).unwrap_or_default();
         let (name, version, document) = (flow.name().to_owned(), flow.version().to_owned(), flow.document().clone());
         let new = FlowToSave { name, version, document, connections, input, active };
-        self.store().save_flow(new, options.replace).await?;
-        self.store().saved_flow(flow.name()).await
+        self.flows().save_flow(new, options.replace).await?;
+        self.flows().saved_flow(flow.name()).await
     }
 
     /// Links a flow with the saved flows that it calls.
@@ -114,7 +114,7 @@ impl Runtime {
     ///
     /// `not_found` if there is no such flow.
     pub async fn saved_flow(&self, name: &str) -> Result<(SavedFlow, Flow)> {
-        let saved = self.store().saved_flow(name).await?;
+        let saved = self.flows().saved_flow(name).await?;
         let flow = self.flow_of(&saved).await?;
         Ok((saved, flow))
     }
@@ -125,11 +125,11 @@ impl Runtime {
     ///
     /// `config` if this version of Trunkline cannot read the document, or `store`.
     pub async fn flow_of(&self, saved: &SavedFlow) -> Result<Flow> {
-        let flows = || self.flows.lock().unwrap_or_else(PoisonError::into_inner);
+        let flows = || self.flow_cache.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some(flow) = flows().get(&saved.version) {
             return Ok(flow.clone());
         }
-        let flow = Flow::from_value(self.store().flow(&saved.version).await?).map_err(|found| {
+        let flow = Flow::from_value(self.journal().flow(&saved.version).await?).map_err(|found| {
             let what = format!("the saved flow {}", saved.name);
             let error = Diagnostic::into_error(&what, &found);
             error.unwrap_or_else(|| Error::new(ErrorKind::Config, format!("{what} cannot be read")))
@@ -157,7 +157,7 @@ impl Runtime {
         }
         // Due times while the flow was inactive do not count as missed. New items of a polled list still count as new.
         let restart = active && !saved.active && matches!(flow.trigger(), Some(Trigger::Schedule(_)));
-        self.store().activate_flow(name, active, restart).await
+        self.flows().activate_flow(name, active, restart).await
     }
 
     /// Gives the webhook of a saved flow a new address and returns its path below the address of the server. The
@@ -173,7 +173,7 @@ impl Runtime {
                 .hint("its `trigger` says what starts it"));
         }
         let token = random();
-        self.store().set_webhook_token(name, hash(token.expose()).to_vec()).await?;
+        self.flows().set_webhook_token(name, hash(token.expose()).to_vec()).await?;
         Ok(format!("/webhooks/{name}/{}", token.expose()).into())
     }
 
@@ -225,7 +225,7 @@ impl Runtime {
         if flow.connections().keys().all(|binding| bindings.contains_key(binding)) {
             return Ok(bindings);
         }
-        let known = self.store().connections().await?;
+        let known = self.connections().connections().await?;
         for (binding, connector) in flow.connections() {
             let mut fitting = known.iter().filter(|one| fits(one, connector));
             if let (false, Some(only), None) = (bindings.contains_key(binding), fitting.next(), fitting.next()) {
@@ -244,7 +244,7 @@ impl Runtime {
     /// `store` if the connections cannot be read. What is wrong with the flow is not an error but a diagnostic.
     pub async fn check_flow(&self, flow: &Flow, bindings: &BTreeMap<String, String>) -> Result<Vec<Diagnostic>> {
         let bindings = self.all_bindings(flow, bindings.clone()).await?;
-        let known = self.store().connections().await?;
+        let known = self.connections().connections().await?;
         let mut granted = GrantedScopes::new();
         for (binding, name) in &bindings {
             let connection = known.iter().find(|one| one.name == *name);
@@ -253,7 +253,7 @@ impl Runtime {
             else {
                 continue;
             };
-            let document = self.store().masked_connection(name).await?;
+            let document = self.connections().masked_connection(name).await?;
             let scopes = granted_by_server(one).or_else(|| {
                 let connector = self.registry().connector(connector).ok()?;
                 requested_scopes(&document, &connector.spec().connection)
@@ -270,7 +270,7 @@ impl Runtime {
 
     /// Fails unless every declared connection is bound to an existing connection of its connector. Nothing is sent.
     async fn check_bindings(&self, flow: &Flow, bindings: &BTreeMap<String, String>) -> Result<()> {
-        let known = self.store().connections().await?;
+        let known = self.connections().connections().await?;
         for (binding, connector) in flow.connections() {
             let found = bindings.get(binding).map(|name| (name, known.iter().find(|one| one.name == *name)));
             let message = match found {

@@ -6,7 +6,9 @@
 mod connectors;
 mod export;
 mod flows;
+pub mod operations;
 mod paths;
+mod ports;
 mod runs;
 mod runtime;
 pub mod token;
@@ -24,6 +26,7 @@ pub use connectors::{registry, with_folder};
 pub use export::{Exported, Provide};
 pub use flows::{Cause, SaveOptions};
 pub use paths::{default_data, default_key};
+pub use ports::{EnvironmentSecrets, Ports, SecretResolver};
 pub use runs::ItemPage;
 pub use runtime::{CallOutput, Removal, Runtime};
 pub use view::{redacted, run_view};

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use serde::Serialize;
 use trunkline_core::{Error, ErrorKind, Result, RunId, StepPath};
-use trunkline_engine::{AcceptedRun, Item, RunHandle, RunIndex};
+use trunkline_engine::{AcceptedRun, Item, RunHandle};
 use trunkline_flow::Flow;
 
 use crate::runtime::Runtime;
@@ -46,7 +46,7 @@ impl Runtime {
                 Error::new(ErrorKind::InvalidInput, "no page starts there").hint("pass the `next` of the previous page")
             })?),
         };
-        let mut items = self.store().items(run, status, after, PAGE).await?;
+        let mut items = self.journal().items(run, status, after, PAGE).await?;
         let last = items.last().filter(|_| items.len() == PAGE);
         let next = last.map(|item| item.step.join(&item.key).as_str().to_owned());
         if let Some(step) = step {

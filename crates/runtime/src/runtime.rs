@@ -1,58 +1,61 @@
 //! The [`Runtime`]: connections, calls of actions, and the start of runs. Saved flows, outcomes of items and exports are in
 //! modules of their own.
 
+#[cfg(feature = "sqlite")]
+use std::path::Path;
 use std::{
     collections::{BTreeMap, HashMap},
-    fs,
-    path::Path,
     sync::{Arc, Mutex, MutexGuard, PoisonError},
 };
 
 use serde_json::{Map, Value};
 use trunkline_core::{
     ActionSpec, ByteProgress, Connected, Connection, Connections, ConnectorSpec, Context, Diagnostic, Error, ErrorKind,
-    NextStep, Recorder, Registry, Result, RunId, Secret, SecretSource, async_trait,
+    NextStep, Recorder, Registry, Result, RunId, Secret, async_trait,
 };
-use trunkline_engine::{Engine, RunHandle, RunStatus};
+use trunkline_engine::{Engine, Journal, RunHandle, RunStatus};
 use trunkline_flow::Flow;
 use trunkline_rest::Discovered;
-use trunkline_store::{ConnectionStore, KeySource, Store};
+#[cfg(feature = "sqlite")]
+use trunkline_store::KeySource;
+use trunkline_store::{ConnectionStore, FlowStore};
 use uuid::Uuid;
 
-use crate::connectors::registry;
+use crate::Ports;
 
 /// The connectors, connections, saved flows and runs of one data directory. Clones share everything.
 #[derive(Clone)]
 pub struct Runtime {
     registry: Arc<Registry>,
-    store: Store,
+    ports: Ports,
     engine: Engine,
     /// The clients of connections, each with the settings it was made from. All runs of this process share a client, and so
     /// its open connections and its request limits.
     clients: Arc<Mutex<HashMap<String, (Secret, Connected)>>>,
     /// Saved flows that have been read, by version.
-    pub(crate) flows: Arc<Mutex<HashMap<String, Flow>>>,
+    pub(crate) flow_cache: Arc<Mutex<HashMap<String, Flow>>>,
 }
 
 impl Runtime {
+    /// Returns a runtime on these ports, with these connectors, such as those of [`registry`](crate::registry).
+    pub fn new(registry: Registry, ports: Ports) -> Runtime {
+        let engine = engine(&ports);
+        Runtime { registry: Arc::new(registry), ports, engine, clients: Arc::default(), flow_cache: Arc::default() }
+    }
+
+    /// Returns a runtime that keeps everything in memory, see [`Ports::in_memory`].
+    pub fn in_memory(registry: Registry) -> Runtime {
+        Runtime::new(registry, Ports::in_memory())
+    }
+
     /// Opens or creates a data directory, with the connectors that are linked into this program.
     ///
     /// # Errors
     ///
     /// `config` if the key is not the one that the data directory was written with, `store` if it cannot be opened.
+    #[cfg(feature = "sqlite")]
     pub fn open(data: &Path, key: KeySource) -> Result<Runtime> {
-        Runtime::with(registry(None)?, data, key)
-    }
-
-    /// Opens or creates a data directory with the given connectors, such as those of [`registry`].
-    ///
-    /// # Errors
-    ///
-    /// As [`Runtime::open`].
-    pub fn with(registry: Registry, data: &Path, key: KeySource) -> Result<Runtime> {
-        let store = Store::open(data, key)?;
-        let engine = engine(&store);
-        Ok(Runtime { registry: Arc::new(registry), store, engine, clients: Arc::default(), flows: Arc::default() })
+        Ok(Runtime::new(crate::registry(None)?, Ports::sqlite(data, key)?))
     }
 
     /// Returns the connectors and their actions.
@@ -60,9 +63,24 @@ impl Runtime {
         &self.registry
     }
 
-    /// Returns the store.
-    pub fn store(&self) -> &Store {
-        &self.store
+    /// Returns what the runtime stands on.
+    pub fn ports(&self) -> &Ports {
+        &self.ports
+    }
+
+    /// Returns the connections.
+    pub fn connections(&self) -> &dyn ConnectionStore {
+        &*self.ports.connections
+    }
+
+    /// Returns the saved flows.
+    pub fn flows(&self) -> &dyn FlowStore {
+        &*self.ports.flows
+    }
+
+    /// Returns the journal of runs.
+    pub fn journal(&self) -> &dyn Journal {
+        &*self.ports.journal
     }
 
     /// Returns the engine that runs flows.
@@ -73,7 +91,7 @@ impl Runtime {
     /// Returns a runtime of the same data directory with an engine of its own. Everything else is shared with this one. A
     /// part of a program that stops before the rest, such as a server, drains its own engine and no other.
     pub fn with_own_engine(&self) -> Runtime {
-        Runtime { engine: engine(&self.store), ..self.clone() }
+        Runtime { engine: engine(&self.ports), ..self.clone() }
     }
 
     /// Checks a connection document and saves it under its name, which is returned. A connection of the same name is
@@ -102,7 +120,7 @@ impl Runtime {
         let mut names = Vec::new();
         for connection in checked {
             let settings = self.registry.connector(connection.connector_name())?.settings();
-            self.store.put_connection(&connection, settings).await?;
+            self.connections().put_connection(&connection, settings).await?;
             names.push(connection.name);
         }
         Ok(names)
@@ -114,7 +132,7 @@ impl Runtime {
     ///
     /// `not_found` if there is no such connection; otherwise as [`Runtime::add_connection`].
     pub async fn apply_discovery(&self, name: &str, found: &Discovered) -> Result<Map<String, Value>> {
-        let mut connection = self.store.connection(name).await?;
+        let mut connection = self.connections().connection(name).await?;
         let mut changed = found.settings();
         changed.retain(|setting, value| connection.settings.get(setting) != Some(value));
         connection.settings.extend(changed.clone());
@@ -134,14 +152,16 @@ impl Runtime {
     ///
     /// `not_found` if there is no such connection, `config` if a setting is wrong or a referenced secret is missing.
     pub async fn connect(&self, name: &str) -> Result<Connected> {
-        let connection = self.store.connection(name).await?;
-        let resolved = self.registry.resolved(&connection, &secret)?;
+        let connection = self.connections().connection(name).await?;
+        let resolved = self.registry.resolved(&connection, &|source| self.ports.secrets.secret(source))?;
         let is_same = |of: &Secret| of.expose() == resolved.expose();
         let known = self.clients().get(name).filter(|(of, _)| is_same(of)).map(|(_, connected)| connected.clone());
         if let Some(connected) = known {
             return Ok(connected);
         }
-        let connected = self.registry.connect(&connection, Arc::new(self.store.clone()), &secret)?;
+        let connected = self
+            .registry
+            .connect(&connection, self.ports.vault.clone(), &|source| self.ports.secrets.secret(source))?;
         self.clients().insert(name.to_owned(), (resolved, connected.clone()));
         Ok(connected)
     }
@@ -160,7 +180,7 @@ impl Runtime {
     pub async fn remove_connection(&self, name: &str, force: bool) -> Result<Removal> {
         // The client is made first: afterwards there are no settings to make it from.
         let connected = self.connect(name).await;
-        let tokens = self.store.remove_connection(name, force).await?;
+        let tokens = self.connections().remove_connection(name, force).await?;
         self.clients().remove(name);
         let revoked = match (connected, tokens) {
             (Ok(connected), Some(tokens)) => connected.sign_out(&tokens).await,
@@ -255,8 +275,7 @@ impl Runtime {
     ///
     /// `not_found` if there is none, `invalid_input` if there are several.
     pub async fn find_run(&self, start: &str) -> Result<RunId> {
-        use trunkline_engine::RunIndex;
-        let runs = self.store.runs().await?;
+        let runs = self.journal().runs().await?;
         let mut found = runs.into_iter().filter(|run| run.id.as_str().starts_with(start));
         match (found.next(), found.next()) {
             (Some(run), None) => Ok(run.id),
@@ -276,9 +295,13 @@ impl Runtime {
     }
 }
 
-/// Makes an engine that keeps its journal and its staged files in this store.
-fn engine(store: &Store) -> Engine {
-    Engine::new(Arc::new(store.clone())).with_staging(Arc::new(store.clone()))
+/// Makes an engine on these ports.
+fn engine(ports: &Ports) -> Engine {
+    let engine = Engine::new(ports.journal.clone());
+    match &ports.staging {
+        Some(staging) => engine.with_staging(staging.clone()),
+        None => engine,
+    }
 }
 
 /// The result of an action that was called outside a flow.
@@ -314,26 +337,6 @@ impl Recorder for Warnings {
     }
 }
 
-/// Reads a secret that the settings refer to.
-fn secret(source: &SecretSource) -> Result<Secret> {
-    let missing = |what: String| {
-        Error::new(ErrorKind::Config, what)
-            .hint("it is needed whenever the connection is used, not only when it is added")
-    };
-    let text = match source {
-        SecretSource::Env(name) => {
-            std::env::var(name).map_err(|_| missing(format!("the environment variable {name} is not set")))?
-        }
-        SecretSource::File(path) => fs::read_to_string(path)
-            .map_err(|error| missing(format!("the secret file {path} cannot be read: {error}")))?,
-    };
-    let text = text.strip_suffix('\n').map_or(&*text, |text| text.strip_suffix('\r').unwrap_or(text));
-    match text {
-        "" => Err(missing(format!("{source:?} is empty"))),
-        text => Ok(Secret::from(text)),
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use serde_json::json;
@@ -344,7 +347,7 @@ mod tests {
     async fn an_engine_is_drained_without_the_other() {
         let home = tempfile::tempdir().unwrap();
         let key = KeySource::File(home.path().join("key"));
-        let runtime = Runtime::with(Registry::empty(), &home.path().join("data"), key).unwrap();
+        let runtime = Runtime::new(Registry::empty(), Ports::sqlite(&home.path().join("data"), key).unwrap());
         let own = runtime.with_own_engine();
         own.engine().drain();
         let flow =

@@ -13,7 +13,7 @@ use serde_json::Value;
 use tokio::sync::{Notify, oneshot};
 use trunkline::{Cause, Runtime};
 use trunkline_core::{CancellationToken, Error, ErrorKind, Result, Retry, RunId};
-use trunkline_engine::{AcceptOutcome, AcceptedRun, ActivityMonitor, Run, RunIndex, RunStatus};
+use trunkline_engine::{AcceptOutcome, AcceptedRun, ActivityMonitor, Run, RunStatus};
 use trunkline_flow::{Flow, Overlap};
 use trunkline_store::SavedFlow;
 
@@ -110,7 +110,7 @@ impl Dispatcher {
 
     /// Queues the unfinished runs of the store, oldest first, and starts as many as possible.
     pub(crate) async fn resume_all(self: &Arc<Self>) -> Result<()> {
-        let mut unfinished = self.runtime.store().runs().await?;
+        let mut unfinished = self.runtime.journal().runs().await?;
         unfinished.retain(|run| run.status == RunStatus::Running);
         for run in unfinished.into_iter().rev() {
             self.enqueue(run.id, run.flow).await;

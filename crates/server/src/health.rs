@@ -13,7 +13,7 @@ use axum::{http::StatusCode, response::Response};
 use serde_json::json;
 use tokio::sync::Notify;
 use trunkline_core::{CancellationToken, Error, ErrorKind, Result, Retry, StoreFault, Timestamp};
-use trunkline_store::Store;
+use trunkline_store::StoreHealth;
 
 use crate::response::response_json;
 
@@ -21,7 +21,7 @@ use crate::response::response_json;
 const PROBE_INTERVAL: Duration = Duration::from_secs(5);
 
 pub(crate) struct Health {
-    store: Store,
+    store: Arc<dyn StoreHealth>,
     /// The failure of the store, as long as it lasts.
     state: Mutex<Option<Failure>>,
     /// Notified when a caller got an error of the store.
@@ -42,7 +42,7 @@ impl Health {
     /// # Errors
     ///
     /// `store` if the first probe fails.
-    pub(crate) async fn start(store: Store, closing: CancellationToken) -> Result<Arc<Health>> {
+    pub(crate) async fn start(store: Arc<dyn StoreHealth>, closing: CancellationToken) -> Result<Arc<Health>> {
         store.probe().await?;
         let health = Health::of(store);
         let this = health.clone();
@@ -60,7 +60,7 @@ impl Health {
     }
 
     /// Returns the health of a store without probing it.
-    pub(crate) fn of(store: Store) -> Arc<Health> {
+    pub(crate) fn of(store: Arc<dyn StoreHealth>) -> Arc<Health> {
         Arc::new(Health {
             store,
             state: Mutex::default(),

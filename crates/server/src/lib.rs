@@ -91,7 +91,7 @@ impl Server {
         // runtime.
         let runtime = runtime.with_own_engine();
         let closing = CancellationToken::new();
-        let health = Health::start(runtime.store().clone(), closing.clone()).await?;
+        let health = Health::start(runtime.ports().health.clone(), closing.clone()).await?;
         let dispatcher = Dispatcher::new(runtime.clone(), health.clone(), at_once, closing.clone());
         dispatcher.resume_all().await?;
         let guard = Guard::new(address, public_url.as_ref(), &token);

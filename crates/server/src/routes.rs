@@ -15,8 +15,7 @@ use serde::Deserialize;
 use serde_json::{Value, json};
 use trunkline::{Cause, redacted, run_view};
 use trunkline_core::{Error, ErrorKind, Result, StepPath, redact};
-use trunkline_engine::{Flush, RunIndex, Verdict};
-use trunkline_store::{ConnectionStore, FlowStore};
+use trunkline_engine::{Flush, Verdict};
 
 use crate::{
     app::App,
@@ -76,7 +75,7 @@ async fn method_error(response: Response) -> Response {
 }
 
 async fn connections(State(app): State<Arc<App>>) -> ApiResult {
-    ok(&app.runtime.store().connections().await?)
+    ok(&app.runtime.connections().connections().await?)
 }
 
 async fn authorize(State(app): State<Arc<App>>, Path(name): Path<String>) -> ApiResult {
@@ -96,7 +95,7 @@ async fn callback(State(app): State<Arc<App>>, RawQuery(query): RawQuery) -> Res
 }
 
 async fn flows(State(app): State<Arc<App>>) -> ApiResult {
-    ok(&app.runtime.store().saved_flows().await?)
+    ok(&app.runtime.flows().saved_flows().await?)
 }
 
 #[derive(Deserialize)]
@@ -181,7 +180,7 @@ async fn moved_to_resolve(response: Response) -> Response {
 }
 
 async fn runs(State(app): State<Arc<App>>) -> ApiResult {
-    ok(&app.runtime.store().runs().await?)
+    ok(&app.runtime.journal().runs().await?)
 }
 
 async fn run(State(app): State<Arc<App>>, Path(id): Path<String>) -> ApiResult {

@@ -13,9 +13,9 @@ use serde_json::{Value, json};
 use tokio::time::Instant;
 use trunkline::{Cause, Runtime};
 use trunkline_core::{CancellationToken, Connected, Error, ErrorKind, Result, Timestamp};
-use trunkline_engine::{TriggerDeduplication, TriggerEvent, poll_page};
+use trunkline_engine::{TriggerEvent, poll_page};
 use trunkline_flow::{Flow, InitialItems, Poll, Schedule, Trigger};
-use trunkline_store::{FlowStore, SavedFlow};
+use trunkline_store::SavedFlow;
 
 use crate::{
     dispatcher::{Dispatcher, StartOutcome},
@@ -85,7 +85,7 @@ impl Scheduler {
     }
 
     async fn tick(self: &Arc<Self>) -> Result<()> {
-        let all = self.runtime.store().saved_flows().await?;
+        let all = self.runtime.flows().saved_flows().await?;
         for saved in all.into_iter().filter(|one| one.active) {
             let name = saved.name.clone();
             let flow = match self.runtime.flow_of(&saved).await {
@@ -130,7 +130,7 @@ impl Scheduler {
     /// Starts the runs that are due, and returns how long the trigger can be paused.
     async fn check(&self, name: &str, flow: &Flow) -> Result<Option<Duration>> {
         // Read here, where no other task checks this trigger, so that the position is the one of the previous check.
-        let saved = &self.runtime.store().saved_flow(name).await?;
+        let saved = &self.runtime.flows().saved_flow(name).await?;
         match flow.trigger() {
             Some(Trigger::Schedule(schedule)) => self.schedule(saved, schedule).await.map(|()| None),
             Some(Trigger::Poll(poll)) => {
@@ -151,7 +151,7 @@ impl Scheduler {
     }
 
     async fn schedule(&self, saved: &SavedFlow, schedule: &Schedule) -> Result<()> {
-        let (store, now) = (self.runtime.store(), Timestamp::now());
+        let (journal, now) = (self.runtime.journal(), Timestamp::now());
         let event = |at: Option<Timestamp>, through: Timestamp| TriggerEvent {
             flow: saved.name.clone(),
             keys: at.map(|at| at.to_string()).into_iter().collect(),
@@ -161,7 +161,7 @@ impl Scheduler {
         // because the system clock was set back: otherwise no run would start until that time. Due times that occur
         // twice start no second run, because their deduplication keys are stored.
         let Some(through) = saved.through.filter(|through| *through <= now) else {
-            return store.remember_trigger(event(None, now)).await;
+            return journal.remember_trigger(event(None, now)).await;
         };
         let flow = &self.runtime.flow_of(saved).await?;
         for at in schedule.due(through, now) {
@@ -170,7 +170,7 @@ impl Scheduler {
                 StartOutcome::Run(run) => tracing::info!(flow = saved.name, %run, %at, "started by its schedule"),
                 // Started by another process, or skipped.
                 StartOutcome::Duplicate(_) | StartOutcome::Skipped => {
-                    store.remember_trigger(event(Some(at), at)).await?
+                    journal.remember_trigger(event(Some(at), at)).await?
                 }
             }
         }
@@ -205,7 +205,7 @@ impl Scheduler {
             if end {
                 self.start_for(saved, newest.into_iter().rev().collect()).await?;
                 let done = TriggerEvent { flow: saved.name.clone(), keys: existing, through: Some(polled_at) };
-                return self.runtime.store().remember_trigger(done).await;
+                return self.runtime.journal().remember_trigger(done).await;
             }
             from = next;
         }
@@ -219,7 +219,7 @@ impl Scheduler {
     /// Returns the new items of a page, each key once, even if it occurs twice in the list.
     async fn unseen(&self, saved: &SavedFlow, items: Vec<(String, Value)>) -> Result<Vec<(String, Value)>> {
         let keys = items.iter().map(|(key, _)| key.clone()).collect();
-        let mut new = self.runtime.store().not_taken(&saved.name, keys).await?;
+        let mut new = self.runtime.journal().not_taken(&saved.name, keys).await?;
         Ok(items.into_iter().filter(|(key, _)| new.remove(key)).collect())
     }
 
@@ -263,8 +263,10 @@ mod tests {
         ActionEntry, ActionSpec, AnyAction, AnyClient, CheckReport, Connector, Context, Effect, Page, Registry, Secret,
         VaultSlot, async_trait,
     };
-    use trunkline_engine::RunIndex;
+
     use trunkline_store::KeySource;
+
+    use trunkline::Ports;
 
     use super::*;
 
@@ -351,7 +353,7 @@ mod tests {
     async fn polling(name: &str, newest_first: bool) -> (tempfile::TempDir, Arc<Scheduler>) {
         let home = tempfile::tempdir().unwrap();
         let key = KeySource::Value(Secret::from("c2FtcGxlLWtleS1vZi12ZXJzaW9uLTMtMzItYnl0ZXM="));
-        let runtime = Runtime::with(registry(), home.path(), key).unwrap();
+        let runtime = Runtime::new(registry(), Ports::sqlite(home.path(), key).unwrap());
         runtime.add_connection(json!({ "name": "feed", "connector": "feed-v1.0", "feed": name })).await.unwrap();
         let flow = Flow::from_value(json!({
             "name": "watch", "connections": { "feed": "feed" }, "overlap": "parallel", "steps": [],
@@ -362,7 +364,7 @@ mod tests {
         }));
         runtime.save_flow(&flow.unwrap(), SaveOptions::default()).await.unwrap();
         let closing = CancellationToken::new();
-        let health = Health::of(runtime.store().clone());
+        let health = Health::of(runtime.ports().health.clone());
         let dispatcher = Dispatcher::new(runtime.clone(), health.clone(), 64, closing.clone());
         (home, Arc::new(Scheduler { runtime, dispatcher, health, closing, state: Mutex::default() }))
     }
@@ -376,7 +378,7 @@ mod tests {
     /// Returns the items in the inputs of all runs, in the order in which the runs were started.
     async fn inputs(scheduler: &Scheduler) -> Vec<Vec<u64>> {
         let mut got = Vec::new();
-        for run in scheduler.runtime.store().runs().await.unwrap().into_iter().rev() {
+        for run in scheduler.runtime.journal().runs().await.unwrap().into_iter().rev() {
             let run = scheduler.runtime.engine().run(&run.id).await.unwrap();
             got.push(run.input["items"].as_array().unwrap().iter().map(|item| item["id"].as_u64().unwrap()).collect());
         }

@@ -17,9 +17,9 @@ use serde_json::{Map, Value, json};
 use subtle::ConstantTimeEq;
 use trunkline::{Cause, token::hash};
 use trunkline_core::{Error, ErrorKind, Result, Retry, RunId};
-use trunkline_engine::{EventLog, Flush, Run, RunStatus, TriggerEvent};
+use trunkline_engine::{Flush, Run, RunStatus, TriggerEvent};
 use trunkline_flow::{Flow, Trigger, Webhook, WebhookResponseMode};
-use trunkline_store::{FlowStore, SavedFlow};
+use trunkline_store::SavedFlow;
 
 use crate::{
     app::App,
@@ -46,7 +46,7 @@ pub(crate) async fn call(
     let body = complete(body)?;
     let delivery_header = webhook.delivery.as_deref().map(|name| header(&headers, name)).transpose()?.flatten();
     if let Some(signature) = &webhook.signature {
-        let secret = app.runtime.store().webhook_secret(&name).await.map_err(|error| for_sender(&name, error))?;
+        let secret = app.runtime.flows().webhook_secret(&name).await.map_err(|error| for_sender(&name, error))?;
         let now = jiff::Timestamp::now().as_second().unsigned_abs();
         let call = SignedCall { headers: &headers, delivery: delivery_header, body: &body, now };
         call.check(signature, secret.as_ref().map(|secret| secret.expose().as_bytes())).map_err(signature_error)?;
@@ -90,7 +90,7 @@ pub(crate) async fn call(
             () = tokio::time::sleep(webhook.patience()) => {}
         }
         // The run continues, and its id is returned: from now on it has to be on disk.
-        app.runtime.store().wait_stored(&run).await.map_err(|error| for_sender(&name, error))?;
+        app.runtime.journal().wait_stored(&run).await.map_err(|error| for_sender(&name, error))?;
     }
     let body = if is_repeated { json!({ "run": run, "again": true }) } else { json!({ "run": run }) };
     Ok(response_json(StatusCode::ACCEPTED, &body))

@@ -1,16 +1,17 @@
 //! Stores for a host: its connections with their vault, its saved flows, and the journal of its runs.
 //!
 //! [`ConnectionStore`] and [`FlowStore`] are the ports through which a host stores them, beside
-//! [`Vault`](trunkline_core::Vault) and [`Journal`](trunkline_engine::Journal). `store_suite` (feature `suite`) checks an
-//! implementation. There are two: [`MemoryStore`], and the embedded store `Store` (feature `sqlite`, on by default).
+//! [`Vault`](trunkline_core::Vault) and [`Journal`](trunkline_engine::Journal). `store_suite` (feature `suite`) checks
+//! an implementation. There are two: [`MemoryStore`], and the embedded store `Store` (feature `sqlite`, on by default).
 //!
 //! # The embedded store
 //!
 //! One SQLite file holds connections with their secrets and tokens, saved flows with their deduplication
 //! keys, and the journal of runs. Staged copies of files lie beside it while they are needed.
 //!
-//! One thread writes, in groups, and a caller that waits for it waits for the disk. Secrets are encrypted one by one before
-//! they reach SQLite. Several processes may share a data directory, for instance one that runs flows and one that lists them.
+//! One thread writes, in groups, and a caller that waits for it waits for the disk. Secrets are encrypted one by one
+//! before they reach SQLite. Several processes may share a data directory, for instance one that runs flows and one
+//! that lists them.
 //!
 //! ```
 //! use trunkline_core::{Connection, Schema};
@@ -38,6 +39,7 @@ mod encryption;
 #[cfg(feature = "sqlite")]
 mod files;
 mod flows;
+mod health;
 #[cfg(feature = "sqlite")]
 mod journal;
 mod lookup;
@@ -61,6 +63,7 @@ pub use encryption::key::KeySource;
 #[cfg(feature = "sqlite")]
 pub use files::private_files::{create_private_file, exposed_mode};
 pub use flows::flow_store::{FlowStore, FlowToSave, SavedFlow};
+pub use health::StoreHealth;
 #[cfg(feature = "sqlite")]
 pub use maintenance::rotate::{Rotation, RotationReport};
 pub use memory::memory_store::MemoryStore;

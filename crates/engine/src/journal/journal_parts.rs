@@ -16,9 +16,9 @@ use crate::{
 
 /// A [`Journal`] whose concerns come from different places. It forwards each call.
 ///
-/// Start with the parts of one journal and replace what differs. The events, the index, the deduplication keys and the flow
-/// versions change in one transaction, so a replacement of one of them has to stand in front of the same storage, as a
-/// wrapper does. The process log and the claims may be stored elsewhere.
+/// Start with the parts of one journal and replace what differs. The events, the index, the deduplication keys and the
+/// flow versions change in one transaction, so a replacement of one of them has to stand in front of the same storage,
+/// as a wrapper does. The process log and the claims may be stored elsewhere.
 ///
 /// ```
 /// use std::sync::Arc;

@@ -9,8 +9,8 @@
 //! | [`ProcessLog`] | keeps the newest calls of each run |
 //! | [`RunClaims`] | lets one process work on a run |
 //!
-//! [`Journal`] is their sum. A type that implements the six traits is a journal. To change one concern of another journal,
-//! implement that concern alone and combine it with [`JournalParts`](crate::JournalParts).
+//! [`Journal`] is their sum. A type that implements the six traits is a journal. To change one concern of another
+//! journal, implement that concern alone and combine it with [`JournalParts`](crate::JournalParts).
 
 use std::collections::BTreeSet;
 
@@ -28,19 +28,19 @@ const EVENTS: usize = 256;
 
 /// Everything that the engine stores and reads: the sum of the six concerns.
 ///
-/// Implement the six traits to store runs elsewhere: the sum is then implemented, too. [`MemoryJournal`] is a short example,
-/// and `trunkline_engine::journal_suite` (feature `suite`) checks an implementation.
+/// Implement the six traits to store runs elsewhere: the sum is then implemented, too. [`MemoryJournal`] is a short
+/// example, and `trunkline_engine::journal_suite` (feature `suite`) checks an implementation.
 ///
 /// # Duties of every method
 ///
 /// - **Visibility**: what a method has changed is seen by every later call in this process, also before it is on disk.
-/// - **Durability**: what was appended with [`Flush::Now`], or by a method that says so, survives the death of the process and
-///   a power cut. Events of one run reach the disk in the order in which they were appended, so that a crash loses only the
-///   last ones, and only if all of them were appended with [`Flush::Later`].
-/// - **Atomicity**: one call is stored as a whole or not at all, together with what is derived from it: the row of a run in
-///   [`RunIndex::runs`], the outcomes of items, and what is remembered of items across runs.
-/// - **Cancellation**: the engine may drop the future of a call. The change is then made or not, as after a crash, and never
-///   in part.
+/// - **Durability**: what was appended with [`Flush::Now`], or by a method that says so, survives the death of the
+///   process and a power cut. Events of one run reach the disk in the order in which they were appended, so that a
+///   crash loses only the last ones, and only if all of them were appended with [`Flush::Later`].
+/// - **Atomicity**: one call is stored as a whole or not at all, together with what is derived from it: the row of a
+///   run in [`RunIndex::runs`], the outcomes of items, and what is remembered of items across runs.
+/// - **Cancellation**: the engine may drop the future of a call. The change is then made or not, as after a crash, and
+///   never in part.
 ///
 /// # Errors
 ///
@@ -60,15 +60,15 @@ pub trait EventLog: Send + Sync {
     /// Accepts a run, in one transaction: stores its flow's document under a version, and its first event.
     ///
     /// `run` is the id of the new run and `version` the version of `flow`, its document. `started` is a
-    /// [`RunEvent::Started`]. With [`Flush::Now`], all of it is on disk when this returns. With [`Flush::Later`], it returns
-    /// at once; if the write fails afterwards, all later appends to the run fail.
+    /// [`RunEvent::Started`]. With [`Flush::Now`], all of it is on disk when this returns. With [`Flush::Later`], it
+    /// returns at once; if the write fails afterwards, all later appends to the run fail.
     ///
     /// # Errors
     ///
     /// `conflict` if the run exists already, or if another document has this version. Nothing is stored then.
     async fn accept(&self, run: &RunId, version: &str, flow: &Value, started: RunEvent, flush: Flush) -> Result<()>;
 
-    /// Waits until an accepted run is on disk, together with everything that was appended to it before this call.
+    /// Waits until a run that was accepted with [`Flush::Later`] is on disk.
     ///
     /// The default implementation appends no events with [`Flush::Now`].
     ///
@@ -81,20 +81,20 @@ pub trait EventLog: Send + Sync {
 
     /// Appends events in this order: after a crash, all of them are there or none.
     ///
-    /// With [`Flush::Now`], they and all earlier events of the run are on disk when this returns, also if `events` is empty.
-    /// With [`Flush::Later`], it returns at once.
+    /// With [`Flush::Now`], they and all earlier events of the run are on disk when this returns, also if `events` is
+    /// empty. With [`Flush::Later`], it returns at once.
     ///
     /// # Errors
     ///
     /// `not_found` if there is no such run. After an append has failed for another reason, all later appends to the run
-    /// fail too, because it is not clear which events are on disk. They succeed again after the run is claimed again: the
-    /// next worker reads what is on disk.
+    /// fail too, because it is not clear which events are on disk. They succeed again after the run is claimed again:
+    /// the next worker reads what is on disk.
     async fn append(&self, run: &RunId, events: Vec<RunEvent>, flush: Flush) -> Result<()>;
 
     /// Passes all events of a run to `visit`, in order and unchanged, without holding them all in memory.
     ///
-    /// Numbers have all their digits, and the members of an object keep their order. Events that are appended meanwhile may
-    /// be missing.
+    /// Numbers have all their digits, and the members of an object keep their order. Events that are appended meanwhile
+    /// may be missing.
     ///
     /// # Errors
     ///
@@ -103,8 +103,8 @@ pub trait EventLog: Send + Sync {
     async fn replay(&self, run: &RunId, visit: &mut (dyn FnMut(RunEvent) + Send)) -> Result<()>;
 
     /// Returns the status of a run, and a page of its events after the event of this number, as [`RunEvent::shown`]
-    /// leaves them. Each comes with its number, from 1. A page has at most 256 events, and an empty page means that there
-    /// are no more events now.
+    /// leaves them. Each comes with its number, from 1. A page has at most 256 events, and an empty page means that
+    /// there are no more events now.
     ///
     /// Events that another process has not flushed yet may be missing. The status of an ended run is returned only if
     /// all of its events can be read. The default implementation replays the whole run.
@@ -129,8 +129,8 @@ pub trait EventLog: Send + Sync {
         Ok((status, page))
     }
 
-    /// Returns whether any process has appended a [`RunEvent::CancelRequested`] to the run. A process that works on the run
-    /// asks often, so it should not cost a replay.
+    /// Returns whether any process has appended a [`RunEvent::CancelRequested`] to the run. A process that works on the
+    /// run asks often, so it should not cost a replay.
     ///
     /// # Errors
     ///
@@ -146,28 +146,29 @@ pub trait EventLog: Send + Sync {
     async fn signals(&self, run: &RunId, after: u64) -> Result<(Vec<RunEvent>, u64)>;
 }
 
-/// What is found without a replay: runs, and the outcomes of their items. It is derived from the events, and changes in the
-/// same transaction as they do.
+/// What is found without a replay: runs, and the outcomes of their items. It is derived from the events, and changes in
+/// the same transaction as they do.
 #[async_trait]
 pub trait RunIndex: Send + Sync {
-    /// Returns all runs, newest first, with the number of their items by status. [`RunSummary::apply`] folds the events of a
-    /// run.
+    /// Returns all runs, newest first, with the number of their items by status. [`RunSummary::apply`] folds the events
+    /// of a run.
     ///
     /// # Errors
     ///
     /// `store` if a run cannot be read.
     async fn runs(&self) -> Result<Vec<RunSummary>>;
 
-    /// Returns the outcome of the item with exactly this key in the step at this path: the last [`RunEvent::ItemFinished`] or
-    /// [`RunEvent::ItemResolved`]. Returns nothing if it has none, or if there is no such run.
+    /// Returns the outcome of the item with exactly this key in the step at this path: the last
+    /// [`RunEvent::ItemFinished`] or [`RunEvent::ItemResolved`]. Returns nothing if it has none, or if there is no such
+    /// run.
     ///
     /// # Errors
     ///
     /// `store` if the outcome cannot be read.
     async fn item(&self, run: &RunId, step: &StepPath, key: &str) -> Result<Option<ItemOutcome>>;
 
-    /// Returns a page of the items of a run that have an outcome, ordered by step and key as bytes: those after the item
-    /// `after`, with this status only (such as `failed`) if one is given, and at most `most`.
+    /// Returns a page of the items of a run that have an outcome, ordered by step and key as bytes: those after the
+    /// item `after`, with this status only (such as `failed`) if one is given, and at most `most`.
     ///
     /// # Errors
     ///
@@ -183,8 +184,8 @@ pub trait RunIndex: Send + Sync {
     /// Returns what is remembered of an item across all runs of this run's flow on the same connections: the last run
     /// in which it was done, or in which its outcome was unknown.
     ///
-    /// An item is remembered by a [`RunEvent::ItemFinished`] with `once` that is done or unknown. A later failure or skip
-    /// changes nothing. A [`RunEvent::ItemResolved`] in the remembered run makes it done, or forgets it.
+    /// An item is remembered by a [`RunEvent::ItemFinished`] with `once` that is done or unknown. A later failure or
+    /// skip changes nothing. A [`RunEvent::ItemResolved`] in the remembered run makes it done, or forgets it.
     ///
     /// # Errors
     ///
@@ -192,18 +193,18 @@ pub trait RunIndex: Send + Sync {
     async fn before(&self, run: &RunId, step: &StepPath, key: &str) -> Result<Option<PreviousOutcome>>;
 }
 
-/// The deduplication keys of triggers: deliveries, items and due times for which a run was started. Each flow has keys of its
-/// own.
+/// The deduplication keys of triggers: deliveries, items and due times for which a run was started. Each flow has keys
+/// of its own.
 ///
 /// A journal may remove a key that no trigger has asked for in the last 30 days.
 #[async_trait]
 pub trait TriggerDeduplication: Send + Sync {
-    /// Accepts a run that a trigger starts as [`EventLog::accept`] does, and stores the trigger's deduplication keys in the
-    /// same transaction. All of it is on disk when this returns.
+    /// Accepts a run that a trigger starts as [`EventLog::accept`] does, and stores the trigger's deduplication keys in
+    /// the same transaction. All of it is on disk when this returns.
     ///
-    /// If an earlier event has taken one of the keys, nothing is accepted and stored, and the id of its run is returned: the
-    /// empty id if it started none. An event without keys is always accepted. If the saved flow is in the same storage,
-    /// [`TriggerEvent::through`] is stored with it.
+    /// If an earlier event has taken one of the keys, nothing is accepted and stored, and the id of its run is
+    /// returned: the empty id if it started none. An event without keys is always accepted. If the saved flow is in the
+    /// same storage, [`TriggerEvent::through`] is stored with it.
     ///
     /// # Errors
     ///
@@ -224,16 +225,16 @@ pub trait TriggerDeduplication: Send + Sync {
     /// `store` if the keys cannot be read.
     async fn not_taken(&self, flow: &str, keys: Vec<String>) -> Result<BTreeSet<String>>;
 
-    /// Takes the deduplication keys of a trigger event for which no run is started. They are on disk when this returns. If
-    /// the saved flow is in the same storage, [`TriggerEvent::through`] is stored with it.
+    /// Takes the deduplication keys of a trigger event for which no run is started. They are on disk when this returns.
+    /// If the saved flow is in the same storage, [`TriggerEvent::through`] is stored with it.
     ///
     /// # Errors
     ///
     /// `store` if they cannot be written.
     async fn remember_trigger(&self, event: TriggerEvent) -> Result<()>;
 
-    /// Removes all deduplication keys of the trigger of this flow, for a flow that is removed. That is on disk when this
-    /// returns.
+    /// Removes all deduplication keys of the trigger of this flow, for a flow that is removed. That is on disk when
+    /// this returns.
     ///
     /// # Errors
     ///
@@ -244,8 +245,8 @@ pub trait TriggerDeduplication: Send + Sync {
 /// The documents of flow versions. A version never changes, because runs are pinned to it.
 #[async_trait]
 pub trait FlowVersions: Send + Sync {
-    /// Stores the document of a called flow under its version. It is on disk when this returns. A version that exists with an
-    /// equal document stays as it is.
+    /// Stores the document of a called flow under its version. It is on disk when this returns. A version that exists
+    /// with an equal document stays as it is.
     ///
     /// # Errors
     ///
@@ -261,8 +262,8 @@ pub trait FlowVersions: Send + Sync {
     async fn flow(&self, version: &str) -> Result<Value>;
 }
 
-/// The process log of runs, for an operator who examines a failure. It is not part of a run's state, and no step waits for
-/// it. The default implementation stores nothing.
+/// The process log of runs, for an operator who examines a failure. It is not part of a run's state, and no step waits
+/// for it. The default implementation stores nothing.
 #[async_trait]
 pub trait ProcessLog: Send + Sync {
     /// Adds an entry to the process log of a run. The newest [`LOG_ENTRIES`](crate::LOG_ENTRIES) entries are kept, and
@@ -275,8 +276,8 @@ pub trait ProcessLog: Send + Sync {
         Ok(())
     }
 
-    /// Returns a page of the process log of a run: at most [`LOG_PAGE`](crate::LOG_PAGE) entries after the entry of this
-    /// number, from 1, and how many entries before them were dropped.
+    /// Returns a page of the process log of a run: at most [`LOG_PAGE`](crate::LOG_PAGE) entries after the entry of
+    /// this number, from 1, and how many entries before them were dropped.
     ///
     /// # Errors
     ///
@@ -289,8 +290,8 @@ pub trait ProcessLog: Send + Sync {
 /// The right to work on a run.
 #[async_trait]
 pub trait RunClaims: Send + Sync {
-    /// Claims the exclusive right to work on a run. The run need not exist yet. The claim is given back when it is dropped,
-    /// and when the process that holds it ends in whichever way.
+    /// Claims the exclusive right to work on a run. The run need not exist yet. The claim is given back when it is
+    /// dropped, and when the process that holds it ends in whichever way.
     ///
     /// After an append to the run has failed, the next claim makes the journal read the run from disk again.
     ///

@@ -21,7 +21,8 @@ use crate::{
     run::{ItemOutcome, RunEvent},
 };
 
-/// A [`Journal`](crate::Journal) in memory, for tests and for hosts that need no durability. Its runs end with the process.
+/// A [`Journal`](crate::Journal) in memory, for tests and for hosts that need no durability. Its runs end with the
+/// process.
 #[derive(Default)]
 pub struct MemoryJournal {
     inner: Mutex<Memory>,

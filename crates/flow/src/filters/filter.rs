@@ -1,6 +1,7 @@
 //! The description of a filter: its input, arguments and result, which are checked before a run and at each call.
 
 use minijinja::{Error, ErrorKind, State, Value};
+use schemars::JsonSchema;
 use serde::Serialize;
 
 use crate::{
@@ -9,7 +10,7 @@ use crate::{
 };
 
 /// A filter of expressions: `{{ value | name(arguments) }}`.
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, JsonSchema)]
 pub struct Filter {
     /// Its name in an expression.
     pub name: &'static str,
@@ -29,7 +30,7 @@ pub struct Filter {
 }
 
 /// An argument of a filter, in brackets after its name.
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, JsonSchema)]
 pub struct Argument {
     /// The argument's name, for documentation and messages. Calls give arguments by position.
     pub name: &'static str,
@@ -42,7 +43,7 @@ pub struct Argument {
 }
 
 /// An example of an expression: its source, the flow's input, and the result.
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, JsonSchema)]
 pub struct Example {
     /// The expression without its braces.
     pub expression: &'static str,

@@ -12,6 +12,10 @@ impl AnyAction for &'static Operation {
         Operation::spec(self)
     }
 
+    fn origin(&self) -> String {
+        self.location.to_string()
+    }
+
     async fn run(&self, client: &AnyClient, input: Value, cx: &Context) -> Result<Value> {
         own_client(self, client)?.run(self, input, cx).await
     }

@@ -7,6 +7,7 @@ mod operation_table;
 mod path;
 mod request;
 mod row;
+mod shapes;
 mod table_file;
 mod target;
 

@@ -13,6 +13,7 @@ use super::{
     input::{Input, InputLocation},
     path::{Path, is_name},
     row::{In, InputRow, OperationRow},
+    shapes::Shapes,
     table_file::TableFile,
 };
 use crate::{paging::Paging, transport::header_is_free};
@@ -21,7 +22,7 @@ use crate::{paging::Paging, transport::header_is_free};
 #[derive(Debug)]
 pub struct Operation {
     spec: ActionSpec,
-    location: SourceLocation,
+    pub(crate) location: SourceLocation,
     pub(crate) method: Method,
     pub(crate) path: Path,
     pub(crate) inputs: Vec<Input>,
@@ -76,7 +77,12 @@ impl Operation {
     }
 
     /// Makes an operation of a row. Returns `None` if the row has errors, which are then among the findings of `file`.
-    pub(crate) fn compile(row: OperationRow, pointer: &str, file: &mut TableFile<'_>) -> Option<Operation> {
+    pub(crate) fn compile(
+        row: OperationRow,
+        shapes: &Shapes,
+        pointer: &str,
+        file: &mut TableFile<'_>,
+    ) -> Option<Operation> {
         let findings_before = file.findings.len();
         check_name(&row, pointer, file);
         // Without a route, nothing can be said about the inputs.
@@ -89,7 +95,7 @@ impl Operation {
             return None;
         }
         let location = file.location(row.name.span().start);
-        let shape = row.output.unwrap_or(Value::Bool(true));
+        let shape = shapes.resolve(row.output.unwrap_or(Value::Bool(true)));
         // An operation whose result is a text takes a text as the body of the response.
         let is_text = shape.get("type").is_some_and(|kind| kind == "string");
         let spec = ActionSpec {
@@ -102,7 +108,7 @@ impl Operation {
             lists: paging.is_some(),
             scopes: row.scopes,
             // Without the inputs that the client itself sends for paging.
-            input: input_schema(&row.input.0, &inputs[..declared]),
+            input: input_schema(&row.input.0, &inputs[..declared], shapes),
             output: if paging.is_some() { page_schema(&shape) } else { shape },
         };
         Some(Operation {
@@ -150,8 +156,12 @@ fn check_bodies(row: &OperationRow, pointer: &str, file: &mut TableFile<'_>) {
         let message = format!("`{}` is not a content type", content.get_ref());
         file.error(format!("{pointer}/content"), content.span().start, message);
     }
-    if row.output.as_ref().is_some_and(|schema| !schema.is_object() && !schema.is_boolean()) {
-        file.error(format!("{pointer}/output"), row.name.span().start, "`output` is not a JSON Schema");
+    if row.output.as_ref().is_some_and(|schema| !schema.is_object() && !schema.is_boolean() && !schema.is_string()) {
+        file.error(
+            format!("{pointer}/output"),
+            row.name.span().start,
+            "`output` is neither a JSON Schema nor the name of a shape",
+        );
     }
 }
 
@@ -309,11 +319,8 @@ impl RoutedRow<'_> {
     }
 }
 
-fn input_schema(rows: &[(Spanned<String>, InputRow)], inputs: &[Input]) -> Value {
-    let properties: Map<_, _> = rows
-        .iter()
-        .map(|(key, row)| (key.get_ref().clone(), serde_json::to_value(row).unwrap_or(Value::Bool(true))))
-        .collect();
+fn input_schema(rows: &[(Spanned<String>, InputRow)], inputs: &[Input], shapes: &Shapes) -> Value {
+    let properties: Map<_, _> = rows.iter().map(|(key, row)| (key.get_ref().clone(), shapes.input(row))).collect();
     let required: Vec<_> = inputs.iter().filter(|input| input.required).map(|input| input.name.as_str()).collect();
     json!({ "type": "object", "properties": properties, "required": required, "additionalProperties": false })
 }

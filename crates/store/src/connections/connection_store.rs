@@ -61,24 +61,25 @@ pub struct SignInEvent {
 /// Stores connections and their secrets.
 ///
 /// The implementation is also the [`Vault`](trunkline_core::Vault) of these connections, which removes the tokens of a
-/// connection with it, and it knows the runs and the saved flows that use a connection. A change is durable when its method
-/// returns, and is made as a whole or not at all. `trunkline_store::store_suite` (feature `suite`) checks an implementation.
+/// connection with it, and it knows the runs and the saved flows that use a connection. A change is durable when its
+/// method returns, and is made as a whole or not at all. `trunkline_store::store_suite` (feature `suite`) checks an
+/// implementation.
 ///
 /// # Errors
 ///
 /// Besides the errors that it lists, each method may return `store` if the storage cannot be read or written.
 #[async_trait]
 pub trait ConnectionStore: Send + Sync {
-    /// Adds a connection, or replaces the one of the same name. Its tokens in the vault stay, and so does the time at which it
-    /// was added.
+    /// Adds a connection, or replaces the one of the same name. Its tokens in the vault stay, and so does the time at
+    /// which it was added.
     ///
-    /// The connector's `settings` schema says which settings are secrets. Each secret is protected at rest; a reference to an
-    /// environment variable or a file stays as it is.
+    /// The connector's `settings` schema says which settings are secrets. Each secret is protected at rest; a reference
+    /// to an environment variable or a file stays as it is.
     ///
     /// # Errors
     ///
-    /// `config` if a secret is the mask `***`, or neither a text nor a reference; `store` if it cannot be written. Nothing is
-    /// stored then.
+    /// `config` if a secret is the mask `***`, or neither a text nor a reference; `store` if it cannot be written.
+    /// Nothing is stored then.
     async fn put_connection(&self, connection: &Connection, settings: &Schema) -> Result<()>;
 
     /// Returns a connection as it was saved, with its secrets.
@@ -102,19 +103,19 @@ pub trait ConnectionStore: Send + Sync {
     /// `not_found` if there is no such connection.
     async fn masked_connection(&self, name: &str) -> Result<Value>;
 
-    /// Removes a connection with its secrets and tokens. Returns the content of its vault entry, so that the tokens can be
-    /// revoked; `None` if it has none, or if it cannot be decrypted.
+    /// Removes a connection with its secrets and tokens. Returns the content of its vault entry, so that the tokens can
+    /// be revoked; `None` if it has none, or if it cannot be decrypted.
     ///
     /// The check of its uses and the removal are one transaction, so that no run can start in between.
     ///
     /// # Errors
     ///
-    /// `conflict` if an unfinished run or an active flow uses it, unless `force` is set; `not_found` if there is no such
-    /// connection.
+    /// `conflict` if an unfinished run or an active flow uses it, unless `force` is set; `not_found` if there is no
+    /// such connection.
     async fn remove_connection(&self, name: &str, force: bool) -> Result<Option<Secret>>;
 
-    /// Returns the sign-in events after the id `after` (0 for all), oldest first, of one connection or of all. To follow them,
-    /// call again with the last id. Events of other processes are included.
+    /// Returns the sign-in events after the id `after` (0 for all), oldest first, of one connection or of all. To
+    /// follow them, call again with the last id. Events of other processes are included.
     ///
     /// There is an event for each [`Vault::replace`](trunkline_core::Vault::replace) whose state
     /// [differs](SignInState::differs) from the previous one. The newest 200 events of a connection are kept.

@@ -7,7 +7,7 @@ use std::{
 };
 
 use rusqlite::Connection;
-use trunkline_core::{Error, Result, RunId};
+use trunkline_core::{Result, RunId};
 
 use crate::{
     database::{pending_writes::Pending, writer::Writer},
@@ -40,14 +40,8 @@ impl Store {
         &self.inner.dir
     }
 
-    /// Returns the fault that ended all writing in this process, if there was one. Only a process that opens the store again
-    /// can write.
-    pub fn failed(&self) -> Option<Error> {
-        self.inner.writer.check().err()
-    }
-
-    /// Returns the number of transactions committed since the store was opened. With many writers it is far smaller than the
-    /// number of appends, see the group commit of the writer.
+    /// Returns the number of transactions committed since the store was opened. With many writers it is far smaller
+    /// than the number of appends, see the group commit of the writer.
     pub fn commits(&self) -> u64 {
         self.inner.writer.commits()
     }

@@ -31,7 +31,8 @@ pub(crate) fn hold(path: &Path) -> std::io::Result<Option<FileLock>> {
     }
 }
 
-/// Only the holder removes the file, while it still holds the lock. A process that locks a removed file notices and retries.
+/// Only the holder removes the file, while it still holds the lock. A process that locks a removed file notices and
+/// retries.
 impl Drop for FileLock {
     fn drop(&mut self) {
         if cfg!(unix) {

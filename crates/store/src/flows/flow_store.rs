@@ -6,7 +6,8 @@ use serde::Serialize;
 use serde_json::{Map, Value};
 use trunkline_core::{Error, ErrorKind, NextStep, Result, Secret, Timestamp, async_trait};
 
-/// A flow that is saved under its name. [`FlowVersions::flow`](trunkline_engine::FlowVersions::flow) returns the document of its version.
+/// A flow that is saved under its name. [`FlowVersions::flow`](trunkline_engine::FlowVersions::flow) returns the
+/// document of its version.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct SavedFlow {
     /// Its name.
@@ -51,9 +52,9 @@ pub struct FlowToSave {
 
 /// Stores flows under their names, for triggers and for callers that start them by name.
 ///
-/// A flow that is replaced keeps its name, the address of its webhook, and the deduplication keys of its trigger. A change is
-/// durable when its method returns, and is made as a whole or not at all. `trunkline_store::store_suite` (feature `suite`)
-/// checks an implementation.
+/// A flow that is replaced keeps its name, the address of its webhook, and the deduplication keys of its trigger. A
+/// change is durable when its method returns, and is made as a whole or not at all. `trunkline_store::store_suite`
+/// (feature `suite`) checks an implementation.
 ///
 /// # Errors
 ///
@@ -62,12 +63,14 @@ pub struct FlowToSave {
 pub trait FlowStore: Send + Sync {
     /// Saves a flow, or replaces the one of the same name. Its deduplication keys and the secrets of its webhook stay.
     ///
-    /// The document is stored under its version, as [`FlowVersions::keep_version`](trunkline_engine::FlowVersions::keep_version)
-    /// does, so that runs can be accepted with it.
+    /// The document is stored under its version, as
+    /// [`FlowVersions::keep_version`](trunkline_engine::FlowVersions::keep_version) does, so that runs can be accepted
+    /// with it.
     ///
     /// # Errors
     ///
-    /// `conflict` if a flow of this name exists and `replace` is not set, or if its version exists with another document.
+    /// `conflict` if a flow of this name exists and `replace` is not set, or if its version exists with another
+    /// document.
     async fn save_flow(&self, flow: FlowToSave, replace: bool) -> Result<()>;
 
     /// Returns all saved flows, sorted by name.
@@ -84,15 +87,16 @@ pub trait FlowStore: Send + Sync {
     /// `not_found` if there is no flow of this name.
     async fn saved_flow(&self, name: &str) -> Result<SavedFlow>;
 
-    /// Activates or deactivates the trigger of a flow. With `restart`, the trigger starts as if it had never checked: what
-    /// came while it was inactive is not made up for.
+    /// Activates or deactivates the trigger of a flow. With `restart`, the trigger starts as if it had never checked:
+    /// what came while it was inactive is not made up for.
     ///
     /// # Errors
     ///
     /// `not_found` if there is no flow of this name.
     async fn activate_flow(&self, name: &str, active: bool, restart: bool) -> Result<()>;
 
-    /// Removes a flow, the secrets of its webhook, and the deduplication keys of its trigger. Its runs stay, and continue.
+    /// Removes a flow, the secrets of its webhook, and the deduplication keys of its trigger. Its runs stay, and
+    /// continue.
     ///
     /// If the journal is in another storage, the caller also removes the keys there, with
     /// [`TriggerDeduplication::forget_trigger`](trunkline_engine::TriggerDeduplication::forget_trigger).
@@ -116,7 +120,8 @@ pub trait FlowStore: Send + Sync {
     /// `not_found` if there is no flow of this name.
     async fn set_webhook_secret(&self, name: &str, secret: &Secret) -> Result<()>;
 
-    /// Returns the secret that the sender of a flow's webhook signs with, if one is saved. Returns `None` for an unknown flow.
+    /// Returns the secret that the sender of a flow's webhook signs with, if one is saved. Returns `None` for an
+    /// unknown flow.
     ///
     /// # Errors
     ///

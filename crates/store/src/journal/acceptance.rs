@@ -1,4 +1,5 @@
-//! The transaction that accepts a run: its flow version, its row, its first event, and the deduplication keys of its trigger.
+//! The transaction that accepts a run: its flow version, its row, its first event, and the deduplication keys of its
+//! trigger.
 
 use rusqlite::{Connection, OptionalExtension, params};
 use serde_json::Value;
@@ -22,8 +23,8 @@ use crate::{
 /// How long a deduplication key is kept after it was last seen, in milliseconds: 30 days.
 const KEEP: i64 = 30 * 24 * 60 * 60 * 1000;
 
-/// Returns the work that accepts a run, or returns the earlier run that was started for the same trigger event. It fails
-/// before it changes anything.
+/// Returns the work that accepts a run, or returns the earlier run that was started for the same trigger event. It
+/// fails before it changes anything.
 pub(crate) fn accepting(
     store: &Store,
     run: &RunId,

@@ -1,7 +1,7 @@
 //! Deduplication keys of triggers: deliveries, items and due times for which a run was started.
 //!
-//! A key is written in the transaction that accepts the run. A key that has not been seen for 30 days is removed; the same
-//! delivery after that starts another run.
+//! A key is written in the transaction that accepts the run. A key that has not been seen for 30 days is removed; the
+//! same delivery after that starts another run.
 
 use std::collections::BTreeSet;
 

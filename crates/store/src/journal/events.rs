@@ -1,5 +1,5 @@
-//! The event log: a table of events. What is derived from them (the row of the run, the outcomes of items) is written in the
-//! same transaction, so a list of runs or a query for one item never reads all events of a run.
+//! The event log: a table of events. What is derived from them (the row of the run, the outcomes of items) is written
+//! in the same transaction, so a list of runs or a query for one item never reads all events of a run.
 //!
 //! Events queued with [`Flush::Later`] are not on disk yet, but this process has to see them: their outcomes and
 //! cancellations are kept as pending writes until then, and a replay flushes them first.

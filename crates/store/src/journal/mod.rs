@@ -1,5 +1,5 @@
-//! The journal of runs, see [`Journal`](trunkline_engine::Journal): a file for each of its concerns, and what their transactions
-//! share.
+//! The journal of runs, see [`Journal`](trunkline_engine::Journal): a file for each of its concerns, and what their
+//! transactions share.
 
 pub(crate) mod acceptance;
 pub(crate) mod deduplication;

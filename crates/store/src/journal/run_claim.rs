@@ -49,8 +49,8 @@ fn claim(dir: &Path, run: &RunId) -> Result<RunClaim> {
     })
 }
 
-/// Locks one byte of a file that all runs share, so a run needs no file of its own. It is an open file description lock, see
-/// fcntl(2), and belongs to the open file. Returns `None` if another process holds it.
+/// Locks one byte of a file that all runs share, so a run needs no file of its own. It is an open file description
+/// lock, see fcntl(2), and belongs to the open file. Returns `None` if another process holds it.
 #[cfg(target_os = "linux")]
 fn hold_run(dir: &Path, run: &RunId) -> std::io::Result<Option<RunClaim>> {
     use nix::{

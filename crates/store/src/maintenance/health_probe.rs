@@ -3,7 +3,7 @@
 
 use std::{io::Write, path::Path, time::Duration};
 
-use trunkline_core::{Error, ErrorKind, Result, StoreFault};
+use trunkline_core::{Error, ErrorKind, Result, StoreFault, async_trait};
 
 use crate::{
     database::store::Store,
@@ -12,6 +12,7 @@ use crate::{
         private_files::{private_dir, private_file},
         store_fault::{describe, file_fault},
     },
+    health::StoreHealth,
     sqlite::columns::now,
 };
 
@@ -20,13 +21,9 @@ const ROOM: usize = 256 * 1024;
 /// The longest time that a probe may take.
 const TIMEOUT: Duration = Duration::from_secs(15);
 
-impl Store {
-    /// Checks that the store works. Flushes only if nothing was written since the last call: a recent write has shown the same.
-    ///
-    /// # Errors
-    ///
-    /// `store`, with the fault that keeps the store from working, see [`Error::store_fault`].
-    pub async fn probe(&self) -> Result<()> {
+#[async_trait]
+impl StoreHealth for Store {
+    async fn probe(&self) -> Result<()> {
         self.inner.writer.check()?;
         match tokio::time::timeout(TIMEOUT, self.try_all()).await {
             Ok(tried) => tried,
@@ -37,6 +34,12 @@ impl Store {
         }
     }
 
+    fn failed(&self) -> Option<Error> {
+        self.inner.writer.check().err()
+    }
+}
+
+impl Store {
     async fn try_all(&self) -> Result<()> {
         let dir = self.inner.dir.clone();
         let file = tokio::task::spawn_blocking(move || write_a_file(&dir)).await;

@@ -35,8 +35,8 @@ impl Store {
     ///
     /// # Errors
     ///
-    /// `config` if the key is missing, wrong or readable by others, and `store` if the file is damaged, of a later version,
-    /// or not a store. The files are not changed in these cases.
+    /// `config` if the key is missing, wrong or readable by others, and `store` if the file is damaged, of a later
+    /// version, or not a store. The files are not changed in these cases.
     pub fn open(dir: &Path, key: KeySource) -> Result<Store> {
         let path = dir.join("trunkline.db");
         let mut found = schema::inspect(&path)?;

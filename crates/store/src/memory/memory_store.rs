@@ -4,15 +4,16 @@ use std::{collections::BTreeMap, sync::Arc};
 
 use serde_json::Value;
 use tokio::sync::{Mutex, MutexGuard};
-use trunkline_core::{Connection, Secret, SignIn, Timestamp, VaultEntry};
+use trunkline_core::{Connection, Result, Secret, SignIn, Timestamp, VaultEntry, async_trait};
 use trunkline_engine::{JournalParts, MemoryJournal};
 
 use crate::{
-    connections::connection_store::SignInEvent, flows::flow_store::SavedFlow, memory::memory_runs::MemoryRuns,
+    connections::connection_store::SignInEvent, flows::flow_store::SavedFlow, health::StoreHealth,
+    memory::memory_runs::MemoryRuns,
 };
 
-/// Connections, their vault, saved flows and a journal in memory, for tests and for hosts that need no durability. Clones
-/// share it. Everything ends with the process.
+/// Connections, their vault, saved flows and a journal in memory, for tests and for hosts that need no durability.
+/// Clones share it. Everything ends with the process.
 ///
 /// ```
 /// use std::sync::Arc;
@@ -70,5 +71,12 @@ impl MemoryStore {
     /// Locks the tables. A run is accepted under the same lock.
     pub(crate) async fn lock(&self) -> MutexGuard<'_, Tables> {
         self.tables.lock().await
+    }
+}
+
+#[async_trait]
+impl StoreHealth for MemoryStore {
+    async fn probe(&self) -> Result<()> {
+        Ok(())
     }
 }

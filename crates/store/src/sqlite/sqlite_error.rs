@@ -90,8 +90,8 @@ pub(crate) fn fault_of(error: &rusqlite::Error, path: &Path) -> Option<StoreFaul
     }
 }
 
-/// Returns the fault of opening the store's directory. The store itself is not opened for this: closing it would release
-/// SQLite's locks.
+/// Returns the fault of opening the store's directory. The store itself is not opened for this: closing it would
+/// release SQLite's locks.
 fn fault_of_directory(path: &Path) -> Option<StoreFault> {
     fault_of_file(&File::open(path.parent()?).err()?)
 }

@@ -45,10 +45,8 @@ pub(super) async fn changes_of_a_sign_in_are_events(store: TestedStore) {
         state: SignInState::ReauthRequired { cause: ReauthCause::Revoked, reason: "revoked".into() },
         ..SignIn::default()
     };
-    let mut version = 0;
-    for (name, sign_in) in [("dam", SignIn::default()), ("dam", SignIn::default()), ("dam", pending.clone())] {
-        assert!(store.vault.replace(name, version, &Secret::from("x"), &sign_in).await.unwrap());
-        version += 1;
+    for (version, sign_in) in (0..).zip([SignIn::default(), SignIn::default(), pending.clone()]) {
+        assert!(store.vault.replace("dam", version, &Secret::from("x"), &sign_in).await.unwrap());
     }
     assert!(store.vault.replace("other", 0, &Secret::from("x"), &SignIn::default()).await.unwrap());
     let events = async |name: Option<&str>, after: u64| store.connections.sign_in_events(name, after).await.unwrap();

@@ -1,7 +1,7 @@
 //! A test suite for implementations of [`Journal`]: the behaviours that the engine relies on.
 //!
-//! Any crate can run it over its own journal. Add the engine with the feature `suite` to the `[dev-dependencies]`, and call
-//! [`run`] in a test with a function that makes an empty journal. If the journal survives its process, also call
+//! Any crate can run it over its own journal. Add the engine with the feature `suite` to the `[dev-dependencies]`, and
+//! call [`run`] in a test with a function that makes an empty journal. If the journal survives its process, also call
 //! [`run_reopening`], which checks what is on disk after a crash.
 //!
 //! ```
@@ -13,10 +13,11 @@
 //! # });
 //! ```
 //!
-//! A failed check panics, and its backtrace names the behaviour. The suite takes a few thousand calls. It does not check what
-//! one process cannot: that two processes exclude each other, and that a flush survives a power cut.
+//! A failed check panics, and its backtrace names the behaviour. The suite takes a few thousand calls. It does not
+//! check what one process cannot: that two processes exclude each other, and that a flush survives a power cut.
 #![allow(clippy::unwrap_used, reason = "this is a test")]
 
+mod process_log;
 mod reopening;
 mod sample;
 mod triggers;
@@ -29,7 +30,7 @@ use serde_json::{Value, json};
 use trunkline_core::{ErrorKind, RunId, StepPath, Timestamp};
 
 use crate::{
-    journal::{Flush, Item, Journal, LOG_ENTRIES, LOG_PAGE, PreviousOutcome, RunSummary},
+    journal::{Flush, Item, Journal, PreviousOutcome, RunSummary},
     run::{ItemOutcome, RunEvent, RunStatus},
 };
 
@@ -55,7 +56,7 @@ pub async fn run<J: Journal, F: AsyncFn() -> J>(fresh: F) {
     items_with_once_are_remembered_across_runs(&fresh().await).await;
     events_that_are_flushed_later_can_be_read_at_once(&fresh().await).await;
     runs_are_listed_newest_first(&fresh().await).await;
-    the_newest_log_entries_are_kept(&fresh().await).await;
+    process_log::the_newest_log_entries_are_kept(&fresh().await).await;
     a_cancellation_is_reported(&fresh().await).await;
     signals_are_read_after_the_last_event_seen(&fresh().await).await;
     a_claim_is_exclusive_until_dropped(&fresh().await).await;
@@ -450,29 +451,6 @@ async fn an_unknown_run_is_not_found(journal: &impl Journal) {
     // A rejected append does not count as a failed one: later appends succeed.
     journal.append(&id("a1"), vec![resumed(1)], Flush::Now).await.unwrap();
     assert_eq!(journal.runs().await.unwrap().len(), 1);
-}
-
-/// A journal may store no log.
-async fn the_newest_log_entries_are_kept(journal: &impl Journal) {
-    let (run, other) = (accepted(journal, "a1", 0).await, accepted(journal, "a2", 0).await);
-    for number in 1..=LOG_ENTRIES + 5 {
-        journal.log(&run, log_entry(number)).await.unwrap();
-    }
-    journal.append(&run, Vec::new(), Flush::Now).await.unwrap();
-    let (mut after, mut found, mut dropped) = (0, Vec::new(), 0);
-    loop {
-        let page = journal.logged(&run, after).await.unwrap();
-        assert!(page.entries.len() <= LOG_PAGE, "{}", page.entries.len());
-        let Some((last, _)) = page.entries.last() else { break };
-        (after, dropped) = (*last, page.dropped);
-        found.extend(page.entries);
-    }
-    if !found.is_empty() {
-        assert_eq!((found.len() as u64, dropped), (LOG_ENTRIES, 5));
-        let expected: Vec<_> = (6..=LOG_ENTRIES + 5).map(|number| (number, log_entry(number))).collect();
-        assert!(found == expected, "the newest entries, in order and unchanged");
-    }
-    assert!(journal.logged(&other, 0).await.unwrap().entries.is_empty());
 }
 
 async fn accepted(journal: &impl Journal, name: &str, at: u64) -> RunId {

@@ -11,9 +11,9 @@ const TOGETHER: usize = 3;
 
 /// Checks what a journal that survives its process finds after a crash.
 ///
-/// `fresh` returns an empty journal each time it is called. `reopen` ends a journal as a crash would, and returns one on the
-/// same storage. The closer it is to a crash, the more is checked: a journal that is dropped in an orderly way may write what
-/// a crash would lose.
+/// `fresh` returns an empty journal each time it is called. `reopen` ends a journal as a crash would, and returns one
+/// on the same storage. The closer it is to a crash, the more is checked: a journal that is dropped in an orderly way
+/// may write what a crash would lose.
 ///
 /// # Panics
 ///

@@ -5,10 +5,7 @@ use std::collections::BTreeMap;
 use serde_json::{Value, json};
 use trunkline_core::{Error, ErrorDetail, ErrorKind, NextStep, Retry, RunId, StepPath, Timestamp};
 
-use crate::{
-    journal::LogEntry,
-    run::{ItemOutcome, RerunOf, RunEvent, RunStatus, Verdict, Waiting},
-};
+use crate::run::{ItemOutcome, RerunOf, RunEvent, RunStatus, Verdict, Waiting};
 
 pub(super) fn one_of_each() -> Vec<RunEvent> {
     let step = StepPath::from("files").join("a/b~c").join("asset");
@@ -143,14 +140,6 @@ pub(super) fn started(version: &str, at: u64) -> RunEvent {
         retry,
         at: Timestamp::from_millis(at),
     }
-}
-
-pub(super) fn log_entry(number: u64) -> LogEntry {
-    let entry = json!({
-        "path": "files/a~1b", "step": "files/*", "attempt": 1, "at": Timestamp::from_millis(number), "took": number,
-        "action": "shop.look", "connection": "shop", "input": { "text": "Ä \u{0}" }, "output": number
-    });
-    serde_json::from_value(entry).unwrap()
 }
 
 #[cfg(test)]

@@ -1,0 +1,256 @@
+//! What the connectors of this host offer: connectors, actions, filters and schemas. None of these operations needs a
+//! connection.
+
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
+use trunkline_core::{ActionSpec, ConnectorSpec, Effect, Result, async_trait};
+#[cfg(not(feature = "http"))]
+use trunkline_core::{Error, ErrorKind};
+use trunkline_flow::{FILTERS, Filter, Flow};
+use trunkline_rest::operation_schema;
+
+use super::{Caller, Empty, Operation, Role};
+use crate::Runtime;
+
+/// `connectors.list`
+pub struct ListConnectors;
+
+/// A connector in a list.
+#[derive(Clone, Debug, Serialize, JsonSchema)]
+pub struct ConnectorSummary {
+    /// The product's name in lower case.
+    pub name: String,
+    /// The version of its settings and actions.
+    pub version: String,
+    /// The product's name as its vendor writes it.
+    pub title: String,
+    /// The id that connections name in `connector`, such as `mediavalet-v1.0`.
+    pub id: String,
+    /// The number of its actions.
+    pub actions: usize,
+}
+
+#[async_trait]
+impl Operation for ListConnectors {
+    type Input = Empty;
+    type Output = Vec<ConnectorSummary>;
+    const NAME: &'static str = "connectors.list";
+    const ABOUT: &'static str = "Lists the connectors of this host.";
+    const ROLE: Role = Role::Viewer;
+    const EFFECT: Effect = Effect::Read;
+
+    async fn run(runtime: &Runtime, _: &Caller, _: Empty) -> Result<Vec<ConnectorSummary>> {
+        let summary = |spec: &ConnectorSpec, actions| ConnectorSummary {
+            name: spec.name.clone(),
+            version: spec.version.clone(),
+            title: spec.title.clone(),
+            id: spec.id(),
+            actions,
+        };
+        Ok(runtime.registry().connectors().map(|one| summary(one.spec(), one.actions().count())).collect())
+    }
+}
+
+/// `connectors.get`
+pub struct GetConnector;
+
+/// Names a connector.
+#[derive(Clone, Debug, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct ConnectorName {
+    /// The connector, such as `mediavalet`.
+    pub name: String,
+}
+
+#[async_trait]
+impl Operation for GetConnector {
+    type Input = ConnectorName;
+    type Output = ConnectorSpec;
+    const NAME: &'static str = "connectors.get";
+    const ABOUT: &'static str = "Describes a connector, with the JSON Schema of its connections.";
+    const ROLE: Role = Role::Viewer;
+    const EFFECT: Effect = Effect::Read;
+
+    async fn run(runtime: &Runtime, _: &Caller, input: ConnectorName) -> Result<ConnectorSpec> {
+        Ok(runtime.registry().connector(&input.name)?.spec().clone())
+    }
+}
+
+/// `actions.list`
+pub struct ListActions;
+
+/// Which actions to list.
+#[derive(Clone, Debug, Default, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, default)]
+pub struct ActionQuery {
+    /// Only the actions of this connector.
+    pub connector: Option<String>,
+    /// Only actions with all of these words in their name, title, group or description.
+    pub search: Option<String>,
+}
+
+/// An action in a list.
+#[derive(Clone, Debug, Serialize, JsonSchema)]
+pub struct ActionSummary {
+    /// The connector that the action belongs to.
+    pub connector: String,
+    /// The name within the connector, such as `asset.upload`.
+    pub name: String,
+    /// A title of a few words.
+    pub title: String,
+    /// The heading in menus under which the action is listed.
+    pub group: String,
+    /// The effect of calling the action again.
+    pub effect: Effect,
+    /// Whether the action lists items page by page, so that `each` can iterate over them.
+    pub lists: bool,
+    /// `METHOD /path` if the action is a single call of a vendor's API.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub route: Option<String>,
+}
+
+#[async_trait]
+impl Operation for ListActions {
+    type Input = ActionQuery;
+    type Output = Vec<ActionSummary>;
+    const NAME: &'static str = "actions.list";
+    const ABOUT: &'static str = "Lists the actions of connectors, by connector, group and name.";
+    const ROLE: Role = Role::Viewer;
+    const EFFECT: Effect = Effect::Read;
+
+    async fn run(runtime: &Runtime, _: &Caller, input: ActionQuery) -> Result<Vec<ActionSummary>> {
+        let ActionQuery { connector, search } = input;
+        let connectors: Vec<_> = match &connector {
+            Some(name) => vec![&**runtime.registry().connector(name)?],
+            None => runtime.registry().connectors().collect(),
+        };
+        let mut found = Vec::new();
+        for connector in connectors {
+            let is_wanted = |spec: &&ActionSpec| search.as_ref().is_none_or(|words| matches(spec, words));
+            let mut specs: Vec<_> = connector.actions().filter(is_wanted).collect();
+            specs.sort_by(|a, b| (&a.group, &a.name).cmp(&(&b.group, &b.name)));
+            found.extend(specs.into_iter().map(|spec| summary(&connector.spec().name, spec)));
+        }
+        Ok(found)
+    }
+}
+
+/// Returns whether all words occur in the name, title, group or description of an action.
+fn matches(spec: &ActionSpec, words: &str) -> bool {
+    let text = format!("{} {} {} {}", spec.name, spec.title, spec.group, spec.about).to_lowercase();
+    words.to_lowercase().split_whitespace().all(|word| text.contains(word))
+}
+
+fn summary(connector: &str, spec: &ActionSpec) -> ActionSummary {
+    ActionSummary {
+        connector: connector.to_owned(),
+        name: spec.name.clone(),
+        title: spec.title.clone(),
+        group: spec.group.clone(),
+        effect: spec.effect,
+        lists: spec.lists,
+        route: spec.route.clone(),
+    }
+}
+
+/// `actions.get`
+pub struct GetAction;
+
+/// Names an action.
+#[derive(Clone, Debug, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct ActionName {
+    /// The action, such as `mediavalet.asset.upload`.
+    pub name: String,
+}
+
+#[async_trait]
+impl Operation for GetAction {
+    type Input = ActionName;
+    type Output = ActionSpec;
+    const NAME: &'static str = "actions.get";
+    const ABOUT: &'static str = "Describes an action, with the JSON Schemas of its input and its output.";
+    const ROLE: Role = Role::Viewer;
+    const EFFECT: Effect = Effect::Read;
+
+    async fn run(runtime: &Runtime, _: &Caller, input: ActionName) -> Result<ActionSpec> {
+        Ok(runtime.registry().action(&input.name)?.1.clone())
+    }
+}
+
+/// `schemas.get`
+pub struct GetSchema;
+
+/// What a JSON Schema describes.
+#[derive(Clone, Debug, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, tag = "of", rename_all = "snake_case")]
+pub enum SchemaQuery {
+    /// A flow document.
+    Flow,
+    /// A file of operation rows.
+    OperationRows,
+    /// The `connector.toml` of a connector without code.
+    ConnectorManifest,
+    /// A connection document of a connector.
+    Connection {
+        /// The connector.
+        name: String,
+    },
+    /// The input and the output of an action.
+    Action {
+        /// The action, such as `mediavalet.asset.upload`.
+        name: String,
+    },
+}
+
+#[async_trait]
+impl Operation for GetSchema {
+    type Input = SchemaQuery;
+    type Output = Value;
+    const NAME: &'static str = "schemas.get";
+    const ABOUT: &'static str =
+        "Returns a JSON Schema (draft 2020-12): of flows, connections, actions or operation rows.";
+    const ROLE: Role = Role::Viewer;
+    const EFFECT: Effect = Effect::Read;
+
+    async fn run(runtime: &Runtime, _: &Caller, input: SchemaQuery) -> Result<Value> {
+        Ok(match input {
+            SchemaQuery::Flow => Flow::schema(),
+            SchemaQuery::OperationRows => operation_schema(),
+            SchemaQuery::ConnectorManifest => connector_manifest()?,
+            SchemaQuery::Connection { name } => runtime.registry().connector(&name)?.spec().connection.clone(),
+            SchemaQuery::Action { name } => {
+                serde_json::to_value(runtime.registry().action(&name)?.1).unwrap_or_default()
+            }
+        })
+    }
+}
+
+#[cfg(feature = "http")]
+fn connector_manifest() -> Result<Value> {
+    Ok(crate::connector_schema())
+}
+
+#[cfg(not(feature = "http"))]
+fn connector_manifest() -> Result<Value> {
+    Err(Error::new(ErrorKind::Config, "this program does not load connectors without code")
+        .hint("build it with the feature `http`"))
+}
+
+/// `filters.list`
+pub struct ListFilters;
+
+#[async_trait]
+impl Operation for ListFilters {
+    type Input = Empty;
+    type Output = &'static [Filter];
+    const NAME: &'static str = "filters.list";
+    const ABOUT: &'static str = "Lists the filters of expressions, with examples.";
+    const ROLE: Role = Role::Viewer;
+    const EFFECT: Effect = Effect::Read;
+
+    async fn run(_: &Runtime, _: &Caller, _: Empty) -> Result<&'static [Filter]> {
+        Ok(FILTERS)
+    }
+}

@@ -1,0 +1,208 @@
+//! The two faces of an operation, as of an action: typed for code that knows it, and JSON for doors that are made of
+//! the whole list.
+
+use std::{marker::PhantomData, sync::OnceLock};
+
+use futures::{StreamExt, stream::BoxStream};
+use schemars::JsonSchema;
+use serde::{Serialize, de::DeserializeOwned};
+use serde_json::Value;
+use trunkline_core::{Effect, Error, ErrorKind, Result, async_trait, schema_of};
+
+use super::{Caller, Role};
+use crate::Runtime;
+
+/// One verb of the product with one output, such as `runs.cancel`.
+#[async_trait]
+pub trait Operation: Send + Sync + 'static {
+    /// The input. Its doc comments become the descriptions of its schema.
+    type Input: DeserializeOwned + JsonSchema + Send + 'static;
+    /// The output.
+    type Output: Serialize + JsonSchema + Send + 'static;
+    /// The name in the form `noun.verb`.
+    const NAME: &'static str;
+    /// One sentence on what the operation does.
+    const ABOUT: &'static str;
+    /// The lowest role that may use the operation.
+    const ROLE: Role;
+    /// The effect of using the operation again with the same input.
+    const EFFECT: Effect;
+
+    /// Carries out the operation. [`Runtime::execute`] has checked the role of the caller.
+    ///
+    /// # Errors
+    ///
+    /// Those that the operation documents.
+    async fn run(runtime: &Runtime, caller: &Caller, input: Self::Input) -> Result<Self::Output>;
+}
+
+/// One verb of the product whose output is a stream, such as `runs.events`.
+#[async_trait]
+pub trait StreamOperation: Send + Sync + 'static {
+    /// The input, see [`Operation::Input`].
+    type Input: DeserializeOwned + JsonSchema + Send + 'static;
+    /// An element of the stream.
+    type Item: Serialize + JsonSchema + Send + 'static;
+    /// The name, see [`Operation::NAME`].
+    const NAME: &'static str;
+    /// One sentence on what the operation does.
+    const ABOUT: &'static str;
+    /// The lowest role that may use the operation.
+    const ROLE: Role;
+    /// The effect of using the operation again with the same input.
+    const EFFECT: Effect;
+
+    /// Opens the stream. It ends after its first error. Dropping it ends the operation.
+    ///
+    /// # Errors
+    ///
+    /// Those that the operation documents.
+    async fn open(runtime: &Runtime, caller: &Caller, input: Self::Input) -> Result<OutputStream<Self::Item>>;
+}
+
+/// The output of a [`StreamOperation`].
+pub type OutputStream<T> = BoxStream<'static, Result<T>>;
+
+/// The description of an operation: everything that is known without using it.
+#[derive(Clone, Debug, Serialize)]
+pub struct OperationSpec {
+    /// The name in the form `noun.verb`.
+    pub name: &'static str,
+    /// One sentence on what the operation does.
+    pub about: &'static str,
+    /// The lowest role that may use the operation.
+    pub role: Role,
+    /// The effect of using the operation again with the same input.
+    pub effect: Effect,
+    /// Whether the output is a stream.
+    pub streams: bool,
+    /// JSON Schema (draft 2020-12) of the input.
+    pub input: Value,
+    /// JSON Schema of the output; for a stream, of one element.
+    pub output: Value,
+}
+
+/// The output of an operation as JSON.
+pub enum OperationOutput {
+    /// The whole output.
+    Value(Value),
+    /// The elements of a stream.
+    Stream(OutputStream<Value>),
+}
+
+/// An operation without its types.
+#[async_trait]
+pub trait AnyOperation: Send + Sync {
+    /// Returns the description.
+    fn spec(&self) -> &OperationSpec;
+
+    /// Carries out the operation with an input in JSON.
+    ///
+    /// # Errors
+    ///
+    /// `permission` if the role of the caller is too low, `invalid_input` if the input does not fit its schema, or
+    /// those of the operation.
+    async fn execute(&self, runtime: &Runtime, caller: &Caller, input: Value) -> Result<OperationOutput>;
+}
+
+/// Returns an operation without its types.
+pub(super) fn single<O: Operation>() -> Box<dyn AnyOperation> {
+    Box::new(Single::<O> { spec: OnceLock::new(), operation: PhantomData })
+}
+
+/// Returns an operation whose output is a stream without its types.
+pub(super) fn streaming<O: StreamOperation>() -> Box<dyn AnyOperation> {
+    Box::new(Streaming::<O> { spec: OnceLock::new(), operation: PhantomData })
+}
+
+struct Single<O> {
+    spec: OnceLock<OperationSpec>,
+    operation: PhantomData<fn() -> O>,
+}
+
+struct Streaming<O> {
+    spec: OnceLock<OperationSpec>,
+    operation: PhantomData<fn() -> O>,
+}
+
+#[async_trait]
+impl<O: Operation> AnyOperation for Single<O> {
+    fn spec(&self) -> &OperationSpec {
+        self.spec.get_or_init(|| OperationSpec {
+            name: O::NAME,
+            about: O::ABOUT,
+            role: O::ROLE,
+            effect: O::EFFECT,
+            streams: false,
+            input: schema_of::<O::Input>(),
+            output: schema_of::<O::Output>(),
+        })
+    }
+
+    async fn execute(&self, runtime: &Runtime, caller: &Caller, input: Value) -> Result<OperationOutput> {
+        let output = runtime.execute::<O>(caller, read::<O::Input>(O::NAME, input)?).await?;
+        Ok(OperationOutput::Value(write(O::NAME, &output)?))
+    }
+}
+
+#[async_trait]
+impl<O: StreamOperation> AnyOperation for Streaming<O> {
+    fn spec(&self) -> &OperationSpec {
+        self.spec.get_or_init(|| OperationSpec {
+            name: O::NAME,
+            about: O::ABOUT,
+            role: O::ROLE,
+            effect: O::EFFECT,
+            streams: true,
+            input: schema_of::<O::Input>(),
+            output: schema_of::<O::Item>(),
+        })
+    }
+
+    async fn execute(&self, runtime: &Runtime, caller: &Caller, input: Value) -> Result<OperationOutput> {
+        let stream = runtime.stream::<O>(caller, read::<O::Input>(O::NAME, input)?).await?;
+        Ok(OperationOutput::Stream(stream.map(|item| write(O::NAME, &item?)).boxed()))
+    }
+}
+
+fn read<T: DeserializeOwned>(operation: &str, input: Value) -> Result<T> {
+    serde_json::from_value(input)
+        .map_err(|error| Error::new(ErrorKind::InvalidInput, format!("the input of {operation} does not fit: {error}")))
+}
+
+fn write(operation: &str, output: &impl Serialize) -> Result<Value> {
+    serde_json::to_value(output).map_err(|error| {
+        Error::new(ErrorKind::Internal, format!("the output of {operation} cannot be written as JSON")).source(error)
+    })
+}
+
+impl Runtime {
+    /// Carries out an operation for a caller.
+    ///
+    /// # Errors
+    ///
+    /// `permission` if the role of the caller is too low, or those of the operation.
+    pub async fn execute<O: Operation>(&self, caller: &Caller, input: O::Input) -> Result<O::Output> {
+        check_role(caller, O::NAME, O::ROLE)?;
+        O::run(self, caller, input).await
+    }
+
+    /// Opens the stream of an operation for a caller.
+    ///
+    /// # Errors
+    ///
+    /// As [`Runtime::execute`].
+    pub async fn stream<O: StreamOperation>(&self, caller: &Caller, input: O::Input) -> Result<OutputStream<O::Item>> {
+        check_role(caller, O::NAME, O::ROLE)?;
+        O::open(self, caller, input).await
+    }
+}
+
+fn check_role(caller: &Caller, operation: &str, role: Role) -> Result<()> {
+    if caller.role() >= role {
+        return Ok(());
+    }
+    let (name, has, needs) = (caller.name(), caller.role().as_str(), role.as_str());
+    let message = format!("{name} may not use {operation}: it needs the role {needs}, and {name} has the role {has}");
+    Err(Error::new(ErrorKind::Permission, message))
+}

@@ -1,0 +1,120 @@
+//! The ports: what a host can replace below the [`Runtime`](crate::Runtime).
+
+use std::{fs, sync::Arc};
+
+#[cfg(feature = "sqlite")]
+use std::path::Path;
+
+use trunkline_core::{Error, ErrorKind, Result, Secret, SecretSource, Staging, Vault};
+use trunkline_engine::Journal;
+use trunkline_store::{ConnectionStore, FlowStore, MemoryStore, StoreHealth};
+#[cfg(feature = "sqlite")]
+use trunkline_store::{KeySource, Store};
+
+/// What a [`Runtime`](crate::Runtime) stands on. Each port can be replaced:
+///
+/// ```
+/// use std::sync::Arc;
+/// use trunkline::{Ports, Runtime, SecretResolver, core::{Registry, Result, Secret, SecretSource}};
+///
+/// /// Looks secrets up in a password manager.
+/// struct PasswordManager;
+/// impl SecretResolver for PasswordManager {
+///     fn secret(&self, source: &SecretSource) -> Result<Secret> {
+///         Ok(format!("the password of {source:?}").into())
+///     }
+/// }
+///
+/// let ports = Ports { secrets: Arc::new(PasswordManager), ..Ports::in_memory() };
+/// let runtime = Runtime::new(Registry::empty(), ports);
+/// # drop(runtime);
+/// ```
+#[derive(Clone)]
+pub struct Ports {
+    /// The events of runs.
+    pub journal: Arc<dyn Journal>,
+    /// The tokens of connections.
+    pub vault: Arc<dyn Vault>,
+    /// Connections, with their secrets.
+    pub connections: Arc<dyn ConnectionStore>,
+    /// Saved flows.
+    pub flows: Arc<dyn FlowStore>,
+    /// Where files are staged that cannot be read from their middle; `None` if nowhere.
+    pub staging: Option<Arc<dyn Staging>>,
+    /// Secrets that settings refer to.
+    pub secrets: Arc<dyn SecretResolver>,
+    /// Whether the storage works.
+    pub health: Arc<dyn StoreHealth>,
+}
+
+impl Ports {
+    /// Opens or creates a data directory: one SQLite file for everything, and staged files beside it. Secrets come from the
+    /// environment and from files.
+    ///
+    /// # Errors
+    ///
+    /// `config` if the key is not the one that the data directory was written with, `store` if it cannot be opened.
+    #[cfg(feature = "sqlite")]
+    pub fn sqlite(data: &Path, key: KeySource) -> Result<Ports> {
+        let store = Arc::new(Store::open(data, key)?);
+        Ok(Ports {
+            journal: store.clone(),
+            vault: store.clone(),
+            connections: store.clone(),
+            flows: store.clone(),
+            staging: Some(store.clone()),
+            secrets: Arc::new(EnvironmentSecrets),
+            health: store,
+        })
+    }
+
+    /// Returns ports that keep everything in memory, for tests and for hosts that need no durability. Nothing is staged.
+    /// Secrets come from the environment and from files.
+    pub fn in_memory() -> Ports {
+        let store = Arc::new(MemoryStore::default());
+        Ports {
+            journal: Arc::new(store.journal()),
+            vault: store.clone(),
+            connections: store.clone(),
+            flows: store.clone(),
+            staging: None,
+            secrets: Arc::new(EnvironmentSecrets),
+            health: store,
+        }
+    }
+}
+
+/// Reads secrets that settings refer to.
+pub trait SecretResolver: Send + Sync {
+    /// Returns the secret. It is called whenever a connection is used, and must not block for long.
+    ///
+    /// # Errors
+    ///
+    /// `config` if there is no such secret.
+    fn secret(&self, source: &SecretSource) -> Result<Secret>;
+}
+
+/// Reads secrets from the environment of the process and from files.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct EnvironmentSecrets;
+
+impl SecretResolver for EnvironmentSecrets {
+    fn secret(&self, source: &SecretSource) -> Result<Secret> {
+        let missing = |what: String| {
+            Error::new(ErrorKind::Config, what)
+                .hint("it is needed whenever the connection is used, not only when it is added")
+        };
+        let text = match source {
+            SecretSource::Env(name) => {
+                std::env::var(name).map_err(|_| missing(format!("the environment variable {name} is not set")))?
+            }
+            SecretSource::File(path) => fs::read_to_string(path)
+                .map_err(|error| missing(format!("the secret file {path} cannot be read: {error}")))?,
+        };
+        let text = text.strip_suffix('\n').map_or(&*text, |text| text.strip_suffix('\r').unwrap_or(text));
+        match text {
+            "" => Err(missing(format!("{source:?} is empty"))),
+            text => Ok(Secret::from(text)),
+        }
+    }
+}
