@@ -3,7 +3,7 @@
 //! A connector author implements [`Connector`] and [`Action`] and registers both with [`submit!`]. A host calls
 //! [`Registry::discover`], checks a [`Connection`] against the connector's schema and gets a [`Connected`], which runs
 //! actions by name, with JSON input and JSON output. The host provides what needs I/O through the traits [`Vault`],
-//! [`Staging`] and [`Recorder`].
+//! [`Staging`] and [`Recorder`], and the time through [`Clock`].
 //!
 //! ```
 //! use trunkline_core::{Action, CheckReport, Connector, Context, Effect, Registry, Result, VaultSlot, async_trait};
@@ -88,6 +88,7 @@ pub use schema::{Schema, schema_of};
 pub use secrets::redact::{redact, redact_bytes};
 pub use secrets::secret::{Secret, SecretSource};
 pub use tokio_util::sync::CancellationToken;
+pub use values::clock::{Clock, SystemClock};
 pub use values::digest::{Algorithm, Digest};
 pub use values::ids::{RunId, StepPath};
 pub use values::pointer::{check_pointer, pointer_name, pointer_names, pointer_part};

@@ -1,5 +1,6 @@
 //! Small values without behaviour of their own: digests, ids, JSON pointers, times and similar names.
 
+pub(crate) mod clock;
 pub(crate) mod digest;
 pub(crate) mod ids;
 pub(crate) mod pointer;

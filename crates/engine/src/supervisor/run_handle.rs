@@ -10,10 +10,9 @@ use trunkline_core::{CancellationToken, Connected, Error, ErrorKind, Result, Run
 use trunkline_flow::Flow;
 
 use crate::{
-    interpreter::ActivityMonitor,
+    interpreter::{ActivityMonitor, previous_run::PreviousRun},
     journal::RunClaim,
     run::{Run, RunNotification, notification::Subscribers},
-    supervisor::previous_run::PreviousRun,
 };
 
 /// A run that is accepted and has not begun. [`Engine::begin`](crate::Engine::begin) works on it. If it is dropped, the
