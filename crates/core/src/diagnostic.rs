@@ -5,6 +5,7 @@
 
 use std::fmt;
 
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use crate::{
@@ -13,7 +14,7 @@ use crate::{
 };
 
 /// The severity of a finding.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "lowercase")]
 pub enum Severity {
     /// The document can be used as it is.
@@ -23,7 +24,7 @@ pub enum Severity {
 }
 
 /// A position in a file.
-#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize, JsonSchema)]
 pub struct SourceLocation {
     /// The file's path as the user gave it, or relative to the project.
     pub file: String,
@@ -53,7 +54,7 @@ impl SourceLocation {
 }
 
 /// One finding on a document: a connection, a flow or an operation row.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct Diagnostic {
     /// The severity.
     pub severity: Severity,
@@ -66,6 +67,7 @@ pub struct Diagnostic {
     pub message: String,
     /// What the user can do about it. In JSON, `hint` is a text, and `next` the data if there is more than a text.
     #[serde(flatten, with = "as_advice")]
+    #[schemars(with = "AdviceMembers")]
     pub next: Vec<NextStep>,
 }
 

@@ -93,7 +93,7 @@ pub use inventory::submit;
 pub use pointer::{check_pointer, pointer_name, pointer_names, pointer_part};
 pub use redact::{redact, redact_bytes};
 pub use registry::{Registered, Registry};
-pub use schema::{Schema, schema_of};
+pub use schema::{Schema, schema_of, written_schema_of};
 pub use secret::{Secret, SecretSource};
 pub use sign_in::{ReauthCause, SignIn, SignInState};
 pub use spelling::{by_similarity, closest};

@@ -7,7 +7,7 @@ use futures::{StreamExt, stream::BoxStream};
 use schemars::JsonSchema;
 use serde::{Serialize, de::DeserializeOwned};
 use serde_json::Value;
-use trunkline_core::{Effect, Error, ErrorKind, Result, async_trait, schema_of};
+use trunkline_core::{Effect, Error, ErrorKind, Result, async_trait, schema_of, written_schema_of};
 
 use super::{Caller, Role};
 use crate::Runtime;
@@ -135,7 +135,7 @@ impl<O: Operation> AnyOperation for Single<O> {
             effect: O::EFFECT,
             streams: false,
             input: schema_of::<O::Input>(),
-            output: schema_of::<O::Output>(),
+            output: written_schema_of::<O::Output>(),
         })
     }
 
@@ -155,7 +155,7 @@ impl<O: StreamOperation> AnyOperation for Streaming<O> {
             effect: O::EFFECT,
             streams: true,
             input: schema_of::<O::Input>(),
-            output: schema_of::<O::Item>(),
+            output: written_schema_of::<O::Item>(),
         })
     }
 
