@@ -6,12 +6,13 @@ use serde_json::{Map, Value, json};
 use trunkline::{
     Runtime, SaveOptions,
     core::{Diagnostic, Error, ErrorKind, Registry, Result, Secret, Severity},
-    flow::{FILTERS, Flow, Trigger},
+    flow::{Flow, Trigger},
     store::SavedFlow,
 };
 
 use crate::{
     args::FlowCommand,
+    catalogue,
     input::{json as json_argument, read},
     next_step::worded,
     output::{Output, exit, table, time},
@@ -101,23 +102,6 @@ fn count(number: usize, what: &str) -> String {
     format!("{number} {what}{}", if number == 1 { "" } else { "s" })
 }
 
-/// Shows the filters of expressions with their examples.
-pub(crate) fn filters(output: &Output) -> Result<ExitCode> {
-    output.show(&FILTERS, || {
-        let mut text = "Filters change a value in an expression: {{ value | filter }}\n".to_owned();
-        for filter in FILTERS {
-            text += &format!("\n{}\n  {}\n", filter.usage(), filter.about);
-            for example in filter.examples {
-                let input =
-                    if example.input == "{}" { String::new() } else { format!("  where input is {}", example.input) };
-                text += &format!("    {{{{ {} }}}}  yields {}{input}\n", example.expression, example.yields);
-            }
-        }
-        text
-    });
-    Ok(exit::DONE.into())
-}
-
 /// Runs a `flow` command.
 pub(crate) async fn flow(runtime: &Runtime, command: FlowCommand, output: &Output) -> Result<ExitCode> {
     match command {
@@ -125,7 +109,7 @@ pub(crate) async fn flow(runtime: &Runtime, command: FlowCommand, output: &Outpu
             let against = Some((runtime, connection.into_iter().collect()));
             return validate(&file, output, runtime.registry(), against).await;
         }
-        FlowCommand::Filters => return filters(output),
+        FlowCommand::Filters => return catalogue::filters(runtime, output).await,
         FlowCommand::Add { file, connection, input, inactive, replace } => {
             let bindings = connection.into_iter().collect();
             let options = SaveOptions { bindings, input: None, inactive, replace };

@@ -5,7 +5,7 @@ use std::{collections::BTreeMap, sync::Arc};
 
 use axum::{
     Router,
-    extract::{DefaultBodyLimit, Path, Query, RawQuery, State, rejection::QueryRejection},
+    extract::{DefaultBodyLimit, Path, Query, State, rejection::QueryRejection},
     http::{HeaderValue, StatusCode, header},
     middleware::{from_fn_with_state, map_response},
     response::{IntoResponse, Response},
@@ -13,25 +13,46 @@ use axum::{
 };
 use serde::Deserialize;
 use serde_json::{Value, json};
-use trunkline::{Cause, redacted, run_view};
-use trunkline_core::{Error, ErrorKind, Result, StepPath, redact};
+use trunkline::{
+    Cause,
+    operations::{
+        Empty,
+        connections::ListConnections,
+        sign_ins::{AuthorizeConnection, SignInRequest},
+    },
+    redacted, run_view,
+};
+use trunkline_core::{Error, ErrorKind, Result, StepPath};
 use trunkline_engine::{Flush, Verdict};
 
 use crate::{
+    api::{Api, ApiRoute, Method},
     app::App,
     auth,
+    callback::{CALLBACK, callback},
     dispatcher::StartOutcome,
     events,
     request::{Body, MAX_BODY, complete, object, read},
-    response::{ApiResult, ErrorResponse, ok, page, response_json},
-    sign_in::CALLBACK,
+    response::{ApiResult, ErrorResponse, ok, response_json},
     webhook,
 };
 
+/// Returns the routes that carry out operations.
+pub fn api_routes() -> Vec<ApiRoute> {
+    api().routes
+}
+
+fn api() -> Api {
+    Api::default()
+        .row::<ListConnections>(Method::Get, "/rest/v1/connections", StatusCode::OK, |_| Ok(Empty {}))
+        .row::<AuthorizeConnection>(Method::Post, "/rest/v1/connections/{name}/authorize", StatusCode::OK, |request| {
+        Ok(SignInRequest { name: request.parameter("name"), redirect_uri: request.callback_url() })
+    })
+}
+
 pub(crate) fn router(app: Arc<App>) -> Router {
-    let with_token = Router::new()
-        .route("/rest/v1/connections", get(connections))
-        .route("/rest/v1/connections/{name}/authorize", post(authorize))
+    let with_token = api()
+        .router
         .route("/rest/v1/flows", get(flows))
         .route("/rest/v1/flows/{name}/runs", post(start))
         .route("/rest/v1/runs", get(runs))
@@ -71,26 +92,6 @@ async fn method_error(response: Response) -> Response {
             response
         }
         _ => response,
-    }
-}
-
-async fn connections(State(app): State<Arc<App>>) -> ApiResult {
-    ok(&app.runtime.connections().connections().await?)
-}
-
-async fn authorize(State(app): State<Arc<App>>, Path(name): Path<String>) -> ApiResult {
-    let connected = app.runtime.connect(&name).await?;
-    ok(&app.sign_ins.begin(connected, &format!("{}{CALLBACK}", app.base_url))?)
-}
-
-async fn callback(State(app): State<Arc<App>>, RawQuery(query): RawQuery) -> Response {
-    match app.sign_ins.end(&query.unwrap_or_default()).await {
-        Ok(name) => page(StatusCode::OK, &format!("{name} is signed in. You can close this page.")),
-        Err(error) => {
-            let next = error.advice().map(|advice| format!(" Next: {advice}.")).unwrap_or_default();
-            let text = format!("Not signed in: {error}.{next}");
-            page(StatusCode::BAD_REQUEST, &redact(&text))
-        }
     }
 }
 

@@ -23,9 +23,12 @@
 //! | incoming webhooks, the callback of a sign-in | their form is dictated by the sender, and their caller has no role |
 //! | the bytes of files | they are streams of bytes, not JSON |
 
+pub mod actions;
 mod caller;
 pub mod catalogue;
+pub mod connections;
 mod operation;
+pub mod sign_ins;
 
 use std::sync::LazyLock;
 
@@ -35,7 +38,7 @@ use serde::Deserialize;
 pub use caller::{Caller, Role};
 pub use operation::{AnyOperation, Operation, OperationOutput, OperationSpec, OutputStream, StreamOperation};
 
-use operation::single;
+use operation::{single, streaming};
 
 /// The input of an operation that takes none: an empty object.
 #[derive(Clone, Copy, Debug, Default, Deserialize, JsonSchema)]
@@ -46,8 +49,20 @@ pub struct Empty {}
 pub fn operations() -> &'static [Box<dyn AnyOperation>] {
     static OPERATIONS: LazyLock<Vec<Box<dyn AnyOperation>>> = LazyLock::new(|| {
         vec![
+            single::<actions::CallAction>(),
             single::<catalogue::GetAction>(),
             single::<catalogue::ListActions>(),
+            streaming::<actions::ListActionItems>(),
+            single::<connections::AddConnections>(),
+            single::<sign_ins::ApplyDiscovery>(),
+            single::<sign_ins::AuthorizeConnection>(),
+            single::<connections::CheckConnection>(),
+            single::<sign_ins::DiscoverSettings>(),
+            single::<sign_ins::ListSignInEvents>(),
+            single::<connections::ExportConnections>(),
+            single::<connections::GetConnection>(),
+            single::<connections::ListConnections>(),
+            single::<connections::RemoveConnection>(),
             single::<catalogue::GetConnector>(),
             single::<catalogue::ListConnectors>(),
             single::<catalogue::ListFilters>(),
