@@ -15,6 +15,8 @@
 mod args;
 mod catalogue;
 mod connection;
+#[cfg(test)]
+mod coverage;
 #[cfg(feature = "demo")]
 mod demo;
 mod flow;
