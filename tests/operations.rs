@@ -12,7 +12,7 @@ use trunkline_tests::project;
 use super::{
     errors::code,
     layout::files,
-    prose::rust::{Token, tokens},
+    prose::rust::Token,
 };
 
 fn specs() -> Vec<OperationSpec> {
