@@ -6,6 +6,7 @@
 mod connectors;
 mod export;
 mod flows;
+mod launch;
 pub mod operations;
 mod paths;
 mod ports;
@@ -25,8 +26,9 @@ pub use connectors::connector_schema;
 pub use connectors::{registry, with_folder};
 pub use export::{Exported, Provide};
 pub use flows::{Cause, SaveOptions};
+pub use launch::{LocalLauncher, NewRerun, NewRun, RunLauncher, StartOutcome};
 pub use paths::{default_data, default_key};
 pub use ports::{EnvironmentSecrets, Ports, SecretResolver};
 pub use runs::ItemPage;
 pub use runtime::{CallOutput, Removal, Runtime};
-pub use view::{redacted, run_view};
+pub use view::{Redacted, RunView, redacted};

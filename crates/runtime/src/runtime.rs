@@ -21,7 +21,7 @@ use trunkline_store::KeySource;
 use trunkline_store::{ConnectionStore, FlowStore};
 use uuid::Uuid;
 
-use crate::Ports;
+use crate::{LocalLauncher, Ports, RunLauncher};
 
 /// The connectors, connections, saved flows and runs of one data directory. Clones share everything.
 #[derive(Clone)]
@@ -29,6 +29,7 @@ pub struct Runtime {
     registry: Arc<Registry>,
     ports: Ports,
     engine: Engine,
+    launcher: Arc<dyn RunLauncher>,
     /// The clients of connections, each with the settings it was made from. All runs of this process share a client, and so
     /// its open connections and its request limits.
     clients: Arc<Mutex<HashMap<String, (Secret, Connected)>>>,
@@ -40,7 +41,9 @@ impl Runtime {
     /// Returns a runtime on these ports, with these connectors, such as those of [`registry`](crate::registry).
     pub fn new(registry: Registry, ports: Ports) -> Runtime {
         let engine = engine(&ports);
-        Runtime { registry: Arc::new(registry), ports, engine, clients: Arc::default(), flow_cache: Arc::default() }
+        let (clients, flow_cache) = (Arc::default(), Arc::default());
+        let launcher = Arc::new(LocalLauncher::default());
+        Runtime { registry: Arc::new(registry), ports, engine, launcher, clients, flow_cache }
     }
 
     /// Returns a runtime that keeps everything in memory, see [`Ports::in_memory`].
@@ -92,6 +95,23 @@ impl Runtime {
     /// part of a program that stops before the rest, such as a server, drains its own engine and no other.
     pub fn with_own_engine(&self) -> Runtime {
         Runtime { engine: engine(&self.ports), ..self.clone() }
+    }
+
+    /// Returns a runtime whose operations start runs through this launcher, instead of at once. Everything else is
+    /// shared with this one.
+    pub fn with_launcher(&self, launcher: Arc<dyn RunLauncher>) -> Runtime {
+        Runtime { launcher, ..self.clone() }
+    }
+
+    /// Returns what the operations start runs through.
+    pub(crate) fn launcher(&self) -> Arc<dyn RunLauncher> {
+        self.launcher.clone()
+    }
+
+    /// Returns the handle of a run that an operation has started in this process, once. There is none if the launcher
+    /// keeps no handles, see [`LocalLauncher`].
+    pub fn take_handle(&self, run: &RunId) -> Option<RunHandle> {
+        self.launcher.take_handle(run)
     }
 
     /// Checks a connection document and saves it under its name, which is returned. A connection of the same name is

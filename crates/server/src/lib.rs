@@ -99,7 +99,7 @@ impl Server {
         let sign_ins = SignIns::default();
         let streams = Arc::new(Semaphore::new(events::MAX_STREAMS));
         let app = App {
-            runtime,
+            runtime: runtime.with_launcher(dispatcher.clone()),
             dispatcher: dispatcher.clone(),
             health: health.clone(),
             closing: closing.clone(),

@@ -25,7 +25,11 @@
 
 mod caller;
 pub mod catalogue;
+mod flow_file;
+pub mod flows;
 mod operation;
+pub mod run_queries;
+pub mod runs;
 
 use std::sync::LazyLock;
 
@@ -33,9 +37,10 @@ use schemars::JsonSchema;
 use serde::Deserialize;
 
 pub use caller::{Caller, Role};
+pub use flow_file::{FlowChoice, FlowFile, FlowText};
 pub use operation::{AnyOperation, Operation, OperationOutput, OperationSpec, OutputStream, StreamOperation};
 
-use operation::single;
+use operation::{single, streaming};
 
 /// The input of an operation that takes none: an empty object.
 #[derive(Clone, Copy, Debug, Default, Deserialize, JsonSchema)]
@@ -51,6 +56,27 @@ pub fn operations() -> &'static [Box<dyn AnyOperation>] {
             single::<catalogue::GetConnector>(),
             single::<catalogue::ListConnectors>(),
             single::<catalogue::ListFilters>(),
+            single::<flows::ActivateFlow>(),
+            single::<flows::DeactivateFlow>(),
+            single::<flows::GetFlow>(),
+            single::<flows::ListFlows>(),
+            single::<flows::NewWebhookAddress>(),
+            single::<flows::RemoveFlow>(),
+            single::<flows::SaveFlow>(),
+            single::<flows::SetWebhookSecret>(),
+            single::<flows::ValidateFlow>(),
+            single::<runs::CancelRun>(),
+            streaming::<run_queries::WatchRun>(),
+            single::<run_queries::GetRun>(),
+            single::<run_queries::ListItems>(),
+            single::<run_queries::ListRuns>(),
+            single::<run_queries::ReadRunLog>(),
+            single::<runs::RerunRun>(),
+            single::<runs::ResolveStep>(),
+            single::<runs::ResumeRun>(),
+            single::<runs::SignalRun>(),
+            single::<runs::StartRun>(),
+            single::<run_queries::GetTimeline>(),
             single::<catalogue::GetSchema>(),
         ]
     });
