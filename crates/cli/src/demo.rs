@@ -194,7 +194,9 @@ pub(crate) async fn revive(runtime: &Runtime, data: &Path, run: &str) -> Result<
     let state: Option<DemoState> = text.and_then(|text| serde_json::from_str(&text).ok());
     match state.filter(|state| state.started_at <= run.started_at) {
         Some(state) => sandbox::start(state.options(data)).await.map(Some),
-        None => Err(Error::new(ErrorKind::NotFound, format!("the simulators that run {} worked with are gone", run.id))
-            .hint("a later `trunkline demo` has replaced them: start a new demo")),
+        None => {
+            Err(Error::new(ErrorKind::NotFound, format!("the simulators that run {} worked with are gone", run.id))
+                .hint("a later `trunkline demo` has replaced them: start a new demo"))
+        }
     }
 }

@@ -106,7 +106,8 @@ async fn add(runtime: &Runtime, draft: FlowDraft, output: &Output) -> Result<()>
     output.show(&worded(&saved), || {
         let FlowAdded { added, webhook, .. } = &saved;
         let SavedFlow { name, version, .. } = added;
-        let mut text = format!("Saved {name} (version {version}), {}. `trunkline run {name}` runs it.", activity(added));
+        let mut text =
+            format!("Saved {name} (version {version}), {}. `trunkline run {name}` runs it.", activity(added));
         text.extend(webhook.as_deref().map(webhook_text));
         text
     });

@@ -160,9 +160,7 @@ pub(crate) async fn log(runtime: &Runtime, run: String, step: Option<&str>, outp
         let page = page.get();
         if last == 0 && page.dropped > 0 {
             let dropped = page.dropped;
-            output.note(&DroppedCalls { dropped }, || {
-                format!("{dropped} older calls were dropped: the log was full")
-            });
+            output.note(&DroppedCalls { dropped }, || format!("{dropped} older calls were dropped: the log was full"));
         }
         let Some((end, _)) = page.entries.last() else { break };
         last = *end;

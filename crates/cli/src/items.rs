@@ -38,12 +38,7 @@ pub(crate) fn query(run: String, status: Option<ItemStatus>, step: Option<String
 }
 
 /// Prints the items of all pages from the one of this query on.
-pub(crate) async fn items(
-    runtime: &Runtime,
-    mut query: ItemQuery,
-    csv: bool,
-    output: &Output,
-) -> Result<ExitCode> {
+pub(crate) async fn items(runtime: &Runtime, mut query: ItemQuery, csv: bool, output: &Output) -> Result<ExitCode> {
     if csv {
         print_record(COLUMNS.map(Cow::Borrowed));
     }

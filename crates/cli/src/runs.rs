@@ -5,7 +5,7 @@ use std::{path::Path, process::ExitCode};
 use serde_json::Value;
 use trunkline::{
     RunView, Runtime,
-    core::{Error, ErrorKind, Result, Timestamp},
+    core::{ErrorKind, Result, Timestamp},
     engine::Verdict,
     operations::{
         Caller, Empty, FlowChoice,

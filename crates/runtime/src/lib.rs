@@ -12,6 +12,7 @@ mod paths;
 mod ports;
 mod runs;
 mod runtime;
+mod sign_ins;
 pub mod token;
 mod view;
 
@@ -31,4 +32,5 @@ pub use paths::{default_data, default_key};
 pub use ports::{EnvironmentSecrets, Ports, SecretResolver};
 pub use runs::ItemPage;
 pub use runtime::{CallOutput, Removal, Runtime};
+pub use sign_ins::{FinishedSignIn, StartedSignIn};
 pub use view::{Redacted, RunView, redacted};

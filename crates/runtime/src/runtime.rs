@@ -8,6 +8,9 @@ use std::{
     sync::{Arc, Mutex, MutexGuard, PoisonError},
 };
 
+use futures::{StreamExt, TryStreamExt, stream, stream::BoxStream};
+use schemars::JsonSchema;
+use serde::Serialize;
 use serde_json::{Map, Value};
 use trunkline_core::{
     ActionSpec, ByteProgress, Connected, Connection, Connections, ConnectorSpec, Context, Diagnostic, Error, ErrorKind,
@@ -21,7 +24,7 @@ use trunkline_store::KeySource;
 use trunkline_store::{ConnectionStore, FlowStore};
 use uuid::Uuid;
 
-use crate::{LocalLauncher, Ports, RunLauncher};
+use crate::{LocalLauncher, Ports, RunLauncher, sign_ins::SignIns};
 
 /// The connectors, connections, saved flows and runs of one data directory. Clones share everything.
 #[derive(Clone)]
@@ -33,6 +36,7 @@ pub struct Runtime {
     /// The clients of connections, each with the settings it was made from. All runs of this process share a client, and so
     /// its open connections and its request limits.
     clients: Arc<Mutex<HashMap<String, (Secret, Connected)>>>,
+    pub(crate) sign_ins: Arc<SignIns>,
     /// Saved flows that have been read, by version.
     pub(crate) flow_cache: Arc<Mutex<HashMap<String, Flow>>>,
 }
@@ -41,9 +45,15 @@ impl Runtime {
     /// Returns a runtime on these ports, with these connectors, such as those of [`registry`](crate::registry).
     pub fn new(registry: Registry, ports: Ports) -> Runtime {
         let engine = engine(&ports);
-        let (clients, flow_cache) = (Arc::default(), Arc::default());
-        let launcher = Arc::new(LocalLauncher::default());
-        Runtime { registry: Arc::new(registry), ports, engine, launcher, clients, flow_cache }
+        Runtime {
+            registry: Arc::new(registry),
+            ports,
+            engine,
+            launcher: Arc::new(LocalLauncher::default()),
+            clients: Arc::default(),
+            sign_ins: Arc::default(),
+            flow_cache: Arc::default(),
+        }
     }
 
     /// Returns a runtime that keeps everything in memory, see [`Ports::in_memory`].
@@ -225,23 +235,33 @@ impl Runtime {
         Ok(CallOutput { output, warnings })
     }
 
-    /// Reads all pages of an action that lists, and calls `take` with every item.
+    /// Reads all pages of an action that lists, one after the other. The first page is read with the first item.
     ///
     /// # Errors
     ///
-    /// As [`Runtime::call`]; items before the error have been passed to `take`.
-    pub async fn list(&self, action: &str, connection: &str, input: Value, mut take: impl FnMut(Value)) -> Result<()> {
+    /// As [`Runtime::call`]. The stream ends with the first error; the items before it have been yielded.
+    pub async fn list(
+        &self,
+        action: &str,
+        connection: &str,
+        input: Value,
+    ) -> Result<BoxStream<'static, Result<Value>>> {
         let (connected, action) = self.connected(action, connection).await?;
-        let context = Runtime::context(&connected);
-        let mut next = None;
-        loop {
-            let page = connected.page(&action.name, input.clone(), next, &context).await?;
-            page.items.into_iter().for_each(&mut take);
-            next = page.next;
-            if next.is_none() {
-                return Ok(());
+        let (context, action) = (Runtime::context(&connected), action.name.clone());
+        let read = move |from: Option<Value>| {
+            let (connected, context, action, input) =
+                (connected.clone(), context.clone(), action.clone(), input.clone());
+            async move { connected.page(&action, input, from, &context).await }
+        };
+        let pages = stream::try_unfold(Some(None), move |from: Option<Option<Value>>| {
+            let page = from.map(&read);
+            async move {
+                let Some(page) = page else { return Ok(None) };
+                let page = page.await?;
+                Ok(Some((stream::iter(page.items.into_iter().map(Ok)), page.next.map(Some))))
             }
-        }
+        });
+        Ok(pages.try_flatten().boxed())
     }
 
     /// Returns the connection and the action, if both belong to the same connector.
@@ -325,6 +345,7 @@ fn engine(ports: &Ports) -> Engine {
 }
 
 /// The result of an action that was called outside a flow.
+#[derive(Clone, Debug, Serialize, JsonSchema)]
 pub struct CallOutput {
     /// The output of the action.
     pub output: Value,

@@ -60,10 +60,15 @@ pub(crate) async fn events(
     };
     let sent = stream::iter(first)
         .chain(events)
-        .map_while(sent)
+        .map(sent)
+        .take_while(|event| ready(event.is_some()))
+        .filter_map(ready)
         .take_until(app.closing.clone().cancelled_owned())
-        // The permit is held as long as the stream is open.
-        .chain(stream::once(ready(permit)).filter_map(|permit| { drop(permit); ready(None) }));
+        .map(move |event| {
+            // Held as long as the stream is open.
+            let _permit = &permit;
+            Ok::<_, Infallible>(event)
+        });
     let mut response = Sse::new(sent).keep_alive(KeepAlive::new().interval(HEARTBEAT)).into_response();
     // No cache stores the stream, and no proxy buffers it.
     let headers = response.headers_mut();
@@ -73,7 +78,7 @@ pub(crate) async fn events(
 }
 
 /// Returns an event as it is sent, or `None` if the stream has to end.
-async fn sent(event: Result<Redacted<RunEventView>>) -> Option<Event> {
+fn sent(event: Result<Redacted<RunEventView>>) -> Option<Event> {
     match event {
         Ok(event) => Event::default().id(event.get().seq.to_string()).json_data(event).ok(),
         Err(error) => {

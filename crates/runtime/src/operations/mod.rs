@@ -23,13 +23,16 @@
 //! | incoming webhooks, the callback of a sign-in | their form is dictated by the sender, and their caller has no role |
 //! | the bytes of files | they are streams of bytes, not JSON |
 
+pub mod actions;
 mod caller;
 pub mod catalogue;
+pub mod connections;
 mod flow_file;
 pub mod flows;
 mod operation;
 pub mod run_queries;
 pub mod runs;
+pub mod sign_ins;
 
 use std::sync::LazyLock;
 
@@ -51,8 +54,20 @@ pub struct Empty {}
 pub fn operations() -> &'static [Box<dyn AnyOperation>] {
     static OPERATIONS: LazyLock<Vec<Box<dyn AnyOperation>>> = LazyLock::new(|| {
         vec![
+            single::<actions::CallAction>(),
             single::<catalogue::GetAction>(),
             single::<catalogue::ListActions>(),
+            streaming::<actions::ListActionItems>(),
+            single::<connections::AddConnections>(),
+            single::<sign_ins::ApplyDiscovery>(),
+            single::<sign_ins::AuthorizeConnection>(),
+            single::<connections::CheckConnection>(),
+            single::<sign_ins::DiscoverSettings>(),
+            single::<sign_ins::ListSignInEvents>(),
+            single::<connections::ExportConnections>(),
+            single::<connections::GetConnection>(),
+            single::<connections::ListConnections>(),
+            single::<connections::RemoveConnection>(),
             single::<catalogue::GetConnector>(),
             single::<catalogue::ListConnectors>(),
             single::<catalogue::ListFilters>(),
