@@ -5,8 +5,12 @@ use std::{borrow::Cow, io::Write, process::ExitCode};
 use serde_json::Value;
 use trunkline::{
     Runtime,
-    core::{Result, RunId},
+    core::Result,
     engine::Item,
+    operations::{
+        Caller,
+        run_queries::{ItemQuery, ListItems},
+    },
 };
 
 use crate::{
@@ -28,20 +32,19 @@ impl ItemStatus {
 
 const COLUMNS: [&str; 8] = ["step", "key", "status", "reason", "kind", "hint", "failed_step", "at"];
 
-pub(crate) async fn items(
-    runtime: &Runtime,
-    id: &RunId,
-    status: Option<ItemStatus>,
-    step: Option<&str>,
-    csv: bool,
-    output: &Output,
-) -> Result<ExitCode> {
+/// Returns the query for the first page of a run's items.
+pub(crate) fn query(run: String, status: Option<ItemStatus>, step: Option<String>) -> ItemQuery {
+    ItemQuery { run, status: status.map(|status| status.as_str().to_owned()), step, from: None }
+}
+
+/// Prints the items of all pages from the one of this query on.
+pub(crate) async fn items(runtime: &Runtime, mut query: ItemQuery, csv: bool, output: &Output) -> Result<ExitCode> {
     if csv {
         print_record(COLUMNS.map(Cow::Borrowed));
     }
-    let (mut next, mut count) = (None, 0u64);
+    let mut count = 0u64;
     loop {
-        let page = runtime.items(id, status.map(ItemStatus::as_str), step, next).await?;
+        let page = runtime.execute::<ListItems>(&Caller::owner(), query.clone()).await?;
         count += page.items.len() as u64;
         for item in page.items {
             match (csv, output.is_json()) {
@@ -50,8 +53,8 @@ pub(crate) async fn items(
                 _ => output.show(&Value::Null, || line(&item)),
             }
         }
-        next = page.next;
-        if next.is_none() {
+        query.from = page.next;
+        if query.from.is_none() {
             break;
         }
     }

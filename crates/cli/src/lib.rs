@@ -36,6 +36,7 @@ mod serve;
 mod sibling_flows;
 
 use std::{
+    collections::BTreeMap,
     path::{Path, PathBuf},
     process::ExitCode,
 };
@@ -171,7 +172,7 @@ async fn run(arguments: Arguments, registry: Registry, output: &Output) -> Resul
         }
         // Needs no store, unless the flow is checked against connections.
         Command::Flow { command: FlowCommand::Validate { file, connection } } if connection.is_empty() => {
-            flow::validate(&file, output, &source.registry()?, None).await
+            flow::validate(&source.in_memory()?, &file, BTreeMap::new(), output).await
         }
         Command::Flow { command: FlowCommand::Filters } => catalogue::filters(&source.in_memory()?, output).await,
         Command::Flow { command } => flow::flow(&source.open(data)?, command, output).await,

@@ -129,6 +129,13 @@ impl Output {
         self.note(&Warning { warning: text }, || format!("warning: {}", plain(text)));
     }
 
+    /// Prints the warnings of a check to standard error, unless `--json` is set.
+    pub(crate) fn warnings(self, found: &[Diagnostic]) {
+        if !found.is_empty() {
+            self.info(Output::findings(found).trim_end());
+        }
+    }
+
     /// Prints an error with its advice.
     pub(crate) fn error(self, error: &Error) {
         self.note(&worded(&Failure { error }), || format!("error: {}", plain(&describe(error))));

@@ -24,7 +24,7 @@ use trunkline_store::KeySource;
 use trunkline_store::{ConnectionStore, FlowStore};
 use uuid::Uuid;
 
-use crate::{Ports, sign_ins::SignIns};
+use crate::{LocalLauncher, Ports, RunLauncher, sign_ins::SignIns};
 
 /// The connectors, connections, saved flows and runs of one data directory. Clones share everything.
 #[derive(Clone)]
@@ -32,6 +32,7 @@ pub struct Runtime {
     registry: Arc<Registry>,
     ports: Ports,
     engine: Engine,
+    launcher: Arc<dyn RunLauncher>,
     /// The clients of connections, each with the settings it was made from. All runs of this process share a client, and so
     /// its open connections and its request limits.
     clients: Arc<Mutex<HashMap<String, (Secret, Connected)>>>,
@@ -48,6 +49,7 @@ impl Runtime {
             registry: Arc::new(registry),
             ports,
             engine,
+            launcher: Arc::new(LocalLauncher::default()),
             clients: Arc::default(),
             sign_ins: Arc::default(),
             flow_cache: Arc::default(),
@@ -103,6 +105,23 @@ impl Runtime {
     /// part of a program that stops before the rest, such as a server, drains its own engine and no other.
     pub fn with_own_engine(&self) -> Runtime {
         Runtime { engine: engine(&self.ports), ..self.clone() }
+    }
+
+    /// Returns a runtime whose operations start runs through this launcher, instead of at once. Everything else is
+    /// shared with this one.
+    pub fn with_launcher(&self, launcher: Arc<dyn RunLauncher>) -> Runtime {
+        Runtime { launcher, ..self.clone() }
+    }
+
+    /// Returns what the operations start runs through.
+    pub(crate) fn launcher(&self) -> Arc<dyn RunLauncher> {
+        self.launcher.clone()
+    }
+
+    /// Returns the handle of a run that an operation has started in this process, once. There is none if the launcher
+    /// keeps no handles, see [`LocalLauncher`].
+    pub fn take_handle(&self, run: &RunId) -> Option<RunHandle> {
+        self.launcher.take_handle(run)
     }
 
     /// Checks a connection document and saves it under its name, which is returned. A connection of the same name is

@@ -100,7 +100,7 @@ impl Server {
         Scheduler::start(runtime.clone(), dispatcher.clone(), health.clone(), closing.clone());
         let streams = Arc::new(Semaphore::new(events::MAX_STREAMS));
         let app = App {
-            runtime,
+            runtime: runtime.with_launcher(dispatcher.clone()),
             dispatcher: dispatcher.clone(),
             health: health.clone(),
             closing: closing.clone(),

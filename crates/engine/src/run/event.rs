@@ -11,7 +11,7 @@ use serde_json::Value;
 use trunkline_core::{Error, RunId, StepPath, Timestamp};
 
 /// The outcome of one item of an `each` step.
-#[derive(Clone, Debug, Serialize, Deserialize)]
+#[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
 #[serde(tag = "status", rename_all = "snake_case")]
 pub enum ItemOutcome {
     /// All steps of the item ran.
@@ -86,7 +86,7 @@ impl Verdict {
 }
 
 /// The earlier run whose failed items a run repeats.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct RerunOf {
     /// The earlier run.
     pub run: RunId,
@@ -96,7 +96,7 @@ pub struct RerunOf {
 }
 
 /// The condition that a `wait` step waits for.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct Waiting {
     /// The name of the signal, if the step waits for one.
     #[serde(default, skip_serializing_if = "Option::is_none")]

@@ -27,7 +27,11 @@ pub mod actions;
 mod caller;
 pub mod catalogue;
 pub mod connections;
+mod flow_file;
+pub mod flows;
 mod operation;
+pub mod run_queries;
+pub mod runs;
 pub mod sign_ins;
 
 use std::sync::LazyLock;
@@ -36,6 +40,7 @@ use schemars::JsonSchema;
 use serde::Deserialize;
 
 pub use caller::{Caller, Role};
+pub use flow_file::{FlowChoice, FlowFile, FlowText};
 pub use operation::{AnyOperation, Operation, OperationOutput, OperationSpec, OutputStream, StreamOperation};
 
 use operation::{single, streaming};
@@ -66,6 +71,27 @@ pub fn operations() -> &'static [Box<dyn AnyOperation>] {
             single::<catalogue::GetConnector>(),
             single::<catalogue::ListConnectors>(),
             single::<catalogue::ListFilters>(),
+            single::<flows::ActivateFlow>(),
+            single::<flows::DeactivateFlow>(),
+            single::<flows::GetFlow>(),
+            single::<flows::ListFlows>(),
+            single::<flows::NewWebhookAddress>(),
+            single::<flows::RemoveFlow>(),
+            single::<flows::SaveFlow>(),
+            single::<flows::SetWebhookSecret>(),
+            single::<flows::ValidateFlow>(),
+            single::<runs::CancelRun>(),
+            streaming::<run_queries::WatchRun>(),
+            single::<run_queries::GetRun>(),
+            single::<run_queries::ListItems>(),
+            single::<run_queries::ListRuns>(),
+            single::<run_queries::ReadRunLog>(),
+            single::<runs::RerunRun>(),
+            single::<runs::ResolveStep>(),
+            single::<runs::ResumeRun>(),
+            single::<runs::SignalRun>(),
+            single::<runs::StartRun>(),
+            single::<run_queries::GetTimeline>(),
             single::<catalogue::GetSchema>(),
         ]
     });
