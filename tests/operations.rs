@@ -9,11 +9,7 @@ use trunkline::operations::{OperationSpec, Role, operations};
 use trunkline_core::Effect;
 use trunkline_tests::project;
 
-use super::{
-    errors::code,
-    layout::files,
-    prose::rust::Token,
-};
+use super::{errors::code, layout::files, prose::rust::Token};
 
 fn specs() -> Vec<OperationSpec> {
     operations().iter().map(|one| one.spec().clone()).collect()
