@@ -6,9 +6,10 @@ use serde::Serialize;
 use serde_json::Value;
 use trunkline::{
     FinishedSignIn, Provide, Runtime,
-    core::{Error, ErrorKind, ReauthCause, Result, SignInState, Timestamp},
+    core::{ConnectorSpec, Error, ErrorKind, ReauthCause, Result, SignInState, Timestamp},
     operations::{
         Caller, Empty,
+        catalogue::{ConnectorSummary, ListConnectors},
         connections::{
             AddConnections, CheckConnection, ConnectionDocuments, ConnectionName, ConnectionRemoval, ConnectionsToAdd,
             ExportConnections, ExportQuery, GetConnection, ListConnections, RemoveConnection,
@@ -83,9 +84,10 @@ async fn add(runtime: &Runtime, file: &str, replace: bool, output: &Output) -> R
 
 async fn list(runtime: &Runtime, output: &Output) -> Result<()> {
     let all = runtime.execute::<ListConnections>(&Caller::owner(), Empty {}).await?;
+    let connectors = runtime.execute::<ListConnectors>(&Caller::owner(), Empty {}).await?;
     let now = Timestamp::now();
     output.show(&all, || {
-        let rows = all.iter().map(|one| list_row(runtime, one, now));
+        let rows = all.iter().map(|one| list_row(&connectors, one, now));
         table(&["Name", "Connector", "Sign-in", "Changed (UTC)", "Used by flows", "Needed by runs"], rows)
     });
     Ok(())
@@ -102,7 +104,7 @@ async fn remove(runtime: &Runtime, input: ConnectionRemoval, output: &Output) ->
     Ok(())
 }
 
-fn list_row(runtime: &Runtime, connection: &ConnectionSummary, now: Timestamp) -> Vec<String> {
+fn list_row(connectors: &[ConnectorSummary], connection: &ConnectionSummary, now: Timestamp) -> Vec<String> {
     let sign_in = connection.sign_in.as_ref();
     let sign_in = sign_in.map_or_else(|| "not yet".to_owned(), |one| state_text(&one.at(now)));
     let runs = if connection.used_by.len() > 3 {
@@ -116,9 +118,10 @@ fn list_row(runtime: &Runtime, connection: &ConnectionSummary, now: Timestamp) -
         false => format!("{} (inactive)", used.flow),
     };
     let flows = connection.flows.iter().map(flow).collect::<Vec<_>>().join(", ");
-    let connector = match runtime.current_version(&connection.connector) {
-        Some(now) => format!("{} (now {now})", connection.connector),
-        None => connection.connector.clone(),
+    let current = connectors.iter().find(|one| one.name == ConnectorSpec::name_in(&connection.connector));
+    let connector = match current {
+        Some(now) if now.id != connection.connector => format!("{} (now {})", connection.connector, now.id),
+        _ => connection.connector.clone(),
     };
     vec![connection.name.clone(), connector, sign_in, time(connection.updated_at), flows, runs]
 }
