@@ -14,14 +14,15 @@ use tokio::sync::OnceCell;
 use trunkline_core::{Authorization, Connected, Error, ErrorKind, Result};
 use trunkline_rest::Url;
 
-use crate::{runtime::Runtime, token::hash};
+use super::Runtime;
+use crate::token::hash;
 
 /// The maximum number of open sign-ins.
 const MAX_OPEN: usize = 1000;
 
 /// The open sign-ins, by the hash of their `state`.
 #[derive(Default)]
-pub(crate) struct SignIns(Mutex<HashMap<[u8; 32], Arc<OpenSignIn>>>);
+pub(super) struct SignIns(Mutex<HashMap<[u8; 32], Arc<OpenSignIn>>>);
 
 struct OpenSignIn {
     connected: Connected,

@@ -7,13 +7,13 @@ use std::{
     sync::{Arc, Mutex, MutexGuard, PoisonError},
 };
 
-use serde_json::Value;
+use serde_json::{Map, Value};
 use trunkline_core::{Result, RunId, async_trait};
 use trunkline_engine::RunHandle;
 use trunkline_flow::Flow;
 use trunkline_store::SavedFlow;
 
-use crate::{Runtime, flows::with_default_input};
+use super::Runtime;
 
 /// A run to be started.
 #[derive(Clone, Debug)]
@@ -127,5 +127,16 @@ impl RunLauncher for LocalLauncher {
 
     fn take_handle(&self, run: &RunId) -> Option<RunHandle> {
         self.handles().remove(run)
+    }
+}
+
+/// Lays the input of a run over the default input. An input that is not an object is used as it is.
+pub(crate) fn with_default_input(mut default: Map<String, Value>, input: Value) -> Value {
+    match input {
+        Value::Object(own) => {
+            default.extend(own);
+            default.into()
+        }
+        other => other,
     }
 }

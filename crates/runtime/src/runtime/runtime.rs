@@ -24,7 +24,8 @@ use trunkline_store::KeySource;
 use trunkline_store::{ConnectionStore, FlowStore};
 use uuid::Uuid;
 
-use crate::{LocalLauncher, Ports, RunLauncher, sign_ins::SignIns};
+use super::{LocalLauncher, RunLauncher, sign_ins::SignIns};
+use crate::Ports;
 
 /// The connectors, connections, saved flows and runs of one data directory. Clones share everything.
 #[derive(Clone)]
@@ -36,7 +37,7 @@ pub struct Runtime {
     /// The clients of connections, each with the settings it was made from. All runs of this process share a client, and so
     /// its open connections and its request limits.
     clients: Arc<Mutex<HashMap<String, (Secret, Connected)>>>,
-    pub(crate) sign_ins: Arc<SignIns>,
+    pub(super) sign_ins: Arc<SignIns>,
     /// Saved flows that have been read, by version.
     pub(crate) flow_cache: Arc<Mutex<HashMap<String, Flow>>>,
 }
