@@ -6,6 +6,7 @@
 mod connectors;
 mod export;
 mod flows;
+pub mod guides;
 pub mod operations;
 mod paths;
 mod ports;
