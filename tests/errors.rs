@@ -50,7 +50,7 @@ struct Breach {
 }
 
 /// Returns the tokens of a source without comments, and without its test module at the end.
-fn code(source: &str) -> Vec<Token> {
+pub(crate) fn code(source: &str) -> Vec<Token> {
     let mut all: Vec<_> = tokens(source).into_iter().filter(|token| !matches!(token, Token::Comment { .. })).collect();
     let test_module = (0..all.len()).find(|at| {
         let words: Vec<_> = all[*at..].iter().take(10).map(text).collect();

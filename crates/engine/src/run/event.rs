@@ -12,7 +12,7 @@ use trunkline_core::{Error, RunId, StepPath, Timestamp};
 use crate::run::{ItemOutcome, RunStatus, Verdict};
 
 /// The earlier run whose failed items a run repeats.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct RerunOf {
     /// The earlier run.
     pub run: RunId,
@@ -22,7 +22,7 @@ pub struct RerunOf {
 }
 
 /// The condition that a `wait` step waits for.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct Waiting {
     /// The name of the signal, if the step waits for one.
     #[serde(default, skip_serializing_if = "Option::is_none")]

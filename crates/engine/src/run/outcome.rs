@@ -5,7 +5,7 @@ use serde::{Deserialize, Serialize};
 use trunkline_core::Error;
 
 /// The outcome of one item of an `each` step.
-#[derive(Clone, Debug, Serialize, Deserialize)]
+#[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
 #[serde(tag = "status", rename_all = "snake_case")]
 pub enum ItemOutcome {
     /// All steps of the item ran.

@@ -4,6 +4,7 @@
 
 use std::collections::BTreeMap;
 
+use schemars::JsonSchema;
 use serde::Serialize;
 use serde_json::Value;
 use trunkline_core::{Error, ErrorKind, Result, RunId, StepPath, Timestamp};
@@ -17,7 +18,7 @@ use crate::run::{
 };
 
 /// The state of a run, folded from its events.
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, JsonSchema)]
 pub struct Run {
     /// The run's id.
     pub id: RunId,

@@ -74,6 +74,11 @@ impl RunHandle {
         self.activity.clone()
     }
 
+    /// Returns whether the run has ended or was drained, so that [`wait`](RunHandle::wait) returns at once.
+    pub fn is_finished(&self) -> bool {
+        self.task.is_finished()
+    }
+
     /// Cancels the run: nothing new is begun, and steps in flight are interrupted.
     pub fn cancel(&self) {
         self.cancellation.cancel();

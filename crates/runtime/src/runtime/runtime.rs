@@ -8,6 +8,9 @@ use std::{
     sync::{Arc, Mutex, MutexGuard, PoisonError},
 };
 
+use futures::{StreamExt, TryStreamExt, stream, stream::BoxStream};
+use schemars::JsonSchema;
+use serde::Serialize;
 use serde_json::{Map, Value};
 use trunkline_core::{
     ActionSpec, ByteProgress, Connected, Connection, Connections, ConnectorSpec, Context, Diagnostic, Error, ErrorKind,
@@ -21,6 +24,7 @@ use trunkline_store::KeySource;
 use trunkline_store::{ConnectionStore, FlowStore};
 use uuid::Uuid;
 
+use super::{LocalLauncher, RunLauncher, sign_ins::SignIns};
 use crate::Ports;
 
 /// The connectors, connections, saved flows and runs of one data directory. Clones share everything.
@@ -29,9 +33,11 @@ pub struct Runtime {
     registry: Arc<Registry>,
     ports: Ports,
     engine: Engine,
+    launcher: Arc<dyn RunLauncher>,
     /// The clients of connections, each with the settings it was made from. All runs of this process share a client, and so
     /// its open connections and its request limits.
     clients: Arc<Mutex<HashMap<String, (Secret, Connected)>>>,
+    pub(super) sign_ins: Arc<SignIns>,
     /// Saved flows that have been read, by version.
     pub(crate) flow_cache: Arc<Mutex<HashMap<String, Flow>>>,
 }
@@ -40,7 +46,15 @@ impl Runtime {
     /// Returns a runtime on these ports, with these connectors, such as those of [`registry`](crate::registry).
     pub fn new(registry: Registry, ports: Ports) -> Runtime {
         let engine = engine(&ports);
-        Runtime { registry: Arc::new(registry), ports, engine, clients: Arc::default(), flow_cache: Arc::default() }
+        Runtime {
+            registry: Arc::new(registry),
+            ports,
+            engine,
+            launcher: Arc::new(LocalLauncher::default()),
+            clients: Arc::default(),
+            sign_ins: Arc::default(),
+            flow_cache: Arc::default(),
+        }
     }
 
     /// Returns a runtime that keeps everything in memory, see [`Ports::in_memory`].
@@ -92,6 +106,23 @@ impl Runtime {
     /// part of a program that stops before the rest, such as a server, drains its own engine and no other.
     pub fn with_own_engine(&self) -> Runtime {
         Runtime { engine: engine(&self.ports), ..self.clone() }
+    }
+
+    /// Returns a runtime whose operations start runs through this launcher, instead of at once. Everything else is
+    /// shared with this one.
+    pub fn with_launcher(&self, launcher: Arc<dyn RunLauncher>) -> Runtime {
+        Runtime { launcher, ..self.clone() }
+    }
+
+    /// Returns what the operations start runs through.
+    pub(crate) fn launcher(&self) -> Arc<dyn RunLauncher> {
+        self.launcher.clone()
+    }
+
+    /// Returns the handle of a run that an operation has started in this process, once. There is none if the launcher
+    /// keeps no handles, see [`LocalLauncher`].
+    pub fn take_handle(&self, run: &RunId) -> Option<RunHandle> {
+        self.launcher.take_handle(run)
     }
 
     /// Checks a connection document and saves it under its name, which is returned. A connection of the same name is
@@ -205,23 +236,33 @@ impl Runtime {
         Ok(CallOutput { output, warnings })
     }
 
-    /// Reads all pages of an action that lists, and calls `take` with every item.
+    /// Reads all pages of an action that lists, one after the other. The first page is read with the first item.
     ///
     /// # Errors
     ///
-    /// As [`Runtime::call`]; items before the error have been passed to `take`.
-    pub async fn list(&self, action: &str, connection: &str, input: Value, mut take: impl FnMut(Value)) -> Result<()> {
+    /// As [`Runtime::call`]. The stream ends with the first error; the items before it have been yielded.
+    pub async fn list(
+        &self,
+        action: &str,
+        connection: &str,
+        input: Value,
+    ) -> Result<BoxStream<'static, Result<Value>>> {
         let (connected, action) = self.connected(action, connection).await?;
-        let context = Runtime::context(&connected);
-        let mut next = None;
-        loop {
-            let page = connected.page(&action.name, input.clone(), next, &context).await?;
-            page.items.into_iter().for_each(&mut take);
-            next = page.next;
-            if next.is_none() {
-                return Ok(());
+        let (context, action) = (Runtime::context(&connected), action.name.clone());
+        let read = move |from: Option<Value>| {
+            let (connected, context, action, input) =
+                (connected.clone(), context.clone(), action.clone(), input.clone());
+            async move { connected.page(&action, input, from, &context).await }
+        };
+        let pages = stream::try_unfold(Some(None), move |from: Option<Option<Value>>| {
+            let page = from.map(&read);
+            async move {
+                let Some(page) = page else { return Ok(None) };
+                let page = page.await?;
+                Ok(Some((stream::iter(page.items.into_iter().map(Ok)), page.next.map(Some))))
             }
-        }
+        });
+        Ok(pages.try_flatten().boxed())
     }
 
     /// Returns the connection and the action, if both belong to the same connector.
@@ -305,6 +346,7 @@ fn engine(ports: &Ports) -> Engine {
 }
 
 /// The result of an action that was called outside a flow.
+#[derive(Clone, Debug, Serialize, JsonSchema)]
 pub struct CallOutput {
     /// The output of the action.
     pub output: Value,
