@@ -2,10 +2,10 @@
 
 mod azurite;
 mod check;
+mod duplicates;
 mod faults;
 mod files;
-mod http;
+mod folders;
 mod lists;
-mod mediaflow;
-mod mediavalet;
 mod outgoing;
+mod polling_kills;

@@ -1,4 +1,5 @@
-//! The flows of `docs/cookbook` and the flow of the README, run as their pages say: by the real binary, against the simulators.
+//! The flows of `docs/cookbook` and the flow of the README, run as their pages say: by the real binary, against the
+//! simulators.
 #![allow(clippy::unwrap_used)]
 
 use std::{collections::BTreeSet, fs};

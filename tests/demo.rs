@@ -2,11 +2,11 @@
 //! kills.
 #![allow(clippy::unwrap_used)]
 
-use std::{process::Stdio, time::Duration};
+use std::process::Stdio;
 
 use serde_json::{Value, json};
-use tokio::io::{AsyncBufReadExt, BufReader};
-use trunkline_tests::{Cli, CommandOutput, Dice, LONG};
+use trunkline_testkit::{kill::Strike, process::TestProcess};
+use trunkline_tests::{Cli, CommandOutput, Dice};
 
 /// Returns the figures of a demo, after checks that hold for every demo.
 fn figures(answer: &CommandOutput, files: u64) -> Value {
@@ -73,17 +73,12 @@ async fn a_killed_demo_continues_where_it_was() {
     for round in 0..5 {
         let cli = Cli::default();
         let mut command = cli.command(&["demo", "--files", &FILES.to_string()]);
-        let mut child = command.stdout(Stdio::null()).spawn().unwrap();
-        let mut lines = BufReader::new(child.stderr.take().unwrap()).lines();
-        let id = loop {
-            let line =
-                tokio::time::timeout(LONG, lines.next_line()).await.unwrap().unwrap().expect("the demo continues");
-            if let Some(rest) = line.strip_prefix("Run ") {
-                break rest.split(' ').next().unwrap().to_owned();
-            }
-        };
-        tokio::time::sleep(Duration::from_millis(dice.roll(0, 1_000))).await;
-        child.kill().await.unwrap();
+        let mut process = TestProcess::spawn(command.stdout(Stdio::null()));
+        let id = |line: &str| Some(line.strip_prefix("Run ")?.split(' ').next()?.to_owned());
+        let id = process.error_line(id).await;
+        if let Strike::Missed(ended) = process.strike(dice.pause(&(0..1_000)), async || true).await {
+            ended.finish().await.expect(0);
+        }
 
         let before = cli.run(&["runs", "show", &id, "--json"]).await.expect(0).json();
         if before["status"] != "running" {

@@ -1,5 +1,5 @@
-//! What a host links that embeds the runtime: no command line, no server and no simulators, and only the connectors that it
-//! chooses. Cargo resolves the features; the tests read its list of packages.
+//! What a host links that embeds the runtime: no command line, no server and no simulators, and only the connectors
+//! that it chooses. Cargo resolves the features; the tests read its list of packages.
 #![allow(clippy::unwrap_used)]
 
 use std::{collections::BTreeSet, env, fs, process::Command};
@@ -37,13 +37,13 @@ fn superfluous(packages: &BTreeSet<String>) -> Vec<&str> {
     NOT_EMBEDDED.into_iter().filter(|name| packages.contains(*name)).collect()
 }
 
-/// Returns the features of the runtime, each with the connector crate that it links.
+/// Returns the features of the runtime that link a connector, each with the crate of the connector.
 fn connector_features() -> Vec<(String, String)> {
     let manifest = fs::read_to_string(project().join("crates/runtime/Cargo.toml")).unwrap().parse::<Table>().unwrap();
     let features = manifest["features"].as_table().unwrap().iter();
-    let linked = features.filter(|(name, _)| *name != "default").map(|(name, enabled)| {
-        let links = enabled[0].as_str().unwrap().strip_prefix("dep:").unwrap();
-        (name.clone(), links.to_owned())
+    let linked = features.filter_map(|(name, enabled)| {
+        let links = enabled[0].as_str().unwrap().strip_prefix("dep:")?;
+        Some((name.clone(), links.to_owned()))
     });
     linked.collect()
 }
@@ -61,8 +61,11 @@ fn an_embedded_runtime_links_only_the_chosen_connectors() {
     for name in &names {
         chosen.push((vec!["--no-default-features", "--features", name], vec![name.clone()]));
     }
+    chosen.push((vec!["--no-default-features", "--features", "sqlite"], Vec::new()));
     for (arguments, expected) in chosen {
         let found = packages("trunkline", &arguments);
+        let stores = arguments.iter().any(|argument| ["sqlite", "--all-features"].contains(argument));
+        assert_eq!(found.contains("rusqlite"), stores, "{arguments:?}");
         assert!(found.contains("trunkline-engine") && found.contains("trunkline-store"), "{found:?}");
         assert_eq!(superfluous(&found), [""; 0], "{arguments:?}");
         assert_eq!(linked(&found), expected, "{arguments:?}");

@@ -1,7 +1,6 @@
 //! Checks of the whole project: layout, prose, documents, schemas, operation tables and derived files.
 
-mod cases;
-mod coverage;
+mod alike;
 mod errors;
 mod layout;
 mod lean;
@@ -10,5 +9,6 @@ mod operations;
 mod paths;
 mod prose;
 mod readmes;
+mod rows;
 mod schemas;
 mod versions;

@@ -1,16 +1,40 @@
-//! The table of actions in each connector's README is derived from the registry; `UPDATE=1` rewrites it.
+//! The tables of settings and of actions in each connector's README are derived from the registry; `UPDATE=1` rewrites
+//! them.
 #![allow(clippy::unwrap_used)]
 
 use std::{env, fs};
 
+use serde_json::{Value, json};
 use trunkline as _;
 use trunkline_core::{Registered, Registry};
 use trunkline_tests::project;
 
-const BEGIN: &str = "<!-- actions: written by `UPDATE=1 cargo test -p trunkline-tests --test project readmes` -->\n";
-const END: &str = "<!-- end of actions -->";
+/// A derived part of a README, between two comments.
+struct Part {
+    name: &'static str,
+    derive: fn(&Registered) -> String,
+}
 
-fn table(connector: &Registered) -> String {
+const PARTS: [Part; 2] = [Part { name: "settings", derive: settings }, Part { name: "actions", derive: actions }];
+
+impl Part {
+    fn begin(&self) -> String {
+        format!("<!-- {}: written by `UPDATE=1 cargo test -p trunkline-tests --test project readmes` -->\n", self.name)
+    }
+
+    fn end(&self) -> String {
+        format!("<!-- end of {} -->", self.name)
+    }
+
+    /// Returns a README with the derived part in it.
+    fn renew(&self, readme: &str, connector: &Registered) -> String {
+        let (before, rest) = readme.split_once(&self.begin()).unwrap_or_else(|| panic!("no part {}", self.name));
+        let (_, after) = rest.split_once(&self.end()).unwrap_or_else(|| panic!("the part {} has no end", self.name));
+        format!("{before}{}{}{}{after}", self.begin(), (self.derive)(connector), self.end())
+    }
+}
+
+fn actions(connector: &Registered) -> String {
     let mut specs: Vec<_> = connector.actions().collect();
     specs.sort_by(|a, b| (&a.group, &a.name).cmp(&(&b.group, &b.name)));
     let mut text = String::from("\n| action | does | effect | call |\n| --- | --- | --- | --- |\n");
@@ -27,21 +51,137 @@ fn table(connector: &Registered) -> String {
     text + "\n"
 }
 
+fn settings(connector: &Registered) -> String {
+    let mut rows = Vec::new();
+    collect(&connector.spec().connection, "", &mut rows);
+    let mut text = String::from("\n| setting | in JSON | needed | what to enter |\n| --- | --- | --- | --- |\n");
+    for Row { name, title, choices, needed, about } in rows {
+        // A sign-in that several choices share needs one row.
+        let needed = needed.join("; ");
+        let about = [choices.join(", "), about].into_iter().filter(|part| !part.is_empty()).collect::<Vec<_>>();
+        text += &format!("| {title} | `{name}` | {needed} | {} |\n", about.join(". ").replace('|', "\\|"));
+    }
+    text + "\n"
+}
+
+/// A row of the table of settings.
+struct Row {
+    name: String,
+    title: String,
+    /// The values that the setting can have, if they are a choice.
+    choices: Vec<String>,
+    /// Whether a connection needs the setting, for each choice that has it.
+    needed: Vec<String>,
+    about: String,
+}
+
+/// Collects the settings of a schema in the order of the form. `only` names the choice that has them.
+fn collect(schema: &Value, only: &str, rows: &mut Vec<Row>) {
+    let branches = schema["oneOf"].as_array().cloned().unwrap_or_default();
+    let tag = branches.first().and_then(tag_of);
+    let properties: Vec<_> = schema["properties"].as_object().into_iter().flatten().collect();
+    // The choice of a branch goes after the setting that it refines: the authentication, else the first one.
+    let place = ["authentication", "endpointUrl"].iter().find(|name| properties.iter().any(|(own, _)| own == *name));
+    for (index, (name, property)) in properties.iter().enumerate() {
+        // The tag of a branch is described by the row of the choice.
+        if only.is_empty() || property.get("const").is_none() {
+            add(rows, schema, name, property, only);
+        }
+        if place.is_none_or(|place| name == place)
+            && (place.is_some() || index == 0)
+            && let Some(tag) = &tag
+        {
+            choose(&branches, tag, only, rows);
+        }
+    }
+}
+
+/// Collects the settings of the branches of a choice: the choice itself, and what each branch has.
+fn choose(branches: &[Value], tag: &str, only: &str, rows: &mut Vec<Row>) {
+    let values: Vec<_> = branches.iter().filter_map(|branch| branch["properties"][tag]["const"].as_str()).collect();
+    let title = tag[..1].to_uppercase() + &tag[1..];
+    let help = |branch: &Value| branch["description"].as_str().unwrap_or_default().replace('\n', " ");
+    let about = branches.iter().zip(&values).map(|(branch, value)| format!("`{value}`: {}", help(branch)));
+    let about = about.collect::<Vec<_>>().join(" ");
+    let needed = if only.is_empty() { "yes".to_owned() } else { format!("for {only}") };
+    rows.push(Row { name: tag.to_owned(), title, choices: Vec::new(), needed: vec![needed], about });
+    for (branch, value) in branches.iter().zip(&values) {
+        collect(branch, &format!("`{value}`"), rows);
+    }
+}
+
+fn tag_of(branch: &Value) -> Option<String> {
+    let properties = branch["properties"].as_object()?;
+    properties.iter().find(|(_, property)| property.get("const").is_some()).map(|(name, _)| name.clone())
+}
+
+fn add(rows: &mut Vec<Row>, schema: &Value, name: &str, property: &Value, only: &str) {
+    let required = schema["required"].as_array().is_some_and(|all| all.iter().any(|one| one == name));
+    let default = property
+        .get("default")
+        .filter(|value| !matches!(value, Value::Bool(false)))
+        .filter(|value| value.as_str() != Some("") && value.as_array().is_none_or(|all| !all.is_empty()));
+    let needed = match (required, default, only.is_empty()) {
+        (true, _, true) => "yes".to_owned(),
+        (true, _, false) => format!("for {only}"),
+        (false, Some(default), _) => {
+            let default = default.as_str().map_or_else(|| default.to_string(), str::to_owned);
+            if only.is_empty() { format!("default `{default}`") } else { format!("for {only}; default `{default}`") }
+        }
+        (false, None, true) => "no".to_owned(),
+        (false, None, false) => format!("optional for {only}"),
+    };
+    if let Some(row) = rows.iter_mut().find(|row| row.name == name) {
+        row.needed.push(needed);
+        return;
+    }
+    let about = property["description"].as_str().unwrap_or_default().replace('\n', " ");
+    let title = property["title"].as_str().unwrap_or(name).to_owned();
+    rows.push(Row { name: name.to_owned(), title, choices: values(property), needed: vec![needed], about });
+}
+
+/// Returns the values that a setting can have, if they are a choice.
+fn values(property: &Value) -> Vec<String> {
+    let one = property.get("const").into_iter();
+    let list = property["enum"].as_array().into_iter().flatten();
+    let branches = property["oneOf"].as_array().into_iter().flatten().filter_map(|branch| branch.get("const"));
+    let all = one.chain(list).chain(branches);
+    all.filter(|value| !value.is_null()).map(|value| format!("`{}`", value.as_str().unwrap_or_default())).collect()
+}
+
 #[test]
-fn every_connector_has_a_readme_with_all_its_actions() {
+fn the_tables_of_every_readme_are_those_of_the_registry() {
     for connector in Registry::discover().unwrap().connectors() {
         let name = &connector.spec().name;
         let path = project().join("connectors").join(name).join("README.md");
-        let text = fs::read_to_string(&path).unwrap_or_else(|error| panic!("{}: {error}", path.display()));
-        let (before, rest) =
-            text.split_once(BEGIN).unwrap_or_else(|| panic!("{name}: the README has no table of actions"));
-        let (found, after) =
-            rest.split_once(END).unwrap_or_else(|| panic!("{name}: the table of actions has no end marker"));
-        let expected = table(connector);
+        let readme = fs::read_to_string(&path).unwrap_or_else(|error| panic!("{}: {error}", path.display()));
+        let renewed = PARTS.iter().fold(readme.clone(), |readme, part| part.renew(&readme, connector));
         if env::var_os("UPDATE").is_some() {
-            fs::write(&path, format!("{before}{BEGIN}{expected}{END}{after}")).unwrap();
+            fs::write(&path, renewed).unwrap();
             continue;
         }
-        assert_eq!(found, expected, "{name}: run `UPDATE=1 cargo test -p trunkline-tests --test project readmes`");
+        assert_eq!(readme, renewed, "{name}: run `UPDATE=1 cargo test -p trunkline-tests --test project readmes`");
     }
+}
+
+/// The twin: a README with another setting differs from the derived one, and each kind of setting has its row.
+#[test]
+fn a_setting_that_differs_is_found() {
+    let registry = Registry::discover().unwrap();
+    let http = registry.connector("http").unwrap();
+    let table = settings(http);
+    let stale = format!("{}{}{}", PARTS[0].begin(), table.replace("tokenUrl", "tokenUri"), PARTS[0].end());
+    let renewed = PARTS[0].renew(&stale, http);
+    assert!(renewed != stale && renewed.contains(&table));
+    for row in [
+        "| Connector | `connector` | yes | `http-v1.0` |",
+        "| Authentication | `authentication` | yes | `none`: The service needs no authentication. `bearer`: ",
+        "| Flows | `flows` | for `oauth2` | ",
+        "| Username | `username` | for `basic`; for `password` |",
+        "| Token URL | `tokenUrl` | for `oauth2` | ",
+        "| Header | `apiKeyHeader` | for `apiKey`; default `X-API-Key` | ",
+    ] {
+        assert!(table.contains(row), "wanted {row} in {table}");
+    }
+    assert_eq!(values(&json!({ "enum": ["a", "b"] })), ["`a`", "`b`"]);
 }

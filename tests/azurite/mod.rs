@@ -4,7 +4,6 @@
 
 mod proxy;
 mod sas;
-mod source;
 
 use std::{
     collections::BTreeSet,
@@ -16,10 +15,16 @@ use serde_json::json;
 use sha2::{Digest, Sha256};
 use trunkline_core::{Context, ErrorKind, FileRef, MemoryVault, Result, Secret, VaultSlot};
 use trunkline_rest::{Auth, BlockCheckpoint, Client, ClientLimits, Table, Uploaded, address_expired};
+use trunkline_testkit::fake::FakeFile;
 use trunkline_tests::{
     fact, http,
     peers::{Running, find, peer},
 };
+
+/// Returns a reference to a file of this length, with its size if `known_size`, and a context that can open it.
+fn source(length: u64, known_size: bool) -> (FileRef, Context) {
+    FakeFile::new(length).offered(known_size.then_some(length))
+}
 
 /// A secret that must not be sent to the storage.
 const CANARY: &str = "canary-5f0e7c";
@@ -104,15 +109,15 @@ impl Rig {
             hasher.update(&piece);
             bytes += piece.len() as u64;
         }
-        Stored { bytes, sha256: source::hex(hasher), media_type }
+        Stored { bytes, sha256: hasher.finalize().iter().map(|byte| format!("{byte:02x}")).collect(), media_type }
     }
 
     /// Asserts that the blob is the file of this length and that the upload reported it. Clears the saved progress, so
     /// that the next upload starts from the beginning.
     async fn is_there(&self, blob: &str, length: u64, uploaded: Uploaded) {
-        let sha256 = source::sha256(length);
+        let sha256 = FakeFile::new(length).sha256();
         assert_eq!(uploaded, Uploaded { bytes: length, sha256: sha256.clone() });
-        let expected = Stored { bytes: length, sha256, media_type: source::MEDIA_TYPE.into() };
+        let expected = Stored { bytes: length, sha256, media_type: FakeFile::MEDIA_TYPE.into() };
         assert_eq!(self.stored(blob).await, expected);
         assert_eq!(leaks(&self.proxy.log()), BTreeSet::new());
         *self.saved.lock().unwrap() = BlockCheckpoint::default();
@@ -151,7 +156,7 @@ async fn a_large_file_that_is_cut_in_every_block_arrives_whole() {
     let Some(rig) = Rig::start().await else { return };
     let block = ClientLimits::default().block as u64;
     let blocks = LENGTH.div_ceil(block);
-    let (file, target) = (source::file(LENGTH, true), rig.target("large", sas::GOOD));
+    let (file, target) = (source(LENGTH, true), rig.target("large", sas::GOOD));
     rig.proxy.fault(Fault::CutEveryBlock);
     let mut crashes = 0;
     let uploaded = loop {
@@ -184,7 +189,7 @@ async fn empty_files_and_files_around_the_block_size_arrive_whole() {
         for known_size in [true, false] {
             let blob = format!("small-{length}-{known_size}");
             let target = rig.target(&blob, sas::GOOD);
-            let uploaded = rig.upload(limits(MIB), &target, &source::file(length, known_size)).await.unwrap();
+            let uploaded = rig.upload(limits(MIB), &target, &source(length, known_size)).await.unwrap();
             rig.is_there(&blob, length, uploaded).await;
         }
     }
@@ -198,7 +203,7 @@ async fn files_around_the_limit_of_one_request_arrive_whole() {
     for length in [one_put, one_put + 1] {
         let blob = format!("middle-{length}");
         let target = rig.target(&blob, sas::GOOD);
-        let uploaded = rig.upload(limits(MIB), &target, &source::file(length, true)).await.unwrap();
+        let uploaded = rig.upload(limits(MIB), &target, &source(length, true)).await.unwrap();
         rig.is_there(&blob, length, uploaded).await;
         let blocks = rig.proxy.log().acknowledged().count() as u64;
         assert_eq!(blocks, if length == one_put { 0 } else { length.div_ceil(MIB) });
@@ -215,7 +220,7 @@ async fn a_signed_url_that_expires_is_replaced_and_no_block_is_sent_twice() {
         let (good, instead) = (sas::query("film", "cw", sas::GOOD), sas::query("film", "cw", sas::EXPIRED));
         rig.proxy.fault(Fault::Signature { after, good, instead });
         // Files of unknown size, since these are uploaded in blocks even if they are small.
-        let file = source::file(LENGTH, false);
+        let file = source(LENGTH, false);
         let error = rig.upload(limits(MIB), &rig.target("film", sas::GOOD), &file).await.unwrap_err();
         assert!(address_expired(&error), "after {after}: {error:?}");
         assert_eq!(fact(&error, "status"), Some("403"), "{error:?}");
@@ -237,11 +242,11 @@ async fn the_storage_never_receives_the_credentials_of_the_api() {
     let target = rig.target("film", sas::GOOD);
     // In one request, and in blocks.
     for length in [10, 3 * MIB] {
-        let uploaded = rig.upload(limits(MIB), &target, &source::file(length, false)).await.unwrap();
+        let uploaded = rig.upload(limits(MIB), &target, &source(length, false)).await.unwrap();
         rig.is_there("film", length, uploaded).await;
     }
     // The same client calls the API through the same proxy: now the search finds the credentials.
-    let (_, cx) = source::file(0, true);
+    let (_, cx) = source(0, true);
     rig.client(limits(MIB)).call("thing.get", json!({}), &cx).await.unwrap_err();
     let found = leaks(&rig.proxy.log());
     assert_eq!(found.len(), 2, "{found:?}");

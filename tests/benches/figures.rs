@@ -1,5 +1,5 @@
-//! Measures what operations cost on this machine: `cargo bench --profile dist -p trunkline-tests`, with `-- --json` for output as
-//! JSON.
+//! Measures what operations cost on this machine: `cargo bench --profile dist -p trunkline-tests`, with `-- --json` for
+//! output as JSON.
 //!
 //! Where another program could do the same work, the figure is a ratio to it, measured in the same run against the same
 //! server, so that it is comparable across machines. No figure fails the benchmark because it is slow.

@@ -2,8 +2,8 @@
 //! has ended, as ratios to the same calls by bare reqwest, with the processor time of each; the time from its start to
 //! the end of the first run; its memory when idle.
 //!
-//! `cargo bench --profile dist -p trunkline-tests --bench serve`, with `-- --json` for output as JSON. No figure fails the benchmark
-//! because it is slow.
+//! `cargo bench --profile dist -p trunkline-tests --bench serve`, with `-- --json` for output as JSON. No figure fails
+//! the benchmark because it is slow.
 #![allow(clippy::unwrap_used)]
 
 mod server;

@@ -1,6 +1,6 @@
 //! Measures how long a token response exists only in memory: from its last byte on the wire until its tokens are on
-//! disk. `cargo bench --profile dist -p trunkline-tests --bench window`, with `-- --quick` for fewer refreshes and `-- --json` for
-//! output as JSON.
+//! disk. `cargo bench --profile dist -p trunkline-tests --bench window`, with `-- --quick` for fewer refreshes and
+//! `-- --json` for output as JSON.
 //!
 //! If the process dies in that time, and the login server accepts a refresh token only once, the sign-in is lost. So
 //! the time is compared with its lower bound: a bare SQLite commit with its flush, of as many bytes, on the same disk,

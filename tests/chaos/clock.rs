@@ -1,16 +1,15 @@
 //! Moves the system clock while a run waits and retries, and while no process works on it. The engine's tests do the
 //! same to the clock of an engine; here it is the real process.
 
-use std::{fs, path::Path, time::UNIX_EPOCH};
+use std::time::UNIX_EPOCH;
 
 use futures::future::join_all;
 use serde_json::{Value, json};
-use tokio::process::Child;
 use trunkline_core::Timestamp;
 use trunkline_engine::TriggerEvent;
-
+use trunkline_testkit::{clock::ProcessClock, process::TestProcess};
 use trunkline_tests::{
-    Cli, few, finish, sandbox,
+    Cli, few, sandbox,
     serve::{self, Serve},
     until,
 };
@@ -41,12 +40,11 @@ fn flow() -> Value {
     flow
 }
 
-/// Starts a command whose clock has the offset in a file.
-fn start(cli: &Cli, library: &Path, clock: &Path, arguments: &[&str]) -> Child {
+/// Starts a command with a clock that can be set.
+fn start(cli: &Cli, clock: &ProcessClock, arguments: &[&str]) -> TestProcess {
     let mut command = cli.command(arguments);
-    command.env("LD_PRELOAD", library).env("FAKETIME_TIMESTAMP_FILE", clock);
-    command.env("FAKETIME_NO_CACHE", "1").env("FAKETIME_DONT_FAKE_MONOTONIC", "1");
-    command.spawn().unwrap()
+    clock.apply(&mut command);
+    TestProcess::spawn(&mut command)
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -59,24 +57,23 @@ async fn a_clock_that_is_moved_loses_no_timer_and_makes_none_longer() {
     draining.engine().drain();
     let one = async |by: &str, down: bool| {
         let run = left(&draining, "clock").await;
-        let clock = cli.home().join(run.as_str());
-        fs::write(&clock, "+0").unwrap();
+        let clock = ProcessClock::new(&library, cli.home().join(run.as_str()));
         let resume = ["runs", "resume", run.as_str(), "--json"];
-        let mut child = start(&cli, &library, &clock, &resume);
+        let mut child = start(&cli, &clock, &resume);
         until("the wait", async || {
             let state = runtime.engine().run(&run).await.unwrap();
             (!state.waiting.is_empty()).then_some(())
         })
         .await;
         if down {
-            child.kill().await.unwrap();
-        }
-        fs::write(&clock, by).unwrap();
-        if down {
-            child = start(&cli, &library, &clock, &resume);
+            child.kill().await;
+            clock.set(by);
+            child = start(&cli, &clock, &resume);
+        } else {
+            clock.set(by);
         }
         // A timer that had become hours longer would exceed the timeout of the test.
-        let ended = finish(child).await;
+        let ended = child.finish().await;
         let expected = if by == TOO_FAR { 5 } else { 0 };
         assert_eq!(ended.code, expected, "{by} {down}: {ended:?}");
         (run.to_string(), usize::from(by != TOO_FAR))

@@ -7,16 +7,20 @@
 
 use std::{
     collections::{BTreeMap, BTreeSet},
-    time::{Duration, Instant},
+    time::Duration,
 };
 
 use serde_json::Value;
-use tokio::process::Child;
+
 use trunkline_core::RunId;
 use trunkline_engine::{EventLog, ItemOutcome, RunEvent, RunIndex};
 use trunkline_sandbox::{Faults, Options, Sandbox};
 use trunkline_store::{KeySource, Store};
-use trunkline_tests::{Cli, Dice, LONG, finish, flow_input, requests, sandbox, shipped_flow};
+use trunkline_testkit::{
+    kill::{KillPlan, Killed},
+    process::TestProcess,
+};
+use trunkline_tests::{Cli, flow_input, requests, sandbox, shipped_flow};
 
 /// The contents of the journal: results of steps by path, and outcomes of items by key.
 #[derive(Default)]
@@ -90,25 +94,47 @@ fn repeated(recorded: &Recorded, calls: &[Value]) -> Vec<String> {
     found
 }
 
-/// Waits until a process has made `calls` calls and `more` has passed, and kills it. Returns the process if it ended
-/// before.
-async fn kill_after(mut child: Child, sandbox: &Sandbox, calls: u64, more: Duration) -> Option<Child> {
-    let goal = sandbox.report().requests + calls;
-    let deadline = Instant::now() + LONG;
-    while sandbox.report().requests < goal {
-        assert!(Instant::now() < deadline, "the process stopped making calls");
-        if child.try_wait().unwrap().is_some() {
-            return Some(child);
+/// A run of the shipped flow that is killed, and what was recorded at the last kill.
+struct Copies {
+    sandbox: Sandbox,
+    cli: Cli,
+    flow: String,
+    input: String,
+    id: Option<RunId>,
+    /// The number of requests at the last kill.
+    seen: usize,
+    before: Recorded,
+    /// The number of processes that have recorded something.
+    progress: usize,
+}
+
+impl Killed for Copies {
+    async fn start(&mut self, _: usize) -> TestProcess {
+        self.cli.run_or_resume(&self.flow, &self.input).await
+    }
+
+    async fn progress(&mut self) -> u64 {
+        self.sandbox.report().requests
+    }
+
+    async fn check(&mut self, kills: usize) {
+        let log = requests(&self.sandbox).await;
+        assert!(log.len() < 10_000, "the sandbox keeps 10,000 requests, and all are needed");
+        let repeats = repeated(&self.before, &log[self.seen..]);
+        assert_eq!(repeats, [""; 0], "after kill {kills}: recorded already, and called again");
+        if self.id.is_none() {
+            self.id = store(&self.cli).runs().await.unwrap().pop().map(|run| run.id);
         }
-        tokio::time::sleep(Duration::from_millis(3)).await;
+        let now = match &self.id {
+            Some(id) => recorded(&self.cli, id).await,
+            None => Recorded::default(),
+        };
+        // Recorded results and outcomes stay.
+        assert!(self.before.items.keys().all(|key| now.items.contains_key(key)), "after kill {kills}");
+        self.progress += usize::from(now.steps.len() > self.before.steps.len());
+        // Requests of the killed process may still arrive; none of them belongs to a recorded step.
+        (self.seen, self.before) = (log.len(), now);
     }
-    tokio::time::sleep(more).await;
-    if child.try_wait().unwrap().is_some() {
-        return Some(child);
-    }
-    // SIGKILL.
-    child.kill().await.unwrap();
-    None
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -129,47 +155,14 @@ async fn killed(most: usize, files: u64) {
     let sandbox = sandbox(options).await;
     let cli = Cli::default();
     cli.connect(&sandbox).await;
-    let mut dice = Dice::default();
-    let (flow, input) = (shipped_flow(), flow_input(&sandbox).to_string());
-    let run = ["run", flow.to_str().unwrap(), "--input", &input, "--json"];
-
-    let mut child = cli.start(&run);
-    let mut id: Option<RunId> = None;
-    let (mut kills, mut seen, mut before) = (0, 0, Recorded::default());
-    let mut progress = 0;
-    let last = loop {
-        let (calls, more) = (dice.roll(2, 110), Duration::from_millis(dice.roll(0, 20)));
-        if let Some(ended) = kill_after(child, &sandbox, calls, more).await {
-            panic!("the run ended after {kills} kills: it needs more files: {:?}", finish(ended).await);
-        }
-        kills += 1;
-        let log = requests(&sandbox).await;
-        assert!(log.len() < 10_000, "the sandbox keeps 10,000 requests, and all are needed");
-        let repeats = repeated(&before, &log[seen..]);
-        assert_eq!(repeats, [""; 0], "after kill {kills}: recorded already, and called again");
-        if id.is_none() {
-            id = store(&cli).runs().await.unwrap().pop().map(|run| run.id);
-        }
-        let now = match &id {
-            Some(id) => recorded(&cli, id).await,
-            None => Recorded::default(),
-        };
-        // Recorded results and outcomes stay.
-        assert!(before.items.keys().all(|key| now.items.contains_key(key)), "after kill {kills}");
-        progress += usize::from(now.steps.len() > before.steps.len());
-        // Requests of the killed process may still arrive; none of them belongs to a recorded step.
-        (seen, before) = (log.len(), now);
-        let resume: Vec<String> = match &id {
-            Some(id) => ["runs", "resume", id.as_str(), "--json"].map(str::to_owned).into(),
-            None => run.map(str::to_owned).into(),
-        };
-        let resume: Vec<_> = resume.iter().map(String::as_str).collect();
-        child = cli.start(&resume);
-        if kills == most {
-            break finish(child).await.expect(0);
-        }
-    };
-    assert!(progress > most / 2, "only {progress} of {kills} kills hit a run that made progress");
+    let (flow, input) = (shipped_flow().to_string_lossy().into_owned(), flow_input(&sandbox).to_string());
+    let (before, seen, progress) = (Recorded::default(), 0, 0);
+    let mut copies = Copies { sandbox, cli, flow, input, id: None, seen, before, progress };
+    // A run that ends before its last kill needs more files.
+    let plan = KillPlan { kills: most, progress: 2..110, pause: 0..20 };
+    let last = plan.play(&mut copies).await.finish().await.expect(0);
+    let Copies { sandbox, cli, id, seen, before, progress, .. } = copies;
+    assert!(progress > most / 2, "only {progress} of {most} kills hit a run that made progress");
 
     // The last process repeated nothing that was recorded at the last kill.
     let log = requests(&sandbox).await;
@@ -207,7 +200,7 @@ async fn killed(most: usize, files: u64) {
     assert_eq!(finalized.len() as u64, report.uploaded, "{report:?}");
     assert!(finalized.values().all(|count| *count == 1), "{finalized:?}");
     println!(
-        "{} requests, {} uploads begun for {} assets, {progress} of {kills} processes made progress",
+        "{} requests, {} uploads begun for {} assets, {progress} of {most} processes made progress",
         log.len(),
         begun,
         done

@@ -6,6 +6,7 @@ use std::{
 };
 
 use serde_json::json;
+use trunkline_testkit::{kill::Strike, process::TestProcess};
 use trunkline_tests::{Cli, Dice, LONG, serve::Serve};
 
 use crate::{
@@ -53,9 +54,11 @@ async fn goes_on(witness: &mut Witness, effects: u64, cli: &Cli) {
 
 /// Starts a server and kills it early, at an unknown point.
 async fn killed_early(cli: &Cli, after: Duration) {
-    let mut process = cli.start(&["serve", "--json", "--listen", "127.0.0.1:0"]);
-    tokio::time::sleep(after).await;
-    process.kill().await.unwrap();
+    let process = TestProcess::from(cli.start(&["serve", "--json", "--listen", "127.0.0.1:0"]));
+    match process.strike(after, async || true).await {
+        Strike::Hit => {}
+        Strike::Missed(ended) => panic!("the server ended by itself: {:?}", ended.finish().await),
+    }
 }
 
 async fn kills(kills: usize) {
@@ -69,12 +72,12 @@ async fn kills(kills: usize) {
     let (mut checked, mut got_on) = (0, 0);
     for kill in 1..=kills {
         if kill % 5 == 0 {
-            killed_early(&cli, Duration::from_millis(dice.roll(0, 600))).await;
+            killed_early(&cli, dice.pause(&(0..600))).await;
         } else {
             let serve = Serve::start(&cli).await;
             let starting = start(&serve, AT_ONCE.min(RUNS - accepted.len()), items).await;
             goes_on(&mut witness, dice.roll(1, 80), &cli).await;
-            tokio::time::sleep(Duration::from_millis(dice.roll(0, 20))).await;
+            tokio::time::sleep(dice.pause(&(0..20))).await;
             serve.kill().await;
             accepted.extend(starting.await.unwrap());
         }

@@ -7,6 +7,7 @@ use std::{
     process::{Child, Command, Stdio},
     time::{Duration, Instant},
 };
+use trunkline_testkit::clock::ProcessClock;
 
 /// Prints that a test is skipped, and why.
 ///
@@ -34,8 +35,7 @@ pub(crate) fn strace() -> bool {
 
 /// Returns the path of the library that changes the clock of a process.
 pub(crate) fn faketime() -> Option<PathBuf> {
-    let folders = fs::read_dir("/usr/lib").into_iter().flatten().flatten().map(|entry| entry.path());
-    let found = folders.map(|folder| folder.join("faketime/libfaketime.so.1")).find(|path| path.exists());
+    let found = ProcessClock::library();
     if found.is_none() {
         skip("libfaketime", "libfaketime is not installed: install the package libfaketime");
     }

@@ -1,5 +1,5 @@
-//! `runs items`, `runs rerun`, `runs resolve`: the outcome of each item, reruns of failed items, and resolutions of unknown
-//! outcomes, by several processes.
+//! `runs items`, `runs rerun`, `runs resolve`: the outcome of each item, reruns of failed items, and resolutions of
+//! unknown outcomes, by several processes.
 
 use std::sync::atomic::{AtomicUsize, Ordering};
 

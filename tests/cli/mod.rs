@@ -1,4 +1,5 @@
-//! Every command of the command line, end to end: the real binary in a process of its own, for people and with `--json`.
+//! Every command of the command line, end to end: the real binary in a process of its own, for people and with
+//! `--json`.
 #![allow(clippy::unwrap_used)]
 
 mod calls;

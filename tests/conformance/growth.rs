@@ -29,7 +29,8 @@ pub(crate) type Answers = BTreeMap<String, Vec<Value>>;
 /// Returns the cases of a connector with a JSON response and a successful outcome.
 pub(crate) fn answers(connector: &str) -> Answers {
     let mut found = Answers::new();
-    for entry in fs::read_dir(project().join("tests/fixtures").join(connector)).into_iter().flatten() {
+    for entry in fs::read_dir(project().join("connectors").join(connector).join("tests/fixtures")).into_iter().flatten()
+    {
         let cases: Vec<Value> = serde_json::from_slice(&fs::read(entry.unwrap().path()).unwrap()).unwrap();
         for case in cases.iter().filter(|case| case.get("output").is_some()) {
             let body = &case["response"]["body"];

@@ -4,9 +4,10 @@ use std::sync::Arc;
 
 use serde_json::{Value, json};
 use trunkline_sandbox::{Faults, Options};
+use trunkline_testkit::fake::FakeStep;
 use trunkline_tests::{fact, few, requests};
 
-use super::{BLOCK, Origin, Rig, Step};
+use super::{BLOCK, Origin, Rig};
 
 const BLOCKS: u64 = 64;
 
@@ -15,7 +16,7 @@ const BLOCKS: u64 = 64;
 async fn a_signed_url_that_expires_at_every_block_is_renewed_and_no_block_is_sent_again() {
     let faults = Faults { address_blocks: Some(1), ..Faults::default() };
     let rig = Rig::with(Origin { length: BLOCKS * BLOCK, ..Origin::default() }, Options { faults, ..few(1) }).await;
-    let (step, file) = (Arc::<Step>::default(), rig.unknown());
+    let (step, file) = (Arc::<FakeStep>::default(), rig.unknown());
     let made = rig.attempt(&step, &file).await.unwrap().unwrap();
     let sha256 = rig.server.origin.lock().unwrap().sha256(1);
     assert_eq!(made["sha256"], sha256);

@@ -4,9 +4,10 @@
 use std::{path::PathBuf, sync::Arc};
 
 use trunkline_core::ErrorKind;
+use trunkline_testkit::fake::FakeStep;
 use trunkline_tests::Cli;
 
-use super::{BLOCK, Origin, Rig, Step, copies, origin::VersionHeader};
+use super::{BLOCK, Origin, Rig, copies, origin::VersionHeader};
 
 const LENGTH: u64 = 3 * BLOCK + 77;
 
@@ -30,7 +31,7 @@ async fn an_upload_continues_after_a_crash_only_if_the_source_did_not_change() {
                 rig.staging = cli.runtime().ports().staging.clone().filter(|_| staged);
                 let copied = staged && version_header == VersionHeader::Nothing;
                 // The upload is started, perhaps from a staged copy, and two blocks are sent.
-                let step = Arc::new(Step { crash_after: Some(3 + usize::from(copied)), ..Step::default() });
+                let step = Arc::new(FakeStep::crashing_after(3 + usize::from(copied)));
                 assert!(rig.attempt(&step, &rig.unknown()).await.is_none(), "{case}");
                 rig.server.change(|origin| origin.version += u64::from(changes));
                 let made = rig.attempt(&step, &rig.unknown()).await.unwrap().unwrap();
@@ -41,7 +42,7 @@ async fn an_upload_continues_after_a_crash_only_if_the_source_did_not_change() {
                 assert_eq!(made["sha256"], sha256, "{case}");
                 assert_eq!(rig.visible("film.mp4"), [sha256], "{case}");
                 assert_eq!(rig.blocks().await, if sent_again { 2 + 4 } else { 4 }, "{case}");
-                assert_eq!(step.warnings.lock().unwrap().len(), usize::from(sent_again), "{case}");
+                assert_eq!(step.warnings().len(), usize::from(sent_again), "{case}");
                 assert_eq!(cli.data().join("staging").exists(), copied, "{case}");
                 assert_eq!(copies(&cli.data()), [""; 0].map(PathBuf::from), "{case}");
                 let heads = rig.server.heads.lock().unwrap().clone();
@@ -66,18 +67,14 @@ async fn a_source_that_changes_while_it_is_read_is_sent_again() {
         let later = Origin { length: LENGTH, version: 2, version_header, ..Origin::default() };
         let sha256 = later.sha256(2);
         let first = Origin { version: 1, cut: Some(2 * BLOCK), then: Some(later.clone().into()), ..later };
-        let (mut rig, step) = (Rig::new(first).await, Arc::<Step>::default());
+        let (mut rig, step) = (Rig::new(first).await, Arc::<FakeStep>::default());
         rig.staging = cli.runtime().ports().staging.clone().filter(|_| staged);
         let made = rig.attempt(&step, &rig.unknown()).await.unwrap().unwrap();
         assert_eq!(made["sha256"], sha256, "{version_header:?}, staged {staged}");
         assert_eq!(rig.visible("film.mp4"), [sha256], "{version_header:?}, staged {staged}");
         // If a copy is staged first, nothing was sent yet.
         let expected = if staged && version_header == VersionHeader::Nothing { (4, 0) } else { (6, 1) };
-        assert_eq!(
-            (rig.blocks().await, step.warnings.lock().unwrap().len()),
-            expected,
-            "{version_header:?}, staged {staged}"
-        );
+        assert_eq!((rig.blocks().await, step.warnings().len()), expected, "{version_header:?}, staged {staged}");
     }
 }
 

@@ -4,9 +4,10 @@ use std::sync::Arc;
 
 use futures::{StreamExt, stream};
 use trunkline_sandbox::{Faults, Options};
+use trunkline_testkit::fake::FakeStep;
 use trunkline_tests::few;
 
-use super::{BLOCK, Origin, Rig, Step};
+use super::{BLOCK, Origin, Rig};
 
 const FILES: usize = 200;
 
@@ -15,7 +16,7 @@ async fn two_hundred_lost_responses_to_commits_create_no_second_asset() {
     let faults = Faults { lost_commits: true, ..Faults::default() };
     let rig = &Rig::with(Origin { length: 3_000, ..Origin::default() }, Options { faults, ..few(1) }).await;
     let upload = async |number: usize| {
-        let (name, step) = (format!("file-{number}.mp4"), Arc::<Step>::default());
+        let (name, step) = (format!("file-{number}.mp4"), Arc::<FakeStep>::default());
         let file = rig.reference(&name).await;
         // As the engine does after an attempt with an unknown outcome.
         let made = match rig.attempt(&step, &file).await.unwrap() {

@@ -5,7 +5,9 @@ use std::sync::Arc;
 use serde_json::json;
 use trunkline_core::ErrorKind;
 
-use super::{BLOCK, Origin, Rig, Step};
+use trunkline_testkit::fake::FakeStep;
+
+use super::{BLOCK, Origin, Rig};
 
 /// In one request and in blocks, with a digest from the server and from the file reference.
 #[tokio::test(flavor = "multi_thread")]
@@ -24,7 +26,7 @@ async fn a_file_with_another_digest_is_not_made_visible_and_both_are_named() {
             } else {
                 file["digest"] = format!("sha-256:{wrong}").into();
             }
-            let step = Arc::<Step>::default();
+            let step = Arc::<FakeStep>::default();
             let error = rig.attempt(&step, &file).await.unwrap().unwrap_err();
             assert_eq!(error.kind(), ErrorKind::Conflict, "{error:?}");
             assert!(error.message().contains(&right) && error.message().contains(&wrong), "{error:?}");
@@ -51,7 +53,7 @@ async fn the_digest_of_the_server_is_in_the_reference_and_survives_a_crash() {
     assert_eq!(file["digest"], format!("sha-256:{right}"));
     // The server states the digest at first only; it is still compared with all bytes.
     rig.server.change(|origin| origin.declares = Some(2));
-    let step = Arc::new(Step { crash_after: Some(2), ..Step::default() });
+    let step = Arc::new(FakeStep::crashing_after(2));
     assert!(rig.attempt(&step, &rig.unknown()).await.is_none());
     rig.server.change(|origin| origin.declares = None);
     let error = rig.attempt(&step, &rig.unknown()).await.unwrap().unwrap_err();
@@ -76,7 +78,7 @@ async fn an_upload_to_any_path_is_checked_and_returns_its_digest() {
         let cx = trunkline_core::Context::new(
             "key",
             "target",
-            [to.clone(), rig.server.connect("origin")].into_iter().collect(),
+            trunkline_core::Connections::from_iter([to.clone(), rig.server.connect("origin")]),
         );
         for (version, good) in [(2, false), (1, true)] {
             let before = target.received_requests().await.unwrap().len();

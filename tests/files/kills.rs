@@ -1,39 +1,52 @@
 //! `kill -9` in the middle of an upload whose source changes now and then: in the end one complete version is visible.
 
-use tokio::time::{Duration, sleep};
+use std::time::Duration;
 
 use trunkline_sandbox::{Faults, Options};
-use trunkline_tests::{Dice, few, finish, until};
+use trunkline_testkit::{
+    kill::{KillPlan, Killed},
+    process::TestProcess,
+};
+use trunkline_tests::{Cli, few};
 
 use super::{BLOCK, Origin, Rig};
 
 const BLOCKS: u64 = 24;
 
+/// A copy that is killed, and whose source changes after every second kill.
+struct Copy {
+    rig: Rig,
+    cli: Cli,
+    flow: String,
+    input: String,
+    changes: usize,
+}
+
+impl Killed for Copy {
+    async fn start(&mut self, _: usize) -> TestProcess {
+        self.cli.run_or_resume(&self.flow, &self.input).await
+    }
+
+    async fn progress(&mut self) -> u64 {
+        self.rig.blocks().await as u64
+    }
+
+    async fn check(&mut self, kills: usize) {
+        assert_eq!(self.rig.visible("film.mp4"), [""; 0]);
+        if kills.is_multiple_of(2) {
+            self.rig.server.change(|origin| origin.version += 1);
+            self.changes += 1;
+        }
+    }
+}
+
 async fn killed(kills: usize) {
     let faults = Faults { latency: Duration::from_millis(5), ..Faults::default() };
     let rig = Rig::with(Origin { length: BLOCKS * BLOCK, ..Origin::default() }, Options { faults, ..few(1) }).await;
     let (cli, flow, input) = rig.cli().await;
-    let (mut dice, mut changes) = (Dice::default(), 0);
-    let mut child = cli.start(&["run", &flow, "--input", &input, "--json"]);
-    for kill in 0..kills {
-        let goal = rig.blocks().await + dice.roll(1, 6) as usize;
-        until("progress of the upload", async || {
-            assert!(child.try_wait().unwrap().is_none(), "it ended before kill {kill}");
-            (rig.blocks().await >= goal).then_some(())
-        })
-        .await;
-        sleep(Duration::from_millis(dice.roll(0, 30))).await;
-        // SIGKILL.
-        child.kill().await.unwrap();
-        assert_eq!(rig.visible("film.mp4"), [""; 0]);
-        if kill % 2 == 1 {
-            rig.server.change(|origin| origin.version += 1);
-            changes += 1;
-        }
-        let id = cli.runtime().journal().runs().await.unwrap().pop().unwrap().id;
-        child = cli.start(&["runs", "resume", id.as_str(), "--json"]);
-    }
-    finish(child).await.expect(0);
+    let mut copy = Copy { rig, cli, flow, input, changes: 0 };
+    KillPlan { kills, progress: 1..6, pause: 0..30 }.play(&mut copy).await.finish().await.expect(0);
+    let Copy { rig, changes, .. } = copy;
     let origin = rig.server.origin.lock().unwrap().clone();
     assert_eq!(rig.visible("film.mp4"), [origin.sha256(origin.version)]);
     let report = rig.sandbox.report();

@@ -14,60 +14,21 @@ mod staging;
 use std::{
     fs,
     path::{Path, PathBuf},
-    sync::{
-        Arc, Mutex,
-        atomic::{AtomicU64, AtomicUsize, Ordering},
-    },
+    sync::Arc,
 };
 
 use origin::{Origin, Server};
 use serde_json::{Value, json};
-use tokio::sync::Notify;
 // Links the connectors.
 use trunkline as _;
-use trunkline_core::{
-    ByteProgress, Connected, Connection, Connections, Context, MemoryVault, Recorder, Registry, Result, Staging,
-    async_trait,
-};
+use trunkline_core::{Connected, Connection, Connections, Context, MemoryVault, Registry, Result, Staging};
 use trunkline_sandbox::{Options, Sandbox};
 
+use trunkline_testkit::fake::FakeStep;
 use trunkline_tests::{Cli, few};
 
 /// The block size of connections, in bytes.
 const BLOCK: u64 = 4 << 20;
-
-/// One step of a flow as the engine runs it: it keeps checkpoints, and crashes where the test wants.
-#[derive(Default)]
-struct Step {
-    checkpoint: Mutex<Option<Value>>,
-    saved: AtomicUsize,
-    /// Ends the attempt after this number of checkpoints.
-    crash_after: Option<usize>,
-    crashed: Notify,
-    warnings: Mutex<Vec<String>>,
-    /// Reported progress, in bytes.
-    progress: AtomicU64,
-}
-
-#[async_trait]
-impl Recorder for Step {
-    async fn checkpoint(&self, value: Value) -> Result<()> {
-        *self.checkpoint.lock().unwrap() = Some(value);
-        if Some(self.saved.fetch_add(1, Ordering::SeqCst) + 1) == self.crash_after {
-            self.crashed.notify_one();
-            std::future::pending::<()>().await;
-        }
-        Ok(())
-    }
-
-    fn progress(&self, progress: ByteProgress) {
-        self.progress.fetch_add(progress.bytes, Ordering::SeqCst);
-    }
-
-    fn warning(&self, message: &str) {
-        self.warnings.lock().unwrap().push(message.to_owned());
-    }
-}
 
 /// A web server with a file, and a MediaValet simulator as the target.
 struct Rig {
@@ -113,18 +74,14 @@ impl Rig {
     }
 
     /// Makes one attempt to upload. Returns `None` if it crashed.
-    async fn attempt(&self, step: &Arc<Step>, file: &Value) -> Option<Result<Value>> {
-        let left = step.checkpoint.lock().unwrap().clone();
-        let cx = Context::new("key", "mediavalet", self.connections.clone()).with_recorder(step.clone(), left);
+    async fn attempt(&self, step: &Arc<FakeStep>, file: &Value) -> Option<Result<Value>> {
+        let cx = step.context("mediavalet", self.connections.clone());
         let cx = match &self.staging {
             Some(staging) => cx.with_staging(staging.clone(), "run"),
             None => cx,
         };
         let input = json!({ "file": file, "categories": [self.sandbox.category()] });
-        tokio::select! {
-            ended = self.connections.get("mediavalet").unwrap().run("asset.upload", input, &cx) => Some(ended),
-            () = step.crashed.notified() => None,
-        }
+        step.attempt(self.connections.get("mediavalet").unwrap().run("asset.upload", input, &cx)).await
     }
 
     async fn upload(&self, file: &Value) -> Result<Value> {

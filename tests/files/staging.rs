@@ -6,7 +6,7 @@ use std::{
     fs,
     path::{Path, PathBuf},
     process::Command,
-    sync::{Arc, atomic::Ordering},
+    sync::Arc,
     time::Duration,
 };
 
@@ -14,9 +14,14 @@ use serde_json::{Value, json};
 use trunkline_core::{ErrorKind, RunId};
 use trunkline_engine::RunStatus;
 use trunkline_sandbox::{Faults, Options};
-use trunkline_tests::{Cli, CommandOutput, Dice, few, finish, until};
+use trunkline_testkit::{
+    fake::FakeStep,
+    kill::{KillPlan, Killed},
+    process::TestProcess,
+};
+use trunkline_tests::{Cli, CommandOutput, few, finish, until};
 
-use super::{BLOCK, Origin, Rig, Step, copies, origin::VersionHeader};
+use super::{BLOCK, Origin, Rig, copies, origin::VersionHeader};
 
 const BLOCKS: u64 = 12;
 const NONE: [PathBuf; 0] = [];
@@ -62,34 +67,42 @@ impl Cost {
     }
 }
 
-/// Copies an export with the real binary and `kill -9` now and then. Without `keeps`, the staged copy is deleted at
-/// each kill.
+/// The copy of an export that is killed. Without `keeps`, the staged copy is deleted at each kill.
+struct Export {
+    rig: Rig,
+    cli: Cli,
+    flow: String,
+    input: String,
+    keeps: bool,
+}
+
+impl Killed for Export {
+    async fn start(&mut self, _: usize) -> TestProcess {
+        self.cli.run_or_resume(&self.flow, &self.input).await
+    }
+
+    async fn progress(&mut self) -> u64 {
+        self.rig.blocks().await as u64
+    }
+
+    async fn check(&mut self, _: usize) {
+        let staged = copies(&self.cli.data());
+        assert_eq!(staged.len(), 1, "{staged:?}");
+        assert_eq!(fs::metadata(&staged[0]).unwrap().len(), BLOCKS * BLOCK);
+        is_private(&self.cli, &staged[0]);
+        if !self.keeps {
+            fs::remove_dir_all(self.cli.data().join("staging")).unwrap();
+        }
+    }
+}
+
+/// Copies an export with the real binary and `kill -9` now and then.
 async fn killed(kills: usize, keeps: bool) -> Cost {
     let rig = Rig::with(export(BLOCKS), slow()).await;
     let (cli, flow, input) = rig.cli().await;
-    let mut dice = Dice::default();
-    let mut child = cli.start(&["run", &flow, "--input", &input, "--json"]);
-    for kill in 0..kills {
-        let goal = rig.blocks().await + dice.roll(1, 3) as usize;
-        until("progress of the upload", async || {
-            assert!(child.try_wait().unwrap().is_none(), "it ended before kill {kill}");
-            (rig.blocks().await >= goal).then_some(())
-        })
-        .await;
-        tokio::time::sleep(Duration::from_millis(dice.roll(0, 15))).await;
-        // SIGKILL.
-        child.kill().await.unwrap();
-        let staged = copies(&cli.data());
-        assert_eq!(staged.len(), 1, "{staged:?}");
-        assert_eq!(fs::metadata(&staged[0]).unwrap().len(), BLOCKS * BLOCK);
-        is_private(&cli, &staged[0]);
-        if !keeps {
-            fs::remove_dir_all(cli.data().join("staging")).unwrap();
-        }
-        let id = run_of(&cli).await;
-        child = cli.start(&["runs", "resume", id.as_str(), "--json"]);
-    }
-    finish(child).await.expect(0);
+    let mut export = Export { rig, cli, flow, input, keeps };
+    KillPlan { kills, progress: 1..3, pause: 0..15 }.play(&mut export).await.finish().await.expect(0);
+    let Export { rig, cli, .. } = export;
     assert_eq!(copies(&cli.data()), NONE);
     let cost = Cost { blocks: rig.blocks().await, reads: rig.server.heads.lock().unwrap().len() };
     println!("{kills} kills: {cost:?} for a file of {BLOCKS}");
@@ -132,18 +145,18 @@ async fn a_source_url_that_works_once_is_enough_wherever_the_upload_stops() {
         let mut rig = Rig::with(once(), Options { faults, ..few(1) }).await;
         let cli = Cli::default();
         rig.staging = cli.runtime().ports().staging.clone();
-        let step = Arc::new(Step { crash_after: Some(stop), ..Step::default() });
+        let step = Arc::new(FakeStep::crashing_after(stop));
         assert!(rig.attempt(&step, &rig.unknown()).await.is_none(), "stop {stop}");
         let made = rig.attempt(&step, &rig.unknown()).await.unwrap().unwrap();
         assert_eq!(made["sha256"], once().sha256(1), "stop {stop}");
         assert_eq!(rig.visible("film.mp4"), [once().sha256(1)], "stop {stop}");
         assert_eq!((rig.blocks().await, rig.server.heads.lock().unwrap().len()), (4, 1), "stop {stop}");
         // Staging does not count as progress.
-        assert_eq!(step.progress.load(Ordering::SeqCst), once().length, "stop {stop}");
+        assert_eq!(step.progress_bytes(), once().length, "stop {stop}");
     }
     // Without a staging directory, one URL is not enough.
     let rig = Rig::new(once()).await;
-    let step = Arc::new(Step { crash_after: Some(3), ..Step::default() });
+    let step = Arc::new(FakeStep::crashing_after(3));
     assert!(rig.attempt(&step, &rig.unknown()).await.is_none());
     let error = rig.attempt(&step, &rig.unknown()).await.unwrap().unwrap_err();
     assert_eq!((error.kind(), rig.visible("film.mp4").len()), (ErrorKind::NotFound, 0), "{error:?}");
@@ -182,7 +195,7 @@ async fn a_damaged_staged_copy_is_replaced_and_never_made_visible() {
         let mut rig = Rig::new(export(3)).await;
         let cli = Cli::default();
         rig.staging = cli.runtime().ports().staging.clone();
-        let step = Arc::new(Step { crash_after: Some(3), ..Step::default() });
+        let step = Arc::new(FakeStep::crashing_after(3));
         assert!(rig.attempt(&step, &rig.unknown()).await.is_none());
         let copy = copies(&cli.data()).remove(0);
         let mut bytes = fs::read(&copy).unwrap();
@@ -195,7 +208,7 @@ async fn a_damaged_staged_copy_is_replaced_and_never_made_visible() {
         let made = rig.attempt(&step, &rig.unknown()).await.unwrap().unwrap();
         let sha256 = rig.server.origin.lock().unwrap().sha256(2);
         assert_eq!((&made["sha256"], rig.visible("film.mp4")), (&json!(sha256), vec![sha256.clone()]), "{harm}");
-        assert_eq!((step.warnings.lock().unwrap().len(), rig.server.heads.lock().unwrap().len()), (1, 2), "{harm}");
+        assert_eq!((step.warnings().len(), rig.server.heads.lock().unwrap().len()), (1, 2), "{harm}");
     }
 }
 

@@ -4,8 +4,7 @@
 //! 1. imports between folders point one way, so folders form no circle;
 //! 2. modules that import each other in a circle are in one folder, and there are at most three of them.
 //!
-//! `cargo test -p trunkline-tests --test project layout::circles -- --nocapture` prints every circle with one import per
-//! edge.
+//! A failure lists every circle with one import per edge.
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -21,18 +20,6 @@ use super::{
 
 /// The most modules of one folder that may import each other in a circle.
 const LARGEST_CIRCLE: usize = 3;
-
-/// Crates with circles that are still to be cut. A crate without circles is removed here; no crate is added.
-const STILL_WITH_CIRCLES: [&str; 8] = [
-    "connectors/mediaflow",
-    "connectors/mediavalet",
-    "crates/core",
-    "crates/engine",
-    "crates/host",
-    "crates/rest",
-    "crates/sandbox",
-    "crates/store",
-];
 
 /// Returns the folder of a file: `store` of `store/mod.rs` and of `store.rs`, `lib` of `lib.rs`.
 fn folder(file: &str) -> &str {
@@ -113,24 +100,9 @@ fn sources(src: &Path) -> Sources {
     paths.iter().map(|path| (relative(path), fs::read_to_string(path).unwrap())).collect()
 }
 
-/// Compares the circles of the crates with the list of crates that may still have some.
-fn verdict(circles: &BTreeMap<String, Vec<String>>, still: &[&str]) -> Vec<String> {
-    let mut found = Vec::new();
-    for (krate, faults) in circles {
-        match (faults.is_empty(), still.contains(&krate.as_str())) {
-            (true, true) => found.push(format!("{krate} has no circles: remove it from STILL_WITH_CIRCLES")),
-            (false, false) => found.extend(faults.iter().map(|fault| format!("{krate}: {fault}"))),
-            _ => {}
-        }
-    }
-    let unknown = still.iter().filter(|krate| !circles.contains_key(**krate));
-    found.extend(unknown.map(|krate| format!("there is no crate {krate}: remove it from STILL_WITH_CIRCLES")));
-    found
-}
-
 #[test]
 fn imports_of_every_crate_point_one_way() {
-    let mut all = BTreeMap::new();
+    let (mut crates, mut all) = (0, Vec::new());
     for below in ["crates", "connectors"] {
         for krate in folders(below) {
             let sources = sources(&krate.join("src"));
@@ -146,12 +118,12 @@ fn imports_of_every_crate_point_one_way() {
                 imports.edges.len(),
                 found.len()
             );
-            found.iter().for_each(|fault| println!("  {fault}"));
-            all.insert(name, found);
+            crates += 1;
+            all.extend(found.iter().map(|fault| format!("{name}: {fault}")));
         }
     }
-    assert!(all.len() >= 9, "{} crates", all.len());
-    assert_eq!(verdict(&all, &STILL_WITH_CIRCLES).join("\n"), "");
+    assert!(crates >= 9, "{crates} crates");
+    assert!(all.is_empty(), "{}", all.join("\n"));
 }
 
 /// Returns the faults of a crate of these files.
@@ -284,13 +256,4 @@ fn a_circle_of_four_within_a_folder_is_found() {
     // Without use of the re-exported name there is no circle.
     let code = format!("{modules}pub fn limit() {{}}\n");
     assert_eq!(faults_with(&code), [""; 0]);
-}
-
-#[test]
-fn the_list_of_crates_with_circles_is_exact() {
-    let circles = |faults: &[&str]| faults.iter().map(|fault| (*fault).to_owned()).collect::<Vec<_>>();
-    let all = BTreeMap::from([("crates/a".to_owned(), circles(&["one"])), ("crates/b".to_owned(), circles(&[]))]);
-    assert_eq!(verdict(&all, &["crates/a"]), [""; 0]);
-    assert_eq!(verdict(&all, &[]), ["crates/a: one"]);
-    assert_eq!(verdict(&all, &["crates/a", "crates/b", "crates/c"]).len(), 2);
 }

@@ -1,8 +1,9 @@
 //! Reads which source file of a crate imports which, for the rules of `circles`.
 //!
-//! The idea: the sources are parsed and every path is resolved as the compiler does it: through `crate`, `self`, `super`,
-//! child modules and re-exports, to the file that defines the name. A file that only declares modules and re-exports
-//! names is transparent: it imports nothing, and nothing is imported from it. Code under `#[cfg(test)]` is left out.
+//! The idea: the sources are parsed and every path is resolved as the compiler does it: through `crate`, `self`,
+//! `super`, child modules and re-exports, to the file that defines the name. A file that only declares modules and
+//! re-exports names is transparent: it imports nothing, and nothing is imported from it. Code under `#[cfg(test)]` is
+//! left out.
 
 use std::collections::{BTreeMap, BTreeSet};
 

@@ -5,7 +5,7 @@ use std::time::Duration;
 use futures::future::join_all;
 use trunkline_tests::{
     Dice,
-    refresh::{Grant, Tally, Upstream, WINDOWS, Window, World, kill},
+    refresh::{Grant, Rounds, Tally, Upstream, Window, World},
 };
 
 use super::{Login, walk};
@@ -42,17 +42,7 @@ async fn kills(each: usize) {
     let all_connections = pauses.chunks(each).enumerate().map(async |(connection, pauses)| {
         let world = World::new("oidc::kills::process", upstream(&login), Grant::Browser, ATTEMPT).await;
         world.sign_in(&browser).await;
-        let mut tally = Tally::default();
-        for (round, pause) in pauses.iter().enumerate() {
-            let window = WINDOWS[(connection * each + round) % WINDOWS.len()];
-            let so_far = tally.count();
-            while tally.count() == so_far {
-                tally = tally.and(kill(&world, window, true, None, *pause, &browser).await);
-                assert!(tally.spoiled < 20, "{tally}");
-            }
-        }
-        tally.faults.extend(world.gate.faults());
-        tally
+        Rounds { world: &world, first: connection * each, pauses, may_lose: true }.play(&browser).await
     });
     let all = join_all(all_connections).await.into_iter().fold(Tally::default(), Tally::and);
     println!("oidc-provider, strict: {all}");

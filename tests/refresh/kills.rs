@@ -7,7 +7,7 @@ use futures::future::join_all;
 use trunkline_sandbox::{RefreshPolicy, Sandbox};
 use trunkline_tests::{
     Dice,
-    refresh::{Grant, Sabotage, Tally, WINDOWS, Window, kill},
+    refresh::{Grant, Rounds, Sabotage, Tally, WINDOWS, Window, kill},
 };
 
 use super::{browser, login, world};
@@ -32,17 +32,8 @@ impl Connections<'_> {
             .collect();
         let connections = pauses.iter().enumerate().map(async |(connection, pauses)| {
             let world = world(self.sandbox, self.grant.clone(), ATTEMPT).await;
-            let mut tally = Tally::default();
-            for (round, pause) in pauses.iter().enumerate() {
-                let window = WINDOWS[(connection * self.kills + round) % WINDOWS.len()];
-                let so_far = tally.count();
-                while tally.count() == so_far {
-                    tally = tally.and(kill(&world, window, self.may_lose, None, *pause, &browser).await);
-                    assert!(tally.spoiled < 20, "{tally}");
-                }
-            }
-            tally.faults.extend(world.gate.faults());
-            tally
+            let (first, may_lose) = (connection * self.kills, self.may_lose);
+            Rounds { world: &world, first, pauses, may_lose }.play(&browser).await
         });
         join_all(connections).await.into_iter().fold(Tally::default(), Tally::and)
     }

@@ -9,7 +9,6 @@ pub mod library;
 pub mod login;
 pub mod memory;
 pub mod peers;
-pub mod proxy;
 pub mod refresh;
 pub mod serve;
 
@@ -19,7 +18,7 @@ use std::{
     path::{Path, PathBuf},
     process::Stdio,
     sync::OnceLock,
-    time::{Duration, SystemTime, UNIX_EPOCH},
+    time::Duration,
 };
 
 use serde_json::{Value, json};
@@ -29,11 +28,14 @@ use tokio::{
     process::{Child, Command},
 };
 use trunkline::Runtime;
+
 use trunkline_sandbox::{Options, Sandbox};
 use trunkline_store::KeySource;
-
-/// The timeout for every command of the suites, enough for the slowest machine.
-pub const LONG: Duration = Duration::from_secs(180);
+use trunkline_testkit::process::TestProcess;
+pub use trunkline_testkit::{
+    dice::Dice,
+    process::{CommandOutput, LONG, finish, until},
+};
 
 /// Returns the milliseconds since 1970 of a time in JSON.
 pub fn milliseconds(time: &Value) -> u64 {
@@ -84,8 +86,8 @@ fn built(kind: &str, name: &str) -> PathBuf {
     let mut build = std::process::Command::new(cargo);
     build.args(["build", "--quiet", &format!("--{kind}"), name, "--profile", profile]);
     let selection: &[&str] = match profile {
-        // Under `cargo test --workspace`, dependencies have the features that all packages and their tests ask for. With
-        // the same selection here, none of them is built twice.
+        // Under `cargo test --workspace`, dependencies have the features that all packages and their tests ask for.
+        // With the same selection here, none of them is built twice.
         "dev" => &["--workspace", "--test", "memory"],
         // As it is published, see the README.
         "dist" => &["--package", "trunkline-cli", "--features", "jemalloc"],
@@ -104,42 +106,6 @@ fn built(kind: &str, name: &str) -> PathBuf {
     assert!(built.success(), "{name} cannot be built");
     let folder = if kind == "example" { folder.join("examples") } else { folder.to_owned() };
     folder.join(format!("{name}{}", env::consts::EXE_SUFFIX))
-}
-
-/// The output of a command, and its exit code.
-#[derive(Debug)]
-pub struct CommandOutput {
-    /// Exit code; -1 if a signal ended it.
-    pub code: i32,
-    /// Standard output.
-    pub stdout: String,
-    /// Standard error.
-    pub stderr: String,
-}
-
-impl CommandOutput {
-    /// Asserts that the command ended with this code and did not panic.
-    #[track_caller]
-    pub fn expect(self, code: i32) -> CommandOutput {
-        assert_eq!(self.code, code, "stdout: {}\nstderr: {}", self.stdout, self.stderr);
-        assert!(!self.stderr.contains("panicked"), "{}", self.stderr);
-        self
-    }
-
-    /// Returns standard output as JSON.
-    #[track_caller]
-    pub fn json(&self) -> Value {
-        serde_json::from_str(&self.stdout).unwrap_or_else(|error| panic!("{error} in {}", self.stdout))
-    }
-
-    /// Returns the error that a command with `--json` prints on standard error.
-    #[track_caller]
-    pub fn error(&self) -> Value {
-        let line = self.stderr.lines().last().unwrap_or_default();
-        let document: Value = serde_json::from_str(line).unwrap_or_else(|error| panic!("{error} in {}", self.stderr));
-        assert!(document["error"]["kind"].is_string() && document["error"]["message"].is_string(), "{document}");
-        document["error"].clone()
-    }
 }
 
 /// The command line with a data directory and a key file of its own, which are removed when it is dropped.
@@ -215,6 +181,15 @@ impl Cli {
         finish(child).await
     }
 
+    /// Starts a process that runs a flow, or resumes the last run if there is one. No other process may work on it.
+    pub async fn run_or_resume(&self, flow: &str, input: &str) -> TestProcess {
+        let runs = self.runtime().journal().runs().await.expect("the runs");
+        TestProcess::from(match runs.last() {
+            Some(run) => self.start(&["runs", "resume", run.id.as_str(), "--json"]),
+            None => self.start(&["run", flow, "--input", input, "--json"]),
+        })
+    }
+
     /// Adds a connection, and asserts that it is accepted.
     pub async fn add(&self, document: &Value) {
         self.pipe(&["connection", "add", "-"], &document.to_string()).await.expect(0);
@@ -232,17 +207,6 @@ impl Cli {
         let path = self.home().join(name);
         std::fs::write(&path, content).expect("the home can be written");
         path.to_string_lossy().into_owned()
-    }
-}
-
-/// Waits for a command to end.
-pub async fn finish(child: Child) -> CommandOutput {
-    let output = tokio::time::timeout(LONG, child.wait_with_output()).await.expect("the command ends");
-    let output = output.expect("the command can be waited for");
-    CommandOutput {
-        code: output.status.code().unwrap_or(-1),
-        stdout: String::from_utf8_lossy(&output.stdout).into_owned(),
-        stderr: String::from_utf8_lossy(&output.stderr).into_owned(),
     }
 }
 
@@ -287,52 +251,4 @@ pub async fn approve(authorization_url: &str) -> String {
     location.unwrap_or_else(|| panic!("{} instead of a redirect", answer.status())).to_owned()
 }
 
-/// Polls until `look` returns a value.
-///
-/// # Panics
-/// After about a minute, with the text `what`.
-pub async fn until<T>(what: &str, mut look: impl AsyncFnMut() -> Option<T>) -> T {
-    for _ in 0..3_000 {
-        if let Some(found) = look().await {
-            return found;
-        }
-        tokio::time::sleep(Duration::from_millis(20)).await;
-    }
-    panic!("{what}: not within a minute");
-}
-
-/// A pseudorandom number generator. It prints its seed, and `SEED` sets the seed to repeat a run.
-#[derive(Debug)]
-pub struct Dice(u64);
-
-impl Default for Dice {
-    fn default() -> Self {
-        let seed = env::var("SEED")
-            .ok()
-            .and_then(|seed| seed.parse().ok())
-            .unwrap_or_else(|| SystemTime::now().duration_since(UNIX_EPOCH).map_or(1, |since| since.as_nanos() as u64));
-        println!("SEED={seed}");
-        Dice(seed)
-    }
-}
-
-impl Dice {
-    /// Creates a generator with this seed.
-    pub fn seeded(seed: u64) -> Dice {
-        Dice(seed)
-    }
-
-    /// Returns a number from `from` on, below `to` (SplitMix64).
-    pub fn roll(&mut self, from: u64, to: u64) -> u64 {
-        self.0 = self.0.wrapping_add(0x9E37_79B9_7F4A_7C15);
-        let mut z = self.0;
-        z = (z ^ (z >> 30)).wrapping_mul(0xBF58_476D_1CE4_E5B9);
-        z = (z ^ (z >> 27)).wrapping_mul(0x94D0_49BB_1331_11EB);
-        from + (z ^ (z >> 31)) % (to - from).max(1)
-    }
-}
-
-/// Returns the fact with this key that an error shows.
-pub fn fact<'a>(error: &'a trunkline_core::Error, key: &str) -> Option<&'a str> {
-    error.facts().find(|(known, _)| *known == key).map(|(_, value)| value)
-}
+pub use trunkline_testkit::fact;

@@ -14,11 +14,11 @@ use std::{sync::Arc, time::Duration};
 
 use serde_json::{Map, Value, json};
 use trunkline::Runtime;
-use trunkline_core::{Connections, Context, Secret, SignIn, SignInState, Vault};
+use trunkline_core::{Connections, Context, Secret, SignIn, SignInClient, SignInState, Vault};
 use trunkline_sandbox::Sandbox;
 
 pub use gate::{Gate, HeldRequest, HoldPoint, Pair, Post, Upstream};
-pub use kills::{Tally, WINDOWS, Window, kill};
+pub use kills::{Rounds, Tally, WINDOWS, Window, kill};
 pub use process::{CallOutcome, Grant, Point, Process, Sabotage, Signal, process};
 
 use crate::Cli;

@@ -8,6 +8,7 @@ use tokio::{
     io::{AsyncBufReadExt, BufReader},
     process::Child,
 };
+use trunkline_testkit::process::TestProcess;
 
 use crate::{Cli, CommandOutput, LONG, finish, http, until};
 
@@ -108,8 +109,8 @@ impl Serve {
     }
 
     /// Kills the server, as a crash does.
-    pub async fn kill(mut self) {
-        self.process.kill().await.unwrap();
+    pub async fn kill(self) {
+        TestProcess::from(self.process).kill().await;
     }
 }
 

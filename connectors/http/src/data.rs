@@ -16,13 +16,13 @@ use schemars::JsonSchema;
 use serde::Deserialize;
 use serde_json::{Map, Value};
 use trunkline_core::{
-    AnyAction, AnyClient, AnyConnector, Authorization, CheckReport, ConnectorSpec, Diagnostic, Error, ErrorKind,
-    FileStream, NextStep, Position, Registry, Result, Schema, Secret, SourceLocation, VaultSlot, any_action,
-    any_connector, async_trait, schema_of,
+    AnyAction, AnyClient, AnyConnector, CheckReport, ConnectorSpec, Context, Diagnostic, Error, ErrorKind, FileStream,
+    NextStep, Position, Registry, Result, Schema, SignInClient, SourceLocation, VaultSlot, any_action, any_connector,
+    async_trait, schema_of,
 };
 use trunkline_rest::{Client, Table, generic};
 
-use crate::{Http, Settings};
+use crate::{Http, Settings, errors};
 
 /// The manifest of a connector, `connector.toml`.
 #[derive(Deserialize, JsonSchema)]
@@ -68,10 +68,7 @@ pub fn manifest_schema() -> Value {
 /// `config` if the folder has no connector, cannot be read, or has errors. One error lists all findings in all files,
 /// each with file, line and column.
 pub fn load(registry: Registry, folder: &Path) -> Result<Registry> {
-    let unreadable = |error: std::io::Error| {
-        Error::new(ErrorKind::Config, format!("the connectors in {} cannot be read: {error}", folder.display()))
-            .hint("give a folder that has a sub-folder with a connector.toml for each connector")
-    };
+    let unreadable = |error: std::io::Error| errors::unreadable(folder, &error);
     let entries = fs::read_dir(folder).map_err(unreadable)?;
     let entries = entries.map(|entry| Ok(entry?.path())).collect::<std::io::Result<BTreeSet<PathBuf>>>();
     let mut folders: Vec<_> = entries.map_err(unreadable)?.into_iter().collect();
@@ -85,7 +82,10 @@ pub fn load(registry: Registry, folder: &Path) -> Result<Registry> {
     let (mut registry, mut findings) = (registry, Vec::new());
     for path in folders {
         match read(&path) {
-            Ok((connector, actions)) => registry = registry.with_any(Box::new(connector), actions),
+            Ok((connector, actions)) => {
+                let manifest = path.join(MANIFEST).display().to_string();
+                registry = registry.with_any(Box::new(connector), actions, &manifest);
+            }
             Err(more) => findings.extend(more),
         }
     }
@@ -286,9 +286,7 @@ struct DataConnector {
 }
 
 fn typed_client(client: &AnyClient) -> Result<&Client> {
-    client
-        .downcast_ref()
-        .ok_or_else(|| Error::new(ErrorKind::Internal, "the connector was called with another connector's client"))
+    client.downcast_ref().ok_or_else(errors::wrong_client)
 }
 
 #[async_trait]
@@ -318,24 +316,11 @@ impl AnyConnector for DataConnector {
         }
     }
 
-    fn begin_authorization(&self, client: &AnyClient, redirect_uri: &str) -> Result<Authorization> {
-        typed_client(client)?.begin_authorization(redirect_uri)
+    fn sign_in<'a>(&self, client: &'a AnyClient) -> Result<Option<&'a dyn SignInClient>> {
+        Ok(Some(typed_client(client)?))
     }
 
-    async fn finish_authorization(
-        &self,
-        client: &AnyClient,
-        authorization: &Authorization,
-        callback: &str,
-    ) -> Result<()> {
-        typed_client(client)?.finish_authorization(authorization, callback).await
-    }
-
-    async fn sign_out(&self, client: &AnyClient, content: &Secret) -> Result<()> {
-        typed_client(client)?.sign_out(content).await
-    }
-
-    async fn open(&self, client: &AnyClient, source: &Value, from: Position) -> Result<FileStream> {
-        generic::open(typed_client(client)?, source, from).await
+    async fn open(&self, client: &AnyClient, source: &Value, from: Position, cx: &Context) -> Result<FileStream> {
+        generic::open(typed_client(client)?, source, from, cx).await
     }
 }

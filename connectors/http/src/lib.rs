@@ -5,13 +5,15 @@
 //! further: it reads connectors from folders, each with a manifest and a table of operations, so that a connector needs
 //! no compiler.
 
+mod actions;
 mod data;
+mod errors;
 mod settings;
 
 use serde_json::Value;
 use trunkline_core::{
-    ActionEntry, Authorization, CheckReport, Connector, ConnectorEntry, FileStream, Position, Result, Secret,
-    VaultSlot, async_trait, submit,
+    CheckReport, Connector, ConnectorEntry, Context, FileStream, Position, Result, SignInClient, VaultSlot,
+    async_trait, submit,
 };
 use trunkline_rest::{Client, Table, generic};
 
@@ -40,24 +42,13 @@ impl Connector for Http {
         client.check_path().await
     }
 
-    fn begin_authorization(client: &Client, redirect_uri: &str) -> Result<Authorization> {
-        client.begin_authorization(redirect_uri)
+    fn sign_in(client: &Client) -> Option<&dyn SignInClient> {
+        Some(client)
     }
 
-    async fn finish_authorization(client: &Client, authorization: &Authorization, callback: &str) -> Result<()> {
-        client.finish_authorization(authorization, callback).await
-    }
-
-    async fn sign_out(client: &Client, content: &Secret) -> Result<()> {
-        client.sign_out(content).await
-    }
-
-    async fn open(client: &Client, source: &Value, from: Position) -> Result<FileStream> {
-        generic::open(client, source, from).await
+    async fn open(client: &Client, source: &Value, from: Position, cx: &Context) -> Result<FileStream> {
+        generic::open(client, source, from, cx).await
     }
 }
 
 submit! { ConnectorEntry::of::<Http>() }
-submit! { ActionEntry::of::<generic::RequestAction<Http>>() }
-submit! { ActionEntry::of::<generic::DownloadAction<Http>>() }
-submit! { ActionEntry::of::<generic::UploadAction<Http>>() }

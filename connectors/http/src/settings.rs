@@ -5,8 +5,8 @@
 
 use schemars::JsonSchema;
 use serde::Deserialize;
-use trunkline_core::{Error, ErrorKind, Result, Secret, VaultSlot};
-use trunkline_rest::{Auth, Client, ClientAuth, Grant, OAuth, Table};
+use trunkline_core::{Result, Secret, VaultSlot};
+use trunkline_rest::{Auth, Client, Grant, HttpSettings, OAuthSettings, Table};
 use url::Url;
 
 /// Settings of a connection to an HTTP service.
@@ -23,24 +23,13 @@ pub struct Settings {
     #[serde(default = "root")]
     #[schemars(regex(pattern = "^/"))]
     check_path: String,
-    /// # Requests a Second
-    /// Maximum number of requests a second. If absent, the rate follows the service's throttling.
-    #[schemars(range(min = 1, max = 1000))]
-    requests_per_second: Option<u32>,
-    /// # Requests at Once
-    /// Maximum number of concurrent requests of all runs together; 16 if absent.
-    #[schemars(range(min = 1, max = 100))]
-    requests_at_once: Option<u32>,
     /// # Idempotency Header
     /// Name of the header in which the service takes an idempotency key, such as `Idempotency-Key`. Each call that does
     /// more than read then sends its step's key, which is the same in every attempt.
     #[schemars(regex(pattern = "^[A-Za-z0-9-]+$"))]
     idempotency_header: Option<String>,
-    /// # Allow Private Network
-    /// Whether the URLs may lead to a private network or to this machine. If off, such an address is rejected, whatever
-    /// host name leads to it.
-    #[serde(default)]
-    allow_private_network: bool,
+    #[serde(flatten)]
+    http: HttpSettings,
     /// # Data Hosts
     /// Further hosts that a download may be redirected to, such as `files.example.com` or `*.example.com`.
     #[serde(default)]
@@ -90,34 +79,16 @@ enum Authentication {
     /// # OAuth 2
     /// Requests a token and renews it.
     #[serde(rename = "oauth2", rename_all = "camelCase")]
+    #[schemars(transform = OAuthSettings::require_token_url)]
     OAuth2 {
         #[serde(flatten)]
         flows: Flows,
-        /// # Client ID
-        client_id: String,
-        /// # Client Secret
-        /// Leave it out for a public client.
-        client_secret: Option<Secret>,
-        /// # Client Authentication
-        /// How client ID and secret are sent to the token URL: as form fields, or as Basic authentication.
-        #[serde(default)]
-        client_authentication: ClientAuth,
-        /// # Token URL
-        /// URL that issues tokens.
-        token_url: Url,
-        /// # Authorization URL
-        /// URL at which a user signs in; used by the flow `authorization_code` only.
-        authorization_url: Option<Url>,
+        #[serde(flatten)]
+        client: OAuthSettings,
         /// # Issuer
         /// The login server's issuer identifier, which its discovery document has. A sign-in that another
         /// issuer answers is rejected.
         issuer: Option<String>,
-        /// # Revocation URL
-        /// URL at which tokens are revoked when the connection is removed.
-        revocation_url: Option<Url>,
-        /// # Redirect URI
-        /// URL that the browser returns to after the sign-in, if it is not the host's own.
-        redirect_uri: Option<Url>,
         /// # Scopes
         /// The scopes to request, separated by spaces.
         #[serde(default)]
@@ -164,39 +135,26 @@ impl Authentication {
         }
     }
 
-    fn auth(self) -> Auth {
-        match self {
+    fn auth(self) -> Result<Auth> {
+        Ok(match self {
             Authentication::None {} => Auth::None,
             Authentication::Bearer { token } => Auth::Bearer(token),
             Authentication::Basic { username, password } => Auth::Basic { username, password },
             Authentication::ApiKey { api_key_header, api_key } => Auth::ApiKey { header: api_key_header, key: api_key },
-            Authentication::OAuth2 {
-                flows,
-                client_id,
-                client_secret,
-                client_authentication,
-                token_url,
-                authorization_url,
-                issuer: _,
-                revocation_url,
-                redirect_uri,
-                scopes,
-            } => Auth::OAuth(OAuth {
-                client_id,
-                client_secret,
-                client_auth: client_authentication,
-                token_url,
-                authorization_url,
-                revocation_url,
-                redirect_uri,
-                scopes: scopes.split_whitespace().map(str::to_owned).collect(),
-                grant: match flows {
-                    Flows::AuthorizationCode {} => Grant::AuthorizationCode,
-                    Flows::RefreshToken { refresh_token } => Grant::RefreshToken { refresh_token },
-                    Flows::Password { username, password } => Grant::Password { username, password },
-                    Flows::ClientCredentials {} => Grant::ClientCredentials,
-                },
-            }),
+            Authentication::OAuth2 { flows, client, issuer: _, scopes } => {
+                Auth::OAuth(client.oauth(flows.grant(), &scopes)?)
+            }
+        })
+    }
+}
+
+impl Flows {
+    fn grant(self) -> Grant {
+        match self {
+            Flows::AuthorizationCode {} => Grant::AuthorizationCode,
+            Flows::RefreshToken { refresh_token } => Grant::RefreshToken { refresh_token },
+            Flows::Password { username, password } => Grant::Password { username, password },
+            Flows::ClientCredentials {} => Grant::ClientCredentials,
         }
     }
 }
@@ -210,21 +168,13 @@ impl Settings {
         headers: &'static [(String, String)],
         vault: VaultSlot,
     ) -> Result<Client> {
-        if let Authentication::OAuth2 { flows: Flows::AuthorizationCode {}, authorization_url: None, .. } =
-            &self.authentication
-        {
-            return Err(Error::new(ErrorKind::Config, "the flow authorization_code needs an authorization URL")
-                .setting("/authorizationUrl"));
-        }
         let builder = Client::builder(service, self.endpoint_url, table)
             .issuer(self.authentication.issuer())
-            .auth(self.authentication.auth(), vault)
+            .auth(self.authentication.auth()?, vault)
             .check_path(self.check_path)
             .idempotency_header(self.idempotency_header)
-            .private_network(self.allow_private_network)
-            .data_hosts(self.data_hosts)
-            .rate(self.requests_per_second.unwrap_or_default())
-            .at_once(self.requests_at_once.unwrap_or_default());
+            .settings(&self.http)
+            .data_hosts(self.data_hosts);
         headers.iter().fold(builder, |builder, (name, value)| builder.plain_header(name, value)).build()
     }
 }

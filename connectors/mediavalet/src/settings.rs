@@ -2,82 +2,65 @@
 //!
 //! The form of a connection is derived from the doc comments of these types.
 
-use schemars::JsonSchema;
+use schemars::{JsonSchema, Schema};
 use serde::Deserialize;
-use trunkline_core::Secret;
-use trunkline_rest::ClientAuth;
+use trunkline_core::{Result, Secret, VaultSlot};
+use trunkline_rest::{Auth, Client, Grant, HttpSettings, OAuthPresets, OAuthSettings, Table};
 use url::Url;
+
+use crate::errors;
+
+const OAUTH: OAuthPresets = OAuthPresets {
+    token_url: "https://login.mediavalet.com/connect/token",
+    authorization_url: "https://login.mediavalet.com/connect/authorize",
+    credentials: "From MediaValet support.",
+    revocation_url: Some(
+        "URL at which tokens are revoked when the connection is removed. If absent, the token URL with `revocation` as \
+         its last segment.",
+    ),
+    redirect_uri: Some(
+        "URL that the browser returns to after the sign-in, exactly as MediaValet support has registered it. If absent, \
+         the host's own.",
+    ),
+};
 
 /// Settings of a connection to a MediaValet library. MediaValet support issues client ID and client secret and
 /// registers each redirect URI; the developer portal shows the subscription key.
 #[derive(Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
+#[schemars(transform = |schema: &mut Schema| OAUTH.describe(schema))]
 pub struct Settings {
     /// # Endpoint URL
     /// URL of the API.
     #[serde(default = "endpoint_url")]
-    pub(crate) endpoint_url: Url,
+    endpoint_url: Url,
     /// # Subscription Key
-    /// From the developer portal; sent with every call as `Ocp-Apim-Subscription-Key`.
-    pub(crate) subscription_key: Secret,
+    /// From the developer portal; MediaValet support has to approve it. Sent with every call as
+    /// `Ocp-Apim-Subscription-Key`.
+    subscription_key: Secret,
     /// # Authentication
-    pub(crate) authentication: Authentication,
+    authentication: Authentication,
     #[serde(flatten)]
-    pub(crate) flows: Flows,
-    /// # Client ID
-    /// From MediaValet support.
-    pub(crate) client_id: String,
-    /// # Client Secret
-    /// From MediaValet support.
-    pub(crate) client_secret: Secret,
-    /// # Client Authentication
-    /// How client ID and secret are sent to the token URL: as form fields, or as Basic authentication.
-    #[serde(default)]
-    pub(crate) client_authentication: ClientAuth,
-    /// # Token URL
-    /// URL that issues tokens.
-    #[serde(default = "token_url")]
-    pub(crate) token_url: Url,
-    /// # Authorization URL
-    /// URL at which a user signs in; used by the flow `authorization_code` only.
-    #[serde(default = "authorization_url")]
-    pub(crate) authorization_url: Url,
-    /// # Revocation URL
-    /// URL at which tokens are revoked when the connection is removed. If absent, the token URL with `revocation` as
-    /// its last segment.
-    pub(crate) revocation_url: Option<Url>,
-    /// # Redirect URI
-    /// URL that the browser returns to after the sign-in, exactly as MediaValet support has registered it. If absent,
-    /// the host's own.
-    pub(crate) redirect_uri: Option<Url>,
+    flows: Flows,
+    #[serde(flatten)]
+    oauth: OAuthSettings,
     /// # Scopes
     /// The scopes to request, separated by spaces; `offline_access` requests a refresh token.
     #[serde(default = "scopes")]
-    pub(crate) scopes: String,
-    /// # Requests a Second
-    /// Maximum number of requests a second. If absent, the rate follows the service's throttling.
-    #[schemars(range(min = 1, max = 1000))]
-    pub(crate) requests_per_second: Option<u32>,
-    /// # Requests at Once
-    /// Maximum number of concurrent requests of all runs together; 16 if absent.
-    #[schemars(range(min = 1, max = 100))]
-    pub(crate) requests_at_once: Option<u32>,
-    /// # Allow Private Network
-    /// Whether the URLs may lead to a private network or to this machine. If off, such an address is rejected, whatever
-    /// host name leads to it.
-    #[serde(default)]
-    pub(crate) allow_private_network: bool,
+    scopes: String,
+    #[serde(flatten)]
+    http: HttpSettings,
     /// # Data Hosts
     /// Further hosts that may have files, such as `files.example.com` or `*.example.com`, in case MediaValet moves its
     /// storage.
     #[serde(default)]
-    pub(crate) data_hosts: Vec<String>,
+    data_hosts: Vec<String>,
 }
 
 /// The way to sign in.
 #[derive(Deserialize, JsonSchema)]
 #[serde(rename_all = "lowercase")]
-pub(crate) enum Authentication {
+enum Authentication {
     /// OAuth 2
     OAuth2,
 }
@@ -85,7 +68,7 @@ pub(crate) enum Authentication {
 /// The OAuth 2 flows that MediaValet supports.
 #[derive(Deserialize, JsonSchema)]
 #[serde(tag = "flows", rename_all = "snake_case")]
-pub(crate) enum Flows {
+enum Flows {
     /// # Authorization Code
     /// A user signs in with the browser, once; the refresh token keeps the connection alive.
     AuthorizationCode {},
@@ -109,22 +92,36 @@ pub(crate) enum Flows {
     ClientCredentials {},
 }
 
-fn default_url(text: &str) -> Url {
-    Url::parse(text).unwrap_or_else(|error| unreachable!("{text}: {error}"))
-}
-
 fn endpoint_url() -> Url {
-    default_url("https://api.mediavalet.com")
-}
-
-fn token_url() -> Url {
-    default_url("https://login.mediavalet.com/connect/token")
-}
-
-fn authorization_url() -> Url {
-    default_url("https://login.mediavalet.com/connect/authorize")
+    let text = "https://api.mediavalet.com";
+    Url::parse(text).unwrap_or_else(|error| unreachable!("{text}: {error}"))
 }
 
 fn scopes() -> String {
     "openid api offline_access".to_owned()
+}
+
+impl Settings {
+    /// Returns a client with these settings. `title` is the product's name for messages.
+    pub(crate) fn client(self, title: &'static str, operations: &'static Table, vault: VaultSlot) -> Result<Client> {
+        let Authentication::OAuth2 = self.authentication;
+        let grant = match self.flows {
+            Flows::AuthorizationCode {} => Grant::AuthorizationCode,
+            Flows::RefreshToken { refresh_token } => Grant::RefreshToken { refresh_token },
+            Flows::Password { username, password } => Grant::Password { username, password },
+            Flows::ClientCredentials {} => Grant::ClientCredentials,
+        };
+        let mut oauth = OAUTH.fill(self.oauth)?.oauth(grant, &self.scopes)?;
+        oauth.revocation_url = oauth.revocation_url.or_else(|| oauth.token_url.join("revocation").ok());
+        Client::builder(title, self.endpoint_url, operations)
+            .auth(Auth::OAuth(oauth), vault)
+            .header("Ocp-Apim-Subscription-Key", self.subscription_key, Some("/subscriptionKey"))
+            .plain_header("x-mv-api-version", "1.2")
+            .settings(&self.http)
+            .data_hosts(["*.blob.core.windows.net", "*.mediavalet.com", "*.mediavalet.net"])
+            .data_hosts(self.data_hosts)
+            .warnings("/warnings")
+            .classify(errors::classify)
+            .build()
+    }
 }

@@ -12,7 +12,7 @@ use trunkline::operations::operations;
 use crate::args::Arguments;
 
 /// The operations of each command.
-const COMMANDS: [(&str, &[&str]); 39] = [
+const COMMANDS: [(&str, &[&str]); 37] = [
     ("action", &["actions.get", "connectors.get"]),
     ("actions", &["actions.list", "connectors.list"]),
     ("call", &["actions.call", "actions.list_items"]),
@@ -45,8 +45,6 @@ const COMMANDS: [(&str, &[&str]); 39] = [
     ("runs rerun", &["flows.get", "runs.get", "runs.rerun"]),
     ("runs resolve", &["runs.resolve"]),
     ("runs resume", &["runs.get", "runs.resume"]),
-    ("runs retry", &["flows.get", "runs.get", "runs.rerun"]),
-    ("runs settle", &["runs.resolve"]),
     ("runs show", &["runs.get"]),
     ("runs signal", &["runs.signal"]),
     ("runs tail", &["runs.events", "runs.get"]),
@@ -74,10 +72,11 @@ fn sources(folder: &str) -> BTreeMap<String, String> {
     paths.map(named).filter(|(name, _)| name != "coverage.rs").collect()
 }
 
-/// Returns the commands that can be run: those without commands below them, and those that can do without one.
+/// Returns the commands that can be run: those without commands below them, and those that can do without one. Hidden
+/// commands are former names of others.
 fn commands() -> Vec<String> {
     fn add(command: &clap::Command, path: &str, found: &mut Vec<String>) {
-        for below in command.get_subcommands() {
+        for below in command.get_subcommands().filter(|below| !below.is_hide_set()) {
             let path = format!("{path} {}", below.get_name()).trim().to_owned();
             if !below.is_subcommand_required_set() {
                 found.push(path.clone());

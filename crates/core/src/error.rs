@@ -18,6 +18,7 @@
 //! ```
 
 mod detail;
+mod diagnostic;
 mod next_step;
 mod wire;
 
@@ -27,6 +28,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 pub use detail::{ConnectStage, ErrorDetail, OAuthErrorCode, StoreFault};
+pub use diagnostic::{Diagnostic, Severity, SourceLocation};
 pub use next_step::NextStep;
 pub(crate) use next_step::{AdviceMembers, joined};
 
@@ -261,7 +263,8 @@ impl Error {
         self.0.retry
     }
 
-    /// Returns everything about the error that code decides on, apart from its kind and [`retryable`](Error::retryable).
+    /// Returns everything about the error that code decides on, apart from its kind and
+    /// [`retryable`](Error::retryable).
     pub fn details(&self) -> &[ErrorDetail] {
         &self.0.details
     }

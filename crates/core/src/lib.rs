@@ -57,47 +57,52 @@
 //! # Ok::<(), trunkline_core::Error>(())
 //! ```
 
-mod action;
-mod check_report;
 mod connection;
 mod connector;
-mod context;
-mod diagnostic;
-mod digest;
 mod error;
-mod file;
-mod ids;
-mod pointer;
-mod redact;
-mod registry;
+mod files;
 mod schema;
-mod secret;
-mod sign_in;
-mod spelling;
-mod staging;
-mod timestamp;
+mod secrets;
+mod values;
 mod vault;
 
-pub use action::{Action, ActionEntry, ActionSpec, Actions, AnyAction, AnyClient, Effect, Page, any_action};
 pub use async_trait::async_trait;
-pub use check_report::{CheckReport, Stage, StageOutcome};
-pub use connection::{Connected, Connection, Connections};
-pub use connector::{AnyConnector, Authorization, Connector, ConnectorEntry, ConnectorSpec, any_connector};
-pub use context::{ByteProgress, Context, Recorder};
-pub use diagnostic::{Diagnostic, Severity, SourceLocation};
-pub use digest::{Algorithm, Digest};
-pub use error::{ConnectStage, Error, ErrorDetail, ErrorKind, NextStep, OAuthErrorCode, Result, Retry, StoreFault};
-pub use file::{FileRef, FileStream, Position};
-pub use ids::{RunId, StepPath};
-pub use inventory::submit;
-pub use pointer::{check_pointer, pointer_name, pointer_names, pointer_part};
-pub use redact::{redact, redact_bytes};
-pub use registry::{Registered, Registry};
+pub use connection::connection::{Connected, Connection, Connections};
+pub use connection::registry::{Registered, Registry};
+pub use connector::action::{Action, ActionEntry, ActionSpec, Actions, AnyAction, Effect, Page, any_action};
+pub use connector::check_report::{CheckReport, Stage, StageOutcome};
+pub use connector::client::AnyClient;
+pub use connector::connector::{
+    AnyConnector, Authorization, Connector, ConnectorEntry, ConnectorSpec, SignInClient, any_connector,
+};
+pub use connector::context::{ByteProgress, Context, FileOpener, Recorder};
+pub use error::{
+    ConnectStage, Diagnostic, Error, ErrorDetail, ErrorKind, NextStep, OAuthErrorCode, Result, Retry, Severity,
+    SourceLocation, StoreFault,
+};
+pub use files::file::{FileRef, FileStream, Position};
+pub use files::staging::{STAGED, Staging};
+#[doc(hidden)]
+pub use inventory;
 pub use schema::{Schema, schema_of, written_schema_of};
-pub use secret::{Secret, SecretSource};
-pub use sign_in::{ReauthCause, SignIn, SignInState};
-pub use spelling::{by_similarity, closest};
-pub use staging::{STAGED, Staging};
-pub use timestamp::Timestamp;
+pub use secrets::redact::{redact, redact_bytes};
+pub use secrets::secret::{Secret, SecretSource};
 pub use tokio_util::sync::CancellationToken;
-pub use vault::{MemoryVault, Vault, VaultEntry, VaultSlot};
+pub use values::digest::{Algorithm, Digest};
+pub use values::ids::{RunId, StepPath};
+pub use values::pointer::{check_pointer, pointer_name, pointer_names, pointer_part};
+pub use values::spelling::{by_similarity, closest};
+pub use values::timestamp::Timestamp;
+pub use vault::sign_in::{ReauthCause, SignIn, SignInState};
+pub use vault::vault::{MemoryVault, Vault, VaultEntry, VaultSlot};
+
+/// Registers a [`ConnectorEntry`] or an [`ActionEntry`], with the name and the version of the crate that it is written
+/// in. [`Registry::discover`] finds what is registered.
+#[macro_export]
+macro_rules! submit {
+    ($entry:expr) => {
+        $crate::inventory::submit! {
+            ($entry).from_package(env!("CARGO_PKG_NAME"), env!("CARGO_PKG_VERSION"))
+        }
+    };
+}

@@ -13,11 +13,7 @@ use jsonschema::{
 use schemars::{JsonSchema, generate::SchemaSettings};
 use serde_json::{Value, json};
 
-use crate::{
-    Diagnostic, ErrorKind, Result,
-    pointer::{pointer_names, pointer_part},
-    spelling::closest,
-};
+use crate::{Diagnostic, ErrorKind, Result, closest, pointer_names, pointer_part};
 
 /// Returns the JSON Schema (draft 2020-12) of the JSON that a type is read from, with all references inlined.
 pub fn schema_of<T: JsonSchema>() -> Value {

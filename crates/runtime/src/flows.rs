@@ -12,8 +12,7 @@ use trunkline_flow::{Flow, GrantedScopes, Trigger};
 use trunkline_store::{ConnectionSummary, FlowToSave, SavedFlow};
 
 use crate::{
-    NewRun,
-    runtime::Runtime,
+    runtime::{NewRun, Runtime, with_default_input},
     token::{hash, random},
 };
 
@@ -347,15 +346,4 @@ fn requested_scopes(document: &Value, schema: &Value) -> Option<BTreeSet<String>
 
 fn fits(connection: &ConnectionSummary, connector: &str) -> bool {
     ConnectorSpec::name_in(&connection.connector) == connector
-}
-
-/// Lays the input of a run over the default input. An input that is not an object is used as it is.
-pub(crate) fn with_default_input(mut default: Map<String, Value>, input: Value) -> Value {
-    match input {
-        Value::Object(own) => {
-            default.extend(own);
-            default.into()
-        }
-        other => other,
-    }
 }

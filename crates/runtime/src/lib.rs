@@ -6,13 +6,12 @@
 mod connectors;
 mod export;
 mod flows;
-mod launch;
+pub mod guides;
 pub mod operations;
 mod paths;
 mod ports;
 mod runs;
 mod runtime;
-mod sign_ins;
 pub mod token;
 mod view;
 
@@ -27,10 +26,11 @@ pub use connectors::connector_schema;
 pub use connectors::{registry, with_folder};
 pub use export::{Exported, Provide};
 pub use flows::{Cause, SaveOptions};
-pub use launch::{LocalLauncher, NewRerun, NewRun, RunLauncher, StartOutcome};
 pub use paths::{default_data, default_key};
 pub use ports::{EnvironmentSecrets, Ports, SecretResolver};
 pub use runs::ItemPage;
-pub use runtime::{CallOutput, Removal, Runtime};
-pub use sign_ins::{FinishedSignIn, StartedSignIn};
+pub use runtime::{
+    CallOutput, FinishedSignIn, LocalLauncher, NewRerun, NewRun, Removal, RunLauncher, Runtime, StartOutcome,
+    StartedSignIn,
+};
 pub use view::{Redacted, RunView, redacted};

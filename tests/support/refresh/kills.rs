@@ -87,6 +87,39 @@ impl fmt::Display for Tally {
     }
 }
 
+/// Kills on one connection, one after the other, each in the next window.
+pub struct Rounds<'a> {
+    /// The shared connection.
+    pub world: &'a World,
+    /// The window of the first kill, as a place in [`WINDOWS`].
+    pub first: usize,
+    /// The delay before a kill around the write, for each kill.
+    pub pauses: &'a [Duration],
+    /// Whether the login server accepts a refresh token only once.
+    pub may_lose: bool,
+}
+
+impl Rounds<'_> {
+    /// Makes one kill per pause. A kill that missed its window is made again.
+    ///
+    /// # Panics
+    ///
+    /// If twenty kills missed their window.
+    pub async fn play(&self, browser: &impl AsyncFn(String) -> String) -> Tally {
+        let mut tally = Tally::default();
+        for (round, pause) in self.pauses.iter().enumerate() {
+            let window = WINDOWS[(self.first + round) % WINDOWS.len()];
+            let so_far = tally.count();
+            while tally.count() == so_far {
+                tally = tally.and(kill(self.world, window, self.may_lose, None, *pause, browser).await);
+                assert!(tally.spoiled < 20, "{tally}");
+            }
+        }
+        tally.faults.extend(self.world.gate.faults());
+        tally
+    }
+}
+
 /// Kills one process, and checks the next. `may_lose` is true if the login server accepts a refresh token only once;
 /// `pause` is the delay before a kill around the write.
 pub async fn kill(

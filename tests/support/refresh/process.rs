@@ -12,16 +12,16 @@ use std::{
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 use tokio::{
-    io::{AsyncBufReadExt, AsyncWriteExt, BufReader, Lines},
-    process::{Child, ChildStdin, ChildStdout, Command},
-    time::{sleep, sleep_until, timeout},
+    process::Command,
+    time::{sleep, sleep_until},
 };
 use trunkline_core::{Connections, Context, Result, Retry, Secret, SignIn, Vault, VaultEntry, VaultSlot, async_trait};
 use trunkline_rest::{Auth, Client, ClientAuth, ClientLimits, OAuth, Table};
 use trunkline_store::{KeySource, Store};
+use trunkline_testkit::process::{TestProcess, test_child};
 
 use super::CONNECTION;
-use crate::{LONG, fact};
+use crate::fact;
 
 /// The environment variable with the [`Setup`] of a process.
 const SETUP: &str = "REFRESH_PROCESS";
@@ -320,41 +320,26 @@ async fn calls(client: impl Fn() -> Client, request: &CallRequest) -> Vec<CallOu
 
 /// A running process, killed when dropped.
 #[derive(Debug)]
-pub struct Process {
-    child: Child,
-    stdin: ChildStdin,
-    lines: Lines<BufReader<ChildStdout>>,
-}
+pub struct Process(TestProcess);
 
 impl Process {
     pub(super) async fn start(setup: &Setup) -> Process {
-        let mut command = Command::new(env::current_exe().unwrap());
-        command.args([&*setup.program, "--exact", "--ignored", "--nocapture", "--test-threads=1"]);
-        command.env(SETUP, serde_json::to_string(setup).unwrap());
-        command.stdin(Stdio::piped()).stdout(Stdio::piped()).kill_on_drop(true);
-        let mut child = command.spawn().unwrap();
-        let (stdin, stdout) = (child.stdin.take().unwrap(), child.stdout.take().unwrap());
-        let mut process = Process { child, stdin, lines: BufReader::new(stdout).lines() };
+        let mut command = test_child(&setup.program);
+        command.env(SETUP, serde_json::to_string(setup).unwrap()).stdin(Stdio::piped());
+        let mut process = Process(TestProcess::spawn(&mut command));
         assert_eq!(process.next_message().await["ready"], true);
         process
     }
 
     /// Returns the next message of the process.
     async fn next_message(&mut self) -> Value {
-        loop {
-            let line = timeout(LONG, self.lines.next_line()).await.expect("the process prints a message").unwrap();
-            let line = line.expect("the process runs");
-            // The test harness prints text of its own, also on the line of a message.
-            if let Some(begin) = line.find('{') {
-                return serde_json::from_str(&line[begin..]).unwrap();
-            }
-        }
+        // The test harness prints text of its own, also on the line of a message.
+        self.0.line(|line| line.find('{').map(|begin| serde_json::from_str(&line[begin..]).unwrap())).await
     }
 
     /// Starts `calls` calls at once, each with this deadline.
     pub async fn start_calls(&mut self, calls: usize, deadline: Duration) {
-        let line = serde_json::to_string(&CallRequest { calls, deadline }).unwrap();
-        self.stdin.write_all(format!("{line}\n").as_bytes()).await.unwrap();
+        self.0.send(&serde_json::to_string(&CallRequest { calls, deadline }).unwrap()).await;
     }
 
     /// Waits until the process reports that it has reached its point.
@@ -378,36 +363,29 @@ impl Process {
     }
 
     /// Kills the process with SIGKILL.
-    pub async fn kill(mut self) {
-        self.child.kill().await.unwrap();
+    pub async fn kill(self) {
+        self.0.kill().await;
     }
 
     /// Prepares a shell that sends the process a signal, such as `STOP` or `CONT`, without delay. A program that had to
     /// be started first would be late, and a process that is stopped in the middle of a write keeps the store locked.
     pub async fn signal(&self, name: &str) -> Signal {
         let mut command = Command::new("sh");
-        command.args(["-c", &format!("echo ready; read line; kill -{name} {}; echo done", self.child.id().unwrap())]);
-        command.stdin(Stdio::piped()).stdout(Stdio::piped()).kill_on_drop(true);
-        let mut shell = command.spawn().unwrap();
-        let (stdin, stdout) = (shell.stdin.take().unwrap(), shell.stdout.take().unwrap());
-        let mut signal = Signal { _shell: shell, stdin, lines: BufReader::new(stdout).lines() };
-        assert_eq!(signal.lines.next_line().await.unwrap().as_deref(), Some("ready"));
-        signal
+        command.args(["-c", &format!("echo ready; read line; kill -{name} {}; echo done", self.0.id())]);
+        let mut shell = TestProcess::spawn(command.stdin(Stdio::piped()).stdout(Stdio::piped()));
+        shell.line(|line| (line == "ready").then_some(())).await;
+        Signal(shell)
     }
 }
 
 /// A prepared signal.
 #[derive(Debug)]
-pub struct Signal {
-    _shell: Child,
-    stdin: ChildStdin,
-    lines: Lines<BufReader<ChildStdout>>,
-}
+pub struct Signal(TestProcess);
 
 impl Signal {
     /// Sends the signal.
     pub async fn send(mut self) {
-        self.stdin.write_all(b"\n").await.unwrap();
-        assert_eq!(self.lines.next_line().await.unwrap().as_deref(), Some("done"));
+        self.0.send("").await;
+        self.0.line(|line| (line == "done").then_some(())).await;
     }
 }

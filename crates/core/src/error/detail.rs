@@ -94,8 +94,8 @@ impl ErrorDetail {
         }
     }
 
-    /// Returns the detail that a fact stood for in errors recorded before there were details. Earlier versions decided on
-    /// facts, and their errors are in journals and vaults. This is the only place that reads them.
+    /// Returns the detail that a fact stood for in errors recorded before there were details. Earlier versions decided
+    /// on facts, and their errors are in journals and vaults. This is the only place that reads them.
     pub(super) fn of_recorded_fact(kind: ErrorKind, key: &str, value: &str) -> Option<ErrorDetail> {
         use ErrorDetail::*;
         Some(match (key, value) {

@@ -6,8 +6,8 @@
 //!   "context": { "setting": "/password" }, "details": [{ "setting": { "pointer": "/password" } }] }
 //! ```
 //!
-//! `details` is always written, even if it is empty. An error without it was recorded by an earlier version, which decided on
-//! `context`: its details are derived from there when it is read.
+//! `details` is always written, even if it is empty. An error without it was recorded by an earlier version, which
+//! decided on `context`: its details are derived from there when it is read.
 
 use std::{borrow::Cow, collections::BTreeMap};
 

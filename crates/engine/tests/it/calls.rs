@@ -83,7 +83,7 @@ async fn a_flow_calls_other_flows_and_gets_their_outputs() {
     let places: Vec<_> = found.iter().map(|one| one.pointer.as_str()).collect();
     assert_eq!(places, ["/steps/0/input/name", "/steps/1/set/more", "/steps/1/set/more"], "{found:#?}");
     let played = Lab::new("calls", &flow, json!({})).play().await;
-    let mut made = played.world.made.lock().unwrap().clone();
+    let mut made = played.world.created();
     made.sort();
     assert_eq!(made, ["a", "a!", "nothing", "one"]);
     let ledger = &played.run.ledger[&StepPath::from("all")];

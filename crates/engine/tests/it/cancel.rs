@@ -5,7 +5,7 @@
 use std::{sync::Arc, time::Duration};
 
 use crate::support::{
-    World, call, flow,
+    call, flow,
     lab::{Lab, Mortal, nothing},
     slots, world,
 };
@@ -14,6 +14,7 @@ use tokio::time::{Instant, sleep};
 use trunkline_core::{ErrorKind, RunId, StepPath, Timestamp};
 use trunkline_engine::{EventLog, MemoryJournal, RunClaims, RunEvent, RunStatus};
 use trunkline_flow::Flow;
+use trunkline_testkit::fake::FakeSystem;
 
 /// Longer than another process needs to notice a cancellation request.
 const HEARD: Duration = Duration::from_secs(2);
@@ -101,9 +102,8 @@ enum By {
 
 const ALL: [By; 5] = [By::Own, By::Other, By::Heir, By::Parked, By::Successor];
 
-fn begun(world: &World) -> usize {
-    world.calls.lock().unwrap().iter().filter(|(what, _)| *what != "connect").map(|(_, times)| times).sum::<usize>()
-        + world.pages.load(std::sync::atomic::Ordering::SeqCst)
+fn begun(world: &FakeSystem) -> usize {
+    world.all_calls().iter().filter(|(what, _)| *what != "connect").map(|(_, times)| times).sum()
 }
 
 async fn events(journal: &MemoryJournal, id: &RunId) -> Vec<RunEvent> {

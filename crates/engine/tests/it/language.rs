@@ -82,7 +82,7 @@ async fn a_create_is_retried_after_a_clear_failure_and_never_after_an_unknown_ou
             (calls, kind),
             "{place}"
         );
-        assert_eq!(played.world.made.lock().unwrap().len(), 1, "{place}");
+        assert_eq!(played.world.created().len(), 1, "{place}");
     }
     // The same holds if a step around it is retried: the unknown outcome stays unknown.
     let unclear = call("a", "thing.make_blindly", json!({ "name": "a", "fault": "lost" }));
@@ -246,7 +246,7 @@ async fn the_failure_handler_runs_once_for_each_failure_of_a_resumed_run() {
     let played = lab.play().await;
     let error = played.run.error.unwrap();
     assert_eq!((error.kind(), fact(&error, "on_failure")), (ErrorKind::Auth, Some("no such thing")));
-    assert_eq!(*played.world.made.lock().unwrap(), ["auth in b"]);
+    assert_eq!(played.world.created(), ["auth in b"]);
 
     let journal = std::sync::Arc::new(trunkline_engine::MemoryJournal::default());
     let engine = lab.engine(journal);
@@ -257,7 +257,7 @@ async fn the_failure_handler_runs_once_for_each_failure_of_a_resumed_run() {
     let run = engine.resume(&id, slots()).await.unwrap().wait().await.unwrap();
     let world = world("on failure twice");
     assert_eq!((run.status, world.calls("look b"), world.calls("look a")), (RunStatus::Failed, 2, 1));
-    assert_eq!(world.made.lock().unwrap().len(), 2, "it failed twice, and the handler ran twice");
+    assert_eq!(world.created().len(), 2, "it failed twice, and the handler ran twice");
 }
 
 #[tokio::test(start_paused = true)]
@@ -294,7 +294,7 @@ async fn all_branches_end_before_the_step_fails_with_the_first_error_in_document
     let played = Lab::new("branches fail", &document(json!({}), both(json!("fail"))), json!({})).play().await;
     let error = played.run.error.unwrap();
     assert_eq!((error.message(), fact(&error, "branch fast failed too")), ("slow", Some("fast")));
-    assert_eq!(*played.world.made.lock().unwrap(), ["c"], "no branch is cut off");
+    assert_eq!(played.world.created(), ["c"], "no branch is cut off");
 
     let handled =
         json!([{ "id": "report", "set": { "why": "{{ error.message }} {{ steps.b | default('unseen') }}" } }]);
@@ -333,7 +333,7 @@ async fn a_batch_processes_many_items_at_once_and_all_get_its_outcome() {
         (2, Some(&2), Some(&1)),
         "{ledger:?}"
     );
-    let mut made = played.world.made.lock().unwrap().clone();
+    let mut made = played.world.created();
     made.sort();
     assert_eq!(made, ["t0+t1", "t2"]);
     assert_eq!(played.count("batch_finished"), 3);

@@ -3,16 +3,14 @@
 
 #![allow(clippy::unwrap_used)]
 
-use std::{
-    collections::BTreeMap,
-    sync::{Arc, atomic::Ordering},
-};
+use std::{collections::BTreeMap, sync::Arc};
 
-use crate::support::{World, call, flow, lab::Lab, slots, world};
+use crate::support::{call, flow, lab::Lab, slots, world};
 use serde_json::{Value, json};
 use trunkline_core::{ErrorKind, NextStep, RunId, StepPath};
 use trunkline_engine::{Engine, EventLog, Item, Journal, MemoryJournal, Run, RunEvent, RunStatus, Verdict};
 use trunkline_flow::Flow;
+use trunkline_testkit::fake::FakeSystem;
 
 fn engine() -> (Engine, Arc<MemoryJournal>) {
     let journal = Arc::new(MemoryJournal::default());
@@ -20,7 +18,7 @@ fn engine() -> (Engine, Arc<MemoryJournal>) {
 }
 
 /// Returns a flow that creates a thing for each item of `pages` pages of three. The fault `door` fails for the names in
-/// [`World::shut`].
+/// [`FakeSystem::refuse`].
 fn making(pages: u64, more: Value) -> Flow {
     let mut each = json!({ "id": "all", "key": "{{ item.name }}", "concurrency": 8,
         "each": { "action": "thing.list", "connection": "shop", "input": { "pages": pages } },
@@ -44,10 +42,10 @@ fn counts(run: &Run, step: &str) -> [u64; 4] {
 }
 
 /// Returns how often the same thing was created at most, how many things exist, and how many calls tried to create one.
-fn written(world: &World) -> (usize, usize, usize) {
+fn written(world: &FakeSystem) -> (usize, usize, usize) {
     let mut made = BTreeMap::<String, usize>::new();
-    world.made.lock().unwrap().iter().for_each(|name| *made.entry(name.clone()).or_default() += 1);
-    let calls = world.calls.lock().unwrap();
+    world.created().iter().for_each(|name| *made.entry(name.clone()).or_default() += 1);
+    let calls = world.all_calls();
     let calls = calls.iter().filter(|(what, _)| what.starts_with("make ")).map(|(_, count)| count).sum();
     (made.values().copied().max().unwrap_or_default(), made.len(), calls)
 }
@@ -59,8 +57,8 @@ async fn items(journal: &dyn Journal, run: &RunId, status: &str) -> Vec<Item> {
 /// The number of pages of three items that give 10,001 items, because the list shifts by one between two pages.
 const PAGES: u64 = 3334;
 
-fn shut(world: &World, names: impl Iterator<Item = u64>) {
-    world.shut.lock().unwrap().extend(names.map(|n| format!("t{n}")));
+fn shut(world: &FakeSystem, names: impl Iterator<Item = u64>) {
+    world.refuse(names.map(|n| format!("t{n}")));
 }
 
 #[tokio::test(start_paused = true)]
@@ -75,7 +73,7 @@ async fn rerunning_37_failures_of_ten_thousand_items_makes_exactly_37_writes_eve
         assert_eq!((first.status, counts(&first, "all")), (RunStatus::Partial, [all as u64 - 37, 0, 37, 0]));
         assert_eq!(written(&world), (1, all - 37, all));
 
-        world.shut.lock().unwrap().clear();
+        world.refuse_nothing();
         let corrected = making(PAGES, json!({ "concurrency": 4, "timeout": "2h" }));
         let second = retry(&engine, &first.id, edited.then_some(&corrected), place, false).await;
         assert_eq!((second.status, counts(&second, "all")), (RunStatus::Succeeded, [37, 0, 0, 0]), "{place}");
@@ -103,7 +101,7 @@ async fn a_nightly_run_with_once_writes_only_failed_and_changed_items() {
     shut(&world, (0..37).map(|n| n * 30 + 5));
     let first = run(&engine, &flow, place).await;
     assert_eq!(counts(&first, "all"), [all as u64 - 37, 0, 37, 0]);
-    world.shut.lock().unwrap().clear();
+    world.refuse_nothing();
     let second = run(&engine, &flow, place).await;
     assert_eq!(counts(&second, "all"), [37, all as u64 - 37, 0, 0]);
     assert_eq!(written(&world), (1, all, all + 37));
@@ -167,10 +165,10 @@ async fn an_unknown_outcome_is_looked_up_under_its_key_once_the_look_up_works_ag
             call("make", "thing.make", json!({ "name": "{{ item }}", "fault": fault })),
             call("after", "thing.look", json!({ "name": "after {{ steps.make.key }}" }))] }]));
         let world = world(place);
-        world.blind.store(true, Ordering::SeqCst);
+        world.set_blind(true);
         let first = run(&engine, &flow, place).await;
         assert_eq!(counts(&first, "all"), [0, 0, 0, 1]);
-        world.blind.store(false, Ordering::SeqCst);
+        world.set_blind(false);
         let second = retry(&engine, &first.id, None, place, true).await;
         assert_eq!((counts(&second, "all"), written(&world)), ([1, 0, 0, 0], (1, 1, calls)), "{place}");
         let mut output = Value::Null;
@@ -223,10 +221,10 @@ async fn nested_items_are_rerun_where_they_failed() {
             call("make", "thing.make_blindly", json!({ "name": "{{ item }}", "fault": "door" }))] }] }]));
     let (engine, journal) = engine();
     let world = world("nested");
-    world.shut.lock().unwrap().extend(["gate y", "x/2"].map(str::to_owned));
+    world.refuse(["gate y", "x/2"]);
     let first = run(&engine, &flow, "nested").await;
     assert_eq!((counts(&first, "outer"), counts(&first, "outer/*/inner")), ([2, 0, 1, 0], [3, 0, 1, 0]));
-    world.shut.lock().unwrap().clear();
+    world.refuse_nothing();
     let second = retry(&engine, &first.id, None, "nested", false).await;
     // x because of its inner item, and y itself with all its inner items.
     assert_eq!((counts(&second, "outer"), counts(&second, "outer/*/inner")), ([2, 0, 0, 0], [3, 0, 0, 0]));
@@ -262,9 +260,9 @@ async fn an_item_missing_from_the_list_is_reported_as_failed() {
     };
     let (engine, journal) = engine();
     let world = world("gone");
-    world.shut.lock().unwrap().extend(["a", "b/~", "c"].map(str::to_owned));
+    world.refuse(["a", "b/~", "c"]);
     let first = run(&engine, &list(&["a", "b/~", "c", "d"]), "gone").await;
-    world.shut.lock().unwrap().clear();
+    world.refuse_nothing();
     let second = retry(&engine, &first.id, Some(&list(&["new", "c"])), "gone", false).await;
     assert_eq!((second.status, counts(&second, "all")), (RunStatus::Partial, [1, 0, 2, 0]));
     let missing = items(&*journal, &second.id, "failed").await;
@@ -299,7 +297,7 @@ async fn a_corrected_flow_keeps_its_name_and_its_lists() {
     batched["steps"][0]["batch"] = 2.into();
     assert!(rejected(batched).await.message().ends_with("(batch): all"));
     // The rejected reruns have left no trace.
-    world("misfits").shut.lock().unwrap().clear();
+    world("misfits").refuse_nothing();
     assert_eq!(counts(&retry(&engine, &first.id, None, "misfits", false).await, "all"), [3, 0, 0, 0]);
 }
 
@@ -393,14 +391,14 @@ fn troubled() -> Flow {
     ]))
 }
 
-fn close(world: &World) {
-    world.blind.store(true, Ordering::SeqCst);
-    world.shut.lock().unwrap().extend(["door a", "c2", "shut c+d"].map(str::to_owned));
+fn close(world: &FakeSystem) {
+    world.set_blind(true);
+    world.refuse(["door a", "c2", "shut c+d"]);
 }
 
-fn open(world: &World) {
-    world.blind.store(false, Ordering::SeqCst);
-    world.shut.lock().unwrap().clear();
+fn open(world: &FakeSystem) {
+    world.set_blind(false);
+    world.refuse_nothing();
 }
 
 #[tokio::test(start_paused = true)]

@@ -268,7 +268,7 @@ fn hold(steps: &[Step], lives: &[usize]) {
         lab.once(&place, lives.iter().copied()).await
     });
     let mut done = Model::default();
-    done.made.clone_from(&played.world.made.lock().unwrap());
+    done.made.clone_from(&played.world.created());
     done.made.sort();
     for (path, ledger) in &played.run.ledger {
         let counts = [&ledger.skipped, &ledger.failed, &ledger.unknown].into_iter().flatten();

@@ -2,20 +2,14 @@
 //! twice, and no wait becomes longer than it was declared.
 #![allow(clippy::unwrap_used)]
 
-use std::{
-    sync::{
-        Arc,
-        atomic::{AtomicI64, Ordering},
-    },
-    time::Duration,
-};
+use std::{sync::Arc, time::Duration};
 
 use crate::support::{call, flow, lab::recorded_once, slots, world};
 use serde_json::{Value, json};
-use tokio::time::Instant;
-use trunkline_core::Timestamp;
+
 use trunkline_engine::{Engine, EventLog, MemoryJournal, Run, RunEvent, RunStatus};
 use trunkline_flow::Flow;
+use trunkline_testkit::clock::TestClock;
 
 const HOUR: i64 = 3_600_000;
 /// How far the clock is set forwards or back, in milliseconds.
@@ -26,23 +20,17 @@ const LIMIT: i64 = 90 * 24 * HOUR;
 /// A journal and a clock that can be set.
 struct Room {
     journal: Arc<MemoryJournal>,
-    moved: Arc<AtomicI64>,
-    began: Instant,
+    clock: TestClock,
     place: String,
 }
 
 impl Room {
     fn new(place: String) -> Room {
-        Room { journal: Arc::default(), moved: Arc::default(), began: Instant::now(), place }
+        Room { journal: Arc::default(), clock: TestClock::default(), place }
     }
 
     fn engine(&self) -> Engine {
-        let (began, moved) = (self.began, self.moved.clone());
-        let now = move || {
-            let real = 1_700_000_000_000 + i64::try_from(began.elapsed().as_millis()).unwrap();
-            Timestamp::from_millis(u64::try_from(real + moved.load(Ordering::SeqCst)).unwrap())
-        };
-        Engine::new(self.journal.clone()).with_clock(now)
+        Engine::new(self.journal.clone()).with_clock(self.clock.source())
     }
 
     /// Runs the flow to its end and sets the clock by `by` milliseconds after `after`. With `down`, one process ends
@@ -53,12 +41,12 @@ impl Room {
         let id = running.id().clone();
         tokio::time::sleep(after).await;
         if !down {
-            self.moved.store(by, Ordering::SeqCst);
+            self.clock.set_by(by);
             return running.wait().await.unwrap();
         }
         engine.drain();
         assert_eq!(running.wait().await.unwrap().status, RunStatus::Running);
-        self.moved.store(by, Ordering::SeqCst);
+        self.clock.set_by(by);
         self.engine().resume(&id, slots(&self.place)).await.unwrap().wait().await.unwrap()
     }
 
@@ -85,12 +73,12 @@ async fn every_move(name: &str, flow: &Flow, longest: [u64; 2], records: &str) {
             let place = format!("{name} {by} {down}");
             let room = Room::new(place.clone());
             let run = room.play(flow, Duration::from_secs(30), by, down).await;
-            let took = room.began.elapsed().as_secs();
+            let took = room.clock.elapsed().as_secs();
             assert!(took <= longest[usize::from(down)], "{place}: took {took} s");
             let events = room.events(&run).await;
             recorded_once(&events);
             assert_eq!((count(&events, records), count(&events, "finished")), (1, 1), "{place}");
-            let (status, made) = (run.status, world(&place).made.lock().unwrap().len());
+            let (status, made) = (run.status, world(&place).created().len());
             match by > LIMIT {
                 true => assert_eq!((status, made), (RunStatus::Failed, 0), "{place}: {run:#?}"),
                 false => assert_eq!((status, made), (RunStatus::Succeeded, 1), "{place}: {run:#?}"),
@@ -126,7 +114,7 @@ async fn a_hanging_step_is_ended_by_its_timeout_however_the_clock_is_set() {
     for by in MOVES.into_iter().filter(|by| *by < LIMIT) {
         let room = Room::new(format!("slow {by}"));
         let run = room.play(&flow, Duration::from_secs(30), by, false).await;
-        assert_eq!((run.status, room.began.elapsed().as_secs() <= 100), (RunStatus::Succeeded, true), "{by}: {run:#?}");
+        assert_eq!((run.status, room.clock.elapsed().as_secs() <= 100), (RunStatus::Succeeded, true), "{by}: {run:#?}");
     }
 }
 
@@ -137,7 +125,7 @@ async fn a_wait_until_a_date_follows_the_clock() {
     for (by, took) in [(3 * HOUR, 60..=100), (-3 * HOUR, 10_900..=10_900)] {
         let room = Room::new(format!("calendar {by}"));
         let run = room.play(&flow, Duration::from_secs(30), by, false).await;
-        let seconds = room.began.elapsed().as_secs();
+        let seconds = room.clock.elapsed().as_secs();
         assert!(run.status == RunStatus::Succeeded && took.contains(&seconds), "{by}: {seconds} s");
     }
 }

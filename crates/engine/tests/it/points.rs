@@ -15,7 +15,6 @@ use std::{
 };
 
 use crate::support::{
-    World,
     between::{Asked, Watcher, died, watched},
     call, flow,
     lab::{Lab, Mortal, nothing, recorded_once},
@@ -24,6 +23,7 @@ use crate::support::{
 use serde_json::json;
 use trunkline_core::{ErrorKind, Result, RunId, StepPath};
 use trunkline_engine::{EventLog, Journal, MemoryJournal, RunEvent, RunIndex, RunStatus};
+use trunkline_testkit::fake::FakeSystem;
 use uuid::Uuid;
 
 const TIMES: usize = 5;
@@ -132,8 +132,8 @@ fn lab() -> Lab {
 }
 
 /// Returns the number of calls by idempotency key. Keys are UUIDs; the world counts other names too.
-fn keys(world: &World) -> BTreeMap<String, usize> {
-    let calls = world.calls.lock().unwrap().clone();
+fn keys(world: &FakeSystem) -> BTreeMap<String, usize> {
+    let calls = world.all_calls();
     calls.into_iter().filter(|(name, _)| Uuid::parse_str(name).is_ok()).collect()
 }
 
@@ -202,7 +202,7 @@ async fn dies_at(point: Point, nth: usize, place: &str) -> bool {
     };
     assert_eq!(called(&before), calls, "{place}: a recorded step was called again");
     assert_eq!((run.status, run.ledger[&"all".into()].done), (RunStatus::Succeeded, 5), "{place}: {run:#?}");
-    let mut made = world.made.lock().unwrap().clone();
+    let mut made = world.created();
     made.sort();
     assert_eq!(made, ["a", "b", "c", "d", "e"], "{place}: each is created once");
     // There are twelve steps with calls: repeated calls had the same key.

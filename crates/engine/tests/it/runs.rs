@@ -2,10 +2,7 @@
 
 #![allow(clippy::unwrap_used)]
 
-use std::{
-    sync::{Arc, atomic::Ordering},
-    time::Duration,
-};
+use std::{sync::Arc, time::Duration};
 
 use crate::support::{call, flow, lab::Lab, registry, slots, world};
 use serde_json::json;
@@ -46,12 +43,12 @@ async fn a_list_is_fetched_page_by_page_and_an_item_on_two_pages_is_processed_on
     let (engine, _) = engine();
     let run = engine.start(&flow, json!({}), slots("shifting")).await.unwrap().wait().await.unwrap();
     let world = world("shifting");
-    let mut made = world.made.lock().unwrap().clone();
+    let mut made = world.created();
     made.sort();
     made.dedup();
     assert_eq!((made.len(), run.ledger[&StepPath::from("all")].done), (119, 119));
-    assert_eq!(world.made.lock().unwrap().len(), 119, "t2 is on two pages and was created once");
-    assert_eq!(world.pages.load(Ordering::SeqCst), 40);
+    assert_eq!(world.created().len(), 119, "t2 is on two pages and was created once");
+    assert_eq!(world.calls("thing.list"), 40);
 }
 
 #[tokio::test]
@@ -61,7 +58,7 @@ async fn concurrency_limits_the_number_of_items_in_flight() {
     let (engine, _) = engine();
     let run = engine.start(&flow, json!({}), slots("bounded")).await.unwrap().wait().await.unwrap();
     assert_eq!(run.ledger[&StepPath::from("all")].done, 40);
-    assert_eq!(world("bounded").most.load(Ordering::SeqCst), 4);
+    assert_eq!(world("bounded").most_working(), 4);
 }
 
 #[tokio::test]
@@ -79,7 +76,7 @@ async fn a_create_whose_response_was_lost_is_looked_up_and_never_repeated_blindl
     ] {
         let run = engine.start(&make(action, fault), json!({}), slots(place)).await.unwrap().wait().await.unwrap();
         let world = world(place);
-        let counted = (world.calls("make x"), world.made.lock().unwrap().len());
+        let counted = (world.calls("make x"), world.created().len());
         assert_eq!(counted, (calls, made), "{place}");
         assert_eq!(run.ledger[&StepPath::from("all")].unknown.values().sum::<u64>(), unknown, "{place}");
     }
@@ -94,15 +91,15 @@ async fn a_look_up_that_fails_leaves_the_create_unknown_and_never_repeats_it() {
     for kind in [Auth, Config, Internal, NotFound, Unavailable] {
         let (place, (engine, _)) = (format!("failing look-up {kind:?}"), engine());
         let world = world(&place);
-        *world.look_up.lock().unwrap() = Some(kind);
+        world.fail_look_up(Some(kind));
         let first = engine.start(&flow, json!({}), slots(&place)).await.unwrap().wait().await.unwrap();
         let counted = (world.calls("make x"), first.ledger[&StepPath::from("all")].unknown.values().sum::<u64>());
         assert_eq!(counted, (1, 1), "{place}: {:?}", first.error);
         // Once the look-up works, it finds the outcome of the create.
-        *world.look_up.lock().unwrap() = None;
+        world.fail_look_up(None);
         let second = engine.rerun_failed(&first.id, None, slots(&place), true).await.unwrap().wait().await.unwrap();
         let done = second.ledger[&StepPath::from("all")].done;
-        assert_eq!((done, world.calls("make x"), world.made.lock().unwrap().len()), (1, 1, 1), "{place}");
+        assert_eq!((done, world.calls("make x"), world.created().len()), (1, 1, 1), "{place}");
     }
 }
 
@@ -117,7 +114,7 @@ async fn an_error_that_concerns_the_whole_run_stops_it_and_a_resumed_run_repeats
     ]);
     let (engine, journal) = engine();
     let world = world("resumed");
-    world.down.store(true, Ordering::SeqCst);
+    world.set_down(true);
     let running = engine.start(&flow(steps), json!({}), slots("resumed")).await.unwrap();
     let id = running.id().clone();
     let run = running.wait().await.unwrap();
@@ -125,7 +122,7 @@ async fn an_error_that_concerns_the_whole_run_stops_it_and_a_resumed_run_repeats
     assert_eq!(run.error.unwrap().step(), Some("all/c/make"));
     assert_eq!(world.calls("look d"), 0, "nothing new is started");
 
-    world.down.store(false, Ordering::SeqCst);
+    world.set_down(false);
     let run = engine.resume(&id, slots("resumed")).await.unwrap().wait().await.unwrap();
     assert_eq!((run.status, run.ledger[&StepPath::from("all")].done), (RunStatus::Succeeded, 4));
     let calls = ["make first", "look a", "look b", "look c", "make made", "look d"].map(|what| world.calls(what));
@@ -148,19 +145,19 @@ async fn a_lack_of_local_resources_fails_no_item_and_a_resumed_run_completes() {
         [("starved", faulty("thing.make_blindly", "starved 1"), 6), ("unseen", faulty("thing.make", "lost"), 1)]
     {
         let world = world(place);
-        world.down.store(place == "unseen", Ordering::SeqCst);
+        world.set_down(place == "unseen");
         let mut running = engine.start(&flow, json!({}), slots(place)).await.unwrap();
         let id = running.id().clone();
         for stop in 1..=stops {
             let error = running.wait().await.unwrap_err();
             assert_eq!(error.kind(), ErrorKind::Store, "{place} {stop}");
             assert_eq!(journal.runs().await.unwrap()[0].status, RunStatus::Running, "{place} {stop}");
-            world.down.store(false, Ordering::SeqCst);
+            world.set_down(false);
             running = engine.resume(&id, slots(place)).await.unwrap();
         }
         let run = running.wait().await.unwrap();
         assert_eq!((run.status, run.ledger[&StepPath::from("all")].done), (RunStatus::Succeeded, 3), "{place}");
-        assert_eq!(*world.made.lock().unwrap(), ["a", "b", "c"], "{place}: each is created once");
+        assert_eq!(world.created(), ["a", "b", "c"], "{place}: each is created once");
     }
 }
 
@@ -179,11 +176,7 @@ async fn a_draining_engine_finishes_the_steps_in_flight_and_another_engine_conti
     let drained = running.wait().await.unwrap();
     assert_eq!((drained.status, drained.finished_at), (RunStatus::Running, None));
     assert_eq!(journal.runs().await.unwrap()[0].status, RunStatus::Running);
-    assert_eq!(
-        (world.working.load(Ordering::SeqCst), world.calls("look 199x")),
-        (0, 0),
-        "no step is interrupted, and none is started"
-    );
+    assert_eq!((world.working(), world.calls("look 199x")), (0, 0), "no step is interrupted, and none is started");
 
     let again = Engine::new(journal.clone()).resume(&id, slots("drained")).await.unwrap().wait().await.unwrap();
     assert_eq!((again.status, again.ledger[&StepPath::from("all")].done), (RunStatus::Succeeded, 200));
@@ -248,7 +241,7 @@ async fn each_step_of_each_item_has_an_idempotency_key_of_its_own() {
         call("again", "thing.look", json!({ "name": "{{ steps.look.key }}" })) ] }]));
     let (engine, _) = engine();
     engine.start(&flow, json!({}), slots("keys")).await.unwrap().wait().await.unwrap();
-    let calls = world("keys").calls.lock().unwrap().clone();
+    let calls = world("keys").all_calls();
     let keys: Vec<_> = calls.keys().filter(|name| name.starts_with("look ") && name.len() > 10).collect();
     assert_eq!(keys.len(), 2, "{calls:?}");
 }
@@ -333,7 +326,7 @@ async fn the_main_job_survives_a_crash_at_every_position() {
           ] }
     ]));
     let played = Lab::new("main job", &flow, json!({})).play().await;
-    let mut made = played.world.made.lock().unwrap().clone();
+    let mut made = played.world.created();
     made.sort();
     assert_eq!(made, ["first", "t0x", "t0y", "t3x", "t3y", "t4x", "t4y"]);
     let ledger = &played.run.ledger[&StepPath::from("all")];

@@ -59,8 +59,8 @@ pub(crate) struct FlowDocument {
     /// When results are written to disk, so that they survive a power cut.
     #[serde(default)]
     pub(crate) durability: Flushing,
-    /// Which calls are recorded in the process log with their inputs and outputs, which is kept for each run. Secrets are
-    /// left out, but values may contain personal data.
+    /// Which calls are recorded in the process log with their inputs and outputs, which is kept for each run. Secrets
+    /// are left out, but values may contain personal data.
     #[serde(default)]
     pub(crate) log: Logging,
 }

@@ -94,8 +94,8 @@ impl Schedule {
         }
     }
 
-    /// Returns the due times after `through`, up to and including `now`, oldest first. `missed` decides which of the times
-    /// that were missed are among them.
+    /// Returns the due times after `through`, up to and including `now`, oldest first. `missed` decides which of the
+    /// times that were missed are among them.
     pub fn due(&self, through: Timestamp, now: Timestamp) -> Vec<Timestamp> {
         let times = self.cron.iter_from(jiff::Timestamp::from(now).to_zoned(self.zone.clone()), Direction::Backward);
         let times = times.map(|time| Timestamp::from(time.timestamp()));

@@ -4,12 +4,16 @@ use serde_json::Value;
 use trunkline_core::{ActionSpec, AnyAction, AnyClient, Context, Error, ErrorKind, Page, Result, async_trait};
 
 use super::handle::Client;
-use crate::table::Operation;
+use crate::table::CompiledRow;
 
 #[async_trait]
-impl AnyAction for &'static Operation {
+impl AnyAction for &'static CompiledRow {
     fn spec(&self) -> &ActionSpec {
-        Operation::spec(self)
+        CompiledRow::spec(self)
+    }
+
+    fn origin(&self) -> String {
+        self.location.to_string()
     }
 
     async fn run(&self, client: &AnyClient, input: Value, cx: &Context) -> Result<Value> {
@@ -21,7 +25,7 @@ impl AnyAction for &'static Operation {
     }
 }
 
-fn own_client<'a>(operation: &Operation, client: &'a AnyClient) -> Result<&'a Client> {
+fn own_client<'a>(operation: &CompiledRow, client: &'a AnyClient) -> Result<&'a Client> {
     client.downcast_ref().ok_or_else(|| {
         Error::new(ErrorKind::Internal, format!("{} was called with the client of another connector", operation.name()))
     })

@@ -16,7 +16,7 @@ use super::{
     response::{self, RequestInfo, Response},
 };
 use crate::{
-    table::{Call, ExpectedBody, Operation, Request, Target},
+    table::{Call, CompiledRow, ExpectedBody, Request, Target},
     transport::{Body, RawResponse, excerpt, url_policy},
 };
 
@@ -77,7 +77,7 @@ impl Client {
     }
 
     /// The outcome of one call of a batch.
-    fn outcome(&self, operation: &Operation, request: &Request, raw: RawResponse) -> Result<Value> {
+    fn outcome(&self, operation: &CompiledRow, request: &Request, raw: RawResponse) -> Result<Value> {
         let host = url_policy::host(&request.url);
         let info = RequestInfo { call: operation.call(), service: self.0.service, host: &host };
         let response = Response::new(&info, &raw, self.secrets());

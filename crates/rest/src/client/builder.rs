@@ -14,8 +14,9 @@ use super::{
     response::{Classify, Response},
 };
 use crate::{
-    budget::{Bounds, Budget, FairnessKey, Identity},
+    budget::{Bounds, Budget, Identity},
     oauth::ClientParts,
+    settings::HttpSettings,
     table::Table,
     transport::{self, ClientLimits, SsrfPolicy, header_is_free, secret_header, url_policy},
 };
@@ -165,6 +166,13 @@ impl ClientBuilder {
         self
     }
 
+    /// Sets the pace and the reach of the connection from the settings that all connectors share.
+    pub fn settings(self, settings: &HttpSettings) -> Self {
+        self.rate(settings.requests_per_second.unwrap_or_default())
+            .at_once(settings.requests_at_once.unwrap_or_default())
+            .private_network(settings.allow_private_network)
+    }
+
     /// Replaces the default limits.
     pub fn limits(mut self, limits: ClientLimits) -> Self {
         self.limits = limits;
@@ -214,7 +222,6 @@ impl ClientBuilder {
             signer,
             secrets,
             budget: Budget::shared(self.service, identity, Bounds::new(&self.limits, self.at_once, self.rate)),
-            lane: FairnessKey::new(),
             classify: self.classify,
             limits: self.limits,
             connection,

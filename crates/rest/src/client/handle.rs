@@ -5,15 +5,15 @@ use std::sync::Arc;
 use futures::{StreamExt, TryStreamExt, stream::BoxStream};
 use http::{HeaderMap, HeaderName};
 use serde_json::{Map, Value, json};
-use trunkline_core::{Authorization, Context, Error, ErrorKind, Page, Result, Secret};
+use trunkline_core::{Authorization, Context, Error, ErrorKind, Page, Result, Secret, SignInClient, async_trait};
 use url::Url;
 
 use super::{auth::Signer, response::Classify};
 use crate::{
-    budget::{Budget, FairnessKey},
+    budget::Budget,
     oauth::{Tokens, sign_in},
     paging::PageResponse,
-    table::{Operation, Request, Table, follow},
+    table::{CompiledRow, Request, Table, follow},
     transport::{ClientLimits, SsrfPolicy},
 };
 
@@ -58,8 +58,6 @@ pub(crate) struct Inner {
     pub(crate) signer: Signer,
     pub(crate) secrets: Vec<Secret>,
     pub(crate) budget: Arc<Budget>,
-    /// Place in the queue of requests that do not belong to a run.
-    pub(crate) lane: FairnessKey,
     pub(crate) classify: Option<Classify>,
     pub(crate) limits: ClientLimits,
     pub(crate) connection: String,
@@ -83,7 +81,7 @@ impl Client {
         self.run(self.0.table.operation(operation)?, input, cx).await
     }
 
-    pub(crate) async fn run(&self, operation: &Operation, input: Value, cx: &Context) -> Result<Value> {
+    pub(crate) async fn run(&self, operation: &CompiledRow, input: Value, cx: &Context) -> Result<Value> {
         if operation.paging.is_some() {
             let page = self.page_of(operation, input, None, cx).await?;
             return Ok(json!({ "items": page.items, "next": page.next }));
@@ -105,7 +103,7 @@ impl Client {
 
     pub(crate) async fn page_of(
         &self,
-        operation: &Operation,
+        operation: &CompiledRow,
         input: Value,
         from: Option<Value>,
         cx: &Context,
@@ -162,38 +160,6 @@ impl Client {
         .boxed()
     }
 
-    /// Begins a sign-in in the browser ([`Grant::AuthorizationCode`](crate::Grant::AuthorizationCode)) whose callback is `redirect_uri`.
-    ///
-    /// # Errors
-    ///
-    /// `config` if the connection does not sign in with a browser, or if a setting is missing for it.
-    pub fn begin_authorization(&self, redirect_uri: &str) -> Result<Authorization> {
-        sign_in::begin(self.0.signer.tokens(), self.0.service, redirect_uri)
-    }
-
-    /// Completes a sign-in with the URL of the callback. The tokens are in the vault when this returns. The host has to
-    /// make sure that each sign-in is completed at most once.
-    ///
-    /// # Errors
-    ///
-    /// The error that the callback carries or that the login server returns, and `auth` for a callback that does not
-    /// belong to this sign-in.
-    pub async fn finish_authorization(&self, begun: &Authorization, callback: &str) -> Result<()> {
-        sign_in::finish(self.0.signer.tokens(), self.0.service, begun, callback).await
-    }
-
-    /// Revokes the tokens in an entry of the vault at the login server (RFC 7009), if the settings have a revocation URL.
-    ///
-    /// # Errors
-    ///
-    /// The error of the login server, or of the connection to it.
-    pub async fn sign_out(&self, vault_entry: &Secret) -> Result<()> {
-        match self.0.signer.tokens() {
-            Some(tokens) => tokens.sign_out(vault_entry).await,
-            None => Ok(()),
-        }
-    }
-
     /// Returns the number of tokens that the login server has issued to this client and its clones.
     pub fn token_refreshes(&self) -> u64 {
         self.0.signer.tokens().map_or(0, Tokens::refreshes)
@@ -204,5 +170,23 @@ impl Client {
         let mut secrets = self.0.secrets.clone();
         secrets.extend(self.0.signer.tokens().into_iter().flat_map(Tokens::secrets));
         secrets
+    }
+}
+
+#[async_trait]
+impl SignInClient for Client {
+    fn begin_authorization(&self, redirect_uri: &str) -> Result<Authorization> {
+        sign_in::begin(self.0.signer.tokens(), self.0.service, redirect_uri)
+    }
+
+    async fn finish_authorization(&self, begun: &Authorization, callback: &str) -> Result<()> {
+        sign_in::finish(self.0.signer.tokens(), self.0.service, begun, callback).await
+    }
+
+    async fn sign_out(&self, content: &Secret) -> Result<()> {
+        match self.0.signer.tokens() {
+            Some(tokens) => tokens.sign_out(content).await,
+            None => Ok(()),
+        }
     }
 }

@@ -57,7 +57,7 @@ impl<C: Connector<Client = Client>> Action for DownloadAction<C> {
 ///
 /// `invalid_input` for a path that cannot be used, `not_found`, else the error of the request.
 pub async fn file(client: &Client, target: Target, name: Option<String>, cx: &Context) -> Result<FileRef> {
-    let found = with_deadline(cx, "the request for the file", client.file_metadata(target.clone())).await?;
+    let found = with_deadline(cx, "the request for the file", client.file_metadata(target.clone(), cx)).await?;
     let url = target.url(&client.0.base)?;
     let last = url.path_segments().and_then(|mut all| all.next_back()).unwrap_or_default();
     let last = percent_encoding::percent_decode_str(last).decode_utf8_lossy().into_owned();
@@ -73,10 +73,10 @@ pub async fn file(client: &Client, target: Target, name: Option<String>, cx: &Co
 /// # Errors
 ///
 /// `invalid_input` if `source` is from another action, else those of [`Client::download`].
-pub async fn open(client: &Client, source: &Value, from: Position) -> Result<FileStream> {
+pub async fn open(client: &Client, source: &Value, from: Position, cx: &Context) -> Result<FileStream> {
     let target: Target = serde_json::from_value(source.clone()).map_err(|error| {
         Error::new(ErrorKind::InvalidInput, format!("this is not a file of a `download` step: {error}"))
             .hint("pass the `file` of the step unchanged")
     })?;
-    client.fetch(target, from).await
+    client.fetch(target, from, cx).await
 }

@@ -21,7 +21,8 @@ use crate::transport::{excerpt, url_policy};
 
 /// Begins a sign-in. Returns the URL for the browser and the values that the callback must match. Sends nothing.
 /// `tokens` are those of
-/// the connection, if it uses OAuth 2. `redirect_uri` is the callback of the host; one in the settings takes precedence.
+/// the connection, if it uses OAuth 2. `redirect_uri` is the callback of the host; one in the settings takes
+/// precedence.
 ///
 /// # Errors
 ///

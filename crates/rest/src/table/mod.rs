@@ -1,17 +1,18 @@
 //! Tables of operations: rows in files, and the requests that they stand for.
 
 mod call;
+mod compiled_row;
 mod input;
-mod operation;
 mod operation_table;
 mod path;
 mod request;
 mod row;
+mod shapes;
 mod table_file;
 mod target;
 
 pub(crate) use call::{Call, ExpectedBody};
-pub use operation::Operation;
+pub use compiled_row::CompiledRow;
 pub use operation_table::Table;
 pub(crate) use request::{Request, encode, follow};
 pub use row::{In, InputRow, InputRows, OperationRow, operation_schema};

@@ -2,6 +2,10 @@
 //!
 //! A table is parsed once. All findings are reported together, each with file, line and column.
 //!
+//! A file has rows under `[[operation]]` and named shapes under `[shapes.NAME]`, which the rows of all files of the
+//! table can use instead of a JSON Schema: `output = "Order"`, `items = "Order"`, or `shape = "Order"` in an input.
+//! Long values go over several lines, as dotted keys (`output.items.type = "object"`).
+//!
 //! ```
 //! use trunkline_rest::Table;
 //! static OPERATIONS: Table = Table::new("shop", &[("operations/order.toml", r#"
@@ -10,9 +14,15 @@
 //!     title = "Get an order"
 //!     route = "GET /orders/{orderId}"
 //!     input.orderId = { type = "integer", title = "Order" }
+//!     output = "Order"
+//!
+//!     [shapes.Order]
+//!     type = "object"
+//!     properties.id = { type = "integer" }
 //! "#)]);
 //! let order = OPERATIONS.operation("order.get")?;
 //! assert_eq!(order.spec().route.as_deref(), Some("GET /orders/{orderId}"));
+//! assert_eq!(order.spec().output["properties"]["id"]["type"], "integer");
 //! # Ok::<(), trunkline_core::Error>(())
 //! ```
 
@@ -25,7 +35,7 @@ use toml::{
 };
 use trunkline_core::{Actions, AnyAction, Diagnostic, Error, ErrorKind, NextStep, Result};
 
-use super::{operation::Operation, row::OperationRow, table_file::TableFile};
+use super::{compiled_row::CompiledRow, row::OperationRow, shapes::ShapeReader, table_file::TableFile};
 
 /// The operations of a connector, by name.
 ///
@@ -35,7 +45,7 @@ use super::{operation::Operation, row::OperationRow, table_file::TableFile};
 pub struct Table {
     connector: Cow<'static, str>,
     files: &'static [(&'static str, &'static str)],
-    parsed: OnceLock<Result<BTreeMap<String, Operation>, Vec<Diagnostic>>>,
+    parsed: OnceLock<Result<BTreeMap<String, CompiledRow>, Vec<Diagnostic>>>,
 }
 
 impl Table {
@@ -55,7 +65,7 @@ impl Table {
         Ok(Table { connector: Cow::Owned(connector.to_owned()), files: &[], parsed: OnceLock::from(Ok(operations)) })
     }
 
-    fn parsed(&self) -> &Result<BTreeMap<String, Operation>, Vec<Diagnostic>> {
+    fn parsed(&self) -> &Result<BTreeMap<String, CompiledRow>, Vec<Diagnostic>> {
         self.parsed.get_or_init(|| parse(self.files))
     }
 
@@ -78,7 +88,7 @@ impl Table {
     /// # Errors
     ///
     /// `not_found`, or `config` with all findings if the table is broken.
-    pub fn operation(&self, name: &str) -> Result<&Operation> {
+    pub fn operation(&self, name: &str) -> Result<&CompiledRow> {
         let operations = self.parsed().as_ref().map_err(|findings| {
             let what = format!("the operations of {}", self.connector);
             Diagnostic::into_error(&what, findings).unwrap_or_else(|| Error::new(ErrorKind::Config, what))
@@ -90,17 +100,40 @@ impl Table {
     }
 
     /// Returns all operations, sorted by name; none if the table is broken.
-    pub fn operations(&self) -> impl Iterator<Item = &Operation> {
+    pub fn operations(&self) -> impl Iterator<Item = &CompiledRow> {
         self.parsed().iter().flat_map(BTreeMap::values)
     }
 }
 
-fn parse(files: &[(&str, &str)]) -> Result<BTreeMap<String, Operation>, Vec<Diagnostic>> {
-    let mut operations = BTreeMap::<String, Operation>::new();
-    let mut findings = Vec::new();
-    for (path, text) in files {
-        let mut file = TableFile { path, text, findings: Vec::new() };
-        for (index, row) in rows(&mut file).into_iter().enumerate() {
+/// Makes the [`Table`](crate::Table) of a connector of this project from the files in its folder `operations`:
+/// `operations!("shop": orders, customers)` for `operations/orders.toml` and `operations/customers.toml`.
+#[macro_export]
+macro_rules! operations {
+    ($connector:literal: $($file:ident),+ $(,)?) => {
+        $crate::Table::new($connector, &[$((
+            concat!("connectors/", $connector, "/operations/", stringify!($file), ".toml"),
+            include_str!(concat!(env!("CARGO_MANIFEST_DIR"), "/operations/", stringify!($file), ".toml")),
+        )),+])
+    };
+}
+
+fn parse(files: &[(&str, &str)]) -> Result<BTreeMap<String, CompiledRow>, Vec<Diagnostic>> {
+    let mut operations = BTreeMap::<String, CompiledRow>::new();
+    let mut files: Vec<_> = files.iter().map(|(path, text)| TableFile { path, text, findings: Vec::new() }).collect();
+    let (mut reader, mut rows) = (ShapeReader::default(), Vec::new());
+    for number in 0..files.len() {
+        let content = read(&mut files[number]);
+        if let Some(shapes) = content.shapes {
+            reader.define(shapes, number, &mut files);
+        }
+        for (index, row) in content.rows.iter().enumerate() {
+            reader.refer(row, &format!("/operation/{index}"), number);
+        }
+        rows.push(content.rows);
+    }
+    let shapes = reader.finish(&mut files);
+    for (file, rows) in files.iter_mut().zip(rows) {
+        for (index, row) in rows.into_iter().enumerate() {
             let pointer = format!("/operation/{index}");
             let span = row.span();
             let row = match OperationRow::deserialize(ValueDeserializer::from(row)) {
@@ -111,7 +144,7 @@ fn parse(files: &[(&str, &str)]) -> Result<BTreeMap<String, Operation>, Vec<Diag
                 }
             };
             let named_at = row.name.span().start;
-            let Some(operation) = Operation::compile(row, &pointer, &mut file) else { continue };
+            let Some(operation) = CompiledRow::compile(row, &shapes, &pointer, file) else { continue };
             let name = operation.name().to_owned();
             match operations.get(&name) {
                 Some(first) => {
@@ -121,32 +154,42 @@ fn parse(files: &[(&str, &str)]) -> Result<BTreeMap<String, Operation>, Vec<Diag
                 None => drop(operations.insert(name, operation)),
             }
         }
-        findings.append(&mut file.findings);
     }
+    let findings: Vec<_> = files.into_iter().flat_map(|file| file.findings).collect();
     if findings.is_empty() { Ok(operations) } else { Err(findings) }
 }
 
-/// Returns the rows of a file, each still as TOML, so that an error in one row does not hide those of the others.
-fn rows<'a>(file: &mut TableFile<'a>) -> Vec<Spanned<DeValue<'a>>> {
+/// The content of a file, still as TOML, so that an error in one row does not hide those of the others.
+#[derive(Default)]
+struct FileContent<'a> {
+    rows: Vec<Spanned<DeValue<'a>>>,
+    shapes: Option<Spanned<DeValue<'a>>>,
+}
+
+fn read<'a>(file: &mut TableFile<'a>) -> FileContent<'a> {
     let table = match DeTable::parse(file.text) {
         Ok(table) => table.into_inner(),
         Err(error) => {
             file.toml_error(String::new(), &error, 0..0);
-            return Vec::new();
+            return FileContent::default();
         }
     };
-    let mut rows = Vec::new();
+    let mut content = FileContent::default();
     for (key, value) in table {
-        let span = key.span();
-        match (key.get_ref().as_ref(), value.into_inner()) {
-            ("operation", DeValue::Array(array)) => rows.extend(array),
+        match (key.get_ref().as_ref(), value.get_ref()) {
+            ("shapes", _) => content.shapes = Some(value),
+            ("operation", DeValue::Array(_)) => {
+                if let DeValue::Array(array) = value.into_inner() {
+                    content.rows.extend(array);
+                }
+            }
             (name, _) => {
-                let message = format!("unknown key `{name}`: rows go under [[operation]]");
-                file.error("", span.start, message);
+                let message = format!("unknown key `{name}`: rows go under [[operation]], shapes under [shapes.NAME]");
+                file.error("", key.span().start, message);
             }
         }
     }
-    rows
+    content
 }
 
 #[cfg(test)]

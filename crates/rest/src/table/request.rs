@@ -7,8 +7,8 @@ use trunkline_core::{Error, ErrorKind, Result};
 use url::{Url, form_urlencoded};
 
 use super::{
+    compiled_row::CompiledRow,
     input::{Input, InputLocation},
-    operation::Operation,
 };
 use crate::transport::{Body, url_policy};
 
@@ -21,7 +21,7 @@ pub(crate) struct Request {
     pub(crate) body: Body,
 }
 
-impl Operation {
+impl CompiledRow {
     /// Checks that each required input is there and that there is no unknown one.
     pub(crate) fn accept(&self, input: Value) -> Result<Map<String, Value>> {
         let refuse = |message: String| {

@@ -1,7 +1,8 @@
 //! Rows of an operation table as they are written, before they are checked. Keys are closed; there are no templates.
+//! Where a row takes a JSON Schema, the name of a shape of the table may stand instead.
 //!
-//! `schemas/operation.json` is derived from these types ([`operation_schema`]). [`Operation`](crate::Operation) checks
-//! a row and gives it its meaning.
+//! `schemas/operation.json` is derived from these types ([`operation_schema`]). [`CompiledRow`](crate::CompiledRow)
+//! checks a row and gives it its meaning.
 
 use std::{collections::BTreeMap, fmt};
 
@@ -16,7 +17,7 @@ use trunkline_core::{Effect, schema_of};
 
 use crate::paging::PageRow;
 
-/// Returns the JSON Schema (draft 2020-12) of a table file: a list of rows under `operation`.
+/// Returns the JSON Schema (draft 2020-12) of a table file: rows under `operation`, and named shapes under `shapes`.
 pub fn operation_schema() -> Value {
     schema_of::<OperationFile>()
 }
@@ -28,7 +29,12 @@ pub fn operation_schema() -> Value {
 #[allow(dead_code)]
 struct OperationFile {
     /// The rows, each under `[[operation]]`.
+    #[serde(default)]
     operation: Vec<OperationRow>,
+    /// Named shapes, each a JSON Schema under `[shapes.NAME]`. Every file of a table can use them. A name begins with a
+    /// capital letter.
+    #[serde(default)]
+    shapes: BTreeMap<String, BTreeMap<String, Value>>,
 }
 
 /// One call of a vendor's API.
@@ -59,7 +65,7 @@ pub struct OperationRow {
     #[serde(default)]
     #[schemars(with = "BTreeMap<String, InputRow>")]
     pub input: InputRows,
-    /// JSON Schema of the result, or of one item if the row has `page`. If absent, any shape.
+    /// JSON Schema of the result, or of one item if the row has `page`, or the name of a shape. If absent, any shape.
     pub output: Option<Value>,
     /// JSON pointer (RFC 6901) to the result in the body of the response. If absent or empty, the result is the whole
     /// body. If the body has no such member, the result is null.
@@ -88,7 +94,7 @@ pub enum In {
     Header,
 }
 
-/// One input: keywords of JSON Schema, and three of our own (`in`, `required`, `as`).
+/// One input: keywords of JSON Schema, and four of our own (`in`, `required`, `as`, `shape`).
 #[derive(Deserialize, Serialize, JsonSchema)]
 #[serde(deny_unknown_fields, rename_all = "camelCase")]
 pub struct InputRow {
@@ -103,6 +109,9 @@ pub struct InputRow {
     #[serde(rename = "as", skip_serializing)]
     #[schemars(with = "Option<String>")]
     pub wire_name: Option<Spanned<String>>,
+    /// Name of a shape whose keywords the input has, besides its own.
+    #[serde(skip_serializing)]
+    pub shape: Option<String>,
     /// JSON type, or a list of them.
     #[serde(rename = "type", skip_serializing_if = "Option::is_none")]
     pub kind: Option<Value>,
@@ -127,10 +136,10 @@ pub struct InputRow {
     /// The only allowed value.
     #[serde(rename = "const", skip_serializing_if = "Option::is_none")]
     pub constant: Option<Value>,
-    /// Schema of the elements of an array.
+    /// Schema of the elements of an array, or the name of a shape.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub items: Option<Value>,
-    /// Schemas of the members of an object.
+    /// Schemas of the members of an object, each a JSON Schema or the name of a shape.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub properties: Option<Value>,
     /// Schema of the other members of an object, or false to allow none.

@@ -15,48 +15,52 @@ use http::{HeaderMap, HeaderValue, Method, StatusCode, header};
 use http_content_range::ContentRange;
 use sha2::{Digest as _, Sha256};
 use tokio::time::{Instant, sleep, timeout};
-use trunkline_core::{Digest, Error, ErrorDetail, ErrorKind, FileStream, Position, Result, Retry};
+use trunkline_core::{Context, Digest, Error, ErrorDetail, ErrorKind, FileStream, Position, Result, Retry};
 use url::Url;
 
 use super::{file_name::file_name, version};
 use crate::{
     client::{Client, Credentials, is_throttle},
     table::Target,
-    transport::{self, Waits, retry_after, url_policy},
+    transport::{self, Waits, retry_after, url_policy, with_deadline},
 };
 
-/// Finds the URL of a file. It is called for each request.
-type LocateUrl = Arc<dyn Fn() -> BoxFuture<'static, Result<Url>> + Send + Sync>;
+/// What a download is called in the error of a cancelled context or a deadline.
+const WORK: &str = "the download of the file";
+
+/// Finds the URL of a file, in the context of the download. It is called for each request.
+type LocateUrl = Arc<dyn Fn(Context) -> BoxFuture<'static, Result<Url>> + Send + Sync>;
 
 impl Client {
     /// Reads the file at the URL that `locate` finds, from byte `from` on.
     ///
-    /// `locate` is called for the first request and for each one after a cut. It should ask the service for a fresh
-    /// URL. No credentials and no headers of the API are sent to that URL. A body that is cut short is continued with
-    /// `Range` and `If-Range` (RFC 9110 section 14), at most [`ClientLimits::tries`](crate::ClientLimits::tries) times
-    /// without a byte of progress. If the server does not support ranges, the bytes that were read already are read
-    /// again and skipped. If it sends neither a strong ETag nor a `Last-Modified`, they are compared as well.
+    /// `locate` is called with `cx` for the first request and for each one after a cut. It should ask the service for a
+    /// fresh URL. Cancellation and deadline of `cx` also end the stream that is returned. No credentials and no headers
+    /// of the API are sent to that URL. A body that is cut short is continued with `Range` and `If-Range` (RFC 9110
+    /// section 14), at most [`ClientLimits::tries`](crate::ClientLimits::tries) times without a byte of progress. If
+    /// the server does not support ranges, the bytes that were read already are read again and skipped. If it sends
+    /// neither a strong ETag nor a `Last-Modified`, they are compared as well.
     ///
     /// # Errors
     ///
     /// `conflict` if the file changed while it was read, or has another version than the position; `config` for a URL
     /// that is not https; `unavailable` when the tries are used up; `unexpected` if the server returns another part
-    /// than the one asked for.
-    pub async fn download<F>(&self, locate: F, from: impl Into<Position>) -> Result<FileStream>
+    /// than the one asked for; `cancelled` if the context is cancelled, and `unavailable` after its deadline.
+    pub async fn download<F>(&self, locate: F, from: impl Into<Position>, cx: &Context) -> Result<FileStream>
     where
-        F: Fn() -> BoxFuture<'static, Result<Url>> + Send + Sync + 'static,
+        F: Fn(Context) -> BoxFuture<'static, Result<Url>> + Send + Sync + 'static,
     {
-        Download::new(self, FileSource::Signed(Arc::new(locate)), from.into())?.stream().await
+        Download::new(self, FileSource::Signed(Arc::new(locate)), from.into(), cx)?.stream().await
     }
 
     /// Reads the response of a path of the API as a file, with the credentials of the connection.
-    pub(crate) async fn fetch(&self, target: Target, from: Position) -> Result<FileStream> {
-        Download::new(self, FileSource::Api(Box::new(target)), from)?.stream().await
+    pub(crate) async fn fetch(&self, target: Target, from: Position, cx: &Context) -> Result<FileStream> {
+        Download::new(self, FileSource::Api(Box::new(target)), from, cx)?.stream().await
     }
 
     /// Returns the metadata of such a file from the headers of its response.
-    pub(crate) async fn file_metadata(&self, target: Target) -> Result<FileMetadata> {
-        let mut download = Download::new(self, FileSource::Api(Box::new(target)), Position::default())?;
+    pub(crate) async fn file_metadata(&self, target: Target, cx: &Context) -> Result<FileMetadata> {
+        let mut download = Download::new(self, FileSource::Api(Box::new(target)), Position::default(), cx)?;
         download.open().await?;
         let headers = download.body.as_ref().map(|body| body.headers().clone()).unwrap_or_default();
         let text = |name| headers.get(name).map(|value| String::from_utf8_lossy(value.as_bytes()).into_owned());
@@ -111,6 +115,7 @@ const REDIRECTS: usize = 5;
 struct Download {
     client: Client,
     source: FileSource,
+    cx: Arc<Context>,
     /// The waits between attempts since the last byte arrived.
     waits: Waits,
     /// The first byte that the caller asked for.
@@ -133,12 +138,13 @@ struct Download {
 }
 
 impl Download {
-    fn new(client: &Client, source: FileSource, from: Position) -> Result<Download> {
+    fn new(client: &Client, source: FileSource, from: Position, cx: &Context) -> Result<Download> {
         let version = from.version.map(|version| HeaderValue::from_str(&version));
         Ok(Download {
             client: client.clone(),
             source,
-            waits: Waits::new(&client.0.limits, None),
+            cx: Arc::new(cx.clone()),
+            waits: Waits::new(&client.0.limits, cx.deadline().map(Instant::from_std)),
             from: from.byte,
             at: from.byte,
             skip: 0,
@@ -152,12 +158,18 @@ impl Download {
         })
     }
 
+    fn deadline(&self) -> Option<Instant> {
+        self.cx.deadline().map(Instant::from_std)
+    }
+
     async fn stream(mut self) -> Result<FileStream> {
-        self.open().await?;
+        let cx = Arc::clone(&self.cx);
+        with_deadline(&cx, WORK, self.open()).await?;
         let version = self.version.as_ref().and_then(|version| version.to_str().ok()).map(str::to_owned);
         let (size, digest) = (self.total, self.digest.clone());
         let bytes = futures::stream::try_unfold(self, |mut download| async move {
-            let chunk = download.next().await?;
+            let cx = Arc::clone(&download.cx);
+            let chunk = with_deadline(&cx, WORK, download.next()).await?;
             Ok(chunk.map(|chunk| (chunk, download)))
         });
         Ok(FileStream { size, version, digest, bytes: bytes.into_stream().boxed() })
@@ -215,7 +227,7 @@ impl Download {
         if self.total.is_some_and(|total| self.at > total) {
             return Err(self.error(ErrorKind::Unexpected, "the file is longer than its declared size".into()));
         }
-        self.waits = Waits::new(&self.client.0.limits, None);
+        self.waits = Waits::new(&self.client.0.limits, self.deadline());
         Ok(Some(rest))
     }
 
@@ -263,7 +275,7 @@ impl Download {
     async fn open_once(&mut self) -> Result<()> {
         let response = match &self.source {
             FileSource::Signed(locate) => {
-                let url = locate().await?;
+                let url = locate((*self.cx).clone()).await?;
                 self.send(url, HeaderMap::new()).await?
             }
             FileSource::Api(target) => self.send_to_api(target).await?,
@@ -328,7 +340,11 @@ impl Download {
         let mut url = target.url(&client.base)?;
         let mut headers = client.headers.clone();
         headers.extend(target.headers(&client.headers)?);
-        let next_permit = || self.client.permit(&client.lane, Instant::now() + client.limits.longest_wait);
+        let next_permit = || {
+            let latest = Instant::now() + client.limits.longest_wait;
+            let deadline = self.deadline().map_or(latest, |deadline| deadline.min(latest));
+            self.client.permit(self.cx.cancellation(), deadline)
+        };
         let mut permit = next_permit().await?;
         let credentials = client.signer.credentials().await?;
         let with = |credentials: &Credentials| {
@@ -446,7 +462,8 @@ fn content_length(response: &reqwest::Response) -> Option<u64> {
     response.headers().get(header::CONTENT_LENGTH)?.to_str().ok()?.trim().parse().ok()
 }
 
-/// Returns the first byte of the part and the size of the whole file from `Content-Range: bytes 5-9/10` or `bytes */10`.
+/// Returns the first byte of the part and the size of the whole file from `Content-Range: bytes 5-9/10` or
+/// `bytes */10`.
 fn content_range(headers: &HeaderMap) -> Option<(Option<u64>, Option<u64>)> {
     match ContentRange::parse_bytes(headers.get(header::CONTENT_RANGE)?.as_bytes())? {
         ContentRange::Bytes(part) => Some((Some(part.first_byte), Some(part.complete_length))),

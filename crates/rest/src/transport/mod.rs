@@ -1,5 +1,5 @@
-//! The ground floor: one request and its response, and the rules that hold for each of them. It knows neither operations
-//! nor tokens.
+//! The ground floor: one request and its response, and the rules that hold for each of them. It knows neither
+//! operations nor tokens.
 
 mod deadline;
 mod digests;

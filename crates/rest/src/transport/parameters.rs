@@ -1,8 +1,8 @@
 //! Parameters of header values (RFC 9110 section 5.6.6): `; name=value`, where a value may be a quoted string.
 //!
-//! The reader is lenient where servers are careless and the meaning is clear: a value without quotes may contain spaces,
-//! a parameter may be empty, and a quoted string may lack its end. The page "Headers with parameters have a reader of our
-//! own" in `docs/decisions` says which crates were compared with it.
+//! The reader is lenient where servers are careless and the meaning is clear: a value without quotes may contain
+//! spaces, a parameter may be empty, and a quoted string may lack its end. The page "Headers with parameters have a
+//! reader of our own" in `docs/decisions` says which crates were compared with it.
 
 /// Splits a text at the first separator that is not in a quoted string. The second part is without the separator.
 pub(crate) fn split_unquoted(text: &str, separator: char) -> (&str, Option<&str>) {

@@ -2,7 +2,8 @@
 
 use std::sync::Once;
 
-/// Installs the cryptography of TLS for this process, unless the host has installed another. Every HTTP client needs it.
+/// Installs the cryptography of TLS for this process, unless the host has installed another. Every HTTP client needs
+/// it.
 pub(crate) fn set_crypto() {
     static SET: Once = Once::new();
     SET.call_once(|| {

@@ -59,7 +59,7 @@ impl Server {
         }
         head += &format!("Content-Length: {}\r\n\r\n", self.length - from);
         let end = self.cut.map_or(self.length, |cut| self.length.min(from + cut));
-        [head.into_bytes(), (from..end).map(byte_at).collect()].concat()
+        [head.into_bytes(), content(end)[from as usize..].to_vec()].concat()
     }
 }
 
@@ -76,12 +76,12 @@ async fn read_with(server: &Raw, from: impl Into<Position>, limits: ClientLimits
         .build()
         .unwrap();
     let (base, located) = (server.base.clone(), Arc::new(AtomicUsize::new(0)));
-    let locate = move || {
+    let locate = move |_| {
         let number = located.fetch_add(1, Ordering::SeqCst);
         let url = format!("{base}/blob?sig=secret{number}").parse().unwrap();
         async move { Ok(url) }.boxed()
     };
-    let file = client.download(locate, from).await?;
+    let file = client.download(locate, from, &Context::default()).await?;
     let chunks: Vec<_> = file.bytes.try_collect().await?;
     Ok(chunks.concat())
 }
@@ -177,7 +177,10 @@ async fn declared_digests_are_reported() {
     .await;
     let client = client(&raw.base);
     let base = raw.base.clone();
-    let file = client.download(move || std::future::ready(Ok(base.parse().unwrap())).boxed(), 0).await.unwrap();
+    let file = client
+        .download(move |_| std::future::ready(Ok(base.parse().unwrap())).boxed(), 0, &Context::default())
+        .await
+        .unwrap();
     assert_eq!(file.digest.unwrap().to_string(), "md5:900150983cd24fb0d6963f7d28e17f72");
     assert_eq!(file.version.as_deref(), Some("\"a\""));
 }
@@ -268,7 +271,10 @@ async fn each_status_has_its_kind_and_its_number_of_tries() {
 async fn urls_without_https_are_refused() {
     let client = client("http://127.0.0.1:1");
     for bad in ["http://storage.example.com/x", "ftp://storage.example.com/x", "https://u:p@storage.example.com/x"] {
-        let error = client.download(move || async move { Ok(bad.parse().unwrap()) }.boxed(), 0).await.unwrap_err();
+        let error = client
+            .download(move |_| async move { Ok(bad.parse().unwrap()) }.boxed(), 0, &Context::default())
+            .await
+            .unwrap_err();
         assert_eq!(error.kind(), ErrorKind::Config, "{bad}");
     }
 }

@@ -3,6 +3,7 @@
 mod batch;
 mod calls;
 mod check;
+mod contexts;
 mod discover;
 mod download;
 mod faults;

@@ -1,4 +1,4 @@
-//! Who asks for an operation, and what a role may do.
+//! The caller of an operation, and what a role may do.
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};

@@ -36,19 +36,11 @@ pub mod sign_ins;
 
 use std::sync::LazyLock;
 
-use schemars::JsonSchema;
-use serde::Deserialize;
-
 pub use caller::{Caller, Role};
 pub use flow_file::{FlowChoice, FlowFile, FlowText};
-pub use operation::{AnyOperation, Operation, OperationOutput, OperationSpec, OutputStream, StreamOperation};
+pub use operation::{AnyOperation, Empty, Operation, OperationOutput, OperationSpec, OutputStream, StreamOperation};
 
 use operation::{single, streaming};
-
-/// The input of an operation that takes none: an empty object.
-#[derive(Clone, Copy, Debug, Default, Deserialize, JsonSchema)]
-#[serde(deny_unknown_fields)]
-pub struct Empty {}
 
 /// Returns all operations, by name.
 pub fn operations() -> &'static [Box<dyn AnyOperation>] {

@@ -5,7 +5,7 @@ use std::{marker::PhantomData, sync::OnceLock};
 
 use futures::{StreamExt, stream::BoxStream};
 use schemars::JsonSchema;
-use serde::{Serialize, de::DeserializeOwned};
+use serde::{Deserialize, Serialize, de::DeserializeOwned};
 use serde_json::Value;
 use trunkline_core::{Effect, Error, ErrorKind, Result, async_trait, schema_of, written_schema_of};
 
@@ -62,6 +62,11 @@ pub trait StreamOperation: Send + Sync + 'static {
 
 /// The output of a [`StreamOperation`].
 pub type OutputStream<T> = BoxStream<'static, Result<T>>;
+
+/// The input of an operation that takes none: an empty object.
+#[derive(Clone, Copy, Debug, Default, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct Empty {}
 
 /// The description of an operation: everything that is known without using it.
 #[derive(Clone, Debug, Serialize)]

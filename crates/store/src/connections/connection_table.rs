@@ -1,5 +1,5 @@
-//! Connections. The document is one row, with `***` in the place of each secret, and each secret is encrypted in a row of its
-//! own.
+//! Connections. The document is one row, with `***` in the place of each secret, and each secret is encrypted in a row
+//! of its own.
 //!
 //! A document that is shown is the stored one. Nothing is decrypted for it, so nothing can leak.
 

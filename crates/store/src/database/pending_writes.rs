@@ -9,7 +9,8 @@ use trunkline_core::{Error, Result, RunId};
 
 use crate::database::event_row::{Change, ItemKey, Outcome, Row};
 
-/// Changes that are queued but may not be on disk, and the unfinished runs that are known to exist (a run is never removed).
+/// Changes that are queued but may not be on disk, and the unfinished runs that are known to exist (a run is never
+/// removed).
 #[derive(Default)]
 pub(crate) struct Pending(Mutex<Queued>);
 
@@ -21,8 +22,8 @@ pub(crate) struct Queued {
     pub(crate) appends: u64,
     pub(crate) items: HashMap<ItemKey, (u64, String)>,
     pub(crate) cancels: HashMap<RunId, u64>,
-    /// Runs whose latest events failed to reach the disk, and why. The current worker must stop, or the journal would have a
-    /// gap. The next worker reloads the run from disk.
+    /// Runs whose latest events failed to reach the disk, and why. The current worker must stop, or the journal would
+    /// have a gap. The next worker reloads the run from disk.
     failed: HashMap<RunId, Error>,
     /// Numbers the appends, so that a finished append removes only its own entries.
     last: u64,
@@ -87,8 +88,8 @@ impl Pending {
         self.lock().failed.get(run).map_or(Ok(()), |error| Err(error.clone()))
     }
 
-    /// Ends an append: it is on disk, or lost. Lost entries stay visible to the current worker, which must stop: without them
-    /// it would run an item twice.
+    /// Ends an append: it is on disk, or lost. Lost entries stay visible to the current worker, which must stop:
+    /// without them it would run an item twice.
     pub(crate) fn done(&self, run: &RunId, keys: Vec<ItemKey>, number: u64, result: Result<()>) {
         let result = result.and_then(|()| self.check(run));
         let mut queued = self.lock();

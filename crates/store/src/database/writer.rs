@@ -1,11 +1,13 @@
-//! The writer thread, with group commit. It takes all jobs that have a waiting caller, runs them in one transaction, commits,
-//! and then answers all callers: 64 callers cost one flush of the disk, not 64. Events without a waiting caller are collected
-//! for a few milliseconds, or until a caller waits for later events of the same run, and are then inserted together.
+//! The writer thread, with group commit. It takes all jobs that have a waiting caller, runs them in one transaction,
+//! commits, and then answers all callers: 64 callers cost one flush of the disk, not 64. Events without a waiting
+//! caller are collected for a few milliseconds, or until a caller waits for later events of the same run, and are then
+//! inserted together.
 //!
-//! A transaction that fails is rolled back, and every caller gets the error; nothing is retried here. After a temporary fault
-//! of the disk or the system (see [`StoreFault`]) the writer continues with the next transaction. Any other fault poisons the
-//! writer: this process no longer knows what is on disk (after a failed flush the system may have dropped pages that it could
-//! not write), so every later call gets the same error, and the next process reads from disk what is there.
+//! A transaction that fails is rolled back, and every caller gets the error; nothing is retried here. After a temporary
+//! fault of the disk or the system (see [`StoreFault`]) the writer continues with the next transaction. Any other fault
+//! poisons the writer: this process no longer knows what is on disk (after a failed flush the system may have dropped
+//! pages that it could not write), so every later call gets the same error, and the next process reads from disk what
+//! is there.
 
 use std::{
     collections::{HashMap, HashSet},
@@ -38,8 +40,8 @@ const GATHER: Duration = Duration::from_millis(5);
 
 /// A change to write.
 pub(crate) enum Work {
-    /// Events of a run. They are written after the other jobs of the same batch; a caller whose events depend on such a job
-    /// has already waited for it.
+    /// Events of a run. They are written after the other jobs of the same batch; a caller whose events depend on such a
+    /// job has already waited for it.
     Events(RunId, Vec<Row>),
     /// Anything else.
     Other(Task),
@@ -180,8 +182,8 @@ impl Writer {
         self.send(Job { work, done: Box::new(done), priority: Priority::Background, since: Instant::now(), room })
     }
 
-    /// Waits until work is on disk, together with everything of the same run that was queued before it. `done` is called as
-    /// by [`Writer::queue`].
+    /// Waits until work is on disk, together with everything of the same run that was queued before it. `done` is
+    /// called as by [`Writer::queue`].
     pub(crate) async fn wait(
         &self,
         work: Work,
@@ -267,8 +269,8 @@ impl Queue {
         self.wake.notify_one();
     }
 
-    /// Waits for the jobs of the next transaction and returns them in queue order, or `None` when the queue is closed and
-    /// empty.
+    /// Waits for the jobs of the next transaction and returns them in queue order, or `None` when the queue is closed
+    /// and empty.
     fn take(&self) -> Option<Vec<Job>> {
         let mut queued = self.lock();
         loop {

@@ -1,8 +1,8 @@
-//! The keys that encrypt all secrets. Each has 32 bytes and comes from a file or a value. A key is never in the data directory,
-//! and a new key is never made for a store that exists.
+//! The keys that encrypt all secrets. Each has 32 bytes and comes from a file or a value. A key is never in the data
+//! directory, and a new key is never made for a store that exists.
 //!
-//! Usually there is one key. During a rotation both are in the file, one a line, the new one first. The store itself says
-//! which one is current, so all processes change at the same moment.
+//! Usually there is one key. During a rotation both are in the file, one a line, the new one first. The store itself
+//! says which one is current, so all processes change at the same moment.
 
 use std::{
     fs,
@@ -28,8 +28,8 @@ use crate::files::{
 /// The source of the key.
 #[derive(Clone, Debug)]
 pub enum KeySource {
-    /// A file outside the data directory that only its owner can read. It is created with a new store. During a rotation it
-    /// holds more than one key, see [`Store::rotate_key`](crate::Store::rotate_key).
+    /// A file outside the data directory that only its owner can read. It is created with a new store. During a
+    /// rotation it holds more than one key, see [`Store::rotate_key`](crate::Store::rotate_key).
     File(PathBuf),
     /// The key itself: 32 bytes in base64 or hexadecimal; or several keys separated by spaces, the newest first.
     Value(Secret),
@@ -130,8 +130,8 @@ impl Ring {
         Ok(key)
     }
 
-    /// Removes all keys but one from the file. Each removed key gets a file of its own beside it, for older backups and for
-    /// other data directories that still use it. Those files are not read automatically.
+    /// Removes all keys but one from the file. Each removed key gets a file of its own beside it, for older backups and
+    /// for other data directories that still use it. Those files are not read automatically.
     pub(crate) fn keep_only(&self, path: &Path, id: &str) -> Result<Vec<PathBuf>> {
         let (current, retired): (Vec<_>, Vec<_>) = self.reread()?.into_iter().partition(|key| key.id == id);
         if current.is_empty() {

@@ -1,9 +1,9 @@
-//! Encryption of secrets at rest. Each value is sealed (encrypted and authenticated) by itself with XChaCha20-Poly1305, and
-//! bound to its place.
+//! Encryption of secrets at rest. Each value is sealed (encrypted and authenticated) by itself with XChaCha20-Poly1305,
+//! and bound to its place.
 //!
-//! The place (store, table, row, field, key) is the associated data. An attacker who can write to the file but has no key can
-//! neither read a secret nor move one to another place. The id of the key is stored beside the value and is authenticated
-//! too.
+//! The place (store, table, row, field, key) is the associated data. An attacker who can write to the file but has no
+//! key can neither read a secret nor move one to another place. The id of the key is stored beside the value and is
+//! authenticated too.
 
 use std::sync::Arc;
 

@@ -45,8 +45,8 @@ pub(crate) fn write_private(path: &Path, content: &[u8]) -> io::Result<()> {
 }
 
 /// Creates a file that only its owner can read, in a directory that exists. It gets its name when it is complete and
-/// flushed, and it never replaces another file. Returns `false` if there is one, for example because another process was
-/// faster.
+/// flushed, and it never replaces another file. Returns `false` if there is one, for example because another process
+/// was faster.
 ///
 /// # Errors
 ///

@@ -14,8 +14,8 @@ pub trait StoreHealth: Send + Sync {
     /// [`Error::store_fault`](trunkline_core::Error::store_fault).
     async fn probe(&self) -> Result<()>;
 
-    /// Returns the fault that ended all writing in this process, if there was one. Only a process that opens the storage
-    /// again can write. The default is that there is no such fault.
+    /// Returns the fault that ended all writing in this process, if there was one. Only a process that opens the
+    /// storage again can write. The default is that there is no such fault.
     fn failed(&self) -> Option<Error> {
         None
     }

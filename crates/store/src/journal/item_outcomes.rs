@@ -1,5 +1,5 @@
-//! The outcomes of items, and the fingerprints of items that are remembered across runs. Both are derived from events and
-//! written in the same transaction.
+//! The outcomes of items, and the fingerprints of items that are remembered across runs. Both are derived from events
+//! and written in the same transaction.
 
 use rusqlite::{Connection, OptionalExtension, params};
 use trunkline_core::RunId;

@@ -26,3 +26,19 @@ fn nearest(error: Error, name: &str, known: &[String]) -> Error {
         (None, all) => error.hint(format!("the nearest known ones are {}", all[..all.len().min(5)].join(", "))),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_error_names_the_nearest_names() {
+        let known = ["dam-live", "dam-test", "mediaflow"].map(str::to_owned);
+        for (name, named) in [("mediafow", "mediaflow"), ("shop", "dam-live")] {
+            let error = no_connection(name, &known);
+            assert_eq!(error.kind(), ErrorKind::NotFound);
+            assert!(error.advice().unwrap().contains(named), "{error:?}");
+        }
+        assert_eq!(no_flow("copy", &[]).advice().unwrap(), "add it first");
+    }
+}

@@ -1,5 +1,5 @@
-//! The health probe of the store. It does what accepting a run does: it writes a file beside the store, and flushes a change
-//! of the store.
+//! The health probe of the store. It does what accepting a run does: it writes a file beside the store, and flushes a
+//! change of the store.
 
 use std::{io::Write, path::Path, time::Duration};
 

@@ -1,8 +1,9 @@
 //! Key rotation of a store that is in use.
 //!
-//! The order makes it safe. The new key is in the key file before anything is encrypted with it. One transaction makes it the
-//! current key, which every writer of every process reads in its own transaction. Then the old values are encrypted again, a
-//! few at a time. The old key leaves the file when no value uses it. After a kill at any point, the next call continues.
+//! The order makes it safe. The new key is in the key file before anything is encrypted with it. One transaction makes
+//! it the current key, which every writer of every process reads in its own transaction. Then the old values are
+//! encrypted again, a few at a time. The old key leaves the file when no value uses it. After a kill at any point, the
+//! next call continues.
 
 use rusqlite::{Connection, OptionalExtension, params, types::Value};
 use serde::Serialize;
@@ -108,14 +109,14 @@ type Key = (String, Value);
 impl Store {
     /// Encrypts everything with a new key, while this and other processes keep working.
     ///
-    /// With a key file, a new key is made and written before the old one. When no value uses the old key, it moves to a file
-    /// of its own beside the key file. If a call is interrupted, the next one finishes it and makes no further key. With
-    /// [`KeySource::Value`], the value has to hold both keys, the new one first.
+    /// With a key file, a new key is made and written before the old one. When no value uses the old key, it moves to a
+    /// file of its own beside the key file. If a call is interrupted, the next one finishes it and makes no further
+    /// key. With [`KeySource::Value`], the value has to hold both keys, the new one first.
     ///
     /// # Errors
     ///
-    /// `conflict` while another process rotates the key, `config` if no new key is given, and `store` if a value is damaged:
-    /// then all others are encrypted again, and the old key stays in place.
+    /// `conflict` while another process rotates the key, `config` if no new key is given, and `store` if a value is
+    /// damaged: then all others are encrypted again, and the old key stays in place.
     pub async fn rotate_key(&self, mut progress: impl FnMut(Rotation)) -> Result<RotationReport> {
         let lock = match self.inner.seal.ring().source() {
             KeySource::File(path) => path.with_added_extension("lock"),

@@ -1,7 +1,7 @@
 //! Checksums of rows. A row that the disk has changed is an error, never a result.
 //!
-//! The triggers and views of the tables call two SQL functions: `checksum(value, …)` and `intact(sum, value, …)`. Missing rows
-//! are found by the counts of a run.
+//! The triggers and views of the tables call two SQL functions: `checksum(value, …)` and `intact(sum, value, …)`.
+//! Missing rows are found by the counts of a run.
 
 use rusqlite::{
     Connection, OptionalExtension, ffi,
@@ -92,7 +92,8 @@ pub(crate) fn set_end(store: &Connection, run: &RunId, last: i64) -> rusqlite::R
     statement.execute(params![run.as_str(), END, last]).map(drop)
 }
 
-/// Returns the number of the last event of a run, or `None` if there is no such run. Fails if its last events are missing.
+/// Returns the number of the last event of a run, or `None` if there is no such run. Fails if its last events are
+/// missing.
 pub(crate) fn last_event(store: &Connection, run: &RunId) -> rusqlite::Result<Option<i64>> {
     let Some([counted, ..]) = counts(store, run)? else { return Ok(None) };
     // If the last row is older than the row of the run, its page was never written.

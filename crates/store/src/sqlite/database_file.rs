@@ -22,15 +22,15 @@ const READERS: usize = 4;
 /// The number of prepared statements that a connection caches: more than there are.
 const STATEMENTS: usize = 200;
 
-/// Waits for another process's write lock, in short steps. With SQLite's own growing steps, a process that commits without a
-/// pause would starve the others. Gives up after about 30 seconds.
+/// Waits for another process's write lock, in short steps. With SQLite's own growing steps, a process that commits
+/// without a pause would starve the others. Gives up after about 30 seconds.
 pub(crate) fn wait(tries: i32) -> bool {
     thread::sleep(Duration::from_millis(if tries < 100 { 1 } else { 5 }));
     tries < 6_000
 }
 
-/// Sets up a connection: the SQL functions of the tables, and stable query plans, which SQLite would otherwise make again for
-/// other parameter values.
+/// Sets up a connection: the SQL functions of the tables, and stable query plans, which SQLite would otherwise make
+/// again for other parameter values.
 fn prepare(connection: &Connection) -> rusqlite::Result<()> {
     connection.set_prepared_statement_cache_capacity(STATEMENTS);
     connection.set_db_config(DbConfig::SQLITE_DBCONFIG_ENABLE_QPSG, true)?;
@@ -49,8 +49,8 @@ pub(crate) enum Opened {
     ToRead(Error),
 }
 
-/// Opens a connection for the writer. What it commits survives a power cut, and what it deletes is overwritten, so no encrypted
-/// value outlives its key in unused pages of the file.
+/// Opens a connection for the writer. What it commits survives a power cut, and what it deletes is overwritten, so no
+/// encrypted value outlives its key in unused pages of the file.
 pub(crate) fn open_writer(path: &Path) -> Result<Opened> {
     let open = || {
         let mut connection =
@@ -66,7 +66,8 @@ pub(crate) fn open_writer(path: &Path) -> Result<Opened> {
              PRAGMA foreign_keys = ON; PRAGMA trusted_schema = OFF; PRAGMA cell_size_check = ON;
              PRAGMA secure_delete = ON; PRAGMA journal_size_limit = 67108864;",
         )?;
-        // When two processes create a store at once, SQLite returns "busy" to the slower one without calling the handler.
+        // When two processes create a store at once, SQLite returns "busy" to the slower one without calling the
+        // handler.
         let mut tries = 0;
         loop {
             match connection.pragma_update_and_check(None, "journal_mode", "WAL", |row| row.get::<_, String>(0)) {
@@ -81,8 +82,8 @@ pub(crate) fn open_writer(path: &Path) -> Result<Opened> {
 
 const READ_ONLY: OpenFlags = OpenFlags::SQLITE_OPEN_READ_ONLY.union(OpenFlags::SQLITE_OPEN_NO_MUTEX);
 
-/// Opens the file without creating others beside it, which a normal reader does. If there is a write-ahead log, it is opened
-/// normally, because the log has to be read too.
+/// Opens the file without creating others beside it, which a normal reader does. If there is a write-ahead log, it is
+/// opened normally, because the log has to be read too.
 pub(crate) fn open_as_it_lies(path: &Path) -> rusqlite::Result<Connection> {
     let mut wal = path.as_os_str().to_owned();
     wal.push("-wal");
@@ -107,8 +108,8 @@ impl Readers {
         Arc::new(Readers { path: path.to_owned(), changes, idle: Mutex::default(), room: Semaphore::new(READERS) })
     }
 
-    /// Runs `look` on a snapshot of the store, in the calling thread. It is for a few rows that are found by their keys, which
-    /// takes less time than waking another thread. A writer never makes a reader wait.
+    /// Runs `look` on a snapshot of the store, in the calling thread. It is for a few rows that are found by their
+    /// keys, which takes less time than waking another thread. A writer never makes a reader wait.
     pub(crate) fn look<T>(
         &self,
         tried: &'static str,

@@ -1,7 +1,7 @@
 //! The tables and their versions, and the check of a file before anything is written to it.
 //!
-//! Migrations are an ordered list of SQL texts; `PRAGMA user_version` counts the applied ones. The statements of a released
-//! migration are never changed: a change is a new migration.
+//! Migrations are an ordered list of SQL texts; `PRAGMA user_version` counts the applied ones. The statements of a
+//! released migration are never changed: a change is a new migration.
 
 use std::path::Path;
 
@@ -96,8 +96,8 @@ pub(crate) fn key_id(store: &Connection) -> rusqlite::Result<String> {
     store.prepare_cached("SELECT value FROM meta WHERE name = 'key'")?.query_row([], |row| row.get(0))
 }
 
-/// Seals a value with the key that is current in this transaction. After a rotation no process seals with the previous key, so
-/// that key can be removed in the end.
+/// Seals a value with the key that is current in this transaction. After a rotation no process seals with the previous
+/// key, so that key can be removed in the end.
 pub(crate) fn seal_in(store: &Connection, seal: &Seal, place: &AssociatedData<'_>, plain: &[u8]) -> WorkResult<Sealed> {
     Ok(seal.seal_with(&key_id(store)?, place, plain)?)
 }

@@ -1,8 +1,9 @@
-//! Staged copies of files whose source cannot be opened again in the middle: `staging/RUN/STEP-SHA256` in the data directory,
-//! private to its owner. A copy gets its name when it is complete and on disk, so the name proves the content.
+//! Staged copies of files whose source cannot be opened again in the middle: `staging/RUN/STEP-SHA256` in the data
+//! directory, private to its owner. A copy gets its name when it is complete and on disk, so the name proves the
+//! content.
 //!
-//! Steps and runs remove their copies when they end. Copies that a kill left behind are removed when the store is opened, or
-//! when another run stages its first file, unless their run can still be resumed.
+//! Steps and runs remove their copies when they end. Copies that a kill left behind are removed when the store is
+//! opened, or when another run stages its first file, unless their run can still be resumed.
 
 use std::{
     fs,
@@ -36,8 +37,8 @@ const DIRECTORY: &str = "staging";
 /// Its name up to version 0.1.
 const FORMER_DIRECTORY: &str = "spill";
 
-/// How long the copies of a failed run are kept, in milliseconds: a week, as long as storage services keep the blocks of an
-/// unfinished upload.
+/// How long the copies of a failed run are kept, in milliseconds: a week, as long as storage services keep the blocks
+/// of an unfinished upload.
 const KEPT: i64 = 7 * 24 * 60 * 60 * 1000;
 
 /// Bytes that are written or read at a time.

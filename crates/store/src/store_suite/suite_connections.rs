@@ -1,10 +1,10 @@
 //! Connections: what is stored, what is shown, and what is removed.
 
 use serde_json::json;
-use trunkline_core::{Connection, ErrorKind, Secret, SignIn, Timestamp};
+use trunkline_core::{Connection, ErrorKind, NextStep, Secret, SignIn, Timestamp};
 use trunkline_engine::RunStatus;
 
-use super::{TestedStore, accepted, add, connection, finish, flow, kind, settings};
+use super::samples::{TestedStore, accepted, add, connection, finish, flow, kind, settings};
 use crate::connections::connection_store::{ConnectionUse, FlowUse};
 
 pub(super) async fn a_saved_connection_is_returned_unchanged(store: TestedStore) {
@@ -80,7 +80,7 @@ pub(super) async fn an_unknown_connection_is_not_found(store: TestedStore) {
         store.remove_connection("mediafow", true).await.unwrap_err(),
     ] {
         assert_eq!(error.kind(), ErrorKind::NotFound);
-        assert!(error.advice().is_some_and(|advice| advice.contains("mediaflow")), "the nearest name: {error:?}");
+        assert!(!error.next_steps().is_empty(), "the nearest name: {error:?}");
     }
     let names: Vec<_> = store.connections().await.unwrap().into_iter().map(|one| one.name).collect();
     assert_eq!(names, ["dam-live", "dam-test", "mediaflow"], "sorted");
@@ -132,7 +132,8 @@ pub(super) async fn a_connection_of_an_active_flow_is_not_removed(store: TestedS
     let listed = connections.connections().await.unwrap();
     assert_eq!((&listed[0].flows, &listed[1].flows), (&used(true), &vec![]));
     let error = connections.remove_connection("dam", false).await.unwrap_err();
-    assert!(error.kind() == ErrorKind::Conflict && error.message().contains("copy"), "{error:?}");
+    assert_eq!(error.kind(), ErrorKind::Conflict);
+    assert!(error.next_steps().contains(&NextStep::DeactivateFlow { flow: Some("copy".into()) }), "{error:?}");
     flows.activate_flow("copy", false, false).await.unwrap();
     assert_eq!(connections.connections().await.unwrap()[0].flows, used(false));
     connections.remove_connection("dam", false).await.unwrap();

@@ -2,7 +2,7 @@
 
 use trunkline_core::{ErrorKind, ReauthCause, Secret, SignIn, SignInState};
 
-use super::{TestedStore, add, kind};
+use super::samples::{TestedStore, add, kind};
 
 pub(super) async fn of_two_replacements_of_a_version_one_succeeds(store: TestedStore) {
     add(&store, "dam").await;

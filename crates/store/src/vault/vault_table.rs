@@ -1,5 +1,5 @@
-//! The vault of connections. A replacement is a compare-and-set in the writer, so one of several tasks and processes wins. The
-//! state of the sign-in is stored beside the encrypted tokens, and its changes are kept as events.
+//! The vault of connections. A replacement is a compare-and-set in the writer, so one of several tasks and processes
+//! wins. The state of the sign-in is stored beside the encrypted tokens, and its changes are kept as events.
 
 use rusqlite::{OptionalExtension, params};
 use trunkline_core::{Result, Secret, SignIn, Vault, VaultEntry, async_trait};

@@ -4,49 +4,20 @@
 //! the environment.
 #![allow(clippy::unwrap_used)]
 
-use std::{
-    collections::HashMap,
-    env,
-    io::{BufRead, BufReader, Read},
-    process::{Child, Command, Stdio},
-    thread,
-    time::Duration,
-};
+use std::{collections::HashMap, process::Stdio, thread, time::Duration};
 
-use crate::support::{Home, accepted, connection, events, item, keys, settings, started};
+use crate::support::{
+    Home, accepted, child, command, connection, events, item, keys, settings, started, store_of_child,
+};
+use tokio::{process::Command, time::sleep};
 use trunkline_core::{ErrorKind, RunId, Secret, SignIn, Timestamp, Vault};
 use trunkline_engine::{EventLog, Flush, RunClaims, RunEvent, RunIndex};
-use trunkline_store::{ConnectionStore, KeySource, Store, StoreHealth};
+use trunkline_store::{ConnectionStore, Store, StoreHealth};
+use trunkline_testkit::{dice::Dice, process::TestProcess};
 
-const HOME: &str = "TRUNKLINE_STORE_TEST_HOME";
-
-fn command(home: &Home, task: &str) -> Command {
-    let mut command = Command::new(env::current_exe().unwrap());
-    command
-        .args(["--exact", &format!("processes::{task}"), "--nocapture", "--test-threads=1"])
-        .env(HOME, home.path())
-        .stdout(Stdio::piped());
-    command
-}
-
-fn child(home: &Home, task: &str) -> Child {
-    command(home, task).spawn().unwrap()
-}
-
-/// Returns the store that a child was started for, and `None` in the process of the tests.
-fn store_of_child() -> Option<Store> {
-    let home = std::path::PathBuf::from(env::var_os(HOME)?);
-    Some(Store::open(&home.join("data"), KeySource::File(home.join("config").join("key"))).unwrap())
-}
-
-/// Returns the rest of each line of the child that starts with a word.
-fn lines(child: &mut Child, word: &str) -> Vec<String> {
-    let mut printed = Vec::new();
-    // A killed child may leave an incomplete line, which does not count.
-    child.stdout.take().unwrap().read_to_end(&mut printed).unwrap();
-    let complete = printed.iter().rposition(|byte| *byte == b'\n').map_or(0, |end| end + 1);
-    let printed = String::from_utf8_lossy(&printed[..complete]).into_owned();
-    printed.lines().filter_map(|line| line.strip_prefix(word)).map(|rest| rest.trim().to_owned()).collect()
+/// Returns the rest of each line that starts with a word.
+fn after(lines: &[String], word: &str) -> Vec<String> {
+    lines.iter().filter_map(|line| line.strip_prefix(word)).map(|rest| rest.trim().to_owned()).collect()
 }
 
 fn integrity(home: &Home) -> String {
@@ -82,20 +53,12 @@ async fn child_that_appends() {
 async fn nothing_acknowledged_is_lost_by_a_kill() {
     let home = Home::new();
     drop(home.open().unwrap());
-    let mut seed = 0x2545_f491_4f6c_dd1d_u64;
+    let mut dice = Dice::default();
     let mut acknowledged = HashMap::<String, u64>::new();
-    for _ in 0..30 {
-        let mut child = child(&home, "child_that_appends");
-        seed ^= seed << 13;
-        seed ^= seed >> 7;
-        seed ^= seed << 17;
-        thread::sleep(Duration::from_millis(20 + seed % 180));
-        child.kill().unwrap();
-        child.wait().unwrap();
-        let mut output = Vec::new();
-        child.stdout.take().unwrap().read_to_end(&mut output).unwrap();
-        let complete = output.iter().rposition(|byte| *byte == b'\n').map_or(0, |end| end + 1);
-        for line in String::from_utf8_lossy(&output[..complete]).lines() {
+    for round in 0..30 {
+        let child = child(&home, "processes::child_that_appends");
+        sleep(dice.pause(&(20..200))).await;
+        for line in child.kill_and_read().await {
             let words: Vec<_> = line.split(' ').collect();
             match words[..] {
                 ["accepted", run] => drop(acknowledged.entry(run.to_owned()).or_default()),
@@ -108,7 +71,7 @@ async fn nothing_acknowledged_is_lost_by_a_kill() {
             }
         }
         // In half of the rounds, the next child is the first to open what this one has left.
-        if seed.is_multiple_of(2) {
+        if round % 2 == 0 {
             let store = home.open().unwrap();
             for (run, count) in &acknowledged {
                 check(&store, &RunId::from(run.clone()), *count).await;
@@ -166,7 +129,7 @@ async fn two_processes_share_a_store() {
     let run = accepted(&one, "shared").await;
     let claim = one.claim(&run).await.unwrap();
     assert!(!one.cancel_requested(&run).await.unwrap());
-    let mut child = child(&home, "child_that_takes_part");
+    let child = child(&home, "processes::child_that_takes_part");
 
     let workers = [(one.clone(), "one"), (two.clone(), "two")].map(|(store, name)| {
         let run = run.clone();
@@ -187,8 +150,7 @@ async fn two_processes_share_a_store() {
     for worker in workers {
         worker.await.unwrap();
     }
-    assert!(child.wait().unwrap().success());
-    assert_eq!(lines(&mut child, "done "), ["1"]);
+    assert_eq!(after(&child.read_to_end().await, "done "), ["1"]);
 
     let entry = one.load("dam").await.unwrap().unwrap();
     assert_eq!((entry.content.expose(), entry.version), ("150", 151), "no update was lost");
@@ -218,14 +180,12 @@ async fn a_kill_releases_a_claim() {
     let home = Home::new();
     let store = home.open().unwrap();
     let run = accepted(&store, "a1").await;
-    let mut child = child(&home, "child_that_claims");
-    let mut output = BufReader::new(child.stdout.take().unwrap()).lines();
-    assert!(output.any(|line| line.unwrap() == "claimed"));
+    let mut child = child(&home, "processes::child_that_claims");
+    child.line(|line| (line == "claimed").then_some(())).await;
     let error = store.claim(&run).await.err().unwrap();
     assert_eq!(error.kind(), ErrorKind::Conflict);
     assert!(error.message().contains("another process works on run a1"));
-    child.kill().unwrap();
-    child.wait().unwrap();
+    child.kill().await;
     drop(store.claim(&run).await.unwrap());
 }
 
@@ -241,10 +201,9 @@ async fn child_that_opens() {
 async fn processes_that_open_a_new_store_together_create_it_once() {
     for _ in 0..10 {
         let home = Home::new();
-        let children: Vec<_> = (0..6).map(|_| child(&home, "child_that_opens")).collect();
-        for mut child in children {
-            assert!(child.wait().unwrap().success());
-            assert_eq!(lines(&mut child, "opened").len(), 1);
+        let children: Vec<_> = (0..6).map(|_| child(&home, "processes::child_that_opens")).collect();
+        for child in children {
+            assert_eq!(after(&child.read_to_end().await, "opened").len(), 1);
         }
         let store = home.open().unwrap();
         let listed = store.connections().await.unwrap();
@@ -307,7 +266,7 @@ async fn child_that_fills_the_disk() {
 async fn accepted_with_room(store: &Store, name: &str) -> RunId {
     let mut command = Command::new("prlimit");
     command.args(["--pid", &std::process::id().to_string(), "--fsize=unlimited:"]);
-    assert!(command.status().unwrap().success());
+    assert!(command.status().await.unwrap().success());
     accepted(store, name).await
 }
 
@@ -317,22 +276,17 @@ async fn a_full_disk_stops_the_worker_of_a_run_and_loses_no_acknowledged_event()
     let store = home.open().unwrap();
     let run = accepted(&store, "a1").await;
     drop(store);
-    let mut child = Command::new("sh")
-        .args(["-c", "trap '' XFSZ; ulimit -S -f 400; exec \"$@\"", "sh"])
-        .arg(env::current_exe().unwrap())
-        .args(["--exact", "processes::child_that_fills_the_disk", "--nocapture", "--test-threads=1"])
-        .env(HOME, home.path())
-        .stdout(Stdio::piped())
-        .spawn()
-        .unwrap();
-    let mut output = String::new();
-    child.stdout.take().unwrap().read_to_string(&mut output).unwrap();
-    assert!(child.wait().unwrap().success(), "{output}");
-    let of = |word: &str| output.lines().filter(|line| line.starts_with(word)).count();
-    assert_eq!((of("failed store"), of("advice "), of("later true"), of("again")), (1, 1, 3, 1), "{output}");
-    assert_eq!(of("kept true false"), 1, "{output}");
+    // The child with a limit of the size of its files, which a shell sets.
+    let program = command(&home, "processes::child_that_fills_the_disk");
+    let mut shell = Command::new("sh");
+    shell.args(["-c", "trap '' XFSZ; ulimit -S -f 400; exec \"$@\"", "sh"]).arg(program.as_std().get_program());
+    shell.args(program.as_std().get_args()).envs(program.as_std().get_envs().filter_map(|(k, v)| Some((k, v?))));
+    let output = TestProcess::spawn(shell.stdout(Stdio::piped())).read_to_end().await;
+    let of = |word: &str| output.iter().filter(|line| line.starts_with(word)).count();
+    assert_eq!((of("failed store"), of("advice "), of("later true"), of("again")), (1, 1, 3, 1), "{output:#?}");
+    assert_eq!(of("kept true false"), 1, "{output:#?}");
     let written = of("written ");
-    assert!(written > 3, "{output}");
+    assert!(written > 3, "{output:#?}");
 
     // With space again, the next process finds all acknowledged events and continues.
     let store = home.open().unwrap();

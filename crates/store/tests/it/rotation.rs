@@ -2,23 +2,15 @@
 //! that is sealed with the old key.
 #![allow(clippy::unwrap_used)]
 
-use std::{
-    env, fs,
-    io::{BufRead, BufReader},
-    path::Path,
-    process::{Child, Command, Stdio},
-    thread,
-    time::Duration,
-};
+use std::{env, fs, path::Path, thread, time::Duration};
 
-use crate::support::{Home, accepted, connection, events, fact, logged, settings};
+use crate::support::{Home, accepted, command, connection, events, fact, logged, settings, store_of_child};
 use base64::{Engine, prelude::BASE64_STANDARD};
 use serde_json::json;
 use trunkline_core::{ErrorKind, RunId, Secret, SignIn, Timestamp, Vault};
 use trunkline_engine::{EventLog, Flush, ProcessLog, RunEvent};
 use trunkline_store::{ConnectionStore, KeySource, RotationReport, Store};
-
-const HOME: &str = "TRUNKLINE_STORE_TEST_HOME";
+use trunkline_testkit::{dice::Dice, kill::Strike, process::TestProcess};
 
 /// Returns a store whose run has `values` sealed values, and the number of all sealed values.
 async fn filled(home: &Home, values: u64) -> (Store, u64) {
@@ -154,15 +146,9 @@ async fn child_that_rotates() {
     println!("\nrotated {}", rotated.await.unwrap().values);
 }
 
-fn store_of_child() -> Option<Store> {
-    let home = std::path::PathBuf::from(env::var_os(HOME)?);
-    Some(Store::open(&home.join("data"), KeySource::File(home.join("config").join("key"))).unwrap())
-}
-
-fn child(home: &Home, task: &str, stop: u64) -> Child {
-    let mut command = Command::new(env::current_exe().unwrap());
-    command.args(["--exact", &format!("rotation::{task}"), "--nocapture", "--test-threads=1"]).env(HOME, home.path());
-    command.env("STOP", stop.to_string()).stdout(Stdio::piped()).spawn().unwrap()
+/// Starts a child that stops at a stage.
+fn stopping_child(home: &Home, test: &str, stop: u64) -> TestProcess {
+    TestProcess::spawn(command(home, &format!("rotation::{test}")).env("STOP", stop.to_string()))
 }
 
 #[tokio::test]
@@ -172,15 +158,13 @@ async fn a_rotation_that_is_killed_at_any_stage_is_resumed() {
     drop(store);
     for stop in 0..7 {
         let old = keys(&home);
-        let mut child = child(&home, "child_that_rotates", stop);
-        let lines = BufReader::new(child.stdout.take().unwrap()).lines();
-        assert!(lines.map_while(Result::ok).any(|line| line == format!("stage {stop}")), "stage {stop}");
+        let mut child = stopping_child(&home, "child_that_rotates", stop);
+        child.line(|line| (line == format!("stage {stop}")).then_some(())).await;
         // While the child hangs, no other process can rotate the key, and all can read.
         let store = home.open().unwrap();
         assert_eq!(store.rotate_key(|_| ()).await.unwrap_err().kind(), ErrorKind::Conflict);
         readable(&store, 300).await;
-        child.kill().unwrap();
-        child.wait().unwrap();
+        child.kill().await;
         readable(&store, 300).await;
         assert_eq!(keys(&home).len(), 2);
         let left: u64 = seals(&home).iter().map(|(_, count)| count).sum();
@@ -220,22 +204,16 @@ async fn ten_thousand_values_survive_fifty_kills() {
     let home = Home::new();
     let (store, total) = filled(&home, 10_000).await;
     drop(store);
-    let (mut kills, mut finished, mut seed) = (0, 0, 0x2545_f491_4f6c_dd1d_u64);
+    let (mut kills, mut finished, mut dice) = (0, 0, Dice::default());
     while kills < 50 {
-        let mut child = child(&home, "child_that_rotates", u64::MAX);
-        seed ^= seed << 13;
-        seed ^= seed >> 7;
-        seed ^= seed << 17;
-        thread::sleep(Duration::from_millis(20 + seed % 120));
-        match child.try_wait().unwrap() {
-            Some(status) => {
-                assert!(status.success());
+        let child = stopping_child(&home, "child_that_rotates", u64::MAX);
+        match child.strike(dice.pause(&(20..140)), async || true).await {
+            Strike::Hit => kills += 1,
+            Strike::Missed(ended) => {
+                ended.finish().await.expect(0);
                 finished += 1;
             }
-            None => kills += 1,
         }
-        child.kill().unwrap();
-        child.wait().unwrap();
         assert!(keys(&home).len() <= 2, "there are at most two keys");
     }
     let store = home.open().unwrap();
@@ -275,19 +253,14 @@ async fn child_that_refreshes() {
 async fn other_processes_continue_during_a_rotation() {
     let home = Home::new();
     let (store, total) = filled(&home, 500).await;
-    let mut child = child(&home, "child_that_refreshes", 0);
-    // The pipe stays open until the end, because the child prints more.
-    let mut lines = BufReader::new(child.stdout.take().unwrap()).lines();
-    assert!(lines.any(|line| line.unwrap() == "works"));
+    let mut child = stopping_child(&home, "child_that_refreshes", 0);
+    child.line(|line| (line == "works").then_some(())).await;
     let mut rounds = 0;
-    let status = loop {
+    while !child.has_ended() {
         rotate(&store).await;
         rounds += 1;
-        if let Some(status) = child.try_wait().unwrap() {
-            break status;
-        }
-    };
-    assert!(status.success());
+    }
+    child.finish().await.expect(0);
     assert!(rounds > 1, "{rounds}");
     let last = rotate(&store).await;
     assert_eq!(seals(&home), [(last.key, total + 40)]);

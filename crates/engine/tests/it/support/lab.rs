@@ -12,14 +12,14 @@ use std::{
 };
 
 use serde_json::{Value, json};
-use tokio::time::Instant;
-use trunkline_core::{Connected, Result, RunId, StepPath, Timestamp};
+
+use trunkline_core::{Connected, Result, RunId, StepPath};
 use trunkline_engine::{Engine, EventLog, Journal, JournalParts, MemoryJournal, Run, RunEvent, RunIndex, RunLimits};
 use trunkline_flow::Flow;
+use trunkline_testkit::{clock::TestClock, fake::FakeSystem};
 use uuid::Uuid;
 
 use super::{
-    World,
     between::{Asked, Watcher, died, watched},
     slots, world,
 };
@@ -57,7 +57,7 @@ impl Watcher for Mortal {
 }
 
 /// Prepares a world for a run.
-pub type Prepare = fn(&World);
+pub type Prepare = fn(&FakeSystem);
 
 /// Plays the runs of one flow.
 pub struct Lab {
@@ -71,13 +71,13 @@ pub struct Lab {
     /// If present, the played run reruns the failed items of an earlier run. The first function prepares the world for
     /// the earlier run, the second one for the rerun.
     pub again: Option<(Prepare, Prepare)>,
-    clock: Instant,
+    clock: TestClock,
 }
 
 /// The result of a play.
 pub struct Played {
     pub run: Run,
-    pub world: Arc<World>,
+    pub world: Arc<FakeSystem>,
     pub events: Vec<RunEvent>,
     pub lives: usize,
 }
@@ -89,7 +89,7 @@ impl Played {
         for name in ["id", "started_at", "finished_at", "connections", "retry"] {
             run.as_object_mut().unwrap().remove(name);
         }
-        let mut made = self.world.made.lock().unwrap().clone();
+        let mut made = self.world.created();
         made.sort();
         json!({ "run": run, "made": made })
     }
@@ -102,14 +102,21 @@ impl Played {
 impl Lab {
     pub fn new(name: &str, flow: &Flow, input: Value) -> Lab {
         let (name, flow, limits) = (name.to_owned(), flow.clone(), RunLimits::default());
-        Lab { name, flow, input, limits, signals: Vec::new(), forgets: nothing, again: None, clock: Instant::now() }
+        Lab {
+            name,
+            flow,
+            input,
+            limits,
+            signals: Vec::new(),
+            forgets: nothing,
+            again: None,
+            clock: TestClock::default(),
+        }
     }
 
     /// Returns an engine whose clock follows the simulated time of the test.
     pub fn engine(&self, journal: Arc<dyn Journal>) -> Engine {
-        let clock = self.clock;
-        let now = move || Timestamp::from_millis(1_700_000_000_000) + clock.elapsed();
-        Engine::new(journal).with_clock(now).with_limits(self.limits.clone())
+        Engine::new(journal).with_clock(self.clock.source()).with_limits(self.limits.clone())
     }
 
     fn slots(&self, place: &str) -> BTreeMap<String, Connected> {

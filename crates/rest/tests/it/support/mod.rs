@@ -9,13 +9,13 @@ use std::{
     time::Duration,
 };
 
-use serde_json::{Value, json};
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},
     net::{TcpListener, TcpStream},
 };
 use trunkline_core::*;
 use trunkline_rest::*;
+use trunkline_testkit::fake::FakeFile;
 
 /// Returns the table of these rows; it is leaked and lives as long as the tests.
 pub fn table(rows: &str) -> &'static Table {
@@ -168,67 +168,18 @@ pub async fn unused_port() -> String {
     format!("http://{}", listener.local_addr().unwrap())
 }
 
-/// A connector with one file of a given length; each byte follows from its position ([`byte_at`]).
-pub struct Files;
-
-#[derive(serde::Deserialize, schemars::JsonSchema)]
-pub struct FilesSettings {
-    length: u64,
-    /// The length that the connector reports.
-    reported: Option<u64>,
-}
-
-pub fn byte_at(position: u64) -> u8 {
-    (position.wrapping_mul(2_654_435_761) >> 7) as u8
-}
-
-#[async_trait]
-impl Connector for Files {
-    const NAME: &'static str = "files";
-    const VERSION: &'static str = "1.0";
-    const TITLE: &'static str = "Files";
-    type Settings = FilesSettings;
-    type Client = FilesSettings;
-    fn connect(settings: FilesSettings, _: VaultSlot) -> Result<FilesSettings> {
-        Ok(settings)
-    }
-    async fn check(_: &FilesSettings) -> CheckReport {
-        CheckReport::default()
-    }
-    async fn open(client: &FilesSettings, _: &Value, from: Position) -> Result<FileStream> {
-        let length = client.length;
-        let bytes = futures::stream::unfold(from.byte, move |at| async move {
-            let end = length.min(at + 10_000);
-            (at < end).then(|| (Ok((at..end).map(byte_at).collect::<Vec<_>>().into()), end))
-        });
-        let version = Some("\"1\"".to_owned());
-        Ok(FileStream { version, ..FileStream::new(client.reported, Box::pin(bytes)) })
-    }
+fn source(length: u64, reported: Option<u64>) -> FakeFile {
+    FakeFile { reported, piece: 10_000, ..FakeFile::new(length) }
 }
 
 /// Returns a file of this length, and a context that can open it. `reported` is the length that its connector reports.
 pub fn file(length: u64, reported: Option<u64>) -> (FileRef, Context) {
-    let registry = Registry::empty().with_connector::<Files>().checked().unwrap();
-    let document = json!({ "name": "source", "connector": "files-v1.0", "length": length, "reported": reported });
-    let connection = Connection::from_value(document).unwrap();
-    let vault = Arc::new(MemoryVault::default());
-    let connected = registry.connect(&connection, vault, &|_| unreachable!()).unwrap();
-    let file = FileRef {
-        name: "film.mp4".into(),
-        media_type: Some("video/mp4".into()),
-        size: reported,
-        connection: "source".into(),
-        digest: None,
-        source: Value::Null,
-    };
-    (file, Context::new("key", "conn", [connected].into_iter().collect()))
+    source(length, reported).offered(reported)
 }
 
+/// Returns the bytes of such a file.
 pub fn content(length: u64) -> Vec<u8> {
-    (0..length).map(byte_at).collect()
+    source(length, None).content()
 }
 
-/// Returns the fact with this key that an error shows.
-pub(crate) fn fact<'a>(error: &'a Error, key: &str) -> Option<&'a str> {
-    error.facts().find(|(known, _)| *known == key).map(|(_, value)| value)
-}
+pub use trunkline_testkit::fact;

@@ -3,7 +3,7 @@
 
 use std::{
     collections::BTreeMap,
-    fs,
+    env, fs,
     path::{Path, PathBuf},
 };
 
@@ -14,9 +14,11 @@ use rusqlite::{
 use serde_json::json;
 use sha2::{Digest, Sha256};
 use tempfile::TempDir;
+use tokio::process::Command;
 use trunkline_core::{Connection, Result, RunId, Schema, StepPath, Timestamp};
 use trunkline_engine::{EventLog, Flush, ItemOutcome, LogEntry, RunEvent};
 use trunkline_store::{KeySource, Store};
+use trunkline_testkit::process::{TestProcess, test_child};
 
 /// Computes the checksum of a row. Existing stores have it on disk, so the algorithm must not change.
 fn checksum(row: &Context<'_>) -> i64 {
@@ -90,6 +92,28 @@ impl Home {
         let files = files.filter(|path| path.is_file() && !path.to_string_lossy().ends_with("-shm"));
         files.map(|path| (path.file_name().unwrap().to_string_lossy().into_owned(), fs::read(&path).unwrap())).collect()
     }
+}
+
+/// The environment variable with the home of a child.
+const HOME: &str = "TRUNKLINE_STORE_TEST_HOME";
+
+/// Returns a command that runs a test of this program, such as `processes::child_that_claims`, as a process of its own
+/// on the store of a home.
+pub fn command(home: &Home, test: &str) -> Command {
+    let mut command = test_child(test);
+    command.env(HOME, home.path());
+    command
+}
+
+/// Starts a child.
+pub fn child(home: &Home, test: &str) -> TestProcess {
+    TestProcess::spawn(&mut command(home, test))
+}
+
+/// Returns the store that a child was started for, and `None` in the process of the tests.
+pub fn store_of_child() -> Option<Store> {
+    let home = PathBuf::from(env::var_os(HOME)?);
+    Some(Store::open(&home.join("data"), KeySource::File(home.join("config").join("key"))).unwrap())
 }
 
 /// Returns a settings schema with two secrets, one of them in a nested object.
@@ -169,7 +193,4 @@ pub async fn keys(store: &Store, run: &RunId) -> Vec<String> {
     events(store, run).await.into_iter().filter_map(key).collect()
 }
 
-/// Returns the fact with this key that an error shows.
-pub(crate) fn fact<'a>(error: &'a trunkline_core::Error, key: &str) -> Option<&'a str> {
-    error.facts().find(|(known, _)| *known == key).map(|(_, value)| value)
-}
+pub use trunkline_testkit::fact;

@@ -1,0 +1,122 @@
+//! Connectors that a folder describes: a form and operation rows, loaded at run time; and faults with their source
+//! locations.
+
+use std::{fs, path::Path};
+
+use serde_json::json;
+use trunkline_core::Registry;
+use wiremock::{
+    Mock, MockServer, Request, ResponseTemplate,
+    matchers::{method, path},
+};
+
+use super::{connect, context, header};
+
+/// Returns the folder of the crate.
+fn folder() -> &'static Path {
+    Path::new(env!("CARGO_MANIFEST_DIR"))
+}
+
+fn examples() -> std::path::PathBuf {
+    folder().join("examples")
+}
+
+fn tasks(request: &Request) -> ResponseTemplate {
+    let page = request.url.query_pairs().find(|(name, _)| name == "page").map_or(1, |(_, page)| page.parse().unwrap());
+    let all = json!([[{ "id": 1 }, { "id": 2 }], [{ "id": 3 }]]);
+    ResponseTemplate::new(200).set_body_json(json!({ "tasks": all.get(page - 1usize) }))
+}
+
+#[tokio::test]
+async fn the_example_of_the_documentation_works() {
+    let registry = load(&examples()).unwrap();
+    let server = MockServer::start().await;
+    Mock::given(path("/v1/tasks")).respond_with(tasks).mount(&server).await;
+    let done = Mock::given(method("PUT")).and(path("/v1/tasks/3/done"));
+    done.respond_with(ResponseTemplate::new(204)).mount(&server).await;
+    let connected = connect(
+        &registry,
+        json!({ "name": "mine", "connector": "todo-v1.0", "allowPrivateNetwork": true, "apiKey": "canary-key",
+            "endpointUrl": format!("{}/v1", server.uri()) }),
+    );
+    assert_eq!(connected.check().await.findings, []);
+    let cx = context(&[&connected]);
+    let (mut ids, mut next) = (Vec::new(), None);
+    loop {
+        let page = connected.page("task.list", json!({}), next, &cx).await.unwrap();
+        ids.extend(page.items.iter().map(|task| task["id"].as_u64().unwrap()));
+        next = page.next;
+        if next.is_none() {
+            break;
+        }
+    }
+    assert_eq!(ids, [1, 2, 3]);
+    connected.run("task.complete", json!({ "id": 3 }), &cx).await.unwrap();
+    // The actions of every HTTP connection are included.
+    let any = connected.run("request", json!({ "path": "/tasks" }), &cx).await.unwrap();
+    assert_eq!(any["body"]["tasks"][0]["id"], 1);
+    let calls = server.received_requests().await.unwrap();
+    // A check reports its own call only after it has reached the host.
+    for seen in calls.into_iter().filter(|seen| seen.method.as_str() != "HEAD") {
+        assert_eq!((header(&seen, "x-todo-key"), header(&seen, "x-api-version")), (Some("canary-key"), Some("2")));
+    }
+    // The form has only the settings that are left to fill in.
+    let schema = &registry.connector("todo").unwrap().spec().connection;
+    assert_eq!(schema["required"], json!(["name", "connector", "apiKey"]));
+    assert_eq!(schema["properties"]["endpointUrl"]["default"], "https://todo.example.com/v1");
+    assert!(schema.get("oneOf").is_none() && schema["properties"].get("checkPath").is_none());
+}
+
+#[test]
+fn the_readme_shows_the_example_files_verbatim() {
+    let readme = fs::read_to_string(folder().join("README.md")).unwrap();
+    for file in ["todo/connector.toml", "todo/operations/tasks.toml"] {
+        let text = fs::read_to_string(examples().join(file)).unwrap();
+        assert!(readme.contains(&format!("```toml\n{text}```")), "{file} differs in the README");
+    }
+}
+
+/// Makes a folder with one connector: the example with a text replaced.
+fn broken(file: &str, from: &str, to: &str) -> tempfile::TempDir {
+    let folder = tempfile::tempdir().unwrap();
+    let copy = folder.path().join("todo");
+    fs::create_dir_all(copy.join("operations")).unwrap();
+    for name in ["connector.toml", "operations/tasks.toml"] {
+        let mut text = fs::read_to_string(examples().join("todo").join(name)).unwrap();
+        if name == file {
+            assert!(text.contains(from), "{from}");
+            text = text.replace(from, to);
+        }
+        fs::write(copy.join(name), text).unwrap();
+    }
+    folder
+}
+
+fn load(folder: &Path) -> Result<Registry, String> {
+    http_connector::load(Registry::discover().unwrap(), folder).map_err(|error| error.to_string())
+}
+
+#[test]
+fn every_fault_has_its_source_location() {
+    for (file, from, to, message) in [
+        ("connector.toml", "check ", "chekc ", "connector.toml:5:1: unknown field `chekc`"),
+        ("connector.toml", "name          = \"todo\"", "", "missing field `name`"),
+        ("connector.toml", "\"todo\"", "\"My Todo\"", "connector.toml:1:1: /name: name does not have the form"),
+        ("connector.toml", "\"task.list\"", "\"task.lits\"", "/check: there is no operation task.lits"),
+        ("connector.toml", "\"apiKey\"", "\"magic\"", "/settings/authentication: authentication must be"),
+        ("connector.toml", "apiKeyHeader", "apiKeyHaeder", "connector.toml:13:1: /settings/apiKeyHaeder"),
+        ("connector.toml", "apiKeyHeader   = \"X-Todo-Key\"", "apiKey = \"secret\"", "belongs in a connection"),
+        ("connector.toml", "[settings]", "[settings", "connector.toml:"),
+        ("operations/tasks.toml", "PUT /tasks", "FETCH /tasks", "tasks.toml:13:10: /operation/1/route: FETCH"),
+        ("connector.toml", "\"todo\"", "\"http\"", "the connector http is registered twice: by http-connector "),
+    ] {
+        let folder = broken(file, from, to);
+        let error = load(folder.path()).err().unwrap_or_else(|| panic!("{to} was accepted"));
+        assert!(error.contains(message), "wanted {message}\nfound {error}");
+        assert!(!error.contains("\"secret\""), "{error}");
+    }
+    assert!(load(&examples()).is_ok());
+    let empty = tempfile::tempdir().unwrap();
+    assert!(load(empty.path()).is_err_and(|error| error.contains("there is no connector")));
+    assert!(load(&empty.path().join("nowhere")).is_err_and(|error| error.contains("cannot be read")));
+}

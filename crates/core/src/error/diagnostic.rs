@@ -1,0 +1,175 @@
+//! Findings on a document that a user wrote: what is wrong, and where.
+//!
+//! A [`Diagnostic`] names the value by JSON pointer and, if the document came from a file, by line and column.
+//! Validation returns all findings at once; [`Diagnostic::accept`] turns them into one error where only that is wanted.
+
+use std::fmt;
+
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+use super::{AdviceMembers, Error, ErrorKind, NextStep, Result, joined};
+
+/// The severity of a finding.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "lowercase")]
+pub enum Severity {
+    /// The document can be used as it is.
+    Warning,
+    /// The document cannot be used.
+    Error,
+}
+
+/// A position in a file.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize, JsonSchema)]
+pub struct SourceLocation {
+    /// The file's path as the user gave it, or relative to the project.
+    pub file: String,
+    /// The line, counted from 1.
+    pub line: usize,
+    /// The column in characters, counted from 1.
+    pub column: usize,
+}
+
+impl fmt::Display for SourceLocation {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}:{}:{}", self.file, self.line, self.column)
+    }
+}
+
+impl SourceLocation {
+    /// Returns the location of a byte offset in the text of a file.
+    pub fn of(file: &str, text: &str, offset: usize) -> SourceLocation {
+        let before = &text[..text.floor_char_boundary(offset)];
+        let line_start = before.rfind('\n').map_or(0, |at| at + 1);
+        SourceLocation {
+            file: file.to_owned(),
+            line: before.matches('\n').count() + 1,
+            column: before[line_start..].chars().count() + 1,
+        }
+    }
+}
+
+/// One finding on a document: a connection, a flow or an operation row.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct Diagnostic {
+    /// The severity.
+    pub severity: Severity,
+    /// The JSON pointer (RFC 6901) of the value; empty for the document as a whole.
+    pub pointer: String,
+    /// File, line and column, if the document came from a file.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub place: Option<SourceLocation>,
+    /// What is wrong.
+    pub message: String,
+    /// What the user can do about it. In JSON, `hint` is a text, and `next` the data if there is more than a text.
+    #[serde(flatten, with = "as_advice")]
+    #[schemars(with = "AdviceMembers")]
+    pub next: Vec<NextStep>,
+}
+
+impl Diagnostic {
+    /// Returns an error at this JSON pointer.
+    pub fn error(pointer: impl Into<String>, message: impl Into<String>) -> Self {
+        Diagnostic {
+            severity: Severity::Error,
+            pointer: pointer.into(),
+            place: None,
+            message: message.into(),
+            next: Vec::new(),
+        }
+    }
+
+    /// Returns a warning at this JSON pointer.
+    pub fn warning(pointer: impl Into<String>, message: impl Into<String>) -> Self {
+        Diagnostic { severity: Severity::Warning, ..Diagnostic::error(pointer, message) }
+    }
+
+    /// Sets what the user can do about it, as plain advice. It replaces all earlier advice.
+    pub fn hint(mut self, hint: impl Into<String>) -> Self {
+        self.next = vec![NextStep::Text { text: hint.into() }];
+        self
+    }
+
+    /// Adds what the user can do about it, after all earlier advice.
+    pub fn next(mut self, step: impl Into<NextStep>) -> Self {
+        self.next.push(step.into());
+        self
+    }
+
+    /// Returns what the user can do about it in the neutral wording, if that is known.
+    pub fn advice(&self) -> Option<String> {
+        self.advice_in(NextStep::to_string)
+    }
+
+    /// Returns what the user can do about it in the wording of a door, if that is known. `word` words one step.
+    pub fn advice_in(&self, word: impl Fn(&NextStep) -> String) -> Option<String> {
+        joined(&self.next, word)
+    }
+
+    /// Sets the location in a file.
+    pub fn at(mut self, place: SourceLocation) -> Self {
+        self.place = Some(place);
+        self
+    }
+
+    /// Accepts a document if none of its findings is worse than a warning. `what` names the document.
+    ///
+    /// # Errors
+    ///
+    /// The error of [`Diagnostic::into_error`].
+    pub fn accept(what: &str, found: &[Diagnostic]) -> Result<()> {
+        Diagnostic::into_error(what, found).map_or(Ok(()), Err)
+    }
+
+    /// Returns all errors among the findings as one [`Error`] of kind `config`, or `None` if no finding is worse than a
+    /// warning. `what` names the document.
+    pub fn into_error(what: &str, found: &[Diagnostic]) -> Option<Error> {
+        let errors: Vec<_> = found.iter().filter(|finding| finding.severity == Severity::Error).collect();
+        let first = errors.first()?;
+        let message = match errors.len() {
+            1 => format!("{what}: {first}"),
+            many => {
+                let hint = |one: &Diagnostic| one.advice().map_or_else(String::new, |hint| format!(" -- {hint}"));
+                let lines: Vec<_> = errors.iter().map(|one| format!("\n  {one}{}", hint(one))).collect();
+                format!("{what} has {many} errors:{}", lines.concat())
+            }
+        };
+        let error = Error::new(ErrorKind::Config, message);
+        Some(if errors.len() == 1 { error.advise(first.next.clone()) } else { error })
+    }
+}
+
+impl fmt::Display for Diagnostic {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if let Some(place) = &self.place {
+            write!(f, "{place}: ")?;
+        }
+        if !self.pointer.is_empty() {
+            write!(f, "{}: ", self.pointer)?;
+        }
+        f.write_str(&self.message)
+    }
+}
+
+/// The finding of a failed check: the setting that the error names, its message and its hint.
+impl From<&Error> for Diagnostic {
+    fn from(error: &Error) -> Self {
+        let found = Diagnostic::error(error.setting_pointer().unwrap_or_default(), error.message());
+        Diagnostic { next: error.next_steps().to_vec(), ..found }
+    }
+}
+
+mod as_advice {
+    use serde::{Deserialize, Deserializer, Serialize, Serializer};
+
+    use super::{AdviceMembers, NextStep};
+
+    pub(super) fn serialize<S: Serializer>(next: &[NextStep], serializer: S) -> Result<S::Ok, S::Error> {
+        AdviceMembers::of(next).serialize(serializer)
+    }
+
+    pub(super) fn deserialize<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Vec<NextStep>, D::Error> {
+        AdviceMembers::deserialize(deserializer).map(AdviceMembers::into_steps)
+    }
+}

@@ -1,0 +1,4 @@
+//! Files by reference, and staged copies of them.
+
+pub(crate) mod file;
+pub(crate) mod staging;

@@ -1,0 +1,103 @@
+//! Secrets as a type: a [`Secret`] can be deserialized but not serialized, and its memory is wiped after its last use.
+//!
+//! Each secret is also known to [`redact`](crate::redact), which replaces it in texts that it should not have reached.
+//! For that purpose, the latest few hundred secrets are kept longer than they are used.
+//!
+//! ```
+//! use trunkline_core::Secret;
+//! let secret: Secret = serde_json::from_str("\"hunter2\"").unwrap();
+//! assert_eq!(format!("{secret:?} {secret}"), "*** ***");
+//! assert_eq!(secret.expose(), "hunter2");
+//! ```
+
+use std::{borrow::Cow, fmt, sync::Arc};
+
+use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
+use secrecy::{ExposeSecret, SecretString};
+use serde::{Deserialize, Deserializer};
+
+use super::redact::register;
+
+/// A string that must not be shown. It can be deserialized but not serialized, and it prints as `***`.
+#[derive(Clone)]
+pub struct Secret(Arc<SecretString>);
+
+impl Secret {
+    /// Returns the secret itself, for the one place that needs it. Never put it into a log, an error or a URL.
+    pub fn expose(&self) -> &str {
+        self.0.expose_secret()
+    }
+
+    /// Returns whether the secret is the empty string, which some login servers send instead of omitting a token.
+    pub fn is_empty(&self) -> bool {
+        self.expose().is_empty()
+    }
+}
+
+impl From<String> for Secret {
+    fn from(text: String) -> Self {
+        Secret(register(text))
+    }
+}
+
+impl From<&str> for Secret {
+    fn from(text: &str) -> Self {
+        Secret(register(text.to_owned()))
+    }
+}
+
+impl fmt::Debug for Secret {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("***")
+    }
+}
+
+impl fmt::Display for Secret {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("***")
+    }
+}
+
+impl<'de> Deserialize<'de> for Secret {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        String::deserialize(deserializer).map(Secret::from)
+    }
+}
+
+/// The source of a secret that the settings only refer to: `{"env": "NAME"}` or `{"file": "path"}`.
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "snake_case", deny_unknown_fields)]
+pub enum SecretSource {
+    /// The name of an environment variable of the host.
+    Env(String),
+    /// The path of a file that the host can read. One line break at its end is ignored.
+    File(String),
+}
+
+impl JsonSchema for Secret {
+    fn schema_name() -> Cow<'static, str> {
+        "Secret".into()
+    }
+
+    fn inline_schema() -> bool {
+        true
+    }
+
+    fn json_schema(_: &mut SchemaGenerator) -> Schema {
+        json_schema!({
+            "anyOf": [
+                { "type": "string", "minLength": 1 },
+                {
+                    "type": "object", "title": "From an environment variable", "required": ["env"],
+                    "additionalProperties": false, "properties": { "env": { "type": "string", "minLength": 1 } }
+                },
+                {
+                    "type": "object", "title": "From a file", "required": ["file"],
+                    "additionalProperties": false, "properties": { "file": { "type": "string", "minLength": 1 } }
+                }
+            ],
+            "writeOnly": true,
+            "format": "password"
+        })
+    }
+}

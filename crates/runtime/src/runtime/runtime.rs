@@ -1,0 +1,407 @@
+//! The [`Runtime`]: connections, calls of actions, and the start of runs. Saved flows, outcomes of items and exports are in
+//! modules of their own.
+
+#[cfg(feature = "sqlite")]
+use std::path::Path;
+use std::{
+    collections::{BTreeMap, HashMap},
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+};
+
+use futures::{StreamExt, TryStreamExt, stream, stream::BoxStream};
+use schemars::JsonSchema;
+use serde::Serialize;
+use serde_json::{Map, Value};
+use trunkline_core::{
+    ActionSpec, ByteProgress, Connected, Connection, Connections, ConnectorSpec, Context, Diagnostic, Error, ErrorKind,
+    NextStep, Recorder, Registry, Result, RunId, Secret, async_trait,
+};
+use trunkline_engine::{Engine, Journal, RunHandle, RunStatus};
+use trunkline_flow::Flow;
+use trunkline_rest::Discovered;
+#[cfg(feature = "sqlite")]
+use trunkline_store::KeySource;
+use trunkline_store::{ConnectionStore, FlowStore};
+use uuid::Uuid;
+
+use super::{LocalLauncher, RunLauncher, sign_ins::SignIns};
+use crate::Ports;
+
+/// The connectors, connections, saved flows and runs of one data directory. Clones share everything.
+#[derive(Clone)]
+pub struct Runtime {
+    registry: Arc<Registry>,
+    ports: Ports,
+    engine: Engine,
+    launcher: Arc<dyn RunLauncher>,
+    /// The clients of connections, each with the settings it was made from. All runs of this process share a client, and so
+    /// its open connections and its request limits.
+    clients: Arc<Mutex<HashMap<String, (Secret, Connected)>>>,
+    pub(super) sign_ins: Arc<SignIns>,
+    /// Saved flows that have been read, by version.
+    pub(crate) flow_cache: Arc<Mutex<HashMap<String, Flow>>>,
+}
+
+impl Runtime {
+    /// Returns a runtime on these ports, with these connectors, such as those of [`registry`](crate::registry).
+    pub fn new(registry: Registry, ports: Ports) -> Runtime {
+        let engine = engine(&ports);
+        Runtime {
+            registry: Arc::new(registry),
+            ports,
+            engine,
+            launcher: Arc::new(LocalLauncher::default()),
+            clients: Arc::default(),
+            sign_ins: Arc::default(),
+            flow_cache: Arc::default(),
+        }
+    }
+
+    /// Returns a runtime that keeps everything in memory, see [`Ports::in_memory`].
+    pub fn in_memory(registry: Registry) -> Runtime {
+        Runtime::new(registry, Ports::in_memory())
+    }
+
+    /// Opens or creates a data directory, with the connectors that are linked into this program.
+    ///
+    /// # Errors
+    ///
+    /// `config` if the key is not the one that the data directory was written with, `store` if it cannot be opened.
+    #[cfg(feature = "sqlite")]
+    pub fn open(data: &Path, key: KeySource) -> Result<Runtime> {
+        Ok(Runtime::new(crate::registry(None)?, Ports::sqlite(data, key)?))
+    }
+
+    /// Returns the connectors and their actions.
+    pub fn registry(&self) -> &Registry {
+        &self.registry
+    }
+
+    /// Returns what the runtime stands on.
+    pub fn ports(&self) -> &Ports {
+        &self.ports
+    }
+
+    /// Returns the connections.
+    pub fn connections(&self) -> &dyn ConnectionStore {
+        &*self.ports.connections
+    }
+
+    /// Returns the saved flows.
+    pub fn flows(&self) -> &dyn FlowStore {
+        &*self.ports.flows
+    }
+
+    /// Returns the journal of runs.
+    pub fn journal(&self) -> &dyn Journal {
+        &*self.ports.journal
+    }
+
+    /// Returns the engine that runs flows.
+    pub fn engine(&self) -> &Engine {
+        &self.engine
+    }
+
+    /// Returns a runtime of the same data directory with an engine of its own. Everything else is shared with this one. A
+    /// part of a program that stops before the rest, such as a server, drains its own engine and no other.
+    pub fn with_own_engine(&self) -> Runtime {
+        Runtime { engine: engine(&self.ports), ..self.clone() }
+    }
+
+    /// Returns a runtime whose operations start runs through this launcher, instead of at once. Everything else is
+    /// shared with this one.
+    pub fn with_launcher(&self, launcher: Arc<dyn RunLauncher>) -> Runtime {
+        Runtime { launcher, ..self.clone() }
+    }
+
+    /// Returns what the operations start runs through.
+    pub(crate) fn launcher(&self) -> Arc<dyn RunLauncher> {
+        self.launcher.clone()
+    }
+
+    /// Returns the handle of a run that an operation has started in this process, once. There is none if the launcher
+    /// keeps no handles, see [`LocalLauncher`].
+    pub fn take_handle(&self, run: &RunId) -> Option<RunHandle> {
+        self.launcher.take_handle(run)
+    }
+
+    /// Checks a connection document and saves it under its name, which is returned. A connection of the same name is
+    /// replaced. Settings of an earlier version of the connector are migrated. Nothing is sent.
+    ///
+    /// # Errors
+    ///
+    /// `config` with a diagnostic for every setting that is wrong, or `store`.
+    pub async fn add_connection(&self, document: Value) -> Result<String> {
+        let mut names = self.add_connections(vec![document]).await?;
+        names.pop().ok_or_else(|| Error::new(ErrorKind::Internal, "no connection was added"))
+    }
+
+    /// Checks and saves several connection documents. If one of them is wrong, none is saved.
+    ///
+    /// # Errors
+    ///
+    /// As [`Runtime::add_connection`].
+    pub async fn add_connections(&self, documents: Vec<Value>) -> Result<Vec<String>> {
+        let mut checked = Vec::new();
+        for document in documents {
+            let connection = self.registry.current(&Connection::from_value(document)?)?;
+            Diagnostic::accept("the connection", &self.registry.check(&connection))?;
+            checked.push(connection);
+        }
+        let mut names = Vec::new();
+        for connection in checked {
+            let settings = self.registry.connector(connection.connector_name())?.settings();
+            self.connections().put_connection(&connection, settings).await?;
+            names.push(connection.name);
+        }
+        Ok(names)
+    }
+
+    /// Copies discovered addresses of a login server into the settings of a connection. Returns the settings that changed.
+    ///
+    /// # Errors
+    ///
+    /// `not_found` if there is no such connection; otherwise as [`Runtime::add_connection`].
+    pub async fn apply_discovery(&self, name: &str, found: &Discovered) -> Result<Map<String, Value>> {
+        let mut connection = self.connections().connection(name).await?;
+        let mut changed = found.settings();
+        changed.retain(|setting, value| connection.settings.get(setting) != Some(value));
+        connection.settings.extend(changed.clone());
+        self.add_connection(connection.document()).await?;
+        Ok(changed)
+    }
+
+    /// Returns the current id of a connector (`mediavalet-v1.1`) if a connection was saved with another version of it.
+    pub fn current_version(&self, connector: &str) -> Option<String> {
+        let current = self.registry.connector(ConnectorSpec::name_in(connector)).ok()?.spec().id();
+        (current != connector).then_some(current)
+    }
+
+    /// Returns a connection that is ready to run actions. Nothing is sent yet.
+    ///
+    /// # Errors
+    ///
+    /// `not_found` if there is no such connection, `config` if a setting is wrong or a referenced secret is missing.
+    pub async fn connect(&self, name: &str) -> Result<Connected> {
+        let connection = self.connections().connection(name).await?;
+        let resolved = self.registry.resolved(&connection, &|source| self.ports.secrets.secret(source))?;
+        let is_same = |of: &Secret| of.expose() == resolved.expose();
+        let known = self.clients().get(name).filter(|(of, _)| is_same(of)).map(|(_, connected)| connected.clone());
+        if let Some(connected) = known {
+            return Ok(connected);
+        }
+        let connected = self
+            .registry
+            .connect(&connection, self.ports.vault.clone(), &|source| self.ports.secrets.secret(source))?;
+        self.clients().insert(name.to_owned(), (resolved, connected.clone()));
+        Ok(connected)
+    }
+
+    fn clients(&self) -> MutexGuard<'_, HashMap<String, (Secret, Connected)>> {
+        self.clients.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Removes a connection with its secrets and tokens, and revokes the tokens at its login server where that is possible
+    /// (RFC 7009). The returned [`Removal`] says whether the login server did so.
+    ///
+    /// # Errors
+    ///
+    /// `conflict` if an active flow or an unfinished run uses the connection, unless `force` is set. `not_found` if there is
+    /// no such connection.
+    pub async fn remove_connection(&self, name: &str, force: bool) -> Result<Removal> {
+        // The client is made first: afterwards there are no settings to make it from.
+        let connected = self.connect(name).await;
+        let tokens = self.connections().remove_connection(name, force).await?;
+        self.clients().remove(name);
+        let revoked = match (connected, tokens) {
+            (Ok(connected), Some(tokens)) => connected.sign_out(&tokens).await,
+            (Err(error), Some(_)) => Err(error),
+            (_, None) => Ok(()),
+        };
+        Ok(revoked.map_or_else(Removal::TokensNotRevoked, |()| Removal::Complete))
+    }
+
+    /// Runs one action outside a flow. `action` is written `connector.resource.verb`.
+    ///
+    /// # Errors
+    ///
+    /// `not_found` if there is no such action or connection, `config` if the connection belongs to another connector,
+    /// `invalid_input` if the input does not fit, or the error of the action.
+    pub async fn call(&self, action: &str, connection: &str, input: Value) -> Result<CallOutput> {
+        let (connected, action) = self.connected(action, connection).await?;
+        let recorded = Arc::new(Warnings::default());
+        let context = Runtime::context(&connected).with_recorder(recorded.clone(), None);
+        let output = connected.run(&action.name, input, &context).await?;
+        let warnings = std::mem::take(&mut *recorded.0.lock().unwrap_or_else(PoisonError::into_inner));
+        Ok(CallOutput { output, warnings })
+    }
+
+    /// Reads all pages of an action that lists, one after the other. The first page is read with the first item.
+    ///
+    /// # Errors
+    ///
+    /// As [`Runtime::call`]. The stream ends with the first error; the items before it have been yielded.
+    pub async fn list(
+        &self,
+        action: &str,
+        connection: &str,
+        input: Value,
+    ) -> Result<BoxStream<'static, Result<Value>>> {
+        let (connected, action) = self.connected(action, connection).await?;
+        let (context, action) = (Runtime::context(&connected), action.name.clone());
+        let read = move |from: Option<Value>| {
+            let (connected, context, action, input) =
+                (connected.clone(), context.clone(), action.clone(), input.clone());
+            async move { connected.page(&action, input, from, &context).await }
+        };
+        let pages = stream::try_unfold(Some(None), move |from: Option<Option<Value>>| {
+            let page = from.map(&read);
+            async move {
+                let Some(page) = page else { return Ok(None) };
+                let page = page.await?;
+                Ok(Some((stream::iter(page.items.into_iter().map(Ok)), page.next.map(Some))))
+            }
+        });
+        Ok(pages.try_flatten().boxed())
+    }
+
+    /// Returns the connection and the action, if both belong to the same connector.
+    async fn connected(&self, action: &str, connection: &str) -> Result<(Connected, &ActionSpec)> {
+        let (connector, action) = self.registry.action(action)?;
+        let (connector, connected) = (&connector.spec().name, self.connect(connection).await?);
+        let found = &connected.connector().spec().name;
+        if found != connector {
+            let action = &action.name;
+            let message = format!("{connection} is a connection to {found}, and {action} is an action of {connector}");
+            return Err(Error::new(ErrorKind::Config, message).next(NextStep::ListConnections));
+        }
+        Ok((connected, action))
+    }
+
+    fn context(connected: &Connected) -> Context {
+        let connections: Connections = [connected.clone()].into_iter().collect();
+        Context::new(&Uuid::new_v4().to_string(), connected.name(), connections)
+    }
+
+    /// Checks a flow against the connectors and starts a run of it. `bindings` maps the connections that the flow declares to
+    /// names of connections. One that is missing is bound to the only connection of its connector, if there is exactly one.
+    ///
+    /// # Errors
+    ///
+    /// `config` with a diagnostic for everything that is wrong with the flow or its bindings, `invalid_input` if the input
+    /// does not fit the flow's schema, or `store`.
+    pub async fn start(&self, flow: &Flow, input: Value, bindings: BTreeMap<String, String>) -> Result<RunHandle> {
+        let bindings = self.all_bindings(flow, bindings).await?;
+        self.accept(flow, &bindings).await?;
+        self.engine.start(flow, input, self.connect_all(&bindings).await?).await
+    }
+
+    /// Resumes a run that was stopped, with the connections that it was started with.
+    ///
+    /// # Errors
+    ///
+    /// `conflict` if the run has ended, was rerun, or is worked on by another process; `not_found` if there is no such run.
+    pub async fn resume(&self, id: &RunId) -> Result<RunHandle> {
+        let run = self.engine.run(id).await?;
+        if let RunStatus::Running | RunStatus::Failed = run.status {
+            return self.engine.resume(id, self.connect_all(&run.connections).await?).await;
+        }
+        // The engine reports why the run cannot be resumed.
+        self.engine.resume(id, BTreeMap::new()).await
+    }
+
+    /// Returns the run whose id starts with `start`.
+    ///
+    /// # Errors
+    ///
+    /// `not_found` if there is none, `invalid_input` if there are several.
+    pub async fn find_run(&self, start: &str) -> Result<RunId> {
+        let runs = self.journal().runs().await?;
+        let mut found = runs.into_iter().filter(|run| run.id.as_str().starts_with(start));
+        match (found.next(), found.next()) {
+            (Some(run), None) => Ok(run.id),
+            (Some(_), Some(_)) => Err(Error::new(ErrorKind::InvalidInput, format!("several runs start with {start}"))
+                .next("give more digits of the id")
+                .next(NextStep::ListRuns)),
+            _ => Err(Error::new(ErrorKind::NotFound, format!("there is no run {start}")).next(NextStep::ListRuns)),
+        }
+    }
+
+    pub(crate) async fn connect_all(&self, bindings: &BTreeMap<String, String>) -> Result<BTreeMap<String, Connected>> {
+        let mut connected = BTreeMap::new();
+        for (binding, name) in bindings {
+            connected.insert(binding.clone(), self.connect(name).await?);
+        }
+        Ok(connected)
+    }
+}
+
+/// Makes an engine on these ports.
+fn engine(ports: &Ports) -> Engine {
+    let engine = Engine::new(ports.journal.clone());
+    match &ports.staging {
+        Some(staging) => engine.with_staging(staging.clone()),
+        None => engine,
+    }
+}
+
+/// The result of an action that was called outside a flow.
+#[derive(Clone, Debug, Serialize, JsonSchema)]
+pub struct CallOutput {
+    /// The output of the action.
+    pub output: Value,
+    /// Warnings of the service; the call succeeded all the same.
+    pub warnings: Vec<String>,
+}
+
+/// The result of [`Runtime::remove_connection`].
+#[derive(Debug)]
+pub enum Removal {
+    /// The connection is removed, and its tokens, if there were any, are revoked at the login server.
+    Complete,
+    /// The connection is removed here, but the login server did not revoke its tokens, for this reason.
+    TokensNotRevoked(Error),
+}
+
+#[derive(Default)]
+struct Warnings(Mutex<Vec<String>>);
+
+#[async_trait]
+impl Recorder for Warnings {
+    async fn checkpoint(&self, _: Value) -> Result<()> {
+        Ok(())
+    }
+
+    fn progress(&self, _: ByteProgress) {}
+
+    fn warning(&self, message: &str) {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).push(message.to_owned());
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    #[tokio::test]
+    async fn an_engine_is_drained_without_the_other() {
+        let home = tempfile::tempdir().unwrap();
+        let key = KeySource::File(home.path().join("key"));
+        let runtime = Runtime::new(Registry::empty(), Ports::sqlite(&home.path().join("data"), key).unwrap());
+        let own = runtime.with_own_engine();
+        own.engine().drain();
+        let flow =
+            Flow::from_value(json!({ "name": "nothing", "steps": [{ "id": "one", "set": { "a": 1 } }] })).unwrap();
+        let status = async |runtime: &Runtime| {
+            let handle = runtime.start(&flow, json!({}), BTreeMap::new()).await.unwrap();
+            (handle.id().clone(), handle.wait().await.unwrap().status)
+        };
+        let (suspended, running) = status(&own).await;
+        assert_eq!((running, status(&runtime).await.1), (RunStatus::Running, RunStatus::Succeeded));
+        // The store is the same.
+        let resumed = runtime.resume(&suspended).await.unwrap().wait().await.unwrap();
+        assert_eq!(resumed.status, RunStatus::Succeeded);
+    }
+}

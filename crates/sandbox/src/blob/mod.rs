@@ -1,0 +1,7 @@
+//! The blob storage of MediaValet.
+
+mod archive;
+mod blob;
+mod zip;
+
+pub(crate) use blob::{error, serve};

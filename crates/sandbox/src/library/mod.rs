@@ -1,0 +1,5 @@
+//! The generated source files of the Mediaflow library.
+
+mod library;
+
+pub(crate) use library::{FileCondition, Library, SourceFile, mix};
