@@ -39,31 +39,31 @@ pub(crate) async fn run(
     connections: Vec<(String, String)>,
     output: &Output,
 ) -> Result<ExitCode> {
-    let flow = choice(runtime, name).await?;
-    let what = match &flow {
-        FlowChoice::Saved(saved) => {
-            let saved = runtime.execute::<GetFlow>(&Caller::owner(), FlowName { name: saved.clone() }).await?;
-            Some(format!("the saved flow {name}, version {}", saved.flow.version))
-        }
-        FlowChoice::File(file) => flow_name(file).map(|flow| format!("the flow {flow} in the file {name}")),
-    };
+    let (flow, what) = chosen(runtime, name).await?;
+    what.iter().for_each(|what| output.info(what));
     let request = RunRequest { flow, input: Some(input), connections: connections.into_iter().collect() };
     let started = runtime.execute::<StartRun>(&Caller::owner(), request).await?;
     output.warnings(&started.warnings);
-    what.iter().for_each(|what| output.info(what));
     finish(runtime, &started, output).await
 }
 
-/// Returns the saved flow of this name, or the flow in the file of this name.
-async fn choice(runtime: &Runtime, name: &str) -> Result<FlowChoice> {
+/// Returns the saved flow of this name, or the flow in the file of this name, and a text that says which of the two it is.
+/// There is none for a file that is not a flow.
+async fn chosen(runtime: &Runtime, name: &str) -> Result<(FlowChoice, Option<String>)> {
+    let in_file = || {
+        let file = read_flow(name)?;
+        let what = flow_name(&file).map(|flow| format!("the flow {flow} in the file {name}"));
+        Ok((FlowChoice::File(file), what))
+    };
     if name == "-" || name.contains(['/', '\\']) {
-        return Ok(FlowChoice::File(read_flow(name)?));
+        return in_file();
     }
     match runtime.execute::<GetFlow>(&Caller::owner(), FlowName { name: name.to_owned() }).await {
-        Ok(_) => Ok(FlowChoice::Saved(name.to_owned())),
-        Err(error) if error.kind() == ErrorKind::NotFound && Path::new(name).exists() => {
-            Ok(FlowChoice::File(read_flow(name)?))
+        Ok(saved) => {
+            let what = format!("the saved flow {name}, version {}", saved.flow.version);
+            Ok((FlowChoice::Saved(name.to_owned()), Some(what)))
         }
+        Err(error) if error.kind() == ErrorKind::NotFound && Path::new(name).exists() => in_file(),
         Err(error) if error.kind() == ErrorKind::NotFound => {
             Err(error.hint("`trunkline flow list` lists the saved flows; there is no file of this name either"))
         }
@@ -178,7 +178,7 @@ async fn resume(runtime: &Runtime, data: &Path, run: String, output: &Output) ->
 async fn rerun(runtime: &Runtime, args: RerunArgs, output: &Output) -> Result<ExitCode> {
     let RerunArgs { id, flow, unknown } = args;
     let flow = match flow {
-        Some(name) => Some(choice(runtime, &name).await?),
+        Some(name) => Some(chosen(runtime, &name).await?.0),
         None => None,
     };
     let previous = runtime.execute::<GetRun>(&Caller::owner(), RunName { run: id }).await?.run;

@@ -43,11 +43,6 @@ impl<T> Redacted<T> {
         &self.0
     }
 
-    /// Returns the value without the protection, to be wrapped again in parts.
-    pub fn into_inner(self) -> T {
-        self.0
-    }
-
     /// Returns a text about the value, with known secrets redacted.
     pub fn text(&self, word: impl FnOnce(&T) -> String) -> String {
         redact(&word(&self.0)).into_owned()
