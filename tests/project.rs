@@ -5,6 +5,7 @@ mod errors;
 mod layout;
 mod lean;
 mod mutations;
+mod operations;
 mod paths;
 mod prose;
 mod readmes;

@@ -43,7 +43,7 @@ struct Manifest {
     /// The OAuth scopes that every operation needs.
     #[serde(default)]
     scopes: Vec<String>,
-    /// The name of the operation that `connection check` calls: one without required inputs that only reads.
+    /// The name of the operation that a check of a connection calls: one without required inputs that only reads.
     check: Option<String>,
     /// Headers of every call, such as the version of the API. They must not hold secrets.
     #[serde(default)]

@@ -21,7 +21,7 @@ pub struct Settings {
     #[serde(flatten)]
     authentication: Authentication,
     /// # Check Path
-    /// A path that can be read without side effects: `connection check` requests it.
+    /// A path that can be read without side effects. A check of the connection requests it.
     #[serde(default = "root")]
     #[schemars(regex(pattern = "^/"))]
     check_path: String,

@@ -1,12 +1,19 @@
-//! `connectors`, `actions`, `action`, `schema`: what the linked connectors offer. None of them needs a connection.
+//! `connectors`, `actions`, `action`, `schema`, `flow filters`: what the linked connectors and flows offer. None of them
+//! needs a connection.
 
 use std::process::ExitCode;
 
-use serde_json::{Value, json};
+use serde_json::Value;
 use trunkline::{
-    core::{ActionSpec, Effect, Error, ErrorKind, Registry, Result},
-    flow::Flow,
-    rest::operation_schema,
+    Runtime,
+    core::{Effect, Error, ErrorKind, Result},
+    operations::{
+        Caller, Empty,
+        catalogue::{
+            ActionName, ActionQuery, ConnectorName, ConnectorSummary, GetAction, GetConnector, GetSchema, ListActions,
+            ListConnectors, ListFilters, SchemaQuery,
+        },
+    },
 };
 
 use crate::{
@@ -14,10 +21,11 @@ use crate::{
     output::{Output, exit, table},
 };
 
-pub(crate) fn connectors(registry: &Registry, name: Option<&str>, output: &Output) -> Result<ExitCode> {
+/// Lists the connectors, or shows the settings of one.
+pub(crate) async fn connectors(runtime: &Runtime, name: Option<String>, output: &Output) -> Result<ExitCode> {
     if let Some(name) = name {
-        let spec = registry.connector(name)?.spec();
-        output.show(spec, || {
+        let spec = runtime.execute::<GetConnector>(&Caller::owner(), ConnectorName { name: name.clone() }).await?;
+        output.show(&spec, || {
             let rows = settings(&spec.connection, "");
             let heading = format!("{} ({})\n\nSettings of a connection:\n", spec.title, spec.id());
             let table = table(&["Setting", "In JSON", "Required", "Meaning"], rows);
@@ -25,21 +33,11 @@ pub(crate) fn connectors(registry: &Registry, name: Option<&str>, output: &Outpu
         });
         return Ok(exit::DONE.into());
     }
-    let all: Vec<_> = registry.connectors().collect();
-    let list: Vec<_> = all
-        .iter()
-        .map(|one| {
-            let spec = one.spec();
-            json!({ "name": spec.name, "version": spec.version, "title": spec.title, "id": spec.id(),
-                "actions": one.actions().count() })
-        })
-        .collect();
-    output.show(&list, || {
-        let rows = all.iter().map(|one| {
-            let spec = one.spec();
-            vec![spec.name.clone(), spec.title.clone(), spec.id(), one.actions().count().to_string()]
-        });
-        table(&["Name", "System", "Connector", "Actions"], rows)
+    let all = runtime.execute::<ListConnectors>(&Caller::owner(), Empty {}).await?;
+    output.show(&all, || {
+        let row =
+            |one: &ConnectorSummary| vec![one.name.clone(), one.title.clone(), one.id.clone(), one.actions.to_string()];
+        table(&["Name", "System", "Connector", "Actions"], all.iter().map(row))
     });
     Ok(exit::DONE.into())
 }
@@ -88,81 +86,53 @@ fn properties(schema: &Value, indent: &str) -> Vec<Vec<String>> {
     properties.map(row).collect()
 }
 
-/// Returns whether all words occur in the name, title, group or description of an action.
-fn matches(spec: &ActionSpec, words: &str) -> bool {
-    let text = format!("{} {} {} {}", spec.name, spec.title, spec.group, spec.about).to_lowercase();
-    words.to_lowercase().split_whitespace().all(|word| text.contains(word))
-}
-
-pub(crate) fn actions(
-    registry: &Registry,
-    connector: Option<&str>,
-    search: Option<&str>,
-    output: &Output,
-) -> Result<ExitCode> {
-    let connectors: Vec<_> = match connector {
-        Some(name) => vec![&**registry.connector(name)?],
-        None => registry.connectors().collect(),
-    };
-    let found = connectors.into_iter().map(|one| {
-        let mut specs: Vec<_> = one.actions().filter(|spec| search.is_none_or(|words| matches(spec, words))).collect();
-        specs.sort_by(|a, b| (&a.group, &a.name).cmp(&(&b.group, &b.name)));
-        (one.spec(), specs)
-    });
-    let found: Vec<_> = found.filter(|(_, specs)| !specs.is_empty()).collect();
-    let list: Vec<_> = found
-        .iter()
-        .flat_map(|(connector, specs)| {
-            specs.iter().map(|spec| {
-                let mut row = json!({ "connector": connector.name, "name": spec.name, "title": spec.title,
-                    "group": spec.group, "effect": spec.effect, "lists": spec.lists });
-                if let Some(route) = &spec.route {
-                    row["route"] = route.as_str().into();
-                }
-                row
-            })
-        })
-        .collect();
+/// Lists the actions of a connector or of all.
+pub(crate) async fn actions(runtime: &Runtime, query: ActionQuery, output: &Output) -> Result<ExitCode> {
+    let list = runtime.execute::<ListActions>(&Caller::owner(), query).await?;
+    let connectors = runtime.execute::<ListConnectors>(&Caller::owner(), Empty {}).await?;
     output.show(&list, || {
         let mut text = String::new();
-        for (connector, specs) in &found {
+        for specs in list.chunk_by(|one, next| one.connector == next.connector) {
             let mut group = None;
             let rows = specs.iter().map(|spec| {
                 let heading = if group.replace(&spec.group) == Some(&spec.group) { "" } else { &spec.group };
-                let (effect, route) = (effect(spec), spec.route.clone().unwrap_or_default());
-                let name = format!("{}.{}", connector.name, spec.name);
+                let (effect, route) = (effect(spec.effect), spec.route.clone().unwrap_or_default());
+                let name = format!("{}.{}", spec.connector, spec.name);
                 vec![heading.to_owned(), name, spec.title.clone(), effect, route]
             });
             let table = table(&["Group", "Action", "Title", "Effect", "Call"], rows);
-            text += &format!("{}\n{table}\n\n", connector.title);
+            let connector = connectors.iter().find(|one| one.name == specs[0].connector);
+            text += &format!("{}\n{table}\n\n", connector.map_or("", |one| &one.title));
         }
         if text.is_empty() { "No action contains all of these words.".to_owned() } else { text }
     });
     Ok(exit::DONE.into())
 }
 
-fn effect(spec: &ActionSpec) -> String {
-    format!("{:?}", spec.effect).to_lowercase()
+fn effect(effect: Effect) -> String {
+    format!("{effect:?}").to_lowercase()
 }
 
-pub(crate) fn action(registry: &Registry, name: &str, output: &Output) -> Result<ExitCode> {
-    let (connector, spec) = registry.action(name)?;
-    let documentation = &connector.spec().documentation;
-    output.show(spec, || {
+/// Shows the input and the output of an action.
+pub(crate) async fn action(runtime: &Runtime, name: String, output: &Output) -> Result<ExitCode> {
+    let spec = runtime.execute::<GetAction>(&Caller::owner(), ActionName { name: name.clone() }).await?;
+    let connector = name.split('.').next().unwrap_or_default().to_owned();
+    let connector = runtime.execute::<GetConnector>(&Caller::owner(), ConnectorName { name: connector }).await?;
+    output.show(&spec, || {
         let mut text = format!("{name}: {}\n", spec.title);
         if !spec.about.is_empty() {
             text += &format!("{}\n", spec.about);
         }
-        text += &format!("\nEffect: {} ({})\n", effect(spec), meaning(spec.effect));
+        text += &format!("\nEffect: {} ({})\n", effect(spec.effect), meaning(spec.effect));
         if let Some(route) = &spec.route {
             text += &format!("Call:   {route}\n");
         }
-        let scopes: Vec<_> = connector.spec().scopes.iter().chain(&spec.scopes).map(String::as_str).collect();
+        let scopes: Vec<_> = connector.scopes.iter().chain(&spec.scopes).map(String::as_str).collect();
         if !scopes.is_empty() {
             text += &format!("Scopes: {}\n", scopes.join(" "));
         }
-        if !documentation.is_empty() {
-            text += &format!("Vendor: {documentation}\n");
+        if !connector.documentation.is_empty() {
+            text += &format!("Vendor: {}\n", connector.documentation);
         }
         let heading = ["Title", "In JSON", "Required", "Type", "Meaning"];
         let typed = |schema: &Value| {
@@ -224,7 +194,7 @@ fn example(schema: &Value) -> Value {
             ("integer" | "number", _) => 1.into(),
             ("boolean", _) => true.into(),
             ("object", _) => example(property),
-            (kind, _) if kind.starts_with("list") => json!([]),
+            (kind, _) if kind.starts_with("list") => Vec::<Value>::new().into(),
             _ => "...".into(),
         })
     };
@@ -237,29 +207,49 @@ fn example(schema: &Value) -> Value {
         .into()
 }
 
-pub(crate) fn schema(registry: &Registry, what: SchemaOf, name: Option<&str>) -> Result<ExitCode> {
-    let output = Output::new(true);
+/// Prints a JSON Schema.
+pub(crate) async fn schema(runtime: &Runtime, what: SchemaOf, name: Option<String>) -> Result<ExitCode> {
     let missing = |message: &str, hint: String| Error::new(ErrorKind::InvalidInput, message).hint(hint);
-    match (what, name) {
-        (SchemaOf::Flow, _) => output.json(&Flow::schema()),
-        (SchemaOf::Operation, _) => output.json(&operation_schema()),
+    let query = match (what, name) {
+        (SchemaOf::Flow, _) => SchemaQuery::Flow,
+        (SchemaOf::Operation, _) => SchemaQuery::OperationRows,
         #[cfg(feature = "http")]
-        (SchemaOf::Connector, _) => output.json(&trunkline::connector_schema()),
-        (SchemaOf::Connection, Some(name)) => output.json(&registry.connector(name)?.spec().connection),
+        (SchemaOf::Connector, _) => SchemaQuery::ConnectorManifest,
+        (SchemaOf::Connection, Some(name)) => SchemaQuery::Connection { name },
         (SchemaOf::Connection, None) => {
-            let names: Vec<_> = registry.connectors().map(|one| one.spec().name.clone()).collect();
+            let all = runtime.execute::<ListConnectors>(&Caller::owner(), Empty {}).await?;
+            let names: Vec<_> = all.into_iter().map(|one| one.name).collect();
             return Err(missing(
                 "`schema connection` needs the name of a connector",
                 format!("add one of: {}", names.join(", ")),
             ));
         }
-        (SchemaOf::Action, Some(name)) => output.json(registry.action(name)?.1),
+        (SchemaOf::Action, Some(name)) => SchemaQuery::Action { name },
         (SchemaOf::Action, None) => {
             return Err(missing(
                 "`schema action` needs the name of an action",
                 "`trunkline actions` lists them".to_owned(),
             ));
         }
-    }
+    };
+    Output::new(true).json(&runtime.execute::<GetSchema>(&Caller::owner(), query).await?);
+    Ok(exit::DONE.into())
+}
+
+/// Shows the filters of expressions with their examples.
+pub(crate) async fn filters(runtime: &Runtime, output: &Output) -> Result<ExitCode> {
+    let filters = runtime.execute::<ListFilters>(&Caller::owner(), Empty {}).await?;
+    output.show(&filters, || {
+        let mut text = "Filters change a value in an expression: {{ value | filter }}\n".to_owned();
+        for filter in filters {
+            text += &format!("\n{}\n  {}\n", filter.usage(), filter.about);
+            for example in filter.examples {
+                let input =
+                    if example.input == "{}" { String::new() } else { format!("  where input is {}", example.input) };
+                text += &format!("    {{{{ {} }}}}  yields {}{input}\n", example.expression, example.yields);
+            }
+        }
+        text
+    });
     Ok(exit::DONE.into())
 }

@@ -2,10 +2,23 @@
 
 use std::process::ExitCode;
 
-use serde_json::{Value, json};
+use serde::Serialize;
+use serde_json::Value;
 use trunkline::{
-    Removal, Runtime,
-    core::{CheckReport, Error, ErrorKind, ReauthCause, Result, SignInState, Timestamp},
+    FinishedSignIn, Provide, Runtime,
+    core::{ConnectorSpec, Error, ErrorKind, ReauthCause, Result, SignInState, Timestamp},
+    operations::{
+        Caller, Empty,
+        catalogue::{ConnectorSummary, ListConnectors},
+        connections::{
+            AddConnections, CheckConnection, ConnectionDocuments, ConnectionName, ConnectionRemoval, ConnectionsToAdd,
+            ExportConnections, ExportQuery, GetConnection, ListConnections, RemoveConnection,
+        },
+        sign_ins::{
+            ApplyDiscovery, AuthorizeConnection, DiscoverSettings, DiscoveryQuery, DiscoveryTarget, ListSignInEvents,
+            SignInEventQuery, SignInRequest,
+        },
+    },
     rest::Url,
     store::{ConnectionSummary, FlowUse},
 };
@@ -23,35 +36,30 @@ pub(crate) async fn connection(runtime: &Runtime, command: ConnectionCommand, ou
     match command {
         ConnectionCommand::Add { file, replace } => add(runtime, &file, replace, output).await?,
         ConnectionCommand::List => list(runtime, output).await?,
-        ConnectionCommand::Show { name } => output.json(&runtime.connections().masked_connection(&name).await?),
-        ConnectionCommand::Check { name } => return check(runtime, &name, output).await,
+        ConnectionCommand::Show { name } => {
+            output.json(&runtime.execute::<GetConnection>(&Caller::owner(), ConnectionName { name }).await?);
+        }
+        ConnectionCommand::Check { name } => return check(runtime, name, output).await,
         ConnectionCommand::Authorize { name, port, paste } => {
-            authorize(runtime, &name, port, paste, output).await?;
-            output.show(&json!({ "authorized": name }), || format!("{name} is signed in."));
+            let finished = authorize(runtime, name, port, paste, output).await?;
+            output.show(&finished, || format!("{} is signed in.", finished.authorized));
         }
         ConnectionCommand::Discover { issuer, into: None, allow_private_network } => {
-            return discover(&runtime.ports().http, &issuer, allow_private_network, output).await;
+            discover(runtime, DiscoveryQuery { issuer, allow_private_network }, output).await?;
         }
         ConnectionCommand::Discover { issuer, into: Some(name), allow_private_network } => {
-            discover_into(runtime, &name, &issuer, allow_private_network, output).await?;
+            discover_into(runtime, DiscoveryTarget { name, issuer, allow_private_network }, output).await?;
         }
-        ConnectionCommand::Export { name, all } => export(runtime, name.as_deref(), all, output).await?,
+        ConnectionCommand::Export { name, all } => export(runtime, name, all, output).await?,
         ConnectionCommand::Events { name, after } => {
-            let events = runtime.connections().sign_in_events(name.as_deref(), after).await?;
+            let events =
+                runtime.execute::<ListSignInEvents>(&Caller::owner(), SignInEventQuery { name, after }).await?;
             output.show(&events, || {
                 let rows = events.iter().map(|one| vec![time(one.at), one.connection.clone(), state_text(&one.state)]);
                 table(&["When (UTC)", "Connection", "Sign-in"], rows)
             });
         }
-        ConnectionCommand::Remove { name, force } => {
-            if let Removal::TokensNotRevoked(error) = runtime.remove_connection(&name, force).await? {
-                output.warn(&format!(
-                    "{name} is removed, but its login server did not revoke its tokens: {}",
-                    describe(&error)
-                ));
-            }
-            output.show(&json!({ "removed": name }), || format!("Removed {name}, with its secrets and tokens."));
-        }
+        ConnectionCommand::Remove { name, force } => remove(runtime, ConnectionRemoval { name, force }, output).await?,
     }
     Ok(exit::DONE.into())
 }
@@ -62,44 +70,41 @@ async fn add(runtime: &Runtime, file: &str, replace: bool, output: &Output) -> R
         let location = format!("{file}:{}:{}", error.line(), error.column());
         Error::new(ErrorKind::InvalidInput, format!("{location}: this is not JSON")).source(error)
     })?;
-    let (is_list, documents) = match document {
-        Value::Array(documents) => (true, documents),
-        one => (false, vec![one]),
+    let connections = match document {
+        Value::Array(documents) => ConnectionDocuments::Many(documents),
+        one => ConnectionDocuments::One(one),
     };
-    let names: Vec<_> = documents.iter().map(|one| one["name"].as_str().unwrap_or_default().to_owned()).collect();
-    if let Some((_, name)) = names.iter().enumerate().find(|(at, name)| names[..*at].contains(name)) {
-        return Err(Error::new(ErrorKind::Conflict, format!("{file} contains the connection {name} twice"))
-            .hint("give one of them another name"));
-    }
-    if !replace && let Some(name) = first_existing(runtime, &names).await? {
-        return Err(Error::new(ErrorKind::Conflict, format!("there is already a connection {name}"))
-            .hint("give the new one another name, or replace it with --replace"));
-    }
-    let names = runtime.add_connections(documents).await?;
-    let added = if is_list { json!(names) } else { json!(names.first()) };
-    output.show(&json!({ "added": added }), || {
-        names.iter().map(|one| format!("Added {one}. `trunkline connection check {one}` tries it.\n")).collect()
+    let added = runtime.execute::<AddConnections>(&Caller::owner(), ConnectionsToAdd { connections, replace }).await?;
+    output.show(&added, || {
+        let added = added.added.as_slice().iter();
+        added.map(|one| format!("Added {one}. `trunkline connection check {one}` tries it.\n")).collect()
     });
     Ok(())
 }
 
-/// Returns the first of these names that a saved connection has.
-async fn first_existing(runtime: &Runtime, names: &[String]) -> Result<Option<String>> {
-    let all = runtime.connections().connections().await?;
-    Ok(names.iter().find(|name| all.iter().any(|known| known.name == **name)).cloned())
-}
-
 async fn list(runtime: &Runtime, output: &Output) -> Result<()> {
-    let all = runtime.connections().connections().await?;
+    let all = runtime.execute::<ListConnections>(&Caller::owner(), Empty {}).await?;
+    let connectors = runtime.execute::<ListConnectors>(&Caller::owner(), Empty {}).await?;
     let now = runtime.now();
     output.show(&all, || {
-        let rows = all.iter().map(|one| list_row(runtime, one, now));
+        let rows = all.iter().map(|one| list_row(&connectors, one, now));
         table(&["Name", "Connector", "Sign-in", "Changed (UTC)", "Used by flows", "Needed by runs"], rows)
     });
     Ok(())
 }
 
-fn list_row(runtime: &Runtime, connection: &ConnectionSummary, now: Timestamp) -> Vec<String> {
+async fn remove(runtime: &Runtime, input: ConnectionRemoval, output: &Output) -> Result<()> {
+    let removed = runtime.execute::<RemoveConnection>(&Caller::owner(), input).await?;
+    let name = &removed.removed;
+    if let Some(error) = &removed.tokens_not_revoked {
+        let why = describe(error);
+        output.warn(&format!("{name} is removed, but its login server did not revoke its tokens: {why}"));
+    }
+    output.show(&worded(&removed), || format!("Removed {name}, with its secrets and tokens."));
+    Ok(())
+}
+
+fn list_row(connectors: &[ConnectorSummary], connection: &ConnectionSummary, now: Timestamp) -> Vec<String> {
     let sign_in = connection.sign_in.as_ref();
     let sign_in = sign_in.map_or_else(|| "not yet".to_owned(), |one| state_text(&one.at(now)));
     let runs = if connection.used_by.len() > 3 {
@@ -113,9 +118,10 @@ fn list_row(runtime: &Runtime, connection: &ConnectionSummary, now: Timestamp) -
         false => format!("{} (inactive)", used.flow),
     };
     let flows = connection.flows.iter().map(flow).collect::<Vec<_>>().join(", ");
-    let connector = match runtime.current_version(&connection.connector) {
-        Some(now) => format!("{} (now {now})", connection.connector),
-        None => connection.connector.clone(),
+    let current = connectors.iter().find(|one| one.name == ConnectorSpec::name_in(&connection.connector));
+    let connector = match current {
+        Some(now) if now.id != connection.connector => format!("{} (now {})", connection.connector, now.id),
+        _ => connection.connector.clone(),
     };
     vec![connection.name.clone(), connector, sign_in, time(connection.updated_at), flows, runs]
 }
@@ -137,89 +143,68 @@ fn state_text(state: &SignInState) -> String {
     }
 }
 
-async fn check(runtime: &Runtime, name: &str, output: &Output) -> Result<ExitCode> {
-    let report = match runtime.connect(name).await {
-        Ok(connected) => connected.check().await,
-        Err(error) if error.setting_pointer().is_some() => {
-            CheckReport::of_settings(name, &error).redacted(runtime.redactor())
-        }
-        Err(error) => return Err(error),
-    };
-    let CheckReport { stages, findings } = &report;
-    let json = json!({ "connection": name, "ok": report.is_ok(), "stages": stages,
-        "findings": findings.iter().map(worded).collect::<Vec<_>>() });
-    output.show(&json, || {
-        let rows = stages.iter().map(|one| [one.stage, &one.target, one.outcome.as_str()]);
+async fn check(runtime: &Runtime, name: String, output: &Output) -> Result<ExitCode> {
+    let report = runtime.execute::<CheckConnection>(&Caller::owner(), ConnectionName { name }).await?;
+    output.show(&worded(&report), || {
+        let rows = report.stages.iter().map(|one| [one.stage, &one.target, one.outcome.as_str()]);
         let rows = rows.map(|row| row.map(str::to_owned).to_vec());
-        let works = if report.is_ok() { format!("{name} works.") } else { String::new() };
-        format!("{}\n\n{}{works}", table(&["Stage", "Target", "Result"], rows), Output::findings(findings))
+        let works = if report.ok { format!("{} works.", report.connection) } else { String::new() };
+        format!("{}\n\n{}{works}", table(&["Stage", "Target", "Result"], rows), Output::findings(&report.findings))
     });
-    Ok(if report.is_ok() { exit::DONE } else { exit::FAULTS }.into())
+    Ok(if report.ok { exit::DONE } else { exit::FAULTS }.into())
 }
 
 /// Shows what a login server publishes about itself. The settings for a connection come first, in the form of a
 /// connection file.
-pub(crate) async fn discover(
-    http: &trunkline::rest::HttpEnvironment,
-    issuer: &str,
-    private: bool,
-    output: &Output,
-) -> Result<ExitCode> {
-    let found = trunkline::rest::discover(http, issuer, private).await?;
-    let offers = |scope: &&str| found.scopes.iter().any(|one| one == scope);
-    let scopes: Vec<_> = ["openid", "offline_access"].into_iter().filter(offers).collect();
-    let mut settings = found.settings();
-    if !scopes.is_empty() {
-        settings.insert("scopes".to_owned(), scopes.join(" ").into());
-    }
-    let json = json!({
-        "settings": settings,
-        "userInfoUrl": found.user_info_url,
-        "supported": { "scopes": found.scopes, "grants": found.grants },
-    });
-    output.show(&json, || {
-        let settings = serde_json::to_string_pretty(&settings).unwrap_or_default();
+async fn discover(runtime: &Runtime, query: DiscoveryQuery, output: &Output) -> Result<()> {
+    let found = runtime.execute::<DiscoverSettings>(&Caller::owner(), query).await?;
+    output.show(&found, || {
+        let settings = serde_json::to_string_pretty(&found.settings).unwrap_or_default();
         let url = |url: &Option<Url>| url.as_ref().map_or_else(|| "-".to_owned(), Url::to_string);
         let rows = [
             ["User-info URL", &url(&found.user_info_url)],
-            ["Supported scopes", &found.scopes.join(" ")],
-            ["Supported grants", &found.grants.join(" ")],
+            ["Supported scopes", &found.supported.scopes.join(" ")],
+            ["Supported grants", &found.supported.grants.join(" ")],
         ];
         let rows = rows.map(|row| row.map(str::to_owned).to_vec());
         format!("{}\n\n{}", plain(&settings), table(&["Also published", ""], rows))
     });
-    Ok(exit::DONE.into())
+    Ok(())
 }
 
 /// Writes what a login server publishes about itself into the settings of a connection.
-async fn discover_into(runtime: &Runtime, name: &str, issuer: &str, private: bool, output: &Output) -> Result<()> {
-    let found = runtime.discover(issuer, private).await?;
-    let changed = runtime.apply_discovery(name, &found).await?;
-    output.show(&json!({ "changed": name, "settings": changed }), || {
-        let rows = changed.iter().map(|(setting, value)| {
+async fn discover_into(runtime: &Runtime, target: DiscoveryTarget, output: &Output) -> Result<()> {
+    let changed = runtime.execute::<ApplyDiscovery>(&Caller::owner(), target).await?;
+    output.show(&changed, || {
+        let rows = changed.settings.iter().map(|(setting, value)| {
             vec![setting.clone(), value.as_str().map_or_else(|| value.to_string(), str::to_owned)]
         });
-        format!(
-            "{}\nThese settings of {name} were changed. `trunkline connection check {name}` tries it.",
-            table(&["Setting", "Value"], rows)
-        )
+        let (table, name) = (table(&["Setting", "Value"], rows), &changed.changed);
+        format!("{table}\nThese settings of {name} were changed. `trunkline connection check {name}` tries it.")
     });
     Ok(())
 }
 
+/// What the user has to set where an export is used, on standard error.
+#[derive(Serialize)]
+struct ToProvide<'a> {
+    provide: Vec<&'a Provide>,
+}
+
 /// Prints one connection, or all of them as a list. The variables to provide are listed on standard error.
-async fn export(runtime: &Runtime, name: Option<&str>, all: bool, output: &Output) -> Result<()> {
-    let exported = runtime.export_connections(name).await?;
+async fn export(runtime: &Runtime, name: Option<String>, all: bool, output: &Output) -> Result<()> {
+    let exported = runtime.execute::<ExportConnections>(&Caller::owner(), ExportQuery { name }).await?;
     let documents: Vec<_> = exported.iter().map(|one| &one.document).collect();
     if all {
         output.json(&documents);
     } else {
         documents.iter().for_each(|document| output.json(document));
     }
-    let provide: Vec<_> = exported.iter().flat_map(|one| &one.provide).collect();
-    if !provide.is_empty() {
-        output.note(&json!({ "provide": provide }), || {
-            let rows = provide
+    let to_provide = ToProvide { provide: exported.iter().flat_map(|one| &one.provide).collect() };
+    if !to_provide.provide.is_empty() {
+        output.note(&to_provide, || {
+            let rows = to_provide
+                .provide
                 .iter()
                 .map(|one| vec![one.env.clone(), format!("{} of connection {}", one.setting, one.connection)]);
             format!(
@@ -231,31 +216,33 @@ async fn export(runtime: &Runtime, name: Option<&str>, all: bool, output: &Outpu
     Ok(())
 }
 
-async fn authorize(runtime: &Runtime, name: &str, port: u16, paste: bool, output: &Output) -> Result<()> {
-    let connected = runtime.connect(name).await?;
+async fn authorize(runtime: &Runtime, name: String, port: u16, paste: bool, output: &Output) -> Result<FinishedSignIn> {
     let listener = LoopbackCallback::listen(port).await.map_err(|error| {
         error.hint("choose another with --port; the redirect URI with that port has to be registered at the vendor")
     })?;
     let redirect_uri = listener.redirect_uri();
-    let authorization = connected.begin_authorization(&redirect_uri)?;
+    let request = SignInRequest { name, redirect_uri: redirect_uri.clone() };
+    let started = runtime.execute::<AuthorizeConnection>(&Caller::owner(), request).await?;
     output.info("Open this URL in a browser and sign in:\n");
     // With --json, the URL is printed to standard output: the caller has to open it.
     if output.is_json() {
-        output.json(&json!({ "open": authorization.url, "redirect_uri": authorization.redirect_uri }));
+        output.json(&started);
     } else {
-        output.sign_in_url(&authorization.url);
+        output.sign_in_url(&started.open);
     }
-    if paste || authorization.redirect_uri != redirect_uri {
-        output.info("Then paste the URL that the browser was redirected to, and press Enter:");
-        let callback = tokio::task::spawn_blocking(|| {
-            let mut line = String::new();
-            std::io::stdin().read_line(&mut line).map(|_| line)
-        });
-        let callback = callback.await.map_err(std::io::Error::other).flatten();
-        let callback =
-            callback.map_err(|error| Error::new(ErrorKind::InvalidInput, "no URL was pasted").source(error))?;
-        return connected.finish_authorization(&authorization, callback.trim()).await;
+    if !paste && started.redirect_uri == redirect_uri {
+        output.info("Waiting for the browser to return ...");
+        return listener.finish(runtime).await;
     }
-    output.info("Waiting for the browser to return ...");
-    listener.finish(&connected, &authorization).await
+    output.info("Then paste the URL that the browser was redirected to, and press Enter:");
+    let callback = tokio::task::spawn_blocking(|| {
+        let mut line = String::new();
+        std::io::stdin().read_line(&mut line).map(|_| line)
+    });
+    let callback = callback.await.map_err(std::io::Error::other).flatten();
+    let callback = callback.map_err(|error| Error::new(ErrorKind::InvalidInput, "no URL was pasted").source(error))?;
+    runtime.finish_sign_in(callback.trim()).await?.ok_or_else(|| {
+        Error::new(ErrorKind::Auth, "the URL does not end this sign-in: it belongs to another one, or to none")
+            .hint("run the command again, and use the same browser for the whole sign-in")
+    })
 }

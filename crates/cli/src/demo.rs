@@ -2,6 +2,7 @@
 //! simulators, and they count independently what they received.
 
 use std::{
+    collections::BTreeMap,
     fs,
     net::SocketAddr,
     path::{Path, PathBuf},
@@ -15,13 +16,16 @@ use trunkline::{
     Runtime,
     core::{Diagnostic, Error, ErrorKind, Result, RunId, Timestamp},
     engine::{Ledger, Run},
-    flow::Flow,
+    operations::{
+        Caller, FlowChoice, FlowFile,
+        run_queries::GetRun,
+        runs::{RunName, RunRequest, StartRun},
+    },
 };
 use trunkline_sandbox::{Faults, Options, Report, Sandbox};
 
 use crate::{
     args,
-    flow::faults,
     output::{Output, exit, exit_code},
     progress_display,
     run_text::lines,
@@ -30,6 +34,7 @@ use crate::{
 
 const FLOW: &str = include_str!("../flows/mediaflow-to-mediavalet.json");
 const FLOW_FILE: &str = "mediaflow-to-mediavalet.json";
+const FLOW_NAME: &str = "mediaflow-to-mediavalet";
 /// Short enough that a run of a few seconds refreshes its tokens.
 const TOKEN_LIFETIME: Duration = Duration::from_secs(2);
 
@@ -114,19 +119,18 @@ pub(crate) async fn demo(runtime: &Runtime, data: &Path, arguments: args::Demo, 
         Diagnostic::accept(&format!("connection {name}"), &found)?;
         output.info(&format!("Connection {name} is signed in and works."));
     }
-    let flow = Flow::parse(FLOW_FILE, FLOW).map_err(|found| faults(FLOW_FILE, &found))?;
+    let file = FlowFile { file: FLOW_FILE.to_owned(), document: FLOW.into(), called: BTreeMap::new() };
     let input = json!({ "folder": sandbox.root_folder(), "category": sandbox.category() });
-    let bindings = [("source", "demo-mediaflow"), ("target", "demo-mediavalet")];
-    let bindings = bindings.map(|(binding, name)| (binding.to_owned(), name.to_owned())).into();
+    let connections = [("source", "demo-mediaflow"), ("target", "demo-mediavalet")];
+    let connections = connections.map(|(binding, name)| (binding.to_owned(), name.to_owned())).into();
     let since = Instant::now();
-    let handle = runtime.start(&flow, input, bindings).await?;
+    let request = RunRequest { flow: FlowChoice::File(file), input: Some(input), connections };
+    let started = runtime.execute::<StartRun>(&Caller::owner(), request).await?;
     output.info(&format!(
-        "Run {} of flow {} has started. You can kill it: `trunkline runs resume {}` continues it.\n",
-        handle.id(),
-        flow.name(),
-        handle.id()
+        "Run {} of flow {FLOW_NAME} has started. You can kill it: `trunkline runs resume {}` continues it.\n",
+        started.run, started.run
     ));
-    let run = progress_display::watch(handle, output).await?;
+    let run = progress_display::watch(runtime, &started.run, output).await?;
     let seconds = since.elapsed().as_secs_f64();
     let report = sandbox.report();
     sandbox.stop().await;
@@ -137,7 +141,7 @@ pub(crate) async fn demo(runtime: &Runtime, data: &Path, arguments: args::Demo, 
 
 fn show(run: &Run, report: &Report, seconds: f64, files: u64, output: &Output) {
     let ledger = run.ledger.values().next().cloned().unwrap_or_else(Ledger::default);
-    let sum = |reasons: &std::collections::BTreeMap<String, u64>| reasons.values().sum::<u64>();
+    let sum = |reasons: &BTreeMap<String, u64>| reasons.values().sum::<u64>();
     let figures = Figures {
         run: run.id.clone(),
         status: run.status.as_str(),
@@ -181,8 +185,8 @@ pub(crate) fn comparison(report: &Report) -> String {
 }
 
 /// Starts the simulators again, if the run was started by `demo` and killed together with them.
-pub(crate) async fn revive(runtime: &Runtime, data: &Path, id: &RunId) -> Result<Option<Sandbox>> {
-    let run = runtime.engine().run(id).await?;
+pub(crate) async fn revive(runtime: &Runtime, data: &Path, run: &str) -> Result<Option<Sandbox>> {
+    let run = runtime.execute::<GetRun>(&Caller::owner(), RunName { run: run.to_owned() }).await?.run;
     if !run.connections.values().all(|name| name.starts_with("demo-")) || run.connections.is_empty() {
         return Ok(None);
     }
@@ -190,7 +194,9 @@ pub(crate) async fn revive(runtime: &Runtime, data: &Path, id: &RunId) -> Result
     let state: Option<DemoState> = text.and_then(|text| serde_json::from_str(&text).ok());
     match state.filter(|state| state.started_at <= run.started_at) {
         Some(state) => sandbox::start(state.options(data)).await.map(Some),
-        None => Err(Error::new(ErrorKind::NotFound, format!("the simulators that run {id} worked with are gone"))
-            .hint("a later `trunkline demo` has replaced them: start a new demo")),
+        None => {
+            Err(Error::new(ErrorKind::NotFound, format!("the simulators that run {} worked with are gone", run.id))
+                .hint("a later `trunkline demo` has replaced them: start a new demo"))
+        }
     }
 }

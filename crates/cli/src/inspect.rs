@@ -3,11 +3,17 @@
 
 use std::process::ExitCode;
 
-use serde_json::json;
+use futures::TryStreamExt;
+use serde::Serialize;
 use trunkline::{
-    Runtime,
-    core::{Result, RunId, Timestamp},
+    Redacted, Runtime,
+    core::{Result, Timestamp},
     engine::{DurationStats, LogEntry, RunEventView, StepTime, Timeline},
+    operations::{
+        Caller,
+        run_queries::{GetRun, GetTimeline, ReadRunLog, RunPosition, WatchRun},
+        runs::RunName,
+    },
 };
 
 use crate::{
@@ -16,17 +22,19 @@ use crate::{
 };
 
 /// Prints the events of a run after number `after`, past ones first, one a line, until the run ends.
-pub(crate) async fn tail(runtime: &Runtime, id: &RunId, after: u64, output: &Output) -> Result<ExitCode> {
-    let mut watch = runtime.engine().watch(id, after).await?;
+pub(crate) async fn tail(runtime: &Runtime, run: String, after: u64, output: &Output) -> Result<ExitCode> {
+    let owner = Caller::owner();
+    let mut events = runtime.stream::<WatchRun>(&owner, RunPosition { run: run.clone(), after }).await?;
     let mut last = None;
-    while let Some(event) = watch.next().await? {
-        last = event.at.or(last);
+    while let Some(event) = events.try_next().await? {
+        last = event.get().at.or(last);
         match output.is_json() {
-            true => output.json_line(&runtime.redactor().redact_json(&event)),
-            false => output.text_line(&runtime.redactor().redact(&plain(&event_line(&event, last)))),
+            true => output.json_line(&event),
+            false => output.text_line(&event.text(|event| plain(&event_line(event, last)))),
         }
     }
-    Ok(exit_code(watch.status()))
+    let ended = runtime.execute::<GetRun>(&owner, RunName { run }).await?;
+    Ok(exit_code(ended.run.status))
 }
 
 /// Formats an event as one line. `at` is its time, or that of the previous event if it has none.
@@ -77,10 +85,9 @@ fn event_text(event: &RunEventView) -> String {
 }
 
 /// Shows where the time of a run went.
-pub(crate) async fn timeline(runtime: &Runtime, id: &RunId, output: &Output) -> Result<ExitCode> {
-    let timeline = runtime.engine().timeline(id).await?;
-    let redactor = runtime.redactor();
-    output.show(&redactor.redact_json(&timeline), || redactor.redact(&timeline_text(&timeline)).into_owned());
+pub(crate) async fn timeline(runtime: &Runtime, run: String, output: &Output) -> Result<ExitCode> {
+    let timeline = runtime.execute::<GetTimeline>(&Caller::owner(), RunName { run }).await?;
+    output.show(&timeline, || timeline.text(timeline_text));
     Ok(exit::DONE.into())
 }
 
@@ -126,30 +133,43 @@ fn spread(took: &DurationStats) -> String {
     format!("{fastest} / {median} / {slowest}")
 }
 
+/// A logged call, with its number in the log.
+#[derive(Serialize)]
+struct NumberedCall<'a> {
+    #[serde(flatten)]
+    call: &'a LogEntry,
+    number: u64,
+}
+
+/// The number of calls that are no longer in the log.
+#[derive(Serialize)]
+struct DroppedCalls {
+    dropped: u64,
+}
+
 /// Shows the logged calls of a run, or those of one `step`; with `--json`, one a line.
-pub(crate) async fn log(runtime: &Runtime, id: &RunId, step: Option<&str>, output: &Output) -> Result<ExitCode> {
+pub(crate) async fn log(runtime: &Runtime, run: String, step: Option<&str>, output: &Output) -> Result<ExitCode> {
     let wanted = |entry: &LogEntry| {
         let id = entry.step.rsplit('/').next();
         step.is_none_or(|step| entry.step == step || entry.path.as_str() == step || id == Some(step))
     };
     let (mut last, mut shown) = (0, 0);
     loop {
-        let page = runtime.engine().log(id, last).await?;
+        let position = RunPosition { run: run.clone(), after: last };
+        let page = runtime.execute::<ReadRunLog>(&Caller::owner(), position).await?;
+        let page = page.get();
         if last == 0 && page.dropped > 0 {
             let dropped = page.dropped;
-            output.note(&json!({ "dropped": dropped }), || {
-                format!("{dropped} older calls were dropped: the log was full")
-            });
+            output.note(&DroppedCalls { dropped }, || format!("{dropped} older calls were dropped: the log was full"));
         }
         let Some((end, _)) = page.entries.last() else { break };
         last = *end;
         for (number, entry) in page.entries.iter().filter(|(_, entry)| wanted(entry)) {
             shown += 1;
-            let mut json = runtime.redactor().redact_json(entry);
-            json["number"] = (*number).into();
+            let call = Redacted::new(NumberedCall { call: entry, number: *number }, runtime.redactor());
             match output.is_json() {
-                true => output.json_line(&json),
-                false => output.text_line(&runtime.redactor().redact(&plain(&call_text(entry)))),
+                true => output.json_line(&call),
+                false => output.text_line(&call.text(|call| plain(&call_text(call.call)))),
             }
         }
     }

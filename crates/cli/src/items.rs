@@ -2,11 +2,16 @@
 
 use std::{borrow::Cow, io::Write, process::ExitCode};
 
+use csv_core::{QuoteStyle, Terminator, Writer, WriterBuilder};
 use serde_json::Value;
 use trunkline::{
     Runtime,
-    core::{Result, RunId},
+    core::Result,
     engine::Item,
+    operations::{
+        Caller,
+        run_queries::{ItemQuery, ListItems},
+    },
 };
 
 use crate::{
@@ -28,30 +33,30 @@ impl ItemStatus {
 
 const COLUMNS: [&str; 8] = ["step", "key", "status", "reason", "kind", "hint", "failed_step", "at"];
 
-pub(crate) async fn items(
-    runtime: &Runtime,
-    id: &RunId,
-    status: Option<ItemStatus>,
-    step: Option<&str>,
-    csv: bool,
-    output: &Output,
-) -> Result<ExitCode> {
+/// Returns the query for the first page of a run's items.
+pub(crate) fn query(run: String, status: Option<ItemStatus>, step: Option<String>) -> ItemQuery {
+    ItemQuery { run, status: status.map(|status| status.as_str().to_owned()), step, from: None }
+}
+
+/// Prints the items of all pages from the one of this query on.
+pub(crate) async fn items(runtime: &Runtime, mut query: ItemQuery, csv: bool, output: &Output) -> Result<ExitCode> {
+    let mut records = CsvRecords::new();
     if csv {
-        print_record(COLUMNS.map(Cow::Borrowed));
+        records.print(COLUMNS.map(Cow::Borrowed));
     }
-    let (mut next, mut count) = (None, 0u64);
+    let mut count = 0u64;
     loop {
-        let page = runtime.items(id, status.map(ItemStatus::as_str), step, next).await?;
+        let page = runtime.execute::<ListItems>(&Caller::owner(), query.clone()).await?;
         count += page.items.len() as u64;
         for item in page.items {
             match (csv, output.is_json()) {
-                (true, _) => print_record(cells(&item)),
+                (true, _) => records.print(cells(&item)),
                 (_, true) => output.json_line(&worded(&item)),
                 _ => output.show(&Value::Null, || line(&item)),
             }
         }
-        next = page.next;
-        if next.is_none() {
+        query.from = page.next;
+        if query.from.is_none() {
             break;
         }
     }
@@ -87,19 +92,44 @@ fn cells(item: &Item) -> [Cow<'_, str>; 8] {
     ]
 }
 
-/// Prints a record of CSV (RFC 4180).
-fn print_record<const N: usize>(cells: [Cow<'_, str>; N]) {
-    let cells: Vec<_> = cells.iter().map(|cell| quoted(cell)).collect();
-    // A write fails if the reader has closed the pipe.
-    let _ = write!(std::io::stdout(), "{}\r\n", cells.join(","));
+/// Writes records of CSV (RFC 4180). Keys and reasons come from other systems, so a cell that a spreadsheet would read as
+/// a formula is quoted and starts with a single quote.
+struct CsvRecords {
+    /// Quotes a cell only where that is necessary.
+    bare: Writer,
+    quoted: Writer,
+    record: Vec<u8>,
 }
 
-/// Quotes a cell. Keys and reasons come from other systems, so a cell that a spreadsheet would read as a formula starts
-/// with a single quote.
-fn quoted(cell: &str) -> String {
-    let formula = cell.starts_with(['=', '+', '-', '@', '\t', '\r']);
-    let cell = format!("{}{}", if formula { "'" } else { "" }, cell.replace('"', "\"\""));
-    if cell.contains([',', '"', '\r', '\n', '\t']) || formula { format!("\"{cell}\"") } else { cell }
+impl CsvRecords {
+    fn new() -> CsvRecords {
+        let writer = |style| WriterBuilder::new().quote_style(style).terminator(Terminator::CRLF).build();
+        CsvRecords { bare: writer(QuoteStyle::Necessary), quoted: writer(QuoteStyle::Always), record: Vec::new() }
+    }
+
+    /// Returns a record with its line break.
+    fn record<const N: usize>(&mut self, cells: [Cow<'_, str>; N]) -> &[u8] {
+        // Each cell at most doubles, and has a guard, two quotes and the two bytes after it.
+        self.record.resize(cells.iter().map(|cell| 2 * cell.len() + 5).sum(), 0);
+        let mut end = 0;
+        for (number, cell) in cells.iter().enumerate() {
+            let is_formula = cell.starts_with(['=', '+', '-', '@', '\t', '\r']);
+            let writer = if is_formula || cell.contains('\t') { &mut self.quoted } else { &mut self.bare };
+            if is_formula {
+                end += writer.field(b"'", &mut self.record[end..]).2;
+            }
+            end += writer.field(cell.as_bytes(), &mut self.record[end..]).2;
+            let rest = &mut self.record[end..];
+            let (_, ending) = if number + 1 < N { writer.delimiter(rest) } else { writer.terminator(rest) };
+            end += ending;
+        }
+        &self.record[..end]
+    }
+
+    fn print<const N: usize>(&mut self, cells: [Cow<'_, str>; N]) {
+        // A write fails if the reader has closed the pipe.
+        let _ = std::io::stdout().write_all(self.record(cells));
+    }
 }
 
 #[cfg(test)]
@@ -122,7 +152,10 @@ mod tests {
             ("\r=1", "\"'\r=1\""),
             ("a=1", "a=1"),
         ] {
-            assert_eq!(quoted(cell), written);
+            let record = CsvRecords::new().record([cell.into(), "end".into()]).to_vec();
+            assert_eq!(String::from_utf8(record).unwrap(), format!("{written},end\r\n"));
         }
+        let record = CsvRecords::new().record(["a,\"".into(), "=".into(), "".into()]).to_vec();
+        assert_eq!(record, b"\"a,\"\"\",\"'=\",\r\n");
     }
 }

@@ -9,12 +9,14 @@
 //! }
 //! ```
 //!
-//! `examples/own_connector.rs` is such a host with a connector. Each command reads its arguments, calls the [`Runtime`], and
-//! prints the result as text or as JSON.
+//! `examples/own_connector.rs` is such a host with a connector. Each command reads its arguments, carries out an
+//! operation of the [`Runtime`](trunkline::Runtime), and prints its output as text or as JSON.
 
 mod args;
 mod catalogue;
 mod connection;
+#[cfg(test)]
+mod coverage;
 #[cfg(feature = "demo")]
 mod demo;
 mod flow;
@@ -34,15 +36,22 @@ mod serve;
 mod sibling_flows;
 
 use std::{
+    collections::BTreeMap,
     path::{Path, PathBuf},
     process::ExitCode,
 };
 
 use clap::Parser;
+use futures::TryStreamExt;
 use trunkline::{
     Ports, Runtime,
     core::{Error, ErrorKind, Registry, Result, Secret},
     default_data, default_key,
+    operations::{
+        Caller,
+        actions::{ActionCall, CallAction, ListActionItems},
+        catalogue::ActionQuery,
+    },
     rest::HttpEnvironment,
     store::KeySource,
 };
@@ -128,6 +137,13 @@ impl Source {
         }
     }
 
+    /// Returns a runtime for what needs no data directory.
+    fn in_memory(self) -> Result<Runtime> {
+        let ports = Ports { http: self.http.clone(), ..Ports::in_memory() };
+        redacting_stderr::use_redactor(&ports.redactor);
+        Ok(Runtime::new(self.registry()?, ports))
+    }
+
     fn open(self, data: &Path) -> Result<Runtime> {
         let key = key(self.key_file.clone());
         let ports = Ports { http: self.http.clone(), ..Ports::sqlite(data, key)? };
@@ -145,41 +161,48 @@ async fn run(arguments: Arguments, registry: Registry, http: HttpEnvironment, ou
         #[cfg(feature = "demo")]
         Command::Sandbox(sandbox) => sandbox::sandbox(sandbox, output).await,
         Command::Serve(arguments) => serve::serve(source.open(data)?, data, arguments, output).await,
-        Command::Connectors { name } => catalogue::connectors(&source.registry()?, name.as_deref(), output),
+        Command::Connectors { name } => catalogue::connectors(&source.in_memory()?, name, output).await,
         Command::Actions { connector, search } => {
-            catalogue::actions(&source.registry()?, connector.as_deref(), search.as_deref(), output)
+            catalogue::actions(&source.in_memory()?, ActionQuery { connector, search }, output).await
         }
-        Command::Action { name } => catalogue::action(&source.registry()?, &name, output),
-        Command::Schema { what, name } => catalogue::schema(&source.registry()?, what, name.as_deref()),
+        Command::Action { name } => catalogue::action(&source.in_memory()?, name, output).await,
+        Command::Schema { what, name } => catalogue::schema(&source.in_memory()?, what, name).await,
         // Needs no store: users run it before they add the first connection.
-        Command::Connection { command: ConnectionCommand::Discover { issuer, into: None, allow_private_network } } => {
-            connection::discover(&source.http, &issuer, allow_private_network, output).await
+        Command::Connection { command: command @ ConnectionCommand::Discover { into: None, .. } } => {
+            connection::connection(&source.in_memory()?, command, output).await
         }
         Command::Connection { command } => connection::connection(&source.open(data)?, command, output).await,
         Command::Key { command } => key::key(data, key(source.key_file), command, output).await,
         Command::Call { action, connection, input, all } => {
             let (runtime, input) = (source.open(data)?, json(&input, "--input")?);
-            if all {
-                let lines = Output::new(true);
-                runtime.list(&action, &connection, input, |item| lines.json_line(&item)).await?;
-            } else {
-                let called = runtime.call(&action, &connection, input).await?;
-                called.warnings.iter().for_each(|warning| output.warn(warning));
-                output.json(&called.output);
-            }
-            Ok(exit::DONE.into())
+            call(&runtime, ActionCall { action, connection, input }, all, output).await
         }
         // Needs no store, unless the flow is checked against connections.
         Command::Flow { command: FlowCommand::Validate { file, connection } } if connection.is_empty() => {
-            flow::validate(&file, output, &source.registry()?, None).await
+            flow::validate(&source.in_memory()?, &file, BTreeMap::new(), output).await
         }
-        Command::Flow { command: FlowCommand::Filters } => flow::filters(output),
+        Command::Flow { command: FlowCommand::Filters } => catalogue::filters(&source.in_memory()?, output).await,
         Command::Flow { command } => flow::flow(&source.open(data)?, command, output).await,
         Command::Run { flow, input, connection } => {
             runs::run(&source.open(data)?, &flow, json(&input, "--input")?, connection, output).await
         }
         Command::Runs { command } => runs::runs(&source.open(data)?, data, command, output).await,
     }
+}
+
+/// Runs one action and prints its output, or all items of its list, one a line.
+async fn call(runtime: &Runtime, input: ActionCall, all: bool, output: &Output) -> Result<ExitCode> {
+    if all {
+        let mut items = runtime.stream::<ListActionItems>(&Caller::owner(), input).await?;
+        while let Some(item) = items.try_next().await? {
+            output.json_line(&item);
+        }
+    } else {
+        let called = runtime.execute::<CallAction>(&Caller::owner(), input).await?;
+        called.warnings.iter().for_each(|warning| output.warn(warning));
+        output.json(&called.output);
+    }
+    Ok(exit::DONE.into())
 }
 
 fn key(file: Option<PathBuf>) -> KeySource {

@@ -78,13 +78,20 @@ pub(crate) fn word(step: &NextStep) -> String {
     }
 }
 
-/// Returns a value as JSON in which the `hint` of an error, of a finding, or of an error in its member `error`, is in
-/// the words of the command line.
+/// The members that hold an error, or a list of findings.
+const WORDED: [&str; 3] = ["error", "findings", "tokens_not_revoked"];
+
+/// Returns a value as JSON in which the `hint` of an error or of a finding is in the words of the command line. The
+/// value is one of them, or has some in its members.
 pub(crate) fn worded(value: &impl Serialize) -> Value {
     let mut value = serde_json::to_value(value).unwrap_or_default();
     reword(&mut value);
-    if let Some(error) = value.get_mut("error") {
-        reword(error);
+    for member in WORDED {
+        match value.get_mut(member) {
+            Some(Value::Array(all)) => all.iter_mut().for_each(reword),
+            Some(one) => reword(one),
+            None => {}
+        }
     }
     value
 }
@@ -195,6 +202,7 @@ mod tests {
         let hint = json!("`trunkline runs` lists the runs");
         assert_eq!(worded(&error)["hint"], hint);
         assert_eq!(worded(&json!({ "key": "a", "error": error }))["error"]["hint"], hint);
+        assert_eq!(worded(&json!({ "ok": false, "findings": [error] }))["findings"][0]["hint"], hint);
         assert_eq!(worded(&error)["next"], json!([{ "type": "list_runs" }]), "the data stays");
     }
 }

@@ -8,7 +8,6 @@ use std::{
 
 use comfy_table::{ContentArrangement, Table, presets::NOTHING};
 use serde::Serialize;
-use serde_json::json;
 use trunkline::{
     core::{Diagnostic, Error, Severity, Timestamp},
     engine::RunStatus,
@@ -38,6 +37,18 @@ pub(crate) fn exit_code(status: RunStatus) -> ExitCode {
         RunStatus::Failed | RunStatus::Cancelled => exit::FAILED,
     }
     .into()
+}
+
+/// A warning as JSON.
+#[derive(Serialize)]
+struct Warning<'a> {
+    warning: &'a str,
+}
+
+/// An error as JSON.
+#[derive(Serialize)]
+struct Failure<'a> {
+    error: &'a Error,
 }
 
 /// Prints results in the form that the user chose. A failed write is ignored throughout: the reader has closed the
@@ -115,12 +126,19 @@ impl Output {
 
     /// Prints a warning about something that succeeded.
     pub(crate) fn warn(self, text: &str) {
-        self.note(&json!({ "warning": text }), || format!("warning: {}", plain(text)));
+        self.note(&Warning { warning: text }, || format!("warning: {}", plain(text)));
+    }
+
+    /// Prints the warnings of a check to standard error, unless `--json` is set.
+    pub(crate) fn warnings(self, found: &[Diagnostic]) {
+        if !found.is_empty() {
+            self.info(Output::findings(found).trim_end());
+        }
     }
 
     /// Prints an error with its advice.
     pub(crate) fn error(self, error: &Error) {
-        self.note(&worded(&json!({ "error": error })), || format!("error: {}", plain(&describe(error))));
+        self.note(&worded(&Failure { error }), || format!("error: {}", plain(&describe(error))));
     }
 
     /// Formats diagnostics, one below the other.

@@ -10,8 +10,9 @@ use std::{
 use indicatif::{ProgressBar, ProgressStyle};
 use tokio::sync::broadcast::{Receiver, error::RecvError};
 use trunkline::{
-    core::{Result, StepPath, Timestamp},
-    engine::{ListProgress, Rate, Run, RunHandle, RunNotification, Waiting},
+    Runtime,
+    core::{Error, ErrorKind, Result, RunId, StepPath, Timestamp},
+    engine::{ListProgress, Rate, Run, RunNotification, Waiting},
 };
 
 use crate::{
@@ -98,8 +99,10 @@ impl DisplayState {
     }
 }
 
-/// Shows the progress of a run until it ends, and returns the run.
-pub(crate) async fn watch(handle: RunHandle, output: &Output) -> Result<Run> {
+/// Shows the progress of a run that was started in this process until it ends, and returns the run.
+pub(crate) async fn watch(runtime: &Runtime, run: &RunId, output: &Output) -> Result<Run> {
+    let handle = runtime.take_handle(run);
+    let handle = handle.ok_or_else(|| Error::new(ErrorKind::Internal, format!("run {run} was not started here")))?;
     let (since, mut last_line) = (Instant::now(), Instant::now());
     let state = Arc::<Mutex<DisplayState>>::default();
     // A task of its own: there are thousands of notifications a second, and the display is updated ten times a second.

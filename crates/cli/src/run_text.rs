@@ -1,14 +1,16 @@
 //! Runs as text: their status, what their steps wait for, their ledgers, progress and durations.
 
 use trunkline::{
-    core::{RunId, StepPath, Timestamp},
+    RunView,
+    core::{RunId, StepPath},
     engine::{Ledger, ListProgress, Resolution, Run, RunStatus, Verdict, Waiting},
 };
 
 use crate::output::{plain, time};
 
 /// Formats the status of a run and the outcomes of its items.
-pub(crate) fn summary(run: &Run) -> String {
+pub(crate) fn summary(view: &RunView) -> String {
+    let RunView { run, progress } = view;
     let mut text = format!("run {} of {} (version {}): {}\n", run.id, run.flow, run.version, run.status.as_str());
     if let Some(retry) = &run.retry {
         text += &format!("this is a rerun of the failed items of run {}\n", retry.run);
@@ -22,10 +24,8 @@ pub(crate) fn summary(run: &Run) -> String {
     if let Some(result) = &run.output {
         text += &format!("\noutput: {result}");
     }
-    if run.status == RunStatus::Running {
-        for (step, progress) in run.progress(Timestamp::now()) {
-            text += &format!("\n{step}: {}", progress_text(&progress));
-        }
+    for (step, progress) in progress {
+        text += &format!("\n{step}: {}", progress_text(progress));
     }
     for (warning, times) in &run.warnings {
         text += &format!("\nwarning ({times}x): {warning}");

@@ -1,28 +1,34 @@
 //! `run` and `runs`: start, watch, show, resume, rerun, resolve, signal and cancel runs.
 
-use std::{collections::BTreeMap, path::Path, process::ExitCode};
+use std::{path::Path, process::ExitCode};
 
-use serde_json::{Value, json};
+use serde_json::Value;
 use trunkline::{
-    Runtime,
-    core::{ErrorKind, Result, RunId, StepPath},
-    engine::{RunHandle, Verdict},
-    flow::Flow,
-    run_view,
-    store::SavedFlow,
+    RunView, Runtime,
+    core::{ErrorKind, Result},
+    engine::Verdict,
+    operations::{
+        Caller, Empty, FlowChoice,
+        flows::{FlowName, GetFlow},
+        run_queries::{GetRun, ListRuns},
+        runs::{
+            CancelRun, RerunRequest, RerunRun, ResolveRequest, ResolveStep, ResumeRun, RunName, RunRequest, RunStarted,
+            SignalRequest, SignalRun, StartRun,
+        },
+    },
 };
 
 #[cfg(feature = "demo")]
 use crate::demo;
 use crate::{
     args::{RerunArgs, ResolveArgs, ResolveAs, RunsCommand},
-    flow,
     input::json as json_argument,
     inspect, items,
     next_step::{describe, worded},
     output::{Output, exit, exit_code, plain, table, time},
     progress_display,
     run_text::{resolution_text, summary},
+    sibling_flows::{flow_name, read_flow},
 };
 
 /// Runs a saved flow, or a file if there is no saved flow of this name. Prints which of the two it is.
@@ -33,59 +39,49 @@ pub(crate) async fn run(
     connections: Vec<(String, String)>,
     output: &Output,
 ) -> Result<ExitCode> {
-    let bindings = connections.into_iter().collect();
-    let handle = match saved(runtime, name).await? {
-        Some(saved) => {
-            output.info(&format!("the saved flow {name}, version {}", saved.version));
-            runtime.start_saved(name, input, bindings).await?
-        }
-        None => {
-            let flow = flow::load(runtime, name, &bindings, output).await?;
-            output.info(&format!("the flow {} in the file {name}", flow.name()));
-            runtime.start(&flow, input, bindings).await?
-        }
+    let (flow, what) = chosen(runtime, name).await?;
+    what.iter().for_each(|what| output.info(what));
+    let request = RunRequest { flow, input: Some(input), connections: connections.into_iter().collect() };
+    let started = runtime.execute::<StartRun>(&Caller::owner(), request).await?;
+    output.warnings(&started.warnings);
+    finish(runtime, &started, output).await
+}
+
+/// Returns the saved flow of this name, or the flow in the file of this name, and a text that says which of the two it is.
+/// There is none for a file that is not a flow.
+async fn chosen(runtime: &Runtime, name: &str) -> Result<(FlowChoice, Option<String>)> {
+    let in_file = || {
+        let file = read_flow(name)?;
+        let what = flow_name(&file).map(|flow| format!("the flow {flow} in the file {name}"));
+        Ok((FlowChoice::File(file), what))
     };
-    finish(handle, output).await
-}
-
-/// Returns the saved flow of this name, or `None` if the name is that of a file.
-async fn saved(runtime: &Runtime, name: &str) -> Result<Option<SavedFlow>> {
-    match name {
-        "-" => Ok(None),
-        path if path.contains(['/', '\\']) => Ok(None),
-        name => match runtime.flows().saved_flow(name).await {
-            Ok(saved) => Ok(Some(saved)),
-            Err(error) if error.kind() == ErrorKind::NotFound && Path::new(name).exists() => Ok(None),
-            Err(error) if error.kind() == ErrorKind::NotFound => {
-                Err(error.hint("`trunkline flow list` lists the saved flows; there is no file of this name either"))
-            }
-            Err(error) => Err(error),
-        },
+    if name == "-" || name.contains(['/', '\\']) {
+        return in_file();
+    }
+    match runtime.execute::<GetFlow>(&Caller::owner(), FlowName { name: name.to_owned() }).await {
+        Ok(saved) => {
+            let what = format!("the saved flow {name}, version {}", saved.flow.version);
+            Ok((FlowChoice::Saved(name.to_owned()), Some(what)))
+        }
+        Err(error) if error.kind() == ErrorKind::NotFound && Path::new(name).exists() => in_file(),
+        Err(error) if error.kind() == ErrorKind::NotFound => {
+            Err(error.hint("`trunkline flow list` lists the saved flows; there is no file of this name either"))
+        }
+        Err(error) => Err(error),
     }
 }
 
-/// Returns a saved flow, or the flow in a file if there is no saved flow of this name, linked with the flows that it
-/// calls.
-async fn corrected(runtime: &Runtime, name: &str, output: &Output) -> Result<Flow> {
-    match saved(runtime, name).await? {
-        Some(_) => runtime.link(&runtime.saved_flow(name).await?.1).await,
-        None => flow::load(runtime, name, &BTreeMap::new(), output).await,
-    }
-}
-
-/// Shows the progress of a run until it ends, and then its outcome.
-async fn finish(handle: RunHandle, output: &Output) -> Result<ExitCode> {
-    output.info(&format!(
-        "run {}; if it is interrupted, `trunkline runs resume {}` continues it",
-        handle.id(),
-        handle.id()
-    ));
-    let run = progress_display::watch(handle, output).await?;
-    output.show(&worded(&run), || summary(&run));
-    if let (Some(error), false) = (&run.error, output.is_json()) {
+/// Shows the progress of a run that was started here until it ends, and then its outcome.
+async fn finish(runtime: &Runtime, started: &RunStarted, output: &Output) -> Result<ExitCode> {
+    let id = &started.run;
+    output.info(&format!("run {id}; if it is interrupted, `trunkline runs resume {id}` continues it"));
+    let run = progress_display::watch(runtime, id, output).await?;
+    let view = RunView::new(run, runtime.now());
+    output.show(&worded(&view), || summary(&view));
+    if let (Some(error), false) = (&view.run.error, output.is_json()) {
         output.error(error);
     }
-    Ok(exit_code(run.status))
+    Ok(exit_code(view.run.status))
 }
 
 /// Runs a `runs` command; without one, lists the runs.
@@ -95,18 +91,16 @@ pub(crate) async fn runs(
     command: Option<RunsCommand>,
     output: &Output,
 ) -> Result<ExitCode> {
+    let owner = &Caller::owner();
     match command.unwrap_or(RunsCommand::List) {
         RunsCommand::List => list(runtime, output).await,
-        RunsCommand::Show { id } => show(runtime, &runtime.find_run(&id).await?, output).await,
-        RunsCommand::Tail { id, after } => inspect::tail(runtime, &runtime.find_run(&id).await?, after, output).await,
-        RunsCommand::Timeline { id } => inspect::timeline(runtime, &runtime.find_run(&id).await?, output).await,
-        RunsCommand::Log { id, step } => {
-            inspect::log(runtime, &runtime.find_run(&id).await?, step.as_deref(), output).await
-        }
-        RunsCommand::Resume { id } => resume(runtime, data, &runtime.find_run(&id).await?, output).await,
+        RunsCommand::Show { id } => show(runtime, id, output).await,
+        RunsCommand::Tail { id, after } => inspect::tail(runtime, id, after, output).await,
+        RunsCommand::Timeline { id } => inspect::timeline(runtime, id, output).await,
+        RunsCommand::Log { id, step } => inspect::log(runtime, id, step.as_deref(), output).await,
+        RunsCommand::Resume { id } => resume(runtime, data, id, output).await,
         RunsCommand::Items { id, status, step, csv } => {
-            let id = runtime.find_run(&id).await?;
-            items::items(runtime, &id, status, step.as_deref(), csv, output).await
+            items::items(runtime, items::query(id, status, step), csv, output).await
         }
         RunsCommand::Rerun { rerun: args, failed: _ } => rerun(runtime, args, output).await,
         RunsCommand::Retry(args) => {
@@ -119,15 +113,15 @@ pub(crate) async fn runs(
             resolve(runtime, args, output).await
         }
         RunsCommand::Cancel { id } => {
-            let id = runtime.find_run(&id).await?;
-            runtime.engine().cancel(&id).await?;
-            output.show(&json!({ "cancelled": id }), || format!("Run {id} is being cancelled."));
+            let done = runtime.execute::<CancelRun>(owner, RunName { run: id }).await?;
+            output.show(&done, || format!("Run {} is being cancelled.", done.cancelled));
             Ok(exit::DONE.into())
         }
         RunsCommand::Signal { id, name, payload } => {
-            let (id, payload) = (runtime.find_run(&id).await?, json_argument(&payload, "--payload")?);
-            let is_active = runtime.engine().signal(&id, &name, payload).await?;
-            output.show(&json!({ "signalled": id, "name": name, "working": is_active }), || match is_active {
+            let input = SignalRequest { run: id, name, payload: json_argument(&payload, "--payload")? };
+            let sent = runtime.execute::<SignalRun>(owner, input).await?;
+            let (name, id) = (&sent.name, &sent.signalled);
+            output.show(&sent, || match sent.working {
                 true => format!("Sent the signal {name} to run {id}."),
                 false => {
                     format!("Recorded the signal {name} for run {id}; `trunkline runs resume {id}` continues the run.")
@@ -139,7 +133,7 @@ pub(crate) async fn runs(
 }
 
 async fn list(runtime: &Runtime, output: &Output) -> Result<ExitCode> {
-    let all = runtime.journal().runs().await?;
+    let all = runtime.execute::<ListRuns>(&Caller::owner(), Empty {}).await?;
     output.show(&all, || {
         let rows = all.iter().map(|run| {
             let count = |status: &str| run.items.get(status).copied().unwrap_or_default().to_string();
@@ -153,11 +147,11 @@ async fn list(runtime: &Runtime, output: &Output) -> Result<ExitCode> {
     Ok(exit::DONE.into())
 }
 
-async fn show(runtime: &Runtime, id: &RunId, output: &Output) -> Result<ExitCode> {
-    let run = runtime.engine().run(id).await?;
-    output.show(&worded(&run_view(&run, runtime.now())), || {
-        let error = run.error.as_ref().map(|error| format!("\nerror: {}", plain(&describe(error))));
-        summary(&run) + &error.unwrap_or_default()
+async fn show(runtime: &Runtime, run: String, output: &Output) -> Result<ExitCode> {
+    let view = runtime.execute::<GetRun>(&Caller::owner(), RunName { run }).await?;
+    output.show(&worded(&view), || {
+        let error = view.run.error.as_ref().map(|error| format!("\nerror: {}", plain(&describe(error))));
+        summary(&view) + &error.unwrap_or_default()
     });
     Ok(exit::DONE.into())
 }
@@ -167,10 +161,11 @@ async fn show(runtime: &Runtime, id: &RunId, output: &Output) -> Result<ExitCode
     not(feature = "demo"),
     expect(unused_variables, reason = "only `demo` stores something in the data directory")
 )]
-async fn resume(runtime: &Runtime, data: &Path, id: &RunId, output: &Output) -> Result<ExitCode> {
+async fn resume(runtime: &Runtime, data: &Path, run: String, output: &Output) -> Result<ExitCode> {
     #[cfg(feature = "demo")]
-    let sandbox = demo::revive(runtime, data, id).await?;
-    let code = finish(runtime.resume(id).await?, output).await?;
+    let sandbox = demo::revive(runtime, data, &run).await?;
+    let started = runtime.execute::<ResumeRun>(&Caller::owner(), RunName { run }).await?;
+    let code = finish(runtime, &started, output).await?;
     #[cfg(feature = "demo")]
     if let Some(sandbox) = sandbox {
         output.show(&sandbox.report(), || demo::comparison(&sandbox.report()));
@@ -182,33 +177,35 @@ async fn resume(runtime: &Runtime, data: &Path, id: &RunId, output: &Output) -> 
 /// Reruns the failed items of a run and shows the new run until it ends.
 async fn rerun(runtime: &Runtime, args: RerunArgs, output: &Output) -> Result<ExitCode> {
     let RerunArgs { id, flow, unknown } = args;
-    let id = runtime.find_run(&id).await?;
     let flow = match flow {
-        Some(name) => Some(corrected(runtime, &name, output).await?),
+        Some(name) => Some(chosen(runtime, &name).await?.0),
         None => None,
     };
-    let previous = runtime.engine().run(&id).await?;
-    let handle = runtime.rerun_failed(&id, flow, unknown).await?;
+    let previous = runtime.execute::<GetRun>(&Caller::owner(), RunName { run: id }).await?.run;
+    let request = RerunRequest { run: previous.id.as_str().to_owned(), flow, unknown };
+    let started = runtime.execute::<RerunRun>(&Caller::owner(), request).await?;
+    output.warnings(&started.warnings);
     let left: u64 = previous.ledger.values().flat_map(|ledger| ledger.unknown.values()).sum();
     if left > 0 && !unknown {
+        let id = &previous.id;
         output.info(&format!(
             "{left} items of run {id} stay unknown: `trunkline runs items {id} --status unknown` lists them, `trunkline \
              runs resolve {id} STEP done|retry|fail` sets the outcome of one"
         ));
     }
-    finish(handle, output).await
+    finish(runtime, &started, output).await
 }
 
 /// Resolves a step whose outcome is unknown.
 async fn resolve(runtime: &Runtime, args: ResolveArgs, output: &Output) -> Result<ExitCode> {
-    let (id, step_output) = (runtime.find_run(&args.id).await?, json_argument(&args.output, "--output")?);
     let verdict = match args.verdict {
         ResolveAs::Done => Verdict::Done,
         ResolveAs::Retry => Verdict::Retry,
         ResolveAs::Fail => Verdict::Fail,
     };
-    let step = StepPath::from(&*args.step);
-    let resolution = runtime.engine().resolve_unknown(&id, &step, verdict, step_output).await?;
-    output.show(&resolution, || resolution_text(&resolution));
+    let step_output = json_argument(&args.output, "--output")?;
+    let request = ResolveRequest { run: args.id, step: args.step, verdict, output: step_output };
+    let resolution = runtime.execute::<ResolveStep>(&Caller::owner(), request).await?;
+    output.show(&resolution, || resolution.text(resolution_text));
     Ok(exit::DONE.into())
 }

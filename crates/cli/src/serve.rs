@@ -2,7 +2,7 @@
 
 use std::{path::Path, process::ExitCode, time::Duration};
 
-use serde_json::json;
+use serde::Serialize;
 use trunkline::{
     Runtime,
     core::{Error, ErrorKind, Result},
@@ -13,6 +13,13 @@ use crate::{
     args,
     output::{Output, exit},
 };
+
+/// Where the server is, on standard output.
+#[derive(Serialize)]
+struct Started<'a> {
+    address: &'a str,
+    token_file: Option<&'a Path>,
+}
 
 /// Runs the server until SIGTERM, SIGINT or a failure of the store. A second signal skips the grace period.
 pub(crate) async fn serve(runtime: Runtime, data: &Path, arguments: args::Serve, output: &Output) -> Result<ExitCode> {
@@ -27,7 +34,7 @@ pub(crate) async fn serve(runtime: Runtime, data: &Path, arguments: args::Serve,
     };
     let server = Server::start(runtime, options).await?;
     let address = format!("http://{}", server.address());
-    output.show(&json!({ "address": address, "token_file": file }), || {
+    output.show(&Started { address: &address, token_file: file.as_deref() }, || {
         let location = file.as_ref().map_or("TRUNKLINE_API_TOKEN".to_owned(), |file| file.display().to_string());
         format!("Trunkline serves at {address}/ until Ctrl-C. The API requires the token in {location}.")
     });

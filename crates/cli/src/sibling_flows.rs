@@ -1,45 +1,55 @@
 //! The flows that a flow in a file calls. They are in the same folder, each in a file of its name.
 
-use std::{cell::RefCell, fs, path::Path};
+use std::{collections::BTreeMap, fs, path::Path};
 
-use trunkline::{core::Diagnostic, flow::Flow};
+use trunkline::{
+    core::Result,
+    flow::Flow,
+    operations::{FlowFile, FlowText},
+};
 
-/// Parses the text of a flow, and links it with the flows that it calls: `NAME.json`, `NAME.yaml` or `NAME.yml` in its
-/// folder.
+use crate::input::read;
+
+/// Reads a file, and the files of the flows that its flow calls: `NAME.json`, `NAME.yaml` or `NAME.yml` in its folder.
+/// What is wrong with the flows is not an error here: the operation that gets the texts reports it.
 ///
 /// # Errors
 ///
-/// A diagnostic for everything that is wrong with the flow or with a flow that it calls.
-pub(crate) fn read_flow(file: &str, text: &str) -> Result<Flow, Vec<Diagnostic>> {
-    let flow = Flow::parse(file, text)?;
-    let folder = Path::new(file).parent().unwrap_or_else(|| Path::new(""));
-    let faulty = RefCell::new(Vec::new());
-    let find = |name: &str| {
+/// `invalid_input` if the file cannot be read.
+pub(crate) fn read_flow(file: &str) -> Result<FlowFile> {
+    let FlowText { file, document } = read_text(file)?;
+    let folder = Path::new(&file).parent().unwrap_or_else(|| Path::new(""));
+    let (mut called, mut wanted) = (BTreeMap::<String, FlowText>::new(), calls(&file, document.as_str()));
+    while let Some(name) = wanted.pop() {
+        if called.contains_key(&name) {
+            continue;
+        }
         let files = ["json", "yaml", "yml"].map(|extension| folder.join(format!("{name}.{extension}")));
-        let (file, text) =
-            files.iter().find_map(|file| Some((file.to_string_lossy(), fs::read_to_string(file).ok()?)))?;
-        match Flow::parse(&file, &text) {
-            Ok(flow) if flow.name() == name => Some(flow),
-            Ok(flow) => {
-                let message = format!("the flow in this file has the name {}, but {name} is expected", flow.name());
-                faulty.borrow_mut().extend(Flow::locate(&file, &text, vec![Diagnostic::error("/name", message)]));
-                None
-            }
-            Err(found) => {
-                faulty.borrow_mut().extend(found);
-                None
-            }
+        let found = files.iter().find_map(|file| Some((file.to_string_lossy(), fs::read_to_string(file).ok()?)));
+        if let Some((file, text)) = found {
+            wanted.extend(calls(&file, Some(&text)));
+            called.insert(name, FlowText { file: file.into_owned(), document: text.into() });
         }
-    };
-    let linked = flow.link(&find);
-    // A fault in a file is more useful than the report that there is no such flow.
-    match (linked, faulty.take()) {
-        (Err(found), faulty) if faulty.is_empty() => {
-            let hint = "put a called flow into the folder of the flow that calls it, as NAME.json or NAME.yaml";
-            let hinted = |one: Diagnostic| if one.next.is_empty() { one.hint(hint) } else { one };
-            Err(Flow::locate(file, text, found.into_iter().map(hinted).collect()))
-        }
-        (Err(_), faulty) => Err(faulty),
-        (linked, _) => linked,
     }
+    Ok(FlowFile { file, document, called })
+}
+
+/// Reads a file without those of the flows that its flow calls.
+///
+/// # Errors
+///
+/// As [`read_flow`].
+pub(crate) fn read_text(file: &str) -> Result<FlowText> {
+    Ok(FlowText { file: file.to_owned(), document: read(file)?.into() })
+}
+
+/// Returns the name of the flow in a text, if the text can be read.
+pub(crate) fn flow_name(flow: &FlowFile) -> Option<String> {
+    Some(Flow::parse(&flow.file, flow.document.as_str()?).ok()?.name().to_owned())
+}
+
+/// Returns the names of the flows that the flow in a text calls.
+fn calls(file: &str, text: Option<&str>) -> Vec<String> {
+    let flow = text.and_then(|text| Flow::parse(file, text).ok());
+    flow.map(|flow| flow.calls().map(str::to_owned).collect()).unwrap_or_default()
 }

@@ -24,6 +24,7 @@ mod wire;
 
 use std::{borrow::Cow, fmt, sync::Arc, time::Duration};
 
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 pub use detail::{ConnectStage, ErrorDetail, OAuthErrorCode, StoreFault};
@@ -37,7 +38,7 @@ use crate::Redactor;
 pub type Result<T, E = Error> = std::result::Result<T, E>;
 
 /// The kinds of failure that a host can show, count and branch on.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 #[non_exhaustive]
 pub enum ErrorKind {
@@ -102,7 +103,7 @@ impl ErrorKind {
 }
 
 /// The advice of an error on retrying the same call.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum Retry {
     /// Do not retry: the call will fail again until something is changed.

@@ -85,7 +85,7 @@ pub use files::file::{FileRef, FileStream, Position};
 pub use files::staging::{STAGED, Staging};
 #[doc(hidden)]
 pub use inventory;
-pub use schema::{Schema, schema_of};
+pub use schema::{Schema, schema_of, written_schema_of};
 pub use secrets::redact::Redactor;
 pub use secrets::secret::{Secret, SecretSource};
 pub use tokio_util::sync::CancellationToken;

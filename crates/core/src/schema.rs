@@ -15,12 +15,25 @@ use serde_json::{Value, json};
 
 use crate::{Diagnostic, ErrorKind, Result, closest, pointer_names, pointer_part};
 
-/// Returns the JSON Schema (draft 2020-12) of a type, with all references inlined.
+/// Returns the JSON Schema (draft 2020-12) of the JSON that a type is read from, with all references inlined.
 pub fn schema_of<T: JsonSchema>() -> Value {
-    let settings = SchemaSettings::draft2020_12().with(|settings| {
+    inlined::<T>(settings())
+}
+
+/// Returns the JSON Schema of the JSON that a type is written as. It differs from [`schema_of`] where a member may be
+/// left out on only one of the two ways.
+pub fn written_schema_of<T: JsonSchema>() -> Value {
+    inlined::<T>(settings().for_serialize())
+}
+
+fn settings() -> SchemaSettings {
+    SchemaSettings::draft2020_12().with(|settings| {
         settings.inline_subschemas = true;
         settings.meta_schema = None;
-    });
+    })
+}
+
+fn inlined<T: JsonSchema>(settings: SchemaSettings) -> Value {
     settings.into_generator().into_root_schema_for::<T>().to_value()
 }
 

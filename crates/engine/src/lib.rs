@@ -8,6 +8,10 @@
 //! [`Flow`]: trunkline_flow::Flow
 //! [`Trigger`]: trunkline_flow::Trigger
 //!
+//! The interpreter decides what is recorded: which attempt is looked up before it is repeated, how often a step is tried,
+//! which limits a run has, and what of an earlier run counts. A journal only stores events, so these rules are the same on
+//! every journal. Recorded times come from the engine's clock ([`Engine::with_clock`]).
+//!
 //! # Guarantees of one run
 //!
 //! - A run is on disk before its id is returned ([`Flush::Later`] is the exception), and always before it creates or

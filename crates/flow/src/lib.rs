@@ -16,7 +16,7 @@
 //! })).unwrap();
 //! let findings = flow.check(&Registry::empty());
 //! assert_eq!(findings[0].pointer, "/steps/0/set/text");
-//! assert_eq!(findings[0].hint.as_deref(), Some("did you mean name?"));
+//! assert_eq!(findings[0].advice().as_deref(), Some("did you mean name?"));
 //! ```
 
 mod check;

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeSet;
 
+use schemars::JsonSchema;
 use serde::Serialize;
 use serde_json::{Value, json};
 use trunkline_core::{Connection, Result};
@@ -9,7 +10,7 @@ use trunkline_core::{Connection, Result};
 use crate::runtime::Runtime;
 
 /// An exported connection.
-#[derive(Clone, Debug, Serialize)]
+#[derive(Clone, Debug, Serialize, JsonSchema)]
 pub struct Exported {
     /// The document. References to secrets stay as they were written; every other secret is replaced by a reference.
     pub document: Value,
@@ -18,7 +19,7 @@ pub struct Exported {
 }
 
 /// An environment variable that stands for a secret that was not exported.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, JsonSchema)]
 pub struct Provide {
     /// The name of the variable.
     pub env: String,

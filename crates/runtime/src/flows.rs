@@ -12,11 +12,11 @@ use trunkline_flow::{Flow, GrantedScopes, Trigger};
 use trunkline_store::{ConnectionSummary, FlowToSave, SavedFlow};
 
 use crate::{
-    runtime::Runtime,
+    runtime::{NewRun, Runtime, with_default_input},
     token::{hash, random},
 };
 
-/// What starts a run of a saved flow, see [`Runtime::accept_saved`].
+/// What starts a run, see [`Runtime::accept_run`].
 #[derive(Clone, Copy, Debug)]
 pub enum Cause<'a> {
     /// A trigger event, which starts at most one run.
@@ -108,6 +108,14 @@ impl Runtime {
         })
     }
 
+    /// Returns a flow that is linked with the flows that it calls: as it is, or linked with saved flows.
+    pub(crate) async fn linked(&self, flow: &Flow) -> Result<Flow> {
+        if flow.calls().all(|name| flow.linked().contains_key(name)) {
+            return Ok(flow.clone());
+        }
+        self.link(flow).await
+    }
+
     /// Returns a saved flow and its parsed document, which is not linked with the flows it calls.
     ///
     /// # Errors
@@ -160,6 +168,17 @@ impl Runtime {
         self.flows().activate_flow(name, active, restart).await
     }
 
+    /// Removes a saved flow and the deduplication keys of its trigger. Its runs stay.
+    ///
+    /// # Errors
+    ///
+    /// `not_found` if there is no such flow.
+    pub async fn remove_flow(&self, name: &str) -> Result<()> {
+        self.flows().remove_flow(name).await?;
+        // A journal on a storage of its own knows nothing of saved flows.
+        self.journal().forget_trigger(name).await
+    }
+
     /// Gives the webhook of a saved flow a new address and returns its path below the address of the server. The
     /// previous address stops working. The path cannot be shown again: only its hash is stored.
     ///
@@ -191,22 +210,19 @@ impl Runtime {
         self.start(&self.link(&flow).await?, with_default_input(saved.input, input), connections).await
     }
 
-    /// Accepts a run of a saved flow without starting it, unless an earlier run was started for the same trigger event. `input`
-    /// is laid over the input saved with the flow. [`Engine::begin`](trunkline_engine::Engine::begin) starts the run.
+    /// Accepts a run without starting it, unless an earlier run was started for the same trigger event.
+    /// [`Engine::begin`](trunkline_engine::Engine::begin) starts the run.
     ///
     /// # Errors
     ///
-    /// As [`Runtime::start`], but for the checks of the flow, which was checked when it was saved.
-    pub async fn accept_saved(
-        &self,
-        saved: SavedFlow,
-        flow: &Flow,
-        input: Value,
-        cause: Cause<'_>,
-    ) -> Result<AcceptOutcome> {
-        let flow = &self.link(flow).await?;
-        let input = with_default_input(saved.input, input);
-        let bindings = self.all_bindings(flow, saved.connections).await?;
+    /// As [`Runtime::start`], but for the checks of a saved flow, which was checked when it was saved.
+    pub async fn accept_run(&self, new: NewRun, cause: Cause<'_>) -> Result<AcceptOutcome> {
+        let NewRun { flow, input, bindings, is_saved } = new;
+        let flow = &self.linked(&flow).await?;
+        let bindings = self.all_bindings(flow, bindings).await?;
+        if !is_saved {
+            self.accept(flow, &bindings).await?;
+        }
         let connected = self.connect_all(&bindings).await?;
         match cause {
             Cause::Trigger(event) => self.engine().accept_triggered(flow, input, connected, event).await,
@@ -331,15 +347,4 @@ fn requested_scopes(document: &Value, schema: &Value) -> Option<BTreeSet<String>
 
 fn fits(connection: &ConnectionSummary, connector: &str) -> bool {
     ConnectorSpec::name_in(&connection.connector) == connector
-}
-
-/// Lays the input of a run over the default input. An input that is not an object is used as it is.
-pub(crate) fn with_default_input(mut default: Map<String, Value>, input: Value) -> Value {
-    match input {
-        Value::Object(own) => {
-            default.extend(own);
-            default.into()
-        }
-        other => other,
-    }
 }

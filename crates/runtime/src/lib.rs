@@ -29,5 +29,8 @@ pub use flows::{Cause, SaveOptions};
 pub use paths::{default_data, default_key};
 pub use ports::{EnvironmentSecrets, Ports, SecretResolver};
 pub use runs::ItemPage;
-pub use runtime::{CallOutput, Removal, Runtime};
-pub use view::run_view;
+pub use runtime::{
+    CallOutput, FinishedSignIn, LocalLauncher, NewRerun, NewRun, Removal, RunLauncher, Runtime, StartOutcome,
+    StartedSignIn,
+};
+pub use view::{Redacted, RunView};

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 
+use schemars::JsonSchema;
 use serde::Serialize;
 use trunkline_core::{Error, ErrorKind, Result, RunId, StepPath};
 use trunkline_engine::{AcceptedRun, Item, RunHandle};
@@ -13,7 +14,7 @@ use crate::runtime::Runtime;
 const PAGE: usize = 500;
 
 /// A page of the items of a run.
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, JsonSchema)]
 pub struct ItemPage {
     /// The items, by step and key.
     pub items: Vec<Item>,

@@ -1,15 +1,92 @@
-//! Values as JSON for people and other programs.
+//! Values as doors show them.
 
-use serde_json::Value;
-use trunkline_core::Timestamp;
-use trunkline_engine::{Run, RunStatus};
+use std::{borrow::Cow, collections::BTreeMap};
 
-/// Returns a run as JSON, with the progress of its lists at the time `now` while it is running.
-pub fn run_view(run: &Run, now: Timestamp) -> Value {
-    let mut shown = serde_json::to_value(run).unwrap_or_default();
-    let progress = run.progress(now);
-    if run.status == RunStatus::Running && !progress.is_empty() {
-        shown["progress"] = serde_json::to_value(progress).unwrap_or_default();
+use schemars::{JsonSchema, Schema, SchemaGenerator};
+use serde::{Serialize, Serializer};
+use trunkline_core::{Redactor, StepPath, Timestamp};
+use trunkline_engine::{ListProgress, Run, RunStatus};
+
+/// A run, with the progress of its lists while it is running.
+#[derive(Debug, Serialize, JsonSchema)]
+pub struct RunView {
+    /// The run.
+    #[serde(flatten)]
+    pub run: Run,
+    /// The progress of the lists of a running run, by the path of their `each` step.
+    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
+    pub progress: BTreeMap<StepPath, ListProgress>,
+}
+
+impl RunView {
+    /// Returns a run as it is shown at this time.
+    pub fn new(run: Run, now: Timestamp) -> RunView {
+        let progress = if run.status == RunStatus::Running { run.progress(now) } else { BTreeMap::new() };
+        RunView { run, progress }
     }
-    shown
+}
+
+/// A value that contains texts of other systems. Its JSON and the text that a door words from it have the secrets of a
+/// runtime redacted.
+#[derive(Clone, Debug)]
+pub struct Redacted<T> {
+    value: T,
+    redactor: Redactor,
+}
+
+impl<T> Redacted<T> {
+    /// Wraps a value, with the redactor of the runtime that it comes from.
+    pub fn new(value: T, redactor: &Redactor) -> Redacted<T> {
+        Redacted { value, redactor: redactor.clone() }
+    }
+
+    /// Returns the value itself, for decisions. A text for people is worded with [`Redacted::text`].
+    pub fn get(&self) -> &T {
+        &self.value
+    }
+
+    /// Returns a text about the value, with known secrets redacted.
+    pub fn text(&self, word: impl FnOnce(&T) -> String) -> String {
+        self.redactor.redact(&word(&self.value)).into_owned()
+    }
+}
+
+impl<T: Serialize> Serialize for Redacted<T> {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        self.redactor.redact_json(&self.value).serialize(serializer)
+    }
+}
+
+impl<T: JsonSchema> JsonSchema for Redacted<T> {
+    fn schema_name() -> Cow<'static, str> {
+        T::schema_name()
+    }
+
+    fn schema_id() -> Cow<'static, str> {
+        T::schema_id()
+    }
+
+    fn json_schema(generator: &mut SchemaGenerator) -> Schema {
+        T::json_schema(generator)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+    use trunkline_core::Secret;
+
+    use super::*;
+
+    #[test]
+    fn json_and_texts_of_a_redacted_value_show_no_secret() {
+        let secret = Secret::from("a secret \"in quotes\"");
+        let value = json!({ "said": [format!("it was {}", secret.expose())] });
+        assert_eq!(value["said"][0], "it was a secret \"in quotes\"");
+        let redactor = Redactor::default();
+        redactor.add(&secret);
+        let shown = Redacted::new(value, &redactor);
+        assert_eq!(serde_json::to_value(&shown).unwrap(), json!({ "said": ["it was ***"] }));
+        assert_eq!(shown.text(|value| value["said"][0].as_str().unwrap().to_owned()), "it was ***");
+    }
 }

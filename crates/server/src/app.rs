@@ -6,7 +6,7 @@ use tokio::sync::Semaphore;
 use trunkline::Runtime;
 use trunkline_core::CancellationToken;
 
-use crate::{dispatcher::Dispatcher, guard::Guard, health::Health, sign_in::SignIns};
+use crate::{dispatcher::Dispatcher, guard::Guard, health::Health};
 
 /// The state of a server.
 pub(crate) struct App {
@@ -16,7 +16,6 @@ pub(crate) struct App {
     /// Cancelled when the server stops.
     pub(crate) closing: CancellationToken,
     pub(crate) guard: Guard,
-    pub(crate) sign_ins: SignIns,
     /// Permits for event streams.
     pub(crate) streams: Arc<Semaphore>,
     /// The public URL, without a slash at its end.

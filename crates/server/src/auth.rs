@@ -9,6 +9,7 @@ use axum::{
     middleware::Next,
     response::{IntoResponse, Response},
 };
+use trunkline::operations::{Caller, Role};
 use trunkline_core::{Error, ErrorKind, NextStep};
 
 use crate::{app::App, response::ErrorResponse};
@@ -33,9 +34,10 @@ pub(crate) async fn host(State(app): State<Arc<App>>, request: Request, next: Ne
     }
 }
 
-/// Middleware for the API: rejects requests without the token.
-pub(crate) async fn token(State(app): State<Arc<App>>, request: Request, next: Next) -> Response {
+/// Middleware for the API: rejects requests without the token, and names the caller of all others.
+pub(crate) async fn token(State(app): State<Arc<App>>, mut request: Request, next: Next) -> Response {
     if app.guard.has_token(request.headers()) {
+        request.extensions_mut().insert(Caller::new("api-token", Role::Owner));
         return next.run(request).await;
     }
     let error = Error::new(ErrorKind::Auth, "the API token is missing or wrong")

@@ -9,13 +9,11 @@ use std::{
     time::{Duration, Instant},
 };
 
-use serde_json::Value;
 use tokio::sync::{Notify, oneshot};
-use trunkline::{Cause, Runtime};
-use trunkline_core::{CancellationToken, Error, ErrorKind, Result, Retry, RunId};
-use trunkline_engine::{AcceptOutcome, AcceptedRun, ActivityMonitor, Run, RunStatus};
-use trunkline_flow::{Flow, Overlap};
-use trunkline_store::SavedFlow;
+use trunkline::{Cause, NewRerun, NewRun, RunLauncher, Runtime, StartOutcome};
+use trunkline_core::{CancellationToken, Error, ErrorKind, Result, Retry, RunId, async_trait};
+use trunkline_engine::{AcceptOutcome, AcceptedRun, ActivityMonitor, Flush, Run, RunStatus};
+use trunkline_flow::Overlap;
 
 use crate::health::Health;
 
@@ -66,16 +64,6 @@ struct QueuedRun {
     limit: usize,
 }
 
-/// The outcome of a start.
-pub(crate) enum StartOutcome {
-    /// There is a new run, which may be queued.
-    Run(RunId),
-    /// An earlier run was started for the same trigger event.
-    Duplicate(RunId),
-    /// The flow skips further runs while one is active.
-    Skipped,
-}
-
 impl State {
     /// Returns the number of active runs of a flow, including those that wait for a time or a signal.
     fn active_runs(&self, flow: &str) -> usize {
@@ -119,22 +107,16 @@ impl Dispatcher {
         Ok(())
     }
 
-    /// Starts, queues or skips a run of a saved flow, as its `overlap` says. The deduplication keys of its trigger
-    /// event are stored together with the run.
+    /// Starts, queues or skips a run, as the `overlap` of its flow says. The deduplication keys of its trigger event are
+    /// stored together with the run.
     ///
     /// # Errors
     ///
     /// `unavailable` if the server is stopping, `rate_limited` if too many runs are queued, `store` if the store fails;
     /// otherwise as [`Runtime::start`].
-    pub(crate) async fn start(
-        self: &Arc<Self>,
-        saved: SavedFlow,
-        flow: &Flow,
-        input: Value,
-        cause: Cause<'_>,
-    ) -> Result<StartOutcome> {
-        let name = &*saved.name.clone();
-        let limit = flow.overlap().at_once();
+    pub(crate) async fn dispatch(self: &Arc<Self>, new: NewRun, cause: Cause<'_>) -> Result<StartOutcome> {
+        let (name, overlap) = (&*new.flow.name().to_owned(), new.flow.overlap());
+        let limit = overlap.at_once();
         let locks = || self.start_locks.lock().unwrap_or_else(PoisonError::into_inner);
         let lock = locks().entry(name.to_owned()).or_default().clone();
         let _start = if limit < usize::MAX { Some(lock.lock().await) } else { None };
@@ -149,12 +131,12 @@ impl Dispatcher {
                     .hint("try again when some of them have ended"));
             }
             let busy = state.active_runs(name) >= limit || state.has_queued(name);
-            if busy && flow.overlap() == Overlap::Skip {
+            if busy && overlap == Overlap::Skip {
                 return Ok(StartOutcome::Skipped);
             }
             busy || state.is_full(self.at_once)
         };
-        let accepted = self.runtime.accept_saved(saved, flow, input, cause).await;
+        let accepted = self.runtime.accept_run(new, cause).await;
         let accepted = match accepted.inspect_err(|error| self.health.report(error))? {
             AcceptOutcome::New(accepted) => *accepted,
             AcceptOutcome::Duplicate(run) => return Ok(StartOutcome::Duplicate(run)),
@@ -169,40 +151,6 @@ impl Dispatcher {
             self.spawn(run.clone(), Some(accepted));
         }
         Ok(StartOutcome::Run(run))
-    }
-
-    /// Accepts a rerun of the failed items of a run, see [`Runtime::rerun_failed`]. `flow` names a saved flow that
-    /// replaces the run's own.
-    pub(crate) async fn rerun(self: &Arc<Self>, id: &RunId, flow: Option<&str>, unknown: bool) -> Result<RunId> {
-        let corrected = match flow {
-            Some(name) => Some(self.runtime.link(&self.runtime.saved_flow(name).await?.1).await?),
-            None => None,
-        };
-        let accepted = self.runtime.accept_rerun(id, corrected, unknown).await?;
-        let (run, flow) = (accepted.id().clone(), accepted.flow().name().to_owned());
-        drop(accepted);
-        self.enqueue(run.clone(), flow).await;
-        self.advance();
-        Ok(run)
-    }
-
-    /// Resumes a run that was stopped.
-    ///
-    /// # Errors
-    ///
-    /// `conflict` if the run is active, queued or has ended; `not_found` if there is no such run.
-    pub(crate) async fn resume(self: &Arc<Self>, id: &RunId) -> Result<()> {
-        let is_here = |state: &State| state.active.contains_key(id) || state.queue.iter().any(|one| one.run == *id);
-        let run = self.runtime.engine().run(id).await?;
-        if is_here(&self.lock()) || !matches!(run.status, RunStatus::Running | RunStatus::Failed) {
-            let message = format!("run {id} is {} and cannot be resumed", run.status.as_str());
-            return Err(
-                Error::new(ErrorKind::Conflict, message).hint("only a run that was stopped by an error can be resumed")
-            );
-        }
-        self.enqueue(run.id, run.flow).await;
-        self.advance();
-        Ok(())
     }
 
     /// Adds a run to the queue. The limit of its flow is that of the saved flow; without a saved flow, there is none.
@@ -315,5 +263,37 @@ impl Dispatcher {
             }
             stopped.await;
         }
+    }
+}
+
+/// Starts the runs that callers of the API ask for. The runtime of the dispatcher has the same engine as the one that is
+/// passed.
+#[async_trait]
+impl RunLauncher for Dispatcher {
+    async fn start(self: Arc<Self>, _: &Runtime, new: NewRun) -> Result<StartOutcome> {
+        self.dispatch(new, Cause::Caller(Flush::Now)).await
+    }
+
+    async fn resume(self: Arc<Self>, _: &Runtime, id: &RunId) -> Result<()> {
+        let is_here = |state: &State| state.active.contains_key(id) || state.queue.iter().any(|one| one.run == *id);
+        let run = self.runtime.engine().run(id).await?;
+        if is_here(&self.lock()) || !matches!(run.status, RunStatus::Running | RunStatus::Failed) {
+            let message = format!("run {id} is {} and cannot be resumed", run.status.as_str());
+            return Err(
+                Error::new(ErrorKind::Conflict, message).hint("only a run that was stopped by an error can be resumed")
+            );
+        }
+        self.enqueue(run.id, run.flow).await;
+        self.advance();
+        Ok(())
+    }
+
+    async fn rerun(self: Arc<Self>, _: &Runtime, rerun: NewRerun) -> Result<RunId> {
+        let accepted = self.runtime.accept_rerun(&rerun.run, rerun.flow, rerun.unknown).await?;
+        let (run, flow) = (accepted.id().clone(), accepted.flow().name().to_owned());
+        drop(accepted);
+        self.enqueue(run.clone(), flow).await;
+        self.advance();
+        Ok(run)
     }
 }

@@ -5,9 +5,11 @@
 //! of a sign-in that was begun here, and a webhook the token in its URL. In addition, the `Host` header of every
 //! request has to name this server, so that a web page cannot reach it under another name (DNS rebinding).
 
+mod api;
 mod api_token;
 mod app;
 mod auth;
+mod callback;
 mod dispatcher;
 mod events;
 mod guard;
@@ -19,7 +21,6 @@ mod request;
 mod response;
 mod routes;
 mod scheduler;
-mod sign_in;
 mod signature;
 mod webhook;
 
@@ -30,9 +31,11 @@ use trunkline::Runtime;
 use trunkline_core::{CancellationToken, Error, ErrorKind, NextStep, Result, Secret};
 use trunkline_rest::Url;
 
+pub use api::ApiRoute;
 pub use api_token::ApiToken;
+pub use callback::CALLBACK;
 pub use loopback::LoopbackCallback;
-pub use sign_in::CALLBACK;
+pub use routes::api_routes;
 
 use app::App;
 use dispatcher::Dispatcher;
@@ -40,7 +43,6 @@ use guard::Guard;
 use health::Health;
 use listener::{IDLE_TIMEOUT, LimitedListener, MAX_CONNECTIONS};
 use scheduler::Scheduler;
-use sign_in::SignIns;
 
 /// Options of [`Server::start`].
 #[derive(Clone, Debug)]
@@ -97,15 +99,13 @@ impl Server {
         runtime.redactor().add(&token);
         let guard = Guard::new(address, public_url.as_ref(), &token);
         Scheduler::start(runtime.clone(), dispatcher.clone(), health.clone(), closing.clone());
-        let sign_ins = SignIns::default();
         let streams = Arc::new(Semaphore::new(events::MAX_STREAMS));
         let app = App {
-            runtime,
+            runtime: runtime.with_launcher(dispatcher.clone()),
             dispatcher: dispatcher.clone(),
             health: health.clone(),
             closing: closing.clone(),
             guard,
-            sign_ins,
             streams,
             base_url,
         };

@@ -3,12 +3,12 @@
 
 use std::net::SocketAddr;
 
-use axum::{Router, http::Uri, response::Html, routing::get};
+use axum::{Router, extract::RawQuery, response::Html, routing::get};
 use tokio::{net::TcpListener, sync::mpsc};
-use trunkline_core::{Authorization, Connected, Error, ErrorKind, Result};
-use trunkline_rest::Url;
+use trunkline::{FinishedSignIn, Runtime};
+use trunkline_core::{Authorization, Error, ErrorKind, Result};
 
-use crate::sign_in::CALLBACK;
+use crate::callback::CALLBACK;
 
 /// A listener for the callback of one sign-in.
 pub struct LoopbackCallback {
@@ -34,24 +34,24 @@ impl LoopbackCallback {
         format!("http://{}{CALLBACK}", self.address)
     }
 
-    /// Serves the callback until the sign-in ends or times out. A request that does not belong to this sign-in is ignored.
+    /// Serves the callback until a sign-in of this runtime ends or times out. A request that does not belong to a sign-in is
+    /// ignored: any process on this machine can send one.
     ///
     /// # Errors
     ///
-    /// `auth` if the browser does not return within ten minutes; otherwise as [`Connected::finish_authorization`].
-    pub async fn finish(self, connected: &Connected, authorization: &Authorization) -> Result<()> {
+    /// `auth` if the browser does not return within ten minutes; otherwise as [`Runtime::finish_sign_in`].
+    pub async fn finish(self, runtime: &Runtime) -> Result<FinishedSignIn> {
         let (sender, mut callbacks) = mpsc::channel::<String>(8);
-        let origin = authorization.redirect_uri.trim_end_matches(CALLBACK).to_owned();
-        let callback = move |uri: Uri| async move {
+        let callback = move |RawQuery(query): RawQuery| async move {
             // Once the sign-in has ended, no task receives this; the page stays the same.
-            let _ = sender.try_send(format!("{origin}{uri}"));
+            let _ = sender.try_send(format!("?{}", query.unwrap_or_default()));
             Html("<!doctype html><title>Trunkline</title><p>You can close this page and go back to the terminal.")
         };
         let server = axum::serve(self.listener, Router::new().route(CALLBACK, get(callback)));
         let finish = async {
             while let Some(callback) = callbacks.recv().await {
-                if has_state(authorization, &callback) {
-                    return connected.finish_authorization(authorization, &callback).await;
+                if let Some(finished) = runtime.finish_sign_in(&callback).await? {
+                    return Ok(finished);
                 }
             }
             Err(Error::new(ErrorKind::Auth, "the sign-in did not take place"))
@@ -68,10 +68,4 @@ impl LoopbackCallback {
             }
         }
     }
-}
-
-/// Returns whether a callback URL has the `state` of this sign-in. Any process on this machine can call the callback.
-fn has_state(authorization: &Authorization, callback: &str) -> bool {
-    let url = callback.parse::<Url>();
-    url.is_ok_and(|one| one.query_pairs().any(|(name, value)| name == "state" && value == authorization.state.expose()))
 }

@@ -2,7 +2,7 @@
 
 use axum::{body::Bytes, extract::rejection::BytesRejection, http::HeaderMap};
 use serde::de::DeserializeOwned;
-use serde_json::{Value, json};
+use serde_json::{Map, Value};
 use trunkline_core::{Error, ErrorKind, Result};
 
 use crate::response::ErrorResponse;
@@ -34,7 +34,7 @@ pub(crate) fn read<T: DeserializeOwned>(body: Body, expected: &str) -> Result<T,
 /// `invalid_input` if the body is not a JSON object.
 pub(crate) fn object(body: &[u8]) -> Result<Value, Error> {
     if body.iter().all(u8::is_ascii_whitespace) {
-        return Ok(json!({}));
+        return Ok(Map::new().into());
     }
     match serde_json::from_slice(body) {
         Ok(value @ Value::Object(_)) => Ok(value),

@@ -76,11 +76,6 @@ pub(crate) fn response_json(status: StatusCode, value: &impl Serialize) -> Respo
     (status, headers, text).into_response()
 }
 
-/// Returns a JSON response with status 200.
-pub(crate) fn ok(value: &impl Serialize) -> ApiResult {
-    Ok(response_json(StatusCode::OK, value))
-}
-
 /// Returns an HTML page with one sentence for the user. It loads nothing, and no other page can embed it.
 pub(crate) fn page(status: StatusCode, text: &str) -> Response {
     let headers = [

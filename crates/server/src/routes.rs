@@ -1,53 +1,75 @@
-//! The routes of the server and their handlers. Most routes require the API token; the callback of sign-ins, webhooks
-//! and `/health` do not.
+//! The routes of the server. Most routes require the API token, and each of them is one row: an operation, and how its
+//! input is read from the request. The callback of sign-ins, webhooks and `/health` require no token.
 
 use std::{collections::BTreeMap, sync::Arc};
 
 use axum::{
     Router,
-    extract::{DefaultBodyLimit, Path, Query, RawQuery, State, rejection::QueryRejection},
-    http::{HeaderValue, StatusCode, header},
+    extract::{DefaultBodyLimit, State},
+    http::{StatusCode, header},
     middleware::{from_fn_with_state, map_response, map_response_with_state},
     response::{IntoResponse, Response},
     routing::{get, post},
 };
 use serde::Deserialize;
-use serde_json::{Value, json};
-use trunkline::{Cause, run_view};
-use trunkline_core::{Error, ErrorKind, Result, StepPath};
-use trunkline_engine::{Flush, Verdict};
+use serde_json::Value;
+use trunkline::operations::{
+    Empty, FlowChoice,
+    connections::ListConnections,
+    flows::ListFlows,
+    run_queries::{GetRun, GetTimeline, ItemQuery, ListItems, ListRuns, ReadRunLog, RunPosition, WatchRun},
+    runs::{
+        CancelRun, RerunRequest, RerunRun, ResolveRequest, ResolveStep, ResumeRun, RunName, RunRequest, SignalRequest,
+        SignalRun, StartRun,
+    },
+    sign_ins::{AuthorizeConnection, SignInRequest},
+};
+use trunkline_core::{Error, ErrorKind};
+use trunkline_engine::Verdict;
 
 use crate::{
+    api::{Api, ApiRequest, ApiRoute, FormerPath, Method},
     app::App,
     auth,
-    dispatcher::StartOutcome,
+    callback::{CALLBACK, callback},
     events,
-    request::{Body, MAX_BODY, complete, object, read},
-    response::{ApiResult, ErrorResponse, ok, page, response_json, with_error},
-    sign_in::CALLBACK,
+    request::MAX_BODY,
+    response::{ErrorResponse, with_error},
     webhook,
 };
 
+/// Returns the routes that carry out operations.
+pub fn api_routes() -> Vec<ApiRoute> {
+    api().routes
+}
+
+fn api() -> Api {
+    use Method::{Get, Post};
+    let (ok, accepted) = (StatusCode::OK, StatusCode::ACCEPTED);
+    let retry = FormerPath { path: "/rest/v1/runs/{id}/retry", link: "<rerun>; rel=\"successor-version\"" };
+    let settle = FormerPath { path: "/rest/v1/runs/{id}/settle", link: "<resolve>; rel=\"successor-version\"" };
+    Api::default()
+        .row::<ListConnections>(Get, "/rest/v1/connections", ok, |_| Ok(Empty {}))
+        .row::<AuthorizeConnection>(Post, "/rest/v1/connections/{name}/authorize", ok, sign_in)
+        .row::<ListFlows>(Get, "/rest/v1/flows", ok, |_| Ok(Empty {}))
+        .row::<StartRun>(Post, "/rest/v1/flows/{name}/runs", accepted, start)
+        .row::<ListRuns>(Get, "/rest/v1/runs", ok, |_| Ok(Empty {}))
+        .row::<GetRun>(Get, "/rest/v1/runs/{id}", ok, run)
+        .row::<ListItems>(Get, "/rest/v1/runs/{id}/items", ok, items)
+        .row::<CancelRun>(Post, "/rest/v1/runs/{id}/cancel", accepted, run)
+        .row::<ResumeRun>(Post, "/rest/v1/runs/{id}/resume", accepted, run)
+        .row::<RerunRun>(Post, "/rest/v1/runs/{id}/rerun", accepted, rerun)
+        .former_row::<RerunRun>(Post, retry, accepted, rerun)
+        .row::<ResolveStep>(Post, "/rest/v1/runs/{id}/resolve", ok, resolve)
+        .former_row::<ResolveStep>(Post, settle, ok, resolve)
+        .row::<SignalRun>(Post, "/rest/v1/runs/{id}/signals/{name}", accepted, signal)
+        .stream_row::<WatchRun>("/rest/v1/runs/{id}/events", get(events::events))
+        .row::<GetTimeline>(Get, "/rest/v1/runs/{id}/timeline", ok, run)
+        .row::<ReadRunLog>(Get, "/rest/v1/runs/{id}/log", ok, log)
+}
+
 pub(crate) fn router(app: Arc<App>) -> Router {
-    let with_token = Router::new()
-        .route("/rest/v1/connections", get(connections))
-        .route("/rest/v1/connections/{name}/authorize", post(authorize))
-        .route("/rest/v1/flows", get(flows))
-        .route("/rest/v1/flows/{name}/runs", post(start))
-        .route("/rest/v1/runs", get(runs))
-        .route("/rest/v1/runs/{id}", get(run))
-        .route("/rest/v1/runs/{id}/items", get(items))
-        .route("/rest/v1/runs/{id}/cancel", post(cancel))
-        .route("/rest/v1/runs/{id}/resume", post(resume))
-        .route("/rest/v1/runs/{id}/rerun", post(rerun))
-        .route("/rest/v1/runs/{id}/retry", post(rerun).layer(map_response(moved_to_rerun)))
-        .route("/rest/v1/runs/{id}/resolve", post(resolve))
-        .route("/rest/v1/runs/{id}/settle", post(resolve).layer(map_response(moved_to_resolve)))
-        .route("/rest/v1/runs/{id}/signals/{name}", post(signal))
-        .route("/rest/v1/runs/{id}/events", get(events::events))
-        .route("/rest/v1/runs/{id}/timeline", get(timeline))
-        .route("/rest/v1/runs/{id}/log", get(log))
-        .route_layer(from_fn_with_state(app.clone(), auth::token));
+    let with_token = api().router.route_layer(from_fn_with_state(app.clone(), auth::token));
     Router::new()
         .route(CALLBACK, get(callback))
         .route("/webhooks/{flow}/{token}", post(webhook::call).options(webhook::preflight))
@@ -80,28 +102,12 @@ async fn method_error(response: Response) -> Response {
     }
 }
 
-async fn connections(State(app): State<Arc<App>>) -> ApiResult {
-    ok(&app.runtime.connections().connections().await?)
+fn sign_in(request: ApiRequest) -> Result<SignInRequest, ErrorResponse> {
+    Ok(SignInRequest { name: request.parameter("name"), redirect_uri: request.callback_url() })
 }
 
-async fn authorize(State(app): State<Arc<App>>, Path(name): Path<String>) -> ApiResult {
-    let connected = app.runtime.connect(&name).await?;
-    ok(&app.sign_ins.begin(connected, &format!("{}{CALLBACK}", app.base_url), app.runtime.now())?)
-}
-
-async fn callback(State(app): State<Arc<App>>, RawQuery(query): RawQuery) -> Response {
-    match app.sign_ins.end(&query.unwrap_or_default(), app.runtime.now()).await {
-        Ok(name) => page(StatusCode::OK, &format!("{name} is signed in. You can close this page.")),
-        Err(error) => {
-            let next = error.advice().map(|advice| format!(" Next: {advice}.")).unwrap_or_default();
-            let text = format!("Not signed in: {error}.{next}");
-            page(StatusCode::BAD_REQUEST, &app.runtime.redactor().redact(&text))
-        }
-    }
-}
-
-async fn flows(State(app): State<Arc<App>>) -> ApiResult {
-    ok(&app.runtime.flows().saved_flows().await?)
+fn run(request: ApiRequest) -> Result<RunName, ErrorResponse> {
+    Ok(RunName { run: request.parameter("id") })
 }
 
 #[derive(Deserialize)]
@@ -113,26 +119,11 @@ struct Start {
     connections: BTreeMap<String, String>,
 }
 
-async fn start(State(app): State<Arc<App>>, Path(name): Path<String>, body: Body) -> ApiResult {
-    let start: Start = read(body, "the body of a start has `input` and `connections`, both optional")?;
-    let input = start.input.unwrap_or_else(|| json!({}));
-    let (mut saved, flow) = app.runtime.saved_flow(&name).await?;
-    saved.connections.extend(start.connections);
-    match app.dispatcher.start(saved, &flow, input, Cause::Caller(Flush::Now)).await? {
-        StartOutcome::Run(run) | StartOutcome::Duplicate(run) => {
-            Ok(response_json(StatusCode::ACCEPTED, &json!({ "run": run })))
-        }
-        StartOutcome::Skipped => {
-            let message = format!("a run of {name} is active, and the flow skips further runs until it ends");
-            Err(Error::new(ErrorKind::Conflict, message).hint("wait until it ends, or cancel it").into())
-        }
-    }
-}
-
-async fn resume(State(app): State<Arc<App>>, Path(id): Path<String>) -> ApiResult {
-    let id = app.runtime.find_run(&id).await?;
-    app.dispatcher.resume(&id).await?;
-    Ok(response_json(StatusCode::ACCEPTED, &json!({ "run": id })))
+fn start(request: ApiRequest) -> Result<RunRequest, ErrorResponse> {
+    let flow = FlowChoice::Saved(request.parameter("name"));
+    let Start { input, connections } =
+        request.body("the body of a start has `input` and `connections`, both optional")?;
+    Ok(RunRequest { flow, input, connections })
 }
 
 #[derive(Deserialize)]
@@ -143,11 +134,10 @@ struct Rerun {
     unknown: bool,
 }
 
-async fn rerun(State(app): State<Arc<App>>, Path(id): Path<String>, body: Body) -> ApiResult {
-    let Rerun { flow, unknown } = read(body, "the body of a rerun has `flow` and `unknown`, both optional")?;
-    let id = app.runtime.find_run(&id).await?;
-    let run = app.dispatcher.rerun(&id, flow.as_deref(), unknown).await?;
-    Ok(response_json(StatusCode::ACCEPTED, &json!({ "run": run })))
+fn rerun(request: ApiRequest) -> Result<RerunRequest, ErrorResponse> {
+    let run = request.parameter("id");
+    let Rerun { flow, unknown } = request.body("the body of a rerun has `flow` and `unknown`, both optional")?;
+    Ok(RerunRequest { run, flow: flow.map(FlowChoice::Saved), unknown })
 }
 
 #[derive(Deserialize)]
@@ -159,47 +149,15 @@ struct Resolve {
     output: Value,
 }
 
-async fn resolve(State(app): State<Arc<App>>, Path(id): Path<String>, body: Body) -> ApiResult {
-    let Resolve { step, verdict, output } = read(body, "the body has `step`, `verdict`, and optionally `output`")?;
-    let id = app.runtime.find_run(&id).await?;
-    ok(&app
-        .runtime
-        .redactor()
-        .redact_json(&app.runtime.engine().resolve_unknown(&id, &StepPath::from(&*step), verdict, output).await?))
+fn resolve(request: ApiRequest) -> Result<ResolveRequest, ErrorResponse> {
+    let run = request.parameter("id");
+    let Resolve { step, verdict, output } = request.body("the body has `step`, `verdict`, and optionally `output`")?;
+    Ok(ResolveRequest { run, step, verdict, output })
 }
 
-/// The date on which `retry` and `settle` became `rerun` and `resolve`, in the form of the header `Deprecation`:
-/// 2026-11-30.
-const DEPRECATED_SINCE: &str = "@1795996800";
-
-/// Marks the response of a former route: `Deprecation` (RFC 9745), and a link to the route that replaces it (RFC 5829).
-fn moved(mut response: Response, successor: &'static str) -> Response {
-    let headers = response.headers_mut();
-    headers.insert("deprecation", HeaderValue::from_static(DEPRECATED_SINCE));
-    headers.insert(header::LINK, HeaderValue::from_static(successor));
-    response
-}
-
-async fn moved_to_rerun(response: Response) -> Response {
-    moved(response, "<rerun>; rel=\"successor-version\"")
-}
-
-async fn moved_to_resolve(response: Response) -> Response {
-    moved(response, "<resolve>; rel=\"successor-version\"")
-}
-
-async fn runs(State(app): State<Arc<App>>) -> ApiResult {
-    ok(&app.runtime.journal().runs().await?)
-}
-
-async fn run(State(app): State<Arc<App>>, Path(id): Path<String>) -> ApiResult {
-    let id = app.runtime.find_run(&id).await?;
-    ok(&run_view(&app.runtime.engine().run(&id).await?, app.runtime.now()))
-}
-
-async fn timeline(State(app): State<Arc<App>>, Path(id): Path<String>) -> ApiResult {
-    let id = app.runtime.find_run(&id).await?;
-    ok(&app.runtime.redactor().redact_json(&app.runtime.engine().timeline(&id).await?))
+fn signal(request: ApiRequest) -> Result<SignalRequest, ErrorResponse> {
+    let (run, name) = (request.parameter("id"), request.parameter("name"));
+    Ok(SignalRequest { run, name, payload: request.body("the body is the payload of the signal")? })
 }
 
 #[derive(Deserialize)]
@@ -209,53 +167,26 @@ struct After {
     after: u64,
 }
 
-/// Returns a page of the logged calls of a run. The number of the last entry is the `after` of the next page.
-async fn log(
-    State(app): State<Arc<App>>,
-    Path(id): Path<String>,
-    after: Result<Query<After>, QueryRejection>,
-) -> ApiResult {
-    let Query(After { after }) = after.map_err(|rejection| {
-        Error::new(
-            ErrorKind::InvalidInput,
-            format!("`after` has to be the number of an entry: {}", rejection.body_text()),
-        )
+fn log(request: ApiRequest) -> Result<RunPosition, ErrorResponse> {
+    let After { after } = request.query().map_err(|rejection| {
+        let message = format!("`after` has to be the number of an entry: {}", rejection.body_text());
+        Error::new(ErrorKind::InvalidInput, message)
     })?;
-    let id = app.runtime.find_run(&id).await?;
-    ok(&app.runtime.redactor().redact_json(&app.runtime.engine().log(&id, after).await?))
-}
-
-async fn signal(State(app): State<Arc<App>>, Path((id, name)): Path<(String, String)>, body: Body) -> ApiResult {
-    let id = app.runtime.find_run(&id).await?;
-    app.runtime.engine().signal(&id, &name, object(&complete(body)?)?).await?;
-    Ok(response_json(StatusCode::ACCEPTED, &json!({ "signalled": id, "name": name })))
+    Ok(RunPosition { run: request.parameter("id"), after })
 }
 
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
-struct ItemQuery {
+struct Items {
     status: Option<String>,
     step: Option<String>,
     from: Option<String>,
 }
 
-async fn items(
-    State(app): State<Arc<App>>,
-    Path(id): Path<String>,
-    query: Result<Query<ItemQuery>, QueryRejection>,
-) -> ApiResult {
-    let Query(ItemQuery { status, step, from }) = query.map_err(|error| {
-        Error::new(
-            ErrorKind::InvalidInput,
-            format!("the query of items has `status`, `step` and `from`, all optional: {error}"),
-        )
+fn items(request: ApiRequest) -> Result<ItemQuery, ErrorResponse> {
+    let Items { status, step, from } = request.query().map_err(|error| {
+        let message = format!("the query of items has `status`, `step` and `from`, all optional: {error}");
+        Error::new(ErrorKind::InvalidInput, message)
     })?;
-    let id = app.runtime.find_run(&id).await?;
-    ok(&app.runtime.items(&id, status.as_deref(), step.as_deref(), from).await?)
-}
-
-async fn cancel(State(app): State<Arc<App>>, Path(id): Path<String>) -> ApiResult {
-    let id = app.runtime.find_run(&id).await?;
-    app.runtime.engine().cancel(&id).await?;
-    Ok(response_json(StatusCode::ACCEPTED, &json!({ "cancelled": id })))
+    Ok(ItemQuery { run: request.parameter("id"), status, step, from })
 }

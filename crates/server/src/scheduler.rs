@@ -11,16 +11,13 @@ use std::{
 
 use serde_json::{Value, json};
 use tokio::time::Instant;
-use trunkline::{Cause, Runtime};
+use trunkline::{Cause, NewRun, Runtime, StartOutcome};
 use trunkline_core::{CancellationToken, Connected, Error, ErrorKind, Result, Timestamp};
 use trunkline_engine::{TriggerEvent, poll_page};
 use trunkline_flow::{Flow, InitialItems, Poll, Schedule, Trigger};
 use trunkline_store::SavedFlow;
 
-use crate::{
-    dispatcher::{Dispatcher, StartOutcome},
-    health::Health,
-};
+use crate::{dispatcher::Dispatcher, health::Health};
 
 /// The time between two checks of all triggers.
 const TICK: Duration = Duration::from_secs(1);
@@ -165,8 +162,8 @@ impl Scheduler {
         };
         let flow = &self.runtime.flow_of(saved).await?;
         for at in schedule.due(through, now) {
-            let input = schedule.input(at);
-            match self.dispatcher.start(saved.clone(), flow, input, Cause::Trigger(&event(Some(at), at))).await? {
+            let new = NewRun::of_saved(saved.clone(), flow.clone(), schedule.input(at));
+            match self.dispatcher.dispatch(new, Cause::Trigger(&event(Some(at), at))).await? {
                 StartOutcome::Run(run) => tracing::info!(flow = saved.name, %run, %at, "started by its schedule"),
                 // Started by another process, or skipped.
                 StartOutcome::Duplicate(_) | StartOutcome::Skipped => {
@@ -230,7 +227,8 @@ impl Scheduler {
             let (keys, items): (Vec<_>, Vec<_>) = chunk.iter().cloned().unzip();
             let (count, input) = (items.len(), json!({ "items": items }));
             let event = TriggerEvent { flow: saved.name.clone(), keys, through: None };
-            match self.dispatcher.start(saved.clone(), flow, input, Cause::Trigger(&event)).await? {
+            let new = NewRun::of_saved(saved.clone(), flow.clone(), input);
+            match self.dispatcher.dispatch(new, Cause::Trigger(&event)).await? {
                 StartOutcome::Run(run) => {
                     tracing::info!(flow = saved.name, %run, items = count, "started by new items")
                 }

@@ -15,7 +15,7 @@ use axum::{
 };
 use serde_json::{Map, Value, json};
 use subtle::ConstantTimeEq;
-use trunkline::{Cause, token::hash};
+use trunkline::{Cause, NewRun, StartOutcome, token::hash};
 use trunkline_core::{Error, ErrorKind, Result, Retry, RunId};
 use trunkline_engine::{Flush, Run, RunStatus, TriggerEvent};
 use trunkline_flow::{Flow, Trigger, Webhook, WebhookResponseMode};
@@ -23,7 +23,6 @@ use trunkline_store::SavedFlow;
 
 use crate::{
     app::App,
-    dispatcher::StartOutcome,
     request::{Body, complete, header},
     response::{ApiResult, ErrorResponse, response_json},
     signature::SignedCall,
@@ -72,7 +71,8 @@ pub(crate) async fn call(
         ([], _) => Cause::Caller(Flush::Now),
         _ => Cause::Trigger(&event),
     };
-    let started = app.dispatcher.start(saved, &flow, input, cause).await;
+    let (answer, patience) = (webhook.answer, webhook.patience());
+    let started = app.dispatcher.dispatch(NewRun::of_saved(saved, flow, input), cause).await;
     let (run, is_repeated) = match started.map_err(|error| for_sender(&name, error))? {
         StartOutcome::Run(run) => (run, false),
         StartOutcome::Duplicate(run) => (run, true),
@@ -81,14 +81,14 @@ pub(crate) async fn call(
             return Ok(response_json(StatusCode::ACCEPTED, &body));
         }
     };
-    if webhook.answer == WebhookResponseMode::Result {
+    if answer == WebhookResponseMode::Result {
         tokio::select! {
             result = wait_for_end(&app, &run) => {
                 let ended = result.map_err(|error| for_sender(&name, error))?;
                 return Ok(response_json(StatusCode::OK, &result_body(&ended)));
             }
             () = app.closing.cancelled() => {}
-            () = tokio::time::sleep(webhook.patience()) => {}
+            () = tokio::time::sleep(patience) => {}
         }
         // The run continues, and its id is returned: from now on it has to be on disk.
         app.runtime.journal().wait_stored(&run).await.map_err(|error| for_sender(&name, error))?;

@@ -6,6 +6,7 @@
 //!
 //! ```
 //! use std::time::Duration;
+//! use trunkline_core::Clock;
 //! use trunkline_testkit::clock::TestClock;
 //!
 //! # #[tokio::main(flavor = "current_thread", start_paused = true)]
@@ -32,7 +33,7 @@ use std::{
 };
 
 use tokio::{process::Command, time::Instant};
-use trunkline_core::Timestamp;
+use trunkline_core::{Clock, Timestamp};
 
 /// The time of a new clock in milliseconds since 1970: in November 2023.
 const START: i64 = 1_700_000_000_000;
@@ -51,13 +52,6 @@ impl Default for TestClock {
 }
 
 impl TestClock {
-    /// Returns the time that the clock shows.
-    pub fn now(&self) -> Timestamp {
-        let elapsed = i64::try_from(self.elapsed().as_millis()).unwrap_or(i64::MAX);
-        let shown = START.saturating_add(elapsed).saturating_add(self.moved.load(Ordering::SeqCst));
-        Timestamp::from_millis(u64::try_from(shown).unwrap_or_default())
-    }
-
     /// Returns the time that has really passed since the clock was made, however it was set.
     pub fn elapsed(&self) -> Duration {
         self.began.elapsed()
@@ -67,11 +61,13 @@ impl TestClock {
     pub fn set_by(&self, milliseconds: i64) {
         self.moved.store(milliseconds, Ordering::SeqCst);
     }
+}
 
-    /// Returns the clock as the function that code under test takes.
-    pub fn source(&self) -> impl Fn() -> Timestamp + Send + Sync + 'static {
-        let clock = self.clone();
-        move || clock.now()
+impl Clock for TestClock {
+    fn now(&self) -> Timestamp {
+        let elapsed = i64::try_from(self.elapsed().as_millis()).unwrap_or(i64::MAX);
+        let shown = START.saturating_add(elapsed).saturating_add(self.moved.load(Ordering::SeqCst));
+        Timestamp::from_millis(u64::try_from(shown).unwrap_or_default())
     }
 }
 

@@ -3,12 +3,13 @@
 //! Stages are in the order in which they were tried, from the name look-up to a harmless call, so that the first failed
 //! stage shows where the connection breaks. A finding names the setting to change.
 
+use schemars::JsonSchema;
 use serde::Serialize;
 
 use crate::{Diagnostic, Error, Redactor, Severity};
 
 /// The outcome of a stage.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, JsonSchema)]
 #[serde(rename_all = "lowercase")]
 pub enum StageOutcome {
     /// The stage succeeded.
@@ -31,7 +32,7 @@ impl StageOutcome {
 }
 
 /// One stage of a check.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, JsonSchema)]
 pub struct Stage {
     /// The name of the stage: `name`, `tcp`, `tls`, `token`, `discovery`, `call`, or one that the connector defines.
     pub stage: &'static str,
@@ -42,7 +43,7 @@ pub struct Stage {
 }
 
 /// The report on a connection.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, JsonSchema)]
 pub struct CheckReport {
     /// The stages, in the order in which they were tried.
     pub stages: Vec<Stage>,

@@ -5,6 +5,7 @@
 
 use std::borrow::Cow;
 
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::ErrorKind;
@@ -13,7 +14,7 @@ use super::ErrorKind;
 ///
 /// A detail is recorded together with its error: a run that is resumed after a restart decides as before. So the names
 /// of the variants and of their members are part of the format of the store.
-#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 #[non_exhaustive]
 pub enum ErrorDetail {
@@ -123,7 +124,7 @@ const ENDS: &str = "ends";
 const THE_RUN: &str = "the run";
 
 /// The error code of a login server (RFC 6749 section 5.2).
-#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize, JsonSchema)]
 #[serde(from = "String", into = "String")]
 #[non_exhaustive]
 pub enum OAuthErrorCode {
@@ -179,7 +180,7 @@ impl From<OAuthErrorCode> for String {
 }
 
 /// A stage of opening a connection.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum ConnectStage {
     /// Looking up the name of the host.
@@ -208,7 +209,7 @@ impl ConnectStage {
 }
 
 /// A fault of the disk or the system that keeps the store from working although its content is intact.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum StoreFault {
     /// No space or no inode is left.

@@ -5,12 +5,13 @@
 
 use std::fmt;
 
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::{AdviceMembers, Error, ErrorKind, NextStep, Result, joined};
 
 /// The severity of a finding.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "lowercase")]
 pub enum Severity {
     /// The document can be used as it is.
@@ -20,7 +21,7 @@ pub enum Severity {
 }
 
 /// A position in a file.
-#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize, JsonSchema)]
 pub struct SourceLocation {
     /// The file's path as the user gave it, or relative to the project.
     pub file: String,
@@ -50,7 +51,7 @@ impl SourceLocation {
 }
 
 /// One finding on a document: a connection, a flow or an operation row.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct Diagnostic {
     /// The severity.
     pub severity: Severity,
@@ -63,6 +64,7 @@ pub struct Diagnostic {
     pub message: String,
     /// What the user can do about it. In JSON, `hint` is a text, and `next` the data if there is more than a text.
     #[serde(flatten, with = "as_advice")]
+    #[schemars(with = "AdviceMembers")]
     pub next: Vec<NextStep>,
 }
 

@@ -6,6 +6,7 @@
 
 use std::fmt;
 
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use crate::Redactor;
@@ -13,7 +14,7 @@ use crate::Redactor;
 /// One thing that the user can do next.
 ///
 /// The enum is meant to be matched without a wildcard: a door that does not word a new variant does not compile.
-#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize, JsonSchema)]
 #[serde(tag = "type", rename_all = "snake_case")]
 pub enum NextStep {
     /// Plain advice, one clause without a full stop. It names no command of any door.
@@ -287,10 +288,12 @@ pub(crate) fn joined(steps: &[NextStep], word: impl Fn(&NextStep) -> String) -> 
 
 /// The members of JSON that hold next steps: `hint` as a text that every host can show, and `next` with the data if
 /// there is more than texts. Earlier versions wrote `hint` alone.
-#[derive(Default, Serialize, Deserialize)]
+#[derive(Default, Serialize, Deserialize, JsonSchema)]
 pub(crate) struct AdviceMembers {
+    /// What the user can do, as one text.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(super) hint: Option<String>,
+    /// The same as data, one by one, if there is more than texts.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub(super) next: Vec<NextStep>,
 }

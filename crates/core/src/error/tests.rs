@@ -1,4 +1,5 @@
 use super::*;
+use crate::{Schema, written_schema_of};
 use serde_json::json;
 
 fn all_details() -> Vec<ErrorDetail> {
@@ -139,4 +140,26 @@ fn the_samples_have_every_variant() {
     assert_eq!(details, known);
     // The sabotage twin: a variant without a sample is found.
     assert_eq!(variants("pub enum A {\n    /// One.\n    One { a: u8 },\n    Two,\n}", "A"), ["One", "Two"]);
+}
+
+#[test]
+fn written_errors_and_findings_fit_their_schemas() {
+    let (error_schema, finding_schema) =
+        (Schema::from(written_schema_of::<Error>()), Schema::from(written_schema_of::<crate::Diagnostic>()));
+    let plain = Error::new(ErrorKind::NotFound, "there is no asset 7");
+    let full = all_details().into_iter().fold(plain.clone(), Error::with_detail);
+    let full = full.retry(Retry::After(Duration::from_secs(3))).advise(NextStep::samples());
+    let waiting = plain.clone().retry(Retry::Backoff).hint("try again later");
+    for error in [&plain, &full, &waiting] {
+        let written = serde_json::to_value(error).unwrap();
+        assert_eq!(error_schema.check(&written), [], "{written}");
+        let finding = serde_json::to_value(crate::Diagnostic::from(error)).unwrap();
+        assert_eq!(finding_schema.check(&finding), [], "{finding}");
+    }
+    // The sabotage twin: what is not an error is found.
+    let mut wrong = serde_json::to_value(&full).unwrap();
+    wrong["kind"] = "lost".into();
+    assert_ne!(error_schema.check(&wrong), []);
+    wrong["next"][0]["type"] = "despair".into();
+    assert_eq!(error_schema.check(&wrong).len(), 2);
 }

@@ -9,6 +9,9 @@
 //! `details` is always written, even if it is empty. An error without it was recorded by an earlier version, which
 //! decided on `context`: its details are derived from there when it is read.
 
+use std::{borrow::Cow, collections::BTreeMap};
+
+use schemars::{JsonSchema, SchemaGenerator};
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
 use super::{AdviceMembers, Error, ErrorDetail, ErrorKind, Fact, NextStep, Parts, Retry, pairs};
@@ -17,16 +20,23 @@ fn is_never(retry: &Retry) -> bool {
     *retry == Retry::Never
 }
 
-#[derive(Serialize)]
+/// A failure, described for users and for programs.
+#[derive(Serialize, JsonSchema)]
 struct Written<'a> {
+    /// The kind of failure.
     kind: ErrorKind,
+    /// What was tried, on what, and why it failed.
     message: &'a str,
     #[serde(flatten)]
     advice: AdviceMembers,
+    /// Whether to retry the same call; never if absent.
     #[serde(skip_serializing_if = "is_never")]
     retry: Retry,
+    /// Facts for people, such as the action, host or status.
     #[serde(skip_serializing_if = "<[Fact]>::is_empty", serialize_with = "pairs::serialize")]
+    #[schemars(with = "BTreeMap<String, String>")]
     context: &'a [Fact],
+    /// Everything that programs decide on, besides the kind and `retry`.
     details: &'a [ErrorDetail],
 }
 
@@ -50,6 +60,16 @@ impl Serialize for Error {
         let Parts { kind, message, next, retry, context, details, source: _ } = &*self.0;
         let advice = AdviceMembers::of(next);
         Written { kind: *kind, message, advice, retry: *retry, context, details }.serialize(serializer)
+    }
+}
+
+impl JsonSchema for Error {
+    fn schema_name() -> Cow<'static, str> {
+        "Error".into()
+    }
+
+    fn json_schema(generator: &mut SchemaGenerator) -> schemars::Schema {
+        Written::json_schema(generator)
     }
 }
 

@@ -1,6 +1,6 @@
 //! The clock as a port: a host or a test replaces the time that a component reads.
 
-use crate::Timestamp;
+use super::timestamp::Timestamp;
 
 /// The source of the current time.
 ///

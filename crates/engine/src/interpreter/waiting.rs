@@ -22,22 +22,22 @@ const TICK: Duration = Duration::from_secs(60);
 impl Interpreter {
     /// Executes a `wait` step.
     pub(super) async fn wait(&self, wait: &Wait, scope: &Scope, path: &StepPath, bounds: &Bounds) -> Result<Value> {
-        let durability = self.durability();
-        let began = durability.now();
+        let record = self.record();
+        let began = record.now();
         let output = match wait {
             Wait::Signal(name) => {
                 let name = name.render_text(scope)?;
                 let wait = Waiting { signal: Some(name.clone()), until: bounds.until };
-                durability.wait(path, wait).await?;
+                record.wait(path, wait).await?;
                 let _waits = self.activity().wait();
                 tokio::select! {
                     biased;
-                    payload = durability.signal(&name) => payload,
+                    payload = record.signal(&name) => payload,
                     over = self.over(bounds) => return Err(over),
                 }
             }
             Wait::For(length) => {
-                let until = durability.now() + *length;
+                let until = record.now() + *length;
                 self.wait_until(Timer { until, longest: *length }, path, bounds).await?
             }
             // A calendar time: only the clock counts, even if it is set back.
@@ -46,19 +46,19 @@ impl Interpreter {
                 self.wait_until(Timer { until, longest: Duration::MAX }, path, bounds).await?
             }
         };
-        durability.finish(path, output.clone(), Some(began)).await?;
+        record.finish(path, output.clone(), Some(began)).await?;
         Ok(output)
     }
 
     async fn wait_until(&self, timer: Timer, path: &StepPath, bounds: &Bounds) -> Result<Value> {
-        let wait = self.durability().wait(path, Waiting { signal: None, until: timer.until }).await?;
+        let wait = self.record().wait(path, Waiting { signal: None, until: timer.until }).await?;
         self.sleep(Timer { until: wait.until, ..timer }, bounds).await?;
         Ok(Value::Null)
     }
 
     /// Sleeps until the timer ends. Fails if the run is stopped or the deadline passes before.
     pub(super) async fn sleep(&self, timer: Timer, bounds: &Bounds) -> Result<()> {
-        if timer.until <= self.durability().now() {
+        if timer.until <= self.record().now() {
             return Ok(());
         }
         let _waits = self.activity().wait();
@@ -74,7 +74,7 @@ impl Interpreter {
     pub(crate) async fn until(&self, timer: Timer) {
         let began = tokio::time::Instant::now();
         loop {
-            let left = timer.until.since(self.durability().now());
+            let left = timer.until.since(self.record().now());
             let left = left.min(timer.longest.saturating_sub(began.elapsed()));
             if left.is_zero() {
                 return;

@@ -6,6 +6,7 @@
 
 use std::{any::Any, collections::BTreeMap, fmt};
 
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use trunkline_core::{RunId, StepPath, Timestamp};
 
@@ -21,7 +22,7 @@ pub enum Flush {
 }
 
 /// A run in a list of runs.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct RunSummary {
     /// The run's id.
     pub id: RunId,
@@ -40,7 +41,7 @@ pub struct RunSummary {
 }
 
 /// An item of a run that has an outcome.
-#[derive(Clone, Debug, Serialize)]
+#[derive(Clone, Debug, Serialize, JsonSchema)]
 pub struct Item {
     /// The path of its `each` step.
     pub step: StepPath,

@@ -3,6 +3,7 @@
 mod journal;
 mod journal_parts;
 mod journal_traits;
+pub(crate) mod journaled_run;
 mod memory;
 pub(crate) mod pinned_flow;
 pub(crate) mod process_log;

@@ -8,6 +8,7 @@
 
 use std::time::Duration;
 
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 use trunkline_core::{ActionSpec, Error, Redactor, StepPath, Timestamp};
@@ -26,7 +27,7 @@ pub const LOG_PAGE: usize = 100;
 const MASK: &str = "***";
 
 /// One call of an action.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct LogEntry {
     /// The step's path in the run, with the keys of items.
     pub path: StepPath,
@@ -56,7 +57,7 @@ pub struct LogEntry {
 }
 
 /// A page of a run's process log.
-#[derive(Clone, Debug, Default, PartialEq, Serialize)]
+#[derive(Clone, Debug, Default, PartialEq, Serialize, JsonSchema)]
 pub struct LogPage {
     /// The number of oldest entries that were dropped because the log was full.
     pub dropped: u64,

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 
+use schemars::JsonSchema;
 use serde::Serialize;
 
 use crate::run::ItemOutcome;
@@ -10,7 +11,7 @@ use crate::run::ItemOutcome;
 const MAX_REASONS: usize = 50;
 
 /// The outcomes of the items of one `each` step: how many, and why.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, JsonSchema)]
 pub struct Ledger {
     /// The number of items whose steps all ran.
     pub done: u64,

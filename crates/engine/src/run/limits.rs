@@ -3,7 +3,7 @@
 use std::{io, time::Duration};
 
 use serde_json::Value;
-use trunkline_core::{Error, ErrorKind, Result};
+use trunkline_core::{Error, ErrorDetail, ErrorKind, Result};
 
 /// Limits of an engine's runs. The limits of the flow document itself (depth, number of steps) are fixed.
 #[derive(Clone, Debug)]
@@ -31,6 +31,15 @@ impl Default for RunLimits {
 }
 
 impl RunLimits {
+    /// Fails with `limit` if a run that has recorded this many steps must not record another one.
+    pub(crate) fn recorded(&self, steps: u64) -> Result<()> {
+        if steps < self.recorded {
+            return Ok(());
+        }
+        let error = Error::new(ErrorKind::Limit, format!("the run has recorded {} steps, the limit", self.recorded));
+        Err(error.hint("divide the work among several runs").with_detail(ErrorDetail::EndsRun))
+    }
+
     /// Fails with `limit` if the value is larger than [`RunLimits::payload`]; `what` names it in the error.
     pub(crate) fn payload(&self, what: &str, value: &Value) -> Result<()> {
         struct ByteCounter(usize);

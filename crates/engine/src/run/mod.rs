@@ -5,14 +5,16 @@ pub(crate) mod failure;
 mod ledger;
 mod limits;
 pub(crate) mod notification;
+mod outcome;
 mod progress;
 mod state;
 pub(crate) mod time;
 
-pub use event::{ItemOutcome, RerunOf, RunEvent, RunStatus, Verdict, Waiting};
+pub use event::{RerunOf, RunEvent, Waiting};
 pub use ledger::Ledger;
 pub use limits::RunLimits;
 pub use notification::RunNotification;
+pub use outcome::{ItemOutcome, RunStatus, Verdict};
 pub use progress::{ListProgress, Rate};
 pub use state::Run;
 pub(crate) use state::{FailedAttempts, ListPosition};

@@ -3,6 +3,7 @@
 //!
 //! It is derived from the times of events, so a process that only reads the journal computes the same figures.
 
+use schemars::JsonSchema;
 use serde::Serialize;
 use trunkline_core::Timestamp;
 
@@ -48,7 +49,7 @@ impl Rate {
 }
 
 /// The progress of a list.
-#[derive(Clone, Debug, PartialEq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, JsonSchema)]
 pub struct ListProgress {
     /// The number of items read so far.
     pub listed: u64,

@@ -4,6 +4,7 @@
 
 use std::collections::BTreeMap;
 
+use schemars::JsonSchema;
 use serde::Serialize;
 use serde_json::Value;
 use trunkline_core::{Error, ErrorKind, Result, RunId, StepPath, Timestamp};
@@ -17,7 +18,7 @@ use crate::run::{
 };
 
 /// The state of a run, folded from its events.
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, JsonSchema)]
 pub struct Run {
     /// The run's id.
     pub id: RunId,
@@ -364,71 +365,6 @@ impl Run {
         self.counters.keys().any(|outer| outer != each && each.is_within(outer))
     }
 
-    /// Returns whether it has to be recorded that a list has this many items.
-    pub(crate) fn is_news(&self, each: &StepPath, items: u64, last: bool) -> bool {
-        !self.is_inside_an_item(each) && self.counter(each).is_news(items, last)
-    }
-
-    /// Returns the progress of a list.
-    pub(crate) fn counter(&self, step: &StepPath) -> ProgressCounter {
-        self.counters.get(step).cloned().unwrap_or_default()
-    }
-
-    /// Returns the recorded result of a step.
-    pub(crate) fn result(&self, step: &StepPath) -> Option<Result<Value>> {
-        self.steps.get(step)?.result.clone()
-    }
-
-    /// Returns whether an attempt that must not be repeated blindly has begun.
-    pub(crate) fn started(&self, step: &StepPath) -> bool {
-        self.steps.get(step).is_some_and(|state| state.started)
-    }
-
-    /// Returns the checkpoint of the last attempt.
-    pub(crate) fn checkpoint(&self, step: &StepPath) -> Option<Value> {
-        self.steps.get(step)?.checkpoint.clone()
-    }
-
-    /// Returns how many attempts of a step have failed, and when the next one may begin.
-    pub(crate) fn failed_attempts(&self, step: &StepPath) -> FailedAttempts {
-        self.steps.get(step).map_or_else(Default::default, |state| state.failed_attempts)
-    }
-
-    /// Returns the deadline of a step.
-    pub(crate) fn deadline(&self, step: &StepPath) -> Option<Timestamp> {
-        self.steps.get(step)?.deadline
-    }
-
-    /// Returns the condition of a `wait` step that has begun.
-    pub(crate) fn wait(&self, step: &StepPath) -> Option<Waiting> {
-        self.steps.get(step)?.wait.clone()
-    }
-
-    /// Returns the payload of a signal.
-    pub(crate) fn signal(&self, name: &str) -> Option<Value> {
-        self.signals.get(name).cloned()
-    }
-
-    /// Returns whether a step waits for a signal.
-    pub(crate) fn awaits_signal(&self) -> bool {
-        self.waiting.values().any(|wait| wait.signal.is_some())
-    }
-
-    /// Returns the number of recorded step results.
-    pub(crate) fn recorded(&self) -> u64 {
-        self.recorded
-    }
-
-    /// Returns where a list continues.
-    pub(crate) fn position(&self, step: &StepPath) -> ListPosition {
-        self.positions.get(step).cloned().unwrap_or(ListPosition::Start)
-    }
-
-    /// Returns the number of items after that position that have an outcome already, if it is known.
-    pub(crate) fn ahead(&self, step: &StepPath) -> Option<u64> {
-        self.ahead.get(step).copied().unwrap_or(Some(0))
-    }
-
     /// Returns the number of steps and lists in memory.
     #[cfg(test)]
     pub(crate) fn tracked(&self) -> usize {
@@ -436,5 +372,6 @@ impl Run {
     }
 }
 
+mod queries;
 #[cfg(test)]
 mod tests;

@@ -1,16 +1,8 @@
-//! The clock, and times to wait for.
+//! Durations, and times to wait for.
 
-use std::{sync::Arc, time::Duration};
+use std::time::Duration;
 
 use trunkline_core::Timestamp;
-
-/// Returns the current time.
-pub(crate) type Clock = Arc<dyn Fn() -> Timestamp + Send + Sync>;
-
-/// Returns the system's clock.
-pub(crate) fn system() -> Clock {
-    Arc::new(Timestamp::now)
-}
 
 /// Returns a duration in milliseconds.
 pub(crate) fn milliseconds(duration: Duration) -> u64 {

@@ -3,34 +3,23 @@
 //! An engine holds no state that is not in the journal. Any engine on the same journal can resume a run, and a claim
 //! makes sure that only one process works on it.
 
-use std::{collections::BTreeMap, sync::Arc, time::Duration};
+use std::{collections::BTreeMap, sync::Arc};
 
 use serde_json::Value;
-use tokio::task::AbortHandle;
-use tracing::Instrument;
 use trunkline_core::{
-    CancellationToken, Connected, Error, ErrorKind, NextStep, Result, RunId, Staging, StepPath, Timestamp,
+    CancellationToken, Clock, Connected, Error, ErrorKind, NextStep, Result, RunId, Staging, SystemClock, Timestamp,
 };
 use trunkline_flow::Flow;
 
 use crate::{
-    interpreter::{ActivityMonitor, Interpreter, InterpreterParts, bounds::Bounds, cancellation::Stop, joined},
-    journal::{Flush, Journal, TriggerEvent, pinned_flow::pinned_flow},
-    run::{
-        RerunOf, Run, RunEvent, RunLimits, RunStatus,
-        notification::Subscribers,
-        time::{Clock, system},
-    },
-    supervisor::{
-        AcceptOutcome, AcceptedRun, RunHandle,
-        journaled_run::{JournaledRun, JournaledRunParts},
+    interpreter::{
+        bounds::Bounds,
         previous_run::{PreviousRun, versions},
-        run_end::{conclude, unstage},
     },
+    journal::{Flush, Journal, TriggerEvent, pinned_flow::pinned_flow},
+    run::{RerunOf, Run, RunEvent, RunLimits, RunStatus},
+    supervisor::{AcceptOutcome, AcceptedRun, RunHandle, run_end::unstage},
 };
-
-/// How often a run checks whether another process has asked it to stop, or has sent a signal that it waits for.
-const POLL: Duration = Duration::from_millis(500);
 
 /// The longest name of a signal, in bytes.
 const MAX_SIGNAL_NAME: usize = 200;
@@ -57,11 +46,11 @@ const MAX_SIGNAL_NAME: usize = 200;
 /// Each method lists its errors. Those that read or write the journal may also return `store`, see [`Journal`].
 #[derive(Clone)]
 pub struct Engine {
-    journal: Arc<dyn Journal>,
-    clock: Clock,
-    limits: RunLimits,
-    draining: CancellationToken,
-    staging: Option<Arc<dyn Staging>>,
+    pub(super) journal: Arc<dyn Journal>,
+    pub(super) clock: Arc<dyn Clock>,
+    pub(super) limits: RunLimits,
+    pub(super) draining: CancellationToken,
+    pub(super) staging: Option<Arc<dyn Staging>>,
 }
 
 impl Engine {
@@ -69,7 +58,7 @@ impl Engine {
     pub fn new(journal: Arc<dyn Journal>) -> Self {
         Engine {
             journal,
-            clock: system(),
+            clock: Arc::new(SystemClock),
             limits: RunLimits::default(),
             draining: CancellationToken::new(),
             staging: None,
@@ -81,9 +70,10 @@ impl Engine {
         Engine { limits, ..self }
     }
 
-    /// Returns the engine with another clock, for tests in simulated time.
-    pub fn with_clock(self, clock: impl Fn() -> Timestamp + Send + Sync + 'static) -> Self {
-        Engine { clock: Arc::new(clock), ..self }
+    /// Returns the engine with another clock. All times that the engine records or compares with recorded ones are read
+    /// from it.
+    pub fn with_clock(self, clock: Arc<dyn Clock>) -> Self {
+        Engine { clock, ..self }
     }
 
     /// Returns the engine with a place where steps stage copies of files.
@@ -100,7 +90,7 @@ impl Engine {
     }
 
     pub(crate) fn now(&self) -> Timestamp {
-        (self.clock)()
+        self.clock.now()
     }
 
     /// Suspends all runs of this engine at their next safe point: steps in flight run to their ends, and nothing new is
@@ -163,11 +153,6 @@ impl Engine {
             None => AcceptOutcome::New(Box::new(accepted)),
             Some(earlier) => AcceptOutcome::Duplicate(earlier),
         })
-    }
-
-    /// Begins to work on an accepted run, in a background task.
-    pub fn begin(&self, accepted: AcceptedRun) -> RunHandle {
-        self.work(accepted)
     }
 
     /// Checks and claims a new run. Returns it with its first event, which is not stored yet.
@@ -269,7 +254,7 @@ impl Engine {
             Some(retry) => Some(Arc::new(PreviousRun::read(&*self.journal, retry, &flow).await?)),
             None => None,
         };
-        Ok(self.work(AcceptedRun { flow, run, bindings, claim, previous }))
+        Ok(self.begin(AcceptedRun { flow, run, bindings, claim, previous }))
     }
 
     /// Asks a run to stop, in whatever process works on it. A run that no process works on is ended at once.
@@ -328,78 +313,6 @@ impl Engine {
         let length = flow.timeout().unwrap_or(self.limits.run_time);
         Bounds::of_run(run.started_at + length, length)
     }
-
-    /// Starts the background task of a run.
-    fn work(&self, accepted: AcceptedRun) -> RunHandle {
-        let AcceptedRun { flow, run, bindings, claim, previous } = accepted;
-        let subscribers = Arc::<Subscribers>::default();
-        let cancellation = CancellationToken::new();
-        if run.cancel_requested {
-            cancellation.cancel();
-        }
-        let (id, input, name) = (run.id.clone(), run.input.clone(), run.flow.clone());
-        let bounds = self.bounds(&flow, &run);
-        let journaled = JournaledRun::new(
-            run,
-            JournaledRunParts {
-                journal: self.journal.clone(),
-                previous: previous.clone(),
-                subscribers: subscribers.clone(),
-                clock: self.clock.clone(),
-                limits: self.limits.clone(),
-                flush_every_step: flow.flushes_every_step(),
-                logging: flow.logging(),
-            },
-        );
-        let poll = AbortOnDrop(self.poll(&id, journaled.clone(), cancellation.clone()));
-        let stop = Stop { cancellation: cancellation.clone(), draining: self.draining.clone() };
-        let activity = ActivityMonitor::default();
-        let interpreter = Interpreter::new(InterpreterParts {
-            run: id.clone(),
-            flow,
-            bindings,
-            durability: Arc::new(journaled.clone()),
-            stop: stop.clone(),
-            activity: activity.clone(),
-            limits: self.limits.clone(),
-            staging: self.staging.clone(),
-        });
-        let staging = self.staging.clone();
-        let span = tracing::info_span!("run", run = %id, flow = name);
-        let task = tokio::spawn(async move {
-            let (_claim, _poll) = (claim, poll);
-            // A run that is out of time still runs its failure handler.
-            let outside = Bounds::of_run(Timestamp::MAX, Duration::MAX);
-            let result = interpreter.flow(input, StepPath::default(), bounds, outside).instrument(span);
-            // A task of its own, so a panic ends the run as failed instead of leaving it open.
-            let result = joined(tokio::spawn(result)).await;
-            conclude(&journaled, result, previous, &stop, staging.as_ref()).await
-        });
-        RunHandle { id, subscribers: Arc::downgrade(&subscribers), cancellation, activity, task }
-    }
-
-    /// Polls the journal for cancellations and signals from other processes.
-    fn poll(&self, id: &RunId, journaled: JournaledRun, cancellation: CancellationToken) -> AbortHandle {
-        let (journal, id) = (self.journal.clone(), id.clone());
-        tokio::spawn(async move {
-            let mut last_seen = 0;
-            loop {
-                tokio::time::sleep(POLL).await;
-                if let Ok(true) = journal.cancel_requested(&id).await {
-                    // The other process has recorded it; here it is only applied.
-                    journaled.with_run(|run| run.cancel_requested = true);
-                    return cancellation.cancel();
-                }
-                if journaled.with_run(|run| run.awaits_signal())
-                    && let Ok((signals, last)) = journal.signals(&id, last_seen).await
-                {
-                    last_seen = last;
-                    journaled.receive_signals(signals);
-                }
-            }
-        })
-        .abort_handle()
-    }
 }
 
 /// Fails if the run has ended for good. A failed run can still be resumed.
@@ -409,15 +322,6 @@ fn check_not_ended(run: &Run) -> Result<()> {
         return Err(Error::new(ErrorKind::Conflict, message));
     }
     Ok(())
-}
-
-/// Aborts a background task when it is dropped.
-struct AbortOnDrop(AbortHandle);
-
-impl Drop for AbortOnDrop {
-    fn drop(&mut self) {
-        self.0.abort();
-    }
 }
 
 /// Fails unless exactly the connection bindings of the flow have connections, each of the right connector.

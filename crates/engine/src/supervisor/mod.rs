@@ -1,13 +1,11 @@
 //! The engine: accepts runs, executes them in the background, resumes, reruns and resolves them.
 
-mod earlier_outcomes;
 mod engine;
-mod journaled_run;
-mod previous_run;
 mod rerun;
 mod resolve_unknown;
 mod run_end;
 mod run_handle;
+mod run_task;
 
 pub use engine::Engine;
 pub use resolve_unknown::Resolution;

@@ -8,9 +8,10 @@ use trunkline_core::{Connected, Error, ErrorKind, NextStep, Result, RunId};
 use trunkline_flow::Flow;
 
 use crate::{
+    interpreter::previous_run::PreviousRun,
     journal::{Flush, TriggerEvent},
     run::{RerunOf, Run, RunEvent, RunStatus},
-    supervisor::{AcceptedRun, Engine, RunHandle, previous_run::PreviousRun},
+    supervisor::{AcceptedRun, Engine, RunHandle},
 };
 
 impl Engine {

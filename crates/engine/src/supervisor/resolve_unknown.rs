@@ -3,6 +3,7 @@
 //! If the run can be resumed, it continues with the decision. If the run has ended, the items that are unknown because
 //! of the step get another outcome, and a rerun repeats those that are failed then.
 
+use schemars::JsonSchema;
 use serde::Serialize;
 use serde_json::Value;
 use trunkline_core::{Error, ErrorDetail, ErrorKind, NextStep, Result, RunId, StepPath};
@@ -18,7 +19,7 @@ use crate::{
 const PAGE: usize = 500;
 
 /// The effect of a [`Verdict`].
-#[derive(Clone, Debug, Serialize)]
+#[derive(Clone, Debug, Serialize, JsonSchema)]
 pub struct Resolution {
     /// The run of the step.
     pub run: RunId,

@@ -6,50 +6,47 @@ use serde_json::Value;
 use trunkline_core::{ErrorKind, Result, RunId, Staging};
 
 use crate::{
-    interpreter::{cancellation::Stop, durability::Durability},
+    interpreter::{cancellation::Stop, record::RunRecord},
     journal::Flush,
     run::{
         Ledger, Run, RunEvent, RunNotification, RunStatus,
         failure::{is_transient, stops_the_run},
     },
-    supervisor::{journaled_run::JournaledRun, previous_run::PreviousRun},
 };
 
 /// Ends a run whose steps have ended, or leaves it to be resumed.
 pub(crate) async fn conclude(
-    journaled: &JournaledRun,
+    record: &RunRecord,
     result: Result<Value>,
-    previous: Option<Arc<PreviousRun>>,
     stop: &Stop,
     staging: Option<&Arc<dyn Staging>>,
 ) -> Result<Run> {
     if matches!(&result, Err(error) if error.kind() == ErrorKind::Cancelled) && stop.suspends() {
-        return journaled.suspend().await;
+        return record.run.suspend().await;
     }
-    let result = match (result, previous) {
-        (Ok(output), Some(previous)) => journaled.record_missing_items(previous).await.map(|()| output),
-        (result, _) => result,
+    let result = match result {
+        Ok(output) => record.record_missing_items().await.map(|()| output),
+        failed => failed,
     };
     if let Err(error) = &result
         && is_transient(error)
         && !stop.cancellation.is_cancelled()
     {
         tracing::warn!("the run is left to be resumed: {error}");
-        let _ = journaled.suspend().await;
+        let _ = record.run.suspend().await;
         return Err(error.clone());
     }
-    let id = journaled.with_run(|run| run.id.clone());
-    let run = finish(journaled, result, stop).await?;
+    let run = finish(record, result, stop).await?;
     // The staged copies stay if the run can be resumed: its steps continue from their checkpoints then.
     if run.status != RunStatus::Failed || !run.error.as_ref().is_some_and(stops_the_run) {
-        unstage(staging, &id).await;
+        unstage(staging, &run.id).await;
     }
     Ok(run)
 }
 
 /// Records the end of a run.
-async fn finish(journaled: &JournaledRun, result: Result<Value>, stop: &Stop) -> Result<Run> {
-    let failed_items = journaled.with_run(|run| run.ledger.values().map(Ledger::faults).sum::<u64>());
+async fn finish(record: &RunRecord, result: Result<Value>, stop: &Stop) -> Result<Run> {
+    let failed_items = record.run.read(|run| run.ledger.values().map(Ledger::faults).sum::<u64>());
     let (status, error) = match result {
         Ok(_) if failed_items > 0 => (RunStatus::Partial, None),
         Ok(_) => (RunStatus::Succeeded, None),
@@ -58,14 +55,14 @@ async fn finish(journaled: &JournaledRun, result: Result<Value>, stop: &Stop) ->
         Err(error) if stop.cancellation.is_cancelled() => (RunStatus::Cancelled, Some(error)),
         Err(error) => (RunStatus::Failed, Some(error)),
     };
-    let (run, flow) = journaled.with_run(|run| (run.id.clone(), run.flow.clone()));
+    let (run, flow) = (record.run.id(), record.run.read(|run| run.flow.clone()));
     match &error {
         None => tracing::info!(%run, flow, "the run is over: {}", status.as_str()),
         Some(error) => tracing::warn!(%run, flow, kind = error.kind().as_str(), "the run has failed: {error}"),
     }
-    journaled.record(RunEvent::Finished { status, error, at: journaled.now() }, Flush::Now).await?;
-    journaled.notify(RunNotification::Finished { status });
-    Ok(journaled.with_run(|run| std::mem::replace(run, Run::new(run.id.clone()))))
+    record.run.record(RunEvent::Finished { status, error, at: record.now() }, Flush::Now).await?;
+    record.notify(RunNotification::Finished { status });
+    Ok(record.run.take())
 }
 
 /// Removes the staged copies of a run.

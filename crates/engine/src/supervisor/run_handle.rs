@@ -10,10 +10,9 @@ use trunkline_core::{CancellationToken, Connected, Error, ErrorKind, Result, Run
 use trunkline_flow::Flow;
 
 use crate::{
-    interpreter::ActivityMonitor,
+    interpreter::{ActivityMonitor, previous_run::PreviousRun},
     journal::RunClaim,
     run::{Run, RunNotification, notification::Subscribers},
-    supervisor::previous_run::PreviousRun,
 };
 
 /// A run that is accepted and has not begun. [`Engine::begin`](crate::Engine::begin) works on it. If it is dropped, the
@@ -73,6 +72,11 @@ impl RunHandle {
     /// Returns a monitor that reports whether the run calls actions or only waits.
     pub fn activity(&self) -> ActivityMonitor {
         self.activity.clone()
+    }
+
+    /// Returns whether the run has ended or was drained, so that [`wait`](RunHandle::wait) returns at once.
+    pub fn is_finished(&self) -> bool {
+        self.task.is_finished()
     }
 
     /// Cancels the run: nothing new is begun, and steps in flight are interrupted.

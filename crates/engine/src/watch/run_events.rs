@@ -5,6 +5,7 @@
 
 use std::{collections::VecDeque, sync::Arc, time::Duration};
 
+use schemars::JsonSchema;
 use serde::Serialize;
 use serde_json::Value;
 use trunkline_core::{ErrorKind, Result, RunId, StepPath, Timestamp};
@@ -20,7 +21,7 @@ use crate::{
 const POLL: Duration = Duration::from_millis(250);
 
 /// A run event as it is sent to subscribers.
-#[derive(Clone, Debug, Default, PartialEq, Serialize)]
+#[derive(Clone, Debug, Default, PartialEq, Serialize, JsonSchema)]
 pub struct RunEventView {
     /// The number of the event in the run, from 1.
     pub seq: u64,

@@ -7,6 +7,7 @@ use std::{
     collections::{BTreeMap, HashMap},
 };
 
+use schemars::JsonSchema;
 use serde::Serialize;
 use trunkline_core::{Result, RunId, StepPath, Timestamp};
 use trunkline_flow::StepPosition;
@@ -20,7 +21,7 @@ use crate::{
 const SLOWEST: usize = 5;
 
 /// The times of a run and its steps.
-#[derive(Clone, Debug, Serialize)]
+#[derive(Clone, Debug, Serialize, JsonSchema)]
 pub struct Timeline {
     /// The run.
     pub run: RunId,
@@ -36,7 +37,7 @@ pub struct Timeline {
 }
 
 /// The times of a step. For a step inside the items of a list, all calls are taken together.
-#[derive(Clone, Debug, Default, Serialize)]
+#[derive(Clone, Debug, Default, Serialize, JsonSchema)]
 pub struct StepTime {
     /// The step's path in the flow, with `*` in place of keys.
     pub step: String,
@@ -59,7 +60,7 @@ pub struct StepTime {
 }
 
 /// The items of an `each` step, and their durations.
-#[derive(Clone, Debug, Default, Serialize)]
+#[derive(Clone, Debug, Default, Serialize, JsonSchema)]
 pub struct ItemTimes {
     /// The number of items by status.
     pub count: BTreeMap<&'static str, u64>,
@@ -71,7 +72,7 @@ pub struct ItemTimes {
 }
 
 /// Statistics of durations, in milliseconds. The median is exact below 64, and within 3 % above.
-#[derive(Clone, Debug, Default, Serialize)]
+#[derive(Clone, Debug, Default, Serialize, JsonSchema)]
 pub struct DurationStats {
     /// The shortest duration.
     #[serde(skip_serializing_if = "Option::is_none")]

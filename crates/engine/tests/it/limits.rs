@@ -67,6 +67,34 @@ async fn the_resources_of_a_run_are_limited_and_each_error_has_the_limit() {
     assert_eq!((error.kind(), error.message()), (ErrorKind::Limit, "the flow long may take 7200s; the limit is 3600s"));
 }
 
+/// Returns a lab whose run may record two of its three steps. All of them fail, and the flow continues.
+fn two_of_three(name: &str) -> Lab {
+    let failing = |id: &str| {
+        let mut step = call(id, "thing.look", json!({ "name": id, "fault": "missing" }));
+        step["on_error"] = json!("continue");
+        step
+    };
+    let mut lab = Lab::new(name, &flow(json!(["a", "b", "c"].map(failing))), json!({}));
+    lab.limits = RunLimits { recorded: 2, ..RunLimits::default() };
+    lab
+}
+
+#[tokio::test(start_paused = true)]
+async fn steps_recorded_before_a_restart_count_towards_the_limit() {
+    let played = two_of_three("two of three").play().await;
+    assert_eq!(played.run.error.unwrap().message(), "the run has recorded 2 steps, the limit");
+    assert_eq!((played.world.calls("look b"), played.world.calls("look c")), (1, 0));
+}
+
+#[tokio::test(start_paused = true)]
+async fn without_the_recorded_steps_a_restart_would_lift_the_limit() {
+    let mut lab = two_of_three("limit forgotten");
+    lab.forgets = |event| matches!(event, RunEvent::StepFailed { step, .. } if step.as_str() == "a");
+    // The process dies after it has recorded the first step.
+    let played = lab.once("limit forgotten", std::iter::once(1)).await;
+    assert_eq!((played.run.status, played.world.calls("look a")), (RunStatus::Failed, 2), "the test above can fail");
+}
+
 /// Counts the appends that do not wait for the disk, and collects the kinds of the events.
 #[derive(Default)]
 struct Counting {

@@ -6,8 +6,9 @@ use std::{sync::Arc, time::Duration};
 
 use crate::support::{call, flow, lab::recorded_once, slots, world};
 use serde_json::{Value, json};
-
-use trunkline_engine::{Engine, EventLog, MemoryJournal, Run, RunEvent, RunStatus};
+use tokio::time::Instant;
+use trunkline_core::{Clock, SystemClock, Timestamp};
+use trunkline_engine::{Engine, EventLog, MemoryJournal, ProcessLog, Run, RunEvent, RunStatus};
 use trunkline_flow::Flow;
 use trunkline_testkit::clock::TestClock;
 
@@ -30,7 +31,7 @@ impl Room {
     }
 
     fn engine(&self) -> Engine {
-        Engine::new(self.journal.clone()).with_clock(self.clock.source())
+        Engine::new(self.journal.clone()).with_clock(Arc::new(self.clock.clone()))
     }
 
     /// Runs the flow to its end and sets the clock by `by` milliseconds after `after`. With `down`, one process ends
@@ -128,4 +129,48 @@ async fn a_wait_until_a_date_follows_the_clock() {
         let seconds = room.clock.elapsed().as_secs();
         assert!(run.status == RunStatus::Succeeded && took.contains(&seconds), "{by}: {seconds} s");
     }
+}
+
+/// Adds the times in a value to `found`.
+fn times(value: &Value, found: &mut Vec<Timestamp>) {
+    match value {
+        Value::String(text) => found.extend(text.parse::<Timestamp>()),
+        Value::Array(items) => items.iter().for_each(|item| times(item, found)),
+        Value::Object(members) => members.values().for_each(|member| times(member, found)),
+        _ => {}
+    }
+}
+
+/// Runs a flow with this clock and returns all times that are recorded: in its events and in its process log.
+async fn recorded_times(clock: Arc<dyn Clock>, place: &str) -> Vec<Timestamp> {
+    let steps = json!([
+        { "id": "busy", "action": "thing.look", "connection": "shop", "retry": { "tries": 3, "wait": "10s" },
+          "timeout": "1m", "input": { "name": "busy", "fault": "busy 1" } },
+        { "id": "rest", "wait": { "for": "40s" } },
+        { "id": "all", "each": ["a", "b"], "key": "{{ item }}", "steps": [after()] }
+    ]);
+    let document = json!({ "name": "x", "log": "all", "connections": { "shop": "shop" }, "steps": steps });
+    let (journal, flow) = (Arc::new(MemoryJournal::default()), Flow::from_value(document).unwrap());
+    let engine = Engine::new(journal.clone()).with_clock(clock);
+    let run = engine.start(&flow, json!({}), slots(place)).await.unwrap().wait().await.unwrap();
+    assert_eq!(run.status, RunStatus::Succeeded, "{run:?}");
+    let mut found = Vec::new();
+    journal.replay(&run.id, &mut |event| times(&json!(event), &mut found)).await.unwrap();
+    let log = json!(journal.logged(&run.id, 0).await.unwrap());
+    assert_eq!(log["entries"].as_array().unwrap().len(), 4, "{log}");
+    times(&log, &mut found);
+    found
+}
+
+#[tokio::test(start_paused = true)]
+async fn every_recorded_time_is_one_of_the_engines_clock() {
+    let (first, began) = ("2001-01-01T00:00:00Z".parse::<Timestamp>().unwrap(), Instant::now());
+    let other = |times: &[Timestamp]| {
+        times.iter().filter(|time| **time < first || **time > first + Duration::from_secs(24 * 3600)).count()
+    };
+    let found = recorded_times(Arc::new(move || first + began.elapsed()), "clock of 2001").await;
+    assert_eq!((other(&found), found.len() > 15), (0, true), "{found:?}");
+    // The same check finds the times of another clock.
+    let found = recorded_times(Arc::new(SystemClock), "clock of the system").await;
+    assert_eq!(other(&found), found.len());
 }

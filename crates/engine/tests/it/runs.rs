@@ -82,6 +82,34 @@ async fn a_create_whose_response_was_lost_is_looked_up_and_never_repeated_blindl
     }
 }
 
+/// Returns a lab whose run creates one thing, after one step.
+fn create_after_a_step(name: &str) -> Lab {
+    let steps = json!([
+        call("first", "thing.look", json!({ "name": "first" })),
+        call("make", "thing.make", json!({ "name": "x" }))
+    ]);
+    Lab::new(name, &flow(steps), json!({}))
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_create_that_a_crash_has_interrupted_is_looked_up_and_made_once() {
+    let played = create_after_a_step("interrupted").play().await;
+    assert_eq!(played.world.created(), ["x"]);
+    // The process dies when the thing is made, before that is recorded.
+    let played = create_after_a_step("interrupted").once("interrupted make", std::iter::once(2)).await;
+    assert_eq!((played.lives, played.world.calls("make x")), (2, 1));
+    assert_eq!(played.world.created(), ["x"]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn without_the_record_of_its_start_an_interrupted_create_would_be_made_twice() {
+    let mut lab = create_after_a_step("start forgotten");
+    lab.forgets = |event| matches!(event, RunEvent::StepStarted { .. });
+    let played = lab.once("start forgotten", std::iter::once(2)).await;
+    assert_eq!((played.lives, played.world.calls("make x")), (2, 2), "the test above can fail");
+    assert_eq!(played.world.created(), ["x", "x"]);
+}
+
 #[tokio::test(start_paused = true)]
 async fn a_look_up_that_fails_leaves_the_create_unknown_and_never_repeats_it() {
     use ErrorKind::{Auth, Config, Internal, NotFound, Unavailable};

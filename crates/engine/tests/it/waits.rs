@@ -92,12 +92,28 @@ async fn without_the_recorded_times_each_process_would_start_its_waits_again() {
     }
 }
 
+/// Returns a lab whose step fails in each of its three attempts.
+fn busy(name: &str) -> Lab {
+    let mut busy = call("a", "thing.look", json!({ "name": "a", "fault": "busy 9999" }));
+    busy["retry"] = json!({ "tries": 3, "wait": "1s" });
+    Lab::new(name, &flow(json!([busy])), json!({}))
+}
+
+#[tokio::test(start_paused = true)]
+async fn attempts_before_a_restart_count() {
+    let played = busy("tries").once("tries again", std::iter::repeat_n(2, 2)).await;
+    assert_eq!((played.run.status, played.lives), (RunStatus::Failed, 3));
+    assert_eq!(
+        (played.world.calls("look a"), played.count("step_retried")),
+        (4, 2),
+        "the last one was not recorded, and is repeated"
+    );
+}
+
 #[tokio::test(start_paused = true)]
 #[should_panic(expected = "the run does not get on")]
 async fn without_the_recorded_tries_there_would_be_no_last_one() {
-    let mut busy = call("a", "thing.look", json!({ "name": "a", "fault": "busy 9999" }));
-    busy["retry"] = json!({ "tries": 3, "wait": "1s" });
-    let mut lab = Lab::new("tries forgotten", &flow(json!([busy])), json!({}));
+    let mut lab = busy("tries forgotten");
     lab.forgets = |event| matches!(event, RunEvent::StepRetried { .. });
     lab.once("tries forgotten", std::iter::once(1).chain(std::iter::repeat(3))).await;
 }

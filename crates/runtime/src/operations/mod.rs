@@ -23,34 +23,67 @@
 //! | incoming webhooks, the callback of a sign-in | their form is dictated by the sender, and their caller has no role |
 //! | the bytes of files | they are streams of bytes, not JSON |
 
+pub mod actions;
 mod caller;
 pub mod catalogue;
+pub mod connections;
+mod flow_file;
+pub mod flows;
 mod operation;
+pub mod run_queries;
+pub mod runs;
+pub mod sign_ins;
 
 use std::sync::LazyLock;
 
-use schemars::JsonSchema;
-use serde::Deserialize;
-
 pub use caller::{Caller, Role};
-pub use operation::{AnyOperation, Operation, OperationOutput, OperationSpec, OutputStream, StreamOperation};
+pub use flow_file::{FlowChoice, FlowFile, FlowText};
+pub use operation::{AnyOperation, Empty, Operation, OperationOutput, OperationSpec, OutputStream, StreamOperation};
 
-use operation::single;
-
-/// The input of an operation that takes none: an empty object.
-#[derive(Clone, Copy, Debug, Default, Deserialize, JsonSchema)]
-#[serde(deny_unknown_fields)]
-pub struct Empty {}
+use operation::{single, streaming};
 
 /// Returns all operations, by name.
 pub fn operations() -> &'static [Box<dyn AnyOperation>] {
     static OPERATIONS: LazyLock<Vec<Box<dyn AnyOperation>>> = LazyLock::new(|| {
         vec![
+            single::<actions::CallAction>(),
             single::<catalogue::GetAction>(),
             single::<catalogue::ListActions>(),
+            streaming::<actions::ListActionItems>(),
+            single::<connections::AddConnections>(),
+            single::<sign_ins::ApplyDiscovery>(),
+            single::<sign_ins::AuthorizeConnection>(),
+            single::<connections::CheckConnection>(),
+            single::<sign_ins::DiscoverSettings>(),
+            single::<sign_ins::ListSignInEvents>(),
+            single::<connections::ExportConnections>(),
+            single::<connections::GetConnection>(),
+            single::<connections::ListConnections>(),
+            single::<connections::RemoveConnection>(),
             single::<catalogue::GetConnector>(),
             single::<catalogue::ListConnectors>(),
             single::<catalogue::ListFilters>(),
+            single::<flows::ActivateFlow>(),
+            single::<flows::DeactivateFlow>(),
+            single::<flows::GetFlow>(),
+            single::<flows::ListFlows>(),
+            single::<flows::NewWebhookAddress>(),
+            single::<flows::RemoveFlow>(),
+            single::<flows::SaveFlow>(),
+            single::<flows::SetWebhookSecret>(),
+            single::<flows::ValidateFlow>(),
+            single::<runs::CancelRun>(),
+            streaming::<run_queries::WatchRun>(),
+            single::<run_queries::GetRun>(),
+            single::<run_queries::ListItems>(),
+            single::<run_queries::ListRuns>(),
+            single::<run_queries::ReadRunLog>(),
+            single::<runs::RerunRun>(),
+            single::<runs::ResolveStep>(),
+            single::<runs::ResumeRun>(),
+            single::<runs::SignalRun>(),
+            single::<runs::StartRun>(),
+            single::<run_queries::GetTimeline>(),
             single::<catalogue::GetSchema>(),
         ]
     });

@@ -5,9 +5,9 @@ use std::{marker::PhantomData, sync::OnceLock};
 
 use futures::{StreamExt, stream::BoxStream};
 use schemars::JsonSchema;
-use serde::{Serialize, de::DeserializeOwned};
+use serde::{Deserialize, Serialize, de::DeserializeOwned};
 use serde_json::Value;
-use trunkline_core::{Effect, Error, ErrorKind, Result, async_trait, schema_of};
+use trunkline_core::{Effect, Error, ErrorKind, Result, async_trait, schema_of, written_schema_of};
 
 use super::{Caller, Role};
 use crate::Runtime;
@@ -62,6 +62,11 @@ pub trait StreamOperation: Send + Sync + 'static {
 
 /// The output of a [`StreamOperation`].
 pub type OutputStream<T> = BoxStream<'static, Result<T>>;
+
+/// The input of an operation that takes none: an empty object.
+#[derive(Clone, Copy, Debug, Default, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct Empty {}
 
 /// The description of an operation: everything that is known without using it.
 #[derive(Clone, Debug, Serialize)]
@@ -135,11 +140,13 @@ impl<O: Operation> AnyOperation for Single<O> {
             effect: O::EFFECT,
             streams: false,
             input: schema_of::<O::Input>(),
-            output: schema_of::<O::Output>(),
+            output: written_schema_of::<O::Output>(),
         })
     }
 
     async fn execute(&self, runtime: &Runtime, caller: &Caller, input: Value) -> Result<OperationOutput> {
+        // Before the input is looked at: what is wrong with it is not for every caller.
+        check_role(caller, O::NAME, O::ROLE)?;
         let output = runtime.execute::<O>(caller, read::<O::Input>(O::NAME, input)?).await?;
         Ok(OperationOutput::Value(write(O::NAME, &output)?))
     }
@@ -155,11 +162,12 @@ impl<O: StreamOperation> AnyOperation for Streaming<O> {
             effect: O::EFFECT,
             streams: true,
             input: schema_of::<O::Input>(),
-            output: schema_of::<O::Item>(),
+            output: written_schema_of::<O::Item>(),
         })
     }
 
     async fn execute(&self, runtime: &Runtime, caller: &Caller, input: Value) -> Result<OperationOutput> {
+        check_role(caller, O::NAME, O::ROLE)?;
         let stream = runtime.stream::<O>(caller, read::<O::Input>(O::NAME, input)?).await?;
         Ok(OperationOutput::Stream(stream.map(|item| write(O::NAME, &item?)).boxed()))
     }

@@ -3,7 +3,7 @@
 
 use serde_json::json;
 use trunkline::{
-    Cause, Ports, SaveOptions,
+    Cause, NewRun, Ports, SaveOptions,
     core::{ErrorKind, Timestamp},
     engine::{AcceptOutcome, TriggerEvent},
     flow::Flow,
@@ -146,12 +146,13 @@ async fn triggers(one: &Ports, two: &Ports) -> (bool, bool) {
     one.save_flow(&flow, SaveOptions::default()).await.unwrap();
     let has_flow = !two.flows().saved_flows().await.unwrap().is_empty();
     let saved = one.flows().saved_flow("feed").await.unwrap();
-    let first = one.accept_saved(saved.clone(), &flow, json!({}), Cause::Trigger(&event)).await.unwrap();
+    let new = || NewRun::of_saved(saved.clone(), flow.clone(), json!({}));
+    let first = one.accept_run(new(), Cause::Trigger(&event)).await.unwrap();
     assert!(matches!(first, AcceptOutcome::New(_)));
     if !has_flow {
         two.save_flow(&flow, SaveOptions::default()).await.unwrap();
     }
-    let second = two.accept_saved(saved, &flow, json!({}), Cause::Trigger(&event)).await.unwrap();
+    let second = two.accept_run(new(), Cause::Trigger(&event)).await.unwrap();
     (has_flow, matches!(second, AcceptOutcome::Duplicate(_)))
 }
 

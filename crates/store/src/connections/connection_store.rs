@@ -1,12 +1,13 @@
 //! The port through which a host stores connections.
 
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use trunkline_core::{Connection, Result, RunId, Schema, Secret, SignIn, SignInState, Timestamp, async_trait};
 use trunkline_engine::RunStatus;
 
 /// A connection, without its settings.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct ConnectionSummary {
     /// Its name.
     pub name: String,
@@ -25,7 +26,7 @@ pub struct ConnectionSummary {
 }
 
 /// A saved flow that uses a connection.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct FlowUse {
     /// The flow.
     pub flow: String,
@@ -34,7 +35,7 @@ pub struct FlowUse {
 }
 
 /// An unfinished run that uses a connection: it is running, waits to be resumed, or failed and can be resumed.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct ConnectionUse {
     /// The run.
     pub run: RunId,
@@ -45,7 +46,7 @@ pub struct ConnectionUse {
 }
 
 /// A change in the sign-in state of a connection.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct SignInEvent {
     /// Grows with each event of any connection and process.
     pub id: u64,

@@ -2,13 +2,14 @@
 
 use std::collections::BTreeMap;
 
+use schemars::JsonSchema;
 use serde::Serialize;
 use serde_json::{Map, Value};
 use trunkline_core::{Error, ErrorKind, NextStep, Result, Secret, Timestamp, async_trait};
 
 /// A flow that is saved under its name. [`FlowVersions::flow`](trunkline_engine::FlowVersions::flow) returns the
 /// document of its version.
-#[derive(Clone, Debug, PartialEq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, JsonSchema)]
 pub struct SavedFlow {
     /// Its name.
     pub name: String,

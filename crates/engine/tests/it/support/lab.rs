@@ -116,7 +116,7 @@ impl Lab {
 
     /// Returns an engine whose clock follows the simulated time of the test.
     pub fn engine(&self, journal: Arc<dyn Journal>) -> Engine {
-        Engine::new(journal).with_clock(self.clock.source()).with_limits(self.limits.clone())
+        Engine::new(journal).with_clock(Arc::new(self.clock.clone())).with_limits(self.limits.clone())
     }
 
     fn slots(&self, place: &str) -> BTreeMap<String, Connected> {

@@ -8,6 +8,9 @@ use std::{
     sync::{Arc, Mutex, MutexGuard, PoisonError},
 };
 
+use futures::{StreamExt, TryStreamExt, stream, stream::BoxStream};
+use schemars::JsonSchema;
+use serde::Serialize;
 use serde_json::{Map, Value};
 use trunkline_core::{
     ActionSpec, ByteProgress, Connected, Connection, ConnectionHost, Connections, ConnectorSpec, Context, Diagnostic,
@@ -21,6 +24,7 @@ use trunkline_store::KeySource;
 use trunkline_store::{ConnectionStore, FlowStore};
 use uuid::Uuid;
 
+use super::{LocalLauncher, RunLauncher, sign_ins::SignIns};
 use crate::Ports;
 
 /// The connectors, connections, saved flows and runs of one data directory. Clones share everything.
@@ -31,9 +35,11 @@ pub struct Runtime {
     /// What connections get of the ports.
     host: ConnectionHost,
     engine: Engine,
+    launcher: Arc<dyn RunLauncher>,
     /// The clients of connections, each with the settings it was made from. All runs of this process share a client, and so
     /// its open connections and its request limits.
     clients: Arc<Mutex<HashMap<String, (Secret, Connected)>>>,
+    pub(super) sign_ins: Arc<SignIns>,
     /// Saved flows that have been read, by version.
     pub(crate) flow_cache: Arc<Mutex<HashMap<String, Flow>>>,
 }
@@ -51,7 +57,9 @@ impl Runtime {
             ports,
             host,
             engine,
+            launcher: Arc::new(LocalLauncher::default()),
             clients: Arc::default(),
+            sign_ins: Arc::default(),
             flow_cache: Arc::default(),
         }
     }
@@ -132,6 +140,23 @@ impl Runtime {
     /// part of a program that stops before the rest, such as a server, drains its own engine and no other.
     pub fn with_own_engine(&self) -> Runtime {
         Runtime { engine: engine(&self.ports), ..self.clone() }
+    }
+
+    /// Returns a runtime whose operations start runs through this launcher, instead of at once. Everything else is
+    /// shared with this one.
+    pub fn with_launcher(&self, launcher: Arc<dyn RunLauncher>) -> Runtime {
+        Runtime { launcher, ..self.clone() }
+    }
+
+    /// Returns what the operations start runs through.
+    pub(crate) fn launcher(&self) -> Arc<dyn RunLauncher> {
+        self.launcher.clone()
+    }
+
+    /// Returns the handle of a run that an operation has started in this process, once. There is none if the launcher
+    /// keeps no handles, see [`LocalLauncher`].
+    pub fn take_handle(&self, run: &RunId) -> Option<RunHandle> {
+        self.launcher.take_handle(run)
     }
 
     /// Checks a connection document and saves it under its name, which is returned. A connection of the same name is
@@ -246,23 +271,33 @@ impl Runtime {
         Ok(CallOutput { output, warnings })
     }
 
-    /// Reads all pages of an action that lists, and calls `take` with every item.
+    /// Reads all pages of an action that lists, one after the other. The first page is read with the first item.
     ///
     /// # Errors
     ///
-    /// As [`Runtime::call`]; items before the error have been passed to `take`.
-    pub async fn list(&self, action: &str, connection: &str, input: Value, mut take: impl FnMut(Value)) -> Result<()> {
+    /// As [`Runtime::call`]. The stream ends with the first error; the items before it have been yielded.
+    pub async fn list(
+        &self,
+        action: &str,
+        connection: &str,
+        input: Value,
+    ) -> Result<BoxStream<'static, Result<Value>>> {
         let (connected, action) = self.connected(action, connection).await?;
-        let context = Runtime::context(&connected);
-        let mut next = None;
-        loop {
-            let page = connected.page(&action.name, input.clone(), next, &context).await?;
-            page.items.into_iter().for_each(&mut take);
-            next = page.next;
-            if next.is_none() {
-                return Ok(());
+        let (context, action) = (Runtime::context(&connected), action.name.clone());
+        let read = move |from: Option<Value>| {
+            let (connected, context, action, input) =
+                (connected.clone(), context.clone(), action.clone(), input.clone());
+            async move { connected.page(&action, input, from, &context).await }
+        };
+        let pages = stream::try_unfold(Some(None), move |from: Option<Option<Value>>| {
+            let page = from.map(&read);
+            async move {
+                let Some(page) = page else { return Ok(None) };
+                let page = page.await?;
+                Ok(Some((stream::iter(page.items.into_iter().map(Ok)), page.next.map(Some))))
             }
-        }
+        });
+        Ok(pages.try_flatten().boxed())
     }
 
     /// Returns the connection and the action, if both belong to the same connector.
@@ -338,8 +373,7 @@ impl Runtime {
 
 /// Makes an engine on these ports.
 fn engine(ports: &Ports) -> Engine {
-    let clock = ports.clock.clone();
-    let engine = Engine::new(ports.journal.clone()).with_clock(move || clock.now());
+    let engine = Engine::new(ports.journal.clone()).with_clock(ports.clock.clone());
     match &ports.staging {
         Some(staging) => engine.with_staging(staging.clone()),
         None => engine,
@@ -347,6 +381,7 @@ fn engine(ports: &Ports) -> Engine {
 }
 
 /// The result of an action that was called outside a flow.
+#[derive(Clone, Debug, Serialize, JsonSchema)]
 pub struct CallOutput {
     /// The output of the action.
     pub output: Value,

@@ -94,8 +94,27 @@ impl PreviousRun {
     }
 
     fn apply(&mut self, run: &RunId, event: RunEvent) {
-        let begun = |started| PreviousStep { run: run.clone(), started, checkpoint: None, result: None };
         let recent = std::mem::take(&mut self.recent);
+        match event {
+            RunEvent::ItemFinished { step, key, outcome, .. } => {
+                self.recent = recent;
+                self.apply_outcome(step, key, &outcome);
+            }
+            RunEvent::ItemResolved { step, key, verdict, outcome, .. } => {
+                self.apply_verdict(step, key, verdict, &outcome);
+                self.recent.clear();
+            }
+            RunEvent::BatchFinished { step, batch } => self.end_batch(&step, &batch, recent),
+            RunEvent::PageFinished { step, next: None, .. } => {
+                self.finished_lists.insert(step, ());
+            }
+            RunEvent::Finished { status, .. } => self.stopped = status == RunStatus::Failed,
+            event => self.apply_to_step(run, event),
+        }
+    }
+
+    fn apply_to_step(&mut self, run: &RunId, event: RunEvent) {
+        let begun = |started| PreviousStep { run: run.clone(), started, checkpoint: None, result: None };
         match event {
             RunEvent::StepStarted { step, .. } => {
                 let previous = self.steps.entry(step).or_insert_with(|| begun(true));
@@ -111,56 +130,50 @@ impl PreviousRun {
             }
             RunEvent::StepFinished { step, output, .. } => self.end(&step, Ok(output)),
             RunEvent::StepFailed { step, error, .. } => self.end(&step, Err(error)),
-            RunEvent::StepRetried { step, .. } => {
-                self.steps.extract_if(step.of_flow().below(), |_, _| true).for_each(drop);
-                let failed =
-                    |previous: &PreviousStep| matches!(previous.result, Some(Err(_))) && !previous.is_unclear();
-                let reset = |previous: &mut PreviousStep| (previous.started, previous.result) = (false, None);
-                self.steps.get_mut(&step).filter(|previous| failed(previous)).into_iter().for_each(reset);
-                let inside = self.steps.range_mut(step.below()).map(|(_, previous)| previous);
-                inside.filter(|previous| failed(previous)).for_each(reset);
-            }
-            RunEvent::StepResolved { step, verdict, output, .. } => match verdict {
-                Verdict::Done => self.end(&step, Ok(output)),
-                Verdict::Retry | Verdict::Fail => {
-                    let error = Error::new(ErrorKind::Failed, "resolved").retry(Retry::Backoff);
-                    self.end(&step, Err(error));
-                }
-            },
-            RunEvent::ItemFinished { step, key, outcome, .. } => {
-                self.recent = recent;
-                self.apply_outcome(step, key, &outcome);
-            }
-            RunEvent::ItemResolved { step, key, verdict, outcome, .. } => {
-                let batch = self.failed_items.get(&step.join(&key)).and_then(|item| item.batch.clone());
-                match verdict {
-                    Verdict::Fail => self.apply_outcome(step, key, &ItemOutcome::Done),
-                    Verdict::Done | Verdict::Retry => {
-                        self.apply_outcome(step.clone(), key.clone(), &outcome);
-                        if let Some(item) = self.failed_items.get_mut(&step.join(&key)) {
-                            item.batch = batch;
-                        }
-                    }
-                }
-                self.recent.clear();
-            }
-            RunEvent::PageFinished { step, next: None, .. } => {
-                self.finished_lists.insert(step, ());
-            }
-            RunEvent::Finished { status, .. } => self.stopped = status == RunStatus::Failed,
-            RunEvent::BatchFinished { step, batch } => {
-                let mut has_failed_items = false;
-                for path in recent {
-                    if let Some(item) = self.failed_items.get_mut(&path).filter(|item| item.step == step) {
-                        item.batch = Some(batch.clone());
-                        has_failed_items = true;
-                    }
-                }
-                if !has_failed_items {
-                    self.forget(&step.join(&batch));
-                }
+            RunEvent::StepRetried { step, .. } => self.retry(&step),
+            RunEvent::StepResolved { step, verdict: Verdict::Done, output, .. } => self.end(&step, Ok(output)),
+            RunEvent::StepResolved { step, .. } => {
+                let error = Error::new(ErrorKind::Failed, "resolved").retry(Retry::Backoff);
+                self.end(&step, Err(error));
             }
             _ => {}
+        }
+    }
+
+    /// Resets what has failed in a step, for its next attempt.
+    fn retry(&mut self, step: &StepPath) {
+        self.steps.extract_if(step.of_flow().below(), |_, _| true).for_each(drop);
+        let failed = |previous: &PreviousStep| matches!(previous.result, Some(Err(_))) && !previous.is_unclear();
+        let reset = |previous: &mut PreviousStep| (previous.started, previous.result) = (false, None);
+        self.steps.get_mut(step).filter(|previous| failed(previous)).into_iter().for_each(reset);
+        let inside = self.steps.range_mut(step.below()).map(|(_, previous)| previous);
+        inside.filter(|previous| failed(previous)).for_each(reset);
+    }
+
+    /// Applies an operator's verdict about an item. It stays in its batch.
+    fn apply_verdict(&mut self, step: StepPath, key: String, verdict: Verdict, outcome: &ItemOutcome) {
+        if verdict == Verdict::Fail {
+            return self.apply_outcome(step, key, &ItemOutcome::Done);
+        }
+        let item = step.join(&key);
+        let batch = self.failed_items.get(&item).and_then(|item| item.batch.clone());
+        self.apply_outcome(step, key, outcome);
+        if let Some(item) = self.failed_items.get_mut(&item) {
+            item.batch = batch;
+        }
+    }
+
+    /// Ends a batch of a list. Those of the items recorded last that belong to the list have failed in it.
+    fn end_batch(&mut self, each: &StepPath, batch: &str, recent: Vec<StepPath>) {
+        let mut has_failed_items = false;
+        for path in recent {
+            if let Some(item) = self.failed_items.get_mut(&path).filter(|item| item.step == *each) {
+                item.batch = Some(batch.to_owned());
+                has_failed_items = true;
+            }
+        }
+        if !has_failed_items {
+            self.forget(&each.join(batch));
         }
     }
 

@@ -1,22 +1,19 @@
 //! Items whose outcome follows from earlier runs: missing ones are reported, unchanged ones are skipped, and unknown ones
 //! are left to an operator.
 
-use std::sync::Arc;
-
 use trunkline_core::{Error, ErrorDetail, ErrorKind, NextStep, Result, StepPath};
 
 use crate::{
-    interpreter::durability::{Durability, FinishedItem},
+    interpreter::{item_record::FinishedItem, record::RunRecord},
     journal::PreviousOutcome,
     run::ItemOutcome,
-    supervisor::{journaled_run::JournaledRun, previous_run::PreviousRun},
 };
 
-impl JournaledRun {
+impl RunRecord {
     /// Records the items that a rerun should have repeated and did not encounter as failed, so that none is lost
     /// silently. It is called when all steps have ended: no list can yield such an item any more.
-    pub(crate) async fn record_missing_items(&self, previous: Arc<PreviousRun>) -> Result<()> {
-        for failed in previous.all_wanted() {
+    pub(crate) async fn record_missing_items(&self) -> Result<()> {
+        for failed in self.previous.iter().flat_map(|previous| previous.all_wanted()) {
             let mut has_outcome = self.item(&failed.step, &failed.key).await?.is_some();
             for (each, key) in failed.step.ancestors().iter().filter_map(StepPath::split) {
                 let outer = self.item(&each, &key).await?;
@@ -34,21 +31,21 @@ impl JournaledRun {
         Ok(())
     }
 
-    /// Returns the outcome of an item that must not be worked on because of its outcome in an earlier run: it is
-    /// unchanged since, or it may have been done.
-    pub(crate) fn outcome_without_work(
-        &self,
-        before: PreviousOutcome,
-        item: &StepPath,
-        fingerprint: &str,
-    ) -> Option<ItemOutcome> {
+    /// Returns the outcome of an item that must not be worked on: an earlier run has done it and its fingerprint is
+    /// unchanged, or an earlier run may have done it.
+    pub(super) async fn unchanged(&self, each: &StepPath, key: &str, fingerprint: &str) -> Result<Option<ItemOutcome>> {
+        let before = self.run.journal().before(self.run.id(), each, key).await?;
+        Ok(before.and_then(|before| self.outcome_without_work(before, &each.join(key), fingerprint)))
+    }
+
+    fn outcome_without_work(&self, before: PreviousOutcome, item: &StepPath, fingerprint: &str) -> Option<ItemOutcome> {
         let run = &before.run;
         if !before.unknown {
             let reason = format!("unchanged since run {run}");
             return (before.fingerprint == fingerprint).then_some(ItemOutcome::Skipped { reason });
         }
         // A rerun of that run looks it up.
-        if self.with_previous(|previous| Some(previous.runs().contains(run))) == Some(true) {
+        if self.previous.as_ref().is_some_and(|previous| previous.runs().contains(run)) {
             return None;
         }
         let message = format!("run {run} may have done it; the outcome is unknown, so it is not repeated");

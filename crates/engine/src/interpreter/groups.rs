@@ -1,0 +1,70 @@
+//! The groups in which an `each` works on items: each item by itself, or batches of several.
+
+use std::collections::BTreeMap;
+
+use serde_json::Value;
+use trunkline_flow::Scope;
+use uuid::Uuid;
+
+use crate::interpreter::{list::List, record::RunRecord};
+
+/// An item, or a batch of items, to work on.
+pub(super) struct Group {
+    pub(super) name: String,
+    pub(super) items: Vec<ItemKey>,
+    pub(super) scope: Scope,
+}
+
+pub(super) struct ItemKey {
+    pub(super) key: String,
+    /// The fingerprint, if it is remembered across runs.
+    pub(super) once: Option<String>,
+}
+
+/// An item to work on.
+pub(super) struct PendingItem {
+    pub(super) id: ItemKey,
+    pub(super) value: Value,
+}
+
+/// Groups items into batches, if the `each` has any.
+///
+/// A batch is named after its keys, so the same items have the same name after a crash, and other items have
+/// another one. In a rerun, a batch of the earlier run stays together and keeps its name.
+pub(super) fn group(list: &List<'_>, record: &RunRecord, pending: Vec<PendingItem>, scope: &Scope) -> Vec<Group> {
+    let Some(size) = list.batch else {
+        let single = |PendingItem { id, value }: PendingItem| Group {
+            name: id.key.clone(),
+            items: vec![id],
+            scope: scope.with("item", &value),
+        };
+        return pending.into_iter().map(single).collect();
+    };
+    let mut previous = BTreeMap::<String, Vec<PendingItem>>::new();
+    let mut new = Vec::new();
+    for item in pending {
+        match record.batch(list.path, &item.id.key) {
+            Some(batch) => previous.entry(batch).or_default().push(item),
+            None => new.push(item),
+        }
+    }
+    let mut batches: Vec<(String, Vec<PendingItem>)> = previous.into_iter().collect();
+    let mut new = new.into_iter().peekable();
+    while new.peek().is_some() {
+        let batch: Vec<_> = new.by_ref().take(size).collect();
+        let keys: Value = batch.iter().map(|item| item.id.key.clone()).collect();
+        let name = Uuid::new_v5(&Uuid::NAMESPACE_OID, keys.to_string().as_bytes());
+        batches.push((format!("batch-{}", &name.simple().to_string()[..12]), batch));
+    }
+    let group = |(name, batch): (String, Vec<PendingItem>)| {
+        let (items, values): (Vec<_>, Vec<_>) = batch.into_iter().map(|item| (item.id, item.value)).unzip();
+        Group { name, items, scope: scope.with("items", &values.into()) }
+    };
+    batches.into_iter().map(group).collect()
+}
+
+/// Returns the fingerprint of a value. Equal values have the same one, whatever the order of their members.
+pub(super) fn fingerprint(mut value: Value) -> String {
+    value.sort_all_objects();
+    Uuid::new_v5(&Uuid::NAMESPACE_OID, value.to_string().as_bytes()).simple().to_string()
+}

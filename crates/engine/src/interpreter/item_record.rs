@@ -1,0 +1,126 @@
+//! What is recorded of the lists of a run: how far a list was read, and the outcomes of its items.
+
+use serde_json::Value;
+use trunkline_core::{Result, StepPath};
+
+use crate::{
+    interpreter::record::RunRecord,
+    journal::Flush,
+    run::{ItemOutcome, Ledger, ListPosition, RunEvent, RunNotification},
+};
+
+/// An item and its outcome.
+pub(super) struct FinishedItem {
+    pub(super) key: String,
+    /// The item's fingerprint, if it is remembered across runs.
+    pub(super) once: Option<String>,
+    pub(super) outcome: ItemOutcome,
+}
+
+/// How far a list was read.
+pub(super) struct ListedItems {
+    /// The number of items read in all.
+    pub(super) all: u64,
+    /// The number of those that were read just now.
+    pub(super) more: u64,
+    /// Whether these are all items of the list.
+    pub(super) last: bool,
+}
+
+impl RunRecord {
+    /// Returns the outcome of an item, if it has one.
+    pub(super) async fn item(&self, each: &StepPath, key: &str) -> Result<Option<ItemOutcome>> {
+        self.run.journal().item(self.run.id(), each, key).await
+    }
+
+    /// Returns whether the run has to work on an item. A rerun skips the items that did not fail.
+    pub(super) async fn wants(&self, each: &StepPath, key: &str) -> Result<bool> {
+        let Some(previous) = &self.previous else { return Ok(true) };
+        if let Some(wanted) = previous.wants(each, key) {
+            return Ok(wanted);
+        }
+        for run in previous.runs() {
+            if self.run.journal().item(run, each, key).await?.is_some() {
+                return Ok(false);
+            }
+        }
+        Ok(true)
+    }
+
+    /// Returns the name of the batch in which an earlier run worked on an item.
+    pub(super) fn batch(&self, each: &StepPath, key: &str) -> Option<String> {
+        self.with_previous(|previous| previous.batch(each, key).map(str::to_owned))
+    }
+
+    /// Returns the number of items of an `each` that have an outcome.
+    pub(super) fn ended(&self, each: &StepPath) -> u64 {
+        self.run.read(|run| run.counter(each).ended())
+    }
+
+    /// Returns where a list continues.
+    pub(super) fn position(&self, each: &StepPath) -> ListPosition {
+        self.run.read(|run| run.position(each))
+    }
+
+    /// Returns the number of items after that position that have an outcome already, if it is known.
+    pub(super) fn ahead(&self, each: &StepPath) -> Option<u64> {
+        self.run.read(|run| run.ahead(each))
+    }
+
+    /// Returns the outcomes of an `each` step's items so far.
+    pub(super) fn ledger(&self, each: &StepPath) -> Ledger {
+        self.run.read(|run| run.ledger.get(each).cloned().unwrap_or_default())
+    }
+
+    /// Records how far a list was read.
+    pub(super) async fn listed(&self, each: &StepPath, ListedItems { all, more, last }: ListedItems) -> Result<()> {
+        self.notify(RunNotification::Listed { step: each.clone(), items: more, last });
+        // A resumed run reads the same pages again.
+        if !self.run.read(|run| run.is_news(each, all, last)) {
+            return Ok(());
+        }
+        let listed = RunEvent::Listed { step: each.clone(), items: all, last, at: self.now() };
+        self.run.record(listed, Flush::Later).await
+    }
+
+    /// Records the outcomes of items, and the name of their batch, if they were worked on in one.
+    pub(super) async fn finish_items(
+        &self,
+        each: &StepPath,
+        batch: Option<String>,
+        finished: Vec<FinishedItem>,
+    ) -> Result<()> {
+        let at = self.now();
+        let item = |FinishedItem { key, once, outcome }: &FinishedItem| RunEvent::ItemFinished {
+            step: each.clone(),
+            key: key.clone(),
+            outcome: outcome.clone(),
+            once: once.clone(),
+            at,
+        };
+        let mut events: Vec<_> = finished.iter().map(item).collect();
+        events.extend(batch.map(|batch| RunEvent::BatchFinished { step: each.clone(), batch }));
+        self.run.record_all(events, Flush::Later).await?;
+        for FinishedItem { key, outcome, .. } in finished {
+            let (status, reason) = (outcome.status(), outcome.reason().map(str::to_owned));
+            self.notify(RunNotification::ItemFinished { step: each.clone(), key, status, reason });
+        }
+        Ok(())
+    }
+
+    /// Records that all items before the cursor `next` have outcomes, and `ahead` items after it.
+    pub(super) async fn finish_page(&self, each: &StepPath, next: Option<Value>, ahead: u64) -> Result<()> {
+        let finished = RunEvent::PageFinished { step: each.clone(), next, ahead: Some(ahead) };
+        self.run.record(finished, Flush::Later).await
+    }
+
+    /// Records that a list seems to have changed while it was read, unless that is recorded already.
+    pub(super) async fn list_changed(&self, each: &StepPath, reason: String) -> Result<()> {
+        if self.ledger(each).maybe_incomplete.is_some() {
+            return Ok(());
+        }
+        let message = format!("the list changed while it was read; items may be missing: {reason}");
+        self.notify(RunNotification::Warning { step: each.clone(), message });
+        self.run.record(RunEvent::ListChanged { step: each.clone(), reason, at: self.now() }, Flush::Later).await
+    }
+}

@@ -1,0 +1,139 @@
+//! Executes one step: its policy (timeout, retries, and what happens if it fails), and what its kind does.
+
+use std::{collections::BTreeMap, sync::Arc};
+
+use serde_json::{Value, json};
+use trunkline_core::{Error, ErrorDetail, ErrorKind, Result, StepPath};
+use trunkline_flow::{OnError, Scope, Step, StepKind, Template, Wait, kind_of};
+
+use crate::interpreter::{
+    bounds::Bounds,
+    each::Each,
+    interpreter::{End, Interpreter, can_handle, error_value},
+    list::{ItemTemplates, List},
+    retries::wait_before_retry,
+};
+
+/// A step at its place in the run.
+struct PlacedStep<'a> {
+    step: &'a Step,
+    scope: &'a Scope,
+    /// The path of the list of steps that it belongs to.
+    outer: &'a StepPath,
+    path: StepPath,
+    bounds: Bounds,
+}
+
+impl Interpreter {
+    /// Executes a step with its policy: its timeout, its retries, and what happens if it fails.
+    pub(super) async fn step(&self, step: &Step, scope: &Scope, outer: &StepPath, outside: &Bounds) -> Result<End> {
+        let (record, path) = (self.record(), outer.join(&step.id));
+        let bounds = match step.policy.timeout {
+            Some(length) => outside.within(&path, record.deadline(&path, length).await?, length),
+            None => outside.clone(),
+        };
+        let placed = PlacedStep { step, scope, outer, path, bounds };
+        let path = &placed.path;
+        let error = loop {
+            let result = match record.result(path) {
+                Some(Err(error)) => Err(error),
+                // Also if it is recorded: the steps after it need its output.
+                _ => self.attempt(&placed).await,
+            };
+            let error = match result {
+                Ok(end) => {
+                    self.unstage(step, path).await;
+                    return Ok(end);
+                }
+                Err(error) => error
+                    .with_detail(ErrorDetail::Step { step: path.as_str().to_owned() })
+                    .with("pointer", &step.pointer),
+            };
+            if !can_handle(&error, path) {
+                return Err(error);
+            }
+            match wait_before_retry(step, record.attempt_number(path), &error) {
+                Some(wait) => record.retry(path, &error, wait).await?,
+                None => break error,
+            }
+        };
+        self.unstage(step, path).await;
+        match &step.policy.on_error {
+            OnError::Fail => return Err(error),
+            OnError::Continue => record.fail(path, &error).await?,
+            OnError::Steps(steps) => {
+                record.fail(path, &error).await?;
+                let inside = scope.with("error", &error_value(&error));
+                let end = self.clone().steps(steps.clone(), inside.clone(), outer.clone(), outside.clone()).await?;
+                scope.adopt(&inside);
+                return Ok(end);
+            }
+        }
+        Ok(End::Completed)
+    }
+
+    /// Executes one attempt of a step.
+    async fn attempt(&self, placed: &PlacedStep<'_>) -> Result<End> {
+        let PlacedStep { step, scope, path, bounds, .. } = placed;
+        self.sleep(self.record().failed_attempts(path).next, bounds).await?;
+        let output = match &step.kind {
+            StepKind::Skip(reason) => return Ok(End::Skipped(reason.render_text(scope)?)),
+            StepKind::Fail(reason) => return Err(Error::new(ErrorKind::Failed, reason.render_text(scope)?)),
+            StepKind::If { condition, then, otherwise } => {
+                return self.branch(placed, condition, [then, otherwise]).await;
+            }
+            StepKind::Parallel(branches) => return self.parallel(branches, scope, path, bounds).await,
+            StepKind::Set(values) => values.render(scope)?,
+            StepKind::Action(call) => self.call(call, scope, path, bounds).await?,
+            StepKind::Call(sub) => self.sub_flow(sub, scope, path, bounds).await?,
+            StepKind::Wait(wait) => self.recorded_wait(placed, wait).await?,
+            StepKind::Each { over, key, once, concurrency, batch, steps } => {
+                let templates = ItemTemplates { key: key.as_ref(), once: once.as_deref() };
+                let list = List { path, bounds, over, templates, concurrency: *concurrency, batch: *batch, steps };
+                Each::new(self, list).run(scope).await?;
+                self.counts(path)
+            }
+        };
+        scope.set_step(&step.id, &output);
+        Ok(End::Completed)
+    }
+
+    /// Executes the steps of an `if` that its condition selects.
+    async fn branch(
+        &self,
+        placed: &PlacedStep<'_>,
+        condition: &Template,
+        [then, otherwise]: [&Arc<[Step]>; 2],
+    ) -> Result<End> {
+        let PlacedStep { scope, outer, bounds, .. } = placed;
+        let steps = match condition.render(scope)? {
+            Value::Bool(true) => then,
+            Value::Bool(false) => otherwise,
+            other => {
+                let message = format!("if needs true or false, not {}", kind_of(&other));
+                return Err(Error::new(ErrorKind::InvalidInput, message)
+                    .hint("compare it with something, such as {{ steps.x.y != '' }}"));
+            }
+        };
+        self.clone().steps(steps.clone(), (*scope).clone(), (*outer).clone(), bounds.clone()).await
+    }
+
+    /// Executes a `wait` step, unless its end is recorded.
+    async fn recorded_wait(&self, placed: &PlacedStep<'_>, wait: &Wait) -> Result<Value> {
+        match self.record().result(&placed.path) {
+            Some(recorded) => recorded,
+            None => self.wait(wait, placed.scope, &placed.path, &placed.bounds).await,
+        }
+    }
+
+    /// Returns the output of an `each` whose items all have outcomes: how many have which.
+    fn counts(&self, each: &StepPath) -> Value {
+        let ledger = self.record().ledger(each);
+        let sum = |reasons: &BTreeMap<String, u64>| reasons.values().sum::<u64>();
+        json!({
+            "done": ledger.done, "skipped": sum(&ledger.skipped),
+            "failed": sum(&ledger.failed), "unknown": sum(&ledger.unknown),
+            "maybe_incomplete": ledger.maybe_incomplete.is_some()
+        })
+    }
+}

@@ -1,0 +1,56 @@
+//! What an action reports while its step is in flight: checkpoints are recorded, progress and warnings reach the
+//! subscribers, and some warnings are recorded with the end of the step.
+
+use std::sync::{Arc, Mutex, PoisonError};
+
+use async_trait::async_trait;
+use serde_json::Value;
+use trunkline_core::{ByteProgress, Recorder, Result, StepPath};
+
+use crate::{
+    interpreter::record::RunRecord,
+    journal::{Flush, journaled_run::JournaledRun},
+    run::{RunEvent, RunNotification, notification::Subscribers},
+};
+
+/// The number of warnings of a step that are recorded.
+const MAX_WARNINGS: usize = 20;
+
+/// Receives what the action of a step reports.
+pub(super) struct StepRecorder {
+    run: JournaledRun,
+    subscribers: Arc<Subscribers>,
+    step: StepPath,
+    warnings: Mutex<Vec<String>>,
+}
+
+impl StepRecorder {
+    pub(super) fn new(record: &RunRecord, step: &StepPath) -> Arc<StepRecorder> {
+        let (run, subscribers) = (record.run.clone(), record.subscribers.clone());
+        Arc::new(StepRecorder { run, subscribers, step: step.clone(), warnings: Mutex::default() })
+    }
+
+    /// Takes the warnings that are recorded with the end of the step.
+    pub(super) fn take_warnings(&self) -> Vec<String> {
+        std::mem::take(&mut self.warnings.lock().unwrap_or_else(PoisonError::into_inner))
+    }
+}
+
+#[async_trait]
+impl Recorder for StepRecorder {
+    async fn checkpoint(&self, value: Value) -> Result<()> {
+        self.run.record(RunEvent::Checkpoint { step: self.step.clone(), value }, Flush::Now).await
+    }
+
+    fn progress(&self, progress: ByteProgress) {
+        self.subscribers.send(RunNotification::Progress { step: self.step.clone(), bytes: progress.bytes });
+    }
+
+    fn warning(&self, message: &str) {
+        self.subscribers.send(RunNotification::Warning { step: self.step.clone(), message: message.to_owned() });
+        let mut warnings = self.warnings.lock().unwrap_or_else(PoisonError::into_inner);
+        if warnings.len() < MAX_WARNINGS {
+            warnings.push(message.to_owned());
+        }
+    }
+}

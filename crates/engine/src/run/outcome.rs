@@ -1,0 +1,109 @@
+//! Outcomes: of an item, of a run, and an operator's decision about one that is unknown.
+
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+use trunkline_core::Error;
+
+/// The outcome of one item of an `each` step.
+#[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
+#[serde(tag = "status", rename_all = "snake_case")]
+pub enum ItemOutcome {
+    /// All steps of the item ran.
+    Done,
+    /// A `skip` step ended the item.
+    Skipped {
+        /// The reason that the step gives.
+        reason: String,
+    },
+    /// A step failed.
+    Failed {
+        /// The error, with the step's path in its context.
+        error: Error,
+    },
+    /// A step may or may not have taken effect; an operator has to check.
+    Unknown {
+        /// The error, with the step's path in its context.
+        error: Error,
+    },
+}
+
+impl ItemOutcome {
+    /// Returns `done`, `skipped`, `failed` or `unknown`.
+    pub fn status(&self) -> &'static str {
+        match self {
+            ItemOutcome::Done => "done",
+            ItemOutcome::Skipped { .. } => "skipped",
+            ItemOutcome::Failed { .. } => "failed",
+            ItemOutcome::Unknown { .. } => "unknown",
+        }
+    }
+
+    /// Returns the error of a failed or unknown item.
+    pub fn error(&self) -> Option<&Error> {
+        match self {
+            ItemOutcome::Failed { error } | ItemOutcome::Unknown { error } => Some(error),
+            ItemOutcome::Done | ItemOutcome::Skipped { .. } => None,
+        }
+    }
+
+    /// Returns why the item is not done: the reason of the skip or the message of the error.
+    pub fn reason(&self) -> Option<&str> {
+        match self {
+            ItemOutcome::Done => None,
+            ItemOutcome::Skipped { reason } => Some(reason),
+            ItemOutcome::Failed { error } | ItemOutcome::Unknown { error } => Some(error.message()),
+        }
+    }
+}
+
+/// An operator's decision about a step with an unknown outcome.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum Verdict {
+    /// The step took effect.
+    Done,
+    /// The step did not take effect and may be repeated.
+    Retry,
+    /// The step counts as failed and is not repeated.
+    Fail,
+}
+
+impl Verdict {
+    /// Returns the verdict as JSON writes it.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Verdict::Done => "done",
+            Verdict::Retry => "retry",
+            Verdict::Fail => "fail",
+        }
+    }
+}
+
+/// The status of a run.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum RunStatus {
+    /// Accepted and not ended: a process works on the run, or it waits to be resumed.
+    Running,
+    /// Ended, and no item failed.
+    Succeeded,
+    /// Ended, but some items failed or are unknown.
+    Partial,
+    /// Stopped by an error that concerns the whole run; the run can be resumed.
+    Failed,
+    /// Stopped by an operator.
+    Cancelled,
+}
+
+impl RunStatus {
+    /// Returns the status as JSON writes it.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            RunStatus::Running => "running",
+            RunStatus::Succeeded => "succeeded",
+            RunStatus::Partial => "partial",
+            RunStatus::Failed => "failed",
+            RunStatus::Cancelled => "cancelled",
+        }
+    }
+}

@@ -1,0 +1,96 @@
+//! The background task that works on a run.
+
+use std::{sync::Arc, time::Duration};
+
+use tokio::task::AbortHandle;
+use tracing::Instrument;
+use trunkline_core::{CancellationToken, StepPath, Timestamp};
+
+use crate::{
+    interpreter::{
+        ActivityMonitor, FlowBounds, Interpreter, InterpreterParts, bounds::Bounds, cancellation::Stop, joined,
+        record::RunRecord,
+    },
+    journal::journaled_run::JournaledRun,
+    run::{RunEvent, notification::Subscribers},
+    supervisor::{AcceptedRun, Engine, RunHandle, run_end::conclude},
+};
+
+/// How often a run checks whether another process has asked it to stop, or has sent a signal that it waits for.
+const POLL: Duration = Duration::from_millis(500);
+
+impl Engine {
+    /// Begins to work on an accepted run, in a background task.
+    pub fn begin(&self, accepted: AcceptedRun) -> RunHandle {
+        let AcceptedRun { flow, run, bindings, claim, previous } = accepted;
+        let subscribers = Arc::<Subscribers>::default();
+        let cancellation = CancellationToken::new();
+        if run.cancel_requested {
+            cancellation.cancel();
+        }
+        let (id, input, name) = (run.id.clone(), run.input.clone(), run.flow.clone());
+        // A run that is out of time still runs its failure handler.
+        let unlimited = Bounds::of_run(Timestamp::MAX, Duration::MAX);
+        let bounds = FlowBounds { steps: self.bounds(&flow, &run), handler: unlimited };
+        let record = Arc::new(RunRecord {
+            run: JournaledRun::new(run, self.journal.clone(), flow.flushes_every_step()),
+            previous,
+            subscribers: subscribers.clone(),
+            clock: self.clock.clone(),
+            limits: self.limits.clone(),
+            logging: flow.logging(),
+        });
+        let poll = AbortOnDrop(self.poll(record.run.clone(), cancellation.clone()));
+        let stop = Stop { cancellation: cancellation.clone(), draining: self.draining.clone() };
+        let (activity, staging) = (ActivityMonitor::default(), self.staging.clone());
+        let interpreter = Interpreter::new(InterpreterParts {
+            flow,
+            bindings,
+            record: record.clone(),
+            stop: stop.clone(),
+            activity: activity.clone(),
+            staging: staging.clone(),
+        });
+        let span = tracing::info_span!("run", run = %id, flow = name);
+        let task = tokio::spawn(async move {
+            let (_claim, _poll) = (claim, poll);
+            let result = interpreter.flow(input, StepPath::default(), bounds).instrument(span);
+            // A task of its own, so a panic ends the run as failed instead of leaving it open.
+            let result = joined(tokio::spawn(result)).await;
+            conclude(&record, result, &stop, staging.as_ref()).await
+        });
+        RunHandle { id, subscribers: Arc::downgrade(&subscribers), cancellation, activity, task }
+    }
+
+    /// Polls the journal for cancellations and signals from other processes.
+    fn poll(&self, run: JournaledRun, cancellation: CancellationToken) -> AbortHandle {
+        let clock = self.clock.clone();
+        tokio::spawn(async move {
+            let mut last_seen = 0;
+            loop {
+                tokio::time::sleep(POLL).await;
+                if let Ok(true) = run.journal().cancel_requested(run.id()).await {
+                    // The other process has recorded it; here it is only applied.
+                    run.receive(vec![RunEvent::CancelRequested { at: clock.now() }]);
+                    return cancellation.cancel();
+                }
+                if run.read(|run| run.awaits_signal())
+                    && let Ok((signals, last)) = run.journal().signals(run.id(), last_seen).await
+                {
+                    last_seen = last;
+                    run.receive(signals);
+                }
+            }
+        })
+        .abort_handle()
+    }
+}
+
+/// Aborts a background task when it is dropped.
+struct AbortOnDrop(AbortHandle);
+
+impl Drop for AbortOnDrop {
+    fn drop(&mut self) {
+        self.0.abort();
+    }
+}

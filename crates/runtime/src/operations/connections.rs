@@ -1,0 +1,253 @@
+//! Saved connections: add, list, show, check, export and remove them. Their sign-ins are in
+//! [`sign_ins`](super::sign_ins).
+
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
+use trunkline_core::{CheckReport, Diagnostic, Effect, Error, ErrorKind, NextStep, Result, Stage, async_trait};
+use trunkline_store::ConnectionSummary;
+
+use super::{Caller, Empty, Operation, Role};
+use crate::{Exported, Removal, Runtime};
+
+/// Names a connection.
+#[derive(Clone, Debug, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct ConnectionName {
+    /// The connection.
+    pub name: String,
+}
+
+/// `connections.add`
+pub struct AddConnections;
+
+/// The connections to add. They may hold secrets.
+#[derive(Clone, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct ConnectionsToAdd {
+    /// One connection document, or a list of them. `schemas.get` has the schema of each connector's connections.
+    pub connections: ConnectionDocuments,
+    /// Whether connections of the same names are replaced.
+    #[serde(default)]
+    pub replace: bool,
+}
+
+/// One connection document, or a list of which either all are added or none.
+#[derive(Clone, Deserialize, JsonSchema)]
+#[serde(untagged)]
+pub enum ConnectionDocuments {
+    /// Several documents.
+    Many(Vec<Value>),
+    /// One document.
+    One(Value),
+}
+
+/// The connections that were added.
+#[derive(Clone, Debug, Serialize, JsonSchema)]
+pub struct AddedConnections {
+    /// The name of the connection, or the names if the input was a list.
+    pub added: AddedNames,
+}
+
+/// One name, or several.
+#[derive(Clone, Debug, Serialize, JsonSchema)]
+#[serde(untagged)]
+pub enum AddedNames {
+    /// The names of a list, in its order.
+    Many(Vec<String>),
+    /// The name of one connection.
+    One(String),
+}
+
+impl AddedNames {
+    /// Returns the names.
+    pub fn as_slice(&self) -> &[String] {
+        match self {
+            AddedNames::Many(names) => names,
+            AddedNames::One(name) => std::slice::from_ref(name),
+        }
+    }
+}
+
+#[async_trait]
+impl Operation for AddConnections {
+    type Input = ConnectionsToAdd;
+    type Output = AddedConnections;
+    const NAME: &'static str = "connections.add";
+    const ABOUT: &'static str = "Checks and saves connections: all of them, or none if one is wrong.";
+    const ROLE: Role = Role::Admin;
+    const EFFECT: Effect = Effect::Idempotent;
+
+    async fn run(runtime: &Runtime, _: &Caller, input: ConnectionsToAdd) -> Result<AddedConnections> {
+        let (is_list, documents) = match input.connections {
+            ConnectionDocuments::Many(documents) => (true, documents),
+            ConnectionDocuments::One(document) => (false, vec![document]),
+        };
+        // Documents without a name are faulty, and are refused below.
+        let names: Vec<_> = documents.iter().filter_map(|document| document["name"].as_str()).collect();
+        if let Some((_, name)) = names.iter().enumerate().find(|(at, name)| names[..*at].contains(name)) {
+            return Err(Error::new(ErrorKind::Conflict, format!("the list contains the connection {name} twice"))
+                .hint("give one of them another name"));
+        }
+        if !input.replace {
+            let saved = runtime.connections().connections().await?;
+            if let Some(name) = names.iter().find(|name| saved.iter().any(|saved| saved.name == **name)) {
+                return Err(Error::new(ErrorKind::Conflict, format!("there is already a connection {name}"))
+                    .hint("give the new one another name")
+                    .next(NextStep::ReplaceExisting));
+            }
+        }
+        let mut names = runtime.add_connections(documents).await?;
+        let added = match (is_list, names.pop()) {
+            (false, Some(name)) => AddedNames::One(name),
+            (_, last) => {
+                names.extend(last);
+                AddedNames::Many(names)
+            }
+        };
+        Ok(AddedConnections { added })
+    }
+}
+
+/// `connections.list`
+pub struct ListConnections;
+
+#[async_trait]
+impl Operation for ListConnections {
+    type Input = Empty;
+    type Output = Vec<ConnectionSummary>;
+    const NAME: &'static str = "connections.list";
+    const ABOUT: &'static str = "Lists the connections, with their sign-ins and uses, by name.";
+    const ROLE: Role = Role::Viewer;
+    const EFFECT: Effect = Effect::Read;
+
+    async fn run(runtime: &Runtime, _: &Caller, _: Empty) -> Result<Vec<ConnectionSummary>> {
+        runtime.connections().connections().await
+    }
+}
+
+/// `connections.get`
+pub struct GetConnection;
+
+#[async_trait]
+impl Operation for GetConnection {
+    type Input = ConnectionName;
+    type Output = Value;
+    const NAME: &'static str = "connections.get";
+    const ABOUT: &'static str = "Returns the document of a connection, with `***` in the place of each secret.";
+    const ROLE: Role = Role::Viewer;
+    const EFFECT: Effect = Effect::Read;
+
+    async fn run(runtime: &Runtime, _: &Caller, input: ConnectionName) -> Result<Value> {
+        runtime.connections().masked_connection(&input.name).await
+    }
+}
+
+/// `connections.check`
+pub struct CheckConnection;
+
+/// The report on a connection.
+#[derive(Clone, Debug, Serialize, JsonSchema)]
+pub struct ConnectionCheck {
+    /// The connection.
+    pub connection: String,
+    /// Whether it can be used: no finding is worse than a warning.
+    pub ok: bool,
+    /// The stages, in the order in which they were tried.
+    pub stages: Vec<Stage>,
+    /// The findings, each with the JSON pointer of the setting; empty if the connection works.
+    pub findings: Vec<Diagnostic>,
+}
+
+#[async_trait]
+impl Operation for CheckConnection {
+    type Input = ConnectionName;
+    type Output = ConnectionCheck;
+    const NAME: &'static str = "connections.check";
+    const ABOUT: &'static str = "Tries a connection in stages, and names the settings that are wrong.";
+    const ROLE: Role = Role::Operator;
+    const EFFECT: Effect = Effect::Read;
+
+    async fn run(runtime: &Runtime, _: &Caller, input: ConnectionName) -> Result<ConnectionCheck> {
+        let connection = input.name;
+        let report = match runtime.connect(&connection).await {
+            Ok(connected) => connected.check().await,
+            Err(error) if error.setting_pointer().is_some() => {
+                CheckReport::of_settings(&connection, &error).redacted(runtime.redactor())
+            }
+            Err(error) => return Err(error),
+        };
+        let ok = report.is_ok();
+        let CheckReport { stages, findings } = report;
+        Ok(ConnectionCheck { connection, ok, stages, findings })
+    }
+}
+
+/// `connections.export`
+pub struct ExportConnections;
+
+/// Which connections to export.
+#[derive(Clone, Debug, Default, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, default)]
+pub struct ExportQuery {
+    /// The connection; all if absent.
+    pub name: Option<String>,
+}
+
+#[async_trait]
+impl Operation for ExportConnections {
+    type Input = ExportQuery;
+    type Output = Vec<Exported>;
+    const NAME: &'static str = "connections.export";
+    const ABOUT: &'static str =
+        "Exports connections as documents to add elsewhere, with references in place of secrets.";
+    const ROLE: Role = Role::Admin;
+    const EFFECT: Effect = Effect::Read;
+
+    async fn run(runtime: &Runtime, _: &Caller, input: ExportQuery) -> Result<Vec<Exported>> {
+        runtime.export_connections(input.name.as_deref()).await
+    }
+}
+
+/// `connections.remove`
+pub struct RemoveConnection;
+
+/// Which connection to remove.
+#[derive(Clone, Debug, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct ConnectionRemoval {
+    /// The connection.
+    pub name: String,
+    /// Whether it is removed even if an active flow or an unfinished run uses it. That run cannot continue then.
+    #[serde(default)]
+    pub force: bool,
+}
+
+/// The connection that was removed.
+#[derive(Clone, Debug, Serialize, JsonSchema)]
+pub struct RemovedConnection {
+    /// Its name.
+    pub removed: String,
+    /// The reason if its login server did not revoke its tokens.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub tokens_not_revoked: Option<Error>,
+}
+
+#[async_trait]
+impl Operation for RemoveConnection {
+    type Input = ConnectionRemoval;
+    type Output = RemovedConnection;
+    const NAME: &'static str = "connections.remove";
+    const ABOUT: &'static str =
+        "Removes a connection with its secrets and tokens, and revokes the tokens at its login server.";
+    const ROLE: Role = Role::Admin;
+    const EFFECT: Effect = Effect::Delete;
+
+    async fn run(runtime: &Runtime, _: &Caller, input: ConnectionRemoval) -> Result<RemovedConnection> {
+        let tokens_not_revoked = match runtime.remove_connection(&input.name, input.force).await? {
+            Removal::Complete => None,
+            Removal::TokensNotRevoked(error) => Some(error),
+        };
+        Ok(RemovedConnection { removed: input.name, tokens_not_revoked })
+    }
+}

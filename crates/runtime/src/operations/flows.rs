@@ -1,0 +1,331 @@
+//! Saved flows, and the check of flows.
+
+use std::collections::BTreeMap;
+
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+use serde_json::{Map, Value};
+use trunkline_core::{Diagnostic, Effect, Error, ErrorKind, Result, Secret, Severity, async_trait};
+use trunkline_flow::Trigger;
+use trunkline_store::SavedFlow;
+
+use super::{Caller, Empty, FlowFile, FlowText, Operation, Role};
+use crate::{Runtime, SaveOptions};
+
+/// Names a saved flow.
+#[derive(Clone, Debug, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct FlowName {
+    /// The flow.
+    pub name: String,
+}
+
+/// `flows.validate`
+pub struct ValidateFlow;
+
+/// A flow to check, and the connections to check it with.
+#[derive(Clone, Debug, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct FlowCandidate {
+    /// The flow.
+    pub flow: FlowFile,
+    /// Connections by the name that the flow declares. The flow is checked against the scopes that they were granted.
+    #[serde(default)]
+    pub connections: BTreeMap<String, String>,
+}
+
+/// The result of a check.
+#[derive(Clone, Debug, Serialize, JsonSchema)]
+pub struct FlowReport {
+    /// The name of the document.
+    pub file: String,
+    /// Whether the flow can be run.
+    pub ok: bool,
+    /// The number of errors.
+    pub errors: usize,
+    /// The number of warnings.
+    pub warnings: usize,
+    /// Everything that was found.
+    pub findings: Vec<Diagnostic>,
+}
+
+#[async_trait]
+impl Operation for ValidateFlow {
+    type Input = FlowCandidate;
+    type Output = FlowReport;
+    const NAME: &'static str = "flows.validate";
+    const ABOUT: &'static str = "Checks a flow and lists everything that is wrong with it.";
+    const ROLE: Role = Role::Viewer;
+    const EFFECT: Effect = Effect::Read;
+
+    async fn run(runtime: &Runtime, _: &Caller, input: FlowCandidate) -> Result<FlowReport> {
+        let findings = input.flow.validate(runtime, &input.connections).await?;
+        let errors = findings.iter().filter(|one| one.severity == Severity::Error).count();
+        let warnings = findings.len() - errors;
+        Ok(FlowReport { file: input.flow.file, ok: errors == 0, errors, warnings, findings })
+    }
+}
+
+/// `flows.save`
+pub struct SaveFlow;
+
+/// A flow to save.
+#[derive(Clone, Debug, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct FlowDraft {
+    /// The flow. The flows that it calls have to be saved.
+    pub flow: FlowText,
+    /// The connection for each connection that the flow declares. One that is missing keeps its connection, or gets the
+    /// only one that fits.
+    #[serde(default)]
+    pub connections: BTreeMap<String, String>,
+    /// The default input, which the input of a run is laid over. Without it, a flow that is replaced keeps its own.
+    #[serde(default)]
+    pub input: Option<Map<String, Value>>,
+    /// Save the flow without activating its trigger.
+    #[serde(default)]
+    pub inactive: bool,
+    /// Replace the flow of this name.
+    #[serde(default)]
+    pub replace: bool,
+}
+
+/// The result of saving a flow.
+#[derive(Clone, Debug, Serialize, JsonSchema)]
+pub struct FlowAdded {
+    /// The saved flow.
+    pub added: SavedFlow,
+    /// The path of its webhook below the URL of the server, if it has a new one. It is shown only this once.
+    pub webhook: Option<String>,
+    /// Warnings of the check of the flow.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub warnings: Vec<Diagnostic>,
+}
+
+#[async_trait]
+impl Operation for SaveFlow {
+    type Input = FlowDraft;
+    type Output = FlowAdded;
+    const NAME: &'static str = "flows.save";
+    const ABOUT: &'static str = "Checks a flow and saves it under its name, with its connections and a default input.";
+    const ROLE: Role = Role::Editor;
+    const EFFECT: Effect = Effect::Idempotent;
+
+    async fn run(runtime: &Runtime, _: &Caller, input: FlowDraft) -> Result<FlowAdded> {
+        let FlowDraft { flow: text, connections: bindings, input, inactive, replace } = input;
+        let flow = text.parse().map_err(|found| text.error(&found))?;
+        let flow = runtime.link(&flow).await?;
+        let warnings = text.check(runtime, &flow, &bindings).await?;
+        let saved = runtime.save_flow(&flow, SaveOptions { bindings, input, inactive, replace }).await?;
+        let webhook = match flow.trigger() {
+            Some(Trigger::Webhook(_)) if saved.token_hash.is_none() => {
+                Some(runtime.new_webhook_address(&saved.name).await?.expose().to_owned())
+            }
+            _ => None,
+        };
+        Ok(FlowAdded { added: saved, webhook, warnings })
+    }
+}
+
+/// `flows.list`
+pub struct ListFlows;
+
+/// A saved flow in a list.
+#[derive(Clone, Debug, Serialize, JsonSchema)]
+pub struct FlowSummary {
+    /// The flow.
+    #[serde(flatten)]
+    pub flow: SavedFlow,
+    /// The kind of its trigger: `schedule`, `poll` or `webhook`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub trigger: Option<String>,
+}
+
+#[async_trait]
+impl Operation for ListFlows {
+    type Input = Empty;
+    type Output = Vec<FlowSummary>;
+    const NAME: &'static str = "flows.list";
+    const ABOUT: &'static str = "Lists the saved flows.";
+    const ROLE: Role = Role::Viewer;
+    const EFFECT: Effect = Effect::Read;
+
+    async fn run(runtime: &Runtime, _: &Caller, _: Empty) -> Result<Vec<FlowSummary>> {
+        let mut all = Vec::new();
+        for flow in runtime.flows().saved_flows().await? {
+            let document = runtime.journal().flow(&flow.version).await?;
+            let trigger = document["trigger"].as_object().and_then(|kinds| kinds.keys().next().cloned());
+            all.push(FlowSummary { flow, trigger });
+        }
+        Ok(all)
+    }
+}
+
+/// `flows.get`
+pub struct GetFlow;
+
+/// A saved flow with its document.
+#[derive(Clone, Debug, Serialize, JsonSchema)]
+pub struct FlowDetails {
+    /// The flow.
+    #[serde(flatten)]
+    pub flow: SavedFlow,
+    /// The document of its version.
+    pub document: Value,
+}
+
+#[async_trait]
+impl Operation for GetFlow {
+    type Input = FlowName;
+    type Output = FlowDetails;
+    const NAME: &'static str = "flows.get";
+    const ABOUT: &'static str = "Returns a saved flow with its document.";
+    const ROLE: Role = Role::Viewer;
+    const EFFECT: Effect = Effect::Read;
+
+    async fn run(runtime: &Runtime, _: &Caller, input: FlowName) -> Result<FlowDetails> {
+        let flow = runtime.flows().saved_flow(&input.name).await?;
+        let document = runtime.journal().flow(&flow.version).await?;
+        Ok(FlowDetails { flow, document })
+    }
+}
+
+/// `flows.activate`
+pub struct ActivateFlow;
+
+/// The flow that was activated.
+#[derive(Clone, Debug, Serialize, JsonSchema)]
+pub struct FlowActivated {
+    /// Its name.
+    pub activated: String,
+}
+
+#[async_trait]
+impl Operation for ActivateFlow {
+    type Input = FlowName;
+    type Output = FlowActivated;
+    const NAME: &'static str = "flows.activate";
+    const ABOUT: &'static str = "Lets the trigger of a saved flow start runs.";
+    const ROLE: Role = Role::Editor;
+    const EFFECT: Effect = Effect::Idempotent;
+
+    async fn run(runtime: &Runtime, _: &Caller, input: FlowName) -> Result<FlowActivated> {
+        runtime.activate_flow(&input.name, true).await?;
+        Ok(FlowActivated { activated: input.name })
+    }
+}
+
+/// `flows.deactivate`
+pub struct DeactivateFlow;
+
+/// The flow that was deactivated.
+#[derive(Clone, Debug, Serialize, JsonSchema)]
+pub struct FlowDeactivated {
+    /// Its name.
+    pub deactivated: String,
+}
+
+#[async_trait]
+impl Operation for DeactivateFlow {
+    type Input = FlowName;
+    type Output = FlowDeactivated;
+    const NAME: &'static str = "flows.deactivate";
+    const ABOUT: &'static str = "Stops the trigger of a saved flow from starting runs. Running runs continue.";
+    const ROLE: Role = Role::Editor;
+    const EFFECT: Effect = Effect::Idempotent;
+
+    async fn run(runtime: &Runtime, _: &Caller, input: FlowName) -> Result<FlowDeactivated> {
+        runtime.activate_flow(&input.name, false).await?;
+        Ok(FlowDeactivated { deactivated: input.name })
+    }
+}
+
+/// `flows.remove`
+pub struct RemoveFlow;
+
+/// The flow that was removed.
+#[derive(Clone, Debug, Serialize, JsonSchema)]
+pub struct FlowRemoved {
+    /// Its name.
+    pub removed: String,
+}
+
+#[async_trait]
+impl Operation for RemoveFlow {
+    type Input = FlowName;
+    type Output = FlowRemoved;
+    const NAME: &'static str = "flows.remove";
+    const ABOUT: &'static str = "Removes a saved flow and the deduplication keys of its trigger. Its runs stay.";
+    const ROLE: Role = Role::Editor;
+    const EFFECT: Effect = Effect::Delete;
+
+    async fn run(runtime: &Runtime, _: &Caller, input: FlowName) -> Result<FlowRemoved> {
+        runtime.remove_flow(&input.name).await?;
+        Ok(FlowRemoved { removed: input.name })
+    }
+}
+
+/// `flows.new_webhook_address`
+pub struct NewWebhookAddress;
+
+/// The address of a webhook.
+#[derive(Clone, Debug, Serialize, JsonSchema)]
+pub struct WebhookAddress {
+    /// The path below the URL of the server. It is shown only this once.
+    pub webhook: String,
+}
+
+#[async_trait]
+impl Operation for NewWebhookAddress {
+    type Input = FlowName;
+    type Output = WebhookAddress;
+    const NAME: &'static str = "flows.new_webhook_address";
+    const ABOUT: &'static str = "Gives the webhook of a saved flow a new address. The previous one stops working.";
+    const ROLE: Role = Role::Editor;
+    const EFFECT: Effect = Effect::Create;
+
+    async fn run(runtime: &Runtime, _: &Caller, input: FlowName) -> Result<WebhookAddress> {
+        let address = runtime.new_webhook_address(&input.name).await?;
+        Ok(WebhookAddress { webhook: address.expose().to_owned() })
+    }
+}
+
+/// `flows.set_webhook_secret`
+pub struct SetWebhookSecret;
+
+/// The secret that the calls of a webhook are signed with.
+#[derive(Clone, Debug, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct WebhookSecret {
+    /// The flow.
+    pub name: String,
+    /// The secret.
+    #[schemars(with = "String", extend("writeOnly" = true, "format" = "password"))]
+    pub secret: Secret,
+}
+
+/// The flow whose webhook has a secret now.
+#[derive(Clone, Debug, Serialize, JsonSchema)]
+pub struct WebhookSecretSaved {
+    /// Its name.
+    pub kept: String,
+}
+
+#[async_trait]
+impl Operation for SetWebhookSecret {
+    type Input = WebhookSecret;
+    type Output = WebhookSecretSaved;
+    const NAME: &'static str = "flows.set_webhook_secret";
+    const ABOUT: &'static str = "Saves the secret that the sender of a flow's webhook signs with.";
+    const ROLE: Role = Role::Editor;
+    const EFFECT: Effect = Effect::Idempotent;
+
+    async fn run(runtime: &Runtime, _: &Caller, input: WebhookSecret) -> Result<WebhookSecretSaved> {
+        if input.secret.expose().is_empty() {
+            return Err(Error::new(ErrorKind::InvalidInput, "the secret of a webhook is empty"));
+        }
+        runtime.redactor().add(&input.secret);
+        runtime.flows().set_webhook_secret(&input.name, &input.secret).await?;
+        Ok(WebhookSecretSaved { kept: input.name })
+    }
+}

@@ -1,0 +1,163 @@
+//! What can be seen of runs. All of it is read from the journal, so it does not matter which process works on a run.
+
+use futures::{StreamExt, stream};
+use schemars::JsonSchema;
+use serde::Deserialize;
+use trunkline_core::{Effect, Result, async_trait};
+use trunkline_engine::{LogPage, RunEventView, RunStatus, RunSummary, Timeline, Watch};
+
+use super::{Caller, Empty, Operation, OutputStream, Role, StreamOperation, runs::RunName};
+use crate::{ItemPage, Redacted, RunView, Runtime};
+
+/// `runs.list`
+pub struct ListRuns;
+
+#[async_trait]
+impl Operation for ListRuns {
+    type Input = Empty;
+    type Output = Vec<RunSummary>;
+    const NAME: &'static str = "runs.list";
+    const ABOUT: &'static str = "Lists the runs, newest first.";
+    const ROLE: Role = Role::Viewer;
+    const EFFECT: Effect = Effect::Read;
+
+    async fn run(runtime: &Runtime, _: &Caller, _: Empty) -> Result<Vec<RunSummary>> {
+        runtime.journal().runs().await
+    }
+}
+
+/// `runs.get`
+pub struct GetRun;
+
+#[async_trait]
+impl Operation for GetRun {
+    type Input = RunName;
+    type Output = RunView;
+    const NAME: &'static str = "runs.get";
+    const ABOUT: &'static str = "Returns the status of a run, and the outcomes of its items.";
+    const ROLE: Role = Role::Viewer;
+    const EFFECT: Effect = Effect::Read;
+
+    async fn run(runtime: &Runtime, _: &Caller, input: RunName) -> Result<RunView> {
+        let run = runtime.find_run(&input.run).await?;
+        Ok(RunView::new(runtime.engine().run(&run).await?, runtime.now()))
+    }
+}
+
+/// `runs.items`
+pub struct ListItems;
+
+/// Which items of a run to list.
+#[derive(Clone, Debug, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct ItemQuery {
+    /// The run. Its first digits are enough.
+    pub run: String,
+    /// Only items with this status: `done`, `skipped`, `failed` or `unknown`.
+    #[serde(default)]
+    pub status: Option<String>,
+    /// Only items of this `each` step, by its path. `*` stands for any enclosing item.
+    #[serde(default)]
+    pub step: Option<String>,
+    /// The `next` of the previous page.
+    #[serde(default)]
+    pub from: Option<String>,
+}
+
+#[async_trait]
+impl Operation for ListItems {
+    type Input = ItemQuery;
+    type Output = ItemPage;
+    const NAME: &'static str = "runs.items";
+    const ABOUT: &'static str = "Lists the outcomes of a run's items, a page at a time.";
+    const ROLE: Role = Role::Viewer;
+    const EFFECT: Effect = Effect::Read;
+
+    async fn run(runtime: &Runtime, _: &Caller, input: ItemQuery) -> Result<ItemPage> {
+        let ItemQuery { run, status, step, from } = input;
+        let run = runtime.find_run(&run).await?;
+        runtime.items(&run, status.as_deref(), step.as_deref(), from).await
+    }
+}
+
+/// `runs.timeline`
+pub struct GetTimeline;
+
+#[async_trait]
+impl Operation for GetTimeline {
+    type Input = RunName;
+    type Output = Redacted<Timeline>;
+    const NAME: &'static str = "runs.timeline";
+    const ABOUT: &'static str = "Says where the time of a run went, by step.";
+    const ROLE: Role = Role::Viewer;
+    const EFFECT: Effect = Effect::Read;
+
+    async fn run(runtime: &Runtime, _: &Caller, input: RunName) -> Result<Redacted<Timeline>> {
+        let run = runtime.find_run(&input.run).await?;
+        Ok(Redacted::new(runtime.engine().timeline(&run).await?, runtime.redactor()))
+    }
+}
+
+/// A run, and where to continue to read it.
+#[derive(Clone, Debug, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct RunPosition {
+    /// The run. Its first digits are enough.
+    pub run: String,
+    /// Only what comes after the one with this number; 0 for all.
+    #[serde(default)]
+    pub after: u64,
+}
+
+/// `runs.log`
+pub struct ReadRunLog;
+
+#[async_trait]
+impl Operation for ReadRunLog {
+    type Input = RunPosition;
+    type Output = Redacted<LogPage>;
+    const NAME: &'static str = "runs.log";
+    const ABOUT: &'static str = "Returns a page of the logged calls of a run, with their inputs and results.";
+    const ROLE: Role = Role::Viewer;
+    const EFFECT: Effect = Effect::Read;
+
+    /// The number of the last entry of a page is the `after` of the next one.
+    async fn run(runtime: &Runtime, _: &Caller, input: RunPosition) -> Result<Redacted<LogPage>> {
+        let run = runtime.find_run(&input.run).await?;
+        Ok(Redacted::new(runtime.engine().log(&run, input.after).await?, runtime.redactor()))
+    }
+}
+
+/// `runs.events`
+pub struct WatchRun;
+
+#[async_trait]
+impl StreamOperation for WatchRun {
+    type Input = RunPosition;
+    type Item = Redacted<RunEventView>;
+    const NAME: &'static str = "runs.events";
+    const ABOUT: &'static str = "Streams the events of a run, past ones first, until the run ends.";
+    const ROLE: Role = Role::Viewer;
+    const EFFECT: Effect = Effect::Read;
+
+    /// If there is an event already, or if there will be none because the run has ended, the first poll of the stream
+    /// returns it.
+    async fn open(runtime: &Runtime, _: &Caller, input: RunPosition) -> Result<OutputStream<Redacted<RunEventView>>> {
+        let run = runtime.find_run(&input.run).await?;
+        let mut watch = runtime.engine().watch(&run, input.after).await?;
+        let first = watch.now().await?;
+        if first.is_none() && watch.status() != RunStatus::Running {
+            return Ok(stream::empty().boxed());
+        }
+        let rest = stream::unfold(Some(watch), async |watch: Option<Watch>| {
+            let mut watch = watch?;
+            match watch.next().await.transpose()? {
+                Ok(event) => Some((Ok(event), Some(watch))),
+                Err(error) => Some((Err(error), None)),
+            }
+        });
+        let redactor = runtime.redactor().clone();
+        let redacted = move |event: Result<RunEventView>| event.map(|event| Redacted::new(event, &redactor));
+        Ok(stream::iter(first.map(Ok)).chain(rest).map(redacted).boxed())
+    }
+}

@@ -1,0 +1,244 @@
+//! Runs: their start, and what an operator does to them.
+
+use std::collections::BTreeMap;
+
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+use serde_json::{Map, Value};
+use trunkline_core::{Diagnostic, Effect, Error, ErrorKind, Result, RunId, StepPath, async_trait};
+use trunkline_engine::{Resolution, Verdict};
+
+use super::{Caller, FlowChoice, Operation, Role};
+use crate::{NewRerun, NewRun, Redacted, Runtime, StartOutcome};
+
+/// Names a run.
+#[derive(Clone, Debug, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct RunName {
+    /// The run. Its first digits are enough.
+    pub run: String,
+}
+
+/// A run that was started, resumed or queued.
+#[derive(Clone, Debug, Serialize, JsonSchema)]
+pub struct RunStarted {
+    /// The run.
+    pub run: RunId,
+    /// Warnings of the check of a flow that is not saved.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub warnings: Vec<Diagnostic>,
+}
+
+/// `runs.start`
+pub struct StartRun;
+
+/// A run to start.
+#[derive(Clone, Debug, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct RunRequest {
+    /// The flow.
+    pub flow: FlowChoice,
+    /// The input. It is laid over the default input of a saved flow.
+    #[serde(default)]
+    pub input: Option<Value>,
+    /// Connections by the name that the flow declares. They take precedence over those saved with the flow. A declared
+    /// connection without one gets the only connection that fits.
+    #[serde(default)]
+    pub connections: BTreeMap<String, String>,
+}
+
+#[async_trait]
+impl Operation for StartRun {
+    type Input = RunRequest;
+    type Output = RunStarted;
+    const NAME: &'static str = "runs.start";
+    const ABOUT: &'static str = "Starts a run of a saved flow or of a given one.";
+    const ROLE: Role = Role::Operator;
+    const EFFECT: Effect = Effect::Create;
+
+    async fn run(runtime: &Runtime, _: &Caller, request: RunRequest) -> Result<RunStarted> {
+        let RunRequest { flow, input, connections } = request;
+        let input = input.unwrap_or_else(|| Map::new().into());
+        let (new, warnings) = match flow {
+            FlowChoice::Saved(name) => {
+                let (mut saved, flow) = runtime.saved_flow(&name).await?;
+                saved.connections.extend(connections);
+                (NewRun::of_saved(saved, flow, input), Vec::new())
+            }
+            FlowChoice::File(file) => {
+                let (flow, warnings) = file.checked(runtime, &connections).await?;
+                (NewRun { flow, input, bindings: connections, is_saved: false }, warnings)
+            }
+        };
+        let name = new.flow.name().to_owned();
+        match runtime.launcher().start(runtime, new).await? {
+            StartOutcome::Run(run) | StartOutcome::Duplicate(run) => Ok(RunStarted { run, warnings }),
+            StartOutcome::Skipped => {
+                let message = format!("a run of {name} is active, and the flow skips further runs until it ends");
+                Err(Error::new(ErrorKind::Conflict, message).hint("wait until it ends, or cancel it"))
+            }
+        }
+    }
+}
+
+/// `runs.resume`
+pub struct ResumeRun;
+
+#[async_trait]
+impl Operation for ResumeRun {
+    type Input = RunName;
+    type Output = RunStarted;
+    const NAME: &'static str = "runs.resume";
+    const ABOUT: &'static str = "Resumes a run that a crash or an error stopped.";
+    const ROLE: Role = Role::Operator;
+    const EFFECT: Effect = Effect::Idempotent;
+
+    async fn run(runtime: &Runtime, _: &Caller, input: RunName) -> Result<RunStarted> {
+        let run = runtime.find_run(&input.run).await?;
+        runtime.launcher().resume(runtime, &run).await?;
+        Ok(RunStarted { run, warnings: Vec::new() })
+    }
+}
+
+/// `runs.rerun`
+pub struct RerunRun;
+
+/// A run whose failed items are rerun.
+#[derive(Clone, Debug, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct RerunRequest {
+    /// The run. Its first digits are enough.
+    pub run: String,
+    /// A corrected flow of the same name. Without it, the new run has the version of the old one.
+    #[serde(default)]
+    pub flow: Option<FlowChoice>,
+    /// Rerun the items with an unknown outcome too: each is looked up first where the action supports it, and stays
+    /// unknown otherwise.
+    #[serde(default)]
+    pub unknown: bool,
+}
+
+#[async_trait]
+impl Operation for RerunRun {
+    type Input = RerunRequest;
+    type Output = RunStarted;
+    const NAME: &'static str = "runs.rerun";
+    const ABOUT: &'static str = "Reruns the failed items of a run, and only those, as a new run.";
+    const ROLE: Role = Role::Operator;
+    const EFFECT: Effect = Effect::Create;
+
+    async fn run(runtime: &Runtime, _: &Caller, request: RerunRequest) -> Result<RunStarted> {
+        let RerunRequest { run, flow, unknown } = request;
+        let run = runtime.find_run(&run).await?;
+        let (flow, warnings) = match flow {
+            Some(choice) => choice.corrected(runtime).await.map(|(flow, warnings)| (Some(flow), warnings))?,
+            None => (None, Vec::new()),
+        };
+        let run = runtime.launcher().rerun(runtime, NewRerun { run, flow, unknown }).await?;
+        Ok(RunStarted { run, warnings })
+    }
+}
+
+/// `runs.cancel`
+pub struct CancelRun;
+
+/// The run that was asked to stop.
+#[derive(Clone, Debug, Serialize, JsonSchema)]
+pub struct RunCancelled {
+    /// The run.
+    pub cancelled: RunId,
+}
+
+#[async_trait]
+impl Operation for CancelRun {
+    type Input = RunName;
+    type Output = RunCancelled;
+    const NAME: &'static str = "runs.cancel";
+    const ABOUT: &'static str = "Cancels a run, in whichever process it runs.";
+    const ROLE: Role = Role::Operator;
+    const EFFECT: Effect = Effect::Idempotent;
+
+    async fn run(runtime: &Runtime, _: &Caller, input: RunName) -> Result<RunCancelled> {
+        let run = runtime.find_run(&input.run).await?;
+        runtime.engine().cancel(&run).await?;
+        Ok(RunCancelled { cancelled: run })
+    }
+}
+
+/// `runs.signal`
+pub struct SignalRun;
+
+/// A signal for a run.
+#[derive(Clone, Debug, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct SignalRequest {
+    /// The run. Its first digits are enough.
+    pub run: String,
+    /// The name of the signal in the flow's `wait` step.
+    pub name: String,
+    /// The output of the `wait` step.
+    #[serde(default)]
+    pub payload: Value,
+}
+
+/// The signal that was sent.
+#[derive(Clone, Debug, Serialize, JsonSchema)]
+pub struct RunSignalled {
+    /// The run.
+    pub signalled: RunId,
+    /// The name of the signal.
+    pub name: String,
+    /// Whether a process works on the run. Otherwise, the run receives the signal when it is resumed.
+    pub working: bool,
+}
+
+#[async_trait]
+impl Operation for SignalRun {
+    type Input = SignalRequest;
+    type Output = RunSignalled;
+    const NAME: &'static str = "runs.signal";
+    const ABOUT: &'static str = "Sends a signal to a run, for a step that waits for it now or later.";
+    const ROLE: Role = Role::Operator;
+    const EFFECT: Effect = Effect::Idempotent;
+
+    async fn run(runtime: &Runtime, _: &Caller, request: SignalRequest) -> Result<RunSignalled> {
+        let SignalRequest { run, name, payload } = request;
+        let run = runtime.find_run(&run).await?;
+        let working = runtime.engine().signal(&run, &name, payload).await?;
+        Ok(RunSignalled { signalled: run, name, working })
+    }
+}
+
+/// `runs.resolve`
+pub struct ResolveStep;
+
+/// A step whose outcome is unknown, and an operator's decision about it.
+#[derive(Clone, Debug, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct ResolveRequest {
+    /// The run. Its first digits are enough.
+    pub run: String,
+    /// The path of the step or of its item, such as `files/4711/asset`.
+    pub step: String,
+    /// The decision.
+    pub verdict: Verdict,
+    /// With `done`: the output of the step, for the steps after it.
+    #[serde(default)]
+    pub output: Value,
+}
+
+#[async_trait]
+impl Operation for ResolveStep {
+    type Input = ResolveRequest;
+    type Output = Redacted<Resolution>;
+    const NAME: &'static str = "runs.resolve";
+    const ABOUT: &'static str = "Resolves a step whose outcome is unknown: says whether it took effect.";
+    const ROLE: Role = Role::Operator;
+    const EFFECT: Effect = Effect::Idempotent;
+
+    async fn run(runtime: &Runtime, _: &Caller, request: ResolveRequest) -> Result<Redacted<Resolution>> {
+        let ResolveRequest { run, step, verdict, output } = request;
+        let (run, step) = (runtime.find_run(&run).await?, StepPath::from(&*step));
+        Ok(Redacted::new(runtime.engine().resolve_unknown(&run, &step, verdict, output).await?, runtime.redactor()))
+    }
+}

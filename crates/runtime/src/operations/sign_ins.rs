@@ -1,0 +1,166 @@
+//! The sign-ins of connections: begin one, list their changes, and discover the URLs of a login server.
+//!
+//! The callback ends a sign-in, see [`Runtime::finish_sign_in`]. It is not an operation.
+
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+use serde_json::{Map, Value};
+use trunkline_core::{Effect, Result, async_trait};
+use trunkline_rest::Url;
+use trunkline_store::SignInEvent;
+
+use super::{Caller, Operation, Role};
+use crate::{Runtime, StartedSignIn};
+
+/// `connections.authorize`
+pub struct AuthorizeConnection;
+
+/// Which connection to sign in, and where the browser returns to.
+#[derive(Clone, Debug, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct SignInRequest {
+    /// The connection.
+    pub name: String,
+    /// The URL that the browser returns to, unless the settings of the connection name another one.
+    pub redirect_uri: String,
+}
+
+#[async_trait]
+impl Operation for AuthorizeConnection {
+    type Input = SignInRequest;
+    type Output = StartedSignIn;
+    const NAME: &'static str = "connections.authorize";
+    const ABOUT: &'static str = "Begins a sign-in in the browser, and returns the URL to open.";
+    const ROLE: Role = Role::Admin;
+    const EFFECT: Effect = Effect::Idempotent;
+
+    async fn run(runtime: &Runtime, _: &Caller, input: SignInRequest) -> Result<StartedSignIn> {
+        runtime.begin_sign_in(&input.name, &input.redirect_uri).await
+    }
+}
+
+/// `connections.events`
+pub struct ListSignInEvents;
+
+/// Which sign-in events to list.
+#[derive(Clone, Debug, Default, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, default)]
+pub struct SignInEventQuery {
+    /// The connection; all if absent.
+    pub name: Option<String>,
+    /// Only events after the one with this id, for polling.
+    pub after: u64,
+}
+
+#[async_trait]
+impl Operation for ListSignInEvents {
+    type Input = SignInEventQuery;
+    type Output = Vec<SignInEvent>;
+    const NAME: &'static str = "connections.events";
+    const ABOUT: &'static str = "Lists the changes of sign-in states, oldest first.";
+    const ROLE: Role = Role::Viewer;
+    const EFFECT: Effect = Effect::Read;
+
+    async fn run(runtime: &Runtime, _: &Caller, input: SignInEventQuery) -> Result<Vec<SignInEvent>> {
+        runtime.connections().sign_in_events(input.name.as_deref(), input.after).await
+    }
+}
+
+/// `connections.discover`
+pub struct DiscoverSettings;
+
+/// Which login server to look at.
+#[derive(Clone, Debug, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct DiscoveryQuery {
+    /// The login server's issuer, such as `https://login.example.com`.
+    pub issuer: String,
+    /// Whether the issuer may be in a private network or on this machine.
+    #[serde(default)]
+    pub allow_private_network: bool,
+}
+
+/// What a login server publishes about itself.
+#[derive(Clone, Debug, Serialize, JsonSchema)]
+pub struct DiscoveredSettings {
+    /// Settings for a connection.
+    pub settings: Map<String, Value>,
+    /// The user-info endpoint.
+    #[serde(rename = "userInfoUrl")]
+    pub user_info_url: Option<Url>,
+    /// What the login server supports.
+    pub supported: LoginServerSupport,
+}
+
+/// What a login server supports.
+#[derive(Clone, Debug, Serialize, JsonSchema)]
+pub struct LoginServerSupport {
+    /// The scopes that it lists; it may support others.
+    pub scopes: Vec<String>,
+    /// The grant types.
+    pub grants: Vec<String>,
+}
+
+#[async_trait]
+impl Operation for DiscoverSettings {
+    type Input = DiscoveryQuery;
+    type Output = DiscoveredSettings;
+    const NAME: &'static str = "connections.discover";
+    const ABOUT: &'static str = "Reads what a login server publishes about itself, as settings for a connection.";
+    const ROLE: Role = Role::Admin;
+    const EFFECT: Effect = Effect::Read;
+
+    async fn run(runtime: &Runtime, _: &Caller, input: DiscoveryQuery) -> Result<DiscoveredSettings> {
+        let found = runtime.discover(&input.issuer, input.allow_private_network).await?;
+        let offers = |scope: &&str| found.scopes.iter().any(|one| one == scope);
+        let scopes: Vec<_> = ["openid", "offline_access"].into_iter().filter(offers).collect();
+        let mut settings = found.settings();
+        if !scopes.is_empty() {
+            settings.insert("scopes".to_owned(), scopes.join(" ").into());
+        }
+        let supported = LoginServerSupport { scopes: found.scopes, grants: found.grants };
+        Ok(DiscoveredSettings { settings, user_info_url: found.user_info_url, supported })
+    }
+}
+
+/// `connections.apply_discovery`
+pub struct ApplyDiscovery;
+
+/// Which login server to look at, and the connection that gets its settings.
+#[derive(Clone, Debug, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct DiscoveryTarget {
+    /// The connection.
+    pub name: String,
+    /// The login server's issuer, such as `https://login.example.com`.
+    pub issuer: String,
+    /// Whether the issuer may be in a private network or on this machine.
+    #[serde(default)]
+    pub allow_private_network: bool,
+}
+
+/// The settings that were changed.
+#[derive(Clone, Debug, Serialize, JsonSchema)]
+pub struct ChangedSettings {
+    /// The connection.
+    pub changed: String,
+    /// The settings that changed, with their new values.
+    pub settings: Map<String, Value>,
+}
+
+#[async_trait]
+impl Operation for ApplyDiscovery {
+    type Input = DiscoveryTarget;
+    type Output = ChangedSettings;
+    const NAME: &'static str = "connections.apply_discovery";
+    const ABOUT: &'static str =
+        "Copies the URLs that a login server publishes into the settings of a connection; its scopes stay.";
+    const ROLE: Role = Role::Admin;
+    const EFFECT: Effect = Effect::Idempotent;
+
+    async fn run(runtime: &Runtime, _: &Caller, input: DiscoveryTarget) -> Result<ChangedSettings> {
+        let found = runtime.discover(&input.issuer, input.allow_private_network).await?;
+        let settings = runtime.apply_discovery(&input.name, &found).await?;
+        Ok(ChangedSettings { changed: input.name, settings })
+    }
+}

@@ -1,0 +1,10 @@
+//! The runtime, and what it holds besides its ports: the launcher of runs, and the open sign-ins.
+
+mod launch;
+mod runtime;
+mod sign_ins;
+
+pub(crate) use launch::with_default_input;
+pub use launch::{LocalLauncher, NewRerun, NewRun, RunLauncher, StartOutcome};
+pub use runtime::{CallOutput, Removal, Runtime};
+pub use sign_ins::{FinishedSignIn, StartedSignIn};
