@@ -15,13 +15,12 @@ use std::{
 use bytes::Bytes;
 use futures::{StreamExt, TryStreamExt, future::BoxFuture, stream::BoxStream};
 use http::{HeaderMap, HeaderValue, Method, StatusCode, header};
-use http_content_range::ContentRange;
 use sha2::{Digest as _, Sha256};
 use tokio::time::{Instant, sleep, timeout};
 use trunkline_core::{Context, Digest, Error, ErrorDetail, ErrorKind, FileStream, Position, Result, Retry};
 use url::Url;
 
-use super::{file_name::file_name, version};
+use super::{content_range::content_range, file_name::file_name, version};
 use crate::{
     client::{Client, Credentials, is_throttle},
     table::Target,
@@ -467,37 +466,4 @@ impl Download {
 
 fn internal(source: Box<dyn std::error::Error + Send + Sync>) -> Error {
     Error::new(ErrorKind::Internal, "a value cannot be written as a header").source(source)
-}
-
-/// Returns the first byte of the part and the size of the whole file from `Content-Range: bytes 5-9/10` or
-/// `bytes */10`.
-fn content_range(headers: &HeaderMap) -> Option<(Option<u64>, Option<u64>)> {
-    match ContentRange::parse_bytes(headers.get(header::CONTENT_RANGE)?.as_bytes())? {
-        ContentRange::Bytes(part) => Some((Some(part.first_byte), Some(part.complete_length))),
-        ContentRange::UnboundBytes(part) => Some((Some(part.first_byte), None)),
-        ContentRange::Unsatisfied(whole) => Some((None, Some(whole.complete_length))),
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn only_possible_content_ranges_are_read() {
-        for (text, expected) in [
-            ("bytes 5-9/10", Some((Some(5), Some(10)))),
-            ("bytes 5-9/*", Some((Some(5), None))),
-            ("bytes */10", Some((None, Some(10)))),
-            ("bytes 9-5/10", None),
-            ("bytes 5-9/8", None),
-            ("bytes 5-/10", None),
-            ("bytes */*", None),
-            ("items 5-9/10", None),
-            ("5-9/10", None),
-        ] {
-            let headers = HeaderMap::from_iter([(header::CONTENT_RANGE, HeaderValue::from_static(text))]);
-            assert_eq!(content_range(&headers), expected, "{text}");
-        }
-    }
 }

@@ -1,6 +1,7 @@
 //! Transfers of files at signed URLs, which continue after a failure.
 
 mod block_checkpoint;
+mod content_range;
 mod download;
 mod file_name;
 mod read_ahead;
