@@ -80,6 +80,7 @@ fn an_embedded_runtime_links_only_the_chosen_connectors() {
 fn a_command_line_without_demo_links_no_simulators() {
     let found = packages("trunkline-cli", &["--no-default-features"]);
     assert!(found.contains("clap") && !found.contains("trunkline-sandbox"), "{found:?}");
+    assert!(found.contains("reqwest") && found.contains("rusqlite"), "it works without a port of the host's own");
 }
 
 /// The sabotage twin: the same check finds everything in the command line as it is published.
