@@ -42,6 +42,9 @@ use trunkline_core::{Actions, AnyAction, Diagnostic, Error, ErrorKind, NextStep,
 
 use super::{compiled_row::CompiledRow, row::OperationRow, shapes::ShapeReader, table_file::TableFile};
 
+/// The compiled rows of a table, by name.
+type Rows = BTreeMap<String, Arc<CompiledRow>>;
+
 /// The operations of a connector, by name.
 ///
 /// A compiled-in table is a `static` made by [`Table::new`], which is parsed at its first use. A table that is read at
@@ -49,7 +52,7 @@ use super::{compiled_row::CompiledRow, row::OperationRow, shapes::ShapeReader, t
 pub struct Table {
     connector: Cow<'static, str>,
     files: &'static [(&'static str, &'static str)],
-    parsed: OnceLock<Result<BTreeMap<String, Arc<CompiledRow>>, Vec<Diagnostic>>>,
+    parsed: OnceLock<Result<Rows, Vec<Diagnostic>>>,
 }
 
 impl Table {
@@ -69,7 +72,7 @@ impl Table {
         Ok(Table { connector: Cow::Owned(connector.to_owned()), files: &[], parsed: OnceLock::from(Ok(operations)) })
     }
 
-    fn parsed(&self) -> &Result<BTreeMap<String, Arc<CompiledRow>>, Vec<Diagnostic>> {
+    fn parsed(&self) -> &Result<Rows, Vec<Diagnostic>> {
         self.parsed.get_or_init(|| parse(self.files))
     }
 
@@ -158,7 +161,7 @@ macro_rules! operations {
     };
 }
 
-fn parse(files: &[(&str, &str)]) -> Result<BTreeMap<String, Arc<CompiledRow>>, Vec<Diagnostic>> {
+fn parse(files: &[(&str, &str)]) -> Result<Rows, Vec<Diagnostic>> {
     let mut operations = BTreeMap::<String, Arc<CompiledRow>>::new();
     let mut files: Vec<_> = files.iter().map(|(path, text)| TableFile { path, text, findings: Vec::new() }).collect();
     let (mut reader, mut rows) = (ShapeReader::default(), Vec::new());
