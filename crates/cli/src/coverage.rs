@@ -161,9 +161,11 @@ fn the_sources_of_the_commands_carry_out_what_the_table_says() {
 }
 
 /// What a command may do with a runtime besides carrying out operations, with the reason.
-const BESIDE_OPERATIONS: [(&str, &str); 3] = [
+const BESIDE_OPERATIONS: [(&str, &str); 5] = [
     ("block_on", "that of the runtime of tokio"),
     ("finish_sign_in", "the callback of a sign-in is not an operation"),
+    ("now", "texts say how long ago something was"),
+    ("redactor", "a part of an output is shown without secrets, as the whole is"),
     ("take_handle", "the progress of a run that an operation has started in this process"),
 ];
 

@@ -11,8 +11,8 @@ use std::{
 use serde::Serialize;
 use trunkline::core::Redactor;
 
-/// The redactor of the process: that of its runtime, once there is one. Standard error belongs to the process, and a
-/// process of the command line has one runtime.
+/// The redactor of the process: that of its runtime, once there is one. Standard error belongs to the process, and the
+/// command line has only one runtime in a process.
 static REDACTOR: LazyLock<RwLock<Redactor>> = LazyLock::new(RwLock::default);
 
 /// Returns the redactor of the process.

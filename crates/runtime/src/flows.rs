@@ -25,9 +25,6 @@ pub enum Cause<'a> {
     Caller(Flush),
 }
 
-/// The number of flow versions held in memory.
-const MOST_FLOWS: usize = 1000;
-
 /// Options of [`Runtime::save_flow`].
 #[derive(Clone, Debug, Default)]
 pub struct SaveOptions {
@@ -142,11 +139,7 @@ impl Runtime {
             let error = Diagnostic::into_error(&what, &found);
             error.unwrap_or_else(|| Error::new(ErrorKind::Config, format!("{what} cannot be read")))
         })?;
-        let mut flows = flows();
-        if flows.len() >= MOST_FLOWS {
-            flows.clear();
-        }
-        flows.insert(saved.version.clone(), flow.clone());
+        flows().put(saved.version.clone(), flow.clone());
         Ok(flow)
     }
 

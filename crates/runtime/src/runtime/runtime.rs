@@ -4,11 +4,13 @@
 #[cfg(feature = "sqlite")]
 use std::path::Path;
 use std::{
-    collections::{BTreeMap, HashMap},
+    collections::BTreeMap,
+    num::NonZeroUsize,
     sync::{Arc, Mutex, MutexGuard, PoisonError},
 };
 
 use futures::{StreamExt, TryStreamExt, stream, stream::BoxStream};
+use lru::LruCache;
 use schemars::JsonSchema;
 use serde::Serialize;
 use serde_json::{Map, Value};
@@ -27,6 +29,9 @@ use uuid::Uuid;
 use super::{LocalLauncher, RunLauncher, sign_ins::SignIns};
 use crate::Ports;
 
+/// The most clients and the most flow versions held in memory.
+const MOST_CACHED: NonZeroUsize = NonZeroUsize::new(1000).expect("it is not zero");
+
 /// The connectors, connections, saved flows and runs of one data directory. Clones share everything.
 #[derive(Clone)]
 pub struct Runtime {
@@ -36,12 +41,11 @@ pub struct Runtime {
     host: ConnectionHost,
     engine: Engine,
     launcher: Arc<dyn RunLauncher>,
-    /// The clients of connections, each with the settings it was made from. All runs of this process share a client, and so
-    /// its open connections and its request limits.
-    clients: Arc<Mutex<HashMap<String, (Secret, Connected)>>>,
+    /// The clients of the connections used last, each with the settings it was made from. All runs share a client.
+    clients: Arc<Mutex<LruCache<String, (Secret, Connected)>>>,
     pub(super) sign_ins: Arc<SignIns>,
-    /// Saved flows that have been read, by version.
-    pub(crate) flow_cache: Arc<Mutex<HashMap<String, Flow>>>,
+    /// The saved flows used last, by version.
+    pub(crate) flow_cache: Arc<Mutex<LruCache<String, Flow>>>,
 }
 
 impl Runtime {
@@ -58,9 +62,9 @@ impl Runtime {
             host,
             engine,
             launcher: Arc::new(LocalLauncher::default()),
-            clients: Arc::default(),
+            clients: Arc::new(Mutex::new(LruCache::new(MOST_CACHED))),
             sign_ins: Arc::default(),
-            flow_cache: Arc::default(),
+            flow_cache: Arc::new(Mutex::new(LruCache::new(MOST_CACHED))),
         }
     }
 
@@ -228,11 +232,11 @@ impl Runtime {
             return Ok(connected);
         }
         let connected = self.registry.connect(&connection, &self.host, &|source| self.ports.secrets.secret(source))?;
-        self.clients().insert(name.to_owned(), (resolved, connected.clone()));
+        self.clients().put(name.to_owned(), (resolved, connected.clone()));
         Ok(connected)
     }
 
-    fn clients(&self) -> MutexGuard<'_, HashMap<String, (Secret, Connected)>> {
+    fn clients(&self) -> MutexGuard<'_, LruCache<String, (Secret, Connected)>> {
         self.clients.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
@@ -247,7 +251,7 @@ impl Runtime {
         // The client is made first: afterwards there are no settings to make it from.
         let connected = self.connect(name).await;
         let tokens = self.connections().remove_connection(name, force).await?;
-        self.clients().remove(name);
+        self.clients().pop(name);
         let revoked = match (connected, tokens) {
             (Ok(connected), Some(tokens)) => connected.sign_out(&tokens).await,
             (Err(error), Some(_)) => Err(error),
