@@ -10,7 +10,7 @@
 //! ```
 //!
 //! `examples/own_connector.rs` is such a host with a connector. Each command reads its arguments, carries out an
-//! operation of the [`Runtime`](trunkline::Runtime), and prints its output as text or as JSON.
+//! operation of the [`Runtime`], and prints its output as text or as JSON.
 
 mod args;
 mod catalogue;
