@@ -2,7 +2,7 @@
 //!
 //! The idea: a kill suite says how its process starts, what counts as progress, and what must hold after each kill.
 //! The plan says how far each process gets. A kill at a random point is repeated with the seed that
-//! [`Dice`](crate::dice::Dice) has printed.
+//! [`Dice`] has printed.
 //!
 //! ```no_run
 //! use tokio::process::Command;
