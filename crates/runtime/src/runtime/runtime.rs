@@ -426,9 +426,7 @@ mod tests {
 
     #[tokio::test]
     async fn an_engine_is_drained_without_the_other() {
-        let home = tempfile::tempdir().unwrap();
-        let key = KeySource::File(home.path().join("key"));
-        let runtime = Runtime::new(Registry::empty(), Ports::sqlite(&home.path().join("data"), key).unwrap());
+        let runtime = Runtime::in_memory(Registry::empty());
         let own = runtime.with_own_engine();
         own.engine().drain();
         let flow =
