@@ -98,6 +98,10 @@ impl RunIndex for JournalParts {
         self.index.runs().await
     }
 
+    async fn runs_starting_with(&self, start: &str, most: usize) -> Result<Vec<RunId>> {
+        self.index.runs_starting_with(start, most).await
+    }
+
     async fn item(&self, run: &RunId, step: &StepPath, key: &str) -> Result<Option<ItemOutcome>> {
         self.index.item(run, step, key).await
     }

@@ -158,6 +158,17 @@ pub trait RunIndex: Send + Sync {
     /// `store` if a run cannot be read.
     async fn runs(&self) -> Result<Vec<RunSummary>>;
 
+    /// Returns the ids of at most `most` runs whose id starts with `start`, in any order. A user names a run by its first
+    /// digits, so this is asked often. The default implementation looks through all runs.
+    ///
+    /// # Errors
+    ///
+    /// `store` if a run cannot be read.
+    async fn runs_starting_with(&self, start: &str, most: usize) -> Result<Vec<RunId>> {
+        let ids = self.runs().await?.into_iter().map(|run| run.id);
+        Ok(ids.filter(|id| id.as_str().starts_with(start)).take(most).collect())
+    }
+
     /// Returns the outcome of the item with exactly this key in the step at this path: the last
     /// [`RunEvent::ItemFinished`] or [`RunEvent::ItemResolved`]. Returns nothing if it has none, or if there is no such
     /// run.

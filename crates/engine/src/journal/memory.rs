@@ -196,6 +196,12 @@ impl RunIndex for MemoryJournal {
         Ok(runs)
     }
 
+    async fn runs_starting_with(&self, start: &str, most: usize) -> Result<Vec<RunId>> {
+        let memory = self.lock();
+        let found = memory.events.keys().filter(|id| id.as_str().starts_with(start));
+        Ok(found.take(most).cloned().collect())
+    }
+
     async fn item(&self, run: &RunId, step: &StepPath, key: &str) -> Result<Option<ItemOutcome>> {
         let found = self.lock().items.get(&(run.clone(), step.clone(), key.to_owned())).cloned();
         found.map(|(outcome, _)| parse(&outcome)).transpose()

@@ -355,10 +355,9 @@ impl Runtime {
     ///
     /// `not_found` if there is none, `invalid_input` if there are several.
     pub async fn find_run(&self, start: &str) -> Result<RunId> {
-        let runs = self.journal().runs().await?;
-        let mut found = runs.into_iter().filter(|run| run.id.as_str().starts_with(start));
+        let mut found = self.journal().runs_starting_with(start, 2).await?.into_iter();
         match (found.next(), found.next()) {
-            (Some(run), None) => Ok(run.id),
+            (Some(run), None) => Ok(run),
             (Some(_), Some(_)) => Err(Error::new(ErrorKind::InvalidInput, format!("several runs start with {start}"))
                 .next("give more digits of the id")
                 .next(NextStep::ListRuns)),

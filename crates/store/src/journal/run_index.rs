@@ -27,6 +27,19 @@ impl RunIndex for Store {
         read.await
     }
 
+    async fn runs_starting_with(&self, start: &str, most: usize) -> Result<Vec<RunId>> {
+        let _ = self.flushed().await;
+        let start = start.to_owned();
+        let read = self.readers.read("looking for a run", move |store| {
+            // No character is greater than the last one of Unicode, so the index on the id finds exactly these runs.
+            let mut statement = store.prepare_cached(
+                "SELECT id FROM good_runs WHERE id >= ?1 AND id < ?1 || char(1114111) ORDER BY id LIMIT ?2",
+            )?;
+            statement.query_map(params![start, most as i64], |row| Ok(RunId::from(row.get::<_, String>(0)?)))?.collect()
+        });
+        read.await
+    }
+
     async fn item(&self, run: &RunId, step: &StepPath, key: &str) -> Result<Option<ItemOutcome>> {
         self.inner.writer.check()?;
         let item = (run.clone(), step.clone(), key.to_owned());

@@ -57,6 +57,7 @@ pub async fn run<J: Journal, F: AsyncFn() -> J>(fresh: F) {
     events_that_are_flushed_later_can_be_read_at_once(&fresh().await).await;
     runs_are_listed_newest_first(&fresh().await).await;
     process_log::the_newest_log_entries_are_kept(&fresh().await).await;
+    runs_are_found_by_the_start_of_their_ids(&fresh().await).await;
     a_cancellation_is_reported(&fresh().await).await;
     signals_are_read_after_the_last_event_seen(&fresh().await).await;
     a_claim_is_exclusive_until_dropped(&fresh().await).await;
@@ -368,6 +369,28 @@ async fn runs_are_listed_newest_first(journal: &impl Journal) {
     journal.append(&oldest, vec![finished(RunStatus::Succeeded, 500)], Flush::Now).await.unwrap();
     let listed = journal.runs().await.unwrap();
     assert_eq!(row(&listed[2]), (oldest, RunStatus::Succeeded, 100, Some(500)));
+}
+
+async fn runs_are_found_by_the_start_of_their_ids(journal: &impl Journal) {
+    for name in ["ab-1", "ab-2", "ab-3", "a", "b"] {
+        accepted(journal, name, 100).await;
+    }
+    for (start, expected) in [
+        ("ab-2", &["ab-2"][..]),
+        ("ab", &["ab-1", "ab-2", "ab-3"]),
+        ("a", &["a", "ab-1", "ab-2", "ab-3"]),
+        ("", &["a", "ab-1", "ab-2", "ab-3", "b"]),
+        ("ab-20", &[]),
+        ("AB", &[]),
+        ("%", &[]),
+        ("c", &[]),
+    ] {
+        let mut found = journal.runs_starting_with(start, 9).await.unwrap();
+        found.sort();
+        let found: Vec<_> = found.iter().map(RunId::as_str).collect();
+        assert_eq!(found, expected, "{start:?}");
+    }
+    assert_eq!(journal.runs_starting_with("ab", 2).await.unwrap().len(), 2, "no more than asked for");
 }
 
 async fn a_cancellation_is_reported(journal: &impl Journal) {
