@@ -147,7 +147,7 @@ impl<O: Operation> AnyOperation for Single<O> {
     async fn execute(&self, runtime: &Runtime, caller: &Caller, input: Value) -> Result<OperationOutput> {
         // Before the input is looked at: what is wrong with it is not for every caller.
         check_role(caller, O::NAME, O::ROLE)?;
-        let output = runtime.execute::<O>(caller, read::<O::Input>(O::NAME, input)?).await?;
+        let output = O::run(runtime, caller, read::<O::Input>(O::NAME, input)?).await?;
         Ok(OperationOutput::Value(write(O::NAME, &output)?))
     }
 }
@@ -168,7 +168,7 @@ impl<O: StreamOperation> AnyOperation for Streaming<O> {
 
     async fn execute(&self, runtime: &Runtime, caller: &Caller, input: Value) -> Result<OperationOutput> {
         check_role(caller, O::NAME, O::ROLE)?;
-        let stream = runtime.stream::<O>(caller, read::<O::Input>(O::NAME, input)?).await?;
+        let stream = O::open(runtime, caller, read::<O::Input>(O::NAME, input)?).await?;
         Ok(OperationOutput::Stream(stream.map(|item| write(O::NAME, &item?)).boxed()))
     }
 }
