@@ -191,6 +191,18 @@ fn expected(case: &Sent, base: &str) -> Value {
 }
 
 impl Cases<'_> {
+    /// Returns what is found wrong with two wrong cases: one of the row at `route` expects another method, path and
+    /// output, and one has a route without a row. For the sabotage twin of a test of [`Cases::faults`].
+    pub async fn faults_of_wrong_cases(&self, route: &str) -> String {
+        let wrong = json!([
+            { "route": route, "about": "another method and output", "input": {},
+               "request": { "method": "PUT", "path": "/elsewhere" },
+               "response": { "status": 200, "body": {} }, "output": { "other": true } },
+            { "route": "GET /nowhere", "about": "no row", "response": { "status": 200 }, "output": null }
+        ]);
+        self.faults_in(&[("wrong.json", &wrong.to_string())]).await.join("\n")
+    }
+
     /// Plays all cases, and returns everything that is wrong: a request or an output that differs, and rows without a
     /// case.
     ///
@@ -214,7 +226,7 @@ impl Cases<'_> {
 
     /// Plays the cases of these files, and returns everything that is wrong. Each file is its name and its text, and
     /// gets a server and a connection of its own.
-    pub async fn faults_in(&self, files: &[(&str, &str)]) -> Vec<String> {
+    async fn faults_in(&self, files: &[(&str, &str)]) -> Vec<String> {
         join_all(files.iter().map(|(file, text)| self.play_file(file, text))).await.concat()
     }
 

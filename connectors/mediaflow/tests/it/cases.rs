@@ -28,13 +28,7 @@ async fn every_row_sends_and_returns_what_the_reference_says() {
 #[tokio::test]
 async fn a_row_that_differs_from_its_case_is_found() {
     let registry = Registry::discover().unwrap();
-    let wrong = json!([
-        { "route": "GET /1/users/me", "about": "another method and output", "input": {},
-           "request": { "method": "PUT", "path": "/elsewhere" },
-           "response": { "status": 200, "body": {} }, "output": { "other": true } },
-        { "route": "GET /nowhere", "about": "no row", "response": { "status": 200 }, "output": null }
-    ]);
-    let found = cases(&registry).faults_in(&[("wrong.json", &wrong.to_string())]).await.join("\n");
+    let found = cases(&registry).faults_of_wrong_cases("GET /1/users/me").await;
     for part in ["expected {\"method\":\"PUT\"", "returned ", "no row has this route"] {
         assert!(found.contains(part), "wanted {part} in {found}");
     }

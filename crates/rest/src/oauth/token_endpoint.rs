@@ -76,6 +76,23 @@ type OAuthClient = oauth2::Client<
 >;
 
 impl Endpoint {
+    /// Returns an endpoint that nothing is sent to, for simulations of token refreshes.
+    #[cfg(test)]
+    pub(super) fn simulated(http: HttpChannel, refresh_token: &str, limits: ClientLimits) -> Endpoint {
+        let oauth = OAuth {
+            client_id: "client".into(),
+            client_secret: None,
+            client_auth: ClientAuth::Form,
+            token_url: "https://login.example.com/token".parse().unwrap(),
+            authorization_url: None,
+            revocation_url: None,
+            redirect_uri: None,
+            scopes: Vec::new(),
+            grant: super::settings::Grant::RefreshToken { refresh_token: refresh_token.into() },
+        };
+        Endpoint { oauth, http, service: "DAM".into(), limits, issuer: None, redactor: Redactor::default() }
+    }
+
     fn client(&self) -> OAuthClient {
         let oauth = &self.oauth;
         let client = oauth2::Client::new(ClientId::new(oauth.client_id.clone()))

@@ -13,10 +13,9 @@ use futures::future::{BoxFuture, join_all};
 use serde_json::json;
 use tokio::time::Instant;
 use tokio_util::task::TaskTracker;
-use trunkline_core::{ConnectionContext, ConnectionHost, MemoryVault, Redactor, Result, Secret, Timestamp};
+use trunkline_core::{ConnectionContext, ConnectionHost, MemoryVault, Result, Secret, Timestamp};
 
 use super::{
-    ClientAuth, Grant, OAuth,
     login_server::LoginServer,
     token_endpoint::{Endpoint, TokenRequest},
     token_response::GrantedTokens,
@@ -67,26 +66,7 @@ async fn simulate(lifetime: u64, latency: Duration) -> (u64, usize) {
     let (vault, requests) = (Arc::<MemoryVault>::default(), Arc::<AtomicU64>::default());
     let http = HttpChannel::api(HttpEnvironment::default().transport(), &SsrfPolicy::new(true, Vec::new()));
     let process = || {
-        let oauth = OAuth {
-            client_id: "client".into(),
-            client_secret: None,
-            client_auth: ClientAuth::Form,
-            token_url: "https://login.example.com/token".parse().unwrap(),
-            authorization_url: None,
-            revocation_url: None,
-            redirect_uri: None,
-            scopes: Vec::new(),
-            grant: Grant::RefreshToken { refresh_token: "refresh".into() },
-        };
-        let limits = ClientLimits::default();
-        let endpoint = Endpoint {
-            oauth,
-            http: http.clone(),
-            service: "DAM".into(),
-            limits,
-            issuer: None,
-            redactor: Redactor::default(),
-        };
+        let endpoint = Endpoint::simulated(http.clone(), "refresh", ClientLimits::default());
         let login = SimulatedLogin { lifetime, latency, requests: requests.clone() };
         let host = ConnectionHost::from(vault.clone()).with_clock(Arc::new(clock));
         Tokens::with(endpoint, Box::new(login), ConnectionContext::new("dam", host), TaskTracker::new())

@@ -14,12 +14,11 @@ use rand::{RngExt, SeedableRng, rngs::StdRng};
 use serde_json::{Value, json};
 use tokio_util::task::TaskTracker;
 use trunkline_core::{
-    ConnectionContext, ConnectionHost, Error, ErrorDetail, ErrorKind, MemoryVault, OAuthErrorCode, ReauthCause,
-    Redactor, Result, Retry, Secret, SignIn, SignInState, Timestamp, Vault, VaultEntry, async_trait,
+    ConnectionContext, ConnectionHost, Error, ErrorDetail, ErrorKind, MemoryVault, OAuthErrorCode, ReauthCause, Result,
+    Retry, Secret, SignIn, SignInState, Timestamp, Vault, VaultEntry, async_trait,
 };
 
 use super::{
-    ClientAuth, Grant, OAuth,
     login_server::LoginServer,
     token_endpoint::{Endpoint, TokenRequest},
     token_response::GrantedTokens,
@@ -189,26 +188,8 @@ static HTTP: LazyLock<HttpChannel> =
     LazyLock::new(|| HttpChannel::api(HttpEnvironment::default().transport(), &SsrfPolicy::new(true, Vec::new())));
 
 fn tokens(shared: &Shared, vault: &Arc<SlowVault>) -> Tokens {
-    let oauth = OAuth {
-        client_id: "client".into(),
-        client_secret: None,
-        client_auth: ClientAuth::Form,
-        token_url: "https://login.example.com/token".parse().unwrap(),
-        authorization_url: None,
-        revocation_url: None,
-        redirect_uri: None,
-        scopes: Vec::new(),
-        grant: Grant::RefreshToken { refresh_token: "refresh-0".into() },
-    };
     let limits = ClientLimits { attempt: TIMEOUT, ..ClientLimits::default() };
-    let endpoint = Endpoint {
-        oauth,
-        http: HTTP.clone(),
-        service: "DAM".into(),
-        limits,
-        issuer: None,
-        redactor: Redactor::default(),
-    };
+    let endpoint = Endpoint::simulated(HTTP.clone(), "refresh-0", limits);
     let host = ConnectionHost::from(vault.clone()).with_clock(Arc::new(clock));
     let context = ConnectionContext::new(CONNECTION, host);
     Tokens::with(endpoint, Box::new(SimulatedLogin(shared.clone())), context, TaskTracker::new())
