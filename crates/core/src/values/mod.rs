@@ -5,4 +5,5 @@ pub(crate) mod digest;
 pub(crate) mod ids;
 pub(crate) mod pointer;
 pub(crate) mod spelling;
+pub(crate) mod strict_json;
 pub(crate) mod timestamp;

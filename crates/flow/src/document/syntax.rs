@@ -4,18 +4,11 @@
 //! would be one in JSON, and a text everywhere else (`no`, `0x10` and `2026-11-21` are texts). An object with the same
 //! member twice is an error in both.
 
-use std::{
-    collections::{BTreeMap, HashMap},
-    fmt,
-};
+use std::collections::{BTreeMap, HashMap};
 
 use saphyr_parser::{Event, Marker, Parser, ScalarStyle, ScanError, Span, StrInput};
-use serde::{
-    Deserialize, Deserializer,
-    de::{Error as _, MapAccess, SeqAccess, Visitor},
-};
 use serde_json::{Map, Value, value::RawValue};
-use trunkline_core::{Diagnostic, SourceLocation, pointer_names, pointer_part};
+use trunkline_core::{Diagnostic, RepeatedMember, SourceLocation, pointer_names, pointer_part, read_json};
 
 /// The deepest nesting of a YAML document. The JSON parser has the same limit.
 const MAX_NESTING: usize = 128;
@@ -30,7 +23,7 @@ pub(crate) fn read(file: &str, text: &str) -> Result<Value, Diagnostic> {
                 .at(location(file, error.marker()))
         });
     }
-    serde_json::from_str(text).map(|UniqueMembers(value)| value).map_err(|error| {
+    read_json(text.as_bytes(), RepeatedMember::Refused).map_err(|error| {
         let location = SourceLocation { file: file.to_owned(), line: error.line(), column: error.column() };
         // The location is part of the finding, so it is cut from the parser's message.
         let message = error.to_string();
@@ -66,58 +59,6 @@ fn is_yaml(file: &str, text: &str) -> bool {
 
 fn location(file: &str, marker: &Marker) -> SourceLocation {
     SourceLocation { file: file.to_owned(), line: marker.line(), column: marker.col() + 1 }
-}
-
-/// A JSON value in which no object has the same member twice. Serde's own reader of values keeps the last one silently.
-struct UniqueMembers(Value);
-
-impl<'de> Deserialize<'de> for UniqueMembers {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        struct ValueVisitor;
-        impl<'de> Visitor<'de> for ValueVisitor {
-            type Value = Value;
-            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-                f.write_str("a JSON value")
-            }
-            fn visit_bool<E>(self, value: bool) -> Result<Value, E> {
-                Ok(value.into())
-            }
-            fn visit_i64<E>(self, value: i64) -> Result<Value, E> {
-                Ok(value.into())
-            }
-            fn visit_u64<E>(self, value: u64) -> Result<Value, E> {
-                Ok(value.into())
-            }
-            fn visit_f64<E>(self, value: f64) -> Result<Value, E> {
-                Ok(value.into())
-            }
-            fn visit_str<E>(self, value: &str) -> Result<Value, E> {
-                Ok(value.into())
-            }
-            fn visit_unit<E>(self) -> Result<Value, E> {
-                Ok(Value::Null)
-            }
-            fn visit_seq<A: SeqAccess<'de>>(self, mut items: A) -> Result<Value, A::Error> {
-                let mut list = Vec::new();
-                while let Some(UniqueMembers(item)) = items.next_element()? {
-                    list.push(item);
-                }
-                Ok(list.into())
-            }
-            fn visit_map<A: MapAccess<'de>>(self, mut members: A) -> Result<Value, A::Error> {
-                let mut object = Map::new();
-                while let Some(name) = members.next_key::<String>()? {
-                    if object.contains_key(&name) {
-                        return Err(A::Error::custom(duplicate(&name)));
-                    }
-                    let UniqueMembers(value) = members.next_value()?;
-                    object.insert(name, value);
-                }
-                Ok(object.into())
-            }
-        }
-        deserializer.deserialize_any(ValueVisitor).map(UniqueMembers)
-    }
 }
 
 fn duplicate(name: &str) -> String {

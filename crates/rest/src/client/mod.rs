@@ -8,7 +8,6 @@ mod check;
 mod handle;
 mod layers;
 mod response;
-mod strict_json;
 
 pub use auth::Auth;
 pub(crate) use auth::Credentials;

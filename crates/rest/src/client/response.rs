@@ -8,9 +8,8 @@ use std::time::Duration;
 use bytes::Bytes;
 use http::{HeaderMap, StatusCode, header};
 use serde_json::Value;
-use trunkline_core::{Effect, Error, ErrorKind, Redactor, Retry, Secret};
+use trunkline_core::{Effect, Error, ErrorKind, Redactor, RepeatedMember, Retry, Secret, read_json};
 
-use super::strict_json;
 use crate::{
     paging::next_link,
     table::{Call, ExpectedBody},
@@ -43,7 +42,7 @@ impl Response {
         Response {
             operation: request.call.name.to_owned(),
             status: raw.status.as_u16(),
-            body: strict_json::read(without_bom(&raw.body)).ok(),
+            body: read_json(without_bom(&raw.body), RepeatedMember::AcceptedIfEqual).ok(),
             retry_after: retry_after(&raw.headers),
             bytes: raw.body.clone(),
             secrets,
