@@ -3,7 +3,7 @@
 use serde_json::json;
 use trunkline_core::Timestamp;
 
-use super::accepted;
+use super::sample::accepted;
 use crate::journal::{Flush, Journal, LOG_ENTRIES, LOG_PAGE, LogEntry};
 
 fn log_entry(number: u64) -> LogEntry {

@@ -5,7 +5,10 @@ use std::collections::BTreeMap;
 use serde_json::{Value, json};
 use trunkline_core::{Error, ErrorDetail, ErrorKind, NextStep, Retry, RunId, StepPath, Timestamp};
 
-use crate::run::{ItemOutcome, RerunOf, RunEvent, RunStatus, Verdict, Waiting};
+use crate::{
+    journal::{Flush, Journal},
+    run::{ItemOutcome, RerunOf, RunEvent, RunStatus, Verdict, Waiting},
+};
 
 pub(super) fn one_of_each() -> Vec<RunEvent> {
     let step = StepPath::from("files").join("a/b~c").join("asset");
@@ -140,6 +143,13 @@ pub(super) fn started(version: &str, at: u64) -> RunEvent {
         retry,
         at: Timestamp::from_millis(at),
     }
+}
+
+/// Accepts a run with this id that starts at `at`.
+pub(super) async fn accepted(journal: &impl Journal, name: &str, at: u64) -> RunId {
+    let run = id(name);
+    journal.accept(&run, "v1", &json!({ "name": "copy" }), started("v1", at), Flush::Now).await.unwrap();
+    run
 }
 
 #[cfg(test)]
