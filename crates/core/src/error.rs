@@ -26,6 +26,7 @@ use std::{borrow::Cow, fmt, sync::Arc, time::Duration};
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
+use strum::IntoStaticStr;
 
 pub use detail::{ConnectStage, ErrorDetail, OAuthErrorCode, StoreFault};
 pub use diagnostic::{Diagnostic, Severity, SourceLocation};
@@ -38,8 +39,9 @@ use crate::Redactor;
 pub type Result<T, E = Error> = std::result::Result<T, E>;
 
 /// The kinds of failure that a host can show, count and branch on.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize, JsonSchema)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize, JsonSchema, IntoStaticStr)]
 #[serde(rename_all = "snake_case")]
+#[strum(serialize_all = "snake_case")]
 #[non_exhaustive]
 pub enum ErrorKind {
     /// A setting of a connection, an operation row or a flow is wrong. A user has to change it.
@@ -80,25 +82,7 @@ pub enum ErrorKind {
 impl ErrorKind {
     /// Returns the kind as it is written in JSON, such as `rate_limited`.
     pub fn as_str(self) -> &'static str {
-        use ErrorKind::*;
-        match self {
-            Config => "config",
-            Auth => "auth",
-            Permission => "permission",
-            NotFound => "not_found",
-            InvalidInput => "invalid_input",
-            Conflict => "conflict",
-            RateLimited => "rate_limited",
-            Unavailable => "unavailable",
-            UnknownOutcome => "unknown_outcome",
-            Unexpected => "unexpected",
-            Limit => "limit",
-            Timeout => "timeout",
-            Cancelled => "cancelled",
-            Failed => "failed",
-            Store => "store",
-            Internal => "internal",
-        }
+        self.into()
     }
 }
 
@@ -341,25 +325,16 @@ impl std::error::Error for Error {
 /// Serializes the facts as a JSON object, in the order in which they were added.
 mod pairs {
     use super::{Cow, Fact};
-    use serde::{Deserialize, Deserializer, Serialize, Serializer};
+    use serde::{Deserialize, Deserializer, Serializer};
     use serde_json::{Map, Value};
 
     pub(super) fn serialize<S: Serializer>(pairs: &[Fact], s: S) -> Result<S::Ok, S::Error> {
-        let object: Map<String, Value> =
-            pairs.iter().map(|(key, value)| (key.to_string(), Value::from(value.as_str()))).collect();
-        object.serialize(s)
+        s.collect_map(pairs.iter().map(|(key, value)| (key, value)))
     }
 
     pub(super) fn deserialize<'de, D: Deserializer<'de>>(d: D) -> Result<Vec<Fact>, D::Error> {
         let object = Map::<String, Value>::deserialize(d)?;
-        Ok(object
-            .into_iter()
-            .map(|(key, value)| {
-                (Cow::Owned(key), value.as_str().map(str::to_owned).unwrap_or_else(|| value.to_string()))
-            })
-            .collect())
+        let text = |value: Value| value.as_str().map_or_else(|| value.to_string(), str::to_owned);
+        Ok(object.into_iter().map(|(key, value)| (Cow::Owned(key), text(value))).collect())
     }
 }
-
-#[cfg(test)]
-mod tests;

@@ -318,10 +318,8 @@ impl Registered {
                 && value.is_object()
             {
                 let source: SecretSource = serde_json::from_value(value.clone()).map_err(|error| {
-                    Error::new(
-                        ErrorKind::Config,
-                        format!("{what}: {pointer} is not a valid reference to a secret: {error}"),
-                    )
+                    let message = format!("{what}: {pointer} is not a valid reference to a secret: {error}");
+                    Error::new(ErrorKind::Config, message)
                 })?;
                 let secret = lookup(&source).map_err(|error| error.setting(pointer))?;
                 *value = Value::from(secret.expose());

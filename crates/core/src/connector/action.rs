@@ -90,11 +90,9 @@ pub trait Action: Send + Sync + 'static {
 type ClientOf<A> = <<A as Action>::Connector as Connector>::Client;
 
 fn unreconcilable(action: &str) -> Error {
-    Error::new(
-        ErrorKind::UnknownOutcome,
-        format!("{action} has no way to find out whether an earlier attempt took effect"),
-    )
-    .hint("look in the system itself; the call is not repeated automatically")
+    let message = format!("{action} has no way to find out whether an earlier attempt took effect");
+    Error::new(ErrorKind::UnknownOutcome, message)
+        .hint("look in the system itself; the call is not repeated automatically")
 }
 
 /// The description of an action: everything that is known without running it.

@@ -5,12 +5,14 @@
 
 use schemars::JsonSchema;
 use serde::Serialize;
+use strum::IntoStaticStr;
 
 use crate::{Diagnostic, Error, Redactor, Severity};
 
 /// The outcome of a stage.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, JsonSchema)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, JsonSchema, IntoStaticStr)]
 #[serde(rename_all = "lowercase")]
+#[strum(serialize_all = "lowercase")]
 pub enum StageOutcome {
     /// The stage succeeded.
     Ok,
@@ -23,11 +25,7 @@ pub enum StageOutcome {
 impl StageOutcome {
     /// Returns the outcome as it is written in JSON, such as `skipped`.
     pub fn as_str(self) -> &'static str {
-        match self {
-            StageOutcome::Ok => "ok",
-            StageOutcome::Failed => "failed",
-            StageOutcome::Skipped => "skipped",
-        }
+        self.into()
     }
 }
 

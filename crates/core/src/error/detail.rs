@@ -7,6 +7,7 @@ use std::borrow::Cow;
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
+use strum::{EnumString, IntoStaticStr, VariantArray};
 
 use super::ErrorKind;
 
@@ -112,8 +113,8 @@ impl ErrorDetail {
             ("source", "changed") => SourceChanged,
             ("upload", "address expired") => UrlExpired,
             ("upload", "blocks lost") => BlocksLost,
-            ("stage", name) => NoConnection { stage: ConnectStage::named(name)? },
-            ("fault", name) => StoreFault { fault: self::StoreFault::named(name)? },
+            ("stage", name) => NoConnection { stage: name.parse().ok()? },
+            ("fault", name) => StoreFault { fault: name.parse().ok()? },
             _ => return None,
         })
     }
@@ -124,8 +125,9 @@ const ENDS: &str = "ends";
 const THE_RUN: &str = "the run";
 
 /// The error code of a login server (RFC 6749 section 5.2).
-#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize, JsonSchema)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize, JsonSchema, EnumString, IntoStaticStr)]
 #[serde(from = "String", into = "String")]
+#[strum(serialize_all = "snake_case")]
 #[non_exhaustive]
 pub enum OAuthErrorCode {
     /// The request is malformed.
@@ -141,6 +143,7 @@ pub enum OAuthErrorCode {
     /// A scope is unknown or not allowed.
     InvalidScope,
     /// Another code.
+    #[strum(default)]
     Other(String),
 }
 
@@ -148,28 +151,15 @@ impl OAuthErrorCode {
     /// Returns the code as the login server writes it.
     pub fn as_str(&self) -> &str {
         match self {
-            OAuthErrorCode::InvalidRequest => "invalid_request",
-            OAuthErrorCode::InvalidClient => "invalid_client",
-            OAuthErrorCode::InvalidGrant => "invalid_grant",
-            OAuthErrorCode::UnauthorizedClient => "unauthorized_client",
-            OAuthErrorCode::UnsupportedGrantType => "unsupported_grant_type",
-            OAuthErrorCode::InvalidScope => "invalid_scope",
             OAuthErrorCode::Other(code) => code,
+            known => known.into(),
         }
     }
 }
 
 impl From<String> for OAuthErrorCode {
     fn from(code: String) -> Self {
-        match &*code {
-            "invalid_request" => OAuthErrorCode::InvalidRequest,
-            "invalid_client" => OAuthErrorCode::InvalidClient,
-            "invalid_grant" => OAuthErrorCode::InvalidGrant,
-            "unauthorized_client" => OAuthErrorCode::UnauthorizedClient,
-            "unsupported_grant_type" => OAuthErrorCode::UnsupportedGrantType,
-            "invalid_scope" => OAuthErrorCode::InvalidScope,
-            _ => OAuthErrorCode::Other(code),
-        }
+        code.parse().unwrap_or_else(|_| OAuthErrorCode::Other(code))
     }
 }
 
@@ -180,8 +170,9 @@ impl From<OAuthErrorCode> for String {
 }
 
 /// A stage of opening a connection.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize, JsonSchema)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize, JsonSchema, EnumString, IntoStaticStr)]
 #[serde(rename_all = "snake_case")]
+#[strum(serialize_all = "snake_case")]
 pub enum ConnectStage {
     /// Looking up the name of the host.
     Name,
@@ -192,66 +183,49 @@ pub enum ConnectStage {
 }
 
 impl ConnectStage {
-    const ALL: [ConnectStage; 3] = [ConnectStage::Name, ConnectStage::Tcp, ConnectStage::Tls];
-
     /// Returns the stage as it is written in JSON, such as `tcp`.
     pub fn as_str(self) -> &'static str {
-        match self {
-            ConnectStage::Name => "name",
-            ConnectStage::Tcp => "tcp",
-            ConnectStage::Tls => "tls",
-        }
-    }
-
-    fn named(name: &str) -> Option<ConnectStage> {
-        ConnectStage::ALL.into_iter().find(|stage| stage.as_str() == name)
+        self.into()
     }
 }
 
 /// A fault of the disk or the system that keeps the store from working although its content is intact.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize, JsonSchema)]
+#[derive(
+    Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize, JsonSchema, EnumString, IntoStaticStr, VariantArray,
+)]
 #[serde(rename_all = "snake_case")]
 pub enum StoreFault {
     /// No space or no inode is left.
+    #[strum(serialize = "store: disk full")]
     Full,
     /// The file system or the file is read-only.
+    #[strum(serialize = "store: read-only")]
     ReadOnly,
     /// The limit of open files of the process or the system is reached.
+    #[strum(serialize = "store: too many open files")]
     Files,
     /// Another process keeps the write lock.
+    #[strum(serialize = "store: locked by another process")]
     Busy,
     /// The store does not respond: the disk hangs, or another process keeps the write lock.
+    #[strum(serialize = "store: no answer")]
     Silent,
     /// The disk returned an error.
+    #[strum(serialize = "store: the disk refused")]
     Refused,
     /// A flush failed. Earlier writes may be lost, and the system may have dropped them without a trace. This process
     /// can no longer know what is on disk, and another flush would prove nothing.
+    #[strum(serialize = "store: a flush failed")]
     Flush,
 }
 
 impl StoreFault {
     /// All faults.
-    pub const ALL: [StoreFault; 7] = [
-        StoreFault::Full,
-        StoreFault::ReadOnly,
-        StoreFault::Files,
-        StoreFault::Busy,
-        StoreFault::Silent,
-        StoreFault::Refused,
-        StoreFault::Flush,
-    ];
+    pub const ALL: &[StoreFault] = StoreFault::VARIANTS;
 
     /// Returns its short public name. It holds no path and no number, so it can be shown without authentication.
     pub fn as_str(self) -> &'static str {
-        match self {
-            StoreFault::Full => "store: disk full",
-            StoreFault::ReadOnly => "store: read-only",
-            StoreFault::Files => "store: too many open files",
-            StoreFault::Busy => "store: locked by another process",
-            StoreFault::Silent => "store: no answer",
-            StoreFault::Refused => "store: the disk refused",
-            StoreFault::Flush => "store: a flush failed",
-        }
+        self.into()
     }
 
     /// Returns what to do about it.
@@ -283,9 +257,5 @@ impl StoreFault {
     /// Returns whether a process can continue by itself when the cause is gone.
     pub fn passes(self) -> bool {
         self != StoreFault::Flush
-    }
-
-    fn named(name: &str) -> Option<StoreFault> {
-        StoreFault::ALL.into_iter().find(|fault| fault.as_str() == name)
     }
 }

@@ -137,7 +137,7 @@ impl NextStep {
     }
 
     /// Returns all texts that a service or a user may have chosen.
-    pub(super) fn texts(&mut self) -> Vec<&mut String> {
+    fn texts(&mut self) -> Vec<&mut String> {
         use NextStep::*;
         match self {
             Text { text } => vec![text],

@@ -124,21 +124,3 @@ impl fmt::Display for StepPath {
         f.write_str(&self.0)
     }
 }
-
-#[cfg(test)]
-mod tests {
-    use std::collections::BTreeSet;
-
-    use crate::Timestamp;
-
-    use super::RunId;
-
-    #[test]
-    fn run_ids_grow_with_time_and_differ_within_a_millisecond() {
-        let at = |offset: i64| Timestamp::from_millis(1_795_000_000_000_u64.saturating_add_signed(offset));
-        let ids: BTreeSet<_> = (0..1_000).map(|_| RunId::new(at(0))).collect();
-        assert_eq!(ids.len(), 1_000);
-        assert!(ids.iter().all(|id| RunId::new(at(-1)) < *id && *id < RunId::new(at(1))));
-        assert!(ids.iter().all(|id| id.0.len() == 15 && id.0.bytes().all(|byte| byte.is_ascii_alphanumeric())));
-    }
-}

@@ -23,22 +23,3 @@ fn by_distance<'a>(name: &str, known: impl Iterator<Item = &'a str>) -> Vec<(usi
     found.sort_by_key(|(distance, _)| *distance);
     found
 }
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_slip_is_recognised_and_another_word_is_not() {
-        let known = ["asset.get", "asset.list", "folder.get"];
-        for (name, found) in [("aset.get", Some("asset.get")), ("Asset.Lits", Some("asset.list")), ("run", None)] {
-            assert_eq!(closest(name, known.into_iter()), found, "{name}");
-        }
-        assert_eq!(closest("x", [].into_iter()), None);
-    }
-
-    #[test]
-    fn the_most_similar_name_is_first() {
-        assert_eq!(by_similarity("folder", ["b", "folders", "a"].into_iter()), ["folders", "b", "a"]);
-    }
-}

